@@ -1,0 +1,73 @@
+"""Fields and defaults that every experiment shares."""
+
+from ml_collections import ConfigDict
+
+# Mean and standard deviation of pixels in [0, 1] that the published experiments normalise with.
+CIFAR10 = ((0.4914, 0.482158, 0.446531), (0.247032, 0.243485, 0.261588))
+IMAGENET10 = ((0.479838, 0.470448, 0.429404), (0.258143, 0.252662, 0.272406))
+IMAGENET = ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
+
+
+def base() -> ConfigDict:
+    """A config with every shared field. Fields under `run` change how a run goes, never what it finds."""
+    config = ConfigDict()
+    config.seed = 0
+    # Which stages to run, of train, search, evaluate and report.
+    config.stages = "train,search,evaluate,report"
+
+    config.data = data = ConfigDict()
+    data.source = "synthetic"  # synthetic, folder, arrays, tfds
+    data.name = "syn1"  # synthetic: syn1..syn4; tfds: the builder's name
+    data.root = ""  # folder, arrays: where the files are; tfds: its data_dir
+    data.classes = ""  # '' = the source's own order; or 'n02690373=airliner,n02917=wagon': folders in index order
+    data.train_split = "train"
+    data.test_split = "test"
+    data.validation_share = 0.1  # of the training split, drawn by seed
+    data.image_size = 32
+    data.mean = ()  # of pixels in [0, 1], per channel; () = measured on the training images
+    data.std = ()
+    data.images = "{split}_images.npy"  # arrays: file of a split under root; '{split}.npz' has images and labels
+    data.labels = "{split}_labels.npy"
+    data.skip_undecodable = False  # leave out images that do not decode, instead of stopping
+    data.cache_gib = 4.0  # decoded images kept in memory, where a split fits into this
+    data.synthetic = ConfigDict({"seed": 0, "train_per_class": 1500, "test_per_class": 250})
+
+    config.model = ConfigDict({"name": "resnet20"})
+
+    config.train = train = ConfigDict()
+    train.epochs = 0.0  # length of the training, in epochs or, where that is 0, in steps
+    train.steps = 0
+    train.batch_size = 128
+    train.optimizer = "sgd"  # sgd (Nesterov), adamw
+    train.learning_rate = 0.1
+    train.schedule = "cosine"  # cosine, plateau, constant
+    train.warmup_steps = 0
+    train.plateau_patience = 10  # validations without a better loss before the rate falls
+    train.plateau_factor = 0.1
+    train.momentum = 0.9
+    train.weight_decay = 1e-4
+    train.augment = ""  # of flip, crop, resized_crop, in order
+    train.pad = 4  # pixels of zeros around an image before crop and resized_crop
+    train.min_scale = 0.08  # smallest area of a resized_crop
+    train.precision = "float32"  # float32, bfloat16
+    train.evaluators = "validation"  # called every evaluate_every steps, 0 = once an epoch
+    train.evaluate_every = 0
+
+    config.search = search = ConfigDict()
+    search.method = "removal"
+    search.patch = 1  # side of the square of frequencies removed together
+    search.shares = (0.01, 0.05, 0.1, 0.2)
+    search.split = "train"  # images that are searched: train, or test as published
+    search.images_per_class = 100  # 0 = all
+
+    config.evaluate = ConfigDict({"threshold": 0.6})  # TPR on a map's frequencies above which a class is named
+
+    config.report = ConfigDict({"share": 0.05, "samples": 3})  # the share shown; filtered sample images a class
+
+    config.run = run = ConfigDict()
+    run.log_every = 50  # steps between two lines of metrics
+    run.checkpoint_every = 0  # steps between two checkpoints, 0 = once an epoch
+    run.keep_checkpoints = 2
+    run.tile_images = 256  # masked images that one device forwards at once
+    run.masks_per_file = 128  # masks of a class between two partial results of a search
+    return config

@@ -1,0 +1,87 @@
+"""Data: sources of images, the model's preprocessing, training batches and augmentation."""
+
+import numpy as np
+from ml_collections import ConfigDict
+
+from fsjax.data.arrays import open_arrays
+from fsjax.data.dataset import Dataset, measure_mean_std
+from fsjax.data.folder import open_folder
+from fsjax.data.loader import batches
+from fsjax.data.source import Source, check_every_class_has_images
+from fsjax.errors import InputError
+
+__all__ = ["SOURCES", "Dataset", "Source", "batches", "load", "measure_mean_std", "split_off_validation"]
+
+SPLITS = ("train", "validation", "test")
+
+
+def load(data_config: ConfigDict, split: str, seed: int) -> Dataset:
+    """The images of one split, at the model's size.
+
+    split: 'train', 'validation' or 'test'. Train and validation are a partition of data.train_split drawn by seed,
+    data.validation_share of each class; 'test' is data.test_split. data_config: the fields under config.data.
+    Raises InputError for a value that is not accepted, data that cannot be read and a class without images.
+    """
+    check(data_config)
+    if split not in SPLITS:
+        raise InputError(f"split {split!r}; accepted are {', '.join(SPLITS)}")
+    if split == "validation" and data_config.validation_share == 0:
+        raise InputError("data.validation_share is 0, so there is no validation split; accepted are 0 < share < 1")
+    split_name = data_config.test_split if split == "test" else data_config.train_split
+    source = SOURCES[data_config.source](data_config, split_name)
+    check_every_class_has_images(source, f"split {split_name!r} of data.source {data_config.source}")
+    rows = np.arange(len(source))
+    if split != "test":
+        train, validation = split_off_validation(source.labels, data_config.validation_share, seed)
+        rows = train if split == "train" else validation
+    if len(rows) == 0:
+        raise InputError(f"split {split_name!r} leaves no {split} images; a class needs two to be split")
+    return Dataset(source, data_config.image_size, data_config.cache_gib, rows)
+
+
+def check(data_config: ConfigDict) -> None:
+    """Raises InputError for a field of config.data that cannot be used; touches no file."""
+    if data_config.source not in SOURCES:
+        raise InputError(f"data.source: {data_config.source!r}; accepted are {', '.join(SOURCES)}")
+    if data_config.image_size < 1:
+        raise InputError(f"data.image_size: {data_config.image_size}; accepted are whole numbers from 1")
+    if not 0 <= data_config.validation_share < 1:
+        raise InputError(f"data.validation_share: {data_config.validation_share}; accepted are 0 <= share < 1")
+    if not data_config.cache_gib >= 0:
+        raise InputError(f"data.cache_gib: {data_config.cache_gib}; accepted are 0 (keep none) or more")
+
+
+def split_off_validation(labels: np.ndarray, share: float, seed: int) -> tuple[np.ndarray, np.ndarray]:
+    """Sorted positions (train, validation) of int labels [images], split class by class by seed.
+
+    A class of n images gives round(share * n) to validation, but at least one, and keeps at least one for training,
+    which comes first. share 0 gives none.
+    """
+    generator = np.random.default_rng([seed, 0x5EED])
+    in_validation = np.zeros(len(labels), bool)
+    for label in np.unique(labels) if share else ():
+        members = np.flatnonzero(labels == label)
+        count = min(max(1, round(share * len(members))), len(members) - 1)
+        in_validation[generator.permutation(members)[:count]] = True
+    return np.flatnonzero(~in_validation), np.flatnonzero(in_validation)
+
+
+def _open_synthetic(data_config: ConfigDict, split: str) -> Source:
+    from fsjax.data.synthetic import open_synthetic  # on first use: draws its images
+
+    return open_synthetic(data_config, split)
+
+
+def _open_tfds(data_config: ConfigDict, split: str) -> Source:
+    from fsjax.data.tfds_source import open_tfds  # on first use: importing TFDS takes seconds
+
+    return open_tfds(data_config, split)
+
+
+# name -> open(data_config, split name) -> Source
+SOURCES = {
+    "synthetic": _open_synthetic,
+    "folder": open_folder,
+    "arrays": open_arrays,
+    "tfds": _open_tfds,
+}

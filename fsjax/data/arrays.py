@@ -1,0 +1,129 @@
+"""Arrays on disk: images and labels as .npy files, or one .npz with the keys images and labels."""
+
+import zipfile
+from pathlib import Path
+
+import numpy as np
+from jaxtyping import Int, Int32, Shaped, UInt8
+from ml_collections import ConfigDict
+
+from fsjax.data.source import ClassChoice, choose_classes, one_line, parse_classes
+from fsjax.errors import InputError
+
+
+def open_arrays(data_config: ConfigDict, split: str) -> "ArraysSource":
+    """Opens data.images and data.labels under data.root, '{split}' in their names replaced; .npy is memory-mapped.
+
+    images: [n,h,w,3], [n,3,h,w], [n,h,w,1], [n,1,h,w] or [n,h,w]; uint8, or floats that are clipped to [0,1], times
+    255, cut to uint8 (the published form of the synthetic sets, Wang et al., ICCV 2023). labels: integers >= 0, [n]
+    or [n,1]. Class names are '0', '1', ... up to the largest label. data.classes picks among those ('3=cat,5=dog'),
+    or, where its names are others, names the labels 0, 1, ... in order ('plane,car').
+    Raises InputError for missing files, pickled objects, other types or shapes, negative labels, unequal lengths.
+    """
+    if not data_config.root:
+        raise InputError("data.root is empty; data.source=arrays needs the folder that holds the arrays")
+    images_path = Path(data_config.root).expanduser() / data_config.images.format(split=split)
+    if images_path.suffix == ".npz":
+        images, labels, labels_name = *_read_npz(images_path), f"labels in {images_path}"
+    else:
+        labels_path = Path(data_config.root).expanduser() / data_config.labels.format(split=split)
+        images, labels, labels_name = _read_npy(images_path), _read_npy(labels_path), str(labels_path)
+    labels = _checked_labels(labels, labels_name)
+    images = _channels_last(images, str(images_path))
+    if len(images) != len(labels):
+        raise InputError(f"{images_path} has {len(images)} images, {labels_name} {len(labels)}; they must be as many")
+    own = int(labels.max()) + 1
+    choice = _choose(data_config.classes, own, labels_name)
+    kept, labels = choice.relabel(labels, own)
+    return ArraysSource(choice.display, images, kept, labels, str(images_path))
+
+
+class ArraysSource:
+    """A Source of rows of an array; rows: which of images are used. name: what errors call the array."""
+
+    planted = None
+
+    def __init__(
+        self,
+        classes: tuple[str, ...],
+        images: Shaped[np.ndarray, "all height width channels"],
+        rows: Int[np.ndarray, "images"],
+        labels: Int32[np.ndarray, "images"],
+        name: str,
+    ):
+        self.classes, self.images, self.rows, self.labels, self.name = classes, images, rows, labels, name
+
+    def __len__(self) -> int:
+        return len(self.rows)
+
+    def __getitem__(self, index: int) -> UInt8[np.ndarray, "height width 3"]:
+        image = np.asarray(self.images[self.rows[index]])
+        if image.dtype != np.uint8:
+            if not np.isfinite(image).all():
+                raise InputError(f"image {self.rows[index]} of {self.name} has values that are not finite")
+            image = (np.clip(image, 0, 1) * 255).astype(np.uint8)
+        return np.ascontiguousarray(np.broadcast_to(image, (*image.shape[:2], 3)))
+
+
+def _read_npy(path: Path) -> np.ndarray:
+    return _read(path, mmap_mode="r")
+
+
+def _read_npz(path: Path) -> tuple[np.ndarray, np.ndarray]:
+    return _read(path, key="images"), _read(path, key="labels")
+
+
+def _read(path: Path, *, key: str = "", mmap_mode: str | None = None) -> np.ndarray:
+    if not path.is_file():
+        raise InputError(f"array file {path} is missing; data.images and data.labels name files under data.root")
+    try:
+        loaded = np.load(path, mmap_mode=mmap_mode, allow_pickle=False)
+        if not key:
+            array = loaded
+        elif isinstance(loaded, np.lib.npyio.NpzFile) and key in loaded:
+            array = loaded[key]
+        else:
+            raise InputError(f"{path} has no key {key!r}; found: {', '.join(getattr(loaded, 'files', [])) or 'none'}")
+    except InputError:
+        raise
+    except (ValueError, OSError, EOFError, zipfile.BadZipFile) as error:
+        raise InputError(
+            f"{path} is not an array file of numbers ({one_line(error)}); pickled objects are not read"
+        ) from error
+    if not isinstance(array, np.ndarray):
+        raise InputError(f"{path} is an .npz archive; its name must end in .npz")
+    return array
+
+
+def _checked_labels(labels: np.ndarray, name: str) -> Int[np.ndarray, "images"]:
+    if labels.dtype.kind not in "iu" or not (labels.ndim == 1 or (labels.ndim == 2 and labels.shape[1] == 1)):
+        raise InputError(f"{name}: {labels.dtype} {list(labels.shape)}; accepted are integers [n] or [n,1]")
+    if labels.size == 0 or labels.min() < 0:
+        found = "none" if labels.size == 0 else f"a label {labels.min()}"
+        raise InputError(f"{name}: {found}; accepted are one or more labels, each 0 or more")
+    return np.asarray(labels).reshape(-1)
+
+
+def _channels_last(images: np.ndarray, name: str) -> Shaped[np.ndarray, "all height width channels"]:
+    shape = images.shape
+    if images.dtype != np.uint8 and images.dtype.kind != "f":
+        raise InputError(f"{name}: {images.dtype}; accepted are uint8 in [0,255] and floats in [0,1]")
+    if images.dtype != np.uint8 and np.nanmax(images[:16], initial=0) > 16:
+        raise InputError(f"{name}: floats up to {np.nanmax(images[:16]):g}; accepted are floats in [0,1], or uint8")
+    if len(shape) == 3:
+        return images[..., None]
+    if len(shape) == 4 and shape[3] in (1, 3):
+        return images
+    if len(shape) == 4 and shape[1] in (1, 3):
+        return np.moveaxis(images, 1, 3)
+    raise InputError(f"{name}: shape {list(shape)}; accepted are [n,h,w,3], [n,3,h,w], [n,h,w,1], [n,1,h,w], [n,h,w]")
+
+
+def _choose(text: str, own: int, where: str) -> ClassChoice:
+    numbers = [str(i) for i in range(own)]
+    pairs = parse_classes(text)
+    if not pairs or any(name in numbers for name, _ in pairs):
+        return choose_classes(text, numbers, where)
+    if len(pairs) < own:
+        raise InputError(f"data.classes names {len(pairs)} classes, but {where} go up to {own - 1}; name {own}")
+    return ClassChoice(tuple(range(own)), tuple(display for _, display in pairs))

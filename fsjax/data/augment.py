@@ -1,0 +1,115 @@
+"""Random augmentation of training images, on the device, one key an image.
+
+"flip,resized_crop" with pad 4 is the training of Wang et al. (ICCV 2023).
+"""
+
+from collections.abc import Callable
+
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Float, Int, Key
+
+from fsjax.errors import InputError
+
+_TRIES = 10  # torchvision's RandomResizedCrop draws as often before it takes the whole image
+
+
+def make_augment(
+    names: str, *, pad: int = 4, min_scale: float = 0.08
+) -> Callable[[Key[Array, "n"], Float[Array, "n size size 3"]], Float[Array, "n size size 3"]]:
+    """(keys, images) -> images with the named augmentations applied in order; jit-able.
+
+    names: comma-separated keys of AUGMENTATIONS, '' leaves images as they are. Images come before normalisation, so
+    that the zeros of padding are black. Raises InputError for an unknown name, pad < 0, min_scale outside (0, 1].
+    """
+    chosen = [name.strip() for name in names.split(",")] if names.strip() else []
+    for name in chosen:
+        if name not in AUGMENTATIONS:
+            raise InputError(f"augmentation {name!r}; accepted are {', '.join(AUGMENTATIONS)}")
+    if pad < 0:
+        raise InputError(f"augmentation pad {pad}; accepted are whole pixels from 0")
+    if not 0 < min_scale <= 1:
+        raise InputError(f"augmentation min_scale {min_scale}; accepted are shares of the area in (0, 1]")
+
+    def augment_one(key, image):
+        for place, name in enumerate(chosen):
+            image = AUGMENTATIONS[name](jax.random.fold_in(key, place), image, pad=pad, min_scale=min_scale)
+        return image
+
+    return jax.vmap(augment_one)
+
+
+def image_keys(seed: int, epochs: Int[Array, "n"], indices: Int[Array, "n"]) -> Key[Array, "n"]:
+    """One key an image, folded from seed, epoch and index in the dataset; never from device or place in the batch."""
+    base = jax.random.key(seed)
+    return jax.vmap(lambda epoch, index: jax.random.fold_in(jax.random.fold_in(base, epoch), index))(epochs, indices)
+
+
+def flip(
+    key: Key[Array, ""], image: Float[Array, "size size 3"], *, pad: int = 4, min_scale: float = 0.08
+) -> Float[Array, "size size 3"]:
+    """Mirrored left to right with probability 1/2."""
+    return jnp.where(jax.random.bernoulli(key), image[:, ::-1], image)
+
+
+def crop(
+    key: Key[Array, ""], image: Float[Array, "size size 3"], *, pad: int = 4, min_scale: float = 0.08
+) -> Float[Array, "size size 3"]:
+    """A uniformly drawn square of the image's size, out of the image padded by zeros (torchvision's RandomCrop)."""
+    top, left = jax.random.randint(key, (2,), 0, 2 * pad + 1)
+    return jax.lax.dynamic_slice(_padded(image, pad), (top, left, 0), image.shape)
+
+
+def resized_crop(
+    key: Key[Array, ""], image: Float[Array, "size size 3"], *, pad: int = 4, min_scale: float = 0.08
+) -> Float[Array, "size size 3"]:
+    """A box of the image padded by zeros, resized to the image's size (torchvision's RandomResizedCrop)."""
+    padded = _padded(image, pad)
+    return crop_and_resize(padded, random_box(key, padded.shape[0], min_scale), image.shape[0])
+
+
+def random_box(key: Key[Array, ""], side: int, min_scale: float) -> Int[Array, "4"]:
+    """A box (top, left, height, width) in a square of that side, distributed as torchvision's RandomResizedCrop draws it.
+
+    Share of the area uniform in (min_scale, 1), width/height log-uniform in (3/4, 4/3), place uniform. Of ten draws
+    made at once the first that fits is taken, and the whole square if none does.
+    """
+    area_key, ratio_key, place_key = jax.random.split(key, 3)
+    area = side**2 * jax.random.uniform(area_key, (_TRIES,), minval=min_scale, maxval=1.0)
+    ratio = jnp.exp(jax.random.uniform(ratio_key, (_TRIES,), minval=jnp.log(3 / 4), maxval=jnp.log(4 / 3)))
+    sides = jnp.rint(jnp.sqrt(jnp.stack([area / ratio, area * ratio], axis=1))).astype(jnp.int32)
+    fits = ((sides > 0) & (sides <= side)).all(axis=1)
+    size = jnp.where(fits.any(), sides[jnp.argmax(fits)], side)
+    return jnp.concatenate([jax.random.randint(place_key, (2,), 0, side - size + 1), size])
+
+
+def crop_and_resize(
+    image: Float[Array, "height width 3"], box: Int[Array, "4"], size: int
+) -> Float[Array, "{size} {size} 3"]:
+    """A box (top, left, height, width) of the image, resized to size x size: bilinear with antialiasing, as PIL does.
+
+    Weights outside the box are zero and the rest sum to 1, so nothing beyond the box enters;
+    jax.image.scale_and_translate would read the pixels around it.
+    """
+    top, left, height, width = box
+    rows = _weights(image.shape[0], top, height, size)
+    columns = _weights(image.shape[1], left, width, size)
+    return jnp.einsum("rh,hwc,sw->rsc", rows, image, columns, precision=jax.lax.Precision.HIGHEST)
+
+
+def _weights(length: int, start: Int[Array, ""], extent: Int[Array, ""], size: int) -> Float[Array, "{size} {length}"]:
+    pixels = jnp.arange(length)
+    scale = extent / size
+    centres = start + (jnp.arange(size) + 0.5) * scale - 0.5
+    triangle = jnp.maximum(0, 1 - jnp.abs(pixels - centres[:, None]) / jnp.maximum(scale, 1))
+    inside = (pixels >= start) & (pixels < start + extent)
+    weights = jnp.where(inside, triangle, 0)
+    return weights / weights.sum(axis=1, keepdims=True)
+
+
+def _padded(image: Float[Array, "size size 3"], pad: int) -> Float[Array, "padded padded 3"]:
+    return jnp.pad(image, ((pad, pad), (pad, pad), (0, 0)))
+
+
+# name -> (key, image [S,S,3], pad=, min_scale=) -> image [S,S,3]
+AUGMENTATIONS: dict[str, Callable] = {"flip": flip, "crop": crop, "resized_crop": resized_crop}

@@ -1,0 +1,95 @@
+"""Image folders: <root>/<split>/<class>/*.jpg."""
+
+import os
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import numpy as np
+from absl import logging
+from jaxtyping import Int32, UInt8
+from ml_collections import ConfigDict
+
+from fsjax.data.preprocess import decode
+from fsjax.data.source import choose_classes
+from fsjax.errors import InputError
+
+EXTENSIONS = (".jpg", ".jpeg", ".png", ".webp", ".bmp")
+
+
+def open_folder(data_config: ConfigDict, split: str) -> "FolderSource":
+    """Lists <data.root>/<split>/<class>/, class by class in index order, files in plain sorted order.
+
+    Classes are the sorted folder names, or those that data.classes names. With data.skip_undecodable every file is
+    decoded once here and those that fail are left out. Raises InputError for a missing root or split, a class that
+    is not there and a class without images; reading an image that does not decode raises InputError too.
+    """
+    folder = _split_folder(data_config.root, split)
+    names = sorted(entry.name for entry in folder.iterdir() if entry.is_dir() and not entry.name.startswith("."))
+    if not names:
+        raise InputError(f"{folder} has no class folders; accepted is <data.root>/<split>/<class>/*{EXTENSIONS[0]}")
+    choice = choose_classes(data_config.classes, names, str(folder))
+    files = [_image_files(folder / names[i]) for i in choice.indices]
+    if data_config.skip_undecodable:
+        files = _decodable(files, folder)
+        _check_not_empty(files, choice.indices, names, folder, "image that decodes")
+    else:
+        _check_not_empty(files, choice.indices, names, folder, f"image ({', '.join(EXTENSIONS)})")
+    return FolderSource(choice.display, files)
+
+
+class FolderSource:
+    """A Source of image files; files: the paths of each class's images."""
+
+    planted = None
+
+    def __init__(self, classes: tuple[str, ...], files: Sequence[Sequence[str]]):
+        self.classes = classes
+        self.files = [path for paths in files for path in paths]
+        self.labels: Int32[np.ndarray, images] = np.repeat(
+            np.arange(len(files), dtype=np.int32), [len(paths) for paths in files]
+        )
+
+    def __len__(self) -> int:
+        return len(self.files)
+
+    def __getitem__(self, index: int) -> UInt8[np.ndarray, "height width 3"]:
+        advice = "; --config.data.skip_undecodable=True leaves such images out"
+        return decode(self.files[index], self.files[index], advice)
+
+
+def _split_folder(root: str, split: str) -> Path:
+    if not root:
+        raise InputError("data.root is empty; data.source=folder needs the folder that holds the splits' folders")
+    folder = Path(root).expanduser()
+    if not folder.is_dir():
+        raise InputError(f"data.root: {root!r} is not a folder; accepted is one with <split>/<class>/ folders in it")
+    if not (folder / split).is_dir():
+        there = ", ".join(sorted(entry.name for entry in folder.iterdir() if entry.is_dir())) or "none"
+        raise InputError(f"data.root {root} has no folder for split {split!r}; folders there: {there}")
+    return folder / split
+
+
+def _image_files(folder: Path) -> list[str]:
+    return sorted(entry.path for entry in os.scandir(folder) if entry.name.lower().endswith(EXTENSIONS))
+
+
+def _decodable(files: list[list[str]], folder: Path) -> list[list[str]]:
+    def decodes(path: str) -> bool:
+        try:
+            decode(path, path)
+        except InputError:
+            return False
+        return True
+
+    with ThreadPoolExecutor(os.cpu_count()) as pool:
+        good = [[path for path, ok in zip(paths, pool.map(decodes, paths), strict=True) if ok] for paths in files]
+    total, kept = sum(map(len, files)), sum(map(len, good))
+    logging.info("%s: left out %d of %d images, which do not decode", folder, total - kept, total)
+    return good
+
+
+def _check_not_empty(files, indices, names, folder: Path, what: str) -> None:
+    for paths, i in zip(files, indices, strict=True):
+        if not paths:
+            raise InputError(f"class folder {folder / names[i]} holds no {what}; each class needs at least one")

@@ -1,0 +1,55 @@
+"""Training batches: an endless, restartable stream, the same for any number of processes."""
+
+from collections.abc import Iterator
+
+import grain
+import numpy as np
+
+from fsjax.data.dataset import Dataset
+from fsjax.errors import InputError
+
+
+def batches(
+    dataset: Dataset,
+    *,
+    batch_size: int,
+    seed: int,
+    start_step: int = 0,
+    num_steps: int,
+    process_index: int = 0,
+    process_count: int = 1,
+    shuffle: bool = True,
+) -> Iterator[dict[str, np.ndarray]]:
+    """This process's rows of the global batches of steps start_step .. start_step + num_steps - 1.
+
+    Yields {'image': uint8 [b,S,S,3], 'label': int32 [b], 'index': int32 [b] in the dataset, 'epoch': int32 [b]} with
+    b = batch_size / process_count. Each epoch is one permutation of the whole dataset, drawn from seed and epoch;
+    batches run on across epochs and are never padded. The batch of a step depends on seed and step alone, and
+    process p holds its rows p*b .. (p+1)*b - 1, so a run goes on at any step with any number of processes.
+    Raises InputError for a batch size that is not a positive multiple of process_count and for an empty dataset;
+    the iterator raises InputError for an image that does not decode.
+    """
+    if batch_size < 1 or batch_size % process_count:
+        raise InputError(f"batch size {batch_size}: accepted are positive multiples of {process_count} processes")
+    if len(dataset) == 0:
+        raise InputError("no training images: the dataset is empty")
+    rows = batch_size // process_count
+    images = len(dataset)
+    order = grain.MapDataset.range(images)
+    if shuffle:
+        order = order.seed(seed).shuffle()
+    order = order.repeat()  # reshuffled each epoch
+
+    def local_batch(step: int) -> dict[str, np.ndarray]:
+        first = step * batch_size + process_index * rows
+        indices = np.array([order[place] for place in range(first, first + rows)], np.int32)
+        return {
+            "image": dataset.images(indices),
+            "label": dataset.labels[indices],
+            "index": indices,
+            "epoch": (np.arange(first, first + rows) // images).astype(np.int32),
+        }
+
+    steps = grain.MapDataset.range(start_step, start_step + num_steps).map(local_batch)
+    # Dataset decodes in threads of its own; two readers keep those busy between batches.
+    return iter(steps.to_iter_dataset(grain.ReadOptions(num_threads=2, prefetch_buffer_size=4)))

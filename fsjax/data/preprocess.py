@@ -1,0 +1,63 @@
+"""From a decoded image to what a model reads: RGB, the model's size, normalised channels."""
+
+import io
+import os
+from collections.abc import Sequence
+
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Float32, Num, UInt8
+from PIL import Image
+
+from fsjax.data.source import one_line
+from fsjax.errors import InputError
+
+# Image.open tries no other decoder: a file's name says nothing of its content (ImageNet holds PNGs called .JPEG),
+# and some of PIL's decoders run other programs.
+FORMATS = ("JPEG", "PNG", "WEBP", "BMP", "GIF")
+
+
+def normalise(
+    images: Num[Array, "*batch 3"] | Num[np.ndarray, "*batch 3"],
+    mean: Sequence[float] | Num[Array, "3"] | Num[np.ndarray, "3"],
+    std: Sequence[float] | Num[Array, "3"] | Num[np.ndarray, "3"],
+) -> Float32[Array, "*batch 3"]:
+    """(images / 255 - mean) / std a channel, in float32. images: grey levels in [0, 255], any leading axes."""
+    images = jnp.asarray(images, jnp.float32) / 255
+    return (images - jnp.asarray(mean, jnp.float32)) / jnp.asarray(std, jnp.float32)
+
+
+def resize(image: UInt8[np.ndarray, "height width 3"], size: int) -> UInt8[np.ndarray, "size size 3"]:
+    """Both sides to size, PIL bilinear with antialiasing, rounded to uint8, no crop (Wang et al., ICCV 2023)."""
+    if image.shape[:2] == (size, size):
+        return image
+    return np.asarray(Image.fromarray(image).resize((size, size), Image.Resampling.BILINEAR))
+
+
+def decode(file: str | os.PathLike | bytes, name: str, advice: str = "") -> UInt8[np.ndarray, "height width 3"]:
+    """An encoded image (a path, or its bytes) as RGB at its natural size; an EXIF rotation is not applied.
+
+    name, advice: what to call it, and what to do, in the message of the InputError raised if it does not decode or
+    has more pixels than PIL's limit against decompression bombs (Image.MAX_IMAGE_PIXELS).
+    """
+    try:
+        with Image.open(io.BytesIO(file) if isinstance(file, bytes) else file, formats=FORMATS) as image:
+            if image.width * image.height <= (Image.MAX_IMAGE_PIXELS or float("inf")):
+                return to_rgb(image)
+            cause = f"{image.width} x {image.height} pixels, at most {Image.MAX_IMAGE_PIXELS} are read"
+    except Exception as error:  # PIL's decoders raise anything on damaged bytes; the cause stays attached.
+        raise InputError(f"image {name} does not decode ({one_line(error)}){advice}") from error
+    raise InputError(f"image {name} does not decode ({cause}){advice}")
+
+
+def to_rgb(image: Image.Image) -> UInt8[np.ndarray, "height width 3"]:
+    """RGB of any mode PIL decodes to: grey repeated, palette looked up, alpha dropped, CMYK converted.
+
+    16-bit grey is scaled by 255/65535 and rounded; PIL alone would clip it at 255.
+    """
+    if image.mode.startswith("I"):
+        grey = np.clip(np.rint(np.asarray(image) / 257), 0, 255).astype(np.uint8)
+        return np.repeat(grey[..., None], 3, axis=-1)
+    if image.mode == "P":
+        image = image.convert("RGBA")  # PIL warns of some transparent palettes when they go straight to RGB
+    return np.asarray(image.convert("RGB"))

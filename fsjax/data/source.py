@@ -1,0 +1,97 @@
+"""What a data source is, and how data.classes picks and orders its classes."""
+
+import difflib
+from collections.abc import Sequence
+from typing import NamedTuple, Protocol, runtime_checkable
+
+import numpy as np
+from jaxtyping import Int, Int32, UInt8
+
+from fsjax.errors import InputError
+
+
+@runtime_checkable
+class Source(Protocol):
+    """Images of one split at their natural size, with labels known before any image is decoded.
+
+    classes: display names in index order. labels: int32 [images], each in [0, len(classes)). planted: the known
+    shortcuts of a synthetic set, None for all others. Reading an image that cannot be read raises InputError.
+    """
+
+    classes: tuple[str, ...]
+    labels: Int32[np.ndarray, "images"]
+    planted: dict | None
+
+    def __len__(self) -> int: ...
+
+    def __getitem__(self, index: int) -> UInt8[np.ndarray, "height width 3"]: ...
+
+
+class ClassChoice(NamedTuple):
+    """The classes a run uses: their indices in the source's own list, and their display names, in the run's order."""
+
+    indices: tuple[int, ...]
+    display: tuple[str, ...]
+
+    def relabel(self, labels: Int[np.ndarray, "images"], own: int) -> tuple[np.ndarray, Int32[np.ndarray, "kept"]]:
+        """Own labels in [0, own) to (positions of the images kept, their labels in the run's order)."""
+        table = np.full(own, -1, np.int32)
+        table[list(self.indices)] = np.arange(len(self.indices), dtype=np.int32)
+        new = table[labels]
+        kept = np.flatnonzero(new >= 0)
+        return kept, new[kept]
+
+
+def choose_classes(text: str, names: Sequence[str], where: str) -> ClassChoice:
+    """data.classes against a source's class names; '' is all of them in their own order.
+
+    text: 'cat,dog' or 'n02690373=airliner,n02814533=wagon', a subset in index order with optional display names.
+    where: what holds the names, for the message. Raises InputError for a malformed text and for a name not there.
+    """
+    pairs = parse_classes(text)
+    if not pairs:
+        return ClassChoice(tuple(range(len(names))), tuple(names))
+    index_of = {name: i for i, name in enumerate(names)}
+    for name, _ in pairs:
+        if name not in index_of:
+            raise InputError(f"data.classes: no class {name!r} in {where}; {suggest(name, names)}")
+    return ClassChoice(tuple(index_of[name] for name, _ in pairs), tuple(display for _, display in pairs))
+
+
+def parse_classes(text: str) -> list[tuple[str, str]]:
+    """'n1=airliner,n2' to [('n1', 'airliner'), ('n2', 'n2')]. Raises InputError if a name is empty or given twice."""
+    if not text.strip():
+        return []
+    pairs = []
+    for entry in text.split(","):
+        name, equals, display = (part.strip() for part in entry.partition("="))
+        if not name or (equals and not display):
+            raise InputError(f"data.classes: entry {entry!r} is not 'name' or 'name=display name'")
+        pairs.append((name, display or name))
+    for kind, values in (("class", [p[0] for p in pairs]), ("display name", [p[1] for p in pairs])):
+        for value in values:
+            if values.count(value) > 1:
+                raise InputError(f"data.classes: {kind} {value!r} is given {values.count(value)} times, not once")
+    return pairs
+
+
+def suggest(name: str, names: Sequence[str], shown: int = 10) -> str:
+    """The names near a wrong one, or the first few accepted ones, as the tail of an error message."""
+    if near := difflib.get_close_matches(name, names, n=3, cutoff=0.6):
+        return "near names: " + ", ".join(near)
+    more = f" and {len(names) - shown} more" if len(names) > shown else ""
+    return "there are: " + (", ".join(sorted(names)[:shown]) or "none") + more
+
+
+def check_every_class_has_images(source: Source, where: str) -> None:
+    """Raises InputError naming the classes without an image in this split."""
+    counts = np.bincount(source.labels, minlength=len(source.classes))
+    empty = [name for name, count in zip(source.classes, counts, strict=True) if count == 0]
+    if empty:
+        more = f" and {len(empty) - 5} more" if len(empty) > 5 else ""
+        raise InputError(f"{where} has no image of class {', '.join(empty[:5])}{more}; each class needs at least one")
+
+
+def one_line(error: BaseException) -> str:
+    """The text of another library's error, on one line."""
+    return " ".join(str(error).split()) or type(error).__name__

@@ -1,0 +1,144 @@
+"""Syn_1 to Syn_4: four classes told apart by frequencies that we plant, so that every search can be scored.
+
+The sets follow the description in Wang et al. (ICCV 2023, section 3; METHOD 5). Their generator is not published: this
+one is ours. Syn_b carries its bias in radial band B_b of four. An image is 1/f noise of random phase, of standard
+deviation NOISE around MEAN, independent in each channel, plus gratings common to the channels:
+
+  C0  all bands, nothing planted
+  C1  all bands, a random half of B_b's orbits raised by RAISED, another half in each image
+  C2  all bands, eight fixed orbits, two in each band, each a grating of random phase
+  C3  B_b and B4 alone, three fixed orbits in B_b
+
+The fixed orbits are drawn once from the seed and are the same in every split.
+"""
+
+import re
+
+import numpy as np
+from jaxtyping import Bool, Float, Int, UInt8
+from ml_collections import ConfigDict
+
+from fsjax import spectrum
+from fsjax.data.source import Source
+from fsjax.errors import InputError
+
+CLASSES = ("C0", "C1", "C2", "C3")
+MEAN, NOISE = 0.498, 0.15
+GRATING = 0.5  # amplitude of a planted orbit, in standard deviations of the noise
+RAISED = 3.0  # factor on the amplitude of C1's raised orbits
+_BLOCK = 256
+
+
+def open_synthetic(data: ConfigDict, split: str) -> Source:
+    """The images of one split, made in memory from data.synthetic.seed.
+
+    Args:
+      data: name 'syn1' to 'syn4', image_size in pixels, synthetic.{seed, train_per_class, test_per_class}.
+      split: 'train' or 'test'; each has images of its own.
+
+    Raises:
+      InputError: another name, another split, or an image too small for four bands.
+    """
+    if not (match := re.fullmatch(r"syn([1-4])", data.name)):
+        raise InputError(f"data.name: unknown synthetic set {data.name!r}; accepted: syn1, syn2, syn3, syn4")
+    if split not in ("train", "test"):
+        raise InputError(f"data split: the synthetic sets have no split {split!r}; accepted: train, test")
+    if data.image_size < 16:
+        raise InputError(f"data.image_size: {data.image_size} is too small for four bands; accepted: 16 or more")
+    per_class = data.synthetic.train_per_class if split == "train" else data.synthetic.test_per_class
+    biased = int(match[1]) - 1
+    fixed = planted_orbits(biased, data.image_size, data.synthetic.seed)
+    images = [
+        make_images(label, per_class, biased, fixed[label], (data.synthetic.seed, split == "test", label))
+        for label in range(len(CLASSES))
+    ]
+    planted = {"fixed": fixed, "any": _raised_band(biased, data.image_size)}
+    return ArraySource(np.concatenate(images), np.repeat(np.arange(4, dtype=np.int32), per_class), planted)
+
+
+class ArraySource(Source):
+    """Images held in memory."""
+
+    def __init__(self, images: UInt8[np.ndarray, "images size size 3"], labels: Int[np.ndarray, " images"], planted: dict):
+        self.classes, self.labels, self.planted = CLASSES, labels, planted
+        self._images = images
+
+    def __len__(self) -> int:
+        return len(self._images)
+
+    def __getitem__(self, index: int) -> UInt8[np.ndarray, "size size 3"]:
+        return self._images[index]
+
+
+def planted_orbits(biased: int, size: int, seed: int) -> Bool[np.ndarray, "classes size size"]:
+    """The fixed orbits of each class: two in each band for C2, three in band `biased` (from 0) for C3, none else."""
+    rng = np.random.default_rng([seed, 7])
+    orbits, bands = spectrum.orbits(size, size), spectrum.bands(size, size, 4)
+    pairs = (spectrum.orbit_sizes(size, size) == 2)[orbits]
+    # The corners beyond Nyquist are left out, so that a planted orbit looks alike in every direction.
+    candidates = [
+        np.unique(orbits[(bands == band) & pairs & (spectrum.radius(size, size) < 0.5)]) for band in range(4)
+    ]
+    redundant = np.concatenate([rng.choice(band, 2, replace=False) for band in candidates])
+    special = rng.choice(np.setdiff1d(candidates[biased], redundant), 3, replace=False)
+    fixed = np.zeros((len(CLASSES), size, size), bool)
+    fixed[2], fixed[3] = np.isin(orbits, redundant), np.isin(orbits, special)
+    return fixed
+
+
+def make_images(
+    label: int, count: int, biased: int, fixed: Bool[np.ndarray, "size size"], seed: tuple[int, ...]
+) -> UInt8[np.ndarray, "count size size 3"]:
+    """`count` images of one class."""
+    rng = np.random.default_rng([int(part) for part in seed])
+    size = len(fixed)
+    shape = noise_amplitude(size)
+    bands = spectrum.bands(size, size, 4)
+    if label == 3:
+        shape = shape * ((bands == biased) | (bands == 3))
+    blocks = []
+    for start in range(0, count, _BLOCK):
+        block = min(_BLOCK, count - start)
+        amplitude = np.broadcast_to(shape, (block, size, size))
+        if label == 1:
+            amplitude = amplitude * _raised(rng, block, bands == biased)
+        white = rng.normal(size=(block, size, size, 3))
+        centred = np.fft.fftshift(np.fft.fft2(white, axes=(1, 2)), axes=(1, 2)) * amplitude[..., None]
+        images = np.fft.ifft2(np.fft.ifftshift(centred, axes=(1, 2)), axes=(1, 2)).real
+        images += GRATING * _gratings(rng, block, fixed)[..., None]
+        blocks.append(np.rint(np.clip(MEAN + NOISE * images, 0, 1) * 255).astype(np.uint8))
+    return np.concatenate(blocks)
+
+
+def noise_amplitude(size: int) -> Float[np.ndarray, "size size"]:
+    """Amplitude of each frequency, 1/f and 0 at DC, that turns white noise of deviation 1 into noise of deviation 1."""
+    radius = spectrum.radius(size, size)
+    amplitude = np.divide(1, radius, out=np.zeros_like(radius), where=radius > 0)
+    return amplitude / np.sqrt((amplitude**2).mean())
+
+
+def _raised(rng: np.random.Generator, count: int, band: np.ndarray) -> np.ndarray:
+    orbits = spectrum.orbits(*band.shape)
+    members = np.unique(orbits[band])
+    order = rng.random((count, len(members))).argsort(axis=1)
+    factors = np.ones((count, orbits.max() + 1))
+    np.put_along_axis(factors, members[order[:, : len(members) // 2]], RAISED, axis=1)
+    return factors[:, orbits]
+
+
+def _gratings(rng: np.random.Generator, count: int, fixed: np.ndarray) -> np.ndarray:
+    size = len(fixed)
+    total = np.zeros((count, size, size))
+    rows, columns = np.mgrid[:size, :size]
+    orbits = spectrum.orbits(size, size)
+    for orbit in np.unique(orbits[fixed]):
+        row, column = np.argwhere(orbits == orbit)[0]
+        angle = 2 * np.pi * ((row - size // 2) * rows + (column - size // 2) * columns) / size
+        total += np.cos(angle + rng.uniform(0, 2 * np.pi, (count, 1, 1)))
+    return total
+
+
+def _raised_band(biased: int, size: int) -> np.ndarray:
+    band = np.zeros((len(CLASSES), size, size), bool)
+    band[1] = spectrum.bands(size, size, 4) == biased
+    return band

@@ -1,0 +1,23 @@
+"""What is measured on a classifier, during training and with its maps."""
+
+from collections.abc import Callable
+
+from fsjax.errors import InputError
+from fsjax.evaluate import validation
+
+# name -> make(network, dataset, mean_std, config), which returns evaluate(variables) -> iterator of (name, value).
+TRAINING_EVALUATORS = {"validation": validation.make}
+
+
+def training_evaluators(names: str) -> list[Callable]:
+    """The evaluators of a comma-separated list.
+
+    Raises:
+      InputError: an unknown one.
+    """
+    wanted = [name for name in names.split(",") if name]
+    for name in wanted:
+        if name not in TRAINING_EVALUATORS:
+            accepted = ", ".join(sorted(TRAINING_EVALUATORS))
+            raise InputError(f"train.evaluators: unknown evaluator {name!r}; accepted: {accepted}")
+    return [TRAINING_EVALUATORS[name] for name in wanted]

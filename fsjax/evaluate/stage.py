@@ -1,0 +1,123 @@
+"""The evaluate stage: unfiltered, filtered by every map, and against the planted truth where there is one."""
+
+import pathlib
+
+import numpy as np
+from ml_collections import ConfigDict
+
+from fsjax import workdir
+from fsjax.data.dataset import Dataset
+from fsjax.dfm import DominantFrequencyMaps
+from fsjax.evaluate import planted
+from fsjax.evaluate.confusion import confusion, false_positive_rate, true_positive_rate
+from fsjax.evaluate.filtered import called
+from fsjax.predict import make_predictor
+
+
+def run(classifier, maps: DominantFrequencyMaps, test: Dataset, directory: pathlib.Path, run: ConfigDict) -> None:
+    """Writes evaluation.json, keeping what other search methods have left in it.
+
+    Args:
+      classifier: an experiment's Classifier.
+      maps: of any method.
+      test: the whole test set.
+      directory: the workdir.
+      run: config.run.
+    """
+    classifier.check_classes(test.classes, "data split test")
+    file = directory / "evaluation.json"
+    result = workdir.read_json(file) if file.exists() else {}
+    sizes = np.bincount(test.labels, minlength=len(test.classes))
+    result |= {"classes": list(test.classes), "images": sizes.tolist()}
+    result["unfiltered"] = unfiltered(classifier, test, sizes, run)
+    result[maps.method] = filtered(classifier, maps, test, sizes, run)
+    if test.planted is not None:
+        result["planted"] = reliance(classifier, test, sizes, run)
+        result[maps.method]["planted"] = recovery(maps, test)
+    workdir.write_json(file, result)
+
+
+def unfiltered(classifier, test: Dataset, sizes: np.ndarray, run: ConfigDict) -> dict:
+    """Accuracy, confusion matrix, TPR and FPR of the test set as it is."""
+    predict = make_predictor(classifier.apply, *classifier.mean_std, batch_size=run.tile_images)
+    counts = confusion(predict(classifier.variables, test), test.labels, len(test.classes))
+    targets = np.arange(len(sizes))
+    return {
+        "accuracy": float(np.trace(counts) / len(test)),
+        "tpr": numbers(true_positive_rate(counts.T, targets, sizes)),
+        "fpr": numbers(false_positive_rate(counts.T, targets, sizes)),
+        "confusion": counts.tolist(),
+    }
+
+
+def filtered(classifier, maps: DominantFrequencyMaps, test: Dataset, sizes: np.ndarray, run: ConfigDict) -> dict:
+    """TPR and FPR of each class on the test set filtered by that class's map, at each share."""
+    shares, classes = maps.masks.shape[:2]
+    targets = np.tile(np.arange(classes), shares)
+    masks = maps.masks.reshape(-1, *maps.masks.shape[2:])
+    counts = called(
+        classifier.apply,
+        classifier.variables,
+        test,
+        classifier.mean_std,
+        masks,
+        targets,
+        tile_images=run.tile_images,
+        label="evaluate",
+    )
+    tpr = true_positive_rate(counts, targets, sizes).reshape(shares, classes)
+    fpr = false_positive_rate(counts, targets, sizes).reshape(shares, classes)
+    result = {"searched_on": maps.searched_on, "forward_equivalents": maps.forward_equivalents}
+    for index, share in enumerate(maps.shares):
+        result[f"{share:g}"] = {
+            "tpr": numbers(tpr[index]),
+            "fpr": numbers(fpr[index]),
+            "positions": maps.positions[index].tolist(),
+        }
+    return result
+
+
+def reliance(classifier, test: Dataset, sizes: np.ndarray, run: ConfigDict) -> dict:
+    """For each class with planted orbits: its TPR without them, and with them alone."""
+    truth = truth_of(test.planted)
+    labels = np.flatnonzero(truth.any((1, 2)))
+    masks, targets = np.concatenate([~truth[labels], truth[labels]]), np.tile(labels, 2)
+    counts = called(
+        classifier.apply,
+        classifier.variables,
+        test,
+        classifier.mean_std,
+        masks,
+        targets,
+        tile_images=run.tile_images,
+        label="evaluate planted",
+    )
+    without, alone = np.split(true_positive_rate(counts, targets, sizes), 2)
+    return {
+        test.classes[label]: {
+            "fixed": bool(test.planted["fixed"][label].any()),
+            "tpr_without": float(without[index]),
+            "tpr_alone": float(alone[index]),
+        }
+        for index, label in enumerate(labels)
+    }
+
+
+def recovery(maps: DominantFrequencyMaps, test: Dataset) -> dict:
+    """How well each class's scores rank its planted orbits."""
+    truth = truth_of(test.planted)
+    return {
+        test.classes[label]: planted.recovery(maps.scores[label], truth[label])
+        for label in np.flatnonzero(truth.any((1, 2)))
+        if maps.scores is not None
+    }
+
+
+def truth_of(arrays: dict[str, np.ndarray]) -> np.ndarray:
+    """Planted positions of each class [classes, H, W]: fixed orbits, or the band whose orbits are raised at random."""
+    return arrays["fixed"] | arrays["any"]
+
+
+def numbers(values: np.ndarray) -> list[float | None]:
+    """A list for JSON; what has no value, such as the FPR of an only class, is None."""
+    return [float(value) if np.isfinite(value) else None for value in values]

@@ -1,0 +1,346 @@
+"""An experiment: stages run in order, each reading and writing files of the workdir, none done twice."""
+
+import dataclasses
+import functools
+import hashlib
+import logging
+import pathlib
+import time
+from collections.abc import Callable
+from typing import Any
+
+import jax
+import numpy as np
+from ml_collections import ConfigDict
+
+import fsjax
+from fsjax import data, dfm, models, parallel, report, search, train, workdir
+from fsjax.checkpoints import Checkpoints
+from fsjax.data.dataset import Dataset, measure_mean_std
+from fsjax.data.preprocess import normalise
+from fsjax.errors import InputError
+from fsjax.evaluate import stage as evaluate_stage
+from fsjax.metrics import Metrics
+from fsjax.progress import clock
+
+logger = logging.getLogger(__name__)
+
+
+class Run:
+    """What the stages of one run share: its config, its workdir, and what they read, opened on first use."""
+
+    def __init__(self, config: ConfigDict, directory: pathlib.Path):
+        self.config, self.directory = config, directory
+        self.metrics = Metrics(directory)
+        self._datasets: dict[str, Dataset] = {}
+
+    def dataset(self, split: str) -> Dataset:
+        """The 'train', 'validation' or 'test' images."""
+        if split not in self._datasets:
+            self._datasets[split] = data.load(self.config.data, split, self.config.seed)
+        return self._datasets[split]
+
+    @functools.cached_property
+    def mean_std(self) -> tuple[np.ndarray, np.ndarray]:
+        """Of pixels in [0, 1], per channel: the config's, or measured on the training images."""
+        if self.config.data.mean:
+            return np.array(self.config.data.mean, float), np.array(self.config.data.std, float)
+        return measure_mean_std(self.dataset("train"))
+
+    @functools.cached_property
+    def classifier(self) -> "Classifier":
+        """The trained classifier of this workdir."""
+        return load_classifier(self.config, self.directory)
+
+    @property
+    def maps_file(self) -> pathlib.Path:
+        """The maps of the config's search method."""
+        return self.directory / "dfm" / f"{self.config.search.method}.npz"
+
+
+@dataclasses.dataclass(frozen=True)
+class Classifier:
+    """A classifier with what its inputs and outputs mean."""
+
+    apply: Callable
+    variables: dict
+    mean_std: tuple[np.ndarray, np.ndarray]
+    classes: tuple[str, ...]
+
+    def check_classes(self, found: tuple[str, ...], where: str) -> None:
+        """Raises InputError where another list of classes meets this classifier's."""
+        if found != self.classes:
+            raise InputError(f"{where}: its classes are {_short(found)}; the model was trained on {_short(self.classes)}")
+
+
+@dataclasses.dataclass(frozen=True)
+class Stage:
+    """A step of an experiment.
+
+    Attributes:
+      fields: prefixes of the config fields that its result depends on, beyond those of the stages it needs.
+      needs: stages whose results it reads.
+      key: config -> name of its record in the workdir.
+      outputs: run -> files that are there when it is done.
+      run: does it.
+    """
+
+    fields: tuple[str, ...]
+    needs: tuple[str, ...]
+    key: Callable[[ConfigDict], str]
+    outputs: Callable[[Run], list[pathlib.Path]]
+    run: Callable[[Run], None]
+
+
+def run(config: ConfigDict, directory: pathlib.Path, *, command: list[str] | None = None) -> None:
+    """Runs the config's stages in a workdir; `command` is kept beside the results, for the report.
+
+    Raises:
+      InputError: a field that cannot be used, an earlier result made with other fields, a stage whose input is missing.
+      interrupt.Terminated: SIGTERM came.
+    """
+    names = check(config)
+    for name in names:
+        _check_fingerprint(config, directory, name)
+    current = Run(config, directory)
+    try:
+        workdir.write_json(directory / "config.json", config.to_dict())
+        if command:
+            workdir.write_json(directory / "command.json", command)
+        for name in names:
+            _run_stage(name, current)
+    finally:
+        current.metrics.close()
+
+
+def check(config: ConfigDict) -> list[str]:
+    """The names of the config's stages; raises InputError for any field that cannot be used, before anything is run."""
+    names = [name for name in config.stages.split(",") if name]
+    for name in names:
+        if name not in STAGES:
+            raise InputError(f"stages: unknown stage {name!r}; accepted: {', '.join(STAGES)}")
+    if not names:
+        raise InputError(f"stages: empty; accepted: {', '.join(STAGES)}")
+    data.check(config.data)
+    models.build(config.model.name, num_classes=2, image_size=config.data.image_size)
+    train.check(config)
+    search.check(config)
+    report.check(config)
+    for field in ("log_every", "keep_checkpoints", "tile_images", "masks_per_file"):
+        if config.run[field] < 1:
+            raise InputError(f"run.{field}: {config.run[field]}; accepted: 1 or more")
+    return sorted(names, key=list(STAGES).index)
+
+
+def load_classifier(config: ConfigDict, directory: pathlib.Path) -> Classifier:
+    """The classifier that the train stage left in a workdir.
+
+    Raises:
+      InputError: there is none, or it is of another architecture than the config's.
+    """
+    folder = directory / "checkpoints"
+    if not folder.exists():
+        raise InputError(f"{directory}: no trained model; run the stage train first (--config.stages=train,...)")
+    checkpoints = Checkpoints(folder)
+    step = checkpoints.newest()
+    about = checkpoints.about(step)
+    if about["model"] != config.model.name or about["image_size"] != config.data.image_size:
+        raise InputError(
+            f"{folder}: a {about['model']} for {about['image_size']} pixels; the config asks for "
+            f"{config.model.name} and {config.data.image_size}"
+        )
+    if step != about["steps"]:
+        raise InputError(f"{directory}: training stands at step {step} of {about['steps']}; run the stage train first")
+    network = models.build(about["model"], num_classes=len(about["classes"]), image_size=about["image_size"])
+    like = jax.eval_shape(lambda: network.init(config.seed))
+    variables = checkpoints.variables(step, like)
+    checkpoints.close()
+    mean_std = (np.array(about["mean"]), np.array(about["std"]))
+    return Classifier(network.apply, variables, mean_std, tuple(about["classes"]))
+
+
+def fingerprint(config: ConfigDict, name: str) -> dict[str, Any]:
+    """The config fields that a stage's result depends on, dotted name -> value."""
+    stage = STAGES[name]
+    fields = {}
+    for needed in stage.needs:
+        fields |= fingerprint(config, needed)
+    for dotted, value in _flatten(config.to_dict()).items():
+        if any(dotted == prefix or dotted.startswith(prefix + ".") for prefix in stage.fields):
+            fields[dotted] = list(value) if isinstance(value, tuple) else value
+    return {dotted: value for dotted, value in fields.items() if dotted not in _NOT_RESULTS}
+
+
+# Fields of `data` that change how images are read and not which.
+_NOT_RESULTS = ("data.cache_gib",)
+
+
+def _train(current: Run) -> None:
+    training = current.dataset("train")
+    if training.planted is not None:
+        workdir.write_npz(current.directory / "planted.npz", **training.planted)
+    train.train(
+        current.config,
+        training,
+        current.dataset("validation") if current.config.data.validation_share else None,
+        current.mean_std,
+        current.directory,
+        current.metrics,
+    )
+
+
+def _search(current: Run) -> None:
+    config, classifier = current.config, current.classifier
+    dataset = current.dataset(config.search.split)
+    classifier.check_classes(dataset.classes, f"data split {config.search.split}")
+    indices = [
+        _searched(dataset, label, config.search.images_per_class, config.seed) for label in range(len(dataset.classes))
+    ]
+    problem = search.Problem(
+        apply=classifier.apply,
+        params=classifier.variables,
+        images=lambda label: np.asarray(normalise(dataset.images(indices[label]), *classifier.mean_std)),
+        counts=tuple(len(chosen) for chosen in indices),
+        classes=dataset.classes,
+        plane=(config.data.image_size, config.data.image_size),
+        options=config.search,
+        run=config.run,
+        about={
+            "searched_on": config.search.split,
+            "provenance": {"fields": fingerprint(config, "search"), **_versions()},
+        },
+        directory=current.directory / "search" / config.search.method,
+        metrics=current.metrics,
+    )
+    maps = search.SEARCHES[config.search.method](problem)
+    maps.save(current.maps_file)
+
+
+def _searched(dataset: Dataset, label: int, count: int, seed: int) -> np.ndarray:
+    """Indices of the images of a class that are searched: all, or `count` drawn by seed."""
+    of_class = np.flatnonzero(dataset.labels == label)
+    if count and count < len(of_class):
+        of_class = np.sort(np.random.default_rng([seed, label]).choice(of_class, count, replace=False))
+    if not len(of_class):
+        raise InputError(f"search: class {dataset.classes[label]!r} has no image in the searched split")
+    return of_class
+
+
+def _evaluate(current: Run) -> None:
+    maps = _load_maps(current)
+    evaluate_stage.run(current.classifier, maps, current.dataset("test"), current.directory, current.config.run)
+
+
+def _report(current: Run) -> None:
+    report.write(current.config, current.directory, current.classifier, _load_maps(current), current.dataset("test"))
+
+
+def _load_maps(current: Run) -> dfm.DominantFrequencyMaps:
+    if not current.maps_file.exists():
+        raise InputError(f"{current.maps_file}: no maps; run the stage search first (--config.stages=search,...)")
+    maps = dfm.DominantFrequencyMaps.load(current.maps_file)
+    current.classifier.check_classes(maps.classes, str(current.maps_file))
+    return maps
+
+
+STAGES = {
+    "train": Stage(
+        fields=("seed", "data", "model", "train"),
+        needs=(),
+        key=lambda config: "train",
+        outputs=lambda run: [run.directory / "checkpoints"],
+        run=_train,
+    ),
+    "search": Stage(
+        fields=("search",),
+        needs=("train",),
+        key=lambda config: f"search-{config.search.method}",
+        outputs=lambda run: [run.maps_file],
+        run=_search,
+    ),
+    "evaluate": Stage(
+        fields=(),
+        needs=("search",),
+        key=lambda config: f"evaluate-{config.search.method}",
+        outputs=lambda run: [run.directory / "evaluation.json"],
+        run=_evaluate,
+    ),
+    # Its own fields change only how results are shown, so another report replaces the one before.
+    "report": Stage(
+        fields=("report", "evaluate"),
+        needs=("evaluate",),
+        key=lambda config: f"report-{config.search.method}",
+        outputs=lambda run: [run.directory / "report" / "index.html"],
+        run=_report,
+    ),
+}
+
+
+def _run_stage(name: str, current: Run) -> None:
+    stage = STAGES[name]
+    record_file = _record_file(current.config, current.directory, name)
+    record = workdir.read_json(record_file) if record_file.exists() else {}
+    fields = fingerprint(current.config, name)
+    inputs = _inputs(current, stage)
+    there = all(path.exists() for path in stage.outputs(current))
+    if record.get("done") and there and record["fields"] == fields and record["inputs"] == inputs:
+        logger.info("%s: already done in %s", name, current.directory)
+        return
+    record = {"stage": name, "fields": fields, "inputs": inputs, "done": False, "seconds": 0, **_versions()}
+    workdir.write_json(record_file, record)
+    started = time.monotonic()
+    stage.run(current)
+    seconds = time.monotonic() - started
+    workdir.write_json(record_file, {**record, "done": True, "seconds": round(seconds, 2)})
+    current.metrics.write(name, 0, {"stage_seconds": seconds})
+    logger.info("%s: done in %s", name, clock(seconds))
+
+
+def _inputs(current: Run, stage: Stage) -> dict[str, str]:
+    """SHA-256 of the files that the stages before left: a result made from others is made again."""
+    files = [path for needed in stage.needs for path in STAGES[needed].outputs(current)]
+    return {
+        str(path.relative_to(current.directory)): hashlib.sha256(path.read_bytes()).hexdigest()
+        for path in files
+        if path.is_file()
+    }
+
+
+def _check_fingerprint(config: ConfigDict, directory: pathlib.Path, name: str) -> None:
+    record_file = _record_file(config, directory, name)
+    if not record_file.exists():
+        return
+    wanted, found = fingerprint(config, name), workdir.read_json(record_file)["fields"]
+    replaceable = STAGES[name].fields if name == "report" else ()
+    different = [
+        f"{field} was {found.get(field)!r}, now {wanted.get(field)!r}"
+        for field in sorted(wanted.keys() | found.keys())
+        if wanted.get(field) != found.get(field) and not field.startswith(replaceable)
+    ]
+    if different:
+        raise InputError(
+            f"{directory}: holds a {name} result made with other settings ({'; '.join(different)}); "
+            "go on with those settings, or name another --workdir"
+        )
+
+
+def _record_file(config: ConfigDict, directory: pathlib.Path, name: str) -> pathlib.Path:
+    return directory / "stages" / f"{STAGES[name].key(config)}.json"
+
+
+def _versions() -> dict[str, str]:
+    return {"fsjax": fsjax.__version__, "jax": jax.__version__, "devices": parallel.describe()}
+
+
+def _flatten(tree: dict, prefix: str = "") -> dict[str, Any]:
+    flat = {}
+    for name, value in tree.items():
+        if isinstance(value, dict):
+            flat |= _flatten(value, f"{prefix}{name}.")
+        else:
+            flat[prefix + name] = value
+    return flat
+
+
+def _short(classes: tuple[str, ...]) -> str:
+    return f"{len(classes)} ({', '.join(classes[:4])}{', ...' if len(classes) > 4 else ''})"

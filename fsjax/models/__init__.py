@@ -1,0 +1,59 @@
+"""The classifiers that can be trained or searched, by name."""
+
+import difflib
+from collections.abc import Callable
+from functools import partial
+
+import jax.numpy as jnp
+
+from fsjax.errors import InputError
+from fsjax.models.network import Network
+from fsjax.models.resnet import BasicBlock, Bottleneck, ResNet
+from fsjax.models.vit import VisionTransformer
+
+__all__ = ["MODELS", "Network", "build"]
+
+# name -> builder(num_classes=, image_size=, dtype=, axis_name=, rngs=); a model more is a line more.
+# "_cifar" is the form with a 3x3 stem and no pool, whatever the image size; "_imagenet" is torchvision's.
+MODELS: dict[str, Callable] = {
+    "resnet20": partial(ResNet, BasicBlock, (3, 3, 3), (16, 32, 64), imagenet_stem=False),
+    "resnet18_cifar": partial(ResNet, BasicBlock, (2, 2, 2, 2), imagenet_stem=False),
+    "resnet34_cifar": partial(ResNet, BasicBlock, (3, 4, 6, 3), imagenet_stem=False),
+    "resnet50_cifar": partial(ResNet, Bottleneck, (3, 4, 6, 3), imagenet_stem=False),
+    "resnet10w16_imagenet": partial(ResNet, BasicBlock, (1, 1, 1, 1), (16, 32, 64, 128), imagenet_stem=True),
+    "resnet18_imagenet": partial(ResNet, BasicBlock, (2, 2, 2, 2), imagenet_stem=True),
+    "resnet34_imagenet": partial(ResNet, BasicBlock, (3, 4, 6, 3), imagenet_stem=True),
+    "resnet50_imagenet": partial(ResNet, Bottleneck, (3, 4, 6, 3), imagenet_stem=True),
+    "vit_micro_patch4": partial(VisionTransformer, 4, width=64, depth=4, heads=4, mlp_ratio=2),
+    "vit_micro_patch8": partial(VisionTransformer, 8, width=64, depth=4, heads=4, mlp_ratio=2),
+    "vit_tiny_patch4": partial(VisionTransformer, 4, width=192, depth=12, heads=3),
+    "vit_tiny_patch8": partial(VisionTransformer, 8, width=192, depth=12, heads=3),
+    "vit_tiny_patch16": partial(VisionTransformer, 16, width=192, depth=12, heads=3),
+    "vit_small_patch4": partial(VisionTransformer, 4, width=384, depth=12, heads=6),
+    "vit_small_patch8": partial(VisionTransformer, 8, width=384, depth=12, heads=6),
+    "vit_small_patch16": partial(VisionTransformer, 16, width=384, depth=12, heads=6),
+    "vit_base_patch4": partial(VisionTransformer, 4, width=768, depth=12, heads=12),
+    "vit_base_patch8": partial(VisionTransformer, 8, width=768, depth=12, heads=12),
+    "vit_base_patch16": partial(VisionTransformer, 16, width=768, depth=12, heads=12),
+}
+
+
+def build(name: str, *, num_classes: int, image_size: int, dtype=jnp.float32) -> Network:
+    """The classifier of this name, without its arrays.
+
+    Args:
+        name: a key of MODELS.
+        num_classes: number of logits.
+        image_size: height and width of the images in pixels; for a ViT a multiple of its patch.
+        dtype: what is computed in, float32 or bfloat16.
+
+    Raises:
+        InputError: the name is unknown, or the image size does not fit the model.
+    """
+    if name not in MODELS:
+        near = difflib.get_close_matches(name, MODELS, n=1)
+        hint = f" (did you mean {near[0]}?)" if near else ""
+        raise InputError(f"model.name: unknown model {name!r}; accepted: {', '.join(sorted(MODELS))}{hint}")
+    network = Network(MODELS[name], num_classes, image_size, jnp.dtype(dtype))
+    network.graphdef  # noqa: B018 - what does not fit is refused here rather than at the first call
+    return network

@@ -1,0 +1,75 @@
+"""A classifier as pure functions over pure dicts of arrays."""
+
+import dataclasses
+import functools
+from collections.abc import Callable
+
+import jax
+import jax.numpy as jnp
+from flax import nnx
+from jaxtyping import Array, Float
+
+from fsjax.parallel import AXIS
+
+
+@dataclasses.dataclass(frozen=True)
+class Network:
+    """A classifier as pure functions; its arrays are passed in and handed out, never held.
+
+    `variables` is {"params": ..., "batch_stats": ...}: nested dicts with string keys, named after the PyTorch modules,
+    and float32 arrays at the leaves (`batch_stats` is empty for a network without BatchNorm). Two networks built from
+    the same entry with the same arguments are equal and hash alike, so either may be a static argument of jit.
+
+    Attributes:
+        builder: makes the Flax NNX module; called as in `fsjax.models.MODELS`.
+        num_classes: number of logits.
+        image_size: height and width of the images in pixels.
+        dtype: what is computed in, float32 or bfloat16; arrays kept from step to step and logits are float32 always.
+    """
+
+    builder: Callable[..., nnx.Module]
+    num_classes: int
+    image_size: int
+    dtype: jnp.dtype
+
+    def init(self, seed: int) -> dict:
+        """Fresh variables; the same seed gives the same ones."""
+        return self._fresh(jax.random.key(seed))
+
+    def apply(self, variables: dict, images: Float[Array, "images height width 3"]) -> Float[Array, "images classes"]:
+        """float32 logits in evaluation mode, of float32 images already normalised; each image by itself."""
+        return self._bind(variables)(images, train=False).astype(jnp.float32)
+
+    def apply_train(
+        self, variables: dict, images: Float[Array, "images height width 3"]
+    ) -> tuple[Float[Array, "images classes"], dict]:
+        """float32 logits in training mode, and the batch statistics that follow.
+
+        To be called inside pmap or shard_map over the axis `fsjax.parallel.AXIS`: BatchNorm takes its means and
+        variances over the images of all devices, which must hold equally many.
+        """
+        module = self._bind(variables)
+        logits = module(images, train=True).astype(jnp.float32)
+        return logits, self._variables(module)["batch_stats"]
+
+    @functools.cached_property
+    def graphdef(self) -> nnx.GraphDef:
+        """The module without its arrays. Raises InputError where the builder does: on arguments it cannot use."""
+        return nnx.graphdef(nnx.eval_shape(lambda: self._module(nnx.Rngs(0))))
+
+    @functools.partial(jax.jit, static_argnames="self")
+    def _fresh(self, key):
+        return self._variables(self._module(nnx.Rngs(key)))
+
+    def _module(self, rngs: nnx.Rngs) -> nnx.Module:
+        return self.builder(
+            num_classes=self.num_classes, image_size=self.image_size, dtype=self.dtype, axis_name=AXIS, rngs=rngs
+        )
+
+    def _bind(self, variables: dict) -> nnx.Module:
+        return nnx.merge(self.graphdef, variables["params"], variables["batch_stats"])
+
+    @staticmethod
+    def _variables(module: nnx.Module) -> dict:
+        params, batch_stats = nnx.state(module, nnx.Param, nnx.BatchStat)
+        return {"params": nnx.to_pure_dict(params), "batch_stats": nnx.to_pure_dict(batch_stats)}

@@ -1,0 +1,159 @@
+"""Residual networks (He et al. 2016, "Deep Residual Learning for Image Recognition").
+
+Submodules and their order are torchvision's, so a name in its `state_dict` is a path here. So are padding (explicit,
+since "SAME" shifts strided convolutions by a pixel), the place of the stride (the bottleneck's 3x3) and initialisation,
+save that the bias of the last layer starts at zero.
+"""
+
+from collections.abc import Sequence
+
+import jax
+import jax.numpy as jnp
+from flax import nnx
+from jaxtyping import Array, Float
+
+_HE_NORMAL = nnx.initializers.variance_scaling(2.0, "fan_out", "normal")
+# Uniform in +-1/sqrt(fan_in): the default of PyTorch's linear layer.
+_TORCH_UNIFORM = nnx.initializers.variance_scaling(1 / 3, "fan_in", "uniform")
+
+
+class ResNet(nnx.Module):
+    """A residual network; any image size, since it ends in an average over positions.
+
+    Args:
+        block: BasicBlock or Bottleneck.
+        depths: blocks in each stage.
+        widths: channels of each stage, before the block's expansion; every stage but the first halves the resolution.
+        imagenet_stem: True for a 7x7 convolution of stride 2 and a 3x3 max-pool of stride 2; False for the form that
+            the frequency-shortcut papers train, also at 224 pixels: a 3x3 convolution of stride 1 and no pool.
+        num_classes: number of logits.
+        image_size: unused; every builder is called with the same arguments.
+        dtype: what is computed in; parameters and statistics are float32.
+        axis_name: the mapped axis over which BatchNorm takes its statistics in training.
+        rngs: the source of the initial parameters.
+    """
+
+    def __init__(
+        self,
+        block: type[nnx.Module],
+        depths: Sequence[int],
+        widths: Sequence[int] = (64, 128, 256, 512),
+        *,
+        imagenet_stem: bool,
+        num_classes: int,
+        image_size: int,
+        dtype: jnp.dtype,
+        axis_name: str | None,
+        rngs: nnx.Rngs,
+    ):
+        del image_size
+        shared = {"dtype": dtype, "axis_name": axis_name, "rngs": rngs}
+        channels = widths[0]
+        self.imagenet_stem = imagenet_stem
+        self.stages = len(depths)
+        self.conv1 = _conv(3, channels, kernel=7 if imagenet_stem else 3, stride=2 if imagenet_stem else 1, **shared)
+        self.bn1 = BatchNorm(channels, **shared)
+        for stage, (depth, width) in enumerate(zip(depths, widths, strict=True)):
+            blocks = nnx.Dict()
+            for i in range(depth):
+                blocks[str(i)] = block(channels, width, stride=2 if stage > 0 and i == 0 else 1, **shared)
+                channels = width * block.expansion
+            setattr(self, f"layer{stage + 1}", blocks)
+        self.fc = nnx.Linear(channels, num_classes, dtype=dtype, kernel_init=_TORCH_UNIFORM, rngs=rngs)
+
+    def __call__(self, images: Float[Array, "images height width 3"], *, train: bool) -> Float[Array, "images classes"]:
+        x = jax.nn.relu(self.bn1(self.conv1(images), train=train))
+        if self.imagenet_stem:
+            x = nnx.max_pool(x, (3, 3), strides=(2, 2), padding=((1, 1), (1, 1)))
+        for stage in range(self.stages):
+            blocks = getattr(self, f"layer{stage + 1}")
+            for i in range(len(blocks)):
+                x = blocks[str(i)](x, train=train)
+        return self.fc(x.mean(axis=(1, 2)))
+
+
+class BasicBlock(nnx.Module):
+    """Two 3x3 convolutions and a shortcut, a 1x1 convolution where the shape changes (He et al.'s option B)."""
+
+    expansion = 1
+
+    def __init__(
+        self, channels: int, width: int, *, stride: int, dtype: jnp.dtype, axis_name: str | None, rngs: nnx.Rngs
+    ):
+        shared = {"dtype": dtype, "axis_name": axis_name, "rngs": rngs}
+        self.conv1 = _conv(channels, width, kernel=3, stride=stride, **shared)
+        self.bn1 = BatchNorm(width, **shared)
+        self.conv2 = _conv(width, width, kernel=3, **shared)
+        self.bn2 = BatchNorm(width, **shared)
+        self.downsample = _projection(channels, width, stride=stride, **shared)
+
+    def __call__(self, x: Float[Array, "n h w c"], *, train: bool) -> Float[Array, "n h2 w2 c2"]:
+        y = jax.nn.relu(self.bn1(self.conv1(x), train=train))
+        y = self.bn2(self.conv2(y), train=train)
+        return jax.nn.relu(y + _shortcut(self.downsample, x, train=train))
+
+
+class Bottleneck(nnx.Module):
+    """A 1x1, a 3x3 and a 1x1 convolution, the last to four times the width, and a shortcut as in BasicBlock."""
+
+    expansion = 4
+
+    def __init__(
+        self, channels: int, width: int, *, stride: int, dtype: jnp.dtype, axis_name: str | None, rngs: nnx.Rngs
+    ):
+        shared = {"dtype": dtype, "axis_name": axis_name, "rngs": rngs}
+        self.conv1 = _conv(channels, width, kernel=1, **shared)
+        self.bn1 = BatchNorm(width, **shared)
+        self.conv2 = _conv(width, width, kernel=3, stride=stride, **shared)
+        self.bn2 = BatchNorm(width, **shared)
+        self.conv3 = _conv(width, width * self.expansion, kernel=1, **shared)
+        self.bn3 = BatchNorm(width * self.expansion, **shared)
+        self.downsample = _projection(channels, width * self.expansion, stride=stride, **shared)
+
+    def __call__(self, x: Float[Array, "n h w c"], *, train: bool) -> Float[Array, "n h2 w2 c2"]:
+        y = jax.nn.relu(self.bn1(self.conv1(x), train=train))
+        y = jax.nn.relu(self.bn2(self.conv2(y), train=train))
+        y = self.bn3(self.conv3(y), train=train)
+        return jax.nn.relu(y + _shortcut(self.downsample, x, train=train))
+
+
+class BatchNorm(nnx.BatchNorm):
+    """Batch normalisation in float32 whatever the dtype of its input, which its output has too.
+
+    In training the running statistics become 0.9 of themselves and 0.1 of the batch's. The batch's variance is the
+    biased one, where PyTorch keeps the unbiased one: n/(n-1) times as large for n values a channel.
+    """
+
+    def __init__(self, channels: int, *, dtype: jnp.dtype, axis_name: str | None, rngs: nnx.Rngs):
+        del dtype
+        super().__init__(channels, momentum=0.9, epsilon=1e-5, axis_name=axis_name, rngs=rngs)
+
+    def __call__(self, x: Float[Array, "n h w c"], *, train: bool) -> Float[Array, "n h w c"]:
+        return super().__call__(x, use_running_average=not train).astype(x.dtype)
+
+
+def _conv(channels, width, *, kernel, stride=1, dtype, axis_name, rngs):
+    del axis_name
+    pad = (kernel // 2, kernel // 2)
+    return nnx.Conv(
+        channels,
+        width,
+        (kernel, kernel),
+        strides=stride,
+        padding=(pad, pad),
+        use_bias=False,
+        dtype=dtype,
+        kernel_init=_HE_NORMAL,
+        rngs=rngs,
+    )
+
+
+def _projection(channels, width, *, stride, **shared):
+    if stride == 1 and channels == width:
+        return None
+    conv = _conv(channels, width, kernel=1, stride=stride, **shared)
+    return nnx.Dict({"0": conv, "1": BatchNorm(width, **shared)})
+
+
+def _shortcut(projection, x, *, train):
+    return x if projection is None else projection["1"](projection["0"](x), train=train)

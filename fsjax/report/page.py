@@ -1,0 +1,162 @@
+"""The report stage: reads a workdir's results, draws the figures, and writes one self-contained page."""
+
+import base64
+import json
+import pathlib
+import shlex
+
+import jinja2
+import jax.numpy as jnp
+import matplotlib.pyplot as plt
+import numpy as np
+from matplotlib.figure import Figure
+from ml_collections import ConfigDict
+
+from fsjax import masks, spectrum, workdir
+from fsjax.data.dataset import Dataset
+from fsjax.data.preprocess import normalise
+from fsjax.dfm import DominantFrequencyMaps
+from fsjax.errors import InputError
+from fsjax.evaluate.stage import truth_of
+from fsjax.progress import clock
+from fsjax.report import figures
+
+# A TPR that falls by less than this without the planted frequencies means that the model does not use them.
+USES_PLANTED = 0.1
+_MOST_CLASSES = 40  # drawn in figures; a table has them all
+
+
+def check(config: ConfigDict) -> None:
+    """Raises InputError for a field of config.report or config.evaluate that cannot be used."""
+    if config.report.share not in tuple(config.search.shares):
+        accepted = ", ".join(f"{share:g}" for share in config.search.shares)
+        raise InputError(f"report.share: {config.report.share:g} is not among search.shares; accepted: {accepted}")
+    if config.report.samples < 1:
+        raise InputError(f"report.samples: {config.report.samples}; accepted: 1 or more")
+    if not 0 <= config.evaluate.threshold <= 1:
+        raise InputError(f"evaluate.threshold: {config.evaluate.threshold:g}; accepted: a TPR in [0, 1]")
+
+
+def write(
+    config: ConfigDict, directory: pathlib.Path, classifier, maps: DominantFrequencyMaps, test: Dataset
+) -> None:
+    """Writes report/index.html and report/figures/*.png in the workdir.
+
+    Args:
+      config: of the run.
+      directory: the workdir, evaluated.
+      classifier: an experiment's Classifier.
+      maps: of config.search.method.
+      test: images to show filtered.
+    """
+    evaluation = workdir.read_json(directory / "evaluation.json")
+    if maps.method not in evaluation:
+        raise InputError(f"{directory / 'evaluation.json'}: holds nothing of {maps.method}; run the stage evaluate first")
+    result = evaluation[maps.method]
+    folder = directory / "report"
+    drawn = {name: _save(figure, folder / "figures" / f"{name}.png") for name, figure in _draw(
+        config, classifier, maps, test, result
+    )}
+    environment = jinja2.Environment(
+        loader=jinja2.PackageLoader("fsjax", "report"), autoescape=True, undefined=jinja2.StrictUndefined
+    )
+    environment.filters |= {"rate": _rate, "percent": lambda share: f"{100 * float(share):g} %"}
+    page = environment.get_template("page.html").render(
+        title=directory.name,
+        config=config,
+        command=_command(directory),
+        config_json=json.dumps(config.to_dict(), indent=1),
+        stages=_stages(directory, config.search.method),
+        evaluation=evaluation,
+        result=result,
+        maps=maps,
+        shares=[f"{share:g}" for share in maps.shares],
+        headline=f"{config.report.share:g}",
+        threshold=config.evaluate.threshold,
+        planted=_planted(evaluation, result),
+        images=drawn,
+        drawn_classes=min(len(maps.classes), _MOST_CLASSES),
+    )
+    workdir.write_text(folder / "index.html", page)
+
+
+def _draw(config: ConfigDict, classifier, maps: DominantFrequencyMaps, test: Dataset, result: dict):
+    share = config.report.share
+    kept, names = maps.at(share)[:_MOST_CLASSES], maps.classes[:_MOST_CLASSES]
+    yield "maps", figures.map_grid(kept, names, share)
+    if maps.scores is not None:
+        yield "scores", figures.score_grid(maps.scores[:_MOST_CLASSES], names)
+    keys = [f"{value:g}" for value in maps.shares]
+    yield "rates", figures.rates(
+        list(maps.shares),
+        [result[key]["tpr"][:_MOST_CLASSES] for key in keys],
+        [result[key]["fpr"][:_MOST_CLASSES] for key in keys],
+        names,
+    )
+    for label in range(len(names)):
+        shown = np.flatnonzero(test.labels == label)[: config.report.samples]
+        originals = test.images(shown)
+        normalised = normalise(originals, *classifier.mean_std)
+        filtered = np.asarray(spectrum.filter_images(normalised, jnp.asarray(kept[label : label + 1])))[0]
+        pixels = filtered * classifier.mean_std[1] + classifier.mean_std[0]
+        yield f"samples-{label}", figures.samples(originals / 255.0, pixels, names[label])
+    if test.planted is not None and maps.scores is not None:
+        yield "planted", _planted_figure(maps, truth_of(test.planted), result["planted"])
+
+
+def _planted_figure(maps: DominantFrequencyMaps, truth: np.ndarray, recovery: dict) -> Figure:
+    labels = np.flatnonzero(truth.any((1, 2)))
+    found = [masks.best_orbits(maps.scores[label], int(truth[label].sum())) for label in labels]
+    titles = [
+        f"{maps.classes[label]}: {recovery[maps.classes[label]]['found']} of "
+        f"{recovery[maps.classes[label]]['planted_orbits']} found"
+        for label in labels
+    ]
+    return figures.planted_grid(np.stack(found), truth[labels], titles)
+
+
+def _planted(evaluation: dict, result: dict) -> list[dict]:
+    """A row a class with planted orbits, with the sentence that says whether the model uses them."""
+    rows = []
+    for name, reliance in evaluation.get("planted", {}).items():
+        tpr = evaluation["unfiltered"]["tpr"][evaluation["classes"].index(name)]
+        lost = tpr - reliance["tpr_without"]
+        rows.append(
+            {
+                "name": name,
+                "tpr": tpr,
+                **reliance,
+                **(result["planted"].get(name) or {"planted_orbits": None}),
+                "uses": lost >= USES_PLANTED,
+            }
+        )
+    return rows
+
+
+def _stages(directory: pathlib.Path, method: str) -> list[dict]:
+    """Name and wall time of the stages behind this report."""
+    records = []
+    for key in ("train", f"search-{method}", f"evaluate-{method}"):
+        file = directory / "stages" / f"{key}.json"
+        if file.exists():
+            record = workdir.read_json(file)
+            records.append({"name": key, "time": clock(record["seconds"]), "devices": record["devices"]})
+    return records
+
+
+def _command(directory: pathlib.Path) -> str:
+    """The command that made the workdir, for a shell."""
+    file = directory / "command.json"
+    return shlex.join(workdir.read_json(file)) if file.exists() else ""
+
+
+def _save(figure: Figure, path: pathlib.Path) -> str:
+    """Writes a PNG and returns it as a data URL."""
+    with workdir.replacing(path) as file:
+        figure.savefig(file, format="png", metadata={"Software": None})
+    plt.close(figure)
+    return "data:image/png;base64," + base64.b64encode(path.read_bytes()).decode()
+
+
+def _rate(value: float | None) -> str:
+    return "–" if value is None else f"{value:.3f}"

@@ -1,0 +1,147 @@
+"""The Fourier plane: centring, orbits, patches, bands and filtering. No other file knows how an FFT is laid out.
+
+Everything public speaks of the centred plane of an H x W image: position (r, c) holds vertical frequency r - H//2 and
+horizontal frequency c - W//2, in cycles per image, so DC is at (H//2, W//2).
+"""
+
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Bool, Complex, Float, Int, Shaped
+
+
+def orbits(height: int, width: int) -> Int[np.ndarray, "height width"]:
+    """Number of the orbit that each position of the plane belongs to.
+
+    An orbit is a frequency with its conjugate, {(u, v), (-u, -v)} modulo (H, W). Orbits are numbered from 0 in raster
+    order of their first member; there are (HW + 4)/2 on an even x even plane and (HW + 1)/2 on an odd x odd one.
+    """
+    positions = np.arange(height * width).reshape(height, width)
+    representative = np.minimum(positions, conjugate(positions))
+    return np.unique(representative, return_inverse=True)[1].reshape(height, width).astype(np.int32)
+
+
+def orbit_sizes(height: int, width: int) -> Int[np.ndarray, " orbits"]:
+    """How many positions each orbit has: 2, or 1 where a frequency is its own conjugate."""
+    return np.bincount(orbits(height, width).ravel())
+
+
+def conjugate(plane: Shaped[np.ndarray, "*batch height width"]) -> Shaped[np.ndarray, "*batch height width"]:
+    """The plane read at the conjugate of every position: out(u, v) = plane(-u, -v)."""
+    rows, columns = _conjugate_indices(*plane.shape[-2:])
+    return plane[..., rows[:, None], columns[None, :]]
+
+
+def is_hermitian(mask: Shaped[np.ndarray, "*batch height width"]) -> bool:
+    """Whether a mask is constant on orbits."""
+    return bool(np.array_equal(mask, conjugate(mask)))
+
+
+def patches(height: int, width: int, patch: int) -> Bool[np.ndarray, "patches height width"]:
+    """Masks of the patches that a removal search visits: True where a patch lies.
+
+    The plane is cut into patch x patch blocks from its top left corner; a patch is a block together with the block's
+    true conjugate (METHOD 2). Blocks whose first column lies right of DC add nothing new and are not visited, and a
+    pair of blocks that is the same patch is visited once: with patch = 1 the patches are the orbits.
+    For patch > 1 neighbouring patches may share positions, because an even grid is not closed under conjugation.
+
+    Raises:
+      ValueError: patch does not divide both sides.
+    """
+    return patch_range(height, width, patch, 0, num_patches(height, width, patch))
+
+
+def num_patches(height: int, width: int, patch: int) -> int:
+    """How many patches `patches` has, without making them."""
+    return len(_visited_blocks(height, width, patch))
+
+
+def patch_range(
+    height: int, width: int, patch: int, start: int, stop: int
+) -> Bool[np.ndarray, "patches height width"]:
+    """Patches start..stop-1 of `patches`; a 224-pixel plane has 25,090, too many to hold at once."""
+    blocks = _visited_blocks(height, width, patch)[start:stop]
+    masks = np.zeros((len(blocks), height, width), bool)
+    for mask, (row, column) in zip(masks, blocks, strict=True):
+        mask[row : row + patch, column : column + patch] = True
+    return masks | conjugate(masks)
+
+
+def frequencies(
+    height: int, width: int
+) -> tuple[Float[np.ndarray, "height width"], Float[np.ndarray, "height width"]]:
+    """Vertical and horizontal frequency of each position, in cycles per pixel, in [-0.5, 0.5)."""
+    vertical = (np.arange(height) - height // 2) / height
+    horizontal = (np.arange(width) - width // 2) / width
+    return tuple(np.meshgrid(vertical, horizontal, indexing="ij"))
+
+
+def radius(height: int, width: int) -> Float[np.ndarray, "height width"]:
+    """Distance of each position from DC, in cycles per pixel: 0 to sqrt(0.5); the same over an orbit."""
+    return np.hypot(*frequencies(height, width))
+
+
+def bands(height: int, width: int, count: int = 4) -> Int[np.ndarray, "height width"]:
+    """Index of the radial band of each position, 0 (lowest) to count-1.
+
+    Bands have equal width between 0 and the Nyquist frequency, 0.5 cycles per pixel; the corners of the plane, beyond
+    it, belong to the last band.
+    """
+    # The small term keeps a radius that is a boundary in exact arithmetic on the upper side of it.
+    return np.minimum((radius(height, width) * 2 * count + 1e-9).astype(np.int32), count - 1)
+
+
+def spectra(images: Float[Array, "*batch height width channels"]) -> Complex[Array, "*batch height half channels"]:
+    """Half spectrum of each channel of real images, as `filter_spectra` takes it (unnormalised DFT)."""
+    return jnp.fft.rfft2(images, axes=(-3, -2))
+
+
+def filter_spectra(
+    spectrum: Complex[Array, "images height half channels"], masks: Shaped[Array, "masks height width"]
+) -> Float[Array, "masks images height width channels"]:
+    """Every image filtered by every mask: Re F^-1(M * F x), the same mask on every channel (METHOD 1).
+
+    A mask need not be constant on orbits. Taking the real part makes (M(u,v) + M(-u,-v))/2 the weight of an orbit, so
+    weighting half the plane by that is the same filter at half the transform's cost.
+    """
+    height, width = masks.shape[-2:]
+    weights = half_weights(masks)[:, None, :, :, None]
+    return jnp.fft.irfft2(spectrum[None] * weights, s=(height, width), axes=(-3, -2))
+
+
+def half_weights(masks: Shaped[Array, "masks height width"]) -> Float[Array, "masks height half"]:
+    """Weight of each frequency of a half spectrum under masks of the centred plane."""
+    height, width = masks.shape[-2:]
+    rows, columns = _conjugate_indices(height, width)
+    masks = masks.astype(jnp.float32)
+    symmetric = (masks + masks[:, rows[:, None], columns[None, :]]) / 2
+    return jnp.fft.ifftshift(symmetric, axes=(-2, -1))[:, :, : width // 2 + 1]
+
+
+def filter_images(
+    images: Float[Array, "images height width channels"], masks: Shaped[Array, "masks height width"]
+) -> Float[Array, "masks images height width channels"]:
+    """Every image filtered by every mask, from pixels to pixels."""
+    return filter_spectra(spectra(images), masks)
+
+
+def amplitude(images: Float[Array, "images height width channels"]) -> Float[Array, "images height width channels"]:
+    """|F x| of each channel on the centred plane."""
+    return jnp.fft.fftshift(jnp.abs(jnp.fft.fft2(images, axes=(1, 2))), axes=(1, 2))
+
+
+def _conjugate_indices(height: int, width: int) -> tuple[np.ndarray, np.ndarray]:
+    return (2 * (height // 2) - np.arange(height)) % height, (2 * (width // 2) - np.arange(width)) % width
+
+
+def _visited_blocks(height: int, width: int, patch: int) -> list[tuple[int, int]]:
+    if patch < 1 or height % patch or width % patch:
+        raise ValueError(f"patch size {patch} does not divide a plane of {height} x {width}")
+    seen, blocks = set(), []
+    for row in range(0, height, patch):
+        for column in range(0, width // 2 + 1, patch):
+            corner = ((2 * (height // 2) - row - patch + 1) % height, (2 * (width // 2) - column - patch + 1) % width)
+            # A block's conjugate is a block too; it is one of the grid's own only where it wraps onto it.
+            if (corner not in seen) and (row, column) not in seen:
+                blocks.append((row, column))
+            seen.add((row, column))
+    return blocks

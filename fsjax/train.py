@@ -1,0 +1,228 @@
+"""Data-parallel training with jax.pmap: gradients averaged and BatchNorm synchronised over the devices."""
+
+import logging
+import math
+import pathlib
+from collections.abc import Callable
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+from jaxtyping import PyTree
+from ml_collections import ConfigDict
+
+from fsjax import evaluate, interrupt, models, optimizers, parallel
+from fsjax.checkpoints import Checkpoints
+from fsjax.data.augment import image_keys, make_augment
+from fsjax.data.dataset import Dataset
+from fsjax.data.loader import batches
+from fsjax.data.preprocess import normalise
+from fsjax.errors import InputError
+from fsjax.metrics import Metrics
+from fsjax.models.network import Network
+from fsjax.progress import Progress
+
+logger = logging.getLogger(__name__)
+
+PRECISIONS = {"float32": jnp.float32, "bfloat16": jnp.bfloat16}
+
+
+def train(
+    config: ConfigDict,
+    training: Dataset,
+    validation: Dataset | None,
+    mean_std: tuple[np.ndarray, np.ndarray],
+    directory: pathlib.Path,
+    metrics: Metrics,
+) -> None:
+    """Trains the config's model and leaves its last step in `directory`/checkpoints; goes on where it was stopped.
+
+    Raises:
+      InputError: a config value that cannot be used, or a loss that is no longer finite.
+      interrupt.Terminated: SIGTERM came; the step it came in is saved.
+    """
+    options = config.train
+    steps = num_steps(options, len(training))
+    network = models.build(
+        config.model.name,
+        num_classes=len(training.classes),
+        image_size=config.data.image_size,
+        dtype=PRECISIONS[options.precision],
+    )
+    optimizer, plateau = optimizers.make(options, steps), optimizers.plateau(options)
+    augment = make_augment(options.augment, pad=options.pad, min_scale=options.min_scale)
+    update = make_update_fn(network, optimizer, augment, mean_std, config.seed)
+    about = {
+        "model": config.model.name,
+        "image_size": config.data.image_size,
+        "classes": list(training.classes),
+        "mean": [float(value) for value in mean_std[0]],
+        "std": [float(value) for value in mean_std[1]],
+        "steps": steps,
+    }
+
+    variables = jax.device_get(network.init(config.seed))
+    state = {**variables, "optimizer": jax.device_get(optimizer.init(variables["params"]))}
+    plateau_state = jax.device_get(plateau.init(variables["params"]))
+    checkpoints = Checkpoints(directory / "checkpoints", config.run.keep_checkpoints)
+    step = checkpoints.newest() or 0
+    checkpoints.discard_after(step)
+    if step:
+        state = checkpoints.variables(step, variables)
+        saved = checkpoints.training(step, {"optimizer": optimizer.init(variables["params"]), "plateau": plateau_state})
+        state["optimizer"], plateau_state = saved["optimizer"], saved["plateau"]
+        logger.info("train: goes on from step %d of %d", step, steps)
+    state = replicate(state)
+
+    epoch = max(1, round(len(training) / options.batch_size))
+    evaluate_every = options.evaluate_every or epoch
+    checkpoint_every = config.run.checkpoint_every or epoch
+    makers = evaluate.training_evaluators(options.evaluators) if validation is not None else []
+    evaluators = [make(network, validation, mean_std, config) for make in makers]
+    process, processes = parallel.process()
+
+    def save(step: int) -> None:
+        host = unreplicate(state)
+        checkpoints.save(
+            step,
+            {"params": host["params"], "batch_stats": host["batch_stats"]},
+            {"optimizer": host["optimizer"], "plateau": plateau_state},
+            about,
+        )
+
+    stream = batches(
+        training,
+        batch_size=options.batch_size,
+        seed=config.seed,
+        start_step=step,
+        num_steps=steps - step,
+        process_index=process,
+        process_count=processes,
+    )
+    sums, logged, saved_at = [], step, step
+    with Progress("train", steps * options.batch_size, "images", done=step * options.batch_size) as progress:
+        for batch in stream:
+            scale = float(plateau_state.scale)
+            state, measured = update(state, split_over_devices(batch), scale)
+            sums.append(measured)
+            step += 1
+            last = step == steps
+            if step % config.run.log_every == 0 or last:
+                values = _mean_over_steps(sums, step)
+                progress.update((step - logged) * options.batch_size, f"loss {values['loss']:.3f}")
+                metrics.write("train", step, {**values, "images_per_second": progress.rate, "scale": scale})
+                sums, logged = [], step
+            if evaluators and (step % evaluate_every == 0 or last):
+                held_out = {name: value for evaluator in evaluators for name, value in evaluator(unreplicate(state))}
+                metrics.write("train", step, held_out)
+                logger.info("train: step %d, %s", step, ", ".join(f"{k} {v:.4f}" for k, v in held_out.items()))
+                if options.schedule == "plateau":
+                    plateau_state = _next_plateau(plateau, plateau_state, held_out)
+            try:
+                interrupt.check()
+            except interrupt.Terminated:
+                # Nothing is saved that has not been seen to be finite.
+                _mean_over_steps(sums, step)
+                if saved_at != step:
+                    save(step)
+                raise
+            if step % checkpoint_every == 0 or last:
+                _mean_over_steps(sums, step)
+                save(step)
+                saved_at = step
+    checkpoints.close()
+
+
+def make_update_fn(
+    network: Network, optimizer: optax.GradientTransformation, augment: Callable, mean_std: tuple, seed: int
+) -> Callable:
+    """The pmapped step: (state, batch, scale) -> (state, {"loss", "accuracy"}), state donated.
+
+    Args:
+      network: the classifier.
+      optimizer: updates are multiplied by `scale`, which the plateau schedule lowers.
+      augment: (keys [n], images [n, S, S, 3] in [0, 255]) -> images.
+      mean_std: of pixels in [0, 1], per channel.
+      seed: of the augmentation; keys depend on seed, epoch and image alone.
+    """
+
+    def update(state, batch, scale):
+        keys = image_keys(seed, batch["epoch"], batch["index"])
+        images = normalise(augment(keys, batch["image"].astype(jnp.float32)), *mean_std)
+
+        def loss_fn(params):
+            logits, batch_stats = network.apply_train({"params": params, "batch_stats": state["batch_stats"]}, images)
+            loss = optax.softmax_cross_entropy_with_integer_labels(logits, batch["label"]).mean()
+            return loss, (batch_stats, (logits.argmax(-1) == batch["label"]).mean())
+
+        (loss, (batch_stats, accuracy)), gradients = jax.value_and_grad(loss_fn, has_aux=True)(state["params"])
+        gradients, loss, accuracy = jax.lax.pmean((gradients, loss, accuracy), parallel.AXIS)
+        updates, optimizer_state = optimizer.update(gradients, state["optimizer"], state["params"])
+        params = optax.apply_updates(state["params"], jax.tree.map(lambda value: value * scale, updates))
+        new_state = {"params": params, "batch_stats": batch_stats, "optimizer": optimizer_state}
+        return new_state, {"loss": loss, "accuracy": accuracy}
+
+    return jax.pmap(update, axis_name=parallel.AXIS, in_axes=(0, 0, None), donate_argnums=0)
+
+
+def num_steps(options: ConfigDict, images: int) -> int:
+    """Steps of a training: train.epochs over `images` images, or train.steps where epochs is 0."""
+    return math.ceil(options.epochs * images / options.batch_size) if options.epochs else options.steps
+
+
+def check(config: ConfigDict) -> None:
+    """Raises InputError for a train field that cannot be used."""
+    options = config.train
+    optimizers.make(options, 1)
+    evaluate.training_evaluators(options.evaluators)
+    make_augment(options.augment, pad=options.pad, min_scale=options.min_scale)
+    if options.precision not in PRECISIONS:
+        raise InputError(f"train.precision: {options.precision!r} is unknown; accepted: {', '.join(PRECISIONS)}")
+    if options.epochs < 0 or options.steps < 0 or not (options.epochs or options.steps):
+        raise InputError(
+            f"train.epochs, train.steps: {options.epochs:g}, {options.steps}; accepted: one of them above 0"
+        )
+    if options.batch_size < 1 or options.batch_size % jax.device_count():
+        raise InputError(
+            f"train.batch_size: {options.batch_size} is not a positive multiple of the {jax.device_count()} devices"
+        )
+    if options.schedule == "plateau" and not config.data.validation_share:
+        raise InputError("train.schedule: 'plateau' needs a validation part; data.validation_share is 0")
+    if options.schedule == "plateau" and "validation" not in options.evaluators:
+        raise InputError(
+            f"train.schedule: 'plateau' needs the evaluator 'validation'; train.evaluators is {options.evaluators!r}"
+        )
+
+
+def replicate(tree: PyTree) -> PyTree:
+    """Every array once a local device, stacked, as pmap takes it."""
+    devices = jax.local_device_count()
+    return jax.tree.map(lambda value: np.broadcast_to(value, (devices, *np.shape(value))), tree)
+
+
+def unreplicate(tree: PyTree) -> PyTree:
+    """Replica 0 as host NumPy."""
+    return jax.device_get(jax.tree.map(lambda value: value[0], tree))
+
+
+def split_over_devices(batch: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
+    """A process's rows of a batch as [local devices, rows a device, ...]."""
+    devices = jax.local_device_count()
+    return {name: value.reshape(devices, -1, *value.shape[1:]) for name, value in batch.items()}
+
+
+def _mean_over_steps(sums: list[dict], step: int) -> dict[str, float]:
+    measured = [unreplicate(values) for values in sums]
+    means = {name: float(np.mean([values[name] for values in measured])) for name in (measured[0] if measured else ())}
+    if not all(math.isfinite(value) for value in means.values()):
+        bad = next(i for i, values in enumerate(measured) if not math.isfinite(values["loss"]))
+        raise InputError(
+            f"train: the loss is {measured[bad]['loss']} at step {step - len(measured) + bad + 1}; the last checkpoint"
+            " is kept; lower train.learning_rate or lengthen train.warmup_steps, with a new --workdir"
+        )
+    return means
+
+
+def _next_plateau(plateau: optax.GradientTransformationExtraArgs, state: PyTree, held_out: dict[str, float]) -> PyTree:
+    return jax.device_get(plateau.update({}, state, value=held_out["validation_loss"])[1])

@@ -1,0 +1,74 @@
+"""Files of a run: each is written to a temporary name and renamed, so that a kill leaves the old one or the new one."""
+
+import contextlib
+import json
+import os
+import pathlib
+import zipfile
+from collections.abc import Iterator
+from typing import Any, BinaryIO
+
+import numpy as np
+
+from fsjax.errors import InputError
+
+
+@contextlib.contextmanager
+def replacing(path: pathlib.Path) -> Iterator[BinaryIO]:
+    """A binary file that takes the place of `path` when the block ends without an error."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    try:
+        with open(temporary, "wb") as file:
+            yield file
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(temporary, path)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def write_text(path: pathlib.Path, text: str) -> None:
+    """Writes UTF-8 text atomically."""
+    with replacing(path) as file:
+        file.write(text.encode())
+
+
+def write_json(path: pathlib.Path, value: Any) -> None:
+    """Writes strict JSON atomically: a NaN is an error, so what has no value is None."""
+    write_text(path, json.dumps(value, indent=1, allow_nan=False) + "\n")
+
+
+def read_json(path: pathlib.Path) -> Any:
+    """Reads JSON.
+
+    Raises:
+      InputError: the file is not JSON.
+    """
+    try:
+        return json.loads(path.read_text(encoding="utf-8"))
+    except (json.JSONDecodeError, UnicodeDecodeError) as error:
+        raise InputError(f"{path}: not JSON ({error}); delete it to have it written anew") from error
+
+
+def write_npz(path: pathlib.Path, **arrays: np.ndarray) -> None:
+    """Writes a compressed .npz atomically."""
+    with replacing(path) as file:
+        np.savez_compressed(file, **arrays)
+
+
+def read_npz(path: pathlib.Path) -> dict[str, np.ndarray]:
+    """Reads every array of an .npz; nothing pickled is accepted.
+
+    Raises:
+      InputError: the file is not an .npz, is damaged, or holds pickled objects.
+    """
+    try:
+        with np.load(path, allow_pickle=False) as file:
+            if not isinstance(file, np.lib.npyio.NpzFile):
+                raise InputError(f"{path}: a single .npy array; an .npz is expected")
+            return {name: file[name] for name in file.files}
+    except (OSError, EOFError, ValueError, zipfile.BadZipFile) as error:
+        if isinstance(error, InputError | FileNotFoundError):
+            raise
+        raise InputError(f"{path}: not a readable .npz of plain arrays ({error})") from error

@@ -1,0 +1,369 @@
+"""The models against PyTorch's: sizes, logits, batch statistics, initial weights."""
+
+import functools
+import itertools
+import math
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+import timm
+import torch
+import torchvision
+from jax.sharding import Mesh, PartitionSpec
+
+from fsjax.errors import InputError
+from fsjax.models import MODELS, Network, build
+from fsjax.models.resnet import BasicBlock, ResNet
+from fsjax.models.vit import VisionTransformer
+from fsjax.parallel import AXIS
+
+# Small models for what needs no published architecture.
+SMALL_RESNET = functools.partial(ResNet, BasicBlock, (1, 1), (4, 8), imagenet_stem=False)
+SMALL_VIT = functools.partial(VisionTransformer, 4, width=64, depth=2, heads=4)
+FLOAT32, BFLOAT16 = jnp.dtype("float32"), jnp.dtype("bfloat16")
+
+
+# Sizes
+
+
+@pytest.mark.parametrize("name", ["resnet18", "resnet34", "resnet50"])
+def test_resnets_have_torchvisions_number_of_parameters(name):
+    torchs = torch_count(getattr(torchvision.models, name))
+    assert our_count(f"{name}_imagenet", 1000, 224) == torchs
+    # The 3x3 stem replaces a 7x7 one, from 3 channels to 64, and nothing else has another size.
+    assert our_count(f"{name}_cifar", 1000, 224) == torchs - (7 * 7 - 3 * 3) * 3 * 64
+
+
+@pytest.mark.parametrize(
+    "name", ["vit_tiny_patch16", "vit_small_patch16", "vit_small_patch8", "vit_base_patch16", "vit_base_patch8"]
+)
+def test_vits_have_timms_number_of_parameters(name):
+    torchs = torch_count(lambda: timm.create_model(f"{name}_224", pretrained=False, num_classes=1000))
+    assert our_count(name, 1000, 224) == torchs
+
+
+@pytest.mark.parametrize(
+    "name, width, patch", [("tiny", 192, 4), ("tiny", 192, 8), ("small", 384, 4), ("base", 768, 4)]
+)
+def test_another_patch_changes_the_embeddings_only(name, width, patch):
+    tokens = (224 // patch) ** 2 - (224 // 16) ** 2
+    pixels = 3 * (patch**2 - 16**2)
+    other = our_count(f"vit_{name}_patch16", 1000, 224)
+    assert our_count(f"vit_{name}_patch{patch}", 1000, 224) == other + (tokens + pixels) * width
+
+
+@pytest.mark.parametrize("patch", [4, 8])
+def test_the_micro_vit_is_timms_at_another_size(patch):
+    torchs = torch_count(
+        lambda: timm.models.VisionTransformer(
+            img_size=32, patch_size=patch, embed_dim=64, depth=4, num_heads=4, mlp_ratio=2, num_classes=10
+        )
+    )
+    assert our_count(f"vit_micro_patch{patch}", 10, 32) == torchs
+
+
+@pytest.mark.parametrize(
+    "name, stem, depth, widths", [("resnet20", 3, 3, (16, 32, 64)), ("resnet10w16_imagenet", 7, 1, (16, 32, 64, 128))]
+)
+def test_narrow_resnets_have_the_number_of_parameters_of_their_formula(name, stem, depth, widths):
+    def conv(channels, width, kernel):  # with the scale and bias of the BatchNorm after it
+        return kernel**2 * channels * width + 2 * width
+
+    count = conv(3, widths[0], stem) + (widths[-1] + 1) * 10
+    count += sum((2 * depth - 1) * conv(w, w, 3) for w in widths) + conv(widths[0], widths[0], 3)
+    count += sum(conv(a, b, 3) + conv(a, b, 1) for a, b in itertools.pairwise(widths))
+    assert our_count(name, 10, 32) == count
+
+
+# Logits and batch statistics
+
+
+@pytest.mark.parametrize("name", ["resnet18_imagenet", "resnet50_imagenet", "resnet18_cifar", "resnet20", "vit"])
+def test_logits_are_pytorchs(name):
+    size = 64 if name.endswith("imagenet") else 32
+    if name == "vit":
+        network = Network(SMALL_VIT, 10, size, FLOAT32)
+        model = timm.models.VisionTransformer(
+            img_size=size, patch_size=4, embed_dim=64, depth=2, num_heads=4, num_classes=10
+        )
+    else:
+        network = build(name, num_classes=10, image_size=size)
+        model = torch_resnet(name)
+    randomise(model)
+    images = random_images(4, size)
+    variables = from_torch(model)
+    assert jax.tree.map(jnp.shape, variables) == jax.tree.map(jnp.shape, abstract_variables(network))
+
+    logits = jax.jit(network.apply)(variables, images)
+    expected = torch_logits(model.eval(), images)
+    print(expected.std(axis=0), expected)
+    assert 0.1 < expected.std(axis=0).max() < 100  # the comparison below means something
+    np.testing.assert_allclose(logits, expected, atol=1e-4)
+
+
+def test_training_mode_moves_the_batch_statistics_as_pytorch_does():
+    network = build("resnet20", num_classes=10, image_size=16)
+    model = torch_resnet("resnet20")
+    randomise(model)
+    images = random_images(4, 16)
+    before = from_torch(model)
+
+    counts = {}  # values a channel that each BatchNorm sees
+    for name, module in model.named_modules():
+        if isinstance(module, torch.nn.BatchNorm2d):
+            module.register_forward_hook(
+                lambda _, inputs, __, name=name: counts.update({name: inputs[0].numel() // inputs[0].shape[1]})
+            )
+    expected_logits = torch_logits(model.train(), images)
+    after = from_torch(model)["batch_stats"]
+    logits, batch_stats = train_on(1, network, before, images)
+
+    np.testing.assert_allclose(logits, expected_logits, atol=1e-4)
+    for name, n in counts.items():
+        old, ours, torchs = (at(stats, name) for stats in (before["batch_stats"], batch_stats, after))
+        np.testing.assert_allclose(ours["mean"], torchs["mean"], atol=1e-5)
+        # PyTorch keeps the unbiased variance, ours is the biased one.
+        biased = (torchs["var"] - 0.9 * old["var"]) * (n - 1) / n
+        np.testing.assert_allclose(ours["var"], 0.9 * old["var"] + biased, rtol=1e-4)
+
+
+@pytest.mark.parametrize("split", ["pmap", "shard_map"])
+def test_batch_statistics_are_those_of_the_images_of_all_devices(split):
+    network = Network(SMALL_RESNET, 10, 16, FLOAT32)
+    variables = network.init(0)
+    images = random_images(8, 16)
+    images = images.at[4:].multiply(2).at[4:].add(1)  # the two halves have other statistics
+
+    whole_logits, whole = train_on(1, network, variables, images)
+    logits, halves = train_on(2, network, variables, images, split=split)
+
+    np.testing.assert_allclose(logits, whole_logits, atol=1e-5)
+    jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-5, atol=1e-6), halves, whole)
+    _, first_half = train_on(1, network, variables, images[:4])
+    assert np.abs(at(first_half, "bn1")["mean"] - at(whole, "bn1")["mean"]).max() > 1e-3
+
+
+@pytest.mark.parametrize("builder", [SMALL_RESNET, SMALL_VIT], ids=["resnet", "vit"])
+def test_bfloat16_is_computed_in_and_nothing_else(builder):
+    exact, network = (Network(builder, 10, 32, dtype) for dtype in (FLOAT32, BFLOAT16))
+    variables = network.init(0)
+    images = random_images(8, 32)
+    expected = jax.jit(exact.apply)(variables, images)
+    logits = jax.jit(network.apply)(variables, images)
+    train_logits, batch_stats = train_on(1, network, variables, images)
+    _, exact_stats = train_on(1, exact, variables, images)
+
+    assert {a.dtype for a in jax.tree.leaves([variables, logits, train_logits, batch_stats])} == {FLOAT32}
+    error = np.abs(logits - expected).max() / np.abs(expected).max()
+    assert 1e-5 < error < 3e-2
+    jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=2e-2, atol=2e-2), batch_stats, exact_stats)
+    # A mean over 8x32x32 values is within float32's reach, not bfloat16's (2^-9 = 2e-3).
+    if batch_stats:
+        bfloat16s = jax.tree.map(lambda a: a.astype(jnp.bfloat16).astype(jnp.float32), batch_stats)
+        assert all(jax.tree.leaves(jax.tree.map(lambda a, b: bool((a != b).any()), batch_stats, bfloat16s)))
+
+
+# Initial variables
+
+
+@pytest.mark.parametrize("name", ["resnet20", "vit_micro_patch4"])
+def test_initial_weights_are_distributed_as_pytorchs(name):
+    if name == "resnet20":
+        model = torch_resnet(name)
+    else:
+        model = timm.models.VisionTransformer(
+            img_size=32, patch_size=4, embed_dim=64, depth=4, num_heads=4, mlp_ratio=2, num_classes=10
+        )
+    ours = build(name, num_classes=10, image_size=32).init(0)
+
+    def compare(path, ours, torchs):
+        name = jax.tree_util.keystr(path)
+        if torchs.std() == 0:
+            np.testing.assert_array_equal(ours, torchs, err_msg=name)
+        elif torchs.size >= 400:  # where a standard deviation is known to a few per cent
+            assert ours.std() == pytest.approx(torchs.std(), rel=0.15), name
+            assert abs(ours.mean()) < 5 * torchs.std() / math.sqrt(torchs.size), name
+
+    jax.tree_util.tree_map_with_path(compare, ours, from_torch(model))
+
+
+def test_a_seed_gives_the_same_variables_each_time_and_another_seed_others():
+    network = Network(SMALL_RESNET, 10, 16, FLOAT32)
+    first, again, other = (at(network.init(seed)["params"], "conv1.kernel") for seed in (0, 0, 1))
+    np.testing.assert_array_equal(first, again)
+    assert np.abs(first - other).max() > 0.1
+
+
+def test_variables_are_dictionaries_with_string_keys():
+    for name in ("resnet20", "vit_micro_patch8"):
+        variables = abstract_variables(build(name, num_classes=10, image_size=32))
+        paths = [path for path, _ in jax.tree_util.tree_leaves_with_path(variables)]
+        assert all(type(key) is jax.tree_util.DictKey and type(key.key) is str for path in paths for key in path)
+
+
+def test_networks_of_the_same_arguments_share_compilations():
+    traced = []
+
+    @functools.partial(jax.jit, static_argnums=0)
+    def classes(network):
+        traced.append(network)
+        return jnp.zeros(network.num_classes)
+
+    for dtype in (jnp.float32, "float32"):
+        classes(build("vit_micro_patch8", num_classes=10, image_size=32, dtype=dtype))
+    assert len(traced) == 1
+    classes(build("vit_micro_patch8", num_classes=10, image_size=40))
+    assert len(traced) == 2
+
+
+# Errors
+
+
+def test_an_unknown_name_is_refused_with_the_accepted_ones():
+    with pytest.raises(InputError) as error:
+        build("resnet18_cifr", num_classes=10, image_size=32)
+    message = str(error.value)
+    assert message.startswith("model.name: unknown model 'resnet18_cifr'; accepted: ")
+    assert all(name in message for name in MODELS)
+    assert message.endswith("(did you mean resnet18_cifar?)") and "\n" not in message
+    with pytest.raises(InputError, match=r"^((?!did you mean).)*$"):
+        build("zzz", num_classes=10, image_size=32)
+
+
+@pytest.mark.parametrize("size", [30, 2, 0])
+def test_an_image_size_that_leaves_part_of_a_patch_is_refused(size):
+    with pytest.raises(InputError) as error:
+        build("vit_micro_patch4", num_classes=10, image_size=size)
+    assert str(error.value) == f"data.image_size: {size} does not fit patches of 4 pixels; accepted: multiples of 4"
+
+
+# What the tests above share
+
+
+def our_count(name, num_classes, image_size):
+    network = build(name, num_classes=num_classes, image_size=image_size)
+    return sum(math.prod(a.shape) for a in jax.tree.leaves(abstract_variables(network)["params"]))
+
+
+def torch_count(make):
+    with torch.device("meta"):
+        return sum(p.numel() for p in make().parameters())
+
+
+def abstract_variables(network):
+    return jax.eval_shape(lambda: network.init(0))
+
+
+def random_images(count, size):
+    """Noise over coarse blocks of colour, which tell one image from another."""
+    noise, blocks = (jax.random.normal(jax.random.key(7 + i), (count, n, n, 3)) for i, n in enumerate((size, 4)))
+    return noise + 3 * jnp.repeat(jnp.repeat(blocks, size // 4, axis=1), size // 4, axis=2)
+
+
+def torch_resnet(name):
+    """torchvision's model of this name with 10 classes, or its CIFAR form made from it."""
+    if name == "resnet20":
+        return TorchResNet20()
+    model = getattr(torchvision.models, name.split("_")[0])(num_classes=10)
+    if name.endswith("_cifar"):
+        model.conv1 = torch.nn.Conv2d(3, 64, 3, stride=1, padding=1, bias=False)
+        model.maxpool = torch.nn.Identity()
+    return model
+
+
+class TorchResNet20(torch.nn.Module):
+    """ResNet-20 of He et al., section 4.2, with projections (option B), from torchvision's blocks."""
+
+    def __init__(self):
+        super().__init__()
+        block = torchvision.models.resnet.BasicBlock
+        self.conv1 = torch.nn.Conv2d(3, 16, 3, padding=1, bias=False)
+        self.bn1 = torch.nn.BatchNorm2d(16)
+        self.layer1 = torch.nn.Sequential(block(16, 16), block(16, 16), block(16, 16))
+        for i, width in ((2, 32), (3, 64)):
+            project = torch.nn.Sequential(
+                torch.nn.Conv2d(width // 2, width, 1, stride=2, bias=False), torch.nn.BatchNorm2d(width)
+            )
+            first = block(width // 2, width, stride=2, downsample=project)
+            setattr(self, f"layer{i}", torch.nn.Sequential(first, block(width, width), block(width, width)))
+        self.fc = torch.nn.Linear(64, 10)
+        for module in self.modules():
+            if isinstance(module, torch.nn.Conv2d):
+                torch.nn.init.kaiming_normal_(module.weight, mode="fan_out", nonlinearity="relu")
+
+    def forward(self, x):
+        x = self.layer3(self.layer2(self.layer1(torch.relu(self.bn1(self.conv1(x))))))
+        return self.fc(x.mean(dim=(2, 3)))
+
+
+@torch.no_grad()
+def randomise(model):
+    """Random BatchNorm and LayerNorm, biases and embeddings: at their initial values an error in them would not show.
+
+    Some variances are small, so that the epsilons show.
+    """
+    generator = torch.Generator().manual_seed(3)
+
+    def uniform(like, low, high):
+        return torch.empty_like(like).uniform_(low, high, generator=generator)
+
+    for name, parameter in model.named_parameters():
+        if name.endswith("bias"):
+            parameter += uniform(parameter, -0.1, 0.1)
+        elif "norm" in name:
+            parameter.copy_(uniform(parameter, 0.5, 1.5))
+        elif name in ("cls_token", "pos_embed") or name.startswith("patch_embed"):
+            parameter.copy_(uniform(parameter, -0.01, 0.01))
+        elif parameter.ndim == 2:
+            parameter.copy_(uniform(parameter, -0.3, 0.3))
+    for module in model.modules():
+        if isinstance(module, torch.nn.BatchNorm2d):
+            module.running_var.copy_(10 ** uniform(module.running_var, -3, 0))
+            module.running_mean.copy_(uniform(module.running_mean, -0.3, 0.3))
+            module.weight.copy_(uniform(module.weight, 0.5, 1.0) * module.running_var.sqrt())
+
+
+@torch.no_grad()
+def torch_logits(model, images):
+    """Logits computed in float64."""
+    model.double()
+    return model(torch.from_numpy(np.array(images, np.float64)).permute(0, 3, 1, 2)).numpy()
+
+
+def from_torch(model):
+    """The model's arrays as our variables: names agree but for the last part, and the output axis comes last."""
+    variables = {"params": {}, "batch_stats": {}}
+    for name, tensor in model.state_dict().items():
+        *path, last = name.split(".")
+        if last == "num_batches_tracked":
+            continue
+        array = tensor.numpy().astype(np.float32)
+        if last == "weight":
+            last = {1: "scale", 2: "kernel", 4: "kernel"}[array.ndim]
+            array = {1: array, 2: array.T, 4: array.transpose(2, 3, 1, 0) if array.ndim == 4 else None}[array.ndim]
+        node = variables["batch_stats" if last.startswith("running_") else "params"]
+        for part in path:
+            node = node.setdefault(part, {})
+        node[last.removeprefix("running_")] = array
+    return variables
+
+
+def at(tree, name):
+    return functools.reduce(lambda node, part: node[part], name.split("."), tree)
+
+
+def train_on(devices, network, variables, images, split="pmap"):
+    """Logits and batch statistics of apply_train over this many devices; every device must have the same statistics."""
+    assert len(jax.local_devices()) >= devices
+    if split == "shard_map":
+        mesh = Mesh(np.array(jax.local_devices()[:devices]), (AXIS,))
+        each, everyone = PartitionSpec(AXIS), PartitionSpec()
+        step = jax.shard_map(network.apply_train, mesh=mesh, in_specs=(everyone, each), out_specs=(each, everyone))
+        return jax.jit(step)(variables, images)
+    step = jax.pmap(network.apply_train, AXIS, in_axes=(None, 0), devices=jax.local_devices()[:devices])
+    shards = images.reshape(devices, -1, *images.shape[1:])
+    logits, batch_stats = step(variables, shards)
+    jax.tree.map(lambda a: np.testing.assert_array_equal(a, a[:1].repeat(devices, axis=0)), batch_stats)
+    return logits.reshape(len(images), -1), jax.tree.map(lambda a: a[0], batch_stats)
