@@ -1,6 +1,6 @@
 """CIFAR-10 with a ResNet-20 on a machine without an accelerator: about 80 % in half an hour on two cores.
 
-  python launch.py --config=configs/cifar10_cpu.py --config.data.root=DIR      # DIR/{train,test}/<class>/*.png or .jpg
+python launch.py --config=configs/cifar10_cpu.py --config.data.root=DIR      # DIR/{train,test}/<class>/*.png or .jpg
 """
 
 from ml_collections import ConfigDict

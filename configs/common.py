@@ -2,15 +2,25 @@
 
 from ml_collections import ConfigDict
 
+from fsjax.errors import InputError
+
 # Mean and standard deviation of pixels in [0, 1] that the published experiments normalise with.
 CIFAR10 = ((0.4914, 0.482158, 0.446531), (0.247032, 0.243485, 0.261588))
 IMAGENET10 = ((0.479838, 0.470448, 0.429404), (0.258143, 0.252662, 0.272406))
 IMAGENET = ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
 
+# The ten classes of Wang et al., in the published index order.
+IMAGENET10_CLASSES = (
+    "n02690373=airliner,n02814533=wagon,n01833805=humming bird,n02123597=Siamese cat,n02403003=ox,"
+    "n02099601=golden retriever,n01644900=tailed frog,n02391049=zebra,n03095699=container ship,"
+    "n04467665=trailer truck"
+)
+
 
 def base() -> ConfigDict:
     """A config with every shared field. Fields under `run` change how a run goes, never what it finds."""
     config = ConfigDict()
+    config.arg = ""  # what stands behind the colon in --config=FILE:ARG, or its default
     config.seed = 0
     # Which stages to run, of train, search, evaluate and report.
     config.stages = "train,search,evaluate,report"
@@ -70,4 +80,27 @@ def base() -> ConfigDict:
     run.keep_checkpoints = 2
     run.tile_images = 256  # masked images that one device forwards at once
     run.masks_per_file = 128  # masks of a class between two partial results of a search
+    return config
+
+
+def dataset(name: str) -> ConfigDict:
+    """The shared fields with a data set filled in: synthetic, cifar10, imagenet10 or imagenet1k."""
+    config = base()
+    config.arg = name
+    data, search = config.data, config.search
+    if name == "cifar10":
+        data.source, data.name = "tfds", "cifar10"
+        data.mean, data.std = CIFAR10
+    elif name == "imagenet10":
+        data.source, data.classes, data.test_split = "folder", IMAGENET10_CLASSES, "val"
+        data.mean, data.std = IMAGENET10
+        data.image_size = 224
+    elif name == "imagenet1k":
+        data.source, data.test_split = "folder", "val"
+        data.mean, data.std = IMAGENET
+        data.image_size = 224
+        search.patch = 8
+        search.images_per_class = 50
+    elif name != "synthetic":
+        raise InputError(f"--config: no data set {name!r}; accepted: synthetic, cifar10, imagenet10, imagenet1k")
     return config

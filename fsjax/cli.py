@@ -1,12 +1,12 @@
 """From a command line to an exit status: every mistake of the user is one line on standard error and status 2."""
 
+import logging
 import pathlib
 import re
 import sys
-from collections.abc import Callable
 
 from absl import flags
-from ml_collections import ConfigDict, config_flags
+from ml_collections import ConfigDict
 
 from fsjax import interrupt
 from fsjax.errors import InputError
@@ -14,44 +14,21 @@ from fsjax.errors import InputError
 BAD_INPUT = 2
 
 
-def configuration(
-    argv: list[str], config: flags.FlagHolder, workdir: flags.FlagHolder
-) -> tuple[ConfigDict, pathlib.Path]:
-    """The config and the workdir that a command line asks for.
-
-    Raises:
-      InputError: no or an unreadable config file, an unknown flag or field, a value of a wrong type.
-    """
-    name = _config_argument(argv)
-    if name is None:
-        raise InputError("--config: missing; accepted: an experiment, such as --config=configs/dfm_vit.py")
-    path, _, argument = name.partition(":")
-    if not pathlib.Path(path).is_file():
-        raise InputError(f"--config: no file {path!r}; accepted: a Python file with get_config(), such as configs/dfm_vit.py")
-    try:
-        rest = flags.FLAGS(argv)
-        chosen = config.value
-        chosen.lock()
-    except flags.UnrecognizedFlagError as error:
-        raise InputError(f"--{error.flagname}: unknown flag; accepted: --config, --config.FIELD, --workdir") from error
-    except flags.Error as error:
-        raise InputError(f"{str(error).removeprefix('flag ')}; accepted: a value of the field's type") from error
-    except (AttributeError, KeyError) as error:
-        raise _unknown_field(error, argv) from error
-    if len(rest) > 1:
-        raise InputError(f"argument {rest[1]!r} is not a flag; accepted: --config, --config.FIELD=VALUE, --workdir")
-    default = pathlib.Path("runs") / f"{pathlib.Path(path).stem}-{argument or 'synthetic'}"
-    return chosen, pathlib.Path(workdir.value) if workdir.value else default
-
-
-def run(configure: Callable[[], tuple[ConfigDict, pathlib.Path]]) -> int:
-    """Runs the experiment and returns the exit status."""
+def main(
+    argv: list[str], usage: str, values: flags.FlagValues, config: flags.FlagHolder, workdir: flags.FlagHolder
+) -> int:
+    """Runs the experiment that a command line asks for and returns the exit status."""
+    if {"--help", "-h", "-help"} & set(argv[1:]):
+        print(usage + values.get_help())
+        return 0
+    logging.basicConfig(level=logging.WARNING, format="%(message)s", stream=sys.stderr)
+    logging.getLogger("fsjax").setLevel(logging.INFO)
     interrupt.install()
     try:
-        config, directory = configure()
+        chosen, directory = configuration(argv, values, config, workdir)
         from fsjax import experiment  # after the flags: importing JAX takes seconds that a typing mistake need not wait
 
-        experiment.run(config, directory, command=["python", *sys.argv])
+        experiment.run(chosen, directory, command=["python", *argv])
     except InputError as error:
         print(f"error: {' '.join(str(error).split())}", file=sys.stderr)
         return BAD_INPUT
@@ -61,6 +38,39 @@ def run(configure: Callable[[], tuple[ConfigDict, pathlib.Path]]) -> int:
     return 0
 
 
+def configuration(
+    argv: list[str], values: flags.FlagValues, config: flags.FlagHolder, workdir: flags.FlagHolder
+) -> tuple[ConfigDict, pathlib.Path]:
+    """The config and the workdir that a command line asks for.
+
+    Raises:
+      InputError: no config file, one that refuses its argument, an unknown flag or field, a value of a wrong type.
+    """
+    name = _config_argument(argv)
+    if name is None:
+        raise InputError("--config: missing; accepted: an experiment, such as --config=configs/dfm_vit.py")
+    path, _, argument = name.partition(":")
+    if not pathlib.Path(path).is_file():
+        raise InputError(
+            f"--config: no file {path!r}; accepted: a Python file with get_config(), such as configs/dfm_vit.py"
+        )
+    try:
+        rest = values(argv)
+        chosen = config.value
+        chosen.lock()
+    except flags.UnrecognizedFlagError as error:
+        raise InputError(f"--{error.flagname}: unknown flag; accepted: --config, --config.FIELD, --workdir") from error
+    except flags.Error as error:
+        raise _bad_value(error) from error
+    except (AttributeError, KeyError) as error:
+        raise _unknown_field(error, argv) from error
+    if len(rest) > 1:
+        raise InputError(f"argument {rest[1]!r} is not a flag; accepted: --config, --config.FIELD=VALUE, --workdir")
+    parts = (pathlib.Path(path).stem, argument or chosen.get("arg"))
+    default = pathlib.Path("runs") / "-".join(part for part in parts if part)
+    return chosen, pathlib.Path(workdir.value or default)
+
+
 def _config_argument(argv: list[str]) -> str | None:
     for index, word in enumerate(argv[1:], 1):
         if match := re.fullmatch(r"--?config=(.*)", word):
@@ -68,6 +78,14 @@ def _config_argument(argv: list[str]) -> str | None:
         if re.fullmatch(r"--?config", word):
             return argv[index + 1] if index + 1 < len(argv) else None
     return None
+
+
+def _bad_value(error: flags.Error) -> InputError:
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    if "Error whilst parsing config file" in lines[0]:
+        # absl puts the traceback of the config file's own error into its message: its last line says what it was.
+        return InputError(lines[-1].removeprefix(f"{InputError.__module__}.{InputError.__name__}: "))
+    return InputError(f"{' '.join(lines).removeprefix('flag ')}; accepted: a value of the field's type")
 
 
 def _unknown_field(error: Exception, argv: list[str]) -> Exception:

@@ -110,9 +110,6 @@ def from_scores(
     height, width = scores.shape[1:]
     shares = tuple(sorted(shares))
     kept = np.stack(
-        [
-            [masks_lib.best_orbits(plane, masks_lib.budget(share, height, width)) for plane in scores]
-            for share in shares
-        ]
+        [[masks_lib.best_orbits(plane, masks_lib.budget(share, height, width)) for plane in scores] for share in shares]
     )
     return DominantFrequencyMaps(masks=kept, shares=shares, scores=scores.astype(np.float32), **about)

@@ -69,7 +69,7 @@ class Engine:
         *,
         size: int | None = None,
     ) -> list[Chunk]:
-        """Images cut into chunks of `size` (default: as many as a tile takes), transformed once and kept on the devices.
+        """Images in chunks of `size` (default: as many as a tile takes), transformed once and kept on the devices.
 
         Weights default to 1, one replicate. The last chunk is padded with weight 0.
         """

@@ -14,8 +14,8 @@ import numpy as np
 from ml_collections import ConfigDict
 
 import fsjax
-from fsjax import data, dfm, models, parallel, report, search, train, workdir
-from fsjax.checkpoints import Checkpoints
+from fsjax import classifier, data, dfm, models, parallel, report, search, train, workdir
+from fsjax.classifier import Classifier
 from fsjax.data.dataset import Dataset, measure_mean_std
 from fsjax.data.preprocess import normalise
 from fsjax.errors import InputError
@@ -48,29 +48,14 @@ class Run:
         return measure_mean_std(self.dataset("train"))
 
     @functools.cached_property
-    def classifier(self) -> "Classifier":
+    def classifier(self) -> Classifier:
         """The trained classifier of this workdir."""
-        return load_classifier(self.config, self.directory)
+        return classifier.load(self.config, self.directory)
 
     @property
     def maps_file(self) -> pathlib.Path:
         """The maps of the config's search method."""
         return self.directory / "dfm" / f"{self.config.search.method}.npz"
-
-
-@dataclasses.dataclass(frozen=True)
-class Classifier:
-    """A classifier with what its inputs and outputs mean."""
-
-    apply: Callable
-    variables: dict
-    mean_std: tuple[np.ndarray, np.ndarray]
-    classes: tuple[str, ...]
-
-    def check_classes(self, found: tuple[str, ...], where: str) -> None:
-        """Raises InputError where another list of classes meets this classifier's."""
-        if found != self.classes:
-            raise InputError(f"{where}: its classes are {_short(found)}; the model was trained on {_short(self.classes)}")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -132,33 +117,6 @@ def check(config: ConfigDict) -> list[str]:
     return sorted(names, key=list(STAGES).index)
 
 
-def load_classifier(config: ConfigDict, directory: pathlib.Path) -> Classifier:
-    """The classifier that the train stage left in a workdir.
-
-    Raises:
-      InputError: there is none, or it is of another architecture than the config's.
-    """
-    folder = directory / "checkpoints"
-    if not folder.exists():
-        raise InputError(f"{directory}: no trained model; run the stage train first (--config.stages=train,...)")
-    checkpoints = Checkpoints(folder)
-    step = checkpoints.newest()
-    about = checkpoints.about(step)
-    if about["model"] != config.model.name or about["image_size"] != config.data.image_size:
-        raise InputError(
-            f"{folder}: a {about['model']} for {about['image_size']} pixels; the config asks for "
-            f"{config.model.name} and {config.data.image_size}"
-        )
-    if step != about["steps"]:
-        raise InputError(f"{directory}: training stands at step {step} of {about['steps']}; run the stage train first")
-    network = models.build(about["model"], num_classes=len(about["classes"]), image_size=about["image_size"])
-    like = jax.eval_shape(lambda: network.init(config.seed))
-    variables = checkpoints.variables(step, like)
-    checkpoints.close()
-    mean_std = (np.array(about["mean"]), np.array(about["std"]))
-    return Classifier(network.apply, variables, mean_std, tuple(about["classes"]))
-
-
 def fingerprint(config: ConfigDict, name: str) -> dict[str, Any]:
     """The config fields that a stage's result depends on, dotted name -> value."""
     stage = STAGES[name]
@@ -190,16 +148,16 @@ def _train(current: Run) -> None:
 
 
 def _search(current: Run) -> None:
-    config, classifier = current.config, current.classifier
+    config, model = current.config, current.classifier
     dataset = current.dataset(config.search.split)
-    classifier.check_classes(dataset.classes, f"data split {config.search.split}")
+    model.check_classes(dataset.classes, f"data split {config.search.split}")
     indices = [
         _searched(dataset, label, config.search.images_per_class, config.seed) for label in range(len(dataset.classes))
     ]
     problem = search.Problem(
-        apply=classifier.apply,
-        params=classifier.variables,
-        images=lambda label: np.asarray(normalise(dataset.images(indices[label]), *classifier.mean_std)),
+        apply=model.apply,
+        params=model.variables,
+        images=lambda label: np.asarray(normalise(dataset.images(indices[label]), *model.mean_std)),
         counts=tuple(len(chosen) for chosen in indices),
         classes=dataset.classes,
         plane=(config.data.image_size, config.data.image_size),
@@ -340,7 +298,3 @@ def _flatten(tree: dict, prefix: str = "") -> dict[str, Any]:
         else:
             flat[prefix + name] = value
     return flat
-
-
-def _short(classes: tuple[str, ...]) -> str:
-    return f"{len(classes)} ({', '.join(classes[:4])}{', ...' if len(classes) > 4 else ''})"

@@ -44,9 +44,10 @@ def highest_energy(energy: Float[np.ndarray, "height width"], positions: int) ->
 def radial_matched(
     mask: Bool[np.ndarray, "height width"], rng: np.random.Generator
 ) -> Bool[np.ndarray, "height width"]:
-    """A random mask with the radial profile of another: in each ring of one cycle per image as many orbits of each size.
+    """A random mask with the radial profile of another.
 
-    The given mask must be constant on orbits.
+    Each ring, one cycle per image wide, gets as many orbits of each size as the given mask has there. The given mask must
+    be constant on orbits.
     """
     height, width = mask.shape
     inside = _per_orbit(mask)

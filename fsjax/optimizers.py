@@ -53,4 +53,5 @@ def plateau(train: ConfigDict) -> optax.GradientTransformationExtraArgs:
 
     Updated once a validation with `value` = its loss; the state's `scale` is the factor.
     """
-    return optax.contrib.reduce_on_plateau(factor=train.plateau_factor, patience=train.plateau_patience)
+    # optax lowers the factor at the patience-th validation without a gain, torch and the published code one later.
+    return optax.contrib.reduce_on_plateau(factor=train.plateau_factor, patience=train.plateau_patience + 1)

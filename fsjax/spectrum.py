@@ -55,9 +55,7 @@ def num_patches(height: int, width: int, patch: int) -> int:
     return len(_visited_blocks(height, width, patch))
 
 
-def patch_range(
-    height: int, width: int, patch: int, start: int, stop: int
-) -> Bool[np.ndarray, "patches height width"]:
+def patch_range(height: int, width: int, patch: int, start: int, stop: int) -> Bool[np.ndarray, "patches height width"]:
     """Patches start..stop-1 of `patches`; a 224-pixel plane has 25,090, too many to hold at once."""
     blocks = _visited_blocks(height, width, patch)[start:stop]
     masks = np.zeros((len(blocks), height, width), bool)
@@ -66,9 +64,7 @@ def patch_range(
     return masks | conjugate(masks)
 
 
-def frequencies(
-    height: int, width: int
-) -> tuple[Float[np.ndarray, "height width"], Float[np.ndarray, "height width"]]:
+def frequencies(height: int, width: int) -> tuple[Float[np.ndarray, "height width"], Float[np.ndarray, "height width"]]:
     """Vertical and horizontal frequency of each position, in cycles per pixel, in [-0.5, 0.5)."""
     vertical = (np.arange(height) - height // 2) / height
     horizontal = (np.arange(width) - width // 2) / width

@@ -31,25 +31,28 @@ def test_a_box_is_cropped_and_resized_as_pil_does_it(box, size):
     top, left, height, width = box
     oracle = Image.fromarray(image).crop((left, top, left + width, top + height))
     oracle = np.asarray(oracle.resize((size, size), Image.Resampling.BILINEAR), float)
-    ours = augment.crop_and_resize(jnp.asarray(image, jnp.float32), jnp.array(box), size)
+    ours = jax.jit(augment.crop_and_resize, static_argnums=2)(jnp.asarray(image, jnp.float32), jnp.array(box), size)
     assert np.abs(np.asarray(ours) - oracle).max() <= 1.01
 
 
 def test_boxes_are_distributed_as_torchvision_draws_them():
     side, draws = 40, 4000
-    boxes = np.asarray(jax.vmap(lambda k: augment.random_box(k, side, 0.08))(keys(draws)))
+    boxes = np.asarray(jax.jit(jax.vmap(lambda k: augment.random_box(k, side, 0.08)))(keys(draws)))
     torch.manual_seed(0)
     blank = torch.zeros(1, side, side)
     oracle = np.array([RandomResizedCrop.get_params(blank, (0.08, 1.0), (3 / 4, 4 / 3)) for _ in range(draws)])
-    for ours, theirs in zip((boxes[:, 2] * boxes[:, 3], boxes[:, 3] / boxes[:, 2], *boxes.T),
-                            (oracle[:, 2] * oracle[:, 3], oracle[:, 3] / oracle[:, 2], *oracle.T), strict=True):
+    for ours, theirs in zip(
+        (boxes[:, 2] * boxes[:, 3], boxes[:, 3] / boxes[:, 2], *boxes.T),
+        (oracle[:, 2] * oracle[:, 3], oracle[:, 3] / oracle[:, 2], *oracle.T),
+        strict=True,
+    ):
         assert ks_2samp(ours, theirs).pvalue > 1e-3
 
 
 @pytest.mark.parametrize("min_scale", [0.08, 0.5, 1.0])
 def test_boxes_lie_inside_the_image_and_keep_to_the_ranges_of_area_and_ratio(min_scale):
     side = 40
-    boxes = np.asarray(jax.vmap(lambda k: augment.random_box(k, side, min_scale))(keys(2000)))
+    boxes = np.asarray(jax.jit(jax.vmap(lambda k: augment.random_box(k, side, min_scale)))(keys(2000)))
     top, left, height, width = boxes.T
     assert (boxes[:, :2] >= 0).all() and (boxes[:, 2:] >= 1).all()
     assert (top + height <= side).all() and (left + width <= side).all()
@@ -60,7 +63,7 @@ def test_boxes_lie_inside_the_image_and_keep_to_the_ranges_of_area_and_ratio(min
 
 def test_flip_gives_the_image_or_its_exact_mirror_half_the_time_each():
     images = smooth_images(1, 8).astype(np.float32).repeat(2000, 0)
-    out = np.asarray(augment.make_augment("flip")(keys(2000), images))
+    out = np.asarray(jax.jit(augment.make_augment("flip"))(keys(2000), images))
     same, mirrored = (out == images).all((1, 2, 3)), (out == images[:, :, ::-1]).all((1, 2, 3))
     assert (same ^ mirrored).all()
     assert abs(mirrored.mean() - 0.5) < 4 * 0.5 / np.sqrt(2000)
@@ -69,7 +72,7 @@ def test_flip_gives_the_image_or_its_exact_mirror_half_the_time_each():
 def test_crop_takes_every_offset_of_the_zero_padded_image_equally_often():
     pad, count = 1, 3000
     image = np.arange(1, 5 * 5 * 3 + 1, dtype=np.float32).reshape(5, 5, 3)
-    out = np.asarray(augment.make_augment("crop", pad=pad)(keys(count), image[None].repeat(count, 0)))
+    out = np.asarray(jax.jit(augment.make_augment("crop", pad=pad))(keys(count), image[None].repeat(count, 0)))
     padded = np.pad(image, ((pad, pad), (pad, pad), (0, 0)))
     windows = [padded[i : i + 5, j : j + 5] for i in range(3) for j in range(3)]
     hits = np.array([[(window == o).all() for window in windows] for o in out])
@@ -79,9 +82,9 @@ def test_crop_takes_every_offset_of_the_zero_padded_image_equally_often():
 
 def test_resized_crop_is_its_own_box_of_the_padded_image():
     images = smooth_images(16, 32).astype(np.float32)
-    out = np.asarray(augment.make_augment("resized_crop", pad=4, min_scale=0.2)(keys(16), images))
+    out = np.asarray(jax.jit(augment.make_augment("resized_crop", pad=4, min_scale=0.2))(keys(16), images))
     box_keys = jax.vmap(lambda k: jax.random.fold_in(k, 0))(keys(16))
-    boxes = np.asarray(jax.vmap(lambda k: augment.random_box(k, 40, 0.2))(box_keys))
+    boxes = np.asarray(jax.jit(jax.vmap(lambda k: augment.random_box(k, 40, 0.2)))(box_keys))
     for ours, image, (top, left, height, width) in zip(out, images, boxes, strict=True):
         padded = Image.fromarray(np.pad(image.astype(np.uint8), ((4, 4), (4, 4), (0, 0))))
         oracle = padded.crop((left, top, left + width, top + height)).resize((32, 32), Image.Resampling.BILINEAR)
@@ -94,7 +97,9 @@ def test_an_image_is_augmented_alike_in_any_batch_and_differently_in_another_epo
 
     def of(indices, epoch=0, seed=3):
         indices = np.array(indices)
-        return np.asarray(run(augment.image_keys(seed, jnp.full(len(indices), epoch), jnp.array(indices)), images[indices]))
+        return np.asarray(
+            run(augment.image_keys(seed, jnp.full(len(indices), epoch), jnp.array(indices)), images[indices])
+        )
 
     whole = of(range(12))
     np.testing.assert_allclose(of([7, 2, 11]), whole[[7, 2, 11]], atol=1e-3)
@@ -120,8 +125,12 @@ def test_no_names_leave_images_as_they_are():
 
 @pytest.mark.parametrize(
     "arguments, found",
-    [({"names": "flip,spin"}, "'spin'.*flip, crop, resized_crop"), ({"names": "crop", "pad": -1}, "pad -1"),
-     ({"names": "flip", "min_scale": 0.0}, "min_scale 0.0"), ({"names": "flip", "min_scale": 1.5}, "min_scale 1.5")],
+    [
+        ({"names": "flip,spin"}, "'spin'.*flip, crop, resized_crop"),
+        ({"names": "crop", "pad": -1}, "pad -1"),
+        ({"names": "flip", "min_scale": 0.0}, "min_scale 0.0"),
+        ({"names": "flip", "min_scale": 1.5}, "min_scale 1.5"),
+    ],
 )
 def test_what_cannot_be_applied_is_refused_in_one_line(arguments, found):
     with pytest.raises(InputError, match=found) as caught:

@@ -2,7 +2,9 @@
 
 import io
 import logging
+import os
 import threading
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -12,15 +14,25 @@ from PIL import Image
 from torchvision.transforms import InterpolationMode, Normalize, Resize, ToTensor
 
 from fsjax import data
-from fsjax.data import preprocess
+from fsjax.data import folder, preprocess
 from fsjax.errors import InputError
 
 
 def config(**fields):
-    defaults = dict(
-        source="folder", name="", root="", classes="", train_split="train", test_split="test", validation_share=0.0,
-        image_size=8, images="{split}_images.npy", labels="{split}_labels.npy", skip_undecodable=False, cache_gib=1.0,
-    )
+    defaults = {
+        "source": "folder",
+        "name": "",
+        "root": "",
+        "classes": "",
+        "train_split": "train",
+        "test_split": "test",
+        "validation_share": 0.0,
+        "image_size": 8,
+        "images": "{split}_images.npy",
+        "labels": "{split}_labels.npy",
+        "skip_undecodable": False,
+        "cache_gib": 1.0,
+    }
     return ConfigDict(defaults | {k: str(v) if k == "root" else v for k, v in fields.items()})
 
 
@@ -33,9 +45,10 @@ def save_folder(root, counts, split="train", size=(9, 11), suffix=".png"):
     images = []
     for label, (name, count) in enumerate(counts.items()):
         (root / split / name).mkdir(parents=True)
+        own = [noise(*size, 3, seed=1000 * label + i) for i in range(count)]
         for i in range(count):
-            images.append(noise(*size, 3, seed=1000 * label + i))
-            Image.fromarray(images[-1]).save(root / split / name / f"{i:03d}{suffix}")
+            Image.fromarray(own[i]).save(root / split / name / f"{i:03d}{suffix}")
+        images += own
     return images
 
 
@@ -120,7 +133,9 @@ def test_16_bit_grey_is_scaled_not_clipped():
 # --- folders
 
 
-def test_a_folder_gives_its_images_class_by_class_in_sorted_order(tmp_path):
+def test_a_folder_gives_its_images_class_by_class_in_sorted_order(tmp_path, monkeypatch):
+    listed = SimpleNamespace(scandir=lambda path: sorted(os.scandir(path), key=lambda e: e.name, reverse=True))
+    monkeypatch.setattr(folder, "os", listed)  # as a file system may list them
     images = save_folder(tmp_path, {"ant": 2, "bee": 3, "cat": 2})
     (tmp_path / "train" / "bee" / "notes.txt").write_text("not an image")
     (tmp_path / "train" / ".hidden").mkdir()
@@ -169,7 +184,7 @@ def test_folders_that_cannot_be_used_are_refused(tmp_path):
     refused("entry '' is not", load, classes="ant,,bee")
 
 
-@pytest.mark.parametrize("damage", ["text", "truncated", "bomb", "eps"])
+@pytest.mark.parametrize("damage", ["text", "truncated", "large", "bomb", "tiff"])
 def test_an_image_that_does_not_decode_is_named_or_left_out(tmp_path, damage, monkeypatch, caplog):
     images = save_folder(tmp_path, {"ant": 3, "bee": 2})
     path = tmp_path / "train" / "ant" / "001.png"
@@ -177,11 +192,11 @@ def test_an_image_that_does_not_decode_is_named_or_left_out(tmp_path, damage, mo
         path.write_text("not an image\nat all")
     elif damage == "truncated":
         path.write_bytes(path.read_bytes()[:-60])
-    elif damage == "bomb":
+    elif damage in ("large", "bomb"):  # PIL alone would warn of the first and refuse the second
         monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 150)
-        Image.fromarray(noise(13, 13, 3)).save(path)
+        Image.fromarray(noise(13 if damage == "large" else 20, 13, 3)).save(path)
     else:
-        Image.fromarray(noise(9, 11, 3)).save(path, "EPS")
+        Image.fromarray(noise(9, 11, 3)).save(path, "TIFF")  # a decoder that is not let near files
     dataset = data.load(config(root=tmp_path), "train", 0)
     refused(r"ant.001.png does not decode.*--config.data.skip_undecodable=True", dataset.images, range(5))
     monkeypatch.setattr(absl_logging.get_absl_logger(), "propagate", True)
@@ -392,7 +407,12 @@ def run(dataset, **arguments):
     for batch in batches:
         np.testing.assert_array_equal(batch["image"][:, 0, 0, 0], batch["index"])
         np.testing.assert_array_equal(batch["label"], dataset.labels[batch["index"]])
-        assert [batch[k].dtype for k in ("image", "label", "index", "epoch")] == [np.uint8, np.int32, np.int32, np.int32]
+        assert [batch[k].dtype for k in ("image", "label", "index", "epoch")] == [
+            np.uint8,
+            np.int32,
+            np.int32,
+            np.int32,
+        ]
     return batches
 
 
@@ -429,7 +449,9 @@ def test_a_restart_at_any_step_on_other_processes_goes_on_with_the_same_batches(
     for step in (0, 1, 5, 11):
         tail = run(dataset, batch_size=8, seed=1, start_step=step, num_steps=12 - step)
         np.testing.assert_array_equal(joined(tail, "index").reshape(-1, 8), whole[step:])
-        second = run(dataset, batch_size=8, seed=1, start_step=step, num_steps=12 - step, process_index=1, process_count=2)
+        second = run(
+            dataset, batch_size=8, seed=1, start_step=step, num_steps=12 - step, process_index=1, process_count=2
+        )
         np.testing.assert_array_equal(joined(second, "index").reshape(-1, 4), whole[step:, 4:])
 
 

@@ -1,5 +1,7 @@
 """Budgets in whole orbits and the trivial masks."""
 
+import itertools
+
 import numpy as np
 import pytest
 
@@ -38,7 +40,7 @@ def test_budget_is_the_floor_of_share_times_positions_in_exact_arithmetic():
 def test_masks_of_growing_shares_are_nested_even_with_ties():
     scores = constant_on_orbits(np.random.default_rng(0).integers(0, 4, 514).astype(float), 32, 32)
     kept = [masks.best_orbits(scores, masks.budget(share, 32, 32)) for share in (0.01, 0.05, 0.1, 0.2, 1.0)]
-    for smaller, larger in zip(kept, kept[1:], strict=False):
+    for smaller, larger in itertools.pairwise(kept):
         assert not (smaller & ~larger).any()
     assert kept[-1].all()
 

@@ -2,6 +2,7 @@
 
 import zipfile
 from pathlib import Path
+from typing import SupportsIndex
 
 import numpy as np
 from jaxtyping import Int, Int32, Shaped, UInt8
@@ -56,7 +57,7 @@ class ArraysSource:
     def __len__(self) -> int:
         return len(self.rows)
 
-    def __getitem__(self, index: int) -> UInt8[np.ndarray, "height width 3"]:
+    def __getitem__(self, index: SupportsIndex) -> UInt8[np.ndarray, "height width 3"]:
         image = np.asarray(self.images[self.rows[index]])
         if image.dtype != np.uint8:
             if not np.isfinite(image).all():

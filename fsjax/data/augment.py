@@ -69,7 +69,7 @@ def resized_crop(
 
 
 def random_box(key: Key[Array, ""], side: int, min_scale: float) -> Int[Array, "4"]:
-    """A box (top, left, height, width) in a square of that side, distributed as torchvision's RandomResizedCrop draws it.
+    """A box (top, left, height, width) in a square of that side, as torchvision's RandomResizedCrop draws it.
 
     Share of the area uniform in (min_scale, 1), width/height log-uniform in (3/4, 4/3), place uniform. Of ten draws
     made at once the first that fits is taken, and the whole square if none does.

@@ -3,6 +3,7 @@
 import os
 from collections.abc import Iterable
 from concurrent.futures import ThreadPoolExecutor
+from typing import SupportsIndex
 
 import numpy as np
 from jaxtyping import Float64, Int, Int32, UInt8
@@ -35,12 +36,12 @@ class Dataset:
         self.classes: tuple[str, ...] = store.source.classes
         self.planted: dict | None = store.source.planted
         self.image_size: int = store.size
-        self.labels: Int32[np.ndarray, images] = store.source.labels[store.rows[positions]]
+        self.labels: Int32[np.ndarray, " images"] = store.source.labels[store.rows[positions]]
 
     def __len__(self) -> int:
         return len(self._positions)
 
-    def __getitem__(self, index: int) -> UInt8[np.ndarray, "size size 3"]:
+    def __getitem__(self, index: SupportsIndex) -> UInt8[np.ndarray, "size size 3"]:
         return self.images(np.array([index]))[0]
 
     def images(self, indices: Iterable[int] | Int[np.ndarray, "n"]) -> UInt8[np.ndarray, "n size size 3"]:

@@ -4,6 +4,7 @@ import os
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import SupportsIndex
 
 import numpy as np
 from absl import logging
@@ -46,14 +47,14 @@ class FolderSource:
     def __init__(self, classes: tuple[str, ...], files: Sequence[Sequence[str]]):
         self.classes = classes
         self.files = [path for paths in files for path in paths]
-        self.labels: Int32[np.ndarray, images] = np.repeat(
+        self.labels: Int32[np.ndarray, " images"] = np.repeat(
             np.arange(len(files), dtype=np.int32), [len(paths) for paths in files]
         )
 
     def __len__(self) -> int:
         return len(self.files)
 
-    def __getitem__(self, index: int) -> UInt8[np.ndarray, "height width 3"]:
+    def __getitem__(self, index: SupportsIndex) -> UInt8[np.ndarray, "height width 3"]:
         advice = "; --config.data.skip_undecodable=True leaves such images out"
         return decode(self.files[index], self.files[index], advice)
 

@@ -2,7 +2,7 @@
 
 import difflib
 from collections.abc import Sequence
-from typing import NamedTuple, Protocol, runtime_checkable
+from typing import NamedTuple, Protocol, SupportsIndex, runtime_checkable
 
 import numpy as np
 from jaxtyping import Int, Int32, UInt8
@@ -24,7 +24,7 @@ class Source(Protocol):
 
     def __len__(self) -> int: ...
 
-    def __getitem__(self, index: int) -> UInt8[np.ndarray, "height width 3"]: ...
+    def __getitem__(self, index: SupportsIndex) -> UInt8[np.ndarray, "height width 3"]: ...
 
 
 class ClassChoice(NamedTuple):

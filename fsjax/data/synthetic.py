@@ -59,7 +59,9 @@ def open_synthetic(data: ConfigDict, split: str) -> Source:
 class ArraySource(Source):
     """Images held in memory."""
 
-    def __init__(self, images: UInt8[np.ndarray, "images size size 3"], labels: Int[np.ndarray, " images"], planted: dict):
+    def __init__(
+        self, images: UInt8[np.ndarray, "images size size 3"], labels: Int[np.ndarray, " images"], planted: dict
+    ):
         self.classes, self.labels, self.planted = CLASSES, labels, planted
         self._images = images
 
@@ -76,9 +78,7 @@ def planted_orbits(biased: int, size: int, seed: int) -> Bool[np.ndarray, "class
     orbits, bands = spectrum.orbits(size, size), spectrum.bands(size, size, 4)
     pairs = (spectrum.orbit_sizes(size, size) == 2)[orbits]
     # The corners beyond Nyquist are left out, so that a planted orbit looks alike in every direction.
-    candidates = [
-        np.unique(orbits[(bands == band) & pairs & (spectrum.radius(size, size) < 0.5)]) for band in range(4)
-    ]
+    candidates = [np.unique(orbits[(bands == band) & pairs & (spectrum.radius(size, size) < 0.5)]) for band in range(4)]
     redundant = np.concatenate([rng.choice(band, 2, replace=False) for band in candidates])
     special = rng.choice(np.setdiff1d(candidates[biased], redundant), 3, replace=False)
     fixed = np.zeros((len(CLASSES), size, size), bool)

@@ -2,6 +2,7 @@
 
 import difflib
 import os
+from typing import SupportsIndex
 
 import numpy as np
 import tensorflow_datasets as tfds
@@ -26,19 +27,19 @@ def open_tfds(data_config: ConfigDict, split: str) -> "TfdsSource":
     not prepared or prepared as TFRECORD (with the command that prepares it), an unknown split, and features other
     than an 'image' and a 'label' with classes.
     """
-    builder = _find_builder(data_config.name, data_config.root)
+    builder = _find_builder(data_config.name, os.path.expanduser(data_config.root))
     features = builder.info.features
     features = dict(features.items()) if isinstance(features, tfds.features.FeaturesDict) else {"": features}
     image, label = features.get("image"), features.get("label")
     if not isinstance(image, tfds.features.Image) or not isinstance(label, tfds.features.ClassLabel):
-        found = ", ".join(f"{key}: {type(feature).__name__}" for key, feature in features.items())
+        found = ", ".join(f"{key}: {type(feature).__name__}" for key, feature in sorted(features.items()))
         raise InputError(f"data.name {data_config.name} has {found}; needed are image: Image and label: ClassLabel")
     if image.np_dtype not in (np.uint8, np.uint16):
         raise InputError(f"data.name {data_config.name} has images of {np.dtype(image.np_dtype)}; accepted is uint8")
     try:
         records = builder.as_data_source(split, decoders={"image": tfds.decode.SkipDecoding()})
     except ValueError as error:
-        there = ", ".join(builder.info.splits)
+        there = ", ".join(sorted(builder.info.splits))
         raise InputError(f"split {split!r} of {data_config.name}: {one_line(error)}; splits there: {there}") from error
     where = f"{data_config.name}, split {split}"
     labels = _read_labels(records, label.num_classes, where)
@@ -65,7 +66,7 @@ class TfdsSource:
     def __len__(self) -> int:
         return len(self.rows)
 
-    def __getitem__(self, index: int) -> UInt8[np.ndarray, "height width 3"]:
+    def __getitem__(self, index: SupportsIndex) -> UInt8[np.ndarray, "height width 3"]:
         row = int(self.rows[index])
         return decode(self.records[row]["image"], f"{row} of {self.name}")
 
@@ -123,5 +124,6 @@ def _read_labels(records, num_classes: int, where: str) -> Int32[np.ndarray, "al
         part = range(start, min(start + _LABELS_AT_ONCE, len(records)))
         labels[part.start : part.stop] = [record["label"] for record in records.__getitems__(part)]
     if len(labels) and not 0 <= labels.min() <= labels.max() < num_classes:
-        raise InputError(f"{where} has a label {labels.min()}; accepted are 0 to {num_classes - 1} (is it unlabelled?)")
+        found = f"{labels.min()} to {labels.max()}"
+        raise InputError(f"{where} has labels {found}; accepted are 0 to {num_classes - 1} (is the split unlabelled?)")
     return labels

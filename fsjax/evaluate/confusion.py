@@ -3,11 +3,11 @@
 from collections.abc import Iterable
 
 import numpy as np
-from jaxtyping import Float, Int
+from jaxtyping import Float, Int, Real
 
 
 def confusion(
-    predictions: Iterable[tuple[Int[np.ndarray, " n"], Float[np.ndarray, "n classes"]]],
+    predictions: Iterable[tuple[Int[np.ndarray, " n"], Float[np.ndarray, "n outputs"]]],
     labels: Int[np.ndarray, " images"],
     classes: int,
 ) -> Int[np.ndarray, "classes classes"]:
@@ -26,7 +26,9 @@ def confusion(
     return counts
 
 
-def true_positive_rate(called: Float[np.ndarray, "masks classes"], targets: np.ndarray, sizes: np.ndarray) -> np.ndarray:
+def true_positive_rate(
+    called: Real[np.ndarray, "masks classes"], targets: Int[np.ndarray, " masks"], sizes: Int[np.ndarray, " classes"]
+) -> Float[np.ndarray, " masks"]:
     """Share of each mask's target class still called that class, in [0, 1]; NaN where the class has no image.
 
     Args:
@@ -34,12 +36,16 @@ def true_positive_rate(called: Float[np.ndarray, "masks classes"], targets: np.n
       targets: target class of each mask.
       sizes: images of each class.
     """
-    with np.errstate(invalid="ignore"):
-        return called[np.arange(len(called)), targets] / sizes[targets]
+    return _share(called[np.arange(len(called)), targets], sizes[targets])
 
 
-def false_positive_rate(called: Float[np.ndarray, "masks classes"], targets: np.ndarray, sizes: np.ndarray) -> np.ndarray:
+def false_positive_rate(
+    called: Real[np.ndarray, "masks classes"], targets: Int[np.ndarray, " masks"], sizes: Int[np.ndarray, " classes"]
+) -> Float[np.ndarray, " masks"]:
     """Share of the images of other classes called the mask's target class, in [0, 1]; NaN where there are none."""
     others = called.sum(1) - called[np.arange(len(called)), targets]
-    with np.errstate(invalid="ignore"):
-        return others / (sizes.sum() - sizes[targets])
+    return _share(others, sizes.sum() - sizes[targets])
+
+
+def _share(part: np.ndarray, whole: np.ndarray) -> np.ndarray:
+    return np.divide(part, whole, out=np.full(len(whole), np.nan), where=whole > 0)

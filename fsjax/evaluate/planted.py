@@ -6,7 +6,9 @@ from jaxtyping import Bool, Float
 from fsjax import spectrum
 
 
-def recovery(scores: Float[np.ndarray, "height width"], planted: Bool[np.ndarray, "height width"]) -> dict[str, float]:
+def recovery(
+    scores: Float[np.ndarray, "height width"], planted: Bool[np.ndarray, "height width"]
+) -> dict[str, int | float]:
     """Precision and recall of the k best orbits, k the number planted, and average precision over the whole ranking.
 
     At k both are the same number: as many are found as are planted. Average precision is the mean, over the planted

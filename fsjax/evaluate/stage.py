@@ -6,6 +6,7 @@ import numpy as np
 from ml_collections import ConfigDict
 
 from fsjax import workdir
+from fsjax.classifier import Classifier
 from fsjax.data.dataset import Dataset
 from fsjax.dfm import DominantFrequencyMaps
 from fsjax.evaluate import planted
@@ -14,11 +15,13 @@ from fsjax.evaluate.filtered import called
 from fsjax.predict import make_predictor
 
 
-def run(classifier, maps: DominantFrequencyMaps, test: Dataset, directory: pathlib.Path, run: ConfigDict) -> None:
+def run(
+    classifier: Classifier, maps: DominantFrequencyMaps, test: Dataset, directory: pathlib.Path, run: ConfigDict
+) -> None:
     """Writes evaluation.json, keeping what other search methods have left in it.
 
     Args:
-      classifier: an experiment's Classifier.
+      classifier: that is judged.
       maps: of any method.
       test: the whole test set.
       directory: the workdir.
@@ -37,7 +40,7 @@ def run(classifier, maps: DominantFrequencyMaps, test: Dataset, directory: pathl
     workdir.write_json(file, result)
 
 
-def unfiltered(classifier, test: Dataset, sizes: np.ndarray, run: ConfigDict) -> dict:
+def unfiltered(classifier: Classifier, test: Dataset, sizes: np.ndarray, run: ConfigDict) -> dict:
     """Accuracy, confusion matrix, TPR and FPR of the test set as it is."""
     predict = make_predictor(classifier.apply, *classifier.mean_std, batch_size=run.tile_images)
     counts = confusion(predict(classifier.variables, test), test.labels, len(test.classes))
@@ -50,7 +53,9 @@ def unfiltered(classifier, test: Dataset, sizes: np.ndarray, run: ConfigDict) ->
     }
 
 
-def filtered(classifier, maps: DominantFrequencyMaps, test: Dataset, sizes: np.ndarray, run: ConfigDict) -> dict:
+def filtered(
+    classifier: Classifier, maps: DominantFrequencyMaps, test: Dataset, sizes: np.ndarray, run: ConfigDict
+) -> dict:
     """TPR and FPR of each class on the test set filtered by that class's map, at each share."""
     shares, classes = maps.masks.shape[:2]
     targets = np.tile(np.arange(classes), shares)
@@ -77,7 +82,7 @@ def filtered(classifier, maps: DominantFrequencyMaps, test: Dataset, sizes: np.n
     return result
 
 
-def reliance(classifier, test: Dataset, sizes: np.ndarray, run: ConfigDict) -> dict:
+def reliance(classifier: Classifier, test: Dataset, sizes: np.ndarray, run: ConfigDict) -> dict:
     """For each class with planted orbits: its TPR without them, and with them alone."""
     truth = truth_of(test.planted)
     labels = np.flatnonzero(truth.any((1, 2)))

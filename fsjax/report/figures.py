@@ -27,9 +27,7 @@ def map_grid(
     return figure
 
 
-def score_grid(
-    scores: Float[np.ndarray, "classes height width"], names: tuple[str, ...], columns: int = 5
-) -> Figure:
+def score_grid(scores: Float[np.ndarray, "classes height width"], names: tuple[str, ...], columns: int = 5) -> Figure:
     """The score of every frequency, each class on its own scale.
 
     Scores span orders of magnitude and may be negative, so colours are linear near 0 and logarithmic beyond.
@@ -68,7 +66,9 @@ def planted_grid(
 
 
 def samples(
-    originals: Shaped[np.ndarray, "images height width 3"], filtered: Shaped[np.ndarray, "images height width 3"], name: str
+    originals: Shaped[np.ndarray, "images height width 3"],
+    filtered: Shaped[np.ndarray, "images height width 3"],
+    name: str,
 ) -> Figure:
     """Images of one class above what its map leaves of them, both in [0, 1]; the filtered ones stretched to be seen."""
     count = len(originals)
@@ -111,8 +111,11 @@ def _grid(count: int, columns: int, width: float = 1.9, image: bool = True) -> t
     columns = min(columns, count)
     rows = -(-count // columns)
     figure, axes = plt.subplots(
-        rows, columns, figsize=(max(width * columns, 3.6), (width * 0.95 if image else width * 0.85) * rows + 0.7),
-        squeeze=False, layout="constrained",
+        rows,
+        columns,
+        figsize=(max(width * columns, 3.6), (width * 0.95 if image else width * 0.85) * rows + 0.7),
+        squeeze=False,
+        layout="constrained",
     )
     for axis in axes.ravel()[count:]:
         axis.set_axis_off()

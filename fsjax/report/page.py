@@ -5,14 +5,15 @@ import json
 import pathlib
 import shlex
 
-import jinja2
 import jax.numpy as jnp
+import jinja2
 import matplotlib.pyplot as plt
 import numpy as np
 from matplotlib.figure import Figure
 from ml_collections import ConfigDict
 
 from fsjax import masks, spectrum, workdir
+from fsjax.classifier import Classifier
 from fsjax.data.dataset import Dataset
 from fsjax.data.preprocess import normalise
 from fsjax.dfm import DominantFrequencyMaps
@@ -38,25 +39,28 @@ def check(config: ConfigDict) -> None:
 
 
 def write(
-    config: ConfigDict, directory: pathlib.Path, classifier, maps: DominantFrequencyMaps, test: Dataset
+    config: ConfigDict, directory: pathlib.Path, classifier: Classifier, maps: DominantFrequencyMaps, test: Dataset
 ) -> None:
     """Writes report/index.html and report/figures/*.png in the workdir.
 
     Args:
       config: of the run.
       directory: the workdir, evaluated.
-      classifier: an experiment's Classifier.
+      classifier: that is judged.
       maps: of config.search.method.
       test: images to show filtered.
     """
     evaluation = workdir.read_json(directory / "evaluation.json")
     if maps.method not in evaluation:
-        raise InputError(f"{directory / 'evaluation.json'}: holds nothing of {maps.method}; run the stage evaluate first")
+        raise InputError(
+            f"{directory / 'evaluation.json'}: holds nothing of {maps.method}; run the stage evaluate first"
+        )
     result = evaluation[maps.method]
     folder = directory / "report"
-    drawn = {name: _save(figure, folder / "figures" / f"{name}.png") for name, figure in _draw(
-        config, classifier, maps, test, result
-    )}
+    drawn = {
+        name: _save(figure, folder / "figures" / f"{name}.png")
+        for name, figure in _draw(config, classifier, maps, test, result)
+    }
     environment = jinja2.Environment(
         loader=jinja2.PackageLoader("fsjax", "report"), autoescape=True, undefined=jinja2.StrictUndefined
     )
@@ -80,18 +84,21 @@ def write(
     workdir.write_text(folder / "index.html", page)
 
 
-def _draw(config: ConfigDict, classifier, maps: DominantFrequencyMaps, test: Dataset, result: dict):
+def _draw(config: ConfigDict, classifier: Classifier, maps: DominantFrequencyMaps, test: Dataset, result: dict):
     share = config.report.share
     kept, names = maps.at(share)[:_MOST_CLASSES], maps.classes[:_MOST_CLASSES]
     yield "maps", figures.map_grid(kept, names, share)
     if maps.scores is not None:
         yield "scores", figures.score_grid(maps.scores[:_MOST_CLASSES], names)
     keys = [f"{value:g}" for value in maps.shares]
-    yield "rates", figures.rates(
-        list(maps.shares),
-        [result[key]["tpr"][:_MOST_CLASSES] for key in keys],
-        [result[key]["fpr"][:_MOST_CLASSES] for key in keys],
-        names,
+    yield (
+        "rates",
+        figures.rates(
+            list(maps.shares),
+            [result[key]["tpr"][:_MOST_CLASSES] for key in keys],
+            [result[key]["fpr"][:_MOST_CLASSES] for key in keys],
+            names,
+        ),
     )
     for label in range(len(names)):
         shown = np.flatnonzero(test.labels == label)[: config.report.samples]

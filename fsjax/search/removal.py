@@ -4,6 +4,8 @@ L0(c) is the mean cross-entropy of the images of class c to c, Lk(c) the same wi
 Lk(c) - L0(c) for class c. Each class is searched on its own images alone: other classes' add nothing to its loss.
 """
 
+import functools
+
 import numpy as np
 from jaxtyping import Float
 
@@ -49,7 +51,9 @@ def removal_losses(problem: Problem) -> Float[np.ndarray, "classes masks"]:
     layout = partials.layout
     engine = Engine(problem.apply, problem.params, tile_images=layout["tile_images"])
     total = 1 + spectrum.num_patches(*problem.plane, options.patch)
-    ranges = [(start, min(start + layout["masks_per_file"], total)) for start in range(0, total, layout["masks_per_file"])]
+    ranges = [
+        (start, min(start + layout["masks_per_file"], total)) for start in range(0, total, layout["masks_per_file"])
+    ]
 
     losses = np.full((len(problem.classes), total), np.nan)
     for label in range(len(problem.classes)):
@@ -68,7 +72,7 @@ def removal_losses(problem: Problem) -> Float[np.ndarray, "classes masks"]:
                 if not missing[label, start]:
                     continue
                 masks = _removal_masks(problem.plane, options.patch, start, stop)
-                sums = engine.sums(chunks, masks, on_tile=lambda masks, _: _tick(progress, masks, problem.classes[label]))
+                sums = engine.sums(chunks, masks, on_tile=functools.partial(_tick, progress, problem.classes[label]))
                 losses[label, start:stop] = sums["loss"][:, 0] / count
                 partials.write(label, start, stop, losses[label, start:stop])
             problem.metrics.write("search", label, {"masks_per_second": progress.rate, "loss": losses[label, 0]})
@@ -93,6 +97,6 @@ def _removal_masks(plane: tuple[int, int], patch: int, start: int, stop: int) ->
     return np.concatenate([np.ones((1, *plane), bool), kept]) if start == 0 else kept
 
 
-def _tick(progress: Progress, masks: int, name: str) -> None:
+def _tick(progress: Progress, name: str, masks: int, _: int) -> None:
     progress.update(masks, name)
     interrupt.check()

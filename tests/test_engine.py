@@ -1,0 +1,103 @@
+"""The engine against loops in NumPy float64, on any number of devices."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from fsjax import engine, parallel
+from fsjax.engine import Engine, chunk_size
+
+
+def problem(height=9, width=6, images=11, classes=4, seed=0):
+    rng = np.random.default_rng(seed)
+    params = {
+        "hidden": rng.normal(size=(height * width * 3, 8)).astype(np.float32) / 8,
+        "out": rng.normal(size=(8, classes)).astype(np.float32),
+    }
+    batch = rng.normal(size=(images, height, width, 3)).astype(np.float32)
+    labels = rng.integers(0, classes, images).astype(np.int32)
+    return params, batch, labels, rng
+
+
+def apply(params, images):
+    return jnp.tanh(images.reshape(len(images), -1) @ params["hidden"]) @ params["out"]
+
+
+def oracle(params, batch, labels, weights, masks, targets):
+    """Every (mask, image) pair by itself, in float64, from the definitions."""
+    sums = {name: np.zeros((len(masks), weights.shape[1])) for name in engine.STATISTICS}
+    for m, mask in enumerate(masks):
+        for image, label, weight in zip(batch.astype(np.float64), labels, weights, strict=True):
+            centred = np.fft.fftshift(np.fft.fft2(image, axes=(0, 1)), axes=(0, 1)) * mask[:, :, None]
+            filtered = np.fft.ifft2(np.fft.ifftshift(centred, axes=(0, 1)), axes=(0, 1)).real
+            logits = np.tanh(filtered.ravel() @ params["hidden"].astype(float)) @ params["out"].astype(float)
+            loss = np.log(np.exp(logits).sum()) - logits[label]
+            sums["loss"][m] += loss * weight
+            sums["loss_squared"][m] += loss**2 * weight
+            sums["correct"][m] += (logits.argmax() == label) * weight
+            sums["called"][m] += (logits.argmax() == targets[m]) * weight
+    return sums
+
+
+@pytest.mark.parametrize(("size", "tile_images"), [(None, 256), (4, 8), (5, 5), (11, 1000), (1, 3)])
+def test_sums_are_those_of_a_loop_over_masks_and_images(size, tile_images):
+    params, batch, labels, rng = problem()
+    masks = rng.random((13, 9, 6)) < 0.5
+    targets, weights = rng.integers(0, 4, 13), rng.random((11, 3)).astype(np.float32)
+    made = Engine(apply, params, statistics=engine.STATISTICS, tile_images=tile_images)
+    counted = []
+    found = made.sums(
+        made.chunks(batch, labels, weights, size=size), masks, targets, on_tile=lambda m, _: counted.append(m)
+    )
+    for name, expected in oracle(params, batch, labels, weights, masks, targets).items():
+        np.testing.assert_allclose(found[name], expected, rtol=2e-6, atol=2e-6, err_msg=name)
+    assert sum(counted) == 13
+
+
+def test_results_are_bit_equal_on_any_number_of_devices(monkeypatch):
+    params, batch, labels, rng = problem(height=8, width=8, images=10)
+    masks = rng.random((21, 8, 8)) < 0.7
+    results = []
+    for count in (1, 2, 4, 8):
+        monkeypatch.setattr(parallel, "local_devices", lambda count=count: jax.local_devices()[:count])
+        made = Engine(apply, params, tile_images=10)
+        results.append(made.sums(made.chunks(batch, labels, size=5), masks)["loss"])
+    assert made.masks_per_tile(5) == 16
+    for other in results[1:]:
+        np.testing.assert_array_equal(other, results[0])
+
+
+def test_nothing_passes_between_devices_in_a_tile():
+    params, batch, labels, _ = problem(height=8, width=8)
+    made = Engine(apply, params)
+    chunk = made.chunks(batch, labels)[0]
+    masks = jax.device_put(np.ones((16, 8, 8), bool), made._sharded)
+    targets = jax.device_put(np.zeros(16, np.int32), made._sharded)
+    text = (
+        made._tile.lower(made._params, masks, targets, chunk.spectra, chunk.labels, chunk.weights).compile().as_text()
+    )
+    assert "fft" in text
+    for collective in ("all-gather", "all-reduce", "all-to-all", "collective-permute"):
+        assert collective not in text
+
+
+def test_one_compilation_serves_any_number_of_masks():
+    params, batch, labels, _ = problem()
+    made = Engine(apply, params, tile_images=16)
+    for count in (1, 7, 40):
+        made.sums(made.chunks(batch, labels, size=8), np.ones((count, 9, 6), bool))
+    assert made._tile._cache_size() == 1
+
+
+def test_an_unknown_statistic_is_refused():
+    with pytest.raises(ValueError, match="statistics \\['accuracy'\\] are not among"):
+        Engine(apply, problem()[0], statistics=("accuracy",))
+
+
+@pytest.mark.parametrize(
+    ("counts", "tile_images", "expected"),
+    [([100, 100], 256, 100), ([100, 50], 256, 50), ([300], 256, 150), ([7], 4, 1)],
+)
+def test_chunk_size_wastes_the_fewest_padded_images(counts, tile_images, expected):
+    assert chunk_size(counts, tile_images) == expected
