@@ -20,7 +20,7 @@ def mean_energy(source, label):
     return (np.abs(np.fft.fftshift(np.fft.fft2(images, axes=(1, 2)), axes=(1, 2))) ** 2).mean((0, 3))
 
 
-@pytest.mark.parametrize(("name", "size"), [("syn1", 32), ("syn2", 32), ("syn3", 32), ("syn4", 32), ("syn2", 45)])
+@pytest.mark.parametrize(("name", "size"), [("syn1", 32), ("syn2", 32), ("syn3", 32), ("syn4", 32), ("syn2", 45), ("syn1", 24)])
 def test_planted_orbits_stand_out_where_they_are_planted_and_nowhere_else(name, size):
     source = open_synthetic(config(name, size), "train")
     plain, biased = mean_energy(source, 0), int(name[3]) - 1
@@ -88,7 +88,7 @@ def test_images_keep_the_published_level_and_are_hardly_clipped():
     [
         (config("syn5"), "train", "data.name: unknown synthetic set 'syn5'; accepted: syn1, syn2, syn3, syn4"),
         (config(), "val", "no split 'val'; accepted: train, test"),
-        (config(size=8), "train", "data.image_size: 8 is too small for four bands; accepted: 16 or more"),
+        (config(size=23), "train", "data.image_size: 23 leaves too few orbits in a band; accepted: 24 or more"),
     ],
 )
 def test_sets_that_cannot_be_made_are_refused(made, split, message):

@@ -26,6 +26,7 @@ CLASSES = ("C0", "C1", "C2", "C3")
 MEAN, NOISE = 0.498, 0.15
 GRATING = 0.5  # amplitude of a planted orbit, in standard deviations of the noise
 RAISED = 3.0  # factor on the amplitude of C1's raised orbits
+SMALLEST = 24  # pixels; below, the lowest band has fewer orbits than are planted there
 _BLOCK = 256
 
 
@@ -43,8 +44,10 @@ def open_synthetic(data: ConfigDict, split: str) -> Source:
         raise InputError(f"data.name: unknown synthetic set {data.name!r}; accepted: syn1, syn2, syn3, syn4")
     if split not in ("train", "test"):
         raise InputError(f"data split: the synthetic sets have no split {split!r}; accepted: train, test")
-    if data.image_size < 16:
-        raise InputError(f"data.image_size: {data.image_size} is too small for four bands; accepted: 16 or more")
+    if data.image_size < SMALLEST:
+        raise InputError(
+            f"data.image_size: {data.image_size} leaves too few orbits in a band; accepted: {SMALLEST} or more"
+        )
     per_class = data.synthetic.train_per_class if split == "train" else data.synthetic.test_per_class
     biased = int(match[1]) - 1
     fixed = planted_orbits(biased, data.image_size, data.synthetic.seed)

@@ -1,4 +1,8 @@
-"""The classifiers that can be trained or searched, by name."""
+"""The classifiers that can be trained or searched, by name.
+
+vit_micro is meant for a CPU: on two free cores 400 training steps of 128 images of 32x32 take vit_micro_patch4 a
+minute and a half to two, vit_micro_patch8 half a minute.
+"""
 
 import difflib
 from collections.abc import Callable
