@@ -46,8 +46,8 @@ def radial_matched(
 ) -> Bool[np.ndarray, "height width"]:
     """A random mask with the radial profile of another.
 
-    Each ring, one cycle per image wide, gets as many orbits of each size as the given mask has there. The given mask must
-    be constant on orbits.
+    Each ring, one cycle per image wide, gets as many orbits of each size as the given mask has there. The given
+    mask must be constant on orbits.
     """
     height, width = mask.shape
     inside = _per_orbit(mask)

@@ -9,6 +9,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
+from jax.sharding import NamedSharding
+from jax.sharding import PartitionSpec as P
 from jaxtyping import PyTree
 from ml_collections import ConfigDict
 
@@ -196,14 +198,15 @@ def check(config: ConfigDict) -> None:
 
 
 def replicate(tree: PyTree) -> PyTree:
-    """Every array once a local device, stacked, as pmap takes it."""
-    devices = jax.local_device_count()
-    return jax.tree.map(lambda value: np.broadcast_to(value, (devices, *np.shape(value))), tree)
+    """Every array once a local device, stacked, laid out as pmap returns it: from host arrays it compiles twice."""
+    mesh = parallel.mesh()
+    layout = NamedSharding(mesh, P(parallel.AXIS))
+    return jax.tree.map(lambda x: jax.device_put(np.broadcast_to(x, (mesh.size, *np.shape(x))), layout), tree)
 
 
 def unreplicate(tree: PyTree) -> PyTree:
     """Replica 0 as host NumPy."""
-    return jax.device_get(jax.tree.map(lambda value: value[0], tree))
+    return jax.tree.map(lambda value: np.asarray(value.addressable_data(0))[0], tree)
 
 
 def split_over_devices(batch: dict[str, np.ndarray]) -> dict[str, np.ndarray]:

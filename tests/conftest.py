@@ -1,10 +1,19 @@
-"""Eight CPU devices for multi-device tests, and every jaxtyping signature of fsjax checked as it is called."""
+"""Eight CPU devices, one compilation a program, and every jaxtyping signature of fsjax checked as it is called."""
 
+import atexit
 import os
+import shutil
+import tempfile
 
 os.environ["XLA_FLAGS"] = os.environ.get("XLA_FLAGS", "") + " --xla_force_host_platform_device_count=8"
 os.environ.setdefault("JAX_PLATFORMS", "cpu")
 
-from jaxtyping import install_import_hook
+# Restarts and the processes that tests start compile the same programs again and again.
+cache = tempfile.mkdtemp(prefix="fsjax-tests-")
+atexit.register(shutil.rmtree, cache, ignore_errors=True)
+os.environ["JAX_COMPILATION_CACHE_DIR"] = cache
+os.environ["JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS"] = "0.2"
+
+from jaxtyping import install_import_hook  # noqa: E402
 
 install_import_hook("fsjax", "beartype.beartype")

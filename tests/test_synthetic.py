@@ -20,7 +20,9 @@ def mean_energy(source, label):
     return (np.abs(np.fft.fftshift(np.fft.fft2(images, axes=(1, 2)), axes=(1, 2))) ** 2).mean((0, 3))
 
 
-@pytest.mark.parametrize(("name", "size"), [("syn1", 32), ("syn2", 32), ("syn3", 32), ("syn4", 32), ("syn2", 45), ("syn1", 24)])
+@pytest.mark.parametrize(
+    ("name", "size"), [("syn1", 32), ("syn2", 32), ("syn3", 32), ("syn4", 32), ("syn2", 45), ("syn1", 24)]
+)
 def test_planted_orbits_stand_out_where_they_are_planted_and_nowhere_else(name, size):
     source = open_synthetic(config(name, size), "train")
     plain, biased = mean_energy(source, 0), int(name[3]) - 1
@@ -66,8 +68,10 @@ def test_splits_and_seeds_share_no_image_and_a_seed_gives_the_same_ones():
     again, other = open_synthetic(config(), "train"), open_synthetic(config(seed=1), "train")
     assert train.classes == CLASSES and len(train) == 800
     assert np.bincount(train.labels).tolist() == [200] * 4
-    first = {name: np.stack([source[index] for index in range(len(source))]) for name, source in
-             {"train": train, "test": test, "again": again, "other": other}.items()}
+    first = {
+        name: np.stack([source[index] for index in range(len(source))])
+        for name, source in {"train": train, "test": test, "again": again, "other": other}.items()
+    }
     np.testing.assert_array_equal(first["train"], first["again"])
     assert not (first["train"] == first["test"]).all((1, 2, 3)).any()
     assert not (first["train"] == first["other"]).all((1, 2, 3)).any()

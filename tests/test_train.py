@@ -1,4 +1,4 @@
-"""Training: the same whatever the device count, goes on where it stopped bit for bit, stops on a loss that is not finite."""
+"""Training: the same on any device count, goes on where it stopped bit for bit, stops when the loss is not finite."""
 
 import json
 from functools import partial

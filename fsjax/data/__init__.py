@@ -47,8 +47,23 @@ def check(data_config: ConfigDict) -> None:
         raise InputError(f"data.image_size: {data_config.image_size}; accepted are whole numbers from 1")
     if not 0 <= data_config.validation_share < 1:
         raise InputError(f"data.validation_share: {data_config.validation_share}; accepted are 0 <= share < 1")
+    for field in ("mean", "std"):
+        values = data_config[field]
+        if bool(values) != bool(data_config.mean or data_config.std):
+            raise InputError(
+                f"data.{field}: empty; accepted are three numbers, since the other of mean and std is given"
+            )
+        if values and not (len(values) == 3 and all(_is_level(value, field) for value in values)):
+            raise InputError(
+                f"data.{field}: {tuple(values)}; accepted are three numbers in [0, 1], a std above 0, or ()"
+            )
     if not data_config.cache_gib >= 0:
         raise InputError(f"data.cache_gib: {data_config.cache_gib}; accepted are 0 (keep none) or more")
+
+
+def _is_level(value: object, field: str) -> bool:
+    is_number = isinstance(value, int | float) and not isinstance(value, bool)
+    return is_number and 0 <= value <= 1 and not (field == "std" and value == 0)
 
 
 def split_off_validation(labels: np.ndarray, share: float, seed: int) -> tuple[np.ndarray, np.ndarray]:

@@ -1,0 +1,243 @@
+"""Stages: what is done is not done twice, what was made with other settings is refused, and the report says it all."""
+
+import html.parser
+import json
+import logging
+import re
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from configs import common, dfm_resnet, dfm_vit
+from fsjax import dfm, experiment, search
+from fsjax.errors import InputError
+
+
+def small_config(**changes):
+    config = common.base()
+    config.data.image_size = 24
+    config.data.synthetic.train_per_class = 16
+    config.data.synthetic.test_per_class = 6
+    config.model.name = "vit_micro_patch8"
+    config.train.steps = 3
+    config.train.batch_size = 16
+    config.search.images_per_class = 4
+    for name, value in changes.items():
+        group, field = name.split("__")
+        config[group][field] = value
+    return config
+
+
+def stage_lines(caplog):
+    lines = [record.getMessage() for record in caplog.records if record.name == "fsjax.experiment"]
+    caplog.clear()
+    return {line.partition(":")[0]: "already" in line for line in lines if "done" in line}
+
+
+@pytest.fixture(scope="module")
+def done(tmp_path_factory):
+    directory = tmp_path_factory.mktemp("run")
+    experiment.run(small_config(), directory, command=["python", "launch.py", "--config=configs/<x>.py"])
+    return directory
+
+
+class Page(html.parser.HTMLParser):
+    """Collects the tags, the text and the addresses of a page."""
+
+    def __init__(self, text):
+        super().__init__()
+        self.tags, self.text, self.addresses, self.missing_alt = [], "", [], 0
+        self.feed(text)
+
+    def handle_starttag(self, tag, attrs):
+        self.tags.append(tag)
+        self.addresses += [value for name, value in attrs if name in ("src", "href")]
+        self.missing_alt += tag == "img" and not dict(attrs).get("alt")
+
+    def handle_data(self, data):
+        self.text += data
+
+
+def test_every_stage_leaves_its_files(done):
+    for name in (
+        "config.json",
+        "command.json",
+        "planted.npz",
+        "metrics.jsonl",
+        "dfm/removal.npz",
+        "evaluation.json",
+        "report/index.html",
+        "report/figures/maps.png",
+        "report/figures/planted.png",
+    ):
+        assert (done / name).stat().st_size, name
+    maps = dfm.DominantFrequencyMaps.load(done / "dfm" / "removal.npz")
+    assert maps.masks.shape == (4, 4, 24, 24) and maps.images.tolist() == [4] * 4
+    assert maps.provenance["fields"]["search.patch"] == 1 and maps.provenance["fields"]["model.name"]
+    evaluation = json.loads((done / "evaluation.json").read_text())
+    assert evaluation["classes"] == ["C0", "C1", "C2", "C3"]
+    assert sum(map(sum, evaluation["unfiltered"]["confusion"])) == 24
+    assert evaluation["removal"]["searched_on"] == "train"
+    assert {"0.01", "0.05", "0.1", "0.2"} <= set(evaluation["removal"])
+    assert not list(done.rglob("*.tmp"))
+
+
+def test_the_page_holds_everything_itself_and_says_what_was_measured(done):
+    page = Page((done / "report" / "index.html").read_text())
+    assert page.addresses and all(address.startswith("data:image/png;base64,") for address in page.addresses)
+    assert "script" not in page.tags and "link" not in page.tags and not page.missing_alt
+    evaluation = json.loads((done / "evaluation.json").read_text())
+    assert f"accuracy {evaluation['unfiltered']['accuracy']:.3f}" in page.text
+    rates = evaluation["removal"]["0.05"]
+    for values in (rates["tpr"], rates["fpr"]):
+        assert all(f"{value:.3f}" in page.text for value in values)
+    assert "published criterion, TPR > 0.6" in page.text
+    for name in ("C1", "C2", "C3"):
+        uses = evaluation["unfiltered"]["tpr"][int(name[1])] - evaluation["planted"][name]["tpr_without"] >= 0.1
+        sentence = re.search(rf"{name}: the model (uses|does not use) its planted frequencies", page.text)
+        assert sentence[1] == ("uses" if uses else "does not use")
+    assert "python launch.py '--config=configs/<x>.py'" in page.text
+    with Image.open(done / "report" / "figures" / "maps.png") as figure:
+        assert figure.size[0] > 300
+
+
+def test_a_second_run_does_nothing_again_and_another_method_does_not_retrain(done, caplog, monkeypatch):
+    caplog.set_level(logging.INFO, "fsjax")
+    experiment.run(small_config(), done)
+    assert stage_lines(caplog) == {"train": True, "search": True, "evaluate": True, "report": True}
+
+    def other(problem):
+        return dfm.dataclasses.replace(search.removal.search(problem), method="other")
+
+    monkeypatch.setitem(search.SEARCHES, "other", other)
+    experiment.run(small_config(search__method="other"), done)
+    assert stage_lines(caplog) == {"train": True, "search": False, "evaluate": False, "report": False}
+    evaluation = json.loads((done / "evaluation.json").read_text())
+    assert evaluation["other"] == evaluation["removal"]
+
+    experiment.run(small_config(report__share=0.2, evaluate__threshold=0.5), done)
+    assert stage_lines(caplog) == {"train": True, "search": True, "evaluate": True, "report": False}
+    assert "TPR > 0.5" in Page((done / "report" / "index.html").read_text()).text
+
+
+def test_a_result_that_is_gone_is_made_again_and_what_rests_on_it(done, caplog):
+    caplog.set_level(logging.INFO, "fsjax")
+    before = (done / "dfm" / "removal.npz").read_bytes()
+    (done / "dfm" / "removal.npz").unlink()
+    experiment.run(small_config(), done)
+    assert stage_lines(caplog)["search"] is False
+    loaded = dfm.DominantFrequencyMaps.load(done / "dfm" / "removal.npz")
+    assert len(before) and loaded.scores.shape == (4, 24, 24)
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        (
+            {"train__learning_rate": 0.5},
+            "holds a train result made with other settings (train.learning_rate was 0.1, now",
+        ),
+        ({"search__patch": 2}, "holds a search result made with other settings (search.patch was 1, now 2)"),
+        ({"data__name": "syn2"}, "data.name was 'syn1', now 'syn2'"),
+    ],
+)
+def test_a_workdir_of_other_settings_is_refused_and_left_alone(done, changes, message):
+    def contents():
+        return {path: path.read_bytes() for path in done.rglob("*") if path.is_file()}
+
+    before = contents()
+    with pytest.raises(InputError) as caught:
+        experiment.run(small_config(**changes), done)
+    assert message in str(caught.value) and "go on with those settings, or name another --workdir" in str(caught.value)
+    assert contents() == before
+
+
+def test_settings_of_how_a_run_goes_may_change(done, caplog):
+    caplog.set_level(logging.INFO, "fsjax")
+    experiment.run(small_config(run__tile_images=8, run__log_every=1, data__cache_gib=0.0), done)
+    assert all(stage_lines(caplog).values())
+
+
+def test_stages_without_what_they_need_say_which_to_run_first(tmp_path):
+    config = small_config()
+    for stages, message in (
+        ("search", "no trained model; run the stage train first"),
+        ("evaluate", "no maps; run the stage search first"),
+    ):
+        config.stages = stages
+        with pytest.raises(InputError, match=message):
+            experiment.run(config, tmp_path)
+
+
+def test_one_class_of_grey_images_of_odd_sizes_runs_to_the_report(tmp_path):
+    rng = np.random.default_rng(0)
+    for split, count in (("train", 9), ("test", 3)):
+        for index in range(count):
+            folder = tmp_path / "data" / split / "<script>alert(1)</script>".replace("/", "∕")
+            folder.mkdir(parents=True, exist_ok=True)
+            pixels = rng.integers(0, 256, (17 + index, 31)).astype(np.uint8)
+            Image.fromarray(pixels).save(folder / f"{index}.png")
+    config = small_config(
+        data__source="folder",
+        data__root=str(tmp_path / "data"),
+        data__image_size=15,
+        model__name="resnet20",
+        train__batch_size=8,
+        train__steps=1,
+        search__patch=3,
+    )
+    experiment.run(config, tmp_path / "run")
+    page = Page((tmp_path / "run" / "report" / "index.html").read_text())
+    assert "script" not in page.tags and "<script>alert(1)" in page.text
+    evaluation = json.loads((tmp_path / "run" / "evaluation.json").read_text())
+    assert evaluation["removal"]["0.05"]["fpr"] == [None] and evaluation["unfiltered"]["accuracy"] == 1.0
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"search__method": "remove"}, "search.method: unknown method 'remove'; accepted: removal"),
+        (
+            {"search__shares": (0.05, 0.0)},
+            "search.shares: 0.0 is not a share of the plane; accepted: numbers in (0, 1]",
+        ),
+        ({"search__shares": (5,)}, "search.shares: 5 is not a share"),
+        ({"search__shares": ("5%",)}, "search.shares: '5%' is not a share"),
+        ({"search__shares": ()}, "search.shares: empty"),
+        ({"search__patch": 5}, "search.patch: 5 does not divide the image size 24; accepted: 1, 2, 3, 4, 6, 8, 12, 24"),
+        ({"search__patch": 0}, "search.patch: 0 does not divide"),
+        ({"search__split": "val"}, "search.split: 'val' is unknown; accepted: train, test"),
+        ({"search__images_per_class": -1}, "search.images_per_class: -1; accepted: 0 (all) or more"),
+        ({"report__share": 0.3}, "report.share: 0.3 is not among search.shares"),
+        ({"evaluate__threshold": 1.5}, "evaluate.threshold: 1.5; accepted: a TPR in [0, 1]"),
+        ({"model__name": "resnet19"}, "model.name: unknown model 'resnet19'; accepted:"),
+        ({"data__source": "csv"}, "data.source: 'csv'; accepted are synthetic, folder, arrays, tfds"),
+        ({"data__mean": (0.5, 0.5)}, "data.mean"),
+        ({"data__mean": (0.5, 0.5, 0.5)}, "data.std"),
+        ({"data__mean": (0.5, 0.5, 0.5), "data__std": (0.5, 0.0, 0.5)}, "data.std"),
+        ({"run__tile_images": 0}, "run.tile_images: 0; accepted: 1 or more"),
+    ],
+)
+def test_fields_that_cannot_be_used_are_refused_before_anything_is_written(tmp_path, changes, message):
+    with pytest.raises(InputError) as caught:
+        experiment.run(small_config(**changes), tmp_path / "run")
+    assert message in str(caught.value) and "\n" not in str(caught.value)
+    assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.parametrize("stages", ["train,serch", "", ","])
+def test_unknown_stages_are_refused(tmp_path, stages):
+    config = small_config()
+    config.stages = stages
+    with pytest.raises(InputError, match="accepted: train, search, evaluate, report"):
+        experiment.run(config, tmp_path / "run")
+
+
+@pytest.mark.parametrize("module", [dfm_vit, dfm_resnet])
+@pytest.mark.parametrize("arg", ["synthetic", "cifar10", "imagenet10", "imagenet1k"])
+def test_every_config_holds_fields_that_can_be_used(module, arg):
+    config = module.get_config(arg)
+    config.train.batch_size *= 8
+    assert experiment.check(config) == ["train", "search", "evaluate", "report"]
+    assert module.get_config() == module.get_config("synthetic")
