@@ -237,11 +237,11 @@ STAGES = {
 def _run_stage(name: str, current: Run) -> None:
     stage = STAGES[name]
     record_file = _record_file(current.config, current.directory, name)
-    record = workdir.read_json(record_file) if record_file.exists() else {}
+    record = _read_record(record_file)
     fields = fingerprint(current.config, name)
     inputs = _inputs(current, stage)
     there = all(path.exists() for path in stage.outputs(current))
-    if record.get("done") and there and record["fields"] == fields and record["inputs"] == inputs:
+    if record and record["done"] and there and record["fields"] == fields and record["inputs"] == inputs:
         logger.info("%s: already done in %s", name, current.directory)
         return
     record = {"stage": name, "fields": fields, "inputs": inputs, "done": False, "seconds": 0, **_versions()}
@@ -266,9 +266,9 @@ def _inputs(current: Run, stage: Stage) -> dict[str, str]:
 
 def _check_fingerprint(config: ConfigDict, directory: pathlib.Path, name: str) -> None:
     record_file = _record_file(config, directory, name)
-    if not record_file.exists():
+    if not (record := _read_record(record_file)):
         return
-    wanted, found = fingerprint(config, name), workdir.read_json(record_file)["fields"]
+    wanted, found = fingerprint(config, name), record["fields"]
     replaceable = STAGES[name].fields if name == "report" else ()
     different = [
         f"{field} was {found.get(field)!r}, now {wanted.get(field)!r}"
@@ -284,6 +284,16 @@ def _check_fingerprint(config: ConfigDict, directory: pathlib.Path, name: str) -
 
 def _record_file(config: ConfigDict, directory: pathlib.Path, name: str) -> pathlib.Path:
     return directory / "stages" / f"{STAGES[name].key(config)}.json"
+
+
+def _read_record(file: pathlib.Path) -> dict[str, Any]:
+    """What a stage was started with and whether it is done; empty where it was never started."""
+    if not file.exists():
+        return {}
+    record = workdir.read_json(file)
+    if not isinstance(record, dict) or not {"fields", "inputs", "done"} <= record.keys():
+        raise InputError(f"{file}: not the record of a stage; delete it to have the stage run again")
+    return record
 
 
 def _versions() -> dict[str, str]:

@@ -9,6 +9,7 @@ from sklearn.metrics import average_precision_score, confusion_matrix, recall_sc
 from fsjax import dfm, spectrum, workdir
 from fsjax.classifier import Classifier
 from fsjax.data.dataset import Dataset
+from fsjax.engine import Engine
 from fsjax.evaluate import planted, stage
 from fsjax.evaluate.confusion import confusion, false_positive_rate, true_positive_rate
 from fsjax.evaluate.filtered import called
@@ -104,16 +105,8 @@ def test_images_called_a_class_are_counted_by_true_class_whatever_the_tile():
     masks = np.random.default_rng(5).random((5, 8, 8)) < 0.6
     targets = np.array([0, 2, 1, 1, 0])
     for tile in (1, 6, 64):
-        counts = called(
-            classifier.apply,
-            classifier.variables,
-            Dataset(source, 8),
-            MEAN_STD,
-            masks,
-            targets,
-            tile_images=tile,
-            label="test",
-        )
+        engine = Engine(classifier.apply, classifier.variables, statistics=("called",), tile_images=tile)
+        counts = called(engine, Dataset(source, 8), MEAN_STD, masks, targets, label="test")
         for mask, target, row in zip(masks, targets, counts, strict=True):
             is_called = predictions(classifier, source.images, mask) == target
             np.testing.assert_array_equal(row, np.bincount(source.labels[is_called], minlength=3))

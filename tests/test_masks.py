@@ -33,7 +33,7 @@ def test_a_budget_is_met_in_whole_orbits_best_first(height, width, share):
 
 def test_budget_is_the_floor_of_share_times_positions_in_exact_arithmetic():
     assert [masks.budget(share, 224, 224) for share in (0.01, 0.05, 0.1, 0.2)] == [501, 2508, 5017, 10035]
-    assert masks.budget(0.29, 10, 10) == 29
+    assert masks.budget(0.57, 10, 10) == 57
     assert masks.budget(1.0, 7, 9) == 63
 
 

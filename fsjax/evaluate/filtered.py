@@ -1,9 +1,7 @@
 """Which images a classifier still calls a class when only some frequencies are left (METHOD 3)."""
 
-from collections.abc import Callable
-
 import numpy as np
-from jaxtyping import Bool, Float, Int, PyTree
+from jaxtyping import Bool, Float, Int
 
 from fsjax import interrupt
 from fsjax.data.dataset import Dataset
@@ -15,22 +13,20 @@ _GROUP = 2048
 
 
 def called(
-    apply: Callable,
-    params: PyTree,
+    engine: Engine,
     dataset: Dataset,
     mean_std: tuple[np.ndarray, np.ndarray],
     masks: Bool[np.ndarray, "masks height width"],
     targets: Int[np.ndarray, " masks"],
     *,
-    tile_images: int,
     label: str,
 ) -> Float[np.ndarray, "masks classes"]:
     """Images of each true class that are called a mask's target class once they are filtered by that mask.
 
     Every image of the set is filtered by every mask, after normalisation. Row m over the class sizes gives the TPR of
-    mask m at its target and, over the other classes, its FPR.
+    mask m at its target and, over the other classes, its FPR. The engine sums the statistic `called`; the label names
+    the progress bar.
     """
-    engine = Engine(apply, params, statistics=("called",), tile_images=tile_images)
     classes = len(dataset.classes)
     totals = np.zeros((len(masks), classes))
     with Progress(label, len(masks) * len(dataset), "masked images") as progress:
@@ -44,6 +40,6 @@ def called(
             labels = dataset.labels[indices]
             images = np.asarray(normalise(dataset.images(indices), *mean_std))
             weights = np.eye(classes, dtype=np.float32)[labels]
-            chunks = engine.chunks(images, labels, weights, size=min(tile_images, len(dataset)))
+            chunks = engine.chunks(images, labels, weights, size=min(engine.tile_images, len(dataset)))
             totals += engine.sums(chunks, masks, targets, on_tile=tick)["called"]
     return totals

@@ -9,6 +9,7 @@ from fsjax import workdir
 from fsjax.classifier import Classifier
 from fsjax.data.dataset import Dataset
 from fsjax.dfm import DominantFrequencyMaps
+from fsjax.engine import Engine
 from fsjax.evaluate import planted
 from fsjax.evaluate.confusion import confusion, false_positive_rate, true_positive_rate
 from fsjax.evaluate.filtered import called
@@ -32,10 +33,11 @@ def run(
     result = workdir.read_json(file) if file.exists() else {}
     sizes = np.bincount(test.labels, minlength=len(test.classes))
     result |= {"classes": list(test.classes), "images": sizes.tolist()}
+    engine = Engine(classifier.apply, classifier.variables, statistics=("called",), tile_images=run.tile_images)
     result["unfiltered"] = unfiltered(classifier, test, sizes, run)
-    result[maps.method] = filtered(classifier, maps, test, sizes, run)
+    result[maps.method] = filtered(classifier, engine, maps, test, sizes)
     if test.planted is not None:
-        result["planted"] = reliance(classifier, test, sizes, run)
+        result["planted"] = reliance(classifier, engine, test, sizes)
         result[maps.method]["planted"] = recovery(maps, test)
     workdir.write_json(file, result)
 
@@ -54,22 +56,13 @@ def unfiltered(classifier: Classifier, test: Dataset, sizes: np.ndarray, run: Co
 
 
 def filtered(
-    classifier: Classifier, maps: DominantFrequencyMaps, test: Dataset, sizes: np.ndarray, run: ConfigDict
+    classifier: Classifier, engine: Engine, maps: DominantFrequencyMaps, test: Dataset, sizes: np.ndarray
 ) -> dict:
     """TPR and FPR of each class on the test set filtered by that class's map, at each share."""
     shares, classes = maps.masks.shape[:2]
     targets = np.tile(np.arange(classes), shares)
     masks = maps.masks.reshape(-1, *maps.masks.shape[2:])
-    counts = called(
-        classifier.apply,
-        classifier.variables,
-        test,
-        classifier.mean_std,
-        masks,
-        targets,
-        tile_images=run.tile_images,
-        label="evaluate",
-    )
+    counts = called(engine, test, classifier.mean_std, masks, targets, label="evaluate")
     tpr = true_positive_rate(counts, targets, sizes).reshape(shares, classes)
     fpr = false_positive_rate(counts, targets, sizes).reshape(shares, classes)
     result = {"searched_on": maps.searched_on, "forward_equivalents": maps.forward_equivalents}
@@ -82,21 +75,12 @@ def filtered(
     return result
 
 
-def reliance(classifier: Classifier, test: Dataset, sizes: np.ndarray, run: ConfigDict) -> dict:
+def reliance(classifier: Classifier, engine: Engine, test: Dataset, sizes: np.ndarray) -> dict:
     """For each class with planted orbits: its TPR without them, and with them alone."""
     truth = truth_of(test.planted)
     labels = np.flatnonzero(truth.any((1, 2)))
     masks, targets = np.concatenate([~truth[labels], truth[labels]]), np.tile(labels, 2)
-    counts = called(
-        classifier.apply,
-        classifier.variables,
-        test,
-        classifier.mean_std,
-        masks,
-        targets,
-        tile_images=run.tile_images,
-        label="evaluate planted",
-    )
+    counts = called(engine, test, classifier.mean_std, masks, targets, label="evaluate planted")
     without, alone = np.split(true_positive_rate(counts, targets, sizes), 2)
     return {
         test.classes[label]: {
