@@ -8,7 +8,6 @@ from types import SimpleNamespace
 
 import numpy as np
 import pytest
-from absl import logging as absl_logging
 from ml_collections import ConfigDict
 from PIL import Image
 from torchvision.transforms import InterpolationMode, Normalize, Resize, ToTensor
@@ -31,6 +30,8 @@ def config(**fields):
         "images": "{split}_images.npy",
         "labels": "{split}_labels.npy",
         "skip_undecodable": False,
+        "mean": (),
+        "std": (),
         "cache_gib": 1.0,
     }
     return ConfigDict(defaults | {k: str(v) if k == "root" else v for k, v in fields.items()})
@@ -199,8 +200,7 @@ def test_an_image_that_does_not_decode_is_named_or_left_out(tmp_path, damage, mo
         Image.fromarray(noise(9, 11, 3)).save(path, "TIFF")  # a decoder that is not let near files
     dataset = data.load(config(root=tmp_path), "train", 0)
     refused(r"ant.001.png does not decode.*--config.data.skip_undecodable=True", dataset.images, range(5))
-    monkeypatch.setattr(absl_logging.get_absl_logger(), "propagate", True)
-    with caplog.at_level(logging.INFO, logger="absl"):
+    with caplog.at_level(logging.INFO, logger="fsjax"):
         kept = data.load(config(root=tmp_path, skip_undecodable=True), "train", 0)
     assert "left out 1 of 5 images" in caplog.text
     np.testing.assert_array_equal(kept.images(range(4)), [preprocess.resize(images[i], 8) for i in (0, 2, 3, 4)])

@@ -88,6 +88,8 @@ def config(root, **fields):
         "validation_share": 0.0,
         "image_size": 6,
         "skip_undecodable": False,
+        "mean": (),
+        "std": (),
         "cache_gib": 1.0,
     }
     return ConfigDict(defaults | fields)

@@ -1,5 +1,6 @@
 """Image folders: <root>/<split>/<class>/*.jpg."""
 
+import logging
 import os
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -7,13 +8,14 @@ from pathlib import Path
 from typing import SupportsIndex
 
 import numpy as np
-from absl import logging
 from jaxtyping import Int32, UInt8
 from ml_collections import ConfigDict
 
 from fsjax.data.preprocess import decode
 from fsjax.data.source import choose_classes
 from fsjax.errors import InputError
+
+logger = logging.getLogger(__name__)
 
 EXTENSIONS = (".jpg", ".jpeg", ".png", ".webp", ".bmp")
 
@@ -86,7 +88,7 @@ def _decodable(files: list[list[str]], folder: Path) -> list[list[str]]:
     with ThreadPoolExecutor(os.cpu_count()) as pool:
         good = [[path for path, ok in zip(paths, pool.map(decodes, paths), strict=True) if ok] for paths in files]
     total, kept = sum(map(len, files)), sum(map(len, good))
-    logging.info("%s: left out %d of %d images, which do not decode", folder, total - kept, total)
+    logger.info("%s: left out %d of %d images, which do not decode", folder, total - kept, total)
     return good
 
 

@@ -1,12 +1,12 @@
 """Sets prepared by TensorFlow Datasets as array_record, read without TensorFlow."""
 
 import difflib
+import logging
 import os
 from typing import SupportsIndex
 
 import numpy as np
 import tensorflow_datasets as tfds
-from absl import logging
 from jaxtyping import Int, Int32, UInt8
 from ml_collections import ConfigDict
 from tensorflow_datasets.core import read_only_builder
@@ -15,6 +15,8 @@ from tensorflow_datasets.core.data_sources.base import BaseDataSource
 from fsjax.data.preprocess import decode
 from fsjax.data.source import choose_classes, one_line
 from fsjax.errors import InputError
+
+logger = logging.getLogger(__name__)
 
 _LABELS_AT_ONCE = 1024
 
@@ -118,7 +120,7 @@ def _command(imports: str, name: str, folder: str, downloads: str) -> str:
 
 
 def _read_labels(records, num_classes: int, where: str) -> Int32[np.ndarray, "all"]:
-    logging.info("%s: reading the labels of %d images", where, len(records))
+    logger.info("%s: reading the labels of %d images", where, len(records))
     labels = np.empty(len(records), np.int32)
     for start in range(0, len(records), _LABELS_AT_ONCE):
         part = range(start, min(start + _LABELS_AT_ONCE, len(records)))
