@@ -13,8 +13,13 @@ _requested = False
 
 
 def install() -> None:
-    """From now on SIGTERM asks for a stop at the next `check`; a second SIGTERM ends the process at once."""
+    """From now on SIGTERM asks for a stop at the next safe point; a second SIGTERM ends the process at once."""
     signal.signal(signal.SIGTERM, _on_sigterm)
+
+
+def requested() -> bool:
+    """Whether SIGTERM has come."""
+    return _requested
 
 
 def check() -> None:
@@ -23,7 +28,7 @@ def check() -> None:
     Raises:
       Terminated: SIGTERM has come.
     """
-    if _requested:
+    if requested():
         raise Terminated
 
 

@@ -102,37 +102,35 @@ def train(
         process_index=process,
         process_count=processes,
     )
-    sums, logged, saved_at = [], step, step
+    measured, note = [], ""
     with Progress("train", steps * options.batch_size, "images", done=step * options.batch_size) as progress:
         for batch in stream:
             scale = float(plateau_state.scale)
-            state, measured = update(state, split_over_devices(batch), scale)
-            sums.append(measured)
+            state, values = update(state, split_over_devices(batch), scale)
+            measured.append(values)
             step += 1
             last = step == steps
+            # Two steps may be under way: the devices never wait, and what is counted as done is done.
+            jax.block_until_ready(measured[-2:-1])
+            progress.update(options.batch_size, note)
             if step % config.run.log_every == 0 or last:
-                values = _mean_over_steps(sums, step)
-                progress.update((step - logged) * options.batch_size, f"loss {values['loss']:.3f}")
-                metrics.write("train", step, {**values, "images_per_second": progress.rate, "scale": scale})
-                sums, logged = [], step
+                means = _means(measured, step)
+                note = f"loss {means['loss']:.3f}"
+                metrics.write("train", step, {**means, "images_per_second": progress.rate, "scale": scale})
+                measured = []
             if evaluators and (step % evaluate_every == 0 or last):
                 held_out = {name: value for evaluator in evaluators for name, value in evaluator(unreplicate(state))}
                 metrics.write("train", step, held_out)
                 logger.info("train: step %d, %s", step, ", ".join(f"{k} {v:.4f}" for k, v in held_out.items()))
                 if options.schedule == "plateau":
                     plateau_state = _next_plateau(plateau, plateau_state, held_out)
-            try:
-                interrupt.check()
-            except interrupt.Terminated:
+            stop = interrupt.requested()
+            if stop or last or step % checkpoint_every == 0:
                 # Nothing is saved that has not been seen to be finite.
-                _mean_over_steps(sums, step)
-                if saved_at != step:
-                    save(step)
-                raise
-            if step % checkpoint_every == 0 or last:
-                _mean_over_steps(sums, step)
+                _means(measured, step)
                 save(step)
-                saved_at = step
+            if stop:
+                raise interrupt.Terminated
     checkpoints.close()
 
 
@@ -215,8 +213,9 @@ def split_over_devices(batch: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
     return {name: value.reshape(devices, -1, *value.shape[1:]) for name, value in batch.items()}
 
 
-def _mean_over_steps(sums: list[dict], step: int) -> dict[str, float]:
-    measured = [unreplicate(values) for values in sums]
+def _means(measured: list[dict], step: int) -> dict[str, float]:
+    """The mean of each value over the steps up to this one; raises InputError where one is not finite."""
+    measured = [unreplicate(values) for values in measured]
     means = {name: float(np.mean([values[name] for values in measured])) for name in (measured[0] if measured else ())}
     if not all(math.isfinite(value) for value in means.values()):
         bad = next(i for i, values in enumerate(measured) if not math.isfinite(values["loss"]))

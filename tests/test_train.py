@@ -70,16 +70,16 @@ def test_stopped_and_started_again_equals_uninterrupted_bit_for_bit(tmp_path, mo
     for stop in (1, 4) if schedule == "cosine" else (5,):
         seen = []
 
-        def check(stop=stop, seen=seen):
+        def requested(stop=stop, seen=seen):
             seen.append(1)
-            if len(seen) == stop:
-                raise interrupt.Terminated
+            return len(seen) == stop
 
-        monkeypatch.setattr(interrupt, "check", check)
+        monkeypatch.setattr(interrupt, "requested", requested)
         directory = tmp_path / f"stopped {stop}"
         with pytest.raises(interrupt.Terminated):
             run(config, directory)
-        monkeypatch.setattr(interrupt, "check", lambda: None)
+        assert Checkpoints(directory / "checkpoints").newest() == stop, "the step it came in is saved"
+        monkeypatch.setattr(interrupt, "requested", lambda: False)
         assert_same_bits(run(config, directory), whole)
         losses = {line["step"]: line["loss"] for line in lines(directory) if "loss" in line}
         assert sorted(losses) == [1, 2, 3, 4, 5, 6]
