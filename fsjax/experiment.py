@@ -87,6 +87,10 @@ def run(config: ConfigDict, directory: pathlib.Path, *, command: list[str] | Non
     names = check(config)
     for name in names:
         _check_fingerprint(config, directory, name)
+    try:
+        directory.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise InputError(f"--workdir: {directory} cannot be made ({error.strerror}); accepted: a folder") from error
     current = Run(config, directory)
     try:
         workdir.write_json(directory / "config.json", config.to_dict())

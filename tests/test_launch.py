@@ -65,6 +65,12 @@ def test_a_mistake_is_one_line_and_status_2(launch, tmp_path, arguments, message
     assert not list((tmp_path / "run").rglob("*.npz")) and not (tmp_path / "run" / "checkpoints").exists()
 
 
+def test_a_workdir_that_is_a_file_is_refused(launch, tmp_path):
+    (tmp_path / "file").write_text("")
+    status, printed = launch(VIT, f"--workdir={tmp_path / 'file'}")
+    assert status == 2 and printed.count("\n") == 1 and "--workdir: " in printed
+
+
 def test_help_says_how_to_call_it(launch):
     status, printed = launch("--help")
     assert status == 0 and "python launch.py --config=configs/dfm_vit.py" in printed

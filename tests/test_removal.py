@@ -29,7 +29,7 @@ def make_problem(tmp_path, *, size=8, patch=1, seed=0, apply=None, images=None, 
         classes=("a", "b", "c")[: len(images)],
         plane=(size, size),
         options=ConfigDict({"method": "removal", "patch": patch, "shares": (0.05, 0.2)}),
-        run=ConfigDict({"tile_images": 16, "masks_per_file": 8, **run}),
+        run=ConfigDict({"tile_images": 16, "masks_per_file": 8} | run),
         about={"searched_on": "train", "provenance": {}},
         directory=tmp_path / "search",
         metrics=Metrics(tmp_path),
@@ -115,8 +115,9 @@ def test_a_search_stopped_anywhere_goes_on_and_ends_with_the_same_bits(tmp_path,
     expected = removal.search(make_problem(tmp_path / "whole")).scores
     total, stops = 0, 0
     for tiles in (0, 3, 4, 2, 1000):
-        # Another tile size in the config of a restart: the arithmetic stays that of the first start.
-        problem = make_problem(tmp_path / "stopped", tile_images=16 if stops == 0 else 64)
+        # A restart's config has other sizes: the arithmetic and the files stay those of the first start.
+        sizes = {"tile_images": 16 * (1 + stops), "masks_per_file": 8 - stops}
+        problem = make_problem(tmp_path / "stopped", **sizes)
         seen = stop_after(monkeypatch, tiles)
         try:
             found = removal.search(problem)
