@@ -55,7 +55,9 @@ def open_synthetic(data: ConfigDict, split: str) -> Source:
         make_images(label, per_class, biased, fixed[label], (data.synthetic.seed, split == "test", label))
         for label in range(len(CLASSES))
     ]
-    planted = {"fixed": fixed, "any": _raised_band(biased, data.image_size)}
+    any_half = np.zeros_like(fixed)
+    any_half[1] = raisable(biased, data.image_size)
+    planted = {"fixed": fixed, "any": any_half}
     return ArraySource(np.concatenate(images), np.repeat(np.arange(4, dtype=np.int32), per_class), planted)
 
 
@@ -104,13 +106,18 @@ def make_images(
         block = min(_BLOCK, count - start)
         amplitude = np.broadcast_to(shape, (block, size, size))
         if label == 1:
-            amplitude = amplitude * _raised(rng, block, bands == biased)
+            amplitude = amplitude * _raised(rng, block, raisable(biased, size))
         white = rng.normal(size=(block, size, size, 3))
         centred = np.fft.fftshift(np.fft.fft2(white, axes=(1, 2)), axes=(1, 2)) * amplitude[..., None]
         images = np.fft.ifft2(np.fft.ifftshift(centred, axes=(1, 2)), axes=(1, 2)).real
         images += GRATING * _gratings(rng, block, fixed)[..., None]
         blocks.append(np.rint(np.clip(MEAN + NOISE * images, 0, 1) * 255).astype(np.uint8))
     return np.concatenate(blocks)
+
+
+def raisable(biased: int, size: int) -> Bool[np.ndarray, "size size"]:
+    """The orbits of band `biased` that C1 raises half of in each image: all but DC, which the noise leaves at 0."""
+    return (spectrum.bands(size, size, 4) == biased) & (spectrum.radius(size, size) > 0)
 
 
 def noise_amplitude(size: int) -> Float[np.ndarray, "size size"]:
@@ -139,9 +146,3 @@ def _gratings(rng: np.random.Generator, count: int, fixed: np.ndarray) -> np.nda
         angle = 2 * np.pi * ((row - size // 2) * rows + (column - size // 2) * columns) / size
         total += np.cos(angle + rng.uniform(0, 2 * np.pi, (count, 1, 1)))
     return total
-
-
-def _raised_band(biased: int, size: int) -> np.ndarray:
-    band = np.zeros((len(CLASSES), size, size), bool)
-    band[1] = spectrum.bands(size, size, 4) == biased
-    return band
