@@ -56,7 +56,10 @@ def load(config: ConfigDict, directory: pathlib.Path) -> Classifier:
             f"{config.model.name} and {config.data.image_size}"
         )
     if step != about["steps"]:
-        raise InputError(f"{directory}: training stands at step {step} of {about['steps']}; run the stage train first")
+        raise InputError(
+            f"{directory}: the newest whole checkpoint is of step {step} of {about['steps']}; "
+            "delete stages/train.json there and run the stage train again: it goes on from that step"
+        )
     network = models.build(about["model"], num_classes=len(about["classes"]), image_size=about["image_size"])
     like = jax.eval_shape(lambda: network.init(config.seed))
     variables = checkpoints.variables(step, like)

@@ -210,7 +210,7 @@ STAGES = {
         fields=("seed", "data", "model", "train"),
         needs=(),
         key=lambda config: "train",
-        outputs=lambda run: [run.directory / "checkpoints"],
+        outputs=lambda run: [_newest_checkpoint(run.directory)],
         run=_train,
     ),
     "search": Stage(
@@ -266,6 +266,12 @@ def _inputs(current: Run, stage: Stage) -> dict[str, str]:
         for path in files
         if path.is_file()
     }
+
+
+def _newest_checkpoint(directory: pathlib.Path) -> pathlib.Path:
+    """The file of the newest checkpoint's hashes: it stands for the checkpoint's content."""
+    files = (directory / "checkpoints").glob("*.sha256.json")
+    return max(files, key=lambda file: int(file.name.split(".")[0]), default=directory / "checkpoints" / "none")
 
 
 def _check_fingerprint(config: ConfigDict, directory: pathlib.Path, name: str) -> None:

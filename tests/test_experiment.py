@@ -153,6 +153,22 @@ def test_a_workdir_of_other_settings_is_refused_and_left_alone(done, changes, me
     assert contents() == before
 
 
+def test_a_damaged_last_checkpoint_is_trained_again_from_the_one_before(tmp_path, caplog):
+    config = small_config(run__checkpoint_every=1)
+    config.stages = "train,search"
+    experiment.run(config, tmp_path)
+    scores = dfm.DominantFrequencyMaps.load(tmp_path / "dfm" / "removal.npz").scores
+    (tmp_path / "checkpoints" / "3.sha256.json").write_text("{}")
+    with pytest.raises(InputError, match=r"the newest whole checkpoint is of step 2 of 3; delete stages/train\.json"):
+        experiment.run(config, tmp_path)
+    (tmp_path / "stages" / "train.json").unlink()
+    caplog.set_level(logging.INFO, "fsjax")
+    caplog.clear()
+    experiment.run(config, tmp_path)
+    assert stage_lines(caplog) == {"train": False, "search": False}, "a search rests on the checkpoint it was made from"
+    np.testing.assert_array_equal(dfm.DominantFrequencyMaps.load(tmp_path / "dfm" / "removal.npz").scores, scores)
+
+
 def test_settings_of_how_a_run_goes_may_change(done, caplog):
     caplog.set_level(logging.INFO, "fsjax")
     experiment.run(small_config(run__tile_images=8, run__log_every=1, data__cache_gib=0.0), done)

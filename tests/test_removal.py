@@ -6,6 +6,7 @@ import pytest
 from ml_collections import ConfigDict
 
 from fsjax import search, spectrum
+from fsjax.errors import InputError
 from fsjax.metrics import Metrics
 from fsjax.search import removal
 from fsjax.search.removal import plane_scores
@@ -140,3 +141,9 @@ def test_a_damaged_partial_result_is_computed_again(tmp_path):
     flipped[len(flipped) // 2] ^= 0x40
     files[2].write_bytes(bytes(flipped))
     np.testing.assert_array_equal(removal.search(make_problem(tmp_path)).scores, expected)
+
+
+def test_partial_results_of_another_model_are_refused(tmp_path):
+    removal.search(make_problem(tmp_path))
+    with pytest.raises(InputError, match="partial results of another model; delete the folder to search anew"):
+        removal.search(make_problem(tmp_path, seed=1))

@@ -1,9 +1,11 @@
 """Partial results of a search on disk, keyed by class and range of masks, never by who computed them."""
 
+import hashlib
 import pathlib
 
+import jax
 import numpy as np
-from jaxtyping import Float
+from jaxtyping import Float, PyTree
 
 from fsjax import workdir
 from fsjax.errors import InputError
@@ -18,15 +20,22 @@ class Partials:
     Args:
       directory: made on the first write.
       layout: JSON numbers that the arithmetic depends on, for a search that starts here.
+      params: of the classifier that is searched.
+
+    Raises:
+      InputError: the directory holds losses of another classifier.
     """
 
-    def __init__(self, directory: pathlib.Path, layout: dict[str, int]):
+    def __init__(self, directory: pathlib.Path, layout: dict[str, int], params: PyTree):
         self.directory = directory
         file = directory / "layout.json"
+        layout = {**layout, "model": _digest(params)}
         if file.exists():
             self.layout = workdir.read_json(file)
             if not isinstance(self.layout, dict) or set(self.layout) != set(layout):
                 raise InputError(f"{file}: not the layout of a search; delete {directory} to search anew")
+            if self.layout["model"] != layout["model"]:
+                raise InputError(f"{directory}: partial results of another model; delete the folder to search anew")
         else:
             self.layout = layout
             workdir.write_json(file, layout)
@@ -45,3 +54,11 @@ class Partials:
 
     def _file(self, label: int, start: int, stop: int) -> pathlib.Path:
         return self.directory / f"class{label:05d}" / f"{start:06d}-{stop:06d}.npz"
+
+
+def _digest(params: PyTree) -> str:
+    """SHA-256 of the arrays, in the order of the tree."""
+    digest = hashlib.sha256()
+    for leaf in jax.tree.leaves(jax.device_get(params)):
+        digest.update(np.ascontiguousarray(leaf).tobytes())
+    return digest.hexdigest()

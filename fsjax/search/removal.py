@@ -47,6 +47,7 @@ def removal_losses(problem: Problem) -> Float[np.ndarray, "classes masks"]:
             "tile_images": run.tile_images,
             "masks_per_file": run.masks_per_file,
         },
+        problem.params,
     )
     layout = partials.layout
     engine = Engine(problem.apply, problem.params, tile_images=layout["tile_images"])
