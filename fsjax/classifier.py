@@ -45,10 +45,10 @@ def load(config: ConfigDict, directory: pathlib.Path) -> Classifier:
       InputError: there is none, or it is of another architecture than the config's.
     """
     folder = directory / "checkpoints"
-    if not folder.exists():
+    checkpoints = Checkpoints(folder) if folder.exists() else None
+    step = checkpoints.newest() if checkpoints else None
+    if step is None:
         raise InputError(f"{directory}: no trained model; run the stage train first (--config.stages=train,...)")
-    checkpoints = Checkpoints(folder)
-    step = checkpoints.newest()
     about = checkpoints.about(step)
     if about["model"] != config.model.name or about["image_size"] != config.data.image_size:
         raise InputError(

@@ -186,6 +186,14 @@ def test_stages_without_what_they_need_say_which_to_run_first(tmp_path):
             experiment.run(config, tmp_path)
 
 
+def test_a_training_killed_before_its_first_checkpoint_is_no_trained_model(tmp_path):
+    config = small_config()
+    config.stages = "search"
+    (tmp_path / "checkpoints").mkdir()
+    with pytest.raises(InputError, match="no trained model; run the stage train first"):
+        experiment.run(config, tmp_path)
+
+
 def test_one_class_of_grey_images_of_odd_sizes_runs_to_the_report(tmp_path):
     rng = np.random.default_rng(0)
     for split, count in (("train", 9), ("test", 3)):
