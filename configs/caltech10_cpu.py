@@ -24,6 +24,5 @@ def get_config() -> ConfigDict:
     config.train.min_scale = 0.5
     config.search.patch = 8
     config.search.images_per_class = 40
-    config.run.tile_images = 64
     config.run.checkpoint_every = 100
     return config

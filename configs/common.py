@@ -64,11 +64,13 @@ def base() -> ConfigDict:
     train.evaluate_every = 0
 
     config.search = search = ConfigDict()
-    search.method = "removal"
+    search.method = "removal"  # removal; removal_compat: mask by mask and loss by loss as published
     search.patch = 1  # side of the square of frequencies removed together
     search.shares = (0.01, 0.05, 0.1, 0.2)
     search.split = "train"  # images that are searched: train, or test as published
     search.images_per_class = 100  # 0 = all
+    search.precision = "highest"  # highest (float32), tensorfloat32, bfloat16: the latter two report their agreement
+    search.agreement_masks = 256  # drawn at random and computed again in highest
 
     config.evaluate = ConfigDict({"threshold": 0.6})  # TPR on a map's frequencies above which a class is named
 
@@ -78,8 +80,10 @@ def base() -> ConfigDict:
     run.log_every = 50  # steps between two lines of metrics
     run.checkpoint_every = 0  # steps between two checkpoints, 0 = once an epoch
     run.keep_checkpoints = 2
-    run.tile_images = 256  # masked images that one device forwards at once
-    run.masks_per_file = 128  # masks of a class between two partial results of a search
+    # Memory of a device for a search's images, weights and one tile; 0 = tiles that fit a CPU's cache, or half of what
+    # an accelerator has free.
+    run.memory_mib = 0
+    run.save_seconds = 30.0  # between two partial results of a search
     return config
 
 

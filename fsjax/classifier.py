@@ -5,6 +5,7 @@ import pathlib
 from collections.abc import Callable
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 from jaxtyping import PyTree
 from ml_collections import ConfigDict
@@ -12,6 +13,7 @@ from ml_collections import ConfigDict
 from fsjax import models
 from fsjax.checkpoints import Checkpoints
 from fsjax.errors import InputError
+from fsjax.models.folding import fold
 
 
 @dataclasses.dataclass(frozen=True)
@@ -20,15 +22,17 @@ class Classifier:
 
     Attributes:
       apply: (variables, images [n, S, S, 3] float32 normalised) -> logits [n, classes].
-      variables: what `apply` takes first.
+      variables: what `apply` takes first: parameters with BatchNorm folded in, since nothing is trained here.
       mean_std: that images are normalised with, of pixels in [0, 1], per channel.
       classes: display names in index order.
+      apply_bfloat16: the same, computed in bfloat16; None where there is no such form.
     """
 
     apply: Callable
     variables: PyTree
     mean_std: tuple[np.ndarray, np.ndarray]
     classes: tuple[str, ...]
+    apply_bfloat16: Callable | None = None
 
     def check_classes(self, found: tuple[str, ...], where: str) -> None:
         """Raises InputError where another list of classes meets this classifier's."""
@@ -65,7 +69,9 @@ def load(config: ConfigDict, directory: pathlib.Path) -> Classifier:
     variables = checkpoints.variables(step, like)
     checkpoints.close()
     mean_std = (np.array(about["mean"]), np.array(about["std"]))
-    return Classifier(network.apply, variables, mean_std, tuple(about["classes"]))
+    apply, folded = fold(network, variables)
+    apply_bfloat16, _ = fold(dataclasses.replace(network, dtype=jnp.dtype(jnp.bfloat16)), variables)
+    return Classifier(apply, folded, mean_std, tuple(about["classes"]), apply_bfloat16)
 
 
 def _short(classes: tuple[str, ...]) -> str:

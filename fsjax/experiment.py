@@ -115,9 +115,9 @@ def check(config: ConfigDict) -> list[str]:
     train.check(config)
     search.check(config)
     report.check(config)
-    for field in ("log_every", "keep_checkpoints", "tile_images", "masks_per_file"):
-        if config.run[field] < 1:
-            raise InputError(f"run.{field}: {config.run[field]}; accepted: 1 or more")
+    for field, least in (("log_every", 1), ("keep_checkpoints", 1), ("memory_mib", 0), ("save_seconds", 0)):
+        if config.run[field] < least:
+            raise InputError(f"run.{field}: {config.run[field]}; accepted: {least} or more")
     return sorted(names, key=list(STAGES).index)
 
 
@@ -164,18 +164,18 @@ def _search(current: Run) -> None:
         images=lambda label: np.asarray(normalise(dataset.images(indices[label]), *model.mean_std)),
         counts=tuple(len(chosen) for chosen in indices),
         classes=dataset.classes,
-        plane=(config.data.image_size, config.data.image_size),
+        image=(config.data.image_size, config.data.image_size, 3),
         options=config.search,
         run=config.run,
-        about={
-            "searched_on": config.search.split,
-            "provenance": {"fields": fingerprint(config, "search"), **_versions()},
-        },
+        searched_on=config.search.split,
+        provenance={"fields": fingerprint(config, "search"), **_versions()},
         directory=current.directory / "search" / config.search.method,
         metrics=current.metrics,
+        apply_bfloat16=model.apply_bfloat16,
     )
     maps = search.SEARCHES[config.search.method](problem)
-    maps.save(current.maps_file)
+    if parallel.is_main_process():
+        maps.save(current.maps_file)
 
 
 def _searched(dataset: Dataset, label: int, count: int, seed: int) -> np.ndarray:

@@ -1,8 +1,13 @@
 """Devices and processes: the only file that names them."""
 
+import json
+from typing import Any
+
 import jax
 import numpy as np
+from jax.experimental import multihost_utils
 from jax.sharding import Mesh
+from jaxtyping import Float
 
 # The one axis that batches (training) and perturbations (searching) are split over.
 AXIS = "devices"
@@ -26,6 +31,46 @@ def process() -> tuple[int, int]:
 def is_main_process() -> bool:
     """Whether this is the process that prints and writes the shared files."""
     return jax.process_index() == 0
+
+
+def share(count: int) -> slice:
+    """This process's part of so many units of work: parts are contiguous and differ by one unit at most."""
+    index, processes = process()
+    return slice(count * index // processes, count * (index + 1) // processes)
+
+
+def from_main(value: Any) -> Any:
+    """The main process's JSON value, in every process; all have to call it."""
+    if jax.process_count() == 1:
+        return value
+    text = np.frombuffer(json.dumps(value).encode(), np.uint8)
+    length = int(multihost_utils.broadcast_one_to_all(np.int32(len(text))))
+    text = np.resize(text, length)  # only the main process's content counts, but all have to bring its shape
+    return json.loads(np.asarray(multihost_utils.broadcast_one_to_all(text)).astype(np.uint8).tobytes())
+
+
+def merge(rows: Float[np.ndarray, "rows columns"]) -> Float[np.ndarray, "rows columns"]:
+    """What the processes know together: each brings float64 rows with NaN where it knows nothing; all have to call it.
+
+    Row by row, so that many processes and many rows need little memory at once.
+    """
+    if jax.process_count() == 1:
+        return rows
+    merged = np.empty_like(rows)
+    for index, row in enumerate(rows):
+        # JAX would round float64 to float32 on the way: the bits travel as pairs of integers.
+        gathered = np.asarray(multihost_utils.process_allgather(row.view(np.uint32))).view(np.float64)
+        known = ~np.isnan(gathered)
+        merged[index] = np.where(known.any(0), gathered[known.argmax(0), np.arange(gathered.shape[1])], np.nan)
+    return merged
+
+
+def free_bytes() -> int | None:
+    """Memory that is free on the fullest local device; None where devices do not say, as CPUs do not."""
+    stats = [device.memory_stats() for device in local_devices()]
+    if not all(stats):
+        return None
+    return min(stat["bytes_limit"] - stat["bytes_in_use"] for stat in stats)
 
 
 def describe() -> str:

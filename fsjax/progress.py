@@ -48,16 +48,26 @@ class Progress:
             self._line()
 
     @property
+    def seconds(self) -> float:
+        """Since this run began."""
+        return max(time.monotonic() - self.started, 1e-9)
+
+    @property
     def rate(self) -> float:
         """Units a second since this run began."""
-        return (self.count - self.resumed) / max(time.monotonic() - self.started, 1e-9)
+        return (self.count - self.resumed) / self.seconds
+
+    @property
+    def eta(self) -> float:
+        """Seconds that are left at this rate."""
+        return (self.total - self.count) / self.rate if self.rate else 0.0
 
     def _line(self) -> None:
-        left = (self.total - self.count) / self.rate if self.rate else 0
+        rate = f"{self.rate:,.0f}" if self.rate >= 10 else f"{self.rate:.2g}"
         note = f", {self._note}" if self._note else ""
         print(
-            f"{self.label}: {self.count:,}/{self.total:,} {self.unit}, {self.rate:,.0f} {self.unit}/s, "
-            f"ETA {clock(left)}{note}",
+            f"{self.label}: {self.count:,}/{self.total:,} {self.unit}, {rate} {self.unit}/s, "
+            f"ETA {clock(self.eta)}{note}",
             file=sys.stderr,
             flush=True,
         )

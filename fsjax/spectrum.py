@@ -4,6 +4,8 @@ Everything public speaks of the centred plane of an H x W image: position (r, c)
 horizontal frequency c - W//2, in cycles per image, so DC is at (H//2, W//2).
 """
 
+import functools
+
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Bool, Complex, Float, Int, Shaped
@@ -92,25 +94,40 @@ def spectra(images: Float[Array, "*batch height width channels"]) -> Complex[Arr
 
 
 def filter_spectra(
-    spectrum: Complex[Array, "images height half channels"], masks: Shaped[Array, "masks height width"]
+    spectrum: Complex[Array, "images height half channels"],
+    masks: Shaped[Array, "masks height width"] | Shaped[Array, "masks images height width"] | None,
+    components: Complex[Array, "masks height width channels"] | None = None,
 ) -> Float[Array, "masks images height width channels"]:
-    """Every image filtered by every mask: Re F^-1(M * F x), the same mask on every channel (METHOD 1).
+    """Every image under every perturbation of its spectrum: Re F^-1(M * F x + A), the same mask on every channel.
 
     A mask need not be constant on orbits. Taking the real part makes (M(u,v) + M(-u,-v))/2 the weight of an orbit, so
-    weighting half the plane by that is the same filter at half the transform's cost.
+    weighting half the plane by that is the same filter at half the transform's cost (METHOD 1). Components are
+    likewise replaced by their Hermitian part.
+
+    Args:
+      spectrum: what `spectra` returned.
+      masks: M on the centred plane, one for all images or one an image; None = 1 everywhere.
+      components: A on the centred plane, of the unnormalised DFT: c at one frequency adds a wave of amplitude
+        |c|/(HW). None = 0.
     """
-    height, width = masks.shape[-2:]
-    weights = half_weights(masks)[:, None, :, :, None]
-    return jnp.fft.irfft2(spectrum[None] * weights, s=(height, width), axes=(-3, -2))
+    product = spectrum[None]
+    if masks is not None:
+        height, width = masks.shape[-2:]
+        weights = half_weights(masks)[..., None]
+        product = product * (weights if masks.ndim == 4 else weights[:, None])
+    if components is not None:
+        height, width = components.shape[1:3]
+        product = product + _half_components(components)[:, None]
+    return jnp.fft.irfft2(product, s=(height, width), axes=(-3, -2))
 
 
-def half_weights(masks: Shaped[Array, "masks height width"]) -> Float[Array, "masks height half"]:
+def half_weights(masks: Shaped[Array, "*batch height width"]) -> Float[Array, "*batch height half"]:
     """Weight of each frequency of a half spectrum under masks of the centred plane."""
     height, width = masks.shape[-2:]
     rows, columns = _conjugate_indices(height, width)
     masks = masks.astype(jnp.float32)
-    symmetric = (masks + masks[:, rows[:, None], columns[None, :]]) / 2
-    return jnp.fft.ifftshift(symmetric, axes=(-2, -1))[:, :, : width // 2 + 1]
+    symmetric = (masks + masks[..., rows[:, None], columns[None, :]]) / 2
+    return jnp.fft.ifftshift(symmetric, axes=(-2, -1))[..., : width // 2 + 1]
 
 
 def filter_images(
@@ -125,10 +142,20 @@ def amplitude(images: Float[Array, "images height width channels"]) -> Float[Arr
     return jnp.fft.fftshift(jnp.abs(jnp.fft.fft2(images, axes=(1, 2))), axes=(1, 2))
 
 
+def _half_components(
+    components: Complex[Array, "masks height width channels"],
+) -> Complex[Array, "masks height half channels"]:
+    height, width = components.shape[1:3]
+    rows, columns = _conjugate_indices(height, width)
+    hermitian = (components + components[:, rows[:, None], columns[None, :]].conj()) / 2
+    return jnp.fft.ifftshift(hermitian, axes=(1, 2))[:, :, : width // 2 + 1]
+
+
 def _conjugate_indices(height: int, width: int) -> tuple[np.ndarray, np.ndarray]:
     return (2 * (height // 2) - np.arange(height)) % height, (2 * (width // 2) - np.arange(width)) % width
 
 
+@functools.lru_cache(maxsize=8)
 def _visited_blocks(height: int, width: int, patch: int) -> list[tuple[int, int]]:
     if patch < 1 or height % patch or width % patch:
         raise ValueError(f"patch size {patch} does not divide a plane of {height} x {width}")

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from fsjax import engine, parallel
-from fsjax.engine import Engine, chunk_size
+from fsjax.engine import Engine, Perturbations
 
 
 def problem(height=9, width=6, images=11, classes=4, seed=0):
@@ -24,19 +24,26 @@ def apply(params, images):
     return jnp.tanh(images.reshape(len(images), -1) @ params["hidden"]) @ params["out"]
 
 
-def oracle(params, batch, labels, weights, masks, targets):
-    """Every (mask, image) pair by itself, in float64, from the definitions."""
-    sums = {name: np.zeros((len(masks), weights.shape[1])) for name in engine.STATISTICS}
-    for m, mask in enumerate(masks):
+def oracle(params, batch, labels, weights, masks=None, components=None, targets=None):
+    """Every (perturbation, image) pair by itself, in float64, from the definitions."""
+    count = len(masks if components is None else components)
+    sums = {name: np.zeros((count, weights.shape[1])) for name in engine.STATISTICS}
+    sums["predicted"] = np.zeros((count, weights.shape[1], 4))
+    for m in range(count):
         for image, label, weight in zip(batch.astype(np.float64), labels, weights, strict=True):
-            centred = np.fft.fftshift(np.fft.fft2(image, axes=(0, 1)), axes=(0, 1)) * mask[:, :, None]
+            centred = np.fft.fftshift(np.fft.fft2(image, axes=(0, 1)), axes=(0, 1))
+            if masks is not None:
+                centred = centred * (masks[m] if masks.ndim == 3 else masks[m, label])[:, :, None]
+            if components is not None:
+                centred = centred + components[m]
             filtered = np.fft.ifft2(np.fft.ifftshift(centred, axes=(0, 1)), axes=(0, 1)).real
             logits = np.tanh(filtered.ravel() @ params["hidden"].astype(float)) @ params["out"].astype(float)
             loss = np.log(np.exp(logits).sum()) - logits[label]
             sums["loss"][m] += loss * weight
             sums["loss_squared"][m] += loss**2 * weight
             sums["correct"][m] += (logits.argmax() == label) * weight
-            sums["called"][m] += (logits.argmax() == targets[m]) * weight
+            sums["called"][m] += (logits.argmax() == (0 if targets is None else targets[m])) * weight
+            sums["predicted"][m, :, logits.argmax()] += weight
     return sums
 
 
@@ -47,12 +54,42 @@ def test_sums_are_those_of_a_loop_over_masks_and_images(size, tile_images):
     targets, weights = rng.integers(0, 4, 13), rng.random((11, 3)).astype(np.float32)
     made = Engine(apply, params, statistics=engine.STATISTICS, tile_images=tile_images)
     counted = []
-    found = made.sums(
-        made.chunks(batch, labels, weights, size=size), masks, targets, on_tile=lambda m, _: counted.append(m)
-    )
-    for name, expected in oracle(params, batch, labels, weights, masks, targets).items():
-        np.testing.assert_allclose(found[name], expected, rtol=2e-6, atol=2e-6, err_msg=name)
+    found = made.sums(made.chunks(batch, labels, weights, size=size), masks, targets=targets, on_tile=counted.append)
+    assert_sums(found, oracle(params, batch, labels, weights, masks, targets=targets))
     assert sum(counted) == 13
+
+
+@pytest.mark.parametrize("kind", ["a mask a class", "components", "masks and components"])
+@pytest.mark.parametrize("plane", [(8, 6), (7, 9)])
+def test_masks_of_classes_and_added_components_are_those_of_the_definition(kind, plane):
+    params, batch, labels, rng = problem(*plane)
+    masks = rng.random((5, 4, *plane)) < 0.5 if kind == "a mask a class" else None
+    components = None
+    if "components" in kind:
+        # Not Hermitian: what is added is the real part.
+        components = (rng.normal(size=(5, *plane, 3)) + 1j * rng.normal(size=(5, *plane, 3))).astype(np.complex64) * 9
+        masks = rng.random((5, *plane)) < 0.5 if "masks" in kind else None
+    weights = rng.random((11, 2)).astype(np.float32)
+    made = Engine(apply, params, statistics=engine.STATISTICS, tile_images=8)
+    found = made.sums(made.chunks(batch, labels, weights, size=4), masks, components)
+    assert_sums(found, oracle(params, batch, labels, weights, masks, components))
+
+
+def assert_sums(found, expected):
+    for name in expected:
+        np.testing.assert_allclose(found[name], expected[name], rtol=3e-6, atol=3e-6, err_msg=name)
+
+
+def test_a_model_that_fails_on_empty_images_spoils_no_sum():
+    """Padding has weight 0, but 0 x NaN is NaN."""
+    _, batch, labels, _ = problem(height=8, width=8, images=5)
+
+    def normalising(params, images):
+        flat = images.reshape(len(images), -1)
+        return flat[:, :4] / jnp.linalg.norm(flat, axis=1, keepdims=True)
+
+    made = Engine(normalising, {}, tile_images=8)
+    assert np.isfinite(made.sums(made.chunks(batch, labels, size=4), np.ones((3, 8, 8), bool))["loss"]).all()
 
 
 def test_results_are_bit_equal_on_any_number_of_devices(monkeypatch):
@@ -63,7 +100,7 @@ def test_results_are_bit_equal_on_any_number_of_devices(monkeypatch):
         monkeypatch.setattr(parallel, "local_devices", lambda count=count: jax.local_devices()[:count])
         made = Engine(apply, params, tile_images=10)
         results.append(made.sums(made.chunks(batch, labels, size=5), masks)["loss"])
-    assert made.masks_per_tile(5) == 16
+    assert made.per_tile(5) == 16
     for other in results[1:]:
         np.testing.assert_array_equal(other, results[0])
 
@@ -72,11 +109,8 @@ def test_nothing_passes_between_devices_in_a_tile():
     params, batch, labels, _ = problem(height=8, width=8)
     made = Engine(apply, params)
     chunk = made.chunks(batch, labels)[0]
-    masks = jax.device_put(np.ones((16, 8, 8), bool), made._sharded)
-    targets = jax.device_put(np.zeros(16, np.int32), made._sharded)
-    text = (
-        made._tile.lower(made._params, masks, targets, chunk.spectra, chunk.labels, chunk.weights).compile().as_text()
-    )
+    masks = made._place(Perturbations(np.ones((16, 8, 8), bool)), 16)
+    text = made._tile.lower(made._params, masks, chunk.spectra, chunk.labels, chunk.weights).compile().as_text()
     assert "fft" in text
     for collective in ("all-gather", "all-reduce", "all-to-all", "collective-permute"):
         assert collective not in text
@@ -93,11 +127,3 @@ def test_one_compilation_serves_any_number_of_masks():
 def test_an_unknown_statistic_is_refused():
     with pytest.raises(ValueError, match="statistics \\['accuracy'\\] are not among"):
         Engine(apply, problem()[0], statistics=("accuracy",))
-
-
-@pytest.mark.parametrize(
-    ("counts", "tile_images", "expected"),
-    [([100, 100], 256, 100), ([100, 50], 256, 50), ([300], 256, 150), ([7], 4, 1)],
-)
-def test_chunk_size_wastes_the_fewest_padded_images(counts, tile_images, expected):
-    assert chunk_size(counts, tile_images) == expected

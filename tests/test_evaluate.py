@@ -14,7 +14,7 @@ from fsjax.evaluate import planted, stage
 from fsjax.evaluate.confusion import confusion, false_positive_rate, true_positive_rate
 from fsjax.evaluate.filtered import called
 
-RUN = ConfigDict({"tile_images": 8})
+RUN = ConfigDict({"memory_mib": 1})
 MEAN_STD = (np.array([0.4, 0.5, 0.6]), np.array([0.2, 0.25, 0.3]))
 
 

@@ -171,7 +171,7 @@ def test_a_damaged_last_checkpoint_is_trained_again_from_the_one_before(tmp_path
 
 def test_settings_of_how_a_run_goes_may_change(done, caplog):
     caplog.set_level(logging.INFO, "fsjax")
-    experiment.run(small_config(run__tile_images=8, run__log_every=1, data__cache_gib=0.0), done)
+    experiment.run(small_config(run__memory_mib=64, run__save_seconds=0.0, run__log_every=1, data__cache_gib=0.0), done)
     assert all(stage_lines(caplog).values())
 
 
@@ -240,7 +240,13 @@ def test_one_class_of_grey_images_of_odd_sizes_runs_to_the_report(tmp_path):
         ({"data__mean": (0.5, 0.5)}, "data.mean"),
         ({"data__mean": (0.5, 0.5, 0.5)}, "data.std"),
         ({"data__mean": (0.5, 0.5, 0.5), "data__std": (0.5, 0.0, 0.5)}, "data.std"),
-        ({"run__tile_images": 0}, "run.tile_images: 0; accepted: 1 or more"),
+        ({"run__memory_mib": -1}, "run.memory_mib: -1; accepted: 0 or more"),
+        ({"run__save_seconds": -1.0}, "run.save_seconds: -1.0; accepted: 0 or more"),
+        (
+            {"search__precision": "float16"},
+            "search.precision: 'float16' is unknown; accepted: highest, tensorfloat32, bfloat16",
+        ),
+        ({"search__agreement_masks": 1}, "search.agreement_masks: 1; accepted: 2 or more"),
     ],
 )
 def test_fields_that_cannot_be_used_are_refused_before_anything_is_written(tmp_path, changes, message):

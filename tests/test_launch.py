@@ -105,7 +105,8 @@ SMALL = [
     "--config.train.batch_size=16",
     "--config.train.steps=40",
     "--config.run.checkpoint_every=5",
-    "--config.run.masks_per_file=16",
+    "--config.run.save_seconds=0",
+    "--config.run.memory_mib=2",
     "--config.search.images_per_class=20",
 ]
 

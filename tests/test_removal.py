@@ -1,20 +1,24 @@
 """The removal search against its definition in NumPy float64, planted truth, and being stopped half-way."""
 
+import dataclasses
+import json
+
+import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
 from ml_collections import ConfigDict
 
-from fsjax import search, spectrum
+from fsjax import parallel, search, spectrum, tiles
 from fsjax.errors import InputError
 from fsjax.metrics import Metrics
-from fsjax.search import removal
+from fsjax.search import removal, sweep
 from fsjax.search.removal import plane_scores
 
 COUNTS = (5, 3, 4)
 
 
-def make_problem(tmp_path, *, size=8, patch=1, seed=0, apply=None, images=None, **run):
+def make_problem(tmp_path, *, size=8, patch=1, seed=0, apply=None, images=None, save_seconds=0.0, **options):
     rng = np.random.default_rng(seed)
     params = {
         "hidden": rng.normal(size=(size * size * 3, 8)).astype(np.float32) / 8,
@@ -22,19 +26,28 @@ def make_problem(tmp_path, *, size=8, patch=1, seed=0, apply=None, images=None, 
     }
     if images is None:
         images = [rng.normal(size=(count, size, size, 3)).astype(np.float32) for count in COUNTS]
+    shared = {"method": "removal", "patch": patch, "shares": (0.05, 0.2), "precision": "highest"}
     return search.Problem(
         apply=apply or network,
         params=params,
         images=lambda label: images[label],
         counts=tuple(len(of_class) for of_class in images),
         classes=("a", "b", "c")[: len(images)],
-        plane=(size, size),
-        options=ConfigDict({"method": "removal", "patch": patch, "shares": (0.05, 0.2)}),
-        run=ConfigDict({"tile_images": 16, "masks_per_file": 8} | run),
-        about={"searched_on": "train", "provenance": {}},
+        image=(size, size, 3),
+        options=ConfigDict(shared | {"agreement_masks": 30} | options),
+        run=ConfigDict({"memory_mib": 0, "save_seconds": save_seconds}),
+        searched_on="train",
+        provenance={},
         directory=tmp_path / "search",
         metrics=Metrics(tmp_path),
     )
+
+
+@pytest.fixture(autouse=True)
+def small_tiles(monkeypatch):
+    """Several tiles a class; what a tile's size rests on is tested elsewhere."""
+    monkeypatch.setattr(tiles, "fit", lambda *_, **__: 6)
+    monkeypatch.setattr(parallel, "local_devices", lambda: jax.local_devices()[:2])
 
 
 def network(params, images):
@@ -100,50 +113,129 @@ class Stopped(Exception):
     pass
 
 
-def stop_after(monkeypatch, tiles):
+def stop_after(monkeypatch, count):
+    """The search stops at its safe point after so many tiles; returns the list of the tiles' masks."""
     seen = []
+    counted = sweep._Keeper.count
 
-    def tick(progress, name, masks, images):
+    def count_masks(self, label, masks, images):
         seen.append(masks)
-        if len(seen) > tiles:
+        counted(self, label, masks, images)
+
+    def check():
+        if len(seen) > count:
             raise Stopped
 
-    monkeypatch.setattr(removal, "_tick", tick)
+    monkeypatch.setattr(sweep._Keeper, "count", count_masks)
+    monkeypatch.setattr(sweep.interrupt, "check", check)
     return seen
 
 
-def test_a_search_stopped_anywhere_goes_on_and_ends_with_the_same_bits(tmp_path, monkeypatch):
+@pytest.mark.parametrize("save_seconds", [0.0, 1000.0])
+def test_a_search_stopped_anywhere_goes_on_and_ends_with_the_same_bits(tmp_path, monkeypatch, save_seconds):
     expected = removal.search(make_problem(tmp_path / "whole")).scores
     total, stops = 0, 0
-    for tiles in (0, 3, 4, 2, 1000):
-        # A restart's config has other sizes: the arithmetic and the files stay those of the first start.
-        sizes = {"tile_images": 16 * (1 + stops), "masks_per_file": 8 - stops}
-        problem = make_problem(tmp_path / "stopped", **sizes)
-        seen = stop_after(monkeypatch, tiles)
+    for count in (0, 3, 1, 2, 1000):
+        # A restart that would choose other tiles, and has other devices: the arithmetic stays that of the first start.
+        monkeypatch.setattr(tiles, "fit", lambda *_, stops=stops, **__: 6 * (1 + stops))
+        monkeypatch.setattr(parallel, "local_devices", lambda stops=stops: jax.local_devices()[: 1 + stops % 3])
+        seen = stop_after(monkeypatch, count)
         try:
-            found = removal.search(problem)
+            found = removal.search(make_problem(tmp_path / "stopped", save_seconds=save_seconds))
         except Stopped:
             stops += 1
         total += sum(seen)
+        monkeypatch.undo()
     assert stops == 4
     np.testing.assert_array_equal(found.scores, expected)
-    # A stop costs at most one file's masks, and here a tile of all devices is larger than a file.
-    assert total <= 3 * 35 + stops * 8
+    assert total == 3 * 35, "nothing is computed twice"
+
+
+def test_partial_results_are_kept_at_the_interval(tmp_path, monkeypatch):
+    """A clock that a tile moves by a second: a file holds what 3 seconds computed, and a kill loses no more."""
+    clock = [0.0]
+    monkeypatch.setattr(sweep.time, "monotonic", lambda: clock[0])
+    monkeypatch.setattr(parallel, "local_devices", lambda: jax.local_devices()[:1])
+    monkeypatch.setattr(tiles, "fit", lambda *_, **__: 1)
+
+    def check():
+        clock[0] += 1
+
+    monkeypatch.setattr(sweep.interrupt, "check", check)
+    removal.search(make_problem(tmp_path, save_seconds=3.0))
+    starts = sorted(int(file.name[:6]) for file in (tmp_path / "search" / "class00000").glob("*.npz"))
+    gaps = np.diff([*starts, 35])
+    assert (gaps[1:-1] == 3).all() and len(starts) > 8, "a tile is one mask"
 
 
 def test_a_damaged_partial_result_is_computed_again(tmp_path):
     expected = removal.search(make_problem(tmp_path)).scores
     files = sorted((tmp_path / "search").rglob("*.npz"))
-    assert len(files) == 3 * 5
+    assert len(files) > 6
     files[0].write_bytes(files[0].read_bytes()[:-20])
     files[1].write_bytes(b"")
     flipped = bytearray(files[2].read_bytes())
     flipped[len(flipped) // 2] ^= 0x40
     files[2].write_bytes(bytes(flipped))
+    files[3].unlink()
     np.testing.assert_array_equal(removal.search(make_problem(tmp_path)).scores, expected)
 
 
-def test_partial_results_of_another_model_are_refused(tmp_path):
+def test_partial_results_of_another_model_or_search_are_refused(tmp_path):
     removal.search(make_problem(tmp_path))
     with pytest.raises(InputError, match="partial results of another model; delete the folder to search anew"):
         removal.search(make_problem(tmp_path, seed=1))
+    with pytest.raises(InputError, match="partial results of another search; delete the folder to search anew"):
+        removal.search(dataclasses.replace(make_problem(tmp_path), identity="other images"))
+    (tmp_path / "search" / "layout.json").write_text("{")
+    with pytest.raises(InputError, match=r"layout.json: not JSON"):
+        removal.search(make_problem(tmp_path))
+
+
+def test_a_model_whose_loss_is_not_finite_is_named(tmp_path):
+    images = [np.ones((2, 8, 8, 3), np.float32), np.full((2, 8, 8, 3), np.inf, np.float32)]
+    with pytest.raises(InputError, match="the model's loss on class 'b' is not finite"):
+        removal.search(make_problem(tmp_path, images=images))
+
+
+def test_rates_are_written_as_numbers(tmp_path):
+    removal.search(make_problem(tmp_path))
+    lines = [json.loads(line) for line in (tmp_path / "metrics.jsonl").read_text().splitlines()]
+    assert lines[-1]["step"] == 3 * 35 and lines[-1]["eta_seconds"] == 0
+    for line in lines:
+        # A mask of class a, the largest, is 5 images in chunks of 6; no class has fewer than 3.
+        assert 3 * line["masks_per_second"] <= line["images_per_second"] <= 6 * line["masks_per_second"] * 1.001
+
+
+# Precision
+
+
+def lower(params, images):
+    """The network on images rounded to a few bits."""
+    return network(params, images.astype(jnp.float8_e4m3fn).astype(jnp.float32))
+
+
+def test_a_lower_precision_reports_how_far_it_agrees(tmp_path):
+    expected = removal.search(make_problem(tmp_path / "highest"))
+    assert expected.provenance["agreement"] == {}
+    exact = removal.search(make_problem(tmp_path / "same", precision="tensorfloat32"))
+    np.testing.assert_array_equal(exact.scores, expected.scores)  # a CPU has no TF32
+    assert (
+        exact.provenance["agreement"]["spearman"] == [1.0] * 3 and exact.provenance["agreement"]["top_iou"] == [1.0] * 3
+    )
+    rough = removal.search(
+        dataclasses.replace(
+            make_problem(tmp_path / "rough", precision="bfloat16", agreement_masks=1000), apply_bfloat16=lower
+        )
+    )
+    agreement = rough.provenance["agreement"]
+    assert agreement["masks"] == 35, "all there are, and nothing removed"
+    assert rough.forward_equivalents == 2 * expected.forward_equivalents
+    first = np.unique(spectrum.orbits(8, 8), return_index=True)[1]
+    for label in range(3):
+        pair = rough.scores[label].ravel()[first], expected.scores[label].ravel()[first]
+        ranks = [np.argsort(np.argsort(scores)) for scores in pair]
+        assert agreement["spearman"][label] == pytest.approx(np.corrcoef(*ranks)[0, 1], abs=1e-6)
+        best = [set(np.argsort(-scores)[:2]) for scores in pair]
+        assert agreement["top_iou"][label] == len(best[0] & best[1]) / len(best[0] | best[1])
+    assert max(agreement["spearman"]) < 0.999

@@ -1,5 +1,7 @@
 """Which images a classifier still calls a class when only some frequencies are left (METHOD 3)."""
 
+import functools
+
 import numpy as np
 from jaxtyping import Bool, Float, Int
 
@@ -9,7 +11,8 @@ from fsjax.data.preprocess import normalise
 from fsjax.engine import Engine
 from fsjax.progress import Progress
 
-_GROUP = 2048
+# Images whose spectra lie on a device at once.
+GROUP = 2048
 
 
 def called(
@@ -31,15 +34,16 @@ def called(
     totals = np.zeros((len(masks), classes))
     with Progress(label, len(masks) * len(dataset), "masked images") as progress:
 
-        def tick(_: int, images: int) -> None:
-            progress.update(min(images, progress.total - progress.count))
+        def tick(images: int, masks: int) -> None:
+            progress.update(masks * images)
             interrupt.check()
 
-        for start in range(0, len(dataset), _GROUP):
-            indices = np.arange(start, min(start + _GROUP, len(dataset)))
+        for start in range(0, len(dataset), GROUP):
+            indices = np.arange(start, min(start + GROUP, len(dataset)))
             labels = dataset.labels[indices]
             images = np.asarray(normalise(dataset.images(indices), *mean_std))
             weights = np.eye(classes, dtype=np.float32)[labels]
             chunks = engine.chunks(images, labels, weights, size=min(engine.tile_images, len(dataset)))
-            totals += engine.sums(chunks, masks, targets, on_tile=tick)["called"]
+            on_tile = functools.partial(tick, len(indices))
+            totals += engine.sums(chunks, masks, targets=targets, on_tile=on_tile)["called"]
     return totals

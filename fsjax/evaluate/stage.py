@@ -5,14 +5,14 @@ import pathlib
 import numpy as np
 from ml_collections import ConfigDict
 
-from fsjax import workdir
+from fsjax import tiles, workdir
 from fsjax.classifier import Classifier
 from fsjax.data.dataset import Dataset
 from fsjax.dfm import DominantFrequencyMaps
 from fsjax.engine import Engine
 from fsjax.evaluate import planted
 from fsjax.evaluate.confusion import confusion, false_positive_rate, true_positive_rate
-from fsjax.evaluate.filtered import called
+from fsjax.evaluate.filtered import GROUP, called
 from fsjax.predict import make_predictor
 
 
@@ -33,8 +33,15 @@ def run(
     result = workdir.read_json(file) if file.exists() else {}
     sizes = np.bincount(test.labels, minlength=len(test.classes))
     result |= {"classes": list(test.classes), "images": sizes.tolist()}
-    engine = Engine(classifier.apply, classifier.variables, statistics=("called",), tile_images=run.tile_images)
-    result["unfiltered"] = unfiltered(classifier, test, sizes, run)
+    tile_images = tiles.fit(
+        classifier.apply,
+        classifier.variables,
+        (*maps.masks.shape[2:], 3),
+        resident_images=min(GROUP, len(test)),
+        memory_mib=run.memory_mib,
+    )
+    engine = Engine(classifier.apply, classifier.variables, statistics=("called",), tile_images=tile_images)
+    result["unfiltered"] = unfiltered(classifier, test, sizes)
     result[maps.method] = filtered(classifier, engine, maps, test, sizes)
     if test.planted is not None:
         result["planted"] = reliance(classifier, engine, test, sizes)
@@ -42,9 +49,9 @@ def run(
     workdir.write_json(file, result)
 
 
-def unfiltered(classifier: Classifier, test: Dataset, sizes: np.ndarray, run: ConfigDict) -> dict:
+def unfiltered(classifier: Classifier, test: Dataset, sizes: np.ndarray) -> dict:
     """Accuracy, confusion matrix, TPR and FPR of the test set as it is."""
-    predict = make_predictor(classifier.apply, *classifier.mean_std, batch_size=run.tile_images)
+    predict = make_predictor(classifier.apply, *classifier.mean_std)
     counts = confusion(predict(classifier.variables, test), test.labels, len(test.classes))
     targets = np.arange(len(sizes))
     return {

@@ -14,7 +14,7 @@ from fsjax.predict import make_predictor
 
 def make(network: Network, dataset: Dataset, mean_std: tuple[np.ndarray, np.ndarray], config: ConfigDict) -> Callable:
     """Returns evaluate(variables), which yields validation_loss (mean cross-entropy, nats) and validation_accuracy."""
-    predict = make_predictor(network.apply, *mean_std, batch_size=config.run.tile_images)
+    predict = make_predictor(network.apply, *mean_std)
 
     def evaluate(variables: PyTree) -> Iterator[tuple[str, float]]:
         model = {name: variables[name] for name in ("params", "batch_stats")}

@@ -39,7 +39,7 @@ class Network:
 
     def apply(self, variables: dict, images: Float[Array, "images height width 3"]) -> Float[Array, "images classes"]:
         """float32 logits in evaluation mode, of float32 images already normalised; each image by itself."""
-        return self._bind(variables)(images, train=False).astype(jnp.float32)
+        return self.bind(variables)(images, train=False).astype(jnp.float32)
 
     def apply_train(
         self, variables: dict, images: Float[Array, "images height width 3"]
@@ -49,7 +49,7 @@ class Network:
         To be called inside pmap or shard_map over the axis `fsjax.parallel.AXIS`: BatchNorm takes its means and
         variances over the images of all devices, which must hold equally many.
         """
-        module = self._bind(variables)
+        module = self.bind(variables)
         logits = module(images, train=True).astype(jnp.float32)
         return logits, self._variables(module)["batch_stats"]
 
@@ -67,7 +67,8 @@ class Network:
             num_classes=self.num_classes, image_size=self.image_size, dtype=self.dtype, axis_name=AXIS, rngs=rngs
         )
 
-    def _bind(self, variables: dict) -> nnx.Module:
+    def bind(self, variables: dict) -> nnx.Module:
+        """The module with these arrays."""
         return nnx.merge(self.graphdef, variables["params"], variables["batch_stats"])
 
     @staticmethod

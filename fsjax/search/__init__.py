@@ -1,51 +1,14 @@
 """Searches for dominant frequency maps: a method is one file and one line of SEARCHES."""
 
-import dataclasses
-import pathlib
-from collections.abc import Callable
-
-import numpy as np
-from jaxtyping import Float, PyTree
 from ml_collections import ConfigDict
 
 from fsjax.errors import InputError
-from fsjax.metrics import Metrics
+from fsjax.search import published, removal
+from fsjax.search.problem import PRECISIONS, Problem
 
+__all__ = ["SEARCHES", "Problem", "check"]
 
-@dataclasses.dataclass(frozen=True)
-class Problem:
-    """What a search is given.
-
-    Attributes:
-      apply: (params, images [n, H, W, C] float32 normalised) -> logits [n, K].
-      params: of the classifier.
-      images: class index -> that class's images, normalised.
-      counts: images of each class.
-      classes: display names in index order.
-      plane: (H, W).
-      options: config.search.
-      run: config.run.
-      about: split and provenance for the maps.
-      directory: where partial results are kept.
-      metrics: where rates are written.
-    """
-
-    apply: Callable
-    params: PyTree
-    images: Callable[[int], Float[np.ndarray, "images height width channels"]]
-    counts: tuple[int, ...]
-    classes: tuple[str, ...]
-    plane: tuple[int, int]
-    options: ConfigDict
-    run: ConfigDict
-    about: dict
-    directory: pathlib.Path
-    metrics: Metrics
-
-
-from fsjax.search import removal  # noqa: E402 (a method needs Problem)
-
-SEARCHES = {"removal": removal.search}
+SEARCHES = {"removal": removal.search, "removal_compat": published.search}
 
 
 def check(config: ConfigDict) -> None:
@@ -55,6 +18,10 @@ def check(config: ConfigDict) -> None:
         raise InputError(f"search.method: unknown method {options.method!r}; accepted: {', '.join(sorted(SEARCHES))}")
     if options.split not in ("train", "test"):
         raise InputError(f"search.split: {options.split!r} is unknown; accepted: train, test")
+    if options.precision not in PRECISIONS:
+        raise InputError(f"search.precision: {options.precision!r} is unknown; accepted: {', '.join(PRECISIONS)}")
+    if options.agreement_masks < 2:
+        raise InputError(f"search.agreement_masks: {options.agreement_masks}; accepted: 2 or more")
     if options.images_per_class < 0:
         raise InputError(f"search.images_per_class: {options.images_per_class}; accepted: 0 (all) or more")
     if not options.shares:

@@ -2,58 +2,85 @@
 
 import hashlib
 import pathlib
+import re
 
 import jax
 import numpy as np
 from jaxtyping import Float, PyTree
 
-from fsjax import workdir
+from fsjax import parallel, workdir
 from fsjax.errors import InputError
 
 
 class Partials:
-    """Losses that are already computed.
+    """Sums that are already computed.
 
-    The layout, such as the tile size, is kept from the first start on: a restart repeats the same arithmetic, so the
-    final file equals that of a run that was never stopped.
+    The layout, such as the tile size, is kept from the first start on: a restart repeats the same arithmetic, also on
+    another number of devices or processes, so the final file equals that of a run that was never stopped.
 
     Args:
-      directory: made on the first write.
-      layout: JSON numbers that the arithmetic depends on, for a search that starts here.
+      directory: made on the first write; None = nothing is kept.
+      layout: numbers that the arithmetic depends on, for a search that starts here.
       params: of the classifier that is searched.
+      identity: names whatever else the sums rest on.
 
     Raises:
-      InputError: the directory holds losses of another classifier.
+      InputError: the directory holds the sums of another search or another classifier.
     """
 
-    def __init__(self, directory: pathlib.Path, layout: dict[str, int], params: PyTree):
+    def __init__(self, directory: pathlib.Path | None, layout: dict[str, int], params: PyTree, identity: str = ""):
         self.directory = directory
-        file = directory / "layout.json"
-        layout = {**layout, "model": _digest(params)}
-        if file.exists():
-            self.layout = workdir.read_json(file)
-            if not isinstance(self.layout, dict) or set(self.layout) != set(layout):
-                raise InputError(f"{file}: not the layout of a search; delete {directory} to search anew")
-            if self.layout["model"] != layout["model"]:
-                raise InputError(f"{directory}: partial results of another model; delete the folder to search anew")
-        else:
-            self.layout = layout
+        # One process reads and decides, so that all compute alike and all stop alike.
+        decided = self._decide(layout, params, identity) if parallel.is_main_process() else None
+        decided = parallel.from_main(decided)
+        if isinstance(decided, str):
+            raise InputError(decided)
+        self.layout = decided
+
+    def _decide(self, layout: dict, params: PyTree, identity: str) -> dict | str:
+        """The layout to compute with, or what is wrong with the one that is there."""
+        if self.directory is None:
+            return layout
+        layout = {**layout, "model": _digest(params), "search": identity}
+        file = self.directory / "layout.json"
+        if not file.exists():
             workdir.write_json(file, layout)
-
-    def read(self, label: int, start: int, stop: int) -> Float[np.ndarray, " masks"] | None:
-        """Losses of masks start..stop-1 on the images of a class, or None where they are not there or damaged."""
+            return layout
         try:
-            losses = workdir.read_npz(self._file(label, start, stop))["losses"]
-        except (FileNotFoundError, InputError, KeyError):
-            return None
-        return losses if losses.shape == (stop - start,) and np.isfinite(losses).all() else None
+            kept = workdir.read_json(file)
+        except InputError as error:
+            return str(error)
+        if not isinstance(kept, dict) or set(kept) != set(layout):
+            return f"{file}: not the layout of a search; delete {self.directory} to search anew"
+        for name, what in (("model", "model"), ("search", "search")):
+            if kept[name] != layout[name]:
+                return f"{self.directory}: partial results of another {what}; delete the folder to search anew"
+        return kept
 
-    def write(self, label: int, start: int, stop: int, losses: Float[np.ndarray, " masks"]) -> None:
-        """Keeps losses."""
-        workdir.write_npz(self._file(label, start, stop), losses=losses)
+    def known(self, label: int, masks: int) -> Float[np.ndarray, " masks"]:
+        """The sums of a class under so many masks; NaN where they are not there or their file is damaged."""
+        sums = np.full(masks, np.nan)
+        if self.directory is None:
+            return sums
+        for file in sorted(self._folder(label).glob("*.npz")):
+            if not (match := re.fullmatch(r"(\d+)-(\d+)\.npz", file.name)):
+                continue
+            start, stop = int(match[1]), int(match[2])
+            try:
+                part = workdir.read_npz(file)["sums"]
+            except (FileNotFoundError, InputError, KeyError):
+                continue
+            if part.shape == (stop - start,) and stop <= masks and np.isfinite(part).all():
+                sums[start:stop] = part
+        return sums
 
-    def _file(self, label: int, start: int, stop: int) -> pathlib.Path:
-        return self.directory / f"class{label:05d}" / f"{start:06d}-{stop:06d}.npz"
+    def write(self, label: int, start: int, sums: Float[np.ndarray, " masks"]) -> None:
+        """Keeps the sums of masks start, start + 1, ..."""
+        if self.directory is not None and len(sums):
+            workdir.write_npz(self._folder(label) / f"{start:06d}-{start + len(sums):06d}.npz", sums=sums)
+
+    def _folder(self, label: int) -> pathlib.Path:
+        return self.directory / f"class{label:05d}"
 
 
 def _digest(params: PyTree) -> str:

@@ -1,0 +1,64 @@
+"""BatchNorm in evaluation mode is linear: folded into the convolution before it, it costs nothing."""
+
+from collections.abc import Callable
+
+import jax.numpy as jnp
+import numpy as np
+from flax import nnx
+from jaxtyping import Array, Float, PyTree
+
+from fsjax.models.network import Network
+
+
+class Identity(nnx.Module):
+    """Stands where a BatchNorm was."""
+
+    def __call__(self, x: Float[Array, "n h w c"], *, train: bool) -> Float[Array, "n h w c"]:
+        del train
+        return x
+
+
+def fold(network: Network, variables: dict) -> tuple[Callable, PyTree]:
+    """A network for evaluation only, its BatchNorms folded into the convolutions that they follow.
+
+    A BatchNorm `bnN` belongs to the `convN` beside it, and one numbered n in a sequence to the convolution n-1.
+
+    Args:
+      network: any of fsjax.models.
+      variables: its arrays.
+
+    Returns:
+      (apply(params, images [n, H, W, C] float32 normalised) -> float32 logits, params). The logits are those of
+      `network.apply` up to rounding: the scales are multiplied in float64 and rounded once.
+    """
+    module = network.bind(variables)
+    modules = dict(nnx.iter_modules(module))
+    for path, norm in modules.items():
+        conv = modules.get((*path[:-1], _before(path[-1]))) if path else None
+        if isinstance(norm, nnx.BatchNorm) and isinstance(conv, nnx.Conv):
+            _absorb(conv, norm)
+            setattr(modules.get(path[:-1], module), path[-1], Identity())
+    graphdef, params = nnx.split(module)
+    params = nnx.to_pure_dict(params)
+
+    def apply(params: PyTree, images: Float[Array, "images height width channels"]) -> Float[Array, "images classes"]:
+        return nnx.merge(graphdef, params)(images, train=False).astype(jnp.float32)
+
+    return apply, params
+
+
+def _before(name: str) -> str:
+    """The convolution that a BatchNorm of this name follows."""
+    return str(int(name) - 1) if name.isdigit() else name.replace("bn", "conv")
+
+
+def _absorb(conv: nnx.Conv, norm: nnx.BatchNorm) -> None:
+    """The convolution becomes both: scale x (conv(x) - mean) + bias, with scale over the root of variance + epsilon."""
+    scale, shift, mean, variance = (
+        np.asarray(part[...], np.float64) for part in (norm.scale, norm.bias, norm.mean, norm.var)
+    )
+    scale = scale / np.sqrt(variance + norm.epsilon)
+    before = 0 if conv.bias is None else np.asarray(conv.bias[...], np.float64)
+    conv.kernel[...] = jnp.asarray(np.asarray(conv.kernel[...], np.float64) * scale, jnp.float32)
+    conv.bias = nnx.Param(jnp.asarray((before - mean) * scale + shift, jnp.float32))
+    conv.use_bias = True

@@ -1,0 +1,64 @@
+"""Whether a search in TF32 or bfloat16 finds what one in float32 'highest' finds, on a random sample of its masks."""
+
+from collections.abc import Callable
+
+import numpy as np
+from jaxtyping import Bool, Float
+from scipy.stats import spearmanr
+
+from fsjax.search.problem import Problem
+from fsjax.search.sweep import sweep
+
+TOP_SHARE = 0.05
+
+
+def measure(
+    problem: Problem,
+    masks: Callable[[int, int], Bool[np.ndarray, "masks height width"]],
+    sums: Float[np.ndarray, "classes masks"],
+    weights: Callable[[int], Float[np.ndarray, " images"]] | None = None,
+) -> dict:
+    """Agreement of a sweep with 'highest', as JSON values; empty where the sweep was made in 'highest'.
+
+    Args:
+      problem: its options give the precision of the sweep, and how many masks are drawn.
+      masks: of the sweep; the first is the one that scores are counted from.
+      sums: that the sweep found.
+      weights: of the sweep.
+
+    Returns:
+      `masks`: how many were computed again; for each class `spearman`, the rank correlation of the scores, and
+      `top_iou`, the intersection over union of the best 5 % of the sample by either, at least one mask.
+    """
+    precision = problem.options.precision
+    if precision == "highest":
+        return {}
+    drawn = min(problem.options.agreement_masks, sums.shape[1] - 1)
+    rng = np.random.default_rng(drawn)
+    sample = np.concatenate([[0], 1 + np.sort(rng.choice(sums.shape[1] - 1, drawn, replace=False))])
+
+    def sampled(start: int, stop: int) -> np.ndarray:
+        return np.concatenate([masks(index, index + 1) for index in sample[start:stop].tolist()])
+
+    directory = problem.directory / "highest" if problem.directory else None
+    reference = sweep(problem, sampled, len(sample), weights=weights, directory=directory, label="search in highest")
+    scores, expected = (part[:, 1:] - part[:, :1] for part in (sums[:, sample], reference))
+    return {
+        "precision": precision,
+        "masks": len(sample),
+        "spearman": [_rank_correlation(*pair) for pair in zip(scores, expected, strict=True)],
+        "top_iou": [_top_iou(*pair) for pair in zip(scores, expected, strict=True)],
+    }
+
+
+def _rank_correlation(scores: np.ndarray, expected: np.ndarray) -> float | None:
+    """None where one side is constant, which has no ranks."""
+    if np.ptp(scores) == 0 or np.ptp(expected) == 0:
+        return None
+    return float(spearmanr(scores, expected).statistic)
+
+
+def _top_iou(scores: np.ndarray, expected: np.ndarray) -> float:
+    count = max(1, round(TOP_SHARE * len(scores)))
+    best, truth = (set(np.argsort(-values, kind="stable")[:count]) for values in (scores, expected))
+    return len(best & truth) / len(best | truth)

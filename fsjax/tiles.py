@@ -1,0 +1,94 @@
+"""How large a tile is: from the memory there is, and so that groups of images fill it."""
+
+from collections.abc import Callable, Sequence
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax.sharding import Mesh
+from jaxtyping import PyTree
+
+from fsjax import parallel
+from fsjax.engine import Perturbations, make_tile
+from fsjax.errors import InputError
+
+MIB = 2**20
+# Temporaries of a tile on a CPU: on the models measured, plain forward passes were fastest at 2 to 25 MiB, which a
+# last-level cache holds, and slower by up to a quarter beyond.
+CPU_BUDGET = 24 * MIB
+# Larger tiles gain nothing on any device, and cost more padding and a longer wait for SIGTERM.
+MOST_IMAGES = 2048
+_PROBE = 8
+
+
+def fit(
+    apply: Callable,
+    params: PyTree,
+    image: tuple[int, int, int],
+    *,
+    resident_images: int,
+    memory_mib: int = 0,
+    precision: str = "highest",
+) -> int:
+    """How many perturbed images a tile can have on one device, by XLA's own analysis of the compiled tile.
+
+    Args:
+      apply: as the engine takes it.
+      params: as the engine takes them; only their shapes are used.
+      image: (H, W, C).
+      resident_images: images whose spectra lie on the device beside the tile.
+      memory_mib: for the parameters, the spectra and a tile's temporaries together, on each device. 0 = temporaries
+        that fit a CPU's cache, or half of what an accelerator has free.
+      precision: as the engine takes it.
+
+    Raises:
+      InputError: not one image fits into memory_mib.
+    """
+    height, width, channels = image
+    resident = sum(leaf.size * leaf.dtype.itemsize for leaf in jax.tree.leaves(params))
+    resident += resident_images * height * (width // 2 + 1) * channels * 8
+    each = max(1, -(-temporary_bytes(apply, params, image, _PROBE, precision) // _PROBE))
+    if memory_mib:
+        size = (memory_mib * MIB - resident) // each
+        if size < 1:
+            least = -(-(resident + each) // MIB)
+            raise InputError(
+                f"run.memory_mib: {memory_mib} is too little for a tile of one image; accepted: {least} or more"
+            )
+    else:
+        free = parallel.free_bytes()
+        size = CPU_BUDGET // each if free is None else (free // 2 - resident) // each
+    return int(np.clip(size, 1, MOST_IMAGES))
+
+
+def temporary_bytes(
+    apply: Callable, params: PyTree, image: tuple[int, int, int], images: int, precision: str = "highest"
+) -> int:
+    """What XLA allocates for a tile of one mask and so many images, beside its arguments and its results."""
+    height, width, channels = image
+    mesh = Mesh(np.array(parallel.local_devices()[:1]), (parallel.AXIS,))
+    tile = make_tile(apply, ("loss",), mesh, precision)
+    shape = jax.ShapeDtypeStruct
+    arguments = (
+        jax.tree.map(lambda leaf: shape(leaf.shape, leaf.dtype), params),
+        Perturbations(shape((1, height, width), jnp.bool_)),
+        shape((images, height, width // 2 + 1, channels), jnp.complex64),
+        shape((images,), jnp.int32),
+        shape((images, 1), jnp.float32),
+    )
+    return tile.lower(*arguments).compile().memory_analysis().temp_size_in_bytes
+
+
+def chunk_size(counts: Sequence[int], tile_images: int) -> int:
+    """The chunk size, at most tile_images, for groups of these many images.
+
+    One size for all groups means one compilation. It wastes the fewest padded images; of equally good ones, tiles of
+    whole chunks are the fullest, then the chunk the largest.
+    """
+    smallest = max(1, min(max(counts), tile_images) // 8)
+
+    def cost(size: int) -> tuple[int, int, int]:
+        padded = sum(-(-count // size) * size for count in counts)
+        return padded, -(tile_images // size * size), -size
+
+    return min(range(smallest, min(max(counts), tile_images) + 1), key=cost)
