@@ -113,7 +113,7 @@ def check(config: ConfigDict) -> list[str]:
     data.check(config.data)
     models.build(config.model.name, num_classes=2, image_size=config.data.image_size)
     train.check(config)
-    search.check(config)
+    search.check(config.search, (config.data.image_size, config.data.image_size))
     report.check(config)
     for field, least in (("log_every", 1), ("keep_checkpoints", 1), ("memory_mib", 0), ("save_seconds", 0)):
         if config.run[field] < least:

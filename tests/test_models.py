@@ -1,5 +1,6 @@
 """The models against PyTorch's: sizes, logits, batch statistics, initial weights."""
 
+import dataclasses
 import functools
 import itertools
 import math
@@ -14,8 +15,10 @@ import torch
 import torchvision
 from jax.sharding import Mesh, PartitionSpec
 
+from benchmarks.torch_models import from_torch, randomise, torch_resnet
 from fsjax.errors import InputError
 from fsjax.models import MODELS, Network, build
+from fsjax.models.folding import fold
 from fsjax.models.resnet import BasicBlock, ResNet
 from fsjax.models.vit import VisionTransformer
 from fsjax.parallel import AXIS
@@ -101,6 +104,28 @@ def test_logits_are_pytorchs(name):
     expected = torch_logits(model.eval(), images)
     assert 0.1 < expected.std(axis=0).max() < 100  # the comparison below means something
     np.testing.assert_allclose(logits, expected, atol=1e-4)
+
+
+@pytest.mark.parametrize("name", ["resnet20", "resnet50_imagenet", "vit_micro_patch4"])
+def test_folding_batch_statistics_into_convolutions_changes_no_logit(name):
+    network = build(name, num_classes=10, image_size=32)
+    if name.startswith("vit"):
+        variables = network.init(0)
+    else:
+        model = torch_resnet(name)
+        randomise(model)
+        variables = from_torch(model)
+    images = random_images(4, 32)
+    apply, params = fold(network, variables)
+    kept = {jax.tree_util.keystr(path) for path, _ in jax.tree_util.tree_leaves_with_path(params)}
+    assert not any("bn" in path or "'mean'" in path for path in kept)
+    expected = jax.jit(network.apply)(variables, images)
+    assert np.std(expected, axis=0).max() > 0.1
+    np.testing.assert_allclose(jax.jit(apply)(params, images), expected, atol=2e-5)
+    low, same = fold(dataclasses.replace(network, dtype=BFLOAT16), variables)
+    assert jax.tree.structure(same) == jax.tree.structure(params)
+    rough = np.abs(jax.jit(low)(params, images) - expected).max() / np.abs(expected).max()
+    assert 1e-4 < rough < 0.1
 
 
 def test_training_mode_moves_the_batch_statistics_as_pytorch_does():
@@ -267,92 +292,11 @@ def random_images(count, size):
     return noise + 3 * jnp.repeat(jnp.repeat(blocks, size // 4, axis=1), size // 4, axis=2)
 
 
-def torch_resnet(name):
-    """torchvision's model of this name with 10 classes, or its CIFAR form made from it."""
-    if name == "resnet20":
-        return TorchResNet20()
-    model = getattr(torchvision.models, name.split("_")[0])(num_classes=10)
-    if name.endswith("_cifar"):
-        model.conv1 = torch.nn.Conv2d(3, 64, 3, stride=1, padding=1, bias=False)
-        model.maxpool = torch.nn.Identity()
-    return model
-
-
-class TorchResNet20(torch.nn.Module):
-    """ResNet-20 of He et al., section 4.2, with projections (option B), from torchvision's blocks."""
-
-    def __init__(self):
-        super().__init__()
-        block = torchvision.models.resnet.BasicBlock
-        self.conv1 = torch.nn.Conv2d(3, 16, 3, padding=1, bias=False)
-        self.bn1 = torch.nn.BatchNorm2d(16)
-        self.layer1 = torch.nn.Sequential(block(16, 16), block(16, 16), block(16, 16))
-        for i, width in ((2, 32), (3, 64)):
-            project = torch.nn.Sequential(
-                torch.nn.Conv2d(width // 2, width, 1, stride=2, bias=False), torch.nn.BatchNorm2d(width)
-            )
-            first = block(width // 2, width, stride=2, downsample=project)
-            setattr(self, f"layer{i}", torch.nn.Sequential(first, block(width, width), block(width, width)))
-        self.fc = torch.nn.Linear(64, 10)
-        for module in self.modules():
-            if isinstance(module, torch.nn.Conv2d):
-                torch.nn.init.kaiming_normal_(module.weight, mode="fan_out", nonlinearity="relu")
-
-    def forward(self, x):
-        x = self.layer3(self.layer2(self.layer1(torch.relu(self.bn1(self.conv1(x))))))
-        return self.fc(x.mean(dim=(2, 3)))
-
-
-@torch.no_grad()
-def randomise(model):
-    """Random BatchNorm and LayerNorm, biases and embeddings: at their initial values an error in them would not show.
-
-    Some variances are small, so that the epsilons show.
-    """
-    generator = torch.Generator().manual_seed(3)
-
-    def uniform(like, low, high):
-        return torch.empty_like(like).uniform_(low, high, generator=generator)
-
-    for name, parameter in model.named_parameters():
-        if name.endswith("bias"):
-            parameter += uniform(parameter, -0.1, 0.1)
-        elif "norm" in name:
-            parameter.copy_(uniform(parameter, 0.5, 1.5))
-        elif name in ("cls_token", "pos_embed") or name.startswith("patch_embed"):
-            parameter.copy_(uniform(parameter, -0.01, 0.01))
-        elif parameter.ndim == 2:
-            parameter.copy_(uniform(parameter, -0.3, 0.3))
-    for module in model.modules():
-        if isinstance(module, torch.nn.BatchNorm2d):
-            module.running_var.copy_(10 ** uniform(module.running_var, -3, 0))
-            module.running_mean.copy_(uniform(module.running_mean, -0.3, 0.3))
-            module.weight.copy_(uniform(module.weight, 0.5, 1.0) * module.running_var.sqrt())
-
-
 @torch.no_grad()
 def torch_logits(model, images):
     """Logits computed in float64."""
     model.double()
     return model(torch.from_numpy(np.array(images, np.float64)).permute(0, 3, 1, 2)).numpy()
-
-
-def from_torch(model):
-    """The model's arrays as our variables: names agree but for the last part, and the output axis comes last."""
-    variables = {"params": {}, "batch_stats": {}}
-    for name, tensor in model.state_dict().items():
-        *path, last = name.split(".")
-        if last == "num_batches_tracked":
-            continue
-        array = tensor.numpy().astype(np.float32)
-        if last == "weight":
-            last = {1: "scale", 2: "kernel", 4: "kernel"}[array.ndim]
-            array = {1: array, 2: array.T, 4: array.transpose(2, 3, 1, 0) if array.ndim == 4 else None}[array.ndim]
-        node = variables["batch_stats" if last.startswith("running_") else "params"]
-        for part in path:
-            node = node.setdefault(part, {})
-        node[last.removeprefix("running_")] = array
-    return variables
 
 
 def at(tree, name):

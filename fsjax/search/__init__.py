@@ -11,9 +11,8 @@ __all__ = ["SEARCHES", "Problem", "check"]
 SEARCHES = {"removal": removal.search, "removal_compat": published.search}
 
 
-def check(config: ConfigDict) -> None:
-    """Raises InputError for a search field that cannot be used."""
-    options, size = config.search, config.data.image_size
+def check(options: ConfigDict, plane: tuple[int, int]) -> None:
+    """Raises InputError for a field of config.search that cannot be used on this plane."""
     if options.method not in SEARCHES:
         raise InputError(f"search.method: unknown method {options.method!r}; accepted: {', '.join(sorted(SEARCHES))}")
     if options.split not in ("train", "test"):
@@ -29,8 +28,10 @@ def check(config: ConfigDict) -> None:
     for share in options.shares:
         if isinstance(share, bool) or not isinstance(share, int | float) or not 0 < share <= 1:
             raise InputError(f"search.shares: {share!r} is not a share of the plane; accepted: numbers in (0, 1]")
-    if options.patch < 1 or size % options.patch:
-        divisors = [str(side) for side in range(1, size + 1) if size % side == 0]
+    divisors = [side for side in range(1, min(plane) + 1) if not any(length % side for length in plane)]
+    if options.patch not in divisors:
+        size = f"{plane[0]}" if plane[0] == plane[1] else f"{plane[0]} x {plane[1]}"
         raise InputError(
-            f"search.patch: {options.patch} does not divide the image size {size}; accepted: {', '.join(divisors)}"
+            f"search.patch: {options.patch} does not divide the image size {size}; "
+            f"accepted: {', '.join(map(str, divisors))}"
         )

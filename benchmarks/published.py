@@ -1,0 +1,65 @@
+"""The published removal search in PyTorch, written from its description: what ours is compared and timed with.
+
+Wang et al., ICCV 2023: every mask in turn, whole batches, the transform on the host in complex64.
+"""
+
+from collections.abc import Iterable
+
+import numpy as np
+import torch
+
+Batch = tuple[torch.Tensor, torch.Tensor]
+
+
+def batches(images: np.ndarray, labels: np.ndarray, size: int = 100) -> list[Batch]:
+    """Images [n, H, W, C] and labels in the order given, as the published loader hands them out."""
+    tensors = torch.from_numpy(np.ascontiguousarray(images.transpose(0, 3, 1, 2))), torch.from_numpy(labels).long()
+    return list(zip(*(tensor.split(size) for tensor in tensors), strict=True))
+
+
+def search(model: torch.nn.Module, data: list[Batch], classes: int, patch: int) -> np.ndarray:
+    """The stored losses of every class, [classes, S, S] float32 on the centred plane."""
+    size = data[0][0].shape[-1]
+    maps = torch.zeros(classes, size, size)
+    for label in range(classes):
+        for row in range(size // patch):
+            for column in range(size // (2 * patch) + 1):
+                loss = loss_without(model, data, label, patch, row, column)
+                for rows, columns in blocks(size, patch, row, column):
+                    maps[label, rows, columns] = loss
+    return maps.numpy()
+
+
+def blocks(size: int, patch: int, row: int, column: int) -> Iterable[tuple[slice, slice]]:
+    """The block at (row, column) of the grid and, where both are above 0, its mirror block."""
+    yield slice(patch * row, patch * row + patch), slice(patch * column, patch * column + patch)
+    if row and column:
+        yield (
+            slice(size - patch * row, size - patch * (row - 1)),
+            slice(size - patch * column, size - patch * (column - 1)),
+        )
+
+
+@torch.no_grad()
+def loss_without(
+    model: torch.nn.Module, data: list[Batch], label: int, patch: int, row: int, column: int
+) -> torch.Tensor:
+    """The loss of a class without one block: summed over the batches that hold an image of the class."""
+    total = torch.zeros(())
+    for images, labels in data:
+        if not (labels == label).any():
+            continue
+        spectrum = torch.fft.fftshift(torch.fft.fft2(images), dim=(-2, -1))
+        for rows, columns in blocks(images.shape[-1], patch, row, column):
+            spectrum[..., rows, columns] = 0
+        logits = model(torch.fft.ifft2(torch.fft.ifftshift(spectrum, dim=(-2, -1))).real)
+        others = labels != label
+        logits[others] = 0
+        total += torch.nn.functional.cross_entropy(logits, labels.masked_fill(others, 0))
+    return total
+
+
+def at_threshold(losses: np.ndarray, share: float) -> np.ndarray:
+    """The published map: 1 where the loss is at least the int(share * S * S)-th largest."""
+    rank = int(share * losses.size)
+    return (losses >= np.sort(losses.ravel())[::-1][rank - 1]).astype(np.float32)

@@ -1,0 +1,114 @@
+"""Searches as library calls, on any JAX callable."""
+
+import hashlib
+import pathlib
+from collections.abc import Callable, Sequence
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from ml_collections import ConfigDict
+from numpy.typing import ArrayLike
+
+from fsjax import dfm, search
+from fsjax.errors import InputError
+from fsjax.hoist import hoist
+
+
+def removal(
+    logits_fn: Callable,
+    images: ArrayLike,
+    labels: ArrayLike,
+    *,
+    num_classes: int,
+    patch: int = 1,
+    shares: Sequence[float] = (0.01, 0.05, 0.1, 0.2),
+    classes: Sequence[str] | None = None,
+    precision: str = "highest",
+    compat: bool = False,
+    directory: str | pathlib.Path | None = None,
+    memory_mib: int = 0,
+    save_seconds: int | float = 30,
+    searched_on: str = "train",
+) -> dfm.DominantFrequencyMaps:
+    """The removal search (METHOD 2) of a classifier: how far each class's loss rises without each patch of frequencies.
+
+    In several processes every one calls this with the same arguments, takes its share of the work and returns the same
+    maps.
+
+    Args:
+      logits_fn: images [n, H, W, C] float32, for any n -> logits [n, K], K >= num_classes; whatever JAX can trace. The
+        arrays it closes over become arguments of the compiled program, so another set of weights compiles nothing anew.
+      images: [n, H, W, C] as logits_fn takes them: normalised, where it wants that. Any height, width and channels.
+      labels: [n], class index of each image, in [0, num_classes); every class has an image.
+      num_classes: how many classes are searched.
+      patch: side of the square of frequencies removed together; divides height and width.
+      shares: of the plane that the maps keep, in (0, 1].
+      classes: names in index order; default '0', '1', ...
+      precision: 'highest' (float32) or 'tensorfloat32', whose agreement with 'highest' stands in the maps' provenance.
+      compat: the masks, the loss and the threshold of the published code, for comparison with it; images are taken in
+        class order, whatever theirs is.
+      directory: keeps partial results there and goes on from them; tied to the images, the labels and the weights.
+      memory_mib: of a device, for the images, the weights and a tile; 0 = chosen.
+      save_seconds: between two partial results.
+      searched_on: 'train' or 'test', as the maps will say.
+
+    Raises:
+      InputError: a ValueError that names what cannot be used.
+    """
+    images, labels = np.asarray(images, np.float32), np.asarray(labels)
+    if precision == "bfloat16":
+        raise InputError("precision: 'bfloat16' is the callable's own matter; accepted: highest, tensorfloat32")
+    if memory_mib < 0:
+        raise InputError(f"memory_mib: {memory_mib}; accepted: 0 or more")
+    counts = _counts(images, labels, num_classes)
+    names = tuple(classes) if classes is not None else tuple(str(label) for label in range(num_classes))
+    if len(names) != num_classes:
+        raise InputError(f"classes: {len(names)} names; accepted: {num_classes}, one a class")
+    options = {"patch": patch, "shares": tuple(shares), "precision": precision, "split": searched_on}
+    options |= {"method": "removal_compat" if compat else "removal", "images_per_class": 0, "agreement_masks": 256}
+    search.check(ConfigDict(options), images.shape[1:3])
+    apply, params = hoist(logits_fn, images.shape[1:])
+    found = jax.eval_shape(apply, params, jax.ShapeDtypeStruct(images.shape, jnp.float32)).shape
+    if len(found) != 2 or found[0] != len(images) or found[1] < num_classes:
+        raise InputError(
+            f"logits_fn: gives shape {found} for {len(images)} images; "
+            f"accepted: [{len(images)}, K], K at least {num_classes}"
+        )
+    return search.SEARCHES[options["method"]](
+        search.Problem(
+            apply=apply,
+            params=params,
+            images=lambda label: images[labels == label],
+            counts=counts,
+            classes=names,
+            image=images.shape[1:],
+            options=ConfigDict(options),
+            run=ConfigDict({"memory_mib": memory_mib, "save_seconds": float(save_seconds)}),
+            searched_on=searched_on,
+            provenance={},
+            directory=pathlib.Path(directory) if directory is not None else None,
+            identity=_digest(options, images, labels),
+        )
+    )
+
+
+def _counts(images: np.ndarray, labels: np.ndarray, num_classes: int) -> tuple[int, ...]:
+    if images.ndim != 4 or not len(images):
+        raise InputError(f"images: shape {images.shape}; accepted: [images, height, width, channels], one or more")
+    if labels.shape != (len(images),) or not np.issubdtype(labels.dtype, np.integer):
+        raise InputError(f"labels: {labels.dtype} of shape {labels.shape}; accepted: {len(images)} whole numbers")
+    outside = labels[(labels < 0) | (labels >= num_classes)]
+    if len(outside):
+        raise InputError(f"labels: {outside[0]} is no class; accepted: 0 to {num_classes - 1}")
+    counts = np.bincount(labels, minlength=num_classes)
+    if not counts.all():
+        raise InputError(f"labels: class {int(np.argmin(counts))} has no image; accepted: one or more of each class")
+    return tuple(counts.tolist())
+
+
+def _digest(options: dict, images: np.ndarray, labels: np.ndarray) -> str:
+    digest = hashlib.sha256(repr((options["method"], options["patch"], options["precision"], images.shape)).encode())
+    for array in (images, labels.astype(np.int64)):
+        digest.update(np.ascontiguousarray(array).tobytes())
+    return digest.hexdigest()
