@@ -6,7 +6,13 @@ import torchvision
 
 
 def torch_resnet(name):
-    """torchvision's model of this name with 10 classes, or its CIFAR form made from it."""
+    """torchvision's model of this name with 10 classes, or its CIFAR form made from it; the same weights every time."""
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        return _torch_resnet(name)
+
+
+def _torch_resnet(name):
     if name == "resnet20":
         return TorchResNet20()
     model = getattr(torchvision.models, name.split("_")[0])(num_classes=10)

@@ -59,6 +59,7 @@ def _absorb(conv: nnx.Conv, norm: nnx.BatchNorm) -> None:
     )
     scale = scale / np.sqrt(variance + norm.epsilon)
     before = 0 if conv.bias is None else np.asarray(conv.bias[...], np.float64)
-    conv.kernel[...] = jnp.asarray(np.asarray(conv.kernel[...], np.float64) * scale, jnp.float32)
+    # New variables: assigning to the elements of an old one would write into the caller's NumPy array.
+    conv.kernel = nnx.Param(jnp.asarray(np.asarray(conv.kernel[...], np.float64) * scale, jnp.float32))
     conv.bias = nnx.Param(jnp.asarray((before - mean) * scale + shift, jnp.float32))
     conv.use_bias = True
