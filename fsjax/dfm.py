@@ -50,7 +50,7 @@ class DominantFrequencyMaps:
             raise ValueError(f"share {share} is not among {self.shares}")
         return self.masks[self.shares.index(share)]
 
-    def save(self, path: pathlib.Path) -> None:
+    def save(self, path: str | pathlib.Path) -> None:
         """Writes one .npz, atomically."""
         arrays = {
             "masks": np.packbits(self.masks, axis=-1),
@@ -71,17 +71,17 @@ class DominantFrequencyMaps:
         }
         if self.scores is not None:
             arrays["scores"] = self.scores.astype(np.float32)
-        workdir.write_npz(path, **arrays)
+        workdir.write_npz(pathlib.Path(path), **arrays)
 
     @classmethod
-    def load(cls, path: pathlib.Path) -> "DominantFrequencyMaps":
+    def load(cls, path: str | pathlib.Path) -> "DominantFrequencyMaps":
         """Reads what `save` wrote.
 
         Raises:
           InputError: the file is damaged or holds something else.
           FileNotFoundError: there is none.
         """
-        arrays = workdir.read_npz(path)
+        arrays = workdir.read_npz(pathlib.Path(path))
         try:
             about = json.loads(str(arrays["about"]))
             width = int(arrays["plane"][1])

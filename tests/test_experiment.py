@@ -121,6 +121,20 @@ def test_a_second_run_does_nothing_again_and_another_method_does_not_retrain(don
     assert "TPR > 0.5" in Page((done / "report" / "index.html").read_text()).text
 
 
+def test_the_published_search_in_bfloat16_goes_to_the_report(done, caplog):
+    caplog.set_level(logging.INFO, "fsjax")
+    experiment.run(small_config(search__method="removal_compat", search__precision="bfloat16"), done)
+    assert stage_lines(caplog) == {"train": True, "search": False, "evaluate": False, "report": False}
+    maps = dfm.DominantFrequencyMaps.load(done / "dfm" / "removal_compat.npz")
+    agreement = maps.provenance["agreement"]
+    page = Page((done / "report" / "index.html").read_text()).text
+    assert f"Searched in bfloat16; {agreement['masks']} random masks" in page
+    assert f"{min(agreement['spearman']):.3f} to {max(agreement['spearman']):.3f}" in page
+    # 24 x 13 blocks are visited, and row 0 right of the middle is not.
+    assert maps.forward_equivalents == 16 * (24 * 13 + agreement["masks"])
+    assert (maps.scores[:, 0, 13:] == 0).all() and (maps.scores[:, 1:, 13:] > 0).all()
+
+
 def test_a_result_that_is_gone_is_made_again_and_what_rests_on_it(done, caplog):
     caplog.set_level(logging.INFO, "fsjax")
     before = (done / "dfm" / "removal.npz").read_bytes()

@@ -1,5 +1,8 @@
 """The library call: any JAX callable, its arrays taken out of it, and clear refusals."""
 
+import pathlib
+import re
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -50,6 +53,19 @@ def test_scores_of_any_callable_are_the_rise_in_loss_by_the_definition(made):
             np.testing.assert_allclose(maps.scores[label][orbits == orbit], rise, atol=4e-6)
     assert maps.classes == ("0", "1", "2") and maps.images.tolist() == [4, 4, 6]
     assert maps.masks.shape == (1, 3, 6, 10) and maps.positions.max() <= 6
+
+
+def test_the_readmes_example_runs_as_it_stands(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    readme = (pathlib.Path(__file__).parent.parent / "README.md").read_text()
+    (example,) = re.findall(r"```python\n(.*?)```", readme, re.DOTALL)
+    names = {}
+    exec(example, names)
+    assert names["maps"].scores.shape == (2, 16, 16)
+    assert (tmp_path / "maps.npz").exists() and list((tmp_path / "partial").rglob("*.npz"))
+    # The example's classifier reads one orbit and nothing else.
+    for scores in names["maps"].scores:
+        assert np.argwhere(scores > 0.01).tolist() == [[5, 6], [11, 10]]
 
 
 @pytest.mark.parametrize("kind", ["plain", "jitted", "jitted inside", "in a loop"])

@@ -21,6 +21,7 @@ from fsjax.errors import InputError
 from fsjax.evaluate.stage import truth_of
 from fsjax.progress import clock
 from fsjax.report import figures
+from fsjax.search.agreement import in_words
 
 # A TPR that falls by less than this without the planted frequencies means that the model does not use them.
 USES_PLANTED = 0.1
@@ -78,6 +79,7 @@ def write(
         headline=f"{config.report.share:g}",
         threshold=config.evaluate.threshold,
         planted=_planted(evaluation, result),
+        agreement=_agreement(maps),
         images=drawn,
         drawn_classes=min(len(maps.classes), _MOST_CLASSES),
     )
@@ -138,6 +140,14 @@ def _planted(evaluation: dict, result: dict) -> list[dict]:
             }
         )
     return rows
+
+
+def _agreement(maps: DominantFrequencyMaps) -> dict:
+    """How far a search in lower precision agrees with 'highest', in words; empty for one in 'highest'."""
+    found = maps.provenance.get("agreement") or {}
+    if not found:
+        return {}
+    return found | {name: in_words(found[name]) for name in ("spearman", "top_iou")}
 
 
 def _stages(directory: pathlib.Path, method: str) -> list[dict]:
