@@ -15,7 +15,7 @@ from fsjax.errors import InputError
 MIB = 2**20
 # Temporaries of a tile on a CPU: on the models measured, plain forward passes were fastest at 2 to 25 MiB, which a
 # last-level cache holds, and slower by up to a quarter beyond.
-CPU_BUDGET = 24 * MIB
+CPU_BUDGET = 20 * MIB
 # Larger tiles gain nothing on any device, and cost more padding and a longer wait for SIGTERM.
 MOST_IMAGES = 2048
 _PROBE = 8
