@@ -28,10 +28,11 @@ from scipy.stats import spearmanr
 sys.path.insert(0, str(pathlib.Path(__file__).parent.parent))
 
 from benchmarks import paired
-from fsjax import models, parallel, tiles, train
-from fsjax.engine import Engine, Perturbations
+from fsjax import models, parallel, tile_size, train
+from fsjax.engine import Engine
 from fsjax.models.folding import fold
 from fsjax.search.removal import removal_masks
+from fsjax.tile import Perturbations
 
 IMAGES = flags.DEFINE_integer("images", 10_000, "Images at 32 pixels.")
 MASKS = flags.DEFINE_integer("masks", 0, "Masks searched at 32 pixels; 0 = all 515.")
@@ -82,9 +83,9 @@ def measure(name: str, precision: str, size: int, count: int, images: int) -> tu
     """A row, and the scores of the masks, over all images."""
     apply, params, matmul = classifier(name, size, precision)
     data, labels = natural_images(images, size), np.arange(images) % 10
-    tile_images = tiles.fit(apply, params, data.shape[1:], resident_images=images, precision=matmul)
+    tile_images = tile_size.fit(apply, params, data.shape[1:], resident_images=images, precision=matmul)
     engine = Engine(apply, params, tile_images=tile_images, precision=matmul)
-    chunks = engine.chunks(data, labels, size=tiles.chunk_size([images], tile_images))
+    chunks = engine.chunks(data, labels, size=tile_size.chunk_size([images], tile_images))
 
     def losses(chunks: list, masks: int) -> np.ndarray:
         def make(start: int, stop: int) -> Perturbations:

@@ -6,10 +6,13 @@
 
 Prints one JSON object a line. `ratio`: masked images a second over plain forward images a second of the same model,
 BatchNorm folded and float32 'highest' on both sides, the plain forward at its best batch size (1 = masking is free).
-`vs_pytorch`: time of the published procedure over ours, with the same weights, images and masks. `memory`: what a
-search allocates at two numbers of masks. Ratios are medians over interleaved rounds, with a bootstrap 95 % interval.
+`orbits` are removed one by one, as with search.patch=1; `masks` are any masks, as with larger patches. `vs_pytorch`:
+time of the published procedure over ours, with the same weights and images, for the masks of a whole search. `memory`:
+what a search allocates at two numbers of masks. Ratios are medians over interleaved rounds, with a bootstrap 95 %
+interval. A CPU's cores are a device each, as in launch.py.
 """
 
+import functools
 import json
 import pathlib
 import resource
@@ -20,14 +23,18 @@ from collections.abc import Callable
 import jax
 import numpy as np
 from absl import app, flags
+from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
 sys.path.insert(0, str(pathlib.Path(__file__).parent.parent))
 
 from benchmarks import paired
-from fsjax import models, parallel, spectrum, tiles
-from fsjax.engine import Engine, Perturbations
+from fsjax import first_layer, models, parallel, tile_size
+from fsjax.engine import Engine
+from fsjax.first_layer import Cut
 from fsjax.models.folding import fold
 from fsjax.search import published
+from fsjax.search.removal import removal_masks
+from fsjax.search.sweep import MaskList
 
 # What is measured without --model: three models at 32 pixels and one at 224.
 MODELS = (("resnet20", 32), ("resnet18_cifar", 32), ("vit_tiny_patch4", 32), ("resnet18_imagenet", 224))
@@ -43,6 +50,7 @@ MASKS = flags.DEFINE_integer("masks", 0, "For the processes of the memory benchm
 
 
 def main(_: list[str]) -> None:
+    parallel.use_cores(128)
     chosen = [(MODEL.value, SIZE.value)] if MODEL.value else MODELS
     if MASKS.value:
         search_once(*chosen[0], MASKS.value)
@@ -67,33 +75,31 @@ def ratio(name: str, size: int) -> dict:
     apply, params = classifier(name, size)
     images = random_images(IMAGES.value, size)
     plain, batch, rate = best_forward(apply, params, images)
-    engine, chunks = engine_for(apply, params, images)
-    # Whole tiles: of the 515 masks of a search at 32 pixels only the last tile is padded.
-    tile = engine.per_tile(len(chunks[0].labels))
-    count = tile * max(1, round(rate * SECONDS.value / len(images) / tile))
-    masks = ~spectrum.patch_range(size, size, 1, 1, 1 + count)
-    repeats = max(1, round(len(masks) * len(images) / batch))
-
-    def masked() -> int:
-        engine.sums(chunks, masks)
-        return len(masks) * len(images)
-
-    def forward() -> int:
-        results = [plain() for _ in range(repeats)]
-        jax.block_until_ready(results)
-        return repeats * batch
-
-    masked(), forward()
-    rates = paired.rates({"masked": masked, "forward": forward}, PAIRS.value)
-    return {
-        "benchmark": "ratio",
-        "model": name,
-        "image_size": size,
-        **paired.ratio(rates["masked"], rates["forward"]),
-        "masked_images_per_second": round(float(np.median(rates["masked"])), 1),
+    every = removal_masks((size, size), 1)
+    sides = {"forward": rounds_of(plain, batch, rate * SECONDS.value)}
+    searches = {}
+    for kind, cut in (("orbits", first_layer.cut(apply, params, images.shape[1:])), ("masks", None)):
+        search = Search(apply, params, [len(images)], images.shape[1:], cut)
+        chunks = search.chunks(images)
+        # Whole tiles: of the 515 masks of a search at 32 pixels only the last tile is padded.
+        tile = search.engine.per_tile(search.chunk)
+        count = tile * max(1, round(rate * SECONDS.value / len(images) / tile))
+        listed = every.sample(1 + np.arange(count) % (every.count - 1))
+        sides[kind] = functools.partial(search.masked_images, chunks, listed, len(images))
+        searches[kind] = search
+    for side in sides.values():
+        side()
+    rates = paired.rates(sides, PAIRS.value)
+    row = {"benchmark": "ratio", "model": name, "image_size": size}
+    for kind, search in searches.items():
+        row[kind] = {
+            **paired.ratio(rates[kind], rates["forward"]),
+            "masked_images_per_second": round(float(np.median(rates[kind])), 1),
+            **search.layout,
+        }
+    return row | {
         "forward_images_per_second": round(float(np.median(rates["forward"])), 1),
         "forward_batch": batch,
-        "tile_images": engine.tile_images,
     }
 
 
@@ -113,31 +119,38 @@ def vs_pytorch(name: str, size: int, order: str) -> dict:
     shuffled = np.random.default_rng(1).permutation(len(labels)) if order == "shuffled" else np.arange(len(labels))
     batches = procedure.batches(images[shuffled], labels[shuffled])
     blocks = published.visited_blocks(size, 1)
+    distinct, of_block = published.distinct_masks(size, 1, blocks)
     weights = [np.full((IMAGES.value, 1), 1 / IMAGES.value, np.float32)] * classes
-    engine, _ = engine_for(apply, params, images[: IMAGES.value])
-    chunk = tiles.chunk_size([IMAGES.value], engine.tile_images)
-    mask = iter(np.random.default_rng(2).permutation(len(blocks)).tolist() * 100)
+    cut = first_layer.cut(apply, params, images.shape[1:])
+    search = Search(apply, params, [IMAGES.value], images.shape[1:], cut)
+    mask = iter(np.random.default_rng(2).permutation(distinct.count).tolist() * 100)
     taken, theirs, ours = [], {}, {}
 
     def pytorch() -> int:
         index = taken[-1]
-        theirs[index] = [float(procedure.loss_without(model, batches, c, 1, *blocks[index])) for c in range(classes)]
+        block = blocks[of_block.tolist().index(index)]
+        theirs[index] = [float(procedure.loss_without(model, batches, c, 1, *block)) for c in range(classes)]
         return 1
 
-    def fsjax() -> int:
-        """A search makes its chunks once for hundreds of masks: here they count for their share."""
-        kept = published.block_masks(size, 1, [blocks[index] for index in taken])
-        ours.update({index: [] for index in taken})
-        for label in range(classes):
-            of_class = images[labels == label]
-            chunks = engine.chunks(of_class, labels[labels == label], weights[label], size=chunk)
-            for index, value in zip(taken, engine.sums(chunks, kept)["loss"][:, 0], strict=True):
-                ours[index].append(value)
-        return len(taken)
+    def chunks_of(label: int) -> list:
+        return search.chunks(images[labels == label], labels[labels == label], weights[label])
 
-    # Ours takes several masks in the time of one of theirs; both rates are masks a second.
+    every = [chunks_of(label) for label in range(classes)]
+
+    def fsjax() -> float:
+        """A search makes the chunks of a class once for all its masks; here one class's are made in each round.
+
+        Counted in blocks of the published search: of those some have the same mask, which is computed once.
+        """
+        every[taken[0] % classes] = chunks_of(taken[0] % classes)
+        listed = distinct.sample(np.array(taken))
+        found = [search.losses(chunks, listed) for chunks in every]
+        ours.update(zip(taken, np.transpose(found).tolist(), strict=True))
+        return len(taken) * len(blocks) / distinct.count
+
+    # Ours takes several masks in the time of one of theirs; both rates are blocks a second.
     rates = {"ours": [], "theirs": []}
-    several = max(2, engine.per_tile(chunk))
+    several = max(8, search.engine.per_tile(search.chunk))
     for round_ in range(PAIRS.value + 1):
         taken[:] = [next(mask) for _ in range(several)]
         found = paired.rates({"ours": fsjax, "theirs": pytorch}, 1)
@@ -154,8 +167,10 @@ def vs_pytorch(name: str, size: int, order: str) -> dict:
         "image_size": size,
         "order": order,
         **paired.ratio(*(np.array(rates[side]) for side in ("ours", "theirs"))),
-        "our_seconds_per_mask": round(1 / float(np.median(rates["ours"])), 4),
-        "their_seconds_per_mask": round(1 / float(np.median(rates["theirs"])), 4),
+        "our_seconds_per_block": round(1 / float(np.median(rates["ours"])), 4),
+        "their_seconds_per_block": round(1 / float(np.median(rates["theirs"])), 4),
+        "blocks": len(blocks),
+        "distinct_masks": distinct.count,
         "largest_relative_difference": apart,
         "torch": torch.__version__,
         "torch_threads": torch.get_num_threads(),
@@ -171,8 +186,12 @@ def memory(name: str, size: int) -> dict:
         command = [sys.executable, __file__, f"--model={name}", f"--image_size={size}", f"--images={IMAGES.value}"]
         printed = subprocess.run([*command, f"--masks={count}"], check=True, capture_output=True, text=True).stdout
         peaks.append(json.loads(printed)["peak_mib"])
-    tile_images = tiles.fit(apply, params, (size, size, 3), resident_images=IMAGES.value)
-    tile = tiles.temporary_bytes(apply, params, (size, size, 3), tile_images)
+    cut = first_layer.cut(apply, params, (size, size, 3))
+    search = Search(apply, params, [IMAGES.value], (size, size, 3), cut)
+    tile_images = search.layout["tile_images"]
+    tile = tile_size.temporary_bytes(
+        apply, params, (size, size, 3), tile_images, cut=cut if search.layout["first_layer"] else None
+    )
     return {
         "benchmark": "memory",
         "model": name,
@@ -180,21 +199,38 @@ def memory(name: str, size: int) -> dict:
         "masks": [few, many],
         "peak_mib": peaks,
         "tile_images": tile_images,
-        "tile_mib": round(tile / tiles.MIB, 1),
-        "budget_mib": tiles.CPU_BUDGET // tiles.MIB if parallel.free_bytes() is None else None,
+        "tile_mib": round(tile / tile_size.MIB, 1),
+        "budget_mib": tile_size.CPU_BUDGET // tile_size.MIB if parallel.free_bytes() is None else None,
     }
 
 
 def search_once(name: str, size: int, count: int) -> None:
     apply, params = classifier(name, size)
-    engine, chunks = engine_for(apply, params, random_images(IMAGES.value, size))
-
-    def make(start: int, stop: int) -> Perturbations:
-        return Perturbations(~spectrum.patch_range(size, size, 1, start, stop))
-
-    for _ in engine.tiles(chunks, make, count):
-        pass
+    images = random_images(IMAGES.value, size)
+    search = Search(apply, params, [len(images)], images.shape[1:], first_layer.cut(apply, params, images.shape[1:]))
+    search.losses(search.chunks(images), removal_masks((size, size), 1).sample(np.arange(count)))
     print(json.dumps({"peak_mib": round(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024)}))
+
+
+class Search:
+    """The engine as a search makes it, without its files and its progress."""
+
+    def __init__(self, apply: Callable, params: dict, counts: list[int], image: tuple, cut: Cut | None):
+        self.layout = tile_size.layout(apply, params, image, counts, cut=cut)
+        self.chunk = self.layout["chunk"]
+        self.engine = Engine(apply, params, tile_images=self.layout["tile_images"], cut=cut)
+
+    def chunks(self, images: np.ndarray, labels: np.ndarray | None = None, weights: np.ndarray | None = None) -> list:
+        labels = np.zeros(len(images), np.int32) if labels is None else labels
+        return self.engine.chunks(images, labels, weights, size=self.chunk)
+
+    def losses(self, chunks: list, masks: MaskList) -> np.ndarray:
+        make = functools.partial(masks.perturbations, as_removals=bool(self.layout["first_layer"]))
+        return np.concatenate([sums["loss"][:, 0] for _, _, sums in self.engine.tiles(chunks, make, masks.count)])
+
+    def masked_images(self, chunks: list, masks: MaskList, images: int) -> int:
+        self.losses(chunks, masks)
+        return masks.count * images
 
 
 def classifier(name: str, size: int) -> tuple[Callable, dict]:
@@ -206,41 +242,44 @@ def random_images(count: int, size: int) -> np.ndarray:
     return np.random.default_rng(0).normal(size=(count, size, size, 3)).astype(np.float32)
 
 
-def engine_for(apply: Callable, params: dict, images: np.ndarray) -> tuple[Engine, list]:
-    """As a search makes it."""
-    tile_images = tiles.fit(apply, params, images.shape[1:], resident_images=len(images))
-    engine = Engine(apply, params, tile_images=tile_images)
-    size = tiles.chunk_size([len(images)], tile_images)
-    return engine, engine.chunks(images, np.zeros(len(images), np.int32), size=size)
-
-
 def best_forward(apply: Callable, params: dict, images: np.ndarray) -> tuple[Callable, int, float]:
-    """The jitted forward pass at the fastest of several batch sizes: (call, batch, images a second)."""
+    """The jitted forward pass at the fastest of several batch sizes: (call, batch, images a second).
+
+    On one device, and split over all there are.
+    """
 
     @jax.jit
     def forward(params, batch):
         with jax.default_matmul_precision("highest"):
             return apply(params, batch)
 
-    calls = {}
-    for batch in (2, 4, 8, 16, 32, 64, 128, 256, 512, 1024):
-        if batch > (64 if images.shape[1] > 100 else 256) and parallel.free_bytes() is None:
-            break  # far beyond a CPU's best
-        data = jax.device_put(np.resize(images, (batch, *images.shape[1:])))
-        calls[batch] = lambda data=data: forward(params, data)
-        calls[batch]().block_until_ready()
+    devices, calls = parallel.local_devices(), {}
+    for count in {1, len(devices)}:
+        mesh = Mesh(np.array(devices[:count]), ("devices",))
+        placed = jax.device_put(params, NamedSharding(mesh, PartitionSpec()))
+        for batch in (2, 4, 8, 16, 32, 64, 128, 256, 512, 1024):
+            if batch > (64 if images.shape[1] > 100 else 256) and parallel.free_bytes() is None:
+                break  # far beyond a CPU's best
+            if batch % count:
+                continue
+            data = np.resize(images, (batch, *images.shape[1:]))
+            data = jax.device_put(data, NamedSharding(mesh, PartitionSpec("devices")))
+            calls[count, batch] = functools.partial(forward, placed, data)
+            calls[count, batch]().block_until_ready()
+    rates = paired.rates({key: rounds_of(call, key[1], 64) for key, call in calls.items()}, 5)
+    best = max(rates, key=lambda key: np.median(rates[key]))
+    return calls[best], best[1], float(np.median(rates[best]))
 
-    def side(batch: int) -> Callable[[], int]:
-        def run() -> int:
-            repeats = max(1, 64 // batch)
-            jax.block_until_ready([calls[batch]() for _ in range(repeats)])
-            return repeats * batch
 
-        return run
+def rounds_of(call: Callable, batch: int, images: float) -> Callable[[], int]:
+    """A side of a comparison: the call as often as makes about so many images."""
+    repeats = max(1, round(images / batch))
 
-    rates = paired.rates({batch: side(batch) for batch in calls}, 5)
-    best = max(rates, key=lambda batch: np.median(rates[batch]))
-    return calls[best], best, float(np.median(rates[best]))
+    def run() -> int:
+        jax.block_until_ready([call() for _ in range(repeats)])
+        return repeats * batch
+
+    return run
 
 
 if __name__ == "__main__":

@@ -26,8 +26,9 @@ def main(
     interrupt.install()
     try:
         chosen, directory = configuration(argv, values, config, workdir)
-        from fsjax import experiment  # after the flags: importing JAX takes seconds that a typing mistake need not wait
+        from fsjax import experiment, parallel  # after the flags: JAX takes seconds that a typing mistake need not wait
 
+        parallel.use_cores(chosen.train.batch_size)
         experiment.run(chosen, directory, command=["python", *argv])
     except InputError as error:
         print(f"error: {' '.join(str(error).split())}", file=sys.stderr)

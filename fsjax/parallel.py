@@ -1,6 +1,7 @@
 """Devices and processes: the only file that names them."""
 
 import json
+import os
 from typing import Any
 
 import jax
@@ -11,6 +12,24 @@ from jaxtyping import Float
 
 # The one axis that batches (training) and perturbations (searching) are split over.
 AXIS = "devices"
+
+
+# A CPU's cores are given fewer images of a training batch than this only where the batch itself is smaller.
+_LEAST_ROWS = 16
+
+
+def use_cores(batch_size: int) -> None:
+    """Makes each core of a CPU a device, where JAX has not been told how many there are; before JAX's first use.
+
+    A device a core computes faster than one device with a thread a core, whose threads wait for each other in every
+    convolution. Training splits its batch over all devices, so there are as many as divide it.
+    """
+    told = "xla_force_host_platform_device_count" in os.environ.get("XLA_FLAGS", "")
+    if told or jax.config.jax_num_cpu_devices >= 0 or batch_size < 1:
+        return
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    fitting = [count for count in range(1, cores + 1) if batch_size % count == 0 and batch_size >= count * _LEAST_ROWS]
+    jax.config.update("jax_num_cpu_devices", max(fitting, default=1))
 
 
 def local_devices() -> list[jax.Device]:
@@ -71,6 +90,11 @@ def free_bytes() -> int | None:
     if not all(stats):
         return None
     return min(stat["bytes_limit"] - stat["bytes_in_use"] for stat in stats)
+
+
+def host_bytes() -> int:
+    """Memory of this machine, which is also that of its CPU devices together."""
+    return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
 
 
 def describe() -> str:

@@ -66,6 +66,11 @@ def patch_range(height: int, width: int, patch: int, start: int, stop: int) -> B
     return masks | conjugate(masks)
 
 
+def orbit_positions(height: int, width: int) -> Int[np.ndarray, "orbits 2"]:
+    """(row, column) of a member of each orbit, in the order of `patches` with patch = 1."""
+    return np.array(_visited_blocks(height, width, 1))
+
+
 def frequencies(height: int, width: int) -> tuple[Float[np.ndarray, "height width"], Float[np.ndarray, "height width"]]:
     """Vertical and horizontal frequency of each position, in cycles per pixel, in [-0.5, 0.5)."""
     vertical = (np.arange(height) - height // 2) / height
@@ -119,6 +124,44 @@ def filter_spectra(
         height, width = components.shape[1:3]
         product = product + _half_components(components)[:, None]
     return jnp.fft.irfft2(product, s=(height, width), axes=(-3, -2))
+
+
+def waves(
+    positions: Int[Array, "n 2"] | Int[np.ndarray, "n 2"], height: int, width: int
+) -> Float[Array, "n 2 height width"]:
+    """Cosine and sine, over the pixels, of the frequency at each (row, column) of the centred plane."""
+    # Looked up: the angle of a high frequency far from the corner would be rounded by more than the table is.
+    turns = [
+        (positions[:, axis, None] - size // 2) * np.arange(size) % size for axis, size in enumerate((height, width))
+    ]
+    tables = [np.exp(2j * np.pi * np.arange(size) / size).astype(np.complex64) for size in (height, width)]
+    vertical, horizontal = (jnp.asarray(table)[turn] for table, turn in zip(tables, turns, strict=True))
+    made = vertical[:, :, None] * horizontal[:, None, :]
+    return jnp.stack([made.real, made.imag], axis=1)
+
+
+def wave_amplitudes(
+    spectrum: Complex[Array, "images height half channels"],
+    positions: Int[Array, "n 2"] | Int[np.ndarray, "n 2"],
+    width: int,
+) -> Float[Array, "n images channels 2"]:
+    """What the orbits of these positions contribute to each image: the amplitudes of their two `waves`.
+
+    Taken out of an image, they leave what `filter_spectra` leaves under a mask without that orbit.
+
+    Args:
+      spectrum: what `spectra` returned.
+      positions: (row, column) on the centred plane, of either member of an orbit.
+      width: W, which a half spectrum does not tell.
+    """
+    height = spectrum.shape[1]
+    row, column = positions[:, 0] - height // 2, positions[:, 1] - width // 2
+    conjugated = column < 0  # a half spectrum holds the other member
+    found = spectrum[:, jnp.where(conjugated, -row, row) % height, jnp.where(conjugated, -column, column)]
+    found = jnp.moveaxis(jnp.where(conjugated[:, None], found.conj(), found), 1, 0)
+    alone = (2 * row % height == 0) & (2 * column % width == 0)
+    found = found * (jnp.where(alone, 1, 2) / (height * width))[:, None, None]
+    return jnp.stack([found.real, -found.imag], axis=-1)
 
 
 def half_weights(masks: Shaped[Array, "*batch height width"]) -> Float[Array, "*batch height half"]:

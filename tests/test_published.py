@@ -1,12 +1,14 @@
 """`removal_compat` against the published procedure in PyTorch: the same weights, images and masks, number by number."""
 
+import itertools
+
 import numpy as np
 import pytest
 from ml_collections import ConfigDict
 
 from benchmarks import published as procedure
 from benchmarks.torch_models import from_torch, randomise, torch_resnet
-from fsjax import models, search
+from fsjax import models, search, spectrum
 from fsjax.errors import InputError
 from fsjax.models.folding import fold
 from fsjax.search import published
@@ -87,6 +89,34 @@ def test_a_batch_without_the_class_is_skipped_and_one_with_it_adds_ln_of_the_out
     # Class a is in the first two batches of 100, 100 and 20 images; class b in the last two.
     np.testing.assert_allclose(scores[:, :, :3], 2 * np.log(10), rtol=1e-6)
     assert (scores[:, 0, 3] == 0).all()
+
+
+@pytest.mark.parametrize(("size", "patch"), [(8, 1), (9, 1), (8, 2), (12, 4), (12, 3)])
+def test_blocks_that_share_a_mask_leave_the_same_of_any_image(size, patch):
+    """In float64: masks are computed once where, and only where, what they leave is the same."""
+    image = np.random.default_rng(0).normal(size=(size, size))
+    centred = np.fft.fftshift(np.fft.fft2(image))
+    blocks = published.visited_blocks(size, patch)
+    masks, of_block = published.distinct_masks(size, patch, blocks)
+    left = [np.fft.ifft2(np.fft.ifftshift(centred * mask)).real for mask in published.block_masks(size, patch, blocks)]
+    computed = [np.fft.ifft2(np.fft.ifftshift(centred * mask)).real for mask in masks.masks(0, masks.count)]
+    np.testing.assert_allclose(np.array(computed)[of_block], left, atol=1e-12)
+    apart = [np.abs(a - b).max() for a, b in itertools.combinations(computed, 2)]
+    assert min(apart) > 1e-3
+    assert (masks.removals is not None) == (patch == 1 and size % 2 == 0)
+    if masks.removals:
+        orbits = spectrum.orbits(size, size)
+        for mask, position, share in zip(
+            masks.masks(0, masks.count), masks.removals.positions, masks.removals.shares, strict=True
+        ):
+            weight = (mask + spectrum.conjugate(mask.astype(float))) / 2
+            expected = np.where(orbits == orbits[tuple(position)], 1 - share, 1)
+            np.testing.assert_array_equal(weight, expected)
+
+
+def test_the_published_masks_of_a_32_pixel_plane_are_514():
+    blocks = published.visited_blocks(32, 1)
+    assert len(blocks) == 544 and published.distinct_masks(32, 1, blocks)[0].count == 514
 
 
 def test_ties_at_the_threshold_are_kept():

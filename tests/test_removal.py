@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from ml_collections import ConfigDict
 
-from fsjax import parallel, search, spectrum, tiles
+from fsjax import parallel, search, spectrum, tile_size
 from fsjax.errors import InputError
 from fsjax.metrics import Metrics
 from fsjax.search import removal, sweep
@@ -46,7 +46,7 @@ def make_problem(tmp_path, *, size=8, patch=1, seed=0, apply=None, images=None, 
 @pytest.fixture(autouse=True)
 def small_tiles(monkeypatch):
     """Several tiles a class; what a tile's size rests on is tested elsewhere."""
-    monkeypatch.setattr(tiles, "fit", lambda *_, **__: 6)
+    monkeypatch.setattr(tile_size, "fit", lambda *_, **__: 6)
     monkeypatch.setattr(parallel, "local_devices", lambda: jax.local_devices()[:2])
 
 
@@ -137,7 +137,7 @@ def test_a_search_stopped_anywhere_goes_on_and_ends_with_the_same_bits(tmp_path,
     total, stops = 0, 0
     for count in (0, 3, 1, 2, 1000):
         # A restart that would choose other tiles, and has other devices: the arithmetic stays that of the first start.
-        monkeypatch.setattr(tiles, "fit", lambda *_, stops=stops, **__: 6 * (1 + stops))
+        monkeypatch.setattr(tile_size, "fit", lambda *_, stops=stops, **__: 6 * (1 + stops))
         monkeypatch.setattr(parallel, "local_devices", lambda stops=stops: jax.local_devices()[: 1 + stops % 3])
         seen = stop_after(monkeypatch, count)
         try:
@@ -156,7 +156,7 @@ def test_partial_results_are_kept_at_the_interval(tmp_path, monkeypatch):
     clock = [0.0]
     monkeypatch.setattr(sweep.time, "monotonic", lambda: clock[0])
     monkeypatch.setattr(parallel, "local_devices", lambda: jax.local_devices()[:1])
-    monkeypatch.setattr(tiles, "fit", lambda *_, **__: 1)
+    monkeypatch.setattr(tile_size, "fit", lambda *_, **__: 1)
 
     def check():
         clock[0] += 1

@@ -134,3 +134,31 @@ def test_bands_have_equal_width_up_to_nyquist_and_are_constant_on_orbits():
     expected = (squared >= 16).astype(int) + (squared >= 64) + (squared >= 144)
     np.testing.assert_array_equal(bands, expected)
     np.testing.assert_array_equal(bands, spectrum.conjugate(bands))
+
+
+@pytest.mark.parametrize("plane", [(8, 8), (7, 9), (6, 11), (224, 224)])
+def test_an_orbits_waves_are_what_its_removal_takes_out_of_an_image(plane):
+    """Against NumPy float64, from either member of an orbit and for those that are their own conjugate."""
+    height, width = plane
+    rng = np.random.default_rng(0)
+    positions = rng.permutation(height * width)[: min(height * width, 120)]
+    own = np.flatnonzero(np.isin(spectrum.orbits(*plane), np.flatnonzero(spectrum.orbit_sizes(*plane) == 1)))
+    positions = np.stack(np.unravel_index(np.union1d(positions, own), plane), axis=1)
+    images = rng.normal(size=(2, height, width, 3))
+    amplitudes = spectrum.wave_amplitudes(spectrum.spectra(jnp.asarray(images, jnp.float32)), positions, width)
+    waves = spectrum.waves(positions, height, width)
+    found = np.einsum("nicw,nwhv->nihvc", np.asarray(amplitudes, float), np.asarray(waves, float))
+    centred = np.fft.fftshift(np.fft.fft2(images, axes=(1, 2)), axes=(1, 2))
+    orbits = spectrum.orbits(*plane)
+    for component, position in zip(found, positions, strict=True):
+        kept = centred * (orbits == orbits[tuple(position)])[None, :, :, None]
+        expected = np.fft.ifft2(np.fft.ifftshift(kept, axes=(1, 2)), axes=(1, 2)).real
+        np.testing.assert_allclose(component, expected, atol=1e-6 * np.abs(centred).max() / height / width * 2)
+
+
+def test_orbit_positions_are_one_of_each_orbit_in_the_order_of_the_patches():
+    for plane in [(8, 8), (7, 9), (6, 11)]:
+        positions = spectrum.orbit_positions(*plane)
+        masks = spectrum.patches(*plane, 1)
+        assert len(positions) == len(masks) == spectrum.orbits(*plane).max() + 1
+        assert masks[np.arange(len(masks)), positions[:, 0], positions[:, 1]].all()

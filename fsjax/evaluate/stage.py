@@ -5,7 +5,7 @@ import pathlib
 import numpy as np
 from ml_collections import ConfigDict
 
-from fsjax import tiles, workdir
+from fsjax import tile_size, workdir
 from fsjax.classifier import Classifier
 from fsjax.data.dataset import Dataset
 from fsjax.dfm import DominantFrequencyMaps
@@ -33,7 +33,7 @@ def run(
     result = workdir.read_json(file) if file.exists() else {}
     sizes = np.bincount(test.labels, minlength=len(test.classes))
     result |= {"classes": list(test.classes), "images": sizes.tolist()}
-    tile_images = tiles.fit(
+    tile_images = tile_size.fit(
         classifier.apply,
         classifier.variables,
         (*maps.masks.shape[2:], 3),

@@ -4,11 +4,11 @@ import logging
 from collections.abc import Callable
 
 import numpy as np
-from jaxtyping import Bool, Float
+from jaxtyping import Float
 from scipy.stats import spearmanr
 
 from fsjax.search.problem import Problem
-from fsjax.search.sweep import sweep
+from fsjax.search.sweep import MaskList, sweep
 
 logger = logging.getLogger(__name__)
 
@@ -17,7 +17,7 @@ TOP_SHARE = 0.05
 
 def measure(
     problem: Problem,
-    masks: Callable[[int, int], Bool[np.ndarray, "masks height width"]],
+    masks: MaskList,
     sums: Float[np.ndarray, "classes masks"],
     weights: Callable[[int], Float[np.ndarray, " images"]] | None = None,
 ) -> dict:
@@ -40,11 +40,8 @@ def measure(
     rng = np.random.default_rng(drawn)
     sample = np.concatenate([[0], 1 + np.sort(rng.choice(sums.shape[1] - 1, drawn, replace=False))])
 
-    def sampled(start: int, stop: int) -> np.ndarray:
-        return np.concatenate([masks(index, index + 1) for index in sample[start:stop].tolist()])
-
     directory = problem.directory / "highest" if problem.directory else None
-    reference = sweep(problem, sampled, len(sample), weights=weights, directory=directory, label="search in highest")
+    reference = sweep(problem, masks.sample(sample), weights=weights, directory=directory, label="search in highest")
     scores, expected = (part[:, 1:] - part[:, :1] for part in (sums[:, sample], reference))
     found = {
         "precision": precision,

@@ -6,13 +6,14 @@ classes) and in the maps (a threshold, ties included). For comparison with maps 
 """
 
 import numpy as np
-from jaxtyping import Bool, Float
+from jaxtyping import Bool, Float, Int
 
-from fsjax import dfm
+from fsjax import dfm, spectrum
 from fsjax.errors import InputError
 from fsjax.search import agreement
 from fsjax.search.problem import Problem
-from fsjax.search.sweep import sweep
+from fsjax.search.sweep import MaskList, sweep
+from fsjax.tile import Removals
 
 # Images of one published batch, in class-sorted order.
 BATCH = 100
@@ -37,8 +38,7 @@ def search(problem: Problem) -> dfm.DominantFrequencyMaps:
     batches = [_batches(problem.counts, label) for label in range(len(problem.classes))]
     sizes = np.minimum(BATCH, sum(problem.counts) - BATCH * np.arange(-(-sum(problem.counts) // BATCH)))
 
-    def masks(start: int, stop: int) -> Bool[np.ndarray, "masks height width"]:
-        return block_masks(height, options.patch, blocks[start:stop])
+    masks, of_block = distinct_masks(height, options.patch, blocks)
 
     def weights(label: int) -> Float[np.ndarray, " images"]:
         return 1 / sizes[batches[label]]
@@ -46,7 +46,6 @@ def search(problem: Problem) -> dfm.DominantFrequencyMaps:
     sums = sweep(
         problem,
         masks,
-        len(blocks),
         weights=weights,
         precision=options.precision,
         directory=problem.directory,
@@ -54,7 +53,7 @@ def search(problem: Problem) -> dfm.DominantFrequencyMaps:
     others = [
         sum(1 - np.sum(of_class == batch) / sizes[batch] for batch in np.unique(of_class)) for of_class in batches
     ]
-    losses = sums + np.array(others)[:, None] * np.log(problem.num_logits)
+    losses = sums[:, of_block] + np.array(others)[:, None] * np.log(problem.num_logits)
     planes = np.stack([plane_losses(of_class, height, options.patch, blocks) for of_class in losses])
     shares = tuple(sorted(options.shares))
     images = np.array(problem.counts)
@@ -67,7 +66,7 @@ def search(problem: Problem) -> dfm.DominantFrequencyMaps:
         method=options.method,
         searched_on=problem.searched_on,
         images=images,
-        forward_equivalents=int(images.sum()) * (len(blocks) + agreed.get("masks", 0)),
+        forward_equivalents=int(images.sum()) * (masks.count + agreed.get("masks", 0)),
         provenance={**problem.provenance, "agreement": agreed},
     )
 
@@ -75,6 +74,32 @@ def search(problem: Problem) -> dfm.DominantFrequencyMaps:
 def visited_blocks(size: int, patch: int) -> list[tuple[int, int]]:
     """(row, column) of every block of the patch x patch grid that is visited, in order."""
     return [(row, column) for row in range(size // patch) for column in range(size // (2 * patch) + 1)]
+
+
+def distinct_masks(size: int, patch: int, blocks: list[tuple[int, int]]) -> tuple[MaskList, Int[np.ndarray, " blocks"]]:
+    """The masks that differ in what they leave of an image, and which of them is each block's.
+
+    On an even plane blocks in the first column and in that of DC come in pairs: a block takes from every orbit what the
+    one on the other side of row S/2 takes. What is left after taking the real part is the same, so it is computed once.
+    """
+    orbits, sizes = spectrum.orbits(size, size), spectrum.orbit_sizes(size, size)
+    positions = np.arange(size * size).reshape(size, size)
+    found, of_block = {}, np.zeros(len(blocks), int)
+    for index, block in enumerate(blocks):
+        removed = np.unique(np.concatenate([positions[place].ravel() for place in _places(size, patch, *block)]))
+        taken, counts = np.unique(orbits.flat[removed], return_counts=True)
+        key = (taken.tobytes(), counts.tobytes())
+        of_block[index] = found.setdefault(key, (len(found), index, counts / sizes[taken]))[0]
+    distinct = [blocks[index] for _, index, _ in found.values()]
+    shares = [share for _, _, share in found.values()]
+    removals = None
+    if patch == 1 and all(len(share) == 1 for share in shares):
+        removals = Removals(np.array(distinct), np.concatenate(shares).astype(np.float32))
+
+    def masks(start: int, stop: int) -> Bool[np.ndarray, "masks height width"]:
+        return block_masks(size, patch, distinct[start:stop])
+
+    return MaskList(len(distinct), masks, removals), of_block
 
 
 def block_masks(size: int, patch: int, blocks: list[tuple[int, int]]) -> Bool[np.ndarray, "blocks size size"]:

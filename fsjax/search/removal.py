@@ -10,7 +10,8 @@ from jaxtyping import Bool, Float
 from fsjax import dfm, spectrum
 from fsjax.search import agreement
 from fsjax.search.problem import Problem
-from fsjax.search.sweep import sweep
+from fsjax.search.sweep import MaskList, sweep
+from fsjax.tile import Removals
 
 
 def search(problem: Problem) -> dfm.DominantFrequencyMaps:
@@ -20,16 +21,11 @@ def search(problem: Problem) -> dfm.DominantFrequencyMaps:
       interrupt.Terminated: SIGTERM came; what is computed is kept and not computed again.
     """
     options = problem.options
-    count = 1 + spectrum.num_patches(*problem.plane, options.patch)
     images = np.array(problem.counts)
-
-    def masks(start: int, stop: int) -> Bool[np.ndarray, "masks height width"]:
-        return removal_masks(problem.plane, options.patch, start, stop)
-
+    masks = removal_masks(problem.plane, options.patch)
     sums = sweep(
         problem,
         masks,
-        count,
         precision=options.precision,
         directory=problem.directory,
         label=f"search {options.method}",
@@ -43,16 +39,26 @@ def search(problem: Problem) -> dfm.DominantFrequencyMaps:
         classes=problem.classes,
         method=options.method,
         images=images,
-        forward_equivalents=int(images.sum()) * (count + agreed.get("masks", 0)),
+        forward_equivalents=int(images.sum()) * (masks.count + agreed.get("masks", 0)),
         searched_on=problem.searched_on,
         provenance={**problem.provenance, "loss_before_removal": losses[:, 0].tolist(), "agreement": agreed},
     )
 
 
-def removal_masks(plane: tuple[int, int], patch: int, start: int, stop: int) -> Bool[np.ndarray, "masks height width"]:
-    """Masks start..stop-1 of a removal search: nothing removed first, then each patch of `spectrum.patches`."""
-    kept = ~spectrum.patch_range(*plane, patch, max(start - 1, 0), stop - 1)
-    return np.concatenate([np.ones((1, *plane), bool), kept]) if start == 0 else kept
+def removal_masks(plane: tuple[int, int], patch: int) -> MaskList:
+    """The masks of a removal search: nothing removed first, then each patch of `spectrum.patches`."""
+
+    def masks(start: int, stop: int) -> Bool[np.ndarray, "masks height width"]:
+        kept = ~spectrum.patch_range(*plane, patch, max(start - 1, 0), stop - 1)
+        return np.concatenate([np.ones((1, *plane), bool), kept]) if start == 0 else kept
+
+    count = 1 + spectrum.num_patches(*plane, patch)
+    if patch > 1:
+        return MaskList(count, masks)
+    positions = spectrum.orbit_positions(*plane)
+    shares = np.ones(count, np.float32)
+    shares[0] = 0
+    return MaskList(count, masks, Removals(np.concatenate([positions[:1], positions]), shares))
 
 
 def plane_scores(

@@ -1,25 +1,56 @@
 """The loss of every class under every mask of a list: shared by processes and devices, kept as it goes."""
 
 import dataclasses
+import functools
 import pathlib
 import time
 from collections.abc import Callable
 
 import numpy as np
-from jaxtyping import Bool, Float
+from jaxtyping import Bool, Float, Int
 
-from fsjax import interrupt, parallel, tiles
-from fsjax.engine import Engine, Perturbations
+from fsjax import first_layer, interrupt, parallel, tile_size
+from fsjax.engine import Engine
 from fsjax.errors import InputError
 from fsjax.progress import Progress
 from fsjax.search.partial import Partials
 from fsjax.search.problem import Problem
+from fsjax.tile import Perturbations, Removals
+
+
+@dataclasses.dataclass(frozen=True)
+class MaskList:
+    """Masks made as they are needed: of a 224-pixel plane there are too many to hold at once.
+
+    Attributes:
+      count: how many there are.
+      masks: (start, stop) -> masks start..stop-1, True where a frequency is kept.
+      removals: the same masks, where each takes (a share of) one orbit and no more; else None.
+    """
+
+    count: int
+    masks: Callable[[int, int], Bool[np.ndarray, "masks height width"]]
+    removals: Removals | None = None
+
+    def sample(self, indices: Int[np.ndarray, " sampled"]) -> "MaskList":
+        """These of the masks."""
+
+        def masks(start: int, stop: int) -> Bool[np.ndarray, "masks height width"]:
+            return np.concatenate([self.masks(index, index + 1) for index in indices[start:stop].tolist()])
+
+        removals = self.removals and Removals(self.removals.positions[indices], self.removals.shares[indices])
+        return MaskList(len(indices), masks, removals)
+
+    def perturbations(self, start: int, stop: int, *, as_removals: bool) -> Perturbations | Removals:
+        """Masks start..stop-1 as the engine takes them."""
+        if as_removals:
+            return Removals(self.removals.positions[start:stop], self.removals.shares[start:stop])
+        return Perturbations(self.masks(start, stop))
 
 
 def sweep(
     problem: Problem,
-    masks: Callable[[int, int], Bool[np.ndarray, "masks height width"]],
-    count: int,
+    masks: MaskList,
     *,
     weights: Callable[[int], Float[np.ndarray, " images"]] | None = None,
     precision: str = "highest",
@@ -33,8 +64,7 @@ def sweep(
 
     Args:
       problem: classifier and images.
-      masks: (start, stop) -> masks start..stop-1 of the list, True where a frequency is kept.
-      count: of masks.
+      masks: the list.
       weights: class index -> weight of each of its images; default 1.
       precision: as config.search.precision.
       directory: where partial results are kept; None = nowhere.
@@ -45,17 +75,14 @@ def sweep(
       interrupt.Terminated: SIGTERM came; what is computed is kept.
     """
     apply, matmul_precision = problem.at(precision)
-    tile_images = tiles.fit(
-        apply,
-        problem.params,
-        problem.image,
-        resident_images=max(problem.counts),
-        memory_mib=problem.run.memory_mib,
-        precision=matmul_precision,
+    cut = first_layer.cut(apply, problem.params, problem.image) if masks.removals else None
+    options = {"precision": matmul_precision, "cut": cut}
+    layout = tile_size.layout(
+        apply, problem.params, problem.image, problem.counts, memory_mib=problem.run.memory_mib, **options
     )
-    layout = {"chunk": tiles.chunk_size(problem.counts, tile_images), "tile_images": tile_images, "masks": count}
-    partials = Partials(directory, layout, problem.params, problem.identity)
-    engine = Engine(apply, problem.params, tile_images=partials.layout["tile_images"], precision=matmul_precision)
+    partials = Partials(directory, {**layout, "masks": masks.count}, problem.params, problem.identity)
+    engine = Engine(apply, problem.params, tile_images=partials.layout["tile_images"], **options)
+    as_removals, count = bool(partials.layout["first_layer"]), masks.count
     classes = range(len(problem.classes))
     sums = parallel.merge(np.stack([partials.known(label, count) for label in classes]))
     # In class order, so that a process reads the images of few classes.
@@ -72,20 +99,17 @@ def sweep(
             of_class = weights(int(label))[:, None].astype(np.float32) if weights else None
             chunks = engine.chunks(images, np.full(len(images), label), of_class, size=size)
             for run in _runs(mine[mine // count == label] % count):
-                _sweep_run(engine, chunks, masks, int(label), run, sums[label], keeper)
+                make = functools.partial(masks.perturbations, as_removals=as_removals)
+                _sweep_run(engine, chunks, make, int(label), run, sums[label], keeper)
     return parallel.merge(sums)
 
 
-def _sweep_run(engine, chunks, masks, label: int, run: range, sums: np.ndarray, keeper: "_Keeper") -> None:
+def _sweep_run(engine, chunks, make, label: int, run: range, sums: np.ndarray, keeper: "_Keeper") -> None:
     """One class under neighbouring masks; whatever ends it, what is computed is kept."""
-
-    def make(start: int, stop: int) -> Perturbations:
-        return Perturbations(masks(run.start + start, run.start + stop))
-
     images = sum(len(chunk.labels) for chunk in chunks)
     kept = done = run.start
     try:
-        for start, stop, found in engine.tiles(chunks, make, len(run)):
+        for start, stop, found in engine.tiles(chunks, lambda a, b: make(run.start + a, run.start + b), len(run)):
             if not np.isfinite(found["loss"]).all():
                 name = keeper.problem.classes[label]
                 raise InputError(f"search: the model's loss on class {name!r} is not finite; accepted: a finite one")

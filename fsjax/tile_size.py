@@ -1,5 +1,6 @@
 """How large a tile is: from the memory there is, and so that groups of images fill it."""
 
+import math
 from collections.abc import Callable, Sequence
 
 import jax
@@ -9,8 +10,9 @@ from jax.sharding import Mesh
 from jaxtyping import PyTree
 
 from fsjax import parallel
-from fsjax.engine import Perturbations, make_tile
 from fsjax.errors import InputError
+from fsjax.first_layer import Cut
+from fsjax.tile import Chunk, Perturbations, Removals, make_tile
 
 MIB = 2**20
 # Temporaries of a tile on a CPU: on the models measured, plain forward passes were fastest at 2 to 25 MiB, which a
@@ -21,6 +23,39 @@ MOST_IMAGES = 2048
 _PROBE = 8
 
 
+def layout(
+    apply: Callable,
+    params: PyTree,
+    image: tuple[int, int, int],
+    counts: Sequence[int],
+    *,
+    memory_mib: int = 0,
+    precision: str = "highest",
+    cut: Cut | None = None,
+) -> dict[str, int]:
+    """How the work of a search is cut, for groups of these many images that lie on the devices one at a time.
+
+    Args:
+      cut: of the model, where the search can use it; it then needs the features of a whole group on each device.
+      others: as in `fit`.
+
+    Returns:
+      `tile_images` and `chunk`, as the engine takes them, and `first_layer`: whether to give it the cut (0 or 1).
+
+    Raises:
+      InputError: not one image fits into memory_mib.
+    """
+    if cut is not None and not _has_room(cut, max(counts), memory_mib):
+        cut = None
+    options = {"memory_mib": memory_mib, "precision": precision, "cut": cut}
+    tile_images = fit(apply, params, image, resident_images=max(counts), **options)
+    return {
+        "tile_images": tile_images,
+        "chunk": chunk_size(counts, tile_images),
+        "first_layer": int(cut is not None),
+    }
+
+
 def fit(
     apply: Callable,
     params: PyTree,
@@ -29,6 +64,7 @@ def fit(
     resident_images: int,
     memory_mib: int = 0,
     precision: str = "highest",
+    cut: Cut | None = None,
 ) -> int:
     """How many perturbed images a tile can have on one device, by XLA's own analysis of the compiled tile.
 
@@ -40,14 +76,15 @@ def fit(
       memory_mib: for the parameters, the spectra and a tile's temporaries together, on each device. 0 = temporaries
         that fit a CPU's cache, or half of what an accelerator has free.
       precision: as the engine takes it.
+      cut: as the engine takes it.
 
     Raises:
       InputError: not one image fits into memory_mib.
     """
     height, width, channels = image
     resident = sum(leaf.size * leaf.dtype.itemsize for leaf in jax.tree.leaves(params))
-    resident += resident_images * height * (width // 2 + 1) * channels * 8
-    each = max(1, -(-temporary_bytes(apply, params, image, _PROBE, precision) // _PROBE))
+    resident += resident_images * (height * (width // 2 + 1) * channels * 8 + _feature_bytes(cut))
+    each = max(1, -(-temporary_bytes(apply, params, image, _PROBE, precision, cut) // _PROBE))
     if memory_mib:
         size = (memory_mib * MIB - resident) // each
         if size < 1:
@@ -62,21 +99,31 @@ def fit(
 
 
 def temporary_bytes(
-    apply: Callable, params: PyTree, image: tuple[int, int, int], images: int, precision: str = "highest"
+    apply: Callable,
+    params: PyTree,
+    image: tuple[int, int, int],
+    images: int,
+    precision: str = "highest",
+    cut: Cut | None = None,
 ) -> int:
     """What XLA allocates for a tile of one mask and so many images, beside its arguments and its results."""
     height, width, channels = image
     mesh = Mesh(np.array(parallel.local_devices()[:1]), (parallel.AXIS,))
-    tile = make_tile(apply, ("loss",), mesh, precision)
+    tile = make_tile(apply, ("loss",), mesh, precision, cut)
     shape = jax.ShapeDtypeStruct
-    arguments = (
-        jax.tree.map(lambda leaf: shape(leaf.shape, leaf.dtype), params),
-        Perturbations(shape((1, height, width), jnp.bool_)),
+    perturbations, features = Perturbations(shape((1, height, width), jnp.bool_)), None
+    if cut:
+        basis = shape((1, channels, 2, *cut.features), jnp.float32)
+        perturbations = Removals(shape((1, 2), jnp.int32), shape((1,), jnp.float32), basis)
+        features = shape((images, *cut.features), jnp.float32)
+    chunk = Chunk(
         shape((images, height, width // 2 + 1, channels), jnp.complex64),
         shape((images,), jnp.int32),
         shape((images, 1), jnp.float32),
+        features,
     )
-    return tile.lower(*arguments).compile().memory_analysis().temp_size_in_bytes
+    params = jax.tree.map(lambda leaf: shape(leaf.shape, leaf.dtype), params)
+    return tile.lower(params, perturbations, chunk).compile().memory_analysis().temp_size_in_bytes
 
 
 def chunk_size(counts: Sequence[int], tile_images: int) -> int:
@@ -92,3 +139,19 @@ def chunk_size(counts: Sequence[int], tile_images: int) -> int:
         return padded, -(tile_images // size * size), -size
 
     return min(range(smallest, min(max(counts), tile_images) + 1), key=cost)
+
+
+def _has_room(cut: Cut, images: int, memory_mib: int) -> bool:
+    """Whether the features of so many images leave most of a device's memory to everything else."""
+    if memory_mib:
+        room = memory_mib * MIB // 2
+    elif (free := parallel.free_bytes()) is not None:
+        room = free // 4
+    else:
+        room = parallel.host_bytes() // 4 // len(parallel.local_devices())
+    return images * _feature_bytes(cut) <= room
+
+
+def _feature_bytes(cut: Cut | None) -> int:
+    """Of one image."""
+    return math.prod(cut.features) * 4 if cut else 0
