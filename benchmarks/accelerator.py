@@ -28,11 +28,11 @@ from scipy.stats import spearmanr
 sys.path.insert(0, str(pathlib.Path(__file__).parent.parent))
 
 from benchmarks import paired
-from fsjax import models, parallel, tile_size, train
+from benchmarks.plain_search import Search
+from fsjax import first_layer, models, parallel, train
 from fsjax.engine import Engine
 from fsjax.models.folding import fold
 from fsjax.search.removal import removal_masks
-from fsjax.tile import Perturbations
 
 IMAGES = flags.DEFINE_integer("images", 10_000, "Images at 32 pixels.")
 MASKS = flags.DEFINE_integer("masks", 0, "Masks searched at 32 pixels; 0 = all 515.")
@@ -83,15 +83,13 @@ def measure(name: str, precision: str, size: int, count: int, images: int) -> tu
     """A row, and the scores of the masks, over all images."""
     apply, params, matmul = classifier(name, size, precision)
     data, labels = natural_images(images, size), np.arange(images) % 10
-    tile_images = tile_size.fit(apply, params, data.shape[1:], resident_images=images, precision=matmul)
-    engine = Engine(apply, params, tile_images=tile_images, precision=matmul)
-    chunks = engine.chunks(data, labels, size=tile_size.chunk_size([images], tile_images))
+    cut = first_layer.cut(apply, params, data.shape[1:])
+    search = Search(apply, params, [images], data.shape[1:], cut, matmul)
+    engine, chunks = search.engine, search.chunks(data, labels)
+    masks = removal_masks((size, size), 1)
 
-    def losses(chunks: list, masks: int) -> np.ndarray:
-        def make(start: int, stop: int) -> Perturbations:
-            return Perturbations(removal_masks((size, size), 1, start, stop))
-
-        return np.concatenate([sums["loss"][:, 0] for _, _, sums in engine.tiles(chunks, make, masks)])
+    def losses(chunks: list, count: int) -> np.ndarray:
+        return search.losses(chunks, masks.sample(np.arange(count)))
 
     losses(chunks, 1)  # compiles
     started = time.perf_counter()
@@ -101,7 +99,7 @@ def measure(name: str, precision: str, size: int, count: int, images: int) -> tu
 
     forward, batch = plain_forward(engine, apply, matmul, data)
     repeats = max(1, round(rate * SECONDS.value / batch))
-    tile = engine.per_tile(len(chunks[0].labels))
+    tile = engine.per_tile(search.chunk)
     few = tile * max(1, round(rate * SECONDS.value / images / tile))
 
     def plain() -> int:
@@ -116,7 +114,7 @@ def measure(name: str, precision: str, size: int, count: int, images: int) -> tu
     rates = paired.rates({"masked": masked, "forward": plain}, PAIRS.value)
     tflops = rate * flops_of_forward(name, size) / 1e12
     few = min(CHECKED.value, images)
-    checked = losses(engine.chunks(data[:few], labels[:few]), CHECKED.value) / few
+    checked = losses(search.chunks(data[:few], labels[:few]), CHECKED.value) / few
     expected = on_cpu(name, size, data[:few], labels[:few], CHECKED.value)
     row = {
         "benchmark": "search",
@@ -132,7 +130,7 @@ def measure(name: str, precision: str, size: int, count: int, images: int) -> tu
         **paired.ratio(rates["masked"], rates["forward"]),
         "tflops": round(tflops, 3),
         "share_of_peak": share_of_peak(tflops, precision),
-        "tile_images": tile_images,
+        **search.layout,
         "loss_difference_from_cpu": float(f"{np.max(np.abs(checked - expected) / np.maximum(1, expected)):.2g}"),
     }
     return row, found[1:] - found[0]
@@ -162,7 +160,7 @@ def on_cpu(name: str, size: int, images: np.ndarray, labels: np.ndarray, masks: 
     losses = []
     with jax.default_device(cpu):
         params = jax.device_put(params, cpu)
-        for mask in removal_masks((size, size), 1, 0, masks):
+        for mask in removal_masks((size, size), 1).masks(0, masks):
             kept = np.fft.ifftshift(spectra * mask[None, :, :, None], axes=(1, 2))
             logits = forward(params, np.fft.ifft2(kept, axes=(1, 2)).real.astype(np.float32))
             losses.append(-np.asarray(logits, float)[np.arange(len(labels)), labels].mean())

@@ -28,13 +28,11 @@ from jax.sharding import Mesh, NamedSharding, PartitionSpec
 sys.path.insert(0, str(pathlib.Path(__file__).parent.parent))
 
 from benchmarks import paired
+from benchmarks.plain_search import Search
 from fsjax import first_layer, models, parallel, tile_size
-from fsjax.engine import Engine
-from fsjax.first_layer import Cut
 from fsjax.models.folding import fold
 from fsjax.search import published
 from fsjax.search.removal import removal_masks
-from fsjax.search.sweep import MaskList
 
 # What is measured without --model: three models at 32 pixels and one at 224.
 MODELS = (("resnet20", 32), ("resnet18_cifar", 32), ("vit_tiny_patch4", 32), ("resnet18_imagenet", 224))
@@ -150,7 +148,7 @@ def vs_pytorch(name: str, size: int, order: str) -> dict:
 
     # Ours takes several masks in the time of one of theirs; both rates are blocks a second.
     rates = {"ours": [], "theirs": []}
-    several = max(8, search.engine.per_tile(search.chunk))
+    several = 2 * search.engine.per_tile(search.chunk)  # whole tiles: of a search only the last one is padded
     for round_ in range(PAIRS.value + 1):
         taken[:] = [next(mask) for _ in range(several)]
         found = paired.rates({"ours": fsjax, "theirs": pytorch}, 1)
@@ -210,27 +208,6 @@ def search_once(name: str, size: int, count: int) -> None:
     search = Search(apply, params, [len(images)], images.shape[1:], first_layer.cut(apply, params, images.shape[1:]))
     search.losses(search.chunks(images), removal_masks((size, size), 1).sample(np.arange(count)))
     print(json.dumps({"peak_mib": round(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024)}))
-
-
-class Search:
-    """The engine as a search makes it, without its files and its progress."""
-
-    def __init__(self, apply: Callable, params: dict, counts: list[int], image: tuple, cut: Cut | None):
-        self.layout = tile_size.layout(apply, params, image, counts, cut=cut)
-        self.chunk = self.layout["chunk"]
-        self.engine = Engine(apply, params, tile_images=self.layout["tile_images"], cut=cut)
-
-    def chunks(self, images: np.ndarray, labels: np.ndarray | None = None, weights: np.ndarray | None = None) -> list:
-        labels = np.zeros(len(images), np.int32) if labels is None else labels
-        return self.engine.chunks(images, labels, weights, size=self.chunk)
-
-    def losses(self, chunks: list, masks: MaskList) -> np.ndarray:
-        make = functools.partial(masks.perturbations, as_removals=bool(self.layout["first_layer"]))
-        return np.concatenate([sums["loss"][:, 0] for _, _, sums in self.engine.tiles(chunks, make, masks.count)])
-
-    def masked_images(self, chunks: list, masks: MaskList, images: int) -> int:
-        self.losses(chunks, masks)
-        return masks.count * images
 
 
 def classifier(name: str, size: int) -> tuple[Callable, dict]:

@@ -17,7 +17,7 @@ from fsjax.tile import Chunk, Perturbations, Removals, make_tile
 MIB = 2**20
 # Temporaries of a tile on a CPU: on the models measured, plain forward passes were fastest at 2 to 25 MiB, which a
 # last-level cache holds, and slower by up to a quarter beyond.
-CPU_BUDGET = 20 * MIB
+CPU_BUDGET = 22 * MIB
 # Larger tiles gain nothing on any device, and cost more padding and a longer wait for SIGTERM.
 MOST_IMAGES = 2048
 _PROBE = 8
@@ -132,7 +132,7 @@ def chunk_size(counts: Sequence[int], tile_images: int) -> int:
     One size for all groups means one compilation. It wastes the fewest padded images; of equally good ones, tiles of
     whole chunks are the fullest, then the chunk the largest.
     """
-    smallest = max(1, min(max(counts), tile_images) // 8)
+    smallest = max(1, min(max(counts), tile_images) // 4)
 
     def cost(size: int) -> tuple[int, int, int]:
         padded = sum(-(-count // size) * size for count in counts)

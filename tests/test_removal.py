@@ -109,6 +109,27 @@ def test_the_frequencies_a_classifier_reads_rank_first(tmp_path):
     assert maps.scores[0].ravel()[first][order[2]] < 1e-5 < maps.scores[0].ravel()[first][order[1]]
 
 
+def test_a_model_that_begins_with_a_convolution_gets_the_same_scores_through_its_cut(tmp_path, monkeypatch):
+    kernel = np.random.default_rng(3).normal(size=(3, 3, 3, 3)).astype(np.float32) / 4
+
+    def apply(params, images):
+        features = jax.lax.conv_general_dilated(
+            images, jnp.asarray(kernel), (1, 1), "SAME", dimension_numbers=("NHWC", "HWIO", "NHWC")
+        )
+        return network(params, jnp.tanh(features))
+
+    cut = removal.search(make_problem(tmp_path / "cut", apply=apply))
+    assert json.loads((tmp_path / "cut" / "search" / "layout.json").read_text())["first_layer"] == 1
+    masked = removal.search(make_problem(tmp_path / "patches", apply=apply, patch=2))
+    assert json.loads((tmp_path / "patches" / "search" / "layout.json").read_text())["first_layer"] == 0
+    monkeypatch.setattr(sweep.first_layer, "cut", lambda *_: None)
+    expected = removal.search(make_problem(tmp_path / "whole", apply=apply))
+    np.testing.assert_allclose(cut.scores, expected.scores, atol=4e-6)
+    assert np.ptp(expected.scores) > 0.01
+    again = removal.search(make_problem(tmp_path / "again", apply=apply, patch=2))
+    np.testing.assert_array_equal(again.scores, masked.scores)
+
+
 class Stopped(Exception):
     pass
 
