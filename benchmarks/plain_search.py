@@ -27,6 +27,7 @@ class Search:
     ):
         self.layout = tile_size.layout(apply, params, image, counts, precision=precision, cut=cut)
         self.chunk = self.layout["chunk"]
+        cut = cut if self.layout["first_layer"] else None
         self.engine = Engine(apply, params, tile_images=self.layout["tile_images"], precision=precision, cut=cut)
 
     def chunks(self, images: np.ndarray, labels: np.ndarray | None = None, weights: np.ndarray | None = None) -> list:

@@ -6,10 +6,11 @@
 
 Prints one JSON object a line. `ratio`: masked images a second over plain forward images a second of the same model,
 BatchNorm folded and float32 'highest' on both sides, the plain forward at its best batch size (1 = masking is free).
-`orbits` are removed one by one, as with search.patch=1; `masks` are any masks, as with larger patches. `vs_pytorch`:
-time of the published procedure over ours, with the same weights and images, for the masks of a whole search. `memory`:
-what a search allocates at two numbers of masks. Ratios are medians over interleaved rounds, with a bootstrap 95 %
-interval. A CPU's cores are a device each, as in launch.py.
+`orbits` are removed one by one, as with search.patch=1; `masks` are any masks, as with larger patches;
+`filter_over_forward` is the time of filtering alone over that of a forward pass. `vs_pytorch`: time of the published
+procedure over ours, with the same weights and images, for the masks of a whole search. `memory`: what a search
+allocates at two numbers of masks. Ratios are medians over interleaved rounds, with a bootstrap 95 % interval. A CPU's
+cores are a device each, as in launch.py.
 """
 
 import functools
@@ -29,7 +30,7 @@ sys.path.insert(0, str(pathlib.Path(__file__).parent.parent))
 
 from benchmarks import paired
 from benchmarks.plain_search import Search
-from fsjax import first_layer, models, parallel, tile_size
+from fsjax import first_layer, models, parallel, spectrum, tile_size
 from fsjax.models.folding import fold
 from fsjax.search import published
 from fsjax.search.removal import removal_masks
@@ -85,6 +86,17 @@ def ratio(name: str, size: int) -> dict:
         listed = every.sample(1 + np.arange(count) % (every.count - 1))
         sides[kind] = functools.partial(search.masked_images, chunks, listed, len(images))
         searches[kind] = search
+    filtering = jax.jit(
+        jax.shard_map(
+            spectrum.filter_spectra,
+            mesh=parallel.mesh(),
+            in_specs=(PartitionSpec(), PartitionSpec(parallel.AXIS)),
+            out_specs=PartitionSpec(parallel.AXIS),
+        )
+    )
+    arguments = chunks[0].spectra, listed.masks(0, search.engine.per_tile(search.chunk))
+    of_a_call = len(arguments[1]) * search.chunk
+    sides["filter"] = rounds_of(functools.partial(filtering, *arguments), of_a_call, rate * SECONDS.value)
     for side in sides.values():
         side()
     rates = paired.rates(sides, PAIRS.value)
@@ -98,6 +110,7 @@ def ratio(name: str, size: int) -> dict:
     return row | {
         "forward_images_per_second": round(float(np.median(rates["forward"])), 1),
         "forward_batch": batch,
+        "filter_over_forward": round(float(np.median(rates["forward"] / rates["filter"])), 4),
     }
 
 

@@ -120,14 +120,14 @@ def test_a_model_that_begins_with_a_convolution_gets_the_same_scores_through_its
 
     cut = removal.search(make_problem(tmp_path / "cut", apply=apply))
     assert json.loads((tmp_path / "cut" / "search" / "layout.json").read_text())["first_layer"] == 1
-    masked = removal.search(make_problem(tmp_path / "patches", apply=apply, patch=2))
+    removal.search(make_problem(tmp_path / "patches", apply=apply, patch=2))
     assert json.loads((tmp_path / "patches" / "search" / "layout.json").read_text())["first_layer"] == 0
-    monkeypatch.setattr(sweep.first_layer, "cut", lambda *_: None)
+    # Without room for what the convolution makes of a class's images, masks are used.
+    monkeypatch.setattr(parallel, "host_bytes", lambda: 0)
     expected = removal.search(make_problem(tmp_path / "whole", apply=apply))
+    assert json.loads((tmp_path / "whole" / "search" / "layout.json").read_text())["first_layer"] == 0
     np.testing.assert_allclose(cut.scores, expected.scores, atol=4e-6)
     assert np.ptp(expected.scores) > 0.01
-    again = removal.search(make_problem(tmp_path / "again", apply=apply, patch=2))
-    np.testing.assert_array_equal(again.scores, masked.scores)
 
 
 class Stopped(Exception):

@@ -76,13 +76,21 @@ def sweep(
     """
     apply, matmul_precision = problem.at(precision)
     cut = first_layer.cut(apply, problem.params, problem.image) if masks.removals else None
-    options = {"precision": matmul_precision, "cut": cut}
     layout = tile_size.layout(
-        apply, problem.params, problem.image, problem.counts, memory_mib=problem.run.memory_mib, **options
+        *(apply, problem.params, problem.image, problem.counts),
+        memory_mib=problem.run.memory_mib,
+        precision=matmul_precision,
+        cut=cut,
     )
     partials = Partials(directory, {**layout, "masks": masks.count}, problem.params, problem.identity)
-    engine = Engine(apply, problem.params, tile_images=partials.layout["tile_images"], **options)
     as_removals, count = bool(partials.layout["first_layer"]), masks.count
+    engine = Engine(
+        *(apply, problem.params),
+        tile_images=partials.layout["tile_images"],
+        precision=matmul_precision,
+        cut=cut if as_removals else None,
+    )
+    make = functools.partial(masks.perturbations, as_removals=as_removals)
     classes = range(len(problem.classes))
     sums = parallel.merge(np.stack([partials.known(label, count) for label in classes]))
     # In class order, so that a process reads the images of few classes.
@@ -99,7 +107,6 @@ def sweep(
             of_class = weights(int(label))[:, None].astype(np.float32) if weights else None
             chunks = engine.chunks(images, np.full(len(images), label), of_class, size=size)
             for run in _runs(mine[mine // count == label] % count):
-                make = functools.partial(masks.perturbations, as_removals=as_removals)
                 _sweep_run(engine, chunks, make, int(label), run, sums[label], keeper)
     return parallel.merge(sums)
 
