@@ -1,4 +1,4 @@
-"""How large a tile is: from the memory there is, and so that groups of images fill it."""
+"""How large a tile is: from the memory there is, and so that groups of images are cut with little waste."""
 
 import math
 from collections.abc import Callable, Sequence
@@ -129,14 +129,12 @@ def temporary_bytes(
 def chunk_size(counts: Sequence[int], tile_images: int) -> int:
     """The chunk size, at most tile_images, for groups of these many images.
 
-    One size for all groups means one compilation. It wastes the fewest padded images; of equally good ones, tiles of
-    whole chunks are the fullest, then the chunk the largest.
+    One size for all groups means one compilation. It wastes the fewest padded images; of equally good ones the largest.
     """
     smallest = max(1, min(max(counts), tile_images) // 4)
 
-    def cost(size: int) -> tuple[int, int, int]:
-        padded = sum(-(-count // size) * size for count in counts)
-        return padded, -(tile_images // size * size), -size
+    def cost(size: int) -> tuple[int, int]:
+        return sum(-(-count // size) * size for count in counts), -size
 
     return min(range(smallest, min(max(counts), tile_images) + 1), key=cost)
 

@@ -68,9 +68,9 @@ def test_a_tile_needs_no_more_memory_however_it_is_cut(network):
 
 @pytest.mark.parametrize(
     ("counts", "tile_images", "expected"),
-    [([100, 100], 256, 50), ([100, 50], 256, 50), ([300], 256, 75), ([7], 4, 1), ([100], 64, 20)],
+    [([100, 100], 256, 100), ([100, 50], 256, 50), ([300], 256, 150), ([7], 4, 1), ([97], 64, 49), ([100], 64, 50)],
 )
-def test_chunk_size_wastes_the_fewest_padded_images_and_fills_tiles(counts, tile_images, expected):
+def test_chunk_size_wastes_the_fewest_padded_images(counts, tile_images, expected):
     assert tile_size.chunk_size(counts, tile_images) == expected
 
 
