@@ -5,6 +5,7 @@ import json
 import logging
 import re
 
+import matplotlib.pyplot as plt
 import numpy as np
 import pytest
 from PIL import Image
@@ -12,6 +13,7 @@ from PIL import Image
 from configs import common, dfm_resnet, dfm_vit
 from fsjax import dfm, experiment, search
 from fsjax.errors import InputError
+from fsjax.report import page as page_lib
 
 
 def small_config(**changes):
@@ -133,6 +135,14 @@ def test_the_published_search_in_bfloat16_goes_to_the_report(done, caplog):
     # 24 x 13 blocks are visited, of which 290 differ, and row 0 right of the middle is not.
     assert maps.forward_equivalents == 16 * (290 + agreement["masks"])
     assert (maps.scores[:, 0, 13:] == 0).all() and (maps.scores[:, 1:, 13:] > 0).all()
+    # Losses are nearly alike: the figure shows them against the class's median, and blank what was not visited.
+    figure = page_lib._score_grid(maps, maps.classes)
+    for axis, plane in zip(figure.axes, maps.scores, strict=False):
+        shown = axis.images[0].get_array()
+        visited = plane != 0
+        np.testing.assert_array_equal(np.ma.getmaskarray(shown), ~visited)
+        np.testing.assert_allclose(shown.data[visited], plane[visited] - np.median(plane[visited]), atol=1e-6)
+    plt.close(figure)
 
 
 def test_a_result_that_is_gone_is_made_again_and_what_rests_on_it(done, caplog):

@@ -27,20 +27,25 @@ def map_grid(
     return figure
 
 
-def score_grid(scores: Float[np.ndarray, "classes height width"], names: tuple[str, ...], columns: int = 5) -> Figure:
-    """The score of every frequency, each class on its own scale.
+def score_grid(
+    scores: Float[np.ndarray, "classes height width"],
+    names: tuple[str, ...],
+    title: str = "Rise of the class's loss when a frequency is removed (nats)",
+    columns: int = 5,
+) -> Figure:
+    """The score of every frequency, each class on its own scale; blank where it is NaN.
 
     Scores span orders of magnitude and may be negative, so colours are linear near 0 and logarithmic beyond.
     """
     figure, axes = _grid(len(scores), columns, width=2.35)
     for axis, plane, name in zip(axes, scores, names, strict=False):
-        largest = max(float(np.abs(plane).max()), 1e-12)
+        largest = max(float(np.nanmax(np.abs(plane))), 1e-12)
         norm = matplotlib.colors.SymLogNorm(largest * 1e-2, vmin=-largest, vmax=largest)
         image = axis.imshow(plane, cmap="PuOr_r", norm=norm, extent=_extent(plane.shape), interpolation="nearest")
         bar = figure.colorbar(image, ax=axis, shrink=0.8, ticks=[-largest, 0, largest])
         bar.ax.set_yticklabels([f"{-largest:.1e}", "0", f"{largest:.1e}"], fontsize=6)
         axis.set_title(name)
-    figure.suptitle("Rise of the class's loss when a frequency is removed (nats)")
+    figure.suptitle(title)
     _frequency_axes(figure)
     return figure
 
