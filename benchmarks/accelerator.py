@@ -171,8 +171,9 @@ def agreement(scores: np.ndarray, expected: np.ndarray) -> dict:
     """Rank correlation with 'highest', and the overlap of the best 5 % of the masks."""
     count = max(1, round(0.05 * len(scores)))
     best, truth = (set(np.argsort(-values)[:count]) for values in (scores, expected))
+    correlation = float(spearmanr(scores, expected).statistic) if len(scores) > 1 else np.nan
     return {
-        "spearman": round(float(spearmanr(scores, expected).statistic), 4),
+        "spearman": round(correlation, 4) if np.isfinite(correlation) else None,
         "top_iou": round(len(best & truth) / len(best | truth), 4),
     }
 
