@@ -28,8 +28,8 @@ class Cut(NamedTuple):
 def cut(apply: Callable, params: PyTree, image: tuple[int, int, int]) -> Cut | None:
     """The model behind its first convolution, found in its jaxpr.
 
-    None where that is not what takes the images, where something else takes them too, or where it is not computed in
-    float32.
+    None where that is not what takes the images, or where something else takes them too: a model in bfloat16, which
+    rounds them first, is not cut.
 
     Args:
       apply: (params, images [n, H, W, C] float32) -> logits [n, K].
@@ -61,7 +61,7 @@ def cut(apply: Callable, params: PyTree, image: tuple[int, int, int]) -> Cut | N
 
 
 def _first_convolution(closed: ClosedJaxpr) -> int | None:
-    """Index of the equation that takes the images, the last argument."""
+    """Index of the equation that takes the images, the last argument; None where it is not one such convolution."""
     images = closed.jaxpr.invars[-1]
     takers = [index for index, equation in enumerate(closed.jaxpr.eqns) if _takes(equation, images)]
     if len(takers) != 1 or any(variable is images for variable in closed.jaxpr.outvars):
@@ -71,7 +71,7 @@ def _first_convolution(closed: ClosedJaxpr) -> int | None:
         return None
     axes = equation.params["dimension_numbers"]
     image_by_image = axes.lhs_spec[0] == axes.out_spec[0] == 0 and equation.params["batch_group_count"] == 1
-    return takers[0] if image_by_image and equation.outvars[0].aval.dtype == jnp.float32 else None
+    return takers[0] if image_by_image else None
 
 
 def _takes(equation: JaxprEqn, variable: Var) -> bool:

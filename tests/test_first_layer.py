@@ -64,7 +64,15 @@ def test_a_callable_under_jit_is_cut_with_its_arrays_outside():
         lambda images: images[:, 0, 0],
         lambda images: images.reshape(len(images), -1),
     ],
-    ids=["no convolution", "something before", "something beside", "rounded before", "a part", "the images"],
+    ids=[
+        "no convolution",
+        "something before",
+        "something beside",
+        "rounded before",
+        "rounded after",
+        "a part",
+        "the images",
+    ],
 )
 def test_what_does_not_begin_with_one_convolution_is_not_cut(function):
     apply, arrays = hoist(function, (8, 9, 3))

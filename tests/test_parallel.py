@@ -19,7 +19,7 @@ print(jax.device_count())
     ("batch", "flags", "devices"),
     [
         (16 * CORES, "", CORES),
-        (17, "", 1),
+        (33, "", 1),
         (1, "", 1),
         (64, "--xla_force_host_platform_device_count=3", 3),
     ],
