@@ -69,7 +69,6 @@ def test_a_callable_under_jit_is_cut_with_its_arrays_outside():
         "something before",
         "something beside",
         "rounded before",
-        "rounded after",
         "a part",
         "the images",
     ],
