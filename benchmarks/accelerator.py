@@ -11,6 +11,7 @@ the training step of both. Losses are checked against the CPU's, scores in lower
 Images are noise with photographs' 1/f spectrum and weights are random: rates are as of real ones, agreements are not.
 """
 
+import functools
 import json
 import pathlib
 import sys
@@ -23,7 +24,6 @@ import numpy as np
 import optax
 from absl import app, flags
 from jax.sharding import NamedSharding, PartitionSpec
-from scipy.stats import spearmanr
 
 sys.path.insert(0, str(pathlib.Path(__file__).parent.parent))
 
@@ -32,7 +32,9 @@ from benchmarks.plain_search import Search
 from fsjax import first_layer, models, parallel, train
 from fsjax.engine import Engine
 from fsjax.models.folding import fold
+from fsjax.search.agreement import rank_correlation, top_iou
 from fsjax.search.removal import removal_masks
+from fsjax.tile import at_precision
 
 IMAGES = flags.DEFINE_integer("images", 10_000, "Images at 32 pixels.")
 MASKS = flags.DEFINE_integer("masks", 0, "Masks searched at 32 pixels; 0 = all 515.")
@@ -64,7 +66,8 @@ def main(_: list[str]) -> None:
             if expected is None:
                 expected = scores
             else:
-                row |= agreement(scores, expected)
+                found = rank_correlation(scores, expected)
+                row |= {"spearman": found and round(found, 4), "top_iou": round(top_iou(scores, expected), 4)}
             rows.append(row)
             print(json.dumps(row), flush=True)
         rows.append(training_step(name, size))
@@ -98,13 +101,9 @@ def measure(name: str, precision: str, size: int, count: int, images: int) -> tu
     rate = count * images / seconds
 
     forward, batch = plain_forward(engine, apply, matmul, data)
-    repeats = max(1, round(rate * SECONDS.value / batch))
+    plain = paired.rounds_of(forward, batch, rate * SECONDS.value)
     tile = engine.per_tile(search.chunk)
     few = tile * max(1, round(rate * SECONDS.value / images / tile))
-
-    def plain() -> int:
-        jax.block_until_ready([forward() for _ in range(repeats)])
-        return repeats * batch
 
     def masked() -> int:
         losses(chunks, few)
@@ -142,13 +141,7 @@ def plain_forward(engine: Engine, apply: Callable, precision: str, data: np.ndar
     place = NamedSharding(parallel.mesh(), PartitionSpec(parallel.AXIS))
     images = jax.device_put(np.resize(data, (batch, *data.shape[1:])), place)
 
-    @jax.jit
-    def forward(params, images):
-        with jax.default_matmul_precision(precision):
-            return apply(params, images)
-
-    params = jax.device_put(engine._params, NamedSharding(parallel.mesh(), PartitionSpec()))
-    return lambda: forward(params, images), batch
+    return functools.partial(jax.jit(at_precision(precision, apply)), engine._params, images), batch
 
 
 def on_cpu(name: str, size: int, images: np.ndarray, labels: np.ndarray, masks: int) -> np.ndarray:
@@ -165,17 +158,6 @@ def on_cpu(name: str, size: int, images: np.ndarray, labels: np.ndarray, masks: 
             logits = forward(params, np.fft.ifft2(kept, axes=(1, 2)).real.astype(np.float32))
             losses.append(-np.asarray(logits, float)[np.arange(len(labels)), labels].mean())
     return np.array(losses)
-
-
-def agreement(scores: np.ndarray, expected: np.ndarray) -> dict:
-    """Rank correlation with 'highest', and the overlap of the best 5 % of the masks."""
-    count = max(1, round(0.05 * len(scores)))
-    best, truth = (set(np.argsort(-values)[:count]) for values in (scores, expected))
-    correlation = float(spearmanr(scores, expected).statistic) if len(scores) > 1 else np.nan
-    return {
-        "spearman": round(correlation, 4) if np.isfinite(correlation) else None,
-        "top_iou": round(len(best & truth) / len(best | truth), 4),
-    }
 
 
 def training_step(name: str, size: int) -> dict:

@@ -3,6 +3,7 @@
 import time
 from collections.abc import Callable
 
+import jax
 import numpy as np
 
 
@@ -18,6 +19,17 @@ def rates(sides: dict[str, Callable[[], int]], pairs: int) -> dict[str, np.ndarr
             done = sides[name]()
             found[name][index] = done / (time.perf_counter() - started)
     return found
+
+
+def rounds_of(call: Callable, batch: int, images: float) -> Callable[[], int]:
+    """A side of a comparison: the call as often as makes about so many images."""
+    repeats = max(1, round(images / batch))
+
+    def run() -> int:
+        jax.block_until_ready([call() for _ in range(repeats)])
+        return repeats * batch
+
+    return run
 
 
 def ratio(over: np.ndarray, under: np.ndarray) -> dict[str, float | list[float]]:

@@ -34,6 +34,7 @@ from fsjax import first_layer, models, parallel, spectrum, tile_size
 from fsjax.models.folding import fold
 from fsjax.search import published
 from fsjax.search.removal import removal_masks
+from fsjax.tile import at_precision
 
 # What is measured without --model: three models at 32 pixels and one at 224.
 MODELS = (("resnet20", 32), ("resnet18_cifar", 32), ("vit_tiny_patch4", 32), ("resnet18_imagenet", 224))
@@ -75,7 +76,7 @@ def ratio(name: str, size: int) -> dict:
     images = random_images(IMAGES.value, size)
     plain, batch, rate = best_forward(apply, params, images)
     every = removal_masks((size, size), 1)
-    sides = {"forward": rounds_of(plain, batch, rate * SECONDS.value)}
+    sides = {"forward": paired.rounds_of(plain, batch, rate * SECONDS.value)}
     searches = {}
     for kind, cut in (("orbits", first_layer.cut(apply, params, images.shape[1:])), ("masks", None)):
         search = Search(apply, params, [len(images)], images.shape[1:], cut)
@@ -96,7 +97,7 @@ def ratio(name: str, size: int) -> dict:
     )
     arguments = chunks[0].spectra, listed.masks(0, search.engine.per_tile(search.chunk))
     of_a_call = len(arguments[1]) * search.chunk
-    sides["filter"] = rounds_of(functools.partial(filtering, *arguments), of_a_call, rate * SECONDS.value)
+    sides["filter"] = paired.rounds_of(functools.partial(filtering, *arguments), of_a_call, rate * SECONDS.value)
     for side in sides.values():
         side()
     rates = paired.rates(sides, PAIRS.value)
@@ -238,11 +239,7 @@ def best_forward(apply: Callable, params: dict, images: np.ndarray) -> tuple[Cal
     On one device, and split over all there are.
     """
 
-    @jax.jit
-    def forward(params, batch):
-        with jax.default_matmul_precision("highest"):
-            return apply(params, batch)
-
+    forward = jax.jit(at_precision("highest", apply))
     devices, calls = parallel.local_devices(), {}
     for count in {1, len(devices)}:
         mesh = Mesh(np.array(devices[:count]), ("devices",))
@@ -256,20 +253,9 @@ def best_forward(apply: Callable, params: dict, images: np.ndarray) -> tuple[Cal
             data = jax.device_put(data, NamedSharding(mesh, PartitionSpec("devices")))
             calls[count, batch] = functools.partial(forward, placed, data)
             calls[count, batch]().block_until_ready()
-    rates = paired.rates({key: rounds_of(call, key[1], 64) for key, call in calls.items()}, 5)
+    rates = paired.rates({key: paired.rounds_of(call, key[1], 64) for key, call in calls.items()}, 5)
     best = max(rates, key=lambda key: np.median(rates[key]))
     return calls[best], best[1], float(np.median(rates[best]))
-
-
-def rounds_of(call: Callable, batch: int, images: float) -> Callable[[], int]:
-    """A side of a comparison: the call as often as makes about so many images."""
-    repeats = max(1, round(images / batch))
-
-    def run() -> int:
-        jax.block_until_ready([call() for _ in range(repeats)])
-        return repeats * batch
-
-    return run
 
 
 if __name__ == "__main__":

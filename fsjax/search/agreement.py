@@ -46,8 +46,8 @@ def measure(
     found = {
         "precision": precision,
         "masks": len(sample),
-        "spearman": [_rank_correlation(*pair) for pair in zip(scores, expected, strict=True)],
-        "top_iou": [_top_iou(*pair) for pair in zip(scores, expected, strict=True)],
+        "spearman": [rank_correlation(*pair) for pair in zip(scores, expected, strict=True)],
+        "top_iou": [top_iou(*pair) for pair in zip(scores, expected, strict=True)],
     }
     logger.info(
         "search: %s against 'highest' on %d masks: rank correlation %s, best 5 %% alike (IoU) %s over the classes",
@@ -62,14 +62,15 @@ def in_words(values: list[float | None]) -> str:
     return f"{min(known):.3f} to {max(known):.3f}" if known else "undefined"
 
 
-def _rank_correlation(scores: np.ndarray, expected: np.ndarray) -> float | None:
-    """None where one side is constant, which has no ranks."""
+def rank_correlation(scores: np.ndarray, expected: np.ndarray) -> float | None:
+    """Spearman's, in [-1, 1]; None where one side is constant, which has no ranks."""
     if np.ptp(scores) == 0 or np.ptp(expected) == 0:
         return None
     return float(spearmanr(scores, expected).statistic)
 
 
-def _top_iou(scores: np.ndarray, expected: np.ndarray) -> float:
+def top_iou(scores: np.ndarray, expected: np.ndarray) -> float:
+    """Intersection over union of the best 5 % by either, at least one mask, in [0, 1]."""
     count = max(1, round(TOP_SHARE * len(scores)))
     best, truth = (set(np.argsort(-values, kind="stable")[:count]) for values in (scores, expected))
     return len(best & truth) / len(best | truth)
