@@ -2,6 +2,7 @@
 
 from ml_collections import ConfigDict
 
+from fsjax import search
 from fsjax.errors import InputError
 
 # Mean and standard deviation of pixels in [0, 1] that the published experiments normalise with.
@@ -63,14 +64,7 @@ def base() -> ConfigDict:
     train.evaluators = "validation"  # called every evaluate_every steps, 0 = once an epoch
     train.evaluate_every = 0
 
-    config.search = search = ConfigDict()
-    search.method = "removal"  # removal; removal_compat: mask by mask and loss by loss as published
-    search.patch = 1  # side of the square of frequencies removed together
-    search.shares = (0.01, 0.05, 0.1, 0.2)
-    search.split = "train"  # images that are searched: train, or test as published
-    search.images_per_class = 100  # 0 = all
-    search.precision = "highest"  # highest (float32), tensorfloat32, bfloat16: the latter two report their agreement
-    search.agreement_masks = 256  # drawn at random and computed again in highest
+    config.search = search.options()  # fsjax/search/__init__.py, and each method's own fields in its file
 
     config.evaluate = ConfigDict({"threshold": 0.6})  # TPR on a map's frequencies above which a class is named
 
@@ -91,7 +85,7 @@ def dataset(name: str) -> ConfigDict:
     """The shared fields with a data set filled in: synthetic, cifar10, imagenet10 or imagenet1k."""
     config = base()
     config.arg = name
-    data, search = config.data, config.search
+    data = config.data
     if name == "cifar10":
         data.source, data.name = "tfds", "cifar10"
         data.mean, data.std = CIFAR10
@@ -103,8 +97,8 @@ def dataset(name: str) -> ConfigDict:
         data.source, data.test_split = "folder", "val"
         data.mean, data.std = IMAGENET
         data.image_size = 224
-        search.patch = 8
-        search.images_per_class = 50
+        config.search.patch = 8
+        config.search.images_per_class = 50
     elif name != "synthetic":
         raise InputError(f"--config: no data set {name!r}; accepted: synthetic, cifar10, imagenet10, imagenet1k")
     return config

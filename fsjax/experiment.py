@@ -130,7 +130,12 @@ def fingerprint(config: ConfigDict, name: str) -> dict[str, Any]:
     for dotted, value in _flatten(config.to_dict()).items():
         if any(dotted == prefix or dotted.startswith(prefix + ".") for prefix in stage.fields):
             fields[dotted] = list(value) if isinstance(value, tuple) else value
-    return {dotted: value for dotted, value in fields.items() if dotted not in _NOT_RESULTS}
+    return {dotted: value for dotted, value in fields.items() if _matters(dotted, config)}
+
+
+def _matters(dotted: str, config: ConfigDict) -> bool:
+    prefix, _, field = dotted.partition(".")
+    return dotted not in _NOT_RESULTS and (prefix != "search" or search.used(field, config.search.method))
 
 
 # Fields of `data` that change how images are read and not which.
@@ -168,12 +173,13 @@ def _search(current: Run) -> None:
         options=config.search,
         run=config.run,
         searched_on=config.search.split,
+        seed=config.seed,
         provenance={"fields": fingerprint(config, "search"), **_versions()},
         directory=current.directory / "search" / config.search.method,
         metrics=current.metrics,
         apply_bfloat16=model.apply_bfloat16,
     )
-    maps = search.SEARCHES[config.search.method](problem)
+    maps = search.SEARCHES[config.search.method].search(problem)
     if parallel.is_main_process():
         maps.save(current.maps_file)
 

@@ -3,6 +3,7 @@
 import hashlib
 import pathlib
 from collections.abc import Callable, Sequence
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -15,23 +16,25 @@ from fsjax.errors import InputError
 from fsjax.hoist import hoist
 
 
-def removal(
+def dominant_frequencies(
     logits_fn: Callable,
     images: ArrayLike,
     labels: ArrayLike,
     *,
     num_classes: int,
+    method: str = "removal",
     patch: int = 1,
     shares: Sequence[float] = (0.01, 0.05, 0.1, 0.2),
     classes: Sequence[str] | None = None,
     precision: str = "highest",
-    compat: bool = False,
+    seed: int = 0,
     directory: str | pathlib.Path | None = None,
     memory_mib: int = 0,
     save_seconds: int | float = 30,
     searched_on: str = "train",
+    **fields: Any,
 ) -> dfm.DominantFrequencyMaps:
-    """The removal search (METHOD 2) of a classifier: how far each class's loss rises without each patch of frequencies.
+    """The dominant frequency maps of a classifier, by any of the search methods.
 
     In several processes every one calls this with the same arguments, takes its share of the work and returns the same
     maps.
@@ -42,16 +45,17 @@ def removal(
       images: [n, H, W, C] as logits_fn takes them: normalised, where it wants that. Any height, width and channels.
       labels: [n], class index of each image, in [0, num_classes); every class has an image.
       num_classes: how many classes are searched.
+      method: a name of fsjax.search.SEARCHES. removal_compat takes the images in class order, whatever theirs is.
       patch: side of the square of frequencies removed together; divides height and width.
       shares: of the plane that the maps keep, in (0, 1].
       classes: names in index order; default '0', '1', ...
       precision: 'highest' (float32) or 'tensorfloat32', whose agreement with 'highest' stands in the maps' provenance.
-      compat: the masks, the loss and the threshold of the published code, for comparison with it; images are taken in
-        class order, whatever theirs is.
+      seed: of whatever the method draws at random.
       directory: keeps partial results there and goes on from them; tied to the images, the labels and the weights.
       memory_mib: of a device, for the images, the weights and a tile; 0 = chosen.
       save_seconds: between two partial results.
       searched_on: 'train' or 'test', as the maps will say.
+      **fields: the method's own, such as steps=100; what stands in config.search under its name.
 
     Raises:
       InputError: a ValueError that names what cannot be used.
@@ -65,9 +69,11 @@ def removal(
     names = tuple(classes) if classes is not None else tuple(str(label) for label in range(num_classes))
     if len(names) != num_classes:
         raise InputError(f"classes: {len(names)} names; accepted: {num_classes}, one a class")
-    options = {"patch": patch, "shares": tuple(shares), "precision": precision, "split": searched_on}
-    options |= {"method": "removal_compat" if compat else "removal", "images_per_class": 0, "agreement_masks": 256}
-    search.check(ConfigDict(options), images.shape[1:3])
+    options = search.options()
+    options.update(method=method, patch=patch, split=searched_on, precision=precision, images_per_class=0)
+    options.shares = tuple(shares)
+    _set(options, method, fields)
+    search.check(options, images.shape[1:3])
     apply, params = hoist(logits_fn, images.shape[1:])
     found = jax.eval_shape(apply, params, jax.ShapeDtypeStruct(images.shape, jnp.float32)).shape
     if len(found) != 2 or found[0] != len(images) or found[1] < num_classes:
@@ -75,7 +81,7 @@ def removal(
             f"logits_fn: gives shape {found} for {len(images)} images; "
             f"accepted: [{len(images)}, K], K at least {num_classes}"
         )
-    return search.SEARCHES[options["method"]](
+    return search.SEARCHES[method].search(
         search.Problem(
             apply=apply,
             params=params,
@@ -83,12 +89,13 @@ def removal(
             counts=counts,
             classes=names,
             image=images.shape[1:],
-            options=ConfigDict(options),
+            options=options,
             run=ConfigDict({"memory_mib": memory_mib, "save_seconds": float(save_seconds)}),
             searched_on=searched_on,
+            seed=seed,
             provenance={},
             directory=pathlib.Path(directory) if directory is not None else None,
-            identity=_digest(options, images, labels),
+            identity=_digest(options, seed, images, labels),
         )
     )
 
@@ -107,8 +114,23 @@ def _counts(images: np.ndarray, labels: np.ndarray, num_classes: int) -> tuple[i
     return tuple(counts.tolist())
 
 
-def _digest(options: dict, images: np.ndarray, labels: np.ndarray) -> str:
-    digest = hashlib.sha256(repr((options["method"], options["patch"], options["precision"], images.shape)).encode())
+def _set(options: ConfigDict, method: str, fields: dict[str, Any]) -> None:
+    """Puts a method's own fields in their place."""
+    own = options.get(method, ConfigDict())
+    for name, value in fields.items():
+        if not isinstance(own, ConfigDict) or name not in own:
+            accepted = ", ".join(sorted(own)) if isinstance(own, ConfigDict) and own else "none"
+            raise InputError(f"{name}: no field of the method {method!r}; accepted: {accepted}")
+        try:
+            own[name] = value
+        except TypeError as error:
+            raise InputError(f"{name}: {value!r}; accepted: a {type(own[name]).__name__}") from error
+
+
+def _digest(options: ConfigDict, seed: int, images: np.ndarray, labels: np.ndarray) -> str:
+    own = options.get(options.method)
+    about = (options.method, options.patch, options.precision, seed, own and own.to_dict(), images.shape)
+    digest = hashlib.sha256(repr(about).encode())
     for array in (images, labels.astype(np.int64)):
         digest.update(np.ascontiguousarray(array).tobytes())
     return digest.hexdigest()

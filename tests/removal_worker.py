@@ -23,7 +23,7 @@ network = Network(
 )
 apply, params = fold(network, network.init(0))
 rng = np.random.default_rng(0)
-maps = fsjax.removal(
+maps = fsjax.dominant_frequencies(
     lambda images: apply(params, images),
     rng.normal(size=(75, 24, 24, 3)).astype(np.float32),
     np.repeat([0, 1, 2], [30, 25, 20]),

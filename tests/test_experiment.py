@@ -112,7 +112,7 @@ def test_a_second_run_does_nothing_again_and_another_method_does_not_retrain(don
     def other(problem):
         return dfm.dataclasses.replace(search.removal.search(problem), method="other")
 
-    monkeypatch.setitem(search.SEARCHES, "other", other)
+    monkeypatch.setitem(search.SEARCHES, "other", search.Method(other))
     experiment.run(small_config(search__method="other"), done)
     assert stage_lines(caplog) == {"train": True, "search": False, "evaluate": False, "report": False}
     evaluation = json.loads((done / "evaluation.json").read_text())

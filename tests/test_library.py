@@ -38,7 +38,7 @@ def made():
 
 def test_scores_of_any_callable_are_the_rise_in_loss_by_the_definition(made):
     model, images, labels = made
-    maps = fsjax.removal(model, images, labels, num_classes=3, shares=[0.1])
+    maps = fsjax.dominant_frequencies(model, images, labels, num_classes=3, shares=[0.1])
     orbits = spectrum.orbits(6, 10)
 
     def loss(kept, label):
@@ -93,16 +93,16 @@ def test_the_arrays_that_a_callable_closes_over_are_arguments_of_the_compiled_pr
 
 def test_a_directory_goes_on_and_is_tied_to_images_labels_and_weights(made, tmp_path):
     model, images, labels = made
-    first = fsjax.removal(model, images, labels, num_classes=3, directory=tmp_path, save_seconds=0)
+    first = fsjax.dominant_frequencies(model, images, labels, num_classes=3, directory=tmp_path, save_seconds=0)
     files = {path: path.stat().st_mtime_ns for path in tmp_path.rglob("*.npz")}
-    again = fsjax.removal(model, images, labels, num_classes=3, directory=tmp_path, shares=[0.2])
+    again = fsjax.dominant_frequencies(model, images, labels, num_classes=3, directory=tmp_path, shares=[0.2])
     assert files and {path: path.stat().st_mtime_ns for path in tmp_path.rglob("*.npz")} == files
     np.testing.assert_array_equal(first.scores, again.scores)
     for other in ((images + 1, labels), (images, labels[::-1])):
         with pytest.raises(InputError, match="partial results of another search"):
-            fsjax.removal(model, *other, num_classes=3, directory=tmp_path)
+            fsjax.dominant_frequencies(model, *other, num_classes=3, directory=tmp_path)
     with pytest.raises(InputError, match="partial results of another model"):
-        fsjax.removal(Model(nnx.Rngs(1)), images, labels, num_classes=3, directory=tmp_path)
+        fsjax.dominant_frequencies(Model(nnx.Rngs(1)), images, labels, num_classes=3, directory=tmp_path)
 
 
 def test_compat_takes_images_in_class_order(made):
@@ -115,7 +115,9 @@ def test_compat_takes_images_in_class_order(made):
         return images.reshape(len(images), -1) @ weights
 
     maps = [
-        fsjax.removal(model, images[index], labels[index], num_classes=3, compat=True, classes=["x", "y", "z"])
+        fsjax.dominant_frequencies(
+            model, images[index], labels[index], num_classes=3, method="removal_compat", classes=["x", "y", "z"]
+        )
         for index in (np.arange(14), order)
     ]
     assert maps[0].method == "removal_compat" and maps[0].classes == ("x", "y", "z")
@@ -137,7 +139,9 @@ def test_compat_takes_images_in_class_order(made):
         ({"precision": "float16"}, "search.precision: 'float16' is unknown"),
         ({"classes": ["a"]}, "classes: 1 names; accepted: 3"),
         ({"logits_fn": lambda images: images[:, 0, :2, 0]}, r"logits_fn: gives shape \(14, 2\) for 14 images"),
-        ({"compat": True}, "removal_compat takes square images; found 6 x 10"),
+        ({"method": "removal_compat"}, "removal_compat takes square images; found 6 x 10"),
+        ({"method": "guess"}, "search.method: unknown method 'guess'; accepted: .*removal"),
+        ({"steps": 3}, "steps: no field of the method 'removal'; accepted: none"),
         ({"memory_mib": -1}, "memory_mib: -1; accepted: 0 or more"),
     ],
 )
@@ -145,4 +149,4 @@ def test_what_cannot_be_used_is_named(made, changes, message):
     model, images, labels = made
     arguments = {"logits_fn": model, "images": images, "labels": labels, "num_classes": 3} | changes
     with pytest.raises(ValueError, match=message):
-        fsjax.removal(**arguments)
+        fsjax.dominant_frequencies(**arguments)

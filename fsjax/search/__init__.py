@@ -4,11 +4,39 @@ from ml_collections import ConfigDict
 
 from fsjax.errors import InputError
 from fsjax.search import published, removal
+from fsjax.search.method import Method
 from fsjax.search.problem import PRECISIONS, Problem
 
-__all__ = ["SEARCHES", "Problem", "check"]
+__all__ = ["SEARCHES", "Method", "Problem", "check", "options", "used"]
 
-SEARCHES = {"removal": removal.search, "removal_compat": published.search}
+SEARCHES = {
+    "removal": removal.METHOD,
+    "removal_compat": published.METHOD,
+}
+
+
+def options() -> ConfigDict:
+    """The fields of config.search with their defaults: what all methods share, and each method's under its name."""
+    shared = ConfigDict()
+    shared.method = "removal"  # a name of SEARCHES
+    shared.patch = 1  # side of the square of frequencies removed together, for methods that remove squares
+    shared.shares = (0.01, 0.05, 0.1, 0.2)  # of the plane that the maps keep
+    shared.split = "train"  # images that are searched: train, or test as published
+    shared.images_per_class = 100  # 0 = all
+    shared.precision = "highest"  # highest (float32), tensorfloat32, bfloat16: the latter two report their agreement
+    shared.agreement_masks = 256  # drawn at random and computed again in highest
+    for name, method in SEARCHES.items():
+        if method.defaults:
+            shared[name] = ConfigDict(dict(method.defaults))
+    return shared
+
+
+def used(field: str, method: str) -> bool:
+    """Whether a method's result depends on this field of config.search."""
+    name = field.partition(".")[0]
+    if name == "patch":
+        return SEARCHES[method].patches
+    return name == method or name not in SEARCHES
 
 
 def check(options: ConfigDict, plane: tuple[int, int]) -> None:
@@ -28,10 +56,15 @@ def check(options: ConfigDict, plane: tuple[int, int]) -> None:
     for share in options.shares:
         if isinstance(share, bool) or not isinstance(share, int | float) or not 0 < share <= 1:
             raise InputError(f"search.shares: {share!r} is not a share of the plane; accepted: numbers in (0, 1]")
+    if SEARCHES[options.method].patches:
+        _check_patch(options.patch, plane)
+    SEARCHES[options.method].check(options, plane)
+
+
+def _check_patch(patch: int, plane: tuple[int, int]) -> None:
     divisors = [side for side in range(1, min(plane) + 1) if not any(length % side for length in plane)]
-    if options.patch not in divisors:
+    if patch not in divisors:
         size = f"{plane[0]}" if plane[0] == plane[1] else f"{plane[0]} x {plane[1]}"
         raise InputError(
-            f"search.patch: {options.patch} does not divide the image size {size}; "
-            f"accepted: {', '.join(map(str, divisors))}"
+            f"search.patch: {patch} does not divide the image size {size}; accepted: {', '.join(map(str, divisors))}"
         )

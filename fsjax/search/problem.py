@@ -30,6 +30,7 @@ class Problem:
       options: config.search.
       run: config.run.
       searched_on: 'train' or 'test'.
+      seed: of whatever a method draws at random.
       provenance: JSON values for the maps.
       directory: where partial results are kept; None = nowhere.
       metrics: where rates are written; None = nowhere.
@@ -47,6 +48,7 @@ class Problem:
     run: ConfigDict
     searched_on: str
     provenance: dict
+    seed: int = 0
     directory: pathlib.Path | None = None
     metrics: Metrics | None = None
     identity: str = ""

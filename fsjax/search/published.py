@@ -11,6 +11,7 @@ from jaxtyping import Bool, Float, Int
 from fsjax import dfm, spectrum
 from fsjax.errors import InputError
 from fsjax.search import agreement
+from fsjax.search.method import Method
 from fsjax.search.problem import Problem
 from fsjax.search.sweep import MaskList, sweep
 from fsjax.tile import Removals
@@ -140,3 +141,6 @@ def _batches(counts: tuple[int, ...], label: int) -> np.ndarray:
     """Which batch each image of a class is in."""
     first = sum(counts[:label])
     return np.arange(first, first + counts[label]) // BATCH
+
+
+METHOD = Method(search, patches=True)

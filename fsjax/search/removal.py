@@ -9,6 +9,7 @@ from jaxtyping import Bool, Float
 
 from fsjax import dfm, spectrum
 from fsjax.search import agreement
+from fsjax.search.method import Method
 from fsjax.search.problem import Problem
 from fsjax.search.sweep import MaskList, sweep
 from fsjax.tile import Removals
@@ -72,3 +73,6 @@ def plane_scores(
         total += np.tensordot(patch_scores[start : start + step], masks.astype(float), 1)
         covered += masks.sum(0)
     return total / covered
+
+
+METHOD = Method(search, patches=True)
