@@ -126,6 +126,21 @@ def filter_spectra(
     return jnp.fft.irfft2(product, s=(height, width), axes=(-3, -2))
 
 
+def filter_orbits(
+    spectrum: Complex[Array, "images height half channels"], weights: Float[Array, " orbits"], width: int
+) -> Float[Array, "images height width channels"]:
+    """Every image with each orbit of its spectrum multiplied by a weight; the gradient reaches the weights.
+
+    Args:
+      spectrum: what `spectra` returned.
+      weights: one an orbit, in the order of `orbits`.
+      width: W, which a half spectrum does not tell.
+    """
+    height = spectrum.shape[1]
+    half = np.fft.ifftshift(orbits(height, width))[:, : width // 2 + 1]
+    return jnp.fft.irfft2(spectrum * weights[half][None, :, :, None], s=(height, width), axes=(1, 2))
+
+
 def waves(
     positions: Int[Array, "n 2"] | Int[np.ndarray, "n 2"], height: int, width: int
 ) -> Float[Array, "n 2 height width"]:

@@ -1,0 +1,217 @@
+"""Searches that go step by step: chains that know nothing of each other, run side by side and kept as they go."""
+
+import dataclasses
+import itertools
+import pathlib
+import time
+from collections.abc import Callable, Iterator
+
+import jax
+import numpy as np
+from jax.sharding import NamedSharding
+from jax.sharding import PartitionSpec as P
+from jaxtyping import PyTree
+
+from fsjax import interrupt, parallel, workdir
+from fsjax.errors import InputError
+from fsjax.progress import Progress
+from fsjax.search.partial import Partials
+from fsjax.search.problem import Problem
+from fsjax.tile import at_precision
+
+# A state is what a chain's steps pass on: arrays by name.
+State = dict[str, np.ndarray]
+
+
+@dataclasses.dataclass(frozen=True)
+class Chains:
+    """Chains of one search, all of one length and with arrays of the same shapes.
+
+    Attributes:
+      count: how many there are.
+      steps: of each.
+      start: chain -> its state before the first step.
+      given: chain -> arrays that all of its steps read; they stay on its device.
+      inputs: (chain, step) -> arrays that one step reads.
+      step: (params, given, state, inputs) -> state, of one chain, by JAX.
+      images: forward passes, or what costs as much, of one step of one chain; for the rate that is shown.
+      lanes: chains that a device computes at once.
+    """
+
+    count: int
+    steps: int
+    start: Callable[[int], State]
+    given: Callable[[int], PyTree]
+    inputs: Callable[[int, int], PyTree]
+    step: Callable[[PyTree, PyTree, PyTree, PyTree], PyTree]
+    images: int
+    lanes: int = 1
+
+
+def run(
+    problem: Problem,
+    make: Callable[[dict[str, int]], Chains],
+    *,
+    layout: dict[str, int],
+    directory: pathlib.Path | None,
+    label: str,
+) -> list[State]:
+    """The state of every chain after its last step.
+
+    Every process takes an equal part of the chains and all return the same states. A chain is computed by itself,
+    whatever runs beside it, so its states do not depend on how many devices and processes there are.
+
+    Args:
+      problem: the classifier, and how its matrix products are computed.
+      make: layout -> what to compute.
+      layout: numbers that the arithmetic rests on, such as the size of a tile, for a search that starts here; one that
+        goes on keeps its own.
+      directory: where states are kept; None = nowhere.
+      label: names the progress bar.
+
+    Raises:
+      InputError: kept states of another search or model, or a state that is not finite.
+      interrupt.Terminated: SIGTERM came; what is computed is kept.
+    """
+    partials = Partials(directory, layout, problem.params, problem.identity)
+    chains = make(partials.layout)
+    mine = range(chains.count)[parallel.share(chains.count)]
+    states = {chain: _kept(partials.directory, chain, chains.start(chain)) for chain in mine}
+    steps = {chain: int(state.pop("steps")) for chain, state in states.items()}
+    done = sum(steps.values())
+    runner = _Runner(problem, chains)
+    with Progress(label, len(mine) * chains.steps, "steps", done=done) as progress:
+        keeper = _Keeper(problem, chains, partials.directory, progress)
+        # Chains that stand at the same step go together; after a restart there may be several such steps.
+        unfinished = sorted((step, chain) for chain, step in steps.items() if step < chains.steps)
+        for step, members in itertools.groupby(unfinished, key=lambda pair: pair[0]):
+            for group in _batched([chain for _, chain in members], runner.width):
+                states.update(_run_group(runner, group, step, states, keeper))
+    return _gathered(chains, states)
+
+
+def _run_group(runner: "_Runner", group: list[int], step: int, states: dict, keeper: "_Keeper") -> dict[int, State]:
+    """These chains from a step to their last; whatever ends it, what is computed is kept."""
+    given = runner.place([runner.chains.given(chain) for chain in group])
+    now = runner.place([states[chain] for chain in group])
+    saved = step
+    try:
+        while step < runner.chains.steps:
+            inputs = runner.place([runner.chains.inputs(chain, step) for chain in group])
+            before, now = now, runner.step(given, now, inputs)
+            # One step ahead of the devices and no more: their queue would hold the inputs of all of them.
+            jax.block_until_ready(before)
+            step += 1
+            keeper.count(len(group))
+            if keeper.is_due():
+                keeper.keep(group, step, runner.fetch(now, len(group)))
+                saved = step
+            interrupt.check()
+    finally:
+        fetched = runner.fetch(now, len(group))
+        if step > saved:
+            keeper.keep(group, step, fetched)
+    return dict(zip(group, fetched, strict=True))
+
+
+class _Runner:
+    """The jitted step of as many chains as run side by side."""
+
+    def __init__(self, problem: Problem, chains: Chains):
+        self.chains, self._mesh = chains, parallel.mesh()
+        self.width = chains.lanes * self._mesh.size
+        self._split = NamedSharding(self._mesh, P(parallel.AXIS))
+        self._params = jax.device_put(problem.params, NamedSharding(self._mesh, P()))
+        split = P(parallel.AXIS)
+        sharded = jax.shard_map(
+            jax.vmap(chains.step, in_axes=(None, 0, 0, 0)),
+            mesh=self._mesh,
+            in_specs=(P(), split, split, split),
+            out_specs=split,
+            check_vma=False,
+        )
+        self._step = jax.jit(at_precision(problem.at(problem.options.precision)[1], sharded))
+
+    def step(self, given: PyTree, state: PyTree, inputs: PyTree) -> PyTree:
+        return self._step(self._params, given, state, inputs)
+
+    def place(self, parts: list[PyTree]) -> PyTree:
+        """One chain's arrays behind another's, on the devices; the last chain fills the places that are free."""
+        parts = parts + parts[-1:] * (self.width - len(parts))
+        return jax.tree.map(lambda *arrays: jax.device_put(np.stack(arrays), self._split), *parts)
+
+    def fetch(self, states: PyTree, count: int) -> list[State]:
+        fetched = jax.device_get(states)
+        for name, array in fetched.items():
+            if not np.isfinite(array).all():
+                raise InputError(f"search: {name} is not finite; accepted: a model whose loss is")
+        return [{name: np.asarray(array[index]) for name, array in fetched.items()} for index in range(count)]
+
+
+@dataclasses.dataclass
+class _Keeper:
+    """Writes states and rates every config.run.save_seconds."""
+
+    problem: Problem
+    chains: Chains
+    directory: pathlib.Path | None
+    progress: Progress
+    steps: int = 0
+    saved: float = dataclasses.field(default_factory=lambda: time.monotonic())
+
+    def count(self, chains: int) -> None:
+        self.steps += chains
+        self.progress.update(chains, f"{self.steps * self.chains.images / self.progress.seconds:,.0f} images/s")
+
+    def is_due(self) -> bool:
+        return time.monotonic() - self.saved >= self.problem.run.save_seconds
+
+    def keep(self, group: list[int], step: int, states: list[State]) -> None:
+        if self.directory is not None:
+            for chain, state in zip(group, states, strict=True):
+                workdir.write_npz(_file(self.directory, chain), steps=np.array(step), **state)
+        self.saved = time.monotonic()
+        if self.problem.metrics and self.steps:
+            rates = {"images_per_second": self.steps * self.chains.images / self.progress.seconds}
+            rates |= {"steps_per_second": self.progress.rate, "eta_seconds": self.progress.eta}
+            self.problem.metrics.write("search", self.progress.count, rates)
+
+
+def _kept(directory: pathlib.Path | None, chain: int, start: State) -> State:
+    """The state of a chain and the `steps` it has taken: what is kept, or where it starts if that is damaged."""
+    if directory is not None:
+        try:
+            found = workdir.read_npz(_file(directory, chain))
+        except (FileNotFoundError, InputError):
+            found = {}
+        if found.keys() == start.keys() | {"steps"} and all(found[k].shape == np.shape(start[k]) for k in start):
+            return found
+    return {**start, "steps": np.array(0)}
+
+
+def _file(directory: pathlib.Path, chain: int) -> pathlib.Path:
+    return directory / f"chain{chain:06d}.npz"
+
+
+def _batched(items: list[int], size: int) -> Iterator[list[int]]:
+    for start in range(0, len(items), size):
+        yield items[start : start + size]
+
+
+def _gathered(chains: Chains, states: dict[int, State]) -> list[State]:
+    """The states of all processes, in order: a chain's arrays travel as one row of numbers."""
+    if parallel.process()[1] == 1:
+        return [states[chain] for chain in range(chains.count)]
+    like = {name: np.asarray(array) for name, array in chains.start(0).items()}
+    width = sum(array.size for array in like.values())
+    rows = np.full((chains.count, width), np.nan)
+    for chain, state in states.items():
+        rows[chain] = np.concatenate([np.ravel(state[name]).astype(np.float64) for name in like])
+    cuts = np.cumsum([array.size for array in like.values()])[:-1]
+    return [
+        {
+            name: part.reshape(array.shape).astype(array.dtype)
+            for (name, array), part in zip(like.items(), np.split(row, cuts), strict=True)
+        }
+        for row in parallel.merge(rows)
+    ]

@@ -1,0 +1,156 @@
+"""`greedy`: frequencies are dropped one after another, as long as the class stays recognised (DFM-X; METHOD 9).
+
+The orbits are walked from low to high frequency. One is dropped for good if the class then keeps at least its current
+number of correct images less a tolerance, else it is kept. What an orbit is worth thus depends on what was dropped
+before it: of frequencies that stand in for each other the last one is kept, and of ones that work together all.
+"""
+
+import dataclasses
+import functools
+from collections.abc import Callable
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Int, PyTree
+from ml_collections import ConfigDict
+
+from fsjax import dfm, spectrum, tile_size
+from fsjax.errors import InputError
+from fsjax.search import chains
+from fsjax.search.method import Method
+from fsjax.search.problem import Problem
+
+DEFAULTS = {
+    "tolerance": 0.006,  # share of a class's images that dropping one orbit may cost; 6 of 1,000 as published
+}
+
+
+def search(problem: Problem) -> dfm.DominantFrequencyMaps:
+    """What the culling leaves of each class's plane, and of that the best within the config's shares.
+
+    An orbit's score is the number of images that were lost without it when it was its turn, over the class's images;
+    -1 where it was dropped. A map at a share holds the best of the orbits that were left; at share 1 all of them,
+    which is the published map.
+
+    Raises:
+      interrupt.Terminated: SIGTERM came; what is computed is kept.
+    """
+    options, counts = problem.options, np.array(problem.counts)
+    apply, precision = problem.at(options.precision)
+    tile_images = tile_size.fit(
+        *(apply, problem.params, problem.image),
+        resident_images=max(counts),
+        memory_mib=problem.run.memory_mib,
+        precision=precision,
+    )
+    layout = {"chunk": tile_size.chunk_size(problem.counts, tile_images)}
+    order = removal_order(*problem.plane)
+    states = chains.run(
+        problem,
+        functools.partial(_culling, problem, apply, order),
+        directory=problem.directory,
+        label=f"search {options.method}",
+        layout=layout,
+    )
+    kept, lost = (np.stack([state[name] for state in states]) for name in ("kept", "lost"))
+    scores = np.where(kept, lost / counts[:, None], -1.0)
+    orbits = spectrum.orbits(*problem.plane)
+    maps = dfm.from_scores(
+        scores[:, orbits],
+        tuple(options.shares),
+        classes=problem.classes,
+        method=options.method,
+        searched_on=problem.searched_on,
+        images=counts,
+        forward_equivalents=int(counts.sum()) * (1 + len(order)),
+        provenance={
+            **problem.provenance,
+            "correct_before": [int(state["before"]) for state in states],
+            "correct_with_all_kept": [int(state["correct"]) for state in states],
+            "positions_kept": kept[:, orbits].sum((1, 2)).tolist(),
+        },
+    )
+    return dataclasses.replace(maps, masks=maps.masks & kept[:, orbits])
+
+
+def removal_order(height: int, width: int) -> Int[np.ndarray, " orbits"]:
+    """Numbers of the orbits from low to high frequency: squares around DC outwards, each walked by angle; DC last.
+
+    On a plane that is not square the squares are rectangles of its shape.
+    """
+    vertical, horizontal = spectrum.frequencies(height, width)
+    first = np.unique(spectrum.orbits(height, width), return_index=True)[1]
+    vertical, horizontal = vertical.ravel()[first], horizontal.ravel()[first]
+    # Rounded, so that the sides of a square are alike, and angles are those of the member in the upper half.
+    ring = np.round(np.maximum(abs(vertical), abs(horizontal)) * max(height, width), 6)
+    angle = np.round(np.arctan2(vertical, horizontal) % np.pi, 6)
+    order = np.lexsort((angle, ring))
+    return np.append(order[ring[order] > 0], order[ring[order] == 0])
+
+
+def _culling(problem: Problem, apply: Callable, order: np.ndarray, layout: dict[str, int]) -> chains.Chains:
+    """A chain a class; its first step drops nothing and counts the images that are correct before."""
+    counts, size = problem.counts, layout["chunk"]
+    chunks = -(-max(counts) // size)
+    spectra = jax.jit(spectrum.spectra)
+
+    def start(label: int) -> chains.State:
+        zero = np.zeros((), np.int32)
+        return {
+            "kept": np.ones(len(order), bool),
+            "lost": np.zeros(len(order), np.int32),
+            "correct": zero,
+            "before": zero,
+        }
+
+    def given(label: int) -> dict[str, np.ndarray]:
+        images = problem.images(label)
+        # With the last image and not with zeros, on which a model may return NaN.
+        padded = np.pad(images, [(0, chunks * size - len(images)), (0, 0), (0, 0), (0, 0)], mode="edge")
+        return {
+            "spectra": np.stack([np.asarray(spectra(part)) for part in np.split(padded, chunks)]),
+            "real": (np.arange(len(padded)) < len(images)).reshape(chunks, size),
+            "label": np.int32(label),
+            "tolerance": np.int32(round(problem.options.greedy.tolerance * len(images))),
+        }
+
+    def inputs(label: int, step: int) -> np.int32:
+        return np.int32(order[step - 1] if step else -1)
+
+    def step(params: PyTree, given: dict, state: dict, orbit: Int[Array, ""]) -> dict:
+        without = state["kept"] & (jnp.arange(len(order)) != orbit)
+
+        def correct(chunk):
+            spectra, real = chunk
+            images = spectrum.filter_orbits(spectra, without.astype(jnp.float32), problem.plane[1])
+            return ((apply(params, images).argmax(-1) == given["label"]) & real).sum()
+
+        found = jax.lax.map(correct, (given["spectra"], given["real"])).sum()
+        first = orbit < 0
+        lost = state["correct"] - found
+        drop = ~first & (lost <= given["tolerance"])
+        return {
+            "kept": jnp.where(drop, without, state["kept"]),
+            "lost": state["lost"].at[orbit].set(jnp.where(first | drop, state["lost"][orbit], lost)),
+            "correct": jnp.where(first | drop, found, state["correct"]),
+            "before": jnp.where(first, found, state["before"]),
+        }
+
+    return chains.Chains(
+        count=len(counts),
+        steps=1 + len(order),
+        start=start,
+        given=given,
+        inputs=inputs,
+        step=step,
+        images=round(sum(counts) / len(counts)),
+    )
+
+
+def _check(options: ConfigDict, plane: tuple[int, int]) -> None:
+    if not 0 <= options.greedy.tolerance < 1:
+        raise InputError(f"search.greedy.tolerance: {options.greedy.tolerance}; accepted: a share in [0, 1)")
+
+
+METHOD = Method(search, DEFAULTS, _check)
