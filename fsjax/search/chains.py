@@ -7,6 +7,7 @@ import time
 from collections.abc import Callable, Iterator
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 from jax.sharding import NamedSharding
 from jax.sharding import PartitionSpec as P
@@ -27,13 +28,19 @@ State = dict[str, np.ndarray]
 class Chains:
     """Chains of one search, all of one length and with arrays of the same shapes.
 
+    A step measures something on one piece of images after another, adds it up, and moves the state by it. The pieces
+    are separate calls: a loop in one compiled program would be many times slower on a CPU, whose convolutions are not
+    threaded inside of loops.
+
     Attributes:
       count: how many there are.
       steps: of each.
       start: chain -> its state before the first step.
-      given: chain -> arrays that all of its steps read; they stay on its device.
-      inputs: (chain, step) -> arrays that one step reads.
-      step: (params, given, state, inputs) -> state, of one chain, by JAX.
+      about: (chain, step) -> what measure and move are told of this step.
+      pieces: (chain, step) -> the step's pieces, arrays of the same shapes each.
+      fixed: whether the pieces are the same in every step; they then stay on the device.
+      measure: (params, about, state, piece) -> measured, of one chain, by JAX; summed over the pieces.
+      move: (about, state, measured) -> state, of one chain, by JAX.
       images: forward passes, or what costs as much, of one step of one chain; for the rate that is shown.
       lanes: chains that a device computes at once.
     """
@@ -41,9 +48,11 @@ class Chains:
     count: int
     steps: int
     start: Callable[[int], State]
-    given: Callable[[int], PyTree]
-    inputs: Callable[[int, int], PyTree]
-    step: Callable[[PyTree, PyTree, PyTree, PyTree], PyTree]
+    about: Callable[[int, int], PyTree]
+    pieces: Callable[[int, int], list[PyTree]]
+    fixed: bool
+    measure: Callable[[PyTree, PyTree, PyTree, PyTree], PyTree]
+    move: Callable[[PyTree, PyTree, PyTree], PyTree]
     images: int
     lanes: int = 1
 
@@ -92,13 +101,16 @@ def run(
 
 def _run_group(runner: "_Runner", group: list[int], step: int, states: dict, keeper: "_Keeper") -> dict[int, State]:
     """These chains from a step to their last; whatever ends it, what is computed is kept."""
-    given = runner.place([runner.chains.given(chain) for chain in group])
     now = runner.place([states[chain] for chain in group])
+    pieces = None
     saved = step
     try:
         while step < runner.chains.steps:
-            inputs = runner.place([runner.chains.inputs(chain, step) for chain in group])
-            before, now = now, runner.step(given, now, inputs)
+            if pieces is None or not runner.chains.fixed:
+                of_chains = [runner.chains.pieces(chain, step) for chain in group]
+                pieces = [runner.place(list(parts)) for parts in zip(*of_chains, strict=True)]
+            about = runner.place([runner.chains.about(chain, step) for chain in group])
+            before, now = now, runner.step(about, now, pieces)
             # One step ahead of the devices and no more: their queue would hold the inputs of all of them.
             jax.block_until_ready(before)
             step += 1
@@ -122,18 +134,29 @@ class _Runner:
         self.width = chains.lanes * self._mesh.size
         self._split = NamedSharding(self._mesh, P(parallel.AXIS))
         self._params = jax.device_put(problem.params, NamedSharding(self._mesh, P()))
-        split = P(parallel.AXIS)
+        precision = problem.at(problem.options.precision)[1]
+        self._measure = self._side_by_side(chains.measure, precision, shared=1, split=3)
+        self._move = self._side_by_side(chains.move, precision, shared=0, split=3)
+        self._add = jax.jit(lambda one, other: jax.tree.map(jnp.add, one, other))
+
+    def _side_by_side(self, function: Callable, precision: str, *, shared: int, split: int) -> Callable:
+        """A function of one chain, made one of all that run at once: each device has its own, so nothing passes."""
+        axis = P(parallel.AXIS)
         sharded = jax.shard_map(
-            jax.vmap(chains.step, in_axes=(None, 0, 0, 0)),
+            jax.vmap(function, in_axes=(None,) * shared + (0,) * split),
             mesh=self._mesh,
-            in_specs=(P(), split, split, split),
-            out_specs=split,
+            in_specs=(P(),) * shared + (axis,) * split,
+            out_specs=axis,
             check_vma=False,
         )
-        self._step = jax.jit(at_precision(problem.at(problem.options.precision)[1], sharded))
+        return jax.jit(at_precision(precision, sharded))
 
-    def step(self, given: PyTree, state: PyTree, inputs: PyTree) -> PyTree:
-        return self._step(self._params, given, state, inputs)
+    def step(self, about: PyTree, state: PyTree, pieces: list[PyTree]) -> PyTree:
+        measured = None
+        for piece in pieces:
+            found = self._measure(self._params, about, state, piece)
+            measured = found if measured is None else self._add(measured, found)
+        return self._move(about, state, measured)
 
     def place(self, parts: list[PyTree]) -> PyTree:
         """One chain's arrays behind another's, on the devices; the last chain fills the places that are free."""

@@ -12,7 +12,7 @@ from collections.abc import Callable
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Int, PyTree
+from jaxtyping import Array, Bool, Int, PyTree
 from ml_collections import ConfigDict
 
 from fsjax import dfm, spectrum, tile_size
@@ -92,7 +92,7 @@ def removal_order(height: int, width: int) -> Int[np.ndarray, " orbits"]:
 def _culling(problem: Problem, apply: Callable, order: np.ndarray, layout: dict[str, int]) -> chains.Chains:
     """A chain a class; its first step drops nothing and counts the images that are correct before."""
     counts, size = problem.counts, layout["chunk"]
-    chunks = -(-max(counts) // size)
+    pieces_of_class = -(-max(counts) // size)
     spectra = jax.jit(spectrum.spectra)
 
     def start(label: int) -> chains.State:
@@ -104,46 +104,51 @@ def _culling(problem: Problem, apply: Callable, order: np.ndarray, layout: dict[
             "before": zero,
         }
 
-    def given(label: int) -> dict[str, np.ndarray]:
-        images = problem.images(label)
-        # With the last image and not with zeros, on which a model may return NaN.
-        padded = np.pad(images, [(0, chunks * size - len(images)), (0, 0), (0, 0), (0, 0)], mode="edge")
+    def about(label: int, step: int) -> dict[str, np.integer]:
         return {
-            "spectra": np.stack([np.asarray(spectra(part)) for part in np.split(padded, chunks)]),
-            "real": (np.arange(len(padded)) < len(images)).reshape(chunks, size),
+            "orbit": np.int32(order[step - 1] if step else -1),
             "label": np.int32(label),
-            "tolerance": np.int32(round(problem.options.greedy.tolerance * len(images))),
+            "tolerance": np.int32(round(problem.options.greedy.tolerance * counts[label])),
         }
 
-    def inputs(label: int, step: int) -> np.int32:
-        return np.int32(order[step - 1] if step else -1)
+    def pieces(label: int, step: int) -> list[dict[str, np.ndarray]]:
+        images = problem.images(label)
+        # With the last image and not with zeros, on which a model may return NaN.
+        padded = np.pad(images, [(0, pieces_of_class * size - len(images)), (0, 0), (0, 0), (0, 0)], mode="edge")
+        real = np.arange(len(padded)) < len(images)
+        return [
+            {"spectra": np.asarray(spectra(padded[start : start + size])), "real": real[start : start + size]}
+            for start in range(0, len(padded), size)
+        ]
 
-    def step(params: PyTree, given: dict, state: dict, orbit: Int[Array, ""]) -> dict:
-        without = state["kept"] & (jnp.arange(len(order)) != orbit)
+    def without(about: dict, state: dict) -> Bool[Array, " orbits"]:
+        return state["kept"] & (jnp.arange(len(order)) != about["orbit"])
 
-        def correct(chunk):
-            spectra, real = chunk
-            images = spectrum.filter_orbits(spectra, without.astype(jnp.float32), problem.plane[1])
-            return ((apply(params, images).argmax(-1) == given["label"]) & real).sum()
+    def measure(params: PyTree, about: dict, state: dict, piece: dict) -> Int[Array, ""]:
+        weights = without(about, state).astype(jnp.float32)
+        logits = apply(params, spectrum.filter_orbits(piece["spectra"], weights, problem.plane[1]))
+        return ((logits.argmax(-1) == about["label"]) & piece["real"]).sum()
 
-        found = jax.lax.map(correct, (given["spectra"], given["real"])).sum()
-        first = orbit < 0
-        lost = state["correct"] - found
-        drop = ~first & (lost <= given["tolerance"])
+    def move(about: dict, state: dict, correct: Int[Array, ""]) -> dict:
+        first, lost = about["orbit"] < 0, state["correct"] - correct
+        drop = ~first & (lost <= about["tolerance"])
+        changed = state["lost"].at[about["orbit"]].set(lost)
         return {
-            "kept": jnp.where(drop, without, state["kept"]),
-            "lost": state["lost"].at[orbit].set(jnp.where(first | drop, state["lost"][orbit], lost)),
-            "correct": jnp.where(first | drop, found, state["correct"]),
-            "before": jnp.where(first, found, state["before"]),
+            "kept": jnp.where(drop, without(about, state), state["kept"]),
+            "lost": jnp.where(first | drop, state["lost"], changed),
+            "correct": jnp.where(first | drop, correct, state["correct"]),
+            "before": jnp.where(first, correct, state["before"]),
         }
 
     return chains.Chains(
         count=len(counts),
         steps=1 + len(order),
         start=start,
-        given=given,
-        inputs=inputs,
-        step=step,
+        about=about,
+        pieces=pieces,
+        fixed=True,
+        measure=measure,
+        move=move,
         images=round(sum(counts) / len(counts)),
     )
 
