@@ -56,6 +56,7 @@ def sweep(
     precision: str = "highest",
     directory: pathlib.Path | None = None,
     label: str | None = None,
+    layout: dict[str, int] | None = None,
 ) -> Float[np.ndarray, "classes masks"]:
     """Sum over the images of each class of their weighted cross-entropy to the class, under each mask.
 
@@ -69,6 +70,7 @@ def sweep(
       precision: as config.search.precision.
       directory: where partial results are kept; None = nowhere.
       label: names the progress bar; default: the method.
+      layout: how the work is cut, as tile_size.layout gives it; default: chosen, unless partial results have one.
 
     Raises:
       InputError: partial results of another search, too little memory, or a loss that is not finite.
@@ -76,7 +78,7 @@ def sweep(
     """
     apply, matmul_precision = problem.at(precision)
     cut = first_layer.cut(apply, problem.params, problem.image) if masks.removals else None
-    layout = tile_size.layout(
+    layout = layout or tile_size.layout(
         *(apply, problem.params, problem.image, problem.counts),
         memory_mib=problem.run.memory_mib,
         precision=matmul_precision,
