@@ -156,14 +156,13 @@ def _train(current: Run) -> None:
     )
 
 
-def _search(current: Run) -> None:
+def problem(current: Run, seed: int) -> search.Problem:
+    """What config.search asks of the trained classifier; the seed is that of the images drawn and of the method."""
     config, model = current.config, current.classifier
     dataset = current.dataset(config.search.split)
     model.check_classes(dataset.classes, f"data split {config.search.split}")
-    indices = [
-        _searched(dataset, label, config.search.images_per_class, config.seed) for label in range(len(dataset.classes))
-    ]
-    problem = search.Problem(
+    indices = [_searched(dataset, label, config.search.images_per_class, seed) for label in range(len(dataset.classes))]
+    return search.Problem(
         apply=model.apply,
         params=model.variables,
         images=lambda label: np.asarray(normalise(dataset.images(indices[label]), *model.mean_std)),
@@ -173,13 +172,17 @@ def _search(current: Run) -> None:
         options=config.search,
         run=config.run,
         searched_on=config.search.split,
-        seed=config.seed,
+        seed=seed,
         provenance={"fields": fingerprint(config, "search"), **_versions()},
         directory=current.directory / "search" / config.search.method,
         metrics=current.metrics,
         apply_bfloat16=model.apply_bfloat16,
     )
-    maps = search.SEARCHES[config.search.method].search(problem)
+
+
+def _search(current: Run) -> None:
+    asked = problem(current, current.config.seed)
+    maps = search.SEARCHES[asked.options.method].search(asked)
     if parallel.is_main_process():
         maps.save(current.maps_file)
 

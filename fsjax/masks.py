@@ -21,7 +21,7 @@ def best_orbits(scores: Float[np.ndarray, "height width"], positions: int) -> Bo
     A score is read at an orbit's first member. Equal scores go in orbit order, so a smaller budget's mask always lies
     inside a larger one's. The first orbit that does not fit ends the mask: at most one position stays unused.
     """
-    order = np.argsort(-_per_orbit(scores), kind="stable")
+    order = np.argsort(-spectrum.per_orbit(scores), kind="stable")
     kept = np.cumsum(spectrum.orbit_sizes(*scores.shape)[order]) <= positions
     return _mask_of(order[kept], *scores.shape)
 
@@ -50,19 +50,14 @@ def radial_matched(
     mask must be constant on orbits.
     """
     height, width = mask.shape
-    inside = _per_orbit(mask)
-    rings = np.round(_per_orbit(spectrum.radius(height, width)) * max(height, width)).astype(int)
+    inside = spectrum.per_orbit(mask)
+    rings = np.round(spectrum.per_orbit(spectrum.radius(height, width)) * max(height, width)).astype(int)
     strata = 2 * rings + spectrum.orbit_sizes(height, width) - 1
     chosen = [
         rng.choice(np.flatnonzero(strata == stratum), int(inside[strata == stratum].sum()), replace=False)
         for stratum in np.unique(strata[inside])
     ]
     return _mask_of(np.concatenate(chosen) if chosen else np.array([], int), height, width)
-
-
-def _per_orbit(plane: np.ndarray) -> np.ndarray:
-    first = np.unique(spectrum.orbits(*plane.shape), return_index=True)[1]
-    return plane.ravel()[first]
 
 
 def _mask_of(chosen: np.ndarray, height: int, width: int) -> np.ndarray:

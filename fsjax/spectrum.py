@@ -27,6 +27,12 @@ def orbit_sizes(height: int, width: int) -> Int[np.ndarray, " orbits"]:
     return np.bincount(orbits(height, width).ravel())
 
 
+def per_orbit(plane: Shaped[np.ndarray, "*batch height width"]) -> Shaped[np.ndarray, "*batch orbits"]:
+    """The plane read at each orbit's first member, in orbit order; `values[orbits(H, W)]` is the way back."""
+    first = np.unique(orbits(*plane.shape[-2:]), return_index=True)[1]
+    return plane.reshape(*plane.shape[:-2], -1)[..., first]
+
+
 def conjugate(plane: Shaped[np.ndarray, "*batch height width"]) -> Shaped[np.ndarray, "*batch height width"]:
     """The plane read at the conjugate of every position: out(u, v) = plane(-u, -v)."""
     rows, columns = _conjugate_indices(*plane.shape[-2:])

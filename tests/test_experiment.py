@@ -245,7 +245,7 @@ def test_one_class_of_grey_images_of_odd_sizes_runs_to_the_report(tmp_path):
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"search__method": "remove"}, "search.method: unknown method 'remove'; accepted: removal"),
+        ({"search__method": "remove"}, "search.method: unknown method 'remove'; accepted: adaptive, greedy"),
         (
             {"search__shares": (0.05, 0.0)},
             "search.shares: 0.0 is not a share of the plane; accepted: numbers in (0, 1]",

@@ -3,7 +3,7 @@
 from ml_collections import ConfigDict
 
 from fsjax.errors import InputError
-from fsjax.search import greedy, hierarchical, published, removal
+from fsjax.search import greedy, hierarchical, learned, published, removal
 from fsjax.search.method import Method
 from fsjax.search.problem import PRECISIONS, Problem
 
@@ -14,6 +14,7 @@ SEARCHES = {
     "removal_compat": published.METHOD,
     "greedy": greedy.METHOD,
     "hierarchical": hierarchical.METHOD,
+    "learned": learned.METHOD,
 }
 
 

@@ -41,6 +41,7 @@ class Chains:
       fixed: whether the pieces are the same in every step; they then stay on the device.
       measure: (params, about, state, piece) -> measured, of one chain, by JAX; summed over the pieces.
       move: (about, state, measured) -> state, of one chain, by JAX.
+      result: (chain, last state) -> what is kept of it; smaller, where there are many chains.
       images: forward passes, or what costs as much, of one step of one chain; for the rate that is shown.
       lanes: chains that a device computes at once.
     """
@@ -55,6 +56,7 @@ class Chains:
     move: Callable[[PyTree, PyTree, PyTree], PyTree]
     images: int
     lanes: int = 1
+    result: Callable[[int, State], State] = lambda chain, state: state
 
 
 def run(
@@ -65,10 +67,10 @@ def run(
     directory: pathlib.Path | None,
     label: str,
 ) -> list[State]:
-    """The state of every chain after its last step.
+    """The result of every chain.
 
-    Every process takes an equal part of the chains and all return the same states. A chain is computed by itself,
-    whatever runs beside it, so its states do not depend on how many devices and processes there are.
+    Every process takes an equal part of the chains and all return the same results. A chain is computed by itself,
+    whatever runs beside it, so its result does not depend on how many devices and processes there are.
 
     Args:
       problem: the classifier, and how its matrix products are computed.
@@ -85,8 +87,11 @@ def run(
     partials = Partials(directory, layout, problem.params, problem.identity)
     chains = make(partials.layout)
     mine = range(chains.count)[parallel.share(chains.count)]
-    states = {chain: _kept(partials.directory, chain, chains.start(chain)) for chain in mine}
-    steps = {chain: int(state.pop("steps")) for chain, state in states.items()}
+    results, steps = {}, {}
+    for chain in mine:
+        steps[chain], state = _kept(partials.directory, chain, chains)
+        if steps[chain] == chains.steps:
+            results[chain] = state
     done = sum(steps.values())
     runner = _Runner(problem, chains)
     with Progress(label, len(mine) * chains.steps, "steps", done=done) as progress:
@@ -95,13 +100,13 @@ def run(
         unfinished = sorted((step, chain) for chain, step in steps.items() if step < chains.steps)
         for step, members in itertools.groupby(unfinished, key=lambda pair: pair[0]):
             for group in _batched([chain for _, chain in members], runner.width):
-                states.update(_run_group(runner, group, step, states, keeper))
-    return _gathered(chains, states)
+                results.update(_run_group(runner, group, step, keeper))
+    return _gathered(chains, results)
 
 
-def _run_group(runner: "_Runner", group: list[int], step: int, states: dict, keeper: "_Keeper") -> dict[int, State]:
-    """These chains from a step to their last; whatever ends it, what is computed is kept."""
-    now = runner.place([states[chain] for chain in group])
+def _run_group(runner: "_Runner", group: list[int], step: int, keeper: "_Keeper") -> dict[int, State]:
+    """The results of these chains, from a step on; whatever ends it, what is computed is kept."""
+    now = runner.place([_kept(keeper.directory, chain, runner.chains)[1] for chain in group])
     pieces = None
     saved = step
     try:
@@ -121,7 +126,9 @@ def _run_group(runner: "_Runner", group: list[int], step: int, states: dict, kee
             interrupt.check()
     finally:
         fetched = runner.fetch(now, len(group))
-        if step > saved:
+        if step == runner.chains.steps:
+            fetched = [runner.chains.result(*pair) for pair in zip(group, fetched, strict=True)]
+        if step > saved or step == runner.chains.steps:
             keeper.keep(group, step, fetched)
     return dict(zip(group, fetched, strict=True))
 
@@ -200,16 +207,19 @@ class _Keeper:
             self.problem.metrics.write("search", self.progress.count, rates)
 
 
-def _kept(directory: pathlib.Path | None, chain: int, start: State) -> State:
-    """The state of a chain and the `steps` it has taken: what is kept, or where it starts if that is damaged."""
+def _kept(directory: pathlib.Path | None, chain: int, chains: Chains) -> tuple[int, State]:
+    """The steps that a chain has taken and its state: what is kept, or where it starts if that is damaged."""
+    start = chains.start(chain)
     if directory is not None:
         try:
             found = workdir.read_npz(_file(directory, chain))
         except (FileNotFoundError, InputError):
             found = {}
-        if found.keys() == start.keys() | {"steps"} and all(found[k].shape == np.shape(start[k]) for k in start):
-            return found
-    return {**start, "steps": np.array(0)}
+        steps = int(found.pop("steps", 0))
+        like = chains.result(chain, start) if steps == chains.steps else start
+        if found.keys() == like.keys() and all(found[name].shape == np.shape(like[name]) for name in like):
+            return steps, found
+    return 0, start
 
 
 def _file(directory: pathlib.Path, chain: int) -> pathlib.Path:
@@ -221,20 +231,18 @@ def _batched(items: list[int], size: int) -> Iterator[list[int]]:
         yield items[start : start + size]
 
 
-def _gathered(chains: Chains, states: dict[int, State]) -> list[State]:
-    """The states of all processes, in order: a chain's arrays travel as one row of numbers."""
+def _gathered(chains: Chains, results: dict[int, State]) -> list[State]:
+    """The results of all processes, in order: a chain's arrays travel as one row of numbers."""
     if parallel.process()[1] == 1:
-        return [states[chain] for chain in range(chains.count)]
-    like = {name: np.asarray(array) for name, array in chains.start(0).items()}
+        return [results[chain] for chain in range(chains.count)]
+    like = {name: np.asarray(array) for name, array in chains.result(0, chains.start(0)).items()}
     width = sum(array.size for array in like.values())
-    rows = np.full((chains.count, width), np.nan)
-    for chain, state in states.items():
-        rows[chain] = np.concatenate([np.ravel(state[name]).astype(np.float64) for name in like])
     cuts = np.cumsum([array.size for array in like.values()])[:-1]
-    return [
-        {
-            name: part.reshape(array.shape).astype(array.dtype)
-            for (name, array), part in zip(like.items(), np.split(row, cuts), strict=True)
-        }
-        for row in parallel.merge(rows)
-    ]
+    gathered = []
+    for chain in range(chains.count):
+        row = np.full((1, width), np.nan)
+        if chain in results:
+            row[0] = np.concatenate([np.ravel(results[chain][name]).astype(np.float64) for name in like])
+        parts = zip(like.items(), np.split(parallel.merge(row)[0], cuts), strict=True)
+        gathered.append({name: part.reshape(array.shape).astype(array.dtype) for (name, array), part in parts})
+    return gathered

@@ -80,8 +80,7 @@ def removal_order(height: int, width: int) -> Int[np.ndarray, " orbits"]:
     On a plane that is not square the squares are rectangles of its shape.
     """
     vertical, horizontal = spectrum.frequencies(height, width)
-    first = np.unique(spectrum.orbits(height, width), return_index=True)[1]
-    vertical, horizontal = vertical.ravel()[first], horizontal.ravel()[first]
+    vertical, horizontal = spectrum.per_orbit(vertical), spectrum.per_orbit(horizontal)
     # Rounded, so that the sides of a square are alike, and angles are those of the member in the upper half.
     ring = np.round(np.maximum(abs(vertical), abs(horizontal)) * max(height, width), 6)
     angle = np.round(np.arctan2(vertical, horizontal) % np.pi, 6)

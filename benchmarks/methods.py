@@ -1,0 +1,166 @@
+"""All search methods on one trained classifier: TPR and FPR of their maps on test images, and what they cost.
+
+python benchmarks/methods.py --config=configs/cifar10_cpu.py --root=DIR --workdir=DIR      # DIR/{train,test}/<class>/
+python benchmarks/methods.py --workdir=DIR --table                          # the rows so far as a table, and a figure
+
+Trains the classifier in the workdir where there is none. A row is a method at a share with a seed, which draws the
+images that are searched, training images, and what else the method draws; rows go to WORKDIR/methods.jsonl as they are
+found, and what is there is not computed again. Maps are judged on `--test_images` images of each class, the same for
+all. `trivial` rows are masks of the same size: random, low-pass, and highest energy of the class.
+"""
+
+import dataclasses
+import importlib
+import json
+import pathlib
+import sys
+import time
+
+import numpy as np
+from absl import app, flags, logging
+
+sys.path.insert(0, str(pathlib.Path(__file__).parent.parent))
+
+from fsjax import experiment, masks, parallel, search, spectrum
+from fsjax.engine import Engine
+from fsjax.evaluate.confusion import false_positive_rate, true_positive_rate
+from fsjax.evaluate.filtered import called
+from fsjax.search import starts
+
+# Row name -> (method, images of each class, the method's fields, whether each share is searched by itself).
+RUNS = {
+    "removal": ("removal", 100, {}, False),
+    "adaptive": ("adaptive", 100, {}, False),
+    "greedy": ("greedy", 100, {}, False),
+    "hierarchical": ("hierarchical", 30, {}, False),
+    "learned": ("learned", 1000, {}, True),
+    "learned, specific": ("learned", 1000, {"objective": "specific"}, True),
+}
+
+CONFIG = flags.DEFINE_string("config", "configs/cifar10_cpu.py", "Experiment whose classifier is searched.")
+ROOT = flags.DEFINE_string("root", "", "data.root of the config.")
+WORKDIR = flags.DEFINE_string("workdir", None, "Of the classifier and of the rows.", required=True)
+RUN = flags.DEFINE_list("runs", list(RUNS), "Which rows.")
+SHARES = flags.DEFINE_list("shares", ["0.05", "0.15"], "Of the plane.")
+SEEDS = flags.DEFINE_integer("seeds", 3, "How many.")
+CLASSES = flags.DEFINE_integer("classes", 0, "The first so many, 0 = all.")
+TEST_IMAGES = flags.DEFINE_integer("test_images", 200, "Of each class.")
+FIELDS = flags.DEFINE_string("fields", "{}", "JSON: fields of the method, over those of the row.")
+TABLE = flags.DEFINE_bool("table", False, "Print what is there and compute nothing.")
+
+
+def main(_: list[str]) -> None:
+    directory = pathlib.Path(WORKDIR.value)
+    file = directory / "methods.jsonl"
+    if TABLE.value:
+        table([json.loads(line) for line in file.read_text().splitlines()])
+        return
+    logging.set_verbosity(logging.WARNING)
+    parallel.use_cores(128)
+    config = importlib.import_module(CONFIG.value.removesuffix(".py").replace("/", ".")).get_config()
+    config.data.root, config.stages = ROOT.value, "train"
+    experiment.run(config, directory)
+    current = experiment.Run(config, directory)
+    test = test_images(current)
+    shares = tuple(sorted(map(float, SHARES.value)))
+    rows = [json.loads(line) for line in file.read_text().splitlines()] if file.exists() else []
+    for seed in range(SEEDS.value):
+        for name in ["trivial", *RUN.value]:
+            alone = name != "trivial" and RUNS[name][3]
+            for asked in [(share,) for share in shares] if alone else [shares]:
+                key = {"run": name, "seed": seed, "fields": FIELDS.value if name != "trivial" else "{}"}
+                if all(any(row.items() >= {**key, "share": share}.items() for row in rows) for share in asked):
+                    continue
+                make = trivial if name == "trivial" else searched
+                for row in make(current, test, name, seed, asked):
+                    rows.append({**key, **row})
+                    with file.open("a") as lines:
+                        print(json.dumps(rows[-1]), file=lines)
+                    print(json.dumps(rows[-1]), flush=True)
+
+
+def test_images(current: experiment.Run):
+    """The first images of each class."""
+    whole = current.dataset("test")
+    classes = range(len(whole.classes))
+    return whole.subset(np.concatenate([np.flatnonzero(whole.labels == c)[: TEST_IMAGES.value] for c in classes]))
+
+
+def searched(current: experiment.Run, test, name: str, seed: int, shares: tuple[float, ...]):
+    """A row a share."""
+    method, images, fields, _ = RUNS[name]
+    with current.config.unlocked():
+        options = current.config.search
+        options.method, options.shares, options.images_per_class = method, shares, images
+        if method in options:
+            options[method] = {**search.SEARCHES[method].defaults, **fields, **json.loads(FIELDS.value)}
+    search.check(options, (current.config.data.image_size,) * 2)
+    problem = dataclasses.replace(experiment.problem(current, seed), directory=None)
+    if CLASSES.value:
+        count = CLASSES.value
+        problem = dataclasses.replace(problem, counts=problem.counts[:count], classes=problem.classes[:count])
+    started = time.monotonic()
+    maps = search.SEARCHES[method].search(problem)
+    seconds = time.monotonic() - started
+    for index, share in enumerate(shares):
+        cost = {"forward_equivalents": maps.forward_equivalents, "seconds": round(seconds, 1)}
+        yield {"share": share, **judged(current, test, maps.masks[index]), **cost}
+
+
+def trivial(current: experiment.Run, test, name: str, seed: int, shares: tuple[float, ...]):
+    """A row a kind of mask and share."""
+    with current.config.unlocked():
+        current.config.search.images_per_class = 100
+    problem = experiment.problem(current, seed)
+    rng, orbits = np.random.default_rng([seed, 9]), spectrum.orbits(*problem.plane)
+    energies = [starts.energy(problem, label)[orbits] for label in range(CLASSES.value or len(problem.classes))]
+    for share in shares:
+        budget = masks.budget(share, *problem.plane)
+        kinds = {
+            "random": [masks.random(*problem.plane, budget, rng) for _ in energies],
+            "low-pass": [masks.low_pass(*problem.plane, budget) for _ in energies],
+            "highest energy": [masks.highest_energy(energy, budget) for energy in energies],
+        }
+        for kind, made in kinds.items():
+            yield {"share": share, "kind": kind, **judged(current, test, np.stack(made)), "forward_equivalents": 0}
+
+
+def judged(current: experiment.Run, test, kept: np.ndarray) -> dict:
+    """TPR and FPR of a mask a class on the test images."""
+    classifier, targets = current.classifier, np.arange(len(kept))
+    sizes = np.bincount(test.labels, minlength=len(test.classes))
+    engine = Engine(classifier.apply, classifier.variables, statistics=("called",), tile_images=32)
+    counts = called(engine, test, classifier.mean_std, kept, targets, label="judge")
+    tpr, fpr = true_positive_rate(counts, targets, sizes), false_positive_rate(counts, targets, sizes)
+    return {
+        "tpr": round(float(tpr.mean()), 4),
+        "fpr": round(float(fpr.mean()), 4),
+        "shortcuts": int((tpr >= 0.6).sum()),
+        "positions": float(kept.sum((1, 2)).mean()),
+        "tpr_each": np.round(tpr, 3).tolist(),
+        "fpr_each": np.round(fpr, 3).tolist(),
+    }
+
+
+def table(rows: list[dict]) -> None:
+    """Markdown: mean over the seeds, and in brackets the least and the greatest."""
+    print("| method | share | mean TPR | mean FPR | classes with TPR >= 0.6 | forward equivalents | wall time (s) |")
+    print("| --- | --- | --- | --- | --- | --- | --- |")
+    keys = list(dict.fromkeys((row.get("kind", row["run"]), row["fields"], row["share"]) for row in rows))
+    for name, fields, share in sorted(keys, key=lambda key: key[2]):
+        found = [r for r in rows if (r.get("kind", r["run"]), r["fields"], r["share"]) == (name, fields, share)]
+        cells = [name if fields == "{}" else f"{name} {fields}", f"{100 * share:g} %"]
+        cells += [spread([row[column] for row in found], "{:.3f}") for column in ("tpr", "fpr")]
+        cells += [spread([row["shortcuts"] for row in found], "{:.3g}")]
+        cells += [f"{np.mean([row['forward_equivalents'] for row in found]):,.0f}"]
+        cells += [f"{np.mean([row.get('seconds', 0) for row in found]):,.0f}"]
+        print(f"| {' | '.join(cells)} |")
+
+
+def spread(values: list[float], form: str) -> str:
+    mean = form.format(np.mean(values))
+    return mean if len(values) == 1 else f"{mean} [{form.format(min(values))}, {form.format(max(values))}]"
+
+
+if __name__ == "__main__":
+    app.run(main)

@@ -1,0 +1,197 @@
+"""Which of several masks of one size is taken: learned ones, and the trivial ones that they have to beat."""
+
+import dataclasses
+import functools
+from collections.abc import Callable
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Bool, Float, Int, PyTree
+
+from fsjax import masks, spectrum, tile_size
+from fsjax.search import chains, starts
+from fsjax.search.problem import Problem
+
+# Images of other classes that all classes are held against, as even a draw from all classes as can be.
+_OTHERS = 512
+
+
+@dataclasses.dataclass(frozen=True)
+class Others:
+    """Images of all classes, of which those of other classes than the one in question count.
+
+    Attributes:
+      images: [n, H, W, C], normalised.
+      labels: class of each.
+    """
+
+    images: Float[np.ndarray, "n height width channels"]
+    labels: Int[np.ndarray, " n"]
+
+
+@dataclasses.dataclass(frozen=True)
+class Found:
+    """What was taken.
+
+    Attributes:
+      kept: the masks.
+      names: what each of them is, [classes][shares].
+      rates: share of judged images that each keeps in the class, less that of others that it draws there.
+      cost: forward passes spent.
+    """
+
+    kept: Bool[np.ndarray, "classes shares orbits"]
+    names: list[list[str]]
+    rates: Float[np.ndarray, "classes shares"]
+    cost: int
+
+
+def others(problem: Problem) -> Others:
+    """A pool of images, drawn by seed; of a thousand classes some have no image in it."""
+    rng = np.random.default_rng([problem.seed, 3])
+    each = max(2, -(-_OTHERS // len(problem.counts)))
+    labels = np.arange(len(problem.counts))
+    if each * len(labels) > 2 * _OTHERS:
+        labels = np.sort(rng.choice(labels, _OTHERS // each, replace=False))
+    images, of = [], []
+    for label in labels.tolist():
+        of_class = problem.images(label)
+        rows = np.sort(rng.choice(len(of_class), min(each, len(of_class)), replace=False))
+        images.append(of_class[rows])
+        of += [label] * len(rows)
+    return Others(np.concatenate(images), np.array(of))
+
+
+def best(
+    problem: Problem,
+    budgets: list[int],
+    learned: Bool[np.ndarray, "classes shares restarts orbits"],
+    score_of: Callable[[int], Float[np.ndarray, " orbits"]],
+    pool: Others | None,
+) -> Found:
+    """The best mask of each class at each share.
+
+    Args:
+      problem: its method's options say how many images of each side are judged.
+      budgets: positions that the masks of each share may keep.
+      learned: candidates.
+      score_of: class -> the scores that the learned masks started from; their best orbits are a candidate too.
+      pool: others, for masks that are to draw none of them; None = only the class's own images count.
+    """
+    own = problem.options.learned
+    listed = {
+        "start": lambda label, share: masks.best_orbits(score_of(label)[orbits], budgets[share]),
+        "highest energy": lambda label, share: masks.highest_energy(energy_of(label)[orbits], budgets[share]),
+        "low-pass": lambda label, share: masks.low_pass(*problem.plane, budgets[share]),
+        "random": lambda label, share: masks.random(
+            *problem.plane, budgets[share], np.random.default_rng([problem.seed, 4, label, share])
+        ),
+    }
+    orbits = spectrum.orbits(*problem.plane)
+    energy_of = functools.cache(functools.partial(starts.energy, problem))
+    names = ["learned"] * learned.shape[2] + list(listed)
+
+    def candidate(label: int, share: int, index: int) -> Bool[np.ndarray, " orbits"]:
+        if index < learned.shape[2]:
+            return learned[label, share, index]
+        return spectrum.per_orbit(listed[names[index]](label, share))
+
+    judged = chains.run(
+        problem,
+        functools.partial(_judging, problem, (len(budgets), len(names)), candidate, pool),
+        layout=_layout(problem, pool),
+        directory=problem.directory and problem.directory / "judged",
+        label="judge masks",
+    )
+    right, loss = (np.stack([state[name] for state in judged]) for name in ("right", "loss"))
+    chosen = np.lexsort((loss, -right), axis=-1)[..., 0]
+    taken = [[candidate(c, s, index) for s, index in enumerate(row)] for c, row in enumerate(chosen.tolist())]
+    images = sum(min(own.judged, count) for count in problem.counts) + (len(problem.counts) * own.judged if pool else 0)
+    return Found(
+        kept=np.array(taken),
+        names=[[names[index] for index in row] for row in chosen],
+        rates=np.take_along_axis(right, chosen[..., None], -1)[..., 0],
+        cost=images * right[0].size,
+    )
+
+
+def _judging(
+    problem: Problem, shape: tuple[int, int], candidate: Callable, pool: Others | None, layout: dict[str, int]
+) -> chains.Chains:
+    """A chain a class, a step a candidate."""
+    apply, width = problem.at(problem.options.precision)[0], problem.plane[1]
+    spectra = jax.jit(spectrum.spectra)
+
+    def about(label: int, step: int) -> dict[str, np.ndarray]:
+        share, index = np.unravel_index(step, shape)
+        kept = candidate(label, int(share), int(index))
+        return {"kept": kept.astype(np.float32), "label": np.int32(label), "at": np.array([share, index], np.int32)}
+
+    def pieces(label: int, step: int) -> list[dict[str, np.ndarray]]:
+        images, weights = _judged(problem, label, pool)
+        padded = layout["piece"] * layout["pieces"] - len(images)
+        images = np.pad(images, [(0, padded), (0, 0), (0, 0), (0, 0)], mode="edge")
+        weights = np.pad(weights, (0, padded))
+        cuts = range(0, len(images), layout["piece"])
+        return [
+            {
+                "spectra": np.asarray(spectra(images[at : at + layout["piece"]])),
+                "weights": weights[at:][: layout["piece"]],
+            }
+            for at in cuts
+        ]
+
+    def measure(params: PyTree, about: dict, state: dict, piece: dict) -> dict[str, Array]:
+        logits = apply(params, spectrum.filter_orbits(piece["spectra"], about["kept"], width)).astype(jnp.float32)
+        loss = jax.nn.logsumexp(logits, axis=-1) - logits[:, about["label"]]
+        # Of others the model is to give the class little: the smaller their loss, the worse.
+        return {
+            "right": ((logits.argmax(-1) == about["label"]) * piece["weights"]).sum(),
+            "loss": (loss * piece["weights"]).sum(),
+        }
+
+    def move(about: dict, state: dict, measured: dict) -> dict:
+        share, index = about["at"]
+        return {name: state[name].at[share, index].set(measured[name]) for name in state}
+
+    return chains.Chains(
+        count=len(problem.counts),
+        steps=shape[0] * shape[1],
+        start=lambda label: {name: np.zeros(shape, np.float32) for name in ("right", "loss")},
+        about=about,
+        pieces=pieces,
+        fixed=True,
+        measure=measure,
+        move=move,
+        images=layout["piece"] * layout["pieces"],
+    )
+
+
+def _judged(problem: Problem, label: int, pool: Others | None) -> tuple[np.ndarray, np.ndarray]:
+    """The images that a class's masks are judged on, and their weights: those of others have negative ones."""
+    most, rng = problem.options.learned.judged, np.random.default_rng([problem.seed, 5, label])
+    images = problem.images(label)
+    images = images[np.sort(rng.choice(len(images), min(most, len(images)), replace=False))]
+    weights = np.full(len(images), 1 / len(images), np.float32)
+    if pool is None:
+        return images, weights
+    rest = np.flatnonzero(pool.labels != label)
+    rest = np.sort(rng.choice(rest, min(most, len(rest)), replace=False))
+    return np.concatenate([images, pool.images[rest]]), np.append(
+        weights, np.full(len(rest), -1 / len(rest), np.float32)
+    )
+
+
+def _layout(problem: Problem, pool: Others | None) -> dict[str, int]:
+    most = min(problem.options.learned.judged, max(problem.counts))
+    most += min(problem.options.learned.judged, len(pool.labels)) if pool else 0
+    apply, precision = problem.at(problem.options.precision)
+    tile_images = tile_size.fit(
+        *(apply, problem.params, problem.image),
+        resident_images=most,
+        memory_mib=problem.run.memory_mib,
+        precision=precision,
+    )
+    piece = min(most, tile_images)
+    return {"piece": piece, "pieces": -(-most // piece)}

@@ -1,0 +1,195 @@
+"""`learned`: masks found by gradient descent, each for one class and one share of the plane.
+
+A mask has a logit z for every orbit, and starts from scores such as the class's energy. While it is learned an orbit
+passes with the weight sigmoid((z - tau) / T), where tau is such that the weights make up the budget, and T falls step by
+step; in the end the orbits with the largest logits are kept. Frequencies that work only together, or that stand in for
+each other, are thus weighed together, which removing one at a time cannot do.
+"""
+
+import functools
+from collections.abc import Callable
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+from jaxtyping import Array, Float, Int, PyTree
+from ml_collections import ConfigDict
+
+from fsjax import dfm, masks, spectrum
+from fsjax.errors import InputError
+from fsjax.search import chains, gradient, judge, relaxed, starts
+from fsjax.search.method import Method
+from fsjax.search.problem import Problem
+
+OBJECTIVES = ("sufficient", "specific")
+DEFAULTS = {
+    "objective": "sufficient",  # sufficient: these alone are called the class; specific: and nothing else is
+    "start": "energy",  # energy, gradient (first-order removal), removal (exact; costs a removal search), zero
+    "steps": 100,
+    "batch": 32,  # images of the class a step; `specific` takes as many of others beside them
+    "learning_rate": 0.1,  # of Adam; start scores have deviation 1
+    "hottest": 1.0,  # temperature of the first step and of the last; between them it falls by the same factor a step
+    "coldest": 0.05,
+    "restarts": 1,  # masks learned for each class and share, of which the best is taken
+    "judged": 100,  # images of the class, and for `specific` of others, that decide which mask is taken
+}
+# A restart after the first starts from scores to which noise of this deviation is added.
+_SHAKEN = 0.5
+
+
+def search(problem: Problem) -> dfm.DominantFrequencyMaps:
+    """A map of every class at every share that suffices for the class, or is specific to it.
+
+    The loss of the objective `sufficient` is the cross-entropy of filtered images of the class to the class; `specific`
+    adds -log(1 - p), where p is what the model gives the class on filtered images of others. A share's map is the
+    best, by the share of judged images that stay the class (less that of others called it), of the learned masks, the
+    mask they started from, and the trivial masks of that size; of equal ones the one with the smaller loss.
+
+    Raises:
+      InputError: a loss that is not finite, or too little memory.
+      interrupt.Terminated: SIGTERM came; what is computed is kept.
+    """
+    own, shares = problem.options.learned, tuple(sorted(problem.options.shares))
+    others = judge.others(problem) if own.objective == "specific" else None
+    scores = starts.scores(problem, own.start)
+    budgets = [masks.budget(share, *problem.plane) for share in shares]
+    room, step_images = gradient.batch_size(problem), own.batch * (1 if others is None else 2)
+    piece = -(-step_images // -(-step_images // room))
+    learned = chains.run(
+        problem,
+        functools.partial(_learning, problem, budgets, scores.of, others),
+        layout={"piece": piece, "lanes": max(1, room // piece)},
+        directory=problem.directory and problem.directory / "masks",
+        label=f"search {problem.options.method}",
+    )
+    orbits = spectrum.orbits(*problem.plane)
+    kept = np.unpackbits([result["kept"] for result in learned], axis=-1, count=orbits.max() + 1).astype(bool)
+    kept = kept.reshape(len(problem.classes), len(shares), own.restarts, -1)
+    found = judge.best(problem, budgets, kept, scores.of, others)
+    images = np.array(problem.counts)
+    return dfm.DominantFrequencyMaps(
+        masks=np.moveaxis(found.kept, 1, 0)[:, :, orbits],
+        shares=shares,
+        scores=None,
+        classes=problem.classes,
+        method=problem.options.method,
+        searched_on=problem.searched_on,
+        images=images,
+        forward_equivalents=scores.cost + found.cost + len(learned) * own.steps * step_images * gradient.PASSES,
+        provenance={**problem.provenance, "chosen": found.names, "judged": found.rates.tolist()},
+    )
+
+
+def _learning(
+    problem: Problem, budgets: list[int], score_of: Callable, others: judge.Others | None, layout: dict[str, int]
+) -> chains.Chains:
+    """A chain for each class, share and restart, in this order."""
+    own, orbits, sizes = problem.options.learned, spectrum.orbits(*problem.plane), spectrum.orbit_sizes(*problem.plane)
+    apply, width = problem.at(problem.options.precision)[0], problem.plane[1]
+    adam = optax.scale_by_adam()
+    # A class's chains stand side by side and read the same images; specific needs no more than these and the others.
+    images_of = functools.lru_cache(maxsize=2)(problem.images)
+
+    def which(chain: int) -> tuple[int, int, int]:
+        return tuple(int(index) for index in np.unravel_index(chain, (len(problem.counts), len(budgets), own.restarts)))
+
+    def start(chain: int) -> chains.State:
+        label, _, restart = which(chain)
+        rng = np.random.default_rng([problem.seed, label, restart])
+        logits = score_of(label) + (restart > 0) * _SHAKEN * rng.normal(size=len(sizes))
+        zero = np.zeros(len(sizes), np.float32)
+        return {"logits": logits.astype(np.float32), "mean": zero, "square": zero}
+
+    def about(chain: int, step: int) -> dict[str, np.generic]:
+        label, share, _ = which(chain)
+        return {
+            "label": np.int32(label),
+            "positions": np.float32(budgets[share]),
+            "temperature": np.float32(own.hottest * (own.coldest / own.hottest) ** (step / max(1, own.steps - 1))),
+            "step": np.int32(step),
+        }
+
+    def pieces(chain: int, step: int) -> list[dict[str, np.ndarray]]:
+        label, _, restart = which(chain)
+        of_class = images_of(label)
+        rows = _rows(len(of_class), own.batch, step, [problem.seed, label, restart, 1])
+        images, weights = of_class[rows], np.full(own.batch, 1 / own.batch, np.float32)
+        if others is not None:
+            rest = np.flatnonzero(others.labels != label)
+            rows = rest[_rows(len(rest), own.batch, step, [problem.seed, label, restart, 2])]
+            # Their weights are negative: that tells them from the class's.
+            images, weights = np.concatenate([images, others.images[rows]]), np.concatenate([weights, -weights])
+        padded = -len(images) % layout["piece"]
+        images = np.pad(images, [(0, padded), (0, 0), (0, 0), (0, 0)], mode="edge")
+        weights = np.pad(weights, (0, padded))
+        return [
+            {"images": images[at : at + layout["piece"]], "weights": weights[at : at + layout["piece"]]}
+            for at in range(0, len(images), layout["piece"])
+        ]
+
+    def loss(logits: Array, params: PyTree, about: dict, piece: dict) -> Float[Array, ""]:
+        weights = relaxed.soft(logits, sizes, about["positions"], about["temperature"])
+        filtered = spectrum.filter_orbits(spectrum.spectra(piece["images"]), weights, width)
+        outputs = jax.nn.log_softmax(apply(params, filtered).astype(jnp.float32))
+        wanted = outputs[:, about["label"]]
+        if others is not None:
+            is_class = jnp.arange(outputs.shape[-1]) == about["label"]
+            not_class = jax.nn.logsumexp(jnp.where(is_class, -jnp.inf, outputs), axis=-1)
+            wanted = jnp.where(piece["weights"] < 0, not_class, wanted)
+        return -(wanted * abs(piece["weights"])).sum()
+
+    def measure(params: PyTree, about: dict, state: dict, piece: dict) -> Float[Array, " orbits"]:
+        return jax.grad(loss)(state["logits"], params, about, piece)
+
+    def move(about: dict, state: dict, slope: Float[Array, " orbits"]) -> dict:
+        before = optax.ScaleByAdamState(about["step"], state["mean"], state["square"])
+        direction, after = adam.update(slope, before)
+        return {
+            "logits": state["logits"] - own.learning_rate * direction,
+            "mean": after.mu,
+            "square": after.nu,
+        }
+
+    def result(chain: int, state: chains.State) -> chains.State:
+        best = masks.best_orbits(state["logits"][orbits], budgets[which(chain)[1]])
+        return {"kept": np.packbits(spectrum.per_orbit(best))}
+
+    images = own.batch * (1 if others is None else 2) * gradient.PASSES
+    return chains.Chains(
+        count=len(problem.counts) * len(budgets) * own.restarts,
+        steps=own.steps,
+        start=start,
+        about=about,
+        pieces=pieces,
+        fixed=False,
+        measure=measure,
+        move=move,
+        result=result,
+        images=images,
+        lanes=layout["lanes"],
+    )
+
+
+def _rows(count: int, batch: int, step: int, seed: list[int]) -> Int[np.ndarray, " batch"]:
+    """The images of a step: every image once, in random order, before one comes again."""
+    first = step * batch
+    epochs = range(first // count, (first + batch - 1) // count + 1)
+    order = np.concatenate([np.random.default_rng([*seed, epoch]).permutation(count) for epoch in epochs])
+    return order[first - epochs[0] * count :][:batch]
+
+
+def _check(options: ConfigDict, plane: tuple[int, int]) -> None:
+    own = options.learned
+    for name, accepted in (("objective", OBJECTIVES), ("start", starts.STARTS)):
+        if own[name] not in accepted:
+            raise InputError(f"search.learned.{name}: {own[name]!r} is unknown; accepted: {', '.join(accepted)}")
+    for name in ("steps", "batch", "restarts", "judged"):
+        if own[name] < 1:
+            raise InputError(f"search.learned.{name}: {own[name]}; accepted: 1 or more")
+    for name in ("learning_rate", "hottest", "coldest"):
+        if not own[name] > 0:
+            raise InputError(f"search.learned.{name}: {own[name]}; accepted: a number above 0")
+
+
+METHOD = Method(search, DEFAULTS, _check)

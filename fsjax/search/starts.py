@@ -1,0 +1,79 @@
+"""Scores that a mask can start from, on one scale whatever they are."""
+
+import copy
+import dataclasses
+import functools
+from collections.abc import Callable
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Float
+from scipy.stats import norm, rankdata
+
+from fsjax import spectrum
+from fsjax.search import gradient, removal
+from fsjax.search.problem import Problem
+
+STARTS = ("energy", "gradient", "removal", "zero")
+# Images whose spectra are made at once.
+_GROUP = 64
+
+
+@dataclasses.dataclass(frozen=True)
+class Scores:
+    """Scores of every orbit for a class, larger = more promising, with the distribution of standard normal ones.
+
+    Attributes:
+      of: class index -> scores, in orbit order.
+      cost: forward equivalents spent on all classes.
+    """
+
+    of: Callable[[int], Float[np.ndarray, " orbits"]]
+    cost: int = 0
+
+
+def scores(problem: Problem, start: str) -> Scores:
+    """Scores by the class's mean energy, by first-order or exact removal (a whole removal search), or all 0."""
+    if start == "zero":
+        return Scores(lambda label: np.zeros(len(spectrum.orbit_sizes(*problem.plane))))
+    if start == "energy":
+        return Scores(functools.cache(lambda label: normal(energy(problem, label))))
+    options = copy.deepcopy(problem.options)
+    options.patch = 1
+    single = dataclasses.replace(
+        problem, options=options, directory=problem.directory and problem.directory / "removal"
+    )
+    if start == "removal":
+        maps = removal.search(single)
+        return Scores(lambda label: normal(spectrum.per_orbit(maps.scores[label])), maps.forward_equivalents)
+    first_order = gradient.make_first_order(single, batch=gradient.batch_size(single))
+
+    @functools.cache
+    def by_gradient(label: int) -> Float[np.ndarray, " orbits"]:
+        rises = first_order(problem.images(label), label).mean(0)
+        rows, columns = spectrum.orbit_positions(*problem.plane).T
+        ordered = np.empty(len(rises))
+        ordered[spectrum.orbits(*problem.plane)[rows, columns]] = rises
+        return normal(ordered)
+
+    return Scores(by_gradient, gradient.PASSES * sum(problem.counts))
+
+
+def energy(problem: Problem, label: int) -> Float[np.ndarray, " orbits"]:
+    """Mean |F x|^2 over the images of a class and the channels."""
+    images = problem.images(label)
+    total = np.zeros(problem.plane)
+    for start in range(0, len(images), _GROUP):
+        total += np.asarray(_energies(jnp.asarray(images[start : start + _GROUP])), float)
+    return spectrum.per_orbit(total) / len(images) / problem.image[2]
+
+
+def normal(values: Float[np.ndarray, " orbits"]) -> Float[np.ndarray, " orbits"]:
+    """The quantiles of a standard normal distribution in the order of the values."""
+    return norm.ppf((rankdata(values) - 0.5) / len(values))
+
+
+@jax.jit
+def _energies(images):
+    return jnp.square(spectrum.amplitude(images)).sum((0, 3))

@@ -1,0 +1,322 @@
+"""Learned masks: their relaxation and its slope in NumPy float64, planted pairs, trivial masks, and being stopped."""
+
+import dataclasses
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from ml_collections import ConfigDict
+from scipy.optimize import brentq
+from scipy.special import expit
+
+from fsjax import masks, parallel, search, spectrum
+from fsjax.errors import InputError
+from fsjax.search import chains, gradient, judge, learned, relaxed, starts
+
+SIZE = 8
+ORBITS, SIZES = spectrum.orbits(SIZE, SIZE), spectrum.orbit_sizes(SIZE, SIZE)
+
+
+@pytest.fixture(autouse=True)
+def two_devices(monkeypatch):
+    monkeypatch.setattr(parallel, "local_devices", lambda: jax.local_devices()[:2])
+
+
+def network(params, images):
+    return jnp.tanh(images.reshape(len(images), -1) @ params["hidden"]) @ params["out"]
+
+
+def make_problem(tmp_path, *, apply=network, images=None, shares=(0.1,), seed=0, **fields):
+    rng = np.random.default_rng(seed)
+    params = {
+        "hidden": rng.normal(size=(SIZE * SIZE * 3, 8)).astype(np.float32) / 8,
+        "out": rng.normal(size=(8, 3)).astype(np.float32),
+    }
+    if images is None:
+        images = [rng.normal(size=(count, SIZE, SIZE, 3)).astype(np.float32) for count in (9, 5, 12)]
+    options = search.options()
+    options.update(method="learned", shares=shares)
+    options.learned.update({"steps": 8, "batch": 5, "judged": 7} | fields)
+    search.check(options, (SIZE, SIZE))
+    return search.Problem(
+        apply=apply,
+        params=params,
+        images=lambda label: images[label],
+        counts=tuple(len(of_class) for of_class in images),
+        classes=("a", "b", "c")[: len(images)],
+        image=(SIZE, SIZE, 3),
+        options=options,
+        run=ConfigDict({"memory_mib": 0, "save_seconds": 0.0}),
+        searched_on="train",
+        provenance={},
+        directory=tmp_path / "search",
+    )
+
+
+# The relaxation
+
+
+@pytest.mark.parametrize("temperature", [2.0, 0.3, 0.02])
+def test_soft_weights_make_up_the_budget_and_are_the_sigmoids_of_the_definition(temperature):
+    rng = np.random.default_rng(0)
+    logits = rng.normal(size=len(SIZES))
+
+    def weights(tau):
+        return expit((logits - tau) / temperature)
+
+    tau = brentq(lambda tau: SIZES @ weights(tau) - 11, -100, 100)
+    found = relaxed.soft(jnp.asarray(logits, jnp.float32), SIZES, 11, temperature)
+    np.testing.assert_allclose(found, weights(tau), atol=2e-5)
+
+
+def test_a_cold_soft_mask_is_the_mask_of_the_best_orbits():
+    logits = np.random.default_rng(1).normal(size=len(SIZES))
+    kept = spectrum.per_orbit(masks.best_orbits(logits[ORBITS], 13))
+    found = np.asarray(relaxed.soft(jnp.asarray(logits, jnp.float32), SIZES, int(SIZES[kept].sum()), 1e-3))
+    np.testing.assert_allclose(found, kept, atol=1e-3)
+
+
+# A step
+
+
+def float64_loss(problem, label, logits, own, others, positions, temperature):
+    """The loss of a step by its definition."""
+
+    def weights(tau):
+        return expit((logits - tau) / temperature)
+
+    tau = brentq(lambda tau: SIZES @ weights(tau) - positions, -100, 100)
+
+    def log_probabilities(images, weights):
+        centred = np.fft.fftshift(np.fft.fft2(images.astype(float), axes=(1, 2)), axes=(1, 2))
+        filtered = np.fft.ifft2(np.fft.ifftshift(centred * weights[ORBITS][None, :, :, None], axes=(1, 2)), axes=(1, 2))
+        flat = filtered.real.reshape(len(images), -1)
+        outputs = np.tanh(flat @ problem.params["hidden"].astype(float)) @ problem.params["out"].astype(float)
+        return outputs - np.log(np.exp(outputs).sum(1, keepdims=True))
+
+    def at(changed):
+        moved = expit((changed - tau) / temperature)
+        total = -log_probabilities(own, moved)[:, label].mean()
+        if others is not None:
+            total -= np.log(1 - np.exp(log_probabilities(others, moved)[:, label])).mean()
+        return total
+
+    slope = np.zeros(len(logits))
+    for orbit in range(len(logits)):
+        change = np.zeros(len(logits))
+        change[orbit] = 1e-5
+        slope[orbit] = (at(logits + change) - at(logits - change)) / 2e-5
+    return slope
+
+
+@pytest.mark.parametrize("objective", ["sufficient", "specific"])
+def test_the_slope_of_a_step_is_that_of_the_objective_by_its_definition(tmp_path, objective):
+    problem = make_problem(tmp_path, objective=objective)
+    pool = judge.others(problem) if objective == "specific" else None
+    score_of = starts.scores(problem, "energy").of
+    made = learned._learning(problem, [7], score_of, pool, {"piece": 3, "lanes": 1})
+    chain, step = 2, 3
+    pieces, about = made.pieces(chain, step), made.about(chain, step)
+    assert about["temperature"] == pytest.approx(0.05 ** (3 / 7), rel=1e-5)
+    state = made.start(chain)
+    placed = jax.tree.map(jnp.asarray, (problem.params, about, state))
+    found = sum(np.asarray(made.measure(*placed, jax.tree.map(jnp.asarray, piece))) for piece in pieces)
+    images = np.concatenate([piece["images"] for piece in pieces])
+    weights = np.concatenate([piece["weights"] for piece in pieces])
+    own, others = images[weights > 0], images[weights < 0]
+    assert len(own) == 5 and len(others) == (5 if pool else 0)
+    assert all((problem.images(2) == image).all((1, 2, 3)).any() for image in own)
+    assert not any((problem.images(2) == image).all((1, 2, 3)).any() for image in others)
+    logits = state["logits"].astype(float)
+    expected = float64_loss(problem, 2, logits, own, others if pool else None, 7, float(about["temperature"]))
+    np.testing.assert_allclose(found, expected, atol=2e-5)
+    assert abs(expected).max() > 1e-3
+
+
+def test_every_image_comes_once_before_one_comes_again():
+    rows = np.concatenate([learned._rows(9, 4, step, [0, 1]) for step in range(9)])
+    for start in range(0, 36, 9):
+        assert sorted(rows[start : start + 9]) == list(range(9))
+    assert rows[:9].tolist() != rows[9:18].tolist()
+    few = learned._rows(3, 7, 0, [0])
+    assert len(few) == 7 and sorted(few[:3]) == sorted(few[3:6]) == [0, 1, 2]
+
+
+# Where it starts
+
+
+def test_scores_are_spread_as_a_standard_normal_in_the_order_of_what_they_are_made_of(tmp_path):
+    problem = make_problem(tmp_path)
+    spectra = np.fft.fftshift(np.fft.fft2(problem.images(1).astype(float), axes=(1, 2)), axes=(1, 2))
+    energy = spectrum.per_orbit((abs(spectra) ** 2).mean((0, 3)))
+    np.testing.assert_allclose(starts.energy(problem, 1), energy, rtol=1e-5)
+    found = starts.scores(problem, "energy").of(1)
+    assert (np.argsort(found) == np.argsort(energy)).all()
+    assert abs(found.mean()) < 1e-9 and found.std() == pytest.approx(1, abs=0.05)
+
+
+@pytest.mark.parametrize("start", ["gradient", "removal"])
+def test_scores_by_removal_follow_the_removal_search(tmp_path, start):
+    problem = make_problem(tmp_path)
+    found = starts.scores(problem, start)
+    options = search.options()
+    options.update(method="removal", shares=(0.1,))
+    exact = search.removal.search(dataclasses.replace(problem, options=options, directory=None))
+    for label in range(3):
+        scores = spectrum.per_orbit(exact.scores[label])
+        ranks = [np.argsort(np.argsort(values)) for values in (found.of(label), scores)]
+        assert np.corrcoef(*ranks)[0, 1] > (0.999 if start == "removal" else 0.8)
+    assert found.cost == (exact.forward_equivalents if start == "removal" else 3 * 26)
+
+
+# What it finds
+
+
+def pair_reader(members, gain=9.0):
+    """Class a is the product of two orbits' energies; nothing else is read."""
+    planes = jnp.asarray(np.stack([member == ORBITS for member in members]))
+
+    def apply(params, images):
+        energy = jnp.square(spectrum.filter_images(images, planes)).mean((2, 3, 4))
+        both = jnp.prod(energy / (energy + 0.005), axis=0)
+        return jnp.stack([gain * both, 0.25 * gain * jnp.ones_like(both)], axis=1)
+
+    return apply
+
+
+def test_a_pair_that_works_only_together_is_found(tmp_path):
+    members = [int(ORBITS[4 + 1, 4 + 2]), int(ORBITS[4 - 3, 4 + 1])]
+    rng = np.random.default_rng(4)
+    images = [rng.normal(size=(20, SIZE, SIZE, 3)).astype(np.float32) for _ in range(2)]
+    problem = make_problem(tmp_path, apply=pair_reader(members), images=images, shares=(4 / 64,), steps=60, batch=10)
+    maps = learned.search(problem)
+    assert set(np.unique(ORBITS[maps.masks[0, 0]])) == set(members)
+    assert maps.provenance["chosen"][0] == ["learned"]
+    assert maps.scores is None
+
+
+@pytest.mark.parametrize("share", [0.05, 0.1, 0.33, 1.0])
+def test_every_map_keeps_whole_orbits_within_its_budget(tmp_path, share):
+    maps = learned.search(make_problem(tmp_path, shares=(share, 0.5)))
+    assert maps.shares == tuple(sorted((share, 0.5)))
+    for index, found in enumerate(maps.shares):
+        allowed = masks.budget(found, SIZE, SIZE)
+        assert ((allowed - 1 <= maps.positions[index]) & (maps.positions[index] <= allowed)).all()
+        assert all(spectrum.is_hermitian(mask) for mask in maps.masks[index])
+
+
+def test_a_mask_that_was_learned_badly_gives_way_to_the_best_trivial_one(tmp_path):
+    """A classifier that reads the lowest frequencies, and learned masks that are random ones."""
+    low = masks.low_pass(SIZE, SIZE, 9)
+
+    def apply(params, images):
+        energy = jnp.square(spectrum.filter_images(images, jnp.asarray(low)[None])[0]).mean((1, 2, 3))
+        return jnp.stack([40 * energy, 4 * jnp.ones_like(energy)], axis=1)
+
+    rng = np.random.default_rng(0)
+    images = [rng.normal(size=(8, SIZE, SIZE, 3)).astype(np.float32) for _ in range(2)]
+    problem = make_problem(tmp_path, apply=apply, images=images)
+    tried = np.stack([[[spectrum.per_orbit(masks.random(SIZE, SIZE, 9, rng)) for _ in range(2)]] for _ in range(2)])
+    found = judge.best(problem, [9], tried, starts.scores(problem, "zero").of, None)
+    assert found.names[0] == ["low-pass"] and judged_by_hand(problem, 0, low) == found.rates[0, 0]
+    np.testing.assert_array_equal(found.kept[0, 0][ORBITS], low)
+
+
+def judged_by_hand(problem, label, mask):
+    images, weights = judge._judged(problem, label, None)
+    filtered = np.asarray(spectrum.filter_images(jnp.asarray(images), jnp.asarray(mask)[None]))[0]
+    logits = np.asarray(problem.apply(problem.params, jnp.asarray(filtered)))
+    return pytest.approx(float(((logits.argmax(1) == label) * weights).sum()), abs=1e-6)
+
+
+def test_the_best_of_the_candidates_is_taken_by_what_they_keep_less_what_they_draw(tmp_path):
+    problem = make_problem(tmp_path, objective="specific")
+    pool, score_of = judge.others(problem), starts.scores(problem, "energy").of
+    rng = np.random.default_rng(0)
+    tried = np.stack(
+        [[[spectrum.per_orbit(masks.random(SIZE, SIZE, 12, rng))] * 1 for _ in range(1)] for _ in range(3)]
+    )
+    found = judge.best(problem, [12], tried, score_of, pool)
+    for label in range(3):
+        images, weights = judge._judged(problem, label, pool)
+        assert weights[weights > 0].sum() == pytest.approx(1) and weights[weights < 0].sum() == pytest.approx(-1)
+        energy = starts.energy(problem, label)[ORBITS]
+        rivals = [tried[label, 0, 0][ORBITS], masks.highest_energy(energy, 12), masks.low_pass(SIZE, SIZE, 12)]
+        rates = []
+        for mask in rivals:
+            filtered = np.asarray(spectrum.filter_images(jnp.asarray(images), jnp.asarray(mask)[None]))[0]
+            logits = np.asarray(network(problem.params, jnp.asarray(filtered)))
+            rates.append(float(((logits.argmax(1) == label) * weights).sum()))
+        assert found.rates[label, 0] >= max(rates) - 1e-6
+    # All 26 images are in the pool; a class is held against at most 7 of its own and 7 of the others.
+    assert found.cost == (7 + 5 + 7 + 3 * 7) * 5
+
+
+def test_forward_equivalents_count_a_backward_pass_twice(tmp_path):
+    maps = learned.search(make_problem(tmp_path, shares=(0.1, 0.2), restarts=2))
+    judged = (7 + 5 + 7) * 2 * (2 + 4)
+    assert maps.forward_equivalents == 3 * 2 * 2 * 8 * 5 * 3 + judged
+
+
+# Being stopped
+
+
+ROOM = 4  # images whose gradient fits
+
+
+class Stopped(Exception):
+    pass
+
+
+def test_a_search_stopped_anywhere_goes_on_and_ends_with_the_same_masks(tmp_path, monkeypatch):
+    fields = {"shares": (0.1, 0.3), "objective": "specific"}
+    monkeypatch.setattr(gradient, "batch_size", lambda problem: ROOM)
+    expected = learned.search(make_problem(tmp_path / "whole", **fields))
+    counted, taken, stops = chains._Keeper.count, 0, 0
+    for limit in (1, 5, 8, 3, 5, 1000):
+        devices, seen = jax.local_devices()[: (2, 1, 3, 4, 2, 2)[stops]], []
+        monkeypatch.setattr(parallel, "local_devices", lambda devices=devices: devices)
+        # A restart that would choose other pieces keeps those of the first start.
+        monkeypatch.setattr(gradient, "batch_size", lambda problem, stops=stops: ROOM + stops)
+
+        def count(self, number, seen=seen):
+            seen.append(number)
+            counted(self, number)
+
+        def check(seen=seen, limit=limit):
+            if len(seen) >= limit:
+                raise Stopped
+
+        monkeypatch.setattr(chains._Keeper, "count", count)
+        monkeypatch.setattr(chains.interrupt, "check", check)
+        try:
+            found = learned.search(make_problem(tmp_path / "stopped", **fields))
+        except Stopped:
+            stops += 1
+        taken += sum(seen)
+        monkeypatch.undo()
+    assert stops == 5
+    np.testing.assert_array_equal(found.masks, expected.masks)
+    assert found.provenance == expected.provenance
+    assert taken == 3 * 2 * 8 + 3 * 2 * 5, "no step is taken twice"
+
+
+@pytest.mark.parametrize(
+    ("field", "value", "message"),
+    [
+        ("objective", "best", "search.learned.objective: 'best' is unknown; accepted: sufficient, specific"),
+        ("start", "guess", "search.learned.start: 'guess' is unknown; accepted: energy, gradient, removal, zero"),
+        ("steps", 0, "search.learned.steps: 0; accepted: 1 or more"),
+        ("coldest", 0.0, "search.learned.coldest: 0.0; accepted: a number above 0"),
+    ],
+)
+def test_a_field_that_cannot_be_used_is_named(tmp_path, field, value, message):
+    with pytest.raises(InputError, match=message):
+        make_problem(tmp_path, **{field: value})
+
+
+def test_a_gradient_that_is_not_finite_is_named(tmp_path):
+    images = [np.full((3, SIZE, SIZE, 3), np.inf, np.float32)] * 2
+    with pytest.raises(InputError, match="logits is not finite"):
+        learned.search(make_problem(tmp_path, images=images, start="zero"))
