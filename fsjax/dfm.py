@@ -2,7 +2,11 @@
 
 import dataclasses
 import json
+import math
 import pathlib
+import tempfile
+import uuid
+from collections.abc import Iterable
 
 import numpy as np
 from jaxtyping import Bool, Float, Int
@@ -10,6 +14,9 @@ from jaxtyping import Bool, Float, Int
 from fsjax import masks as masks_lib
 from fsjax import workdir
 from fsjax.errors import InputError
+
+# Bytes of an array beyond which it lies in a file of its own: scores of 1,000 classes at 224 pixels are 200 MB.
+IN_MEMORY = 2**28
 
 
 @dataclasses.dataclass(frozen=True)
@@ -51,42 +58,51 @@ class DominantFrequencyMaps:
         return self.masks[self.shares.index(share)]
 
     def save(self, path: str | pathlib.Path) -> None:
-        """Writes one .npz, atomically."""
+        """Writes an .npz, atomically; arrays beyond IN_MEMORY bytes lie beside it, each an .npy that it names."""
+        path = pathlib.Path(path)
         arrays = {
-            "masks": np.packbits(self.masks, axis=-1),
             "shares": np.array(self.shares),
             "classes": np.array(self.classes, dtype=np.str_),
             "images": self.images,
             "plane": np.array(self.masks.shape[-2:]),
-            "about": np.array(
-                json.dumps(
-                    {
-                        "method": self.method,
-                        "searched_on": self.searched_on,
-                        "forward_equivalents": self.forward_equivalents,
-                        "provenance": self.provenance,
-                    }
-                )
-            ),
         }
-        if self.scores is not None:
-            arrays["scores"] = self.scores.astype(np.float32)
-        workdir.write_npz(pathlib.Path(path), **arrays)
+        about = {
+            "method": self.method,
+            "searched_on": self.searched_on,
+            "forward_equivalents": self.forward_equivalents,
+            "provenance": self.provenance,
+        }
+        beside = {}
+        for name, array in (("masks", self.masks), ("scores", self.scores)):
+            if array is not None and array.nbytes > IN_MEMORY:
+                # Under a name of its own: until the .npz is there, what was saved before stays whole.
+                beside[name] = f"{path.stem}.{uuid.uuid4().hex[:12]}.{name}.npy"
+                workdir.write_npy(path.with_name(beside[name]), array)
+            elif array is not None:
+                arrays[name] = np.packbits(array, axis=-1) if name == "masks" else array.astype(np.float32)
+        workdir.write_npz(path, **arrays, about=np.array(json.dumps({**about, "beside": beside})))
+        for stale in set(path.parent.glob(f"{path.stem}.*.npy")) - {path.with_name(name) for name in beside.values()}:
+            stale.unlink()
 
     @classmethod
     def load(cls, path: str | pathlib.Path) -> "DominantFrequencyMaps":
-        """Reads what `save` wrote.
+        """Reads what `save` wrote; arrays beside the file are mapped and not read.
 
         Raises:
           InputError: the file is damaged or holds something else.
           FileNotFoundError: there is none.
         """
-        arrays = workdir.read_npz(pathlib.Path(path))
+        path = pathlib.Path(path)
+        arrays = workdir.read_npz(path)
         try:
             about = json.loads(str(arrays["about"]))
-            width = int(arrays["plane"][1])
+            if "masks" in arrays:
+                width = int(arrays["plane"][1])
+                arrays["masks"] = np.unpackbits(arrays["masks"], axis=-1, count=width).astype(bool)
+            for name, file in about.pop("beside", {}).items():
+                arrays[name] = workdir.map_npy(path.with_name(file))
             return cls(
-                masks=np.unpackbits(arrays["masks"], axis=-1, count=width).astype(bool),
+                masks=arrays["masks"],
                 shares=tuple(float(share) for share in arrays["shares"]),
                 scores=arrays.get("scores"),
                 classes=tuple(str(name) for name in arrays["classes"]),
@@ -98,18 +114,51 @@ class DominantFrequencyMaps:
 
 
 def from_scores(
-    scores: Float[np.ndarray, "classes height width"], shares: tuple[float, ...], **about
+    scores: Iterable[Float[np.ndarray, "height width"]], shares: tuple[float, ...], **about
 ) -> DominantFrequencyMaps:
     """Maps that keep the best orbits of each class at each share.
 
     Args:
-      scores: constant on orbits, larger = more dominant.
+      scores: of each class, constant on orbits, larger = more dominant.
       shares: in (0, 1].
       **about: the other attributes of DominantFrequencyMaps.
     """
-    height, width = scores.shape[1:]
     shares = tuple(sorted(shares))
-    kept = np.stack(
-        [[masks_lib.best_orbits(plane, masks_lib.budget(share, height, width)) for plane in scores] for share in shares]
-    )
-    return DominantFrequencyMaps(masks=kept, shares=shares, scores=scores.astype(np.float32), **about)
+
+    def kept(plane: np.ndarray) -> Bool[np.ndarray, "shares height width"]:
+        return np.stack([masks_lib.best_orbits(plane, masks_lib.budget(share, *plane.shape)) for share in shares])
+
+    return from_classes(((kept(plane), plane) for plane in scores), shares, **about)
+
+
+def from_classes(
+    found: Iterable[tuple[Bool[np.ndarray, "shares height width"], Float[np.ndarray, "height width"] | None]],
+    shares: tuple[float, ...],
+    **about,
+) -> DominantFrequencyMaps:
+    """Maps put together class by class, in memory or, beyond IN_MEMORY bytes an array, in files that end with them.
+
+    Args:
+      found: masks and scores, or None, of each class.
+      shares: of the masks, ascending.
+      **about: the other attributes of DominantFrequencyMaps.
+    """
+    count, kept, scores = len(about["classes"]), None, None
+    for label, (masks, plane) in enumerate(found):
+        if kept is None:
+            kept = _empty((len(shares), count, *masks.shape[1:]), bool)
+            scores = None if plane is None else _empty((count, *plane.shape), np.float32)
+        kept[:, label] = masks
+        if plane is not None:
+            scores[label] = plane
+    return DominantFrequencyMaps(masks=kept, shares=shares, scores=scores, **about)
+
+
+def _empty(shape: tuple[int, ...], dtype: type) -> np.ndarray:
+    size = math.prod(shape) * np.dtype(dtype).itemsize
+    if size <= IN_MEMORY:
+        return np.empty(shape, dtype)
+    # The file has no name and is gone with the last array that looks at it.
+    with tempfile.TemporaryFile() as file:
+        file.truncate(size)
+        return np.memmap(file, dtype, "r+", shape=shape)

@@ -72,3 +72,21 @@ def read_npz(path: pathlib.Path) -> dict[str, np.ndarray]:
         if isinstance(error, InputError | FileNotFoundError):
             raise
         raise InputError(f"{path}: not a readable .npz of plain arrays ({error})") from error
+
+
+def write_npy(path: pathlib.Path, array: np.ndarray) -> None:
+    """Writes an .npy atomically."""
+    with replacing(path) as file:
+        np.lib.format.write_array(file, array, allow_pickle=False)
+
+
+def map_npy(path: pathlib.Path) -> np.ndarray:
+    """An .npy, mapped and not read.
+
+    Raises:
+      InputError: it is missing or damaged.
+    """
+    try:
+        return np.load(path, mmap_mode="r", allow_pickle=False)
+    except (OSError, EOFError, ValueError) as error:
+        raise InputError(f"{path}: not a readable .npy of plain numbers ({error})") from error

@@ -216,11 +216,11 @@ def test_a_mask_that_was_learned_badly_gives_way_to_the_best_trivial_one(tmp_pat
 
     rng = np.random.default_rng(0)
     images = [rng.normal(size=(8, SIZE, SIZE, 3)).astype(np.float32) for _ in range(2)]
-    problem = make_problem(tmp_path, apply=apply, images=images)
+    problem = make_problem(tmp_path, apply=apply, images=images, restarts=2)
     tried = np.stack([[[spectrum.per_orbit(masks.random(SIZE, SIZE, 9, rng)) for _ in range(2)]] for _ in range(2)])
-    found = judge.best(problem, [9], tried, starts.scores(problem, "zero").of, None)
+    found = judge.best(problem, [9], lambda label, share: tried[label, share], starts.scores(problem, "zero").of, None)
     assert found.names[0] == ["low-pass"] and judged_by_hand(problem, 0, low) == found.rates[0, 0]
-    np.testing.assert_array_equal(found.kept[0, 0][ORBITS], low)
+    np.testing.assert_array_equal(found.kept(0)[0][ORBITS], low)
 
 
 def judged_by_hand(problem, label, mask):
@@ -237,7 +237,7 @@ def test_the_best_of_the_candidates_is_taken_by_what_they_keep_less_what_they_dr
     tried = np.stack(
         [[[spectrum.per_orbit(masks.random(SIZE, SIZE, 12, rng))] * 1 for _ in range(1)] for _ in range(3)]
     )
-    found = judge.best(problem, [12], tried, score_of, pool)
+    found = judge.best(problem, [12], lambda label, share: tried[label, share], score_of, pool)
     for label in range(3):
         images, weights = judge._judged(problem, label, pool)
         assert weights[weights > 0].sum() == pytest.approx(1) and weights[weights < 0].sum() == pytest.approx(-1)

@@ -5,17 +5,16 @@ number of correct images less a tolerance, else it is kept. What an orbit is wor
 before it: of frequencies that stand in for each other the last one is kept, and of ones that work together all.
 """
 
-import dataclasses
 import functools
 from collections.abc import Callable
 
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Bool, Int, PyTree
+from jaxtyping import Array, Bool, Float, Int, PyTree
 from ml_collections import ConfigDict
 
-from fsjax import dfm, spectrum, tile_size
+from fsjax import dfm, masks, spectrum, tile_size
 from fsjax.errors import InputError
 from fsjax.search import chains
 from fsjax.search.method import Method
@@ -53,12 +52,17 @@ def search(problem: Problem) -> dfm.DominantFrequencyMaps:
         label=f"search {options.method}",
         layout=layout,
     )
-    kept, lost = (np.stack([state[name] for state in states]) for name in ("kept", "lost"))
-    scores = np.where(kept, lost / counts[:, None], -1.0)
-    orbits = spectrum.orbits(*problem.plane)
-    maps = dfm.from_scores(
-        scores[:, orbits],
-        tuple(options.shares),
+    orbits, shares = spectrum.orbits(*problem.plane), tuple(sorted(options.shares))
+
+    def of_class(label: int) -> tuple[Bool[np.ndarray, "shares height width"], Float[np.ndarray, "height width"]]:
+        kept, lost = states[label]["kept"][orbits], states[label]["lost"][orbits]
+        scores = np.where(kept, lost / counts[label], -1.0)
+        best = [masks.best_orbits(scores, masks.budget(share, *problem.plane)) & kept for share in shares]
+        return np.stack(best), scores
+
+    return dfm.from_classes(
+        map(of_class, range(len(counts))),
+        shares,
         classes=problem.classes,
         method=options.method,
         searched_on=problem.searched_on,
@@ -68,10 +72,9 @@ def search(problem: Problem) -> dfm.DominantFrequencyMaps:
             **problem.provenance,
             "correct_before": [int(state["before"]) for state in states],
             "correct_with_all_kept": [int(state["correct"]) for state in states],
-            "positions_kept": kept[:, orbits].sum((1, 2)).tolist(),
+            "positions_kept": [int(state["kept"][orbits].sum()) for state in states],
         },
     )
-    return dataclasses.replace(maps, masks=maps.masks & kept[:, orbits])
 
 
 def removal_order(height: int, width: int) -> Int[np.ndarray, " orbits"]:

@@ -56,23 +56,22 @@ def search(problem: Problem) -> dfm.DominantFrequencyMaps:
     """
     candidates, layout = begin(problem), _layout(problem)
     shares, images = tuple(sorted(problem.options.shares)), np.array(problem.counts)
-    kept, losses, stages, agreed = {}, {}, [], {}
+    mask_of, losses, stages, agreed = {}, {}, [], {}
     for number, stage in enumerate(candidates.stages):
         candidates, found, compared = advance(problem, candidates, layout)
         agreed = agreed or compared
         positions = np.array([candidates.mask(number, index).sum() for index in range(stage.count)])
         for share in stage.shares:
             budget = masks.budget(share, *problem.plane)
-            kept[share], losses[share] = _best(candidates, number, found, positions, budget)
+            mask_of[share], losses[share] = _best(candidates, number, found, positions, budget)
         spread = np.percentile(positions, [0, 50, 100], method="lower").tolist()
         about = {"patch": stage.patch, "candidates": stage.count, "positions": spread}
         stages.append({**about, "shares": list(stage.shares)})
     evaluated = sum(stage.count for stage in candidates.stages) + agreed.get("masks", 0)
     ours = {"stages": stages, "losses": [losses[share] for share in shares], "agreement": agreed}
-    return dfm.DominantFrequencyMaps(
-        masks=np.stack([kept[share] for share in shares]),
-        shares=shares,
-        scores=None,
+    return dfm.from_classes(
+        ((np.stack([mask_of[share](label) for share in shares]), None) for label in range(len(images))),
+        shares,
         classes=problem.classes,
         method=problem.options.method,
         searched_on=problem.searched_on,
@@ -173,15 +172,19 @@ def _layout(problem: Problem) -> dict[str, int]:
 
 def _best(
     candidates: Candidates, number: int, losses: np.ndarray, positions: np.ndarray, budget: int
-) -> tuple[Bool[np.ndarray, "classes height width"], list[float | None]]:
-    """Each class's best candidate of a stage within a budget, and the losses under them."""
+) -> tuple[Callable[[int], Bool[np.ndarray, "height width"]], list[float | None]]:
+    """Each class's best candidate of a stage within a budget, made when it is asked for, and the losses under them."""
     fits = positions <= budget
     best = np.where(fits | ~fits.any(), losses, np.inf).argmin(1).tolist()
-    chosen = [candidates.mask(number, index) for index in best]
-    if fits.any():
-        return np.stack(chosen), [float(of_class[index]) for of_class, index in zip(losses, best, strict=True)]
-    rng = np.random.default_rng(candidates.seed)
-    return np.stack([candidates.shrink(mask, budget, rng) for mask in chosen]), [None] * len(best)
+
+    def mask(label: int) -> Bool[np.ndarray, "height width"]:
+        chosen = candidates.mask(number, best[label])
+        if fits.any():
+            return chosen
+        return candidates.shrink(chosen, budget, np.random.default_rng([candidates.seed, label]))
+
+    known = fits.any()
+    return mask, [float(losses[label, index]) if known else None for label, index in enumerate(best)]
 
 
 def check(options: ConfigDict, plane: tuple[int, int]) -> None:

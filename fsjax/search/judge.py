@@ -35,13 +35,13 @@ class Found:
     """What was taken.
 
     Attributes:
-      kept: the masks.
+      kept: class -> its masks [shares, orbits].
       names: what each of them is, [classes][shares].
       rates: share of judged images that each keeps in the class, less that of others that it draws there.
       cost: forward passes spent.
     """
 
-    kept: Bool[np.ndarray, "classes shares orbits"]
+    kept: Callable[[int], Bool[np.ndarray, "shares orbits"]]
     names: list[list[str]]
     rates: Float[np.ndarray, "classes shares"]
     cost: int
@@ -66,7 +66,7 @@ def others(problem: Problem) -> Others:
 def best(
     problem: Problem,
     budgets: list[int],
-    learned: Bool[np.ndarray, "classes shares restarts orbits"],
+    learned: Callable[[int, int], Bool[np.ndarray, "restarts orbits"]],
     score_of: Callable[[int], Float[np.ndarray, " orbits"]],
     pool: Others | None,
 ) -> Found:
@@ -75,7 +75,7 @@ def best(
     Args:
       problem: its method's options say how many images of each side are judged.
       budgets: positions that the masks of each share may keep.
-      learned: candidates.
+      learned: (class, share's index) -> candidates.
       score_of: class -> the scores that the learned masks started from; their best orbits are a candidate too.
       pool: others, for masks that are to draw none of them; None = only the class's own images count.
     """
@@ -89,12 +89,12 @@ def best(
         ),
     }
     orbits = spectrum.orbits(*problem.plane)
-    energy_of = functools.cache(functools.partial(starts.energy, problem))
-    names = ["learned"] * learned.shape[2] + list(listed)
+    energy_of = functools.lru_cache(maxsize=8)(functools.partial(starts.energy, problem))
+    names = ["learned"] * own.restarts + list(listed)
 
     def candidate(label: int, share: int, index: int) -> Bool[np.ndarray, " orbits"]:
-        if index < learned.shape[2]:
-            return learned[label, share, index]
+        if index < own.restarts:
+            return learned(label, share)[index]
         return spectrum.per_orbit(listed[names[index]](label, share))
 
     judged = chains.run(
@@ -106,10 +106,9 @@ def best(
     )
     right, loss = (np.stack([state[name] for state in judged]) for name in ("right", "loss"))
     chosen = np.lexsort((loss, -right), axis=-1)[..., 0]
-    taken = [[candidate(c, s, index) for s, index in enumerate(row)] for c, row in enumerate(chosen.tolist())]
     images = sum(min(own.judged, count) for count in problem.counts) + (len(problem.counts) * own.judged if pool else 0)
     return Found(
-        kept=np.array(taken),
+        kept=lambda label: np.stack([candidate(label, share, int(index)) for share, index in enumerate(chosen[label])]),
         names=[[names[index] for index in row] for row in chosen],
         rates=np.take_along_axis(right, chosen[..., None], -1)[..., 0],
         cost=images * right[0].size,

@@ -1,8 +1,8 @@
 """`learned`: masks found by gradient descent, each for one class and one share of the plane.
 
 A mask has a logit z for every orbit, and starts from scores such as the class's energy. While it is learned an orbit
-passes with the weight sigmoid((z - tau) / T), where tau is such that the weights make up the budget, and T falls step by
-step; in the end the orbits with the largest logits are kept. Frequencies that work only together, or that stand in for
+passes with the weight sigmoid((z - tau) / T), where tau is such that the weights make up the budget, and T falls from
+step to step; in the end the orbits with the largest logits are kept. Frequencies that work only together, or that stand in for
 each other, are thus weighed together, which removing one at a time cannot do.
 """
 
@@ -13,7 +13,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
-from jaxtyping import Array, Float, Int, PyTree
+from jaxtyping import Array, Bool, Float, Int, PyTree
 from ml_collections import ConfigDict
 
 from fsjax import dfm, masks, spectrum
@@ -64,14 +64,17 @@ def search(problem: Problem) -> dfm.DominantFrequencyMaps:
         label=f"search {problem.options.method}",
     )
     orbits = spectrum.orbits(*problem.plane)
-    kept = np.unpackbits([result["kept"] for result in learned], axis=-1, count=orbits.max() + 1).astype(bool)
-    kept = kept.reshape(len(problem.classes), len(shares), own.restarts, -1)
-    found = judge.best(problem, budgets, kept, scores.of, others)
+
+    def masks_of(label: int, share: int) -> Bool[np.ndarray, "restarts orbits"]:
+        first = (label * len(shares) + share) * own.restarts
+        packed = np.stack([result["kept"] for result in learned[first : first + own.restarts]])
+        return np.unpackbits(packed, axis=-1, count=orbits.max() + 1).astype(bool)
+
+    found = judge.best(problem, budgets, masks_of, scores.of, others)
     images = np.array(problem.counts)
-    return dfm.DominantFrequencyMaps(
-        masks=np.moveaxis(found.kept, 1, 0)[:, :, orbits],
-        shares=shares,
-        scores=None,
+    return dfm.from_classes(
+        ((found.kept(label)[:, orbits], None) for label in range(len(problem.classes))),
+        shares,
         classes=problem.classes,
         method=problem.options.method,
         searched_on=problem.searched_on,

@@ -32,10 +32,10 @@ def search(problem: Problem) -> dfm.DominantFrequencyMaps:
         label=f"search {options.method}",
     )
     losses = sums / images[:, None]
-    scores = np.stack([plane_scores(rises, problem.plane, options.patch) for rises in losses[:, 1:] - losses[:, :1]])
+    rises = losses[:, 1:] - losses[:, :1]
     agreed = agreement.measure(problem, masks, sums)
     return dfm.from_scores(
-        scores,
+        (plane_scores(of_class, problem.plane, options.patch) for of_class in rises),
         tuple(options.shares),
         classes=problem.classes,
         method=options.method,

@@ -18,6 +18,8 @@ from fsjax.search.problem import Problem
 STARTS = ("energy", "gradient", "removal", "zero")
 # Images whose spectra are made at once.
 _GROUP = 64
+# Classes whose scores are remembered: chains that run side by side are of neighbouring ones.
+_REMEMBERED = 32
 
 
 @dataclasses.dataclass(frozen=True)
@@ -38,7 +40,7 @@ def scores(problem: Problem, start: str) -> Scores:
     if start == "zero":
         return Scores(lambda label: np.zeros(len(spectrum.orbit_sizes(*problem.plane))))
     if start == "energy":
-        return Scores(functools.cache(lambda label: normal(energy(problem, label))))
+        return Scores(functools.lru_cache(_REMEMBERED)(lambda label: normal(energy(problem, label))))
     options = copy.deepcopy(problem.options)
     options.patch = 1
     single = dataclasses.replace(
@@ -49,7 +51,7 @@ def scores(problem: Problem, start: str) -> Scores:
         return Scores(lambda label: normal(spectrum.per_orbit(maps.scores[label])), maps.forward_equivalents)
     first_order = gradient.make_first_order(single, batch=gradient.batch_size(single))
 
-    @functools.cache
+    @functools.lru_cache(_REMEMBERED)
     def by_gradient(label: int) -> Float[np.ndarray, " orbits"]:
         rises = first_order(problem.images(label), label).mean(0)
         rows, columns = spectrum.orbit_positions(*problem.plane).T
