@@ -50,7 +50,7 @@ def _consts(closed: ClosedJaxpr) -> list[ArrayLike]:
     return found
 
 
-def _evaluate(jaxpr: Jaxpr, arrays: Iterator[Array], arguments: list[Array]) -> list[Array]:
+def _evaluate(jaxpr: Jaxpr, arrays: Iterator[Array], arguments: list[ArrayLike]) -> list[ArrayLike]:
     """Runs a jaxpr, functions under jit inlined, taking every constant from `arrays`."""
     values = dict(zip(jaxpr.constvars, [next(arrays) for _ in jaxpr.constvars], strict=True))
     values |= zip(jaxpr.invars, arguments, strict=True)
