@@ -1,4 +1,4 @@
-"""Which of several masks of one size is taken: learned ones, and the trivial ones that they have to beat."""
+"""Masks of one size judged on images: how many stay the class, and how many of others are drawn to it."""
 
 import dataclasses
 import functools
@@ -7,10 +7,10 @@ from collections.abc import Callable
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Bool, Float, Int, PyTree
+from jaxtyping import Array, Bool, Float, Float32, Int, PyTree
 
-from fsjax import masks, spectrum, tile_size
-from fsjax.search import chains, starts
+from fsjax import spectrum, tile_size
+from fsjax.search import chains
 from fsjax.search.problem import Problem
 
 # Images of other classes that all classes are held against, as even a draw from all classes as can be.
@@ -31,19 +31,17 @@ class Others:
 
 
 @dataclasses.dataclass(frozen=True)
-class Found:
-    """What was taken.
+class Judged:
+    """What is found of each candidate, for each class and share.
 
     Attributes:
-      kept: class -> its masks [shares, orbits].
-      names: what each of them is, [classes][shares].
-      rates: share of judged images that each keeps in the class, less that of others that it draws there.
+      right: share of the judged images that it keeps in the class, less that of others that it draws there.
+      loss: mean cross-entropy to the class of the judged images, in nats, less that of the others.
       cost: forward passes spent.
     """
 
-    kept: Callable[[int], Bool[np.ndarray, "shares orbits"]]
-    names: list[list[str]]
-    rates: Float[np.ndarray, "classes shares"]
+    right: Float32[np.ndarray, "classes shares candidates"]
+    loss: Float32[np.ndarray, "classes shares candidates"]
     cost: int
 
 
@@ -63,55 +61,37 @@ def others(problem: Problem) -> Others:
     return Others(np.concatenate(images), np.array(of))
 
 
-def best(
+def judge(
     problem: Problem,
-    budgets: list[int],
-    learned: Callable[[int, int], Bool[np.ndarray, "restarts orbits"]],
-    score_of: Callable[[int], Float[np.ndarray, " orbits"]],
+    shape: tuple[int, int],
+    candidate: Callable[[int, int, int], Bool[np.ndarray, " orbits"]],
     pool: Others | None,
-) -> Found:
-    """The best mask of each class at each share.
+    name: str,
+) -> Judged:
+    """Each class's candidates at each share.
 
     Args:
-      problem: its method's options say how many images of each side are judged.
-      budgets: positions that the masks of each share may keep.
-      learned: (class, share's index) -> candidates.
-      score_of: class -> the scores that the learned masks started from; their best orbits are a candidate too.
+      problem: `judged` of its options says how many images of each side are judged.
+      shape: how many shares and candidates there are.
+      candidate: (class, share's index, candidate's index) -> orbits that are kept.
       pool: others, for masks that are to draw none of them; None = only the class's own images count.
+      name: of the folder, in the problem's, where results are kept.
     """
-    own = problem.options.learned
-    listed = {
-        "start": lambda label, share: masks.best_orbits(score_of(label)[orbits], budgets[share]),
-        "highest energy": lambda label, share: masks.highest_energy(energy_of(label)[orbits], budgets[share]),
-        "low-pass": lambda label, share: masks.low_pass(*problem.plane, budgets[share]),
-        "random": lambda label, share: masks.random(
-            *problem.plane, budgets[share], np.random.default_rng([problem.seed, 4, label, share])
-        ),
-    }
-    orbits = spectrum.orbits(*problem.plane)
-    energy_of = functools.lru_cache(maxsize=8)(functools.partial(starts.energy, problem))
-    names = ["learned"] * own.restarts + list(listed)
-
-    def candidate(label: int, share: int, index: int) -> Bool[np.ndarray, " orbits"]:
-        if index < own.restarts:
-            return learned(label, share)[index]
-        return spectrum.per_orbit(listed[names[index]](label, share))
-
     judged = chains.run(
         problem,
-        functools.partial(_judging, problem, (len(budgets), len(names)), candidate, pool),
+        functools.partial(_judging, problem, shape, candidate, pool),
         layout=_layout(problem, pool),
-        directory=problem.directory and problem.directory / "judged",
-        label="judge masks",
+        directory=problem.directory and problem.directory / name,
+        label=f"judge {name}",
     )
-    right, loss = (np.stack([state[name] for state in judged]) for name in ("right", "loss"))
-    chosen = np.lexsort((loss, -right), axis=-1)[..., 0]
-    images = sum(min(own.judged, count) for count in problem.counts) + (len(problem.counts) * own.judged if pool else 0)
-    return Found(
-        kept=lambda label: np.stack([candidate(label, share, int(index)) for share, index in enumerate(chosen[label])]),
-        names=[[names[index] for index in row] for row in chosen],
-        rates=np.take_along_axis(right, chosen[..., None], -1)[..., 0],
-        cost=images * right[0].size,
+    most = problem.options.learned.judged
+    images = sum(min(most, count) for count in problem.counts)
+    if pool is not None:
+        images += sum(min(most, int((pool.labels != label).sum())) for label in range(len(problem.counts)))
+    return Judged(
+        right=np.stack([state["right"] for state in judged]),
+        loss=np.stack([state["loss"] for state in judged]),
+        cost=images * shape[0] * shape[1],
     )
 
 

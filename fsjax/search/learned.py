@@ -2,8 +2,8 @@
 
 A mask has a logit z for every orbit, and starts from scores such as the class's energy. While it is learned an orbit
 passes with the weight sigmoid((z - tau) / T), where tau is such that the weights make up the budget, and T falls from
-step to step; in the end the orbits with the largest logits are kept. Frequencies that work only together, or that stand in for
-each other, are thus weighed together, which removing one at a time cannot do.
+step to step; in the end the orbits with the largest logits are kept. Frequencies that work only together, or that
+stand in for each other, are thus weighed together, which removing one at a time cannot do.
 """
 
 import functools
@@ -23,13 +23,16 @@ from fsjax.search.method import Method
 from fsjax.search.problem import Problem
 
 OBJECTIVES = ("sufficient", "specific")
+BEST_OF = ("energy", "gradient")
 DEFAULTS = {
     "objective": "sufficient",  # sufficient: these alone are called the class; specific: and nothing else is
-    "start": "energy",  # energy, gradient (first-order removal), removal (exact; costs a removal search), zero
+    # Scores to start from: energy, gradient (first-order removal), removal (exact; costs a removal search), zero, or
+    # best: for each class and share energy or gradient, whose mask has the smaller loss.
+    "start": "best",
     "steps": 100,
     "batch": 32,  # images of the class a step; `specific` takes as many of others beside them
     "learning_rate": 0.1,  # of Adam; start scores have deviation 1
-    "hottest": 1.0,  # temperature of the first step and of the last; between them it falls by the same factor a step
+    "hottest": 0.3,  # temperature of the first step and of the last; between them it falls by the same factor a step
     "coldest": 0.05,
     "restarts": 1,  # masks learned for each class and share, of which the best is taken
     "judged": 100,  # images of the class, and for `specific` of others, that decide which mask is taken
@@ -43,49 +46,101 @@ def search(problem: Problem) -> dfm.DominantFrequencyMaps:
 
     The loss of the objective `sufficient` is the cross-entropy of filtered images of the class to the class; `specific`
     adds -log(1 - p), where p is what the model gives the class on filtered images of others. A share's map is the
-    best, by the share of judged images that stay the class (less that of others called it), of the learned masks, the
-    mask they started from, and the trivial masks of that size; of equal ones the one with the smaller loss.
+    best, by the share of judged images that stay the class (less that of others called it), of the learned masks, those
+    they may start from, and the trivial masks of that size; of equal ones the one with the smaller loss.
 
     Raises:
       InputError: a loss that is not finite, or too little memory.
       interrupt.Terminated: SIGTERM came; what is computed is kept.
     """
     own, shares = problem.options.learned, tuple(sorted(problem.options.shares))
+    orbits, budgets = spectrum.orbits(*problem.plane), [masks.budget(share, *problem.plane) for share in shares]
     others = judge.others(problem) if own.objective == "specific" else None
-    scores = starts.scores(problem, own.start)
-    budgets = [masks.budget(share, *problem.plane) for share in shares]
+    sources = BEST_OF if own.start == "best" else (own.start,)
+    sources = {name: starts.scores(problem, name, own.judged) for name in sources}
+    simple = _simple_masks(problem, budgets, {name: scores.of for name, scores in sources.items()})
+
+    def simple_mask(label: int, share: int, index: int) -> Bool[np.ndarray, " orbits"]:
+        return spectrum.per_orbit(list(simple.values())[index](label, share))
+
+    before = judge.judge(problem, (len(shares), len(simple)), simple_mask, others, "simple")
+    # Of the masks to start from, which stand first, the one with the smallest loss.
+    begin = before.loss[:, :, : len(sources)].argmin(-1)
+
+    def start(label: int, share: int) -> Float[np.ndarray, " orbits"]:
+        return list(sources.values())[begin[label, share]].of(label)
+
     room, step_images = gradient.batch_size(problem), own.batch * (1 if others is None else 2)
     piece = -(-step_images // -(-step_images // room))
-    learned = chains.run(
+    results = chains.run(
         problem,
-        functools.partial(_learning, problem, budgets, scores.of, others),
+        functools.partial(_learning, problem, budgets, start, others),
         layout={"piece": piece, "lanes": max(1, room // piece)},
         directory=problem.directory and problem.directory / "masks",
         label=f"search {problem.options.method}",
     )
-    orbits = spectrum.orbits(*problem.plane)
 
-    def masks_of(label: int, share: int) -> Bool[np.ndarray, "restarts orbits"]:
-        first = (label * len(shares) + share) * own.restarts
-        packed = np.stack([result["kept"] for result in learned[first : first + own.restarts]])
-        return np.unpackbits(packed, axis=-1, count=orbits.max() + 1).astype(bool)
+    def learned_mask(label: int, share: int, index: int) -> Bool[np.ndarray, " orbits"]:
+        packed = results[(label * len(shares) + share) * own.restarts + index]["kept"]
+        return np.unpackbits(packed, count=orbits.max() + 1).astype(bool)
 
-    found = judge.best(problem, budgets, masks_of, scores.of, others)
+    after = judge.judge(problem, (len(shares), own.restarts), learned_mask, others, "learned")
+    right, loss = (np.concatenate(parts, -1) for parts in ((after.right, before.right), (after.loss, before.loss)))
+    best = np.lexsort((loss, -right), axis=-1)[..., 0]
+    names = ["learned"] * own.restarts + list(simple)
+
+    def kept(label: int) -> Bool[np.ndarray, "shares height width"]:
+        made = [
+            learned_mask(label, share, index)
+            if index < own.restarts
+            else simple_mask(label, share, index - own.restarts)
+            for share, index in enumerate(best[label].tolist())
+        ]
+        return np.stack(made)[:, orbits]
+
     images = np.array(problem.counts)
     return dfm.from_classes(
-        ((found.kept(label)[:, orbits], None) for label in range(len(problem.classes))),
+        ((kept(label), None) for label in range(len(images))),
         shares,
         classes=problem.classes,
         method=problem.options.method,
         searched_on=problem.searched_on,
         images=images,
-        forward_equivalents=scores.cost + found.cost + len(learned) * own.steps * step_images * gradient.PASSES,
-        provenance={**problem.provenance, "chosen": found.names, "judged": found.rates.tolist()},
+        forward_equivalents=sum(scores.cost for scores in sources.values())
+        + before.cost
+        + len(results) * own.steps * step_images * gradient.PASSES
+        + after.cost,
+        provenance={
+            **problem.provenance,
+            "start": [[list(sources)[index] for index in row] for row in begin],
+            "chosen": [[names[index] for index in row] for row in best],
+            "judged": np.take_along_axis(right, best[..., None], -1)[..., 0].tolist(),
+        },
     )
 
 
+def _simple_masks(
+    problem: Problem, budgets: list[int], scores: dict[str, Callable]
+) -> dict[str, Callable[[int, int], Bool[np.ndarray, "height width"]]]:
+    """(class, share's index) -> a mask: the best orbits by each kind of score, then the trivial ones."""
+    orbits = spectrum.orbits(*problem.plane)
+
+    def best_by(score_of: Callable, label: int, share: int) -> Bool[np.ndarray, "height width"]:
+        return masks.best_orbits(score_of(label)[orbits], budgets[share])
+
+    def random(label: int, share: int) -> Bool[np.ndarray, "height width"]:
+        return masks.random(*problem.plane, budgets[share], np.random.default_rng([problem.seed, 4, label, share]))
+
+    made = {name: functools.partial(best_by, score_of) for name, score_of in scores.items()}
+    # What ranks by energy stands for itself.
+    made.setdefault("energy", functools.partial(best_by, functools.partial(starts.energy, problem)))
+    made["low-pass"] = lambda label, share: masks.low_pass(*problem.plane, budgets[share])
+    made["random"] = random
+    return made
+
+
 def _learning(
-    problem: Problem, budgets: list[int], score_of: Callable, others: judge.Others | None, layout: dict[str, int]
+    problem: Problem, budgets: list[int], start_of: Callable, others: judge.Others | None, layout: dict[str, int]
 ) -> chains.Chains:
     """A chain for each class, share and restart, in this order."""
     own, orbits, sizes = problem.options.learned, spectrum.orbits(*problem.plane), spectrum.orbit_sizes(*problem.plane)
@@ -98,9 +153,9 @@ def _learning(
         return tuple(int(index) for index in np.unravel_index(chain, (len(problem.counts), len(budgets), own.restarts)))
 
     def start(chain: int) -> chains.State:
-        label, _, restart = which(chain)
+        label, share, restart = which(chain)
         rng = np.random.default_rng([problem.seed, label, restart])
-        logits = score_of(label) + (restart > 0) * _SHAKEN * rng.normal(size=len(sizes))
+        logits = start_of(label, share) + (restart > 0) * _SHAKEN * rng.normal(size=len(sizes))
         zero = np.zeros(len(sizes), np.float32)
         return {"logits": logits.astype(np.float32), "mean": zero, "square": zero}
 
@@ -184,7 +239,7 @@ def _rows(count: int, batch: int, step: int, seed: list[int]) -> Int[np.ndarray,
 
 def _check(options: ConfigDict, plane: tuple[int, int]) -> None:
     own = options.learned
-    for name, accepted in (("objective", OBJECTIVES), ("start", starts.STARTS)):
+    for name, accepted in (("objective", OBJECTIVES), ("start", ("best", *starts.STARTS))):
         if own[name] not in accepted:
             raise InputError(f"search.learned.{name}: {own[name]!r} is unknown; accepted: {', '.join(accepted)}")
     for name in ("steps", "batch", "restarts", "judged"):

@@ -35,8 +35,11 @@ class Scores:
     cost: int = 0
 
 
-def scores(problem: Problem, start: str) -> Scores:
-    """Scores by the class's mean energy, by first-order or exact removal (a whole removal search), or all 0."""
+def scores(problem: Problem, start: str, most: int) -> Scores:
+    """Scores by the class's mean energy, by first-order removal on at most so many images, by exact removal, or all 0.
+
+    Exact removal is a whole removal search, on all images.
+    """
     if start == "zero":
         return Scores(lambda label: np.zeros(len(spectrum.orbit_sizes(*problem.plane))))
     if start == "energy":
@@ -53,13 +56,15 @@ def scores(problem: Problem, start: str) -> Scores:
 
     @functools.lru_cache(_REMEMBERED)
     def by_gradient(label: int) -> Float[np.ndarray, " orbits"]:
-        rises = first_order(problem.images(label), label).mean(0)
+        images = problem.images(label)
+        chosen = np.random.default_rng([problem.seed, 6, label]).permutation(len(images))[:most]
+        rises = first_order(images[np.sort(chosen)], label).mean(0)
         rows, columns = spectrum.orbit_positions(*problem.plane).T
         ordered = np.empty(len(rises))
         ordered[spectrum.orbits(*problem.plane)[rows, columns]] = rises
         return normal(ordered)
 
-    return Scores(by_gradient, gradient.PASSES * sum(problem.counts))
+    return Scores(by_gradient, gradient.PASSES * sum(min(most, count) for count in problem.counts))
 
 
 def energy(problem: Problem, label: int) -> Float[np.ndarray, " orbits"]:
