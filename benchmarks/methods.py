@@ -34,7 +34,7 @@ RUNS = {
     "greedy": ("greedy", 100, {}, False),
     "hierarchical": ("hierarchical", 30, {}, False),
     "learned": ("learned", 1000, {}, True),
-    "learned, specific": ("learned", 1000, {"objective": "specific"}, True),
+    "learned_specific": ("learned", 1000, {"objective": "specific"}, True),
 }
 
 CONFIG = flags.DEFINE_string("config", "configs/cifar10_cpu.py", "Experiment whose classifier is searched.")
