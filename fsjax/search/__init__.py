@@ -3,7 +3,7 @@
 from ml_collections import ConfigDict
 
 from fsjax.errors import InputError
-from fsjax.search import greedy, hierarchical, learned, published, removal
+from fsjax.search import adaptive, greedy, hierarchical, learned, published, removal
 from fsjax.search.method import Method
 from fsjax.search.problem import PRECISIONS, Problem
 
@@ -12,6 +12,7 @@ __all__ = ["SEARCHES", "Method", "Problem", "check", "options", "used"]
 SEARCHES = {
     "removal": removal.METHOD,
     "removal_compat": published.METHOD,
+    "adaptive": adaptive.METHOD,
     "greedy": greedy.METHOD,
     "hierarchical": hierarchical.METHOD,
     "learned": learned.METHOD,

@@ -1,0 +1,32 @@
+"""One process of an adaptive search, started by tests/test_adaptive.py: DIRECTORY OUTPUT [ADDRESS PROCESSES INDEX]."""
+
+import pathlib
+import sys
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+if len(sys.argv) > 3:
+    jax.config.update("jax_cpu_collectives_implementation", "gloo")
+    jax.distributed.initialize(sys.argv[3], int(sys.argv[4]), int(sys.argv[5]))
+
+import fsjax
+from fsjax import parallel
+
+rng = np.random.default_rng(0)
+hidden, out = (jnp.asarray(rng.normal(size=shape) / 8, jnp.float32) for shape in ((192, 16), (16, 2)))
+maps = fsjax.dominant_frequencies(
+    lambda images: jnp.tanh(images.reshape(len(images), -1) @ hidden) @ out,
+    rng.normal(size=(100, 8, 8, 3)).astype(np.float32),
+    np.repeat([0, 1], [60, 40]),
+    num_classes=2,
+    method="adaptive",
+    shares=(0.1,),
+    first_images=16,
+    exact_sample=4,
+    directory=sys.argv[1],
+    save_seconds=0,
+)
+if parallel.is_main_process():
+    maps.save(pathlib.Path(sys.argv[2]))
