@@ -26,8 +26,11 @@ def small_config(**changes):
     config.train.batch_size = 16
     config.search.images_per_class = 4
     for name, value in changes.items():
-        group, field = name.split("__")
-        config[group][field] = value
+        *groups, field = name.split("__")
+        group = config
+        for part in groups:
+            group = group[part]
+        group[field] = value
     return config
 
 
@@ -143,6 +146,37 @@ def test_the_published_search_in_bfloat16_goes_to_the_report(done, caplog):
         np.testing.assert_array_equal(np.ma.getmaskarray(shown), ~visited)
         np.testing.assert_allclose(shown.data[visited], plane[visited] - np.median(plane[visited]), atol=1e-6)
     plt.close(figure)
+
+
+@pytest.mark.parametrize(
+    ("method", "fields", "said"),
+    [
+        ("adaptive", {"search__adaptive__exact_sample": 4}, "of the forward passes of exact removal were spent"),
+        ("greedy", {"search__greedy__tolerance": 0.2}, "The culling left"),
+        ("hierarchical", {"search__hierarchical__candidates": "6,6,6"}, "Candidates of each stage: 6 of patch 6"),
+        (
+            "learned",
+            {"search__learned__steps": 2, "search__learned__batch": 4},
+            "At 20 % the learned mask was the best",
+        ),
+    ],
+)
+def test_every_method_goes_from_the_search_to_the_report(done, caplog, method, fields, said):
+    caplog.set_level(logging.INFO, "fsjax")
+    config = small_config(search__method=method, search__shares=(0.2,), report__share=0.2, **fields)
+    experiment.run(config, done)
+    assert stage_lines(caplog) == {"train": True, "search": False, "evaluate": False, "report": False}
+    maps = dfm.DominantFrequencyMaps.load(done / "dfm" / f"{method}.npz")
+    assert (maps.positions <= 0.2 * 24**2).all() and maps.positions.max() > 0
+    page = Page((done / "report" / "index.html").read_text()).text
+    assert said in page and f"{maps.forward_equivalents:,} forward passes" in page
+    # The fields of other methods, and a patch size that this one does not use, are another matter.
+    with config.unlocked():
+        config.search.hierarchical.keep += method != "hierarchical"
+        config.search.learned.steps += method != "learned"
+        config.search.patch = 1 if method == "adaptive" else 2
+    experiment.run(config, done)
+    assert stage_lines(caplog) == {"train": True, "search": True, "evaluate": True, "report": True}
 
 
 def test_a_result_that_is_gone_is_made_again_and_what_rests_on_it(done, caplog):

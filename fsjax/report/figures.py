@@ -30,7 +30,7 @@ def map_grid(
 def score_grid(
     scores: Float[np.ndarray, "classes height width"],
     names: tuple[str, ...],
-    title: str = "Rise of the class's loss when a frequency is removed (nats)",
+    title: str,
     columns: int = 5,
 ) -> Figure:
     """The score of every frequency, each class on its own scale; blank where it is NaN.
@@ -39,7 +39,7 @@ def score_grid(
     """
     figure, axes = _grid(len(scores), columns, width=2.35)
     for axis, plane, name in zip(axes, scores, names, strict=False):
-        largest = max(float(np.nanmax(np.abs(plane))), 1e-12)
+        largest = max(float(np.abs(np.nan_to_num(plane)).max()), 1e-12)
         norm = matplotlib.colors.SymLogNorm(largest * 1e-2, vmin=-largest, vmax=largest)
         image = axis.imshow(plane, cmap="PuOr_r", norm=norm, extent=_extent(plane.shape), interpolation="nearest")
         bar = figure.colorbar(image, ax=axis, shrink=0.8, ticks=[-largest, 0, largest])

@@ -21,10 +21,18 @@ from fsjax.errors import InputError
 from fsjax.evaluate.stage import truth_of
 from fsjax.progress import clock
 from fsjax.report import figures
+from fsjax.report.notes import notes
+from fsjax.search import SEARCHES
 from fsjax.search.agreement import in_words
 
 # A TPR that falls by less than this without the planted frequencies means that the model does not use them.
 USES_PLANTED = 0.1
+# What the scores of a method are.
+RISE = "Rise of the class's loss when a frequency is removed (nats)"
+SCORED = {
+    "removal_compat": "Loss without a frequency, less the median (nats)",
+    "greedy": "Share of the class's images lost without a frequency, in its turn; blank where it was dropped",
+}
 _MOST_CLASSES = 40  # drawn in figures; a table has them all
 
 
@@ -80,6 +88,9 @@ def write(
         threshold=config.evaluate.threshold,
         planted=_planted(evaluation, result),
         agreement=_agreement(maps),
+        notes=notes(maps, config.report.share),
+        patch=config.search.patch if SEARCHES[maps.method].patches else None,
+        scored=SCORED.get(maps.method, RISE),
         images=drawn,
         drawn_classes=min(len(maps.classes), _MOST_CLASSES),
     )
@@ -126,12 +137,13 @@ def _planted_figure(maps: DominantFrequencyMaps, truth: np.ndarray, recovery: di
 
 def _score_grid(maps: DominantFrequencyMaps, names: tuple[str, ...]) -> Figure:
     scores = maps.scores[:_MOST_CLASSES]
-    if maps.method != "removal_compat":
-        return figures.score_grid(scores, names)
-    # The published scores are losses, nearly alike, and 0 where no block was visited.
-    visited = np.where(scores == 0, np.nan, scores)
-    apart = visited - np.nanmedian(visited, axis=(1, 2), keepdims=True)
-    return figures.score_grid(apart, names, "Loss without a frequency, less the median (nats)")
+    if maps.method == "removal_compat":
+        # The published scores are losses, nearly alike, and 0 where no block was visited.
+        visited = np.where(scores == 0, np.nan, scores)
+        scores = visited - np.nanmedian(visited, axis=(1, 2), keepdims=True)
+    elif maps.method == "greedy":
+        scores = np.where(scores < 0, np.nan, scores)
+    return figures.score_grid(scores, names, SCORED.get(maps.method, RISE))
 
 
 def _planted(evaluation: dict, result: dict) -> list[dict]:

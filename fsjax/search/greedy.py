@@ -39,7 +39,7 @@ def search(problem: Problem) -> dfm.DominantFrequencyMaps:
     apply, precision = problem.at(options.precision)
     tile_images = tile_size.fit(
         *(apply, problem.params, problem.image),
-        resident_images=max(counts),
+        resident_images=max(problem.counts),
         memory_mib=problem.run.memory_mib,
         precision=precision,
     )

@@ -1,0 +1,38 @@
+"""What a search says of itself, in sentences."""
+
+from collections import Counter
+
+from fsjax.dfm import DominantFrequencyMaps
+from fsjax.search.agreement import in_words
+
+
+def notes(maps: DominantFrequencyMaps, share: float) -> list[str]:
+    """Sentences on a search's own account in its maps' provenance, some of them on the maps at one share."""
+    about, found = maps.provenance, []
+    if "adaptive" in about:
+        adaptive = about["adaptive"]
+        classes = adaptive["classes"]
+        correlations = in_words([one["agreement"]["spearman"] for one in classes])
+        exact = sum(one["went_exact"] for one in classes)
+        found.append(
+            f"{100 * adaptive['share_of_exact']:.0f} % of the forward passes of exact removal were spent. On "
+            f"{adaptive['sampled']} random patches a class, evaluated exactly, the rank correlation of the estimates "
+            f"with the exact scores was {correlations}, lowest to highest class; {exact} of {len(classes)} classes "
+            "were evaluated exactly, because their sample contradicted the estimates."
+        )
+    if "chosen" in about:
+        index = maps.shares.index(share)
+        chosen = Counter(of_class[index] for of_class in about["chosen"])
+        learned = chosen.pop("learned", 0)
+        others = ", ".join(f"{name} ({count})" for name, count in chosen.most_common()) or "none"
+        found.append(
+            f"At {100 * share:g} % the learned mask was the best of those judged for {learned} of {len(maps.classes)} "
+            f"classes; taken instead of it: {others}."
+        )
+    if "stages" in about:
+        stages = ", ".join(f"{stage['candidates']} of patch {stage['patch']}" for stage in about["stages"])
+        found.append(f"Candidates of each stage: {stages}.")
+    if "positions_kept" in about:
+        kept = about["positions_kept"]
+        found.append(f"The culling left {min(kept)} to {max(kept)} positions of a class.")
+    return found
