@@ -167,7 +167,8 @@ def test_every_method_goes_from_the_search_to_the_report(done, caplog, method, f
     experiment.run(config, done)
     assert stage_lines(caplog) == {"train": True, "search": False, "evaluate": False, "report": False}
     maps = dfm.DominantFrequencyMaps.load(done / "dfm" / f"{method}.npz")
-    assert (maps.positions <= 0.2 * 24**2).all() and maps.positions.max() > 0
+    # Of a classifier that is hardly trained, and calls one class whatever it sees, the culling leaves nothing.
+    assert (maps.positions <= 0.2 * 24**2).all() and (maps.positions.max() > 0) == (method != "greedy")
     page = Page((done / "report" / "index.html").read_text()).text
     assert said in page and f"{maps.forward_equivalents:,} forward passes" in page
     # The fields of other methods, and a patch size that this one does not use, are another matter.
