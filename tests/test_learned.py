@@ -37,7 +37,7 @@ def make_problem(tmp_path, *, apply=network, images=None, shares=(0.1,), seed=0,
         images = [rng.normal(size=(count, SIZE, SIZE, 3)).astype(np.float32) for count in (9, 5, 12)]
     options = search.options()
     options.update(method="learned", shares=shares)
-    options.learned.update({"steps": 8, "batch": 5, "judged": 7} | fields)
+    options.learned.update({"steps": 8, "batch": 5, "judged": 7, "restarts": 1} | fields)
     search.check(options, (SIZE, SIZE))
     return search.Problem(
         apply=apply,
@@ -118,7 +118,7 @@ def test_the_slope_of_a_step_is_that_of_the_objective_by_its_definition(tmp_path
     made = learned._learning(problem, [7], lambda label, share: score_of(label), pool, {"piece": 3, "lanes": 1})
     chain, step = 2, 3
     pieces, about = made.pieces(chain, step), made.about(chain, step)
-    assert about["temperature"] == pytest.approx(0.3 * (0.05 / 0.3) ** (3 / 7), rel=1e-5)
+    assert about["temperature"] == pytest.approx(0.05 ** (3 / 7), rel=1e-5)
     state = made.start(chain)
     placed = jax.tree.map(jnp.asarray, (problem.params, about, state))
     found = sum(np.asarray(made.measure(*placed, jax.tree.map(jnp.asarray, piece))) for piece in pieces)
@@ -132,6 +132,16 @@ def test_the_slope_of_a_step_is_that_of_the_objective_by_its_definition(tmp_path
     expected = float64_loss(problem, 2, logits, own, others if pool else None, 7, float(about["temperature"]))
     np.testing.assert_allclose(found, expected, atol=2e-5)
     assert abs(expected).max() > 1e-3
+
+
+def test_a_restart_begins_cooler_and_all_end_alike(tmp_path):
+    problem = make_problem(tmp_path, restarts=4)
+    made = learned._learning(problem, [7], lambda label, share: np.zeros(len(SIZES)), None, {"piece": 5, "lanes": 1})
+    temperatures = np.array([[made.about(chain, step)["temperature"] for step in range(8)] for chain in range(4)])
+    np.testing.assert_allclose(temperatures[:, 0], [1, 0.3, 0.09, 0.05], rtol=1e-5)
+    np.testing.assert_allclose(temperatures[:, -1], 0.05, rtol=1e-5)
+    ratios = temperatures[:, 1:] / temperatures[:, :-1]
+    np.testing.assert_allclose(ratios, ratios[:, :1] * np.ones((1, 7)), rtol=1e-5)
 
 
 def test_every_image_comes_once_before_one_comes_again():
