@@ -225,7 +225,7 @@ def test_two_processes_share_the_work_and_end_with_the_bits_of_one(tmp_path):
             address = f"127.0.0.1:{free.getsockname()[1]}"
         root = pathlib.Path(__file__).parent.parent
         environment = {**os.environ, "XLA_FLAGS": "", "PYTHONPATH": str(root)}
-        command = [sys.executable, "tests/adaptive_worker.py", tmp_path / name, tmp_path / f"{name}.npz"]
+        command = [sys.executable, "tests/method_worker.py", "adaptive", tmp_path / name, tmp_path / f"{name}.npz"]
         extra = [[address, str(processes), str(index)] if processes > 1 else [] for index in range(processes)]
         workers = [subprocess.Popen([*command, *more], cwd=root, env=environment) for more in extra]
         assert [worker.wait(timeout=200) for worker in workers] == [0] * processes

@@ -18,7 +18,7 @@ from fsjax import dfm, workdir
 ROOT = pathlib.Path(__file__).parent.parent
 
 
-def start(directory, output, *, devices, processes=1):
+def start(directory, output, *, devices, processes=1, worker=("tests/removal_worker.py",)):
     """The processes of one search; each has this many devices."""
     environment = {
         **os.environ,
@@ -34,7 +34,7 @@ def start(directory, output, *, devices, processes=1):
         subprocess.Popen(
             [
                 sys.executable,
-                "tests/removal_worker.py",
+                *worker,
                 directory,
                 output,
                 *address,
@@ -106,3 +106,17 @@ def test_a_search_killed_at_random_moments_ends_with_the_same_bits(whole, tmp_pa
     finish(start(directory, tmp_path / "maps.npz", devices=2, processes=2))
     np.testing.assert_array_equal(dfm.DominantFrequencyMaps.load(tmp_path / "maps.npz").scores, whole[0])
     assert computed(parts(directory)) == 3 * whole[1]["masks"], "nothing that was kept is computed again"
+
+
+@pytest.mark.parametrize(("method", "chains"), [("hierarchical", 0), ("greedy", 2), ("learned", 2 + 4 + 2)])
+def test_every_method_finds_the_same_maps_in_two_processes(tmp_path, method, chains):
+    found = []
+    for name, processes in (("one", 1), ("two", 2)):
+        output = tmp_path / f"{name}.npz"
+        worker = ("tests/method_worker.py", method)
+        finish(start(tmp_path / name, output, devices=2, processes=processes, worker=worker))
+        found.append(dfm.DominantFrequencyMaps.load(output))
+    np.testing.assert_array_equal(found[0].masks, found[1].masks)
+    assert found[0].masks.any() and found[0].provenance == found[1].provenance
+    for name in ("one", "two"):
+        assert len(list((tmp_path / name).rglob("chain*.npz"))) == chains

@@ -1,4 +1,4 @@
-"""One process of an adaptive search, started by tests/test_adaptive.py: DIRECTORY OUTPUT [ADDRESS PROCESSES INDEX]."""
+"""One process of a small search by any method, as tests start it: METHOD DIRECTORY OUTPUT [ADDRESS PROCESSES INDEX]."""
 
 import pathlib
 import sys
@@ -7,12 +7,19 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-if len(sys.argv) > 3:
+if len(sys.argv) > 4:
     jax.config.update("jax_cpu_collectives_implementation", "gloo")
-    jax.distributed.initialize(sys.argv[3], int(sys.argv[4]), int(sys.argv[5]))
+    jax.distributed.initialize(sys.argv[4], int(sys.argv[5]), int(sys.argv[6]))
 
 import fsjax
 from fsjax import parallel
+
+FIELDS = {
+    "adaptive": {"first_images": 16, "exact_sample": 4},
+    "hierarchical": {"candidates": "20,20"},
+    "greedy": {"tolerance": 0.02},
+    "learned": {"steps": 5, "objective": "specific", "judged": 20},
+}
 
 rng = np.random.default_rng(0)
 hidden, out = (jnp.asarray(rng.normal(size=shape) / 8, jnp.float32) for shape in ((192, 16), (16, 2)))
@@ -21,12 +28,11 @@ maps = fsjax.dominant_frequencies(
     rng.normal(size=(100, 8, 8, 3)).astype(np.float32),
     np.repeat([0, 1], [60, 40]),
     num_classes=2,
-    method="adaptive",
+    method=sys.argv[1],
     shares=(0.1,),
-    first_images=16,
-    exact_sample=4,
-    directory=sys.argv[1],
+    directory=sys.argv[2],
     save_seconds=0,
+    **FIELDS[sys.argv[1]],
 )
 if parallel.is_main_process():
-    maps.save(pathlib.Path(sys.argv[2]))
+    maps.save(pathlib.Path(sys.argv[3]))
