@@ -1,7 +1,7 @@
 """All search methods on one trained classifier: TPR and FPR of their maps on test images, and what they cost.
 
 python benchmarks/methods.py --config=configs/cifar10_cpu.py --root=DIR --workdir=DIR      # DIR/{train,test}/<class>/
-python benchmarks/methods.py --workdir=DIR --table                          # the rows so far as a table, and a figure
+python benchmarks/methods.py --workdir=DIR --table --figure=FILE.png         # the rows so far, and the frontier
 
 Trains the classifier in the workdir where there is none. A row is a method at a share with a seed, which draws the
 images that are searched, training images, and what else the method draws; rows go to WORKDIR/methods.jsonl as they are
@@ -16,8 +16,10 @@ import pathlib
 import sys
 import time
 
+import matplotlib.pyplot as plt
 import numpy as np
 from absl import app, flags, logging
+from matplotlib.figure import Figure
 
 sys.path.insert(0, str(pathlib.Path(__file__).parent.parent))
 
@@ -47,13 +49,17 @@ CLASSES = flags.DEFINE_integer("classes", 0, "The first so many, 0 = all.")
 TEST_IMAGES = flags.DEFINE_integer("test_images", 200, "Of each class.")
 FIELDS = flags.DEFINE_string("fields", "{}", "JSON: fields of the method, over those of the row.")
 TABLE = flags.DEFINE_bool("table", False, "Print what is there and compute nothing.")
+FIGURE = flags.DEFINE_string("figure", "", "With --table: a PNG of mean TPR over forward equivalents.")
 
 
 def main(_: list[str]) -> None:
     directory = pathlib.Path(WORKDIR.value)
     file = directory / "methods.jsonl"
     if TABLE.value:
-        table([json.loads(line) for line in file.read_text().splitlines()])
+        found = [json.loads(line) for line in file.read_text().splitlines()]
+        table(found)
+        if FIGURE.value:
+            frontier(found).savefig(FIGURE.value, dpi=160)
         return
     logging.set_verbosity(logging.WARNING)
     parallel.use_cores(128)
@@ -155,6 +161,25 @@ def table(rows: list[dict]) -> None:
         cells += [f"{np.mean([row['forward_equivalents'] for row in found]):,.0f}"]
         cells += [f"{np.mean([row.get('seconds', 0) for row in found]):,.0f}"]
         print(f"| {' | '.join(cells)} |")
+
+
+def frontier(rows: list[dict]) -> Figure:
+    """Mean TPR over forward equivalents, a panel a share; trivial masks, which cost none, as lines."""
+    shares = sorted({row["share"] for row in rows})
+    drawn, axes = plt.subplots(1, len(shares), figsize=(3.6 * len(shares), 3.2), squeeze=False, layout="constrained")
+    names = list(dict.fromkeys(row["run"] for row in rows if row["run"] != "trivial"))
+    for axis, share in zip(axes[0], shares, strict=True):
+        for name, marker in zip(names, "osD^vPX*", strict=False):
+            of_run = [row for row in rows if row["run"] == name and row["share"] == share]
+            cost, tpr = ([row[column] for row in of_run] for column in ("forward_equivalents", "tpr"))
+            axis.plot(cost, tpr, marker, label=name)
+        for kind, line in (("highest energy", "--"), ("low-pass", ":")):
+            of_kind = [row["tpr"] for row in rows if row.get("kind") == kind and row["share"] == share]
+            axis.axhline(np.mean(of_kind), color="0.4", ls=line, lw=1, label=kind)
+        axis.set(xscale="log", ylim=(0, 1), xlabel="forward equivalents", title=f"{100 * share:g} % of the plane")
+    axes[0, 0].set_ylabel("mean TPR on test images")
+    axes[0, -1].legend(fontsize=7)
+    return drawn
 
 
 def spread(values: list[float], form: str) -> str:
