@@ -6,6 +6,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+import torch
 from ml_collections import ConfigDict
 from scipy.optimize import brentq
 from scipy.special import expit
@@ -142,6 +143,23 @@ def test_a_restart_begins_cooler_and_all_end_alike(tmp_path):
     np.testing.assert_allclose(temperatures[:, -1], 0.05, rtol=1e-5)
     ratios = temperatures[:, 1:] / temperatures[:, :-1]
     np.testing.assert_allclose(ratios, ratios[:, :1] * np.ones((1, 7)), rtol=1e-5)
+
+
+def test_logits_move_as_by_adam(tmp_path):
+    problem = make_problem(tmp_path)
+    made = learned._learning(
+        problem, [7], lambda label, share: np.arange(len(SIZES)) / 9, None, {"piece": 5, "lanes": 1}
+    )
+    state, rng = made.start(0), np.random.default_rng(0)
+    logits = torch.nn.Parameter(torch.tensor(state["logits"], dtype=torch.float64))
+    adam = torch.optim.Adam([logits], lr=0.2)
+    for step in range(5):
+        slope = rng.normal(size=len(SIZES))
+        placed = jax.tree.map(jnp.asarray, (made.about(0, step), state))
+        state = made.move(*placed, jnp.asarray(slope, jnp.float32))
+        logits.grad = torch.tensor(slope)
+        adam.step()
+    np.testing.assert_allclose(state["logits"], logits.detach().numpy(), atol=1e-5)
 
 
 def test_every_image_comes_once_before_one_comes_again():

@@ -134,10 +134,9 @@ def _culling(problem: Problem, apply: Callable, order: np.ndarray, layout: dict[
     def move(about: dict, state: dict, correct: Int[Array, ""]) -> dict:
         first, lost = about["orbit"] < 0, state["correct"] - correct
         drop = ~first & (lost <= about["tolerance"])
-        changed = state["lost"].at[about["orbit"]].set(lost)
         return {
             "kept": jnp.where(drop, without(about, state), state["kept"]),
-            "lost": jnp.where(first | drop, state["lost"], changed),
+            "lost": state["lost"].at[about["orbit"]].set(lost),
             "correct": jnp.where(first | drop, correct, state["correct"]),
             "before": jnp.where(first, correct, state["before"]),
         }
