@@ -352,6 +352,14 @@ def test_a_field_that_cannot_be_used_is_named(tmp_path, field, value, message):
         make_problem(tmp_path, **{field: value})
 
 
+def test_one_class_has_nothing_to_be_specific_against(tmp_path):
+    images = [np.random.default_rng(0).normal(size=(3, SIZE, SIZE, 3)).astype(np.float32)]
+    with pytest.raises(InputError, match="'specific' needs other classes; found one; accepted: sufficient"):
+        learned.search(make_problem(tmp_path, images=images, objective="specific"))
+    maps = learned.search(make_problem(tmp_path, images=images))
+    assert maps.masks.shape == (1, 1, SIZE, SIZE) and maps.masks.any()
+
+
 def test_a_gradient_that_is_not_finite_is_named(tmp_path):
     images = [np.full((3, SIZE, SIZE, 3), np.inf, np.float32)] * 2
     with pytest.raises(InputError, match="loss is not finite"):

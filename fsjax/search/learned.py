@@ -55,6 +55,10 @@ def search(problem: Problem) -> dfm.DominantFrequencyMaps:
       interrupt.Terminated: SIGTERM came; what is computed is kept.
     """
     own, shares = problem.options.learned, tuple(sorted(problem.options.shares))
+    if own.objective == "specific" and len(problem.classes) < 2:
+        raise InputError(
+            "search.learned.objective: 'specific' needs other classes; found one; accepted: sufficient"
+        )
     orbits, budgets = spectrum.orbits(*problem.plane), [masks.budget(share, *problem.plane) for share in shares]
     others = judge.others(problem) if own.objective == "specific" else None
     sources = BEST_OF if own.start == "best" else (own.start,)
