@@ -338,6 +338,12 @@ def test_a_search_stopped_anywhere_goes_on_and_ends_with_the_same_masks(tmp_path
     assert taken == 3 * 2 * 4 + 3 * 2 * 8 + 3 * 2 * 1, "no step is taken twice"
 
 
+def test_kept_masks_are_not_taken_for_those_of_another_share(tmp_path):
+    learned.search(make_problem(tmp_path, shares=(0.1,)))
+    with pytest.raises(InputError, match="partial results of another search"):
+        learned.search(make_problem(tmp_path, shares=(0.2,)))
+
+
 @pytest.mark.parametrize(
     ("field", "value", "message"),
     [

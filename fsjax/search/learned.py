@@ -6,6 +6,7 @@ step to step; in the end the orbits with the largest logits are kept. Frequencie
 stand in for each other, are thus weighed together, which removing one at a time cannot do.
 """
 
+import dataclasses
 import functools
 from collections.abc import Callable
 
@@ -56,10 +57,10 @@ def search(problem: Problem) -> dfm.DominantFrequencyMaps:
     """
     own, shares = problem.options.learned, tuple(sorted(problem.options.shares))
     if own.objective == "specific" and len(problem.classes) < 2:
-        raise InputError(
-            "search.learned.objective: 'specific' needs other classes; found one; accepted: sufficient"
-        )
+        raise InputError("search.learned.objective: 'specific' needs other classes; found one; accepted: sufficient")
     orbits, budgets = spectrum.orbits(*problem.plane), [masks.budget(share, *problem.plane) for share in shares]
+    # What is kept of a chain is known by its number, which rests on the shares.
+    problem = dataclasses.replace(problem, identity=f"{problem.identity} at {budgets}")
     others = judge.others(problem) if own.objective == "specific" else None
     sources = BEST_OF if own.start == "best" else (own.start,)
     sources = {name: starts.scores(problem, name, own.judged) for name in sources}
