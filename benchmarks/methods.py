@@ -20,6 +20,7 @@ import matplotlib.pyplot as plt
 import numpy as np
 from absl import app, flags, logging
 from matplotlib.figure import Figure
+from matplotlib.ticker import NullFormatter
 
 sys.path.insert(0, str(pathlib.Path(__file__).parent.parent))
 
@@ -176,7 +177,9 @@ def frontier(rows: list[dict]) -> Figure:
         for kind, line in (("highest energy", "--"), ("low-pass", ":")):
             of_kind = [row["tpr"] for row in rows if row.get("kind") == kind and row["share"] == share]
             axis.axhline(np.mean(of_kind), color="0.4", ls=line, lw=1, label=kind)
-        axis.set(xscale="log", ylim=(0, 1), xlabel="forward equivalents", title=f"{100 * share:g} % of the plane")
+        axis.set(xscale="log", xlim=(1e4, 1e7), ylim=(0, 1), xlabel="forward equivalents")
+        axis.set_title(f"{100 * share:g} % of the plane")
+        axis.xaxis.set_minor_formatter(NullFormatter())
     axes[0, 0].set_ylabel("mean TPR on test images")
     axes[0, -1].legend(fontsize=7)
     return drawn
