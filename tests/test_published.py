@@ -2,13 +2,14 @@
 
 import itertools
 
+import jax
 import numpy as np
 import pytest
 from ml_collections import ConfigDict
 
 from benchmarks import published as procedure
 from benchmarks.torch_models import from_torch, randomise, torch_resnet
-from fsjax import models, search, spectrum
+from fsjax import models, parallel, search, spectrum
 from fsjax.errors import InputError
 from fsjax.models.folding import fold
 from fsjax.search import published
@@ -22,6 +23,12 @@ COUNTS = (60, 45, 12)
 def tolerance(losses):
     """What two frameworks may differ by in float32."""
     return 2e-6 * np.maximum(1, losses)
+
+
+@pytest.fixture(autouse=True)
+def two_devices(monkeypatch):
+    """Eight would take turns on the cores that there are, beside PyTorch's threads."""
+    monkeypatch.setattr(parallel, "local_devices", lambda: jax.local_devices()[:2])
 
 
 @pytest.fixture(scope="module")
