@@ -5,8 +5,9 @@ python benchmarks/methods.py --workdir=DIR --table --figure=FILE.png         # t
 
 Trains the classifier in the workdir where there is none. A row is a method at a share with a seed, which draws the
 images that are searched, training images, and what else the method draws; rows go to WORKDIR/methods.jsonl as they are
-found, and what is there is not computed again. Maps are judged on `--test_images` images of each class, the same for
-all. `trivial` rows are masks of the same size: random, low-pass, and highest energy of the class.
+found, and what is there is not computed again. `seconds` are a search's, which may serve several shares. Maps are
+judged on `--test_images` images of each class, the same for all. `trivial` rows are masks of the same size: random,
+low-pass, and highest energy of the class.
 """
 
 import dataclasses
@@ -24,7 +25,7 @@ from matplotlib.ticker import NullFormatter
 
 sys.path.insert(0, str(pathlib.Path(__file__).parent.parent))
 
-from fsjax import experiment, masks, parallel, search, spectrum
+from fsjax import dfm, experiment, masks, parallel, search, spectrum
 from fsjax.engine import Engine
 from fsjax.evaluate.confusion import false_positive_rate, true_positive_rate
 from fsjax.evaluate.filtered import called
@@ -110,8 +111,17 @@ def searched(current: experiment.Run, test, name: str, seed: int, shares: tuple[
     maps = search.SEARCHES[method].search(problem)
     seconds = time.monotonic() - started
     for index, share in enumerate(shares):
-        cost = {"forward_equivalents": maps.forward_equivalents, "seconds": round(seconds, 1)}
+        cost = {"forward_equivalents": spent(maps, share), "seconds": round(seconds, 1)}
         yield {"share": share, **judged(current, test, maps.masks[index]), **cost}
+
+
+def spent(maps: dfm.DominantFrequencyMaps, share: float) -> int:
+    """Forward equivalents; of a search that goes from share to share by stages, those up to the share's."""
+    stages = maps.provenance.get("stages")
+    if not stages:
+        return maps.forward_equivalents
+    last = next(number for number, stage in enumerate(stages) if share in stage["shares"])
+    return int(maps.images.sum()) * sum(stage["candidates"] for stage in stages[: last + 1])
 
 
 def trivial(current: experiment.Run, test, name: str, seed: int, shares: tuple[float, ...]):

@@ -135,14 +135,16 @@ def test_the_slope_of_a_step_is_that_of_the_objective_by_its_definition(tmp_path
     assert abs(expected).max() > 1e-3
 
 
-def test_a_restart_begins_cooler_and_all_end_alike(tmp_path):
-    problem = make_problem(tmp_path, restarts=4)
-    made = learned._learning(problem, [7], lambda label, share: np.zeros(len(SIZES)), None, {"piece": 5, "lanes": 1})
-    temperatures = np.array([[made.about(chain, step)["temperature"] for step in range(8)] for chain in range(4)])
-    np.testing.assert_allclose(temperatures[:, 0], [1, 0.3, 0.09, 0.05], rtol=1e-5)
-    np.testing.assert_allclose(temperatures[:, -1], 0.05, rtol=1e-5)
+def test_every_second_restart_begins_from_zero_and_all_cool_by_the_same_factor(tmp_path):
+    problem = make_problem(tmp_path, restarts=3, hottest=2.0)
+    scores = np.arange(len(SIZES)) / 9
+    made = learned._learning(problem, [7], lambda label, share: scores, None, {"piece": 5, "lanes": 1})
+    begins = [made.start(chain)["logits"] for chain in range(4)]
+    np.testing.assert_allclose(begins, [scores, 0 * scores, scores, scores], rtol=1e-6)
+    temperatures = np.array([[made.about(chain, step)["temperature"] for step in range(8)] for chain in range(3)])
+    np.testing.assert_allclose(temperatures[:, [0, -1]], [[2, 0.05]] * 3, rtol=1e-5)
     ratios = temperatures[:, 1:] / temperatures[:, :-1]
-    np.testing.assert_allclose(ratios, ratios[:, :1] * np.ones((1, 7)), rtol=1e-5)
+    np.testing.assert_allclose(ratios, np.full((3, 7), 0.025 ** (1 / 7)), rtol=1e-5)
 
 
 def test_logits_move_as_by_adam(tmp_path):
@@ -258,12 +260,13 @@ def test_a_mask_that_was_learned_badly_gives_way_to_the_best_trivial_one(tmp_pat
     assert maps.provenance["judged"][0][0] == pytest.approx(1)
 
 
-def test_learning_starts_from_the_scores_whose_mask_has_the_smaller_loss(tmp_path):
+@pytest.mark.parametrize(("gain", "expected"), [(40.0, "gradient"), (0.5, "energy")])
+def test_learning_starts_from_energy_unless_the_gradient_has_a_clearly_smaller_loss(tmp_path, gain, expected):
     """Energy is no hint here: all frequencies have the same, so that the gradient's mask is better."""
     rng = np.random.default_rng(0)
     images = [rng.normal(size=(8, SIZE, SIZE, 3)).astype(np.float32) for _ in range(2)]
-    maps = learned.search(make_problem(tmp_path, apply=low_reader(), images=images, shares=(9 / 64,), start="best"))
-    assert maps.provenance["start"][0] == ["gradient"]
+    problem = make_problem(tmp_path, apply=low_reader(gain), images=images, shares=(9 / 64,), start="best")
+    assert learned.search(problem).provenance["start"][0] == [expected]
 
 
 @pytest.mark.parametrize("objective", ["sufficient", "specific"])

@@ -1,9 +1,9 @@
 """`learned`: masks found by gradient descent, each for one class and one share of the plane.
 
-A mask has a logit z for every orbit, and starts from scores such as the class's energy. While it is learned an orbit
-passes with the weight sigmoid((z - tau) / T), where tau is such that the weights make up the budget, and T falls from
-step to step; in the end the orbits with the largest logits are kept. Frequencies that work only together, or that
-stand in for each other, are thus weighed together, which removing one at a time cannot do.
+A mask has a logit z for every orbit, and starts from scores such as the class's energy, or from zero. While it is
+learned an orbit passes with the weight sigmoid((z - tau) / T), where tau is such that the weights make up the budget,
+and T falls from step to step; in the end the orbits with the largest logits are kept. Frequencies that work only
+together, or that stand in for each other, are thus weighed together, which removing one at a time cannot do.
 """
 
 import dataclasses
@@ -25,22 +25,22 @@ from fsjax.search.problem import Problem
 
 OBJECTIVES = ("sufficient", "specific")
 BEST_OF = ("energy", "gradient")
+# By how much, in nats, the loss of the gradient's mask has to be smaller. At equal losses energy leads to better masks.
+_CLEARLY = 0.2
 DEFAULTS = {
     "objective": "sufficient",  # sufficient: these alone are called the class; specific: and nothing else is
     # Scores to start from: energy, gradient (first-order removal), removal (exact; costs a removal search), zero, or
-    # best: for each class and share energy or gradient, whose mask has the smaller loss.
+    # best: for each class and share energy, or gradient where its mask has the clearly smaller loss.
     "start": "best",
     "steps": 110,
     "batch": 16,  # images of the class a step; `specific` takes as many of others beside them
     "learning_rate": 0.2,  # of Adam; start scores have deviation 1
     "hottest": 1.0,  # temperature of the first step and of the last; between them it falls by the same factor a step
     "coldest": 0.05,
-    "restarts": 2,  # masks learned for each class and share, of which the best is taken; each begins cooler
+    # Masks learned for each class and share, of which the best is taken: from `start` and, every second one, from zero.
+    "restarts": 2,
     "judged": 100,  # images of the class, and for `specific` of others, that decide which mask is taken
 }
-# By this factor the hottest temperature falls from one restart to the next. Some classes do better from a nearly even
-# start, in which every orbit has its say, and some from one that is nearly decided.
-_COOLER = 0.3
 
 
 def search(problem: Problem) -> dfm.DominantFrequencyMaps:
@@ -70,8 +70,8 @@ def search(problem: Problem) -> dfm.DominantFrequencyMaps:
         return spectrum.per_orbit(list(simple.values())[index](label, share))
 
     before = judge.judge(problem, (len(shares), len(simple)), simple_mask, others, "simple")
-    # Of the masks to start from, which stand first, the one with the smallest loss.
-    begin = before.loss[:, :, : len(sources)].argmin(-1)
+    # Of the masks to start from, which stand first, the first one unless the other is clearly better.
+    begin = (before.loss[:, :, : len(sources)] + _CLEARLY * np.arange(len(sources))).argmin(-1)
 
     def start(label: int, share: int) -> Float[np.ndarray, " orbits"]:
         return list(sources.values())[begin[label, share]].of(label)
@@ -159,17 +159,18 @@ def _learning(
         return tuple(int(index) for index in np.unravel_index(chain, (len(problem.counts), len(budgets), own.restarts)))
 
     def start(chain: int) -> chains.State:
-        label, share, _ = which(chain)
+        label, share, restart = which(chain)
         zero = np.zeros(len(sizes), np.float32)
-        return {"logits": start_of(label, share).astype(np.float32), "mean": zero, "square": zero}
+        # Some classes are found only from a start in which every orbit has the same say, others only from the scores.
+        logits = zero if restart % 2 else start_of(label, share).astype(np.float32)
+        return {"logits": logits, "mean": zero, "square": zero}
 
     def about(chain: int, step: int) -> dict[str, np.generic]:
-        label, share, restart = which(chain)
-        hottest = max(own.coldest, own.hottest * _COOLER**restart)
+        label, share, _ = which(chain)
         return {
             "label": np.int32(label),
             "positions": np.float32(budgets[share]),
-            "temperature": np.float32(hottest * (own.coldest / hottest) ** (step / max(1, own.steps - 1))),
+            "temperature": np.float32(own.hottest * (own.coldest / own.hottest) ** (step / max(1, own.steps - 1))),
             "step": np.int32(step),
         }
 
