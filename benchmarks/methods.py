@@ -183,7 +183,7 @@ def frontier(rows: list[dict]) -> Figure:
         for name, marker in zip(names, "osD^vPX*", strict=False):
             of_run = [row for row in rows if row["run"] == name and row["share"] == share]
             cost, tpr = ([row[column] for row in of_run] for column in ("forward_equivalents", "tpr"))
-            axis.plot(cost, tpr, marker, label=name)
+            axis.plot(cost, tpr, marker, label=name, ms=5)
         for kind, line in (("highest energy", "--"), ("low-pass", ":")):
             of_kind = [row["tpr"] for row in rows if row.get("kind") == kind and row["share"] == share]
             axis.axhline(np.mean(of_kind), color="0.4", ls=line, lw=1, label=kind)
@@ -191,7 +191,7 @@ def frontier(rows: list[dict]) -> Figure:
         axis.set_title(f"{100 * share:g} % of the plane")
         axis.xaxis.set_minor_formatter(NullFormatter())
     axes[0, 0].set_ylabel("mean TPR on test images")
-    axes[0, -1].legend(fontsize=7)
+    drawn.legend(*axes[0, -1].get_legend_handles_labels(), loc="outside right upper", fontsize=7)
     return drawn
 
 
