@@ -58,7 +58,7 @@ def main(_: list[str]) -> None:
     directory = pathlib.Path(WORKDIR.value)
     file = directory / "methods.jsonl"
     if TABLE.value:
-        found = [json.loads(line) for line in file.read_text().splitlines()]
+        found = read(file)
         table(found)
         if FIGURE.value:
             frontier(found).savefig(FIGURE.value, dpi=160)
@@ -71,7 +71,7 @@ def main(_: list[str]) -> None:
     current = experiment.Run(config, directory)
     test = test_images(current)
     shares = tuple(sorted(map(float, SHARES.value)))
-    rows = [json.loads(line) for line in file.read_text().splitlines()] if file.exists() else []
+    rows = read(file) if file.exists() else []
     for seed in range(SEEDS.value):
         for name in ["trivial", *RUN.value]:
             alone = name != "trivial" and RUNS[name][3]
@@ -85,6 +85,10 @@ def main(_: list[str]) -> None:
                     with file.open("a") as lines:
                         print(json.dumps(rows[-1]), file=lines)
                     print(json.dumps(rows[-1]), flush=True)
+
+
+def read(file: pathlib.Path) -> list[dict]:
+    return [json.loads(line) for line in file.read_text().splitlines()]
 
 
 def test_images(current: experiment.Run):

@@ -2,11 +2,6 @@
 
 import dataclasses
 import json
-import os
-import pathlib
-import socket
-import subprocess
-import sys
 
 import jax
 import jax.numpy as jnp
@@ -14,7 +9,7 @@ import numpy as np
 import pytest
 from ml_collections import ConfigDict
 
-from fsjax import dfm, interrupt, parallel, search, spectrum, tile_size, workdir
+from fsjax import interrupt, parallel, search, spectrum, tile_size, workdir
 from fsjax.errors import InputError
 from fsjax.metrics import Metrics
 from fsjax.search import adaptive, class_race, gradient, per_image, racing, removal
@@ -216,32 +211,6 @@ def test_scores_do_not_depend_on_the_number_of_devices(tmp_path, monkeypatch):
     for maps in found[1:]:
         np.testing.assert_array_equal(maps.scores, found[0].scores)
         assert maps.provenance == found[0].provenance
-
-
-def test_two_processes_share_the_work_and_end_with_the_bits_of_one(tmp_path):
-    def run(name, processes):
-        with socket.socket() as free:
-            free.bind(("127.0.0.1", 0))
-            address = f"127.0.0.1:{free.getsockname()[1]}"
-        root = pathlib.Path(__file__).parent.parent
-        environment = {**os.environ, "XLA_FLAGS": "", "PYTHONPATH": str(root)}
-        command = [sys.executable, "tests/method_worker.py", "adaptive", tmp_path / name, tmp_path / f"{name}.npz"]
-        extra = [[address, str(processes), str(index)] if processes > 1 else [] for index in range(processes)]
-        workers = [subprocess.Popen([*command, *more], cwd=root, env=environment) for more in extra]
-        assert [worker.wait(timeout=200) for worker in workers] == [0] * processes
-        return dfm.DominantFrequencyMaps.load(tmp_path / f"{name}.npz")
-
-    one, two = run("one", 1), run("two", 2)
-    np.testing.assert_array_equal(one.scores, two.scores)
-    assert one.provenance == two.provenance
-    files = {
-        name: [workdir.read_npz(file)["losses"].shape for file in (tmp_path / name).rglob("block*.npz")]
-        for name in ("one", "two")
-    }
-    for shapes in files.values():
-        assert sum(masks * images for masks, images in shapes) == one.forward_equivalents - 3 * 100
-    most = {name: max(masks for masks, _ in shapes) for name, shapes in files.items()}
-    assert most == {"one": 34, "two": 17}, "each process has its share and no more"
 
 
 class Stopped(Exception):

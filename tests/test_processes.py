@@ -120,3 +120,22 @@ def test_every_method_finds_the_same_maps_in_two_processes(tmp_path, method, cha
     assert found[0].masks.any() and found[0].provenance == found[1].provenance
     for name in ("one", "two"):
         assert len(list((tmp_path / name).rglob("chain*.npz"))) == chains
+
+
+def test_processes_of_the_adaptive_search_share_the_work_and_end_with_the_bits_of_one(tmp_path):
+    def run(name, processes):
+        output, worker = tmp_path / f"{name}.npz", ("tests/method_worker.py", "adaptive")
+        finish(start(tmp_path / name, output, devices=1, processes=processes, worker=worker))
+        return dfm.DominantFrequencyMaps.load(output)
+
+    one, two = run("one", 1), run("two", 2)
+    np.testing.assert_array_equal(one.scores, two.scores)
+    assert one.provenance == two.provenance
+    files = {
+        name: [workdir.read_npz(file)["losses"].shape for file in (tmp_path / name).rglob("block*.npz")]
+        for name in ("one", "two")
+    }
+    for shapes in files.values():
+        assert sum(masks * images for masks, images in shapes) == one.forward_equivalents - 3 * 100
+    most = {name: max(masks for masks, _ in shapes) for name, shapes in files.items()}
+    assert most == {"one": 34, "two": 17}, "each process has its share and no more"
