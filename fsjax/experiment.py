@@ -91,6 +91,8 @@ def run(config: ConfigDict, directory: pathlib.Path, *, command: list[str] | Non
         directory.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise InputError(f"--workdir: {directory} cannot be made ({error.strerror}); accepted: a folder") from error
+    if parallel.is_main_process():
+        workdir.remove_leftovers(directory)
     current = Run(config, directory)
     try:
         workdir.write_json(directory / "config.json", config.to_dict())

@@ -4,6 +4,8 @@ import contextlib
 import json
 import os
 import pathlib
+import re
+import socket
 import zipfile
 from collections.abc import Iterator
 from typing import Any, BinaryIO
@@ -17,7 +19,7 @@ from fsjax.errors import InputError
 def replacing(path: pathlib.Path) -> Iterator[BinaryIO]:
     """A binary file that takes the place of `path` when the block ends without an error."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    temporary = path.with_name(f".{path.name}.{_host()}.{os.getpid()}.tmp")
     try:
         with open(temporary, "wb") as file:
             yield file
@@ -26,6 +28,31 @@ def replacing(path: pathlib.Path) -> Iterator[BinaryIO]:
         os.replace(temporary, path)
     finally:
         temporary.unlink(missing_ok=True)
+
+
+def remove_leftovers(directory: pathlib.Path) -> None:
+    """Deletes the temporary files under a directory whose writers were killed: processes of this machine, now gone."""
+    for file in directory.rglob(f".*.{_host()}.*.tmp"):
+        writer = re.search(r"\.(\d+)\.tmp$", file.name)
+        if writer and not _runs(int(writer[1])):
+            file.unlink(missing_ok=True)
+
+
+def _runs(process: int) -> bool:
+    """Whether a process of this number, other than this one, is there."""
+    if process == os.getpid():
+        return False
+    try:
+        os.kill(process, 0)
+    except ProcessLookupError:
+        return False
+    except PermissionError:
+        pass
+    return True
+
+
+def _host() -> str:
+    return re.sub(r"\W", "-", socket.gethostname())
 
 
 def write_text(path: pathlib.Path, text: str) -> None:

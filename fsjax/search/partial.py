@@ -41,6 +41,7 @@ class Partials:
         """The layout to compute with, or what is wrong with the one that is there."""
         if self.directory is None:
             return layout
+        workdir.remove_leftovers(self.directory)
         layout = {**layout, "model": _digest(params), "search": identity}
         file = self.directory / "layout.json"
         if not file.exists():
