@@ -35,6 +35,9 @@ def base() -> ConfigDict:
     data.test_split = "test"
     data.validation_share = 0.1  # of the training split, drawn by seed
     data.image_size = 32
+    # 0 = both sides to image_size, as published for searches; else the shorter side becomes this many pixels and the
+    # middle is cut out: torchvision's Resize(resize_shorter) + CenterCrop(image_size).
+    data.resize_shorter = 0
     data.mean = ()  # of pixels in [0, 1], per channel; () = measured on the training images
     data.std = ()
     data.images = "{split}_images.npy"  # arrays: file of a split under root; '{split}.npz' has images and labels

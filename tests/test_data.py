@@ -27,6 +27,7 @@ def config(**fields):
         "test_split": "test",
         "validation_share": 0.0,
         "image_size": 8,
+        "resize_shorter": 0,
         "images": "{split}_images.npy",
         "labels": "{split}_labels.npy",
         "skip_undecodable": False,

@@ -87,6 +87,7 @@ def config(root, **fields):
         "test_split": "test",
         "validation_share": 0.0,
         "image_size": 6,
+        "resize_shorter": 0,
         "skip_undecodable": False,
         "mean": (),
         "std": (),

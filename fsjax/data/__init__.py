@@ -36,7 +36,7 @@ def load(data_config: ConfigDict, split: str, seed: int) -> Dataset:
         rows = train if split == "train" else validation
     if len(rows) == 0:
         raise InputError(f"split {split_name!r} leaves no {split} images; a class needs two to be split")
-    return Dataset(source, data_config.image_size, data_config.cache_gib, rows)
+    return Dataset(source, data_config.image_size, data_config.cache_gib, rows, data_config.resize_shorter)
 
 
 def check(data_config: ConfigDict) -> None:
@@ -45,6 +45,14 @@ def check(data_config: ConfigDict) -> None:
         raise InputError(f"data.source: {data_config.source!r}; accepted are {', '.join(SOURCES)}")
     if data_config.image_size < 1:
         raise InputError(f"data.image_size: {data_config.image_size}; accepted are whole numbers from 1")
+    shorter = data_config.resize_shorter
+    if shorter != 0 and shorter < data_config.image_size:
+        raise InputError(
+            f"data.resize_shorter: {shorter}; accepted are 0 (both sides to data.image_size) or whole numbers from "
+            f"data.image_size, {data_config.image_size}"
+        )
+    if shorter != 0 and data_config.source == "synthetic":  # scaled, an image has other orbits than were planted
+        raise InputError(f"data.resize_shorter: {shorter}; accepted is 0 for data.source=synthetic")
     if not 0 <= data_config.validation_share < 1:
         raise InputError(f"data.validation_share: {data_config.validation_share}; accepted are 0 <= share < 1")
     for field in ("mean", "std"):

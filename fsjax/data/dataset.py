@@ -18,7 +18,8 @@ class Dataset:
 
     classes: display names in index order. labels: int32 [images]. planted: the source's. Images are uint8
     [image_size, image_size, 3], RGB; if all of them take at most cache_gib GiB, each is decoded once only.
-    rows: which of the source's images, in order; all by default.
+    rows: which of the source's images, in order; all by default. resize_shorter: preprocess.resize's `shorter`, by
+    default 0: both sides become image_size.
     """
 
     def __init__(
@@ -27,9 +28,10 @@ class Dataset:
         image_size: int,
         cache_gib: float = 4.0,
         rows: Int[np.ndarray, "images"] | None = None,
+        resize_shorter: int = 0,
     ):
         rows = np.arange(len(source)) if rows is None else rows
-        self._init(_Store(source, rows, image_size, cache_gib), np.arange(len(rows)))
+        self._init(_Store(source, rows, image_size, resize_shorter, cache_gib), np.arange(len(rows)))
 
     def _init(self, store: "_Store", positions: np.ndarray) -> None:
         self._store, self._positions = store, positions
@@ -76,8 +78,8 @@ def measure_mean_std(dataset: Dataset) -> tuple[Float64[np.ndarray, "3"], Float6
 class _Store:
     """Images of a source at one size, shared by a Dataset and its subsets."""
 
-    def __init__(self, source: Source, rows: np.ndarray, size: int, cache_gib: float):
-        self.source, self.rows, self.size = source, rows, size
+    def __init__(self, source: Source, rows: np.ndarray, size: int, shorter: int, cache_gib: float):
+        self.source, self.rows, self.size, self.shorter = source, rows, size, shorter
         self._workers = min(32, os.cpu_count() or 1)
         self._pool = ThreadPoolExecutor(self._workers, thread_name_prefix="fsjax-decode")
         shape = (len(rows), size, size, 3)
@@ -98,7 +100,7 @@ class _Store:
     def _decode(self, positions: np.ndarray, out: np.ndarray, slots: np.ndarray) -> None:
         def run(part: np.ndarray) -> None:
             for i in part:
-                out[slots[i]] = resize(self.source[int(self.rows[positions[i]])], self.size)
+                out[slots[i]] = resize(self.source[int(self.rows[positions[i]])], self.size, self.shorter)
 
         parts = np.array_split(np.arange(len(positions)), min(self._workers, len(positions)) or 1)
         list(self._pool.map(run, parts))

@@ -27,11 +27,19 @@ def normalise(
     return (images - jnp.asarray(mean, jnp.float32)) / jnp.asarray(std, jnp.float32)
 
 
-def resize(image: UInt8[np.ndarray, "height width 3"], size: int) -> UInt8[np.ndarray, "size size 3"]:
-    """Both sides to size, PIL bilinear with antialiasing, rounded to uint8, no crop (Wang et al., ICCV 2023)."""
-    if image.shape[:2] == (size, size):
-        return image
-    return np.asarray(Image.fromarray(image).resize((size, size), Image.Resampling.BILINEAR))
+def resize(image: UInt8[np.ndarray, "height width 3"], size: int, shorter: int = 0) -> UInt8[np.ndarray, "size size 3"]:
+    """To size x size pixels, PIL bilinear with antialiasing, rounded to uint8; may be a view of image.
+
+    shorter: 0 brings both sides to size, without a crop (Wang et al., ICCV 2023). Otherwise, from size on, the shorter
+    side becomes this long and the middle is cut out: torchvision's Resize(shorter) + CenterCrop(size).
+    """
+    height, width = size, size
+    if shorter:  # whole pixels as in torchvision: the longer side is rounded down, half a pixel of offset to even
+        height, width = (int(shorter * side / min(image.shape[:2])) for side in image.shape[:2])
+    if image.shape[:2] != (height, width):
+        image = np.asarray(Image.fromarray(image).resize((width, height), Image.Resampling.BILINEAR))
+    top, left = round((height - size) / 2), round((width - size) / 2)
+    return image[top : top + size, left : left + size]
 
 
 def decode(file: str | os.PathLike | bytes, name: str, advice: str = "") -> UInt8[np.ndarray, "height width 3"]:
