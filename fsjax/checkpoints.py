@@ -4,7 +4,6 @@ Orbax restores flipped bits without a word, so hashes are written after it has c
 is read; a checkpoint that does not match is passed over for the one before it.
 """
 
-import hashlib
 import logging
 import pathlib
 from typing import Any
@@ -93,6 +92,12 @@ class Checkpoints:
         return self.directory / f"{step}.sha256.json"
 
 
+def newest_hashes(directory: pathlib.Path) -> pathlib.Path:
+    """The file with the hashes of the newest checkpoint under a directory: it stands for the checkpoint's content."""
+    files = directory.glob("*.sha256.json")
+    return max(files, key=lambda file: int(file.name.split(".")[0]), default=directory / "none")
+
+
 def _hashes(directory: pathlib.Path) -> dict[str, str]:
     files = sorted(path for path in directory.rglob("*") if path.is_file())
-    return {str(path.relative_to(directory)): hashlib.sha256(path.read_bytes()).hexdigest() for path in files}
+    return {str(path.relative_to(directory)): workdir.sha256(path) for path in files}

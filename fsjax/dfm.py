@@ -31,7 +31,7 @@ class DominantFrequencyMaps:
       classes: display names in index order.
       method: name of the search.
       searched_on: 'train' or 'test', the split whose images were searched.
-      images: how many images of each class were searched.
+      images: how many images of each class were searched; 0 where that is not known.
       forward_equivalents: image forward passes spent; a backward pass counts 2.
       provenance: JSON values: the config fields, fingerprint, versions, loss before removal.
     """
@@ -56,6 +56,15 @@ class DominantFrequencyMaps:
         if share not in self.shares:
             raise ValueError(f"share {share} is not among {self.shares}")
         return self.masks[self.shares.index(share)]
+
+    @property
+    def named(self) -> bool:
+        """Whether the classes have names, and not just the numbers that stand where none were given."""
+        return self.classes != tuple(str(label) for label in range(len(self.classes)))
+
+    def nearest(self, share: float) -> float:
+        """The one of the shares that is nearest to a share; of two as near the smaller."""
+        return min(self.shares, key=lambda own: (abs(own - share), own))
 
     def save(self, path: str | pathlib.Path) -> None:
         """Writes an .npz, atomically; arrays beyond IN_MEMORY bytes lie beside it, each an .npy that it names."""

@@ -1,6 +1,7 @@
 """Masks of a given size: the best orbits by a score, and the trivial masks that a found one has to beat.
 
-All masks are bool [H, W] on the centred plane, constant on orbits, and keep whole orbits within a budget of positions.
+All masks are bool [H, W] on the centred plane. They are constant on orbits and keep whole orbits within a budget of
+positions; only the published rule, `at_threshold`, looks at single positions.
 """
 
 import numpy as np
@@ -24,6 +25,20 @@ def best_orbits(scores: Float[np.ndarray, "height width"], positions: int) -> Bo
     order = np.argsort(-spectrum.per_orbit(scores), kind="stable")
     kept = np.cumsum(spectrum.orbit_sizes(*scores.shape)[order]) <= positions
     return _mask_of(order[kept], *scores.shape)
+
+
+def within_share(scores: Float[np.ndarray, "height width"], share: float) -> Bool[np.ndarray, "height width"]:
+    """`best_orbits` within a share of the plane, in (0, 1]."""
+    return best_orbits(scores, budget(share, *scores.shape))
+
+
+def at_threshold(scores: Float[np.ndarray, "height width"], share: float) -> Bool[np.ndarray, "height width"]:
+    """Positions whose score is at least the int(share * H * W)-th largest: the published rule (METHOD 2).
+
+    Ties are included, and orbits not looked at.
+    """
+    rank = max(1, int(share * scores.size))
+    return scores >= np.sort(scores, axis=None)[-rank]
 
 
 def random(height: int, width: int, positions: int, rng: np.random.Generator) -> Bool[np.ndarray, "height width"]:

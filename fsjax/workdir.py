@@ -1,6 +1,7 @@
 """Files of a run: each is written to a temporary name and renamed, so that a kill leaves the old one or the new one."""
 
 import contextlib
+import hashlib
 import json
 import os
 import pathlib
@@ -99,6 +100,12 @@ def read_npz(path: pathlib.Path) -> dict[str, np.ndarray]:
         if isinstance(error, InputError | FileNotFoundError):
             raise
         raise InputError(f"{path}: not a readable .npz of plain arrays ({error})") from error
+
+
+def sha256(path: str | pathlib.Path) -> str:
+    """Of a file's content, as hexadecimal digits."""
+    with open(path, "rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def write_npy(path: pathlib.Path, array: np.ndarray) -> None:

@@ -120,6 +120,79 @@ def test_frequencies_that_work_only_together_are_both_kept_and_of_ones_that_stan
     assert kept[1] == {max(members[2:], key=order.index)}
 
 
+def published_order():
+    """As METHOD 9 has it: pairs in one step, singles without their conjugate, and what is always removed."""
+    single = [(0, column) for column in range(17)] + [(row, 0) for row in range(1, 32)]
+    steps = [[place] for place in single + [(16, column) for column in range(1, 32)]]
+    others = {(row, column) for row in range(1, 32) for column in range(1, 32) if row != 16}
+    steps += [
+        [(row, column), (32 - row, 32 - column)] for row, column in others if (row, column) < (32 - row, 32 - column)
+    ]
+    turns = np.zeros((32, 32))
+    for turn, step in enumerate(np.random.default_rng(0).permutation(len(steps)), 1):
+        for place in steps[step]:
+            turns[place] = turn
+    return turns
+
+
+def test_a_published_order_is_walked_in_whole_orbits_by_their_first_turn():
+    turns = published_order()
+    assert turns.max() == 544 and (turns == 0).sum() == 15 and (turns[0, 17:] == 0).all()
+    orbits = spectrum.orbits(32, 32)
+    order = greedy.order_of(turns)
+    first = [turns[orbits == orbit].max() for orbit in order]
+    assert sorted(order) == list(range(514)) and first == sorted(first, reverse=True)
+
+
+def test_an_order_from_a_file_is_walked_and_what_is_0_there_is_gone_from_the_start(tmp_path):
+    rng = np.random.default_rng(3)
+    turns = rng.permutation(SIZE**2).reshape(SIZE, SIZE).astype(float)
+    gone = [(1, 2), (7, 6), (0, 0), (3, 5)]  # a pair, an orbit of one, and one member of a pair, which is walked
+    for row, column in gone:
+        turns[row, column] = 0
+    np.save(tmp_path / "order.npy", turns)
+    problem = make_problem(tmp_path, tolerance=0.1)
+    problem.options.greedy.order = str(tmp_path / "order.npy")
+    search.check(problem.options, (SIZE, SIZE))
+    maps = greedy.search(problem)
+    orbits = spectrum.orbits(SIZE, SIZE)
+    removed = np.isin(orbits, [orbits[1, 2], orbits[0, 0]])
+    walk = sorted(set(orbits[~removed]), key=lambda orbit: -turns[orbits == orbit].max())
+    dropped = 0
+    for label, count in enumerate(COUNTS):
+        images, kept = problem.images(label), ~removed
+        now = correct(problem.params, images, label, kept)
+        assert maps.provenance["correct_before"][label] == now
+        for orbit in walk:
+            found = correct(problem.params, images, label, kept & (orbits != orbit))
+            if found >= now - round(0.1 * count):
+                kept, now = kept & (orbits != orbit), found
+        np.testing.assert_array_equal(maps.at(1.0)[label], kept)
+        assert (maps.scores[label][removed] == -1).all()
+        dropped += (~kept).sum()
+    assert 3 * 3 < dropped < 3 * SIZE**2
+    assert maps.forward_equivalents == sum(COUNTS) * (1 + 34 - 2)
+    assert len(maps.provenance["order"]["sha256"]) == 64
+
+    # Another content under the same name is another search.
+    turns[4, 4] = 0
+    np.save(tmp_path / "order.npy", turns)
+    with pytest.raises(InputError, match="partial results of another search"):
+        greedy.search(problem)
+
+
+def test_an_order_that_cannot_be_used_is_named(tmp_path):
+    options = search.options()
+    options.update(method="greedy")
+    options.greedy.order = str(tmp_path / "order.npy")
+    with pytest.raises(InputError, match=r"order\.npy"):
+        search.check(options, (8, 8))
+    np.save(tmp_path / "order.npy", np.ones((4, 8)))
+    with pytest.raises(InputError, match=r"search.greedy.order: .*order.npy is of 4 x 8; accepted: of 8 x 8"):
+        search.check(options, (8, 8))
+    assert search.reads(options) == [tmp_path / "order.npy"]
+
+
 class Stopped(Exception):
     pass
 

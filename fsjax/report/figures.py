@@ -4,6 +4,7 @@ import matplotlib
 
 matplotlib.use("Agg")
 
+import matplotlib.patches
 import matplotlib.pyplot as plt
 import numpy as np
 from jaxtyping import Bool, Float, Shaped
@@ -11,7 +12,16 @@ from matplotlib.figure import Figure
 
 # Colour-blind safe, and readable in grey.
 SCORES, KEPT, PLANTED = "cividis", "#0b3c6f", "#d55e00"
-plt.rcParams |= {"figure.dpi": 110, "savefig.dpi": 160, "font.size": 9, "axes.titlesize": 9, "axes.grid": False}
+ONE_SIDE = (PLANTED, "#56b4e9")
+# Names are of strangers' folders: a $ in one is no formula.
+plt.rcParams |= {
+    "text.parse_math": False,
+    "figure.dpi": 110,
+    "savefig.dpi": 160,
+    "font.size": 9,
+    "axes.titlesize": 9,
+    "axes.grid": False,
+}
 
 
 def map_grid(
@@ -66,6 +76,29 @@ def planted_grid(
             (columns - width // 2) / width, (rows - height // 2) / height, s=28, facecolors="none", edgecolors=PLANTED
         )
         axis.set_title(title)
+    _frequency_axes(figure)
+    return figure
+
+
+def difference_grid(
+    left: Bool[np.ndarray, "classes height width"],
+    right: Bool[np.ndarray, "classes height width"],
+    titles: list[str],
+    columns: int = 5,
+) -> Figure:
+    """Where two masks of each class differ: frequencies that both keep dark, those of one side in its colour."""
+    colours = ["#ffffff", *ONE_SIDE, KEPT]
+    figure, axes = _grid(len(left), columns)
+    for axis, ours, theirs, title in zip(axes, left, right, titles, strict=False):
+        kept = ours + 2 * theirs.astype(int)
+        shown = matplotlib.colors.ListedColormap(colours)
+        axis.imshow(kept, cmap=shown, vmin=-0.5, vmax=3.5, extent=_extent(kept.shape), interpolation="nearest")
+        axis.set_title(title)
+    names = ("left only", "right only", "both")
+    patches = [
+        matplotlib.patches.Patch(color=colour, label=name) for colour, name in zip(colours[1:], names, strict=True)
+    ]
+    figure.legend(handles=patches[2:] + patches[:2], loc="outside upper center", ncols=3, frameon=False, fontsize=8)
     _frequency_axes(figure)
     return figure
 

@@ -9,6 +9,12 @@ from fsjax.search.agreement import in_words
 def notes(maps: DominantFrequencyMaps, share: float) -> list[str]:
     """Sentences on a search's own account in its maps' provenance, some of them on the maps at one share."""
     about, found = maps.provenance, []
+    if "imported" in about:
+        origin = about["imported"]
+        found.append(
+            f"These maps were not searched here: they are read from {origin['path']} "
+            f"(SHA-256 {origin['sha256'][:12]}…), made by {origin['method']}."
+        )
     if "adaptive" in about:
         adaptive = about["adaptive"]
         classes = adaptive["classes"]

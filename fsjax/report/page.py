@@ -1,13 +1,10 @@
 """The report stage: reads a workdir's results, draws the figures, and writes one self-contained page."""
 
-import base64
 import json
 import pathlib
 import shlex
 
 import jax.numpy as jnp
-import jinja2
-import matplotlib.pyplot as plt
 import numpy as np
 from matplotlib.figure import Figure
 from ml_collections import ConfigDict
@@ -20,19 +17,13 @@ from fsjax.dfm import DominantFrequencyMaps
 from fsjax.errors import InputError
 from fsjax.evaluate.stage import truth_of
 from fsjax.progress import clock
-from fsjax.report import figures
+from fsjax.report import figures, html
 from fsjax.report.notes import notes
-from fsjax.search import SEARCHES
+from fsjax.search import SEARCHES, method_of
 from fsjax.search.agreement import in_words
 
 # A TPR that falls by less than this without the planted frequencies means that the model does not use them.
 USES_PLANTED = 0.1
-# What the scores of a method are.
-RISE = "Rise of the class's loss when a frequency is removed (nats)"
-SCORED = {
-    "removal_compat": "Loss without a frequency, less the median (nats)",
-    "greedy": "Share of the class's images lost without a frequency, in its turn; blank where it was dropped",
-}
 _MOST_CLASSES = 40  # drawn in figures; a table has them all
 
 
@@ -67,14 +58,11 @@ def write(
     result = evaluation[maps.method]
     folder = directory / "report"
     drawn = {
-        name: _save(figure, folder / "figures" / f"{name}.png")
+        name: html.embedded(figure, folder / "figures" / f"{name}.png")
         for name, figure in _draw(config, classifier, maps, test, result)
     }
-    environment = jinja2.Environment(
-        loader=jinja2.PackageLoader("fsjax", "report"), autoescape=True, undefined=jinja2.StrictUndefined
-    )
-    environment.filters |= {"rate": _rate, "percent": lambda share: f"{100 * float(share):g} %"}
-    page = environment.get_template("page.html").render(
+    share = maps.nearest(config.report.share)
+    page = html.template("page.html").render(
         title=directory.name,
         config=config,
         command=_command(directory),
@@ -84,13 +72,13 @@ def write(
         result=result,
         maps=maps,
         shares=[f"{share:g}" for share in maps.shares],
-        headline=f"{config.report.share:g}",
+        headline=f"{share:g}",
         threshold=config.evaluate.threshold,
         planted=_planted(evaluation, result),
         agreement=_agreement(maps),
-        notes=notes(maps, config.report.share),
+        notes=notes(maps, share),
         patch=config.search.patch if SEARCHES[maps.method].patches else None,
-        scored=SCORED.get(maps.method, RISE),
+        scored=method_of(maps).scored,
         images=drawn,
         drawn_classes=min(len(maps.classes), _MOST_CLASSES),
     )
@@ -98,7 +86,7 @@ def write(
 
 
 def _draw(config: ConfigDict, classifier: Classifier, maps: DominantFrequencyMaps, test: Dataset, result: dict):
-    share = config.report.share
+    share = maps.nearest(config.report.share)
     kept, names = maps.at(share)[:_MOST_CLASSES], maps.classes[:_MOST_CLASSES]
     yield "maps", figures.map_grid(kept, names, share)
     if maps.scores is not None:
@@ -136,14 +124,8 @@ def _planted_figure(maps: DominantFrequencyMaps, truth: np.ndarray, recovery: di
 
 
 def _score_grid(maps: DominantFrequencyMaps, names: tuple[str, ...]) -> Figure:
-    scores = maps.scores[:_MOST_CLASSES]
-    if maps.method == "removal_compat":
-        # The published scores are losses, nearly alike, and 0 where no block was visited.
-        visited = np.where(scores == 0, np.nan, scores)
-        scores = visited - np.nanmedian(visited, axis=(1, 2), keepdims=True)
-    elif maps.method == "greedy":
-        scores = np.where(scores < 0, np.nan, scores)
-    return figures.score_grid(scores, names, SCORED.get(maps.method, RISE))
+    method = method_of(maps)
+    return figures.score_grid(method.drawable(maps.scores[:_MOST_CLASSES]), names, method.scored)
 
 
 def _planted(evaluation: dict, result: dict) -> list[dict]:
@@ -187,15 +169,3 @@ def _command(directory: pathlib.Path) -> str:
     """The command that made the workdir, for a shell."""
     file = directory / "command.json"
     return shlex.join(workdir.read_json(file)) if file.exists() else ""
-
-
-def _save(figure: Figure, path: pathlib.Path) -> str:
-    """Writes a PNG and returns it as a data URL."""
-    with workdir.replacing(path) as file:
-        figure.savefig(file, format="png", metadata={"Software": None})
-    plt.close(figure)
-    return "data:image/png;base64," + base64.b64encode(path.read_bytes()).decode()
-
-
-def _rate(value: float | None) -> str:
-    return "–" if value is None else f"{value:.3f}"

@@ -1,13 +1,16 @@
 """Searches for dominant frequency maps: a method is one file and one line of SEARCHES."""
 
+import pathlib
+
 from ml_collections import ConfigDict
 
+from fsjax.dfm import DominantFrequencyMaps
 from fsjax.errors import InputError
-from fsjax.search import adaptive, greedy, hierarchical, learned, published, removal
+from fsjax.search import adaptive, greedy, hierarchical, imported, learned, published, removal
 from fsjax.search.method import Method
 from fsjax.search.problem import PRECISIONS, Problem
 
-__all__ = ["SEARCHES", "Method", "Problem", "check", "options", "used"]
+__all__ = ["SEARCHES", "Method", "Problem", "check", "check_shares", "method_of", "options", "reads", "used"]
 
 SEARCHES = {
     "removal": removal.METHOD,
@@ -16,6 +19,7 @@ SEARCHES = {
     "greedy": greedy.METHOD,
     "hierarchical": hierarchical.METHOD,
     "learned": learned.METHOD,
+    "imported": imported.METHOD,
 }
 
 
@@ -43,6 +47,16 @@ def used(field: str, method: str) -> bool:
     return name == method or name not in SEARCHES
 
 
+def method_of(maps: DominantFrequencyMaps) -> Method:
+    """The method that a map's scores are of: of imported ones it is the one that made them."""
+    return SEARCHES.get(imported.origin(maps), imported.METHOD)
+
+
+def reads(options: ConfigDict) -> list[pathlib.Path]:
+    """Files from outside that the result of config.search rests on."""
+    return SEARCHES[options.method].reads(options)
+
+
 def check(options: ConfigDict, plane: tuple[int, int]) -> None:
     """Raises InputError for a field of config.search that cannot be used on this plane."""
     if options.method not in SEARCHES:
@@ -55,14 +69,19 @@ def check(options: ConfigDict, plane: tuple[int, int]) -> None:
         raise InputError(f"search.agreement_masks: {options.agreement_masks}; accepted: 2 or more")
     if options.images_per_class < 0:
         raise InputError(f"search.images_per_class: {options.images_per_class}; accepted: 0 (all) or more")
-    if not options.shares:
-        raise InputError("search.shares: empty; accepted: one or more numbers in (0, 1]")
-    for share in options.shares:
-        if isinstance(share, bool) or not isinstance(share, int | float) or not 0 < share <= 1:
-            raise InputError(f"search.shares: {share!r} is not a share of the plane; accepted: numbers in (0, 1]")
+    check_shares(options.shares)
     if SEARCHES[options.method].patches:
         _check_patch(options.patch, plane)
     SEARCHES[options.method].check(options, plane)
+
+
+def check_shares(shares: tuple) -> None:
+    """Raises InputError for what config.search.shares cannot be."""
+    if not shares:
+        raise InputError("search.shares: empty; accepted: one or more numbers in (0, 1]")
+    for share in shares:
+        if isinstance(share, bool) or not isinstance(share, int | float) or not 0 < share <= 1:
+            raise InputError(f"search.shares: {share!r} is not a share of the plane; accepted: numbers in (0, 1]")
 
 
 def _check_patch(patch: int, plane: tuple[int, int]) -> None:

@@ -3,9 +3,16 @@
 The orbits are walked from low to high frequency. One is dropped for good if the class then keeps at least its current
 number of correct images less a tolerance, else it is kept. What an orbit is worth thus depends on what was dropped
 before it: of frequencies that stand in for each other the last one is kept, and of ones that work together all.
+
+An order from a file, such as the published one, is a value a position: larger = earlier, 0 = removed from the start.
+The published code takes 79 positions of a 32 x 32 plane (row 0, column 0 and DC's row) out without their conjugates,
+which leaves half of the orbit. Here an orbit goes as a whole, in the turn of its member that comes first, and is
+removed from the start only where both its members are; of equal turns the first in raster order goes first.
 """
 
+import dataclasses
 import functools
+import pathlib
 from collections.abc import Callable
 
 import jax
@@ -14,7 +21,7 @@ import numpy as np
 from jaxtyping import Array, Bool, Float, Int, PyTree
 from ml_collections import ConfigDict
 
-from fsjax import dfm, masks, spectrum, tile_size
+from fsjax import dfm, masks, published_maps, spectrum, tile_size, workdir
 from fsjax.errors import InputError
 from fsjax.search import chains
 from fsjax.search.method import Method
@@ -22,6 +29,7 @@ from fsjax.search.problem import Problem
 
 DEFAULTS = {
     "tolerance": 0.006,  # share of a class's images that dropping one orbit may cost; 6 of 1,000 as published
+    "order": "",  # a file with the order in which orbits are dropped; '' = from low to high frequency
 }
 
 
@@ -44,7 +52,12 @@ def search(problem: Problem) -> dfm.DominantFrequencyMaps:
         precision=precision,
     )
     layout = {"chunk": tile_size.chunk_size(problem.counts, tile_images)}
-    order = removal_order(*problem.plane)
+    order, order_file = removal_order(*problem.plane), {}
+    if options.greedy.order:
+        order = order_of(published_maps.read_order(options.greedy.order))
+        order_file = {"path": options.greedy.order, "sha256": workdir.sha256(options.greedy.order)}
+        # States under another order, even from a file of the same name, are of another search.
+        problem = dataclasses.replace(problem, identity=f"{problem.identity} {order_file['sha256']}")
     states = chains.run(
         problem,
         functools.partial(_culling, problem, apply, order),
@@ -57,8 +70,7 @@ def search(problem: Problem) -> dfm.DominantFrequencyMaps:
     def of_class(label: int) -> tuple[Bool[np.ndarray, "shares height width"], Float[np.ndarray, "height width"]]:
         kept, lost = states[label]["kept"][orbits], states[label]["lost"][orbits]
         scores = np.where(kept, lost / counts[label], -1.0)
-        best = [masks.best_orbits(scores, masks.budget(share, *problem.plane)) & kept for share in shares]
-        return np.stack(best), scores
+        return np.stack([_mask(scores, share) for share in shares]), scores
 
     return dfm.from_classes(
         map(of_class, range(len(counts))),
@@ -73,6 +85,7 @@ def search(problem: Problem) -> dfm.DominantFrequencyMaps:
             "correct_before": [int(state["before"]) for state in states],
             "correct_with_all_kept": [int(state["correct"]) for state in states],
             "positions_kept": [int(state["kept"][orbits].sum()) for state in states],
+            "order": order_file,
         },
     )
 
@@ -91,17 +104,25 @@ def removal_order(height: int, width: int) -> Int[np.ndarray, " orbits"]:
     return np.append(order[ring[order] > 0], order[ring[order] == 0])
 
 
+def order_of(turns: Float[np.ndarray, "height width"]) -> Int[np.ndarray, " walked"]:
+    """Numbers of the orbits from the first turn to the last, without those whose members are all 0."""
+    earliest = spectrum.per_orbit(np.maximum(turns, spectrum.conjugate(turns)))
+    order = np.argsort(-earliest, kind="stable")
+    return order[earliest[order] > 0]
+
+
 def _culling(problem: Problem, apply: Callable, order: np.ndarray, layout: dict[str, int]) -> chains.Chains:
-    """A chain a class; its first step drops nothing and counts the images that are correct before."""
+    """A chain a class; its first step drops nothing more and counts the images that are correct before."""
     counts, size = problem.counts, layout["chunk"]
+    orbits = len(spectrum.orbit_sizes(*problem.plane))
     pieces_of_class = -(-max(counts) // size)
     spectra = jax.jit(spectrum.spectra)
 
     def start(label: int) -> chains.State:
         zero = np.zeros((), np.int32)
         return {
-            "kept": np.ones(len(order), bool),
-            "lost": np.zeros(len(order), np.int32),
+            "kept": np.isin(np.arange(orbits), order),
+            "lost": np.zeros(orbits, np.int32),
             "correct": zero,
             "before": zero,
         }
@@ -124,7 +145,7 @@ def _culling(problem: Problem, apply: Callable, order: np.ndarray, layout: dict[
         ]
 
     def without(about: dict, state: dict) -> Bool[Array, " orbits"]:
-        return state["kept"] & (jnp.arange(len(order)) != about["orbit"])
+        return state["kept"] & (jnp.arange(orbits) != about["orbit"])
 
     def measure(params: PyTree, about: dict, state: dict, piece: dict) -> Int[Array, ""]:
         weights = without(about, state).astype(jnp.float32)
@@ -157,6 +178,36 @@ def _culling(problem: Problem, apply: Callable, order: np.ndarray, layout: dict[
 def _check(options: ConfigDict, plane: tuple[int, int]) -> None:
     if not 0 <= options.greedy.tolerance < 1:
         raise InputError(f"search.greedy.tolerance: {options.greedy.tolerance}; accepted: a share in [0, 1)")
+    if options.greedy.order:
+        height, width = published_maps.read_order(options.greedy.order).shape
+        if (height, width) != plane:
+            raise InputError(
+                f"search.greedy.order: {options.greedy.order} is of {height} x {width}; accepted: of "
+                f"{plane[0]} x {plane[1]}, as the images are"
+            )
 
 
-METHOD = Method(search, DEFAULTS, _check)
+def _blank_where_dropped(
+    scores: Float[np.ndarray, "classes height width"],
+) -> Float[np.ndarray, "classes height width"]:
+    return np.where(scores < 0, np.nan, scores)
+
+
+def _mask(scores: Float[np.ndarray, "height width"], share: float) -> Bool[np.ndarray, "height width"]:
+    """The best of the orbits that were kept."""
+    return masks.within_share(scores, share) & (scores >= 0)
+
+
+def _reads(options: ConfigDict) -> list[pathlib.Path]:
+    return [pathlib.Path(options.greedy.order)] if options.greedy.order else []
+
+
+METHOD = Method(
+    search,
+    DEFAULTS,
+    _check,
+    scored="Share of the class's images lost without a frequency, in its turn; blank where it was dropped",
+    drawable=_blank_where_dropped,
+    mask=_mask,
+    reads=_reads,
+)

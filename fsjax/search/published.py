@@ -10,6 +10,7 @@ from jaxtyping import Bool, Float, Int
 
 from fsjax import dfm, spectrum
 from fsjax.errors import InputError
+from fsjax.masks import at_threshold
 from fsjax.search import agreement
 from fsjax.search.method import Method
 from fsjax.search.problem import Problem
@@ -123,12 +124,6 @@ def plane_losses(
     return plane
 
 
-def at_threshold(scores: Float[np.ndarray, "size size"], share: float) -> Bool[np.ndarray, "size size"]:
-    """Positions whose score is at least the int(share * size^2)-th largest: ties included, orbits not looked at."""
-    rank = max(1, int(share * scores.size))
-    return scores >= np.sort(scores, axis=None)[-rank]
-
-
 def _places(size: int, patch: int, row: int, column: int) -> list[tuple[slice, slice]]:
     places = [(slice(patch * row, patch * (row + 1)), slice(patch * column, patch * (column + 1)))]
     if row > 0 and column > 0:
@@ -143,4 +138,18 @@ def _batches(counts: tuple[int, ...], label: int) -> np.ndarray:
     return np.arange(first, first + counts[label]) // BATCH
 
 
-METHOD = Method(search, patches=True)
+def _above_median(
+    scores: Float[np.ndarray, "classes height width"],
+) -> Float[np.ndarray, "classes height width"]:
+    """The losses, nearly alike, as distances from a class's median; NaN where no block was visited."""
+    visited = np.where(scores == 0, np.nan, scores)
+    return visited - np.nanmedian(visited, axis=(1, 2), keepdims=True)
+
+
+METHOD = Method(
+    search,
+    patches=True,
+    scored="Loss without a frequency, less the median (nats)",
+    drawable=_above_median,
+    mask=at_threshold,
+)

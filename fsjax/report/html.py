@@ -1,0 +1,31 @@
+"""What pages are made of: templates in which every value is escaped, and figures that lie in the page itself."""
+
+import base64
+import pathlib
+
+import jinja2
+import matplotlib.pyplot as plt
+from matplotlib.figure import Figure
+
+from fsjax import workdir
+
+
+def template(name: str) -> jinja2.Template:
+    """A template of this folder; `rate` writes a number or a dash, `percent` a share."""
+    environment = jinja2.Environment(
+        loader=jinja2.PackageLoader("fsjax", "report"), autoescape=True, undefined=jinja2.StrictUndefined
+    )
+    environment.filters |= {"rate": _rate, "percent": lambda share: f"{100 * float(share):g} %"}
+    return environment.get_template(name)
+
+
+def embedded(figure: Figure, path: pathlib.Path) -> str:
+    """Writes a PNG and returns it as a data URL."""
+    with workdir.replacing(path) as file:
+        figure.savefig(file, format="png", metadata={"Software": None})
+    plt.close(figure)
+    return "data:image/png;base64," + base64.b64encode(path.read_bytes()).decode()
+
+
+def _rate(value: float | None) -> str:
+    return "–" if value is None else f"{value:.3f}"
