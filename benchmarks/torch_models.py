@@ -1,8 +1,64 @@
 """PyTorch's forms of our models, their arrays as ours, and random ones: what comparisons with PyTorch stand on."""
 
+import jax
 import numpy as np
+import timm
 import torch
 import torchvision
+from torchvision.models import vgg
+
+_VGG_LAYERS = {
+    "vgg11": "A",
+    "vgg13": "B",
+    "vgg16": "D",
+    "vgg19": "E",
+}  # the columns of Simonyan and Zisserman's table 1
+_VITS = {  # (width, depth, heads, MLP ratio)
+    "micro": (64, 4, 4, 2),
+    "tiny": (192, 12, 3, 4),
+    "small": (384, 12, 6, 4),
+    "base": (768, 12, 12, 4),
+    "large": (1024, 24, 16, 4),
+}
+
+
+def torch_model(name, size):
+    """(the PyTorch form of our model of this name, where it is from), with 10 classes; the same weights every time.
+
+    Args:
+      name: a key of fsjax.models.MODELS.
+      size: height and width of the images; only a ViT's arrays depend on it.
+    """
+    family, *rest = name.split("_")
+    if family.startswith("resnet"):
+        return torch_resnet(name), f"torchvision {family}" if rest == ["imagenet"] else "torchvision's blocks"
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        if family == "vit":
+            return _torch_vit(size, name, *rest)
+        if rest == ["imagenet"]:
+            source = family + "_bn" * family.startswith("vgg")
+            return getattr(torchvision.models, source)(num_classes=10), f"torchvision {source}"
+        if family == "alexnet":
+            return TorchAlexNet(), "written from its description"
+        return TorchVGG(_VGG_LAYERS[family]), "torchvision's features"
+
+
+def timm_name(name):
+    """timm's name of our ViT of this name, class token or not; None where timm has none for 224 pixels."""
+    published = name.removesuffix("_gap") + "_224"
+    return published if published in timm.list_models() else None
+
+
+def _torch_vit(size, name, scale, patch, pool="token"):
+    options = {"img_size": size, "num_classes": 10}
+    if pool == "gap":
+        options |= {"class_token": False, "global_pool": "avg"}
+    if timm_name(name):
+        return timm.create_model(timm_name(name), **options), f"timm {timm_name(name)}"
+    width, depth, heads, mlp_ratio = _VITS[scale]
+    options |= {"patch_size": int(patch.removeprefix("patch")), "embed_dim": width, "depth": depth}
+    return timm.models.VisionTransformer(num_heads=heads, mlp_ratio=mlp_ratio, **options), "timm VisionTransformer"
 
 
 def torch_resnet(name):
@@ -47,11 +103,77 @@ class TorchResNet20(torch.nn.Module):
         return self.fc(x.mean(dim=(2, 3)))
 
 
+class TorchVGG(torch.nn.Module):
+    """The VGG of the frequency-shortcut papers: an average over all positions and one linear layer, at any size."""
+
+    def __init__(self, layers):
+        super().__init__()
+        self.features = vgg.make_layers(vgg.cfgs[layers], batch_norm=True)
+        self.classifier = torch.nn.Linear(512, 10)
+
+    def forward(self, x):
+        return self.classifier(self.features(x).mean(dim=(2, 3)))
+
+
+class TorchAlexNet(torch.nn.Module):
+    """The AlexNet of the frequency-shortcut papers, for 32 pixels: BatchNorm after ReLU, and no bias anywhere."""
+
+    def __init__(self):
+        super().__init__()
+        layers, channels = [], 3
+        for number, width in enumerate((96, 256, 384, 384, 256), start=1):
+            stride = 2 if number == 1 else 1
+            convolution = torch.nn.Conv2d(channels, width, 3, stride=stride, padding=1, bias=False)
+            layers += [convolution, torch.nn.ReLU(), torch.nn.BatchNorm2d(width)]
+            if number in (1, 2, 5):
+                layers.append(torch.nn.MaxPool2d(2))
+            channels = width
+        self.features = torch.nn.Sequential(*layers)
+        self.classifier = torch.nn.Sequential(
+            torch.nn.Dropout(),
+            torch.nn.Linear(1024, 4096, bias=False),
+            torch.nn.ReLU(),
+            torch.nn.Dropout(),
+            torch.nn.Linear(4096, 4096, bias=False),
+            torch.nn.ReLU(),
+            torch.nn.Linear(4096, 10, bias=False),
+        )
+
+    def forward(self, x):
+        return self.classifier(self.features(x).flatten(1))
+
+
+def torch_logits_and_gradients(model, images, direction):
+    """In evaluation mode and float64: logits, and by the images the gradients of their product with `direction`.
+
+    Args:
+      model: any of the above; left in float64.
+      images: [n, H, W, 3].
+      direction: [n, 10].
+
+    Returns:
+      (logits [n, 10], gradients [n, H, W, 3]) float64.
+    """
+    model.double().eval().requires_grad_(False)
+    pixels = torch.from_numpy(np.array(images, np.float64)).requires_grad_()
+    logits = model(pixels.permute(0, 3, 1, 2))
+    (logits * torch.from_numpy(np.array(direction, np.float64))).sum().backward()
+    return logits.detach().numpy(), pixels.grad.numpy()
+
+
+def random_images(count, size):
+    """Noise over coarse blocks of colour, which tell one image from another: [count, size, size, 3]."""
+    noise, blocks = (jax.random.normal(jax.random.key(7 + i), (count, n, n, 3)) for i, n in enumerate((size, 4)))
+    block = np.arange(size) * 4 // size
+    return noise + 3 * blocks[:, block][:, :, block]
+
+
 @torch.no_grad()
 def randomise(model):
     """Random BatchNorm and LayerNorm, biases and embeddings: at their initial values an error in them would not show.
 
-    Some variances are small, so that the epsilons show.
+    Some variances are small, so that the epsilons show. Other weights are such that a linear map and a ReLU keep an
+    image's variance: logits are neither all the same nor huge.
     """
     generator = torch.Generator().manual_seed(3)
 
@@ -65,13 +187,16 @@ def randomise(model):
             parameter.copy_(uniform(parameter, 0.5, 1.5))
         elif name in ("cls_token", "pos_embed") or name.startswith("patch_embed"):
             parameter.copy_(uniform(parameter, -0.01, 0.01))
-        elif parameter.ndim == 2:
-            parameter.copy_(uniform(parameter, -0.3, 0.3))
-    for module in model.modules():
+        elif parameter.ndim > 1:
+            bound = min(0.3, (6 / parameter[0].numel()) ** 0.5)
+            parameter.copy_(uniform(parameter, -bound, bound))
+    for name, module in model.named_modules():
         if isinstance(module, torch.nn.BatchNorm2d):
+            # Residual branches are added up; in a sequence the next layer sees nothing else.
+            low, high = (0.8, 1.3) if name.startswith("features.") else (0.5, 1.0)
             module.running_var.copy_(10 ** uniform(module.running_var, -3, 0))
             module.running_mean.copy_(uniform(module.running_mean, -0.3, 0.3))
-            module.weight.copy_(uniform(module.weight, 0.5, 1.0) * module.running_var.sqrt())
+            module.weight.copy_(uniform(module.weight, low, high) * module.running_var.sqrt())
 
 
 def from_torch(model):

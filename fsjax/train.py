@@ -144,15 +144,18 @@ def make_update_fn(
       optimizer: updates are multiplied by `scale`, which the plateau schedule lowers.
       augment: (keys [n], images [n, S, S, 3] in [0, 255]) -> images.
       mean_std: of pixels in [0, 1], per channel.
-      seed: of the augmentation; keys depend on seed, epoch and image alone.
+      seed: of augmentation and dropout; keys depend on seed, epoch and image alone.
     """
 
     def update(state, batch, scale):
         keys = image_keys(seed, batch["epoch"], batch["index"])
         images = normalise(augment(keys, batch["image"].astype(jnp.float32)), *mean_std)
+        # Augmentation folds 0, 1, ... into the keys of images; dropout takes a branch far from those.
+        dropout_keys = jax.vmap(lambda key: jax.random.fold_in(key, 2**31))(keys)
 
         def loss_fn(params):
-            logits, batch_stats = network.apply_train({"params": params, "batch_stats": state["batch_stats"]}, images)
+            variables = {"params": params, "batch_stats": state["batch_stats"]}
+            logits, batch_stats = network.apply_train(variables, images, dropout_keys)
             loss = optax.softmax_cross_entropy_with_integer_labels(logits, batch["label"]).mean()
             return loss, (batch_stats, (logits.argmax(-1) == batch["label"]).mean())
 

@@ -1,4 +1,4 @@
-"""The models against PyTorch's: sizes, logits, batch statistics, initial weights."""
+"""The models against PyTorch's: sizes, logits, gradients, batch statistics, dropout, initial weights."""
 
 import dataclasses
 import functools
@@ -9,30 +9,36 @@ import re
 import jax
 import jax.numpy as jnp
 import numpy as np
+import optax
 import pytest
 import timm
 import torch
 import torchvision
 from jax.sharding import Mesh, PartitionSpec
 
-from benchmarks.torch_models import from_torch, randomise, torch_resnet
+from benchmarks.parity import agrees, compare
+from benchmarks.torch_models import from_torch, random_images, randomise, torch_model, torch_resnet
+from fsjax import train
 from fsjax.errors import InputError
 from fsjax.models import MODELS, Network, build
 from fsjax.models.folding import fold
+from fsjax.models.fully_connected import dropout, flat_average_pool
 from fsjax.models.resnet import BasicBlock, ResNet
-from fsjax.models.vit import VisionTransformer
+from fsjax.models.vgg import VGG
+from fsjax.models.vit import VisionTransformer, interpolate_positions
 from fsjax.parallel import AXIS
 
 # Small models for what needs no published architecture.
 SMALL_RESNET = functools.partial(ResNet, BasicBlock, (1, 1), (4, 8), imagenet_stem=False)
 SMALL_VIT = functools.partial(VisionTransformer, 4, width=64, depth=2, heads=4)
+SMALL_VGG = functools.partial(VGG, (1, 1), (8, 16), imagenet_head=True)
 FLOAT32, BFLOAT16 = jnp.dtype("float32"), jnp.dtype("bfloat16")
 
 
 # Sizes
 
 
-@pytest.mark.parametrize("name", ["resnet18", "resnet34", "resnet50"])
+@pytest.mark.parametrize("name", ["resnet18", "resnet34", "resnet50", "resnet101"])
 def test_resnets_have_torchvisions_number_of_parameters(name):
     torchs = torch_count(getattr(torchvision.models, name))
     assert our_count(f"{name}_imagenet", 1000, 224) == torchs
@@ -40,17 +46,26 @@ def test_resnets_have_torchvisions_number_of_parameters(name):
     assert our_count(f"{name}_cifar", 1000, 224) == torchs - (7 * 7 - 3 * 3) * 3 * 64
 
 
+@pytest.mark.parametrize("name", ["vgg11", "vgg13", "vgg16", "vgg19", "alexnet"])
+def test_vggs_and_alexnet_have_torchvisions_number_of_parameters(name):
+    torchs = torch_count(getattr(torchvision.models, name if name == "alexnet" else f"{name}_bn"))
+    assert our_count(f"{name}_imagenet", 1000, 224) == torchs
+    if name != "alexnet":
+        head = sum(n * (m + 1) for n, m in ((4096, 512 * 7 * 7), (4096, 4096), (1000, 4096)))
+        assert our_count(f"{name}_cifar", 1000, 32) == torchs - head + 1000 * (512 + 1)
+
+
 @pytest.mark.parametrize(
-    "name", ["vit_tiny_patch16", "vit_small_patch16", "vit_small_patch8", "vit_base_patch16", "vit_base_patch8"]
+    "name", ["tiny_patch16", "tiny_patch16_gap", "small_patch8", "base_patch16", "large_patch32_gap"]
 )
 def test_vits_have_timms_number_of_parameters(name):
-    torchs = torch_count(lambda: timm.create_model(f"{name}_224", pretrained=False, num_classes=1000))
-    assert our_count(name, 1000, 224) == torchs
+    options = {"class_token": False, "global_pool": "avg"} if name.endswith("_gap") else {}
+    published = f"vit_{name.removesuffix('_gap')}_224"
+    torchs = torch_count(lambda: timm.create_model(published, pretrained=False, num_classes=1000, **options))
+    assert our_count(f"vit_{name}", 1000, 224) == torchs
 
 
-@pytest.mark.parametrize(
-    "name, width, patch", [("tiny", 192, 4), ("tiny", 192, 8), ("small", 384, 4), ("base", 768, 4)]
-)
+@pytest.mark.parametrize("name, width, patch", [("tiny", 192, 4), ("tiny", 192, 32), ("small", 384, 14)])
 def test_another_patch_changes_the_embeddings_only(name, width, patch):
     tokens = (224 // patch) ** 2 - (224 // 16) ** 2
     pixels = 3 * (patch**2 - 16**2)
@@ -81,50 +96,61 @@ def test_narrow_resnets_have_the_number_of_parameters_of_their_formula(name, ste
     assert our_count(name, 10, 32) == count
 
 
-# Logits and batch statistics
+# Logits, gradients and batch statistics
 
 
-@pytest.mark.parametrize("name", ["resnet18_imagenet", "resnet50_imagenet", "resnet18_cifar", "resnet20", "vit"])
-def test_logits_are_pytorchs(name):
-    size = 64 if name.endswith("imagenet") else 32
-    if name == "vit":
-        network = Network(SMALL_VIT, 10, size, FLOAT32)
-        model = timm.models.VisionTransformer(
-            img_size=size, patch_size=4, embed_dim=64, depth=2, num_heads=4, num_classes=10
-        )
-    else:
-        network = build(name, num_classes=10, image_size=size)
-        model = torch_resnet(name)
-    randomise(model)
-    images = random_images(4, size)
-    variables = from_torch(model)
-    assert jax.tree.map(jnp.shape, variables) == jax.tree.map(jnp.shape, abstract_variables(network))
+@pytest.mark.parametrize(
+    "name, size",
+    [
+        ("resnet20", 32),
+        ("resnet20", 33),
+        ("resnet18_cifar", 33),
+        ("resnet18_imagenet", 45),  # every convolution and pool of stride 2 meets an odd side
+        ("resnet50_imagenet", 64),
+        ("vgg11_cifar", 67),  # an odd side before two pools, and 2 x 2 positions to average
+        ("vgg19_cifar", 33),
+        ("vgg11_imagenet", 65),
+        ("alexnet_cifar", 32),
+        ("alexnet_imagenet", 100),
+        ("vit_micro_patch4", 32),
+        ("vit_micro_patch8", 40),
+        ("vit_micro_patch4_gap", 36),
+    ],
+)
+def test_logits_and_input_gradients_are_pytorchs(name, size):
+    row = compare(name, size)
+    assert 0.1 < row["spread"] < 10  # what comes next means something
+    assert row["logits"] < 1e-4
+    assert agrees(row)
 
-    logits = jax.jit(network.apply)(variables, images)
-    expected = torch_logits(model.eval(), images)
-    assert 0.1 < expected.std(axis=0).max() < 100  # the comparison below means something
-    np.testing.assert_allclose(logits, expected, atol=1e-4)
+
+@pytest.mark.parametrize("height, width, side", [(1, 1, 7), (2, 3, 7), (7, 7, 7), (9, 20, 7), (13, 5, 6), (12, 6, 6)])
+def test_averages_on_a_grid_are_pytorchs_of_any_size(height, width, side):
+    x = np.random.default_rng(0).normal(size=(2, height, width, 3)).astype(np.float32)
+    expected = torch.nn.AdaptiveAvgPool2d(side)(torch.from_numpy(x).permute(0, 3, 1, 2)).flatten(1)
+    np.testing.assert_allclose(flat_average_pool(jnp.asarray(x), side), expected, atol=1e-6)
 
 
-@pytest.mark.parametrize("name", ["resnet20", "resnet50_imagenet", "vit_micro_patch4"])
+@pytest.mark.parametrize("name", ["resnet20", "resnet50_imagenet", "vgg11_cifar", "alexnet_cifar", "vit_micro_patch4"])
 def test_folding_batch_statistics_into_convolutions_changes_no_logit(name):
     network = build(name, num_classes=10, image_size=32)
-    if name.startswith("vit"):
-        variables = network.init(0)
-    else:
-        model = torch_resnet(name)
-        randomise(model)
-        variables = from_torch(model)
+    model, _ = torch_model(name, 32)
+    randomise(model)
+    variables = from_torch(model)
     images = random_images(4, 32)
     before = jax.tree.map(np.array, variables)
-    apply, params = fold(network, variables)
+    apply, params = fold(network, dict(variables))
     jax.tree.map(np.testing.assert_array_equal, variables, before)
     kept = {jax.tree_util.keystr(path) for path, _ in jax.tree_util.tree_leaves_with_path(params)}
-    assert not any("bn" in path or "'mean'" in path for path in kept)
+    # A BatchNorm behind a ReLU belongs to no convolution: not to the one before it, nor to the next, which pads zeros.
+    left = ["features.2", "features.6", "features.10", "features.13", "features.16"] if name == "alexnet_cifar" else []
+    assert {path for path in kept if "bn" in path or "'mean'" in path} == {
+        "".join(f"['{part}']" for part in (*norm.split("."), "mean")) for norm in left
+    }
     expected = jax.jit(network.apply)(variables, images)
     assert np.std(expected, axis=0).max() > 1000 * 2e-5, "logits that differ by far more than the tolerance"
     np.testing.assert_allclose(jax.jit(apply)(params, images), expected, atol=2e-5)
-    low, same = fold(dataclasses.replace(network, dtype=BFLOAT16), variables)
+    low, same = fold(dataclasses.replace(network, dtype=BFLOAT16), dict(variables))
     assert jax.tree.structure(same) == jax.tree.structure(params)
     rough = np.abs(jax.jit(low)(params, images) - expected).max() / np.abs(expected).max()
     assert 1e-4 < rough < 0.1
@@ -172,7 +198,7 @@ def test_batch_statistics_are_those_of_the_images_of_all_devices(split):
     assert np.abs(at(first_half, "bn1")["mean"] - at(whole, "bn1")["mean"]).max() > 1e-3
 
 
-@pytest.mark.parametrize("builder", [SMALL_RESNET, SMALL_VIT], ids=["resnet", "vit"])
+@pytest.mark.parametrize("builder", [SMALL_RESNET, SMALL_VGG, SMALL_VIT], ids=["resnet", "vgg", "vit"])
 def test_bfloat16_is_computed_in_and_nothing_else(builder):
     exact, network = (Network(builder, 10, 16, dtype) for dtype in (FLOAT32, BFLOAT16))
     variables = exact.init(0)
@@ -196,18 +222,94 @@ def test_bfloat16_is_computed_in_and_nothing_else(builder):
         assert all(jax.tree.leaves(jax.tree.map(lambda a, b: bool((a != b).any()), batch_stats, bfloat16s)))
 
 
+# Dropout
+
+
+def test_dropout_keeps_and_doubles_a_half_that_differs_by_image_and_layer():
+    keys = jax.random.split(jax.random.key(0), 4)
+    x = jnp.ones((4, 10_000))
+    first, again, second = (np.asarray(dropout(x, keys, layer)) for layer in (0, 0, 1))
+    np.testing.assert_array_equal(first, again)
+    assert set(np.unique(first)) == {0, 2}
+    np.testing.assert_allclose(first.mean(axis=1), 1, atol=5 / math.sqrt(10_000))
+    halves = [*first, *second]
+    for one, other in itertools.combinations(halves, 2):
+        assert abs((one == other).mean() - 0.5) < 2.5 / math.sqrt(10_000), "independent of each other"
+
+
+@pytest.mark.parametrize("name", ["vgg", "alexnet_cifar"])
+def test_training_mode_drops_out_where_pytorch_does(name):
+    """With the same features dropped, logits are PyTorch's; with others, or none, they are not."""
+    network = Network(SMALL_VGG, 10, 32, FLOAT32) if name == "vgg" else build(name, num_classes=10, image_size=32)
+    model = torch_small_vgg() if name == "vgg" else torch_model(name, 32)[0]
+    randomise(model)
+    variables, images = from_torch(model), random_images(4, 32)
+    keys, other_keys = (jax.random.split(jax.random.key(seed), 4) for seed in (0, 1))
+    logits, _ = train_on(1, network, variables, images, keys=keys)
+    others, _ = train_on(1, network, variables, images, keys=other_keys)
+    none, _ = train_on(1, network, variables, images)
+
+    places = [place for place, layer in enumerate(model.classifier) if isinstance(layer, torch.nn.Dropout)]
+    for layer, place in enumerate(places):
+        model.classifier[place] = Dropped(keys, layer)
+    expected = torch_logits(model.train(), images)
+    assert len(places) == 2
+    np.testing.assert_allclose(logits, expected, atol=1e-4)
+    assert min(np.abs(others - logits).max(), np.abs(none - logits).max()) > 0.1
+
+
+def test_a_training_step_drops_out_by_seed_epoch_and_image_on_any_number_of_devices():
+    network = Network(SMALL_VGG, 10, 16, FLOAT32)
+    variables = network.init(0)
+    pixels = np.random.default_rng(0).integers(0, 255, (8, 16, 16, 3), np.uint8)
+
+    def loss(seed=0, devices=1, epoch=0):
+        """Of a second step: the first one's gradients must be the same too."""
+        batch = {"image": pixels, "label": np.arange(8), "epoch": np.full(8, epoch), "index": np.arange(8) + 5}
+        batch = jax.tree.map(lambda a: a.reshape(devices, -1, *a.shape[1:]), batch)
+        optimizer = optax.sgd(0.1)
+        state = {**variables, "optimizer": optimizer.init(variables["params"])}
+        state = jax.tree.map(lambda a: np.broadcast_to(a, (devices, *np.shape(a))), state)
+        mean_std = (np.full(3, 0.5), np.full(3, 0.25))
+        update = train.make_update_fn(network, optimizer, lambda keys, images: images, mean_std, seed).__wrapped__
+        step = jax.pmap(update, AXIS, in_axes=(0, 0, None), devices=jax.local_devices()[:devices])
+        for _ in range(2):
+            state, measured = step(state, batch, 1.0)
+        return float(measured["loss"][0])
+
+    expected = loss()
+    assert loss() == expected
+    np.testing.assert_allclose(loss(devices=2), expected, rtol=1e-5)
+    assert min(abs(loss(seed=1) - expected), abs(loss(epoch=1) - expected)) > 1e-3
+
+
+# Position embeddings
+
+
+@pytest.mark.parametrize("prefix", [0, 1])
+@pytest.mark.parametrize("side, new", [(14, 7), (14, 28), (7, 14), (14, 16), (16, 5), (3, 11), (9, 1), (1, 4), (8, 8)])
+def test_interpolated_position_embeddings_are_timms(side, new, prefix):
+    pos_embed = np.random.default_rng(0).normal(size=(1, prefix + side**2, 6)).astype(np.float32)
+    expected = timm.layers.resample_abs_pos_embed(torch.from_numpy(pos_embed), [new, new], num_prefix_tokens=prefix)
+    ours = interpolate_positions(pos_embed, new, prefix)
+    assert ours.dtype == np.float32
+    np.testing.assert_allclose(ours, expected, atol=1e-5)
+
+
+def test_position_embeddings_that_are_no_square_are_refused():
+    with pytest.raises(InputError) as error:
+        interpolate_positions(np.zeros((1, 17, 6), np.float32), 4, 0)
+    assert str(error.value) == "pos_embed: 17 tokens; accepted: those of a square of patches, and 0 before them"
+
+
 # Initial variables
 
 
-@pytest.mark.parametrize("name", ["resnet20", "vit_micro_patch4"])
+@pytest.mark.parametrize("name", ["resnet20", "alexnet_cifar", "vgg", "vit_micro_patch4"])
 def test_initial_weights_are_distributed_as_pytorchs(name):
-    if name == "resnet20":
-        model = torch_resnet(name)
-    else:
-        model = timm.models.VisionTransformer(
-            img_size=32, patch_size=4, embed_dim=64, depth=4, num_heads=4, mlp_ratio=2, num_classes=10
-        )
-    ours = build(name, num_classes=10, image_size=32).init(0)
+    model = torch_small_vgg() if name == "vgg" else torch_model(name, 32)[0]
+    network = Network(SMALL_VGG, 10, 32, FLOAT32) if name == "vgg" else build(name, num_classes=10, image_size=32)
+    ours = network.init(0)
 
     def compare(path, ours, torchs):
         name = jax.tree_util.keystr(path)
@@ -229,7 +331,7 @@ def test_a_seed_gives_the_same_variables_each_time_and_another_seed_others():
 
 
 def test_variables_are_dictionaries_with_string_keys():
-    for name in ("resnet20", "vit_micro_patch8"):
+    for name in ("resnet20", "vgg11_imagenet", "alexnet_cifar", "vit_micro_patch8_gap"):
         variables = abstract_variables(build(name, num_classes=10, image_size=32))
         paths = [path for path, _ in jax.tree_util.tree_leaves_with_path(variables)]
         assert all(type(key) is jax.tree_util.DictKey and type(key.key) is str for path in paths for key in path)
@@ -271,7 +373,43 @@ def test_an_image_size_that_leaves_part_of_a_patch_is_refused(size):
     assert str(error.value) == f"data.image_size: {size} does not fit patches of 4 pixels; accepted: multiples of 4"
 
 
+@pytest.mark.parametrize(
+    "name, size, message",
+    [
+        ("vgg16_cifar", 31, "31 does not fit 5 pools of 2 x 2 pixels; accepted: 32 and more"),
+        ("vgg16_imagenet", 16, "16 does not fit 5 pools of 2 x 2 pixels; accepted: 32 and more"),
+        ("alexnet_imagenet", 62, "62 does not fit AlexNet; accepted: 63 and more"),
+        ("alexnet_cifar", 64, "64 does not fit AlexNet's CIFAR form; accepted: 32"),
+    ],
+)
+def test_an_image_size_that_leaves_nothing_to_average_is_refused(name, size, message):
+    with pytest.raises(InputError) as error:
+        build(name, num_classes=10, image_size=size)
+    assert str(error.value) == f"data.image_size: {message}"
+
+
 # What the tests above share
+
+
+class Dropped(torch.nn.Module):
+    """Stands where a Dropout was, and drops what ours drops."""
+
+    def __init__(self, keys, layer):
+        super().__init__()
+        self.keys, self.layer = keys, layer
+
+    def forward(self, x):
+        return x * torch.from_numpy(np.array(dropout(jnp.ones(x.shape), self.keys, self.layer), np.float64))
+
+
+def torch_small_vgg():
+    """torchvision's counterpart of SMALL_VGG."""
+    features = torchvision.models.vgg.make_layers([8, "M", 16, "M"], batch_norm=True)
+    model = torchvision.models.VGG(features, num_classes=10)
+    model.classifier[0] = torch.nn.Linear(16 * 7 * 7, 4096)
+    torch.nn.init.normal_(model.classifier[0].weight, 0, 0.01)
+    torch.nn.init.zeros_(model.classifier[0].bias)
+    return model
 
 
 def our_count(name, num_classes, image_size):
@@ -288,12 +426,6 @@ def abstract_variables(network):
     return jax.eval_shape(lambda: network.init(0))
 
 
-def random_images(count, size):
-    """Noise over coarse blocks of colour, which tell one image from another."""
-    noise, blocks = (jax.random.normal(jax.random.key(7 + i), (count, n, n, 3)) for i, n in enumerate((size, 4)))
-    return noise + 3 * jnp.repeat(jnp.repeat(blocks, size // 4, axis=1), size // 4, axis=2)
-
-
 @torch.no_grad()
 def torch_logits(model, images):
     """Logits computed in float64."""
@@ -305,7 +437,7 @@ def at(tree, name):
     return functools.reduce(lambda node, part: node[part], name.split("."), tree)
 
 
-def train_on(devices, network, variables, images, split="pmap"):
+def train_on(devices, network, variables, images, split="pmap", keys=None):
     """Logits and batch statistics of apply_train over this many devices; every device must have the same statistics."""
     assert len(jax.local_devices()) >= devices
     if split == "shard_map":
@@ -313,8 +445,8 @@ def train_on(devices, network, variables, images, split="pmap"):
         each, everyone = PartitionSpec(AXIS), PartitionSpec()
         step = jax.shard_map(network.apply_train, mesh=mesh, in_specs=(everyone, each), out_specs=(each, everyone))
         return jax.jit(step)(variables, images)
-    step = jax.pmap(network.apply_train, AXIS, in_axes=(None, 0), devices=jax.local_devices()[:devices])
+    step = jax.pmap(network.apply_train, AXIS, in_axes=(None, 0, 0), devices=jax.local_devices()[:devices])
     shards = images.reshape(devices, -1, *images.shape[1:])
-    logits, batch_stats = step(variables, shards)
+    logits, batch_stats = step(variables, shards, keys if keys is None else keys.reshape(devices, -1))
     jax.tree.map(lambda a: np.testing.assert_array_equal(a, a[:1].repeat(devices, axis=0)), batch_stats)
     return logits.reshape(len(images), -1), jax.tree.map(lambda a: a[0], batch_stats)

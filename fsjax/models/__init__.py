@@ -11,34 +11,45 @@ from functools import partial
 import jax.numpy as jnp
 
 from fsjax.errors import InputError
+from fsjax.models.alexnet import AlexNet
 from fsjax.models.network import Network
 from fsjax.models.resnet import BasicBlock, Bottleneck, ResNet
+from fsjax.models.vgg import VGG
 from fsjax.models.vit import VisionTransformer
 
 __all__ = ["MODELS", "Network", "build"]
 
+_VGGS = {"vgg11": (1, 1, 2, 2, 2), "vgg13": (2, 2, 2, 2, 2), "vgg16": (2, 2, 3, 3, 3), "vgg19": (2, 2, 4, 4, 4)}
+_PATCHES = (4, 8, 14, 16, 32)
+_VITS = {
+    "vit_micro": partial(VisionTransformer, width=64, depth=4, heads=4, mlp_ratio=2),
+    "vit_tiny": partial(VisionTransformer, width=192, depth=12, heads=3),
+    "vit_small": partial(VisionTransformer, width=384, depth=12, heads=6),
+    "vit_base": partial(VisionTransformer, width=768, depth=12, heads=12),
+    "vit_large": partial(VisionTransformer, width=1024, depth=24, heads=16),
+}
+
 # name -> builder(num_classes=, image_size=, dtype=, axis_name=, rngs=); a model more is a line more.
-# "_cifar" is the form with a 3x3 stem and no pool, whatever the image size; "_imagenet" is torchvision's.
+# "_cifar" is the form that the frequency-shortcut papers train: ResNets with a 3x3 stem and no pool and VGGs with an
+# average over all positions at any image size, AlexNet at 32 pixels. "_imagenet" is torchvision's form, and
+# "_gap" a ViT that averages over patches and has no class token.
 MODELS: dict[str, Callable] = {
     "resnet20": partial(ResNet, BasicBlock, (3, 3, 3), (16, 32, 64), imagenet_stem=False),
     "resnet18_cifar": partial(ResNet, BasicBlock, (2, 2, 2, 2), imagenet_stem=False),
     "resnet34_cifar": partial(ResNet, BasicBlock, (3, 4, 6, 3), imagenet_stem=False),
     "resnet50_cifar": partial(ResNet, Bottleneck, (3, 4, 6, 3), imagenet_stem=False),
+    "resnet101_cifar": partial(ResNet, Bottleneck, (3, 4, 23, 3), imagenet_stem=False),
     "resnet10w16_imagenet": partial(ResNet, BasicBlock, (1, 1, 1, 1), (16, 32, 64, 128), imagenet_stem=True),
     "resnet18_imagenet": partial(ResNet, BasicBlock, (2, 2, 2, 2), imagenet_stem=True),
     "resnet34_imagenet": partial(ResNet, BasicBlock, (3, 4, 6, 3), imagenet_stem=True),
     "resnet50_imagenet": partial(ResNet, Bottleneck, (3, 4, 6, 3), imagenet_stem=True),
-    "vit_micro_patch4": partial(VisionTransformer, 4, width=64, depth=4, heads=4, mlp_ratio=2),
-    "vit_micro_patch8": partial(VisionTransformer, 8, width=64, depth=4, heads=4, mlp_ratio=2),
-    "vit_tiny_patch4": partial(VisionTransformer, 4, width=192, depth=12, heads=3),
-    "vit_tiny_patch8": partial(VisionTransformer, 8, width=192, depth=12, heads=3),
-    "vit_tiny_patch16": partial(VisionTransformer, 16, width=192, depth=12, heads=3),
-    "vit_small_patch4": partial(VisionTransformer, 4, width=384, depth=12, heads=6),
-    "vit_small_patch8": partial(VisionTransformer, 8, width=384, depth=12, heads=6),
-    "vit_small_patch16": partial(VisionTransformer, 16, width=384, depth=12, heads=6),
-    "vit_base_patch4": partial(VisionTransformer, 4, width=768, depth=12, heads=12),
-    "vit_base_patch8": partial(VisionTransformer, 8, width=768, depth=12, heads=12),
-    "vit_base_patch16": partial(VisionTransformer, 16, width=768, depth=12, heads=12),
+    "resnet101_imagenet": partial(ResNet, Bottleneck, (3, 4, 23, 3), imagenet_stem=True),
+    "alexnet_cifar": partial(AlexNet, imagenet=False),
+    "alexnet_imagenet": partial(AlexNet, imagenet=True),
+    **{f"{name}_cifar": partial(VGG, depths, imagenet_head=False) for name, depths in _VGGS.items()},
+    **{f"{name}_imagenet": partial(VGG, depths, imagenet_head=True) for name, depths in _VGGS.items()},
+    **{f"{name}_patch{n}": partial(vit, n) for name, vit in _VITS.items() for n in _PATCHES},
+    **{f"{name}_patch{n}_gap": partial(vit, n, class_token=False) for name, vit in _VITS.items() for n in _PATCHES},
 }
 
 
@@ -48,7 +59,8 @@ def build(name: str, *, num_classes: int, image_size: int, dtype=jnp.float32) ->
     Args:
         name: a key of MODELS.
         num_classes: number of logits.
-        image_size: height and width of the images in pixels; for a ViT a multiple of its patch.
+        image_size: height and width of the images in pixels; for a ViT a multiple of its patch, for a VGG 32 or more,
+            for AlexNet 63 or more, or 32 in its CIFAR form.
         dtype: what is computed in, float32 or bfloat16.
 
     Raises:

@@ -25,13 +25,14 @@ def fold(network: Network, variables: dict) -> tuple[Callable, PyTree]:
 
     Args:
       network: any of fsjax.models.
-      variables: its arrays.
+      variables: its arrays; the dict is emptied, so that none stands in memory twice.
 
     Returns:
       (apply(params, images [n, H, W, C] float32 normalised) -> float32 logits, params). The logits are those of
-      `network.apply` up to rounding: the scales are multiplied in float64 and rounded once.
+      `network.apply` up to rounding: the scales are multiplied in float64 and rounded once. What was folded is NumPy's.
     """
     module = network.bind(variables)
+    variables.clear()
     modules = dict(nnx.iter_modules(module))
     for path, norm in modules.items():
         conv = modules.get((*path[:-1], _before(path[-1]))) if path else None
@@ -54,12 +55,13 @@ def _before(name: str) -> str:
 
 def _absorb(conv: nnx.Conv, norm: nnx.BatchNorm) -> None:
     """The convolution becomes both: scale x (conv(x) - mean) + bias, with scale over the root of variance + epsilon."""
+    # get_value: indexing a variable would make a JAX array of it first, and a second copy.
     scale, shift, mean, variance = (
-        np.asarray(part[...], np.float64) for part in (norm.scale, norm.bias, norm.mean, norm.var)
+        np.asarray(part.get_value(), np.float64) for part in (norm.scale, norm.bias, norm.mean, norm.var)
     )
     scale = scale / np.sqrt(variance + norm.epsilon)
-    before = 0 if conv.bias is None else np.asarray(conv.bias[...], np.float64)
+    before = 0 if conv.bias is None else np.asarray(conv.bias.get_value(), np.float64)
     # New variables: assigning to the elements of an old one would write into the caller's NumPy array.
-    conv.kernel = nnx.Param(jnp.asarray(np.asarray(conv.kernel[...], np.float64) * scale, jnp.float32))
-    conv.bias = nnx.Param(jnp.asarray((before - mean) * scale + shift, jnp.float32))
+    conv.kernel = nnx.Param((np.asarray(conv.kernel.get_value()) * scale).astype(np.float32))
+    conv.bias = nnx.Param(((before - mean) * scale + shift).astype(np.float32))
     conv.use_bias = True

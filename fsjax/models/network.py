@@ -7,7 +7,7 @@ from collections.abc import Callable
 import jax
 import jax.numpy as jnp
 from flax import nnx
-from jaxtyping import Array, Float
+from jaxtyping import Array, Float, Key
 
 from fsjax.parallel import AXIS
 
@@ -42,15 +42,20 @@ class Network:
         return self.bind(variables)(images, train=False).astype(jnp.float32)
 
     def apply_train(
-        self, variables: dict, images: Float[Array, "images height width 3"]
+        self,
+        variables: dict,
+        images: Float[Array, "images height width 3"],
+        keys: Key[Array, "images"] | None = None,
     ) -> tuple[Float[Array, "images classes"], dict]:
         """float32 logits in training mode, and the batch statistics that follow.
+
+        Dropout draws from the key of each image; without keys nothing is dropped.
 
         To be called inside pmap or shard_map over the axis `fsjax.parallel.AXIS`: BatchNorm takes its means and
         variances over the images of all devices, which must hold equally many.
         """
         module = self.bind(variables)
-        logits = module(images, train=True).astype(jnp.float32)
+        logits = module(images, train=True, keys=keys).astype(jnp.float32)
         return logits, self._variables(module)["batch_stats"]
 
     @functools.cached_property

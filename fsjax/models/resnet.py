@@ -10,7 +10,7 @@ from collections.abc import Sequence
 import jax
 import jax.numpy as jnp
 from flax import nnx
-from jaxtyping import Array, Float
+from jaxtyping import Array, Float, Key
 
 _HE_NORMAL = nnx.initializers.variance_scaling(2.0, "fan_out", "normal")
 # Uniform in +-1/sqrt(fan_in): the default of PyTorch's linear layer.
@@ -61,7 +61,10 @@ class ResNet(nnx.Module):
             setattr(self, f"layer{stage + 1}", blocks)
         self.fc = nnx.Linear(channels, num_classes, dtype=dtype, kernel_init=_TORCH_UNIFORM, rngs=rngs)
 
-    def __call__(self, images: Float[Array, "images height width 3"], *, train: bool) -> Float[Array, "images classes"]:
+    def __call__(
+        self, images: Float[Array, "images height width 3"], *, train: bool, keys: Key[Array, "images"] | None = None
+    ) -> Float[Array, "images classes"]:
+        del keys
         x = jax.nn.relu(self.bn1(self.conv1(images), train=train))
         if self.imagenet_stem:
             x = nnx.max_pool(x, (3, 3), strides=(2, 2), padding=((1, 1), (1, 1)))

@@ -4,10 +4,13 @@ The architecture, the names of submodules and the initialisation are those of ti
 its `state_dict` is a path here. timm draws weights from a normal truncated at 100 standard deviations: a normal.
 """
 
+import math
+
 import jax
 import jax.numpy as jnp
+import numpy as np
 from flax import nnx
-from jaxtyping import Array, Float
+from jaxtyping import Array, Float, Key
 
 from fsjax.errors import InputError
 
@@ -17,7 +20,7 @@ _TORCH_UNIFORM = nnx.initializers.variance_scaling(1 / 3, "fan_in", "uniform")
 
 
 class VisionTransformer(nnx.Module):
-    """A pre-norm transformer over patches, read at its class token.
+    """A pre-norm transformer over patches.
 
     Args:
         patch: height and width of a patch in pixels.
@@ -25,6 +28,8 @@ class VisionTransformer(nnx.Module):
         depth: number of blocks.
         heads: attention heads; divides width.
         mlp_ratio: hidden channels of a block's MLP, over width.
+        class_token: True to read the logits at a token of its own; False at the average over the patches, which is
+            then what the last LayerNorm, `fc_norm`, normalises: timm's form with global_pool='avg' and no class token.
         num_classes: number of logits.
         image_size: height and width of the images in pixels; a multiple of patch, else InputError is raised.
         dtype: what is computed in; parameters are float32, and so are the softmax and LayerNorm's statistics.
@@ -40,6 +45,7 @@ class VisionTransformer(nnx.Module):
         depth: int,
         heads: int,
         mlp_ratio: int = 4,
+        class_token: bool = True,
         num_classes: int,
         image_size: int,
         dtype: jnp.dtype,
@@ -51,23 +57,73 @@ class VisionTransformer(nnx.Module):
             raise InputError(
                 f"data.image_size: {image_size} does not fit patches of {patch} pixels; accepted: multiples of {patch}"
             )
-        tokens = (image_size // patch) ** 2 + 1
+        self.class_token = class_token
+        tokens = (image_size // patch) ** 2 + class_token
         self.patch_embed = PatchEmbed(patch, width, dtype=dtype, rngs=rngs)
-        self.cls_token = nnx.Param(nnx.initializers.normal(1e-6)(rngs.params(), (1, 1, width), jnp.float32))
+        if class_token:
+            self.cls_token = nnx.Param(nnx.initializers.normal(1e-6)(rngs.params(), (1, 1, width), jnp.float32))
         self.pos_embed = nnx.Param(_NORMAL(rngs.params(), (1, tokens, width), jnp.float32))
         self.blocks = nnx.Dict({str(i): Block(width, heads, mlp_ratio, dtype=dtype, rngs=rngs) for i in range(depth)})
-        self.norm = _layer_norm(width, dtype=dtype, rngs=rngs)
+        setattr(self, "norm" if class_token else "fc_norm", _layer_norm(width, dtype=dtype, rngs=rngs))
         self.head = _linear(width, num_classes, dtype=dtype, rngs=rngs)
 
-    def __call__(self, images: Float[Array, "images height width 3"], *, train: bool) -> Float[Array, "images classes"]:
-        del train
+    def __call__(
+        self, images: Float[Array, "images height width 3"], *, train: bool, keys: Key[Array, "images"] | None = None
+    ) -> Float[Array, "images classes"]:
+        del train, keys
         x = self.patch_embed(images)
-        cls_token = jnp.broadcast_to(self.cls_token[...], (x.shape[0], 1, x.shape[2])).astype(x.dtype)
-        x = jnp.concatenate([cls_token, x], axis=1) + self.pos_embed[...].astype(x.dtype)
+        if self.class_token:
+            cls_token = jnp.broadcast_to(self.cls_token[...], (x.shape[0], 1, x.shape[2])).astype(x.dtype)
+            x = jnp.concatenate([cls_token, x], axis=1)
+        x = x + self.pos_embed[...].astype(x.dtype)
         for i in range(len(self.blocks)):
             x = self.blocks[str(i)](x)
+        if not self.class_token:
+            return self.head(self.fc_norm(x.mean(axis=1)))
         # The last norm is by token, so the others need none.
         return self.head(self.norm(x[:, 0]))
+
+
+def interpolate_positions(
+    pos_embed: Float[np.ndarray, "1 tokens width"], tokens_per_side: int, prefix: int
+) -> Float[np.ndarray, "1 new_tokens width"]:
+    """The position embeddings of a ViT for images of another size, or of another number of patches.
+
+    Bicubic, and widened where it shrinks, as `timm.layers.resample_abs_pos_embed` has them, in float64.
+
+    Args:
+        pos_embed: of `prefix` tokens and n * n patches, row by row.
+        tokens_per_side: m, the patches of a side that embeddings are wanted for.
+        prefix: tokens before the patches, whose embeddings are kept: 1 with a class token, else 0.
+
+    Returns:
+        [1, prefix + m * m, width] in the dtype of pos_embed.
+
+    Raises:
+        InputError: what comes after the prefix is not the embeddings of a square of patches.
+    """
+    patches = pos_embed.shape[1] - prefix
+    side = math.isqrt(max(patches, 0))
+    if not side or side**2 != patches:
+        raise InputError(
+            f"pos_embed: {pos_embed.shape[1]} tokens; accepted: those of a square of patches, and {prefix} before them"
+        )
+    weights = _cubic_weights(side, tokens_per_side)
+    square = pos_embed[0, prefix:].astype(np.float64).reshape(side, side, -1)
+    # Row by row: [m, n] @ [n, n * width], then [m, n] @ [m, n, width].
+    rows = (weights @ square.reshape(side, -1)).reshape(tokens_per_side, side, -1)
+    resized = (weights @ rows).reshape(1, tokens_per_side**2, -1).astype(pos_embed.dtype)
+    return np.concatenate([pos_embed[:, :prefix], resized], axis=1)
+
+
+def _cubic_weights(length: int, size: int) -> Float[np.ndarray, "{size} {length}"]:
+    """What each of `size` samples takes from each of `length`: Keys' cubic (1981) with a = -1/2; rows sum to 1."""
+    scale = length / size
+    centres = (np.arange(size) + 0.5) * scale - 0.5
+    x = np.abs(np.arange(length) - centres[:, None]) / max(scale, 1)
+    near, far = 1.5 * x**3 - 2.5 * x**2 + 1, -0.5 * x**3 + 2.5 * x**2 - 4 * x + 2
+    weights = np.where(x < 1, near, np.where(x < 2, far, 0))
+    return weights / weights.sum(axis=1, keepdims=True)
 
 
 class PatchEmbed(nnx.Module):

@@ -1,0 +1,110 @@
+"""AlexNet (Krizhevsky 2014, "One weird trick for parallelizing convolutional neural networks").
+
+Submodules are named by their place in torchvision's sequences, so a name in its `state_dict` is a path here.
+Initialisation is torchvision's, save that biases start at zero.
+"""
+
+import jax
+import jax.numpy as jnp
+from flax import nnx
+from jaxtyping import Array, Float, Key
+
+from fsjax.errors import InputError
+from fsjax.models.fully_connected import dropout, flat_average_pool
+from fsjax.models.resnet import BatchNorm
+
+# Uniform in +-1/sqrt(fan_in): PyTorch's default.
+_TORCH_UNIFORM = nnx.initializers.variance_scaling(1 / 3, "fan_in", "uniform")
+# (channels, kernel, stride, padding) of each convolution.
+_IMAGENET = ((64, 11, 4, 2), (192, 5, 1, 2), (384, 3, 1, 1), (256, 3, 1, 1), (256, 3, 1, 1))
+_CIFAR = ((96, 3, 2, 1), (256, 3, 1, 1), (384, 3, 1, 1), (384, 3, 1, 1), (256, 3, 1, 1))
+_POOLED = (0, 1, 4)
+_CIFAR_SIZE = 32
+
+
+class AlexNet(nnx.Module):
+    """Five convolutions with ReLU, max-pools of stride 2 after the first, second and fifth, and three linear layers.
+
+    Args:
+        imagenet: True for torchvision's: 3x3 pools, averages on a 6x6 grid, biases and no BatchNorm. False for the form
+            of the frequency-shortcut papers, for 32 pixels: 3x3 convolutions, each with ReLU and then BatchNorm, 2x2
+            pools, and biases nowhere.
+        num_classes: number of logits.
+        image_size: height and width of the images in pixels: 63 or more, or else 32, or InputError is raised.
+        dtype: what is computed in; parameters and statistics are float32.
+        axis_name: the mapped axis over which BatchNorm takes its statistics in training.
+        rngs: the source of the initial parameters.
+    """
+
+    def __init__(
+        self,
+        *,
+        imagenet: bool,
+        num_classes: int,
+        image_size: int,
+        dtype: jnp.dtype,
+        axis_name: str | None,
+        rngs: nnx.Rngs,
+    ):
+        if imagenet and image_size < _smallest():
+            raise InputError(f"data.image_size: {image_size} does not fit AlexNet; accepted: {_smallest()} and more")
+        if not imagenet and image_size != _CIFAR_SIZE:
+            raise InputError(
+                f"data.image_size: {image_size} does not fit AlexNet's CIFAR form; accepted: {_CIFAR_SIZE}"
+            )
+        self.imagenet = imagenet
+        self.window, self.grid = (3, 6) if imagenet else (2, 2)
+        self.features = nnx.Dict()
+        channels, place = 3, 0
+        for number, (width, kernel, stride, padding) in enumerate(_IMAGENET if imagenet else _CIFAR):
+            self.features[str(place)] = nnx.Conv(
+                channels,
+                width,
+                (kernel, kernel),
+                strides=stride,
+                padding=((padding, padding), (padding, padding)),
+                use_bias=imagenet,
+                dtype=dtype,
+                kernel_init=_TORCH_UNIFORM,
+                rngs=rngs,
+            )
+            if not imagenet:
+                self.features[str(place + 2)] = BatchNorm(width, dtype=dtype, axis_name=axis_name, rngs=rngs)
+            channels, place = width, self._place_after(number, place)
+        sizes = {"1": (channels * self.grid**2, 4096), "4": (4096, 4096), "6": (4096, num_classes)}
+        self.classifier = nnx.Dict(
+            {
+                place: nnx.Linear(*size, use_bias=imagenet, dtype=dtype, kernel_init=_TORCH_UNIFORM, rngs=rngs)
+                for place, size in sizes.items()
+            }
+        )
+
+    def __call__(
+        self, images: Float[Array, "images height width 3"], *, train: bool, keys: Key[Array, "images"] | None = None
+    ) -> Float[Array, "images classes"]:
+        x, place = images, 0
+        for number in range(len(_IMAGENET)):
+            x = jax.nn.relu(self.features[str(place)](x))
+            if not self.imagenet:
+                x = self.features[str(place + 2)](x, train=train)
+            if number in _POOLED:
+                x = nnx.max_pool(x, (self.window, self.window), strides=(2, 2))
+            place = self._place_after(number, place)
+        x = flat_average_pool(x, self.grid)
+        x = jax.nn.relu(self.classifier["1"](dropout(x, keys, 0)))
+        x = jax.nn.relu(self.classifier["4"](dropout(x, keys, 1)))
+        return self.classifier["6"](x)
+
+    def _place_after(self, number: int, place: int) -> int:
+        """Place of the convolution after the one of this number; ReLU, BatchNorm and pool have places between."""
+        return place + (2 if self.imagenet else 3) + (number in _POOLED)
+
+
+def _smallest() -> int:
+    """Pixels of which the last pool of torchvision's form makes one position."""
+    size = 1
+    for number, (_, kernel, stride, padding) in reversed(list(enumerate(_IMAGENET))):
+        if number in _POOLED:
+            size = 2 * (size - 1) + 3
+        size = stride * (size - 1) + kernel - 2 * padding
+    return size

@@ -1,0 +1,111 @@
+"""VGG with batch normalisation (Simonyan and Zisserman 2015, "Very Deep Convolutional Networks").
+
+Submodules are named by their place in torchvision's sequences, so a name in its `state_dict` is a path here.
+Initialisation is torchvision's too.
+"""
+
+from collections.abc import Iterator, Sequence
+
+import jax
+import jax.numpy as jnp
+from flax import nnx
+from jaxtyping import Array, Float, Key
+
+from fsjax.errors import InputError
+from fsjax.models.fully_connected import dropout, flat_average_pool
+from fsjax.models.resnet import BatchNorm
+
+_HE_NORMAL = nnx.initializers.variance_scaling(2.0, "fan_out", "normal")
+_NORMAL = nnx.initializers.normal(0.01)
+_GRID = 7
+
+
+class VGG(nnx.Module):
+    """Stages of 3x3 convolutions with biases, each with BatchNorm and ReLU, and a 2x2 max-pool after every stage.
+
+    Args:
+        depths: convolutions in each stage.
+        widths: channels of each stage.
+        imagenet_head: True for torchvision's averages on a 7x7 grid and three linear layers with dropout; False for
+            the form of the frequency-shortcut papers: the average over all positions and one linear layer.
+        num_classes: number of logits.
+        image_size: height and width of the images in pixels; at least one pixel after the pools, else InputError is
+            raised.
+        dtype: what is computed in; parameters and statistics are float32.
+        axis_name: the mapped axis over which BatchNorm takes its statistics in training.
+        rngs: the source of the initial parameters.
+    """
+
+    def __init__(
+        self,
+        depths: Sequence[int],
+        widths: Sequence[int] = (64, 128, 256, 512, 512),
+        *,
+        imagenet_head: bool,
+        num_classes: int,
+        image_size: int,
+        dtype: jnp.dtype,
+        axis_name: str | None,
+        rngs: nnx.Rngs,
+    ):
+        smallest = 2 ** len(depths)
+        if image_size < smallest:
+            raise InputError(
+                f"data.image_size: {image_size} does not fit {len(depths)} pools of 2 x 2 pixels;"
+                f" accepted: {smallest} and more"
+            )
+        self.depths = tuple(depths)
+        self.imagenet_head = imagenet_head
+        self.features = nnx.Dict()
+        channels = 3
+        for stage, place in _places(self.depths):
+            self.features[str(place)] = nnx.Conv(
+                channels,
+                widths[stage],
+                (3, 3),
+                padding=((1, 1), (1, 1)),
+                dtype=dtype,
+                kernel_init=_HE_NORMAL,
+                rngs=rngs,
+            )
+            channels = widths[stage]
+            self.features[str(place + 1)] = BatchNorm(channels, dtype=dtype, axis_name=axis_name, rngs=rngs)
+        if imagenet_head:
+            sizes = {"0": (channels * _GRID**2, 4096), "3": (4096, 4096), "6": (4096, num_classes)}
+            self.classifier = nnx.Dict({place: _linear(*size, dtype=dtype, rngs=rngs) for place, size in sizes.items()})
+        else:
+            self.classifier = _linear(channels, num_classes, dtype=dtype, rngs=rngs)
+
+    def __call__(
+        self, images: Float[Array, "images height width 3"], *, train: bool, keys: Key[Array, "images"] | None = None
+    ) -> Float[Array, "images classes"]:
+        x, before = images, 0
+        for stage, place in _places(self.depths):
+            if stage > before:
+                x, before = _pool(x), stage
+            x = jax.nn.relu(self.features[str(place + 1)](self.features[str(place)](x), train=train))
+        x = _pool(x)
+        if not self.imagenet_head:
+            return self.classifier(x.mean(axis=(1, 2)))
+        x = flat_average_pool(x, _GRID)
+        x = dropout(jax.nn.relu(self.classifier["0"](x)), keys, 0)
+        x = dropout(jax.nn.relu(self.classifier["3"](x)), keys, 1)
+        return self.classifier["6"](x)
+
+
+def _places(depths: Sequence[int]) -> Iterator[tuple[int, int]]:
+    """(stage, place of the convolution): BatchNorm and ReLU take the two places after it, a stage's pool another."""
+    place = 0
+    for stage, depth in enumerate(depths):
+        for _ in range(depth):
+            yield stage, place
+            place += 3
+        place += 1
+
+
+def _pool(x):
+    return nnx.max_pool(x, (2, 2), strides=(2, 2))
+
+
+def _linear(channels, width, *, dtype, rngs):
+    return nnx.Linear(channels, width, dtype=dtype, kernel_init=_NORMAL, rngs=rngs)
