@@ -23,7 +23,7 @@ def base() -> ConfigDict:
     config = ConfigDict()
     config.arg = ""  # what stands behind the colon in --config=FILE:ARG, or its default
     config.seed = 0
-    # Which stages to run, of train, search, evaluate and report.
+    # Which stages to run, of train, search, evaluate, report and export (configs/compare.py has one of its own).
     config.stages = "train,search,evaluate,report"
 
     config.data = data = ConfigDict()
@@ -46,7 +46,10 @@ def base() -> ConfigDict:
     data.cache_gib = 4.0  # decoded images kept in memory, where a split fits into this
     data.synthetic = ConfigDict({"seed": 0, "train_per_class": 1500, "test_per_class": 250})
 
-    config.model = ConfigDict({"name": "resnet20"})
+    config.model = model = ConfigDict()
+    model.name = "resnet20"  # of fsjax/models/__init__.py
+    # '' = trained here; or a file of PyTorch weights (.pt, .pth, .ckpt, .safetensors), or the workdir of another run
+    model.weights = ""
 
     config.train = train = ConfigDict()
     train.epochs = 0.0  # length of the training, in epochs or, where that is 0, in steps

@@ -4,16 +4,15 @@ import dataclasses
 import pathlib
 from collections.abc import Callable
 
-import jax
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import PyTree
 from ml_collections import ConfigDict
 
-from fsjax import models
-from fsjax.checkpoints import Checkpoints
+from fsjax import weights
 from fsjax.errors import InputError
 from fsjax.models.folding import fold
+from fsjax.trained import Trained, from_checkpoint
 
 
 @dataclasses.dataclass(frozen=True)
@@ -25,7 +24,7 @@ class Classifier:
       variables: what `apply` takes first: parameters with BatchNorm folded in, since nothing is trained here.
       mean_std: that images are normalised with, of pixels in [0, 1], per channel.
       classes: display names in index order.
-      apply_bfloat16: the same, computed in bfloat16; None where there is no such form.
+      apply_bfloat16: the same, computed in bfloat16; None where that is not asked for.
     """
 
     apply: Callable
@@ -43,35 +42,24 @@ class Classifier:
 
 
 def load(config: ConfigDict, directory: pathlib.Path) -> Classifier:
-    """The classifier that the train stage left in a workdir.
+    """The classifier of a workdir, ready to be searched and evaluated.
 
     Raises:
-      InputError: there is none, or it is of another architecture than the config's.
+      InputError: there is none, or it is of another architecture than the config's, or it has changed.
     """
-    folder = directory / "checkpoints"
-    checkpoints = Checkpoints(folder) if folder.exists() else None
-    step = checkpoints.newest() if checkpoints else None
-    if step is None:
-        raise InputError(f"{directory}: no trained model; run the stage train first (--config.stages=train,...)")
-    about = checkpoints.about(step)
-    if about["model"] != config.model.name or about["image_size"] != config.data.image_size:
-        raise InputError(
-            f"{folder}: a {about['model']} for {about['image_size']} pixels; the config asks for "
-            f"{config.model.name} and {config.data.image_size}"
-        )
-    if step != about["steps"]:
-        raise InputError(
-            f"{directory}: the newest whole checkpoint is of step {step} of {about['steps']}; "
-            "delete stages/train.json there and run the stage train again: it goes on from that step"
-        )
-    network = models.build(about["model"], num_classes=len(about["classes"]), image_size=about["image_size"])
-    like = jax.eval_shape(lambda: network.init(config.seed))
-    variables = checkpoints.variables(step, like)
-    checkpoints.close()
-    mean_std = (np.array(about["mean"]), np.array(about["std"]))
-    apply, folded = fold(network, variables)
-    apply_bfloat16, _ = fold(dataclasses.replace(network, dtype=jnp.dtype(jnp.bfloat16)), variables)
-    return Classifier(apply, folded, mean_std, tuple(about["classes"]), apply_bfloat16)
+    found = load_trained(config, directory)
+    apply_bfloat16 = None
+    if config.search.precision == "bfloat16":
+        low = dataclasses.replace(found.network, dtype=jnp.dtype(jnp.bfloat16))
+        apply_bfloat16 = fold(low, dict(found.variables))[0]
+    apply, folded = fold(found.network, found.variables)
+    return Classifier(apply, folded, found.mean_std, found.classes, apply_bfloat16)
+
+
+def load_trained(config: ConfigDict, directory: pathlib.Path) -> Trained:
+    """What `load` folds: the newest checkpoint of a workdir, or the weights that config.model.weights names."""
+    source = weights.load if config.model.weights else from_checkpoint
+    return source(config, directory)
 
 
 def _short(classes: tuple[str, ...]) -> str:

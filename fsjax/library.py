@@ -1,5 +1,6 @@
-"""Searches as library calls, on any JAX callable."""
+"""Searches as library calls, on any JAX callable or on PyTorch's weights."""
 
+import functools
 import hashlib
 import pathlib
 from collections.abc import Callable, Sequence
@@ -14,6 +15,8 @@ from numpy.typing import ArrayLike
 from fsjax import dfm, search
 from fsjax.errors import InputError
 from fsjax.hoist import hoist
+from fsjax.models import state_dict, torch_weights
+from fsjax.models.folding import fold
 
 
 def dominant_frequencies(
@@ -98,6 +101,24 @@ def dominant_frequencies(
             identity=_digest(options, seed, images, labels),
         )
     )
+
+
+def load_weights(path: str | pathlib.Path, model: str, *, image_size: int | None = None) -> Callable:
+    """A model of ours with PyTorch's weights, as a callable: images [n, S, S, 3] float32, normalised -> logits [n, K].
+
+    The logits are those of the PyTorch module in evaluation mode. Names of torchvision, timm and the ICCV 2023 code are
+    recognised; every tensor is used once. Nothing in the file ever runs.
+
+    Args:
+      path: .pt, .pth, .ckpt (also of Lightning) or .safetensors.
+      model: a name of fsjax.models.MODELS.
+      image_size: S; None = that of a vision transformer's positions, which are interpolated to any other.
+
+    Raises:
+      InputError: a ValueError that lists what is missing, not expected, or of another shape.
+    """
+    found = state_dict.to_variables(torch_weights.read(path), model, image_size, str(path))
+    return functools.partial(*fold(found.network, found.variables))
 
 
 def _counts(images: np.ndarray, labels: np.ndarray, num_classes: int) -> tuple[int, ...]:

@@ -1,0 +1,93 @@
+"""What others call the arrays of our models: naming schemes of PyTorch state dicts, recognised by their keys.
+
+Our own names are torchvision's for convolutional networks and timm's for vision transformers. A scheme more is an entry
+of NAMINGS more.
+"""
+
+import dataclasses
+import re
+from collections.abc import Iterable, Mapping
+
+
+@dataclasses.dataclass(frozen=True)
+class Naming:
+    """A scheme as parts of keys to be replaced, theirs by ours.
+
+    Attributes:
+      name: of the scheme.
+      sign: a pattern that one of its keys matches, and none of another scheme's.
+      parts: (theirs, ours), in order; each stands for whole dotted segments of a key, at its start or behind a dot.
+      copies: (theirs, ours) under which the same arrays may stand a second time.
+      kernels: arrays of a linear layer that are those of a convolution there: its shape but for the first axis.
+    """
+
+    name: str
+    sign: str
+    parts: tuple[tuple[str, str], ...] = ()
+    copies: tuple[tuple[str, str], ...] = ()
+    kernels: Mapping[str, tuple[int, ...]] = dataclasses.field(default_factory=dict)
+
+    def ours(self, key: str) -> str:
+        """Our name of one of their arrays."""
+        return _replaced(key, (*self.copies, *self.parts))
+
+    def theirs(self, key: str) -> list[str]:
+        """Their names of one of our arrays: one, and where copies stand a second one."""
+        back = [(ours, theirs) for theirs, ours in self.parts]
+        named = _replaced(key, back)
+        again = [named.replace(ours, theirs, 1) for theirs, ours in self.copies if named.startswith(ours)]
+        return [named, *again]
+
+
+def recognise(keys: Iterable[str]) -> Naming:
+    """The scheme that a state dict's keys follow; OURS where no other shows."""
+    keys = list(keys)
+    for naming in NAMINGS:
+        if any(re.search(naming.sign, key) for key in keys):
+            return naming
+    return OURS
+
+
+def _replaced(key: str, parts: Iterable[tuple[str, str]]) -> str:
+    for old, new in parts:
+        key = re.sub(rf"(^|\.){re.escape(old)}", rf"\g<1>{new}", key)
+    return key
+
+
+OURS = Naming("torchvision/timm", sign="$^")
+NAMINGS = (
+    # Wang et al., ICCV 2023 (METHOD 7): stem and stages stand a second time in a sequence, without its ReLU.
+    Naming(
+        "iccv2023 resnet",
+        sign=r"^(layer\d+\.\d+\.shortcut\.\d+\.|features\.\d+\.\d+\.conv1\.)",
+        parts=(("shortcut.", "downsample."), ("classifier.", "fc.")),
+        copies=(
+            *(("features.0.", "conv1."), ("features.1.", "bn1."), ("features.3.", "layer1.")),
+            *(("features.4.", "layer2."), ("features.5.", "layer3."), ("features.6.", "layer4.")),
+        ),
+    ),
+    Naming(
+        "torchvision vit",
+        sign=r"^conv_proj\.",
+        parts=(
+            *(
+                ("conv_proj.", "patch_embed.proj."),
+                ("class_token", "cls_token"),
+                ("encoder.pos_embedding", "pos_embed"),
+            ),
+            *(("encoder.layers.encoder_layer_", "blocks."), ("ln_1.", "norm1."), ("ln_2.", "norm2.")),
+            *(("self_attention.in_proj_", "attn.qkv."), ("self_attention.out_proj.", "attn.proj.")),
+            *(("mlp.0.", "mlp.fc1."), ("mlp.3.", "mlp.fc2."), ("encoder.ln.", "norm."), ("heads.head.", "head.")),
+        ),
+    ),
+    Naming(
+        "timm vgg",
+        sign=r"^pre_logits\.",
+        parts=(
+            ("pre_logits.fc1.", "classifier.0."),
+            ("pre_logits.fc2.", "classifier.3."),
+            ("head.fc.", "classifier.6."),
+        ),
+        kernels={"pre_logits.fc1.weight": (512, 7, 7), "pre_logits.fc2.weight": (4096, 1, 1)},
+    ),
+)

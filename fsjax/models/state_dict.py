@@ -1,0 +1,182 @@
+"""A PyTorch state dict as the arrays of one of our models, and back: every tensor once, or an error that lists why."""
+
+import functools
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import jax
+import numpy as np
+from jaxtyping import Shaped
+
+from fsjax import models
+from fsjax.errors import InputError
+from fsjax.models.naming import OURS, Naming, recognise
+from fsjax.models.network import Network
+from fsjax.models.vit import interpolate_positions
+
+State = dict[str, Shaped[np.ndarray, "..."]]
+
+
+class Imported(NamedTuple):
+    """A model with the weights of a state dict.
+
+    Attributes:
+      network: with as many classes as the weights have.
+      variables: its arrays, float32.
+      naming: what the state dict called them.
+      copied: whether it held some of them twice.
+      positions: tokens a side that a vision transformer's positions were interpolated from; None = as they were.
+    """
+
+    network: Network
+    variables: dict
+    naming: Naming
+    copied: bool
+    positions: int | None
+
+
+def to_variables(state: State, name: str, image_size: int | None, where: str) -> Imported:
+    """The model of a name with these weights.
+
+    Keys may have a prefix that all share, such as Lightning's. `num_batches_tracked` is ignored. The number of classes
+    is that of the weights.
+
+    Args:
+      state: key -> array; emptied on the way, so that no array stands in memory twice.
+      name: a key of fsjax.models.MODELS.
+      image_size: in pixels; None = that of a vision transformer's positions, which else are interpolated.
+      where: what holds the state dict, for messages.
+
+    Raises:
+      InputError: keys are missing or not expected, an array has another shape, two copies of one differ.
+    """
+    naming, copied = _rename(state, where)
+    own_size = _image_size(state)
+    if (image_size or own_size) is None:
+        raise InputError(f"image_size: None; accepted: a number of pixels, since weights of {name} do not tell it")
+    image_size = image_size or own_size
+    shapes, classes = _shapes(state, name, image_size)
+    expected = {_key(path): _theirs(np.broadcast_to(np.float32(0), shape)).shape for path, shape in shapes.items()}
+    positions, prefix = None, int("cls_token" in expected)
+    if "pos_embed" in expected and own_size not in (None, image_size) and prefix == ("cls_token" in state):
+        counts = expected["pos_embed"][1], state["pos_embed"].shape[1]
+        side, positions = (round((count - prefix) ** 0.5) for count in counts)
+        state["pos_embed"] = interpolate_positions(np.asarray(state["pos_embed"], np.float32), side, prefix)
+    _check(state, expected, f"{where}, as {name}")
+    network = models.build(name, num_classes=classes, image_size=image_size)
+    variables = {"params": {}, "batch_stats": {}}
+    for path, shape in shapes.items():
+        *parts, last = path
+        node = functools.reduce(lambda node, part: node.setdefault(part, {}), parts, variables)
+        node[last] = _ours(state.pop(_key(path)), shape)
+    return Imported(network, variables, naming, copied, positions)
+
+
+def from_variables(variables: dict, naming: Naming = OURS, copied: bool = False) -> State:
+    """The state dict of a model's arrays, by our names or those of another scheme, with that one's copies if asked.
+
+    BatchNorm's `num_batches_tracked`, which we do not count, is 0.
+    """
+    state = {}
+    for path, leaf in jax.tree_util.tree_leaves_with_path(variables):
+        key, array = _key([part.key for part in path]), _theirs(np.asarray(leaf))
+        for named in naming.theirs(key)[: 2 if copied else 1]:
+            shape = naming.kernels.get(named)
+            state[named] = array.reshape(len(array), *shape) if shape else array
+            if named.endswith("running_mean"):
+                state[named.replace("running_mean", "num_batches_tracked")] = np.array(0)
+    return state
+
+
+def _rename(state: State, where: str) -> tuple[Naming, bool]:
+    """Gives the arrays our names in place; one that stands twice must be the same both times."""
+    prefix = _shared_prefix(list(state))
+    keys = [key for key in state if not key.endswith("num_batches_tracked")]
+    naming = recognise(key[len(prefix) :] for key in keys)
+    given = {key: state[key] for key in keys}
+    state.clear()
+    for key, array in given.items():
+        ours = naming.ours(key[len(prefix) :])
+        if ours in state and not np.array_equal(state[ours], array):
+            raise InputError(f"{where}: {key} stands there twice, as {ours} too, and the two differ")
+        state[ours] = array
+    return naming, len(state) < len(given)
+
+
+def _shared_prefix(keys: list[str]) -> str:
+    """The dotted segments that all keys begin with."""
+    prefix = ""
+    while keys and (heads := {key[len(prefix) :].partition(".")[0] for key in keys if "." in key[len(prefix) :]}):
+        longer = prefix + heads.pop() + "."
+        if heads or not all(key.startswith(longer) for key in keys):
+            break
+        prefix = longer
+    return prefix
+
+
+def _image_size(state: State) -> int | None:
+    """The pixels a side that the weights' positions are for; None for a model without positions."""
+    positions, kernel = state.get("pos_embed"), state.get("patch_embed.proj.weight")
+    if positions is None or kernel is None or positions.ndim != 3 or kernel.ndim != 4:
+        return None
+    side = int((positions.shape[1] - ("cls_token" in state)) ** 0.5)
+    return side * kernel.shape[-1] if side * side + ("cls_token" in state) == positions.shape[1] else None
+
+
+def _shapes(state: State, name: str, image_size: int) -> tuple[dict[tuple[str, ...], tuple[int, ...]], int]:
+    """Path -> shape of every array of a model with as many classes as the weights have, and that number."""
+    probe = models.build(name, num_classes=_ANY, image_size=image_size)
+    leaves = jax.tree_util.tree_leaves_with_path(jax.eval_shape(lambda: probe.init(0)))
+    shapes = {tuple(part.key for part in path): leaf.shape for path, leaf in leaves}
+    heads = [state[_key(path)] for path, shape in shapes.items() if _ANY in shape and _key(path) in state]
+    classes = max((len(array) for array in heads if array.ndim), default=1)
+    return {path: tuple(classes if n == _ANY else n for n in shape) for path, shape in shapes.items()}, classes
+
+
+# A number of classes that is no other size in any model.
+_ANY = 1009
+
+
+def _check(state: State, expected: dict[str, tuple[int, ...]], where: str) -> None:
+    wrong = {
+        "missing": sorted(expected.keys() - state.keys()),
+        "not expected": sorted(state.keys() - expected.keys()),
+        "of another shape": [
+            f"{key} {tuple(state[key].shape)}, not {expected[key]}"
+            for key in sorted(state.keys() & expected.keys())
+            if state[key].shape != expected[key] and _flat(state[key].shape) != expected[key]
+        ],
+    }
+    if any(wrong.values()):
+        found = "; ".join(f"{what}: {_some(keys)}" for what, keys in wrong.items() if keys)
+        raise InputError(f"{where}: {found}")
+
+
+def _flat(shape: tuple[int, ...]) -> tuple[int, ...]:
+    """The shape of a linear layer's weight that stands there as a convolution's."""
+    return (shape[0], int(np.prod(shape[1:]))) if len(shape) == 4 else shape
+
+
+def _some(keys: list[str], shown: int = 6) -> str:
+    more = f" and {len(keys) - shown} more" if len(keys) > shown else ""
+    return ", ".join(keys[:shown]) + more
+
+
+def _key(path: Sequence[str]) -> str:
+    """PyTorch's name of the array at a path of our variables, which begins with 'params' or 'batch_stats'."""
+    *parts, last = path[1:]
+    torchs = {"kernel": "weight", "scale": "weight", "mean": "running_mean", "var": "running_var"}
+    return ".".join([*parts, torchs.get(last, last)])
+
+
+def _theirs(array: Shaped[np.ndarray, "..."]) -> Shaped[np.ndarray, "..."]:
+    """A kernel with its axes in PyTorch's order; other arrays as they are."""
+    axes = {4: (3, 2, 0, 1), 2: (1, 0)}.get(array.ndim)
+    return array.transpose(axes) if axes else array
+
+
+def _ours(array: Shaped[np.ndarray, "..."], shape: tuple[int, ...]) -> Shaped[np.ndarray, "..."]:
+    """The reverse of `_theirs`, in float32."""
+    axes = {4: (2, 3, 1, 0), 2: (1, 0)}.get(len(shape))
+    array = array.reshape(_flat(array.shape)) if len(shape) == 2 else array
+    return np.ascontiguousarray(array.transpose(axes) if axes else array, np.float32)

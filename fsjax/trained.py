@@ -1,0 +1,64 @@
+"""A network with its weights as they were trained, before anything is folded for evaluation."""
+
+import dataclasses
+import pathlib
+
+import jax
+import numpy as np
+from ml_collections import ConfigDict
+
+from fsjax import models
+from fsjax.checkpoints import Checkpoints
+from fsjax.errors import InputError
+from fsjax.models.naming import OURS, Naming
+from fsjax.models.network import Network
+
+
+@dataclasses.dataclass(frozen=True)
+class Trained:
+    """A network with its weights, and what its inputs and outputs mean.
+
+    Attributes:
+      network: the architecture.
+      variables: its arrays.
+      mean_std: that images are normalised with, of pixels in [0, 1], per channel.
+      classes: display names in index order; the network may have more outputs.
+      naming: what PyTorch calls the arrays, where they came from there.
+      copied: whether they stood there twice.
+    """
+
+    network: Network
+    variables: dict
+    mean_std: tuple[np.ndarray, np.ndarray]
+    classes: tuple[str, ...]
+    naming: Naming = OURS
+    copied: bool = False
+
+
+def from_checkpoint(config: ConfigDict, directory: pathlib.Path) -> Trained:
+    """What training left in a workdir.
+
+    Raises:
+      InputError: there is nothing, or it is of another architecture than the config's.
+    """
+    folder = directory / "checkpoints"
+    checkpoints = Checkpoints(folder) if folder.exists() else None
+    step = checkpoints.newest() if checkpoints else None
+    if step is None:
+        raise InputError(f"{directory}: no trained model; run the stage train first (--config.stages=train,...)")
+    about = checkpoints.about(step)
+    if about["model"] != config.model.name or about["image_size"] != config.data.image_size:
+        raise InputError(
+            f"{folder}: a {about['model']} for {about['image_size']} pixels; the config asks for "
+            f"{config.model.name} and {config.data.image_size}"
+        )
+    if step != about["steps"]:
+        raise InputError(
+            f"{directory}: the newest whole checkpoint is of step {step} of {about['steps']}; "
+            "delete stages/train.json there and run the stage train again: it goes on from that step"
+        )
+    network = models.build(about["model"], num_classes=len(about["classes"]), image_size=about["image_size"])
+    like = jax.eval_shape(lambda: network.init(config.seed))
+    variables = checkpoints.variables(step, like)
+    checkpoints.close()
+    return Trained(network, variables, (np.array(about["mean"]), np.array(about["std"])), tuple(about["classes"]))

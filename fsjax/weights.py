@@ -1,0 +1,96 @@
+"""A classifier that was trained elsewhere: config.model.weights, a file of PyTorch weights or another workdir of ours.
+
+Instead of training, the train stage reads the weights once, checks them, and leaves `weights.json`: which bytes they
+were, and what their inputs and outputs mean. The weights stay where they are.
+"""
+
+import logging
+import pathlib
+
+import numpy as np
+from ml_collections import ConfigDict
+
+from fsjax import trained, workdir
+from fsjax.checkpoints import newest_hashes
+from fsjax.errors import InputError
+from fsjax.models import state_dict, torch_weights
+from fsjax.trained import Trained
+
+logger = logging.getLogger(__name__)
+
+RECORD = "weights.json"
+
+
+def take(config: ConfigDict, directory: pathlib.Path, classes: tuple[str, ...]) -> None:
+    """Reads and checks the weights that config.model.weights names and leaves weights.json.
+
+    Args:
+      config: data.mean and data.std are those that the weights were trained with.
+      directory: the workdir.
+      classes: display names of the data's classes, in the order of the weights' outputs.
+
+    Raises:
+      InputError: weights that are missing, damaged, or not the config's model; no mean and std; too few outputs.
+    """
+    found = _read(config)
+    if found.classes and found.classes != classes:
+        raise InputError(f"model.weights: {config.model.weights} was trained on other classes than the data's")
+    outputs = found.network.num_classes
+    if outputs < len(classes):
+        raise InputError(
+            f"model.weights: {config.model.weights} has {outputs} outputs; the data has {len(classes)} classes"
+        )
+    logger.info("train: weights of %s with %d outputs, nothing to train", config.model.name, outputs)
+    mean, std = found.mean_std
+    record = {
+        "file": str(pathlib.Path(config.model.weights).absolute()),
+        "sha256": workdir.sha256(file_of(config)),
+        "model": config.model.name,
+        "naming": found.naming.name,
+        "outputs": outputs,
+        "classes": list(classes),
+        "mean": mean.tolist(),
+        "std": std.tolist(),
+    }
+    workdir.write_json(directory / RECORD, record)
+
+
+def load(config: ConfigDict, directory: pathlib.Path) -> Trained:
+    """The classifier that `take` has seen.
+
+    Raises:
+      InputError: it has seen none, or the weights have changed since.
+    """
+    file = directory / RECORD
+    if not file.exists():
+        raise InputError(
+            f"{directory}: the weights are not read yet; run the stage train first (--config.stages=train,...)"
+        )
+    record = workdir.read_json(file)
+    if record["sha256"] != workdir.sha256(file_of(config)):
+        raise InputError(f"model.weights: {config.model.weights} has changed since; run the stage train again")
+    found = _read(config)
+    return Trained(found.network, found.variables, found.mean_std, tuple(record["classes"]), found.naming, found.copied)
+
+
+def file_of(config: ConfigDict) -> pathlib.Path:
+    """The file that config.model.weights names, or that of the hashes of a workdir's newest checkpoint."""
+    path = pathlib.Path(config.model.weights)
+    path = newest_hashes(path / "checkpoints") if path.is_dir() else path
+    if not path.is_file():
+        raise InputError(f"model.weights: no file {path}; accepted: PyTorch weights, or a workdir with a trained model")
+    return path
+
+
+def _read(config: ConfigDict) -> Trained:
+    """The weights; from a file they have no classes."""
+    path = pathlib.Path(config.model.weights)
+    if path.is_dir():
+        return trained.from_checkpoint(config, path)
+    if not config.data.mean:
+        raise InputError("data.mean: empty; accepted: with model.weights, the mean and std that they were trained with")
+    found = state_dict.to_variables(torch_weights.read(path), config.model.name, config.data.image_size, str(path))
+    if found.positions:
+        logger.info("the weights' positions, %d a side, are interpolated for this image size", found.positions)
+    mean_std = (np.array(config.data.mean, float), np.array(config.data.std, float))
+    return Trained(found.network, found.variables, mean_std, (), found.naming, found.copied)
