@@ -1,6 +1,7 @@
 """Maps from and for the published PyTorch code: its pickles read, ours written as its own (METHOD 2, 8 and 9)."""
 
 import dataclasses
+import math
 import pathlib
 import pickle
 import re
@@ -28,8 +29,9 @@ def read_maps(
     """Maps of ours, or of a published pickle, whose masks need not be constant on orbits.
 
     A pickle of scores becomes masks by the published threshold, and its method `removal_compat`, whose form it has. One
-    of masks keeps them, at one share: what `_DFM_<X>` in its name says (above 1: per cent), else the smallest that
-    allows all of them. Of a list of masks the first is the map, as HFSS takes it. Nothing in a pickle ever runs.
+    of masks keeps them, at one share: the X of `_DFM_<X>` in its name, a share or per cent, whichever is nearer to what
+    they keep; without a name the smallest that allows all of them. Of a list of masks the first is the map, as HFSS
+    takes it. Nothing in a pickle ever runs.
 
     Args:
       path: a workdir with one file dfm/*.npz, such a file, or a pickle.
@@ -98,8 +100,8 @@ def write_maps(
     """Writes maps as the published code does and returns the files, each of which it reads with pickle.load.
 
     `<name>loss<patch>.pkl` has {class index: H x W float32 tensor} of the scores, where there are scores, and
-    `<name>_DFM_<share>.pkl` {class index: H x W float32 array of 0 and 1}, one file a share. Needs PyTorch where there
-    are scores. Names of classes, and where the maps come from, stay behind.
+    `<name>_DFM_<X>.pkl` {class index: H x W float32 array of 0 and 1}, one file a share, X in per cent. Needs PyTorch
+    where there are scores. Names of classes, and where the maps come from, stay behind.
     """
     folder = pathlib.Path(folder)
     written = []
@@ -113,7 +115,7 @@ def write_maps(
     if maps.scores is not None:
         write(f"{name}loss{patch}.pkl", lambda label: tensor(np.asarray(maps.scores[label], np.float32)))
     for share in maps.shares:
-        write(f"{name}_DFM_{share:g}.pkl", lambda label, share=share: maps.at(share)[label].astype(np.float32))
+        write(f"{name}_DFM_{100 * share:g}.pkl", lambda label, share=share: maps.at(share)[label].astype(np.float32))
     return written
 
 
@@ -173,11 +175,12 @@ def _numbers(content: Any) -> np.ndarray | None:
 
 
 def _share_of(file: pathlib.Path, masks: list[np.ndarray]) -> float:
+    kept = max(1, max(int(mask.sum()) for mask in masks)) / masks[0].size
     for named in reversed(re.findall(r"_DFM_(\d*\.?\d+(?:e-?\d+)?)", file.name)):
-        share = float(named) if float(named) <= 1 else float(named) / 100
-        if 0 < share <= 1:
-            return share
-    return max(1, max(int(mask.sum()) for mask in masks)) / masks[0].size
+        shares = [share for share in (float(named), float(named) / 100) if 0 < share <= 1]
+        if shares:
+            return min(shares, key=lambda share: abs(math.log(share / kept)))
+    return kept
 
 
 def _refused(file: pathlib.Path, found: str) -> InputError:

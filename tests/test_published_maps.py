@@ -69,24 +69,29 @@ def test_scores_become_masks_at_the_published_threshold(tmp_path, form):
 
 @pytest.mark.parametrize("form", FORMS)
 @pytest.mark.parametrize(
-    ("name", "share"),
+    ("name", "kept", "share"),
     [
-        ("resnet18_DFM_0.05.pkl", 0.05),
-        ("resnet18_DFM_5.pkl", 0.05),
-        ("x_DFM_7_DFM_.25_new.pkl", 0.25),
-        ("x_DFM_1e-05.pkl", 1e-05),
-        ("x_DFM_1.pkl", 1.0),
-        ("x_DFM_500.pkl", None),
-        ("x.pkl", None),
+        ("resnet18_DFM_0.05.pkl", 3, 0.05),
+        ("resnet18_DFM_5.pkl", 3, 0.05),
+        ("x_DFM_7_DFM_.25_new.pkl", 16, 0.25),
+        ("x_DFM_1e-05.pkl", 1, 1e-05),
+        ("x_DFM_1.pkl", 1, 0.01),
+        ("x_DFM_1.pkl", 60, 1.0),
+        ("x_DFM_0.5.pkl", 1, 0.005),
+        ("x_DFM_0.5.pkl", 31, 0.5),
+        ("x_DFM_500.pkl", 20, 20 / 64),
+        ("x.pkl", 20, 20 / 64),
     ],
 )
-def test_masks_are_kept_at_the_share_of_their_name_or_the_smallest_that_allows_them(tmp_path, form, name, share):
-    planes = masks()
+def test_masks_are_kept_at_the_share_of_their_name_or_the_smallest_that_allows_them(tmp_path, form, name, kept, share):
+    """A name may mean a share or per cent: what the masks keep tells which."""
+    planes = np.random.default_rng(0).permuted(np.arange(SIZE**2) < np.array([[kept], [kept - 1], [kept]]), axis=1)
+    planes = planes.reshape(3, SIZE, SIZE)
     file = written(tmp_path / name, FORMS[form](planes.astype(np.float32)))
     maps = published_maps.read_maps(file, classes=("a", "b", "c"), shares=SHARES)
     np.testing.assert_array_equal(maps.masks[0], planes)
     assert maps.scores is None and maps.classes == ("a", "b", "c")
-    assert maps.shares == (share or planes.sum((1, 2)).max() / SIZE**2,)
+    assert maps.shares == (share,)
 
 
 def test_of_several_masks_the_first_is_the_map_and_their_number_is_kept(tmp_path):
@@ -165,7 +170,7 @@ def test_a_workdir_is_its_only_file_of_maps(tmp_path):
 def test_what_is_written_is_what_the_published_code_reads_and_we_read_it_back(tmp_path, with_scores):
     maps = ours(with_scores=with_scores)
     files = published_maps.write_maps(maps, tmp_path / "out", "resnet18", patch=2)
-    named = ["resnet18loss2.pkl"] * with_scores + ["resnet18_DFM_0.05.pkl", "resnet18_DFM_0.25.pkl"]
+    named = ["resnet18loss2.pkl"] * with_scores + ["resnet18_DFM_5.pkl", "resnet18_DFM_25.pkl"]
     assert [file.name for file in files] == named and sorted(tmp_path.joinpath("out").iterdir()) == sorted(files)
     images = torch.randn(2, 3, SIZE, SIZE)
     for file in files:
@@ -178,7 +183,7 @@ def test_what_is_written_is_what_the_published_code_reads_and_we_read_it_back(tm
             np.testing.assert_array_equal(torch.stack(list(content.values())).numpy(), maps.scores)
             np.testing.assert_array_equal(back.scores, maps.scores)
         else:
-            share = float(file.name.removesuffix(".pkl").rpartition("_")[2])
+            share = float(file.name.removesuffix(".pkl").rpartition("_")[2]) / 100
             assert all(type(plane) is np.ndarray and plane.dtype == np.float32 for plane in content.values())
             np.testing.assert_array_equal(np.stack(list(content.values())), maps.at(share))
             np.testing.assert_array_equal(back.at(share), maps.at(share))
