@@ -1,7 +1,7 @@
 """Runs an experiment: python launch.py --config=configs/dfm_vit.py[:ARG] [--workdir=DIR] [--config.FIELD=VALUE ...]
 
-Exit status: 0 done, 2 something in the command, the config or the files cannot be used, 143 stopped by SIGTERM and
-saved: the same command goes on.
+Exit status: 0 done, 1 compare found maps less alike than --config.min_iou asks, 2 something in the command, the config
+or the files cannot be used, 143 stopped by SIGTERM and saved: the same command goes on.
 """
 
 import sys

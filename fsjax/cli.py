@@ -9,9 +9,9 @@ from absl import flags
 from ml_collections import ConfigDict
 
 from fsjax import interrupt
-from fsjax.errors import InputError
+from fsjax.errors import CheckFailed, InputError
 
-BAD_INPUT = 2
+CHECK_FAILED, BAD_INPUT = 1, 2
 
 
 def main(
@@ -33,6 +33,9 @@ def main(
     except InputError as error:
         print(f"error: {' '.join(str(error).split())}", file=sys.stderr)
         return BAD_INPUT
+    except CheckFailed as failed:
+        print(failed, file=sys.stderr)
+        return CHECK_FAILED
     except interrupt.Terminated:
         print("stopped by SIGTERM; what is done is kept, and the same command goes on", file=sys.stderr)
         return interrupt.EXIT_STATUS

@@ -2,7 +2,6 @@
 
 import dataclasses
 import functools
-import hashlib
 import logging
 import pathlib
 import time
@@ -14,7 +13,22 @@ import numpy as np
 from ml_collections import ConfigDict
 
 import fsjax
-from fsjax import classifier, data, dfm, models, parallel, report, search, train, workdir
+from fsjax import (
+    classifier,
+    compare,
+    data,
+    dfm,
+    export,
+    models,
+    parallel,
+    published_maps,
+    report,
+    search,
+    train,
+    weights,
+    workdir,
+)
+from fsjax.checkpoints import newest_hashes
 from fsjax.classifier import Classifier
 from fsjax.data.dataset import Dataset, measure_mean_std
 from fsjax.data.preprocess import normalise
@@ -68,6 +82,8 @@ class Stage:
       key: config -> name of its record in the workdir.
       outputs: run -> files that are there when it is done.
       run: does it.
+      reads: run -> files from outside the workdir that its result depends on.
+      shown: prefixes of those fields that change only how the result is shown; a new one replaces the one before.
     """
 
     fields: tuple[str, ...]
@@ -75,6 +91,8 @@ class Stage:
     key: Callable[[ConfigDict], str]
     outputs: Callable[[Run], list[pathlib.Path]]
     run: Callable[[Run], None]
+    reads: Callable[[Run], list[pathlib.Path]] = lambda run: []
+    shown: tuple[str, ...] = ()
 
 
 def run(config: ConfigDict, directory: pathlib.Path, *, command: list[str] | None = None) -> None:
@@ -82,6 +100,7 @@ def run(config: ConfigDict, directory: pathlib.Path, *, command: list[str] | Non
 
     Raises:
       InputError: a field that cannot be used, an earlier result made with other fields, a stage whose input is missing.
+      CheckFailed: all is done, and compare's maps are less alike than config.min_iou asks.
       interrupt.Terminated: SIGTERM came.
     """
     names = check(config)
@@ -112,15 +131,28 @@ def check(config: ConfigDict) -> list[str]:
             raise InputError(f"stages: unknown stage {name!r}; accepted: {', '.join(STAGES)}")
     if not names:
         raise InputError(f"stages: empty; accepted: {', '.join(STAGES)}")
-    data.check(config.data)
-    models.build(config.model.name, num_classes=2, image_size=config.data.image_size)
-    train.check(config)
-    search.check(config.search, (config.data.image_size, config.data.image_size))
-    report.check(config)
+    if "compare" in names:
+        compare.check(config)
+    if set(names) - {"compare"} or config.model.weights:
+        _check_model(config)
+    if set(names) - {"compare"}:
+        _check_search(config)
     for field, least in (("log_every", 1), ("keep_checkpoints", 1), ("memory_mib", 0), ("save_seconds", 0)):
         if config.run[field] < least:
             raise InputError(f"run.{field}: {config.run[field]}; accepted: {least} or more")
     return sorted(names, key=list(STAGES).index)
+
+
+def _check_model(config: ConfigDict) -> None:
+    data.check(config.data)
+    models.build(config.model.name, num_classes=2, image_size=config.data.image_size)
+    if not config.model.weights:
+        train.check(config)
+
+
+def _check_search(config: ConfigDict) -> None:
+    search.check(config.search, (config.data.image_size, config.data.image_size))
+    report.check(config)
 
 
 def fingerprint(config: ConfigDict, name: str) -> dict[str, Any]:
@@ -137,6 +169,8 @@ def fingerprint(config: ConfigDict, name: str) -> dict[str, Any]:
 
 def _matters(dotted: str, config: ConfigDict) -> bool:
     prefix, _, field = dotted.partition(".")
+    if prefix == "train":
+        return not config.model.weights
     return dotted not in _NOT_RESULTS and (prefix != "search" or search.used(field, config.search.method))
 
 
@@ -145,6 +179,9 @@ _NOT_RESULTS = ("data.cache_gib",)
 
 
 def _train(current: Run) -> None:
+    if current.config.model.weights:
+        weights.take(current.config, current.directory, current.dataset("test").classes)
+        return
     training = current.dataset("train")
     if training.planted is not None:
         workdir.write_npz(current.directory / "planted.npz", **training.planted)
@@ -208,6 +245,22 @@ def _report(current: Run) -> None:
     report.write(current.config, current.directory, current.classifier, _load_maps(current), current.dataset("test"))
 
 
+def _compare(current: Run) -> None:
+    config, directory = current.config, current.directory
+    if not config.model.weights:
+        compare.run(config, directory)
+        return
+    test = current.dataset("test")
+    weights.take(config, directory, test.classes)
+    compare.run(config, directory, current.classifier, test)
+
+
+def _export(current: Run) -> None:
+    config, directory = current.config, current.directory
+    trained = classifier.load_trained(config, directory)
+    export.run(trained, _load_maps(current), directory, config.model.name, config.search.patch)
+
+
 def _load_maps(current: Run) -> dfm.DominantFrequencyMaps:
     if not current.maps_file.exists():
         raise InputError(f"{current.maps_file}: no maps; run the stage search first (--config.stages=search,...)")
@@ -221,7 +274,8 @@ STAGES = {
         fields=("seed", "data", "model", "train"),
         needs=(),
         key=lambda config: "train",
-        outputs=lambda run: [_newest_checkpoint(run.directory)],
+        outputs=lambda run: [_trained_file(run)],
+        reads=lambda run: _weights_file(run),
         run=_train,
     ),
     "search": Stage(
@@ -230,6 +284,7 @@ STAGES = {
         key=lambda config: f"search-{config.search.method}",
         outputs=lambda run: [run.maps_file],
         run=_search,
+        reads=lambda run: search.reads(run.config.search),
     ),
     "evaluate": Stage(
         fields=(),
@@ -238,13 +293,32 @@ STAGES = {
         outputs=lambda run: [run.directory / "evaluation.json"],
         run=_evaluate,
     ),
-    # Its own fields change only how results are shown, so another report replaces the one before.
     "report": Stage(
         fields=("report", "evaluate"),
         needs=("evaluate",),
         key=lambda config: f"report-{config.search.method}",
         outputs=lambda run: [run.directory / "report" / "index.html"],
         run=_report,
+        shown=("report", "evaluate"),
+    ),
+    "export": Stage(
+        fields=(),
+        needs=("search",),
+        key=lambda config: f"export-{config.search.method}",
+        outputs=lambda run: [export.weights_file(run.directory, run.config.model.name)],
+        run=_export,
+    ),
+    "compare": Stage(
+        fields=("left", "right", "min_iou", "seed", "search.shares", "report.share", "data", "model"),
+        needs=(),
+        key=lambda config: "compare",
+        outputs=lambda run: [run.directory / "compare.json", run.directory / "report" / "compare.html"],
+        run=_compare,
+        reads=lambda run: [
+            *(published_maps.file_of(run.config[side]) for side in ("left", "right")),
+            *_weights_file(run),
+        ],
+        shown=("min_iou", "report"),
     ),
 }
 
@@ -270,19 +344,21 @@ def _run_stage(name: str, current: Run) -> None:
 
 
 def _inputs(current: Run, stage: Stage) -> dict[str, str]:
-    """SHA-256 of the files that the stages before left: a result made from others is made again."""
+    """SHA-256 of the files that the stages before left or that lie outside: a result made from others is made again."""
     files = [path for needed in stage.needs for path in STAGES[needed].outputs(current)]
-    return {
-        str(path.relative_to(current.directory)): hashlib.sha256(path.read_bytes()).hexdigest()
-        for path in files
-        if path.is_file()
-    }
+    left = {str(path.relative_to(current.directory)): path for path in files if path.is_file()}
+    outside = {str(path): path for path in stage.reads(current)}
+    return {name: workdir.sha256(path) for name, path in (left | outside).items()}
 
 
-def _newest_checkpoint(directory: pathlib.Path) -> pathlib.Path:
-    """The file of the newest checkpoint's hashes: it stands for the checkpoint's content."""
-    files = (directory / "checkpoints").glob("*.sha256.json")
-    return max(files, key=lambda file: int(file.name.split(".")[0]), default=directory / "checkpoints" / "none")
+def _weights_file(current: Run) -> list[pathlib.Path]:
+    return [weights.file_of(current.config)] if current.config.model.weights else []
+
+
+def _trained_file(current: Run) -> pathlib.Path:
+    """The file that stands for the content of the model: hashes of the newest checkpoint, or record of the weights."""
+    directory = current.directory
+    return directory / weights.RECORD if current.config.model.weights else newest_hashes(directory / "checkpoints")
 
 
 def _check_fingerprint(config: ConfigDict, directory: pathlib.Path, name: str) -> None:
@@ -290,11 +366,10 @@ def _check_fingerprint(config: ConfigDict, directory: pathlib.Path, name: str) -
     if not (record := _read_record(record_file)):
         return
     wanted, found = fingerprint(config, name), record["fields"]
-    replaceable = STAGES[name].fields if name == "report" else ()
     different = [
         f"{field} was {found.get(field)!r}, now {wanted.get(field)!r}"
         for field in sorted(wanted.keys() | found.keys())
-        if wanted.get(field) != found.get(field) and not field.startswith(replaceable)
+        if wanted.get(field) != found.get(field) and not field.startswith(STAGES[name].shown)
     ]
     if different:
         raise InputError(

@@ -55,16 +55,26 @@ def test_scores_of_any_callable_are_the_rise_in_loss_by_the_definition(made):
     assert maps.masks.shape == (1, 3, 6, 10) and maps.positions.max() <= 6
 
 
+def readme_example(number):
+    readme = (pathlib.Path(__file__).parent.parent / "README.md").read_text()
+    names = {}
+    exec(re.findall(r"```python\n(.*?)```", readme, re.DOTALL)[number], names)
+    return names
+
+
+def test_the_readmes_flax_model_is_searched_as_it_stands():
+    found = readme_example(0)["found"]
+    assert found.method == "learned" and found.positions.shape == (4, 2)
+    assert (found.positions <= np.array([[2], [12], [25], [51]])).all()
+
+
 def test_the_readmes_example_runs_as_it_stands(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    readme = (pathlib.Path(__file__).parent.parent / "README.md").read_text()
-    (example,) = re.findall(r"```python\n(.*?)```", readme, re.DOTALL)
-    names = {}
-    exec(example, names)
-    assert names["maps"].scores.shape == (2, 16, 16)
+    maps = readme_example(1)["maps"]
+    assert maps.scores.shape == (2, 16, 16)
     assert (tmp_path / "maps.npz").exists() and list((tmp_path / "partial").rglob("*.npz"))
     # The example's classifier reads one orbit and nothing else.
-    for scores in names["maps"].scores:
+    for scores in maps.scores:
         assert np.argwhere(scores > 0.01).tolist() == [[5, 6], [11, 10]]
 
 

@@ -33,20 +33,25 @@ def run(
     result = workdir.read_json(file) if file.exists() else {}
     sizes = np.bincount(test.labels, minlength=len(test.classes))
     result |= {"classes": list(test.classes), "images": sizes.tolist()}
-    tile_images = tile_size.fit(
-        classifier.apply,
-        classifier.variables,
-        (*maps.masks.shape[2:], 3),
-        resident_images=min(GROUP, len(test)),
-        memory_mib=run.memory_mib,
-    )
-    engine = Engine(classifier.apply, classifier.variables, statistics=("called",), tile_images=tile_images)
+    engine = make_engine(classifier, test, run.memory_mib)
     result["unfiltered"] = unfiltered(classifier, test, sizes)
     result[maps.method] = filtered(classifier, engine, maps, test, sizes)
     if test.planted is not None:
         result["planted"] = reliance(classifier, engine, test, sizes)
         result[maps.method]["planted"] = recovery(maps, test)
     workdir.write_json(file, result)
+
+
+def make_engine(classifier: Classifier, test: Dataset, memory_mib: int) -> Engine:
+    """The engine that `filtered` takes; memory_mib as in config.run."""
+    tile_images = tile_size.fit(
+        classifier.apply,
+        classifier.variables,
+        (test.image_size, test.image_size, 3),
+        resident_images=min(GROUP, len(test)),
+        memory_mib=memory_mib,
+    )
+    return Engine(classifier.apply, classifier.variables, statistics=("called",), tile_images=tile_images)
 
 
 def unfiltered(classifier: Classifier, test: Dataset, sizes: np.ndarray) -> dict:

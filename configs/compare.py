@@ -1,0 +1,22 @@
+"""Two sets of dominant frequency maps beside each other, wherever they come from.
+
+  python launch.py --config=configs/compare.py --config.left=runs/A --config.right=runs/B
+  python launch.py --config=configs/compare.py --config.left=runs/A/dfm/removal.npz --config.right=resnet18loss1.pkl
+
+A side is a workdir with one file of maps, such a file, or a pickle of the published code. --config.min_iou=0.5 makes
+the exit status 1 where the mean IoU at config.report.share is below that.
+"""
+
+from ml_collections import ConfigDict
+
+from configs import common
+
+
+def get_config() -> ConfigDict:
+    """The shared fields and what is compared; of the shared ones search.shares, report.share and seed matter."""
+    config = common.base()
+    config.stages = "compare"
+    config.left = ""
+    config.right = ""
+    config.min_iou = 0.0  # 0 = no check
+    return config

@@ -1,0 +1,166 @@
+"""The compare stage: two sets of maps are read, measured against each other, and laid side by side."""
+
+import logging
+import pathlib
+
+import numpy as np
+from ml_collections import ConfigDict
+
+from fsjax import interrupt, published_maps, search, workdir
+from fsjax.classifier import Classifier
+from fsjax.compare import page
+from fsjax.compare.measures import RESAMPLES, chance_iou, iou, rank_correlations
+from fsjax.compare.pairing import Paired, class_names, pair
+from fsjax.data.dataset import Dataset
+from fsjax.dfm import DominantFrequencyMaps
+from fsjax.errors import CheckFailed, InputError
+from fsjax.evaluate import stage as evaluate_stage
+from fsjax.progress import Progress
+from fsjax.search.imported import origin
+
+logger = logging.getLogger(__name__)
+
+
+def check(config: ConfigDict) -> None:
+    """Raises InputError for a field that a comparison cannot use."""
+    for side in ("left", "right"):
+        if not config.get(side):
+            raise InputError(f"{side}: empty; accepted: a workdir with maps, one of its dfm/*.npz, or a pickle of maps")
+        try:
+            published_maps.file_of(config[side])
+        except InputError as error:
+            raise InputError(f"{side}: {error}") from error
+    if not 0 <= config.min_iou <= 1:
+        raise InputError(f"min_iou: {config.min_iou:g}; accepted: an IoU in [0, 1], 0 = no check")
+    if not 0 < config.report.share <= 1:
+        raise InputError(f"report.share: {config.report.share:g}; accepted: a share in (0, 1]")
+    search.check_shares(config.search.shares)
+
+
+def run(
+    config: ConfigDict, directory: pathlib.Path, classifier: Classifier | None = None, test: Dataset | None = None
+) -> None:
+    """Writes compare.json, report/compare.html and report/figures/compare.png.
+
+    Args:
+      config: left and right say what is compared.
+      directory: the workdir.
+      classifier: that both sides' masks are tried on; None = nothing is tried.
+      test: the images for it.
+
+    Raises:
+      InputError: a side that cannot be read, or sides of different classes or planes.
+      CheckFailed: all is written, and the mean IoU at config.report.share is below config.min_iou.
+    """
+    shares = tuple(config.search.shares)
+    sides = [published_maps.read_maps(config[side], classes=None, shares=shares) for side in ("left", "right")]
+    classes = class_names(*sides)
+    if classifier is not None:
+        classes = _classes_of(classifier, test, sides, classes)
+    paired = pair(*sides, shares)
+    headline = _nearest_row(paired, config.report.share)
+    result = {
+        "left": _about(sides[0]),
+        "right": _about(sides[1]),
+        "classes": list(classes),
+        "plane": list(sides[0].masks.shape[2:]),
+        "masks": paired.how,
+        "shares": [_overlap(paired, row) for row in range(len(paired.left.shares))],
+        "headline": headline,
+        "scores": _correlations(*sides, config.seed),
+        "min_iou": config.min_iou,
+    }
+    result |= {"unfiltered": None} if classifier is None else _rates(classifier, test, paired, config.run.memory_mib)
+    workdir.write_json(directory / "compare.json", result)
+    page.write(directory, result, paired)
+    found, share = result["shares"][headline]["mean_iou"], _in_percent(result["shares"][headline])
+    logger.info("compare: mean IoU %s at %s of the plane", "undefined" if found is None else f"{found:.3f}", share)
+    if config.min_iou > 0 and (found is None or found < config.min_iou):
+        value = "undefined, as no mask keeps anything" if found is None else f"{found:.4g}"
+        raise CheckFailed(
+            f"compare: the mean IoU at {share} of the plane is {value}; min_iou asks for {config.min_iou:g}"
+        )
+
+
+def _classes_of(
+    classifier: Classifier, test: Dataset, sides: list[DominantFrequencyMaps], classes: tuple[str, ...]
+) -> tuple[str, ...]:
+    """The classifier's classes, once they agree with those of the maps and of the test images."""
+    classifier.check_classes(test.classes, "data split test")
+    if any(maps.named for maps in sides) or len(classes) != len(classifier.classes):
+        classifier.check_classes(classes, "left and right")
+    height, width = sides[0].masks.shape[2:]
+    if (height, width) != (test.image_size, test.image_size):
+        raise InputError(f"data.image_size: {test.image_size}; accepted: {height} x {width}, as the maps are")
+    return classifier.classes
+
+
+def _nearest_row(paired: Paired, share: float) -> int:
+    pairs = list(zip(paired.left.shares, paired.right.shares, strict=True))
+    return min(range(len(pairs)), key=lambda row: max(abs(own - share) for own in pairs[row]))
+
+
+def _about(maps: DominantFrequencyMaps) -> dict:
+    """Where a side comes from, as JSON values."""
+    return {
+        **maps.provenance["file"],
+        "method": origin(maps),
+        "searched_on": maps.searched_on,
+        "images": maps.images.tolist() if maps.images.any() else None,
+        "shares": list(maps.shares),
+        "scores": maps.scores is not None,
+    }
+
+
+def _overlap(paired: Paired, row: int) -> dict:
+    """One pair of masks a class, as JSON values."""
+    masks = list(zip(paired.left.masks[row], paired.right.masks[row], strict=True))
+    found, chance = [iou(*pair) for pair in masks], [chance_iou(*pair) for pair in masks]
+    return {
+        "left": paired.left.shares[row],
+        "right": paired.right.shares[row],
+        "mean_iou": _mean(found),
+        "mean_chance_iou": _mean(chance),
+        "iou": found,
+        "chance_iou": chance,
+        "positions": {"left": paired.left.positions[row].tolist(), "right": paired.right.positions[row].tolist()},
+    }
+
+
+def _correlations(left: DominantFrequencyMaps, right: DominantFrequencyMaps, seed: int) -> dict | None:
+    """Of the scores of each class, as JSON values; None where a side has none."""
+    if left.scores is None or right.scores is None:
+        return None
+    found = []
+    with Progress("compare", len(left.scores), "classes") as progress:
+        for pair in zip(left.scores, right.scores, strict=True):
+            found.append(rank_correlations(*pair, seed))
+            progress.update(1)
+            interrupt.check()
+    result = {"resamples": RESAMPLES}
+    for name in ("spearman", "kendall"):
+        result[name] = [one[name].value for one in found]
+        result[f"mean_{name}"] = _mean(result[name])
+        result[f"{name}_ci"] = [one[name].interval and list(one[name].interval) for one in found]
+    return result
+
+
+def _rates(classifier: Classifier, test: Dataset, paired: Paired, memory_mib: int) -> dict:
+    """TPR and FPR of the test images, unfiltered and under the masks of both sides, as JSON values."""
+    sizes = np.bincount(test.labels, minlength=len(test.classes))
+    engine = evaluate_stage.make_engine(classifier, test, memory_mib)
+    rates = {}
+    for side, maps in (("left", paired.left), ("right", paired.right)):
+        found = evaluate_stage.filtered(classifier, engine, maps, test, sizes)
+        rates[side] = [{name: found[f"{share:g}"][name] for name in ("tpr", "fpr")} for share in maps.shares]
+    return {"unfiltered": evaluate_stage.unfiltered(classifier, test, sizes), "images": sizes.tolist(), "rates": rates}
+
+
+def _mean(values: list[float | None]) -> float | None:
+    known = [value for value in values if value is not None]
+    return float(np.mean(known)) if known else None
+
+
+def _in_percent(row: dict) -> str:
+    shares = dict.fromkeys(f"{100 * row[side]:g} %" for side in ("left", "right"))
+    return " and ".join(shares)
