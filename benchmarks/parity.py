@@ -31,7 +31,6 @@ from jax import Array
 sys.path.insert(0, str(pathlib.Path(__file__).parent.parent))
 
 from benchmarks.torch_models import (
-    from_torch,
     random_images,
     randomise,
     timm_name,
@@ -39,7 +38,7 @@ from benchmarks.torch_models import (
     torch_model,
 )
 from fsjax.errors import InputError
-from fsjax.models import MODELS, Network, build
+from fsjax.models import MODELS, Network, build, state_dict
 
 # Of a logit, and of a gradient relative to the greatest one.
 LOGITS, GRADIENTS = 1e-4, 1e-3
@@ -75,19 +74,12 @@ def agrees(row: dict) -> bool:
 
 
 def compare(name: str, size: int) -> dict:
-    """A line of the output for the model of this name.
-
-    Raises:
-      ValueError: PyTorch's model has other arrays than ours.
-    """
+    """A line of the output for the model of this name, with the weights as they are imported from a state dict."""
     started = time.perf_counter()
-    network = build(name, num_classes=10, image_size=size)
     model, source = torch_model(name, size)
     randomise(model)
-    variables = from_torch(model)
-    shapes, expected_shapes = jax.tree.map(jnp.shape, (variables, jax.eval_shape(lambda: network.init(0))))
-    if shapes != expected_shapes:
-        raise ValueError(f"{name}: {source} has other arrays")
+    state = {key: value.numpy() for key, value in model.state_dict().items()}
+    network, variables, *_ = state_dict.to_variables(state, name, size, source)
     images = random_images(IMAGES, size)
     direction = np.random.default_rng(0).normal(size=(IMAGES, 10)).astype(np.float32)
     logits, gradients = _logits_and_gradients(network, variables, images, direction)

@@ -50,6 +50,7 @@ def base() -> ConfigDict:
     model.name = "resnet20"  # of fsjax/models/__init__.py
     # '' = trained here; or a file of PyTorch weights (.pt, .pth, .ckpt, .safetensors), or the workdir of another run
     model.weights = ""
+    model.outputs = ""  # of such weights, those of the data's classes in index order: '404,436'; '' = the first ones
 
     config.train = train = ConfigDict()
     train.epochs = 0.0  # length of the training, in epochs or, where that is 0, in steps

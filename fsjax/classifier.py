@@ -53,7 +53,14 @@ def load(config: ConfigDict, directory: pathlib.Path) -> Classifier:
         low = dataclasses.replace(found.network, dtype=jnp.dtype(jnp.bfloat16))
         apply_bfloat16 = fold(low, dict(found.variables))[0]
     apply, folded = fold(found.network, found.variables)
+    if found.outputs is not None:
+        apply = _reordered(apply, found.outputs)
+        apply_bfloat16 = apply_bfloat16 and _reordered(apply_bfloat16, found.outputs)
     return Classifier(apply, folded, found.mean_std, found.classes, apply_bfloat16)
+
+
+def _reordered(apply: Callable, outputs: tuple[int, ...]) -> Callable:
+    return lambda variables, images: apply(variables, images)[:, np.array(outputs)]
 
 
 def load_trained(config: ConfigDict, directory: pathlib.Path) -> Trained:

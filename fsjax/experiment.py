@@ -147,6 +147,8 @@ def _check_model(config: ConfigDict) -> None:
     data.check(config.data)
     models.build(config.model.name, num_classes=2, image_size=config.data.image_size)
     if not config.model.weights:
+        if config.model.outputs:
+            raise InputError(f"model.outputs: {config.model.outputs!r}; accepted: '' without model.weights")
         train.check(config)
 
 

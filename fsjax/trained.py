@@ -25,6 +25,7 @@ class Trained:
       classes: display names in index order; the network may have more outputs.
       naming: what PyTorch calls the arrays, where they came from there.
       copied: whether they stood there twice.
+      outputs: the network's outputs in the order that makes the first ones those of the classes; None = as they are.
     """
 
     network: Network
@@ -33,6 +34,7 @@ class Trained:
     classes: tuple[str, ...]
     naming: Naming = OURS
     copied: bool = False
+    outputs: tuple[int, ...] | None = None
 
 
 def from_checkpoint(config: ConfigDict, directory: pathlib.Path) -> Trained:

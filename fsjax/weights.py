@@ -4,6 +4,7 @@ Instead of training, the train stage reads the weights once, checks them, and le
 were, and what their inputs and outputs mean. The weights stay where they are.
 """
 
+import dataclasses
 import logging
 import pathlib
 
@@ -36,11 +37,9 @@ def take(config: ConfigDict, directory: pathlib.Path, classes: tuple[str, ...]) 
     if found.classes and found.classes != classes:
         raise InputError(f"model.weights: {config.model.weights} was trained on other classes than the data's")
     outputs = found.network.num_classes
-    if outputs < len(classes):
-        raise InputError(
-            f"model.weights: {config.model.weights} has {outputs} outputs; the data has {len(classes)} classes"
-        )
-    logger.info("train: weights of %s with %d outputs, nothing to train", config.model.name, outputs)
+    chosen = _outputs(config, outputs, len(classes))[: len(classes)]
+    which = f", of which the classes are {_some(chosen)}" if outputs > len(classes) else ""
+    logger.info("train: weights of %s with %d outputs%s; nothing to train", config.model.name, outputs, which)
     mean, std = found.mean_std
     record = {
         "file": str(pathlib.Path(config.model.weights).absolute()),
@@ -69,8 +68,9 @@ def load(config: ConfigDict, directory: pathlib.Path) -> Trained:
     record = workdir.read_json(file)
     if record["sha256"] != workdir.sha256(file_of(config)):
         raise InputError(f"model.weights: {config.model.weights} has changed since; run the stage train again")
-    found = _read(config)
-    return Trained(found.network, found.variables, found.mean_std, tuple(record["classes"]), found.naming, found.copied)
+    found, classes = _read(config), tuple(record["classes"])
+    outputs = _outputs(config, found.network.num_classes, len(classes)) if config.model.outputs else None
+    return dataclasses.replace(found, classes=classes, outputs=outputs)
 
 
 def file_of(config: ConfigDict) -> pathlib.Path:
@@ -80,6 +80,26 @@ def file_of(config: ConfigDict) -> pathlib.Path:
     if not path.is_file():
         raise InputError(f"model.weights: no file {path}; accepted: PyTorch weights, or a workdir with a trained model")
     return path
+
+
+def _outputs(config: ConfigDict, available: int, classes: int) -> tuple[int, ...]:
+    """All outputs, those of the data's classes first."""
+    file = config.model.weights
+    if available < classes:
+        raise InputError(f"model.weights: {file} has {available} outputs; the data has {classes} classes")
+    texts = [text.strip() for text in config.model.outputs.split(",")] if config.model.outputs else []
+    chosen = [int(text) for text in texts if text.isdecimal() and int(text) < available]
+    if texts and (len(set(chosen)) != len(texts) or len(texts) != classes):
+        raise InputError(
+            f"model.outputs: {config.model.outputs!r}; accepted: {classes} different numbers from 0 to "
+            f"{available - 1}, one a class of the data, separated by commas"
+        )
+    chosen = chosen or list(range(classes))
+    return (*chosen, *sorted(set(range(available)) - set(chosen)))
+
+
+def _some(outputs: tuple[int, ...], shown: int = 10) -> str:
+    return ", ".join(map(str, outputs[:shown])) + (", ..." if len(outputs) > shown else "")
 
 
 def _read(config: ConfigDict) -> Trained:

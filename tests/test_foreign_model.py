@@ -2,6 +2,7 @@
 
 import pickle
 
+import jax
 import numpy as np
 import pytest
 import torch
@@ -11,7 +12,7 @@ import fsjax
 from benchmarks import published
 from benchmarks.torch_models import randomise, torch_resnet
 from configs import common, compare
-from fsjax import dfm, experiment, workdir
+from fsjax import classifier, dfm, experiment, workdir
 from fsjax.data.preprocess import normalise
 from fsjax.errors import InputError
 from tests.test_weights import lightning
@@ -125,6 +126,11 @@ def test_a_workdir_without_a_trained_model_is_refused(foreign, images, tmp_path)
         ({"data.mean": (), "data.std": ()}, "data.mean: empty; accepted: with model.weights, the mean and std"),
         ({"model.name": "resnet18_imagenet"}, "as resnet18_imagenet: missing: "),
         ({"data.classes": "a,b,c,d,e,f,g,h,i,j,k"}, "has 10 outputs; the data has 11 classes"),
+        ({"model.outputs": "0,1,2,3", "model.weights": "", "train.steps": 1}, "accepted: '' without model.weights"),
+        ({"model.outputs": "0,1,2"}, "model.outputs: '0,1,2'; accepted: 4 different numbers from 0 to 9, one a class"),
+        ({"model.outputs": "0,1,2,2"}, "model.outputs: '0,1,2,2'; accepted: 4 different numbers"),
+        ({"model.outputs": "0,1,2,10"}, "model.outputs: '0,1,2,10'; accepted: 4 different numbers"),
+        ({"model.outputs": "0,1,2,x"}, "model.outputs: '0,1,2,x'; accepted: 4 different numbers"),
         ({"model.weights": "nothing.pt"}, "model.weights: no file nothing.pt; accepted: PyTorch weights, or a workdir"),
     ],
 )
@@ -159,6 +165,19 @@ def test_weights_that_change_are_noticed(foreign, images, tmp_path):
     config.stages = "train"
     experiment.run(config, tmp_path / "run")
     assert workdir.read_json(tmp_path / "run" / "weights.json")["sha256"] != first["sha256"]
+
+
+def test_classes_may_be_any_of_the_outputs(foreign, images, tmp_path):
+    name, model, weights = foreign
+    config = make_config(images, name, weights)
+    config.stages, config.model.outputs = "train", "7, 2,9,0"
+    experiment.run(config, tmp_path)
+    normalised, _ = torch_data(images)
+    with torch.no_grad():
+        expected = model(torch.from_numpy(normalised).permute(0, 3, 1, 2)).numpy()
+    found = classifier.load(config, tmp_path)
+    logits = np.asarray(jax.jit(found.apply)(found.variables, normalised))
+    np.testing.assert_allclose(logits, expected[:, [7, 2, 9, 0, 1, 3, 4, 5, 6, 8]], atol=1e-4)
 
 
 def test_weights_and_maps_go_back_to_pytorch(done, foreign, images):
