@@ -7,6 +7,8 @@ import tempfile
 
 os.environ["XLA_FLAGS"] = os.environ.get("XLA_FLAGS", "") + " --xla_force_host_platform_device_count=8"
 os.environ.setdefault("JAX_PLATFORMS", "cpu")
+# PyTorch's threads spin while they wait: beside JAX's on a busy machine, small models then take eight times as long.
+os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 # Restarts and the processes that tests start compile the same programs again and again.
 cache = tempfile.mkdtemp(prefix="fsjax-tests-")
