@@ -84,6 +84,7 @@ class Stage:
       run: does it.
       reads: run -> files from outside the workdir that its result depends on.
       shown: prefixes of those fields that change only how the result is shown; a new one replaces the one before.
+      partial: config -> whether it keeps partial results, from which only the same settings may go on.
     """
 
     fields: tuple[str, ...]
@@ -93,6 +94,7 @@ class Stage:
     run: Callable[[Run], None]
     reads: Callable[[Run], list[pathlib.Path]] = lambda run: []
     shown: tuple[str, ...] = ()
+    partial: Callable[[ConfigDict], bool] = lambda config: False
 
 
 def run(config: ConfigDict, directory: pathlib.Path, *, command: list[str] | None = None) -> None:
@@ -278,6 +280,7 @@ STAGES = {
         key=lambda config: "train",
         outputs=lambda run: [_trained_file(run)],
         reads=lambda run: _weights_file(run),
+        partial=lambda config: not config.model.weights,
         run=_train,
     ),
     "search": Stage(
@@ -287,6 +290,7 @@ STAGES = {
         outputs=lambda run: [run.maps_file],
         run=_search,
         reads=lambda run: search.reads(run.config.search),
+        partial=lambda config: True,
     ),
     "evaluate": Stage(
         fields=(),
@@ -335,10 +339,17 @@ def _run_stage(name: str, current: Run) -> None:
     if record and record["done"] and there and record["fields"] == fields and record["inputs"] == inputs:
         logger.info("%s: already done in %s", name, current.directory)
         return
+    new = not record
     record = {"stage": name, "fields": fields, "inputs": inputs, "done": False, "seconds": 0, **_versions()}
     workdir.write_json(record_file, record)
     started = time.monotonic()
-    stage.run(current)
+    try:
+        stage.run(current)
+    except InputError:
+        # Nothing is left that a record has to guard: the next command, with the mistake mended, finds a free place.
+        if new and not stage.partial(current.config):
+            record_file.unlink()
+        raise
     seconds = time.monotonic() - started
     workdir.write_json(record_file, {**record, "done": True, "seconds": round(seconds, 2)})
     current.metrics.write(name, 0, {"stage_seconds": seconds})

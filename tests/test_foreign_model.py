@@ -146,6 +146,7 @@ def test_weights_that_cannot_be_used_are_one_line_and_nothing_is_written(foreign
         experiment.run(config, tmp_path / "run")
     assert message in str(error.value) and "\n" not in str(error.value)
     assert not (tmp_path / "run" / "weights.json").exists()
+    assert not list((tmp_path / "run").glob("stages/*")), "the mended command may take the same place"
 
 
 def test_weights_that_change_are_noticed(foreign, images, tmp_path):

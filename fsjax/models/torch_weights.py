@@ -83,10 +83,11 @@ def _read_torch(path: pathlib.Path) -> Any:
     except ImportError:
         return inert_pickle.load(path)
     try:
-        return _arrays(torch.load(path, map_location="cpu", weights_only=True))
+        content = torch.load(path, map_location="cpu", weights_only=True)
     except (pickle.UnpicklingError, RuntimeError, ValueError, EOFError, KeyError, TypeError, AttributeError):
         # Refused or damaged: the other reader takes the first, and says what is wrong with the second.
         return inert_pickle.load(path)
+    return _arrays(content)
 
 
 def _arrays(content: Any) -> Any:
@@ -111,9 +112,7 @@ def _read_safetensors(path: pathlib.Path) -> dict[str, Shaped[np.ndarray, "..."]
     from safetensors import SafetensorError, safe_open
 
     try:
-        with safe_open(path, framework="numpy") as file, safe_open(path, framework="flax") as jax_file:
-            # NumPy's form knows no bfloat16, and JAX's takes more memory.
-            forms = {key: jax_file if file.get_slice(key).get_dtype() == "BF16" else file for key in file.keys()}  # noqa: SIM118
-            return {key: np.asarray(form.get_tensor(key)) for key, form in forms.items()}
+        with safe_open(path, framework="numpy") as file:
+            return {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118 - no mapping
     except (SafetensorError, OSError, ValueError) as error:
         raise InputError(f"{path}: not a readable safetensors file ({' '.join(str(error).split())})") from error
