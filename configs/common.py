@@ -73,7 +73,10 @@ def base() -> ConfigDict:
 
     config.search = search.options()  # fsjax/search/__init__.py, and each method's own fields in its file
 
-    config.evaluate = ConfigDict({"threshold": 0.6})  # TPR on a map's frequencies above which a class is named
+    config.evaluate = evaluate = ConfigDict()
+    evaluate.threshold = 0.6  # TPR on a map's frequencies above which a class is named
+    evaluate.random_masks = 20  # a class, that the maps at report.share are held against; 0 = no controls at all
+    evaluate.control_images = 100  # of each class, on which the controls are judged: the first ones; 0 = all
 
     config.report = ConfigDict({"share": 0.05, "samples": 3})  # the share shown; filtered sample images a class
 
@@ -106,6 +109,8 @@ def dataset(name: str) -> ConfigDict:
         data.image_size = 224
         config.search.patch = 8
         config.search.images_per_class = 50
+        # 1,000 random masks of 50,000 images: a quarter of what the maps at four shares take.
+        config.evaluate.random_masks = 1
     elif name != "synthetic":
         raise InputError(f"--config: no data set {name!r}; accepted: synthetic, cifar10, imagenet10, imagenet1k")
     return config

@@ -83,7 +83,7 @@ class Stage:
       outputs: run -> files that are there when it is done.
       run: does it.
       reads: run -> files from outside the workdir that its result depends on.
-      shown: prefixes of those fields that change only how the result is shown; a new one replaces the one before.
+      shown: prefixes of those fields whose change is no other experiment: the new result replaces the one before.
       partial: config -> whether it keeps partial results, from which only the same settings may go on.
     """
 
@@ -242,7 +242,7 @@ def _searched(dataset: Dataset, label: int, count: int, seed: int) -> np.ndarray
 
 def _evaluate(current: Run) -> None:
     maps = _load_maps(current)
-    evaluate_stage.run(current.classifier, maps, current.dataset("test"), current.directory, current.config.run)
+    evaluate_stage.run(current.config, current.directory, current.classifier, maps, current.dataset("test"))
 
 
 def _report(current: Run) -> None:
@@ -293,14 +293,16 @@ STAGES = {
         partial=lambda config: True,
     ),
     "evaluate": Stage(
-        fields=(),
+        # Controls are of the share that is shown.
+        fields=("evaluate", "report.share"),
         needs=("search",),
         key=lambda config: f"evaluate-{config.search.method}",
         outputs=lambda run: [run.directory / "evaluation.json"],
         run=_evaluate,
+        shown=("evaluate", "report"),
     ),
     "report": Stage(
-        fields=("report", "evaluate"),
+        fields=("report",),
         needs=("evaluate",),
         key=lambda config: f"report-{config.search.method}",
         outputs=lambda run: [run.directory / "report" / "index.html"],

@@ -6,9 +6,13 @@ horizontal frequency c - W//2, in cycles per image, so DC is at (H//2, W//2).
 
 import functools
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Bool, Complex, Float, Int, Shaped
+
+# Images whose energies are computed at once.
+_GROUP = 64
 
 
 def orbits(height: int, width: int) -> Int[np.ndarray, "height width"]:
@@ -204,6 +208,19 @@ def filter_images(
 def amplitude(images: Float[Array, "images height width channels"]) -> Float[Array, "images height width channels"]:
     """|F x| of each channel on the centred plane."""
     return jnp.fft.fftshift(jnp.abs(jnp.fft.fft2(images, axes=(1, 2))), axes=(1, 2))
+
+
+def energy(images: Float[np.ndarray, "images height width channels"]) -> Float[np.ndarray, "height width"]:
+    """Mean |F x|^2 over images and channels, on the centred plane."""
+    total = np.zeros(images.shape[1:3])
+    for start in range(0, len(images), _GROUP):
+        total += np.asarray(_energies(jnp.asarray(images[start : start + _GROUP])), float)
+    return total / len(images) / images.shape[3]
+
+
+@jax.jit
+def _energies(images):
+    return jnp.square(amplitude(images)).sum((0, 3))
 
 
 def _half_components(

@@ -14,7 +14,14 @@ from fsjax.evaluate import planted, stage
 from fsjax.evaluate.confusion import confusion, false_positive_rate, true_positive_rate
 from fsjax.evaluate.filtered import called
 
-RUN = ConfigDict({"memory_mib": 1})
+CONFIG = ConfigDict(
+    {
+        "seed": 0,
+        "run": {"memory_mib": 1},
+        "report": {"share": 0.2},
+        "evaluate": {"threshold": 0.6, "random_masks": 20, "control_images": 0},
+    }
+)
 MEAN_STD = (np.array([0.4, 0.5, 0.6]), np.array([0.2, 0.25, 0.3]))
 
 
@@ -67,7 +74,7 @@ def make_maps(classes, size=8):
 
 def test_evaluation_is_scikit_learns_on_images_filtered_one_by_one(tmp_path):
     source, classifier, maps = Made((7, 4, 10)), make_classifier(3), make_maps(3)
-    stage.run(classifier, maps, Dataset(source, 8), tmp_path, RUN)
+    stage.run(CONFIG, tmp_path, classifier, maps, Dataset(source, 8))
     found = workdir.read_json(tmp_path / "evaluation.json")
     plain = predictions(classifier, source.images, np.ones((8, 8)))
     np.testing.assert_array_equal(found["unfiltered"]["confusion"], confusion_matrix(source.labels, plain))
@@ -86,15 +93,15 @@ def test_evaluation_is_scikit_learns_on_images_filtered_one_by_one(tmp_path):
 
 def test_a_second_method_is_added_beside_the_first(tmp_path):
     dataset, classifier, maps = Dataset(Made((3, 3)), 8), make_classifier(2), make_maps(2)
-    stage.run(classifier, maps, dataset, tmp_path, RUN)
+    stage.run(CONFIG, tmp_path, classifier, maps, dataset)
     first = workdir.read_json(tmp_path / "evaluation.json")
-    stage.run(classifier, dfm.dataclasses.replace(maps, method="other"), dataset, tmp_path, RUN)
+    stage.run(CONFIG, tmp_path, classifier, dfm.dataclasses.replace(maps, method="other"), dataset)
     both = workdir.read_json(tmp_path / "evaluation.json")
     assert both["other"] == both["removal"] == first["removal"]
 
 
 def test_one_class_has_a_tpr_and_no_fpr(tmp_path):
-    stage.run(make_classifier(1), make_maps(1), Dataset(Made((5,)), 8), tmp_path, RUN)
+    stage.run(CONFIG, tmp_path, make_classifier(1), make_maps(1), Dataset(Made((5,)), 8))
     found = workdir.read_json(tmp_path / "evaluation.json")
     assert found["unfiltered"]["fpr"] == [None] and found["unfiltered"]["tpr"] == [1.0]
     assert found["removal"]["0.2"]["fpr"] == [None]
@@ -154,7 +161,7 @@ def test_reliance_is_what_the_planted_frequencies_do_alone_and_by_their_absence(
         return jnp.stack([energy, jnp.full_like(energy, 0.3)], 1)
 
     classifier = Classifier(apply, {}, MEAN_STD, source.classes)
-    stage.run(classifier, make_maps(2), Dataset(source, 8), tmp_path, RUN)
+    stage.run(CONFIG, tmp_path, classifier, make_maps(2), Dataset(source, 8))
     found = workdir.read_json(tmp_path / "evaluation.json")
     assert found["unfiltered"]["accuracy"] == 1.0
     assert found["planted"] == {"class 0": {"fixed": True, "tpr_without": 0.0, "tpr_alone": 1.0}}

@@ -98,6 +98,11 @@ def test_the_page_holds_everything_itself_and_says_what_was_measured(done):
     for values in (rates["tpr"], rates["fpr"]):
         assert all(f"{value:.3f}" in page.text for value in values)
     assert "published criterion, TPR > 0.6" in page.text
+    for label, name in enumerate(evaluation["classes"]):
+        verdict = "shortcut" if rates["shortcut"][label] else "no shortcut"
+        margin = f"a margin of {rates['margin'][label]:+.3f} [{rates['margin_ci'][label][0]:.3f}, "
+        assert re.search(rf"{name}: {verdict}: 5 % of the frequencies give.*{re.escape(margin)}", page.text)
+    assert rates["random_masks"] == 80 and max(rates["control_images"]) <= 6
     for name in ("C1", "C2", "C3"):
         uses = evaluation["unfiltered"]["tpr"][int(name[1])] - evaluation["planted"][name]["tpr_without"] >= 0.1
         sentence = re.search(rf"{name}: the model (uses|does not use) its planted frequencies", page.text)
@@ -122,8 +127,25 @@ def test_a_second_run_does_nothing_again_and_another_method_does_not_retrain(don
     assert evaluation["other"] == evaluation["removal"]
 
     experiment.run(small_config(report__share=0.2, evaluate__threshold=0.5), done)
-    assert stage_lines(caplog) == {"train": True, "search": True, "evaluate": True, "report": False}
+    assert stage_lines(caplog) == {"train": True, "search": True, "evaluate": False, "report": False}
+    evaluation = json.loads((done / "evaluation.json").read_text())["removal"]
+    assert "p_value" in evaluation["0.2"] and "p_value" not in evaluation["0.05"], "controls are of the share shown"
     assert "TPR > 0.5" in Page((done / "report" / "index.html").read_text()).text
+
+
+def test_the_page_says_where_there_are_no_controls_and_where_there_is_no_p_value(done, monkeypatch):
+    def other(problem):
+        maps = dfm.DominantFrequencyMaps.load(done / "dfm" / "removal.npz")
+        return dfm.dataclasses.replace(maps, method="tested", searched_on="test")
+
+    monkeypatch.setitem(search.SEARCHES, "tested", search.Method(other))
+    experiment.run(small_config(search__method="tested", evaluate__random_masks=2), done)
+    rates = json.loads((done / "evaluation.json").read_text())["tested"]["0.05"]
+    assert rates["p_value"] == rates["q_value"] == rates["shortcut"] == [None] * 4 and rates["random_masks"] == 8
+    page = Page((done / "report" / "index.html").read_text()).text
+    assert "no p-value, no q and no verdict" in page and "C1: no verdict: 5 % of the frequencies" in page
+    experiment.run(small_config(search__method="tested", evaluate__random_masks=0), done)
+    assert "none were asked for (evaluate.random_masks=0)" in Page((done / "report" / "index.html").read_text()).text
 
 
 def test_the_published_search_in_bfloat16_goes_to_the_report(done, caplog):
@@ -294,6 +316,8 @@ def test_one_class_of_grey_images_of_odd_sizes_runs_to_the_report(tmp_path):
         ({"search__images_per_class": -1}, "search.images_per_class: -1; accepted: 0 (all) or more"),
         ({"report__share": 0.3}, "report.share: 0.3 is not among search.shares"),
         ({"evaluate__threshold": 1.5}, "evaluate.threshold: 1.5; accepted: a TPR in [0, 1]"),
+        ({"evaluate__random_masks": -1}, "evaluate.random_masks: -1; accepted: 0 or more"),
+        ({"evaluate__control_images": -1}, "evaluate.control_images: -1; accepted: 0 or more"),
         ({"model__name": "resnet19"}, "model.name: unknown model 'resnet19'; accepted:"),
         ({"data__source": "csv"}, "data.source: 'csv'; accepted are synthetic, folder, arrays, tfds"),
         ({"data__mean": (0.5, 0.5)}, "data.mean"),

@@ -1,41 +1,47 @@
-"""The evaluate stage: unfiltered, filtered by every map, and against the planted truth where there is one."""
+"""The evaluate stage: unfiltered, filtered by every map and by its controls, and against the planted truth."""
 
 import pathlib
 
 import numpy as np
 from ml_collections import ConfigDict
 
-from fsjax import tile_size, workdir
+from fsjax import masks, tile_size, workdir
 from fsjax.classifier import Classifier
 from fsjax.data.dataset import Dataset
 from fsjax.dfm import DominantFrequencyMaps
 from fsjax.engine import Engine
-from fsjax.evaluate import planted
+from fsjax.evaluate import controls, planted
 from fsjax.evaluate.confusion import confusion, false_positive_rate, true_positive_rate
 from fsjax.evaluate.filtered import GROUP, called
+from fsjax.evaluate.statistics import wilson
 from fsjax.predict import make_predictor
 
 
 def run(
-    classifier: Classifier, maps: DominantFrequencyMaps, test: Dataset, directory: pathlib.Path, run: ConfigDict
+    config: ConfigDict, directory: pathlib.Path, classifier: Classifier, maps: DominantFrequencyMaps, test: Dataset
 ) -> None:
     """Writes evaluation.json, keeping what other search methods have left in it.
 
     Args:
+      config: of the run; the maps are held against controls at the share nearest to config.report.share.
+      directory: the workdir.
       classifier: that is judged.
       maps: of any method.
       test: the whole test set.
-      directory: the workdir.
-      run: config.run.
     """
     classifier.check_classes(test.classes, "data split test")
     file = directory / "evaluation.json"
     result = workdir.read_json(file) if file.exists() else {}
     sizes = np.bincount(test.labels, minlength=len(test.classes))
     result |= {"classes": list(test.classes), "images": sizes.tolist()}
-    engine = make_engine(classifier, test, run.memory_mib)
+    engine = make_engine(classifier, test, config.run.memory_mib)
     result["unfiltered"] = unfiltered(classifier, test, sizes)
-    result[maps.method] = filtered(classifier, engine, maps, test, sizes)
+    result[maps.method] = rates = filtered(classifier, engine, maps, test, sizes)
+    if config.evaluate.random_masks:
+        share = maps.nearest(config.report.share)
+        rates[f"{share:g}"] |= controlled(
+            config, classifier, maps, test, rates[f"{share:g}"]["tpr"], engine.tile_images
+        )
     if test.planted is not None:
         result["planted"] = reliance(classifier, engine, test, sizes)
         result[maps.method]["planted"] = recovery(maps, test)
@@ -70,21 +76,48 @@ def unfiltered(classifier: Classifier, test: Dataset, sizes: np.ndarray) -> dict
 def filtered(
     classifier: Classifier, engine: Engine, maps: DominantFrequencyMaps, test: Dataset, sizes: np.ndarray
 ) -> dict:
-    """TPR and FPR of each class on the test set filtered by that class's map, at each share."""
+    """TPR, with its 95 % interval, and FPR of each class on the test set filtered by its map, at each share."""
     shares, classes = maps.masks.shape[:2]
     targets = np.tile(np.arange(classes), shares)
     masks = maps.masks.reshape(-1, *maps.masks.shape[2:])
     counts = called(engine, test, classifier.mean_std, masks, targets, label="evaluate")
     tpr = true_positive_rate(counts, targets, sizes).reshape(shares, classes)
     fpr = false_positive_rate(counts, targets, sizes).reshape(shares, classes)
+    right = counts[np.arange(len(counts)), targets].reshape(shares, classes)
+    intervals = wilson(right, np.tile(sizes, (shares, 1)))
     result = {"searched_on": maps.searched_on, "forward_equivalents": maps.forward_equivalents}
     for index, share in enumerate(maps.shares):
         result[f"{share:g}"] = {
             "tpr": numbers(tpr[index]),
+            "tpr_ci": numbers(intervals[index]),
             "fpr": numbers(fpr[index]),
             "positions": maps.positions[index].tolist(),
         }
     return result
+
+
+def controlled(
+    config: ConfigDict,
+    classifier: Classifier,
+    maps: DominantFrequencyMaps,
+    test: Dataset,
+    tpr: list[float | None],
+    tile_images: int,
+) -> dict:
+    """What trivial masks of the maps' sizes do at the share nearest to config.report.share, and the verdict."""
+    share = maps.nearest(config.report.share)
+    judged = controls.judge(
+        Engine(classifier.apply, classifier.variables, statistics=("correct",), tile_images=tile_images),
+        classifier.mean_std,
+        maps.at(share),
+        masks.budget(share, *maps.masks.shape[2:]),
+        test,
+        images=config.evaluate.control_images,
+        random_masks=config.evaluate.random_masks,
+        seed=config.seed,
+    )
+    found = controls.summary(judged, np.array(tpr, float), config.evaluate.threshold, tested=maps.searched_on != "test")
+    return {name: numbers(value) if isinstance(value, np.ndarray) else value for name, value in found.items()}
 
 
 def reliance(classifier: Classifier, engine: Engine, test: Dataset, sizes: np.ndarray) -> dict:
@@ -119,6 +152,6 @@ def truth_of(arrays: dict[str, np.ndarray]) -> np.ndarray:
     return arrays["fixed"] | arrays["any"]
 
 
-def numbers(values: np.ndarray) -> list[float | None]:
-    """A list for JSON; what has no value, such as the FPR of an only class, is None."""
-    return [float(value) if np.isfinite(value) else None for value in values]
+def numbers(values: np.ndarray) -> list:
+    """Lists for JSON; what has no value, such as the FPR of an only class, is None."""
+    return np.where(np.isfinite(values), values, None).tolist()

@@ -11,12 +11,17 @@ from fsjax import workdir
 
 
 def template(name: str) -> jinja2.Template:
-    """A template of this folder; `rate` writes a number or a dash, `percent` a share."""
+    """A template of this folder; `rate` writes a number or a dash, `interval` its limits, `percent` a share."""
     environment = jinja2.Environment(
         loader=jinja2.PackageLoader("fsjax", "report"), autoescape=True, undefined=jinja2.StrictUndefined
     )
-    environment.filters |= {"rate": _rate, "percent": lambda share: f"{100 * float(share):g} %"}
+    environment.filters |= {"rate": _rate, "interval": interval, "percent": lambda share: f"{100 * float(share):g} %"}
     return environment.get_template(name)
+
+
+def interval(limits: list[float | None]) -> str:
+    """[lower, upper]; nothing where there are none."""
+    return "" if None in limits else f"[{limits[0]:.3f}, {limits[1]:.3f}]"
 
 
 def embedded(figure: Figure, path: pathlib.Path) -> str:

@@ -15,10 +15,12 @@ from fsjax.data.dataset import Dataset
 from fsjax.data.preprocess import normalise
 from fsjax.dfm import DominantFrequencyMaps
 from fsjax.errors import InputError
+from fsjax.evaluate.controls import RATE
 from fsjax.evaluate.stage import truth_of
 from fsjax.progress import clock
 from fsjax.report import figures, html
 from fsjax.report.notes import notes
+from fsjax.report.verdicts import verdicts
 from fsjax.search import SEARCHES, method_of
 from fsjax.search.agreement import in_words
 
@@ -36,6 +38,9 @@ def check(config: ConfigDict) -> None:
         raise InputError(f"report.samples: {config.report.samples}; accepted: 1 or more")
     if not 0 <= config.evaluate.threshold <= 1:
         raise InputError(f"evaluate.threshold: {config.evaluate.threshold:g}; accepted: a TPR in [0, 1]")
+    for field in ("random_masks", "control_images"):
+        if config.evaluate[field] < 0:
+            raise InputError(f"evaluate.{field}: {config.evaluate[field]}; accepted: 0 or more")
 
 
 def write(
@@ -74,6 +79,8 @@ def write(
         shares=[f"{share:g}" for share in maps.shares],
         headline=f"{share:g}",
         threshold=config.evaluate.threshold,
+        verdicts=verdicts(maps.classes, result[f"{share:g}"], share, config.evaluate.threshold),
+        rate=RATE,
         planted=_planted(evaluation, result),
         agreement=_agreement(maps),
         notes=notes(maps, share),

@@ -5,8 +5,6 @@ import dataclasses
 import functools
 from collections.abc import Callable
 
-import jax
-import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Float
 from scipy.stats import norm, rankdata
@@ -16,8 +14,6 @@ from fsjax.search import gradient, removal
 from fsjax.search.problem import Problem
 
 STARTS = ("energy", "gradient", "removal", "zero")
-# Images whose spectra are made at once.
-_GROUP = 64
 # Classes whose scores are remembered: chains that run side by side are of neighbouring ones.
 _REMEMBERED = 32
 
@@ -69,18 +65,9 @@ def scores(problem: Problem, start: str, most: int) -> Scores:
 
 def energy(problem: Problem, label: int) -> Float[np.ndarray, " orbits"]:
     """Mean |F x|^2 over the images of a class and the channels."""
-    images = problem.images(label)
-    total = np.zeros(problem.plane)
-    for start in range(0, len(images), _GROUP):
-        total += np.asarray(_energies(jnp.asarray(images[start : start + _GROUP])), float)
-    return spectrum.per_orbit(total) / len(images) / problem.image[2]
+    return spectrum.per_orbit(spectrum.energy(problem.images(label)))
 
 
 def normal(values: Float[np.ndarray, " orbits"]) -> Float[np.ndarray, " orbits"]:
     """The quantiles of a standard normal distribution in the order of the values."""
     return norm.ppf((rankdata(values) - 0.5) / len(values))
-
-
-@jax.jit
-def _energies(images):
-    return jnp.square(spectrum.amplitude(images)).sum((0, 3))

@@ -1,0 +1,85 @@
+"""Intervals and p-values for rates over a few images: pure functions over arrays, no classifier in sight."""
+
+import numpy as np
+from jaxtyping import Float, Real
+from scipy.stats import false_discovery_control, norm
+
+
+def wilson(
+    successes: Real[np.ndarray, "*shape"], total: Real[np.ndarray, "*shape"], level: float = 0.95
+) -> Float[np.ndarray, "*shape 2"]:
+    """The score interval of a proportion: lower and upper limit, in [0, 1]; NaN where the total is 0.
+
+    Source: Wilson, JASA 22 (1927) 209.
+    """
+    z = norm.ppf((1 + level) / 2)
+    total = np.where(total > 0, total, np.nan)
+    share = successes / total
+    centre = share + z**2 / (2 * total)
+    half = z * np.sqrt(share * (1 - share) / total + z**2 / (4 * total**2))
+    limits = np.stack([centre - half, centre + half], axis=-1) / (1 + z**2 / total)[..., None]
+    # Exact at the ends, where rounding would leave 1e-17 of an interval outside of what it is an interval of.
+    limits[(successes == 0) & (total > 0), 0], limits[successes == total, 1] = 0, 1
+    return limits
+
+
+def paired_difference(
+    both: Real[np.ndarray, "*shape"],
+    first: Real[np.ndarray, "*shape"],
+    second: Real[np.ndarray, "*shape"],
+    neither: Real[np.ndarray, "*shape"],
+    level: float = 0.95,
+) -> Float[np.ndarray, "*shape 2"]:
+    """An interval for the difference of two proportions over the same images: lower and upper limit, in [-1, 1].
+
+    Source: Newcombe, Statistics in Medicine 17 (1998) 2635, method 10: Wilson's limits of either proportion, joined
+    with the correlation of the two, which is shrunk where it is positive.
+
+    Args:
+      both: images that are a success of the first and of the second.
+      first: of the first only.
+      second: of the second only.
+      neither: of none. NaN is returned where all four are 0.
+      level: of the interval.
+    """
+    both, first, second, neither = (np.asarray(counts, float) for counts in (both, first, second, neither))
+    total, one, two = both + first + second + neither, both + first, both + second
+    margins = np.sqrt(one * (total - one) * two * (total - two))
+    cross = both * neither - first * second
+    cross = np.where(cross > 0, np.maximum(cross - total / 2, 0), cross)
+    correlation = np.divide(cross, margins, out=np.zeros(np.shape(cross)), where=margins > 0)
+
+    size = np.where(total > 0, total, np.nan)
+    shares = np.stack([one, two]) / size
+    below, above = np.moveaxis(wilson(np.stack([one, two]), np.stack([total, total]), level), -1, 0)
+    below, above = shares - below, above - shares
+
+    def reach(of_one: np.ndarray, of_two: np.ndarray) -> np.ndarray:
+        return np.sqrt(np.maximum(of_one**2 - 2 * correlation * of_one * of_two + of_two**2, 0))
+
+    difference = shares[0] - shares[1]
+    return np.stack([difference - reach(below[0], above[1]), difference + reach(above[0], below[1])], axis=-1)
+
+
+def p_values(
+    observed: Real[np.ndarray, "*shape"], null: Real[np.ndarray, "draws *shape"]
+) -> Float[np.ndarray, "*shape"]:
+    """(1 + how many draws are at least as large) / (1 + draws), in (0, 1]: one-sided, and never 0.
+
+    Valid, P(p <= a) <= a, where under the null hypothesis the observed value is one more draw. Source: Davison and
+    Hinkley, Bootstrap Methods and their Application (1997), 4.2.
+    """
+    return (1 + (null >= observed).sum(0)) / (1 + len(null))
+
+
+def benjamini_hochberg(p: Float[np.ndarray, " tests"]) -> Float[np.ndarray, " tests"]:
+    """The smallest false discovery rate at which each test is still a discovery; tests that are NaN are not counted.
+
+    It controls the rate where tests are independent or depend on one another positively, as those that share their
+    random masks do. Source: Benjamini and Hochberg, JRSS B 57 (1995) 289; Benjamini and Yekutieli, Annals of
+    Statistics 29 (2001) 1165.
+    """
+    found, known = np.full(len(p), np.nan), np.isfinite(p)
+    if known.any():
+        found[known] = false_discovery_control(p[known])
+    return found
