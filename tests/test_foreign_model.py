@@ -76,7 +76,9 @@ def test_the_maps_are_those_of_the_published_procedure_in_pytorch(done, foreign,
     directory = done
     if patch > 1:
         directory = tmp_path / "run"
-        experiment.run(make_config(images, name, weights, patch=patch), directory)
+        config = make_config(images, name, weights, patch=patch)
+        config.stages = "train,search"
+        experiment.run(config, directory)
     maps = dfm.DominantFrequencyMaps.load(directory / "dfm/removal_compat.npz")
     # The published loss has the logits of images of other classes at 0: each adds the logarithm of the outputs.
     expected = published.search(model, published.batches(*torch_data(images)), 4, patch)
