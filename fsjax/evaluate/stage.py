@@ -5,7 +5,7 @@ import pathlib
 import numpy as np
 from ml_collections import ConfigDict
 
-from fsjax import masks, tile_size, workdir
+from fsjax import tile_size, workdir
 from fsjax.classifier import Classifier
 from fsjax.data.dataset import Dataset
 from fsjax.dfm import DominantFrequencyMaps
@@ -14,6 +14,7 @@ from fsjax.evaluate import controls, planted
 from fsjax.evaluate.confusion import confusion, false_positive_rate, true_positive_rate
 from fsjax.evaluate.filtered import GROUP, called
 from fsjax.evaluate.statistics import wilson
+from fsjax.masks import budget
 from fsjax.predict import make_predictor
 
 
@@ -39,9 +40,8 @@ def run(
     result[maps.method] = rates = filtered(classifier, engine, maps, test, sizes)
     if config.evaluate.random_masks:
         share = maps.nearest(config.report.share)
-        rates[f"{share:g}"] |= controlled(
-            config, classifier, maps, test, rates[f"{share:g}"]["tpr"], engine.tile_images
-        )
+        at_share = rates[f"{share:g}"]
+        at_share |= controlled(config, classifier, maps, test, share, at_share["tpr"], engine.tile_images)
     if test.planted is not None:
         result["planted"] = reliance(classifier, engine, test, sizes)
         result[maps.method]["planted"] = recovery(maps, test)
@@ -101,16 +101,16 @@ def controlled(
     classifier: Classifier,
     maps: DominantFrequencyMaps,
     test: Dataset,
+    share: float,
     tpr: list[float | None],
     tile_images: int,
 ) -> dict:
-    """What trivial masks of the maps' sizes do at the share nearest to config.report.share, and the verdict."""
-    share = maps.nearest(config.report.share)
+    """What trivial masks of the maps' sizes do at one of their shares, and the verdict."""
     judged = controls.judge(
         Engine(classifier.apply, classifier.variables, statistics=("correct",), tile_images=tile_images),
         classifier.mean_std,
         maps.at(share),
-        masks.budget(share, *maps.masks.shape[2:]),
+        budget(share, *maps.masks.shape[2:]),
         test,
         images=config.evaluate.control_images,
         random_masks=config.evaluate.random_masks,
