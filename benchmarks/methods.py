@@ -29,7 +29,9 @@ from fsjax import dfm, experiment, masks, parallel, search, spectrum
 from fsjax.engine import Engine
 from fsjax.evaluate.confusion import false_positive_rate, true_positive_rate
 from fsjax.evaluate.filtered import called
+from fsjax.run import Run
 from fsjax.search import starts
+from fsjax.stages import search as search_stage
 
 # Row name -> (method, images of each class, the method's fields, whether each share is searched by itself).
 RUNS = {
@@ -68,7 +70,7 @@ def main(_: list[str]) -> None:
     config = importlib.import_module(CONFIG.value.removesuffix(".py").replace("/", ".")).get_config()
     config.data.root, config.stages = ROOT.value, "train"
     experiment.run(config, directory)
-    current = experiment.Run(config, directory)
+    current = Run(config, directory, nested=experiment.run)
     test = test_images(current)
     shares = tuple(sorted(map(float, SHARES.value)))
     rows = read(file) if file.exists() else []
@@ -91,14 +93,14 @@ def read(file: pathlib.Path) -> list[dict]:
     return [json.loads(line) for line in file.read_text().splitlines()]
 
 
-def test_images(current: experiment.Run):
+def test_images(current: Run):
     """The first images of each class."""
     whole = current.dataset("test")
     classes = range(len(whole.classes))
     return whole.subset(np.concatenate([np.flatnonzero(whole.labels == c)[: TEST_IMAGES.value] for c in classes]))
 
 
-def searched(current: experiment.Run, test, name: str, seed: int, shares: tuple[float, ...]):
+def searched(current: Run, test, name: str, seed: int, shares: tuple[float, ...]):
     """A row a share."""
     method, images, fields, _ = RUNS[name]
     with current.config.unlocked():
@@ -107,7 +109,7 @@ def searched(current: experiment.Run, test, name: str, seed: int, shares: tuple[
         if method in options:
             options[method] = {**search.SEARCHES[method].defaults, **fields, **json.loads(FIELDS.value)}
     search.check(options, (current.config.data.image_size,) * 2)
-    problem = dataclasses.replace(experiment.problem(current, seed), directory=None)
+    problem = dataclasses.replace(search_stage.problem(current, seed), directory=None)
     if CLASSES.value:
         count = CLASSES.value
         problem = dataclasses.replace(problem, counts=problem.counts[:count], classes=problem.classes[:count])
@@ -128,11 +130,11 @@ def spent(maps: dfm.DominantFrequencyMaps, share: float) -> int:
     return int(maps.images.sum()) * sum(stage["candidates"] for stage in stages[: last + 1])
 
 
-def trivial(current: experiment.Run, test, name: str, seed: int, shares: tuple[float, ...]):
+def trivial(current: Run, test, name: str, seed: int, shares: tuple[float, ...]):
     """A row a kind of mask and share."""
     with current.config.unlocked():
         current.config.search.images_per_class = 100
-    problem = experiment.problem(current, seed)
+    problem = search_stage.problem(current, seed)
     rng, orbits = np.random.default_rng([seed, 9]), spectrum.orbits(*problem.plane)
     energies = [starts.energy(problem, label)[orbits] for label in range(CLASSES.value or len(problem.classes))]
     for share in shares:
@@ -146,7 +148,7 @@ def trivial(current: experiment.Run, test, name: str, seed: int, shares: tuple[f
             yield {"share": share, "kind": kind, **judged(current, test, np.stack(made)), "forward_equivalents": 0}
 
 
-def judged(current: experiment.Run, test, kept: np.ndarray) -> dict:
+def judged(current: Run, test, kept: np.ndarray) -> dict:
     """TPR and FPR of a mask a class on the test images."""
     classifier, targets = current.classifier, np.arange(len(kept))
     sizes = np.bincount(test.labels, minlength=len(test.classes))

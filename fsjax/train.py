@@ -21,6 +21,7 @@ from fsjax.data.dataset import Dataset
 from fsjax.data.loader import batches
 from fsjax.data.preprocess import normalise
 from fsjax.errors import InputError
+from fsjax.evaluate.watched import Watched
 from fsjax.metrics import Metrics
 from fsjax.models.network import Network
 from fsjax.progress import Progress
@@ -32,19 +33,25 @@ PRECISIONS = {"float32": jnp.float32, "bfloat16": jnp.bfloat16}
 
 def train(
     config: ConfigDict,
-    training: Dataset,
-    validation: Dataset | None,
+    dataset: Callable[[str], Dataset],
     mean_std: tuple[np.ndarray, np.ndarray],
     directory: pathlib.Path,
     metrics: Metrics,
 ) -> None:
     """Trains the config's model and leaves its last step in `directory`/checkpoints; goes on where it was stopped.
 
+    Args:
+      config: of the run.
+      dataset: the images of the split 'train', and of those that evaluators ask for.
+      mean_std: that images are normalised with, of pixels in [0, 1], per channel.
+      directory: the workdir.
+      metrics: where losses and what evaluators find are written.
+
     Raises:
       InputError: a config value that cannot be used, or a loss that is no longer finite.
       interrupt.Terminated: SIGTERM came; the step it came in is saved.
     """
-    options = config.train
+    options, training = config.train, dataset("train")
     steps = num_steps(options, len(training))
     network = models.build(
         config.model.name,
@@ -80,8 +87,8 @@ def train(
     epoch = max(1, round(len(training) / options.batch_size))
     evaluate_every = options.evaluate_every or epoch
     checkpoint_every = config.run.checkpoint_every or epoch
-    makers = evaluate.training_evaluators(options.evaluators) if validation is not None else []
-    evaluators = [make(network, validation, mean_std, config) for make in makers]
+    watched = Watched(network, mean_std, config, dataset, directory)
+    evaluators = [make(watched) for make in evaluate.training_evaluators(options.evaluators)]
     process, processes = parallel.process()
 
     def save(step: int) -> None:
@@ -119,9 +126,10 @@ def train(
                 metrics.write("train", step, {**means, "images_per_second": progress.rate, "scale": scale})
                 measured = []
             if evaluators and (step % evaluate_every == 0 or last):
-                held_out = {name: value for evaluator in evaluators for name, value in evaluator(unreplicate(state))}
-                metrics.write("train", step, held_out)
-                logger.info("train: step %d, %s", step, ", ".join(f"{k} {v:.4f}" for k, v in held_out.items()))
+                held_out = dict(value for evaluator in evaluators for value in evaluator(step, unreplicate(state)))
+                if held_out:
+                    metrics.write("train", step, held_out)
+                    logger.info("train: step %d, %s", step, ", ".join(f"{k} {v:.4f}" for k, v in held_out.items()))
                 if options.schedule == "plateau":
                     plateau_state = _next_plateau(plateau, plateau_state, held_out)
             stop = interrupt.requested()

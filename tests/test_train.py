@@ -39,10 +39,9 @@ def make_config(**changes):
 
 
 def run(config, directory):
-    training, validation = (data.load(config.data, split, config.seed) for split in ("train", "validation"))
     metrics = Metrics(directory)
     try:
-        train.train(config, training, validation, MEAN_STD, directory, metrics)
+        train.train(config, lambda split: data.load(config.data, split, config.seed), MEAN_STD, directory, metrics)
     finally:
         metrics.close()
     return final_variables(config, directory)

@@ -5,7 +5,7 @@ from collections.abc import Callable
 from fsjax.errors import InputError
 from fsjax.evaluate import validation
 
-# name -> make(network, dataset, mean_std, config), which returns evaluate(variables) -> iterator of (name, value).
+# name -> make(watched), which returns evaluate(step, variables) -> iterator of (name, value).
 TRAINING_EVALUATORS = {"validation": validation.make}
 
 

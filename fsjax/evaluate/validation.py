@@ -2,21 +2,23 @@
 
 from collections.abc import Callable, Iterator
 
-import numpy as np
 import optax
 from jaxtyping import PyTree
-from ml_collections import ConfigDict
 
-from fsjax.data.dataset import Dataset
-from fsjax.models.network import Network
+from fsjax.evaluate.watched import Watched
 from fsjax.predict import make_predictor
 
 
-def make(network: Network, dataset: Dataset, mean_std: tuple[np.ndarray, np.ndarray], config: ConfigDict) -> Callable:
-    """Returns evaluate(variables), which yields validation_loss (mean cross-entropy, nats) and validation_accuracy."""
-    predict = make_predictor(network.apply, *mean_std)
+def make(watched: Watched) -> Callable:
+    """Returns evaluate(step, variables), which yields validation_loss (mean cross-entropy, nats) and its accuracy.
 
-    def evaluate(variables: PyTree) -> Iterator[tuple[str, float]]:
+    Where no part of the training images is kept for validation, it yields nothing.
+    """
+    if not watched.config.data.validation_share:
+        return lambda step, variables: iter(())
+    predict, dataset = make_predictor(watched.network.apply, *watched.mean_std), watched.dataset("validation")
+
+    def evaluate(step: int, variables: PyTree) -> Iterator[tuple[str, float]]:
         model = {name: variables[name] for name in ("params", "batch_stats")}
         loss = correct = 0.0
         for indices, logits in predict(model, dataset):

@@ -1,0 +1,53 @@
+"""Trains the classifier, or takes weights that were trained elsewhere."""
+
+import pathlib
+
+from ml_collections import ConfigDict
+
+from fsjax import data, models, train, weights, workdir
+from fsjax.checkpoints import newest_hashes
+from fsjax.errors import InputError
+from fsjax.run import Run
+from fsjax.stages.stage import Stage
+
+
+def check(config: ConfigDict) -> None:
+    """Raises InputError for a field of data, model or train that cannot be used."""
+    data.check(config.data)
+    models.build(config.model.name, num_classes=2, image_size=config.data.image_size)
+    if not config.model.weights:
+        if config.model.outputs:
+            raise InputError(f"model.outputs: {config.model.outputs!r}; accepted: '' without model.weights")
+        train.check(config)
+
+
+def _run(current: Run) -> None:
+    if current.config.model.weights:
+        weights.take(current.config, current.directory, current.dataset("test").classes)
+        return
+    training = current.dataset("train")
+    if training.planted is not None:
+        workdir.write_npz(current.directory / "planted.npz", **training.planted)
+    train.train(current.config, current.dataset, current.mean_std, current.directory, current.metrics)
+
+
+def _trained_file(current: Run) -> pathlib.Path:
+    """The file that stands for the content of the model: hashes of the newest checkpoint, or record of the weights."""
+    directory = current.directory
+    return directory / weights.RECORD if current.config.model.weights else newest_hashes(directory / "checkpoints")
+
+
+def weights_file(current: Run) -> list[pathlib.Path]:
+    """The file of weights that the config names, if any."""
+    return [weights.file_of(current.config)] if current.config.model.weights else []
+
+
+STAGE = Stage(
+    name="train",
+    fields=("seed", "data", "model", "train"),
+    check=check,
+    outputs=lambda run: [_trained_file(run)],
+    run=_run,
+    reads=weights_file,
+    partial=lambda config: not config.model.weights,
+)
