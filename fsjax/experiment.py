@@ -98,9 +98,12 @@ def _run_stage(stage: Stage, current: Run) -> None:
 def _inputs(current: Run, stage: Stage) -> dict[str, str]:
     """SHA-256 of the files that the stages before left or that lie outside: a result made from others is made again."""
     files = [path for needed in stage.needs for path in needed.outputs(current)]
-    left = {str(path.relative_to(current.directory)): path for path in files if path.is_file()}
-    outside = {str(path): path for path in stage.reads(current)}
-    return {name: workdir.sha256(path) for name, path in (left | outside).items()}
+    files = [*(path for path in files if path.is_file()), *stage.reads(current)]
+    return {_name(path, current.directory): workdir.sha256(path) for path in files}
+
+
+def _name(path: pathlib.Path, directory: pathlib.Path) -> str:
+    return str(path.relative_to(directory) if path.is_relative_to(directory) else path)
 
 
 def _check_fingerprint(config: ConfigDict, directory: pathlib.Path, stage: Stage) -> None:

@@ -77,11 +77,22 @@ def merge(rows: Float[np.ndarray, "rows columns"]) -> Float[np.ndarray, "rows co
         return rows
     merged = np.empty_like(rows)
     for index, row in enumerate(rows):
-        # JAX would round float64 to float32 on the way: the bits travel as pairs of integers.
-        gathered = np.asarray(multihost_utils.process_allgather(row.view(np.uint32))).view(np.float64)
+        gathered = _gathered(row)
         known = ~np.isnan(gathered)
         merged[index] = np.where(known.any(0), gathered[known.argmax(0), np.arange(gathered.shape[1])], np.nan)
     return merged
+
+
+def total(rows: Float[np.ndarray, "rows columns"]) -> Float[np.ndarray, "rows columns"]:
+    """The sum of what the processes bring, in float64 and the same bits in all of them; all have to call it."""
+    if jax.process_count() == 1:
+        return rows
+    return np.stack([_gathered(row).sum(0) for row in rows])
+
+
+def _gathered(row: Float[np.ndarray, " columns"]) -> Float[np.ndarray, "processes columns"]:
+    """A float64 row of every process; JAX would round it to float32 on the way, so its bits travel as integers."""
+    return np.asarray(multihost_utils.process_allgather(row.view(np.uint32))).view(np.float64)
 
 
 def free_bytes() -> int | None:

@@ -210,6 +210,16 @@ def amplitude(images: Float[Array, "images height width channels"]) -> Float[Arr
     return jnp.fft.fftshift(jnp.abs(jnp.fft.fft2(images, axes=(1, 2))), axes=(1, 2))
 
 
+def orbit_amplitudes(
+    images: Float[Array, "images height width channels"],
+) -> Float[Array, "images orbits channels"]:
+    """|F x| of each orbit, in the order of `orbits`: one number for both members, from the half spectrum."""
+    height, width, channels = images.shape[1:]
+    half = np.fft.ifftshift(orbits(height, width))[:, : width // 2 + 1]
+    members = np.unique(half, return_index=True)[1]
+    return jnp.abs(spectra(images)).reshape(-1, half.size, channels)[:, members]
+
+
 def energy(images: Float[np.ndarray, "images height width channels"]) -> Float[np.ndarray, "height width"]:
     """Mean |F x|^2 over images and channels, on the centred plane."""
     total = np.zeros(images.shape[1:3])

@@ -6,8 +6,6 @@ from fsjax import workdir
 from fsjax.compare.pairing import Paired
 from fsjax.report import figures, html
 
-_MOST_CLASSES = 40  # drawn in the figure; the tables have them all
-
 
 def write(directory: pathlib.Path, result: dict, paired: Paired) -> None:
     """Writes report/compare.html and report/figures/compare.png in the workdir.
@@ -21,9 +19,9 @@ def write(directory: pathlib.Path, result: dict, paired: Paired) -> None:
     ious = result["shares"][row]["iou"]
     titles = [
         f"{name} (IoU {'–' if iou is None else f'{iou:.2f}'})"
-        for name, iou in zip(result["classes"][:_MOST_CLASSES], ious, strict=False)
+        for name, iou in zip(result["classes"][: figures.MOST_CLASSES], ious, strict=False)
     ]
-    masks = (maps.masks[row][:_MOST_CLASSES] for maps in (paired.left, paired.right))
+    masks = (maps.masks[row][: figures.MOST_CLASSES] for maps in (paired.left, paired.right))
     figure = figures.difference_grid(*masks, titles)
     page = html.template("compare.html").render(
         title=directory.name,

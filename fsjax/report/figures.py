@@ -7,12 +7,15 @@ matplotlib.use("Agg")
 import matplotlib.patches
 import matplotlib.pyplot as plt
 import numpy as np
-from jaxtyping import Bool, Float, Shaped
+from jaxtyping import Bool, Float, Int, Shaped
+from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 # Colour-blind safe, and readable in grey.
 SCORES, KEPT, PLANTED = "cividis", "#0b3c6f", "#d55e00"
 ONE_SIDE = (PLANTED, "#56b4e9")
+# Classes that a figure draws at most; what is beside it has them all.
+MOST_CLASSES = 40
 # Names are of strangers' folders: a $ in one is no formula.
 plt.rcParams |= {
     "text.parse_math": False,
@@ -30,10 +33,10 @@ def map_grid(
     """The mask of each class: kept frequencies dark, DC in the middle, axes in cycles per pixel."""
     figure, axes = _grid(len(masks), columns)
     for axis, mask, name in zip(axes, masks, names, strict=False):
-        axis.imshow(~mask, cmap="gray", vmin=-0.15, vmax=1, extent=_extent(mask.shape), interpolation="nearest")
+        axis.imshow(~mask, cmap="gray", vmin=-0.15, vmax=1, extent=plane_extent(mask.shape), interpolation="nearest")
         axis.set_title(f"{name} ({mask.sum()})")
     figure.suptitle(f"Dominant frequencies, {100 * share:g} % of the plane (positions kept in brackets)")
-    _frequency_axes(figure)
+    frequency_axes(figure)
     return figure
 
 
@@ -51,12 +54,12 @@ def score_grid(
     for axis, plane, name in zip(axes, scores, names, strict=False):
         largest = max(float(np.abs(np.nan_to_num(plane)).max()), 1e-12)
         norm = matplotlib.colors.SymLogNorm(largest * 1e-2, vmin=-largest, vmax=largest)
-        image = axis.imshow(plane, cmap="PuOr_r", norm=norm, extent=_extent(plane.shape), interpolation="nearest")
+        image = axis.imshow(plane, cmap="PuOr_r", norm=norm, extent=plane_extent(plane.shape), interpolation="nearest")
         bar = figure.colorbar(image, ax=axis, shrink=0.8, ticks=[-largest, 0, largest])
         bar.ax.set_yticklabels([f"{-largest:.1e}", "0", f"{largest:.1e}"], fontsize=6)
         axis.set_title(name)
     figure.suptitle(title)
-    _frequency_axes(figure)
+    frequency_axes(figure)
     return figure
 
 
@@ -68,7 +71,7 @@ def planted_grid(
     """Planted orbits (open circles) over the ones found (dark squares)."""
     figure, axes = _grid(len(found), 4, width=2.6)
     for axis, mask, truth, title in zip(axes, found, planted, titles, strict=False):
-        extent = _extent(mask.shape)
+        extent = plane_extent(mask.shape)
         axis.imshow(~mask, cmap="gray", vmin=-0.15, vmax=1, extent=extent, interpolation="nearest")
         rows, columns = np.nonzero(truth)
         height, width = mask.shape
@@ -76,7 +79,7 @@ def planted_grid(
             (columns - width // 2) / width, (rows - height // 2) / height, s=28, facecolors="none", edgecolors=PLANTED
         )
         axis.set_title(title)
-    _frequency_axes(figure)
+    frequency_axes(figure)
     return figure
 
 
@@ -92,14 +95,74 @@ def difference_grid(
     for axis, ours, theirs, title in zip(axes, left, right, titles, strict=False):
         kept = ours + 2 * theirs.astype(int)
         shown = matplotlib.colors.ListedColormap(colours)
-        axis.imshow(kept, cmap=shown, vmin=-0.5, vmax=3.5, extent=_extent(kept.shape), interpolation="nearest")
+        axis.imshow(kept, cmap=shown, vmin=-0.5, vmax=3.5, extent=plane_extent(kept.shape), interpolation="nearest")
         axis.set_title(title)
     names = ("left only", "right only", "both")
     patches = [
         matplotlib.patches.Patch(color=colour, label=name) for colour, name in zip(colours[1:], names, strict=True)
     ]
     figure.legend(handles=patches[2:] + patches[:2], loc="outside upper center", ncols=3, frameon=False, fontsize=8)
-    _frequency_axes(figure)
+    frequency_axes(figure)
+    return figure
+
+
+def adcs_grid(
+    adcs: Int[np.ndarray, "classes height width"], names: tuple[str, ...], largest: int, columns: int = 5
+) -> Figure:
+    """ADCS of each class, all on one scale: from minus to plus the largest that there can be."""
+    figure, axes = _grid(len(adcs), columns)
+    largest = max(largest, 1)
+    for axis, plane, name in zip(axes, adcs, names, strict=False):
+        extent = plane_extent(plane.shape)
+        image = axis.imshow(plane, cmap="PuOr_r", vmin=-largest, vmax=largest, extent=extent, interpolation="nearest")
+        axis.set_title(name)
+    bar = figure.colorbar(image, ax=axes, ticks=[-largest, 0, largest], pad=0.02, aspect=30)
+    bar.set_label("ADCS (classes with less\nminus classes with more)", fontsize=7)
+    figure.suptitle("What the data offer: which classes have most of a frequency")
+    frequency_axes(figure)
+    return figure
+
+
+def heat_map(error: Float[np.ndarray, "height width"], title: str) -> Figure:
+    """Error rate under the wave of each frequency."""
+    figure, axes = _grid(1, 1)
+    figure.set_size_inches(4.2, 3.7)
+    _draw_error(axes[0], error)
+    axes[0].set_title(title)
+    _error_bar(figure, axes)
+    frequency_axes(figure)
+    return figure
+
+
+def heat_map_grid(
+    error: Float[np.ndarray, "classes height width"],
+    kept: Bool[np.ndarray, "classes height width"],
+    names: tuple[str, ...],
+    columns: int = 5,
+) -> Figure:
+    """Error rate of each class under the wave of each frequency, and below it the map of the class."""
+    columns = min(columns, len(names))
+    blocks = -(-len(names) // columns)
+    figure, axes = _grid(2 * columns * blocks, columns)
+    for index, name in enumerate(names):
+        block, column = divmod(index, columns)
+        above, below = (axes[(2 * block + row) * columns + column] for row in (0, 1))
+        _draw_error(above, error[index])
+        below.imshow(
+            ~kept[index],
+            cmap="gray",
+            vmin=-0.15,
+            vmax=1,
+            extent=plane_extent(kept[index].shape),
+            interpolation="nearest",
+        )
+        above.set_title(name)
+    for axis in axes:
+        if not axis.images:
+            axis.set_axis_off()
+    _error_bar(figure, axes)
+    figure.suptitle("Error rate with one wave added, and below it the dominant frequencies")
+    frequency_axes(figure)
     return figure
 
 
@@ -145,6 +208,15 @@ def rates(
     return figure
 
 
+def _draw_error(axis: Axes, error: Float[np.ndarray, "height width"]) -> None:
+    axis.imshow(error, cmap=SCORES, vmin=0, vmax=1, extent=plane_extent(error.shape), interpolation="nearest")
+
+
+def _error_bar(figure: Figure, axes: list[Axes]) -> None:
+    bar = figure.colorbar(axes[0].images[0], ax=axes, ticks=[0, 0.5, 1], pad=0.02, aspect=30)
+    bar.set_label("error rate", fontsize=7)
+
+
 def _grid(count: int, columns: int, width: float = 1.9, image: bool = True) -> tuple[Figure, list]:
     columns = min(columns, count)
     rows = -(-count // columns)
@@ -160,14 +232,15 @@ def _grid(count: int, columns: int, width: float = 1.9, image: bool = True) -> t
     return figure, list(axes.ravel())
 
 
-def _extent(plane: tuple[int, int]) -> tuple[float, float, float, float]:
+def plane_extent(plane: tuple[int, int]) -> tuple[float, float, float, float]:
     """Edges of the plane's pixels in cycles per pixel, rows downwards."""
     height, width = plane
     left, top = -(width // 2) - 0.5, -(height // 2) - 0.5
     return left / width, (left + width) / width, (top + height) / height, top / height
 
 
-def _frequency_axes(figure: Figure) -> None:
+def frequency_axes(figure: Figure) -> None:
+    """Ticks and labels in cycles per pixel for every image of a figure."""
     for axis in figure.axes:
         if axis.images and axis.get_label() != "<colorbar>":
             axis.set_xticks([-0.5, 0, 0.5], ["-½", "0", "½"])

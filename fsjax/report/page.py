@@ -20,13 +20,13 @@ from fsjax.evaluate.stage import truth_of
 from fsjax.progress import clock
 from fsjax.report import figures, html
 from fsjax.report.notes import notes
+from fsjax.report.sections import sections
 from fsjax.report.verdicts import verdicts
 from fsjax.search import SEARCHES, method_of
 from fsjax.search.agreement import in_words
 
 # A TPR that falls by less than this without the planted frequencies means that the model does not use them.
 USES_PLANTED = 0.1
-_MOST_CLASSES = 40  # drawn in figures; a table has them all
 
 
 def check(config: ConfigDict) -> None:
@@ -70,7 +70,7 @@ def write(
     page = html.template("page.html").render(
         title=directory.name,
         config=config,
-        command=_command(directory),
+        command=command_of(directory),
         config_json=json.dumps(config.to_dict(), indent=1),
         stages=_stages(directory, config.search.method),
         evaluation=evaluation,
@@ -87,14 +87,15 @@ def write(
         patch=config.search.patch if SEARCHES[maps.method].patches else None,
         scored=method_of(maps).scored,
         images=drawn,
-        drawn_classes=min(len(maps.classes), _MOST_CLASSES),
+        drawn_classes=min(len(maps.classes), figures.MOST_CLASSES),
+        sections=sections(directory, maps, share),
     )
     workdir.write_text(folder / "index.html", page)
 
 
 def _draw(config: ConfigDict, classifier: Classifier, maps: DominantFrequencyMaps, test: Dataset, result: dict):
     share = maps.nearest(config.report.share)
-    kept, names = maps.at(share)[:_MOST_CLASSES], maps.classes[:_MOST_CLASSES]
+    kept, names = maps.at(share)[: figures.MOST_CLASSES], maps.classes[: figures.MOST_CLASSES]
     yield "maps", figures.map_grid(kept, names, share)
     if maps.scores is not None:
         yield "scores", _score_grid(maps, names)
@@ -103,8 +104,8 @@ def _draw(config: ConfigDict, classifier: Classifier, maps: DominantFrequencyMap
         "rates",
         figures.rates(
             list(maps.shares),
-            [result[key]["tpr"][:_MOST_CLASSES] for key in keys],
-            [result[key]["fpr"][:_MOST_CLASSES] for key in keys],
+            [result[key]["tpr"][: figures.MOST_CLASSES] for key in keys],
+            [result[key]["fpr"][: figures.MOST_CLASSES] for key in keys],
             names,
         ),
     )
@@ -132,7 +133,7 @@ def _planted_figure(maps: DominantFrequencyMaps, truth: np.ndarray, recovery: di
 
 def _score_grid(maps: DominantFrequencyMaps, names: tuple[str, ...]) -> Figure:
     method = method_of(maps)
-    return figures.score_grid(method.drawable(maps.scores[:_MOST_CLASSES]), names, method.scored)
+    return figures.score_grid(method.drawable(maps.scores[: figures.MOST_CLASSES]), names, method.scored)
 
 
 def _planted(evaluation: dict, result: dict) -> list[dict]:
@@ -172,7 +173,7 @@ def _stages(directory: pathlib.Path, method: str) -> list[dict]:
     return records
 
 
-def _command(directory: pathlib.Path) -> str:
+def command_of(directory: pathlib.Path) -> str:
     """The command that made the workdir, for a shell."""
     file = directory / "command.json"
     return shlex.join(workdir.read_json(file)) if file.exists() else ""

@@ -1,0 +1,23 @@
+"""What the data offer before any model: the ADCS figures of Wang et al. (ICCV 2023), one panel a class.
+
+  python launch.py --config=configs/adcs.py                   # planted shortcuts, made on the fly
+  python launch.py --config=configs/adcs.py:cifar10           # prepared by TFDS
+  python launch.py --config=configs/adcs.py:cifar10 --config.data.source=folder --config.data.root=DIR
+  python launch.py --config=configs/adcs.py:imagenet10 --config.data.root=DIR    # DIR/{train,val}/<wnid>/
+  python launch.py --config=configs/adcs.py:imagenet1k --config.data.root=DIR
+
+Nothing is trained. The published figure is of the val folder and by the published code's rule:
+--config.adcs.split=test --config.adcs.compat=True. A run that is stopped begins anew: it reads every image once.
+Time: <TIME>.
+"""
+
+from ml_collections import ConfigDict
+
+from configs import common
+
+
+def get_config(arg: str = "synthetic") -> ConfigDict:
+    """A data set: synthetic, cifar10, imagenet10 or imagenet1k."""
+    config = common.dataset(arg)
+    config.stages = "adcs"
+    return config

@@ -1,0 +1,30 @@
+"""What the page shows of stages that not every run has: one file each, and a line here, in the order of the page."""
+
+import pathlib
+
+from fsjax.dfm import DominantFrequencyMaps
+from fsjax.report.sections import adcs, heat_map, out_of_distribution
+from fsjax.report.sections.section import Maker, Section
+
+SECTIONS: tuple[Maker, ...] = (adcs, heat_map, out_of_distribution)
+
+
+def sections(directory: pathlib.Path, maps: DominantFrequencyMaps, share: float) -> list[Section]:
+    """The sections of a workdir whose stages have run.
+
+    Args:
+      directory: the workdir; figures are also written to its report/figures.
+      maps: that the page is about.
+      share: of the plane, one of theirs, that the page shows.
+    """
+    return [
+        maker.make(directory, maps, share)
+        for maker in SECTIONS
+        if all(file.exists() for file in maker.files(directory, maps.method))
+    ]
+
+
+def files(directory: pathlib.Path, method: str) -> list[pathlib.Path]:
+    """The results that these sections show, those that are there."""
+    found = [file for maker in SECTIONS for file in maker.files(directory, method)]
+    return [file for file in found if file.exists()]

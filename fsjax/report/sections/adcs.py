@@ -1,0 +1,30 @@
+"""What the data offer before any model: the class-wise spectra."""
+
+import pathlib
+
+from fsjax import workdir
+from fsjax.dfm import DominantFrequencyMaps
+from fsjax.report import figures, html
+from fsjax.report.sections.section import Section
+
+
+def files(directory: pathlib.Path, method: str) -> list[pathlib.Path]:
+    """See section.Maker."""
+    return [directory / "adcs.npz"]
+
+
+def make(directory: pathlib.Path, maps: DominantFrequencyMaps, share: float) -> Section:
+    """See section.Maker."""
+    found = workdir.read_npz(directory / "adcs.npz")
+    names = tuple(str(name) for name in found["classes"])
+    largest = len(names) - (not found["compat"])
+    drawn = figures.adcs_grid(found["adcs"][: figures.MOST_CLASSES], names, largest)
+    body = html.template("adcs_section.html").render(
+        image=html.embedded(drawn, directory / "report" / "figures" / "adcs.png"),
+        classes=len(names),
+        drawn=min(len(names), figures.MOST_CLASSES),
+        images=int(found["images"].sum()),
+        split=str(found["split"]),
+        compat=bool(found["compat"]),
+    )
+    return Section("What the data offer", body)

@@ -1,0 +1,59 @@
+"""The Fourier heat map beside the dominant frequency maps."""
+
+import pathlib
+
+import numpy as np
+from jaxtyping import Float
+from scipy.stats import spearmanr
+
+from fsjax import spectrum, workdir
+from fsjax.dfm import DominantFrequencyMaps
+from fsjax.report import figures, html
+from fsjax.report.sections.section import Section
+
+
+def files(directory: pathlib.Path, method: str) -> list[pathlib.Path]:
+    """See section.Maker."""
+    return [directory / "heat_map.npz"]
+
+
+def make(directory: pathlib.Path, maps: DominantFrequencyMaps, share: float) -> Section:
+    """See section.Maker."""
+    found = workdir.read_npz(directory / "heat_map.npz")
+    folder = directory / "report" / "figures"
+    names, error, images = maps.classes[: figures.MOST_CLASSES], found["class_error"], found["images"]
+    clean = float(found["clean_error"] @ images / images.sum())
+    title = f"all classes (error {clean:.3f} without a wave)"
+    rows = [
+        {
+            "name": name,
+            "clean": float(found["clean_error"][label]),
+            "mean": float(error[label].mean()),
+            "largest": float(error[label].max()),
+            "correlation": None if maps.scores is None else rank_correlation(error[label], maps.scores[label]),
+        }
+        for label, name in enumerate(maps.classes)
+    ]
+    body = html.template("heat_map_section.html").render(
+        overall=html.embedded(figures.heat_map(found["error"], title), folder / "heat_map.png"),
+        by_class=html.embedded(
+            figures.heat_map_grid(error[: len(names)], maps.at(share)[: len(names)], names),
+            folder / "heat_map_classes.png",
+        ),
+        norm=float(found["norm"]),
+        images=images,
+        rows=rows,
+        share=share,
+        method=maps.method,
+        scored=maps.scores is not None,
+        drawn=len(names),
+    )
+    return Section("Fourier heat map", body)
+
+
+def rank_correlation(left: Float[np.ndarray, "height width"], right: Float[np.ndarray, "height width"]) -> float | None:
+    """Spearman's, over the orbits, each counted once; None where a side is constant or has no value somewhere."""
+    sides = [spectrum.per_orbit(np.asarray(side, float)) for side in (left, right)]
+    if not all(np.ptp(side) > 0 for side in sides):
+        return None
+    return float(spearmanr(*sides).statistic)

@@ -1,0 +1,30 @@
+"""A part of the report page."""
+
+import dataclasses
+import pathlib
+from typing import Protocol
+
+from fsjax.dfm import DominantFrequencyMaps
+
+
+@dataclasses.dataclass(frozen=True)
+class Section:
+    """A heading and what stands under it.
+
+    Attributes:
+      title: plain text.
+      body: HTML, everything foreign in it escaped: what a template of fsjax.report.html renders.
+    """
+
+    title: str
+    body: str
+
+
+class Maker(Protocol):
+    """A module that makes a section."""
+
+    def files(self, directory: pathlib.Path, method: str) -> list[pathlib.Path]:
+        """The results in a workdir that the section shows, of a search method; it is left out where one is missing."""
+
+    def make(self, directory: pathlib.Path, maps: DominantFrequencyMaps, share: float) -> Section:
+        """The section; its figures go to report/figures, too."""

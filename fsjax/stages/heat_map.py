@@ -1,0 +1,78 @@
+"""Measures how often the classifier errs when one wave is added to the test images."""
+
+import math
+
+import numpy as np
+from jaxtyping import Int
+from ml_collections import ConfigDict
+
+from fsjax import parallel, workdir
+from fsjax.data.preprocess import normalise
+from fsjax.errors import InputError
+from fsjax.evaluate import heat_map
+from fsjax.run import Run
+from fsjax.stages import train
+from fsjax.stages.stage import Stage
+
+
+def check(config: ConfigDict) -> None:
+    """Raises InputError for a field of heat_map that cannot be used."""
+    norm, count = config.heat_map.norm, config.heat_map.images_per_class
+    if not 0 < norm < math.inf:
+        raise InputError(f"heat_map.norm: {norm:g}; accepted: a number above 0")
+    if count < 0:
+        raise InputError(f"heat_map.images_per_class: {count}; accepted: 0 (all) or more")
+
+
+def _run(current: Run) -> None:
+    config, model, test = current.config, current.classifier, current.dataset("test")
+    model.check_classes(test.classes, "data split test")
+    chosen = _drawn(test.labels, config.heat_map.images_per_class, config.seed)
+    found = heat_map.measure(
+        model.apply,
+        model.variables,
+        lambda part: np.asarray(normalise(test.images(chosen[part]), *model.mean_std)),
+        test.labels[chosen],
+        len(test.classes),
+        (test.image_size, test.image_size, 3),
+        model.mean_std[1],
+        norm=config.heat_map.norm,
+        seed=config.seed,
+        memory_mib=config.run.memory_mib,
+        save_seconds=config.run.save_seconds,
+        directory=current.directory / "heat_map",
+    )
+    if parallel.is_main_process():
+        workdir.write_npz(
+            current.directory / "heat_map.npz",
+            error=found.error.astype(np.float32),
+            class_error=found.class_error.astype(np.float32),
+            clean_error=found.clean_error.astype(np.float32),
+            images=found.images,
+            classes=np.array(test.classes, dtype=np.str_),
+            norm=np.array(config.heat_map.norm),
+        )
+
+
+def _drawn(labels: Int[np.ndarray, " images"], count: int, seed: int) -> Int[np.ndarray, " chosen"]:
+    """Indices of so many images of each class, or of all where it has no more; 0 = all."""
+    of_classes = [np.flatnonzero(labels == label) for label in np.unique(labels)]
+    return np.concatenate(
+        [
+            np.sort(np.random.default_rng([seed, index]).choice(of_class, count, replace=False))
+            if 0 < count < len(of_class)
+            else of_class
+            for index, of_class in enumerate(of_classes)
+        ]
+    )
+
+
+STAGE = Stage(
+    name="heat_map",
+    fields=("heat_map",),
+    needs=(train.STAGE,),
+    check=check,
+    outputs=lambda run: [run.directory / "heat_map.npz"],
+    run=_run,
+    partial=lambda config: True,
+)
