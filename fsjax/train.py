@@ -14,9 +14,10 @@ from jax.sharding import PartitionSpec as P
 from jaxtyping import PyTree
 from ml_collections import ConfigDict
 
-from fsjax import evaluate, interrupt, models, optimizers, parallel
+from fsjax import dfmx, evaluate, interrupt, models, optimizers, parallel, workdir
 from fsjax.checkpoints import Checkpoints
-from fsjax.data.augment import image_keys, make_augment
+from fsjax.data import frequencies, host_augment, stylised
+from fsjax.data.augment import image_keys, make_augment, split_names
 from fsjax.data.dataset import Dataset
 from fsjax.data.loader import batches
 from fsjax.data.preprocess import normalise
@@ -52,16 +53,23 @@ def train(
       interrupt.Terminated: SIGTERM came; the step it came in is saved.
     """
     options, training = config.train, dataset("train")
+    if options.stylised:
+        training = stylised.join_stylised(training, options.stylised, config.data)
     steps = num_steps(options, len(training))
     network = models.build(
         config.model.name,
         num_classes=len(training.classes),
         image_size=config.data.image_size,
         dtype=PRECISIONS[options.precision],
-    )
+    ).limited_to(frequencies.read(config.data.frequencies, config.data.image_size))
     optimizer, plateau = optimizers.make(options, steps), optimizers.plateau(options)
     augment = make_augment(options.augment, pad=options.pad, min_scale=options.min_scale)
-    update = make_update_fn(network, optimizer, augment, mean_std, config.seed)
+    masks = dfmx.read(options.dfmx, config.data.image_size, training.classes)
+    other_class = None
+    if masks is not None:
+        logger.info("train: DFM-X keeps %.1f %% of the frequencies, on average over classes", 100 * masks.mean())
+        other_class = dfmx.make_dfmx(masks, options.dfmx.probability)
+    update = make_update_fn(network, optimizer, augment, mean_std, config.seed, other_class)
     about = {
         "model": config.model.name,
         "image_size": config.data.image_size,
@@ -69,6 +77,7 @@ def train(
         "mean": [float(value) for value in mean_std[0]],
         "std": [float(value) for value in mean_std[1]],
         "steps": steps,
+        **_read_files(config, network),
     }
 
     variables = jax.device_get(network.init(config.seed))
@@ -78,6 +87,7 @@ def train(
     step = checkpoints.newest() or 0
     checkpoints.discard_after(step)
     if step:
+        _check_goes_on(checkpoints.about(step), about, checkpoints.directory)
         state = checkpoints.variables(step, variables)
         saved = checkpoints.training(step, {"optimizer": optimizer.init(variables["params"]), "plateau": plateau_state})
         state["optimizer"], plateau_state = saved["optimizer"], saved["plateau"]
@@ -108,6 +118,7 @@ def train(
         num_steps=steps - step,
         process_index=process,
         process_count=processes,
+        augment=host_augment.make_host_augment(split_names(options.augment)[0], config.seed, config.data.image_size),
     )
     measured, note = [], ""
     with Progress("train", steps * options.batch_size, "images", done=step * options.batch_size) as progress:
@@ -143,7 +154,12 @@ def train(
 
 
 def make_update_fn(
-    network: Network, optimizer: optax.GradientTransformation, augment: Callable, mean_std: tuple, seed: int
+    network: Network,
+    optimizer: optax.GradientTransformation,
+    augment: Callable,
+    mean_std: tuple,
+    seed: int,
+    other_class: Callable | None = None,
 ) -> Callable:
     """The pmapped step: (state, batch, scale) -> (state, {"loss", "accuracy"}), state donated.
 
@@ -153,11 +169,14 @@ def make_update_fn(
       augment: (keys [n], images [n, S, S, 3] in [0, 255]) -> images.
       mean_std: of pixels in [0, 1], per channel.
       seed: of augmentation and dropout; keys depend on seed, epoch and image alone.
+      other_class: (keys, labels, images normalised) -> images, of dfmx.make_dfmx; the last of the augmentations.
     """
 
     def update(state, batch, scale):
         keys = image_keys(seed, batch["epoch"], batch["index"])
         images = normalise(augment(keys, batch["image"].astype(jnp.float32)), *mean_std)
+        if other_class is not None:
+            images = other_class(keys, batch["label"], images)
         # Augmentation folds 0, 1, ... into the keys of images; dropout takes a branch far from those.
         dropout_keys = jax.vmap(lambda key: jax.random.fold_in(key, 2**31))(keys)
 
@@ -188,6 +207,10 @@ def check(config: ConfigDict) -> None:
     optimizers.make(options, 1)
     evaluate.training_evaluators(options.evaluators)
     make_augment(options.augment, pad=options.pad, min_scale=options.min_scale)
+    host_augment.check(split_names(options.augment)[0])
+    dfmx.read(options.dfmx, config.data.image_size)
+    if options.stylised:
+        stylised.check(options.stylised)
     if options.precision not in PRECISIONS:
         raise InputError(f"train.precision: {options.precision!r} is unknown; accepted: {', '.join(PRECISIONS)}")
     if options.epochs < 0 or options.steps < 0 or not (options.epochs or options.steps):
@@ -222,6 +245,25 @@ def split_over_devices(batch: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
     """A process's rows of a batch as [local devices, rows a device, ...]."""
     devices = jax.local_device_count()
     return {name: value.reshape(devices, -1, *value.shape[1:]) for name, value in batch.items()}
+
+
+def _read_files(config: ConfigDict, network: Network) -> dict[str, str]:
+    """The content of the files that a training reads beside its images, field -> hexadecimal digits."""
+    found = {}
+    if network.packed_frequencies:
+        found[frequencies.FIELD] = network.packed_frequencies.hex()
+    if file := dfmx.file_of(config.train.dfmx):
+        found["train.dfmx.maps"] = workdir.sha256(file)
+    return found
+
+
+def _check_goes_on(found: dict, about: dict, directory: pathlib.Path) -> None:
+    """Raises InputError where a checkpoint was trained with other content in the files that the config names."""
+    for field in (frequencies.FIELD, "train.dfmx.maps"):
+        if found.get(field) != about.get(field):
+            raise InputError(
+                f"{field}: the file has changed since {directory} was trained; put it back, or name another --workdir"
+            )
 
 
 def _means(measured: list[dict], step: int) -> dict[str, float]:

@@ -9,6 +9,7 @@ from ml_collections import ConfigDict
 
 from fsjax import models
 from fsjax.checkpoints import Checkpoints
+from fsjax.data import frequencies
 from fsjax.errors import InputError
 from fsjax.models.naming import OURS, Naming
 from fsjax.models.network import Network
@@ -41,7 +42,7 @@ def from_checkpoint(config: ConfigDict, directory: pathlib.Path) -> Trained:
     """What training left in a workdir.
 
     Raises:
-      InputError: there is nothing, or it is of another architecture than the config's.
+      InputError: there is nothing, or it is of another architecture or other frequencies than the config's.
     """
     folder = directory / "checkpoints"
     checkpoints = Checkpoints(folder) if folder.exists() else None
@@ -60,6 +61,11 @@ def from_checkpoint(config: ConfigDict, directory: pathlib.Path) -> Trained:
             "delete stages/train.json there and run the stage train again: it goes on from that step"
         )
     network = models.build(about["model"], num_classes=len(about["classes"]), image_size=about["image_size"])
+    network = network.limited_to(frequencies.read(config.data.frequencies, config.data.image_size))
+    if network.packed_frequencies.hex() != about.get(frequencies.FIELD, ""):
+        raise InputError(
+            f"{folder}: trained on other frequencies than those of data.frequencies, {config.data.frequencies!r}"
+        )
     like = jax.eval_shape(lambda: network.init(config.seed))
     variables = checkpoints.variables(step, like)
     checkpoints.close()

@@ -13,6 +13,7 @@ from ml_collections import ConfigDict
 
 from fsjax import trained, workdir
 from fsjax.checkpoints import newest_hashes
+from fsjax.data import frequencies
 from fsjax.errors import InputError
 from fsjax.models import state_dict, torch_weights
 from fsjax.trained import Trained
@@ -51,6 +52,8 @@ def take(config: ConfigDict, directory: pathlib.Path, classes: tuple[str, ...]) 
         "mean": mean.tolist(),
         "std": std.tolist(),
     }
+    if found.network.packed_frequencies:
+        record[frequencies.FIELD] = found.network.packed_frequencies.hex()
     workdir.write_json(directory / RECORD, record)
 
 
@@ -69,6 +72,8 @@ def load(config: ConfigDict, directory: pathlib.Path) -> Trained:
     if record["sha256"] != workdir.sha256(file_of(config)):
         raise InputError(f"model.weights: {config.model.weights} has changed since; run the stage train again")
     found, classes = _read(config), tuple(record["classes"])
+    if found.network.packed_frequencies.hex() != record.get(frequencies.FIELD, ""):
+        raise InputError(f"data.frequencies: {config.data.frequencies!r} has changed since; run the stage train again")
     outputs = _outputs(config, found.network.num_classes, len(classes)) if config.model.outputs else None
     return dataclasses.replace(found, classes=classes, outputs=outputs)
 
@@ -113,4 +118,5 @@ def _read(config: ConfigDict) -> Trained:
     if found.positions:
         logger.info("the weights' positions, %d a side, are interpolated for this image size", found.positions)
     mean_std = (np.array(config.data.mean, float), np.array(config.data.std, float))
-    return Trained(found.network, found.variables, mean_std, (), found.naming, found.copied)
+    network = found.network.limited_to(frequencies.read(config.data.frequencies, config.data.image_size))
+    return Trained(network, found.variables, mean_std, (), found.naming, found.copied)

@@ -1,6 +1,7 @@
 """Random augmentation of training images, on the device, one key an image.
 
-"flip,resized_crop" with pad 4 is the training of Wang et al. (ICCV 2023).
+"flip,resized_crop" with pad 4 is the training of Wang et al. (ICCV 2023). What train.augment names first may come from
+torchvision, on the host: host_augment.py.
 """
 
 from collections.abc import Callable
@@ -9,6 +10,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Int, Key
 
+from fsjax.data.host_augment import HOST_AUGMENTATIONS
 from fsjax.errors import InputError
 
 _TRIES = 10  # torchvision's RandomResizedCrop draws as often before it takes the whole image
@@ -19,13 +21,11 @@ def make_augment(
 ) -> Callable[[Key[Array, "n"], Float[Array, "n size size 3"]], Float[Array, "n size size 3"]]:
     """(keys, images) -> images with the named augmentations applied in order; jit-able.
 
-    names: comma-separated keys of AUGMENTATIONS, '' leaves images as they are. Images come before normalisation, so
-    that the zeros of padding are black. Raises InputError for an unknown name, pad < 0, min_scale outside (0, 1].
+    names: train.augment, comma-separated; those of the host are another's, '' leaves images as they are. Images come
+    before normalisation, so that the zeros of padding are black. Raises InputError for an unknown name, pad < 0,
+    min_scale outside (0, 1].
     """
-    chosen = [name.strip() for name in names.split(",")] if names.strip() else []
-    for name in chosen:
-        if name not in AUGMENTATIONS:
-            raise InputError(f"augmentation {name!r}; accepted are {', '.join(AUGMENTATIONS)}")
+    _, chosen = split_names(names)
     if pad < 0:
         raise InputError(f"augmentation pad {pad}; accepted are whole pixels from 0")
     if not 0 < min_scale <= 1:
@@ -37,6 +37,25 @@ def make_augment(
         return image
 
     return jax.vmap(augment_one)
+
+
+def split_names(names: str) -> tuple[tuple[str, ...], tuple[str, ...]]:
+    """train.augment as the names that are applied on the host, and then those on the device.
+
+    Raises InputError for an unknown name, and for one of the host that comes after one of the device.
+    """
+    chosen = [name.strip() for name in names.split(",")] if names.strip() else []
+    for name in chosen:
+        if name not in AUGMENTATIONS and name not in HOST_AUGMENTATIONS:
+            accepted = ", ".join([*AUGMENTATIONS, *HOST_AUGMENTATIONS])
+            raise InputError(f"train.augment: augmentation {name!r}; accepted are {accepted}")
+    host = tuple(name for name in chosen if name in HOST_AUGMENTATIONS)
+    device = tuple(name for name in chosen if name in AUGMENTATIONS)
+    if chosen != [*host, *device]:
+        raise InputError(
+            f"train.augment: {names!r}; accepted are {', '.join(HOST_AUGMENTATIONS)} before {', '.join(AUGMENTATIONS)}"
+        )
+    return host, device
 
 
 def image_keys(seed: int, epochs: Int[Array, "n"], indices: Int[Array, "n"]) -> Key[Array, "n"]:

@@ -3,14 +3,31 @@
 import os
 from collections.abc import Iterable
 from concurrent.futures import ThreadPoolExecutor
-from typing import SupportsIndex
+from typing import Protocol, SupportsIndex, runtime_checkable
 
 import numpy as np
-from jaxtyping import Float64, Int, Int32, UInt8
+from jaxtyping import Float64, Int, Int32, Num, UInt8
 
 from fsjax.data.preprocess import resize
 from fsjax.data.source import Source
 from fsjax.errors import InputError
+
+
+@runtime_checkable
+class Images(Protocol):
+    """Labelled images at the model's size: what is judged. Dataset is one; so are images that an attack has changed.
+
+    classes: display names in index order. labels: int32 [images].
+    """
+
+    classes: tuple[str, ...]
+    labels: Int32[np.ndarray, " images"]
+    image_size: int
+
+    def __len__(self) -> int: ...
+
+    def images(self, indices: Int[np.ndarray, "n"]) -> Num[np.ndarray, "n size size 3"]:
+        """Grey levels in [0, 255], integers or not."""
 
 
 class Dataset:

@@ -32,9 +32,9 @@ def open_folder(data_config: ConfigDict, split: str) -> "FolderSource":
     if not names:
         raise InputError(f"{folder} has no class folders; accepted is <data.root>/<split>/<class>/*{EXTENSIONS[0]}")
     choice = choose_classes(data_config.classes, names, str(folder))
-    files = [_image_files(folder / names[i]) for i in choice.indices]
+    files = [image_files(folder / names[i]) for i in choice.indices]
     if data_config.skip_undecodable:
-        files = _decodable(files, folder)
+        files = decodable(files, folder)
         _check_not_empty(files, choice.indices, names, folder, "image that decodes")
     else:
         _check_not_empty(files, choice.indices, names, folder, f"image ({', '.join(EXTENSIONS)})")
@@ -73,11 +73,14 @@ def _split_folder(root: str, split: str) -> Path:
     return folder / split
 
 
-def _image_files(folder: Path) -> list[str]:
+def image_files(folder: Path) -> list[str]:
+    """Paths of the images that lie in a folder itself, sorted."""
     return sorted(entry.path for entry in os.scandir(folder) if entry.name.lower().endswith(EXTENSIONS))
 
 
-def _decodable(files: list[list[str]], folder: Path) -> list[list[str]]:
+def decodable(files: list[list[str]], folder: Path) -> list[list[str]]:
+    """The files that decode, of each class; `folder` is what the log calls the set."""
+
     def decodes(path: str) -> bool:
         try:
             decode(path, path)

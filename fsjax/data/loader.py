@@ -1,16 +1,16 @@
 """Training batches: an endless, restartable stream, the same for any number of processes."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 import grain
 import numpy as np
 
-from fsjax.data.dataset import Dataset
+from fsjax.data.dataset import Images
 from fsjax.errors import InputError
 
 
 def batches(
-    dataset: Dataset,
+    dataset: Images,
     *,
     batch_size: int,
     seed: int,
@@ -19,6 +19,7 @@ def batches(
     process_index: int = 0,
     process_count: int = 1,
     shuffle: bool = True,
+    augment: Callable | None = None,
 ) -> Iterator[dict[str, np.ndarray]]:
     """This process's rows of the global batches of steps start_step .. start_step + num_steps - 1.
 
@@ -26,6 +27,7 @@ def batches(
     b = batch_size / process_count. Each epoch is one permutation of the whole dataset, drawn from seed and epoch;
     batches run on across epochs and are never padded. The batch of a step depends on seed and step alone, and
     process p holds its rows p*b .. (p+1)*b - 1, so a run goes on at any step with any number of processes.
+    augment: (images, epochs, indices) -> images, of host_augment.make_host_augment, called in the readers' threads.
     Raises InputError for a batch size that is not a positive multiple of process_count and for an empty dataset;
     the iterator raises InputError for an image that does not decode.
     """
@@ -43,11 +45,13 @@ def batches(
     def local_batch(step: int) -> dict[str, np.ndarray]:
         first = step * batch_size + process_index * rows
         indices = np.array([order[place] for place in range(first, first + rows)], np.int32)
+        epochs = (np.arange(first, first + rows) // images).astype(np.int32)
+        read = dataset.images(indices)
         return {
-            "image": dataset.images(indices),
+            "image": augment(read, epochs, indices) if augment else read,
             "label": dataset.labels[indices],
             "index": indices,
-            "epoch": (np.arange(first, first + rows) // images).astype(np.int32),
+            "epoch": epochs,
         }
 
     steps = grain.MapDataset.range(start_step, start_step + num_steps).map(local_batch)

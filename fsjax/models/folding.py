@@ -43,7 +43,7 @@ def fold(network: Network, variables: dict) -> tuple[Callable, PyTree]:
     params = nnx.to_pure_dict(params)
 
     def apply(params: PyTree, images: Float[Array, "images height width channels"]) -> Float[Array, "images classes"]:
-        return nnx.merge(graphdef, params)(images, train=False).astype(jnp.float32)
+        return nnx.merge(graphdef, params)(network.seen(images), train=False).astype(jnp.float32)
 
     return apply, params
 

@@ -6,9 +6,11 @@ from collections.abc import Callable
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from flax import nnx
-from jaxtyping import Array, Float, Key
+from jaxtyping import Array, Bool, Float, Key
 
+from fsjax import spectrum
 from fsjax.parallel import AXIS
 
 
@@ -25,12 +27,33 @@ class Network:
         num_classes: number of logits.
         image_size: height and width of the images in pixels.
         dtype: what is computed in, float32 or bfloat16; arrays kept from step to step and logits are float32 always.
+        packed_frequencies: the bits of the only frequencies that it sees of an image; empty = all.
     """
 
     builder: Callable[..., nnx.Module]
     num_classes: int
     image_size: int
     dtype: jnp.dtype
+    packed_frequencies: bytes = b""
+
+    def limited_to(self, frequencies: Bool[np.ndarray, "size size"] | None) -> "Network":
+        """The network behind a fixed filter that leaves these frequencies of an image, centred, alone; None = all."""
+        packed = b"" if frequencies is None else np.packbits(frequencies).tobytes()
+        return dataclasses.replace(self, packed_frequencies=packed)
+
+    @property
+    def frequencies(self) -> Bool[np.ndarray, "size size"] | None:
+        """The only frequencies that it sees of an image, centred; None = all."""
+        if not self.packed_frequencies:
+            return None
+        size = self.image_size
+        bits = np.unpackbits(np.frombuffer(self.packed_frequencies, np.uint8), count=size**2)
+        return bits.reshape(size, size).astype(bool)
+
+    def seen(self, images: Float[Array, "images height width 3"]) -> Float[Array, "images height width 3"]:
+        """What of the images goes into the first layer: in float32, whatever the dtype."""
+        frequencies = self.frequencies
+        return images if frequencies is None else spectrum.filter_images(images, jnp.asarray(frequencies)[None])[0]
 
     def init(self, seed: int) -> dict:
         """Fresh variables; the same seed gives the same ones on devices of the same kind."""
@@ -39,7 +62,7 @@ class Network:
 
     def apply(self, variables: dict, images: Float[Array, "images height width 3"]) -> Float[Array, "images classes"]:
         """float32 logits in evaluation mode, of float32 images already normalised; each image by itself."""
-        return self.bind(variables)(images, train=False).astype(jnp.float32)
+        return self.bind(variables)(self.seen(images), train=False).astype(jnp.float32)
 
     def apply_train(
         self,
@@ -55,7 +78,7 @@ class Network:
         variances over the images of all devices, which must hold equally many.
         """
         module = self.bind(variables)
-        logits = module(images, train=True, keys=keys).astype(jnp.float32)
+        logits = module(self.seen(images), train=True, keys=keys).astype(jnp.float32)
         return logits, self._variables(module)["batch_stats"]
 
     @functools.cached_property

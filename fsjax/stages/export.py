@@ -1,9 +1,21 @@
 """Writes weights and maps for PyTorch code."""
 
+from ml_collections import ConfigDict
+
 from fsjax import classifier, export
+from fsjax.errors import InputError
 from fsjax.run import Run
 from fsjax.stages import search
 from fsjax.stages.stage import Stage
+
+
+def check(config: ConfigDict) -> None:
+    """Raises InputError for a model that PyTorch's module would not be."""
+    if config.data.frequencies:
+        raise InputError(
+            f"data.frequencies: {config.data.frequencies!r}; accepted: '' with the stage export, since weights alone "
+            "do not tell PyTorch to filter the images"
+        )
 
 
 def _run(current: Run) -> None:
@@ -17,6 +29,7 @@ STAGE = Stage(
     name="export",
     fields=(),
     needs=(search.STAGE,),
+    check=check,
     by_method=True,
     outputs=lambda run: [export.weights_file(run.directory, run.config.model.name)],
     run=_run,

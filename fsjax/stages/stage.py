@@ -58,7 +58,7 @@ def fingerprint(config: ConfigDict, stage: Stage) -> dict[str, Any]:
 def _matters(dotted: str, config: ConfigDict) -> bool:
     prefix, _, field = dotted.partition(".")
     if prefix == "train":
-        return not config.model.weights
+        return not config.model.weights and (bool(config.train.dfmx.maps) or not field.startswith("dfmx."))
     return dotted not in _NOT_RESULTS and (prefix != "search" or search.used(field, config.search.method))
 
 
