@@ -4,6 +4,7 @@ Searches, filtered evaluation and controls differ only in the perturbations, the
 ask for.
 """
 
+import copy
 from collections.abc import Callable, Iterator
 
 import jax
@@ -53,6 +54,17 @@ class Engine:
         self._spectra = jax.jit(spectrum.spectra, out_shardings=self._replicated)
         self._features = cut and jax.jit(at_precision(precision, cut.first), out_shardings=self._replicated)
         self._basis = cut and make_basis(cut, self._mesh, precision)
+
+    def with_params(self, params: PyTree) -> "Engine":
+        """The same engine, compiled tile and all, with other parameters of the same shapes; chunks serve both.
+
+        Not of a cut model, whose chunks hold what the first convolution made of the images.
+        """
+        if self._features:
+            raise ValueError("an engine with a cut model keeps its parameters")
+        other = copy.copy(self)
+        other._params = jax.device_put(params, self._replicated)
+        return other
 
     def chunks(
         self,

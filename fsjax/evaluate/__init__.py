@@ -3,10 +3,10 @@
 from collections.abc import Callable
 
 from fsjax.errors import InputError
-from fsjax.evaluate import validation
+from fsjax.evaluate import dynamics, validation
 
 # name -> make(watched), which returns evaluate(step, variables) -> iterator of (name, value).
-TRAINING_EVALUATORS = {"validation": validation.make}
+TRAINING_EVALUATORS = {"validation": validation.make, "dynamics": dynamics.make}
 
 
 def training_evaluators(names: str) -> list[Callable]:
@@ -18,6 +18,6 @@ def training_evaluators(names: str) -> list[Callable]:
     wanted = [name for name in names.split(",") if name]
     for name in wanted:
         if name not in TRAINING_EVALUATORS:
-            accepted = ", ".join(sorted(TRAINING_EVALUATORS))
+            accepted = ", ".join(TRAINING_EVALUATORS)
             raise InputError(f"train.evaluators: unknown evaluator {name!r}; accepted: {accepted}")
     return [TRAINING_EVALUATORS[name] for name in wanted]

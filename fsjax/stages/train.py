@@ -4,9 +4,11 @@ import pathlib
 
 from ml_collections import ConfigDict
 
-from fsjax import data, models, train, weights, workdir
+from fsjax import data, dfmx, models, train, weights, workdir
 from fsjax.checkpoints import newest_hashes
+from fsjax.data import frequencies
 from fsjax.errors import InputError
+from fsjax.evaluate import dynamics
 from fsjax.run import Run
 from fsjax.stages.stage import Stage
 
@@ -14,11 +16,13 @@ from fsjax.stages.stage import Stage
 def check(config: ConfigDict) -> None:
     """Raises InputError for a field of data, model or train that cannot be used."""
     data.check(config.data)
+    frequencies.read(config.data.frequencies, config.data.image_size)
     models.build(config.model.name, num_classes=2, image_size=config.data.image_size)
     if not config.model.weights:
         if config.model.outputs:
             raise InputError(f"model.outputs: {config.model.outputs!r}; accepted: '' without model.weights")
         train.check(config)
+        dynamics.check(config.dynamics)
 
 
 def _run(current: Run) -> None:
@@ -42,12 +46,19 @@ def weights_file(current: Run) -> list[pathlib.Path]:
     return [weights.file_of(current.config)] if current.config.model.weights else []
 
 
+def _files_read(current: Run) -> list[pathlib.Path]:
+    config = current.config
+    maps = None if config.model.weights else dfmx.file_of(config.train.dfmx)
+    others = (maps, frequencies.file_of(config.data.frequencies))
+    return [*weights_file(current), *(file for file in others if file)]
+
+
 STAGE = Stage(
     name="train",
-    fields=("seed", "data", "model", "train"),
+    fields=("seed", "data", "model", "train", "dynamics.keep", "dynamics.images_per_class"),
     check=check,
     outputs=lambda run: [_trained_file(run)],
     run=_run,
-    reads=weights_file,
+    reads=_files_read,
     partial=lambda config: not config.model.weights,
 )

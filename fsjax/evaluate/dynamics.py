@@ -1,0 +1,140 @@
+"""What a network makes of band-filtered copies of the test set (METHOD 6), called by the training loop."""
+
+import functools
+import pathlib
+from collections.abc import Callable, Iterator
+
+import numpy as np
+from jaxtyping import Int, PyTree
+from ml_collections import ConfigDict
+
+from fsjax import parallel, tile_size, workdir
+from fsjax.data.dataset import Dataset
+from fsjax.data.preprocess import normalise
+from fsjax.engine import Engine
+from fsjax.errors import InputError
+from fsjax.evaluate import bands
+from fsjax.evaluate.curves import f1
+from fsjax.evaluate.filtered import GROUP
+from fsjax.evaluate.watched import Watched
+from fsjax.tile import Chunk
+
+# Of which the F1 goes to the metrics; the files have all.
+_MOST_CLASSES = 20
+
+
+def make(watched: Watched) -> Callable:
+    """Returns evaluate(step, variables): every image of the test set on every copy that config.dynamics.keep lists.
+
+    It leaves dynamics/<step>.npz in the workdir (`read` says what is in it) and yields `f1_bands_<copy>`, the mean F1
+    over the classes, and `f1_class_<class>`, of each class on the original; all in [0, 1]. A training that is stopped
+    and goes on leaves the files that an uninterrupted one leaves.
+
+    Raises:
+      InputError: the test images have other classes than the training images.
+    """
+    names, test = bands.parse(watched.config.dynamics.keep), watched.dataset("test")
+    if test.classes != watched.dataset("train").classes:
+        raise InputError(
+            f"data.test_split: {watched.config.data.test_split!r} has other classes than the training images; "
+            "accepted: the same ones"
+        )
+    dataset = first_images(test, watched.config.dynamics.images_per_class)
+    original, folder = names.index(bands.ORIGINAL), watched.directory / "dynamics"
+
+    @functools.cache
+    def counter() -> Callable:
+        # On first use: a training that is done evaluates nothing.
+        return make_counter(watched, names, dataset)
+
+    def evaluate(step: int, variables: PyTree) -> Iterator[tuple[str, float]]:
+        counts = counter()({name: variables[name] for name in ("params", "batch_stats")})
+        if parallel.is_main_process():
+            for file in folder.glob("*.npz"):
+                # Of a training that went further, was stopped and went on from before: it comes to them again.
+                if file.stem.isdecimal() and int(file.stem) > step:
+                    file.unlink()
+            arrays = {"step": np.array(step), "keep": np.array(names), "classes": np.array(dataset.classes)}
+            workdir.write_npz(folder / f"{step:08d}.npz", confusion=counts, **arrays)
+        scores = f1(counts)
+        for name, of_copy in zip(names, scores, strict=True):
+            yield f"f1_bands_{name}", float(of_copy.mean())
+        for name, score in zip(dataset.classes[:_MOST_CLASSES], scores[original], strict=False):
+            yield f"f1_class_{name}", float(score)
+
+    return evaluate
+
+
+def make_counter(watched: Watched, names: tuple[str, ...], dataset: Dataset) -> Callable:
+    """Returns count(variables) -> confusion int [copies, classes, classes]: rows true, columns predicted.
+
+    The spectra of a set that fits one group stay on the devices, and one compiled tile serves every call.
+    """
+    size, variables = dataset.image_size, watched.network.init(0)
+    keep = bands.masks(names, size, size)
+    resident = min(GROUP, len(dataset))
+    tile_images = tile_size.fit(
+        watched.network.apply,
+        variables,
+        (size, size, 3),
+        resident_images=resident,
+        memory_mib=watched.config.run.memory_mib,
+    )
+    engine = Engine(watched.network.apply, variables, statistics=("predicted",), tile_images=tile_images)
+    starts = range(0, len(dataset), GROUP)
+    chunk = tile_size.chunk_size([min(GROUP, len(dataset) - start) for start in starts], tile_images)
+
+    @functools.lru_cache(1)
+    def group(start: int) -> list[Chunk]:
+        indices = np.arange(start, min(start + GROUP, len(dataset)))
+        labels = dataset.labels[indices]
+        images = np.asarray(normalise(dataset.images(indices), *watched.mean_std))
+        return engine.chunks(images, labels, np.eye(len(dataset.classes), dtype=np.float32)[labels], size=chunk)
+
+    def count(variables: PyTree) -> Int[np.ndarray, "copies classes classes"]:
+        # SIGTERM waits for the end: the training loop then saves, which nothing here may forestall.
+        trained = engine.with_params(variables)
+        return sum(np.rint(trained.sums(group(start), keep)["predicted"]).astype(np.int64) for start in starts)
+
+    return count
+
+
+def first_images(dataset: Dataset, per_class: int) -> Dataset:
+    """The first so many images of each class, in the order of the set; 0 = all."""
+    if not per_class:
+        return dataset
+    rows = [np.flatnonzero(dataset.labels == label)[:per_class] for label in range(len(dataset.classes))]
+    return dataset.subset(np.sort(np.concatenate(rows)))
+
+
+def check(options: ConfigDict) -> None:
+    """Raises InputError for a field of config.dynamics that the evaluator cannot use."""
+    bands.parse(options.keep)
+    if options.images_per_class < 0:
+        raise InputError(f"dynamics.images_per_class: {options.images_per_class}; accepted: 0 (all) or more")
+
+
+def read(directory: pathlib.Path, steps: list[int]) -> Int[np.ndarray, "evaluations copies classes classes"]:
+    """The confusions that the evaluator left at these steps in a workdir: rows true, columns predicted.
+
+    Raises:
+      InputError: a file that is missing or damaged.
+    """
+    files = [directory / "dynamics" / f"{step:08d}.npz" for step in steps]
+    for file in files:
+        if not file.exists():
+            raise _missing(file, directory)
+    return np.stack([workdir.read_npz(file)["confusion"] for file in files])
+
+
+def last_step(directory: pathlib.Path) -> int:
+    """The step of the last evaluation that the evaluator left in a workdir; raises InputError without one."""
+    folder = directory / "dynamics"
+    found = [int(file.stem) for file in folder.glob("*.npz") if file.stem.isdecimal()]
+    if not found:
+        raise _missing(folder, directory)
+    return max(found)
+
+
+def _missing(path: pathlib.Path, directory: pathlib.Path) -> InputError:
+    return InputError(f"{path}: missing; delete the folder {directory} to train anew")
