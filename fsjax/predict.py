@@ -9,7 +9,7 @@ from jax.sharding import PartitionSpec as P
 from jaxtyping import Float, Int, PyTree
 
 from fsjax import parallel
-from fsjax.data.dataset import Dataset
+from fsjax.data.dataset import Images
 from fsjax.data.preprocess import normalise
 
 
@@ -31,7 +31,7 @@ def make_predictor(
         with jax.default_matmul_precision("highest"):
             return apply(params, normalise(images, mean, std))
 
-    def predict(params: PyTree, dataset: Dataset) -> Iterator[tuple[Int[np.ndarray, " n"], Float[np.ndarray, "n k"]]]:
+    def predict(params: PyTree, dataset: Images) -> Iterator[tuple[Int[np.ndarray, " n"], Float[np.ndarray, "n k"]]]:
         params = jax.device_put(params, everywhere)
         size = min(batch_size, -(-len(dataset) // mesh.size)) * mesh.size
         for start in range(0, len(dataset), size):

@@ -6,7 +6,7 @@ import numpy as np
 from jaxtyping import Bool, Float, Int
 
 from fsjax import interrupt
-from fsjax.data.dataset import Dataset
+from fsjax.data.dataset import Images
 from fsjax.data.preprocess import normalise
 from fsjax.engine import Engine
 from fsjax.progress import Progress
@@ -17,7 +17,7 @@ GROUP = 2048
 
 def called(
     engine: Engine,
-    dataset: Dataset,
+    dataset: Images,
     mean_std: tuple[np.ndarray, np.ndarray],
     masks: Bool[np.ndarray, "masks height width"],
     targets: Int[np.ndarray, " masks"],

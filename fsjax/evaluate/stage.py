@@ -7,7 +7,7 @@ from ml_collections import ConfigDict
 
 from fsjax import tile_size, workdir
 from fsjax.classifier import Classifier
-from fsjax.data.dataset import Dataset
+from fsjax.data.dataset import Dataset, Images
 from fsjax.dfm import DominantFrequencyMaps
 from fsjax.engine import Engine
 from fsjax.evaluate import controls, planted
@@ -48,7 +48,7 @@ def run(
     workdir.write_json(file, result)
 
 
-def make_engine(classifier: Classifier, test: Dataset, memory_mib: int) -> Engine:
+def make_engine(classifier: Classifier, test: Images, memory_mib: int) -> Engine:
     """The engine that `filtered` takes; memory_mib as in config.run."""
     tile_images = tile_size.fit(
         classifier.apply,

@@ -1,0 +1,91 @@
+"""How a classifier calls the images of a set, unfiltered and under each class's map, and the rates this makes."""
+
+import dataclasses
+
+import numpy as np
+from jaxtyping import Bool, Int
+
+from fsjax.classifier import Classifier
+from fsjax.data.dataset import Images
+from fsjax.engine import Engine
+from fsjax.evaluate.confusion import confusion
+from fsjax.evaluate.filtered import called
+from fsjax.evaluate.stage import numbers
+from fsjax.evaluate.statistics import wilson
+from fsjax.predict import make_predictor
+
+
+@dataclasses.dataclass(frozen=True)
+class Counts:
+    """Of images; row 0 as they are, row 1 filtered by the map of the class in question. They add up over parts.
+
+    Attributes:
+      images: of each class.
+      right: of each class that are called it.
+      called: of any class that are called it.
+    """
+
+    images: Int[np.ndarray, " classes"]
+    right: Int[np.ndarray, "2 classes"]
+    called: Int[np.ndarray, "2 classes"]
+
+    def __add__(self, other: "Counts") -> "Counts":
+        return Counts(self.images + other.images, self.right + other.right, self.called + other.called)
+
+    def to_json(self) -> dict:
+        """As lists."""
+        return {field: value.tolist() for field, value in dataclasses.asdict(self).items()}
+
+    @classmethod
+    def from_json(cls, lists: dict) -> "Counts":
+        """What `to_json` made."""
+        return cls(**{field: np.array(value, np.int64) for field, value in lists.items()})
+
+
+def count(
+    classifier: Classifier,
+    engine: Engine,
+    images: Images,
+    kept: Bool[np.ndarray, "classes height width"],
+    judged: Int[np.ndarray, " judged"],
+    label: str,
+) -> Counts:
+    """Counts of one part of a set.
+
+    Args:
+      classifier: that is judged.
+      engine: of the same, that sums the statistic `called`.
+      images: with labels.
+      kept: the map of each class.
+      judged: the classes that the whole set has; the maps of others are not applied.
+      label: of the progress bar.
+    """
+    classes = len(images.classes)
+    predict = make_predictor(classifier.apply, *classifier.mean_std)
+    plain = confusion(predict(classifier.variables, images), images.labels, classes)
+    right, all_called = np.zeros((2, 2, classes), np.int64)
+    right[0], all_called[0] = np.diag(plain), plain.sum(0)
+    found = called(engine, images, classifier.mean_std, kept[judged], judged, label=label).astype(np.int64)
+    right[1, judged], all_called[1, judged] = found[np.arange(len(judged)), judged], found.sum(1)
+    return Counts(np.bincount(images.labels, minlength=classes), right, all_called)
+
+
+def rates(counts: Counts, pictures: int = 1) -> dict:
+    """Images, accuracy, and TPR with its 95 % interval and FPR, unfiltered and filtered, of each class; for JSON.
+
+    Args:
+      counts: of a whole set or a group of it. A class without images has no rates, its FPR included.
+      pictures: how many times every picture is in it. It is no further evidence: intervals are for one of each.
+    """
+    found = {"images": counts.images.tolist(), "accuracy": float(counts.right[0].sum() / counts.images.sum())}
+    others = counts.images.sum() - counts.images
+    tpr = _share(counts.right, counts.images)
+    fpr = np.where(counts.images > 0, _share(counts.called - counts.right, others), np.nan)
+    for row, name in enumerate(("unfiltered", "filtered")):
+        interval = wilson(counts.right[row] / pictures, counts.images / pictures)
+        found[name] = {"tpr": numbers(tpr[row]), "tpr_ci": numbers(interval), "fpr": numbers(fpr[row])}
+    return found
+
+
+def _share(part: np.ndarray, whole: np.ndarray) -> np.ndarray:
+    return np.divide(part, whole, out=np.full(part.shape, np.nan), where=whole > 0)

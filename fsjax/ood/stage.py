@@ -1,0 +1,183 @@
+"""The ood stage: accuracy, TPR and FPR on other sets and under attacks, beside those in distribution."""
+
+import dataclasses
+import functools
+import json
+import logging
+import pathlib
+from collections.abc import Callable, Sequence
+
+import jax.numpy as jnp
+import numpy as np
+from ml_collections import ConfigDict
+
+from fsjax import parallel, workdir
+from fsjax.classifier import Classifier
+from fsjax.data.dataset import Dataset
+from fsjax.dfm import DominantFrequencyMaps
+from fsjax.engine import Engine
+from fsjax.errors import InputError
+from fsjax.evaluate.stage import make_engine, numbers
+from fsjax.evaluate.statistics import wilson
+from fsjax.ood import sets
+from fsjax.ood.average_tpr import average_tpr
+from fsjax.ood.counts import Counts, count, rates
+from fsjax.ood.sets import Set
+
+logger = logging.getLogger(__name__)
+
+
+def check(config: ConfigDict) -> None:
+    """Raises InputError for a field of config.ood that cannot be used, and for folders that are not as it says."""
+    folders, attacked = sets.asked(config)
+    if not folders and not attacked:
+        raise InputError(
+            "ood.sets, ood.attacks: both empty; accepted: MAPPING=ROOT or an attack such as fgsm:4/255, "
+            "separated by commas"
+        )
+    if config.ood.images_per_class < 0:
+        raise InputError(f"ood.images_per_class: {config.ood.images_per_class}; accepted: 0 (all) or more")
+    for one in folders:
+        sets.places(one, config.data)
+
+
+def run(
+    config: ConfigDict,
+    directory: pathlib.Path,
+    classifier: Classifier,
+    maps: DominantFrequencyMaps,
+    test: Dataset,
+    identity: dict,
+) -> None:
+    """Writes ood/<method>.json; a part of a set that an earlier run has counted is not counted again.
+
+    Args:
+      config: of the run; maps are those at the share nearest to config.report.share.
+      directory: the workdir, evaluated.
+      classifier: that is judged.
+      maps: of any method.
+      test: the whole test set.
+      identity: what a count rests on beside the set: JSON that tells the classifier and the maps.
+    """
+    share = maps.nearest(config.report.share)
+    own = in_distribution(directory, maps.method, share)
+    grouping = np.array(own["filtered"]["tpr"], float)
+    result = {
+        "classes": list(classifier.classes),
+        "share": share,
+        "threshold": config.evaluate.threshold,
+        "searched_on": maps.searched_on,
+        "in_distribution": own | {"average_tpr": _curve(grouping, own)},
+        "sets": {},
+    }
+
+    @functools.cache
+    def engine_of(labels: tuple[int, ...] | None) -> Engine:
+        return make_engine(restricted(classifier, labels), test, config.run.memory_mib)
+
+    folders, attacked = sets.asked(config)
+    openers: list[Callable[[], Set]] = [
+        *(functools.partial(sets.open_folder, one, config, classifier.classes) for one in folders),
+        *(functools.partial(sets.open_attack, one, config, classifier, test) for one in attacked),
+    ]
+    for opener in openers:
+        one = opener()
+        labels = one.classes if one.restrict else None
+        counts = count_all(
+            one,
+            restricted(classifier, labels),
+            functools.partial(engine_of, labels),
+            maps.at(share),
+            directory / "ood" / maps.method / f"{sets.file_name(one.name)}.json",
+            {**identity, "set": one.about, "share": share, "images_per_class": config.ood.images_per_class},
+        )
+        result["sets"][one.name] = found = summary(one, counts)
+        found["average_tpr"] = _curve(grouping, found)
+        logger.info("ood: %s: accuracy %.3f on %d images", one.name, found["accuracy"], sum(found["images"]))
+    if parallel.is_main_process():
+        workdir.write_json(result_file(directory, maps.method), result)
+
+
+def result_file(directory: pathlib.Path, method: str) -> pathlib.Path:
+    """Where the results of a search method's maps lie."""
+    return directory / "ood" / f"{method}.json"
+
+
+def count_all(
+    one: Set,
+    classifier: Classifier,
+    engine: Callable[[], Engine],
+    kept: np.ndarray,
+    file: pathlib.Path,
+    made_of: dict,
+) -> list[Counts]:
+    """Counts of every part of a set, each written to `file` once it is known, together with what they are made of."""
+    made_of = json.loads(json.dumps(made_of))  # as it comes back from a file: lists for tuples
+    kept_counts = workdir.read_json(file) if file.exists() else {}
+    if not isinstance(kept_counts, dict) or kept_counts.get("made_of") != made_of:
+        kept_counts = {"made_of": made_of, "parts": {}}
+    parts = kept_counts["parts"]
+    for part in one.parts:
+        if part.name not in parts:
+            label = f"ood {one.name}" + (f" {part.name}" if len(one.parts) > 1 else "")
+            found = count(classifier, engine(), part.open(), kept, np.array(one.classes), label)
+            parts[part.name] = found.to_json()
+            if parallel.is_main_process():
+                workdir.write_json(file, kept_counts)
+    return [Counts.from_json(parts[part.name]) for part in one.parts]
+
+
+def summary(one: Set, counts: Sequence[Counts]) -> dict:
+    """Rates of a set, of all its parts together and of each of its groups."""
+
+    def together(chosen: list[int]) -> dict:
+        total = functools.reduce(Counts.__add__, [counts[index] for index in chosen])
+        return rates(total, len(chosen) if one.pictures > 1 else 1)
+
+    every = list(range(len(counts)))
+    groups = {
+        placeholder: {
+            folder: together([index for index in every if one.parts[index].groups[placeholder] == folder])
+            for folder in folders
+        }
+        for placeholder, folders in one.groups.items()
+    }
+    return {**together(every), "restricted": one.restrict, "made_of": one.about, "groups": groups}
+
+
+def in_distribution(directory: pathlib.Path, method: str, share: float) -> dict:
+    """What evaluation.json says of the test set, in the form of a set's rates."""
+    file = directory / "evaluation.json"
+    evaluation = workdir.read_json(file) if file.exists() else {}
+    if method not in evaluation:
+        raise InputError(f"{file}: holds nothing of {method}; run the stage evaluate first")
+    images, plain, filtered = evaluation["images"], evaluation["unfiltered"], evaluation[method][f"{share:g}"]
+    return {
+        "images": images,
+        "accuracy": plain["accuracy"],
+        "unfiltered": {
+            "tpr": plain["tpr"],
+            "tpr_ci": numbers(wilson(np.diag(plain["confusion"]), np.array(images))),
+            "fpr": plain["fpr"],
+        },
+        "filtered": {name: filtered[name] for name in ("tpr", "tpr_ci", "fpr")},
+    }
+
+
+def restricted(classifier: Classifier, labels: tuple[int, ...] | None) -> Classifier:
+    """The classifier with -inf for all other outputs than `labels`: its largest logit is one of theirs. None = all."""
+    if labels is None:
+        return classifier
+
+    def apply(variables, images):
+        logits = classifier.apply(variables, images)
+        allowed = np.zeros(logits.shape[-1], bool)
+        allowed[list(labels)] = True
+        return jnp.where(allowed, logits, -jnp.inf)
+
+    return dataclasses.replace(classifier, apply=apply, apply_bfloat16=None)
+
+
+def _curve(grouping: np.ndarray, found: dict) -> list[dict]:
+    filtered, unfiltered = (np.array(found[name]["tpr"], float) for name in ("filtered", "unfiltered"))
+    return average_tpr(grouping, filtered, unfiltered)
