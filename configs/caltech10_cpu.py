@@ -1,6 +1,9 @@
 """Ten classes of Caltech-101 at 224 pixels with a small ImageNet-stem ResNet, on a machine without an accelerator.
 
 python launch.py --config=configs/caltech10_cpu.py --config.data.root=DIR     # DIR/{train,test}/<class>/*.jpg
+
+Stands in for ImageNet-10 of Wang et al. (ICCV 2023) where there is no accelerator. Time on two cores, measured:
+training 6 to 9 minutes.
 """
 
 from ml_collections import ConfigDict

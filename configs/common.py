@@ -43,6 +43,9 @@ def base() -> ConfigDict:
     data.images = "{split}_images.npy"  # arrays: file of a split under root; '{split}.npz' has images and labels
     data.labels = "{split}_labels.npy"
     data.skip_undecodable = False  # leave out images that do not decode, instead of stopping
+    # The only frequencies that the model sees of an image, trained and tested: '' = all, 'low:0.125' = up to so many
+    # cycles per pixel, 'high:0.125' (without DC), 'band:0.1:0.3', or an .npy of bool: fsjax/data/frequencies.py
+    data.frequencies = ""
     data.cache_gib = 4.0  # decoded images kept in memory, where a split fits into this
     data.synthetic = ConfigDict({"seed": 0, "train_per_class": 1500, "test_per_class": 250})
 
@@ -64,11 +67,15 @@ def base() -> ConfigDict:
     train.plateau_factor = 0.1
     train.momentum = 0.9
     train.weight_decay = 1e-4
-    train.augment = ""  # of flip, crop, resized_crop, in order
+    # Of autoaugment, augmix and randaugment (on the host, fsjax[augment]), then of flip, crop, resized_crop, in order.
+    train.augment = ""
     train.pad = 4  # pixels of zeros around an image before crop and resized_crop
     train.min_scale = 0.08  # smallest area of a resized_crop
+    # Other classes' dominant frequencies as augmentation, fsjax/dfmx.py: '' = off, a workdir with maps, or their file.
+    train.dfmx = ConfigDict({"maps": "", "share": 0.05, "probability": 0.3})
+    train.stylised = ""  # folder <class>/ of images to train on beside the data's own: stylised copies
     train.precision = "float32"  # float32, bfloat16
-    train.evaluators = "validation"  # called every evaluate_every steps, 0 = once an epoch
+    train.evaluators = "validation"  # of validation, dynamics: called every evaluate_every steps, 0 = once an epoch
     train.evaluate_every = 0
 
     config.search = search.options()  # fsjax/search/__init__.py, and each method's own fields in its file
@@ -77,6 +84,25 @@ def base() -> ConfigDict:
     evaluate.threshold = 0.6  # TPR on a map's frequencies above which a class is named
     evaluate.random_masks = 20  # a class, that the maps at report.share are held against; 0 = no controls at all
     evaluate.control_images = 100  # of each class, on which the controls are judged: the first ones; 0 = all
+
+    config.dynamics = dynamics = ConfigDict()
+    # Copies of the test set that the evaluator dynamics sees, each by the radial bands 1 (lowest) to 4 that it keeps:
+    # '1234,12,34'; '' = the original, every two bands and every single one.
+    dynamics.keep = ""
+    dynamics.images_per_class = 0  # of the test set, the first ones; 0 = all
+    dynamics.seeds = ""  # of the stage dynamics: '0,1,2'
+
+    config.adcs = adcs = ConfigDict()
+    adcs.split = "train"  # images whose spectra are compared: train, which a model learns from, or test as published
+    adcs.compat = False  # as the published code: amplitudes summed, grey of three channels, ties counted as less
+
+    config.heat_map = heat_map = ConfigDict()
+    heat_map.norm = 4.0  # L2, in each channel, of the wave that is added to pixels in [0, 1]
+    heat_map.images_per_class = 40  # of the test set, drawn by seed; 0 = all
+
+    # Out of distribution: sets 'MAPPING=ROOT,...' (a .yaml, or a name of configs/ood), attacks on the test images, such
+    # as 'fgsm:4/255,pgd:4/255:10', and how many images of each class (in each group of a set): the first; 0 = all.
+    config.ood = ConfigDict({"sets": "", "attacks": "", "images_per_class": 0})
 
     config.report = ConfigDict({"share": 0.05, "samples": 3})  # the share shown; filtered sample images a class
 

@@ -50,7 +50,7 @@ def launch(monkeypatch, capfd):
         ([VIT, "--config.search=1"], "--config.search=1"),
         ([VIT, "--wrkdir=x"], "--wrkdir: unknown flag; accepted: --config, --config.FIELD, --workdir"),
         ([VIT, "extra"], "argument 'extra' is not a flag"),
-        ([VIT, "--config.stages=trian"], "stages: unknown stage 'trian'; accepted: train, search, evaluate, report"),
+        ([VIT, "--config.stages=trian"], "stages: unknown stage 'trian'; accepted: train, adcs, search, evaluate"),
         ([VIT, "--config.model.name=vit"], "model.name: unknown model 'vit'; accepted:"),
         ([VIT, "--config.train.optimizer=adam"], "train.optimizer: unknown optimizer 'adam'; accepted: adamw, sgd"),
         ([VIT, "--config.search.shares=(0.05,1.5)"], "search.shares: 1.5 is not a share of the plane"),

@@ -1,0 +1,59 @@
+"""Training variants side by side: what augmentation does to accuracy and to frequency shortcuts.
+
+  python launch.py --config=configs/augment.py            # a small ViT on planted shortcuts, made on the fly
+  python launch.py --config=configs/augment.py:cifar10_cpu --config.data.root=DIR  # ResNet-20, DIR/{train,test}/<class>
+  python launch.py --config=configs/augment.py:cifar10    # ResNet-18, a CIFAR-10 prepared by TFDS
+  python launch.py --config=configs/augment.py:imagenet10 --config.data.root=DIR    # ResNet-18, DIR/{train,val}/<wnid>/
+
+Wang et al. (ICCV 2023) train with AutoAugment, AugMix and stylised copies, Wang et al. (ICCVW 2023) with DFM-X. Add
+stylised copies with --config.variants.sin=train.stylised=DIR and 'sin' in --config.study.variants.
+"""
+
+from ml_collections import ConfigDict
+
+from configs import cifar10_cpu, dfm_resnet, dfm_vit
+from fsjax.errors import InputError
+
+DATA_SETS = ("synthetic", "cifar10_cpu", "cifar10", "imagenet10")
+
+# By name, the fields of a way of training; {standard} is the workdir of the variant of that name. The augmentations of
+# each data set stay, so what is compared is what a variant adds to them.
+_VARIANTS = {
+    "standard": "",
+    "autoaugment": "train.augment=autoaugment{and}",
+    "augmix": "train.augment=augmix{and}",
+    "randaugment": "train.augment=randaugment{and}",
+    "dfmx": "train.dfmx.maps={standard};train.dfmx.share=0.2",
+    "low_pass": "data.frequencies=low:0.25",
+    "high_pass": "data.frequencies=high:0.0625",
+}
+
+
+def get_config(arg: str = "synthetic") -> ConfigDict:
+    """Variants on a data set: synthetic, cifar10_cpu, cifar10 or imagenet10."""
+    config = base(arg)
+    config.study.variants = "standard,autoaugment,augmix,dfmx,low_pass"
+    return config
+
+
+def base(arg: str) -> ConfigDict:
+    """A study on a data set, with all variants there are."""
+    if arg not in DATA_SETS:
+        raise InputError(f"--config: no data set {arg!r}; accepted: {', '.join(DATA_SETS)}")
+    if arg == "cifar10_cpu":
+        config = cifar10_cpu.get_config()
+    elif arg == "synthetic":
+        config = dfm_vit.get_config(arg)
+    else:
+        config = dfm_resnet.get_config(arg)
+    config.arg = arg
+    config.stages = "study"
+    config.search.shares = (0.05, 0.2)
+    config.study = study = ConfigDict()
+    study.models = config.model.name
+    study.variants = "standard"  # names of config.variants
+    study.seeds = "0"
+    study.stages = "train,search,evaluate,report"  # of each run; "ood" too, where config.ood asks for it
+    also = "," + config.train.augment if config.train.augment else ""
+    config.variants = ConfigDict({name: fields.replace("{and}", also) for name, fields in _VARIANTS.items()})
+    return config

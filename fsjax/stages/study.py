@@ -1,0 +1,47 @@
+"""Runs a grid of models, ways of training and seeds, and compares what they found."""
+
+import pathlib
+
+from ml_collections import ConfigDict
+
+from fsjax import study
+from fsjax.errors import InputError
+from fsjax.run import Run
+from fsjax.stages.stage import Stage
+
+
+def check(config: ConfigDict) -> None:
+    """Raises InputError for a run of the grid that cannot be made, before the first one is."""
+    from fsjax import experiment  # it imports the stages, of which this is one
+
+    grid = study.cells(config, pathlib.Path())
+    runs = {str(cell.directory) for cell in grid}
+    for cell in grid:
+        if cell.config.train.dfmx.maps in runs:
+            cell.config.train.dfmx.maps = ""  # they are there by the time of this run
+        try:
+            names = experiment.check(cell.config)
+            if not {"train", "search", "evaluate"} <= set(names):
+                raise InputError(f"study.stages: {config.study.stages!r}; accepted: train, search, evaluate and others")
+        except InputError as error:
+            raise InputError(f"{cell.name}: {error}") from error
+
+
+def _results(current: Run) -> list[pathlib.Path]:
+    """What the runs have found so far: a study is made again where one of them was."""
+    files = [cell.directory / "evaluation.json" for cell in study.cells(current.config, current.directory)]
+    return [file for file in files if file.exists()]
+
+
+# All of them may change: each run guards its own result, and the tables are made from those in no time.
+_FIELDS = ("study", "variants", "data", "train", "search", "evaluate", "report", "ood")
+
+STAGE = Stage(
+    name="study",
+    fields=_FIELDS,
+    shown=_FIELDS,
+    check=check,
+    outputs=lambda run: [run.directory / "report" / "study.html"],
+    run=lambda run: study.run(run.config, run.directory, run.nested),
+    reads=_results,
+)

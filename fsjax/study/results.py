@@ -1,0 +1,110 @@
+"""What the runs of a study found, and the mean and spread over its seeds."""
+
+import dataclasses
+import itertools
+import pathlib
+from collections.abc import Iterable, Sequence
+
+import numpy as np
+from jaxtyping import Bool, Float
+
+from fsjax import dfm, workdir
+from fsjax.compare.measures import chance_iou, iou
+from fsjax.ood.stage import result_file
+from fsjax.study.grid import Cell
+
+
+@dataclasses.dataclass(frozen=True)
+class Outcome:
+    """What one run found, at the share that the study shows.
+
+    Attributes:
+      cell: the run.
+      classes: display names.
+      kept: the maps.
+      accuracy: on the test images, in [0, 1].
+      unfiltered: TPR of each class on the test images as they are; NaN where there are none.
+      tpr: of each class under its map.
+      fpr: of the other classes' images under it.
+      above: share of the classes whose TPR is above config.evaluate.threshold, the published criterion.
+      shortcuts: share of the classes that are shortcuts by their controls, too; None without controls.
+      elsewhere: the same out of distribution, by the name of a set.
+    """
+
+    cell: Cell
+    classes: tuple[str, ...]
+    kept: Bool[np.ndarray, "classes height width"]
+    accuracy: float
+    unfiltered: Float[np.ndarray, " classes"]
+    tpr: Float[np.ndarray, " classes"]
+    fpr: Float[np.ndarray, " classes"]
+    above: float
+    shortcuts: float | None
+    elsewhere: dict[str, "Elsewhere"]
+
+
+@dataclasses.dataclass(frozen=True)
+class Elsewhere:
+    """What a model and its maps do on another set: accuracy, and TPR of each class as it is and under its map."""
+
+    accuracy: float | None
+    unfiltered: Float[np.ndarray, " classes"]
+    tpr: Float[np.ndarray, " classes"]
+
+
+def read(cell: Cell, share: float) -> Outcome:
+    """A run's outcome from its workdir, of its search method at the share nearest to the one asked for."""
+    method = cell.config.search.method
+    maps = dfm.DominantFrequencyMaps.load(cell.directory / "dfm" / f"{method}.npz")
+    evaluation = workdir.read_json(cell.directory / "evaluation.json")
+    share = maps.nearest(share)
+    rates, unfiltered = evaluation[method][f"{share:g}"], evaluation["unfiltered"]
+    tpr = np.array(rates["tpr"], float)
+    return Outcome(
+        cell=cell,
+        classes=maps.classes,
+        kept=maps.at(share),
+        accuracy=unfiltered["accuracy"],
+        unfiltered=np.array(unfiltered["tpr"], float),
+        tpr=tpr,
+        fpr=np.array(rates["fpr"], float),
+        above=float((tpr > cell.config.evaluate.threshold).mean()),
+        shortcuts=_share(rates.get("shortcut")),
+        elsewhere=_elsewhere(result_file(cell.directory, method)),
+    )
+
+
+def _elsewhere(file: pathlib.Path) -> dict[str, Elsewhere]:
+    sets = workdir.read_json(file)["sets"] if file.exists() else {}
+    return {
+        name: Elsewhere(
+            found["accuracy"], *(np.array(found[images]["tpr"], float) for images in ("unfiltered", "filtered"))
+        )
+        for name, found in sets.items()
+    }
+
+
+def _share(verdicts: list[bool | None] | None) -> float | None:
+    """Of the classes that have a verdict, those that are shortcuts."""
+    known = [verdict for verdict in verdicts or () if verdict is not None]
+    return float(np.mean(known)) if known else None
+
+
+@dataclasses.dataclass(frozen=True)
+class Measured:
+    """Mean over seeds, and their standard deviation (n - 1); None where there is no value, or only one."""
+
+    mean: float | None
+    spread: float | None
+
+
+def measured(values: Iterable[float | None]) -> Measured:
+    """Mean and spread of what the seeds gave; a value that is missing or NaN is left out."""
+    known = [float(value) for value in values if value is not None and np.isfinite(value)]
+    return Measured(float(np.mean(known)) if known else None, float(np.std(known, ddof=1)) if len(known) > 1 else None)
+
+
+def stability(masks: Sequence[Bool[np.ndarray, "height width"]]) -> tuple[Measured, Measured]:
+    """IoU of every two of the maps that seeds gave one class, and what chance gives maps of their sizes."""
+    pairs = list(itertools.combinations(masks, 2))
+    return measured([iou(*pair) for pair in pairs]), measured([chance_iou(*pair) for pair in pairs])
