@@ -7,9 +7,10 @@
   python launch.py --config=configs/adcs.py:imagenet1k --config.data.root=DIR
 
 Nothing is trained. The published figure is of the val folder and by the published code's rule:
---config.adcs.split=test --config.adcs.compat=True. A run that is stopped begins anew: it reads every image once.
-Time on two CPU cores: the synthetic set and CIFAR-10's test images 4 and 7 seconds (measured); at 224 pixels 320
-transforms a second (measured), so ImageNet-1k's training images more than an hour. On a GPU decoding is what takes time.
+--config.adcs.split=test --config.adcs.compat=True. A run that is stopped begins anew: it reads every image once. Time
+on two CPU cores: the synthetic set and CIFAR-10's test images 4 and 7 seconds (measured); at 224 pixels 320
+transforms a second (measured), so ImageNet-1k's training images more than an hour. On a GPU decoding is what takes
+time.
 """
 
 from ml_collections import ConfigDict

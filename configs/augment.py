@@ -5,12 +5,12 @@
   python launch.py --config=configs/augment.py:cifar10    # ResNet-18, a CIFAR-10 prepared by TFDS
   python launch.py --config=configs/augment.py:imagenet10 --config.data.root=DIR    # ResNet-18, DIR/{train,val}/<wnid>/
 
-Reproduces the comparison of ways of training by Wang et al. (ICCV 2023), who have AutoAugment, AugMix and stylised copies
-(SIN), and adds DFM-X (Wang et al., ICCVW 2023), whose maps are those of the standard run, and band limits. Stylised copies:
---config.variants.sin=train.stylised=DIR and sin in --config.study.variants. Out of distribution as well: ood in
---config.study.stages, and what config.ood names. The augmentations need pip install 'fsjax[augment]' (torchvision).
-Time on one H100-class GPU, ESTIMATED from operation counts (benchmarks/cost.py) and not measured: cifar10 an hour and a
-half, imagenet10 88 hours, of which searches take 69; --config.search.patch=8 makes those 1.
+Reproduces the comparison of ways of training by Wang et al. (ICCV 2023), who have AutoAugment, AugMix and stylised
+copies (SIN), and adds DFM-X (Wang et al., ICCVW 2023), whose maps are those of the standard run, and band limits.
+Stylised copies: --config.variants.sin=train.stylised=DIR and sin in --config.study.variants. Out of distribution as
+well: ood in --config.study.stages, and what config.ood names. The augmentations need pip install 'fsjax[augment]'
+(torchvision). Time on one H100-class GPU, ESTIMATED from operation counts (benchmarks/cost.py) and not measured:
+cifar10 an hour and a half, imagenet10 88 hours, of which searches take 69; --config.search.patch=8 makes those 1.
 """
 
 from ml_collections import ConfigDict

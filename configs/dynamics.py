@@ -12,8 +12,8 @@ the published optimiser at its first learning rate, and a test set of which each
 (--config.train.steps=500): ours are learned within 60. Each of config.dynamics.seeds is a run of its own in
 WORKDIR/seed-<k>; what they found together is in WORKDIR/report/dynamics.html, dynamics.json and dynamics.npz.
 
-Time: synthetic about six minutes on two CPU cores. One H100-class GPU, ESTIMATED from operation counts at 27 TFLOP/s and
-not measured: cifar10 a minute or two, imagenet10 40 minutes.
+Time: synthetic about six minutes on two CPU cores. One H100-class GPU, ESTIMATED from operation counts at 27 TFLOP/s
+and not measured: cifar10 a minute or two, imagenet10 40 minutes.
 """
 
 from ml_collections import ConfigDict

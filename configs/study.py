@@ -4,11 +4,11 @@
   python launch.py --config=configs/study.py:cifar10 --config.study.models=resnet18_cifar,resnet50_cifar,vgg16_cifar
   python launch.py --config=configs/study.py:imagenet10 --config.data.root=DIR      # DIR/{train,val}/<wnid>/
 
-Reproduces the table of Wang et al. (ICCV 2023) over models and augmentations: TPR and FPR of each class at 5 %, here with
-their spread over seeds, and how alike the maps of two seeds are (its sin column: see configs/augment.py). A run that is
-there is not made again, so models, variants and seeds can be added. Time on one H100-class GPU, ESTIMATED from operation
-counts (benchmarks/cost.py) and not measured: cifar10 15 hours for 36 runs; imagenet10 1,400 hours for 45, or 330 with
---config.search.patch=8.
+Reproduces the table of Wang et al. (ICCV 2023) over models and augmentations: TPR and FPR of each class at 5 %, here
+with their spread over seeds, and how alike the maps of two seeds are (its sin column: see configs/augment.py). A run
+that is there is not made again, so models, variants and seeds can be added. Time on one H100-class GPU, ESTIMATED
+from operation counts (benchmarks/cost.py) and not measured: cifar10 15 hours for 36 runs; imagenet10 1,400 hours for
+45, or 330 with --config.search.patch=8.
 """
 
 from ml_collections import ConfigDict
