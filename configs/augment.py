@@ -27,6 +27,7 @@ _VARIANTS = {
     "autoaugment": "train.augment=autoaugment{and}",
     "augmix": "train.augment=augmix{and}",
     "randaugment": "train.augment=randaugment{and}",
+    "sin": "train.stylised=stylised",  # the folder of the copies
     "dfmx": "train.dfmx.maps={standard};train.dfmx.share=0.2",
     "low_pass": "data.frequencies=low:0.25",
     "high_pass": "data.frequencies=high:0.0625",
