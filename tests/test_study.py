@@ -209,3 +209,31 @@ def test_runs_of_different_classes_are_not_put_into_one_table(tmp_path):
 
     with pytest.raises(InputError, match="its runs have different classes"):
         study.run(config, tmp_path, nested)
+
+
+def test_a_small_study_goes_from_nothing_to_its_tables_and_is_not_made_twice(tmp_path, caplog):
+    config = make_config(study__variants="dfmx,standard", study__stages="train,search,evaluate,ood")
+    changes = {"train.steps": 2, "train.batch_size": 16, "search.images_per_class": 2, "evaluate.random_masks": 0}
+    sizes = {"data.synthetic.train_per_class": 12, "data.synthetic.test_per_class": 4}
+    config.update_from_flattened_dict(changes | sizes | {"ood.attacks": "fgsm:8/255"})
+    experiment.run(config, tmp_path)
+    rows = rows_of(tmp_path / "study" / "summary.csv")
+    assert [row["training"] for row in rows] == ["standard", "dfmx"]
+    for row in rows:
+        own = tmp_path / f"vit_micro_patch8-{row['training']}-0"
+        evaluation = json.loads((own / "evaluation.json").read_text())
+        attacked = json.loads((own / "ood" / "removal.json").read_text())["sets"]["fgsm:8/255"]
+        assert float(row["accuracy"]) == evaluation["unfiltered"]["accuracy"]
+        np.testing.assert_allclose(float(row["TPR"]), np.mean(evaluation["removal"]["0.05"]["tpr"]))
+        assert float(row["fgsm:8/255 accuracy"]) == attacked["accuracy"]
+        assert row["shortcuts"] == row["map IoU"] == ""  # no controls, one seed
+    maps = str(tmp_path / "vit_micro_patch8-standard-0")
+    assert (
+        json.loads((tmp_path / "vit_micro_patch8-dfmx-0" / "config.json").read_text())["train"]["dfmx"]["maps"] == maps
+    )
+    files = {file: file.stat().st_mtime_ns for file in tmp_path.rglob("checkpoints/*.json")}
+    caplog.set_level("INFO", logger="fsjax")
+    experiment.run(config, tmp_path)
+    lines = [record.getMessage() for record in caplog.records]
+    assert sum("already done" in line for line in lines) == 8
+    assert files and files == {file: file.stat().st_mtime_ns for file in tmp_path.rglob("checkpoints/*.json")}
