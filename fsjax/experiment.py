@@ -75,7 +75,7 @@ def _run_stage(stage: Stage, current: Run) -> None:
     fields = fingerprint(current.config, stage)
     inputs = _inputs(current, stage)
     there = all(path.exists() for path in stage.outputs(current))
-    if record and record["done"] and there and _set(record["fields"]) == _set(fields) and record["inputs"] == inputs:
+    if record and record["done"] and there and not _differing(record["fields"], fields) and record["inputs"] == inputs:
         logger.info("%s: already done in %s", name, current.directory)
         return
     new = not record
@@ -110,11 +110,11 @@ def _check_fingerprint(config: ConfigDict, directory: pathlib.Path, stage: Stage
     record_file = _record_file(config, directory, stage)
     if not (record := _read_record(record_file)):
         return
-    wanted, found = _set(fingerprint(config, stage)), _set(record["fields"])
+    wanted, found = fingerprint(config, stage), record["fields"]
     different = [
         f"{field} was {found.get(field)!r}, now {wanted.get(field)!r}"
-        for field in sorted(wanted.keys() | found.keys())
-        if wanted.get(field) != found.get(field) and not field.startswith(stage.shown)
+        for field in _differing(wanted, found)
+        if not field.startswith(stage.shown)
     ]
     if different:
         raise InputError(
@@ -123,9 +123,9 @@ def _check_fingerprint(config: ConfigDict, directory: pathlib.Path, stage: Stage
         )
 
 
-def _set(fields: dict[str, Any]) -> dict[str, Any]:
-    """The fields that ask for anything: one that is newer than a record, and off, leaves the result what it was."""
-    return {name: value for name, value in fields.items() if value}
+def _differing(one: dict[str, Any], other: dict[str, Any]) -> list[str]:
+    """Fields of different values; one that is newer than a record, and off, leaves the result what it was."""
+    return sorted(name for name in one.keys() | other.keys() if (one.get(name) or None) != (other.get(name) or None))
 
 
 def _record_file(config: ConfigDict, directory: pathlib.Path, stage: Stage) -> pathlib.Path:

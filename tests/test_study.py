@@ -72,7 +72,7 @@ def test_maps_that_a_run_of_the_grid_will_leave_need_not_be_there_yet():
         ({"study__models": ""}, "study.models: ''; accepted: one or more different ones"),
         ({"study__seeds": "0,0"}, "study.seeds: '0,0'; accepted: one or more different ones"),
         ({"study__seeds": "0,-1"}, "study.seeds: '-1'; accepted: whole numbers from 0"),
-        ({"study__variants": "standard,sin"}, "study.variants: unknown variant 'sin'; accepted: .*standard"),
+        ({"study__variants": "standard,cut"}, "study.variants: unknown variant 'cut'; accepted: .*standard"),
         ({"variants__standard": "train.rate=1"}, "variants.standard: unknown field 'train.rate'; accepted"),
         ({"variants__standard": "train=1"}, "variants.standard: unknown field 'train'; accepted"),
         ({"variants__standard": "train.steps"}, "variants.standard: 'train.steps' is not 'field=value'"),

@@ -153,7 +153,7 @@ def test_a_loss_that_is_not_finite_stops_the_run_and_keeps_the_last_good_checkpo
         ({"train__precision": "float16"}, "train.precision: 'float16' is unknown; accepted: float32, bfloat16"),
         ({"train__steps": 0}, "train.epochs, train.steps: 0, 0; accepted: one of them above 0"),
         ({"train__batch_size": 12}, "train.batch_size: 12 is not a positive multiple of the 8 devices"),
-        ({"train__evaluators": "f1"}, "train.evaluators: unknown evaluator 'f1'; accepted: dynamics, validation"),
+        ({"train__evaluators": "f1"}, "train.evaluators: unknown evaluator 'f1'; accepted: validation, dynamics"),
         ({"train__schedule": "plateau", "data__validation_share": 0.0}, "data.validation_share is 0"),
         ({"train__schedule": "plateau", "train__evaluators": ""}, "needs the evaluator 'validation'"),
     ],

@@ -5,6 +5,7 @@ minute and a half to two, vit_micro_patch8 half a minute.
 """
 
 import difflib
+import functools
 from collections.abc import Callable
 from functools import partial
 
@@ -53,6 +54,7 @@ MODELS: dict[str, Callable] = {
 }
 
 
+@functools.lru_cache(maxsize=64)
 def build(name: str, *, num_classes: int, image_size: int, dtype=jnp.float32) -> Network:
     """The classifier of this name, without its arrays.
 
