@@ -137,7 +137,8 @@ def train(
                 metrics.write("train", step, {**means, "images_per_second": progress.rate, "scale": scale})
                 measured = []
             if evaluators and (step % evaluate_every == 0 or last):
-                held_out = dict(value for evaluator in evaluators for value in evaluator(step, unreplicate(state)))
+                trained = unreplicate(state)
+                held_out = dict(value for evaluator in evaluators for value in evaluator(step, trained))
                 if held_out:
                     metrics.write("train", step, held_out)
                     logger.info("train: step %d, %s", step, ", ".join(f"{k} {v:.4f}" for k, v in held_out.items()))

@@ -36,7 +36,7 @@ def true_positive_rate(
       targets: target class of each mask.
       sizes: images of each class.
     """
-    return _share(called[np.arange(len(called)), targets], sizes[targets])
+    return share(called[np.arange(len(called)), targets], sizes[targets])
 
 
 def false_positive_rate(
@@ -44,8 +44,9 @@ def false_positive_rate(
 ) -> Float[np.ndarray, " masks"]:
     """Share of the images of other classes called the mask's target class, in [0, 1]; NaN where there are none."""
     others = called.sum(1) - called[np.arange(len(called)), targets]
-    return _share(others, sizes.sum() - sizes[targets])
+    return share(others, sizes.sum() - sizes[targets])
 
 
-def _share(part: np.ndarray, whole: np.ndarray) -> np.ndarray:
-    return np.divide(part, whole, out=np.full(len(whole), np.nan), where=whole > 0)
+def share(part: Real[np.ndarray, "*rows n"], whole: Int[np.ndarray, " n"]) -> Float[np.ndarray, "*rows n"]:
+    """part / whole, NaN where the whole is 0."""
+    return np.divide(part, whole, out=np.full(part.shape, np.nan), where=whole > 0)

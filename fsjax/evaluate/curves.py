@@ -6,6 +6,7 @@ import numpy as np
 from jaxtyping import Float, Int
 
 from fsjax.evaluate import bands
+from fsjax.evaluate.statistics import numbers
 
 # F1 from which a class counts as beginning to be recognised, and as learned.
 THRESHOLDS = (0.5, 0.8)
@@ -72,7 +73,7 @@ class Dynamics:
             "images": self.confusion[0, 0, 0].sum(-1).tolist(),
             "first_step": {
                 f"{threshold:g}": {
-                    copy: dict(zip(self.classes, _numbers(of_copy.T), strict=True))
+                    copy: dict(zip(self.classes, numbers(of_copy.T), strict=True))
                     for copy, of_copy in zip(self.copies, np.moveaxis(self.first_reached(threshold), 1, 0), strict=True)
                 }
                 for threshold in THRESHOLDS
@@ -85,7 +86,7 @@ class Dynamics:
 
     def _by_copy(self, values: Float[np.ndarray, "seeds copies ..."]) -> dict:
         both = zip(self.copies, values.mean(0), spread(values), strict=True)
-        return {copy: {"mean": _numbers(mean), "spread": _numbers(over)} for copy, mean, over in both}
+        return {copy: {"mean": numbers(mean), "spread": numbers(over)} for copy, mean, over in both}
 
 
 def f1(confusion: Int[np.ndarray, "*batch classes classes"]) -> Float[np.ndarray, "*batch classes"]:
@@ -120,8 +121,3 @@ def first_reached(
 def spread(values: Float[np.ndarray, "seeds *shape"]) -> Float[np.ndarray, "*shape"]:
     """Standard deviation over seeds (n - 1); NaN for one seed."""
     return values.std(0, ddof=1) if len(values) > 1 else np.full(values.shape[1:], np.nan)
-
-
-def _numbers(values: np.ndarray) -> list:
-    """Lists for JSON: what has no value is None."""
-    return np.where(np.isfinite(values), values, None).tolist()

@@ -9,6 +9,7 @@ from jaxtyping import Int, PyTree
 from ml_collections import ConfigDict
 
 from fsjax import parallel, tile_size, workdir
+from fsjax.data.chosen import first_of_each
 from fsjax.data.dataset import Dataset
 from fsjax.data.preprocess import normalise
 from fsjax.engine import Engine
@@ -39,7 +40,7 @@ def make(watched: Watched) -> Callable:
             f"data.test_split: {watched.config.data.test_split!r} has other classes than the training images; "
             "accepted: the same ones"
         )
-    dataset = first_images(test, watched.config.dynamics.images_per_class)
+    dataset = test.subset(first_of_each(test.labels, watched.config.dynamics.images_per_class))
     original, folder = names.index(bands.ORIGINAL), watched.directory / "dynamics"
 
     @functools.cache
@@ -97,14 +98,6 @@ def make_counter(watched: Watched, names: tuple[str, ...], dataset: Dataset) -> 
         return sum(np.rint(trained.sums(group(start), keep)["predicted"]).astype(np.int64) for start in starts)
 
     return count
-
-
-def first_images(dataset: Dataset, per_class: int) -> Dataset:
-    """The first so many images of each class, in the order of the set; 0 = all."""
-    if not per_class:
-        return dataset
-    rows = [np.flatnonzero(dataset.labels == label)[:per_class] for label in range(len(dataset.classes))]
-    return dataset.subset(np.sort(np.concatenate(rows)))
 
 
 def check(options: ConfigDict) -> None:

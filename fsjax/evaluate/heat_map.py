@@ -22,6 +22,7 @@ from fsjax.engine import Engine
 from fsjax.evaluate.filtered import GROUP
 from fsjax.progress import Progress
 from fsjax.search.partial import Partials
+from fsjax.search.sweep import runs
 from fsjax.tile import Chunk, Perturbations
 
 
@@ -98,8 +99,8 @@ def measure(
                 chunks = engine.chunks(read(part), labels[part], weights, size=partials.layout["chunk"])
                 keeper = _Keeper(partials, number, sums, save_seconds)
                 tick = functools.partial(_tick, progress, len(part))
-                for run in np.split(mine, np.flatnonzero(np.diff(mine) != 1) + 1):
-                    _sweep(engine, chunks, waves, int(run[0]), int(run[-1]) + 1, keeper, tick)
+                for run in runs(mine):
+                    _sweep(engine, chunks, waves, run.start, run.stop, keeper, tick)
             progress.update((len(missing) - len(mine)) * len(part))  # by the other processes
             correct += _merged(sums)
     images, orbits = np.bincount(labels, minlength=classes), spectrum.orbits(*image[:2])

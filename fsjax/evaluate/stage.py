@@ -13,7 +13,7 @@ from fsjax.engine import Engine
 from fsjax.evaluate import controls, planted
 from fsjax.evaluate.confusion import confusion, false_positive_rate, true_positive_rate
 from fsjax.evaluate.filtered import GROUP, called
-from fsjax.evaluate.statistics import wilson
+from fsjax.evaluate.statistics import numbers, wilson
 from fsjax.masks import budget
 from fsjax.predict import make_predictor
 
@@ -150,8 +150,3 @@ def recovery(maps: DominantFrequencyMaps, test: Dataset) -> dict:
 def truth_of(arrays: dict[str, np.ndarray]) -> np.ndarray:
     """Planted positions of each class [classes, H, W]: fixed orbits, or the band whose orbits are raised at random."""
     return arrays["fixed"] | arrays["any"]
-
-
-def numbers(values: np.ndarray) -> list:
-    """Lists for JSON; what has no value, such as the FPR of an only class, is None."""
-    return np.where(np.isfinite(values), values, None).tolist()

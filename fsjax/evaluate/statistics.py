@@ -83,3 +83,8 @@ def benjamini_hochberg(p: Float[np.ndarray, " tests"]) -> Float[np.ndarray, " te
     if known.any():
         found[known] = false_discovery_control(p[known])
     return found
+
+
+def numbers(values: Real[np.ndarray, "*shape"]) -> list:
+    """Lists for JSON; what has no value, such as the FPR of an only class, is None."""
+    return np.where(np.isfinite(values), values, None).tolist()

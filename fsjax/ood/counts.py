@@ -8,10 +8,9 @@ from jaxtyping import Bool, Int
 from fsjax.classifier import Classifier
 from fsjax.data.dataset import Images
 from fsjax.engine import Engine
-from fsjax.evaluate.confusion import confusion
+from fsjax.evaluate.confusion import confusion, share
 from fsjax.evaluate.filtered import called
-from fsjax.evaluate.stage import numbers
-from fsjax.evaluate.statistics import wilson
+from fsjax.evaluate.statistics import numbers, wilson
 from fsjax.predict import make_predictor
 
 
@@ -79,13 +78,9 @@ def rates(counts: Counts, pictures: int = 1) -> dict:
     """
     found = {"images": counts.images.tolist(), "accuracy": float(counts.right[0].sum() / counts.images.sum())}
     others = counts.images.sum() - counts.images
-    tpr = _share(counts.right, counts.images)
-    fpr = np.where(counts.images > 0, _share(counts.called - counts.right, others), np.nan)
+    tpr = share(counts.right, counts.images)
+    fpr = np.where(counts.images > 0, share(counts.called - counts.right, others), np.nan)
     for row, name in enumerate(("unfiltered", "filtered")):
         interval = wilson(counts.right[row] / pictures, counts.images / pictures)
         found[name] = {"tpr": numbers(tpr[row]), "tpr_ci": numbers(interval), "fpr": numbers(fpr[row])}
     return found
-
-
-def _share(part: np.ndarray, whole: np.ndarray) -> np.ndarray:
-    return np.divide(part, whole, out=np.full(part.shape, np.nan), where=whole > 0)

@@ -11,6 +11,7 @@ from ml_collections import ConfigDict
 
 from fsjax.classifier import Classifier
 from fsjax.data import SOURCES
+from fsjax.data.chosen import first_of_each
 from fsjax.data.dataset import Dataset, Images
 from fsjax.data.folder import FolderSource
 from fsjax.data.source import parse_classes
@@ -178,9 +179,3 @@ def open_attack(attack: attacks.Attack, config: ConfigDict, classifier: Classifi
 def cut(rows: np.ndarray) -> list[np.ndarray]:
     """Parts of GROUP images, the last one smaller: so much is lost at most when a run is killed."""
     return [rows[start : start + GROUP] for start in range(0, len(rows), GROUP)]
-
-
-def first_of_each(labels: np.ndarray, count: int) -> np.ndarray:
-    """Sorted indices of the first `count` images of each class, 0 = all."""
-    kept = [np.flatnonzero(labels == label)[: count or None] for label in np.unique(labels)]
-    return np.sort(np.concatenate(kept))

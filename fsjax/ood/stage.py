@@ -17,8 +17,8 @@ from fsjax.data.dataset import Dataset
 from fsjax.dfm import DominantFrequencyMaps
 from fsjax.engine import Engine
 from fsjax.errors import InputError
-from fsjax.evaluate.stage import make_engine, numbers
-from fsjax.evaluate.statistics import wilson
+from fsjax.evaluate.stage import make_engine
+from fsjax.evaluate.statistics import numbers, wilson
 from fsjax.ood import sets
 from fsjax.ood.average_tpr import average_tpr
 from fsjax.ood.counts import Counts, count, rates

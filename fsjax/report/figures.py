@@ -33,7 +33,7 @@ def map_grid(
     """The mask of each class: kept frequencies dark, DC in the middle, axes in cycles per pixel."""
     figure, axes = _grid(len(masks), columns)
     for axis, mask, name in zip(axes, masks, names, strict=False):
-        axis.imshow(~mask, cmap="gray", vmin=-0.15, vmax=1, extent=plane_extent(mask.shape), interpolation="nearest")
+        draw_mask(axis, mask)
         axis.set_title(f"{name} ({mask.sum()})")
     figure.suptitle(f"Dominant frequencies, {100 * share:g} % of the plane (positions kept in brackets)")
     frequency_axes(figure)
@@ -71,8 +71,7 @@ def planted_grid(
     """Planted orbits (open circles) over the ones found (dark squares)."""
     figure, axes = _grid(len(found), 4, width=2.6)
     for axis, mask, truth, title in zip(axes, found, planted, titles, strict=False):
-        extent = plane_extent(mask.shape)
-        axis.imshow(~mask, cmap="gray", vmin=-0.15, vmax=1, extent=extent, interpolation="nearest")
+        draw_mask(axis, mask)
         rows, columns = np.nonzero(truth)
         height, width = mask.shape
         axis.scatter(
@@ -148,14 +147,7 @@ def heat_map_grid(
         block, column = divmod(index, columns)
         above, below = (axes[(2 * block + row) * columns + column] for row in (0, 1))
         _draw_error(above, error[index])
-        below.imshow(
-            ~kept[index],
-            cmap="gray",
-            vmin=-0.15,
-            vmax=1,
-            extent=plane_extent(kept[index].shape),
-            interpolation="nearest",
-        )
+        draw_mask(below, kept[index])
         above.set_title(name)
     for axis in axes:
         if not axis.images:
@@ -230,6 +222,12 @@ def _grid(count: int, columns: int, width: float = 1.9, image: bool = True) -> t
     for axis in axes.ravel()[count:]:
         axis.set_axis_off()
     return figure, list(axes.ravel())
+
+
+def draw_mask(axis: Axes, mask: Bool[np.ndarray, "height width"]) -> None:
+    """A mask on the plane: kept frequencies dark."""
+    extent = plane_extent(mask.shape)
+    axis.imshow(~mask, cmap="gray", vmin=-0.15, vmax=1, extent=extent, interpolation="nearest")
 
 
 def plane_extent(plane: tuple[int, int]) -> tuple[float, float, float, float]:

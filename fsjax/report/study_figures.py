@@ -5,7 +5,7 @@ import numpy as np
 from jaxtyping import Bool, Float
 from matplotlib.figure import Figure
 
-from fsjax.report.figures import frequency_axes, plane_extent
+from fsjax.report.figures import draw_mask, frequency_axes
 
 # Okabe and Ito's, without yellow: told apart by colour-blind readers, and by their markers in print.
 _COLOURS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#56b4e9", "#e69f00", "#000000")
@@ -23,9 +23,7 @@ def map_rows(
     for row, (of_run, label) in enumerate(zip(masks, labels, strict=True)):
         for column, mask in enumerate(of_run):
             axis = axes[row, column]
-            axis.imshow(
-                ~mask, cmap="gray", vmin=-0.15, vmax=1, extent=plane_extent(mask.shape), interpolation="nearest"
-            )
+            draw_mask(axis, mask)
             if row == 0:
                 axis.set_title(names[column], fontsize=8)
         axes[row, 0].set_ylabel(label, fontsize=8)

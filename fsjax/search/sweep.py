@@ -108,7 +108,7 @@ def sweep(
             images, size = problem.images(int(label)), partials.layout["chunk"]
             of_class = weights(int(label))[:, None].astype(np.float32) if weights else None
             chunks = engine.chunks(images, np.full(len(images), label), of_class, size=size)
-            for run in _runs(mine[mine // count == label] % count):
+            for run in runs(mine[mine // count == label] % count):
                 _sweep_run(engine, chunks, make, int(label), run, sums[label], keeper)
     return parallel.merge(sums)
 
@@ -133,7 +133,7 @@ def _sweep_run(engine, chunks, make, label: int, run: range, sums: np.ndarray, k
         keeper.keep(label, kept, sums[kept:done])
 
 
-def _runs(indices: np.ndarray) -> list[range]:
+def runs(indices: np.ndarray) -> list[range]:
     """Sorted indices as ranges of neighbours."""
     parts = np.split(indices, np.flatnonzero(np.diff(indices) != 1) + 1)
     return [range(int(part[0]), int(part[-1]) + 1) for part in parts]

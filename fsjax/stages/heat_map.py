@@ -3,10 +3,10 @@
 import math
 
 import numpy as np
-from jaxtyping import Int
 from ml_collections import ConfigDict
 
 from fsjax import parallel, workdir
+from fsjax.data.chosen import drawn
 from fsjax.data.preprocess import normalise
 from fsjax.errors import InputError
 from fsjax.evaluate import heat_map
@@ -27,7 +27,9 @@ def check(config: ConfigDict) -> None:
 def _run(current: Run) -> None:
     config, model, test = current.config, current.classifier, current.dataset("test")
     model.check_classes(test.classes, "data split test")
-    chosen = _drawn(test.labels, config.heat_map.images_per_class, config.seed)
+    chosen = np.concatenate(
+        [drawn(test.labels, label, config.heat_map.images_per_class, config.seed) for label in range(len(test.classes))]
+    )
     found = heat_map.measure(
         model.apply,
         model.variables,
@@ -52,19 +54,6 @@ def _run(current: Run) -> None:
             classes=np.array(test.classes, dtype=np.str_),
             norm=np.array(config.heat_map.norm),
         )
-
-
-def _drawn(labels: Int[np.ndarray, " images"], count: int, seed: int) -> Int[np.ndarray, " chosen"]:
-    """Indices of so many images of each class, or of all where it has no more; 0 = all."""
-    of_classes = [np.flatnonzero(labels == label) for label in np.unique(labels)]
-    return np.concatenate(
-        [
-            np.sort(np.random.default_rng([seed, index]).choice(of_class, count, replace=False))
-            if 0 < count < len(of_class)
-            else of_class
-            for index, of_class in enumerate(of_classes)
-        ]
-    )
 
 
 STAGE = Stage(

@@ -4,6 +4,7 @@ import numpy as np
 from ml_collections import ConfigDict
 
 from fsjax import parallel, search
+from fsjax.data.chosen import drawn
 from fsjax.data.dataset import Dataset
 from fsjax.data.preprocess import normalise
 from fsjax.errors import InputError
@@ -51,9 +52,7 @@ def _run(current: Run) -> None:
 
 def _searched(dataset: Dataset, label: int, count: int, seed: int) -> np.ndarray:
     """Indices of the images of a class that are searched: all, or `count` drawn by seed."""
-    of_class = np.flatnonzero(dataset.labels == label)
-    if count and count < len(of_class):
-        of_class = np.sort(np.random.default_rng([seed, label]).choice(of_class, count, replace=False))
+    of_class = drawn(dataset.labels, label, count, seed)
     if not len(of_class):
         raise InputError(f"search: class {dataset.classes[label]!r} has no image in the searched split")
     return of_class
