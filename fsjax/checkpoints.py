@@ -5,7 +5,6 @@ is read; a checkpoint that does not match is passed over for the one before it.
 """
 
 import logging
-import pathlib
 from typing import Any
 
 import orbax.checkpoint as ocp
@@ -13,6 +12,7 @@ from jaxtyping import PyTree
 
 from fsjax import workdir
 from fsjax.errors import InputError
+from fsjax.storage import Path
 
 logger = logging.getLogger(__name__)
 
@@ -25,7 +25,7 @@ class Checkpoints:
       keep: how many of the newest stay on disk.
     """
 
-    def __init__(self, directory: pathlib.Path, keep: int = 2):
+    def __init__(self, directory: Path, keep: int = 2):
         # Orbax and the restore side both want an absolute path.
         self.directory = directory.absolute()
         options = ocp.CheckpointManagerOptions(max_to_keep=keep, enable_async_checkpointing=False)
@@ -88,16 +88,16 @@ class Checkpoints:
         args = ocp.args.Composite(**{item: ocp.args.StandardRestore(like)})
         return getattr(self._manager.restore(step, args=args), item)
 
-    def _hash_file(self, step: int) -> pathlib.Path:
+    def _hash_file(self, step: int) -> Path:
         return self.directory / f"{step}.sha256.json"
 
 
-def newest_hashes(directory: pathlib.Path) -> pathlib.Path:
+def newest_hashes(directory: Path) -> Path:
     """The file with the hashes of the newest checkpoint under a directory: it stands for the checkpoint's content."""
     files = directory.glob("*.sha256.json")
     return max(files, key=lambda file: int(file.name.split(".")[0]), default=directory / "none")
 
 
-def _hashes(directory: pathlib.Path) -> dict[str, str]:
+def _hashes(directory: Path) -> dict[str, str]:
     files = sorted(path for path in directory.rglob("*") if path.is_file())
     return {str(path.relative_to(directory)): workdir.sha256(path) for path in files}

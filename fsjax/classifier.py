@@ -1,7 +1,6 @@
 """A trained classifier with what its inputs and outputs mean."""
 
 import dataclasses
-import pathlib
 from collections.abc import Callable
 
 import jax.numpy as jnp
@@ -12,6 +11,7 @@ from ml_collections import ConfigDict
 from fsjax import weights
 from fsjax.errors import InputError
 from fsjax.models.folding import fold
+from fsjax.storage import Path
 from fsjax.trained import Trained, from_checkpoint
 
 
@@ -41,7 +41,7 @@ class Classifier:
             )
 
 
-def load(config: ConfigDict, directory: pathlib.Path) -> Classifier:
+def load(config: ConfigDict, directory: Path) -> Classifier:
     """The classifier of a workdir, ready to be searched and evaluated.
 
     Raises:
@@ -63,7 +63,7 @@ def _reordered(apply: Callable, outputs: tuple[int, ...]) -> Callable:
     return lambda variables, images: apply(variables, images)[:, np.array(outputs)]
 
 
-def load_trained(config: ConfigDict, directory: pathlib.Path) -> Trained:
+def load_trained(config: ConfigDict, directory: Path) -> Trained:
     """What `load` folds: the newest checkpoint of a workdir, or the weights that config.model.weights names."""
     source = weights.load if config.model.weights else from_checkpoint
     return source(config, directory)

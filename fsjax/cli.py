@@ -10,6 +10,7 @@ from ml_collections import ConfigDict
 
 from fsjax import interrupt
 from fsjax.errors import CheckFailed, InputError
+from fsjax.storage import Path
 
 CHECK_FAILED, BAD_INPUT = 1, 2
 
@@ -44,7 +45,7 @@ def main(
 
 def configuration(
     argv: list[str], values: flags.FlagValues, config: flags.FlagHolder, workdir: flags.FlagHolder
-) -> tuple[ConfigDict, pathlib.Path]:
+) -> tuple[ConfigDict, Path]:
     """The config and the workdir that a command line asks for.
 
     Raises:

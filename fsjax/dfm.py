@@ -14,6 +14,7 @@ from jaxtyping import Bool, Float, Int
 from fsjax import masks as masks_lib
 from fsjax import workdir
 from fsjax.errors import InputError
+from fsjax.storage import Path
 
 # Bytes of an array beyond which it lies in a file of its own: scores of 1,000 classes at 224 pixels are 200 MB.
 IN_MEMORY = 2**28
@@ -66,7 +67,7 @@ class DominantFrequencyMaps:
         """The one of the shares that is nearest to a share; of two as near the smaller."""
         return min(self.shares, key=lambda own: (abs(own - share), own))
 
-    def save(self, path: str | pathlib.Path) -> None:
+    def save(self, path: str | Path) -> None:
         """Writes an .npz, atomically; arrays beyond IN_MEMORY bytes lie beside it, each an .npy that it names."""
         path = pathlib.Path(path)
         arrays = {
@@ -94,7 +95,7 @@ class DominantFrequencyMaps:
             stale.unlink()
 
     @classmethod
-    def load(cls, path: str | pathlib.Path) -> "DominantFrequencyMaps":
+    def load(cls, path: str | Path) -> "DominantFrequencyMaps":
         """Reads what `save` wrote; arrays beside the file are mapped and not read.
 
         Raises:

@@ -1,6 +1,5 @@
 """DFM-X: training images seen through another class's dominant frequencies (Wang et al., ICCVW 2023; METHOD 9)."""
 
-import pathlib
 from collections.abc import Callable
 
 import jax
@@ -11,6 +10,7 @@ from ml_collections import ConfigDict
 
 from fsjax import published_maps, spectrum
 from fsjax.errors import InputError
+from fsjax.storage import Path
 
 # The branch of an image's key: augmentations fold 0, 1, ... into it and dropout 2**31.
 _BRANCH = 2**31 + 1
@@ -94,7 +94,7 @@ def read(
     return np.array(maps.at(share))
 
 
-def file_of(options: ConfigDict) -> pathlib.Path | None:
+def file_of(options: ConfigDict) -> Path | None:
     """The file that train.dfmx.maps names, if it does; raises InputError where there is none."""
     return published_maps.file_of(options.maps) if options.maps else None
 

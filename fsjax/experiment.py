@@ -1,7 +1,6 @@
 """An experiment: stages run in order, each reading and writing files of the workdir, none done twice."""
 
 import logging
-import pathlib
 import time
 from typing import Any
 
@@ -13,12 +12,13 @@ from fsjax.progress import clock
 from fsjax.run import Run
 from fsjax.stages import STAGES
 from fsjax.stages.stage import Stage, fingerprint
+from fsjax.storage import Path
 from fsjax.versions import versions
 
 logger = logging.getLogger(__name__)
 
 
-def run(config: ConfigDict, directory: pathlib.Path, *, command: list[str] | None = None) -> None:
+def run(config: ConfigDict, directory: Path, *, command: list[str] | None = None) -> None:
     """Runs the config's stages in a workdir; `command` is kept beside the results, for the report.
 
     Raises:
@@ -102,11 +102,11 @@ def _inputs(current: Run, stage: Stage) -> dict[str, str]:
     return {_name(path, current.directory): workdir.sha256(path) for path in files}
 
 
-def _name(path: pathlib.Path, directory: pathlib.Path) -> str:
+def _name(path: Path, directory: Path) -> str:
     return str(path.relative_to(directory) if path.is_relative_to(directory) else path)
 
 
-def _check_fingerprint(config: ConfigDict, directory: pathlib.Path, stage: Stage) -> None:
+def _check_fingerprint(config: ConfigDict, directory: Path, stage: Stage) -> None:
     record_file = _record_file(config, directory, stage)
     if not (record := _read_record(record_file)):
         return
@@ -128,12 +128,12 @@ def _differing(one: dict[str, Any], other: dict[str, Any]) -> list[str]:
     return sorted(name for name in one.keys() | other.keys() if (one.get(name) or None) != (other.get(name) or None))
 
 
-def _record_file(config: ConfigDict, directory: pathlib.Path, stage: Stage) -> pathlib.Path:
+def _record_file(config: ConfigDict, directory: Path, stage: Stage) -> Path:
     name = f"{stage.name}-{config.search.method}" if stage.by_method else stage.name
     return directory / "stages" / f"{name}.json"
 
 
-def _read_record(file: pathlib.Path) -> dict[str, Any]:
+def _read_record(file: Path) -> dict[str, Any]:
     """What a stage was started with and whether it is done; empty where it was never started."""
     if not file.exists():
         return {}

@@ -1,19 +1,18 @@
 """The export stage: the model's weights and its maps as PyTorch code reads them."""
 
-import pathlib
-
 from fsjax import published_maps
 from fsjax.dfm import DominantFrequencyMaps
 from fsjax.models import state_dict, torch_weights
+from fsjax.storage import Path
 from fsjax.trained import Trained
 
 
-def weights_file(directory: pathlib.Path, model: str) -> pathlib.Path:
+def weights_file(directory: Path, model: str) -> Path:
     """The state dict that `run` leaves in a workdir for a model of this name."""
     return directory / "export" / f"{model}.pt"
 
 
-def run(trained: Trained, maps: DominantFrequencyMaps, directory: pathlib.Path, model: str, patch: int) -> None:
+def run(trained: Trained, maps: DominantFrequencyMaps, directory: Path, model: str, patch: int) -> None:
     """Writes export/<model>.pt, a state dict, and export/<model>loss<patch>.pkl and <model>_DFM_<per cent>.pkl.
 
     The state dict has the names of torchvision or timm, or, where the weights came from PyTorch, the names they had

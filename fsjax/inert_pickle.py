@@ -7,7 +7,6 @@ which make arrays of plain numbers, or a stub that does nothing (`Inert`). PyTor
 import functools
 import io
 import math
-import pathlib
 import pickle
 import re
 import zipfile
@@ -18,6 +17,7 @@ import ml_dtypes
 import numpy as np
 
 from fsjax.errors import InputError
+from fsjax.storage import Path
 
 
 class Inert:
@@ -49,7 +49,7 @@ class Inert:
     extend = update = add = append
 
 
-def load(path: pathlib.Path) -> Any:
+def load(path: Path) -> Any:
     """What a pickle, or a file of `torch.save` in its zip or its older form, holds.
 
     Returns:

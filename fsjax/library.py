@@ -17,6 +17,7 @@ from fsjax.errors import InputError
 from fsjax.hoist import hoist
 from fsjax.models import state_dict, torch_weights
 from fsjax.models.folding import fold
+from fsjax.storage import Path
 
 
 def dominant_frequencies(
@@ -31,7 +32,7 @@ def dominant_frequencies(
     classes: Sequence[str] | None = None,
     precision: str = "highest",
     seed: int = 0,
-    directory: str | pathlib.Path | None = None,
+    directory: str | Path | None = None,
     memory_mib: int = 0,
     save_seconds: int | float = 30,
     searched_on: str = "train",
@@ -103,7 +104,7 @@ def dominant_frequencies(
     )
 
 
-def load_weights(path: str | pathlib.Path, model: str, *, image_size: int | None = None) -> Callable:
+def load_weights(path: str | Path, model: str, *, image_size: int | None = None) -> Callable:
     """A model of ours with PyTorch's weights, as a callable: images [n, S, S, 3] float32, normalised -> logits [n, K].
 
     The logits are those of the PyTorch module in evaluation mode. Names of torchvision, timm and the ICCV 2023 code are

@@ -2,18 +2,18 @@
 
 import json
 import math
-import pathlib
 import time
 
 from tensorboardX import SummaryWriter
 
 from fsjax import parallel
+from fsjax.storage import Path
 
 
 class Metrics:
     """Appends to metrics.jsonl and to TensorBoard's event file in a workdir; only the main process writes."""
 
-    def __init__(self, workdir: pathlib.Path):
+    def __init__(self, workdir: Path):
         self._file = self._board = None
         if parallel.is_main_process():
             workdir.mkdir(parents=True, exist_ok=True)

@@ -16,6 +16,7 @@ from fsjax.dfm import DominantFrequencyMaps
 from fsjax.errors import InputError
 from fsjax.masks import at_threshold
 from fsjax.models.torch_weights import tensor
+from fsjax.storage import Path
 
 _ACCEPTED = (
     "accepted: a workdir of fsjax or one of its dfm/*.npz, or a pickle of {class index: S x S scores, or S x S of 0 "
@@ -23,9 +24,7 @@ _ACCEPTED = (
 )
 
 
-def read_maps(
-    path: str | pathlib.Path, *, classes: tuple[str, ...] | None, shares: tuple[float, ...]
-) -> DominantFrequencyMaps:
+def read_maps(path: str | Path, *, classes: tuple[str, ...] | None, shares: tuple[float, ...]) -> DominantFrequencyMaps:
     """Maps of ours, or of a published pickle, whose masks need not be constant on orbits.
 
     A pickle of scores becomes masks by the published threshold, and its method `removal_compat`, whose form it has. One
@@ -77,7 +76,7 @@ def read_maps(
     return dfm.from_classes(found, shares, **about)
 
 
-def read_order(path: str | pathlib.Path) -> Float64[np.ndarray, "height width"]:
+def read_order(path: str | Path) -> Float64[np.ndarray, "height width"]:
     """A removal order: larger = earlier, 0 = always removed (METHOD 9); a pickle or an .npy of one plane.
 
     Raises:
@@ -94,9 +93,7 @@ def read_order(path: str | pathlib.Path) -> Float64[np.ndarray, "height width"]:
     return order.astype(np.float64)
 
 
-def write_maps(
-    maps: DominantFrequencyMaps, folder: str | pathlib.Path, name: str, patch: int = 1
-) -> list[pathlib.Path]:
+def write_maps(maps: DominantFrequencyMaps, folder: str | Path, name: str, patch: int = 1) -> list[Path]:
     """Writes maps as the published code does and returns the files, each of which it reads with pickle.load.
 
     `<name>loss<patch>.pkl` has {class index: H x W float32 tensor} of the scores, where there are scores, and
@@ -119,7 +116,7 @@ def write_maps(
     return written
 
 
-def file_of(path: str | pathlib.Path) -> pathlib.Path:
+def file_of(path: str | Path) -> Path:
     """The file that maps are read from: the path, or the only maps of a workdir.
 
     Raises:
@@ -137,7 +134,7 @@ def file_of(path: str | pathlib.Path) -> pathlib.Path:
     return files[0]
 
 
-def _by_class(file: pathlib.Path, content: Any) -> list[Any]:
+def _by_class(file: Path, content: Any) -> list[Any]:
     """The entries in the order of their class indices."""
     if not isinstance(content, dict) or not content:
         raise _refused(file, _found(content))
@@ -153,7 +150,7 @@ def _by_class(file: pathlib.Path, content: Any) -> list[Any]:
     return [entries[index] for index in range(len(entries))]
 
 
-def _plane(file: pathlib.Path, label: int, entry: Any) -> Float[np.ndarray, "*masks height width"]:
+def _plane(file: Path, label: int, entry: Any) -> Float[np.ndarray, "*masks height width"]:
     """A class's plane [H, W], or its list of masks [masks, H, W]."""
     numbers = _numbers(entry)
     if numbers is None or numbers.ndim not in (2, 3):
@@ -174,7 +171,7 @@ def _numbers(content: Any) -> np.ndarray | None:
     return numbers if numbers.dtype.kind in "biuf" and numbers.size else None
 
 
-def _share_of(file: pathlib.Path, masks: list[np.ndarray]) -> float:
+def _share_of(file: Path, masks: list[np.ndarray]) -> float:
     kept = max(1, max(int(mask.sum()) for mask in masks)) / masks[0].size
     for named in reversed(re.findall(r"_DFM_(\d*\.?\d+(?:e-?\d+)?)", file.name)):
         shares = [share for share in (float(named), float(named) / 100) if 0 < share <= 1]
@@ -183,7 +180,7 @@ def _share_of(file: pathlib.Path, masks: list[np.ndarray]) -> float:
     return kept
 
 
-def _refused(file: pathlib.Path, found: str) -> InputError:
+def _refused(file: Path, found: str) -> InputError:
     return InputError(f"{file}: {found}; {_ACCEPTED}")
 
 

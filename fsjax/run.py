@@ -1,7 +1,6 @@
 """What the stages of one run share."""
 
 import functools
-import pathlib
 from collections.abc import Callable
 
 import numpy as np
@@ -12,6 +11,7 @@ from fsjax.classifier import Classifier
 from fsjax.data.dataset import Dataset, measure_mean_std
 from fsjax.errors import InputError
 from fsjax.metrics import Metrics
+from fsjax.storage import Path
 
 
 class Run:
@@ -20,7 +20,7 @@ class Run:
     `nested(config, directory)` runs a whole experiment in another workdir, for stages that put several together.
     """
 
-    def __init__(self, config: ConfigDict, directory: pathlib.Path, nested: Callable[[ConfigDict, pathlib.Path], None]):
+    def __init__(self, config: ConfigDict, directory: Path, nested: Callable[[ConfigDict, Path], None]):
         self.config, self.directory, self.nested = config, directory, nested
         self.metrics = Metrics(directory)
         self._datasets: dict[str, Dataset] = {}
@@ -44,7 +44,7 @@ class Run:
         return classifier.load(self.config, self.directory)
 
     @property
-    def maps_file(self) -> pathlib.Path:
+    def maps_file(self) -> Path:
         """The maps of the config's search method."""
         return self.directory / "dfm" / f"{self.config.search.method}.npz"
 

@@ -2,7 +2,6 @@
 
 import logging
 import math
-import pathlib
 from collections.abc import Callable
 
 import jax
@@ -26,6 +25,7 @@ from fsjax.evaluate.watched import Watched
 from fsjax.metrics import Metrics
 from fsjax.models.network import Network
 from fsjax.progress import Progress
+from fsjax.storage import Path
 
 logger = logging.getLogger(__name__)
 
@@ -36,7 +36,7 @@ def train(
     config: ConfigDict,
     dataset: Callable[[str], Dataset],
     mean_std: tuple[np.ndarray, np.ndarray],
-    directory: pathlib.Path,
+    directory: Path,
     metrics: Metrics,
 ) -> None:
     """Trains the config's model and leaves its last step in `directory`/checkpoints; goes on where it was stopped.
@@ -258,7 +258,7 @@ def _read_files(config: ConfigDict, network: Network) -> dict[str, str]:
     return found
 
 
-def _check_goes_on(found: dict, about: dict, directory: pathlib.Path) -> None:
+def _check_goes_on(found: dict, about: dict, directory: Path) -> None:
     """Raises InputError where a checkpoint was trained with other content in the files that the config names."""
     for field in (frequencies.FIELD, "train.dfmx.maps"):
         if found.get(field) != about.get(field):

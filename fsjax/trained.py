@@ -1,7 +1,6 @@
 """A network with its weights as they were trained, before anything is folded for evaluation."""
 
 import dataclasses
-import pathlib
 
 import jax
 import numpy as np
@@ -13,6 +12,7 @@ from fsjax.data import frequencies
 from fsjax.errors import InputError
 from fsjax.models.naming import OURS, Naming
 from fsjax.models.network import Network
+from fsjax.storage import Path
 
 
 @dataclasses.dataclass(frozen=True)
@@ -38,7 +38,7 @@ class Trained:
     outputs: tuple[int, ...] | None = None
 
 
-def from_checkpoint(config: ConfigDict, directory: pathlib.Path) -> Trained:
+def from_checkpoint(config: ConfigDict, directory: Path) -> Trained:
     """What training left in a workdir.
 
     Raises:

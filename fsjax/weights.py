@@ -16,6 +16,7 @@ from fsjax.checkpoints import newest_hashes
 from fsjax.data import frequencies
 from fsjax.errors import InputError
 from fsjax.models import state_dict, torch_weights
+from fsjax.storage import Path
 from fsjax.trained import Trained
 
 logger = logging.getLogger(__name__)
@@ -23,7 +24,7 @@ logger = logging.getLogger(__name__)
 RECORD = "weights.json"
 
 
-def take(config: ConfigDict, directory: pathlib.Path, classes: tuple[str, ...]) -> None:
+def take(config: ConfigDict, directory: Path, classes: tuple[str, ...]) -> None:
     """Reads and checks the weights that config.model.weights names and leaves weights.json.
 
     Args:
@@ -57,7 +58,7 @@ def take(config: ConfigDict, directory: pathlib.Path, classes: tuple[str, ...]) 
     workdir.write_json(directory / RECORD, record)
 
 
-def load(config: ConfigDict, directory: pathlib.Path) -> Trained:
+def load(config: ConfigDict, directory: Path) -> Trained:
     """The classifier that `take` has seen.
 
     Raises:
@@ -78,7 +79,7 @@ def load(config: ConfigDict, directory: pathlib.Path) -> Trained:
     return dataclasses.replace(found, classes=classes, outputs=outputs)
 
 
-def file_of(config: ConfigDict) -> pathlib.Path:
+def file_of(config: ConfigDict) -> Path:
     """The file that config.model.weights names, or that of the hashes of a workdir's newest checkpoint."""
     path = pathlib.Path(config.model.weights)
     path = newest_hashes(path / "checkpoints") if path.is_dir() else path

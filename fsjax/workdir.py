@@ -4,7 +4,6 @@ import contextlib
 import hashlib
 import json
 import os
-import pathlib
 import re
 import socket
 import zipfile
@@ -14,10 +13,11 @@ from typing import Any, BinaryIO
 import numpy as np
 
 from fsjax.errors import InputError
+from fsjax.storage import Path
 
 
 @contextlib.contextmanager
-def replacing(path: pathlib.Path) -> Iterator[BinaryIO]:
+def replacing(path: Path) -> Iterator[BinaryIO]:
     """A binary file that takes the place of `path` when the block ends without an error."""
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(f".{path.name}.{_host()}.{os.getpid()}.tmp")
@@ -31,7 +31,7 @@ def replacing(path: pathlib.Path) -> Iterator[BinaryIO]:
         temporary.unlink(missing_ok=True)
 
 
-def remove_leftovers(directory: pathlib.Path) -> None:
+def remove_leftovers(directory: Path) -> None:
     """Deletes the temporary files under a directory whose writers were killed: processes of this machine, now gone."""
     for file in directory.rglob(f".*.{_host()}.*.tmp"):
         writer = re.search(r"\.(\d+)\.tmp$", file.name)
@@ -56,18 +56,18 @@ def _host() -> str:
     return re.sub(r"\W", "-", socket.gethostname())
 
 
-def write_text(path: pathlib.Path, text: str) -> None:
+def write_text(path: Path, text: str) -> None:
     """Writes UTF-8 text atomically."""
     with replacing(path) as file:
         file.write(text.encode())
 
 
-def write_json(path: pathlib.Path, value: Any) -> None:
+def write_json(path: Path, value: Any) -> None:
     """Writes strict JSON atomically: a NaN is an error, so what has no value is None."""
     write_text(path, json.dumps(value, indent=1, allow_nan=False) + "\n")
 
 
-def read_json(path: pathlib.Path) -> Any:
+def read_json(path: Path) -> Any:
     """Reads JSON.
 
     Raises:
@@ -79,13 +79,13 @@ def read_json(path: pathlib.Path) -> Any:
         raise InputError(f"{path}: not JSON ({error}); delete it to have it written anew") from error
 
 
-def write_npz(path: pathlib.Path, **arrays: np.ndarray) -> None:
+def write_npz(path: Path, **arrays: np.ndarray) -> None:
     """Writes a compressed .npz atomically."""
     with replacing(path) as file:
         np.savez_compressed(file, **arrays)
 
 
-def read_npz(path: pathlib.Path) -> dict[str, np.ndarray]:
+def read_npz(path: Path) -> dict[str, np.ndarray]:
     """Reads every array of an .npz; nothing pickled is accepted.
 
     Raises:
@@ -102,19 +102,19 @@ def read_npz(path: pathlib.Path) -> dict[str, np.ndarray]:
         raise InputError(f"{path}: not a readable .npz of plain arrays ({error})") from error
 
 
-def sha256(path: str | pathlib.Path) -> str:
+def sha256(path: str | Path) -> str:
     """Of a file's content, as hexadecimal digits."""
     with open(path, "rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
-def write_npy(path: pathlib.Path, array: np.ndarray) -> None:
+def write_npy(path: Path, array: np.ndarray) -> None:
     """Writes an .npy atomically."""
     with replacing(path) as file:
         np.lib.format.write_array(file, array, allow_pickle=False)
 
 
-def map_npy(path: pathlib.Path) -> np.ndarray:
+def map_npy(path: Path) -> np.ndarray:
     """An .npy, mapped and not read.
 
     Raises:

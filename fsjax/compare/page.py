@@ -1,13 +1,12 @@
 """The page of a comparison: one self-contained file."""
 
-import pathlib
-
 from fsjax import workdir
 from fsjax.compare.pairing import Paired
 from fsjax.report import figures, html
+from fsjax.storage import Path
 
 
-def write(directory: pathlib.Path, result: dict, paired: Paired) -> None:
+def write(directory: Path, result: dict, paired: Paired) -> None:
     """Writes report/compare.html and report/figures/compare.png in the workdir.
 
     Args:

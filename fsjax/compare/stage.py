@@ -1,7 +1,6 @@
 """The compare stage: two sets of maps are read, measured against each other, and laid side by side."""
 
 import logging
-import pathlib
 
 import numpy as np
 from ml_collections import ConfigDict
@@ -17,6 +16,7 @@ from fsjax.errors import CheckFailed, InputError
 from fsjax.evaluate import stage as evaluate_stage
 from fsjax.progress import Progress
 from fsjax.search.imported import origin
+from fsjax.storage import Path
 
 logger = logging.getLogger(__name__)
 
@@ -37,9 +37,7 @@ def check(config: ConfigDict) -> None:
     search.check_shares(config.search.shares)
 
 
-def run(
-    config: ConfigDict, directory: pathlib.Path, classifier: Classifier | None = None, test: Dataset | None = None
-) -> None:
+def run(config: ConfigDict, directory: Path, classifier: Classifier | None = None, test: Dataset | None = None) -> None:
     """Writes compare.json, report/compare.html and report/figures/compare.png.
 
     Args:

@@ -12,6 +12,7 @@ from jaxtyping import Bool
 
 from fsjax import spectrum, workdir
 from fsjax.errors import InputError
+from fsjax.storage import Path
 
 FIELD = "data.frequencies"
 _ACCEPTED = (
@@ -44,7 +45,7 @@ def read(text: str, size: int) -> Bool[np.ndarray, "{size} {size}"] | None:
     return kept
 
 
-def file_of(text: str) -> pathlib.Path | None:
+def file_of(text: str) -> Path | None:
     """The file that data.frequencies names, if it does."""
     return pathlib.Path(text) if text.endswith(".npy") else None
 
@@ -62,7 +63,7 @@ def _from_range(text: str, size: int) -> Bool[np.ndarray, "{size} {size}"]:
     return (radius >= least - _ROUNDING) & (radius <= most + _ROUNDING)
 
 
-def _from_file(file: pathlib.Path, size: int) -> Bool[np.ndarray, "{size} {size}"]:
+def _from_file(file: Path, size: int) -> Bool[np.ndarray, "{size} {size}"]:
     kept = np.array(workdir.map_npy(file))
     if kept.dtype != bool or kept.shape != (size, size):
         shape = " x ".join(map(str, kept.shape)) or "one number"

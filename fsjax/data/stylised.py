@@ -12,6 +12,7 @@ from fsjax.data.dataset import Dataset
 from fsjax.data.folder import EXTENSIONS, FolderSource, decodable, image_files
 from fsjax.data.source import parse_classes
 from fsjax.errors import InputError
+from fsjax.storage import Path
 
 logger = logging.getLogger(__name__)
 
@@ -65,7 +66,7 @@ def join_stylised(training: Dataset, root: str, data_config: ConfigDict) -> Join
     return Joined(training, Dataset(source, data_config.image_size, data_config.cache_gib, resize_shorter=shorter))
 
 
-def check(root: str) -> pathlib.Path:
+def check(root: str) -> Path:
     """The folder that train.stylised names; raises InputError where it is none."""
     folder = pathlib.Path(root).expanduser()
     if not folder.is_dir():

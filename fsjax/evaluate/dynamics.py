@@ -1,7 +1,6 @@
 """What a network makes of band-filtered copies of the test set (METHOD 6), called by the training loop."""
 
 import functools
-import pathlib
 from collections.abc import Callable, Iterator
 
 import numpy as np
@@ -18,6 +17,7 @@ from fsjax.evaluate import bands
 from fsjax.evaluate.curves import f1
 from fsjax.evaluate.filtered import GROUP
 from fsjax.evaluate.watched import Watched
+from fsjax.storage import Path
 from fsjax.tile import Chunk
 
 # Of which the F1 goes to the metrics; the files have all.
@@ -107,7 +107,7 @@ def check(options: ConfigDict) -> None:
         raise InputError(f"dynamics.images_per_class: {options.images_per_class}; accepted: 0 (all) or more")
 
 
-def read(directory: pathlib.Path, steps: list[int]) -> Int[np.ndarray, "evaluations copies classes classes"]:
+def read(directory: Path, steps: list[int]) -> Int[np.ndarray, "evaluations copies classes classes"]:
     """The confusions that the evaluator left at these steps in a workdir: rows true, columns predicted.
 
     Raises:
@@ -120,7 +120,7 @@ def read(directory: pathlib.Path, steps: list[int]) -> Int[np.ndarray, "evaluati
     return np.stack([workdir.read_npz(file)["confusion"] for file in files])
 
 
-def last_step(directory: pathlib.Path) -> int:
+def last_step(directory: Path) -> int:
     """The step of the last evaluation that the evaluator left in a workdir; raises InputError without one."""
     folder = directory / "dynamics"
     found = [int(file.stem) for file in folder.glob("*.npz") if file.stem.isdecimal()]
@@ -129,5 +129,5 @@ def last_step(directory: pathlib.Path) -> int:
     return max(found)
 
 
-def _missing(path: pathlib.Path, directory: pathlib.Path) -> InputError:
+def _missing(path: Path, directory: Path) -> InputError:
     return InputError(f"{path}: missing; delete the folder {directory} to train anew")

@@ -10,7 +10,6 @@ frequent.
 
 import dataclasses
 import functools
-import pathlib
 import time
 from collections.abc import Callable
 
@@ -23,6 +22,7 @@ from fsjax.evaluate.filtered import GROUP
 from fsjax.progress import Progress
 from fsjax.search.partial import Partials
 from fsjax.search.sweep import runs
+from fsjax.storage import Path
 from fsjax.tile import Chunk, Perturbations
 
 
@@ -56,7 +56,7 @@ def measure(
     seed: int = 0,
     memory_mib: int = 0,
     save_seconds: float = 30.0,
-    directory: pathlib.Path | None = None,
+    directory: Path | None = None,
 ) -> HeatMap:
     """The heat map of a classifier: every orbit, all classes from one pass.
 

@@ -1,7 +1,5 @@
 """The evaluate stage: unfiltered, filtered by every map and by its controls, and against the planted truth."""
 
-import pathlib
-
 import numpy as np
 from ml_collections import ConfigDict
 
@@ -16,10 +14,11 @@ from fsjax.evaluate.filtered import GROUP, called
 from fsjax.evaluate.statistics import numbers, wilson
 from fsjax.masks import budget
 from fsjax.predict import make_predictor
+from fsjax.storage import Path
 
 
 def run(
-    config: ConfigDict, directory: pathlib.Path, classifier: Classifier, maps: DominantFrequencyMaps, test: Dataset
+    config: ConfigDict, directory: Path, classifier: Classifier, maps: DominantFrequencyMaps, test: Dataset
 ) -> None:
     """Writes evaluation.json, keeping what other search methods have left in it.
 

@@ -1,7 +1,6 @@
 """What an evaluator that training calls may look at."""
 
 import dataclasses
-import pathlib
 from collections.abc import Callable
 
 import numpy as np
@@ -9,6 +8,7 @@ from ml_collections import ConfigDict
 
 from fsjax.data.dataset import Dataset
 from fsjax.models.network import Network
+from fsjax.storage import Path
 
 
 @dataclasses.dataclass(frozen=True)
@@ -27,4 +27,4 @@ class Watched:
     mean_std: tuple[np.ndarray, np.ndarray]
     config: ConfigDict
     dataset: Callable[[str], Dataset]
-    directory: pathlib.Path
+    directory: Path

@@ -12,6 +12,7 @@ from jaxtyping import Shaped
 
 from fsjax import inert_pickle, workdir
 from fsjax.errors import InputError
+from fsjax.storage import Path
 
 if TYPE_CHECKING:
     import torch
@@ -20,7 +21,7 @@ if TYPE_CHECKING:
 _KEYS = ("state_dict", "model_state_dict", "model", "net")
 
 
-def read(path: str | pathlib.Path) -> dict[str, Shaped[np.ndarray, "..."]]:
+def read(path: str | Path) -> dict[str, Shaped[np.ndarray, "..."]]:
     """The state dict in a file: .safetensors, or what torch.save wrote (.pt, .pth, .ckpt), alone or in a checkpoint.
 
     PyTorch, where it is installed, reads with `weights_only=True`; what it refuses, such as a module among a Lightning
@@ -50,7 +51,7 @@ def read(path: str | pathlib.Path) -> dict[str, Shaped[np.ndarray, "..."]]:
     return dict(content)
 
 
-def write(path: str | pathlib.Path, state: Mapping[str, Shaped[np.ndarray, "..."]]) -> None:
+def write(path: str | Path, state: Mapping[str, Shaped[np.ndarray, "..."]]) -> None:
     """Writes a state dict as torch.save does, atomically.
 
     Raises:
@@ -77,7 +78,7 @@ def _torch() -> ModuleType:
     return torch
 
 
-def _read_torch(path: pathlib.Path) -> Any:
+def _read_torch(path: Path) -> Any:
     try:
         import torch
     except ImportError:
@@ -108,7 +109,7 @@ def _arrays(content: Any) -> Any:
     return {key: deeper(value) for key, value in content.items()} if isinstance(content, dict) else deeper(content)
 
 
-def _read_safetensors(path: pathlib.Path) -> dict[str, Shaped[np.ndarray, "..."]]:
+def _read_safetensors(path: Path) -> dict[str, Shaped[np.ndarray, "..."]]:
     from safetensors import SafetensorError, safe_open
 
     try:

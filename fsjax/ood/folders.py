@@ -4,7 +4,6 @@ import dataclasses
 import hashlib
 import itertools
 import os
-import pathlib
 from collections.abc import Iterable, Sequence
 
 import numpy as np
@@ -13,6 +12,7 @@ from fsjax.data.folder import EXTENSIONS, decodable, image_files
 from fsjax.data.source import suggest
 from fsjax.errors import InputError
 from fsjax.ood.mapping import Mapping, check_folder, class_of
+from fsjax.storage import Path
 
 
 @dataclasses.dataclass(frozen=True)
@@ -25,7 +25,7 @@ class Place:
     """
 
     groups: dict[str, str]
-    folders: tuple[tuple[pathlib.Path, ...], ...]
+    folders: tuple[tuple[Path, ...], ...]
 
     @property
     def name(self) -> str:
@@ -33,7 +33,7 @@ class Place:
         return "/".join(self.groups.values()) or "all"
 
 
-def places(mapping: Mapping, root: pathlib.Path, classes: Sequence[str], own: Sequence[str], where: str) -> list[Place]:
+def places(mapping: Mapping, root: Path, classes: Sequence[str], own: Sequence[str], where: str) -> list[Place]:
     """Every combination of groups, its class folders seen to be there and each to hold an image.
 
     Args:
@@ -89,7 +89,7 @@ def check_repeated(found: Sequence[Sequence[Sequence[str]]], all_places: Sequenc
             )
 
 
-def digest(paths: Iterable[str], root: pathlib.Path) -> str:
+def digest(paths: Iterable[str], root: Path) -> str:
     """SHA-256 of the sorted paths from the root and of the sizes: what can be seen of a set without reading it."""
     lines = sorted(f"{os.path.relpath(path, root)}\0{os.stat(path).st_size}\n" for path in paths)
     return hashlib.sha256("".join(lines).encode(errors="surrogateescape")).hexdigest()
@@ -115,12 +115,12 @@ def _folders(mapping: Mapping, classes: Sequence[str], own: Sequence[str], where
     return folders
 
 
-def _holds_an_image(folder: pathlib.Path) -> bool:
+def _holds_an_image(folder: Path) -> bool:
     with os.scandir(folder) as entries:
         return any(entry.name.lower().endswith(EXTENSIONS) for entry in entries)
 
 
-def _refuse(bad: list[pathlib.Path], count: int, root: pathlib.Path, where: str, what: str, shown: int = 8) -> None:
+def _refuse(bad: list[Path], count: int, root: Path, where: str, what: str, shown: int = 8) -> None:
     if bad:
         names = ", ".join(str(folder.relative_to(root)) for folder in bad[:shown])
         more = f" and {len(bad) - shown} more" if len(bad) > shown else ""

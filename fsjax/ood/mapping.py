@@ -10,6 +10,7 @@ import yaml
 
 from fsjax.data.source import one_line
 from fsjax.errors import InputError
+from fsjax.storage import Path
 
 SHIPPED = pathlib.Path(__file__).parents[2] / "configs" / "ood"
 
@@ -46,7 +47,7 @@ def shipped() -> list[str]:
     return sorted(file.stem for file in SHIPPED.glob("*.yaml"))
 
 
-def file_of(name: str) -> pathlib.Path:
+def file_of(name: str) -> Path:
     """The YAML that a shipped name or a path stands for; raises InputError where there is none."""
     if name in shipped():
         return SHIPPED / f"{name}.yaml"
@@ -56,7 +57,7 @@ def file_of(name: str) -> pathlib.Path:
     return path
 
 
-def read(path: pathlib.Path) -> Mapping:
+def read(path: Path) -> Mapping:
     """Reads and checks a mapping.
 
     Raises:

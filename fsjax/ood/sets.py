@@ -18,6 +18,7 @@ from fsjax.data.source import parse_classes
 from fsjax.errors import InputError
 from fsjax.evaluate.filtered import GROUP
 from fsjax.ood import attacks, folders, mapping
+from fsjax.storage import Path
 
 
 @dataclasses.dataclass(frozen=True)
@@ -64,8 +65,8 @@ class Asked:
 
     name: str
     where: str
-    file: pathlib.Path
-    root: pathlib.Path
+    file: Path
+    root: Path
 
 
 def asked(config: ConfigDict) -> tuple[list[Asked], list[attacks.Attack]]:

@@ -4,7 +4,6 @@ import dataclasses
 import functools
 import json
 import logging
-import pathlib
 from collections.abc import Callable, Sequence
 
 import jax.numpy as jnp
@@ -23,6 +22,7 @@ from fsjax.ood import sets
 from fsjax.ood.average_tpr import average_tpr
 from fsjax.ood.counts import Counts, count, rates
 from fsjax.ood.sets import Set
+from fsjax.storage import Path
 
 logger = logging.getLogger(__name__)
 
@@ -43,7 +43,7 @@ def check(config: ConfigDict) -> None:
 
 def run(
     config: ConfigDict,
-    directory: pathlib.Path,
+    directory: Path,
     classifier: Classifier,
     maps: DominantFrequencyMaps,
     test: Dataset,
@@ -98,7 +98,7 @@ def run(
         workdir.write_json(result_file(directory, maps.method), result)
 
 
-def result_file(directory: pathlib.Path, method: str) -> pathlib.Path:
+def result_file(directory: Path, method: str) -> Path:
     """Where the results of a search method's maps lie."""
     return directory / "ood" / f"{method}.json"
 
@@ -108,7 +108,7 @@ def count_all(
     classifier: Classifier,
     engine: Callable[[], Engine],
     kept: np.ndarray,
-    file: pathlib.Path,
+    file: Path,
     made_of: dict,
 ) -> list[Counts]:
     """Counts of every part of a set, each written to `file` once it is known, together with what they are made of."""
@@ -145,7 +145,7 @@ def summary(one: Set, counts: Sequence[Counts]) -> dict:
     return {**together(every), "restricted": one.restrict, "made_of": one.about, "groups": groups}
 
 
-def in_distribution(directory: pathlib.Path, method: str, share: float) -> dict:
+def in_distribution(directory: Path, method: str, share: float) -> dict:
     """What evaluation.json says of the test set, in the form of a set's rates."""
     file = directory / "evaluation.json"
     evaluation = workdir.read_json(file) if file.exists() else {}

@@ -1,16 +1,15 @@
 """The page of learning dynamics: one self-contained file."""
 
-import pathlib
-
 import numpy as np
 
 from fsjax import workdir
 from fsjax.evaluate import bands
 from fsjax.evaluate.curves import THRESHOLDS, Dynamics
 from fsjax.report import curves, html
+from fsjax.storage import Path
 
 
-def write(directory: pathlib.Path, found: Dynamics, summary: dict) -> None:
+def write(directory: Path, found: Dynamics, summary: dict) -> None:
     """Writes report/dynamics.html in the workdir, and its figures as PNG in report/figures.
 
     Args:

@@ -1,13 +1,13 @@
 """What pages are made of: templates in which every value is escaped, and figures that lie in the page itself."""
 
 import base64
-import pathlib
 
 import jinja2
 import matplotlib.pyplot as plt
 from matplotlib.figure import Figure
 
 from fsjax import workdir
+from fsjax.storage import Path
 
 
 def template(name: str) -> jinja2.Template:
@@ -24,7 +24,7 @@ def interval(limits: list[float | None]) -> str:
     return "" if None in limits else f"[{limits[0]:.3f}, {limits[1]:.3f}]"
 
 
-def embedded(figure: Figure, path: pathlib.Path) -> str:
+def embedded(figure: Figure, path: Path) -> str:
     """Writes a PNG and returns it as a data URL."""
     with workdir.replacing(path) as file:
         figure.savefig(file, format="png", metadata={"Software": None})

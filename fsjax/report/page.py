@@ -1,7 +1,6 @@
 """The report stage: reads a workdir's results, draws the figures, and writes one self-contained page."""
 
 import json
-import pathlib
 import shlex
 
 import jax.numpy as jnp
@@ -24,6 +23,7 @@ from fsjax.report.sections import sections
 from fsjax.report.verdicts import verdicts
 from fsjax.search import SEARCHES, method_of
 from fsjax.search.agreement import in_words
+from fsjax.storage import Path
 
 # A TPR that falls by less than this without the planted frequencies means that the model does not use them.
 USES_PLANTED = 0.1
@@ -44,7 +44,7 @@ def check(config: ConfigDict) -> None:
 
 
 def write(
-    config: ConfigDict, directory: pathlib.Path, classifier: Classifier, maps: DominantFrequencyMaps, test: Dataset
+    config: ConfigDict, directory: Path, classifier: Classifier, maps: DominantFrequencyMaps, test: Dataset
 ) -> None:
     """Writes report/index.html and report/figures/*.png in the workdir.
 
@@ -162,7 +162,7 @@ def _agreement(maps: DominantFrequencyMaps) -> dict:
     return found | {name: in_words(found[name]) for name in ("spearman", "top_iou")}
 
 
-def _stages(directory: pathlib.Path, method: str) -> list[dict]:
+def _stages(directory: Path, method: str) -> list[dict]:
     """Name and wall time of the stages behind this report."""
     records = []
     for key in ("train", f"search-{method}", f"evaluate-{method}"):
@@ -173,7 +173,7 @@ def _stages(directory: pathlib.Path, method: str) -> list[dict]:
     return records
 
 
-def command_of(directory: pathlib.Path) -> str:
+def command_of(directory: Path) -> str:
     """The command that made the workdir, for a shell."""
     file = directory / "command.json"
     return shlex.join(workdir.read_json(file)) if file.exists() else ""

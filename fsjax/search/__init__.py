@@ -1,7 +1,5 @@
 """Searches for dominant frequency maps: a method is one file and one line of SEARCHES."""
 
-import pathlib
-
 from ml_collections import ConfigDict
 
 from fsjax.dfm import DominantFrequencyMaps
@@ -9,6 +7,7 @@ from fsjax.errors import InputError
 from fsjax.search import adaptive, greedy, hierarchical, imported, learned, published, removal
 from fsjax.search.method import Method
 from fsjax.search.problem import PRECISIONS, Problem
+from fsjax.storage import Path
 
 __all__ = ["SEARCHES", "Method", "Problem", "check", "check_shares", "method_of", "options", "reads", "used"]
 
@@ -52,7 +51,7 @@ def method_of(maps: DominantFrequencyMaps) -> Method:
     return SEARCHES.get(imported.origin(maps), imported.METHOD)
 
 
-def reads(options: ConfigDict) -> list[pathlib.Path]:
+def reads(options: ConfigDict) -> list[Path]:
     """Files from outside that the result of config.search rests on."""
     return SEARCHES[options.method].reads(options)
 

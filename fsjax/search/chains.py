@@ -2,7 +2,6 @@
 
 import dataclasses
 import itertools
-import pathlib
 import time
 from collections.abc import Callable, Iterator
 
@@ -18,6 +17,7 @@ from fsjax.errors import InputError
 from fsjax.progress import Progress
 from fsjax.search.partial import Partials
 from fsjax.search.problem import Problem
+from fsjax.storage import Path
 from fsjax.tile import at_precision
 
 # A state is what a chain's steps pass on: arrays by name.
@@ -64,7 +64,7 @@ def run(
     make: Callable[[dict[str, int]], Chains],
     *,
     layout: dict[str, int],
-    directory: pathlib.Path | None,
+    directory: Path | None,
     label: str,
 ) -> list[State]:
     """The result of every chain.
@@ -184,7 +184,7 @@ class _Keeper:
 
     problem: Problem
     chains: Chains
-    directory: pathlib.Path | None
+    directory: Path | None
     progress: Progress
     steps: int = 0
     saved: float = dataclasses.field(default_factory=lambda: time.monotonic())
@@ -207,7 +207,7 @@ class _Keeper:
             self.problem.metrics.write("search", self.progress.count, rates)
 
 
-def _kept(directory: pathlib.Path | None, chain: int, chains: Chains) -> tuple[int, State]:
+def _kept(directory: Path | None, chain: int, chains: Chains) -> tuple[int, State]:
     """The steps that a chain has taken and its state: what is kept, or where it starts if that is damaged."""
     start = chains.start(chain)
     if directory is not None:
@@ -222,7 +222,7 @@ def _kept(directory: pathlib.Path | None, chain: int, chains: Chains) -> tuple[i
     return 0, start
 
 
-def _file(directory: pathlib.Path, chain: int) -> pathlib.Path:
+def _file(directory: Path, chain: int) -> Path:
     return directory / f"chain{chain:06d}.npz"
 
 

@@ -2,7 +2,6 @@
 
 import dataclasses
 import logging
-import pathlib
 
 import numpy as np
 from jaxtyping import Float
@@ -17,6 +16,7 @@ from fsjax.search.per_image import ClassLosses, Evaluator, known_first_order
 from fsjax.search.problem import Problem
 from fsjax.search.racing import Race, Ranking
 from fsjax.search.sweep import MaskList
+from fsjax.storage import Path
 
 logger = logging.getLogger(__name__)
 
@@ -154,7 +154,7 @@ class Searcher:
             "contradicted": wrong > 0 or int(covered.sum()) < LEAST_COVERED * among,
         }
 
-    def _file(self, label: int) -> pathlib.Path | None:
+    def _file(self, label: int) -> Path | None:
         folder = self._evaluator.folder(label)
         return folder and folder / "found.json"
 

@@ -26,6 +26,7 @@ from fsjax.errors import InputError
 from fsjax.search import chains
 from fsjax.search.method import Method
 from fsjax.search.problem import Problem
+from fsjax.storage import Path
 
 DEFAULTS = {
     "tolerance": 0.006,  # share of a class's images that dropping one orbit may cost; 6 of 1,000 as published
@@ -198,7 +199,7 @@ def _mask(scores: Float[np.ndarray, "height width"], share: float) -> Bool[np.nd
     return masks.within_share(scores, share) & (scores >= 0)
 
 
-def _reads(options: ConfigDict) -> list[pathlib.Path]:
+def _reads(options: ConfigDict) -> list[Path]:
     return [pathlib.Path(options.greedy.order)] if options.greedy.order else []
 
 

@@ -1,7 +1,6 @@
 """What a search method is to the rest of fsjax."""
 
 import dataclasses
-import pathlib
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -12,6 +11,7 @@ from ml_collections import ConfigDict
 from fsjax import masks
 from fsjax.dfm import DominantFrequencyMaps
 from fsjax.search.problem import Problem
+from fsjax.storage import Path
 
 
 def _accepts(options: ConfigDict, plane: tuple[int, int]) -> None:
@@ -46,4 +46,4 @@ class Method:
         _as_they_are
     )
     mask: Callable[[Float[np.ndarray, "height width"], float], Bool[np.ndarray, "height width"]] = masks.within_share
-    reads: Callable[[ConfigDict], list[pathlib.Path]] = lambda options: []
+    reads: Callable[[ConfigDict], list[Path]] = lambda options: []

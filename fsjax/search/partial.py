@@ -1,7 +1,6 @@
 """Partial results of a search on disk, keyed by class and range of masks, never by who computed them."""
 
 import hashlib
-import pathlib
 import re
 
 import jax
@@ -10,6 +9,7 @@ from jaxtyping import Float, PyTree
 
 from fsjax import parallel, workdir
 from fsjax.errors import InputError
+from fsjax.storage import Path
 
 
 class Partials:
@@ -28,7 +28,7 @@ class Partials:
       InputError: the directory holds the sums of another search or another classifier.
     """
 
-    def __init__(self, directory: pathlib.Path | None, layout: dict[str, int], params: PyTree, identity: str = ""):
+    def __init__(self, directory: Path | None, layout: dict[str, int], params: PyTree, identity: str = ""):
         self.directory = directory
         # One process reads and decides, so that all compute alike and all stop alike.
         decided = self._decide(layout, params, identity) if parallel.is_main_process() else None
@@ -80,7 +80,7 @@ class Partials:
         if self.directory is not None and len(sums):
             workdir.write_npz(self._folder(label) / f"{start:06d}-{start + len(sums):06d}.npz", sums=sums)
 
-    def _folder(self, label: int) -> pathlib.Path:
+    def _folder(self, label: int) -> Path:
         return self.directory / f"class{label:05d}"
 
 

@@ -1,7 +1,6 @@
 """The loss of single images of a class under masks of a list, block by block: shared by processes, kept as it goes."""
 
 import dataclasses
-import pathlib
 import time
 from collections.abc import Callable, Sequence
 
@@ -16,6 +15,7 @@ from fsjax.search import gradient
 from fsjax.search.partial import Partials
 from fsjax.search.problem import Problem
 from fsjax.search.sweep import MaskList
+from fsjax.storage import Path
 
 
 class Evaluator:
@@ -67,7 +67,7 @@ class Evaluator:
         self.width = max(blocks)
         self.passes, self.saved = 0, time.monotonic()
 
-    def folder(self, label: int) -> pathlib.Path | None:
+    def folder(self, label: int) -> Path | None:
         """Where what is known of a class is kept."""
         return self.directory and self.directory / f"class{label:05d}"
 
@@ -185,7 +185,7 @@ class ClassLosses:
             workdir.write_npz(folder / name, masks=masks, losses=self.losses[masks, self.columns(block)])
         self.evaluator.note()
 
-    def _read(self, file: pathlib.Path, block: int) -> None:
+    def _read(self, file: Path, block: int) -> None:
         """What a file holds; nothing where it is damaged."""
         try:
             found = workdir.read_npz(file)

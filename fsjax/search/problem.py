@@ -1,7 +1,6 @@
 """What every search method is given."""
 
 import dataclasses
-import pathlib
 from collections.abc import Callable
 
 import jax
@@ -11,6 +10,7 @@ from jaxtyping import Float, PyTree
 from ml_collections import ConfigDict
 
 from fsjax.metrics import Metrics
+from fsjax.storage import Path
 
 # How the forward passes of a search may be computed.
 PRECISIONS = ("highest", "tensorfloat32", "bfloat16")
@@ -49,7 +49,7 @@ class Problem:
     searched_on: str
     provenance: dict
     seed: int = 0
-    directory: pathlib.Path | None = None
+    directory: Path | None = None
     metrics: Metrics | None = None
     identity: str = ""
     apply_bfloat16: Callable | None = None

@@ -2,7 +2,6 @@
 
 import dataclasses
 import functools
-import pathlib
 import time
 from collections.abc import Callable
 
@@ -15,6 +14,7 @@ from fsjax.errors import InputError
 from fsjax.progress import Progress
 from fsjax.search.partial import Partials
 from fsjax.search.problem import Problem
+from fsjax.storage import Path
 from fsjax.tile import Perturbations, Removals
 
 
@@ -54,7 +54,7 @@ def sweep(
     *,
     weights: Callable[[int], Float[np.ndarray, " images"]] | None = None,
     precision: str = "highest",
-    directory: pathlib.Path | None = None,
+    directory: Path | None = None,
     label: str | None = None,
     layout: dict[str, int] | None = None,
 ) -> Float[np.ndarray, "classes masks"]:

@@ -1,7 +1,6 @@
 """Trains with several seeds and shows which frequencies each class is learned from first (METHOD 5, 6)."""
 
 import copy
-import pathlib
 
 import numpy as np
 from ml_collections import ConfigDict
@@ -14,6 +13,7 @@ from fsjax.report import dynamics as page
 from fsjax.run import Run
 from fsjax.stages import train
 from fsjax.stages.stage import Stage
+from fsjax.storage import Path
 
 
 def check(config: ConfigDict) -> None:
@@ -76,7 +76,7 @@ def _of_seed(config: ConfigDict, seed: int) -> ConfigDict:
     return own
 
 
-def _outputs(run: Run) -> list[pathlib.Path]:
+def _outputs(run: Run) -> list[Path]:
     names = ("dynamics.npz", "dynamics.json", "report/dynamics.html")
     return [run.directory / name for name in names]
 

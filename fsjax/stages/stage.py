@@ -1,7 +1,6 @@
 """What a stage is, and the config fields that its result rests on."""
 
 import dataclasses
-import pathlib
 from collections.abc import Callable
 from typing import Any
 
@@ -9,6 +8,7 @@ from ml_collections import ConfigDict
 
 from fsjax import search
 from fsjax.run import Run
+from fsjax.storage import Path
 
 
 @dataclasses.dataclass(frozen=True)
@@ -30,12 +30,12 @@ class Stage:
 
     name: str
     fields: tuple[str, ...]
-    outputs: Callable[[Run], list[pathlib.Path]]
+    outputs: Callable[[Run], list[Path]]
     run: Callable[[Run], None]
     needs: tuple["Stage", ...] = ()
     check: Callable[[ConfigDict], None] = lambda config: None
     by_method: bool = False
-    reads: Callable[[Run], list[pathlib.Path]] = lambda run: []
+    reads: Callable[[Run], list[Path]] = lambda run: []
     shown: tuple[str, ...] = ()
     partial: Callable[[ConfigDict], bool] = lambda config: False
 

@@ -8,6 +8,7 @@ from fsjax import study
 from fsjax.errors import InputError
 from fsjax.run import Run
 from fsjax.stages.stage import Stage
+from fsjax.storage import Path
 
 
 def check(config: ConfigDict) -> None:
@@ -29,7 +30,7 @@ def check(config: ConfigDict) -> None:
             raise InputError(f"{cell.name}: {error}") from error
 
 
-def _results(current: Run) -> list[pathlib.Path]:
+def _results(current: Run) -> list[Path]:
     """What the runs have found so far: a study is made again where one of them was."""
     files = [cell.directory / "evaluation.json" for cell in study.cells(current.config, current.directory)]
     return [file for file in files if file.exists()]

@@ -1,7 +1,5 @@
 """Trains the classifier, or takes weights that were trained elsewhere."""
 
-import pathlib
-
 from ml_collections import ConfigDict
 
 from fsjax import data, dfmx, models, train, weights, workdir
@@ -11,6 +9,7 @@ from fsjax.errors import InputError
 from fsjax.evaluate import dynamics
 from fsjax.run import Run
 from fsjax.stages.stage import Stage
+from fsjax.storage import Path
 
 
 def check(config: ConfigDict) -> None:
@@ -35,18 +34,18 @@ def _run(current: Run) -> None:
     train.train(current.config, current.dataset, current.mean_std, current.directory, current.metrics)
 
 
-def _trained_file(current: Run) -> pathlib.Path:
+def _trained_file(current: Run) -> Path:
     """The file that stands for the content of the model: hashes of the newest checkpoint, or record of the weights."""
     directory = current.directory
     return directory / weights.RECORD if current.config.model.weights else newest_hashes(directory / "checkpoints")
 
 
-def weights_file(current: Run) -> list[pathlib.Path]:
+def weights_file(current: Run) -> list[Path]:
     """The file of weights that the config names, if any."""
     return [weights.file_of(current.config)] if current.config.model.weights else []
 
 
-def _files_read(current: Run) -> list[pathlib.Path]:
+def _files_read(current: Run) -> list[Path]:
     config = current.config
     maps = None if config.model.weights else dfmx.file_of(config.train.dfmx)
     others = (maps, frequencies.file_of(config.data.frequencies))

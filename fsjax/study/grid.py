@@ -10,6 +10,7 @@ from ml_collections import ConfigDict
 
 from fsjax import models
 from fsjax.errors import InputError
+from fsjax.storage import Path
 
 
 @dataclasses.dataclass(frozen=True)
@@ -27,7 +28,7 @@ class Cell:
     model: str
     variant: str
     seed: int
-    directory: pathlib.Path
+    directory: Path
     config: ConfigDict
 
     @property
@@ -36,7 +37,7 @@ class Cell:
         return self.directory.name
 
 
-def cells(config: ConfigDict, directory: pathlib.Path) -> list[Cell]:
+def cells(config: ConfigDict, directory: Path) -> list[Cell]:
     """The runs of config.study, in an order in which a variant comes after those that its fields speak of.
 
     Args:
@@ -92,9 +93,7 @@ def _in_order(wanted: list[str], known: ConfigDict) -> list[str]:
     return ordered
 
 
-def _cell(
-    config: ConfigDict, directory: pathlib.Path, model: str, variant: str, seed: int, variants: list[str]
-) -> Cell:
+def _cell(config: ConfigDict, directory: Path, model: str, variant: str, seed: int, variants: list[str]) -> Cell:
     own = copy.deepcopy(config)
     own.model.name, own.seed, own.stages = model, seed, config.study.stages
     workdirs = {name: str(directory / f"{model}-{name}-{seed}") for name in variants}

@@ -1,13 +1,12 @@
 """The page of a study: one self-contained file, beside which its runs have pages of their own."""
 
-import pathlib
-
 import numpy as np
 from ml_collections import ConfigDict
 
 from fsjax import workdir
 from fsjax.report import html, study_figures
 from fsjax.report.page import command_of
+from fsjax.storage import Path
 from fsjax.study.results import Outcome
 from fsjax.study.tables import Value, in_words
 
@@ -16,7 +15,7 @@ _MOST_CLASSES = 12  # drawn in the figures; the tables have them all
 
 def write(
     config: ConfigDict,
-    directory: pathlib.Path,
+    directory: Path,
     groups: list[list[Outcome]],
     tables: dict[str, tuple[list[str], list[list[Value]]]],
 ) -> None:

@@ -2,7 +2,6 @@
 
 import dataclasses
 import itertools
-import pathlib
 from collections.abc import Iterable, Sequence
 
 import numpy as np
@@ -11,6 +10,7 @@ from jaxtyping import Bool, Float
 from fsjax import dfm, workdir
 from fsjax.compare.measures import chance_iou, iou
 from fsjax.ood.stage import result_file
+from fsjax.storage import Path
 from fsjax.study.grid import Cell
 
 
@@ -74,7 +74,7 @@ def read(cell: Cell, share: float) -> Outcome:
     )
 
 
-def _elsewhere(file: pathlib.Path) -> dict[str, Elsewhere]:
+def _elsewhere(file: Path) -> dict[str, Elsewhere]:
     sets = workdir.read_json(file)["sets"] if file.exists() else {}
     return {
         name: Elsewhere(

@@ -2,7 +2,6 @@
 
 import itertools
 import logging
-import pathlib
 import time
 from collections.abc import Callable
 
@@ -11,6 +10,7 @@ from ml_collections import ConfigDict
 from fsjax import workdir
 from fsjax.errors import InputError
 from fsjax.progress import clock
+from fsjax.storage import Path
 from fsjax.study import page
 from fsjax.study.grid import Cell, cells
 from fsjax.study.results import Outcome, measured, read, stability
@@ -19,7 +19,7 @@ from fsjax.study.tables import Value, as_csv, as_latex, as_markdown
 logger = logging.getLogger(__name__)
 
 
-def run(config: ConfigDict, directory: pathlib.Path, nested: Callable[[ConfigDict, pathlib.Path], None]) -> None:
+def run(config: ConfigDict, directory: Path, nested: Callable[[ConfigDict, Path], None]) -> None:
     """Runs what is not done yet, and writes study/*.csv, tables.md and tables.tex, and report/study.html.
 
     Args:
@@ -45,7 +45,7 @@ def run(config: ConfigDict, directory: pathlib.Path, nested: Callable[[ConfigDic
     print(as_markdown(*tables["summary"]), flush=True)
 
 
-def _run_all(grid: list[Cell], nested: Callable[[ConfigDict, pathlib.Path], None]) -> None:
+def _run_all(grid: list[Cell], nested: Callable[[ConfigDict, Path], None]) -> None:
     started = time.monotonic()
     for index, cell in enumerate(grid):
         spent = time.monotonic() - started

@@ -1,15 +1,14 @@
 """What the page shows of stages that not every run has: one file each, and a line here, in the order of the page."""
 
-import pathlib
-
 from fsjax.dfm import DominantFrequencyMaps
 from fsjax.report.sections import adcs, heat_map, out_of_distribution
 from fsjax.report.sections.section import Maker, Section
+from fsjax.storage import Path
 
 SECTIONS: tuple[Maker, ...] = (adcs, heat_map, out_of_distribution)
 
 
-def sections(directory: pathlib.Path, maps: DominantFrequencyMaps, share: float) -> list[Section]:
+def sections(directory: Path, maps: DominantFrequencyMaps, share: float) -> list[Section]:
     """The sections of a workdir whose stages have run.
 
     Args:
@@ -24,7 +23,7 @@ def sections(directory: pathlib.Path, maps: DominantFrequencyMaps, share: float)
     ]
 
 
-def files(directory: pathlib.Path, method: str) -> list[pathlib.Path]:
+def files(directory: Path, method: str) -> list[Path]:
     """The results that these sections show, those that are there."""
     found = [file for maker in SECTIONS for file in maker.files(directory, method)]
     return [file for file in found if file.exists()]

@@ -1,19 +1,18 @@
 """What the data offer before any model: the class-wise spectra."""
 
-import pathlib
-
 from fsjax import workdir
 from fsjax.dfm import DominantFrequencyMaps
 from fsjax.report import figures, html
 from fsjax.report.sections.section import Section
+from fsjax.storage import Path
 
 
-def files(directory: pathlib.Path, method: str) -> list[pathlib.Path]:
+def files(directory: Path, method: str) -> list[Path]:
     """See section.Maker."""
     return [directory / "adcs.npz"]
 
 
-def make(directory: pathlib.Path, maps: DominantFrequencyMaps, share: float) -> Section:
+def make(directory: Path, maps: DominantFrequencyMaps, share: float) -> Section:
     """See section.Maker."""
     found = workdir.read_npz(directory / "adcs.npz")
     names = tuple(str(name) for name in found["classes"])

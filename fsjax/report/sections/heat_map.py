@@ -1,7 +1,5 @@
 """The Fourier heat map beside the dominant frequency maps."""
 
-import pathlib
-
 import numpy as np
 from jaxtyping import Float
 from scipy.stats import spearmanr
@@ -10,14 +8,15 @@ from fsjax import spectrum, workdir
 from fsjax.dfm import DominantFrequencyMaps
 from fsjax.report import figures, html
 from fsjax.report.sections.section import Section
+from fsjax.storage import Path
 
 
-def files(directory: pathlib.Path, method: str) -> list[pathlib.Path]:
+def files(directory: Path, method: str) -> list[Path]:
     """See section.Maker."""
     return [directory / "heat_map.npz"]
 
 
-def make(directory: pathlib.Path, maps: DominantFrequencyMaps, share: float) -> Section:
+def make(directory: Path, maps: DominantFrequencyMaps, share: float) -> Section:
     """See section.Maker."""
     found = workdir.read_npz(directory / "heat_map.npz")
     folder = directory / "report" / "figures"

@@ -1,7 +1,5 @@
 """A model and its maps on other sets and under attacks, beside the test images."""
 
-import pathlib
-
 import numpy as np
 
 from fsjax import workdir
@@ -9,16 +7,17 @@ from fsjax.dfm import DominantFrequencyMaps
 from fsjax.ood.average_tpr import average_tpr
 from fsjax.report import html, ood_figures
 from fsjax.report.sections.section import Section
+from fsjax.storage import Path
 
 IN_DISTRIBUTION = "in distribution"
 
 
-def files(directory: pathlib.Path, method: str) -> list[pathlib.Path]:
+def files(directory: Path, method: str) -> list[Path]:
     """See section.Maker."""
     return [directory / "ood" / f"{method}.json"]
 
 
-def make(directory: pathlib.Path, maps: DominantFrequencyMaps, share: float) -> Section:
+def make(directory: Path, maps: DominantFrequencyMaps, share: float) -> Section:
     """See section.Maker; the share is that of the stage ood, which read it from the same field."""
     found = workdir.read_json(files(directory, maps.method)[0])
     own, sets, threshold = found["in_distribution"], found["sets"], found["threshold"]

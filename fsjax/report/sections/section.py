@@ -1,10 +1,10 @@
 """A part of the report page."""
 
 import dataclasses
-import pathlib
 from typing import Protocol
 
 from fsjax.dfm import DominantFrequencyMaps
+from fsjax.storage import Path
 
 
 @dataclasses.dataclass(frozen=True)
@@ -23,8 +23,8 @@ class Section:
 class Maker(Protocol):
     """A module that makes a section."""
 
-    def files(self, directory: pathlib.Path, method: str) -> list[pathlib.Path]:
+    def files(self, directory: Path, method: str) -> list[Path]:
         """The results in a workdir that the section shows, of a search method; it is left out where one is missing."""
 
-    def make(self, directory: pathlib.Path, maps: DominantFrequencyMaps, share: float) -> Section:
+    def make(self, directory: Path, maps: DominantFrequencyMaps, share: float) -> Section:
         """The section; its figures go to report/figures, too."""
