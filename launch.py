@@ -1,7 +1,8 @@
 """Runs an experiment: python launch.py --config=configs/dfm_vit.py[:ARG] [--workdir=DIR] [--config.FIELD=VALUE ...]
 
-Exit status: 0 done, 1 compare found maps less alike than --config.min_iou asks, 2 something in the command, the config
-or the files cannot be used, 143 stopped by SIGTERM and saved: the same command goes on.
+Exit status: 0 done, 1 compare found maps less alike than --config.min_iou asks, or another process of the run is lost,
+2 something in the command, the config or the files cannot be used, 143 stopped by SIGTERM and saved. After a loss and
+after 143 the same command goes on.
 """
 
 import sys
@@ -18,6 +19,10 @@ CONFIG = config_flags.DEFINE_config_file(
 WORKDIR = flags.DEFINE_string(
     "workdir", None, "Where results are kept; runs/<config>-<arg> if not given.", flag_values=FLAGS
 )
+# Of several processes that neither Slurm, mpirun nor a TPU slice has started.
+flags.DEFINE_string("coordinator", None, "HOST:PORT of process 0, as every process reaches it.", flag_values=FLAGS)
+flags.DEFINE_integer("processes", None, "How many processes run this command.", flag_values=FLAGS)
+flags.DEFINE_integer("process", None, "Which of them this is, from 0.", flag_values=FLAGS)
 
 
 def main(argv: list[str]) -> int:

@@ -29,12 +29,13 @@ sys.path.insert(0, str(pathlib.Path(__file__).parent.parent))
 
 from benchmarks import paired
 from benchmarks.plain_search import Search
-from fsjax import first_layer, models, parallel, train
+from fsjax import first_layer, models, parallel
 from fsjax.engine import Engine
 from fsjax.models.folding import fold
 from fsjax.search.agreement import rank_correlation, top_iou
 from fsjax.search.removal import removal_masks
 from fsjax.tile import at_precision
+from fsjax.training_step import make_update_fn, replicate
 
 IMAGES = flags.DEFINE_integer("images", 10_000, "Images at 32 pixels.")
 MASKS = flags.DEFINE_integer("masks", 0, "Masks searched at 32 pixels; 0 = all 515.")
@@ -167,8 +168,9 @@ def training_step(name: str, size: int) -> dict:
     network = models.build(name, num_classes=10, image_size=size)
     variables = jax.device_get(network.init(0))
     optimizer = optax.sgd(0.01, momentum=0.9, nesterov=True)
-    update = train.make_update_fn(network, optimizer, lambda _, images: images, (np.full(3, 0.5), np.full(3, 0.25)), 0)
-    state = train.replicate({**variables, "optimizer": jax.device_get(optimizer.init(variables["params"]))})
+    mean_std = (np.full(3, 0.5), np.full(3, 0.25))
+    update = make_update_fn(network, optimizer, lambda _, images: images, mean_std, 0)
+    state = replicate({**variables, "optimizer": jax.device_get(optimizer.init(variables["params"]))})
     batch = {
         "image": np.random.default_rng(0).integers(0, 256, (devices, each, size, size, 3), np.uint8),
         "label": np.zeros((devices, each), np.int32),

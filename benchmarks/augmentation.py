@@ -25,7 +25,7 @@ sys.path.insert(0, str(pathlib.Path(__file__).parent.parent))
 
 from benchmarks import paired
 from configs import common
-from fsjax import dfmx, models, optimizers, parallel, train
+from fsjax import dfmx, models, optimizers, parallel, training_step
 from fsjax.data import frequencies
 from fsjax.data.augment import AUGMENTATIONS, make_augment
 from fsjax.data.host_augment import HOST_AUGMENTATIONS, make_host_augment
@@ -81,7 +81,7 @@ def step_of(name: str, size: int) -> Callable[[], int]:
         network = network.limited_to(frequencies.read("low:0.25", size))
     masks = np.random.default_rng(0).random((CLASSES, size, size)) < 0.1
     optimizer = optimizers.make(ConfigDict(options), 100)
-    update = train.make_update_fn(
+    update = training_step.make_update_fn(
         network,
         optimizer,
         make_augment(name if name in AUGMENTATIONS else ""),
@@ -90,7 +90,7 @@ def step_of(name: str, size: int) -> Callable[[], int]:
         dfmx.make_dfmx(masks, 0.3) if name == "dfmx" else None,
     )
     variables = jax.device_get(network.init(0))
-    state = train.replicate({**variables, "optimizer": jax.device_get(optimizer.init(variables["params"]))})
+    state = training_step.replicate({**variables, "optimizer": jax.device_get(optimizer.init(variables["params"]))})
     count = BATCH.value
     batch = {
         "image": np.random.default_rng(1).integers(0, 256, (count, size, size, 3), np.uint8),
@@ -98,7 +98,7 @@ def step_of(name: str, size: int) -> Callable[[], int]:
         "index": np.arange(count, dtype=np.int32),
         "epoch": np.zeros(count, np.int32),
     }
-    batch = train.split_over_devices(batch)
+    batch = training_step.split_over_devices(batch)
     kept = [state]
 
     def run() -> int:

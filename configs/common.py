@@ -25,6 +25,7 @@ def base() -> ConfigDict:
     config.seed = 0
     # Which stages to run, of train, search, evaluate, report and export (configs/compare.py has one of its own).
     config.stages = "train,search,evaluate,report"
+    config.profile = False  # write a JAX trace of a few steps of each stage under <workdir>/profile/
 
     config.data = data = ConfigDict()
     data.source = "synthetic"  # synthetic, folder, arrays, tfds
@@ -75,6 +76,12 @@ def base() -> ConfigDict:
     train.dfmx = ConfigDict({"maps": "", "share": 0.05, "probability": 0.3})
     train.stylised = ""  # folder <class>/ of images to train on beside the data's own: stylised copies
     train.precision = "float32"  # float32, bfloat16
+    train.label_smoothing = 0.0  # share of the target that is spread over all classes
+    # Of the weights and BatchNorm's statistics, over steps: this average, where it is above 0, is what is evaluated,
+    # kept and searched.
+    train.ema_decay = 0.0
+    train.accumulate = 0  # parts of a batch that go through the model one after the other; 0 = the whole at once
+    train.select = ""  # the weights that the run goes on with: '' = of the last step, best = by validation loss
     train.evaluators = "validation"  # of validation, dynamics: called every evaluate_every steps, 0 = once an epoch
     train.evaluate_every = 0
 
@@ -114,6 +121,9 @@ def base() -> ConfigDict:
     # an accelerator has free.
     run.memory_mib = 0
     run.save_seconds = 30.0  # between two partial results of a search
+    # Of several processes: how long the others are waited for at the start, and how long one may be silent.
+    run.startup_seconds = 300
+    run.heartbeat_seconds = 100
     return config
 
 

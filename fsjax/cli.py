@@ -1,18 +1,24 @@
 """From a command line to an exit status: every mistake of the user is one line on standard error and status 2."""
 
 import logging
+import os
 import pathlib
 import re
 import sys
+import traceback
+from collections.abc import Callable
 
 from absl import flags
 from ml_collections import ConfigDict
 
-from fsjax import interrupt
+from fsjax import interrupt, peers, storage
 from fsjax.errors import CheckFailed, InputError
 from fsjax.storage import Path
 
-CHECK_FAILED, BAD_INPUT = 1, 2
+FAILED = CHECK_FAILED = 1
+BAD_INPUT = 2
+
+ACCEPTED = "--config, --config.FIELD=VALUE, --workdir, and of several processes --coordinator, --processes, --process"
 
 
 def main(
@@ -22,15 +28,18 @@ def main(
     if {"--help", "-h", "-help"} & set(argv[1:]):
         print(usage + values.get_help())
         return 0
-    logging.basicConfig(level=logging.WARNING, format="%(message)s", stream=sys.stderr)
-    logging.getLogger("fsjax").setLevel(logging.INFO)
     interrupt.install()
-    try:
-        chosen, directory = configuration(argv, values, config, workdir)
-        from fsjax import experiment, parallel  # after the flags: JAX takes seconds that a typing mistake need not wait
+    status = _status(lambda: _run(*configuration(argv, values, config, workdir), values, argv))
+    if status and peers.guarded():
+        # The others may be waiting for this process in a call of the runtime, so it must not wait for them at its exit.
+        sys.stdout.flush()
+        os._exit(status)
+    return status
 
-        parallel.use_cores(chosen.train.batch_size)
-        experiment.run(chosen, directory, command=["python", *argv])
+
+def _status(run: Callable[[], None]) -> int:
+    try:
+        run()
     except InputError as error:
         print(f"error: {' '.join(str(error).split())}", file=sys.stderr)
         return BAD_INPUT
@@ -40,7 +49,32 @@ def main(
     except interrupt.Terminated:
         print("stopped by SIGTERM; what is done is kept, and the same command goes on", file=sys.stderr)
         return interrupt.EXIT_STATUS
+    except Exception as error:
+        if peers.means_lost(error):
+            peers.end(error)
+        if not peers.guarded():
+            raise
+        traceback.print_exc()
+        return FAILED
     return 0
+
+
+def _run(config: ConfigDict, directory: Path, values: flags.FlagValues, argv: list[str]) -> None:
+    from fsjax import experiment, parallel  # after the flags: JAX takes seconds that a typing mistake need not wait
+
+    several = parallel.initialize(
+        values.coordinator,
+        values.processes,
+        values.process,
+        startup_seconds=config.run.startup_seconds,
+        heartbeat_seconds=config.run.heartbeat_seconds,
+    )
+    if not several:
+        parallel.use_cores(config.train.batch_size)
+    logging.basicConfig(level=logging.WARNING, format="%(message)s", stream=sys.stderr, force=True)
+    main_process = parallel.is_main_process()
+    logging.getLogger("fsjax").setLevel(logging.INFO if main_process else logging.WARNING)
+    experiment.run(config, directory, command=["python", *argv])
 
 
 def configuration(
@@ -64,16 +98,16 @@ def configuration(
         chosen = config.value
         chosen.lock()
     except flags.UnrecognizedFlagError as error:
-        raise InputError(f"--{error.flagname}: unknown flag; accepted: --config, --config.FIELD, --workdir") from error
+        raise InputError(f"--{error.flagname}: unknown flag; accepted: {ACCEPTED}") from error
     except flags.Error as error:
         raise _bad_value(error) from error
     except (AttributeError, KeyError) as error:
         raise _unknown_field(error, argv) from error
     if len(rest) > 1:
-        raise InputError(f"argument {rest[1]!r} is not a flag; accepted: --config, --config.FIELD=VALUE, --workdir")
+        raise InputError(f"argument {rest[1]!r} is not a flag; accepted: {ACCEPTED}")
     parts = (pathlib.Path(path).stem, argument or chosen.get("arg"))
     default = pathlib.Path("runs") / "-".join(part for part in parts if part)
-    return chosen, pathlib.Path(workdir.value or default)
+    return chosen, storage.path(workdir.value) if workdir.value else default
 
 
 def _config_argument(argv: list[str]) -> str | None:

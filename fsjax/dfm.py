@@ -4,6 +4,7 @@ import dataclasses
 import json
 import math
 import pathlib
+import re
 import tempfile
 import uuid
 from collections.abc import Iterable
@@ -12,7 +13,7 @@ import numpy as np
 from jaxtyping import Bool, Float, Int
 
 from fsjax import masks as masks_lib
-from fsjax import workdir
+from fsjax import storage, workdir
 from fsjax.errors import InputError
 from fsjax.storage import Path
 
@@ -69,7 +70,7 @@ class DominantFrequencyMaps:
 
     def save(self, path: str | Path) -> None:
         """Writes an .npz, atomically; arrays beyond IN_MEMORY bytes lie beside it, each an .npy that it names."""
-        path = pathlib.Path(path)
+        path = storage.path(path)
         arrays = {
             "shares": np.array(self.shares),
             "classes": np.array(self.classes, dtype=np.str_),
@@ -102,15 +103,20 @@ class DominantFrequencyMaps:
           InputError: the file is damaged or holds something else.
           FileNotFoundError: there is none.
         """
-        path = pathlib.Path(path)
+        path = storage.path(path)
         arrays = workdir.read_npz(path)
         try:
             about = json.loads(str(arrays["about"]))
             if "masks" in arrays:
                 width = int(arrays["plane"][1])
+                if -(-width // 8) != arrays["masks"].shape[-1]:
+                    raise ValueError(f"a plane {width} wide in {arrays['masks'].shape[-1]} bytes a row")
                 arrays["masks"] = np.unpackbits(arrays["masks"], axis=-1, count=width).astype(bool)
             for name, file in about.pop("beside", {}).items():
+                if pathlib.PureWindowsPath(file).name != file:
+                    raise ValueError(f"{file!r} is not the name of a file beside it")
                 arrays[name] = workdir.map_npy(path.with_name(file))
+            _check(arrays, about)
             return cls(
                 masks=arrays["masks"],
                 shares=tuple(float(share) for share in arrays["shares"]),
@@ -119,8 +125,31 @@ class DominantFrequencyMaps:
                 images=arrays["images"],
                 **about,
             )
-        except (KeyError, TypeError, ValueError) as error:
+        except (KeyError, TypeError, ValueError, IndexError, AttributeError, RecursionError) as error:
+            if isinstance(error, InputError):
+                raise
             raise InputError(f"{path}: not dominant frequency maps saved by fsjax ({error!r})") from error
+
+
+def _check(arrays: dict[str, np.ndarray], about: dict) -> None:
+    """Raises ValueError where the parts of a file do not fit together, or are not of their kinds."""
+    masks, scores = arrays["masks"], arrays.get("scores")
+    if masks.dtype != bool or masks.ndim != 4 or not masks.shape[0] or not all(masks.shape[2:]):
+        raise ValueError(f"masks of {masks.dtype} {list(masks.shape)}")
+    shares, classes, *plane = masks.shape
+    if scores is not None and (scores.dtype.kind != "f" or list(scores.shape) != [classes, *plane]):
+        raise ValueError(f"scores of {scores.dtype} {list(scores.shape)} beside masks of {list(masks.shape)}")
+    for name, kinds, length in (("shares", "fiu", shares), ("classes", "U", classes), ("images", "iu", classes)):
+        if arrays[name].shape != (length,) or arrays[name].dtype.kind not in kinds:
+            raise ValueError(f"{name} of {arrays[name].dtype} {list(arrays[name].shape)}")
+    if not ((arrays["shares"] > 0) & (arrays["shares"] <= 1)).all():
+        raise ValueError("shares outside (0, 1]")
+    # The method is part of the names of files.
+    if not re.fullmatch(r"\w{1,40}", about["method"]):
+        raise ValueError(f"method {about['method']!r}")
+    for name, kind in (("searched_on", str), ("forward_equivalents", int), ("provenance", dict)):
+        if not isinstance(about[name], kind):
+            raise ValueError(f"{name} of another kind")
 
 
 def from_scores(

@@ -6,7 +6,7 @@ from typing import Any
 
 from ml_collections import ConfigDict
 
-from fsjax import parallel, workdir
+from fsjax import lock, parallel, profile, storage, workdir
 from fsjax.errors import InputError
 from fsjax.progress import clock
 from fsjax.run import Run
@@ -27,23 +27,22 @@ def run(config: ConfigDict, directory: Path, *, command: list[str] | None = None
       interrupt.Terminated: SIGTERM came.
     """
     names = check(config)
-    for name in names:
-        _check_fingerprint(config, directory, STAGES[name])
-    try:
-        directory.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise InputError(f"--workdir: {directory} cannot be made ({error.strerror}); accepted: a folder") from error
-    if parallel.is_main_process():
-        workdir.remove_leftovers(directory)
-    current = Run(config, directory, nested=run)
-    try:
-        workdir.write_json(directory / "config.json", config.to_dict())
-        if command:
-            workdir.write_json(directory / "command.json", command)
-        for name in names:
-            _run_stage(STAGES[name], current)
-    finally:
-        current.metrics.close()
+    parallel.decide(lambda: _check_fingerprints(config, directory, names))
+    with lock.held(directory):
+        parallel.decide(lambda: _begin(config, directory, command))
+        current = Run(config, directory, nested=run)
+        try:
+            for name in names:
+                _run_stage(STAGES[name], current)
+        finally:
+            current.metrics.close()
+
+
+def _begin(config: ConfigDict, directory: Path, command: list[str] | None) -> None:
+    workdir.remove_leftovers(directory)
+    workdir.write_json(directory / "config.json", config.to_dict())
+    if command:
+        workdir.write_json(directory / "command.json", command)
 
 
 def check(config: ConfigDict) -> list[str]:
@@ -69,30 +68,46 @@ def _with_needs(names: list[str]) -> list[Stage]:
 
 
 def _run_stage(stage: Stage, current: Run) -> None:
-    name = stage.name
+    name, record_file = stage.name, _record_file(current.config, current.directory, stage)
+    begun = parallel.decide(lambda: _begin_stage(stage, current))
+    if begun is None:
+        logger.info("%s: already done in %s", name, current.directory)
+        return
+    record, new = begun
+    started, (programs, compiling) = time.monotonic(), profile.compiled()
+    traced = current.config.profile and parallel.is_main_process()
+    try:
+        with profile.tracing(current.directory / "profile" / name if traced else None):
+            stage.run(current)
+    except InputError:
+        # Nothing is left that a record has to guard: the next command, with the mistake mended, finds a free place.
+        if new and not stage.partial(current.config) and parallel.is_main_process():
+            record_file.unlink(missing_ok=True)
+        raise
+    seconds = time.monotonic() - started
+    # The others go on when the main process has written what they may read.
+    parallel.decide(lambda: workdir.write_json(record_file, {**record, "done": True, "seconds": round(seconds, 2)}))
+    programs, compiling = (now - then for now, then in zip(profile.compiled(), (programs, compiling), strict=True))
+    peak = parallel.peak_bytes()
+    memory = {} if peak is None else {"device_peak_gib": peak / 2**30}
+    current.metrics.write(name, 0, {"stage_seconds": seconds, "compile_seconds": compiling, **memory})
+    note = f", of which {programs} compilations {clock(compiling)}" if programs else ""
+    note += f"; at most {peak / 2**30:.1f} GiB of a device's memory so far" if peak else ""
+    logger.info("%s: done in %s%s", name, clock(seconds), note)
+
+
+def _begin_stage(stage: Stage, current: Run) -> tuple[dict[str, Any], bool] | None:
+    """The record of a stage that is to run, now written, and whether it is its first; None for one that is done."""
     record_file = _record_file(current.config, current.directory, stage)
     record = _read_record(record_file)
     fields = fingerprint(current.config, stage)
     inputs = _inputs(current, stage)
     there = all(path.exists() for path in stage.outputs(current))
     if record and record["done"] and there and not _differing(record["fields"], fields) and record["inputs"] == inputs:
-        logger.info("%s: already done in %s", name, current.directory)
-        return
-    new = not record
-    record = {"stage": name, "fields": fields, "inputs": inputs, "done": False, "seconds": 0, **versions()}
-    workdir.write_json(record_file, record)
-    started = time.monotonic()
-    try:
-        stage.run(current)
-    except InputError:
-        # Nothing is left that a record has to guard: the next command, with the mistake mended, finds a free place.
-        if new and not stage.partial(current.config):
-            record_file.unlink()
-        raise
-    seconds = time.monotonic() - started
-    workdir.write_json(record_file, {**record, "done": True, "seconds": round(seconds, 2)})
-    current.metrics.write(name, 0, {"stage_seconds": seconds})
-    logger.info("%s: done in %s", name, clock(seconds))
+        return None
+    begun = {"stage": stage.name, "fields": fields, "inputs": inputs, "done": False, "seconds": 0, **versions()}
+    workdir.write_json(record_file, begun)
+    return begun, not record
 
 
 def _inputs(current: Run, stage: Stage) -> dict[str, str]:
@@ -103,7 +118,13 @@ def _inputs(current: Run, stage: Stage) -> dict[str, str]:
 
 
 def _name(path: Path, directory: Path) -> str:
-    return str(path.relative_to(directory) if path.is_relative_to(directory) else path)
+    return str(path).removeprefix(f"{directory}/")
+
+
+def _check_fingerprints(config: ConfigDict, directory: Path, names: list[str]) -> None:
+    storage.check_reachable(directory, "--workdir")
+    for name in names:
+        _check_fingerprint(config, directory, STAGES[name])
 
 
 def _check_fingerprint(config: ConfigDict, directory: Path, stage: Stage) -> None:
@@ -138,6 +159,7 @@ def _read_record(file: Path) -> dict[str, Any]:
     if not file.exists():
         return {}
     record = workdir.read_json(file)
-    if not isinstance(record, dict) or not {"fields", "inputs", "done"} <= record.keys():
+    parts = [record.get(name) for name in ("fields", "inputs", "done")] if isinstance(record, dict) else []
+    if [type(part) for part in parts] != [dict, dict, bool]:
         raise InputError(f"{file}: not the record of a stage; delete it to have the stage run again")
     return record

@@ -1,7 +1,8 @@
 """Pickles and PyTorch files from others, read so that nothing in them ever runs.
 
 `pickle` calls whatever a file names. Here every global that a file names is either one of a few constructors of ours,
-which make arrays of plain numbers, or a stub that does nothing (`Inert`). PyTorch is not needed.
+which make arrays of plain numbers, or a stub that does nothing (`Inert`). PyTorch is not needed. What is read takes a
+small multiple of the file's size: nothing is unpacked, and what our constructors are given is counted.
 """
 
 import functools
@@ -11,7 +12,7 @@ import pickle
 import re
 import zipfile
 from collections.abc import Callable
-from typing import Any
+from typing import Any, ClassVar
 
 import ml_dtypes
 import numpy as np
@@ -60,8 +61,8 @@ def load(path: Path) -> Any:
       InputError: the file is missing, damaged, or of another kind.
     """
     try:
-        with open(path, "rb") as file:
-            return _plain(_read(file), {})
+        with path.open("rb") as file:
+            return _plain(_read(file, _Budget(file.seek(0, io.SEEK_END))), {})
     except FileNotFoundError as error:
         raise InputError(f"{path}: no such file; accepted: a pickle or a PyTorch file") from error
     except Exception as error:  # the bytes are a stranger's: unpickling them may raise anything
@@ -69,52 +70,80 @@ def load(path: Path) -> Any:
         raise InputError(f"{path}: not a readable pickle or PyTorch file ({cause})") from error
 
 
-def _read(file: io.BufferedIOBase) -> Any:
+class _Budget:
+    """What a file of this size may ask for.
+
+    That is no read beyond its end, for which Python would make room; and, of bytes and items that are given to the
+    constructors, as many in all as honest files give: each of their bytes once, or twice where a file lies in another.
+    """
+
+    def __init__(self, size: int):
+        self._size, self._left = size, _COPIES * size
+
+    def check(self, count: int) -> int:
+        if count > self._size:
+            raise ValueError("it is cut off")
+        return count
+
+    def spend(self, values: tuple) -> None:
+        self._left -= sum(len(value) for value in values if isinstance(value, str | bytes | bytearray | list | dict))
+        if self._left < 0:
+            raise ValueError("it repeats itself too often")
+
+
+_COPIES = 8
+
+
+def _read(file: io.BufferedIOBase, budget: _Budget) -> Any:
     """The content of a file in any of the three forms, its arrays still to be made."""
+    file.seek(0)
     start = file.read(len(_LEGACY_START))
     file.seek(0)
     if start.startswith(b"PK"):
-        return _read_zip(zipfile.ZipFile(file))
+        return _read_zip(zipfile.ZipFile(file), budget)
     if start == _LEGACY_START:
-        return _read_legacy(file)
-    return _Unpickler(file).load()
+        return _read_legacy(file, budget)
+    return _Unpickler(file, budget).load()
 
 
-def _read_zip(archive: zipfile.ZipFile) -> Any:
+def _read_zip(archive: zipfile.ZipFile, budget: _Budget) -> Any:
+    _check_plain(archive)
     (pickled,) = (name for name in archive.namelist() if name.endswith("data.pkl"))
     folder = pickled.removesuffix("data.pkl")
     big = folder + "byteorder" in archive.namelist() and archive.read(folder + "byteorder") == b"big"
     storages: dict[str, _Storage] = {}
 
     def storage(key: str, dtype: np.dtype) -> _Storage:
-        return storages.setdefault(key, _Storage(dtype, big, lambda: _stored(archive, f"{folder}data/{key}")))
+        return storages.setdefault(key, _Storage(dtype, big, lambda: archive.read(f"{folder}data/{key}")))
 
     with archive.open(pickled) as file:
-        return _Unpickler(file, storage).load()
+        return _Unpickler(file, budget, storage).load()
 
 
-def _stored(archive: zipfile.ZipFile, name: str) -> bytes:
-    # PyTorch compresses nothing; what is not compressed cannot be larger than the file.
-    if archive.getinfo(name).compress_type != zipfile.ZIP_STORED:
-        raise ValueError(f"{name} is compressed")
-    return archive.read(name)
+def _check_plain(archive: zipfile.ZipFile) -> None:
+    """PyTorch compresses nothing, so its members are no larger than the file, all together where none overlap."""
+    for member in archive.infolist():
+        if member.compress_type != zipfile.ZIP_STORED:
+            raise ValueError(f"{member.filename} is compressed")
+    if sum(member.file_size for member in archive.infolist()) > archive.fp.seek(0, io.SEEK_END):
+        raise ValueError("its members are larger than the file")
 
 
-def _read_legacy(file: io.BufferedIOBase) -> Any:
+def _read_legacy(file: io.BufferedIOBase, budget: _Budget) -> Any:
     """Five pickles (magic number, version, byte order, the object, keys of its storages), then the storages' bytes."""
-    _Unpickler(file).load()
-    _Unpickler(file).load()
-    big = _plain(_Unpickler(file).load(), {}).get("little_endian") is False
+    _Unpickler(file, budget).load()
+    _Unpickler(file, budget).load()
+    big = _plain(_Unpickler(file, budget).load(), {}).get("little_endian") is False
     storages: dict[str, _Storage] = {}
 
     def storage(key: str, dtype: np.dtype) -> _Storage:
         return storages.setdefault(key, _Storage(dtype, big, lambda: read[key]))
 
-    content = _Unpickler(file, storage).load()
+    content = _Unpickler(file, budget, storage).load()
     read = {}
-    for key in _Unpickler(file).load():
+    for key in _Unpickler(file, budget).load():
         count = int.from_bytes(file.read(8), "big" if big else "little")
-        read[key] = file.read(count * storages[key].dtype.itemsize)
+        read[key] = file.read(budget.check(count * storages[key].dtype.itemsize))
     return content
 
 
@@ -128,17 +157,17 @@ class _Unpickler(pickle._Unpickler):
     a number fills the machine's memory.
     """
 
-    def __init__(self, file: io.BufferedIOBase, storage: Callable | None = None):
+    def __init__(self, file: io.BufferedIOBase, budget: _Budget, storage: Callable | None = None):
         # What Python 2 wrote as text may be an array's bytes: latin-1 keeps them.
-        super().__init__(file, encoding="latin1")
-        self._storage = storage
+        super().__init__(_Bounded(file, budget), encoding="latin1")
+        self._budget, self._storage = budget, storage
 
     def find_class(self, module: str, name: str) -> Any:
         if (storage := re.fullmatch(r"(\w+)Storage", name)) and storage[1] in _STORAGE_TYPES:
-            return _Constructor(np.dtype(_STORAGE_TYPES[storage[1]]))
+            return _Constructor(np.dtype(_STORAGE_TYPES[storage[1]]), self._budget)
         # NumPy and PyTorch have moved some of these from module to module.
         if name in (known := _KNOWN.get(module.split(".")[0], {})):
-            return _Constructor(known[name])
+            return _Constructor(known[name], self._budget)
         # A class of its own each time: nothing a file does to it reaches another.
         return type("Inert", (Inert,), {"name": f"{module}.{name}"})
 
@@ -148,18 +177,38 @@ class _Unpickler(pickle._Unpickler):
             return rest[0]
         if kind != "storage" or self._storage is None:
             raise ValueError(f"a reference to {kind!r} outside the pickle")
-        return self._storage(rest[1], rest[0].made)
+        # Of numbers that NumPy has not, such as complex halves, nothing is kept.
+        return self._storage(rest[1], rest[0].made) if isinstance(rest[0], _Constructor) else Inert()
+
+    def load_bytearray8(self) -> None:
+        """Python's own makes as many zeros as the file says, and reads then."""
+        self.append(bytearray(self.read(int.from_bytes(self.read(8), "little"))))
+
+    dispatch: ClassVar = {**pickle._Unpickler.dispatch, pickle.BYTEARRAY8[0]: load_bytearray8}
+
+
+class _Bounded:
+    """A file that is read no further than it goes."""
+
+    def __init__(self, file: io.BufferedIOBase, budget: _Budget):
+        self._file, self._budget, self.readline, self.readinto = file, budget, file.readline, file.readinto
+
+    def read(self, count: int) -> bytes:
+        return self._file.read(self._budget.check(count))
 
 
 class _Constructor:
     """A function, class or dtype that a pickle may name but not change."""
 
-    __slots__ = ("made",)
+    __slots__ = ("_budget", "made")
 
-    def __init__(self, made: Any):
-        self.made = made
+    def __init__(self, made: Any, budget: _Budget):
+        self.made, self._budget = made, budget
 
     def __call__(self, *arguments: Any) -> Any:
+        self._budget.spend(arguments)
+        if self.made is _storage_from_bytes:
+            return _storage_from_bytes(*arguments, self._budget)
         return self.made(*arguments)
 
     def __setstate__(self, state: Any) -> None:
@@ -190,7 +239,9 @@ class _Tensor:
     def __setstate__(self, state: Any) -> None:
         pass
 
-    def array(self) -> np.ndarray:
+    def array(self) -> np.ndarray | Inert:
+        if isinstance(self.storage, Inert):
+            return self.storage
         numbers, size = self.storage.numbers, math.prod(self.shape)
         last = self.offset + sum((length - 1) * step for length, step in zip(self.shape, self.strides, strict=True))
         if min((self.offset, *self.shape, *self.strides)) < 0 or size > len(numbers) or (size and last >= len(numbers)):
@@ -251,8 +302,12 @@ def _rebuilt(function: Callable, kind: Any, arguments: tuple, state: Any) -> Any
     return function(*arguments)
 
 
-def _storage_from_bytes(data: bytes) -> Any:
-    return _read(io.BytesIO(data))
+def _storage_from_bytes(data: bytes, budget: _Budget) -> Any:
+    return _read(io.BytesIO(data), budget)
+
+
+def _size(sizes: Any = ()) -> tuple:
+    return sizes if isinstance(sizes, tuple) else tuple(sizes)
 
 
 def _bytes(data: bytes | bytearray | str = b"", encoding: str = "latin1") -> bytes | bytearray:
@@ -280,7 +335,7 @@ _KNOWN: dict[str, dict[str, Any]] = {
         "_rebuild_parameter_with_state": lambda tensor, *rest: tensor,
         "_rebuild_from_type_v2": _rebuilt,
         "_load_from_bytes": _storage_from_bytes,
-        "Size": lambda sizes=(): tuple(sizes),
+        "Size": _size,
     },
     "collections": {"OrderedDict": _Dict},
     "_codecs": {"encode": _bytes},

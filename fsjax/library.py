@@ -2,7 +2,6 @@
 
 import functools
 import hashlib
-import pathlib
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -12,7 +11,7 @@ import numpy as np
 from ml_collections import ConfigDict
 from numpy.typing import ArrayLike
 
-from fsjax import dfm, search
+from fsjax import dfm, search, storage
 from fsjax.errors import InputError
 from fsjax.hoist import hoist
 from fsjax.models import state_dict, torch_weights
@@ -98,7 +97,7 @@ def dominant_frequencies(
             searched_on=searched_on,
             seed=seed,
             provenance={},
-            directory=pathlib.Path(directory) if directory is not None else None,
+            directory=storage.path(directory) if directory is not None else None,
             identity=_digest(options, seed, images, labels),
         )
     )

@@ -1,7 +1,9 @@
 """Devices and processes: the only file that names them."""
 
+import importlib.util
 import json
 import os
+from collections.abc import Callable
 from typing import Any
 
 import jax
@@ -10,8 +12,101 @@ from jax.experimental import multihost_utils
 from jax.sharding import Mesh
 from jaxtyping import Float
 
+from fsjax import peers
+from fsjax.errors import InputError
+
 # The one axis that batches (training) and perturbations (searching) are split over.
 AXIS = "devices"
+
+
+def initialize(
+    coordinator: str | None = None,
+    processes: int | None = None,
+    index: int | None = None,
+    *,
+    startup_seconds: int = 300,
+    heartbeat_seconds: int = 100,
+) -> bool:
+    """Joins the other processes of the run, where there are any; before JAX's first use.
+
+    Without arguments the processes are those of a Slurm step, of mpirun, or of a TPU slice, on Cloud TPU VMs and on
+    GKE, as jax.distributed.initialize finds them. Ends the process with a line and status 1 where one of the others
+    does not come, or is lost later.
+
+    Args:
+      coordinator: HOST:PORT of process 0, as all of them reach it; or None, with the next two.
+      processes: how many there are.
+      index: which one this is, from 0.
+      startup_seconds: how long the others are waited for.
+      heartbeat_seconds: how long a process may be silent before it counts as lost.
+
+    Returns:
+      Whether there are several.
+
+    Raises:
+      InputError: some of coordinator, processes and index without the others, or values that cannot be.
+    """
+    given = {"--coordinator": coordinator, "--processes": processes, "--process": index}
+    told = _told(given)
+    if not told and not (found := _environment()):
+        return False
+    # SIGTERM is ours: training agrees on the step to stop in, and other stages keep what they have.
+    jax.config.update("jax_enable_preemption_service", False)
+    if jax.config.jax_platforms in ("cpu", None):
+        jax.config.update("jax_cpu_collectives_implementation", "gloo")
+    peers.guard()
+    arguments = (coordinator, processes, index) if told else ()
+    try:
+        jax.distributed.initialize(
+            *arguments,
+            cluster_detection_method="deactivate" if told else None,
+            initialization_timeout=startup_seconds,
+            heartbeat_timeout_seconds=heartbeat_seconds,
+        )
+    except ValueError as error:
+        if told:
+            raise
+        if found == "TPU" and "coordinator_address" in str(error):
+            return False  # libtpu is installed, and this is no TPU VM
+        raise InputError(
+            f"{found} started several processes, which JAX does not find ({error}); give --coordinator=HOST:PORT, "
+            "--processes=N and --process=I"
+        ) from error
+    own, count = process()
+    peers.introduce(f"process {own} of {count}")
+    return count > 1
+
+
+def _told(given: dict[str, Any]) -> bool:
+    """Whether the three flags are there; raises InputError where they cannot be used."""
+    missing = [name for name, value in given.items() if value is None]
+    if len(missing) == len(given):
+        return False
+    if missing:
+        raise InputError(f"{', '.join(missing)}: missing; accepted: --coordinator, --processes and --process together")
+    coordinator, processes, index = given.values()
+    host, _, port = coordinator.rpartition(":")
+    if not host or not port.isdecimal() or not 0 < int(port) < 65536:
+        raise InputError(f"--coordinator: {coordinator!r}; accepted: HOST:PORT of process 0, such as 10.0.0.1:8476")
+    if processes < 1:
+        raise InputError(f"--processes: {processes}; accepted: 1 or more")
+    if not 0 <= index < processes:
+        raise InputError(f"--process: {index}; accepted: 0 to {processes - 1}, with --processes={processes}")
+    return True
+
+
+def _environment() -> str:
+    """What has started several processes that belong together; '' for nothing that is known."""
+
+    def several(variable: str) -> bool:
+        return os.environ.get(variable, "").isdecimal() and int(os.environ[variable]) > 1
+
+    if several("SLURM_NTASKS") and "SLURM_STEP_NODELIST" in os.environ:  # the latter is there under srun alone
+        return "Slurm"
+    if several("OMPI_COMM_WORLD_SIZE"):
+        return "Open MPI"
+    # JAX asks the TPU VM's metadata, or GKE's variables, how many there are: one, too, is an answer.
+    return "TPU" if importlib.util.find_spec("libtpu") else ""
 
 
 # A CPU's cores are given fewer images of a training batch than this only where the batch itself is smaller.
@@ -68,6 +163,30 @@ def from_main(value: Any) -> Any:
     return json.loads(np.asarray(multihost_utils.broadcast_one_to_all(text)).astype(np.uint8).tobytes())
 
 
+def decide(find: Callable[[], Any]) -> Any:
+    """What `find`, called in the main process alone, returns there, a JSON value, in every process.
+
+    All have to call it, and none goes on before the main process has found it; its InputError is raised in all.
+    """
+    if jax.process_count() == 1:
+        return find()
+    found, refused = None, None
+    if is_main_process():
+        try:
+            found = find()
+        except InputError as error:
+            refused = str(error)
+    found, refused = from_main([found, refused])
+    if refused is not None:
+        raise InputError(refused)
+    return found
+
+
+def wait_for_main() -> None:
+    """Returns when the main process, and with it all, has come here; all have to call it."""
+    from_main(None)
+
+
 def merge(rows: Float[np.ndarray, "rows columns"]) -> Float[np.ndarray, "rows columns"]:
     """What the processes know together: each brings float64 rows with NaN where it knows nothing; all have to call it.
 
@@ -101,6 +220,12 @@ def free_bytes() -> int | None:
     if not all(stats):
         return None
     return min(stat["bytes_limit"] - stat["bytes_in_use"] for stat in stats)
+
+
+def peak_bytes() -> int | None:
+    """The most memory that has been in use on a local device; None where devices do not say, as CPUs do not."""
+    stats = [device.memory_stats() for device in local_devices()]
+    return max(stat["peak_bytes_in_use"] for stat in stats) if all(stats) else None
 
 
 def host_bytes() -> int:

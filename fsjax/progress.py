@@ -6,7 +6,7 @@ from types import TracebackType
 
 from tqdm import tqdm
 
-from fsjax import parallel
+from fsjax import parallel, profile
 
 LINE_SECONDS = 10
 
@@ -39,6 +39,7 @@ class Progress:
     def update(self, count: int, note: str = "") -> None:
         """`count` more units are done; the note, such as a loss, stands behind the rate."""
         self.count += count
+        profile.step()
         if note != self._note:
             self._note = note
             self._bar.set_postfix_str(note, refresh=False)

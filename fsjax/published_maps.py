@@ -2,16 +2,16 @@
 
 import dataclasses
 import math
-import pathlib
 import pickle
 import re
+import reprlib
 from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 from jaxtyping import Float, Float64
 
-from fsjax import dfm, inert_pickle, workdir
+from fsjax import dfm, inert_pickle, storage, workdir
 from fsjax.dfm import DominantFrequencyMaps
 from fsjax.errors import InputError
 from fsjax.masks import at_threshold
@@ -49,9 +49,11 @@ def read_maps(path: str | Path, *, classes: tuple[str, ...] | None, shares: tupl
     if file.suffix == ".npz":
         maps = DominantFrequencyMaps.load(file)
         return dataclasses.replace(maps, provenance={**maps.provenance, **source})
-    entries = _by_class(file, inert_pickle.load(file))
+    entries = _by_class(file, _unpickled(file))
     if classes is not None and len(classes) != len(entries):
         raise InputError(f"{file}: maps of {len(entries)} classes; accepted: of {len(classes)}, as the classes are")
+    if (numbers := _elements(entries, {})) > max(_MOST, file.stat().st_size):
+        raise _refused(file, f"{numbers} numbers, more than the {_MOST} that are read of a file of its size")
     planes = [_plane(file, label, entry) for label, entry in enumerate(entries)]
     if len(shapes := {plane.shape[-2:] for plane in planes}) > 1:
         raise _refused(file, f"planes of {' and '.join(f'{h} x {w}' for h, w in sorted(shapes))}")
@@ -82,9 +84,9 @@ def read_order(path: str | Path) -> Float64[np.ndarray, "height width"]:
     Raises:
       InputError: it is missing, or holds something else.
     """
-    path = pathlib.Path(path)
-    content = workdir.map_npy(path) if path.suffix == ".npy" else inert_pickle.load(path)
-    order = _numbers(content)
+    path = storage.path(path)
+    content = workdir.map_npy(path) if path.suffix == ".npy" else _unpickled(path)
+    order = _numbers(content) if _elements(content, {}) <= max(_MOST, path.stat().st_size) else None
     if order is None or order.ndim != 2 or not np.isfinite(order).all() or order.min() < 0 or not order.any():
         raise InputError(
             f"{path}: {_found(content)}; accepted: a removal order, one plane of numbers that are 0 (always removed) "
@@ -100,7 +102,7 @@ def write_maps(maps: DominantFrequencyMaps, folder: str | Path, name: str, patch
     `<name>_DFM_<X>.pkl` {class index: H x W float32 array of 0 and 1}, one file a share, X in per cent. Needs PyTorch
     where there are scores. Names of classes, and where the maps come from, stay behind.
     """
-    folder = pathlib.Path(folder)
+    folder = storage.path(folder)
     written = []
 
     def write(file: str, plane: Callable[[int], Any]) -> None:
@@ -122,7 +124,7 @@ def file_of(path: str | Path) -> Path:
     Raises:
       InputError: nothing there, or several maps.
     """
-    path = pathlib.Path(path)
+    path = storage.path(path)
     if not path.exists():
         raise InputError(f"{path}: not there; {_ACCEPTED}")
     if not path.is_dir():
@@ -134,6 +136,11 @@ def file_of(path: str | Path) -> Path:
     return files[0]
 
 
+def _unpickled(file: Path) -> Any:
+    with storage.local(file) as copy:
+        return inert_pickle.load(copy)
+
+
 def _by_class(file: Path, content: Any) -> list[Any]:
     """The entries in the order of their class indices."""
     if not isinstance(content, dict) or not content:
@@ -142,7 +149,7 @@ def _by_class(file: Path, content: Any) -> list[Any]:
     for key, entry in content.items():
         index = int(key) if isinstance(key, str) and re.fullmatch(r"[0-9]{1,9}", key) else key
         if isinstance(index, bool) or not isinstance(index, int | np.integer) or index in entries:
-            raise _refused(file, f"{'a second' if index in entries else 'the'} key {key!r}")
+            raise _refused(file, f"{'a second' if index in entries else 'the'} key {reprlib.repr(key)}")
         entries[int(index)] = entry
     for index in range(len(entries)):
         if index not in entries:
@@ -158,6 +165,21 @@ def _plane(file: Path, label: int, entry: Any) -> Float[np.ndarray, "*masks heig
     if not np.isfinite(numbers).all():
         raise _refused(file, f"class {label}: {int((~np.isfinite(numbers)).sum())} values that are not finite")
     return numbers.astype(np.float64) if numbers.dtype.kind != "f" else numbers
+
+
+# A file may say once, and mean a thousand times, that a list or an array stands in a list: 1,000 classes at 224 pixels.
+_MOST = 2**26
+
+
+def _elements(content: Any, seen: dict[int, int]) -> int:
+    """Numbers in nested lists and arrays, each as often as it is meant. `seen`: those of each list."""
+    if isinstance(content, np.ndarray):
+        return content.size
+    if not isinstance(content, list | tuple):
+        return 1
+    if id(content) not in seen:
+        seen[id(content)] = sum(_elements(part, seen) for part in content)
+    return seen[id(content)]
 
 
 def _numbers(content: Any) -> np.ndarray | None:
@@ -191,6 +213,6 @@ def _found(content: Any) -> str:
     if isinstance(content, inert_pickle.Inert):
         return f"an object that is not read{f' ({content.name})' if content.name else ''}"
     if isinstance(content, list | tuple):
-        numbers = _numbers(content)
+        numbers = _numbers(content) if _elements(content, {}) <= _MOST else None
         return "a list that is no plane of numbers" if numbers is None else _found(numbers)
     return f"a {type(content).__name__}" if content or not isinstance(content, dict) else "an empty dict"

@@ -6,8 +6,9 @@ from collections.abc import Callable
 import numpy as np
 from ml_collections import ConfigDict
 
-from fsjax import classifier, data, dfm
+from fsjax import classifier, data, dfm, parallel
 from fsjax.classifier import Classifier
+from fsjax.data import listing
 from fsjax.data.dataset import Dataset, measure_mean_std
 from fsjax.errors import InputError
 from fsjax.metrics import Metrics
@@ -28,7 +29,10 @@ class Run:
     def dataset(self, split: str) -> Dataset:
         """The 'train', 'validation' or 'test' images."""
         if split not in self._datasets:
-            self._datasets[split] = data.load(self.config.data, split, self.config.seed)
+            dataset = data.load(self.config.data, split, self.config.seed)
+            if parallel.is_main_process():
+                listing.check(self.directory / "images.json", split, dataset)
+            self._datasets[split] = dataset
         return self._datasets[split]
 
     @functools.cached_property

@@ -1,5 +1,7 @@
 """Data-parallel training with jax.pmap: gradients averaged and BatchNorm synchronised over the devices."""
 
+import collections
+import contextlib
 import logging
 import math
 from collections.abc import Callable
@@ -8,24 +10,22 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
-from jax.sharding import NamedSharding
-from jax.sharding import PartitionSpec as P
 from jaxtyping import PyTree
 from ml_collections import ConfigDict
 
 from fsjax import dfmx, evaluate, interrupt, models, optimizers, parallel, workdir
 from fsjax.checkpoints import Checkpoints
 from fsjax.data import frequencies, host_augment, stylised
-from fsjax.data.augment import image_keys, make_augment, split_names
+from fsjax.data.augment import make_augment, split_names
 from fsjax.data.dataset import Dataset
 from fsjax.data.loader import batches
-from fsjax.data.preprocess import normalise
 from fsjax.errors import InputError
 from fsjax.evaluate.watched import Watched
 from fsjax.metrics import Metrics
 from fsjax.models.network import Network
 from fsjax.progress import Progress
 from fsjax.storage import Path
+from fsjax.training_step import beside_weights, make_update_fn, replicate, split_over_devices, unreplicate, weights_of
 
 logger = logging.getLogger(__name__)
 
@@ -69,7 +69,18 @@ def train(
     if masks is not None:
         logger.info("train: DFM-X keeps %.1f %% of the frequencies, on average over classes", 100 * masks.mean())
         other_class = dfmx.make_dfmx(masks, options.dfmx.probability)
-    update = make_update_fn(network, optimizer, augment, mean_std, config.seed, other_class)
+    average = optax.ema(options.ema_decay) if options.ema_decay else None
+    update = make_update_fn(
+        network,
+        optimizer,
+        augment,
+        mean_std,
+        config.seed,
+        other_class,
+        average=average,
+        label_smoothing=options.label_smoothing,
+        accumulate=options.accumulate or 1,
+    )
     about = {
         "model": config.model.name,
         "image_size": config.data.image_size,
@@ -82,15 +93,17 @@ def train(
 
     variables = jax.device_get(network.init(config.seed))
     state = {**variables, "optimizer": jax.device_get(optimizer.init(variables["params"]))}
+    if average:
+        state["average"] = jax.device_get(average.init(variables))
     plateau_state = jax.device_get(plateau.init(variables["params"]))
     checkpoints = Checkpoints(directory / "checkpoints", config.run.keep_checkpoints)
     step = checkpoints.newest() or 0
     checkpoints.discard_after(step)
     if step:
         _check_goes_on(checkpoints.about(step), about, checkpoints.directory)
-        state = checkpoints.variables(step, variables)
-        saved = checkpoints.training(step, {"optimizer": optimizer.init(variables["params"]), "plateau": plateau_state})
-        state["optimizer"], plateau_state = saved["optimizer"], saved["plateau"]
+        restored = checkpoints.training(step, {**beside_weights(state), "plateau": plateau_state})
+        plateau_state = restored.pop("plateau")
+        state = {**checkpoints.variables(step, variables), **restored}
         logger.info("train: goes on from step %d of %d", step, steps)
     state = replicate(state)
 
@@ -101,13 +114,12 @@ def train(
     evaluators = [make(watched) for make in evaluate.training_evaluators(options.evaluators)]
     process, processes = parallel.process()
 
-    def save(step: int) -> None:
+    def save(step: int, loss: float | None) -> None:
         host = unreplicate(state)
+        if not all(np.isfinite(leaf).all() for leaf in jax.tree.leaves(host)):
+            raise _diverged(f"the weights are not finite after step {step}")
         checkpoints.save(
-            step,
-            {"params": host["params"], "batch_stats": host["batch_stats"]},
-            {"optimizer": host["optimizer"], "plateau": plateau_state},
-            about,
+            step, weights_of(host, options.ema_decay), {**beside_weights(host), "plateau": plateau_state}, about, loss
         )
 
     stream = batches(
@@ -121,80 +133,44 @@ def train(
         augment=host_augment.make_host_augment(split_names(options.augment)[0], config.seed, config.data.image_size),
     )
     measured, note = [], ""
-    with Progress("train", steps * options.batch_size, "images", done=step * options.batch_size) as progress:
+    stops = collections.deque(maxlen=2)  # of the last two steps: whether any process has been asked to stop
+    with contextlib.closing(checkpoints), _progress(step, steps, options) as progress:
         for batch in stream:
             scale = float(plateau_state.scale)
-            state, values = update(state, split_over_devices(batch), scale)
+            placed = split_over_devices(batch)
+            placed["stop"] = np.full(jax.local_device_count(), interrupt.requested())
+            state, values = update(state, placed, scale)
+            stops.append(values.pop("stop"))
             measured.append(values)
             step += 1
             last = step == steps
-            # Two steps may be under way: the devices never wait, and what is counted as done is done.
-            jax.block_until_ready(measured[-2:-1])
+            # Two steps may be under way: the devices never wait, what is counted as done is done, and all processes
+            # hear of a stop in the same step.
+            stop = len(stops) == 2 and bool(unreplicate(stops[0]))
             progress.update(options.batch_size, note)
             if step % config.run.log_every == 0 or last:
                 means = _means(measured, step)
                 note = f"loss {means['loss']:.3f}"
                 metrics.write("train", step, {**means, "images_per_second": progress.rate, "scale": scale})
                 measured = []
+            held_out = {}
             if evaluators and (step % evaluate_every == 0 or last):
-                trained = unreplicate(state)
+                trained = weights_of(unreplicate(state), options.ema_decay)
                 held_out = dict(value for evaluator in evaluators for value in evaluator(step, trained))
                 if held_out:
                     metrics.write("train", step, held_out)
                     logger.info("train: step %d, %s", step, ", ".join(f"{k} {v:.4f}" for k, v in held_out.items()))
                 if options.schedule == "plateau":
                     plateau_state = _next_plateau(plateau, plateau_state, held_out)
-            stop = interrupt.requested()
             if stop or last or step % checkpoint_every == 0:
-                # Nothing is saved that has not been seen to be finite.
+                # Nothing is saved that is not seen to be finite.
                 _means(measured, step)
-                save(step)
-            if stop:
+                save(step, held_out.get("validation_loss"))
+            if stop and not last:
+                # A scheduler may end all processes when one has ended, so none ends before what it saves is there.
+                checkpoints.wait()
+                parallel.wait_for_main()
                 raise interrupt.Terminated
-    checkpoints.close()
-
-
-def make_update_fn(
-    network: Network,
-    optimizer: optax.GradientTransformation,
-    augment: Callable,
-    mean_std: tuple,
-    seed: int,
-    other_class: Callable | None = None,
-) -> Callable:
-    """The pmapped step: (state, batch, scale) -> (state, {"loss", "accuracy"}), state donated.
-
-    Args:
-      network: the classifier.
-      optimizer: updates are multiplied by `scale`, which the plateau schedule lowers.
-      augment: (keys [n], images [n, S, S, 3] in [0, 255]) -> images.
-      mean_std: of pixels in [0, 1], per channel.
-      seed: of augmentation and dropout; keys depend on seed, epoch and image alone.
-      other_class: (keys, labels, images normalised) -> images, of dfmx.make_dfmx; the last of the augmentations.
-    """
-
-    def update(state, batch, scale):
-        keys = image_keys(seed, batch["epoch"], batch["index"])
-        images = normalise(augment(keys, batch["image"].astype(jnp.float32)), *mean_std)
-        if other_class is not None:
-            images = other_class(keys, batch["label"], images)
-        # Augmentation folds 0, 1, ... into the keys of images; dropout takes a branch far from those.
-        dropout_keys = jax.vmap(lambda key: jax.random.fold_in(key, 2**31))(keys)
-
-        def loss_fn(params):
-            variables = {"params": params, "batch_stats": state["batch_stats"]}
-            logits, batch_stats = network.apply_train(variables, images, dropout_keys)
-            loss = optax.softmax_cross_entropy_with_integer_labels(logits, batch["label"]).mean()
-            return loss, (batch_stats, (logits.argmax(-1) == batch["label"]).mean())
-
-        (loss, (batch_stats, accuracy)), gradients = jax.value_and_grad(loss_fn, has_aux=True)(state["params"])
-        gradients, loss, accuracy = jax.lax.pmean((gradients, loss, accuracy), parallel.AXIS)
-        updates, optimizer_state = optimizer.update(gradients, state["optimizer"], state["params"])
-        params = optax.apply_updates(state["params"], jax.tree.map(lambda value: value * scale, updates))
-        new_state = {"params": params, "batch_stats": batch_stats, "optimizer": optimizer_state}
-        return new_state, {"loss": loss, "accuracy": accuracy}
-
-    return jax.pmap(update, axis_name=parallel.AXIS, in_axes=(0, 0, None), donate_argnums=0)
 
 
 def num_steps(options: ConfigDict, images: int) -> int:
@@ -222,6 +198,20 @@ def check(config: ConfigDict) -> None:
         raise InputError(
             f"train.batch_size: {options.batch_size} is not a positive multiple of the {jax.device_count()} devices"
         )
+    if options.accumulate < 0 or options.batch_size % (jax.device_count() * (options.accumulate or 1)):
+        raise InputError(
+            f"train.accumulate: {options.accumulate}; accepted: a number that divides the {options.batch_size} images "
+            f"of a batch on {jax.device_count()} devices evenly"
+        )
+    for field in ("ema_decay", "label_smoothing"):
+        if not 0 <= options[field] < 1:
+            raise InputError(f"train.{field}: {options[field]:g}; accepted: 0 (off) or more, and less than 1")
+    if options.select not in ("", "best"):
+        raise InputError(f"train.select: {options.select!r} is unknown; accepted: '' (the last step) and 'best'")
+    if options.select == "best" and "validation" not in options.evaluators:
+        raise InputError(
+            f"train.select: 'best' needs the evaluator 'validation'; train.evaluators is {options.evaluators!r}"
+        )
     if options.schedule == "plateau" and not config.data.validation_share:
         raise InputError("train.schedule: 'plateau' needs a validation part; data.validation_share is 0")
     if options.schedule == "plateau" and "validation" not in options.evaluators:
@@ -230,22 +220,8 @@ def check(config: ConfigDict) -> None:
         )
 
 
-def replicate(tree: PyTree) -> PyTree:
-    """Every array once a local device, stacked, laid out as pmap returns it: from host arrays it compiles twice."""
-    mesh = parallel.mesh()
-    layout = NamedSharding(mesh, P(parallel.AXIS))
-    return jax.tree.map(lambda x: jax.device_put(np.broadcast_to(x, (mesh.size, *np.shape(x))), layout), tree)
-
-
-def unreplicate(tree: PyTree) -> PyTree:
-    """Replica 0 as host NumPy."""
-    return jax.tree.map(lambda value: np.asarray(value.addressable_data(0))[0], tree)
-
-
-def split_over_devices(batch: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
-    """A process's rows of a batch as [local devices, rows a device, ...]."""
-    devices = jax.local_device_count()
-    return {name: value.reshape(devices, -1, *value.shape[1:]) for name, value in batch.items()}
+def _progress(step: int, steps: int, options: ConfigDict) -> Progress:
+    return Progress("train", steps * options.batch_size, "images", done=step * options.batch_size)
 
 
 def _read_files(config: ConfigDict, network: Network) -> dict[str, str]:
@@ -273,11 +249,15 @@ def _means(measured: list[dict], step: int) -> dict[str, float]:
     means = {name: float(np.mean([values[name] for values in measured])) for name in (measured[0] if measured else ())}
     if not all(math.isfinite(value) for value in means.values()):
         bad = next(i for i, values in enumerate(measured) if not math.isfinite(values["loss"]))
-        raise InputError(
-            f"train: the loss is {measured[bad]['loss']} at step {step - len(measured) + bad + 1}; the last checkpoint"
-            " is kept; lower train.learning_rate or lengthen train.warmup_steps, with a new --workdir"
-        )
+        raise _diverged(f"the loss is {measured[bad]['loss']} at step {step - len(measured) + bad + 1}")
     return means
+
+
+def _diverged(what: str) -> InputError:
+    return InputError(
+        f"train: {what}; the last checkpoint is kept; lower train.learning_rate or lengthen train.warmup_steps, with a "
+        "new --workdir"
+    )
 
 
 def _next_plateau(plateau: optax.GradientTransformationExtraArgs, state: PyTree, held_out: dict[str, float]) -> PyTree:

@@ -1,5 +1,6 @@
 """A network with its weights as they were trained, before anything is folded for evaluation."""
 
+import contextlib
 import dataclasses
 
 import jax
@@ -39,14 +40,18 @@ class Trained:
 
 
 def from_checkpoint(config: ConfigDict, directory: Path) -> Trained:
-    """What training left in a workdir.
+    """What training left in a workdir: the weights of its last step, or those that train.select chooses.
 
     Raises:
       InputError: there is nothing, or it is of another architecture or other frequencies than the config's.
     """
     folder = directory / "checkpoints"
-    checkpoints = Checkpoints(folder) if folder.exists() else None
-    step = checkpoints.newest() if checkpoints else None
+    with contextlib.closing(Checkpoints(folder)) as checkpoints:
+        return _read(config, directory, checkpoints)
+
+
+def _read(config: ConfigDict, directory: Path, checkpoints: Checkpoints) -> Trained:
+    folder, step = checkpoints.directory, checkpoints.newest()
     if step is None:
         raise InputError(f"{directory}: no trained model; run the stage train first (--config.stages=train,...)")
     about = checkpoints.about(step)
@@ -60,6 +65,10 @@ def from_checkpoint(config: ConfigDict, directory: Path) -> Trained:
             f"{directory}: the newest whole checkpoint is of step {step} of {about['steps']}; "
             "delete stages/train.json there and run the stage train again: it goes on from that step"
         )
+    if config.train.select == "best":
+        step = checkpoints.best()
+        if step is None:
+            raise InputError(f"{folder}: no loss was measured; accepted: train.select='', the last step")
     network = models.build(about["model"], num_classes=len(about["classes"]), image_size=about["image_size"])
     network = network.limited_to(frequencies.read(config.data.frequencies, config.data.image_size))
     if network.packed_frequencies.hex() != about.get(frequencies.FIELD, ""):
@@ -68,5 +77,4 @@ def from_checkpoint(config: ConfigDict, directory: Path) -> Trained:
         )
     like = jax.eval_shape(lambda: network.init(config.seed))
     variables = checkpoints.variables(step, like)
-    checkpoints.close()
     return Trained(network, variables, (np.array(about["mean"]), np.array(about["std"])), tuple(about["classes"]))

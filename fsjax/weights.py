@@ -6,13 +6,12 @@ were, and what their inputs and outputs mean. The weights stay where they are.
 
 import dataclasses
 import logging
-import pathlib
 
 import numpy as np
 from ml_collections import ConfigDict
 
-from fsjax import trained, workdir
-from fsjax.checkpoints import newest_hashes
+from fsjax import parallel, storage, trained, workdir
+from fsjax.checkpoints import chosen_hashes
 from fsjax.data import frequencies
 from fsjax.errors import InputError
 from fsjax.models import state_dict, torch_weights
@@ -44,7 +43,7 @@ def take(config: ConfigDict, directory: Path, classes: tuple[str, ...]) -> None:
     logger.info("train: weights of %s with %d outputs%s; nothing to train", config.model.name, outputs, which)
     mean, std = found.mean_std
     record = {
-        "file": str(pathlib.Path(config.model.weights).absolute()),
+        "file": str(storage.path(config.model.weights).absolute()),
         "sha256": workdir.sha256(file_of(config)),
         "model": config.model.name,
         "naming": found.naming.name,
@@ -55,7 +54,7 @@ def take(config: ConfigDict, directory: Path, classes: tuple[str, ...]) -> None:
     }
     if found.network.packed_frequencies:
         record[frequencies.FIELD] = found.network.packed_frequencies.hex()
-    workdir.write_json(directory / RECORD, record)
+    parallel.decide(lambda: workdir.write_json(directory / RECORD, record))
 
 
 def load(config: ConfigDict, directory: Path) -> Trained:
@@ -70,7 +69,10 @@ def load(config: ConfigDict, directory: Path) -> Trained:
             f"{directory}: the weights are not read yet; run the stage train first (--config.stages=train,...)"
         )
     record = workdir.read_json(file)
-    if record["sha256"] != workdir.sha256(file_of(config)):
+    names = record.get("classes") if isinstance(record, dict) else None
+    if not isinstance(names, list) or not all(isinstance(name, str) for name in names):
+        raise InputError(f"{file}: not the record of weights; delete it to have them read again")
+    if record.get("sha256") != workdir.sha256(file_of(config)):
         raise InputError(f"model.weights: {config.model.weights} has changed since; run the stage train again")
     found, classes = _read(config), tuple(record["classes"])
     if found.network.packed_frequencies.hex() != record.get(frequencies.FIELD, ""):
@@ -80,9 +82,9 @@ def load(config: ConfigDict, directory: Path) -> Trained:
 
 
 def file_of(config: ConfigDict) -> Path:
-    """The file that config.model.weights names, or that of the hashes of a workdir's newest checkpoint."""
-    path = pathlib.Path(config.model.weights)
-    path = newest_hashes(path / "checkpoints") if path.is_dir() else path
+    """The file that config.model.weights names, or that of the hashes of a workdir's checkpoint."""
+    path = storage.path(config.model.weights)
+    path = chosen_hashes(path / "checkpoints", config.train.select) if path.is_dir() else path
     if not path.is_file():
         raise InputError(f"model.weights: no file {path}; accepted: PyTorch weights, or a workdir with a trained model")
     return path
@@ -110,12 +112,14 @@ def _some(outputs: tuple[int, ...], shown: int = 10) -> str:
 
 def _read(config: ConfigDict) -> Trained:
     """The weights; from a file they have no classes."""
-    path = pathlib.Path(config.model.weights)
+    path = storage.path(config.model.weights)
     if path.is_dir():
         return trained.from_checkpoint(config, path)
     if not config.data.mean:
         raise InputError("data.mean: empty; accepted: with model.weights, the mean and std that they were trained with")
-    found = state_dict.to_variables(torch_weights.read(path), config.model.name, config.data.image_size, str(path))
+    with storage.local(path) as file:
+        state = torch_weights.read(file)
+    found = state_dict.to_variables(state, config.model.name, config.data.image_size, str(path))
     if found.positions:
         logger.info("the weights' positions, %d a side, are interpolated for this image size", found.positions)
     mean_std = (np.array(config.data.mean, float), np.array(config.data.std, float))

@@ -288,7 +288,7 @@ def test_archives_that_cannot_be_used_are_refused(tmp_path):
     np.savez(tmp_path / "train.npz", images=np.array([{}, {}], object), labels=np.arange(2))
     refused("pickled objects are not read", data.load, fields, "train", 0)
     (tmp_path / "train.npz").write_bytes(b"PK\x03\x04 damaged")
-    refused("not an array file", data.load, fields, "train", 0)
+    refused("not a readable .npz", data.load, fields, "train", 0)
     np.save(tmp_path / "train_images.npy", noise(2, 8, 8, 3))
     refused("no.npy is missing", data.load, config(source="arrays", root=tmp_path, labels="no.npy"), "train", 0)
 

@@ -48,7 +48,7 @@ def launch(monkeypatch, capfd):
         ([VIT, "--config.search.patch=two"], "--config.search.patch=two: invalid literal for int()"),
         ([VIT, "--config.data.skip_undecodable=7"], "--config.data.skip_undecodable=7"),
         ([VIT, "--config.search=1"], "--config.search=1"),
-        ([VIT, "--wrkdir=x"], "--wrkdir: unknown flag; accepted: --config, --config.FIELD, --workdir"),
+        ([VIT, "--wrkdir=x"], "--wrkdir: unknown flag; accepted: --config, --config.FIELD=VALUE, --workdir"),
         ([VIT, "extra"], "argument 'extra' is not a flag"),
         ([VIT, "--config.stages=trian"], "stages: unknown stage 'trian'; accepted: train, adcs, search, evaluate"),
         ([VIT, "--config.model.name=vit"], "model.name: unknown model 'vit'; accepted:"),

@@ -18,7 +18,7 @@ from jax.sharding import Mesh, PartitionSpec
 
 from benchmarks.parity import agrees, compare
 from benchmarks.torch_models import from_torch, random_images, randomise, torch_model, torch_resnet
-from fsjax import train
+from fsjax import training_step
 from fsjax.errors import InputError
 from fsjax.models import MODELS, Network, build
 from fsjax.models.folding import fold
@@ -271,7 +271,7 @@ def test_a_training_step_drops_out_by_seed_epoch_and_image_on_any_number_of_devi
         state = {**variables, "optimizer": optimizer.init(variables["params"])}
         state = jax.tree.map(lambda a: np.broadcast_to(a, (devices, *np.shape(a))), state)
         mean_std = (np.full(3, 0.5), np.full(3, 0.25))
-        update = train.make_update_fn(network, optimizer, lambda keys, images: images, mean_std, seed).__wrapped__
+        update = training_step.make_update_fn(network, optimizer, lambda _, images: images, mean_std, seed).__wrapped__
         step = jax.pmap(update, AXIS, in_axes=(0, 0, None), devices=jax.local_devices()[:devices])
         for _ in range(2):
             state, measured = step(state, batch, 1.0)

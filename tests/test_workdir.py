@@ -2,13 +2,16 @@
 
 import os
 import pathlib
+import resource
 import signal
 import subprocess
 import sys
 
+import numpy as np
 import pytest
 
-from fsjax import workdir
+from fsjax import storage, workdir
+from fsjax.errors import InputError
 
 WRITE_AND_HANG = """
 import pathlib, sys, time
@@ -59,3 +62,64 @@ def test_a_file_left_by_an_earlier_process_of_this_number_is_deleted(tmp_path):
     (tmp_path / name).write_bytes(b"")
     workdir.remove_leftovers(tmp_path)
     assert not (tmp_path / name).exists()
+
+
+def test_what_a_killed_writer_leaves_of_a_folder_goes_too(tmp_path):
+    with workdir.replacing_folder(tmp_path / "7") as folder:
+        (folder / "deep").mkdir()
+        (folder / "deep" / "file").write_text("x")
+        name = folder.name
+    assert (tmp_path / "7" / "deep" / "file").read_text() == "x"
+    (tmp_path / name / "deep").mkdir(parents=True)
+    (tmp_path / name / "deep" / "file").write_text("x")
+    workdir.remove_leftovers(tmp_path)
+    assert [path.name for path in tmp_path.iterdir()] == ["7"]
+
+
+@pytest.fixture
+def small_disk():
+    """Files beyond 4 KiB cannot be written, as on a disk that is full."""
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (4096, limits[1]))
+    yield
+    resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+
+
+NOISE = np.random.default_rng(0).normal(size=10**5)
+WRITERS = {
+    "json": lambda path: workdir.write_json(path, NOISE.tolist()),
+    "text": lambda path: workdir.write_text(path, "x" * 10**6),
+    "npz": lambda path: workdir.write_npz(path, a=NOISE),
+    "npy": lambda path: workdir.write_npy(path, NOISE),
+}
+
+
+@pytest.mark.parametrize("kind", WRITERS)
+def test_a_full_disk_is_one_line_that_names_the_file_which_stays_as_it_was(tmp_path, small_disk, kind):
+    file = tmp_path / f"result.{kind}"
+    file.write_bytes(b"old")
+    with pytest.raises(InputError) as caught:
+        WRITERS[kind](file)
+    assert str(caught.value).startswith(f"{file}: cannot be written (") and "\n" not in str(caught.value)
+    assert {path.name: path.read_bytes() for path in tmp_path.iterdir()} == {file.name: b"old"}
+
+
+def test_a_place_where_nothing_can_be_written_is_named(tmp_path):
+    (tmp_path / "stages").write_text("a file")
+    with pytest.raises(InputError, match=r"stages/train\.json: cannot be written \((Not a directory|File exists)\)"):
+        workdir.write_json(tmp_path / "stages" / "train.json", {})
+
+
+@pytest.mark.parametrize("url", ["disk", "memory://test-workdir"])
+def test_an_error_while_writing_leaves_the_file_as_it_was(tmp_path, url):
+    file = (tmp_path if url == "disk" else storage.path(url)) / "file"
+    workdir.write_text(file, "old")
+    with pytest.raises(ZeroDivisionError), workdir.replacing(file) as opened:
+        opened.write(b"new")
+        1 / 0  # noqa: B018
+    assert file.read_text() == "old"
+    with workdir.replacing(file) as opened:
+        opened.write(b"new")
+        assert file.read_text() == "old", "not before it is whole"
+    assert file.read_text() == "new"
+    assert [path.name for path in file.parent.iterdir()] == ["file"]

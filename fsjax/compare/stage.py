@@ -5,7 +5,7 @@ import logging
 import numpy as np
 from ml_collections import ConfigDict
 
-from fsjax import interrupt, published_maps, search, workdir
+from fsjax import interrupt, parallel, published_maps, search, workdir
 from fsjax.classifier import Classifier
 from fsjax.compare import page
 from fsjax.compare.measures import RESAMPLES, chance_iou, iou, rank_correlations
@@ -69,8 +69,7 @@ def run(config: ConfigDict, directory: Path, classifier: Classifier | None = Non
         "min_iou": config.min_iou,
     }
     result |= {"unfiltered": None} if classifier is None else _rates(classifier, test, paired, config.run.memory_mib)
-    workdir.write_json(directory / "compare.json", result)
-    page.write(directory, result, paired)
+    parallel.decide(lambda: _write(directory, result, paired))
     found, share = result["shares"][headline]["mean_iou"], _in_percent(result["shares"][headline])
     logger.info("compare: mean IoU %s at %s of the plane", "undefined" if found is None else f"{found:.3f}", share)
     if config.min_iou > 0 and (found is None or found < config.min_iou):
@@ -78,6 +77,11 @@ def run(config: ConfigDict, directory: Path, classifier: Classifier | None = Non
         raise CheckFailed(
             f"compare: the mean IoU at {share} of the plane is {value}; min_iou asks for {config.min_iou:g}"
         )
+
+
+def _write(directory: Path, result: dict, paired: Paired) -> None:
+    workdir.write_json(directory / "compare.json", result)
+    page.write(directory, result, paired)
 
 
 def _classes_of(

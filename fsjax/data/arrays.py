@@ -1,15 +1,15 @@
 """Arrays on disk: images and labels as .npy files, or one .npz with the keys images and labels."""
 
-import zipfile
-from pathlib import Path
 from typing import SupportsIndex
 
 import numpy as np
 from jaxtyping import Int, Int32, Shaped, UInt8
 from ml_collections import ConfigDict
 
-from fsjax.data.source import ClassChoice, choose_classes, one_line, parse_classes
+from fsjax import storage, workdir
+from fsjax.data.source import ClassChoice, choose_classes, parse_classes
 from fsjax.errors import InputError
+from fsjax.storage import Path
 
 
 def open_arrays(data_config: ConfigDict, split: str) -> "ArraysSource":
@@ -23,11 +23,13 @@ def open_arrays(data_config: ConfigDict, split: str) -> "ArraysSource":
     """
     if not data_config.root:
         raise InputError("data.root is empty; data.source=arrays needs the folder that holds the arrays")
-    images_path = Path(data_config.root).expanduser() / data_config.images.format(split=split)
+    root = storage.path(data_config.root)
+    storage.check_reachable(root, "data.root")
+    images_path = root / data_config.images.format(split=split)
     if images_path.suffix == ".npz":
         images, labels, labels_name = *_read_npz(images_path), f"labels in {images_path}"
     else:
-        labels_path = Path(data_config.root).expanduser() / data_config.labels.format(split=split)
+        labels_path = root / data_config.labels.format(split=split)
         images, labels, labels_name = _read_npy(images_path), _read_npy(labels_path), str(labels_path)
     labels = _checked_labels(labels, labels_name)
     images = _channels_last(images, str(images_path))
@@ -67,33 +69,18 @@ class ArraysSource:
 
 
 def _read_npy(path: Path) -> np.ndarray:
-    return _read(path, mmap_mode="r")
+    return workdir.map_npy(_there(path))
 
 
 def _read_npz(path: Path) -> tuple[np.ndarray, np.ndarray]:
-    return _read(path, key="images"), _read(path, key="labels")
+    found = workdir.read_npz(_there(path), ("images", "labels"))
+    return found["images"], found["labels"]
 
 
-def _read(path: Path, *, key: str = "", mmap_mode: str | None = None) -> np.ndarray:
+def _there(path: Path) -> Path:
     if not path.is_file():
         raise InputError(f"array file {path} is missing; data.images and data.labels name files under data.root")
-    try:
-        loaded = np.load(path, mmap_mode=mmap_mode, allow_pickle=False)
-        if not key:
-            array = loaded
-        elif isinstance(loaded, np.lib.npyio.NpzFile) and key in loaded:
-            array = loaded[key]
-        else:
-            raise InputError(f"{path} has no key {key!r}; found: {', '.join(getattr(loaded, 'files', [])) or 'none'}")
-    except InputError:
-        raise
-    except (ValueError, OSError, EOFError, zipfile.BadZipFile) as error:
-        raise InputError(
-            f"{path} is not an array file of numbers ({one_line(error)}); pickled objects are not read"
-        ) from error
-    if not isinstance(array, np.ndarray):
-        raise InputError(f"{path} is an .npz archive; its name must end in .npz")
-    return array
+    return path
 
 
 def _checked_labels(labels: np.ndarray, name: str) -> Int[np.ndarray, "images"]:

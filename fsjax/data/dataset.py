@@ -8,6 +8,7 @@ from typing import Protocol, SupportsIndex, runtime_checkable
 import numpy as np
 from jaxtyping import Float64, Int, Int32, Num, UInt8
 
+from fsjax import parallel, sharing
 from fsjax.data.preprocess import resize
 from fsjax.data.source import Source
 from fsjax.errors import InputError
@@ -67,6 +68,13 @@ class Dataset:
         """A copy of these images, decoded in threads. Raises InputError for one that does not decode."""
         return self._store.read(self._positions[np.asarray(indices, int)])
 
+    @property
+    def names(self) -> list[str]:
+        """Of the images' files with their folder, '/' between them; none where the images are no files."""
+        files = getattr(self._store.source, "files", None)
+        rows = self._store.rows[self._positions].tolist() if files else []
+        return ["/".join(files[row].replace(os.sep, "/").rsplit("/", 2)[-2:]) for row in rows]
+
     def subset(self, indices: Iterable[int] | Int[np.ndarray, "n"]) -> "Dataset":
         """These images only, in this order; it shares the images already decoded."""
         part = object.__new__(Dataset)
@@ -77,14 +85,19 @@ class Dataset:
 def measure_mean_std(dataset: Dataset) -> tuple[Float64[np.ndarray, "3"], Float64[np.ndarray, "3"]]:
     """Mean and population standard deviation of each channel, of pixels scaled to [0,1].
 
-    Sums are of integers, so exact in any order. Raises InputError where a channel is constant.
+    Processes share the images, and all have to call it. Sums are of integers, so exact in any order. Raises
+    InputError where a channel is constant.
     """
     total, squares = np.zeros(3, np.int64), np.zeros(3, np.int64)
     chunk = max(1, 2**24 // dataset.image_size**2 // 3)
-    for start in range(0, len(dataset), chunk):
-        pixels = dataset.images(np.arange(start, min(start + chunk, len(dataset)))).reshape(-1, 3)
+    mine = range(len(dataset))[parallel.share(len(dataset))]
+    for start in mine[::chunk]:
+        pixels = dataset.images(np.arange(start, min(start + chunk, mine.stop))).reshape(-1, 3)
         total += pixels.sum(0, dtype=np.int64)
         squares += np.square(pixels, dtype=np.uint16).sum(0, dtype=np.int64)
+    # In halves: floats, which the sums travel as, hold whole numbers up to 2^53.
+    high, low = sharing.total(np.stack(np.divmod(np.stack([total, squares]), 2**32)))
+    total, squares = high * 2**32 + low
     count = len(dataset) * dataset.image_size**2
     spread = [count * int(q) - int(s) ** 2 for s, q in zip(total, squares, strict=True)]  # Python integers: no overflow
     if not all(spread):

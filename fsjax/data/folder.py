@@ -4,16 +4,17 @@ import logging
 import os
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
-from pathlib import Path
 from typing import SupportsIndex
 
 import numpy as np
 from jaxtyping import Int32, UInt8
 from ml_collections import ConfigDict
 
+from fsjax import storage
 from fsjax.data.preprocess import decode
 from fsjax.data.source import choose_classes
 from fsjax.errors import InputError
+from fsjax.storage import Path
 
 logger = logging.getLogger(__name__)
 
@@ -28,7 +29,7 @@ def open_folder(data_config: ConfigDict, split: str) -> "FolderSource":
     is not there and a class without images; reading an image that does not decode raises InputError too.
     """
     folder = _split_folder(data_config.root, split)
-    names = sorted(entry.name for entry in folder.iterdir() if entry.is_dir() and not entry.name.startswith("."))
+    names = [name for name in _folders(folder) if not name.startswith(".")]
     if not names:
         raise InputError(f"{folder} has no class folders; accepted is <data.root>/<split>/<class>/*{EXTENSIONS[0]}")
     choice = choose_classes(data_config.classes, names, str(folder))
@@ -58,24 +59,48 @@ class FolderSource:
 
     def __getitem__(self, index: SupportsIndex) -> UInt8[np.ndarray, "height width 3"]:
         advice = "; --config.data.skip_undecodable=True leaves such images out"
-        return decode(self.files[index], self.files[index], advice)
+        return decode(_opened(self.files[index]), self.files[index], advice)
 
 
 def _split_folder(root: str, split: str) -> Path:
     if not root:
         raise InputError("data.root is empty; data.source=folder needs the folder that holds the splits' folders")
-    folder = Path(root).expanduser()
+    folder = storage.path(root)
+    storage.check_reachable(folder, "data.root")
     if not folder.is_dir():
         raise InputError(f"data.root: {root!r} is not a folder; accepted is one with <split>/<class>/ folders in it")
     if not (folder / split).is_dir():
-        there = ", ".join(sorted(entry.name for entry in folder.iterdir() if entry.is_dir())) or "none"
+        there = ", ".join(_folders(folder)) or "none"
         raise InputError(f"data.root {root} has no folder for split {split!r}; folders there: {there}")
     return folder / split
 
 
 def image_files(folder: Path) -> list[str]:
     """Paths of the images that lie in a folder itself, sorted."""
-    return sorted(entry.path for entry in os.scandir(folder) if entry.name.lower().endswith(EXTENSIONS))
+    if storage.is_local(folder):
+        files = [entry.path for entry in os.scandir(folder)]
+    else:
+        files = [str(folder / name) for name, kind in _listed(folder) if kind == "file"]
+    return sorted(file for file in files if file.lower().endswith(EXTENSIONS))
+
+
+def _folders(folder: Path) -> list[str]:
+    """Names of the folders in a folder, sorted."""
+    if storage.is_local(folder):
+        return sorted(entry.name for entry in folder.iterdir() if entry.is_dir())
+    return sorted(name for name, kind in _listed(folder) if kind == "directory")
+
+
+def _listed(folder: Path) -> list[tuple[str, str]]:
+    """Names and kinds of what a store has in a folder, in one request; some list the folder itself."""
+    entries = [(entry["name"].strip("/"), entry["type"]) for entry in folder.fs.ls(folder.path, detail=True)]
+    return [(path.rpartition("/")[2], kind) for path, kind in entries if path != folder.path.strip("/")]
+
+
+def _opened(file: str) -> str | bytes:
+    """What decode takes: a file's name, or what a store's holds."""
+    where = storage.path(file)
+    return file if storage.is_local(where) else where.read_bytes()
 
 
 def decodable(files: list[list[str]], folder: Path) -> list[list[str]]:
@@ -83,7 +108,7 @@ def decodable(files: list[list[str]], folder: Path) -> list[list[str]]:
 
     def decodes(path: str) -> bool:
         try:
-            decode(path, path)
+            decode(_opened(path), path)
         except InputError:
             return False
         return True

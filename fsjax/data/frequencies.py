@@ -5,12 +5,11 @@ begins with it, so that whatever is asked of it, in training, searches, evaluati
 """
 
 import math
-import pathlib
 
 import numpy as np
 from jaxtyping import Bool
 
-from fsjax import spectrum, workdir
+from fsjax import spectrum, storage, workdir
 from fsjax.errors import InputError
 from fsjax.storage import Path
 
@@ -39,7 +38,7 @@ def read(text: str, size: int) -> Bool[np.ndarray, "{size} {size}"] | None:
     """
     if not text:
         return None
-    kept = _from_file(pathlib.Path(text), size) if file_of(text) else _from_range(text, size)
+    kept = _from_file(storage.path(text), size) if file_of(text) else _from_range(text, size)
     if not kept.any():
         raise InputError(f"data.frequencies: {text!r} keeps nothing of {size} x {size} frequencies; {_ACCEPTED}")
     return kept
@@ -47,7 +46,7 @@ def read(text: str, size: int) -> Bool[np.ndarray, "{size} {size}"] | None:
 
 def file_of(text: str) -> Path | None:
     """The file that data.frequencies names, if it does."""
-    return pathlib.Path(text) if text.endswith(".npy") else None
+    return storage.path(text) if text.endswith(".npy") else None
 
 
 def _from_range(text: str, size: int) -> Bool[np.ndarray, "{size} {size}"]:

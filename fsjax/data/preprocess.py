@@ -1,7 +1,10 @@
 """From a decoded image to what a model reads: RGB, the model's size, normalised channels."""
 
+import contextlib
 import io
 import os
+import threading
+import warnings
 from collections.abc import Sequence
 
 import jax.numpy as jnp
@@ -15,6 +18,13 @@ from fsjax.errors import InputError
 # Image.open tries no other decoder: a file's name says nothing of its content (ImageNet holds PNGs called .JPEG),
 # and some of PIL's decoders run other programs.
 FORMATS = ("JPEG", "PNG", "WEBP", "BMP", "GIF")
+# PIL warns of images that are refused here.
+warnings.filterwarnings("ignore", category=Image.DecompressionBombWarning)
+# Pixels beyond which images are decoded one at a time: those of PIL's limit take a gigabyte each, in every thread.
+_LARGE = 2**24
+_one_at_a_time = threading.Lock()
+# Of the longer side to the shorter: scaled to a shorter side of 256, a line of 65,535 pixels would be 13 GB.
+LONGEST = 256
 
 
 def normalise(
@@ -46,13 +56,19 @@ def decode(file: str | os.PathLike | bytes, name: str, advice: str = "") -> UInt
     """An encoded image (a path, or its bytes) as RGB at its natural size; an EXIF rotation is not applied.
 
     name, advice: what to call it, and what to do, in the message of the InputError raised if it does not decode or
-    has more pixels than PIL's limit against decompression bombs (Image.MAX_IMAGE_PIXELS).
+    has more pixels than PIL's limit against decompression bombs (Image.MAX_IMAGE_PIXELS), or one side is more than
+    LONGEST times the other.
     """
     try:
         with Image.open(io.BytesIO(file) if isinstance(file, bytes) else file, formats=FORMATS) as image:
-            if image.width * image.height <= (Image.MAX_IMAGE_PIXELS or float("inf")):
-                return to_rgb(image)
-            cause = f"{image.width} x {image.height} pixels, at most {Image.MAX_IMAGE_PIXELS} are read"
+            pixels, longest = image.width * image.height, LONGEST * min(image.size)
+            if pixels <= (Image.MAX_IMAGE_PIXELS or float("inf")) and max(image.size) <= longest:
+                with _one_at_a_time if pixels > _LARGE else contextlib.nullcontext():
+                    return to_rgb(image)
+            cause = (
+                f"{image.width} x {image.height} pixels, at most {Image.MAX_IMAGE_PIXELS} are read, and a side at most "
+                f"{LONGEST} times the other"
+            )
     except Exception as error:  # PIL's decoders raise anything on damaged bytes; the cause stays attached.
         raise InputError(f"image {name} does not decode ({one_line(error)}){advice}") from error
     raise InputError(f"image {name} does not decode ({cause}){advice}")

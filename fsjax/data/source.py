@@ -1,6 +1,7 @@
 """What a data source is, and how data.classes picks and orders its classes."""
 
 import difflib
+import unicodedata
 from collections.abc import Sequence
 from typing import NamedTuple, Protocol, SupportsIndex, runtime_checkable
 
@@ -8,6 +9,10 @@ import numpy as np
 from jaxtyping import Int, Int32, UInt8
 
 from fsjax.errors import InputError
+
+# Of a class, in characters: what a file system takes of a folder's.
+LONGEST_NAME = 255
+_TURNING = "\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069"
 
 
 @runtime_checkable
@@ -50,12 +55,29 @@ def choose_classes(text: str, names: Sequence[str], where: str) -> ClassChoice:
     """
     pairs = parse_classes(text)
     if not pairs:
+        for name in names:
+            _check_name(name, where)
         return ClassChoice(tuple(range(len(names))), tuple(names))
     index_of = {name: i for i, name in enumerate(names)}
     for name, _ in pairs:
         if name not in index_of:
             raise InputError(f"data.classes: no class {name!r} in {where}; {suggest(name, names)}")
+    for _, display in pairs:
+        _check_name(display, "data.classes")
     return ClassChoice(tuple(index_of[name] for name, _ in pairs), tuple(display for _, display in pairs))
+
+
+def _check_name(name: str, where: str) -> None:
+    """Raises InputError for a name that is no line of text: names stand in tables, figures, logs and error messages."""
+    # Control characters, halves of characters (from a folder's name that is no UTF-8), line ends, and those that turn
+    # the direction of what follows. Letters that are written from right to left are letters.
+    bad = [c for c in name if unicodedata.category(c) in ("Cc", "Cs", "Zl", "Zp") or c in _TURNING]
+    if bad or not 0 < len(name) <= LONGEST_NAME:
+        found = f"has the character {bad[0]!a}" if bad else f"is {len(name)} characters long"
+        raise InputError(
+            f"{where}: class name {name[:40]!a} {found}; accepted: one line of 1 to {LONGEST_NAME} "
+            "characters (a folder may be given another name: data.classes=FOLDER=NAME,...)"
+        )
 
 
 def parse_classes(text: str) -> list[tuple[str, str]]:

@@ -1,13 +1,13 @@
 """Stylised copies of the training images, in a folder of their own, trained on beside them (SIN; METHOD 7)."""
 
 import logging
-import pathlib
 from collections.abc import Iterable
 
 import numpy as np
 from jaxtyping import Int, Int32, UInt8
 from ml_collections import ConfigDict
 
+from fsjax import storage
 from fsjax.data.dataset import Dataset
 from fsjax.data.folder import EXTENSIONS, FolderSource, decodable, image_files
 from fsjax.data.source import parse_classes
@@ -68,7 +68,7 @@ def join_stylised(training: Dataset, root: str, data_config: ConfigDict) -> Join
 
 def check(root: str) -> Path:
     """The folder that train.stylised names; raises InputError where it is none."""
-    folder = pathlib.Path(root).expanduser()
+    folder = storage.path(root)
     if not folder.is_dir():
         raise InputError(f"train.stylised: {root!r} is not a folder; accepted: one with <class>/ folders in it")
     return folder

@@ -1,16 +1,15 @@
 """Files of PyTorch weights, in and out. Nothing in a file ever runs; PyTorch itself is needed for writing only."""
 
+import io
 import pathlib
-import pickle
 from collections.abc import Mapping
 from types import ModuleType
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-import ml_dtypes
 import numpy as np
 from jaxtyping import Shaped
 
-from fsjax import inert_pickle, workdir
+from fsjax import inert_pickle, storage, workdir
 from fsjax.errors import InputError
 from fsjax.storage import Path
 
@@ -24,8 +23,9 @@ _KEYS = ("state_dict", "model_state_dict", "model", "net")
 def read(path: str | Path) -> dict[str, Shaped[np.ndarray, "..."]]:
     """The state dict in a file: .safetensors, or what torch.save wrote (.pt, .pth, .ckpt), alone or in a checkpoint.
 
-    PyTorch, where it is installed, reads with `weights_only=True`; what it refuses, such as a module among a Lightning
-    checkpoint's hyper-parameters, is read by `fsjax.inert_pickle`, which leaves out whatever is not a plain value.
+    `fsjax.inert_pickle` reads them, and leaves out whatever is not a plain value, such as a module among a Lightning
+    checkpoint's hyper-parameters. Not `torch.load(weights_only=True)`: it refuses those, and a few bytes of a file may
+    have it make gigabytes of zeros or unpack a compressed archive.
 
     Raises:
       InputError: the file is missing or damaged, or holds no state dict.
@@ -33,7 +33,7 @@ def read(path: str | Path) -> dict[str, Shaped[np.ndarray, "..."]]:
     path = pathlib.Path(path)
     if not path.is_file():
         raise InputError(f"{path}: no such file; accepted: PyTorch weights (.pt, .pth, .ckpt, .safetensors)")
-    content = _read_safetensors(path) if path.suffix == ".safetensors" else _read_torch(path)
+    content = _read_safetensors(path) if path.suffix == ".safetensors" else inert_pickle.load(path)
     for key in _KEYS:
         if isinstance(content, dict) and isinstance(content.get(key), dict):
             content = content[key]
@@ -57,8 +57,10 @@ def write(path: str | Path, state: Mapping[str, Shaped[np.ndarray, "..."]]) -> N
     Raises:
       InputError: PyTorch is not installed.
     """
-    with workdir.replacing(pathlib.Path(path)) as file:
-        _torch().save({key: tensor(array) for key, array in state.items()}, file)
+    content = io.BytesIO()  # into a file, a full disk is an error of its own in PyTorch
+    _torch().save({key: tensor(array) for key, array in state.items()}, content)
+    with workdir.replacing(storage.path(path)) as file:
+        file.write(content.getbuffer())
 
 
 def tensor(array: Shaped[np.ndarray, "..."]) -> "torch.Tensor":
@@ -78,42 +80,11 @@ def _torch() -> ModuleType:
     return torch
 
 
-def _read_torch(path: Path) -> Any:
-    try:
-        import torch
-    except ImportError:
-        return inert_pickle.load(path)
-    try:
-        content = torch.load(path, map_location="cpu", weights_only=True)
-    except (pickle.UnpicklingError, RuntimeError, ValueError, EOFError, KeyError, TypeError, AttributeError):
-        # Refused or damaged: the other reader takes the first, and says what is wrong with the second.
-        return inert_pickle.load(path)
-    return _arrays(content)
-
-
-def _arrays(content: Any) -> Any:
-    """The content with arrays for the tensors of the two levels at which a state dict is looked for."""
-    import torch
-
-    def array(value: Any) -> Any:
-        if not isinstance(value, torch.Tensor):
-            return value
-        value = value.detach()
-        if value.dtype == torch.bfloat16:
-            return value.view(torch.uint16).numpy().view(ml_dtypes.bfloat16)
-        return value.numpy()
-
-    def deeper(value: Any) -> Any:
-        return {key: array(part) for key, part in value.items()} if isinstance(value, dict) else array(value)
-
-    return {key: deeper(value) for key, value in content.items()} if isinstance(content, dict) else deeper(content)
-
-
 def _read_safetensors(path: Path) -> dict[str, Shaped[np.ndarray, "..."]]:
     from safetensors import SafetensorError, safe_open
 
     try:
         with safe_open(path, framework="numpy") as file:
             return {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118 - no mapping
-    except (SafetensorError, OSError, ValueError) as error:
+    except (SafetensorError, OSError, ValueError, TypeError, AttributeError, KeyError) as error:
         raise InputError(f"{path}: not a readable safetensors file ({' '.join(str(error).split())})") from error

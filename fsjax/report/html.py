@@ -1,6 +1,7 @@
 """What pages are made of: templates in which every value is escaped, and figures that lie in the page itself."""
 
 import base64
+import io
 
 import jinja2
 import matplotlib.pyplot as plt
@@ -26,10 +27,11 @@ def interval(limits: list[float | None]) -> str:
 
 def embedded(figure: Figure, path: Path) -> str:
     """Writes a PNG and returns it as a data URL."""
-    with workdir.replacing(path) as file:
-        figure.savefig(file, format="png", metadata={"Software": None})
+    png = io.BytesIO()
+    figure.savefig(png, format="png", metadata={"Software": None})
     plt.close(figure)
-    return "data:image/png;base64," + base64.b64encode(path.read_bytes()).decode()
+    workdir.write_bytes(path, png.getvalue())
+    return "data:image/png;base64," + base64.b64encode(png.getvalue()).decode()
 
 
 def _rate(value: float | None) -> str:

@@ -14,6 +14,7 @@ from fsjax.data.dataset import Dataset
 from fsjax.data.preprocess import normalise
 from fsjax.dfm import DominantFrequencyMaps
 from fsjax.errors import InputError
+from fsjax.evaluate import results
 from fsjax.evaluate.controls import RATE
 from fsjax.evaluate.stage import truth_of
 from fsjax.progress import clock
@@ -55,11 +56,7 @@ def write(
       maps: of config.search.method.
       test: images to show filtered.
     """
-    evaluation = workdir.read_json(directory / "evaluation.json")
-    if maps.method not in evaluation:
-        raise InputError(
-            f"{directory / 'evaluation.json'}: holds nothing of {maps.method}; run the stage evaluate first"
-        )
+    evaluation = results.of_method(directory / "evaluation.json", maps.method)
     result = evaluation[maps.method]
     folder = directory / "report"
     drawn = {
@@ -83,7 +80,7 @@ def write(
         rate=RATE,
         planted=_planted(evaluation, result),
         agreement=_agreement(maps),
-        notes=notes(maps, share),
+        notes=_notes(directory, maps, share),
         patch=config.search.patch if SEARCHES[maps.method].patches else None,
         scored=method_of(maps).scored,
         images=drawn,
@@ -154,6 +151,14 @@ def _planted(evaluation: dict, result: dict) -> list[dict]:
     return rows
 
 
+def _notes(directory: Path, maps: DominantFrequencyMaps, share: float) -> list[str]:
+    try:
+        return notes(maps, share)
+    except (AttributeError, IndexError, KeyError, TypeError, ValueError) as error:
+        file = directory / "dfm" / f"{maps.method}.npz"
+        raise InputError(f"{file}: its provenance is not what a search leaves ({error!r})") from error
+
+
 def _agreement(maps: DominantFrequencyMaps) -> dict:
     """How far a search in lower precision agrees with 'highest', in words; empty for one in 'highest'."""
     found = maps.provenance.get("agreement") or {}
@@ -169,11 +174,17 @@ def _stages(directory: Path, method: str) -> list[dict]:
         file = directory / "stages" / f"{key}.json"
         if file.exists():
             record = workdir.read_json(file)
-            records.append({"name": key, "time": clock(record["seconds"]), "devices": record["devices"]})
+            seconds, devices = record.get("seconds"), record.get("devices")
+            if not isinstance(seconds, int | float) or not isinstance(devices, str):
+                raise InputError(f"{file}: not the record of a stage; delete it to have the stage run again")
+            records.append({"name": key, "time": clock(seconds), "devices": devices})
     return records
 
 
 def command_of(directory: Path) -> str:
     """The command that made the workdir, for a shell."""
     file = directory / "command.json"
-    return shlex.join(workdir.read_json(file)) if file.exists() else ""
+    words = workdir.read_json(file) if file.exists() else []
+    if not isinstance(words, list) or not all(isinstance(word, str) for word in words):
+        raise InputError(f"{file}: not the words of a command; delete it")
+    return shlex.join(words)

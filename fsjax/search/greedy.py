@@ -12,7 +12,6 @@ removed from the start only where both its members are; of equal turns the first
 
 import dataclasses
 import functools
-import pathlib
 from collections.abc import Callable
 
 import jax
@@ -21,7 +20,7 @@ import numpy as np
 from jaxtyping import Array, Bool, Float, Int, PyTree
 from ml_collections import ConfigDict
 
-from fsjax import dfm, masks, published_maps, spectrum, tile_size, workdir
+from fsjax import dfm, masks, published_maps, spectrum, storage, tile_size, workdir
 from fsjax.errors import InputError
 from fsjax.search import chains
 from fsjax.search.method import Method
@@ -200,7 +199,7 @@ def _mask(scores: Float[np.ndarray, "height width"], share: float) -> Bool[np.nd
 
 
 def _reads(options: ConfigDict) -> list[Path]:
-    return [pathlib.Path(options.greedy.order)] if options.greedy.order else []
+    return [storage.path(options.greedy.order)] if options.greedy.order else []
 
 
 METHOD = Method(

@@ -4,11 +4,10 @@ So the maps found on one model are tried on another: --config.search.method=impo
 """
 
 import dataclasses
-import pathlib
 
 from ml_collections import ConfigDict
 
-from fsjax import published_maps
+from fsjax import published_maps, storage
 from fsjax.dfm import DominantFrequencyMaps
 from fsjax.errors import InputError
 from fsjax.search.method import Method
@@ -61,7 +60,7 @@ def origin(maps: DominantFrequencyMaps) -> str:
 
 def _check(options: ConfigDict, plane: tuple[int, int]) -> None:
     path = options.imported.maps
-    if not path or not pathlib.Path(path).exists():
+    if not path or not storage.path(path).exists():
         raise InputError(
             f"search.imported.maps: {f'{path} is not there' if path else 'empty'}; accepted: a workdir with maps, one "
             "of its dfm/*.npz, or a published pickle"

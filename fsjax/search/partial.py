@@ -11,6 +11,9 @@ from fsjax import parallel, workdir
 from fsjax.errors import InputError
 from fsjax.storage import Path
 
+# Numbers of a layout that is so many times as large are no other machine's.
+_FACTOR = 1000
+
 
 class Partials:
     """Sums that are already computed.
@@ -51,7 +54,7 @@ class Partials:
             kept = workdir.read_json(file)
         except InputError as error:
             return str(error)
-        if not isinstance(kept, dict) or set(kept) != set(layout):
+        if not isinstance(kept, dict) or set(kept) != set(layout) or not _are_near(kept, layout):
             return f"{file}: not the layout of a search; delete {self.directory} to search anew"
         for name, what in (("model", "model"), ("search", "search")):
             if kept[name] != layout[name]:
@@ -82,6 +85,14 @@ class Partials:
 
     def _folder(self, label: int) -> Path:
         return self.directory / f"class{label:05d}"
+
+
+def _are_near(kept: dict, layout: dict) -> bool:
+    """Whether the numbers that are kept may come from another machine, whose memory is larger or smaller."""
+    numbers = {name: number for name, number in layout.items() if isinstance(number, int)}
+    return all(
+        type(kept[name]) is int and 0 <= kept[name] <= _FACTOR * max(1, number) for name, number in numbers.items()
+    )
 
 
 def _digest(params: PyTree) -> str:

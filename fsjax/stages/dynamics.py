@@ -49,12 +49,15 @@ def _run(current: Run) -> None:
     workdirs = {seed: current.directory / f"seed-{seed}" for seed in seeds(config)}
     for seed, directory in workdirs.items():
         current.nested(_of_seed(config, seed), directory)
-    if not parallel.is_main_process():
-        return
+    classes = current.dataset("test").classes
+    parallel.decide(lambda: _write(config, current.directory, workdirs, classes))
+
+
+def _write(config: ConfigDict, directory: Path, workdirs: dict[int, Path], classes: tuple[str, ...]) -> None:
     evaluated = steps(config, dynamics.last_step(next(iter(workdirs.values()))))
-    confusion = np.stack([dynamics.read(directory, evaluated) for directory in workdirs.values()])
+    confusion = np.stack([dynamics.read(own, evaluated) for own in workdirs.values()])
     found = curves.Dynamics(
-        classes=current.dataset("test").classes,
+        classes=classes,
         copies=bands.parse(config.dynamics.keep),
         seeds=tuple(workdirs),
         steps=np.array(evaluated),
@@ -63,9 +66,9 @@ def _run(current: Run) -> None:
     summary = found.summary()
     arrays = {"f1": found.f1, "relative_confusion": found.relative_confusion.astype(np.float32)}
     about = {name: np.array(summary[name]) for name in ("classes", "keep", "seeds", "steps")}
-    workdir.write_npz(current.directory / "dynamics.npz", confusion=confusion, **arrays, **about)
-    workdir.write_json(current.directory / "dynamics.json", summary)
-    page.write(current.directory, found, summary)
+    workdir.write_npz(directory / "dynamics.npz", confusion=confusion, **arrays, **about)
+    workdir.write_json(directory / "dynamics.json", summary)
+    page.write(directory, found, summary)
 
 
 def _of_seed(config: ConfigDict, seed: int) -> ConfigDict:

@@ -2,7 +2,7 @@
 
 from ml_collections import ConfigDict
 
-from fsjax import classifier, export
+from fsjax import classifier, export, parallel
 from fsjax.errors import InputError
 from fsjax.run import Run
 from fsjax.stages import search
@@ -22,7 +22,7 @@ def _run(current: Run) -> None:
     config, directory = current.config, current.directory
     maps = current.maps
     trained = classifier.load_trained(config, directory)
-    export.run(trained, maps, directory, config.model.name, config.search.patch)
+    parallel.decide(lambda: export.run(trained, maps, directory, config.model.name, config.search.patch))
 
 
 STAGE = Stage(

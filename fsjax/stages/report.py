@@ -1,6 +1,6 @@
 """Writes the page that shows what was found."""
 
-from fsjax import report
+from fsjax import parallel, report
 from fsjax.report import sections
 from fsjax.run import Run
 from fsjax.stages import evaluate
@@ -8,8 +8,9 @@ from fsjax.stages.stage import Stage
 
 
 def _run(current: Run) -> None:
-    maps = current.maps
-    report.write(current.config, current.directory, current.classifier, maps, current.dataset("test"))
+    config, directory = current.config, current.directory
+    maps, classifier, test = current.maps, current.classifier, current.dataset("test")
+    parallel.decide(lambda: report.write(config, directory, classifier, maps, test))
 
 
 STAGE = Stage(

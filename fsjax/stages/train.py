@@ -2,8 +2,8 @@
 
 from ml_collections import ConfigDict
 
-from fsjax import data, dfmx, models, train, weights, workdir
-from fsjax.checkpoints import newest_hashes
+from fsjax import data, dfmx, models, parallel, train, weights, workdir
+from fsjax.checkpoints import chosen_hashes
 from fsjax.data import frequencies
 from fsjax.errors import InputError
 from fsjax.evaluate import dynamics
@@ -29,15 +29,17 @@ def _run(current: Run) -> None:
         weights.take(current.config, current.directory, current.dataset("test").classes)
         return
     training = current.dataset("train")
-    if training.planted is not None:
+    if training.planted is not None and parallel.is_main_process():
         workdir.write_npz(current.directory / "planted.npz", **training.planted)
     train.train(current.config, current.dataset, current.mean_std, current.directory, current.metrics)
 
 
 def _trained_file(current: Run) -> Path:
-    """The file that stands for the content of the model: hashes of the newest checkpoint, or record of the weights."""
-    directory = current.directory
-    return directory / weights.RECORD if current.config.model.weights else newest_hashes(directory / "checkpoints")
+    """The file that stands for the content of the model: hashes of its checkpoint, or record of the weights."""
+    config, directory = current.config, current.directory
+    if config.model.weights:
+        return directory / weights.RECORD
+    return chosen_hashes(directory / "checkpoints", config.train.select)
 
 
 def weights_file(current: Run) -> list[Path]:

@@ -3,12 +3,11 @@
 import ast
 import copy
 import dataclasses
-import pathlib
 import re
 
 from ml_collections import ConfigDict
 
-from fsjax import models
+from fsjax import models, storage
 from fsjax.errors import InputError
 from fsjax.storage import Path
 
@@ -104,7 +103,7 @@ def _cell(config: ConfigDict, directory: Path, model: str, variant: str, seed: i
         _set(own, field, re.sub(r"\{(\w+)\}", lambda match: workdirs[match[1]], value), variant)
     with own.unlocked():
         del own.study, own.variants
-    return Cell(model, variant, seed, pathlib.Path(workdirs[variant]), own)
+    return Cell(model, variant, seed, storage.path(workdirs[variant]), own)
 
 
 def _set(config: ConfigDict, field: str, text: str, variant: str) -> None:

@@ -7,7 +7,7 @@ from collections.abc import Callable
 
 from ml_collections import ConfigDict
 
-from fsjax import workdir
+from fsjax import parallel, workdir
 from fsjax.errors import InputError
 from fsjax.progress import clock
 from fsjax.storage import Path
@@ -32,6 +32,10 @@ def run(config: ConfigDict, directory: Path, nested: Callable[[ConfigDict, Path]
     """
     grid = cells(config, directory)
     _run_all(grid, nested)
+    parallel.decide(lambda: _write(config, directory, grid))
+
+
+def _write(config: ConfigDict, directory: Path, grid: list[Cell]) -> None:
     outcomes = [read(cell, config.report.share) for cell in grid]
     if len({outcome.classes for outcome in outcomes}) > 1:
         raise InputError(f"{directory}: its runs have different classes; accepted: one data set for a study")
