@@ -241,7 +241,7 @@ def test_the_first_images_of_each_class_and_group_are_judged(world):
 
 def test_every_part_of_a_large_set_is_judged_once(world, monkeypatch):
     whole = world.judge(f"same={world.root / 'data' / 'test'}", "pgd:2/255:2")["sets"]
-    monkeypatch.setattr(sets, "GROUP", 4)
+    monkeypatch.setattr(sets, "PART", 4)
     again = world.judge(f"same={world.root / 'data' / 'test'}", "pgd:2/255:2", identity=["anew"])["sets"]
     assert again == whole
     for name in ("test", "pgd-2-255-2"):

@@ -5,11 +5,13 @@ Random ones, random ones with the map's own radial profile, the lowest frequenci
 
 import dataclasses
 import functools
+import itertools
+from typing import NamedTuple
 
 import numpy as np
 from jaxtyping import Bool, Float, Int
 
-from fsjax import interrupt, masks, spectrum, tile_size
+from fsjax import interrupt, masks, sharing, spectrum, tile_size
 from fsjax.data.dataset import Dataset
 from fsjax.data.preprocess import normalise
 from fsjax.engine import Engine
@@ -19,6 +21,8 @@ from fsjax.progress import Progress
 
 # Of which there is one a class: a map is held against the better of them, image by image.
 TRIVIAL = ("low-pass", "highest energy")
+# Most units that a class's masks are cut into for processes to share.
+_UNITS = 64
 # False discovery rate, over the classes, at which a map is better than random.
 RATE = 0.05
 
@@ -60,7 +64,7 @@ def judge(
     A control has the size of its map: the budget where the map uses it, up to the position that whole orbits may leave
     over, and else as many positions as the map keeps. Random masks are the first orbits of orders drawn once, so
     classes whose maps are of one size share them. The energy is that of the very images judged: a control that knows
-    them, which only makes it harder to beat.
+    them, which only makes it harder to beat. Processes share the masked images, and all return the same.
 
     Args:
       engine: sums the statistic `correct`.
@@ -93,16 +97,21 @@ def judge(
     # One width and one chunk for all classes, so that one program serves them.
     most = min(GROUP, int(counts.max()))
     chunk = tile_size.chunk_size(np.clip(counts[counts > 0], None, most).tolist(), engine.tile_images)
-    found = np.zeros((3 + random_masks * whole + draws, classes), int)
-    both = np.zeros((len(TRIVIAL), classes), int)
-    with Progress("evaluate controls", int(counts.sum()) * len(found), "masked images") as progress:
-        for label in np.flatnonzero(counts).tolist():
+    found = np.zeros((3 + random_masks * whole + draws, classes), np.int64)
+    both = np.zeros((len(TRIVIAL), classes), np.int64)
+    mine, length = _mine(counts, most, len(found), engine.per_tile(chunk))
+    with Progress("evaluate controls", sum(one.cost for one in mine), "masked images") as progress:
+        for label, of_class in itertools.groupby(mine, key=lambda one: one.label):
             pixels = np.asarray(normalise(test.images(rows[label]), *mean_std))
             under = controlled(label, spectrum.energy(pixels))
-            for start in range(0, len(pixels), most):
-                right = _right(engine, pixels[start : start + most], label, under, (most, chunk), progress)
-                found[:, label] += right.sum(1)
-                both[:, label] += (right[0] & right[1:3]).sum(1)
+            for start, of_images in itertools.groupby(of_class, key=lambda one: one.start):
+                firsts = [one.first for one in of_images]
+                chosen = slice(firsts[0], firsts[-1] + length)
+                right = _right(engine, pixels[start : start + most], label, under[chosen], (most, chunk), progress)
+                found[chosen, label] += right.sum(1)
+                if not firsts[0]:
+                    both[:, label] += (right[0] & right[1:3]).sum(1)
+    found, both = sharing.total(found), sharing.total(both)
     own, trivial, radial, drawn = np.split(found, [1, 3, 3 + random_masks * whole])
     return Controls(counts, own[0], trivial, both, drawn, radial if whole else None)
 
@@ -147,6 +156,37 @@ def summary(
         "q_value": q,
         "shortcut": [bool(one) if known else None for one, known in zip(shortcut, np.isfinite(q), strict=True)],
     }
+
+
+class _Unit(NamedTuple):
+    """Some images of a class under some of its masks.
+
+    Attributes:
+      label: of the class.
+      start: the first image.
+      first: the first mask.
+      cost: masked images.
+    """
+
+    label: int
+    start: int
+    first: int
+    cost: int
+
+
+def _mine(counts: Int[np.ndarray, " classes"], most: int, masks: int, tile: int) -> tuple[list[_Unit], int]:
+    """This process's part of the work, class by class so that it reads the images of few, and a unit's masks.
+
+    A class's map and its trivial masks are in one unit, since their outcomes are paired image by image.
+    """
+    length = tile * -(-max(3, -(-masks // _UNITS)) // tile)
+    units = [
+        _Unit(label, start, first, min(most, count - start) * min(length, masks - first))
+        for label, count in enumerate(counts.tolist())
+        for start in range(0, count, most)
+        for first in range(0, masks, length)
+    ]
+    return units[sharing.part([one.cost for one in units])], length
 
 
 def _size(positions: int, budget: int) -> int:

@@ -7,7 +7,7 @@ import numpy as np
 from jaxtyping import Int, PyTree
 from ml_collections import ConfigDict
 
-from fsjax import parallel, tile_size, workdir
+from fsjax import parallel, sharing, tile_size, workdir
 from fsjax.data.chosen import first_of_each
 from fsjax.data.dataset import Dataset
 from fsjax.data.preprocess import normalise
@@ -69,33 +69,38 @@ def make(watched: Watched) -> Callable:
 def make_counter(watched: Watched, names: tuple[str, ...], dataset: Dataset) -> Callable:
     """Returns count(variables) -> confusion int [copies, classes, classes]: rows true, columns predicted.
 
-    The spectra of a set that fits one group stay on the devices, and one compiled tile serves every call.
+    Processes share the pairs of images and copies, and all return the same. The spectra of as many images as fit one
+    group stay on the devices, and one compiled tile serves every call.
     """
-    size, variables = dataset.image_size, watched.network.init(0)
+    size, variables, classes = dataset.image_size, watched.network.init(0), len(dataset.classes)
     keep = bands.masks(names, size, size)
-    resident = min(GROUP, len(dataset))
     tile_images = tile_size.fit(
         watched.network.apply,
         variables,
         (size, size, 3),
-        resident_images=resident,
+        resident_images=min(GROUP, len(dataset)),
         memory_mib=watched.config.run.memory_mib,
     )
+    # One size in all processes, whatever memory each has free.
+    tile_images = parallel.from_main(tile_images)
     engine = Engine(watched.network.apply, variables, statistics=("predicted",), tile_images=tile_images)
-    starts = range(0, len(dataset), GROUP)
-    chunk = tile_size.chunk_size([min(GROUP, len(dataset) - start) for start in starts], tile_images)
+    chunk = tile_size.chunk_size([len(dataset)], min(tile_images, GROUP))
+    mine = sharing.pieces(len(dataset), len(keep), chunk=chunk, tile=engine.per_tile(chunk), group=GROUP)
 
-    @functools.lru_cache(1)
-    def group(start: int) -> list[Chunk]:
-        indices = np.arange(start, min(start + GROUP, len(dataset)))
+    @functools.lru_cache(None if sum(len(indices) for indices, _ in mine) <= GROUP else 1)
+    def chunks_of(indices: range) -> list[Chunk]:
         labels = dataset.labels[indices]
-        images = np.asarray(normalise(dataset.images(indices), *watched.mean_std))
-        return engine.chunks(images, labels, np.eye(len(dataset.classes), dtype=np.float32)[labels], size=chunk)
+        images = np.asarray(normalise(dataset.images(np.array(indices)), *watched.mean_std))
+        return engine.chunks(images, labels, np.eye(classes, dtype=np.float32)[labels], size=chunk)
 
     def count(variables: PyTree) -> Int[np.ndarray, "copies classes classes"]:
         # SIGTERM waits for the end: the training loop then saves, which nothing here may forestall.
-        trained = engine.with_params(variables)
-        return sum(np.rint(trained.sums(group(start), keep)["predicted"]).astype(np.int64) for start in starts)
+        trained, counts = engine.with_params(variables), np.zeros((len(keep), classes, classes), np.int64)
+        for indices, copies in mine:
+            rows = slice(copies.start, copies.stop)
+            found = trained.sums(chunks_of(indices), keep[rows])["predicted"]
+            counts[rows] += np.rint(found).astype(np.int64)
+        return sharing.total(counts)
 
     return count
 

@@ -3,9 +3,9 @@
 import functools
 
 import numpy as np
-from jaxtyping import Bool, Float, Int
+from jaxtyping import Bool, Int
 
-from fsjax import interrupt
+from fsjax import interrupt, sharing
 from fsjax.data.dataset import Images
 from fsjax.data.preprocess import normalise
 from fsjax.engine import Engine
@@ -23,27 +23,31 @@ def called(
     targets: Int[np.ndarray, " masks"],
     *,
     label: str,
-) -> Float[np.ndarray, "masks classes"]:
+    alone: bool = False,
+) -> Int[np.ndarray, "masks classes"]:
     """Images of each true class that are called a mask's target class once they are filtered by that mask.
 
     Every image of the set is filtered by every mask, after normalisation. Row m over the class sizes gives the TPR of
-    mask m at its target and, over the other classes, its FPR. The engine sums the statistic `called`; the label names
-    the progress bar.
+    mask m at its target and, over the other classes, its FPR. Processes share the pairs of images and masks, and all
+    return the same, unless this one has the set for itself (`alone`). The engine sums the statistic `called`; the
+    label names the progress bar.
     """
     classes = len(dataset.classes)
-    totals = np.zeros((len(masks), classes))
-    with Progress(label, len(masks) * len(dataset), "masked images") as progress:
+    totals = np.zeros((len(masks), classes), np.int64)
+    chunk = min(engine.tile_images, len(dataset), GROUP)
+    cut = {"chunk": chunk, "tile": engine.per_tile(chunk), "group": GROUP}
+    mine = sharing.pieces(len(dataset), len(masks), **cut, alone=alone)
+    with Progress(label, sum(len(one.images) * len(one.masks) for one in mine), "masked images") as progress:
 
         def tick(images: int, masks: int) -> None:
             progress.update(masks * images)
             interrupt.check()
 
-        for start in range(0, len(dataset), GROUP):
-            indices = np.arange(start, min(start + GROUP, len(dataset)))
-            labels = dataset.labels[indices]
-            images = np.asarray(normalise(dataset.images(indices), *mean_std))
-            weights = np.eye(classes, dtype=np.float32)[labels]
-            chunks = engine.chunks(images, labels, weights, size=min(engine.tile_images, len(dataset)))
+        for indices, chosen in mine:
+            labels, rows = dataset.labels[indices], slice(chosen.start, chosen.stop)
+            images = np.asarray(normalise(dataset.images(np.array(indices)), *mean_std))
+            chunks = engine.chunks(images, labels, np.eye(classes, dtype=np.float32)[labels], size=chunk)
             on_tile = functools.partial(tick, len(indices))
-            totals += engine.sums(chunks, masks, targets=targets, on_tile=on_tile)["called"]
-    return totals
+            found = engine.sums(chunks, masks[rows], targets=targets[rows], on_tile=on_tile)["called"]
+            totals[rows] += np.rint(found).astype(np.int64)
+    return totals if alone else sharing.total(totals)

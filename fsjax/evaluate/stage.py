@@ -3,12 +3,12 @@
 import numpy as np
 from ml_collections import ConfigDict
 
-from fsjax import tile_size, workdir
+from fsjax import parallel, sharing, tile_size, workdir
 from fsjax.classifier import Classifier
 from fsjax.data.dataset import Dataset, Images
 from fsjax.dfm import DominantFrequencyMaps
 from fsjax.engine import Engine
-from fsjax.evaluate import controls, planted
+from fsjax.evaluate import controls, planted, results
 from fsjax.evaluate.confusion import confusion, false_positive_rate, true_positive_rate
 from fsjax.evaluate.filtered import GROUP, called
 from fsjax.evaluate.statistics import numbers, wilson
@@ -31,7 +31,7 @@ def run(
     """
     classifier.check_classes(test.classes, "data split test")
     file = directory / "evaluation.json"
-    result = workdir.read_json(file) if file.exists() else {}
+    result = parallel.decide(lambda: results.read(file))
     sizes = np.bincount(test.labels, minlength=len(test.classes))
     result |= {"classes": list(test.classes), "images": sizes.tolist()}
     engine = make_engine(classifier, test, config.run.memory_mib)
@@ -44,11 +44,11 @@ def run(
     if test.planted is not None:
         result["planted"] = reliance(classifier, engine, test, sizes)
         result[maps.method]["planted"] = recovery(maps, test)
-    workdir.write_json(file, result)
+    parallel.decide(lambda: workdir.write_json(file, result))
 
 
 def make_engine(classifier: Classifier, test: Images, memory_mib: int) -> Engine:
-    """The engine that `filtered` takes; memory_mib as in config.run."""
+    """The engine that `filtered` takes; memory_mib as in config.run. All processes have to call it."""
     tile_images = tile_size.fit(
         classifier.apply,
         classifier.variables,
@@ -56,13 +56,15 @@ def make_engine(classifier: Classifier, test: Images, memory_mib: int) -> Engine
         resident_images=min(GROUP, len(test)),
         memory_mib=memory_mib,
     )
+    # One size in all processes, whatever memory each has free.
+    tile_images = parallel.from_main(tile_images)
     return Engine(classifier.apply, classifier.variables, statistics=("called",), tile_images=tile_images)
 
 
 def unfiltered(classifier: Classifier, test: Dataset, sizes: np.ndarray) -> dict:
     """Accuracy, confusion matrix, TPR and FPR of the test set as it is."""
     predict = make_predictor(classifier.apply, *classifier.mean_std)
-    counts = confusion(predict(classifier.variables, test), test.labels, len(test.classes))
+    counts = sharing.total(confusion(predict(classifier.variables, test), test.labels, len(test.classes)))
     targets = np.arange(len(sizes))
     return {
         "accuracy": float(np.trace(counts) / len(test)),

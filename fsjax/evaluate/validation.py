@@ -2,9 +2,11 @@
 
 from collections.abc import Callable, Iterator
 
-import optax
-from jaxtyping import PyTree
+import numpy as np
+from jaxtyping import Float, Int, PyTree
+from scipy.special import log_softmax
 
+from fsjax import sharing
 from fsjax.evaluate.watched import Watched
 from fsjax.predict import make_predictor
 
@@ -12,7 +14,9 @@ from fsjax.predict import make_predictor
 def make(watched: Watched) -> Callable:
     """Returns evaluate(step, variables), which yields validation_loss (mean cross-entropy, nats) and its accuracy.
 
-    Where no part of the training images is kept for validation, it yields nothing.
+    Processes share the images. Every image's loss reaches all of them, which add up in the order of the set, so the
+    values are the same bits everywhere and for any number of processes and devices. Where no part of the training
+    images is kept for validation, it yields nothing.
     """
     if not watched.config.data.validation_share:
         return lambda step, variables: iter(())
@@ -20,12 +24,18 @@ def make(watched: Watched) -> Callable:
 
     def evaluate(step: int, variables: PyTree) -> Iterator[tuple[str, float]]:
         model = {name: variables[name] for name in ("params", "batch_stats")}
-        loss = correct = 0.0
+        losses, correct = np.full(len(dataset), np.nan), np.zeros(1, np.int64)
         for indices, logits in predict(model, dataset):
             labels = dataset.labels[indices]
-            loss += float(optax.softmax_cross_entropy_with_integer_labels(logits, labels).sum())
-            correct += float((logits.argmax(-1) == labels).sum())
-        yield "validation_loss", loss / len(dataset)
-        yield "validation_accuracy", correct / len(dataset)
+            losses[indices] = cross_entropy(logits, labels)
+            correct += np.count_nonzero(logits.argmax(-1) == labels)
+        yield "validation_loss", float(sharing.merge(losses).mean())
+        yield "validation_accuracy", int(sharing.total(correct)[0]) / len(dataset)
 
     return evaluate
+
+
+def cross_entropy(logits: Float[np.ndarray, "n classes"], labels: Int[np.ndarray, " n"]) -> Float[np.ndarray, " n"]:
+    """Of each image to its label, in nats and float64; NaN where a logit is not finite."""
+    with np.errstate(invalid="ignore"):
+        return -log_softmax(logits.astype(np.float64), axis=-1)[np.arange(len(labels)), labels]

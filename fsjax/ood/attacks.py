@@ -20,6 +20,7 @@ from fsjax import interrupt, parallel
 from fsjax.data.dataset import Images
 from fsjax.data.preprocess import normalise
 from fsjax.errors import InputError
+from fsjax.predict import batch_of_device
 from fsjax.progress import Progress
 
 _ACCEPTED = "fgsm:RADIUS or pgd:RADIUS:STEPS with a radius in (0, 1], such as fgsm:4/255 or pgd:0.03:10"
@@ -97,7 +98,7 @@ def make_attacker(
       mean_std: of pixels in [0, 1], per channel.
       attack: to be made.
       seed: of PGD's random starts.
-      batch_size: images a device sees at once.
+      batch_size: most images that a device sees at once.
     """
     mesh = parallel.mesh()
     split, everywhere = NamedSharding(mesh, P(parallel.AXIS)), NamedSharding(mesh, P())
@@ -116,7 +117,7 @@ def make_attacker(
 
     def attacker(params: PyTree, images: Images, numbers: Int[np.ndarray, " images"]) -> Attacked:
         params = jax.device_put(params, everywhere)
-        size = min(batch_size, -(-len(images) // mesh.size)) * mesh.size
+        size = batch_of_device(len(images), batch_size) * mesh.size
         parts = []
         with Progress(f"ood {attack.name}, attack", len(images), "images") as progress:
             for start in range(0, len(images), size):

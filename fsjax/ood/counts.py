@@ -1,6 +1,7 @@
 """How a classifier calls the images of a set, unfiltered and under each class's map, and the rates this makes."""
 
 import dataclasses
+from collections.abc import Callable
 
 import numpy as np
 from jaxtyping import Bool, Int
@@ -11,7 +12,6 @@ from fsjax.engine import Engine
 from fsjax.evaluate.confusion import confusion, share
 from fsjax.evaluate.filtered import called
 from fsjax.evaluate.statistics import numbers, wilson
-from fsjax.predict import make_predictor
 
 
 @dataclasses.dataclass(frozen=True)
@@ -40,19 +40,30 @@ class Counts:
         """What `to_json` made."""
         return cls(**{field: np.array(value, np.int64) for field, value in lists.items()})
 
+    def to_rows(self) -> Int[np.ndarray, "5 classes"]:
+        """As one array."""
+        return np.concatenate([self.images[None], self.right, self.called])
+
+    @classmethod
+    def from_rows(cls, rows: Int[np.ndarray, "5 classes"]) -> "Counts":
+        """What `to_rows` made."""
+        return cls(rows[0], rows[1:3], rows[3:])
+
 
 def count(
     classifier: Classifier,
+    predict: Callable,
     engine: Engine,
     images: Images,
     kept: Bool[np.ndarray, "classes height width"],
     judged: Int[np.ndarray, " judged"],
     label: str,
 ) -> Counts:
-    """Counts of one part of a set.
+    """Counts of one part of a set, all of them by this process.
 
     Args:
       classifier: that is judged.
+      predict: of the same, as predict.make_predictor makes it.
       engine: of the same, that sums the statistic `called`.
       images: with labels.
       kept: the map of each class.
@@ -60,11 +71,10 @@ def count(
       label: of the progress bar.
     """
     classes = len(images.classes)
-    predict = make_predictor(classifier.apply, *classifier.mean_std)
-    plain = confusion(predict(classifier.variables, images), images.labels, classes)
+    plain = confusion(predict(classifier.variables, images, alone=True), images.labels, classes)
     right, all_called = np.zeros((2, 2, classes), np.int64)
     right[0], all_called[0] = np.diag(plain), plain.sum(0)
-    found = called(engine, images, classifier.mean_std, kept[judged], judged, label=label).astype(np.int64)
+    found = called(engine, images, classifier.mean_std, kept[judged], judged, label=label, alone=True)
     right[1, judged], all_called[1, judged] = found[np.arange(len(judged)), judged], found.sum(1)
     return Counts(np.bincount(images.labels, minlength=classes), right, all_called)
 

@@ -9,6 +9,7 @@ from collections.abc import Callable, Sequence
 import numpy as np
 from ml_collections import ConfigDict
 
+from fsjax import parallel
 from fsjax.classifier import Classifier
 from fsjax.data import SOURCES
 from fsjax.data.chosen import first_of_each
@@ -16,14 +17,16 @@ from fsjax.data.dataset import Dataset, Images
 from fsjax.data.folder import FolderSource
 from fsjax.data.source import parse_classes
 from fsjax.errors import InputError
-from fsjax.evaluate.filtered import GROUP
 from fsjax.ood import attacks, folders, mapping
 from fsjax.storage import Path
+
+# Images of a part: what is lost at most when a run is killed, and what a process has for itself at a time.
+PART = 512
 
 
 @dataclasses.dataclass(frozen=True)
 class Part:
-    """Images of a set that are judged together.
+    """Images of a set that are judged together, by one process.
 
     Attributes:
       name: unlike those of other parts of the set.
@@ -90,7 +93,7 @@ def asked(config: ConfigDict) -> tuple[list[Asked], list[attacks.Attack]]:
 
 def file_name(name: str) -> str:
     """The name of a set in the name of a file."""
-    return re.sub(r"\W+", "-", name).strip("-").lower() or "set"
+    return re.sub(r"\W+", "-", name[:60]).strip("-").lower() or "set"
 
 
 def own_classes(data: ConfigDict) -> tuple[list[str], list[str]]:
@@ -146,7 +149,8 @@ def open_folder(one: Asked, config: ConfigDict, classes: tuple[str, ...]) -> Set
             "fields": dataclasses.asdict(found),
             "root": str(one.root),
             "images": len(every),
-            "sha256": folders.digest(every, one.root),
+            # Read once, and not by every process.
+            "sha256": parallel.decide(lambda: folders.digest(every, one.root)),
         },
     )
 
@@ -178,5 +182,5 @@ def open_attack(attack: attacks.Attack, config: ConfigDict, classifier: Classifi
 
 
 def cut(rows: np.ndarray) -> list[np.ndarray]:
-    """Parts of GROUP images, the last one smaller: so much is lost at most when a run is killed."""
-    return [rows[start : start + GROUP] for start in range(0, len(rows), GROUP)]
+    """Parts of PART images, the last one smaller."""
+    return [rows[start : start + PART] for start in range(0, len(rows), PART)]

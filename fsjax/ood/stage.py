@@ -10,18 +10,20 @@ import jax.numpy as jnp
 import numpy as np
 from ml_collections import ConfigDict
 
-from fsjax import parallel, workdir
+from fsjax import parallel, sharing, workdir
 from fsjax.classifier import Classifier
 from fsjax.data.dataset import Dataset
 from fsjax.dfm import DominantFrequencyMaps
 from fsjax.engine import Engine
 from fsjax.errors import InputError
+from fsjax.evaluate import results
 from fsjax.evaluate.stage import make_engine
 from fsjax.evaluate.statistics import numbers, wilson
 from fsjax.ood import sets
 from fsjax.ood.average_tpr import average_tpr
 from fsjax.ood.counts import Counts, count, rates
 from fsjax.ood.sets import Set
+from fsjax.predict import make_predictor
 from fsjax.storage import Path
 
 logger = logging.getLogger(__name__)
@@ -89,7 +91,13 @@ def run(
             functools.partial(engine_of, labels),
             maps.at(share),
             directory / "ood" / maps.method / f"{sets.file_name(one.name)}.json",
-            {**identity, "set": one.about, "share": share, "images_per_class": config.ood.images_per_class},
+            {
+                **identity,
+                "set": one.about,
+                "share": share,
+                "images_per_class": config.ood.images_per_class,
+                "part": sets.PART,
+            },
         )
         result["sets"][one.name] = found = summary(one, counts)
         found["average_tpr"] = _curve(grouping, found)
@@ -111,20 +119,35 @@ def count_all(
     file: Path,
     made_of: dict,
 ) -> list[Counts]:
-    """Counts of every part of a set, each written to `file` once it is known, together with what they are made of."""
+    """Counts of every part of a set, each written to `file` once it is known, together with what they are made of.
+
+    Every process counts another part; all return the same.
+    """
     made_of = json.loads(json.dumps(made_of))  # as it comes back from a file: lists for tuples
-    kept_counts = workdir.read_json(file) if file.exists() else {}
-    if not isinstance(kept_counts, dict) or kept_counts.get("made_of") != made_of:
-        kept_counts = {"made_of": made_of, "parts": {}}
-    parts = kept_counts["parts"]
-    for part in one.parts:
-        if part.name not in parts:
+    parts = parallel.decide(lambda: _kept(file, made_of))
+    missing = [part for part in one.parts if part.name not in parts]
+    index, processes = parallel.process()
+    if missing:
+        judge, predict = engine(), make_predictor(classifier.apply, *classifier.mean_std)
+    for start in range(0, len(missing), processes):
+        together = missing[start : start + processes]
+        found = np.full((len(together), 5, len(classifier.classes)), np.nan)
+        if index < len(together):
+            part = together[index]
             label = f"ood {one.name}" + (f" {part.name}" if len(one.parts) > 1 else "")
-            found = count(classifier, engine(), part.open(), kept, np.array(one.classes), label)
-            parts[part.name] = found.to_json()
-            if parallel.is_main_process():
-                workdir.write_json(file, kept_counts)
+            own = count(classifier, predict, judge, part.open(), kept, np.array(one.classes), label)
+            found[index] = own.to_rows()
+        for part, rows in zip(together, sharing.merge(found), strict=True):
+            parts[part.name] = Counts.from_rows(rows.astype(np.int64)).to_json()
+        if parallel.is_main_process():
+            workdir.write_json(file, {"made_of": made_of, "parts": parts})
     return [Counts.from_json(parts[part.name]) for part in one.parts]
+
+
+def _kept(file: Path, made_of: dict) -> dict[str, dict]:
+    """The parts that an earlier run has counted of the same things."""
+    found = workdir.read_json(file) if file.exists() else {}
+    return found["parts"] if isinstance(found, dict) and found.get("made_of") == made_of else {}
 
 
 def summary(one: Set, counts: Sequence[Counts]) -> dict:
@@ -147,10 +170,7 @@ def summary(one: Set, counts: Sequence[Counts]) -> dict:
 
 def in_distribution(directory: Path, method: str, share: float) -> dict:
     """What evaluation.json says of the test set, in the form of a set's rates."""
-    file = directory / "evaluation.json"
-    evaluation = workdir.read_json(file) if file.exists() else {}
-    if method not in evaluation:
-        raise InputError(f"{file}: holds nothing of {method}; run the stage evaluate first")
+    evaluation = results.of_method(directory / "evaluation.json", method)
     images, plain, filtered = evaluation["images"], evaluation["unfiltered"], evaluation[method][f"{share:g}"]
     return {
         "images": images,
