@@ -4,7 +4,7 @@
 
 A run is launch.py on a small planted set: train, search, evaluate, report. It is started, killed (SIGKILL) at a random
 moment, started again, and so on, until it has had a random number of kills; then it is left to end. A moment is drawn
-from a stage, and the stage from those that are still to be done, those with few kills so far more often. Prints one JSON
+from a stage, and the stage from those still to be done, those with few kills so far more often. Prints one JSON
 object a kill, one a run that has ended, and at last {"kills", "runs", "lost", "different", "by_stage"}: `lost` are runs
 whose last start failed, or left temporary files; `different` are those whose checkpoint, scores, masks or
 evaluation.json are not those of the run that was not killed, bit for bit. Exit status 1 where there is one.

@@ -4,6 +4,7 @@ Orbax restores flipped bits without a word, so hashes are compared before anythi
 match is passed over for the one before it. Their file is written last: without it there is no checkpoint.
 """
 
+import errno
 import logging
 import math
 import os
@@ -129,6 +130,7 @@ class Checkpoints:
         with workdir.writing(place):
             self._delete(step)
             with workdir.replacing_folder(place) as folder:
+                _ask_for_room(folder / "room", (variables, training))
                 for item, arrays in (("variables", variables), ("training", training)):
                     _save(folder / item, arrays)
                 workdir.write_json(folder / "about" / "metadata", about)
@@ -204,6 +206,21 @@ def chosen_hashes(directory: Path, select: str) -> Path:
     losses = _losses(directory)
     step = _lowest(losses) if select == "best" else max(losses, default=None)
     return directory / ("none" if step is None else f"{step}.sha256.json")
+
+
+def _ask_for_room(file: pathlib.Path, arrays: PyTree) -> None:
+    """Raises OSError where a disk has no room for arrays, before Orbax and TensorStore say so at length."""
+    size = sum(np.asarray(leaf).nbytes for leaf in jax.tree.leaves(arrays))
+    if not size or not hasattr(os, "posix_fallocate"):
+        return
+    try:
+        with open(file, "wb") as opened:
+            os.posix_fallocate(opened.fileno(), 0, size)
+    except OSError as error:
+        if error.errno not in (errno.EOPNOTSUPP, errno.EINVAL):  # of a file system that cannot be asked
+            raise
+    finally:
+        file.unlink(missing_ok=True)
 
 
 def _save(folder: pathlib.Path, arrays: PyTree) -> None:

@@ -19,7 +19,7 @@ _BRANCH = 2**31 + 1
 def make_dfmx(
     masks: Bool[np.ndarray, "classes height width"], probability: float
 ) -> Callable[
-    [Key[Array, "n"], Int[Array, "n"], Float[Array, "n height width 3"]],
+    [Key[Array, " n"], Int[Array, " n"], Float[Array, "n height width 3"]],
     Float[Array, "n height width 3"],
 ]:
     """(keys, labels, images normalised) -> images; jit-able, the same for an image in any batch.

@@ -3,6 +3,7 @@
 import importlib.util
 import json
 import os
+import socket
 from collections.abc import Callable
 from typing import Any
 
@@ -48,6 +49,9 @@ def initialize(
     """
     given = {"--coordinator": coordinator, "--processes": processes, "--process": index}
     told = _told(given)
+    for field, seconds in (("startup_seconds", startup_seconds), ("heartbeat_seconds", heartbeat_seconds)):
+        if seconds < 1:
+            raise InputError(f"run.{field}: {seconds}; accepted: 1 or more")
     if not told and not (found := _environment()):
         return False
     # SIGTERM is ours: training agrees on the step to stop in, and other stages keep what they have.
@@ -55,6 +59,10 @@ def initialize(
     if jax.config.jax_platforms in ("cpu", None):
         jax.config.update("jax_cpu_collectives_implementation", "gloo")
     peers.guard()
+    if told:
+        peers.introduce(f"process {index} of {processes}")
+        if index == 0:
+            _check_free(coordinator)
     arguments = (coordinator, processes, index) if told else ()
     try:
         jax.distributed.initialize(
@@ -93,6 +101,18 @@ def _told(given: dict[str, Any]) -> bool:
     if not 0 <= index < processes:
         raise InputError(f"--process: {index}; accepted: 0 to {processes - 1}, with --processes={processes}")
     return True
+
+
+def _check_free(coordinator: str) -> None:
+    """Raises InputError where this machine cannot listen at the port; JAX's runtime may crash on it."""
+    both = socket.has_dualstack_ipv6()
+    family = socket.AF_INET6 if both else socket.AF_INET
+    try:
+        socket.create_server(("", int(coordinator.rpartition(":")[2])), family=family, dualstack_ipv6=both).close()
+    except OSError as error:
+        raise InputError(
+            f"--coordinator: process 0 cannot listen at {coordinator} ({error.strerror}); accepted: a free port"
+        ) from error
 
 
 def _environment() -> str:

@@ -49,7 +49,7 @@ def is_local(where: Path) -> bool:
 
 
 def check_reachable(where: Path, field: str) -> None:
-    """Raises InputError where a store does not answer, or not this user; whether the folder is there is another matter."""
+    """Raises InputError where a store does not answer, or not this user; the folder itself need not be there."""
     if is_local(where):
         return
     try:
@@ -57,9 +57,9 @@ def check_reachable(where: Path, field: str) -> None:
     except FileNotFoundError:
         pass
     except Exception as error:  # each driver has errors of its own
+        reason = " ".join(str(error).split())[:300]
         raise InputError(
-            f"{field}: {where} cannot be reached ({' '.join(str(error).split())[:300]}); accepted: a store that answers "
-            "this machine"
+            f"{field}: {where} cannot be reached ({reason}); accepted: a store that answers this machine"
         ) from error
 
 

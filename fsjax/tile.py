@@ -64,7 +64,7 @@ class Chunk(NamedTuple):
     spectra: Complex[Array, "images height half channels"]
     labels: Int[Array, " images"]
     weights: Float[Array, "images replicates"]
-    features: Float[Array, "images *features"] | None = None
+    features: Float[Array, " images *features"] | None = None
 
 
 def make_tile(

@@ -1,4 +1,4 @@
-"""One of two processes of a run, as tests/test_storage.py starts them: DIRECTORY ADDRESS PROCESSES INDEX.
+"""One of two processes of a run, as tests/test_one_workdir.py starts them: DIRECTORY ADDRESS PROCESSES INDEX.
 
 Each prints which files of the workdir it wrote, as JSON in its last line.
 """

@@ -375,7 +375,7 @@ def images():
     )
     return {
         "a PNG of 60,000 x 60,000": png(60_000, 60_000),
-        "a PNG of 12,000 x 12,000": png(12_000, 12_000),
+        "a PNG of 9,500 x 9,500": png(9500, 9500, bytes(9500 * (1 + 3 * 9500))),
         "a JPEG of 65,500 x 65,500": bytes(jpeg),
         "a GIF of 60,000 x 60,000": bytes(gif),
         "a BMP of 60,000 x 60,000": bytes(bmp),

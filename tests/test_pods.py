@@ -171,8 +171,18 @@ def test_a_process_that_never_comes_is_not_waited_for_longer_than_asked(tmp_path
         [start(["launch.py", *SMALL, f"--workdir={tmp_path / 'run'}", *flags, "--config.run.startup_seconds=3"])], 1
     )
     assert time.monotonic() - started < 60
-    assert re.fullmatch(r"error: .*another one ended or never came.*\n", text)
+    assert re.fullmatch(rf"error: process {index} of 2: another one ended or never came \(.*\n", text)
     assert not (tmp_path / "run").exists()
+
+
+def test_a_port_that_is_taken_is_one_line(tmp_path):
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        taken.listen()
+        address = f"127.0.0.1:{taken.getsockname()[1]}"
+        flags = [f"--coordinator={address}", "--processes=2", "--process=0"]
+        (text,) = finish([start(["launch.py", *SMALL, f"--workdir={tmp_path / 'run'}", *flags])], 2)
+    assert text.startswith(f"error: --coordinator: process 0 cannot listen at {address} (") and text.count("\n") == 1
 
 
 JOIN = """
@@ -217,6 +227,8 @@ def test_one_machine_without_a_scheduler_joins_nobody(monkeypatch):
     monkeypatch.setenv("SLURM_NTASKS", "1")
     monkeypatch.setenv("SLURM_STEP_NODELIST", "node1")
     assert parallel.initialize() is False
+    with pytest.raises(InputError, match=r"run\.heartbeat_seconds: 0; accepted: 1 or more"):
+        parallel.initialize(heartbeat_seconds=0)
 
 
 @pytest.mark.parametrize(

@@ -50,8 +50,8 @@ class ArraysSource:
         self,
         classes: tuple[str, ...],
         images: Shaped[np.ndarray, "all height width channels"],
-        rows: Int[np.ndarray, "images"],
-        labels: Int32[np.ndarray, "images"],
+        rows: Int[np.ndarray, " images"],
+        labels: Int32[np.ndarray, " images"],
         name: str,
     ):
         self.classes, self.images, self.rows, self.labels, self.name = classes, images, rows, labels, name
@@ -83,7 +83,7 @@ def _there(path: Path) -> Path:
     return path
 
 
-def _checked_labels(labels: np.ndarray, name: str) -> Int[np.ndarray, "images"]:
+def _checked_labels(labels: np.ndarray, name: str) -> Int[np.ndarray, " images"]:
     if labels.dtype.kind not in "iu" or not (labels.ndim == 1 or (labels.ndim == 2 and labels.shape[1] == 1)):
         raise InputError(f"{name}: {labels.dtype} {list(labels.shape)}; accepted are integers [n] or [n,1]")
     if labels.size == 0 or labels.min() < 0:

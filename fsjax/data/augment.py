@@ -18,7 +18,7 @@ _TRIES = 10  # torchvision's RandomResizedCrop draws as often before it takes th
 
 def make_augment(
     names: str, *, pad: int = 4, min_scale: float = 0.08
-) -> Callable[[Key[Array, "n"], Float[Array, "n size size 3"]], Float[Array, "n size size 3"]]:
+) -> Callable[[Key[Array, " n"], Float[Array, "n size size 3"]], Float[Array, "n size size 3"]]:
     """(keys, images) -> images with the named augmentations applied in order; jit-able.
 
     names: train.augment, comma-separated; those of the host are another's, '' leaves images as they are. Images come
@@ -58,7 +58,7 @@ def split_names(names: str) -> tuple[tuple[str, ...], tuple[str, ...]]:
     return host, device
 
 
-def image_keys(seed: int, epochs: Int[Array, "n"], indices: Int[Array, "n"]) -> Key[Array, "n"]:
+def image_keys(seed: int, epochs: Int[Array, " n"], indices: Int[Array, " n"]) -> Key[Array, " n"]:
     """One key an image, folded from seed, epoch and index in the dataset; never from device or place in the batch."""
     base = jax.random.key(seed)
     return jax.vmap(lambda epoch, index: jax.random.fold_in(jax.random.fold_in(base, epoch), index))(epochs, indices)

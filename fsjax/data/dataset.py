@@ -27,7 +27,7 @@ class Images(Protocol):
 
     def __len__(self) -> int: ...
 
-    def images(self, indices: Int[np.ndarray, "n"]) -> Num[np.ndarray, "n size size 3"]:
+    def images(self, indices: Int[np.ndarray, " n"]) -> Num[np.ndarray, "n size size 3"]:
         """Grey levels in [0, 255], integers or not."""
 
 
@@ -64,7 +64,7 @@ class Dataset:
     def __getitem__(self, index: SupportsIndex) -> UInt8[np.ndarray, "size size 3"]:
         return self.images(np.array([index]))[0]
 
-    def images(self, indices: Iterable[int] | Int[np.ndarray, "n"]) -> UInt8[np.ndarray, "n size size 3"]:
+    def images(self, indices: Iterable[int] | Int[np.ndarray, " n"]) -> UInt8[np.ndarray, "n size size 3"]:
         """A copy of these images, decoded in threads. Raises InputError for one that does not decode."""
         return self._store.read(self._positions[np.asarray(indices, int)])
 
@@ -75,7 +75,7 @@ class Dataset:
         rows = self._store.rows[self._positions].tolist() if files else []
         return ["/".join(files[row].replace(os.sep, "/").rsplit("/", 2)[-2:]) for row in rows]
 
-    def subset(self, indices: Iterable[int] | Int[np.ndarray, "n"]) -> "Dataset":
+    def subset(self, indices: Iterable[int] | Int[np.ndarray, " n"]) -> "Dataset":
         """These images only, in this order; it shares the images already decoded."""
         part = object.__new__(Dataset)
         part._init(self._store, self._positions[np.asarray(indices, int)])

@@ -35,7 +35,7 @@ def make_host_augment(
     names: tuple[str, ...], seed: int, size: int
 ) -> (
     Callable[
-        [UInt8[np.ndarray, "n {size} {size} 3"], Int[np.ndarray, "n"], Int[np.ndarray, "n"]],
+        [UInt8[np.ndarray, "n {size} {size} 3"], Int[np.ndarray, " n"], Int[np.ndarray, " n"]],
         UInt8[np.ndarray, "n {size} {size} 3"],
     ]
     | None

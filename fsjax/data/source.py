@@ -24,7 +24,7 @@ class Source(Protocol):
     """
 
     classes: tuple[str, ...]
-    labels: Int32[np.ndarray, "images"]
+    labels: Int32[np.ndarray, " images"]
     planted: dict | None
 
     def __len__(self) -> int: ...
@@ -38,7 +38,7 @@ class ClassChoice(NamedTuple):
     indices: tuple[int, ...]
     display: tuple[str, ...]
 
-    def relabel(self, labels: Int[np.ndarray, "images"], own: int) -> tuple[np.ndarray, Int32[np.ndarray, "kept"]]:
+    def relabel(self, labels: Int[np.ndarray, " images"], own: int) -> tuple[np.ndarray, Int32[np.ndarray, " kept"]]:
         """Own labels in [0, own) to (positions of the images kept, their labels in the run's order)."""
         table = np.full(own, -1, np.int32)
         table[list(self.indices)] = np.arange(len(self.indices), dtype=np.int32)

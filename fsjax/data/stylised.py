@@ -29,7 +29,7 @@ class Joined:
     def __len__(self) -> int:
         return len(self.labels)
 
-    def images(self, indices: Iterable[int] | Int[np.ndarray, "n"]) -> UInt8[np.ndarray, "n size size 3"]:
+    def images(self, indices: Iterable[int] | Int[np.ndarray, " n"]) -> UInt8[np.ndarray, "n size size 3"]:
         """As Dataset.images."""
         indices = np.asarray(indices, int)
         later = indices >= len(self._first)

@@ -59,8 +59,8 @@ class TfdsSource:
         self,
         classes: tuple[str, ...],
         records: BaseDataSource,
-        rows: Int[np.ndarray, "images"],
-        labels: Int32[np.ndarray, "images"],
+        rows: Int[np.ndarray, " images"],
+        labels: Int32[np.ndarray, " images"],
         name: str,
     ):
         self.classes, self.records, self.rows, self.labels, self.name = classes, records, rows, labels, name

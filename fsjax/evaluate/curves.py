@@ -111,13 +111,13 @@ def relative_confusion(
 
 
 def first_reached(
-    scores: Float[np.ndarray, "evaluations *shape"], threshold: float, steps: Int[np.ndarray, " evaluations"]
+    scores: Float[np.ndarray, " evaluations *shape"], threshold: float, steps: Int[np.ndarray, " evaluations"]
 ) -> Float[np.ndarray, "*shape"]:
     """The step of the first evaluation at which a score is at least the threshold; NaN where it never is."""
     reached = scores >= threshold
     return np.where(reached.any(0), steps[reached.argmax(0)], np.nan)
 
 
-def spread(values: Float[np.ndarray, "seeds *shape"]) -> Float[np.ndarray, "*shape"]:
+def spread(values: Float[np.ndarray, " seeds *shape"]) -> Float[np.ndarray, "*shape"]:
     """Standard deviation over seeds (n - 1); NaN for one seed."""
     return values.std(0, ddof=1) if len(values) > 1 else np.full(values.shape[1:], np.nan)

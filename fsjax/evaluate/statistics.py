@@ -62,7 +62,7 @@ def paired_difference(
 
 
 def p_values(
-    observed: Real[np.ndarray, "*shape"], null: Real[np.ndarray, "draws *shape"]
+    observed: Real[np.ndarray, "*shape"], null: Real[np.ndarray, " draws *shape"]
 ) -> Float[np.ndarray, "*shape"]:
     """(1 + how many draws are at least as large) / (1 + draws), in (0, 1]: one-sided, and never 0.
 

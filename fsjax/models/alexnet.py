@@ -80,7 +80,7 @@ class AlexNet(nnx.Module):
         )
 
     def __call__(
-        self, images: Float[Array, "images height width 3"], *, train: bool, keys: Key[Array, "images"] | None = None
+        self, images: Float[Array, "images height width 3"], *, train: bool, keys: Key[Array, " images"] | None = None
     ) -> Float[Array, "images classes"]:
         x, place = images, 0
         for number in range(len(_IMAGENET)):

@@ -24,7 +24,7 @@ def flat_average_pool(x: Float[Array, "n height width channels"], side: int) -> 
     return x.transpose(0, 3, 1, 2).reshape(x.shape[0], -1)
 
 
-def dropout(x: Float[Array, "n features"], keys: Key[Array, "n"] | None, layer: int) -> Float[Array, "n features"]:
+def dropout(x: Float[Array, "n features"], keys: Key[Array, " n"] | None, layer: int) -> Float[Array, "n features"]:
     """Each feature is kept, doubled, with probability 1/2 and else 0; without keys x is left as it is.
 
     What an image loses depends on its own key and on `layer`, the layer's place in the model, and so not on the

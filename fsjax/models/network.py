@@ -68,7 +68,7 @@ class Network:
         self,
         variables: dict,
         images: Float[Array, "images height width 3"],
-        keys: Key[Array, "images"] | None = None,
+        keys: Key[Array, " images"] | None = None,
     ) -> tuple[Float[Array, "images classes"], dict]:
         """float32 logits in training mode, and the batch statistics that follow.
 

@@ -62,7 +62,7 @@ class ResNet(nnx.Module):
         self.fc = nnx.Linear(channels, num_classes, dtype=dtype, kernel_init=_TORCH_UNIFORM, rngs=rngs)
 
     def __call__(
-        self, images: Float[Array, "images height width 3"], *, train: bool, keys: Key[Array, "images"] | None = None
+        self, images: Float[Array, "images height width 3"], *, train: bool, keys: Key[Array, " images"] | None = None
     ) -> Float[Array, "images classes"]:
         del keys
         x = jax.nn.relu(self.bn1(self.conv1(images), train=train))

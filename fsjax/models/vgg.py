@@ -77,7 +77,7 @@ class VGG(nnx.Module):
             self.classifier = _linear(channels, num_classes, dtype=dtype, rngs=rngs)
 
     def __call__(
-        self, images: Float[Array, "images height width 3"], *, train: bool, keys: Key[Array, "images"] | None = None
+        self, images: Float[Array, "images height width 3"], *, train: bool, keys: Key[Array, " images"] | None = None
     ) -> Float[Array, "images classes"]:
         x, before = images, 0
         for stage, place in _places(self.depths):

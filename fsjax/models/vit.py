@@ -68,7 +68,7 @@ class VisionTransformer(nnx.Module):
         self.head = _linear(width, num_classes, dtype=dtype, rngs=rngs)
 
     def __call__(
-        self, images: Float[Array, "images height width 3"], *, train: bool, keys: Key[Array, "images"] | None = None
+        self, images: Float[Array, "images height width 3"], *, train: bool, keys: Key[Array, " images"] | None = None
     ) -> Float[Array, "images classes"]:
         del train, keys
         x = self.patch_embed(images)

@@ -146,7 +146,7 @@ def total_loss(logits: Float[Array, "n outputs"], labels: Int[Array, " n"]) -> F
     return jax.nn.softplus(others - jnp.where(is_label, logits, 0).sum(-1)).sum()
 
 
-def fgsm(gradient: Callable, levels: Float[Array, "n *image"], radius: float) -> Float[Array, "n *image"]:
+def fgsm(gradient: Callable, levels: Float[Array, " n *image"], radius: float) -> Float[Array, " n *image"]:
     """clip(x + radius * sign(gradient(x)), 0, 255). Source: Goodfellow et al., ICLR 2015, section 4.
 
     levels: in [0, 255], and the radius in the same unit.
@@ -156,11 +156,11 @@ def fgsm(gradient: Callable, levels: Float[Array, "n *image"], radius: float) ->
 
 def pgd(
     gradient: Callable,
-    levels: Float[Array, "n *image"],
-    first: Float[Array, "n *image"],
+    levels: Float[Array, " n *image"],
+    first: Float[Array, " n *image"],
     radius: float,
     steps: int,
-) -> Float[Array, "n *image"]:
+) -> Float[Array, " n *image"]:
     """`steps` steps of 2.5 * radius / steps along the gradient's sign, each brought back into the ball and [0, 255].
 
     Source: Madry et al., ICLR 2018, section 2.1; a step is as large as theirs for 100 of them, so that the edge of the
@@ -181,7 +181,7 @@ def pgd(
     return current
 
 
-def starts(seed: int, numbers: Int[Array, " n"], shape: tuple[int, ...], radius: float) -> Float[Array, "n *image"]:
+def starts(seed: int, numbers: Int[Array, " n"], shape: tuple[int, ...], radius: float) -> Float[Array, " n *image"]:
     """Uniform offsets in [-radius, radius], of each image by the seed and its own number."""
     keys = jax.vmap(lambda number: jax.random.fold_in(jax.random.key(seed), number))(numbers)
     return jax.vmap(lambda key: jax.random.uniform(key, shape, minval=-radius, maxval=radius))(keys)

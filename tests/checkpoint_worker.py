@@ -1,4 +1,4 @@
-"""One of two processes on a workdir, as tests/test_storage.py starts them: DIRECTORY ADDRESS PROCESSES INDEX.
+"""One of two processes on a workdir, as tests/test_one_workdir.py starts them: DIRECTORY ADDRESS PROCESSES INDEX.
 
 Each prints what it saw, as JSON in its last line.
 """
