@@ -1,6 +1,6 @@
 """Kills of whole runs: does one that is killed again and again end with the bits of one that never was?
 
-  python benchmarks/killed.py --kills=100 --seed=0        # <TIME> on two CPU cores
+  python benchmarks/killed.py --kills=100 --moments=0        # <TIME> on two CPU cores
 
 A run is launch.py on a small planted set: train, search, evaluate, report. It is started, killed (SIGKILL) at a random
 moment, started again, and so on, until it has had a random number of kills; then it is left to end. A moment is drawn
@@ -54,7 +54,7 @@ STAGES = ("start", "train", "search-removal", "evaluate-removal", "report-remova
 MOST, PATIENCE = 6, 600
 
 KILLS = flags.DEFINE_integer("kills", 100, "How many.")
-SEED = flags.DEFINE_integer("seed", 0, "Of the moments.")
+SEED = flags.DEFINE_integer("moments", 0, "Seed of the moments.")
 
 
 def main(_: list[str]) -> None:

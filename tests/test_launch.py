@@ -108,6 +108,8 @@ SMALL = [
     "--config.run.save_seconds=0",
     "--config.run.memory_mib=2",
     "--config.search.images_per_class=20",
+    "--config.search.patch=2",
+    "--config.report.samples=1",
 ]
 
 

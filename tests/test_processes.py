@@ -76,7 +76,7 @@ def whole(tmp_path_factory):
     return dfm.DominantFrequencyMaps.load(directory / "maps.npz").scores, layout
 
 
-@pytest.mark.parametrize(("processes", "devices"), [(1, 2), (1, 4), (1, 8), (2, 2)])
+@pytest.mark.parametrize(("processes", "devices"), [(1, 2), (1, 4), (1, 8), (2, 2), (4, 1)])
 def test_scores_are_bit_equal_on_any_number_of_processes_and_devices(whole, tmp_path, processes, devices):
     printed = finish(start(tmp_path / "parts", tmp_path / "maps.npz", devices=devices, processes=processes))
     np.testing.assert_array_equal(dfm.DominantFrequencyMaps.load(tmp_path / "maps.npz").scores, whole[0])

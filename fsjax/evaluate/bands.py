@@ -25,7 +25,7 @@ def parse(keep: str) -> tuple[str, ...]:
 
     Raises:
       InputError: an entry that is not one or more of the digits 1 to 4 in ascending order, an entry that comes twice,
-        or a list without the original.
+        a list without the original, or of the original alone.
     """
     if not keep:
         return DEFAULT
@@ -36,8 +36,10 @@ def parse(keep: str) -> tuple[str, ...]:
                 f"dynamics.keep: {name!r} in {keep!r}; accepted: bands that a copy keeps, of the digits 1 to 4, each "
                 "once and ascending, such as 1234,12,34"
             )
-    if len(set(names)) < len(names) or ORIGINAL not in names:
-        raise InputError(f"dynamics.keep: {keep!r}; accepted: different copies, {ORIGINAL} (the original) among them")
+    if len(set(names)) < max(2, len(names)) or ORIGINAL not in names:
+        raise InputError(
+            f"dynamics.keep: {keep!r}; accepted: two or more different copies, {ORIGINAL} (the original) among them"
+        )
     return names
 
 
