@@ -84,4 +84,4 @@ def to_rgb(image: Image.Image) -> UInt8[np.ndarray, "height width 3"]:
         return np.repeat(grey[..., None], 3, axis=-1)
     if image.mode == "P":
         image = image.convert("RGBA")  # PIL warns of some transparent palettes when they go straight to RGB
-    return np.asarray(image.convert("RGB"))
+    return np.asarray(image if image.mode == "RGB" else image.convert("RGB"))  # convert() would copy
