@@ -1,6 +1,6 @@
 """Kills of whole runs: does one that is killed again and again end with the bits of one that never was?
 
-  python benchmarks/killed.py --kills=100 --moments=0        # <TIME> on two CPU cores
+  python benchmarks/killed.py --kills=100 --moments=0        # 12 minutes on two CPU cores
 
 A run is launch.py on a small planted set: train, search, evaluate, report. It is started, killed (SIGKILL) at a random
 moment, started again, and so on, until it has had a random number of kills; then it is left to end. A moment is drawn
