@@ -25,6 +25,7 @@ def small_config(**changes):
     config.train.steps = 3
     config.train.batch_size = 16
     config.search.images_per_class = 4
+    config.report.samples = 1
     for name, value in changes.items():
         *groups, field = name.split("__")
         group = config

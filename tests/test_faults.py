@@ -255,6 +255,24 @@ def test_kills_in_the_middle_of_writes_lose_nothing(whole, tmp_path):
     assert_same(whole, directory)
 
 
+def test_sigterm_in_the_search_keeps_what_is_computed_and_exits_with_143(whole, copy, launch):
+    back_to(copy, "search-removal")
+    parts = copy / "search" / "removal"
+    shutil.rmtree(parts)
+    process = start(copy)
+    while process.poll() is None and len(list(parts.rglob("class*/*.npz"))) < 3:
+        time.sleep(0.001)
+    process.send_signal(signal.SIGTERM)
+    status, printed = end_of(process)
+    assert status == 143 and "the same command goes on" in printed.splitlines()[-1], printed
+    kept = {path: path.stat().st_mtime_ns for path in parts.rglob("class*/*.npz")}
+    assert kept and not (copy / "dfm").exists()
+    status, printed = launch(copy)
+    assert status == 0 and "train: already done" in printed, printed
+    assert {path: path.stat().st_mtime_ns for path in kept} == kept, "nothing computed is computed again"
+    assert_same(whole, copy)
+
+
 def test_five_kills_at_random_moments_lose_nothing(whole, tmp_path):
     found = killed.run(tmp_path, kills=5, seed=6, whole=whole, fields=FIELDS)
     assert found["kills"] == 5 and sum(found["by_stage"].values()) == 5
