@@ -236,16 +236,20 @@ def _gathered(row: Float[np.ndarray, " columns"]) -> Float[np.ndarray, "processe
 
 def free_bytes() -> int | None:
     """Memory that is free on the fullest local device; None where devices do not say, as CPUs do not."""
-    stats = [device.memory_stats() for device in local_devices()]
-    if not all(stats):
-        return None
-    return min(stat["bytes_limit"] - stat["bytes_in_use"] for stat in stats)
+    stats = _memory()
+    return min(stat["bytes_limit"] - stat["bytes_in_use"] for stat in stats) if stats else None
 
 
 def peak_bytes() -> int | None:
     """The most memory that has been in use on a local device; None where devices do not say, as CPUs do not."""
+    stats = _memory()
+    return max(stat["peak_bytes_in_use"] for stat in stats) if stats else None
+
+
+def _memory() -> list[dict[str, int]]:
+    """Of each local device; nothing where one of them does not say."""
     stats = [device.memory_stats() for device in local_devices()]
-    return max(stat["peak_bytes_in_use"] for stat in stats) if all(stats) else None
+    return stats if all(stats) else []
 
 
 def host_bytes() -> int:

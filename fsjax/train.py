@@ -208,16 +208,13 @@ def check(config: ConfigDict) -> None:
             raise InputError(f"train.{field}: {options[field]:g}; accepted: 0 (off) or more, and less than 1")
     if options.select not in ("", "best"):
         raise InputError(f"train.select: {options.select!r} is unknown; accepted: '' (the last step) and 'best'")
-    if options.select == "best" and "validation" not in options.evaluators:
-        raise InputError(
-            f"train.select: 'best' needs the evaluator 'validation'; train.evaluators is {options.evaluators!r}"
-        )
     if options.schedule == "plateau" and not config.data.validation_share:
         raise InputError("train.schedule: 'plateau' needs a validation part; data.validation_share is 0")
-    if options.schedule == "plateau" and "validation" not in options.evaluators:
-        raise InputError(
-            f"train.schedule: 'plateau' needs the evaluator 'validation'; train.evaluators is {options.evaluators!r}"
-        )
+    for field, value in (("schedule", "plateau"), ("select", "best")):
+        if options[field] == value and "validation" not in options.evaluators:
+            raise InputError(
+                f"train.{field}: {value!r} needs the evaluator 'validation'; train.evaluators is {options.evaluators!r}"
+            )
 
 
 def _progress(step: int, steps: int, options: ConfigDict) -> Progress:

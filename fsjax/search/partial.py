@@ -34,14 +34,10 @@ class Partials:
     def __init__(self, directory: Path | None, layout: dict[str, int], params: PyTree, identity: str = ""):
         self.directory = directory
         # One process reads and decides, so that all compute alike and all stop alike.
-        decided = self._decide(layout, params, identity) if parallel.is_main_process() else None
-        decided = parallel.from_main(decided)
-        if isinstance(decided, str):
-            raise InputError(decided)
-        self.layout = decided
+        self.layout = parallel.decide(lambda: self._decide(layout, params, identity))
 
-    def _decide(self, layout: dict, params: PyTree, identity: str) -> dict | str:
-        """The layout to compute with, or what is wrong with the one that is there."""
+    def _decide(self, layout: dict, params: PyTree, identity: str) -> dict:
+        """The layout to compute with; raises InputError where the one that is there is wrong."""
         if self.directory is None:
             return layout
         workdir.remove_leftovers(self.directory)
@@ -50,15 +46,14 @@ class Partials:
         if not file.exists():
             workdir.write_json(file, layout)
             return layout
-        try:
-            kept = workdir.read_json(file)
-        except InputError as error:
-            return str(error)
+        kept = workdir.read_json(file)
         if not isinstance(kept, dict) or set(kept) != set(layout) or not _are_near(kept, layout):
-            return f"{file}: not the layout of a search; delete {self.directory} to search anew"
+            raise InputError(f"{file}: not the layout of a search; delete {self.directory} to search anew")
         for name, what in (("model", "model"), ("search", "search")):
             if kept[name] != layout[name]:
-                return f"{self.directory}: partial results of another {what}; delete the folder to search anew"
+                raise InputError(
+                    f"{self.directory}: partial results of another {what}; delete the folder to search anew"
+                )
         return kept
 
     def known(self, label: int, masks: int) -> Float[np.ndarray, " masks"]:
