@@ -48,10 +48,12 @@ def forward_passes(config: ConfigDict, classes: int, training: int, test: int) -
     masks = 1 + spectrum.num_patches(*[config.data.image_size] * 2, config.search.patch)
     control_images = min(config.evaluate.control_images or test, test / classes) * classes
     controls = config.evaluate.random_masks * (1 + classes) + 3 if config.evaluate.random_masks else 0
+    grid_images = min(config.evaluate.grid_images or test, test / classes) * classes
+    grid = grid_images * classes * len(set(config.evaluate.grid) - set(config.search.shares))
     return {
         "train": round(3 * kept * config.train.epochs),
         "search": round(images * masks),
-        "evaluate": round(test * (1 + classes * len(config.search.shares)) + control_images * controls),
+        "evaluate": round(test * (1 + classes * len(config.search.shares)) + control_images * controls + grid),
     }
 
 

@@ -19,11 +19,11 @@ IMAGENET10_CLASSES = (
 
 
 def base() -> ConfigDict:
-    """A config with every shared field. Fields under `run` change how a run goes, never what it finds."""
+    """A config with every shared field. Fields under `run` and `wandb` change how a run goes, never what it finds."""
     config = ConfigDict()
     config.arg = ""  # what stands behind the colon in --config=FILE:ARG, or its default
-    config.seed = 0
-    # Which stages to run, of train, search, evaluate, report and export (configs/compare.py has one of its own).
+    config.seed = 0  # of all that is drawn at random: weights, order, augmentation, splits, images that are searched
+    # Which stages to run, of fsjax/stages/__init__.py, separated by commas; they run in the order of that file.
     config.stages = "train,search,evaluate,report"
     config.profile = False  # write a JAX trace of a few steps of each stage under <workdir>/profile/
 
@@ -32,10 +32,10 @@ def base() -> ConfigDict:
     data.name = "syn1"  # synthetic: syn1..syn4; tfds: the builder's name
     data.root = ""  # folder, arrays: where the files are; tfds: its data_dir
     data.classes = ""  # '' = the source's own order; or 'n02690373=airliner,n02917=wagon': folders in index order
-    data.train_split = "train"
+    data.train_split = "train"  # the source's name of it: for folder and arrays a folder or a part of the files' names
     data.test_split = "test"
     data.validation_share = 0.1  # of the training split, drawn by seed
-    data.image_size = 32
+    data.image_size = 32  # pixels of either side, as the model sees an image
     # 0 = both sides to image_size, as published for searches; else the shorter side becomes this many pixels and the
     # middle is cut out: torchvision's Resize(resize_shorter) + CenterCrop(image_size).
     data.resize_shorter = 0
@@ -48,6 +48,7 @@ def base() -> ConfigDict:
     # cycles per pixel, 'high:0.125' (without DC), 'band:0.1:0.3', or an .npy of bool: fsjax/data/frequencies.py
     data.frequencies = ""
     data.cache_gib = 4.0  # decoded images kept in memory, where a split fits into this
+    # Of the generator: its own seed, and images of each class.
     data.synthetic = ConfigDict({"seed": 0, "train_per_class": 1500, "test_per_class": 250})
 
     config.model = model = ConfigDict()
@@ -59,15 +60,15 @@ def base() -> ConfigDict:
     config.train = train = ConfigDict()
     train.epochs = 0.0  # length of the training, in epochs or, where that is 0, in steps
     train.steps = 0
-    train.batch_size = 128
+    train.batch_size = 128  # over all devices and processes
     train.optimizer = "sgd"  # sgd (Nesterov), adamw
-    train.learning_rate = 0.1
+    train.learning_rate = 0.1  # the highest of the schedule
     train.schedule = "cosine"  # cosine, plateau, constant
-    train.warmup_steps = 0
+    train.warmup_steps = 0  # in which the rate rises from 0
     train.plateau_patience = 10  # validations without a better loss before the rate falls
     train.plateau_factor = 0.1
-    train.momentum = 0.9
-    train.weight_decay = 1e-4
+    train.momentum = 0.9  # of sgd
+    train.weight_decay = 1e-4  # sgd: L2 in the gradient; adamw: decoupled
     # Of autoaugment, augmix and randaugment (on the host, fsjax[augment]), then of flip, crop, resized_crop, in order.
     train.augment = ""
     train.pad = 4  # pixels of zeros around an image before crop and resized_crop
@@ -91,6 +92,10 @@ def base() -> ConfigDict:
     evaluate.threshold = 0.6  # TPR on a map's frequencies above which a class is named
     evaluate.random_masks = 20  # a class, that the maps at report.share are held against; 0 = no controls at all
     evaluate.control_images = 100  # of each class, on which the controls are judged: the first ones; 0 = all
+    # Shares of the plane at which TPR and FPR are measured beside search.shares, where maps have scores to be cut at
+    # them; () = none. On the first grid_images of each class, 0 = all.
+    evaluate.grid = (0.01, 0.02, 0.03, 0.05, 0.07, 0.1, 0.15, 0.2, 0.3, 0.4, 0.5)
+    evaluate.grid_images = 100
 
     config.dynamics = dynamics = ConfigDict()
     # Copies of the test set that the evaluator dynamics sees, each by the radial bands 1 (lowest) to 4 that it keeps:
@@ -112,6 +117,10 @@ def base() -> ConfigDict:
     config.ood = ConfigDict({"sets": "", "attacks": "", "images_per_class": 0})
 
     config.report = ConfigDict({"share": 0.05, "samples": 3})  # the share shown; filtered sample images a class
+
+    # Weights & Biases (fsjax[wandb]), which gets what TensorBoard gets: '' = off, or a project; '' = the user's own
+    # entity; online or offline.
+    config.wandb = ConfigDict({"project": "", "entity": "", "mode": "online"})
 
     config.run = run = ConfigDict()
     run.log_every = 50  # steps between two lines of metrics
@@ -147,6 +156,8 @@ def dataset(name: str) -> ConfigDict:
         config.search.images_per_class = 50
         # 1,000 random masks of 50,000 images: a quarter of what the maps at four shares take.
         config.evaluate.random_masks = 1
+        # Each share of the grid would filter as many images by 1,000 maps as one of the maps' own shares does.
+        config.evaluate.grid = ()
     elif name != "synthetic":
         raise InputError(f"--config: no data set {name!r}; accepted: synthetic, cifar10, imagenet10, imagenet1k")
     return config

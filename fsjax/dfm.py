@@ -8,6 +8,7 @@ import re
 import tempfile
 import uuid
 from collections.abc import Iterable
+from typing import Any
 
 import numpy as np
 from jaxtyping import Bool, Float, Int
@@ -92,8 +93,10 @@ class DominantFrequencyMaps:
             elif array is not None:
                 arrays[name] = np.packbits(array, axis=-1) if name == "masks" else array.astype(np.float32)
         workdir.write_npz(path, **arrays, about=np.array(json.dumps({**about, "beside": beside})))
-        for stale in set(path.parent.glob(f"{path.stem}.*.npy")) - {path.with_name(name) for name in beside.values()}:
-            stale.unlink()
+        others: list[Path] = [*path.parent.glob(f"{path.stem}.*.npy")]
+        for file in others:
+            if file.name not in beside.values():
+                file.unlink()
 
     @classmethod
     def load(cls, path: str | Path) -> "DominantFrequencyMaps":
@@ -164,10 +167,14 @@ def from_scores(
     """
     shares = tuple(sorted(shares))
 
-    def kept(plane: np.ndarray) -> Bool[np.ndarray, "shares height width"]:
-        return np.stack([masks_lib.best_orbits(plane, masks_lib.budget(share, *plane.shape)) for share in shares])
+    def of_class(
+        plane: np.ndarray,
+    ) -> tuple[Bool[np.ndarray, "shares height width"], Float[np.ndarray, "height width"]]:
+        # As they are kept, so that masks at other shares, cut from the file's scores, lie inside and around these.
+        plane = plane.astype(np.float32)
+        return np.stack([masks_lib.within_share(plane, share) for share in shares]), plane
 
-    return from_classes(((kept(plane), plane) for plane in scores), shares, **about)
+    return from_classes(map(of_class, scores), shares, **about)
 
 
 def from_classes(
@@ -182,13 +189,14 @@ def from_classes(
       shares: of the masks, ascending.
       **about: the other attributes of DominantFrequencyMaps.
     """
-    count, kept, scores = len(about["classes"]), None, None
+    count, scores = len(about["classes"]), None
+    kept: Any = None
     for label, (masks, plane) in enumerate(found):
         if kept is None:
             kept = _empty((len(shares), count, *masks.shape[1:]), bool)
             scores = None if plane is None else _empty((count, *plane.shape), np.float32)
         kept[:, label] = masks
-        if plane is not None:
+        if scores is not None and plane is not None:
             scores[label] = plane
     return DominantFrequencyMaps(masks=kept, shares=shares, scores=scores, **about)
 

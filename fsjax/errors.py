@@ -1,5 +1,8 @@
 """The errors that end a run with one line and an exit status of its own."""
 
+import difflib
+from collections.abc import Iterable
+
 
 class InputError(ValueError):
     """A config value, file or folder that cannot be used.
@@ -11,3 +14,15 @@ class InputError(ValueError):
 
 class CheckFailed(Exception):
     """Everything is done and written, and what was asked of the result does not hold; launch.py exits with status 1."""
+
+
+def unknown(field: str, kind: str, name: str, known: Iterable[str]) -> InputError:
+    """For a name that is none of those known: "field: unknown kind 'name'; accepted: ..." and the nearest of them."""
+    near = nearest(name, known)
+    hint = f" (did you mean {near}?)" if near else ""
+    return InputError(f"{field}: unknown {kind} {name!r}; accepted: {', '.join(known)}{hint}")
+
+
+def nearest(name: str, known: Iterable[str], least: float = 0.6) -> str | None:
+    """The known name that is most like one that is not; None where their likeness, in [0, 1], is below `least`."""
+    return next(iter(difflib.get_close_matches(name, known, n=1, cutoff=least)), None)

@@ -1,5 +1,6 @@
 """Two sets of maps beside each other: SciPy's correlations, enumerated and simulated chance, planted overlaps."""
 
+import dataclasses
 import html
 import importlib
 import itertools
@@ -12,10 +13,10 @@ import sys
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from scipy.stats import kendalltau, rankdata, spearmanr
+from scipy.stats import binomtest, kendalltau, rankdata, spearmanr
 
 from configs import compare as compare_config
-from fsjax import compare, data, dfm, experiment, published_maps, spectrum
+from fsjax import compare, data, dfm, experiment, overlap, published_maps, spectrum
 from fsjax.classifier import Classifier
 from fsjax.compare import measures, pairing
 from fsjax.errors import CheckFailed, InputError
@@ -39,8 +40,7 @@ def config_of(left, right, **changes):
     config = compare_config.get_config()
     config.left, config.right = str(left), str(right)
     config.search.shares, config.report.share = (0.1, 0.25), 0.1
-    for name, value in changes.items():
-        config[name] = value
+    config.update(changes)
     return config
 
 
@@ -51,8 +51,8 @@ def test_the_expected_iou_is_the_mean_over_all_pairs_of_sets(total, left, right)
         for one in itertools.combinations(range(total), left)
         for other in itertools.combinations(range(total), right)
     ]
-    assert measures.expected_iou(total, left, right) == pytest.approx(np.mean(found), abs=1e-12)
-    assert measures.expected_iou(total, 0, 0) is None
+    assert overlap.expected_iou(total, left, right) == pytest.approx(np.mean(found), abs=1e-12)
+    assert overlap.expected_iou(total, 0, 0) is None
 
 
 @pytest.mark.parametrize("hermitian", [True, False])
@@ -66,11 +66,11 @@ def test_chance_is_what_random_masks_of_these_sizes_have(hermitian):
 
     pairs = [(draw(), draw()) for _ in range(3000)]
     ious = np.array([(left & right).sum() / (left | right).sum() for left, right in pairs])
-    expected = np.mean([measures.chance_iou(*pair) for pair in pairs])
+    expected = np.mean([overlap.chance_iou(*pair) for pair in pairs])
     error = np.std(ious) / len(ious) ** 0.5
     assert expected == pytest.approx(ious.mean(), abs=4 * error)
     # Orbits are fewer things to draw from: that they are what is counted shows beyond the simulation's error.
-    assert (abs(expected - measures.expected_iou(size * size, kept, kept)) > 4 * error) == hermitian
+    assert (abs(expected - overlap.expected_iou(size * size, kept, kept)) > 4 * error) == hermitian
 
 
 @pytest.mark.parametrize(("size", "digits"), [(8, 6), (8, 0), (15, 1), (32, 6), (32, 1)])
@@ -108,9 +108,9 @@ def test_constant_scores_have_no_ranks_and_half_removed_orbits_count_as_what_was
 def test_iou_of_planted_overlaps():
     left, right = np.zeros((4, 4), bool), np.zeros((4, 4), bool)
     left.flat[:6], right.flat[4:8] = True, True
-    assert measures.iou(left, right) == 2 / 8
-    assert measures.iou(left, ~left) == 0 and measures.iou(left, left) == 1
-    assert measures.iou(~left & left, left & ~left) is None
+    assert overlap.iou(left, right) == 2 / 8
+    assert overlap.iou(left, ~left) == 0 and overlap.iou(left, left) == 1
+    assert overlap.iou(~left & left, left & ~left) is None
 
 
 def test_masks_at_common_shares_are_the_maps_own():
@@ -273,15 +273,37 @@ def test_both_sides_are_tried_on_a_model_where_one_is_given(tmp_path):
     model = Classifier(apply, {}, (np.full(3, 0.5), np.ones(3)), test.classes)
     # The left maps keep every class's own orbit, the right ones that of the next class.
     maps_of(planted * 1.0, (0.01,), test.classes).save(tmp_path / "left.npz")
-    maps_of(np.roll(planted, -1, 0) * 1.0, (0.01,), test.classes).save(tmp_path / "right.npz")
+    right = maps_of(np.roll(planted, -1, 0) * 1.0, (0.01,), test.classes)
+    dataclasses.replace(right, searched_on="test").save(tmp_path / "right.npz")
     compare.run(config, tmp_path, model, test)
     result = json.loads((tmp_path / "compare.json").read_text())
     assert result["unfiltered"]["accuracy"] == 1 and result["images"] == [4, 4, 4]
-    assert result["rates"]["left"] == [{"tpr": [1, 1, 1], "fpr": [0, 0, 1]}]
+    (left,), (right,) = result["rates"]["left"], result["rates"]["right"]
+    assert (left["tpr"], left["fpr"]) == ([1, 1, 1], [0, 0, 1])
     # The class that is called where nothing is seen keeps its own images, and takes those of b.
-    assert result["rates"]["right"] == [{"tpr": [0, 0, 1], "fpr": [0, 0, 0.5]}]
+    assert (right["tpr"], right["fpr"]) == ([0, 0, 1], [0, 0, 0.5])
+    intervals = [binomtest(count, 4).proportion_ci(method="wilson") for count in (4, 4, 4, 0, 0, 4)]
+    np.testing.assert_allclose(left["tpr_ci"] + right["tpr_ci"], intervals, atol=1e-12)
+
+    # A class's own orbit is what its images have most of, so that the trivial mask is the left map itself.
+    assert left["highest_energy_tpr"] == [1, 1, 1] and left["margin"] == [0, 0, 0] and left["low_pass_tpr"] == [0, 0, 1]
+    assert right["margin"] == [-1, -1, 0] and left["control_images"] == right["control_images"] == [4, 4, 4]
+    assert left["random_masks"] == 20 * 3 and left["random_tpr"][2] == 1 and max(left["random_tpr"][:2]) < 0.1
+    # Maps that were searched on test images are judged without a p-value, and so without a verdict.
+    assert left["p_value"][0] < 0.1 and left["shortcut"] == [False] * 3
+    assert right["p_value"] == right["q_value"] == right["shortcut"] == [None] * 3
     page = (tmp_path / "report" / "compare.html").read_text()
     assert "On the model" in page and "12 test images (accuracy unfiltered 1.000)" in page
+    assert "The right maps were searched on test images: no p-value" in page and "The left maps were" not in page
+    cells = [re.sub(r"<[^>]*>", " ", row).split() for row in re.findall(r"<tr[^>]*>(.*?)</tr>", page)]
+    assert ["b", "left", "1.000"] in [row[:3] for row in cells]
+    assert ["b", "right", "0.000"] in [row[:3] for row in cells if row[-2:] == ["no", "verdict"]]
+
+    config.evaluate.random_masks = 0
+    compare.run(config, tmp_path, model, test)
+    plain = json.loads((tmp_path / "compare.json").read_text())["rates"]
+    assert plain["left"] == [{name: left[name] for name in ("tpr", "tpr_ci", "fpr")}]
+    assert "Beside masks of the same size" not in (tmp_path / "report" / "compare.html").read_text()
     other = Classifier(apply, {}, model.mean_std, ("x", "y", "z"))
     with pytest.raises(InputError, match="its classes are 3"):
         compare.run(config, tmp_path, other, test)
@@ -293,6 +315,7 @@ def test_both_sides_are_tried_on_a_model_where_one_is_given(tmp_path):
         ({"left": ""}, "left: empty; accepted: a workdir with maps"),
         ({"right": "nothing"}, "right: nothing: not there; accepted: a workdir of fsjax"),
         ({"min_iou": 1.5}, "min_iou: 1.5; accepted: an IoU in [0, 1], 0 = no check"),
+        ({"evaluate": {"random_masks": -1}}, "evaluate.random_masks: -1; accepted: 0 or more"),
     ],
 )
 def test_fields_that_cannot_be_used_are_refused_before_anything_is_written(tmp_path, changes, message):

@@ -196,6 +196,41 @@ def test_maps_drawn_at_random_are_seldom_better_than_random_ones():
     assert shortcuts <= 0.05 * 120 + 3 * np.sqrt(0.05 * 120)
 
 
+def counts_of(rng, quality, images):
+    """Images that stay their class under masks of these qualities, [masks, classes]: an image is a coin of its mask."""
+    return rng.binomial(images, 1 / (1 + np.exp(-quality)))
+
+
+@pytest.mark.parametrize(("images", "spread"), [(100, 1.5), (100, 0.0), (4, 1.5)], ids=["", "alike", "with ties"])
+def test_p_keeps_every_level_under_the_null(images, spread):
+    """A map that is one more random mask, 20,000 times: P(p <= a) is a at most, within three binomial deviations."""
+    rng, repeats, draws = np.random.default_rng(0), 20_000, 79
+    right = counts_of(rng, spread * rng.normal(size=(1 + draws, repeats)) - 0.5, images)
+    zeros = np.zeros((2, repeats), int)
+    found = controls.Controls(np.full(repeats, images), right[0], zeros, zeros, right[1:], None)
+    p = controls.summary(found, right[0] / images, 0.6, tested=True)["p_value"]
+    for alpha in (0.0125, 0.025, 0.05, 0.1, 0.2, 0.5):
+        below = (p <= alpha).mean()
+        assert below <= alpha + 3 * np.sqrt(alpha * (1 - alpha) / repeats), alpha
+        if images == 100:
+            assert below >= 0.6 * alpha, "and not by never being small"
+
+
+def test_a_run_in_which_no_map_is_better_seldom_names_one():
+    """Ten classes that share their random masks, all maps of them one more each: the chance of any discovery at all."""
+    rng, repeats, classes, draws = np.random.default_rng(1), 800, 10, 200
+    discovered, zeros = 0, np.zeros((2, classes), int)
+    for _ in range(repeats):
+        # A mask is good for all classes, and a little more for some: what they share makes their tests dependent.
+        own = rng.normal(size=classes)
+        masks_alike = rng.normal(size=(draws, 1)) + 0.5 * rng.normal(size=(draws, classes))
+        right = counts_of(rng, np.concatenate([own[None] * 1.25**0.5, masks_alike]), 50)
+        found = controls.Controls(np.full(classes, 50), right[0], zeros, zeros, right[1:], None)
+        discovered += any(controls.summary(found, right[0] / 50, 0.0, tested=True)["q_value"] <= controls.RATE)
+    most = repeats * controls.RATE + 3 * np.sqrt(repeats * controls.RATE * (1 - controls.RATE))
+    assert repeats * controls.RATE * 0.3 < discovered <= most
+
+
 def test_controls_of_ten_classes_cost_at_most_what_removal_costs_on_the_same_images():
     """Passes counted in the model itself, padding included."""
     passes = []
@@ -250,7 +285,9 @@ def test_the_verdict_says_by_how_much_and_why_not():
     assert "the TPR is below 0.6; random masks of its size may do as well (q = 0.200)." in rows[1]["sentence"]
     assert rows[2]["sentence"].endswith("[-0.100, 0.100]; the trivial mask may do as well.")
     assert rows[2]["best_tpr"] == 0.88 and rows[3]["sentence"] == "wagon: no verdict: there is no test image of it."
-    assert verdicts(("a",), {"tpr": [1.0]}, 0.05, 0.6) == []
+    (alone,) = verdicts(("a",), {"tpr": [1.0], "fpr": [None]}, 0.05, 0.6)
+    assert alone["sentence"].startswith("a: no controls: 5 % of the frequencies give TPR 1.000; nothing says")
+    assert alone["shortcut"] is None
 
 
 @pytest.mark.parametrize("seed", [0, 1])

@@ -5,6 +5,7 @@ import logging
 import pathlib
 import re
 
+import jax
 import numpy as np
 import pytest
 import timm
@@ -12,10 +13,12 @@ from PIL import Image
 from scipy.stats import binomtest
 
 from configs import common
-from fsjax import data, dfm, experiment, ood, spectrum, workdir
+from fsjax import data, dfm, experiment, masks, ood, parallel, spectrum, workdir
 from fsjax.classifier import Classifier
+from fsjax.engine import Engine
 from fsjax.errors import InputError
 from fsjax.evaluate import stage as evaluate
+from fsjax.evaluate.filtered import staying
 from fsjax.ood import mapping, sets
 from fsjax.report.sections import out_of_distribution
 
@@ -91,9 +94,10 @@ class World:
         self.directory = root / "run"
         evaluate.run(self.config, self.directory, self.classifier, self.maps, self.test)
 
-    def asking(self, folders="", attacks="", images_per_class=0):
-        """The config with these fields of ood."""
+    def asking(self, folders="", attacks="", images_per_class=0, random_masks=0, control_images=100):
+        """The config with these fields of ood, and of the controls."""
         config = copy.deepcopy(self.config)
+        config.evaluate.random_masks, config.evaluate.control_images = random_masks, control_images
         config.ood.sets, config.ood.attacks, config.ood.images_per_class = folders, attacks, images_per_class
         return config
 
@@ -195,7 +199,8 @@ def test_in_distribution_is_what_evaluate_found(world, found):
     assert found["share"] == 0.2 and found["threshold"] == 0.6 and found["searched_on"] == "train"
 
 
-def test_attacked_images_are_filtered_like_any_others(world, found):
+def attacked(world):
+    """The test images of each class after the fast gradient sign attack of radius 8/255, in float64."""
     changed = {}
     for label in range(3):
         levels = world.images["test", label].astype(float)
@@ -204,8 +209,12 @@ def test_attacked_images_are_filtered_like_any_others(world, found):
         probabilities = np.exp(logits - np.logaddexp.reduce(logits, axis=1, keepdims=True))
         gradient = (probabilities - np.eye(4)[label]) @ WEIGHTS.T.astype(float)
         changed[label] = np.clip(levels + 8 * np.sign(gradient).reshape(levels.shape), 0, 255)
+    return changed
+
+
+def test_attacked_images_are_filtered_like_any_others(world, found):
     one = found["sets"]["fgsm:8/255"]
-    assert_rates(one, looped(world, changed))
+    assert_rates(one, looped(world, attacked(world)))
     assert one["accuracy"] < found["in_distribution"]["accuracy"] and one["made_of"] == {
         "attack": "fgsm:8/255",
         "images": 15,
@@ -247,6 +256,75 @@ def test_every_part_of_a_large_set_is_judged_once(world, monkeypatch):
     for name in ("test", "pgd-2-255-2"):
         parts = workdir.read_json(world.directory / "ood" / "removal" / f"{name}.json")["parts"]
         assert [sum(part["images"]) for part in parts.values()] == [4, 4, 4, 3]
+
+
+def test_maps_stand_beside_trivial_masks_of_their_size_on_the_classs_own_images(world, found):
+    elsewhere = world.root / "elsewhere"
+    folders = f"{world.mapping}={elsewhere},{world.restricted}={elsewhere}"
+    judged = world.judge(folders, "fgsm:8/255", random_masks=1, control_images=3)["sets"]
+    # Those of the controls in distribution: the energy is that of the first three test images of each class.
+    trivial = {}
+    for label in range(3):
+        pixels = (world.images["test", label][:3] / 255 - MEAN_STD[0]) / MEAN_STD[1]
+        energy = np.abs(np.fft.fftshift(np.fft.fft2(pixels, axes=(1, 2)), axes=(1, 2))) ** 2
+        size = int(world.maps.at(0.2)[label].sum())
+        size += size == int(0.2 * SIZE * SIZE) - 1  # the position that whole orbits left over
+        trivial["low_pass_tpr", label] = masks.low_pass(SIZE, SIZE, size)
+        trivial["highest_energy_tpr", label] = masks.highest_energy(energy.mean((0, 3)), size)
+    for name, allowed in (("Renditions", (0, 1, 2, 3)), ("Restricted", (0, 1))):
+        one = judged[name]
+        for part, chosen in ((one["groups"]["rendition"]["art"], ("art",)), (one, ("art", "toy"))):
+            for rate in ("low_pass_tpr", "highest_energy_tpr"):
+                own = [np.concatenate([world.images[group, label] for group in chosen]) for label in (0, 1)]
+                expected = [
+                    (predicted(levels, trivial[rate, label], allowed) == label).mean()
+                    for label, levels in enumerate(own)
+                ]
+                assert part[rate][:2] == pytest.approx(expected) and part[rate][2] is None
+    rates = [
+        judged[name][rate][:2]
+        for name in ("Renditions", "Restricted")
+        for rate in ("low_pass_tpr", "highest_energy_tpr")
+    ]
+    assert len({tuple(one) for one in rates}) > 2, "the comparison means something"
+    for rate in ("low_pass_tpr", "highest_energy_tpr"):
+        calls = [predicted(levels, trivial[rate, label]) == label for label, levels in attacked(world).items()]
+        assert judged["fgsm:8/255"][rate] == pytest.approx([one.mean() for one in calls])
+    for name in judged:
+        for field in ("images", "accuracy", "unfiltered", "filtered"):
+            assert judged[name][field] == found["sets"][name][field], "nothing else is another than without them"
+    assert "low_pass_tpr" not in found["sets"]["Renditions"]
+
+    section = out_of_distribution.make(world.directory, world.maps, 0.2)
+    rows = [re.sub(r"<[^>]*>", " ", row).split() for row in re.findall(r"<tr[^>]*>(.*?)</tr>", section.body)]
+    (cat,) = (row for row in rows if row[0] == "cat")
+    for name in ("Renditions", "Restricted"):
+        assert f"{max(judged[name][rate][0] for rate in ('low_pass_tpr', 'highest_energy_tpr')):.3f}" in cat
+    assert "trivial mask" in section.body and "trivial mask" not in section_of(world, found)
+
+
+def section_of(world, found):
+    workdir.write_json(world.directory / "ood" / "removal.json", found)
+    return out_of_distribution.make(world.directory, world.maps, 0.2).body
+
+
+def test_masks_that_an_image_takes_by_its_class_cost_two_filters_an_image(world, monkeypatch):
+    """Whatever the number of classes: passes counted in the model itself."""
+    monkeypatch.setattr(parallel, "local_devices", lambda: jax.local_devices()[:1])
+    passes = []
+
+    def counting(weights, images):
+        jax.debug.callback(lambda: passes.append(len(images)))
+        return images.reshape(len(images), -1) @ weights
+
+    engine = Engine(counting, WEIGHTS, statistics=("correct",), tile_images=5)
+    kinds = np.random.default_rng(0).random((2, 3, SIZE, SIZE)) < 0.5
+    found = staying(engine, world.test, MEAN_STD, kinds, label="test", alone=True)
+    jax.effects_barrier()
+    assert sum(passes) == 2 * 15
+    for label in range(3):
+        for kind in range(2):
+            assert found[kind, label] == (predicted(world.images["test", label], kinds[kind, label]) == label).sum()
 
 
 REPEATED = """
@@ -377,7 +455,8 @@ def test_it_is_a_stage_with_the_report_behind_it(tmp_path, caplog):
     config.data.image_size = 24
     config.data.synthetic.train_per_class, config.data.synthetic.test_per_class = 16, 3
     config.model.name, config.train.steps, config.train.batch_size = "vit_micro_patch8", 1, 16
-    config.search.images_per_class, config.search.patch, config.evaluate.random_masks = 2, 8, 0
+    config.search.images_per_class, config.search.patch = 2, 8
+    config.evaluate.random_masks, config.evaluate.grid = 1, ()
     config.stages = "train,search,evaluate,ood"
     config.search.shares, config.report.samples = (0.05,), 1
     config.ood.sets = f"{file}={tmp_path / 'other'}"

@@ -68,18 +68,25 @@ def computed(files):
 
 @pytest.fixture(scope="module")
 def whole(tmp_path_factory):
-    """The scores of a search on one device that nothing interrupted, and how its work was cut."""
+    """The maps of a search on one device that nothing interrupted, and how its work was cut."""
     directory = tmp_path_factory.mktemp("whole")
     finish(start(directory / "parts", directory / "maps.npz", devices=1))
     layout = workdir.read_json(directory / "parts" / "layout.json")
     assert computed(parts(directory / "parts")) == 3 * layout["masks"]
-    return dfm.DominantFrequencyMaps.load(directory / "maps.npz").scores, layout
+    return dfm.DominantFrequencyMaps.load(directory / "maps.npz"), layout
+
+
+def assert_same(output, whole):
+    """Scores to the bit, and with them what resampled images give."""
+    found = dfm.DominantFrequencyMaps.load(output)
+    np.testing.assert_array_equal(found.scores, whole.scores)
+    assert found.provenance == whole.provenance and found.provenance["stability"]["resamples"] == 20
 
 
 @pytest.mark.parametrize(("processes", "devices"), [(1, 2), (1, 4), (1, 8), (2, 2), (4, 1)])
 def test_scores_are_bit_equal_on_any_number_of_processes_and_devices(whole, tmp_path, processes, devices):
     printed = finish(start(tmp_path / "parts", tmp_path / "maps.npz", devices=devices, processes=processes))
-    np.testing.assert_array_equal(dfm.DominantFrequencyMaps.load(tmp_path / "maps.npz").scores, whole[0])
+    assert_same(tmp_path / "maps.npz", whole[0])
     assert computed(parts(tmp_path / "parts")) == 3 * whole[1]["masks"], "each process has its share and no more"
     assert re.search(r"search removal.*masks/s, ETA .* images/s", printed[0])
     assert not any("masks" in text for text in printed[1:]), "only the first process prints"
@@ -104,7 +111,7 @@ def test_a_search_killed_at_random_moments_ends_with_the_same_bits(whole, tmp_pa
         assert {file: time for file, time in parts(directory).items() if file in before} == before
     assert computed(parts(directory)) < 3 * whole[1]["masks"], "there is something left to do"
     finish(start(directory, tmp_path / "maps.npz", devices=2, processes=2))
-    np.testing.assert_array_equal(dfm.DominantFrequencyMaps.load(tmp_path / "maps.npz").scores, whole[0])
+    assert_same(tmp_path / "maps.npz", whole[0])
     assert computed(parts(directory)) == 3 * whole[1]["masks"], "nothing that was kept is computed again"
 
 

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from ml_collections import ConfigDict
 
-from fsjax import parallel, search, spectrum, tile_size
+from fsjax import parallel, search, spectrum, tile_size, workdir
 from fsjax.errors import InputError
 from fsjax.metrics import Metrics
 from fsjax.search import removal, sweep
@@ -18,7 +18,9 @@ from fsjax.search.removal import plane_scores
 COUNTS = (5, 3, 4)
 
 
-def make_problem(tmp_path, *, size=8, patch=1, seed=0, apply=None, images=None, save_seconds=0.0, **options):
+def make_problem(
+    tmp_path, *, size=8, patch=1, seed=0, apply=None, images=None, save_seconds=0.0, resamples=3, **options
+):
     rng = np.random.default_rng(seed)
     params = {
         "hidden": rng.normal(size=(size * size * 3, 8)).astype(np.float32) / 8,
@@ -34,7 +36,7 @@ def make_problem(tmp_path, *, size=8, patch=1, seed=0, apply=None, images=None, 
         counts=tuple(len(of_class) for of_class in images),
         classes=("a", "b", "c")[: len(images)],
         image=(size, size, 3),
-        options=ConfigDict(shared | {"agreement_masks": 30} | options),
+        options=ConfigDict(shared | {"agreement_masks": 30, "removal": {"resamples": resamples}} | options),
         run=ConfigDict({"memory_mib": 0, "save_seconds": save_seconds}),
         searched_on="train",
         provenance={},
@@ -154,7 +156,7 @@ def stop_after(monkeypatch, count):
 
 @pytest.mark.parametrize("save_seconds", [0.0, 1000.0])
 def test_a_search_stopped_anywhere_goes_on_and_ends_with_the_same_bits(tmp_path, monkeypatch, save_seconds):
-    expected = removal.search(make_problem(tmp_path / "whole")).scores
+    expected = removal.search(make_problem(tmp_path / "whole"))
     total, stops = 0, 0
     for count in (0, 3, 1, 2, 1000):
         # A restart that would choose other tiles, and has other devices: the arithmetic stays that of the first start.
@@ -168,7 +170,8 @@ def test_a_search_stopped_anywhere_goes_on_and_ends_with_the_same_bits(tmp_path,
         total += sum(seen)
         monkeypatch.undo()
     assert stops == 4
-    np.testing.assert_array_equal(found.scores, expected)
+    np.testing.assert_array_equal(found.scores, expected.scores)
+    assert found.provenance == expected.provenance, "resamples too"
     assert total == 3 * 35, "nothing is computed twice"
 
 
@@ -199,6 +202,9 @@ def test_a_damaged_partial_result_is_computed_again(tmp_path):
     flipped[len(flipped) // 2] ^= 0x40
     files[2].write_bytes(bytes(flipped))
     files[3].unlink()
+    # Of a search with another number of resamples, or of none: it would fit, broadcast.
+    kept = workdir.read_npz(files[4])["sums"]
+    workdir.write_npz(files[4], sums=kept[0] + 1)
     np.testing.assert_array_equal(removal.search(make_problem(tmp_path)).scores, expected)
 
 

@@ -2,7 +2,7 @@
 
 import numpy as np
 import pytest
-from scipy.stats import binom, binomtest
+from scipy.stats import binom, binomtest, multinomial
 
 from fsjax.evaluate.statistics import benjamini_hochberg, p_values, paired_difference, wilson
 
@@ -18,13 +18,18 @@ def test_wilson_limits_are_scipys(level):
     assert wilson(np.array([0]), np.array([9]))[0, 0] == 0 and wilson(np.array([9]), np.array([9]))[0, 1] == 1
 
 
-def test_wilson_intervals_cover_at_their_level():
-    truths, count = np.linspace(0.02, 0.98, 193), 100
+@pytest.mark.parametrize(
+    ("count", "level", "least"),
+    [(40, 0.95, 0.92), (100, 0.95, 0.92), (250, 0.95, 0.94), (1000, 0.95, 0.94), (100, 0.8, 0.72), (100, 0.99, 0.98)],
+)
+def test_wilson_intervals_cover_at_their_level(count, level, least):
+    """The exact probability, on average over the true shares, and for the worst of them."""
+    truths = np.linspace(0.02, 0.98, 193)
     successes = np.arange(count + 1)
-    lower, upper = wilson(successes, np.full(count + 1, count)).T
+    lower, upper = wilson(successes, np.full(count + 1, count), level).T
     inside = (lower <= truths[:, None]) & (truths[:, None] <= upper)
     covered = (binom.pmf(successes, count, truths[:, None]) * inside).sum(1)
-    assert covered.mean() == pytest.approx(0.95, abs=0.005) and covered.min() > 0.9
+    assert covered.mean() == pytest.approx(level, abs=0.005) and covered.min() > least
 
 
 # Newcombe (1998), Table III, method 10.
@@ -56,6 +61,36 @@ def test_paired_intervals_cover_at_their_level():
         covered.append(np.mean((found[:, 0] <= truth) & (truth <= found[:, 1])))
     assert np.mean(covered) == pytest.approx(0.95, abs=0.005) and np.min(covered) > 0.93
     assert np.isnan(paired_difference(*np.zeros((4, 1), int))).all()
+
+
+@pytest.fixture(scope="module")
+def every_outcome():
+    """All outcomes (both, first, second, neither) of 40 paired images."""
+    both, first, second = (axis.ravel() for axis in np.indices((41, 41, 41)))
+    cells = np.stack([both, first, second, 40 - both - first - second], axis=1)
+    return cells[cells[:, 3] >= 0]
+
+
+def test_paired_intervals_cover_exactly_that_often(every_outcome):
+    """No simulation: the probability of every outcome, under truths from all over the simplex."""
+    lower, upper = paired_difference(*every_outcome.T).T
+    covered = []
+    for truth in np.random.default_rng(1).dirichlet([1, 1, 1, 1], 100):
+        difference = truth[1] - truth[2]
+        inside = (lower <= difference) & (difference <= upper)
+        covered.append(multinomial.pmf(every_outcome[inside], 40, truth).sum())
+    assert np.mean(covered) == pytest.approx(0.95, abs=0.005) and np.min(covered) > 0.94
+
+
+def test_a_margin_of_nothing_seldom_lies_above_nothing(every_outcome):
+    """The third condition of a shortcut, alone: exactly how often, at most; a one-sided 2.5 %, and 0.2 % of method."""
+    above = every_outcome[paired_difference(*every_outcome.T)[:, 0] > 0]
+    found = []
+    for both in np.linspace(0, 0.9, 7):
+        for apart in np.linspace(0.02, 1 - both, 6):
+            truth = np.array([both, apart / 2, apart / 2, 1 - both - apart]).clip(0)
+            found.append(multinomial.pmf(above, 40, truth / truth.sum()).sum())
+    assert max(found) <= 0.027 and max(found) > 0.02
 
 
 def test_p_values_keep_their_level_also_on_ties():

@@ -22,6 +22,7 @@ def make_config(**changes):
     config = augment.base("synthetic")
     config.data.image_size = 24
     config.study.models = "vit_micro_patch8"
+    config.search.removal.resamples, config.evaluate.grid, config.report.samples = 0, (), 1
     for name, value in changes.items():
         *groups, field = name.split("__")
         group = config
@@ -110,6 +111,7 @@ def make_outcome(cell, rng):
     maps.save(cell.directory / "dfm" / "removal.npz")
     rates = {name: rng.random(2).round(3).tolist() for name in ("tpr", "fpr")}
     rates["shortcut"] = [bool(rng.random() < 0.5), None]
+    rates |= {name: rng.random(2).round(3).tolist() for name in ("low_pass_tpr", "highest_energy_tpr")}
     unfiltered = {"accuracy": float(rng.random()), "tpr": rng.random(2).tolist()}
     evaluation = {"unfiltered": unfiltered, "removal": {"0.05": rates, "0.2": {"tpr": [0.0, 0.0], "fpr": [0.0, 0.0]}}}
     (cell.directory / "evaluation.json").write_text(json.dumps(evaluation))
@@ -165,6 +167,10 @@ def test_tables_are_means_and_spreads_over_seeds_of_what_the_runs_wrote(tmp_path
         np.testing.assert_allclose(float(row["TPR unfiltered"]), np.mean([one[0]["tpr"][label] for one in found]))
         for heading, images in (("sketches TPR unfiltered", "unfiltered"), ("sketches TPR", "filtered")):
             np.testing.assert_allclose(float(row[heading]), np.mean([one[3][images]["tpr"][label] for one in found]))
+        best = [max(one[1][mask][label] for mask in ("low_pass_tpr", "highest_energy_tpr")) for one in found]
+        np.testing.assert_allclose(float(row["trivial TPR"]), np.mean(best))
+        verdicts = [one[1]["shortcut"][label] for one in found]
+        assert row["shortcut"] == ("" if verdicts[0] is None else str(np.mean(verdicts)))
         np.testing.assert_allclose(float(row["FPR spread"]), np.std([one[1]["fpr"][label] for one in found], ddof=1))
     assert "| vit_micro_patch8 | standard" in capsys.readouterr().out
     page = (tmp_path / "report" / "study.html").read_text()

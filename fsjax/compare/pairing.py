@@ -69,6 +69,7 @@ def _at(maps: DominantFrequencyMaps, shares: list[float]) -> DominantFrequencyMa
 
 def _cut(maps: DominantFrequencyMaps, shares: tuple[float, ...]) -> DominantFrequencyMaps:
     rule = method_of(maps).mask
+    assert maps.scores is not None, "only masks that are made of scores are cut anew"
     masks = np.stack([[rule(plane, share) for plane in maps.scores] for share in shares])
     return dataclasses.replace(maps, masks=masks, shares=shares)
 

@@ -1,6 +1,7 @@
 """The compare stage: two sets of maps are read, measured against each other, and laid side by side."""
 
 import logging
+from typing import Any
 
 import numpy as np
 from ml_collections import ConfigDict
@@ -8,12 +9,13 @@ from ml_collections import ConfigDict
 from fsjax import interrupt, parallel, published_maps, search, workdir
 from fsjax.classifier import Classifier
 from fsjax.compare import page
-from fsjax.compare.measures import RESAMPLES, chance_iou, iou, rank_correlations
+from fsjax.compare.measures import RESAMPLES, rank_correlations
 from fsjax.compare.pairing import Paired, class_names, pair
 from fsjax.data.dataset import Dataset
 from fsjax.dfm import DominantFrequencyMaps
 from fsjax.errors import CheckFailed, InputError
 from fsjax.evaluate import stage as evaluate_stage
+from fsjax.overlap import chance_iou, iou
 from fsjax.progress import Progress
 from fsjax.search.imported import origin
 from fsjax.storage import Path
@@ -35,6 +37,7 @@ def check(config: ConfigDict) -> None:
     if not 0 < config.report.share <= 1:
         raise InputError(f"report.share: {config.report.share:g}; accepted: a share in (0, 1]")
     search.check_shares(config.search.shares)
+    evaluate_stage.check(config)
 
 
 def run(config: ConfigDict, directory: Path, classifier: Classifier | None = None, test: Dataset | None = None) -> None:
@@ -51,24 +54,26 @@ def run(config: ConfigDict, directory: Path, classifier: Classifier | None = Non
       CheckFailed: all is written, and the mean IoU at config.report.share is below config.min_iou.
     """
     shares = tuple(config.search.shares)
-    sides = [published_maps.read_maps(config[side], classes=None, shares=shares) for side in ("left", "right")]
-    classes = class_names(*sides)
-    if classifier is not None:
-        classes = _classes_of(classifier, test, sides, classes)
-    paired = pair(*sides, shares)
+    left, right = (published_maps.read_maps(config[side], classes=None, shares=shares) for side in ("left", "right"))
+    classes = class_names(left, right)
+    if classifier is not None and test is not None:
+        classes = _classes_of(classifier, test, [left, right], classes)
+    paired = pair(left, right, shares)
     headline = _nearest_row(paired, config.report.share)
     result = {
-        "left": _about(sides[0]),
-        "right": _about(sides[1]),
+        "left": _about(left),
+        "right": _about(right),
         "classes": list(classes),
-        "plane": list(sides[0].masks.shape[2:]),
+        "plane": list(left.masks.shape[2:]),
         "masks": paired.how,
         "shares": [_overlap(paired, row) for row in range(len(paired.left.shares))],
         "headline": headline,
-        "scores": _correlations(*sides, config.seed),
+        "scores": _correlations(left, right, config.seed),
         "min_iou": config.min_iou,
     }
-    result |= {"unfiltered": None} if classifier is None else _rates(classifier, test, paired, config.run.memory_mib)
+    result["unfiltered"] = None
+    if classifier is not None and test is not None:
+        result |= _rates(config, classifier, test, paired, headline)
     parallel.decide(lambda: _write(directory, result, paired))
     found, share = result["shares"][headline]["mean_iou"], _in_percent(result["shares"][headline])
     logger.info("compare: mean IoU %s at %s of the plane", "undefined" if found is None else f"{found:.3f}", share)
@@ -139,23 +144,35 @@ def _correlations(left: DominantFrequencyMaps, right: DominantFrequencyMaps, see
             found.append(rank_correlations(*pair, seed))
             progress.update(1)
             interrupt.check()
-    result = {"resamples": RESAMPLES}
+    result: dict[str, Any] = {"resamples": RESAMPLES}
     for name in ("spearman", "kendall"):
         result[name] = [one[name].value for one in found]
         result[f"mean_{name}"] = _mean(result[name])
-        result[f"{name}_ci"] = [one[name].interval and list(one[name].interval) for one in found]
+        intervals = [one[name].interval for one in found]
+        result[f"{name}_ci"] = [None if interval is None else list(interval) for interval in intervals]
     return result
 
 
-def _rates(classifier: Classifier, test: Dataset, paired: Paired, memory_mib: int) -> dict:
-    """TPR and FPR of the test images, unfiltered and under the masks of both sides, as JSON values."""
+def _rates(config: ConfigDict, classifier: Classifier, test: Dataset, paired: Paired, headline: int) -> dict:
+    """TPR and FPR of the test images, unfiltered and under the masks of both sides, as JSON values.
+
+    Those of the row that is shown first stand beside what their controls do.
+    """
     sizes = np.bincount(test.labels, minlength=len(test.classes))
-    engine = evaluate_stage.make_engine(classifier, test, memory_mib)
+    engine = evaluate_stage.make_engine(classifier, test, config.run.memory_mib)
     rates = {}
     for side, maps in (("left", paired.left), ("right", paired.right)):
         found = evaluate_stage.filtered(classifier, engine, maps, test, sizes)
-        rates[side] = [{name: found[f"{share:g}"][name] for name in ("tpr", "fpr")} for share in maps.shares]
-    return {"unfiltered": evaluate_stage.unfiltered(classifier, test, sizes), "images": sizes.tolist(), "rates": rates}
+        rates[side] = [{name: found[f"{share:g}"][name] for name in ("tpr", "tpr_ci", "fpr")} for share in maps.shares]
+        if config.evaluate.random_masks:
+            shown, share = rates[side][headline], maps.shares[headline]
+            shown |= evaluate_stage.controlled(config, classifier, maps, test, share, shown["tpr"], engine.tile_images)
+    return {
+        "unfiltered": evaluate_stage.unfiltered(classifier, test, sizes),
+        "images": sizes.tolist(),
+        "threshold": config.evaluate.threshold,
+        "rates": rates,
+    }
 
 
 def _mean(values: list[float | None]) -> float | None:

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable
 
-from fsjax.errors import InputError
+from fsjax.errors import unknown
 from fsjax.evaluate import dynamics, validation
 
 # name -> make(watched), which returns evaluate(step, variables) -> iterator of (name, value).
@@ -18,6 +18,5 @@ def training_evaluators(names: str) -> list[Callable]:
     wanted = [name for name in names.split(",") if name]
     for name in wanted:
         if name not in TRAINING_EVALUATORS:
-            accepted = ", ".join(TRAINING_EVALUATORS)
-            raise InputError(f"train.evaluators: unknown evaluator {name!r}; accepted: {accepted}")
+            raise unknown("train.evaluators", "evaluator", name, TRAINING_EVALUATORS)
     return [TRAINING_EVALUATORS[name] for name in wanted]

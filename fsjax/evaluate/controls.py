@@ -21,6 +21,8 @@ from fsjax.progress import Progress
 
 # Of which there is one a class: a map is held against the better of them, image by image.
 TRIVIAL = ("low-pass", "highest energy")
+# What evaluation.json calls the TPR under each of them.
+TRIVIAL_RATES = ("low_pass_tpr", "highest_energy_tpr")
 # Most units that a class's masks are cut into for processes to share.
 _UNITS = 64
 # False discovery rate, over the classes, at which a map is better than random.
@@ -86,11 +88,10 @@ def judge(
         return np.stack([masks.random(height, width, size, np.random.default_rng([seed, 7, i])) for i in range(draws)])
 
     def controlled(label: int, energy: Float[np.ndarray, "height width"]) -> Bool[np.ndarray, "n height width"]:
-        own, size = kept[label], _size(int(kept[label].sum()), budget)
-        rng = np.random.default_rng([seed, 8, label])
-        alone = [own, masks.low_pass(height, width, size), masks.highest_energy(energy, size)]
+        own, rng = kept[label], np.random.default_rng([seed, 8, label])
+        alone = [own, *trivial_masks(own, budget, energy)]
         alone += [masks.radial_matched(own, rng) for _ in range(random_masks * whole)]
-        return np.concatenate([np.stack(alone), random(size)])
+        return np.concatenate([np.stack(alone), random(_size(own, budget))])
 
     rows = [np.flatnonzero(test.labels == label)[: images or None] for label in range(classes)]
     counts = np.array([len(of_class) for of_class in rows])
@@ -114,6 +115,14 @@ def judge(
     found, both = sharing.total(found), sharing.total(both)
     own, trivial, radial, drawn = np.split(found, [1, 3, 3 + random_masks * whole])
     return Controls(counts, own[0], trivial, both, drawn, radial if whole else None)
+
+
+def trivial_masks(
+    kept: Bool[np.ndarray, "height width"], budget: int, energy: Float[np.ndarray, "height width"]
+) -> Bool[np.ndarray, "trivial height width"]:
+    """The TRIVIAL controls of a map, of its size; the energy is that of the images that the last one knows."""
+    size = _size(kept, budget)
+    return np.stack([masks.low_pass(kept.shape[0], kept.shape[1], size), masks.highest_energy(energy, size)])
 
 
 def summary(
@@ -147,8 +156,7 @@ def summary(
         "control_tpr": controls.own / size,
         "random_tpr": controls.random.mean(0) / size,
         "radial_tpr": None if controls.radial is None else controls.radial.mean(0) / size,
-        "low_pass_tpr": controls.trivial[0] / size,
-        "highest_energy_tpr": controls.trivial[1] / size,
+        **dict(zip(TRIVIAL_RATES, controls.trivial / size, strict=True)),
         "best_trivial": [TRIVIAL[best] for best in index],
         "margin": (controls.own - trivial) / size,
         "margin_ci": interval,
@@ -189,8 +197,9 @@ def _mine(counts: Int[np.ndarray, " classes"], most: int, masks: int, tile: int)
     return units[sharing.part([one.cost for one in units])], length
 
 
-def _size(positions: int, budget: int) -> int:
-    """Of the controls of a map that keeps so many positions."""
+def _size(kept: Bool[np.ndarray, "height width"], budget: int) -> int:
+    """Positions that the controls of a map may keep."""
+    positions = int(kept.sum())
     return budget if positions == budget - 1 else positions
 
 

@@ -57,9 +57,21 @@ def _is_evaluation(found: dict) -> bool:
 
 def _is_method(found: dict, size: int) -> bool:
     shares = [value for name, value in found.items() if name[:1].isdecimal()]
-    return all(
+    return ("grid" not in found or _is_grid(found["grid"], size)) and all(
         isinstance(share, dict) and all(_are(share.get(rate), size, _is_rate) for rate in ("tpr", "fpr"))
         for share in shares
+    )
+
+
+def _is_grid(found: Any, size: int) -> bool:
+    if not (isinstance(found, dict) and isinstance(found.get("shares"), list)):
+        return False
+    count = len(found["shares"])
+    return (
+        _are(found["shares"], count, lambda share: share is not None and _is_rate(share))
+        and _are(found.get("images"), size, _is_count)
+        and all(_are(found.get(rate), count, lambda row: _are(row, size, _is_rate)) for rate in ("tpr", "fpr"))
+        and _are(found.get("tpr_ci"), count, lambda row: _are(row, size, lambda ends: _are(ends, 2, _is_rate)))
     )
 
 

@@ -5,10 +5,12 @@ from ml_collections import ConfigDict
 
 from fsjax import parallel, sharing, tile_size, workdir
 from fsjax.classifier import Classifier
+from fsjax.data.chosen import first_of_each
 from fsjax.data.dataset import Dataset, Images
 from fsjax.dfm import DominantFrequencyMaps
 from fsjax.engine import Engine
-from fsjax.evaluate import controls, planted, results
+from fsjax.errors import InputError
+from fsjax.evaluate import controls, grid, planted, results
 from fsjax.evaluate.confusion import confusion, false_positive_rate, true_positive_rate
 from fsjax.evaluate.filtered import GROUP, called
 from fsjax.evaluate.statistics import numbers, wilson
@@ -17,13 +19,26 @@ from fsjax.predict import make_predictor
 from fsjax.storage import Path
 
 
+def check(config: ConfigDict) -> None:
+    """Raises InputError for a field of config.evaluate that cannot be used."""
+    if not 0 <= config.evaluate.threshold <= 1:
+        raise InputError(f"evaluate.threshold: {config.evaluate.threshold:g}; accepted: a TPR in [0, 1]")
+    for field in ("random_masks", "control_images", "grid_images"):
+        if config.evaluate[field] < 0:
+            raise InputError(f"evaluate.{field}: {config.evaluate[field]}; accepted: 0 or more")
+    for share in config.evaluate.grid:
+        if isinstance(share, bool) or not isinstance(share, int | float) or not 0 < share <= 1:
+            raise InputError(f"evaluate.grid: {share!r} is not a share of the plane; accepted: numbers in (0, 1]")
+
+
 def run(
     config: ConfigDict, directory: Path, classifier: Classifier, maps: DominantFrequencyMaps, test: Dataset
 ) -> None:
     """Writes evaluation.json, keeping what other search methods have left in it.
 
     Args:
-      config: of the run; the maps are held against controls at the share nearest to config.report.share.
+      config: of the run; the maps are held against controls at the share nearest to config.report.share, and masks cut
+        from their scores are judged at the shares of config.evaluate.grid.
       directory: the workdir.
       classifier: that is judged.
       maps: of any method.
@@ -41,6 +56,9 @@ def run(
         share = maps.nearest(config.report.share)
         at_share = rates[f"{share:g}"]
         at_share |= controlled(config, classifier, maps, test, share, at_share["tpr"], engine.tile_images)
+    if shares := grid.shares_of(maps, tuple(config.evaluate.grid)):
+        first = test.subset(first_of_each(test.labels, config.evaluate.grid_images))
+        rates["grid"] = grid.measure(classifier, engine, maps, first, shares)
     if test.planted is not None:
         result["planted"] = reliance(classifier, engine, test, sizes)
         result[maps.method]["planted"] = recovery(maps, test)
@@ -123,6 +141,7 @@ def controlled(
 
 def reliance(classifier: Classifier, engine: Engine, test: Dataset, sizes: np.ndarray) -> dict:
     """For each class with planted orbits: its TPR without them, and with them alone."""
+    assert test.planted is not None
     truth = truth_of(test.planted)
     labels = np.flatnonzero(truth.any((1, 2)))
     masks, targets = np.concatenate([~truth[labels], truth[labels]]), np.tile(labels, 2)
@@ -140,11 +159,12 @@ def reliance(classifier: Classifier, engine: Engine, test: Dataset, sizes: np.nd
 
 def recovery(maps: DominantFrequencyMaps, test: Dataset) -> dict:
     """How well each class's scores rank its planted orbits."""
-    truth = truth_of(test.planted)
+    assert test.planted is not None
+    truth, scores = truth_of(test.planted), maps.scores
     return {
-        test.classes[label]: planted.recovery(maps.scores[label], truth[label])
+        test.classes[label]: planted.recovery(scores[label], truth[label])
         for label in np.flatnonzero(truth.any((1, 2)))
-        if maps.scores is not None
+        if scores is not None
     }
 
 

@@ -87,4 +87,4 @@ def benjamini_hochberg(p: Float[np.ndarray, " tests"]) -> Float[np.ndarray, " te
 
 def numbers(values: Real[np.ndarray, "*shape"]) -> list:
     """Lists for JSON; what has no value, such as the FPR of an only class, is None."""
-    return np.where(np.isfinite(values), values, None).tolist()
+    return np.where(np.isfinite(values), values, np.array(None)).tolist()

@@ -10,7 +10,8 @@ from fsjax.classifier import Classifier
 from fsjax.data.dataset import Images
 from fsjax.engine import Engine
 from fsjax.evaluate.confusion import confusion, share
-from fsjax.evaluate.filtered import called
+from fsjax.evaluate.controls import TRIVIAL_RATES
+from fsjax.evaluate.filtered import called, staying
 from fsjax.evaluate.statistics import numbers, wilson
 
 
@@ -22,14 +23,16 @@ class Counts:
       images: of each class.
       right: of each class that are called it.
       called: of any class that are called it.
+      trivial: of each class that are called it under its trivial masks, a row each; no rows without controls.
     """
 
     images: Int[np.ndarray, " classes"]
     right: Int[np.ndarray, "2 classes"]
     called: Int[np.ndarray, "2 classes"]
+    trivial: Int[np.ndarray, "trivial classes"]
 
     def __add__(self, other: "Counts") -> "Counts":
-        return Counts(self.images + other.images, self.right + other.right, self.called + other.called)
+        return Counts.from_rows(self.to_rows() + other.to_rows())
 
     def to_json(self) -> dict:
         """As lists."""
@@ -38,16 +41,17 @@ class Counts:
     @classmethod
     def from_json(cls, lists: dict) -> "Counts":
         """What `to_json` made."""
-        return cls(**{field: np.array(value, np.int64) for field, value in lists.items()})
+        found = {field: np.array(value, np.int64) for field, value in lists.items()}
+        return cls(**found | {"trivial": found["trivial"].reshape(-1, len(found["images"]))})
 
-    def to_rows(self) -> Int[np.ndarray, "5 classes"]:
-        """As one array."""
-        return np.concatenate([self.images[None], self.right, self.called])
+    def to_rows(self) -> Int[np.ndarray, "rows classes"]:
+        """As one array: five rows, and one a trivial mask."""
+        return np.concatenate([self.images[None], self.right, self.called, self.trivial])
 
     @classmethod
-    def from_rows(cls, rows: Int[np.ndarray, "5 classes"]) -> "Counts":
+    def from_rows(cls, rows: Int[np.ndarray, "rows classes"]) -> "Counts":
         """What `to_rows` made."""
-        return cls(rows[0], rows[1:3], rows[3:])
+        return cls(rows[0], rows[1:3], rows[3:5], rows[5:])
 
 
 def count(
@@ -57,6 +61,7 @@ def count(
     images: Images,
     kept: Bool[np.ndarray, "classes height width"],
     judged: Int[np.ndarray, " judged"],
+    trivial: tuple[Engine, Bool[np.ndarray, "trivial classes height width"]] | None,
     label: str,
 ) -> Counts:
     """Counts of one part of a set, all of them by this process.
@@ -68,6 +73,9 @@ def count(
       images: with labels.
       kept: the map of each class.
       judged: the classes that the whole set has; the maps of others are not applied.
+      trivial: an engine of the same that sums the statistic `correct`, and the trivial masks of each class's map; None
+        without controls. They see a class's own images only, so they cost as much as two maps do, whatever the number
+        of classes.
       label: of the progress bar.
     """
     classes = len(images.classes)
@@ -76,11 +84,18 @@ def count(
     right[0], all_called[0] = np.diag(plain), plain.sum(0)
     found = called(engine, images, classifier.mean_std, kept[judged], judged, label=label, alone=True)
     right[1, judged], all_called[1, judged] = found[np.arange(len(judged)), judged], found.sum(1)
-    return Counts(np.bincount(images.labels, minlength=classes), right, all_called)
+    under = np.zeros((0, classes), np.int64)
+    if trivial:
+        engine, of_class = trivial
+        label = f"{label}, trivial masks"
+        under = staying(engine, images, classifier.mean_std, of_class, label=label, alone=True)
+    return Counts(np.bincount(images.labels, minlength=classes), right, all_called, under)
 
 
 def rates(counts: Counts, pictures: int = 1) -> dict:
     """Images, accuracy, and TPR with its 95 % interval and FPR, unfiltered and filtered, of each class; for JSON.
+
+    Where there are controls, also the TPR under each trivial mask, by the name that evaluation.json has for it.
 
     Args:
       counts: of a whole set or a group of it. A class without images has no rates, its FPR included.
@@ -93,4 +108,6 @@ def rates(counts: Counts, pictures: int = 1) -> dict:
     for row, name in enumerate(("unfiltered", "filtered")):
         interval = wilson(counts.right[row] / pictures, counts.images / pictures)
         found[name] = {"tpr": numbers(tpr[row]), "tpr_ci": numbers(interval), "fpr": numbers(fpr[row])}
+    if len(counts.trivial):
+        found |= dict(zip(TRIVIAL_RATES, numbers(share(counts.trivial, counts.images)), strict=True))
     return found

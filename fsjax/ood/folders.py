@@ -5,6 +5,7 @@ import hashlib
 import itertools
 import os
 from collections.abc import Iterable, Sequence
+from pathlib import Path
 
 import numpy as np
 
@@ -12,7 +13,6 @@ from fsjax.data.folder import EXTENSIONS, decodable, image_files
 from fsjax.data.source import suggest
 from fsjax.errors import InputError
 from fsjax.ood.mapping import Mapping, check_folder, class_of
-from fsjax.storage import Path
 
 
 @dataclasses.dataclass(frozen=True)

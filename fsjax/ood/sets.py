@@ -69,7 +69,7 @@ class Asked:
     name: str
     where: str
     file: Path
-    root: Path
+    root: pathlib.Path
 
 
 def asked(config: ConfigDict) -> tuple[list[Asked], list[attacks.Attack]]:
@@ -83,7 +83,7 @@ def asked(config: ConfigDict) -> tuple[list[Asked], list[attacks.Attack]]:
         title = mapping.read(file).name.replace("{root}", folder.resolve().name)
         sets.append(Asked(title, name, file, folder))
     made = [attacks.parse(part) for part in config.ood.attacks.split(",") if part.strip()]
-    names = [file_name(one.name) for one in (*sets, *made)]
+    names = [file_name(name) for name in (*(one.name for one in sets), *(one.name for one in made))]
     if twice := [name for name in names if names.count(name) > 1]:
         raise InputError(
             f"ood: two sets are called {twice[0]!r}; accepted: names that differ (of mappings, or of roots)"

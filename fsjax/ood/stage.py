@@ -17,9 +17,11 @@ from fsjax.dfm import DominantFrequencyMaps
 from fsjax.engine import Engine
 from fsjax.errors import InputError
 from fsjax.evaluate import results
+from fsjax.evaluate.controls import TRIVIAL_RATES
 from fsjax.evaluate.stage import make_engine
 from fsjax.evaluate.statistics import numbers, wilson
-from fsjax.ood import sets
+from fsjax.masks import budget
+from fsjax.ood import sets, trivial
 from fsjax.ood.average_tpr import average_tpr
 from fsjax.ood.counts import Counts, count, rates
 from fsjax.ood.sets import Set
@@ -73,9 +75,23 @@ def run(
         "sets": {},
     }
 
+    controlled = config.evaluate.random_masks > 0
+    images, kept = config.evaluate.control_images, maps.at(share)
+
     @functools.cache
     def engine_of(labels: tuple[int, ...] | None) -> Engine:
         return make_engine(restricted(classifier, labels), test, config.run.memory_mib)
+
+    @functools.cache
+    def masks() -> np.ndarray:
+        return trivial.masks_of(kept, budget(share, *kept.shape[1:]), test, classifier.mean_std, images)
+
+    @functools.cache
+    def trivial_of(labels: tuple[int, ...] | None) -> tuple[Engine, np.ndarray]:
+        one = restricted(classifier, labels)
+        # A mask a class lies on the device for every one that its tile takes, so tiles are as few images as parts are.
+        tile_images = min(engine_of(labels).tile_images, sets.PART)
+        return Engine(one.apply, one.variables, statistics=("correct",), tile_images=tile_images), masks()
 
     folders, attacked = sets.asked(config)
     openers: list[Callable[[], Set]] = [
@@ -89,7 +105,7 @@ def run(
             one,
             restricted(classifier, labels),
             functools.partial(engine_of, labels),
-            maps.at(share),
+            kept,
             directory / "ood" / maps.method / f"{sets.file_name(one.name)}.json",
             {
                 **identity,
@@ -97,7 +113,9 @@ def run(
                 "share": share,
                 "images_per_class": config.ood.images_per_class,
                 "part": sets.PART,
+                "control_images": images if controlled else None,
             },
+            functools.partial(trivial_of, labels) if controlled else None,
         )
         result["sets"][one.name] = found = summary(one, counts)
         found["average_tpr"] = _curve(grouping, found)
@@ -118,10 +136,12 @@ def count_all(
     kept: np.ndarray,
     file: Path,
     made_of: dict,
+    beside: Callable[[], tuple[Engine, np.ndarray]] | None = None,
 ) -> list[Counts]:
     """Counts of every part of a set, each written to `file` once it is known, together with what they are made of.
 
-    Every process counts another part; all return the same.
+    Every process counts another part; all return the same. The engine, and the one of the trivial masks that stand
+    beside the maps, with these, are made where something is missing.
     """
     made_of = json.loads(json.dumps(made_of))  # as it comes back from a file: lists for tuples
     parts = parallel.decide(lambda: _kept(file, made_of))
@@ -129,16 +149,18 @@ def count_all(
     index, processes = parallel.process()
     if missing:
         judge, predict = engine(), make_predictor(classifier.apply, *classifier.mean_std)
+        others = beside and beside()
+        rows = 5 + (len(others[1]) if others else 0)
     for start in range(0, len(missing), processes):
         together = missing[start : start + processes]
-        found = np.full((len(together), 5, len(classifier.classes)), np.nan)
+        found = np.full((len(together), rows, len(classifier.classes)), np.nan)
         if index < len(together):
             part = together[index]
             label = f"ood {one.name}" + (f" {part.name}" if len(one.parts) > 1 else "")
-            own = count(classifier, predict, judge, part.open(), kept, np.array(one.classes), label)
+            own = count(classifier, predict, judge, part.open(), kept, np.array(one.classes), others, label)
             found[index] = own.to_rows()
-        for part, rows in zip(together, sharing.merge(found), strict=True):
-            parts[part.name] = Counts.from_rows(rows.astype(np.int64)).to_json()
+        for part, counted in zip(together, sharing.merge(found), strict=True):
+            parts[part.name] = Counts.from_rows(counted.astype(np.int64)).to_json()
         if parallel.is_main_process():
             workdir.write_json(file, {"made_of": made_of, "parts": parts})
     return [Counts.from_json(parts[part.name]) for part in one.parts]
@@ -181,6 +203,7 @@ def in_distribution(directory: Path, method: str, share: float) -> dict:
             "fpr": plain["fpr"],
         },
         "filtered": {name: filtered[name] for name in ("tpr", "tpr_ci", "fpr")},
+        **{name: filtered[name] for name in TRIVIAL_RATES if name in filtered},
     }
 
 

@@ -3,7 +3,7 @@
 from ml_collections import ConfigDict
 
 from fsjax.dfm import DominantFrequencyMaps
-from fsjax.errors import InputError
+from fsjax.errors import InputError, unknown
 from fsjax.search import adaptive, greedy, hierarchical, imported, learned, published, removal
 from fsjax.search.method import Method
 from fsjax.search.problem import PRECISIONS, Problem
@@ -59,7 +59,7 @@ def reads(options: ConfigDict) -> list[Path]:
 def check(options: ConfigDict, plane: tuple[int, int]) -> None:
     """Raises InputError for a field of config.search that cannot be used on this plane."""
     if options.method not in SEARCHES:
-        raise InputError(f"search.method: unknown method {options.method!r}; accepted: {', '.join(sorted(SEARCHES))}")
+        raise unknown("search.method", "method", options.method, sorted(SEARCHES))
     if options.split not in ("train", "test"):
         raise InputError(f"search.split: {options.split!r} is unknown; accepted: train, test")
     if options.precision not in PRECISIONS:

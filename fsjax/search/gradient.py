@@ -1,6 +1,7 @@
 """What removing a patch of frequencies does to an image's loss, to first order: all patches from one backward pass."""
 
 from collections.abc import Callable
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -67,9 +68,8 @@ def batch_size(problem: Problem) -> int:
     shape = jax.ShapeDtypeStruct
     params = jax.tree.map(lambda leaf: shape(leaf.shape, leaf.dtype), problem.params)
     members = patch_members(problem.plane, problem.options.patch)
-    lowered = _compiled(problem, Mesh(np.array(parallel.local_devices()[:1]), (parallel.AXIS,))).lower(
-        params, shape((_PROBE, *problem.image), jnp.float32), shape((), jnp.int32), members
-    )
+    program: Any = _compiled(problem, Mesh(np.array(parallel.local_devices()[:1]), (parallel.AXIS,)))
+    lowered = program.lower(params, shape((_PROBE, *problem.image), jnp.float32), shape((), jnp.int32), members)
     each = max(1, -(-lowered.compile().memory_analysis().temp_size_in_bytes // _PROBE))
     resident = sum(leaf.size * leaf.dtype.itemsize for leaf in jax.tree.leaves(params))
     if problem.run.memory_mib:

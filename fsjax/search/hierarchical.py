@@ -10,6 +10,7 @@ import dataclasses
 import functools
 import math
 from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 from jaxtyping import Bool, Float
@@ -56,7 +57,8 @@ def search(problem: Problem) -> dfm.DominantFrequencyMaps:
     """
     candidates, layout = begin(problem), _layout(problem)
     shares, images = tuple(sorted(problem.options.shares)), np.array(problem.counts)
-    mask_of, losses, stages, agreed = {}, {}, [], {}
+    mask_of, losses, stages = {}, {}, []
+    agreed: dict[str, Any] = {}
     for number, stage in enumerate(candidates.stages):
         candidates, found, compared = advance(problem, candidates, layout)
         agreed = agreed or compared
@@ -94,7 +96,7 @@ def plan(options: ConfigDict, plane: tuple[int, int]) -> tuple[Stage, ...]:
     counts = _candidates(own, len(patches))
     if own.compat:
         # In passes of three; at size 1, where there is no shifted grid, a pass makes one candidate.
-        counts = [count // 3 * (1 if patch == 1 else 3) for patch, count in zip(patches, counts, strict=True)]
+        counts = tuple(count // 3 * (1 if patch == 1 else 3) for patch, count in zip(patches, counts, strict=True))
     reached = own.share ** len(patches)
     stages = [Stage(patch, count) for patch, count in zip(patches, counts, strict=True)]
     stages[-1] = dataclasses.replace(stages[-1], shares=tuple(share for share in options.shares if share >= reached))

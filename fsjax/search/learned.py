@@ -62,8 +62,8 @@ def search(problem: Problem) -> dfm.DominantFrequencyMaps:
     # What is kept of a chain is known by its number, which rests on the shares.
     problem = dataclasses.replace(problem, identity=f"{problem.identity} at {budgets}")
     others = judge.others(problem) if own.objective == "specific" else None
-    sources = BEST_OF if own.start == "best" else (own.start,)
-    sources = {name: starts.scores(problem, name, own.judged) for name in sources}
+    kinds = BEST_OF if own.start == "best" else (own.start,)
+    sources = {name: starts.scores(problem, name, own.judged) for name in kinds}
     simple = _simple_masks(problem, budgets, {name: scores.of for name, scores in sources.items()})
 
     def simple_mask(label: int, share: int, index: int) -> Bool[np.ndarray, " orbits"]:
@@ -137,7 +137,7 @@ def _simple_masks(
     def random(label: int, share: int) -> Bool[np.ndarray, "height width"]:
         return masks.random(*problem.plane, budgets[share], np.random.default_rng([problem.seed, 4, label, share]))
 
-    made = {name: functools.partial(best_by, score_of) for name, score_of in scores.items()}
+    made: dict[str, Callable] = {name: functools.partial(best_by, score_of) for name, score_of in scores.items()}
     # What ranks by energy stands for itself.
     made.setdefault("energy", functools.partial(best_by, functools.partial(starts.energy, problem)))
     made["low-pass"] = lambda label, share: masks.low_pass(*problem.plane, budgets[share])
@@ -156,7 +156,8 @@ def _learning(
     images_of = functools.lru_cache(maxsize=2)(problem.images)
 
     def which(chain: int) -> tuple[int, int, int]:
-        return tuple(int(index) for index in np.unravel_index(chain, (len(problem.counts), len(budgets), own.restarts)))
+        label, share, restart = np.unravel_index(chain, (len(problem.counts), len(budgets), own.restarts))
+        return int(label), int(share), int(restart)
 
     def start(chain: int) -> chains.State:
         label, share, restart = which(chain)

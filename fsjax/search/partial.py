@@ -56,12 +56,16 @@ class Partials:
                 )
         return kept
 
-    def known(self, label: int, masks: int) -> Float[np.ndarray, " masks"]:
-        """The sums of a class under so many masks; NaN where they are not there or their file is damaged."""
-        sums = np.full(masks, np.nan)
+    def known(self, label: int, masks: int, *each: int) -> Float[np.ndarray, "*each masks"]:
+        """The sums of a class under so many masks; NaN where they are not there or their file is damaged.
+
+        There is one a mask, or an array of the shape `each`.
+        """
+        sums = np.full((*each, masks), np.nan)
         if self.directory is None:
             return sums
-        for file in sorted(self._folder(label).glob("*.npz")):
+        files: list[Path] = sorted(self._folder(label).glob("*.npz"), key=str)
+        for file in files:
             if not (match := re.fullmatch(r"(\d+)-(\d+)\.npz", file.name)):
                 continue
             start, stop = int(match[1]), int(match[2])
@@ -69,16 +73,17 @@ class Partials:
                 part = workdir.read_npz(file)["sums"]
             except (FileNotFoundError, InputError, KeyError):
                 continue
-            if part.shape == (stop - start,) and stop <= masks and np.isfinite(part).all():
-                sums[start:stop] = part
+            if part.shape == (*each, stop - start) and stop <= masks and np.isfinite(part).all():
+                sums[..., start:stop] = part
         return sums
 
-    def write(self, label: int, start: int, sums: Float[np.ndarray, " masks"]) -> None:
+    def write(self, label: int, start: int, sums: Float[np.ndarray, "*each masks"]) -> None:
         """Keeps the sums of masks start, start + 1, ..."""
-        if self.directory is not None and len(sums):
-            workdir.write_npz(self._folder(label) / f"{start:06d}-{start + len(sums):06d}.npz", sums=sums)
+        if self.directory is not None and (count := sums.shape[-1]):
+            workdir.write_npz(self._folder(label) / f"{start:06d}-{start + count:06d}.npz", sums=sums)
 
     def _folder(self, label: int) -> Path:
+        assert self.directory is not None, "where nothing is kept there are no files"
         return self.directory / f"class{label:05d}"
 
 

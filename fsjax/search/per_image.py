@@ -111,7 +111,8 @@ class ClassLosses:
         folder = self.evaluator.folder(self.label)
         if folder is not None:
             for block in range(len(self.ends)):
-                for file in sorted(folder.glob(f"block{block:02d}-*.npz")):
+                files: list[Path] = sorted(folder.glob(f"block{block:02d}-*.npz"), key=str)
+                for file in files:
                     self._read(file, block)
         for block in range(len(self.ends)):
             # Processes may have seen different files.
@@ -214,7 +215,8 @@ def known_first_order(
     """
     count, folder = len(images), evaluator.folder(label)
     scores = np.full((count, evaluator.masks.count - 1), np.nan)
-    for file in sorted(folder.glob("first-*.npz")) if folder else ():
+    files: list[Path] = sorted(folder.glob("first-*.npz"), key=str) if folder else []
+    for file in files:
         try:
             found = workdir.read_npz(file)
         except (FileNotFoundError, InputError):

@@ -67,4 +67,7 @@ class Problem:
 
     def at(self, precision: str) -> tuple[Callable, str]:
         """The apply for one of PRECISIONS, and what JAX is to be told of matrix products."""
-        return (self.apply_bfloat16, "default") if precision == "bfloat16" else (self.apply, precision)
+        if precision != "bfloat16":
+            return self.apply, precision
+        assert self.apply_bfloat16 is not None, "without one, bfloat16 is refused at the door"
+        return self.apply_bfloat16, "default"

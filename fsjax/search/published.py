@@ -57,13 +57,14 @@ def search(problem: Problem) -> dfm.DominantFrequencyMaps:
     ]
     losses = sums[:, of_block] + np.array(others)[:, None] * np.log(problem.num_logits)
     planes = np.stack([plane_losses(of_class, height, options.patch, blocks) for of_class in losses])
+    planes = planes.astype(np.float32)  # as they are kept, and as the published code has them when it cuts them
     shares = tuple(sorted(options.shares))
     images = np.array(problem.counts)
     agreed = agreement.measure(problem, masks, sums, weights)
     return dfm.DominantFrequencyMaps(
         masks=np.stack([[at_threshold(plane, share) for plane in planes] for share in shares]),
         shares=shares,
-        scores=planes.astype(np.float32),
+        scores=planes,
         classes=problem.classes,
         method=options.method,
         searched_on=problem.searched_on,
@@ -86,7 +87,8 @@ def distinct_masks(size: int, patch: int, blocks: list[tuple[int, int]]) -> tupl
     """
     orbits, sizes = spectrum.orbits(size, size), spectrum.orbit_sizes(size, size)
     positions = np.arange(size * size).reshape(size, size)
-    found, of_block = {}, np.zeros(len(blocks), int)
+    found: dict[tuple[bytes, bytes], tuple[int, int, np.ndarray]] = {}
+    of_block = np.zeros(len(blocks), int)
     for index, block in enumerate(blocks):
         removed = np.unique(np.concatenate([positions[place].ravel() for place in _places(size, patch, *block)]))
         taken, counts = np.unique(orbits.flat[removed], return_counts=True)

@@ -1,7 +1,7 @@
 """A race of patches for the best shares of the plane: only a patch that may still change a map gets more images."""
 
 import dataclasses
-from typing import Protocol, runtime_checkable
+from typing import Literal, Protocol, runtime_checkable
 
 import numpy as np
 from jaxtyping import Bool, Float, Int
@@ -158,7 +158,7 @@ class Race:
         end, losses = self._losses.ends[block], self._losses.losses
         rises = losses[patches + 1, :end].astype(np.float64) - losses[:1, :end]
         predicted = means = None
-        if self._predicted is not None:
+        if self._predicted is not None and self._means is not None:
             predicted, means = self._predicted[patches, :end].astype(np.float64), self._means[patches]
         found = estimates.estimate(rises, self._chances[block], losses.shape[1], predicted, means)
         self.mean[patches], self.deviation[patches], self.variate[patches] = found.mean, found.deviation, found.variate
@@ -190,7 +190,9 @@ def undecided(
     return found
 
 
-def _positions_from(of: np.ndarray, values: np.ndarray, sizes: np.ndarray, side: str) -> np.ndarray:
+def _positions_from(
+    of: np.ndarray, values: np.ndarray, sizes: np.ndarray, side: Literal["left", "right"]
+) -> np.ndarray:
     """Positions of all orbits whose `of` is at least (side left) or above (side right) each of the values."""
     ranked = np.argsort(of, kind="stable")
     below = np.concatenate([[0], np.cumsum(sizes[ranked])])

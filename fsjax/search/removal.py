@@ -4,11 +4,15 @@ L0(c) is the mean cross-entropy of the images of class c to c, Lk(c) the same wi
 Lk(c) - L0(c) for class c. Each class is searched on its own images alone: other classes' add nothing to its loss.
 """
 
+from collections.abc import Iterator
+
 import numpy as np
 from jaxtyping import Bool, Float
+from ml_collections import ConfigDict
 
 from fsjax import dfm, spectrum
-from fsjax.search import agreement
+from fsjax.errors import InputError
+from fsjax.search import agreement, stability
 from fsjax.search.method import Method
 from fsjax.search.problem import Problem
 from fsjax.search.sweep import MaskList, sweep
@@ -18,31 +22,50 @@ from fsjax.tile import Removals
 def search(problem: Problem) -> dfm.DominantFrequencyMaps:
     """Exact removal scores of every patch for every class, and the maps at the config's shares (METHOD 2).
 
+    The provenance tells under "stability" how alike the maps of bootstrap resamples of the images are to them, as
+    `stability.measure` returns it; nothing where none were asked for.
+
     Raises:
+      InputError: too many resamples to hold, too little memory, partial results of another search, or a loss that is
+        not finite.
       interrupt.Terminated: SIGTERM came; what is computed is kept and not computed again.
     """
-    options = problem.options
-    images = np.array(problem.counts)
-    masks = removal_masks(problem.plane, options.patch)
-    sums = sweep(
+    options, counts = problem.options, problem.counts
+    images, masks = np.array(counts), removal_masks(problem.plane, options.patch)
+    # Where another method begins with a removal search, only its scores are wanted.
+    resamples = options.removal.resamples if options.method == "removal" else 0
+    stability.check_size(len(counts), masks.count, resamples)
+    every = sweep(
         problem,
         masks,
+        weights=lambda label: stability.weights(counts[label], resamples, problem.seed, label),
+        replicates=1 + resamples,
         precision=options.precision,
         directory=problem.directory,
         label=f"search {options.method}",
     )
-    losses = sums / images[:, None]
-    rises = losses[:, 1:] - losses[:, :1]
-    agreed = agreement.measure(problem, masks, sums)
+    agreed = agreement.measure(problem, masks, every[:, 0])
+
+    def planes(replicates: slice) -> Iterator[Float[np.ndarray, "replicates height width"]]:
+        for sums, count in zip(every, counts, strict=True):
+            losses = sums[replicates] / count
+            yield plane_scores(losses[:, 1:] - losses[:, :1], problem.plane, options.patch)
+
+    stable = stability.measure(planes(slice(None)), tuple(sorted(options.shares))) if resamples else {}
     return dfm.from_scores(
-        (plane_scores(of_class, problem.plane, options.patch) for of_class in rises),
+        (plane for (plane,) in planes(slice(1))),
         tuple(options.shares),
         classes=problem.classes,
         method=options.method,
         images=images,
         forward_equivalents=int(images.sum()) * (masks.count + agreed.get("masks", 0)),
         searched_on=problem.searched_on,
-        provenance={**problem.provenance, "loss_before_removal": losses[:, 0].tolist(), "agreement": agreed},
+        provenance={
+            **problem.provenance,
+            "loss_before_removal": (every[:, 0, 0] / images).tolist(),
+            "agreement": agreed,
+            "stability": stable,
+        },
     )
 
 
@@ -63,16 +86,35 @@ def removal_masks(plane: tuple[int, int], patch: int) -> MaskList:
 
 
 def plane_scores(
-    patch_scores: Float[np.ndarray, " patches"], plane: tuple[int, int], patch: int
-) -> Float[np.ndarray, "height width"]:
+    patch_scores: Float[np.ndarray, "*replicates patches"], plane: tuple[int, int], patch: int
+) -> Float[np.ndarray, "*replicates height width"]:
     """The score of each position: that of its patch, or the mean over the patches that contain it."""
-    total, covered = np.zeros(plane), np.zeros(plane)
+    if patch == 1:
+        rows, columns = spectrum.orbit_positions(*plane).T
+        orbits, ordered = spectrum.orbits(*plane), np.empty(patch_scores.shape)
+        ordered[..., orbits[rows, columns]] = patch_scores
+        return ordered[..., orbits]
+    total, covered = np.zeros((*patch_scores.shape[:-1], *plane)), np.zeros(plane)
     step = 256
-    for start in range(0, len(patch_scores), step):
+    for start in range(0, patch_scores.shape[-1], step):
         masks = spectrum.patch_range(*plane, patch, start, start + step)
-        total += np.tensordot(patch_scores[start : start + step], masks.astype(float), 1)
+        total += np.tensordot(patch_scores[..., start : start + step], masks.astype(float), 1)
         covered += masks.sum(0)
     return total / covered
 
 
-METHOD = Method(search, patches=True)
+def check(options: ConfigDict, plane: tuple[int, int]) -> None:
+    """Raises InputError for a field of config.search.removal that cannot be used."""
+    if options.removal.resamples < 0:
+        raise InputError(f"search.removal.resamples: {options.removal.resamples}; accepted: 0 (none) or more")
+
+
+METHOD = Method(
+    search,
+    defaults={
+        # Bootstrap resamples of a class's images, for how much its map rests on which images were searched; 0 = none.
+        "resamples": 20,
+    },
+    check=check,
+    patches=True,
+)

@@ -47,7 +47,9 @@ def scores(problem: Problem, start: str, most: int) -> Scores:
     )
     if start == "removal":
         maps = removal.search(single)
-        return Scores(lambda label: normal(spectrum.per_orbit(maps.scores[label])), maps.forward_equivalents)
+        ranked = maps.scores
+        assert ranked is not None, "removal scores every frequency"
+        return Scores(lambda label: normal(spectrum.per_orbit(ranked[label])), maps.forward_equivalents)
     first_order = gradient.make_first_order(single, batch=gradient.batch_size(single))
 
     @functools.lru_cache(_REMEMBERED)

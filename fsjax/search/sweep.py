@@ -44,6 +44,7 @@ class MaskList:
     def perturbations(self, start: int, stop: int, *, as_removals: bool) -> Perturbations | Removals:
         """Masks start..stop-1 as the engine takes them."""
         if as_removals:
+            assert self.removals is not None, "asked for of masks that are removals"
             return Removals(self.removals.positions[start:stop], self.removals.shares[start:stop])
         return Perturbations(self.masks(start, stop))
 
@@ -52,12 +53,13 @@ def sweep(
     problem: Problem,
     masks: MaskList,
     *,
-    weights: Callable[[int], Float[np.ndarray, " images"]] | None = None,
+    weights: Callable[[int], Float[np.ndarray, " images *replicates"]] | None = None,
+    replicates: int | None = None,
     precision: str = "highest",
     directory: Path | None = None,
     label: str | None = None,
     layout: dict[str, int] | None = None,
-) -> Float[np.ndarray, "classes masks"]:
+) -> Float[np.ndarray, "classes *replicates masks"]:
     """Sum over the images of each class of their weighted cross-entropy to the class, under each mask.
 
     Only a class's own images go through the model. Every process takes an equal part of the (class, mask) pairs that
@@ -67,6 +69,8 @@ def sweep(
       problem: classifier and images.
       masks: the list.
       weights: class index -> weight of each of its images; default 1.
+      replicates: how many weights an image has, each of which makes a sum of its own from the same forward passes;
+        None = one, and the sums have no such axis.
       precision: as config.search.precision.
       directory: where partial results are kept; None = nowhere.
       label: names the progress bar; default: the method.
@@ -93,24 +97,29 @@ def sweep(
         cut=cut if as_removals else None,
     )
     make = functools.partial(masks.perturbations, as_removals=as_removals)
-    classes = range(len(problem.classes))
-    sums = parallel.merge(np.stack([partials.known(label, count) for label in classes]))
+    classes, each = range(len(problem.classes)), () if replicates is None else (replicates,)
+    sums = _merged(np.stack([partials.known(label, count, *each) for label in classes]))
     # In class order, so that a process reads the images of few classes.
-    missing = np.flatnonzero(np.isnan(sums))
+    missing = np.flatnonzero(np.isnan(sums.reshape(len(sums), -1, count)).any(1))
     mine = missing[parallel.share(len(missing))]
     index, processes = parallel.process()
     title = label or f"search {problem.options.method}"
     title = title if processes == 1 else f"{title} (process {index + 1} of {processes})"
-    done = sums.size - len(missing)
+    done = len(sums) * count - len(missing)
     with Progress(title, len(mine) + done, "masks", done=done) as progress:
         keeper = _Keeper(problem, partials, progress)
         for label in np.unique(mine // count):
             images, size = problem.images(int(label)), partials.layout["chunk"]
-            of_class = weights(int(label))[:, None].astype(np.float32) if weights else None
+            of_class = weights(int(label)).reshape(len(images), -1).astype(np.float32) if weights else None
             chunks = engine.chunks(images, np.full(len(images), label), of_class, size=size)
             for run in runs(mine[mine // count == label] % count):
                 _sweep_run(engine, chunks, make, int(label), run, sums[label], keeper)
-    return parallel.merge(sums)
+    return _merged(sums)
+
+
+def _merged(sums: Float[np.ndarray, "classes *replicates masks"]) -> Float[np.ndarray, "classes *replicates masks"]:
+    """What the processes know together."""
+    return parallel.merge(sums.reshape(-1, sums.shape[-1])).reshape(sums.shape)
 
 
 def _sweep_run(engine, chunks, make, label: int, run: range, sums: np.ndarray, keeper: "_Keeper") -> None:
@@ -122,15 +131,15 @@ def _sweep_run(engine, chunks, make, label: int, run: range, sums: np.ndarray, k
             if not np.isfinite(found["loss"]).all():
                 name = keeper.problem.classes[label]
                 raise InputError(f"search: the model's loss on class {name!r} is not finite; accepted: a finite one")
-            sums[run.start + start : run.start + stop] = found["loss"][:, 0]
+            sums[..., run.start + start : run.start + stop] = found["loss"].T
             done = run.start + stop
             keeper.count(label, stop - start, images)
             if keeper.is_due():
-                keeper.keep(label, kept, sums[kept:done])
+                keeper.keep(label, kept, sums[..., kept:done])
                 kept = done
             interrupt.check()
     finally:
-        keeper.keep(label, kept, sums[kept:done])
+        keeper.keep(label, kept, sums[..., kept:done])
 
 
 def runs(indices: np.ndarray) -> list[range]:

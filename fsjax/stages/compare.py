@@ -7,6 +7,9 @@ from fsjax.run import Run
 from fsjax.stages import train
 from fsjax.stages.stage import Stage
 
+# Of config.evaluate; there is no grid of shares here.
+_EVALUATED = tuple(f"evaluate.{field}" for field in ("threshold", "random_masks", "control_images"))
+
 
 def check(config: ConfigDict) -> None:
     """Raises InputError for a field that a comparison cannot use."""
@@ -27,7 +30,7 @@ def _run(current: Run) -> None:
 
 STAGE = Stage(
     name="compare",
-    fields=("left", "right", "min_iou", "seed", "search.shares", "report.share", "data", "model"),
+    fields=("left", "right", "min_iou", "seed", "search.shares", "report.share", "data", "model", *_EVALUATED),
     check=check,
     outputs=lambda run: [run.directory / "compare.json", run.directory / "report" / "compare.html"],
     run=_run,
@@ -35,5 +38,5 @@ STAGE = Stage(
         *(published_maps.file_of(run.config[side]) for side in ("left", "right")),
         *train.weights_file(run),
     ],
-    shown=("min_iou", "report"),
+    shown=("min_iou", "report", "evaluate"),
 )

@@ -8,8 +8,9 @@ import numpy as np
 from jaxtyping import Bool, Float
 
 from fsjax import dfm, workdir
-from fsjax.compare.measures import chance_iou, iou
+from fsjax.evaluate.controls import TRIVIAL_RATES
 from fsjax.ood.stage import result_file
+from fsjax.overlap import chance_iou, iou
 from fsjax.storage import Path
 from fsjax.study.grid import Cell
 
@@ -27,7 +28,8 @@ class Outcome:
       tpr: of each class under its map.
       fpr: of the other classes' images under it.
       above: share of the classes whose TPR is above config.evaluate.threshold, the published criterion.
-      shortcuts: share of the classes that are shortcuts by their controls, too; None without controls.
+      trivial: TPR of each class under the better trivial mask of its map's size; NaN without controls.
+      shortcut: 1 for each class that is a shortcut by its controls, too, and 0 for others; NaN without a verdict.
       elsewhere: the same out of distribution, by the name of a set.
     """
 
@@ -39,7 +41,8 @@ class Outcome:
     tpr: Float[np.ndarray, " classes"]
     fpr: Float[np.ndarray, " classes"]
     above: float
-    shortcuts: float | None
+    trivial: Float[np.ndarray, " classes"]
+    shortcut: Float[np.ndarray, " classes"]
     elsewhere: dict[str, "Elsewhere"]
 
 
@@ -59,7 +62,7 @@ def read(cell: Cell, share: float) -> Outcome:
     evaluation = workdir.read_json(cell.directory / "evaluation.json")
     share = maps.nearest(share)
     rates, unfiltered = evaluation[method][f"{share:g}"], evaluation["unfiltered"]
-    tpr = np.array(rates["tpr"], float)
+    tpr, nothing = np.array(rates["tpr"], float), [None] * len(maps.classes)
     return Outcome(
         cell=cell,
         classes=maps.classes,
@@ -69,7 +72,8 @@ def read(cell: Cell, share: float) -> Outcome:
         tpr=tpr,
         fpr=np.array(rates["fpr"], float),
         above=float((tpr > cell.config.evaluate.threshold).mean()),
-        shortcuts=_share(rates.get("shortcut")),
+        trivial=np.max([np.array(rates.get(name, nothing), float) for name in TRIVIAL_RATES], axis=0),
+        shortcut=np.array(rates.get("shortcut", nothing), float),
         elsewhere=_elsewhere(result_file(cell.directory, method)),
     )
 
@@ -82,12 +86,6 @@ def _elsewhere(file: Path) -> dict[str, Elsewhere]:
         )
         for name, found in sets.items()
     }
-
-
-def _share(verdicts: list[bool | None] | None) -> float | None:
-    """Of the classes that have a verdict, those that are shortcuts."""
-    known = [verdict for verdict in verdicts or () if verdict is not None]
-    return float(np.mean(known)) if known else None
 
 
 @dataclasses.dataclass(frozen=True)

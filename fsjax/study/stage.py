@@ -85,7 +85,7 @@ def summary(outcomes: list[Outcome]) -> tuple[list[str], list[list[Value]]]:
                 measured([measured(seed.tpr).mean for seed in seeds]),
                 measured([measured(seed.fpr).mean for seed in seeds]),
                 measured([seed.above for seed in seeds]),
-                measured([seed.shortcuts for seed in seeds]),
+                measured([measured(seed.shortcut).mean for seed in seeds]),
                 measured([found.mean for found, _ in alike]).mean,
                 measured([chance.mean for _, chance in alike]).mean,
                 *(measured([seed.elsewhere[name].accuracy for seed in seeds]) for name in _sets(outcomes)),
@@ -95,15 +95,20 @@ def summary(outcomes: list[Outcome]) -> tuple[list[str], list[list[Value]]]:
 
 
 def by_class(outcomes: list[Outcome]) -> tuple[list[str], list[list[Value]]]:
-    """Headings and a row a class, model and variant: TPR unfiltered, TPR and FPR under the map, here and elsewhere."""
-    headings = ["class", "model", "training", "TPR unfiltered", "TPR", "FPR", "map IoU", "chance IoU"]
+    """Headings and a row a class, model and variant: TPR unfiltered, TPR and FPR under the map, here and elsewhere.
+
+    Beside the map stand its better trivial mask and, of the runs with a verdict, how many call the class a shortcut.
+    """
+    headings = ["class", "model", "training", "TPR unfiltered", "TPR", "FPR", "trivial TPR", "shortcut", "map IoU"]
+    headings.append("chance IoU")
     for name in _sets(outcomes):
         headings += [f"{name} TPR unfiltered", f"{name} TPR"]
     rows = []
     for label, name in enumerate(outcomes[0].classes):
         for seeds in groups(outcomes):
-            row = [name, seeds[0].cell.model, seeds[0].cell.variant]
-            row += [measured([getattr(seed, rate)[label] for seed in seeds]) for rate in ("unfiltered", "tpr", "fpr")]
+            row: list[Value] = [name, seeds[0].cell.model, seeds[0].cell.variant]
+            rates = ("unfiltered", "tpr", "fpr", "trivial", "shortcut")
+            row += [measured([getattr(seed, rate)[label] for seed in seeds]) for rate in rates]
             row += [found.mean for found in stability([seed.kept[label] for seed in seeds])]
             for other in _sets(outcomes):
                 found = [seed.elsewhere[other] for seed in seeds]

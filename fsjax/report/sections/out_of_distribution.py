@@ -4,6 +4,7 @@ import numpy as np
 
 from fsjax import workdir
 from fsjax.dfm import DominantFrequencyMaps
+from fsjax.evaluate.controls import TRIVIAL_RATES
 from fsjax.ood.average_tpr import average_tpr
 from fsjax.report import html, ood_figures
 from fsjax.report.sections.section import Section
@@ -39,6 +40,7 @@ def make(directory: Path, maps: DominantFrequencyMaps, share: float) -> Section:
             }
             for label, name in enumerate(found["classes"])
         ],
+        controlled=any(name in one for one in judged.values() for name in TRIVIAL_RATES),
         restricted=[name for name, one in sets.items() if one["restricted"]],
         attacked=[name for name, one in sets.items() if "attack" in one["made_of"]],
         repeated=[name for name, one in sets.items() if one["made_of"].get("fields", {}).get("repeated")],
@@ -86,7 +88,7 @@ def _beside(there: dict, here: dict) -> str:
 
 def _rows(name: str, one: dict, grouping: np.ndarray, threshold: float) -> list[dict]:
     """A row of the set, and one of each folder of its first placeholder."""
-    first = next(iter(one.get("groups", {}).values()), {})
+    first: dict = next(iter(one.get("groups", {}).values()), {})
     return [
         {
             "name": label,
@@ -96,6 +98,7 @@ def _rows(name: str, one: dict, grouping: np.ndarray, threshold: float) -> list[
             "accuracy": part["accuracy"],
             "unfiltered": _mean(_tpr(part, "unfiltered")),
             "filtered": _mean(_tpr(part, "filtered")),
+            "trivial": _mean(_best_trivial(part)),
             "fpr": _mean(np.array(part["filtered"]["fpr"], float)),
             "groups": _groups(part, grouping, threshold),
         }
@@ -112,7 +115,13 @@ def _cell(one: dict, label: int) -> dict:
         "unfiltered": one["unfiltered"]["tpr"][label],
         "filtered": one["filtered"]["tpr"][label],
         "interval": one["filtered"]["tpr_ci"][label],
+        "trivial": None if np.isnan(best := _best_trivial(one)[label]) else best,
     }
+
+
+def _best_trivial(one: dict) -> np.ndarray:
+    """TPR of each class under the better of its trivial masks; NaN where there are none."""
+    return np.max([np.array(one.get(name, [None] * len(one["images"])), float) for name in TRIVIAL_RATES], axis=0)
 
 
 def _tpr(one: dict, rate: str) -> np.ndarray:
