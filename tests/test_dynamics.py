@@ -247,12 +247,10 @@ def test_the_curves_show_mean_and_range_of_the_seeds():
             for step, column in zip(found.steps, scores.T, strict=True):
                 heights = edge[edge[:, 0] == step, 1]
                 np.testing.assert_allclose([heights.min(), heights.max()], [column.min(), column.max()])
-    figures.plt.close(figure)
     figure = figures.confusion_grid(found, 2)
     shown = [axis for axis in figure.axes if axis.images]
     assert [axis.get_title() for axis in shown] == [bands.title("13"), bands.title("4")]
     np.testing.assert_allclose(shown[1].images[0].get_array(), found.relative_confusion[:, 2, 2].mean(0))
-    figures.plt.close(figure)
 
 
 @pytest.fixture(autouse=True, scope="module")

@@ -5,7 +5,6 @@ import json
 import logging
 import re
 
-import matplotlib.pyplot as plt
 import numpy as np
 import pytest
 from PIL import Image
@@ -26,6 +25,7 @@ def small_config(**changes):
     config.train.batch_size = 16
     config.search.images_per_class = 4
     config.report.samples = 1
+    config.search.removal.resamples, config.evaluate.grid = 2, (0.3,)
     for name, value in changes.items():
         *groups, field = name.split("__")
         group = config
@@ -49,20 +49,27 @@ def done(tmp_path_factory):
 
 
 class Page(html.parser.HTMLParser):
-    """Collects the tags, the text and the addresses of a page."""
+    """Collects the tags, the text, the scripts and the addresses of a page."""
 
     def __init__(self, text):
         super().__init__()
-        self.tags, self.text, self.addresses, self.missing_alt = [], "", [], 0
+        self.tags, self.text, self.addresses, self.missing_alt, self.scripts = [], "", [], 0, []
         self.feed(text)
 
     def handle_starttag(self, tag, attrs):
         self.tags.append(tag)
         self.addresses += [value for name, value in attrs if name in ("src", "href")]
-        self.missing_alt += tag == "img" and not dict(attrs).get("alt")
+        # The script gives its own two an alternative, with the picture.
+        self.missing_alt += tag == "img" and not (dict(attrs).get("alt") or "data-part" in dict(attrs))
 
     def handle_data(self, data):
-        self.text += data
+        if self.lasttag == "script":
+            self.scripts.append(data)
+        else:
+            self.text += data
+
+    def handle_endtag(self, tag):
+        self.lasttag = ""
 
 
 def test_every_stage_leaves_its_files(done):
@@ -91,8 +98,8 @@ def test_every_stage_leaves_its_files(done):
 
 def test_the_page_holds_everything_itself_and_says_what_was_measured(done):
     page = Page((done / "report" / "index.html").read_text())
-    assert page.addresses and all(address.startswith("data:image/png;base64,") for address in page.addresses)
-    assert "script" not in page.tags and "link" not in page.tags and not page.missing_alt
+    assert page.addresses and all(re.match("data:image/png;base64,|#class-[0-3]$", one) for one in page.addresses)
+    assert page.tags.count("script") == 3 and "link" not in page.tags and not page.missing_alt
     evaluation = json.loads((done / "evaluation.json").read_text())
     assert f"accuracy {evaluation['unfiltered']['accuracy']:.3f}" in page.text
     rates = evaluation["removal"]["0.05"]
@@ -102,13 +109,15 @@ def test_the_page_holds_everything_itself_and_says_what_was_measured(done):
     for label, name in enumerate(evaluation["classes"]):
         verdict = "shortcut" if rates["shortcut"][label] else "no shortcut"
         margin = f"a margin of {rates['margin'][label]:+.3f} [{rates['margin_ci'][label][0]:.3f}, "
-        assert re.search(rf"{name}: {verdict}: 5 % of the frequencies give.*{re.escape(margin)}", page.text)
+        assert re.search(rf"{name}\W+{verdict}\s+5 % of the frequencies give.*{re.escape(margin)}", page.text)
     assert rates["random_masks"] == 80 and max(rates["control_images"]) <= 6
     for name in ("C1", "C2", "C3"):
         uses = evaluation["unfiltered"]["tpr"][int(name[1])] - evaluation["planted"][name]["tpr_without"] >= 0.1
         sentence = re.search(rf"{name}: the model (uses|does not use) its planted frequencies", page.text)
         assert sentence[1] == ("uses" if uses else "does not use")
     assert "python launch.py '--config=configs/<x>.py'" in page.text
+    shown = json.loads(page.scripts[0])
+    assert shown["names"] == evaluation["classes"] and set(shown["shares"]) >= {0.01, 0.05, 0.1, 0.2}
     with Image.open(done / "report" / "figures" / "maps.png") as figure:
         assert figure.size[0] > 300
 
@@ -144,7 +153,7 @@ def test_the_page_says_where_there_are_no_controls_and_where_there_is_no_p_value
     rates = json.loads((done / "evaluation.json").read_text())["tested"]["0.05"]
     assert rates["p_value"] == rates["q_value"] == rates["shortcut"] == [None] * 4 and rates["random_masks"] == 8
     page = Page((done / "report" / "index.html").read_text()).text
-    assert "no p-value, no q and no verdict" in page and "C1: no verdict: 5 % of the frequencies" in page
+    assert "no p-value, no q and no verdict" in page and re.search(r"C1\W+no verdict\s+5 % of the frequencies", page)
     experiment.run(small_config(search__method="tested", evaluate__random_masks=0), done)
     assert "none were asked for (evaluate.random_masks=0)" in Page((done / "report" / "index.html").read_text()).text
 
@@ -161,14 +170,12 @@ def test_the_published_search_in_bfloat16_goes_to_the_report(done, caplog):
     # 24 x 13 blocks are visited, of which 290 differ, and row 0 right of the middle is not.
     assert maps.forward_equivalents == 16 * (290 + agreement["masks"])
     assert (maps.scores[:, 0, 13:] == 0).all() and (maps.scores[:, 1:, 13:] > 0).all()
-    # Losses are nearly alike: the figure shows them against the class's median, and blank what was not visited.
-    figure = page_lib._score_grid(maps, maps.classes)
-    for axis, plane in zip(figure.axes, maps.scores, strict=False):
-        shown = axis.images[0].get_array()
-        visited = plane != 0
-        np.testing.assert_array_equal(np.ma.getmaskarray(shown), ~visited)
-        np.testing.assert_allclose(shown.data[visited], plane[visited] - np.median(plane[visited]), atol=1e-6)
-    plt.close(figure)
+    # Losses are nearly alike: the page shows them against the class's median, and blank what was not visited.
+    (drawn,) = page_lib._scores(maps)
+    for label, plane in enumerate(maps.scores):
+        shown, visited = drawn.values(label), plane != 0
+        np.testing.assert_array_equal(np.isnan(shown), ~visited)
+        np.testing.assert_allclose(shown[visited], plane[visited] - np.median(plane[visited]), atol=1e-6)
 
 
 @pytest.mark.parametrize(
@@ -295,7 +302,8 @@ def test_one_class_of_grey_images_of_odd_sizes_runs_to_the_report(tmp_path):
     )
     experiment.run(config, tmp_path / "run")
     page = Page((tmp_path / "run" / "report" / "index.html").read_text())
-    assert "script" not in page.tags and "<script>alert(1)" in page.text
+    assert page.tags.count("script") == 3 and "<script>alert(1)" in page.text
+    assert not any("<script>" in script for script in page.scripts)
     evaluation = json.loads((tmp_path / "run" / "evaluation.json").read_text())
     assert evaluation["removal"]["0.05"]["fpr"] == [None] and evaluation["unfiltered"]["accuracy"] == 1.0
 

@@ -38,6 +38,8 @@ from fsjax.evaluate.curves import Dynamics
 from fsjax.ood import mapping, sets
 from fsjax.report import dynamics as dynamics_page
 from fsjax.report import page
+from fsjax.report.notes import notes
+from fsjax.report.overview import stability
 from fsjax.search.partial import Partials
 from fsjax.study import page as study_page
 from fsjax.study.grid import Cell
@@ -632,10 +634,14 @@ def test_a_folder_whose_name_is_no_utf8_is_refused_or_renamed(tmp_path):
 NAME = "\"><script>alert(1)</script>'<img src=x onerror=alert(2)>&amp;$x^{$../../etc {{7*7}}"
 NAMES = (NAME, "b")
 _TAGS = re.compile(
-    "html|head|meta|title|style|body|h[123]|p|strong|em|span|img|div|table|t[rhd]|thead|tbody|ul|"
-    "li|pre|a|details|summary"
+    "html|head|meta|title|style|body|h[123]|p|strong|em|i|span|img|div|table|t[rhd]|thead|tbody|ul|"
+    "li|pre|a|details|summary|article|section|figure|figcaption|canvas|svg|noscript|button|label|select|option|"
+    "input|output|script"
 )
-_ATTRIBUTES = re.compile("lang|charset|name|content|class|src|alt|rowspan|colspan|href|style")
+_ATTRIBUTES = re.compile(
+    "lang|charset|name|content|class|src|alt|rowspan|colspan|href|style|id|hidden|role|tabindex|type|min|max|value|step|"
+    "scope|http-equiv|viewbox|(data|aria)-[a-z-]+"
+)
 
 
 class Page(html.parser.HTMLParser):
@@ -643,7 +649,7 @@ class Page(html.parser.HTMLParser):
 
     def __init__(self, text):
         super().__init__()
-        self.text, self.alternatives = "", []
+        self.text, self.alternatives, self.scripts = "", [], []
         self.feed(text)
 
     def handle_starttag(self, tag, attributes):
@@ -651,12 +657,20 @@ class Page(html.parser.HTMLParser):
         for name, value in attributes:
             assert _ATTRIBUTES.fullmatch(name), name
             assert name != "src" or value.startswith("data:image/png;base64,")
-            assert name != "href" or re.fullmatch(r"\.\./[\w%.-]+/report/index\.html", value)
+            assert name != "href" or re.fullmatch(r"\.\./[\w%.-]+/report/index\.html|#class-\d+", value)
             if name == "alt":
                 self.alternatives.append(value)
+        if tag == "script":
+            self.scripts.append("")
+
+    def handle_endtag(self, tag):
+        self.lasttag = ""
 
     def handle_data(self, text):
-        self.text += text
+        if self.lasttag == "script":
+            self.scripts[-1] += text
+        else:
+            self.text += text
 
 
 def outside(folder, inner):
@@ -764,23 +778,36 @@ def test_the_report_shows_names_as_text(workspace):
     for sentence in (
         f"Which frequencies does {NAME} lean on?",
         f"they are read from {NAME}",
-        f"{NAME}: shortcut: 5 % of the frequencies",
+        f"{NAME}▲ shortcut 5 % of the frequencies",
         f"{NAME}: the model uses its planted",
         f"{NAME}: accuracy 0.500",
         f"left out on {NAME}",
         f"over 4 {NAME} images",
     ):
         assert sentence in " ".join(shown.text.split()), sentence
-    assert f"Images of {NAME}, original and filtered." in shown.alternatives
+    assert f"Map of {NAME}: the frequencies it keeps, DC in the middle." in shown.alternatives
+    # What the script reads is data, and the scripts are ours, whatever the names are.
+    values, *ours = shown.scripts
+    assert json.loads(values)["names"] == list(NAMES) and "<" not in values
+    assert [len(ours), *(NAME[:9] in script for script in ours)] == [2, False, False]
     assert "49" not in re.findall(r"\{\{7\*7\}\}|\b49\b", shown.text)
     figures = [file.name for file in (workspace / "report" / "figures").iterdir()]
-    assert all(re.fullmatch(r"[a-z_0-9-]+\.png", name) for name in figures) and len(figures) >= 9
+    assert all(re.fullmatch(r"[a-z_0-9-]+\.(png|pdf)", name) for name in figures) and len(figures) >= 18
 
 
-@pytest.mark.parametrize("wrong", [{"adaptive": 3}, {"imported": []}, {"stages": [1]}, {"chosen": [[]]}], ids=list)
+_UNSTABLE = (
+    {"stability": 3},
+    {"stability": {"shares": [0.05], "resamples": 2, "iou": {name: [[1.0]] for name in ("mean", "low", "high")}}},
+    {"stability": {"shares": [0.05], "resamples": 2, "iou": {name: [["a", "b"]] for name in ("mean", "low", "high")}}},
+)
+
+
+@pytest.mark.parametrize(
+    "wrong", [{"adaptive": 3}, {"imported": []}, {"stages": [1]}, {"chosen": [[]]}, *_UNSTABLE], ids=list
+)
 def test_a_provenance_of_another_form_is_refused(workspace, wrong):
     maps = dataclasses.replace(hostile_maps(), provenance=wrong)
-    said = refused(page._notes, workspace, maps, 0.05)
+    said = refused(page._of_provenance, workspace, maps, lambda: (notes(maps, 0.05), stability(maps, 0.05)))
     assert said.startswith(f"{workspace / 'dfm' / 'removal.npz'}: ")
 
 
@@ -789,9 +816,7 @@ def test_the_pages_of_a_comparison_a_study_and_of_learning_show_names_as_text(wo
     compare_page.write(workspace, compared(left, right), pairing.pair(left, right, (0.05, 0.25)))
     config = common.base()
     cells = [Cell(NAME, NAME, seed, workspace / NAME.replace("/", "∕"), config) for seed in (0, 1)]
-    outcomes = [
-        Outcome(cell, NAMES, left.at(0.05), 0.5, np.ones(2), np.ones(2), np.zeros(2), 1.0, None, {}) for cell in cells
-    ]
+    outcomes = [Outcome(cell, NAMES, left.at(0.05), 0.5, *np.ones((3, 2)), 1.0, *np.ones((2, 2)), {}) for cell in cells]
     (cells[0].directory / "report").mkdir(parents=True)
     (cells[0].directory / "report" / "index.html").write_text("")
     tables = {name: ([NAME, "TPR"], [[NAME, 0.5]]) for name in ("summary", "classes")}

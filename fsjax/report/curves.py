@@ -2,57 +2,63 @@
 
 from collections.abc import Iterator
 
-import matplotlib.pyplot as plt
 import numpy as np
-from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from fsjax.evaluate import bands
 from fsjax.evaluate.curves import THRESHOLDS, Dynamics
-from fsjax.report import figures  # noqa: F401 - sets the style of all figures
+from fsjax.report import style
+from fsjax.report.axes import colour_bar
+from fsjax.report.style import DOUBLE, SMALL
 
-# Okabe and Ito's, colour-blind safe, and grey; with three kinds of line they tell 24 classes apart.
-_COLOURS = ("#000000", "#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9", "#999999")
+# With three kinds of line they tell 24 classes apart.
+_COLOURS = (*style.COLOURS, style.GREY)
 _LINES = ("-", "--", ":")
 MOST_CLASSES = len(_COLOURS) * len(_LINES)
 # Of which the numbers are written into a matrix, and the spread too.
 _NUMBERED, _SPREAD = 10, 5
 
 
-def f1_curves(found: Dynamics) -> Figure:
+@style.paper
+def f1_curves(found: Dynamics, width: int | float = DOUBLE) -> Figure:
     """F1 of each class over the iterations, a panel a copy: the mean over seeds, and from the least to the greatest."""
-    figure, panels = _panels(len(found.copies) + 1, columns=4, width=2.3, height=1.65, sharex=True, sharey=True)
-    classes = found.classes[:MOST_CLASSES]
-    for copy, axis in enumerate(panels[: len(found.copies)]):
+    classes, copies = found.classes[:MOST_CLASSES], len(found.copies)
+    # The last panel of all holds the key.
+    figure, panels, room = style.panels(copies + 1, width, 4, (1.3, 2.3), ratio=0.75, sharex=True, sharey=True)
+    for copy, axis in enumerate(panels[:copies]):
         axis.axhline(THRESHOLDS[-1], color="#bbbbbb", lw=0.6, zorder=0)
         for label, (colour, line) in enumerate(_styles(len(classes))):
             scores = found.f1[:, :, copy, label]
             axis.fill_between(found.steps, scores.min(0), scores.max(0), color=colour, alpha=0.18, lw=0)
-            axis.plot(found.steps, scores.mean(0), color=colour, ls=line, lw=1.3, label=classes[label])
-        axis.set_title(bands.title(found.copies[copy]))
+            axis.plot(found.steps, scores.mean(0), color=colour, ls=line, label=classes[label])
+        style.title(axis, bands.title(found.copies[copy]), room)
         axis.set(xlim=(0, found.steps[-1]), ylim=(-0.03, 1.03), yticks=[0, 0.5, 1])
-        axis.tick_params(labelsize=7, length=2, labelbottom=True)
+        axis.tick_params(labelbottom=True)
         axis.spines[["top", "right"]].set_visible(False)
-    handles, labels = panels[0].get_legend_handles_labels()
-    key = panels[len(found.copies)]
-    for axis in panels[len(found.copies) :]:
+    key = panels[copies]
+    for axis in panels[copies:]:
         axis.set_axis_off()
+    columns = -(-len(classes) // 8)
+    size = SMALL if columns == 1 else 6.0
     key.legend(
-        handles,
-        labels,
+        panels[0].lines[1:],  # the first one is the threshold
+        [style.fitted(name, max(room / columns - 0.4, 0.3), size) for name in classes],
         loc="center",
-        ncols=-(-len(labels) // 8),
+        ncols=columns,
         frameon=False,
-        fontsize=8 if len(labels) <= 8 else 6,
+        fontsize=size,
+        handlelength=1.6,
+        columnspacing=0.8,
         title=f"mean and range\nof {len(found.seeds)} seeds" if len(found.seeds) > 1 else f"seed {found.seeds[0]}",
-        title_fontsize=8,
+        title_fontsize=SMALL,
     )
-    figure.supxlabel("iteration", fontsize=8)
-    figure.supylabel("F1", fontsize=8)
+    figure.supxlabel("iteration")
+    figure.supylabel("F1")
     return figure
 
 
-def confusion_grid(found: Dynamics, evaluation: int) -> Figure:
+@style.paper
+def confusion_grid(found: Dynamics, evaluation: int, width: int | float = DOUBLE) -> Figure:
     """Relative confusion of every copy at one evaluation, the mean over seeds, true classes down.
 
     Few classes leave room for the numbers, and fewer for their standard deviation over seeds.
@@ -60,50 +66,37 @@ def confusion_grid(found: Dynamics, evaluation: int) -> Figure:
     values = found.relative_confusion[:, evaluation]
     shown = [copy for copy in range(len(found.copies)) if copy != found.original]
     classes, numbered = len(found.classes), len(found.classes) <= _NUMBERED
-    size = max(1.75, 0.25 * classes) if numbered else 1.9
-    figure, panels = _panels(len(shown), columns=5, width=size, height=size + 0.12, sharex=True, sharey=True)
-    for index, (axis, copy) in enumerate(zip(panels, shown, strict=False)):
+    smallest = max(1.15, 0.25 * classes) if numbered else 1.3
+    figure, panels, room = style.panels(
+        len(shown),
+        width,
+        5,
+        (smallest, max(1.75, smallest)),
+        margins=(1.5, 1.0),
+        sharex=True,
+        sharey=True,
+    )
+    for (axis, _, lowest), copy in zip(style.outer(panels[: len(shown)]), shown, strict=True):
         mean, over = values[:, copy].mean(0), values[:, copy].std(0, ddof=1) if len(values) > 1 else None
-        image = axis.imshow(mean, cmap="RdBu", vmin=-100, vmax=100, interpolation="nearest")
+        image = axis.imshow(mean, cmap=style.DIVERGING, vmin=-100, vmax=100, interpolation="nearest")
         for row, column in np.ndindex(mean.shape) if numbered else ():
-            text = f"{mean[row, column]:.0f}".replace("-", "−")
+            text = f"{round(mean[row, column])}".replace("-", "−")
             if over is not None and classes <= _SPREAD:
                 text += f"\n±{over[row, column]:.0f}"
-            pale = abs(mean[row, column]) < 60
-            colour = "#333333" if pale else "white"
-            axis.text(column, row, text, ha="center", va="center", fontsize=5.5, color=colour, linespacing=0.95)
-        names = [name if len(name) <= 12 else f"{name[:11]}…" for name in found.classes]
+            colour = "#333333" if abs(mean[row, column]) < 60 else "white"
+            axis.text(column, row, text, ha="center", va="center", fontsize=6, color=colour, linespacing=0.95)
         if classes <= MOST_CLASSES:
-            axis.set_xticks(range(classes), names, rotation=0 if classes <= _SPREAD else 90)
-            axis.set_yticks(range(classes), names)
-        columns = axis.get_subplotspec().get_gridspec().ncols
-        axis.tick_params(labelsize=6.5, length=0, labelbottom=index + columns >= len(shown))
-        axis.set_title(bands.title(found.copies[copy]), fontsize=8)
-    for axis in panels[len(shown) :]:
-        axis.set_axis_off()
-    bar = figure.colorbar(image, ax=panels, shrink=0.6, aspect=30, ticks=[-100, -50, 0, 50, 100])
-    bar.set_label("% of the class's images", fontsize=8)
-    bar.ax.tick_params(labelsize=7)
-    figure.supxlabel("predicted class", fontsize=8)
-    figure.supylabel("true class", fontsize=8)
+            names = [style.fitted(name, 0.8, 6.0) for name in found.classes]
+            axis.set_xticks(range(classes), names, rotation=90, fontsize=6)
+            axis.set_yticks(range(classes), names, fontsize=6)
+        axis.tick_params(length=0, labelbottom=lowest)
+        style.title(axis, bands.title(found.copies[copy]), room)
+    colour_bar(figure, image, panels, "% of the class's images", [-100, -50, 0, 50, 100])
+    figure.supxlabel("predicted class")
+    figure.supylabel("true class")
     return figure
 
 
 def _styles(count: int) -> Iterator[tuple[str, str]]:
     for index in range(count):
         yield _COLOURS[index % len(_COLOURS)], _LINES[index // len(_COLOURS)]
-
-
-def _panels(count: int, columns: int, width: float, height: float, **shared) -> tuple[Figure, list[Axes]]:
-    """So many panels in rows of equal length, at most `columns`; the last ones may have nothing to hold."""
-    rows = -(-count // columns)
-    columns = -(-count // rows)
-    figure, axes = plt.subplots(
-        rows,
-        columns,
-        figsize=(width * columns + 0.5, height * rows + 0.4),
-        squeeze=False,
-        layout="constrained",
-        **shared,
-    )
-    return figure, list(axes.ravel())

@@ -1,179 +1,204 @@
-"""Figures of maps, scores and filtered images; every function returns a matplotlib Figure."""
+"""Figures of maps, scores and filtered images.
 
-import matplotlib
+Every function returns a matplotlib Figure that no pyplot state knows, in the style of fsjax.report.style. `width` is in
+inches, style.SINGLE for one column of a paper and style.DOUBLE for two: panels share it, and are fewer beside each
+other where they would be too small; a figure of few panels may be narrower. Text has one size whatever the width.
+"""
 
-matplotlib.use("Agg")
+import math
 
-import matplotlib.patches
-import matplotlib.pyplot as plt
 import numpy as np
 from jaxtyping import Bool, Float, Int, Shaped
-from matplotlib.axes import Axes
+from matplotlib.cm import ScalarMappable
+from matplotlib.colors import ListedColormap, SymLogNorm
 from matplotlib.figure import Figure
+from matplotlib.patches import Patch
 
-# Colour-blind safe, and readable in grey.
-SCORES, KEPT, PLANTED = "cividis", "#0b3c6f", "#d55e00"
-ONE_SIDE = (PLANTED, "#56b4e9")
+from fsjax.report import style
+from fsjax.report.axes import colour_bar, draw_error, draw_mask, draw_plane, frequency_axes
+from fsjax.report.style import DOUBLE, SMALL
+
 # Classes that a figure draws at most; what is beside it has them all.
 MOST_CLASSES = 40
-# Names are of strangers' folders: a $ in one is no formula.
-plt.rcParams |= {
-    "text.parse_math": False,
-    "figure.dpi": 110,
-    "savefig.dpi": 160,
-    "font.size": 9,
-    "axes.titlesize": 9,
-    "axes.grid": False,
-}
+# Classes of which an overlap is written out, cell by cell.
+_NUMBERED = 12
+# Smallest and largest width of a panel of the plane, in inches.
+_PANEL = (0.92, 1.7)
+# Of which scores are linear: below this part of the largest.
+_LINEAR = 1e-2
+_UNDEFINED = "#d0d0d0"
 
 
+@style.paper
 def map_grid(
-    masks: Bool[np.ndarray, "classes height width"], names: tuple[str, ...], share: float, columns: int = 5
+    masks: Bool[np.ndarray, "classes height width"],
+    names: tuple[str, ...],
+    share: float,
+    columns: int = 5,
+    width: int | float = DOUBLE,
 ) -> Figure:
     """The mask of each class: kept frequencies dark, DC in the middle, axes in cycles per pixel."""
-    figure, axes = _grid(len(masks), columns)
+    figure, axes, room = style.panels(len(masks), width, columns, _PANEL)
     for axis, mask, name in zip(axes, masks, names, strict=False):
         draw_mask(axis, mask)
-        axis.set_title(f"{name} ({mask.sum()})")
-    figure.suptitle(f"Dominant frequencies, {100 * share:g} % of the plane (positions kept in brackets)")
+        axis.set_title(style.fitted(name, room, end=f" ({mask.sum()})"))
+    style.heading(figure, f"Dominant frequencies, {100 * share:g} % of the plane (positions kept in brackets)")
     frequency_axes(figure)
     return figure
 
 
+@style.paper
 def score_grid(
     scores: Float[np.ndarray, "classes height width"],
     names: tuple[str, ...],
     title: str,
     columns: int = 5,
+    width: int | float = DOUBLE,
 ) -> Figure:
     """The score of every frequency, each class on its own scale; blank where it is NaN.
 
     Scores span orders of magnitude and may be negative, so colours are linear near 0 and logarithmic beyond.
     """
-    figure, axes = _grid(len(scores), columns, width=2.35)
+    figure, axes, room = style.panels(len(scores), width, columns, _PANEL, margins=(1.15, 0.65))
     for axis, plane, name in zip(axes, scores, names, strict=False):
         largest = max(float(np.abs(np.nan_to_num(plane)).max()), 1e-12)
-        norm = matplotlib.colors.SymLogNorm(largest * 1e-2, vmin=-largest, vmax=largest)
-        image = axis.imshow(plane, cmap="PuOr_r", norm=norm, extent=plane_extent(plane.shape), interpolation="nearest")
-        bar = figure.colorbar(image, ax=axis, shrink=0.8, ticks=[-largest, 0, largest])
-        bar.ax.set_yticklabels([f"{-largest:.1e}", "0", f"{largest:.1e}"], fontsize=6)
-        axis.set_title(name)
-    figure.suptitle(title)
+        norm = SymLogNorm(largest * _LINEAR, vmin=-largest, vmax=largest)
+        draw_plane(axis, plane, cmap=style.DIVERGING, norm=norm)
+        axis.set_title(style.fitted(name, room, end=f" ({largest:.0e})"))
+    relative = ScalarMappable(SymLogNorm(_LINEAR, vmin=-1, vmax=1), style.DIVERGING)
+    bar = colour_bar(figure, relative, axes, "score / largest of the class (in brackets)", [-1, -0.1, 0, 0.1, 1])
+    bar.ax.minorticks_off()
+    style.heading(figure, title)
     frequency_axes(figure)
     return figure
 
 
+@style.paper
 def planted_grid(
     found: Bool[np.ndarray, "classes height width"],
     planted: Bool[np.ndarray, "classes height width"],
     titles: list[str],
+    width: int | float = DOUBLE,
 ) -> Figure:
     """Planted orbits (open circles) over the ones found (dark squares)."""
-    figure, axes = _grid(len(found), 4, width=2.6)
+    figure, axes, room = style.panels(len(found), width, 4, (1.1, 2.1), margins=(0.45, 0.45))
     for axis, mask, truth, title in zip(axes, found, planted, titles, strict=False):
         draw_mask(axis, mask)
         rows, columns = np.nonzero(truth)
-        height, width = mask.shape
+        height, breadth = mask.shape
         axis.scatter(
-            (columns - width // 2) / width, (rows - height // 2) / height, s=28, facecolors="none", edgecolors=PLANTED
+            (columns - breadth // 2) / breadth,
+            (rows - height // 2) / height,
+            s=20 * room,
+            facecolors="none",
+            edgecolors=style.VERMILION,
+            linewidths=0.9,
         )
-        axis.set_title(title)
+        style.title(axis, title, room)
     frequency_axes(figure)
     return figure
 
 
+@style.paper
 def difference_grid(
     left: Bool[np.ndarray, "classes height width"],
     right: Bool[np.ndarray, "classes height width"],
     titles: list[str],
     columns: int = 5,
+    width: int | float = DOUBLE,
 ) -> Figure:
     """Where two masks of each class differ: frequencies that both keep dark, those of one side in its colour."""
-    colours = ["#ffffff", *ONE_SIDE, KEPT]
-    figure, axes = _grid(len(left), columns)
+    colours = {"neither": "#ffffff", "left only": style.VERMILION, "right only": style.SKY, "both": style.BLACK}
+    figure, axes, room = style.panels(len(left), width, columns, _PANEL)
     for axis, ours, theirs, title in zip(axes, left, right, titles, strict=False):
         kept = ours + 2 * theirs.astype(int)
-        shown = matplotlib.colors.ListedColormap(colours)
-        axis.imshow(kept, cmap=shown, vmin=-0.5, vmax=3.5, extent=plane_extent(kept.shape), interpolation="nearest")
-        axis.set_title(title)
-    names = ("left only", "right only", "both")
-    patches = [
-        matplotlib.patches.Patch(color=colour, label=name) for colour, name in zip(colours[1:], names, strict=True)
-    ]
-    figure.legend(handles=patches[2:] + patches[:2], loc="outside upper center", ncols=3, frameon=False, fontsize=8)
+        draw_plane(axis, kept, cmap=ListedColormap(list(colours.values())), vmin=-0.5, vmax=3.5)
+        style.title(axis, title, room)
+    patches = [Patch(color=colours[name], label=name) for name in ("both", "left only", "right only")]
+    figure.legend(handles=patches, loc="outside upper center", ncols=3, frameon=False)
     frequency_axes(figure)
     return figure
 
 
+@style.paper
 def adcs_grid(
-    adcs: Int[np.ndarray, "classes height width"], names: tuple[str, ...], largest: int, columns: int = 5
+    adcs: Int[np.ndarray, "classes height width"],
+    names: tuple[str, ...],
+    largest: int,
+    columns: int = 5,
+    width: int | float = DOUBLE,
 ) -> Figure:
     """ADCS of each class, all on one scale: from minus to plus the largest that there can be."""
-    figure, axes = _grid(len(adcs), columns)
+    figure, axes, room = style.panels(len(adcs), width, columns, _PANEL, margins=(1.15, 0.65))
     largest = max(largest, 1)
     for axis, plane, name in zip(axes, adcs, names, strict=False):
-        extent = plane_extent(plane.shape)
-        image = axis.imshow(plane, cmap="PuOr_r", vmin=-largest, vmax=largest, extent=extent, interpolation="nearest")
-        axis.set_title(name)
-    bar = figure.colorbar(image, ax=axes, ticks=[-largest, 0, largest], pad=0.02, aspect=30)
-    bar.set_label("ADCS (classes with less\nminus classes with more)", fontsize=7)
-    figure.suptitle("What the data offer: which classes have most of a frequency")
+        draw_plane(axis, plane, cmap=style.DIVERGING, vmin=-largest, vmax=largest)
+        axis.set_title(style.fitted(name, room))
+    label = "ADCS (classes with less\nminus classes with more)"
+    colour_bar(figure, axes[0].images[0], axes, label, [-largest, 0, largest])
+    style.heading(figure, "What the data offer: which classes have most of a frequency")
     frequency_axes(figure)
     return figure
 
 
-def heat_map(error: Float[np.ndarray, "height width"], title: str) -> Figure:
+@style.paper
+def heat_map(error: Float[np.ndarray, "height width"], title: str, width: int | float = style.SINGLE) -> Figure:
     """Error rate under the wave of each frequency."""
-    figure, axes = _grid(1, 1)
-    figure.set_size_inches(4.2, 3.7)
-    _draw_error(axes[0], error)
-    axes[0].set_title(title)
-    _error_bar(figure, axes)
+    figure, axes, _ = style.panels(1, width, 1, (1.0, 2.6), margins=(1.15, 0.65))
+    draw_error(axes[0], error)
+    colour_bar(figure, axes[0].images[0], axes, "error rate", [0, 0.5, 1])
+    style.heading(figure, title)
     frequency_axes(figure)
     return figure
 
 
+@style.paper
 def heat_map_grid(
     error: Float[np.ndarray, "classes height width"],
     kept: Bool[np.ndarray, "classes height width"],
     names: tuple[str, ...],
     columns: int = 5,
+    width: int | float = DOUBLE,
 ) -> Figure:
     """Error rate of each class under the wave of each frequency, and below it the map of the class."""
-    columns = min(columns, len(names))
+    columns = max(1, min(columns, len(names), int((width - 0.9) / _PANEL[0])))
     blocks = -(-len(names) // columns)
-    figure, axes = _grid(2 * columns * blocks, columns)
+    figure, axes, room = style.panels(2 * columns * blocks, width, columns, _PANEL, margins=(0.9, 0.65))
     for index, name in enumerate(names):
         block, column = divmod(index, columns)
         above, below = (axes[(2 * block + row) * columns + column] for row in (0, 1))
-        _draw_error(above, error[index])
+        draw_error(above, error[index])
         draw_mask(below, kept[index])
-        above.set_title(name)
+        above.set_title(style.fitted(name, room))
     for axis in axes:
         if not axis.images:
             axis.set_axis_off()
-    _error_bar(figure, axes)
-    figure.suptitle("Error rate with one wave added, and below it the dominant frequencies")
+    colour_bar(figure, axes[0].images[0], axes, "error rate", [0, 0.5, 1])
+    style.heading(figure, "Error rate with one wave added, and below it the dominant frequencies")
     frequency_axes(figure)
     return figure
 
 
+@style.paper
 def samples(
     originals: Shaped[np.ndarray, "images height width 3"],
     filtered: Shaped[np.ndarray, "images height width 3"],
     name: str,
+    width: int | float = DOUBLE,
 ) -> Figure:
     """Images of one class above what its map leaves of them, both in [0, 1]; the filtered ones stretched to be seen."""
     count = len(originals)
-    figure, axes = plt.subplots(2, count, figsize=(1.15 * count + 0.4, 2.6), squeeze=False, layout="constrained")
+    pitch = min((width - 0.3) / count, 1.05)
+    figure = style.empty(pitch * count + 0.3, 2 * pitch + 0.35)
+    axes = figure.subplots(2, count, squeeze=False)
     for column in range(count):
         for row, image in enumerate((originals[column], stretch(filtered[column]))):
-            axes[row, column].imshow(np.clip(image, 0, 1), interpolation="nearest")
+            axes[row, column].imshow(np.clip(image, 0, 1), interpolation="antialiased")
             axes[row, column].set_xticks([])
             axes[row, column].set_yticks([])
     axes[0, 0].set_ylabel("original")
     axes[1, 0].set_ylabel("filtered")
-    figure.suptitle(name)
+    figure.suptitle(style.fitted(name, figure.get_figwidth() - 0.2, style.TEXT + 1))
     return figure
 
 
@@ -183,66 +208,66 @@ def stretch(image: Shaped[np.ndarray, "height width 3"]) -> Shaped[np.ndarray, "
     return (image - low) / (high - low) if high - low > 1e-6 else np.full_like(image, 0.5)
 
 
+@style.paper
 def rates(
-    shares: list[float], tpr: list[list[float | None]], fpr: list[list[float | None]], names: tuple[str, ...]
+    shares: list[float],
+    tpr: list[list[float | None]],
+    fpr: list[list[float | None]],
+    names: tuple[str, ...],
+    width: int | float = DOUBLE,
 ) -> Figure:
     """TPR (line) and FPR (dashes) of each class over the share of the plane that its map keeps."""
-    figure, axes = _grid(len(names), 5, width=1.9, image=False)
-    tpr, fpr = (np.array(values, float) for values in (tpr, fpr))
+    figure, axes, room = style.panels(len(names), width, 5, _PANEL, ratio=0.85, sharey=True)
+    called = [np.array(values, float) for values in (tpr, fpr)]
+    labels, marker = _sparse(shares, room), "os" if len(shares) <= 10 else ("", "")
     for index, (axis, name) in enumerate(zip(axes, names, strict=False)):
-        axis.plot(shares, tpr[:, index], "o-", color=KEPT, ms=3, label="TPR")
-        axis.plot(shares, fpr[:, index], "s--", color=PLANTED, ms=3, label="FPR")
-        axis.set(title=name, ylim=(-0.03, 1.03), xscale="log")
-        axis.set_xticks(shares, [f"{100 * share:g}%" for share in shares], fontsize=6)
+        axis.plot(shares, called[0][:, index], "-", marker=marker[0], color=style.BLUE, ms=2.5, label="TPR")
+        axis.plot(shares, called[1][:, index], "--", marker=marker[1], color=style.VERMILION, ms=2.5, label="FPR")
+        axis.set(ylim=(-0.03, 1.03), xscale="log")
+        axis.set_title(style.fitted(name, room))
+        axis.set_xticks(list(labels), list(labels.values()))
         axis.minorticks_off()
-    axes[0].legend(fontsize=7)
-    figure.suptitle("Test images filtered by each class's map")
+    lines = axes[0].get_legend_handles_labels()
+    what = "Test images filtered by each class's map"
+    figure.legend(*lines, title=what, title_fontsize=style.TEXT, loc="outside upper center", ncols=2, frameon=False)
+    figure.supxlabel("share of the plane kept")
+    figure.supylabel("rate")
     return figure
 
 
-def _draw_error(axis: Axes, error: Float[np.ndarray, "height width"]) -> None:
-    axis.imshow(error, cmap=SCORES, vmin=0, vmax=1, extent=plane_extent(error.shape), interpolation="nearest")
+@style.paper
+def overlap_matrix(
+    iou: Float[np.ndarray, "classes classes"], names: tuple[str, ...], share: float, width: int | float = DOUBLE
+) -> Figure:
+    """How much of their masks every two classes share (IoU, in [0, 1]); grey where it is undefined (NaN)."""
+    count = len(iou)
+    numbered = count <= _NUMBERED
+    side = min(width - 1.6, max(0.36 * count, 1.2) if numbered else 4.2)
+    figure = style.empty(min(width, max(side + 1.6, style.SINGLE)), side + 1.1)
+    axis = figure.subplots()
+    image = axis.imshow(iou, cmap=style.SEQUENTIAL, vmin=0, vmax=1, interpolation="nearest")
+    axis.set_facecolor(_UNDEFINED)
+    for row, column in np.ndindex(iou.shape) if numbered else ():
+        value = iou[row, column]
+        text, dark = ("–", False) if np.isnan(value) else (f"{value:.2f}".lstrip("0") or "0", value < 0.5)
+        axis.text(column, row, text, ha="center", va="center", fontsize=6, color="white" if dark else "black")
+    # As many names as there is room for, at the same distance from each other.
+    step = max(1, math.ceil(count * (SMALL + 1) / (72 * side)))
+    places = range(0, count, step)
+    shown = [style.fitted(names[place], 0.8, SMALL) for place in places]
+    axis.set_xticks(places, shown, rotation=90)
+    axis.set_yticks(places, shown)
+    axis.tick_params(length=0 if step == 1 else 2)
+    colour_bar(figure, image, [axis], "IoU", [0, 0.5, 1])
+    style.heading(figure, f"Overlap of the classes' maps, {100 * share:g} % of the plane")
+    return figure
 
 
-def _error_bar(figure: Figure, axes: list[Axes]) -> None:
-    bar = figure.colorbar(axes[0].images[0], ax=axes, ticks=[0, 0.5, 1], pad=0.02, aspect=30)
-    bar.set_label("error rate", fontsize=7)
-
-
-def _grid(count: int, columns: int, width: float = 1.9, image: bool = True) -> tuple[Figure, list]:
-    columns = min(columns, count)
-    rows = -(-count // columns)
-    figure, axes = plt.subplots(
-        rows,
-        columns,
-        figsize=(max(width * columns, 3.6), (width * 0.95 if image else width * 0.85) * rows + 0.7),
-        squeeze=False,
-        layout="constrained",
-    )
-    for axis in axes.ravel()[count:]:
-        axis.set_axis_off()
-    return figure, list(axes.ravel())
-
-
-def draw_mask(axis: Axes, mask: Bool[np.ndarray, "height width"]) -> None:
-    """A mask on the plane: kept frequencies dark."""
-    extent = plane_extent(mask.shape)
-    axis.imshow(~mask, cmap="gray", vmin=-0.15, vmax=1, extent=extent, interpolation="nearest")
-
-
-def plane_extent(plane: tuple[int, int]) -> tuple[float, float, float, float]:
-    """Edges of the plane's pixels in cycles per pixel, rows downwards."""
-    height, width = plane
-    left, top = -(width // 2) - 0.5, -(height // 2) - 0.5
-    return left / width, (left + width) / width, (top + height) / height, top / height
-
-
-def frequency_axes(figure: Figure) -> None:
-    """Ticks and labels in cycles per pixel for every image of a figure."""
-    for axis in figure.axes:
-        if axis.images and axis.get_label() != "<colorbar>":
-            axis.set_xticks([-0.5, 0, 0.5], ["-½", "0", "½"])
-            axis.set_yticks([-0.5, 0, 0.5], ["-½", "0", "½"])
-            axis.tick_params(length=2, labelsize=7)
-    figure.supxlabel("horizontal frequency (cycles/pixel)", fontsize=8)
-    figure.supylabel("vertical frequency", fontsize=8)
+def _sparse(shares: list[float], inches: float) -> dict[float, str]:
+    """Labels of shares on a logarithmic axis, without those for which there is no room beside the one before."""
+    inches_of = 0.8 * inches / max(np.log(max(shares) / min(shares)), 1e-9)
+    labels, before = {}, 0.0
+    for share in sorted(shares):
+        if not before or np.log(share / before) * inches_of >= 0.26:
+            labels[share], before = f"{100 * share:g}%", share
+    return labels

@@ -2,52 +2,47 @@
 
 import json
 import shlex
+from collections.abc import Callable
+from typing import Any
 
-import jax.numpy as jnp
 import numpy as np
-from matplotlib.figure import Figure
 from ml_collections import ConfigDict
 
-from fsjax import masks, spectrum, workdir
+from fsjax import storage, workdir
 from fsjax.classifier import Classifier
 from fsjax.data.dataset import Dataset
-from fsjax.data.preprocess import normalise
 from fsjax.dfm import DominantFrequencyMaps
 from fsjax.errors import InputError
 from fsjax.evaluate import results
 from fsjax.evaluate.controls import RATE
-from fsjax.evaluate.stage import truth_of
 from fsjax.progress import clock
-from fsjax.report import figures, html
+from fsjax.report import drawn, explorer, figures, html, overview, pixels, style
 from fsjax.report.notes import notes
+from fsjax.report.plane import Plane, colour_table, symmetric_log
 from fsjax.report.sections import sections
-from fsjax.report.verdicts import verdicts
 from fsjax.search import SEARCHES, method_of
 from fsjax.search.agreement import in_words
 from fsjax.storage import Path
 
 # A TPR that falls by less than this without the planted frequencies means that the model does not use them.
 USES_PLANTED = 0.1
+# Figures that the page holds; the others lie beside it for papers, for the page's script shows more.
+_EMBEDDED = ("average_tpr", "overlap", "planted")
 
 
 def check(config: ConfigDict) -> None:
-    """Raises InputError for a field of config.report or config.evaluate that cannot be used."""
+    """Raises InputError for a field of config.report that cannot be used."""
     if config.report.share not in tuple(config.search.shares):
         accepted = ", ".join(f"{share:g}" for share in config.search.shares)
         raise InputError(f"report.share: {config.report.share:g} is not among search.shares; accepted: {accepted}")
     if config.report.samples < 1:
         raise InputError(f"report.samples: {config.report.samples}; accepted: 1 or more")
-    if not 0 <= config.evaluate.threshold <= 1:
-        raise InputError(f"evaluate.threshold: {config.evaluate.threshold:g}; accepted: a TPR in [0, 1]")
-    for field in ("random_masks", "control_images"):
-        if config.evaluate[field] < 0:
-            raise InputError(f"evaluate.{field}: {config.evaluate[field]}; accepted: 0 or more")
 
 
 def write(
     config: ConfigDict, directory: Path, classifier: Classifier, maps: DominantFrequencyMaps, test: Dataset
 ) -> None:
-    """Writes report/index.html and report/figures/*.png in the workdir.
+    """Writes report/index.html, report/figures/*.{png,pdf} and, for many classes, report/data/*.js in the workdir.
 
     Args:
       config: of the run.
@@ -57,13 +52,19 @@ def write(
       test: images to show filtered.
     """
     evaluation = results.of_method(directory / "evaluation.json", maps.method)
-    result = evaluation[maps.method]
-    folder = directory / "report"
-    drawn = {
-        name: html.embedded(figure, folder / "figures" / f"{name}.png")
-        for name, figure in _draw(config, classifier, maps, test, result)
-    }
-    share = maps.nearest(config.report.share)
+    result, folder = evaluation[maps.method], directory / "report"
+    share, threshold = maps.nearest(config.report.share), config.evaluate.threshold
+    stable = _of_provenance(directory, maps, lambda: overview.stability(maps, share))
+    rows = overview.rows(maps, evaluation, share, threshold, stable)
+    overlaps = overview.overlaps(maps.at(share)[: figures.MOST_CLASSES])
+    images = {}
+    for name, figure in drawn.draw(config, classifier, maps, test, evaluation, overlaps):
+        save = html.embedded if name in _EMBEDDED else html.written
+        images[name] = save(figure, folder / "figures" / f"{name}.png")
+    shown = sections(directory, maps, share)
+    stops = explorer.stops(maps, result, evaluation["images"])
+    planes = [*_scores(maps), *(plane for section in shown for plane in section.planes)]
+    data = _explored(config, classifier, maps, test, rows, stops, planes, folder)
     page = html.template("page.html").render(
         title=directory.name,
         config=config,
@@ -73,64 +74,84 @@ def write(
         evaluation=evaluation,
         result=result,
         maps=maps,
-        shares=[f"{share:g}" for share in maps.shares],
+        shares=[f"{own:g}" for own in maps.shares],
         headline=f"{share:g}",
-        threshold=config.evaluate.threshold,
-        verdicts=verdicts(maps.classes, result[f"{share:g}"], share, config.evaluate.threshold),
+        threshold=threshold,
+        rows=rows,
+        cards=overview.cards(rows, maps.at(share), explorer.IN_PAGE),
+        headline_sentence=overview.headline(rows, maps, share, threshold),
+        verdicts="best_trivial" in result[f"{share:g}"],
         rate=RATE,
+        stability=stable,
+        overlap_sentence=overview.overlap_sentence(overlaps, maps.classes) if "overlap" in images else "",
         planted=_planted(evaluation, result),
         agreement=_agreement(maps),
-        notes=_notes(directory, maps, share),
+        notes=_of_provenance(directory, maps, lambda: notes(maps, share)),
         patch=config.search.patch if SEARCHES[maps.method].patches else None,
-        scored=method_of(maps).scored,
-        images=drawn,
+        images=images,
         drawn_classes=min(len(maps.classes), figures.MOST_CLASSES),
-        sections=sections(directory, maps, share),
+        sections=shown,
+        stops=stops,
+        headline_stop=data["headline"],
+        planes=planes,
+        data=data,
+        nothing=pixels.kept(np.zeros((1, 1), bool)),
     )
     workdir.write_text(folder / "index.html", page)
+    if data["classes"] is not None:
+        # Of an earlier page of more classes.
+        storage.remove(folder / "data")
 
 
-def _draw(config: ConfigDict, classifier: Classifier, maps: DominantFrequencyMaps, test: Dataset, result: dict):
-    share = maps.nearest(config.report.share)
-    kept, names = maps.at(share)[: figures.MOST_CLASSES], maps.classes[: figures.MOST_CLASSES]
-    yield "maps", figures.map_grid(kept, names, share)
-    if maps.scores is not None:
-        yield "scores", _score_grid(maps, names)
-    keys = [f"{value:g}" for value in maps.shares]
-    yield (
-        "rates",
-        figures.rates(
-            list(maps.shares),
-            [result[key]["tpr"][: figures.MOST_CLASSES] for key in keys],
-            [result[key]["fpr"][: figures.MOST_CLASSES] for key in keys],
-            names,
-        ),
+def _explored(
+    config: ConfigDict,
+    classifier: Classifier,
+    maps: DominantFrequencyMaps,
+    test: Dataset,
+    rows: list[dict],
+    stops: list[explorer.Stop],
+    planes: list[Plane],
+    folder: Path,
+) -> dict:
+    """What the page's script reads; classes that the page has no room for are written to report/data."""
+    height, width = maps.masks.shape[2:]
+    found = (
+        {**one, **{name: row[name] for name in ("sentence", "controls", "confused")}}
+        for one, row in zip(
+            explorer.classes(maps, stops, planes, classifier, test, config.report.samples), rows, strict=True
+        )
     )
-    for label in range(len(names)):
-        shown = np.flatnonzero(test.labels == label)[: config.report.samples]
-        originals = test.images(shown)
-        normalised = normalise(originals, *classifier.mean_std)
-        filtered = np.asarray(spectrum.filter_images(normalised, jnp.asarray(kept[label : label + 1])))[0]
-        pixels = filtered * classifier.mean_std[1] + classifier.mean_std[0]
-        yield f"samples-{label}", figures.samples(originals / 255.0, pixels, names[label])
-    if test.planted is not None and maps.scores is not None:
-        yield "planted", _planted_figure(maps, truth_of(test.planted), result["planted"])
+    inside = len(rows) <= explorer.IN_PAGE
+    if not inside:
+        for label, one in enumerate(found):
+            script = f"fsjaxClass({label},{json.dumps(one)});\n"
+            workdir.write_text(folder / "data" / f"class-{label:05d}.js", script)
+    return {
+        "names": maps.classes,
+        "width": width,
+        "height": height,
+        "dc": [height // 2, width // 2],
+        "shares": [stop.share for stop in stops],
+        "headline": [stop.share for stop in stops].index(maps.nearest(config.report.share)),
+        "threshold": config.evaluate.threshold,
+        "kept": pixels.KEPT,
+        "planes": [{"name": plane.name, "about": plane.about, "colours": plane.colours} for plane in planes],
+        "colours": {name: colour_table(name, pixels.NOTHING) for name in {plane.colours for plane in planes}},
+        "hint": "Point at a frequency, or move with the arrow keys, to read its values.",
+        "classes": list(found) if inside else None,
+    }
 
 
-def _planted_figure(maps: DominantFrequencyMaps, truth: np.ndarray, recovery: dict) -> Figure:
-    labels = np.flatnonzero(truth.any((1, 2)))
-    found = [masks.best_orbits(maps.scores[label], int(truth[label].sum())) for label in labels]
-    titles = [
-        f"{maps.classes[label]}: {recovery[maps.classes[label]]['found']} of "
-        f"{recovery[maps.classes[label]]['planted_orbits']} found"
-        for label in labels
-    ]
-    return figures.planted_grid(np.stack(found), truth[labels], titles)
-
-
-def _score_grid(maps: DominantFrequencyMaps, names: tuple[str, ...]) -> Figure:
+def _scores(maps: DominantFrequencyMaps) -> list[Plane]:
+    """The scores of the maps, where there are any."""
+    if (scores := maps.scores) is None:
+        return []
     method = method_of(maps)
-    return figures.score_grid(method.drawable(maps.scores[: figures.MOST_CLASSES]), names, method.scored)
+
+    def values(label: int) -> np.ndarray:
+        return method.drawable(np.asarray(scores[label : label + 1]))[0]
+
+    return [Plane("score", f"{method.scored}.", values, symmetric_log, style.DIVERGING)]
 
 
 def _planted(evaluation: dict, result: dict) -> list[dict]:
@@ -151,9 +172,10 @@ def _planted(evaluation: dict, result: dict) -> list[dict]:
     return rows
 
 
-def _notes(directory: Path, maps: DominantFrequencyMaps, share: float) -> list[str]:
+def _of_provenance(directory: Path, maps: DominantFrequencyMaps, read: Callable[[], Any]) -> Any:
+    """What is read from the maps' provenance, which may be a stranger's."""
     try:
-        return notes(maps, share)
+        return read()
     except (AttributeError, IndexError, KeyError, TypeError, ValueError) as error:
         file = directory / "dfm" / f"{maps.method}.npz"
         raise InputError(f"{file}: its provenance is not what a search leaves ({error!r})") from error
@@ -170,7 +192,7 @@ def _agreement(maps: DominantFrequencyMaps) -> dict:
 def _stages(directory: Path, method: str) -> list[dict]:
     """Name and wall time of the stages behind this report."""
     records = []
-    for key in ("train", f"search-{method}", f"evaluate-{method}"):
+    for key in ("train", f"search-{method}", f"evaluate-{method}", "adcs", "heat_map", f"ood-{method}"):
         file = directory / "stages" / f"{key}.json"
         if file.exists():
             record = workdir.read_json(file)

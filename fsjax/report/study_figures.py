@@ -1,45 +1,52 @@
 """Figures of a study: the maps of its ways of training, and how well they carry the classes."""
 
-import matplotlib.pyplot as plt
 import numpy as np
 from jaxtyping import Bool, Float
 from matplotlib.figure import Figure
 
-from fsjax.report.figures import draw_mask, frequency_axes
+from fsjax.report import style
+from fsjax.report.axes import draw_mask, frequency_axes
+from fsjax.report.style import DOUBLE, SMALL
 
-# Okabe and Ito's, without yellow: told apart by colour-blind readers, and by their markers in print.
-_COLOURS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#56b4e9", "#e69f00", "#000000")
+# Told apart by colour-blind readers, and by their markers in print.
+_COLOURS = (*style.COLOURS[1:], style.BLACK)
 _MARKERS = "osD^vP*"
 
 
+@style.paper
 def map_rows(
-    masks: list[Bool[np.ndarray, "classes height width"]], labels: list[str], names: tuple[str, ...]
+    masks: list[Bool[np.ndarray, "classes height width"]],
+    labels: list[str],
+    names: tuple[str, ...],
+    width: int | float = DOUBLE,
 ) -> Figure:
     """The mask of each class, a column, in each run, a row: kept frequencies dark."""
     rows, columns = len(masks), len(names)
-    figure, axes = plt.subplots(
-        rows, columns, figsize=(1.05 * columns + 1.1, 1.1 * rows + 0.8), squeeze=False, layout="constrained"
-    )
+    pitch = min((width - 0.8) / columns, 1.05)
+    figure = style.empty(pitch * columns + 0.8, max(pitch, 0.45) * rows + 0.8)
+    axes = figure.subplots(rows, columns, squeeze=False)
     for row, (of_run, label) in enumerate(zip(masks, labels, strict=True)):
         for column, mask in enumerate(of_run):
-            axis = axes[row, column]
-            draw_mask(axis, mask)
+            draw_mask(axes[row, column], mask)
             if row == 0:
-                axis.set_title(names[column], fontsize=8)
-        axes[row, 0].set_ylabel(label, fontsize=8)
+                style.title(axes[row, column], names[column], pitch, SMALL)
+        lines = [style.fitted(line, max(pitch, 0.45), SMALL) for line in label.split("\n")]
+        axes[row, 0].set_ylabel("\n".join(lines), fontsize=SMALL)
     frequency_axes(figure)
-    for axis in axes[:-1].ravel():
-        axis.set_xticklabels([])
-    for axis in axes[:, 1:].ravel():
-        axis.set_yticklabels([])
     return figure
 
 
+@style.paper
 def rates(
-    tpr: list[Float[np.ndarray, "seeds classes"]], labels: list[str], names: tuple[str, ...], threshold: float
+    tpr: list[Float[np.ndarray, "seeds classes"]],
+    labels: list[str],
+    names: tuple[str, ...],
+    threshold: float,
+    width: int | float = DOUBLE,
 ) -> Figure:
     """TPR of each class under its map: the mean of each way of training over its seeds, and their range."""
-    figure, axis = plt.subplots(figsize=(max(4.5, 0.72 * len(names) + 1.6), 3.0), layout="constrained")
+    figure = style.empty(min(width, max(style.SINGLE, 0.72 * len(names) + 1.2)), 2.6)
+    axis = figure.subplots()
     places = np.arange(len(names))
     for index, (values, label) in enumerate(zip(tpr, labels, strict=True)):
         offset = (index - (len(tpr) - 1) / 2) * 0.7 / len(tpr)
@@ -50,12 +57,13 @@ def rates(
             np.stack([mean - values.min(0), values.max(0) - mean]) if len(values) > 1 else None,
             fmt=_MARKERS[index % len(_MARKERS)],
             color=_COLOURS[index % len(_COLOURS)],
-            ms=4,
+            ms=3.5,
             lw=0.8,
-            label=label,
+            label="\n".join(style.fitted(line, 1.2, SMALL) for line in label.split("\n")),
         )
     axis.axhline(threshold, color="0.5", lw=0.8, ls=":")
     axis.set(ylabel="TPR on the map's frequencies", ylim=(-0.03, 1.03), xlim=(-0.6, len(names) - 0.4))
-    axis.set_xticks(places, names, rotation=30, ha="right", fontsize=8)
-    figure.legend(loc="outside upper center", ncols=min(len(tpr), 4), frameon=False, fontsize=8)
+    axis.set_xticks(places, [style.fitted(name, 0.9, SMALL) for name in names], rotation=30, ha="right")
+    columns = max(1, min(len(tpr), int(figure.get_figwidth() / 1.5)))
+    figure.legend(loc="outside upper center", ncols=columns, frameon=False)
     return figure

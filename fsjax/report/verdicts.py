@@ -3,43 +3,54 @@
 from fsjax.evaluate.controls import RATE
 from fsjax.report.html import interval
 
+_ABSENT = "there is no test image of it."
+
 
 def verdicts(names: tuple[str, ...], rates: dict, share: float, threshold: float) -> list[dict]:
-    """A row a class; none where the maps have no controls.
+    """A row a class: its rates with `name`, `verdict` (two words), `best_tpr`, `claim` and, of all three, `sentence`.
 
     Args:
       names: of the classes.
-      rates: of evaluation.json, at one share.
+      rates: of evaluation.json, at one share; where the maps have no controls there is no verdict either.
       share: that share, in (0, 1].
       threshold: for the TPR of a shortcut.
     """
-    if "best_trivial" not in rates:
-        return []
-    return [
-        _row(name, {key: _of(value, index) for key, value in rates.items()}, share, threshold)
+    row = _row if "best_trivial" in rates else _without_controls
+    rows = [
+        {"name": name, **row({key: _of(value, index) for key, value in rates.items()}, share, threshold)}
         for index, name in enumerate(names)
     ]
+    return [{**row, "sentence": f"{row['name']}: {row['verdict']}: {row['claim']}"} for row in rows]
 
 
 def _of(value: list | int | None, index: int) -> object:
     return value[index] if isinstance(value, list) else value
 
 
-def _row(name: str, found: dict, share: float, threshold: float) -> dict:
-    """The numbers of a class with `name`, `verdict` (two words at most), `best_tpr` and `sentence`."""
+def _without_controls(found: dict, share: float, threshold: float) -> dict:
+    row = {**found, "verdict": "no controls", "shortcut": None, "best_tpr": None}
+    if found["tpr"] is None:
+        return {**row, "claim": _ABSENT}
+    return {**row, "claim": f"{_measured(found, share)}; nothing says what other masks of its size give."}
+
+
+def _row(found: dict, share: float, threshold: float) -> dict:
     best = found["low_pass_tpr"] if found["best_trivial"] == "low-pass" else found["highest_energy_tpr"]
     verdict = {True: "shortcut", False: "no shortcut", None: "no verdict"}[found["shortcut"]]
-    row = {**found, "name": name, "verdict": verdict, "best_tpr": best}
+    row = {**found, "verdict": verdict, "best_tpr": best}
     if best is None:
-        return {**row, "sentence": f"{name}: {verdict}: there is no test image of it."}
-    fpr = "" if found["fpr"] is None else f", FPR {found['fpr']:.3f}"
-    measured = (
-        f"{name}: {verdict}: {100 * share:g} % of the frequencies give TPR {found['tpr']:.3f} "
-        f"{interval(found['tpr_ci'])}{fpr}; the best trivial mask ({found['best_trivial']}) gives {best:.3f}, "
-    )
-    margin = f"{found['margin']:+.3f} {interval(found['margin_ci'])}"
+        return {**row, "claim": _ABSENT}
+    trivial = f"the best trivial mask ({found['best_trivial']}) gives {best:.3f}"
+    margin = f"a margin of {found['margin']:+.3f} {interval(found['margin_ci'])}"
     reasons = _reasons(found, threshold) if found["shortcut"] is False else []
-    return {**row, "sentence": f"{measured}a margin of {margin}{''.join(f'; {reason}' for reason in reasons)}."}
+    return {**row, "claim": f"{_measured(found, share)}; {trivial}, {'; '.join([margin, *reasons])}."}
+
+
+def _measured(found: dict, share: float) -> str:
+    # An evaluation by an earlier fsjax may lack the interval.
+    limits = f" {interval(found['tpr_ci'])}" if "tpr_ci" in found else ""
+    fpr = "" if found["fpr"] is None else f", FPR {found['fpr']:.3f}"
+    return f"{100 * share:g} % of the frequencies give TPR {found['tpr']:.3f}{limits}{fpr}"
 
 
 def _reasons(found: dict, threshold: float) -> list[str]:

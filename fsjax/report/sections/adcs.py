@@ -2,7 +2,8 @@
 
 from fsjax import workdir
 from fsjax.dfm import DominantFrequencyMaps
-from fsjax.report import figures, html
+from fsjax.report import figures, html, style
+from fsjax.report.plane import Plane, between
 from fsjax.report.sections.section import Section
 from fsjax.storage import Path
 
@@ -26,4 +27,11 @@ def make(directory: Path, maps: DominantFrequencyMaps, share: float) -> Section:
         split=str(found["split"]),
         compat=bool(found["compat"]),
     )
-    return Section("What the data offer", body)
+    offered = Plane(
+        "ADCS",
+        "Other classes that have less of a frequency, less those that have more.",
+        lambda label: found["adcs"][label],
+        between(-max(largest, 1), max(largest, 1)),
+        style.DIVERGING,
+    )
+    return Section("What the data offer", body, (offered,) if found["adcs"].shape == maps.masks.shape[1:] else ())

@@ -6,7 +6,8 @@ from scipy.stats import spearmanr
 
 from fsjax import spectrum, workdir
 from fsjax.dfm import DominantFrequencyMaps
-from fsjax.report import figures, html
+from fsjax.report import figures, html, style
+from fsjax.report.plane import Plane, between
 from fsjax.report.sections.section import Section
 from fsjax.storage import Path
 
@@ -47,7 +48,14 @@ def make(directory: Path, maps: DominantFrequencyMaps, share: float) -> Section:
         scored=maps.scores is not None,
         drawn=len(names),
     )
-    return Section("Fourier heat map", body)
+    disturbed = Plane(
+        "heat map",
+        f"Share of the class's images that are called another class when one wave of norm {found['norm']:g} is added.",
+        lambda label: error[label],
+        between(0, 1),
+        style.SEQUENTIAL,
+    )
+    return Section("Fourier heat map", body, (disturbed,))
 
 
 def rank_correlation(left: Float[np.ndarray, "height width"], right: Float[np.ndarray, "height width"]) -> float | None:

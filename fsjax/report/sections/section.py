@@ -4,6 +4,7 @@ import dataclasses
 from typing import Protocol
 
 from fsjax.dfm import DominantFrequencyMaps
+from fsjax.report.plane import Plane
 from fsjax.storage import Path
 
 
@@ -14,10 +15,12 @@ class Section:
     Attributes:
       title: plain text.
       body: HTML, everything foreign in it escaped: what a template of fsjax.report.html renders.
+      planes: what the page can show of each class in place of its scores.
     """
 
     title: str
     body: str
+    planes: tuple[Plane, ...] = ()
 
 
 class Maker(Protocol):

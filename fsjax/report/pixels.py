@@ -1,0 +1,100 @@
+"""Planes and images as pictures that lie in a page, from which its script reads the numbers back."""
+
+import base64
+import io
+
+import numpy as np
+from jaxtyping import Bool, Float, UInt8
+from matplotlib.colors import Normalize
+from PIL import Image
+
+# A picture's pixel has three bytes.
+MOST_MASKS = 24
+# Grey level that stands for no value; those below are levels of it.
+NOTHING = 255
+KEPT = (11, 60, 111)
+# Sides up to which images are kept without loss.
+_LOSSLESS = 64
+
+
+def membership(masks: Bool[np.ndarray, "masks height width"]) -> str:
+    """A PNG whose pixel, red the lowest byte of three, has bit k set where mask k keeps the position.
+
+    Raises:
+      ValueError: more than MOST_MASKS masks.
+    """
+    if len(masks) > MOST_MASKS:
+        raise ValueError(f"{len(masks)} masks; a pixel has room for {MOST_MASKS}")
+    bits = np.zeros(masks.shape[1:], np.uint32)
+    for index, mask in enumerate(masks):
+        bits |= mask.astype(np.uint32) << np.uint32(index)
+    return _picture(np.stack([bits >> shift & 255 for shift in (0, 8, 16)], axis=-1).astype(np.uint8))
+
+
+def kept(mask: Bool[np.ndarray, "height width"]) -> str:
+    """A PNG of a mask: kept positions dark, the others white."""
+    return _picture(np.where(mask[..., None], np.array(KEPT), 255).astype(np.uint8))
+
+
+def levels(plane: Float[np.ndarray, "height width"], norm: Normalize) -> tuple[str, list[float]]:
+    """A grey PNG of levels 0 to 254, and the value of each level; NOTHING where the plane is NaN.
+
+    Args:
+      plane: the values.
+      norm: from values to [0, 1], with an inverse.
+    """
+    known = np.isfinite(plane)
+    share = np.clip(np.asarray(norm(np.where(known, plane, 0.0)), float), 0, 1)
+    grey = np.where(known, np.rint(share * (NOTHING - 1)), NOTHING).astype(np.uint8)
+    values = np.asarray(norm.inverse(np.linspace(0, 1, NOTHING)), float)
+    return _png(Image.fromarray(grey)), [float(f"{value:.3g}") for value in values]
+
+
+def shrunk(plane: Float[np.ndarray, "height width"], most: int) -> Float[np.ndarray, "rows columns"]:
+    """Means over square blocks, so that no side is longer than `most`; blocks have a corner at DC, and may jut out.
+
+    A block with no finite value is NaN.
+    """
+    side = -(-max(plane.shape) // most)
+    if side == 1:
+        return plane
+    # DC, at n // 2, begins a block on either axis.
+    padding = [(-(length // 2) % side, (-(length - length // 2)) % side) for length in plane.shape]
+    padded = np.pad(plane, padding, constant_values=np.nan)
+    blocks = padded.reshape(padded.shape[0] // side, side, padded.shape[1] // side, side)
+    finite = np.isfinite(blocks)
+    count = finite.sum((1, 3))
+    total = np.where(finite, blocks, 0).sum((1, 3))
+    return np.divide(total, count, out=np.full(count.shape, np.nan), where=count > 0)
+
+
+def strip(images: Float[np.ndarray, "images height width 3"], most: int) -> str:
+    """Images in [0, 1] side by side, none of their sides longer than `most` pixels."""
+    height, width = images.shape[1:3]
+    scale = min(1.0, most / max(height, width))
+    size = (max(1, round(width * scale)), max(1, round(height * scale)))
+    pixels = np.rint(np.clip(images, 0, 1) * 255).astype(np.uint8)
+    parts = [np.asarray(Image.fromarray(one).resize(size, Image.Resampling.LANCZOS)) for one in pixels]
+    joined = Image.fromarray(np.concatenate(parts, axis=1))
+    return _png(joined) if max(height, width) <= _LOSSLESS else _encoded(joined, "webp", quality=75, method=4)
+
+
+def _picture(pixels: UInt8[np.ndarray, "height width 3"]) -> str:
+    """A PNG with these colours exactly, with a palette where they are few."""
+    colours, indices = np.unique(pixels.reshape(-1, 3), axis=0, return_inverse=True)
+    if len(colours) > 256:
+        return _png(Image.fromarray(pixels))
+    image = Image.fromarray(indices.reshape(pixels.shape[:2]).astype(np.uint8), mode="P")
+    image.putpalette(colours.tobytes())
+    return _png(image)
+
+
+def _png(image: Image.Image) -> str:
+    return _encoded(image, "png", optimize=True)
+
+
+def _encoded(image: Image.Image, kind: str, **options) -> str:
+    """As a data URL."""
+    file = io.BytesIO()
+    image.save(file, kind, **options)
+    return f"data:image/{kind};base64,{base64.b64encode(file.getvalue()).decode()}"

@@ -1,0 +1,34 @@
+"""The page over several runs: one self-contained file with a row a run and search method."""
+
+from fsjax import workdir
+from fsjax.report import html
+from fsjax.report.runs_found import find, rows
+from fsjax.result import methods
+from fsjax.storage import Path
+
+
+def check(text: str) -> None:
+    """Raises InputError where a text names no runs."""
+    find(text)
+
+
+def files(text: str) -> list[Path]:
+    """What the page is made of, and so changes with."""
+    found: list[Path] = []
+    for directory in find(text):
+        found += [directory / name for name in ("config.json", "evaluation.json", "report/index.html")]
+        found += [directory / "dfm" / f"{method}.npz" for method in methods(directory)]
+    return [file for file in found if file.is_file()]
+
+
+def write(directory: Path, text: str) -> None:
+    """Writes report/runs.html.
+
+    Args:
+      directory: the workdir.
+      text: which runs are shown, as of runs_found.find.
+    """
+    folder = directory / "report"
+    found = [row for run in find(text) for row in rows(run, folder)]
+    page = html.template("runs.html").render(title="runs", rows=found)
+    workdir.write_text(folder / "runs.html", page)

@@ -1,0 +1,50 @@
+// Every table.sortable sorts its rows by the column whose heading is pressed; pressed again, the other way round.
+// A cell's data-value counts before its text, numbers as numbers; cells without a value stay last either way.
+(() => {
+  "use strict";
+  for (const table of document.querySelectorAll("table.sortable")) {
+    for (const [heading, column] of headings(table.tHead)) {
+      // Made here, so that without scripts there is no button that does nothing.
+      const button = document.createElement("button");
+      button.type = "button";
+      button.append(...heading.childNodes);
+      heading.append(button);
+      button.addEventListener("click", () => {
+        const direction = heading.getAttribute("aria-sort") === "ascending" ? "descending" : "ascending";
+        for (const other of table.tHead.querySelectorAll("th")) other.removeAttribute("aria-sort");
+        heading.setAttribute("aria-sort", direction);
+        sort(table.tBodies[0], column, direction === "ascending" ? 1 : -1);
+      });
+    }
+  }
+
+  // [heading, column] of the headings over one column each that have a text; cells may span rows and columns.
+  function headings(head) {
+    const found = [], taken = [...head.rows].map(() => []);
+    [...head.rows].forEach((row, top) => {
+      for (const cell of row.cells) {
+        let column = 0;
+        while (taken[top][column]) column++;
+        for (let down = 0; down < cell.rowSpan && top + down < taken.length; down++) {
+          for (let across = 0; across < cell.colSpan; across++) taken[top + down][column + across] = true;
+        }
+        if (cell.colSpan === 1 && cell.textContent.trim()) found.push([cell, column]);
+      }
+    });
+    return found;
+  }
+
+  function sort(body, column, sign) {
+    const rows = [...body.rows].map((row) => [row, valueOf(row.cells[column])]);
+    const numeric = rows.every(([, value]) => value === "" || !Number.isNaN(Number(value)));
+    const text = (one, other) => one.localeCompare(other, "en", { numeric: true });
+    const compare = numeric ? (one, other) => one - other : text;
+    rows.sort(([, one], [, other]) => (one === "") - (other === "") || (one === "" ? 0 : sign * compare(one, other)));
+    body.append(...rows.map(([row]) => row));
+  }
+
+  function valueOf(cell) {
+    const text = (cell?.dataset.value ?? cell?.textContent ?? "").trim();
+    return text === "–" ? "" : text;
+  }
+})();

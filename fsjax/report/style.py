@@ -1,0 +1,177 @@
+"""How figures look on paper and on a page; nothing here touches the style or the backend of whoever draws others."""
+
+import bisect
+import contextlib
+import functools
+import io
+import math
+from collections.abc import Callable, Iterator
+
+import matplotlib
+import matplotlib.style
+from matplotlib import font_manager
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.textpath import text_to_path
+
+# Widths of one column and of two in inches, as journals of the field have them.
+SINGLE, DOUBLE = 3.3, 6.9
+# Sizes of text in points, whatever the width: of what is read first, and of ticks and keys.
+TEXT, SMALL = 8.0, 7.0
+# Okabe and Ito's colours, told apart by colour-blind readers, without yellow, which is too pale for lines.
+BLACK, BLUE, VERMILION, GREEN, PURPLE, ORANGE, SKY = COLOURS = (
+    "#000000",
+    "#0072b2",
+    "#d55e00",
+    "#009e73",
+    "#cc79a7",
+    "#e69f00",
+    "#56b4e9",
+)
+GREY = "#999999"
+# Of values from nothing to much, and of values around zero.
+SEQUENTIAL, DIVERGING = "cividis", "PuOr_r"
+
+_FAMILY, _NO_GLYPH = "DejaVu Sans", "□"
+_STYLE = {
+    "font.family": [_FAMILY],
+    "font.size": TEXT,
+    "axes.titlesize": TEXT,
+    "axes.labelsize": TEXT,
+    "figure.titlesize": TEXT + 1,
+    "figure.labelsize": TEXT,
+    "legend.fontsize": SMALL,
+    "xtick.labelsize": SMALL,
+    "ytick.labelsize": SMALL,
+    "axes.linewidth": 0.6,
+    **{f"{axis}tick.major.{name}": value for axis in "xy" for name, value in (("width", 0.6), ("size", 2))},
+    "lines.linewidth": 1.1,
+    "figure.dpi": 110,
+    "savefig.dpi": 300,
+    # Text of a PDF stays text that can be searched and edited.
+    "pdf.fonttype": 42,
+    "ps.fonttype": 42,
+    # Names are of strangers' folders: a $ in one is no formula.
+    "text.parse_math": False,
+}
+
+
+class PaperFigure(Figure):
+    """A matplotlib Figure that looks the same wherever it is drawn and saved, and that a notebook shows."""
+
+    def draw(self, renderer) -> None:
+        """See Figure.draw: some artists are made no sooner than here."""
+        with _applied():
+            super().draw(renderer)
+
+    def savefig(self, *args, **kwargs) -> None:
+        """See Figure.savefig."""
+        with _applied():
+            super().savefig(*args, **kwargs)
+
+    def _repr_png_(self) -> bytes:
+        png = io.BytesIO()
+        self.savefig(png, format="png", dpi=self.dpi)
+        return png.getvalue()
+
+
+def paper(draw: Callable[..., Figure]) -> Callable[..., Figure]:
+    """A function that draws a figure, which then draws it in this style."""
+
+    @functools.wraps(draw)
+    def drawn(*args, **kwargs) -> Figure:
+        with _applied():
+            return draw(*args, **kwargs)
+
+    return drawn
+
+
+def _applied() -> contextlib.AbstractContextManager:
+    return matplotlib.style.context(["default", _STYLE])
+
+
+def empty(width: int | float, height: float) -> PaperFigure:
+    """A figure without panels, in inches."""
+    return PaperFigure(figsize=(width, height), layout="constrained")
+
+
+def panels(
+    count: int,
+    width: int | float,
+    columns: int,
+    sizes: tuple[float, float],
+    ratio: float = 1.0,
+    margins: tuple[float, float] = (0.45, 0.65),
+    **shared,
+) -> tuple[PaperFigure, list[Axes], float]:
+    """A figure of panels in rows, the axes row by row, and the width of a panel in inches.
+
+    Args:
+      count: of panels; the axes of the last row may be more, and are switched off.
+      width: of the figure at most, in inches.
+      columns: at most so many panels beside each other; fewer where they would be smaller than sizes allow.
+      sizes: smallest and largest width of a panel with its gap, in inches.
+      ratio: of a panel's height to its width.
+      margins: what stands beside the panels and above and below them, in inches.
+      **shared: sharex and sharey, as of subplots.
+    """
+    smallest, largest = sizes
+    columns = max(1, min(count, columns, int((width - margins[0]) / smallest)))
+    rows = math.ceil(count / columns)
+    columns = math.ceil(count / rows)
+    pitch = min((width - margins[0]) / columns, largest)
+    # Narrower than a column there would be no room for a heading.
+    figure = empty(min(width, max(pitch * columns + margins[0], SINGLE)), (pitch * ratio + 0.1) * rows + margins[1])
+    axes = list(figure.subplots(rows, columns, squeeze=False, **shared).ravel())
+    for axis in axes[count:]:
+        axis.set_axis_off()
+    return figure, axes, pitch - 0.1
+
+
+def outer(axes: list[Axes]) -> Iterator[tuple[Axes, bool, bool]]:
+    """Each of the panels of a grid, whether it is in the first column, and whether none of them is below it."""
+    places = {(spec.rowspan.start, spec.colspan.start): axis for axis in axes if (spec := axis.get_subplotspec())}
+    for (row, column), axis in places.items():
+        yield axis, column == 0, (row + 1, column) not in places
+
+
+def fitted(text: str, inches: float, points: float = TEXT, end: str = "") -> str:
+    """A text with an end, cut to a width before that end; what the font has no glyph for is a box."""
+    text = "".join(character if ord(character) in _glyphs() else _NO_GLYPH for character in text)
+    if _inches(text + end, points) <= inches:
+        return text + end
+    kept = bisect.bisect_right(range(len(text)), inches, key=lambda size: _inches(f"{text[:size]}…{end}", points))
+    return f"{text[: max(kept - 1, 0)]}…{end}"
+
+
+def heading(figure: Figure, text: str) -> None:
+    """A heading over all panels, in as many lines as it takes."""
+    lines, room = [""], figure.get_figwidth() - 0.2
+    for word in text.split():
+        longer = f"{lines[-1]} {word}".strip()
+        if _inches(longer, TEXT + 1) <= room:
+            lines[-1] = longer
+        else:
+            lines.append(word)
+    figure.suptitle("\n".join(fitted(line, room, TEXT + 1) for line in lines if line))
+
+
+def title(axis: Axes, text: str, inches: float, points: float = TEXT) -> None:
+    """A title over a panel, every line of it cut to a width."""
+    axis.set_title("\n".join(fitted(line, inches, points) for line in text.split("\n")), fontsize=points)
+
+
+def _inches(text: str, points: float) -> float:
+    width, _, _ = text_to_path.get_text_width_height_descent(text, _font(points), ismath=False)
+    return width / 72
+
+
+@functools.cache
+def _font(points: float) -> font_manager.FontProperties:
+    return font_manager.FontProperties(family=_FAMILY, size=points)
+
+
+@functools.cache
+def _glyphs() -> frozenset[int]:
+    """Code points that the font draws."""
+    return frozenset(font_manager.get_font(font_manager.findfont(_font(TEXT))).get_charmap())

@@ -1,0 +1,177 @@
+"""The report's page in a browser: what its script draws is what Python computed."""
+
+import re
+
+import numpy as np
+import pytest
+from conftest import GRID, HOSTILE, SHARES, SIZE, shown
+from selenium.webdriver.common.keys import Keys
+
+from fsjax import masks, workdir
+
+STOPS = sorted([*SHARES, *GRID])
+
+
+def part(browser, name):
+    return browser.find_element("css selector", f'#explorer [data-part="{name}"]')
+
+
+def dark(browser) -> np.ndarray:
+    """Which positions of the map's canvas are painted as kept."""
+    red = browser.execute_script(
+        """const canvas = document.querySelector('[data-part="mask"]');
+        const { data } = canvas.getContext("2d").getImageData(0, 0, canvas.width, canvas.height);
+        return [canvas.height, ...data.filter((_, i) => i % 4 === 0)];"""
+    )
+    return np.array(red[1:]).reshape(red[0], -1) < 128
+
+
+def test_the_slider_goes_through_the_shares_and_redraws_the_map_as_python_makes_it(opened, few):
+    file, maps = few
+    browser = opened(file)
+    slider, evaluation = part(browser, "slider"), workdir.read_json(file.parent.parent / "evaluation.json")
+    found = evaluation["removal"]
+    assert shown(browser) == f"0 {STOPS.index(0.05)} 0"
+    slider.send_keys(Keys.HOME)
+    pictures = set()
+    for stop, share in enumerate(STOPS):
+        shown(browser, f"0 {stop} 0")
+        np.testing.assert_array_equal(dark(browser), masks.within_share(maps.scores[0], share))
+        rates = found.get(f"{share:g}") or {
+            key: found["grid"][key][GRID.index(share)] for key in ("tpr", "fpr", "tpr_ci")
+        }
+        low, high = rates["tpr_ci"][0]
+        assert part(browser, "tpr").text == f"{rates['tpr'][0]:.3f} [{low:.3f}, {high:.3f}]"
+        assert (
+            part(browser, "fpr").text == f"{rates['fpr'][0]:.3f}"
+            and part(browser, "share").text == f"{100 * share:g} %"
+        )
+        assert part(browser, "kept").text.startswith(f"{masks.within_share(maps.scores[0], share).sum()} of 256 ")
+        pictures.add(part(browser, "filtered").get_attribute("src"))
+        assert part(browser, "filtered").get_property("naturalWidth") == 2 * SIZE
+        slider.send_keys(Keys.ARROW_RIGHT)
+    assert len(pictures) == len(STOPS)
+
+
+def test_arrow_keys_read_scores_and_frequencies_out(opened, few):
+    file, maps = few
+    browser = opened(file)
+    canvas, scores = part(browser, "plane"), maps.scores[0]
+    canvas.send_keys(Keys.ARROW_UP, Keys.ARROW_UP, Keys.ARROW_RIGHT)
+    said = part(browser, "read-out").text.replace("−", "-")
+    match = re.fullmatch(r"\(([+-][\d.]+), ([+-][\d.]+)\) cycles/pixel, score ≈ ([\de.-]+), kept (.*)", said)
+    row, column = SIZE // 2 - 2, SIZE // 2 + 1
+    assert float(match[1]) == pytest.approx(1 / SIZE, abs=1e-3) and float(match[2]) == pytest.approx(
+        -2 / SIZE, abs=1e-3
+    )
+    # Levels lie 1/254 of a logarithmic scale of two decades either way apart, and are written with two digits.
+    assert float(match[3]) == pytest.approx(scores[row, column], rel=0.08, abs=1e-3 * float(np.abs(scores).max()))
+    first = next((share for share in STOPS if masks.within_share(scores, share)[row, column]), None)
+    assert match[4] == ("at none of these shares" if first is None else f"from {100 * first:g} % on")
+
+
+def test_a_heading_sorts_by_its_numbers_by_mouse_and_by_keyboard(opened, few):
+    file, _ = few
+    browser = opened(file)
+    tpr = workdir.read_json(file.parent.parent / "evaluation.json")["removal"]["0.05"]["tpr"]
+    (table,) = browser.find_elements("css selector", "table.sortable")
+
+    def order():
+        return [row.text.split(" ")[0] for row in table.find_elements("css selector", "tbody tr td:nth-child(3)")]
+
+    (heading,) = [
+        one
+        for one in table.find_elements("css selector", "th button")
+        if one.text.startswith("TPR") and "\n" not in one.text
+    ][:1]
+    before = order()
+    assert before == [f"{value:.3f}" for value in tpr] and before != sorted(before)
+    heading.click()
+    assert order() == [f"{value:.3f}" for value in sorted(tpr)]
+    heading.send_keys(Keys.ENTER)
+    assert order() == [f"{value:.3f}" for value in sorted(tpr, reverse=True)]
+    assert heading.find_element("xpath", "..").get_attribute("aria-sort") == "descending"
+
+
+@pytest.mark.parametrize("which", ["few", "many"])
+def test_a_name_that_is_a_script_is_text(opened, request, which):
+    file, maps = request.getfixturevalue(which)
+    label = maps.classes.index(HOSTILE)
+    browser = opened(file, f"#class-{label}")
+    shown(browser, f"{label} {STOPS.index(0.05)} 0")
+    assert part(browser, "name").text == HOSTILE and HOSTILE in part(browser, "sentence").text
+    assert "taken" not in browser.title
+    scripts = browser.find_elements("css selector", "script:not([src])")
+    assert len(scripts) == 3 and all("taken" not in one.get_attribute("src") for one in scripts)
+    assert part(browser, "class").find_elements("tag name", "option")[label].text == HOSTILE
+
+
+def test_of_many_classes_each_is_read_from_its_file_when_it_is_chosen(opened, many):
+    file, maps = many
+    browser = opened(file)
+    assert len(list((file.parent / "data").iterdir())) == len(maps.classes)
+    part(browser, "previous").click()
+    shown(browser, f"44 {STOPS.index(0.05)} 0")
+    np.testing.assert_array_equal(dark(browser), maps.at(0.05)[44])
+    assert browser.current_url.endswith("#class-44") and part(browser, "name").text == "class 44"
+    assert len(browser.find_elements("css selector", "script[src]")) == 2
+
+
+def test_a_file_that_is_gone_is_named(browser, many, tmp_path):
+    copy = tmp_path / "index.html"
+    copy.write_bytes(many[0].read_bytes())
+    browser.get(copy.as_uri())
+    trouble = part(browser, "trouble")
+    while not trouble.text:
+        pass
+    assert trouble.text == "This class cannot be shown: data/class-00000.js is not beside this page."
+
+
+@pytest.mark.parametrize("width", [360, 800])
+def test_a_narrow_screen_needs_no_scrolling_sideways(opened, few, width):
+    browser = opened(few[0])
+    browser.execute_cdp_cmd(
+        "Emulation.setDeviceMetricsOverride", {"width": width, "height": 800, "deviceScaleFactor": 2, "mobile": True}
+    )
+    try:
+        assert browser.execute_script("return document.documentElement.scrollWidth") <= width
+    finally:
+        browser.execute_cdp_cmd("Emulation.clearDeviceMetricsOverride", {})
+
+
+def luminance(colour: str) -> float:
+    """Of WCAG 2, of a CSS colour 'rgb(r, g, b)'."""
+    shares = np.array(re.findall(r"\d+", colour)[:3], float) / 255
+    linear = np.where(shares <= 0.04045, shares / 12.92, ((shares + 0.055) / 1.055) ** 2.4)
+    return float(linear @ [0.2126, 0.7152, 0.0722])
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_text_stands_out_in_light_and_in_dark(opened, few, scheme):
+    browser = opened(few[0])
+    feature = {"name": "prefers-color-scheme", "value": scheme}
+    browser.execute_cdp_cmd("Emulation.setEmulatedMedia", {"features": [feature]})
+    try:
+        paper = luminance(browser.find_element("tag name", "body").value_of_css_property("background-color"))
+        assert (paper > 0.5) == (scheme == "light")
+        for selector in ("p", "h2", ".faint", "td", "td a", "figcaption", ".card p"):
+            ink = luminance(browser.find_element("css selector", selector).value_of_css_property("color"))
+            # WCAG 2.2, 1.4.3 (AA).
+            assert (max(ink, paper) + 0.05) / (min(ink, paper) + 0.05) >= 4.5, selector
+    finally:
+        browser.execute_cdp_cmd("Emulation.setEmulatedMedia", {"features": []})
+
+
+def test_without_scripts_verdicts_maps_and_the_table_are_there(opened, few):
+    file, maps = few
+    browser = opened(file)
+    browser.execute_cdp_cmd("Emulation.setScriptExecutionDisabled", {"value": True})
+    try:
+        browser.refresh()
+        assert not browser.find_element("id", "explorer").is_displayed()
+        cards = browser.find_elements("css selector", ".card")
+        assert [card.find_element("tag name", "h2").text for card in cards] == list(maps.classes)
+        assert all(card.find_element("tag name", "img").size["width"] > 50 for card in cards)
+        assert len(browser.find_elements("css selector", "table.sortable tbody tr")) == len(maps.classes)
+    finally:
+        browser.execute_cdp_cmd("Emulation.setScriptExecutionDisabled", {"value": False})
