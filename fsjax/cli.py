@@ -11,23 +11,20 @@ from collections.abc import Callable
 from absl import flags
 from ml_collections import ConfigDict
 
-from fsjax import interrupt, peers, storage
+from fsjax import interrupt, mistakes, peers, storage, usage
 from fsjax.errors import CheckFailed, InputError
 from fsjax.storage import Path
 
 FAILED = CHECK_FAILED = 1
 BAD_INPUT = 2
 
-ACCEPTED = "--config, --config.FIELD=VALUE, --workdir, and of several processes --coordinator, --processes, --process"
-
 
 def main(
-    argv: list[str], usage: str, values: flags.FlagValues, config: flags.FlagHolder, workdir: flags.FlagHolder
+    argv: list[str], about: str, values: flags.FlagValues, config: flags.FlagHolder, workdir: flags.FlagHolder
 ) -> int:
-    """Runs the experiment that a command line asks for and returns the exit status."""
-    if {"--help", "-h", "-help"} & set(argv[1:]):
-        print(usage + values.get_help())
-        return 0
+    """Runs the experiment that a command line asks for, or prints how to ask, and returns the exit status."""
+    if usage.HELP & set(argv[1:]):
+        return _status(lambda: print(_help(argv, about, values, config, workdir)))
     interrupt.install()
     status = _status(lambda: _run(*configuration(argv, values, config, workdir), values, argv))
     if status and peers.guarded():
@@ -77,6 +74,15 @@ def _run(config: ConfigDict, directory: Path, values: flags.FlagValues, argv: li
     experiment.run(config, directory, command=["python", *argv])
 
 
+def _help(
+    argv: list[str], about: str, values: flags.FlagValues, config: flags.FlagHolder, workdir: flags.FlagHolder
+) -> str:
+    if (name := _config_argument(argv)) is None:
+        return usage.overview(about, _configs(argv), values)
+    chosen, _ = configuration([word for word in argv if word not in usage.HELP], values, config, workdir)
+    return usage.fields(name, chosen)
+
+
 def configuration(
     argv: list[str], values: flags.FlagValues, config: flags.FlagHolder, workdir: flags.FlagHolder
 ) -> tuple[ConfigDict, Path]:
@@ -85,29 +91,34 @@ def configuration(
     Raises:
       InputError: no config file, one that refuses its argument, an unknown flag or field, a value of a wrong type.
     """
-    name = _config_argument(argv)
-    if name is None:
-        raise InputError("--config: missing; accepted: an experiment, such as --config=configs/dfm_vit.py")
+    name = _config_argument(argv) or ""
     path, _, argument = name.partition(":")
     if not pathlib.Path(path).is_file():
-        raise InputError(
-            f"--config: no file {path!r}; accepted: a Python file with get_config(), such as configs/dfm_vit.py"
-        )
+        raise mistakes.no_config(_configs(argv), path)
     try:
         rest = values(argv)
         chosen = config.value
         chosen.lock()
     except flags.UnrecognizedFlagError as error:
-        raise InputError(f"--{error.flagname}: unknown flag; accepted: {ACCEPTED}") from error
+        raise mistakes.unknown_flag(error.flagname, values) from error
     except flags.Error as error:
-        raise _bad_value(error) from error
-    except (AttributeError, KeyError) as error:
-        raise _unknown_field(error, argv) from error
+        raise mistakes.bad_value(error, name) from error
+    except (AttributeError, LookupError, ValueError) as error:
+        # ml_collections looks for the fields; what the config file's own code raises is the same without them.
+        mistake = mistakes.unknown_field(argv, name)
+        if mistake is None:
+            raise
+        raise mistake from error
     if len(rest) > 1:
-        raise InputError(f"argument {rest[1]!r} is not a flag; accepted: {ACCEPTED}")
+        raise InputError(f"argument {rest[1]!r} is not a flag; accepted: {mistakes.ACCEPTED}")
     parts = (pathlib.Path(path).stem, argument or chosen.get("arg"))
     default = pathlib.Path("runs") / "-".join(part for part in parts if part)
     return chosen, storage.path(workdir.value) if workdir.value else default
+
+
+def _configs(argv: list[str]) -> pathlib.Path:
+    """The folder of experiments beside launch.py."""
+    return pathlib.Path(argv[0]).parent / "configs"
 
 
 def _config_argument(argv: list[str]) -> str | None:
@@ -117,24 +128,3 @@ def _config_argument(argv: list[str]) -> str | None:
         if re.fullmatch(r"--?config", word):
             return argv[index + 1] if index + 1 < len(argv) else None
     return None
-
-
-def _bad_value(error: flags.Error) -> InputError:
-    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
-    if "Error whilst parsing config file" in lines[0]:
-        # absl puts the traceback of the config file's own error into its message: its last line says what it was.
-        return InputError(lines[-1].removeprefix(f"{InputError.__module__}.{InputError.__name__}: "))
-    return InputError(f"{' '.join(lines).removeprefix('flag ')}; accepted: a value of the field's type")
-
-
-def _unknown_field(error: Exception, argv: list[str]) -> Exception:
-    """The error for a field that the config lacks, or the error itself where it comes from the config file's code."""
-    # ml_collections nests the quotes: the first identifier is the field.
-    name = re.search(r"[A-Za-z_]\w*", str(error))
-    hint = re.search(r'Did you mean "(\w+)"', str(error))
-    accepted = f"did you mean {hint[1]!r}?" if hint else "accepted: the fields of the config file"
-    for word in argv[1:]:
-        field = word.partition("=")[0]
-        if name and field.startswith("--config.") and name[0] in field.split("."):
-            return InputError(f"{field}: unknown field {name[0]!r}; {accepted}")
-    return error

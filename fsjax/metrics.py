@@ -1,4 +1,4 @@
-"""Numbers of a run, as JSON lines for programs and TensorBoard events for people."""
+"""Numbers of a run, as JSON lines for programs and on boards, such as TensorBoard, for people."""
 
 import json
 import logging
@@ -6,13 +6,16 @@ import math
 import pathlib
 import tempfile
 import time
-import uuid
+from collections.abc import Callable, Mapping
+from types import TracebackType
+from typing import Any
 
-from tensorboardX.event_file_writer import EventsWriter
-from tensorboardX.proto.event_pb2 import Event
-from tensorboardX.summary import scalar
+import numpy as np
+from jaxtyping import UInt8
+from upath import UPath
 
 from fsjax import parallel, storage, workdir
+from fsjax.boards import Board, TensorBoard
 from fsjax.storage import Path
 
 logger = logging.getLogger(__name__)
@@ -22,63 +25,95 @@ UPLOAD_SECONDS = 30
 
 
 class Metrics:
-    """Appends to metrics.jsonl and to a TensorBoard event file of its own in a workdir; only the main process writes.
+    """Appends to metrics.jsonl and to boards; only the main process writes. A context manager, or `close` ends it.
 
-    For a store both are written on this machine, and uploaded every UPLOAD_SECONDS and at the end.
+    TensorBoard's events are a file of their own for each start. For a store both are written on this machine, and
+    uploaded every UPLOAD_SECONDS and at the end.
+
+    Args:
+      directory: the workdir.
+      other_board: starts a board beside TensorBoard's, and returns None for none.
 
     Raises:
       InputError: a file that cannot be written, as on a full disk; so do its methods.
     """
 
-    def __init__(self, directory: Path):
-        self._file: pathlib.Path | None = None
-        if not parallel.is_main_process():
+    def __init__(self, directory: Path, other_board: Callable[[], Board | None] = lambda: None):
+        self._boards: list[Board] = []
+        self._writes = parallel.is_main_process()
+        if not self._writes:
             return
         # Gone with this object.
-        self._copies = None if storage.is_local(directory) else tempfile.TemporaryDirectory()
-        folder = pathlib.Path(self._copies.name) if self._copies else directory
+        self._copies: tempfile.TemporaryDirectory | None = None
+        if storage.is_local(directory):
+            self._folder = directory
+        else:
+            self._copies = tempfile.TemporaryDirectory()
+            self._folder = pathlib.Path(self._copies.name)
         self._shown, self._uploaded = directory / "metrics.jsonl", time.monotonic()
-        self._file = folder / "metrics.jsonl"
+        self._file = self._folder / "metrics.jsonl"
         with workdir.writing(self._shown):
-            (folder / "tensorboard").mkdir(parents=True, exist_ok=True)
+            self._boards.append(TensorBoard(self._folder / "tensorboard"))
             if self._copies and self._shown.exists():
                 self._file.write_bytes(self._shown.read_bytes())
             _mend(self._file, self._shown)
-            # The file's name has the second in it, and the clock may be moved back.
-            self._board = EventsWriter(str(folder / "tensorboard" / "events"), f".{uuid.uuid4().hex[:8]}")
+        if other := other_board():
+            self._boards.append(other)
 
-    def write(self, stage: str, step: int, values: dict[str, float]) -> None:
+    def __enter__(self) -> "Metrics":
+        return self
+
+    def __exit__(self, kind: type | None, error: BaseException | None, traceback: TracebackType | None) -> None:
+        self.close(failed=kind is not None)
+
+    def write(self, stage: str, step: int, values: Mapping[str, float]) -> None:
         """One line {"stage", "step", "time", name: value, ...}; a value that is not finite becomes null."""
-        if self._file is None:
+        if not self._writes:
             return
-        now = time.time()
         clean = {name: value if math.isfinite(value) else None for name, value in values.items()}
-        line = json.dumps({"stage": stage, "step": step, "time": round(now, 3), **clean}, allow_nan=False)
+        line = json.dumps({"stage": stage, "step": step, "time": round(time.time(), 3), **clean}, allow_nan=False)
         with workdir.writing(self._shown):
             with self._file.open("a", encoding="utf-8") as file:
                 file.write(line + "\n")
-            for name, value in values.items():
-                self._board.write_event(Event(wall_time=now, step=step, summary=scalar(f"{stage}/{name}", value)))
-            self._board.flush()
+            for board in self._boards:
+                board.write(stage, step, values)
             if self._copies and time.monotonic() - self._uploaded > UPLOAD_SECONDS:
                 self._upload()
 
-    def close(self) -> None:
-        """Closes, and uploads, both files."""
-        if self._file is None:
+    def images(self, section: str, step: int, images: Mapping[str, UInt8[np.ndarray, "height width"]]) -> None:
+        """Grey images by name, for the boards alone."""
+        if not self._writes:
             return
         with workdir.writing(self._shown):
-            self._board.close()
+            for board in self._boards:
+                board.images(section, step, images)
+
+    def outcome(self, name: str, fields: Mapping[str, Any], values: Mapping[str, float]) -> None:
+        """What was found, and the config fields that it rests on, for the boards alone; in place of an earlier one."""
+        if not self._writes:
+            return
+        for place in (self._folder, self._shown.parent):
+            storage.remove(place / "tensorboard" / name)
+        with workdir.writing(self._shown):
+            for board in self._boards:
+                board.outcome(name, fields, values)
+
+    def close(self, *, failed: bool = False) -> None:
+        """Closes, and uploads, what was written; `failed` is told to the boards."""
+        if not self._writes:
+            return
+        with workdir.writing(self._shown):
+            for board in self._boards:
+                board.close(failed=failed)
             if self._copies:
                 self._upload()
                 self._copies.cleanup()
 
     def _upload(self) -> None:
         self._uploaded = time.monotonic()
-        folder = self._file.parent
-        for file in [self._file, *(folder / "tensorboard").iterdir()]:
-            if file.exists():
-                to = self._shown.parent / file.relative_to(folder).as_posix()
+        for file in [self._file, *(self._folder / "tensorboard").rglob("*")]:
+            if file.is_file():
+                to = UPath(self._shown.parent) / file.relative_to(self._folder).as_posix()
                 to.fs.put_file(str(file), to.path)
 
 

@@ -53,6 +53,15 @@ def test_every_start_appends_to_the_lines_and_leaves_events_of_its_own(place, mo
     assert other[::2] == [("train/loss", 1, 0.5), ("train/loss", 2, 1.0)] and len(other) == 4
 
 
+def test_an_outcome_takes_the_place_of_the_one_before(place):
+    for accuracy in (0.5, 0.75):
+        metrics = Metrics(place)
+        metrics.outcome("removal", {"seed": 1}, {"accuracy": accuracy})
+        metrics.close()
+    (file,) = (place / "tensorboard" / "removal").glob("events*")
+    assert [event for event in events(file) if event[0] == "accuracy"] == [("accuracy", 0, 0.75)]
+
+
 @pytest.mark.parametrize("damage", ["unfinished line", "flipped bit", "no newline at the end", "not text"])
 def test_damaged_lines_are_dropped_with_a_word_and_the_next_one_stands_alone(place, damage, caplog):
     write(place, 1, 2, 3)

@@ -1,0 +1,55 @@
+"""Stands in for Weights & Biases: the part of wandb 0.31's interface that fsjax calls; it keeps what it is given.
+
+Signatures are those of the real package, with which fsjax was run offline; the file of that run held what this keeps.
+"""
+
+runs = []
+
+
+class Error(Exception):
+    pass
+
+
+class Settings:
+    def __init__(self, *, silent=False, console="auto"):
+        pass
+
+
+class Image:
+    def __init__(self, data_or_path, mode=None, caption=None):
+        self.pixels = data_or_path
+
+
+class Run:
+    def __init__(self, **given):
+        self.given, self.history, self.steps, self.summary, self.exit_code = given, [], {}, {}, None
+        self.url = "https://example.org/run" if given["mode"] == "online" else None
+        self.dir = given["dir"]
+
+    def define_metric(self, name, step_metric=None, step_sync=None, hidden=None, summary=None, overwrite=None):
+        self.steps[name] = step_metric
+
+    def log(self, data, step=None, commit=None):
+        assert step is None and self.exit_code is None
+        self.history.append(data)
+
+    def finish(self, exit_code=None):
+        self.exit_code = exit_code
+
+
+def init(
+    entity=None,
+    project=None,
+    dir=None,
+    id=None,
+    name=None,
+    config=None,
+    allow_val_change=None,
+    mode=None,
+    reinit=None,
+    resume=None,
+    settings=None,
+):
+    runs.append(Run(entity=entity, project=project, dir=dir, id=id, name=name, config=config, mode=mode, resume=resume))
+    assert reinit == "create_new" and allow_val_change
+    return runs[-1]
