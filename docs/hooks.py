@@ -1,0 +1,57 @@
+"""What mkdocs makes of the repository when it builds the site: pages of files from elsewhere, tables, equations."""
+
+import html
+import json
+import pathlib
+import re
+
+import latex2mathml.converter
+from config_tables import experiments, fields
+from file_table import files
+from mkdocs.structure.files import File
+
+ROOT = pathlib.Path(__file__).parent.parent
+# File of the repository -> page of the site.
+PAGES = {"README.md": "index.md", "CHANGELOG.md": "changelog.md"}
+
+
+def on_files(pages, config, **_):
+    """The README is the home page, the changelog one more, and so is the notebook: included, not copied."""
+    for source, page in PAGES.items():
+        text = (ROOT / source).read_text(encoding="utf-8")
+        pages.append(File.generated(config, page, content=_relinked(text)))
+    pages.append(File.generated(config, "notebook.md", content=_notebook()))
+    return pages
+
+
+def on_page_markdown(markdown, **_):
+    """Tables of config fields and of files, from the code; the notebook as a page."""
+    markdown = markdown.replace("](notebook.ipynb", "](notebook.md")
+    return re.sub(r"<!-- (experiments|fields|files) -->", lambda found: _TABLES[found[1]](), markdown)
+
+
+def on_page_content(content, **_):
+    """Equations as MathML, which browsers draw by themselves."""
+    content = re.sub(r'<div class="arithmatex">\\\[(.*?)\\\]</div>', _equation("block"), content, flags=re.DOTALL)
+    return re.sub(r'<span class="arithmatex">\\\((.*?)\\\)</span>', _equation("inline"), content, flags=re.DOTALL)
+
+
+def _relinked(text):
+    """Links of a file at the top of the repository, as a page among the docs has them."""
+    for source, page in PAGES.items():
+        text = text.replace(f"]({source})", f"]({page})")
+    return text.replace("](docs/", "](")
+
+
+def _notebook():
+    """Its text and its code; results appear where it runs."""
+    cells = json.loads((ROOT / "docs" / "notebook.ipynb").read_text(encoding="utf-8"))["cells"]
+    texts = [(cell["cell_type"], "".join(cell["source"])) for cell in cells]
+    return "\n\n".join(text if kind == "markdown" else f"```python\n{text}\n```" for kind, text in texts)
+
+
+def _equation(display):
+    return lambda found: latex2mathml.converter.convert(html.unescape(found[1]).strip(), display=display)
+
+
+_TABLES = {"experiments": experiments, "fields": fields, "files": files}
