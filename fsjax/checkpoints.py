@@ -176,8 +176,10 @@ class Checkpoints:
         if storage.is_local(place):
             return place
         if step not in self._copies:
-            copy = tempfile.TemporaryDirectory()
-            names = _recorded(self._hash_file(step))[0]
+            recorded = _recorded(self._hash_file(step))
+            if recorded is None:
+                raise FileNotFoundError(f"{self._hash_file(step)}: no hashes of files")
+            copy, names = tempfile.TemporaryDirectory(), recorded[0]
             place.fs.get([f"{place.path}/{name}" for name in names], [f"{copy.name}/{name}" for name in names])
             self._copies[step] = copy
         return pathlib.Path(self._copies[step].name)

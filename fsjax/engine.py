@@ -52,8 +52,11 @@ class Engine:
         self._params = jax.device_put(params, self._replicated)
         self._tile = make_tile(apply, statistics, self._mesh, precision, cut)
         self._spectra = jax.jit(spectrum.spectra, out_shardings=self._replicated)
-        self._features = cut and jax.jit(at_precision(precision, cut.first), out_shardings=self._replicated)
-        self._basis = cut and make_basis(cut, self._mesh, precision)
+        self._features: Callable | None = None
+        self._basis: Callable | None = None
+        if cut:
+            self._features = jax.jit(at_precision(precision, cut.first), out_shardings=self._replicated)
+            self._basis = make_basis(cut, self._mesh, precision)
 
     def with_params(self, params: PyTree) -> "Engine":
         """The same engine, compiled tile and all, with other parameters of the same shapes; chunks serve both.
@@ -92,7 +95,7 @@ class Engine:
                     self._spectra(padded),
                     jax.device_put(np.pad(labels[start:stop].astype(np.int32), padding, mode="edge"), self._replicated),
                     jax.device_put(np.pad(weights[start:stop], [*padding, (0, 0)]), self._replicated),
-                    self._features and self._features(self._params, jnp.asarray(padded)),
+                    self._features(self._params, jnp.asarray(padded)) if self._features else None,
                 )
             )
         return made
@@ -142,7 +145,7 @@ class Engine:
         def make(start: int, stop: int) -> Perturbations:
             return Perturbations(*(part if part is None else part[start:stop] for part in whole))
 
-        count = len(components if masks is None else masks)
+        count = next(len(part) for part in (masks, components) if part is not None)
         parts = []
         for start, stop, sums in self.tiles(chunks, make, count):
             parts.append(sums)
@@ -157,6 +160,7 @@ class Engine:
 
         placed = jax.tree.map(place, perturbations)
         if isinstance(placed, Removals):
+            assert self._basis is not None, "orbits are taken out behind the first convolution"
             placed = placed._replace(basis=self._basis(self._params, placed.positions))
         return placed
 

@@ -6,8 +6,8 @@ from typing import Any
 
 from ml_collections import ConfigDict
 
-from fsjax import lock, parallel, profile, storage, workdir
-from fsjax.errors import InputError
+from fsjax import lock, parallel, profile, storage, wandb_board, workdir
+from fsjax.errors import InputError, unknown
 from fsjax.progress import clock
 from fsjax.run import Run
 from fsjax.stages import STAGES
@@ -31,11 +31,9 @@ def run(config: ConfigDict, directory: Path, *, command: list[str] | None = None
     with lock.held(directory):
         parallel.decide(lambda: _begin(config, directory, command))
         current = Run(config, directory, nested=run)
-        try:
+        with current.metrics:
             for name in names:
                 _run_stage(STAGES[name], current)
-        finally:
-            current.metrics.close()
 
 
 def _begin(config: ConfigDict, directory: Path, command: list[str] | None) -> None:
@@ -50,7 +48,7 @@ def check(config: ConfigDict) -> list[str]:
     names = [name for name in config.stages.split(",") if name]
     for name in names:
         if name not in STAGES:
-            raise InputError(f"stages: unknown stage {name!r}; accepted: {', '.join(STAGES)}")
+            raise unknown("stages", "stage", name, STAGES)
     if not names:
         raise InputError(f"stages: empty; accepted: {', '.join(STAGES)}")
     for stage in _with_needs(names):
@@ -58,6 +56,7 @@ def check(config: ConfigDict) -> list[str]:
     for field, least in (("log_every", 1), ("keep_checkpoints", 1), ("memory_mib", 0), ("save_seconds", 0)):
         if config.run[field] < least:
             raise InputError(f"run.{field}: {config.run[field]}; accepted: {least} or more")
+    wandb_board.check(config.wandb)
     return sorted(names, key=list(STAGES).index)
 
 
@@ -74,7 +73,7 @@ def _run_stage(stage: Stage, current: Run) -> None:
         logger.info("%s: already done in %s", name, current.directory)
         return
     record, new = begun
-    started, (programs, compiling) = time.monotonic(), profile.compiled()
+    started, before = time.monotonic(), profile.compiled()
     traced = current.config.profile and parallel.is_main_process()
     try:
         with profile.tracing(current.directory / "profile" / name if traced else None):
@@ -87,7 +86,8 @@ def _run_stage(stage: Stage, current: Run) -> None:
     seconds = time.monotonic() - started
     # The others go on when the main process has written what they may read.
     parallel.decide(lambda: workdir.write_json(record_file, {**record, "done": True, "seconds": round(seconds, 2)}))
-    programs, compiling = (now - then for now, then in zip(profile.compiled(), (programs, compiling), strict=True))
+    after = profile.compiled()
+    programs, compiling = after[0] - before[0], after[1] - before[1]
     peak = parallel.peak_bytes()
     memory = {} if peak is None else {"device_peak_gib": peak / 2**30}
     current.metrics.write(name, 0, {"stage_seconds": seconds, "compile_seconds": compiling, **memory})

@@ -40,17 +40,22 @@ def cut(apply: Callable, params: PyTree, image: tuple[int, int, int]) -> Cut | N
     def trace(count: int) -> ClosedJaxpr:
         return jax.make_jaxpr(apply)(params, jax.ShapeDtypeStruct((count, *image), jnp.float32))
 
+    def place(closed: ClosedJaxpr) -> int:
+        index = _first_convolution(closed)
+        assert index is not None, "found with one image, it is found with any number"
+        return index
+
     def first(params: PyTree, images: Float[Array, "n height width channels"]) -> Float[Array, " n *features"]:
         closed = trace(len(images))
-        equations = closed.jaxpr.eqns[: _first_convolution(closed) + 1]
+        equations = closed.jaxpr.eqns[: place(closed) + 1]
         until = closed.jaxpr.replace(eqns=equations, outvars=equations[-1].outvars)
         (features,) = jax.core.eval_jaxpr(until, closed.consts, *jax.tree.leaves(params), images)
         return features
 
     def rest(params: PyTree, features: Float[Array, " n *features"]) -> Float[Array, "n classes"]:
         closed = trace(len(features))
-        equations, index = list(closed.jaxpr.eqns), _first_convolution(closed)
-        outputs = equations.pop(index).outvars
+        equations = list(closed.jaxpr.eqns)
+        outputs = equations.pop(place(closed)).outvars
         behind = closed.jaxpr.replace(eqns=equations, invars=[*closed.jaxpr.invars[:-1], *outputs])
         (logits,) = jax.core.eval_jaxpr(behind, closed.consts, *jax.tree.leaves(params), features)
         return logits

@@ -1,11 +1,11 @@
 """The arrays that a callable closes over, taken out of it."""
 
 from collections.abc import Callable, Iterator
+from typing import Any
 
 import jax
 import jax.numpy as jnp
 from jax.extend.core import ClosedJaxpr, Jaxpr, Literal
-from jax.typing import ArrayLike
 from jaxtyping import Array, Shaped
 
 from fsjax.errors import InputError
@@ -41,8 +41,8 @@ def _trace(function: Callable, shape: tuple[int, ...]) -> ClosedJaxpr:
     return jax.make_jaxpr(function)(jax.ShapeDtypeStruct(shape, jnp.float32))
 
 
-def _consts(closed: ClosedJaxpr) -> list[ArrayLike]:
-    """In the order in which _evaluate meets them."""
+def _consts(closed: ClosedJaxpr) -> list[Any]:
+    """Arrays, in the order in which _evaluate meets them."""
     found = list(closed.consts)
     for equation in closed.jaxpr.eqns:
         if equation.primitive.name in _JIT:
@@ -50,7 +50,7 @@ def _consts(closed: ClosedJaxpr) -> list[ArrayLike]:
     return found
 
 
-def _evaluate(jaxpr: Jaxpr, arrays: Iterator[Array], arguments: list[ArrayLike]) -> list[ArrayLike]:
+def _evaluate(jaxpr: Jaxpr, arrays: Iterator[Array], arguments: list[Any]) -> list[Any]:
     """Runs a jaxpr, functions under jit inlined, taking every constant from `arrays`."""
     values = dict(zip(jaxpr.constvars, [next(arrays) for _ in jaxpr.constvars], strict=True))
     values |= zip(jaxpr.invars, arguments, strict=True)

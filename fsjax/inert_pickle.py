@@ -12,13 +12,15 @@ import pickle
 import re
 import zipfile
 from collections.abc import Callable
-from typing import Any, ClassVar
+from typing import IO, Any, ClassVar, Literal
 
 import ml_dtypes
 import numpy as np
 
 from fsjax.errors import InputError
 from fsjax.storage import Path
+
+_File = io.BufferedIOBase | IO[bytes]
 
 
 class Inert:
@@ -94,20 +96,20 @@ class _Budget:
 _COPIES = 8
 
 
-def _read(file: io.BufferedIOBase, budget: _Budget) -> Any:
+def _read(file: _File, budget: _Budget) -> Any:
     """The content of a file in any of the three forms, its arrays still to be made."""
     file.seek(0)
     start = file.read(len(_LEGACY_START))
     file.seek(0)
     if start.startswith(b"PK"):
-        return _read_zip(zipfile.ZipFile(file), budget)
+        return _read_zip(zipfile.ZipFile(file), file.seek(0, io.SEEK_END), budget)
     if start == _LEGACY_START:
         return _read_legacy(file, budget)
     return _Unpickler(file, budget).load()
 
 
-def _read_zip(archive: zipfile.ZipFile, budget: _Budget) -> Any:
-    _check_plain(archive)
+def _read_zip(archive: zipfile.ZipFile, size: int, budget: _Budget) -> Any:
+    _check_plain(archive, size)
     (pickled,) = (name for name in archive.namelist() if name.endswith("data.pkl"))
     folder = pickled.removesuffix("data.pkl")
     big = folder + "byteorder" in archive.namelist() and archive.read(folder + "byteorder") == b"big"
@@ -120,16 +122,16 @@ def _read_zip(archive: zipfile.ZipFile, budget: _Budget) -> Any:
         return _Unpickler(file, budget, storage).load()
 
 
-def _check_plain(archive: zipfile.ZipFile) -> None:
+def _check_plain(archive: zipfile.ZipFile, size: int) -> None:
     """PyTorch compresses nothing, so its members are no larger than the file, all together where none overlap."""
     for member in archive.infolist():
         if member.compress_type != zipfile.ZIP_STORED:
             raise ValueError(f"{member.filename} is compressed")
-    if sum(member.file_size for member in archive.infolist()) > archive.fp.seek(0, io.SEEK_END):
+    if sum(member.file_size for member in archive.infolist()) > size:
         raise ValueError("its members are larger than the file")
 
 
-def _read_legacy(file: io.BufferedIOBase, budget: _Budget) -> Any:
+def _read_legacy(file: _File, budget: _Budget) -> Any:
     """Five pickles (magic number, version, byte order, the object, keys of its storages), then the storages' bytes."""
     _Unpickler(file, budget).load()
     _Unpickler(file, budget).load()
@@ -157,7 +159,7 @@ class _Unpickler(pickle._Unpickler):
     a number fills the machine's memory.
     """
 
-    def __init__(self, file: io.BufferedIOBase, budget: _Budget, storage: Callable | None = None):
+    def __init__(self, file: _File, budget: _Budget, storage: Callable | None = None):
         # What Python 2 wrote as text may be an array's bytes: latin-1 keeps them.
         super().__init__(_Bounded(file, budget), encoding="latin1")
         self._budget, self._storage = budget, storage
@@ -182,16 +184,18 @@ class _Unpickler(pickle._Unpickler):
 
     def load_bytearray8(self) -> None:
         """Python's own makes as many zeros as the file says, and reads then."""
-        self.append(bytearray(self.read(int.from_bytes(self.read(8), "little"))))
+        # `load` sets both, in every unpickler of Python's own.
+        read, append = self.read, self.append  # type: ignore[attr-defined]
+        append(bytearray(read(int.from_bytes(read(8), "little"))))
 
-    dispatch: ClassVar = {**pickle._Unpickler.dispatch, pickle.BYTEARRAY8[0]: load_bytearray8}
+    dispatch: ClassVar[dict[int, Callable]] = {**pickle._Unpickler.dispatch, pickle.BYTEARRAY8[0]: load_bytearray8}
 
 
 class _Bounded:
     """A file that is read no further than it goes."""
 
-    def __init__(self, file: io.BufferedIOBase, budget: _Budget):
-        self._file, self._budget, self.readline, self.readinto = file, budget, file.readline, file.readinto
+    def __init__(self, file: _File, budget: _Budget):
+        self._file, self._budget, self.readline = file, budget, file.readline
 
     def read(self, count: int) -> bytes:
         return self._file.read(self._budget.check(count))
@@ -261,7 +265,8 @@ class _DType:
     """numpy.dtype."""
 
     def __init__(self, code: str, *rest: Any):
-        self._code, self._order = code, "="
+        self._code = code
+        self._order: Any = "="
 
     def __setstate__(self, state: Any) -> None:
         self._order = state[1]
@@ -277,7 +282,7 @@ class _Array:
     """numpy.ndarray, as its pickles make it: empty, then given its state."""
 
     def __init__(self, *rest: Any):
-        self._state = None
+        self._state: Any = None
 
     def __setstate__(self, state: Any) -> None:
         self._state = state
@@ -287,7 +292,7 @@ class _Array:
         return _from_buffer(data, dtype, shape, "F" if fortran else "C")
 
 
-def _from_buffer(data: Any, dtype: Any, shape: tuple, order: str = "C") -> np.ndarray | Inert:
+def _from_buffer(data: Any, dtype: Any, shape: tuple, order: Literal["C", "F"] = "C") -> np.ndarray | Inert:
     if not isinstance(dtype, _DType) or dtype.numbers() is None:
         return Inert()
     return np.frombuffer(_bytes(data), dtype.numbers()).reshape(shape, order=order)
@@ -312,7 +317,11 @@ def _size(sizes: Any = ()) -> tuple:
 
 def _bytes(data: bytes | bytearray | str = b"", encoding: str = "latin1") -> bytes | bytearray:
     # Not bytes(data): that of a number is as many zeros.
-    return data.encode("latin1") if isinstance(data, str) else memoryview(data).obj
+    if isinstance(data, str):
+        return data.encode("latin1")
+    content = memoryview(data).obj
+    assert isinstance(content, bytes | bytearray)
+    return content
 
 
 _STORAGE_TYPES = {
@@ -347,6 +356,7 @@ def _plain(content: Any, seen: dict[int, Any]) -> Any:
     """The content with its arrays made and everything unknown inert. `seen`: what was made of each container."""
     if content is None or isinstance(content, bool | int | float | str | Inert):
         return content
+    made: Any
     if id(content) not in seen:
         seen[id(content)] = Inert()  # a container that holds itself holds this
         if isinstance(content, dict):

@@ -118,7 +118,8 @@ def load_weights(path: str | Path, model: str, *, image_size: int | None = None)
       InputError: a ValueError that lists what is missing, not expected, or of another shape.
     """
     found = state_dict.to_variables(torch_weights.read(path), model, image_size, str(path))
-    return functools.partial(*fold(found.network, found.variables))
+    apply, params = fold(found.network, found.variables)
+    return functools.partial(apply, params)
 
 
 def _counts(images: np.ndarray, labels: np.ndarray, num_classes: int) -> tuple[int, ...]:

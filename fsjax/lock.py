@@ -40,9 +40,10 @@ def held(directory: Path) -> Iterator[None]:
       InputError: another run holds it, it cannot be written, or the processes do not see the same folder.
     """
     file = directory / ".lock"
-    take = _locked if storage.is_local(directory) else _leased
     with contextlib.ExitStack() as stack:
-        run = parallel.decide(lambda: stack.enter_context(take(file)))
+        run = parallel.decide(
+            lambda: stack.enter_context(_locked(file) if storage.is_local(file) else _leased(file)),
+        )
         _check_all_see(file, run)
         yield
 

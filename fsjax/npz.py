@@ -4,6 +4,7 @@ import io
 import math
 import zipfile
 from collections.abc import Sequence
+from typing import IO
 
 import numpy as np
 from jaxtyping import Shaped
@@ -14,6 +15,7 @@ from fsjax.storage import Path
 # What an .npz may unpack to, in bytes, and in sizes of the file where that is more. Images seldom shrink by half, but
 # masks and scores may be nearly constant: those of 1,000 classes at 224 pixels, 225 MB, may be packed into 1 MB.
 LARGEST, TIMES = 2**29, 64
+_File = io.BufferedIOBase | IO[bytes]
 _LONGEST_HEADER = 10_000  # NumPy's own limit, which it looks at once the header is in memory
 
 
@@ -82,7 +84,7 @@ def _array(archive: zipfile.ZipFile, member: zipfile.ZipInfo) -> np.ndarray:
         return np.lib.format.read_array(file, allow_pickle=False)
 
 
-def _bytes(file: io.BufferedIOBase) -> int:
+def _bytes(file: _File) -> int:
     """Of an .npy with such a header; raises ValueError for anything but plain values."""
     start = file.read(8)
     width = {b"\x93NUMPY\x01\x00": 2, b"\x93NUMPY\x02\x00": 4}.get(start)
@@ -99,7 +101,7 @@ def _bytes(file: io.BufferedIOBase) -> int:
     return len(start) + len(header) + math.prod(shape) * dtype.itemsize
 
 
-def _size(file: io.BufferedIOBase) -> int:
+def _size(file: _File) -> int:
     size = file.seek(0, io.SEEK_END)
     file.seek(0)
     return size

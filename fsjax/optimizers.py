@@ -5,7 +5,7 @@ from collections.abc import Callable
 import optax
 from ml_collections import ConfigDict
 
-from fsjax.errors import InputError
+from fsjax.errors import unknown
 
 OPTIMIZERS = {
     # Weight decay is added to the gradient, before the momentum, as in torch.optim.SGD.
@@ -24,8 +24,7 @@ def make(train: ConfigDict, steps: int) -> optax.GradientTransformation:
       InputError: unknown optimiser or schedule.
     """
     if train.optimizer not in OPTIMIZERS:
-        accepted = ", ".join(sorted(OPTIMIZERS))
-        raise InputError(f"train.optimizer: unknown optimizer {train.optimizer!r}; accepted: {accepted}")
+        raise unknown("train.optimizer", "optimizer", train.optimizer, sorted(OPTIMIZERS))
     return OPTIMIZERS[train.optimizer](learning_rate(train, steps), train)
 
 
@@ -36,7 +35,7 @@ def learning_rate(train: ConfigDict, steps: int) -> Callable:
       InputError: unknown schedule.
     """
     if train.schedule not in SCHEDULES:
-        raise InputError(f"train.schedule: unknown schedule {train.schedule!r}; accepted: {', '.join(SCHEDULES)}")
+        raise unknown("train.schedule", "schedule", train.schedule, SCHEDULES)
     warmup = min(train.warmup_steps, max(steps - 1, 0))
     rest = (
         optax.cosine_decay_schedule(train.learning_rate, max(steps - warmup, 1))

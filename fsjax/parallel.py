@@ -56,17 +56,18 @@ def initialize(
         return False
     # SIGTERM is ours: training agrees on the step to stop in, and other stages keep what they have.
     jax.config.update("jax_enable_preemption_service", False)
-    if jax.config.jax_platforms in ("cpu", None):
+    if jax.config.jax_platforms in ("cpu", None):  # type: ignore[attr-defined]  # of JAX's flags its types tell few
         jax.config.update("jax_cpu_collectives_implementation", "gloo")
     peers.guard()
     if told:
         peers.introduce(f"process {index} of {processes}")
-        if index == 0:
+        if index == 0 and coordinator is not None:
             _check_free(coordinator)
-    arguments = (coordinator, processes, index) if told else ()
     try:
         jax.distributed.initialize(
-            *arguments,
+            coordinator,
+            processes,
+            index,
             cluster_detection_method="deactivate" if told else None,
             initialization_timeout=startup_seconds,
             heartbeat_timeout_seconds=heartbeat_seconds,
@@ -140,7 +141,8 @@ def use_cores(batch_size: int) -> None:
     convolution. Training splits its batch over all devices, so there are as many as divide it.
     """
     told = "xla_force_host_platform_device_count" in os.environ.get("XLA_FLAGS", "")
-    if told or jax.config.jax_num_cpu_devices >= 0 or batch_size < 1:
+    asked = jax.config.jax_num_cpu_devices  # type: ignore[attr-defined]  # of JAX's flags its types tell few
+    if told or asked >= 0 or batch_size < 1:
         return
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     fitting = [count for count in range(1, cores + 1) if batch_size % count == 0 and batch_size >= count * _LEAST_ROWS]

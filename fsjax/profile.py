@@ -4,6 +4,7 @@ Progress, which counts the units of everything long, tells a trace when to begin
 """
 
 import contextlib
+import math
 import pathlib
 from collections.abc import Iterator
 
@@ -67,14 +68,13 @@ _trace: _Trace | None = None
 
 def compiled() -> tuple[int, float]:
     """How many programs this process has compiled so far, and the seconds that took."""
-    return _compiled[0], _compiled[1]
+    return len(_compiled), math.fsum(_compiled)
 
 
-def _count(event: str, seconds: float, **_) -> None:
+def _count(event: str, duration_secs: float, **_: str | int) -> None:
     if event == _COMPILED:
-        _compiled[0] += 1
-        _compiled[1] += seconds
+        _compiled.append(duration_secs)
 
 
-_compiled = [0, 0.0]
+_compiled: list[float] = []  # seconds of each
 jax.monitoring.register_event_duration_secs_listener(_count)

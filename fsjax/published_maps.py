@@ -111,10 +111,11 @@ def write_maps(maps: DominantFrequencyMaps, folder: str | Path, name: str, patch
         with workdir.replacing(written[-1]) as opened:
             pickle.dump(content, opened)
 
-    if maps.scores is not None:
-        write(f"{name}loss{patch}.pkl", lambda label: tensor(np.asarray(maps.scores[label], np.float32)))
+    if (scores := maps.scores) is not None:
+        write(f"{name}loss{patch}.pkl", lambda label: tensor(np.asarray(scores[label], np.float32)))
     for share in maps.shares:
-        write(f"{name}_DFM_{100 * share:g}.pkl", lambda label, share=share: maps.at(share)[label].astype(np.float32))
+        masks = maps.at(share).astype(np.float32)
+        write(f"{name}_DFM_{100 * share:g}.pkl", masks.__getitem__)
     return written
 
 
@@ -129,7 +130,7 @@ def file_of(path: str | Path) -> Path:
         raise InputError(f"{path}: not there; {_ACCEPTED}")
     if not path.is_dir():
         return path
-    files = sorted((path / "dfm").glob("*.npz"))
+    files: list[Path] = sorted((path / "dfm").glob("*.npz"), key=str)
     if len(files) != 1:
         found = ", ".join(file.name for file in files) or "nothing"
         raise InputError(f"{path}: holds {found} in dfm/; accepted: a folder with one .npz there, or the file itself")

@@ -6,7 +6,7 @@ from collections.abc import Callable
 import numpy as np
 from ml_collections import ConfigDict
 
-from fsjax import classifier, data, dfm, parallel
+from fsjax import classifier, data, dfm, parallel, wandb_board
 from fsjax.classifier import Classifier
 from fsjax.data import listing
 from fsjax.data.dataset import Dataset, measure_mean_std
@@ -23,7 +23,7 @@ class Run:
 
     def __init__(self, config: ConfigDict, directory: Path, nested: Callable[[ConfigDict, Path], None]):
         self.config, self.directory, self.nested = config, directory, nested
-        self.metrics = Metrics(directory)
+        self.metrics = Metrics(directory, lambda: wandb_board.start(config, directory))
         self._datasets: dict[str, Dataset] = {}
 
     def dataset(self, split: str) -> Dataset:

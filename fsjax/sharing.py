@@ -56,9 +56,9 @@ def pieces(images: int, masks: int, *, chunk: int, tile: int, group: int, alone:
 def part(costs: Sequence[int]) -> slice:
     """This process's part of units of these costs, above 0: contiguous, and as equal in cost as whole units allow."""
     index, processes = parallel.process()
-    costs = np.asarray(costs, np.int64)
+    each = np.asarray(costs, np.int64)
     # A unit is its process's in whose share of the costs its middle lies; doubled, so that it is a whole number.
-    middles, whole = 2 * costs.cumsum() - costs, 2 * int(costs.sum())
+    middles, whole = 2 * each.cumsum() - each, 2 * int(each.sum())
     first, end = np.searchsorted(middles, [whole * at // processes for at in (index, index + 1)])
     return slice(int(first), int(end))
 

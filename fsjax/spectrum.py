@@ -85,7 +85,8 @@ def frequencies(height: int, width: int) -> tuple[Float[np.ndarray, "height widt
     """Vertical and horizontal frequency of each position, in cycles per pixel, in [-0.5, 0.5)."""
     vertical = (np.arange(height) - height // 2) / height
     horizontal = (np.arange(width) - width // 2) / width
-    return tuple(np.meshgrid(vertical, horizontal, indexing="ij"))
+    rows, columns = np.meshgrid(vertical, horizontal, indexing="ij")
+    return rows, columns
 
 
 def radius(height: int, width: int) -> Float[np.ndarray, "height width"]:

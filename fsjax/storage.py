@@ -6,6 +6,7 @@ import shutil
 import tempfile
 from collections.abc import Iterator
 
+from typing_extensions import TypeIs
 from upath import UPath
 
 from fsjax.errors import InputError
@@ -43,7 +44,7 @@ def path(text: str | Path) -> Path:
     return found
 
 
-def is_local(where: Path) -> bool:
+def is_local(where: Path) -> TypeIs[pathlib.Path]:
     """Whether the operating system itself has the file."""
     return isinstance(where, pathlib.Path)
 

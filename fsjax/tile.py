@@ -78,6 +78,7 @@ def make_tile(
 
     def tile(params, perturbations, chunk):
         if isinstance(perturbations, Removals):
+            assert cut is not None, "orbits are taken out behind the first convolution"
             features, model, targets = _without(perturbations, chunk, cut.image[1]), cut.rest, None
         else:
             masks, components, targets = perturbations
@@ -122,6 +123,7 @@ def _without(removals: Removals, chunk: Chunk, width: int) -> Float[Array, "n im
     """Features of the images without the removed orbits."""
     positions, shares, basis = removals
     amplitudes = spectrum.wave_amplitudes(chunk.spectra, positions, width) * shares[:, None, None, None]
+    assert basis is not None and chunk.features is not None, "both are there with a cut model"
     features = chunk.features[None]
     trailing = (None,) * (features.ndim - 2)
     # Term by term and not as a matrix product: one pass over the features, which the model's next operations join.
@@ -147,7 +149,7 @@ def _per_image(
     labels: Int[Array, " images"],
     targets: Int[Array, " n"],
 ) -> dict[str, Float[Array, "n images *classes"]]:
-    values = {}
+    values: dict[str, Array] = {}
     if {"loss", "loss_squared"} & set(statistics):
         label_logits = jnp.take_along_axis(logits, labels[None, :, None], axis=-1)[..., 0]
         loss = jax.nn.logsumexp(logits, axis=-1) - label_logits

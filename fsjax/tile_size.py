@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Callable, Sequence
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -47,7 +48,7 @@ def layout(
     """
     if cut is not None and not _has_room(cut, max(counts), memory_mib):
         cut = None
-    options = {"memory_mib": memory_mib, "precision": precision, "cut": cut}
+    options: dict[str, Any] = {"memory_mib": memory_mib, "precision": precision, "cut": cut}
     tile_images = fit(apply, params, image, resident_images=max(counts), **options)
     return {
         "tile_images": tile_images,
@@ -109,8 +110,9 @@ def temporary_bytes(
     """What XLA allocates for a tile of one mask and so many images, beside its arguments and its results."""
     height, width, channels = image
     mesh = Mesh(np.array(parallel.local_devices()[:1]), (parallel.AXIS,))
-    tile = make_tile(apply, ("loss",), mesh, precision, cut)
-    shape = jax.ShapeDtypeStruct
+    tile: Any = make_tile(apply, ("loss",), mesh, precision, cut)
+    shape: Any = jax.ShapeDtypeStruct  # in the place of arrays
+    perturbations: Perturbations | Removals
     perturbations, features = Perturbations(shape((1, height, width), jnp.bool_)), None
     if cut:
         basis = shape((1, channels, 2, *cut.features), jnp.float32)

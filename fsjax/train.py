@@ -19,6 +19,7 @@ from fsjax.data import frequencies, host_augment, stylised
 from fsjax.data.augment import make_augment, split_names
 from fsjax.data.dataset import Dataset
 from fsjax.data.loader import batches
+from fsjax.data.stylised import Joined
 from fsjax.errors import InputError
 from fsjax.evaluate.watched import Watched
 from fsjax.metrics import Metrics
@@ -52,9 +53,10 @@ def train(
       InputError: a config value that cannot be used, or a loss that is no longer finite.
       interrupt.Terminated: SIGTERM came; the step it came in is saved.
     """
-    options, training = config.train, dataset("train")
+    options = config.train
+    training: Dataset | Joined = dataset("train")
     if options.stylised:
-        training = stylised.join_stylised(training, options.stylised, config.data)
+        training = stylised.join_stylised(dataset("train"), options.stylised, config.data)
     steps = num_steps(options, len(training))
     network = models.build(
         config.model.name,
@@ -133,7 +135,8 @@ def train(
         augment=host_augment.make_host_augment(split_names(options.augment)[0], config.seed, config.data.image_size),
     )
     measured, note = [], ""
-    stops = collections.deque(maxlen=2)  # of the last two steps: whether any process has been asked to stop
+    # Of the last two steps: whether any process has been asked to stop.
+    stops: collections.deque = collections.deque(maxlen=2)
     with contextlib.closing(checkpoints), _progress(step, steps, options) as progress:
         for batch in stream:
             scale = float(plateau_state.scale)

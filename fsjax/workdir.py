@@ -10,7 +10,7 @@ import re
 import socket
 import tempfile
 from collections.abc import Iterator, Sequence
-from typing import Any, BinaryIO
+from typing import IO, Any
 
 import numpy as np
 
@@ -20,7 +20,7 @@ from fsjax.storage import Path
 
 
 @contextlib.contextmanager
-def replacing(path: Path) -> Iterator[BinaryIO]:
+def replacing(path: Path) -> Iterator[IO[bytes]]:
     """A binary file that takes the place of `path` when the block ends without an error.
 
     On a disk it is written under a temporary name and renamed; an object of a store appears at once and whole.
@@ -186,7 +186,7 @@ def _refused(constant: str) -> float:
 def write_npz(path: Path, **arrays: np.ndarray) -> None:
     """Writes a compressed .npz atomically."""
     with replacing(path) as file:
-        np.savez_compressed(file, **arrays)
+        np.savez_compressed(file, **arrays)  # type: ignore[arg-type]  # no array is called as one of its options
 
 
 def read_npz(path: Path, keys: Sequence[str] = ()) -> dict[str, np.ndarray]:
@@ -203,7 +203,7 @@ def read_npz(path: Path, keys: Sequence[str] = ()) -> dict[str, np.ndarray]:
 def sha256(path: str | Path) -> str:
     """Of a file's content, as hexadecimal digits."""
     with storage.path(path).open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
+        return hashlib.file_digest(file, "sha256").hexdigest()  # type: ignore[arg-type]  # all open files have readinto
 
 
 def write_npy(path: Path, array: np.ndarray) -> None:

@@ -34,6 +34,10 @@ SMALL = [
     "--config.run.checkpoint_every=15",
     "--config.run.memory_mib=2",
     "--config.search.images_per_class=20",
+    # What is compared rests on these as on more of them.
+    "--config.search.removal.resamples=2",
+    "--config.evaluate.random_masks=2",
+    "--config.evaluate.grid=(0.3,)",
 ]
 
 

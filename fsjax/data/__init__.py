@@ -1,5 +1,7 @@
 """Data: sources of images, the model's preprocessing, training batches and augmentation."""
 
+from collections.abc import Callable
+
 import numpy as np
 from ml_collections import ConfigDict
 
@@ -70,8 +72,9 @@ def check(data_config: ConfigDict) -> None:
 
 
 def _is_level(value: object, field: str) -> bool:
-    is_number = isinstance(value, int | float) and not isinstance(value, bool)
-    return is_number and 0 <= value <= 1 and not (field == "std" and value == 0)
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        return False
+    return 0 <= value <= 1 and not (field == "std" and value == 0)
 
 
 def split_off_validation(labels: np.ndarray, share: float, seed: int) -> tuple[np.ndarray, np.ndarray]:
@@ -102,7 +105,7 @@ def _open_tfds(data_config: ConfigDict, split: str) -> Source:
 
 
 # name -> open(data_config, split name) -> Source
-SOURCES = {
+SOURCES: dict[str, Callable[[ConfigDict, str], Source]] = {
     "synthetic": _open_synthetic,
     "folder": open_folder,
     "arrays": open_arrays,

@@ -44,7 +44,7 @@ def open_arrays(data_config: ConfigDict, split: str) -> "ArraysSource":
 class ArraysSource:
     """A Source of rows of an array; rows: which of images are used. name: what errors call the array."""
 
-    planted = None
+    planted: dict | None = None
 
     def __init__(
         self,

@@ -71,7 +71,7 @@ class Dataset:
     @property
     def names(self) -> list[str]:
         """Of the images' files with their folder, '/' between them; none where the images are no files."""
-        files = getattr(self._store.source, "files", None)
+        files = getattr(self._store.source, "files", ())
         rows = self._store.rows[self._positions].tolist() if files else []
         return ["/".join(files[row].replace(os.sep, "/").rsplit("/", 2)[-2:]) for row in rows]
 

@@ -9,6 +9,7 @@ from typing import SupportsIndex
 import numpy as np
 from jaxtyping import Int32, UInt8
 from ml_collections import ConfigDict
+from upath import UPath
 
 from fsjax import storage
 from fsjax.data.preprocess import decode
@@ -45,7 +46,7 @@ def open_folder(data_config: ConfigDict, split: str) -> "FolderSource":
 class FolderSource:
     """A Source of image files; files: the paths of each class's images."""
 
-    planted = None
+    planted: dict | None = None
 
     def __init__(self, classes: tuple[str, ...], files: Sequence[Sequence[str]]):
         self.classes = classes
@@ -93,8 +94,9 @@ def _folders(folder: Path) -> list[str]:
 
 def _listed(folder: Path) -> list[tuple[str, str]]:
     """Names and kinds of what a store has in a folder, in one request; some list the folder itself."""
-    entries = [(entry["name"].strip("/"), entry["type"]) for entry in folder.fs.ls(folder.path, detail=True)]
-    return [(path.rpartition("/")[2], kind) for path, kind in entries if path != folder.path.strip("/")]
+    store = UPath(folder)
+    entries = [(entry["name"].strip("/"), entry["type"]) for entry in store.fs.ls(store.path, detail=True)]
+    return [(path.rpartition("/")[2], kind) for path, kind in entries if path != store.path.strip("/")]
 
 
 def _opened(file: str) -> str | bytes:

@@ -13,6 +13,7 @@ The fixed orbits are drawn once from the seed and are the same in every split.
 """
 
 import re
+from typing import SupportsIndex
 
 import numpy as np
 from jaxtyping import Bool, Float, Int, UInt8
@@ -73,7 +74,7 @@ class ArraySource(Source):
     def __len__(self) -> int:
         return len(self._images)
 
-    def __getitem__(self, index: int) -> UInt8[np.ndarray, "size size 3"]:
+    def __getitem__(self, index: SupportsIndex) -> UInt8[np.ndarray, "size size 3"]:
         return self._images[index]
 
 

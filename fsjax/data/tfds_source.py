@@ -53,7 +53,7 @@ def open_tfds(data_config: ConfigDict, split: str) -> "TfdsSource":
 class TfdsSource:
     """A Source of records of a prepared set; rows: which of them are used. name: what errors call the set."""
 
-    planted = None
+    planted: dict | None = None
 
     def __init__(
         self,

@@ -4,14 +4,13 @@ vit_micro is meant for a CPU: on two free cores 400 training steps of 128 images
 minute and a half to two, vit_micro_patch8 half a minute.
 """
 
-import difflib
 import functools
 from collections.abc import Callable
 from functools import partial
 
 import jax.numpy as jnp
 
-from fsjax.errors import InputError
+from fsjax.errors import unknown
 from fsjax.models.alexnet import AlexNet
 from fsjax.models.network import Network
 from fsjax.models.resnet import BasicBlock, Bottleneck, ResNet
@@ -69,9 +68,7 @@ def build(name: str, *, num_classes: int, image_size: int, dtype=jnp.float32) ->
         InputError: the name is unknown, or the image size does not fit the model.
     """
     if name not in MODELS:
-        near = difflib.get_close_matches(name, MODELS, n=1)
-        hint = f" (did you mean {near[0]}?)" if near else ""
-        raise InputError(f"model.name: unknown model {name!r}; accepted: {', '.join(sorted(MODELS))}{hint}")
+        raise unknown("model.name", "model", name, sorted(MODELS))
     network = Network(MODELS[name], num_classes, image_size, jnp.dtype(dtype))
     network.graphdef  # noqa: B018 - what does not fit is refused here rather than at the first call
     return network

@@ -54,7 +54,7 @@ class AlexNet(nnx.Module):
             )
         self.imagenet = imagenet
         self.window, self.grid = (3, 6) if imagenet else (2, 2)
-        self.features = nnx.Dict()
+        self.features: nnx.Dict = nnx.Dict()
         channels, place = 3, 0
         for number, (width, kernel, stride, padding) in enumerate(_IMAGENET if imagenet else _CIFAR):
             self.features[str(place)] = nnx.Conv(

@@ -1,6 +1,7 @@
 """BatchNorm in evaluation mode is linear: folded into the convolution before it, it costs nothing."""
 
 from collections.abc import Callable
+from typing import Any
 
 import jax.numpy as jnp
 import numpy as np
@@ -33,14 +34,14 @@ def fold(network: Network, variables: dict) -> tuple[Callable, PyTree]:
     """
     module = network.bind(variables)
     variables.clear()
-    modules = dict(nnx.iter_modules(module))
+    modules: dict[tuple, nnx.Module] = dict(nnx.iter_modules(module))
     for path, norm in modules.items():
         conv = modules.get((*path[:-1], _before(path[-1]))) if path else None
         if isinstance(norm, nnx.BatchNorm) and isinstance(conv, nnx.Conv):
             _absorb(conv, norm)
             setattr(modules.get(path[:-1], module), path[-1], Identity())
-    graphdef, params = nnx.split(module)
-    params = nnx.to_pure_dict(params)
+    graphdef, state = nnx.split(module)
+    params = nnx.to_pure_dict(state)
 
     def apply(params: PyTree, images: Float[Array, "images height width channels"]) -> Float[Array, "images classes"]:
         return nnx.merge(graphdef, params)(network.seen(images), train=False).astype(jnp.float32)
@@ -57,11 +58,14 @@ def _absorb(conv: nnx.Conv, norm: nnx.BatchNorm) -> None:
     """The convolution becomes both: scale x (conv(x) - mean) + bias, with scale over the root of variance + epsilon."""
     # get_value: indexing a variable would make a JAX array of it first, and a second copy.
     scale, shift, mean, variance = (
-        np.asarray(part.get_value(), np.float64) for part in (norm.scale, norm.bias, norm.mean, norm.var)
+        np.asarray(part.get_value(), np.float64)
+        for part in (norm.scale, norm.bias, norm.mean, norm.var)
+        if part is not None
     )
     scale = scale / np.sqrt(variance + norm.epsilon)
     before = 0 if conv.bias is None else np.asarray(conv.bias.get_value(), np.float64)
     # New variables: assigning to the elements of an old one would write into the caller's NumPy array.
-    conv.kernel = nnx.Param((np.asarray(conv.kernel.get_value()) * scale).astype(np.float32))
-    conv.bias = nnx.Param(((before - mean) * scale + shift).astype(np.float32))
+    kernel: Any = (np.asarray(conv.kernel.get_value()) * scale).astype(np.float32)
+    bias: Any = ((before - mean) * scale + shift).astype(np.float32)
+    conv.kernel, conv.bias = nnx.Param(kernel), nnx.Param(bias)
     conv.use_bias = True

@@ -6,6 +6,7 @@ save that the bias of the last layer starts at zero.
 """
 
 from collections.abc import Sequence
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -35,7 +36,7 @@ class ResNet(nnx.Module):
 
     def __init__(
         self,
-        block: type[nnx.Module],
+        block: "type[BasicBlock | Bottleneck]",
         depths: Sequence[int],
         widths: Sequence[int] = (64, 128, 256, 512),
         *,
@@ -47,14 +48,14 @@ class ResNet(nnx.Module):
         rngs: nnx.Rngs,
     ):
         del image_size
-        shared = {"dtype": dtype, "axis_name": axis_name, "rngs": rngs}
+        shared: dict[str, Any] = {"dtype": dtype, "axis_name": axis_name, "rngs": rngs}
         channels = widths[0]
         self.imagenet_stem = imagenet_stem
         self.stages = len(depths)
         self.conv1 = _conv(3, channels, kernel=7 if imagenet_stem else 3, stride=2 if imagenet_stem else 1, **shared)
         self.bn1 = BatchNorm(channels, **shared)
         for stage, (depth, width) in enumerate(zip(depths, widths, strict=True)):
-            blocks = nnx.Dict()
+            blocks: nnx.Dict = nnx.Dict()
             for i in range(depth):
                 blocks[str(i)] = block(channels, width, stride=2 if stage > 0 and i == 0 else 1, **shared)
                 channels = width * block.expansion
@@ -83,7 +84,7 @@ class BasicBlock(nnx.Module):
     def __init__(
         self, channels: int, width: int, *, stride: int, dtype: jnp.dtype, axis_name: str | None, rngs: nnx.Rngs
     ):
-        shared = {"dtype": dtype, "axis_name": axis_name, "rngs": rngs}
+        shared: dict[str, Any] = {"dtype": dtype, "axis_name": axis_name, "rngs": rngs}
         self.conv1 = _conv(channels, width, kernel=3, stride=stride, **shared)
         self.bn1 = BatchNorm(width, **shared)
         self.conv2 = _conv(width, width, kernel=3, **shared)
@@ -104,7 +105,7 @@ class Bottleneck(nnx.Module):
     def __init__(
         self, channels: int, width: int, *, stride: int, dtype: jnp.dtype, axis_name: str | None, rngs: nnx.Rngs
     ):
-        shared = {"dtype": dtype, "axis_name": axis_name, "rngs": rngs}
+        shared: dict[str, Any] = {"dtype": dtype, "axis_name": axis_name, "rngs": rngs}
         self.conv1 = _conv(channels, width, kernel=1, **shared)
         self.bn1 = BatchNorm(width, **shared)
         self.conv2 = _conv(width, width, kernel=3, stride=stride, **shared)
@@ -131,7 +132,9 @@ class BatchNorm(nnx.BatchNorm):
         del dtype
         super().__init__(channels, momentum=0.9, epsilon=1e-5, axis_name=axis_name, rngs=rngs)
 
-    def __call__(self, x: Float[Array, "n h w c"], *, train: bool) -> Float[Array, "n h w c"]:
+    def __call__(  # type: ignore[override]  # ours are told what all our modules are told
+        self, x: Float[Array, "n h w c"], *, train: bool
+    ) -> Float[Array, "n h w c"]:
         return super().__call__(x, use_running_average=not train).astype(x.dtype)
 
 

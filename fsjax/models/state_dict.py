@@ -2,7 +2,7 @@
 
 import functools
 from collections.abc import Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import numpy as np
@@ -52,9 +52,9 @@ def to_variables(state: State, name: str, image_size: int | None, where: str) ->
     """
     naming, copied = _rename(state, where)
     own_size = _image_size(state)
-    if (image_size or own_size) is None:
-        raise InputError(f"image_size: None; accepted: a number of pixels, since weights of {name} do not tell it")
     image_size = image_size or own_size
+    if image_size is None:
+        raise InputError(f"image_size: None; accepted: a number of pixels, since weights of {name} do not tell it")
     shapes, classes = _shapes(state, name, image_size)
     expected = {_key(path): _theirs(np.broadcast_to(np.float32(0), shape)).shape for path, shape in shapes.items()}
     positions, prefix = None, int("cls_token" in expected)
@@ -64,7 +64,7 @@ def to_variables(state: State, name: str, image_size: int | None, where: str) ->
         state["pos_embed"] = interpolate_positions(np.asarray(state["pos_embed"], np.float32), side, prefix)
     _check(state, expected, f"{where}, as {name}")
     network = models.build(name, num_classes=classes, image_size=image_size)
-    variables = {"params": {}, "batch_stats": {}}
+    variables: dict[str, Any] = {"params": {}, "batch_stats": {}}
     for path, shape in shapes.items():
         *parts, last = path
         node = functools.reduce(lambda node, part: node.setdefault(part, {}), parts, variables)

@@ -1,7 +1,6 @@
 """Files of PyTorch weights, in and out. Nothing in a file ever runs; PyTorch itself is needed for writing only."""
 
 import io
-import pathlib
 from collections.abc import Mapping
 from types import ModuleType
 from typing import TYPE_CHECKING
@@ -30,7 +29,7 @@ def read(path: str | Path) -> dict[str, Shaped[np.ndarray, "..."]]:
     Raises:
       InputError: the file is missing or damaged, or holds no state dict.
     """
-    path = pathlib.Path(path)
+    path = storage.path(path)
     if not path.is_file():
         raise InputError(f"{path}: no such file; accepted: PyTorch weights (.pt, .pth, .ckpt, .safetensors)")
     content = _read_safetensors(path) if path.suffix == ".safetensors" else inert_pickle.load(path)

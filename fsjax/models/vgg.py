@@ -56,7 +56,7 @@ class VGG(nnx.Module):
             )
         self.depths = tuple(depths)
         self.imagenet_head = imagenet_head
-        self.features = nnx.Dict()
+        self.features: nnx.Dict = nnx.Dict()
         channels = 3
         for stage, place in _places(self.depths):
             self.features[str(place)] = nnx.Conv(

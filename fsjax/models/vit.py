@@ -64,7 +64,8 @@ class VisionTransformer(nnx.Module):
             self.cls_token = nnx.Param(nnx.initializers.normal(1e-6)(rngs.params(), (1, 1, width), jnp.float32))
         self.pos_embed = nnx.Param(_NORMAL(rngs.params(), (1, tokens, width), jnp.float32))
         self.blocks = nnx.Dict({str(i): Block(width, heads, mlp_ratio, dtype=dtype, rngs=rngs) for i in range(depth)})
-        setattr(self, "norm" if class_token else "fc_norm", _layer_norm(width, dtype=dtype, rngs=rngs))
+        self.last_norm = "norm" if class_token else "fc_norm"
+        setattr(self, self.last_norm, _layer_norm(width, dtype=dtype, rngs=rngs))
         self.head = _linear(width, num_classes, dtype=dtype, rngs=rngs)
 
     def __call__(
@@ -78,10 +79,9 @@ class VisionTransformer(nnx.Module):
         x = x + self.pos_embed[...].astype(x.dtype)
         for i in range(len(self.blocks)):
             x = self.blocks[str(i)](x)
-        if not self.class_token:
-            return self.head(self.fc_norm(x.mean(axis=1)))
-        # The last norm is by token, so the others need none.
-        return self.head(self.norm(x[:, 0]))
+        # The last norm is by token, so with a class token the others need none.
+        read = x[:, 0] if self.class_token else x.mean(axis=1)
+        return self.head(getattr(self, self.last_norm)(read))
 
 
 def interpolate_positions(

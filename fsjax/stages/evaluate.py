@@ -1,15 +1,41 @@
 """Judges the maps on the test images."""
 
-from fsjax import report
+import numpy as np
+from ml_collections import ConfigDict
+
+from fsjax import parallel, report
+from fsjax.dfm import DominantFrequencyMaps
+from fsjax.evaluate import results
 from fsjax.evaluate import stage as evaluate_stage
 from fsjax.run import Run
 from fsjax.stages import search
-from fsjax.stages.stage import Stage
+from fsjax.stages.stage import Stage, fingerprint
+
+
+def check(config: ConfigDict) -> None:
+    """Raises InputError for a field that judging the maps, or showing what was found, cannot use."""
+    evaluate_stage.check(config)
+    report.check(config)
 
 
 def _run(current: Run) -> None:
     maps = current.maps
     evaluate_stage.run(current.config, current.directory, current.classifier, maps, current.dataset("test"))
+    if parallel.is_main_process():
+        _show(current, maps)
+
+
+def _show(current: Run, maps: DominantFrequencyMaps) -> None:
+    """What runs are compared by on the boards, at the share nearest to config.report.share."""
+    found = results.of_method(current.directory / "evaluation.json", maps.method)
+    rates = found[maps.method][f"{maps.nearest(current.config.report.share):g}"]
+    accuracy, values = [found["unfiltered"]["accuracy"]], {}
+    for name, several in (("accuracy", accuracy), ("mean_tpr", rates["tpr"]), ("mean_fpr", rates["fpr"])):
+        if known := [rate for rate in several if rate is not None]:
+            values[name] = float(np.mean(known))
+    if verdicts := [verdict for verdict in rates.get("shortcut", ()) if verdict is not None]:
+        values["shortcuts"] = sum(verdicts)
+    current.metrics.outcome(maps.method, fingerprint(current.config, STAGE), values)
 
 
 STAGE = Stage(
@@ -17,7 +43,7 @@ STAGE = Stage(
     # Controls are of the share that is shown.
     fields=("evaluate", "report.share"),
     needs=(search.STAGE,),
-    check=report.check,
+    check=check,
     by_method=True,
     outputs=lambda run: [run.directory / "evaluation.json"],
     run=_run,

@@ -1,5 +1,7 @@
 """Searches the frequencies that each class leans on."""
 
+import re
+
 import numpy as np
 from ml_collections import ConfigDict
 
@@ -7,11 +9,18 @@ from fsjax import parallel, search
 from fsjax.data.chosen import drawn
 from fsjax.data.dataset import Dataset
 from fsjax.data.preprocess import normalise
+from fsjax.dfm import DominantFrequencyMaps
 from fsjax.errors import InputError
+from fsjax.masks import budget
 from fsjax.run import Run
 from fsjax.stages import train
 from fsjax.stages.stage import Stage, fingerprint
 from fsjax.versions import versions
+
+# Classes whose maps are pictures on the boards, and what their shorter side has at least.
+_MOST_SHOWN, _LEAST_PIXELS = 40, 128
+# Boards make paths of names.
+_NO_NAME = re.compile(r"[^-.\w]")
 
 
 def check(config: ConfigDict) -> None:
@@ -48,6 +57,17 @@ def _run(current: Run) -> None:
     maps = search.SEARCHES[asked.options.method].search(asked)
     if parallel.is_main_process():
         maps.save(current.maps_file)
+        for share in maps.shares:
+            _show(current, maps, share)
+
+
+def _show(current: Run, maps: DominantFrequencyMaps, share: float) -> None:
+    """Pictures of the maps at a share for the boards, kept frequencies dark; their step is the positions it allows."""
+    masks = maps.at(share)[:_MOST_SHOWN]
+    names = [f"{label}_{_NO_NAME.sub('_', name)}" for label, name in enumerate(maps.classes)]
+    enlarged = np.ones(2 * [-(-_LEAST_PIXELS // min(masks.shape[1:]))], np.uint8)
+    pictures = {name: 255 * np.kron(~mask, enlarged) for name, mask in zip(names, masks, strict=False)}
+    current.metrics.images(f"maps_{maps.method}", budget(share, *masks.shape[1:]), pictures)
 
 
 def _searched(dataset: Dataset, label: int, count: int, seed: int) -> np.ndarray:

@@ -67,7 +67,7 @@ _NOT_RESULTS = ("data.cache_gib",)
 
 
 def _flatten(tree: dict, prefix: str = "") -> dict[str, Any]:
-    flat = {}
+    flat: dict[str, Any] = {}
     for name, value in tree.items():
         if isinstance(value, dict):
             flat |= _flatten(value, f"{prefix}{name}.")
