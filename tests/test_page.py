@@ -81,7 +81,7 @@ def test_the_slider_stops_at_the_maps_own_shares_and_those_of_the_grid():
     rates = {"tpr": [0.5, 0.25], "fpr": [0.0, 0.1], "tpr_ci": [[0.4, 0.6], [0.2, 0.3]]}
     grid = {"images": [3, 4], "shares": [0.1], "tpr": [[0.7, 0.8]], "fpr": [[0.1, 0.2]], "tpr_ci": [[[0, 1], [0, 1]]]}
     result = {"0.05": rates, "0.2": rates, "grid": grid}
-    found = explorer.stops(maps, result, [9, 9])
+    found = explorer.stops(maps, result, [9, 9], 0.05)
     assert [(stop.share, stop.own, stop.images) for stop in found] == [
         (0.05, 0, [9, 9]),
         (0.1, None, [3, 4]),
@@ -100,7 +100,16 @@ def test_the_slider_stops_at_the_maps_own_shares_and_those_of_the_grid():
         "others": 3,
     }
     without = dfm.dataclasses.replace(maps, scores=None)
-    assert [stop.share for stop in explorer.stops(without, result, [9, 9])] == [0.05, 0.2]
+    assert [stop.share for stop in explorer.stops(without, result, [9, 9], 0.05)] == [0.05, 0.2]
+
+
+def test_of_more_shares_than_a_picture_has_room_for_the_one_shown_first_is_kept():
+    shares = tuple(index / 100 for index in range(1, 31))
+    maps = maps_of(scores_of(1), shares)
+    result = {f"{share:g}": {"tpr": [0.5], "fpr": [None], "tpr_ci": [[0, 1]]} for share in shares}
+    found = [stop.share for stop in explorer.stops(maps, result, [9], 0.3)]
+    assert found == [*shares[: pixels.MOST_MASKS - 1], 0.3]
+    pixels.membership(explorer._masks(maps, explorer.stops(maps, result, [9], 0.3), 0))
 
 
 def test_overlaps_are_the_iou_of_every_two_maps_and_the_most_alike_are_named():

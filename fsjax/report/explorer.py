@@ -70,13 +70,14 @@ class Stop:
     own: int | None
 
 
-def stops(maps: DominantFrequencyMaps, result: dict, images: list[int]) -> list[Stop]:
+def stops(maps: DominantFrequencyMaps, result: dict, images: list[int], share: float) -> list[Stop]:
     """The maps' own shares, and those of the grid that was evaluated; at most as many as a picture has room for.
 
     Args:
       maps: of the method.
       result: what evaluation.json says of it.
       images: test images of each class.
+      share: one of the maps' own, which is kept whatever there is no room for.
     """
     found = [Stop(share, result[f"{share:g}"], images, index) for index, share in enumerate(maps.shares)]
     grid = result.get("grid")
@@ -84,6 +85,7 @@ def stops(maps: DominantFrequencyMaps, result: dict, images: list[int]) -> list[
         for index, share in enumerate(grid["shares"]):
             rates = {rate: grid[rate][index] for rate in ("tpr", "tpr_ci", "fpr")}
             found.append(Stop(share, rates, grid["images"], None))
+    found.sort(key=lambda stop: stop.share != share)
     return sorted(found[: pixels.MOST_MASKS], key=lambda stop: stop.share)
 
 

@@ -62,7 +62,7 @@ def write(
         save = html.embedded if name in _EMBEDDED else html.written
         images[name] = save(figure, folder / "figures" / f"{name}.png")
     shown = sections(directory, maps, share)
-    stops = explorer.stops(maps, result, evaluation["images"])
+    stops = explorer.stops(maps, result, evaluation["images"], share)
     planes = [*_scores(maps), *(plane for section in shown for plane in section.planes)]
     data = _explored(config, classifier, maps, test, rows, stops, planes, folder)
     page = html.template("page.html").render(
