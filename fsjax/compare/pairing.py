@@ -6,7 +6,7 @@ import numpy as np
 
 from fsjax.dfm import DominantFrequencyMaps
 from fsjax.errors import InputError
-from fsjax.search import method_of
+from fsjax.evaluate.grid import masks_at
 
 
 @dataclasses.dataclass(frozen=True)
@@ -68,10 +68,7 @@ def _at(maps: DominantFrequencyMaps, shares: list[float]) -> DominantFrequencyMa
 
 
 def _cut(maps: DominantFrequencyMaps, shares: tuple[float, ...]) -> DominantFrequencyMaps:
-    rule = method_of(maps).mask
-    assert maps.scores is not None, "only masks that are made of scores are cut anew"
-    masks = np.stack([[rule(plane, share) for plane in maps.scores] for share in shares])
-    return dataclasses.replace(maps, masks=masks, shares=shares)
+    return dataclasses.replace(maps, masks=np.stack([masks_at(maps, share) for share in shares]), shares=shares)
 
 
 def _listed(classes: tuple[str, ...]) -> str:

@@ -16,6 +16,7 @@ from fsjax.evaluate.filtered import GROUP, called
 from fsjax.evaluate.statistics import numbers, wilson
 from fsjax.masks import budget
 from fsjax.predict import make_predictor
+from fsjax.search import check_shares
 from fsjax.storage import Path
 
 
@@ -26,9 +27,8 @@ def check(config: ConfigDict) -> None:
     for field in ("random_masks", "control_images", "grid_images"):
         if config.evaluate[field] < 0:
             raise InputError(f"evaluate.{field}: {config.evaluate[field]}; accepted: 0 or more")
-    for share in config.evaluate.grid:
-        if isinstance(share, bool) or not isinstance(share, int | float) or not 0 < share <= 1:
-            raise InputError(f"evaluate.grid: {share!r} is not a share of the plane; accepted: numbers in (0, 1]")
+    if config.evaluate.grid:
+        check_shares(config.evaluate.grid, "evaluate.grid")
 
 
 def run(

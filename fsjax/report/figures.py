@@ -10,12 +10,13 @@ import math
 import numpy as np
 from jaxtyping import Bool, Float, Int, Shaped
 from matplotlib.cm import ScalarMappable
-from matplotlib.colors import ListedColormap, SymLogNorm
+from matplotlib.colors import ListedColormap
 from matplotlib.figure import Figure
 from matplotlib.patches import Patch
 
 from fsjax.report import style
 from fsjax.report.axes import colour_bar, draw_error, draw_mask, draw_plane, frequency_axes
+from fsjax.report.plane import symmetric_log
 from fsjax.report.style import DOUBLE, SMALL
 
 # Classes that a figure draws at most; what is beside it has them all.
@@ -24,8 +25,6 @@ MOST_CLASSES = 40
 _NUMBERED = 12
 # Smallest and largest width of a panel of the plane, in inches.
 _PANEL = (0.92, 1.7)
-# Of which scores are linear: below this part of the largest.
-_LINEAR = 1e-2
 _UNDEFINED = "#d0d0d0"
 
 
@@ -61,11 +60,10 @@ def score_grid(
     """
     figure, axes, room = style.panels(len(scores), width, columns, _PANEL, margins=(1.15, 0.65))
     for axis, plane, name in zip(axes, scores, names, strict=False):
-        largest = max(float(np.abs(np.nan_to_num(plane)).max()), 1e-12)
-        norm = SymLogNorm(largest * _LINEAR, vmin=-largest, vmax=largest)
+        norm = symmetric_log(plane)
         draw_plane(axis, plane, cmap=style.DIVERGING, norm=norm)
-        axis.set_title(style.fitted(name, room, end=f" ({largest:.0e})"))
-    relative = ScalarMappable(SymLogNorm(_LINEAR, vmin=-1, vmax=1), style.DIVERGING)
+        axis.set_title(style.fitted(name, room, end=f" ({norm.vmax:.0e})"))
+    relative = ScalarMappable(symmetric_log(np.ones((1, 1))), style.DIVERGING)
     bar = colour_bar(figure, relative, axes, "score / largest of the class (in brackets)", [-1, -0.1, 0, 0.1, 1])
     bar.ax.minorticks_off()
     style.heading(figure, title)

@@ -74,13 +74,13 @@ def check(options: ConfigDict, plane: tuple[int, int]) -> None:
     SEARCHES[options.method].check(options, plane)
 
 
-def check_shares(shares: tuple) -> None:
-    """Raises InputError for what config.search.shares cannot be."""
+def check_shares(shares: tuple, field: str = "search.shares") -> None:
+    """Raises InputError for what a field of one or more shares cannot be."""
     if not shares:
-        raise InputError("search.shares: empty; accepted: one or more numbers in (0, 1]")
+        raise InputError(f"{field}: empty; accepted: one or more numbers in (0, 1]")
     for share in shares:
         if isinstance(share, bool) or not isinstance(share, int | float) or not 0 < share <= 1:
-            raise InputError(f"search.shares: {share!r} is not a share of the plane; accepted: numbers in (0, 1]")
+            raise InputError(f"{field}: {share!r} is not a share of the plane; accepted: numbers in (0, 1]")
 
 
 def _check_patch(patch: int, plane: tuple[int, int]) -> None:
