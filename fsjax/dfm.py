@@ -7,7 +7,7 @@ import pathlib
 import re
 import tempfile
 import uuid
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from typing import Any
 
 import numpy as np
@@ -132,6 +132,18 @@ class DominantFrequencyMaps:
             if isinstance(error, InputError):
                 raise
             raise InputError(f"{path}: not dominant frequency maps saved by fsjax ({error!r})") from error
+
+
+def told(file: str | Path, read: Callable[[], Any]) -> Any:
+    """What `read` takes from the provenance of a file's maps, which may be a stranger's.
+
+    Raises:
+      InputError: the provenance is not what a search leaves.
+    """
+    try:
+        return read()
+    except (AttributeError, IndexError, KeyError, TypeError, ValueError) as error:
+        raise InputError(f"{file}: its provenance is not what a search leaves ({error!r})") from error
 
 
 def _check(arrays: dict[str, np.ndarray], about: dict) -> None:

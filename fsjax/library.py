@@ -28,6 +28,7 @@ def dominant_frequencies(
     method: str = "removal",
     patch: int = 1,
     shares: Sequence[float] = (0.01, 0.05, 0.1, 0.2),
+    resamples: int = -1,
     classes: Sequence[str] | None = None,
     precision: str = "highest",
     seed: int = 0,
@@ -51,6 +52,8 @@ def dominant_frequencies(
       method: a name of fsjax.search.SEARCHES. removal_compat takes the images in class order, whatever theirs is.
       patch: side of the square of frequencies removed together; divides height and width.
       shares: of the plane that the maps keep, in (0, 1].
+      resamples: bootstrap resamples of the images, whose maps the provenance compares with these under "stability".
+        -1 = 20 for removal, which gets them for nothing, and none for the others, which search once more for each.
       classes: names in index order; default '0', '1', ...
       precision: 'highest' (float32) or 'tensorfloat32', whose agreement with 'highest' stands in the maps' provenance.
       seed: of whatever the method draws at random.
@@ -74,6 +77,7 @@ def dominant_frequencies(
         raise InputError(f"classes: {len(names)} names; accepted: {num_classes}, one a class")
     options = search.options()
     options.update(method=method, patch=patch, split=searched_on, precision=precision, images_per_class=0)
+    options.resamples = resamples
     options.shares = tuple(shares)
     _set(options, method, fields)
     search.check(options, images.shape[1:3])
@@ -84,7 +88,7 @@ def dominant_frequencies(
             f"logits_fn: gives shape {found} for {len(images)} images; "
             f"accepted: [{len(images)}, K], K at least {num_classes}"
         )
-    return search.SEARCHES[method].search(
+    return search.run(
         search.Problem(
             apply=apply,
             params=params,

@@ -16,7 +16,7 @@ from fsjax import parallel
 
 FIELDS = {
     "adaptive": {"first_images": 16, "exact_sample": 4},
-    "hierarchical": {"candidates": "20,20"},
+    "hierarchical": {"candidates": "20,20", "resamples": 2},
     "greedy": {"tolerance": 0.02},
     "learned": {"steps": 5, "objective": "specific", "judged": 20},
 }

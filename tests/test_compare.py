@@ -184,6 +184,9 @@ def launch(monkeypatch, capfd):
 
 def test_the_command_leaves_numbers_and_a_page_and_its_status_says_whether_they_are_alike(launch, tmp_path):
     left, right = maps_of(planes()), maps_of(planes() + 0.5 * planes(1))
+    stable = {"resamples": 7, "shares": [0.1, 0.25]}
+    stable["iou"] = {"mean": [[0.5] * 3, [0.625, 0.75, None]], "low": [[0.4] * 3] * 2, "high": [[0.9] * 3] * 2}
+    left = dataclasses.replace(left, provenance={"stability": stable})
     left.save(tmp_path / "a" / "dfm" / "removal.npz")
     right.save(tmp_path / "b.npz")
     arguments = [
@@ -202,6 +205,9 @@ def test_the_command_leaves_numbers_and_a_page_and_its_status_says_whether_they_
     np.testing.assert_allclose([row["iou"] for row in result["shares"]], ious)
     assert result["shares"][1]["mean_iou"] == pytest.approx(np.mean(ious[1])) and result["headline"] == 1
     assert 0 < np.mean(ious[0]) < 1 and np.mean(ious[0]) != np.mean(ious[1])
+    (at_tenth, at_quarter) = (row["stability"] for row in result["shares"])
+    assert at_tenth["right"] is None and at_tenth["left"]["mean"] == [0.5] * 3
+    assert at_quarter["left"] == {"resamples": 7, "mean": [0.625, 0.75, None], "low": [0.4] * 3, "high": [0.9] * 3}
     for label in range(3):
         pair = [spectrum.per_orbit(maps.scores[label]) for maps in (left, right)]
         assert result["scores"]["spearman"][label] == pytest.approx(spearmanr(*pair).statistic)
@@ -209,6 +215,8 @@ def test_the_command_leaves_numbers_and_a_page_and_its_status_says_whether_they_
         assert low < kendalltau(*pair).statistic < high
     page = (tmp_path / "w" / "report" / "compare.html").read_text()
     assert "<script" not in page and "&lt;script&gt;" in page and not re.search(r'(src|href)="(?!data:)', page)
+    rows = [re.sub(r"<[^>]*>", " ", row).split() for row in re.findall(r"<tr>(.*?)</tr>", page)]
+    assert ["cat", f"{ious[1][0]:.3f}", "0.625", "[0.400,", "0.900]", "–"] in rows and "left 7 resamples)." in page
     assert f"mean IoU {np.mean(ious[1]):.3f}" in page and str(tmp_path / "b.npz") in html.unescape(page)
     assert (tmp_path / "w" / "report" / "figures" / "compare.png").stat().st_size
 

@@ -25,7 +25,7 @@ def small_config(**changes):
     config.train.batch_size = 16
     config.search.images_per_class = 4
     config.report.samples = 1
-    config.search.removal.resamples, config.evaluate.grid = 2, (0.3,)
+    config.search.resamples, config.evaluate.grid = 2, (0.3,)
     for name, value in changes.items():
         *groups, field = name.split("__")
         group = config

@@ -23,7 +23,7 @@ from fsjax.checkpoints import Checkpoints
 
 ROOT = pathlib.Path(__file__).parent.parent
 CONFIG = "--config=configs/dfm_vit.py"
-FIELDS = killed.FIELDS | {"train.steps": 15, "search.patch": 3, "search.removal.resamples": 2}
+FIELDS = killed.FIELDS | {"train.steps": 15, "search.patch": 3, "search.resamples": 2}
 FIELDS |= {"evaluate.random_masks": 0, "evaluate.grid": (0.3,)}
 
 

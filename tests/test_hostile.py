@@ -39,8 +39,8 @@ from fsjax.ood import mapping, sets
 from fsjax.report import dynamics as dynamics_page
 from fsjax.report import page
 from fsjax.report.notes import notes
-from fsjax.report.overview import stability
 from fsjax.search.partial import Partials
+from fsjax.search.stability import at_share
 from fsjax.study import page as study_page
 from fsjax.study.grid import Cell
 from fsjax.study.results import Outcome
@@ -807,8 +807,8 @@ _UNSTABLE = (
 )
 def test_a_provenance_of_another_form_is_refused(workspace, wrong):
     maps = dataclasses.replace(hostile_maps(), provenance=wrong)
-    said = refused(page._of_provenance, workspace, maps, lambda: (notes(maps, 0.05), stability(maps, 0.05)))
-    assert said.startswith(f"{workspace / 'dfm' / 'removal.npz'}: ")
+    said = refused(dfm.told, "maps.npz", lambda: (notes(maps, 0.05), at_share(maps, 0.05)))
+    assert said.startswith("maps.npz: its provenance is not what a search leaves")
 
 
 def test_the_pages_of_a_comparison_a_study_and_of_learning_show_names_as_text(workspace):
@@ -816,7 +816,7 @@ def test_the_pages_of_a_comparison_a_study_and_of_learning_show_names_as_text(wo
     compare_page.write(workspace, compared(left, right), pairing.pair(left, right, (0.05, 0.25)))
     config = common.base()
     cells = [Cell(NAME, NAME, seed, workspace / NAME.replace("/", "∕"), config) for seed in (0, 1)]
-    outcomes = [Outcome(cell, NAMES, left.at(0.05), 0.5, *np.ones((3, 2)), 1.0, *np.ones((2, 2)), {}) for cell in cells]
+    outcomes = [Outcome(cell, NAMES, left.at(0.05), 0.5, *np.ones((3, 2)), 1.0, *np.ones((3, 2)), {}) for cell in cells]
     (cells[0].directory / "report").mkdir(parents=True)
     (cells[0].directory / "report" / "index.html").write_text("")
     tables = {name: ([NAME, "TPR"], [[NAME, 0.5]]) for name in ("summary", "classes")}

@@ -151,7 +151,7 @@ def test_compat_takes_images_in_class_order(made):
         ({"logits_fn": lambda images: images[:, 0, :2, 0]}, r"logits_fn: gives shape \(14, 2\) for 14 images"),
         ({"method": "removal_compat"}, "removal_compat takes square images; found 6 x 10"),
         ({"method": "guess"}, "search.method: unknown method 'guess'; accepted: .*removal"),
-        ({"steps": 3}, "steps: no field of the method 'removal'; accepted: resamples"),
+        ({"steps": 3}, "steps: no field of the method 'removal'; accepted: none"),
         ({"memory_mib": -1}, "memory_mib: -1; accepted: 0 or more"),
     ],
 )

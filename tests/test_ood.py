@@ -1,6 +1,7 @@
 """Out of distribution: rates against single images in float64, mappings, restarts, and what is refused at the door."""
 
 import copy
+import dataclasses
 import logging
 import pathlib
 import re
@@ -412,6 +413,12 @@ def test_the_section_shows_what_was_found(world, found):
     assert "Logits of the classes that it lacks are left out on Restricted." in " ".join(text.split())
     assert "data:image/png;base64," in section.body
     assert (world.directory / "report" / "figures" / "ood-removal.png").stat().st_size > 10000
+    assert "stability" not in section.body
+    iou = {name: [[value] * 3] for name, value in (("mean", 0.625), ("low", 0.5), ("high", 0.75))}
+    told = {"stability": {"resamples": 3, "shares": [0.2], "iou": iou}}
+    section = out_of_distribution.make(world.directory, dataclasses.replace(world.maps, provenance=told), 0.2)
+    text = " ".join(re.sub(r"<[^>]*>", " ", section.body).split())
+    assert "stability of its map (IoU)" in text and "cat 0.625 [0.500, 0.750]" in text
 
 
 def rates(tpr, unfiltered, images=100):

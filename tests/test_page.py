@@ -13,6 +13,7 @@ from benchmarks import report_workdir
 from fsjax import dfm, masks, spectrum
 from fsjax.report import explorer, figures, overview, pixels
 from fsjax.report.plane import symmetric_log
+from fsjax.search import stability
 
 
 def decoded(url, mode):
@@ -135,7 +136,7 @@ def test_a_row_says_how_stable_a_map_is_what_the_class_is_taken_for_and_what_its
     evaluation = report_workdir.evaluation(("a", "b"), (0.05, 0.2), (), np.random.default_rng(0))
     evaluation["unfiltered"]["confusion"] = [[1, 3], [0, 4]]
     evaluation["removal"]["0.05"]["tpr"] = [0.5, 0.9]
-    one, other = overview.rows(maps, evaluation, 0.05, 0.6, overview.stability(maps, 0.05))
+    one, other = overview.rows(maps, evaluation, 0.05, 0.6, stability.at_share(maps, 0.05))
     assert [(row["over"], row["marked"]) for row in (one, other)] == [(False, True), (True, False)]
     assert (one["stability"], other["stability"], one["stability_ci"]) == (0.1, 0.2, [0.0, 1.0])
     assert one["confused"] == [("b", 3), ("a", 1)] and other["confused"] == [("b", 4)]
@@ -145,7 +146,7 @@ def test_a_row_says_how_stable_a_map_is_what_the_class_is_taken_for_and_what_its
         overview.headline([one, other], maps, 0.05, 0.6)
         == "1 of 2 classes is a frequency shortcut at 5 % of the plane: a."
     )
-    (at_fifth, _) = overview.rows(maps, evaluation, 0.2, 0.6, overview.stability(maps, 0.2))
+    (at_fifth, _) = overview.rows(maps, evaluation, 0.2, 0.6, stability.at_share(maps, 0.2))
     assert at_fifth["stability"] == 0.3 and at_fifth["controls"] == [] and at_fifth["marked"] == at_fifth["over"]
 
 

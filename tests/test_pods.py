@@ -35,7 +35,7 @@ SMALL = [
     "--config.run.memory_mib=2",
     "--config.search.images_per_class=20",
     # What is compared rests on these as on more of them.
-    "--config.search.removal.resamples=2",
+    "--config.search.resamples=2",
     "--config.evaluate.random_masks=2",
     "--config.evaluate.grid=(0.3,)",
 ]

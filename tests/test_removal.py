@@ -36,7 +36,7 @@ def make_problem(
         counts=tuple(len(of_class) for of_class in images),
         classes=("a", "b", "c")[: len(images)],
         image=(size, size, 3),
-        options=ConfigDict(shared | {"agreement_masks": 30, "removal": {"resamples": resamples}} | options),
+        options=ConfigDict(shared | {"agreement_masks": 30, "resamples": resamples} | options),
         run=ConfigDict({"memory_mib": 0, "save_seconds": save_seconds}),
         searched_on="train",
         provenance={},

@@ -19,7 +19,10 @@ from fsjax.report import pixels, runs_found
 from fsjax.report import runs as runs_page
 
 NAMES = ("cat", "<script>alert(1)</script>", "dog")
-HEADINGS = "run,model,data,accuracy,method,share,classes,shortcuts,TPR above threshold,mean TPR,mean FPR"
+HEADINGS = "run,model,data,accuracy,method,share,classes,shortcuts,TPR above threshold,mean TPR,mean FPR,stability"
+
+
+_IOU = {name: [[0.5, None, 0.75]] for name in ("mean", "low", "high")}
 
 
 def make_run(directory, method="removal", tpr=(0.9, 0.5, 0.61), shortcut=(True, False, None), **config):
@@ -33,7 +36,7 @@ def make_run(directory, method="removal", tpr=(0.9, 0.5, 0.61), shortcut=(True, 
         searched_on="train",
         images=np.array([4, 4, 4]),
         forward_equivalents=1234,
-        provenance={},
+        provenance={"stability": {"resamples": 2, "shares": [0.25], "iou": _IOU}},
     )
     maps.save(directory / "dfm" / f"{method}.npz")
     rates = {"tpr": list(tpr), "fpr": [0.2, None, 0.1], "shortcut": list(shortcut)}
@@ -149,11 +152,11 @@ def test_a_row_has_the_numbers_of_its_run_at_the_share_that_it_reports(tmp_path,
     make_run(tmp_path / "a#1 & 5%25", "learned", tpr=(0.9, None, None), shortcut=(None, None, None))
     workdir.write_text(tmp_path / "a#1 & 5%25" / "report" / "index.html", "here")
     head, learned, removal = page(str(tmp_path)).rows
-    assert [cell["text"] for cell in head][:11] == HEADINGS.split(",")
+    assert [cell["text"] for cell in head][:12] == HEADINGS.split(",")
     assert [cell["text"] for cell in removal[1:8]] == ["resnet20", "syn2", "0.750", "removal", "25 %", "3", "1"]
     assert removal[8]["text"] == "2 > 0.6" and float(removal[8]["value"]) == 2
-    assert [float(cell["value"]) for cell in removal[9:12]] == pytest.approx([0.67, 0.15, 1234])
-    assert re.fullmatch(r"\d{4}-\d\d-\d\d \d\d:\d\d", removal[12]["text"])
+    assert [float(cell["value"]) for cell in removal[9:13]] == pytest.approx([0.67, 0.15, 0.625, 1234])
+    assert re.fullmatch(r"\d{4}-\d\d-\d\d \d\d:\d\d", removal[13]["text"])
     assert [cell["text"] for cell in learned[7:10]] == ["–", "1 > 0.6", "0.900"] and learned[7]["value"] == ""
     linked = os.path.join(tmp_path / "index" / "report", urllib.parse.unquote(removal[0]["link"]))
     with open(linked) as file:

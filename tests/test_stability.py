@@ -6,11 +6,14 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from test_greedy import make_problem as make_greedy
 from test_removal import COUNTS, make_problem, network
 
+import fsjax
 from fsjax import masks, search, spectrum
 from fsjax.errors import InputError
-from fsjax.search import removal, stability
+from fsjax.interrupt import Terminated
+from fsjax.search import greedy, removal, stability
 
 SHARES = (0.05, 0.2)
 
@@ -100,7 +103,6 @@ def test_it_takes_no_forward_pass_and_leaves_the_scores_as_they_are(tmp_path):
 def test_only_a_removal_search_of_its_own_resamples(tmp_path):
     start = removal.search(make_problem(tmp_path, method="learned"))
     assert start.provenance["stability"] == {}
-    assert search.used("removal.resamples", "removal") and not search.used("removal.resamples", "adaptive")
 
 
 def test_a_map_that_keeps_nothing_has_no_iou():
@@ -110,17 +112,79 @@ def test_a_map_that_keeps_nothing_has_no_iou():
     assert found["mean"][0] == found["low"][0] == [None, None] and None not in found["mean"][1]
 
 
+def test_searching_resampled_images_gives_what_their_weights_do(tmp_path):
+    found = removal.search(make_problem(tmp_path / "weighted", resamples=5))
+    plain = make_problem(tmp_path / "again", resamples=0)
+    again = stability.search_again(plain, removal.search, removal.search(plain), 5)
+    assert again.provenance["stability"] == found.provenance["stability"]
+    np.testing.assert_array_equal(again.masks, found.masks)
+    assert again.forward_equivalents == 6 * found.forward_equivalents
+    kept = [file.name for file in plain.directory.iterdir()]
+    assert "stability" in kept and not [name for name in kept if name.startswith("resample")]
+
+
+def test_a_resample_that_is_done_is_not_searched_again(tmp_path):
+    searched = []
+
+    def counting(problem):
+        searched.append(problem.directory.name)
+        if len(searched) == 3:
+            raise Terminated
+        return greedy.search(problem)
+
+    problem = make_greedy(tmp_path)
+    maps = greedy.search(problem)
+    expected = stability.search_again(make_greedy(tmp_path / "whole"), greedy.search, maps, 4)
+    iou = expected.provenance["stability"]["iou"]
+    assert 0 < iou["low"][1][1] < iou["mean"][1][1] < iou["high"][1][1] < 1, "the comparison means something"
+    with pytest.raises(Terminated):
+        stability.search_again(problem, counting, maps, 4)
+    found = stability.search_again(problem, counting, maps, 4)
+    assert searched == ["resample000", "resample001", "resample002", "resample002", "resample003"]
+    assert found.provenance == expected.provenance and found.forward_equivalents == expected.forward_equivalents
+    assert stability.search_again(problem, counting, maps, 4).provenance == expected.provenance and len(searched) == 5
+    with pytest.raises(InputError, match="stability: partial results of another search"):
+        stability.search_again(dataclasses.replace(problem, identity="other images"), counting, maps, 4)
+
+
+def test_each_method_has_as_many_resamples_as_are_asked_for():
+    rng = np.random.default_rng(0)
+    images, labels = rng.normal(size=(24, 6, 6, 3)).astype(np.float32), np.repeat(np.arange(2), 12)
+    params = jnp.asarray(rng.normal(size=(108, 2)), jnp.float32)
+
+    def found(method, **asked):
+        maps = fsjax.dominant_frequencies(
+            lambda images: jnp.tanh(images.reshape(len(images), -1) @ params),
+            *(images, labels),
+            num_classes=2,
+            method=method,
+            shares=(0.2,),
+            **asked,
+        )
+        return {"cost": maps.forward_equivalents, **(maps.provenance.get("stability") or {"resamples": 0})}
+
+    several = [found("removal", **asked) for asked in ({}, {"resamples": 0}, {"resamples": 3})]
+    assert [one["resamples"] for one in several] == [20, 0, 3] and len({one["cost"] for one in several}) == 1
+    assert found("greedy")["resamples"] == 0
+    again = found("hierarchical", resamples=2, candidates="9", patches="1")
+    assert again["resamples"] == 2 and again["shares"] == [0.2] and np.shape(again["iou"]["mean"]) == (1, 2)
+
+
 def test_what_cannot_be_held_or_drawn_is_refused_before_anything_is_computed(tmp_path, monkeypatch):
     options = search.options()
-    options.removal.resamples = -1
-    with pytest.raises(InputError, match=r"search.removal.resamples: -1; accepted: 0 \(none\) or more"):
-        search.check(options, (8, 8))
+    for method, asked, said in (
+        ("removal", -2, r"-2; accepted: 0 \(none\) or more, and -1 \(the method's own\)"),
+        ("imported", 3, "3; accepted: 0, for imported searches no images"),
+    ):
+        options.update(method=method, resamples=asked)
+        with pytest.raises(InputError, match=f"search.resamples: {said}"):
+            search.check(options, (8, 8))
     problem, each = make_problem(tmp_path, resamples=20), 3 * 35 * 8
     monkeypatch.setattr(stability, "_MOST", 21 * each)
     removal.search(problem)
     for most, accepted in ((21 * each - 1, "19 or fewer"), (3 * each, "2 or fewer"), (each, "0")):
         monkeypatch.setattr(stability, "_MOST", most)
-        with pytest.raises(InputError, match=f"search.removal.resamples: 20, .*accepted: {accepted}$"):
+        with pytest.raises(InputError, match=f"search.resamples: 20, .*accepted: {accepted}$"):
             removal.search(dataclasses.replace(problem, directory=tmp_path / "never"))
     assert not (tmp_path / "never").exists()
     monkeypatch.undo()

@@ -37,7 +37,7 @@ def make_config(**changes):
     config.run.save_seconds = 0.0
     config.search.patch = 2
     config.search.images_per_class = 4
-    config.search.removal.resamples = 2
+    config.search.resamples = 2
     config.evaluate.random_masks, config.evaluate.grid = 0, (0.3,)
     for name, value in changes.items():
         group, field = name.split("__")

@@ -22,7 +22,7 @@ def make_config(**changes):
     config = augment.base("synthetic")
     config.data.image_size = 24
     config.study.models = "vit_micro_patch8"
-    config.search.removal.resamples, config.evaluate.grid, config.report.samples = 0, (), 1
+    config.search.resamples, config.evaluate.grid, config.report.samples = 0, (), 1
     for name, value in changes.items():
         *groups, field = name.split("__")
         group = config
@@ -99,13 +99,14 @@ def make_outcome(cell, rng):
     """Writes what a run leaves, drawn at random, and returns what a study needs of it."""
     scores = rng.random((2, 24, 24))
     scores = scores + scores[:, ::-1, ::-1]
+    iou = {name: [[float(rng.random()), None]] for name in ("mean", "low", "high")}
     about = {
         "classes": CLASSES,
         "method": "removal",
         "searched_on": "train",
         "images": np.array([4, 4]),
         "forward_equivalents": 1,
-        "provenance": {},
+        "provenance": {"stability": {"resamples": 4, "shares": [0.05], "iou": iou}},
     }
     maps = dfm.from_scores(scores, (0.05, 0.2), **about)
     maps.save(cell.directory / "dfm" / "removal.npz")
@@ -116,10 +117,11 @@ def make_outcome(cell, rng):
     evaluation = {"unfiltered": unfiltered, "removal": {"0.05": rates, "0.2": {"tpr": [0.0, 0.0], "fpr": [0.0, 0.0]}}}
     (cell.directory / "evaluation.json").write_text(json.dumps(evaluation))
     other = {name: {"tpr": rng.random(2).tolist()} for name in ("unfiltered", "filtered")}
+    other |= {name: rng.random(2).tolist() for name in ("low_pass_tpr", "highest_energy_tpr")}
     file = cell.directory / "ood" / "removal.json"
     file.parent.mkdir()
     file.write_text(json.dumps({"sets": {"sketches": {"accuracy": rng.random(), **other}}}))
-    return unfiltered, rates, maps.at(0.05), other
+    return unfiltered, rates, maps.at(0.05), other, iou["mean"][0][0]
 
 
 def rows_of(file):
@@ -149,6 +151,7 @@ def test_tables_are_means_and_spreads_over_seeds_of_what_the_runs_wrote(tmp_path
             ("FPR", [np.mean(one[1]["fpr"]) for one in found]),
             ("above threshold", [np.mean(np.array(one[1]["tpr"]) > 0.5) for one in found]),
             ("shortcuts", [float(one[1]["shortcut"][0]) for one in found]),
+            ("resampled IoU", [one[4] for one in found]),
         ):
             np.testing.assert_allclose(float(row[heading]), sum(values) / 3)
             variance = sum((value - sum(values) / 3) ** 2 for value in values) / 2
@@ -167,8 +170,11 @@ def test_tables_are_means_and_spreads_over_seeds_of_what_the_runs_wrote(tmp_path
         np.testing.assert_allclose(float(row["TPR unfiltered"]), np.mean([one[0]["tpr"][label] for one in found]))
         for heading, images in (("sketches TPR unfiltered", "unfiltered"), ("sketches TPR", "filtered")):
             np.testing.assert_allclose(float(row[heading]), np.mean([one[3][images]["tpr"][label] for one in found]))
-        best = [max(one[1][mask][label] for mask in ("low_pass_tpr", "highest_energy_tpr")) for one in found]
-        np.testing.assert_allclose(float(row["trivial TPR"]), np.mean(best))
+        for heading, part in (("trivial TPR", 1), ("sketches trivial TPR", 3)):
+            best = [max(one[part][mask][label] for mask in ("low_pass_tpr", "highest_energy_tpr")) for one in found]
+            np.testing.assert_allclose(float(row[heading]), np.mean(best))
+        stable = [one[4] for one in found]
+        assert float(row["resampled IoU"] or "nan") == pytest.approx(np.nan if label else np.mean(stable), nan_ok=True)
         verdicts = [one[1]["shortcut"][label] for one in found]
         assert row["shortcut"] == ("" if verdicts[0] is None else str(np.mean(verdicts)))
         np.testing.assert_allclose(float(row["FPR spread"]), np.std([one[1]["fpr"][label] for one in found], ddof=1))

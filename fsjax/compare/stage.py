@@ -12,12 +12,13 @@ from fsjax.compare import page
 from fsjax.compare.measures import RESAMPLES, rank_correlations
 from fsjax.compare.pairing import Paired, class_names, pair
 from fsjax.data.dataset import Dataset
-from fsjax.dfm import DominantFrequencyMaps
+from fsjax.dfm import DominantFrequencyMaps, told
 from fsjax.errors import CheckFailed, InputError
 from fsjax.evaluate import stage as evaluate_stage
 from fsjax.overlap import chance_iou, iou
 from fsjax.progress import Progress
 from fsjax.search.imported import origin
+from fsjax.search.stability import at_share
 from fsjax.storage import Path
 
 logger = logging.getLogger(__name__)
@@ -130,8 +131,18 @@ def _overlap(paired: Paired, row: int) -> dict:
         "mean_chance_iou": _mean(chance),
         "iou": found,
         "chance_iou": chance,
+        "stability": _stability(paired, row),
         "positions": {"left": paired.left.positions[row].tolist(), "right": paired.right.positions[row].tolist()},
     }
+
+
+def _stability(paired: Paired, row: int) -> dict:
+    """How alike a side's own maps of resampled images are to it, as JSON values; None where its search did not tell."""
+
+    def of(maps: DominantFrequencyMaps) -> dict | None:
+        return told(maps.provenance["file"]["path"], lambda: at_share(maps, maps.shares[row])) or None
+
+    return {"left": of(paired.left), "right": of(paired.right)}
 
 
 def _correlations(left: DominantFrequencyMaps, right: DominantFrequencyMaps, seed: int) -> dict | None:

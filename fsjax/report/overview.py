@@ -29,7 +29,7 @@ def rows(maps: DominantFrequencyMaps, evaluation: dict, share: float, threshold:
       evaluation: evaluation.json.
       share: one of the maps'.
       threshold: for the TPR of a shortcut.
-      stable: what `stability` says.
+      stable: what search.stability.at_share says.
     """
     found, plain = evaluation[maps.method][f"{share:g}"], evaluation["unfiltered"]
     result = []
@@ -50,25 +50,6 @@ def rows(maps: DominantFrequencyMaps, evaluation: dict, share: float, threshold:
                 "confused": _confused(plain["confusion"][label], maps.classes),
             }
         )
-    return result
-
-
-def stability(maps: DominantFrequencyMaps, share: float) -> dict:
-    """IoU of each class's map with those of bootstrap resamples, at a share; empty where it was not measured.
-
-    Raises:
-      KeyError, TypeError, ValueError: the provenance is not what a search leaves.
-    """
-    found = maps.provenance.get("stability")
-    if not found or share not in found["shares"]:
-        return {}
-    index = found["shares"].index(share)
-    result: dict = {"resamples": int(found["resamples"])}
-    for name in ("mean", "low", "high"):
-        values = found["iou"][name][index]
-        if len(values) != len(maps.classes):
-            raise ValueError(f"stability of {len(values)} classes")
-        result[name] = [None if value is None else float(value) for value in values]
     return result
 
 

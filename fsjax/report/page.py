@@ -2,8 +2,6 @@
 
 import json
 import shlex
-from collections.abc import Callable
-from typing import Any
 
 import numpy as np
 from ml_collections import ConfigDict
@@ -11,7 +9,7 @@ from ml_collections import ConfigDict
 from fsjax import storage, workdir
 from fsjax.classifier import Classifier
 from fsjax.data.dataset import Dataset
-from fsjax.dfm import DominantFrequencyMaps
+from fsjax.dfm import DominantFrequencyMaps, told
 from fsjax.errors import InputError
 from fsjax.evaluate import results
 from fsjax.evaluate.controls import RATE
@@ -20,7 +18,7 @@ from fsjax.report import drawn, explorer, figures, html, overview, pixels, style
 from fsjax.report.notes import notes
 from fsjax.report.plane import Plane, colour_table, symmetric_log
 from fsjax.report.sections import sections
-from fsjax.search import SEARCHES, method_of
+from fsjax.search import SEARCHES, method_of, stability
 from fsjax.search.agreement import in_words
 from fsjax.storage import Path
 
@@ -54,7 +52,8 @@ def write(
     evaluation = results.of_method(directory / "evaluation.json", maps.method)
     result, folder = evaluation[maps.method], directory / "report"
     share, threshold = maps.nearest(config.report.share), config.evaluate.threshold
-    stable = _of_provenance(directory, maps, lambda: overview.stability(maps, share))
+    file = directory / "dfm" / f"{maps.method}.npz"
+    stable = told(file, lambda: stability.at_share(maps, share))
     rows = overview.rows(maps, evaluation, share, threshold, stable)
     overlaps = overview.overlaps(maps.at(share)[: figures.MOST_CLASSES])
     images = {}
@@ -86,7 +85,7 @@ def write(
         overlap_sentence=overview.overlap_sentence(overlaps, maps.classes) if "overlap" in images else "",
         planted=_planted(evaluation, result),
         agreement=_agreement(maps),
-        notes=_of_provenance(directory, maps, lambda: notes(maps, share)),
+        notes=told(file, lambda: notes(maps, share)),
         patch=config.search.patch if SEARCHES[maps.method].patches else None,
         images=images,
         drawn_classes=min(len(maps.classes), figures.MOST_CLASSES),
@@ -170,15 +169,6 @@ def _planted(evaluation: dict, result: dict) -> list[dict]:
             }
         )
     return rows
-
-
-def _of_provenance(directory: Path, maps: DominantFrequencyMaps, read: Callable[[], Any]) -> Any:
-    """What is read from the maps' provenance, which may be a stranger's."""
-    try:
-        return read()
-    except (AttributeError, IndexError, KeyError, TypeError, ValueError) as error:
-        file = directory / "dfm" / f"{maps.method}.npz"
-        raise InputError(f"{file}: its provenance is not what a search leaves ({error!r})") from error
 
 
 def _agreement(maps: DominantFrequencyMaps) -> dict:

@@ -9,9 +9,11 @@ from typing import Any
 import numpy as np
 
 from fsjax import storage, workdir
+from fsjax.dfm import told
 from fsjax.errors import InputError
 from fsjax.report import pixels
 from fsjax.result import Result, load_result, methods
+from fsjax.search.stability import at_share
 from fsjax.storage import Path
 
 # Classes of a run whose maps are drawn.
@@ -87,6 +89,8 @@ def _row(result: Result) -> dict:
     threshold = _field(result.config, "evaluate.threshold", int | float, file)
     shortcuts = [verdict for verdict in rates.get("shortcut") or [] if verdict is not None]
     tpr = np.array(rates["tpr"], float)
+    maps_file = result.directory / "dfm" / f"{result.method}.npz"
+    stable = told(maps_file, lambda: at_share(maps, share))
     return {
         "model": _field(result.config, "model.name", str, file),
         "data": _data(result.config, file),
@@ -99,8 +103,9 @@ def _row(result: Result) -> dict:
         "threshold": threshold,
         "tpr": _mean(tpr),
         "fpr": _mean(np.array(rates["fpr"], float)),
+        "stability": _mean(np.array(stable.get("mean", []), float)),
         "forward": maps.forward_equivalents,
-        "date": _date(result.directory / "dfm" / f"{result.method}.npz"),
+        "date": _date(maps_file),
         "maps": [(name, pixels.kept(mask)) for name, mask in zip(maps.classes[:_DRAWN], maps.at(share), strict=False)],
     }
 

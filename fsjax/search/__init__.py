@@ -4,12 +4,12 @@ from ml_collections import ConfigDict
 
 from fsjax.dfm import DominantFrequencyMaps
 from fsjax.errors import InputError, unknown
-from fsjax.search import adaptive, greedy, hierarchical, imported, learned, published, removal
+from fsjax.search import adaptive, greedy, hierarchical, imported, learned, published, removal, stability
 from fsjax.search.method import Method
 from fsjax.search.problem import PRECISIONS, Problem
 from fsjax.storage import Path
 
-__all__ = ["SEARCHES", "Method", "Problem", "check", "check_shares", "method_of", "options", "reads", "used"]
+__all__ = ["SEARCHES", "Method", "Problem", "check", "check_shares", "method_of", "options", "reads", "run", "used"]
 
 SEARCHES = {
     "removal": removal.METHOD,
@@ -30,12 +30,31 @@ def options() -> ConfigDict:
     shared.shares = (0.01, 0.05, 0.1, 0.2)  # of the plane that the maps keep
     shared.split = "train"  # images that are searched: train, or test as published
     shared.images_per_class = 100  # 0 = all
+    # Bootstrap resamples of a class's images, for how much its map rests on which of them were searched. -1 = 20 for
+    # removal, which needs no forward pass for them, and none for the others, which search once more for each.
+    shared.resamples = -1
     shared.precision = "highest"  # highest (float32), tensorfloat32, bfloat16: the latter two report their agreement
     shared.agreement_masks = 256  # drawn at random and computed again in highest
     for name, method in SEARCHES.items():
         if method.defaults:
             shared[name] = ConfigDict(dict(method.defaults))
     return shared
+
+
+def run(problem: Problem) -> DominantFrequencyMaps:
+    """The maps by the method that config.search names, their stability with them where it is asked for.
+
+    All processes call it alike and get the same maps.
+
+    Raises:
+      InputError: partial results of another search, too little memory, or what the method cannot search.
+      interrupt.Terminated: SIGTERM came; what is computed is kept.
+    """
+    method = SEARCHES[problem.options.method]
+    maps, resamples = method.search(problem), stability.number(problem.options.resamples, method.resamples)
+    if not resamples or maps.provenance.get("stability"):  # removal measures it in its own forward passes
+        return maps
+    return stability.search_again(problem, method.search, maps, resamples)
 
 
 def used(field: str, method: str) -> bool:
@@ -68,6 +87,7 @@ def check(options: ConfigDict, plane: tuple[int, int]) -> None:
         raise InputError(f"search.agreement_masks: {options.agreement_masks}; accepted: 2 or more")
     if options.images_per_class < 0:
         raise InputError(f"search.images_per_class: {options.images_per_class}; accepted: 0 (all) or more")
+    _check_resamples(options)
     check_shares(options.shares)
     if SEARCHES[options.method].patches:
         _check_patch(options.patch, plane)
@@ -81,6 +101,13 @@ def check_shares(shares: tuple, field: str = "search.shares") -> None:
     for share in shares:
         if isinstance(share, bool) or not isinstance(share, int | float) or not 0 < share <= 1:
             raise InputError(f"{field}: {share!r} is not a share of the plane; accepted: numbers in (0, 1]")
+
+
+def _check_resamples(options: ConfigDict) -> None:
+    none = SEARCHES[options.method].resamples is None
+    if options.resamples < -1 or (none and options.resamples > 0):
+        why = f", for {options.method} searches no images" if none else " (none) or more, and -1 (the method's own)"
+        raise InputError(f"search.resamples: {options.resamples}; accepted: 0{why}")
 
 
 def _check_patch(patch: int, plane: tuple[int, int]) -> None:

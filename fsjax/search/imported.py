@@ -71,6 +71,7 @@ METHOD = Method(
     search,
     DEFAULTS,
     _check,
+    resamples=None,
     scored="Scores, as they were imported",
     reads=lambda options: [published_maps.file_of(options.imported.maps)],
 )

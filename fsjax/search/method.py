@@ -31,6 +31,8 @@ class Method:
       defaults: the method's own fields, which stand in config.search under its name.
       check: raises InputError for fields of config.search that cannot be used on a plane (H, W).
       patches: whether it uses config.search.patch.
+      resamples: of the images, for the stability of the maps, where config.search.resamples leaves it to the method;
+        None = it searches no images.
       scored: what its scores are, for a title.
       drawable: its scores as a figure shows them: signed, and NaN where nothing is to be seen.
       mask: (scores, share in (0, 1]) -> the mask that it makes of a class's scores.
@@ -41,6 +43,7 @@ class Method:
     defaults: Mapping[str, Any] = dataclasses.field(default_factory=dict)
     check: Callable[[ConfigDict, tuple[int, int]], None] = _accepts
     patches: bool = False
+    resamples: int | None = 0
     scored: str = "Rise of the class's loss when a frequency is removed (nats)"
     drawable: Callable[[Float[np.ndarray, "classes height width"]], Float[np.ndarray, "classes height width"]] = (
         _as_they_are

@@ -8,10 +8,8 @@ from collections.abc import Iterator
 
 import numpy as np
 from jaxtyping import Bool, Float
-from ml_collections import ConfigDict
 
 from fsjax import dfm, spectrum
-from fsjax.errors import InputError
 from fsjax.search import agreement, stability
 from fsjax.search.method import Method
 from fsjax.search.problem import Problem
@@ -33,7 +31,7 @@ def search(problem: Problem) -> dfm.DominantFrequencyMaps:
     options, counts = problem.options, problem.counts
     images, masks = np.array(counts), removal_masks(problem.plane, options.patch)
     # Where another method begins with a removal search, only its scores are wanted.
-    resamples = options.removal.resamples if options.method == "removal" else 0
+    resamples = stability.number(options.resamples, METHOD.resamples) if options.method == "removal" else 0
     stability.check_size(len(counts), masks.count, resamples)
     every = sweep(
         problem,
@@ -103,18 +101,4 @@ def plane_scores(
     return total / covered
 
 
-def check(options: ConfigDict, plane: tuple[int, int]) -> None:
-    """Raises InputError for a field of config.search.removal that cannot be used."""
-    if options.removal.resamples < 0:
-        raise InputError(f"search.removal.resamples: {options.removal.resamples}; accepted: 0 (none) or more")
-
-
-METHOD = Method(
-    search,
-    defaults={
-        # Bootstrap resamples of a class's images, for how much its map rests on which images were searched; 0 = none.
-        "resamples": 20,
-    },
-    check=check,
-    patches=True,
-)
+METHOD = Method(search, patches=True, resamples=20)

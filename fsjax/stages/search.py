@@ -54,7 +54,7 @@ def problem(current: Run, seed: int) -> search.Problem:
 
 def _run(current: Run) -> None:
     asked = problem(current, current.config.seed)
-    maps = search.SEARCHES[asked.options.method].search(asked)
+    maps = search.run(asked)
     if parallel.is_main_process():
         maps.save(current.maps_file)
         for share in maps.shares:

@@ -11,6 +11,7 @@ from fsjax import dfm, workdir
 from fsjax.evaluate.controls import TRIVIAL_RATES
 from fsjax.ood.stage import result_file
 from fsjax.overlap import chance_iou, iou
+from fsjax.search.stability import at_share
 from fsjax.storage import Path
 from fsjax.study.grid import Cell
 
@@ -29,6 +30,7 @@ class Outcome:
       fpr: of the other classes' images under it.
       above: share of the classes whose TPR is above config.evaluate.threshold, the published criterion.
       trivial: TPR of each class under the better trivial mask of its map's size; NaN without controls.
+      resampled: mean IoU of each class's map with those of resampled images; NaN where the search did not tell.
       shortcut: 1 for each class that is a shortcut by its controls, too, and 0 for others; NaN without a verdict.
       elsewhere: the same out of distribution, by the name of a set.
     """
@@ -42,27 +44,34 @@ class Outcome:
     fpr: Float[np.ndarray, " classes"]
     above: float
     trivial: Float[np.ndarray, " classes"]
+    resampled: Float[np.ndarray, " classes"]
     shortcut: Float[np.ndarray, " classes"]
     elsewhere: dict[str, "Elsewhere"]
 
 
 @dataclasses.dataclass(frozen=True)
 class Elsewhere:
-    """What a model and its maps do on another set: accuracy, and TPR of each class as it is and under its map."""
+    """What a model and its maps do on another set: accuracy, and TPR of each class as it is and under its map.
+
+    `trivial` is the TPR under the better trivial mask of the map's size; NaN without controls.
+    """
 
     accuracy: float | None
     unfiltered: Float[np.ndarray, " classes"]
     tpr: Float[np.ndarray, " classes"]
+    trivial: Float[np.ndarray, " classes"]
 
 
 def read(cell: Cell, share: float) -> Outcome:
     """A run's outcome from its workdir, of its search method at the share nearest to the one asked for."""
     method = cell.config.search.method
-    maps = dfm.DominantFrequencyMaps.load(cell.directory / "dfm" / f"{method}.npz")
+    file = cell.directory / "dfm" / f"{method}.npz"
+    maps = dfm.DominantFrequencyMaps.load(file)
     evaluation = workdir.read_json(cell.directory / "evaluation.json")
     share = maps.nearest(share)
     rates, unfiltered = evaluation[method][f"{share:g}"], evaluation["unfiltered"]
     tpr, nothing = np.array(rates["tpr"], float), [None] * len(maps.classes)
+    stable = dfm.told(file, lambda: at_share(maps, share))
     return Outcome(
         cell=cell,
         classes=maps.classes,
@@ -72,7 +81,8 @@ def read(cell: Cell, share: float) -> Outcome:
         tpr=tpr,
         fpr=np.array(rates["fpr"], float),
         above=float((tpr > cell.config.evaluate.threshold).mean()),
-        trivial=np.max([np.array(rates.get(name, nothing), float) for name in TRIVIAL_RATES], axis=0),
+        trivial=_best_trivial(rates, len(maps.classes)),
+        resampled=np.array(stable.get("mean", nothing), float),
         shortcut=np.array(rates.get("shortcut", nothing), float),
         elsewhere=_elsewhere(result_file(cell.directory, method)),
     )
@@ -82,10 +92,17 @@ def _elsewhere(file: Path) -> dict[str, Elsewhere]:
     sets = workdir.read_json(file)["sets"] if file.exists() else {}
     return {
         name: Elsewhere(
-            found["accuracy"], *(np.array(found[images]["tpr"], float) for images in ("unfiltered", "filtered"))
+            accuracy=found["accuracy"],
+            unfiltered=np.array(found["unfiltered"]["tpr"], float),
+            tpr=np.array(found["filtered"]["tpr"], float),
+            trivial=_best_trivial(found, len(found["filtered"]["tpr"])),
         )
         for name, found in sets.items()
     }
+
+
+def _best_trivial(rates: dict, classes: int) -> Float[np.ndarray, " classes"]:
+    return np.max([np.array(rates.get(name, [None] * classes), float) for name in TRIVIAL_RATES], axis=0)
 
 
 @dataclasses.dataclass(frozen=True)

@@ -72,7 +72,7 @@ def groups(outcomes: list[Outcome]) -> list[list[Outcome]]:
 def summary(outcomes: list[Outcome]) -> tuple[list[str], list[list[Value]]]:
     """Headings and a row a model and variant: accuracy, rates over the classes, how many are shortcuts, stability."""
     headings = ["model", "training", "seeds", "accuracy", "TPR", "FPR", "above threshold", "shortcuts", "map IoU"]
-    headings += ["chance IoU", *(f"{name} accuracy" for name in _sets(outcomes))]
+    headings += ["chance IoU", "resampled IoU", *(f"{name} accuracy" for name in _sets(outcomes))]
     rows = []
     for seeds in groups(outcomes):
         alike = [stability([seed.kept[label] for seed in seeds]) for label in range(len(seeds[0].classes))]
@@ -88,6 +88,7 @@ def summary(outcomes: list[Outcome]) -> tuple[list[str], list[list[Value]]]:
                 measured([measured(seed.shortcut).mean for seed in seeds]),
                 measured([found.mean for found, _ in alike]).mean,
                 measured([chance.mean for _, chance in alike]).mean,
+                measured([measured(seed.resampled).mean for seed in seeds]),
                 *(measured([seed.elsewhere[name].accuracy for seed in seeds]) for name in _sets(outcomes)),
             ]
         )
@@ -100,9 +101,9 @@ def by_class(outcomes: list[Outcome]) -> tuple[list[str], list[list[Value]]]:
     Beside the map stand its better trivial mask and, of the runs with a verdict, how many call the class a shortcut.
     """
     headings = ["class", "model", "training", "TPR unfiltered", "TPR", "FPR", "trivial TPR", "shortcut", "map IoU"]
-    headings.append("chance IoU")
+    headings += ["chance IoU", "resampled IoU"]
     for name in _sets(outcomes):
-        headings += [f"{name} TPR unfiltered", f"{name} TPR"]
+        headings += [f"{name} TPR unfiltered", f"{name} TPR", f"{name} trivial TPR"]
     rows = []
     for label, name in enumerate(outcomes[0].classes):
         for seeds in groups(outcomes):
@@ -110,9 +111,11 @@ def by_class(outcomes: list[Outcome]) -> tuple[list[str], list[list[Value]]]:
             rates = ("unfiltered", "tpr", "fpr", "trivial", "shortcut")
             row += [measured([getattr(seed, rate)[label] for seed in seeds]) for rate in rates]
             row += [found.mean for found in stability([seed.kept[label] for seed in seeds])]
+            row.append(measured([seed.resampled[label] for seed in seeds]))
             for other in _sets(outcomes):
                 found = [seed.elsewhere[other] for seed in seeds]
-                row += [measured([getattr(one, rate)[label] for one in found]) for rate in ("unfiltered", "tpr")]
+                for rate in ("unfiltered", "tpr", "trivial"):
+                    row.append(measured([getattr(one, rate)[label] for one in found]))
             rows.append(row)
     return headings, rows
 

@@ -8,6 +8,7 @@ from fsjax.evaluate.controls import TRIVIAL_RATES
 from fsjax.ood.average_tpr import average_tpr
 from fsjax.report import html, ood_figures
 from fsjax.report.sections.section import Section
+from fsjax.search.stability import at_share
 from fsjax.storage import Path
 
 IN_DISTRIBUTION = "in distribution"
@@ -25,7 +26,9 @@ def make(directory: Path, maps: DominantFrequencyMaps, share: float) -> Section:
     grouping = np.array(own["filtered"]["tpr"], float)
     judged = {IN_DISTRIBUTION: own, **sets}
     curves = ood_figures.average_tpr({name: one["average_tpr"] for name, one in judged.items()})
+    stable = at_share(maps, found["share"])
     body = html.template("ood_section.html").render(
+        stable=stable,
         share=found["share"],
         threshold=threshold,
         rows=[row for name, one in judged.items() for row in _rows(name, one, grouping, threshold)],
@@ -35,6 +38,7 @@ def make(directory: Path, maps: DominantFrequencyMaps, share: float) -> Section:
         by_class=[
             {
                 "name": name,
+                "label": label,
                 "shortcut": grouping[label] > threshold,
                 "cells": [_cell(one, label) for one in judged.values()],
             }
