@@ -17,8 +17,8 @@ ROWS = (
     ("the Fourier plane", "masks overlap spectrum"),
     (
         "devices, processes, files",
-        "checkpoints lock metrics wandb_board boards progress profile versions sharing parallel peers interrupt "
-        "workdir npz inert_pickle storage errors",
+        "checkpoints lock metrics wandb_board tensor_board boards progress profile versions sharing parallel peers "
+        "interrupt workdir npz inert_pickle storage errors",
     ),
 )
 

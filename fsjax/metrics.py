@@ -15,7 +15,7 @@ from jaxtyping import UInt8
 from upath import UPath
 
 from fsjax import parallel, storage, workdir
-from fsjax.boards import Board, TensorBoard
+from fsjax.boards import Board
 from fsjax.storage import Path
 
 logger = logging.getLogger(__name__)
@@ -43,6 +43,8 @@ class Metrics:
         self._writes = parallel.is_main_process()
         if not self._writes:
             return
+        from fsjax.tensor_board import TensorBoard  # on first use: what writes no board need not load it
+
         # Gone with this object.
         self._copies: tempfile.TemporaryDirectory | None = None
         if storage.is_local(directory):

@@ -3,6 +3,7 @@
 import io
 import json
 import logging
+import subprocess
 import sys
 import types
 
@@ -110,6 +111,12 @@ def test_tensorboard_s_table_has_the_settings_and_what_was_found_in_the_end(done
         "mean_fpr": 0.125,
         "shortcuts": 2,
     }
+
+
+def test_a_run_loads_no_pytorch_for_its_boards_and_leaves_it_to_be_loaded():
+    code = "import sys, fsjax.experiment, fsjax.tensor_board; print('torch' in sys.modules); import torch"
+    found = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert (found.returncode, found.stdout) == (0, "False\n"), found.stderr
 
 
 def test_weights_and_biases_goes_on_with_one_run_and_gets_what_tensorboard_gets(done):
