@@ -13,6 +13,7 @@ from configs import augment, common, dfm_resnet, dfm_vit, study
 from fsjax import dfm, experiment, search
 from fsjax.errors import InputError
 from fsjax.report import page as page_lib
+from fsjax.report.notes import notes
 
 
 def small_config(**changes):
@@ -25,13 +26,15 @@ def small_config(**changes):
     config.train.batch_size = 16
     config.search.images_per_class = 4
     config.report.samples = 1
-    config.search.resamples, config.evaluate.grid = 2, (0.3,)
+    config.evaluate.grid = (0.3,)
     for name, value in changes.items():
         *groups, field = name.split("__")
         group = config
         for part in groups:
             group = group[part]
         group[field] = value
+    # Other methods would search once more for each.
+    config.search.resamples = 2 if config.search.method == "removal" else 0
     return config
 
 
@@ -191,23 +194,28 @@ def test_the_published_search_in_bfloat16_goes_to_the_report(done, caplog):
         ),
     ],
 )
-def test_every_method_goes_from_the_search_to_the_report(done, caplog, method, fields, said):
+def test_every_method_goes_from_the_search_to_its_words_in_the_report(done, caplog, method, fields, said):
     caplog.set_level(logging.INFO, "fsjax")
     config = small_config(search__method=method, search__shares=(0.2,), report__share=0.2, **fields)
+    # Figures take most of a report's time, and are drawn alike of any maps: of those without scores one is enough.
+    stages = ("train", "search", "evaluate", *(("report",) if method == "learned" else ()))
+    config.stages = ",".join(stages)
     experiment.run(config, done)
-    assert stage_lines(caplog) == {"train": True, "search": False, "evaluate": False, "report": False}
+    assert stage_lines(caplog) == {stage: stage == "train" for stage in stages}
     maps = dfm.DominantFrequencyMaps.load(done / "dfm" / f"{method}.npz")
     # Of a classifier that is hardly trained, and calls one class whatever it sees, the culling leaves nothing.
     assert (maps.positions <= 0.2 * 24**2).all() and (maps.positions.max() > 0) == (method != "greedy")
-    page = Page((done / "report" / "index.html").read_text()).text
-    assert said in page and f"{maps.forward_equivalents:,} forward passes" in page
+    assert any(said in note for note in notes(maps, 0.2))
+    if method == "learned":
+        page = Page((done / "report" / "index.html").read_text()).text
+        assert said in page and f"{maps.forward_equivalents:,} forward passes" in page
     # The fields of other methods, and a patch size that this one does not use, are another matter.
     with config.unlocked():
         config.search.hierarchical.keep += method != "hierarchical"
         config.search.learned.steps += method != "learned"
         config.search.patch = 1 if method == "adaptive" else 2
     experiment.run(config, done)
-    assert stage_lines(caplog) == {"train": True, "search": True, "evaluate": True, "report": True}
+    assert all(stage_lines(caplog).values())
 
 
 def test_a_result_that_is_gone_is_made_again_and_what_rests_on_it(done, caplog):

@@ -104,8 +104,8 @@ def whole(tmp_path_factory):
     return directory
 
 
-@pytest.mark.parametrize(("processes", "devices"), [(1, 4), (2, 2), (4, 1)])
-def test_any_number_of_processes_and_devices_trains_as_one_device_does(whole, tmp_path, processes, devices):
+@pytest.mark.parametrize(("processes", "devices"), [(2, 2), (4, 1)])
+def test_any_number_of_processes_trains_as_one_device_does(whole, tmp_path, processes, devices):
     flags = ("--config.stages=train", "--config.train.evaluators=")
     written = finish(launch(tmp_path, *flags, processes=processes, devices=devices))
     expected, found = losses(whole), losses(tmp_path)
