@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from scipy.stats import binom, binomtest, multinomial
 
-from fsjax.evaluate.statistics import benjamini_hochberg, p_values, paired_difference, wilson
+from fsjax.evaluate.statistics import benjamini_hochberg, mean, p_values, paired_difference, wilson
 
 
 @pytest.mark.parametrize("level", [0.8, 0.95])
@@ -114,3 +114,8 @@ def test_q_values_are_the_definitions_and_skip_what_was_not_tested():
     with_gaps = np.insert(p, [0, 10], np.nan)
     np.testing.assert_allclose(benjamini_hochberg(with_gaps)[~np.isnan(with_gaps)], expected)
     assert np.isnan(benjamini_hochberg(np.full(2, np.nan))).all()
+
+
+def test_a_mean_is_of_what_has_a_value():
+    assert mean([0.25, None, float("nan"), 1.0]) == 0.625 and mean(np.array([0.5, np.nan])) == 0.5
+    assert mean([]) is None and mean([None, float("nan")]) is None

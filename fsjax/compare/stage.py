@@ -15,6 +15,7 @@ from fsjax.data.dataset import Dataset
 from fsjax.dfm import DominantFrequencyMaps, told
 from fsjax.errors import CheckFailed, InputError
 from fsjax.evaluate import stage as evaluate_stage
+from fsjax.evaluate.statistics import mean
 from fsjax.overlap import chance_iou, iou
 from fsjax.progress import Progress
 from fsjax.search.imported import origin
@@ -127,8 +128,8 @@ def _overlap(paired: Paired, row: int) -> dict:
     return {
         "left": paired.left.shares[row],
         "right": paired.right.shares[row],
-        "mean_iou": _mean(found),
-        "mean_chance_iou": _mean(chance),
+        "mean_iou": mean(found),
+        "mean_chance_iou": mean(chance),
         "iou": found,
         "chance_iou": chance,
         "stability": _stability(paired, row),
@@ -158,7 +159,7 @@ def _correlations(left: DominantFrequencyMaps, right: DominantFrequencyMaps, see
     result: dict[str, Any] = {"resamples": RESAMPLES}
     for name in ("spearman", "kendall"):
         result[name] = [one[name].value for one in found]
-        result[f"mean_{name}"] = _mean(result[name])
+        result[f"mean_{name}"] = mean(result[name])
         intervals = [one[name].interval for one in found]
         result[f"{name}_ci"] = [None if interval is None else list(interval) for interval in intervals]
     return result
@@ -184,11 +185,6 @@ def _rates(config: ConfigDict, classifier: Classifier, test: Dataset, paired: Pa
         "threshold": config.evaluate.threshold,
         "rates": rates,
     }
-
-
-def _mean(values: list[float | None]) -> float | None:
-    known = [value for value in values if value is not None]
-    return float(np.mean(known)) if known else None
 
 
 def _in_percent(row: dict) -> str:

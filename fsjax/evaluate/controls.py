@@ -166,6 +166,11 @@ def summary(
     }
 
 
+def best_trivial(rates: dict, classes: int) -> Float[np.ndarray, " classes"]:
+    """TPR of each class under the better of its trivial masks, of rates as JSON has them; NaN where there are none."""
+    return np.max([np.array(rates.get(name, [None] * classes), float) for name in TRIVIAL_RATES], axis=0)
+
+
 class _Unit(NamedTuple):
     """Some images of a class under some of its masks.
 

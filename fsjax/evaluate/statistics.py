@@ -1,5 +1,7 @@
 """Intervals and p-values for rates over a few images: pure functions over arrays, no classifier in sight."""
 
+from collections.abc import Iterable
+
 import numpy as np
 from jaxtyping import Float, Real
 from scipy.stats import false_discovery_control, norm
@@ -83,6 +85,12 @@ def benjamini_hochberg(p: Float[np.ndarray, " tests"]) -> Float[np.ndarray, " te
     if known.any():
         found[known] = false_discovery_control(p[known])
     return found
+
+
+def mean(values: Iterable[int | float | None]) -> float | None:
+    """The mean of what has a value; None where nothing has one. What is NaN has none."""
+    known = [value for value in values if value is not None and np.isfinite(value)]
+    return float(np.mean(known)) if known else None
 
 
 def numbers(values: Real[np.ndarray, "*shape"]) -> list:

@@ -11,6 +11,7 @@ import numpy as np
 from fsjax import storage, workdir
 from fsjax.dfm import told
 from fsjax.errors import InputError
+from fsjax.evaluate.statistics import mean
 from fsjax.report import pixels
 from fsjax.result import Result, load_result, methods
 from fsjax.search.stability import at_share
@@ -101,9 +102,9 @@ def _row(result: Result) -> dict:
         "shortcuts": sum(shortcuts) if shortcuts else None,
         "above": int((tpr > threshold).sum()),
         "threshold": threshold,
-        "tpr": _mean(tpr),
-        "fpr": _mean(np.array(rates["fpr"], float)),
-        "stability": _mean(np.array(stable.get("mean", []), float)),
+        "tpr": mean(tpr),
+        "fpr": mean(rates["fpr"]),
+        "stability": mean(stable.get("mean", [])),
         "forward": maps.forward_equivalents,
         "date": _date(maps_file),
         "maps": [(name, pixels.kept(mask)) for name, mask in zip(maps.classes[:_DRAWN], maps.at(share), strict=False)],
@@ -125,10 +126,6 @@ def _field(config: Any, dotted: str, kind: Any, file: Path) -> Any:
     if not isinstance(found, kind):
         raise InputError(f"{file}: {dotted} is {found!r}; accepted: the config of a run of this version")
     return found
-
-
-def _mean(values: np.ndarray) -> float | None:
-    return float(np.nanmean(values)) if np.isfinite(values).any() else None
 
 
 def _date(file: Path) -> str | None:

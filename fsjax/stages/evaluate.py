@@ -1,12 +1,12 @@
 """Judges the maps on the test images."""
 
-import numpy as np
 from ml_collections import ConfigDict
 
 from fsjax import parallel, report
 from fsjax.dfm import DominantFrequencyMaps
 from fsjax.evaluate import results
 from fsjax.evaluate import stage as evaluate_stage
+from fsjax.evaluate.statistics import mean
 from fsjax.run import Run
 from fsjax.stages import search
 from fsjax.stages.stage import Stage, fingerprint
@@ -29,10 +29,9 @@ def _show(current: Run, maps: DominantFrequencyMaps) -> None:
     """What runs are compared by on the boards, at the share nearest to config.report.share."""
     found = results.of_method(current.directory / "evaluation.json", maps.method)
     rates = found[maps.method][f"{maps.nearest(current.config.report.share):g}"]
-    accuracy, values = [found["unfiltered"]["accuracy"]], {}
-    for name, several in (("accuracy", accuracy), ("mean_tpr", rates["tpr"]), ("mean_fpr", rates["fpr"])):
-        if known := [rate for rate in several if rate is not None]:
-            values[name] = float(np.mean(known))
+    accuracy, tpr, fpr = found["unfiltered"]["accuracy"], mean(rates["tpr"]), mean(rates["fpr"])
+    means = {"accuracy": accuracy, "mean_tpr": tpr, "mean_fpr": fpr}
+    values = {name: value for name, value in means.items() if value is not None}
     if verdicts := [verdict for verdict in rates.get("shortcut", ()) if verdict is not None]:
         values["shortcuts"] = sum(verdicts)
     current.metrics.outcome(maps.method, fingerprint(current.config, STAGE), values)

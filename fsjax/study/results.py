@@ -8,7 +8,8 @@ import numpy as np
 from jaxtyping import Bool, Float
 
 from fsjax import dfm, workdir
-from fsjax.evaluate.controls import TRIVIAL_RATES
+from fsjax.evaluate.controls import best_trivial
+from fsjax.evaluate.statistics import mean
 from fsjax.ood.stage import result_file
 from fsjax.overlap import chance_iou, iou
 from fsjax.search.stability import at_share
@@ -81,7 +82,7 @@ def read(cell: Cell, share: float) -> Outcome:
         tpr=tpr,
         fpr=np.array(rates["fpr"], float),
         above=float((tpr > cell.config.evaluate.threshold).mean()),
-        trivial=_best_trivial(rates, len(maps.classes)),
+        trivial=best_trivial(rates, len(maps.classes)),
         resampled=np.array(stable.get("mean", nothing), float),
         shortcut=np.array(rates.get("shortcut", nothing), float),
         elsewhere=_elsewhere(result_file(cell.directory, method)),
@@ -95,14 +96,10 @@ def _elsewhere(file: Path) -> dict[str, Elsewhere]:
             accuracy=found["accuracy"],
             unfiltered=np.array(found["unfiltered"]["tpr"], float),
             tpr=np.array(found["filtered"]["tpr"], float),
-            trivial=_best_trivial(found, len(found["filtered"]["tpr"])),
+            trivial=best_trivial(found, len(found["filtered"]["tpr"])),
         )
         for name, found in sets.items()
     }
-
-
-def _best_trivial(rates: dict, classes: int) -> Float[np.ndarray, " classes"]:
-    return np.max([np.array(rates.get(name, [None] * classes), float) for name in TRIVIAL_RATES], axis=0)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -116,7 +113,7 @@ class Measured:
 def measured(values: Iterable[float | None]) -> Measured:
     """Mean and spread of what the seeds gave; a value that is missing or NaN is left out."""
     known = [float(value) for value in values if value is not None and np.isfinite(value)]
-    return Measured(float(np.mean(known)) if known else None, float(np.std(known, ddof=1)) if len(known) > 1 else None)
+    return Measured(mean(known), float(np.std(known, ddof=1)) if len(known) > 1 else None)
 
 
 def stability(masks: Sequence[Bool[np.ndarray, "height width"]]) -> tuple[Measured, Measured]:

@@ -4,7 +4,8 @@ import numpy as np
 
 from fsjax import workdir
 from fsjax.dfm import DominantFrequencyMaps
-from fsjax.evaluate.controls import TRIVIAL_RATES
+from fsjax.evaluate.controls import TRIVIAL_RATES, best_trivial
+from fsjax.evaluate.statistics import mean
 from fsjax.ood.average_tpr import average_tpr
 from fsjax.report import html, ood_figures
 from fsjax.report.sections.section import Section
@@ -100,10 +101,10 @@ def _rows(name: str, one: dict, grouping: np.ndarray, threshold: float) -> list[
             "images": sum(part["images"]),
             "classes": sum(count > 0 for count in part["images"]),
             "accuracy": part["accuracy"],
-            "unfiltered": _mean(_tpr(part, "unfiltered")),
-            "filtered": _mean(_tpr(part, "filtered")),
-            "trivial": _mean(_best_trivial(part)),
-            "fpr": _mean(np.array(part["filtered"]["fpr"], float)),
+            "unfiltered": mean(part["unfiltered"]["tpr"]),
+            "filtered": mean(part["filtered"]["tpr"]),
+            "trivial": mean(best_trivial(part, len(part["images"]))),
+            "fpr": mean(part["filtered"]["fpr"]),
             "groups": _groups(part, grouping, threshold),
         }
         for label, part in {name: one, **first}.items()
@@ -119,21 +120,12 @@ def _cell(one: dict, label: int) -> dict:
         "unfiltered": one["unfiltered"]["tpr"][label],
         "filtered": one["filtered"]["tpr"][label],
         "interval": one["filtered"]["tpr_ci"][label],
-        "trivial": None if np.isnan(best := _best_trivial(one)[label]) else best,
+        "trivial": None if np.isnan(best := best_trivial(one, len(one["images"]))[label]) else best,
     }
-
-
-def _best_trivial(one: dict) -> np.ndarray:
-    """TPR of each class under the better of its trivial masks; NaN where there are none."""
-    return np.max([np.array(one.get(name, [None] * len(one["images"])), float) for name in TRIVIAL_RATES], axis=0)
 
 
 def _tpr(one: dict, rate: str) -> np.ndarray:
     return np.array(one[rate]["tpr"], float)
-
-
-def _mean(values: np.ndarray) -> float | None:
-    return float(np.nanmean(values)) if np.isfinite(values).any() else None
 
 
 def _listed(names: list[str], shown: int = 6) -> str:
