@@ -3,6 +3,7 @@
   python benchmarks/planted.py --table                                # every registered method, analytic model
   python benchmarks/planted.py --model=trained --set=single,pair      # trains a small network a set, a minute each
   python benchmarks/planted.py --method=removal,adaptive --size=32,64
+  python benchmarks/planted.py --seed=0,1,2 --table                   # in the table: the mean [the least, the greatest]
 
 Sets (planted_sets.py): orbits that tell a class alone, in pairs or triples that tell it only when all members are
 there, or redundantly, among distractors that tell nothing. Models (planted_models.py): `analytic`, whose logits are a
@@ -42,6 +43,7 @@ Your own method: anything that gives masks, bool [classes, H, W] on the centred 
 A method of fsjax needs nothing: it is found in fsjax.search.SEARCHES.
 """
 
+import itertools
 import json
 import pathlib
 import sys
@@ -63,12 +65,12 @@ from fsjax.search import SEARCHES
 
 MODELS = {name: getattr(planted_models, name) for name in ("analytic", "trained", "trained_vit")}
 
-METHOD = flags.DEFINE_list("method", [], "Names of fsjax.search.SEARCHES; all of them by default.")
+METHOD = flags.DEFINE_list("method", [], "Names of fsjax.search.SEARCHES; all that search by default.")
 SET = flags.DEFINE_list("set", list(KINDS), f"Kinds of set: {', '.join(KINDS)}.")
 SIZE = flags.DEFINE_list("size", ["32"], "Sides of the images, pixels.")
 MODEL = flags.DEFINE_list("model", ["analytic"], f"Kinds of model: {', '.join(MODELS)}.")
 IMAGES = flags.DEFINE_integer("images", 32, "Images of a class that are searched.")
-SEED = flags.DEFINE_integer("seed", 0, "Of what is planted, the images, the training and the search.")
+SEED = flags.DEFINE_list("seed", ["0"], "Of what is planted, the images, the training and the search; one or more.")
 TABLE = flags.DEFINE_bool("table", False, "Ends with a Markdown table.")
 
 for _flag, _accepted in (("method", SEARCHES), ("set", KINDS), ("model", MODELS)):
@@ -77,14 +79,14 @@ for _flag, _accepted in (("method", SEARCHES), ("set", KINDS), ("model", MODELS)
 
 def main(_: list[str]) -> None:
     parallel.use_cores(128)
+    methods = METHOD.value or [name for name, method in SEARCHES.items() if method.resamples is not None]
     found = []
-    for kind in SET.value:
-        for size in map(int, SIZE.value):
-            data = make_set(kind, size, train=IMAGES.value, seed=SEED.value)
-            for model in MODEL.value:
-                for row in rows(data, model, METHOD.value or list(SEARCHES), seed=SEED.value):
-                    print(json.dumps(row), flush=True)
-                    found.append(row)
+    for kind, size, seed in itertools.product(SET.value, map(int, SIZE.value), map(int, SEED.value)):
+        data = make_set(kind, size, train=IMAGES.value, seed=seed)
+        for model in MODEL.value:
+            for row in rows(data, model, methods, seed=seed):
+                print(json.dumps(row), flush=True)
+                found.append(row)
     if TABLE.value:
         print(table(found))
 
@@ -144,17 +146,26 @@ def trivial_masks(data: PlantedSet, seed: int) -> dict[str, np.ndarray]:
 
 
 def table(found: Sequence[dict]) -> str:
-    """The rows in Markdown."""
-    columns = ("set", "size", "model", "method", "recall", "precision", "average_precision", "sufficient", "tpr", "fpr")
-    columns += ("forward_equivalents", "seconds")
-    lines = [columns, ["---"] * len(columns), *([_cell(row.get(name)) for name in columns] for row in found)]
+    """The rows in Markdown, those of several seeds as one."""
+    about = ("set", "size", "model", "method")
+    columns = ("recall", "precision", "average_precision", "sufficient", "tpr", "fpr", "forward_equivalents", "seconds")
+    lines = [(*about, *columns), ["---"] * len(about + columns)]
+    for key in dict.fromkeys(tuple(row[name] for name in about) for row in found):
+        of_key = [row for row in found if tuple(row[name] for name in about) == key]
+        lines.append([*map(str, key), *(_cell([row.get(name) for row in of_key]) for name in columns)])
     return "\n".join(f"| {' | '.join(line)} |" for line in lines)
 
 
-def _cell(value: str | int | float | None) -> str:
-    if value is None:
+def _cell(values: Sequence[int | float | None]) -> str:
+    """The mean and, where they differ, the least and the greatest."""
+    known = [value for value in values if value is not None]
+    if not known:
         return ""
-    return f"{value:.2f}" if isinstance(value, float) else str(value)
+    form = "{:,d}" if all(isinstance(value, int) for value in known) else "{:.2f}"
+    if min(known) == max(known):
+        return form.format(known[0])
+    mean = sum(known) / len(known)
+    return f"{form.format(round(mean) if 'd' in form else mean)} [{form.format(min(known))}, {form.format(max(known))}]"
 
 
 if __name__ == "__main__":

@@ -114,7 +114,7 @@ class DominantFrequencyMaps:
                 width = int(arrays["plane"][1])
                 if -(-width // 8) != arrays["masks"].shape[-1]:
                     raise ValueError(f"a plane {width} wide in {arrays['masks'].shape[-1]} bytes a row")
-                arrays["masks"] = np.unpackbits(arrays["masks"], axis=-1, count=width).astype(bool)
+                arrays["masks"] = np.unpackbits(arrays["masks"], axis=-1, count=width).view(bool)
             for name, file in about.pop("beside", {}).items():
                 if pathlib.PureWindowsPath(file).name != file:
                     raise ValueError(f"{file!r} is not the name of a file beside it")

@@ -100,6 +100,26 @@ def test_a_further_stage_fills_its_budget_or_keeps_its_ratio():
     assert 0 < found < 60
 
 
+def test_the_first_candidates_of_a_further_stage_keep_each_class_s_best_orbits():
+    ranking = np.array([np.random.default_rng(label).permutation(514)[:50] for label in range(3)])
+    plain = drawn((Stage(8, 99), Stage(1, 99), Stage(1, 8, 40, 0.5)))
+    ranked = dataclasses.replace(plain, ranking=ranking)
+    orbits, sizes = spectrum.orbits(32, 32), spectrum.orbit_sizes(32, 32)
+    for index in range(8):
+        mask = ranked.mask(2, index)
+        if index >= 3:
+            np.testing.assert_array_equal(mask, plain.mask(2, index))
+            continue
+        count = max(count for count in range(50) if sizes[ranking[index, :count]].sum() <= 40)
+        np.testing.assert_array_equal(mask, np.isin(orbits, ranking[index, :count]))
+    np.testing.assert_array_equal(ranked.masks(1, 0, 9), plain.masks(1, 0, 9), "the published stages stay")
+    # Half of them at most: the others go on from what was found.
+    few = dataclasses.replace(ranked, stages=(*ranked.stages[:2], Stage(1, 4, 40, 0.5)))
+    assert [few.mask(2, index).tobytes() == ranked.mask(2, index).tobytes() for index in (0, 1)] == [True, True]
+    np.testing.assert_array_equal(few.mask(2, 2), plain.mask(2, 2))
+    assert ranked.digest("") != plain.digest("")
+
+
 def test_a_mask_does_not_depend_on_those_made_before_it():
     stages = (Stage(8, 99), Stage(4, 99), Stage(1, 60))
     first, second = drawn(stages), drawn(stages)

@@ -12,7 +12,7 @@ from ml_collections import ConfigDict
 from fsjax import masks as masks_lib
 from fsjax import parallel, search, spectrum, tile_size
 from fsjax.errors import InputError
-from fsjax.search import hierarchical, sweep
+from fsjax.search import hierarchical, sweep, worth
 
 COUNTS = (5, 3, 4)
 FIELDS = {"patches": "4,2,1", "candidates": "12,15,18", "keep": 3}
@@ -193,6 +193,32 @@ def test_frequencies_that_only_work_together_are_found_together(tmp_path):
         assert not np.isin(pair, orbits[maps.masks[index, 1]]).all(), "the other class is better off without"
     # Six orbits of 130: drawn at random, they hold both once in 560.
     assert maps.positions[0].max() <= 12
+
+
+def test_an_orbit_that_all_of_the_best_lack_comes_back_in_a_further_stage(tmp_path, monkeypatch):
+    """A classifier whose evidence is the sum of six orbits' amplitudes, and too few candidates to keep all of them."""
+    orbits = spectrum.orbits(16, 16)
+    needed = [orbits[8 + row, 8 + column] for row, column in ((3, 2), (-5, 6), (1, -7), (6, 1), (-2, -4), (0, 5))]
+    read = jnp.asarray(np.stack([orbits == orbit for orbit in needed]))
+
+    def apply(params, images):
+        amplitudes = jnp.sqrt(jnp.square(spectrum.filter_images(images, read)).mean((2, 3, 4)) + 1e-12)
+        evidence = 4 * amplitudes.sum(0)
+        return jnp.stack([evidence, jnp.ones_like(evidence)], axis=1)
+
+    rng = np.random.default_rng(0)
+    images = [rng.normal(size=(6, 16, 16, 3)).astype(np.float32) for _ in range(2)]
+    fields = {"images": images, "apply": apply, "params": {}, "candidates": "40,60,80", "keep": 3}
+    problem = make_problem(tmp_path, shares=(1.0, 0.12), **fields)
+    maps = hierarchical.search(problem)
+    made, _ = published_stages(problem)
+    for index in made.kept[2][0]:
+        assert not np.isin(needed, orbits[made.mask(2, int(index))]).all()
+    assert np.isin(needed, orbits[maps.at(0.12)[0]]).all()
+    # What the further stages search follows from the ranking too.
+    monkeypatch.setattr(worth, "PENALTY", 500.0)
+    with pytest.raises(InputError, match="stage4: partial results of another search"):
+        hierarchical.search(problem)
 
 
 # Restarts, devices, precision

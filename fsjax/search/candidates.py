@@ -47,6 +47,8 @@ class Candidates:
       share: of the patches that a mask keeps, P.
       compat: whether patches and draws are the published code's.
       kept: for each stage that is done, the indices of the N best candidates of each class, best first.
+      ranking: each class's best orbits, best first: the first candidates of a further stage, one of each class and half
+        of the stage at most, keep those that fit its budget.
     """
 
     plane: tuple[int, int]
@@ -55,6 +57,7 @@ class Candidates:
     share: float
     compat: bool
     kept: tuple[Int[np.ndarray, "classes _"], ...] = ()
+    ranking: Int[np.ndarray, "ranked _"] = dataclasses.field(default_factory=lambda: np.zeros((0, 0), int))
 
     def masks(self, stage: int, start: int, stop: int) -> Bool[np.ndarray, "masks height width"]:
         """Candidates start..stop-1 of a stage; stages too are counted from 0."""
@@ -63,6 +66,8 @@ class Candidates:
     def mask(self, stage: int, index: int) -> Bool[np.ndarray, "height width"]:
         """A candidate. The plain grid, the shifted one and the union of both, at half the share each, take turns."""
         about, rng = self.stages[stage], np.random.default_rng([self.seed, stage, index, 1])
+        if about.budget is not None and index < min(len(self.ranking), about.count // 2):
+            return self._fill(self.ranking[index], np.ones(self.plane, bool), about.budget)
         parent = self.parent(stage, index) if stage else np.ones(self.plane, bool)
         if about.budget is not None:
             size = int(parent.sum())
@@ -82,18 +87,14 @@ class Candidates:
         self, mask: Bool[np.ndarray, "height width"], positions: int, rng: np.random.Generator
     ) -> Bool[np.ndarray, "height width"]:
         """Of a mask's orbits, in random order, as many as fit into `positions`: one position at most stays unused."""
-        orbit = patches(self.plane, 1, False, self.compat)
-        sizes = np.bincount(orbit[mask], minlength=orbit.max() + 1)
-        order = rng.permutation(len(sizes))
-        inside = np.zeros(len(sizes), bool)
-        inside[order[np.cumsum(sizes[order]) <= positions]] = True
-        return inside[orbit] & mask
+        orbits = int(patches(self.plane, 1, False, self.compat).max()) + 1
+        return self._fill(rng.permutation(orbits), mask, positions)
 
     def digest(self, identity: str) -> str:
         """Names what the next stage's masks rest on, beside `identity`."""
         about = (identity, self.plane, self.stages[: len(self.kept) + 1], self.seed, self.share, self.compat)
         digest = hashlib.sha256(repr(about).encode())
-        for table in self.kept:
+        for table in (*self.kept, self.ranking):
             digest.update(np.ascontiguousarray(table, np.int64).tobytes())
         return digest.hexdigest()
 
@@ -103,6 +104,14 @@ class Candidates:
         count = int(share * len(inside)) if self.compat else round(share * len(inside))
         inside[rng.permutation(len(inside))[: max(1, count)]] = True
         return inside[patch_of]
+
+    def _fill(self, order: np.ndarray, mask: np.ndarray, positions: int) -> np.ndarray:
+        """A mask's orbits in this order, as many as fit."""
+        orbit = patches(self.plane, 1, False, self.compat)
+        sizes = np.bincount(orbit[mask], minlength=orbit.max() + 1)
+        inside = np.zeros(len(sizes), bool)
+        inside[order[np.cumsum(sizes[order]) <= positions]] = True
+        return inside[orbit] & mask
 
     @functools.cached_property
     def _remembered(self):

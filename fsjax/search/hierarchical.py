@@ -18,7 +18,7 @@ from ml_collections import ConfigDict
 
 from fsjax import dfm, masks, tile_size
 from fsjax.errors import InputError
-from fsjax.search import agreement
+from fsjax.search import agreement, worth
 from fsjax.search.candidates import Candidates, Stage
 from fsjax.search.method import Method
 from fsjax.search.partial import Partials
@@ -42,7 +42,9 @@ def search(problem: Problem) -> dfm.DominantFrequencyMaps:
     With a share of 1 that is HFSS's map as published. For smaller shares further stages, which are ours, go from share
     to share in equal ratios, as near to P as whole stages allow, with as many candidates as the last published stage:
     each keeps orbits of its parent, drawn at random, as many as fill the stage's budget. (Of a parent that is within
-    the budget already they keep the stage's ratio.) The best candidate of the stage that reaches a share is the map.
+    the budget already they keep the stage's ratio.) What a parent lacks none of these can have, so one candidate of
+    each class, and half of a stage at most, keeps the orbits that `worth.ranking` finds best in the published stages'
+    losses. The best candidate of the stage that reaches a share is the map.
 
     Should no candidate of the last published stage fit a budget, each class's best is trimmed to it by random orbits,
     and the loss under such a map is not known.
@@ -59,8 +61,13 @@ def search(problem: Problem) -> dfm.DominantFrequencyMaps:
     shares, images = tuple(sorted(problem.options.shares)), np.array(problem.counts)
     mask_of, losses, stages = {}, {}, []
     agreed: dict[str, Any] = {}
+    published: list[Float[np.ndarray, "classes _"]] = []
     for number, stage in enumerate(candidates.stages):
+        if stage.budget is not None and not len(candidates.ranking):
+            ranking = worth.ranking(candidates, published, stage.budget)
+            candidates = dataclasses.replace(candidates, ranking=ranking)
         candidates, found, compared = advance(problem, candidates, layout)
+        published += [found] if stage.budget is None else []
         agreed = agreed or compared
         positions = np.array([candidates.mask(number, index).sum() for index in range(stage.count)])
         for share in stage.shares:
