@@ -81,8 +81,8 @@ def test_a_cold_soft_mask_is_the_mask_of_the_best_orbits():
 # A step
 
 
-def float64_loss(problem, label, logits, own, others, positions, temperature):
-    """The loss of a step by its definition."""
+def float64_slope(problem, label, logits, own, others, positions, temperature, mirror):
+    """The slope of a step's loss by its definition, along the weights for mirror descent, else along the logits."""
 
     def weights(tau):
         return expit((logits - tau) / temperature)
@@ -97,27 +97,28 @@ def float64_loss(problem, label, logits, own, others, positions, temperature):
         return outputs - np.log(np.exp(outputs).sum(1, keepdims=True))
 
     def at(changed):
-        moved = expit((changed - tau) / temperature)
+        moved = changed if mirror else expit((changed - tau) / temperature)
         total = -log_probabilities(own, moved)[:, label].mean()
         if others is not None:
             total -= np.log(1 - np.exp(log_probabilities(others, moved)[:, label])).mean()
         return total
 
+    where = weights(tau) if mirror else logits
     slope = np.zeros(len(logits))
     for orbit in range(len(logits)):
         change = np.zeros(len(logits))
         change[orbit] = 1e-5
-        slope[orbit] = (at(logits + change) - at(logits - change)) / 2e-5
+        slope[orbit] = (at(where + change) - at(where - change)) / 2e-5
     return slope
 
 
-@pytest.mark.parametrize("objective", ["sufficient", "specific"])
-def test_the_slope_of_a_step_is_that_of_the_objective_by_its_definition(tmp_path, objective):
-    problem = make_problem(tmp_path, objective=objective)
+@pytest.mark.parametrize(("objective", "mirror"), [("sufficient", False), ("sufficient", True), ("specific", True)])
+def test_the_slope_of_a_step_is_that_of_the_objective_by_its_definition(tmp_path, objective, mirror):
+    problem = make_problem(tmp_path, objective=objective, restarts=3)
     pool = judge.others(problem) if objective == "specific" else None
     score_of = starts.scores(problem, "energy", 7).of
     made = learned._learning(problem, [7], lambda label, share: score_of(label), pool, {"piece": 3, "lanes": 1})
-    chain, step = 2, 3
+    chain, step = 2 * 3 + 2 * mirror, 3
     pieces, about = made.pieces(chain, step), made.about(chain, step)
     assert about["temperature"] == pytest.approx(0.05 ** (3 / 7), rel=1e-5)
     state = made.start(chain)
@@ -130,38 +131,57 @@ def test_the_slope_of_a_step_is_that_of_the_objective_by_its_definition(tmp_path
     assert all((problem.images(2) == image).all((1, 2, 3)).any() for image in own)
     assert not any((problem.images(2) == image).all((1, 2, 3)).any() for image in others)
     logits = state["logits"].astype(float)
-    expected = float64_loss(problem, 2, logits, own, others if pool else None, 7, float(about["temperature"]))
+    expected = float64_slope(problem, 2, logits, own, others if pool else None, 7, float(about["temperature"]), mirror)
     np.testing.assert_allclose(found, expected, atol=2e-5)
     assert abs(expected).max() > 1e-3
 
 
-def test_every_second_restart_begins_from_zero_and_all_cool_by_the_same_factor(tmp_path):
-    problem = make_problem(tmp_path, restarts=3, hottest=2.0)
+def test_restarts_are_by_adam_from_scores_and_from_zero_and_by_mirror_descent_and_cool_alike(tmp_path):
+    problem = make_problem(tmp_path, restarts=6, hottest=2.0)
     scores = np.arange(len(SIZES)) / 9
     made = learned._learning(problem, [7], lambda label, share: scores, None, {"piece": 5, "lanes": 1})
-    begins = [made.start(chain)["logits"] for chain in range(4)]
-    np.testing.assert_allclose(begins, [scores, 0 * scores, scores, scores], rtol=1e-6)
+    np.testing.assert_allclose(
+        [made.start(chain)["logits"] for chain in range(6)], [scores, 0 * scores, scores] * 2, rtol=1e-6
+    )
+    assert [bool(made.about(chain, 0)["mirror"]) for chain in range(6)] == [False, False, True] * 2
     temperatures = np.array([[made.about(chain, step)["temperature"] for step in range(8)] for chain in range(3)])
     np.testing.assert_allclose(temperatures[:, [0, -1]], [[2, 0.05]] * 3, rtol=1e-5)
     ratios = temperatures[:, 1:] / temperatures[:, :-1]
     np.testing.assert_allclose(ratios, np.full((3, 7), 0.025 ** (1 / 7)), rtol=1e-5)
 
 
+def stepped(tmp_path, chain, slopes):
+    """The logits where a chain starts, and after a step for each of these slopes."""
+    problem = make_problem(tmp_path, restarts=3)
+    scores = np.arange(len(SIZES)) / 9
+    made = learned._learning(problem, [7], lambda label, share: scores, None, {"piece": 5, "lanes": 1})
+    states = [made.start(chain)]
+    for step, slope in enumerate(slopes):
+        placed = jax.tree.map(jnp.asarray, (made.about(chain, step), states[-1]))
+        states.append(made.move(*placed, jnp.asarray(slope, jnp.float32)))
+    return [np.asarray(state["logits"], float) for state in states]
+
+
 def test_logits_move_as_by_adam(tmp_path):
-    problem = make_problem(tmp_path)
-    made = learned._learning(
-        problem, [7], lambda label, share: np.arange(len(SIZES)) / 9, None, {"piece": 5, "lanes": 1}
-    )
-    state, rng = made.start(0), np.random.default_rng(0)
-    logits = torch.nn.Parameter(torch.tensor(state["logits"], dtype=torch.float64))
+    slopes = np.random.default_rng(0).normal(size=(5, len(SIZES)))
+    start, *found = stepped(tmp_path, 0, slopes)
+    logits = torch.nn.Parameter(torch.tensor(start))
     adam = torch.optim.Adam([logits], lr=0.2)
-    for step in range(5):
-        slope = rng.normal(size=len(SIZES))
-        placed = jax.tree.map(jnp.asarray, (made.about(0, step), state))
-        state = made.move(*placed, jnp.asarray(slope, jnp.float32))
+    for slope, moved in zip(slopes, found, strict=True):
         logits.grad = torch.tensor(slope)
         adam.step()
-    np.testing.assert_allclose(state["logits"], logits.detach().numpy(), atol=1e-5)
+        np.testing.assert_allclose(moved, logits.detach().numpy(), atol=1e-5)
+
+
+def test_by_mirror_descent_logits_move_as_by_adam_with_one_scale_for_all_orbits(tmp_path):
+    # A few orbits with slopes far above the others', which a scale for each would make equal.
+    slopes = np.random.default_rng(0).normal(size=(5, len(SIZES))) * np.where(np.arange(len(SIZES)) % 9, 1e-3, 1)
+    expected, *found = stepped(tmp_path, 2, slopes)
+    for step, moved in enumerate(found):
+        recent = np.average(slopes[: step + 1], axis=0, weights=0.9 ** np.arange(step + 1)[::-1])
+        squares = np.average((slopes[: step + 1] ** 2).mean(1), weights=0.999 ** np.arange(step + 1)[::-1])
+        expected = expected - 0.2 * recent / np.sqrt(squares)
+        np.testing.assert_allclose(moved, expected, atol=1e-4)
 
 
 def test_every_image_comes_once_before_one_comes_again():
@@ -224,6 +244,48 @@ def test_a_pair_that_works_only_together_is_found(tmp_path):
     assert set(np.unique(ORBITS[maps.masks[0, 0]])) == set(members)
     assert maps.provenance["chosen"][0] == ["learned"]
     assert maps.scores is None
+
+
+def waves_at(frequencies, count, rng):
+    """Images [count, n, S, S, 1] of cosines of random phase, at n frequencies."""
+    rows, columns = np.meshgrid(np.arange(SIZE), np.arange(SIZE), indexing="ij")
+    turns = np.stack([v * rows + h * columns for v, h in frequencies]) / SIZE
+    return np.cos(2 * np.pi * (turns + rng.uniform(size=(count, len(turns), 1, 1))))[..., None]
+
+
+def amplitude_reader(members):
+    """Class a is the sum of the members' amplitudes; all others tell a little, for it or against it."""
+    tells = 0.3 * np.random.default_rng(0).normal(size=len(SIZES))
+    tells[members] = 4
+    rows, columns = spectrum.orbit_positions(SIZE, SIZE).T
+    tells = jnp.asarray(tells[ORBITS[rows, columns]], jnp.float32)
+
+    def apply(params, images):
+        amplitude = spectrum.amplitude(images.mean(-1, keepdims=True))[:, rows, columns, 0] / SIZE
+        # Smooth where an orbit is missing: there it has no slope.
+        evidence = (jnp.sqrt(amplitude**2 + 0.05**2) - 0.05) @ tells
+        return jnp.stack([evidence - 6, jnp.zeros_like(evidence)], axis=1)
+
+    return apply
+
+
+def test_orbits_that_each_tell_other_images_are_all_found(tmp_path):
+    """Every image of the class has one of four orbits, and all images have others that are stronger and tell nothing.
+
+    Whichever of them are taken first, the images of the rest have to draw theirs in.
+    """
+    planted, strong = [(1, 2), (-3, 1), (2, 3), (0, 3)], [(3, -1), (1, -2), (2, 0), (2, -3)]
+    rng = np.random.default_rng(3)
+    images = [
+        (rng.normal(scale=0.5, size=(24, SIZE, SIZE, 3)) + waves_at(strong, 24, rng).sum(1)).astype(np.float32)
+        for _ in range(2)
+    ]
+    images[0] += 0.6 * waves_at(planted, 24, rng)[np.arange(24), np.arange(24) % 4].astype(np.float32)
+    members = [int(ORBITS[4 + v, 4 + h]) for v, h in planted]
+    fields = {"shares": (8 / 64,), "start": "energy", "steps": 60, "batch": 12, "restarts": 3}
+    maps = learned.search(make_problem(tmp_path, apply=amplitude_reader(members), images=images, **fields))
+    assert set(np.unique(ORBITS[maps.masks[0, 0]])) == set(members)
+    assert maps.provenance["chosen"][0] == ["learned"]
 
 
 @pytest.mark.parametrize("share", [0.05, 0.1, 0.33, 1.0])

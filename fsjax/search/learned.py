@@ -1,9 +1,15 @@
-"""`learned`: masks found by gradient descent, each for one class and one share of the plane.
+"""`learned`: masks found by gradients, each for one class and one share of the plane.
 
-A mask has a logit z for every orbit, and starts from scores such as the class's energy, or from zero. While it is
-learned an orbit passes with the weight sigmoid((z - tau) / T), where tau is such that the weights make up the budget,
-and T falls from step to step; in the end the orbits with the largest logits are kept. Frequencies that work only
-together, or that stand in for each other, are thus weighed together, which removing one at a time cannot do.
+A mask has a logit z for every orbit, and starts from scores such as the class's energy. While it is learned an orbit
+passes with the weight sigmoid((z - tau) / T), where tau is such that the weights make up the budget, and T falls from
+step to step; in the end the orbits with the largest logits are kept. Frequencies that work only together, or that
+stand in for each other, are thus weighed together, which removing one at a time cannot do.
+
+Masks are learned in three ways in turn, for what one misses another finds. The first two are Adam on the logits, from
+the scores and from zero. It scales each orbit's slope by itself, and a slope along a logit has the factor
+w (1 - w) / T, which holds an orbit where it is once it is left out. The third, mirror descent from the scores, takes
+from the logits the slopes along the weights, all of a mask scaled alike, so that the few orbits that tell much move far
+and draw each other in.
 """
 
 import dataclasses
@@ -13,7 +19,6 @@ from collections.abc import Callable
 import jax
 import jax.numpy as jnp
 import numpy as np
-import optax
 from jaxtyping import Array, Bool, Float, Int, PyTree
 from ml_collections import ConfigDict
 
@@ -27,6 +32,8 @@ OBJECTIVES = ("sufficient", "specific")
 BEST_OF = ("energy", "gradient")
 # By how much, in nats, the loss of the gradient's mask has to be smaller. At equal losses energy leads to better masks.
 _CLEARLY = 0.2
+# Of Adam: how long slopes and their squares are remembered, and what its scale is never below.
+_MOMENTUM, _MEMORY, _LEAST = 0.9, 0.999, 1e-8
 DEFAULTS = {
     "objective": "sufficient",  # sufficient: these alone are called the class; specific: and nothing else is
     # Scores to start from: energy, gradient (first-order removal), removal (exact; costs a removal search), zero, or
@@ -34,11 +41,12 @@ DEFAULTS = {
     "start": "best",
     "steps": 110,
     "batch": 16,  # images of the class a step; `specific` takes as many of others beside them
-    "learning_rate": 0.2,  # of Adam; start scores have deviation 1
+    "learning_rate": 0.2,  # how far logits move a step; start scores have deviation 1
     "hottest": 1.0,  # temperature of the first step and of the last; between them it falls by the same factor a step
     "coldest": 0.05,
-    # Masks learned for each class and share, of which the best is taken: from `start` and, every second one, from zero.
-    "restarts": 2,
+    # Masks learned for each class and share, of which the best is taken: by Adam from `start`, by Adam from zero, by
+    # mirror descent from `start`, and so on.
+    "restarts": 3,
     "judged": 100,  # images of the class, and for `specific` of others, that decide which mask is taken
 }
 
@@ -151,7 +159,6 @@ def _learning(
     """A chain for each class, share and restart, in this order."""
     own, orbits, sizes = problem.options.learned, spectrum.orbits(*problem.plane), spectrum.orbit_sizes(*problem.plane)
     apply, width = problem.at(problem.options.precision)[0], problem.plane[1]
-    adam = optax.scale_by_adam()
     # A class's chains stand side by side and read the same images; specific needs no more than these and the others.
     images_of = functools.lru_cache(maxsize=2)(problem.images)
 
@@ -163,12 +170,13 @@ def _learning(
         label, share, restart = which(chain)
         zero = np.zeros(len(sizes), np.float32)
         # Some classes are found only from a start in which every orbit has the same say, others only from the scores.
-        logits = zero if restart % 2 else start_of(label, share).astype(np.float32)
+        logits = zero if restart % 3 == 1 else start_of(label, share).astype(np.float32)
         return {"logits": logits, "mean": zero, "square": zero}
 
     def about(chain: int, step: int) -> dict[str, np.generic]:
-        label, share, _ = which(chain)
+        label, share, restart = which(chain)
         return {
+            "mirror": np.bool_(restart % 3 == 2),
             "label": np.int32(label),
             "positions": np.float32(budgets[share]),
             "temperature": np.float32(own.hottest * (own.coldest / own.hottest) ** (step / max(1, own.steps - 1))),
@@ -193,8 +201,7 @@ def _learning(
             for at in range(0, len(images), layout["piece"])
         ]
 
-    def loss(logits: Array, params: PyTree, about: dict, piece: dict) -> Float[Array, ""]:
-        weights = relaxed.soft(logits, sizes, about["positions"], about["temperature"])
+    def loss(weights: Array, params: PyTree, about: dict, piece: dict) -> Float[Array, ""]:
         filtered = spectrum.filter_orbits(spectrum.spectra(piece["images"]), weights, width)
         outputs = jax.nn.log_softmax(apply(params, filtered).astype(jnp.float32))
         wanted = outputs[:, about["label"]]
@@ -205,16 +212,17 @@ def _learning(
         return -(wanted * abs(piece["weights"])).sum()
 
     def measure(params: PyTree, about: dict, state: dict, piece: dict) -> Float[Array, " orbits"]:
-        return jax.grad(loss)(state["logits"], params, about, piece)
+        weights = relaxed.soft(state["logits"], sizes, about["positions"], about["temperature"])
+        slope = jax.grad(loss)(weights, params, about, piece)
+        return jnp.where(about["mirror"], slope, slope * weights * (1 - weights) / about["temperature"])
 
     def move(about: dict, state: dict, slope: Float[Array, " orbits"]) -> dict:
-        before = optax.ScaleByAdamState(about["step"], state["mean"], state["square"])
-        direction, after = adam.update(slope, before)
-        return {
-            "logits": state["logits"] - own.learning_rate * direction,
-            "mean": after.mu,
-            "square": after.nu,
-        }
+        steps = about["step"] + 1.0
+        mean = _MOMENTUM * state["mean"] + (1 - _MOMENTUM) * slope
+        square = _MEMORY * state["square"] + (1 - _MEMORY) * jnp.square(slope)
+        scale = jnp.where(about["mirror"], square.mean(), square) / (1 - _MEMORY**steps)
+        direction = mean / (1 - _MOMENTUM**steps) / (jnp.sqrt(scale) + _LEAST)
+        return {"logits": state["logits"] - own.learning_rate * direction, "mean": mean, "square": square}
 
     def result(chain: int, state: chains.State) -> chains.State:
         best = masks.best_orbits(state["logits"][orbits], budgets[which(chain)[1]])

@@ -1,4 +1,4 @@
-"""Masks of a fixed budget as smooth functions of one logit an orbit, so that gradients can move them."""
+"""Masks of a fixed budget as smooth functions of one logit an orbit."""
 
 import jax
 import jax.numpy as jnp
@@ -12,7 +12,7 @@ _BISECTIONS = 40
 def soft(
     logits: Float[Array, " orbits"], sizes: Int[np.ndarray, " orbits"], positions: ArrayLike, temperature: ArrayLike
 ) -> Float[Array, " orbits"]:
-    """Weights sigmoid((z - tau) / T) in [0, 1] that make up a budget of positions; tau counts as a constant.
+    """Weights sigmoid((z - tau) / T) in [0, 1] that make up a budget of positions.
 
     Args:
       logits: z of each orbit.
@@ -20,15 +20,14 @@ def soft(
       positions: the budget, which the weights times the sizes add up to.
       temperature: T, above 0; towards 0 the weights become those of a mask.
     """
-    fixed = jax.lax.stop_gradient(logits)
 
     def halve(_, ends):
         low, high = ends
         middle = (low + high) / 2
-        over = (sizes * jax.nn.sigmoid((fixed - middle) / temperature)).sum() > positions
+        over = (sizes * jax.nn.sigmoid((logits - middle) / temperature)).sum() > positions
         return jnp.where(over, middle, low), jnp.where(over, high, middle)
 
     # At these ends every weight is within exp(-16) of 1 or of 0.
-    ends = fixed.min() - 16 * temperature, fixed.max() + 16 * temperature
+    ends = logits.min() - 16 * temperature, logits.max() + 16 * temperature
     low, high = jax.lax.fori_loop(0, _BISECTIONS, halve, ends)
     return jax.nn.sigmoid((logits - (low + high) / 2) / temperature)
