@@ -113,7 +113,7 @@ def test_what_is_done_in_a_store_is_not_done_again(runs):
 def test_a_run_in_a_store_serves_as_weights_and_as_maps(runs, tmp_path):
     _, place = runs
     config = make_config(model__weights=str(place), search__method="imported")
-    config.search.imported.maps = str(place)
+    config.search.imported.maps, config.search.resamples = str(place), 0
     config.stages = "train,search"
     experiment.run(config, tmp_path)
     images = jax.random.normal(jax.random.key(0), (3, 24, 24, 3))
