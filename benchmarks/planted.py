@@ -161,11 +161,9 @@ def _cell(values: Sequence[int | float | None]) -> str:
     known = [value for value in values if value is not None]
     if not known:
         return ""
-    form = "{:,d}" if all(isinstance(value, int) for value in known) else "{:.2f}"
-    if min(known) == max(known):
-        return form.format(known[0])
-    mean = sum(known) / len(known)
-    return f"{form.format(round(mean) if 'd' in form else mean)} [{form.format(min(known))}, {form.format(max(known))}]"
+    form = "{:,.0f}" if all(isinstance(value, int) for value in known) else "{:.2f}"
+    mean, least, most = (form.format(value) for value in (sum(known) / len(known), min(known), max(known)))
+    return mean if min(known) == max(known) else f"{mean} [{least}, {most}]"
 
 
 if __name__ == "__main__":

@@ -77,8 +77,7 @@ def dominant_frequencies(
         raise InputError(f"classes: {len(names)} names; accepted: {num_classes}, one a class")
     options = search.options()
     options.update(method=method, patch=patch, split=searched_on, precision=precision, images_per_class=0)
-    options.resamples = resamples
-    options.shares = tuple(shares)
+    options.shares, options.resamples = tuple(shares), resamples
     _set(options, method, fields)
     search.check(options, images.shape[1:3])
     apply, params = hoist(logits_fn, images.shape[1:])

@@ -67,7 +67,8 @@ def search(problem: Problem) -> dfm.DominantFrequencyMaps:
             ranking = worth.ranking(candidates, published, stage.budget)
             candidates = dataclasses.replace(candidates, ranking=ranking)
         candidates, found, compared = advance(problem, candidates, layout)
-        published += [found] if stage.budget is None else []
+        if stage.budget is None:
+            published.append(found)
         agreed = agreed or compared
         positions = np.array([candidates.mask(number, index).sum() for index in range(stage.count)])
         for share in stage.shares:

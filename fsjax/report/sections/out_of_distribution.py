@@ -5,7 +5,7 @@ import numpy as np
 from fsjax import workdir
 from fsjax.dfm import DominantFrequencyMaps
 from fsjax.evaluate.controls import TRIVIAL_RATES, best_trivial
-from fsjax.evaluate.statistics import mean
+from fsjax.evaluate.statistics import mean, numbers
 from fsjax.ood.average_tpr import average_tpr
 from fsjax.report import html, ood_figures
 from fsjax.report.sections.section import Section
@@ -27,7 +27,7 @@ def make(directory: Path, maps: DominantFrequencyMaps, share: float) -> Section:
     grouping = np.array(own["filtered"]["tpr"], float)
     judged = {IN_DISTRIBUTION: own, **sets}
     curves = ood_figures.average_tpr({name: one["average_tpr"] for name, one in judged.items()})
-    stable = at_share(maps, found["share"])
+    stable, cells = at_share(maps, found["share"]), [_cells(one) for one in judged.values()]
     body = html.template("ood_section.html").render(
         stable=stable,
         share=found["share"],
@@ -41,7 +41,7 @@ def make(directory: Path, maps: DominantFrequencyMaps, share: float) -> Section:
                 "name": name,
                 "label": label,
                 "shortcut": grouping[label] > threshold,
-                "cells": [_cell(one, label) for one in judged.values()],
+                "cells": [of_set[label] for of_set in cells],
             }
             for label, name in enumerate(found["classes"])
         ],
@@ -115,13 +115,11 @@ def _groups(one: dict, grouping: np.ndarray, threshold: float) -> dict:
     return average_tpr(grouping, _tpr(one, "filtered"), _tpr(one, "unfiltered"), (threshold,))[0]
 
 
-def _cell(one: dict, label: int) -> dict:
-    return {
-        "unfiltered": one["unfiltered"]["tpr"][label],
-        "filtered": one["filtered"]["tpr"][label],
-        "interval": one["filtered"]["tpr_ci"][label],
-        "trivial": None if np.isnan(best := best_trivial(one, len(one["images"]))[label]) else best,
-    }
+def _cells(one: dict) -> list[dict]:
+    """What a set's column says of each class."""
+    filtered, trivial = one["filtered"], numbers(best_trivial(one, len(one["images"])))
+    columns = zip(one["unfiltered"]["tpr"], filtered["tpr"], filtered["tpr_ci"], trivial, strict=True)
+    return [dict(zip(("unfiltered", "filtered", "interval", "trivial"), values, strict=True)) for values in columns]
 
 
 def _tpr(one: dict, rate: str) -> np.ndarray:
