@@ -16,6 +16,7 @@ from jaxtyping import Array, Bool, Complex, Float, Int, PyTree
 
 from fsjax import parallel, spectrum
 from fsjax.first_layer import Cut
+from fsjax.masks import Packed
 from fsjax.tile import STATISTICS, Chunk, Perturbations, Removals, at_precision, make_basis, make_tile
 
 
@@ -133,16 +134,16 @@ class Engine:
     def sums(
         self,
         chunks: list[Chunk],
-        masks: Bool[np.ndarray, "n *classes height width"] | None,
+        masks: Bool[np.ndarray, "n *classes height width"] | Packed | None,
         components: Complex[np.ndarray, "n height width channels"] | None = None,
         *,
         targets: Int[np.ndarray, " n"] | None = None,
         on_tile: Callable[[int], None] = lambda perturbations: None,
     ) -> dict[str, Float[np.ndarray, "n replicates *outcomes"]]:
         """`tiles` of perturbations that are all there, put together: a row a perturbation; on_tile(how many)."""
-        whole = Perturbations(masks, components, targets)
 
         def make(start: int, stop: int) -> Perturbations:
+            whole = (masks, components, targets)
             return Perturbations(*(part if part is None else part[start:stop] for part in whole))
 
         count = next(len(part) for part in (masks, components) if part is not None)

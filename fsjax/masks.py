@@ -5,9 +5,32 @@ positions; only the published rule, `at_threshold`, looks at single positions.
 """
 
 import numpy as np
-from jaxtyping import Bool, Float
+from jaxtyping import Bool, Float, UInt8
 
 from fsjax import spectrum
+
+
+class Packed:
+    """Masks at a bit a position, for those that are too many at a byte; a slice of them is unpacked.
+
+    Attributes:
+      bits: uint8 [..., H, ceil(W / 8)].
+      width: W.
+    """
+
+    def __init__(self, bits: UInt8[np.ndarray, "*masks height bytes"], width: int) -> None:
+        self.bits, self.width = bits, width
+
+    @classmethod
+    def of(cls, masks: Bool[np.ndarray, "*masks height width"]) -> "Packed":
+        """Of masks as they are."""
+        return cls(np.packbits(masks, axis=-1), masks.shape[-1])
+
+    def __len__(self) -> int:
+        return len(self.bits)
+
+    def __getitem__(self, which: slice) -> Bool[np.ndarray, "*masks height width"]:
+        return np.unpackbits(self.bits[which], axis=-1, count=self.width).view(bool)
 
 
 def budget(share: float, height: int, width: int) -> int:

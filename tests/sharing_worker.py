@@ -18,13 +18,14 @@ if len(sys.argv) > 3:
     jax.distributed.initialize(sys.argv[3], int(sys.argv[4]), int(sys.argv[5]))
 
 from configs import common
-from fsjax import dfm, sharing, spectrum, tile_size
+from fsjax import dfm, masks, sharing, spectrum, tile_size
 from fsjax.classifier import Classifier
 from fsjax.data.dataset import Dataset, measure_mean_std
+from fsjax.engine import Engine
 from fsjax.evaluate import dynamics, stage, validation
 from fsjax.evaluate.watched import Watched
 from fsjax.models import network
-from fsjax.ood import attacks, sets
+from fsjax.ood import attacks, controls, sets
 from fsjax.ood import stage as ood
 
 SIZE = 9
@@ -110,8 +111,14 @@ def evaluate(case):
     if case == "many":
         one = sets.open_attack(attacks.parse("fgsm:8/255"), config, classifier, dataset)
         file = output.parent / "ood" / "attack.json"
+        beside = Engine(apply, variables["params"], statistics=("correct",), tile_images=engine.tile_images)
+        kept, drawn = maps.at(0.3), {"images": 9, "random_masks": 3, "seed": 1}
+        kinds = list(controls.kinds(kept, 3).values())
+        of_maps = controls.masks_of(kept, masks.budget(0.3, SIZE, SIZE), dataset, mean_std, **drawn)
+        told(case, "controls out of distribution", of_maps.bits.tolist())
         for turn in ("first", "second"):
-            counts = ood.count_all(one, classifier, lambda: engine, maps.at(0.3), file, {"made of": "this"})
+            args = [kept, file, {"made of": "this"}, len(kinds), lambda: (beside, of_maps, kinds)]
+            counts = ood.count_all(one, classifier, lambda: engine, *args)
             told(case, f"attack, {turn}", [part.to_json() for part in counts])
 
 

@@ -43,7 +43,7 @@ from fsjax.search.partial import Partials
 from fsjax.search.stability import at_share
 from fsjax.study import page as study_page
 from fsjax.study.grid import Cell
-from fsjax.study.results import Outcome
+from fsjax.study.results import Outcome, Rates
 
 ROOT = pathlib.Path(__file__).parent.parent
 
@@ -816,7 +816,9 @@ def test_the_pages_of_a_comparison_a_study_and_of_learning_show_names_as_text(wo
     compare_page.write(workspace, compared(left, right), pairing.pair(left, right, (0.05, 0.25)))
     config = common.base()
     cells = [Cell(NAME, NAME, seed, workspace / NAME.replace("/", "∕"), config) for seed in (0, 1)]
-    outcomes = [Outcome(cell, NAMES, left.at(0.05), 0.5, *np.ones((3, 2)), 1.0, *np.ones((3, 2)), {}) for cell in cells]
+    ones = np.ones(2)
+    rates = Rates(0.5, ones, ones, np.ones((2, 2)), ones, {})
+    outcomes = [Outcome(cell, NAMES, left.at(0.05), rates, 1.0, ones, ones, {}) for cell in cells]
     (cells[0].directory / "report").mkdir(parents=True)
     (cells[0].directory / "report" / "index.html").write_text("")
     tables = {name: ([NAME, "TPR"], [[NAME, 0.5]]) for name in ("summary", "classes")}

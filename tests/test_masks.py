@@ -69,3 +69,10 @@ def test_radial_matched_masks_keep_the_profile_and_move_the_orbits():
         np.testing.assert_array_equal(np.bincount(rings[drawn], minlength=30), np.bincount(rings[mask], minlength=30))
     assert (drawn != mask).any()
     assert not masks.radial_matched(np.zeros((8, 8), bool), rng).any()
+
+
+def test_masks_at_a_bit_a_position_are_the_masks():
+    whole = np.random.default_rng(0).random((5, 3, 7, 9)) < 0.3
+    packed = masks.Packed.of(whole)
+    assert len(packed) == 5 and packed.bits.nbytes == 5 * 3 * 7 * 2
+    np.testing.assert_array_equal(packed[1:4], whole[1:4])

@@ -20,7 +20,7 @@ from fsjax.engine import Engine
 from fsjax.errors import InputError
 from fsjax.evaluate import stage as evaluate
 from fsjax.evaluate.filtered import staying
-from fsjax.ood import mapping, sets
+from fsjax.ood import controls, mapping, sets
 from fsjax.report.sections import out_of_distribution
 
 SIZE = 8
@@ -259,49 +259,73 @@ def test_every_part_of_a_large_set_is_judged_once(world, monkeypatch):
         assert [sum(part["images"]) for part in parts.values()] == [4, 4, 4, 3]
 
 
-def test_maps_stand_beside_trivial_masks_of_their_size_on_the_classs_own_images(world, found):
+CONTROLS = ("low_pass_tpr", "highest_energy_tpr", "random_tpr", "radial_tpr")
+
+
+def controls_of(world, label, random_masks):
+    """The masks of each kind: those of the controls in distribution, whose energy is of the first three test images."""
+    pixels = (world.images["test", label][:3] / 255 - MEAN_STD[0]) / MEAN_STD[1]
+    energy = np.abs(np.fft.fftshift(np.fft.fft2(pixels, axes=(1, 2)), axes=(1, 2))) ** 2
+    own = world.maps.at(0.2)[label]
+    size = int(own.sum())
+    size += size == int(0.2 * SIZE * SIZE) - 1  # the position that whole orbits left over
+    rng = np.random.default_rng([0, 8, label])
+    kinds = (
+        [masks.low_pass(SIZE, SIZE, size)],
+        [masks.highest_energy(energy.mean((0, 3)), size)],
+        [masks.random(SIZE, SIZE, size, np.random.default_rng([0, 7, index])) for index in range(random_masks)],
+        [masks.radial_matched(own, rng) for _ in range(random_masks)],
+    )
+    return dict(zip(CONTROLS, kinds, strict=True))
+
+
+def test_maps_stand_beside_masks_of_their_size_on_the_classs_own_images(world, found):
     elsewhere = world.root / "elsewhere"
     folders = f"{world.mapping}={elsewhere},{world.restricted}={elsewhere}"
-    judged = world.judge(folders, "fgsm:8/255", random_masks=1, control_images=3)["sets"]
-    # Those of the controls in distribution: the energy is that of the first three test images of each class.
-    trivial = {}
-    for label in range(3):
-        pixels = (world.images["test", label][:3] / 255 - MEAN_STD[0]) / MEAN_STD[1]
-        energy = np.abs(np.fft.fftshift(np.fft.fft2(pixels, axes=(1, 2)), axes=(1, 2))) ** 2
-        size = int(world.maps.at(0.2)[label].sum())
-        size += size == int(0.2 * SIZE * SIZE) - 1  # the position that whole orbits left over
-        trivial["low_pass_tpr", label] = masks.low_pass(SIZE, SIZE, size)
-        trivial["highest_energy_tpr", label] = masks.highest_energy(energy.mean((0, 3)), size)
+    result = world.judge(folders, "fgsm:8/255", random_masks=2, control_images=3)
+    judged, kinds = result["sets"], [controls_of(world, label, 2) for label in range(3)]
+
+    def expected(rate, levels, label, allowed=(0, 1, 2, 3)):
+        return np.mean([predicted(levels, mask, allowed) == label for mask in kinds[label][rate]])
+
     for name, allowed in (("Renditions", (0, 1, 2, 3)), ("Restricted", (0, 1))):
         one = judged[name]
         for part, chosen in ((one["groups"]["rendition"]["art"], ("art",)), (one, ("art", "toy"))):
-            for rate in ("low_pass_tpr", "highest_energy_tpr"):
-                own = [np.concatenate([world.images[group, label] for group in chosen]) for label in (0, 1)]
-                expected = [
-                    (predicted(levels, trivial[rate, label], allowed) == label).mean()
-                    for label, levels in enumerate(own)
-                ]
-                assert part[rate][:2] == pytest.approx(expected) and part[rate][2] is None
-    rates = [
-        judged[name][rate][:2]
-        for name in ("Renditions", "Restricted")
-        for rate in ("low_pass_tpr", "highest_energy_tpr")
-    ]
-    assert len({tuple(one) for one in rates}) > 2, "the comparison means something"
-    for rate in ("low_pass_tpr", "highest_energy_tpr"):
-        calls = [predicted(levels, trivial[rate, label]) == label for label, levels in attacked(world).items()]
-        assert judged["fgsm:8/255"][rate] == pytest.approx([one.mean() for one in calls])
+            own = [np.concatenate([world.images[group, label] for group in chosen]) for label in (0, 1)]
+            for rate in CONTROLS:
+                of_class = [expected(rate, levels, label, allowed) for label, levels in enumerate(own)]
+                assert part[rate][:2] == pytest.approx(of_class) and part[rate][2] is None
+    rates = [judged[name][rate][:2] for name in ("Renditions", "Restricted") for rate in CONTROLS]
+    assert len({tuple(one) for one in rates}) > 4, "the comparison means something"
+    for rate in CONTROLS:
+        of_class = [expected(rate, levels, label) for label, levels in attacked(world).items()]
+        assert judged["fgsm:8/255"][rate] == pytest.approx(of_class)
     for name in judged:
         for field in ("images", "accuracy", "unfiltered", "filtered"):
             assert judged[name][field] == found["sets"][name][field], "nothing else is another than without them"
-    assert "low_pass_tpr" not in found["sets"]["Renditions"]
+    assert result["random_masks"] == 2 and not set(CONTROLS) & set(found["sets"]["Renditions"])
 
     section = out_of_distribution.make(world.directory, world.maps, 0.2)
     rows = [re.sub(r"<[^>]*>", " ", row).split() for row in re.findall(r"<tr[^>]*>(.*?)</tr>", section.body)]
     (cat,) = (row for row in rows if row[0] == "cat")
     for name in ("Renditions", "Restricted"):
-        assert f"{max(judged[name][rate][0] for rate in ('low_pass_tpr', 'highest_energy_tpr')):.3f}" in cat
-    assert "trivial mask" in section.body and "trivial mask" not in section_of(world, found)
+        assert f"{max(judged[name][rate][0] for rate in CONTROLS[:2]):.3f}" in cat
+        assert all(f"{judged[name][rate][0]:.3f}" in cat for rate in CONTROLS[2:])
+    assert "trivial mask" in section.body and "Random: mean of random masks, 2 on a set; radial" in section.body
+    assert "trivial mask" not in section_of(world, found)
+
+
+def test_there_are_a_few_random_masks_at_most_and_radial_ones_only_of_maps_with_a_profile(world):
+    assert list(controls.kinds(world.maps.at(0.2), 3).values()) == [1, 1, 3, 3]
+    single = np.zeros((3, SIZE, SIZE), bool)
+    single[:, 0, 1] = True
+    assert list(controls.kinds(single, 3)) == list(CONTROLS[:3]) and controls.kinds(single, 0) == {}
+    judged = world.judge("", "fgsm:8/255", random_masks=30, control_images=3)
+    of_class = [
+        np.mean([predicted(levels, mask) == label for mask in controls_of(world, label, 10)["random_tpr"]])
+        for label, levels in attacked(world).items()
+    ]
+    assert judged["random_masks"] == 10 and judged["sets"]["fgsm:8/255"]["random_tpr"] == pytest.approx(of_class)
 
 
 def section_of(world, found):

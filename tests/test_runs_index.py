@@ -19,7 +19,8 @@ from fsjax.report import pixels, runs_found
 from fsjax.report import runs as runs_page
 
 NAMES = ("cat", "<script>alert(1)</script>", "dog")
-HEADINGS = "run,model,data,accuracy,method,share,classes,shortcuts,TPR above threshold,mean TPR,mean FPR,stability"
+HEADINGS = "run,model,data,accuracy,method,share,classes,shortcuts,TPR above threshold,mean TPR,mean FPR"
+HEADINGS += ",trivial,random,radial,stability"
 
 
 _IOU = {name: [[0.5, None, 0.75]] for name in ("mean", "low", "high")}
@@ -40,6 +41,9 @@ def make_run(directory, method="removal", tpr=(0.9, 0.5, 0.61), shortcut=(True, 
     )
     maps.save(directory / "dfm" / f"{method}.npz")
     rates = {"tpr": list(tpr), "fpr": [0.2, None, 0.1], "shortcut": list(shortcut)}
+    if any(verdict is not None for verdict in shortcut):
+        rates |= {"low_pass_tpr": [0.2, 0.4, 0.1], "highest_energy_tpr": [0.3, 0.1, 0.2], "random_tpr": [0.1, 0.0, 0.2]}
+        rates |= {"radial_tpr": None}
     other = {"tpr": [0.0] * 3, "fpr": [0.0] * 3}
     file = directory / "evaluation.json"
     evaluation = workdir.read_json(file) if file.exists() else {}
@@ -152,11 +156,13 @@ def test_a_row_has_the_numbers_of_its_run_at_the_share_that_it_reports(tmp_path,
     make_run(tmp_path / "a#1 & 5%25", "learned", tpr=(0.9, None, None), shortcut=(None, None, None))
     workdir.write_text(tmp_path / "a#1 & 5%25" / "report" / "index.html", "here")
     head, learned, removal = page(str(tmp_path)).rows
-    assert [cell["text"] for cell in head][:12] == HEADINGS.split(",")
+    assert [cell["text"] for cell in head][:15] == HEADINGS.split(",")
     assert [cell["text"] for cell in removal[1:8]] == ["resnet20", "syn2", "0.750", "removal", "25 %", "3", "1"]
     assert removal[8]["text"] == "2 > 0.6" and float(removal[8]["value"]) == 2
-    assert [float(cell["value"]) for cell in removal[9:13]] == pytest.approx([0.67, 0.15, 0.625, 1234])
-    assert re.fullmatch(r"\d{4}-\d\d-\d\d \d\d:\d\d", removal[13]["text"])
+    assert [float(cell["value"]) for cell in removal[9:13]] == pytest.approx([0.67, 0.15, 0.3, 0.1])
+    assert removal[13]["text"] == "–" and [cell["text"] for cell in learned[11:14]] == ["–"] * 3
+    assert [float(cell["value"]) for cell in removal[14:16]] == pytest.approx([0.625, 1234])
+    assert re.fullmatch(r"\d{4}-\d\d-\d\d \d\d:\d\d", removal[16]["text"])
     assert [cell["text"] for cell in learned[7:10]] == ["–", "1 > 0.6", "0.900"] and learned[7]["value"] == ""
     linked = os.path.join(tmp_path / "index" / "report", urllib.parse.unquote(removal[0]["link"]))
     with open(linked) as file:

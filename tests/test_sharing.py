@@ -40,7 +40,7 @@ def shared(request, tmp_path_factory):
 
 
 def test_all_processes_end_with_the_bits_of_one(alone, shared):
-    assert len(alone) == 3 * 8 + 2
+    assert len(alone) == 3 * 8 + 3
     for found in shared[0]:
         assert {name: one["value"] for name, one in found.items()} == {
             name: one["value"] for name, one in alone.items()

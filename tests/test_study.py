@@ -112,12 +112,15 @@ def make_outcome(cell, rng):
     maps.save(cell.directory / "dfm" / "removal.npz")
     rates = {name: rng.random(2).round(3).tolist() for name in ("tpr", "fpr")}
     rates["shortcut"] = [bool(rng.random() < 0.5), None]
-    rates |= {name: rng.random(2).round(3).tolist() for name in ("low_pass_tpr", "highest_energy_tpr")}
+    rates |= {name: rng.random(2).round(3).tolist() for name in ("low_pass_tpr", "highest_energy_tpr", "random_tpr")}
+    rates |= {"radial_tpr": None, "tpr_ci": rng.random((2, 2)).tolist()}
     unfiltered = {"accuracy": float(rng.random()), "tpr": rng.random(2).tolist()}
     evaluation = {"unfiltered": unfiltered, "removal": {"0.05": rates, "0.2": {"tpr": [0.0, 0.0], "fpr": [0.0, 0.0]}}}
     (cell.directory / "evaluation.json").write_text(json.dumps(evaluation))
     other = {name: {"tpr": rng.random(2).tolist()} for name in ("unfiltered", "filtered")}
-    other |= {name: rng.random(2).tolist() for name in ("low_pass_tpr", "highest_energy_tpr")}
+    other["filtered"] |= {"tpr_ci": rng.random((2, 2)).tolist(), "fpr": [rng.random(), None]}
+    other |= {name: rng.random(2).tolist() for name in ("low_pass_tpr", "highest_energy_tpr", "random_tpr")}
+    other["radial_tpr"] = [rng.random(), None]
     file = cell.directory / "ood" / "removal.json"
     file.parent.mkdir()
     file.write_text(json.dumps({"sets": {"sketches": {"accuracy": rng.random(), **other}}}))
@@ -149,6 +152,7 @@ def test_tables_are_means_and_spreads_over_seeds_of_what_the_runs_wrote(tmp_path
             ("accuracy", [one[0]["accuracy"] for one in found]),
             ("TPR", [np.mean(one[1]["tpr"]) for one in found]),
             ("FPR", [np.mean(one[1]["fpr"]) for one in found]),
+            ("random TPR", [np.mean(one[1]["random_tpr"]) for one in found]),
             ("above threshold", [np.mean(np.array(one[1]["tpr"]) > 0.5) for one in found]),
             ("shortcuts", [float(one[1]["shortcut"][0]) for one in found]),
             ("resampled IoU", [one[4] for one in found]),
@@ -156,6 +160,9 @@ def test_tables_are_means_and_spreads_over_seeds_of_what_the_runs_wrote(tmp_path
             np.testing.assert_allclose(float(row[heading]), sum(values) / 3)
             variance = sum((value - sum(values) / 3) ** 2 for value in values) / 2
             np.testing.assert_allclose(float(row[f"{heading} spread"]), variance**0.5)
+        best = [np.maximum(one[1]["low_pass_tpr"], one[1]["highest_energy_tpr"]).mean() for one in found]
+        np.testing.assert_allclose(float(row["trivial TPR"]), np.mean(best))
+        assert row["radial TPR"] == "", "these maps have no radial profile"
         alike = []
         for label, (a, b) in itertools.product(range(2), itertools.combinations(range(3), 2)):
             left, right = (set(zip(*np.nonzero(found[seed][2][label]), strict=True)) for seed in (a, b))
@@ -173,6 +180,17 @@ def test_tables_are_means_and_spreads_over_seeds_of_what_the_runs_wrote(tmp_path
         for heading, part in (("trivial TPR", 1), ("sketches trivial TPR", 3)):
             best = [max(one[part][mask][label] for mask in ("low_pass_tpr", "highest_energy_tpr")) for one in found]
             np.testing.assert_allclose(float(row[heading]), np.mean(best))
+        for where, part in (("", 1), ("sketches ", 3)):
+            rows = [one[part].get("filtered", one[part]) for one in found]
+            for end, name in enumerate(("low", "high")):
+                ends = [of_run["tpr_ci"][label][end] for of_run in rows]
+                np.testing.assert_allclose(float(row[f"{where}TPR {name}"]), np.mean(ends))
+            np.testing.assert_allclose(
+                float(row[f"{where}random TPR"]), np.mean([one[part]["random_tpr"][label] for one in found])
+            )
+        radial = [one[3]["radial_tpr"][label] for one in found]
+        assert row["radial TPR"] == "" and row["sketches radial TPR"] == ("" if label else str(np.mean(radial)))
+        assert (row["sketches FPR"] == "") == bool(label)
         stable = [one[4] for one in found]
         assert float(row["resampled IoU"] or "nan") == pytest.approx(np.nan if label else np.mean(stable), nan_ok=True)
         verdicts = [one[1]["shortcut"][label] for one in found]

@@ -23,6 +23,8 @@ from fsjax.progress import Progress
 TRIVIAL = ("low-pass", "highest energy")
 # What evaluation.json calls the TPR under each of them.
 TRIVIAL_RATES = ("low_pass_tpr", "highest_energy_tpr")
+# And the mean TPR under random masks, and under those of the map's radial profile.
+RANDOM_RATES = ("random_tpr", "radial_tpr")
 # Most units that a class's masks are cut into for processes to share.
 _UNITS = 64
 # False discovery rate, over the classes, at which a map is better than random.
@@ -84,14 +86,13 @@ def judge(
     draws = random_masks * classes
 
     @functools.lru_cache(2)
-    def random(size: int) -> Bool[np.ndarray, "draws height width"]:
-        return np.stack([masks.random(height, width, size, np.random.default_rng([seed, 7, i])) for i in range(draws)])
+    def random(positions: int) -> Bool[np.ndarray, "draws height width"]:
+        return np.stack([random_mask((height, width), positions, seed, index) for index in range(draws)])
 
     def controlled(label: int, energy: Float[np.ndarray, "height width"]) -> Bool[np.ndarray, "n height width"]:
-        own, rng = kept[label], np.random.default_rng([seed, 8, label])
-        alone = [own, *trivial_masks(own, budget, energy)]
-        alone += [masks.radial_matched(own, rng) for _ in range(random_masks * whole)]
-        return np.concatenate([np.stack(alone), random(_size(own, budget))])
+        own = kept[label]
+        alone = [own, *trivial_masks(own, budget, energy), *radial_matched(own, random_masks * whole, seed, label)]
+        return np.concatenate([np.stack(alone), random(size(own, budget))])
 
     rows = [np.flatnonzero(test.labels == label)[: images or None] for label in range(classes)]
     counts = np.array([len(of_class) for of_class in rows])
@@ -121,8 +122,27 @@ def trivial_masks(
     kept: Bool[np.ndarray, "height width"], budget: int, energy: Float[np.ndarray, "height width"]
 ) -> Bool[np.ndarray, "trivial height width"]:
     """The TRIVIAL controls of a map, of its size; the energy is that of the images that the last one knows."""
-    size = _size(kept, budget)
-    return np.stack([masks.low_pass(kept.shape[0], kept.shape[1], size), masks.highest_energy(energy, size)])
+    (height, width), positions = kept.shape, size(kept, budget)
+    return np.stack([masks.low_pass(height, width, positions), masks.highest_energy(energy, positions)])
+
+
+def random_mask(plane: tuple[int, int], positions: int, seed: int, index: int) -> Bool[np.ndarray, "height width"]:
+    """The random control of this index, the same for all classes whose maps are of one size."""
+    return masks.random(*plane, positions, np.random.default_rng([seed, 7, index]))
+
+
+def radial_matched(
+    kept: Bool[np.ndarray, "height width"], count: int, seed: int, label: int
+) -> list[Bool[np.ndarray, "height width"]]:
+    """The first so many radial-matched controls of a class's map."""
+    rng = np.random.default_rng([seed, 8, label])
+    return [masks.radial_matched(kept, rng) for _ in range(count)]
+
+
+def size(kept: Bool[np.ndarray, "height width"], budget: int) -> int:
+    """Positions that the controls of a map may keep."""
+    positions = int(kept.sum())
+    return budget if positions == budget - 1 else positions
 
 
 def summary(
@@ -148,17 +168,17 @@ def summary(
     p = np.where(there & tested, p_values(controls.own, controls.random), np.nan)
     q = benjamini_hochberg(p)
     shortcut = (tpr >= threshold) & (q <= RATE) & (interval[:, 0] > 0)
-    size = np.where(there, count, np.nan)
+    judged = np.where(there, count, np.nan)
     return {
         "control_images": count,
         "random_masks": len(controls.random),
         "radial_masks": 0 if controls.radial is None else len(controls.radial),
-        "control_tpr": controls.own / size,
-        "random_tpr": controls.random.mean(0) / size,
-        "radial_tpr": None if controls.radial is None else controls.radial.mean(0) / size,
-        **dict(zip(TRIVIAL_RATES, controls.trivial / size, strict=True)),
+        "control_tpr": controls.own / judged,
+        "random_tpr": controls.random.mean(0) / judged,
+        "radial_tpr": None if controls.radial is None else controls.radial.mean(0) / judged,
+        **dict(zip(TRIVIAL_RATES, controls.trivial / judged, strict=True)),
         "best_trivial": [TRIVIAL[best] for best in index],
-        "margin": (controls.own - trivial) / size,
+        "margin": (controls.own - trivial) / judged,
         "margin_ci": interval,
         "p_value": p,
         "q_value": q,
@@ -166,9 +186,18 @@ def summary(
     }
 
 
-def best_trivial(rates: dict, classes: int) -> Float[np.ndarray, " classes"]:
-    """TPR of each class under the better of its trivial masks, of rates as JSON has them; NaN where there are none."""
-    return np.max([np.array(rates.get(name, [None] * classes), float) for name in TRIVIAL_RATES], axis=0)
+def beside(rates: dict, classes: int) -> dict[str, Float[np.ndarray, " classes"]]:
+    """TPR of each class under what its map is held against, of rates as JSON has them; NaN where there is none.
+
+    Returns:
+      `trivial`, under the better of its trivial masks; `random` and `radial`, the mean under such masks.
+    """
+
+    def rate(name: str) -> Float[np.ndarray, " classes"]:
+        return np.array(rates.get(name) or [None] * classes, float)
+
+    trivial = np.max([rate(name) for name in TRIVIAL_RATES], axis=0)
+    return {"trivial": trivial, **{name.removesuffix("_tpr"): rate(name) for name in RANDOM_RATES}}
 
 
 class _Unit(NamedTuple):
@@ -200,12 +229,6 @@ def _mine(counts: Int[np.ndarray, " classes"], most: int, masks: int, tile: int)
         for first in range(0, masks, length)
     ]
     return units[sharing.part([one.cost for one in units])], length
-
-
-def _size(kept: Bool[np.ndarray, "height width"], budget: int) -> int:
-    """Positions that the controls of a map may keep."""
-    positions = int(kept.sum())
-    return budget if positions == budget - 1 else positions
 
 
 def _right(

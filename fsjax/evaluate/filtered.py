@@ -9,6 +9,7 @@ from fsjax import interrupt, sharing
 from fsjax.data.dataset import Images
 from fsjax.data.preprocess import normalise
 from fsjax.engine import Engine
+from fsjax.masks import Packed
 from fsjax.progress import Progress
 
 # Images whose spectra lie on a device at once.
@@ -40,7 +41,7 @@ def staying(
     engine: Engine,
     dataset: Images,
     mean_std: tuple[np.ndarray, np.ndarray],
-    masks: Bool[np.ndarray, "kinds classes height width"],
+    masks: Bool[np.ndarray, "kinds classes height width"] | Packed,
     *,
     label: str,
     alone: bool = False,
@@ -58,7 +59,7 @@ def _counts(
     engine: Engine,
     dataset: Images,
     mean_std: tuple[np.ndarray, np.ndarray],
-    masks: Bool[np.ndarray, "masks *classes height width"],
+    masks: Bool[np.ndarray, "masks *classes height width"] | Packed,
     targets: Int[np.ndarray, " masks"] | None,
     *,
     statistic: str,

@@ -10,9 +10,9 @@ from fsjax.classifier import Classifier
 from fsjax.data.dataset import Images
 from fsjax.engine import Engine
 from fsjax.evaluate.confusion import confusion, share
-from fsjax.evaluate.controls import TRIVIAL_RATES
 from fsjax.evaluate.filtered import called, staying
 from fsjax.evaluate.statistics import numbers, wilson
+from fsjax.masks import Packed
 
 
 @dataclasses.dataclass(frozen=True)
@@ -23,13 +23,14 @@ class Counts:
       images: of each class.
       right: of each class that are called it.
       called: of any class that are called it.
-      trivial: of each class that are called it under its trivial masks, a row each; no rows without controls.
+      controls: of each class that are called it under its controls, a row each of controls.kinds, whose masks are added
+        up.
     """
 
     images: Int[np.ndarray, " classes"]
     right: Int[np.ndarray, "2 classes"]
     called: Int[np.ndarray, "2 classes"]
-    trivial: Int[np.ndarray, "trivial classes"]
+    controls: Int[np.ndarray, "kinds classes"]
 
     def __add__(self, other: "Counts") -> "Counts":
         return Counts.from_rows(self.to_rows() + other.to_rows())
@@ -42,11 +43,11 @@ class Counts:
     def from_json(cls, lists: dict) -> "Counts":
         """What `to_json` made."""
         found = {field: np.array(value, np.int64) for field, value in lists.items()}
-        return cls(**found | {"trivial": found["trivial"].reshape(-1, len(found["images"]))})
+        return cls(**found | {"controls": found["controls"].reshape(-1, len(found["images"]))})
 
     def to_rows(self) -> Int[np.ndarray, "rows classes"]:
-        """As one array: five rows, and one a trivial mask."""
-        return np.concatenate([self.images[None], self.right, self.called, self.trivial])
+        """As one array: five rows, and those of the controls."""
+        return np.concatenate([self.images[None], self.right, self.called, self.controls])
 
     @classmethod
     def from_rows(cls, rows: Int[np.ndarray, "rows classes"]) -> "Counts":
@@ -61,7 +62,7 @@ def count(
     images: Images,
     kept: Bool[np.ndarray, "classes height width"],
     judged: Int[np.ndarray, " judged"],
-    trivial: tuple[Engine, Bool[np.ndarray, "trivial classes height width"]] | None,
+    controls: tuple[Engine, Packed, list[int]] | None,
     label: str,
 ) -> Counts:
     """Counts of one part of a set, all of them by this process.
@@ -73,9 +74,9 @@ def count(
       images: with labels.
       kept: the map of each class.
       judged: the classes that the whole set has; the maps of others are not applied.
-      trivial: an engine of the same that sums the statistic `correct`, and the trivial masks of each class's map; None
-        without controls. They see a class's own images only, so they cost as much as two maps do, whatever the number
-        of classes.
+      controls: an engine of the same that sums the statistic `correct`, controls.masks_of the maps, and how many there
+        are of each kind; None without controls. They see a class's own images only, so a mask costs as much as one
+        map does, whatever the number of classes.
       label: of the progress bar.
     """
     classes = len(images.classes)
@@ -85,20 +86,21 @@ def count(
     found = called(engine, images, classifier.mean_std, kept[judged], judged, label=label, alone=True)
     right[1, judged], all_called[1, judged] = found[np.arange(len(judged)), judged], found.sum(1)
     under = np.zeros((0, classes), np.int64)
-    if trivial:
-        engine, of_class = trivial
-        label = f"{label}, trivial masks"
-        under = staying(engine, images, classifier.mean_std, of_class, label=label, alone=True)
+    if controls:
+        judge, masks, of_kind = controls
+        found = staying(judge, images, classifier.mean_std, masks, label=f"{label}, controls", alone=True)
+        under = np.add.reduceat(found, np.cumsum([0, *of_kind[:-1]]))
     return Counts(np.bincount(images.labels, minlength=classes), right, all_called, under)
 
 
-def rates(counts: Counts, pictures: int = 1) -> dict:
+def rates(counts: Counts, kinds: dict[str, int], pictures: int = 1) -> dict:
     """Images, accuracy, and TPR with its 95 % interval and FPR, unfiltered and filtered, of each class; for JSON.
 
-    Where there are controls, also the TPR under each trivial mask, by the name that evaluation.json has for it.
+    Where there are controls, also the TPR under each, by the name that evaluation.json has for it.
 
     Args:
       counts: of a whole set or a group of it. A class without images has no rates, its FPR included.
+      kinds: controls.kinds of the maps.
       pictures: how many times every picture is in it. It is no further evidence: intervals are for one of each.
     """
     found = {"images": counts.images.tolist(), "accuracy": float(counts.right[0].sum() / counts.images.sum())}
@@ -108,6 +110,6 @@ def rates(counts: Counts, pictures: int = 1) -> dict:
     for row, name in enumerate(("unfiltered", "filtered")):
         interval = wilson(counts.right[row] / pictures, counts.images / pictures)
         found[name] = {"tpr": numbers(tpr[row]), "tpr_ci": numbers(interval), "fpr": numbers(fpr[row])}
-    if len(counts.trivial):
-        found |= dict(zip(TRIVIAL_RATES, numbers(share(counts.trivial, counts.images)), strict=True))
+    for row, (name, masks) in zip(counts.controls, kinds.items(), strict=True):
+        found[name] = numbers(share(row, counts.images * masks))
     return found

@@ -17,11 +17,11 @@ from fsjax.dfm import DominantFrequencyMaps
 from fsjax.engine import Engine
 from fsjax.errors import InputError
 from fsjax.evaluate import results
-from fsjax.evaluate.controls import TRIVIAL_RATES
+from fsjax.evaluate.controls import RANDOM_RATES, TRIVIAL_RATES
 from fsjax.evaluate.stage import make_engine
 from fsjax.evaluate.statistics import numbers, wilson
-from fsjax.masks import budget
-from fsjax.ood import sets, trivial
+from fsjax.masks import Packed, budget
+from fsjax.ood import controls, sets
 from fsjax.ood.average_tpr import average_tpr
 from fsjax.ood.counts import Counts, count, rates
 from fsjax.ood.sets import Set
@@ -66,32 +66,40 @@ def run(
     share = maps.nearest(config.report.share)
     own = in_distribution(directory, maps.method, share)
     grouping = np.array(own["filtered"]["tpr"], float)
+    random_masks = min(config.evaluate.random_masks, controls.MOST)
     result = {
         "classes": list(classifier.classes),
         "share": share,
         "threshold": config.evaluate.threshold,
+        "random_masks": random_masks,
         "searched_on": maps.searched_on,
         "in_distribution": own | {"average_tpr": _curve(grouping, own)},
         "sets": {},
     }
 
-    controlled = config.evaluate.random_masks > 0
-    images, kept = config.evaluate.control_images, maps.at(share)
+    kept = maps.at(share)
+    kinds = controls.kinds(kept, random_masks)
+    drawn = {
+        "images": config.evaluate.control_images,
+        "random_masks": random_masks,
+        "seed": config.seed,
+    }
 
     @functools.cache
     def engine_of(labels: tuple[int, ...] | None) -> Engine:
         return make_engine(restricted(classifier, labels), test, config.run.memory_mib)
 
     @functools.cache
-    def masks() -> np.ndarray:
-        return trivial.masks_of(kept, budget(share, *kept.shape[1:]), test, classifier.mean_std, images)
+    def masks() -> Packed:
+        return controls.masks_of(kept, budget(share, *kept.shape[1:]), test, classifier.mean_std, **drawn)
 
     @functools.cache
-    def trivial_of(labels: tuple[int, ...] | None) -> tuple[Engine, np.ndarray]:
+    def controls_of(labels: tuple[int, ...] | None) -> tuple[Engine, Packed, list[int]]:
         one = restricted(classifier, labels)
         # A mask a class lies on the device for every one that its tile takes, so tiles are as few images as parts are.
         tile_images = min(engine_of(labels).tile_images, sets.PART)
-        return Engine(one.apply, one.variables, statistics=("correct",), tile_images=tile_images), masks()
+        engine = Engine(one.apply, one.variables, statistics=("correct",), tile_images=tile_images)
+        return engine, masks(), list(kinds.values())
 
     folders, attacked = sets.asked(config)
     openers: list[Callable[[], Set]] = [
@@ -113,11 +121,12 @@ def run(
                 "share": share,
                 "images_per_class": config.ood.images_per_class,
                 "part": sets.PART,
-                "control_images": images if controlled else None,
+                "controls": drawn if kinds else None,
             },
-            functools.partial(trivial_of, labels) if controlled else None,
+            len(kinds),
+            functools.partial(controls_of, labels) if kinds else None,
         )
-        result["sets"][one.name] = found = summary(one, counts)
+        result["sets"][one.name] = found = summary(one, counts, kinds)
         found["average_tpr"] = _curve(grouping, found)
         logger.info("ood: %s: accuracy %.3f on %d images", one.name, found["accuracy"], sum(found["images"]))
     if parallel.is_main_process():
@@ -136,12 +145,13 @@ def count_all(
     kept: np.ndarray,
     file: Path,
     made_of: dict,
-    beside: Callable[[], tuple[Engine, np.ndarray]] | None = None,
+    kinds: int,
+    beside: Callable[[], tuple[Engine, Packed, list[int]]] | None,
 ) -> list[Counts]:
     """Counts of every part of a set, each written to `file` once it is known, together with what they are made of.
 
-    Every process counts another part; all return the same. The engine, and the one of the trivial masks that stand
-    beside the maps, with these, are made where something is missing.
+    Every process counts another part; all return the same. The engine, and what `count` takes as controls, of so many
+    kinds, are made where something is missing.
     """
     made_of = json.loads(json.dumps(made_of))  # as it comes back from a file: lists for tuples
     parts = parallel.decide(lambda: _kept(file, made_of))
@@ -150,10 +160,9 @@ def count_all(
     if missing:
         judge, predict = engine(), make_predictor(classifier.apply, *classifier.mean_std)
         others = beside and beside()
-        rows = 5 + (len(others[1]) if others else 0)
     for start in range(0, len(missing), processes):
         together = missing[start : start + processes]
-        found = np.full((len(together), rows, len(classifier.classes)), np.nan)
+        found = np.full((len(together), 5 + kinds, len(classifier.classes)), np.nan)
         if index < len(together):
             part = together[index]
             label = f"ood {one.name}" + (f" {part.name}" if len(one.parts) > 1 else "")
@@ -172,12 +181,12 @@ def _kept(file: Path, made_of: dict) -> dict[str, dict]:
     return found["parts"] if isinstance(found, dict) and found.get("made_of") == made_of else {}
 
 
-def summary(one: Set, counts: Sequence[Counts]) -> dict:
+def summary(one: Set, counts: Sequence[Counts], kinds: dict[str, int]) -> dict:
     """Rates of a set, of all its parts together and of each of its groups."""
 
     def together(chosen: list[int]) -> dict:
         total = functools.reduce(Counts.__add__, [counts[index] for index in chosen])
-        return rates(total, len(chosen) if one.pictures > 1 else 1)
+        return rates(total, kinds, len(chosen) if one.pictures > 1 else 1)
 
     every = list(range(len(counts)))
     groups = {
@@ -203,7 +212,7 @@ def in_distribution(directory: Path, method: str, share: float) -> dict:
             "fpr": plain["fpr"],
         },
         "filtered": {name: filtered[name] for name in ("tpr", "tpr_ci", "fpr")},
-        **{name: filtered[name] for name in TRIVIAL_RATES if name in filtered},
+        **{name: filtered[name] for name in (*TRIVIAL_RATES, *RANDOM_RATES) if name in filtered},
     }
 
 

@@ -11,6 +11,7 @@ import numpy as np
 from fsjax import storage, workdir
 from fsjax.dfm import told
 from fsjax.errors import InputError
+from fsjax.evaluate.controls import beside
 from fsjax.evaluate.statistics import mean
 from fsjax.report import pixels
 from fsjax.result import Result, load_result, methods
@@ -104,6 +105,7 @@ def _row(result: Result) -> dict:
         "threshold": threshold,
         "tpr": mean(tpr),
         "fpr": mean(rates["fpr"]),
+        **{name: mean(control) for name, control in beside(rates, len(maps.classes)).items()},
         "stability": mean(stable.get("mean", [])),
         "forward": maps.forward_equivalents,
         "date": _date(maps_file),

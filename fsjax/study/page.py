@@ -32,7 +32,7 @@ def write(
     several = len({first.cell.model for first in firsts}) > 1
     labels = [f"{o.cell.model}\n{o.cell.variant}" if several else o.cell.variant for o in firsts]
     maps = study_figures.map_rows([first.kept[: len(names)] for first in firsts], labels, names)
-    tpr = [np.stack([seed.tpr[: len(names)] for seed in seeds]) for seeds in groups]
+    tpr = [np.stack([seed.rates.tpr[: len(names)] for seed in seeds]) for seeds in groups]
     rates = study_figures.rates(tpr, labels, names, config.evaluate.threshold)
     runs = [seed.cell for seeds in groups for seed in seeds]
     page = html.template("study.html").render(

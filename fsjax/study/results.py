@@ -8,13 +8,46 @@ import numpy as np
 from jaxtyping import Bool, Float
 
 from fsjax import dfm, workdir
-from fsjax.evaluate.controls import best_trivial
+from fsjax.evaluate.controls import beside
 from fsjax.evaluate.statistics import mean
 from fsjax.ood.stage import result_file
 from fsjax.overlap import chance_iou, iou
 from fsjax.search.stability import at_share
 from fsjax.storage import Path
 from fsjax.study.grid import Cell
+
+
+@dataclasses.dataclass(frozen=True)
+class Rates:
+    """What a model and its maps do on a set; of each class, NaN where the set lacks it or nothing is known.
+
+    Attributes:
+      accuracy: on all its images, in [0, 1].
+      unfiltered: TPR on the images as they are.
+      tpr: under the class's map.
+      interval: the 95 % interval of that.
+      fpr: of the other classes' images under it.
+      controls: TPR under what the map is held against, as controls.beside names it.
+    """
+
+    accuracy: float | None
+    unfiltered: Float[np.ndarray, " classes"]
+    tpr: Float[np.ndarray, " classes"]
+    interval: Float[np.ndarray, "classes 2"]
+    fpr: Float[np.ndarray, " classes"]
+    controls: dict[str, Float[np.ndarray, " classes"]]
+
+    @classmethod
+    def of(cls, unfiltered: dict, filtered: dict, controls: dict) -> "Rates":
+        """As JSON has them: of the images as they are, under the maps, and under what these are held against."""
+        return cls(
+            accuracy=unfiltered["accuracy"],
+            unfiltered=np.array(unfiltered["tpr"], float),
+            tpr=np.array(filtered["tpr"], float),
+            interval=np.array(filtered["tpr_ci"], float),
+            fpr=np.array(filtered["fpr"], float),
+            controls=beside(controls, len(filtered["tpr"])),
+        )
 
 
 @dataclasses.dataclass(frozen=True)
@@ -25,42 +58,21 @@ class Outcome:
       cell: the run.
       classes: display names.
       kept: the maps.
-      accuracy: on the test images, in [0, 1].
-      unfiltered: TPR of each class on the test images as they are; NaN where there are none.
-      tpr: of each class under its map.
-      fpr: of the other classes' images under it.
+      rates: on the test images.
       above: share of the classes whose TPR is above config.evaluate.threshold, the published criterion.
-      trivial: TPR of each class under the better trivial mask of its map's size; NaN without controls.
       resampled: mean IoU of each class's map with those of resampled images; NaN where the search did not tell.
       shortcut: 1 for each class that is a shortcut by its controls, too, and 0 for others; NaN without a verdict.
-      elsewhere: the same out of distribution, by the name of a set.
+      elsewhere: rates out of distribution, by the name of a set.
     """
 
     cell: Cell
     classes: tuple[str, ...]
     kept: Bool[np.ndarray, "classes height width"]
-    accuracy: float
-    unfiltered: Float[np.ndarray, " classes"]
-    tpr: Float[np.ndarray, " classes"]
-    fpr: Float[np.ndarray, " classes"]
+    rates: Rates
     above: float
-    trivial: Float[np.ndarray, " classes"]
     resampled: Float[np.ndarray, " classes"]
     shortcut: Float[np.ndarray, " classes"]
-    elsewhere: dict[str, "Elsewhere"]
-
-
-@dataclasses.dataclass(frozen=True)
-class Elsewhere:
-    """What a model and its maps do on another set: accuracy, and TPR of each class as it is and under its map.
-
-    `trivial` is the TPR under the better trivial mask of the map's size; NaN without controls.
-    """
-
-    accuracy: float | None
-    unfiltered: Float[np.ndarray, " classes"]
-    tpr: Float[np.ndarray, " classes"]
-    trivial: Float[np.ndarray, " classes"]
+    elsewhere: dict[str, Rates]
 
 
 def read(cell: Cell, share: float) -> Outcome:
@@ -70,34 +82,25 @@ def read(cell: Cell, share: float) -> Outcome:
     maps = dfm.DominantFrequencyMaps.load(file)
     evaluation = workdir.read_json(cell.directory / "evaluation.json")
     share = maps.nearest(share)
-    rates, unfiltered = evaluation[method][f"{share:g}"], evaluation["unfiltered"]
-    tpr, nothing = np.array(rates["tpr"], float), [None] * len(maps.classes)
+    found, nothing = evaluation[method][f"{share:g}"], [None] * len(maps.classes)
+    rates = Rates.of(evaluation["unfiltered"], found, found)
     stable = dfm.told(file, lambda: at_share(maps, share))
     return Outcome(
         cell=cell,
         classes=maps.classes,
         kept=maps.at(share),
-        accuracy=unfiltered["accuracy"],
-        unfiltered=np.array(unfiltered["tpr"], float),
-        tpr=tpr,
-        fpr=np.array(rates["fpr"], float),
-        above=float((tpr > cell.config.evaluate.threshold).mean()),
-        trivial=best_trivial(rates, len(maps.classes)),
+        rates=rates,
+        above=float((rates.tpr > cell.config.evaluate.threshold).mean()),
         resampled=np.array(stable.get("mean", nothing), float),
-        shortcut=np.array(rates.get("shortcut", nothing), float),
+        shortcut=np.array(found.get("shortcut", nothing), float),
         elsewhere=_elsewhere(result_file(cell.directory, method)),
     )
 
 
-def _elsewhere(file: Path) -> dict[str, Elsewhere]:
+def _elsewhere(file: Path) -> dict[str, Rates]:
     sets = workdir.read_json(file)["sets"] if file.exists() else {}
     return {
-        name: Elsewhere(
-            accuracy=found["accuracy"],
-            unfiltered=np.array(found["unfiltered"]["tpr"], float),
-            tpr=np.array(found["filtered"]["tpr"], float),
-            trivial=best_trivial(found, len(found["filtered"]["tpr"])),
-        )
+        name: Rates.of({"accuracy": found["accuracy"], **found["unfiltered"]}, found["filtered"], found)
         for name, found in sets.items()
     }
 

@@ -9,14 +9,19 @@ from ml_collections import ConfigDict
 
 from fsjax import parallel, workdir
 from fsjax.errors import InputError
+from fsjax.evaluate.statistics import mean
 from fsjax.progress import clock
 from fsjax.storage import Path
 from fsjax.study import page
 from fsjax.study.grid import Cell, cells
-from fsjax.study.results import Outcome, measured, read, stability
+from fsjax.study.results import Outcome, Rates, measured, read, stability
 from fsjax.study.tables import Value, as_csv, as_latex, as_markdown
 
 logger = logging.getLogger(__name__)
+
+# Columns of what maps are held against, and its names in controls.beside.
+_CONTROLS = {"trivial TPR": "trivial", "random TPR": "random", "radial TPR": "radial"}
+_RATES = ("TPR unfiltered", "TPR", "TPR low", "TPR high", "FPR", *_CONTROLS)
 
 
 def run(config: ConfigDict, directory: Path, nested: Callable[[ConfigDict, Path], None]) -> None:
@@ -70,25 +75,27 @@ def groups(outcomes: list[Outcome]) -> list[list[Outcome]]:
 
 
 def summary(outcomes: list[Outcome]) -> tuple[list[str], list[list[Value]]]:
-    """Headings and a row a model and variant: accuracy, rates over the classes, how many are shortcuts, stability."""
-    headings = ["model", "training", "seeds", "accuracy", "TPR", "FPR", "above threshold", "shortcuts", "map IoU"]
-    headings += ["chance IoU", "resampled IoU", *(f"{name} accuracy" for name in _sets(outcomes))]
+    """Headings and a row a model and variant: accuracy, mean rates, how many classes are shortcuts, stability."""
+    headings = ["model", "training", "seeds", "accuracy", "TPR", "FPR", *_CONTROLS, "above threshold", "shortcuts"]
+    headings += ["map IoU", "chance IoU", "resampled IoU", *(f"{name} accuracy" for name in _sets(outcomes))]
     rows = []
     for seeds in groups(outcomes):
+        rates = [seed.rates for seed in seeds]
         alike = [stability([seed.kept[label] for seed in seeds]) for label in range(len(seeds[0].classes))]
         rows.append(
             [
                 seeds[0].cell.model,
                 seeds[0].cell.variant,
                 len(seeds),
-                measured([seed.accuracy for seed in seeds]),
-                measured([measured(seed.tpr).mean for seed in seeds]),
-                measured([measured(seed.fpr).mean for seed in seeds]),
+                measured([of_seed.accuracy for of_seed in rates]),
+                measured([mean(of_seed.tpr) for of_seed in rates]),
+                measured([mean(of_seed.fpr) for of_seed in rates]),
+                *(measured([mean(of_seed.controls[name]) for of_seed in rates]) for name in _CONTROLS.values()),
                 measured([seed.above for seed in seeds]),
-                measured([measured(seed.shortcut).mean for seed in seeds]),
+                measured([mean(seed.shortcut) for seed in seeds]),
                 measured([found.mean for found, _ in alike]).mean,
                 measured([chance.mean for _, chance in alike]).mean,
-                measured([measured(seed.resampled).mean for seed in seeds]),
+                measured([mean(seed.resampled) for seed in seeds]),
                 *(measured([seed.elsewhere[name].accuracy for seed in seeds]) for name in _sets(outcomes)),
             ]
         )
@@ -96,28 +103,37 @@ def summary(outcomes: list[Outcome]) -> tuple[list[str], list[list[Value]]]:
 
 
 def by_class(outcomes: list[Outcome]) -> tuple[list[str], list[list[Value]]]:
-    """Headings and a row a class, model and variant: TPR unfiltered, TPR and FPR under the map, here and elsewhere.
+    """Headings and a row a class, model and variant: its rates, here and elsewhere.
 
-    Beside the map stand its better trivial mask and, of the runs with a verdict, how many call the class a shortcut.
+    Of the runs with a verdict there is how many call the class a shortcut.
     """
-    headings = ["class", "model", "training", "TPR unfiltered", "TPR", "FPR", "trivial TPR", "shortcut", "map IoU"]
-    headings += ["chance IoU", "resampled IoU"]
-    for name in _sets(outcomes):
-        headings += [f"{name} TPR unfiltered", f"{name} TPR", f"{name} trivial TPR"]
+    headings = ["class", "model", "training", *_RATES, "shortcut", "map IoU", "chance IoU", "resampled IoU"]
+    headings += [f"{name} {rate}" for name in _sets(outcomes) for rate in _RATES]
     rows = []
     for label, name in enumerate(outcomes[0].classes):
         for seeds in groups(outcomes):
             row: list[Value] = [name, seeds[0].cell.model, seeds[0].cell.variant]
-            rates = ("unfiltered", "tpr", "fpr", "trivial", "shortcut")
-            row += [measured([getattr(seed, rate)[label] for seed in seeds]) for rate in rates]
+            row += _rates([seed.rates for seed in seeds], label)
+            row.append(measured([seed.shortcut[label] for seed in seeds]))
             row += [found.mean for found in stability([seed.kept[label] for seed in seeds])]
             row.append(measured([seed.resampled[label] for seed in seeds]))
             for other in _sets(outcomes):
-                found = [seed.elsewhere[other] for seed in seeds]
-                for rate in ("unfiltered", "tpr", "trivial"):
-                    row.append(measured([getattr(one, rate)[label] for one in found]))
+                row += _rates([seed.elsewhere[other] for seed in seeds], label)
             rows.append(row)
     return headings, rows
+
+
+def _rates(seeds: list[Rates], label: int) -> list[Value]:
+    """The columns of _RATES."""
+    low, high = (measured([seed.interval[label, end] for seed in seeds]).mean for end in (0, 1))
+    return [
+        measured([seed.unfiltered[label] for seed in seeds]),
+        measured([seed.tpr[label] for seed in seeds]),
+        low,
+        high,
+        measured([seed.fpr[label] for seed in seeds]),
+        *(measured([seed.controls[name][label] for seed in seeds]) for name in _CONTROLS.values()),
+    ]
 
 
 def _sets(outcomes: list[Outcome]) -> list[str]:

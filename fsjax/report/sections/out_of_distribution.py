@@ -4,7 +4,7 @@ import numpy as np
 
 from fsjax import workdir
 from fsjax.dfm import DominantFrequencyMaps
-from fsjax.evaluate.controls import TRIVIAL_RATES, best_trivial
+from fsjax.evaluate.controls import beside
 from fsjax.evaluate.statistics import mean, numbers
 from fsjax.ood.average_tpr import average_tpr
 from fsjax.report import html, ood_figures
@@ -13,6 +13,8 @@ from fsjax.search.stability import at_share
 from fsjax.storage import Path
 
 IN_DISTRIBUTION = "in distribution"
+# Columns beside a map's TPR, as controls.beside names them.
+_CONTROLS = {"trivial": "trivial mask", "random": "random", "radial": "radial"}
 
 
 def files(directory: Path, method: str) -> list[Path]:
@@ -45,7 +47,12 @@ def make(directory: Path, maps: DominantFrequencyMaps, share: float) -> Section:
             }
             for label, name in enumerate(found["classes"])
         ],
-        controlled=any(name in one for one in judged.values() for name in TRIVIAL_RATES),
+        controls={
+            name: heading
+            for name, heading in _CONTROLS.items()
+            if any(np.isfinite(_controls(one)[name]).any() for one in judged.values())
+        },
+        random_masks=found.get("random_masks"),
         restricted=[name for name, one in sets.items() if one["restricted"]],
         attacked=[name for name, one in sets.items() if "attack" in one["made_of"]],
         repeated=[name for name, one in sets.items() if one["made_of"].get("fields", {}).get("repeated")],
@@ -103,7 +110,7 @@ def _rows(name: str, one: dict, grouping: np.ndarray, threshold: float) -> list[
             "accuracy": part["accuracy"],
             "unfiltered": mean(part["unfiltered"]["tpr"]),
             "filtered": mean(part["filtered"]["tpr"]),
-            "trivial": mean(best_trivial(part, len(part["images"]))),
+            "controls": {name: mean(tpr) for name, tpr in _controls(part).items()},
             "fpr": mean(part["filtered"]["fpr"]),
             "groups": _groups(part, grouping, threshold),
         }
@@ -117,9 +124,17 @@ def _groups(one: dict, grouping: np.ndarray, threshold: float) -> dict:
 
 def _cells(one: dict) -> list[dict]:
     """What a set's column says of each class."""
-    filtered, trivial = one["filtered"], numbers(best_trivial(one, len(one["images"])))
-    columns = zip(one["unfiltered"]["tpr"], filtered["tpr"], filtered["tpr_ci"], trivial, strict=True)
-    return [dict(zip(("unfiltered", "filtered", "interval", "trivial"), values, strict=True)) for values in columns]
+    columns = {
+        "unfiltered": one["unfiltered"]["tpr"],
+        "filtered": one["filtered"]["tpr"],
+        "interval": one["filtered"]["tpr_ci"],
+        **{name: numbers(tpr) for name, tpr in _controls(one).items()},
+    }
+    return [dict(zip(columns, values, strict=True)) for values in zip(*columns.values(), strict=True)]
+
+
+def _controls(one: dict) -> dict[str, np.ndarray]:
+    return beside(one, len(one["images"]))
 
 
 def _tpr(one: dict, rate: str) -> np.ndarray:
