@@ -81,7 +81,7 @@ def test_a_cold_soft_mask_is_the_mask_of_the_best_orbits():
 # A step
 
 
-def float64_slope(problem, label, logits, own, others, positions, temperature, mirror):
+def float64_slope(problem, label, logits, own, others, positions, temperature, mirror, weight):
     """The slope of a step's loss by its definition, along the weights for mirror descent, else along the logits."""
 
     def weights(tau):
@@ -100,7 +100,7 @@ def float64_slope(problem, label, logits, own, others, positions, temperature, m
         moved = changed if mirror else expit((changed - tau) / temperature)
         total = -log_probabilities(own, moved)[:, label].mean()
         if others is not None:
-            total -= np.log(1 - np.exp(log_probabilities(others, moved)[:, label])).mean()
+            total -= weight * np.log(1 - np.exp(log_probabilities(others, moved)[:, label])).mean()
         return total
 
     where = weights(tau) if mirror else logits
@@ -114,7 +114,7 @@ def float64_slope(problem, label, logits, own, others, positions, temperature, m
 
 @pytest.mark.parametrize(("objective", "mirror"), [("sufficient", False), ("sufficient", True), ("specific", True)])
 def test_the_slope_of_a_step_is_that_of_the_objective_by_its_definition(tmp_path, objective, mirror):
-    problem = make_problem(tmp_path, objective=objective, restarts=3)
+    problem = make_problem(tmp_path, objective=objective, restarts=3, others=0.4)
     pool = judge.others(problem) if objective == "specific" else None
     score_of = starts.scores(problem, "energy", 7).of
     made = learned._learning(problem, [7], lambda label, share: score_of(label), pool, {"piece": 3, "lanes": 1})
@@ -131,7 +131,8 @@ def test_the_slope_of_a_step_is_that_of_the_objective_by_its_definition(tmp_path
     assert all((problem.images(2) == image).all((1, 2, 3)).any() for image in own)
     assert not any((problem.images(2) == image).all((1, 2, 3)).any() for image in others)
     logits = state["logits"].astype(float)
-    expected = float64_slope(problem, 2, logits, own, others if pool else None, 7, float(about["temperature"]), mirror)
+    temperature = float(about["temperature"])
+    expected = float64_slope(problem, 2, logits, own, others if pool else None, 7, temperature, mirror, 0.4)
     np.testing.assert_allclose(found, expected, atol=2e-5)
     assert abs(expected).max() > 1e-3
 
@@ -333,7 +334,7 @@ def test_learning_starts_from_energy_unless_the_gradient_has_a_clearly_smaller_l
 
 @pytest.mark.parametrize("objective", ["sufficient", "specific"])
 def test_candidates_are_judged_by_what_they_keep_less_what_they_draw(tmp_path, objective):
-    problem = make_problem(tmp_path, objective=objective)
+    problem = make_problem(tmp_path, objective=objective, others=0.4)
     pool = judge.others(problem) if objective == "specific" else None
     rng = np.random.default_rng(0)
     planes = np.stack([masks.random(SIZE, SIZE, 12, rng) for _ in range(3 * 2 * 4)]).reshape(3, 2, 4, SIZE, SIZE)
@@ -341,7 +342,7 @@ def test_candidates_are_judged_by_what_they_keep_less_what_they_draw(tmp_path, o
     for label in range(3):
         images, weights = judge._judged(problem, label, pool)
         assert weights[weights > 0].sum() == pytest.approx(1)
-        assert weights[weights < 0].sum() == pytest.approx(-1 if pool else 0)
+        assert weights[weights < 0].sum() == pytest.approx(-0.4 if pool else 0)
         for share in range(2):
             filtered = np.asarray(spectrum.filter_images(jnp.asarray(images), jnp.asarray(planes[label, share])))
             logits = np.asarray(network(problem.params, filtered.reshape(-1, SIZE, SIZE, 3)), float)

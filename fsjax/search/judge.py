@@ -35,8 +35,8 @@ class Judged:
     """What is found of each candidate, for each class and share.
 
     Attributes:
-      right: share of the judged images that it keeps in the class, less that of others that it draws there.
-      loss: mean cross-entropy to the class of the judged images, in nats, less that of the others.
+      right: share of the judged images that it keeps in the class, less that of others that it draws there, by weight.
+      loss: mean cross-entropy to the class of the judged images, in nats, less that of the others, by weight.
       cost: forward passes spent.
     """
 
@@ -71,7 +71,7 @@ def judge(
     """Each class's candidates at each share.
 
     Args:
-      problem: `judged` of its options says how many images of each side are judged.
+      problem: `judged` of its options says how many images of each side are judged, `others` what the others weigh.
       shape: how many shares and candidates there are.
       candidate: (class, share's index, candidate's index) -> orbits that are kept.
       pool: others, for masks that are to draw none of them; None = only the class's own images count.
@@ -149,7 +149,8 @@ def _judging(
 
 def _judged(problem: Problem, label: int, pool: Others | None) -> tuple[np.ndarray, np.ndarray]:
     """The images that a class's masks are judged on, and their weights: those of others have negative ones."""
-    most, rng = problem.options.learned.judged, np.random.default_rng([problem.seed, 5, label])
+    own, rng = problem.options.learned, np.random.default_rng([problem.seed, 5, label])
+    most = own.judged
     images = problem.images(label)
     images = images[np.sort(rng.choice(len(images), min(most, len(images)), replace=False))]
     weights = np.full(len(images), 1 / len(images), np.float32)
@@ -157,9 +158,8 @@ def _judged(problem: Problem, label: int, pool: Others | None) -> tuple[np.ndarr
         return images, weights
     rest = np.flatnonzero(pool.labels != label)
     rest = np.sort(rng.choice(rest, min(most, len(rest)), replace=False))
-    return np.concatenate([images, pool.images[rest]]), np.append(
-        weights, np.full(len(rest), -1 / len(rest), np.float32)
-    )
+    of_rest = np.full(len(rest), -own.others / len(rest), np.float32)
+    return np.concatenate([images, pool.images[rest]]), np.append(weights, of_rest)
 
 
 def _layout(problem: Problem, pool: Others | None) -> dict[str, int]:

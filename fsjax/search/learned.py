@@ -47,6 +47,7 @@ DEFAULTS = {
     # Masks learned for each class and share, of which the best is taken: by Adam from `start`, by Adam from zero, by
     # mirror descent from `start`, and so on.
     "restarts": 3,
+    "others": 1.0,  # weight of others' images for `specific`: the larger, the fewer of them are drawn in
     "judged": 100,  # images of the class, and for `specific` of others, that decide which mask is taken
 }
 
@@ -55,9 +56,10 @@ def search(problem: Problem) -> dfm.DominantFrequencyMaps:
     """A map of every class at every share that suffices for the class, or is specific to it.
 
     The loss of the objective `sufficient` is the cross-entropy of filtered images of the class to the class; `specific`
-    adds -log(1 - p), where p is what the model gives the class on filtered images of others. A share's map is the
-    best, by the share of judged images that stay the class (less that of others called it), of the learned masks, those
-    they may start from, and the trivial masks of that size; of equal ones the one with the smaller loss.
+    adds -log(1 - p) with the weight `others`, where p is what the model gives the class on filtered images of others. A
+    share's map is the best, by the share of judged images that stay the class (less `others` times that of others
+    called it), of the learned masks, those they may start from, and the trivial masks of that size; of equal ones the
+    one with the smaller loss.
 
     Raises:
       InputError: a loss that is not finite, or too little memory.
@@ -192,7 +194,8 @@ def _learning(
             rest = np.flatnonzero(others.labels != label)
             rows = rest[_rows(len(rest), own.batch, step, [problem.seed, label, restart, 2])]
             # Their weights are negative: that tells them from the class's.
-            images, weights = np.concatenate([images, others.images[rows]]), np.concatenate([weights, -weights])
+            images = np.concatenate([images, others.images[rows]])
+            weights = np.concatenate([weights, np.float32(-own.others) * weights])
         padded = -len(images) % layout["piece"]
         images = np.pad(images, [(0, padded), (0, 0), (0, 0), (0, 0)], mode="edge")
         weights = np.pad(weights, (0, padded))
@@ -260,7 +263,7 @@ def _check(options: ConfigDict, plane: tuple[int, int]) -> None:
     for name in ("steps", "batch", "restarts", "judged"):
         if own[name] < 1:
             raise InputError(f"search.learned.{name}: {own[name]}; accepted: 1 or more")
-    for name in ("learning_rate", "hottest", "coldest"):
+    for name in ("learning_rate", "hottest", "coldest", "others"):
         if not own[name] > 0:
             raise InputError(f"search.learned.{name}: {own[name]}; accepted: a number above 0")
 
