@@ -83,11 +83,13 @@ def main(_: list[str]) -> None:
                 if all(any(row.items() >= {**key, "share": share}.items() for row in rows) for share in asked):
                     continue
                 make = trivial if name == "trivial" else searched
-                for row in make(current, test, name, seed, asked):
-                    rows.append({**key, **row})
-                    with file.open("a") as lines:
-                        print(json.dumps(rows[-1]), file=lines)
-                    print(json.dumps(rows[-1]), flush=True)
+                # All together: of a part of them a later start would not know what is missing.
+                found = [{**key, **row} for row in make(current, test, name, seed, asked)]
+                rows += found
+                text = "".join(f"{json.dumps(row)}\n" for row in found)
+                with file.open("a") as lines:
+                    lines.write(text)
+                print(text, end="", flush=True)
 
 
 def read(file: pathlib.Path) -> list[dict]:
