@@ -212,7 +212,7 @@ def memory(name: str, size: int) -> dict:
         "peak_mib": peaks,
         "tile_images": tile_images,
         "tile_mib": round(tile / tile_size.MIB, 1),
-        "budget_mib": tile_size.CPU_BUDGET // tile_size.MIB if parallel.free_bytes() is None else None,
+        "budget_mib": tile_size.CPU_MOST // tile_size.MIB if parallel.free_bytes() is None else None,
     }
 
 

@@ -16,9 +16,10 @@ from fsjax.first_layer import Cut
 from fsjax.tile import Chunk, Perturbations, Removals, make_tile
 
 MIB = 2**20
-# Temporaries of a tile on a CPU: on the models measured, plain forward passes were fastest at 2 to 25 MiB, which a
-# last-level cache holds, and slower by up to a quarter beyond.
-CPU_BUDGET = 22 * MIB
+# Temporaries of a tile on a CPU. Of the models measured a ViT's plain forward passes were fastest up to 11 MiB, 4 %
+# slower at 15 and 8 % at 22; a ResNet-18's wanted 16 images, for which it takes 20 MiB; beyond 25 MiB all were slower,
+# by up to a quarter.
+CPU_BUDGET, CPU_IMAGES, CPU_MOST = 11 * MIB, 16, 22 * MIB
 # Larger tiles gain nothing on any device, and cost more padding and a longer wait for SIGTERM.
 MOST_IMAGES = 2048
 _PROBE = 8
@@ -95,7 +96,8 @@ def fit(
             )
     else:
         free = parallel.free_bytes()
-        size = CPU_BUDGET // each if free is None else (free // 2 - resident) // each
+        of_cpu = max(CPU_BUDGET // each, min(CPU_IMAGES, CPU_MOST // each))
+        size = of_cpu if free is None else (free // 2 - resident) // each
     return int(np.clip(size, 1, MOST_IMAGES))
 
 
@@ -131,12 +133,13 @@ def temporary_bytes(
 def chunk_size(counts: Sequence[int], tile_images: int) -> int:
     """The chunk size, at most tile_images, for groups of these many images.
 
-    One size for all groups means one compilation. It wastes the fewest padded images; of equally good ones the largest.
+    One size for all groups means one compilation. It wastes the fewest padded images; of equally good ones several
+    masks of it fill most of a tile; of these it is the largest.
     """
     smallest = max(1, min(max(counts), tile_images) // 4)
 
-    def cost(size: int) -> tuple[int, int]:
-        return sum(-(-count // size) * size for count in counts), -size
+    def cost(size: int) -> tuple[int, int, int]:
+        return sum(-(-count // size) * size for count in counts), -(tile_images // size * size), -size
 
     return min(range(smallest, min(max(counts), tile_images) + 1), key=cost)
 

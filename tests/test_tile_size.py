@@ -45,7 +45,7 @@ def test_a_budget_of_less_than_one_image_is_refused_with_the_least_that_works(ne
 def test_without_a_budget_a_tile_takes_half_of_what_an_accelerator_has_free(network, monkeypatch):
     apply, params = network
     on_cpu = tile_size.fit(apply, params, IMAGE, resident_images=100)
-    assert tile_size.temporary_bytes(apply, params, IMAGE, on_cpu) <= tile_size.CPU_BUDGET * 1.02
+    assert tile_size.temporary_bytes(apply, params, IMAGE, on_cpu) <= tile_size.CPU_MOST * 1.02
     monkeypatch.setattr(parallel, "free_bytes", lambda: 2 * tile_size.CPU_BUDGET)
     assert on_cpu * 0.8 < tile_size.fit(apply, params, IMAGE, resident_images=1) < on_cpu
     monkeypatch.setattr(parallel, "free_bytes", lambda: 2**40)
@@ -68,10 +68,16 @@ def test_a_tile_needs_no_more_memory_however_it_is_cut(network):
 
 @pytest.mark.parametrize(
     ("counts", "tile_images", "expected"),
-    [([100, 100], 256, 100), ([100, 50], 256, 50), ([300], 256, 150), ([7], 4, 1), ([97], 64, 49), ([100], 64, 50)],
+    [([100, 100], 256, 50), ([100, 50], 256, 50), ([300], 256, 75), ([7], 4, 1), ([97], 64, 49), ([100], 64, 20)],
 )
-def test_chunk_size_wastes_the_fewest_padded_images(counts, tile_images, expected):
+def test_chunk_size_wastes_the_fewest_padded_images_and_then_the_least_of_a_tile(counts, tile_images, expected):
     assert tile_size.chunk_size(counts, tile_images) == expected
+
+
+@pytest.mark.parametrize(("mib", "images"), [(0.125, 88), (0.5, 22), (0.9, 16), (1.5, 14), (5, 4), (30, 1)])
+def test_a_cpus_tile_has_16_images_where_they_take_no_more_than_its_most(monkeypatch, mib, images):
+    monkeypatch.setattr(tile_size, "temporary_bytes", lambda *_, **__: int(mib * tile_size.MIB * tile_size._PROBE))
+    assert tile_size.fit(lambda *_: None, {}, IMAGE, resident_images=1) == images
 
 
 def test_a_search_cuts_its_model_where_the_features_of_a_class_fit(network, monkeypatch):

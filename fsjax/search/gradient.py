@@ -82,7 +82,7 @@ def batch_size(problem: Problem) -> int:
             )
     else:
         free = parallel.free_bytes()
-        size = tile_size.CPU_BUDGET // each if free is None else (free // 2 - resident) // each
+        size = tile_size.CPU_MOST // each if free is None else (free // 2 - resident) // each
     return int(np.clip(size, 1, min(max(problem.counts), tile_size.MOST_IMAGES)))
 
 
