@@ -133,15 +133,15 @@ def temporary_bytes(
 def chunk_size(counts: Sequence[int], tile_images: int) -> int:
     """The chunk size, at most tile_images, for groups of these many images.
 
-    One size for all groups means one compilation. It wastes the fewest padded images; of equally good ones several
-    masks of it fill most of a tile; of these it is the largest.
+    One size for all groups means one compilation. It wastes the fewest padded images. Of equally good ones it is the
+    largest that, under several masks, fills three quarters of what any of them fills of a tile.
     """
     smallest = max(1, min(max(counts), tile_images) // 4)
-
-    def cost(size: int) -> tuple[int, int, int]:
-        return sum(-(-count // size) * size for count in counts), -(tile_images // size * size), -size
-
-    return min(range(smallest, min(max(counts), tile_images) + 1), key=cost)
+    sizes = range(smallest, min(max(counts), tile_images) + 1)
+    padded = {size: sum(-(-count // size) * size for count in counts) for size in sizes}
+    thrifty = [size for size in sizes if padded[size] == min(padded.values())]
+    filled = {size: tile_images // size * size for size in thrifty}
+    return max(size for size in thrifty if 4 * filled[size] >= 3 * max(filled.values()))
 
 
 def _has_room(cut: Cut, images: int, memory_mib: int) -> bool:

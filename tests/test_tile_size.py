@@ -68,9 +68,12 @@ def test_a_tile_needs_no_more_memory_however_it_is_cut(network):
 
 @pytest.mark.parametrize(
     ("counts", "tile_images", "expected"),
-    [([100, 100], 256, 50), ([100, 50], 256, 50), ([300], 256, 75), ([7], 4, 1), ([97], 64, 49), ([100], 64, 20)],
+    [
+        *(([100, 100], 256, 100), ([100, 50], 256, 50), ([300], 256, 100), ([7], 4, 1), ([97], 64, 49)),
+        *(([100], 64, 50), ([100], 17, 5), ([100], 23, 20), ([100], 43, 20), ([100], 2048, 100)),
+    ],
 )
-def test_chunk_size_wastes_the_fewest_padded_images_and_then_the_least_of_a_tile(counts, tile_images, expected):
+def test_chunk_size_wastes_the_fewest_padded_images_and_then_little_of_a_tile(counts, tile_images, expected):
     assert tile_size.chunk_size(counts, tile_images) == expected
 
 
