@@ -1,10 +1,11 @@
 """`adaptive` against exact removal on a trained classifier, class by class: how alike the maps are, and at what cost.
 
-  python benchmarks/adaptive.py --config=configs/cifar10_cpu.py --root=DIR --workdir=DIR     # DIR/{train,test}/<class>/
-  python benchmarks/adaptive.py --config=configs/caltech10_cpu.py --root=DIR --workdir=DIR --patch=4 --images=0
+  python benchmarks/adaptive.py --config=configs/cifar10_cpu.py --config.data.root=DIR --workdir=DIR
+  python benchmarks/adaptive.py --config=configs/caltech10_cpu.py --config.data.root=DIR --workdir=DIR --patch=4
 
-Trains the classifier in the workdir where there is none. A row is a class; rows go to WORKDIR/adaptive.jsonl as they
-are found, what is there is not computed again, and a search that was stopped goes on from WORKDIR/adaptive/:
+DIR holds {train,test}/<class>/; other fields of the config are set likewise, as launch.py's are. Trains the classifier
+in the workdir where there is none. A row is a class; rows go to WORKDIR/adaptive.jsonl as they are found, what is there
+is not computed again, and a search that was stopped goes on from WORKDIR/adaptive/:
 
   class, images, patch, share, split; searched: images of the class
   iou                   of the two maps at the share, positions
@@ -17,7 +18,6 @@ Ends with a line of the means over the classes asked for, the least of their IoU
 """
 
 import dataclasses
-import importlib
 import json
 import pathlib
 import sys
@@ -25,6 +25,7 @@ import time
 
 import numpy as np
 from absl import app, flags, logging
+from ml_collections import config_flags
 
 sys.path.insert(0, str(pathlib.Path(__file__).parent.parent))
 
@@ -35,8 +36,7 @@ from fsjax.stages import search as search_stage
 
 def define_flags() -> None:
     """Not made as the module is imported: others of these names are made by other benchmarks."""
-    flags.DEFINE_string("config", "configs/cifar10_cpu.py", "Experiment whose classifier is searched.")
-    flags.DEFINE_string("root", "", "data.root of the config.")
+    config_flags.DEFINE_config_file("config", "configs/cifar10_cpu.py", "Whose classifier is searched.")
     flags.DEFINE_string("workdir", None, "Of the classifier and of the rows.", required=True)
     flags.DEFINE_integer("images", 1000, "Of each class, 0 = all.")
     flags.DEFINE_integer("classes", 0, "The first so many, 0 = all.")
@@ -50,8 +50,8 @@ def main(_: list[str]) -> None:
     logging.set_verbosity(logging.WARNING)
     parallel.use_cores(128)
     directory = pathlib.Path(asked.workdir)
-    config = importlib.import_module(asked.config.removesuffix(".py").replace("/", ".")).get_config()
-    config.data.root, config.stages = asked.root, "train"
+    config = asked.config
+    config.stages = "train"
     experiment.run(config, directory)
     current = Run(config, directory, nested=experiment.run)
     with current.config.unlocked():

@@ -1,17 +1,17 @@
 """All search methods on one trained classifier: TPR and FPR of their maps on test images, and what they cost.
 
-python benchmarks/methods.py --config=configs/cifar10_cpu.py --root=DIR --workdir=DIR      # DIR/{train,test}/<class>/
-python benchmarks/methods.py --workdir=DIR --table --figure=FILE.png         # the rows so far, and the frontier
+  python benchmarks/methods.py --config=configs/cifar10_cpu.py --config.data.root=DIR --workdir=DIR
+  python benchmarks/methods.py --workdir=DIR --table --figure=FILE.png         # the rows so far, and the frontier
 
-Trains the classifier in the workdir where there is none. A row is a method at a share with a seed, which draws the
-images that are searched, training images, and what else the method draws; rows go to WORKDIR/methods.jsonl as they are
-found, and what is there is not computed again. `seconds` are a search's, which may serve several shares. Maps are
-judged on `--test_images` images of each class, the same for all. `trivial` rows are masks of the same size: random,
-low-pass, and highest energy of the class.
+DIR holds {train,test}/<class>/; other fields of the config are set likewise, as launch.py's are. Trains the classifier
+in the workdir where there is none. A row is a method at a share with a seed, which draws the images that are searched,
+training images, and what else the method draws; rows go to WORKDIR/methods.jsonl as they are found, and what is there
+is not computed again. `seconds` are a search's, which may serve several shares. Maps are judged on `--test_images`
+images of each class, the same for all. `trivial` rows are masks of the same size: random, low-pass, and highest energy
+of the class.
 """
 
 import dataclasses
-import importlib
 import json
 import pathlib
 import sys
@@ -22,6 +22,7 @@ import numpy as np
 from absl import app, flags, logging
 from matplotlib.figure import Figure
 from matplotlib.ticker import NullFormatter
+from ml_collections import config_flags
 
 sys.path.insert(0, str(pathlib.Path(__file__).parent.parent))
 
@@ -44,8 +45,7 @@ RUNS = {
     "learned_specific": ("learned", 1000, {"restarts": 2, "objective": "specific"}, True),
 }
 
-CONFIG = flags.DEFINE_string("config", "configs/cifar10_cpu.py", "Experiment whose classifier is searched.")
-ROOT = flags.DEFINE_string("root", "", "data.root of the config.")
+CONFIG = config_flags.DEFINE_config_file("config", "configs/cifar10_cpu.py", "Whose classifier is searched.")
 WORKDIR = flags.DEFINE_string("workdir", None, "Of the classifier and of the rows.", required=True)
 RUN = flags.DEFINE_list("runs", list(RUNS), "Which rows.")
 SHARES = flags.DEFINE_list("shares", ["0.05", "0.15"], "Of the plane.")
@@ -68,8 +68,8 @@ def main(_: list[str]) -> None:
         return
     logging.set_verbosity(logging.WARNING)
     parallel.use_cores(128)
-    config = importlib.import_module(CONFIG.value.removesuffix(".py").replace("/", ".")).get_config()
-    config.data.root, config.stages = ROOT.value, "train"
+    config = CONFIG.value
+    config.stages = "train"
     experiment.run(config, directory)
     current = Run(config, directory, nested=experiment.run)
     test = test_images(current)
