@@ -86,7 +86,8 @@ def fit(
     height, width, channels = image
     resident = sum(leaf.size * leaf.dtype.itemsize for leaf in jax.tree.leaves(params))
     resident += resident_images * (height * (width // 2 + 1) * channels * 8 + _feature_bytes(cut))
-    each = max(1, -(-temporary_bytes(apply, params, image, _PROBE, precision, cut) // _PROBE))
+    fixed, each = split(lambda images: temporary_bytes(apply, params, image, images, precision, cut), image)
+    resident += fixed
     if memory_mib:
         size = (memory_mib * MIB - resident) // each
         if size < 1:
@@ -99,6 +100,20 @@ def fit(
         of_cpu = max(CPU_BUDGET // each, min(CPU_IMAGES, CPU_MOST // each))
         size = of_cpu if free is None else (free // 2 - resident) // each
     return int(np.clip(size, 1, MOST_IMAGES))
+
+
+def split(temporaries: Callable[[int], int], image: tuple[int, int, int]) -> tuple[int, int]:
+    """Bytes of temporaries that a program takes whatever its number of images, and for each image.
+
+    XLA may copy weights into another order: of a ResNet-18 that is 40 MB, as much as 60 images of 64 pixels take.
+
+    Args:
+      temporaries: number of images -> bytes, by XLA's analysis.
+      image: (H, W, C). An image takes its own pixels at least.
+    """
+    few, more = temporaries(_PROBE), temporaries(2 * _PROBE)
+    each = max(4 * math.prod(image), -(-(more - few) // _PROBE))
+    return max(0, few - _PROBE * each), each
 
 
 def temporary_bytes(

@@ -17,7 +17,6 @@ from fsjax.tile import at_precision
 
 # Forward passes that the gradient of one image costs: its own, and a backward pass that counts 2.
 PASSES = 3
-_PROBE = 8
 
 
 def make_first_order(problem: Problem, *, batch: int) -> Callable:
@@ -69,9 +68,13 @@ def batch_size(problem: Problem) -> int:
     params = jax.tree.map(lambda leaf: shape(leaf.shape, leaf.dtype), problem.params)
     members = patch_members(problem.plane, problem.options.patch)
     program: Any = _compiled(problem, Mesh(np.array(parallel.local_devices()[:1]), (parallel.AXIS,)))
-    lowered = program.lower(params, shape((_PROBE, *problem.image), jnp.float32), shape((), jnp.int32), members)
-    each = max(1, -(-lowered.compile().memory_analysis().temp_size_in_bytes // _PROBE))
-    resident = sum(leaf.size * leaf.dtype.itemsize for leaf in jax.tree.leaves(params))
+
+    def temporaries(images: int) -> int:
+        lowered = program.lower(params, shape((images, *problem.image), jnp.float32), shape((), jnp.int32), members)
+        return lowered.compile().memory_analysis().temp_size_in_bytes
+
+    fixed, each = tile_size.split(temporaries, problem.image)
+    resident = fixed + sum(leaf.size * leaf.dtype.itemsize for leaf in jax.tree.leaves(params))
     if problem.run.memory_mib:
         size = (problem.run.memory_mib * tile_size.MIB - resident) // each
         if size < 1:
