@@ -84,7 +84,7 @@ def test_a_cpus_tile_has_16_images_where_they_take_no_more_than_its_most(monkeyp
 
 
 def test_what_a_tile_takes_whatever_its_images_counts_once():
-    """This network's weights, which XLA copies, take more than half of the images that fit beside them."""
+    """XLA copies the weights of this network, and the copies are larger than what a hundred images take."""
     network = models.build("resnet18_imagenet", num_classes=10, image_size=16)
     apply, params = network.apply, jax.eval_shape(lambda: network.init(0))
 
