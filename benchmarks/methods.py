@@ -174,12 +174,11 @@ def table(rows: list[dict]) -> None:
     """Markdown: mean over the seeds, and in brackets the least and the greatest."""
     print("| method | share | mean TPR | mean FPR | classes with TPR >= 0.6 | forward equivalents | wall time (s) |")
     print("| --- | --- | --- | --- | --- | --- | --- |")
-
-    def key(row: dict) -> tuple[str, str, float, int]:
-        return row.get("kind", row["run"]), row["fields"], row["share"], len(row["tpr_each"])
-
-    for name, fields, share, classes in sorted(dict.fromkeys(map(key, rows)), key=lambda key: key[2]):
-        found = [row for row in rows if key(row) == (name, fields, share, classes)]
+    groups: dict[tuple, list[dict]] = {}
+    for row in rows:
+        key = row.get("kind", row["run"]), row["fields"], row["share"], len(row["tpr_each"])
+        groups.setdefault(key, []).append(row)
+    for (name, fields, share, classes), found in sorted(groups.items(), key=lambda group: group[0][2]):
         cells = [name if fields == "{}" else f"{name} {fields}", f"{100 * share:g} %"]
         cells += [spread([row[column] for row in found], "{:.3f}") for column in ("tpr", "fpr")]
         cells += [f"{spread([row['shortcuts'] for row in found], '{:.3g}')} of {classes}"]

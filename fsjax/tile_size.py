@@ -86,19 +86,50 @@ def fit(
     height, width, channels = image
     resident = sum(leaf.size * leaf.dtype.itemsize for leaf in jax.tree.leaves(params))
     resident += resident_images * (height * (width // 2 + 1) * channels * 8 + _feature_bytes(cut))
-    fixed, each = split(lambda images: temporary_bytes(apply, params, image, images, precision, cut), image)
+    return most_images(
+        lambda images: temporary_bytes(apply, params, image, images, precision, cut),
+        image,
+        resident=resident,
+        memory_mib=memory_mib,
+        on_cpu=lambda each: max(CPU_BUDGET // each, min(CPU_IMAGES, CPU_MOST // each)),
+        name="a tile",
+    )
+
+
+def most_images(
+    temporaries: Callable[[int], int],
+    image: tuple[int, int, int],
+    *,
+    resident: int,
+    memory_mib: int,
+    on_cpu: Callable[[int], int],
+    name: str,
+) -> int:
+    """How many images a program can have on one device, at most MOST_IMAGES.
+
+    Args:
+      temporaries: as `split` takes them.
+      image: (H, W, C).
+      resident: bytes on the device beside them.
+      memory_mib: for both. 0 = as many as `on_cpu` says, or half of what an accelerator has free.
+      on_cpu: bytes of an image's temporaries -> images.
+      name: of the program, for the message.
+
+    Raises:
+      InputError: not one image fits into memory_mib.
+    """
+    fixed, each = split(temporaries, image)
     resident += fixed
     if memory_mib:
         size = (memory_mib * MIB - resident) // each
         if size < 1:
             least = -(-(resident + each) // MIB)
             raise InputError(
-                f"run.memory_mib: {memory_mib} is too little for a tile of one image; accepted: {least} or more"
+                f"run.memory_mib: {memory_mib} is too little for {name} of one image; accepted: {least} or more"
             )
     else:
         free = parallel.free_bytes()
-        of_cpu = max(CPU_BUDGET // each, min(CPU_IMAGES, CPU_MOST // each))
-        size = of_cpu if free is None else (free // 2 - resident) // each
+        size = on_cpu(each) if free is None else (free // 2 - resident) // each
     return int(np.clip(size, 1, MOST_IMAGES))
 
 

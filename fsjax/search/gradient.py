@@ -73,20 +73,15 @@ def batch_size(problem: Problem) -> int:
         lowered = program.lower(params, shape((images, *problem.image), jnp.float32), shape((), jnp.int32), members)
         return lowered.compile().memory_analysis().temp_size_in_bytes
 
-    fixed, each = tile_size.split(temporaries, problem.image)
-    resident = fixed + sum(leaf.size * leaf.dtype.itemsize for leaf in jax.tree.leaves(params))
-    if problem.run.memory_mib:
-        size = (problem.run.memory_mib * tile_size.MIB - resident) // each
-        if size < 1:
-            least = -(-(resident + each) // tile_size.MIB)
-            raise InputError(
-                f"run.memory_mib: {problem.run.memory_mib} is too little for the gradient of one image; "
-                f"accepted: {least} or more"
-            )
-    else:
-        free = parallel.free_bytes()
-        size = tile_size.CPU_MOST // each if free is None else (free // 2 - resident) // each
-    return int(np.clip(size, 1, min(max(problem.counts), tile_size.MOST_IMAGES)))
+    size = tile_size.most_images(
+        temporaries,
+        problem.image,
+        resident=sum(leaf.size * leaf.dtype.itemsize for leaf in jax.tree.leaves(params)),
+        memory_mib=problem.run.memory_mib,
+        on_cpu=lambda each: tile_size.CPU_MOST // each,
+        name="the gradient",
+    )
+    return min(size, max(problem.counts))
 
 
 def patch_members(plane: tuple[int, int], patch: int) -> Int[np.ndarray, "patches most"]:
