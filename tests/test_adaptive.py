@@ -94,6 +94,11 @@ def test_the_best_shares_are_those_of_exact_removal_at_a_part_of_its_cost(tmp_pa
     expected = exact_scores(tmp_path, **options)
     np.testing.assert_array_equal(maps.masks, expected.masks)
     assert maps.forward_equivalents < 0.8 * expected.forward_equivalents
+    patches = spectrum.num_patches(options["size"], options["size"], options.get("patch", 1))
+    for label, report in enumerate(reports(maps)):
+        files = (tmp_path / "search" / f"class{label:05d}").glob("block*.npz")
+        known = {int(mask) for file in files for mask in workdir.read_npz(file)["masks"]}
+        assert report["never_evaluated"] == 1 + patches - len(known)
     assert maps.forward_equivalents == sum(report["forward_passes"] for report in reports(maps))
     kept = sum(workdir.read_npz(file)["losses"].size for file in (tmp_path / "search").rglob("block*.npz"))
     assert maps.forward_equivalents == kept + 3 * 600, "every pass is kept, and counted once"
@@ -109,6 +114,14 @@ def test_the_gradient_makes_it_cheaper_where_it_predicts_and_is_left_out_where_i
     useless = adaptive.search(make_problem(tmp_path / "useless", apply=staircase, **options))
     assert reports(useless)[0]["variate_used"] == 0 and reports(useless)[0]["gradient"]["correlation"] is None
     np.testing.assert_array_equal(useless.masks, exact_scores(tmp_path, apply=staircase, **options).masks)
+
+
+@pytest.mark.parametrize("asked, first", [(64, [60, 16]), (16, [16, 16]), (8, [8, 8])])
+def test_a_patch_begins_with_a_third_of_a_class_or_with_what_is_asked_for(tmp_path, asked, first):
+    adaptive.search(make_problem(tmp_path, counts=(180, 30), first_images=asked))
+    for label, expected in enumerate(first):
+        blocks = (tmp_path / "search" / f"class{label:05d}").glob("block00-*.npz")
+        assert {workdir.read_npz(block)["losses"].shape[1] for block in blocks} == {expected}
 
 
 # What it says of itself
@@ -140,6 +153,26 @@ def test_a_patch_on_the_wrong_side_sends_its_class_to_exact_removal(tmp_path, mo
     monkeypatch.setattr(racing.Race, "_estimate", estimate)
     sampled = adaptive.search(make_problem(tmp_path / "sampled", exact_sample=34))
     assert reports(sampled)[0]["agreement"]["wrong_side"] >= 1 and reports(sampled)[0]["went_exact"]
+    np.testing.assert_array_equal(sampled.masks[:, 0], expected.masks[:, 0])
+
+
+def test_a_patch_that_the_gradient_does_not_see_sends_its_class_to_exact_removal(tmp_path, monkeypatch):
+    """First-order scores that say nothing of the best orbit: it does not begin, but the sample holds it."""
+    options = {"size": 12, "shares": (0.05,)}
+    expected = exact_scores(tmp_path, **options)
+    rows, columns = spectrum.orbit_positions(12, 12).T
+    best = int(np.argmax(expected.scores[0][rows, columns]))
+    honest = class_race.known_first_order
+
+    def blind(*arguments):
+        predicted = honest(*arguments)
+        predicted[:, best] = 0
+        return predicted
+
+    monkeypatch.setattr(class_race, "known_first_order", blind)
+    sampled = adaptive.search(make_problem(tmp_path / "sampled", exact_sample=74, **options))
+    assert reports(sampled)[0]["agreement"]["wrong_side"] >= 1 and reports(sampled)[0]["went_exact"]
+    assert reports(sampled)[0]["never_evaluated"] == 0
     np.testing.assert_array_equal(sampled.masks[:, 0], expected.masks[:, 0])
 
 

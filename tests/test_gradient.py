@@ -83,6 +83,27 @@ def test_scores_are_exact_for_a_loss_that_is_linear_in_the_image(patch):
     np.testing.assert_allclose(found, exact.T, atol=5e-6)
 
 
+def test_scores_of_a_class_recognised_for_sure_do_not_drown_in_rounding():
+    """A loss of 1e-11 nats, whose gradient float32 cannot tell as the difference of a probability from 1."""
+
+    def apply(params, images):
+        right = images.reshape(len(images), -1) @ params["hidden"][:, 0]
+        return jnp.stack([25 + right, jnp.zeros_like(right), -50 + right], axis=1)
+
+    problem = make_problem(apply=apply)
+    images, weights = problem.images(0), problem.params["hidden"][:, 0].astype(float)
+    along = parts(images, spectrum.patches(6, 8, 1)).reshape(-1, COUNT, 96) @ weights
+    chances = np.exp(-25 - images.reshape(COUNT, -1) @ weights)
+    found = gradient.make_first_order(problem, batch=3)(images, 0)
+    np.testing.assert_allclose(found / chances[:, None], along.T, atol=1e-4)
+    assert np.abs(along).max() > 0.1
+
+
+def test_the_only_class_there_is_has_no_gradient():
+    found = gradient.make_first_order(make_problem(classes=1), batch=2)(make_problem().images(0), 0)
+    np.testing.assert_array_equal(found, 0)
+
+
 def test_scores_do_not_depend_on_the_number_of_devices(monkeypatch):
     problem = make_problem()
     found = []

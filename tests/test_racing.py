@@ -191,6 +191,95 @@ def test_a_race_finds_the_best_orbits_from_a_part_of_the_losses():
     assert max(costs) < 0.25
 
 
+def falling(rng, patches, images, *, known=True):
+    """Rises that differ e^8-fold from patch to patch, and predictions of their size but not of their sign.
+
+    Where it is not known how large they are, the predictions differ as much, but have nothing to do with the rises.
+    """
+    scale = np.exp(-np.linspace(0, 8, patches))[rng.permutation(patches)][:, None]
+    rises = scale * (rng.choice([-0.1, 1, 2], size=(patches, 1)) + 0.5 * rng.normal(size=(patches, images)))
+    size = scale if known else scale[rng.permutation(patches)]
+    return rises, (-3 * size * np.exp(0.5 * rng.normal(size=(patches, images)))).astype(np.float32)
+
+
+@pytest.mark.parametrize("known", [True, False])
+def test_patches_that_are_predicted_to_change_little_begin_only_where_predictions_hold(known):
+    ranking, right, begun = racing.Ranking.of((32, 32), 1, (0.05,)), [], []
+    for seed in range(8):
+        rises, predicted = falling(np.random.default_rng(seed), 514, 100, known=known)
+        truth = ranking.inside(rises.mean(1))
+        losses = Planted(np.concatenate([np.zeros((1, 100)), rises]).astype(np.float32), 16)
+        probes = np.arange(3, 514, 32)
+        race = racing.Race(losses, ranking, np.ones(100), 2.0, predicted, probes)
+        race.run()
+        inside, rest = ranking.inside(race.mean), race.reached < 0
+        right.append((inside & truth).sum() / (inside | truth).sum())
+        begun.append(1 - rest.mean())
+        np.testing.assert_array_equal(losses.asked[1:, 0] > 0, ~rest | np.isin(np.arange(514), probes))
+        assert np.isnan(losses.losses[1:][rest, 16:]).all()
+        assert not race.exact[rest].any() and race.variate[rest].all()
+        lower, upper = race.bounds()
+        held = (lower <= rises.mean(1)) & (rises.mean(1) <= upper)
+        assert not known or held[rest].mean() > 0.9
+        race.complete(np.flatnonzero(rest)[:3])
+        np.testing.assert_allclose(race.mean[race.exact], rises.mean(1)[race.exact], atol=1e-5)
+    assert np.mean(right) > 0.98 and min(right) >= 0.92
+    assert max(begun) < 0.35 if known else min(begun) == 1
+
+
+def test_an_image_with_next_to_no_gradient_counts_as_much_as_any_other():
+    """A class recognised for sure but for one image, which leans on a frequency of its own."""
+    rng = np.random.default_rng(12)
+    predicted = 1e-9 * rng.normal(size=(50, 10)).astype(np.float32)
+    predicted[3] = 3e-8
+    predicted[:, 0] = 0.01 * rng.normal(size=50)
+    predicted[7, 0] = 0.5
+    found = racing.strengths(predicted)
+    assert np.argmax(found) == 3 and np.sum(found**2) == pytest.approx(50)
+    np.testing.assert_allclose(racing.strengths(2 * predicted), found, rtol=1e-6)
+    predicted[:, 5], predicted[11] = 0, 0
+    assert np.isfinite(racing.strengths(predicted)).all() and 0 < racing.strengths(predicted)[11] < 1e-5
+
+
+def test_guesses_scatter_as_the_weaker_half_of_those_begun_does():
+    rng = np.random.default_rng(10)
+    rises, predicted = falling(rng, 514, 100)
+    losses = Planted(np.concatenate([np.zeros((1, 100)), rises]).astype(np.float32), 100)
+    ranking, probes = racing.Ranking.of((32, 32), 1, (0.05,)), np.arange(0, 514, 32)
+    race = racing.Race(losses, ranking, np.ones(100), 2.0, predicted, probes)
+    of_images = predicted.astype(np.float64) / np.sqrt(np.mean(predicted.astype(np.float64) ** 2, axis=0))
+    strengths = np.sqrt(np.mean(of_images**2, axis=1))
+    ranked = np.argsort(-strengths)
+    count = int((race.reached >= 0).sum())
+    assert sorted(ranked[:count]) == np.flatnonzero(race.reached >= 0).tolist() and count == 32
+    ratios = (rises.mean(1) / strengths)[ranked[16:32]]
+    rest = ranked[32:]
+    np.testing.assert_allclose(race.mean[rest], ratios.mean() * strengths[rest], rtol=1e-4)
+    np.testing.assert_allclose(race.deviation[rest], ratios.std() * strengths[rest], rtol=1e-4)
+    upper = race.bounds()[1]
+    race.widen(3.0)
+    decided = np.isfinite(upper)
+    np.testing.assert_allclose((race.bounds()[1] - race.mean)[decided], 3 * (upper - race.mean)[decided], rtol=1e-6)
+
+
+def test_a_patch_is_taken_to_scatter_no_less_than_half_of_the_others_do():
+    rng = np.random.default_rng(11)
+    rises, predicted = falling(rng, 514, 100)
+    losses = Planted(np.concatenate([np.zeros((1, 100)), rises]).astype(np.float32), 20)
+    ranking = racing.Ranking.of((32, 32), 1, (0.05,))
+    race = racing.Race(losses, ranking, np.ones(100), 2.0, predicted, np.arange(0, 514, 32))
+    first = np.flatnonzero(race.reached == 0)
+    given = predicted[first, :20].astype(np.float64), predicted[first].mean(1, dtype=np.float64)
+    alone = estimates.estimate(rises[first, :20], np.full(20, 0.2), 100, *given).deviation
+    strengths = racing.strengths(predicted)[first]
+    least = np.median(alone / strengths) * strengths
+    np.testing.assert_allclose(race.deviation[first], np.maximum(alone, least), rtol=1e-3)
+    assert 0.3 < np.mean(alone < least) < 0.7
+    race.complete(first[:5])
+    assert not race.deviation[first[:5]].any()
+    np.testing.assert_allclose(race.deviation[first[5:]], np.maximum(alone, least)[5:], rtol=0.5)
+
+
 def test_a_patch_that_few_images_lift_is_not_ruled_out_by_a_sample_without_them():
     """In the first 32 of 320 images removing it lowers the loss, though less surely than its bounds say."""
     rng = np.random.default_rng(8)

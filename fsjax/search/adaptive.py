@@ -1,10 +1,11 @@
 """The adaptive search: removal's top frequencies from a part of its forward passes.
 
-Every patch starts with a few images of the class. The bounds of its score say whether it may lie on either side of a
-share that is asked for; only while it may does it get more images, and in the end all of them, where its score is
-exact. First-order scores of every image, from one backward pass each, say which images matter and, where they predict
-the rises, stand in for those not evaluated. A random sample of patches is evaluated on all images whatever the bounds
-say: what it tells of the estimates is reported, and where it contradicts them the class is evaluated exactly.
+A patch begins with a few images of the class. The bounds of its score say whether it may lie on either side of a share
+that is asked for; only while it may does it get more images, and in the end all of them, where its score is exact.
+First-order scores of every image, from one backward pass each, say which images matter, which patches need not begin at
+all and, where they predict the rises, stand in for images not evaluated. A random sample of patches is evaluated on all
+images whatever the bounds say: what it tells of the estimates is reported, and where it contradicts them the class is
+evaluated exactly.
 """
 
 import numpy as np
@@ -77,9 +78,9 @@ METHOD = Method(
     search,
     defaults={
         "confidence": 2.0,  # half the width of a score's bounds, in standard errors
-        "first_images": 32,  # of a class, for every patch
+        "first_images": 64,  # for a patch that begins; at most a third of the class, or 16
         "exact_sample": 16,  # patches drawn at random that are evaluated on all images
-        "gradient": True,  # choose images, and narrow the bounds, by first-order scores
+        "gradient": True,  # choose images and patches, and narrow the bounds, by first-order scores
     },
     check=check,
     patches=True,

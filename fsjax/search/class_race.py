@@ -22,6 +22,8 @@ logger = logging.getLogger(__name__)
 
 # Each block of images makes the sample larger by about this: finer steps cost tiles that are not full.
 GROWTH = 1.25
+# Images that a patch begins with, of a class of fewer than three times the number asked for.
+LEAST_FIRST = 16
 # Of the class's mean, added to how much an image is expected to matter. A confident image has next to no gradient and
 # may still be lost with a large component: it has to have a fair chance.
 _LEAST_SIZE = 0.5
@@ -40,13 +42,14 @@ class Found:
       rises: in mean loss, of each patch.
       sums: of the losses with nothing removed and under each sampled patch.
       report: JSON values. `forward_passes`, a backward pass counting 2, and as `share_of_exact`; `rounds`;
-        `evaluated_exactly`, patches; `variate_used`, share of the others whose estimate rests on the gradient too;
-        `gradient`, on the sample: `correlation` of the mean first-order scores with the exact ones, and `spearman`;
-        `agreement`, on the sample, of the estimates before the exact values took their place: `spearman`; `estimated`,
-        how many were not exact by then; `within_bounds`, how many of those; `error_scale`, the root mean square of
-        their errors in standard errors; `wrong_side`, how many the exact value moves into or out of a share, and
-        `wrong_at_most`, the upper 95 % bound of the share of such patches; `iou`, for each share the intersection over
-        union that the race's errors, scaled by the sample's, lead to expect; and whether the class `went_exact`.
+        `evaluated_exactly` and `never_evaluated`, patches; `variate_used`, share of those not exact whose estimate
+        rests on the gradient too; `gradient`, on the sample: `correlation` of the mean first-order scores with the
+        exact ones, and `spearman`; `agreement`, on the sample, of the estimates before the exact values took their
+        place: `spearman`; `estimated`, how many were not exact by then; `within_bounds`, how many of those;
+        `error_scale`, the root mean square of their errors in standard errors; `wrong_side`, how many the exact value
+        moves into or out of a share, and `wrong_at_most`, the upper 95 % bound of the share of such patches; `iou`, for
+        each share the intersection over union that the race's errors, scaled by the sample's, lead to expect; and
+        whether the class `went_exact`.
     """
 
     rises: Float[np.ndarray, " patches"]
@@ -70,10 +73,11 @@ class Searcher:
         drawn = min(own.exact_sample, masks.count - 1)
         rng = np.random.default_rng(problem.seed)
         self.sample = np.sort(rng.choice(masks.count - 1, drawn, replace=False))
-        self._ends = [estimates.block_ends(count, own.first_images, GROWTH) for count in problem.counts]
+        first = [min(own.first_images, max(LEAST_FIRST, count // 3)) for count in problem.counts]
+        self._ends = [estimates.block_ends(*pair, GROWTH) for pair in zip(problem.counts, first, strict=True)]
         blocks = [int(size) for ends in self._ends for size in np.diff([0, *ends])]
         layout = {"gradient_batch": gradient.batch_size(problem) if own.gradient else 0}
-        step = min(estimates.step_of(own.first_images), max(blocks))
+        step = min(estimates.step_of(min(first)), max(blocks))
         self._evaluator = Evaluator(problem, masks, blocks, step, layout, progress)
         self._batch = self._evaluator.layout["gradient_batch"]
         self._first_order = gradient.make_first_order(problem, batch=self._batch) if own.gradient else None
@@ -103,7 +107,7 @@ class Searcher:
         for block in range(len(losses.ends)):
             losses.evaluate(np.array([0]), block)
         in_order = None if predicted is None else predicted[order].T
-        race = Race(losses, self._ranking, sizes[order], self._own.confidence, in_order)
+        race = Race(losses, self._ranking, sizes[order], self._own.confidence, in_order, self.sample)
         race.run()
         estimated, variate = ~race.exact, race.variate[~race.exact]
         agreed = self._compare(race)
@@ -120,6 +124,7 @@ class Searcher:
             "share_of_exact": passes / (count * len(losses.losses)),
             "rounds": race.rounds,
             "evaluated_exactly": int(race.exact.sum()),
+            "never_evaluated": int((race.reached < 0).sum()),
             "variate_used": float(variate.mean()) if estimated.any() else 0.0,
             "agreement": agreed,
             "went_exact": agreed["contradicted"],

@@ -114,7 +114,11 @@ def _compiled(problem: Problem, mesh: Mesh) -> Callable:
 
     def loss(images: Float[Array, "n height width channels"], params: PyTree, label: Int[Array, ""]) -> Array:
         logits = apply(params, images).astype(jnp.float32)
-        return (jax.nn.logsumexp(logits, axis=-1) - logits[:, label]).sum()
+        if logits.shape[1] == 1:
+            return 0 * logits.sum()
+        others = jax.nn.logsumexp(jnp.where(jnp.arange(logits.shape[1]) == label, -jnp.inf, logits), axis=1)
+        # Cross-entropy in a form whose gradient does not vanish by cancellation where it is next to nothing.
+        return jax.nn.softplus(others - logits[:, label]).sum()
 
     def scores(params, images, label, members):
         gradients = jax.grad(loss)(images, params, label)
