@@ -241,7 +241,7 @@ def test_an_image_with_next_to_no_gradient_counts_as_much_as_any_other():
     assert np.isfinite(racing.strengths(predicted)).all() and 0 < racing.strengths(predicted)[11] < 1e-5
 
 
-def test_guesses_scatter_as_the_weaker_half_of_those_begun_does():
+def test_guesses_are_off_their_predictions_as_the_weaker_half_of_those_begun_is():
     rng = np.random.default_rng(10)
     rises, predicted = falling(rng, 514, 100)
     losses = Planted(np.concatenate([np.zeros((1, 100)), rises]).astype(np.float32), 100)
@@ -252,10 +252,11 @@ def test_guesses_scatter_as_the_weaker_half_of_those_begun_does():
     ranked = np.argsort(-strengths)
     count = int((race.reached >= 0).sum())
     assert sorted(ranked[:count]) == np.flatnonzero(race.reached >= 0).tolist() and count == 32
-    ratios = (rises.mean(1) / strengths)[ranked[16:32]]
+    means = predicted.mean(1, dtype=np.float64)
+    off = ((rises.mean(1) - means) / strengths)[ranked[16:32]]
     rest = ranked[32:]
-    np.testing.assert_allclose(race.mean[rest], ratios.mean() * strengths[rest], rtol=1e-4)
-    np.testing.assert_allclose(race.deviation[rest], ratios.std() * strengths[rest], rtol=1e-4)
+    np.testing.assert_allclose(race.mean[rest], means[rest] + off.mean() * strengths[rest], rtol=1e-4)
+    np.testing.assert_allclose(race.deviation[rest], off.std() * strengths[rest], rtol=1e-4)
     upper = race.bounds()[1]
     race.widen(3.0)
     decided = np.isfinite(upper)

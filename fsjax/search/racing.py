@@ -97,8 +97,8 @@ class Losses(Protocol):
 class Race:
     """The scores of all patches, each estimated from as many blocks of images as it needed so far.
 
-    Predictions say which patches begin: the strongest. Scores of the others are guessed: the ratio of score to
-    predicted strength is taken to be that of the weaker half of those that have begun, and to scatter as theirs does.
+    Predictions say which patches begin: the strongest. Scores of the others are guessed: they are taken to be off their
+    predictions by as much, in proportion to strength, as those of the weaker half of the patches that have begun are.
 
     No decision is kept: each follows from the bounds of the moment, so a patch whose bounds proved wrong comes back,
     and the ranking by the estimates is the one that was decided. What is undecided in the end is exact.
@@ -219,13 +219,13 @@ class Race:
     def _guess(self) -> None:
         """The scores of patches that have not begun."""
         rest = self.reached < 0
-        if self._strengths is None or not rest.any():
+        if self._strengths is None or self._means is None or not rest.any():
             return
         begun = np.flatnonzero(~rest)
         weaker = begun[np.argsort(self._strengths[begun], kind="stable")[: len(begun) // 2]]
-        ratios = self.mean[weaker] / self._strengths[weaker]
-        self.mean[rest] = ratios.mean() * self._strengths[rest]
-        self._deviation[rest] = ratios.std() * self._strengths[rest]
+        off = (self.mean[weaker] - self._means[weaker]) / self._strengths[weaker]
+        self.mean[rest] = self._means[rest] + off.mean() * self._strengths[rest]
+        self._deviation[rest] = off.std() * self._strengths[rest]
         self.variate[rest] = True
 
     def _estimate(self, patches: np.ndarray, block: int) -> None:
