@@ -13,6 +13,7 @@ from fsjax import interrupt, parallel, search, spectrum, tile_size, workdir
 from fsjax.errors import InputError
 from fsjax.metrics import Metrics
 from fsjax.search import adaptive, class_race, gradient, per_image, racing, removal
+from fsjax.search.ranking import Ranking
 
 COUNTS = (180, 90)
 
@@ -198,7 +199,7 @@ def test_the_sample_is_compared_with_what_the_race_had_estimated(tmp_path, monke
         assert agreed["estimated"] == len(drawn) > 5
         assert agreed["error_scale"] == pytest.approx(np.sqrt(np.mean(errors**2)), rel=1e-3)
         assert agreed["within_bounds"] == np.sum((lower <= truth)[drawn] & (truth <= upper)[drawn])
-        ranking = racing.Ranking.of((8, 8), 1, (0.1,))
+        ranking = Ranking.of((8, 8), 1, (0.1,))
         scaled = deviation * max(1, agreed["error_scale"])
         assert agreed["iou"] == pytest.approx(class_race.expected_iou(ranking, mean, scaled)) and agreed["iou"] != [1.0]
         ranks = [np.argsort(np.argsort(values[sample])) for values in (mean, truth)]
@@ -209,7 +210,7 @@ def test_the_sample_is_compared_with_what_the_race_had_estimated(tmp_path, monke
 
 def test_the_expected_agreement_is_that_of_maps_with_such_errors():
     rng = np.random.default_rng(0)
-    ranking = racing.Ranking.of((16, 16), 1, (0.1, 0.3))
+    ranking = Ranking.of((16, 16), 1, (0.1, 0.3))
     mean, deviation = rng.normal(size=130), np.full(130, 0.05)
     kept, found = ranking.inside(mean), []
     for _ in range(400):

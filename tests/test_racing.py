@@ -6,6 +6,7 @@ from scipy import stats
 
 from fsjax import masks, spectrum
 from fsjax.search import estimates, racing
+from fsjax.search.ranking import Ranking, undecided
 from fsjax.search.removal import plane_scores
 
 
@@ -127,13 +128,13 @@ def test_an_orbit_is_undecided_exactly_if_scores_within_the_bounds_can_put_it_on
                 never_out = kept(worst, sizes, budget, -mine)[orbit]
                 never_in = not kept(best, sizes, budget, mine)[orbit]
                 expected[orbit] |= not (never_out or never_in)
-        np.testing.assert_array_equal(racing.undecided(lower, upper, sizes, budgets), expected)
+        np.testing.assert_array_equal(undecided(lower, upper, sizes, budgets), expected)
 
 
 @pytest.mark.parametrize(("plane", "patch"), [((8, 8), 1), ((8, 8), 2), ((9, 9), 3)])
 def test_a_ranking_keeps_the_orbits_that_the_maps_keep(plane, patch):
     scores = np.random.default_rng(6).normal(size=spectrum.num_patches(*plane, patch))
-    ranking = racing.Ranking.of(plane, patch, (0.1, 0.4))
+    ranking = Ranking.of(plane, patch, (0.1, 0.4))
     of_plane = plane_scores(scores, plane, patch)
     rows, columns = spectrum.orbit_positions(*plane).T
     np.testing.assert_allclose(ranking.of_orbits(scores), of_plane[rows, columns])
@@ -168,7 +169,7 @@ def test_a_race_finds_the_best_orbits_from_a_part_of_the_losses():
     sizes = np.exp(rng.normal(size=images)) + 0.1
     predicted = scale * sizes * rng.normal(size=(patches, images))
     rises = predicted + scale * sizes * (0.3 + 0.5 * rng.standard_t(4, size=(patches, images)))
-    ranking = racing.Ranking.of((32, 32), 1, (0.05,))
+    ranking = Ranking.of((32, 32), 1, (0.05,))
     truth, right, costs = ranking.inside(rises.mean(1)), [], []
     for seed in range(6):
         order = estimates.order(sizes, np.random.default_rng(seed))
@@ -179,8 +180,7 @@ def test_a_race_finds_the_best_orbits_from_a_part_of_the_losses():
         np.testing.assert_allclose(race.mean[race.exact], rises.mean(1)[race.exact], atol=1e-5)
         inside = ranking.inside(race.mean)
         lower, upper = race.bounds()
-        undecided = ranking.undecided(lower, upper)
-        assert race.exact[undecided].all(), "what is undecided is exact"
+        assert race.exact[ranking.undecided(lower, upper)].all(), "what is undecided is exact"
         right.append((inside & truth).sum() / (inside | truth).sum())
         costs.append(losses.asked.mean())
         some = np.arange(0, patches, 40)
@@ -204,7 +204,7 @@ def falling(rng, patches, images, *, known=True):
 
 @pytest.mark.parametrize("known", [True, False])
 def test_patches_that_are_predicted_to_change_little_begin_only_where_predictions_hold(known):
-    ranking, right, begun = racing.Ranking.of((32, 32), 1, (0.05,)), [], []
+    ranking, right, begun = Ranking.of((32, 32), 1, (0.05,)), [], []
     for seed in range(8):
         rises, predicted = falling(np.random.default_rng(seed), 514, 100, known=known)
         truth = ranking.inside(rises.mean(1))
@@ -245,7 +245,7 @@ def test_guesses_are_off_their_predictions_as_the_weaker_half_of_those_begun_is(
     rng = np.random.default_rng(10)
     rises, predicted = falling(rng, 514, 100)
     losses = Planted(np.concatenate([np.zeros((1, 100)), rises]).astype(np.float32), 100)
-    ranking, probes = racing.Ranking.of((32, 32), 1, (0.05,)), np.arange(0, 514, 32)
+    ranking, probes = Ranking.of((32, 32), 1, (0.05,)), np.arange(0, 514, 32)
     race = racing.Race(losses, ranking, np.ones(100), 2.0, predicted, probes)
     of_images = predicted.astype(np.float64) / np.sqrt(np.mean(predicted.astype(np.float64) ** 2, axis=0))
     strengths = np.sqrt(np.mean(of_images**2, axis=1))
@@ -267,7 +267,7 @@ def test_a_patch_is_taken_to_scatter_no_less_than_half_of_the_others_do():
     rng = np.random.default_rng(11)
     rises, predicted = falling(rng, 514, 100)
     losses = Planted(np.concatenate([np.zeros((1, 100)), rises]).astype(np.float32), 20)
-    ranking = racing.Ranking.of((32, 32), 1, (0.05,))
+    ranking = Ranking.of((32, 32), 1, (0.05,))
     race = racing.Race(losses, ranking, np.ones(100), 2.0, predicted, np.arange(0, 514, 32))
     first = np.flatnonzero(race.reached == 0)
     given = predicted[first, :20].astype(np.float64), predicted[first].mean(1, dtype=np.float64)
@@ -287,7 +287,7 @@ def test_a_patch_that_few_images_lift_is_not_ruled_out_by_a_sample_without_them(
     rises = 0.02 * rng.normal(size=(130, 320)) + np.where(np.arange(130) % 10 == 0, 0.1, 0)[:, None]
     rises[7, :32], rises[7, 32:] = 0.5 * rng.normal(size=32) - 0.5, 0.6
     losses = Planted(np.concatenate([np.zeros((1, 320)), rises]).astype(np.float32), 32)
-    ranking = racing.Ranking.of((16, 16), 1, (0.1,))
+    ranking = Ranking.of((16, 16), 1, (0.1,))
     race = racing.Race(losses, ranking, np.ones(320), 2.0)
     upper = race.bounds()[1]
     assert race.mean[7] + 3 * race.deviation[7] < 0.1 < upper[7], "bounds of three errors would rule it out"
@@ -299,7 +299,7 @@ def test_a_patch_that_few_images_lift_is_not_ruled_out_by_a_sample_without_them(
 def test_wider_bounds_decide_less():
     rng = np.random.default_rng(9)
     rises = rng.normal(size=(34, 200)) + rng.normal(size=(34, 1))
-    ranking, costs = racing.Ranking.of((8, 8), 1, (0.2,)), []
+    ranking, costs = Ranking.of((8, 8), 1, (0.2,)), []
     for factor in (1.0, 2.0):
         losses = Planted(np.concatenate([np.zeros((1, 200)), rises]).astype(np.float32), 32)
         race = racing.Race(losses, ranking, np.ones(200), 2.0)

@@ -14,7 +14,8 @@ from fsjax.search import estimates, gradient
 from fsjax.search.agreement import rank_correlation
 from fsjax.search.per_image import ClassLosses, Evaluator, known_first_order
 from fsjax.search.problem import Problem
-from fsjax.search.racing import Race, Ranking
+from fsjax.search.racing import Race
+from fsjax.search.ranking import Ranking
 from fsjax.search.sweep import MaskList
 from fsjax.storage import Path
 
