@@ -23,7 +23,7 @@ logger = logging.getLogger(__name__)
 
 # Each block of images makes the sample larger by about this: finer steps cost tiles that are not full.
 GROWTH = 1.25
-# Images that a patch begins with, of a class of fewer than three times the number asked for.
+# Images that a patch begins with at least, be a third of the class less than that, where no fewer are asked for.
 LEAST_FIRST = 16
 # Of the class's mean, added to how much an image is expected to matter. A confident image has next to no gradient and
 # may still be lost with a large component: it has to have a fair chance.

@@ -114,9 +114,8 @@ def _compiled(problem: Problem, mesh: Mesh) -> Callable:
 
     def loss(images: Float[Array, "n height width channels"], params: PyTree, label: Int[Array, ""]) -> Array:
         logits = apply(params, images).astype(jnp.float32)
-        if logits.shape[1] == 1:
-            return 0 * logits.sum()
-        others = jax.nn.logsumexp(jnp.where(jnp.arange(logits.shape[1]) == label, -jnp.inf, logits), axis=1)
+        # Finite, so that a gradient is defined where there is no other class.
+        others = jax.nn.logsumexp(jnp.where(jnp.arange(logits.shape[1]) == label, -1e30, logits), axis=1)
         # Cross-entropy in a form whose gradient does not vanish by cancellation where it is next to nothing.
         return jax.nn.softplus(others - logits[:, label]).sum()
 
