@@ -125,6 +125,19 @@ def test_a_patch_begins_with_a_third_of_a_class_or_with_what_is_asked_for(tmp_pa
         assert {workdir.read_npz(block)["losses"].shape[1] for block in blocks} == {expected}
 
 
+@pytest.mark.parametrize("asked, begun", [(64, 32), (16, 16), (8, 8)])
+def test_where_every_patch_begins_it_does_so_with_32_images_or_what_is_asked_for(tmp_path, monkeypatch, asked, begun):
+    found, run = [], racing.Race.run
+
+    def noted(race):
+        found.append(set(np.array(race._losses.ends)[race.reached]))
+        run(race)
+
+    monkeypatch.setattr(racing.Race, "run", noted)
+    adaptive.search(make_problem(tmp_path, counts=(48,), first_images=asked, apply=staircase))
+    assert found[0] == {begun}
+
+
 # What it says of itself
 
 

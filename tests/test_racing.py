@@ -227,6 +227,17 @@ def test_patches_that_are_predicted_to_change_little_begin_only_where_prediction
     assert max(begun) < 0.35 if known else min(begun) == 1
 
 
+@pytest.mark.parametrize("asked, images, begun", [(16, 100, 16), (30, 100, 32), (32, 24, 24)])
+def test_where_every_patch_begins_it_does_so_with_more_images(asked, images, begun):
+    rises, useless = falling(np.random.default_rng(2), 34, images, known=False)
+    for given, expected in ((useless, {begun}), (rises.astype(np.float32), {0, 16})):
+        losses = Planted(np.concatenate([np.zeros((1, images)), rises]).astype(np.float32), 16)
+        ranking, probes = Ranking.of((8, 8), 1, (0.2,)), np.arange(0, 34, 4)
+        racing.Race(losses, ranking, np.ones(images), 2.0, given, probes, asked)
+        assert losses.ends[:3] == (16, 24, 32)[: len(losses.ends)]
+        assert set(np.isfinite(losses.losses[1:]).sum(1)) == expected
+
+
 def test_an_image_with_next_to_no_gradient_counts_as_much_as_any_other():
     """A class recognised for sure but for one image, which leans on a frequency of its own."""
     rng = np.random.default_rng(12)

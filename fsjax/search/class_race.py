@@ -25,6 +25,8 @@ logger = logging.getLogger(__name__)
 GROWTH = 1.25
 # Images that a patch begins with at least, be a third of the class less than that, where no fewer are asked for.
 LEAST_FIRST = 16
+# The same where no first-order scores say which patches begin.
+LEAST_UNGUIDED = 32
 # Of the class's mean, added to how much an image is expected to matter. A confident image has next to no gradient and
 # may still be lost with a large component: it has to have a fair chance.
 _LEAST_SIZE = 0.5
@@ -108,7 +110,8 @@ class Searcher:
         for block in range(len(losses.ends)):
             losses.evaluate(np.array([0]), block)
         in_order = None if predicted is None else predicted[order].T
-        race = Race(losses, self._ranking, sizes[order], self._own.confidence, in_order, self.sample)
+        unguided = min(self._own.first_images, LEAST_UNGUIDED)
+        race = Race(losses, self._ranking, sizes[order], self._own.confidence, in_order, self.sample, unguided)
         race.run()
         estimated, variate = ~race.exact, race.variate[~race.exact]
         agreed = self._compare(race)

@@ -55,6 +55,8 @@ class Race:
       predicted: rises of the images, in their order; None = unknown.
       probes: patches drawn at random, whose first images say whether the predictions are to be gone by; None = every
         patch begins.
+      unguided: images that a patch has at least where every patch begins, at most those of the class: nothing but its
+        own images says what it does.
     """
 
     def __init__(
@@ -65,6 +67,7 @@ class Race:
         confidence: float,
         predicted: Float[np.ndarray, "patches images"] | None = None,
         probes: Int[np.ndarray, " probes"] | None = None,
+        unguided: int = 1,
     ):
         self._losses, self._ranking, self._predicted = losses, ranking, predicted
         self._chances = [estimates.inclusion(sizes, end)[:end] for end in losses.ends]
@@ -78,10 +81,13 @@ class Race:
         self._scatter = np.full(patches, np.nan)  # of single images, as far as it was estimated last
         self.variate = np.zeros(patches, bool)
         self.rounds = 0
-        count = patches
-        if self._strengths is not None:
-            count = max(_LEAST_BEGUN, int(ranking.touched(ranking.inside(self._strengths).sum(0) > 0).sum()))
-        self._advance(self._strongest(np.arange(patches), count))
+        everyone = np.arange(patches)
+        if self._strengths is None:
+            for _ in range(1 + int(np.searchsorted(losses.ends[:-1], unguided))):
+                self._advance(everyone)
+        else:
+            inside = ranking.touched(ranking.inside(self._strengths).sum(0) > 0)
+            self._advance(self._strongest(everyone, max(_LEAST_BEGUN, int(inside.sum()))))
 
     def run(self) -> None:
         """Evaluates until the bounds decide every share."""
