@@ -12,7 +12,7 @@ from ml_collections import ConfigDict
 from fsjax import interrupt, parallel, search, spectrum, tile_size, workdir
 from fsjax.errors import InputError
 from fsjax.metrics import Metrics
-from fsjax.search import adaptive, class_race, gradient, per_image, racing, removal
+from fsjax.search import adaptive, class_race, exact_sample, gradient, per_image, racing, removal
 from fsjax.search.ranking import Ranking
 
 COUNTS = (180, 90)
@@ -192,13 +192,13 @@ def test_a_patch_that_the_gradient_does_not_see_sends_its_class_to_exact_removal
 
 def test_the_sample_is_compared_with_what_the_race_had_estimated(tmp_path, monkeypatch):
     before = {}
-    compare = class_race.Searcher._compare
+    compare = exact_sample.compare
 
-    def watched(self, race):
+    def watched(race, *arguments):
         before[len(before)] = race.mean.copy(), race.deviation.copy(), race.exact.copy(), race.bounds()
-        return compare(self, race)
+        return compare(race, *arguments)
 
-    monkeypatch.setattr(class_race.Searcher, "_compare", watched)
+    monkeypatch.setattr(exact_sample, "compare", watched)
     maps = adaptive.search(make_problem(tmp_path, exact_sample=20, confidence=1.0))
     expected = exact_scores(tmp_path)
     rows, columns = spectrum.orbit_positions(8, 8).T
@@ -214,7 +214,9 @@ def test_the_sample_is_compared_with_what_the_race_had_estimated(tmp_path, monke
         assert agreed["within_bounds"] == np.sum((lower <= truth)[drawn] & (truth <= upper)[drawn])
         ranking = Ranking.of((8, 8), 1, (0.1,))
         scaled = deviation * max(1, agreed["error_scale"])
-        assert agreed["iou"] == pytest.approx(class_race.expected_iou(ranking, mean, scaled)) and agreed["iou"] != [1.0]
+        assert agreed["iou"] == pytest.approx(exact_sample.iou_of_errors(ranking, mean, scaled)) and agreed["iou"] != [
+            1.0
+        ]
         ranks = [np.argsort(np.argsort(values[sample])) for values in (mean, truth)]
         assert agreed["spearman"] == pytest.approx(np.corrcoef(*ranks)[0, 1], abs=1e-6)
     assert maps.provenance["adaptive"]["sampled"] == 20
@@ -229,8 +231,8 @@ def test_the_expected_agreement_is_that_of_maps_with_such_errors():
     for _ in range(400):
         other = ranking.inside(mean + deviation * rng.normal(size=130))
         found.append((kept & other).sum(1) / (kept | other).sum(1))
-    np.testing.assert_allclose(class_race.expected_iou(ranking, mean, deviation), np.mean(found, 0), atol=0.05)
-    assert class_race.expected_iou(ranking, mean, 0 * deviation) == [1.0, 1.0]
+    np.testing.assert_allclose(exact_sample.iou_of_errors(ranking, mean, deviation), np.mean(found, 0), atol=0.05)
+    assert exact_sample.iou_of_errors(ranking, mean, 0 * deviation) == [1.0, 1.0]
     assert np.mean(found) < 0.97
 
 

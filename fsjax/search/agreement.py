@@ -69,6 +69,11 @@ def rank_correlation(scores: np.ndarray, expected: np.ndarray) -> float | None:
     return float(spearmanr(scores, expected).statistic)
 
 
+def correlation(scores: Float[np.ndarray, " n"], expected: Float[np.ndarray, " n"]) -> float | None:
+    """Pearson's, in [-1, 1]; None where one side is constant."""
+    return float(np.corrcoef(scores, expected)[0, 1]) if np.ptp(scores) and np.ptp(expected) else None
+
+
 def top_iou(scores: np.ndarray, expected: np.ndarray) -> float:
     """Intersection over union of the best 5 % by either, at least one mask, in [0, 1]."""
     count = max(1, round(TOP_SHARE * len(scores)))

@@ -5,13 +5,12 @@ import logging
 
 import numpy as np
 from jaxtyping import Float
-from scipy import stats
 
 from fsjax import parallel, workdir
 from fsjax.errors import InputError
 from fsjax.progress import Progress
-from fsjax.search import estimates, gradient
-from fsjax.search.agreement import rank_correlation
+from fsjax.search import estimates, exact_sample, gradient
+from fsjax.search.agreement import correlation, rank_correlation
 from fsjax.search.per_image import ClassLosses, Evaluator, known_first_order
 from fsjax.search.problem import Problem
 from fsjax.search.racing import Race
@@ -30,11 +29,6 @@ LEAST_UNGUIDED = 32
 # Of the class's mean, added to how much an image is expected to matter. A confident image has next to no gradient and
 # may still be lost with a large component: it has to have a fair chance.
 _LEAST_SIZE = 0.5
-# Of the sampled patches whose score was estimated: where fewer lie within their bounds, no bound is believed.
-LEAST_COVERED = 0.5
-
-# Of a loss in float32: where a patch changes nothing, errors are this and no variance.
-_ROUNDING = 2e-6
 
 
 @dataclasses.dataclass(frozen=True)
@@ -47,12 +41,8 @@ class Found:
       report: JSON values. `forward_passes`, a backward pass counting 2, and as `share_of_exact`; `rounds`;
         `evaluated_exactly` and `never_evaluated`, patches; `variate_used`, share of those not exact whose estimate
         rests on the gradient too; `gradient`, on the sample: `correlation` of the mean first-order scores with the
-        exact ones, and `spearman`; `agreement`, on the sample, of the estimates before the exact values took their
-        place: `spearman`; `estimated`, how many were not exact by then; `within_bounds`, how many of those;
-        `error_scale`, the root mean square of their errors in standard errors; `wrong_side`, how many the exact value
-        moves into or out of a share, and `wrong_at_most`, the upper 95 % bound of the share of such patches; `iou`, for
-        each share the intersection over union that the race's errors, scaled by the sample's, lead to expect; and
-        whether the class `went_exact`.
+        exact ones, and `spearman`; `agreement`, what `exact_sample.compare` found; and whether the class
+        `went_exact`.
     """
 
     rises: Float[np.ndarray, " patches"]
@@ -114,7 +104,7 @@ class Searcher:
         race = Race(losses, self._ranking, sizes[order], self._own.confidence, in_order, self.sample, unguided)
         race.run()
         estimated, variate = ~race.exact, race.variate[~race.exact]
-        agreed = self._compare(race)
+        agreed = exact_sample.compare(race, self._ranking, self.sample)
         if agreed["contradicted"]:
             logger.warning("search: class %s: %s; it goes exact", self._problem.classes[label], agreed)
             race.complete(np.arange(len(race.mean)))
@@ -139,29 +129,6 @@ class Searcher:
             report["gradient"] = {"correlation": correlation(means, exact), "spearman": rank_correlation(means, exact)}
         sums = losses.losses[np.concatenate([[0], 1 + self.sample])].sum(1, dtype=np.float64)
         return Found(race.mean, sums, report)
-
-    def _compare(self, race: Race) -> dict:
-        """Evaluates the sample on all images and compares it with what the race had estimated."""
-        sample, ranking = self.sample, self._ranking
-        mean, deviation, open_ = race.mean.copy(), race.deviation.copy(), ~race.exact
-        lower, upper = race.bounds()
-        race.complete(sample)
-        drawn = sample[open_[sample]]
-        errors = race.mean[drawn] - mean[drawn]
-        scale = float(np.sqrt(np.mean((errors / np.maximum(deviation[drawn], _ROUNDING)) ** 2))) if len(drawn) else 0.0
-        moved = ranking.touched((ranking.inside(mean) != ranking.inside(race.mean)).any(0))[drawn]
-        covered = (lower[drawn] - _ROUNDING <= race.mean[drawn]) & (race.mean[drawn] <= upper[drawn] + _ROUNDING)
-        wrong, among = int(moved.sum()), len(drawn)
-        return {
-            "spearman": rank_correlation(mean[sample], race.mean[sample]),
-            "estimated": among,
-            "within_bounds": int(covered.sum()),
-            "error_scale": scale,
-            "wrong_side": wrong,
-            "wrong_at_most": float(stats.beta.ppf(0.95, wrong + 1, among - wrong)) if wrong < among else 1.0,
-            "iou": expected_iou(ranking, mean, deviation * max(1.0, scale)),
-            "contradicted": wrong > 0 or int(covered.sum()) < LEAST_COVERED * among,
-        }
 
     def _file(self, label: int) -> Path | None:
         folder = self._evaluator.folder(label)
@@ -199,30 +166,3 @@ def importance(predicted: Float[np.ndarray, "images patches"]) -> Float[np.ndarr
     """How much an image is expected to matter: the root mean square of its first-order scores, and a little for all."""
     sizes = np.sqrt(np.mean(predicted.astype(np.float64) ** 2, axis=1))
     return sizes + _LEAST_SIZE * sizes.mean() if sizes.any() else np.ones(len(sizes))
-
-
-def expected_iou(
-    ranking: Ranking, mean: Float[np.ndarray, " patches"], deviation: Float[np.ndarray, " patches"]
-) -> list[float]:
-    """The agreement of each share with exact removal that normal errors of this size lead to expect, in [0, 1].
-
-    An orbit crosses the boundary with the chance that its error is as large as its distance from there. Those that
-    leave and those that enter take each other's places, or those of orbits that are exact.
-    """
-    scores, errors = ranking.of_orbits(mean), ranking.of_orbits(deviation)
-    found = []
-    for kept in ranking.inside(mean):
-        swaps = 0.0
-        if kept.any() and not kept.all():
-            distances = np.abs(scores - (scores[kept].min() + scores[~kept].max()) / 2)
-            chances = np.zeros(len(scores))
-            chances[errors > 0] = stats.norm.sf(distances[errors > 0] / errors[errors > 0])
-            swaps = max(float(chances[kept].sum()), float(chances[~kept].sum()))
-        count = max(1, int(kept.sum()))
-        found.append(max(0.0, count - swaps) / (count + swaps))
-    return found
-
-
-def correlation(left: Float[np.ndarray, " n"], right: Float[np.ndarray, " n"]) -> float | None:
-    """Pearson's, in [-1, 1]; None where one side is constant."""
-    return float(np.corrcoef(left, right)[0, 1]) if np.ptp(left) and np.ptp(right) else None
