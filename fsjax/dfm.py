@@ -3,6 +3,7 @@
 import dataclasses
 import json
 import math
+import os
 import pathlib
 import re
 import tempfile
@@ -18,8 +19,9 @@ from fsjax import storage, workdir
 from fsjax.errors import InputError
 from fsjax.storage import Path
 
-# Bytes of an array beyond which it lies in a file of its own: scores of 1,000 classes at 224 pixels are 200 MB.
-IN_MEMORY = 2**28
+# Bytes of an array beyond which it is put together in a mapped file, and beyond which it is saved beside the .npz:
+# scores of 1,000 classes at 224 pixels are 200 MB, which compress well and are mostly read as a whole.
+IN_MEMORY, IN_ONE_FILE = 2**24, 2**28
 
 
 @dataclasses.dataclass(frozen=True)
@@ -70,7 +72,7 @@ class DominantFrequencyMaps:
         return min(self.shares, key=lambda own: (abs(own - share), own))
 
     def save(self, path: str | Path) -> None:
-        """Writes an .npz, atomically; arrays beyond IN_MEMORY bytes lie beside it, each an .npy that it names."""
+        """Writes an .npz, atomically; arrays beyond IN_ONE_FILE bytes lie beside it, each an .npy that it names."""
         path = storage.path(path)
         arrays = {
             "shares": np.array(self.shares),
@@ -86,12 +88,12 @@ class DominantFrequencyMaps:
         }
         beside = {}
         for name, array in (("masks", self.masks), ("scores", self.scores)):
-            if array is not None and array.nbytes > IN_MEMORY:
+            if array is not None and array.nbytes > IN_ONE_FILE:
                 # Under a name of its own: until the .npz is there, what was saved before stays whole.
                 beside[name] = f"{path.stem}.{uuid.uuid4().hex[:12]}.{name}.npy"
                 workdir.write_npy(path.with_name(beside[name]), array)
             elif array is not None:
-                arrays[name] = np.packbits(array, axis=-1) if name == "masks" else array.astype(np.float32)
+                arrays[name] = np.packbits(array, axis=-1) if name == "masks" else np.asarray(array, np.float32)
         workdir.write_npz(path, **arrays, about=np.array(json.dumps({**about, "beside": beside})))
         others: list[Path] = [*path.parent.glob(f"{path.stem}.*.npy")]
         for file in others:
@@ -196,6 +198,8 @@ def from_classes(
 ) -> DominantFrequencyMaps:
     """Maps put together class by class, in memory or, beyond IN_MEMORY bytes an array, in files that end with them.
 
+    Where the temporary folder has no room for those, they are in memory too.
+
     Args:
       found: masks and scores, or None, of each class.
       shares: of the masks, ascending.
@@ -217,7 +221,11 @@ def _empty(shape: tuple[int, ...], dtype: type) -> np.ndarray:
     size = math.prod(shape) * np.dtype(dtype).itemsize
     if size <= IN_MEMORY:
         return np.empty(shape, dtype)
-    # The file has no name and is gone with the last array that looks at it.
-    with tempfile.TemporaryFile() as file:
-        file.truncate(size)
-        return np.memmap(file, dtype, "r+", shape=shape)
+    # The file has no name and is gone with the last array that looks at it. Its room is taken now, where the system
+    # can: a page that finds none later ends the process by a signal.
+    try:
+        with tempfile.TemporaryFile() as file:
+            getattr(os, "posix_fallocate", lambda _, start, end: file.truncate(end))(file.fileno(), 0, size)
+            return np.memmap(file, dtype, "r+", shape=shape)
+    except OSError:
+        return np.empty(shape, dtype)

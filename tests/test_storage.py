@@ -245,7 +245,7 @@ def test_arrays_of_a_store_are_mapped_and_not_held_in_memory():
 
 
 def test_maps_too_large_for_one_file_and_published_pickles_lie_in_stores_too(monkeypatch):
-    monkeypatch.setattr(dfm, "IN_MEMORY", 100)
+    monkeypatch.setattr(dfm, "IN_ONE_FILE", 100)
     rng, place = np.random.default_rng(0), store()
     scores = {0: rng.normal(size=(5, 5)), 1: rng.normal(size=(5, 5))}
     (place / "maps.pkl").write_bytes(pickle.dumps(scores))

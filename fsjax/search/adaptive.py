@@ -41,7 +41,7 @@ def search(problem: Problem) -> dfm.DominantFrequencyMaps:
     agreed = agreement.measure(problem, masks.sample(np.concatenate([[0], 1 + searcher.sample])), sums)
     passes = [part.report["forward_passes"] for part in found]
     return dfm.from_scores(
-        np.stack([plane_scores(part.rises, problem.plane, options.patch) for part in found]),
+        (plane_scores(part.rises, problem.plane, options.patch) for part in found),
         tuple(options.shares),
         classes=problem.classes,
         method=options.method,
