@@ -3,9 +3,10 @@
 python benchmarks/many_classes.py --method=removal,adaptive,hierarchical,learned --classes=250,1000
 
 Each row is a process that searches that many classes of random images, two a class, with a small random classifier,
-and saves the maps. Masks and scores of a class are written as they are found; beyond 256 MB an array of the result is a
-file. `peak_mib` is the peak of memory that is the process's own, without the pages of mapped files; `result_mib` the
-size of masks and scores in memory, were they there. `greedy` is left out: its 25,090 steps a class are too many here.
+and saves the maps. Masks and scores of a class are written as they are found; beyond 16 MiB an array of the result lies
+in a mapped file. `peak_mib` is the peak of memory that is the process's own, without the pages of mapped files;
+`result_mib` the size of masks and scores in memory, were they there. `greedy` is left out: its 25,090 steps a class are
+too many here.
 """
 
 import json
