@@ -189,9 +189,10 @@ def _record(directory: pathlib.Path, stage: str) -> dict:
 
 
 def differences(left: pathlib.Path, right: pathlib.Path, fields: dict) -> list[str]:
-    """What two finished runs do not have in common: of weights, scores, masks and evaluation.json."""
+    """What of a run is not as in a finished one: weights, scores, masks, evaluation.json, whether there is a report."""
     config = dfm_vit.get_config()
     config.update_from_flattened_dict(fields)
+    with_report = "report" in config.stages.split(",")
     try:
         weights = [jax.tree.leaves(trained.from_checkpoint(config, side).variables) for side in (left, right)]
         maps = [DominantFrequencyMaps.load(side / "dfm" / "removal.npz") for side in (left, right)]
@@ -204,8 +205,8 @@ def differences(left: pathlib.Path, right: pathlib.Path, fields: dict) -> list[s
     }
     found = [name for name, pair in pairs.items() if _bits(pair[0]) != _bits(pair[1])]
     evaluations = [(side / "evaluation.json").read_bytes() for side in (left, right)]
-    pages = [(side / "report" / "index.html").exists() for side in (left, right)]
-    return found + ["evaluation.json"] * (evaluations[0] != evaluations[1]) + ["report"] * (pages != [True, True])
+    page = (right / "report" / "index.html").exists()
+    return found + ["evaluation.json"] * (evaluations[0] != evaluations[1]) + ["report"] * (page != with_report)
 
 
 def _bits(array: np.ndarray) -> tuple:

@@ -81,10 +81,10 @@ class Network:
         logits = module(self.seen(images), train=True, keys=keys).astype(jnp.float32)
         return logits, self._variables(module)["batch_stats"]
 
-    @functools.cached_property
+    @property
     def graphdef(self) -> nnx.GraphDef:
         """The module without its arrays. Raises InputError where the builder does: on arguments it cannot use."""
-        return nnx.graphdef(nnx.eval_shape(lambda: self._module(nnx.Rngs(0))))
+        return _graphdef(self)
 
     @functools.partial(jax.jit, static_argnames="self")
     def _fresh(self, key):
@@ -103,3 +103,9 @@ class Network:
     def _variables(module: nnx.Module) -> dict:
         params, batch_stats = nnx.state(module, nnx.Param, nnx.BatchStat)
         return {"params": nnx.to_pure_dict(params), "batch_stats": nnx.to_pure_dict(batch_stats)}
+
+
+# Each stage of a run makes its own network, equal to those of the others.
+@functools.lru_cache(maxsize=8)
+def _graphdef(network: Network) -> nnx.GraphDef:
+    return nnx.graphdef(nnx.eval_shape(lambda: network._module(nnx.Rngs(0))))
