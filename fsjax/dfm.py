@@ -225,7 +225,10 @@ def _empty(shape: tuple[int, ...], dtype: type) -> np.ndarray:
     # can: a page that finds none later ends the process by a signal.
     try:
         with tempfile.TemporaryFile() as file:
-            getattr(os, "posix_fallocate", lambda _, start, end: file.truncate(end))(file.fileno(), 0, size)
+            if hasattr(os, "posix_fallocate"):
+                os.posix_fallocate(file.fileno(), 0, size)
+            else:
+                file.truncate(size)
             return np.memmap(file, dtype, "r+", shape=shape)
     except OSError:
         return np.empty(shape, dtype)
