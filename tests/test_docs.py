@@ -132,6 +132,7 @@ def test_the_table_of_fields_has_every_field_with_its_default_and_its_comment():
     for line in (
         "| `train.schedule` | `'cosine'` | cosine, plateau, constant |",
         "| `search.images_per_class` | `100` | 0 = all |",
+        "| `search.adaptive.first_images` | "
         "`64` | for a patch that begins; at most a third of the class, or 16; 32 where all begin |",
         "pixels and the middle is cut out: torchvision's Resize(resize_shorter) + CenterCrop(image_size). |",
     ):
