@@ -10,7 +10,7 @@ import sys
 from absl import flags
 from ml_collections import config_flags
 
-from fsjax import cli
+from fsjax.experiment import cli
 
 FLAGS = flags.FlagValues()
 CONFIG = config_flags.DEFINE_config_file(

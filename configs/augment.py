@@ -9,14 +9,14 @@ Reproduces the comparison of ways of training by Wang et al. (ICCV 2023), who ha
 copies (SIN), and adds DFM-X (Wang et al., ICCVW 2023), whose maps are those of the standard run, and band limits.
 Stylised copies: --config.variants.sin=train.stylised=DIR and sin in --config.study.variants. Out of distribution as
 well: ood in --config.study.stages, and what config.ood names. The augmentations need pip install 'fsjax[augment]'
-(torchvision). Time on one H100-class GPU, ESTIMATED from operation counts (benchmarks/cost.py) and not measured:
+(torchvision). Time on one H100-class GPU, ESTIMATED from operation counts (benchmarks/cost/cost.py) and not measured:
 cifar10 an hour and a half, imagenet10 88 hours, of which searches take 69; --config.search.patch=8 makes those 1.
 """
 
 from ml_collections import ConfigDict
 
 from configs import cifar10_cpu, dfm_resnet, dfm_vit
-from fsjax.errors import InputError
+from fsjax.runtime.errors import InputError
 
 DATA_SETS = ("synthetic", "cifar10_cpu", "cifar10", "imagenet10")
 

@@ -3,7 +3,7 @@
 from ml_collections import ConfigDict
 
 from fsjax import search
-from fsjax.errors import InputError
+from fsjax.runtime.errors import InputError
 
 # Mean and standard deviation of pixels in [0, 1] that the published experiments normalise with.
 CIFAR10 = ((0.4914, 0.482158, 0.446531), (0.247032, 0.243485, 0.261588))
@@ -23,7 +23,7 @@ def base() -> ConfigDict:
     config = ConfigDict()
     config.arg = ""  # what stands behind the colon in --config=FILE:ARG, or its default
     config.seed = 0  # of all that is drawn at random: weights, order, augmentation, splits, images that are searched
-    # Which stages to run, of fsjax/stages/__init__.py, separated by commas; they run in the order of that file.
+    # Which stages to run, of fsjax/experiment/stages/, separated by commas; they run in the order of its __init__.py.
     config.stages = "train,search,evaluate,report"
     config.profile = False  # write a JAX trace of a few steps of each stage under <workdir>/profile/
 
@@ -73,7 +73,7 @@ def base() -> ConfigDict:
     train.augment = ""
     train.pad = 4  # pixels of zeros around an image before crop and resized_crop
     train.min_scale = 0.08  # smallest area of a resized_crop
-    # Other classes' dominant frequencies as augmentation, fsjax/dfmx.py: '' = off, a workdir with maps, or their file.
+    # Other classes' dominant frequencies as augmentation (fsjax/training/dfmx.py): '' = off, a workdir or file of maps.
     train.dfmx = ConfigDict({"maps": "", "share": 0.05, "probability": 0.3})
     train.stylised = ""  # folder <class>/ of images to train on beside the data's own: stylised copies
     train.precision = "float32"  # float32, bfloat16
@@ -112,8 +112,9 @@ def base() -> ConfigDict:
     heat_map.norm = 4.0  # L2, in each channel, of the wave that is added to pixels in [0, 1]
     heat_map.images_per_class = 40  # of the test set, drawn by seed; 0 = all
 
-    # Out of distribution: sets 'MAPPING=ROOT,...' (a .yaml, or a name of configs/ood), attacks on the test images, such
-    # as 'fgsm:4/255,pgd:4/255:10', and how many images of each class (in each group of a set): the first; 0 = all.
+    # Out of distribution: sets 'MAPPING=ROOT,...' (a .yaml, or a name of fsjax/evaluation/ood/mappings), attacks on
+    # the test images, such as 'fgsm:4/255,pgd:4/255:10', and how many images of each class (in each group of a set):
+    # the first; 0 = all.
     config.ood = ConfigDict({"sets": "", "attacks": "", "images_per_class": 0})
 
     config.report = ConfigDict({"share": 0.05, "samples": 3})  # the share shown; filtered sample images a class

@@ -19,7 +19,7 @@ and not measured: cifar10 a minute or two, imagenet10 40 minutes.
 from ml_collections import ConfigDict
 
 from configs import common
-from fsjax.errors import InputError
+from fsjax.runtime.errors import InputError
 
 _DATA = ("syn1", "syn2", "syn3", "syn4", "cifar10", "imagenet10")
 

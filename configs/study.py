@@ -7,7 +7,7 @@
 Reproduces the table of Wang et al. (ICCV 2023) over models and augmentations: TPR and FPR of each class at 5 %, here
 with their spread over seeds, and how alike the maps of two seeds are (its sin column: see configs/augment.py). A run
 that is there is not made again, so models, variants and seeds can be added. Time on one H100-class GPU, ESTIMATED
-from operation counts (benchmarks/cost.py) and not measured: cifar10 15 hours for 36 runs; imagenet10 1,400 hours for
+by benchmarks/cost/cost.py and not measured: cifar10 15 hours for 36 runs; imagenet10 1,400 hours for
 45, or 330 with --config.search.patch=8.
 """
 

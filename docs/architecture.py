@@ -6,20 +6,16 @@ import pathlib
 # From the top down: what a row is for, and its files and packages (with a slash) of fsjax/. Imports go to a row below,
 # or to the right in the same row.
 ROWS = (
-    ("a command becomes a run", "launch.py cli mistakes usage experiment"),
-    ("stages, run in order", "stages/ run"),
-    ("what a stage calls", "study/ compare/ report/ ood/ result train evaluate/ library search/ adcs export"),
-    (
-        "classifiers, images, maps",
-        "classifier weights trained predict training_step dfmx published_maps dfm models/ data/ optimizers hoist",
-    ),
-    ("the hot loop", "engine tile_size tile first_layer"),
-    ("the Fourier plane", "masks overlap spectrum"),
-    (
-        "devices, processes, files",
-        "checkpoints lock metrics wandb_board tensor_board boards progress profile versions sharing parallel peers "
-        "interrupt workdir npz inert_pickle storage errors",
-    ),
+    ("what users call", "launch.py api"),
+    ("commands, stages, runs", "experiment/"),
+    ("pages and figures", "report/"),
+    ("training", "training/"),
+    ("rates, controls, measures", "evaluation/"),
+    ("searches", "search/"),
+    ("classifiers and images", "models/ data/"),
+    ("masked forward passes", "engine/"),
+    ("the Fourier plane", "fourier/"),
+    ("devices, processes, files", "runtime/"),
 )
 
 WIDTH, LABEL, BOX, GAP, CHARACTER = 930, 205, 30, 8, 7.6

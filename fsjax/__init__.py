@@ -4,13 +4,13 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from fsjax.library import dominant_frequencies, load_weights
-    from fsjax.result import load_result
+    from fsjax.api import dominant_frequencies, load_weights
+    from fsjax.evaluation.result import load_result
 
 __version__ = "0.1.0"
 __all__ = ["dominant_frequencies", "load_result", "load_weights"]
 
-_MODULES = {"dominant_frequencies": "library", "load_weights": "library", "load_result": "result"}
+_MODULES = {"dominant_frequencies": "api", "load_weights": "api", "load_result": "evaluation.result"}
 
 
 def __getattr__(name: str) -> Any:

@@ -10,7 +10,7 @@ from fsjax.data.dataset import Dataset, measure_mean_std
 from fsjax.data.folder import open_folder
 from fsjax.data.loader import batches
 from fsjax.data.source import Source, check_every_class_has_images
-from fsjax.errors import InputError
+from fsjax.runtime.errors import InputError
 
 __all__ = ["SOURCES", "Dataset", "Source", "batches", "load", "measure_mean_std", "split_off_validation"]
 

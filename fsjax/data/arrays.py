@@ -6,10 +6,10 @@ import numpy as np
 from jaxtyping import Int, Int32, Shaped, UInt8
 from ml_collections import ConfigDict
 
-from fsjax import storage, workdir
 from fsjax.data.source import ClassChoice, choose_classes, parse_classes
-from fsjax.errors import InputError
-from fsjax.storage import Path
+from fsjax.runtime import files, storage
+from fsjax.runtime.errors import InputError
+from fsjax.runtime.storage import Path
 
 
 def open_arrays(data_config: ConfigDict, split: str) -> "ArraysSource":
@@ -69,11 +69,11 @@ class ArraysSource:
 
 
 def _read_npy(path: Path) -> np.ndarray:
-    return workdir.map_npy(_there(path))
+    return files.map_npy(_there(path))
 
 
 def _read_npz(path: Path) -> tuple[np.ndarray, np.ndarray]:
-    found = workdir.read_npz(_there(path), ("images", "labels"))
+    found = files.read_npz(_there(path), ("images", "labels"))
     return found["images"], found["labels"]
 
 

@@ -11,7 +11,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float, Int, Key
 
 from fsjax.data.host_augment import HOST_AUGMENTATIONS
-from fsjax.errors import InputError
+from fsjax.runtime.errors import InputError
 
 _TRIES = 10  # torchvision's RandomResizedCrop draws as often before it takes the whole image
 

@@ -8,10 +8,11 @@ from typing import Protocol, SupportsIndex, runtime_checkable
 import numpy as np
 from jaxtyping import Float64, Int, Int32, Num, UInt8
 
-from fsjax import parallel, sharing
 from fsjax.data.preprocess import resize
 from fsjax.data.source import Source
-from fsjax.errors import InputError
+from fsjax.engine import sharing
+from fsjax.runtime import parallel
+from fsjax.runtime.errors import InputError
 
 
 @runtime_checkable

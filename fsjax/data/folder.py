@@ -11,11 +11,11 @@ from jaxtyping import Int32, UInt8
 from ml_collections import ConfigDict
 from upath import UPath
 
-from fsjax import storage
 from fsjax.data.preprocess import decode
 from fsjax.data.source import choose_classes
-from fsjax.errors import InputError
-from fsjax.storage import Path
+from fsjax.runtime import storage
+from fsjax.runtime.errors import InputError
+from fsjax.runtime.storage import Path
 
 logger = logging.getLogger(__name__)
 

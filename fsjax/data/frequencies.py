@@ -9,9 +9,10 @@ import math
 import numpy as np
 from jaxtyping import Bool
 
-from fsjax import spectrum, storage, workdir
-from fsjax.errors import InputError
-from fsjax.storage import Path
+from fsjax.fourier import spectrum
+from fsjax.runtime import files, storage
+from fsjax.runtime.errors import InputError
+from fsjax.runtime.storage import Path
 
 FIELD = "data.frequencies"
 _ACCEPTED = (
@@ -63,7 +64,7 @@ def _from_range(text: str, size: int) -> Bool[np.ndarray, "{size} {size}"]:
 
 
 def _from_file(file: Path, size: int) -> Bool[np.ndarray, "{size} {size}"]:
-    kept = np.array(workdir.map_npy(file))
+    kept = np.array(files.map_npy(file))
     if kept.dtype != bool or kept.shape != (size, size):
         shape = " x ".join(map(str, kept.shape)) or "one number"
         raise InputError(f"data.frequencies: {file} holds {kept.dtype} {shape}; accepted: bool {size} x {size}")

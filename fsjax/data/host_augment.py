@@ -14,7 +14,7 @@ import numpy as np
 from jaxtyping import Int, UInt8
 from PIL import Image
 
-from fsjax.errors import InputError
+from fsjax.runtime.errors import InputError
 
 _SMALL = 64  # pixels: up to here images are like CIFAR-10's
 

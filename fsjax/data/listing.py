@@ -4,10 +4,10 @@ import hashlib
 
 import numpy as np
 
-from fsjax import workdir
 from fsjax.data.dataset import Dataset
-from fsjax.errors import InputError
-from fsjax.storage import Path
+from fsjax.runtime import files
+from fsjax.runtime.errors import InputError
+from fsjax.runtime.storage import Path
 
 
 def check(file: Path, split: str, dataset: Dataset) -> None:
@@ -18,12 +18,12 @@ def check(file: Path, split: str, dataset: Dataset) -> None:
     Raises:
       InputError: an image has come, gone, or another name since.
     """
-    kept = workdir.read_json(file) if file.exists() else {}
+    kept = files.read_json(file) if file.exists() else {}
     if not isinstance(kept, dict):
         raise InputError(f"{file}: not what a run began with; delete it to have it written anew")
     found = _of(dataset)
     if split not in kept:
-        workdir.write_json(file, {**kept, split: found})
+        files.write_json(file, {**kept, split: found})
     elif kept[split] != found:
         raise InputError(
             f"data: the images of split {split!r} are not those that this run began with ({_change(kept[split], found)}"

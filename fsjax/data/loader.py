@@ -6,7 +6,7 @@ import grain
 import numpy as np
 
 from fsjax.data.dataset import Images
-from fsjax.errors import InputError
+from fsjax.runtime.errors import InputError
 
 
 def batches(

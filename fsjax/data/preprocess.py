@@ -13,7 +13,7 @@ from jaxtyping import Array, Float32, Num, UInt8
 from PIL import Image
 
 from fsjax.data.source import one_line
-from fsjax.errors import InputError
+from fsjax.runtime.errors import InputError
 
 # Image.open tries no other decoder: a file's name says nothing of its content (ImageNet holds PNGs called .JPEG),
 # and some of PIL's decoders run other programs.

@@ -8,7 +8,7 @@ from typing import NamedTuple, Protocol, SupportsIndex, runtime_checkable
 import numpy as np
 from jaxtyping import Int, Int32, UInt8
 
-from fsjax.errors import InputError
+from fsjax.runtime.errors import InputError
 
 # Of a class, in characters: what a file system takes of a folder's.
 LONGEST_NAME = 255

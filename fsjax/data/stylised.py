@@ -7,12 +7,12 @@ import numpy as np
 from jaxtyping import Int, Int32, UInt8
 from ml_collections import ConfigDict
 
-from fsjax import storage
 from fsjax.data.dataset import Dataset
 from fsjax.data.folder import EXTENSIONS, FolderSource, decodable, image_files
 from fsjax.data.source import parse_classes
-from fsjax.errors import InputError
-from fsjax.storage import Path
+from fsjax.runtime import storage
+from fsjax.runtime.errors import InputError
+from fsjax.runtime.storage import Path
 
 logger = logging.getLogger(__name__)
 

@@ -19,9 +19,9 @@ import numpy as np
 from jaxtyping import Bool, Float, Int, UInt8
 from ml_collections import ConfigDict
 
-from fsjax import spectrum
 from fsjax.data.source import Source
-from fsjax.errors import InputError
+from fsjax.fourier import spectrum
+from fsjax.runtime.errors import InputError
 
 CLASSES = ("C0", "C1", "C2", "C3")
 MEAN, NOISE = 0.498, 0.15

@@ -14,7 +14,7 @@ from tensorflow_datasets.core.data_sources.base import BaseDataSource
 
 from fsjax.data.preprocess import decode
 from fsjax.data.source import choose_classes, one_line
-from fsjax.errors import InputError
+from fsjax.runtime.errors import InputError
 
 logger = logging.getLogger(__name__)
 

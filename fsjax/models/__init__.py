@@ -10,12 +10,12 @@ from functools import partial
 
 import jax.numpy as jnp
 
-from fsjax.errors import unknown
 from fsjax.models.alexnet import AlexNet
 from fsjax.models.network import Network
 from fsjax.models.resnet import BasicBlock, Bottleneck, ResNet
 from fsjax.models.vgg import VGG
 from fsjax.models.vit import VisionTransformer
+from fsjax.runtime.errors import unknown
 
 __all__ = ["MODELS", "Network", "build"]
 

@@ -9,9 +9,9 @@ import jax.numpy as jnp
 from flax import nnx
 from jaxtyping import Array, Float, Key
 
-from fsjax.errors import InputError
 from fsjax.models.fully_connected import dropout, flat_average_pool
 from fsjax.models.resnet import BatchNorm
+from fsjax.runtime.errors import InputError
 
 # Uniform in +-1/sqrt(fan_in): PyTorch's default.
 _TORCH_UNIFORM = nnx.initializers.variance_scaling(1 / 3, "fan_in", "uniform")

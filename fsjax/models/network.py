@@ -10,8 +10,8 @@ import numpy as np
 from flax import nnx
 from jaxtyping import Array, Bool, Float, Key
 
-from fsjax import spectrum
-from fsjax.parallel import AXIS
+from fsjax.fourier import spectrum
+from fsjax.runtime.parallel import AXIS
 
 
 @dataclasses.dataclass(frozen=True)
@@ -74,7 +74,7 @@ class Network:
 
         Dropout draws from the key of each image; without keys nothing is dropped.
 
-        To be called inside pmap or shard_map over the axis `fsjax.parallel.AXIS`: BatchNorm takes its means and
+        To be called inside pmap or shard_map over the axis `fsjax.runtime.parallel.AXIS`: BatchNorm takes its means and
         variances over the images of all devices, which must hold equally many.
         """
         module = self.bind(variables)

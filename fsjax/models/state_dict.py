@@ -9,10 +9,10 @@ import numpy as np
 from jaxtyping import Shaped
 
 from fsjax import models
-from fsjax.errors import InputError
 from fsjax.models.naming import OURS, Naming, recognise
 from fsjax.models.network import Network
 from fsjax.models.vit import interpolate_positions
+from fsjax.runtime.errors import InputError
 
 State = dict[str, Shaped[np.ndarray, "..."]]
 

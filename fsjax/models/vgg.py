@@ -11,9 +11,9 @@ import jax.numpy as jnp
 from flax import nnx
 from jaxtyping import Array, Float, Key
 
-from fsjax.errors import InputError
 from fsjax.models.fully_connected import dropout, flat_average_pool
 from fsjax.models.resnet import BatchNorm
+from fsjax.runtime.errors import InputError
 
 _HE_NORMAL = nnx.initializers.variance_scaling(2.0, "fan_out", "normal")
 _NORMAL = nnx.initializers.normal(0.01)

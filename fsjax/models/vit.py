@@ -12,7 +12,7 @@ import numpy as np
 from flax import nnx
 from jaxtyping import Array, Float, Key
 
-from fsjax.errors import InputError
+from fsjax.runtime.errors import InputError
 
 _NORMAL = nnx.initializers.normal(0.02)
 # Uniform in +-1/sqrt(fan_in): the default of PyTorch's convolution, which timm leaves as it is.

@@ -5,8 +5,8 @@ from collections.abc import Iterator
 import numpy as np
 from matplotlib.figure import Figure
 
-from fsjax.evaluate import bands
-from fsjax.evaluate.curves import THRESHOLDS, Dynamics
+from fsjax.evaluation import bands
+from fsjax.evaluation.learning_curves import THRESHOLDS, Dynamics
 from fsjax.report import style
 from fsjax.report.axes import colour_bar
 from fsjax.report.style import DOUBLE, SMALL

@@ -8,13 +8,13 @@ from jaxtyping import Float
 from matplotlib.figure import Figure
 from ml_collections import ConfigDict
 
-from fsjax import masks, spectrum
-from fsjax.classifier import Classifier
 from fsjax.data.dataset import Dataset
 from fsjax.data.preprocess import normalise
-from fsjax.dfm import DominantFrequencyMaps
-from fsjax.evaluate.stage import truth_of
-from fsjax.ood.average_tpr import average_tpr
+from fsjax.evaluation.evaluate import truth_of
+from fsjax.evaluation.ood.average_tpr import average_tpr
+from fsjax.fourier import masks, spectrum
+from fsjax.fourier.dfm import DominantFrequencyMaps
+from fsjax.models.classifier import Classifier
 from fsjax.report import figures, ood_figures
 from fsjax.search import method_of
 

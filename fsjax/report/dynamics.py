@@ -2,11 +2,11 @@
 
 import numpy as np
 
-from fsjax import workdir
-from fsjax.evaluate import bands
-from fsjax.evaluate.curves import THRESHOLDS, Dynamics
+from fsjax.evaluation import bands
+from fsjax.evaluation.learning_curves import THRESHOLDS, Dynamics
 from fsjax.report import curves, html
-from fsjax.storage import Path
+from fsjax.runtime import files
+from fsjax.runtime.storage import Path
 
 
 def write(directory: Path, found: Dynamics, summary: dict) -> None:
@@ -43,7 +43,7 @@ def write(directory: Path, found: Dynamics, summary: dict) -> None:
         final=[list(zip(at_end["mean"], at_end["spread"], strict=True)) for at_end in summary["f1"].values()],
         confused=confused,
     )
-    workdir.write_text(folder / "dynamics.html", page)
+    files.write_text(folder / "dynamics.html", page)
 
 
 def by_first_step(found: Dynamics) -> list[tuple[str, float | None, int]]:

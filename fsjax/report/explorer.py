@@ -8,11 +8,11 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Bool
 
-from fsjax import spectrum
-from fsjax.classifier import Classifier
 from fsjax.data.dataset import Dataset
 from fsjax.data.preprocess import normalise
-from fsjax.dfm import DominantFrequencyMaps
+from fsjax.fourier import spectrum
+from fsjax.fourier.dfm import DominantFrequencyMaps
+from fsjax.models.classifier import Classifier
 from fsjax.report import pixels
 from fsjax.report.figures import stretch
 from fsjax.report.plane import Plane

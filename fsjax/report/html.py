@@ -6,8 +6,8 @@ import io
 import jinja2
 from matplotlib.figure import Figure
 
-from fsjax import workdir
-from fsjax.storage import Path
+from fsjax.runtime import files
+from fsjax.runtime.storage import Path
 
 # Dots an inch: as journals ask, and such that a figure of two columns is as wide as a page.
 _PRINT_DPI, _PAGE_DPI = 300, 160
@@ -30,7 +30,7 @@ def interval(limits: list[float | None]) -> str:
 def written(figure: Figure, path: Path) -> None:
     """Writes a figure for print, as PNG and beside it as PDF."""
     for file in (path, path.with_suffix(".pdf")):
-        workdir.write_bytes(file, _saved(figure, file.suffix[1:], _PRINT_DPI))
+        files.write_bytes(file, _saved(figure, file.suffix[1:], _PRINT_DPI))
 
 
 def embedded(figure: Figure, path: Path) -> str:

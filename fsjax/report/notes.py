@@ -2,8 +2,8 @@
 
 from collections import Counter
 
-from fsjax.dfm import DominantFrequencyMaps
-from fsjax.search.agreement import in_words
+from fsjax.fourier.dfm import DominantFrequencyMaps
+from fsjax.search.precision_check import in_words
 
 
 def notes(maps: DominantFrequencyMaps, share: float) -> list[str]:

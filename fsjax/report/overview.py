@@ -3,8 +3,8 @@
 import numpy as np
 from jaxtyping import Bool, Float
 
-from fsjax.dfm import DominantFrequencyMaps
-from fsjax.overlap import iou
+from fsjax.fourier.dfm import DominantFrequencyMaps
+from fsjax.fourier.overlap import iou
 from fsjax.report import pixels
 from fsjax.report.verdicts import verdicts
 

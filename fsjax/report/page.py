@@ -6,21 +6,21 @@ import shlex
 import numpy as np
 from ml_collections import ConfigDict
 
-from fsjax import storage, workdir
-from fsjax.classifier import Classifier
 from fsjax.data.dataset import Dataset
-from fsjax.dfm import DominantFrequencyMaps, told
-from fsjax.errors import InputError
-from fsjax.evaluate import results
-from fsjax.evaluate.controls import RATE
-from fsjax.progress import clock
+from fsjax.evaluation import results
+from fsjax.evaluation.controls import RATE
+from fsjax.fourier.dfm import DominantFrequencyMaps, told
+from fsjax.models.classifier import Classifier
 from fsjax.report import drawn, explorer, figures, html, overview, pixels, style
 from fsjax.report.notes import notes
 from fsjax.report.plane import Plane, colour_table, symmetric_log
 from fsjax.report.sections import sections
-from fsjax.search import SEARCHES, method_of, stability
-from fsjax.search.agreement import in_words
-from fsjax.storage import Path
+from fsjax.runtime import files, storage
+from fsjax.runtime.errors import InputError
+from fsjax.runtime.progress import clock
+from fsjax.runtime.storage import Path
+from fsjax.search import SEARCHES, bootstrap, method_of
+from fsjax.search.precision_check import in_words
 
 # A TPR that falls by less than this without the planted frequencies means that the model does not use them.
 USES_PLANTED = 0.1
@@ -53,7 +53,7 @@ def write(
     result, folder = evaluation[maps.method], directory / "report"
     share, threshold = maps.nearest(config.report.share), config.evaluate.threshold
     file = directory / "dfm" / f"{maps.method}.npz"
-    stable = told(file, lambda: stability.at_share(maps, share))
+    stable = told(file, lambda: bootstrap.at_share(maps, share))
     rows = overview.rows(maps, evaluation, share, threshold, stable)
     overlaps = overview.overlaps(maps.at(share)[: figures.MOST_CLASSES])
     images = {}
@@ -96,7 +96,7 @@ def write(
         data=data,
         nothing=pixels.kept(np.zeros((1, 1), bool)),
     )
-    workdir.write_text(folder / "index.html", page)
+    files.write_text(folder / "index.html", page)
     if data["classes"] is not None:
         # Of an earlier page of more classes.
         storage.remove(folder / "data")
@@ -124,7 +124,7 @@ def _explored(
     if not inside:
         for label, one in enumerate(found):
             script = f"fsjaxClass({label},{json.dumps(one)});\n"
-            workdir.write_text(folder / "data" / f"class-{label:05d}.js", script)
+            files.write_text(folder / "data" / f"class-{label:05d}.js", script)
     return {
         "names": maps.classes,
         "width": width,
@@ -185,7 +185,7 @@ def _stages(directory: Path, method: str) -> list[dict]:
     for key in ("train", f"search-{method}", f"evaluate-{method}", "adcs", "heat_map", f"ood-{method}"):
         file = directory / "stages" / f"{key}.json"
         if file.exists():
-            record = workdir.read_json(file)
+            record = files.read_json(file)
             seconds, devices = record.get("seconds"), record.get("devices")
             if not isinstance(seconds, int | float) or not isinstance(devices, str):
                 raise InputError(f"{file}: not the record of a stage; delete it to have the stage run again")
@@ -196,7 +196,7 @@ def _stages(directory: Path, method: str) -> list[dict]:
 def command_of(directory: Path) -> str:
     """The command that made the workdir, for a shell."""
     file = directory / "command.json"
-    words = workdir.read_json(file) if file.exists() else []
+    words = files.read_json(file) if file.exists() else []
     if not isinstance(words, list) or not all(isinstance(word, str) for word in words):
         raise InputError(f"{file}: not the words of a command; delete it")
     return shlex.join(words)

@@ -1,10 +1,10 @@
 """The page over several runs: one self-contained file with a row a run and search method."""
 
-from fsjax import workdir
+from fsjax.evaluation.result import methods
 from fsjax.report import html
 from fsjax.report.runs_found import find, rows
-from fsjax.result import methods
-from fsjax.storage import Path
+from fsjax.runtime import files
+from fsjax.runtime.storage import Path
 
 
 def check(text: str) -> None:
@@ -12,7 +12,7 @@ def check(text: str) -> None:
     find(text)
 
 
-def files(text: str) -> list[Path]:
+def inputs(text: str) -> list[Path]:
     """What the page is made of, and so changes with."""
     found: list[Path] = []
     for directory in find(text):
@@ -31,4 +31,4 @@ def write(directory: Path, text: str) -> None:
     folder = directory / "report"
     found = [row for run in find(text) for row in rows(run, folder)]
     page = html.template("runs.html").render(title="runs", rows=found)
-    workdir.write_text(folder / "runs.html", page)
+    files.write_text(folder / "runs.html", page)

@@ -8,15 +8,15 @@ from typing import Any
 
 import numpy as np
 
-from fsjax import storage, workdir
-from fsjax.dfm import told
-from fsjax.errors import InputError
-from fsjax.evaluate.controls import beside
-from fsjax.evaluate.statistics import mean
+from fsjax.evaluation.controls import beside
+from fsjax.evaluation.result import Result, load_result, methods
+from fsjax.evaluation.statistics import mean
+from fsjax.fourier.dfm import told
 from fsjax.report import pixels
-from fsjax.result import Result, load_result, methods
-from fsjax.search.stability import at_share
-from fsjax.storage import Path
+from fsjax.runtime import files, storage
+from fsjax.runtime.errors import InputError
+from fsjax.runtime.storage import Path
+from fsjax.search.bootstrap import at_share
 
 # Classes of a run whose maps are drawn.
 _DRAWN = 12
@@ -55,7 +55,7 @@ def _is_run(folder: Path) -> bool:
     if not file.exists():
         return False
     try:
-        stages = _field(workdir.read_json(file), "stages", str, file)
+        stages = _field(files.read_json(file), "stages", str, file)
     except (InputError, OSError):
         return True  # its row says what is wrong
     return bool(methods(folder)) or not set(stages.split(",")) <= _OTHERS

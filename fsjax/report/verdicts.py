@@ -1,6 +1,6 @@
 """Whether each class's map is a shortcut, beside its controls, and in a sentence that says by how much."""
 
-from fsjax.evaluate.controls import RATE
+from fsjax.evaluation.controls import RATE
 from fsjax.report.html import interval
 
 _ABSENT = "there is no test image of it."

@@ -2,18 +2,21 @@
 
 from ml_collections import ConfigDict
 
-from fsjax.dfm import DominantFrequencyMaps
-from fsjax.errors import InputError, unknown
-from fsjax.search import adaptive, greedy, hierarchical, imported, learned, published, removal, stability
+from fsjax.fourier.dfm import DominantFrequencyMaps
+from fsjax.runtime.errors import InputError, unknown
+from fsjax.runtime.storage import Path
+from fsjax.search import bootstrap, greedy, imported, removal, removal_compat
+from fsjax.search.adaptive import adaptive
+from fsjax.search.hierarchical import hierarchical
+from fsjax.search.learned import learned
 from fsjax.search.method import Method
 from fsjax.search.problem import PRECISIONS, Problem
-from fsjax.storage import Path
 
 __all__ = ["SEARCHES", "Method", "Problem", "check", "check_shares", "method_of", "options", "reads", "run", "used"]
 
 SEARCHES = {
     "removal": removal.METHOD,
-    "removal_compat": published.METHOD,
+    "removal_compat": removal_compat.METHOD,
     "adaptive": adaptive.METHOD,
     "greedy": greedy.METHOD,
     "hierarchical": hierarchical.METHOD,
@@ -51,10 +54,10 @@ def run(problem: Problem) -> DominantFrequencyMaps:
       interrupt.Terminated: SIGTERM came; what is computed is kept.
     """
     method = SEARCHES[problem.options.method]
-    maps, resamples = method.search(problem), stability.number(problem.options.resamples, method.resamples)
+    maps, resamples = method.search(problem), bootstrap.number(problem.options.resamples, method.resamples)
     if not resamples or maps.provenance.get("stability"):  # removal measures it in its own forward passes
         return maps
-    return stability.search_again(problem, method.search, maps, resamples)
+    return bootstrap.search_again(problem, method.search, maps, resamples)
 
 
 def used(field: str, method: str) -> bool:

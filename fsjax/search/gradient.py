@@ -10,10 +10,12 @@ from jax.sharding import Mesh, NamedSharding
 from jax.sharding import PartitionSpec as P
 from jaxtyping import Array, Float, Int, PyTree
 
-from fsjax import interrupt, parallel, spectrum, tile_size
-from fsjax.errors import InputError
+from fsjax.engine import tile_size
+from fsjax.engine.tile import at_precision
+from fsjax.fourier import spectrum
+from fsjax.runtime import interrupt, parallel
+from fsjax.runtime.errors import InputError
 from fsjax.search.problem import Problem
-from fsjax.tile import at_precision
 
 # Forward passes that the gradient of one image costs: its own, and a backward pass that counts 2.
 PASSES = 3

@@ -20,12 +20,14 @@ import numpy as np
 from jaxtyping import Array, Bool, Float, Int, PyTree
 from ml_collections import ConfigDict
 
-from fsjax import dfm, masks, published_maps, spectrum, storage, tile_size, workdir
-from fsjax.errors import InputError
-from fsjax.search import chains
+from fsjax.engine import tile_size
+from fsjax.fourier import dfm, masks, published_maps, spectrum
+from fsjax.runtime import files, storage
+from fsjax.runtime.errors import InputError
+from fsjax.runtime.storage import Path
+from fsjax.search import stepwise
 from fsjax.search.method import Method
 from fsjax.search.problem import Problem
-from fsjax.storage import Path
 
 DEFAULTS = {
     "tolerance": 0.006,  # share of a class's images that dropping one orbit may cost; 6 of 1,000 as published
@@ -55,10 +57,10 @@ def search(problem: Problem) -> dfm.DominantFrequencyMaps:
     order, order_file = removal_order(*problem.plane), {}
     if options.greedy.order:
         order = order_of(published_maps.read_order(options.greedy.order))
-        order_file = {"path": options.greedy.order, "sha256": workdir.sha256(options.greedy.order)}
+        order_file = {"path": options.greedy.order, "sha256": files.sha256(options.greedy.order)}
         # States under another order, even from a file of the same name, are of another search.
         problem = dataclasses.replace(problem, identity=f"{problem.identity} {order_file['sha256']}")
-    states = chains.run(
+    states = stepwise.run(
         problem,
         functools.partial(_culling, problem, apply, order),
         directory=problem.directory,
@@ -111,14 +113,14 @@ def order_of(turns: Float[np.ndarray, "height width"]) -> Int[np.ndarray, " walk
     return order[earliest[order] > 0]
 
 
-def _culling(problem: Problem, apply: Callable, order: np.ndarray, layout: dict[str, int]) -> chains.Chains:
+def _culling(problem: Problem, apply: Callable, order: np.ndarray, layout: dict[str, int]) -> stepwise.Chains:
     """A chain a class; its first step drops nothing more and counts the images that are correct before."""
     counts, size = problem.counts, layout["chunk"]
     orbits = len(spectrum.orbit_sizes(*problem.plane))
     pieces_of_class = -(-max(counts) // size)
     spectra = jax.jit(spectrum.spectra)
 
-    def start(label: int) -> chains.State:
+    def start(label: int) -> stepwise.State:
         zero = np.zeros((), np.int32)
         return {
             "kept": np.isin(np.arange(orbits), order),
@@ -162,7 +164,7 @@ def _culling(problem: Problem, apply: Callable, order: np.ndarray, layout: dict[
             "before": jnp.where(first, correct, state["before"]),
         }
 
-    return chains.Chains(
+    return stepwise.Chains(
         count=len(counts),
         steps=1 + len(order),
         start=start,

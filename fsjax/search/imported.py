@@ -7,9 +7,10 @@ import dataclasses
 
 from ml_collections import ConfigDict
 
-from fsjax import published_maps, storage
-from fsjax.dfm import DominantFrequencyMaps
-from fsjax.errors import InputError
+from fsjax.fourier import published_maps
+from fsjax.fourier.dfm import DominantFrequencyMaps
+from fsjax.runtime import storage
+from fsjax.runtime.errors import InputError
 from fsjax.search.method import Method
 from fsjax.search.problem import Problem
 

@@ -8,10 +8,10 @@ import numpy as np
 from jaxtyping import Bool, Float
 from ml_collections import ConfigDict
 
-from fsjax import masks
-from fsjax.dfm import DominantFrequencyMaps
+from fsjax.fourier import masks
+from fsjax.fourier.dfm import DominantFrequencyMaps
+from fsjax.runtime.storage import Path
 from fsjax.search.problem import Problem
-from fsjax.storage import Path
 
 
 def _accepts(options: ConfigDict, plane: tuple[int, int]) -> None:

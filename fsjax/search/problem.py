@@ -9,8 +9,8 @@ import numpy as np
 from jaxtyping import Float, PyTree
 from ml_collections import ConfigDict
 
-from fsjax.metrics import Metrics
-from fsjax.storage import Path
+from fsjax.runtime.metrics import Metrics
+from fsjax.runtime.storage import Path
 
 # How the forward passes of a search may be computed.
 PRECISIONS = ("highest", "tensorfloat32", "bfloat16")

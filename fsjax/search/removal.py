@@ -9,12 +9,12 @@ from collections.abc import Iterator
 import numpy as np
 from jaxtyping import Bool, Float
 
-from fsjax import dfm, spectrum
-from fsjax.search import agreement, stability
+from fsjax.engine.tile import Removals
+from fsjax.fourier import dfm, spectrum
+from fsjax.search import bootstrap, precision_check
 from fsjax.search.method import Method
 from fsjax.search.problem import Problem
 from fsjax.search.sweep import MaskList, sweep
-from fsjax.tile import Removals
 
 
 def search(problem: Problem) -> dfm.DominantFrequencyMaps:
@@ -31,25 +31,25 @@ def search(problem: Problem) -> dfm.DominantFrequencyMaps:
     options, counts = problem.options, problem.counts
     images, masks = np.array(counts), removal_masks(problem.plane, options.patch)
     # Where another method begins with a removal search, only its scores are wanted.
-    resamples = stability.number(options.resamples, METHOD.resamples) if options.method == "removal" else 0
-    stability.check_size(len(counts), masks.count, resamples)
+    resamples = bootstrap.number(options.resamples, METHOD.resamples) if options.method == "removal" else 0
+    bootstrap.check_size(len(counts), masks.count, resamples)
     every = sweep(
         problem,
         masks,
-        weights=lambda label: stability.weights(counts[label], resamples, problem.seed, label),
+        weights=lambda label: bootstrap.weights(counts[label], resamples, problem.seed, label),
         replicates=1 + resamples,
         precision=options.precision,
         directory=problem.directory,
         label=f"search {options.method}",
     )
-    agreed = agreement.measure(problem, masks, every[:, 0])
+    agreed = precision_check.measure(problem, masks, every[:, 0])
 
     def planes(replicates: slice) -> Iterator[Float[np.ndarray, "replicates height width"]]:
         for sums, count in zip(every, counts, strict=True):
             losses = sums[replicates] / count
             yield plane_scores(losses[:, 1:] - losses[:, :1], problem.plane, options.patch)
 
-    stable = stability.measure(planes(slice(None)), tuple(sorted(options.shares))) if resamples else {}
+    stable = bootstrap.measure(planes(slice(None)), tuple(sorted(options.shares))) if resamples else {}
     return dfm.from_scores(
         (plane for (plane,) in planes(slice(1))),
         tuple(options.shares),

@@ -8,14 +8,15 @@ from collections.abc import Callable
 import numpy as np
 from jaxtyping import Bool, Float, Int
 
-from fsjax import first_layer, interrupt, parallel, tile_size
-from fsjax.engine import Engine
-from fsjax.errors import InputError
-from fsjax.progress import Progress
-from fsjax.search.partial import Partials
+from fsjax.engine import first_layer, tile_size
+from fsjax.engine.engine import Engine
+from fsjax.engine.tile import Perturbations, Removals
+from fsjax.runtime import interrupt, parallel
+from fsjax.runtime.errors import InputError
+from fsjax.runtime.partial_results import Partials
+from fsjax.runtime.progress import Progress
+from fsjax.runtime.storage import Path
 from fsjax.search.problem import Problem
-from fsjax.storage import Path
-from fsjax.tile import Perturbations, Removals
 
 
 @dataclasses.dataclass(frozen=True)

@@ -11,8 +11,8 @@ import pytest
 from selenium import webdriver
 from selenium.webdriver.support.ui import WebDriverWait
 
-from benchmarks import report_workdir
-from fsjax import dfm
+from benchmarks.cost import report_workdir
+from fsjax.fourier import dfm
 from fsjax.report import figures
 
 SIZE, SHARES, GRID = 16, (0.05, 0.2), (0.01, 0.1, 0.5)

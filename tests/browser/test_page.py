@@ -7,7 +7,8 @@ import pytest
 from conftest import GRID, HOSTILE, SHARES, SIZE, shown
 from selenium.webdriver.common.keys import Keys
 
-from fsjax import masks, workdir
+from fsjax.fourier import masks
+from fsjax.runtime import files
 
 STOPS = sorted([*SHARES, *GRID])
 
@@ -29,7 +30,7 @@ def dark(browser) -> np.ndarray:
 def test_the_slider_goes_through_the_shares_and_redraws_the_map_as_python_makes_it(opened, few):
     file, maps = few
     browser = opened(file)
-    slider, evaluation = part(browser, "slider"), workdir.read_json(file.parent.parent / "evaluation.json")
+    slider, evaluation = part(browser, "slider"), files.read_json(file.parent.parent / "evaluation.json")
     found = evaluation["removal"]
     assert shown(browser) == f"0 {STOPS.index(0.05)} 0"
     slider.send_keys(Keys.HOME)
@@ -73,7 +74,7 @@ def test_arrow_keys_read_scores_and_frequencies_out(opened, few):
 def test_a_heading_sorts_by_its_numbers_by_mouse_and_by_keyboard(opened, few):
     file, _ = few
     browser = opened(file)
-    tpr = workdir.read_json(file.parent.parent / "evaluation.json")["removal"]["0.05"]["tpr"]
+    tpr = files.read_json(file.parent.parent / "evaluation.json")["removal"]["0.05"]["tpr"]
     (table,) = browser.find_elements("css selector", "table.sortable")
 
     def order():

@@ -2,17 +2,17 @@
 
 from conftest import HOSTILE, shown
 
-from benchmarks import report_workdir
+from benchmarks.cost import report_workdir
 from configs import common
-from fsjax import workdir
 from fsjax.report import runs
+from fsjax.runtime import files
 
 
 def test_runs_sort_by_a_column_and_lead_to_their_reports(opened, tmp_path):
     for name, classes in (("b 50%#", ("x", HOSTILE, "z")), ("a", ("x", "y"))):
         directory = tmp_path / "runs" / name
         report_workdir.write(directory, classes, 8, samples=1).save(directory / "dfm" / "removal.npz")
-        workdir.write_json(directory / "config.json", common.base().to_dict())
+        files.write_json(directory / "config.json", common.base().to_dict())
     runs.write(tmp_path / "index", str(tmp_path / "runs"))
     browser = opened(tmp_path / "index" / "report" / "runs.html")
 

@@ -1,9 +1,9 @@
 """What the page shows of stages that not every run has: one file each, and a line here, in the order of the page."""
 
-from fsjax.dfm import DominantFrequencyMaps
+from fsjax.fourier.dfm import DominantFrequencyMaps
 from fsjax.report.sections import adcs, heat_map, out_of_distribution
 from fsjax.report.sections.section import Maker, Section
-from fsjax.storage import Path
+from fsjax.runtime.storage import Path
 
 SECTIONS: tuple[Maker, ...] = (adcs, heat_map, out_of_distribution)
 
@@ -19,11 +19,11 @@ def sections(directory: Path, maps: DominantFrequencyMaps, share: float) -> list
     return [
         maker.make(directory, maps, share)
         for maker in SECTIONS
-        if all(file.exists() for file in maker.files(directory, maps.method))
+        if all(file.exists() for file in maker.inputs(directory, maps.method))
     ]
 
 
-def files(directory: Path, method: str) -> list[Path]:
+def inputs(directory: Path, method: str) -> list[Path]:
     """The results that these sections show, those that are there."""
-    found = [file for maker in SECTIONS for file in maker.files(directory, method)]
+    found = [file for maker in SECTIONS for file in maker.inputs(directory, method)]
     return [file for file in found if file.exists()]

@@ -1,21 +1,21 @@
 """What the data offer before any model: the class-wise spectra."""
 
-from fsjax import workdir
-from fsjax.dfm import DominantFrequencyMaps
+from fsjax.fourier.dfm import DominantFrequencyMaps
 from fsjax.report import figures, html, style
 from fsjax.report.plane import Plane, between
 from fsjax.report.sections.section import Section
-from fsjax.storage import Path
+from fsjax.runtime import files
+from fsjax.runtime.storage import Path
 
 
-def files(directory: Path, method: str) -> list[Path]:
+def inputs(directory: Path, method: str) -> list[Path]:
     """See section.Maker."""
     return [directory / "adcs.npz"]
 
 
 def make(directory: Path, maps: DominantFrequencyMaps, share: float) -> Section:
     """See section.Maker."""
-    found = workdir.read_npz(directory / "adcs.npz")
+    found = files.read_npz(directory / "adcs.npz")
     names = tuple(str(name) for name in found["classes"])
     largest = len(names) - (not found["compat"])
     drawn = figures.adcs_grid(found["adcs"][: figures.MOST_CLASSES], names, largest)

@@ -4,22 +4,23 @@ import numpy as np
 from jaxtyping import Float
 from scipy.stats import spearmanr
 
-from fsjax import spectrum, workdir
-from fsjax.dfm import DominantFrequencyMaps
+from fsjax.fourier import spectrum
+from fsjax.fourier.dfm import DominantFrequencyMaps
 from fsjax.report import figures, html, style
 from fsjax.report.plane import Plane, between
 from fsjax.report.sections.section import Section
-from fsjax.storage import Path
+from fsjax.runtime import files
+from fsjax.runtime.storage import Path
 
 
-def files(directory: Path, method: str) -> list[Path]:
+def inputs(directory: Path, method: str) -> list[Path]:
     """See section.Maker."""
     return [directory / "heat_map.npz"]
 
 
 def make(directory: Path, maps: DominantFrequencyMaps, share: float) -> Section:
     """See section.Maker."""
-    found = workdir.read_npz(directory / "heat_map.npz")
+    found = files.read_npz(directory / "heat_map.npz")
     folder = directory / "report" / "figures"
     names, error, images = maps.classes[: figures.MOST_CLASSES], found["class_error"], found["images"]
     clean = float(found["clean_error"] @ images / images.sum())

@@ -2,29 +2,29 @@
 
 import numpy as np
 
-from fsjax import workdir
-from fsjax.dfm import DominantFrequencyMaps
-from fsjax.evaluate.controls import beside
-from fsjax.evaluate.statistics import mean, numbers
-from fsjax.ood.average_tpr import average_tpr
+from fsjax.evaluation.controls import beside
+from fsjax.evaluation.ood.average_tpr import average_tpr
+from fsjax.evaluation.statistics import mean, numbers
+from fsjax.fourier.dfm import DominantFrequencyMaps
 from fsjax.report import html, ood_figures
 from fsjax.report.sections.section import Section
-from fsjax.search.stability import at_share
-from fsjax.storage import Path
+from fsjax.runtime import files
+from fsjax.runtime.storage import Path
+from fsjax.search.bootstrap import at_share
 
 IN_DISTRIBUTION = "in distribution"
 # Columns beside a map's TPR, as controls.beside names them.
 _CONTROLS = {"trivial": "trivial mask", "random": "random", "radial": "radial"}
 
 
-def files(directory: Path, method: str) -> list[Path]:
+def inputs(directory: Path, method: str) -> list[Path]:
     """See section.Maker."""
     return [directory / "ood" / f"{method}.json"]
 
 
 def make(directory: Path, maps: DominantFrequencyMaps, share: float) -> Section:
     """See section.Maker; the share is that of the stage ood, which read it from the same field."""
-    found = workdir.read_json(files(directory, maps.method)[0])
+    found = files.read_json(inputs(directory, maps.method)[0])
     own, sets, threshold = found["in_distribution"], found["sets"], found["threshold"]
     grouping = np.array(own["filtered"]["tpr"], float)
     judged = {IN_DISTRIBUTION: own, **sets}

@@ -3,9 +3,9 @@
 import dataclasses
 from typing import Protocol
 
-from fsjax.dfm import DominantFrequencyMaps
+from fsjax.fourier.dfm import DominantFrequencyMaps
 from fsjax.report.plane import Plane
-from fsjax.storage import Path
+from fsjax.runtime.storage import Path
 
 
 @dataclasses.dataclass(frozen=True)
@@ -26,7 +26,7 @@ class Section:
 class Maker(Protocol):
     """A module that makes a section."""
 
-    def files(self, directory: Path, method: str) -> list[Path]:
+    def inputs(self, directory: Path, method: str) -> list[Path]:
         """The results in a workdir that the section shows, of a search method; it is left out where one is missing."""
 
     def make(self, directory: Path, maps: DominantFrequencyMaps, share: float) -> Section:

@@ -1,0 +1,220 @@
+"""All search methods on one trained classifier: TPR and FPR of their maps on test images, and what they cost.
+
+  python benchmarks/accuracy/methods.py --config=configs/cifar10_cpu.py --config.data.root=DIR --workdir=DIR
+  python benchmarks/accuracy/methods.py --workdir=DIR --table --figure=FILE.png  # the rows so far, and the frontier
+
+DIR holds {train,test}/<class>/; other fields of the config are set likewise, as launch.py's are. Trains the classifier
+in the workdir where there is none. A row is a method at a share with a seed, which draws the images that are searched,
+training images, and what else the method draws; rows go to WORKDIR/methods.jsonl as they are found, and what is there
+is not computed again. `seconds` are a search's, which may serve several shares. Maps are judged on `--test_images`
+images of each class, the same for all. `trivial` rows are masks of the same size: random, low-pass, and highest energy
+of the class.
+"""
+
+import dataclasses
+import json
+import pathlib
+import sys
+import time
+
+import matplotlib.pyplot as plt
+import numpy as np
+from absl import app, flags, logging
+from matplotlib.figure import Figure
+from matplotlib.ticker import NullFormatter
+from ml_collections import config_flags
+
+sys.path.insert(0, str(pathlib.Path(__file__).parents[2]))
+
+from fsjax import search
+from fsjax.engine.engine import Engine
+from fsjax.evaluation.confusion import false_positive_rate, true_positive_rate
+from fsjax.evaluation.filtered import called
+from fsjax.experiment import runner
+from fsjax.experiment.run import Run
+from fsjax.experiment.stages import search as search_stage
+from fsjax.fourier import dfm, masks, spectrum
+from fsjax.runtime import parallel
+from fsjax.search.learned import initial_scores
+
+# Row name -> (method, images of each class, the method's fields, whether each share is searched by itself).
+RUNS = {
+    "removal": ("removal", 100, {}, False),
+    "adaptive": ("adaptive", 100, {}, False),
+    "greedy": ("greedy", 100, {}, False),
+    "hierarchical": ("hierarchical", 30, {}, False),
+    # Two masks of the default's three: at most 115,000 forward equivalents for ten classes.
+    "learned": ("learned", 1000, {"restarts": 2}, True),
+    "learned_specific": ("learned", 1000, {"restarts": 2, "objective": "specific"}, True),
+}
+
+CONFIG = config_flags.DEFINE_config_file("config", "configs/cifar10_cpu.py", "Whose classifier is searched.")
+WORKDIR = flags.DEFINE_string("workdir", None, "Of the classifier and of the rows.", required=True)
+RUN = flags.DEFINE_list("runs", list(RUNS), "Which rows.")
+SHARES = flags.DEFINE_list("shares", ["0.05", "0.15"], "Of the plane.")
+SEEDS = flags.DEFINE_integer("seeds", 3, "How many.")
+CLASSES = flags.DEFINE_integer("classes", 0, "The first so many, 0 = all.")
+TEST_IMAGES = flags.DEFINE_integer("test_images", 200, "Of each class.")
+FIELDS = flags.DEFINE_string("fields", "{}", "JSON: fields of the method, over those of the row.")
+TABLE = flags.DEFINE_bool("table", False, "Print what is there and compute nothing.")
+FIGURE = flags.DEFINE_string("figure", "", "With --table: a PNG of mean TPR over forward equivalents.")
+
+
+def main(_: list[str]) -> None:
+    directory = pathlib.Path(WORKDIR.value)
+    file = directory / "methods.jsonl"
+    if TABLE.value:
+        found = read(file)
+        table(found)
+        if FIGURE.value:
+            frontier(found).savefig(FIGURE.value, dpi=160)
+        return
+    logging.set_verbosity(logging.WARNING)
+    parallel.use_cores(128)
+    config = CONFIG.value
+    config.stages = "train"
+    runner.run(config, directory)
+    current = Run(config, directory, nested=runner.run)
+    test = test_images(current)
+    shares = tuple(sorted(map(float, SHARES.value)))
+    rows = read(file) if file.exists() else []
+    classes = CLASSES.value or len(test.classes)
+    for seed in range(SEEDS.value):
+        for name in ["trivial", *RUN.value]:
+            alone = name != "trivial" and RUNS[name][3]
+            for asked in [(share,) for share in shares] if alone else [shares]:
+                key = {"run": name, "seed": seed, "fields": FIELDS.value if name != "trivial" else "{}"}
+                of_key = [row for row in rows if row.items() >= key.items() and len(row["tpr_each"]) == classes]
+                if {row["share"] for row in of_key} >= set(asked):
+                    continue
+                make = trivial if name == "trivial" else searched
+                # All together: of a part of them a later start would not know what is missing.
+                found = [{**key, **row} for row in make(current, test, name, seed, asked)]
+                rows += found
+                text = "".join(f"{json.dumps(row)}\n" for row in found)
+                with file.open("a") as lines:
+                    lines.write(text)
+                print(text, end="", flush=True)
+
+
+def read(file: pathlib.Path) -> list[dict]:
+    return [json.loads(line) for line in file.read_text().splitlines()]
+
+
+def test_images(current: Run):
+    """The first images of each class."""
+    whole = current.dataset("test")
+    classes = range(len(whole.classes))
+    return whole.subset(np.concatenate([np.flatnonzero(whole.labels == c)[: TEST_IMAGES.value] for c in classes]))
+
+
+def searched(current: Run, test, name: str, seed: int, shares: tuple[float, ...]):
+    """A row a share."""
+    method, images, fields, _ = RUNS[name]
+    with current.config.unlocked():
+        options = current.config.search
+        options.method, options.shares, options.images_per_class = method, shares, images
+        if method in options:
+            options[method] = {**search.SEARCHES[method].defaults, **fields, **json.loads(FIELDS.value)}
+    search.check(options, (current.config.data.image_size,) * 2)
+    problem = dataclasses.replace(search_stage.problem(current, seed), directory=None)
+    if CLASSES.value:
+        count = CLASSES.value
+        problem = dataclasses.replace(problem, counts=problem.counts[:count], classes=problem.classes[:count])
+    started = time.monotonic()
+    maps = search.SEARCHES[method].search(problem)
+    seconds = time.monotonic() - started
+    for index, share in enumerate(shares):
+        cost = {"forward_equivalents": spent(maps, share), "seconds": round(seconds, 1)}
+        yield {"share": share, **judged(current, test, maps.masks[index]), **cost}
+
+
+def spent(maps: dfm.DominantFrequencyMaps, share: float) -> int:
+    """Forward equivalents; of a search that goes from share to share by stages, those up to the share's."""
+    stages = maps.provenance.get("stages")
+    if not stages:
+        return maps.forward_equivalents
+    last = next(number for number, stage in enumerate(stages) if share in stage["shares"])
+    return int(maps.images.sum()) * sum(stage["candidates"] for stage in stages[: last + 1])
+
+
+def trivial(current: Run, test, name: str, seed: int, shares: tuple[float, ...]):
+    """A row a kind of mask and share."""
+    with current.config.unlocked():
+        current.config.search.images_per_class = 100
+    problem = search_stage.problem(current, seed)
+    rng, orbits = np.random.default_rng([seed, 9]), spectrum.orbits(*problem.plane)
+    energies = [initial_scores.energy(problem, label)[orbits] for label in range(CLASSES.value or len(problem.classes))]
+    for share in shares:
+        budget = masks.budget(share, *problem.plane)
+        kinds = {
+            "random": [masks.random(*problem.plane, budget, rng) for _ in energies],
+            "low-pass": [masks.low_pass(*problem.plane, budget) for _ in energies],
+            "highest energy": [masks.highest_energy(energy, budget) for energy in energies],
+        }
+        for kind, made in kinds.items():
+            yield {"share": share, "kind": kind, **judged(current, test, np.stack(made)), "forward_equivalents": 0}
+
+
+def judged(current: Run, test, kept: np.ndarray) -> dict:
+    """TPR and FPR of a mask a class on the test images."""
+    classifier, targets = current.classifier, np.arange(len(kept))
+    sizes = np.bincount(test.labels, minlength=len(test.classes))
+    engine = Engine(classifier.apply, classifier.variables, statistics=("called",), tile_images=32)
+    counts = called(engine, test, classifier.mean_std, kept, targets, label="judge")
+    tpr, fpr = true_positive_rate(counts, targets, sizes), false_positive_rate(counts, targets, sizes)
+    return {
+        "tpr": round(float(tpr.mean()), 4),
+        "fpr": round(float(fpr.mean()), 4),
+        "shortcuts": int((tpr >= 0.6).sum()),
+        "positions": float(kept.sum((1, 2)).mean()),
+        "tpr_each": np.round(tpr, 3).tolist(),
+        "fpr_each": np.round(fpr, 3).tolist(),
+    }
+
+
+def table(rows: list[dict]) -> None:
+    """Markdown: mean over the seeds, and in brackets the least and the greatest."""
+    print("| method | share | mean TPR | mean FPR | classes with TPR >= 0.6 | forward equivalents | wall time (s) |")
+    print("| --- | --- | --- | --- | --- | --- | --- |")
+    groups: dict[tuple, list[dict]] = {}
+    for row in rows:
+        key = row.get("kind", row["run"]), row["fields"], row["share"], len(row["tpr_each"])
+        groups.setdefault(key, []).append(row)
+    for (name, fields, share, classes), found in sorted(groups.items(), key=lambda group: group[0][2]):
+        cells = [name if fields == "{}" else f"{name} {fields}", f"{100 * share:g} %"]
+        cells += [spread([row[column] for row in found], "{:.3f}") for column in ("tpr", "fpr")]
+        cells += [f"{spread([row['shortcuts'] for row in found], '{:.3g}')} of {classes}"]
+        cells += [f"{np.mean([row['forward_equivalents'] for row in found]):,.0f}"]
+        cells += [f"{np.mean([row.get('seconds', 0) for row in found]):,.0f}"]
+        print(f"| {' | '.join(cells)} |")
+
+
+def frontier(rows: list[dict]) -> Figure:
+    """Mean TPR over forward equivalents, a panel a share; trivial masks, which cost none, as lines."""
+    shares = sorted({row["share"] for row in rows})
+    drawn, axes = plt.subplots(1, len(shares), figsize=(3.6 * len(shares), 3.2), squeeze=False, layout="constrained")
+    names = list(dict.fromkeys(row["run"] for row in rows if row["run"] != "trivial"))
+    for axis, share in zip(axes[0], shares, strict=True):
+        for name, marker in zip(names, "osD^vPX*", strict=False):
+            of_run = [row for row in rows if row["run"] == name and row["share"] == share]
+            cost, tpr = ([row[column] for row in of_run] for column in ("forward_equivalents", "tpr"))
+            axis.plot(cost, tpr, marker, label=name, ms=5)
+        for kind, line in (("highest energy", "--"), ("low-pass", ":")):
+            of_kind = [row["tpr"] for row in rows if row.get("kind") == kind and row["share"] == share]
+            axis.axhline(np.mean(of_kind), color="0.4", ls=line, lw=1, label=kind)
+        axis.set(xscale="log", xlim=(1e4, 1e7), ylim=(0, 1), xlabel="forward equivalents")
+        axis.set_title(f"{100 * share:g} % of the plane")
+        axis.xaxis.set_minor_formatter(NullFormatter())
+    axes[0, 0].set_ylabel("mean TPR on test images")
+    drawn.legend(*axes[0, -1].get_legend_handles_labels(), loc="outside right upper", fontsize=7)
+    return drawn
+
+
+def spread(values: list[float], form: str) -> str:
+    mean = form.format(np.mean(values))
+    return mean if len(values) == 1 else f"{mean} [{form.format(min(values))}, {form.format(max(values))}]"
+
+
+if __name__ == "__main__":
+    app.run(main)

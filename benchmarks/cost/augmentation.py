@@ -1,0 +1,128 @@
+"""What augmentation costs: on the device a share of the training step, on the host images a second.
+
+  python benchmarks/cost/augmentation.py               # device rows: ResNet-20 at 32 pixels, batches of 128
+  python benchmarks/cost/augmentation.py --host=true   # host rows, at 32 and 224 pixels
+
+Prints one JSON object a line. Device: `ratio` is time with the augmentation over time without, the median of
+interleaved pairs in one run, with a bootstrap 95 % interval; `seconds` is a step without. `dfmx` filters with
+probability 0.3 by random masks of a tenth of the plane; `frequencies` is the filter that data.frequencies=low:0.25
+puts before the network. Host: `images_per_core_second`, by CPU time, of images of noise; a process makes no more,
+since torch has one generator a process and so one thread augments at a time.
+"""
+
+import json
+import pathlib
+import sys
+import time
+from collections.abc import Callable, Iterator
+
+import jax
+import numpy as np
+from absl import app, flags
+from ml_collections import ConfigDict
+
+sys.path.insert(0, str(pathlib.Path(__file__).parents[2]))
+
+from benchmarks.common import paired
+from configs import common
+from fsjax import models
+from fsjax.data import frequencies
+from fsjax.data.augment import AUGMENTATIONS, make_augment
+from fsjax.data.host_augment import HOST_AUGMENTATIONS, make_host_augment
+from fsjax.runtime import parallel
+from fsjax.training import dfmx, optimizers, step
+
+PAIRS = flags.DEFINE_integer("pairs", 30, "Interleaved pairs.", lower_bound=20)
+BATCH = flags.DEFINE_integer("batch", 128, "Images a step.")
+STEPS = flags.DEFINE_integer("steps", 1, "Steps in each half of a pair.")
+MODEL = flags.DEFINE_string("model", "resnet20", "Of fsjax.models.")
+SIZE = flags.DEFINE_integer("size", 32, "Pixels a side.")
+ONLY = flags.DEFINE_list("only", [], "Names of rows; all by default.")
+HOST = flags.DEFINE_boolean("host", False, "Rows of the host's augmentations instead.")
+
+CLASSES = 10
+DEVICE_ROWS = (*AUGMENTATIONS, "dfmx", "frequencies")
+
+
+def main(_: list[str]) -> None:
+    parallel.use_cores(BATCH.value)
+    for row in host_rows() if HOST.value else device_rows():
+        print(json.dumps({"benchmark": "augmentation", **row}), flush=True)
+
+
+def device_rows() -> Iterator[dict]:
+    """A row an augmentation on the device."""
+    about = {"device": parallel.describe(), "model": MODEL.value, "size": SIZE.value, "batch": BATCH.value}
+    plain = step_of("", SIZE.value)
+    for name in ONLY.value or DEVICE_ROWS:
+        yield {**about, "name": name, **cost(plain, name)}
+
+
+def host_rows() -> Iterator[dict]:
+    """A row an augmentation on the host and a size."""
+    for size in (32, 224):
+        for name in HOST_AUGMENTATIONS:
+            yield {"size": size, "name": name, "images_per_core_second": round(host_rate(name, size), 1)}
+
+
+def cost(plain: Callable[[], int], name: str) -> dict:
+    """Time of a step with an augmentation over that of the plain step."""
+    sides = {"without": plain, "with": step_of(name, SIZE.value)}
+    for side in sides.values():
+        side()  # compiles
+    found = paired.rates(sides, PAIRS.value)
+    seconds = BATCH.value / float(np.median(found["without"]))
+    return {"pairs": PAIRS.value, "seconds": round(seconds, 5), **paired.ratio(found["without"], found["with"])}
+
+
+def step_of(name: str, size: int) -> Callable[[], int]:
+    """Takes steps of a training with one augmentation and returns how many images they took."""
+    options = common.base().train
+    network = models.build(MODEL.value, num_classes=CLASSES, image_size=size)
+    if name == "frequencies":
+        network = network.limited_to(frequencies.read("low:0.25", size))
+    masks = np.random.default_rng(0).random((CLASSES, size, size)) < 0.1
+    optimizer = optimizers.make(ConfigDict(options), 100)
+    update = step.make_update_fn(
+        network,
+        optimizer,
+        make_augment(name if name in AUGMENTATIONS else ""),
+        common.CIFAR10,
+        0,
+        dfmx.make_dfmx(masks, 0.3) if name == "dfmx" else None,
+    )
+    variables = jax.device_get(network.init(0))
+    state = step.replicate({**variables, "optimizer": jax.device_get(optimizer.init(variables["params"]))})
+    count = BATCH.value
+    batch = {
+        "image": np.random.default_rng(1).integers(0, 256, (count, size, size, 3), np.uint8),
+        "label": (np.arange(count) % CLASSES).astype(np.int32),
+        "index": np.arange(count, dtype=np.int32),
+        "epoch": np.zeros(count, np.int32),
+    }
+    batch = step.split_over_devices(batch)
+    kept = [state]
+
+    def run() -> int:
+        for _ in range(STEPS.value):
+            kept[0], values = update(kept[0], batch, 1.0)
+        jax.block_until_ready(values)
+        return STEPS.value * count
+
+    return run
+
+
+def host_rate(name: str, size: int, seconds: float = 5.0) -> float:
+    """Images a second of a core, batch by batch: by CPU time, which others on the machine do not lengthen."""
+    augment, done = make_host_augment((name,), 0, size), 0
+    images = np.random.default_rng(0).integers(0, 256, (64, size, size, 3), np.uint8)
+    augment(images[:2], np.zeros(2, int), np.arange(2))
+    started = time.process_time()
+    while time.process_time() - started < seconds:
+        augment(images, np.zeros(64, int), np.arange(done, done + 64))
+        done += 64
+    return done / (time.process_time() - started)
+
+
+if __name__ == "__main__":
+    app.run(main)

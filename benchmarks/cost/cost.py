@@ -1,0 +1,70 @@
+"""What the published experiments cost: forward passes of each stage, and hours on a device of a given speed.
+
+  python benchmarks/cost/cost.py                                     # all of EXPERIMENTS, at 27 TFLOP/s
+  python benchmarks/cost/cost.py --tflops=27 --devices=8 configs/dfm_resnet.py:imagenet10
+
+Prints one JSON object a stage. `gflop` is XLA's count for one image; a step of training counts as three forward passes.
+`hours` is an ESTIMATE: passes x gflop over what the devices are said to reach, nothing is run. 27 TFLOP/s is 40 % of an
+H100's 67 in float32 without tensor cores, which is what a search in 'highest' uses.
+"""
+
+import importlib
+import json
+import pathlib
+import sys
+
+import jax
+import jax.numpy as jnp
+from absl import app, flags
+from ml_collections import ConfigDict
+
+sys.path.insert(0, str(pathlib.Path(__file__).parents[2]))
+
+from fsjax import models
+from fsjax.fourier import spectrum
+
+# Classes, and images of the training and test splits, of data sets that a config may name.
+SETS = {"cifar10": (10, 50_000, 10_000), "imagenet10": (10, 13_000, 500), "imagenet1k": (1000, 1_281_167, 50_000)}
+EXPERIMENTS = [f"configs/{name}.py:{data}" for name in ("dfm_resnet", "dfm_vit") for data in SETS]
+
+TFLOPS = flags.DEFINE_float("tflops", 27.0, "That a device reaches, 10^12 floating-point operations a second.")
+DEVICES = flags.DEFINE_integer("devices", 1, "How many.")
+
+
+def main(arguments: list[str]) -> None:
+    for name in arguments[1:] or EXPERIMENTS:
+        path, _, data = name.partition(":")
+        config = importlib.import_module(path.removesuffix(".py").replace("/", ".")).get_config(data)
+        gflop = forward_gflop(config.model.name, SETS[data][0], config.data.image_size)
+        for stage, passes in forward_passes(config, *SETS[data]).items():
+            hours = passes * gflop / (TFLOPS.value * 1000 * DEVICES.value) / 3600
+            row = {"config": name, "model": config.model.name, "stage": stage, "forward_passes": passes}
+            print(json.dumps({**row, "gflop": round(gflop, 3), "hours": round(hours, 2)}), flush=True)
+
+
+def forward_passes(config: ConfigDict, classes: int, training: int, test: int) -> dict[str, int]:
+    """Of each stage, for removal searches; images are those that the config asks for."""
+    kept = training * (1 - config.data.validation_share)
+    images = min(config.search.images_per_class or training, kept / classes) * classes
+    masks = 1 + spectrum.num_patches(*[config.data.image_size] * 2, config.search.patch)
+    control_images = min(config.evaluate.control_images or test, test / classes) * classes
+    controls = config.evaluate.random_masks * (1 + classes) + 3 if config.evaluate.random_masks else 0
+    grid_images = min(config.evaluate.grid_images or test, test / classes) * classes
+    grid = grid_images * classes * len(set(config.evaluate.grid) - set(config.search.shares))
+    return {
+        "train": round(3 * kept * config.train.epochs),
+        "search": round(images * masks),
+        "evaluate": round(test * (1 + classes * len(config.search.shares)) + control_images * controls + grid),
+    }
+
+
+def forward_gflop(name: str, classes: int, size: int) -> float:
+    """Floating-point operations of a forward pass of one image, in 10^9, as XLA counts them."""
+    network = models.build(name, num_classes=classes, image_size=size)
+    variables = jax.eval_shape(lambda: network.init(0))
+    image = jax.ShapeDtypeStruct((1, size, size, 3), jnp.float32)
+    return jax.jit(network.apply).lower(variables, image).cost_analysis()["flops"] / 1e9
+
+
+if __name__ == "__main__":
+    app.run(main)

@@ -1,0 +1,122 @@
+"""Peak memory of each search at 224 pixels over the number of classes: what a search holds is not the whole result.
+
+python benchmarks/cost/many_classes.py --method=removal,adaptive,hierarchical,learned --classes=250,1000
+
+Each row is a process that searches that many classes of random images, two a class, with a small random classifier,
+and saves the maps. Masks and scores of a class are written as they are found; beyond 16 MiB an array of the result lies
+in a mapped file. `peak_mib` is the peak of memory that is the process's own, without the pages of mapped files;
+`result_mib` the size of masks and scores in memory, were they there. `greedy` is left out: its 25,090 steps a class are
+too many here.
+"""
+
+import json
+import pathlib
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+
+import jax
+import numpy as np
+from absl import app, flags, logging
+from ml_collections import ConfigDict
+
+sys.path.insert(0, str(pathlib.Path(__file__).parents[2]))
+
+from fsjax import search
+from fsjax.runtime import parallel
+
+SIZE, IMAGES, SHARES = 224, 2, (0.01, 0.05, 0.1, 0.2)
+# As little work as the method can do: what is measured is memory.
+FIELDS = {
+    "removal": {},
+    "adaptive": {"first_images": 8, "exact_sample": 2},
+    "hierarchical": {"candidates": "4,4,4,4,4,4"},
+    "learned": {"steps": 1, "batch": 1, "restarts": 1, "start": "energy", "judged": 1},
+}
+
+METHOD = flags.DEFINE_list("method", list(FIELDS), "Names of fsjax.search.SEARCHES.")
+CLASSES = flags.DEFINE_list("classes", ["250", "1000"], "How many, a row each.")
+HERE = flags.DEFINE_bool("here", False, "Search in this process: what a row's process is given.")
+
+
+def main(_: list[str]) -> None:
+    logging.set_verbosity(logging.WARNING)
+    if HERE.value:
+        search_here(METHOD.value[0], int(CLASSES.value[0]))
+        return
+    for method in METHOD.value:
+        for classes in CLASSES.value:
+            command = [sys.executable, __file__, "--here", f"--method={method}", f"--classes={classes}"]
+            print(subprocess.run(command, check=True, capture_output=True, text=True).stdout.strip(), flush=True)
+
+
+def search_here(method: str, classes: int) -> None:
+    """One row."""
+    parallel.use_cores(128)
+    options = search.options()
+    options.update(method=method, patch=32, shares=SHARES)
+    if FIELDS[method]:
+        options[method].update(FIELDS[method])
+    search.check(options, (SIZE, SIZE))
+    weights = jax.random.normal(jax.random.key(0), (8 * 8 * 3, classes)) / 8
+    peak = Peak()
+    started = time.perf_counter()
+    with tempfile.TemporaryDirectory() as folder:
+        maps = search.SEARCHES[method].search(
+            search.Problem(
+                apply=apply,
+                params=weights,
+                images=images_of,
+                counts=(IMAGES,) * classes,
+                classes=tuple(f"class {label}" for label in range(classes)),
+                image=(SIZE, SIZE, 3),
+                options=options,
+                run=ConfigDict({"memory_mib": 0, "save_seconds": 30.0}),
+                searched_on="train",
+                provenance={},
+                directory=pathlib.Path(folder) / "partial",
+            )
+        )
+        maps.save(pathlib.Path(folder) / "maps.npz")
+    result = sum(array.nbytes for array in (maps.masks, maps.scores) if array is not None)
+    row = {"benchmark": "many_classes", "method": method, "classes": classes, "image_size": SIZE, "images": IMAGES}
+    row |= {
+        "peak_mib": peak.mib(),
+        "result_mib": round(result / 2**20),
+        "seconds": round(time.perf_counter() - started),
+    }
+    print(json.dumps(row))
+
+
+def apply(weights: jax.Array, images: jax.Array) -> jax.Array:
+    """Logits of the means of 8 x 8 fields."""
+    side = SIZE // 8
+    fields = images.reshape(len(images), 8, side, 8, side, 3).mean((2, 4))
+    return fields.reshape(len(images), -1) @ weights
+
+
+def images_of(label: int) -> np.ndarray:
+    return np.random.default_rng(label).normal(size=(IMAGES, SIZE, SIZE, 3)).astype(np.float32)
+
+
+class Peak:
+    """The most anonymous memory that this process had, looked at ten times a second."""
+
+    def __init__(self):
+        self._most = 0
+        threading.Thread(target=self._watch, daemon=True).start()
+
+    def _watch(self) -> None:
+        while True:
+            lines = pathlib.Path("/proc/self/status").read_text().splitlines()
+            self._most = max(self._most, *(int(line.split()[1]) for line in lines if line.startswith("RssAnon")))
+            time.sleep(0.1)
+
+    def mib(self) -> int:
+        return round(self._most / 1024)
+
+
+if __name__ == "__main__":
+    app.run(main)

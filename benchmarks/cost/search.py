@@ -1,0 +1,265 @@
+"""What a search costs, beside the plain forward passes of the same model and the published procedure in PyTorch.
+
+  python benchmarks/cost/search.py                                   # everything, about an hour on two cores
+  python benchmarks/cost/search.py --only=ratio --model=resnet20
+  python benchmarks/cost/search.py --only=vs_pytorch --order=sorted
+
+Prints one JSON object a line. `ratio`: masked images a second over plain forward images a second of the same model,
+BatchNorm folded and float32 'highest' on both sides, the plain forward at its best batch size (1 = masking is free).
+`orbits` are removed one by one, as with search.patch=1; `masks` are any masks, as with larger patches;
+`filter_over_forward` is the time of filtering alone over that of a forward pass. `vs_pytorch`: time of the published
+procedure over ours, with the same weights and images, for the masks of a whole search. `memory`: what a search
+allocates at two numbers of masks. Ratios are medians over interleaved rounds, with a bootstrap 95 % interval. A CPU's
+cores are a device each, as in launch.py.
+"""
+
+import functools
+import json
+import pathlib
+import resource
+import subprocess
+import sys
+from collections.abc import Callable
+
+import jax
+import numpy as np
+from absl import app, flags
+from jax.sharding import Mesh, NamedSharding, PartitionSpec
+
+sys.path.insert(0, str(pathlib.Path(__file__).parents[2]))
+
+from benchmarks.common import paired
+from benchmarks.cost.plain_search import Search
+from fsjax import models
+from fsjax.engine import first_layer, tile_size
+from fsjax.engine.tile import at_precision
+from fsjax.fourier import spectrum
+from fsjax.models.folding import fold
+from fsjax.runtime import parallel
+from fsjax.search import removal_compat
+from fsjax.search.removal import removal_masks
+
+# What is measured without --model: three models at 32 pixels and one at 224.
+MODELS = (("resnet20", 32), ("resnet18_cifar", 32), ("vit_tiny_patch4", 32), ("resnet18_imagenet", 224))
+
+ONLY = flags.DEFINE_enum("only", None, ["ratio", "vs_pytorch", "memory"], "One of the benchmarks.")
+MODEL = flags.DEFINE_string("model", None, "A name of fsjax.models, in place of the list.")
+SIZE = flags.DEFINE_integer("image_size", 32, "Side of the images of --model, pixels.")
+IMAGES = flags.DEFINE_integer("images", 100, "Images of a class.")
+ORDER = flags.DEFINE_enum("order", None, ["shuffled", "sorted"], "Of the images in the published procedure.")
+PAIRS = flags.DEFINE_integer("pairs", 20, "Interleaved rounds.")
+SECONDS = flags.DEFINE_float("seconds", 1.0, "About how long one side of a round takes.")
+MASKS = flags.DEFINE_integer("masks", 0, "For the processes of the memory benchmark.")
+
+
+def main(_: list[str]) -> None:
+    parallel.use_cores(128)
+    chosen = [(MODEL.value, SIZE.value)] if MODEL.value else MODELS
+    if MASKS.value:
+        search_once(*chosen[0], MASKS.value)
+        return
+    if ONLY.value in (None, "ratio"):
+        for name, size in chosen:
+            report(ratio(name, size))
+    if ONLY.value in (None, "memory"):
+        for name, size in chosen[:: len(chosen) - 1 or 1]:
+            report(memory(name, size))
+    if ONLY.value in (None, "vs_pytorch"):
+        for order in [ORDER.value] if ORDER.value else ["shuffled", "sorted"]:
+            report(vs_pytorch(chosen[0][0], chosen[0][1], order))
+
+
+def report(row: dict) -> None:
+    print(json.dumps({**row, "devices": parallel.describe(), "pairs": PAIRS.value}), flush=True)
+
+
+def ratio(name: str, size: int) -> dict:
+    """Masked images a second over plain forward images a second."""
+    apply, params = classifier(name, size)
+    images = random_images(IMAGES.value, size)
+    plain, batch, rate = best_forward(apply, params, images)
+    every = removal_masks((size, size), 1)
+    sides = {"forward": paired.rounds_of(plain, batch, rate * SECONDS.value)}
+    searches = {}
+    for kind, cut in (("orbits", first_layer.cut(apply, params, images.shape[1:])), ("masks", None)):
+        search = Search(apply, params, [len(images)], images.shape[1:], cut)
+        chunks = search.chunks(images)
+        # Whole tiles: of the 515 masks of a search at 32 pixels only the last tile is padded.
+        tile = search.engine.per_tile(search.chunk)
+        count = tile * max(1, round(rate * SECONDS.value / len(images) / tile))
+        listed = every.sample(1 + np.arange(count) % (every.count - 1))
+        sides[kind] = functools.partial(search.masked_images, chunks, listed, len(images))
+        searches[kind] = search
+    filtering = jax.jit(
+        jax.shard_map(
+            spectrum.filter_spectra,
+            mesh=parallel.mesh(),
+            in_specs=(PartitionSpec(), PartitionSpec(parallel.AXIS)),
+            out_specs=PartitionSpec(parallel.AXIS),
+        )
+    )
+    arguments = chunks[0].spectra, listed.masks(0, search.engine.per_tile(search.chunk))
+    of_a_call = len(arguments[1]) * search.chunk
+    sides["filter"] = paired.rounds_of(functools.partial(filtering, *arguments), of_a_call, rate * SECONDS.value)
+    for side in sides.values():
+        side()
+    rates = paired.rates(sides, PAIRS.value)
+    row = {"benchmark": "ratio", "model": name, "image_size": size}
+    for kind, search in searches.items():
+        row[kind] = {
+            **paired.ratio(rates[kind], rates["forward"]),
+            "masked_images_per_second": round(float(np.median(rates[kind])), 1),
+            **search.layout,
+        }
+    return row | {
+        "forward_images_per_second": round(float(np.median(rates["forward"])), 1),
+        "forward_batch": batch,
+        "filter_over_forward": round(float(np.median(rates["forward"] / rates["filter"])), 4),
+    }
+
+
+def vs_pytorch(name: str, size: int, order: str) -> dict:
+    """Time of the published procedure over ours for the same masks, all of ten classes."""
+    import torch
+
+    from benchmarks.parity import published as procedure
+    from benchmarks.parity.torch_models import from_torch, randomise, torch_resnet
+
+    classes = 10
+    model = torch_resnet(name).eval()
+    randomise(model)
+    apply, params = fold(models.build(name, num_classes=classes, image_size=size), from_torch(model))
+    images = random_images(classes * IMAGES.value, size)
+    labels = np.repeat(np.arange(classes), IMAGES.value)
+    shuffled = np.random.default_rng(1).permutation(len(labels)) if order == "shuffled" else np.arange(len(labels))
+    batches = procedure.batches(images[shuffled], labels[shuffled])
+    blocks = removal_compat.visited_blocks(size, 1)
+    distinct, of_block = removal_compat.distinct_masks(size, 1, blocks)
+    weights = [np.full((IMAGES.value, 1), 1 / IMAGES.value, np.float32)] * classes
+    cut = first_layer.cut(apply, params, images.shape[1:])
+    search = Search(apply, params, [IMAGES.value], images.shape[1:], cut)
+    mask = iter(np.random.default_rng(2).permutation(distinct.count).tolist() * 100)
+    taken, theirs, ours = [], {}, {}
+
+    def pytorch() -> int:
+        index = taken[-1]
+        block = blocks[of_block.tolist().index(index)]
+        theirs[index] = [float(procedure.loss_without(model, batches, c, 1, *block)) for c in range(classes)]
+        return 1
+
+    def chunks_of(label: int) -> list:
+        return search.chunks(images[labels == label], labels[labels == label], weights[label])
+
+    every = [chunks_of(label) for label in range(classes)]
+
+    def fsjax() -> float:
+        """A search makes the chunks of a class once for all its masks; here one class's are made in each round.
+
+        Counted in blocks of the published search: of those some have the same mask, which is computed once.
+        """
+        every[taken[0] % classes] = chunks_of(taken[0] % classes)
+        listed = distinct.sample(np.array(taken))
+        found = [search.losses(chunks, listed) for chunks in every]
+        ours.update(zip(taken, np.transpose(found).tolist(), strict=True))
+        return len(taken) * len(blocks) / distinct.count
+
+    # Ours takes several masks in the time of one of theirs; both rates are blocks a second.
+    rates = {"ours": [], "theirs": []}
+    several = 2 * search.engine.per_tile(search.chunk)  # whole tiles: of a search only the last one is padded
+    for round_ in range(PAIRS.value + 1):
+        taken[:] = [next(mask) for _ in range(several)]
+        found = paired.rates({"ours": fsjax, "theirs": pytorch}, 1)
+        if round_:  # the first compiles
+            for side, rate in found.items():
+                rates[side].append(rate[0])
+    if order == "sorted":
+        apart = max(abs(ours[i][c] - theirs[i][c]) / max(1, theirs[i][c]) for i in theirs for c in range(classes))
+    else:
+        apart = None  # in another order the published loss is another one
+    return {
+        "benchmark": "vs_pytorch",
+        "model": name,
+        "image_size": size,
+        "order": order,
+        **paired.ratio(*(np.array(rates[side]) for side in ("ours", "theirs"))),
+        "our_seconds_per_block": round(1 / float(np.median(rates["ours"])), 4),
+        "their_seconds_per_block": round(1 / float(np.median(rates["theirs"])), 4),
+        "blocks": len(blocks),
+        "distinct_masks": distinct.count,
+        "largest_relative_difference": apart,
+        "torch": torch.__version__,
+        "torch_threads": torch.get_num_threads(),
+    }
+
+
+def memory(name: str, size: int) -> dict:
+    """Peak resident memory of whole processes that search few and many masks, beside what XLA says of a tile."""
+    apply, params = classifier(name, size)
+    few, many = 16, 400 if size < 100 else 48
+    peaks = []
+    for count in (few, many):
+        command = [sys.executable, __file__, f"--model={name}", f"--image_size={size}", f"--images={IMAGES.value}"]
+        printed = subprocess.run([*command, f"--masks={count}"], check=True, capture_output=True, text=True).stdout
+        peaks.append(json.loads(printed)["peak_mib"])
+    cut = first_layer.cut(apply, params, (size, size, 3))
+    search = Search(apply, params, [IMAGES.value], (size, size, 3), cut)
+    tile_images = search.layout["tile_images"]
+    tile = tile_size.temporary_bytes(
+        apply, params, (size, size, 3), tile_images, cut=cut if search.layout["first_layer"] else None
+    )
+    return {
+        "benchmark": "memory",
+        "model": name,
+        "image_size": size,
+        "masks": [few, many],
+        "peak_mib": peaks,
+        "tile_images": tile_images,
+        "tile_mib": round(tile / tile_size.MIB, 1),
+        "budget_mib": tile_size.CPU_MOST // tile_size.MIB if parallel.free_bytes() is None else None,
+    }
+
+
+def search_once(name: str, size: int, count: int) -> None:
+    apply, params = classifier(name, size)
+    images = random_images(IMAGES.value, size)
+    search = Search(apply, params, [len(images)], images.shape[1:], first_layer.cut(apply, params, images.shape[1:]))
+    search.losses(search.chunks(images), removal_masks((size, size), 1).sample(np.arange(count)))
+    print(json.dumps({"peak_mib": round(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024)}))
+
+
+def classifier(name: str, size: int) -> tuple[Callable, dict]:
+    network = models.build(name, num_classes=10, image_size=size)
+    return fold(network, network.init(0))
+
+
+def random_images(count: int, size: int) -> np.ndarray:
+    return np.random.default_rng(0).normal(size=(count, size, size, 3)).astype(np.float32)
+
+
+def best_forward(apply: Callable, params: dict, images: np.ndarray) -> tuple[Callable, int, float]:
+    """The jitted forward pass at the fastest of several batch sizes: (call, batch, images a second).
+
+    On one device, and split over all there are.
+    """
+
+    forward = jax.jit(at_precision("highest", apply))
+    devices, calls = parallel.local_devices(), {}
+    for count in {1, len(devices)}:
+        mesh = Mesh(np.array(devices[:count]), ("devices",))
+        placed = jax.device_put(params, NamedSharding(mesh, PartitionSpec()))
+        for batch in (2, 4, 8, 16, 32, 64, 128, 256, 512, 1024):
+            if batch > (64 if images.shape[1] > 100 else 256) and parallel.free_bytes() is None:
+                break  # far beyond a CPU's best
+            if batch % count:
+                continue
+            data = np.resize(images, (batch, *images.shape[1:]))
+            data = jax.device_put(data, NamedSharding(mesh, PartitionSpec("devices")))
+            calls[count, batch] = functools.partial(forward, placed, data)
+            calls[count, batch]().block_until_ready()
+    rates = paired.rates({key: paired.rounds_of(call, key[1], 64) for key, call in calls.items()}, 5)
+    best = max(rates, key=lambda key: np.median(rates[key]))
+    return calls[best], best[1], float(np.median(rates[best]))
+
+
+if __name__ == "__main__":
+    app.run(main)

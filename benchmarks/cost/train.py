@@ -1,0 +1,242 @@
+"""What feeding a training costs: our loader beside torchvision's, and whole training steps beside bare ones.
+
+  python benchmarks/cost/train.py  # the steps of both models on two cores
+  python benchmarks/cost/train.py --only=loader --root=DIR --image_size=224          # DIR/train/<class>/
+  python benchmarks/cost/train.py --only=step --model=vit_small_patch16 --image_size=224 --root=DIR
+  python benchmarks/cost/train.py --only=step --model=resnet18_cifar --batch=512 --seconds=10   # an accelerator
+
+Prints one JSON object a line. `loader`: images a second of the training loader over those of torchvision's ImageFolder
+with torch's DataLoader, on the same folder with the same pixels, with no worker processes and with two; ours decodes in
+a thread a core. Nothing is kept between epochs, so both sides decode every image; with --cache_gib=4, a run's default,
+ours decodes each once and keeps it, where all fit. `step`: training steps a second, input pipeline included, over those
+of the bare step on one batch that stays on the devices. Images are those of --root, decoded whenever they are used, or
+else made up and in memory. Ratios are medians over interleaved rounds, with a bootstrap 95 % interval; 1 = feeding is
+free. A CPU's cores are a device each, as in launch.py.
+"""
+
+import functools
+import itertools
+import json
+import os
+import pathlib
+import sys
+from collections.abc import Callable, Iterator
+
+import jax
+import numpy as np
+from absl import app, flags
+from jax.sharding import NamedSharding, PartitionSpec
+
+sys.path.insert(0, str(pathlib.Path(__file__).parents[2]))
+
+from benchmarks.common import paired
+from configs import common
+from fsjax import models
+from fsjax.data import Dataset, batches
+from fsjax.data.augment import make_augment
+from fsjax.data.folder import open_folder
+from fsjax.runtime import parallel
+from fsjax.training import optimizers
+from fsjax.training.step import make_update_fn, replicate, split_over_devices, unreplicate
+from fsjax.training.train import PRECISIONS
+
+# What is measured without --model, with a batch that two cores can take.
+MODELS = (("resnet18_cifar", 32, 64), ("vit_small_patch16", 224, 16))
+# Worker processes of torch's loader, which decode one image after the other each.
+WORKERS = (0, 2)
+
+ONLY = flags.DEFINE_enum("only", None, ["loader", "step"], "One of the benchmarks.")
+ROOT = flags.DEFINE_string("root", None, "Folder with train/<class>/ in it.")
+MODEL = flags.DEFINE_string("model", None, "A name of fsjax.models, in place of the list.")
+SIZE = flags.DEFINE_integer("image_size", 32, "Side of the images of --root and of --model, pixels.")
+BATCH = flags.DEFINE_integer("batch", 0, "Images of a batch; 0 = as listed, and 64 for the loader.")
+PRECISION = flags.DEFINE_enum("precision", "float32", list(PRECISIONS), "As config.train.precision.")
+AUGMENT = flags.DEFINE_string("augment", "flip,crop", "As config.train.augment, of those that the device makes.")
+CACHE = flags.DEFINE_float("cache_gib", 0.0, "As config.data.cache_gib; 0 = images are decoded whenever they are used.")
+PAIRS = flags.DEFINE_integer("pairs", 20, "Interleaved rounds.")
+SECONDS = flags.DEFINE_float("seconds", 3.0, "About how long one side of a round takes.")
+
+
+def main(_: list[str]) -> None:
+    chosen = [(MODEL.value, SIZE.value, BATCH.value or 64)] if MODEL.value else MODELS
+    parallel.use_cores(chosen[0][2])
+    if ONLY.value == "loader" or (ROOT.value and not ONLY.value):
+        for workers in WORKERS:
+            report(loader(workers))
+    if ONLY.value in (None, "step"):
+        for name, size, batch in chosen:
+            report(step(name, size, BATCH.value or batch))
+
+
+def report(row: dict) -> None:
+    print(json.dumps({**row, "devices": parallel.describe(), "cores": cores(), "pairs": PAIRS.value}), flush=True)
+
+
+def cores() -> int:
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
+
+
+def loader(workers: int) -> dict:
+    """Images a second of our training loader over those of torch's."""
+    if not ROOT.value:
+        raise app.UsageError("--only=loader needs --root")
+    size, batch = SIZE.value, BATCH.value or 64
+    ours = folder(size)
+    theirs = torch_loader(size, batch, workers)
+    check_pixels(ours, theirs.dataset)
+    # Whole epochs wait for the last batch: a round is as many batches as take about so long.
+    sides = {
+        "fsjax": lambda count: sum(len(one["image"]) for one in stream(ours, batch, count)),
+        "torchvision": lambda count: sum(len(images) for images, _ in itertools.islice(theirs, count)),
+    }
+    sides["torchvision"](8)  # starts the workers
+    if CACHE.value:
+        ours.images(np.arange(len(ours)))
+    count = steps_of(functools.partial(sides["fsjax"], 8), 8)
+    theirs.sampler.rounds = count * batch
+    rates = paired.rates({name: functools.partial(side, count) for name, side in sides.items()}, PAIRS.value)
+    return {
+        "benchmark": "loader",
+        "root": ROOT.value,
+        "image_size": size,
+        "batch": batch,
+        "workers": workers,
+        "cache_gib": CACHE.value,
+        **paired.ratio(rates["fsjax"], rates["torchvision"]),
+        "images_per_second": {name: round(float(np.median(rate)), 1) for name, rate in rates.items()},
+    }
+
+
+def torch_loader(size: int, batch: int, workers: int):
+    """torch's DataLoader over torchvision's ImageFolder; its workers stay from round to round."""
+    import torch
+    from torchvision import transforms
+    from torchvision.datasets import ImageFolder
+
+    class Rounds(torch.utils.data.Sampler):
+        """As many images at random as a round takes, so that no worker reads on while the other side is measured."""
+
+        rounds = 8 * batch
+
+        def __iter__(self) -> Iterator[int]:
+            order = (torch.randperm(len(images)).tolist() for _ in itertools.count())
+            return itertools.islice(itertools.chain.from_iterable(order), self.rounds)
+
+        def __len__(self) -> int:
+            return self.rounds
+
+    images = ImageFolder(
+        str(pathlib.Path(ROOT.value) / "train"),
+        transforms.Compose([transforms.Resize((size, size)), transforms.PILToTensor()]),
+    )
+    torch.set_num_threads(1)
+    # Not forked: JAX has threads.
+    fresh = {"persistent_workers": True, "multiprocessing_context": "spawn"} if workers else {}
+    return torch.utils.data.DataLoader(images, batch, sampler=Rounds(), num_workers=workers, **fresh)
+
+
+def check_pixels(ours: Dataset, theirs) -> None:
+    """Stops where the two sides do not read the same."""
+    for index in np.linspace(0, len(ours) - 1, 16, dtype=int).tolist():
+        pixels, label = theirs[index]
+        if label != ours.labels[index] or not np.array_equal(ours[index], pixels.permute(1, 2, 0).numpy()):
+            raise SystemExit(f"image {index} differs between the two loaders")
+
+
+def step(name: str, size: int, batch: int) -> dict:
+    """Training steps a second, input pipeline included, over bare ones."""
+    config = common.base().train
+    network = models.build(name, num_classes=10, image_size=size, dtype=PRECISIONS[PRECISION.value])
+    optimizer = optimizers.make(config, 10**6)
+    variables = jax.device_get(network.init(0))
+    update = make_update_fn(
+        network,
+        optimizer,
+        make_augment(AUGMENT.value, pad=config.pad, min_scale=config.min_scale),
+        (np.array([0.5, 0.5, 0.5]), np.array([0.25, 0.25, 0.25])),
+        0,
+    )
+    dataset = folder(size) if ROOT.value else made_up(size, max(1024, 4 * batch))
+    state = {**variables, "optimizer": jax.device_get(optimizer.init(variables["params"]))}
+    states = {"fed": replicate(state), "bare": replicate(state)}
+    layout = NamedSharding(parallel.mesh(), PartitionSpec(parallel.AXIS))
+    resident = jax.device_put(split_over_devices(next(iter(stream(dataset, batch, 1)))), layout)
+
+    def fed(count: int) -> int:
+        """As the training loop goes: two steps may be under way, and their losses are looked at in the end."""
+        measured, stops = [], []
+        for one in stream(dataset, batch, count):
+            placed = split_over_devices(one)
+            placed["stop"] = np.zeros(jax.local_device_count(), bool)
+            states["fed"], values = update(states["fed"], placed, 1.0)
+            stops = [*stops[-1:], values.pop("stop")]
+            measured.append(values)
+            if len(stops) == 2 and unreplicate(stops[0]):
+                raise SystemExit("nothing asked for a stop")
+        if not np.isfinite([unreplicate(values)["loss"] for values in measured]).all():
+            raise SystemExit("the loss is not finite")
+        return count
+
+    def bare(count: int) -> int:
+        for _ in range(count):
+            states["bare"], values = update(states["bare"], resident, 1.0)
+        jax.block_until_ready((states["bare"], values))
+        return count
+
+    sides = {"fed": fed, "bare": bare}
+    for side in sides.values():
+        side(2)  # compiles
+    count = steps_of(functools.partial(bare, 2), 2)
+    rates = paired.rates({side: functools.partial(run, count) for side, run in sides.items()}, PAIRS.value)
+    return {
+        "benchmark": "step",
+        "model": name,
+        "image_size": size,
+        "batch": batch,
+        "precision": PRECISION.value,
+        "images": ROOT.value or "made up",
+        "steps": count,
+        **paired.ratio(rates["fed"], rates["bare"]),
+        "images_per_second": {side: round(float(np.median(rate)) * batch, 1) for side, rate in rates.items()},
+    }
+
+
+def steps_of(run: Callable[[], object], steps: int) -> int:
+    """How many steps take about --seconds, where `run` makes so many; at least two, which may be under way at once."""
+    run()
+    rate = paired.rates({"run": lambda: run() and steps}, 1)["run"][0]
+    return max(2, round(SECONDS.value * rate))
+
+
+def stream(dataset: Dataset, batch: int, count: int) -> Iterator[dict[str, np.ndarray]]:
+    """So many batches, as a training reads them."""
+    return batches(dataset, batch_size=batch, seed=0, num_steps=count)
+
+
+def folder(size: int) -> Dataset:
+    """The images of --root."""
+    config = common.base().data
+    config.update({"source": "folder", "root": ROOT.value, "image_size": size})
+    return Dataset(open_folder(config, "train"), size, cache_gib=CACHE.value)
+
+
+def made_up(size: int, images: int) -> Dataset:
+    """Images of noise in ten classes, in memory."""
+
+    class Noise:
+        classes, planted = tuple(f"class {label}" for label in range(10)), None
+        labels = np.arange(images, dtype=np.int32) % 10
+
+        def __len__(self) -> int:
+            return images
+
+        def __getitem__(self, index: int) -> np.ndarray:
+            return np.random.default_rng(index).integers(0, 256, (size, size, 3), np.uint8)
+
+    dataset = Dataset(Noise(), size)
+    dataset.images(np.arange(images))
+    return dataset
+
+
+if __name__ == "__main__":
+    app.run(main)

@@ -1,0 +1,88 @@
+"""Whether an imported model has here the maps that the published procedure finds in PyTorch with the same weights.
+
+  python benchmarks/parity/published_maps.py --weights=runs/cifar10/export/resnet20.pt --root=DIR  # DIR/test/<class>/
+  python benchmarks/parity/published_maps.py --weights=FILE --model=resnet18_cifar --root=DIR --patches=2 --images=50
+
+PyTorch loads the state dict strictly; ours reads the same file. Both search the same images in class order, number by
+number (`removal_compat`). One JSON object a patch size: the largest difference of a loss, in units of the tolerance,
+2e-6 * max(1, loss); and for each share how many positions of all classes' maps differ, and how many positions lie
+within twice the tolerance of their class's threshold, where they may. Exit status 1 where one differs elsewhere.
+"""
+
+import json
+import pathlib
+import sys
+import time
+
+import numpy as np
+import torch
+from absl import app, flags
+
+sys.path.insert(0, str(pathlib.Path(__file__).parents[2]))
+
+import fsjax
+from benchmarks.parity import published
+from benchmarks.parity.torch_models import torch_resnet
+from configs import common
+from fsjax import data
+from fsjax.data.preprocess import normalise
+from fsjax.fourier.dfm import DominantFrequencyMaps
+
+WEIGHTS = flags.DEFINE_string("weights", None, "A state dict of the model.", required=True)
+MODEL = flags.DEFINE_string("model", "resnet20", "A ResNet of fsjax.models.MODELS, with 10 outputs.")
+ROOT = flags.DEFINE_string("root", None, "Folder with test/<class>/ in it.", required=True)
+SIZE = flags.DEFINE_integer("size", 32, "Side of the images, pixels.")
+IMAGES = flags.DEFINE_integer("images", 100, "Of each class, the first ones.")
+PATCHES = flags.DEFINE_list("patches", ["1", "2"], "Patch sizes.")
+SHARES = (0.01, 0.05, 0.1, 0.2)
+
+
+def main(_: list[str]) -> int:
+    images, labels, classes = read_images()
+    model = torch_resnet(MODEL.value)
+    model.load_state_dict(torch.load(WEIGHTS.value, weights_only=True), strict=True)
+    model.eval()
+    logits_fn = fsjax.load_weights(WEIGHTS.value, MODEL.value, image_size=SIZE.value)
+    failed = False
+    for patch in map(int, PATCHES.value):
+        started = time.perf_counter()
+        expected = published.search(model, published.batches(images, labels), classes, patch)
+        between = time.perf_counter()
+        maps = fsjax.dominant_frequencies(
+            logits_fn, images, labels, num_classes=classes, method="removal_compat", patch=patch, shares=SHARES
+        )
+        seconds = {"pytorch": round(between - started, 1), "ours": round(time.perf_counter() - between, 1)}
+        found = compare(maps, expected)
+        failed |= found["elsewhere"] > 0
+        about = {"model": MODEL.value, "classes": classes, "images": len(images), "patch": patch}
+        print(json.dumps({"benchmark": "published_maps", **about, **found, "seconds": seconds}), flush=True)
+    return int(failed)
+
+
+def read_images() -> tuple[np.ndarray, np.ndarray, int]:
+    """Normalised test images in class order, their labels, and the number of classes."""
+    config = common.base().data
+    config.update({"source": "folder", "root": ROOT.value, "image_size": SIZE.value})
+    dataset = data.load(config, "test", 0)
+    chosen = [np.flatnonzero(dataset.labels == label)[: IMAGES.value] for label in range(len(dataset.classes))]
+    indices = np.concatenate(chosen)
+    return np.array(normalise(dataset.images(indices), *common.CIFAR10)), dataset.labels[indices], len(chosen)
+
+
+def compare(maps: DominantFrequencyMaps, expected: np.ndarray) -> dict:
+    """Differences of losses and maps, as JSON values."""
+    tolerance = 2e-6 * np.maximum(1, expected)
+    differ, near, elsewhere = {}, {}, 0
+    for index, share in enumerate(SHARES):
+        theirs = np.stack([published.at_threshold(losses, share) for losses in expected]).astype(bool)
+        thresholds = np.array([losses[mask].min() for losses, mask in zip(expected, theirs, strict=True)])
+        close = np.abs(expected - thresholds[:, None, None]) <= 2 * tolerance
+        wrong = maps.masks[index] != theirs
+        differ[f"{share:g}"], near[f"{share:g}"] = int(wrong.sum()), int(close.sum())
+        elsewhere += int((wrong & ~close).sum())
+    apart = float((np.abs(maps.scores - expected) / tolerance).max())
+    return {"loss": round(apart, 3), "differ": differ, "near_threshold": near, "elsewhere": elsewhere}
+
+
+if __name__ == "__main__":
+    app.run(main)

@@ -1,0 +1,88 @@
+"""Reading PyTorch weights: seconds and peak memory for ViT-B and ResNet-50, in a process of its own each.
+
+  python benchmarks/parity/weights.py                   # both models, .pt and .safetensors, with PyTorch and without
+
+Prints one JSON object a reading: `seconds` from the file to arrays ready for evaluation (BatchNorm folded); `peak`, the
+most memory that was taken on the way (Linux's RssAnon, so without a mapped file's own pages), over the bytes of the
+weights. Random weights: none can be fetched here. Exit status 1 beyond 10 seconds or twice the bytes.
+"""
+
+import json
+import pathlib
+import subprocess
+import sys
+import tempfile
+
+import safetensors.torch
+import timm
+import torch
+import torchvision
+
+ROOT = pathlib.Path(__file__).parents[2]
+# our name -> (image size, PyTorch's model)
+MODELS = {
+    "vit_base_patch16": (224, lambda: timm.create_model("vit_base_patch16_224")),
+    "resnet50_imagenet": (224, torchvision.models.resnet50),
+}
+# Reads in a process without the benchmark's own memory; the compiler is warm as in a run that goes on.
+READ = """
+import json, sys, threading, time
+path, name, size, installed = sys.argv[1], sys.argv[2], int(sys.argv[3]), sys.argv[4] == "True"
+import torch
+import jax
+from fsjax import api
+if not installed:
+    sys.modules["torch"] = None
+jax.block_until_ready(jax.numpy.zeros(1))
+
+def anonymous():
+    with open("/proc/self/status") as file:
+        return next(int(line.split()[1]) * 1024 for line in file if line.startswith("RssAnon"))
+
+def watch():
+    while not done.wait(0.002):
+        seen.append(anonymous())
+
+before, seen, done = anonymous(), [], threading.Event()
+watcher = threading.Thread(target=watch)
+watcher.start()
+started = time.perf_counter()
+logits_fn = api.load_weights(path, name, image_size=size)
+seconds = time.perf_counter() - started
+done.set()
+watcher.join()
+print(json.dumps({"seconds": round(seconds, 2), "peak_bytes": max(seen) - before}))
+"""
+
+
+def main() -> int:
+    failed = False
+    with tempfile.TemporaryDirectory() as folder:
+        for name, (size, make) in MODELS.items():
+            state = make().state_dict()
+            total = sum(value.numel() * value.element_size() for value in state.values())
+            paths = [pathlib.Path(folder) / f"{name}{suffix}" for suffix in (".pt", ".safetensors")]
+            torch.save(state, paths[0])
+            safetensors.torch.save_file(state, paths[1])
+            for path in paths:
+                for installed in (True, False):
+                    found = read(path, name, size, installed)
+                    ratio = found["peak_bytes"] / total
+                    failed |= found["seconds"] > 10 or ratio > 2
+                    about = {"model": name, "file": path.suffix, "torch": installed, "megabytes": round(total / 1e6)}
+                    print(
+                        json.dumps(
+                            {"benchmark": "weights", **about, "seconds": found["seconds"], "peak": round(ratio, 2)}
+                        )
+                    )
+    return int(failed)
+
+
+def read(path: pathlib.Path, name: str, size: int, installed: bool) -> dict:
+    """What a fresh process measures."""
+    command = [sys.executable, "-c", READ, str(path), name, str(size), str(installed)]
+    return json.loads(subprocess.run(command, cwd=ROOT, check=True, stdout=subprocess.PIPE, text=True).stdout)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,60 @@
+"""Copies of a data set in which only some radial bands of the Fourier plane are left (METHOD 5, 6).
+
+A copy is named by the bands that it keeps, 1 (lowest) to 4: '1234' is the original, '12' a low-pass, '34' a high-pass,
+'14' a band-stop and '2' a band-pass copy. DC belongs to band 1. Images are filtered after normalisation, so a copy
+without band 1 gives every image the mean colour of the training images: brightness and hue of the whole are gone with
+the low frequencies. The synthetic sets have nothing at DC to lose.
+"""
+
+import re
+
+import numpy as np
+from jaxtyping import Bool
+
+from fsjax.fourier import spectrum
+from fsjax.runtime.errors import InputError
+
+COUNT = 4
+ORIGINAL = "1234"
+# The original, every two bands (the other two are removed) and every single one.
+DEFAULT = (ORIGINAL, "12", "34", "13", "14", "23", "24", "1", "2", "3", "4")
+
+
+def parse(keep: str) -> tuple[str, ...]:
+    """The copies of a comma-separated list, in its order; DEFAULT where it is ''.
+
+    Raises:
+      InputError: an entry that is not one or more of the digits 1 to 4 in ascending order, an entry that comes twice,
+        a list without the original, or of the original alone.
+    """
+    if not keep:
+        return DEFAULT
+    names = tuple(name.strip() for name in keep.split(","))
+    for name in names:
+        if not (name and re.fullmatch("1?2?3?4?", name)):
+            raise InputError(
+                f"dynamics.keep: {name!r} in {keep!r}; accepted: bands that a copy keeps, of the digits 1 to 4, each "
+                "once and ascending, such as 1234,12,34"
+            )
+    if len(set(names)) < max(2, len(names)) or ORIGINAL not in names:
+        raise InputError(
+            f"dynamics.keep: {keep!r}; accepted: two or more different copies, {ORIGINAL} (the original) among them"
+        )
+    return names
+
+
+def masks(names: tuple[str, ...], height: int, width: int) -> Bool[np.ndarray, "copies height width"]:
+    """What each copy keeps of the centred plane."""
+    band = spectrum.bands(height, width, COUNT) + 1
+    return np.stack([np.isin(band, [int(digit) for digit in name]) for name in names])
+
+
+def title(name: str) -> str:
+    """A copy in words: 'B1 + B2 (low-pass)'."""
+    if name == ORIGINAL:
+        return "original"
+    kind = "band-stop"
+    if name in ORIGINAL:
+        low, high = name.startswith("1"), name.endswith("4")
+        kind = "low-pass" if low else "high-pass" if high else "band-pass"
+    return f"{' + '.join(f'B{digit}' for digit in name)} ({kind})"

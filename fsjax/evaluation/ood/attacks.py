@@ -1,0 +1,187 @@
+"""FGSM and PGD under L-infinity: images changed by at most a radius so that their own class's loss rises.
+
+A radius is in units of pixels in [0, 1]. Images are held in grey levels [0, 255], where 4/255 is 4 exactly. The loss is
+the cross-entropy of the model's logits to the true class; its gradient goes through the normalisation and the model.
+"""
+
+import dataclasses
+import functools
+from collections.abc import Callable
+from fractions import Fraction
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax.sharding import NamedSharding
+from jax.sharding import PartitionSpec as P
+from jaxtyping import Array, Float, Int, Int32, PyTree
+
+from fsjax.data.dataset import Images
+from fsjax.data.preprocess import normalise
+from fsjax.evaluation.predict import batch_of_device
+from fsjax.runtime import interrupt, parallel
+from fsjax.runtime.errors import InputError
+from fsjax.runtime.progress import Progress
+
+_ACCEPTED = "fgsm:RADIUS or pgd:RADIUS:STEPS with a radius in (0, 1], such as fgsm:4/255 or pgd:0.03:10"
+
+_NEVER = -1e30  # a logit that counts for nothing, and finite: -inf among the only logits would make NaN
+
+
+@dataclasses.dataclass(frozen=True)
+class Attack:
+    """An attack under L-infinity.
+
+    Attributes:
+      name: as the config has it.
+      radius: in units of pixels in [0, 1].
+      steps: of gradient ascent; 0 = FGSM, a single step of the whole radius from the image itself.
+    """
+
+    name: str
+    radius: Fraction
+    steps: int = 0
+
+
+@dataclasses.dataclass(frozen=True)
+class Attacked:
+    """Images that an attack has changed; what is judged (data.dataset.Images)."""
+
+    classes: tuple[str, ...]
+    labels: Int32[np.ndarray, " images"]
+    levels: Float[np.ndarray, "images size size 3"]
+
+    @property
+    def image_size(self) -> int:
+        """In pixels."""
+        return self.levels.shape[1]
+
+    def __len__(self) -> int:
+        return len(self.levels)
+
+    def images(self, indices: Int[np.ndarray, " n"]) -> Float[np.ndarray, "n size size 3"]:
+        """Grey levels in [0, 255], not whole ones."""
+        return self.levels[indices]
+
+
+def parse(text: str) -> Attack:
+    """'fgsm:4/255' or 'pgd:4/255:10'; raises InputError for an attack not known and a radius outside (0, 1]."""
+    kind, *numbers = (part.strip() for part in text.split(":"))
+    if kind not in ("fgsm", "pgd"):
+        raise InputError(f"ood.attacks: unknown attack {kind!r}; accepted: {_ACCEPTED}")
+    try:
+        radius = Fraction(numbers[0])
+        steps = int(numbers[1]) if kind == "pgd" else 0
+    except (IndexError, ValueError, ZeroDivisionError):
+        raise InputError(f"ood.attacks: {text!r}; accepted: {_ACCEPTED}") from None
+    if len(numbers) != (2 if kind == "pgd" else 1) or (kind == "pgd" and steps < 1):
+        raise InputError(f"ood.attacks: {text!r}; accepted: {_ACCEPTED}")
+    if not 0 < radius <= 1:
+        raise InputError(f"ood.attacks: radius {numbers[0]} of {text!r}; accepted: {_ACCEPTED}")
+    return Attack(text.strip(), radius, steps)
+
+
+def make_attacker(
+    apply: Callable,
+    mean_std: tuple[np.ndarray, np.ndarray],
+    attack: Attack,
+    seed: int,
+    *,
+    batch_size: int = 128,
+) -> Callable:
+    """Returns attacker(params, images, numbers) -> Attacked, computed on all local devices.
+
+    `numbers`, [images], tell the images' random starts apart: an image of one number starts alike in any batch.
+
+    Args:
+      apply: (params, images [n, S, S, 3] float32 normalised) -> logits.
+      mean_std: of pixels in [0, 1], per channel.
+      attack: to be made.
+      seed: of PGD's random starts.
+      batch_size: most images that a device sees at once.
+    """
+    mesh = parallel.mesh()
+    split, everywhere = NamedSharding(mesh, P(parallel.AXIS)), NamedSharding(mesh, P())
+    radius = 255 * float(attack.radius)
+
+    @jax.jit
+    def gradient(params, levels, labels):
+        with jax.default_matmul_precision("highest"):
+            return jax.grad(lambda levels: total_loss(apply(params, normalise(levels, *mean_std)), labels))(levels)
+
+    def changed(params, levels, labels, numbers):
+        of_loss = functools.partial(gradient, params, labels=labels)
+        if not attack.steps:
+            return fgsm(of_loss, levels, radius)
+        return pgd(of_loss, levels, starts(seed, numbers, levels.shape[1:], radius), radius, attack.steps)
+
+    def attacker(params: PyTree, images: Images, numbers: Int[np.ndarray, " images"]) -> Attacked:
+        params = jax.device_put(params, everywhere)
+        size = batch_of_device(len(images), batch_size) * mesh.size
+        parts = []
+        with Progress(f"ood {attack.name}, attack", len(images), "images") as progress:
+            for start in range(0, len(images), size):
+                indices = np.arange(start, min(start + size, len(images)))
+                # Filled up with the last image, whose result is dropped; images do not see each other.
+                filled = np.minimum(np.arange(start, start + size), indices[-1])
+                levels = images.images(filled).astype(np.float32)
+                batch = jax.device_put((levels, images.labels[filled], numbers[filled].astype(np.int32)), split)
+                parts.append(np.asarray(changed(params, *batch))[: len(indices)])
+                progress.update(len(indices))
+                interrupt.check()
+        return Attacked(images.classes, images.labels, np.concatenate(parts))
+
+    return attacker
+
+
+def total_loss(logits: Float[Array, "n outputs"], labels: Int[Array, " n"]) -> Float[Array, ""]:
+    """Sum of the cross-entropies to the labels, in nats.
+
+    As log(1 + exp(what the others say - what the label says)), whose gradient holds where the model is so sure that
+    its probability rounds to 1 in float32. There the usual form loses the label's own part, and the attack its way.
+    """
+    logits = logits.astype(jnp.float32)
+    is_label = jax.nn.one_hot(labels, logits.shape[-1], dtype=bool)
+    others = jax.nn.logsumexp(jnp.where(is_label, _NEVER, logits), -1)
+    return jax.nn.softplus(others - jnp.where(is_label, logits, 0).sum(-1)).sum()
+
+
+def fgsm(gradient: Callable, levels: Float[Array, " n *image"], radius: float) -> Float[Array, " n *image"]:
+    """clip(x + radius * sign(gradient(x)), 0, 255). Source: Goodfellow et al., ICLR 2015, section 4.
+
+    levels: in [0, 255], and the radius in the same unit.
+    """
+    return jnp.clip(levels + radius * jnp.sign(gradient(levels)), 0, 255)
+
+
+def pgd(
+    gradient: Callable,
+    levels: Float[Array, " n *image"],
+    first: Float[Array, " n *image"],
+    radius: float,
+    steps: int,
+) -> Float[Array, " n *image"]:
+    """`steps` steps of 2.5 * radius / steps along the gradient's sign, each brought back into the ball and [0, 255].
+
+    Source: Madry et al., ICLR 2018, section 2.1; a step is as large as theirs for 100 of them, so that the edge of the
+    ball can be reached from any start, and moved along.
+
+    Args:
+      gradient: of the loss.
+      levels: in [0, 255].
+      first: offsets within the radius, from which the ascent starts.
+      radius: of the ball, in the same unit.
+      steps: at least 1.
+    """
+
+    current = jnp.clip(levels + first, 0, 255)
+    for _ in range(steps):
+        current = current + 2.5 * radius / steps * jnp.sign(gradient(current))
+        current = jnp.clip(jnp.clip(current, levels - radius, levels + radius), 0, 255)
+    return current
+
+
+def starts(seed: int, numbers: Int[Array, " n"], shape: tuple[int, ...], radius: float) -> Float[Array, " n *image"]:
+    """Uniform offsets in [-radius, radius], of each image by the seed and its own number."""
+    keys = jax.vmap(lambda number: jax.random.fold_in(jax.random.key(seed), number))(numbers)
+    return jax.vmap(lambda key: jax.random.uniform(key, shape, minval=-radius, maxval=radius))(keys)

@@ -1,0 +1,65 @@
+"""What the stages of one run share."""
+
+import functools
+from collections.abc import Callable
+
+import numpy as np
+from ml_collections import ConfigDict
+
+from fsjax import data
+from fsjax.data import listing
+from fsjax.data.dataset import Dataset, measure_mean_std
+from fsjax.fourier import dfm
+from fsjax.models import classifier
+from fsjax.models.classifier import Classifier
+from fsjax.runtime import parallel, wandb_writer
+from fsjax.runtime.errors import InputError
+from fsjax.runtime.metrics import Metrics
+from fsjax.runtime.storage import Path
+
+
+class Run:
+    """A run's config, its workdir, and what its stages read, opened on first use.
+
+    `nested(config, directory)` runs a whole experiment in another workdir, for stages that put several together.
+    """
+
+    def __init__(self, config: ConfigDict, directory: Path, nested: Callable[[ConfigDict, Path], None]):
+        self.config, self.directory, self.nested = config, directory, nested
+        self.metrics = Metrics(directory, lambda: wandb_writer.start(config, directory))
+        self._datasets: dict[str, Dataset] = {}
+
+    def dataset(self, split: str) -> Dataset:
+        """The 'train', 'validation' or 'test' images."""
+        if split not in self._datasets:
+            dataset = data.load(self.config.data, split, self.config.seed)
+            if parallel.is_main_process():
+                listing.check(self.directory / "images.json", split, dataset)
+            self._datasets[split] = dataset
+        return self._datasets[split]
+
+    @functools.cached_property
+    def mean_std(self) -> tuple[np.ndarray, np.ndarray]:
+        """Of pixels in [0, 1], per channel: the config's, or measured on the training images."""
+        if self.config.data.mean:
+            return np.array(self.config.data.mean, float), np.array(self.config.data.std, float)
+        return measure_mean_std(self.dataset("train"))
+
+    @functools.cached_property
+    def classifier(self) -> Classifier:
+        """The trained classifier of this workdir."""
+        return classifier.load(self.config, self.directory)
+
+    @property
+    def maps_file(self) -> Path:
+        """The maps of the config's search method."""
+        return self.directory / "dfm" / f"{self.config.search.method}.npz"
+
+    @functools.cached_property
+    def maps(self) -> dfm.DominantFrequencyMaps:
+        """The maps of the config's search method; raises InputError where they are not searched yet."""
+        if not self.maps_file.exists():
+            raise InputError(f"{self.maps_file}: no maps; run the stage search first (--config.stages=search,...)")
+        maps = dfm.DominantFrequencyMaps.load(self.maps_file)
+        self.classifier.check_classes(maps.classes, str(self.maps_file))
+        return maps

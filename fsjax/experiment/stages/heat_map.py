@@ -1,0 +1,67 @@
+"""Measures how often the classifier errs when one wave is added to the test images."""
+
+import math
+
+import numpy as np
+from ml_collections import ConfigDict
+
+from fsjax.data.chosen import drawn
+from fsjax.data.preprocess import normalise
+from fsjax.evaluation import heat_map
+from fsjax.experiment.run import Run
+from fsjax.experiment.stages import train
+from fsjax.experiment.stages.stage import Stage
+from fsjax.runtime import files, parallel
+from fsjax.runtime.errors import InputError
+
+
+def check(config: ConfigDict) -> None:
+    """Raises InputError for a field of heat_map that cannot be used."""
+    norm, count = config.heat_map.norm, config.heat_map.images_per_class
+    if not 0 < norm < math.inf:
+        raise InputError(f"heat_map.norm: {norm:g}; accepted: a number above 0")
+    if count < 0:
+        raise InputError(f"heat_map.images_per_class: {count}; accepted: 0 (all) or more")
+
+
+def _run(current: Run) -> None:
+    config, model, test = current.config, current.classifier, current.dataset("test")
+    model.check_classes(test.classes, "data split test")
+    chosen = np.concatenate(
+        [drawn(test.labels, label, config.heat_map.images_per_class, config.seed) for label in range(len(test.classes))]
+    )
+    found = heat_map.measure(
+        model.apply,
+        model.variables,
+        lambda part: np.asarray(normalise(test.images(chosen[part]), *model.mean_std)),
+        test.labels[chosen],
+        len(test.classes),
+        (test.image_size, test.image_size, 3),
+        model.mean_std[1],
+        norm=config.heat_map.norm,
+        seed=config.seed,
+        memory_mib=config.run.memory_mib,
+        save_seconds=config.run.save_seconds,
+        directory=current.directory / "heat_map",
+    )
+    if parallel.is_main_process():
+        files.write_npz(
+            current.directory / "heat_map.npz",
+            error=found.error.astype(np.float32),
+            class_error=found.class_error.astype(np.float32),
+            clean_error=found.clean_error.astype(np.float32),
+            images=found.images,
+            classes=np.array(test.classes, dtype=np.str_),
+            norm=np.array(config.heat_map.norm),
+        )
+
+
+STAGE = Stage(
+    name="heat_map",
+    fields=("heat_map",),
+    needs=(train.STAGE,),
+    check=check,
+    outputs=lambda run: [run.directory / "heat_map.npz"],
+    run=_run,
+    partial=lambda config: True,
+)

@@ -1,0 +1,122 @@
+"""The runs of a study: every model with every training variant and every seed."""
+
+import ast
+import copy
+import dataclasses
+import re
+
+from ml_collections import ConfigDict
+
+from fsjax import models
+from fsjax.runtime import storage
+from fsjax.runtime.errors import InputError
+from fsjax.runtime.storage import Path
+
+
+@dataclasses.dataclass(frozen=True)
+class Cell:
+    """One run of a study.
+
+    Attributes:
+      model: name of the classifier.
+      variant: name of the way of training.
+      seed: of everything random in the run.
+      directory: its workdir.
+      config: its whole config.
+    """
+
+    model: str
+    variant: str
+    seed: int
+    directory: Path
+    config: ConfigDict
+
+    @property
+    def name(self) -> str:
+        """Of the run, and of its workdir."""
+        return self.directory.name
+
+
+def cells(config: ConfigDict, directory: Path) -> list[Cell]:
+    """The runs of config.study, in an order in which a variant comes after those that its fields speak of.
+
+    Args:
+      config: of the study. `variants` holds, by name, the fields of a variant: 'field=value;field=value', in which
+        {NAME} is the workdir of another variant of the same model and seed.
+      directory: of the study; each run has a folder in it.
+
+    Raises:
+      InputError: a model, variant, field or seed that cannot be used.
+    """
+    study = config.study
+    names = _listed(study.models, "study.models")
+    for name in names:
+        if name not in models.MODELS:
+            raise InputError(f"study.models: unknown model {name!r}; accepted: {', '.join(sorted(models.MODELS))}")
+    variants = _in_order(_listed(study.variants, "study.variants"), config.variants)
+    seeds = _listed(study.seeds, "study.seeds")
+    if bad := [seed for seed in seeds if not seed.isdecimal()]:
+        raise InputError(f"study.seeds: {bad[0]!r}; accepted: whole numbers from 0, separated by commas")
+    return [
+        _cell(config, directory, model, variant, int(seed), variants)
+        for model in names
+        for variant in variants
+        for seed in seeds
+    ]
+
+
+def _listed(text: str, field: str) -> list[str]:
+    names = [name.strip() for name in text.split(",") if name.strip()]
+    if not names or len(set(names)) < len(names):
+        raise InputError(f"{field}: {text!r}; accepted: one or more different ones, separated by commas")
+    return names
+
+
+def _in_order(wanted: list[str], known: ConfigDict) -> list[str]:
+    """The wanted variants, each after those whose workdir it names."""
+    ordered: list[str] = []
+
+    def add(name: str, before: tuple[str, ...]) -> None:
+        if name not in known:
+            raise InputError(f"study.variants: unknown variant {name!r}; accepted: {', '.join(sorted(known))}")
+        if name in before:
+            raise InputError(f"variants.{name}: needs itself, by {' and '.join(before)}; accepted: another variant")
+        for needed in re.findall(r"\{(\w+)\}", known[name]):
+            if needed not in wanted:
+                raise InputError(f"variants.{name}: needs the variant {needed!r}, which study.variants leaves out")
+            add(needed, (*before, name))
+        if name not in ordered:
+            ordered.append(name)
+
+    for name in wanted:
+        add(name, ())
+    return ordered
+
+
+def _cell(config: ConfigDict, directory: Path, model: str, variant: str, seed: int, variants: list[str]) -> Cell:
+    own = copy.deepcopy(config)
+    own.model.name, own.seed, own.stages = model, seed, config.study.stages
+    workdirs = {name: str(directory / f"{model}-{name}-{seed}") for name in variants}
+    for entry in filter(None, (part.strip() for part in config.variants[variant].split(";"))):
+        field, equals, value = (part.strip() for part in entry.partition("="))
+        if not equals:
+            raise InputError(f"variants.{variant}: {entry!r} is not 'field=value'")
+        _set(own, field, re.sub(r"\{(\w+)\}", lambda match: workdirs[match[1]], value), variant)
+    with own.unlocked():
+        del own.study, own.variants
+    return Cell(model, variant, seed, storage.path(workdirs[variant]), own)
+
+
+def _set(config: ConfigDict, field: str, text: str, variant: str) -> None:
+    """Sets a dotted field to a text, read as the field's type."""
+    *groups, name = field.split(".")
+    group = config
+    for part in groups:
+        group = group[part] if isinstance(group, ConfigDict) and part in group else None
+    if not isinstance(group, ConfigDict) or name not in group or isinstance(group[name], ConfigDict):
+        raise InputError(f"variants.{variant}: unknown field {field!r}; accepted: the fields of the config")
+    try:
+        group[name] = text if isinstance(group[name], str) else ast.literal_eval(text)
+    except (ValueError, SyntaxError, TypeError) as error:
+        kind = type(group[name]).__name__
+        raise InputError(f"variants.{variant}: {field}={text} is not of the field's type, {kind}") from error

@@ -1,0 +1,1 @@
+"""The Fourier plane: orbits, masks, dominant frequency maps and their files."""

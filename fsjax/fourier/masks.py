@@ -1,0 +1,104 @@
+"""Masks of a given size: the best orbits by a score, and the trivial masks that a found one has to beat.
+
+All masks are bool [H, W] on the centred plane. They are constant on orbits and keep whole orbits within a budget of
+positions; only the published rule, `at_threshold`, looks at single positions.
+"""
+
+import numpy as np
+from jaxtyping import Bool, Float, UInt8
+
+from fsjax.fourier import spectrum
+
+
+class Packed:
+    """Masks at a bit a position, for those that are too many at a byte; a slice of them is unpacked.
+
+    Attributes:
+      bits: uint8 [..., H, ceil(W / 8)].
+      width: W.
+    """
+
+    def __init__(self, bits: UInt8[np.ndarray, "*masks height bytes"], width: int) -> None:
+        self.bits, self.width = bits, width
+
+    @classmethod
+    def of(cls, masks: Bool[np.ndarray, "*masks height width"]) -> "Packed":
+        """Of masks as they are."""
+        return cls(np.packbits(masks, axis=-1), masks.shape[-1])
+
+    def __len__(self) -> int:
+        return len(self.bits)
+
+    def __getitem__(self, which: slice) -> Bool[np.ndarray, "*masks height width"]:
+        return np.unpackbits(self.bits[which], axis=-1, count=self.width).view(bool)
+
+
+def budget(share: float, height: int, width: int) -> int:
+    """Positions that a share in (0, 1] of the plane allows: floor(share * H * W)."""
+    # The small term keeps a product that is whole in exact arithmetic, 0.29 * 100, from losing a position to rounding.
+    return int(share * height * width + 1e-9)
+
+
+def best_orbits(scores: Float[np.ndarray, "height width"], positions: int) -> Bool[np.ndarray, "height width"]:
+    """The orbits with the largest scores, best first, as many as fit into `positions`.
+
+    A score is read at an orbit's first member. Equal scores go in orbit order, so a smaller budget's mask always lies
+    inside a larger one's. The first orbit that does not fit ends the mask: at most one position stays unused.
+    """
+    order = np.argsort(-spectrum.per_orbit(scores), kind="stable")
+    kept = np.cumsum(spectrum.orbit_sizes(*scores.shape)[order]) <= positions
+    return _mask_of(order[kept], *scores.shape)
+
+
+def within_share(scores: Float[np.ndarray, "height width"], share: float) -> Bool[np.ndarray, "height width"]:
+    """`best_orbits` within a share of the plane, in (0, 1]."""
+    return best_orbits(scores, budget(share, *scores.shape))
+
+
+def at_threshold(scores: Float[np.ndarray, "height width"], share: float) -> Bool[np.ndarray, "height width"]:
+    """Positions whose score is at least the int(share * H * W)-th largest: the published rule (METHOD 2).
+
+    Ties are included, and orbits not looked at.
+    """
+    rank = max(1, int(share * scores.size))
+    return scores >= np.sort(scores, axis=None)[-rank]
+
+
+def random(height: int, width: int, positions: int, rng: np.random.Generator) -> Bool[np.ndarray, "height width"]:
+    """Orbits drawn at random, as many as fit."""
+    return best_orbits(rng.random((height, width)), positions)
+
+
+def low_pass(height: int, width: int, positions: int) -> Bool[np.ndarray, "height width"]:
+    """The orbits nearest to DC, as many as fit."""
+    return best_orbits(-spectrum.radius(height, width), positions)
+
+
+def highest_energy(energy: Float[np.ndarray, "height width"], positions: int) -> Bool[np.ndarray, "height width"]:
+    """The orbits with the most energy (mean |F x|^2 over images and channels), as many as fit."""
+    return best_orbits(energy, positions)
+
+
+def radial_matched(
+    mask: Bool[np.ndarray, "height width"], rng: np.random.Generator
+) -> Bool[np.ndarray, "height width"]:
+    """A random mask with the radial profile of another.
+
+    Each ring, one cycle per image wide, gets as many orbits of each size as the given mask has there. The given
+    mask must be constant on orbits.
+    """
+    height, width = mask.shape
+    inside = spectrum.per_orbit(mask)
+    rings = np.round(spectrum.per_orbit(spectrum.radius(height, width)) * max(height, width)).astype(int)
+    strata = 2 * rings + spectrum.orbit_sizes(height, width) - 1
+    chosen = [
+        rng.choice(np.flatnonzero(strata == stratum), int(inside[strata == stratum].sum()), replace=False)
+        for stratum in np.unique(strata[inside])
+    ]
+    return _mask_of(np.concatenate(chosen) if chosen else np.array([], int), height, width)
+
+
+def _mask_of(chosen: np.ndarray, height: int, width: int) -> np.ndarray:
+    inside = np.zeros(len(spectrum.orbit_sizes(height, width)), bool)
+    inside[chosen] = True
+    return inside[spectrum.orbits(height, width)]

@@ -1,5 +1,0 @@
-"""Out of distribution: a model and its maps on other images, and on images that an attack has changed."""
-
-from fsjax.ood.stage import check, run
-
-__all__ = ["check", "run"]

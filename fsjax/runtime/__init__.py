@@ -1,0 +1,1 @@
+"""Processes, devices, files and signals: everything a long run needs, and no science."""

@@ -1,0 +1,161 @@
+"""One run at a time in a workdir, and all its processes in the same one.
+
+On a disk the kernel holds the lock as long as the process lives. A store has no locks: there a lease, an object, is
+written anew every few seconds, and one that stays as it is for some time is of a run that is gone. No clocks are
+compared.
+"""
+
+import contextlib
+import fcntl
+import json
+import logging
+import os
+import pathlib
+import signal
+import socket
+import threading
+import time
+import uuid
+from collections.abc import Iterator
+
+import numpy as np
+
+from fsjax.runtime import files, interrupt, parallel, storage
+from fsjax.runtime.errors import InputError
+from fsjax.runtime.storage import Path
+
+logger = logging.getLogger(__name__)
+
+# Between two writes of a lease; how many of them may be missed, which has to outlast the next and a write; how long two
+# that start at once may overwrite the lease of each other; how often one looks for what the main process wrote.
+BEAT_SECONDS, BEATS, SETTLE_SECONDS = 5.0, 4, 2.0
+LOOKS = 10
+
+
+@contextlib.contextmanager
+def held(directory: Path) -> Iterator[None]:
+    """Makes a workdir and holds it for one run, until the block ends or the main process does; all processes call it.
+
+    Raises:
+      InputError: another run holds it, it cannot be written, or the processes do not see the same folder.
+    """
+    file = directory / ".lock"
+    with contextlib.ExitStack() as stack:
+        run = parallel.decide(
+            lambda: stack.enter_context(_locked(file) if storage.is_local(file) else _leased(file)),
+        )
+        _check_all_see(file, run)
+        yield
+
+
+@contextlib.contextmanager
+def _locked(file: pathlib.Path) -> Iterator[str]:
+    """Yields what names this run in the file."""
+    try:
+        file.parent.mkdir(parents=True, exist_ok=True)
+        # Without a buffer, whose rest a full disk would refuse once more as the file is closed.
+        opened = open(file, "a+b", buffering=0)  # noqa: SIM115
+    except OSError as error:
+        raise InputError(
+            f"--workdir: {file.parent} cannot be written ({error.strerror}); accepted: a folder, made if need be"
+        ) from error
+    with opened:
+        try:
+            fcntl.flock(opened, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise _taken(file, _read(file)) from None
+        except OSError as error:
+            logger.warning("%s: no lock (%s); take care that no other run writes there", file, error.strerror)
+        own = _owner()
+        with files.writing(file):
+            opened.truncate(0)
+            opened.write(json.dumps(own).encode())
+        yield own["run"]
+
+
+@contextlib.contextmanager
+def _leased(file: Path) -> Iterator[str]:
+    """Yields what names this run in the object."""
+    if found := _read(file):
+        logger.info("%s: %s was here; seeing whether it still is", file.parent, _words(found))
+        for _ in range(BEATS):
+            _pause(BEAT_SECONDS)
+            if (now := _read(file)) != found and now:
+                raise _taken(file, now)
+    own = _owner()
+    files.write_json(file, own)
+    _pause(SETTLE_SECONDS)
+    if (now := _read(file)) != own:
+        raise _taken(file, now)
+    stop = threading.Event()
+
+    def beat() -> None:
+        count = 0
+        while not stop.wait(BEAT_SECONDS):
+            try:
+                if (now := _read(file)).get("run") != own["run"]:
+                    logger.error("%s: %s took it over, as if this run were gone; stopping", file.parent, _words(now))
+                    os.kill(os.getpid(), signal.SIGTERM)
+                    return
+                count += 1
+                files.write_json(file, own | {"beat": count})
+            except Exception as error:  # of the network; until the next time
+                logger.warning("%s: not written (%s)", file, error)
+
+    thread = threading.Thread(target=beat, name="lease", daemon=True)
+    thread.start()
+    try:
+        yield own["run"]
+    finally:
+        stop.set()
+        thread.join()
+        if _read(file).get("run") == own["run"]:
+            file.unlink(missing_ok=True)
+
+
+def _check_all_see(file: Path, run: str) -> None:
+    """Raises InputError, in all processes, where one of them does not see what the main process wrote."""
+    index, processes = parallel.process()
+    if processes == 1:
+        return
+    seen = np.zeros((1, processes))
+    for look in range(LOOKS):
+        if _read(file).get("run") == run:
+            seen[0, index] = 1
+            break
+        if look + 1 < LOOKS:
+            time.sleep(1)  # a network's file system may be late
+    blind = np.flatnonzero(parallel.total(seen)[0] == 0)
+    if len(blind):
+        raise InputError(
+            f"--workdir: process {blind[0]} does not see what process 0 wrote to {file.parent}; accepted: a folder "
+            "that all processes share, or gs://..., s3://..."
+        )
+
+
+def _owner() -> dict:
+    return {"host": socket.gethostname(), "pid": os.getpid(), "run": uuid.uuid4().hex}
+
+
+def _read(file: Path) -> dict:
+    """What the file says; nothing where it is missing or does not say it whole."""
+    try:
+        found = files.read_json(file)
+    except (FileNotFoundError, InputError):
+        return {}
+    return found if isinstance(found, dict) else {}
+
+
+def _words(owner: dict) -> str:
+    return f"a run with process {owner.get('pid', '?')} on {owner.get('host', '?')}"
+
+
+def _taken(file: Path, owner: dict) -> InputError:
+    return InputError(
+        f"--workdir: {file.parent} is in use by {_words(owner)}; accepted: one run at a time, or another --workdir"
+    )
+
+
+def _pause(seconds: float) -> None:
+    time.sleep(seconds)
+    interrupt.check()

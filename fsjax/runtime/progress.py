@@ -1,0 +1,81 @@
+"""Progress of anything long: a bar on a terminal, a plain line every few seconds elsewhere."""
+
+import sys
+import time
+from types import TracebackType
+
+from tqdm import tqdm
+
+from fsjax.runtime import parallel, profiling
+
+LINE_SECONDS = 10
+
+
+class Progress:
+    """Counts units done, with rate and time left; only the main process prints.
+
+    Use as a context manager. `done` is what an earlier run has already done: it moves the bar and not the rate.
+    """
+
+    def __init__(self, label: str, total: int, unit: str, *, done: int = 0):
+        self.label, self.total, self.unit = label, total, unit
+        self.count, self.resumed = done, done
+        self.started = self._printed = time.monotonic()
+        self._note = ""
+        quiet = not parallel.is_main_process()
+        self._lines = not quiet and not sys.stderr.isatty()
+        self._bar = tqdm(
+            total=total, initial=done, desc=label, unit=f" {unit}", disable=quiet or self._lines, smoothing=0.1
+        )
+
+    def __enter__(self) -> "Progress":
+        return self
+
+    def __exit__(self, kind: type | None, error: BaseException | None, traceback: TracebackType | None) -> None:
+        self._bar.close()
+        if self._lines and kind is None and self._printed != self.started:
+            self._line()
+
+    def update(self, count: int, note: str = "") -> None:
+        """`count` more units are done; the note, such as a loss, stands behind the rate."""
+        self.count += count
+        profiling.step()
+        if note != self._note:
+            self._note = note
+            self._bar.set_postfix_str(note, refresh=False)
+        self._bar.update(count)
+        if self._lines and time.monotonic() - self._printed >= LINE_SECONDS:
+            self._printed = time.monotonic()
+            self._line()
+
+    @property
+    def seconds(self) -> float:
+        """Since this run began."""
+        return max(time.monotonic() - self.started, 1e-9)
+
+    @property
+    def rate(self) -> float:
+        """Units a second since this run began."""
+        return (self.count - self.resumed) / self.seconds
+
+    @property
+    def eta(self) -> float:
+        """Seconds that are left at this rate."""
+        return (self.total - self.count) / self.rate if self.rate else 0.0
+
+    def _line(self) -> None:
+        rate = f"{self.rate:,.0f}" if self.rate >= 10 else f"{self.rate:.2g}"
+        note = f", {self._note}" if self._note else ""
+        print(
+            f"{self.label}: {self.count:,}/{self.total:,} {self.unit}, {rate} {self.unit}/s, "
+            f"ETA {clock(self.eta)}{note}",
+            file=sys.stderr,
+            flush=True,
+        )
+
+
+def clock(seconds: float) -> str:
+    """Seconds as m:ss or h:mm:ss."""
+    minutes, seconds = divmod(round(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours}:{minutes:02d}:{seconds:02d}" if hours else f"{minutes}:{seconds:02d}"

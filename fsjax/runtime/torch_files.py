@@ -1,0 +1,89 @@
+"""Files of PyTorch weights, in and out. Nothing in a file ever runs; PyTorch itself is needed for writing only."""
+
+import io
+from collections.abc import Mapping
+from types import ModuleType
+from typing import TYPE_CHECKING
+
+import numpy as np
+from jaxtyping import Shaped
+
+from fsjax.runtime import files, inert_pickle, storage
+from fsjax.runtime.errors import InputError
+from fsjax.runtime.storage import Path
+
+if TYPE_CHECKING:
+    import torch
+
+# Where training scripts put the state dict: Lightning's name first.
+_KEYS = ("state_dict", "model_state_dict", "model", "net")
+
+
+def read(path: str | Path) -> dict[str, Shaped[np.ndarray, "..."]]:
+    """The state dict in a file: .safetensors, or what torch.save wrote (.pt, .pth, .ckpt), alone or in a checkpoint.
+
+    `inert_pickle` reads them, and leaves out whatever is not a plain value, such as a module among a Lightning
+    checkpoint's hyper-parameters. Not `torch.load(weights_only=True)`: it refuses those, and a few bytes of a file may
+    have it make gigabytes of zeros or unpack a compressed archive.
+
+    Raises:
+      InputError: the file is missing or damaged, or holds no state dict.
+    """
+    path = storage.path(path)
+    if not path.is_file():
+        raise InputError(f"{path}: no such file; accepted: PyTorch weights (.pt, .pth, .ckpt, .safetensors)")
+    content = _read_safetensors(path) if path.suffix == ".safetensors" else inert_pickle.load(path)
+    for key in _KEYS:
+        if isinstance(content, dict) and isinstance(content.get(key), dict):
+            content = content[key]
+            break
+    if isinstance(content, inert_pickle.Inert):
+        raise InputError(
+            f"{path}: holds a pickled {content.name}, not its weights; in PyTorch, save its state_dict() once: "
+            "torch.save(model.state_dict(), FILE)"
+        )
+    if not isinstance(content, dict) or not any(isinstance(value, np.ndarray) for value in content.values()):
+        raise InputError(f"{path}: holds no state dict; accepted: key -> tensor, alone or under {', '.join(_KEYS)}")
+    others = [str(key) for key, value in content.items() if not isinstance(value, np.ndarray)]
+    if others:
+        raise InputError(f"{path}: {others[0]} is no tensor; accepted: a state dict of tensors only")
+    return dict(content)
+
+
+def write(path: str | Path, state: Mapping[str, Shaped[np.ndarray, "..."]]) -> None:
+    """Writes a state dict as torch.save does, atomically.
+
+    Raises:
+      InputError: PyTorch is not installed.
+    """
+    content = io.BytesIO()  # into a file, a full disk is an error of its own in PyTorch
+    _torch().save({key: tensor(array) for key, array in state.items()}, content)
+    with files.replacing(storage.path(path)) as file:
+        file.write(content.getbuffer())
+
+
+def tensor(array: Shaped[np.ndarray, "..."]) -> "torch.Tensor":
+    """A tensor with a copy of an array's numbers.
+
+    Raises:
+      InputError: PyTorch is not installed.
+    """
+    return _torch().from_numpy(np.array(array))
+
+
+def _torch() -> ModuleType:
+    try:
+        import torch
+    except ImportError as error:
+        raise InputError("PyTorch is needed to write its files: pip install torch, or 'fsjax[torch]'") from error
+    return torch
+
+
+def _read_safetensors(path: Path) -> dict[str, Shaped[np.ndarray, "..."]]:
+    from safetensors import SafetensorError, safe_open
+
+    try:
+        with safe_open(path, framework="numpy") as file:
+            return {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118 - no mapping
+    except (SafetensorError, OSError, ValueError, TypeError, AttributeError, KeyError) as error:
+        raise InputError(f"{path}: not a readable safetensors file ({' '.join(str(error).split())})") from error

@@ -1,0 +1,11 @@
+"""What made a result."""
+
+import jax
+
+import fsjax
+from fsjax.runtime import parallel
+
+
+def versions() -> dict[str, str]:
+    """Versions of fsjax and JAX, and the devices in words."""
+    return {"fsjax": fsjax.__version__, "jax": jax.__version__, "devices": parallel.describe()}

@@ -1,0 +1,1 @@
+"""`adaptive`: removal's top frequencies from a part of its forward passes."""

@@ -1,0 +1,1 @@
+"""`hierarchical`: frequency sets that suffice together, searched from coarse patches to fine (HFSS)."""

@@ -1,0 +1,1 @@
+"""`learned`: masks found by gradients, one for each class and share."""

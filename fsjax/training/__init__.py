@@ -1,0 +1,1 @@
+"""Training a classifier: the loop, its pmapped step, optimisers and DFM-X."""

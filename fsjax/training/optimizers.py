@@ -1,0 +1,56 @@
+"""Optimisers and learning-rate schedules, from optax."""
+
+from collections.abc import Callable
+
+import optax
+from ml_collections import ConfigDict
+
+from fsjax.runtime.errors import unknown
+
+OPTIMIZERS = {
+    # Weight decay is added to the gradient, before the momentum, as in torch.optim.SGD.
+    "sgd": lambda rate, train: optax.chain(
+        optax.add_decayed_weights(train.weight_decay), optax.sgd(rate, train.momentum, nesterov=True)
+    ),
+    "adamw": lambda rate, train: optax.adamw(rate, weight_decay=train.weight_decay),
+}
+SCHEDULES = ("cosine", "plateau", "constant")
+
+
+def make(train: ConfigDict, steps: int) -> optax.GradientTransformation:
+    """The optimiser that a config names, its learning rate on the config's schedule over `steps` steps.
+
+    Raises:
+      InputError: unknown optimiser or schedule.
+    """
+    if train.optimizer not in OPTIMIZERS:
+        raise unknown("train.optimizer", "optimizer", train.optimizer, sorted(OPTIMIZERS))
+    return OPTIMIZERS[train.optimizer](learning_rate(train, steps), train)
+
+
+def learning_rate(train: ConfigDict, steps: int) -> Callable:
+    """Step -> learning rate: linear warm-up from 0, then a cosine to 0 or a constant (which `plateau` scales).
+
+    Raises:
+      InputError: unknown schedule.
+    """
+    if train.schedule not in SCHEDULES:
+        raise unknown("train.schedule", "schedule", train.schedule, SCHEDULES)
+    warmup = min(train.warmup_steps, max(steps - 1, 0))
+    rest = (
+        optax.cosine_decay_schedule(train.learning_rate, max(steps - warmup, 1))
+        if train.schedule == "cosine"
+        else optax.constant_schedule(train.learning_rate)
+    )
+    if not warmup:
+        return rest
+    return optax.join_schedules([optax.linear_schedule(0.0, train.learning_rate, warmup), rest], [warmup])
+
+
+def plateau(train: ConfigDict) -> optax.GradientTransformationExtraArgs:
+    """Keeps the factor on the learning rate that falls when the validation loss stops falling.
+
+    Updated once a validation with `value` = its loss; the state's `scale` is the factor.
+    """
+    # optax lowers the factor at the patience-th validation without a gain, torch and the published code one later.
+    return optax.contrib.reduce_on_plateau(factor=train.plateau_factor, patience=train.plateau_patience + 1)

@@ -1,0 +1,199 @@
+"""The planted-truth benchmark: what it calls the truth is the truth, and its scores are what they say."""
+
+import json
+
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from benchmarks.planted import models, recall, score, sets
+from fsjax import search
+from fsjax.fourier import dfm, spectrum
+from fsjax.search.method import Method
+
+KINDS = list(sets.KINDS)
+JOINT = ["pair", "triple"]
+
+
+@pytest.fixture(scope="module", params=KINDS)
+def data(request):
+    return sets.make_set(request.param, 32, train=4, test=40, seed=1)
+
+
+@pytest.mark.parametrize("size", [32, 64])
+@pytest.mark.parametrize("kind", KINDS)
+def test_the_planted_orbits_alone_are_enough_and_without_them_nothing_is_recognised(kind, size):
+    made = sets.make_set(kind, size, train=1, test=25)
+    logits_fn = models.analytic(made)
+    relied = recall.reliance(made, logits_fn)
+    assert relied["accuracy"] >= 0.98 and relied["tpr_unfiltered"] >= 0.98 and relied["tpr_without"] == 0
+    assert (made.planted.sum((1, 2)) == made.share * size**2).tolist() == [True, True, True, False]
+    for label in range(3):
+        tpr, fpr = score.called_share(logits_fn, made, label, made.planted[label])
+        assert tpr >= 0.95 and fpr <= 0.02
+
+
+def test_the_analytic_logits_are_their_closed_form_in_numpy(data):
+    images = data.images["test"][::9]
+    transformed = np.fft.fft2(images.astype(float), axes=(1, 2)).mean(-1)
+    row, column = np.moveaxis(data.groups - data.size // 2, -1, 0)
+    of_grating = sets.GRATING * data.size**2 / 2
+    amplitude = np.sqrt((abs(transformed[:, row, column]) / of_grating) ** 2 + 0.05**2) - 0.05
+    whole = amplitude.prod(-1)
+    redundant = data.kind == "redundant"
+    evidence = 1 - (1 - np.minimum(1, 2 * whole)).prod(-1) if redundant else whole.sum(-1)
+    expected = np.column_stack([10 * (evidence - 0.5), np.zeros(len(images))])
+    np.testing.assert_allclose(models.analytic(data)(jnp.asarray(images)), expected, atol=1e-3)
+
+
+def test_an_orbit_outside_the_planted_ones_changes_no_logit(data):
+    logits_fn = models.analytic(data)
+    images = jnp.asarray(data.images["test"][::9])
+    filtered = spectrum.filter_images(images, jnp.asarray(data.planted.any(0)[None]))[0]
+    np.testing.assert_allclose(logits_fn(filtered), logits_fn(images), atol=1e-3)
+
+
+@pytest.mark.parametrize("kind", JOINT)
+def test_no_single_member_of_a_joint_group_raises_its_class(kind):
+    made = sets.make_set(kind, 32, train=1, test=25)
+    logits_fn = models.analytic(made)
+    orbits = spectrum.orbits(32, 32)
+    for row, column in made.groups[0].reshape(-1, 2):
+        assert score.called_share(logits_fn, made, 0, orbits == orbits[row, column]) == (0, 0)
+    # Nor does the data show it: a member is as frequent in its class as elsewhere.
+    labels = np.repeat(np.arange(sets.CLASSES), 4000)
+    present = sets.members_present(kind, labels, np.random.default_rng(0))
+    rates = np.array([present[labels == label].mean(0) for label in range(sets.CLASSES)])
+    np.testing.assert_allclose(rates, {"pair": 1 / 2, "triple": 2 / 3}[kind], atol=0.04)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_class_is_the_images_in_which_one_of_its_groups_is_whole(kind):
+    labels = np.repeat(np.arange(sets.CLASSES), 100)
+    present = sets.members_present(kind, labels, np.random.default_rng(0))
+    whole = present.all(-1).sum(-1)
+    groups = sets.KINDS[kind][0]
+    assert np.array_equal(whole, np.eye(4, dtype=int)[labels][:, :3] * (groups if kind == "redundant" else 1))
+
+
+def test_a_redundant_group_can_be_removed_without_a_change_and_all_of_them_cannot():
+    made = sets.make_set("redundant", 32, train=1, test=25)
+    logits_fn = models.analytic(made)
+    orbits = spectrum.orbits(32, 32)
+    images = jnp.asarray(made.images["test"][:25])
+    for group in made.groups[0]:
+        without = ~np.isin(orbits, orbits[group[:, 0], group[:, 1]])
+        filtered = spectrum.filter_images(images, jnp.asarray(without[None]))[0]
+        np.testing.assert_allclose(logits_fn(filtered)[:, 0], logits_fn(images)[:, 0], atol=1e-3)
+        assert score.called_share(logits_fn, made, 0, ~without)[0] >= 0.95
+    assert score.called_share(logits_fn, made, 0, ~made.planted[0])[0] == 0
+
+
+def test_distractors_are_stronger_than_what_is_planted_and_alike_in_all_classes():
+    made = sets.make_set("pair", 32, train=1, test=60)
+    power = np.asarray(spectrum.amplitude(jnp.asarray(made.images["test"]))).mean(-1) ** 2
+    strength = power[:, made.distractors[:, 0], made.distractors[:, 1]].mean(-1)
+    own = made.groups.reshape(-1, 2)
+    assert strength.mean() > 2 * power[:, own[:, 0], own[:, 1]].mean()
+    by_class = [strength[made.labels["test"] == label].mean() for label in range(4)]
+    np.testing.assert_allclose(by_class, np.mean(by_class), rtol=0.05)
+    mask = np.zeros((32, 32), bool)
+    mask[made.distractors[:, 0], made.distractors[:, 1]] = True
+    mask |= spectrum.conjugate(mask)
+    assert not (mask & made.planted.any(0)).any()
+    assert score.called_share(models.analytic(made), made, 0, mask) == (0, 0)
+
+
+def test_a_seed_makes_a_set_and_the_number_of_images_moves_nothing_that_is_planted():
+    made, same = (sets.make_set("triple", 32, train=3, test=2, seed=5) for _ in range(2))
+    for split in ("train", "test"):
+        assert np.array_equal(made.images[split], same.images[split])
+        assert made.images[split].dtype == np.float32 and abs(made.images[split].mean()) < 0.05
+    more, other = (sets.make_set("triple", 32, train=4, test=2, seed=seed) for seed in (5, 6))
+    assert np.array_equal(made.groups, more.groups) and not np.array_equal(made.groups, other.groups)
+    assert not np.array_equal(made.images["train"][:2], made.images["test"][:2])
+    orbits = spectrum.orbits(32, 32)
+    everything = np.concatenate([made.groups.reshape(-1, 2), made.distractors])
+    assert len(np.unique(orbits[everything[:, 0], everything[:, 1]])) == len(everything) == 18 + 8
+
+
+@pytest.mark.parametrize(("kind", "size", "found"), [("quadruple", 32, "quadruple"), ("pair", 8, "needed: 26")])
+def test_a_kind_or_a_size_that_cannot_be_planted_is_named(kind, size, found):
+    with pytest.raises(ValueError, match=found):
+        sets.make_set(kind, size)
+
+
+@pytest.mark.parametrize(("kind", "sufficient"), [("pair", 1 / 3), ("redundant", 2 / 3)])
+def test_scores_are_those_counted_by_hand(kind, sufficient):
+    made = sets.make_set(kind, 32, train=1, test=5)
+    orbits = spectrum.orbits(32, 32)
+    distractors = np.isin(orbits, orbits[made.distractors[:3, 0], made.distractors[:3, 1]])
+    group = np.isin(orbits, orbits[made.groups[1, 0][:, 0], made.groups[1, 0][:, 1]])
+    # All six; three wrong ones and a group of two; nothing.
+    masks = np.stack([made.planted[0], distractors | group, np.zeros((32, 32), bool), made.planted[0]])
+    scores = np.stack([made.planted[0], 2.0 * distractors + made.planted[1], made.planted[2], made.planted[0]])
+    row = score.score(masks, made, models.analytic(made), scores)
+    assert row["planted_orbits"] == 6 and row["kept_orbits"] == pytest.approx((6 + 5 + 0) / 3)
+    assert row["recall"] == pytest.approx((1 + 2 / 6 + 0) / 3)
+    assert row["precision"] == pytest.approx((1 + 2 / 5 + 0) / 3)
+    ranks = np.arange(4, 10)
+    assert row["average_precision"] == pytest.approx((1 + np.mean(np.arange(1, 7) / ranks) + 1) / 3)
+    assert row["sufficient"] == pytest.approx(sufficient) and row["chance"] == pytest.approx(6 / 514)
+
+
+def test_removal_finds_what_works_alone_or_jointly_and_is_blind_to_stand_ins():
+    for kind in KINDS:
+        made = sets.make_set(kind, 32, train=8, test=10)
+        row = recall.searched("removal", made, models.analytic(made), seed=0)
+        assert row["forward_equivalents"] == 4 * 8 * 515
+        if kind == "redundant":
+            assert row["recall"] < 0.2 and row["tpr"] < 0.2
+        else:
+            assert row["recall"] == row["precision"] == row["average_precision"] == 1 and row["tpr"] >= 0.95
+
+
+def test_rows_name_what_they_are_about_and_a_registered_method_needs_nothing_else(monkeypatch):
+    """A method of a test's own, which knows the truth of one class only, is found by name and scored."""
+    made = sets.make_set("pair", 32, train=2, test=10)
+
+    def knows_one(problem):
+        scores = np.where(np.arange(4)[:, None, None] == 0, made.planted.astype(float), 0.0)
+        return dfm.from_scores(
+            scores,
+            problem.options.shares,
+            classes=problem.classes,
+            method="knows_one",
+            searched_on="train",
+            images=np.array(problem.counts),
+            forward_equivalents=7,
+            provenance={},
+        )
+
+    monkeypatch.setitem(search.SEARCHES, "knows_one", Method(knows_one))
+    found = list(recall.rows(made, "analytic", ["knows_one"]))
+    assert [row["method"] for row in found] == ["truth", "random", "low_pass", "highest_energy", "knows_one"]
+    fields = {"set", "size", "model", "method", "seed", "images", "precision", "recall", "average_precision", "chance"}
+    for row in map(json.loads, map(json.dumps, found)):
+        assert row.keys() >= fields | {"tpr", "fpr", "sufficient", "planted_orbits", "kept_orbits"}
+        assert (row["set"], row["size"], row["model"], row["images"]) == ("pair", 32, "analytic", 2)
+    truth, *trivial, own = found
+    assert truth["recall"] == 1 and truth["accuracy"] == 1 and truth["tpr_without"] == 0
+    assert all(row["recall"] < 0.5 and row["tpr"] < 0.5 for row in trivial)
+    assert own["recall"] == pytest.approx(1 / 3, abs=0.06) and own["forward_equivalents"] == 7
+    lines = recall.table(found).splitlines()
+    assert len(lines) == 2 + len(found) and "| knows_one |" in lines[-1]
+
+
+def test_the_table_has_the_mean_over_seeds_and_their_range():
+    about = {"set": "pair", "size": 32, "model": "analytic", "method": "removal"}
+    rows = [
+        {**about, "seed": seed, "recall": value, "tpr": 1.0, "average_precision": None, "forward_equivalents": passes}
+        for seed, value, passes in ((0, 0.9, 2000), (1, 1.0, 2500), (2, 0.5, 1500))
+    ]
+    alone = {**rows[0], "method": "greedy", "recall": 0.25}
+    head, _, several, one = (line.strip("| ").split(" | ") for line in recall.table([*rows, alone]).splitlines())
+    assert several[:4] == ["pair", "32", "analytic", "removal"]
+    assert several[head.index("recall")] == "0.80 [0.50, 1.00]" and several[head.index("tpr")] == "1.00"
+    assert several[head.index("forward_equivalents")] == "2,000 [1,500, 2,500]"
+    assert several[head.index("average_precision")] == ""
+    assert (one[head.index("method")], one[head.index("recall")]) == ("greedy", "0.25")

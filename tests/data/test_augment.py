@@ -1,0 +1,138 @@
+"""Augmentation against PIL and torchvision; keys that follow the image and nothing else."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+from scipy.stats import chi2_contingency, ks_2samp
+from torchvision.transforms import RandomResizedCrop
+
+from fsjax.data import augment
+from fsjax.runtime.errors import InputError
+
+
+def smooth_images(count, size, seed=0):
+    """Random images with structure at several scales, grey levels in [0, 255]."""
+    generator = np.random.default_rng(seed)
+    small = generator.integers(0, 256, (count, 7, 7, 3), np.uint8)
+    return np.stack([np.asarray(Image.fromarray(s).resize((size, size), Image.Resampling.BICUBIC)) for s in small])
+
+
+def keys(count, seed=0):
+    return augment.image_keys(seed, jnp.zeros(count, jnp.int32), jnp.arange(count))
+
+
+@pytest.mark.parametrize("box", [(0, 0, 40, 40), (3, 5, 21, 17), (11, 2, 9, 12), (0, 31, 40, 9), (20, 20, 1, 1)])
+@pytest.mark.parametrize("size", [32, 13])
+def test_a_box_is_cropped_and_resized_as_pil_does_it(box, size):
+    image = smooth_images(1, 40)[0]
+    top, left, height, width = box
+    oracle = Image.fromarray(image).crop((left, top, left + width, top + height))
+    oracle = np.asarray(oracle.resize((size, size), Image.Resampling.BILINEAR), float)
+    ours = jax.jit(augment.crop_and_resize, static_argnums=2)(jnp.asarray(image, jnp.float32), jnp.array(box), size)
+    assert np.abs(np.asarray(ours) - oracle).max() <= 1.01
+
+
+def test_boxes_are_distributed_as_torchvision_draws_them():
+    side, draws = 40, 4000
+    boxes = np.asarray(jax.jit(jax.vmap(lambda k: augment.random_box(k, side, 0.08)))(keys(draws)))
+    torch.manual_seed(0)
+    blank = torch.zeros(1, side, side)
+    oracle = np.array([RandomResizedCrop.get_params(blank, (0.08, 1.0), (3 / 4, 4 / 3)) for _ in range(draws)])
+    for ours, theirs in zip(
+        (boxes[:, 2] * boxes[:, 3], boxes[:, 3] / boxes[:, 2], *boxes.T),
+        (oracle[:, 2] * oracle[:, 3], oracle[:, 3] / oracle[:, 2], *oracle.T),
+        strict=True,
+    ):
+        assert ks_2samp(ours, theirs).pvalue > 1e-3
+
+
+@pytest.mark.parametrize("min_scale", [0.08, 0.5, 1.0])
+def test_boxes_lie_inside_the_image_and_keep_to_the_ranges_of_area_and_ratio(min_scale):
+    side = 40
+    boxes = np.asarray(jax.jit(jax.vmap(lambda k: augment.random_box(k, side, min_scale)))(keys(2000)))
+    top, left, height, width = boxes.T
+    assert (boxes[:, :2] >= 0).all() and (boxes[:, 2:] >= 1).all()
+    assert (top + height <= side).all() and (left + width <= side).all()
+    rounding = (height + width) / 2 + 0.25  # each side is off by half a pixel at most
+    assert (height * width >= min_scale * side**2 - rounding).all()
+    assert ((width + 0.5) / (height - 0.5) >= 3 / 4).all() and ((width - 0.5) / (height + 0.5) <= 4 / 3).all()
+
+
+def test_flip_gives_the_image_or_its_exact_mirror_half_the_time_each():
+    images = smooth_images(1, 8).astype(np.float32).repeat(2000, 0)
+    out = np.asarray(jax.jit(augment.make_augment("flip"))(keys(2000), images))
+    same, mirrored = (out == images).all((1, 2, 3)), (out == images[:, :, ::-1]).all((1, 2, 3))
+    assert (same ^ mirrored).all()
+    assert abs(mirrored.mean() - 0.5) < 4 * 0.5 / np.sqrt(2000)
+
+
+def test_crop_takes_every_offset_of_the_zero_padded_image_equally_often():
+    pad, count = 1, 3000
+    image = np.arange(1, 5 * 5 * 3 + 1, dtype=np.float32).reshape(5, 5, 3)
+    out = np.asarray(jax.jit(augment.make_augment("crop", pad=pad))(keys(count), image[None].repeat(count, 0)))
+    padded = np.pad(image, ((pad, pad), (pad, pad), (0, 0)))
+    windows = [padded[i : i + 5, j : j + 5] for i in range(3) for j in range(3)]
+    hits = np.array([[(window == o).all() for window in windows] for o in out])
+    assert (hits.sum(1) == 1).all()
+    assert chi2_contingency([hits.sum(0), np.full(9, count // 9)]).pvalue > 1e-3
+
+
+def test_resized_crop_is_its_own_box_of_the_padded_image():
+    images = smooth_images(16, 32).astype(np.float32)
+    out = np.asarray(jax.jit(augment.make_augment("resized_crop", pad=4, min_scale=0.2))(keys(16), images))
+    box_keys = jax.vmap(lambda k: jax.random.fold_in(k, 0))(keys(16))
+    boxes = np.asarray(jax.jit(jax.vmap(lambda k: augment.random_box(k, 40, 0.2)))(box_keys))
+    for ours, image, (top, left, height, width) in zip(out, images, boxes, strict=True):
+        padded = Image.fromarray(np.pad(image.astype(np.uint8), ((4, 4), (4, 4), (0, 0))))
+        oracle = padded.crop((left, top, left + width, top + height)).resize((32, 32), Image.Resampling.BILINEAR)
+        assert np.abs(ours - np.asarray(oracle, float)).max() <= 1.01
+
+
+def test_an_image_is_augmented_alike_in_any_batch_and_differently_in_another_epoch_or_seed():
+    images = smooth_images(12, 16).astype(np.float32)
+    run = jax.jit(augment.make_augment("flip,resized_crop,crop", pad=2))
+
+    def of(indices, epoch=0, seed=3):
+        indices = np.array(indices)
+        return np.asarray(
+            run(augment.image_keys(seed, jnp.full(len(indices), epoch), jnp.array(indices)), images[indices])
+        )
+
+    whole = of(range(12))
+    np.testing.assert_allclose(of([7, 2, 11]), whole[[7, 2, 11]], atol=1e-3)
+    np.testing.assert_allclose(np.concatenate([of([i]) for i in range(12)]), whole, atol=1e-3)
+    for other in (of(range(12), epoch=1), of(range(12), seed=4)):
+        assert (np.abs(other - whole).reshape(12, -1).max(1) > 1).mean() > 0.9
+    data = jax.random.key_data(augment.image_keys(3, jnp.array([0, 0, 1, 1]), jnp.array([0, 1, 0, 1])))
+    assert len(np.unique(data, axis=0)) == 4
+
+
+def test_augmentations_are_applied_in_the_order_named():
+    image = jnp.asarray(smooth_images(1, 8), jnp.float32)
+    one = jax.random.split(jax.random.key(5), 1)
+    first, second = (jax.random.fold_in(one[0], place) for place in range(2))
+    by_hand = augment.flip(second, augment.crop(first, image[0], pad=2))
+    np.testing.assert_array_equal(augment.make_augment("crop, flip", pad=2)(one, image)[0], by_hand)
+
+
+def test_no_names_leave_images_as_they_are():
+    images = smooth_images(3, 8).astype(np.float32)
+    np.testing.assert_array_equal(augment.make_augment("")(keys(3), images), images)
+
+
+@pytest.mark.parametrize(
+    "arguments, found",
+    [
+        ({"names": "flip,spin"}, "'spin'.*flip, crop, resized_crop"),
+        ({"names": "crop", "pad": -1}, "pad -1"),
+        ({"names": "flip", "min_scale": 0.0}, "min_scale 0.0"),
+        ({"names": "flip", "min_scale": 1.5}, "min_scale 1.5"),
+    ],
+)
+def test_what_cannot_be_applied_is_refused_in_one_line(arguments, found):
+    with pytest.raises(InputError, match=found) as caught:
+        augment.make_augment(**arguments)
+    assert "\n" not in str(caught.value)

@@ -1,0 +1,487 @@
+"""Sources, preprocessing, splits and batches, against PIL, torchvision, NumPy float64 and explicit counting."""
+
+import io
+import logging
+import os
+import threading
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+from ml_collections import ConfigDict
+from PIL import Image
+from torchvision.transforms import InterpolationMode, Normalize, Resize, ToTensor
+
+from fsjax import data
+from fsjax.data import folder, preprocess
+from fsjax.runtime.errors import InputError
+
+
+def config(**fields):
+    defaults = {
+        "source": "folder",
+        "name": "",
+        "root": "",
+        "classes": "",
+        "train_split": "train",
+        "test_split": "test",
+        "validation_share": 0.0,
+        "image_size": 8,
+        "resize_shorter": 0,
+        "images": "{split}_images.npy",
+        "labels": "{split}_labels.npy",
+        "skip_undecodable": False,
+        "mean": (),
+        "std": (),
+        "cache_gib": 1.0,
+    }
+    return ConfigDict(defaults | {k: str(v) if k == "root" else v for k, v in fields.items()})
+
+
+def noise(*shape, seed=0):
+    return np.random.default_rng(seed).integers(0, 256, shape, np.uint8)
+
+
+def save_folder(root, counts, split="train", size=(9, 11), suffix=".png"):
+    """<root>/<split>/<class>/i.png, a different noise image each; the images in class then file order."""
+    images = []
+    for label, (name, count) in enumerate(counts.items()):
+        (root / split / name).mkdir(parents=True)
+        own = [noise(*size, 3, seed=1000 * label + i) for i in range(count)]
+        for i in range(count):
+            Image.fromarray(own[i]).save(root / split / name / f"{i:03d}{suffix}")
+        images += own
+    return images
+
+
+def save_arrays(root, images, labels, split="train"):
+    np.save(root / f"{split}_images.npy", images)
+    np.save(root / f"{split}_labels.npy", labels)
+
+
+class MemorySource:
+    """Images held in a list."""
+
+    planted = None
+
+    def __init__(self, images, labels=None, classes=("a", "b")):
+        self.images, self.classes = images, classes
+        self.labels = np.asarray(np.arange(len(images)) % 2 if labels is None else labels, np.int32)
+        self.reads, self.lock = np.zeros(len(images), int), threading.Lock()
+
+    def __len__(self):
+        return len(self.images)
+
+    def __getitem__(self, index):
+        with self.lock:
+            self.reads[index] += 1
+        if self.images[index] is None:
+            raise InputError(f"image {index} does not decode")
+        return self.images[index]
+
+
+def refused(found, call, *arguments, **named):
+    """The call raises InputError, in one line, that says what was found."""
+    with pytest.raises(InputError, match=found) as caught:
+        call(*arguments, **named)
+    assert "\n" not in str(caught.value)
+
+
+# --- preprocessing
+
+
+@pytest.mark.parametrize("shape", [(40, 30), (32, 32), (7, 90), (16, 33), (300, 200)])
+def test_resize_equals_torchvision(shape):
+    image = noise(*shape, 3)
+    oracle = np.asarray(Resize((32, 32), InterpolationMode.BILINEAR, antialias=True)(Image.fromarray(image)))
+    np.testing.assert_array_equal(preprocess.resize(image, 32), oracle)
+
+
+def test_normalise_equals_torchvision():
+    image, mean, std = noise(8, 9, 3), (0.48, 0.47, 0.43), (0.258, 0.253, 0.272)
+    oracle = Normalize(mean, std)(ToTensor()(Image.fromarray(image))).numpy().transpose(1, 2, 0)
+    np.testing.assert_allclose(preprocess.normalise(image[None], mean, std)[0], oracle, atol=1e-6)
+    np.testing.assert_allclose(preprocess.normalise(image.astype(np.float32), mean, std), oracle, atol=1e-6)
+
+
+def decoded(image, encoding="PNG", **options):
+    buffer = io.BytesIO()
+    image.save(buffer, encoding, **options)
+    return preprocess.decode(buffer.getvalue(), "it")
+
+
+def test_every_mode_becomes_rgb():
+    rgb, grey = noise(5, 6, 3), noise(5, 6)
+    three = np.repeat(grey[..., None], 3, -1)
+    np.testing.assert_array_equal(decoded(Image.fromarray(grey)), three)
+    np.testing.assert_array_equal(decoded(Image.fromarray(np.dstack([rgb, grey]), "RGBA")), rgb)
+    np.testing.assert_array_equal(decoded(Image.fromarray(np.dstack([grey, grey[::-1]]), "LA")), three)
+    np.testing.assert_array_equal(decoded(Image.fromarray(grey > 127)), np.where(three > 127, 255, 0))
+    palette = Image.fromarray(grey // 64, "P")
+    palette.putpalette([0, 0, 0, 255, 0, 0, 0, 255, 0, 9, 8, 7])
+    looked_up = np.array([[0, 0, 0], [255, 0, 0], [0, 255, 0], [9, 8, 7]])[grey // 64]
+    np.testing.assert_array_equal(decoded(palette), looked_up)
+    np.testing.assert_array_equal(decoded(palette, transparency=b"\x00\x80\xff\x10"), looked_up)
+    cmyk = Image.fromarray(np.full((8, 8, 4), (255, 0, 0, 0), np.uint8), "CMYK")  # all cyan
+    np.testing.assert_allclose(decoded(cmyk, "JPEG", quality=100), np.full((8, 8, 3), (0, 255, 255)), atol=3)
+
+
+def test_16_bit_grey_is_scaled_not_clipped():
+    deep = np.linspace(0, 65535, 48).astype(np.uint16).reshape(6, 8)
+    expected = np.rint(deep / 65535 * 255)
+    np.testing.assert_array_equal(decoded(Image.fromarray(deep)), np.repeat(expected[..., None], 3, -1))
+
+
+# --- folders
+
+
+def test_a_folder_gives_its_images_class_by_class_in_sorted_order(tmp_path, monkeypatch):
+    listed = SimpleNamespace(scandir=lambda path: sorted(os.scandir(path), key=lambda e: e.name, reverse=True))
+    monkeypatch.setattr(folder, "os", listed)  # as a file system may list them
+    images = save_folder(tmp_path, {"ant": 2, "bee": 3, "cat": 2})
+    (tmp_path / "train" / "bee" / "notes.txt").write_text("not an image")
+    (tmp_path / "train" / ".hidden").mkdir()
+    (tmp_path / "train" / "cat" / "001.png").rename(tmp_path / "train" / "cat" / "001.PNG")
+    dataset = data.load(config(root=tmp_path), "train", 0)
+    assert dataset.classes == ("ant", "bee", "cat") and dataset.planted is None and dataset.image_size == 8
+    np.testing.assert_array_equal(dataset.labels, [0, 0, 1, 1, 1, 2, 2])
+    assert dataset.labels.dtype == np.int32
+    np.testing.assert_array_equal(dataset.images(range(7)), [preprocess.resize(image, 8) for image in images])
+
+
+def test_data_classes_picks_orders_and_names_folders(tmp_path):
+    images = save_folder(tmp_path, {"ant": 2, "bee": 3, "cat": 2})
+    dataset = data.load(config(root=tmp_path, classes="cat=Katze, ant"), "train", 0)
+    assert dataset.classes == ("Katze", "ant")
+    np.testing.assert_array_equal(dataset.labels, [0, 0, 1, 1])
+    np.testing.assert_array_equal(dataset[0], preprocess.resize(images[5], 8))
+
+
+@pytest.mark.parametrize("suffix", [".jpg", ".JPEG", ".webp", ".bmp"])
+def test_each_kind_of_file_is_read(tmp_path, suffix):
+    save_folder(tmp_path, {"a": 1}, suffix=suffix)
+    path = tmp_path / "train" / "a" / f"000{suffix}"
+    oracle = Image.open(path).convert("RGB").resize((8, 8), Image.Resampling.BILINEAR)
+    np.testing.assert_array_equal(data.load(config(root=tmp_path), "train", 0)[0], np.asarray(oracle))
+
+
+def test_folders_that_cannot_be_used_are_refused(tmp_path):
+    save_folder(tmp_path, {"ant": 1, "bee": 1})
+    (tmp_path / "val").mkdir()
+    (tmp_path / "full" / "ant").mkdir(parents=True)
+
+    def load(**fields):
+        return data.load(config(**{"root": tmp_path, **fields}), "train", 0)
+
+    refused("data.root is empty", load, root="")
+    refused("nowhere.*not a folder", load, root=tmp_path / "nowhere")
+    refused("'trian'; folders there: full, train, val", load, train_split="trian")
+    refused("val has no class folders", load, train_split="val")
+    refused("ant holds no image", load, train_split="full")
+    refused("no class 'aunt'.*near names: ant", load, classes="aunt,bee")
+    refused("no class 'zebra'.*there are: ant, bee", load, classes="zebra")
+    refused("'ant' is given 2 times", load, classes="ant,ant")
+    refused("display name 'x' is given 2 times", load, classes="ant=x,bee=x")
+    refused("entry 'ant=' is not", load, classes="ant=")
+    refused("entry '' is not", load, classes="ant,,bee")
+
+
+@pytest.mark.parametrize("damage", ["text", "truncated", "large", "bomb", "tiff"])
+def test_an_image_that_does_not_decode_is_named_or_left_out(tmp_path, damage, monkeypatch, caplog):
+    images = save_folder(tmp_path, {"ant": 3, "bee": 2})
+    path = tmp_path / "train" / "ant" / "001.png"
+    if damage == "text":
+        path.write_text("not an image\nat all")
+    elif damage == "truncated":
+        path.write_bytes(path.read_bytes()[:-60])
+    elif damage in ("large", "bomb"):  # PIL alone would warn of the first and refuse the second
+        monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 150)
+        Image.fromarray(noise(13 if damage == "large" else 20, 13, 3)).save(path)
+    else:
+        Image.fromarray(noise(9, 11, 3)).save(path, "TIFF")  # a decoder that is not let near files
+    dataset = data.load(config(root=tmp_path), "train", 0)
+    refused(r"ant.001.png does not decode.*--config.data.skip_undecodable=True", dataset.images, range(5))
+    with caplog.at_level(logging.INFO, logger="fsjax"):
+        kept = data.load(config(root=tmp_path, skip_undecodable=True), "train", 0)
+    assert "left out 1 of 5 images" in caplog.text
+    np.testing.assert_array_equal(kept.images(range(4)), [preprocess.resize(images[i], 8) for i in (0, 2, 3, 4)])
+
+
+def test_a_class_with_nothing_but_undecodable_images_is_refused(tmp_path):
+    save_folder(tmp_path, {"ant": 1, "bee": 1})
+    (tmp_path / "train" / "ant" / "000.png").write_text("no")
+    refused("ant holds no image that decodes", data.load, config(root=tmp_path, skip_undecodable=True), "train", 0)
+
+
+# --- arrays
+
+
+@pytest.mark.parametrize("layout", ["nhwc", "nchw", "float", "column labels", "npz"])
+def test_arrays_of_every_layout_give_the_same_images(tmp_path, layout):
+    images, labels = noise(6, 8, 8, 3), np.array([0, 1, 2, 0, 1, 2])
+    fields = {"source": "arrays", "root": tmp_path}
+    if layout == "npz":
+        np.savez(tmp_path / "train.npz", images=images, labels=labels)
+        fields["images"] = "{split}.npz"
+    else:
+        stored = {"nchw": images.transpose(0, 3, 1, 2), "float": (images + 0.5) / 255}.get(layout, images)
+        if layout == "float":  # out of range on either side: clipped
+            stored = np.where(images == 0, -0.3, np.where(images == 255, 1.2, stored))
+        save_arrays(tmp_path, stored, labels[:, None] if layout == "column labels" else labels)
+    dataset = data.load(config(**fields), "train", 0)
+    assert dataset.classes == ("0", "1", "2")
+    np.testing.assert_array_equal(dataset.images(range(6)), images)
+    np.testing.assert_array_equal(dataset.labels, labels)
+
+
+@pytest.mark.parametrize("shape", [(4, 8, 8), (4, 8, 8, 1), (4, 1, 8, 8)])
+def test_grey_arrays_are_repeated_over_the_channels(tmp_path, shape):
+    images = noise(*shape)
+    save_arrays(tmp_path, images, np.array([0, 1, 0, 1]))
+    dataset = data.load(config(source="arrays", root=tmp_path), "train", 0)
+    np.testing.assert_array_equal(dataset.images(range(4)), images.reshape(4, 8, 8, 1).repeat(3, -1))
+
+
+def test_data_classes_picks_labels_or_names_them(tmp_path):
+    images = noise(6, 8, 8, 3)
+    save_arrays(tmp_path, images, np.array([0, 1, 2, 0, 1, 2]))
+    picked = data.load(config(source="arrays", root=tmp_path, classes="2=cat,0=ant"), "train", 0)
+    assert picked.classes == ("cat", "ant")
+    np.testing.assert_array_equal(picked.labels, [1, 0, 1, 0])
+    np.testing.assert_array_equal(picked.images(range(4)), images[[0, 2, 3, 5]])
+    named = data.load(config(source="arrays", root=tmp_path, classes="ant,bee,cat"), "train", 0)
+    assert named.classes == ("ant", "bee", "cat")
+    np.testing.assert_array_equal(named.labels, [0, 1, 2, 0, 1, 2])
+
+
+def test_arrays_that_cannot_be_used_are_refused(tmp_path):
+    images, labels = noise(4, 8, 8, 3), np.array([0, 1, 0, 1])
+
+    def load(images=images, labels=labels, **fields):
+        save_arrays(tmp_path, images, labels)
+        return data.load(config(**{"source": "arrays", "root": tmp_path, **fields}), "train", 0)
+
+    refused("data.root is empty", load, root="")
+    refused("test_images.npy is missing", load, train_split="test")
+    refused("pickled objects are not read", load, images.astype(object))
+    refused("pickled objects are not read", load, labels=labels.astype(object))
+    refused("4 images.*3; they must be as many", load, labels=labels[:3])
+    refused("int64; accepted are uint8", load, images.astype(np.int64))
+    refused("floats up to 2", load, images.astype(np.float32))
+    refused(r"shape \[4, 8, 8, 2\]", load, images[..., :2])
+    refused(r"shape \[4, 24\]", load, images.reshape(4, -1)[:, :24])
+    refused("a label -1", load, labels=labels - 1)
+    refused("float64.*accepted are integers", load, labels=labels / 2)
+    refused(r"\[4, 2\]; accepted are integers", load, labels=np.eye(2, dtype=int)[labels])
+    refused("no image of class 1", load, labels=labels * 2)
+    refused("names 1 classes", load, classes="ant")
+    refused("no class 'x'", load, classes="0,x")
+    broken = load(np.where(images == images[2], np.nan, images / 255))
+    refused("image 2 of .*not finite", broken.images, [2])
+
+
+def test_archives_that_cannot_be_used_are_refused(tmp_path):
+    fields = config(source="arrays", root=tmp_path, images="{split}.npz")
+    refused("train.npz is missing", data.load, fields, "train", 0)
+    np.savez(tmp_path / "train.npz", pictures=noise(2, 8, 8, 3), labels=np.arange(2))
+    refused("no key 'images'; found: pictures, labels", data.load, fields, "train", 0)
+    np.savez(tmp_path / "train.npz", images=np.array([{}, {}], object), labels=np.arange(2))
+    refused("pickled objects are not read", data.load, fields, "train", 0)
+    (tmp_path / "train.npz").write_bytes(b"PK\x03\x04 damaged")
+    refused("not a readable .npz", data.load, fields, "train", 0)
+    np.save(tmp_path / "train_images.npy", noise(2, 8, 8, 3))
+    refused("no.npy is missing", data.load, config(source="arrays", root=tmp_path, labels="no.npy"), "train", 0)
+
+
+# --- splits
+
+
+def test_train_and_validation_partition_every_class_by_the_seed(tmp_path):
+    counts = {"a": 40, "b": 20, "c": 2, "d": 1}
+    labels = np.repeat(np.arange(4), list(counts.values()))
+    images = np.arange(63, dtype=np.uint8)[:, None, None, None] + np.zeros((63, 8, 8, 3), np.uint8)
+    save_arrays(tmp_path, images, labels)
+    fields = config(source="arrays", root=tmp_path, validation_share=0.1)
+
+    def ids(split, seed):
+        dataset = data.load(fields, split, seed)
+        found = dataset.images(range(len(dataset)))[:, 0, 0, 0]
+        np.testing.assert_array_equal(dataset.labels, labels[found])
+        return found
+
+    train, validation = ids("train", 1), ids("validation", 1)
+    np.testing.assert_array_equal(np.sort(np.concatenate([train, validation])), np.arange(63))
+    np.testing.assert_array_equal(np.bincount(labels[validation], minlength=4), [4, 2, 1, 0])
+    np.testing.assert_array_equal(ids("validation", 1), validation)
+    assert set(ids("validation", 2)) != set(validation)
+
+
+def test_with_no_validation_share_training_has_everything(tmp_path):
+    save_folder(tmp_path, {"a": 3, "b": 2})
+    assert len(data.load(config(root=tmp_path), "train", 0)) == 5
+    refused("validation_share is 0", data.load, config(root=tmp_path), "validation", 0)
+
+
+def test_config_values_that_are_not_accepted_are_refused(tmp_path):
+    save_folder(tmp_path, {"a": 1})
+
+    def load(split="train", **fields):
+        return data.load(config(**{"root": tmp_path, **fields}), split, 0)
+
+    refused("'foldr'; accepted are synthetic, folder, arrays, tfds", load, source="foldr")
+    refused("'val'; accepted are train, validation, test", load, "val")
+    refused("image_size: 0", load, image_size=0)
+    refused("validation_share: 1.0", load, validation_share=1.0)
+    refused("cache_gib: -1", load, cache_gib=-1.0)
+    refused("leaves no validation images", load, "validation", validation_share=0.5)
+
+
+# --- the dataset
+
+
+def test_images_are_read_once_where_they_fit_and_each_time_where_not():
+    images = [noise(5 + i % 3, 6, 3, seed=i) for i in range(12)]
+    expected = np.stack([preprocess.resize(image, 4) for image in images])
+    for cache_gib, reads in ((12 * 48 / 2**30, 1), (11 * 48 / 2**30, 3)):
+        source = MemorySource(images)
+        dataset = data.Dataset(source, 4, cache_gib)
+        np.testing.assert_array_equal(dataset.images(np.arange(12)), expected)
+        dataset.images([3, 3, 1])[:] = 0  # a copy: the cache stays as it is
+        half = dataset.subset([1, 3, 5]).subset([2, 1])
+        np.testing.assert_array_equal(half.images([0, 1]), expected[[5, 3]])
+        np.testing.assert_array_equal(half.labels, source.labels[[5, 3]])
+        np.testing.assert_array_equal(dataset[3], expected[3])
+        assert source.reads[5] == (1 if reads == 1 else 2) and (source.reads[3] == 1) == (reads == 1)
+
+
+def test_threads_reading_at_once_see_whole_images_only():
+    images = [noise(30, 30, 3, seed=i) for i in range(64)]
+    expected = np.stack([preprocess.resize(image, 16) for image in images])
+    dataset, wrong = data.Dataset(MemorySource(images), 16), []
+
+    def read(seed):
+        for i in np.random.default_rng(seed).permutation(64).reshape(8, 8):
+            if not np.array_equal(dataset.images(i), expected[i]):
+                wrong.append(i)
+
+    threads = [threading.Thread(target=read, args=(seed,)) for seed in range(8)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert not wrong
+
+
+def test_mean_and_std_equal_numpy_in_float64():
+    images = [noise(20, 20, 3, seed=i) // (1, 2, 3) for i in range(30)]
+    images = [image.astype(np.uint8) for image in images]
+    mean, std = data.measure_mean_std(data.Dataset(MemorySource(images), 20))
+    pixels = np.stack(images).reshape(-1, 3) / 255
+    np.testing.assert_allclose(mean, pixels.mean(0), rtol=1e-13)
+    np.testing.assert_allclose(std, pixels.std(0), rtol=1e-12)
+
+
+def test_mean_and_std_are_exact_over_chunks():
+    images = [noise(300, 300, 3, seed=i) for i in range(70)]  # more than one chunk of 2**24 bytes
+    mean, std = data.measure_mean_std(data.Dataset(MemorySource(images), 300, cache_gib=0.0))
+    pixels = np.stack(images).reshape(-1, 3) / 255
+    np.testing.assert_allclose(mean, pixels.mean(0), rtol=1e-12)
+    np.testing.assert_allclose(std, pixels.std(0), rtol=1e-11)
+
+
+def test_a_constant_channel_is_refused():
+    images = [noise(4, 4, 3) * np.array([1, 0, 1], np.uint8)] * 3
+    refused("constant colour channel", data.measure_mean_std, data.Dataset(MemorySource(images), 4))
+
+
+# --- batches
+
+
+def numbered(count, size=2):
+    """A dataset in which every pixel of image i is i."""
+    images = [np.full((size, size, 3), i, np.uint8) for i in range(count)]
+    return data.Dataset(MemorySource(images), size)
+
+
+def run(dataset, **arguments):
+    batches = list(data.batches(dataset, **arguments))
+    for batch in batches:
+        np.testing.assert_array_equal(batch["image"][:, 0, 0, 0], batch["index"])
+        np.testing.assert_array_equal(batch["label"], dataset.labels[batch["index"]])
+        assert [batch[k].dtype for k in ("image", "label", "index", "epoch")] == [
+            np.uint8,
+            np.int32,
+            np.int32,
+            np.int32,
+        ]
+    return batches
+
+
+def joined(batches, name):
+    return np.concatenate([batch[name] for batch in batches])
+
+
+@pytest.mark.parametrize("processes", [1, 2, 4])
+@pytest.mark.parametrize("images, batch_size", [(30, 8), (32, 8), (5, 12)])
+def test_each_epoch_holds_each_image_once_on_any_number_of_processes(processes, images, batch_size):
+    dataset, steps = numbered(images), 15
+    parts = [
+        run(dataset, batch_size=batch_size, seed=3, num_steps=steps, process_index=p, process_count=processes)
+        for p in range(processes)
+    ]
+    whole = run(dataset, batch_size=batch_size, seed=3, num_steps=steps)
+    for name in ("index", "epoch", "label", "image"):
+        for step in range(steps):
+            rows = [part[step][name] for part in parts]
+            assert all(len(r) == batch_size // processes for r in rows)
+            np.testing.assert_array_equal(np.concatenate(rows), whole[step][name])
+    index, epoch = joined(whole, "index"), joined(whole, "epoch")
+    np.testing.assert_array_equal(epoch, np.arange(steps * batch_size) // images)
+    orders = [index[epoch == e] for e in range(epoch[-1])]
+    for order in orders:
+        np.testing.assert_array_equal(np.sort(order), np.arange(images))
+    if images > 5:  # few enough orders of five to draw one twice
+        assert len({tuple(order) for order in orders}) == len(orders)
+
+
+def test_a_restart_at_any_step_on_other_processes_goes_on_with_the_same_batches():
+    dataset = numbered(21)
+    whole = joined(run(dataset, batch_size=8, seed=1, num_steps=12), "index").reshape(12, 8)
+    for step in (0, 1, 5, 11):
+        tail = run(dataset, batch_size=8, seed=1, start_step=step, num_steps=12 - step)
+        np.testing.assert_array_equal(joined(tail, "index").reshape(-1, 8), whole[step:])
+        second = run(
+            dataset, batch_size=8, seed=1, start_step=step, num_steps=12 - step, process_index=1, process_count=2
+        )
+        np.testing.assert_array_equal(joined(second, "index").reshape(-1, 4), whole[step:, 4:])
+
+
+def test_another_seed_gives_another_order_and_no_shuffling_the_order_of_the_data():
+    dataset = numbered(20)
+    first, other = (joined(run(dataset, batch_size=10, seed=s, num_steps=2), "index") for s in (0, 1))
+    assert (first != other).any()
+    plain = joined(run(dataset, batch_size=8, seed=0, num_steps=5, shuffle=False), "index")
+    np.testing.assert_array_equal(plain, np.arange(40) % 20)
+
+
+def test_neighbouring_seeds_share_no_epoch():
+    """Seed s at epoch e+1 is not seed s+1 at epoch e."""
+    orders = [joined(run(numbered(20), batch_size=20, seed=s, num_steps=5), "index").reshape(5, 20) for s in range(5)]
+    assert len(np.unique(np.concatenate(orders), axis=0)) == 25
+
+
+def test_an_image_that_does_not_decode_stops_the_batches_with_its_own_error():
+    images = [np.zeros((2, 2, 3), np.uint8)] * 5 + [None]
+    dataset = data.Dataset(MemorySource(images), 2)
+    refused("image 5 does not decode", list, data.batches(dataset, batch_size=2, seed=0, num_steps=20))
+
+
+def test_no_steps_give_no_batches():
+    assert run(numbered(4), batch_size=2, seed=0, start_step=7, num_steps=0) == []
+
+
+def test_batches_that_cannot_be_made_are_refused():
+    dataset = numbered(6)
+    refused("batch size 6: .* 4 processes", data.batches, dataset, batch_size=6, seed=0, num_steps=1, process_count=4)
+    refused("batch size 0", data.batches, dataset, batch_size=0, seed=0, num_steps=1)
+    refused("dataset is empty", data.batches, dataset.subset(np.array([], int)), batch_size=2, seed=0, num_steps=1)

@@ -1,0 +1,250 @@
+"""Band-limited models: what they do not see changes nothing, in training, on reloading and in a search."""
+
+import dataclasses
+import functools
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+import fsjax
+from configs import common
+from fsjax import data
+from fsjax.data import frequencies
+from fsjax.engine import first_layer
+from fsjax.experiment import runner
+from fsjax.experiment.run import Run
+from fsjax.experiment.stages import train as train_stage
+from fsjax.models import Network, build, classifier, state_dict, weights
+from fsjax.models.folding import fold
+from fsjax.models.naming import OURS
+from fsjax.models.resnet import BasicBlock, ResNet
+from fsjax.runtime import files
+from fsjax.runtime.errors import InputError
+from fsjax.runtime.metrics import Metrics
+from fsjax.runtime.torch_files import tensor
+from fsjax.training import train
+
+SIZE = 9
+CLASSES = 3
+MEAN_STD = (np.full(3, 0.5), np.full(3, 0.2))
+
+
+def radius_by_numpy(size):
+    """Of the centred plane, in cycles per pixel, position by position."""
+    steps = np.fft.fftshift(np.fft.fftfreq(size))
+    return np.array([[np.hypot(v, u) for u in steps] for v in steps])
+
+
+def filtered_by_numpy(images, kept):
+    spectra = np.fft.fft2(images.astype(float), axes=(1, 2)) * np.fft.ifftshift(kept)[..., None]
+    return np.fft.ifft2(spectra, axes=(1, 2)).real.astype(np.float32)
+
+
+def random_images(count, size=SIZE, seed=0):
+    return np.random.default_rng(seed).normal(size=(count, size, size, 3)).astype(np.float32)
+
+
+@pytest.mark.parametrize("size", [8, 9, 32])
+def test_ranges_are_of_the_radius_in_cycles_per_pixel_with_their_boundaries(size):
+    radius = radius_by_numpy(size)
+    low, high, band = (frequencies.read(text, size) for text in ("low:0.25", "high:0.25", "band:0.125:0.3"))
+    np.testing.assert_array_equal(low, radius <= 0.25)
+    np.testing.assert_array_equal(high, radius >= 0.25)
+    np.testing.assert_array_equal(band, (radius >= 0.125) & (radius <= 0.3))
+    assert low[size // 2, size // 2] and not high[size // 2, size // 2] and not band[size // 2, size // 2]
+    assert frequencies.read("high:0", size).all() and frequencies.read("low:0", size).sum() == 1
+    assert frequencies.read("", size) is None
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("0.125", "'0.125' cannot be read"),
+        ("low", "'low' cannot be read"),
+        ("low:", "'low:' cannot be read"),
+        ("low:a", "'low:a' cannot be read"),
+        ("low:0.1:0.2", "'low:0.1:0.2' cannot be read"),
+        ("band:0.1", "'band:0.1' cannot be read"),
+        ("low:-0.1", "'low:-0.1' cannot be read"),
+        ("low:nan", "'low:nan' cannot be read"),
+        ("notch:0.1", "'notch:0.1' cannot be read"),
+        ("high:0.8", "'high:0.8' keeps nothing of 8 x 8 frequencies"),
+        ("band:0.3:0.1", "'band:0.3:0.1' keeps nothing"),
+        ("band:0.01:0.1", "'band:0.01:0.1' keeps nothing"),
+        ("none.npy", "none.npy: not a readable .npy"),
+        ("size.npy", "size.npy holds bool 9 x 9; accepted: bool 8 x 8"),
+        ("numbers.npy", "numbers.npy holds float64 8 x 8; accepted: bool 8 x 8"),
+        ("flat.npy", "flat.npy holds bool 64; accepted: bool 8 x 8"),
+        ("half.npy", "half.npy keeps 1 frequencies without their conjugates"),
+        ("empty.npy", "empty.npy' keeps nothing"),
+    ],
+)
+def test_frequencies_that_cannot_be_read_or_keep_nothing_are_refused_before_anything_starts(
+    tmp_path, monkeypatch, text, message
+):
+    monkeypatch.chdir(tmp_path)
+    half = np.zeros((8, 8), bool)
+    half[2, 3] = True
+    files = {"size": np.ones((9, 9), bool), "numbers": np.ones((8, 8)), "flat": np.ones(64, bool), "half": half}
+    for name, content in {**files, "empty": np.zeros((8, 8), bool)}.items():
+        np.save(f"{name}.npy", content)
+    config = common.base()
+    config.data.image_size, config.data.frequencies = 8, text
+    config.model.name, config.train.steps = "resnet20", 1
+    with pytest.raises(InputError) as caught:
+        train_stage.check(config)
+    assert message in str(caught.value) and "\n" not in str(caught.value)
+
+
+def test_a_file_chooses_frequencies_one_by_one(tmp_path):
+    kept = np.zeros((8, 8), bool)
+    kept[2, 3] = kept[6, 5] = kept[4, 4] = True
+    np.save(tmp_path / "kept.npy", kept)
+    np.testing.assert_array_equal(frequencies.read(str(tmp_path / "kept.npy"), 8), kept)
+
+
+@pytest.fixture(scope="module")
+def model():
+    """(network with a filter, without, arrays, frequencies kept)."""
+    builder = functools.partial(ResNet, BasicBlock, (1, 1), (4, 8), imagenet_stem=False)
+    whole = Network(builder, CLASSES, SIZE, jnp.dtype("float32"))
+    kept = frequencies.read("band:0.1:0.4", SIZE)
+    return whole.limited_to(kept), whole, jax.device_get(whole.init(0)), kept
+
+
+def test_logits_are_those_of_the_filtered_image_and_of_any_image_that_differs_elsewhere_only(model):
+    limited, whole, variables, kept = model
+    images = random_images(6)
+    expected = np.asarray(jax.jit(whole.apply)(variables, filtered_by_numpy(images, kept)))
+    others = images + filtered_by_numpy(5 * random_images(6, seed=1), ~kept)
+    folded, params = fold(limited, {**variables})
+    assert np.abs(np.asarray(jax.jit(whole.apply)(variables, images)) - expected).max() > 0.01
+    for seen in (images, others, filtered_by_numpy(images, kept)):
+        np.testing.assert_allclose(jax.jit(limited.apply)(variables, seen), expected, atol=2e-5)
+        np.testing.assert_allclose(jax.jit(folded)(params, seen), expected, atol=2e-5)
+    low = dataclasses.replace(limited, dtype=jnp.dtype(jnp.bfloat16))
+    np.testing.assert_array_equal(low.frequencies, kept)
+
+
+def test_training_sees_the_same_frequencies(model):
+    limited, whole, variables, kept = model
+    images = random_images(4)
+
+    def in_training(network, images):
+        step = jax.pmap(network.apply_train, "devices", in_axes=(None, 0), devices=jax.local_devices()[:1])
+        return jax.tree.map(lambda value: np.asarray(value)[0], step(variables, images[None]))
+
+    for found, expected in zip(
+        jax.tree.leaves(in_training(limited, images)),
+        jax.tree.leaves(in_training(whole, filtered_by_numpy(images, kept))),
+        strict=True,
+    ):
+        np.testing.assert_allclose(found, expected, atol=5e-5)
+
+
+def test_networks_behind_the_same_filter_are_equal_and_behind_another_are_not(model):
+    limited, whole, _, kept = model
+    assert limited == whole.limited_to(kept.copy()) and hash(limited) == hash(whole.limited_to(kept))
+    assert limited not in (whole, whole.limited_to(~kept)) and whole.limited_to(None) == whole
+
+
+def test_a_removal_search_finds_nothing_outside_and_inside_what_numpy_finds(model):
+    """The first convolution does not take the images: nothing is cut there, and the general path is taken."""
+    limited, whole, variables, kept = model
+    apply, params = fold(limited, {**variables})
+    assert first_layer.cut(apply, params, (SIZE, SIZE, 3)) is None
+    images, labels = random_images(12), np.arange(12) % CLASSES
+    maps = fsjax.dominant_frequencies(lambda x: apply(params, x), images, labels, num_classes=CLASSES)
+    losses = jax.jit(lambda x: -jax.nn.log_softmax(whole.apply(variables, x))[jnp.arange(12), labels])
+
+    def class_losses(kept):
+        found = np.asarray(losses(filtered_by_numpy(images, kept)), float)
+        return np.array([found[labels == label].mean() for label in range(CLASSES)])
+
+    before = class_losses(kept)
+    for row in range(SIZE):
+        for column in range(SIZE):
+            left = kept.copy()
+            left[row, column] = left[SIZE - 1 - row, SIZE - 1 - column] = False
+            expected = class_losses(left) - before if kept[row, column] else np.zeros(CLASSES)
+            np.testing.assert_allclose(maps.scores[:, row, column], expected, atol=4e-6)
+    assert np.abs(maps.scores[:, kept]).max() > 1e-3
+
+
+def make_config(text="low:0.2"):
+    config = common.base()
+    config.data.image_size, config.data.frequencies = 24, text
+    config.data.synthetic.train_per_class, config.data.synthetic.test_per_class = 8, 2
+    config.data.mean, config.data.std = (0.5, 0.5, 0.5), (0.2, 0.2, 0.2)
+    config.model.name = "vit_micro_patch8"
+    config.train.steps, config.train.batch_size = 2, 16
+    return config
+
+
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory):
+    """The workdir of a training on a file's frequencies, 'low:0.2', that file, and its config."""
+    directory = tmp_path_factory.mktemp("trained")
+    file = directory / "kept.npy"
+    np.save(file, frequencies.read("low:0.2", 24))
+    config = make_config(str(file))
+    metrics = Metrics(directory)
+    train.train(config, lambda split: data.load(config.data, split, 0), MEAN_STD, directory, metrics)
+    metrics.close()
+    return directory, file, config
+
+
+def blind_outside(apply, params, kept):
+    """Whether logits follow the frequencies kept and no others."""
+    images = random_images(3, 24)
+    logits, others, inside = (
+        np.asarray(apply(params, jnp.asarray(seen)))
+        for seen in (images, filtered_by_numpy(images, kept), filtered_by_numpy(images, ~kept))
+    )
+    return np.abs(logits - others).max() < 2e-5 < 1e-3 < np.abs(logits - inside).max()
+
+
+def test_a_checkpoint_is_restored_with_its_filter_and_with_no_other(trained):
+    directory, file, config = trained
+    kept = np.load(file)
+    found = classifier.load(config, directory)
+    assert blind_outside(found.apply, found.variables, kept)
+    # The same frequencies by another name are the same model.
+    assert classifier.load_trained(make_config("low:0.2"), directory).network.packed_frequencies
+    for other in ("", "low:0.3", "high:0.2"):
+        with pytest.raises(InputError, match=rf"other frequencies than those of data\.frequencies, '{other}'"):
+            classifier.load(make_config(other), directory)
+
+
+def test_a_file_that_changed_is_refused_by_a_training_that_would_go_on(trained, tmp_path):
+    directory, file, config = trained
+    bytes_before = file.read_bytes()
+    assert train_stage.STAGE.reads(Run(config, directory, runner.run)) == [file]
+    try:
+        np.save(file, frequencies.read("high:0.2", 24))
+        with pytest.raises(InputError, match=r"^data\.frequencies: the file has changed since .*; put it back"):
+            train.train(config, lambda split: data.load(config.data, split, 0), MEAN_STD, directory, Metrics(tmp_path))
+    finally:
+        file.write_bytes(bytes_before)
+
+
+def test_pytorch_weights_get_the_filter_too(tmp_path):
+    import torch
+
+    network = build("vit_micro_patch8", num_classes=4, image_size=24)
+    state = state_dict.from_variables(jax.device_get(network.init(3)), OURS, False)
+    torch.save({name: tensor(np.asarray(value)) for name, value in state.items()}, tmp_path / "model.pt")
+    np.save(tmp_path / "kept.npy", frequencies.read("low:0.2", 24))
+    config = make_config(str(tmp_path / "kept.npy"))
+    config.model.weights = str(tmp_path / "model.pt")
+    weights.take(config, tmp_path, ("a", "b", "c", "d"))
+    found = classifier.load(config, tmp_path)
+    assert blind_outside(found.apply, found.variables, np.load(tmp_path / "kept.npy"))
+    np.save(tmp_path / "kept.npy", frequencies.read("low:0.4", 24))
+    with pytest.raises(InputError, match=r"^data\.frequencies: .*kept\.npy' has changed since; run"):
+        classifier.load(config, tmp_path)
+    config.data.frequencies = ""
+    weights.take(config, tmp_path, ("a", "b", "c", "d"))
+    assert "data.frequencies" not in files.read_json(tmp_path / "weights.json"), "old records stay what they were"

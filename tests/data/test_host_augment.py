@@ -1,0 +1,148 @@
+"""torchvision's augmentations on the host: as torchvision called by hand, and the same whoever calls them when."""
+
+import subprocess
+import sys
+import threading
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+from torchvision import transforms
+
+from configs import common
+from fsjax import data
+from fsjax.data.augment import make_augment, split_names
+from fsjax.data.host_augment import HOST_AUGMENTATIONS, make_host_augment, torch_seed
+from fsjax.runtime.errors import InputError
+from fsjax.training import train
+
+
+def smooth_images(count, size, seed=0):
+    generator = np.random.default_rng(seed)
+    small = generator.integers(0, 256, (count, 7, 7, 3), np.uint8)
+    return np.stack([np.asarray(Image.fromarray(s).resize((size, size), Image.Resampling.BICUBIC)) for s in small])
+
+
+def by_hand(made, images, seed, epochs, indices):
+    out = []
+    for image, epoch, index in zip(images, epochs, indices, strict=True):
+        torch.manual_seed(torch_seed(seed, epoch, index))
+        out.append(np.asarray(made(Image.fromarray(image))))
+    return np.stack(out)
+
+
+@pytest.mark.parametrize(
+    ("names", "size", "made"),
+    [
+        (("autoaugment",), 32, transforms.AutoAugment(transforms.AutoAugmentPolicy.CIFAR10)),
+        (("autoaugment",), 64, transforms.AutoAugment(transforms.AutoAugmentPolicy.CIFAR10)),
+        (("autoaugment",), 65, transforms.AutoAugment(transforms.AutoAugmentPolicy.IMAGENET)),
+        (("augmix",), 32, transforms.AugMix()),
+        (("randaugment",), 32, transforms.RandAugment()),
+        (("randaugment", "augmix"), 16, transforms.Compose([transforms.RandAugment(), transforms.AugMix()])),
+    ],
+)
+def test_an_image_is_what_torchvision_makes_of_it_from_its_seed(names, size, made):
+    images, epochs, indices = smooth_images(24, size), np.arange(24) // 12, np.arange(24) * 7
+    expected = by_hand(made, images, 3, epochs, indices)
+    augment = make_host_augment(names, 3, size)
+    before = torch.get_rng_state()
+    out = augment(images, epochs, indices)
+    assert out.dtype == np.uint8
+    np.testing.assert_array_equal(out, expected)
+    assert torch.equal(torch.get_rng_state(), before), "torch's own generator goes on where it was"
+    assert (out != images).any((1, 2, 3)).mean() > 0.5
+    np.testing.assert_array_equal(augment(images[[5, 2]], epochs[[5, 2]], indices[[5, 2]]), expected[[5, 2]])
+
+
+@pytest.mark.parametrize("name", HOST_AUGMENTATIONS)
+def test_images_epochs_and_seeds_are_augmented_differently(name):
+    images = smooth_images(1, 32).repeat(30, 0)
+    augment = make_host_augment((name,), 0, 32)
+    zeros, each = np.zeros(30, int), np.arange(30)
+    of_images, of_epochs = augment(images, zeros, each), augment(images, each, zeros)
+    of_seeds = np.concatenate(
+        [make_host_augment((name,), seed, 32)(images[:1], zeros[:1], zeros[:1]) for seed in range(30)]
+    )
+    for out in (of_images, of_epochs, of_seeds):
+        assert len(np.unique(out.reshape(30, -1), axis=0)) > 10
+    assert (of_images[1:] != of_epochs[1:]).any((1, 2, 3)).mean() > 0.5, "an image is no epoch"
+
+
+def dataset():
+    config = common.base().data
+    config.image_size, config.synthetic.train_per_class, config.synthetic.test_per_class = 24, 11, 2
+    return data.load(config, "train", 0)
+
+
+def test_batches_are_the_same_in_one_and_two_processes_and_from_any_step():
+    images, augment = dataset(), make_host_augment(("augmix",), 5, 24)
+
+    def images_of(start, steps, process=0, processes=1):
+        options = {"process_index": process, "process_count": processes, "augment": augment}
+        stream = data.batches(images, batch_size=16, seed=5, start_step=start, num_steps=steps, **options)
+        return np.stack([batch["image"] for batch in stream])
+
+    whole = images_of(0, 5)
+    halves = [images_of(0, 5, process, 2) for process in (0, 1)]
+    np.testing.assert_array_equal(np.concatenate(halves, axis=1), whole)
+    np.testing.assert_array_equal(images_of(3, 2), whole[3:])
+    batch = next(iter(data.batches(images, batch_size=16, seed=5, num_steps=1, augment=augment)))
+    expected = by_hand(transforms.AugMix(), images.images(batch["index"]), 5, batch["epoch"], batch["index"])
+    np.testing.assert_array_equal(batch["image"], expected)
+
+
+def test_threads_do_not_draw_from_each_others_generator():
+    images, epochs, indices = smooth_images(60, 16), np.zeros(60, int), np.arange(60)
+    augment = make_host_augment(("autoaugment",), 0, 16)
+    alone, found = augment(images, epochs, indices), {}
+
+    def run(thread):
+        found[thread] = [augment(images[i : i + 3], epochs[i : i + 3], indices[i : i + 3]) for i in range(0, 60, 3)]
+
+    threads = [threading.Thread(target=run, args=(thread,)) for thread in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    for parts in found.values():
+        np.testing.assert_array_equal(np.concatenate(parts), alone)
+
+
+def test_names_of_the_host_come_first_and_the_rest_is_the_devices():
+    assert split_names(" autoaugment, augmix,flip,crop") == (("autoaugment", "augmix"), ("flip", "crop"))
+    assert make_host_augment((), 0, 32) is None
+    for names in ("flip,augmix", "augmix,crop,randaugment"):
+        with pytest.raises(InputError, match=r"^train\.augment: '.*'; accepted are autoaugment, .* before flip, crop"):
+            make_augment(names)
+
+
+def make_config(augment):
+    config = common.base()
+    config.train.augment, config.train.steps = augment, 1
+    return config
+
+
+def test_without_torchvision_one_line_names_the_extra(monkeypatch):
+    monkeypatch.setitem(sys.modules, "torchvision", None)
+    with pytest.raises(InputError, match=r"^train\.augment: 'augmix' needs torchvision; .*fsjax\[augment\]$"):
+        train.check(make_config("augmix,flip"))
+    train.check(make_config("flip"))
+
+
+def test_torchvision_is_imported_only_where_one_of_these_is_used():
+    program = """
+import sys
+from configs import common
+from fsjax.training import train
+from fsjax.data.host_augment import make_host_augment
+config = common.base()
+config.train.steps = 1
+for augment in ("flip", "augmix"):
+    config.train.augment = augment
+    train.check(config)
+assert make_host_augment((), 0, 32) is None
+assert "torchvision" not in sys.modules
+"""
+    subprocess.run([sys.executable, "-c", program], check=True)

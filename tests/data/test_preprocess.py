@@ -1,0 +1,137 @@
+"""Resize, centre crop and normalisation are torchvision's and PIL's, on images with the spectra of photographs."""
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+from torchvision.transforms import CenterCrop, Compose, Normalize, Resize, ToTensor
+from torchvision.transforms.v2 import functional
+
+from configs import common
+from fsjax import data
+from fsjax.data.preprocess import normalise, resize
+from fsjax.runtime.errors import InputError
+
+# (height, width), and what each is there for when the shorter side becomes 256 and 224 x 224 are cut out.
+SHAPES = [
+    (375, 500),  # 341: the offset of 58.5 goes down, to even
+    (402, 300),  # 343: the offset of 59.5 goes up, to even
+    (301, 403),  # 342.75 is rounded down
+    (51, 49),  # scaled up; 256 / 49 is not a float, and 49 times the nearest one is below 256
+    (256, 341),  # only cropped
+    (97, 640),
+    (640, 97),
+    (224, 224),
+]
+TARGETS = [(224, 0), (224, 256), (224, 224), (32, 0), (32, 40), (33, 33), (400, 0)]  # (size, shorter)
+
+
+def photograph(height, width):
+    """uint8 RGB of amplitude 1/f, random phases and a standard deviation of 60, some of it clipped; channels alike."""
+    generator = np.random.default_rng([height, width])
+    frequency = np.hypot(np.fft.fftfreq(height)[:, None], np.fft.rfftfreq(width))
+    frequency[0, 0] = np.inf
+    phases = generator.uniform(0, 1, (3, 1, 1)) + generator.uniform(0, 2 * np.pi, frequency.shape)
+    noise = np.fft.irfft2(np.exp(1j * phases) / frequency, (height, width))
+    return np.clip(np.rint(128 + 60 * noise / noise.std()), 0, 255).astype(np.uint8).transpose(1, 2, 0).copy()
+
+
+def torchvision_transform(size, shorter):
+    """What torchvision does to a PIL image, up to the tensor."""
+    return Compose([Resize(shorter), CenterCrop(size)] if shorter else [Resize((size, size))])
+
+
+def difference(ours, theirs):
+    """Largest difference, in grey levels; the shapes must be the same."""
+    assert ours.shape == theirs.shape
+    return np.abs(ours.astype(int) - theirs.astype(int)).max()
+
+
+each_shape = pytest.mark.parametrize("shape", SHAPES, ids=lambda shape: f"{shape[0]}x{shape[1]}")
+each_target = pytest.mark.parametrize(("size", "shorter"), TARGETS)
+
+
+@each_shape
+@each_target
+def test_an_image_is_torchvisions_of_the_pil_image(shape, size, shorter):
+    image = photograph(*shape)
+    theirs = np.asarray(torchvision_transform(size, shorter)(Image.fromarray(image)))
+    assert difference(resize(image, size, shorter), theirs) == 0
+
+
+@each_shape
+@each_target
+def test_an_image_is_torchvisions_of_the_tensor_to_a_grey_level(shape, size, shorter):
+    image = photograph(*shape)
+    tensor = functional.resize(torch.tensor(image).permute(2, 0, 1), [shorter] if shorter else [size, size])
+    theirs = functional.center_crop(tensor, [size, size]).permute(1, 2, 0).numpy()
+    assert difference(resize(image, size, shorter), theirs) <= 1
+
+
+@each_shape
+def test_an_image_with_both_sides_resized_is_pils(shape):
+    image = photograph(*shape)
+    theirs = Image.fromarray(image).resize((224, 224), Image.Resampling.BILINEAR)
+    assert difference(resize(image, 224), np.asarray(theirs)) == 0
+
+
+def test_the_middle_of_an_image_is_pils_by_hand():
+    """402 x 300 to 343 x 256, of which rows 60 to 283 and columns 16 to 239 are left."""
+    image = photograph(402, 300)
+    theirs = Image.fromarray(image).resize((256, 343), Image.Resampling.BILINEAR).crop((16, 60, 240, 284))
+    assert difference(resize(image, 224, 256), np.asarray(theirs)) == 0
+
+
+def test_an_image_of_the_models_size_is_left_as_it_is():
+    image = photograph(224, 224)
+    assert difference(resize(image, 224), image) == difference(resize(image, 224, 224), image) == 0
+
+
+@pytest.mark.parametrize(("mean", "std"), [common.IMAGENET, common.IMAGENET10, common.CIFAR10])
+def test_normalised_images_are_torchvisions(mean, std):
+    """Every grey level in every channel, and whole images through the whole of the preprocessing."""
+    grey = np.repeat(np.arange(256, dtype=np.uint8).reshape(16, 16, 1), 3, axis=-1)
+    tensors = Compose([ToTensor(), Normalize(mean, std)])
+    np.testing.assert_allclose(normalise(grey, mean, std), tensors(grey).permute(1, 2, 0), rtol=0, atol=1e-6)
+    images = [photograph(375, 500), photograph(51, 49)]
+    ours = normalise(np.stack([resize(image, 224, 256) for image in images]), mean, std)
+    whole = Compose([torchvision_transform(224, 256), tensors])
+    theirs = torch.stack([whole(Image.fromarray(image)) for image in images]).permute(0, 2, 3, 1)
+    np.testing.assert_allclose(ours, theirs, rtol=0, atol=1e-6)
+
+
+# --- data.resize_shorter
+
+
+def folder_config(root, **fields):
+    config = common.base().data
+    config.update({"source": "folder", "root": str(root), "image_size": 32, **fields})
+    return config
+
+
+def test_the_config_chooses_how_images_are_resized(tmp_path):
+    images = [photograph(45, 32), photograph(33, 47)]
+    for index, image in enumerate(images):
+        (tmp_path / "test" / "ab"[index]).mkdir(parents=True)
+        Image.fromarray(image).save(tmp_path / "test" / "ab"[index] / "0.png")
+    for shorter in (0, 32, 40):
+        dataset = data.load(folder_config(tmp_path, resize_shorter=shorter), "test", 0)
+        for index, image in enumerate(images):
+            theirs = torchvision_transform(32, shorter)(Image.fromarray(image))
+            assert difference(dataset[index], np.asarray(theirs)) == 0
+            assert difference(dataset.subset([index])[0], np.asarray(theirs)) == 0
+
+
+@pytest.mark.parametrize("shorter", [31, 1, -1])
+def test_a_shorter_side_that_leaves_no_image_to_cut_out_is_refused(shorter):
+    with pytest.raises(InputError) as error:
+        data.check(folder_config("", resize_shorter=shorter))
+    assert str(error.value) == (
+        f"data.resize_shorter: {shorter}; accepted are 0 (both sides to data.image_size) or whole numbers from "
+        "data.image_size, 32"
+    )
+
+
+def test_images_with_planted_orbits_are_not_scaled():
+    with pytest.raises(InputError, match="resize_shorter: 40; accepted is 0 for data"):
+        data.check(folder_config("", source="synthetic", resize_shorter=40))

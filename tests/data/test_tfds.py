@@ -1,0 +1,182 @@
+"""TFDS sets really prepared here: array_record is read without TensorFlow and without the set's code."""
+
+import os
+import re
+import shlex
+import subprocess
+import sys
+import textwrap
+from pathlib import Path
+
+import numpy as np
+import pytest
+from ml_collections import ConfigDict
+
+from fsjax import data
+from fsjax.runtime.errors import InputError
+
+BUILDER = """
+import numpy as np
+import tensorflow_datasets as tfds
+
+LABEL = tfds.features.ClassLabel(names=["cat", "dog", "emu"])
+FEATURES = {
+    "pets": {"image": tfds.features.Image(shape=(None, None, 3)), "label": LABEL},
+    "grey": {"image": tfds.features.Image(shape=(None, None, 1)), "label": LABEL},
+    "nolabel": {"image": tfds.features.Image(shape=(None, None, 3)), "tag": LABEL},
+    "noimage": {"pixels": tfds.features.Image(shape=(None, None, 3)), "label": LABEL},
+    "unlabelled": {"image": tfds.features.Image(shape=(None, None, 3)), "label": LABEL},
+}
+
+
+class HousePets(tfds.core.GeneratorBasedBuilder):
+    VERSION = tfds.core.Version("1.0.0")
+    BUILDER_CONFIGS = [tfds.core.BuilderConfig(name=name) for name in FEATURES]
+
+    def _info(self):
+        features = tfds.features.FeaturesDict(FEATURES[self.builder_config.name])
+        return tfds.core.DatasetInfo(builder=self, features=features)
+
+    def _split_generators(self, manager):
+        return {"train": self._generate_examples(12), "test": self._generate_examples(6)}
+
+    def _generate_examples(self, count):
+        image, label = FEATURES[self.builder_config.name]
+        for i in range(count):
+            shape = (6 + i % 2, 5, self.info.features[image].shape[-1])
+            pixels = np.random.default_rng(i).integers(1, 256, shape, np.uint8)
+            pixels[0, 0] = i
+            yield i, {image: pixels, label: -1 if self.builder_config.name == "unlabelled" else i % 3}
+"""
+
+
+@pytest.fixture(scope="module")
+def prepared(tmp_path_factory):
+    """A folder with house_pets in array_record, and another with it in TFRECORD; the code lies beside them."""
+    root = tmp_path_factory.mktemp("sets")
+    (root / "house_pets.py").write_text(BUILDER)
+    script = """
+        from house_pets import FEATURES, HousePets
+        for config in FEATURES:
+            HousePets(config=config, data_dir="records", file_format="array_record").download_and_prepare()
+        HousePets(config="pets", data_dir="old", file_format="tfrecord").download_and_prepare()
+    """
+    python(root, script)
+    return root
+
+
+def python(folder, script):
+    environment = os.environ | {
+        "PYTHONPATH": os.pathsep.join([str(folder), str(Path(__file__).parents[1])]),
+        "JAX_PLATFORMS": "cpu",
+    }
+    ran = subprocess.run(
+        [sys.executable, "-c", textwrap.dedent(script)], cwd=folder, env=environment, capture_output=True, text=True
+    )
+    assert ran.returncode == 0, ran.stderr
+    return ran.stdout
+
+
+def config(root, **fields):
+    defaults = {
+        "source": "tfds",
+        "name": "house_pets/pets",
+        "root": str(root),
+        "classes": "",
+        "train_split": "train",
+        "test_split": "test",
+        "validation_share": 0.0,
+        "image_size": 6,
+        "resize_shorter": 0,
+        "skip_undecodable": False,
+        "mean": (),
+        "std": (),
+        "cache_gib": 1.0,
+    }
+    return ConfigDict(defaults | fields)
+
+
+def expected(i, channels=3):
+    pixels = np.random.default_rng(i).integers(1, 256, (6 + i % 2, 5, channels), np.uint8)
+    pixels[0, 0] = i
+    return np.broadcast_to(pixels, (6 + i % 2, 5, 3))
+
+
+@pytest.mark.parametrize(
+    "name, channels", [("house_pets/pets", 3), ("house_pets/pets:1.0.0", 3), ("house_pets/grey", 1)]
+)
+def test_a_prepared_set_gives_its_images_labels_and_class_names(prepared, name, channels):
+    source = data.SOURCES["tfds"](config(prepared / "records", name=name), "train")
+    assert source.classes == ("cat", "dog", "emu") and source.planted is None and len(source) == 12
+    found = [int(source[i][0, 0, 0]) for i in range(12)]  # TFDS stores examples in an order of its own
+    assert sorted(found) == list(range(12))
+    np.testing.assert_array_equal(source.labels, np.array(found) % 3)
+    for i in range(12):
+        np.testing.assert_array_equal(source[i], expected(found[i], channels))
+
+
+def test_slices_and_chosen_classes(prepared):
+    fields = config(prepared / "records", classes="emu=Emu,cat", train_split="train[:75%]")
+    dataset = data.load(fields, "train", 0)
+    whole = data.SOURCES["tfds"](config(prepared / "records"), "train")
+    kept = np.flatnonzero(whole.labels[:9] != 1)
+    assert dataset.classes == ("Emu", "cat")
+    np.testing.assert_array_equal(dataset.labels, np.where(whole.labels[kept] == 2, 0, 1))
+    for i in range(len(kept)):
+        np.testing.assert_array_equal(dataset[i], data.preprocess.resize(whole[kept[i]], 6))
+
+
+def test_reading_does_not_import_tensorflow(prepared):
+    script = f"""
+        import sys
+        from ml_collections import ConfigDict
+        from fsjax import data
+        dataset = data.load(ConfigDict({config(prepared / "records").to_dict()!r}), "test", 0)
+        batch = next(data.batches(dataset, batch_size=2, seed=0, num_steps=1))
+        print(dataset.images(range(6)).shape, batch["index"].shape)
+        print("tensorflow" in sys.modules)
+    """
+    assert python(prepared, script).split("\n")[:2] == ["(6, 6, 6, 3) (2,)", "False"]
+
+
+def refused(found, root, split="train", **fields):
+    with pytest.raises(InputError, match=found) as caught:
+        data.load(config(root, **fields), split, 0)
+    assert "\n" not in str(caught.value)
+    return str(caught.value)
+
+
+def test_sets_that_cannot_be_used_are_refused(prepared):
+    root = prepared / "records"
+    refused("split 'val'.*Unknown split.*splits there: test, train", root, train_split="val")
+    refused(
+        "has image: Image, tag: ClassLabel; needed are image: Image and label: ClassLabel",
+        root,
+        name="house_pets/nolabel",
+    )
+    refused("has label: ClassLabel, pixels: Image; needed", root, name="house_pets/noimage")
+    refused("labels -1 to -1; accepted are 0 to 2", root, name="house_pets/unlabelled")
+    refused("no class 'dgo'.*near names: dog", root, classes="dgo")
+    refused("'cifr10' is neither prepared.*near names: cifar10", root, name="cifr10")
+    refused("'house_pets:9.0.0' is neither prepared", root, name="house_pets:9.0.0")
+    refused("cannot be opened|neither prepared", root, name="house pets!")
+
+
+def test_a_set_not_prepared_is_refused_with_the_command_that_prepares_it(tmp_path):
+    message = refused("cifar10:3.0.2 is not prepared in", tmp_path, name="cifar10:3.0.2")
+    command = shlex.split(message.split("with: ")[1])
+    assert command[:2] == ["python", "-c"]
+    assert f"tfds.builder('cifar10:3.0.2', data_dir='{tmp_path}', file_format='array_record')" in command[2]
+    compile(command[2], "command", "exec")
+    refused(
+        "cifar10 is not prepared in TFDS's own folder.*tfds.builder.'cifar10', file_format='array_record'",
+        "",
+        name="cifar10",
+    )
+
+
+def test_a_tfrecord_set_is_refused_and_the_command_named_prepares_it_anew(prepared):
+    message = refused("is prepared as tfrecord, not array_record", prepared / "old")
+    command, new_root = re.search(r"with: (python -c .*) and set --config.data.root=(\S+)$", message).groups()
+    python(prepared, shlex.split(command)[2])
+    assert len(data.load(config(new_root), "train", 0)) == 12

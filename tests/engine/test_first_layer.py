@@ -1,0 +1,85 @@
+"""A model cut behind its first convolution: the halves are the whole, and the first is linear."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from jax import lax
+
+from fsjax import models
+from fsjax.engine import first_layer
+from fsjax.engine.closure_conversion import hoist
+from fsjax.models.folding import fold
+
+KERNEL = np.random.default_rng(0).normal(size=(3, 3, 3, 5)).astype(np.float32)
+
+
+def convolve(images, **options):
+    return lax.conv_general_dilated(
+        images, jnp.asarray(KERNEL), (2, 1), "SAME", dimension_numbers=("NHWC", "HWIO", "NHWC"), **options
+    )
+
+
+@pytest.mark.parametrize(
+    ("name", "size", "features"),
+    [
+        ("resnet20", 16, (16, 16, 16)),
+        ("resnet18_imagenet", 33, (17, 17, 64)),
+        ("vit_micro_patch4", 16, (4, 4, 64)),
+    ],
+)
+def test_our_models_are_cut_behind_their_first_convolution(name, size, features):
+    network = models.build(name, num_classes=4, image_size=size)
+    apply, params = fold(network, network.init(0))
+    cut = first_layer.cut(apply, params, (size, size, 3))
+    assert cut.features == features
+    for count in (1, 6):
+        images = np.random.default_rng(count).normal(size=(count, size, size, 3)).astype(np.float32)
+        made = jax.jit(cut.first)(params, images)
+        assert made.shape == (count, *features)
+        np.testing.assert_allclose(jax.jit(cut.rest)(params, made), jax.jit(apply)(params, images), atol=1e-6)
+    np.testing.assert_array_equal(cut.first(params, jnp.zeros((1, size, size, 3))), 0)
+    # Nothing of the images is left to do behind the cut.
+    text = jax.jit(cut.rest).lower(params, made).as_text()
+    assert (
+        text.count("stablehlo.convolution")
+        == jax.jit(apply).lower(params, images).as_text().count("stablehlo.convolution") - 1
+    )
+
+
+def test_a_callable_under_jit_is_cut_with_its_arrays_outside():
+    apply, arrays = hoist(jax.jit(lambda images: jax.nn.relu(convolve(images) + 1).mean((1, 2))), (8, 9, 3))
+    cut = first_layer.cut(apply, arrays, (8, 9, 3))
+    images = jnp.asarray(np.random.default_rng(1).normal(size=(4, 8, 9, 3)), jnp.float32)
+    assert cut.features == (4, 9, 5)
+    np.testing.assert_allclose(cut.rest(arrays, cut.first(arrays, images)), apply(arrays, images), atol=1e-6)
+
+
+@pytest.mark.parametrize(
+    "function",
+    [
+        lambda images: images.mean((1, 2)),
+        lambda images: convolve(images - 1).mean((1, 2)),
+        lambda images: convolve(images).mean((1, 2)) + images.mean(),
+        lambda images: convolve(images.astype(jnp.bfloat16).astype(jnp.float32)).mean((1, 2)),
+        lambda images: images[:, 0, 0],
+        lambda images: images.reshape(len(images), -1),
+    ],
+    ids=[
+        "no convolution",
+        "something before",
+        "something beside",
+        "rounded before",
+        "a part",
+        "the images",
+    ],
+)
+def test_what_does_not_begin_with_one_convolution_is_not_cut(function):
+    apply, arrays = hoist(function, (8, 9, 3))
+    assert first_layer.cut(apply, arrays, (8, 9, 3)) is None
+
+
+def test_a_model_in_bfloat16_is_not_cut():
+    """It rounds the images first, and that is not linear."""
+    network = models.build("resnet20", num_classes=4, image_size=16, dtype=jnp.dtype(jnp.bfloat16))
+    assert first_layer.cut(*fold(network, network.init(0)), (16, 16, 3)) is None

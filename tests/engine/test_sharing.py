@@ -1,0 +1,149 @@
+"""Evaluation in real processes: each computes its share and no more, and all end with the bits of one."""
+
+import itertools
+import json
+from collections import Counter
+
+import jax
+import numpy as np
+import pytest
+
+from fsjax.data.dataset import Dataset, measure_mean_std
+from fsjax.engine import sharing
+from fsjax.evaluation import controls
+from tests.search.test_processes import finish, start
+
+# tests/helpers/sharing_worker.py: images of each case, and how many masks each of them is filtered by.
+IMAGES = {"many": 77, "single": 1, "one class": 11}
+MASKS = {"filtered": {"many": 15, "single": 6, "one class": 3}, "dynamics": {"many": 3, "single": 3, "one class": 3}}
+CHUNK = 8
+
+
+def evaluated(folder, processes, devices):
+    """What each of the processes ended with, by case and evaluation."""
+    output = folder / "out"
+    finish(start(output, output, devices=devices, processes=processes, worker=("tests/helpers/sharing_worker.py",)))
+    return [json.loads((folder / f"out-{index}.json").read_text()) for index in range(processes)]
+
+
+@pytest.fixture(scope="module")
+def alone(tmp_path_factory):
+    """What one process with two devices makes of everything."""
+    return evaluated(tmp_path_factory.mktemp("alone"), 1, 2)[0]
+
+
+@pytest.fixture(scope="module", params=[(2, 1), (2, 2)], ids=["2x1", "2x2"])
+def shared(request, tmp_path_factory):
+    """What each of so many processes with so many devices makes of it."""
+    processes, devices = request.param
+    return evaluated(tmp_path_factory.mktemp("shared"), processes, devices), devices
+
+
+def test_all_processes_end_with_the_bits_of_one(alone, shared):
+    assert len(alone) == 3 * 8 + 3
+    for found in shared[0]:
+        assert {name: one["value"] for name, one in found.items()} == {
+            name: one["value"] for name, one in alone.items()
+        }
+
+
+def test_every_filtered_image_goes_through_one_model_only(alone, shared):
+    for name, expected in alone.items():
+        seen = Counter(itertools.chain.from_iterable(found[name]["seen"] for found in shared[0]))
+        assert set(seen) == set(expected["seen"]), f"{name}: nothing is left out, and nothing is beyond it"
+        assert set(seen.values()) <= {1}, f"{name}: nothing is computed twice"
+
+
+@pytest.mark.parametrize("case", IMAGES)
+def test_a_process_reads_and_computes_its_share_and_no_more(shared, case):
+    processes, devices = shared
+    for evaluation in ("mean and std", "unfiltered", "validation, first", "validation, second"):
+        read = [found[f"{case}: {evaluation}"]["read"] for found in processes]
+        assert sorted(itertools.chain.from_iterable(read)) == list(range(IMAGES[case])), "every image is read once"
+        block = -(-IMAGES[case] // 8)
+        assert max(map(len, read)) <= -(-IMAGES[case] // block // 2) * block + block * (IMAGES[case] % block > 0)
+    for evaluation, masks in MASKS.items():
+        for found in processes:
+            name = f"{case}: {evaluation}" + (", first" if evaluation == "dynamics" else "")
+            units = -(-IMAGES[case] // CHUNK) * -(-masks[case] // devices)
+            assert len(found[name]["seen"]) <= -(-units // 2) * CHUNK * devices, "as even as whole tiles are"
+
+
+@pytest.mark.parametrize("processes", [1, 2, 3, 7, 64])
+@pytest.mark.parametrize(
+    ("images", "masks", "chunk", "tile", "group"),
+    [(77, 15, 8, 2, 2048), (100, 40, 7, 3, 21), (5, 300, 8, 4, 8), (1, 1, 1, 1, 1), (50, 3, 1, 8, 4), (9, 0, 4, 2, 8)],
+)
+def test_every_pair_of_image_and_mask_is_in_one_piece_of_one_process(
+    monkeypatch, processes, images, masks, chunk, tile, group
+):
+    computed, units = np.zeros((images, masks), int), []
+    monkeypatch.setattr(jax, "process_count", lambda: processes)
+    for index in range(processes):
+        monkeypatch.setattr(jax, "process_index", lambda index=index: index)
+        mine = sharing.pieces(images, masks, chunk=chunk, tile=tile, group=group)
+        for piece in mine:
+            computed[np.ix_(piece.images, piece.masks)] += 1
+            assert piece.images.start % chunk == 0 and piece.images.stop in (
+                images,
+                -(-piece.images.stop // chunk) * chunk,
+            )
+            assert 0 < len(piece.images) <= max(group, chunk) and piece.masks.start % tile == 0
+        units.append(sum(-(-len(piece.images) // chunk) * -(-len(piece.masks) // tile) for piece in mine))
+        touched = {number for piece in mine for number in piece.images}
+        assert len(touched) <= (-(-images // chunk) / processes + 2) * chunk, "it reads few images beyond its share"
+    assert (computed == 1).all() and max(units) - min(units) <= 1
+    alone = sharing.pieces(images, masks, chunk=chunk, tile=tile, group=group, alone=True)
+    assert sum(len(piece.images) * len(piece.masks) for piece in alone) == images * masks
+
+
+@pytest.mark.parametrize("processes", [1, 2, 5, 64])
+def test_parts_of_unequal_units_are_as_equal_as_whole_units_allow(monkeypatch, processes):
+    costs = np.random.default_rng(0).integers(1, 1000, 200).tolist()
+    monkeypatch.setattr(jax, "process_count", lambda: processes)
+    parts = []
+    for index in range(processes):
+        monkeypatch.setattr(jax, "process_index", lambda index=index: index)
+        parts.append(sharing.part(costs))
+        assert abs(sum(costs[parts[-1]]) - sum(costs) / processes) <= max(costs)
+    assert [cost for one in parts for cost in costs[one]] == costs
+    assert sharing.part([]) == slice(0, 0)
+
+
+@pytest.mark.parametrize("tile", [1, 2, 5])
+@pytest.mark.parametrize("processes", [1, 3, 50])
+def test_a_map_and_its_trivial_masks_are_judged_together_and_every_masked_image_once(monkeypatch, processes, tile):
+    counts, most, masks = np.array([7, 0, 20, 1]), 9, 31
+    monkeypatch.setattr(jax, "process_count", lambda: processes)
+    judged = np.zeros((len(counts), counts.max(), masks), int)
+    for index in range(processes):
+        monkeypatch.setattr(jax, "process_index", lambda index=index: index)
+        mine, length = controls._mine(counts, most, masks, tile)
+        assert length >= 3 and length % tile == 0
+        for one in mine:
+            of_class = range(counts[one.label])[one.start : one.start + most]
+            judged[one.label, of_class, one.first : one.first + length] += 1
+            assert one.cost == len(of_class) * len(range(masks)[one.first : one.first + length])
+    for label, count in enumerate(counts):
+        assert (judged[label, :count] == 1).all() and not judged[label, count:].any()
+
+
+class Bright:
+    """Images whose squares add up beyond 2^32."""
+
+    classes, planted, labels = ("one",), None, np.zeros(3, np.int32)
+
+    def __len__(self):
+        return 3
+
+    def __getitem__(self, index):
+        return np.random.default_rng(index).integers(200, 256, (300, 300, 3)).astype(np.uint8)
+
+
+def test_mean_and_std_are_numpys_where_sums_are_large():
+    source = Bright()
+    pixels = np.concatenate([source[index].reshape(-1, 3) for index in range(3)]) / 255
+    assert (255**2 * np.square(pixels).sum(0) > 2**32).all()
+    mean, std = measure_mean_std(Dataset(source, 300))
+    np.testing.assert_allclose(mean, pixels.mean(0), rtol=1e-12)
+    np.testing.assert_allclose(std, pixels.std(0), rtol=1e-10)

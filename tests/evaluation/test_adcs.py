@@ -1,0 +1,188 @@
+"""ADCS against the definition in NumPy float64: image by image, class by class, sign by sign."""
+
+import numpy as np
+import pytest
+
+from configs import adcs as adcs_config
+from fsjax import data
+from fsjax.data.dataset import measure_mean_std
+from fsjax.evaluation import adcs
+from fsjax.experiment import runner
+from fsjax.fourier import spectrum
+from fsjax.report import figures
+from fsjax.runtime import interrupt
+from fsjax.runtime.errors import InputError
+from tests.experiment.test_experiment import small_config
+
+MEAN_STD = np.array([0.48, 0.47, 0.43]), np.array([0.26, 0.25, 0.3])
+
+
+def make_images(plane, classes=3, images=23, seed=0):
+    """Images of classes that differ in their contrast; labels in no order, of classes that differ in size."""
+    rng = np.random.default_rng(seed)
+    labels = np.concatenate([np.arange(classes), rng.integers(0, classes, images - classes) ** 2 % classes])
+    labels = rng.permutation(labels).astype(np.int32)
+    contrast = 20 + 30 * labels[:, None, None, None]
+    return np.clip(128 + contrast * rng.normal(size=(images, *plane, 3)), 0, 255).astype(np.uint8), labels
+
+
+def oracle(images, labels, classes, compat, mean_std=MEAN_STD):
+    """E of each class, and the per-channel sums that the published code subtracts, straight from METHOD 4."""
+    sums = np.zeros((classes, *images.shape[1:]))
+    for image, label in zip(images, labels, strict=True):
+        transformed = np.fft.fft2((image / 255 - mean_std[0]) / mean_std[1], axes=(0, 1))
+        transformed = np.fft.fftshift(transformed, axes=(0, 1))
+        if compat:
+            transformed[transformed == 0] = 12e-12
+        sums[label] += abs(transformed)
+    if compat:
+        return sums @ [0.2989, 0.5870, 0.1140], sums
+    return sums.mean(-1) / np.bincount(labels, minlength=classes)[:, None, None], sums
+
+
+def signs(energy, compat, sums=None):
+    """The accumulated signs of every pair of classes; `compat` turns to one channel after the subtraction."""
+    found = np.zeros(energy.shape, int)
+    for own in range(len(energy)):
+        for other in range(len(energy)):
+            difference = (
+                energy[own] - energy[other] if sums is None else (sums[own] - sums[other]) @ [0.2989, 0.587, 0.114]
+            )
+            found[own] += np.where(difference > 0, 1, -1) if compat else np.sign(difference).astype(int)
+    return found
+
+
+@pytest.mark.parametrize("compat", [False, True])
+@pytest.mark.parametrize("plane", [(8, 8), (7, 10), (9, 5)])
+def test_amplitudes_and_adcs_are_those_of_the_definition(plane, compat, monkeypatch):
+    images, labels = make_images(plane)
+    monkeypatch.setattr(adcs, "_PIXELS", 1)
+    read = []
+
+    def reader(indices):
+        read.append(indices)
+        return images[indices]
+
+    found = adcs.class_amplitudes(reader, labels, 3, plane, MEAN_STD, compat=compat)
+    energy, sums = oracle(images, labels, 3, compat)
+    np.testing.assert_allclose(found, energy, rtol=2e-5)
+    assert found.dtype == np.float64
+    expected = signs(energy, compat, sums if compat else None)
+    assert np.array_equal(adcs.adcs(found, compat=compat), expected) and len(np.unique(expected)) > 2
+    assert np.array_equal(np.concatenate(read), np.arange(23)) and max(map(len, read)) == 8, "eight devices, one each"
+
+
+def test_amplitudes_and_adcs_are_exactly_the_same_at_both_members_of_an_orbit():
+    for plane in ((8, 6), (7, 9)):
+        images, labels = make_images(plane)
+        found = adcs.class_amplitudes(images.__getitem__, labels, 3, plane, MEAN_STD)
+        assert spectrum.is_hermitian(found) and spectrum.is_hermitian(adcs.adcs(found))
+
+
+def test_classes_of_other_sizes_are_compared_by_their_means_and_by_their_sums_in_the_published_way():
+    images, _ = make_images((8, 8), images=4)
+    repeated = np.concatenate([images, images, images])
+    labels = np.repeat([0, 1, 1], 4).astype(np.int32)
+    found = [adcs.class_amplitudes(repeated.__getitem__, labels, 2, (8, 8), MEAN_STD, compat=c) for c in (False, True)]
+    np.testing.assert_allclose(found[0][0], found[0][1], rtol=1e-12)
+    np.testing.assert_allclose(2 * found[1][0], found[1][1], rtol=1e-12)
+
+
+def test_a_transform_that_is_zero_is_replaced_in_the_published_way_only():
+    black, labels = np.zeros((3, 6, 6, 3), np.uint8), np.zeros(3, np.int32)
+    zero_mean = np.zeros(3), np.ones(3)
+    found = [adcs.class_amplitudes(black.__getitem__, labels, 1, (6, 6), zero_mean, compat=c) for c in (False, True)]
+    assert not found[0].any()
+    np.testing.assert_allclose(found[1], oracle(black, labels, 1, True, zero_mean)[0], rtol=1e-6)
+
+
+@pytest.mark.parametrize("compat", [False, True])
+@pytest.mark.parametrize("plane", [(5, 8), (3, 3)])
+def test_ranks_are_the_accumulated_signs_also_where_classes_tie(plane, compat, monkeypatch):
+    monkeypatch.setattr(adcs, "_RANKED", 7)
+    energy = np.random.default_rng(0).integers(0, 4, (6, *plane)).astype(float)
+    found = adcs.adcs(energy, compat=compat)
+    assert np.array_equal(found, signs(energy, compat)) and found.dtype == np.int16
+    lowest, highest = (-6, 4) if compat else (-5, 5)
+    assert lowest <= found.min() and found.max() <= highest
+    distinct = np.arange(6.0)[:, None, None]
+    assert adcs.adcs(distinct, compat=compat)[[0, -1], 0, 0].tolist() == [lowest, highest]
+
+
+def test_one_class_has_nothing_to_differ_from():
+    energy = np.random.default_rng(0).random((1, 4, 6))
+    assert not adcs.adcs(energy).any() and (adcs.adcs(energy, compat=True) == -1).all()
+
+
+def test_a_class_without_images_has_no_amplitude():
+    images, labels = make_images((6, 6))
+    found = adcs.class_amplitudes(images.__getitem__, labels, 4, (6, 6), MEAN_STD)
+    assert np.isnan(found[3]).all() and np.isfinite(found[:3]).all()
+
+
+def test_it_stops_at_sigterm(monkeypatch):
+    images, labels = make_images((6, 6))
+    monkeypatch.setattr(interrupt, "_requested", True)
+    with pytest.raises(interrupt.Terminated):
+        adcs.class_amplitudes(images.__getitem__, labels, 3, (6, 6), MEAN_STD)
+
+
+@pytest.fixture(scope="module")
+def done(tmp_path_factory):
+    """The stage by itself, on a small synthetic set, by the config's own name."""
+    directory = tmp_path_factory.mktemp("adcs")
+    config = small_config()
+    config.stages = adcs_config.get_config().stages
+    runner.run(config, directory)
+    return directory
+
+
+def test_the_stage_needs_the_data_alone(done):
+    assert not (done / "checkpoints").exists() and (done / "report" / "figures" / "adcs.png").stat().st_size
+    with np.load(done / "adcs.npz") as file:
+        found = dict(file)
+    training = data.load(small_config().data, "train", 0)
+    assert found["classes"].tolist() == ["C0", "C1", "C2", "C3"] and found["images"].sum() == len(training)
+    energy, _ = oracle(training.images(np.arange(len(training))), training.labels, 4, False, measure_mean_std(training))
+    np.testing.assert_allclose(found["amplitudes"], energy, rtol=2e-4)
+    assert found["amplitudes"].dtype == np.float32 and found["adcs"].dtype == np.int16
+    assert np.mean(found["adcs"] == signs(energy, False)) > 0.99
+    assert str(found["split"]) == "train" and not found["compat"]
+
+
+def test_the_published_way_is_that_of_the_test_images(tmp_path):
+    config = small_config(adcs__split="test", adcs__compat=True, data__mean=(0.4, 0.5, 0.6), data__std=(0.2, 0.2, 0.3))
+    config.stages = "adcs"
+    runner.run(config, tmp_path)
+    with np.load(tmp_path / "adcs.npz") as file:
+        found = dict(file)
+    test = data.load(config.data, "test", 0)
+    mean_std = np.array(config.data.mean), np.array(config.data.std)
+    energy, sums = oracle(test.images(np.arange(24)), test.labels, 4, True, mean_std)
+    np.testing.assert_allclose(found["amplitudes"], energy, rtol=2e-4)
+    assert np.mean(found["adcs"] == signs(energy, True, sums)) > 0.99
+    assert found["images"].sum() == 24 and str(found["split"]) == "test" and found["compat"]
+
+
+def test_the_figure_has_a_panel_a_class_on_one_scale_around_zero():
+    planes = np.random.default_rng(0).integers(-6, 7, (3, 8, 10))
+    drawn = figures.adcs_grid(planes, ("a", "b", "c"), 6)
+    panels = [axis for axis in drawn.axes if axis.images]
+    assert [axis.get_title() for axis in panels] == ["a", "b", "c"]
+    for axis, plane in zip(panels, planes, strict=True):
+        assert axis.images[0].get_clim() == (-6, 6) and np.array_equal(axis.images[0].get_array(), plane)
+        left, right, bottom, top = axis.images[0].get_extent()
+        assert (left, right) == (-0.55, 0.45) and (top, bottom) == (-0.5625, 0.4375)
+
+
+@pytest.mark.parametrize("arg", ["synthetic", "cifar10", "imagenet10", "imagenet1k"])
+def test_the_config_runs_this_stage_alone(arg):
+    assert runner.check(adcs_config.get_config(arg)) == ["adcs"]
+
+
+def test_an_unknown_split_is_refused_before_anything_is_written(tmp_path):
+    config = small_config(adcs__split="val")
+    config.stages = "adcs"
+    with pytest.raises(InputError, match=r"^adcs.split: 'val' is unknown; accepted: train, test$"):
+        runner.run(config, tmp_path / "run")
+    assert not (tmp_path / "run").exists()

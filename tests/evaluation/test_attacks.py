@@ -1,0 +1,185 @@
+"""FGSM and PGD against the same attacks written in PyTorch, and against what a ball and a convex loss allow."""
+
+import jax.numpy as jnp
+import numpy as np
+import pytest
+import torch
+
+from fsjax.evaluation.ood import attacks
+from fsjax.runtime.errors import InputError
+
+MEAN_STD = (np.array([0.4, 0.5, 0.6]), np.array([0.2, 0.25, 0.3]))
+SIZE, CLASSES = 5, 4
+RNG = np.random.default_rng(3)
+WEIGHTS = (
+    RNG.normal(size=(SIZE * SIZE * 3, 12)).astype(np.float32) / 8,
+    RNG.normal(size=(12, CLASSES)).astype(np.float32),
+)
+
+
+class Made:
+    """Images of random grey levels from low to high."""
+
+    def __init__(self, count, low=40, high=200, classes=CLASSES, seed=0):
+        rng = np.random.default_rng(seed)
+        self.classes = tuple(map(str, range(classes)))
+        self.labels = rng.integers(0, classes, count).astype(np.int32)
+        self.levels = rng.integers(low, high + 1, (count, SIZE, SIZE, 3)).astype(np.uint8)
+        self.image_size = SIZE
+
+    def __len__(self):
+        return len(self.labels)
+
+    def images(self, indices):
+        return self.levels[indices]
+
+
+def apply(weights, images):
+    """A perceptron of smooth units, so that no gradient hangs on rounding."""
+    return jnp.tanh(images.reshape(len(images), -1) @ weights[0]) @ weights[1]
+
+
+def linear(weights, images):
+    return images.reshape(len(images), -1) @ weights
+
+
+def torch_gradient(levels, labels, model):
+    """Of the cross-entropy to the labels, by the grey levels [0, 255], in float64."""
+    levels = torch.tensor(levels, dtype=torch.float64, requires_grad=True)
+    mean, std = (torch.tensor(part) for part in MEAN_STD)
+    logits = model(((levels / 255 - mean) / std).reshape(len(levels), -1))
+    torch.nn.functional.cross_entropy(logits, torch.tensor(labels, dtype=torch.long), reduction="sum").backward()
+    return levels.grad.numpy()
+
+
+def torch_perceptron(flat):
+    first, second = (torch.tensor(part, dtype=torch.float64) for part in WEIGHTS)
+    return torch.tanh(flat @ first) @ second
+
+
+def attacked(text, images, *, weights=WEIGHTS, model=apply, seed=0, batch_size=128, numbers=None):
+    attack = attacks.parse(text)
+    attacker = attacks.make_attacker(model, MEAN_STD, attack, seed, batch_size=batch_size)
+    return attacker(weights, images, np.arange(len(images)) if numbers is None else numbers)
+
+
+def test_fgsm_is_pytorchs_and_exactly_of_its_radius():
+    images = Made(21)
+    found = attacked("fgsm:4/255", images)
+    expected = images.levels + 4.0 * np.sign(torch_gradient(images.levels, images.labels, torch_perceptron))
+    np.testing.assert_array_equal(found.levels, expected)
+    assert (np.abs(found.levels - images.levels) == 4).all(), "no pixel is near 0 or 255, so nothing is clipped"
+    np.testing.assert_array_equal(found.labels, images.labels)
+    assert found.image_size == SIZE and len(found) == 21 and found.classes == images.classes
+
+
+def test_what_leaves_the_range_of_pixels_is_clipped():
+    images = Made(9, 0, 255)
+    found = attacked("fgsm:0.1", images).levels
+    step = 25.5 * np.sign(torch_gradient(images.levels, images.labels, torch_perceptron))
+    np.testing.assert_allclose(found, np.clip(images.levels + step, 0, 255), atol=1e-4)
+    assert found.min() == 0 and found.max() == 255
+
+
+@pytest.mark.parametrize("steps", [1, 7])
+def test_pgd_is_a_loop_in_pytorch_from_the_same_start(steps):
+    images, radius = Made(13, 0, 255, seed=1), 8.0
+    found = attacked(f"pgd:8/255:{steps}", images, seed=5).levels
+    first = np.asarray(attacks.starts(5, jnp.arange(13), (SIZE, SIZE, 3), radius), float)
+    assert (np.abs(first) <= radius).all() and np.abs(first).max() > 0.98 * radius and first.std() > 4
+    current = np.clip(images.levels + first, 0, 255)
+    for _ in range(steps):
+        step = 2.5 * radius / steps * np.sign(torch_gradient(current, images.labels, torch_perceptron))
+        current = np.clip(current + step, images.levels - radius, images.levels + radius).clip(0, 255)
+    np.testing.assert_allclose(found, current, atol=1e-3)
+
+
+def test_pgd_stays_in_its_ball_and_in_the_range_of_pixels():
+    images = Made(11, 0, 255, seed=2)
+    found = attacked("pgd:4/255:5", images).levels
+    assert np.abs(found - images.levels).max() <= 4 and found.min() >= 0 and found.max() <= 255
+    assert np.abs(found - images.levels).max() == 4
+
+
+def test_where_the_loss_is_convex_pgd_raises_it_and_with_two_classes_it_ends_where_fgsm_does():
+    def losses(levels, images, weights):
+        pixels = ((levels / 255 - MEAN_STD[0]) / MEAN_STD[1]).reshape(len(images), -1)
+        logits = pixels @ weights.astype(float)
+        return np.logaddexp.reduce(logits, axis=1) - logits[np.arange(len(images)), images.labels]
+
+    images = Made(30)
+    weights = np.random.default_rng(4).normal(size=(SIZE * SIZE * 3, CLASSES)).astype(np.float32) / 10
+    start = losses(images.levels.astype(float), images, weights)
+    for text in ("fgsm:4/255", "pgd:4/255:10"):
+        assert (losses(attacked(text, images, weights=weights, model=linear).levels, images, weights) > start).all()
+
+    # The gradient's sign is one and the same everywhere: FGSM is the worst of the ball, and PGD finds it.
+    two = Made(12, classes=2)
+    pair = [attacked(text, two, weights=weights[:, :2], model=linear).levels for text in ("fgsm:4/255", "pgd:4/255:10")]
+    np.testing.assert_allclose(pair[1], pair[0], atol=1e-4)
+
+
+def test_the_gradient_is_right_where_the_model_is_sure_and_nothing_changes_where_there_is_one_class():
+    """Probabilities that round to 1 in float32: the usual cross-entropy would follow the other classes only."""
+    images = Made(60)
+    weights = np.random.default_rng(4).normal(size=(SIZE * SIZE * 3, CLASSES)).astype(np.float32) * 2
+    logits = ((images.levels / 255 - MEAN_STD[0]) / MEAN_STD[1]).reshape(60, -1) @ weights.astype(float)
+    # Less sure than float64 can tell, in which PyTorch says what is right.
+    gap = np.diff(np.sort(logits, axis=1)[:, -2:])[:, 0]
+    sure = np.flatnonzero((gap > 17) & (gap < 33))
+    assert len(sure) >= 5
+    images.labels, images.levels = logits.argmax(1).astype(np.int32)[sure], images.levels[sure]
+    model = lambda flat: flat @ torch.tensor(weights, dtype=torch.float64)  # noqa: E731
+    expected = images.levels + 4.0 * np.sign(torch_gradient(images.levels, images.labels, model))
+    np.testing.assert_array_equal(attacked("fgsm:4/255", images, weights=weights, model=linear).levels, expected)
+
+    only = Made(4, classes=1)
+    np.testing.assert_array_equal(
+        attacked("fgsm:4/255", only, weights=weights[:, :1], model=linear).levels, only.levels
+    )
+
+
+def test_an_image_is_attacked_alike_in_any_batch_and_any_order():
+    images = Made(19, seed=6)
+    whole = attacked("pgd:4/255:3", images).levels
+    np.testing.assert_array_equal(attacked("pgd:4/255:3", images, batch_size=1).levels, whole)
+    some = np.array([17, 3, 8])
+    part = Made(3)
+    part.levels, part.labels = images.levels[some], images.labels[some]
+    np.testing.assert_array_equal(attacked("pgd:4/255:3", part, numbers=some).levels, whole[some])
+    assert (attacked("pgd:4/255:3", images, seed=1).levels != whole).any()
+
+
+@pytest.mark.parametrize(
+    ("text", "radius", "steps"), [("fgsm:4/255", 4 / 255, 0), ("pgd:0.03:10", 0.03, 10), (" pgd : 1 : 1", 1, 1)]
+)
+def test_an_attack_is_read(text, radius, steps):
+    found = attacks.parse(text)
+    assert float(found.radius) == radius and found.steps == steps
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("cw:4/255", "unknown attack 'cw'"),
+        ("fgsm", "'fgsm'"),
+        ("fgsm:", "'fgsm:'"),
+        ("fgsm:four", "'fgsm:four'"),
+        ("fgsm:4/0", "'fgsm:4/0'"),
+        ("fgsm:nan", "'fgsm:nan'"),
+        ("fgsm:0", "radius 0 of"),
+        ("fgsm:-1/255", "radius -1/255 of"),
+        ("fgsm:256/255", "radius 256/255 of"),
+        ("fgsm:4", "radius 4 of"),
+        ("fgsm:4/255:10", "'fgsm:4/255:10'"),
+        ("pgd:4/255", "'pgd:4/255'"),
+        ("pgd:4/255:0", "'pgd:4/255:0'"),
+        ("pgd:4/255:2.5", "'pgd:4/255:2.5'"),
+        ("pgd:4/255:2:1", "'pgd:4/255:2:1'"),
+    ],
+)
+def test_an_attack_that_is_not_known_or_of_no_radius_is_refused_in_one_line(text, said):
+    with pytest.raises(InputError) as caught:
+        attacks.parse(text)
+    assert said in str(caught.value) and "accepted: fgsm:RADIUS or pgd:RADIUS:STEPS" in str(caught.value)
+    assert "\n" not in str(caught.value)

@@ -1,0 +1,168 @@
+"""What is measured, against scikit-learn and loops over single images."""
+
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from ml_collections import ConfigDict
+from sklearn.metrics import average_precision_score, confusion_matrix, recall_score
+
+from fsjax.data.dataset import Dataset
+from fsjax.engine.engine import Engine
+from fsjax.evaluation import evaluate, planted
+from fsjax.evaluation.confusion import confusion, false_positive_rate, true_positive_rate
+from fsjax.evaluation.filtered import called
+from fsjax.fourier import dfm, spectrum
+from fsjax.models.classifier import Classifier
+from fsjax.runtime import files
+
+CONFIG = ConfigDict(
+    {
+        "seed": 0,
+        "run": {"memory_mib": 1},
+        "report": {"share": 0.2},
+        "evaluate": {"threshold": 0.6, "random_masks": 20, "control_images": 0, "grid": (), "grid_images": 0},
+    }
+)
+MEAN_STD = (np.array([0.4, 0.5, 0.6]), np.array([0.2, 0.25, 0.3]))
+
+
+class Made:
+    """A source of random images."""
+
+    def __init__(self, counts, size=8, seed=0, planted=None):
+        rng = np.random.default_rng(seed)
+        self.classes = tuple(f"class {label}" for label in range(len(counts)))
+        self.labels = rng.permutation(np.repeat(np.arange(len(counts), dtype=np.int32), counts)).astype(np.int32)
+        self.images = rng.integers(0, 256, (sum(counts), size, size, 3)).astype(np.uint8)
+        self.planted = planted
+
+    def __len__(self):
+        return len(self.images)
+
+    def __getitem__(self, index):
+        return self.images[index]
+
+
+def make_classifier(classes, size=8, seed=1):
+    rng = np.random.default_rng(seed)
+    params = rng.normal(size=(size * size * 3, classes)).astype(np.float32)
+    names = tuple(f"class {label}" for label in range(classes))
+    return Classifier(lambda params, images: images.reshape(len(images), -1) @ params, params, MEAN_STD, names)
+
+
+def predictions(classifier, images, mask):
+    """The predicted class of each image filtered by a mask, in float64."""
+    pixels = (images.astype(float) / 255 - MEAN_STD[0]) / MEAN_STD[1]
+    centred = np.fft.fftshift(np.fft.fft2(pixels, axes=(1, 2)), axes=(1, 2)) * mask[None, :, :, None]
+    filtered = np.fft.ifft2(np.fft.ifftshift(centred, axes=(1, 2)), axes=(1, 2)).real
+    return (filtered.reshape(len(images), -1) @ classifier.variables.astype(float)).argmax(1)
+
+
+def make_maps(classes, size=8):
+    orbits = spectrum.orbits(size, size)
+    scores = np.random.default_rng(2).normal(size=(classes, orbits.max() + 1))[:, orbits]
+    return dfm.from_scores(
+        scores,
+        (0.2, 0.5),
+        classes=tuple(f"class {label}" for label in range(classes)),
+        method="removal",
+        searched_on="train",
+        images=np.full(classes, 3),
+        forward_equivalents=99,
+        provenance={},
+    )
+
+
+def test_evaluation_is_scikit_learns_on_images_filtered_one_by_one(tmp_path):
+    source, classifier, maps = Made((7, 4, 10)), make_classifier(3), make_maps(3)
+    evaluate.run(CONFIG, tmp_path, classifier, maps, Dataset(source, 8))
+    found = files.read_json(tmp_path / "evaluation.json")
+    plain = predictions(classifier, source.images, np.ones((8, 8)))
+    np.testing.assert_array_equal(found["unfiltered"]["confusion"], confusion_matrix(source.labels, plain))
+    assert found["unfiltered"]["accuracy"] == pytest.approx(np.mean(plain == source.labels))
+    assert found["unfiltered"]["tpr"] == pytest.approx(recall_score(source.labels, plain, average=None))
+    assert found["images"] == [7, 4, 10] and found["removal"]["searched_on"] == "train"
+    for share in (0.2, 0.5):
+        for label in range(3):
+            predicted = predictions(classifier, source.images, maps.at(share)[label])
+            is_class, is_called = source.labels == label, predicted == label
+            result = found["removal"][f"{share:g}"]
+            assert result["tpr"][label] == pytest.approx(recall_score(is_class, is_called))
+            assert result["fpr"][label] == pytest.approx(1 - recall_score(~is_class, ~is_called))
+            assert result["positions"][label] == maps.at(share)[label].sum()
+
+
+def test_a_second_method_is_added_beside_the_first(tmp_path):
+    dataset, classifier, maps = Dataset(Made((3, 3)), 8), make_classifier(2), make_maps(2)
+    evaluate.run(CONFIG, tmp_path, classifier, maps, dataset)
+    first = files.read_json(tmp_path / "evaluation.json")
+    evaluate.run(CONFIG, tmp_path, classifier, dfm.dataclasses.replace(maps, method="other"), dataset)
+    both = files.read_json(tmp_path / "evaluation.json")
+    assert both["other"] == both["removal"] == first["removal"]
+
+
+def test_one_class_has_a_tpr_and_no_fpr(tmp_path):
+    evaluate.run(CONFIG, tmp_path, make_classifier(1), make_maps(1), Dataset(Made((5,)), 8))
+    found = files.read_json(tmp_path / "evaluation.json")
+    assert found["unfiltered"]["fpr"] == [None] and found["unfiltered"]["tpr"] == [1.0]
+    assert found["removal"]["0.2"]["fpr"] == [None]
+
+
+def test_images_called_a_class_are_counted_by_true_class_whatever_the_tile():
+    source, classifier = Made((7, 4, 10)), make_classifier(3)
+    masks = np.random.default_rng(5).random((5, 8, 8)) < 0.6
+    targets = np.array([0, 2, 1, 1, 0])
+    for tile in (1, 6, 64):
+        engine = Engine(classifier.apply, classifier.variables, statistics=("called",), tile_images=tile)
+        counts = called(engine, Dataset(source, 8), MEAN_STD, masks, targets, label="test")
+        for mask, target, row in zip(masks, targets, counts, strict=True):
+            is_called = predictions(classifier, source.images, mask) == target
+            np.testing.assert_array_equal(row, np.bincount(source.labels[is_called], minlength=3))
+
+
+def test_rates_are_nan_where_there_is_nothing_to_count():
+    counts = np.array([[0.0, 3.0], [2.0, 1.0]])
+    sizes = np.array([0, 4])
+    assert np.isnan(true_positive_rate(counts, np.array([0, 1]), sizes)[0])
+    assert np.isnan(false_positive_rate(counts, np.array([0, 1]), sizes)[1])
+    assert false_positive_rate(counts, np.array([0, 1]), sizes)[0] == 0.75
+
+
+def test_predictions_of_outputs_beyond_the_classes_count_as_wrong():
+    logits = np.eye(5, dtype=np.float32)[[0, 1, 4, 4]]
+    found = confusion([(np.arange(4), logits)], np.array([0, 0, 1, 1], np.int32), 2)
+    np.testing.assert_array_equal(found, [[1, 1], [0, 0]])
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_recovery_is_scikit_learns_average_precision_over_orbits(seed):
+    rng = np.random.default_rng(seed)
+    orbits = spectrum.orbits(8, 8)
+    scores, truth = rng.normal(size=orbits.max() + 1), rng.random(orbits.max() + 1) < 0.2
+    found = planted.recovery(scores[orbits], truth[orbits])
+    assert found["average_precision"] == pytest.approx(average_precision_score(truth, scores))
+    best = np.argsort(-scores)[: truth.sum()]
+    assert found["recall"] == found["precision"] == pytest.approx(truth[best].mean())
+    assert found["planted_orbits"] == truth.sum() and found["found"] == truth[best].sum()
+
+
+def test_reliance_is_what_the_planted_frequencies_do_alone_and_by_their_absence(tmp_path):
+    """A classifier that reads the energy of one orbit uses it, whatever else a map says."""
+    orbits = spectrum.orbits(8, 8)
+    truth = orbits == orbits[4 + 2, 4 + 1]
+    zeros = np.zeros((8, 8), bool)
+    source = Made((20, 20), planted={"fixed": np.stack([truth, zeros]), "any": np.zeros((2, 8, 8), bool)})
+    rows, columns = np.mgrid[:8, :8]
+    grating = 100 * np.cos(2 * np.pi * (2 * rows + columns) / 8)[None, :, :, None]
+    quiet = np.random.default_rng(0).integers(100, 150, source.images.shape)
+    source.images = (quiet + grating * (source.labels == 0)[:, None, None, None]).clip(0, 255).astype(np.uint8)
+
+    def apply(params, images):
+        energy = jnp.square(spectrum.filter_images(images, jnp.asarray(truth[None]))[0]).mean((1, 2, 3))
+        return jnp.stack([energy, jnp.full_like(energy, 0.3)], 1)
+
+    classifier = Classifier(apply, {}, MEAN_STD, source.classes)
+    evaluate.run(CONFIG, tmp_path, classifier, make_maps(2), Dataset(source, 8))
+    found = files.read_json(tmp_path / "evaluation.json")
+    assert found["unfiltered"]["accuracy"] == 1.0
+    assert found["planted"] == {"class 0": {"fixed": True, "tpr_without": 0.0, "tpr_alone": 1.0}}

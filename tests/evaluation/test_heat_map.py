@@ -1,0 +1,305 @@
+"""The Fourier heat map against a loop that adds a wave to pixels, image by image."""
+
+import itertools
+
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from scipy.stats import spearmanr
+
+from fsjax.engine import tile_size
+from fsjax.evaluation import adcs, heat_map
+from fsjax.experiment import runner
+from fsjax.experiment.run import Run
+from fsjax.experiment.stages import STAGES
+from fsjax.fourier import dfm, spectrum
+from fsjax.models.classifier import Classifier
+from fsjax.report import figures, sections
+from fsjax.report.sections.heat_map import rank_correlation
+from fsjax.runtime import interrupt
+from fsjax.runtime.errors import InputError
+from tests.experiment.test_experiment import Page, small_config
+from tests.helpers import plane_worker
+from tests.search.test_processes import computed, finish, start
+
+STD = np.array([0.2, 0.25, 0.3])
+
+
+def problem(plane, images=43, classes=3):
+    rng = np.random.default_rng(0)
+    params = rng.normal(size=(plane[0] * plane[1] * 3, classes)).astype(np.float32)
+    batch = rng.normal(size=(images, *plane, 3)).astype(np.float32)
+    labels = (batch.reshape(images, -1) @ params).argmax(-1).astype(np.int32)
+    labels[::5] = np.arange(len(labels[::5])) % classes
+    return params, batch, labels
+
+
+def apply(params, images):
+    return images.reshape(len(images), -1) @ params
+
+
+def measured(params, batch, labels, classes=3, model=apply, **options):
+    read = batch.__getitem__
+    options = {"norm": 3.0, **options}
+    return heat_map.measure(model, params, read, labels, classes, batch.shape[1:], STD, **options)
+
+
+def unit_wave(row, column, plane):
+    """cos - sin over the pixels of the frequency at a centred position, over sqrt(HW): no Fourier transform."""
+    height, width = plane
+    y, x = np.mgrid[:height, :width]
+    angle = 2 * np.pi * ((row - height // 2) * y / height + (column - width // 2) * x / width)
+    return (np.cos(angle) - np.sin(angle)) / np.sqrt(height * width)
+
+
+def drawn_signs(images, orbits, seed, parts):
+    """Of each image at each orbit and channel, as documented: equal parts at random, permuted by each orbit."""
+    order = np.random.default_rng([seed, 1]).permutation(images)
+    part = np.empty(images, int)
+    for number, members in enumerate(np.array_split(order, parts)):
+        part[members] = number
+    permutations = np.random.default_rng([seed, 2]).integers(8, size=1 + orbits)[1:]
+    combination = part[None] ^ permutations[:, None]
+    return np.stack([np.where(combination >> channel & 1, -1, 1) for channel in range(3)], axis=-1)
+
+
+def loop(params, batch, labels, norm, seed, parts=8, std=STD):
+    """Error of each class at each position: every image by itself, in pixels, at every position of the plane."""
+    plane = batch.shape[1:3]
+    orbits = spectrum.orbits(*plane)
+    sign = drawn_signs(len(batch), orbits.max() + 1, seed, parts)
+    wrong = np.zeros((params.shape[1], *plane))
+    for row, column in itertools.product(*map(range, plane)):
+        orbit = orbits[row, column]
+        first = np.argwhere(orbits == orbit)[0]  # the published code draws a pair's wave at its first member
+        wave = norm * unit_wave(*first, plane)
+        for number, image in enumerate(batch.astype(float)):
+            pixels = image * std + 0.5
+            disturbed = (pixels + sign[orbit, number] * wave[..., None] - 0.5) / std
+            wrong[labels[number], row, column] += (disturbed.ravel() @ params).argmax() != labels[number]
+    return wrong / np.bincount(labels)[:, None, None]
+
+
+@pytest.mark.parametrize("plane", [(6, 4), (5, 6), (5, 3)])
+def test_errors_are_those_of_a_loop_that_adds_the_wave_to_pixels(plane):
+    params, batch, labels = problem(plane)
+    found = measured(params, batch, labels, seed=4)
+    expected = loop(params.astype(float), batch, labels, 3.0, 4)
+    np.testing.assert_allclose(found.class_error, expected, atol=1e-12)
+    sizes = np.bincount(labels)
+    np.testing.assert_allclose(found.error, np.tensordot(sizes / sizes.sum(), expected, 1), atol=1e-12)
+    clean = [np.mean((batch[labels == c].reshape(-1, params.shape[0]) @ params).argmax(-1) != c) for c in range(3)]
+    np.testing.assert_allclose(found.clean_error, clean, atol=1e-12)
+    assert found.images.tolist() == sizes.tolist() and np.ptp(found.error) > 0.05
+    assert spectrum.is_hermitian(found.error) and spectrum.is_hermitian(found.class_error)
+
+
+@pytest.mark.parametrize("plane", [(8, 6), (7, 4), (5, 3)])
+def test_the_wave_has_the_norm_in_every_channel_and_lies_in_its_orbit_alone(plane):
+    orbits = spectrum.orbits(*plane)
+    lengths = np.tile([4.0, -2.5, 0.0], (orbits.max() + 1, 1))
+    made = heat_map.basis_components(np.arange(orbits.max() + 1), lengths, plane)
+    black = jnp.zeros((1, *plane, 3))
+    waves = np.asarray(spectrum.filter_spectra(spectrum.spectra(black), None, jnp.asarray(made)))[:, 0]
+    norms = np.sqrt((waves.astype(float) ** 2).sum((1, 2)))
+    np.testing.assert_allclose(norms, np.abs(lengths), rtol=1e-5, atol=1e-6)
+    assert set(spectrum.orbit_sizes(*plane)) == {1, 2}
+    for orbit, wave in enumerate(waves):
+        amplitude = abs(np.fft.fftshift(np.fft.fft2(wave.astype(float), axes=(0, 1)), axes=(0, 1)))
+        assert amplitude[orbits == orbit][:, :2].min() > 1 and amplitude[orbits != orbit].max() < 1e-4
+        np.testing.assert_allclose(wave[..., 0] / 4, unit_wave(*np.argwhere(orbits == orbit)[0], plane), atol=1e-6)
+        np.testing.assert_allclose(wave[..., 1] * 4, wave[..., 0] * -2.5, atol=1e-5)
+
+
+@pytest.mark.parametrize("position", [(2, 4), (4, 3), (0, 0)])
+def test_a_classifier_that_looks_at_one_frequency_is_disturbed_there_alone_and_by_half_of_the_signs(position):
+    plane = (8, 6)
+    orbits = spectrum.orbits(*plane)
+    at = orbits == orbits[position]
+    direction = np.zeros((*plane, 3))
+    direction[..., 1] = unit_wave(*np.argwhere(at)[0], plane)
+    params = np.stack([direction.ravel(), 0 * direction.ravel()], -1).astype(np.float32)
+    batch = np.random.default_rng(0).normal(size=(32, *plane, 3)).astype(np.float32)
+    batch -= (batch.reshape(32, -1) @ params[:, 0] - 1)[:, None, None, None] * direction.astype(np.float32)
+    found = measured(params, batch, np.zeros(32, np.int32), classes=1)
+    np.testing.assert_array_equal(found.error, np.where(at, 0.5, 0))
+    np.testing.assert_array_equal(found.class_error[0], found.error)
+    assert found.clean_error == [0]
+
+
+def test_every_orbit_sees_all_combinations_of_signs_equally_often_and_they_are_dealt_anew():
+    waves = heat_map._Waves((12, 9, 3), 2 / STD, seed=0)
+    made = np.stack([waves.of_part(part, 0, waves.count).components for part in range(8)])
+    assert not made[:, 0].any(), "first the images as they are"
+    signs = np.sign(made.real.sum((2, 3)))[:, 1:]
+    for orbit in range(waves.count - 1):
+        assert len(np.unique(signs[:, orbit], axis=0)) == 8
+    assert len(np.unique(signs[0], axis=0)) == 8, "a part has not the same signs at every orbit"
+
+
+def test_many_images_are_cut_into_more_parts_and_combinations_stay_equally_frequent(monkeypatch):
+    params, batch, labels = problem((5, 4), images=94)
+    monkeypatch.setattr(heat_map, "GROUP", 4)
+    parts = heat_map._deal(94, 8, 0)
+    assert len(parts) == 24 and {len(part) for part in parts} == {3, 4}
+    assert np.array_equal(np.sort(np.concatenate(parts)), np.arange(94))
+    found = measured(params, batch, labels)
+    np.testing.assert_allclose(found.class_error, loop(params.astype(float), batch, labels, 3.0, 0, 24), atol=1e-12)
+
+
+def test_what_is_kept_of_a_stopped_run_is_not_computed_again_and_the_end_is_the_same(tmp_path, monkeypatch):
+    params, batch, labels = problem((6, 5))
+    whole = measured(params, batch, labels)
+    # Three tiles a part: a wave a device, of eight.
+    layout = {"tile_images": 6, "chunk": 6, "first_layer": 0}
+    monkeypatch.setattr(tile_size, "layout", lambda *arguments, **options: layout)
+    for tiles in (1, 5):
+        checks = iter(range(tiles))
+        with monkeypatch.context() as stopped:
+
+            def check(checks=checks):
+                if next(checks, None) is None:
+                    raise interrupt.Terminated
+
+            stopped.setattr(interrupt, "check", check)
+            with pytest.raises(interrupt.Terminated):
+                measured(params, batch, labels, directory=tmp_path / "parts")
+    kept = computed(tmp_path.rglob("*.npz"))
+    assert 0 < kept < 8 * 17 * 3
+    found = measured(params, batch, labels, directory=tmp_path / "parts")
+    assert computed(tmp_path.rglob("*.npz")) == 8 * 17 * 3, "each wave of each part and class once"
+    for name in ("error", "class_error", "clean_error"):
+        np.testing.assert_array_equal(getattr(found, name), getattr(whole, name))
+
+
+def test_partial_results_of_another_norm_or_another_model_are_refused(tmp_path):
+    params, batch, labels = problem((4, 4))
+    measured(params, batch, labels, directory=tmp_path)
+    with pytest.raises(InputError, match="partial results of another"):
+        measured(params, batch, labels, directory=tmp_path, norm=2.0)
+    with pytest.raises(InputError, match="partial results of another"):
+        measured(params + 1, batch, labels, directory=tmp_path)
+
+
+def test_two_processes_share_the_work_and_end_with_the_numbers_of_one_with_eight_devices(tmp_path):
+    """Of the heat map and of ADCS."""
+    one = plane_worker.results(tmp_path / "one")
+    output, worker = tmp_path / "two.npz", ("tests/helpers/plane_worker.py",)
+    finish(start(tmp_path / "two", output, devices=1, processes=2, worker=worker))
+    with np.load(output) as two:
+        assert set(two.files) == set(one)
+        for name, expected in one.items():
+            np.testing.assert_array_equal(two[name], expected)
+    for name, most in (("one", 27), ("two", 14)):
+        files = list((tmp_path / name).rglob("class*/*.npz"))
+        assert computed(files) == 8 * 27 * 3, "each wave of each part and class once"
+        assert max(computed([file]) for file in files) == most * 3, "each process has its share and no more"
+
+
+def test_the_stage_is_that_of_the_trained_model_on_images_drawn_of_the_test_set(tmp_path):
+    config = small_config(heat_map__images_per_class=4, heat_map__norm=2.0, seed=3)
+    run, mean_std = Run(config, tmp_path, runner.run), (np.array([0.4, 0.5, 0.6]), STD[::-1])
+    test = run.dataset("test")
+    params = np.random.default_rng(0).normal(size=(24 * 24 * 3, 4)).astype(np.float32)
+    vars(run)["classifier"] = Classifier(apply, params, mean_std, test.classes)
+    STAGES["heat_map"].run(run)
+    with np.load(tmp_path / "heat_map.npz") as file:
+        found = dict(file)
+    draws = [np.random.default_rng([3, c]).choice(np.flatnonzero(test.labels == c), 4, replace=False) for c in range(4)]
+    drawn = np.sort(draws).ravel()
+    images = (test.images(drawn) / 255 - mean_std[0]) / mean_std[1]
+    expected = loop(params.astype(float), images, test.labels[drawn], 2.0, 3, std=mean_std[1])
+    np.testing.assert_allclose(found["class_error"], expected, atol=1e-6)
+    np.testing.assert_allclose(found["error"], expected.mean(0), atol=1e-6)
+    assert np.ptp(expected) > 0.4
+    wrong = (images.reshape(16, -1) @ params).argmax(-1) != test.labels[drawn]
+    np.testing.assert_allclose(found["clean_error"], wrong.reshape(4, 4).mean(1), atol=1e-6)
+    assert found["error"].dtype == found["class_error"].dtype == np.float32
+    assert found["images"].tolist() == [4] * 4 and found["norm"] == 2 and found["classes"].tolist()[3] == "C3"
+
+
+def test_the_stage_needs_a_trained_model(tmp_path):
+    config = small_config()
+    config.stages = "heat_map"
+    with pytest.raises(InputError, match="no trained model; run the stage train first"):
+        runner.run(config, tmp_path)
+
+
+def test_the_page_has_sections_of_what_has_run_with_the_numbers_that_were_found(tmp_path):
+    rng, names, plane = np.random.default_rng(0), ("<b>cat", "dog", "bird"), (8, 6)
+    scores = rng.random((3, *plane)) + np.zeros(plane)
+    maps = dfm.from_scores(
+        (scores + spectrum.conjugate(scores)) / 2,
+        (0.05, 0.2),
+        classes=names,
+        method="removal",
+        searched_on="train",
+        images=np.full(3, 9),
+        forward_equivalents=1,
+        provenance={},
+    )
+    assert sections.sections(tmp_path, maps, 0.2) == [] and sections.inputs(tmp_path, "removal") == []
+    energy = rng.random((3, *plane)).astype(np.float32)
+    common = {"classes": np.array(names), "images": np.array([4, 5, 6])}
+    np.savez(tmp_path / "adcs.npz", adcs=adcs.adcs(energy), compat=False, split="test", **common)
+    error, clean = energy * 0.9, np.array([0.5, 0.2, 0.0])
+    error[2] = 0.25
+    np.savez(tmp_path / "heat_map.npz", error=error.mean(0), class_error=error, clean_error=clean, norm=3.5, **common)
+    offered, disturbed = sections.sections(tmp_path, maps, 0.2)
+    assert sections.inputs(tmp_path, "removal") == [tmp_path / "adcs.npz", tmp_path / "heat_map.npz"]
+
+    page = Page(offered.body)
+    assert offered.title == "What the data offer" and page.tags.count("img") == 1 and not page.missing_alt
+    assert "over 15 test images" in page.text and "from\n-2 to 2" in page.text
+
+    page = Page(disturbed.body)
+    text = " ".join(page.text.split())
+    assert disturbed.title == "Fourier heat map" and page.tags.count("img") == 2 and not page.missing_alt
+    assert "4 to 6 test images" in text and "an L2 norm of 3.5" in text and "<b>cat" in text
+    first = spectrum.per_orbit(np.arange(48).reshape(plane))
+    for label, name in enumerate(names):
+        correlation = "–"  # of a plane of one value there is none
+        if label < 2:
+            sides = (error[label].ravel()[first], maps.scores[label].ravel()[first])
+            correlation = f"{spearmanr(*sides).statistic:.3f}"
+        shown = [f"{value:.3f}" for value in (clean[label], error[label].mean(), error[label].max())]
+        assert "".join([name, *shown, correlation]) in page.text
+    for name in ("adcs", "heat_map", "heat_map_classes"):
+        assert (tmp_path / "report" / "figures" / f"{name}.png").stat().st_size
+
+
+def test_each_class_is_drawn_above_its_map():
+    rng = np.random.default_rng(0)
+    error, kept = rng.random((7, 8, 10)), rng.random((7, 8, 10)) < 0.3
+    drawn = figures.heat_map_grid(error, kept, tuple("abcdefg"), columns=5)
+    panels = np.array([axis for axis in drawn.axes if axis.get_label() != "<colorbar>"]).reshape(4, 5)
+    for index, name in enumerate("abcdefg"):
+        block, column = divmod(index, 5)
+        above, below = panels[2 * block, column], panels[2 * block + 1, column]
+        assert above.get_title() == name and above.images[0].get_clim() == (0, 1)
+        np.testing.assert_array_equal(above.images[0].get_array(), error[index])
+        np.testing.assert_array_equal(below.images[0].get_array(), ~kept[index])
+
+
+def test_a_plane_of_one_value_has_no_rank_correlation():
+    plane = np.random.default_rng(0).random((4, 4))
+    assert rank_correlation(plane, np.ones((4, 4))) is None
+    assert rank_correlation(plane, np.full((4, 4), np.nan)) is None
+    assert rank_correlation(plane, plane) == pytest.approx(1)
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"heat_map__norm": 0.0}, "heat_map.norm: 0; accepted: a number above 0"),
+        ({"heat_map__norm": -4.0}, "heat_map.norm: -4; accepted: a number above 0"),
+        ({"heat_map__norm": float("nan")}, "heat_map.norm: nan; accepted: a number above 0"),
+        ({"heat_map__images_per_class": -1}, "heat_map.images_per_class: -1; accepted: 0 (all) or more"),
+    ],
+)
+def test_fields_that_cannot_be_used_are_refused_before_anything_is_written(tmp_path, changes, message):
+    config = small_config(**changes)
+    config.stages = "train,heat_map"
+    with pytest.raises(InputError) as caught:
+        runner.run(config, tmp_path / "run")
+    assert str(caught.value) == message and not (tmp_path / "run").exists()

@@ -1,0 +1,643 @@
+"""Out of distribution: rates against single images in float64, mappings, restarts, and what is refused at the door."""
+
+import copy
+import dataclasses
+import logging
+import pathlib
+import re
+
+import jax
+import numpy as np
+import pytest
+import timm
+from PIL import Image
+from scipy.stats import binomtest
+
+from configs import common
+from fsjax import data
+from fsjax.engine.engine import Engine
+from fsjax.evaluation import evaluate, ood
+from fsjax.evaluation.filtered import staying
+from fsjax.evaluation.ood import controls, mapping, sets
+from fsjax.experiment import runner
+from fsjax.fourier import dfm, masks, spectrum
+from fsjax.models.classifier import Classifier
+from fsjax.report.sections import out_of_distribution
+from fsjax.runtime import files, parallel
+from fsjax.runtime.errors import InputError
+
+SIZE = 8
+CLASSES, FOLDERS = ("cat", "dog", "ship"), ("n1", "n2", "n3")
+MEAN_STD = (np.array([0.4, 0.5, 0.6]), np.array([0.2, 0.25, 0.3]))
+WEIGHTS = np.random.default_rng(1).normal(size=(SIZE * SIZE * 3, 4)).astype(np.float32)  # one output is no class
+
+
+def save(folder, count, seed, first=0):
+    """PNGs of noise, as the array that they decode to."""
+    folder.mkdir(parents=True, exist_ok=True)
+    pixels = np.random.default_rng(seed).integers(0, 256, (count, SIZE, SIZE, 3)).astype(np.uint8)
+    for index, image in enumerate(pixels):
+        Image.fromarray(image).save(folder / f"{first + index:02d}.png")
+    return pixels
+
+
+def write(path, text):
+    path.write_text(text)
+    return path
+
+
+RENDITIONS = """
+name: Renditions
+layout: "set/{rendition}/{class}"
+groups:
+  rendition: [art, toy]
+classes:
+  cat: [tabby, tiger]
+  n2: wolf
+"""
+
+
+class World:
+    """A classifier with maps, its test images in folders, and sets that it was not made for."""
+
+    def __init__(self, root):
+        self.root, self.images = root, {}
+        for label, (folder, count) in enumerate(zip(FOLDERS, (5, 4, 6), strict=True)):
+            self.images["test", label] = save(root / "data" / "test" / folder, count, seed=label)
+        for number, rendition in enumerate(("art", "toy")):
+            above = root / "elsewhere" / "set" / rendition
+            for name, label, count in (("tabby", 0, 2), ("tiger", 0, 3), ("wolf", 1, 4 + number)):
+                made = save(above / name, count, seed=10 * number + len(name) + 100)
+                known = self.images.get((rendition, label), made[:0])
+                self.images[rendition, label] = np.concatenate([known, made])
+        self.mapping = write(root / "renditions.yaml", RENDITIONS)
+        self.restricted = write(
+            root / "restricted.yaml", RENDITIONS.replace("Renditions", "Restricted") + "restrict: true"
+        )
+        self.config = common.base()
+        self.config.data.source, self.config.data.root = "folder", str(root / "data")
+        self.config.data.classes = ",".join(f"{folder}={name}" for folder, name in zip(FOLDERS, CLASSES, strict=True))
+        self.config.data.image_size = SIZE
+        self.config.evaluate.random_masks = 0
+        self.config.report.share = 0.2
+        self.test = data.load(self.config.data, "test", 0)
+        self.classifier = Classifier(
+            lambda weights, images: images.reshape(len(images), -1) @ weights, WEIGHTS, MEAN_STD, CLASSES
+        )
+        orbits = spectrum.orbits(SIZE, SIZE)
+        self.maps = dfm.from_scores(
+            np.random.default_rng(2).normal(size=(3, orbits.max() + 1))[:, orbits],
+            (0.2, 0.5),
+            classes=CLASSES,
+            method="removal",
+            searched_on="train",
+            images=np.full(3, 3),
+            forward_equivalents=99,
+            provenance={},
+        )
+        self.directory = root / "run"
+        evaluate.run(self.config, self.directory, self.classifier, self.maps, self.test)
+
+    def asking(self, folders="", attacks="", images_per_class=0, random_masks=0, control_images=100):
+        """The config with these fields of ood, and of the controls."""
+        config = copy.deepcopy(self.config)
+        config.evaluate.random_masks, config.evaluate.control_images = random_masks, control_images
+        config.ood.sets, config.ood.attacks, config.ood.images_per_class = folders, attacks, images_per_class
+        return config
+
+    def judge(self, *args, identity=(), **kwargs):
+        """What the stage leaves for these fields of ood."""
+        config = self.asking(*args, **kwargs)
+        ood.check(config)
+        ood.run(config, self.directory, self.classifier, self.maps, self.test, {"inputs": list(identity)})
+        return files.read_json(self.directory / "ood" / "removal.json")
+
+
+@pytest.fixture(scope="module")
+def world(tmp_path_factory):
+    return World(tmp_path_factory.mktemp("world"))
+
+
+@pytest.fixture(scope="module")
+def found(world):
+    """Everything at once, as a user asks for it."""
+    elsewhere = world.root / "elsewhere"
+    folders = f"{world.mapping}={elsewhere},{world.restricted}={elsewhere},same={world.root / 'data' / 'test'}"
+    return world.judge(folders, "fgsm:8/255")
+
+
+def predicted(levels, mask=None, allowed=(0, 1, 2, 3)):
+    """The class of each image, one by one in float64: filtered by a mask, the largest of some outputs."""
+    outcome = []
+    for image in np.asarray(levels, float):
+        pixels = (image / 255 - MEAN_STD[0]) / MEAN_STD[1]
+        if mask is not None:
+            plane = np.fft.fftshift(np.fft.fft2(pixels, axes=(0, 1)), axes=(0, 1)) * mask[..., None]
+            pixels = np.fft.ifft2(np.fft.ifftshift(plane, axes=(0, 1)), axes=(0, 1)).real
+        logits = pixels.ravel() @ WEIGHTS.astype(float)
+        outcome.append(max(allowed, key=lambda output: logits[output]))
+    return np.array(outcome)
+
+
+def looped(world, images, allowed=(0, 1, 2, 3)):
+    """Rates of images {label: levels} by class, as the stage writes them, each counted by itself."""
+    labels = np.concatenate([np.full(len(levels), label) for label, levels in images.items()])
+    levels = np.concatenate(list(images.values()))
+    plain = predicted(levels, allowed=allowed)
+    rows = {
+        name: {"tpr": [None] * 3, "tpr_ci": [[None] * 2] * 3, "fpr": [None] * 3} for name in ("unfiltered", "filtered")
+    }
+    for label in images:
+        own = predicted(levels, world.maps.at(0.2)[label], allowed)
+        for name, calls in (("unfiltered", plain), ("filtered", own)):
+            is_class = labels == label
+            interval = binomtest(int((calls[is_class] == label).sum()), int(is_class.sum())).proportion_ci(
+                method="wilson"
+            )
+            rows[name]["tpr"][label] = (calls[is_class] == label).mean()
+            rows[name]["tpr_ci"][label] = [interval.low, interval.high]
+            rows[name]["fpr"][label] = (calls[~is_class] == label).mean() if (~is_class).any() else None
+    return {
+        "images": [len(images.get(label, ())) for label in range(3)],
+        "accuracy": (plain == labels).mean(),
+        **rows,
+    }
+
+
+def assert_rates(one, expected):
+    assert one["images"] == expected["images"] and one["accuracy"] == pytest.approx(expected["accuracy"])
+    for name in ("unfiltered", "filtered"):
+        for rate in ("tpr", "fpr"):
+            assert one[name][rate] == pytest.approx(expected[name][rate])
+        np.testing.assert_allclose(
+            np.array(one[name]["tpr_ci"], float), np.array(expected[name]["tpr_ci"], float), atol=1e-12
+        )
+
+
+@pytest.mark.parametrize(("name", "allowed"), [("Renditions", (0, 1, 2, 3)), ("Restricted", (0, 1))])
+def test_a_set_and_its_groups_are_counted_image_by_image(world, found, name, allowed):
+    one = found["sets"][name]
+    for rendition in ("art", "toy"):
+        images = {label: world.images[rendition, label] for label in (0, 1)}
+        assert_rates(one["groups"]["rendition"][rendition], looped(world, images, allowed))
+    both = {label: np.concatenate([world.images[group, label] for group in ("art", "toy")]) for label in (0, 1)}
+    assert_rates(one, looped(world, both, allowed))
+    assert one["images"] == [10, 9, 0] and one["filtered"]["tpr"][2] is None and one["filtered"]["fpr"][2] is None
+    assert one["restricted"] == (name == "Restricted")
+
+
+def test_restricting_the_logits_matters_here(found):
+    assert found["sets"]["Renditions"]["accuracy"] < found["sets"]["Restricted"]["accuracy"]
+
+
+def test_the_test_folder_itself_gives_the_rates_of_the_stage_evaluate(found):
+    one, own = found["sets"]["test"], found["in_distribution"]
+    for field in ("images", "accuracy", "unfiltered", "filtered", "average_tpr"):
+        assert one[field] == own[field]
+
+
+def test_in_distribution_is_what_evaluate_found(world, found):
+    evaluation, own = files.read_json(world.directory / "evaluation.json"), found["in_distribution"]
+    assert_rates(own, looped(world, {label: world.images["test", label] for label in range(3)}))
+    assert own["filtered"] == {name: evaluation["removal"]["0.2"][name] for name in ("tpr", "tpr_ci", "fpr")}
+    assert found["share"] == 0.2 and found["threshold"] == 0.6 and found["searched_on"] == "train"
+
+
+def attacked(world):
+    """The test images of each class after the fast gradient sign attack of radius 8/255, in float64."""
+    changed = {}
+    for label in range(3):
+        levels = world.images["test", label].astype(float)
+        pixels = ((levels / 255 - MEAN_STD[0]) / MEAN_STD[1]).reshape(len(levels), -1)
+        logits = pixels @ WEIGHTS.astype(float)
+        probabilities = np.exp(logits - np.logaddexp.reduce(logits, axis=1, keepdims=True))
+        gradient = (probabilities - np.eye(4)[label]) @ WEIGHTS.T.astype(float)
+        changed[label] = np.clip(levels + 8 * np.sign(gradient).reshape(levels.shape), 0, 255)
+    return changed
+
+
+def test_attacked_images_are_filtered_like_any_others(world, found):
+    one = found["sets"]["fgsm:8/255"]
+    assert_rates(one, looped(world, attacked(world)))
+    assert one["accuracy"] < found["in_distribution"]["accuracy"] and one["made_of"] == {
+        "attack": "fgsm:8/255",
+        "images": 15,
+    }
+
+
+def test_average_tpr_groups_by_the_filtered_tpr_in_distribution(found):
+    grouping = np.array(found["in_distribution"]["filtered"]["tpr"])
+    one = found["sets"]["Renditions"]
+    assert len(one["average_tpr"]) == 9
+    for point in one["average_tpr"]:
+        above = [label for label in (0, 1) if grouping[label] > point["threshold"]]
+        assert point["shortcut"]["classes"] == len(above) and point["other"]["classes"] == 2 - len(above)
+        for rate in ("filtered", "unfiltered"):
+            mean = np.mean([one[rate]["tpr"][label] for label in above]) if above else None
+            assert point["shortcut"][rate] == (mean if mean is None else pytest.approx(mean))
+    assert any(point["shortcut"]["classes"] for point in one["average_tpr"])
+
+
+def test_what_a_set_was_made_of_is_recorded(world, found):
+    made_of = found["sets"]["Renditions"]["made_of"]
+    assert made_of["images"] == 19 and made_of["root"] == str(world.root / "elsewhere")
+    assert len(made_of["sha256"]) == 64 and made_of["sha256"] == found["sets"]["Restricted"]["made_of"]["sha256"]
+    assert made_of["sha256"] != found["sets"]["test"]["made_of"]["sha256"]
+
+
+def test_the_first_images_of_each_class_and_group_are_judged(world):
+    one = world.judge(f"{world.mapping}={world.root / 'elsewhere'}", "fgsm:8/255", images_per_class=2)["sets"]
+    first = {label: np.concatenate([world.images[group, label][:2] for group in ("art", "toy")]) for label in (0, 1)}
+    assert_rates(one["Renditions"], looped(world, first))
+    assert one["fgsm:8/255"]["images"] == [2, 2, 2] and one["Renditions"]["made_of"]["images"] == 8
+
+
+def test_every_part_of_a_large_set_is_judged_once(world, monkeypatch):
+    whole = world.judge(f"same={world.root / 'data' / 'test'}", "pgd:2/255:2")["sets"]
+    monkeypatch.setattr(sets, "PART", 4)
+    again = world.judge(f"same={world.root / 'data' / 'test'}", "pgd:2/255:2", identity=["anew"])["sets"]
+    assert again == whole
+    for name in ("test", "pgd-2-255-2"):
+        parts = files.read_json(world.directory / "ood" / "removal" / f"{name}.json")["parts"]
+        assert [sum(part["images"]) for part in parts.values()] == [4, 4, 4, 3]
+
+
+CONTROLS = ("low_pass_tpr", "highest_energy_tpr", "random_tpr", "radial_tpr")
+
+
+def controls_of(world, label, random_masks):
+    """The masks of each kind: those of the controls in distribution, whose energy is of the first three test images."""
+    pixels = (world.images["test", label][:3] / 255 - MEAN_STD[0]) / MEAN_STD[1]
+    energy = np.abs(np.fft.fftshift(np.fft.fft2(pixels, axes=(1, 2)), axes=(1, 2))) ** 2
+    own = world.maps.at(0.2)[label]
+    size = int(own.sum())
+    size += size == int(0.2 * SIZE * SIZE) - 1  # the position that whole orbits left over
+    rng = np.random.default_rng([0, 8, label])
+    kinds = (
+        [masks.low_pass(SIZE, SIZE, size)],
+        [masks.highest_energy(energy.mean((0, 3)), size)],
+        [masks.random(SIZE, SIZE, size, np.random.default_rng([0, 7, index])) for index in range(random_masks)],
+        [masks.radial_matched(own, rng) for _ in range(random_masks)],
+    )
+    return dict(zip(CONTROLS, kinds, strict=True))
+
+
+def test_maps_stand_beside_masks_of_their_size_on_the_classs_own_images(world, found):
+    elsewhere = world.root / "elsewhere"
+    folders = f"{world.mapping}={elsewhere},{world.restricted}={elsewhere}"
+    result = world.judge(folders, "fgsm:8/255", random_masks=2, control_images=3)
+    judged, kinds = result["sets"], [controls_of(world, label, 2) for label in range(3)]
+
+    def expected(rate, levels, label, allowed=(0, 1, 2, 3)):
+        return np.mean([predicted(levels, mask, allowed) == label for mask in kinds[label][rate]])
+
+    for name, allowed in (("Renditions", (0, 1, 2, 3)), ("Restricted", (0, 1))):
+        one = judged[name]
+        for part, chosen in ((one["groups"]["rendition"]["art"], ("art",)), (one, ("art", "toy"))):
+            own = [np.concatenate([world.images[group, label] for group in chosen]) for label in (0, 1)]
+            for rate in CONTROLS:
+                of_class = [expected(rate, levels, label, allowed) for label, levels in enumerate(own)]
+                assert part[rate][:2] == pytest.approx(of_class) and part[rate][2] is None
+    rates = [judged[name][rate][:2] for name in ("Renditions", "Restricted") for rate in CONTROLS]
+    assert len({tuple(one) for one in rates}) > 4, "the comparison means something"
+    for rate in CONTROLS:
+        of_class = [expected(rate, levels, label) for label, levels in attacked(world).items()]
+        assert judged["fgsm:8/255"][rate] == pytest.approx(of_class)
+    for name in judged:
+        for field in ("images", "accuracy", "unfiltered", "filtered"):
+            assert judged[name][field] == found["sets"][name][field], "nothing else is another than without them"
+    assert result["random_masks"] == 2 and not set(CONTROLS) & set(found["sets"]["Renditions"])
+
+    section = out_of_distribution.make(world.directory, world.maps, 0.2)
+    rows = [re.sub(r"<[^>]*>", " ", row).split() for row in re.findall(r"<tr[^>]*>(.*?)</tr>", section.body)]
+    (cat,) = (row for row in rows if row[0] == "cat")
+    for name in ("Renditions", "Restricted"):
+        assert f"{max(judged[name][rate][0] for rate in CONTROLS[:2]):.3f}" in cat
+        assert all(f"{judged[name][rate][0]:.3f}" in cat for rate in CONTROLS[2:])
+    assert "trivial mask" in section.body and "Random: mean of random masks, 2 on a set; radial" in section.body
+    assert "trivial mask" not in section_of(world, found)
+
+
+def test_there_are_a_few_random_masks_at_most_and_radial_ones_only_of_maps_with_a_profile(world):
+    assert list(controls.kinds(world.maps.at(0.2), 3).values()) == [1, 1, 3, 3]
+    single = np.zeros((3, SIZE, SIZE), bool)
+    single[:, 0, 1] = True
+    assert list(controls.kinds(single, 3)) == list(CONTROLS[:3]) and controls.kinds(single, 0) == {}
+    judged = world.judge("", "fgsm:8/255", random_masks=30, control_images=3)
+    of_class = [
+        np.mean([predicted(levels, mask) == label for mask in controls_of(world, label, 10)["random_tpr"]])
+        for label, levels in attacked(world).items()
+    ]
+    assert judged["random_masks"] == 10 and judged["sets"]["fgsm:8/255"]["random_tpr"] == pytest.approx(of_class)
+
+
+def section_of(world, found):
+    files.write_json(world.directory / "ood" / "removal.json", found)
+    return out_of_distribution.make(world.directory, world.maps, 0.2).body
+
+
+def test_masks_that_an_image_takes_by_its_class_cost_two_filters_an_image(world, monkeypatch):
+    """Whatever the number of classes: passes counted in the model itself."""
+    monkeypatch.setattr(parallel, "local_devices", lambda: jax.local_devices()[:1])
+    passes = []
+
+    def counting(weights, images):
+        jax.debug.callback(lambda: passes.append(len(images)))
+        return images.reshape(len(images), -1) @ weights
+
+    engine = Engine(counting, WEIGHTS, statistics=("correct",), tile_images=5)
+    kinds = np.random.default_rng(0).random((2, 3, SIZE, SIZE)) < 0.5
+    found = staying(engine, world.test, MEAN_STD, kinds, label="test", alone=True)
+    jax.effects_barrier()
+    assert sum(passes) == 2 * 15
+    for label in range(3):
+        for kind in range(2):
+            assert found[kind, label] == (predicted(world.images["test", label], kinds[kind, label]) == label).sum()
+
+
+REPEATED = """
+layout: "{corruption}/{severity}/{class}"
+groups:
+  corruption: [fog, snow]
+  severity: [1, 2, 3]
+classes: same
+repeated: true
+"""
+
+
+def test_copies_of_one_picture_are_no_further_evidence(world):
+    root, images = world.root / "corrupted", {}
+    for number, corruption in enumerate(("fog", "snow")):
+        for severity in (1, 2, 3):
+            for label, folder in enumerate(FOLDERS):
+                made = save(root / corruption / str(severity) / folder, 4, seed=[number, severity, label])
+                images[corruption, severity, label] = made
+    name = write(world.root / "corrupted.yaml", REPEATED)
+    one = world.judge(f"{name}={root}")["sets"]["corrupted"]
+    cells = {
+        (corruption, severity): looped(world, {label: images[corruption, severity, label] for label in range(3)})
+        for corruption in ("fog", "snow")
+        for severity in (1, 2, 3)
+    }
+    for rate in ("tpr", "fpr"):
+        mean = np.mean([cell["filtered"][rate] for cell in cells.values()], axis=0)
+        np.testing.assert_allclose(one["filtered"][rate], mean, err_msg="the mean over all corruptions and severities")
+    fog = np.mean([cells["fog", severity]["filtered"]["tpr"] for severity in (1, 2, 3)], axis=0)
+    np.testing.assert_allclose(one["groups"]["corruption"]["fog"]["filtered"]["tpr"], fog)
+    assert set(one["groups"]["severity"]) == {"1", "2", "3"} and one["images"] == [24, 24, 24]
+    for rate, interval in zip(one["filtered"]["tpr"], one["filtered"]["tpr_ci"], strict=True):
+        z, n = 1.959963984540054, 4
+        half = z * np.sqrt(rate * (1 - rate) / n + z**2 / (4 * n**2)) / (1 + z**2 / n)
+        centre = (rate + z**2 / (2 * n)) / (1 + z**2 / n)
+        np.testing.assert_allclose(interval, [centre - half, centre + half], atol=1e-12)
+
+    (root / "snow" / "2" / "n2" / "00.png").unlink()
+    with pytest.raises(InputError, match=r"3 images in .*snow/2/n2, 4 in .*fog/1/n2; accepted: the same images"):
+        world.judge(f"{name}={root}")
+
+
+def test_a_killed_run_goes_on_with_the_parts_that_it_lacks_and_other_images_are_counted_anew(world, monkeypatch):
+    root = world.root / "again"
+    for rendition in ("art", "toy"):
+        for name in ("tabby", "tiger", "wolf"):
+            save(root / "set" / rendition / name, 2, seed=len(name))
+    asked = f"{world.mapping}={root}"
+    counted, count = [], ood.stage.count
+
+    def counting(*args):
+        counted.append(args[-1])
+        if stops and len(counted) == 2:
+            raise KeyboardInterrupt
+        return count(*args)
+
+    monkeypatch.setattr(ood.stage, "count", counting)
+    stops = True
+    with pytest.raises(KeyboardInterrupt):
+        world.judge(asked, identity=["a"])
+    stops = False
+    whole = world.judge(asked, identity=["a"])
+    assert counted == ["ood Renditions art/0", "ood Renditions toy/0", "ood Renditions toy/0"]
+    assert world.judge(asked, identity=["a"]) == whole and len(counted) == 3
+    world.judge(asked, identity=["another model"])
+    assert len(counted) == 5
+    save(root / "set" / "art" / "wolf", 1, seed=9, first=7)
+    assert world.judge(asked, identity=["another model"])["sets"]["Renditions"]["images"] == [8, 5, 0]
+    assert len(counted) == 7
+    world.judge(asked, identity=["another model"], images_per_class=1)
+    assert len(counted) == 9
+
+
+def test_the_section_shows_what_was_found(world, found):
+    files.write_json(world.directory / "ood" / "removal.json", found)
+    (file,) = out_of_distribution.inputs(world.directory, "removal")
+    assert file.exists() and not out_of_distribution.inputs(world.directory, "greedy")[0].exists()
+    section = out_of_distribution.make(world.directory, world.maps, 0.2)
+    text = re.sub(r"<[^>]*>", " ", section.body)
+    for name, one in found["sets"].items():
+        assert f"{name}: accuracy {one['accuracy']:.3f}, in distribution" in text
+        for rate in (*one["unfiltered"]["tpr"], *one["filtered"]["tpr"]):
+            assert (f"{rate:.3f}" if rate is not None else "–") in text
+    assert "Logits of the classes that it lacks are left out on Restricted." in " ".join(text.split())
+    assert "data:image/png;base64," in section.body
+    assert (world.directory / "report" / "figures" / "ood-removal.png").stat().st_size > 10000
+    assert "stability" not in section.body
+    iou = {name: [[value] * 3] for name, value in (("mean", 0.625), ("low", 0.5), ("high", 0.75))}
+    told = {"stability": {"resamples": 3, "shares": [0.2], "iou": iou}}
+    section = out_of_distribution.make(world.directory, dataclasses.replace(world.maps, provenance=told), 0.2)
+    text = " ".join(re.sub(r"<[^>]*>", " ", section.body).split())
+    assert "stability of its map (IoU)" in text and "cat 0.625 [0.500, 0.750]" in text
+
+
+def rates(tpr, unfiltered, images=100):
+    known = [value is not None for value in tpr]
+    interval = [[max(value - 0.05, 0), min(value + 0.05, 1)] if value is not None else [None] * 2 for value in tpr]
+    plain = [[value - 0.05, value + 0.05] if value is not None else [None] * 2 for value in unfiltered]
+    return {
+        "images": [images * there for there in known],
+        "accuracy": 0.5,
+        "filtered": {"tpr": tpr, "tpr_ci": interval, "fpr": tpr},
+        "unfiltered": {"tpr": unfiltered, "tpr_ci": plain, "fpr": tpr},
+    }
+
+
+def test_the_sentence_of_a_set_names_the_shortcut_classes_that_it_has():
+    own, names = rates([0.9, 0.7, 0.2, 0.8], [0.8, 0.6, 0.9, 0.7]), ["a", "b", "c", "d"]
+    one = rates([0.5, 0.3, 0.1, None], [0.2, 0.25, 0.4, None])
+    said = out_of_distribution.sentence("Set", one, own, names, 0.6)
+    assert said == (
+        "Set: accuracy 0.500, in distribution 0.500. a, b (shortcut classes in distribution): mean TPR under their "
+        "maps 0.400, in distribution 0.800; unfiltered 0.225, in distribution 0.700. The other classes: under their "
+        "maps 0.100, in distribution 0.200; unfiltered 0.400, in distribution 0.900. a: the map's frequencies alone "
+        "serve better there than the whole image."
+    )
+    assert "None of its classes is a shortcut in distribution (TPR > 0.95" in out_of_distribution.sentence(
+        "Set", one, own, names, 0.95
+    )
+
+
+def test_it_is_a_stage_with_the_report_behind_it(tmp_path, caplog):
+    """The whole way, from training to the page; a changed mapping is another set, and nothing else is done again."""
+    for label in range(4):
+        for number in range(2):
+            folder = tmp_path / "other" / f"Class {label}"
+            folder.mkdir(parents=True, exist_ok=True)
+            pixels = np.random.default_rng([label, number]).integers(0, 256, (30, 26, 3)).astype(np.uint8)
+            Image.fromarray(pixels).save(folder / f"{number}.png")
+    classes = "".join(f"\n  C{label}: Class {label}" for label in range(4))
+    file = write(tmp_path / "other.yaml", 'name: Others\nlayout: "{class}"\nclasses:' + classes)
+    config = common.base()
+    config.data.image_size = 24
+    config.data.synthetic.train_per_class, config.data.synthetic.test_per_class = 16, 3
+    config.model.name, config.train.steps, config.train.batch_size = "vit_micro_patch8", 1, 16
+    config.search.images_per_class, config.search.patch = 2, 8
+    config.evaluate.random_masks, config.evaluate.grid = 1, ()
+    config.stages = "train,search,evaluate,ood"
+    config.search.shares, config.report.samples = (0.05,), 1
+    config.ood.sets = f"{file}={tmp_path / 'other'}"
+    caplog.set_level(logging.INFO, "fsjax.experiment.runner")
+
+    def done():
+        lines = [record.getMessage() for record in caplog.records]
+        caplog.clear()
+        return {line.partition(":")[0]: "already" not in line for line in lines if "done" in line}
+
+    runner.run(config, tmp_path / "run")
+    assert done() == dict.fromkeys(("train", "search", "evaluate", "ood"), True)
+    found = files.read_json(tmp_path / "run" / "ood" / "removal.json")
+    assert list(found["sets"]) == ["Others"] and found["sets"]["Others"]["images"] == [2] * 4
+    file.write_text(file.read_text().replace("Others", "<b>Strangers</b>"))
+    config.stages += ",report"
+    runner.run(config, tmp_path / "run")
+    assert done() == {"train": False, "search": False, "evaluate": False, "ood": True, "report": True}
+    page = (tmp_path / "run" / "report" / "index.html").read_text()
+    assert "Out of distribution" in page and "&lt;b&gt;Strangers&lt;/b&gt;: accuracy" in page
+    assert "<b>Strangers" not in page
+    runner.run(config, tmp_path / "run")
+    assert done() == dict.fromkeys(("train", "search", "evaluate", "ood", "report"), False)
+
+
+def test_the_shipped_mappings_are_those_of_their_sets():
+    read = {name: mapping.read(mapping.file_of(name)) for name in mapping.shipped()}
+    assert set(read) == {"imagenet_sct", "imagenet_v2", "imagenet_r", "imagenet_sketch", "imagenet_c", "same"}
+    info = pathlib.Path(timm.__file__).parent / "data" / "_info"
+    wordnet_ids = (info / "imagenet_synsets.txt").read_text().split()
+    assert read["imagenet_v2"].classes == {wnid: (f"{place}",) for place, wnid in enumerate(sorted(wordnet_ids))}
+    assert read["imagenet_v2"].layout == ("{class}",) and not read["imagenet_v2"].restrict
+    renditions = sorted((info / "imagenet_r_synsets.txt").read_text().split())
+    assert sorted(read["imagenet_r"].classes) == renditions and read["imagenet_r"].restrict
+    assert all(folders == (wnid,) for wnid, folders in read["imagenet_r"].classes.items())
+    sct = read["imagenet_sct"]
+    displays = [display for _, display in data.source.parse_classes(common.IMAGENET10_CLASSES)]
+    assert list(sct.classes) == displays and [len(folders) for folders in sct.classes.values()] == [1] * 10
+    assert sct.classes["zebra"] == ("horse",) and sct.classes["trailer truck"] == ("fire truck",)
+    assert sct.groups == {"rendition": ("art", "cartoon", "deviant art", "painting", "sculpture", "sketch", "toy")}
+    corruptions, severities = read["imagenet_c"].groups.values()
+    assert len(corruptions) == 15 and severities == ("1", "2", "3", "4", "5") and read["imagenet_c"].repeated
+    assert read["imagenet_sketch"].classes is None and read["same"].classes is None
+
+
+def test_folders_named_like_yaml_values_keep_their_names(tmp_path):
+    text = 'layout: "{class}"\nclasses: {cat: 007, no: on, dog: [1e3, 2020-01-01, ~]}'
+    found = mapping.read(write(tmp_path / "m.yaml", text))
+    assert found.classes == {"cat": ("007",), "no": ("on",), "dog": ("1e3", "2020-01-01", "~")}
+    assert found.name == "m" and not (found.subset or found.restrict or found.repeated)
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("- a\n- b", "['a', 'b']; accepted: a YAML mapping with the fields name, layout"),
+        ("just text", "'just text'; accepted: a YAML mapping"),
+        ("", "accepted: a YAML mapping"),
+        ("layout: [", "not YAML of text, lists and mappings"),
+        ("[" * 5000, "not YAML"),
+        ("layout: '{class}'\nclasses: same\nlayers: 3", "unknown field 'layers'"),
+        ("classes: same", "no field 'layout'"),
+        ("layout: '{class}'", "no field 'classes'"),
+        ("layout: '{class}'\nclasses: same\nclasses: same", "key 'classes' is given twice"),
+        ("layout: '{class}'\nclasses: {cat: a, cat: b}", "key 'cat' is given twice"),
+        ("layout: '{class}'\nclasses: {[a]: b}", "is given twice or is no text"),
+        ("a: &x [1]\nlayout: *x", "alias *x"),
+        ("layout: '{class}'\nclasses: same\nrestrict: yes", "restrict: 'yes'; accepted: true or false"),
+        ("layout: ['{class}']\nclasses: same", "layout: ['{class}']; accepted: text"),
+        ("layout: '{class}/{group}'\nclasses: same", "between slashes, last {class}"),
+        ("layout: '{a}/{a}/{class}'\nclasses: same\ngroups: {a: [b]}", "layout: '{a}/{a}/{class}'"),
+        ("layout: '../{class}'\nclasses: same", "layout: '..'; accepted: the name of one folder, not a path"),
+        ("layout: '/{class}'\nclasses: same", "layout: "),
+        ("layout: '{a}/{class}'\nclasses: same", "groups: {}; accepted: folders for each of a"),
+        ("layout: '{class}'\nclasses: same\ngroups: {a: [b]}", "accepted: none, for layout has no placeholder"),
+        (
+            "layout: '{a}/{class}'\nclasses: same\ngroups: {a: [b, b]}",
+            "groups.a: ['b', 'b']; accepted: one or more diff",
+        ),
+        ("layout: '{a}/{class}'\nclasses: same\ngroups: {a: ['..']}", "groups.a: '..'"),
+        ("layout: '{class}'\nclasses: other", "classes: 'other'; accepted: same, a list of folders"),
+        ("layout: '{class}'\nclasses: {}", "classes: {}; accepted: same"),
+        ("layout: '{class}'\nclasses: {cat: []}", "classes.cat: []; accepted: one or more different folders"),
+        (
+            "layout: '{class}'\nclasses: {cat: /etc}",
+            "classes.cat: '/etc'; accepted: the name of one folder, not a path",
+        ),
+        ("layout: '{class}'\nclasses: {cat: 'a/../..'}", "classes.cat: 'a/../..'"),
+        ("layout: '{class}'\nclasses: {cat: 'C:\\a'}", "classes.cat: 'C:"),
+        ("layout: '{class}'\nclasses: {cat: .}", "classes.cat: '.'"),
+        ("layout: '{class}'\nclasses: {cat: {a: b}}", "classes.cat: {'a': 'b'}; accepted: text"),
+        ("layout: '{class}'\nclasses: {cat: a, dog: [b, a]}", "folder 'a' shows 'cat' and 'dog'; accepted: one class"),
+        ("layout: '{class}'\nclasses: same\nname: ''", "name: ''; accepted: text of one line"),
+        ('layout: "{class}"\nclasses: same\nname: "a\\nb"', "name: 'a\\nb'; accepted: text of one line"),
+    ],
+)
+def test_a_yaml_that_is_no_mapping_is_refused_in_one_line(tmp_path, text, said):
+    with pytest.raises(InputError) as caught:
+        mapping.read(write(tmp_path / "m.yaml", text))
+    assert said in str(caught.value) and "m.yaml" in str(caught.value) and "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("fields", "said"),
+    [
+        ({}, "ood.sets, ood.attacks: both empty; accepted: MAPPING=ROOT or an attack"),
+        ({"folders": "imagenet_r"}, "ood.sets: 'imagenet_r'; accepted: MAPPING=ROOT"),
+        (
+            {"folders": "imagenet_x={root}"},
+            "no mapping 'imagenet_x'; accepted: a .yaml file, or one of imagenet_c, imag",
+        ),
+        ({"folders": "{root}/none.yaml={root}"}, "none.yaml'; accepted: a .yaml file"),
+        ({"folders": "same={root}/nowhere"}, "same: no folder {root}/nowhere; accepted: the folder that holds the set"),
+        ({"folders": "same={root}/data/test,same={root}/./data/test"}, "two sets are called 'test'"),
+        ({"folders": "same={root}/elsewhere"}, "3 of 3 class folders in {root}/elsewhere missing: n1, n2, n3"),
+        (
+            {"folders": "{root}/renditions.yaml={root}/partly"},
+            "3 of 6 class folders in {root}/partly missing: set/toy/tabby, set/toy/tiger, set/toy/wolf; accepted:",
+        ),
+        ({"folders": "{root}/wrong.yaml={root}/elsewhere"}, "class 'dogg' is not in the model; near names: dog"),
+        ({"folders": "{root}/twice.yaml={root}/elsewhere"}, "class 'dog' is mapped twice, once as 'n2'"),
+        ({"folders": "imagenet_r={root}/elsewhere"}, "imagenet_r: none of its classes is in the model"),
+        ({"folders": "same={root}/hollow"}, "1 of 3 class folders in {root}/hollow without an image (.jpg"),
+        ({"attacks": "cw:4/255"}, "ood.attacks: unknown attack 'cw'"),
+        ({"attacks": "fgsm:1.5"}, "ood.attacks: radius 1.5 of 'fgsm:1.5'"),
+        ({"attacks": "fgsm:4/255", "images_per_class": -1}, "ood.images_per_class: -1; accepted: 0 (all) or more"),
+    ],
+)
+def test_what_cannot_be_judged_is_refused_in_one_line_before_any_work(world, fields, said):
+    for name in ("tabby", "tiger", "wolf"):
+        save(world.root / "partly" / "set" / "art" / name, 1, seed=0)
+    for name in FOLDERS:
+        save(world.root / "hollow" / name, int(name != "n2"), seed=0)
+    write(world.root / "wrong.yaml", 'layout: "{class}"\nclasses: {cat: tabby, dogg: wolf}')
+    write(world.root / "twice.yaml", 'layout: "{class}"\nclasses: {dog: tabby, n2: wolf}')
+    fields = {
+        name: value.replace("{root}", str(world.root)) if name == "folders" else value for name, value in fields.items()
+    }
+    with pytest.raises(InputError) as caught:
+        ood.check(world.asking(**fields))
+    assert said.replace("{root}", str(world.root)) in str(caught.value) and "\n" not in str(caught.value)
+
+
+def test_nothing_is_trained_before_the_folders_are_seen_to_be_there(world, tmp_path):
+    config = world.asking(f"same={world.root}/nowhere")
+    config.stages = "train,search,evaluate,ood,report"
+    config.train.steps = 1
+    with pytest.raises(InputError, match="no folder"):
+        runner.run(config, tmp_path / "run")
+    assert not (tmp_path / "run").exists()

@@ -1,0 +1,342 @@
+"""Two sets of maps beside each other: SciPy's correlations, enumerated and simulated chance, planted overlaps."""
+
+import dataclasses
+import html
+import importlib
+import itertools
+import json
+import pickle
+import re
+import signal
+import sys
+
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from scipy.stats import binomtest, kendalltau, rankdata, spearmanr
+
+from configs import compare as compare_config
+from fsjax import data
+from fsjax.experiment import compare, runner
+from fsjax.experiment.compare import measures, pairing
+from fsjax.fourier import dfm, overlap, published_maps, spectrum
+from fsjax.fourier.masks import at_threshold, best_orbits
+from fsjax.models.classifier import Classifier
+from fsjax.runtime.errors import CheckFailed, InputError
+
+SIZE = 8
+CLASSES = ("cat", "<script>alert(1)</script>", "cost $\\frac$")
+
+
+def planes(seed=0, classes=3, size=SIZE):
+    found = np.random.default_rng(seed).normal(size=(classes, size, size))
+    return (found + spectrum.conjugate(found)).astype(np.float32)
+
+
+def maps_of(scores, shares=(0.1, 0.25), classes=CLASSES, method="removal"):
+    about = {"method": method, "searched_on": "train", "images": np.full(len(classes), 5), "forward_equivalents": 1}
+    return dfm.from_scores(scores, shares, classes=classes, provenance={}, **about)
+
+
+def config_of(left, right, **changes):
+    config = compare_config.get_config()
+    config.left, config.right = str(left), str(right)
+    config.search.shares, config.report.share = (0.1, 0.25), 0.1
+    config.update(changes)
+    return config
+
+
+@pytest.mark.parametrize(("total", "left", "right"), [(6, 2, 3), (6, 5, 4), (5, 0, 3), (5, 5, 5), (7, 1, 1), (6, 6, 2)])
+def test_the_expected_iou_is_the_mean_over_all_pairs_of_sets(total, left, right):
+    found = [
+        len({*one} & {*other}) / len({*one} | {*other})
+        for one in itertools.combinations(range(total), left)
+        for other in itertools.combinations(range(total), right)
+    ]
+    assert overlap.expected_iou(total, left, right) == pytest.approx(np.mean(found), abs=1e-12)
+    assert overlap.expected_iou(total, 0, 0) is None
+
+
+@pytest.mark.parametrize("hermitian", [True, False])
+def test_chance_is_what_random_masks_of_these_sizes_have(hermitian):
+    rng, size, kept = np.random.default_rng(0), 5, 2
+
+    def draw():
+        if hermitian:
+            return best_orbits(rng.random((size, size)), kept)
+        return (rng.permutation(size * size) < kept).reshape(size, size)
+
+    pairs = [(draw(), draw()) for _ in range(3000)]
+    ious = np.array([(left & right).sum() / (left | right).sum() for left, right in pairs])
+    expected = np.mean([overlap.chance_iou(*pair) for pair in pairs])
+    error = np.std(ious) / len(ious) ** 0.5
+    assert expected == pytest.approx(ious.mean(), abs=4 * error)
+    # Orbits are fewer things to draw from: that they are what is counted shows beyond the simulation's error.
+    assert (abs(expected - overlap.expected_iou(size * size, kept, kept)) > 4 * error) == hermitian
+
+
+@pytest.mark.parametrize(("size", "digits"), [(8, 6), (8, 0), (15, 1), (32, 6), (32, 1)])
+def test_correlations_are_scipys_with_and_without_ties(size, digits):
+    left = np.round(planes(1, 1, size)[0], digits)
+    right = np.round(left + planes(2, 1, size)[0], digits)
+    found = measures.rank_correlations(left, right, seed=0, resamples=5)
+    first, second = spectrum.per_orbit(left), spectrum.per_orbit(right)
+    assert found["spearman"].value == pytest.approx(spearmanr(first, second).statistic, abs=1e-12)
+    assert found["kendall"].value == pytest.approx(kendalltau(first, second).statistic, abs=1e-12)
+
+
+def test_intervals_are_those_of_scipys_values_on_resampled_orbits():
+    left = np.round(planes(1, 1)[0], 1)
+    right = np.round(left + planes(2, 1)[0], 1)
+    found = measures.rank_correlations(left, right, seed=3, resamples=150)
+    first, second = spectrum.per_orbit(left), spectrum.per_orbit(right)
+    drawn = np.random.default_rng(3).integers(len(first), size=(150, len(first)))
+    for name, measure in (("spearman", spearmanr), ("kendall", kendalltau)):
+        values = [measure(first[rows], second[rows]).statistic for rows in drawn]
+        np.testing.assert_allclose(found[name].interval, np.percentile(values, [2.5, 97.5]), atol=1e-9)
+    other = measures.rank_correlations(left, right, seed=4, resamples=150)
+    assert other["kendall"].value == found["kendall"].value and other["kendall"].interval != found["kendall"].interval
+
+
+def test_constant_scores_have_no_ranks_and_half_removed_orbits_count_as_what_was_removed():
+    nothing = measures.rank_correlations(np.zeros((4, 4)), planes(0, 1, 4)[0], seed=0)
+    assert nothing["spearman"].value is None and nothing["kendall"].interval is None
+    symmetric = rankdata(planes(0, 1)[0], method="dense").reshape(SIZE, SIZE).astype(float)
+    half = symmetric.copy()
+    half[0, SIZE // 2 + 1 :] = 0  # as where the published code visits nothing
+    assert measures.rank_correlations(symmetric, half, seed=0)["spearman"].value == pytest.approx(1)
+
+
+def test_iou_of_planted_overlaps():
+    left, right = np.zeros((4, 4), bool), np.zeros((4, 4), bool)
+    left.flat[:6], right.flat[4:8] = True, True
+    assert overlap.iou(left, right) == 2 / 8
+    assert overlap.iou(left, ~left) == 0 and overlap.iou(left, left) == 1
+    assert overlap.iou(~left & left, left & ~left) is None
+
+
+def test_masks_at_common_shares_are_the_maps_own():
+    left, right = maps_of(planes(), (0.1, 0.25)), maps_of(planes(1), (0.1, 0.2, 0.25))
+    paired = pairing.pair(left, right, (0.5,))
+    assert paired.left.shares == paired.right.shares == (0.1, 0.25)
+    np.testing.assert_array_equal(paired.right.masks, right.masks[[0, 2]])
+    np.testing.assert_array_equal(paired.left.masks, left.masks)
+
+
+def test_without_a_common_share_scores_are_cut_by_each_sides_own_rule(tmp_path):
+    left = maps_of(planes(), (0.3,))
+    file = tmp_path / "loss1.pkl"
+    asymmetric = np.random.default_rng(5).random((3, SIZE, SIZE))
+    file.write_bytes(pickle.dumps(dict(enumerate(asymmetric))))
+    right = published_maps.read_maps(file, classes=None, shares=(0.2,))
+    culled = planes(2)
+    culled[culled < 0] = -1
+    for other, expected in (
+        (right, [at_threshold(plane, 0.4) for plane in asymmetric]),
+        (maps_of(culled, (0.5,), method="greedy"), [best_orbits(plane, 25) & (plane >= 0) for plane in culled]),
+        (maps_of(planes(3), (0.5,)), [best_orbits(plane, 25) for plane in planes(3)]),
+    ):
+        paired = pairing.pair(left, other, (0.4,))
+        assert paired.left.shares == paired.right.shares == (0.4,)
+        np.testing.assert_array_equal(paired.left.masks[0], [best_orbits(plane, 25) for plane in left.scores])
+        np.testing.assert_array_equal(paired.right.masks[0], expected)
+
+
+def test_a_side_of_one_mask_meets_the_nearest_of_the_other(tmp_path):
+    masks = np.random.default_rng(0).random((3, SIZE, SIZE)) < 0.2
+    file = tmp_path / "x_DFM_0.22.pkl"
+    file.write_bytes(pickle.dumps(dict(enumerate(masks.astype(np.float32)))))
+    single = published_maps.read_maps(file, classes=None, shares=(0.1,))
+    several = maps_of(planes(), (0.05, 0.1, 0.2, 0.4))
+    for left, right in ((single, several), (several, single)):
+        paired = pairing.pair(left, right, (0.1,))
+        assert (paired.left.shares, paired.right.shares) == (((0.22,), (0.2,)) if left is single else ((0.2,), (0.22,)))
+        np.testing.assert_array_equal((paired.left if left is several else paired.right).masks[0], several.at(0.2))
+
+
+def test_sides_of_other_classes_or_planes_are_refused():
+    left = maps_of(planes())
+    assert pairing.class_names(maps_of(planes(), classes=("0", "1", "2")), left) == CLASSES
+    for right, message in (
+        (maps_of(planes(), classes=("cat", "dog", "ox")), r"left has maps of 3 classes \(cat, .*right of 3 classes"),
+        (maps_of(planes(classes=2), classes=("0", "1")), r"right of 2 classes \(0, 1\); accepted: of the same classes"),
+        (maps_of(planes(size=6)), "left has maps of 8 x 8, right of 6 x 6"),
+    ):
+        with pytest.raises(InputError, match=message):
+            pairing.class_names(left, right)
+
+
+@pytest.fixture
+def launch(monkeypatch, capfd):
+    """Runs launch.py in this process: (arguments) -> (exit status, what it printed)."""
+    root = compare_config.__file__.rpartition("/configs/")[0]
+    monkeypatch.chdir(root)
+
+    def run(*arguments):
+        handler = signal.getsignal(signal.SIGTERM)
+        monkeypatch.setattr(sys, "argv", ["launch.py", "--config=configs/compare.py", *arguments])
+        try:
+            status = importlib.reload(importlib.import_module("launch")).main(sys.argv)
+        finally:
+            signal.signal(signal.SIGTERM, handler)
+        return status, capfd.readouterr().err
+
+    return run
+
+
+def test_the_command_leaves_numbers_and_a_page_and_its_status_says_whether_they_are_alike(launch, tmp_path):
+    left, right = maps_of(planes()), maps_of(planes() + 0.5 * planes(1))
+    stable = {"resamples": 7, "shares": [0.1, 0.25]}
+    stable["iou"] = {"mean": [[0.5] * 3, [0.625, 0.75, None]], "low": [[0.4] * 3] * 2, "high": [[0.9] * 3] * 2}
+    left = dataclasses.replace(left, provenance={"stability": stable})
+    left.save(tmp_path / "a" / "dfm" / "removal.npz")
+    right.save(tmp_path / "b.npz")
+    arguments = [
+        f"--config.left={tmp_path / 'a'}",
+        f"--config.right={tmp_path / 'b.npz'}",
+        f"--workdir={tmp_path / 'w'}",
+    ]
+    arguments += ["--config.search.shares=(0.1,)", "--config.report.share=0.25"]
+    assert launch(*arguments)[0] == 0
+    result = json.loads((tmp_path / "w" / "compare.json").read_text())
+    assert result["classes"] == list(CLASSES) and [row["left"] for row in result["shares"]] == [0.1, 0.25]
+    ious = [
+        [np.logical_and(*pair).sum() / np.logical_or(*pair).sum() for pair in zip(*masks, strict=True)]
+        for masks in zip(left.masks, right.masks, strict=True)
+    ]
+    np.testing.assert_allclose([row["iou"] for row in result["shares"]], ious)
+    assert result["shares"][1]["mean_iou"] == pytest.approx(np.mean(ious[1])) and result["headline"] == 1
+    assert 0 < np.mean(ious[0]) < 1 and np.mean(ious[0]) != np.mean(ious[1])
+    (at_tenth, at_quarter) = (row["stability"] for row in result["shares"])
+    assert at_tenth["right"] is None and at_tenth["left"]["mean"] == [0.5] * 3
+    assert at_quarter["left"] == {"resamples": 7, "mean": [0.625, 0.75, None], "low": [0.4] * 3, "high": [0.9] * 3}
+    for label in range(3):
+        pair = [spectrum.per_orbit(maps.scores[label]) for maps in (left, right)]
+        assert result["scores"]["spearman"][label] == pytest.approx(spearmanr(*pair).statistic)
+        low, high = result["scores"]["kendall_ci"][label]
+        assert low < kendalltau(*pair).statistic < high
+    page = (tmp_path / "w" / "report" / "compare.html").read_text()
+    assert "<script" not in page and "&lt;script&gt;" in page and not re.search(r'(src|href)="(?!data:)', page)
+    rows = [re.sub(r"<[^>]*>", " ", row).split() for row in re.findall(r"<tr>(.*?)</tr>", page)]
+    assert ["cat", f"{ious[1][0]:.3f}", "0.625", "[0.400,", "0.900]", "–"] in rows and "left 7 resamples)." in page
+    assert f"mean IoU {np.mean(ious[1]):.3f}" in page and str(tmp_path / "b.npz") in html.unescape(page)
+    assert (tmp_path / "w" / "report" / "figures" / "compare.png").stat().st_size
+
+    # What is asked of the result may change; what is compared may not.
+    assert launch(*arguments, f"--config.min_iou={np.mean(ious[1]) - 0.01}")[0] == 0
+    for _ in range(2):  # a check that failed is not passed over as done
+        status, printed = launch(*arguments, "--config.min_iou=0.999")
+        assert status == 1 and printed.splitlines()[-1].startswith("compare: the mean IoU at 25 % of the plane is 0.")
+        assert "min_iou asks for 0.999" in printed and "Traceback" not in printed
+        assert "it is not met" in (tmp_path / "w" / "report" / "compare.html").read_text()
+    status, printed = launch(*arguments, "--config.seed=1")
+    assert status == 2 and "holds a compare result made with other settings (seed was 0, now 1)" in printed
+
+
+def test_a_side_without_scores_has_no_rankings(tmp_path):
+    maps_of(planes()).save(tmp_path / "a.npz")
+    content = {label: [mask.astype(float)] * 10 for label, mask in enumerate(maps_of(planes()).at(0.25))}
+    (tmp_path / "hfss.pkl").write_bytes(pickle.dumps(content))
+    runner.run(config_of(tmp_path / "a.npz", tmp_path / "hfss.pkl"), tmp_path / "w")
+    result = json.loads((tmp_path / "w" / "compare.json").read_text())
+    (row,) = result["shares"]
+    assert result["scores"] is None and row["left"] == 0.25 and row["right"] == 16 / 64 and row["iou"] == [1, 1, 1]
+    assert result["right"]["images"] is None and result["unfiltered"] is None
+    assert "the right side has no scores" in (tmp_path / "w" / "report" / "compare.html").read_text()
+
+
+def test_masks_that_keep_nothing_have_no_iou_and_fail_the_check(tmp_path):
+    maps_of(planes(), (0.01,)).save(tmp_path / "a.npz")  # not one of 64 positions
+    runner.run(config_of(tmp_path / "a.npz", tmp_path / "a.npz"), tmp_path / "w")
+    result = json.loads((tmp_path / "w" / "compare.json").read_text())
+    assert result["shares"][0]["iou"] == [None] * 3 and result["shares"][0]["mean_iou"] is None
+    with pytest.raises(CheckFailed, match="undefined, as no mask keeps anything"):
+        runner.run(config_of(tmp_path / "a.npz", tmp_path / "a.npz", min_iou=0.1), tmp_path / "w")
+
+
+def test_both_sides_are_tried_on_a_model_where_one_is_given(tmp_path):
+    """A model that calls an image by the one planted frequency it holds: TPR is 1 where a mask keeps it, else 0."""
+    size = 16
+    orbits = spectrum.orbits(size, size)
+    members = [orbits[size // 2 + row, size // 2 + column] for row, column in ((0, 3), (2, 1), (4, -2))]
+    planted = np.stack([orbits == member for member in members])
+    root = tmp_path / "data"
+    root.mkdir()
+    rng = np.random.default_rng(0)
+    labels = np.repeat(np.arange(3), 4)
+    waves = np.stack([np.fft.ifft2(np.fft.ifftshift(plane)).real for plane in planted])
+    images = 128 + 90 * (waves / np.abs(waves).max((1, 2), keepdims=True))[labels] + rng.normal(size=(12, size, size))
+    for split in ("train", "test"):
+        np.save(root / f"{split}_images.npy", np.repeat(images[..., None], 3, axis=3).astype(np.uint8))
+        np.save(root / f"{split}_labels.npy", labels)
+    config = config_of(tmp_path / "left.npz", tmp_path / "right.npz")
+    config.data.source, config.data.root, config.data.image_size = "arrays", str(root), size
+    config.data.classes = "0=a,1=b,2=c"
+    test = data.load(config.data, "test", 0)
+
+    def apply(params, images):
+        amplitudes = (jnp.fft.fftshift(jnp.abs(jnp.fft.fft2(images[..., 0])), axes=(1, 2))[:, None] * planted).sum(
+            (2, 3)
+        )
+        return jnp.where(amplitudes > 1.0, 1.0, 0.0) + jnp.array([0.0, 0.0, 0.5])
+
+    model = Classifier(apply, {}, (np.full(3, 0.5), np.ones(3)), test.classes)
+    # The left maps keep every class's own orbit, the right ones that of the next class.
+    maps_of(planted * 1.0, (0.01,), test.classes).save(tmp_path / "left.npz")
+    right = maps_of(np.roll(planted, -1, 0) * 1.0, (0.01,), test.classes)
+    dataclasses.replace(right, searched_on="test").save(tmp_path / "right.npz")
+    compare.run(config, tmp_path, model, test)
+    result = json.loads((tmp_path / "compare.json").read_text())
+    assert result["unfiltered"]["accuracy"] == 1 and result["images"] == [4, 4, 4]
+    (left,), (right,) = result["rates"]["left"], result["rates"]["right"]
+    assert (left["tpr"], left["fpr"]) == ([1, 1, 1], [0, 0, 1])
+    # The class that is called where nothing is seen keeps its own images, and takes those of b.
+    assert (right["tpr"], right["fpr"]) == ([0, 0, 1], [0, 0, 0.5])
+    intervals = [binomtest(count, 4).proportion_ci(method="wilson") for count in (4, 4, 4, 0, 0, 4)]
+    np.testing.assert_allclose(left["tpr_ci"] + right["tpr_ci"], intervals, atol=1e-12)
+
+    # A class's own orbit is what its images have most of, so that the trivial mask is the left map itself.
+    assert left["highest_energy_tpr"] == [1, 1, 1] and left["margin"] == [0, 0, 0] and left["low_pass_tpr"] == [0, 0, 1]
+    assert right["margin"] == [-1, -1, 0] and left["control_images"] == right["control_images"] == [4, 4, 4]
+    assert left["random_masks"] == 20 * 3 and left["random_tpr"][2] == 1 and max(left["random_tpr"][:2]) < 0.1
+    # Maps that were searched on test images are judged without a p-value, and so without a verdict.
+    assert left["p_value"][0] < 0.1 and left["shortcut"] == [False] * 3
+    assert right["p_value"] == right["q_value"] == right["shortcut"] == [None] * 3
+    page = (tmp_path / "report" / "compare.html").read_text()
+    assert "On the model" in page and "12 test images (accuracy unfiltered 1.000)" in page
+    assert "The right maps were searched on test images: no p-value" in page and "The left maps were" not in page
+    cells = [re.sub(r"<[^>]*>", " ", row).split() for row in re.findall(r"<tr[^>]*>(.*?)</tr>", page)]
+    assert ["b", "left", "1.000"] in [row[:3] for row in cells]
+    assert ["b", "right", "0.000"] in [row[:3] for row in cells if row[-2:] == ["no", "verdict"]]
+
+    config.evaluate.random_masks = 0
+    compare.run(config, tmp_path, model, test)
+    plain = json.loads((tmp_path / "compare.json").read_text())["rates"]
+    assert plain["left"] == [{name: left[name] for name in ("tpr", "tpr_ci", "fpr")}]
+    assert "Beside masks of the same size" not in (tmp_path / "report" / "compare.html").read_text()
+    other = Classifier(apply, {}, model.mean_std, ("x", "y", "z"))
+    with pytest.raises(InputError, match="its classes are 3"):
+        compare.run(config, tmp_path, other, test)
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"left": ""}, "left: empty; accepted: a workdir with maps"),
+        ({"right": "nothing"}, "right: nothing: not there; accepted: a workdir of fsjax"),
+        ({"min_iou": 1.5}, "min_iou: 1.5; accepted: an IoU in [0, 1], 0 = no check"),
+        ({"evaluate": {"random_masks": -1}}, "evaluate.random_masks: -1; accepted: 0 or more"),
+    ],
+)
+def test_fields_that_cannot_be_used_are_refused_before_anything_is_written(tmp_path, changes, message):
+    maps_of(planes()).save(tmp_path / "a.npz")
+    with pytest.raises(InputError) as caught:
+        runner.run(config_of(**{"left": tmp_path / "a.npz", "right": tmp_path / "a.npz", **changes}), tmp_path / "w")
+    assert message in str(caught.value) and "\n" not in str(caught.value) and not (tmp_path / "w").exists()
+
+
+def test_what_only_training_needs_is_not_asked_for(tmp_path):
+    maps_of(planes()).save(tmp_path / "a.npz")
+    config = config_of(tmp_path / "a.npz", tmp_path / "a.npz")
+    config.data.source, config.train.steps, config.report.share = "folder", 0, 0.2
+    assert runner.check(config) == ["compare"]

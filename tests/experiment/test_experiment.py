@@ -1,0 +1,391 @@
+"""Stages: what is done is not done twice, what was made with other settings is refused, and the report says it all."""
+
+import html.parser
+import json
+import logging
+import re
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from configs import augment, common, dfm_resnet, dfm_vit, study
+from fsjax import search
+from fsjax.experiment import runner
+from fsjax.fourier import dfm
+from fsjax.report import page as page_lib
+from fsjax.report.notes import notes
+from fsjax.runtime.errors import InputError
+
+
+def small_config(**changes):
+    config = common.base()
+    config.data.image_size = 24
+    config.data.synthetic.train_per_class = 16
+    config.data.synthetic.test_per_class = 6
+    config.model.name = "vit_micro_patch8"
+    config.train.steps = 3
+    config.train.batch_size = 16
+    config.search.images_per_class = 4
+    config.report.samples = 1
+    config.evaluate.grid = (0.3,)
+    for name, value in changes.items():
+        *groups, field = name.split("__")
+        group = config
+        for part in groups:
+            group = group[part]
+        group[field] = value
+    # Other methods would search once more for each.
+    config.search.resamples = 2 if config.search.method == "removal" else 0
+    return config
+
+
+def stage_lines(caplog):
+    lines = [record.getMessage() for record in caplog.records if record.name == "fsjax.experiment.runner"]
+    caplog.clear()
+    return {line.partition(":")[0]: "already" in line for line in lines if "done" in line}
+
+
+@pytest.fixture(scope="module")
+def done(tmp_path_factory):
+    directory = tmp_path_factory.mktemp("run")
+    runner.run(small_config(), directory, command=["python", "launch.py", "--config=configs/<x>.py"])
+    return directory
+
+
+class Page(html.parser.HTMLParser):
+    """Collects the tags, the text, the scripts and the addresses of a page."""
+
+    def __init__(self, text):
+        super().__init__()
+        self.tags, self.text, self.addresses, self.missing_alt, self.scripts = [], "", [], 0, []
+        self.feed(text)
+
+    def handle_starttag(self, tag, attrs):
+        self.tags.append(tag)
+        self.addresses += [value for name, value in attrs if name in ("src", "href")]
+        # The script gives its own two an alternative, with the picture.
+        self.missing_alt += tag == "img" and not (dict(attrs).get("alt") or "data-part" in dict(attrs))
+
+    def handle_data(self, data):
+        if self.lasttag == "script":
+            self.scripts.append(data)
+        else:
+            self.text += data
+
+    def handle_endtag(self, tag):
+        self.lasttag = ""
+
+
+def test_every_stage_leaves_its_files(done):
+    for name in (
+        "config.json",
+        "command.json",
+        "planted.npz",
+        "metrics.jsonl",
+        "dfm/removal.npz",
+        "evaluation.json",
+        "report/index.html",
+        "report/figures/maps.png",
+        "report/figures/planted.png",
+    ):
+        assert (done / name).stat().st_size, name
+    maps = dfm.DominantFrequencyMaps.load(done / "dfm" / "removal.npz")
+    assert maps.masks.shape == (4, 4, 24, 24) and maps.images.tolist() == [4] * 4
+    assert maps.provenance["fields"]["search.patch"] == 1 and maps.provenance["fields"]["model.name"]
+    evaluation = json.loads((done / "evaluation.json").read_text())
+    assert evaluation["classes"] == ["C0", "C1", "C2", "C3"]
+    assert sum(map(sum, evaluation["unfiltered"]["confusion"])) == 24
+    assert evaluation["removal"]["searched_on"] == "train"
+    assert {"0.01", "0.05", "0.1", "0.2"} <= set(evaluation["removal"])
+    assert not list(done.rglob("*.tmp"))
+
+
+def test_the_page_holds_everything_itself_and_says_what_was_measured(done):
+    page = Page((done / "report" / "index.html").read_text())
+    assert page.addresses and all(re.match("data:image/png;base64,|#class-[0-3]$", one) for one in page.addresses)
+    assert page.tags.count("script") == 3 and "link" not in page.tags and not page.missing_alt
+    evaluation = json.loads((done / "evaluation.json").read_text())
+    assert f"accuracy {evaluation['unfiltered']['accuracy']:.3f}" in page.text
+    rates = evaluation["removal"]["0.05"]
+    for values in (rates["tpr"], rates["fpr"]):
+        assert all(f"{value:.3f}" in page.text for value in values)
+    assert "published criterion, TPR > 0.6" in page.text
+    for label, name in enumerate(evaluation["classes"]):
+        verdict = "shortcut" if rates["shortcut"][label] else "no shortcut"
+        margin = f"a margin of {rates['margin'][label]:+.3f} [{rates['margin_ci'][label][0]:.3f}, "
+        assert re.search(rf"{name}\W+{verdict}\s+5 % of the frequencies give.*{re.escape(margin)}", page.text)
+    assert rates["random_masks"] == 80 and max(rates["control_images"]) <= 6
+    for name in ("C1", "C2", "C3"):
+        uses = evaluation["unfiltered"]["tpr"][int(name[1])] - evaluation["planted"][name]["tpr_without"] >= 0.1
+        sentence = re.search(rf"{name}: the model (uses|does not use) its planted frequencies", page.text)
+        assert sentence[1] == ("uses" if uses else "does not use")
+    assert "python launch.py '--config=configs/<x>.py'" in page.text
+    shown = json.loads(page.scripts[0])
+    assert shown["names"] == evaluation["classes"] and set(shown["shares"]) >= {0.01, 0.05, 0.1, 0.2}
+    with Image.open(done / "report" / "figures" / "maps.png") as figure:
+        assert figure.size[0] > 300
+
+
+def test_a_second_run_does_nothing_again_and_another_method_does_not_retrain(done, caplog, monkeypatch):
+    caplog.set_level(logging.INFO, "fsjax")
+    runner.run(small_config(), done)
+    assert stage_lines(caplog) == {"train": True, "search": True, "evaluate": True, "report": True}
+
+    def other(problem):
+        return dfm.dataclasses.replace(search.removal.search(problem), method="other")
+
+    monkeypatch.setitem(search.SEARCHES, "other", search.Method(other))
+    runner.run(small_config(search__method="other"), done)
+    assert stage_lines(caplog) == {"train": True, "search": False, "evaluate": False, "report": False}
+    evaluation = json.loads((done / "evaluation.json").read_text())
+    assert evaluation["other"] == evaluation["removal"]
+
+    runner.run(small_config(report__share=0.2, evaluate__threshold=0.5), done)
+    assert stage_lines(caplog) == {"train": True, "search": True, "evaluate": False, "report": False}
+    evaluation = json.loads((done / "evaluation.json").read_text())["removal"]
+    assert "p_value" in evaluation["0.2"] and "p_value" not in evaluation["0.05"], "controls are of the share shown"
+    assert "TPR > 0.5" in Page((done / "report" / "index.html").read_text()).text
+
+
+def test_the_page_says_where_there_are_no_controls_and_where_there_is_no_p_value(done, monkeypatch):
+    def other(problem):
+        maps = dfm.DominantFrequencyMaps.load(done / "dfm" / "removal.npz")
+        return dfm.dataclasses.replace(maps, method="tested", searched_on="test")
+
+    monkeypatch.setitem(search.SEARCHES, "tested", search.Method(other))
+    runner.run(small_config(search__method="tested", evaluate__random_masks=2), done)
+    rates = json.loads((done / "evaluation.json").read_text())["tested"]["0.05"]
+    assert rates["p_value"] == rates["q_value"] == rates["shortcut"] == [None] * 4 and rates["random_masks"] == 8
+    page = Page((done / "report" / "index.html").read_text()).text
+    assert "no p-value, no q and no verdict" in page and re.search(r"C1\W+no verdict\s+5 % of the frequencies", page)
+    runner.run(small_config(search__method="tested", evaluate__random_masks=0), done)
+    assert "none were asked for (evaluate.random_masks=0)" in Page((done / "report" / "index.html").read_text()).text
+
+
+def test_the_published_search_in_bfloat16_goes_to_the_report(done, caplog):
+    caplog.set_level(logging.INFO, "fsjax")
+    runner.run(small_config(search__method="removal_compat", search__precision="bfloat16"), done)
+    assert stage_lines(caplog) == {"train": True, "search": False, "evaluate": False, "report": False}
+    maps = dfm.DominantFrequencyMaps.load(done / "dfm" / "removal_compat.npz")
+    agreement = maps.provenance["agreement"]
+    page = Page((done / "report" / "index.html").read_text()).text
+    assert f"Searched in bfloat16; {agreement['masks']} random masks" in page
+    assert f"{min(agreement['spearman']):.3f} to {max(agreement['spearman']):.3f}" in page
+    # 24 x 13 blocks are visited, of which 290 differ, and row 0 right of the middle is not.
+    assert maps.forward_equivalents == 16 * (290 + agreement["masks"])
+    assert (maps.scores[:, 0, 13:] == 0).all() and (maps.scores[:, 1:, 13:] > 0).all()
+    # Losses are nearly alike: the page shows them against the class's median, and blank what was not visited.
+    (drawn,) = page_lib._scores(maps)
+    for label, plane in enumerate(maps.scores):
+        shown, visited = drawn.values(label), plane != 0
+        np.testing.assert_array_equal(np.isnan(shown), ~visited)
+        np.testing.assert_allclose(shown[visited], plane[visited] - np.median(plane[visited]), atol=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("method", "fields", "said"),
+    [
+        ("adaptive", {"search__adaptive__exact_sample": 4}, "of the forward passes of exact removal were spent"),
+        ("greedy", {"search__greedy__tolerance": 0.2}, "The culling left"),
+        ("hierarchical", {"search__hierarchical__candidates": "6,6,6"}, "Candidates of each stage: 6 of patch 6"),
+        (
+            "learned",
+            {"search__learned__steps": 2, "search__learned__batch": 4},
+            "At 20 % the learned mask was the best",
+        ),
+    ],
+)
+def test_every_method_goes_from_the_search_to_its_words_in_the_report(done, caplog, method, fields, said):
+    caplog.set_level(logging.INFO, "fsjax")
+    config = small_config(search__method=method, search__shares=(0.2,), report__share=0.2, **fields)
+    # Figures take most of a report's time, and are drawn alike of any maps: of those without scores one is enough.
+    stages = ("train", "search", "evaluate", *(("report",) if method == "learned" else ()))
+    config.stages = ",".join(stages)
+    runner.run(config, done)
+    assert stage_lines(caplog) == {stage: stage == "train" for stage in stages}
+    maps = dfm.DominantFrequencyMaps.load(done / "dfm" / f"{method}.npz")
+    # Of a classifier that is hardly trained, and calls one class whatever it sees, the culling leaves nothing.
+    assert (maps.positions <= 0.2 * 24**2).all() and (maps.positions.max() > 0) == (method != "greedy")
+    assert any(said in note for note in notes(maps, 0.2))
+    if method == "learned":
+        page = Page((done / "report" / "index.html").read_text()).text
+        assert said in page and f"{maps.forward_equivalents:,} forward passes" in page
+    # The fields of other methods, and a patch size that this one does not use, are another matter.
+    with config.unlocked():
+        config.search.hierarchical.keep += method != "hierarchical"
+        config.search.learned.steps += method != "learned"
+        config.search.patch = 1 if method == "adaptive" else 2
+    runner.run(config, done)
+    assert all(stage_lines(caplog).values())
+
+
+def test_a_result_that_is_gone_is_made_again_and_what_rests_on_it(done, caplog):
+    caplog.set_level(logging.INFO, "fsjax")
+    before = (done / "dfm" / "removal.npz").read_bytes()
+    (done / "dfm" / "removal.npz").unlink()
+    runner.run(small_config(), done)
+    assert stage_lines(caplog)["search"] is False
+    loaded = dfm.DominantFrequencyMaps.load(done / "dfm" / "removal.npz")
+    assert len(before) and loaded.scores.shape == (4, 24, 24)
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        (
+            {"train__learning_rate": 0.5},
+            "holds a train result made with other settings (train.learning_rate was 0.1, now",
+        ),
+        ({"search__patch": 2}, "holds a search result made with other settings (search.patch was 1, now 2)"),
+        ({"data__name": "syn2"}, "data.name was 'syn1', now 'syn2'"),
+    ],
+)
+def test_a_workdir_of_other_settings_is_refused_and_left_alone(done, changes, message):
+    def contents():
+        return {path: path.read_bytes() for path in done.rglob("*") if path.is_file()}
+
+    before = contents()
+    with pytest.raises(InputError) as caught:
+        runner.run(small_config(**changes), done)
+    assert message in str(caught.value) and "go on with those settings, or name another --workdir" in str(caught.value)
+    assert contents() == before
+
+
+def test_a_damaged_last_checkpoint_is_trained_again_from_the_one_before(tmp_path, caplog):
+    config = small_config(run__checkpoint_every=1)
+    config.stages = "train,search"
+    runner.run(config, tmp_path)
+    scores = dfm.DominantFrequencyMaps.load(tmp_path / "dfm" / "removal.npz").scores
+    (tmp_path / "checkpoints" / "3.sha256.json").write_text("{}")
+    with pytest.raises(InputError, match=r"the newest whole checkpoint is of step 2 of 3; delete stages/train\.json"):
+        runner.run(config, tmp_path)
+    (tmp_path / "stages" / "train.json").unlink()
+    caplog.set_level(logging.INFO, "fsjax")
+    caplog.clear()
+    runner.run(config, tmp_path)
+    assert stage_lines(caplog) == {"train": False, "search": False}, "a search rests on the checkpoint it was made from"
+    np.testing.assert_array_equal(dfm.DominantFrequencyMaps.load(tmp_path / "dfm" / "removal.npz").scores, scores)
+
+
+def test_settings_of_how_a_run_goes_may_change(done, caplog):
+    caplog.set_level(logging.INFO, "fsjax")
+    runner.run(small_config(run__memory_mib=64, run__save_seconds=0.0, run__log_every=1, data__cache_gib=0.0), done)
+    assert all(stage_lines(caplog).values())
+
+
+def test_stages_without_what_they_need_say_which_to_run_first(tmp_path):
+    config = small_config()
+    for stages, message in (
+        ("search", "no trained model; run the stage train first"),
+        ("evaluate", "no maps; run the stage search first"),
+    ):
+        config.stages = stages
+        with pytest.raises(InputError, match=message):
+            runner.run(config, tmp_path)
+
+
+def test_a_training_killed_before_its_first_checkpoint_is_no_trained_model(tmp_path):
+    config = small_config()
+    config.stages = "search"
+    (tmp_path / "checkpoints").mkdir()
+    with pytest.raises(InputError, match="no trained model; run the stage train first"):
+        runner.run(config, tmp_path)
+
+
+def test_one_class_of_grey_images_of_odd_sizes_runs_to_the_report(tmp_path):
+    rng = np.random.default_rng(0)
+    for split, count in (("train", 9), ("test", 3)):
+        for index in range(count):
+            folder = tmp_path / "data" / split / "<script>alert(1)</script>".replace("/", "∕")
+            folder.mkdir(parents=True, exist_ok=True)
+            pixels = rng.integers(0, 256, (17 + index, 31)).astype(np.uint8)
+            Image.fromarray(pixels).save(folder / f"{index}.png")
+    config = small_config(
+        data__source="folder",
+        data__root=str(tmp_path / "data"),
+        data__image_size=15,
+        model__name="resnet20",
+        train__batch_size=8,
+        train__steps=1,
+        search__patch=3,
+    )
+    runner.run(config, tmp_path / "run")
+    page = Page((tmp_path / "run" / "report" / "index.html").read_text())
+    assert page.tags.count("script") == 3 and "<script>alert(1)" in page.text
+    assert not any("<script>" in script for script in page.scripts)
+    evaluation = json.loads((tmp_path / "run" / "evaluation.json").read_text())
+    assert evaluation["removal"]["0.05"]["fpr"] == [None] and evaluation["unfiltered"]["accuracy"] == 1.0
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"search__method": "remove"}, "search.method: unknown method 'remove'; accepted: adaptive, greedy"),
+        (
+            {"search__shares": (0.05, 0.0)},
+            "search.shares: 0.0 is not a share of the plane; accepted: numbers in (0, 1]",
+        ),
+        ({"search__shares": (5,)}, "search.shares: 5 is not a share"),
+        ({"search__shares": ("5%",)}, "search.shares: '5%' is not a share"),
+        ({"search__shares": ()}, "search.shares: empty"),
+        ({"search__patch": 5}, "search.patch: 5 does not divide the image size 24; accepted: 1, 2, 3, 4, 6, 8, 12, 24"),
+        ({"search__patch": 0}, "search.patch: 0 does not divide"),
+        ({"search__split": "val"}, "search.split: 'val' is unknown; accepted: train, test"),
+        ({"search__images_per_class": -1}, "search.images_per_class: -1; accepted: 0 (all) or more"),
+        ({"report__share": 0.3}, "report.share: 0.3 is not among search.shares"),
+        ({"evaluate__threshold": 1.5}, "evaluate.threshold: 1.5; accepted: a TPR in [0, 1]"),
+        ({"evaluate__random_masks": -1}, "evaluate.random_masks: -1; accepted: 0 or more"),
+        ({"evaluate__control_images": -1}, "evaluate.control_images: -1; accepted: 0 or more"),
+        ({"model__name": "resnet19"}, "model.name: unknown model 'resnet19'; accepted:"),
+        ({"data__source": "csv"}, "data.source: 'csv'; accepted are synthetic, folder, arrays, tfds"),
+        ({"data__mean": (0.5, 0.5)}, "data.mean"),
+        ({"data__mean": (0.5, 0.5, 0.5)}, "data.std"),
+        ({"data__mean": (0.5, 0.5, 0.5), "data__std": (0.5, 0.0, 0.5)}, "data.std"),
+        ({"run__memory_mib": -1}, "run.memory_mib: -1; accepted: 0 or more"),
+        ({"run__save_seconds": -1.0}, "run.save_seconds: -1.0; accepted: 0 or more"),
+        (
+            {"search__precision": "float16"},
+            "search.precision: 'float16' is unknown; accepted: highest, tensorfloat32, bfloat16",
+        ),
+        (
+            {"stages": "export", "data__frequencies": "low:0.1"},
+            "data.frequencies: 'low:0.1'; accepted: '' with the stage",
+        ),
+        ({"search__agreement_masks": 1}, "search.agreement_masks: 1; accepted: 2 or more"),
+    ],
+)
+def test_fields_that_cannot_be_used_are_refused_before_anything_is_written(tmp_path, changes, message):
+    with pytest.raises(InputError) as caught:
+        runner.run(small_config(**changes), tmp_path / "run")
+    assert message in str(caught.value) and "\n" not in str(caught.value)
+    assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.parametrize("stages", ["train,serch", "", ","])
+def test_unknown_stages_are_refused(tmp_path, stages):
+    config = small_config()
+    config.stages = stages
+    with pytest.raises(InputError, match="accepted: train, "):
+        runner.run(config, tmp_path / "run")
+
+
+@pytest.mark.parametrize("module", [dfm_vit, dfm_resnet])
+@pytest.mark.parametrize("arg", ["synthetic", "cifar10", "imagenet10", "imagenet1k"])
+def test_every_config_holds_fields_that_can_be_used(module, arg):
+    config = module.get_config(arg)
+    config.train.batch_size *= 8
+    assert runner.check(config) == ["train", "search", "evaluate", "report"]
+    assert module.get_config() == module.get_config("synthetic")
+
+
+@pytest.mark.parametrize("module", [augment, study])
+@pytest.mark.parametrize("arg", ["synthetic", "cifar10_cpu", "cifar10", "imagenet10"])
+def test_every_study_is_of_runs_that_can_be_made(module, arg):
+    config = module.get_config(arg)
+    config.train.batch_size *= 8
+    config.study.variants = ",".join(set(config.variants) - {"sin"})  # whose folder is not here
+    assert runner.check(config) == ["study"]
+    assert module.get_config() == module.get_config("synthetic")
+    with pytest.raises(InputError, match="--config: no data set 'imagenet1k'; accepted: synthetic, cifar10_cpu"):
+        module.get_config("imagenet1k")

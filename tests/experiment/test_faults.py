@@ -1,0 +1,400 @@
+"""Bad days, end to end: whatever happens to a run, it ends with the results of one that nothing happened to, or says in
+one line what is wrong and exits with status 2."""
+
+import contextlib
+import importlib
+import json
+import os
+import pathlib
+import re
+import shutil
+import signal
+import subprocess
+import sys
+import time
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from benchmarks.cost import killed
+from fsjax.runtime import files
+from fsjax.runtime.checkpoints import Checkpoints
+
+ROOT = pathlib.Path(__file__).parents[2]
+CONFIG = "--config=configs/dfm_vit.py"
+FIELDS = killed.FIELDS | {"train.steps": 15, "search.patch": 3, "search.resamples": 2}
+# Most of a start's seconds would be the report's figures: only those that may be killed in a report make one.
+FIELDS |= {"evaluate.random_masks": 0, "evaluate.grid": (0.3,), "stages": "train,search,evaluate"}
+WHOLE = "train,search,evaluate,report"
+
+
+def words(directory, **changes):
+    fields = FIELDS | {name.replace("__", "."): value for name, value in changes.items()}
+    return [CONFIG, f"--workdir={directory}", *(f"--config.{name}={value}" for name, value in fields.items())]
+
+
+def start(directory, *, before=("launch.py",), environment=None, **changes):
+    """A process of launch.py."""
+    return subprocess.Popen(
+        [sys.executable, *before, *words(directory, **changes)],
+        cwd=ROOT,
+        env={**os.environ, **(environment or {})},
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+
+
+def end_of(process):
+    """(exit status, standard error)"""
+    printed = process.communicate(timeout=300)[1]
+    return process.returncode, printed
+
+
+@pytest.fixture
+def launch(monkeypatch, capfd):
+    """Runs launch.py in this process: (workdir, fields) -> (exit status, what it said)."""
+    monkeypatch.chdir(ROOT)
+
+    def run(directory, **changes):
+        handler = signal.getsignal(signal.SIGTERM)
+        argv = ["launch.py", *words(directory, **changes)]
+        monkeypatch.setattr(sys, "argv", argv)
+        try:
+            status = importlib.reload(importlib.import_module("launch")).main(argv)
+        finally:
+            signal.signal(signal.SIGTERM, handler)
+        return status, capfd.readouterr().err
+
+    return run
+
+
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory):
+    """The workdir of a run that nothing happened to."""
+    directory = tmp_path_factory.mktemp("whole") / "run"
+    status, printed = end_of(start(directory))
+    assert status == 0, printed
+    return directory
+
+
+@pytest.fixture
+def copy(whole, tmp_path):
+    """A copy of it, to be damaged."""
+    return pathlib.Path(shutil.copytree(whole, tmp_path / "run"))
+
+
+def back_to(directory, stage):
+    """Takes a finished run back to the middle of a stage: what came later is gone, what it had kept is there."""
+    order = ["train", "search-removal", "evaluate-removal"]
+    for later in order[order.index(stage) + 1 :]:
+        (directory / "stages" / f"{later}.json").unlink()
+    for name in {"train": ["dfm", "search", "evaluation.json"], "search-removal": ["dfm", "evaluation.json"]}[stage]:
+        path = directory / name
+        shutil.rmtree(path) if path.is_dir() else path.unlink()
+    file = directory / "stages" / f"{stage}.json"
+    files.write_json(file, files.read_json(file) | {"done": False})
+
+
+def assert_same(whole, directory, **changes):
+    assert killed.differences(whole, directory, FIELDS | changes) == []
+    assert not list(directory.rglob("*.tmp"))
+
+
+def error_of(printed):
+    """The one line that a refusal is."""
+    lines = [line for line in printed.splitlines() if line.startswith("error: ")]
+    assert len(lines) == 1 and printed.splitlines()[-1] == lines[0] and "Traceback" not in printed, printed
+    return lines[0]
+
+
+def truncate(file):
+    file.write_bytes(file.read_bytes()[: file.stat().st_size // 2])
+
+
+def empty(file):
+    file.write_bytes(b"")
+
+
+def flip(file):
+    """One bit in the middle; of text, one that makes another digit, and one that counts: a float's 17th may not."""
+    content = bytearray(file.read_bytes())
+    place = len(content) // 2
+    if file.suffix in (".json", ".jsonl"):
+        digits = [found.end() - 1 for found in re.finditer(rb"[. ][0-7]", content)]
+        place = digits[len(digits) // 2]
+    content[place] ^= 1
+    file.write_bytes(bytes(content))
+
+
+each_damage = pytest.mark.parametrize("damage", [truncate, empty, flip])
+
+
+# Damaged files
+
+
+def damaged(directory, name, damage):
+    file = directory / name
+    if name == "checkpoint":
+        files = [path for path in (directory / "checkpoints" / "15" / "variables").rglob("*") if path.is_file()]
+        file = max(files, key=lambda path: path.stat().st_size)
+    damage(file)
+    return file
+
+
+@each_damage
+@pytest.mark.parametrize(
+    "name", ["evaluation.json", "dfm/removal.npz", "stages/train.json", "stages/evaluate-removal.json"]
+)
+def test_a_damaged_result_is_named_and_made_again_once_it_is_deleted(whole, copy, launch, name, damage):
+    # Only a report reads an evaluation that is done.
+    stages = {"stages": WHOLE} if name == "evaluation.json" else {}
+    file = damaged(copy, name, damage)
+    status, printed = launch(copy, **stages)
+    assert status == 2 and str(file) in error_of(printed)
+    if damage is flip:
+        file.unlink()
+        assert launch(copy, **stages)[0] == 0
+        assert_same(whole, copy, **stages)
+
+
+@each_damage
+def test_a_damaged_checkpoint_is_not_used(whole, copy, launch, damage):
+    (copy / "evaluation.json").unlink()
+    damaged(copy, "checkpoint", damage)
+    status, printed = launch(copy)
+    assert status == 2 and "checkpoints/15 is damaged or incomplete and is passed over" in printed
+    assert "the newest whole checkpoint is of step 10 of 15; delete stages/train.json there" in error_of(printed)
+
+
+def test_what_the_line_on_a_damaged_checkpoint_advises_ends_with_the_same_bits(whole, copy, launch):
+    (copy / "evaluation.json").unlink()
+    damaged(copy, "checkpoint", flip)
+    (copy / "stages" / "train.json").unlink()
+    status, printed = launch(copy)
+    assert status == 0 and "train: goes on from step 10 of 15" in printed
+    assert_same(whole, copy)
+
+
+def test_training_goes_on_from_the_checkpoint_before_one_without_its_hashes(whole, copy, launch):
+    """The state that a kill between a checkpoint and its hashes leaves."""
+    back_to(copy, "train")
+    (copy / "checkpoints" / "15.sha256.json").unlink()
+    status, printed = launch(copy)
+    assert status == 0 and "goes on from step 10 of 15" in printed, printed
+    assert_same(whole, copy)
+
+
+def test_damaged_parts_of_a_search_are_computed_again(whole, copy, launch):
+    back_to(copy, "search-removal")
+    parts = sorted((copy / "search" / "removal").rglob("*.npz"))
+    assert len(parts) >= 8
+    for part, damage in zip(parts[1::2], [truncate, empty, flip], strict=False):
+        damage(part)
+    kept = {part: part.stat().st_mtime_ns for part in parts[::2]}
+    status, printed = launch(copy)
+    assert status == 0, printed
+    assert_same(whole, copy)
+    assert {part: part.stat().st_mtime_ns for part in kept} == kept, "what is whole is not computed again"
+
+
+@each_damage
+def test_a_damaged_layout_of_a_search_is_named(copy, launch, damage):
+    back_to(copy, "search-removal")
+    file = damaged(copy, "search/removal/layout.json", damage)
+    status, printed = launch(copy)
+    assert status == 2 and str(file) in error_of(printed)
+
+
+@each_damage
+def test_damaged_notes_of_a_run_do_not_stop_it(whole, copy, launch, damage):
+    """What a run only writes: its metrics, its config, its command."""
+    for name in ("metrics.jsonl", "config.json", "command.json"):
+        damaged(copy, name, damage)
+    status, printed = launch(copy)
+    assert status == 0, printed
+    assert all(isinstance(json.loads(line), dict) for line in (copy / "metrics.jsonl").read_text().splitlines())
+    assert files.read_json(copy / "config.json")["train"]["steps"] == 15
+    assert_same(whole, copy)
+
+
+# Kills
+
+
+def kill_when(process, condition, seconds=240):
+    """SIGKILL at a moment that a condition holds; the process stands still while the condition is looked at again."""
+    deadline = time.monotonic() + seconds
+    while True:
+        assert process.poll() is None and time.monotonic() < deadline, process.communicate()[1]
+        if condition():
+            process.send_signal(signal.SIGSTOP)
+            if condition():
+                process.kill()
+                process.communicate()
+                return
+            process.send_signal(signal.SIGCONT)
+        time.sleep(0.0005)
+
+
+def test_kills_in_the_middle_of_writes_lose_nothing(whole, tmp_path):
+    """In a checkpoint that is half written, in a part of the search, in a page whose figures are there."""
+    directory = tmp_path / "run"
+
+    def half_written(folder, suffix=".tmp"):
+        with contextlib.suppress(FileNotFoundError):
+            return any(path.name.endswith(suffix) for path in (directory / folder).rglob("*"))
+
+    def saved():
+        return len(list((directory / "checkpoints").glob("*.sha256.json")))
+
+    kill_when(start(directory), lambda: saved() and half_written("checkpoints"))
+    assert half_written("checkpoints") and not (directory / "search").exists()
+    kill_when(start(directory), lambda: half_written("search"))
+    assert half_written("search") and not half_written("checkpoints") and not (directory / "dfm").exists()
+    kill_when(start(directory, stages=WHOLE), lambda: half_written("report/figures", ".png"))
+    assert not (directory / "report" / "index.html").exists() and not half_written("search")
+    status, printed = end_of(start(directory, stages=WHOLE))
+    assert status == 0 and "evaluate: already done" in printed, printed
+    assert_same(whole, directory, stages=WHOLE)
+
+
+def test_sigterm_in_the_search_keeps_what_is_computed_and_exits_with_143(whole, copy, launch):
+    back_to(copy, "search-removal")
+    parts = copy / "search" / "removal"
+    shutil.rmtree(parts)
+    process = start(copy)
+    while process.poll() is None and len(list(parts.rglob("class*/*.npz"))) < 3:
+        time.sleep(0.001)
+    process.send_signal(signal.SIGTERM)
+    status, printed = end_of(process)
+    assert status == 143 and "the same command goes on" in printed.splitlines()[-1], printed
+    kept = {path: path.stat().st_mtime_ns for path in parts.rglob("class*/*.npz")}
+    assert kept and not (copy / "dfm").exists()
+    status, printed = launch(copy)
+    assert status == 0 and "train: already done" in printed, printed
+    assert {path: path.stat().st_mtime_ns for path in kept} == kept, "nothing computed is computed again"
+    assert_same(whole, copy)
+
+
+def test_kills_at_random_moments_lose_nothing(whole, tmp_path):
+    found = killed.run(tmp_path, kills=3, seed=6, whole=whole, fields=FIELDS | {"stages": WHOLE})
+    assert found["kills"] == 3 and sum(found["by_stage"].values()) == 3
+    assert found["runs"] >= 1 and found["lost"] == found["different"] == 0
+
+
+# Disks and folders
+
+
+def limited(size):
+    """No file of the process can grow beyond this many bytes: what a full disk says, to root as well."""
+    limit = f"import resource, runpy; resource.setrlimit(resource.RLIMIT_FSIZE, ({size}, {size}))"
+    return "-c", f"{limit}; runpy.run_path('launch.py', run_name='__main__')"
+
+
+# JAX would complain of its own cache of compiled programs, too.
+NO_CACHE = {"JAX_ENABLE_COMPILATION_CACHE": "0"}
+
+
+@pytest.mark.parametrize("stage", ["train", "search-removal"])
+def test_a_full_disk_is_one_line_and_what_was_there_stays(whole, copy, launch, stage):
+    back_to(copy, stage)
+    shutil.rmtree(copy / "checkpoints" / "15") if stage == "train" else None
+    before = {path: path.read_bytes() for path in copy.glob("checkpoints/*.sha256.json")}
+    size = 30_000 if stage == "train" else 2_000
+    status, printed = end_of(start(copy, before=limited(size), environment=NO_CACHE))
+    said = error_of(printed)
+    assert status == 2 and said.startswith(f"error: {copy}/") and "cannot be written (File too large)" in said
+    assert not list(copy.rglob("*.tmp"))
+    assert {path: path.read_bytes() for path in before if path.exists()}.items() <= before.items()
+    status, printed = launch(copy)
+    assert status == 0, printed
+    assert_same(whole, copy)
+
+
+def test_a_workdir_that_cannot_be_made_or_written_is_one_line(tmp_path, launch):
+    """Permissions do not hold root back: a file where a folder is needed does, and so does a limit of no bytes."""
+    (tmp_path / "file").write_text("")
+    for place in (tmp_path / "file" / "run", pathlib.Path("/proc/self/run")):
+        status, printed = launch(place)
+        assert status == 2 and str(place) in error_of(printed) and "accepted: a folder" in printed
+    assert [path.name for path in tmp_path.iterdir()] == ["file"]
+    status, printed = end_of(start(tmp_path / "run", before=limited(0), environment=NO_CACHE))
+    assert status == 2 and str(tmp_path / "run") in error_of(printed)
+
+
+# Other runs, other times, other data
+
+
+def test_a_second_run_on_a_workdir_is_refused_and_the_first_goes_on(whole, copy, launch):
+    back_to(copy, "search-removal")
+    shutil.rmtree(copy / "search")
+    first = start(copy)
+    while not list((copy / "search").rglob("*.npz")):
+        assert first.poll() is None, first.communicate()[1]
+        time.sleep(0.01)
+    first.send_signal(signal.SIGSTOP)
+    before = {path: path.stat().st_mtime_ns for path in copy.rglob("*") if path.is_file()}
+    status, printed = launch(copy)
+    assert status == 2 and f"{copy} is in use" in error_of(printed) and str(first.pid) in printed
+    assert {path: path.stat().st_mtime_ns for path in copy.rglob("*") if path.is_file()} == before
+    first.send_signal(signal.SIGCONT)
+    status, printed = end_of(first)
+    assert status == 0, printed
+    assert_same(whole, copy)
+
+
+def test_a_clock_that_was_moved_back_changes_nothing(whole, copy, tmp_path):
+    """Files of next year, and a process that lives a year ago."""
+    back_to(copy, "search-removal")
+    later = time.time() + 3e7
+    for path in copy.rglob("*"):
+        os.utime(path, (later, later))
+    parts = {path: path.read_bytes() for path in (copy / "search").rglob("*.npz")}
+    (tmp_path / "sitecustomize.py").write_text("import time\n_now = time.time\ntime.time = lambda: _now() - 3e7\n")
+    path = os.pathsep.join([str(tmp_path), os.environ.get("PYTHONPATH", "")])
+    status, printed = end_of(start(copy, environment={"PYTHONPATH": path}))
+    assert status == 0 and "train: already done" in printed, printed
+    lines = [json.loads(line) for line in (copy / "metrics.jsonl").read_text().splitlines()]
+    assert lines[-1]["time"] < time.time() - 2e7, "the clock was moved"
+    assert {path: path.read_bytes() for path in parts} == parts
+    assert_same(whole, copy)
+
+
+def test_a_loss_that_is_no_number_is_told_with_its_step_and_the_last_good_checkpoint_stays(tmp_path, launch):
+    """AdamW whose rate grows by 10^36 a step."""
+    fields = {"train__learning_rate": 1e38, "train__warmup_steps": 100, "run__checkpoint_every": 1, "stages": "train"}
+    status, printed = launch(tmp_path / "run", **fields)
+    assert status == 2 and "train: the loss is nan at step " in error_of(printed), printed
+    checkpoints = Checkpoints(tmp_path / "run" / "checkpoints")
+    step = checkpoints.newest()
+    checkpoints.close()
+    assert step == int(printed.split("at step ")[1].split(";")[0]) - 1
+    again = launch(tmp_path / "run", **fields)
+    assert again[0] == 2 and error_of(again[1]) == error_of(printed)
+
+
+def test_images_that_vanish_between_stages_are_told(tmp_path, launch):
+    rng = np.random.default_rng(0)
+    for split in ("train", "test"):
+        for name in ("cat", "dog"):
+            (tmp_path / "data" / split / name).mkdir(parents=True)
+            for index in range(10):
+                pixels = rng.integers(0, 256, (24, 24, 3), np.uint8)
+                Image.fromarray(pixels).save(tmp_path / "data" / split / name / f"{index}.png")
+    fields = {"data__source": "folder", "data__root": tmp_path / "data", "train__steps": 2}
+    assert launch(tmp_path / "run", stages="train", **fields)[0] == 0
+    victim = tmp_path / "data" / "train" / "dog" / "3.png"
+    content = victim.read_bytes()
+    victim.unlink()
+    status, printed = launch(tmp_path / "run", stages="search", **fields)
+    assert status == 2 and "class 'dog' has 8, had 9" in error_of(printed)
+    (victim.parent / "3 copy.png").write_bytes(content)
+    status, printed = launch(tmp_path / "run", stages="search", **fields)
+    assert status == 2 and "other names or another order" in error_of(printed)
+    (victim.parent / "3 copy.png").rename(victim)
+    assert launch(tmp_path / "run", stages="search", **fields)[0] == 0
+    # One that is there and is no picture any more.
+    victim = tmp_path / "data" / "test" / "cat" / "0.png"
+    victim.write_bytes(b"")
+    status, printed = launch(tmp_path / "run", stages="evaluate", **fields)
+    assert status == 2 and str(victim) in error_of(printed)

@@ -1,0 +1,875 @@
+"""Files of strangers: nothing in them runs, writes, fills the memory, or becomes a part of a page."""
+
+import contextlib
+import dataclasses
+import html.parser
+import io
+import json
+import os
+import pathlib
+import pickle
+import re
+import struct
+import subprocess
+import sys
+import zipfile
+import zlib
+from concurrent.futures import ThreadPoolExecutor
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from configs import common
+from fsjax import data
+from fsjax.data import preprocess
+from fsjax.data.dataset import Dataset
+from fsjax.data.preprocess import decode
+from fsjax.data.source import choose_classes
+from fsjax.evaluation import bands, results
+from fsjax.evaluation.learning_curves import Dynamics
+from fsjax.evaluation.ood import mapping, sets
+from fsjax.experiment.compare import page as compare_page
+from fsjax.experiment.compare import pairing
+from fsjax.experiment.compare import stage as compare_stage
+from fsjax.experiment.study import page as study_page
+from fsjax.experiment.study.grid import Cell
+from fsjax.experiment.study.results import Outcome, Rates
+from fsjax.fourier import dfm
+from fsjax.models.classifier import Classifier
+from fsjax.report import dynamics as dynamics_page
+from fsjax.report import page
+from fsjax.report.notes import notes
+from fsjax.runtime import files
+from fsjax.runtime.errors import InputError
+from fsjax.runtime.partial_results import Partials
+from fsjax.search.bootstrap import at_share
+from tests.helpers.hostile_reader import READERS
+
+ROOT = pathlib.Path(__file__).parents[2]
+
+
+def listing(folder):
+    return {str(path): path.stat().st_mtime_ns for path in folder.rglob("*")}
+
+
+def refused(read, *arguments):
+    """The one line that an InputError says."""
+    with pytest.raises(InputError) as caught:
+        read(*arguments)
+    assert "\n" not in str(caught.value) and len(str(caught.value)) < 1500
+    return str(caught.value)
+
+
+# Files that would run code
+
+
+class Attack:
+    def __init__(self, canary):
+        self.canary = str(canary)
+
+    def __reduce__(self):
+        return os.system, (f"touch {self.canary}",)
+
+
+def npy_of(value):
+    buffer = io.BytesIO()
+    np.save(buffer, np.array([value], object), allow_pickle=True)
+    return buffer.getvalue()
+
+
+def npz_of(**members):
+    buffer = io.BytesIO()
+    with zipfile.ZipFile(buffer, "w") as archive:
+        for name, content in members.items():
+            archive.writestr(f"{name}.npy", content)
+    return buffer.getvalue()
+
+
+CODE = {
+    "maps.pkl": ("maps", lambda canary: pickle.dumps({0: Attack(canary)})),
+    "order.pkl": ("order", lambda canary: pickle.dumps([Attack(canary)])),
+    "weights.pt": ("weights", lambda canary: saved({"a": Attack(canary), "b": torch.ones(1)})),
+    "weights.ckpt": ("weights", lambda canary: pickle.dumps({"state_dict": Attack(canary)})),
+    "scores.npz": ("npz", lambda canary: npz_of(scores=npy_of(Attack(canary)))),
+    "maps.npz": ("dfm", lambda canary: npz_of(masks=npy_of(Attack(canary)), about=npy_of(Attack(canary)))),
+    "order.npy": ("order", lambda canary: npy_of(Attack(canary))),
+    "mask.npy": ("npy", lambda canary: npy_of(Attack(canary))),
+}
+
+
+def saved(value):
+    buffer = io.BytesIO()
+    torch.save(value, buffer)
+    return buffer.getvalue()
+
+
+@pytest.mark.parametrize("name", CODE)
+def test_nothing_in_a_file_runs_by_any_door(tmp_path, name):
+    canary, file = tmp_path / "it-ran", tmp_path / name
+    reader, content = CODE[name]
+    file.write_bytes(content(canary))
+    before = listing(tmp_path)
+    assert str(file) in refused(READERS[reader], file)
+    assert listing(tmp_path) == before
+    # The file is one that does run where it is read without care.
+    stored = file.read_bytes()
+    if name.endswith((".pt", ".npz")):
+        with zipfile.ZipFile(file) as archive:
+            (inner, *_) = (one for one in archive.namelist() if one.endswith(("data.pkl", ".npy")))
+            stored = archive.read(inner)
+    ignore = (pickle.UnpicklingError, AttributeError, TypeError, IndexError)
+    with contextlib.suppress(ignore):
+        np.load(io.BytesIO(stored), allow_pickle=True) if b"NUMPY" in stored[:8] else Unsafe(io.BytesIO(stored)).load()
+    assert canary.exists()
+
+
+class Unsafe(pickle.Unpickler):
+    def persistent_load(self, identity):
+        return torch.UntypedStorage(4)
+
+
+# Bombs: a few kilobytes that become gigabytes
+
+
+def as_npy(content):
+    """An .npy with bytes; its header is 80 bytes whatever they are."""
+    text = f"{{'descr': '|u1', 'fortran_order': False, 'shape': ({len(content)},), }}".ljust(69).encode() + b"\n"
+    return b"\x93NUMPY\x01\x00" + len(text).to_bytes(2, "little") + text + content
+
+
+def npy_header(shape, code="<f4", version=b"\x01\x00"):
+    text = f"{{'descr': '{code}', 'fortran_order': False, 'shape': {shape}, }}\n".encode()
+    return b"\x93NUMPY" + version + len(text).to_bytes(2 if version[0] == 1 else 4, "little") + text
+
+
+def zeros_npz(mib, members=1, header=0):
+    """A member for each of so many arrays of zeros, with so many MiB of white space in their headers."""
+    buffer = io.BytesIO()
+    with zipfile.ZipFile(buffer, "w", zipfile.ZIP_DEFLATED, compresslevel=1) as archive:
+        for index in range(members):
+            with archive.open(f"a{index}.npy", "w", force_zip64=True) as file:
+                file.write(npy_header(f"({mib << 20},{' ' * (header << 20)})", "|u1", bytes([1 + bool(header), 0])))
+                for _ in range(mib):
+                    file.write(bytes(1 << 20))
+    return buffer.getvalue()
+
+
+def in_each_other(names, innermost, wrap, first=b"", first_name=""):
+    """A zip whose members each hold all those after them: a file's size, once for each of them."""
+    payload, entries = innermost, []
+    for name in reversed(names):
+        content = wrap(payload)
+        entries.append((name, content))
+        payload = local_header(name, content) + content
+    offsets, place = {}, 0
+    for name, content in reversed(entries):
+        offsets[name] = place
+        place += len(local_header(name, content)) + len(wrap(b""))
+    end = payload
+    if first_name:
+        offsets[first_name] = len(end)
+        entries.append((first_name, first))
+        end += local_header(first_name, first) + first
+    directory = b"".join(
+        b"PK\x01\x02\x14\x00"
+        + local_header(*entry)[4:30]
+        + bytes(10)
+        + struct.pack("<I", offsets[entry[0]])
+        + entry[0].encode()
+        for entry in entries
+    )
+    counts = struct.pack("<HHIIH", len(entries), len(entries), len(directory), len(end), 0)
+    return end + directory + b"PK\x05\x06" + bytes(4) + counts
+
+
+def local_header(name, content):
+    sizes = struct.pack("<IIIHH", zlib.crc32(content), len(content), len(content), len(name), 0)
+    return b"PK\x03\x04\x14\x00" + bytes(8) + sizes + name.encode()
+
+
+def weights_in_each_other(count, size):
+    """A .pt of so many tensors, each in a member that holds the next one."""
+
+    class Storage(str):
+        pass
+
+    class Pickler(pickle.Pickler):
+        def persistent_id(self, value):
+            return ("storage", torch.ByteStorage, str(value), "cpu", size) if isinstance(value, Storage) else None
+
+    class Tensor(str):
+        def __reduce__(self):
+            return torch._utils._rebuild_tensor_v2, (Storage(self), 0, (size,), (1,), False, {})
+
+    told = io.BytesIO()
+    Pickler(told, protocol=2).dump({f"w{index}": Tensor(index) for index in range(count)})
+    names = [f"a/data/{index}" for index in range(count)]
+    return in_each_other(names, bytes(size), lambda content: content, told.getvalue(), "a/data.pkl")
+
+
+def repacked(content):
+    """An archive's members, compressed."""
+    buffer = io.BytesIO()
+    with (
+        zipfile.ZipFile(io.BytesIO(content)) as plain,
+        zipfile.ZipFile(buffer, "w", zipfile.ZIP_DEFLATED, compresslevel=1) as packed,
+    ):
+        for name in plain.namelist():
+            packed.writestr(name, plain.read(name))
+    return buffer.getvalue()
+
+
+def nested_list(levels, width=10):
+    """width ** levels numbers in a few hundred bytes: each list holds the one below many times."""
+    value = 0
+    for _ in range(levels):
+        value = [value] * width
+    return value
+
+
+def quadratic(function, of, times):
+    """A pickle that gives a function the same value again and again, and keeps what it returns."""
+    module, name = function
+    head = b"\x80\x04" + of + b"\x94" + f"c{module}\n{name}\n".encode() + b"\x94("
+    return head + b"h\x01h\x00\x85R" * times + b"l."
+
+
+def long_text(size):
+    return b"X" + struct.pack("<I", size) + b"a" * size
+
+
+PICKLED = {
+    "bytearray of 2^35": ("weights", b"\x80\x05\x96" + (1 << 35).to_bytes(8, "little") + b"."),
+    "bytearray called": ("weights", b"\x80\x02cbuiltins\nbytearray\nJ\x00\x00\x00\x7f\x85R."),
+    "text encoded again and again": (
+        "maps",
+        quadratic(("_codecs", "encode"), long_text(4 << 20), 1000).replace(
+            b"h\x00\x85R", b"h\x00X\x06\x00\x00\x00latin1\x86R"
+        ),
+    ),
+    "list copied again and again": ("maps", quadratic(("torch", "Size"), b"(" + b"K\x01" * (1 << 18) + b"l", 4000)),
+    "a pickle in a pickle again and again": (
+        "maps",
+        quadratic(
+            ("torch.storage", "_load_from_bytes"),
+            b"B" + struct.pack("<I", 1 << 18) + b"\x80\x02" + b"N0" * ((1 << 17) - 2) + b"N.",
+            4000,
+        ),
+    ),
+    "lists in lists": ("maps", pickle.dumps({0: nested_list(10)})),
+    "lists in lists as an order": ("order", pickle.dumps(nested_list(10))),
+    "one plane for every class": ("maps", pickle.dumps(dict.fromkeys(range(20_000), np.ones((256, 256), np.uint8)))),
+    "as many lists as levels": ("maps", b"]" * 100_000 + b"a" * 99_999 + b"."),
+}
+
+
+def bombs(folder):
+    """name -> (reader, file, MiB that reading it may take)."""
+    plain = saved({"a": torch.zeros(64 << 20, dtype=torch.uint8)})
+    files = {
+        "a member of 600 MB": ("npz", zeros_npz(600), 64),
+        "members of 640 MB": ("npz", zeros_npz(16, 40), 64),
+        "members in each other": (
+            "npz",
+            in_each_other([f"a{index}.npy" for index in range(1000)], bytes(1 << 20), as_npy),
+            64,
+        ),
+        "header of 10^12 numbers": ("npz", npz_of(a=npy_header("(1000000000000,)") + bytes(64)), 16),
+        "header that is cut off": ("npz", npz_of(a=npy_header("(8,)")[:-20]), 16),
+        "header of 4 GB": ("npz", npz_of(a=b"\x93NUMPY\x02\x00\xff\xff\xff\xff" + bytes(64)), 16),
+        "header of 200 MB": ("npz", zeros_npz(1, header=200), 64),
+        "header that nests": ("npz", npz_of(a=npy_header("(" * 4000 + ")" * 4000)), 64),
+        "negative length": ("npz", npz_of(a=npy_header("(-4, -4)") + bytes(64)), 16),
+        "text of 10^9 characters": ("npz", npz_of(a=npy_header("(1,)", "<U1000000000") + bytes(64)), 16),
+        "records": ("npz", npz_of(a=npy_header("(1,)", "|V64") + bytes(64)), 16),
+        "no archive": ("npz", npy_header("(1,)") + bytes(4), 16),
+        "empty": ("npz", b"", 16),
+        "mapped header of 10^12 numbers": ("npy", npy_header("(1000000000000,)") + bytes(64), 16),
+        "mapped header of 10^30": ("npy", npy_header(f"({10**30},)") + bytes(64), 16),
+        "mapped objects": ("npy", npy_of(0), 16),
+        "mapped archive": ("npy", npz_of(a=npy_header("(1,)") + bytes(4)), 16),
+        "plane wider than its bytes": ("dfm", maps_npz(plane=np.array([8, 10**10])), 16),
+        "no class and 10^12 rows": ("dfm", maps_npz(masks=np.zeros((1, 0, 10**6, 10**6), np.uint8)), 16),
+        "packed weights": ("weights", repacked(plain), 64),
+        "weights in each other": ("weights", weights_in_each_other(400, 1 << 20), 64),
+        "weights 10^12 long": (
+            "weights",
+            safetensors({"a": {"dtype": "F32", "shape": [10**12], "data_offsets": [0, 4 * 10**12]}}),
+            16,
+        ),
+        "weights outside": (
+            "weights",
+            safetensors({"a": {"dtype": "F32", "shape": [64], "data_offsets": [10**6, 10**6 + 256]}}),
+            16,
+        ),
+        "weights that overlap": (
+            "weights",
+            safetensors({f"a{i}": {"dtype": "U8", "shape": [256], "data_offsets": [0, 256]} for i in range(9)}),
+            16,
+        ),
+        "header of 2^62": ("weights", struct.pack("<Q", 1 << 62) + b"{}", 16),
+        "numbers that NumPy has not": (
+            "weights",
+            safetensors({"a": {"dtype": "F8_E4M3", "shape": [256], "data_offsets": [0, 256]}}),
+            16,
+        ),
+        "lists in lists of JSON": ("json", b"[" * 1_000_000, 64),
+        "digits": ("json", b"[1" + b"0" * 1_000_000 + b"]", 16),
+        "infinity": ("json", b'{"a": 1e999}', 16),
+        "not a number": ("json", b'{"a": NaN}', 16),
+        "a page": ("json", b"<html><script>alert(1)</script></html>", 16),
+        **{name: (reader, content, 256) for name, (reader, content) in PICKLED.items()},
+        **{name: ("image", content, 32) for name, content in images().items()},
+    }
+    suffix = {"weights": ".pt", "maps": ".pkl", "order": ".pkl"}
+    made = {}
+    for index, (name, (reader, content, mib)) in enumerate(files.items()):
+        ending = ".safetensors" if content[8:9] == b"{" else suffix.get(reader, f".{reader}")
+        made[name] = reader, folder / f"file{index}{ending}", mib
+        made[name][1].write_bytes(content)
+    return made
+
+
+def safetensors(header):
+    text = json.dumps(header).encode()
+    return struct.pack("<Q", len(text)) + text + bytes(256)
+
+
+def maps_npz(about=None, **changes):
+    """The file of maps of two classes at 8 x 8, with parts of it replaced."""
+    told = {"method": "removal", "searched_on": "train", "forward_equivalents": 1, "provenance": {}, "beside": {}}
+    arrays = {
+        "shares": np.array([0.05]),
+        "classes": np.array(["a", "b"]),
+        "images": np.array([1, 1]),
+        "plane": np.array([8, 8]),
+        "masks": np.zeros((1, 2, 8, 1), np.uint8),
+        "scores": np.zeros((2, 8, 8), np.float32),
+        "about": np.array(about if isinstance(about, str) else json.dumps(told | (about or {}))),
+    }
+    buffer = io.BytesIO()
+    np.savez_compressed(buffer, **(arrays | changes))
+    return buffer.getvalue()
+
+
+def png(width, height, pixels=b""):
+    def chunk(kind, content):
+        return struct.pack(">I", len(content)) + kind + content + struct.pack(">I", zlib.crc32(kind + content))
+
+    header = struct.pack(">IIBBBBB", width, height, 8, 2, 0, 0, 0)
+    return b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", header) + chunk(b"IDAT", zlib.compress(pixels)) + chunk(b"IEND", b"")
+
+
+def encoded(kind, size=(64, 64), **fields):
+    buffer = io.BytesIO()
+    Image.effect_noise(size, 80).convert("RGB").save(buffer, kind, **fields)
+    return buffer.getvalue()
+
+
+def images():
+    jpeg, gif, bmp = bytearray(encoded("JPEG")), bytearray(encoded("GIF")), bytearray(encoded("BMP"))
+    jpeg[(at := jpeg.index(b"\xff\xc0") + 5) : at + 4] = struct.pack(">HH", 65500, 65500)
+    gif[6:10] = struct.pack("<HH", 60000, 60000)
+    bmp[18:26] = struct.pack("<ii", 60000, 60000)
+    line = bytearray(encoded("BMP", (4096, 1)))
+    webp = (
+        b"RIFF" + struct.pack("<I", 30) + b"WEBPVP8X" + struct.pack("<I", 10) + bytes(4) + b"\xff\x3f\x00\xff\x3f\x00"
+    )
+    return {
+        "a PNG of 60,000 x 60,000": png(60_000, 60_000),
+        "a PNG of 9,500 x 9,500": png(9500, 9500, bytes(9500 * (1 + 3 * 9500))),
+        "a JPEG of 65,500 x 65,500": bytes(jpeg),
+        "a GIF of 60,000 x 60,000": bytes(gif),
+        "a BMP of 60,000 x 60,000": bytes(bmp),
+        "a WEBP of 16,384 x 16,384": webp,
+        "a line of 4,096 pixels": bytes(line),
+        "a JPEG that is cut off": encoded("JPEG")[:1000],
+        "a PNG that is cut off": encoded("PNG")[:1000],
+        "a WEBP that is cut off": encoded("WEBP")[:500],
+        "text that unpacks to 1 GB": png(4, 4)[:33] + text_bomb() + png(4, 4)[33:],
+        "a picture of another kind": encoded("TIFF"),
+        "a page in place of a picture": b"<html>",
+    }
+
+
+def text_bomb():
+    content = b"Comment\x00\x00" + zlib.compress(bytes(256 << 20), 1)
+    return struct.pack(">I", len(content)) + b"zTXt" + content + struct.pack(">I", zlib.crc32(b"zTXt" + content))
+
+
+def read_all(files):
+    """What the reader in its own process says of each of (reader, path)."""
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join([str(ROOT), os.environ.get("PYTHONPATH", "")])}
+    lines = "".join(f"{reader} {path}\n" for reader, path in files)
+    command = [sys.executable, str(ROOT / "tests" / "hostile_reader.py")]
+    done = subprocess.run(command, input=lines, env=environment, capture_output=True, text=True, timeout=300)
+    assert done.returncode == 0, done.stderr[-3000:]
+    assert "Warning" not in done.stderr
+    return [json.loads(line) for line in done.stdout.splitlines()]
+
+
+def test_no_file_takes_more_than_a_small_multiple_of_its_size(tmp_path):
+    files = bombs(tmp_path)
+    # Those first that may take least: the most that the process has held so far only grows.
+    order = sorted(files, key=lambda name: files[name][2])
+    found = dict(zip(order, read_all([files[name][:2] for name in order]), strict=True))
+    for name, one in found.items():
+        assert one["said"] is not None, f"{name}: was read"
+        assert one["path"] in one["said"] and "\n" not in one["said"] and len(one["said"]) < 1500, (name, one)
+        assert "MemoryError" not in one["said"] and "allocate" not in one["said"], (name, one)
+        assert one["mib"] <= files[name][2], (name, one)
+
+
+def test_files_that_shrink_well_and_are_honest_are_read(tmp_path):
+    """Maps of 1,000 classes at 224 pixels that keep nothing, a picture of 30 million pixels, one of many frames."""
+    blank = maps_npz(
+        classes=np.array([str(label) for label in range(1000)]),
+        images=np.ones(1000, int),
+        plane=np.array([224, 224]),
+        masks=np.zeros((1, 1000, 224, 28), np.uint8),
+        scores=np.zeros((1000, 224, 224), np.float32),
+    )
+    (tmp_path / "blank.npz").write_bytes(blank)
+    assert len(blank) < 2**20 and dfm.DominantFrequencyMaps.load(tmp_path / "blank.npz").masks.shape[1] == 1000
+    (tmp_path / "large.png").write_bytes(png(6000, 5000, bytes(5000 * (1 + 3 * 6000))))
+    assert decode(tmp_path / "large.png", "large").shape == (5000, 6000, 3)
+    frames = [Image.new("P", (8, 8), index % 256) for index in range(3000)]
+    frames[0].save(tmp_path / "film.gif", save_all=True, append_images=frames[1:])
+    assert decode(tmp_path / "film.gif", "film").shape == (8, 8, 3)
+    repeated = [[0.0] * 224] * 224
+    (tmp_path / "rows.pkl").write_bytes(pickle.dumps(dict.fromkeys(range(100), repeated)))
+    assert READERS["maps"](tmp_path / "rows.pkl").masks.shape == (1, 100, 224, 224)
+
+
+def test_images_of_many_pixels_are_decoded_one_at_a_time(tmp_path, monkeypatch):
+    inside, most = [], []
+    real = preprocess.to_rgb
+
+    def watched(image):
+        inside.append(1)
+        most.append(len(inside))
+        found = real(image)
+        inside.pop()
+        return found
+
+    monkeypatch.setattr(preprocess, "_LARGE", 100)
+    monkeypatch.setattr(preprocess, "to_rgb", watched)
+    files = [png(200, 200, bytes(200 * 601))] * 16
+    with ThreadPoolExecutor(8) as pool:
+        assert all(image.shape == (200, 200, 3) for image in pool.map(lambda file: decode(file, "x"), files))
+    assert max(most) == 1
+
+
+# Numbers and texts of the wrong kind
+
+
+WRONG_MAPS = {
+    "a file elsewhere": {"about": {"beside": {"scores": "../../etc/passwd"}}},
+    "an absolute file": {"about": {"beside": {"scores": "/etc/passwd"}}},
+    "another drive": {"about": {"beside": {"scores": "..\\..\\a.npy"}}},
+    "files in a list": {"about": {"beside": ["a"]}},
+    "a method with a path": {"about": {"method": "../../removal"}},
+    "a method that is a number": {"about": {"method": 3}},
+    "a count in words": {"about": {"forward_equivalents": "<script>"}},
+    "provenance in a list": {"about": {"provenance": []}},
+    "a field too many": {"about": {"more": 1}},
+    "no JSON": {"about": "{"},
+    "JSON of a list": {"about": "[]"},
+    "deep JSON": {"about": "[" * 100_000},
+    "classes too few": {"classes": np.array(["a"])},
+    "classes of numbers": {"classes": np.array([1, 2])},
+    "shares too many": {"shares": np.array([0.05, 0.1])},
+    "a share of 7": {"shares": np.array([7.0])},
+    "a share that is no number": {"shares": np.array([np.nan])},
+    "scores of another size": {"scores": np.zeros((2, 9, 8), np.float32)},
+    "scores of text": {"scores": np.zeros((2, 8, 8), "U3")},
+    "images of text": {"images": np.array(["a", "b"])},
+    "masks of another shape": {"masks": np.zeros((2, 8, 1), np.uint8)},
+    "masks that are no bits": {"masks": np.zeros((1, 2, 8, 1), np.float32)},
+    "no plane": {"plane": np.zeros(0, int)},
+}
+
+
+@pytest.mark.parametrize("name", WRONG_MAPS)
+def test_maps_whose_parts_do_not_fit_are_refused(tmp_path, name):
+    file = tmp_path / "removal.npz"
+    file.write_bytes(maps_npz())
+    assert dfm.DominantFrequencyMaps.load(file).classes == ("a", "b")
+    file.write_bytes(maps_npz(**WRONG_MAPS[name]))
+    assert refused(dfm.DominantFrequencyMaps.load, file).startswith(f"{file}: ")
+
+
+def evaluation(**changes):
+    rates = {"tpr": [0.5, None], "fpr": [0.0, 1], "tpr_ci": [[0.1, 0.9], [None, None]], "positions": [3, 3]}
+    return {
+        "classes": ["a", "b"],
+        "images": [2, 0],
+        "unfiltered": {"accuracy": 0.5, "tpr": [0.5, None], "fpr": [0.1, 0.2], "confusion": [[1, 1], [0, 0]]},
+        "removal": {"searched_on": "train", "forward_equivalents": 1, "0.05": rates},
+        **changes,
+    }
+
+
+WRONG_EVALUATIONS = {
+    "a list": "[]",
+    "a number": "3",
+    "a page": "<html>",
+    "nothing": "",
+    "no number": '{"classes": NaN}',
+    "deep": "[" * 100_000,
+    "classes of numbers": evaluation(classes=[1, 2]),
+    "classes too few": evaluation(classes=["a"]),
+    "images of text": evaluation(images=["<script>", 1]),
+    "images beyond count": evaluation(images=[10**300, 1]),
+    "no confusion": evaluation(unfiltered={"accuracy": 0.5, "tpr": [0, 0], "fpr": [0, 0]}),
+    "accuracy in words": evaluation(unfiltered={**evaluation()["unfiltered"], "accuracy": "<script>"}),
+    "a rate of 1e300": evaluation(removal={"0.05": {"tpr": [1e300, 0], "fpr": [0, 0]}}),
+    "a rate in words": evaluation(removal={"0.05": {"tpr": ["high", 0], "fpr": [0, 0]}}),
+    "a method in a list": evaluation(removal=[]),
+}
+
+
+@pytest.mark.parametrize("name", WRONG_EVALUATIONS)
+def test_an_evaluation_of_another_form_is_refused(tmp_path, name):
+    file, content = tmp_path / "evaluation.json", WRONG_EVALUATIONS[name]
+    file.write_text(json.dumps(evaluation()))
+    assert results.of_method(file, "removal") == evaluation()
+    file.write_text(content if isinstance(content, str) else json.dumps(content))
+    assert refused(results.of_method, file, "removal").startswith(f"{file}: ")
+    assert "delete it" in refused(results.of_method, file, "removal")
+
+
+def test_a_number_that_has_changed_in_a_file_is_seen(tmp_path):
+    """One flipped bit makes another digit, and the file is JSON still."""
+    file = tmp_path / "evaluation.json"
+    files.write_json(file, evaluation())
+    assert files.read_json(file) == evaluation()
+    whole = file.read_bytes()
+    for place in range(0, len(whole), 7):
+        for bit in (0, 2):
+            changed = bytearray(whole)
+            changed[place] ^= 1 << bit
+            if changed.split() == whole.split():
+                continue
+            file.write_bytes(bytes(changed))
+            try:
+                found = files.read_json(file)
+            except InputError as error:
+                assert str(error).startswith(f"{file}: ")
+            else:
+                # What was flipped is a letter of the word checksum itself, or white space.
+                assert {key: value for key, value in found.items() if key in evaluation()} == evaluation()
+    # By hand, without a checksum, is no damage.
+    file.write_text(json.dumps(evaluation(classes=["c", "d"])))
+    assert files.read_json(file)["classes"] == ["c", "d"]
+
+
+@pytest.mark.parametrize("number", [-1, 10**12, 1.5, "3", True, None, [3]])
+def test_the_layout_of_a_search_is_one_that_a_machine_may_have(tmp_path, number):
+    params = {"a": np.zeros(3)}
+    layout = Partials(tmp_path, {"tile": 8}, params).layout
+    files.write_json(tmp_path / "layout.json", layout | {"tile": 24})
+    assert Partials(tmp_path, {"tile": 8}, params).layout["tile"] == 24
+    files.write_json(tmp_path / "layout.json", layout | {"tile": number})
+    assert str(tmp_path / "layout.json") in refused(Partials, tmp_path, {"tile": 8}, params)
+
+
+def test_a_mapping_of_folders_repeats_nothing_and_makes_nothing(tmp_path):
+    laughs = "\n".join(f"a{i}: &a{i} [{', '.join([f'*a{i - 1}'] * 9) if i else 'lol'}]" for i in range(9))
+    for text in (laughs, f"layout: !!python/object/apply:os.system ['touch {tmp_path}/it-ran']\nclasses: same"):
+        (tmp_path / "m.yaml").write_text(text)
+        assert str(tmp_path / "m.yaml") in refused(mapping.read, tmp_path / "m.yaml")
+    assert [file.name for file in tmp_path.iterdir()] == ["m.yaml"]
+    for name in ("../../etc/passwd", "/etc/passwd", "..", "a" * 5000, "\0", "<script>"):
+        file = sets.file_name(name)
+        assert re.fullmatch(r"[\w-]{1,60}", file)
+
+
+# Names
+
+
+BAD_NAMES = ["a\nb", "a\x00b", "\x1b]0;title\x07", "caf\udce9", "\u202egnp.exe", "a" * 256, "", "a\u2028b", "\x7f"]
+ODD_NAMES = [
+    "../../../etc",
+    "/etc/passwd",
+    "<script>alert(1)</script>",
+    "a'b\"c",
+    "$x^{$",
+    "نمر",
+    "虎 の 子",
+    "a" * 255,
+    "-rf",
+]
+
+
+@pytest.mark.parametrize("name", BAD_NAMES, ids=ascii)
+def test_a_name_that_is_no_line_of_text_is_refused_in_one(name):
+    said = refused(choose_classes, "", ["cat", name], "folder x")
+    assert said.startswith("folder x: class name ") and "data.classes=" in said
+    assert said.isascii() and said.isprintable()
+    assert choose_classes("cat", ["cat", name], "folder x").display == ("cat",)
+
+
+@pytest.mark.parametrize("name", ODD_NAMES, ids=ascii)
+def test_a_name_that_is_odd_is_kept_as_it_is(name):
+    assert choose_classes("", ["cat", name], "folder x").display == ("cat", name)
+
+
+def test_a_folder_whose_name_is_no_utf8_is_refused_or_renamed(tmp_path):
+    for split in ("train", "test"):
+        for name in (b"cat", b"caf\xe9"):
+            folder = os.path.join(os.fsencode(tmp_path), split.encode(), name)
+            os.makedirs(folder)
+            with open(os.path.join(folder, b"0.png"), "wb") as file:
+                file.write(encoded("PNG"))
+    config = common.base().data
+    config.source, config.root, config.mean, config.std = "folder", str(tmp_path), (0.5,) * 3, (0.5,) * 3
+    assert "'caf\\udce9' has the character '\\udce9'" in refused(data.load, config, "test", 0)
+    config.classes = "cat,caf\udce9=coffee"
+    assert data.load(config, "test", 0).classes == ("cat", "coffee")
+
+
+# Pages
+
+NAME = "\"><script>alert(1)</script>'<img src=x onerror=alert(2)>&amp;$x^{$../../etc {{7*7}}"
+NAMES = (NAME, "b")
+_TAGS = re.compile(
+    "html|head|meta|title|style|body|h[123]|p|strong|em|i|span|img|div|table|t[rhd]|thead|tbody|ul|"
+    "li|pre|a|details|summary|article|section|figure|figcaption|canvas|svg|noscript|button|label|select|option|"
+    "input|output|script"
+)
+_ATTRIBUTES = re.compile(
+    "lang|charset|name|content|class|src|alt|rowspan|colspan|href|style|id|hidden|role|tabindex|type|min|max|value|step|"
+    "scope|http-equiv|viewbox|(data|aria)-[a-z-]+"
+)
+
+
+class Page(html.parser.HTMLParser):
+    """Fails where a page has an element or an attribute that no template of ours has."""
+
+    def __init__(self, text):
+        super().__init__()
+        self.text, self.alternatives, self.scripts = "", [], []
+        self.feed(text)
+
+    def handle_starttag(self, tag, attributes):
+        assert _TAGS.fullmatch(tag), tag
+        for name, value in attributes:
+            assert _ATTRIBUTES.fullmatch(name), name
+            assert name != "src" or value.startswith("data:image/png;base64,")
+            assert name != "href" or re.fullmatch(r"\.\./[\w%.-]+/report/index\.html|#class-\d+", value)
+            if name == "alt":
+                self.alternatives.append(value)
+        if tag == "script":
+            self.scripts.append("")
+
+    def handle_endtag(self, tag):
+        self.lasttag = ""
+
+    def handle_data(self, text):
+        if self.lasttag == "script":
+            self.scripts[-1] += text
+        else:
+            self.text += text
+
+
+def outside(folder, inner):
+    return {path for path in listing(folder) if not path.startswith(str(inner))}
+
+
+@pytest.fixture
+def workspace(tmp_path):
+    """A workdir with a hostile name, which is all that may change."""
+    directory = tmp_path / "parent" / NAME.replace("/", "∕")
+    directory.mkdir(parents=True)
+    before = outside(tmp_path, directory)
+    yield directory
+    assert outside(tmp_path, directory) == before
+
+
+def hostile_maps(classes=NAMES, method="removal"):
+    rng = np.random.default_rng(0)
+    planes = rng.normal(size=(2, 8, 8)).astype(np.float32)
+    planes += np.roll(planes[:, ::-1, ::-1], 1, (1, 2))
+    provenance = {"fsjax": NAME, "jax": NAME, "imported": {"path": NAME, "sha256": NAME, "method": NAME}}
+    provenance |= {"file": {"path": NAME, "sha256": NAME}}
+    about = {"method": method, "searched_on": "train", "images": np.array([2, 2]), "forward_equivalents": 1}
+    return dfm.from_scores(planes, (0.05, 0.25), classes=classes, provenance=provenance, **about)
+
+
+class Pictures:
+    """A source of noise."""
+
+    classes, planted = NAMES, None
+    labels = np.array([0, 0, 1, 1], np.int32)
+
+    def __len__(self):
+        return 4
+
+    def __getitem__(self, index):
+        return np.random.default_rng(int(index)).integers(0, 256, (8, 8, 3), np.uint8)
+
+
+def judged():
+    """What evaluation.json holds, controls among it."""
+    two = {"tpr": [0.9, 0.1], "tpr_ci": [[0.8, 1.0], [0.0, 0.2]], "fpr": [0.1, 0.1], "positions": [3, 3]}
+    controls = {
+        "best_trivial": ["low-pass", "highest energy"],
+        **{name: [0.5, 0.5] for name in ("low_pass_tpr", "highest_energy_tpr", "random_tpr", "radial_tpr")},
+        "margin": [0.4, -0.4],
+        "margin_ci": [[0.3, 0.5], [-0.5, -0.3]],
+        "q_value": [0.01, 1.0],
+        "shortcut": [True, False],
+        "random_masks": 2,
+        "radial_masks": 2,
+        "control_images": [2, 2],
+    }
+    plain = {"accuracy": 0.5, "tpr": [0.5, 0.5], "fpr": [0.5, 0.5], "confusion": [[1, 1], [1, 1]]}
+    planted = {"fixed": True, "tpr_without": 0.1, "tpr_alone": 0.9}
+    recovered = {"planted_orbits": 2, "found": 1, "recall": 0.5, "average_precision": 0.5, "chance": 0.1}
+    return {
+        "classes": list(NAMES),
+        "images": [2, 2],
+        "unfiltered": plain,
+        "planted": {NAME: planted},
+        "removal": {"0.05": two | controls, "0.25": two, "planted": {NAME: recovered}},
+    }
+
+
+def out_of_distribution():
+    rates = {"tpr": [0.9, 0.1], "tpr_ci": [[0.8, 1.0], [0.0, 0.2]], "fpr": [0.1, 0.1]}
+    point = {"classes": 1, "share": 0.5, "filtered": 0.5, "unfiltered": 0.5}
+    curve = [{"threshold": step / 10, "shortcut": point, "other": point} for step in range(1, 10)]
+    own = {"images": [2, 2], "accuracy": 0.5, "unfiltered": rates, "filtered": rates, "average_tpr": curve}
+    one = own | {"restricted": True, "made_of": {"attack": NAME, "fields": {"repeated": True}}}
+    one |= {"groups": {NAME: {NAME: own}}}
+    return {"classes": list(NAMES), "share": 0.05, "threshold": 0.6, "in_distribution": own, "sets": {NAME: one}}
+
+
+def test_the_report_shows_names_as_text(workspace):
+    maps, test = hostile_maps(), Dataset(Pictures(), 8)
+    files.write_json(workspace / "evaluation.json", judged())
+    files.write_json(workspace / "command.json", ["python", NAME])
+    files.write_json(workspace / "stages" / "train.json", {"seconds": 1.0, "devices": NAME})
+    files.write_npz(
+        workspace / "adcs.npz",
+        adcs=np.zeros((2, 8, 8), int),
+        classes=np.array(NAMES),
+        images=np.array([2, 2]),
+        compat=np.array(False),
+        split=np.array(NAME),
+    )
+    waves = np.random.default_rng(0).random((2, 8, 8)).astype(np.float32)
+    files.write_npz(
+        workspace / "heat_map.npz",
+        error=waves[0],
+        class_error=waves,
+        clean_error=np.array([0.1, 0.2]),
+        images=np.array([2, 2]),
+        norm=np.array(4.0),
+    )
+    files.write_json(workspace / "ood" / "removal.json", out_of_distribution())
+    config = common.base()
+    config.search.shares, config.data.image_size, config.model.name = (0.05, 0.25), 8, NAME
+    config.data.root = NAME
+    classifier = Classifier(lambda variables, images: images, {}, (np.full(3, 0.5), np.full(3, 0.5)), NAMES)
+    page.write(config, workspace, classifier, maps, test)
+    shown = Page((workspace / "report" / "index.html").read_text())
+    for sentence in (
+        f"Which frequencies does {NAME} lean on?",
+        f"they are read from {NAME}",
+        f"{NAME}▲ shortcut 5 % of the frequencies",
+        f"{NAME}: the model uses its planted",
+        f"{NAME}: accuracy 0.500",
+        f"left out on {NAME}",
+        f"over 4 {NAME} images",
+    ):
+        assert sentence in " ".join(shown.text.split()), sentence
+    assert f"Map of {NAME}: the frequencies it keeps, DC in the middle." in shown.alternatives
+    # What the script reads is data, and the scripts are ours, whatever the names are.
+    values, *ours = shown.scripts
+    assert json.loads(values)["names"] == list(NAMES) and "<" not in values
+    assert [len(ours), *(NAME[:9] in script for script in ours)] == [2, False, False]
+    assert "49" not in re.findall(r"\{\{7\*7\}\}|\b49\b", shown.text)
+    figures = [file.name for file in (workspace / "report" / "figures").iterdir()]
+    assert all(re.fullmatch(r"[a-z_0-9-]+\.(png|pdf)", name) for name in figures) and len(figures) >= 18
+
+
+_UNSTABLE = (
+    {"stability": 3},
+    {"stability": {"shares": [0.05], "resamples": 2, "iou": {name: [[1.0]] for name in ("mean", "low", "high")}}},
+    {"stability": {"shares": [0.05], "resamples": 2, "iou": {name: [["a", "b"]] for name in ("mean", "low", "high")}}},
+)
+
+
+@pytest.mark.parametrize(
+    "wrong", [{"adaptive": 3}, {"imported": []}, {"stages": [1]}, {"chosen": [[]]}, *_UNSTABLE], ids=list
+)
+def test_a_provenance_of_another_form_is_refused(workspace, wrong):
+    maps = dataclasses.replace(hostile_maps(), provenance=wrong)
+    said = refused(dfm.told, "maps.npz", lambda: (notes(maps, 0.05), at_share(maps, 0.05)))
+    assert said.startswith("maps.npz: its provenance is not what a search leaves")
+
+
+def test_the_pages_of_a_comparison_a_study_and_of_learning_show_names_as_text(workspace):
+    left, right = hostile_maps(), hostile_maps()
+    compare_page.write(workspace, compared(left, right), pairing.pair(left, right, (0.05, 0.25)))
+    config = common.base()
+    cells = [Cell(NAME, NAME, seed, workspace / NAME.replace("/", "∕"), config) for seed in (0, 1)]
+    ones = np.ones(2)
+    rates = Rates(0.5, ones, ones, np.ones((2, 2)), ones, {})
+    outcomes = [Outcome(cell, NAMES, left.at(0.05), rates, 1.0, ones, ones, {}) for cell in cells]
+    (cells[0].directory / "report").mkdir(parents=True)
+    (cells[0].directory / "report" / "index.html").write_text("")
+    tables = {name: ([NAME, "TPR"], [[NAME, 0.5]]) for name in ("summary", "classes")}
+    study_page.write(config, workspace, [outcomes], tables)
+    confusion = np.tile(np.array([[3, 1], [1, 3]]), (1, 2, 2, 1, 1))
+    found = Dynamics(NAMES, (bands.ORIGINAL, "12"), (0,), np.array([5, 10]), confusion)
+    dynamics_page.write(workspace, found, found.summary())
+    for name in ("compare", "study", "dynamics"):
+        assert NAME in Page((workspace / "report" / f"{name}.html").read_text()).text, name
+
+
+def compared(left, right):
+    result = {
+        "left": compare_stage._about(left),
+        "right": compare_stage._about(right),
+        "classes": list(NAMES),
+        "plane": [8, 8],
+        "masks": NAME,
+        "shares": [compare_stage._overlap(pairing.pair(left, right, (0.05, 0.25)), row) for row in (0, 1)],
+        "headline": 0,
+        "scores": None,
+        "min_iou": 0.0,
+        "unfiltered": None,
+    }
+    return result
+
+
+def test_a_long_name_or_one_of_another_script_makes_a_page_too(workspace):
+    names = ("a" * 255, "نمر虎")
+    maps = hostile_maps(names)
+    found = Dynamics(names, (bands.ORIGINAL, "12"), (0,), np.array([5]), np.tile(np.eye(2, dtype=int), (1, 1, 2, 1, 1)))
+    dynamics_page.write(workspace, found, found.summary())
+    assert names[0] in (workspace / "report" / "dynamics.html").read_text()
+    result = compared(maps, maps) | {"classes": list(names)}
+    compare_page.write(workspace, result, pairing.pair(maps, maps, (0.05, 0.25)))
+    assert names[1] in (workspace / "report" / "compare.html").read_text()
+
+
+@pytest.mark.parametrize(
+    ("name", "content"),
+    [
+        ("command.json", "{}"),
+        ("command.json", "[1]"),
+        ("command.json", "<html>"),
+        ("stages/train.json", '{"seconds": "x"}'),
+    ],
+)
+def test_what_the_report_reads_beside_is_checked(workspace, name, content):
+    (workspace / name).parent.mkdir(exist_ok=True)
+    (workspace / name).write_text(content)
+    read = page.command_of if name == "command.json" else lambda directory: page._stages(directory, "removal")
+    assert str(workspace / name) in refused(read, workspace)

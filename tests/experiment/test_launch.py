@@ -1,0 +1,156 @@
+"""The command line as a user meets it: exit statuses, one-line errors, the name of the workdir."""
+
+import importlib
+import pathlib
+import signal
+import subprocess
+import sys
+
+import pytest
+
+from configs import dfm_vit
+
+ROOT = pathlib.Path(__file__).parents[2]
+VIT = "--config=configs/dfm_vit.py"
+
+
+@pytest.fixture
+def launch(monkeypatch, capfd):
+    """Runs launch.py in this process: (arguments) -> (exit status, what it printed)."""
+    monkeypatch.chdir(ROOT)
+
+    def run(*arguments):
+        handler = signal.getsignal(signal.SIGTERM)
+        monkeypatch.setattr(sys, "argv", ["launch.py", *arguments])
+        try:
+            status = importlib.reload(importlib.import_module("launch")).main(sys.argv)
+        finally:
+            signal.signal(signal.SIGTERM, handler)
+        printed = capfd.readouterr()
+        return status, printed.err or printed.out
+
+    return run
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ([], "--config: missing; accepted: an experiment, such as --config=configs/dfm_vit.py"),
+        (["--config"], "--config: missing"),
+        (["--config=configs/nothing.py"], "--config: no file 'configs/nothing.py'; accepted: a Python file"),
+        (["--config=configs/dfm_vti.py"], "--config: no file 'configs/dfm_vti.py'; did you mean configs/dfm_vit.py?"),
+        (["--config=dfm_vit:cifar10"], "--config: no file 'dfm_vit'; did you mean configs/dfm_vit.py?"),
+        ([VIT + ":cifar11"], "no data set 'cifar11'; accepted: synthetic, cifar10, imagenet10, imagenet1k"),
+        (
+            [VIT, "--config.serch.patch=2"],
+            "--config.serch.patch: unknown field 'serch'; did you mean --config.search.patch?",
+        ),
+        (
+            [VIT, "--config.search.patc=2"],
+            "--config.search.patc: unknown field 'patc'; did you mean --config.search.patch?",
+        ),
+        ([VIT, "--config.trian.steps=3"], "unknown field 'trian'; did you mean --config.train.steps?"),
+        ([VIT, "--config.patch=2"], "--config.patch: unknown field 'patch'; did you mean --config.search.patch?"),
+        ([VIT, "--config.search.learned.stepz=1"], "'stepz'; did you mean --config.search.learned.steps?"),
+        ([VIT, "--config.search.steps=1"], "unknown field 'steps'; did you mean --config.search.learned.steps?"),
+        ([VIT, "--noconfig.profle"], "--config.profle: unknown field 'profle'; did you mean --config.profile?"),
+        ([VIT, "--config.seed.x=1"], "--config.seed.x: unknown field 'x'; did you mean --config.seed?"),
+        ([VIT, "--config.search.=1"], "--config.search.: unknown field ''"),
+        ([VIT, "--config.zzz=2"], "--config.zzz: unknown field 'zzz'; accepted: adcs, arg, data, "),
+        ([VIT, "--config.adcs.zzz=2"], "--config.adcs.zzz: unknown field 'zzz'; accepted: compat, split"),
+        (["--config.search.patch=2", VIT], "Found --config.search.patch=2 in argv before a value for --config"),
+        ([VIT, "--config.search.patch=two"], "--config.search.patch: 'two'; accepted: a whole number, such as 1"),
+        ([VIT, "--config.train.steps=3.5"], "--config.train.steps: '3.5'; accepted: a whole number, such as 300"),
+        ([VIT, "--config.train.learning_rate=fast"], "learning_rate: 'fast'; accepted: a number, such as 0.001"),
+        ([VIT, "--config.data.skip_undecodable=7"], "--config.data.skip_undecodable: '7'; accepted: True or False"),
+        (
+            [VIT, "--config.search=1"],
+            "--config.search: '1'; accepted: values of its fields, such as --config.search.",
+        ),
+        ([VIT, "--processes=two"], "--processes: 'two'; accepted: a whole number"),
+        (
+            [VIT, "--wokdir=x"],
+            "--wokdir: unknown flag (did you mean --workdir?); accepted: --config, --config.FIELD=VALUE",
+        ),
+        ([VIT, "--zzz=x"], "--zzz: unknown flag; accepted: --config, --config.FIELD=VALUE, --workdir"),
+        ([VIT, "extra"], "argument 'extra' is not a flag"),
+        ([VIT, "--config.stages=trian"], "stages: unknown stage 'trian'; accepted: train, adcs, search, evaluate"),
+        ([VIT, "--config.stages=trian"], " (did you mean train?)"),
+        ([VIT, "--config.search.method=lerned"], "search.method: unknown method 'lerned'; accepted: "),
+        ([VIT, "--config.search.method=lerned"], " (did you mean learned?)"),
+        ([VIT, "--config.train.evaluators=validate"], "accepted: validation, dynamics (did you mean validation?)"),
+        ([VIT, "--config.model.name=resnet_20"], " (did you mean resnet20?)"),
+        ([VIT, "--config.model.name=vit"], "model.name: unknown model 'vit'; accepted:"),
+        ([VIT, "--config.train.optimizer=adam"], "train.optimizer: unknown optimizer 'adam'; accepted: adamw, sgd"),
+        ([VIT, "--config.search.shares=(0.05,1.5)"], "search.shares: 1.5 is not a share of the plane"),
+        ([VIT, "--config.data.source=folder"], "data.root"),
+    ],
+)
+def test_a_mistake_is_one_line_and_status_2(launch, tmp_path, arguments, message):
+    status, printed = launch(*arguments, *([f"--workdir={tmp_path / 'run'}"] if "--config" not in arguments else []))
+    assert status == 2
+    assert printed.startswith("error: ") and printed.count("\n") == 1
+    assert message in printed
+    assert not list((tmp_path / "run").rglob("*.npz")) and not (tmp_path / "run" / "checkpoints").exists()
+
+
+def test_a_workdir_that_is_a_file_is_refused(launch, tmp_path):
+    (tmp_path / "file").write_text("")
+    status, printed = launch(VIT, f"--workdir={tmp_path / 'file'}")
+    assert status == 2 and printed.count("\n") == 1 and "--workdir: " in printed
+
+
+def test_help_lists_every_experiment_and_flag_without_a_word_of_absl_s_and_without_importing_jax(tmp_path):
+    code = f"import sys, launch; status = launch.main([{str(ROOT / 'launch.py')!r}, '--help']); "
+    code += "print(status, {'jax', 'numpy', 'tensorflow_datasets', 'matplotlib'} & set(sys.modules))"
+    done = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, cwd=tmp_path, env={"PYTHONPATH": str(ROOT)}
+    )
+    *lines, last = done.stdout.splitlines()
+    assert last == "0 set()" and not done.stderr
+    assert "python launch.py --config=configs/dfm_vit.py" in lines[0] and "143 stopped by SIGTERM" in done.stdout
+    for file in (ROOT / "configs").glob("*.py"):
+        first = file.read_text().splitlines()[0].strip('"')
+        assert any(line.split() == [f"configs/{file.name}", *first.split()] for line in lines) == (
+            file.stem != "common"
+        )
+    flags = [line.split()[0] for line in lines if line.startswith("  --")]
+    assert flags == ["--config", "--config.FIELD", "--workdir", "--coordinator", "--processes", "--process"]
+    assert len(lines) < 40 and "flagfile" not in done.stdout
+
+
+def test_help_of_an_experiment_lists_its_fields_with_the_values_that_it_would_run_with(launch):
+    status, printed = launch(VIT, "--config.train.steps=7", "--help")
+    head, *lines = printed.splitlines()
+    assert status == 0 and head == "Fields of configs/dfm_vit.py, set by --config.FIELD=VALUE:"
+    found = dict(line.split(maxsplit=1) for line in lines)
+    assert found["train.steps"] == "7" and found["train.optimizer"] == "'adamw'" and found["data.mean"] == "()"
+    assert len({line.index(value) for line, value in zip(lines, found.values(), strict=True)}) == 1, "one column"
+
+    def leaves(tree):
+        return sum(leaves(value) if isinstance(value, dict) else 1 for value in tree.values())
+
+    assert len(found) == leaves(dfm_vit.get_config().to_dict())
+    status, printed = launch(VIT, "--config.train.step=7", "--help")
+    assert status == 2 and "did you mean --config.train.steps?" in printed
+
+
+@pytest.mark.parametrize(
+    ("words", "expected"),
+    [
+        ([VIT], "runs/dfm_vit-synthetic"),
+        ([VIT + ":cifar10"], "runs/dfm_vit-cifar10"),
+        (["--config", "configs/cifar10_cpu.py"], "runs/cifar10_cpu"),
+        ([VIT, "--workdir=elsewhere"], "elsewhere"),
+    ],
+)
+def test_the_workdir_is_named_after_config_and_argument(monkeypatch, words, expected):
+    monkeypatch.chdir(ROOT)
+    from fsjax.experiment import cli
+
+    monkeypatch.setattr(sys, "argv", ["launch.py", *words])
+    module = importlib.reload(importlib.import_module("launch"))
+    config, directory = cli.configuration(sys.argv, module.FLAGS, module.CONFIG, module.WORKDIR)
+    assert str(directory) == expected
+    with pytest.raises(AttributeError):
+        config.search.nothing = 1

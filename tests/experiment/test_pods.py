@@ -1,0 +1,256 @@
+"""launch.py in several processes: they train as one, stop together, and none waits for one that is lost."""
+
+import json
+import os
+import pathlib
+import re
+import signal
+import socket
+import subprocess
+import sys
+import time
+
+import jax
+import numpy as np
+import pytest
+
+from fsjax import models
+from fsjax.fourier import dfm
+from fsjax.runtime import parallel
+from fsjax.runtime.checkpoints import Checkpoints
+from fsjax.runtime.errors import InputError
+
+ROOT = pathlib.Path(__file__).parents[2]
+HEARTBEAT = 10
+STEPS = 40
+SMALL = [
+    "--config=configs/dfm_vit.py",
+    "--config.data.image_size=24",
+    "--config.data.synthetic.train_per_class=24",
+    "--config.data.synthetic.test_per_class=4",
+    "--config.model.name=vit_micro_patch8",
+    "--config.train.batch_size=16",
+    f"--config.train.steps={STEPS}",
+    "--config.train.schedule=constant",
+    "--config.run.log_every=1",
+    "--config.run.checkpoint_every=15",
+    "--config.run.memory_mib=2",
+    "--config.search.images_per_class=20",
+    # What is compared rests on these as on more of them.
+    "--config.search.resamples=2",
+    "--config.evaluate.random_masks=2",
+    "--config.evaluate.grid=(0.3,)",
+]
+
+
+def free_port():
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        return free.getsockname()[1]
+
+
+def start(command, *, devices=1, **variables):
+    environment = {
+        **os.environ,
+        "XLA_FLAGS": f"--xla_force_host_platform_device_count={devices}",
+        "PYTHONPATH": os.pathsep.join([str(ROOT), os.environ.get("PYTHONPATH", "")]),
+        **variables,
+    }
+    return subprocess.Popen(
+        [sys.executable, *command], cwd=ROOT, env=environment, stderr=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+    )
+
+
+def launch(directory, *flags, processes=1, devices=1):
+    """The processes of one run of launch.py, each with this many devices."""
+    command = ["launch.py", *SMALL, f"--workdir={directory}", *flags]
+    if processes == 1:
+        return [start(command, devices=devices)]
+    together = [f"--coordinator=127.0.0.1:{free_port()}", f"--processes={processes}"]
+    return [start([*command, *together, f"--process={index}"], devices=devices) for index in range(processes)]
+
+
+def finish(running, status=0, seconds=300):
+    """What each wrote to standard error, once all have ended with this status."""
+    written = [process.communicate(timeout=seconds)[1] for process in running]
+    assert [process.returncode for process in running] == [status] * len(running), written
+    return written
+
+
+def losses(directory):
+    lines = [json.loads(line) for line in (directory / "metrics.jsonl").read_text().splitlines()]
+    return {line["step"]: line["loss"] for line in lines if "loss" in line}
+
+
+def weights(directory):
+    network = models.build("vit_micro_patch8", num_classes=4, image_size=24)
+    checkpoints = Checkpoints(directory / "checkpoints")
+    found = checkpoints.variables(checkpoints.newest(), jax.eval_shape(lambda: network.init(0)))
+    checkpoints.close()
+    return jax.tree.leaves(found)
+
+
+def wait_until(condition, running, seconds=240):
+    deadline = time.monotonic() + seconds
+    while not condition():
+        assert all(process.poll() is None for process in running), [p.communicate()[1] for p in running if p.poll()]
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
+
+
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory):
+    """A run in one process on one device that nothing interrupted."""
+    directory = tmp_path_factory.mktemp("whole") / "run"
+    finish(launch(directory))
+    return directory
+
+
+@pytest.mark.parametrize(("processes", "devices"), [(2, 2), (4, 1)])
+def test_any_number_of_processes_trains_as_one_device_does(whole, tmp_path, processes, devices):
+    flags = ("--config.stages=train", "--config.train.evaluators=")
+    written = finish(launch(tmp_path, *flags, processes=processes, devices=devices))
+    expected, found = losses(whole), losses(tmp_path)
+    assert found.keys() == expected.keys() == set(range(1, STEPS + 1))
+    np.testing.assert_allclose(list(found.values()), list(expected.values()), atol=1e-5, rtol=0)
+    for array, other in zip(weights(tmp_path), weights(whole), strict=True):
+        np.testing.assert_allclose(array, other, atol=1e-3)  # Adam divides by what is near 0
+    assert not any("train" in text for text in written[1:]), "only the first process prints"
+
+
+def test_two_processes_that_share_a_model_end_with_the_files_of_one(whole, tmp_path):
+    """The same weights, in two processes of two devices: maps and rates are equal bit for bit."""
+    finish(launch(tmp_path, f"--config.model.weights={whole}", processes=2, devices=2))
+    expected, found = (dfm.DominantFrequencyMaps.load(run / "dfm" / "removal.npz") for run in (whole, tmp_path))
+    np.testing.assert_array_equal(found.scores, expected.scores)
+    np.testing.assert_array_equal(found.masks, expected.masks)
+    expected, found = (json.loads((run / "evaluation.json").read_text()) for run in (whole, tmp_path))
+    assert found == expected
+    assert (tmp_path / "report" / "index.html").exists()
+
+
+def test_sigterm_to_one_process_stops_all_in_the_same_step_and_one_process_goes_on_as_two_would(whole, tmp_path):
+    # A checkpoint at every step makes steps long enough to be caught between two of them.
+    flags = ("--config.train.steps=100000", "--config.run.checkpoint_every=1", "--config.train.evaluators=")
+    running = launch(tmp_path, *flags, "--config.stages=train", processes=2)
+    wait_until(lambda: (tmp_path / "metrics.jsonl").exists() and len(losses(tmp_path)) > 1, running)
+    running[1].send_signal(signal.SIGTERM)
+    written = finish(running, 143, seconds=60)
+    assert all(text.splitlines()[-1].startswith("stopped by SIGTERM") for text in written)
+    stopped = max(losses(tmp_path))
+    assert Checkpoints(tmp_path / "checkpoints").newest() == stopped < STEPS - 2, "else this test shows nothing"
+
+    (alone,) = launch(tmp_path, *flags, "--config.stages=train", devices=4)
+    wait_until(lambda: len(losses(tmp_path)) > stopped + 1, [alone])
+    alone.send_signal(signal.SIGTERM)
+    (text,) = finish([alone], 143, seconds=60)
+    assert f"goes on from step {stopped} of 100000" in text
+    found, expected = losses(tmp_path), losses(whole)
+    assert sorted(found) == list(range(1, len(found) + 1)), "each step once"
+    for step in range(1, min(len(found), STEPS) + 1):
+        assert abs(found[step] - expected[step]) < 1e-5, step
+
+
+@pytest.mark.parametrize("lost", [0, 1])
+def test_when_a_process_is_killed_the_other_says_so_in_a_line_and_ends(tmp_path, lost):
+    flags = (
+        *("--config.train.steps=100000", "--config.run.checkpoint_every=3"),
+        *("--config.train.evaluators=", "--config.stages=train"),
+    )
+    running = launch(tmp_path, *flags, f"--config.run.heartbeat_seconds={HEARTBEAT}", processes=2)
+    wait_until(lambda: any((tmp_path / "checkpoints").glob("*.sha256.json")), running)
+    running[lost].kill()
+    killed = time.monotonic()
+    other = running[1 - lost]
+    text = other.communicate(timeout=HEARTBEAT + 20)[1]
+    assert other.returncode == 1
+    assert time.monotonic() - killed < HEARTBEAT + 10
+    last = [line for line in text.splitlines() if not line.startswith("train: ")]
+    assert len(last) == 1 and last[0].startswith(f"error: process {1 - lost} of 2: another one ended or never came (")
+    assert last[0].endswith("); what is done is kept, and the same command goes on")
+    running[lost].communicate()
+    assert Checkpoints(tmp_path / "checkpoints").newest() % 3 == 0, "what was saved is whole"
+
+
+@pytest.mark.parametrize("index", [0, 1])
+def test_a_process_that_never_comes_is_not_waited_for_longer_than_asked(tmp_path, index):
+    flags = [f"--coordinator=127.0.0.1:{free_port()}", "--processes=2", f"--process={index}"]
+    started = time.monotonic()
+    (text,) = finish(
+        [start(["launch.py", *SMALL, f"--workdir={tmp_path / 'run'}", *flags, "--config.run.startup_seconds=3"])], 1
+    )
+    assert time.monotonic() - started < 60
+    assert re.fullmatch(rf"error: process {index} of 2: another one ended or never came \(.*\n", text)
+    assert not (tmp_path / "run").exists()
+
+
+def test_a_port_that_is_taken_is_one_line(tmp_path):
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        taken.listen()
+        address = f"127.0.0.1:{taken.getsockname()[1]}"
+        flags = [f"--coordinator={address}", "--processes=2", "--process=0"]
+        (text,) = finish([start(["launch.py", *SMALL, f"--workdir={tmp_path / 'run'}", *flags])], 2)
+    assert text.startswith(f"error: --coordinator: process 0 cannot listen at {address} (") and text.count("\n") == 1
+
+
+JOIN = """
+import sys
+from fsjax.runtime import parallel
+several = parallel.initialize(startup_seconds=60)
+print(several, *parallel.process(), parallel.from_main(sys.argv[1]))
+"""
+
+
+@pytest.mark.parametrize("scheduler", ["slurm", "mpirun"])
+def test_processes_of_a_scheduler_find_each_other(scheduler):
+    port = free_port()
+    running = []
+    for index in range(2):
+        if scheduler == "slurm":
+            variables = {
+                "SLURM_JOB_ID": "1",
+                "SLURM_STEP_NODELIST": "127.0.0.1",
+                "SLURM_NTASKS": "2",
+                "SLURM_PROCID": str(index),
+                "SLURM_LOCALID": str(index),
+            }
+        else:
+            variables = {
+                "OMPI_MCA_orte_hnp_uri": "1.0;tcp://127.0.0.1:1",
+                "OMPI_COMM_WORLD_SIZE": "2",
+                "OMPI_COMM_WORLD_RANK": str(index),
+                "OMPI_COMM_WORLD_LOCAL_RANK": str(index),
+            }
+        running.append(start(["-c", JOIN, str(index)], JAX_COORDINATOR_PORT=str(port), **variables))
+    printed = [process.communicate(timeout=120) for process in running]
+    assert [process.returncode for process in running] == [0, 0], printed
+    assert [out.splitlines()[-1] for out, _ in printed] == ["True 0 2 0", "True 1 2 0"]
+
+
+def test_one_machine_without_a_scheduler_joins_nobody(monkeypatch):
+    for name in list(os.environ):
+        if name.startswith(("SLURM_", "OMPI_")):
+            monkeypatch.delenv(name)
+    assert parallel.initialize() is False
+    monkeypatch.setenv("SLURM_NTASKS", "1")
+    monkeypatch.setenv("SLURM_STEP_NODELIST", "node1")
+    assert parallel.initialize() is False
+    with pytest.raises(InputError, match=r"run\.heartbeat_seconds: 0; accepted: 1 or more"):
+        parallel.initialize(heartbeat_seconds=0)
+
+
+@pytest.mark.parametrize(
+    ("flags", "message"),
+    [
+        (("a:1", None, None), "--processes, --process: missing; accepted: --coordinator, --processes and --process"),
+        (("a", 2, 0), "--coordinator: 'a'; accepted: HOST:PORT of process 0, such as 10.0.0.1:8476"),
+        (("a:99999", 2, 0), "--coordinator: 'a:99999'"),
+        (("a:1", 0, 0), "--processes: 0; accepted: 1 or more"),
+        (("a:1", 2, 2), "--process: 2; accepted: 0 to 1, with --processes=2"),
+    ],
+)
+def test_flags_that_cannot_be_are_refused(flags, message):
+    with pytest.raises(InputError) as caught:
+        parallel.initialize(*flags)
+    assert message in str(caught.value)

@@ -1,0 +1,270 @@
+"""A study makes every run of its grid once, and its tables are the means and spreads of what the runs wrote."""
+
+import csv
+import dataclasses
+import itertools
+import json
+import re
+
+import numpy as np
+import pytest
+
+from configs import augment
+from fsjax.experiment import runner, study
+from fsjax.experiment.study.results import Measured, measured, stability
+from fsjax.experiment.study.tables import as_csv, as_latex, as_markdown
+from fsjax.fourier import dfm
+from fsjax.runtime.errors import InputError
+
+CLASSES = ("cat|dog", "a_b")
+
+
+def make_config(**changes):
+    config = augment.base("synthetic")
+    config.data.image_size = 24
+    config.study.models = "vit_micro_patch8"
+    config.search.resamples, config.evaluate.grid, config.report.samples = 0, (), 1
+    for name, value in changes.items():
+        *groups, field = name.split("__")
+        group = config
+        for part in groups:
+            group = group[part]
+        group[field] = value
+    return config.lock()
+
+
+def test_a_grid_is_every_model_variant_and_seed_with_the_variants_own_fields(tmp_path):
+    config = make_config(
+        study__models="resnet20,vit_micro_patch8", study__seeds="3,5", study__variants="low_pass,standard"
+    )
+    config.variants.low_pass = "train.steps=7; train.learning_rate=0.5;data.mean=(0.1, 0.2, 0.3)"
+    cells = study.cells(config, tmp_path)
+    expected = itertools.product(("resnet20", "vit_micro_patch8"), ("low_pass", "standard"), (3, 5))
+    assert [(cell.model, cell.variant, cell.seed) for cell in cells] == list(expected)
+    assert len({cell.directory for cell in cells}) == 8 and cells[0].directory == tmp_path / "resnet20-low_pass-3"
+    own = cells[0].config
+    assert (own.model.name, own.seed, own.stages) == ("resnet20", 3, config.study.stages)
+    assert (own.train.steps, own.train.learning_rate, own.data.mean) == (7, 0.5, (0.1, 0.2, 0.3))
+    assert cells[2].config.train.steps == config.train.steps != 7
+    assert "variants" not in own and own.is_locked
+
+
+def test_a_variant_comes_after_the_one_whose_workdir_it_names(tmp_path):
+    config = make_config(study__variants="third,second,standard")
+    with config.unlocked():
+        config.variants.third = "train.augment={second}"
+        config.variants.second = "train.augment={standard}/dfm"
+    cells = study.cells(config, tmp_path)
+    assert [cell.variant for cell in cells] == ["standard", "second", "third"]
+    assert cells[1].config.train.augment == str(tmp_path / "vit_micro_patch8-standard-0" / "dfm")
+
+
+def test_maps_that_a_run_of_the_grid_will_leave_need_not_be_there_yet():
+    config = make_config(study__variants="dfmx,standard")
+    assert runner.check(config) == ["study"]
+    config.variants.dfmx = "train.dfmx.maps=nowhere"
+    with pytest.raises(InputError, match=r"vit_micro_patch8-dfmx-0: .*nowhere"):
+        runner.check(config)
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"study__models": "resnet21"}, "study.models: unknown model 'resnet21'; accepted: .*resnet20"),
+        ({"study__models": ""}, "study.models: ''; accepted: one or more different ones"),
+        ({"study__seeds": "0,0"}, "study.seeds: '0,0'; accepted: one or more different ones"),
+        ({"study__seeds": "0,-1"}, "study.seeds: '-1'; accepted: whole numbers from 0"),
+        ({"study__variants": "standard,cut"}, "study.variants: unknown variant 'cut'; accepted: .*standard"),
+        ({"variants__standard": "train.rate=1"}, "variants.standard: unknown field 'train.rate'; accepted"),
+        ({"variants__standard": "train=1"}, "variants.standard: unknown field 'train'; accepted"),
+        ({"variants__standard": "train.steps"}, "variants.standard: 'train.steps' is not 'field=value'"),
+        ({"variants__standard": "train.steps=x"}, "variants.standard: train.steps=x is not of the field's type, int"),
+        (
+            {"variants__standard": "train.steps=1.5"},
+            "variants.standard: train.steps=1.5 is not of the field's type, int",
+        ),
+        ({"variants__standard": "train.augment={other}"}, "variants.standard: needs the variant 'other'"),
+        ({"variants__standard": "train.augment={standard}"}, "variants.standard: needs itself, by standard"),
+        ({"variants__standard": "train.augment=blur"}, "vit_micro_patch8-standard-0: train.augment: .*blur"),
+        ({"study__stages": "train"}, "vit_micro_patch8-standard-0: study.stages: 'train'; accepted: train, search"),
+        ({"data__image_size": 25}, "vit_micro_patch8-standard-0: .*25"),
+    ],
+)
+def test_a_run_that_cannot_be_made_is_refused_before_the_first_one_starts(changes, message, tmp_path):
+    with pytest.raises(InputError, match=message):
+        runner.run(make_config(**changes), tmp_path / "run")
+    assert not (tmp_path / "run").exists()
+
+
+def make_outcome(cell, rng):
+    """Writes what a run leaves, drawn at random, and returns what a study needs of it."""
+    scores = rng.random((2, 24, 24))
+    scores = scores + scores[:, ::-1, ::-1]
+    iou = {name: [[float(rng.random()), None]] for name in ("mean", "low", "high")}
+    about = {
+        "classes": CLASSES,
+        "method": "removal",
+        "searched_on": "train",
+        "images": np.array([4, 4]),
+        "forward_equivalents": 1,
+        "provenance": {"stability": {"resamples": 4, "shares": [0.05], "iou": iou}},
+    }
+    maps = dfm.from_scores(scores, (0.05, 0.2), **about)
+    maps.save(cell.directory / "dfm" / "removal.npz")
+    rates = {name: rng.random(2).round(3).tolist() for name in ("tpr", "fpr")}
+    rates["shortcut"] = [bool(rng.random() < 0.5), None]
+    rates |= {name: rng.random(2).round(3).tolist() for name in ("low_pass_tpr", "highest_energy_tpr", "random_tpr")}
+    rates |= {"radial_tpr": None, "tpr_ci": rng.random((2, 2)).tolist()}
+    unfiltered = {"accuracy": float(rng.random()), "tpr": rng.random(2).tolist()}
+    evaluation = {"unfiltered": unfiltered, "removal": {"0.05": rates, "0.2": {"tpr": [0.0, 0.0], "fpr": [0.0, 0.0]}}}
+    (cell.directory / "evaluation.json").write_text(json.dumps(evaluation))
+    other = {name: {"tpr": rng.random(2).tolist()} for name in ("unfiltered", "filtered")}
+    other["filtered"] |= {"tpr_ci": rng.random((2, 2)).tolist(), "fpr": [rng.random(), None]}
+    other |= {name: rng.random(2).tolist() for name in ("low_pass_tpr", "highest_energy_tpr", "random_tpr")}
+    other["radial_tpr"] = [rng.random(), None]
+    file = cell.directory / "ood" / "removal.json"
+    file.parent.mkdir()
+    file.write_text(json.dumps({"sets": {"sketches": {"accuracy": rng.random(), **other}}}))
+    return unfiltered, rates, maps.at(0.05), other, iou["mean"][0][0]
+
+
+def rows_of(file):
+    with open(file, newline="") as text:
+        return list(csv.DictReader(text))
+
+
+def test_tables_are_means_and_spreads_over_seeds_of_what_the_runs_wrote(tmp_path, capsys):
+    config = make_config(study__seeds="0,1,2", study__variants="standard,low_pass", evaluate__threshold=0.5)
+    config.variants.low_pass = "train.steps=7"
+    rng, wrote = np.random.default_rng(0), {}
+    made = {cell.directory: cell for cell in study.cells(config, tmp_path)}
+
+    def nested(own, directory):
+        assert own == made[directory].config
+        wrote[made[directory].variant, made[directory].seed] = make_outcome(made[directory], rng)
+
+    study.run(config, tmp_path, nested)
+    assert len(wrote) == 6
+    summary = {row["training"]: row for row in rows_of(tmp_path / "study" / "summary.csv")}
+    for variant, row in summary.items():
+        found = [wrote[variant, seed] for seed in range(3)]
+        assert row["seeds"] == "3" and row["model"] == "vit_micro_patch8"
+        for heading, values in (
+            ("accuracy", [one[0]["accuracy"] for one in found]),
+            ("TPR", [np.mean(one[1]["tpr"]) for one in found]),
+            ("FPR", [np.mean(one[1]["fpr"]) for one in found]),
+            ("random TPR", [np.mean(one[1]["random_tpr"]) for one in found]),
+            ("above threshold", [np.mean(np.array(one[1]["tpr"]) > 0.5) for one in found]),
+            ("shortcuts", [float(one[1]["shortcut"][0]) for one in found]),
+            ("resampled IoU", [one[4] for one in found]),
+        ):
+            np.testing.assert_allclose(float(row[heading]), sum(values) / 3)
+            variance = sum((value - sum(values) / 3) ** 2 for value in values) / 2
+            np.testing.assert_allclose(float(row[f"{heading} spread"]), variance**0.5)
+        best = [np.maximum(one[1]["low_pass_tpr"], one[1]["highest_energy_tpr"]).mean() for one in found]
+        np.testing.assert_allclose(float(row["trivial TPR"]), np.mean(best))
+        assert row["radial TPR"] == "", "these maps have no radial profile"
+        alike = []
+        for label, (a, b) in itertools.product(range(2), itertools.combinations(range(3), 2)):
+            left, right = (set(zip(*np.nonzero(found[seed][2][label]), strict=True)) for seed in (a, b))
+            alike.append(len(left & right) / len(left | right))
+        np.testing.assert_allclose(float(row["map IoU"]), np.mean(alike))
+        assert 0 < float(row["chance IoU"]) < 0.06
+    classes = rows_of(tmp_path / "study" / "classes.csv")
+    assert [(row["class"], row["training"]) for row in classes] == list(itertools.product(CLASSES, summary))
+    for row in classes:
+        found = [wrote[row["training"], seed] for seed in range(3)]
+        label = CLASSES.index(row["class"])
+        np.testing.assert_allclose(float(row["TPR unfiltered"]), np.mean([one[0]["tpr"][label] for one in found]))
+        for heading, images in (("sketches TPR unfiltered", "unfiltered"), ("sketches TPR", "filtered")):
+            np.testing.assert_allclose(float(row[heading]), np.mean([one[3][images]["tpr"][label] for one in found]))
+        for heading, part in (("trivial TPR", 1), ("sketches trivial TPR", 3)):
+            best = [max(one[part][mask][label] for mask in ("low_pass_tpr", "highest_energy_tpr")) for one in found]
+            np.testing.assert_allclose(float(row[heading]), np.mean(best))
+        for where, part in (("", 1), ("sketches ", 3)):
+            rows = [one[part].get("filtered", one[part]) for one in found]
+            for end, name in enumerate(("low", "high")):
+                ends = [of_run["tpr_ci"][label][end] for of_run in rows]
+                np.testing.assert_allclose(float(row[f"{where}TPR {name}"]), np.mean(ends))
+            np.testing.assert_allclose(
+                float(row[f"{where}random TPR"]), np.mean([one[part]["random_tpr"][label] for one in found])
+            )
+        radial = [one[3]["radial_tpr"][label] for one in found]
+        assert row["radial TPR"] == "" and row["sketches radial TPR"] == ("" if label else str(np.mean(radial)))
+        assert (row["sketches FPR"] == "") == bool(label)
+        stable = [one[4] for one in found]
+        assert float(row["resampled IoU"] or "nan") == pytest.approx(np.nan if label else np.mean(stable), nan_ok=True)
+        verdicts = [one[1]["shortcut"][label] for one in found]
+        assert row["shortcut"] == ("" if verdicts[0] is None else str(np.mean(verdicts)))
+        np.testing.assert_allclose(float(row["FPR spread"]), np.std([one[1]["fpr"][label] for one in found], ddof=1))
+    assert "| vit_micro_patch8 | standard" in capsys.readouterr().out
+    page = (tmp_path / "report" / "study.html").read_text()
+    assert "cat|dog" in page and "6 runs, 3 seeds" in page
+
+
+def test_one_seed_has_no_spread_and_what_is_missing_is_left_out():
+    assert measured([0.5]) == Measured(0.5, None)
+    assert measured([0.5, None, float("nan")]) == Measured(0.5, None)
+    assert measured([None]) == Measured(None, None)
+    assert stability([np.eye(4, dtype=bool)]) == (Measured(None, None), Measured(None, None))
+    headings, rows = ["class", "TPR"], [["a", Measured(0.5, None)], ["b", Measured(None, None)]]
+    assert as_csv(headings, rows) == "class,TPR,TPR spread\na,0.5,\nb,,\n"
+
+
+def test_names_are_text_in_every_form_of_a_table():
+    headings, rows = ["class", "TPR"], [["cat|dog", Measured(0.25, 0.125)], ["a_b & 5 %", None]]
+    cells = re.split(r"(?<!\\)\|", as_markdown(headings, rows).splitlines()[2])
+    assert [cell.strip() for cell in cells[1:-1]] == [r"cat\|dog", "0.250 ± 0.125"]
+    latex = as_latex(headings, rows)
+    assert r"a\_b \& 5 \%" in latex and r"0.250 $\pm$ 0.125" in latex and "--" in latex
+    assert list(csv.reader(as_csv(headings, rows).splitlines()))[1] == ["cat|dog", "0.25", "0.125"]
+
+
+def test_a_run_that_fails_is_named(tmp_path):
+    def nested(config, directory):
+        raise InputError("train.batch_size: 7; accepted: 8")
+
+    with pytest.raises(InputError, match=r"vit_micro_patch8-standard-0: train\.batch_size: 7"):
+        study.run(make_config(), tmp_path, nested)
+
+
+def test_runs_of_different_classes_are_not_put_into_one_table(tmp_path):
+    config = make_config(study__seeds="0,1")
+    rng, names = np.random.default_rng(0), iter([CLASSES, CLASSES[::-1]])
+
+    def nested(own, directory):
+        cell = next(cell for cell in study.cells(config, tmp_path) if cell.directory == directory)
+        make_outcome(cell, rng)
+        file = directory / "dfm" / "removal.npz"
+        dataclasses.replace(dfm.DominantFrequencyMaps.load(file), classes=next(names)).save(file)
+
+    with pytest.raises(InputError, match="its runs have different classes"):
+        study.run(config, tmp_path, nested)
+
+
+def test_a_small_study_goes_from_nothing_to_its_tables_and_is_not_made_twice(tmp_path, caplog):
+    config = make_config(study__variants="dfmx,standard", study__stages="train,search,evaluate,ood")
+    changes = {"train.steps": 2, "train.batch_size": 16, "search.images_per_class": 2, "evaluate.random_masks": 0}
+    sizes = {"data.synthetic.train_per_class": 12, "data.synthetic.test_per_class": 4}
+    config.update_from_flattened_dict(changes | sizes | {"ood.attacks": "fgsm:8/255"})
+    runner.run(config, tmp_path)
+    rows = rows_of(tmp_path / "study" / "summary.csv")
+    assert [row["training"] for row in rows] == ["standard", "dfmx"]
+    for row in rows:
+        own = tmp_path / f"vit_micro_patch8-{row['training']}-0"
+        evaluation = json.loads((own / "evaluation.json").read_text())
+        attacked = json.loads((own / "ood" / "removal.json").read_text())["sets"]["fgsm:8/255"]
+        assert float(row["accuracy"]) == evaluation["unfiltered"]["accuracy"]
+        np.testing.assert_allclose(float(row["TPR"]), np.mean(evaluation["removal"]["0.05"]["tpr"]))
+        assert float(row["fgsm:8/255 accuracy"]) == attacked["accuracy"]
+        assert row["shortcuts"] == row["map IoU"] == ""  # no controls, one seed
+    maps = str(tmp_path / "vit_micro_patch8-standard-0")
+    assert (
+        json.loads((tmp_path / "vit_micro_patch8-dfmx-0" / "config.json").read_text())["train"]["dfmx"]["maps"] == maps
+    )
+    files = {file: file.stat().st_mtime_ns for file in tmp_path.rglob("checkpoints/*.json")}
+    caplog.set_level("INFO", logger="fsjax")
+    runner.run(config, tmp_path)
+    lines = [record.getMessage() for record in caplog.records]
+    assert sum("already done" in line for line in lines) == 8
+    assert files and files == {file: file.stat().st_mtime_ns for file in tmp_path.rglob("checkpoints/*.json")}

@@ -1,0 +1,148 @@
+"""Maps: budgets per share, and files that come back as they were saved or are refused."""
+
+import resource
+import weakref
+
+import numpy as np
+import pytest
+
+from fsjax.fourier import dfm, masks, spectrum
+from fsjax.runtime.errors import InputError
+
+
+def make_maps(scores=None, size=9, shares=(0.2, 0.05)):
+    if scores is None:
+        per_orbit = np.random.default_rng(0).normal(size=(3, 41)).astype(np.float32)
+        scores = per_orbit[:, spectrum.orbits(size, size)]
+    return dfm.from_scores(
+        scores,
+        shares,
+        classes=("cat", "<script>", "naïve, 猫"),
+        method="removal",
+        searched_on="train",
+        images=np.array([3, 4, 5]),
+        forward_equivalents=10**12,
+        provenance={"fields": {"seed": 0, "search.shares": [0.05, 0.2]}},
+    )
+
+
+def test_each_share_keeps_the_best_orbits_within_its_budget():
+    maps = make_maps()
+    assert maps.shares == (0.05, 0.2)
+    for index, share in enumerate(maps.shares):
+        for label in range(3):
+            expected = masks.best_orbits(maps.scores[label], int(share * 81))
+            np.testing.assert_array_equal(maps.masks[index, label], expected)
+    assert (maps.positions <= [[4], [16]]).all() and (maps.positions >= [[3], [15]]).all()
+    np.testing.assert_array_equal(maps.at(0.2), maps.masks[1])
+    with pytest.raises(ValueError, match=r"share 0\.1 is not among"):
+        maps.at(0.1)
+
+
+@pytest.mark.parametrize("ranked", [True, False])
+def test_a_file_gives_back_what_was_saved(tmp_path, ranked):
+    maps = make_maps()
+    if not ranked:
+        maps = dfm.dataclasses.replace(maps, scores=None)
+    maps.save(tmp_path / "dfm" / "removal.npz")
+    loaded = dfm.DominantFrequencyMaps.load(tmp_path / "dfm" / "removal.npz")
+    for field in dfm.dataclasses.fields(maps):
+        saved, read = getattr(maps, field.name), getattr(loaded, field.name)
+        if isinstance(saved, np.ndarray):
+            np.testing.assert_array_equal(read, saved)
+            assert read.dtype == saved.dtype
+        else:
+            assert read == saved and type(read) is type(saved)
+    assert [path.name for path in (tmp_path / "dfm").iterdir()] == ["removal.npz"], "no temporary file is left"
+
+
+@pytest.mark.parametrize("ranked", [True, False])
+def test_arrays_that_are_large_lie_in_files_of_their_own_and_are_mapped(tmp_path, monkeypatch, ranked):
+    expected = make_maps()
+    monkeypatch.setattr(dfm, "IN_MEMORY", 100)
+    monkeypatch.setattr(dfm, "IN_ONE_FILE", 100)
+    maps = make_maps()
+    assert isinstance(maps.masks, np.memmap) and isinstance(maps.scores, np.memmap)
+    np.testing.assert_array_equal(maps.masks, expected.masks)
+    np.testing.assert_array_equal(maps.scores, expected.scores)
+    if not ranked:
+        maps = dfm.dataclasses.replace(maps, scores=None)
+    for _ in range(2):  # the second leaves nothing of the first
+        maps.save(tmp_path / "removal.npz")
+    assert len(list(tmp_path.iterdir())) == (3 if ranked else 2)
+    loaded = dfm.DominantFrequencyMaps.load(tmp_path / "removal.npz")
+    assert isinstance(loaded.masks, np.memmap) and loaded.masks.dtype == bool and loaded.classes == maps.classes
+    np.testing.assert_array_equal(loaded.masks, expected.masks)
+    assert (loaded.scores is None) != ranked
+    if ranked:
+        np.testing.assert_array_equal(loaded.scores, expected.scores)
+    next(tmp_path.glob("removal.*.masks.npy")).unlink()
+    with pytest.raises(InputError, match=r"masks.npy: not a readable .npy"):
+        dfm.DominantFrequencyMaps.load(tmp_path / "removal.npz")
+
+
+def test_arrays_are_put_together_in_mapped_files_and_saved_from_there_as_from_memory(tmp_path, monkeypatch):
+    make_maps().save(tmp_path / "memory.npz")
+    monkeypatch.setattr(dfm, "IN_MEMORY", 100)
+    maps = make_maps()
+    assert isinstance(maps.masks, np.memmap) and isinstance(maps.scores, np.memmap)
+    maps.save(tmp_path / "mapped.npz")
+    saved, mapped = (np.load(tmp_path / f"{name}.npz") for name in ("memory", "mapped"))
+    for name in saved.files:
+        np.testing.assert_array_equal(mapped[name], saved[name])
+    assert len(list(tmp_path.iterdir())) == 2
+
+
+def test_where_the_temporary_folder_has_no_room_arrays_are_in_memory(monkeypatch):
+    expected = make_maps()
+    monkeypatch.setattr(dfm, "IN_MEMORY", 100)
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (200, before[1]))
+    try:
+        maps = make_maps()
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+    assert not isinstance(maps.masks, np.memmap)
+    np.testing.assert_array_equal(maps.masks, expected.masks)
+
+
+def test_scores_come_one_class_at_a_time(monkeypatch):
+    """Where they lie in a file, no more than a class is in memory."""
+    monkeypatch.setattr(dfm, "IN_MEMORY", 100)
+    known = []
+
+    class Plane(np.ndarray):
+        pass
+
+    def planes():
+        for label in range(3):
+            assert sum(plane() is not None for plane in known) <= 1
+            plane = np.full((9, 9), label, np.float64).view(Plane)
+            known.append(weakref.ref(plane))
+            yield plane
+            del plane
+
+    make_maps(scores=planes())
+
+
+def test_a_file_of_another_kind_is_refused_in_one_line(tmp_path):
+    path = tmp_path / "maps.npz"
+    make_maps().save(path)
+    whole = path.read_bytes()
+    contents = {
+        "cut off": whole[: len(whole) // 2],
+        "empty": b"",
+        "text": b"not a zip",
+        "bit flipped": whole[:200] + bytes([whole[200] ^ 8]) + whole[201:],
+    }
+    for name, content in contents.items():
+        path.write_bytes(content)
+        with pytest.raises(InputError, match=r"maps\.npz: not ") as caught:
+            dfm.DominantFrequencyMaps.load(path)
+        assert "\n" not in str(caught.value), name
+    np.savez(path, masks=np.zeros(3))
+    with pytest.raises(InputError, match="not dominant frequency maps saved by fsjax"):
+        dfm.DominantFrequencyMaps.load(path)
+    np.savez(path, masks=np.array([{"a": 1}], dtype=object))
+    with pytest.raises(InputError, match=r"not a readable \.npz of plain arrays"):
+        dfm.DominantFrequencyMaps.load(path)

@@ -1,0 +1,164 @@
+"""The Fourier plane against NumPy in float64 and against closed forms."""
+
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from fsjax.fourier import spectrum
+
+PLANES = [(32, 32), (7, 7), (8, 5), (5, 8), (12, 20), (9, 15)]
+
+
+def images(height, width, count=3, channels=3, seed=0):
+    return np.random.default_rng(seed).normal(size=(count, height, width, channels)).astype(np.float32)
+
+
+def numpy_filter(images, mask):
+    """Re F^-1(M * F x) in float64, from the definition."""
+    centred = np.fft.fftshift(np.fft.fft2(images.astype(np.float64), axes=(1, 2)), axes=(1, 2))
+    return np.fft.ifft2(np.fft.ifftshift(centred * mask[None, :, :, None], axes=(1, 2)), axes=(1, 2)).real
+
+
+@pytest.mark.parametrize(
+    ("height", "width", "count"), [(32, 32, 514), (224, 224, 25090), (7, 7, 25), (9, 15, 68), (8, 5, 21), (12, 20, 122)]
+)
+def test_number_of_orbits_is_the_closed_form(height, width, count):
+    assert spectrum.orbits(height, width).max() + 1 == count
+    assert spectrum.orbit_sizes(height, width).sum() == height * width
+
+
+@pytest.mark.parametrize(("height", "width"), PLANES)
+def test_orbits_pair_each_frequency_with_its_negative(height, width):
+    orbits = spectrum.orbits(height, width)
+    for row in range(height):
+        for column in range(width):
+            u, v = row - height // 2, column - width // 2
+            mirrored = ((-u + height // 2) % height, (-v + width // 2) % width)
+            assert orbits[row, column] == orbits[mirrored]
+
+
+@pytest.mark.parametrize(("height", "width"), PLANES)
+def test_dc_is_at_the_centre_and_constant_images_live_there(height, width):
+    amplitude = np.asarray(spectrum.amplitude(jnp.ones((1, height, width, 1))))[0, :, :, 0]
+    assert amplitude[height // 2, width // 2] == pytest.approx(height * width)
+    assert np.count_nonzero(amplitude > 1e-3) == 1
+    assert spectrum.radius(height, width)[height // 2, width // 2] == 0
+
+
+def test_a_cosine_sits_at_its_frequency():
+    rows, columns = np.mgrid[:32, :24]
+    image = np.cos(2 * np.pi * (3 * rows / 32 - 5 * columns / 24)).astype(np.float32)[None, :, :, None]
+    amplitude = np.asarray(spectrum.amplitude(jnp.asarray(image)))[0, :, :, 0]
+    assert {tuple(position) for position in np.argwhere(amplitude > 1)} == {(16 + 3, 12 - 5), (16 - 3, 12 + 5)}
+
+
+@pytest.mark.parametrize(("height", "width"), [*PLANES, (224, 224)])
+@pytest.mark.parametrize("hermitian", [True, False])
+def test_filtering_agrees_with_numpy_float64(height, width, hermitian):
+    batch = images(height, width)
+    masks = np.random.default_rng(1).random((2, height, width)) < 0.3
+    if hermitian:
+        masks |= spectrum.conjugate(masks)
+    assert spectrum.is_hermitian(masks) == hermitian
+    filtered = np.asarray(spectrum.filter_images(jnp.asarray(batch), jnp.asarray(masks)))
+    assert filtered.shape == (2, *batch.shape)
+    for mask, found in zip(masks, filtered, strict=True):
+        np.testing.assert_allclose(found, numpy_filter(batch, mask), atol=3e-6)
+
+
+@pytest.mark.parametrize(("height", "width"), PLANES)
+def test_a_hermitian_filter_leaves_a_real_image(height, width):
+    mask = spectrum.patches(height, width, 1)[3]
+    centred = np.fft.fftshift(np.fft.fft2(images(height, width).astype(np.float64), axes=(1, 2)), axes=(1, 2))
+    back = np.fft.ifft2(np.fft.ifftshift(centred * ~mask[None, :, :, None], axes=(1, 2)), axes=(1, 2))
+    assert np.abs(back.imag).max() < 1e-12
+    half = mask & (np.cumsum(mask.ravel()).reshape(mask.shape) <= 1)
+    if half.sum() < mask.sum():
+        back = np.fft.ifft2(np.fft.ifftshift(centred * ~half[None, :, :, None], axes=(1, 2)), axes=(1, 2))
+        assert np.abs(back.imag).max() > 1e-3
+
+
+@pytest.mark.parametrize(("height", "width"), PLANES)
+def test_single_frequency_patches_are_the_orbits_and_partition_the_plane(height, width):
+    patches = spectrum.patches(height, width, 1)
+    assert (patches.sum(0) == 1).all()
+    assert spectrum.is_hermitian(patches)
+    orbits = spectrum.orbits(height, width)
+    assert all(len(np.unique(orbits[patch])) == 1 for patch in patches)
+    assert len(patches) == orbits.max() + 1
+
+
+@pytest.mark.parametrize(("height", "width"), PLANES)
+def test_removing_an_orbit_plus_that_component_gives_the_image_back(height, width):
+    batch = jnp.asarray(images(height, width, count=2))
+    component = jnp.asarray(spectrum.patches(height, width, 1))
+    together = spectrum.filter_images(batch, ~component) + spectrum.filter_images(batch, component)
+    np.testing.assert_allclose(np.asarray(together), np.broadcast_to(batch, together.shape), atol=5e-6)
+
+
+@pytest.mark.parametrize(
+    ("height", "width", "patch"), [(32, 32, 2), (32, 32, 4), (224, 224, 8), (9, 15, 3), (12, 20, 4)]
+)
+def test_a_patch_is_a_block_with_its_true_conjugate(height, width, patch):
+    masks = spectrum.patches(height, width, patch)
+    assert masks.any(0).all(), "every position is visited"
+    assert spectrum.is_hermitian(masks)
+    assert len(np.unique(masks.reshape(len(masks), -1), axis=0)) == len(masks), "no patch is visited twice"
+    blocks = {
+        mask.tobytes()
+        for row in range(0, height, patch)
+        for column in range(0, width, patch)
+        for mask in [block_with_conjugate(height, width, patch, row, column)]
+    }
+    assert all(mask.tobytes() in blocks for mask in masks)
+    np.testing.assert_array_equal(spectrum.patch_range(height, width, patch, 2, 5), masks[2:5])
+
+
+def block_with_conjugate(height, width, patch, row, column):
+    mask = np.zeros((height, width), bool)
+    for r in range(row, row + patch):
+        for c in range(column, column + patch):
+            mask[r, c] = mask[(2 * (height // 2) - r) % height, (2 * (width // 2) - c) % width] = True
+    return mask
+
+
+def test_a_patch_that_does_not_divide_the_plane_is_refused():
+    with pytest.raises(ValueError, match="patch size 5 does not divide a plane of 32 x 32"):
+        spectrum.patches(32, 32, 5)
+
+
+def test_bands_have_equal_width_up_to_nyquist_and_are_constant_on_orbits():
+    bands = spectrum.bands(32, 32, 4)
+    rows, columns = np.mgrid[-16:16, -16:16]
+    squared = rows**2 + columns**2
+    expected = (squared >= 16).astype(int) + (squared >= 64) + (squared >= 144)
+    np.testing.assert_array_equal(bands, expected)
+    np.testing.assert_array_equal(bands, spectrum.conjugate(bands))
+
+
+@pytest.mark.parametrize("plane", [(8, 8), (7, 9), (6, 11), (224, 224)])
+def test_an_orbits_waves_are_what_its_removal_takes_out_of_an_image(plane):
+    """Against NumPy float64, from either member of an orbit and for those that are their own conjugate."""
+    height, width = plane
+    rng = np.random.default_rng(0)
+    positions = rng.permutation(height * width)[: min(height * width, 120)]
+    own = np.flatnonzero(np.isin(spectrum.orbits(*plane), np.flatnonzero(spectrum.orbit_sizes(*plane) == 1)))
+    positions = np.stack(np.unravel_index(np.union1d(positions, own), plane), axis=1)
+    images = rng.normal(size=(2, height, width, 3))
+    amplitudes = spectrum.wave_amplitudes(spectrum.spectra(jnp.asarray(images, jnp.float32)), positions, width)
+    waves = spectrum.waves(positions, height, width)
+    found = np.einsum("nicw,nwhv->nihvc", np.asarray(amplitudes, float), np.asarray(waves, float))
+    centred = np.fft.fftshift(np.fft.fft2(images, axes=(1, 2)), axes=(1, 2))
+    orbits = spectrum.orbits(*plane)
+    for component, position in zip(found, positions, strict=True):
+        kept = centred * (orbits == orbits[tuple(position)])[None, :, :, None]
+        expected = np.fft.ifft2(np.fft.ifftshift(kept, axes=(1, 2)), axes=(1, 2)).real
+        np.testing.assert_allclose(component, expected, atol=1e-6 * np.abs(centred).max() / height / width * 2)
+
+
+def test_orbit_positions_are_one_of_each_orbit_in_the_order_of_the_patches():
+    for plane in [(8, 8), (7, 9), (6, 11)]:
+        positions = spectrum.orbit_positions(*plane)
+        masks = spectrum.patches(*plane, 1)
+        assert len(positions) == len(masks) == spectrum.orbits(*plane).max() + 1
+        assert masks[np.arange(len(masks)), positions[:, 0], positions[:, 1]].all()

@@ -1,0 +1,38 @@
+"""One process of a small search by any method, as tests start it: METHOD DIRECTORY OUTPUT [ADDRESS PROCESSES INDEX]."""
+
+import pathlib
+import sys
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+if len(sys.argv) > 4:
+    jax.config.update("jax_cpu_collectives_implementation", "gloo")
+    jax.distributed.initialize(sys.argv[4], int(sys.argv[5]), int(sys.argv[6]))
+
+import fsjax
+from fsjax.runtime import parallel
+
+FIELDS = {
+    "adaptive": {"first_images": 16, "exact_sample": 4},
+    "hierarchical": {"candidates": "20,20", "resamples": 2},
+    "greedy": {"tolerance": 0.02},
+    "learned": {"steps": 5, "objective": "specific", "judged": 20},
+}
+
+rng = np.random.default_rng(0)
+hidden, out = (jnp.asarray(rng.normal(size=shape) / 8, jnp.float32) for shape in ((192, 16), (16, 2)))
+maps = fsjax.dominant_frequencies(
+    lambda images: jnp.tanh(images.reshape(len(images), -1) @ hidden) @ out,
+    rng.normal(size=(100, 8, 8, 3)).astype(np.float32),
+    np.repeat([0, 1], [60, 40]),
+    num_classes=2,
+    method=sys.argv[1],
+    shares=(0.1,),
+    directory=sys.argv[2],
+    save_seconds=0,
+    **FIELDS[sys.argv[1]],
+)
+if parallel.is_main_process():
+    maps.save(pathlib.Path(sys.argv[3]))

@@ -1,0 +1,151 @@
+"""One process that evaluates, as tests/engine/test_sharing.py starts it: OUTPUT OUTPUT [ADDRESS PROCESSES INDEX].
+
+It leaves OUTPUT-INDEX.json: of each evaluation what this process ended with (`value`), which images it read (`read`),
+and which different images went through its model (`seen`, fingerprints of their pixels; what is one colour is padding).
+"""
+
+import json
+import pathlib
+import sys
+import zlib
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+if len(sys.argv) > 3:
+    jax.config.update("jax_cpu_collectives_implementation", "gloo")
+    jax.distributed.initialize(sys.argv[3], int(sys.argv[4]), int(sys.argv[5]))
+
+from configs import common
+from fsjax.data.dataset import Dataset, measure_mean_std
+from fsjax.engine import sharing, tile_size
+from fsjax.engine.engine import Engine
+from fsjax.evaluation import evaluate
+from fsjax.evaluation.ood import attacks, controls, sets
+from fsjax.evaluation.ood import evaluate as ood
+from fsjax.fourier import dfm, masks, spectrum
+from fsjax.models import network
+from fsjax.models.classifier import Classifier
+from fsjax.training.evaluators import dynamics, validation
+from fsjax.training.evaluators.context import Watched
+
+SIZE = 9
+# Images of each class: many, of unequal classes; fewer than there are processes; of one class alone.
+CASES = {"many": (37, 5, 23, 0, 12), "single": (0, 1), "one class": (11,)}
+
+
+class Made:
+    """Images of noise that lie one on the other by class; it remembers which were read."""
+
+    planted = None
+
+    def __init__(self, counts):
+        rng = np.random.default_rng(4)
+        self.classes = tuple(f"class {label}" for label in range(len(counts)))
+        self.labels = rng.permutation(np.repeat(np.arange(len(counts), dtype=np.int32), counts)).astype(np.int32)
+        self.images = rng.integers(0, 256, (sum(counts), SIZE, SIZE, 3)).astype(np.uint8)
+        self.read = []
+
+    def __len__(self):
+        return len(self.images)
+
+    def __getitem__(self, index):
+        self.read.append(int(index))
+        return self.images[index]
+
+
+class Convolved(network.Network):
+    """A convolution and a matrix."""
+
+    def init(self, seed):
+        rng = np.random.default_rng(seed)
+        kernel = rng.normal(size=(3, 3, 3, 24)).astype(np.float32) / 4
+        matrix = rng.normal(size=(24 * 25, self.num_classes)).astype(np.float32) / 3
+        return {"params": {"kernel": kernel, "matrix": matrix}, "batch_stats": {}}
+
+    def apply(self, variables, images):
+        return apply(variables["params"], images)
+
+
+def apply(params, images):
+    jax.debug.callback(see, images)
+    layout = ("NHWC", "HWIO", "NHWC")
+    hidden = jax.lax.conv_general_dilated(images, params["kernel"], (2, 2), "SAME", dimension_numbers=layout)
+    return jnp.tanh(hidden).reshape(len(images), -1) @ params["matrix"]
+
+
+def see(images):
+    seen.update(zlib.crc32(image.tobytes()) for image in np.asarray(images) if (image != image[0, 0]).any())
+
+
+def told(case, evaluation, value):
+    jax.effects_barrier()
+    found[f"{case}: {evaluation}"] = {"value": value, "read": sorted(made.read), "seen": sorted(seen)}
+    made.read.clear()
+    seen.clear()
+
+
+def evaluate_all(case):
+    """All evaluations of a case."""
+    classes = len(made.classes)
+    dataset, sizes = Dataset(made, SIZE, cache_gib=0), np.bincount(made.labels, minlength=classes)
+    mean_std = measure_mean_std(dataset)
+    told(case, "mean and std", np.stack(mean_std).tolist())
+
+    model = Convolved(lambda: None, classes, SIZE, np.dtype("float32"))
+    variables = model.init(1)
+    classifier = Classifier(apply, variables["params"], mean_std, made.classes)
+    told(case, "unfiltered", evaluate.unfiltered(classifier, dataset, sizes))
+
+    maps = maps_of(classes)
+    engine = evaluate.make_engine(classifier, dataset, 0)
+    told(case, "filtered", evaluate.filtered(classifier, engine, maps, dataset, sizes))
+    args = [maps, dataset, 0.3, [0.9] * classes, engine.tile_images]
+    told(case, "controls", evaluate.controlled(config, classifier, *args))
+
+    watched = Watched(model, mean_std, config, lambda split: dataset, output.parent / "workdir")
+    validate, count = validation.make(watched), dynamics.make_counter(watched, ("1234", "12", "4"), dataset)
+    for turn, state in (("first", variables), ("second", model.init(2))):
+        told(case, f"validation, {turn}", dict(validate(1, state)))
+        told(case, f"dynamics, {turn}", count(state).tolist())
+
+    if case == "many":
+        one = sets.open_attack(attacks.parse("fgsm:8/255"), config, classifier, dataset)
+        file = output.parent / "ood" / "attack.json"
+        beside = Engine(apply, variables["params"], statistics=("correct",), tile_images=engine.tile_images)
+        kept, drawn = maps.at(0.3), {"images": 9, "random_masks": 3, "seed": 1}
+        kinds = list(controls.kinds(kept, 3).values())
+        of_maps = controls.masks_of(kept, masks.budget(0.3, SIZE, SIZE), dataset, mean_std, **drawn)
+        told(case, "controls out of distribution", of_maps.bits.tolist())
+        for turn in ("first", "second"):
+            args = [kept, file, {"made of": "this"}, len(kinds), lambda: (beside, of_maps, kinds)]
+            counts = ood.count_all(one, classifier, lambda: engine, *args)
+            told(case, f"attack, {turn}", [part.to_json() for part in counts])
+
+
+def maps_of(classes):
+    orbits = spectrum.orbits(SIZE, SIZE)
+    return dfm.from_scores(
+        np.random.default_rng(5).normal(size=(classes, orbits.max() + 1))[:, orbits],
+        (0.1, 0.3, 0.7),
+        classes=made.classes,
+        method="removal",
+        searched_on="train",
+        images=np.ones(classes, int),
+        forward_equivalents=1,
+        provenance={},
+    )
+
+
+index, output = jax.process_index(), pathlib.Path(sys.argv[1])
+config = common.base()
+config.evaluate.random_masks, config.data.validation_share, config.ood.images_per_class = 4, 0.5, 14
+# Several chunks, tiles of masks and parts; and processes with more memory than others, as JAX finds it.
+tile_size.fit, sets.PART = lambda *args, **options: 8 + 3 * index, 15
+sharing._AT_ONCE = 50  # so that counts travel in several messages
+seen, found = set(), {}
+for case, counts in CASES.items():
+    made = Made(counts)
+    evaluate_all(case)
+pathlib.Path(f"{output}-{index}.json").write_text(json.dumps(found))

@@ -1,0 +1,238 @@
+"""A model that PyTorch trained goes through the whole experiment, and gives what PyTorch gives."""
+
+import pickle
+
+import jax
+import numpy as np
+import pytest
+import torch
+import torchvision
+
+import fsjax
+from benchmarks.parity import published
+from benchmarks.parity.torch_models import randomise, torch_resnet
+from configs import common, compare
+from fsjax.data.preprocess import normalise
+from fsjax.experiment import runner
+from fsjax.fourier import dfm
+from fsjax.models import classifier
+from fsjax.runtime import files
+from fsjax.runtime.errors import InputError
+from tests.models.test_weights import lightning
+
+SIZE = 16
+MEAN_STD = ((0.5, 0.4, 0.6), (0.25, 0.2, 0.3))
+COUNTS = (6, 4, 7, 3)  # of the classes 0 to 3; the models have 10 outputs
+
+
+@pytest.fixture(scope="module")
+def images(tmp_path_factory):
+    """A folder with made images in class order, as the published loader has them."""
+    root = tmp_path_factory.mktemp("images")
+    rng = np.random.default_rng(0)
+    labels = np.repeat(np.arange(4), COUNTS)
+    pixels = rng.integers(0, 256, (len(labels), SIZE, SIZE, 3), np.uint8) // 2 + 30 * labels[:, None, None, None]
+    for split in ("train", "test"):
+        np.save(root / f"{split}_images.npy", pixels.astype(np.uint8))
+        np.save(root / f"{split}_labels.npy", labels)
+    return root
+
+
+@pytest.fixture(scope="module", params=["resnet20", "vit_micro_patch8"])
+def foreign(request, tmp_path_factory):
+    """(our name, the PyTorch model, a file of its weights)."""
+    if request.param == "resnet20":
+        model = torch_resnet("resnet20").eval()
+    else:
+        model = torchvision.models.VisionTransformer(SIZE, 8, 4, 4, 64, 128, num_classes=10).eval()
+    randomise(model)
+    path = tmp_path_factory.mktemp("weights") / "model.ckpt"
+    torch.save(lightning(model), path)
+    return request.param, model, path
+
+
+def make_config(images, name, weights, **search):
+    config = common.base()
+    config.data.update({"source": "arrays", "root": str(images), "image_size": SIZE, "classes": "a,b,c,d"})
+    config.data.mean, config.data.std = MEAN_STD
+    config.model.update({"name": name, "weights": str(weights)})
+    config.search.update({"method": "removal_compat", "split": "test", "images_per_class": 0, **search})
+    config.search.shares = (0.01, 0.05, 0.1, 0.2)
+    return config
+
+
+@pytest.fixture(scope="module")
+def done(foreign, images, tmp_path_factory):
+    directory = tmp_path_factory.mktemp("run")
+    runner.run(make_config(images, foreign[0], foreign[2]), directory)
+    return directory
+
+
+def torch_data(images):
+    pixels, labels = (np.load(images / f"test_{what}.npy") for what in ("images", "labels"))
+    return np.array(normalise(pixels, *MEAN_STD)), labels
+
+
+@pytest.mark.parametrize("patch", [1, 2])
+def test_the_maps_are_those_of_the_published_procedure_in_pytorch(done, foreign, images, tmp_path, patch):
+    name, model, weights = foreign
+    directory = done
+    if patch > 1:
+        directory = tmp_path / "run"
+        config = make_config(images, name, weights, patch=patch)
+        config.stages = "train,search"
+        runner.run(config, directory)
+    maps = dfm.DominantFrequencyMaps.load(directory / "dfm/removal_compat.npz")
+    # The published loss has the logits of images of other classes at 0: each adds the logarithm of the outputs.
+    expected = published.search(model, published.batches(*torch_data(images)), 4, patch)
+    tolerance = 2e-6 * np.maximum(1, expected)
+    assert np.abs(maps.scores - expected).max(where=expected > 0, initial=0) <= tolerance.max()
+    assert np.ptp(expected[expected > 0]) > 100 * tolerance.max()  # the comparison below means something
+    for index, share in enumerate(maps.shares):
+        for label in range(4):
+            theirs = published.at_threshold(expected[label], share).astype(bool)
+            threshold = expected[label][theirs].min()
+            certain = np.abs(expected[label] - threshold) > 2 * tolerance[label]
+            np.testing.assert_array_equal(maps.masks[index, label][certain], theirs[certain])
+            assert certain.mean() > 0.5
+
+
+def test_the_unfiltered_confusion_is_pytorchs(done, foreign, images):
+    normalised, labels = torch_data(images)
+    with torch.no_grad():
+        predicted = foreign[1](torch.from_numpy(normalised).permute(0, 3, 1, 2)).argmax(1).numpy()
+    expected = np.zeros((4, 10), int)
+    np.add.at(expected, (labels, predicted), 1)
+    found = files.read_json(done / "evaluation.json")
+    assert found["unfiltered"]["confusion"] == expected[:, :4].tolist()
+    assert (done / "report" / "index.html").exists() and not (done / "checkpoints").exists()
+
+
+def test_what_was_read_is_recorded_and_not_read_for_nothing(done, foreign, images, caplog):
+    record = files.read_json(done / "weights.json")
+    assert (record["outputs"], record["classes"], record["model"]) == (10, ["a", "b", "c", "d"], foreign[0])
+    caplog.set_level("INFO", "fsjax")
+    config = make_config(images, *foreign[::2])
+    config.train.learning_rate = 7.0  # nothing is trained, so it may be whatever
+    runner.run(config, done)
+    for stage in ("train", "search", "evaluate", "report"):
+        assert f"{stage}: already done" in caplog.text
+
+
+def test_a_workdir_without_a_trained_model_is_refused(foreign, images, tmp_path):
+    (tmp_path / "empty").mkdir()
+    with pytest.raises(InputError, match="accepted: PyTorch weights, or a workdir with a trained model"):
+        runner.run(make_config(images, foreign[0], tmp_path / "empty"), tmp_path / "run")
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"data.mean": (), "data.std": ()}, "data.mean: empty; accepted: with model.weights, the mean and std"),
+        ({"model.name": "resnet18_imagenet"}, "as resnet18_imagenet: missing: "),
+        ({"data.classes": "a,b,c,d,e,f,g,h,i,j,k"}, "has 10 outputs; the data has 11 classes"),
+        ({"model.outputs": "0,1,2,3", "model.weights": "", "train.steps": 1}, "accepted: '' without model.weights"),
+        ({"model.outputs": "0,1,2"}, "model.outputs: '0,1,2'; accepted: 4 different numbers from 0 to 9, one a class"),
+        ({"model.outputs": "0,1,2,2"}, "model.outputs: '0,1,2,2'; accepted: 4 different numbers"),
+        ({"model.outputs": "0,1,2,10"}, "model.outputs: '0,1,2,10'; accepted: 4 different numbers"),
+        ({"model.outputs": "0,1,2,x"}, "model.outputs: '0,1,2,x'; accepted: 4 different numbers"),
+        ({"model.weights": "nothing.pt"}, "model.weights: no file nothing.pt; accepted: PyTorch weights, or a workdir"),
+    ],
+)
+def test_weights_that_cannot_be_used_are_one_line_and_nothing_is_written(foreign, images, tmp_path, changes, message):
+    config = make_config(images, *foreign[::2])
+    if "data.classes" in changes:
+        labels = np.load(images / "test_labels.npy")
+        np.save(tmp_path / "test_labels.npy", np.arange(len(labels)) % 11)
+        np.save(tmp_path / "test_images.npy", np.load(images / "test_images.npy"))
+        config.data.root = str(tmp_path)
+    config.update_from_flattened_dict(changes)
+    with pytest.raises(InputError) as error:
+        runner.run(config, tmp_path / "run")
+    assert message in str(error.value) and "\n" not in str(error.value)
+    assert not (tmp_path / "run" / "weights.json").exists()
+    assert not list((tmp_path / "run").glob("stages/*")), "the mended command may take the same place"
+
+
+def test_weights_that_change_are_noticed(foreign, images, tmp_path):
+    name, model, _ = foreign
+    weights = tmp_path / "model.pt"
+    torch.save(model.state_dict(), weights)
+    config = make_config(images, name, weights)
+    config.stages = "train"
+    runner.run(config, tmp_path / "run")
+    first = files.read_json(tmp_path / "run" / "weights.json")
+    with torch.no_grad():
+        changed = {key: value * 1.5 for key, value in model.state_dict().items()}
+    torch.save(changed, weights)
+    config.stages = "search"
+    with pytest.raises(InputError, match="has changed since; run the stage train again"):
+        runner.run(config, tmp_path / "run")
+    config.stages = "train"
+    runner.run(config, tmp_path / "run")
+    assert files.read_json(tmp_path / "run" / "weights.json")["sha256"] != first["sha256"]
+
+
+def test_classes_may_be_any_of_the_outputs(foreign, images, tmp_path):
+    name, model, weights = foreign
+    config = make_config(images, name, weights)
+    config.stages, config.model.outputs = "train", "7, 2,9,0"
+    runner.run(config, tmp_path)
+    normalised, _ = torch_data(images)
+    with torch.no_grad():
+        expected = model(torch.from_numpy(normalised).permute(0, 3, 1, 2)).numpy()
+    found = classifier.load(config, tmp_path)
+    logits = np.asarray(jax.jit(found.apply)(found.variables, normalised))
+    np.testing.assert_allclose(logits, expected[:, [7, 2, 9, 0, 1, 3, 4, 5, 6, 8]], atol=1e-4)
+
+
+def test_weights_and_maps_go_back_to_pytorch(done, foreign, images):
+    name, model, weights = foreign
+    config = make_config(images, name, weights)
+    config.stages = "export"
+    runner.run(config, done)
+    again = type(model)(SIZE, 8, 4, 4, 64, 128, num_classes=10) if name.startswith("vit") else type(model)()
+    again.load_state_dict(torch.load(done / "export" / f"{name}.pt", weights_only=True), strict=True)
+    tensors = torch.from_numpy(torch_data(images)[0]).permute(0, 3, 1, 2)
+    with torch.no_grad():
+        assert torch.equal(again.eval()(tensors), model(tensors))
+    maps = dfm.DominantFrequencyMaps.load(done / "dfm/removal_compat.npz")
+    losses = pickle.loads((done / "export" / f"{name}loss1.pkl").read_bytes())
+    kept = pickle.loads((done / "export" / f"{name}_DFM_5.pkl").read_bytes())
+    for label in range(4):
+        np.testing.assert_array_equal(losses[label].numpy(), maps.scores[label])
+        np.testing.assert_array_equal(kept[label], published.at_threshold(losses[label].numpy(), 0.05))
+
+
+def test_the_callable_of_a_file_is_searched_with_the_same_maps(done, foreign, images):
+    name, _, weights = foreign
+    normalised, labels = torch_data(images)
+    maps = fsjax.dominant_frequencies(
+        fsjax.load_weights(weights, name, image_size=SIZE),
+        *(normalised, labels),
+        num_classes=4,
+        method="removal_compat",
+        shares=(0.01, 0.05, 0.1, 0.2),
+    )
+    expected = dfm.DominantFrequencyMaps.load(done / "dfm/removal_compat.npz")
+    np.testing.assert_allclose(maps.scores, expected.scores, rtol=2e-6)
+
+
+def test_a_comparison_tries_both_sides_on_a_given_model(done, foreign, images, tmp_path):
+    name, _, weights = foreign
+    config = make_config(images, name, weights)
+    config.stages = "export"
+    runner.run(config, done)
+    comparison = compare.get_config()
+    comparison.left = str(done)
+    comparison.right = str(done / "export" / f"{name}loss1.pkl")
+    comparison.search.shares = config.search.shares
+    comparison.data, comparison.model = config.data, config.model
+    runner.run(comparison, tmp_path)
+    found, evaluation = (files.read_json(file) for file in (tmp_path / "compare.json", done / "evaluation.json"))
+    assert found["classes"] == ["a", "b", "c", "d"] and found["unfiltered"] == evaluation["unfiltered"]
+    for row, share in enumerate(config.search.shares):
+        assert found["shares"][row]["iou"] == [1.0] * 4
+        for side in ("left", "right"):
+            for rate in ("tpr", "fpr"):
+                assert found["rates"][side][row][rate] == evaluation["removal_compat"][f"{share:g}"][rate]

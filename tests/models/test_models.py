@@ -1,0 +1,452 @@
+"""The models against PyTorch's: sizes, logits, gradients, batch statistics, dropout, initial weights."""
+
+import dataclasses
+import functools
+import itertools
+import math
+import re
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+import pytest
+import timm
+import torch
+import torchvision
+from jax.sharding import Mesh, PartitionSpec
+
+from benchmarks.parity.parity import agrees, compare
+from benchmarks.parity.torch_models import from_torch, random_images, randomise, torch_model, torch_resnet
+from fsjax.models import MODELS, Network, build
+from fsjax.models.folding import fold
+from fsjax.models.fully_connected import dropout, flat_average_pool
+from fsjax.models.resnet import BasicBlock, ResNet
+from fsjax.models.vgg import VGG
+from fsjax.models.vit import VisionTransformer, interpolate_positions
+from fsjax.runtime.errors import InputError
+from fsjax.runtime.parallel import AXIS
+from fsjax.training.step import make_update_fn
+
+# Small models for what needs no published architecture.
+SMALL_RESNET = functools.partial(ResNet, BasicBlock, (1, 1), (4, 8), imagenet_stem=False)
+SMALL_VIT = functools.partial(VisionTransformer, 4, width=64, depth=2, heads=4)
+SMALL_VGG = functools.partial(VGG, (1, 1), (8, 16), imagenet_head=True)
+FLOAT32, BFLOAT16 = jnp.dtype("float32"), jnp.dtype("bfloat16")
+
+
+# Sizes
+
+
+@pytest.mark.parametrize("name", ["resnet18", "resnet34", "resnet50", "resnet101"])
+def test_resnets_have_torchvisions_number_of_parameters(name):
+    torchs = torch_count(getattr(torchvision.models, name))
+    assert our_count(f"{name}_imagenet", 1000, 224) == torchs
+    # The 3x3 stem replaces a 7x7 one, from 3 channels to 64, and nothing else has another size.
+    assert our_count(f"{name}_cifar", 1000, 224) == torchs - (7 * 7 - 3 * 3) * 3 * 64
+
+
+@pytest.mark.parametrize("name", ["vgg11", "vgg13", "vgg16", "vgg19", "alexnet"])
+def test_vggs_and_alexnet_have_torchvisions_number_of_parameters(name):
+    torchs = torch_count(getattr(torchvision.models, name if name == "alexnet" else f"{name}_bn"))
+    assert our_count(f"{name}_imagenet", 1000, 224) == torchs
+    if name != "alexnet":
+        head = sum(n * (m + 1) for n, m in ((4096, 512 * 7 * 7), (4096, 4096), (1000, 4096)))
+        assert our_count(f"{name}_cifar", 1000, 32) == torchs - head + 1000 * (512 + 1)
+
+
+@pytest.mark.parametrize(
+    "name", ["tiny_patch16", "tiny_patch16_gap", "small_patch8", "base_patch16", "large_patch32_gap"]
+)
+def test_vits_have_timms_number_of_parameters(name):
+    options = {"class_token": False, "global_pool": "avg"} if name.endswith("_gap") else {}
+    published = f"vit_{name.removesuffix('_gap')}_224"
+    torchs = torch_count(lambda: timm.create_model(published, pretrained=False, num_classes=1000, **options))
+    assert our_count(f"vit_{name}", 1000, 224) == torchs
+
+
+@pytest.mark.parametrize("name, width, patch", [("tiny", 192, 4), ("tiny", 192, 32), ("small", 384, 14)])
+def test_another_patch_changes_the_embeddings_only(name, width, patch):
+    tokens = (224 // patch) ** 2 - (224 // 16) ** 2
+    pixels = 3 * (patch**2 - 16**2)
+    other = our_count(f"vit_{name}_patch16", 1000, 224)
+    assert our_count(f"vit_{name}_patch{patch}", 1000, 224) == other + (tokens + pixels) * width
+
+
+@pytest.mark.parametrize("patch", [4, 8])
+def test_the_micro_vit_is_timms_at_another_size(patch):
+    torchs = torch_count(
+        lambda: timm.models.VisionTransformer(
+            img_size=32, patch_size=patch, embed_dim=64, depth=4, num_heads=4, mlp_ratio=2, num_classes=10
+        )
+    )
+    assert our_count(f"vit_micro_patch{patch}", 10, 32) == torchs
+
+
+@pytest.mark.parametrize(
+    "name, stem, depth, widths", [("resnet20", 3, 3, (16, 32, 64)), ("resnet10w16_imagenet", 7, 1, (16, 32, 64, 128))]
+)
+def test_narrow_resnets_have_the_number_of_parameters_of_their_formula(name, stem, depth, widths):
+    def conv(channels, width, kernel):  # with the scale and bias of the BatchNorm after it
+        return kernel**2 * channels * width + 2 * width
+
+    count = conv(3, widths[0], stem) + (widths[-1] + 1) * 10
+    count += sum((2 * depth - 1) * conv(w, w, 3) for w in widths) + conv(widths[0], widths[0], 3)
+    count += sum(conv(a, b, 3) + conv(a, b, 1) for a, b in itertools.pairwise(widths))
+    assert our_count(name, 10, 32) == count
+
+
+# Logits, gradients and batch statistics
+
+
+@pytest.mark.parametrize(
+    "name, size",
+    [
+        ("resnet20", 32),
+        ("resnet20", 33),
+        ("resnet18_cifar", 33),
+        ("resnet18_imagenet", 45),  # every convolution and pool of stride 2 meets an odd side
+        ("resnet50_imagenet", 64),
+        ("vgg11_cifar", 67),  # an odd side before two pools, and 2 x 2 positions to average
+        ("vgg19_cifar", 33),
+        ("vgg11_imagenet", 65),
+        ("alexnet_cifar", 32),
+        ("alexnet_imagenet", 100),
+        ("vit_micro_patch4", 32),
+        ("vit_micro_patch8", 40),
+        ("vit_micro_patch4_gap", 36),
+    ],
+)
+def test_logits_and_input_gradients_are_pytorchs(name, size):
+    row = compare(name, size)
+    assert 0.1 < row["spread"] < 10  # what comes next means something
+    assert row["logits"] < 1e-4
+    assert agrees(row)
+
+
+@pytest.mark.parametrize("height, width, side", [(1, 1, 7), (2, 3, 7), (7, 7, 7), (9, 20, 7), (13, 5, 6), (12, 6, 6)])
+def test_averages_on_a_grid_are_pytorchs_of_any_size(height, width, side):
+    x = np.random.default_rng(0).normal(size=(2, height, width, 3)).astype(np.float32)
+    expected = torch.nn.AdaptiveAvgPool2d(side)(torch.from_numpy(x).permute(0, 3, 1, 2)).flatten(1)
+    np.testing.assert_allclose(flat_average_pool(jnp.asarray(x), side), expected, atol=1e-6)
+
+
+@pytest.mark.parametrize("name", ["resnet20", "resnet50_imagenet", "vgg11_cifar", "alexnet_cifar", "vit_micro_patch4"])
+def test_folding_batch_statistics_into_convolutions_changes_no_logit(name):
+    network = build(name, num_classes=10, image_size=32)
+    model, _ = torch_model(name, 32)
+    randomise(model)
+    variables = from_torch(model)
+    images = random_images(4, 32)
+    before = jax.tree.map(np.array, variables)
+    apply, params = fold(network, dict(variables))
+    jax.tree.map(np.testing.assert_array_equal, variables, before)
+    kept = {jax.tree_util.keystr(path) for path, _ in jax.tree_util.tree_leaves_with_path(params)}
+    # A BatchNorm behind a ReLU belongs to no convolution: not to the one before it, nor to the next, which pads zeros.
+    left = ["features.2", "features.6", "features.10", "features.13", "features.16"] if name == "alexnet_cifar" else []
+    assert {path for path in kept if "bn" in path or "'mean'" in path} == {
+        "".join(f"['{part}']" for part in (*norm.split("."), "mean")) for norm in left
+    }
+    expected = jax.jit(network.apply)(variables, images)
+    assert np.std(expected, axis=0).max() > 1000 * 2e-5, "logits that differ by far more than the tolerance"
+    np.testing.assert_allclose(jax.jit(apply)(params, images), expected, atol=2e-5)
+    low, same = fold(dataclasses.replace(network, dtype=BFLOAT16), dict(variables))
+    assert jax.tree.structure(same) == jax.tree.structure(params)
+    rough = np.abs(jax.jit(low)(params, images) - expected).max() / np.abs(expected).max()
+    assert 1e-4 < rough < 0.1
+
+
+def test_training_mode_moves_the_batch_statistics_as_pytorch_does():
+    network = build("resnet20", num_classes=10, image_size=16)
+    model = torch_resnet("resnet20")
+    randomise(model)
+    images = random_images(4, 16)
+    before = from_torch(model)
+
+    counts = {}  # values a channel that each BatchNorm sees
+    for name, module in model.named_modules():
+        if isinstance(module, torch.nn.BatchNorm2d):
+            module.register_forward_hook(
+                lambda _, inputs, __, name=name: counts.update({name: inputs[0].numel() // inputs[0].shape[1]})
+            )
+    expected_logits = torch_logits(model.train(), images)
+    after = from_torch(model)["batch_stats"]
+    logits, batch_stats = train_on(1, network, before, images)
+
+    np.testing.assert_allclose(logits, expected_logits, atol=1e-4)
+    for name, n in counts.items():
+        old, ours, torchs = (at(stats, name) for stats in (before["batch_stats"], batch_stats, after))
+        np.testing.assert_allclose(ours["mean"], torchs["mean"], atol=1e-5)
+        # PyTorch keeps the unbiased variance, ours is the biased one.
+        biased = (torchs["var"] - 0.9 * old["var"]) * (n - 1) / n
+        np.testing.assert_allclose(ours["var"], 0.9 * old["var"] + biased, rtol=1e-4)
+
+
+@pytest.mark.parametrize("split", ["pmap", "shard_map"])
+def test_batch_statistics_are_those_of_the_images_of_all_devices(split):
+    network = Network(SMALL_RESNET, 10, 16, FLOAT32)
+    variables = network.init(0)
+    images = random_images(8, 16)
+    images = images.at[4:].multiply(2).at[4:].add(1)  # the two halves have other statistics
+
+    whole_logits, whole = train_on(1, network, variables, images)
+    logits, halves = train_on(2, network, variables, images, split=split)
+
+    np.testing.assert_allclose(logits, whole_logits, atol=1e-5)
+    jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-5, atol=1e-6), halves, whole)
+    _, first_half = train_on(1, network, variables, images[:4])
+    assert np.abs(at(first_half, "bn1")["mean"] - at(whole, "bn1")["mean"]).max() > 1e-3
+
+
+@pytest.mark.parametrize("builder", [SMALL_RESNET, SMALL_VGG, SMALL_VIT], ids=["resnet", "vgg", "vit"])
+def test_bfloat16_is_computed_in_and_nothing_else(builder):
+    exact, network = (Network(builder, 10, 16, dtype) for dtype in (FLOAT32, BFLOAT16))
+    variables = exact.init(0)
+    assert abstract_variables(network) == jax.eval_shape(lambda: variables)
+    images = random_images(8, 16)
+    expected = jax.jit(exact.apply)(variables, images)
+    logits = jax.jit(network.apply)(variables, images)
+    train_logits, batch_stats = train_on(1, network, variables, images)
+    _, exact_stats = train_on(1, exact, variables, images)
+
+    assert {a.dtype for a in jax.tree.leaves([variables, logits, train_logits, batch_stats])} == {FLOAT32}
+    program = str(jax.make_jaxpr(network.apply)(variables, images))
+    products = re.findall(r":(\w+)\[[\d,]*\] = (?:conv_general_dilated|dot_general|custom_jvp_call|erfc)\b", program)
+    assert set(products) == {"bf16"}  # and so are ReLU and GELU
+    error = np.abs(logits - expected).max() / np.abs(expected).max()
+    assert 1e-5 < error < 3e-2
+    jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=2e-2, atol=2e-2), batch_stats, exact_stats)
+    # A mean over 8x16x16 values is within float32's reach, not bfloat16's (2^-9 = 2e-3).
+    if batch_stats:
+        bfloat16s = jax.tree.map(lambda a: a.astype(jnp.bfloat16).astype(jnp.float32), batch_stats)
+        assert all(jax.tree.leaves(jax.tree.map(lambda a, b: bool((a != b).any()), batch_stats, bfloat16s)))
+
+
+# Dropout
+
+
+def test_dropout_keeps_and_doubles_a_half_that_differs_by_image_and_layer():
+    keys = jax.random.split(jax.random.key(0), 4)
+    x = jnp.ones((4, 10_000))
+    first, again, second = (np.asarray(dropout(x, keys, layer)) for layer in (0, 0, 1))
+    np.testing.assert_array_equal(first, again)
+    assert set(np.unique(first)) == {0, 2}
+    np.testing.assert_allclose(first.mean(axis=1), 1, atol=5 / math.sqrt(10_000))
+    halves = [*first, *second]
+    for one, other in itertools.combinations(halves, 2):
+        assert abs((one == other).mean() - 0.5) < 2.5 / math.sqrt(10_000), "independent of each other"
+
+
+@pytest.mark.parametrize("name", ["vgg", "alexnet_cifar"])
+def test_training_mode_drops_out_where_pytorch_does(name):
+    """With the same features dropped, logits are PyTorch's; with others, or none, they are not."""
+    network = Network(SMALL_VGG, 10, 32, FLOAT32) if name == "vgg" else build(name, num_classes=10, image_size=32)
+    model = torch_small_vgg() if name == "vgg" else torch_model(name, 32)[0]
+    randomise(model)
+    variables, images = from_torch(model), random_images(4, 32)
+    keys, other_keys = (jax.random.split(jax.random.key(seed), 4) for seed in (0, 1))
+    logits, _ = train_on(1, network, variables, images, keys=keys)
+    others, _ = train_on(1, network, variables, images, keys=other_keys)
+    none, _ = train_on(1, network, variables, images)
+
+    places = [place for place, layer in enumerate(model.classifier) if isinstance(layer, torch.nn.Dropout)]
+    for layer, place in enumerate(places):
+        model.classifier[place] = Dropped(keys, layer)
+    expected = torch_logits(model.train(), images)
+    assert len(places) == 2
+    np.testing.assert_allclose(logits, expected, atol=1e-4)
+    assert min(np.abs(others - logits).max(), np.abs(none - logits).max()) > 0.1
+
+
+def test_a_training_step_drops_out_by_seed_epoch_and_image_on_any_number_of_devices():
+    network = Network(SMALL_VGG, 10, 16, FLOAT32)
+    variables = network.init(0)
+    pixels = np.random.default_rng(0).integers(0, 255, (8, 16, 16, 3), np.uint8)
+
+    def loss(seed=0, devices=1, epoch=0):
+        """Of a second step: the first one's gradients must be the same too."""
+        batch = {"image": pixels, "label": np.arange(8), "epoch": np.full(8, epoch), "index": np.arange(8) + 5}
+        batch = jax.tree.map(lambda a: a.reshape(devices, -1, *a.shape[1:]), batch)
+        optimizer = optax.sgd(0.1)
+        state = {**variables, "optimizer": optimizer.init(variables["params"])}
+        state = jax.tree.map(lambda a: np.broadcast_to(a, (devices, *np.shape(a))), state)
+        mean_std = (np.full(3, 0.5), np.full(3, 0.25))
+        update = make_update_fn(network, optimizer, lambda _, images: images, mean_std, seed).__wrapped__
+        step = jax.pmap(update, AXIS, in_axes=(0, 0, None), devices=jax.local_devices()[:devices])
+        for _ in range(2):
+            state, measured = step(state, batch, 1.0)
+        return float(measured["loss"][0])
+
+    expected = loss()
+    assert loss() == expected
+    np.testing.assert_allclose(loss(devices=2), expected, rtol=1e-5)
+    assert min(abs(loss(seed=1) - expected), abs(loss(epoch=1) - expected)) > 1e-3
+
+
+# Position embeddings
+
+
+@pytest.mark.parametrize("prefix", [0, 1])
+@pytest.mark.parametrize("side, new", [(14, 7), (14, 28), (7, 14), (14, 16), (16, 5), (3, 11), (9, 1), (1, 4), (8, 8)])
+def test_interpolated_position_embeddings_are_timms(side, new, prefix):
+    pos_embed = np.random.default_rng(0).normal(size=(1, prefix + side**2, 6)).astype(np.float32)
+    expected = timm.layers.resample_abs_pos_embed(torch.from_numpy(pos_embed), [new, new], num_prefix_tokens=prefix)
+    ours = interpolate_positions(pos_embed, new, prefix)
+    assert ours.dtype == np.float32
+    np.testing.assert_allclose(ours, expected, atol=1e-5)
+
+
+def test_position_embeddings_that_are_no_square_are_refused():
+    with pytest.raises(InputError) as error:
+        interpolate_positions(np.zeros((1, 17, 6), np.float32), 4, 0)
+    assert str(error.value) == "pos_embed: 17 tokens; accepted: those of a square of patches, and 0 before them"
+
+
+# Initial variables
+
+
+@pytest.mark.parametrize("name", ["resnet20", "alexnet_cifar", "vgg", "vit_micro_patch4"])
+def test_initial_weights_are_distributed_as_pytorchs(name):
+    model = torch_small_vgg() if name == "vgg" else torch_model(name, 32)[0]
+    network = Network(SMALL_VGG, 10, 32, FLOAT32) if name == "vgg" else build(name, num_classes=10, image_size=32)
+    ours = network.init(0)
+
+    def compare(path, ours, torchs):
+        name = jax.tree_util.keystr(path)
+        if torchs.std() == 0:
+            np.testing.assert_array_equal(ours, torchs, err_msg=name)
+        elif torchs.size >= 400:
+            # Five standard errors, of the difference of two standard deviations and of a mean.
+            assert abs(ours.std() / torchs.std() - 1) < 5 / math.sqrt(torchs.size), name
+            assert abs(ours.mean()) < 5 * torchs.std() / math.sqrt(torchs.size), name
+
+    jax.tree_util.tree_map_with_path(compare, ours, from_torch(model))
+
+
+def test_a_seed_gives_the_same_variables_each_time_and_another_seed_others():
+    network = Network(SMALL_RESNET, 10, 16, FLOAT32)
+    first, again, other = (at(network.init(seed)["params"], "conv1.kernel") for seed in (0, 0, 1))
+    np.testing.assert_array_equal(first, again)
+    assert np.abs(first - other).max() > 0.1
+
+
+def test_variables_are_dictionaries_with_string_keys():
+    for name in ("resnet20", "vgg11_imagenet", "alexnet_cifar", "vit_micro_patch8_gap"):
+        variables = abstract_variables(build(name, num_classes=10, image_size=32))
+        paths = [path for path, _ in jax.tree_util.tree_leaves_with_path(variables)]
+        assert all(type(key) is jax.tree_util.DictKey and type(key.key) is str for path in paths for key in path)
+
+
+def test_networks_of_the_same_arguments_share_compilations():
+    traced = []
+
+    @functools.partial(jax.jit, static_argnums=0)
+    def classes(network):
+        traced.append(network)
+        return jnp.zeros(network.num_classes)
+
+    for dtype in (jnp.float32, "float32"):
+        classes(build("vit_micro_patch8", num_classes=10, image_size=32, dtype=dtype))
+    assert len(traced) == 1
+    classes(build("vit_micro_patch8", num_classes=10, image_size=40))
+    assert len(traced) == 2
+
+
+# Errors
+
+
+def test_an_unknown_name_is_refused_with_the_accepted_ones():
+    with pytest.raises(InputError) as error:
+        build("resnet18_cifr", num_classes=10, image_size=32)
+    message = str(error.value)
+    assert message.startswith("model.name: unknown model 'resnet18_cifr'; accepted: ")
+    assert all(name in message for name in MODELS)
+    assert message.endswith("(did you mean resnet18_cifar?)") and "\n" not in message
+    with pytest.raises(InputError, match=r"^((?!did you mean).)*$"):
+        build("zzz", num_classes=10, image_size=32)
+
+
+@pytest.mark.parametrize("size", [30, 2, 0])
+def test_an_image_size_that_leaves_part_of_a_patch_is_refused(size):
+    with pytest.raises(InputError) as error:
+        build("vit_micro_patch4", num_classes=10, image_size=size)
+    assert str(error.value) == f"data.image_size: {size} does not fit patches of 4 pixels; accepted: multiples of 4"
+
+
+@pytest.mark.parametrize(
+    "name, size, message",
+    [
+        ("vgg16_cifar", 31, "31 does not fit 5 pools of 2 x 2 pixels; accepted: 32 and more"),
+        ("vgg16_imagenet", 16, "16 does not fit 5 pools of 2 x 2 pixels; accepted: 32 and more"),
+        ("alexnet_imagenet", 62, "62 does not fit AlexNet; accepted: 63 and more"),
+        ("alexnet_cifar", 64, "64 does not fit AlexNet's CIFAR form; accepted: 32"),
+    ],
+)
+def test_an_image_size_that_leaves_nothing_to_average_is_refused(name, size, message):
+    with pytest.raises(InputError) as error:
+        build(name, num_classes=10, image_size=size)
+    assert str(error.value) == f"data.image_size: {message}"
+
+
+# What the tests above share
+
+
+class Dropped(torch.nn.Module):
+    """Stands where a Dropout was, and drops what ours drops."""
+
+    def __init__(self, keys, layer):
+        super().__init__()
+        self.keys, self.layer = keys, layer
+
+    def forward(self, x):
+        return x * torch.from_numpy(np.array(dropout(jnp.ones(x.shape), self.keys, self.layer), np.float64))
+
+
+def torch_small_vgg():
+    """torchvision's counterpart of SMALL_VGG."""
+    features = torchvision.models.vgg.make_layers([8, "M", 16, "M"], batch_norm=True)
+    model = torchvision.models.VGG(features, num_classes=10)
+    model.classifier[0] = torch.nn.Linear(16 * 7 * 7, 4096)
+    torch.nn.init.normal_(model.classifier[0].weight, 0, 0.01)
+    torch.nn.init.zeros_(model.classifier[0].bias)
+    return model
+
+
+def our_count(name, num_classes, image_size):
+    network = build(name, num_classes=num_classes, image_size=image_size)
+    return sum(math.prod(a.shape) for a in jax.tree.leaves(abstract_variables(network)["params"]))
+
+
+def torch_count(make):
+    with torch.device("meta"):
+        return sum(p.numel() for p in make().parameters())
+
+
+def abstract_variables(network):
+    return jax.eval_shape(lambda: network.init(0))
+
+
+@torch.no_grad()
+def torch_logits(model, images):
+    """Logits computed in float64."""
+    model.double()
+    return model(torch.from_numpy(np.array(images, np.float64)).permute(0, 3, 1, 2)).numpy()
+
+
+def at(tree, name):
+    return functools.reduce(lambda node, part: node[part], name.split("."), tree)
+
+
+def train_on(devices, network, variables, images, split="pmap", keys=None):
+    """Logits and batch statistics of apply_train over this many devices; every device must have the same statistics."""
+    assert len(jax.local_devices()) >= devices
+    if split == "shard_map":
+        mesh = Mesh(np.array(jax.local_devices()[:devices]), (AXIS,))
+        each, everyone = PartitionSpec(AXIS), PartitionSpec()
+        step = jax.shard_map(network.apply_train, mesh=mesh, in_specs=(everyone, each), out_specs=(each, everyone))
+        return jax.jit(step)(variables, images)
+    step = jax.pmap(network.apply_train, AXIS, in_axes=(None, 0, 0), devices=jax.local_devices()[:devices])
+    shards = images.reshape(devices, -1, *images.shape[1:])
+    logits, batch_stats = step(variables, shards, keys if keys is None else keys.reshape(devices, -1))
+    jax.tree.map(lambda a: np.testing.assert_array_equal(a, a[:1].repeat(devices, axis=0)), batch_stats)
+    return logits.reshape(len(images), -1), jax.tree.map(lambda a: a[0], batch_stats)

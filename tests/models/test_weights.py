@@ -1,0 +1,338 @@
+"""Weights from PyTorch and back: every tensor once, the same logits, or one line that says what is wrong."""
+
+import pathlib
+import pickle
+import sys
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+import timm
+import torch
+import torchvision
+from safetensors.torch import save_file
+
+from benchmarks.parity.torch_models import randomise
+from fsjax.models import state_dict
+from fsjax.runtime import torch_files
+from fsjax.runtime.errors import InputError
+
+CLASSES = 7
+
+
+class IccvResNet18(torch.nn.Module):
+    """The published ResNet-18 (METHOD 7): 3x3 stem, `shortcut`, `classifier`, and all but that in a sequence again."""
+
+    def __init__(self, classes=CLASSES):
+        super().__init__()
+        self.conv1 = torch.nn.Conv2d(3, 64, 3, padding=1, bias=False)
+        self.bn1 = torch.nn.BatchNorm2d(64)
+        widths = (64, 64, 128, 256, 512)
+        for i in range(1, 5):
+            stride = 1 if i == 1 else 2
+            blocks = IccvBlock(widths[i - 1], widths[i], stride), IccvBlock(widths[i], widths[i], 1)
+            setattr(self, f"layer{i}", torch.nn.Sequential(*blocks))
+        stages = (self.layer1, self.layer2, self.layer3, self.layer4)
+        self.features = torch.nn.Sequential(self.conv1, self.bn1, torch.nn.ReLU(), *stages)
+        self.classifier = torch.nn.Linear(512, classes)
+
+    def forward(self, x):
+        return self.classifier(self.features(x).mean((2, 3)))
+
+
+class IccvBlock(torch.nn.Module):
+    def __init__(self, channels, width, stride):
+        super().__init__()
+        self.conv1 = torch.nn.Conv2d(channels, width, 3, stride, 1, bias=False)
+        self.bn1 = torch.nn.BatchNorm2d(width)
+        self.conv2 = torch.nn.Conv2d(width, width, 3, 1, 1, bias=False)
+        self.bn2 = torch.nn.BatchNorm2d(width)
+        self.shortcut = torch.nn.Sequential()
+        if stride > 1 or channels != width:
+            project = torch.nn.Conv2d(channels, width, 1, stride, bias=False)
+            self.shortcut = torch.nn.Sequential(project, torch.nn.BatchNorm2d(width))
+
+    def forward(self, x):
+        y = self.bn2(self.conv2(torch.relu(self.bn1(self.conv1(x)))))
+        return torch.relu(y + self.shortcut(x))
+
+
+MICRO = {"embed_dim": 64, "depth": 4, "num_heads": 4, "mlp_ratio": 2}
+# our name -> (a PyTorch model, the image size, the naming scheme)
+MODELS = {
+    "resnet18_cifar": (IccvResNet18, 33, "iccv2023 resnet"),
+    "resnet18_imagenet": (lambda: torchvision.models.resnet18(num_classes=CLASSES), 65, "torchvision/timm"),
+    "vit_micro_patch4": (
+        lambda: timm.models.VisionTransformer(img_size=32, patch_size=4, num_classes=CLASSES, **MICRO),
+        *(32, "torchvision/timm"),
+    ),
+    "vit_micro_patch8": (
+        lambda: torchvision.models.VisionTransformer(32, 8, 4, 4, 64, 128, num_classes=CLASSES),
+        *(32, "torchvision vit"),
+    ),
+}
+
+
+def random_model(name):
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        model = MODELS[name][0]()
+    randomise(model)
+    return model.eval()
+
+
+def random_images(size, count=3):
+    return np.random.default_rng(0).normal(size=(count, size, size, 3)).astype(np.float32)
+
+
+@torch.no_grad()
+def torch_logits(model, images):
+    return model(torch.from_numpy(images).permute(0, 3, 1, 2)).numpy()
+
+
+def our_logits(found, images):
+    return np.asarray(jax.jit(found.network.apply)(found.variables, jnp.asarray(images)))
+
+
+def assert_same(found, expected):
+    assert found.network == expected.network and found.naming == expected.naming
+    assert jax.tree.structure(found.variables) == jax.tree.structure(expected.variables)
+    jax.tree.map(np.testing.assert_array_equal, found.variables, expected.variables)
+
+
+def imported(path, name, image_size=None):
+    return state_dict.to_variables(torch_files.read(path), name, image_size, str(path))
+
+
+def lightning(model):
+    """A checkpoint as METHOD 7 has it: a prefix, and the module itself among the hyper-parameters."""
+    return {
+        "epoch": 3,
+        "state_dict": {f"backbone_model.{key}": value for key, value in model.state_dict().items()},
+        "hyper_parameters": {"backbone_model": model, "lr": 0.01},
+        "optimizer_states": [{"state": {0: torch.ones(2)}, "path": pathlib.PurePosixPath("a")}],
+    }
+
+
+def write(model, path):
+    if path.suffix == ".safetensors":
+        # This format stores no array twice.
+        save_file({key: value.clone() for key, value in model.state_dict().items()}, path)
+    else:
+        torch.save(lightning(model) if path.suffix == ".ckpt" else model.state_dict(), path)
+    return path
+
+
+@pytest.mark.parametrize("name", MODELS)
+def test_weights_of_every_naming_and_kind_of_file_give_pytorchs_logits_and_go_back(tmp_path, name):
+    model, (_, size, naming) = random_model(name), MODELS[name]
+    files = [write(model, tmp_path / f"model{suffix}") for suffix in (".pt", ".safetensors", ".ckpt")]
+    found, *others = (imported(file, name, size) for file in files)
+    for other in others:
+        assert_same(other, found)
+    assert (found.network.num_classes, found.naming.name, found.positions) == (CLASSES, naming, None)
+    assert found.copied == (naming == "iccv2023 resnet")
+    images = random_images(size)
+    expected = torch_logits(model, images)
+    assert expected.std(0).max() > 0.05  # the comparison below means something
+    np.testing.assert_allclose(our_logits(found, images), expected, atol=1e-4)
+
+    torch_files.write(tmp_path / "back.pt", state_dict.from_variables(found.variables, found.naming, found.copied))
+    again = MODELS[name][0]().eval()
+    again.load_state_dict(torch.load(tmp_path / "back.pt", weights_only=True), strict=True)
+    np.testing.assert_array_equal(torch_logits(again, images), expected)
+
+
+def test_timms_vgg_head_of_convolutions_is_our_linear_one():
+    with torch.device("meta"):
+        model = timm.create_model("vgg11_bn", num_classes=CLASSES)
+    given = {
+        key: np.broadcast_to(np.float32(0), tuple(value.shape)) for key, value in model.state_dict().items()
+    }  # takes no memory
+    kernel = np.random.default_rng(0).normal(size=(4096, 512, 7, 7)).astype(np.float32)
+    found = state_dict.to_variables({**given, "pre_logits.fc1.weight": kernel}, "vgg11_imagenet", 64, "weights")
+    assert found.naming.name == "timm vgg"
+    features = np.random.default_rng(1).normal(size=(512, 7, 7)).astype(np.float32)
+    expected = np.tensordot(kernel, features, 3)
+    ours = features.reshape(-1) @ found.variables["params"]["classifier"]["0"]["kernel"]
+    np.testing.assert_allclose(ours, expected, rtol=1e-3, atol=1e-2)
+    back = state_dict.from_variables(found.variables, found.naming)
+    assert {key: array.shape for key, array in back.items()} == {key: array.shape for key, array in given.items()}
+    np.testing.assert_array_equal(back["pre_logits.fc1.weight"], kernel)
+
+
+@pytest.mark.parametrize("dtype", [torch.float64, torch.float16, torch.bfloat16])
+@pytest.mark.parametrize("suffix", [".pt", ".safetensors"])
+def test_weights_of_another_precision_become_float32(tmp_path, dtype, suffix):
+    model = random_model("vit_micro_patch4").to(dtype)
+    found = imported(write(model, tmp_path / f"model{suffix}"), "vit_micro_patch4")
+    assert {leaf.dtype for leaf in jax.tree.leaves(found.variables)} == {np.dtype(np.float32)}
+    images = random_images(32)
+    np.testing.assert_allclose(our_logits(found, images), torch_logits(model.float(), images), atol=1e-4)
+
+
+@pytest.mark.parametrize("size", [16, 44, 64])
+def test_positions_of_another_image_size_are_interpolated_as_timm_does(tmp_path, size):
+    model = random_model("vit_micro_patch4")
+    found = imported(write(model, tmp_path / "model.pt"), "vit_micro_patch4", size)
+    assert found.positions == 8 and found.network.image_size == size
+    other = timm.models.VisionTransformer(img_size=size, patch_size=4, num_classes=CLASSES, **MICRO).eval()
+    other.load_state_dict(timm.models.vision_transformer.checkpoint_filter_fn(model.state_dict(), other))
+    images = random_images(size)
+    np.testing.assert_allclose(our_logits(found, images), torch_logits(other, images), atol=1e-4)
+
+
+def test_the_image_size_is_that_of_the_positions_and_else_must_be_given(tmp_path):
+    path = write(random_model("vit_micro_patch8"), tmp_path / "model.pt")
+    assert imported(path, "vit_micro_patch8").network.image_size == 32
+    path = write(random_model("resnet18_imagenet"), tmp_path / "model.pt")
+    with pytest.raises(InputError, match="image_size: None; accepted: a number of pixels"):
+        imported(path, "resnet18_imagenet")
+
+
+def test_a_prefix_that_all_keys_share_is_no_part_of_them():
+    state = random_model("resnet18_cifar").state_dict()
+    found, *others = (
+        state_dict.to_variables(
+            {prefix + key: value.numpy() for key, value in state.items()}, "resnet18_cifar", 32, "weights"
+        )
+        for prefix in ("", "module.", "model.", "_orig_mod.module.", "backbone_model.")
+    )
+    for other in others:
+        assert_same(other, found)
+
+
+# Strictness
+
+
+@pytest.fixture
+def state():
+    return {key: value.numpy().copy() for key, value in random_model("resnet18_cifar").state_dict().items()}
+
+
+def refused(state, name="resnet18_cifar"):
+    with pytest.raises(InputError) as error:
+        state_dict.to_variables(state, name, 32, "model.pt")
+    assert "\n" not in str(error.value)
+    return str(error.value)
+
+
+def test_what_is_missing_not_expected_or_of_another_shape_is_listed(state):
+    for key in ("layer2.0.bn1.running_var", "features.4.0.bn1.running_var"):
+        del state[key]
+    state["layer9.weight"] = np.zeros(3, np.float32)
+    state["conv1.weight"] = state["features.0.weight"] = np.zeros((64, 3, 7, 7), np.float32)
+    assert refused(state) == (
+        "model.pt, as resnet18_cifar: missing: layer2.0.bn1.running_var; not expected: layer9.weight; "
+        "of another shape: conv1.weight (64, 3, 7, 7), not (64, 3, 3, 3)"
+    )
+
+
+def test_a_tensor_of_as_many_numbers_but_another_shape_is_refused(state):
+    state["layer1.0.conv1.weight"] = state["features.3.0.conv1.weight"] = np.zeros((64, 3, 3, 64), np.float32)
+    assert "of another shape: layer1.0.conv1.weight (64, 3, 3, 64), not (64, 64, 3, 3)" in refused(state)
+
+
+def test_copies_must_be_equal_and_either_alone_will_do(state):
+    for given in (
+        {key: value for key, value in state.items() if not key.startswith("features.")},
+        {key: value for key, value in state.items() if key.startswith(("features.", "classifier."))},
+    ):
+        found = state_dict.to_variables(given, "resnet18_cifar", 32, "model.pt")
+        assert not found.copied
+        np.testing.assert_array_equal(
+            found.variables["params"]["layer1"]["0"]["bn2"]["bias"], state["layer1.0.bn2.bias"]
+        )
+    state["features.3.0.bn2.bias"][5] += 1
+    message = refused(state)
+    assert message.startswith("model.pt: ") and "features.3.0.bn2.bias" in message and "the two differ" in message
+
+
+def test_weights_of_another_model_are_refused_with_a_short_list(state):
+    message = refused(dict(state), "vit_micro_patch4")
+    assert "missing: blocks.0.attn.proj.bias, " in message and "and " in message and len(message) < 1000
+    assert "of another shape" in refused(state, "resnet34_cifar") or "missing" in refused(state, "resnet34_cifar")
+
+
+# Files
+
+
+def without_torch(monkeypatch):
+    monkeypatch.setitem(sys.modules, "torch", None)
+
+
+@pytest.mark.parametrize("installed", [True, False], ids=["torch", "no torch"])
+@pytest.mark.parametrize("suffix", [".pt", ".ckpt"])
+def test_a_file_is_read_as_pytorch_reads_it(tmp_path, monkeypatch, suffix, installed):
+    path = write(random_model("resnet18_cifar"), tmp_path / f"model{suffix}")
+    expected = torch.load(path, weights_only=suffix == ".pt")
+    expected = expected.get("state_dict", expected)
+    if not installed:
+        without_torch(monkeypatch)
+    found = torch_files.read(path)
+    assert list(found) == list(expected)
+    for key, array in found.items():
+        assert str(array.dtype) == str(expected[key].dtype).removeprefix("torch.")
+        np.testing.assert_array_equal(array, expected[key].numpy())
+
+
+def test_writing_without_pytorch_says_what_to_install_and_leaves_nothing(tmp_path, monkeypatch):
+    without_torch(monkeypatch)
+    with pytest.raises(InputError, match=r"pip install torch, or 'fsjax\[torch\]'"):
+        torch_files.write(tmp_path / "model.pt", {"a": np.zeros(2)})
+    assert not list(tmp_path.iterdir())
+
+
+class Attack:
+    def __init__(self, marker):
+        self.marker = marker
+
+    def __reduce__(self):
+        return open, (str(self.marker), "w")
+
+
+@pytest.mark.parametrize("zipped", [True, False], ids=["zip", "legacy"])
+@pytest.mark.parametrize("installed", [True, False], ids=["torch", "no torch"])
+def test_nothing_in_a_checkpoint_runs(tmp_path, monkeypatch, zipped, installed):
+    model, marker = random_model("vit_micro_patch8"), tmp_path / "it-ran"
+    content = {**lightning(model), "callbacks": [Attack(marker)]}
+    torch.save(content, tmp_path / "model.ckpt", _use_new_zipfile_serialization=zipped)
+    marker.unlink(missing_ok=True)
+    if not installed:
+        without_torch(monkeypatch)
+    found = imported(tmp_path / "model.ckpt", "vit_micro_patch8")
+    assert not marker.exists()
+    np.testing.assert_array_equal(found.variables["params"]["head"]["bias"], model.heads.head.bias.detach().numpy())
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        (torch.nn.Linear(2, 2), "holds a pickled torch.nn.modules.linear.Linear, not its weights; in PyTorch, save"),
+        ({"epoch": 3}, "holds no state dict"),
+        ([torch.ones(2)], "holds no state dict"),
+        ({"a": torch.ones(2), "b": "text"}, "b is no tensor; accepted: a state dict of tensors only"),
+        ({"a": torch.ones(2), "b": torch.nn.Linear(2, 2)}, "b is no tensor"),
+    ],
+)
+def test_a_file_without_a_state_dict_is_refused_in_one_line(tmp_path, content, message):
+    torch.save(content, tmp_path / "model.pt")
+    with pytest.raises(InputError) as error:
+        torch_files.read(tmp_path / "model.pt")
+    assert message in str(error.value) and "\n" not in str(error.value)
+
+
+def test_damaged_and_missing_files_are_refused_in_one_line(tmp_path):
+    for name, data in (
+        ("a.pt", b"PK\x03\x04 not a zip"),
+        ("a.safetensors", b"\xff" * 40),
+        ("a.pth", b""),
+        ("a.ckpt", pickle.dumps([1, 2])[:-2]),
+    ):
+        (tmp_path / name).write_bytes(data)
+        with pytest.raises(InputError) as error:
+            torch_files.read(tmp_path / name)
+        assert str(tmp_path / name) in str(error.value) and "\n" not in str(error.value)
+    with pytest.raises(InputError, match="no such file"):
+        torch_files.read(tmp_path / "nothing.pt")

@@ -1,0 +1,168 @@
+"""What the report hands to its page: pictures from which masks and scores are read back, and rows in words."""
+
+import base64
+import io
+import json
+
+import numpy as np
+import pytest
+from matplotlib.colors import Normalize
+from PIL import Image
+
+from benchmarks.cost import report_workdir
+from fsjax.fourier import dfm, masks, spectrum
+from fsjax.report import explorer, figures, overview, pixels
+from fsjax.report.plane import symmetric_log
+from fsjax.search import bootstrap
+
+
+def decoded(url, mode):
+    return np.asarray(Image.open(io.BytesIO(base64.b64decode(url.partition(",")[2]))).convert(mode))
+
+
+@pytest.mark.parametrize(("count", "plane"), [(1, (8, 6)), (4, (9, 11)), (24, (32, 32))])
+def test_every_mask_is_read_back_from_the_picture_of_all(count, plane):
+    """24 random masks have more patterns than a palette has colours."""
+    kept = np.random.default_rng(count).random((count, *plane)) < 0.3
+    red, green, blue = np.moveaxis(decoded(pixels.membership(kept), "RGB").astype(int), -1, 0)
+    for index, mask in enumerate(kept):
+        np.testing.assert_array_equal((red + 256 * green + 65536 * blue) // 2**index % 2 == 1, mask)
+    with pytest.raises(ValueError, match="room for 24"):
+        pixels.membership(np.zeros((25, 2, 2), bool))
+
+
+def test_scores_are_read_back_within_half_a_level_and_what_is_missing_stays_missing():
+    rng = np.random.default_rng(0)
+    plane = rng.normal(size=(12, 10)) * 10.0 ** rng.integers(-4, 1, (12, 10))
+    plane[3, 4] = np.nan
+    norm = symmetric_log(plane)
+    image, levels = pixels.levels(plane, norm)
+    grey = decoded(image, "L")
+    assert grey[3, 4] == pixels.NOTHING and (grey == pixels.NOTHING).sum() == 1 and len(levels) == pixels.NOTHING
+    known = np.isfinite(plane)
+    # Half a level, and the rounding of the written value to three digits.
+    error = np.abs(norm(np.array(levels)[grey[known]]) - norm(plane[known]))
+    assert error.max() <= 0.5 / 254 + 7e-4
+    assert levels[127] == 0 and levels[0] == pytest.approx(-np.nanmax(np.abs(plane)), rel=5e-3)
+    assert pixels.levels(np.array([[0.0, 1.0]]), Normalize(0, 1))[1][254] == 1
+
+
+@pytest.mark.parametrize("plane", [(224, 224), (15, 22), (33, 37)])
+def test_a_plane_is_shrunk_around_dc_by_means(plane):
+    values = np.random.default_rng(1).normal(size=plane)
+    values[0, 0] = np.nan
+    small = pixels.shrunk(values, 10)
+    side = -(-max(plane) // 10)
+    rows, columns = (-(-(length // 2) // side) for length in plane)
+    top, left = plane[0] // 2, plane[1] // 2
+    np.testing.assert_allclose(small[rows, columns], values[top : top + side, left : left + side].mean(), rtol=1e-12)
+    weights = pixels.shrunk(np.ones(plane), 10)
+    assert np.nanmin(weights) == np.nanmax(weights) == 1 and max(small.shape) <= 12
+
+
+def maps_of(scores, shares=(0.05, 0.2), **about):
+    return dfm.from_scores(
+        scores,
+        shares,
+        classes=tuple("abc"[: len(scores)]),
+        searched_on="train",
+        images=np.full(len(scores), 5),
+        forward_equivalents=1,
+        **{"method": "removal", "provenance": {}, **about},
+    )
+
+
+def scores_of(count, side=16):
+    scores = np.random.default_rng(2).normal(size=(count, side, side)).astype(np.float32)
+    return scores + spectrum.conjugate(scores)
+
+
+def test_the_slider_stops_at_the_maps_own_shares_and_those_of_the_grid():
+    maps = maps_of(scores_of(2))
+    rates = {"tpr": [0.5, 0.25], "fpr": [0.0, 0.1], "tpr_ci": [[0.4, 0.6], [0.2, 0.3]]}
+    grid = {"images": [3, 4], "shares": [0.1], "tpr": [[0.7, 0.8]], "fpr": [[0.1, 0.2]], "tpr_ci": [[[0, 1], [0, 1]]]}
+    result = {"0.05": rates, "0.2": rates, "grid": grid}
+    found = explorer.stops(maps, result, [9, 9], 0.05)
+    assert [(stop.share, stop.own, stop.images) for stop in found] == [
+        (0.05, 0, [9, 9]),
+        (0.1, None, [3, 4]),
+        (0.2, 1, [9, 9]),
+    ]
+    kept = explorer._masks(maps, found, 1)
+    for mask, share in zip(kept, (0.05, 0.1, 0.2), strict=True):
+        np.testing.assert_array_equal(mask, masks.within_share(maps.scores[1], share))
+    shown = explorer._stop(found[1], kept[1], 1)
+    assert shown == {
+        "tpr": 0.8,
+        "fpr": 0.2,
+        "tpr_ci": [0, 1],
+        "positions": int(kept[1].sum()),
+        "images": 4,
+        "others": 3,
+    }
+    without = dfm.dataclasses.replace(maps, scores=None)
+    assert [stop.share for stop in explorer.stops(without, result, [9, 9], 0.05)] == [0.05, 0.2]
+
+
+def test_of_more_shares_than_a_picture_has_room_for_the_one_shown_first_is_kept():
+    shares = tuple(index / 100 for index in range(1, 31))
+    maps = maps_of(scores_of(1), shares)
+    result = {f"{share:g}": {"tpr": [0.5], "fpr": [None], "tpr_ci": [[0, 1]]} for share in shares}
+    found = [stop.share for stop in explorer.stops(maps, result, [9], 0.3)]
+    assert found == [*shares[: pixels.MOST_MASKS - 1], 0.3]
+    pixels.membership(explorer._masks(maps, explorer.stops(maps, result, [9], 0.3), 0))
+
+
+def test_overlaps_are_the_iou_of_every_two_maps_and_the_most_alike_are_named():
+    kept = np.random.default_rng(3).random((3, 6, 6)) < 0.4
+    found = overview.overlaps(kept)
+    sets = [set(np.flatnonzero(mask).tolist()) for mask in kept]
+    for one in range(3):
+        for other in range(3):
+            expected = len(sets[one] & sets[other]) / len(sets[one] | sets[other])
+            assert found[one, other] == pytest.approx(expected)
+    pairs = {(0, 1): found[0, 1], (0, 2): found[0, 2], (1, 2): found[1, 2]}
+    (first, second), best = max(pairs.items(), key=lambda pair: pair[1])
+    assert overview.overlap_sentence(found, ("a", "b", "c")) == (
+        f"Most alike are {'abc'[first]} and {'abc'[second]} (IoU {best:.3f}); "
+        f"the mean is {np.mean(list(pairs.values())):.3f}."
+    )
+    assert np.isnan(overview.overlaps(np.zeros((2, 4, 4), bool))).all()
+
+
+def test_a_row_says_how_stable_a_map_is_what_the_class_is_taken_for_and_what_its_controls_do():
+    iou = {"mean": [[0.1, 0.2], [0.3, 0.4]], "low": [[0.0] * 2] * 2, "high": [[1.0] * 2] * 2}
+    maps = maps_of(scores_of(2), provenance={"stability": {"resamples": 9, "shares": [0.05, 0.2], "iou": iou}})
+    evaluation = report_workdir.evaluation(("a", "b"), (0.05, 0.2), (), np.random.default_rng(0))
+    evaluation["unfiltered"]["confusion"] = [[1, 3], [0, 4]]
+    evaluation["removal"]["0.05"]["tpr"] = [0.5, 0.9]
+    one, other = overview.rows(maps, evaluation, 0.05, 0.6, bootstrap.at_share(maps, 0.05))
+    assert [(row["over"], row["marked"]) for row in (one, other)] == [(False, True), (True, False)]
+    assert (one["stability"], other["stability"], one["stability_ci"]) == (0.1, 0.2, [0.0, 1.0])
+    assert one["confused"] == [("b", 3), ("a", 1)] and other["confused"] == [("b", 4)]
+    at = evaluation["removal"]["0.05"]
+    assert dict(one["controls"])["low-pass"] == at["low_pass_tpr"][0] and len(one["controls"]) == 5
+    assert (
+        overview.headline([one, other], maps, 0.05, 0.6)
+        == "1 of 2 classes is a frequency shortcut at 5 % of the plane: a."
+    )
+    (at_fifth, _) = overview.rows(maps, evaluation, 0.2, 0.6, bootstrap.at_share(maps, 0.2))
+    assert at_fifth["stability"] == 0.3 and at_fifth["controls"] == [] and at_fifth["marked"] == at_fifth["over"]
+
+
+@pytest.mark.parametrize(("classes", "patch"), [(10, 1), (41, 8)])
+def test_the_page_fits_its_budget(tmp_path, monkeypatch, classes, patch):
+    """5 MB for 10 classes; of many classes, with as much room for each as 1,000 have, their part of 30 MB for all."""
+    monkeypatch.setattr(explorer, "_FILES", explorer._FILES * classes // 1000)
+    if classes > explorer.IN_PAGE:
+        monkeypatch.setattr(figures, "MOST_CLASSES", 4)  # figures of more are no part of the files that are weighed
+    grid = (0.02, 0.07, 0.15, 0.3, 0.4, 0.5) if patch == 1 else ()
+    report_workdir.write(tmp_path, tuple(f"class {index}" for index in range(classes)), 224, patch=patch, grid=grid)
+    page = tmp_path / "report" / "index.html"
+    of_classes = [file.stat().st_size for file in (tmp_path / "report" / "data").glob("*")]
+    assert len(of_classes) == (classes if classes > explorer.IN_PAGE else 0)
+    assert page.stat().st_size < 5e6 and sum(of_classes) < 26e6 * classes / 1000
+    if of_classes:
+        text = (tmp_path / "report" / "data" / "class-00003.js").read_text()
+        label, _, found = text.removeprefix("fsjaxClass(").removesuffix(");\n").partition(",")
+        assert label == "3" and len(json.loads(found)["stops"]) == 4

@@ -1,0 +1,217 @@
+"""Checkpoints come back as saved, on a disk and in a store, and damaged ones are passed over for the one before."""
+
+import json
+import pathlib
+import resource
+import threading
+import uuid
+
+import numpy as np
+import optax
+import pytest
+
+from fsjax.runtime import checkpoints as module
+from fsjax.runtime import storage
+from fsjax.runtime.checkpoints import Checkpoints, chosen_hashes
+from fsjax.runtime.errors import InputError
+
+ABOUT = {"classes": ["a", "b"], "mean": [0.1, 0.2, 0.3], "steps": 3}
+
+
+@pytest.fixture(params=["disk", "store"])
+def place(request, tmp_path):
+    return tmp_path if request.param == "disk" else storage.path(f"memory://{uuid.uuid4().hex}")
+
+
+def variables(step, rows=300):
+    return {"params": {"fc": {"0": np.full((rows, 3), step, np.float32)}}, "batch_stats": {}}
+
+
+def training(step):
+    state = optax.sgd(0.1, momentum=0.9).init(variables(step)["params"])
+    return {"optimizer": state, "plateau": {"scale": np.array(step, np.float32)}}
+
+
+def save(checkpoints, step, loss=None):
+    checkpoints.save(step, variables(step), training(step), {**ABOUT, "at": step}, loss)
+
+
+def saved(place, steps=(1, 2, 3), keep=2):
+    checkpoints = Checkpoints(place, keep)
+    for step in steps:
+        save(checkpoints, step)
+    checkpoints.close()
+    return Checkpoints(place, keep)
+
+
+def value(checkpoints, step):
+    (only,) = np.unique(checkpoints.variables(step, variables(0))["params"]["fc"]["0"])
+    return only
+
+
+def test_the_newest_comes_back_as_it_was_saved(place):
+    checkpoints = saved(place)
+    assert checkpoints.newest() == 3
+    assert checkpoints.about(3) == {**ABOUT, "at": 3}
+    np.testing.assert_array_equal(checkpoints.variables(3, variables(0))["params"]["fc"]["0"], np.full((300, 3), 3.0))
+    restored = checkpoints.training(3, training(0))
+    assert float(restored["plateau"]["scale"]) == 3
+    assert type(restored["optimizer"]) is type(training(0)["optimizer"])
+
+
+def test_only_the_newest_are_kept_with_their_hashes(place):
+    saved(place)
+    assert sorted(path.name for path in place.iterdir()) == ["2", "2.sha256.json", "3", "3.sha256.json"]
+
+
+@pytest.mark.parametrize("damage", ["bit flip", "cut off", "file missing", "no hashes", "hashes cut off", "elsewhere"])
+def test_a_damaged_checkpoint_is_passed_over_for_the_one_before(place, damage, caplog):
+    saved(place)
+    largest = max((path for path in (place / "3" / "variables").rglob("*") if path.is_file()), key=file_size)
+    content, hashes = bytearray(largest.read_bytes()), place / "3.sha256.json"
+    if damage == "bit flip":
+        content[len(content) // 2] ^= 1
+        largest.write_bytes(bytes(content))
+    elif damage == "cut off":
+        largest.write_bytes(bytes(content[:-1]))
+    elif damage == "file missing":
+        largest.unlink()
+    elif damage == "no hashes":
+        hashes.unlink()
+    elif damage == "hashes cut off":
+        hashes.write_bytes(hashes.read_bytes()[:-9])
+    else:
+        recorded = json.loads(hashes.read_text())
+        recorded.pop("checksum", None)
+        (place / "about" / "metadata").parent.mkdir(exist_ok=True)
+        (place / "about" / "metadata").write_text("{}")
+        hashes.write_text(json.dumps({**recorded, "../about/metadata": recorded["about/metadata"]}))
+    checkpoints = Checkpoints(place, 2)
+    assert checkpoints.newest() == 2
+    assert "is damaged or incomplete and is passed over" in caplog.text
+    checkpoints.discard_after(2)
+    checkpoints.save(3, variables(30), training(30), ABOUT)
+    assert checkpoints.newest() == 3
+    assert value(checkpoints, 3) == 30
+    checkpoints.close()
+
+
+def test_names_that_lead_out_of_a_checkpoint_are_not_followed(monkeypatch):
+    place = storage.path(f"memory://{uuid.uuid4().hex}")
+    saved(place)
+    (place / "secret").write_text("x")
+    recorded = json.loads((place / "3.sha256.json").read_text())
+    asked = []
+    monkeypatch.setattr(type(place.fs), "get", lambda self, sources, targets: asked.extend(sources + targets))
+    for name in ("../secret", "/etc/secret", "a/../../secret"):
+        (place / "3.sha256.json").write_text(json.dumps({"about/metadata": recorded["about/metadata"], name: "0"}))
+        with pytest.raises(InputError, match="none of the checkpoints"):
+            Checkpoints(place, 2).newest()
+    assert not any("secret" in name for name in asked)
+
+
+def test_a_folder_with_nothing_whole_is_refused_and_an_empty_one_is_not(place):
+    assert Checkpoints(place / "empty", 2).newest() is None
+    saved(place / "full")
+    for hashes in (place / "full").glob("*.json"):
+        hashes.write_text("{}")
+    with pytest.raises(InputError, match=r"none of the checkpoints \[3, 2\] is whole"):
+        Checkpoints(place / "full", 2).newest()
+
+
+def test_the_best_is_kept_beside_the_newest_over_restarts(place):
+    losses = {1: 0.5, 2: 0.25, 3: None, 4: float("nan"), 5: 0.25, 6: 0.75, 7: None}
+    assert Checkpoints(place, 1).best() is None
+    for step, loss in losses.items():
+        checkpoints = Checkpoints(place, 1)
+        save(checkpoints, step, loss)
+        checkpoints.close()
+    checkpoints = Checkpoints(place, 1)
+    assert checkpoints.newest() == 7 and checkpoints.best() == 2, "the earliest of equal losses, and no NaN"
+    assert value(checkpoints, 2) == 2
+    assert sorted(path.name for path in place.iterdir()) == ["2", "2.sha256.json", "7", "7.sha256.json"]
+    assert chosen_hashes(place, "best").name == "2.sha256.json"
+    assert chosen_hashes(place, "").name == "7.sha256.json"
+    save(checkpoints, 8, 0.0)
+    assert checkpoints.best() == 8
+    assert sorted(path.name for path in place.iterdir()) == ["8", "8.sha256.json"]
+    checkpoints.close()
+
+
+def test_without_a_loss_there_is_no_best(place):
+    assert saved(place).best() is None
+    assert not chosen_hashes(place, "best").exists()
+
+
+def test_a_damaged_best_is_named_and_not_replaced_by_another(place):
+    checkpoints = Checkpoints(place, 2)
+    for step, loss in ((1, 0.1), (2, 0.2), (3, 0.3)):
+        save(checkpoints, step, loss)
+    checkpoints.close()
+    (place / "1" / "about" / "metadata").write_text("{}")
+    with pytest.raises(InputError, match=r"1: the best checkpoint is damaged; accepted: train\.select=''"):
+        Checkpoints(place, 2).best()
+
+
+def test_what_changes_after_save_returned_does_not_reach_the_file(place, monkeypatch):
+    gate, write = threading.Event(), module._save
+    monkeypatch.setattr(module, "_save", lambda folder, arrays: (gate.wait(60), write(folder, arrays)))
+    checkpoints, own = Checkpoints(place, 2), variables(1)
+    checkpoints.save(1, own, training(1), ABOUT)
+    own["params"]["fc"]["0"][:] = 99
+    assert not (place / "1.sha256.json").exists(), "save returned before anything was written"
+    threading.Timer(0.2, gate.set).start()
+    assert checkpoints.newest() == 1, "newest waits for it"
+    assert value(checkpoints, 1) == 1
+    checkpoints.close()
+
+
+@pytest.mark.parametrize("then", ["wait", "save", "newest", "close"])
+def test_a_full_disk_is_one_error_and_leaves_what_was_saved(tmp_path, then):
+    checkpoints = saved(tmp_path, steps=(1,))
+    before = contents(tmp_path)
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (2**20, limits[1]))
+    try:
+        noise = np.random.default_rng(0).normal(size=(10**6, 1)).astype(np.float32)
+        checkpoints.save(2, {"params": {"fc": {"0": noise}}, "batch_stats": {}}, training(2), ABOUT)
+        call = {"save": lambda: save(checkpoints, 3)}.get(then) or getattr(checkpoints, then)
+        with pytest.raises(InputError, match=r"/2: cannot be written \(File too large\)"):
+            call()
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+    assert contents(tmp_path) == before
+    checkpoints = Checkpoints(tmp_path, 2)
+    save(checkpoints, 2)
+    assert checkpoints.newest() == 2
+    checkpoints.close()
+
+
+def test_an_upload_that_was_interrupted_is_passed_over(monkeypatch):
+    place = storage.path(f"memory://{uuid.uuid4().hex}")
+    checkpoints, put = saved(place, steps=(1,)), type(place.fs).put
+
+    def half(self, sources, targets):
+        put(self, sources[::2], targets[::2])
+        raise OSError("the network is gone")
+
+    monkeypatch.setattr(type(place.fs), "put", half)
+    save(checkpoints, 2)
+    with pytest.raises(InputError, match=r"/2: cannot be written \(the network is gone\)"):
+        checkpoints.close()
+    monkeypatch.undo()
+    assert (place / "2").exists()
+    checkpoints = Checkpoints(place, 2)
+    assert checkpoints.newest() == 1
+    save(checkpoints, 2)
+    assert checkpoints.newest() == 2 and value(checkpoints, 2) == 2
+    checkpoints.close()
+
+
+def contents(directory):
+    files = [path for path in pathlib.Path(directory).rglob("*") if path.is_file()]
+    return {str(path): path.read_bytes() for path in files}
+
+
+def file_size(path):
+    return path.stat().st_size

@@ -1,0 +1,118 @@
+"""Numbers of a run: what was written stays whole, on a disk and in a store, whatever stopped the writer."""
+
+import json
+import logging
+import resource
+import struct
+import uuid
+
+import pytest
+from tensorboardX.proto.event_pb2 import Event
+
+from fsjax.runtime import metrics as module
+from fsjax.runtime import storage
+from fsjax.runtime.errors import InputError
+from fsjax.runtime.metrics import Metrics
+
+
+@pytest.fixture(params=["disk", "store"])
+def place(request, tmp_path):
+    return tmp_path / "run" if request.param == "disk" else storage.path(f"memory://{uuid.uuid4().hex}")
+
+
+def write(place, *steps):
+    metrics = Metrics(place)
+    for step in steps:
+        metrics.write("train", step, {"loss": step / 2, "ratio": float("inf")})
+    metrics.close()
+
+
+def lines(place):
+    found = [json.loads(line) for line in (place / "metrics.jsonl").read_text().splitlines()]
+    return [(line["stage"], line["step"], line["loss"], line["ratio"]) for line in found]
+
+
+def events(file):
+    """(tag, step, value) of every scalar, read as TFRecords: length, its check, the event, its check."""
+    content, at, found = file.read_bytes(), 0, []
+    while at < len(content):
+        (length,) = struct.unpack_from("<Q", content, at)
+        event = Event.FromString(content[at + 12 : at + 12 + length])
+        found += [(value.tag, event.step, value.simple_value) for value in event.summary.value]
+        at += 16 + length
+    return found
+
+
+def test_every_start_appends_to_the_lines_and_leaves_events_of_its_own(place, monkeypatch):
+    monkeypatch.setattr(module.time, "time", lambda: 1000.0)  # as if the clock had been moved back between the two
+    write(place, 1, 2)
+    write(place, 3)
+    assert lines(place) == [("train", 1, 0.5, None), ("train", 2, 1.0, None), ("train", 3, 1.5, None)]
+    one, other = sorted((events(file) for file in (place / "tensorboard").glob("events*")), key=len)
+    assert one == [("train/loss", 3, 1.5), ("train/ratio", 3, float("inf"))]
+    assert other[::2] == [("train/loss", 1, 0.5), ("train/loss", 2, 1.0)] and len(other) == 4
+
+
+def test_an_outcome_takes_the_place_of_the_one_before(place):
+    for accuracy in (0.5, 0.75):
+        metrics = Metrics(place)
+        metrics.outcome("removal", {"seed": 1}, {"accuracy": accuracy})
+        metrics.close()
+    (file,) = (place / "tensorboard" / "removal").glob("events*")
+    assert [event for event in events(file) if event[0] == "accuracy"] == [("accuracy", 0, 0.75)]
+
+
+@pytest.mark.parametrize("damage", ["unfinished line", "flipped bit", "no newline at the end", "not text"])
+def test_damaged_lines_are_dropped_with_a_word_and_the_next_one_stands_alone(place, damage, caplog):
+    write(place, 1, 2, 3)
+    file = place / "metrics.jsonl"
+    content = file.read_bytes()
+    if damage == "unfinished line":
+        content, kept, said = content[:-20], [1, 2], "line 3"
+    elif damage == "flipped bit":
+        at = content.index(b'"step": 2')
+        content, kept, said = content[:at] + bytes([content[at] ^ 1]) + content[at + 1 :], [1, 3], "line 2"
+    elif damage == "no newline at the end":
+        content, kept, said = content[:-1], [1, 2], "line 3"
+    else:
+        content, kept, said = content.replace(b"train", b"tr\xffin", 1), [2, 3], "line 1"
+    file.write_bytes(content)
+    caplog.clear()
+    caplog.set_level(logging.WARNING)
+    write(place, 4)
+    assert [step for _, step, _, _ in lines(place)] == [*kept, 4]
+    (record,) = [record for record in caplog.records if record.name == "fsjax.runtime.metrics"]
+    assert str(file) in record.getMessage() and record.getMessage().endswith(said)
+
+
+def test_a_store_gets_the_lines_at_intervals_and_what_it_had_is_taken_up(monkeypatch):
+    place = storage.path(f"memory://{uuid.uuid4().hex}")
+    write(place, 1)
+    now = [0.0]
+    monkeypatch.setattr(module.time, "monotonic", lambda: now[0])
+    metrics = Metrics(place)
+    metrics.write("train", 2, {"loss": 0.0, "ratio": 0.0})
+    assert [step for _, step, _, _ in lines(place)] == [1]
+    now[0] += module.UPLOAD_SECONDS + 1
+    metrics.write("train", 3, {"loss": 0.0, "ratio": 0.0})
+    assert [step for _, step, _, _ in lines(place)] == [1, 2, 3]
+    metrics.write("train", 4, {"loss": 0.0, "ratio": 0.0})
+    assert [step for _, step, _, _ in lines(place)] == [1, 2, 3]
+    metrics.close()
+    assert [step for _, step, _, _ in lines(place)] == [1, 2, 3, 4]
+
+
+def test_a_full_disk_is_one_error_that_names_the_file_and_the_next_start_goes_on(tmp_path):
+    write(tmp_path, 1)
+    size = (tmp_path / "metrics.jsonl").stat().st_size
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    metrics = Metrics(tmp_path)
+    try:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (size + 10, limits[1]))
+        with pytest.raises(InputError, match=r"metrics\.jsonl: cannot be written \(File too large\)"):
+            metrics.write("train", 2, {"loss": 1.0, "ratio": 0.0})
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+    metrics.close()
+    write(tmp_path, 3)
+    assert [step for _, step, _, _ in lines(tmp_path)] == [1, 3]

@@ -1,0 +1,74 @@
+"""Several processes on one workdir: one writes what all share, all read the same, and all see the same folder."""
+
+import json
+import os
+import pathlib
+import socket
+import subprocess
+import sys
+
+ROOT = pathlib.Path(__file__).parents[2]
+
+
+def processes(worker, *directories):
+    """What each of two processes prints, one in each of the directories."""
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        address = f"127.0.0.1:{free.getsockname()[1]}"
+    environment = {**os.environ, "XLA_FLAGS": "", "PYTHONPATH": str(ROOT)}
+    workers = [
+        subprocess.Popen(
+            [sys.executable, f"tests/{worker}.py", directory, address, "2", str(index)],
+            cwd=ROOT,
+            env=environment,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+        for index, directory in enumerate(directories)
+    ]
+    try:
+        printed = [worker.communicate(timeout=240) for worker in workers]
+    finally:
+        for worker in workers:
+            worker.kill()
+    assert all(worker.returncode == 0 for worker in workers), printed
+    return [json.loads(out.splitlines()[-1]) for out, _ in printed]
+
+
+def test_one_process_of_a_run_writes_and_all_read_the_same(tmp_path):
+    one, other = processes("checkpoint_worker", tmp_path / "run", tmp_path / "run")
+    assert (
+        one
+        == other
+        == {
+            "refused": "process 0 refuses",
+            "newest": 4,
+            "best": 2,
+            "about": {"at": 4},
+            "values": [2.0, 4.0],
+            "left": 3,
+        }
+    )
+
+
+def test_processes_that_see_different_folders_are_refused_in_all(tmp_path):
+    folders = tmp_path / "one", tmp_path / "other"
+    for folder, seen in zip(folders, processes("checkpoint_worker", *folders), strict=True):
+        assert seen["error"] == (
+            f"--workdir: process 1 does not see what process 0 wrote to {folder}; accepted: a folder that all "
+            "processes share, or gs://..., s3://..."
+        )
+
+
+def test_the_main_process_alone_writes_what_all_share(tmp_path):
+    """Others write the parts of a search that they have computed, and nothing else, in any stage."""
+    main, other = processes("shared_files_worker", tmp_path / "run", tmp_path / "run")
+    assert {name for name in other if not name.startswith("search/")} == set()
+    assert not set(main) & set(other)
+    for name in (
+        *("config.json", "command.json", "planted.npz", "adcs.npz", "dfm/removal.npz", "evaluation.json"),
+        *("checkpoints/2", "dynamics/00000002.npz", "ood/removal.json", "seed-0/config.json", "dynamics.json"),
+        *("report/index.html", "report/dynamics.html", "stages/report-removal.json", "export/vit_micro_patch8.pt"),
+    ):
+        assert name in main and (tmp_path / "run" / name).exists(), name

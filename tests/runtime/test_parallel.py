@@ -1,0 +1,35 @@
+"""Devices of a machine without an accelerator."""
+
+import os
+import subprocess
+import sys
+
+import pytest
+
+CORES = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
+PROGRAM = """
+import jax
+from fsjax.runtime import parallel
+parallel.use_cores({batch})
+print(jax.device_count())
+"""
+
+
+@pytest.mark.parametrize(
+    ("batch", "flags", "devices"),
+    [
+        (16 * CORES, "", CORES),
+        (33, "", 1),
+        (1, "", 1),
+        (64, "--xla_force_host_platform_device_count=3", 3),
+    ],
+)
+def test_each_core_is_a_device_unless_jax_was_told_otherwise(batch, flags, devices):
+    printed = subprocess.run(
+        [sys.executable, "-c", PROGRAM.format(batch=batch)],
+        env={**os.environ, "XLA_FLAGS": flags, "JAX_PLATFORMS": "cpu"},
+        check=True,
+        capture_output=True,
+        text=True,
+    ).stdout
+    assert int(printed) == devices

@@ -1,0 +1,72 @@
+"""Progress: one bar on a terminal, plain lines every few seconds elsewhere, nothing of other processes."""
+
+import fcntl
+import os
+import pty
+import struct
+import subprocess
+import sys
+import termios
+
+import pytest
+
+# Ten updates, of which the fourth to the seventh take six seconds each and the others none.
+PROGRAM = """
+import time
+now = [0.0]
+time.monotonic = lambda: now[0]
+from fsjax.runtime.progress import Progress
+with Progress("search", 1200, "images", done=200) as progress:
+    for index in range(10):
+        now[0] += 6.0 if 3 <= index < 7 else 0.0
+        progress.update(100, f"loss {index}")
+print("done")
+"""
+ENVIRONMENT = {**os.environ, "JAX_PLATFORMS": "cpu", "TERM": "xterm"}
+
+
+def test_elsewhere_than_on_a_terminal_plain_lines_come_at_intervals_and_one_at_the_end():
+    done = subprocess.run([sys.executable, "-c", PROGRAM], capture_output=True, text=True, env=ENVIRONMENT)
+    assert done.stdout == "done\n" and "\r" not in done.stderr
+    assert done.stderr.splitlines() == [
+        # Of the 200 images done before, the rate and the time left know nothing.
+        "search: 700/1,200 images, 42 images/s, ETA 0:12, loss 4",
+        "search: 900/1,200 images, 29 images/s, ETA 0:10, loss 6",
+        "search: 1,200/1,200 images, 42 images/s, ETA 0:00, loss 9",
+    ]
+
+
+def test_on_a_terminal_there_is_one_bar_and_no_lines():
+    ours, theirs = pty.openpty()
+    fcntl.ioctl(theirs, termios.TIOCSWINSZ, struct.pack("HHHH", 24, 100, 0, 0))  # rows and columns
+    running = subprocess.Popen([sys.executable, "-c", PROGRAM], stdout=theirs, stderr=theirs, env=ENVIRONMENT)
+    os.close(theirs)
+    shown = b""
+    while True:
+        try:
+            part = os.read(ours, 4096)
+        except OSError:  # how Linux says that the other side is closed
+            break
+        if not part:
+            break
+        shown += part
+    assert running.wait() == 0
+    bar, *rest = shown.decode().replace("\r\n", "\n").split("\n")
+    assert rest == ["done", ""]
+    states = [state for state in bar.split("\r") if state]
+    assert len(states) > 1 and all(state.startswith("search: ") and len(state) <= 100 for state in states)
+    assert "200/1200" in states[0] and states[-1].startswith("search: 100%") and "1200/1200" in states[-1]
+    assert "loss 9" in states[-1] and "ETA" not in bar
+
+
+@pytest.mark.parametrize("terminal", [True, False])
+def test_of_several_processes_only_the_main_one_prints(monkeypatch, capsys, terminal):
+    from fsjax.runtime import parallel, progress
+
+    monkeypatch.setattr(parallel, "is_main_process", lambda: False)
+    monkeypatch.setattr(sys.stderr, "isatty", lambda: terminal, raising=False)
+    monkeypatch.setattr(progress, "LINE_SECONDS", 0)
+    with progress.Progress("search", 2, "images") as shown:
+        shown.update(1)
+        shown.update(1)
+    assert capsys.readouterr() == ("", "")

@@ -1,0 +1,224 @@
+"""Where people watch a run: TensorBoard, read back by TensorBoard itself, and Weights & Biases, by a stand-in."""
+
+import io
+import json
+import logging
+import subprocess
+import sys
+import types
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from configs import common
+from fsjax import search
+from fsjax.evaluation import evaluate as evaluate_stage
+from fsjax.experiment import runner
+from fsjax.experiment.run import Run
+from fsjax.experiment.stages import search as search_stage
+from fsjax.fourier import dfm, masks
+from fsjax.runtime import files, wandb_writer
+from fsjax.runtime.errors import InputError
+from tests.helpers import stand_in_wandb
+
+# TensorBoard's own reader, without the seconds that its import of TensorFlow takes: it looks for this name.
+sys.modules.setdefault("tensorboard.compat.notf", types.ModuleType("tensorboard.compat.notf"))
+from tensorboard.backend.event_processing.event_accumulator import EventAccumulator  # noqa: E402
+from tensorboard.plugins.hparams import metadata  # noqa: E402
+
+SHARES = (0.05, 0.2)
+MASKS = np.random.default_rng(0).random((2, 4, 24, 24)) < 0.3
+RATES = {"tpr": [0.5, 1.0, None, 0.0], "fpr": [0.25, 0.0, 0.0, 0.25], "shortcut": [True, True, None, False]}
+
+
+def small_config():
+    config = common.base()
+    config.stages = "train,search,evaluate"
+    config.data.image_size = 24
+    config.data.synthetic.train_per_class = 8
+    config.data.synthetic.test_per_class = 4
+    config.model.name = "vit_micro_patch8"
+    config.train.steps = 2
+    config.train.batch_size = 16
+    config.search.method = "drawn"
+    config.search.shares = SHARES
+    config.report.share = 0.2
+    config.run.log_every = 1
+    config.wandb.project, config.wandb.mode = "shortcuts", "offline"
+    return config
+
+
+def drawn(problem):
+    return dfm.DominantFrequencyMaps(MASKS, SHARES, None, problem.classes, "drawn", "train", np.ones(4, int), 0, {})
+
+
+def judged(config, directory, *others):
+    """As the stage evaluate leaves it, without judging anything."""
+    plain = {"accuracy": 0.75, "tpr": [1.0] * 4, "fpr": [0.0] * 4, "confusion": np.eye(4, dtype=int).tolist()}
+    found = {"classes": ["C0", "C1", "C2", "C3"], "images": [1] * 4, "unfiltered": plain}
+    files.write_json(
+        directory / "evaluation.json", {**found, "drawn": {"0.05": {**RATES, "tpr": [0.0] * 4}, "0.2": RATES}}
+    )
+
+
+@pytest.fixture(scope="module")
+def done(tmp_path_factory):
+    """A run, and the same with another threshold, which evaluates anew."""
+    directory = tmp_path_factory.mktemp("boards") / "run"
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setitem(sys.modules, "wandb", stand_in_wandb)
+        patch.setitem(search.SEARCHES, "drawn", search.Method(drawn))
+        patch.setattr(evaluate_stage, "run", judged)
+        runner.run(small_config(), directory)
+        config = small_config()
+        config.evaluate.threshold, config.wandb.entity = 0.0, "lab"
+        runner.run(config, directory)
+        yield directory
+
+
+def scalars_of(folder):
+    board = EventAccumulator(str(folder)).Reload()
+    return {tag: [(event.step, event.value) for event in board.Scalars(tag)] for tag in board.Tags()["scalars"]}
+
+
+def test_tensorboard_shows_each_class_s_map_at_every_share(done):
+    board = EventAccumulator(str(done / "tensorboard"), {"images": 0}).Reload()
+    assert board.Tags()["images"] == [f"maps_drawn/{label}_C{label}" for label in range(4)]
+    for label in range(4):
+        shown = board.Images(f"maps_drawn/{label}_C{label}")
+        assert [image.step for image in shown] == [masks.budget(share, 24, 24) for share in SHARES]
+        for index, image in enumerate(shown):
+            pixels = np.asarray(Image.open(io.BytesIO(image.encoded_image_string)).convert("L"))
+            assert pixels.shape == (144, 144)
+            # Each position is a square of 6 x 6 pixels, dark where it is kept.
+            squares = pixels.reshape(24, 6, 24, 6)
+            assert (squares == np.where(MASKS[index, label], 0, 255)[:, None, :, None]).all()
+
+
+def test_tensorboard_s_table_has_the_settings_and_what_was_found_in_the_end(done):
+    (file,) = (done / "tensorboard" / "drawn").iterdir()  # the first evaluation's is gone
+    board = EventAccumulator(str(file)).Reload()
+    started = metadata.parse_session_start_info_plugin_data(
+        board.SummaryMetadata("_hparams_/session_start_info").plugin_data.content
+    )
+    fields = {name: getattr(value, value.WhichOneof("kind")) for name, value in started.hparams.items()}
+    assert fields["train.learning_rate"] == 0.1 and fields["evaluate.threshold"] == 0.0
+    assert fields["search.method"] == "drawn" and fields["search.shares"] == str(list(SHARES))
+    assert fields["data.skip_undecodable"] is False
+    assert not [name for name in fields if name.startswith(("run.", "wandb.", "search.learned."))]
+    metadata.parse_session_end_info_plugin_data(board.SummaryMetadata("_hparams_/session_end_info").plugin_data.content)
+    assert {tag: value for tag, ((_, value),) in scalars_of(file).items()} == {
+        "accuracy": 0.75,
+        "mean_tpr": 0.5,
+        "mean_fpr": 0.125,
+        "shortcuts": 2,
+    }
+
+
+def test_a_run_loads_no_pytorch_for_its_boards_and_leaves_it_to_be_loaded():
+    modules = "sys, fsjax.experiment.runner, fsjax.runtime.tensorboard_writer"
+    code = f"import {modules}; print('torch' in sys.modules); import torch"
+    found = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert (found.returncode, found.stdout) == (0, "False\n"), found.stderr
+
+
+def test_weights_and_biases_goes_on_with_one_run_and_gets_what_tensorboard_gets(done):
+    first, second = stand_in_wandb.runs
+    assert first.given["id"] == second.given["id"] == json.loads((done / "wandb.json").read_text())["id"]
+    assert first.given["resume"] == second.given["resume"] == "allow"
+    assert (first.given["project"], first.given["entity"], second.given["entity"]) == ("shortcuts", None, "lab")
+    assert first.given["config"]["train"]["learning_rate"] == 0.1 and first.given["mode"] == "offline"
+    assert first.given["name"] == first.given["dir"] == str(done)
+    assert first.exit_code == second.exit_code == 0
+
+    expected = scalars_of(done / "tensorboard")
+    logged = [entry for run in (first, second) for entry in run.history]
+    found = {}
+    for entry in logged:
+        (step,) = [name for name in entry if name.endswith("/step")]
+        for name in entry.keys() - {step}:
+            assert name.startswith(step.removesuffix("step")) and first.steps[step.replace("step", "*")] == step
+            found.setdefault(name, []).append((entry[step], entry[name]))
+    pictures = {name: values for name, values in found.items() if name.startswith("maps_")}
+    assert {name: len(values) for name, values in pictures.items()} == {
+        f"maps_drawn/{label}_C{label}": len(SHARES) for label in range(4)
+    }
+    kept = ~np.repeat(np.repeat(MASKS[1, 2], 6, 0), 6, 1)
+    np.testing.assert_array_equal(pictures["maps_drawn/2_C2"][1][1].pixels, 255 * kept)
+    assert found.keys() - pictures.keys() == expected.keys()
+    for tag, values in expected.items():
+        np.testing.assert_allclose(np.array(found[tag], float), np.array(values, float), rtol=1e-6)
+    assert second.summary == {
+        "drawn/accuracy": 0.75,
+        "drawn/mean_tpr": 0.5,
+        "drawn/mean_fpr": 0.125,
+        "drawn/shortcuts": 2,
+    }
+
+
+def test_a_run_that_ends_in_an_error_is_no_finished_one(tmp_path, monkeypatch):
+    monkeypatch.setitem(sys.modules, "wandb", stand_in_wandb)
+    config = small_config()
+    config.stages = "search"
+    with pytest.raises(InputError, match="no trained model"):
+        runner.run(config, tmp_path)
+    assert stand_in_wandb.runs[-1].exit_code == 1
+
+
+def test_names_of_classes_make_no_paths_and_no_more_than_forty_are_shown():
+    shown = []
+    run = object.__new__(Run)
+    run.metrics = types.SimpleNamespace(images=lambda *given: shown.append(given))
+    classes = ("../<b>", *(str(label) for label in range(1, 50)))
+    kept = np.ones((1, 50, 8, 8), bool)
+    maps = dfm.DominantFrequencyMaps(kept, (1.0,), None, classes, "drawn", "train", np.ones(50, int), 0, {})
+    search_stage._show(run, maps, 1.0)
+    ((section, step, images),) = shown
+    assert (section, step) == ("maps_drawn", 64)
+    assert list(images) == ["0_..__b_", *(f"{label}_{label}" for label in range(1, 40))]
+
+
+def test_where_a_run_is_watched_is_no_part_of_its_result(done, caplog):
+    """The workdir of a run that was watched, without Weights & Biases."""
+    caplog.set_level(logging.INFO, "fsjax")
+    config = small_config()
+    config.wandb.project, config.evaluate.threshold = "", 0.0
+    count = len(stand_in_wandb.runs)
+    runner.run(config, done)
+    lines = [record.getMessage() for record in caplog.records if record.name == "fsjax.experiment.runner"]
+    assert [line.partition(":")[0] for line in lines if "already done" in line] == ["train", "search", "evaluate"]
+    assert len(stand_in_wandb.runs) == count
+
+
+@pytest.mark.parametrize("folder", [False, True], ids=["nothing", "a folder of its name"])
+def test_a_missing_package_is_told_with_its_installation_before_anything_is_written(tmp_path, monkeypatch, folder):
+    if folder:  # as the package itself leaves one
+        (tmp_path / "wandb").mkdir()
+        monkeypatch.delitem(sys.modules, "wandb", raising=False)
+        monkeypatch.setattr(sys, "path", [str(tmp_path)])
+    else:
+        monkeypatch.setitem(sys.modules, "wandb", None)
+    with pytest.raises(InputError, match=r"^wandb\.project: 'shortcuts' needs .*: pip install 'fsjax\[wandb\]'$"):
+        runner.run(small_config(), tmp_path / "run")
+    assert not (tmp_path / "run").exists()
+
+
+def test_a_mode_that_is_none_of_ours_a_refusal_and_a_damaged_id_are_one_line(tmp_path, monkeypatch):
+    config = small_config()
+    config.wandb.mode = "shared"
+    with pytest.raises(InputError, match=r"wandb\.mode: 'shared'; accepted: online, offline"):
+        wandb_writer.check(config.wandb)
+    config.wandb.mode = "online"
+    monkeypatch.setitem(sys.modules, "wandb", stand_in_wandb)
+
+    def refused(**given):
+        raise stand_in_wandb.Error("No API key configured.\nUse `wandb login`.")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(stand_in_wandb, "init", refused)
+        with pytest.raises(InputError, match=r"No API key configured\. Use `wandb login`\.; accepted: offline"):
+            wandb_writer.start(config, tmp_path)
+    (tmp_path / "wandb.json").write_text('{"id": "../x"}')
+    with pytest.raises(InputError, match=r"wandb\.json: not the id of a run"):
+        wandb_writer.start(config, tmp_path)

@@ -1,0 +1,196 @@
+"""Stability of a map: resampled losses of single images in float64, maps of them one by one, and what it costs."""
+
+import dataclasses
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+import fsjax
+from fsjax import search
+from fsjax.fourier import masks, spectrum
+from fsjax.runtime.errors import InputError
+from fsjax.runtime.interrupt import Terminated
+from fsjax.search import bootstrap, greedy, removal
+from tests.search.test_greedy import make_problem as make_greedy
+from tests.search.test_removal import COUNTS, make_problem, network
+
+SHARES = (0.05, 0.2)
+
+
+def losses_without(params, images, label, removed):
+    """Cross-entropy of each image without some positions of its plane, in float64."""
+    centred = np.fft.fftshift(np.fft.fft2(images.astype(float), axes=(1, 2)), axes=(1, 2)) * ~removed[..., None]
+    filtered = np.fft.ifft2(np.fft.ifftshift(centred, axes=(1, 2)), axes=(1, 2)).real
+    logits = np.tanh(filtered.reshape(len(images), -1) @ params["hidden"].astype(float)) @ params["out"].astype(float)
+    return np.log(np.exp(logits).sum(1)) - logits[:, label]
+
+
+@pytest.mark.parametrize("patch", [1, 2])
+def test_it_is_the_iou_of_maps_of_losses_resampled_one_by_one(tmp_path, patch):
+    problem = dataclasses.replace(make_problem(tmp_path, patch=patch, resamples=7), seed=5)
+    found = removal.search(problem).provenance["stability"]
+    assert found["resamples"] == 7 and found["shares"] == list(SHARES)
+    patches = spectrum.patches(8, 8, patch)
+    for label, count in enumerate(COUNTS):
+        images, counts = problem.images(label), bootstrap.weights(count, 7, problem.seed, label)
+        before = losses_without(problem.params, images, label, np.zeros((8, 8), bool))
+        without = [losses_without(problem.params, images, label, one) for one in patches]
+        maps = []
+        for times in counts.T:
+            drawn = np.repeat(np.arange(count), times.astype(int))
+            rises = np.array([of_images[drawn].mean() for of_images in without]) - before[drawn].mean()
+            plane = (rises[:, None, None] * patches).sum(0) / patches.sum(0)
+            maps.append([set(np.flatnonzero(masks.best_orbits(plane, int(share * 64)))) for share in SHARES])
+        for index in range(len(SHARES)):
+            own, *others = (of_shares[index] for of_shares in maps)
+            ious = [len(own & other) / len(own | other) for other in others]
+            expected = {"mean": np.mean(ious), "low": np.quantile(ious, 0.025), "high": np.quantile(ious, 0.975)}
+            assert {name: found["iou"][name][index][label] for name in expected} == pytest.approx(expected)
+    means = np.array(found["iou"]["mean"])
+    assert (means > 0).all() and len(np.unique(means)) > 3, "the comparison means something"
+
+
+def test_a_resample_draws_as_many_images_by_seed_and_label():
+    drawn = bootstrap.weights(40, 500, 3, 1)
+    assert (drawn[:, 0] == 1).all() and (drawn.sum(0) == 40).all() and drawn.shape == (40, 501)
+    # Binomial: each image is drawn once on average, and its variance is 1 - 1/40.
+    assert drawn[:, 1:].mean(1) == pytest.approx(1, abs=5 / 500**0.5)
+    assert drawn[:, 1:].var() == pytest.approx(1 - 1 / 40, abs=0.05)
+    np.testing.assert_array_equal(drawn, bootstrap.weights(40, 500, 3, 1))
+    for seed, label in ((4, 1), (3, 2)):
+        assert (drawn[:, 1:] != bootstrap.weights(40, 500, seed, label)[:, 1:]).any(0).all()
+
+
+def test_what_a_class_is_read_by_is_in_every_map_and_the_rest_changes_with_the_images(tmp_path):
+    orbits = spectrum.orbits(16, 16)
+    kept = jnp.asarray(orbits == orbits[8 + 3, 8 + 2])
+
+    def apply(params, images):
+        energy = jnp.square(spectrum.filter_images(images, kept[None])[0]).mean((1, 2, 3))
+        # Less, and by very different frequencies.
+        also = jnp.square(images.mean(3) @ jnp.cos(jnp.arange(16))).mean(1)
+        return jnp.stack([energy * 400 + also, jnp.zeros_like(energy)], axis=1)
+
+    images = [np.random.default_rng(label).normal(size=(30, 16, 16, 3)).astype(np.float32) for label in range(2)]
+    problem = make_problem(tmp_path, size=16, apply=apply, images=images, resamples=20, shares=(2 / 256, 0.2))
+    iou = removal.search(problem).provenance["stability"]["iou"]
+    assert iou["mean"][0][0] == iou["low"][0][0] == 1, "one orbit is kept"
+    assert 0.1 < iou["low"][1][0] < iou["mean"][1][0] < iou["high"][1][0] < 0.9
+
+
+def test_it_takes_no_forward_pass_and_leaves_the_scores_as_they_are(tmp_path):
+    seen = []
+
+    def counting(params, images):
+        jax.debug.callback(lambda: seen.append(len(images)))
+        return network(params, images)
+
+    found = {}
+    for resamples in (0, 20):
+        seen.clear()
+        problem = make_problem(tmp_path / str(resamples), apply=counting, resamples=resamples)
+        maps = removal.search(problem)
+        jax.effects_barrier()
+        found[resamples] = maps, sum(seen)
+    (none, passes), (some, passes_with) = found[0], found[20]
+    assert passes == passes_with > 0 and none.forward_equivalents == some.forward_equivalents
+    np.testing.assert_allclose(some.scores, none.scores, atol=1e-6)
+    np.testing.assert_array_equal(some.masks, none.masks)
+    assert none.provenance["stability"] == {}
+
+
+def test_only_a_removal_search_of_its_own_resamples(tmp_path):
+    start = removal.search(make_problem(tmp_path, method="learned"))
+    assert start.provenance["stability"] == {}
+
+
+def test_a_map_that_keeps_nothing_has_no_iou():
+    planes = np.random.default_rng(0).normal(size=(2, 4, 8, 8))
+    planes += spectrum.conjugate(planes)
+    found = bootstrap.measure(planes, (0.01, 0.1))["iou"]  # less than one position, and six of them
+    assert found["mean"][0] == found["low"][0] == [None, None] and None not in found["mean"][1]
+
+
+def test_searching_resampled_images_gives_what_their_weights_do(tmp_path):
+    found = removal.search(make_problem(tmp_path / "weighted", resamples=5))
+    plain = make_problem(tmp_path / "again", resamples=0)
+    again = bootstrap.search_again(plain, removal.search, removal.search(plain), 5)
+    assert again.provenance["stability"] == found.provenance["stability"]
+    np.testing.assert_array_equal(again.masks, found.masks)
+    assert again.forward_equivalents == 6 * found.forward_equivalents
+    kept = [file.name for file in plain.directory.iterdir()]
+    assert "stability" in kept and not [name for name in kept if name.startswith("resample")]
+
+
+def test_a_resample_that_is_done_is_not_searched_again(tmp_path):
+    searched = []
+
+    def counting(problem):
+        searched.append(problem.directory.name)
+        if len(searched) == 3:
+            raise Terminated
+        return greedy.search(problem)
+
+    problem = make_greedy(tmp_path)
+    maps = greedy.search(problem)
+    expected = bootstrap.search_again(make_greedy(tmp_path / "whole"), greedy.search, maps, 4)
+    iou = expected.provenance["stability"]["iou"]
+    assert 0 < iou["low"][1][1] < iou["mean"][1][1] < iou["high"][1][1] < 1, "the comparison means something"
+    with pytest.raises(Terminated):
+        bootstrap.search_again(problem, counting, maps, 4)
+    found = bootstrap.search_again(problem, counting, maps, 4)
+    assert searched == ["resample000", "resample001", "resample002", "resample002", "resample003"]
+    assert found.provenance == expected.provenance and found.forward_equivalents == expected.forward_equivalents
+    assert bootstrap.search_again(problem, counting, maps, 4).provenance == expected.provenance and len(searched) == 5
+    with pytest.raises(InputError, match="stability: partial results of another search"):
+        bootstrap.search_again(dataclasses.replace(problem, identity="other images"), counting, maps, 4)
+
+
+def test_each_method_has_as_many_resamples_as_are_asked_for():
+    rng = np.random.default_rng(0)
+    images, labels = rng.normal(size=(24, 6, 6, 3)).astype(np.float32), np.repeat(np.arange(2), 12)
+    params = jnp.asarray(rng.normal(size=(108, 2)), jnp.float32)
+
+    def found(method, **asked):
+        maps = fsjax.dominant_frequencies(
+            lambda images: jnp.tanh(images.reshape(len(images), -1) @ params),
+            *(images, labels),
+            num_classes=2,
+            method=method,
+            shares=(0.2,),
+            **asked,
+        )
+        return {"cost": maps.forward_equivalents, **(maps.provenance.get("stability") or {"resamples": 0})}
+
+    several = [found("removal", **asked) for asked in ({}, {"resamples": 0}, {"resamples": 3})]
+    assert [one["resamples"] for one in several] == [20, 0, 3] and len({one["cost"] for one in several}) == 1
+    assert found("greedy")["resamples"] == 0
+    again = found("hierarchical", resamples=2, candidates="9", patches="1")
+    assert again["resamples"] == 2 and again["shares"] == [0.2] and np.shape(again["iou"]["mean"]) == (1, 2)
+
+
+def test_what_cannot_be_held_or_drawn_is_refused_before_anything_is_computed(tmp_path, monkeypatch):
+    options = search.options()
+    for method, asked, said in (
+        ("removal", -2, r"-2; accepted: 0 \(none\) or more, and -1 \(the method's own\)"),
+        ("imported", 3, "3; accepted: 0, for imported searches no images"),
+    ):
+        options.update(method=method, resamples=asked)
+        with pytest.raises(InputError, match=f"search.resamples: {said}"):
+            search.check(options, (8, 8))
+    problem, each = make_problem(tmp_path, resamples=20), 3 * 35 * 8
+    monkeypatch.setattr(bootstrap, "_MOST", 21 * each)
+    removal.search(problem)
+    for most, accepted in ((21 * each - 1, "19 or fewer"), (3 * each, "2 or fewer"), (each, "0")):
+        monkeypatch.setattr(bootstrap, "_MOST", most)
+        with pytest.raises(InputError, match=f"search.resamples: 20, .*accepted: {accepted}$"):
+            removal.search(dataclasses.replace(problem, directory=tmp_path / "never"))
+    assert not (tmp_path / "never").exists()
+    monkeypatch.undo()
+    with pytest.raises(
+        InputError, match=r"of 1000 classes under 25091 masks would take 3\.9 GiB; accepted: 4 or fewer"
+    ):
+        bootstrap.check_size(1000, 25091, 20)
+    bootstrap.check_size(10**6, 25091, 0)  # what a search without resamples may take is not asked here

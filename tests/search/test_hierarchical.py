@@ -1,0 +1,370 @@
+"""The hierarchical search: its choices against losses in NumPy float64, its budgets, and being stopped half-way."""
+
+import dataclasses
+import json
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from ml_collections import ConfigDict
+
+from fsjax import search
+from fsjax.engine import tile_size
+from fsjax.fourier import masks as masks_lib
+from fsjax.fourier import spectrum
+from fsjax.runtime import parallel
+from fsjax.runtime.errors import InputError
+from fsjax.search import sweep
+from fsjax.search.hierarchical import candidate_regression, hierarchical
+
+COUNTS = (5, 3, 4)
+FIELDS = {"patches": "4,2,1", "candidates": "12,15,18", "keep": 3}
+
+
+def make_problem(tmp_path, *, size=16, seed=0, shares=(0.1, 0.25, 1.0), images=None, apply=None, params=None, **fields):
+    rng = np.random.default_rng(1)
+    if params is None:
+        params = {
+            "hidden": rng.normal(size=(size * size * 3, 8)).astype(np.float32) / 16,
+            "out": rng.normal(size=(8, 4)).astype(np.float32) * 2,
+        }
+    if images is None:
+        images = [rng.normal(size=(count, size, size, 3)).astype(np.float32) for count in COUNTS]
+    options = search.options()
+    options.update(method="hierarchical", agreement_masks=10)
+    options.shares = shares
+    options.hierarchical.update(FIELDS | fields)
+    return search.Problem(
+        apply=apply or network,
+        params=params,
+        images=lambda label: images[label],
+        counts=tuple(len(of_class) for of_class in images),
+        classes=("a", "b", "c")[: len(images)],
+        image=(size, size, 3),
+        options=options,
+        run=ConfigDict({"memory_mib": 0, "save_seconds": 0.0}),
+        searched_on="train",
+        seed=seed,
+        provenance={},
+        directory=tmp_path / "search",
+    )
+
+
+@pytest.fixture(autouse=True)
+def small_tiles(monkeypatch):
+    monkeypatch.setattr(tile_size, "fit", lambda *_, **__: 6)
+    monkeypatch.setattr(parallel, "local_devices", lambda: jax.local_devices()[:2])
+
+
+def network(params, images):
+    return jnp.tanh(images.reshape(len(images), -1) @ params["hidden"]) @ params["out"]
+
+
+def cross_entropies(params, images, label, mask):
+    """Of each image in float64, by the definition of filtering."""
+    kept = np.fft.ifftshift(mask)[None, :, :, None]
+    filtered = np.fft.ifft2(np.fft.fft2(images.astype(float), axes=(1, 2)) * kept, axes=(1, 2)).real
+    logits = np.tanh(filtered.reshape(len(images), -1) @ params["hidden"].astype(float)) @ params["out"].astype(float)
+    return np.log(np.exp(logits).sum(1)) - logits[:, label]
+
+
+# Choices
+
+
+@pytest.mark.parametrize("compat", [False, True])
+def test_each_class_keeps_the_candidates_with_the_lowest_loss(tmp_path, compat):
+    counts = (60, 45, 12) if compat else COUNTS  # batches of 100 and 17; the second class lies in both
+    rng = np.random.default_rng(0)
+    images = [rng.normal(size=(count, 16, 16, 3)).astype(np.float32) for count in counts]
+    problem = make_problem(tmp_path, images=images, shares=(0.5,), compat=compat)
+    batch = np.minimum(np.arange(sum(counts)) // 100, 1)
+    sizes = np.bincount(batch, minlength=2)
+    of_class = np.repeat(np.arange(3), counts)
+    made = hierarchical.begin(problem)
+    for number, stage in enumerate(made.stages):
+        expected = np.zeros((3, stage.count))
+        masks = made.masks(number, 0, stage.count)
+        made, losses, _ = hierarchical.advance(problem, made)
+        for label in range(3):
+            weights = 1 / sizes[batch[of_class == label]] if compat else np.ones(counts[label])
+            for index, mask in enumerate(masks):
+                found = cross_entropies(problem.params, images[label], label, mask)
+                expected[label, index] = (weights * found).sum() / weights.sum()
+        np.testing.assert_allclose(losses, expected, atol=4e-6)
+        gaps = np.diff(np.sort(np.unique(expected.round(5)), axis=None))
+        assert len(gaps) and (made.kept[number] == expected.argsort(1, kind="stable")[:, :3]).mean() > 0.9
+        for label in range(3):
+            kept = expected[label, made.kept[number][label]]
+            np.testing.assert_allclose(kept, np.sort(expected[label])[:3], atol=1e-5)
+    assert (made.kept[0][0] != made.kept[0][1]).any(), "classes differ"
+
+
+def test_compat_is_the_published_loss_but_for_a_constant(tmp_path):
+    """Zeroed logits and labels in batches of 100, written out: the same differences between masks."""
+    counts = (60, 45, 12)
+    rng = np.random.default_rng(0)
+    images = [rng.normal(size=(count, 16, 16, 3)).astype(np.float32) for count in counts]
+    problem = make_problem(tmp_path, images=images, compat=True)
+    weights = hierarchical.image_weights(problem)
+    labels, stacked = np.repeat(np.arange(3), counts), np.concatenate(images)
+    masks = hierarchical.begin(problem).masks(0, 0, 2)
+    for label in range(3):
+        published, ours = [], []
+        for mask in masks:
+            own = labels == label
+            losses = np.full(len(labels), np.log(4))  # logits 0, label 0, and the network has four outputs
+            losses[own] = cross_entropies(problem.params, stacked[own], label, mask)
+            published.append(sum(losses[start : start + 100].mean() for start in range(0, len(labels), 100)))
+            ours.append((weights(label) * losses[own]).sum())
+        assert published[1] - published[0] == pytest.approx(ours[1] - ours[0], abs=1e-12)
+
+
+def published_stages(problem):
+    """The candidates after the last published stage, and their losses."""
+    made = hierarchical.begin(problem)
+    for _ in range(3):
+        made, losses, _ = hierarchical.advance(problem, made)
+    return made, losses
+
+
+def test_a_share_of_one_is_the_best_of_the_last_published_stage(tmp_path):
+    problem = make_problem(tmp_path, shares=(1.0,))
+    maps = hierarchical.search(problem)
+    made, losses = published_stages(problem)
+    assert [stage.patch for stage in made.stages] == [4, 2, 1]
+    for label in range(3):
+        np.testing.assert_array_equal(maps.masks[0, label], made.mask(2, int(losses[label].argmin())))
+    assert maps.provenance["losses"][0] == losses.min(1).tolist()
+    assert maps.scores is None and maps.forward_equivalents == sum(COUNTS) * (12 + 15 + 18)
+    json.dumps(maps.provenance)
+
+
+def test_a_map_is_the_best_that_fits_its_budget(tmp_path):
+    problem = make_problem(tmp_path, shares=(1.0, 0.22, 0.02, 0.1, 0.25))
+    maps = hierarchical.search(problem)
+    assert maps.shares == (0.02, 0.1, 0.22, 0.25, 1.0)
+    budgets = np.array([masks_lib.budget(share, 16, 16) for share in maps.shares])
+    assert (maps.positions <= budgets[:, None]).all() and (maps.positions[:2] >= budgets[:2, None] - 1).any()
+    assert spectrum.is_hermitian(maps.masks)
+    for share, of_share, losses in zip(maps.shares, maps.masks, maps.provenance["losses"], strict=True):
+        for label, (mask, loss) in enumerate(zip(of_share, losses, strict=True)):
+            own = cross_entropies(problem.params, problem.images(label), label, mask).mean()
+            assert loss == pytest.approx(own, abs=4e-6), share
+    stages = maps.provenance["stages"]
+    assert [stage["shares"] for stage in stages if stage["shares"]] == [[1.0, 0.22, 0.25], [0.1], [0.02]]
+    made, losses = published_stages(problem)
+    sizes = made.masks(2, 0, 18).sum((1, 2))
+    assert (sizes > budgets[2]).any()
+    for index in (2, 3, 4):
+        assert maps.provenance["losses"][index] == losses[:, sizes <= budgets[index]].min(1).tolist()
+    assert stages[2]["positions"] == [sizes.min(), np.sort(sizes)[8], sizes.max()]
+
+
+def test_where_no_candidate_fits_the_best_is_trimmed(tmp_path):
+    budget = masks_lib.budget(0.217, 16, 16)
+    for seed in range(40):  # until the only candidate is too large
+        problem = make_problem(tmp_path / str(seed), shares=(0.217,), candidates="9,9,1", keep=1, seed=seed)
+        whole = published_stages(problem)[0].mask(2, 0)
+        if whole.sum() > budget:
+            break
+    assert whole.sum() > budget
+    maps = hierarchical.search(problem)
+    assert (maps.positions <= budget).all() and (maps.positions >= budget - 1).all()
+    assert not (maps.masks & ~whole).any() and spectrum.is_hermitian(maps.masks)
+    assert maps.provenance["losses"] == [[None] * 3]
+
+
+def test_frequencies_that_only_work_together_are_found_together(tmp_path):
+    """A classifier whose evidence is the product of two orbits' amplitudes: one without the other says nothing."""
+    orbits = spectrum.orbits(16, 16)
+    pair = [orbits[8 + 3, 8 + 2], orbits[8 - 5, 8 + 6]]
+    read = jnp.asarray(np.stack([orbits == orbit for orbit in pair]))
+
+    def apply(params, images):
+        first, second = jnp.sqrt(jnp.square(spectrum.filter_images(images, read)).mean((2, 3, 4)) + 1e-12)
+        evidence = 400 * first * second
+        return jnp.stack([evidence, jnp.ones_like(evidence)], axis=1)
+
+    rng = np.random.default_rng(0)
+    images = [rng.normal(size=(6, 16, 16, 3)).astype(np.float32) for _ in range(2)]
+    problem = make_problem(
+        tmp_path, images=images, apply=apply, params={}, shares=(0.05, 0.3), candidates="60,60,120", keep=10
+    )
+    maps = hierarchical.search(problem)
+    for index, share in enumerate(maps.shares):
+        assert np.isin(pair, orbits[maps.masks[index, 0]]).all(), share
+        assert not np.isin(pair, orbits[maps.masks[index, 1]]).all(), "the other class is better off without"
+    # Six orbits of 130: drawn at random, they hold both once in 560.
+    assert maps.positions[0].max() <= 12
+
+
+def test_an_orbit_that_all_of_the_best_lack_comes_back_in_a_further_stage(tmp_path, monkeypatch):
+    """A classifier whose evidence is the sum of six orbits' amplitudes, and too few candidates to keep all of them."""
+    orbits = spectrum.orbits(16, 16)
+    needed = [orbits[8 + row, 8 + column] for row, column in ((3, 2), (-5, 6), (1, -7), (6, 1), (-2, -4), (0, 5))]
+    read = jnp.asarray(np.stack([orbits == orbit for orbit in needed]))
+
+    def apply(params, images):
+        amplitudes = jnp.sqrt(jnp.square(spectrum.filter_images(images, read)).mean((2, 3, 4)) + 1e-12)
+        evidence = 4 * amplitudes.sum(0)
+        return jnp.stack([evidence, jnp.ones_like(evidence)], axis=1)
+
+    rng = np.random.default_rng(0)
+    images = [rng.normal(size=(6, 16, 16, 3)).astype(np.float32) for _ in range(2)]
+    fields = {"images": images, "apply": apply, "params": {}, "candidates": "40,60,80", "keep": 3}
+    problem = make_problem(tmp_path, shares=(1.0, 0.12), **fields)
+    maps = hierarchical.search(problem)
+    made, _ = published_stages(problem)
+    for index in made.kept[2][0]:
+        assert not np.isin(needed, orbits[made.mask(2, int(index))]).all()
+    assert np.isin(needed, orbits[maps.at(0.12)[0]]).all()
+    # What the further stages search follows from the ranking too.
+    monkeypatch.setattr(candidate_regression, "PENALTY", 500.0)
+    with pytest.raises(InputError, match="stage4: partial results of another search"):
+        hierarchical.search(problem)
+
+
+# Restarts, devices, precision
+
+
+def test_the_number_of_devices_changes_no_bit(tmp_path, monkeypatch):
+    found = []
+    for devices in (1, 2, 4):
+        monkeypatch.setattr(parallel, "local_devices", lambda devices=devices: jax.local_devices()[:devices])
+        maps = hierarchical.search(make_problem(tmp_path / str(devices)))
+        found.append((maps.masks.tobytes(), maps.provenance["losses"]))
+    assert found[0] == found[1] == found[2]
+
+
+class Stopped(Exception):
+    pass
+
+
+def test_a_search_stopped_anywhere_goes_on_and_ends_with_the_same_bits(tmp_path, monkeypatch):
+    expected = hierarchical.search(make_problem(tmp_path / "whole"))
+    computed = stops = 0
+    for tiles in (0, 4, 3, 5, 1000):
+        seen = []
+        counted = sweep._Keeper.count
+
+        def count(self, label, masks, images, seen=seen, counted=counted):
+            seen.append(masks)
+            counted(self, label, masks, images)
+
+        def check(seen=seen, tiles=tiles):
+            if len(seen) > tiles:
+                raise Stopped
+
+        # A restart that would choose other tiles, and has other devices.
+        monkeypatch.setattr(sweep._Keeper, "count", count)
+        monkeypatch.setattr(sweep.interrupt, "check", check)
+        monkeypatch.setattr(tile_size, "fit", lambda *_, stops=stops, **__: 6 * (1 + stops))
+        monkeypatch.setattr(parallel, "local_devices", lambda stops=stops: jax.local_devices()[: 1 + stops % 3])
+        try:
+            found = hierarchical.search(make_problem(tmp_path / "stopped"))
+        except Stopped:
+            stops += 1
+        computed += sum(seen)
+        monkeypatch.undo()
+    assert stops == 4
+    np.testing.assert_array_equal(found.masks, expected.masks)
+    assert found.provenance == expected.provenance
+    layouts = [json.loads(file.read_text()) for file in (tmp_path / "stopped").rglob("layout.json")]
+    assert {layout["tile_images"] for layout in layouts} == {6}, "later stages too are cut as at the first start"
+    assert computed == 3 * sum(stage["candidates"] for stage in expected.provenance["stages"]), "nothing twice"
+
+
+def test_partial_results_are_tied_to_what_the_stages_before_kept(tmp_path):
+    hierarchical.search(make_problem(tmp_path))
+    with pytest.raises(InputError, match="stage1: partial results of another search"):
+        hierarchical.search(make_problem(tmp_path, seed=1))
+    with pytest.raises(InputError, match="stage2: partial results of another search"):
+        hierarchical.search(make_problem(tmp_path, keep=2))
+    # Other shares change the further stages alone.
+    hierarchical.search(make_problem(tmp_path, shares=(0.3, 0.5)))
+    with pytest.raises(InputError, match="stage4: partial results of another search"):
+        hierarchical.search(make_problem(tmp_path, shares=(0.05,)))
+
+
+def test_a_lower_precision_reports_how_far_it_agrees(tmp_path):
+    def lower(params, images):
+        return network(params, images.astype(jnp.float8_e4m3fn).astype(jnp.float32))
+
+    problem = make_problem(tmp_path, shares=(0.3,))
+    problem.options.precision = "bfloat16"
+    maps = hierarchical.search(dataclasses.replace(problem, apply_bfloat16=lower))
+    agreement = maps.provenance["agreement"]
+    assert agreement["masks"] == 11 and all(0.5 < value < 1 for value in agreement["spearman"])
+    assert maps.forward_equivalents == sum(COUNTS) * (12 + 15 + 18 + 11)
+
+
+# Fields
+
+
+def test_compat_makes_a_third_of_the_candidates_where_nothing_is_shifted(tmp_path):
+    stages = hierarchical.plan(make_problem(tmp_path, compat=True, candidates="10,15,20").options, (16, 16))
+    assert [stage.count for stage in stages[:3]] == [9, 15, 6]
+
+
+@pytest.mark.parametrize(
+    ("side", "patches"), [(32, "8,4,2,1"), (64, "16,8,4,2,1"), (128, "32,16,8,4,2"), (224, "56,28,14,8,4,2")]
+)
+@pytest.mark.parametrize("compat", [False, True])
+def test_published_sizes_have_presets(side, patches, compat):
+    options = search.options()
+    options.update(method="hierarchical", shares=(1.0,))
+    options.hierarchical.compat = compat
+    search.check(options, (side, side))
+    stages = hierarchical.plan(options, (side, side))
+    assert ",".join(str(stage.patch) for stage in stages) == patches
+    if side == 32 and not compat:
+        assert [stage.count for stage in stages] == [250, 500, 1000, 2000]
+
+
+@pytest.mark.parametrize("plane", [(24, 36), (15, 15), (31, 31), (1, 5), (300, 200), (7, 49)])
+def test_other_planes_get_patches_that_fit(plane):
+    options = search.options()
+    options.update(method="hierarchical")
+    search.check(options, plane)
+    sizes = [stage.patch for stage in hierarchical.plan(options, plane)]
+    assert all(side % size == 0 for side in plane for size in sizes)
+
+
+def test_further_stages_go_from_share_to_share_in_equal_ratios():
+    options = search.options()
+    options.update(method="hierarchical", shares=(0.15, 0.05, 0.01))
+    stages = hierarchical.plan(options, (32, 32))
+    assert stages[3].shares == (0.15,) and stages[3].budget is None
+    further = stages[4:]
+    assert {(stage.patch, stage.count) for stage in further} == {(1, 2000)}
+    # 0.6^4 = 0.1296; two steps of 0.62 to 0.05, three of 0.58 to 0.01.
+    assert [stage.budget for stage in further] == [82, 51, 29, 17, 10]
+    assert [stage.shares for stage in further] == [(), (0.05,), (), (), (0.01,)]
+
+
+@pytest.mark.parametrize(
+    ("fields", "message"),
+    [
+        ({"patches": "4,3"}, "patches: '4,3' does not fit images of 16 x 16; accepted: descending sizes of 1, 2, 4, 8"),
+        ({"patches": "2,4"}, "patches: '2,4' does not fit"),
+        ({"patches": "2,2"}, "patches: '2,2' does not fit"),
+        ({"patches": "0"}, "patches: '0' does not fit"),
+        ({"patches": "4,x"}, "patches: '4,x'; accepted: whole numbers between commas"),
+        ({"candidates": "10,10"}, "candidates: '10,10'; accepted: 3 numbers, one for each patch size, 1 or more"),
+        ({"candidates": "10,0,10"}, "candidates: '10,0,10'; accepted"),
+        ({"compat": True, "candidates": "10,10,2"}, "candidates: '10,10,2'; accepted: 3 numbers, .* 3 or more"),
+        ({"compat": True, "patches": "16"}, "patches: '16' does not fit images of 16 x 16; .* of 1, 2, 4, 8"),
+        ({"keep": 0}, "keep: 0; accepted: 1 or more"),
+        ({"share": 1.0}, "share: 1.0; accepted: a number between 0 and 1"),
+        ({"share": 0.0}, "share: 0.0; accepted: a number between 0 and 1"),
+    ],
+)
+def test_a_field_that_cannot_be_used_is_named(tmp_path, fields, message):
+    with pytest.raises(InputError, match=rf"search\.hierarchical\.{message}"):
+        search.check(make_problem(tmp_path, **fields).options, (16, 16))
+
+
+def test_compat_takes_square_images(tmp_path):
+    with pytest.raises(InputError, match=r"search\.hierarchical\.compat: takes square images; found 16 x 32"):
+        search.check(make_problem(tmp_path, compat=True).options, (16, 32))

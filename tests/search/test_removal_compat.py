@@ -1,0 +1,143 @@
+"""`removal_compat` against the published procedure in PyTorch: the same weights, images and masks, number by number."""
+
+import itertools
+
+import jax
+import numpy as np
+import pytest
+from ml_collections import ConfigDict
+
+from benchmarks.parity import published as procedure
+from benchmarks.parity.torch_models import from_torch, randomise, torch_resnet
+from fsjax import models, search
+from fsjax.fourier import spectrum
+from fsjax.models.folding import fold
+from fsjax.runtime import parallel
+from fsjax.runtime.errors import InputError
+from fsjax.search import removal_compat
+
+SIZE = 16
+SHARES = (0.01, 0.05, 0.1, 0.2)
+# Class-sorted batches of 100: the second class lies in both, and the last batch is smaller.
+COUNTS = (60, 45, 12)
+
+
+def tolerance(losses):
+    """What two frameworks may differ by in float32."""
+    return 2e-6 * np.maximum(1, losses)
+
+
+@pytest.fixture(autouse=True)
+def two_devices(monkeypatch):
+    """Eight would take turns on the cores that there are, beside PyTorch's threads."""
+    monkeypatch.setattr(parallel, "local_devices", lambda: jax.local_devices()[:2])
+
+
+@pytest.fixture(scope="module")
+def made():
+    """A torch ResNet-20 with ten outputs for three classes, its arrays as ours, and class-sorted images."""
+    model = torch_resnet("resnet20").eval()
+    randomise(model)
+    rng = np.random.default_rng(0)
+    labels = np.repeat(np.arange(3), COUNTS)
+    scale = 1 / (1 + np.hypot(*np.meshgrid(np.fft.fftfreq(SIZE) * SIZE, np.fft.fftfreq(SIZE) * SIZE)))
+    noise = np.fft.fft2(rng.normal(size=(len(labels), SIZE, SIZE, 3)), axes=(1, 2)) * scale[None, :, :, None]
+    images = (np.fft.ifft2(noise, axes=(1, 2)).real * 4).astype(np.float32)
+    return model, images, labels
+
+
+def problem(apply, params, images, labels, *, patch=1, shares=SHARES):
+    counts = tuple(np.bincount(labels).tolist())
+    return search.Problem(
+        apply=apply,
+        params=params,
+        images=lambda label: images[labels == label],
+        counts=counts,
+        classes=("a", "b", "c")[: len(counts)],
+        image=images.shape[1:],
+        options=ConfigDict({"method": "removal_compat", "patch": patch, "shares": shares, "precision": "highest"}),
+        run=ConfigDict({"memory_mib": 0, "save_seconds": 30.0}),
+        searched_on="test",
+        provenance={},
+    )
+
+
+@pytest.mark.parametrize("patch", [1, 2, 4])
+def test_losses_and_maps_are_those_of_the_published_procedure(made, patch, record_property):
+    model, images, labels = made
+    expected = procedure.search(model, procedure.batches(images, labels), 3, patch)
+    apply, params = fold(models.build("resnet20", num_classes=10, image_size=SIZE), from_torch(model))
+    maps = removal_compat.search(problem(apply, params, images, labels, patch=patch))
+    assert (np.ptp(expected, axis=(1, 2)) > 0.05).all(), "the comparison means something"
+    assert (np.abs(maps.scores - expected) <= tolerance(expected)).all()
+    if patch == 1:
+        assert (expected[:, 0, SIZE // 2 + 1 :] == 0).all() and (maps.scores[:, 0, SIZE // 2 + 1 :] == 0).all()
+    undecided = 0
+    for index, share in enumerate(SHARES):
+        for label in range(3):
+            rank = max(1, int(share * SIZE * SIZE))
+            threshold = np.sort(expected[label], axis=None)[-rank]
+            near = np.abs(expected[label] - threshold) <= 2 * tolerance(threshold)
+            differs = maps.masks[index, label] != (procedure.at_threshold(expected[label], share) == 1)
+            assert not (differs & ~near).any()
+            undecided += int(differs.sum())
+    record_property("positions_that_differ", undecided)
+    assert undecided <= 4
+
+
+def test_a_batch_without_the_class_is_skipped_and_one_with_it_adds_ln_of_the_outputs():
+    """By hand: two classes, logits that are always 0, so that every loss is ln 10."""
+    labels = np.repeat([0, 1], [150, 70])
+    zeros = problem(
+        lambda _, images: images[:, :, :, 0].reshape(-1, 16)[:, :10] * 0,
+        {},
+        np.zeros((220, 4, 4, 3), np.float32),
+        labels,
+    )
+    scores = removal_compat.search(zeros).scores
+    # Class a is in the first two batches of 100, 100 and 20 images; class b in the last two.
+    np.testing.assert_allclose(scores[:, :, :3], 2 * np.log(10), rtol=1e-6)
+    assert (scores[:, 0, 3] == 0).all()
+
+
+@pytest.mark.parametrize(("size", "patch"), [(8, 1), (9, 1), (8, 2), (12, 4), (12, 3)])
+def test_blocks_that_share_a_mask_leave_the_same_of_any_image(size, patch):
+    """In float64: masks are computed once where, and only where, what they leave is the same."""
+    image = np.random.default_rng(0).normal(size=(size, size))
+    centred = np.fft.fftshift(np.fft.fft2(image))
+    blocks = removal_compat.visited_blocks(size, patch)
+    masks, of_block = removal_compat.distinct_masks(size, patch, blocks)
+    left = [
+        np.fft.ifft2(np.fft.ifftshift(centred * mask)).real for mask in removal_compat.block_masks(size, patch, blocks)
+    ]
+    computed = [np.fft.ifft2(np.fft.ifftshift(centred * mask)).real for mask in masks.masks(0, masks.count)]
+    np.testing.assert_allclose(np.array(computed)[of_block], left, atol=1e-12)
+    apart = [np.abs(a - b).max() for a, b in itertools.combinations(computed, 2)]
+    assert min(apart) > 1e-3
+    assert (masks.removals is not None) == (patch == 1 and size % 2 == 0)
+    if masks.removals:
+        orbits = spectrum.orbits(size, size)
+        masks = masks.sample(np.random.default_rng(1).permutation(masks.count))
+        for mask, position, share in zip(
+            masks.masks(0, masks.count), masks.removals.positions, masks.removals.shares, strict=True
+        ):
+            weight = (mask + spectrum.conjugate(mask.astype(float))) / 2
+            expected = np.where(orbits == orbits[tuple(position)], 1 - share, 1)
+            np.testing.assert_array_equal(weight, expected)
+
+
+def test_the_published_masks_of_a_32_pixel_plane_are_514():
+    blocks = removal_compat.visited_blocks(32, 1)
+    assert len(blocks) == 544 and removal_compat.distinct_masks(32, 1, blocks)[0].count == 514
+
+
+def test_ties_at_the_threshold_are_kept():
+    plane = np.array([[3.0, 2.0], [2.0, 1.0]])
+    np.testing.assert_array_equal(removal_compat.at_threshold(plane, 0.5), [[True, True], [True, False]])
+    np.testing.assert_array_equal(removal_compat.at_threshold(plane, 0.25), [[True, False], [False, False]])
+
+
+def test_images_that_are_not_square_are_refused():
+    images = np.zeros((2, 4, 6, 3), np.float32)
+    with pytest.raises(InputError, match="removal_compat takes square images; found 4 x 6"):
+        removal_compat.search(problem(lambda _, images: images[:, 0, :, 0], {}, images, np.array([0, 1])))

@@ -1,0 +1,162 @@
+"""The library call: any JAX callable, its arrays taken out of it, and clear refusals."""
+
+import pathlib
+import re
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from flax import nnx
+
+import fsjax
+from fsjax.engine.closure_conversion import hoist
+from fsjax.fourier import spectrum
+from fsjax.runtime.errors import InputError
+
+SHAPE = (6, 10, 1)
+
+
+class Model(nnx.Module):
+    """A Flax model that fsjax does not know, for grey images that are not square."""
+
+    def __init__(self, rngs):
+        self.conv = nnx.Conv(1, 4, (3, 3), rngs=rngs)
+        self.out = nnx.Linear(4 * 60, 5, rngs=rngs)
+
+    def __call__(self, x):
+        return self.out(jax.nn.gelu(self.conv(x)).reshape(len(x), -1))
+
+
+@pytest.fixture(scope="module")
+def made():
+    model = Model(nnx.Rngs(0))
+    rng = np.random.default_rng(0)
+    images = rng.normal(size=(14, *SHAPE)).astype(np.float32)
+    return model, images, np.array([0, 1, 2, 0, 1, 2, 0, 1, 2, 0, 1, 2, 2, 2])
+
+
+def test_scores_of_any_callable_are_the_rise_in_loss_by_the_definition(made):
+    model, images, labels = made
+    maps = fsjax.dominant_frequencies(model, images, labels, num_classes=3, shares=[0.1])
+    orbits = spectrum.orbits(6, 10)
+
+    def loss(kept, label):
+        centred = np.fft.fftshift(np.fft.fft2(images[labels == label].astype(float), axes=(1, 2)), axes=(1, 2))
+        filtered = np.fft.ifft2(np.fft.ifftshift(centred * kept[:, :, None], axes=(1, 2)), axes=(1, 2)).real
+        logits = np.asarray(model(jnp.asarray(filtered, jnp.float32)), float)
+        return np.mean(np.log(np.exp(logits).sum(1)) - logits[:, label])
+
+    for label in range(3):
+        for orbit in range(orbits.max() + 1):
+            rise = loss(orbits != orbit, label) - loss(np.ones((6, 10)), label)
+            np.testing.assert_allclose(maps.scores[label][orbits == orbit], rise, atol=4e-6)
+    assert maps.classes == ("0", "1", "2") and maps.images.tolist() == [4, 4, 6]
+    assert maps.masks.shape == (1, 3, 6, 10) and maps.positions.max() <= 6
+
+
+def readme_example(number):
+    readme = (pathlib.Path(__file__).parent.parent / "README.md").read_text()
+    names = {}
+    exec(re.findall(r"```python\n(.*?)```", readme, re.DOTALL)[number], names)
+    return names
+
+
+def test_the_readmes_flax_model_is_searched_as_it_stands():
+    found = readme_example(0)["found"]
+    assert found.method == "learned" and found.positions.shape == (4, 2)
+    assert (found.positions <= np.array([[2], [12], [25], [51]])).all()
+
+
+def test_the_readmes_example_runs_as_it_stands(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    maps = readme_example(1)["maps"]
+    assert maps.scores.shape == (2, 16, 16)
+    assert (tmp_path / "maps.npz").exists() and list((tmp_path / "partial").rglob("*.npz"))
+    # The example's classifier reads one orbit and nothing else.
+    for scores in maps.scores:
+        assert np.argwhere(scores > 0.01).tolist() == [[5, 6], [11, 10]]
+
+
+@pytest.mark.parametrize("kind", ["plain", "jitted", "jitted inside", "in a loop"])
+def test_the_arrays_that_a_callable_closes_over_are_arguments_of_the_compiled_program(kind):
+    big, small = jnp.arange(60.0).reshape(60, 1) * jnp.ones((60, 3)) / 60, np.array([1.0, 2.0, 3.0])
+    inner = jax.jit(lambda x: jax.nn.relu(x) @ big)
+
+    def function(images):
+        flat = images.reshape(len(images), -1)
+        if kind == "in a loop":
+            return jax.lax.fori_loop(0, 2, lambda _, x: x * small, flat @ big)
+        return (inner(flat) if kind == "jitted inside" else jax.nn.relu(flat) @ big) * small * small
+
+    function = jax.jit(function) if kind == "jitted" else function
+    apply, arrays = hoist(function, SHAPE)
+    assert {array.shape for array in arrays} == {(60, 3), (3,)}
+    images = jnp.asarray(np.random.default_rng(0).normal(size=(7, *SHAPE)), jnp.float32)
+    np.testing.assert_allclose(jax.jit(apply)(arrays, images), function(images), rtol=1e-6)
+    lowered = jax.jit(apply).lower(arrays, images).as_text()
+    assert "tensor<60x3xf32>" in lowered and lowered.count("dense<") < 4
+    assert all("60x3" not in line for line in lowered.splitlines() if "constant" in line)
+    doubled = [2 * array for array in arrays]
+    assert not np.allclose(jax.jit(apply)(doubled, images), function(images)), "the arrays given are those used"
+
+
+def test_a_directory_goes_on_and_is_tied_to_images_labels_and_weights(made, tmp_path):
+    model, images, labels = made
+    first = fsjax.dominant_frequencies(model, images, labels, num_classes=3, directory=tmp_path, save_seconds=0)
+    files = {path: path.stat().st_mtime_ns for path in tmp_path.rglob("*.npz")}
+    again = fsjax.dominant_frequencies(model, images, labels, num_classes=3, directory=tmp_path, shares=[0.2])
+    assert files and {path: path.stat().st_mtime_ns for path in tmp_path.rglob("*.npz")} == files
+    np.testing.assert_array_equal(first.scores, again.scores)
+    for other in ((images + 1, labels), (images, labels[::-1])):
+        with pytest.raises(InputError, match="partial results of another search"):
+            fsjax.dominant_frequencies(model, *other, num_classes=3, directory=tmp_path)
+    with pytest.raises(InputError, match="partial results of another model"):
+        fsjax.dominant_frequencies(Model(nnx.Rngs(1)), images, labels, num_classes=3, directory=tmp_path)
+
+
+def test_compat_takes_images_in_class_order(made):
+    _, _, labels = made
+    images = np.random.default_rng(1).normal(size=(14, 4, 4, 3)).astype(np.float32)
+    weights = jnp.asarray(np.random.default_rng(2).normal(size=(48, 5)), jnp.float32)
+    order = np.random.default_rng(3).permutation(14)
+
+    def model(images):
+        return images.reshape(len(images), -1) @ weights
+
+    maps = [
+        fsjax.dominant_frequencies(
+            model, images[index], labels[index], num_classes=3, method="removal_compat", classes=["x", "y", "z"]
+        )
+        for index in (np.arange(14), order)
+    ]
+    assert maps[0].method == "removal_compat" and maps[0].classes == ("x", "y", "z")
+    np.testing.assert_allclose(maps[0].scores, maps[1].scores, atol=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"labels": np.zeros(3, int)}, r"labels: int64 of shape \(3,\); accepted: 14 whole numbers"),
+        ({"labels": np.zeros(14)}, "labels: float64 of shape"),
+        ({"labels": np.zeros(14, int) - 1}, "labels: -1 is no class; accepted: 0 to 2"),
+        ({"labels": np.arange(14) % 4}, "labels: 3 is no class; accepted: 0 to 2"),
+        ({"labels": (np.arange(14) % 2).tolist()}, "labels: class 2 has no image"),
+        ({"images": np.zeros((14, 6, 10))}, r"images: shape \(14, 6, 10\); accepted: \[images, height"),
+        ({"patch": 3}, "search.patch: 3 does not divide the image size 6 x 10; accepted: 1, 2"),
+        ({"shares": [0.0]}, "search.shares: 0.0 is not a share"),
+        ({"precision": "bfloat16"}, "precision: 'bfloat16' is the callable's own matter"),
+        ({"precision": "float16"}, "search.precision: 'float16' is unknown"),
+        ({"classes": ["a"]}, "classes: 1 names; accepted: 3"),
+        ({"logits_fn": lambda images: images[:, 0, :2, 0]}, r"logits_fn: gives shape \(14, 2\) for 14 images"),
+        ({"method": "removal_compat"}, "removal_compat takes square images; found 6 x 10"),
+        ({"method": "guess"}, "search.method: unknown method 'guess'; accepted: .*removal"),
+        ({"steps": 3}, "steps: no field of the method 'removal'; accepted: none"),
+        ({"memory_mib": -1}, "memory_mib: -1; accepted: 0 or more"),
+    ],
+)
+def test_what_cannot_be_used_is_named(made, changes, message):
+    model, images, labels = made
+    arguments = {"logits_fn": model, "images": images, "labels": labels, "num_classes": 3} | changes
+    with pytest.raises(ValueError, match=message):
+        fsjax.dominant_frequencies(**arguments)

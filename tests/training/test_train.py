@@ -1,0 +1,280 @@
+"""Training: the same on any device count, goes on where it stopped bit for bit, stops when the loss is not finite."""
+
+import json
+from functools import partial
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+import pytest
+import torch
+
+from configs import common
+from fsjax import data, models
+from fsjax.data.augment import make_augment
+from fsjax.models import Network, trained
+from fsjax.models.resnet import BasicBlock, ResNet
+from fsjax.runtime import interrupt, parallel
+from fsjax.runtime.checkpoints import Checkpoints
+from fsjax.runtime.errors import InputError
+from fsjax.runtime.metrics import Metrics
+from fsjax.training import optimizers, step, train
+
+MEAN_STD = (np.full(3, 0.5), np.full(3, 0.2))
+
+
+def make_config(**changes):
+    config = common.base()
+    config.data.image_size = 24
+    config.data.synthetic.train_per_class = 20
+    config.data.synthetic.test_per_class = 8
+    config.model.name = "vit_micro_patch8"
+    config.train.steps = 6
+    config.train.batch_size = 16
+    config.train.optimizer = "adamw"
+    config.train.learning_rate = 1e-3
+    config.train.augment = "flip,crop"
+    config.run.log_every = 1
+    config.run.checkpoint_every = 2
+    for name, value in changes.items():
+        group, field = name.split("__")
+        config[group][field] = value
+    return config
+
+
+def run(config, directory):
+    metrics = Metrics(directory)
+    try:
+        train.train(config, lambda split: data.load(config.data, split, config.seed), MEAN_STD, directory, metrics)
+    finally:
+        metrics.close()
+    return final_variables(config, directory)
+
+
+def final_variables(config, directory):
+    network = models.build(config.model.name, num_classes=4, image_size=config.data.image_size)
+    checkpoints = Checkpoints(directory / "checkpoints")
+    return checkpoints.variables(checkpoints.newest(), jax.eval_shape(lambda: network.init(0)))
+
+
+def lines(directory):
+    return [json.loads(line) for line in (directory / "metrics.jsonl").read_text().splitlines()]
+
+
+def assert_same_bits(left, right):
+    for a, b in zip(jax.tree.leaves(left), jax.tree.leaves(right), strict=True):
+        np.testing.assert_array_equal(a, b)
+
+
+@pytest.mark.parametrize("schedule", ["cosine", "plateau"])
+def test_stopped_and_started_again_equals_uninterrupted_bit_for_bit(tmp_path, monkeypatch, schedule):
+    config = make_config(train__schedule=schedule, train__evaluate_every=1, train__plateau_patience=0)
+    whole = run(config, tmp_path / "whole")
+    for stop in (1, 4) if schedule == "cosine" else (4,):
+        seen = []
+
+        def requested(stop=stop, seen=seen):
+            seen.append(1)
+            return len(seen) == stop
+
+        monkeypatch.setattr(interrupt, "requested", requested)
+        directory = tmp_path / f"stopped {stop}"
+        with pytest.raises(interrupt.Terminated):
+            run(config, directory)
+        assert Checkpoints(directory / "checkpoints").newest() == stop + 1, "all processes know of it one step later"
+        monkeypatch.setattr(interrupt, "requested", lambda: False)
+        assert_same_bits(run(config, directory), whole)
+        losses = {line["step"]: line["loss"] for line in lines(directory) if "loss" in line}
+        assert sorted(losses) == [1, 2, 3, 4, 5, 6]
+        assert losses == {line["step"]: line["loss"] for line in lines(tmp_path / "whole") if "loss" in line}
+
+
+def test_losses_do_not_depend_on_the_device_count():
+    """BatchNorm and gradients are those of the global batch: eight devices step as one does."""
+    config = make_config()
+    dataset = data.load(config.data, "train", 0)
+    # A short ResNet: what matters here is its BatchNorm.
+    network = Network(partial(ResNet, BasicBlock, (1, 1), (4, 8), imagenet_stem=False), 4, 24, np.dtype("float32"))
+    optimizer = optimizers.make(config.train, 3)
+    batches = list(data.batches(dataset, batch_size=16, seed=0, num_steps=3))
+    variables = network.init(0)
+    losses = {}
+    for count in (1, 8):
+        devices = jax.local_devices()[:count]
+        update = jax.pmap(
+            make_update(network, optimizer), axis_name=parallel.AXIS, in_axes=(0, 0, None), devices=devices
+        )
+        state = jax.tree.map(
+            lambda value, count=count: np.broadcast_to(value, (count, *np.shape(value))),
+            {**variables, "optimizer": optimizer.init(variables["params"])},
+        )
+        losses[count] = []
+        for batch in batches:
+            split = {name: value.reshape(count, -1, *value.shape[1:]) for name, value in batch.items()}
+            state, measured = update(state, split, 1.0)
+            losses[count].append(float(measured["loss"][0]))
+        for leaf in jax.tree.leaves(state):
+            np.testing.assert_array_equal(np.asarray(leaf), np.broadcast_to(leaf[:1], leaf.shape), "replicas are equal")
+    np.testing.assert_allclose(losses[8], losses[1], rtol=1e-5)
+
+
+def make_update(network, optimizer):
+    return step.make_update_fn(network, optimizer, make_augment("flip"), MEAN_STD, 0).__wrapped__
+
+
+def test_bfloat16_follows_float32_and_keeps_its_weights_in_float32(tmp_path):
+    losses = {}
+    for precision in ("float32", "bfloat16"):
+        variables = run(make_config(train__precision=precision, run__checkpoint_every=6), tmp_path / precision)
+        losses[precision] = [line["loss"] for line in lines(tmp_path / precision) if "loss" in line]
+        assert {leaf.dtype for leaf in jax.tree.leaves(variables)} == {np.dtype("float32")}
+    np.testing.assert_allclose(losses["bfloat16"], losses["float32"], rtol=0.03)
+    assert losses["bfloat16"] != losses["float32"]
+
+
+def test_evaluators_are_called_at_the_steps_that_the_config_names(tmp_path):
+    run(make_config(train__evaluate_every=4), tmp_path)
+    evaluated = {line["step"]: line for line in lines(tmp_path) if "validation_loss" in line}
+    assert sorted(evaluated) == [4, 6]
+    assert 0 <= evaluated[6]["validation_accuracy"] <= 1
+    assert list(tmp_path.glob("tensorboard/events*"))
+
+
+@pytest.mark.parametrize(
+    ("rate", "message", "kept"),
+    [(1e38, "the loss is nan at step 5", 4), (np.inf, "the weights are not finite after step 4", 2)],
+)
+def test_numbers_that_are_not_finite_stop_the_run_and_keep_the_last_good_checkpoint(
+    tmp_path, monkeypatch, rate, message, kept
+):
+    config = make_config(train__optimizer="sgd", run__log_every=50)
+    monkeypatch.setattr(optimizers, "learning_rate", lambda options, steps: lambda step: jnp.where(step == 3, rate, 0))
+    with pytest.raises(InputError, match=f"train: {message}; the last checkpoint is kept"):
+        run(config, tmp_path)
+    assert Checkpoints(tmp_path / "checkpoints").newest() == kept
+    assert all(np.isfinite(leaf).all() for leaf in jax.tree.leaves(final_variables(config, tmp_path)))
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"train__optimizer": "adam"}, "train.optimizer: unknown optimizer 'adam'; accepted: adamw, sgd"),
+        ({"train__schedule": "step"}, "train.schedule: unknown schedule 'step'; accepted: cosine, plateau, constant"),
+        ({"train__precision": "float16"}, "train.precision: 'float16' is unknown; accepted: float32, bfloat16"),
+        ({"train__steps": 0}, "train.epochs, train.steps: 0, 0; accepted: one of them above 0"),
+        ({"train__batch_size": 12}, "train.batch_size: 12 is not a positive multiple of the 8 devices"),
+        ({"train__evaluators": "f1"}, "train.evaluators: unknown evaluator 'f1'; accepted: validation, dynamics"),
+        (
+            {"train__accumulate": 3},
+            "train.accumulate: 3; accepted: a number that divides the 16 images of a batch on 8",
+        ),
+        ({"train__accumulate": -1}, "train.accumulate: -1"),
+        ({"train__ema_decay": 1.0}, "train.ema_decay: 1; accepted: 0 (off) or more, and less than 1"),
+        ({"train__label_smoothing": -0.1}, "train.label_smoothing: -0.1; accepted: 0 (off) or more, and less than 1"),
+        ({"train__select": "last"}, "train.select: 'last' is unknown; accepted: '' (the last step) and 'best'"),
+        ({"train__select": "best", "train__evaluators": ""}, "train.select: 'best' needs the evaluator 'validation'"),
+        ({"train__schedule": "plateau", "data__validation_share": 0.0}, "data.validation_share is 0"),
+        ({"train__schedule": "plateau", "train__evaluators": ""}, "needs the evaluator 'validation'"),
+    ],
+)
+def test_settings_that_cannot_be_used_are_refused(changes, message):
+    with pytest.raises(InputError) as caught:
+        train.check(make_config(**changes))
+    assert message in str(caught.value)
+
+
+def steps_of(config, directory, count):
+    """Losses of the first steps."""
+    run(config, directory)
+    losses = {line["step"]: line["loss"] for line in lines(directory) if "loss" in line}
+    return [losses[step] for step in range(1, count + 1)]
+
+
+def test_a_batch_in_parts_has_the_gradients_of_the_whole(tmp_path):
+    """Without BatchNorm a step does not depend on how many parts its batch has."""
+    whole = steps_of(make_config(train__steps=3, train__batch_size=32), tmp_path / "whole", 3)
+    parts = steps_of(make_config(train__steps=3, train__batch_size=32, train__accumulate=4), tmp_path / "parts", 3)
+    np.testing.assert_allclose(parts, whole, rtol=1e-5)
+    assert len(set(whole)) == 3
+
+
+def test_batchnorm_sees_one_part_of_all_devices_at_a_time():
+    """The running statistics after a step in two parts are those of two steps that learn nothing."""
+    config = make_config()
+    dataset = data.load(config.data, "train", 0)
+    network = Network(partial(ResNet, BasicBlock, (1,), (4,), imagenet_stem=False), 4, 24, np.dtype("float32"))
+    (batch,) = data.batches(dataset, batch_size=16, seed=0, num_steps=1)
+    optimizer, devices = optax.sgd(0.0), jax.local_devices()[:2]
+    start = network.init(0)
+
+    def after(accumulate, batches):
+        update = step.make_update_fn(
+            network, optimizer, make_augment(""), MEAN_STD, 0, accumulate=accumulate
+        ).__wrapped__
+        update = jax.pmap(update, axis_name=parallel.AXIS, in_axes=(0, 0, None), devices=devices)
+        state = {**start, "optimizer": optimizer.init(start["params"])}
+        state = jax.tree.map(lambda value: np.broadcast_to(value, (2, *np.shape(value))), state)
+        for rows in batches:
+            state, _ = update(state, rows, 1.0)
+        return [leaf[0] for leaf in jax.tree.leaves(state["batch_stats"])]
+
+    rows = {name: value.reshape(2, 8, *value.shape[1:]) for name, value in batch.items()}
+    halves = [{name: value[:, part] for name, value in rows.items()} for part in (slice(0, 4), slice(4, 8))]
+    for left, right in zip(after(2, [rows]), after(1, halves), strict=True):
+        np.testing.assert_allclose(left, right, rtol=1e-5, atol=1e-7)
+
+
+def test_the_average_of_the_weights_is_the_closed_form_and_survives_a_stop(tmp_path, monkeypatch):
+    decay = 0.7
+    options = {"train__steps": 4, "run__checkpoint_every": 1, "run__keep_checkpoints": 9}
+    run(make_config(**options), tmp_path / "plain")
+    averaged = run(make_config(**options, train__ema_decay=decay), tmp_path / "averaged")
+    checkpoints = Checkpoints(tmp_path / "plain" / "checkpoints", 9)
+    network = models.build("vit_micro_patch8", num_classes=4, image_size=24)
+    like = jax.eval_shape(lambda: network.init(0))
+    every = [jax.tree.leaves(checkpoints.variables(step, like)) for step in range(1, 5)]
+    shares = np.array([decay ** (4 - step) for step in range(1, 5)])
+    shares /= shares.sum()
+    for index, leaf in enumerate(jax.tree.leaves(averaged)):
+        expected = sum(share * arrays[index].astype(np.float64) for share, arrays in zip(shares, every, strict=True))
+        np.testing.assert_allclose(leaf, expected, rtol=1e-5, atol=1e-6)
+
+    seen = []
+    monkeypatch.setattr(interrupt, "requested", lambda: seen.append(1) or len(seen) == 1)
+    config = make_config(**options, train__ema_decay=decay)
+    with pytest.raises(interrupt.Terminated):
+        run(config, tmp_path / "stopped")
+    monkeypatch.setattr(interrupt, "requested", lambda: False)
+    assert_same_bits(run(config, tmp_path / "stopped"), averaged)
+
+
+def test_smoothed_labels_give_pytorchs_loss():
+    rng = np.random.default_rng(0)
+    logits, labels = rng.normal(size=(9, 5)).astype(np.float32), rng.integers(0, 5, 9)
+    for smoothing in (0.0, 0.1, 0.4):
+        expected = torch.nn.functional.cross_entropy(
+            torch.from_numpy(logits), torch.from_numpy(labels), label_smoothing=smoothing
+        )
+        found = step.cross_entropy(jnp.asarray(logits), jnp.asarray(labels), smoothing)
+        np.testing.assert_allclose(found, expected, rtol=1e-6)
+
+
+def test_label_smoothing_reaches_the_step(tmp_path):
+    (plain,) = steps_of(make_config(train__steps=1), tmp_path / "plain", 1)
+    (smoothed,) = steps_of(make_config(train__steps=1, train__label_smoothing=0.5), tmp_path / "smoothed", 1)
+    assert smoothed != plain
+
+
+def test_the_best_checkpoint_by_validation_loss_can_be_the_one_that_the_run_goes_on_with(tmp_path):
+    config = make_config(train__select="best", train__evaluate_every=1, run__checkpoint_every=1, train__steps=6)
+    config.train.learning_rate = 0.05
+    run(config, tmp_path)
+    found = {line["step"]: line["validation_loss"] for line in lines(tmp_path) if "validation_loss" in line}
+    best = min(found, key=found.get)
+    assert best < 5, "else this test shows nothing"
+    taken = jax.tree.leaves(trained.from_checkpoint(config, tmp_path).variables)
+    checkpoints = Checkpoints(tmp_path / "checkpoints")
+    network = models.build("vit_micro_patch8", num_classes=4, image_size=24)
+    saved = checkpoints.variables(best, jax.eval_shape(lambda: network.init(0)))
+    assert_same_bits(taken, saved)
