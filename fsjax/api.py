@@ -70,13 +70,13 @@ def dominant_frequencies(
     """
     images, labels = np.asarray(images, np.float32), np.asarray(labels)
     if precision == "bfloat16":
-        raise InputError("precision: 'bfloat16' is the callable's own matter; accepted: highest, tensorfloat32")
+        raise InputError("precision: 'bfloat16' is the callable's own matter; expected highest, tensorfloat32")
     if memory_mib < 0:
-        raise InputError(f"memory_mib: {memory_mib}; accepted: 0 or more")
+        raise InputError(f"memory_mib: got {memory_mib}; expected 0 or more")
     counts = _counts(images, labels, num_classes)
     names = tuple(classes) if classes is not None else tuple(str(label) for label in range(num_classes))
     if len(names) != num_classes:
-        raise InputError(f"classes: {len(names)} names; accepted: {num_classes}, one a class")
+        raise InputError(f"classes: {len(names)} names; expected {num_classes}, one a class")
     options = search.options()
     options.update(method=method, patch=patch, split=searched_on, precision=precision, images_per_class=0)
     options.shares, options.resamples = tuple(shares), resamples
@@ -87,7 +87,7 @@ def dominant_frequencies(
     if len(found) != 2 or found[0] != len(images) or found[1] < num_classes:
         raise InputError(
             f"logits_fn: gives shape {found} for {len(images)} images; "
-            f"accepted: [{len(images)}, K], K at least {num_classes}"
+            f"expected [{len(images)}, K], K at least {num_classes}"
         )
     return search.run(
         search.Problem(
@@ -129,15 +129,15 @@ def load_weights(path: str | Path, model: str, *, image_size: int | None = None)
 
 def _counts(images: np.ndarray, labels: np.ndarray, num_classes: int) -> tuple[int, ...]:
     if images.ndim != 4 or not len(images):
-        raise InputError(f"images: shape {images.shape}; accepted: [images, height, width, channels], one or more")
+        raise InputError(f"images: shape {images.shape}; expected [images, height, width, channels], one or more")
     if labels.shape != (len(images),) or not np.issubdtype(labels.dtype, np.integer):
-        raise InputError(f"labels: {labels.dtype} of shape {labels.shape}; accepted: {len(images)} whole numbers")
+        raise InputError(f"labels: {labels.dtype} of shape {labels.shape}; expected {len(images)} whole numbers")
     outside = labels[(labels < 0) | (labels >= num_classes)]
     if len(outside):
-        raise InputError(f"labels: {outside[0]} is no class; accepted: 0 to {num_classes - 1}")
+        raise InputError(f"labels: {outside[0]} is no class; expected 0 to {num_classes - 1}")
     counts = np.bincount(labels, minlength=num_classes)
     if not counts.all():
-        raise InputError(f"labels: class {int(np.argmin(counts))} has no image; accepted: one or more of each class")
+        raise InputError(f"labels: class {int(np.argmin(counts))} has no image; expected one or more of each class")
     return tuple(counts.tolist())
 
 
@@ -147,11 +147,11 @@ def _set(options: ConfigDict, method: str, fields: dict[str, Any]) -> None:
     for name, value in fields.items():
         if not isinstance(own, ConfigDict) or name not in own:
             accepted = ", ".join(sorted(own)) if isinstance(own, ConfigDict) and own else "none"
-            raise InputError(f"{name}: no field of the method {method!r}; accepted: {accepted}")
+            raise InputError(f"{name}: no field of the method {method!r}; expected {accepted}")
         try:
             own[name] = value
         except TypeError as error:
-            raise InputError(f"{name}: {value!r}; accepted: a {type(own[name]).__name__}") from error
+            raise InputError(f"{name}: got {value!r}; expected a {type(own[name]).__name__}") from error
 
 
 def _digest(options: ConfigDict, seed: int, images: np.ndarray, labels: np.ndarray) -> str:

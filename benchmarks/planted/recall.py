@@ -75,7 +75,7 @@ SEED = flags.DEFINE_list("seed", ["0"], "Of what is planted, the images, the tra
 TABLE = flags.DEFINE_bool("table", False, "Ends with a Markdown table.")
 
 for _flag, _accepted in (("method", SEARCHES), ("set", KINDS), ("model", MODELS)):
-    flags.register_validator(_flag, set(_accepted).issuperset, f"accepted: {', '.join(_accepted)}")
+    flags.register_validator(_flag, set(_accepted).issuperset, f"expected {', '.join(_accepted)}")
 
 
 def main(_: list[str]) -> None:

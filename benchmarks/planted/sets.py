@@ -68,7 +68,7 @@ def make_set(kind: str, size: int = 32, *, train: int = 32, test: int = 64, seed
       ValueError: another kind, or a plane with too few orbits.
     """
     if kind not in KINDS:
-        raise ValueError(f"kind: {kind!r} is unknown; accepted: {', '.join(KINDS)}")
+        raise ValueError(f"kind: {kind!r} is unknown; expected {', '.join(KINDS)}")
     groups, distractors = plant(kind, size, np.random.default_rng([seed, 0]))
     orbits = spectrum.orbits(size, size)
     planted = np.zeros((CLASSES, size, size), bool)

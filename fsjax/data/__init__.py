@@ -26,9 +26,9 @@ def load(data_config: ConfigDict, split: str, seed: int) -> Dataset:
     """
     check(data_config)
     if split not in SPLITS:
-        raise InputError(f"split {split!r}; accepted are {', '.join(SPLITS)}")
+        raise InputError(f"split {split!r}; expected {', '.join(SPLITS)}")
     if split == "validation" and data_config.validation_share == 0:
-        raise InputError("data.validation_share is 0, so there is no validation split; accepted are 0 < share < 1")
+        raise InputError("data.validation_share is 0, so there is no validation split; expected 0 < share < 1")
     split_name = data_config.test_split if split == "test" else data_config.train_split
     source = SOURCES[data_config.source](data_config, split_name)
     check_every_class_has_images(source, f"split {split_name!r} of data.source {data_config.source}")
@@ -44,31 +44,31 @@ def load(data_config: ConfigDict, split: str, seed: int) -> Dataset:
 def check(data_config: ConfigDict) -> None:
     """Raises InputError for a field of config.data that cannot be used; touches no file."""
     if data_config.source not in SOURCES:
-        raise InputError(f"data.source: {data_config.source!r}; accepted are {', '.join(SOURCES)}")
+        raise InputError(f"data.source: got {data_config.source!r}; expected {', '.join(SOURCES)}")
     if data_config.image_size < 1:
-        raise InputError(f"data.image_size: {data_config.image_size}; accepted are whole numbers from 1")
+        raise InputError(f"data.image_size: got {data_config.image_size}; expected whole numbers from 1")
     shorter = data_config.resize_shorter
     if shorter != 0 and shorter < data_config.image_size:
         raise InputError(
-            f"data.resize_shorter: {shorter}; accepted are 0 (both sides to data.image_size) or whole numbers from "
+            f"data.resize_shorter: got {shorter}; expected 0 (both sides to data.image_size) or whole numbers from "
             f"data.image_size, {data_config.image_size}"
         )
     if shorter != 0 and data_config.source == "synthetic":  # scaled, an image has other orbits than were planted
-        raise InputError(f"data.resize_shorter: {shorter}; accepted is 0 for data.source=synthetic")
+        raise InputError(f"data.resize_shorter: got {shorter}; expected 0 for data.source=synthetic")
     if not 0 <= data_config.validation_share < 1:
-        raise InputError(f"data.validation_share: {data_config.validation_share}; accepted are 0 <= share < 1")
+        raise InputError(f"data.validation_share: got {data_config.validation_share}; expected 0 <= share < 1")
     for field in ("mean", "std"):
         values = data_config[field]
         if bool(values) != bool(data_config.mean or data_config.std):
             raise InputError(
-                f"data.{field}: empty; accepted are three numbers, since the other of mean and std is given"
+                f"data.{field}: got nothing; expected three numbers, since the other of mean and std is given"
             )
         if values and not (len(values) == 3 and all(_is_level(value, field) for value in values)):
             raise InputError(
-                f"data.{field}: {tuple(values)}; accepted are three numbers in [0, 1], a std above 0, or ()"
+                f"data.{field}: got {tuple(values)}; expected three numbers in [0, 1], a std above 0, or ()"
             )
     if not data_config.cache_gib >= 0:
-        raise InputError(f"data.cache_gib: {data_config.cache_gib}; accepted are 0 (keep none) or more")
+        raise InputError(f"data.cache_gib: got {data_config.cache_gib}; expected 0 (keep none) or more")
 
 
 def _is_level(value: object, field: str) -> bool:

@@ -85,26 +85,26 @@ def _there(path: Path) -> Path:
 
 def _checked_labels(labels: np.ndarray, name: str) -> Int[np.ndarray, " images"]:
     if labels.dtype.kind not in "iu" or not (labels.ndim == 1 or (labels.ndim == 2 and labels.shape[1] == 1)):
-        raise InputError(f"{name}: {labels.dtype} {list(labels.shape)}; accepted are integers [n] or [n,1]")
+        raise InputError(f"{name}: {labels.dtype} {list(labels.shape)}; expected integers [n] or [n,1]")
     if labels.size == 0 or labels.min() < 0:
         found = "none" if labels.size == 0 else f"a label {labels.min()}"
-        raise InputError(f"{name}: {found}; accepted are one or more labels, each 0 or more")
+        raise InputError(f"{name}: got {found}; expected one or more labels, each 0 or more")
     return np.asarray(labels).reshape(-1)
 
 
 def _channels_last(images: np.ndarray, name: str) -> Shaped[np.ndarray, "all height width channels"]:
     shape = images.shape
     if images.dtype != np.uint8 and images.dtype.kind != "f":
-        raise InputError(f"{name}: {images.dtype}; accepted are uint8 in [0,255] and floats in [0,1]")
+        raise InputError(f"{name}: got {images.dtype}; expected uint8 in [0,255] and floats in [0,1]")
     if images.dtype != np.uint8 and np.nanmax(images[:16], initial=0) > 16:
-        raise InputError(f"{name}: floats up to {np.nanmax(images[:16]):g}; accepted are floats in [0,1], or uint8")
+        raise InputError(f"{name}: floats up to {np.nanmax(images[:16]):g}; expected floats in [0,1], or uint8")
     if len(shape) == 3:
         return images[..., None]
     if len(shape) == 4 and shape[3] in (1, 3):
         return images
     if len(shape) == 4 and shape[1] in (1, 3):
         return np.moveaxis(images, 1, 3)
-    raise InputError(f"{name}: shape {list(shape)}; accepted are [n,h,w,3], [n,3,h,w], [n,h,w,1], [n,1,h,w], [n,h,w]")
+    raise InputError(f"{name}: shape {list(shape)}; expected [n,h,w,3], [n,3,h,w], [n,h,w,1], [n,1,h,w], [n,h,w]")
 
 
 def _choose(text: str, own: int, where: str) -> ClassChoice:

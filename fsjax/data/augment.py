@@ -27,9 +27,9 @@ def make_augment(
     """
     _, chosen = split_names(names)
     if pad < 0:
-        raise InputError(f"augmentation pad {pad}; accepted are whole pixels from 0")
+        raise InputError(f"augmentation pad {pad}; expected whole pixels from 0")
     if not 0 < min_scale <= 1:
-        raise InputError(f"augmentation min_scale {min_scale}; accepted are shares of the area in (0, 1]")
+        raise InputError(f"augmentation min_scale {min_scale}; expected shares of the area in (0, 1]")
 
     def augment_one(key, image):
         for place, name in enumerate(chosen):
@@ -48,12 +48,12 @@ def split_names(names: str) -> tuple[tuple[str, ...], tuple[str, ...]]:
     for name in chosen:
         if name not in AUGMENTATIONS and name not in HOST_AUGMENTATIONS:
             accepted = ", ".join([*AUGMENTATIONS, *HOST_AUGMENTATIONS])
-            raise InputError(f"train.augment: augmentation {name!r}; accepted are {accepted}")
+            raise InputError(f"train.augment: augmentation {name!r}; expected {accepted}")
     host = tuple(name for name in chosen if name in HOST_AUGMENTATIONS)
     device = tuple(name for name in chosen if name in AUGMENTATIONS)
     if chosen != [*host, *device]:
         raise InputError(
-            f"train.augment: {names!r}; accepted are {', '.join(HOST_AUGMENTATIONS)} before {', '.join(AUGMENTATIONS)}"
+            f"train.augment: got {names!r}; expected {', '.join(HOST_AUGMENTATIONS)} before {', '.join(AUGMENTATIONS)}"
         )
     return host, device
 

@@ -32,7 +32,7 @@ def open_folder(data_config: ConfigDict, split: str) -> "FolderSource":
     folder = _split_folder(data_config.root, split)
     names = [name for name in _folders(folder) if not name.startswith(".")]
     if not names:
-        raise InputError(f"{folder} has no class folders; accepted is <data.root>/<split>/<class>/*{EXTENSIONS[0]}")
+        raise InputError(f"{folder} has no class folders; expected <data.root>/<split>/<class>/*{EXTENSIONS[0]}")
     choice = choose_classes(data_config.classes, names, str(folder))
     files = [image_files(folder / names[i]) for i in choice.indices]
     if data_config.skip_undecodable:
@@ -69,7 +69,7 @@ def _split_folder(root: str, split: str) -> Path:
     folder = storage.path(root)
     storage.check_reachable(folder, "data.root")
     if not folder.is_dir():
-        raise InputError(f"data.root: {root!r} is not a folder; accepted is one with <split>/<class>/ folders in it")
+        raise InputError(f"data.root: {root!r} is not a folder; expected one with <split>/<class>/ folders in it")
     if not (folder / split).is_dir():
         there = ", ".join(_folders(folder)) or "none"
         raise InputError(f"data.root {root} has no folder for split {split!r}; folders there: {there}")

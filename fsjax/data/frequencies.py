@@ -16,7 +16,7 @@ from fsjax.runtime.storage import Path
 
 FIELD = "data.frequencies"
 _ACCEPTED = (
-    "accepted: '' (all), 'low:A' (up to A cycles per pixel from DC), 'high:A' (from A on), 'band:A:B', or an .npy of "
+    "expected '' (all), 'low:A' (up to A cycles per pixel from DC), 'high:A' (from A on), 'band:A:B', or an .npy of "
     "bool [data.image_size, data.image_size], centred, True where a frequency is kept"
 )
 # Values that each range takes.
@@ -67,11 +67,11 @@ def _from_file(file: Path, size: int) -> Bool[np.ndarray, "{size} {size}"]:
     kept = np.array(files.map_npy(file))
     if kept.dtype != bool or kept.shape != (size, size):
         shape = " x ".join(map(str, kept.shape)) or "one number"
-        raise InputError(f"data.frequencies: {file} holds {kept.dtype} {shape}; accepted: bool {size} x {size}")
+        raise InputError(f"data.frequencies: {file} holds {kept.dtype} {shape}; expected bool {size} x {size}")
     if not spectrum.is_hermitian(kept):
         alone = int((kept & ~spectrum.conjugate(kept)).sum())
         raise InputError(
-            f"data.frequencies: {file} keeps {alone} frequencies without their conjugates; accepted: a mask that keeps "
+            f"data.frequencies: {file} keeps {alone} frequencies without their conjugates; expected a mask that keeps "
             "both of a pair or neither"
         )
     return kept

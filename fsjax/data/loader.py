@@ -32,7 +32,7 @@ def batches(
     the iterator raises InputError for an image that does not decode.
     """
     if batch_size < 1 or batch_size % process_count:
-        raise InputError(f"batch size {batch_size}: accepted are positive multiples of {process_count} processes")
+        raise InputError(f"batch size {batch_size}: expected positive multiples of {process_count} processes")
     if len(dataset) == 0:
         raise InputError("no training images: the dataset is empty")
     rows = batch_size // process_count

@@ -75,7 +75,7 @@ def _check_name(name: str, where: str) -> None:
     if bad or not 0 < len(name) <= LONGEST_NAME:
         found = f"has the character {bad[0]!a}" if bad else f"is {len(name)} characters long"
         raise InputError(
-            f"{where}: class name {name[:40]!a} {found}; accepted: one line of 1 to {LONGEST_NAME} "
+            f"{where}: class name {name[:40]!a} {found}; expected one line of 1 to {LONGEST_NAME} "
             "characters (a folder may be given another name: data.classes=FOLDER=NAME,...)"
         )
 

@@ -58,7 +58,7 @@ def join_stylised(training: Dataset, root: str, data_config: ConfigDict) -> Join
         more = f" and {len(missing) - 5} more" if len(missing) > 5 else ""
         raise InputError(
             f"train.stylised: {root} has no images of class {', '.join(missing[:5])}{more}; "
-            f"accepted: <train.stylised>/<class>/*{EXTENSIONS[0]} for each class of the data"
+            f"expected <train.stylised>/<class>/*{EXTENSIONS[0]} for each class of the data"
         )
     source = FolderSource(training.classes, files)
     logger.info("train: %d stylised images beside %d", len(source), len(training))
@@ -70,5 +70,5 @@ def check(root: str) -> Path:
     """The folder that train.stylised names; raises InputError where it is none."""
     folder = storage.path(root)
     if not folder.is_dir():
-        raise InputError(f"train.stylised: {root!r} is not a folder; accepted: one with <class>/ folders in it")
+        raise InputError(f"train.stylised: {root!r} is not a folder; expected one with <class>/ folders in it")
     return folder

@@ -42,12 +42,12 @@ def open_synthetic(data: ConfigDict, split: str) -> Source:
       InputError: another name, another split, or an image too small for four bands.
     """
     if not (match := re.fullmatch(r"syn([1-4])", data.name)):
-        raise InputError(f"data.name: unknown synthetic set {data.name!r}; accepted: syn1, syn2, syn3, syn4")
+        raise InputError(f"data.name: got {data.name!r}; expected syn1, syn2, syn3, syn4")
     if split not in ("train", "test"):
-        raise InputError(f"data split: the synthetic sets have no split {split!r}; accepted: train, test")
+        raise InputError(f"data split: the synthetic sets have no split {split!r}; expected train, test")
     if data.image_size < SMALLEST:
         raise InputError(
-            f"data.image_size: {data.image_size} leaves too few orbits in a band; accepted: {SMALLEST} or more"
+            f"data.image_size: {data.image_size} leaves too few orbits in a band; expected {SMALLEST} or more"
         )
     per_class = data.synthetic.train_per_class if split == "train" else data.synthetic.test_per_class
     biased = int(match[1]) - 1

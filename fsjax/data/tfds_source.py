@@ -37,7 +37,7 @@ def open_tfds(data_config: ConfigDict, split: str) -> "TfdsSource":
         found = ", ".join(f"{key}: {type(feature).__name__}" for key, feature in sorted(features.items()))
         raise InputError(f"data.name {data_config.name} has {found}; needed are image: Image and label: ClassLabel")
     if image.np_dtype not in (np.uint8, np.uint16):
-        raise InputError(f"data.name {data_config.name} has images of {np.dtype(image.np_dtype)}; accepted is uint8")
+        raise InputError(f"data.name {data_config.name} has images of {np.dtype(image.np_dtype)}; expected uint8")
     try:
         records = builder.as_data_source(split, decoders={"image": tfds.decode.SkipDecoding()})
     except ValueError as error:
@@ -127,5 +127,5 @@ def _read_labels(records, num_classes: int, where: str) -> Int32[np.ndarray, "al
         labels[part.start : part.stop] = [record["label"] for record in records.__getitems__(part)]
     if len(labels) and not 0 <= labels.min() <= labels.max() < num_classes:
         found = f"{labels.min()} to {labels.max()}"
-        raise InputError(f"{where} has labels {found}; accepted are 0 to {num_classes - 1} (is the split unlabelled?)")
+        raise InputError(f"{where} has labels {found}; expected 0 to {num_classes - 1} (is the split unlabelled?)")
     return labels

@@ -29,7 +29,7 @@ def hoist(function: Callable, shape: tuple[int, ...]) -> tuple[Callable, list[Ar
         closed = _trace(function, images.shape)
         if [const.shape for const in _consts(closed)] != [array.shape for array in arrays]:
             raise InputError(
-                "logits_fn: closes over other arrays for another number of images; accepted: the same for any number"
+                "logits_fn: closes over other arrays for another number of images; expected the same for any number"
             )
         (result,) = _evaluate(closed.jaxpr, iter(arrays), [images])
         return result

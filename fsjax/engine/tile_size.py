@@ -125,7 +125,7 @@ def most_images(
         if size < 1:
             least = -(-(resident + each) // MIB)
             raise InputError(
-                f"run.memory_mib: {memory_mib} is too little for {name} of one image; accepted: {least} or more"
+                f"run.memory_mib: {memory_mib} is too little for {name} of one image; expected {least} or more"
             )
     else:
         free = parallel.free_bytes()

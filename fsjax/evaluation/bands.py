@@ -33,12 +33,12 @@ def parse(keep: str) -> tuple[str, ...]:
     for name in names:
         if not (name and re.fullmatch("1?2?3?4?", name)):
             raise InputError(
-                f"dynamics.keep: {name!r} in {keep!r}; accepted: bands that a copy keeps, of the digits 1 to 4, each "
+                f"dynamics.keep: {name!r} in {keep!r}; expected bands that a copy keeps, of the digits 1 to 4, each "
                 "once and ascending, such as 1234,12,34"
             )
     if len(set(names)) < max(2, len(names)) or ORIGINAL not in names:
         raise InputError(
-            f"dynamics.keep: {keep!r}; accepted: two or more different copies, {ORIGINAL} (the original) among them"
+            f"dynamics.keep: got {keep!r}; expected two or more different copies, {ORIGINAL} (the original) among them"
         )
     return names
 

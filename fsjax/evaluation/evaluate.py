@@ -24,10 +24,10 @@ from fsjax.search import check_shares
 def check(config: ConfigDict) -> None:
     """Raises InputError for a field of config.evaluate that cannot be used."""
     if not 0 <= config.evaluate.threshold <= 1:
-        raise InputError(f"evaluate.threshold: {config.evaluate.threshold:g}; accepted: a TPR in [0, 1]")
+        raise InputError(f"evaluate.threshold: got {config.evaluate.threshold:g}; expected a TPR in [0, 1]")
     for field in ("random_masks", "control_images", "grid_images"):
         if config.evaluate[field] < 0:
-            raise InputError(f"evaluate.{field}: {config.evaluate[field]}; accepted: 0 or more")
+            raise InputError(f"evaluate.{field}: got {config.evaluate[field]}; expected 0 or more")
     if config.evaluate.grid:
         check_shares(config.evaluate.grid, "evaluate.grid")
 

@@ -78,17 +78,17 @@ def methods(directory: Path) -> list[str]:
 def _one_of(found: list[str], method: str | None, directory: Path) -> str:
     there = ", ".join(found)
     if not found:
-        raise InputError(f"workdir: {directory} holds no maps; accepted: a folder in which the stage search has run")
+        raise InputError(f"workdir: {directory} holds no maps; expected a folder in which the stage search has run")
     if method is None and len(found) > 1:
-        raise InputError(f"method: not said, and {directory} has maps of several; accepted: {there}")
+        raise InputError(f"method: not said, and {directory} has maps of several; expected {there}")
     if method is not None and method not in found:
-        raise InputError(f"method: {directory} has no maps of {method!r}; accepted: {there}")
+        raise InputError(f"method: {directory} has no maps of {method!r}; expected {there}")
     return method or found[0]
 
 
 def _config(file: Path) -> dict[str, Any]:
     if not file.exists():
-        raise InputError(f"{file}: no such file; accepted: the workdir of a run")
+        raise InputError(f"{file}: no such file; expected the workdir of a run")
     found = read_json(file)
     if not isinstance(found, dict):
         raise InputError(f"{file}: not the config of a run")

@@ -112,7 +112,7 @@ def configuration(
             raise
         raise mistake from error
     if len(rest) > 1:
-        raise InputError(f"argument {rest[1]!r} is not a flag; accepted: {cli_errors.ACCEPTED}")
+        raise InputError(f"argument {rest[1]!r} is not a flag; expected {cli_errors.ACCEPTED}")
     parts = (pathlib.Path(path).stem, argument or chosen.get("arg"))
     default = pathlib.Path("runs") / "-".join(part for part in parts if part)
     return chosen, storage.path(workdir.value) if workdir.value else default

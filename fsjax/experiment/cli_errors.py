@@ -18,17 +18,17 @@ _KINDS = {bool: "True or False", int: "a whole number", float: "a number", tuple
 def no_config(configs: pathlib.Path, path: str) -> InputError:
     """For a --config that is missing, or names no file; `configs` is the folder of experiments."""
     if not path:
-        return InputError("--config: missing; accepted: an experiment, such as --config=configs/dfm_vit.py")
+        return InputError("--config: missing; expected an experiment, such as --config=configs/dfm_vit.py")
     known = {file.stem: f"{configs.name}/{file.name}" for file in usage.experiments(configs)}
     near = nearest(pathlib.PurePath(path).stem, known)
-    accepted = "accepted: a Python file with get_config(), such as configs/dfm_vit.py"
+    accepted = "expected a Python file with get_config(), such as configs/dfm_vit.py"
     return InputError(f"--config: no file {path!r}; {f'did you mean {known[near]}?' if near else accepted}")
 
 
 def unknown_flag(name: str, values: flags.FlagValues) -> InputError:
     """For a flag that there is not."""
     near = nearest(name, [*values, "help"])
-    return InputError(f"--{name}: unknown flag{f' (did you mean --{near}?)' if near else ''}; accepted: {ACCEPTED}")
+    return InputError(f"--{name}: unknown flag{f' (did you mean --{near}?)' if near else ''}; expected {ACCEPTED}")
 
 
 def unknown_field(argv: list[str], config: str) -> InputError | None:
@@ -40,7 +40,7 @@ def unknown_field(argv: list[str], config: str) -> InputError | None:
             if not (isinstance(node, ConfigDict) and part in node):
                 near = _nearest_field(field, [name for name, _ in usage.flat(known)])
                 there = node if isinstance(node, ConfigDict) else known
-                accepted = f"did you mean --config.{near}?" if near else f"accepted: {', '.join(there)}"
+                accepted = f"did you mean --config.{near}?" if near else f"expected {', '.join(there)}"
                 return InputError(f"--config.{field}: unknown field {part!r}; {accepted}")
             node = node[part]
     return None
@@ -53,13 +53,13 @@ def bad_value(error: flags.Error, config: str) -> InputError:
         # absl puts the traceback of the config file's own error into its message: its last line says what it was.
         return InputError(lines[-1].removeprefix(f"{InputError.__module__}.{InputError.__name__}: "))
     if not (match := re.match(r"flag --([\w.]+)=(.*?): ", lines[0])):
-        return InputError(f"{' '.join(lines).rstrip('.')}; accepted: --config=FILE, then --FLAG=VALUE each once")
+        return InputError(f"{' '.join(lines).rstrip('.')}; expected --config=FILE, then --FLAG=VALUE each once")
     name, value = match.groups()
     _, *parts = name.split(".")
     default: Any = as_written(config) if parts else 0  # all flags but --config are of texts, or of whole numbers
     for part in parts:
         default = default[part]
-    return InputError(f"--{name}: {value!r}; accepted: {_kind(name, default)}")
+    return InputError(f"--{name}: got {value!r}; expected {_kind(name, default)}")
 
 
 def _kind(name: str, default: object) -> str:

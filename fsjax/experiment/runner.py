@@ -50,12 +50,12 @@ def check(config: ConfigDict) -> list[str]:
         if name not in STAGES:
             raise unknown("stages", "stage", name, STAGES)
     if not names:
-        raise InputError(f"stages: empty; accepted: {', '.join(STAGES)}")
+        raise InputError(f"stages: got nothing; expected {', '.join(STAGES)}")
     for stage in _with_needs(names):
         stage.check(config)
     for field, least in (("log_every", 1), ("keep_checkpoints", 1), ("memory_mib", 0), ("save_seconds", 0)):
         if config.run[field] < least:
-            raise InputError(f"run.{field}: {config.run[field]}; accepted: {least} or more")
+            raise InputError(f"run.{field}: got {config.run[field]}; expected {least} or more")
     wandb_writer.check(config.wandb)
     return sorted(names, key=list(STAGES).index)
 

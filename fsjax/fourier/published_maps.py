@@ -20,7 +20,7 @@ from fsjax.runtime.storage import Path
 from fsjax.runtime.torch_files import tensor
 
 _ACCEPTED = (
-    "accepted: a workdir of fsjax or one of its dfm/*.npz, or a pickle of {class index: S x S scores, or S x S of 0 "
+    "expected a workdir of fsjax or one of its dfm/*.npz, or a pickle of {class index: S x S scores, or S x S of 0 "
     "and 1, or a list of such masks}, its indices 0, 1, ... and its planes of one size"
 )
 
@@ -52,7 +52,7 @@ def read_maps(path: str | Path, *, classes: tuple[str, ...] | None, shares: tupl
         return dataclasses.replace(maps, provenance={**maps.provenance, **source})
     entries = _by_class(file, _unpickled(file))
     if classes is not None and len(classes) != len(entries):
-        raise InputError(f"{file}: maps of {len(entries)} classes; accepted: of {len(classes)}, as the classes are")
+        raise InputError(f"{file}: maps of {len(entries)} classes; expected of {len(classes)}, as the classes are")
     if (numbers := _elements(entries, {})) > max(_MOST, file.stat().st_size):
         raise _refused(file, f"{numbers} numbers, more than the {_MOST} that are read of a file of its size")
     planes = [_plane(file, label, entry) for label, entry in enumerate(entries)]
@@ -90,7 +90,8 @@ def read_order(path: str | Path) -> Float64[np.ndarray, "height width"]:
     order = _numbers(content) if _elements(content, {}) <= max(_MOST, path.stat().st_size) else None
     if order is None or order.ndim != 2 or not np.isfinite(order).all() or order.min() < 0 or not order.any():
         raise InputError(
-            f"{path}: {_found(content)}; accepted: a removal order, one plane of numbers that are 0 (always removed) "
+            f"{path}: got {_found(content)}; "
+            "expected a removal order, one plane of numbers that are 0 (always removed) "
             "or greater (larger = earlier)"
         )
     return order.astype(np.float64)
@@ -134,7 +135,7 @@ def file_of(path: str | Path) -> Path:
     files: list[Path] = sorted((path / "dfm").glob("*.npz"), key=str)
     if len(files) != 1:
         found = ", ".join(file.name for file in files) or "nothing"
-        raise InputError(f"{path}: holds {found} in dfm/; accepted: a folder with one .npz there, or the file itself")
+        raise InputError(f"{path}: holds {found} in dfm/; expected a folder with one .npz there, or the file itself")
     return files[0]
 
 

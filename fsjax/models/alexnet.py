@@ -47,11 +47,9 @@ class AlexNet(nnx.Module):
         rngs: nnx.Rngs,
     ):
         if imagenet and image_size < _smallest():
-            raise InputError(f"data.image_size: {image_size} does not fit AlexNet; accepted: {_smallest()} and more")
+            raise InputError(f"data.image_size: {image_size} does not fit AlexNet; expected {_smallest()} and more")
         if not imagenet and image_size != _CIFAR_SIZE:
-            raise InputError(
-                f"data.image_size: {image_size} does not fit AlexNet's CIFAR form; accepted: {_CIFAR_SIZE}"
-            )
+            raise InputError(f"data.image_size: {image_size} does not fit AlexNet's CIFAR form; expected {_CIFAR_SIZE}")
         self.imagenet = imagenet
         self.window, self.grid = (3, 6) if imagenet else (2, 2)
         self.features: nnx.Dict = nnx.Dict()

@@ -54,7 +54,7 @@ def to_variables(state: State, name: str, image_size: int | None, where: str) ->
     own_size = _image_size(state)
     image_size = image_size or own_size
     if image_size is None:
-        raise InputError(f"image_size: None; accepted: a number of pixels, since weights of {name} do not tell it")
+        raise InputError(f"image_size: None; expected a number of pixels, since weights of {name} do not tell it")
     shapes, classes = _shapes(state, name, image_size)
     expected = {_key(path): _theirs(np.broadcast_to(np.float32(0), shape)).shape for path, shape in shapes.items()}
     positions, prefix = None, int("cls_token" in expected)

@@ -68,7 +68,7 @@ def _read(config: ConfigDict, directory: Path, checkpoints: Checkpoints) -> Trai
     if config.train.select == "best":
         step = checkpoints.best()
         if step is None:
-            raise InputError(f"{folder}: no loss was measured; accepted: train.select='', the last step")
+            raise InputError(f"{folder}: no loss was measured; expected train.select='', the last step")
     network = models.build(about["model"], num_classes=len(about["classes"]), image_size=about["image_size"])
     network = network.limited_to(frequencies.read(config.data.frequencies, config.data.image_size))
     if network.packed_frequencies.hex() != about.get(frequencies.FIELD, ""):

@@ -52,7 +52,7 @@ class VGG(nnx.Module):
         if image_size < smallest:
             raise InputError(
                 f"data.image_size: {image_size} does not fit {len(depths)} pools of 2 x 2 pixels;"
-                f" accepted: {smallest} and more"
+                f" expected {smallest} and more"
             )
         self.depths = tuple(depths)
         self.imagenet_head = imagenet_head

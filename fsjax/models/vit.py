@@ -55,7 +55,7 @@ class VisionTransformer(nnx.Module):
         del axis_name
         if image_size < patch or image_size % patch:
             raise InputError(
-                f"data.image_size: {image_size} does not fit patches of {patch} pixels; accepted: multiples of {patch}"
+                f"data.image_size: {image_size} does not fit patches of {patch} pixels; expected multiples of {patch}"
             )
         self.class_token = class_token
         tokens = (image_size // patch) ** 2 + class_token
@@ -106,7 +106,7 @@ def interpolate_positions(
     side = math.isqrt(max(patches, 0))
     if not side or side**2 != patches:
         raise InputError(
-            f"pos_embed: {pos_embed.shape[1]} tokens; accepted: those of a square of patches, and {prefix} before them"
+            f"pos_embed: {pos_embed.shape[1]} tokens; expected those of a square of patches, and {prefix} before them"
         )
     weights = _cubic_weights(side, tokens_per_side)
     square = pos_embed[0, prefix:].astype(np.float64).reshape(side, side, -1)

@@ -86,7 +86,7 @@ def file_of(config: ConfigDict) -> Path:
     path = storage.path(config.model.weights)
     path = chosen_hashes(path / "checkpoints", config.train.select) if path.is_dir() else path
     if not path.is_file():
-        raise InputError(f"model.weights: no file {path}; accepted: PyTorch weights, or a workdir with a trained model")
+        raise InputError(f"model.weights: no file {path}; expected PyTorch weights, or a workdir with a trained model")
     return path
 
 
@@ -99,7 +99,7 @@ def _outputs(config: ConfigDict, available: int, classes: int) -> tuple[int, ...
     chosen = [int(text) for text in texts if text.isdecimal() and int(text) < available]
     if texts and (len(set(chosen)) != len(texts) or len(texts) != classes):
         raise InputError(
-            f"model.outputs: {config.model.outputs!r}; accepted: {classes} different numbers from 0 to "
+            f"model.outputs: got {config.model.outputs!r}; expected {classes} different numbers from 0 to "
             f"{available - 1}, one a class of the data, separated by commas"
         )
     chosen = chosen or list(range(classes))
@@ -116,7 +116,9 @@ def _read(config: ConfigDict) -> Trained:
     if path.is_dir():
         return trained.from_checkpoint(config, path)
     if not config.data.mean:
-        raise InputError("data.mean: empty; accepted: with model.weights, the mean and std that they were trained with")
+        raise InputError(
+            "data.mean: got nothing; expected with model.weights, the mean and std that they were trained with"
+        )
     with storage.local(path) as file:
         state = torch_files.read(file)
     found = state_dict.to_variables(state, config.model.name, config.data.image_size, str(path))

@@ -32,9 +32,9 @@ def check(config: ConfigDict) -> None:
     """Raises InputError for a field of config.report that cannot be used."""
     if config.report.share not in tuple(config.search.shares):
         accepted = ", ".join(f"{share:g}" for share in config.search.shares)
-        raise InputError(f"report.share: {config.report.share:g} is not among search.shares; accepted: {accepted}")
+        raise InputError(f"report.share: {config.report.share:g} is not among search.shares; expected {accepted}")
     if config.report.samples < 1:
-        raise InputError(f"report.samples: {config.report.samples}; accepted: 1 or more")
+        raise InputError(f"report.samples: got {config.report.samples}; expected 1 or more")
 
 
 def write(

@@ -35,7 +35,7 @@ def find(text: str) -> list[Path]:
     """
     entries = [entry.strip() for entry in text.split(",") if entry.strip()]
     if not entries:
-        raise InputError("runs: empty; accepted: workdirs, or folders of workdirs, separated by commas")
+        raise InputError("runs: got nothing; expected workdirs, or folders of workdirs, separated by commas")
     found: dict[str, Path] = {}
     for entry in entries:
         folder = storage.path(entry)
@@ -44,7 +44,7 @@ def find(text: str) -> list[Path]:
         there = [one for one in inside if _is_run(one)] or [one for one in (folder,) if _is_run(one)]
         if not there:
             raise InputError(
-                f"runs: no run in {entry!r}; accepted: a workdir, or a folder whose subfolders are workdirs"
+                f"runs: no run in {entry!r}; expected a workdir, or a folder whose subfolders are workdirs"
             )
         found |= {str(one): one for one in there}
     return list(found.values())
@@ -126,7 +126,7 @@ def _field(config: Any, dotted: str, kind: Any, file: Path) -> Any:
     for name in dotted.split("."):
         found = found.get(name) if isinstance(found, dict) else None
     if not isinstance(found, kind):
-        raise InputError(f"{file}: {dotted} is {found!r}; accepted: the config of a run of this version")
+        raise InputError(f"{file}: {dotted} is {found!r}; expected the config of a run of this version")
     return found
 
 

@@ -158,7 +158,7 @@ class Checkpoints:
         step = _lowest(_losses(self.directory))
         if step is not None and not self._is_whole(step):
             raise InputError(
-                f"{self.directory / str(step)}: the best checkpoint is damaged; accepted: train.select='', the last "
+                f"{self.directory / str(step)}: the best checkpoint is damaged; expected train.select='', the last "
                 f"step, or delete {self.directory} and stages/train.json beside it to train anew"
             )
         return step

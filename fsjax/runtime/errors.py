@@ -7,7 +7,7 @@ from collections.abc import Iterable
 class InputError(ValueError):
     """A config value, file or folder that cannot be used.
 
-    The message is one line: the thing, what was found, what is accepted. launch.py prints it and exits with
+    The message is one line: the thing, what was found, what is expected. launch.py prints it and exits with
     status 2; code that calls fsjax as a library catches it as a ValueError.
     """
 
@@ -17,10 +17,10 @@ class CheckFailed(Exception):
 
 
 def unknown(field: str, kind: str, name: str, known: Iterable[str]) -> InputError:
-    """For a name that is none of those known: "field: unknown kind 'name'; accepted: ..." and the nearest of them."""
+    """For a name that is not known: "field: got 'name'; expected a kind: ..." and the nearest of the known names."""
     near = nearest(name, known)
     hint = f" (did you mean {near}?)" if near else ""
-    return InputError(f"{field}: unknown {kind} {name!r}; accepted: {', '.join(known)}{hint}")
+    return InputError(f"{field}: got {name!r}; expected {', '.join(known)}{hint}")
 
 
 def nearest(name: str, known: Iterable[str], least: float = 0.6) -> str | None:

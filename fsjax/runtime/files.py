@@ -223,4 +223,4 @@ def map_npy(path: Path) -> np.ndarray:
             npz.check_npy(copy)
             return np.load(copy, mmap_mode="r", allow_pickle=False)
     except FileNotFoundError as error:
-        raise InputError(f"{path}: no such file; accepted: an .npy of plain numbers") from error
+        raise InputError(f"{path}: no such file; expected an .npy of plain numbers") from error

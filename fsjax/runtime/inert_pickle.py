@@ -66,7 +66,7 @@ def load(path: Path) -> Any:
         with path.open("rb") as file:
             return _plain(_read(file, _Budget(file.seek(0, io.SEEK_END))), {})
     except FileNotFoundError as error:
-        raise InputError(f"{path}: no such file; accepted: a pickle or a PyTorch file") from error
+        raise InputError(f"{path}: no such file; expected a pickle or a PyTorch file") from error
     except Exception as error:  # the bytes are a stranger's: unpickling them may raise anything
         cause = " ".join(str(error).split()) or type(error).__name__
         raise InputError(f"{path}: not a readable pickle or PyTorch file ({cause})") from error

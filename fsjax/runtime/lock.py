@@ -57,7 +57,7 @@ def _locked(file: pathlib.Path) -> Iterator[str]:
         opened = open(file, "a+b", buffering=0)  # noqa: SIM115
     except OSError as error:
         raise InputError(
-            f"--workdir: {file.parent} cannot be written ({error.strerror}); accepted: a folder, made if need be"
+            f"--workdir: {file.parent} cannot be written ({error.strerror}); expected a folder, made if need be"
         ) from error
     with opened:
         try:
@@ -128,7 +128,7 @@ def _check_all_see(file: Path, run: str) -> None:
     blind = np.flatnonzero(parallel.total(seen)[0] == 0)
     if len(blind):
         raise InputError(
-            f"--workdir: process {blind[0]} does not see what process 0 wrote to {file.parent}; accepted: a folder "
+            f"--workdir: process {blind[0]} does not see what process 0 wrote to {file.parent}; expected a folder "
             "that all processes share, or gs://..., s3://..."
         )
 
@@ -152,7 +152,7 @@ def _words(owner: dict) -> str:
 
 def _taken(file: Path, owner: dict) -> InputError:
     return InputError(
-        f"--workdir: {file.parent} is in use by {_words(owner)}; accepted: one run at a time, or another --workdir"
+        f"--workdir: {file.parent} is in use by {_words(owner)}; expected one run at a time, or another --workdir"
     )
 
 

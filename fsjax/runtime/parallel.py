@@ -51,7 +51,7 @@ def initialize(
     told = _told(given)
     for field, seconds in (("startup_seconds", startup_seconds), ("heartbeat_seconds", heartbeat_seconds)):
         if seconds < 1:
-            raise InputError(f"run.{field}: {seconds}; accepted: 1 or more")
+            raise InputError(f"run.{field}: got {seconds}; expected 1 or more")
     if not told and not (found := _environment()):
         return False
     # SIGTERM is ours: training agrees on the step to stop in, and other stages keep what they have.
@@ -92,15 +92,15 @@ def _told(given: dict[str, Any]) -> bool:
     if len(missing) == len(given):
         return False
     if missing:
-        raise InputError(f"{', '.join(missing)}: missing; accepted: --coordinator, --processes and --process together")
+        raise InputError(f"{', '.join(missing)}: missing; expected --coordinator, --processes and --process together")
     coordinator, processes, index = given.values()
     host, _, port = coordinator.rpartition(":")
     if not host or not port.isdecimal() or not 0 < int(port) < 65536:
-        raise InputError(f"--coordinator: {coordinator!r}; accepted: HOST:PORT of process 0, such as 10.0.0.1:8476")
+        raise InputError(f"--coordinator: got {coordinator!r}; expected HOST:PORT of process 0, such as 10.0.0.1:8476")
     if processes < 1:
-        raise InputError(f"--processes: {processes}; accepted: 1 or more")
+        raise InputError(f"--processes: got {processes}; expected 1 or more")
     if not 0 <= index < processes:
-        raise InputError(f"--process: {index}; accepted: 0 to {processes - 1}, with --processes={processes}")
+        raise InputError(f"--process: got {index}; expected 0 to {processes - 1}, with --processes={processes}")
     return True
 
 
@@ -112,7 +112,7 @@ def _check_free(coordinator: str) -> None:
         socket.create_server(("", int(coordinator.rpartition(":")[2])), family=family, dualstack_ipv6=both).close()
     except OSError as error:
         raise InputError(
-            f"--coordinator: process 0 cannot listen at {coordinator} ({error.strerror}); accepted: a free port"
+            f"--coordinator: process 0 cannot listen at {coordinator} ({error.strerror}); expected a free port"
         ) from error
 
 

@@ -39,7 +39,8 @@ def path(text: str | Path) -> Path:
         raise InputError(f"{text}: {protocol}:// needs a driver that is not installed: {advice}") from error
     except ValueError as error:
         raise InputError(
-            f"{text}: {' '.join(str(error).split())}; accepted: a local path, gs://, s3://, or what else fsspec reaches"
+            f"{text}: got {' '.join(str(error).split())}; "
+            "expected a local path, gs://, s3://, or what else fsspec reaches"
         ) from error
     return found
 
@@ -60,7 +61,7 @@ def check_reachable(where: Path, field: str) -> None:
     except Exception as error:  # each driver has errors of its own
         reason = " ".join(str(error).split())[:300]
         raise InputError(
-            f"{field}: {where} cannot be reached ({reason}); accepted: a store that answers this machine"
+            f"{field}: {where} cannot be reached ({reason}); expected a store that answers this machine"
         ) from error
 
 

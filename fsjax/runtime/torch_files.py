@@ -31,7 +31,7 @@ def read(path: str | Path) -> dict[str, Shaped[np.ndarray, "..."]]:
     """
     path = storage.path(path)
     if not path.is_file():
-        raise InputError(f"{path}: no such file; accepted: PyTorch weights (.pt, .pth, .ckpt, .safetensors)")
+        raise InputError(f"{path}: no such file; expected PyTorch weights (.pt, .pth, .ckpt, .safetensors)")
     content = _read_safetensors(path) if path.suffix == ".safetensors" else inert_pickle.load(path)
     for key in _KEYS:
         if isinstance(content, dict) and isinstance(content.get(key), dict):
@@ -43,10 +43,10 @@ def read(path: str | Path) -> dict[str, Shaped[np.ndarray, "..."]]:
             "torch.save(model.state_dict(), FILE)"
         )
     if not isinstance(content, dict) or not any(isinstance(value, np.ndarray) for value in content.values()):
-        raise InputError(f"{path}: holds no state dict; accepted: key -> tensor, alone or under {', '.join(_KEYS)}")
+        raise InputError(f"{path}: holds no state dict; expected key -> tensor, alone or under {', '.join(_KEYS)}")
     others = [str(key) for key, value in content.items() if not isinstance(value, np.ndarray)]
     if others:
-        raise InputError(f"{path}: {others[0]} is no tensor; accepted: a state dict of tensors only")
+        raise InputError(f"{path}: {others[0]} is no tensor; expected a state dict of tensors only")
     return dict(content)
 
 

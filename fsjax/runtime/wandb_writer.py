@@ -24,7 +24,7 @@ MODES = ("online", "offline")
 def check(options: ConfigDict) -> None:
     """Raises InputError for a field of config.wandb that cannot be used, or where its package is missing."""
     if options.mode not in MODES:
-        raise InputError(f"wandb.mode: {options.mode!r}; accepted: {', '.join(MODES)}")
+        raise InputError(f"wandb.mode: got {options.mode!r}; expected {', '.join(MODES)}")
     if not options.project:
         return
     found = importlib.util.find_spec("wandb")
@@ -62,7 +62,7 @@ def start(config: ConfigDict, directory: Path) -> Board | None:
     except wandb.Error as error:
         reason = " ".join(str(error).split())
         raise InputError(
-            f"wandb.mode: {config.wandb.mode!r}: {reason}; accepted: offline, or a user logged in"
+            f"wandb.mode: {config.wandb.mode!r}: {reason}; expected offline, or a user logged in"
         ) from error
     logger.info("wandb: %s", run.url if config.wandb.mode == "online" else f"offline, in {run.dir}")
     return WeightsAndBiases(run, wandb.Image)

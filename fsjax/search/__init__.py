@@ -83,13 +83,13 @@ def check(options: ConfigDict, plane: tuple[int, int]) -> None:
     if options.method not in SEARCHES:
         raise unknown("search.method", "method", options.method, sorted(SEARCHES))
     if options.split not in ("train", "test"):
-        raise InputError(f"search.split: {options.split!r} is unknown; accepted: train, test")
+        raise InputError(f"search.split: got {options.split!r}; expected train, test")
     if options.precision not in PRECISIONS:
-        raise InputError(f"search.precision: {options.precision!r} is unknown; accepted: {', '.join(PRECISIONS)}")
+        raise InputError(f"search.precision: got {options.precision!r}; expected {', '.join(PRECISIONS)}")
     if options.agreement_masks < 2:
-        raise InputError(f"search.agreement_masks: {options.agreement_masks}; accepted: 2 or more")
+        raise InputError(f"search.agreement_masks: got {options.agreement_masks}; expected 2 or more")
     if options.images_per_class < 0:
-        raise InputError(f"search.images_per_class: {options.images_per_class}; accepted: 0 (all) or more")
+        raise InputError(f"search.images_per_class: got {options.images_per_class}; expected 0 (all) or more")
     _check_resamples(options)
     check_shares(options.shares)
     if SEARCHES[options.method].patches:
@@ -100,17 +100,17 @@ def check(options: ConfigDict, plane: tuple[int, int]) -> None:
 def check_shares(shares: tuple, field: str = "search.shares") -> None:
     """Raises InputError for what a field of one or more shares cannot be."""
     if not shares:
-        raise InputError(f"{field}: empty; accepted: one or more numbers in (0, 1]")
+        raise InputError(f"{field}: got nothing; expected one or more numbers in (0, 1]")
     for share in shares:
         if isinstance(share, bool) or not isinstance(share, int | float) or not 0 < share <= 1:
-            raise InputError(f"{field}: {share!r} is not a share of the plane; accepted: numbers in (0, 1]")
+            raise InputError(f"{field}: {share!r} is not a share of the plane; expected numbers in (0, 1]")
 
 
 def _check_resamples(options: ConfigDict) -> None:
     none = SEARCHES[options.method].resamples is None
     if options.resamples < -1 or (none and options.resamples > 0):
         why = f", for {options.method} searches no images" if none else " (none) or more, and -1 (the method's own)"
-        raise InputError(f"search.resamples: {options.resamples}; accepted: 0{why}")
+        raise InputError(f"search.resamples: got {options.resamples}; expected 0{why}")
 
 
 def _check_patch(patch: int, plane: tuple[int, int]) -> None:
@@ -118,5 +118,5 @@ def _check_patch(patch: int, plane: tuple[int, int]) -> None:
     if patch not in divisors:
         size = f"{plane[0]}" if plane[0] == plane[1] else f"{plane[0]} x {plane[1]}"
         raise InputError(
-            f"search.patch: {patch} does not divide the image size {size}; accepted: {', '.join(map(str, divisors))}"
+            f"search.patch: {patch} does not divide the image size {size}; expected {', '.join(map(str, divisors))}"
         )

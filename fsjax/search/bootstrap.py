@@ -41,7 +41,7 @@ def check_size(classes: int, mask_count: int, resamples: int) -> None:
         fitting = max(0, _MOST // each - 1)
         raise InputError(
             f"search.resamples: {resamples}, whose sums of {classes} classes under {mask_count} masks would "
-            f"take {each * (1 + resamples) / 2**30:.1f} GiB; accepted: {f'{fitting} or fewer' if fitting else '0'}"
+            f"take {each * (1 + resamples) / 2**30:.1f} GiB; expected {f'{fitting} or fewer' if fitting else '0'}"
         )
 
 

@@ -54,7 +54,7 @@ def make_first_order(problem: Problem, *, batch: int) -> Callable:
             parts.append(np.asarray(scores)[: len(part)])
             if not np.isfinite(parts[-1]).all():
                 name = problem.classes[label]
-                raise InputError(f"search: the gradient on class {name!r} is not finite; accepted: a finite one")
+                raise InputError(f"search: the gradient on class {name!r} is not finite; expected a finite one")
         return np.concatenate(parts)
 
     return first_order

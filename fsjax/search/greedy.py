@@ -179,12 +179,12 @@ def _culling(problem: Problem, apply: Callable, order: np.ndarray, layout: dict[
 
 def _check(options: ConfigDict, plane: tuple[int, int]) -> None:
     if not 0 <= options.greedy.tolerance < 1:
-        raise InputError(f"search.greedy.tolerance: {options.greedy.tolerance}; accepted: a share in [0, 1)")
+        raise InputError(f"search.greedy.tolerance: got {options.greedy.tolerance}; expected a share in [0, 1)")
     if options.greedy.order:
         height, width = published_maps.read_order(options.greedy.order).shape
         if (height, width) != plane:
             raise InputError(
-                f"search.greedy.order: {options.greedy.order} is of {height} x {width}; accepted: of "
+                f"search.greedy.order: {options.greedy.order} is of {height} x {width}; expected of "
                 f"{plane[0]} x {plane[1]}, as the images are"
             )
 

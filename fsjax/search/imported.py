@@ -32,15 +32,15 @@ def search(problem: Problem) -> DominantFrequencyMaps:
     if maps.classes != problem.classes and maps.named:
         raise InputError(
             f"search.imported.maps: {path} has maps of {', '.join(maps.classes[:4])}, ... ({len(maps.classes)}); "
-            f"accepted: of the model's classes, {', '.join(problem.classes[:4])}, ... ({len(problem.classes)})"
+            f"expected of the model's classes, {', '.join(problem.classes[:4])}, ... ({len(problem.classes)})"
         )
     if len(maps.classes) != len(problem.classes):
         raise InputError(
-            f"search.imported.maps: {path} has maps of {len(maps.classes)} classes; accepted: {len(problem.classes)}"
+            f"search.imported.maps: {path} has maps of {len(maps.classes)} classes; expected {len(problem.classes)}"
         )
     if (found := maps.masks.shape[2:]) != problem.plane:
         raise InputError(
-            f"search.imported.maps: {path} has maps of {found[0]} x {found[1]}; accepted: of {problem.plane[0]} x "
+            f"search.imported.maps: {path} has maps of {found[0]} x {found[1]}; expected of {problem.plane[0]} x "
             f"{problem.plane[1]}, as the images are"
         )
     about = dict(maps.provenance)
@@ -63,7 +63,7 @@ def _check(options: ConfigDict, plane: tuple[int, int]) -> None:
     path = options.imported.maps
     if not path or not storage.path(path).exists():
         raise InputError(
-            f"search.imported.maps: {f'{path} is not there' if path else 'empty'}; accepted: a workdir with maps, one "
+            f"search.imported.maps: {f'{path} is not there' if path else 'empty'}; expected a workdir with maps, one "
             "of its dfm/*.npz, or a published pickle"
         )
 

@@ -174,7 +174,7 @@ class _Runner:
         fetched = jax.device_get(states)
         for name, array in fetched.items():
             if not np.isfinite(array).all():
-                raise InputError(f"search: {name} is not finite; accepted: a model whose loss is")
+                raise InputError(f"search: {name} is not finite; expected a model whose loss is")
         return [{name: np.asarray(array[index]) for name, array in fetched.items()} for index in range(count)]
 
 

@@ -131,7 +131,7 @@ def _sweep_run(engine, chunks, make, label: int, run: range, sums: np.ndarray, k
         for start, stop, found in engine.tiles(chunks, lambda a, b: make(run.start + a, run.start + b), len(run)):
             if not np.isfinite(found["loss"]).all():
                 name = keeper.problem.classes[label]
-                raise InputError(f"search: the model's loss on class {name!r} is not finite; accepted: a finite one")
+                raise InputError(f"search: the model's loss on class {name!r} is not finite; expected a finite one")
             sums[..., run.start + start : run.start + stop] = found["loss"].T
             done = run.start + stop
             keeper.count(label, stop - start, images)

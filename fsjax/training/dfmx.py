@@ -73,11 +73,11 @@ def read(
         of other classes.
     """
     if not 0 <= options.probability <= 1:
-        raise InputError(f"train.dfmx.probability: {options.probability:g}; accepted: 0 to 1")
+        raise InputError(f"train.dfmx.probability: got {options.probability:g}; expected 0 to 1")
     if not options.maps:
         return None
     if not 0 < options.share <= 1:
-        raise InputError(f"train.dfmx.share: {options.share:g}; accepted: above 0, up to 1")
+        raise InputError(f"train.dfmx.share: got {options.share:g}; expected above 0, up to 1")
     maps = published_maps.read_maps(options.maps, classes=None, shares=(options.share,))
     if maps.masks.shape[-2:] != (size, size):
         height, width = maps.masks.shape[-2:]
@@ -90,7 +90,7 @@ def read(
     share = maps.nearest(options.share)
     if len(maps.shares) > 1 and abs(share - options.share) > 1e-9:
         there = ", ".join(f"{own:g}" for own in maps.shares)
-        raise InputError(f"train.dfmx.share: {options.share:g} is not in {options.maps}; accepted: {there}")
+        raise InputError(f"train.dfmx.share: {options.share:g} is not in {options.maps}; expected {there}")
     return np.array(maps.at(share))
 
 

@@ -194,10 +194,10 @@ def check(config: ConfigDict) -> None:
     if options.stylised:
         stylised.check(options.stylised)
     if options.precision not in PRECISIONS:
-        raise InputError(f"train.precision: {options.precision!r} is unknown; accepted: {', '.join(PRECISIONS)}")
+        raise InputError(f"train.precision: got {options.precision!r}; expected {', '.join(PRECISIONS)}")
     if options.epochs < 0 or options.steps < 0 or not (options.epochs or options.steps):
         raise InputError(
-            f"train.epochs, train.steps: {options.epochs:g}, {options.steps}; accepted: one of them above 0"
+            f"train.epochs, train.steps: {options.epochs:g}, {options.steps}; expected one of them above 0"
         )
     if options.batch_size < 1 or options.batch_size % jax.device_count():
         raise InputError(
@@ -205,14 +205,15 @@ def check(config: ConfigDict) -> None:
         )
     if options.accumulate < 0 or options.batch_size % (jax.device_count() * (options.accumulate or 1)):
         raise InputError(
-            f"train.accumulate: {options.accumulate}; accepted: a number that divides the {options.batch_size} images "
+            f"train.accumulate: got {options.accumulate}; "
+            f"expected a number that divides the {options.batch_size} images "
             f"of a batch on {jax.device_count()} devices evenly"
         )
     for field in ("ema_decay", "label_smoothing"):
         if not 0 <= options[field] < 1:
-            raise InputError(f"train.{field}: {options[field]:g}; accepted: 0 (off) or more, and less than 1")
+            raise InputError(f"train.{field}: got {options[field]:g}; expected 0 (off) or more, and less than 1")
     if options.select not in ("", "best"):
-        raise InputError(f"train.select: {options.select!r} is unknown; accepted: '' (the last step) and 'best'")
+        raise InputError(f"train.select: got {options.select!r}; expected '' (the last step) and 'best'")
     if options.schedule == "plateau" and not config.data.validation_share:
         raise InputError("train.schedule: 'plateau' needs a validation part; data.validation_share is 0")
     for field, value in (("schedule", "plateau"), ("select", "best")):

@@ -114,7 +114,7 @@ def test_names_of_the_host_come_first_and_the_rest_is_the_devices():
     assert split_names(" autoaugment, augmix,flip,crop") == (("autoaugment", "augmix"), ("flip", "crop"))
     assert make_host_augment((), 0, 32) is None
     for names in ("flip,augmix", "augmix,crop,randaugment"):
-        with pytest.raises(InputError, match=r"^train\.augment: '.*'; accepted are autoaugment, .* before flip, crop"):
+        with pytest.raises(InputError, match=r"^train\.augment: got '.*'; expected autoaugment, .* before flip, crop"):
             make_augment(names)
 
 

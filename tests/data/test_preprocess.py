@@ -127,11 +127,11 @@ def test_a_shorter_side_that_leaves_no_image_to_cut_out_is_refused(shorter):
     with pytest.raises(InputError) as error:
         data.check(folder_config("", resize_shorter=shorter))
     assert str(error.value) == (
-        f"data.resize_shorter: {shorter}; accepted are 0 (both sides to data.image_size) or whole numbers from "
+        f"data.resize_shorter: got {shorter}; expected 0 (both sides to data.image_size) or whole numbers from "
         "data.image_size, 32"
     )
 
 
 def test_images_with_planted_orbits_are_not_scaled():
-    with pytest.raises(InputError, match="resize_shorter: 40; accepted is 0 for data"):
+    with pytest.raises(InputError, match="resize_shorter: got 40; expected 0 for data"):
         data.check(folder_config("", source="synthetic", resize_shorter=40))

@@ -83,10 +83,10 @@ def test_training_sees_them_and_validation_and_test_do_not(config, tmp_path, mon
 @pytest.mark.parametrize(
     ("broken", "message"),
     [
-        ("no folder", r"^train\.stylised: '.*nowhere' is not a folder; accepted: one with <class>/ folders in it$"),
-        ("no class", r"^train\.stylised: .* has no images of class dog; accepted: <train\.stylised>/<class>/\*\.jpg"),
-        ("no image", r"^train\.stylised: .* has no images of class cat; accepted"),
-        ("none", r"^train\.stylised: .* has no images of class cat, dog; accepted"),
+        ("no folder", r"^train\.stylised: '.*nowhere' is not a folder; expected one with <class>/ folders in it$"),
+        ("no class", r"^train\.stylised: .* has no images of class dog; expected <train\.stylised>/<class>/\*\.jpg"),
+        ("no image", r"^train\.stylised: .* has no images of class cat; expected"),
+        ("none", r"^train\.stylised: .* has no images of class cat, dog; expected"),
     ],
 )
 def test_a_folder_without_a_class_of_the_data_is_refused_in_one_line(config, tmp_path, broken, message):

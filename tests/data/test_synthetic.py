@@ -90,9 +90,9 @@ def test_images_keep_the_published_level_and_are_hardly_clipped():
 @pytest.mark.parametrize(
     ("made", "split", "message"),
     [
-        (config("syn5"), "train", "data.name: unknown synthetic set 'syn5'; accepted: syn1, syn2, syn3, syn4"),
-        (config(), "val", "no split 'val'; accepted: train, test"),
-        (config(size=23), "train", "data.image_size: 23 leaves too few orbits in a band; accepted: 24 or more"),
+        (config("syn5"), "train", "data.name: got 'syn5'; expected syn1, syn2, syn3, syn4"),
+        (config(), "val", "no split 'val'; expected train, test"),
+        (config(size=23), "train", "data.image_size: 23 leaves too few orbits in a band; expected 24 or more"),
     ],
 )
 def test_sets_that_cannot_be_made_are_refused(made, split, message):

@@ -155,7 +155,7 @@ def test_sets_that_cannot_be_used_are_refused(prepared):
         name="house_pets/nolabel",
     )
     refused("has label: ClassLabel, pixels: Image; needed", root, name="house_pets/noimage")
-    refused("labels -1 to -1; accepted are 0 to 2", root, name="house_pets/unlabelled")
+    refused("labels -1 to -1; expected 0 to 2", root, name="house_pets/unlabelled")
     refused("no class 'dgo'.*near names: dog", root, classes="dgo")
     refused("'cifr10' is neither prepared.*near names: cifar10", root, name="cifr10")
     refused("'house_pets:9.0.0' is neither prepared", root, name="house_pets:9.0.0")

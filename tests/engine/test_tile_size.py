@@ -35,10 +35,10 @@ def test_the_compiled_tile_stays_within_the_budget(network):
 def test_a_budget_of_less_than_one_image_is_refused_with_the_least_that_works(network):
     apply, params = network
     with pytest.raises(
-        InputError, match=r"run.memory_mib: 1 is too little for a tile of one image; accepted: (\d+)"
+        InputError, match=r"run.memory_mib: 1 is too little for a tile of one image; expected (\d+)"
     ) as caught:
         tile_size.fit(apply, params, IMAGE, resident_images=3000, memory_mib=1)
-    least = int(str(caught.value).split("accepted: ")[1].split()[0])
+    least = int(str(caught.value).split("expected ")[1].split()[0])
     assert tile_size.fit(apply, params, IMAGE, resident_images=3000, memory_mib=least) >= 1
     with pytest.raises(InputError):
         tile_size.fit(apply, params, IMAGE, resident_images=3000, memory_mib=least - 1)

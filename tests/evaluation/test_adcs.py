@@ -183,6 +183,6 @@ def test_the_config_runs_this_stage_alone(arg):
 def test_an_unknown_split_is_refused_before_anything_is_written(tmp_path):
     config = small_config(adcs__split="val")
     config.stages = "adcs"
-    with pytest.raises(InputError, match=r"^adcs.split: 'val' is unknown; accepted: train, test$"):
+    with pytest.raises(InputError, match=r"^adcs.split: got 'val'; expected train, test$"):
         runner.run(config, tmp_path / "run")
     assert not (tmp_path / "run").exists()

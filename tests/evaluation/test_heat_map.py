@@ -291,10 +291,10 @@ def test_a_plane_of_one_value_has_no_rank_correlation():
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"heat_map__norm": 0.0}, "heat_map.norm: 0; accepted: a number above 0"),
-        ({"heat_map__norm": -4.0}, "heat_map.norm: -4; accepted: a number above 0"),
-        ({"heat_map__norm": float("nan")}, "heat_map.norm: nan; accepted: a number above 0"),
-        ({"heat_map__images_per_class": -1}, "heat_map.images_per_class: -1; accepted: 0 (all) or more"),
+        ({"heat_map__norm": 0.0}, "heat_map.norm: got 0; expected a number above 0"),
+        ({"heat_map__norm": -4.0}, "heat_map.norm: got -4; expected a number above 0"),
+        ({"heat_map__norm": float("nan")}, "heat_map.norm: got nan; expected a number above 0"),
+        ({"heat_map__images_per_class": -1}, "heat_map.images_per_class: got -1; expected 0 (all) or more"),
     ],
 )
 def test_fields_that_cannot_be_used_are_refused_before_anything_is_written(tmp_path, changes, message):

@@ -392,7 +392,7 @@ def test_copies_of_one_picture_are_no_further_evidence(world):
         np.testing.assert_allclose(interval, [centre - half, centre + half], atol=1e-12)
 
     (root / "snow" / "2" / "n2" / "00.png").unlink()
-    with pytest.raises(InputError, match=r"3 images in .*snow/2/n2, 4 in .*fog/1/n2; accepted: the same images"):
+    with pytest.raises(InputError, match=r"3 images in .*snow/2/n2, 4 in .*fog/1/n2; expected the same images"):
         world.judge(f"{name}={root}")
 
 
@@ -546,9 +546,9 @@ def test_folders_named_like_yaml_values_keep_their_names(tmp_path):
 @pytest.mark.parametrize(
     ("text", "said"),
     [
-        ("- a\n- b", "['a', 'b']; accepted: a YAML mapping with the fields name, layout"),
-        ("just text", "'just text'; accepted: a YAML mapping"),
-        ("", "accepted: a YAML mapping"),
+        ("- a\n- b", "['a', 'b']; expected a YAML mapping with the fields name, layout"),
+        ("just text", "'just text'; expected a YAML mapping"),
+        ("", "expected a YAML mapping"),
         ("layout: [", "not YAML of text, lists and mappings"),
         ("[" * 5000, "not YAML"),
         ("layout: '{class}'\nclasses: same\nlayers: 3", "unknown field 'layers'"),
@@ -558,33 +558,33 @@ def test_folders_named_like_yaml_values_keep_their_names(tmp_path):
         ("layout: '{class}'\nclasses: {cat: a, cat: b}", "key 'cat' is given twice"),
         ("layout: '{class}'\nclasses: {[a]: b}", "is given twice or is no text"),
         ("a: &x [1]\nlayout: *x", "alias *x"),
-        ("layout: '{class}'\nclasses: same\nrestrict: yes", "restrict: 'yes'; accepted: true or false"),
-        ("layout: ['{class}']\nclasses: same", "layout: ['{class}']; accepted: text"),
+        ("layout: '{class}'\nclasses: same\nrestrict: yes", "restrict: got 'yes'; expected true or false"),
+        ("layout: ['{class}']\nclasses: same", "layout: ['{class}']; expected text"),
         ("layout: '{class}/{group}'\nclasses: same", "between slashes, last {class}"),
         ("layout: '{a}/{a}/{class}'\nclasses: same\ngroups: {a: [b]}", "layout: '{a}/{a}/{class}'"),
-        ("layout: '../{class}'\nclasses: same", "layout: '..'; accepted: the name of one folder, not a path"),
+        ("layout: '../{class}'\nclasses: same", "layout: got '..'; expected the name of one folder, not a path"),
         ("layout: '/{class}'\nclasses: same", "layout: "),
-        ("layout: '{a}/{class}'\nclasses: same", "groups: {}; accepted: folders for each of a"),
-        ("layout: '{class}'\nclasses: same\ngroups: {a: [b]}", "accepted: none, for layout has no placeholder"),
+        ("layout: '{a}/{class}'\nclasses: same", "groups: got {}; expected folders for each of a"),
+        ("layout: '{class}'\nclasses: same\ngroups: {a: [b]}", "expected none, for layout has no placeholder"),
         (
             "layout: '{a}/{class}'\nclasses: same\ngroups: {a: [b, b]}",
-            "groups.a: ['b', 'b']; accepted: one or more diff",
+            "groups.a: ['b', 'b']; expected one or more diff",
         ),
         ("layout: '{a}/{class}'\nclasses: same\ngroups: {a: ['..']}", "groups.a: '..'"),
-        ("layout: '{class}'\nclasses: other", "classes: 'other'; accepted: same, a list of folders"),
-        ("layout: '{class}'\nclasses: {}", "classes: {}; accepted: same"),
-        ("layout: '{class}'\nclasses: {cat: []}", "classes.cat: []; accepted: one or more different folders"),
+        ("layout: '{class}'\nclasses: other", "classes: got 'other'; expected same, a list of folders"),
+        ("layout: '{class}'\nclasses: {}", "classes: got {}; expected same"),
+        ("layout: '{class}'\nclasses: {cat: []}", "classes.cat: got []; expected one or more different folders"),
         (
             "layout: '{class}'\nclasses: {cat: /etc}",
-            "classes.cat: '/etc'; accepted: the name of one folder, not a path",
+            "classes.cat: got '/etc'; expected the name of one folder, not a path",
         ),
         ("layout: '{class}'\nclasses: {cat: 'a/../..'}", "classes.cat: 'a/../..'"),
         ("layout: '{class}'\nclasses: {cat: 'C:\\a'}", "classes.cat: 'C:"),
         ("layout: '{class}'\nclasses: {cat: .}", "classes.cat: '.'"),
-        ("layout: '{class}'\nclasses: {cat: {a: b}}", "classes.cat: {'a': 'b'}; accepted: text"),
-        ("layout: '{class}'\nclasses: {cat: a, dog: [b, a]}", "folder 'a' shows 'cat' and 'dog'; accepted: one class"),
-        ("layout: '{class}'\nclasses: same\nname: ''", "name: ''; accepted: text of one line"),
-        ('layout: "{class}"\nclasses: same\nname: "a\\nb"', "name: 'a\\nb'; accepted: text of one line"),
+        ("layout: '{class}'\nclasses: {cat: {a: b}}", "classes.cat: {'a': 'b'}; expected text"),
+        ("layout: '{class}'\nclasses: {cat: a, dog: [b, a]}", "folder 'a' shows 'cat' and 'dog'; expected one class"),
+        ("layout: '{class}'\nclasses: same\nname: ''", "name: got ''; expected text of one line"),
+        ('layout: "{class}"\nclasses: same\nname: "a\\nb"', "name: got 'a\\nb'; expected text of one line"),
     ],
 )
 def test_a_yaml_that_is_no_mapping_is_refused_in_one_line(tmp_path, text, said):
@@ -596,14 +596,14 @@ def test_a_yaml_that_is_no_mapping_is_refused_in_one_line(tmp_path, text, said):
 @pytest.mark.parametrize(
     ("fields", "said"),
     [
-        ({}, "ood.sets, ood.attacks: both empty; accepted: MAPPING=ROOT or an attack"),
-        ({"folders": "imagenet_r"}, "ood.sets: 'imagenet_r'; accepted: MAPPING=ROOT"),
+        ({}, "ood.sets, ood.attacks: got nothing; expected MAPPING=ROOT or an attack"),
+        ({"folders": "imagenet_r"}, "ood.sets: got 'imagenet_r'; expected MAPPING=ROOT"),
         (
             {"folders": "imagenet_x={root}"},
-            "no mapping 'imagenet_x'; accepted: a .yaml file, or one of imagenet_c, imag",
+            "no mapping 'imagenet_x'; expected a .yaml file, or one of imagenet_c, imag",
         ),
-        ({"folders": "{root}/none.yaml={root}"}, "none.yaml'; accepted: a .yaml file"),
-        ({"folders": "same={root}/nowhere"}, "same: no folder {root}/nowhere; accepted: the folder that holds the set"),
+        ({"folders": "{root}/none.yaml={root}"}, "none.yaml'; expected a .yaml file"),
+        ({"folders": "same={root}/nowhere"}, "same: no folder {root}/nowhere; expected the folder that holds the set"),
         ({"folders": "same={root}/data/test,same={root}/./data/test"}, "two sets are called 'test'"),
         ({"folders": "same={root}/elsewhere"}, "3 of 3 class folders in {root}/elsewhere missing: n1, n2, n3"),
         (
@@ -614,9 +614,9 @@ def test_a_yaml_that_is_no_mapping_is_refused_in_one_line(tmp_path, text, said):
         ({"folders": "{root}/twice.yaml={root}/elsewhere"}, "class 'dog' is mapped twice, once as 'n2'"),
         ({"folders": "imagenet_r={root}/elsewhere"}, "imagenet_r: none of its classes is in the model"),
         ({"folders": "same={root}/hollow"}, "1 of 3 class folders in {root}/hollow without an image (.jpg"),
-        ({"attacks": "cw:4/255"}, "ood.attacks: unknown attack 'cw'"),
+        ({"attacks": "cw:4/255"}, "ood.attacks: got 'cw'"),
         ({"attacks": "fgsm:1.5"}, "ood.attacks: radius 1.5 of 'fgsm:1.5'"),
-        ({"attacks": "fgsm:4/255", "images_per_class": -1}, "ood.images_per_class: -1; accepted: 0 (all) or more"),
+        ({"attacks": "fgsm:4/255", "images_per_class": -1}, "ood.images_per_class: got -1; expected 0 (all) or more"),
     ],
 )
 def test_what_cannot_be_judged_is_refused_in_one_line_before_any_work(world, fields, said):

@@ -159,7 +159,7 @@ def test_sides_of_other_classes_or_planes_are_refused():
     assert pairing.class_names(maps_of(planes(), classes=("0", "1", "2")), left) == CLASSES
     for right, message in (
         (maps_of(planes(), classes=("cat", "dog", "ox")), r"left has maps of 3 classes \(cat, .*right of 3 classes"),
-        (maps_of(planes(classes=2), classes=("0", "1")), r"right of 2 classes \(0, 1\); accepted: of the same classes"),
+        (maps_of(planes(classes=2), classes=("0", "1")), r"right of 2 classes \(0, 1\); expected of the same classes"),
         (maps_of(planes(size=6)), "left has maps of 8 x 8, right of 6 x 6"),
     ):
         with pytest.raises(InputError, match=message):
@@ -322,10 +322,10 @@ def test_both_sides_are_tried_on_a_model_where_one_is_given(tmp_path):
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"left": ""}, "left: empty; accepted: a workdir with maps"),
-        ({"right": "nothing"}, "right: nothing: not there; accepted: a workdir of fsjax"),
-        ({"min_iou": 1.5}, "min_iou: 1.5; accepted: an IoU in [0, 1], 0 = no check"),
-        ({"evaluate": {"random_masks": -1}}, "evaluate.random_masks: -1; accepted: 0 or more"),
+        ({"left": ""}, "left: got nothing; expected a workdir with maps"),
+        ({"right": "nothing"}, "right: nothing: not there; expected a workdir of fsjax"),
+        ({"min_iou": 1.5}, "min_iou: got 1.5; expected an IoU in [0, 1], 0 = no check"),
+        ({"evaluate": {"random_masks": -1}}, "evaluate.random_masks: got -1; expected 0 or more"),
     ],
 )
 def test_fields_that_cannot_be_used_are_refused_before_anything_is_written(tmp_path, changes, message):

@@ -321,38 +321,38 @@ def test_one_class_of_grey_images_of_odd_sizes_runs_to_the_report(tmp_path):
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"search__method": "remove"}, "search.method: unknown method 'remove'; accepted: adaptive, greedy"),
+        ({"search__method": "remove"}, "search.method: got 'remove'; expected adaptive, greedy"),
         (
             {"search__shares": (0.05, 0.0)},
-            "search.shares: 0.0 is not a share of the plane; accepted: numbers in (0, 1]",
+            "search.shares: 0.0 is not a share of the plane; expected numbers in (0, 1]",
         ),
         ({"search__shares": (5,)}, "search.shares: 5 is not a share"),
         ({"search__shares": ("5%",)}, "search.shares: '5%' is not a share"),
-        ({"search__shares": ()}, "search.shares: empty"),
-        ({"search__patch": 5}, "search.patch: 5 does not divide the image size 24; accepted: 1, 2, 3, 4, 6, 8, 12, 24"),
+        ({"search__shares": ()}, "search.shares: got nothing"),
+        ({"search__patch": 5}, "search.patch: 5 does not divide the image size 24; expected 1, 2, 3, 4, 6, 8, 12, 24"),
         ({"search__patch": 0}, "search.patch: 0 does not divide"),
-        ({"search__split": "val"}, "search.split: 'val' is unknown; accepted: train, test"),
-        ({"search__images_per_class": -1}, "search.images_per_class: -1; accepted: 0 (all) or more"),
+        ({"search__split": "val"}, "search.split: got 'val'; expected train, test"),
+        ({"search__images_per_class": -1}, "search.images_per_class: got -1; expected 0 (all) or more"),
         ({"report__share": 0.3}, "report.share: 0.3 is not among search.shares"),
-        ({"evaluate__threshold": 1.5}, "evaluate.threshold: 1.5; accepted: a TPR in [0, 1]"),
-        ({"evaluate__random_masks": -1}, "evaluate.random_masks: -1; accepted: 0 or more"),
-        ({"evaluate__control_images": -1}, "evaluate.control_images: -1; accepted: 0 or more"),
-        ({"model__name": "resnet19"}, "model.name: unknown model 'resnet19'; accepted:"),
-        ({"data__source": "csv"}, "data.source: 'csv'; accepted are synthetic, folder, arrays, tfds"),
+        ({"evaluate__threshold": 1.5}, "evaluate.threshold: got 1.5; expected a TPR in [0, 1]"),
+        ({"evaluate__random_masks": -1}, "evaluate.random_masks: got -1; expected 0 or more"),
+        ({"evaluate__control_images": -1}, "evaluate.control_images: got -1; expected 0 or more"),
+        ({"model__name": "resnet19"}, "model.name: got 'resnet19'; expected "),
+        ({"data__source": "csv"}, "data.source: got 'csv'; expected synthetic, folder, arrays, tfds"),
         ({"data__mean": (0.5, 0.5)}, "data.mean"),
         ({"data__mean": (0.5, 0.5, 0.5)}, "data.std"),
         ({"data__mean": (0.5, 0.5, 0.5), "data__std": (0.5, 0.0, 0.5)}, "data.std"),
-        ({"run__memory_mib": -1}, "run.memory_mib: -1; accepted: 0 or more"),
-        ({"run__save_seconds": -1.0}, "run.save_seconds: -1.0; accepted: 0 or more"),
+        ({"run__memory_mib": -1}, "run.memory_mib: got -1; expected 0 or more"),
+        ({"run__save_seconds": -1.0}, "run.save_seconds: got -1.0; expected 0 or more"),
         (
             {"search__precision": "float16"},
-            "search.precision: 'float16' is unknown; accepted: highest, tensorfloat32, bfloat16",
+            "search.precision: got 'float16'; expected highest, tensorfloat32, bfloat16",
         ),
         (
             {"stages": "export", "data__frequencies": "low:0.1"},
-            "data.frequencies: 'low:0.1'; accepted: '' with the stage",
+            "data.frequencies: got 'low:0.1'; expected '' with the stage",
         ),
-        ({"search__agreement_masks": 1}, "search.agreement_masks: 1; accepted: 2 or more"),
+        ({"search__agreement_masks": 1}, "search.agreement_masks: got 1; expected 2 or more"),
     ],
 )
 def test_fields_that_cannot_be_used_are_refused_before_anything_is_written(tmp_path, changes, message):
@@ -366,7 +366,7 @@ def test_fields_that_cannot_be_used_are_refused_before_anything_is_written(tmp_p
 def test_unknown_stages_are_refused(tmp_path, stages):
     config = small_config()
     config.stages = stages
-    with pytest.raises(InputError, match="accepted: train, "):
+    with pytest.raises(InputError, match="expected train, "):
         runner.run(config, tmp_path / "run")
 
 
@@ -387,5 +387,5 @@ def test_every_study_is_of_runs_that_can_be_made(module, arg):
     config.study.variants = ",".join(set(config.variants) - {"sin"})  # whose folder is not here
     assert runner.check(config) == ["study"]
     assert module.get_config() == module.get_config("synthetic")
-    with pytest.raises(InputError, match="--config: no data set 'imagenet1k'; accepted: synthetic, cifar10_cpu"):
+    with pytest.raises(InputError, match="--config: no data set 'imagenet1k'; expected synthetic, cifar10_cpu"):
         module.get_config("imagenet1k")

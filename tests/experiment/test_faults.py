@@ -316,7 +316,7 @@ def test_a_workdir_that_cannot_be_made_or_written_is_one_line(tmp_path, launch):
     (tmp_path / "file").write_text("")
     for place in (tmp_path / "file" / "run", pathlib.Path("/proc/self/run")):
         status, printed = launch(place)
-        assert status == 2 and str(place) in error_of(printed) and "accepted: a folder" in printed
+        assert status == 2 and str(place) in error_of(printed) and "expected a folder" in printed
     assert [path.name for path in tmp_path.iterdir()] == ["file"]
     status, printed = end_of(start(tmp_path / "run", before=limited(0), environment=NO_CACHE))
     assert status == 2 and str(tmp_path / "run") in error_of(printed)

@@ -236,18 +236,18 @@ def test_one_machine_without_a_scheduler_joins_nobody(monkeypatch):
     monkeypatch.setenv("SLURM_NTASKS", "1")
     monkeypatch.setenv("SLURM_STEP_NODELIST", "node1")
     assert parallel.initialize() is False
-    with pytest.raises(InputError, match=r"run\.heartbeat_seconds: 0; accepted: 1 or more"):
+    with pytest.raises(InputError, match=r"run\.heartbeat_seconds: got 0; expected 1 or more"):
         parallel.initialize(heartbeat_seconds=0)
 
 
 @pytest.mark.parametrize(
     ("flags", "message"),
     [
-        (("a:1", None, None), "--processes, --process: missing; accepted: --coordinator, --processes and --process"),
-        (("a", 2, 0), "--coordinator: 'a'; accepted: HOST:PORT of process 0, such as 10.0.0.1:8476"),
-        (("a:99999", 2, 0), "--coordinator: 'a:99999'"),
-        (("a:1", 0, 0), "--processes: 0; accepted: 1 or more"),
-        (("a:1", 2, 2), "--process: 2; accepted: 0 to 1, with --processes=2"),
+        (("a:1", None, None), "--processes, --process: missing; expected --coordinator, --processes and --process"),
+        (("a", 2, 0), "--coordinator: got 'a'; expected HOST:PORT of process 0, such as 10.0.0.1:8476"),
+        (("a:99999", 2, 0), "--coordinator: got 'a:99999'"),
+        (("a:1", 0, 0), "--processes: got 0; expected 1 or more"),
+        (("a:1", 2, 2), "--process: got 2; expected 0 to 1, with --processes=2"),
     ],
 )
 def test_flags_that_cannot_be_are_refused(flags, message):

@@ -70,13 +70,13 @@ def test_maps_that_a_run_of_the_grid_will_leave_need_not_be_there_yet():
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"study__models": "resnet21"}, "study.models: unknown model 'resnet21'; accepted: .*resnet20"),
-        ({"study__models": ""}, "study.models: ''; accepted: one or more different ones"),
-        ({"study__seeds": "0,0"}, "study.seeds: '0,0'; accepted: one or more different ones"),
-        ({"study__seeds": "0,-1"}, "study.seeds: '-1'; accepted: whole numbers from 0"),
-        ({"study__variants": "standard,cut"}, "study.variants: unknown variant 'cut'; accepted: .*standard"),
-        ({"variants__standard": "train.rate=1"}, "variants.standard: unknown field 'train.rate'; accepted"),
-        ({"variants__standard": "train=1"}, "variants.standard: unknown field 'train'; accepted"),
+        ({"study__models": "resnet21"}, "study.models: got 'resnet21'; expected .*resnet20"),
+        ({"study__models": ""}, "study.models: got ''; expected one or more different ones"),
+        ({"study__seeds": "0,0"}, "study.seeds: got '0,0'; expected one or more different ones"),
+        ({"study__seeds": "0,-1"}, "study.seeds: got '-1'; expected whole numbers from 0"),
+        ({"study__variants": "standard,cut"}, "study.variants: got 'cut'; expected .*standard"),
+        ({"variants__standard": "train.rate=1"}, "variants.standard: got 'train.rate'; expected"),
+        ({"variants__standard": "train=1"}, "variants.standard: got 'train'; expected"),
         ({"variants__standard": "train.steps"}, "variants.standard: 'train.steps' is not 'field=value'"),
         ({"variants__standard": "train.steps=x"}, "variants.standard: train.steps=x is not of the field's type, int"),
         (
@@ -86,7 +86,7 @@ def test_maps_that_a_run_of_the_grid_will_leave_need_not_be_there_yet():
         ({"variants__standard": "train.augment={other}"}, "variants.standard: needs the variant 'other'"),
         ({"variants__standard": "train.augment={standard}"}, "variants.standard: needs itself, by standard"),
         ({"variants__standard": "train.augment=blur"}, "vit_micro_patch8-standard-0: train.augment: .*blur"),
-        ({"study__stages": "train"}, "vit_micro_patch8-standard-0: study.stages: 'train'; accepted: train, search"),
+        ({"study__stages": "train"}, "vit_micro_patch8-standard-0: study.stages: got 'train'; expected train, search"),
         ({"data__image_size": 25}, "vit_micro_patch8-standard-0: .*25"),
     ],
 )
@@ -222,7 +222,7 @@ def test_names_are_text_in_every_form_of_a_table():
 
 def test_a_run_that_fails_is_named(tmp_path):
     def nested(config, directory):
-        raise InputError("train.batch_size: 7; accepted: 8")
+        raise InputError("train.batch_size: got 7; expected 8")
 
     with pytest.raises(InputError, match=r"vit_micro_patch8-standard-0: train\.batch_size: 7"):
         study.run(make_config(), tmp_path, nested)

@@ -137,14 +137,14 @@ def test_anything_else_is_refused_in_one_line_that_says_what_it_is(tmp_path, con
         published_maps.read_maps(file, classes=None, shares=SHARES)
     message = str(caught.value)
     assert message.startswith(f"{file}: {found}") and "\n" not in message
-    assert "accepted: a workdir of fsjax or one of its dfm/*.npz, or a pickle of {class index: S x S scores" in message
+    assert "expected a workdir of fsjax or one of its dfm/*.npz, or a pickle of {class index: S x S scores" in message
 
 
 def test_another_number_of_classes_a_missing_or_a_damaged_file_is_refused(tmp_path):
     file = written(tmp_path / "maps.pkl", dict(enumerate(scores())))
-    with pytest.raises(InputError, match="maps of 3 classes; accepted: of 2, as the classes are"):
+    with pytest.raises(InputError, match="maps of 3 classes; expected of 2, as the classes are"):
         published_maps.read_maps(file, classes=("a", "b"), shares=SHARES)
-    with pytest.raises(InputError, match="nothing: not there; accepted: a workdir"):
+    with pytest.raises(InputError, match="nothing: not there; expected a workdir"):
         published_maps.read_maps(tmp_path / "nothing", classes=None, shares=SHARES)
     file.write_bytes(file.read_bytes()[:-40])
     with pytest.raises(InputError, match=r"maps.pkl: not a readable pickle"):
@@ -152,7 +152,7 @@ def test_another_number_of_classes_a_missing_or_a_damaged_file_is_refused(tmp_pa
 
 
 def test_a_workdir_is_its_only_file_of_maps(tmp_path):
-    with pytest.raises(InputError, match="holds nothing in dfm/; accepted: a folder with one"):
+    with pytest.raises(InputError, match="holds nothing in dfm/; expected a folder with one"):
         published_maps.read_maps(tmp_path, classes=None, shares=SHARES)
     maps = ours()
     maps.save(tmp_path / "dfm" / "removal.npz")
@@ -163,7 +163,7 @@ def test_a_workdir_is_its_only_file_of_maps(tmp_path):
         assert (found.classes, found.shares, found.searched_on) == (maps.classes, maps.shares, "train") and found.named
         assert found.provenance["fsjax"] == "0" and len(found.provenance["file"]["sha256"]) == 64
     maps.save(tmp_path / "dfm" / "greedy.npz")
-    with pytest.raises(InputError, match=r"holds greedy.npz, removal.npz in dfm/; accepted: .* or the file itself"):
+    with pytest.raises(InputError, match=r"holds greedy.npz, removal.npz in dfm/; expected .* or the file itself"):
         published_maps.read_maps(tmp_path, classes=None, shares=SHARES)
 
 
@@ -223,4 +223,4 @@ def test_an_order_is_one_plane(tmp_path, form):
 def test_what_is_no_order_is_refused(tmp_path, content, found):
     with pytest.raises(InputError) as caught:
         published_maps.read_order(written(tmp_path / "order.pkl", content))
-    assert f"order.pkl: {found}" in str(caught.value) and "accepted: a removal order" in str(caught.value)
+    assert f"order.pkl: {found}" in str(caught.value) and "expected a removal order" in str(caught.value)

@@ -121,22 +121,22 @@ def test_what_was_read_is_recorded_and_not_read_for_nothing(done, foreign, image
 
 def test_a_workdir_without_a_trained_model_is_refused(foreign, images, tmp_path):
     (tmp_path / "empty").mkdir()
-    with pytest.raises(InputError, match="accepted: PyTorch weights, or a workdir with a trained model"):
+    with pytest.raises(InputError, match="expected PyTorch weights, or a workdir with a trained model"):
         runner.run(make_config(images, foreign[0], tmp_path / "empty"), tmp_path / "run")
 
 
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"data.mean": (), "data.std": ()}, "data.mean: empty; accepted: with model.weights, the mean and std"),
+        ({"data.mean": (), "data.std": ()}, "data.mean: got nothing; expected with model.weights, the mean and std"),
         ({"model.name": "resnet18_imagenet"}, "as resnet18_imagenet: missing: "),
         ({"data.classes": "a,b,c,d,e,f,g,h,i,j,k"}, "has 10 outputs; the data has 11 classes"),
-        ({"model.outputs": "0,1,2,3", "model.weights": "", "train.steps": 1}, "accepted: '' without model.weights"),
-        ({"model.outputs": "0,1,2"}, "model.outputs: '0,1,2'; accepted: 4 different numbers from 0 to 9, one a class"),
-        ({"model.outputs": "0,1,2,2"}, "model.outputs: '0,1,2,2'; accepted: 4 different numbers"),
-        ({"model.outputs": "0,1,2,10"}, "model.outputs: '0,1,2,10'; accepted: 4 different numbers"),
-        ({"model.outputs": "0,1,2,x"}, "model.outputs: '0,1,2,x'; accepted: 4 different numbers"),
-        ({"model.weights": "nothing.pt"}, "model.weights: no file nothing.pt; accepted: PyTorch weights, or a workdir"),
+        ({"model.outputs": "0,1,2,3", "model.weights": "", "train.steps": 1}, "expected '' without model.weights"),
+        ({"model.outputs": "0,1,2"}, "model.outputs: got '0,1,2'; expected 4 different numbers from 0 to 9"),
+        ({"model.outputs": "0,1,2,2"}, "model.outputs: got '0,1,2,2'; expected 4 different numbers"),
+        ({"model.outputs": "0,1,2,10"}, "model.outputs: got '0,1,2,10'; expected 4 different numbers"),
+        ({"model.outputs": "0,1,2,x"}, "model.outputs: got '0,1,2,x'; expected 4 different numbers"),
+        ({"model.weights": "nothing.pt"}, "model.weights: no file nothing.pt; expected PyTorch weights, or a workdir"),
     ],
 )
 def test_weights_that_cannot_be_used_are_one_line_and_nothing_is_written(foreign, images, tmp_path, changes, message):

@@ -187,7 +187,7 @@ def test_the_image_size_is_that_of_the_positions_and_else_must_be_given(tmp_path
     path = write(random_model("vit_micro_patch8"), tmp_path / "model.pt")
     assert imported(path, "vit_micro_patch8").network.image_size == 32
     path = write(random_model("resnet18_imagenet"), tmp_path / "model.pt")
-    with pytest.raises(InputError, match="image_size: None; accepted: a number of pixels"):
+    with pytest.raises(InputError, match="image_size: got None; expected a number of pixels"):
         imported(path, "resnet18_imagenet")
 
 
@@ -312,7 +312,7 @@ def test_nothing_in_a_checkpoint_runs(tmp_path, monkeypatch, zipped, installed):
         (torch.nn.Linear(2, 2), "holds a pickled torch.nn.modules.linear.Linear, not its weights; in PyTorch, save"),
         ({"epoch": 3}, "holds no state dict"),
         ([torch.ones(2)], "holds no state dict"),
-        ({"a": torch.ones(2), "b": "text"}, "b is no tensor; accepted: a state dict of tensors only"),
+        ({"a": torch.ones(2), "b": "text"}, "b is no tensor; expected a state dict of tensors only"),
         ({"a": torch.ones(2), "b": torch.nn.Linear(2, 2)}, "b is no tensor"),
     ],
 )

@@ -119,15 +119,15 @@ def test_a_result_is_what_the_run_left(tmp_path):
 
 def test_of_several_methods_one_has_to_be_named(tmp_path):
     make_run(tmp_path), make_run(tmp_path, "learned")
-    with pytest.raises(InputError, match=r"^method: not said, and .* has maps of several; accepted: learned, removal$"):
+    with pytest.raises(InputError, match=r"^method: not said, and .* has maps of several; expected learned, removal$"):
         fsjax.load_result(tmp_path)
     assert fsjax.load_result(tmp_path, "learned").maps.method == "learned"
-    with pytest.raises(InputError, match=r"^method: .* has no maps of 'greedy'; accepted: learned, removal$"):
+    with pytest.raises(InputError, match=r"^method: .* has no maps of 'greedy'; expected learned, removal$"):
         fsjax.load_result(tmp_path, "greedy")
 
 
 def test_a_workdir_without_a_result_says_which_stage_is_missing(tmp_path):
-    with pytest.raises(InputError, match="holds no maps; accepted: a folder in which the stage search has run"):
+    with pytest.raises(InputError, match="holds no maps; expected a folder in which the stage search has run"):
         fsjax.load_result(tmp_path)
     make_run(tmp_path)
     evaluation = files.read_json(tmp_path / "evaluation.json")
@@ -253,7 +253,7 @@ def test_where_there_is_no_run_the_command_says_so_and_writes_nothing(tmp_path, 
     (tmp_path / "empty" / "file").write_text("")
     config = runs_config.get_config()
     config.runs = text
-    with pytest.raises(InputError, match=r"^runs: (empty|no run in '.*'); accepted: (a )?workdir"):
+    with pytest.raises(InputError, match=r"^runs: (empty|no run in '.*'); expected (a )?workdir"):
         runner.run(config, tmp_path / "index")
     assert not (tmp_path / "index").exists()
 

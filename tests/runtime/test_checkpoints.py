@@ -149,7 +149,7 @@ def test_a_damaged_best_is_named_and_not_replaced_by_another(place):
         save(checkpoints, step, loss)
     checkpoints.close()
     (place / "1" / "about" / "metadata").write_text("{}")
-    with pytest.raises(InputError, match=r"1: the best checkpoint is damaged; accepted: train\.select=''"):
+    with pytest.raises(InputError, match=r"1: the best checkpoint is damaged; expected train\.select=''"):
         Checkpoints(place, 2).best()
 
 

@@ -56,7 +56,7 @@ def test_processes_that_see_different_folders_are_refused_in_all(tmp_path):
     folders = tmp_path / "one", tmp_path / "other"
     for folder, seen in zip(folders, processes("checkpoint_worker", *folders), strict=True):
         assert seen["error"] == (
-            f"--workdir: process 1 does not see what process 0 wrote to {folder}; accepted: a folder that all "
+            f"--workdir: process 1 does not see what process 0 wrote to {folder}; expected a folder that all "
             "processes share, or gs://..., s3://..."
         )
 

@@ -292,7 +292,7 @@ def test_a_path_is_local_unless_it_is_a_url(text, expected):
     [
         ("gs://bucket/run", "gcsfs", "gs:// needs a driver that is not installed: pip install 'fsjax[gcs]'"),
         ("s3://bucket/run", "s3fs", "s3:// needs a driver that is not installed: pip install 'fsjax[s3]'"),
-        ("nothing://a", None, "accepted: a local path, gs://, s3://, or what else fsspec reaches"),
+        ("nothing://a", None, "expected a local path, gs://, s3://, or what else fsspec reaches"),
     ],
 )
 def test_a_store_that_cannot_be_reached_from_here_is_one_line(monkeypatch, text, driver, advice):
@@ -309,7 +309,7 @@ def test_a_store_that_does_not_answer_is_one_line(monkeypatch):
 
     place = store()
     monkeypatch.setattr(type(place.fs), "ls", ls)
-    message = rf"{place} cannot be reached \(no credentials for this bucket\); accepted: a store that answers"
+    message = rf"{place} cannot be reached \(no credentials for this bucket\); expected a store that answers"
     with pytest.raises(InputError, match=rf"^--workdir: {message}"):
         runner.run(make_config(), place)
     for source in ("folder", "arrays"):

@@ -207,7 +207,7 @@ def test_a_missing_package_is_told_with_its_installation_before_anything_is_writ
 def test_a_mode_that_is_none_of_ours_a_refusal_and_a_damaged_id_are_one_line(tmp_path, monkeypatch):
     config = small_config()
     config.wandb.mode = "shared"
-    with pytest.raises(InputError, match=r"wandb\.mode: 'shared'; accepted: online, offline"):
+    with pytest.raises(InputError, match=r"wandb\.mode: got 'shared'; expected online, offline"):
         wandb_writer.check(config.wandb)
     config.wandb.mode = "online"
     monkeypatch.setitem(sys.modules, "wandb", stand_in_wandb)
@@ -217,7 +217,7 @@ def test_a_mode_that_is_none_of_ours_a_refusal_and_a_damaged_id_are_one_line(tmp
 
     with monkeypatch.context() as patch:
         patch.setattr(stand_in_wandb, "init", refused)
-        with pytest.raises(InputError, match=r"No API key configured\. Use `wandb login`\.; accepted: offline"):
+        with pytest.raises(InputError, match=r"No API key configured\. Use `wandb login`\.; expected offline"):
             wandb_writer.start(config, tmp_path)
     (tmp_path / "wandb.json").write_text('{"id": "../x"}')
     with pytest.raises(InputError, match=r"wandb\.json: not the id of a run"):

@@ -358,5 +358,5 @@ def test_a_field_that_cannot_be_used_is_named(name, value):
     options = search.options()
     options.method = "adaptive"
     options.adaptive[name] = value
-    with pytest.raises(InputError, match=rf"search.adaptive.{name}: {value}; accepted: "):
+    with pytest.raises(InputError, match=rf"search.adaptive.{name}: {value}; expected "):
         search.check(options, (8, 8))

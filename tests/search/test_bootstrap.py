@@ -174,8 +174,8 @@ def test_each_method_has_as_many_resamples_as_are_asked_for():
 def test_what_cannot_be_held_or_drawn_is_refused_before_anything_is_computed(tmp_path, monkeypatch):
     options = search.options()
     for method, asked, said in (
-        ("removal", -2, r"-2; accepted: 0 \(none\) or more, and -1 \(the method's own\)"),
-        ("imported", 3, "3; accepted: 0, for imported searches no images"),
+        ("removal", -2, r"-2; expected 0 \(none\) or more, and -1 \(the method's own\)"),
+        ("imported", 3, "3; expected 0, for imported searches no images"),
     ):
         options.update(method=method, resamples=asked)
         with pytest.raises(InputError, match=f"search.resamples: {said}"):
@@ -189,8 +189,6 @@ def test_what_cannot_be_held_or_drawn_is_refused_before_anything_is_computed(tmp
             removal.search(dataclasses.replace(problem, directory=tmp_path / "never"))
     assert not (tmp_path / "never").exists()
     monkeypatch.undo()
-    with pytest.raises(
-        InputError, match=r"of 1000 classes under 25091 masks would take 3\.9 GiB; accepted: 4 or fewer"
-    ):
+    with pytest.raises(InputError, match=r"of 1000 classes under 25091 masks would take 3\.9 GiB; expected 4 or fewer"):
         bootstrap.check_size(1000, 25091, 20)
     bootstrap.check_size(10**6, 25091, 0)  # what a search without resamples may take is not asked here

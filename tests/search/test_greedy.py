@@ -191,7 +191,7 @@ def test_an_order_that_cannot_be_used_is_named(tmp_path):
     with pytest.raises(InputError, match=r"order\.npy"):
         search.check(options, (8, 8))
     np.save(tmp_path / "order.npy", np.ones((4, 8)))
-    with pytest.raises(InputError, match=r"search.greedy.order: .*order.npy is of 4 x 8; accepted: of 8 x 8"):
+    with pytest.raises(InputError, match=r"search.greedy.order: .*order.npy is of 4 x 8; expected of 8 x 8"):
         search.check(options, (8, 8))
     assert search.reads(options) == [tmp_path / "order.npy"]
 
@@ -248,5 +248,5 @@ def test_a_tolerance_that_cannot_be_used_is_named():
     options = search.options()
     options.update(method="greedy")
     options.greedy.tolerance = 1.0
-    with pytest.raises(InputError, match=r"search.greedy.tolerance: 1.0; accepted: a share in \[0, 1\)"):
+    with pytest.raises(InputError, match=r"search.greedy.tolerance: got 1.0; expected a share in \[0, 1\)"):
         search.check(options, (8, 8))

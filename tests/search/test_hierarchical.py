@@ -346,18 +346,18 @@ def test_further_stages_go_from_share_to_share_in_equal_ratios():
 @pytest.mark.parametrize(
     ("fields", "message"),
     [
-        ({"patches": "4,3"}, "patches: '4,3' does not fit images of 16 x 16; accepted: descending sizes of 1, 2, 4, 8"),
+        ({"patches": "4,3"}, "patches: '4,3' does not fit images of 16 x 16; expected descending sizes of 1, 2, 4, 8"),
         ({"patches": "2,4"}, "patches: '2,4' does not fit"),
         ({"patches": "2,2"}, "patches: '2,2' does not fit"),
         ({"patches": "0"}, "patches: '0' does not fit"),
-        ({"patches": "4,x"}, "patches: '4,x'; accepted: whole numbers between commas"),
-        ({"candidates": "10,10"}, "candidates: '10,10'; accepted: 3 numbers, one for each patch size, 1 or more"),
+        ({"patches": "4,x"}, "patches: got '4,x'; expected whole numbers between commas"),
+        ({"candidates": "10,10"}, "candidates: got '10,10'; expected 3 numbers, one for each patch size, 1 or more"),
         ({"candidates": "10,0,10"}, "candidates: '10,0,10'; accepted"),
-        ({"compat": True, "candidates": "10,10,2"}, "candidates: '10,10,2'; accepted: 3 numbers, .* 3 or more"),
+        ({"compat": True, "candidates": "10,10,2"}, "candidates: got '10,10,2'; expected 3 numbers, .* 3 or more"),
         ({"compat": True, "patches": "16"}, "patches: '16' does not fit images of 16 x 16; .* of 1, 2, 4, 8"),
-        ({"keep": 0}, "keep: 0; accepted: 1 or more"),
-        ({"share": 1.0}, "share: 1.0; accepted: a number between 0 and 1"),
-        ({"share": 0.0}, "share: 0.0; accepted: a number between 0 and 1"),
+        ({"keep": 0}, "keep: got 0; expected 1 or more"),
+        ({"share": 1.0}, "share: got 1.0; expected a number between 0 and 1"),
+        ({"share": 0.0}, "share: got 0.0; expected a number between 0 and 1"),
     ],
 )
 def test_a_field_that_cannot_be_used_is_named(tmp_path, fields, message):

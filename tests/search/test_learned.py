@@ -416,10 +416,10 @@ def test_kept_masks_are_not_taken_for_those_of_another_share(tmp_path):
 @pytest.mark.parametrize(
     ("field", "value", "message"),
     [
-        ("objective", "best", "search.learned.objective: 'best' is unknown; accepted: sufficient, specific"),
-        ("start", "guess", "search.learned.start: 'guess' is unknown; accepted: best, energy, gradient, removal, zero"),
-        ("steps", 0, "search.learned.steps: 0; accepted: 1 or more"),
-        ("coldest", 0.0, "search.learned.coldest: 0.0; accepted: a number above 0"),
+        ("objective", "best", "search.learned.objective: got 'best'; expected sufficient, specific"),
+        ("start", "guess", "search.learned.start: got 'guess'; expected best, energy, gradient, removal, zero"),
+        ("steps", 0, "search.learned.steps: got 0; expected 1 or more"),
+        ("coldest", 0.0, "search.learned.coldest: got 0.0; expected a number above 0"),
     ],
 )
 def test_a_field_that_cannot_be_used_is_named(tmp_path, field, value, message):
@@ -429,7 +429,7 @@ def test_a_field_that_cannot_be_used_is_named(tmp_path, field, value, message):
 
 def test_one_class_has_nothing_to_be_specific_against(tmp_path):
     images = [np.random.default_rng(0).normal(size=(3, SIZE, SIZE, 3)).astype(np.float32)]
-    with pytest.raises(InputError, match="'specific' needs other classes; found one; accepted: sufficient"):
+    with pytest.raises(InputError, match="'specific' needs other classes; found one; expected sufficient"):
         learned.search(make_problem(tmp_path, images=images, objective="specific"))
     maps = learned.search(make_problem(tmp_path, images=images))
     assert maps.masks.shape == (1, 1, SIZE, SIZE) and maps.masks.any()

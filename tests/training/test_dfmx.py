@@ -155,11 +155,11 @@ def test_a_published_pickle_is_read_by_class_index(tmp_path):
         ({}, 16, CLASSES[:3], "is of the 4 classes C0, C1, C2, C3; the data has 3 classes C0, C1, C2"),
         ({}, 16, CLASSES[::-1], "is of the 4 classes C0, C1, C2, C3; the data has 4 classes C3, C2, C1, C0"),
         ({"share": 0.1}, 16, CLASSES, "train.dfmx.share: 0.1 is not in"),
-        ({"share": 0.1}, 16, CLASSES, "accepted: 0.05, 0.2"),
-        ({"share": 0.0}, 16, CLASSES, "train.dfmx.share: 0; accepted: above 0, up to 1"),
-        ({"probability": 1.5}, 16, CLASSES, "train.dfmx.probability: 1.5; accepted: 0 to 1"),
-        ({"probability": -0.1}, 16, CLASSES, "train.dfmx.probability: -0.1; accepted: 0 to 1"),
-        ({"probability": float("nan")}, 16, CLASSES, "train.dfmx.probability: nan; accepted: 0 to 1"),
+        ({"share": 0.1}, 16, CLASSES, "expected 0.05, 0.2"),
+        ({"share": 0.0}, 16, CLASSES, "train.dfmx.share: got 0; expected above 0, up to 1"),
+        ({"probability": 1.5}, 16, CLASSES, "train.dfmx.probability: got 1.5; expected 0 to 1"),
+        ({"probability": -0.1}, 16, CLASSES, "train.dfmx.probability: got -0.1; expected 0 to 1"),
+        ({"probability": float("nan")}, 16, CLASSES, "train.dfmx.probability: got nan; expected 0 to 1"),
     ],
 )
 def test_maps_that_cannot_be_used_are_refused_in_one_line(tmp_path, changes, size, classes, message):

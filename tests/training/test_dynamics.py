@@ -435,24 +435,24 @@ def test_a_test_set_of_other_classes_is_refused(tmp_path):
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"dynamics__keep": "1234,15"}, "dynamics.keep: '15' in '1234,15'; accepted: bands that a copy keeps"),
+        ({"dynamics__keep": "1234,15"}, "dynamics.keep: '15' in '1234,15'; expected bands that a copy keeps"),
         ({"dynamics__keep": "1234,21"}, "dynamics.keep: '21' in"),
         ({"dynamics__keep": "1234,low"}, "dynamics.keep: 'low' in"),
         ({"dynamics__keep": "1234,,2"}, "dynamics.keep: '' in '1234,,2'"),
-        ({"dynamics__keep": "1234,2,2"}, "dynamics.keep: '1234,2,2'; accepted: two or more different copies, 1234"),
-        ({"dynamics__keep": "1234"}, "dynamics.keep: '1234'; accepted: two or more different copies"),
+        ({"dynamics__keep": "1234,2,2"}, "dynamics.keep: got '1234,2,2'; expected two or more different copies, 1234"),
+        ({"dynamics__keep": "1234"}, "dynamics.keep: got '1234'; expected two or more different copies"),
         (
             {"dynamics__keep": "12,34"},
-            "dynamics.keep: '12,34'; accepted: two or more different copies, 1234 (the original)",
+            "dynamics.keep: got '12,34'; expected two or more different copies, 1234 (the original)",
         ),
-        ({"dynamics__images_per_class": -1}, "dynamics.images_per_class: -1; accepted: 0 (all) or more"),
-        ({"dynamics__seeds": ""}, "dynamics.seeds: ''; accepted: different whole numbers"),
+        ({"dynamics__images_per_class": -1}, "dynamics.images_per_class: got -1; expected 0 (all) or more"),
+        ({"dynamics__seeds": ""}, "dynamics.seeds: got ''; expected different whole numbers"),
         ({"dynamics__seeds": "0,x"}, "dynamics.seeds: '0,x'"),
         ({"dynamics__seeds": "0,-1"}, "dynamics.seeds: '0,-1'"),
         ({"dynamics__seeds": "1,01"}, "dynamics.seeds: '1,01'"),
-        ({"train__evaluate_every": 7}, "train.evaluate_every: 7; accepted: 1 to 6 steps, the length of the training"),
-        ({"train__evaluate_every": 0}, "train.evaluate_every: 0; accepted: 1 to 6 steps"),
-        ({"model__weights": "a.pt"}, "model.weights: 'a.pt'; accepted: ''"),
+        ({"train__evaluate_every": 7}, "train.evaluate_every: got 7; expected 1 to 6 steps"),
+        ({"train__evaluate_every": 0}, "train.evaluate_every: got 0; expected 1 to 6 steps"),
+        ({"model__weights": "a.pt"}, "model.weights: got 'a.pt'; expected ''"),
     ],
 )
 def test_settings_that_cannot_be_used_are_refused_before_anything_is_trained(tmp_path, changes, message):
@@ -464,7 +464,7 @@ def test_settings_that_cannot_be_used_are_refused_before_anything_is_trained(tmp
 
 def test_a_training_given_in_epochs_is_refused_before_it_begins(tmp_path):
     config = small_config(train__epochs=1.0, train__evaluate_every=50)
-    with pytest.raises(InputError, match=r"train\.evaluate_every: 50; accepted: 1 to 5 steps"):
+    with pytest.raises(InputError, match=r"train\.evaluate_every: got 50; expected 1 to 5 steps"):
         runner.run(config, tmp_path)
     assert not list(tmp_path.glob("seed-*"))
 
@@ -480,5 +480,5 @@ def test_every_data_set_of_the_config_passes_its_checks():
         assert runner.check(config) == ["dynamics"] and config.arg == name
         assert config.data.name == name or name == "imagenet10"
     for name in ("synthetic", "syn5", "imagenet1k"):
-        with pytest.raises(InputError, match=f"--config: no data set '{name}'; accepted: syn1, syn2"):
+        with pytest.raises(InputError, match=f"--config: no data set '{name}'; expected syn1, syn2"):
             dynamics_config.get_config(name)

@@ -74,7 +74,7 @@ def test_the_rate_warms_up_from_nothing_and_falls_by_a_cosine_to_nothing():
 
 
 def test_unknown_names_are_refused_with_the_accepted_ones():
-    with pytest.raises(InputError, match=r"train\.optimizer: unknown optimizer 'adam'; accepted: adamw, sgd"):
+    with pytest.raises(InputError, match=r"train\.optimizer: got 'adam'; expected adamw, sgd"):
         optimizers.make(options(optimizer="adam"), 1)
-    with pytest.raises(InputError, match=r"train\.schedule: unknown schedule 'step'; accepted: cosine"):
+    with pytest.raises(InputError, match=r"train\.schedule: got 'step'; expected cosine"):
         optimizers.make(options(schedule="step"), 1)

@@ -68,16 +68,16 @@ def parse(text: str) -> Attack:
     """'fgsm:4/255' or 'pgd:4/255:10'; raises InputError for an attack not known and a radius outside (0, 1]."""
     kind, *numbers = (part.strip() for part in text.split(":"))
     if kind not in ("fgsm", "pgd"):
-        raise InputError(f"ood.attacks: unknown attack {kind!r}; accepted: {_ACCEPTED}")
+        raise InputError(f"ood.attacks: got {kind!r}; expected {_ACCEPTED}")
     try:
         radius = Fraction(numbers[0])
         steps = int(numbers[1]) if kind == "pgd" else 0
     except (IndexError, ValueError, ZeroDivisionError):
-        raise InputError(f"ood.attacks: {text!r}; accepted: {_ACCEPTED}") from None
+        raise InputError(f"ood.attacks: got {text!r}; expected {_ACCEPTED}") from None
     if len(numbers) != (2 if kind == "pgd" else 1) or (kind == "pgd" and steps < 1):
-        raise InputError(f"ood.attacks: {text!r}; accepted: {_ACCEPTED}")
+        raise InputError(f"ood.attacks: got {text!r}; expected {_ACCEPTED}")
     if not 0 < radius <= 1:
-        raise InputError(f"ood.attacks: radius {numbers[0]} of {text!r}; accepted: {_ACCEPTED}")
+        raise InputError(f"ood.attacks: radius {numbers[0]} of {text!r}; expected {_ACCEPTED}")
     return Attack(text.strip(), radius, steps)
 
 

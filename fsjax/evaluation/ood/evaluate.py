@@ -37,11 +37,11 @@ def check(config: ConfigDict) -> None:
     folders, attacked = sets.asked(config)
     if not folders and not attacked:
         raise InputError(
-            "ood.sets, ood.attacks: both empty; accepted: MAPPING=ROOT or an attack such as fgsm:4/255, "
+            "ood.sets, ood.attacks: got nothing; expected MAPPING=ROOT or an attack such as fgsm:4/255, "
             "separated by commas"
         )
     if config.ood.images_per_class < 0:
-        raise InputError(f"ood.images_per_class: {config.ood.images_per_class}; accepted: 0 (all) or more")
+        raise InputError(f"ood.images_per_class: got {config.ood.images_per_class}; expected 0 (all) or more")
     for one in folders:
         sets.places(one, config.data)
 

@@ -47,7 +47,7 @@ def places(mapping: Mapping, root: Path, classes: Sequence[str], own: Sequence[s
       InputError: no such root, a class that the model has not, class folders that are missing or without images.
     """
     if not root.is_dir():
-        raise InputError(f"ood.sets: {where}: no folder {root}; accepted: the folder that holds the set")
+        raise InputError(f"ood.sets: {where}: no folder {root}; expected the folder that holds the set")
     folders = _folders(mapping, classes, own, where)
     found = []
     for combination in itertools.product(*mapping.groups.values()):
@@ -85,7 +85,7 @@ def check_repeated(found: Sequence[Sequence[Sequence[str]]], all_places: Sequenc
             label = int(different[0])
             raise InputError(
                 f"ood.sets: {where}: {of_place[label]} images in {place.folders[label][0]}, {counts[0, label]} in "
-                f"{all_places[0].folders[label][0]}; accepted: the same images everywhere (repeated: true)"
+                f"{all_places[0].folders[label][0]}; expected the same images everywhere (repeated: true)"
             )
 
 
@@ -126,5 +126,5 @@ def _refuse(bad: list[Path], count: int, root: Path, where: str, what: str, show
         more = f" and {len(bad) - shown} more" if len(bad) > shown else ""
         raise InputError(
             f"ood.sets: {where}: {len(bad)} of {count} class folders in {root} {what}: {names}{more}; "
-            "accepted: every folder that the mapping names"
+            "expected every folder that the mapping names"
         )

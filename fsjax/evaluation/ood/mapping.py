@@ -53,7 +53,7 @@ def file_of(name: str) -> Path:
         return SHIPPED / f"{name}.yaml"
     path = pathlib.Path(name).expanduser()
     if path.suffix not in (".yaml", ".yml") or not path.is_file():
-        raise InputError(f"ood.sets: no mapping {name!r}; accepted: a .yaml file, or one of {', '.join(shipped())}")
+        raise InputError(f"ood.sets: no mapping {name!r}; expected a .yaml file, or one of {', '.join(shipped())}")
     return path
 
 
@@ -68,13 +68,13 @@ def read(path: Path) -> Mapping:
     except (yaml.YAMLError, UnicodeDecodeError, RecursionError) as error:
         raise InputError(f"{path}: not YAML of text, lists and mappings ({one_line(error)})") from error
     if not isinstance(fields, dict):
-        raise InputError(f"{path}: {_shown(fields)}; accepted: a YAML mapping with the fields {', '.join(_FIELDS)}")
+        raise InputError(f"{path}: got {_shown(fields)}; expected a YAML mapping with the fields {', '.join(_FIELDS)}")
     for field in fields:
         if field not in _FIELDS:
-            raise InputError(f"{path}: unknown field {_shown(field)}; accepted: {', '.join(_FIELDS)}")
+            raise InputError(f"{path}: got {_shown(field)}; expected {', '.join(_FIELDS)}")
     for field in ("layout", "classes"):
         if field not in fields:
-            raise InputError(f"{path}: no field {field!r}; accepted: at least layout and classes")
+            raise InputError(f"{path}: no field {field!r}; expected at least layout and classes")
     layout = _layout(fields["layout"], f"{path}: layout")
     return Mapping(
         name=_text(fields.get("name", path.stem), f"{path}: name"),
@@ -114,7 +114,8 @@ def _layout(value: object, where: str) -> tuple[str, ...]:
             _folder(part, where)
     if parts[-1] != "{class}" or len(set(names)) < len(names):
         raise InputError(
-            f"{where}: {_shown(value)}; accepted: names and different {{placeholders}} between slashes, last {{class}}"
+            f"{where}: got {_shown(value)}; "
+            f"expected names and different {{placeholders}} between slashes, last {{class}}"
         )
     return parts
 
@@ -123,7 +124,7 @@ def _groups(value: object, layout: tuple[str, ...], where: str) -> dict[str, tup
     wanted = [match[1] for part in layout[:-1] if (match := _PLACEHOLDER.fullmatch(part))]
     if not isinstance(value, dict) or set(value) != set(wanted):
         accepted = f"folders for each of {', '.join(wanted)}" if wanted else "none, for layout has no placeholder"
-        raise InputError(f"{where}: {_shown(value)}; accepted: {accepted}")
+        raise InputError(f"{where}: got {_shown(value)}; expected {accepted}")
     return {name: _folders(value[name], f"{where}.{name}") for name in wanted}
 
 
@@ -133,15 +134,15 @@ def _classes(value: object, where: str) -> dict[str, tuple[str, ...]] | None:
     if isinstance(value, list):
         value = {name: name for name in _folders(value, where)}
     if not isinstance(value, dict) or not value:
-        raise InputError(f"{where}: {_shown(value)}; accepted: same, a list of folders, or class: folder (or folders)")
+        raise InputError(
+            f"{where}: got {_shown(value)}; expected same, a list of folders, or class: folder (or folders)"
+        )
     found = {name: _folders(folders, f"{where}.{name}") for name, folders in value.items()}
     owner: dict[str, str] = {}
     for name, folders in found.items():
         for folder in folders:
             if owner.setdefault(folder, name) != name:
-                raise InputError(
-                    f"{where}: folder {folder!r} shows {owner[folder]!r} and {name!r}; accepted: one class"
-                )
+                raise InputError(f"{where}: folder {folder!r} shows {owner[folder]!r} and {name!r}; expected one class")
     return found
 
 
@@ -149,7 +150,7 @@ def _folders(value: object, where: str) -> tuple[str, ...]:
     values = value if isinstance(value, list) else [value]
     folders = tuple(_folder(one, where) for one in values)
     if not folders or len(set(folders)) < len(folders):
-        raise InputError(f"{where}: {_shown(value)}; accepted: one or more different folders")
+        raise InputError(f"{where}: got {_shown(value)}; expected one or more different folders")
     return folders
 
 
@@ -162,18 +163,18 @@ def _folder(value: object, where: str) -> str:
 def check_folder(name: str, where: str) -> None:
     """Raises InputError where a name is not that of one folder below another: a path, '..', or a drive."""
     if not name or name in (".", "..") or set(name) & set("/\\:\0"):
-        raise InputError(f"{where}: {_shown(name)}; accepted: the name of one folder, not a path")
+        raise InputError(f"{where}: got {_shown(name)}; expected the name of one folder, not a path")
 
 
 def _text(value: object, where: str) -> str:
     if not isinstance(value, str) or not value.strip() or not value.isprintable():
-        raise InputError(f"{where}: {_shown(value)}; accepted: text of one line")
+        raise InputError(f"{where}: got {_shown(value)}; expected text of one line")
     return value
 
 
 def _switch(value: object, where: str) -> bool:
     if value not in ("true", "false"):
-        raise InputError(f"{where}: {_shown(value)}; accepted: true or false")
+        raise InputError(f"{where}: got {_shown(value)}; expected true or false")
     return value == "true"
 
 

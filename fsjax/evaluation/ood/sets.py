@@ -78,7 +78,7 @@ def asked(config: ConfigDict) -> tuple[list[Asked], list[attacks.Attack]]:
     for entry in filter(None, (part.strip() for part in config.ood.sets.split(","))):
         name, equals, root = (part.strip() for part in entry.partition("="))
         if not equals or not root:
-            raise InputError(f"ood.sets: {entry!r}; accepted: MAPPING=ROOT, separated by commas")
+            raise InputError(f"ood.sets: got {entry!r}; expected MAPPING=ROOT, separated by commas")
         file, folder = mapping.file_of(name), pathlib.Path(root).expanduser()
         title = mapping.read(file).name.replace("{root}", folder.resolve().name)
         sets.append(Asked(title, name, file, folder))
@@ -86,7 +86,7 @@ def asked(config: ConfigDict) -> tuple[list[Asked], list[attacks.Attack]]:
     names = [file_name(name) for name in (*(one.name for one in sets), *(one.name for one in made))]
     if twice := [name for name in names if names.count(name) > 1]:
         raise InputError(
-            f"ood: two sets are called {twice[0]!r}; accepted: names that differ (of mappings, or of roots)"
+            f"ood: two sets are called {twice[0]!r}; expected names that differ (of mappings, or of roots)"
         )
     return sets, made
 

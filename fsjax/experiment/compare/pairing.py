@@ -52,11 +52,11 @@ def class_names(left: DominantFrequencyMaps, right: DominantFrequencyMaps) -> tu
     """
     sizes = [" x ".join(map(str, maps.masks.shape[2:])) for maps in (left, right)]
     if sizes[0] != sizes[1]:
-        raise InputError(f"left has maps of {sizes[0]}, right of {sizes[1]}; accepted: maps of one size")
+        raise InputError(f"left has maps of {sizes[0]}, right of {sizes[1]}; expected maps of one size")
     different = left.classes != right.classes and left.named and right.named
     if different or len(left.classes) != len(right.classes):
         raise InputError(
-            f"left has maps of {_listed(left.classes)}, right of {_listed(right.classes)}; accepted: of the same "
+            f"left has maps of {_listed(left.classes)}, right of {_listed(right.classes)}; expected of the same "
             "classes in the same order"
         )
     return left.classes if left.named else right.classes

@@ -31,15 +31,17 @@ def check(config: ConfigDict) -> None:
     """Raises InputError for a field that a comparison cannot use."""
     for side in ("left", "right"):
         if not config.get(side):
-            raise InputError(f"{side}: empty; accepted: a workdir with maps, one of its dfm/*.npz, or a pickle of maps")
+            raise InputError(
+                f"{side}: got nothing; expected a workdir with maps, one of its dfm/*.npz, or a pickle of maps"
+            )
         try:
             published_maps.file_of(config[side])
         except InputError as error:
             raise InputError(f"{side}: {error}") from error
     if not 0 <= config.min_iou <= 1:
-        raise InputError(f"min_iou: {config.min_iou:g}; accepted: an IoU in [0, 1], 0 = no check")
+        raise InputError(f"min_iou: got {config.min_iou:g}; expected an IoU in [0, 1], 0 = no check")
     if not 0 < config.report.share <= 1:
-        raise InputError(f"report.share: {config.report.share:g}; accepted: a share in (0, 1]")
+        raise InputError(f"report.share: got {config.report.share:g}; expected a share in (0, 1]")
     search.check_shares(config.search.shares)
     evaluate_stage.check(config)
 
@@ -102,7 +104,7 @@ def _classes_of(
         classifier.check_classes(classes, "left and right")
     height, width = sides[0].masks.shape[2:]
     if (height, width) != (test.image_size, test.image_size):
-        raise InputError(f"data.image_size: {test.image_size}; accepted: {height} x {width}, as the maps are")
+        raise InputError(f"data.image_size: got {test.image_size}; expected {height} x {width}, as the maps are")
     return classifier.classes
 
 

@@ -16,7 +16,7 @@ def check(config: ConfigDict) -> None:
     """Raises InputError for a field of data or adcs that cannot be used."""
     data.check(config.data)
     if config.adcs.split not in ("train", "test"):
-        raise InputError(f"adcs.split: {config.adcs.split!r} is unknown; accepted: train, test")
+        raise InputError(f"adcs.split: got {config.adcs.split!r}; expected train, test")
 
 
 def _run(current: Run) -> None:

@@ -20,7 +20,9 @@ from fsjax.training.evaluators import dynamics
 def check(config: ConfigDict) -> None:
     """Raises InputError for a field that the stage cannot use."""
     if config.model.weights:
-        raise InputError(f"model.weights: {config.model.weights!r}; accepted: '' for the stage dynamics, which trains")
+        raise InputError(
+            f"model.weights: got {config.model.weights!r}; expected '' for the stage dynamics, which trains"
+        )
     train.check(config)
     seeds(config)
     if not config.train.epochs:
@@ -32,7 +34,9 @@ def seeds(config: ConfigDict) -> list[int]:
     names = [name.strip() for name in config.dynamics.seeds.split(",")]
     found = [int(name) for name in names if name.isdecimal()]
     if len(set(found)) < len(names):
-        raise InputError(f"dynamics.seeds: {config.dynamics.seeds!r}; accepted: different whole numbers, such as 0,1,2")
+        raise InputError(
+            f"dynamics.seeds: got {config.dynamics.seeds!r}; expected different whole numbers, such as 0,1,2"
+        )
     return found
 
 
@@ -40,7 +44,7 @@ def steps(config: ConfigDict, length: int) -> list[int]:
     """Those at which a training of this length is evaluated; raises InputError where it would be at the end alone."""
     every = config.train.evaluate_every
     if not 1 <= every <= length:
-        raise InputError(f"train.evaluate_every: {every}; accepted: 1 to {length} steps, the length of the training")
+        raise InputError(f"train.evaluate_every: got {every}; expected 1 to {length} steps, the length of the training")
     return [*range(every, length, every), length]
 
 

@@ -15,7 +15,8 @@ def check(config: ConfigDict) -> None:
     """Raises InputError for a model that PyTorch's module would not be."""
     if config.data.frequencies:
         raise InputError(
-            f"data.frequencies: {config.data.frequencies!r}; accepted: '' with the stage export, since weights alone "
+            f"data.frequencies: got {config.data.frequencies!r}; "
+            "expected '' with the stage export, since weights alone "
             "do not tell PyTorch to filter the images"
         )
 

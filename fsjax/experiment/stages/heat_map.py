@@ -19,9 +19,9 @@ def check(config: ConfigDict) -> None:
     """Raises InputError for a field of heat_map that cannot be used."""
     norm, count = config.heat_map.norm, config.heat_map.images_per_class
     if not 0 < norm < math.inf:
-        raise InputError(f"heat_map.norm: {norm:g}; accepted: a number above 0")
+        raise InputError(f"heat_map.norm: got {norm:g}; expected a number above 0")
     if count < 0:
-        raise InputError(f"heat_map.images_per_class: {count}; accepted: 0 (all) or more")
+        raise InputError(f"heat_map.images_per_class: got {count}; expected 0 (all) or more")
 
 
 def _run(current: Run) -> None:

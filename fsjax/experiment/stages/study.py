@@ -25,7 +25,9 @@ def check(config: ConfigDict) -> None:
         try:
             names = runner.check(cell.config)
             if not {"train", "search", "evaluate"} <= set(names):
-                raise InputError(f"study.stages: {config.study.stages!r}; accepted: train, search, evaluate and others")
+                raise InputError(
+                    f"study.stages: got {config.study.stages!r}; expected train, search, evaluate and others"
+                )
         except InputError as error:
             raise InputError(f"{cell.name}: {error}") from error
 

@@ -22,7 +22,7 @@ def check(config: ConfigDict) -> None:
     models.build(config.model.name, num_classes=2, image_size=config.data.image_size)
     if not config.model.weights:
         if config.model.outputs:
-            raise InputError(f"model.outputs: {config.model.outputs!r}; accepted: '' without model.weights")
+            raise InputError(f"model.outputs: got {config.model.outputs!r}; expected '' without model.weights")
         train.check(config)
         dynamics.check(config.dynamics)
 

@@ -52,11 +52,11 @@ def cells(config: ConfigDict, directory: Path) -> list[Cell]:
     names = _listed(study.models, "study.models")
     for name in names:
         if name not in models.MODELS:
-            raise InputError(f"study.models: unknown model {name!r}; accepted: {', '.join(sorted(models.MODELS))}")
+            raise InputError(f"study.models: got {name!r}; expected {', '.join(sorted(models.MODELS))}")
     variants = _in_order(_listed(study.variants, "study.variants"), config.variants)
     seeds = _listed(study.seeds, "study.seeds")
     if bad := [seed for seed in seeds if not seed.isdecimal()]:
-        raise InputError(f"study.seeds: {bad[0]!r}; accepted: whole numbers from 0, separated by commas")
+        raise InputError(f"study.seeds: got {bad[0]!r}; expected whole numbers from 0, separated by commas")
     return [
         _cell(config, directory, model, variant, int(seed), variants)
         for model in names
@@ -68,7 +68,7 @@ def cells(config: ConfigDict, directory: Path) -> list[Cell]:
 def _listed(text: str, field: str) -> list[str]:
     names = [name.strip() for name in text.split(",") if name.strip()]
     if not names or len(set(names)) < len(names):
-        raise InputError(f"{field}: {text!r}; accepted: one or more different ones, separated by commas")
+        raise InputError(f"{field}: got {text!r}; expected one or more different ones, separated by commas")
     return names
 
 
@@ -78,9 +78,9 @@ def _in_order(wanted: list[str], known: ConfigDict) -> list[str]:
 
     def add(name: str, before: tuple[str, ...]) -> None:
         if name not in known:
-            raise InputError(f"study.variants: unknown variant {name!r}; accepted: {', '.join(sorted(known))}")
+            raise InputError(f"study.variants: got {name!r}; expected {', '.join(sorted(known))}")
         if name in before:
-            raise InputError(f"variants.{name}: needs itself, by {' and '.join(before)}; accepted: another variant")
+            raise InputError(f"variants.{name}: needs itself, by {' and '.join(before)}; expected another variant")
         for needed in re.findall(r"\{(\w+)\}", known[name]):
             if needed not in wanted:
                 raise InputError(f"variants.{name}: needs the variant {needed!r}, which study.variants leaves out")
@@ -114,7 +114,7 @@ def _set(config: ConfigDict, field: str, text: str, variant: str) -> None:
     for part in groups:
         group = group[part] if isinstance(group, ConfigDict) and part in group else None
     if not isinstance(group, ConfigDict) or name not in group or isinstance(group[name], ConfigDict):
-        raise InputError(f"variants.{variant}: unknown field {field!r}; accepted: the fields of the config")
+        raise InputError(f"variants.{variant}: got {field!r}; expected the fields of the config")
     try:
         group[name] = text if isinstance(group[name], str) else ast.literal_eval(text)
     except (ValueError, SyntaxError, TypeError) as error:

@@ -43,7 +43,7 @@ def run(config: ConfigDict, directory: Path, nested: Callable[[ConfigDict, Path]
 def _write(config: ConfigDict, directory: Path, grid: list[Cell]) -> None:
     outcomes = [read(cell, config.report.share) for cell in grid]
     if len({outcome.classes for outcome in outcomes}) > 1:
-        raise InputError(f"{directory}: its runs have different classes; accepted: one data set for a study")
+        raise InputError(f"{directory}: its runs have different classes; expected one data set for a study")
     tables = {"summary": summary(outcomes), "classes": by_class(outcomes)}
     folder = directory / "study"
     for name, table in tables.items():

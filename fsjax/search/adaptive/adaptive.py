@@ -65,10 +65,10 @@ def check(options: ConfigDict, plane: tuple[int, int]) -> None:
     """Raises InputError for a field of config.search.adaptive that cannot be used."""
     own = options.adaptive
     if not 0 < own.confidence < np.inf:
-        raise InputError(f"search.adaptive.confidence: {own.confidence}; accepted: more than 0")
+        raise InputError(f"search.adaptive.confidence: got {own.confidence}; expected more than 0")
     for name, least in (("first_images", 8), ("exact_sample", 2)):
         if own[name] < least:
-            raise InputError(f"search.adaptive.{name}: {own[name]}; accepted: {least} or more")
+            raise InputError(f"search.adaptive.{name}: got {own[name]}; expected {least} or more")
 
 
 # Chosen on the losses of a ResNet-20 on 1,000 images each of two CIFAR-10 classes (mean loss 0.95 and 0.29), all 514

@@ -167,9 +167,7 @@ class ClassLosses:
                 found = sums["loss"][:, : len(images)]
                 if not np.isfinite(found).all():
                     name = evaluator.problem.classes[self.label]
-                    raise InputError(
-                        f"search: the model's loss on class {name!r} is not finite; accepted: a finite one"
-                    )
+                    raise InputError(f"search: the model's loss on class {name!r} is not finite; expected a finite one")
                 self.losses[masks[start:stop], self.columns(block)] = found
                 done = stop
                 evaluator.count(self.label, found.size)

@@ -208,18 +208,18 @@ def check(options: ConfigDict, plane: tuple[int, int]) -> None:
     if list(patches) != sorted(set(patches) & set(sides), reverse=True):
         raise InputError(
             f"search.hierarchical.patches: {','.join(map(str, patches))!r} does not fit images of {size}; "
-            f"accepted: descending sizes of {', '.join(map(str, sides)) or 'none'}"
+            f"expected descending sizes of {', '.join(map(str, sides)) or 'none'}"
         )
     least, candidates = 3 if own.compat else 1, _candidates(own, len(patches))
     if len(candidates) != len(patches) or min(candidates) < least:
         raise InputError(
             f"search.hierarchical.candidates: {own.candidates!r}; "
-            f"accepted: {len(patches)} numbers, one for each patch size, {least} or more"
+            f"expected {len(patches)} numbers, one for each patch size, {least} or more"
         )
     if own.keep < 1:
-        raise InputError(f"search.hierarchical.keep: {own.keep}; accepted: 1 or more")
+        raise InputError(f"search.hierarchical.keep: got {own.keep}; expected 1 or more")
     if not 0 < own.share < 1:
-        raise InputError(f"search.hierarchical.share: {own.share}; accepted: a number between 0 and 1")
+        raise InputError(f"search.hierarchical.share: got {own.share}; expected a number between 0 and 1")
 
 
 def _patches(own: ConfigDict, plane: tuple[int, int]) -> tuple[int, ...]:
@@ -258,7 +258,7 @@ def _numbers(field: str, text: str) -> tuple[int, ...]:
     try:
         return tuple(int(part) for part in text.split(","))
     except ValueError as error:
-        raise InputError(f"search.hierarchical.{field}: {text!r}; accepted: whole numbers between commas") from error
+        raise InputError(f"search.hierarchical.{field}: got {text!r}; expected whole numbers between commas") from error
 
 
 METHOD = Method(

@@ -68,7 +68,7 @@ def search(problem: Problem) -> dfm.DominantFrequencyMaps:
     """
     own, shares = problem.options.learned, tuple(sorted(problem.options.shares))
     if own.objective == "specific" and len(problem.classes) < 2:
-        raise InputError("search.learned.objective: 'specific' needs other classes; found one; accepted: sufficient")
+        raise InputError("search.learned.objective: 'specific' needs other classes; found one; expected sufficient")
     orbits, budgets = spectrum.orbits(*problem.plane), [masks.budget(share, *problem.plane) for share in shares]
     # What is kept of a chain is known by its number, which rests on the shares.
     problem = dataclasses.replace(problem, identity=f"{problem.identity} at {budgets}")
@@ -264,13 +264,13 @@ def _check(options: ConfigDict, plane: tuple[int, int]) -> None:
     own = options.learned
     for name, accepted in (("objective", OBJECTIVES), ("start", ("best", *initial_scores.STARTS))):
         if own[name] not in accepted:
-            raise InputError(f"search.learned.{name}: {own[name]!r} is unknown; accepted: {', '.join(accepted)}")
+            raise InputError(f"search.learned.{name}: got {own[name]!r}; expected {', '.join(accepted)}")
     for name in ("steps", "batch", "restarts", "judged"):
         if own[name] < 1:
-            raise InputError(f"search.learned.{name}: {own[name]}; accepted: 1 or more")
+            raise InputError(f"search.learned.{name}: got {own[name]}; expected 1 or more")
     for name in ("learning_rate", "hottest", "coldest", "others"):
         if not own[name] > 0:
-            raise InputError(f"search.learned.{name}: {own[name]}; accepted: a number above 0")
+            raise InputError(f"search.learned.{name}: got {own[name]}; expected a number above 0")
 
 
 METHOD = Method(search, DEFAULTS, _check)

@@ -39,7 +39,7 @@ def make(watched: Watched) -> Callable:
     if test.classes != watched.dataset("train").classes:
         raise InputError(
             f"data.test_split: {watched.config.data.test_split!r} has other classes than the training images; "
-            "accepted: the same ones"
+            "expected the same ones"
         )
     dataset = test.subset(first_of_each(test.labels, watched.config.dynamics.images_per_class))
     original, folder = names.index(bands.ORIGINAL), watched.directory / "dynamics"
@@ -110,7 +110,7 @@ def check(options: ConfigDict) -> None:
     """Raises InputError for a field of config.dynamics that the evaluator cannot use."""
     bands.parse(options.keep)
     if options.images_per_class < 0:
-        raise InputError(f"dynamics.images_per_class: {options.images_per_class}; accepted: 0 (all) or more")
+        raise InputError(f"dynamics.images_per_class: got {options.images_per_class}; expected 0 (all) or more")
 
 
 def read(directory: Path, steps: list[int]) -> Int[np.ndarray, "evaluations copies classes classes"]:
