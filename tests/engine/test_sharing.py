@@ -11,7 +11,7 @@ import pytest
 from fsjax.data.dataset import Dataset, measure_mean_std
 from fsjax.engine import sharing
 from fsjax.evaluation import controls
-from tests.search.test_processes import finish, start
+from tests.helpers.processes import finish, start
 
 # tests/helpers/sharing_worker.py: images of each case, and how many masks each of them is filtered by.
 IMAGES = {"many": 77, "single": 1, "one class": 11}

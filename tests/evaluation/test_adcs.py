@@ -12,7 +12,7 @@ from fsjax.fourier import spectrum
 from fsjax.report import figures
 from fsjax.runtime import interrupt
 from fsjax.runtime.errors import InputError
-from tests.experiment.test_experiment import small_config
+from tests.helpers.small_run import small_config
 
 MEAN_STD = np.array([0.48, 0.47, 0.43]), np.array([0.26, 0.25, 0.3])
 

@@ -18,9 +18,10 @@ from fsjax.report import figures, sections
 from fsjax.report.sections.heat_map import rank_correlation
 from fsjax.runtime import interrupt
 from fsjax.runtime.errors import InputError
-from tests.experiment.test_experiment import Page, small_config
 from tests.helpers import plane_worker
-from tests.search.test_processes import computed, finish, start
+from tests.helpers.html_page import Page
+from tests.helpers.processes import computed, finish, start
+from tests.helpers.small_run import small_config
 
 STD = np.array([0.2, 0.25, 0.3])
 

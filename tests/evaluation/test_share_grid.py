@@ -15,7 +15,7 @@ from fsjax.experiment import runner
 from fsjax.fourier import dfm, masks, spectrum
 from fsjax.runtime import files
 from fsjax.runtime.errors import InputError
-from tests.evaluation.test_evaluate import CONFIG, Made, make_classifier, make_maps, predictions
+from tests.helpers.linear_classifier import CONFIG, Made, make_classifier, make_maps, predictions
 
 ASKED = (0.1, 0.2, 0.35, 0.5)
 

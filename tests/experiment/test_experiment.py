@@ -1,6 +1,5 @@
 """Stages: what is done is not done twice, what was made with other settings is refused, and the report says it all."""
 
-import html.parser
 import json
 import logging
 import re
@@ -9,35 +8,15 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from configs import augment, common, dfm_resnet, dfm_vit, study
+from configs import augment, dfm_resnet, dfm_vit, study
 from fsjax import search
 from fsjax.experiment import runner
 from fsjax.fourier import dfm
 from fsjax.report import page as page_lib
 from fsjax.report.notes import notes
 from fsjax.runtime.errors import InputError
-
-
-def small_config(**changes):
-    config = common.base()
-    config.data.image_size = 24
-    config.data.synthetic.train_per_class = 16
-    config.data.synthetic.test_per_class = 6
-    config.model.name = "vit_micro_patch8"
-    config.train.steps = 3
-    config.train.batch_size = 16
-    config.search.images_per_class = 4
-    config.report.samples = 1
-    config.evaluate.grid = (0.3,)
-    for name, value in changes.items():
-        *groups, field = name.split("__")
-        group = config
-        for part in groups:
-            group = group[part]
-        group[field] = value
-    # Other methods would search once more for each.
-    config.search.resamples = 2 if config.search.method == "removal" else 0
-    return config
+from tests.helpers.html_page import Page
+from tests.helpers.small_run import small_config
 
 
 def stage_lines(caplog):
@@ -51,30 +30,6 @@ def done(tmp_path_factory):
     directory = tmp_path_factory.mktemp("run")
     runner.run(small_config(), directory, command=["python", "launch.py", "--config=configs/<x>.py"])
     return directory
-
-
-class Page(html.parser.HTMLParser):
-    """Collects the tags, the text, the scripts and the addresses of a page."""
-
-    def __init__(self, text):
-        super().__init__()
-        self.tags, self.text, self.addresses, self.missing_alt, self.scripts = [], "", [], 0, []
-        self.feed(text)
-
-    def handle_starttag(self, tag, attrs):
-        self.tags.append(tag)
-        self.addresses += [value for name, value in attrs if name in ("src", "href")]
-        # The script gives its own two an alternative, with the picture.
-        self.missing_alt += tag == "img" and not (dict(attrs).get("alt") or "data-part" in dict(attrs))
-
-    def handle_data(self, data):
-        if self.lasttag == "script":
-            self.scripts.append(data)
-        else:
-            self.text += data
-
-    def handle_endtag(self, tag):
-        self.lasttag = ""
 
 
 def test_every_stage_leaves_its_files(done):

@@ -1,4 +1,4 @@
-"""One process of a removal search, of test_processes.py: DIRECTORY OUTPUT [ADDRESS PROCESSES INDEX]."""
+"""One process of a removal search, as tests start it: DIRECTORY OUTPUT [ADDRESS PROCESSES INDEX]."""
 
 import functools
 import pathlib

@@ -18,7 +18,7 @@ from fsjax.fourier import dfm
 from fsjax.models import classifier
 from fsjax.runtime import files
 from fsjax.runtime.errors import InputError
-from tests.models.test_weights import lightning
+from tests.helpers.lightning import lightning
 
 SIZE = 16
 MEAN_STD = ((0.5, 0.4, 0.6), (0.25, 0.2, 0.3))

@@ -1,6 +1,5 @@
 """Weights from PyTorch and back: every tensor once, the same logits, or one line that says what is wrong."""
 
-import pathlib
 import pickle
 import sys
 
@@ -17,6 +16,7 @@ from benchmarks.parity.torch_models import randomise
 from fsjax.models import state_dict
 from fsjax.runtime import torch_files
 from fsjax.runtime.errors import InputError
+from tests.helpers.lightning import lightning
 
 CLASSES = 7
 
@@ -103,16 +103,6 @@ def assert_same(found, expected):
 
 def imported(path, name, image_size=None):
     return state_dict.to_variables(torch_files.read(path), name, image_size, str(path))
-
-
-def lightning(model):
-    """A checkpoint as METHOD 7 has it: a prefix, and the module itself among the hyper-parameters."""
-    return {
-        "epoch": 3,
-        "state_dict": {f"backbone_model.{key}": value for key, value in model.state_dict().items()},
-        "hyper_parameters": {"backbone_model": model, "lr": 0.01},
-        "optimizer_states": [{"state": {0: torch.ones(2)}, "path": pathlib.PurePosixPath("a")}],
-    }
 
 
 def write(model, path):

@@ -13,8 +13,8 @@ from fsjax.fourier import masks, spectrum
 from fsjax.runtime.errors import InputError
 from fsjax.runtime.interrupt import Terminated
 from fsjax.search import bootstrap, greedy, removal
-from tests.search.test_greedy import make_problem as make_greedy
-from tests.search.test_removal import COUNTS, make_problem, network
+from tests.helpers.greedy_problem import make_problem as make_greedy
+from tests.helpers.removal_problem import COUNTS, make_problem, network
 
 SHARES = (0.05, 0.2)
 

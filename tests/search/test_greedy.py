@@ -4,7 +4,6 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from ml_collections import ConfigDict
 
 from fsjax import search
 from fsjax.engine import tile_size
@@ -12,45 +11,13 @@ from fsjax.fourier import masks, spectrum
 from fsjax.runtime import parallel
 from fsjax.runtime.errors import InputError
 from fsjax.search import greedy, stepwise
-
-COUNTS = (9, 5, 12)
-SIZE = 8
-
-
-def make_problem(tmp_path, *, tolerance=0.1, shares=(0.2, 1.0), apply=None, images=None, save_seconds=0.0, seed=0):
-    rng = np.random.default_rng(seed)
-    params = {
-        "hidden": rng.normal(size=(SIZE * SIZE * 3, 8)).astype(np.float32) / 8,
-        "out": rng.normal(size=(8, 3)).astype(np.float32),
-    }
-    if images is None:
-        images = [rng.normal(size=(count, SIZE, SIZE, 3)).astype(np.float32) for count in COUNTS]
-    options = search.options()
-    options.update(method="greedy", shares=shares)
-    options.greedy.tolerance = tolerance
-    return search.Problem(
-        apply=apply or network,
-        params=params,
-        images=lambda label: images[label],
-        counts=tuple(len(of_class) for of_class in images),
-        classes=("a", "b", "c")[: len(images)],
-        image=images[0].shape[1:],
-        options=options,
-        run=ConfigDict({"memory_mib": 0, "save_seconds": save_seconds}),
-        searched_on="train",
-        provenance={},
-        directory=tmp_path / "search",
-    )
+from tests.helpers.greedy_problem import COUNTS, SIZE, make_problem
 
 
 @pytest.fixture(autouse=True)
 def small_tiles(monkeypatch):
     monkeypatch.setattr(tile_size, "fit", lambda *_, **__: 4)
     monkeypatch.setattr(parallel, "local_devices", lambda: jax.local_devices()[:2])
-
-
-def network(params, images):
-    return jnp.tanh(images.reshape(len(images), -1) @ params["hidden"]) @ params["out"]
 
 
 def correct(params, images, label, kept):

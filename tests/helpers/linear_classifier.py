@@ -1,0 +1,64 @@
+"""A linear classifier of random images, maps of its frequencies, and its predictions in float64."""
+
+import numpy as np
+from ml_collections import ConfigDict
+
+from fsjax.fourier import dfm, spectrum
+from fsjax.models.classifier import Classifier
+
+CONFIG = ConfigDict(
+    {
+        "seed": 0,
+        "run": {"memory_mib": 1},
+        "report": {"share": 0.2},
+        "evaluate": {"threshold": 0.6, "random_masks": 20, "control_images": 0, "grid": (), "grid_images": 0},
+    }
+)
+MEAN_STD = (np.array([0.4, 0.5, 0.6]), np.array([0.2, 0.25, 0.3]))
+
+
+class Made:
+    """A source of random images."""
+
+    def __init__(self, counts, size=8, seed=0, planted=None):
+        rng = np.random.default_rng(seed)
+        self.classes = tuple(f"class {label}" for label in range(len(counts)))
+        self.labels = rng.permutation(np.repeat(np.arange(len(counts), dtype=np.int32), counts)).astype(np.int32)
+        self.images = rng.integers(0, 256, (sum(counts), size, size, 3)).astype(np.uint8)
+        self.planted = planted
+
+    def __len__(self):
+        return len(self.images)
+
+    def __getitem__(self, index):
+        return self.images[index]
+
+
+def make_classifier(classes, size=8, seed=1):
+    rng = np.random.default_rng(seed)
+    params = rng.normal(size=(size * size * 3, classes)).astype(np.float32)
+    names = tuple(f"class {label}" for label in range(classes))
+    return Classifier(lambda params, images: images.reshape(len(images), -1) @ params, params, MEAN_STD, names)
+
+
+def predictions(classifier, images, mask):
+    """The predicted class of each image filtered by a mask, in float64."""
+    pixels = (images.astype(float) / 255 - MEAN_STD[0]) / MEAN_STD[1]
+    centred = np.fft.fftshift(np.fft.fft2(pixels, axes=(1, 2)), axes=(1, 2)) * mask[None, :, :, None]
+    filtered = np.fft.ifft2(np.fft.ifftshift(centred, axes=(1, 2)), axes=(1, 2)).real
+    return (filtered.reshape(len(images), -1) @ classifier.variables.astype(float)).argmax(1)
+
+
+def make_maps(classes, size=8):
+    orbits = spectrum.orbits(size, size)
+    scores = np.random.default_rng(2).normal(size=(classes, orbits.max() + 1))[:, orbits]
+    return dfm.from_scores(
+        scores,
+        (0.2, 0.5),
+        classes=tuple(f"class {label}" for label in range(classes)),
+        method="removal",
+        searched_on="train",
+        images=np.full(classes, 3),
+        forward_equivalents=99,
+        provenance={},
+    )
