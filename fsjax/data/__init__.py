@@ -10,6 +10,7 @@ from fsjax.data.dataset import Dataset, measure_mean_std
 from fsjax.data.folder import open_folder
 from fsjax.data.loader import batches
 from fsjax.data.source import Source, check_every_class_has_images
+from fsjax.runtime import extras
 from fsjax.runtime.errors import InputError
 
 __all__ = ["SOURCES", "Dataset", "Source", "batches", "load", "measure_mean_std", "split_off_validation"]
@@ -45,6 +46,8 @@ def check(data_config: ConfigDict) -> None:
     """Raises InputError for a field of config.data that cannot be used; touches no file."""
     if data_config.source not in SOURCES:
         raise InputError(f"data.source: got {data_config.source!r}; expected {', '.join(SOURCES)}")
+    if data_config.source == "tfds":
+        extras.require("tfds")
     if data_config.image_size < 1:
         raise InputError(f"data.image_size: got {data_config.image_size}; expected whole numbers from 1")
     shorter = data_config.resize_shorter

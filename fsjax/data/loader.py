@@ -2,7 +2,6 @@
 
 from collections.abc import Callable, Iterator
 
-import grain
 import numpy as np
 
 from fsjax.data.dataset import Images
@@ -35,6 +34,8 @@ def batches(
         raise InputError(f"batch size {batch_size}: expected positive multiples of {process_count} processes")
     if len(dataset) == 0:
         raise InputError("no training images: the dataset is empty")
+    import grain  # of the extra launch: searches alone need no loader
+
     rows = batch_size // process_count
     images = len(dataset)
     order = grain.MapDataset.range(images)

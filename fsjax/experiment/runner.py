@@ -9,7 +9,7 @@ from ml_collections import ConfigDict
 from fsjax.experiment.run import Run
 from fsjax.experiment.stages import STAGES
 from fsjax.experiment.stages.stage import Stage, fingerprint
-from fsjax.runtime import files, lock, parallel, profiling, storage, wandb_writer
+from fsjax.runtime import extras, files, lock, parallel, profiling, storage, wandb_writer
 from fsjax.runtime.errors import InputError, unknown
 from fsjax.runtime.progress import clock
 from fsjax.runtime.storage import Path
@@ -51,6 +51,7 @@ def check(config: ConfigDict) -> list[str]:
             raise unknown("stages", "stage", name, STAGES)
     if not names:
         raise InputError(f"stages: got nothing; expected {', '.join(STAGES)}")
+    extras.require("launch")
     for stage in _with_needs(names):
         stage.check(config)
     for field, least in (("log_every", 1), ("keep_checkpoints", 1), ("memory_mib", 0), ("save_seconds", 0)):

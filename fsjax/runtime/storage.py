@@ -5,11 +5,14 @@ import pathlib
 import shutil
 import tempfile
 from collections.abc import Iterator
+from typing import TYPE_CHECKING
 
-from typing_extensions import TypeIs
 from upath import UPath
 
 from fsjax.runtime.errors import InputError
+
+if TYPE_CHECKING:
+    from typing_extensions import TypeIs
 
 # Both have pathlib's methods; a file of a store is not an operating system's file, and cannot be mapped or locked.
 Path = pathlib.Path | UPath
@@ -45,7 +48,7 @@ def path(text: str | Path) -> Path:
     return found
 
 
-def is_local(where: Path) -> TypeIs[pathlib.Path]:
+def is_local(where: Path) -> "TypeIs[pathlib.Path]":
     """Whether the operating system itself has the file."""
     return isinstance(where, pathlib.Path)
 

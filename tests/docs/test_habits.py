@@ -1,12 +1,16 @@
 """The package as tools and other people's code meet it."""
 
+import os
 import pathlib
 import shutil
 import subprocess
 import sys
+import tomllib
 import zipfile
 
 import pytest
+
+from fsjax.runtime.extras import EXTRAS
 
 ROOT = pathlib.Path(__file__).parents[2]
 
@@ -58,3 +62,68 @@ def test_what_is_installed_is_imported_from_anywhere_and_loads_jax_on_first_use(
         check=True,
     )
     assert done.stdout.split() == [str(installed / "fsjax" / "__init__.py"), "False", "dominant_frequencies"]
+
+
+def test_requirements_are_the_core_and_the_extras_that_a_run_needs():
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    extras = project["optional-dependencies"]
+    lines = [line for line in (ROOT / "requirements.txt").read_text().splitlines() if not line.startswith("#")]
+    assert lines == [*project["dependencies"], *extras["launch"], *extras["tfds"]]
+    assert len(project["dependencies"]) < 24
+    for extra, modules in EXTRAS.items():
+        packages = {requirement.split(">=")[0].replace("-", "_") for requirement in extras[extra]}
+        assert packages == set(modules)
+
+
+CORE_ALONE = """
+import importlib, pkgutil
+import fsjax
+for module in pkgutil.walk_packages(fsjax.__path__, "fsjax."):
+    if module.name not in {needing}:
+        importlib.import_module(module.name)
+import numpy as np
+from fsjax.report import figures
+images = np.random.default_rng(0).normal(size=(4, 8, 8, 1)).astype(np.float32)
+maps = fsjax.dominant_frequencies(lambda x: x.sum((1, 3))[:, :2], images, np.arange(4) % 2, num_classes=2)
+figures.map_grid(maps.at(0.05), maps.classes, 0.05).savefig("maps.png")
+"""
+
+
+HIDE = """
+import sys
+class Hidden:
+    def find_spec(self, name, path=None, target=None):
+        if name.partition(".")[0] in {modules}:
+            raise ModuleNotFoundError(f"No module named {{name!r}}", name=name)
+sys.meta_path.insert(0, Hidden())
+"""
+
+
+def without(modules, arguments, folder):
+    """What Python says of arguments where modules are not installed."""
+    (folder / "sitecustomize.py").write_text(HIDE.format(modules=modules))
+    path = os.pathsep.join([str(folder), str(ROOT)])
+    environment = os.environ | {"PYTHONPATH": path, "JAX_PLATFORMS": "cpu"}
+    return subprocess.run([sys.executable, *arguments], cwd=folder, env=environment, capture_output=True, text=True)
+
+
+def test_the_core_alone_searches_and_draws(tmp_path):
+    hidden = [module for modules in EXTRAS.values() for module in modules]
+    hidden = [*hidden, "tensorflow", "torch", "torchvision", "wandb"]
+    needing = ["fsjax.data.tfds_source", "fsjax.runtime.tensorboard_writer"]
+    done = without(hidden, ["-c", CORE_ALONE.format(needing=needing)], tmp_path)
+    assert done.returncode == 0, done.stderr
+    assert (tmp_path / "maps.png").stat().st_size > 1000
+
+
+@pytest.mark.parametrize(
+    ("module", "flags", "extra"),
+    [("grain", [], "launch"), ("tensorflow_datasets", ["--config.data.source=tfds", "--config.data.name=x"], "tfds")],
+)
+def test_what_is_not_installed_is_one_line_that_names_its_extra(module, flags, extra, tmp_path):
+    command = [str(ROOT / "launch.py"), f"--config={ROOT / 'configs' / 'dfm_vit.py'}", *flags]
+    done = without([module], command, tmp_path)
+    assert done.returncode == 2 and done.stderr.splitlines()[-1] == (
+        f"error: {module}: got no such package; expected the extra {extra}: pip install 'fsjax[{extra}]'"
+    )
+    assert not (tmp_path / "runs").exists()

@@ -5,8 +5,6 @@ import io
 import itertools
 from collections.abc import Sequence
 
-from tabulate import tabulate
-
 from fsjax.experiment.study.results import Measured
 
 Value = str | int | float | Measured | None
@@ -27,12 +25,16 @@ def as_csv(headings: Sequence[str], rows: Sequence[Sequence[Value]]) -> str:
 
 def as_markdown(headings: Sequence[str], rows: Sequence[Sequence[Value]]) -> str:
     """For a README."""
+    from tabulate import tabulate  # of the extra launch
+
     cells = [[in_words(value).replace("|", r"\|") for value in row] for row in rows]
     return tabulate(cells, [name.replace("|", r"\|") for name in headings], tablefmt="github", disable_numparse=True)
 
 
 def as_latex(headings: Sequence[str], rows: Sequence[Sequence[Value]]) -> str:
     """For a paper; needs the package booktabs."""
+    from tabulate import tabulate
+
     cells = [[in_words(value) for value in row] for row in rows]
     text = tabulate(cells, headings, tablefmt="latex_booktabs", disable_numparse=True)
     return text.replace("±", r"$\pm$").replace("–", "--")

@@ -1,0 +1,25 @@
+"""Packages that the core of fsjax does without: each extra installs some, and what needs one says which."""
+
+import importlib.util
+
+from fsjax.runtime.errors import InputError
+
+# Extra -> the modules that it installs. requirements.txt installs these; pyproject.toml has the others.
+EXTRAS = {
+    "launch": ("grain", "safetensors", "tabulate", "tensorboardX"),
+    "tfds": ("array_record", "importlib_resources", "tensorflow_datasets"),
+}
+
+
+def require(extra: str) -> None:
+    """Raise InputError, in one line that names the extra, where one of its modules is not installed."""
+    for module in EXTRAS[extra]:
+        if not _is_installed(module):
+            raise InputError(f"{module}: got no such package; expected the extra {extra}: pip install 'fsjax[{extra}]'")
+
+
+def _is_installed(module: str) -> bool:
+    try:
+        return importlib.util.find_spec(module) is not None
+    except (ImportError, ValueError):  # an import hook or sys.modules[module] = None hides it
+        return False
