@@ -16,6 +16,7 @@ cifar10 an hour and a half, imagenet10 88 hours, of which searches take 69; --co
 from ml_collections import ConfigDict
 
 from configs import cifar10_cpu, dfm_resnet, dfm_vit
+from fsjax.runtime import config_fields
 from fsjax.runtime.errors import InputError
 
 DATA_SETS = ("synthetic", "cifar10_cpu", "cifar10", "imagenet10")
@@ -31,6 +32,16 @@ _VARIANTS = {
     "dfmx": "train.dfmx.maps={standard};train.dfmx.share=0.2",
     "low_pass": "data.frequencies=low:0.25",
     "high_pass": "data.frequencies=high:0.0625",
+}
+
+
+FIELDS: config_fields.Table = {
+    "study": {
+        "models": ("", "names of fsjax/models/__init__.py, separated by commas"),
+        "variants": ("standard", "names of config.variants, separated by commas"),
+        "seeds": ("0", "seeds of each model and variant, separated by commas"),
+        "stages": ("train,search,evaluate,report", "the stages of each run; ood too, where config.ood asks for it"),
+    }
 }
 
 
@@ -54,11 +65,8 @@ def base(arg: str) -> ConfigDict:
     config.arg = arg
     config.stages = "study"
     config.search.shares = (0.05, 0.2)
-    config.study = study = ConfigDict()
-    study.models = config.model.name
-    study.variants = "standard"  # names of config.variants
-    study.seeds = "0"
-    study.stages = "train,search,evaluate,report"  # of each run; "ood" too, where config.ood asks for it
+    config.update(config_fields.config(FIELDS))
+    config.study.models = config.model.name
     also = "," + config.train.augment if config.train.augment else ""
     config.variants = ConfigDict({name: fields.replace("{and}", also) for name, fields in _VARIANTS.items()})
     return config

@@ -10,13 +10,18 @@ the exit status 1 where the mean IoU at config.report.share is below that.
 from ml_collections import ConfigDict
 
 from configs import common
+from fsjax.runtime import config_fields
+
+FIELDS: config_fields.Table = {
+    "left": ("", "the maps on the left: a workdir with one file of maps, such a file, or a published pickle"),
+    "right": ("", "the maps on the right"),
+    "min_iou": (0.0, "exit with status 1 where the mean IoU is below this; 0 = no check"),
+}
 
 
 def get_config() -> ConfigDict:
     """The shared fields and what is compared; of the shared ones search.shares, report.share and seed matter."""
     config = common.base()
     config.stages = "compare"
-    config.left = ""
-    config.right = ""
-    config.min_iou = 0.0  # 0 = no check
+    config.update(config_fields.config(FIELDS))
     return config

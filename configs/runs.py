@@ -10,11 +10,14 @@ runs/runs unless told otherwise. A run that is not finished, or is damaged, has 
 from ml_collections import ConfigDict
 
 from configs import common
+from fsjax.runtime import config_fields
+
+FIELDS: config_fields.Table = {"runs": ("", "workdirs, or folders of workdirs, separated by commas")}
 
 
 def get_config() -> ConfigDict:
     """The shared fields, none of which matters here, and the runs."""
     config = common.base()
     config.stages = "runs"
-    config.runs = ""
+    config.update(config_fields.config(FIELDS))
     return config

@@ -115,7 +115,7 @@ def searched(current: Run, test, name: str, seed: int, shares: tuple[float, ...]
         options = current.config.search
         options.method, options.shares, options.images_per_class = method, shares, images
         if method in options:
-            options[method] = {**search.SEARCHES[method].defaults, **fields, **json.loads(FIELDS.value)}
+            options[method] = search.options()[method].to_dict() | fields | json.loads(FIELDS.value)
     search.check(options, (current.config.data.image_size,) * 2)
     problem = dataclasses.replace(search_stage.problem(current, seed), directory=None)
     if CLASSES.value:

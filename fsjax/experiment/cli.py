@@ -11,7 +11,7 @@ from collections.abc import Callable
 from absl import flags
 from ml_collections import ConfigDict
 
-from fsjax.experiment import cli_errors, usage
+from fsjax.experiment import cli_errors, command_help
 from fsjax.runtime import failure_detection, interrupt, storage
 from fsjax.runtime.errors import CheckFailed, InputError
 from fsjax.runtime.storage import Path
@@ -24,7 +24,7 @@ def main(
     argv: list[str], about: str, values: flags.FlagValues, config: flags.FlagHolder, workdir: flags.FlagHolder
 ) -> int:
     """Runs the experiment that a command line asks for, or prints how to ask, and returns the exit status."""
-    if usage.HELP & set(argv[1:]):
+    if command_help.HELP & set(argv[1:]):
         return _status(lambda: print(_help(argv, about, values, config, workdir)))
     interrupt.install()
     status = _status(lambda: _run(*configuration(argv, values, config, workdir), values, argv))
@@ -80,9 +80,9 @@ def _help(
     argv: list[str], about: str, values: flags.FlagValues, config: flags.FlagHolder, workdir: flags.FlagHolder
 ) -> str:
     if (name := _config_argument(argv)) is None:
-        return usage.overview(about, _configs(argv), values)
-    chosen, _ = configuration([word for word in argv if word not in usage.HELP], values, config, workdir)
-    return usage.fields(name, chosen)
+        return command_help.overview(about, _configs(argv), values)
+    chosen, _ = configuration([word for word in argv if word not in command_help.HELP], values, config, workdir)
+    return command_help.fields(name, chosen)
 
 
 def configuration(

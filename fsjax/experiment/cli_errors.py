@@ -7,7 +7,8 @@ from typing import Any
 from absl import flags
 from ml_collections import ConfigDict, config_flags
 
-from fsjax.experiment import usage
+from fsjax.experiment import command_help
+from fsjax.runtime import config_fields
 from fsjax.runtime.errors import InputError, nearest
 
 ACCEPTED = "--config, --config.FIELD=VALUE, --workdir, and of several processes --coordinator, --processes, --process"
@@ -19,7 +20,7 @@ def no_config(configs: pathlib.Path, path: str) -> InputError:
     """For a --config that is missing, or names no file; `configs` is the folder of experiments."""
     if not path:
         return InputError("--config: missing; expected an experiment, such as --config=configs/dfm_vit.py")
-    known = {file.stem: f"{configs.name}/{file.name}" for file in usage.experiments(configs)}
+    known = {file.stem: f"{configs.name}/{file.name}" for file in command_help.experiments(configs)}
     near = nearest(pathlib.PurePath(path).stem, known)
     accepted = "expected a Python file with get_config(), such as configs/dfm_vit.py"
     return InputError(f"--config: no file {path!r}; {f'did you mean {known[near]}?' if near else accepted}")
@@ -38,7 +39,7 @@ def unknown_field(argv: list[str], config: str) -> InputError | None:
         node: object = known
         for part in field.split("."):
             if not (isinstance(node, ConfigDict) and part in node):
-                near = _nearest_field(field, [name for name, _ in usage.flat(known)])
+                near = _nearest_field(field, [name for name, _ in config_fields.flat(known)])
                 there = node if isinstance(node, ConfigDict) else known
                 accepted = f"did you mean --config.{near}?" if near else f"expected {', '.join(there)}"
                 return InputError(f"--config.{field}: unknown field {part!r}; {accepted}")
@@ -64,7 +65,7 @@ def bad_value(error: flags.Error, config: str) -> InputError:
 
 def _kind(name: str, default: object) -> str:
     if isinstance(default, ConfigDict):
-        first, _ = next(iter(usage.flat(default)), ("FIELD", None))
+        first, _ = next(iter(config_fields.flat(default)), ("FIELD", None))
         return f"values of its fields, such as --{name}.{first}"
     kind = _KINDS.get(type(default), "a value of the field's type")
     return f"{kind}, such as {default}" if default else kind

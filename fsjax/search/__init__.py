@@ -3,6 +3,7 @@
 from ml_collections import ConfigDict
 
 from fsjax.fourier.dfm import DominantFrequencyMaps
+from fsjax.runtime import config_fields
 from fsjax.runtime.errors import InputError, unknown
 from fsjax.runtime.storage import Path
 from fsjax.search import bootstrap, greedy, imported, removal, removal_compat
@@ -12,7 +13,19 @@ from fsjax.search.learned import learned
 from fsjax.search.method import Method
 from fsjax.search.problem import PRECISIONS, Problem
 
-__all__ = ["SEARCHES", "Method", "Problem", "check", "check_shares", "method_of", "options", "reads", "run", "used"]
+__all__ = [
+    "FIELDS",
+    "SEARCHES",
+    "Method",
+    "Problem",
+    "check",
+    "check_shares",
+    "method_of",
+    "options",
+    "reads",
+    "run",
+    "used",
+]
 
 SEARCHES = {
     "removal": removal.METHOD,
@@ -25,23 +38,26 @@ SEARCHES = {
 }
 
 
+FIELDS: config_fields.Table = {
+    "method": ("removal", ", ".join(SEARCHES)),
+    "patch": (1, "side of the square of frequencies removed together, for methods that remove squares"),
+    "shares": ((0.01, 0.05, 0.1, 0.2), "shares of the plane that the maps keep"),
+    "split": ("train", "images that are searched: train, or test as published"),
+    "images_per_class": (100, "0 = all"),
+    "resamples": (
+        -1,
+        "bootstrap resamples of a class's images, which show how strongly its map depends on the searched images; -1 = "
+        "20 for removal, at no extra cost, and none for the others, which search once more for each",
+    ),
+    "precision": ("highest", "highest (float32), tensorfloat32, bfloat16; the latter two report their agreement"),
+    "agreement_masks": (256, "masks, drawn at random, that are evaluated in highest as well for this agreement"),
+    **{name: method.defaults for name, method in SEARCHES.items() if method.defaults},
+}
+
+
 def options() -> ConfigDict:
-    """The fields of config.search with their defaults: what all methods share, and each method's under its name."""
-    shared = ConfigDict()
-    shared.method = "removal"  # a name of SEARCHES
-    shared.patch = 1  # side of the square of frequencies removed together, for methods that remove squares
-    shared.shares = (0.01, 0.05, 0.1, 0.2)  # of the plane that the maps keep
-    shared.split = "train"  # images that are searched: train, or test as published
-    shared.images_per_class = 100  # 0 = all
-    # Bootstrap resamples of a class's images, for how much its map rests on which of them were searched. -1 = 20 for
-    # removal, which needs no forward pass for them, and none for the others, which search once more for each.
-    shared.resamples = -1
-    shared.precision = "highest"  # highest (float32), tensorfloat32, bfloat16: the latter two report their agreement
-    shared.agreement_masks = 256  # drawn at random and computed again in highest
-    for name, method in SEARCHES.items():
-        if method.defaults:
-            shared[name] = ConfigDict(dict(method.defaults))
-    return shared
+    """Return config.search with its defaults: the fields that all methods share, and each method's under its name."""
+    return config_fields.config(FIELDS, "search")
 
 
 def run(problem: Problem) -> DominantFrequencyMaps:

@@ -23,15 +23,16 @@ from ml_collections import ConfigDict
 from fsjax.engine import tile_size
 from fsjax.fourier import dfm, masks, published_maps, spectrum
 from fsjax.runtime import files, storage
+from fsjax.runtime.config_fields import Table
 from fsjax.runtime.errors import InputError
 from fsjax.runtime.storage import Path
 from fsjax.search import stepwise
 from fsjax.search.method import Method
 from fsjax.search.problem import Problem
 
-DEFAULTS = {
-    "tolerance": 0.006,  # share of a class's images that dropping one orbit may cost; 6 of 1,000 as published
-    "order": "",  # a file with the order in which orbits are dropped; '' = from low to high frequency
+DEFAULTS: Table = {
+    "tolerance": (0.006, "share of a class's images that dropping one orbit may cost; 6 of 1,000 as published"),
+    "order": ("", "a file with the order in which orbits are dropped; '' = from low to high frequency"),
 }
 
 

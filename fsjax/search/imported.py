@@ -10,12 +10,13 @@ from ml_collections import ConfigDict
 from fsjax.fourier import published_maps
 from fsjax.fourier.dfm import DominantFrequencyMaps
 from fsjax.runtime import storage
+from fsjax.runtime.config_fields import Table
 from fsjax.runtime.errors import InputError
 from fsjax.search.method import Method
 from fsjax.search.problem import Problem
 
-DEFAULTS = {
-    "maps": "",  # a workdir, one of its dfm/*.npz, or a published pickle
+DEFAULTS: Table = {
+    "maps": ("", "a workdir, one of its dfm/*.npz, or a published pickle"),
 }
 
 

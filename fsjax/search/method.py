@@ -1,8 +1,7 @@
 """What a search method is to the rest of fsjax."""
 
 import dataclasses
-from collections.abc import Callable, Mapping
-from typing import Any
+from collections.abc import Callable
 
 import numpy as np
 from jaxtyping import Bool, Float
@@ -10,6 +9,7 @@ from ml_collections import ConfigDict
 
 from fsjax.fourier import masks
 from fsjax.fourier.dfm import DominantFrequencyMaps
+from fsjax.runtime.config_fields import Table
 from fsjax.runtime.storage import Path
 from fsjax.search.problem import Problem
 
@@ -28,7 +28,7 @@ class Method:
 
     Attributes:
       search: finds the maps; all processes call it alike and get the same maps.
-      defaults: the method's own fields, which stand in config.search under its name.
+      defaults: the method's own fields, which stand in config.search under its name: name -> (default, help).
       check: raises InputError for fields of config.search that cannot be used on a plane (H, W).
       patches: whether it uses config.search.patch.
       resamples: of the images, for the stability of the maps, where config.search.resamples leaves it to the method;
@@ -40,7 +40,7 @@ class Method:
     """
 
     search: Callable[[Problem], DominantFrequencyMaps]
-    defaults: Mapping[str, Any] = dataclasses.field(default_factory=dict)
+    defaults: Table = dataclasses.field(default_factory=dict)
     check: Callable[[ConfigDict, tuple[int, int]], None] = _accepts
     patches: bool = False
     resamples: int | None = 0

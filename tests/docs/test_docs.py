@@ -124,7 +124,7 @@ def test_the_guide_names_every_stage_search_source_and_evaluator():
         assert not [name for name in registry if f"`{name}`" not in text and f"={name}" not in text]
 
 
-def test_the_table_of_fields_has_every_field_with_its_default_and_its_comment():
+def test_the_table_of_fields_has_every_field_with_its_default_and_its_help():
     table = docs_module("config_tables").fields()
     for name in flat(common.base()):
         value = functools.reduce(lambda group, part: group[part], name.split("."), common.base())
@@ -134,7 +134,8 @@ def test_the_table_of_fields_has_every_field_with_its_default_and_its_comment():
         "| `search.images_per_class` | `100` | 0 = all |",
         "| `search.adaptive.first_images` | "
         "`64` | for a patch that begins; at most a third of the class, or 16; 32 where all begin |",
-        "pixels and the middle is cut out: torchvision's Resize(resize_shorter) + CenterCrop(image_size). |",
+        "this many pixels and cut out the middle: torchvision's Resize(resize_shorter) + CenterCrop(image_size) |",
+        "| `study.seeds` | `'0'` | seeds of each model and variant, separated by commas |",
     ):
         assert line in table
 

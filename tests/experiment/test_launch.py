@@ -2,13 +2,15 @@
 
 import importlib
 import pathlib
+import re
 import signal
 import subprocess
 import sys
 
 import pytest
 
-from configs import dfm_vit
+from configs import common, dfm_vit
+from fsjax.runtime import config_fields
 
 ROOT = pathlib.Path(__file__).parents[2]
 VIT = "--config=configs/dfm_vit.py"
@@ -56,8 +58,8 @@ def launch(monkeypatch, capfd):
         ([VIT, "--noconfig.profle"], "--config.profle: unknown field 'profle'; did you mean --config.profile?"),
         ([VIT, "--config.seed.x=1"], "--config.seed.x: unknown field 'x'; did you mean --config.seed?"),
         ([VIT, "--config.search.=1"], "--config.search.: unknown field ''"),
-        ([VIT, "--config.zzz=2"], "--config.zzz: got 'zzz'; expected adcs, arg, data, "),
-        ([VIT, "--config.adcs.zzz=2"], "--config.adcs.zzz: got 'zzz'; expected compat, split"),
+        ([VIT, "--config.zzz=2"], "--config.zzz: unknown field 'zzz'; expected adcs, arg, data, "),
+        ([VIT, "--config.adcs.zzz=2"], "--config.adcs.zzz: unknown field 'zzz'; expected compat, split"),
         (["--config.search.patch=2", VIT], "Found --config.search.patch=2 in argv before a value for --config"),
         ([VIT, "--config.search.patch=two"], "--config.search.patch: got 'two'; expected a whole number, such as 1"),
         ([VIT, "--config.train.steps=3.5"], "--config.train.steps: got '3.5'; expected a whole number, such as 300"),
@@ -119,13 +121,17 @@ def test_help_lists_every_experiment_and_flag_without_a_word_of_absl_s_and_witho
     assert len(lines) < 40 and "flagfile" not in done.stdout
 
 
-def test_help_of_an_experiment_lists_its_fields_with_the_values_that_it_would_run_with(launch):
+def test_help_of_an_experiment_lists_its_fields_with_their_help_and_the_values_that_it_would_run_with(launch):
     status, printed = launch(VIT, "--config.train.steps=7", "--help")
     head, *lines = printed.splitlines()
     assert status == 0 and head == "Fields of configs/dfm_vit.py, set by --config.FIELD=VALUE:"
     found = dict(line.split(maxsplit=1) for line in lines)
-    assert found["train.steps"] == "7" and found["train.optimizer"] == "'adamw'" and found["data.mean"] == "()"
-    assert len({line.index(value) for line, value in zip(lines, found.values(), strict=True)}) == 1, "one column"
+    columns = {name: re.split(" {2,}", rest) for name, rest in found.items()}
+    assert columns["train.steps"] == ["7", "length of the training in steps, where train.epochs is 0"]
+    assert columns["train.optimizer"] == ["'adamw'", "sgd (Nesterov), adamw"] and columns["data.mean"][0] == "()"
+    assert columns["search.learned.restarts"][1].startswith("masks learned for each class and share, ")
+    assert not [name for name, rest in columns.items() if len(rest) != 2], "a value and its help"
+    assert len({line.index(rest) for line, rest in zip(lines, found.values(), strict=True)}) == 1, "one column"
 
     def leaves(tree):
         return sum(leaves(value) if isinstance(value, dict) else 1 for value in tree.values())
@@ -154,3 +160,20 @@ def test_the_workdir_is_named_after_config_and_argument(monkeypatch, words, expe
     assert str(directory) == expected
     with pytest.raises(AttributeError):
         config.search.nothing = 1
+
+
+@pytest.mark.parametrize("file", sorted((ROOT / "configs").glob("*.py")), ids=lambda file: file.stem)
+def test_every_field_of_every_experiment_has_help(file):
+    module = importlib.import_module(f"configs.{file.stem}")
+    config = module.base() if file.stem == "common" else module.get_config()
+    named = {name: config_fields.FIELDS.get(name) for name, _ in config_fields.flat(config)}
+    # A study's variants are named by whoever writes them.
+    without = [name for name, field in named.items() if not (field and field.help) and not name.startswith("variants.")]
+    assert len(named) > 50 and not without
+    assert {name for name in named if type(config[name]) is not type(config_fields.FIELDS.get(name, ("",))[0])} == set()
+
+
+def test_configs_share_no_values():
+    first, second = common.base(), common.base()
+    first.search.learned.steps = first.data.synthetic.seed = 5
+    assert (second.search.learned.steps, second.data.synthetic.seed) == (110, 0)

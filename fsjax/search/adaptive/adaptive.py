@@ -77,10 +77,10 @@ def check(options: ConfigDict, plane: tuple[int, int]) -> None:
 METHOD = Method(
     search,
     defaults={
-        "confidence": 2.0,  # half the width of a score's bounds, in standard errors
-        "first_images": 64,  # for a patch that begins; at most a third of the class, or 16; 32 where all begin
-        "exact_sample": 16,  # patches drawn at random that are evaluated on all images
-        "gradient": True,  # choose images and patches, and narrow the bounds, by first-order scores
+        "confidence": (2.0, "half the width of a score's bounds, in standard errors"),
+        "first_images": (64, "for a patch that begins; at most a third of the class, or 16; 32 where all begin"),
+        "exact_sample": (16, "patches drawn at random that are evaluated on all images"),
+        "gradient": (True, "choose images and patches, and narrow the bounds, by first-order scores"),
     },
     check=check,
     patches=True,

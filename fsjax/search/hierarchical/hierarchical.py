@@ -264,15 +264,20 @@ def _numbers(field: str, text: str) -> tuple[int, ...]:
 METHOD = Method(
     search,
     {
-        # Sizes of the stages' patches, such as "8,4,2,1"; "" = for the image size: 8,4,2,1 at 32 pixels, 16,8,4,2,1 at
-        # 64, 32,16,8,4,2 at 128, 56,28,14,8,4,2 at 224.
-        "patches": "",
-        # B of each stage; "" = 2000 in the last and half as many in each before, so 250,500,1000,2000 at 32 pixels: a
-        # quarter of what was published for CIFAR ("CF-1": 1000,2000,4000,8000). 500 each in the published code.
-        "candidates": "",
-        "keep": 10,  # N: best masks of each class that the next stage's descend from
-        "share": 0.6,  # P: of the patches that a mask keeps; 0.8 in the published code
-        "compat": False,  # patches, draws and batches of the published code; not its P and B
+        "patches": (
+            "",
+            "sizes of the stages' patches, such as '8,4,2,1'; '' = for the image size: 8,4,2,1 at 32 pixels, "
+            "16,8,4,2,1 at 64, 32,16,8,4,2 at 128, 56,28,14,8,4,2 at 224",
+        ),
+        "candidates": (
+            "",
+            "B of each stage; '' = 2000 in the last and half as many in each before, so 250,500,1000,2000 at 32 "
+            "pixels: a quarter of what was published for CIFAR ('CF-1': 1000,2000,4000,8000); 500 each in the "
+            "published code",
+        ),
+        "keep": (10, "N: best masks of each class that the next stage's descend from"),
+        "share": (0.6, "P: of the patches that a mask keeps; 0.8 in the published code"),
+        "compat": (False, "patches, draws and batches of the published code; not its P and B"),
     },
     check,
 )

@@ -23,6 +23,7 @@ from jaxtyping import Array, Bool, Float, Int, PyTree
 from ml_collections import ConfigDict
 
 from fsjax.fourier import dfm, masks, spectrum
+from fsjax.runtime.config_fields import Table
 from fsjax.runtime.errors import InputError
 from fsjax.search import gradient, stepwise
 from fsjax.search.learned import initial_scores, mask_selection, soft_top_k
@@ -35,21 +36,28 @@ BEST_OF = ("energy", "gradient")
 _CLEARLY = 0.2
 # Of Adam: how long slopes and their squares are remembered, and what its scale is never below.
 _MOMENTUM, _MEMORY, _LEAST = 0.9, 0.999, 1e-8
-DEFAULTS = {
-    "objective": "sufficient",  # sufficient: these alone are called the class; specific: and nothing else is
-    # Scores to start from: energy, gradient (first-order removal), removal (exact; costs a removal search), zero, or
-    # best: for each class and share energy, or gradient where its mask has the clearly smaller loss.
-    "start": "best",
-    "steps": 110,
-    "batch": 16,  # images of the class a step; `specific` takes as many of others beside them
-    "learning_rate": 0.2,  # how far logits move a step; start scores have deviation 1
-    "hottest": 1.0,  # temperature of the first step and of the last; between them it falls by the same factor a step
-    "coldest": 0.05,
-    # Masks learned for each class and share, of which the best is taken: by Adam from `start`, by Adam from zero, by
-    # mirror descent from `start`, and so on.
-    "restarts": 3,
-    "others": 1.0,  # weight of others' images for `specific`: the larger, the fewer of them are drawn in
-    "judged": 100,  # images of the class, and for `specific` of others, that decide which mask is taken
+DEFAULTS: Table = {
+    "objective": (
+        "sufficient",
+        "sufficient: the frequencies alone are recognised as the class; specific: and other images' are not",
+    ),
+    "start": (
+        "best",
+        "scores to start from: energy, gradient (first-order removal), removal (exact; costs a removal search), zero, "
+        "or best: for each class and share energy, or gradient where its mask has the clearly smaller loss",
+    ),
+    "steps": (110, "steps of each mask"),
+    "batch": (16, "images of the class a step; objective specific takes as many of others beside them"),
+    "learning_rate": (0.2, "how far logits move a step; initial scores have standard deviation 1"),
+    "hottest": (1.0, "temperature of the first step; it falls by the same factor each step"),
+    "coldest": (0.05, "temperature of the last step"),
+    "restarts": (
+        3,
+        "masks learned for each class and share, of which the best is taken: by Adam from start, by Adam from zero, by "
+        "mirror descent from start, and so on",
+    ),
+    "others": (1.0, "objective specific: weight of other classes' images; a larger one lets fewer of them in"),
+    "judged": (100, "images of the class, and for objective specific of others, that decide which mask is taken"),
 }
 
 

@@ -1,0 +1,47 @@
+"""Tables of config fields: each default beside its help."""
+
+from collections.abc import Iterator, Mapping
+from typing import Any, NamedTuple, TypeAlias
+
+from ml_collections import ConfigDict
+
+# Name of a field -> (default, help); name of a group -> the table of its fields.
+Table: TypeAlias = Mapping[str, "tuple[Any, str] | Table"]
+
+
+class Field(NamedTuple):
+    """A config field as its table defines it."""
+
+    default: Any
+    help: str
+
+
+# Every field that `config` has built, by dotted name, in the order of the tables. A ConfigDict holds values alone.
+FIELDS: dict[str, Field] = {}
+
+
+def config(table: Table, prefix: str = "") -> ConfigDict:
+    """Return the defaults of a table as a ConfigDict, and record the table's fields in FIELDS.
+
+    Args:
+      table: the fields.
+      prefix: dotted name of the group that the ConfigDict becomes in an experiment; '' = the experiment itself.
+    """
+    values = ConfigDict()
+    for name, entry in table.items():
+        dotted = f"{prefix}.{name}".lstrip(".")
+        if isinstance(entry, Mapping):
+            values[name] = config(entry, dotted)
+        else:
+            FIELDS[dotted] = Field(*entry)
+            values[name] = FIELDS[dotted].default
+    return values
+
+
+def flat(values: ConfigDict, prefix: str = "") -> Iterator[tuple[str, Any]]:
+    """Yield the dotted name and the value of every field, sorted by name in each group."""
+    for name, value in values.items():
+        if isinstance(value, ConfigDict):
+            yield from flat(value, f"{prefix}{name}.")
+        else:
+            yield prefix + name, value
