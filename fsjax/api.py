@@ -13,6 +13,7 @@ from numpy.typing import ArrayLike
 
 from fsjax import search
 from fsjax.engine.closure_conversion import hoist
+from fsjax.engine.model import Model
 from fsjax.fourier import dfm
 from fsjax.models import state_dict
 from fsjax.models.folding import fold
@@ -91,12 +92,10 @@ def dominant_frequencies(
         )
     return search.run(
         search.Problem(
-            apply=apply,
-            params=params,
+            model=Model(apply, params, images.shape[1:]),
             images=lambda label: images[labels == label],
             counts=counts,
             classes=names,
-            image=images.shape[1:],
             options=options,
             run=ConfigDict({"memory_mib": memory_mib, "save_seconds": float(save_seconds)}),
             searched_on=searched_on,

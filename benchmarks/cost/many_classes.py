@@ -25,6 +25,7 @@ from ml_collections import ConfigDict
 sys.path.insert(0, str(pathlib.Path(__file__).parents[2]))
 
 from fsjax import search
+from fsjax.engine.model import Model
 from fsjax.runtime import parallel
 
 SIZE, IMAGES, SHARES = 224, 2, (0.01, 0.05, 0.1, 0.2)
@@ -66,12 +67,10 @@ def search_here(method: str, classes: int) -> None:
     with tempfile.TemporaryDirectory() as folder:
         maps = search.SEARCHES[method].search(
             search.Problem(
-                apply=apply,
-                params=weights,
+                model=Model(apply, weights, (SIZE, SIZE, 3)),
                 images=images_of,
                 counts=(IMAGES,) * classes,
                 classes=tuple(f"class {label}" for label in range(classes)),
-                image=(SIZE, SIZE, 3),
                 options=options,
                 run=ConfigDict({"memory_mib": 0, "save_seconds": 30.0}),
                 searched_on="train",

@@ -7,6 +7,7 @@ import numpy as np
 
 from configs import common
 from fsjax.data.dataset import Dataset
+from fsjax.engine.model import Model
 from fsjax.fourier import dfm, spectrum
 from fsjax.models.classifier import Classifier
 from fsjax.report import page
@@ -61,7 +62,7 @@ def write(
     config = common.base()
     config.search.shares, config.data.image_size, config.report.samples = shares, size, samples
     mean_std = (np.full(3, 0.5), np.full(3, 0.25))
-    classifier = Classifier(lambda variables, images: images, {}, mean_std, classes)
+    classifier = Classifier(Model(lambda params, images: images, {}, (size, size, 3)), mean_std, classes)
     page.write(config, directory, classifier, maps, Dataset(_Pictures(classes, size), size))
     return maps
 

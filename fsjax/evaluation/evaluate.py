@@ -69,21 +69,19 @@ def run(
 def make_engine(classifier: Classifier, test: Images, memory_mib: int) -> Engine:
     """The engine that `filtered` takes; memory_mib as in config.run. All processes have to call it."""
     tile_images = tile_size.fit(
-        classifier.apply,
-        classifier.variables,
-        (test.image_size, test.image_size, 3),
+        *(classifier.model.apply, classifier.model.params, classifier.model.image_shape),
         resident_images=min(GROUP, len(test)),
         memory_mib=memory_mib,
     )
     # One size in all processes, whatever memory each has free.
     tile_images = parallel.from_main(tile_images)
-    return Engine(classifier.apply, classifier.variables, statistics=("called",), tile_images=tile_images)
+    return Engine(classifier.model.apply, classifier.model.params, statistics=("called",), tile_images=tile_images)
 
 
 def unfiltered(classifier: Classifier, test: Dataset, sizes: np.ndarray) -> dict:
     """Accuracy, confusion matrix, TPR and FPR of the test set as it is."""
-    predict = make_predictor(classifier.apply, *classifier.mean_std)
-    counts = sharing.total(confusion(predict(classifier.variables, test), test.labels, len(test.classes)))
+    predict = make_predictor(classifier.model.apply, *classifier.mean_std)
+    counts = sharing.total(confusion(predict(classifier.model.params, test), test.labels, len(test.classes)))
     targets = np.arange(len(sizes))
     return {
         "accuracy": float(np.trace(counts) / len(test)),
@@ -127,7 +125,7 @@ def controlled(
 ) -> dict:
     """What trivial masks of the maps' sizes do at one of their shares, and the verdict."""
     judged = controls.judge(
-        Engine(classifier.apply, classifier.variables, statistics=("correct",), tile_images=tile_images),
+        Engine(classifier.model.apply, classifier.model.params, statistics=("correct",), tile_images=tile_images),
         classifier.mean_std,
         maps.at(share),
         budget(share, *maps.masks.shape[2:]),

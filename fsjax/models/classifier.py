@@ -5,9 +5,9 @@ from collections.abc import Callable
 
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import PyTree
 from ml_collections import ConfigDict
 
+from fsjax.engine.model import Model
 from fsjax.models import weights
 from fsjax.models.folding import fold
 from fsjax.models.trained import Trained, from_checkpoint
@@ -20,18 +20,14 @@ class Classifier:
     """A classifier with what its inputs and outputs mean.
 
     Attributes:
-      apply: (variables, images [n, S, S, 3] float32 normalised) -> logits [n, classes].
-      variables: what `apply` takes first: parameters with BatchNorm folded in, since nothing is trained here.
+      model: images [n, S, S, 3] float32 normalised -> logits [n, classes]. BatchNorm is folded into its parameters.
       mean_std: that images are normalised with, of pixels in [0, 1], per channel.
       classes: display names in index order.
-      apply_bfloat16: the same, computed in bfloat16; None where that is not asked for.
     """
 
-    apply: Callable
-    variables: PyTree
+    model: Model
     mean_std: tuple[np.ndarray, np.ndarray]
     classes: tuple[str, ...]
-    apply_bfloat16: Callable | None = None
 
     def check_classes(self, found: tuple[str, ...], where: str) -> None:
         """Raises InputError where another list of classes meets this classifier's."""
@@ -56,7 +52,8 @@ def load(config: ConfigDict, directory: Path) -> Classifier:
     if found.outputs is not None:
         apply = _reordered(apply, found.outputs)
         apply_bfloat16 = apply_bfloat16 and _reordered(apply_bfloat16, found.outputs)
-    return Classifier(apply, folded, found.mean_std, found.classes, apply_bfloat16)
+    size = config.data.image_size
+    return Classifier(Model(apply, folded, (size, size, 3), apply_bfloat16), found.mean_std, found.classes)
 
 
 def _reordered(apply: Callable, outputs: tuple[int, ...]) -> Callable:

@@ -2,6 +2,7 @@
 
 from ml_collections import ConfigDict
 
+from fsjax.engine.model import PRECISIONS
 from fsjax.fourier.dfm import DominantFrequencyMaps
 from fsjax.runtime import config_fields
 from fsjax.runtime.errors import InputError, unknown
@@ -11,7 +12,7 @@ from fsjax.search.adaptive import adaptive
 from fsjax.search.hierarchical import hierarchical
 from fsjax.search.learned import learned
 from fsjax.search.method import Method
-from fsjax.search.problem import PRECISIONS, Problem
+from fsjax.search.problem import Problem
 
 __all__ = [
     "FIELDS",

@@ -83,7 +83,9 @@ def search_again(
       interrupt.Terminated: SIGTERM came; what is computed is kept.
     """
     folder, shape = problem.directory, (len(maps.classes), len(maps.shares))
-    kept = Partials(folder and folder / "stability", {}, problem.params, f"{problem.identity} at {list(maps.shares)}")
+    kept = Partials(
+        folder and folder / "stability", {}, problem.model.params, f"{problem.identity} at {list(maps.shares)}"
+    )
     # Of each resample the IoU of every class and share, -1 where there is none, and what its search cost.
     rows = kept.known(0, resamples, shape[0] * shape[1] + 1)
     missing = np.flatnonzero(np.isnan(rows).any(0)).tolist()

@@ -40,7 +40,7 @@ def make_first_order(problem: Problem, *, batch: int) -> Callable:
     """
     mesh = parallel.mesh()
     split = NamedSharding(mesh, P(parallel.AXIS))
-    params = jax.device_put(problem.params, NamedSharding(mesh, P()))
+    params = jax.device_put(problem.model.params, NamedSharding(mesh, P()))
     members = jax.device_put(patch_members(problem.plane, problem.options.patch), NamedSharding(mesh, P()))
     compiled = _compiled(problem, mesh)
 
@@ -67,17 +67,19 @@ def batch_size(problem: Problem) -> int:
       InputError: not one image fits into run.memory_mib.
     """
     shape = jax.ShapeDtypeStruct
-    params = jax.tree.map(lambda leaf: shape(leaf.shape, leaf.dtype), problem.params)
+    params = jax.tree.map(lambda leaf: shape(leaf.shape, leaf.dtype), problem.model.params)
     members = patch_members(problem.plane, problem.options.patch)
     program: Any = _compiled(problem, Mesh(np.array(parallel.local_devices()[:1]), (parallel.AXIS,)))
 
     def temporaries(images: int) -> int:
-        lowered = program.lower(params, shape((images, *problem.image), jnp.float32), shape((), jnp.int32), members)
+        lowered = program.lower(
+            params, shape((images, *problem.model.image_shape), jnp.float32), shape((), jnp.int32), members
+        )
         return lowered.compile().memory_analysis().temp_size_in_bytes
 
     size = tile_size.most_images(
         temporaries,
-        problem.image,
+        problem.model.image_shape,
         resident=sum(leaf.size * leaf.dtype.itemsize for leaf in jax.tree.leaves(params)),
         memory_mib=problem.run.memory_mib,
         on_cpu=lambda each: tile_size.CPU_MOST // each,
@@ -108,14 +110,14 @@ def patch_members(plane: tuple[int, int], patch: int) -> Int[np.ndarray, "patche
 
 def _compiled(problem: Problem, mesh: Mesh) -> Callable:
     """The jitted (params, images, label, members) -> [images, patches]; images and results are split over the mesh."""
-    apply, precision = problem.at(problem.options.precision)
+    model = problem.searched_model
     height, width = problem.plane
     positions = spectrum.orbit_positions(height, width)
     orbits = spectrum.orbits(height, width)
     sizes = spectrum.orbit_sizes(height, width)[orbits[positions[:, 0], positions[:, 1]]]
 
     def loss(images: Float[Array, "n height width channels"], params: PyTree, label: Int[Array, ""]) -> Array:
-        logits = apply(params, images).astype(jnp.float32)
+        logits = model.apply(params, images).astype(jnp.float32)
         # Finite, so that a gradient is defined where there is no other class.
         others = jax.nn.logsumexp(jnp.where(jnp.arange(logits.shape[1]) == label, -1e30, logits), axis=1)
         # Cross-entropy in a form whose gradient does not vanish by cancellation where it is next to nothing.
@@ -133,4 +135,4 @@ def _compiled(problem: Problem, mesh: Mesh) -> Callable:
     split = P(parallel.AXIS)
     # Unchecked for the same reason as the tile.
     sharded = jax.shard_map(scores, mesh=mesh, in_specs=(P(), split, P(), P()), out_specs=split, check_vma=False)
-    return jax.jit(at_precision(precision, sharded))
+    return jax.jit(at_precision(model.matmul_precision, sharded))

@@ -47,12 +47,12 @@ def search(problem: Problem) -> dfm.DominantFrequencyMaps:
       interrupt.Terminated: SIGTERM came; what is computed is kept.
     """
     options, counts = problem.options, np.array(problem.counts)
-    apply, precision = problem.at(options.precision)
+    model = problem.searched_model
     tile_images = tile_size.fit(
-        *(apply, problem.params, problem.image),
+        *(model.apply, model.params, model.image_shape),
         resident_images=max(problem.counts),
         memory_mib=problem.run.memory_mib,
-        precision=precision,
+        precision=model.matmul_precision,
     )
     layout = {"chunk": tile_size.chunk_size(problem.counts, tile_images)}
     order, order_file = removal_order(*problem.plane), {}
@@ -63,7 +63,7 @@ def search(problem: Problem) -> dfm.DominantFrequencyMaps:
         problem = dataclasses.replace(problem, identity=f"{problem.identity} {order_file['sha256']}")
     states = stepwise.run(
         problem,
-        functools.partial(_culling, problem, apply, order),
+        functools.partial(_culling, problem, model.apply, order),
         directory=problem.directory,
         label=f"search {options.method}",
         layout=layout,

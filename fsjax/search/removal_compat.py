@@ -55,7 +55,7 @@ def search(problem: Problem) -> dfm.DominantFrequencyMaps:
     others = [
         sum(1 - np.sum(of_class == batch) / sizes[batch] for batch in np.unique(of_class)) for of_class in batches
     ]
-    losses = sums[:, of_block] + np.array(others)[:, None] * np.log(problem.num_logits)
+    losses = sums[:, of_block] + np.array(others)[:, None] * np.log(problem.model.num_logits)
     planes = np.stack([plane_losses(of_class, height, options.patch, blocks) for of_class in losses])
     planes = planes.astype(np.float32)  # as they are kept, and as the published code has them when it cuts them
     shares = tuple(sorted(options.shares))

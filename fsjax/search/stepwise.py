@@ -84,7 +84,7 @@ def run(
       InputError: kept states of another search or model, or a state that is not finite.
       interrupt.Terminated: SIGTERM came; what is computed is kept.
     """
-    partials = Partials(directory, layout, problem.params, problem.identity)
+    partials = Partials(directory, layout, problem.model.params, problem.identity)
     chains = make(partials.layout)
     mine = range(chains.count)[parallel.share(chains.count)]
     results, steps = {}, {}
@@ -140,8 +140,8 @@ class _Runner:
         self.chains, self._mesh = chains, parallel.mesh()
         self.width = chains.lanes * self._mesh.size
         self._split = NamedSharding(self._mesh, P(parallel.AXIS))
-        self._params = jax.device_put(problem.params, NamedSharding(self._mesh, P()))
-        precision = problem.at(problem.options.precision)[1]
+        self._params = jax.device_put(problem.model.params, NamedSharding(self._mesh, P()))
+        precision = problem.searched_model.matmul_precision
         self._measure = self._side_by_side(chains.measure, precision, shared=1, split=3)
         self._move = self._side_by_side(chains.move, precision, shared=0, split=3)
         self._add = jax.jit(lambda one, other: jax.tree.map(jnp.add, one, other))

@@ -81,20 +81,20 @@ def sweep(
       InputError: partial results of another search, too little memory, or a loss that is not finite.
       interrupt.Terminated: SIGTERM came; what is computed is kept.
     """
-    apply, matmul_precision = problem.at(precision)
-    cut = first_layer.cut(apply, problem.params, problem.image) if masks.removals else None
+    model = problem.model.at(precision)
+    cut = first_layer.cut(model.apply, model.params, model.image_shape) if masks.removals else None
     layout = layout or tile_size.layout(
-        *(apply, problem.params, problem.image, problem.counts),
+        *(model.apply, model.params, model.image_shape, problem.counts),
         memory_mib=problem.run.memory_mib,
-        precision=matmul_precision,
+        precision=model.matmul_precision,
         cut=cut,
     )
-    partials = Partials(directory, {**layout, "masks": masks.count}, problem.params, problem.identity)
+    partials = Partials(directory, {**layout, "masks": masks.count}, model.params, problem.identity)
     as_removals, count = bool(partials.layout["first_layer"]), masks.count
     engine = Engine(
-        *(apply, problem.params),
+        *(model.apply, model.params),
         tile_images=partials.layout["tile_images"],
-        precision=matmul_precision,
+        precision=model.matmul_precision,
         cut=cut if as_removals else None,
     )
     make = functools.partial(masks.perturbations, as_removals=as_removals)

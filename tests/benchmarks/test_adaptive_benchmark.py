@@ -10,6 +10,7 @@ from ml_collections import ConfigDict
 from benchmarks.accuracy import adaptive as benchmark
 from fsjax import search
 from fsjax.engine import tile_size
+from fsjax.engine.model import Model
 from fsjax.fourier import spectrum
 from fsjax.search import sweep
 from fsjax.search.adaptive import image_losses
@@ -37,16 +38,15 @@ def make_problem(**own):
     options.update(method="removal", shares=(0.1,), split="test", resamples=0)
     # A race that decides far too early, and a sample that contradicts it for the second class only.
     options.adaptive.update({"confidence": 0.3, "first_images": 8, "exact_sample": 2} | own)
+    params = {
+        "hidden": rng.normal(size=(8 * 8 * 3, 16)).astype(np.float32) / 8,
+        "out": rng.normal(size=(16, 3)).astype(np.float32),
+    }
     return search.Problem(
-        apply=network,
-        params={
-            "hidden": rng.normal(size=(8 * 8 * 3, 16)).astype(np.float32) / 8,
-            "out": rng.normal(size=(16, 3)).astype(np.float32),
-        },
+        model=Model(network, params, (8, 8, 3)),
         images=lambda label: images[label],
         counts=COUNTS,
         classes=("a", "b"),
-        image=(8, 8, 3),
         options=options,
         run=ConfigDict({"memory_mib": 0, "save_seconds": 0.0}),
         searched_on="test",
@@ -58,7 +58,7 @@ def make_problem(**own):
 def exact_best(problem, label):
     """The orbits of the best tenth of the plane, whose losses are reckoned in float64."""
     images = problem.images(label).astype(float)
-    params = {name: array.astype(float) for name, array in problem.params.items()}
+    params = {name: array.astype(float) for name, array in problem.model.params.items()}
     orbits, spectra = np.fft.ifftshift(spectrum.orbits(8, 8)), np.fft.fft2(images, axes=(1, 2))
 
     def loss(keep):

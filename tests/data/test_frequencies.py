@@ -210,7 +210,7 @@ def test_a_checkpoint_is_restored_with_its_filter_and_with_no_other(trained):
     directory, file, config = trained
     kept = np.load(file)
     found = classifier.load(config, directory)
-    assert blind_outside(found.apply, found.variables, kept)
+    assert blind_outside(found.model.apply, found.model.params, kept)
     # The same frequencies by another name are the same model.
     assert classifier.load_trained(make_config("low:0.2"), directory).network.packed_frequencies
     for other in ("", "low:0.3", "high:0.2"):
@@ -241,7 +241,7 @@ def test_pytorch_weights_get_the_filter_too(tmp_path):
     config.model.weights = str(tmp_path / "model.pt")
     weights.take(config, tmp_path, ("a", "b", "c", "d"))
     found = classifier.load(config, tmp_path)
-    assert blind_outside(found.apply, found.variables, np.load(tmp_path / "kept.npy"))
+    assert blind_outside(found.model.apply, found.model.params, np.load(tmp_path / "kept.npy"))
     np.save(tmp_path / "kept.npy", frequencies.read("low:0.4", 24))
     with pytest.raises(InputError, match=r"^data\.frequencies: .*kept\.npy' has changed since; run"):
         classifier.load(config, tmp_path)

@@ -7,6 +7,7 @@ from sklearn.metrics import average_precision_score, confusion_matrix, recall_sc
 
 from fsjax.data.dataset import Dataset
 from fsjax.engine.engine import Engine
+from fsjax.engine.model import Model
 from fsjax.evaluation import evaluate, planted
 from fsjax.evaluation.confusion import confusion, false_positive_rate, true_positive_rate
 from fsjax.evaluation.filtered import called
@@ -56,7 +57,7 @@ def test_images_called_a_class_are_counted_by_true_class_whatever_the_tile():
     masks = np.random.default_rng(5).random((5, 8, 8)) < 0.6
     targets = np.array([0, 2, 1, 1, 0])
     for tile in (1, 6, 64):
-        engine = Engine(classifier.apply, classifier.variables, statistics=("called",), tile_images=tile)
+        engine = Engine(classifier.model.apply, classifier.model.params, statistics=("called",), tile_images=tile)
         counts = called(engine, Dataset(source, 8), MEAN_STD, masks, targets, label="test")
         for mask, target, row in zip(masks, targets, counts, strict=True):
             is_called = predictions(classifier, source.images, mask) == target
@@ -104,7 +105,7 @@ def test_reliance_is_what_the_planted_frequencies_do_alone_and_by_their_absence(
         energy = jnp.square(spectrum.filter_images(images, jnp.asarray(truth[None]))[0]).mean((1, 2, 3))
         return jnp.stack([energy, jnp.full_like(energy, 0.3)], 1)
 
-    classifier = Classifier(apply, {}, MEAN_STD, source.classes)
+    classifier = Classifier(Model(apply, {}, (8, 8, 3)), MEAN_STD, source.classes)
     evaluate.run(CONFIG, tmp_path, classifier, make_maps(2), Dataset(source, 8))
     found = files.read_json(tmp_path / "evaluation.json")
     assert found["unfiltered"]["accuracy"] == 1.0

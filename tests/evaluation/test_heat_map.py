@@ -8,6 +8,7 @@ import pytest
 from scipy.stats import spearmanr
 
 from fsjax.engine import tile_size
+from fsjax.engine.model import Model
 from fsjax.evaluation import adcs, heat_map
 from fsjax.experiment import runner
 from fsjax.experiment.run import Run
@@ -202,7 +203,7 @@ def test_the_stage_is_that_of_the_trained_model_on_images_drawn_of_the_test_set(
     run, mean_std = Run(config, tmp_path, runner.run), (np.array([0.4, 0.5, 0.6]), STD[::-1])
     test = run.dataset("test")
     params = np.random.default_rng(0).normal(size=(24 * 24 * 3, 4)).astype(np.float32)
-    vars(run)["classifier"] = Classifier(apply, params, mean_std, test.classes)
+    vars(run)["classifier"] = Classifier(Model(apply, params, (24, 24, 3)), mean_std, test.classes)
     STAGES["heat_map"].run(run)
     with np.load(tmp_path / "heat_map.npz") as file:
         found = dict(file)

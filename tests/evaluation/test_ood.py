@@ -16,6 +16,7 @@ from scipy.stats import binomtest
 from configs import common
 from fsjax import data
 from fsjax.engine.engine import Engine
+from fsjax.engine.model import Model
 from fsjax.evaluation import evaluate, ood
 from fsjax.evaluation.filtered import staying
 from fsjax.evaluation.ood import controls, mapping, sets
@@ -81,9 +82,8 @@ class World:
         self.config.evaluate.random_masks = 0
         self.config.report.share = 0.2
         self.test = data.load(self.config.data, "test", 0)
-        self.classifier = Classifier(
-            lambda weights, images: images.reshape(len(images), -1) @ weights, WEIGHTS, MEAN_STD, CLASSES
-        )
+        model = Model(lambda weights, images: images.reshape(len(images), -1) @ weights, WEIGHTS, (SIZE, SIZE, 3))
+        self.classifier = Classifier(model, MEAN_STD, CLASSES)
         orbits = spectrum.orbits(SIZE, SIZE)
         self.maps = dfm.from_scores(
             np.random.default_rng(2).normal(size=(3, orbits.max() + 1))[:, orbits],

@@ -17,6 +17,7 @@ from scipy.stats import binomtest, kendalltau, rankdata, spearmanr
 
 from configs import compare as compare_config
 from fsjax import data
+from fsjax.engine.model import Model
 from fsjax.experiment import compare, runner
 from fsjax.experiment.compare import measures, pairing
 from fsjax.fourier import dfm, overlap, published_maps, spectrum
@@ -280,12 +281,13 @@ def test_both_sides_are_tried_on_a_model_where_one_is_given(tmp_path):
         )
         return jnp.where(amplitudes > 1.0, 1.0, 0.0) + jnp.array([0.0, 0.0, 0.5])
 
-    model = Classifier(apply, {}, (np.full(3, 0.5), np.ones(3)), test.classes)
+    model = Model(apply, {}, (size, size, 3))
+    classifier = Classifier(model, (np.full(3, 0.5), np.ones(3)), test.classes)
     # The left maps keep every class's own orbit, the right ones that of the next class.
     maps_of(planted * 1.0, (0.01,), test.classes).save(tmp_path / "left.npz")
     right = maps_of(np.roll(planted, -1, 0) * 1.0, (0.01,), test.classes)
     dataclasses.replace(right, searched_on="test").save(tmp_path / "right.npz")
-    compare.run(config, tmp_path, model, test)
+    compare.run(config, tmp_path, classifier, test)
     result = json.loads((tmp_path / "compare.json").read_text())
     assert result["unfiltered"]["accuracy"] == 1 and result["images"] == [4, 4, 4]
     (left,), (right,) = result["rates"]["left"], result["rates"]["right"]
@@ -310,11 +312,11 @@ def test_both_sides_are_tried_on_a_model_where_one_is_given(tmp_path):
     assert ["b", "right", "0.000"] in [row[:3] for row in cells if row[-2:] == ["no", "verdict"]]
 
     config.evaluate.random_masks = 0
-    compare.run(config, tmp_path, model, test)
+    compare.run(config, tmp_path, classifier, test)
     plain = json.loads((tmp_path / "compare.json").read_text())["rates"]
     assert plain["left"] == [{name: left[name] for name in ("tpr", "tpr_ci", "fpr")}]
     assert "Beside masks of the same size" not in (tmp_path / "report" / "compare.html").read_text()
-    other = Classifier(apply, {}, model.mean_std, ("x", "y", "z"))
+    other = Classifier(model, classifier.mean_std, ("x", "y", "z"))
     with pytest.raises(InputError, match="its classes are 3"):
         compare.run(config, tmp_path, other, test)
 

@@ -27,6 +27,7 @@ from fsjax.data import preprocess
 from fsjax.data.dataset import Dataset
 from fsjax.data.preprocess import decode
 from fsjax.data.source import choose_classes
+from fsjax.engine.model import Model
 from fsjax.evaluation import bands, results
 from fsjax.evaluation.learning_curves import Dynamics
 from fsjax.evaluation.ood import mapping, sets
@@ -774,7 +775,9 @@ def test_the_report_shows_names_as_text(workspace):
     config = common.base()
     config.search.shares, config.data.image_size, config.model.name = (0.05, 0.25), 8, NAME
     config.data.root = NAME
-    classifier = Classifier(lambda variables, images: images, {}, (np.full(3, 0.5), np.full(3, 0.5)), NAMES)
+    classifier = Classifier(
+        Model(lambda params, images: images, {}, (8, 8, 3)), (np.full(3, 0.5), np.full(3, 0.5)), NAMES
+    )
     page.write(config, workspace, classifier, maps, test)
     shown = Page((workspace / "report" / "index.html").read_text())
     for sentence in (

@@ -5,6 +5,7 @@ import numpy as np
 from ml_collections import ConfigDict
 
 from fsjax import search
+from fsjax.engine.model import Model
 
 COUNTS = (9, 5, 12)
 SIZE = 8
@@ -22,12 +23,10 @@ def make_problem(tmp_path, *, tolerance=0.1, shares=(0.2, 1.0), apply=None, imag
     options.update(method="greedy", shares=shares)
     options.greedy.tolerance = tolerance
     return search.Problem(
-        apply=apply or network,
-        params=params,
+        model=Model(apply or network, params, images[0].shape[1:]),
         images=lambda label: images[label],
         counts=tuple(len(of_class) for of_class in images),
         classes=("a", "b", "c")[: len(images)],
-        image=images[0].shape[1:],
         options=options,
         run=ConfigDict({"memory_mib": 0, "save_seconds": save_seconds}),
         searched_on="train",

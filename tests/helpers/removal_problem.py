@@ -5,6 +5,7 @@ import numpy as np
 from ml_collections import ConfigDict
 
 from fsjax import search
+from fsjax.engine.model import Model
 from fsjax.runtime.metrics import Metrics
 
 COUNTS = (5, 3, 4)
@@ -22,12 +23,10 @@ def make_problem(
         images = [rng.normal(size=(count, size, size, 3)).astype(np.float32) for count in COUNTS]
     shared = {"method": "removal", "patch": patch, "shares": (0.05, 0.2), "precision": "highest"}
     return search.Problem(
-        apply=apply or network,
-        params=params,
+        model=Model(apply or network, params, (size, size, 3)),
         images=lambda label: images[label],
         counts=tuple(len(of_class) for of_class in images),
         classes=("a", "b", "c")[: len(images)],
-        image=(size, size, 3),
         options=ConfigDict(shared | {"agreement_masks": 30, "resamples": resamples} | options),
         run=ConfigDict({"memory_mib": 0, "save_seconds": save_seconds}),
         searched_on="train",

@@ -21,6 +21,7 @@ from configs import common
 from fsjax.data.dataset import Dataset, measure_mean_std
 from fsjax.engine import sharing, tile_size
 from fsjax.engine.engine import Engine
+from fsjax.engine.model import Model
 from fsjax.evaluation import evaluate
 from fsjax.evaluation.ood import attacks, controls, sets
 from fsjax.evaluation.ood import evaluate as ood
@@ -95,7 +96,7 @@ def evaluate_all(case):
 
     model = Convolved(lambda: None, classes, SIZE, np.dtype("float32"))
     variables = model.init(1)
-    classifier = Classifier(apply, variables["params"], mean_std, made.classes)
+    classifier = Classifier(Model(apply, variables["params"], (SIZE, SIZE, 3)), mean_std, made.classes)
     told(case, "unfiltered", evaluate.unfiltered(classifier, dataset, sizes))
 
     maps = maps_of(classes)

@@ -182,7 +182,7 @@ def test_classes_may_be_any_of_the_outputs(foreign, images, tmp_path):
     with torch.no_grad():
         expected = model(torch.from_numpy(normalised).permute(0, 3, 1, 2)).numpy()
     found = classifier.load(config, tmp_path)
-    logits = np.asarray(jax.jit(found.apply)(found.variables, normalised))
+    logits = np.asarray(jax.jit(found.model.apply)(found.model.params, normalised))
     np.testing.assert_allclose(logits, expected[:, [7, 2, 9, 0, 1, 3, 4, 5, 6, 8]], atol=1e-4)
 
 

@@ -82,7 +82,7 @@ def test_a_run_in_a_store_that_was_stopped_finds_what_one_on_a_disk_finds(runs):
     np.testing.assert_array_equal(maps[0].scores, maps[1].scores)
     np.testing.assert_array_equal(maps[0].masks, maps[1].masks)
     assert files.read_json(disk / "evaluation.json") == files.read_json(place / "evaluation.json")
-    variables = [classifier.load(make_config(), run).variables for run in runs]
+    variables = [classifier.load(make_config(), run).model.params for run in runs]
     for one, other in zip(*map(jax.tree.leaves, variables), strict=True):
         np.testing.assert_array_equal(one, other)
     losses = [
@@ -122,7 +122,9 @@ def test_a_run_in_a_store_serves_as_weights_and_as_maps(runs, tmp_path):
     runner.run(config, tmp_path)
     images = jax.random.normal(jax.random.key(0), (3, 24, 24, 3))
     one, other = classifier.load(config, tmp_path), classifier.load(make_config(), place)
-    np.testing.assert_array_equal(one.apply(one.variables, images), other.apply(other.variables, images))
+    np.testing.assert_array_equal(
+        one.model.apply(one.model.params, images), other.model.apply(other.model.params, images)
+    )
     imported = dfm.DominantFrequencyMaps.load(tmp_path / "dfm" / "imported.npz")
     np.testing.assert_array_equal(imported.masks, dfm.DominantFrequencyMaps.load(place / "dfm" / "removal.npz").masks)
     assert json.loads((tmp_path / "weights.json").read_text())["file"] == str(place)
@@ -148,7 +150,7 @@ def test_the_best_weights_are_those_of_the_lowest_validation_loss(tmp_path):
             directory, config.stages = tmp_path / f"other-{select}", "train"
             runner.run(config, directory)
         found = classifier.load(config, directory)
-        return np.asarray(found.apply(found.variables, images))
+        return np.asarray(found.model.apply(found.model.params, images))
 
     assert not np.array_equal(logits("best"), logits(""))
     for select, step in (("best", lowest), ("", 6)):

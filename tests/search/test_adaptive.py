@@ -11,6 +11,7 @@ from ml_collections import ConfigDict
 
 from fsjax import search
 from fsjax.engine import tile_size
+from fsjax.engine.model import Model
 from fsjax.fourier import spectrum
 from fsjax.runtime import files, interrupt, parallel
 from fsjax.runtime.errors import InputError
@@ -45,12 +46,10 @@ def make_problem(tmp_path, *, size=8, apply=None, counts=COUNTS, save_seconds=0.
     shared = {"method": "adaptive", "patch": 1, "shares": (0.1,), "precision": "highest", "agreement_masks": 30}
     chosen = {name: options.pop(name) for name in list(options) if name in own}
     return search.Problem(
-        apply=apply or network,
-        params=params,
+        model=Model(apply or network, params, (size, size, 3)),
         images=lambda label: images[label].astype(np.float32),
         counts=counts,
         classes=("a", "b", "c")[: len(counts)],
-        image=(size, size, 3),
         options=ConfigDict(shared | options | {"adaptive": own | chosen}),
         run=ConfigDict({"memory_mib": 0, "save_seconds": save_seconds}),
         searched_on="train",
@@ -334,9 +333,9 @@ def test_a_finished_class_is_read_and_a_damaged_file_is_computed_again(tmp_path,
 def test_partial_results_of_another_model_are_refused(tmp_path):
     problem = make_problem(tmp_path, counts=(20,))
     adaptive.search(problem)
-    other = jax.tree.map(lambda leaf: leaf * 2, problem.params)
+    other = jax.tree.map(lambda leaf: leaf * 2, problem.model.params)
     with pytest.raises(InputError, match="partial results of another model"):
-        adaptive.search(dataclasses.replace(problem, params=other))
+        adaptive.search(dataclasses.replace(problem, model=dataclasses.replace(problem.model, params=other)))
 
 
 def test_rates_are_written_as_numbers(tmp_path):

@@ -35,8 +35,8 @@ def test_it_is_the_iou_of_maps_of_losses_resampled_one_by_one(tmp_path, patch):
     patches = spectrum.patches(8, 8, patch)
     for label, count in enumerate(COUNTS):
         images, counts = problem.images(label), bootstrap.weights(count, 7, problem.seed, label)
-        before = losses_without(problem.params, images, label, np.zeros((8, 8), bool))
-        without = [losses_without(problem.params, images, label, one) for one in patches]
+        before = losses_without(problem.model.params, images, label, np.zeros((8, 8), bool))
+        without = [losses_without(problem.model.params, images, label, one) for one in patches]
         maps = []
         for times in counts.T:
             drawn = np.repeat(np.arange(count), times.astype(int))

@@ -7,6 +7,7 @@ import pytest
 from ml_collections import ConfigDict
 
 from fsjax import search
+from fsjax.engine.model import Model
 from fsjax.fourier import spectrum
 from fsjax.runtime import parallel
 from fsjax.runtime.errors import InputError
@@ -24,12 +25,10 @@ def make_problem(*, plane=(6, 8), patch=1, apply=None, classes=3, images=None, m
     if images is None:
         images = rng.normal(size=(COUNT, *plane, 2)).astype(np.float32)
     return search.Problem(
-        apply=apply or network,
-        params=jax.tree.map(np.float32, params),
+        model=Model(apply or network, jax.tree.map(np.float32, params), images.shape[1:]),
         images=lambda label: images,
         counts=(len(images),),
         classes=("a", "b", "c"),
-        image=images.shape[1:],
         options=ConfigDict({"patch": patch, "precision": "highest"}),
         run=ConfigDict({"memory_mib": memory_mib, "save_seconds": 0.0}),
         searched_on="train",
@@ -62,7 +61,8 @@ def test_a_score_is_the_slope_of_the_loss_as_the_patch_fades(plane, patch):
     step = 1e-4
     removed = parts(images, spectrum.patches(*plane, patch))
     expected = [
-        (losses(problem.params, images - step * part, 1) - losses(problem.params, images + step * part, 1)) / (2 * step)
+        (losses(problem.model.params, images - step * part, 1) - losses(problem.model.params, images + step * part, 1))
+        / (2 * step)
         for part in removed
     ]
     np.testing.assert_allclose(found, np.array(expected).T, atol=2e-6)
@@ -78,7 +78,7 @@ def test_scores_are_exact_for_a_loss_that_is_linear_in_the_image(patch):
         return jnp.stack([jnp.zeros_like(right), 50 + right], axis=1)
 
     problem = make_problem(apply=apply, patch=patch)
-    images, weights = problem.images(0), problem.params["hidden"][:, 0].astype(float)
+    images, weights = problem.images(0), problem.model.params["hidden"][:, 0].astype(float)
     kept = parts(images, ~spectrum.patches(6, 8, patch)).reshape(-1, COUNT, 96) @ weights
     exact = kept - images.reshape(COUNT, -1) @ weights
     found = gradient.make_first_order(problem, batch=3)(images, 0)
@@ -93,7 +93,7 @@ def test_scores_of_a_class_recognised_for_sure_do_not_drown_in_rounding():
         return jnp.stack([25 + right, jnp.zeros_like(right), -50 + right], axis=1)
 
     problem = make_problem(apply=apply)
-    images, weights = problem.images(0), problem.params["hidden"][:, 0].astype(float)
+    images, weights = problem.images(0), problem.model.params["hidden"][:, 0].astype(float)
     along = parts(images, spectrum.patches(6, 8, 1)).reshape(-1, COUNT, 96) @ weights
     chances = np.exp(-25 - images.reshape(COUNT, -1) @ weights)
     found = gradient.make_first_order(problem, batch=3)(images, 0)

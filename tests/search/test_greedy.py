@@ -36,12 +36,12 @@ def test_an_orbit_is_dropped_where_the_class_keeps_its_current_number_less_the_t
     dropped = 0
     for label, count in enumerate(COUNTS):
         images, kept = problem.images(label), np.ones((SIZE, SIZE), bool)
-        now = correct(problem.params, images, label, kept)
+        now = correct(problem.model.params, images, label, kept)
         assert maps.provenance["correct_before"][label] == now
         scores = np.full((SIZE, SIZE), -1.0)
         for orbit in greedy.removal_order(SIZE, SIZE):
             trial = kept & (orbits != orbit)
-            found = correct(problem.params, images, label, trial)
+            found = correct(problem.model.params, images, label, trial)
             if found >= now - round(tolerance * count):
                 kept, now = trial, found
             else:
@@ -131,10 +131,10 @@ def test_an_order_from_a_file_is_walked_and_what_is_0_there_is_gone_from_the_sta
     dropped = 0
     for label, count in enumerate(COUNTS):
         images, kept = problem.images(label), ~removed
-        now = correct(problem.params, images, label, kept)
+        now = correct(problem.model.params, images, label, kept)
         assert maps.provenance["correct_before"][label] == now
         for orbit in walk:
-            found = correct(problem.params, images, label, kept & (orbits != orbit))
+            found = correct(problem.model.params, images, label, kept & (orbits != orbit))
             if found >= now - round(0.1 * count):
                 kept, now = kept & (orbits != orbit), found
         np.testing.assert_array_equal(maps.at(1.0)[label], kept)

@@ -11,6 +11,7 @@ from ml_collections import ConfigDict
 
 from fsjax import search
 from fsjax.engine import tile_size
+from fsjax.engine.model import Model
 from fsjax.fourier import masks as masks_lib
 from fsjax.fourier import spectrum
 from fsjax.runtime import parallel
@@ -36,12 +37,10 @@ def make_problem(tmp_path, *, size=16, seed=0, shares=(0.1, 0.25, 1.0), images=N
     options.shares = shares
     options.hierarchical.update(FIELDS | fields)
     return search.Problem(
-        apply=apply or network,
-        params=params,
+        model=Model(apply or network, params, (size, size, 3)),
         images=lambda label: images[label],
         counts=tuple(len(of_class) for of_class in images),
         classes=("a", "b", "c")[: len(images)],
-        image=(size, size, 3),
         options=options,
         run=ConfigDict({"memory_mib": 0, "save_seconds": 0.0}),
         searched_on="train",
@@ -89,7 +88,7 @@ def test_each_class_keeps_the_candidates_with_the_lowest_loss(tmp_path, compat):
         for label in range(3):
             weights = 1 / sizes[batch[of_class == label]] if compat else np.ones(counts[label])
             for index, mask in enumerate(masks):
-                found = cross_entropies(problem.params, images[label], label, mask)
+                found = cross_entropies(problem.model.params, images[label], label, mask)
                 expected[label, index] = (weights * found).sum() / weights.sum()
         np.testing.assert_allclose(losses, expected, atol=4e-6)
         gaps = np.diff(np.sort(np.unique(expected.round(5)), axis=None))
@@ -114,7 +113,7 @@ def test_compat_is_the_published_loss_but_for_a_constant(tmp_path):
         for mask in masks:
             own = labels == label
             losses = np.full(len(labels), np.log(4))  # logits 0, label 0, and the network has four outputs
-            losses[own] = cross_entropies(problem.params, stacked[own], label, mask)
+            losses[own] = cross_entropies(problem.model.params, stacked[own], label, mask)
             published.append(sum(losses[start : start + 100].mean() for start in range(0, len(labels), 100)))
             ours.append((weights(label) * losses[own]).sum())
         assert published[1] - published[0] == pytest.approx(ours[1] - ours[0], abs=1e-12)
@@ -149,7 +148,7 @@ def test_a_map_is_the_best_that_fits_its_budget(tmp_path):
     assert spectrum.is_hermitian(maps.masks)
     for share, of_share, losses in zip(maps.shares, maps.masks, maps.provenance["losses"], strict=True):
         for label, (mask, loss) in enumerate(zip(of_share, losses, strict=True)):
-            own = cross_entropies(problem.params, problem.images(label), label, mask).mean()
+            own = cross_entropies(problem.model.params, problem.images(label), label, mask).mean()
             assert loss == pytest.approx(own, abs=4e-6), share
     stages = maps.provenance["stages"]
     assert [stage["shares"] for stage in stages if stage["shares"]] == [[1.0, 0.22, 0.25], [0.1], [0.02]]
@@ -293,7 +292,8 @@ def test_a_lower_precision_reports_how_far_it_agrees(tmp_path):
 
     problem = make_problem(tmp_path, shares=(0.3,))
     problem.options.precision = "bfloat16"
-    maps = hierarchical.search(dataclasses.replace(problem, apply_bfloat16=lower))
+    model = dataclasses.replace(problem.model, apply_bfloat16=lower)
+    maps = hierarchical.search(dataclasses.replace(problem, model=model))
     agreement = maps.provenance["agreement"]
     assert agreement["masks"] == 11 and all(0.5 < value < 1 for value in agreement["spearman"])
     assert maps.forward_equivalents == sum(COUNTS) * (12 + 15 + 18 + 11)

@@ -78,13 +78,15 @@ def low_pass(classes=CLASSES, shares=(0.1, 0.3)):
 def rates(directory, masks):
     """TPR and FPR of the test images, filtered by NumPy."""
     config = make_config("train")
-    model, test = classifier.load(config, directory), data.load(config.data, "test", config.seed)
-    images = (test.images(np.arange(len(test))) / 255.0 - model.mean_std[0]) / model.mean_std[1]
+    loaded, test = classifier.load(config, directory), data.load(config.data, "test", config.seed)
+    images = (test.images(np.arange(len(test))) / 255.0 - loaded.mean_std[0]) / loaded.mean_std[1]
     centred = np.fft.fftshift(np.fft.fft2(images, axes=(1, 2)), axes=(1, 2))
     tpr, fpr = [], []
     for label, mask in enumerate(masks):
         filtered = np.fft.ifft2(np.fft.ifftshift(centred * mask[None, :, :, None], axes=(1, 2)), axes=(1, 2)).real
-        called = np.asarray(model.apply(model.variables, jnp.asarray(filtered, jnp.float32))).argmax(1) == label
+        called = (
+            np.asarray(loaded.model.apply(loaded.model.params, jnp.asarray(filtered, jnp.float32))).argmax(1) == label
+        )
         tpr.append(called[test.labels == label].mean())
         fpr.append(called[test.labels != label].mean())
     return tpr, fpr

@@ -12,6 +12,7 @@ from scipy.optimize import brentq
 from scipy.special import expit
 
 from fsjax import search
+from fsjax.engine.model import Model
 from fsjax.fourier import masks, spectrum
 from fsjax.runtime import parallel
 from fsjax.runtime.errors import InputError
@@ -44,12 +45,10 @@ def make_problem(tmp_path, *, apply=network, images=None, shares=(0.1,), seed=0,
     options.learned.update({"steps": 8, "batch": 5, "judged": 7, "restarts": 1} | fields)
     search.check(options, (SIZE, SIZE))
     return search.Problem(
-        apply=apply,
-        params=params,
+        model=Model(apply, params, (SIZE, SIZE, 3)),
         images=lambda label: images[label],
         counts=tuple(len(of_class) for of_class in images),
         classes=("a", "b", "c")[: len(images)],
-        image=(SIZE, SIZE, 3),
         options=options,
         run=ConfigDict({"memory_mib": 0, "save_seconds": 0.0}),
         searched_on="train",
@@ -96,7 +95,9 @@ def float64_slope(problem, label, logits, own, others, positions, temperature, m
         centred = np.fft.fftshift(np.fft.fft2(images.astype(float), axes=(1, 2)), axes=(1, 2))
         filtered = np.fft.ifft2(np.fft.ifftshift(centred * weights[ORBITS][None, :, :, None], axes=(1, 2)), axes=(1, 2))
         flat = filtered.real.reshape(len(images), -1)
-        outputs = np.tanh(flat @ problem.params["hidden"].astype(float)) @ problem.params["out"].astype(float)
+        outputs = np.tanh(flat @ problem.model.params["hidden"].astype(float)) @ problem.model.params["out"].astype(
+            float
+        )
         return outputs - np.log(np.exp(outputs).sum(1, keepdims=True))
 
     def at(changed):
@@ -125,7 +126,7 @@ def test_the_slope_of_a_step_is_that_of_the_objective_by_its_definition(tmp_path
     pieces, about = made.pieces(chain, step), made.about(chain, step)
     assert about["temperature"] == pytest.approx(0.05 ** (3 / 7), rel=1e-5)
     state = made.start(chain)
-    placed = jax.tree.map(jnp.asarray, (problem.params, about, state))
+    placed = jax.tree.map(jnp.asarray, (problem.model.params, about, state))
     found = sum(np.asarray(made.measure(*placed, jax.tree.map(jnp.asarray, piece))) for piece in pieces)
     images = np.concatenate([piece["images"] for piece in pieces])
     weights = np.concatenate([piece["weights"] for piece in pieces])
@@ -348,7 +349,7 @@ def test_candidates_are_judged_by_what_they_keep_less_what_they_draw(tmp_path, o
         assert weights[weights < 0].sum() == pytest.approx(-0.4 if pool else 0)
         for share in range(2):
             filtered = np.asarray(spectrum.filter_images(jnp.asarray(images), jnp.asarray(planes[label, share])))
-            logits = np.asarray(network(problem.params, filtered.reshape(-1, SIZE, SIZE, 3)), float)
+            logits = np.asarray(network(problem.model.params, filtered.reshape(-1, SIZE, SIZE, 3)), float)
             logits = logits.reshape(4, len(images), 3)
             right = ((logits.argmax(-1) == label) * weights).sum(1)
             loss = ((np.log(np.exp(logits).sum(-1)) - logits[..., label]) * weights).sum(1)

@@ -37,10 +37,10 @@ def test_scores_are_the_rise_in_loss_of_each_orbit_by_the_definition(tmp_path):
     orbits = spectrum.orbits(8, 8)
     for label in range(3):
         images = problem.images(label)
-        before = mean_loss(problem.params, images, label, np.ones((8, 8)))
+        before = mean_loss(problem.model.params, images, label, np.ones((8, 8)))
         assert maps.provenance["loss_before_removal"][label] == pytest.approx(before, abs=2e-6)
         for orbit in range(orbits.max() + 1):
-            rise = mean_loss(problem.params, images, label, orbits != orbit) - before
+            rise = mean_loss(problem.model.params, images, label, orbits != orbit) - before
             np.testing.assert_allclose(maps.scores[label][orbits == orbit], rise, atol=4e-6)
     assert maps.forward_equivalents == sum(COUNTS) * (1 + orbits.max() + 1)
     assert maps.shares == (0.05, 0.2) and maps.masks.shape == (2, 3, 8, 8)
@@ -52,8 +52,8 @@ def test_a_patch_scores_the_mean_over_the_patches_that_contain_a_position(tmp_pa
     maps = removal.search(problem)
     masks = spectrum.patches(8, 8, patch)
     images = problem.images(1)
-    before = mean_loss(problem.params, images, 1, np.ones((8, 8)))
-    rises = np.array([mean_loss(problem.params, images, 1, ~mask) - before for mask in masks])
+    before = mean_loss(problem.model.params, images, 1, np.ones((8, 8)))
+    rises = np.array([mean_loss(problem.model.params, images, 1, ~mask) - before for mask in masks])
     for row in range(8):
         for column in range(8):
             expected = rises[masks[:, row, column]].mean()
@@ -218,11 +218,9 @@ def test_a_lower_precision_reports_how_far_it_agrees(tmp_path):
     assert (
         exact.provenance["agreement"]["spearman"] == [1.0] * 3 and exact.provenance["agreement"]["top_iou"] == [1.0] * 3
     )
-    rough = removal.search(
-        dataclasses.replace(
-            make_problem(tmp_path / "rough", precision="bfloat16", agreement_masks=1000), apply_bfloat16=lower
-        )
-    )
+    problem = make_problem(tmp_path / "rough", precision="bfloat16", agreement_masks=1000)
+    model = dataclasses.replace(problem.model, apply_bfloat16=lower)
+    rough = removal.search(dataclasses.replace(problem, model=model))
     agreement = rough.provenance["agreement"]
     assert agreement["masks"] == 35, "all there are, and nothing removed"
     assert rough.forward_equivalents == 2 * expected.forward_equivalents

@@ -10,6 +10,7 @@ from ml_collections import ConfigDict
 from benchmarks.parity import published as procedure
 from benchmarks.parity.torch_models import from_torch, randomise, torch_resnet
 from fsjax import models, search
+from fsjax.engine.model import Model
 from fsjax.fourier import spectrum
 from fsjax.models.folding import fold
 from fsjax.runtime import parallel
@@ -49,12 +50,10 @@ def made():
 def problem(apply, params, images, labels, *, patch=1, shares=SHARES):
     counts = tuple(np.bincount(labels).tolist())
     return search.Problem(
-        apply=apply,
-        params=params,
+        model=Model(apply, params, images.shape[1:]),
         images=lambda label: images[labels == label],
         counts=counts,
         classes=("a", "b", "c")[: len(counts)],
-        image=images.shape[1:],
         options=ConfigDict({"method": "removal_compat", "patch": patch, "shares": shares, "precision": "highest"}),
         run=ConfigDict({"memory_mib": 0, "save_seconds": 30.0}),
         searched_on="test",

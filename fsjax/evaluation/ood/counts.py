@@ -80,7 +80,7 @@ def count(
       label: of the progress bar.
     """
     classes = len(images.classes)
-    plain = confusion(predict(classifier.variables, images, alone=True), images.labels, classes)
+    plain = confusion(predict(classifier.model.params, images, alone=True), images.labels, classes)
     right, all_called = np.zeros((2, 2, classes), np.int64)
     right[0], all_called[0] = np.diag(plain), plain.sum(0)
     found = called(engine, images, classifier.mean_std, kept[judged], judged, label=label, alone=True)

@@ -96,10 +96,10 @@ def run(
 
     @functools.cache
     def controls_of(labels: tuple[int, ...] | None) -> tuple[Engine, Packed, list[int]]:
-        one = restricted(classifier, labels)
+        model = restricted(classifier, labels).model
         # A mask a class lies on the device for every one that its tile takes, so tiles are as few images as parts are.
         tile_images = min(engine_of(labels).tile_images, sets.PART)
-        engine = Engine(one.apply, one.variables, statistics=("correct",), tile_images=tile_images)
+        engine = Engine(model.apply, model.params, statistics=("correct",), tile_images=tile_images)
         return engine, masks(), list(kinds.values())
 
     folders, attacked = sets.asked(config)
@@ -159,7 +159,7 @@ def count_all(
     missing = [part for part in one.parts if part.name not in parts]
     index, processes = parallel.process()
     if missing:
-        judge, predict = engine(), make_predictor(classifier.apply, *classifier.mean_std)
+        judge, predict = engine(), make_predictor(classifier.model.apply, *classifier.mean_std)
         others = beside and beside()
     for start in range(0, len(missing), processes):
         together = missing[start : start + processes]
@@ -222,13 +222,14 @@ def restricted(classifier: Classifier, labels: tuple[int, ...] | None) -> Classi
     if labels is None:
         return classifier
 
-    def apply(variables, images):
-        logits = classifier.apply(variables, images)
+    def apply(params, images):
+        logits = classifier.model.apply(params, images)
         allowed = np.zeros(logits.shape[-1], bool)
         allowed[list(labels)] = True
         return jnp.where(allowed, logits, -jnp.inf)
 
-    return dataclasses.replace(classifier, apply=apply, apply_bfloat16=None)
+    model = dataclasses.replace(classifier.model, apply=apply, apply_bfloat16=None)
+    return dataclasses.replace(classifier, model=model)
 
 
 def _curve(grouping: np.ndarray, found: dict) -> list[dict]:

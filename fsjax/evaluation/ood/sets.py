@@ -165,10 +165,10 @@ def open_attack(attack: attacks.Attack, config: ConfigDict, classifier: Classifi
       test: the whole test set.
     """
     rows = first_of_each(test.labels, config.ood.images_per_class)
-    attacker = attacks.make_attacker(classifier.apply, classifier.mean_std, attack, config.seed)
+    attacker = attacks.make_attacker(classifier.model.apply, classifier.mean_std, attack, config.seed)
 
     def opener(part: np.ndarray) -> Callable[[], Images]:
-        return lambda: attacker(classifier.variables, test.subset(part), part)
+        return lambda: attacker(classifier.model.params, test.subset(part), part)
 
     return Set(
         name=attack.name,

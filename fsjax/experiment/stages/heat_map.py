@@ -25,19 +25,19 @@ def check(config: ConfigDict) -> None:
 
 
 def _run(current: Run) -> None:
-    config, model, test = current.config, current.classifier, current.dataset("test")
-    model.check_classes(test.classes, "data split test")
+    config, classifier, test = current.config, current.classifier, current.dataset("test")
+    classifier.check_classes(test.classes, "data split test")
     chosen = np.concatenate(
         [drawn(test.labels, label, config.heat_map.images_per_class, config.seed) for label in range(len(test.classes))]
     )
     found = heat_map.measure(
-        model.apply,
-        model.variables,
-        lambda part: np.asarray(normalise(test.images(chosen[part]), *model.mean_std)),
+        classifier.model.apply,
+        classifier.model.params,
+        lambda part: np.asarray(normalise(test.images(chosen[part]), *classifier.mean_std)),
         test.labels[chosen],
         len(test.classes),
         (test.image_size, test.image_size, 3),
-        model.mean_std[1],
+        classifier.mean_std[1],
         norm=config.heat_map.norm,
         seed=config.seed,
         memory_mib=config.run.memory_mib,

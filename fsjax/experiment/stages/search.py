@@ -31,17 +31,15 @@ def check(config: ConfigDict) -> None:
 
 def problem(current: Run, seed: int) -> search.Problem:
     """What config.search asks of the trained classifier; the seed is that of the images drawn and of the method."""
-    config, model = current.config, current.classifier
+    config, classifier = current.config, current.classifier
     dataset = current.dataset(config.search.split)
-    model.check_classes(dataset.classes, f"data split {config.search.split}")
+    classifier.check_classes(dataset.classes, f"data split {config.search.split}")
     indices = [_searched(dataset, label, config.search.images_per_class, seed) for label in range(len(dataset.classes))]
     return search.Problem(
-        apply=model.apply,
-        params=model.variables,
-        images=lambda label: np.asarray(normalise(dataset.images(indices[label]), *model.mean_std)),
+        model=classifier.model,
+        images=lambda label: np.asarray(normalise(dataset.images(indices[label]), *classifier.mean_std)),
         counts=tuple(len(chosen) for chosen in indices),
         classes=dataset.classes,
-        image=(config.data.image_size, config.data.image_size, 3),
         options=config.search,
         run=config.run,
         searched_on=config.search.split,
@@ -49,7 +47,6 @@ def problem(current: Run, seed: int) -> search.Problem:
         provenance={"fields": fingerprint(config, STAGE), **versions()},
         directory=current.directory / "search" / config.search.method,
         metrics=current.metrics,
-        apply_bfloat16=model.apply_bfloat16,
     )
 
 

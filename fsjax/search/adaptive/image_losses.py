@@ -43,25 +43,25 @@ class Evaluator:
         layout: dict[str, int],
         progress: Progress,
     ):
-        apply, precision = problem.at(problem.options.precision)
-        cut = first_layer.cut(apply, problem.params, problem.image) if masks.removals else None
+        model = problem.searched_model
+        cut = first_layer.cut(model.apply, model.params, model.image_shape) if masks.removals else None
         layout = layout | tile_size.layout(
-            *(apply, problem.params, problem.image, sorted(set(blocks))),
+            *(model.apply, model.params, model.image_shape, sorted(set(blocks))),
             memory_mib=problem.run.memory_mib,
-            precision=precision,
+            precision=model.matmul_precision,
             cut=cut,
         )
         # Blocks are small and many: chunks that fill them, and more masks in a tile instead.
         layout["chunk"] = tile_size.chunk_size([step], layout["tile_images"])
         layout["masks"] = masks.count
-        partials = Partials(problem.directory, layout, problem.params, problem.identity)
+        partials = Partials(problem.directory, layout, model.params, problem.identity)
         self.layout, self.directory = partials.layout, partials.directory
         self.problem, self.masks, self.progress = problem, masks, progress
         self.as_removals = bool(self.layout["first_layer"])
         self.engine = Engine(
-            *(apply, problem.params),
+            *(model.apply, model.params),
             tile_images=self.layout["tile_images"],
-            precision=precision,
+            precision=model.matmul_precision,
             cut=cut if self.as_removals else None,
         )
         # One width for all blocks, so that one program serves them.

@@ -173,13 +173,13 @@ def image_weights(problem: Problem) -> Callable[[int], Float[np.ndarray, " image
 
 def _layout(problem: Problem) -> dict[str, int]:
     """One for all stages, kept from the first start on: a later one too is computed as if nothing had been stopped."""
-    apply, precision = problem.at(problem.options.precision)
+    model = problem.searched_model
     layout = tile_size.layout(
-        *(apply, problem.params, problem.image, problem.counts),
+        *(model.apply, model.params, model.image_shape, problem.counts),
         memory_mib=problem.run.memory_mib,
-        precision=precision,
+        precision=model.matmul_precision,
     )
-    return Partials(problem.directory, layout, problem.params, problem.identity).layout
+    return Partials(problem.directory, layout, model.params, problem.identity).layout
 
 
 def _best(

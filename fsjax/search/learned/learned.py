@@ -173,7 +173,7 @@ def _learning(
 ) -> stepwise.Chains:
     """A chain for each class, share and restart, in this order."""
     own, orbits, sizes = problem.options.learned, spectrum.orbits(*problem.plane), spectrum.orbit_sizes(*problem.plane)
-    apply, width = problem.at(problem.options.precision)[0], problem.plane[1]
+    apply, width = problem.searched_model.apply, problem.plane[1]
     # A class's chains stand side by side and read the same images; specific needs no more than these and the others.
     images_of = functools.lru_cache(maxsize=2)(problem.images)
 

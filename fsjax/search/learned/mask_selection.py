@@ -100,7 +100,7 @@ def _judging(
     problem: Problem, shape: tuple[int, int], candidate: Callable, pool: Others | None, layout: dict[str, int]
 ) -> stepwise.Chains:
     """A chain a class, a step a candidate."""
-    apply, width = problem.at(problem.options.precision)[0], problem.plane[1]
+    apply, width = problem.searched_model.apply, problem.plane[1]
     spectra = jax.jit(spectrum.spectra)
 
     def about(label: int, step: int) -> dict[str, np.ndarray]:
@@ -166,12 +166,12 @@ def _judged(problem: Problem, label: int, pool: Others | None) -> tuple[np.ndarr
 def _layout(problem: Problem, pool: Others | None) -> dict[str, int]:
     most = min(problem.options.learned.judged, max(problem.counts))
     most += min(problem.options.learned.judged, len(pool.labels)) if pool else 0
-    apply, precision = problem.at(problem.options.precision)
+    model = problem.searched_model
     tile_images = tile_size.fit(
-        *(apply, problem.params, problem.image),
+        *(model.apply, model.params, model.image_shape),
         resident_images=most,
         memory_mib=problem.run.memory_mib,
-        precision=precision,
+        precision=model.matmul_precision,
     )
     piece = min(most, tile_images)
     return {"piece": piece, "pieces": -(-most // piece)}
