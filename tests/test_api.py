@@ -63,9 +63,9 @@ def readme_example(number):
 
 
 def test_the_readmes_flax_model_is_searched_as_it_stands():
-    found = readme_example(0)["found"]
-    assert found.method == "learned" and found.positions.shape == (4, 2)
-    assert (found.positions <= np.array([[2], [12], [25], [51]])).all()
+    maps = readme_example(0)["maps"]
+    assert maps.method == "learned" and maps.positions.shape == (4, 2)
+    assert (maps.positions <= np.array([[2], [12], [25], [51]])).all()
 
 
 def test_the_readmes_example_runs_as_it_stands(tmp_path, monkeypatch):
