@@ -12,7 +12,7 @@ from ml_collections import ConfigDict
 from numpy.typing import ArrayLike
 
 from fsjax import search
-from fsjax.engine.closure_conversion import hoist
+from fsjax.engine.closure_conversion import convert_closure
 from fsjax.engine.model import Model
 from fsjax.fourier import dfm
 from fsjax.models import state_dict
@@ -83,7 +83,7 @@ def dominant_frequencies(
     options.shares, options.resamples = tuple(shares), resamples
     _set(options, method, fields)
     search.check(options, images.shape[1:3])
-    apply, params = hoist(logits_fn, images.shape[1:])
+    apply, params = convert_closure(logits_fn, images.shape[1:])
     found = jax.eval_shape(apply, params, jax.ShapeDtypeStruct(images.shape, jnp.float32)).shape
     if len(found) != 2 or found[0] != len(images) or found[1] < num_classes:
         raise InputError(

@@ -10,7 +10,7 @@ import pytest
 from flax import nnx
 
 import fsjax
-from fsjax.engine.closure_conversion import hoist
+from fsjax.engine.closure_conversion import convert_closure
 from fsjax.fourier import spectrum
 from fsjax.runtime.errors import InputError
 
@@ -90,7 +90,7 @@ def test_the_arrays_that_a_callable_closes_over_are_arguments_of_the_compiled_pr
         return (inner(flat) if kind == "jitted inside" else jax.nn.relu(flat) @ big) * small * small
 
     function = jax.jit(function) if kind == "jitted" else function
-    apply, arrays = hoist(function, SHAPE)
+    apply, arrays = convert_closure(function, SHAPE)
     assert {array.shape for array in arrays} == {(60, 3), (3,)}
     images = jnp.asarray(np.random.default_rng(0).normal(size=(7, *SHAPE)), jnp.float32)
     np.testing.assert_allclose(jax.jit(apply)(arrays, images), function(images), rtol=1e-6)

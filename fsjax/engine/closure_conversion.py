@@ -1,4 +1,4 @@
-"""The arrays that a callable closes over, taken out of it."""
+"""Closure conversion: lift the arrays that a function closes over into an argument."""
 
 from collections.abc import Callable, Iterator
 from typing import Any
@@ -13,15 +13,15 @@ from fsjax.runtime.errors import InputError
 _JIT = ("jit", "pjit")
 
 
-def hoist(function: Callable, shape: tuple[int, ...]) -> tuple[Callable, list[Array]]:
-    """(apply(arrays, images), arrays): the callable with the arrays that it closes over as an argument.
+def convert_closure(function: Callable, shape: tuple[int, ...]) -> tuple[Callable, list[Array]]:
+    """Return (apply(arrays, images), arrays): the function with the arrays that it closes over as an argument.
 
-    Left inside, they would be compiled in as constants: slow to compile, and anew for every set of weights. Arrays
-    that functions under jit close over are found too; ones inside the loops and branches of lax stay where they are.
+    Left inside, they would be compiled in as constants: slow to compile, and again for every set of weights. Arrays
+    that nested jitted functions close over are lifted too; those inside loops and branches of jax.lax stay there.
 
     Args:
       function: of one float32 array, for any length of its first axis.
-      shape: of that array, first axis left out.
+      shape: of that array without the first axis.
     """
     arrays = [jnp.asarray(const) for const in _consts(_trace(function, (1, *shape)))]
 
@@ -29,7 +29,7 @@ def hoist(function: Callable, shape: tuple[int, ...]) -> tuple[Callable, list[Ar
         closed = _trace(function, images.shape)
         if [const.shape for const in _consts(closed)] != [array.shape for array in arrays]:
             raise InputError(
-                "logits_fn: closes over other arrays for another number of images; expected the same for any number"
+                "logits_fn: got other closed-over arrays for another number of images; expected the same for any number"
             )
         (result,) = _evaluate(closed.jaxpr, iter(arrays), [images])
         return result
@@ -42,20 +42,20 @@ def _trace(function: Callable, shape: tuple[int, ...]) -> ClosedJaxpr:
 
 
 def _consts(closed: ClosedJaxpr) -> list[Any]:
-    """Arrays, in the order in which _evaluate meets them."""
-    found = list(closed.consts)
+    """Return the closed-over arrays in the order in which _evaluate meets them."""
+    consts = list(closed.consts)
     for equation in closed.jaxpr.eqns:
         if equation.primitive.name in _JIT:
-            found += _consts(equation.params["jaxpr"])
-    return found
+            consts += _consts(equation.params["jaxpr"])
+    return consts
 
 
 def _evaluate(jaxpr: Jaxpr, arrays: Iterator[Array], arguments: list[Any]) -> list[Any]:
-    """Runs a jaxpr, functions under jit inlined, taking every constant from `arrays`."""
+    """Evaluate a jaxpr with nested jitted functions inlined, taking every constant from `arrays`."""
     values = dict(zip(jaxpr.constvars, [next(arrays) for _ in jaxpr.constvars], strict=True))
     values |= zip(jaxpr.invars, arguments, strict=True)
 
-    def read(variable):
+    def read(variable: Any) -> Any:
         return variable.val if isinstance(variable, Literal) else values[variable]
 
     for equation in jaxpr.eqns:
@@ -63,9 +63,9 @@ def _evaluate(jaxpr: Jaxpr, arrays: Iterator[Array], arguments: list[Any]) -> li
             inner = equation.params["jaxpr"].jaxpr
             outputs = _evaluate(inner, arrays, [read(variable) for variable in equation.invars])
         else:
-            # As a jaxpr of one equation: how a primitive is called is JAX's own matter and changes with its versions.
+            # As a jaxpr of one equation: how a primitive is called is internal to JAX and changes with its versions.
             inputs = list(dict.fromkeys(variable for variable in equation.invars if not isinstance(variable, Literal)))
-            alone = jaxpr.replace(constvars=[], invars=inputs, outvars=equation.outvars, eqns=[equation])
-            outputs = jax.core.eval_jaxpr(alone, [], *(read(variable) for variable in inputs))
+            single = jaxpr.replace(constvars=[], invars=inputs, outvars=equation.outvars, eqns=[equation])
+            outputs = jax.core.eval_jaxpr(single, [], *(read(variable) for variable in inputs))
         values |= zip(equation.outvars, outputs, strict=True)
     return [read(variable) for variable in jaxpr.outvars]

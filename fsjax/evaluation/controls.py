@@ -230,7 +230,7 @@ def _mine(counts: Int[np.ndarray, " classes"], most: int, masks: int, tile: int)
         for start in range(0, count, most)
         for first in range(0, masks, length)
     ]
-    return units[sharing.part([one.cost for one in units])], length
+    return units[sharing.share_costs([one.cost for one in units])], length
 
 
 def _right(

@@ -71,8 +71,8 @@ def _counts(
     """The statistic summed over the images of each class."""
     classes = len(dataset.classes)
     totals = np.zeros((len(masks), classes), np.int64)
-    cut = {"chunk": chunk, "tile": engine.per_tile(chunk), "group": GROUP}
-    mine = sharing.pieces(len(dataset), len(masks), **cut, alone=alone)
+    options = {"batch_size": chunk, "tile_masks": engine.per_tile(chunk), "resident_images": GROUP}
+    mine = sharing.share_pairs(len(dataset), len(masks), **options, alone=alone)
     with Progress(label, sum(len(one.images) * len(one.masks) for one in mine), "masked images") as progress:
 
         def tick(images: int, masks: int) -> None:

@@ -8,7 +8,7 @@ from jax import lax
 
 from fsjax import models
 from fsjax.engine import first_layer
-from fsjax.engine.closure_conversion import hoist
+from fsjax.engine.closure_conversion import convert_closure
 from fsjax.models.folding import fold
 
 KERNEL = np.random.default_rng(0).normal(size=(3, 3, 3, 5)).astype(np.float32)
@@ -48,7 +48,7 @@ def test_our_models_are_cut_behind_their_first_convolution(name, size, features)
 
 
 def test_a_callable_under_jit_is_cut_with_its_arrays_outside():
-    apply, arrays = hoist(jax.jit(lambda images: jax.nn.relu(convolve(images) + 1).mean((1, 2))), (8, 9, 3))
+    apply, arrays = convert_closure(jax.jit(lambda images: jax.nn.relu(convolve(images) + 1).mean((1, 2))), (8, 9, 3))
     cut = first_layer.cut(apply, arrays, (8, 9, 3))
     images = jnp.asarray(np.random.default_rng(1).normal(size=(4, 8, 9, 3)), jnp.float32)
     assert cut.features == (4, 9, 5)
@@ -75,7 +75,7 @@ def test_a_callable_under_jit_is_cut_with_its_arrays_outside():
     ],
 )
 def test_what_does_not_begin_with_one_convolution_is_not_cut(function):
-    apply, arrays = hoist(function, (8, 9, 3))
+    apply, arrays = convert_closure(function, (8, 9, 3))
     assert first_layer.cut(apply, arrays, (8, 9, 3)) is None
 
 

@@ -71,30 +71,31 @@ def test_a_process_reads_and_computes_its_share_and_no_more(shared, case):
 
 @pytest.mark.parametrize("processes", [1, 2, 3, 7, 64])
 @pytest.mark.parametrize(
-    ("images", "masks", "chunk", "tile", "group"),
+    ("images", "masks", "batch", "tile", "resident"),
     [(77, 15, 8, 2, 2048), (100, 40, 7, 3, 21), (5, 300, 8, 4, 8), (1, 1, 1, 1, 1), (50, 3, 1, 8, 4), (9, 0, 4, 2, 8)],
 )
-def test_every_pair_of_image_and_mask_is_in_one_piece_of_one_process(
-    monkeypatch, processes, images, masks, chunk, tile, group
+def test_every_pair_of_image_and_mask_is_in_one_block_of_one_process(
+    monkeypatch, processes, images, masks, batch, tile, resident
 ):
     computed, units = np.zeros((images, masks), int), []
+    options = {"batch_size": batch, "tile_masks": tile, "resident_images": resident}
     monkeypatch.setattr(jax, "process_count", lambda: processes)
     for index in range(processes):
         monkeypatch.setattr(jax, "process_index", lambda index=index: index)
-        mine = sharing.pieces(images, masks, chunk=chunk, tile=tile, group=group)
-        for piece in mine:
-            computed[np.ix_(piece.images, piece.masks)] += 1
-            assert piece.images.start % chunk == 0 and piece.images.stop in (
+        blocks = sharing.share_pairs(images, masks, **options)
+        for block in blocks:
+            computed[np.ix_(block.images, block.masks)] += 1
+            assert block.images.start % batch == 0 and block.images.stop in (
                 images,
-                -(-piece.images.stop // chunk) * chunk,
+                -(-block.images.stop // batch) * batch,
             )
-            assert 0 < len(piece.images) <= max(group, chunk) and piece.masks.start % tile == 0
-        units.append(sum(-(-len(piece.images) // chunk) * -(-len(piece.masks) // tile) for piece in mine))
-        touched = {number for piece in mine for number in piece.images}
-        assert len(touched) <= (-(-images // chunk) / processes + 2) * chunk, "it reads few images beyond its share"
+            assert 0 < len(block.images) <= max(resident, batch) and block.masks.start % tile == 0
+        units.append(sum(-(-len(block.images) // batch) * -(-len(block.masks) // tile) for block in blocks))
+        touched = {number for block in blocks for number in block.images}
+        assert len(touched) <= (-(-images // batch) / processes + 2) * batch, "it reads few images beyond its share"
     assert (computed == 1).all() and max(units) - min(units) <= 1
-    alone = sharing.pieces(images, masks, chunk=chunk, tile=tile, group=group, alone=True)
-    assert sum(len(piece.images) * len(piece.masks) for piece in alone) == images * masks
+    alone = sharing.share_pairs(images, masks, **options, alone=True)
+    assert sum(len(block.images) * len(block.masks) for block in alone) == images * masks
 
 
 @pytest.mark.parametrize("processes", [1, 2, 5, 64])
@@ -104,10 +105,10 @@ def test_parts_of_unequal_units_are_as_equal_as_whole_units_allow(monkeypatch, p
     parts = []
     for index in range(processes):
         monkeypatch.setattr(jax, "process_index", lambda index=index: index)
-        parts.append(sharing.part(costs))
+        parts.append(sharing.share_costs(costs))
         assert abs(sum(costs[parts[-1]]) - sum(costs) / processes) <= max(costs)
     assert [cost for one in parts for cost in costs[one]] == costs
-    assert sharing.part([]) == slice(0, 0)
+    assert sharing.share_costs([]) == slice(0, 0)
 
 
 @pytest.mark.parametrize("tile", [1, 2, 5])

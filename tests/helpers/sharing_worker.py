@@ -144,7 +144,7 @@ config = common.base()
 config.evaluate.random_masks, config.data.validation_share, config.ood.images_per_class = 4, 0.5, 14
 # Several chunks, tiles of masks and parts; and processes with more memory than others, as JAX finds it.
 tile_size.fit, sets.PART = lambda *args, **options: 8 + 3 * index, 15
-sharing._AT_ONCE = 50  # so that counts travel in several messages
+sharing._MESSAGE = 50  # so that counts travel in several messages
 seen, found = set(), {}
 for case, counts in CASES.items():
     made = Made(counts)

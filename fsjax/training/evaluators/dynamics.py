@@ -86,7 +86,8 @@ def make_counter(watched: Watched, names: tuple[str, ...], dataset: Dataset) -> 
     tile_images = parallel.from_main(tile_images)
     engine = Engine(watched.network.apply, variables, statistics=("predicted",), tile_images=tile_images)
     chunk = tile_size.chunk_size([len(dataset)], min(tile_images, GROUP))
-    mine = sharing.pieces(len(dataset), len(keep), chunk=chunk, tile=engine.per_tile(chunk), group=GROUP)
+    tile_masks = engine.per_tile(chunk)
+    mine = sharing.share_pairs(len(dataset), len(keep), batch_size=chunk, tile_masks=tile_masks, resident_images=GROUP)
 
     @functools.lru_cache(None if sum(len(indices) for indices, _ in mine) <= GROUP else 1)
     def chunks_of(indices: range) -> list[Chunk]:
