@@ -36,7 +36,7 @@ def make_problem(**own):
     images = [np.fft.ifft2(of_class * fall * 6, axes=(1, 2)).real.astype(np.float32) for of_class in noise]
     options = search.options()
     options.update(method="removal", shares=(0.1,), split="test", resamples=0)
-    # A race that decides far too early, and a sample that contradicts it for the second class only.
+    # An elimination that decides far too early, and a sample that contradicts it for the second class only.
     options.adaptive.update({"confidence": 0.3, "first_images": 8, "exact_sample": 2} | own)
     params = {
         "hidden": rng.normal(size=(8 * 8 * 3, 16)).astype(np.float32) / 8,
@@ -96,7 +96,7 @@ def test_a_row_says_how_alike_the_maps_are_and_what_both_cost(tmp_path):
         both, either = (np.isin(orbits, list(chosen)).sum() for chosen in (set(best) & set(own), set(best) | set(own)))
         assert row["iou"] == pytest.approx(both / either)
         found.append(row)
-    assert found[0]["iou"] < 0.8 and not found[0]["went_exact"], "a race that decides too early is seen"
+    assert found[0]["iou"] < 0.8 and not found[0]["went_exact"], "an elimination that decides too early is seen"
     assert found[1]["iou"] == 1 and found[1]["went_exact"]
     assert {row["class"] for row in found} == {"a", "b"} and all(row.items() >= ABOUT.items() for row in found)
     over_all = benchmark.mean(found)
@@ -117,7 +117,7 @@ class Stopped(Exception):
 
 def test_a_class_that_was_found_is_not_searched_again_and_one_that_was_stopped_goes_on(tmp_path, monkeypatch):
     first, computed = benchmark.rows(make_problem(), tmp_path, ABOUT, 1), []
-    sweep_count, race_count = sweep._Keeper.count, image_losses.Evaluator.count
+    sweep_count, counted_passes = sweep._Keeper.count, image_losses.Evaluator.count
     stop_after = [12]
 
     def swept(self, label, masks, images):
@@ -132,16 +132,16 @@ def test_a_class_that_was_found_is_not_searched_again_and_one_that_was_stopped_g
     begun = sum(masks for _, masks in computed)
     assert 0 < begun < 35
     stop_after[0] = 10**6
-    raced = set()
+    searched = set()
 
     def counted(self, label, passes):
-        raced.add(label)
-        race_count(self, label, passes)
+        searched.add(label)
+        counted_passes(self, label, passes)
 
     monkeypatch.setattr(image_losses.Evaluator, "count", counted)
     again = benchmark.rows(make_problem(), tmp_path, ABOUT, 2)
     assert again[0] == first[0] and again[1]["resumed"] and not again[0]["resumed"]
-    assert {label for label, _ in computed} == {1} == raced
+    assert {label for label, _ in computed} == {1} == searched
     assert sum(masks for _, masks in computed) == 35, "no mask twice"
     lines = (tmp_path / "adaptive.jsonl").read_text().splitlines()
     assert [json.loads(line) for line in lines] == again

@@ -17,8 +17,9 @@ from fsjax.runtime import files, interrupt, parallel
 from fsjax.runtime.errors import InputError
 from fsjax.runtime.metrics import Metrics
 from fsjax.search import gradient, removal
-from fsjax.search.adaptive import adaptive, class_search, exact_sample, image_losses, successive_elimination
+from fsjax.search.adaptive import adaptive, class_search, exact_sample, image_losses
 from fsjax.search.adaptive.ranking import Ranking
+from fsjax.search.adaptive.successive_elimination import SuccessiveElimination
 
 COUNTS = (180, 90)
 
@@ -130,13 +131,13 @@ def test_a_patch_begins_with_a_third_of_a_class_or_with_what_is_asked_for(tmp_pa
 
 @pytest.mark.parametrize("asked, begun", [(64, 32), (16, 16), (8, 8)])
 def test_where_every_patch_begins_it_does_so_with_32_images_or_what_is_asked_for(tmp_path, monkeypatch, asked, begun):
-    found, run = [], successive_elimination.Race.run
+    found, run = [], SuccessiveElimination.run
 
-    def noted(race):
-        found.append(set(np.array(race._losses.ends)[race.reached]))
-        run(race)
+    def noted(elimination):
+        found.append(set(np.array(elimination._losses.sample_sizes)[elimination.step]))
+        run(elimination)
 
-    monkeypatch.setattr(successive_elimination.Race, "run", noted)
+    monkeypatch.setattr(SuccessiveElimination, "run", noted)
     adaptive.search(make_problem(tmp_path, counts=(48,), first_images=asked, apply=staircase))
     assert found[0] == {begun}
 
@@ -160,14 +161,14 @@ def test_a_patch_on_the_wrong_side_sends_its_class_to_exact_removal(tmp_path, mo
     expected = exact_scores(tmp_path)
     rows, columns = spectrum.orbit_positions(8, 8).T
     best = int(np.argmax(expected.scores[0][rows, columns]))
-    honest = successive_elimination.Race._estimate
+    honest = SuccessiveElimination._estimate
 
     def estimate(self, patches, block):
         honest(self, patches, block)
         wrong = patches[(patches == best) & ~self.exact[patches]]
         self.mean[wrong] = self.mean.min() - 10
 
-    monkeypatch.setattr(successive_elimination.Race, "_estimate", estimate)
+    monkeypatch.setattr(SuccessiveElimination, "_estimate", estimate)
     sampled = adaptive.search(make_problem(tmp_path / "sampled", exact_sample=34))
     assert reports(sampled)[0]["agreement"]["wrong_side"] >= 1 and reports(sampled)[0]["went_exact"]
     np.testing.assert_array_equal(sampled.masks[:, 0], expected.masks[:, 0])
@@ -193,13 +194,18 @@ def test_a_patch_that_the_gradient_does_not_see_sends_its_class_to_exact_removal
     np.testing.assert_array_equal(sampled.masks[:, 0], expected.masks[:, 0])
 
 
-def test_the_sample_is_compared_with_what_the_race_had_estimated(tmp_path, monkeypatch):
+def test_the_sample_is_compared_with_what_the_elimination_had_estimated(tmp_path, monkeypatch):
     before = {}
     compare = exact_sample.compare
 
-    def watched(race, *arguments):
-        before[len(before)] = race.mean.copy(), race.deviation.copy(), race.exact.copy(), race.bounds()
-        return compare(race, *arguments)
+    def watched(elimination, *arguments):
+        before[len(before)] = (
+            elimination.mean.copy(),
+            elimination.standard_error.copy(),
+            elimination.exact.copy(),
+            elimination.bounds(),
+        )
+        return compare(elimination, *arguments)
 
     monkeypatch.setattr(exact_sample, "compare", watched)
     maps = adaptive.search(make_problem(tmp_path, exact_sample=20, confidence=1.0))
@@ -215,9 +221,9 @@ def test_the_sample_is_compared_with_what_the_race_had_estimated(tmp_path, monke
         assert agreed["estimated"] == len(drawn) > 5
         assert agreed["error_scale"] == pytest.approx(np.sqrt(np.mean(errors**2)), rel=1e-3)
         assert agreed["within_bounds"] == np.sum((lower <= truth)[drawn] & (truth <= upper)[drawn])
-        ranking = Ranking.of((8, 8), 1, (0.1,))
+        ranking = Ranking.of_plane((8, 8), 1, (0.1,))
         scaled = deviation * max(1, agreed["error_scale"])
-        assert agreed["iou"] == pytest.approx(exact_sample.iou_of_errors(ranking, mean, scaled))
+        assert agreed["iou"] == pytest.approx(exact_sample.expected_iou(ranking, mean, scaled))
         assert agreed["iou"] != [1.0]
         ranks = [np.argsort(np.argsort(values[sample])) for values in (mean, truth)]
         assert agreed["spearman"] == pytest.approx(np.corrcoef(*ranks)[0, 1], abs=1e-6)
@@ -227,14 +233,14 @@ def test_the_sample_is_compared_with_what_the_race_had_estimated(tmp_path, monke
 
 def test_the_expected_agreement_is_that_of_maps_with_such_errors():
     rng = np.random.default_rng(0)
-    ranking = Ranking.of((16, 16), 1, (0.1, 0.3))
+    ranking = Ranking.of_plane((16, 16), 1, (0.1, 0.3))
     mean, deviation = rng.normal(size=130), np.full(130, 0.05)
-    kept, found = ranking.inside(mean), []
+    kept, found = ranking.selected(mean), []
     for _ in range(400):
-        other = ranking.inside(mean + deviation * rng.normal(size=130))
+        other = ranking.selected(mean + deviation * rng.normal(size=130))
         found.append((kept & other).sum(1) / (kept | other).sum(1))
-    np.testing.assert_allclose(exact_sample.iou_of_errors(ranking, mean, deviation), np.mean(found, 0), atol=0.05)
-    assert exact_sample.iou_of_errors(ranking, mean, 0 * deviation) == [1.0, 1.0]
+    np.testing.assert_allclose(exact_sample.expected_iou(ranking, mean, deviation), np.mean(found, 0), atol=0.05)
+    assert exact_sample.expected_iou(ranking, mean, 0 * deviation) == [1.0, 1.0]
     assert np.mean(found) < 0.97
 
 
@@ -357,5 +363,5 @@ def test_a_field_that_cannot_be_used_is_named(name, value):
     options = search.options()
     options.method = "adaptive"
     options.adaptive[name] = value
-    with pytest.raises(InputError, match=rf"search.adaptive.{name}: {value}; expected "):
+    with pytest.raises(InputError, match=rf"search.adaptive.{name}: got {value}; expected "):
         search.check(options, (8, 8))

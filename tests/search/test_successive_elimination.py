@@ -1,4 +1,4 @@
-"""Estimates, bounds and decisions of a race, in plain NumPy, against planted truth and brute force."""
+"""Estimates, bounds and decisions of successive elimination, in plain NumPy, against planted truth and brute force."""
 
 import numpy as np
 import pytest
@@ -7,6 +7,7 @@ from scipy import stats
 from fsjax.fourier import masks, spectrum
 from fsjax.search.adaptive import estimates, successive_elimination
 from fsjax.search.adaptive.ranking import Ranking, undecided
+from fsjax.search.adaptive.successive_elimination import SuccessiveElimination
 from fsjax.search.removal import plane_scores
 
 
@@ -24,13 +25,13 @@ def test_estimates_are_unbiased_and_their_errors_as_large_as_they_say(with_predi
     rng = np.random.default_rng(0)
     rises, predicted, sizes = population(rng, 300, 40)
     sizes = np.ones(300) if uniform else sizes
-    truth, chances, errors = rises.mean(1), estimates.inclusion(sizes, 80)[:, None], []
+    truth, chances, errors = rises.mean(1), estimates.inclusion_probabilities(sizes, 80)[:, None], []
     for _ in range(300):
-        order = estimates.order(sizes, rng)[:80]
+        order = estimates.sampling_order(sizes, rng)[:80]
         given = (predicted[:, order], predicted.mean(1)) if with_predictions else (None, None)
         found = estimates.estimate(rises[:, order], chances[order, 0], 300, *given)
-        assert found.variate.mean() > 0.9 if with_predictions else not found.variate.any()
-        errors.append((found.mean - truth, found.deviation))
+        assert found.control_variate.mean() > 0.9 if with_predictions else not found.control_variate.any()
+        errors.append((found.mean - truth, found.standard_error))
     errors, deviations = np.array(errors).swapaxes(0, 1)
     assert (np.abs(errors.mean(0)) < 0.25 * errors.std(0)).all()
     np.testing.assert_allclose(deviations.mean(0), np.sqrt(np.mean(errors**2, 0)), rtol=0.25)
@@ -43,10 +44,10 @@ def test_images_that_matter_and_predictions_narrow_the_bounds():
     rises, predicted, sizes = population(rng, 300, 40)
     widths = []
     for of_order, given in ((np.ones(300), False), (sizes, False), (sizes, True)):
-        order = estimates.order(of_order, rng)[:80]
+        order = estimates.sampling_order(of_order, rng)[:80]
         pair = (predicted[:, order], predicted.mean(1)) if given else (None, None)
-        found = estimates.estimate(rises[:, order], estimates.inclusion(of_order, 80)[order], 300, *pair)
-        widths.append(np.median(found.deviation))
+        found = estimates.estimate(rises[:, order], estimates.inclusion_probabilities(of_order, 80)[order], 300, *pair)
+        widths.append(np.median(found.standard_error))
     assert widths[1] < 0.9 * widths[0] and widths[2] < 0.6 * widths[1]
 
 
@@ -57,18 +58,18 @@ def test_predictions_that_tell_nothing_are_seldom_used_and_never_cost_width():
     chances = np.full(50, 0.25)
     plain = estimates.estimate(rises[:, :50], chances, 200)
     found = estimates.estimate(rises[:, :50], chances, 200, useless[:, :50], useless.mean(1))
-    assert (found.deviation <= plain.deviation).all()
-    assert found.variate.mean() < 0.4
-    np.testing.assert_array_equal(found.mean[~found.variate], plain.mean[~found.variate])
+    assert (found.standard_error <= plain.standard_error).all()
+    assert found.control_variate.mean() < 0.4
+    np.testing.assert_array_equal(found.mean[~found.control_variate], plain.mean[~found.control_variate])
     constant = estimates.estimate(rises[:, :50], chances, 200, 0 * useless[:, :50], 0 * useless.mean(1))
-    assert not constant.variate.any()
+    assert not constant.control_variate.any()
 
 
 def test_with_every_image_an_estimate_is_the_mean():
     rises, predicted, sizes = population(np.random.default_rng(3), 50, 10)
-    found = estimates.estimate(rises, estimates.inclusion(sizes, 50), 50, predicted, predicted.mean(1))
+    found = estimates.estimate(rises, estimates.inclusion_probabilities(sizes, 50), 50, predicted, predicted.mean(1))
     np.testing.assert_array_equal(found.mean, rises.mean(1))
-    assert not found.deviation.any() and not found.variate.any()
+    assert not found.standard_error.any() and not found.control_variate.any()
 
 
 def test_the_beginnings_of_an_order_are_samples_with_the_chances_of_inclusion():
@@ -76,20 +77,20 @@ def test_the_beginnings_of_an_order_are_samples_with_the_chances_of_inclusion():
     sizes = np.exp(1.5 * rng.normal(size=60))
     drawn = np.zeros((2, 60))
     for _ in range(4000):
-        order = estimates.order(sizes, rng)
+        order = estimates.sampling_order(sizes, rng)
         drawn[0, order[:12]] += 1
         drawn[1, order[:35]] += 1
     for count, frequency in zip((12, 35), drawn / 4000, strict=True):
-        chances = estimates.inclusion(sizes, count)
+        chances = estimates.inclusion_probabilities(sizes, count)
         assert chances.sum() == pytest.approx(count) and chances.max() == 1
         assert np.allclose(chances[chances < 1] / sizes[chances < 1], (chances / sizes)[chances < 1][0])
         np.testing.assert_allclose(frequency, chances, atol=0.06)
-    np.testing.assert_array_equal(estimates.inclusion(sizes, 60), 1)
+    np.testing.assert_array_equal(estimates.inclusion_probabilities(sizes, 60), 1)
 
 
 def test_blocks_grow_in_whole_steps_and_end_with_the_last_image():
-    assert estimates.block_ends(10, 32, 1.25) == (10,)
-    ends = estimates.block_ends(1000, 32, 1.25)
+    assert estimates.sample_sizes(10, 32, 1.25) == (10,)
+    ends = estimates.sample_sizes(1000, 32, 1.25)
     assert ends[0] == 32 and ends[-1] == 1000 and len(ends) < 20
     assert all(end % 16 == 0 for end in ends[:-1]) and (np.diff(ends[:-1]) >= 16).all()
     assert (np.array(ends[1:]) / ends[:-1]).max() <= 1.5
@@ -134,14 +135,14 @@ def test_an_orbit_is_undecided_exactly_if_scores_within_the_bounds_can_put_it_on
 @pytest.mark.parametrize(("plane", "patch"), [((8, 8), 1), ((8, 8), 2), ((9, 9), 3)])
 def test_a_ranking_keeps_the_orbits_that_the_maps_keep(plane, patch):
     scores = np.random.default_rng(6).normal(size=spectrum.num_patches(*plane, patch))
-    ranking = Ranking.of(plane, patch, (0.1, 0.4))
+    ranking = Ranking.of_plane(plane, patch, (0.1, 0.4))
     of_plane = plane_scores(scores, plane, patch)
     rows, columns = spectrum.orbit_positions(*plane).T
-    np.testing.assert_allclose(ranking.of_orbits(scores), of_plane[rows, columns])
-    for share, inside in zip((0.1, 0.4), ranking.inside(scores), strict=True):
+    np.testing.assert_allclose(ranking.orbit_means(scores), of_plane[rows, columns])
+    for share, inside in zip((0.1, 0.4), ranking.selected(scores), strict=True):
         expected = masks.best_orbits(of_plane.round(12), masks.budget(share, *plane))
         np.testing.assert_allclose(
-            np.sort(of_plane[expected])[0], ranking.of_orbits(scores)[inside].min(), err_msg="the last orbit kept"
+            np.sort(of_plane[expected])[0], ranking.orbit_means(scores)[inside].min(), err_msg="the last orbit kept"
         )
         if patch == 1:
             np.testing.assert_array_equal(expected[rows, columns], inside)
@@ -151,17 +152,17 @@ class Planted:
     """Losses that are known, and a count of those that were asked for."""
 
     def __init__(self, losses, first):
-        self.all, self.ends = losses, estimates.block_ends(losses.shape[1], first, 1.25)
+        self.all, self.sample_sizes = losses, estimates.sample_sizes(losses.shape[1], first, 1.25)
         self.losses, self.asked = np.full_like(losses, np.nan), np.zeros(losses.shape, int)
         self.losses[0] = losses[0]
 
     def evaluate(self, masks, block):
-        columns = slice(self.ends[block - 1] if block else 0, self.ends[block])
+        columns = slice(self.sample_sizes[block - 1] if block else 0, self.sample_sizes[block])
         self.asked[masks, columns] += 1
         self.losses[masks, columns] = self.all[masks, columns]
 
 
-def test_a_race_finds_the_best_orbits_from_a_part_of_the_losses():
+def test_elimination_finds_the_best_orbits_from_a_part_of_the_losses():
     """32 x 32 pixels, 1,000 images; most orbits matter little, and the boundary lies in a dense field."""
     rng = np.random.default_rng(7)
     patches, images = 514, 1000
@@ -169,23 +170,23 @@ def test_a_race_finds_the_best_orbits_from_a_part_of_the_losses():
     sizes = np.exp(rng.normal(size=images)) + 0.1
     predicted = scale * sizes * rng.normal(size=(patches, images))
     rises = predicted + scale * sizes * (0.3 + 0.5 * rng.standard_t(4, size=(patches, images)))
-    ranking = Ranking.of((32, 32), 1, (0.05,))
-    truth, right, costs = ranking.inside(rises.mean(1)), [], []
+    ranking = Ranking.of_plane((32, 32), 1, (0.05,))
+    truth, right, costs = ranking.selected(rises.mean(1)), [], []
     for seed in range(6):
-        order = estimates.order(sizes, np.random.default_rng(seed))
+        order = estimates.sampling_order(sizes, np.random.default_rng(seed))
         losses = Planted(np.concatenate([np.zeros((1, images)), rises[:, order]]).astype(np.float32), 32)
-        race = successive_elimination.Race(losses, ranking, sizes[order], 2.0, predicted[:, order].astype(np.float32))
-        race.run()
+        elimination = SuccessiveElimination(losses, ranking, sizes[order], 2.0, predicted[:, order].astype(np.float32))
+        elimination.run()
         assert losses.asked.max() == 1, "nothing is asked for twice"
-        np.testing.assert_allclose(race.mean[race.exact], rises.mean(1)[race.exact], atol=1e-5)
-        inside = ranking.inside(race.mean)
-        lower, upper = race.bounds()
-        assert race.exact[ranking.undecided(lower, upper)].all(), "what is undecided is exact"
+        np.testing.assert_allclose(elimination.mean[elimination.exact], rises.mean(1)[elimination.exact], atol=1e-5)
+        inside = ranking.selected(elimination.mean)
+        lower, upper = elimination.bounds()
+        assert elimination.exact[ranking.undecided(lower, upper)].all(), "what is undecided is exact"
         right.append((inside & truth).sum() / (inside | truth).sum())
         costs.append(losses.asked.mean())
         some = np.arange(0, patches, 40)
-        race.complete(some)
-        np.testing.assert_allclose(race.mean[some], rises.mean(1)[some], atol=1e-5)
+        elimination.complete(some)
+        np.testing.assert_allclose(elimination.mean[some], rises.mean(1)[some], atol=1e-5)
         assert losses.asked.max() == 1
     assert np.mean(right) > 0.98 and min(right) >= 0.92
     assert max(costs) < 0.25
@@ -204,25 +205,25 @@ def falling(rng, patches, images, *, known=True):
 
 @pytest.mark.parametrize("known", [True, False])
 def test_patches_that_are_predicted_to_change_little_begin_only_where_predictions_hold(known):
-    ranking, right, begun = Ranking.of((32, 32), 1, (0.05,)), [], []
+    ranking, right, begun = Ranking.of_plane((32, 32), 1, (0.05,)), [], []
     for seed in range(8):
         rises, predicted = falling(np.random.default_rng(seed), 514, 100, known=known)
-        truth = ranking.inside(rises.mean(1))
+        truth = ranking.selected(rises.mean(1))
         losses = Planted(np.concatenate([np.zeros((1, 100)), rises]).astype(np.float32), 16)
         probes = np.arange(3, 514, 32)
-        race = successive_elimination.Race(losses, ranking, np.ones(100), 2.0, predicted, probes)
-        race.run()
-        inside, rest = ranking.inside(race.mean), race.reached < 0
+        elimination = SuccessiveElimination(losses, ranking, np.ones(100), 2.0, predicted, probes)
+        elimination.run()
+        inside, rest = ranking.selected(elimination.mean), elimination.step < 0
         right.append((inside & truth).sum() / (inside | truth).sum())
         begun.append(1 - rest.mean())
         np.testing.assert_array_equal(losses.asked[1:, 0] > 0, ~rest | np.isin(np.arange(514), probes))
         assert np.isnan(losses.losses[1:][rest, 16:]).all()
-        assert not race.exact[rest].any() and race.variate[rest].all()
-        lower, upper = race.bounds()
+        assert not elimination.exact[rest].any() and elimination.control_variate[rest].all()
+        lower, upper = elimination.bounds()
         held = (lower <= rises.mean(1)) & (rises.mean(1) <= upper)
         assert not known or held[rest].mean() > 0.9
-        race.complete(np.flatnonzero(rest)[:3])
-        np.testing.assert_allclose(race.mean[race.exact], rises.mean(1)[race.exact], atol=1e-5)
+        elimination.complete(np.flatnonzero(rest)[:3])
+        np.testing.assert_allclose(elimination.mean[elimination.exact], rises.mean(1)[elimination.exact], atol=1e-5)
     assert np.mean(right) > 0.98 and min(right) >= 0.92
     assert max(begun) < 0.35 if known else min(begun) == 1
 
@@ -232,9 +233,9 @@ def test_where_every_patch_begins_it_does_so_with_more_images(asked, images, beg
     rises, useless = falling(np.random.default_rng(2), 34, images, known=False)
     for given, expected in ((useless, {begun}), (rises.astype(np.float32), {0, 16})):
         losses = Planted(np.concatenate([np.zeros((1, images)), rises]).astype(np.float32), 16)
-        ranking, probes = Ranking.of((8, 8), 1, (0.2,)), np.arange(0, 34, 4)
-        successive_elimination.Race(losses, ranking, np.ones(images), 2.0, given, probes, asked)
-        assert losses.ends[:3] == (16, 24, 32)[: len(losses.ends)]
+        ranking, probes = Ranking.of_plane((8, 8), 1, (0.2,)), np.arange(0, 34, 4)
+        SuccessiveElimination(losses, ranking, np.ones(images), 2.0, given, probes, asked)
+        assert losses.sample_sizes[:3] == (16, 24, 32)[: len(losses.sample_sizes)]
         assert set(np.isfinite(losses.losses[1:]).sum(1)) == expected
 
 
@@ -259,40 +260,42 @@ def test_guesses_are_off_their_predictions_as_the_weaker_half_of_those_begun_is(
     rng = np.random.default_rng(10)
     rises, predicted = falling(rng, 514, 100)
     losses = Planted(np.concatenate([np.zeros((1, 100)), rises]).astype(np.float32), 100)
-    ranking, probes = Ranking.of((32, 32), 1, (0.05,)), np.arange(0, 514, 32)
-    race = successive_elimination.Race(losses, ranking, np.ones(100), 2.0, predicted, probes)
+    ranking, probes = Ranking.of_plane((32, 32), 1, (0.05,)), np.arange(0, 514, 32)
+    elimination = SuccessiveElimination(losses, ranking, np.ones(100), 2.0, predicted, probes)
     of_images = predicted.astype(np.float64) / np.sqrt(np.mean(predicted.astype(np.float64) ** 2, axis=0))
     strengths = np.sqrt(np.mean(of_images**2, axis=1))
     ranked = np.argsort(-strengths)
-    count = int((race.reached >= 0).sum())
-    assert sorted(ranked[:count]) == np.flatnonzero(race.reached >= 0).tolist() and count == 32
+    count = int((elimination.step >= 0).sum())
+    assert sorted(ranked[:count]) == np.flatnonzero(elimination.step >= 0).tolist() and count == 32
     means = predicted.mean(1, dtype=np.float64)
     off = ((rises.mean(1) - means) / strengths)[ranked[16:32]]
     rest = ranked[32:]
-    np.testing.assert_allclose(race.mean[rest], means[rest] + off.mean() * strengths[rest], rtol=1e-4)
-    np.testing.assert_allclose(race.deviation[rest], off.std() * strengths[rest], rtol=1e-4)
-    upper = race.bounds()[1]
-    race.widen(3.0)
+    np.testing.assert_allclose(elimination.mean[rest], means[rest] + off.mean() * strengths[rest], rtol=1e-4)
+    np.testing.assert_allclose(elimination.standard_error[rest], off.std() * strengths[rest], rtol=1e-4)
+    upper = elimination.bounds()[1]
+    elimination.widen(3.0)
     decided = np.isfinite(upper)
-    np.testing.assert_allclose((race.bounds()[1] - race.mean)[decided], 3 * (upper - race.mean)[decided], rtol=1e-6)
+    np.testing.assert_allclose(
+        (elimination.bounds()[1] - elimination.mean)[decided], 3 * (upper - elimination.mean)[decided], rtol=1e-6
+    )
 
 
 def test_a_patch_is_taken_to_scatter_no_less_than_half_of_the_others_do():
     rng = np.random.default_rng(11)
     rises, predicted = falling(rng, 514, 100)
     losses = Planted(np.concatenate([np.zeros((1, 100)), rises]).astype(np.float32), 20)
-    ranking = Ranking.of((32, 32), 1, (0.05,))
-    race = successive_elimination.Race(losses, ranking, np.ones(100), 2.0, predicted, np.arange(0, 514, 32))
-    first = np.flatnonzero(race.reached == 0)
+    ranking = Ranking.of_plane((32, 32), 1, (0.05,))
+    elimination = SuccessiveElimination(losses, ranking, np.ones(100), 2.0, predicted, np.arange(0, 514, 32))
+    first = np.flatnonzero(elimination.step == 0)
     given = predicted[first, :20].astype(np.float64), predicted[first].mean(1, dtype=np.float64)
-    alone = estimates.estimate(rises[first, :20], np.full(20, 0.2), 100, *given).deviation
+    alone = estimates.estimate(rises[first, :20], np.full(20, 0.2), 100, *given).standard_error
     strengths = successive_elimination.strengths(predicted)[first]
     least = np.median(alone / strengths) * strengths
-    np.testing.assert_allclose(race.deviation[first], np.maximum(alone, least), rtol=1e-3)
+    np.testing.assert_allclose(elimination.standard_error[first], np.maximum(alone, least), rtol=1e-3)
     assert 0.3 < np.mean(alone < least) < 0.7
-    race.complete(first[:5])
-    assert not race.deviation[first[:5]].any()
-    np.testing.assert_allclose(race.deviation[first[5:]], np.maximum(alone, least)[5:], rtol=0.5)
+    elimination.complete(first[:5])
+    assert not elimination.standard_error[first[:5]].any()
+    np.testing.assert_allclose(elimination.standard_error[first[5:]], np.maximum(alone, least)[5:], rtol=0.5)
 
 
 def test_a_patch_that_few_images_lift_is_not_ruled_out_by_a_sample_without_them():
@@ -301,26 +304,30 @@ def test_a_patch_that_few_images_lift_is_not_ruled_out_by_a_sample_without_them(
     rises = 0.02 * rng.normal(size=(130, 320)) + np.where(np.arange(130) % 10 == 0, 0.1, 0)[:, None]
     rises[7, :32], rises[7, 32:] = 0.5 * rng.normal(size=32) - 0.5, 0.6
     losses = Planted(np.concatenate([np.zeros((1, 320)), rises]).astype(np.float32), 32)
-    ranking = Ranking.of((16, 16), 1, (0.1,))
-    race = successive_elimination.Race(losses, ranking, np.ones(320), 2.0)
-    upper = race.bounds()[1]
-    assert race.mean[7] + 3 * race.deviation[7] < 0.1 < upper[7], "bounds of three errors would rule it out"
-    race.run()
-    assert race.mean[7] > 0.15 and ranking.inside(race.mean)[0][7]
+    ranking = Ranking.of_plane((16, 16), 1, (0.1,))
+    elimination = SuccessiveElimination(losses, ranking, np.ones(320), 2.0)
+    upper = elimination.bounds()[1]
+    assert elimination.mean[7] + 3 * elimination.standard_error[7] < 0.1 < upper[7], (
+        "bounds of three errors would rule it out"
+    )
+    elimination.run()
+    assert elimination.mean[7] > 0.15 and ranking.selected(elimination.mean)[0][7]
     assert losses.asked.mean() < 0.4
 
 
 def test_wider_bounds_decide_less():
     rng = np.random.default_rng(9)
     rises = rng.normal(size=(34, 200)) + rng.normal(size=(34, 1))
-    ranking, costs = Ranking.of((8, 8), 1, (0.2,)), []
+    ranking, costs = Ranking.of_plane((8, 8), 1, (0.2,)), []
     for factor in (1.0, 2.0):
         losses = Planted(np.concatenate([np.zeros((1, 200)), rises]).astype(np.float32), 32)
-        race = successive_elimination.Race(losses, ranking, np.ones(200), 2.0)
-        lower, upper = race.bounds()
-        race.widen(factor)
+        elimination = SuccessiveElimination(losses, ranking, np.ones(200), 2.0)
+        lower, upper = elimination.bounds()
+        elimination.widen(factor)
         finite = np.isfinite(upper)
-        np.testing.assert_allclose((race.bounds()[1] - lower)[finite], ((1 + factor) / 2 * (upper - lower))[finite])
-        race.run()
+        np.testing.assert_allclose(
+            (elimination.bounds()[1] - lower)[finite], ((1 + factor) / 2 * (upper - lower))[finite]
+        )
+        elimination.run()
         costs.append(losses.asked.mean())
     assert costs[0] < costs[1]

@@ -1,11 +1,10 @@
-"""The adaptive search: removal's top frequencies from a part of its forward passes.
+"""The adaptive search: removal's top frequencies from a part of its forward passes (METHOD 11).
 
-A patch begins with a few images of the class. The bounds of its score say whether it may lie on either side of a share
-that is asked for; only while it may does it get more images, and in the end all of them, where its score is exact.
-First-order scores of every image, from one backward pass each, say which images matter, which patches need not begin at
-all and, where they predict the rises, stand in for images not evaluated. A random sample of patches is evaluated on all
-images whatever the bounds say: what it tells of the estimates is reported, and where it contradicts them the class is
-evaluated exactly.
+A patch starts with a few images of the class. It gets more only while the confidence bounds of its score leave it on
+either side of a share's boundary, in the end all of them, which makes its score exact. First-order scores of every
+image, from one backward pass each, say which images are important and which patches need not start, and serve as a
+control variate where they predict the rises. A random sample of patches is always evaluated on all images: it measures
+the estimates' errors for the report, and a class whose estimates it contradicts is evaluated exactly.
 """
 
 import numpy as np
@@ -15,54 +14,53 @@ from fsjax.fourier import dfm
 from fsjax.runtime.errors import InputError
 from fsjax.runtime.progress import Progress
 from fsjax.search import precision_check
-from fsjax.search.adaptive.class_search import Searcher, exact_passes
+from fsjax.search.adaptive.class_search import ClassSearcher, exact_passes
 from fsjax.search.method import Method
 from fsjax.search.problem import Problem
 from fsjax.search.removal import plane_scores, removal_masks
 
 
 def search(problem: Problem) -> dfm.DominantFrequencyMaps:
-    """Removal scores, exact where a share's boundary needs them and estimated elsewhere, and the maps (METHOD 2).
+    """Return removal scores, exact where a share's boundary needs them and else estimated, and the maps (METHOD 2).
 
-    The provenance tells under "adaptive" what was spent, what the exact sample says and, for each class, what
-    `class_race.Found.report` holds.
+    The provenance has under "adaptive" the cost, the number of sampled patches and each class's `ClassResult.report`.
 
     Raises:
       InputError: kept losses of another search, too little memory, or a loss or gradient that is not finite.
-      interrupt.Terminated: SIGTERM came; what is computed is kept and not computed again.
+      interrupt.Terminated: SIGTERM came; computed losses are kept and not computed again.
     """
     options, images = problem.options, np.array(problem.counts)
-    masks = removal_masks(problem.plane, options.patch)
-    total = sum(exact_passes(problem, masks, label) for label in range(len(images)))
+    masks, labels = removal_masks(problem.plane, options.patch), range(len(problem.classes))
+    total = sum(exact_passes(problem, masks, label) for label in labels)
     with Progress(f"search {options.method}", total, "images") as progress:
-        searcher = Searcher(problem, masks, progress)
-        found = [searcher.search(label) for label in range(len(problem.classes))]
-    sums = np.stack([part.sums for part in found])
-    agreed = precision_check.measure(problem, masks.sample(np.concatenate([[0], 1 + searcher.sample])), sums)
-    passes = [part.report["forward_passes"] for part in found]
+        searcher = ClassSearcher(problem, masks, progress)
+        results = [searcher.search(label) for label in labels]
+    sums = np.stack([result.sums for result in results])
+    precision_report = precision_check.measure(problem, masks.sample(np.concatenate([[0], 1 + searcher.sample])), sums)
+    passes = sum(result.report["forward_passes"] for result in results)
     return dfm.from_scores(
-        (plane_scores(part.rises, problem.plane, options.patch) for part in found),
+        (plane_scores(result.rises, problem.plane, options.patch) for result in results),
         tuple(options.shares),
         classes=problem.classes,
         method=options.method,
         images=images,
-        forward_equivalents=sum(passes) + int(images.sum()) * agreed.get("masks", 0),
+        forward_equivalents=passes + int(images.sum()) * precision_report.get("masks", 0),
         searched_on=problem.searched_on,
         provenance={
             **problem.provenance,
             "loss_before_removal": (sums[:, 0] / images).tolist(),
-            "agreement": agreed,
+            "agreement": precision_report,
             "adaptive": {
-                "share_of_exact": sum(passes) / (int(images.sum()) * masks.count),
+                "share_of_exact": passes / (int(images.sum()) * masks.count),
                 "sampled": len(searcher.sample),
-                "classes": [part.report for part in found],
+                "classes": [result.report for result in results],
             },
         },
     )
 
 
 def check(options: ConfigDict, plane: tuple[int, int]) -> None:
-    """Raises InputError for a field of config.search.adaptive that cannot be used."""
+    """Raise InputError for an invalid field of config.search.adaptive."""
     own = options.adaptive
     if not 0 < own.confidence < np.inf:
         raise InputError(f"search.adaptive.confidence: got {own.confidence}; expected more than 0")
@@ -72,8 +70,8 @@ def check(options: ConfigDict, plane: tuple[int, int]) -> None:
 
 
 # Chosen on the losses of a ResNet-20 on 1,000 images each of two CIFAR-10 classes (mean loss 0.95 and 0.29), all 514
-# orbits known. Searches for the best 5 % in 100 random orders of the images ended with the exact set 99 and 100 times,
-# at 22 and 16 % of the cost; at 1.75 one order in twelve missed an orbit of the first class.
+# orbits known. Searches for the best 5 % in 100 random orders of the images found the exact set 99 and 100 times, at 22
+# and 16 % of the cost; with a confidence of 1.75 one order in twelve missed an orbit of the first class.
 METHOD = Method(
     search,
     defaults={

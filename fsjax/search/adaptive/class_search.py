@@ -1,4 +1,4 @@
-"""The adaptive search of one class: its race, what an exact sample says of it, and what is kept of both."""
+"""The adaptive search of one class: successive elimination, checked on an exact sample, its result kept on disk."""
 
 import dataclasses
 import logging
@@ -14,36 +14,35 @@ from fsjax.search import gradient
 from fsjax.search.adaptive import estimates, exact_sample
 from fsjax.search.adaptive.image_losses import ClassLosses, Evaluator, known_first_order
 from fsjax.search.adaptive.ranking import Ranking
-from fsjax.search.adaptive.successive_elimination import Race
+from fsjax.search.adaptive.successive_elimination import SuccessiveElimination
 from fsjax.search.precision_check import correlation, rank_correlation
 from fsjax.search.problem import Problem
 from fsjax.search.sweep import MaskList
 
 logger = logging.getLogger(__name__)
 
-# Each block of images makes the sample larger by about this: finer steps cost tiles that are not full.
+# Factor by which a step enlarges a patch's sample: finer steps leave tiles partly empty.
 GROWTH = 1.25
-# Images that a patch begins with at least, be a third of the class less than that, where no fewer are asked for.
+# First sample of a patch, at least, also where a third of the class is less; at most search.adaptive.first_images.
 LEAST_FIRST = 16
-# The same where no first-order scores say which patches begin.
-LEAST_UNGUIDED = 32
-# Of the class's mean, added to how much an image is expected to matter. A confident image has next to no gradient and
-# may still be lost with a large component: it has to have a fair chance.
-_LEAST_SIZE = 0.5
+# The same where no trusted predictions say which patches start.
+LEAST_UNTRUSTED = 32
+# Added to an image's importance, as a part of the class's mean. An image that is recognised with certainty has next to
+# no gradient and may still be lost with a large component: it needs a fair chance to be drawn.
+_LEAST_IMPORTANCE = 0.5
 
 
 @dataclasses.dataclass(frozen=True)
-class Found:
-    """What is found of a class.
+class ClassResult:
+    """What the search knows of a class in the end.
 
     Attributes:
-      rises: in mean loss, of each patch.
+      rises: of the mean loss, of each patch.
       sums: of the losses with nothing removed and under each sampled patch.
       report: JSON values. `forward_passes`, a backward pass counting 2, and as `share_of_exact`; `rounds`;
-        `evaluated_exactly` and `never_evaluated`, patches; `variate_used`, share of those not exact whose estimate
-        rests on the gradient too; `gradient`, on the sample: `correlation` of the mean first-order scores with the
-        exact ones, and `spearman`; `agreement`, what `exact_sample.compare` found; and whether the class
-        `went_exact`.
+        `evaluated_exactly` and `never_evaluated`, patches; `variate_used`, the share of estimated scores that use the
+        gradient too; `gradient`, on the sample: `correlation` and `spearman` of the mean first-order scores with the
+        exact ones; `agreement`, an `exact_sample.SampleCheck`; and whether the class `went_exact`.
     """
 
     rises: Float[np.ndarray, " patches"]
@@ -51,101 +50,121 @@ class Found:
     report: dict
 
 
-class Searcher:
-    """Searches one class after another; keeps those that are finished, and goes on from what is kept.
+class ClassSearcher:
+    """Searches one class after another, keeps the finished ones on disk, and resumes from what is there.
 
     Args:
-      problem: what is searched.
+      problem: classifier and images.
       masks: nothing removed, then each patch.
-      progress: of `exact_passes`; those that a class did not need count as it ends.
+      progress: of `exact_passes`; those that a class did not need count when it ends.
+
+    Attributes:
+      sample: patches drawn at random, which are evaluated exactly in every class.
     """
 
     def __init__(self, problem: Problem, masks: MaskList, progress: Progress):
         options, own = problem.options, problem.options.adaptive
         self._problem, self._own, self._progress = problem, own, progress
-        self._ranking = Ranking.of(problem.plane, options.patch, tuple(sorted(options.shares)))
-        drawn = min(own.exact_sample, masks.count - 1)
-        rng = np.random.default_rng(problem.seed)
-        self.sample = np.sort(rng.choice(masks.count - 1, drawn, replace=False))
+        self._ranking = Ranking.of_plane(problem.plane, options.patch, tuple(sorted(options.shares)))
+        sampled = min(own.exact_sample, masks.count - 1)
+        self.sample = np.sort(np.random.default_rng(problem.seed).choice(masks.count - 1, sampled, replace=False))
         first = [min(own.first_images, max(LEAST_FIRST, count // 3)) for count in problem.counts]
-        self._ends = [estimates.block_ends(*pair, GROWTH) for pair in zip(problem.counts, first, strict=True)]
-        blocks = [int(size) for ends in self._ends for size in np.diff([0, *ends])]
+        self._sample_sizes = [
+            estimates.sample_sizes(count, size, GROWTH) for count, size in zip(problem.counts, first, strict=True)
+        ]
+        steps = [int(size) for sizes in self._sample_sizes for size in np.diff([0, *sizes])]
+        smallest = min(estimates.smallest_step(min(first)), max(steps))
         layout = {"gradient_batch": gradient.batch_size(problem) if own.gradient else 0}
-        step = min(estimates.step_of(min(first)), max(blocks))
-        self._evaluator = Evaluator(problem, masks, blocks, step, layout, progress)
+        self._evaluator = Evaluator(problem, masks, steps, smallest, layout, progress)
         self._batch = self._evaluator.layout["gradient_batch"]
         self._first_order = gradient.make_first_order(problem, batch=self._batch) if own.gradient else None
 
-    def search(self, label: int) -> Found:
-        """Of one class; all processes call it alike."""
-        every = exact_passes(self._problem, self._evaluator.masks, label)
-        found = self._kept(label)
-        if found is None:
+    def search(self, label: int) -> ClassResult:
+        """Search a class, or read its result from disk. Collective: every process must call this."""
+        passes = exact_passes(self._problem, self._evaluator.masks, label)
+        result = self._read(label)
+        if result is None:
             start = self._progress.count
-            found = self._search(label)
-            self._keep(label, found)
-            self._progress.update(every - (self._progress.count - start))
+            result = self._search(label)
+            self._write(label, result)
+            self._progress.update(passes - (self._progress.count - start))
         else:
-            self._progress.update(every)
-            self._progress.resumed += every
-        return found
+            self._progress.update(passes)
+            self._progress.resumed += passes
+        return result
 
-    def _search(self, label: int) -> Found:
+    def _search(self, label: int) -> ClassResult:
         images, predicted = self._problem.images(label), None
-        sizes = np.ones(len(images))
+        importance = np.ones(len(images))
         if self._first_order is not None:
             predicted = known_first_order(self._evaluator, label, images, self._first_order, self._batch)
-            sizes = importance(predicted)
-        order = estimates.order(sizes, np.random.default_rng([self._problem.seed, label]))
-        losses = ClassLosses(self._evaluator, label, images[order], self._ends[label])
-        for block in range(len(losses.ends)):
-            losses.evaluate(np.array([0]), block)
-        in_order = None if predicted is None else predicted[order].T
-        unguided = min(self._own.first_images, LEAST_UNGUIDED)
-        race = Race(losses, self._ranking, sizes[order], self._own.confidence, in_order, self.sample, unguided)
-        race.run()
-        estimated, variate = ~race.exact, race.variate[~race.exact]
-        agreed = exact_sample.compare(race, self._ranking, self.sample)
-        if agreed["contradicted"]:
-            logger.warning("search: class %s: %s; it goes exact", self._problem.classes[label], agreed)
-            race.complete(np.arange(len(race.mean)))
+            importance = image_importance(predicted)
+        order = estimates.sampling_order(importance, np.random.default_rng([self._problem.seed, label]))
+        losses = ClassLosses(self._evaluator, label, images[order], self._sample_sizes[label])
+        for step in range(len(losses.sample_sizes)):
+            losses.evaluate(np.array([0]), step)
+        elimination = SuccessiveElimination(
+            *(losses, self._ranking, importance[order], self._own.confidence),
+            predicted=None if predicted is None else predicted[order].T,
+            probes=self.sample,
+            untrusted_images=min(self._own.first_images, LEAST_UNTRUSTED),
+        )
+        elimination.run()
+        control_variate = elimination.control_variate[~elimination.exact]
+        check = exact_sample.compare(elimination, self._ranking, self.sample)
+        if check.contradicted:
+            name = self._problem.classes[label]
+            logger.warning(
+                "search: class %s: the exact sample contradicts the estimates: %s; it goes exact", name, check
+            )
+            elimination.complete(np.arange(len(elimination.mean)))
         else:
-            race.widen(max(1.0, agreed["error_scale"]))
-            race.run()
-        count = len(images)
-        passes = losses.passes + (0 if predicted is None else gradient.PASSES * count)
+            elimination.widen(max(1.0, check.error_scale))
+            elimination.run()
         report = {
-            "forward_passes": passes,
-            "share_of_exact": passes / (count * len(losses.losses)),
-            "rounds": race.rounds,
-            "evaluated_exactly": int(race.exact.sum()),
-            "never_evaluated": int((race.reached < 0).sum()),
-            "variate_used": float(variate.mean()) if estimated.any() else 0.0,
-            "agreement": agreed,
-            "went_exact": agreed["contradicted"],
+            **self._cost(elimination, losses),
+            "variate_used": float(control_variate.mean()) if len(control_variate) else 0.0,
+            "agreement": dataclasses.asdict(check),
+            "went_exact": check.contradicted,
         }
-        exact = race.mean[self.sample]
         if predicted is not None:
-            means = predicted.mean(0, dtype=np.float64)[self.sample]
-            report["gradient"] = {"correlation": correlation(means, exact), "spearman": rank_correlation(means, exact)}
+            report["gradient"] = self._gradient_report(predicted, elimination)
         sums = losses.losses[np.concatenate([[0], 1 + self.sample])].sum(1, dtype=np.float64)
-        return Found(race.mean, sums, report)
+        return ClassResult(elimination.mean, sums, report)
+
+    def _cost(self, elimination: SuccessiveElimination, losses: ClassLosses) -> dict:
+        masks, images = losses.losses.shape
+        passes = losses.passes + (gradient.PASSES * images if self._own.gradient else 0)
+        return {
+            "forward_passes": passes,
+            "share_of_exact": passes / (images * masks),
+            "rounds": elimination.rounds,
+            "evaluated_exactly": int(elimination.exact.sum()),
+            "never_evaluated": int((elimination.step < 0).sum()),
+        }
+
+    def _gradient_report(
+        self, predicted: Float[np.ndarray, "images patches"], elimination: SuccessiveElimination
+    ) -> dict[str, float | None]:
+        means, exact = predicted.mean(0, dtype=np.float64)[self.sample], elimination.mean[self.sample]
+        return {"correlation": correlation(means, exact), "spearman": rank_correlation(means, exact)}
 
     def _file(self, label: int) -> Path | None:
         folder = self._evaluator.folder(label)
         return folder and folder / "found.json"
 
-    def _keep(self, label: int, found: Found) -> None:
-        """What a class ended with; its first-order scores are of no use any more."""
+    def _write(self, label: int, result: ClassResult) -> None:
+        """Write a class's result and delete its first-order scores, which nothing needs any more."""
         file = self._file(label)
         if file is None or not parallel.is_main_process():
             return
-        values = {"rises": found.rises.tolist(), "sums": found.sums.tolist(), "report": found.report}
+        values = {"rises": result.rises.tolist(), "sums": result.sums.tolist(), "report": result.report}
         files.write_json(file, values | {"shares": list(self._problem.options.shares)})
         for scores in file.parent.glob("first-*.npz"):
             scores.unlink()
 
-    def _kept(self, label: int) -> Found | None:
+    def _read(self, label: int) -> ClassResult | None:
+        """Read a class's result; None if it is missing, damaged, or of other shares."""
         file, values = self._file(label), None
         if file is not None and file.exists() and parallel.is_main_process():
             try:
@@ -155,15 +174,15 @@ class Searcher:
             if values and values["shares"] != list(self._problem.options.shares):
                 values = None
         values = parallel.from_main(values)
-        return values and Found(np.array(values["rises"]), np.array(values["sums"]), values["report"])
+        return values and ClassResult(np.array(values["rises"]), np.array(values["sums"]), values["report"])
 
 
 def exact_passes(problem: Problem, masks: MaskList, label: int) -> int:
-    """Forward passes of a class of which every patch is evaluated on all images."""
+    """Return a class's forward passes where every patch is evaluated on all images."""
     return problem.counts[label] * (masks.count + (gradient.PASSES if problem.options.adaptive.gradient else 0))
 
 
-def importance(predicted: Float[np.ndarray, "images patches"]) -> Float[np.ndarray, " images"]:
-    """How much an image is expected to matter: the root mean square of its first-order scores, and a little for all."""
-    sizes = np.sqrt(np.mean(predicted.astype(np.float64) ** 2, axis=1))
-    return sizes + _LEAST_SIZE * sizes.mean() if sizes.any() else np.ones(len(sizes))
+def image_importance(predicted: Float[np.ndarray, "images patches"]) -> Float[np.ndarray, " images"]:
+    """Return each image's importance: the root mean square of its first-order scores, plus a constant."""
+    importance = np.sqrt(np.mean(predicted.astype(np.float64) ** 2, axis=1))
+    return importance + _LEAST_IMPORTANCE * importance.mean() if importance.any() else np.ones(len(importance))

@@ -1,8 +1,9 @@
-"""Means over all images of a class, estimated from some of them, with their standard errors.
+"""Mean rises of the loss over a class's images, estimated from a sample, with their standard errors.
 
-Images are drawn without replacement, with chances in proportion to how much each is expected to matter, and come in one
-order: every longer sample holds the shorter ones. Rosen's and Ohlsson's sequential Poisson sampling (J. Official
-Statistics 14, 1998) with the regression estimator of survey sampling (Saerndal et al., Model Assisted Survey Sampling).
+Images are drawn without replacement, with probability in proportion to their importance and in one order, so every
+larger sample contains the smaller ones: sequential Poisson sampling (Rosen, J. Stat. Planning and Inference 62, 1997;
+Ohlsson, J. Official Statistics 14, 1998) with the regression estimator of survey sampling, which uses first-order
+predictions as a control variate (Saerndal et al., Model Assisted Survey Sampling).
 """
 
 import dataclasses
@@ -14,96 +15,96 @@ from scipy import stats
 
 @dataclasses.dataclass(frozen=True)
 class Estimates:
-    """Means over all images, estimated from some.
+    """Estimated means over all images.
 
     Attributes:
       mean: the estimates.
-      deviation: their standard errors; 0 = every image was there.
-      variate: whether the predictions are used.
+      standard_error: of each; 0 where the sample holds every image.
+      control_variate: whether the estimate uses the predictions.
     """
 
     mean: Float[np.ndarray, " patches"]
-    deviation: Float[np.ndarray, " patches"]
-    variate: Bool[np.ndarray, " patches"]
+    standard_error: Float[np.ndarray, " patches"]
+    control_variate: Bool[np.ndarray, " patches"]
 
 
 def estimate(
     rises: Float[np.ndarray, "patches sampled"],
-    chances: Float[np.ndarray, " sampled"],
+    inclusion: Float[np.ndarray, " sampled"],
     images: int,
     predicted: Float[np.ndarray, "patches sampled"] | None = None,
     predicted_mean: Float[np.ndarray, " patches"] | None = None,
 ) -> Estimates:
-    """The mean rise over all images, of each patch by itself.
+    """Estimate each patch's mean rise over all images.
 
-    Without predictions it is (1/N) * sum(rise / chance). With them it is b * (their mean over all images) + (1/N) *
-    sum((rise - b * prediction) / chance), b by least squares; they are used for a patch where that has less variance
-    left, with the degree of freedom that b costs taken off.
+    Without predictions the estimate is (1/N) * sum(rise / inclusion). With them it is b * predicted_mean + (1/N) *
+    sum((rise - b * predicted) / inclusion), b by least squares. A patch uses them where they leave less variance, after
+    a correction for the degree of freedom that b costs.
 
     Args:
-      rises: of the sampled images, at least 3, or all.
-      chances: that each of them had to be in the sample, in (0, 1].
-      images: N, how many there are.
-      predicted: of the same patches and images.
-      predicted_mean: over all images.
+      rises: of the sampled images: at least 3 images, or all.
+      inclusion: each sampled image's inclusion probability, in (0, 1].
+      images: N, the number of images in all.
+      predicted: predicted rises of the same patches and images.
+      predicted_mean: predicted rises' mean over all images.
     """
     count = rises.shape[1]
     if count == images:
         return Estimates(rises.mean(1), np.zeros(len(rises)), np.zeros(len(rises), bool))
-    open_share = 1 - chances
+    exclusion = 1 - inclusion
 
     def centred(values: np.ndarray) -> np.ndarray:
-        weighted = values / chances
-        return weighted - (weighted @ open_share / open_share.sum())[:, None]
+        weighted = values / inclusion
+        return weighted - (weighted @ exclusion / exclusion.sum())[:, None]
 
-    mean = (rises / chances).sum(1) / images
-    around = centred(rises)
-    squares = around**2 @ open_share
-    variance, variate = squares * count / (count - 1), np.zeros(len(rises), bool)
+    mean = (rises / inclusion).sum(1) / images
+    residuals = centred(rises)
+    squares = residuals**2 @ exclusion
+    variance, control_variate = squares * count / (count - 1), np.zeros(len(rises), bool)
     if predicted is not None:
-        along = centred(predicted)
-        spread, common = along**2 @ open_share, (along * around) @ open_share
-        slope = np.divide(common, spread, out=np.zeros_like(common), where=spread > 0)
-        left = np.maximum(squares - slope * common, 0) * count / (count - 2)
-        variate = left < variance
-        differences = (rises - slope[:, None] * predicted) / chances
-        mean = np.where(variate, slope * predicted_mean + differences.sum(1) / images, mean)
-        variance = np.where(variate, left, variance)
-    return Estimates(mean, np.sqrt(variance) / images, variate)
+        regressor = centred(predicted)
+        spread, covariance = regressor**2 @ exclusion, (regressor * residuals) @ exclusion
+        slope = np.divide(covariance, spread, out=np.zeros_like(covariance), where=spread > 0)
+        remaining = np.maximum(squares - slope * covariance, 0) * count / (count - 2)
+        control_variate = remaining < variance
+        differences = (rises - slope[:, None] * predicted) / inclusion
+        mean = np.where(control_variate, slope * predicted_mean + differences.sum(1) / images, mean)
+        variance = np.where(control_variate, remaining, variance)
+    return Estimates(mean, np.sqrt(variance) / images, control_variate)
 
 
 def multiplier(confidence: float, sampled: int) -> float:
-    """Student's quantile with the tail that `confidence` standard deviations leave of a normal distribution."""
+    """Return Student's quantile with the tail that `confidence` standard deviations leave of a normal distribution."""
     return float(stats.t.isf(stats.norm.sf(confidence), max(1, sampled - 2)))
 
 
-def inclusion(sizes: Float[np.ndarray, " images"], count: int) -> Float[np.ndarray, " images"]:
-    """The chance of each image to be among `count`, in proportion to these sizes and at most 1."""
-    if count >= len(sizes):
-        return np.ones(len(sizes))
-    descending = np.sort(sizes)[::-1]
+def inclusion_probabilities(importance: Float[np.ndarray, " images"], count: int) -> Float[np.ndarray, " images"]:
+    """Return each image's probability to be in a sample of `count`: in proportion to its importance, at most 1."""
+    if count >= len(importance):
+        return np.ones(len(importance))
+    descending = np.sort(importance)[::-1]
     rest = np.cumsum(descending[::-1])[::-1]
     factors = (count - np.arange(count)) / rest[:count]
     certain = int(np.argmax(factors * descending[:count] <= 1))
-    return np.minimum(1, factors[certain] * sizes)
+    return np.minimum(1, factors[certain] * importance)
 
 
-def order(sizes: Float[np.ndarray, " images"], rng: np.random.Generator) -> Int[np.ndarray, " images"]:
-    """An order of which every beginning is a sample with the chances of `inclusion`."""
-    return np.argsort(rng.random(len(sizes)) / sizes, kind="stable")
+def sampling_order(importance: Float[np.ndarray, " images"], rng: np.random.Generator) -> Int[np.ndarray, " images"]:
+    """Draw an order whose every prefix is a sample with the probabilities of `inclusion_probabilities`."""
+    return np.argsort(rng.random(len(importance)) / importance, kind="stable")
 
 
-def block_ends(images: int, first: int, growth: float) -> tuple[int, ...]:
-    """Where the blocks of images end: each makes the sample larger by about this factor.
+def sample_sizes(images: int, first: int, growth: float) -> tuple[int, ...]:
+    """Return the sample's size after each step: `first`, then larger by about the factor `growth`, at last all images.
 
-    All but the last are of whole halves of the first one, so that a device's batches fill them.
+    All steps but the last add multiples of `smallest_step` images, so that they fill a device's batches.
     """
-    step, ends = step_of(first), [min(first, images)]
-    while ends[-1] < images:
-        ends.append(min(images, step * max(ends[-1] // step + 1, round(ends[-1] * growth / step))))
-    return tuple(ends)
+    step, sizes = smallest_step(first), [min(first, images)]
+    while sizes[-1] < images:
+        sizes.append(min(images, step * max(sizes[-1] // step + 1, round(sizes[-1] * growth / step))))
+    return tuple(sizes)
 
 
-def step_of(first: int) -> int:
-    """Images of the smallest block that follows a first one of this size."""
+def smallest_step(first: int) -> int:
+    """Return how many images the smallest step after a first one of this size adds."""
     return max(1, first // 2)

@@ -97,25 +97,25 @@ class ClassLosses:
       evaluator: computes them.
       label: of the class.
       images: in the order in which they are evaluated.
-      ends: of the blocks of images; the last is the number of images.
+      sample_sizes: of the blocks of images; the last is the number of images.
       losses: under each mask; NaN = not known. A block is known whole or not at all.
     """
 
     evaluator: Evaluator
     label: int
     images: Float[np.ndarray, "images height width channels"]
-    ends: tuple[int, ...]
+    sample_sizes: tuple[int, ...]
     losses: Float[np.ndarray, "masks images"] = dataclasses.field(init=False)
 
     def __post_init__(self):
         self.losses = np.full((self.evaluator.masks.count, len(self.images)), np.nan, np.float32)
         folder = self.evaluator.folder(self.label)
         if folder is not None:
-            for block in range(len(self.ends)):
+            for block in range(len(self.sample_sizes)):
                 paths: list[Path] = sorted(folder.glob(f"block{block:02d}-*.npz"), key=str)
                 for file in paths:
                     self._read(file, block)
-        for block in range(len(self.ends)):
+        for block in range(len(self.sample_sizes)):
             # Processes may have seen different files.
             self._merge(np.arange(len(self.losses)), block)
         passes = int(np.isfinite(self.losses).sum())
@@ -129,7 +129,7 @@ class ClassLosses:
 
     def columns(self, block: int) -> slice:
         """Which images a block has."""
-        return slice(self.ends[block - 1] if block else 0, self.ends[block])
+        return slice(self.sample_sizes[block - 1] if block else 0, self.sample_sizes[block])
 
     def evaluate(self, masks: Int[np.ndarray, " chosen"], block: int) -> None:
         """Makes the losses of a block's images under these masks known; every process computes an equal part.

@@ -1,4 +1,4 @@
-"""Which orbits the best shares of a plane keep, for scores of patches that are known within bounds."""
+"""Select the orbits of each share's budget, from scores of patches that are known within bounds."""
 
 import dataclasses
 from typing import Literal
@@ -12,65 +12,67 @@ from fsjax.search.gradient import patch_members
 
 @dataclasses.dataclass(frozen=True)
 class Ranking:
-    """What the best shares of a plane are decided by: scores of orbits, made of those of patches.
+    """A plane's orbits, ranked by the scores of the patches that contain them.
 
     Attributes:
-      members: orbits of each patch; the number of orbits fills the rows.
-      sizes: positions of each orbit.
-      budgets: positions of each share.
+      members: orbits of each patch, as indices into `spectrum.orbit_positions`; rows are filled up with their number.
+      orbit_sizes: positions of each orbit.
+      budgets: positions that each share may keep.
     """
 
     members: Int[np.ndarray, "patches most"]
-    sizes: Int[np.ndarray, " orbits"]
+    orbit_sizes: Int[np.ndarray, " orbits"]
     budgets: tuple[int, ...]
 
     @classmethod
-    def of(cls, plane: tuple[int, int], patch: int, shares: tuple[float, ...]) -> "Ranking":
-        """Of the patches of `spectrum.patches`."""
+    def of_plane(cls, plane: tuple[int, int], patch: int, shares: tuple[float, ...]) -> "Ranking":
+        """Build the ranking of the patches of `spectrum.patches`."""
         rows, columns = spectrum.orbit_positions(*plane).T
-        sizes = spectrum.orbit_sizes(*plane)[spectrum.orbits(*plane)[rows, columns]]
-        return cls(patch_members(plane, patch), sizes, tuple(masks.budget(share, *plane) for share in shares))
+        orbit_sizes = spectrum.orbit_sizes(*plane)[spectrum.orbits(*plane)[rows, columns]]
+        return cls(patch_members(plane, patch), orbit_sizes, tuple(masks.budget(share, *plane) for share in shares))
 
-    def of_orbits(self, values: Float[np.ndarray, " patches"]) -> Float[np.ndarray, " orbits"]:
-        """Of each orbit the mean over the patches that contain it."""
-        flat, count = self.members.ravel(), len(self.sizes) + 1
+    def orbit_means(self, values: Float[np.ndarray, " patches"]) -> Float[np.ndarray, " orbits"]:
+        """Average the values of the patches that contain each orbit."""
+        flat, count = self.members.ravel(), len(self.orbit_sizes) + 1
         totals = np.bincount(flat, np.repeat(values, self.members.shape[1]), count)
         return (totals / np.maximum(1, np.bincount(flat, minlength=count)))[:-1]
+
+    def selected(self, scores: Float[np.ndarray, " patches"]) -> Bool[np.ndarray, "shares orbits"]:
+        """Select the best orbits within each budget."""
+        order = np.argsort(-self.orbit_means(scores), kind="stable")
+        positions = np.cumsum(self.orbit_sizes[order])
+        selected = np.zeros((len(self.budgets), len(self.orbit_sizes)), bool)
+        for row, budget in zip(selected, self.budgets, strict=True):
+            row[order[positions <= budget]] = True
+        return selected
 
     def undecided(
         self, lower: Float[np.ndarray, " patches"], upper: Float[np.ndarray, " patches"]
     ) -> Bool[np.ndarray, " patches"]:
-        """Patches with an orbit that these bounds leave on either side of a budget."""
-        return self.touched(undecided(self.of_orbits(lower), self.of_orbits(upper), self.sizes, self.budgets))
+        """Find patches with an orbit that scores within these bounds can put on either side of a budget."""
+        return self.patches_with(
+            undecided(self.orbit_means(lower), self.orbit_means(upper), self.orbit_sizes, self.budgets)
+        )
 
-    def touched(self, orbits: Bool[np.ndarray, " orbits"]) -> Bool[np.ndarray, " patches"]:
-        """Patches with one of these orbits."""
+    def patches_with(self, orbits: Bool[np.ndarray, " orbits"]) -> Bool[np.ndarray, " patches"]:
+        """Find patches that contain one of these orbits."""
         return np.append(orbits, False)[self.members].any(1)
 
-    def inside(self, values: Float[np.ndarray, " patches"]) -> Bool[np.ndarray, "shares orbits"]:
-        """The orbits that each budget keeps."""
-        order = np.argsort(-self.of_orbits(values), kind="stable")
-        taken = np.cumsum(self.sizes[order])
-        kept = np.zeros((len(self.budgets), len(self.sizes)), bool)
-        for row, budget in zip(kept, self.budgets, strict=True):
-            row[order[taken <= budget]] = True
-        return kept
-
-    def boundary(self, values: Float[np.ndarray, " patches"]) -> float | None:
-        """How far above the median the lowest of the budgets' last orbits lies; None where none does."""
-        scores = self.of_orbits(values)
-        lowest = [scores[kept].min() for kept in self.inside(values) if kept.any()]
-        heights = [float(score - np.median(scores)) for score in lowest]
+    def boundary(self, scores: Float[np.ndarray, " patches"]) -> float | None:
+        """Return how far above the median the lowest positive boundary of a budget lies; None if there is none."""
+        of_orbits = self.orbit_means(scores)
+        lowest = [of_orbits[selected].min() for selected in self.selected(scores) if selected.any()]
+        heights = [float(score - np.median(of_orbits)) for score in lowest]
         return min((height for height in heights if height > 0), default=None)
 
 
 def undecided(
     lower: Float[np.ndarray, " orbits"],
     upper: Float[np.ndarray, " orbits"],
-    sizes: Int[np.ndarray, " orbits"],
+    orbit_sizes: Int[np.ndarray, " orbits"],
     budgets: tuple[int, ...],
 ) -> Bool[np.ndarray, " orbits"]:
-    """Which orbits may be inside or outside the best ones of some budget, as `masks.best_orbits` takes them.
+    """Find orbits that may be inside or outside the best ones of some budget, as `masks.best_orbits` takes them.
 
     An orbit is inside if all that may rank before it fit into the budget together with it, and outside if those that
     surely do leave no room for it.
@@ -78,22 +80,18 @@ def undecided(
     Args:
       lower: bound of each score.
       upper: bound of each score; equal to the lower one where it is exact.
-      sizes: positions of each orbit.
+      orbit_sizes: positions of each orbit.
       budgets: in positions.
     """
-    before_at_most = _positions_from(upper, lower, sizes, "left") - sizes
-    before_at_least = _positions_from(lower, upper, sizes, "right")
-    found = np.zeros(len(lower), bool)
-    for budget in budgets:
-        inside, outside = before_at_most + sizes <= budget, before_at_least + sizes > budget
-        found |= ~(inside | outside)
-    return found
+    most = _positions_from(upper, lower, orbit_sizes, "left")
+    least = _positions_from(lower, upper, orbit_sizes, "right") + orbit_sizes
+    return np.any([(most > budget) & (least <= budget) for budget in budgets], axis=0)
 
 
 def _positions_from(
-    of: np.ndarray, values: np.ndarray, sizes: np.ndarray, side: Literal["left", "right"]
+    bounds: np.ndarray, values: np.ndarray, orbit_sizes: np.ndarray, side: Literal["left", "right"]
 ) -> np.ndarray:
-    """Positions of all orbits whose `of` is at least (side left) or above (side right) each of the values."""
-    ranked = np.argsort(of, kind="stable")
-    below = np.concatenate([[0], np.cumsum(sizes[ranked])])
-    return below[-1] - below[np.searchsorted(of[ranked], values, side)]
+    """Count positions of all orbits whose bound is at least (side left) or above (side right) each of the values."""
+    ranked = np.argsort(bounds, kind="stable")
+    below = np.concatenate([[0], np.cumsum(orbit_sizes[ranked])])
+    return below[-1] - below[np.searchsorted(bounds[ranked], values, side)]

@@ -1,4 +1,8 @@
-"""A race of patches for the best shares of the plane: only a patch that may still change a map gets more images."""
+"""Successive elimination: patches get more images only while they may still be among the best shares of the plane.
+
+Each patch is an arm of a bandit whose reward is its score; a step (a pull) evaluates it on the next images of the class
+(Even-Dar et al., JMLR 7, 2006).
+"""
 
 import math
 from typing import Protocol, runtime_checkable
@@ -10,195 +14,204 @@ from fsjax.search.adaptive import estimates
 from fsjax.search.adaptive.ranking import Ranking
 from fsjax.search.precision_check import rank_correlation
 
-_AT_ONCE = 1024  # patches, for memory
-# Of patches that no image has a gradient along, for ratios to be finite.
+# Patches that are estimated at once, which limits memory.
+_ESTIMATED_AT_ONCE = 1024
+# Strength of patches that no image has a gradient along, so that ratios are finite.
 _LEAST_STRENGTH = 1e-6
-# Where predictions are not gone by, of the distance of the lowest share's boundary from the median score: a patch whose
-# standard error is larger is not ruled out. Losses rise by much on few images, and a sample without these looks both
-# low and sure. On a CIFAR-10 class with heavy tails races without this missed an orbit in one order of the images of
-# eight, and with it in none of 60.
+# Without trusted predictions a patch is not eliminated while its standard error is above this part of the distance from
+# the median score to the lowest share's boundary. Few images carry most of the rise, and a sample without these looks
+# both low and certain. On a CIFAR-10 class with heavy tails, searches without this rule missed an orbit in one of eight
+# orders of the images; with it in none of 60.
 _LARGEST_ERROR = 0.5
-# Patches that begin the race at least, where predictions say which.
-_LEAST_BEGUN = 32
-# Each round lets so many more begin at most, of those that have: where the last of them prove small, the rest need not.
-_BEGIN_MORE = 0.25
-# Least rank correlation of predicted and actual strengths, of the probes on their first images, for predictions to say
-# which patches begin. With 16 probes it is 0.95 in the median and less than 0.5 once in 6,000 draws, from six classes
-# of CIFAR-10 and Caltech under ResNets; predictions that say nothing have more than 0.5 once in forty.
+# Patches that start at least, where predictions say which.
+_LEAST_STARTED = 32
+# Patches that a round may start, as a part of those that have started: where the last of them prove small, the rest
+# need not start.
+_START_MORE = 0.25
+# Least rank correlation of predicted and actual strengths, of the probes on their first images, for predictions to be
+# trusted. With 16 probes its median is 0.95, and it is below 0.5 once in 6,000 draws, from six classes of CIFAR-10 and
+# Caltech under ResNets; predictions that say nothing have more than 0.5 once in forty.
 _LEAST_CORRELATION = 0.5
 
 
 @runtime_checkable
 class Losses(Protocol):
-    """As `per_image.ClassLosses`: losses [1 + patches, images], the first row with nothing removed."""
+    """As `image_losses.ClassLosses`: losses [1 + patches, images], the first row with nothing removed."""
 
     losses: Float[np.ndarray, "masks images"]
-    ends: tuple[int, ...]
+    sample_sizes: tuple[int, ...]
 
-    def evaluate(self, masks: Int[np.ndarray, " chosen"], block: int) -> None: ...
+    def evaluate(self, masks: Int[np.ndarray, " chosen"], step: int) -> None: ...
 
 
-class Race:
-    """The scores of all patches, each estimated from as many blocks of images as it needed so far.
+class SuccessiveElimination:
+    """Scores of all patches, each estimated from as many images as it has needed so far.
 
-    Predictions say which patches begin: the strongest. Scores of the others are guessed: they are taken to be off their
-    predictions by as much, in proportion to strength, as those of the weaker half of the patches that have begun are.
+    Trusted predictions say which patches start: the strongest. The scores of the others are extrapolated: they deviate
+    from their predictions, in proportion to strength, as those of the weaker half of the started patches do.
 
-    No decision is kept: each follows from the bounds of the moment, so a patch whose bounds proved wrong comes back,
-    and the ranking by the estimates is the one that was decided. What is undecided in the end is exact.
+    No decision is stored: each follows from the current bounds, so a patch whose bounds were wrong comes back, and the
+    final ranking is the one that was decided. What is undecided in the end is exact.
 
     Args:
       losses: of the class; those with nothing removed are known.
-      ranking: what is to be decided.
-      sizes: that the images were drawn in proportion to, in their order.
+      ranking: decides which patches matter.
+      importance: that the images were drawn in proportion to, in their order.
       confidence: half the width of the bounds, in standard errors.
-      predicted: rises of the images, in their order; None = unknown.
-      probes: patches drawn at random, whose first images say whether the predictions are to be gone by; None = every
-        patch begins.
-      unguided: images that a patch has at least where every patch begins, at most those of the class: nothing but its
-        own images says what it does.
+      predicted: predicted rises of the images, in their order; None = none.
+      probes: patches drawn at random, whose first images say whether the predictions are trusted; None = they are not.
+      untrusted_images: sample size that every patch has at least where predictions are not trusted.
+
+    Attributes:
+      step: last step that each patch was evaluated in; -1 = it has not started.
+      mean: estimated score of each patch, its mean rise.
+      control_variate: whether the estimate uses the predictions.
+      rounds: how often patches were evaluated.
     """
 
     def __init__(
         self,
         losses: Losses,
         ranking: Ranking,
-        sizes: Float[np.ndarray, " images"],
+        importance: Float[np.ndarray, " images"],
         confidence: float,
         predicted: Float[np.ndarray, "patches images"] | None = None,
         probes: Int[np.ndarray, " probes"] | None = None,
-        unguided: int = 1,
+        untrusted_images: int = 1,
     ):
         self._losses, self._ranking, self._predicted = losses, ranking, predicted
-        self._chances = [estimates.inclusion(sizes, end)[:end] for end in losses.ends]
-        self._widths = np.array([estimates.multiplier(confidence, end) for end in losses.ends])
-        self._means = None if predicted is None else predicted.mean(1, dtype=np.float64)
+        sizes, patches = losses.sample_sizes, len(ranking.members)
+        self._inclusion = [estimates.inclusion_probabilities(importance, size)[:size] for size in sizes]
+        self._multipliers = np.array([estimates.multiplier(confidence, size) for size in sizes])
+        self._extrapolation_multiplier = estimates.multiplier(confidence, _LEAST_STARTED // 2)
+        self._predicted_mean = None if predicted is None else predicted.mean(1, dtype=np.float64)
+        self.step, self.rounds = np.full(patches, -1), 0
+        self.mean, self.control_variate = np.zeros(patches), np.zeros(patches, bool)
+        self._own_error = np.zeros(patches)  # by the patch's own sample
+        self._scatter = np.full(patches, np.nan)  # of single images, as estimated last
         self._strengths = None if probes is None else self._trusted_strengths(probes)
-        self._guess_width = estimates.multiplier(confidence, _LEAST_BEGUN // 2)
-        patches = len(ranking.members)
-        self.reached = np.full(patches, -1)
-        self.mean, self._deviation = np.zeros(patches), np.zeros(patches)
-        self._scatter = np.full(patches, np.nan)  # of single images, as far as it was estimated last
-        self.variate = np.zeros(patches, bool)
-        self.rounds = 0
         everyone = np.arange(patches)
         if self._strengths is None:
-            for _ in range(1 + int(np.searchsorted(losses.ends[:-1], unguided))):
-                self._advance(everyone)
+            for _ in range(1 + int(np.searchsorted(sizes[:-1], untrusted_images))):
+                self._evaluate_next(everyone)
         else:
-            inside = ranking.touched(ranking.inside(self._strengths).sum(0) > 0)
-            self._advance(self._strongest(everyone, max(_LEAST_BEGUN, int(inside.sum()))))
+            selected = ranking.patches_with(np.logical_or.reduce(ranking.selected(self._strengths)))
+            self._evaluate_next(self._strongest(everyone, max(_LEAST_STARTED, int(selected.sum()))))
 
     def run(self) -> None:
-        """Evaluates until the bounds decide every share."""
-        while len(found := np.flatnonzero(self._ranking.undecided(*self.bounds()) & ~self.exact)):
-            begun = self.reached >= 0
-            more = math.ceil(_BEGIN_MORE * begun.sum())
-            self._advance(np.concatenate([found[begun[found]], self._strongest(found[~begun[found]], more)]))
+        """Evaluate patches until the bounds decide every share."""
+        while len(undecided := np.flatnonzero(self._ranking.undecided(*self.bounds()) & ~self.exact)):
+            started = self.step >= 0
+            starting = self._strongest(undecided[~started[undecided]], math.ceil(_START_MORE * started.sum()))
+            self._evaluate_next(np.concatenate([undecided[started[undecided]], starting]))
 
     def complete(self, patches: Int[np.ndarray, " chosen"]) -> None:
-        """Makes these patches' scores exact."""
-        while len(found := patches[~self.exact[patches]]):
-            self._advance(found)
+        """Evaluate these patches on all images, which makes their scores exact."""
+        while len(remaining := patches[~self.exact[patches]]):
+            self._evaluate_next(remaining)
 
     def widen(self, factor: float) -> None:
-        """Makes the bounds wider by a factor: errors proved larger than the standard errors say."""
-        self._widths, self._guess_width = self._widths * factor, self._guess_width * factor
+        """Widen the bounds by a factor, where errors proved larger than the standard errors say."""
+        self._multipliers *= factor
+        self._extrapolation_multiplier *= factor
 
     @property
     def exact(self) -> Bool[np.ndarray, " patches"]:
-        """Whether a patch's score rests on all images."""
-        return self.reached == len(self._losses.ends) - 1
+        """Whether each patch was evaluated on all images."""
+        return self.step == len(self._losses.sample_sizes) - 1
 
     @property
-    def deviation(self) -> Float[np.ndarray, " patches"]:
+    def standard_error(self) -> Float[np.ndarray, " patches"]:
         """Standard error of every score, 0 where it is exact.
 
-        A sample that lacks the few images on which the loss rises by much looks surer than it is: where predictions are
-        gone by, no patch is taken to scatter less, for its predicted strength, than half of the others do.
+        A sample without the few images that carry most of the rise looks more certain than it is. So where predictions
+        are trusted a patch has at least the median scatter, in proportion to predicted strength.
         """
         known = np.isfinite(self._scatter)
         if self._strengths is None or not known.any():
-            return self._deviation
+            return self._own_error
         typical = np.median(self._scatter[known] / self._strengths[known])
-        least = typical * self._strengths * self._of_scatter(self.reached)
-        return np.where((self.reached < 0) | self.exact, self._deviation, np.maximum(self._deviation, least))
+        least = typical * self._strengths * self._error_per_scatter(self.step)
+        return np.where((self.step < 0) | self.exact, self._own_error, np.maximum(self._own_error, least))
 
     def bounds(self) -> tuple[Float[np.ndarray, " patches"], Float[np.ndarray, " patches"]]:
-        """Lower and upper bound of every score."""
-        half, deviation = np.zeros(len(self.mean)), self.deviation
-        widths = np.where(self.reached < 0, self._guess_width, self._widths[self.reached])
-        np.multiply(widths, deviation, out=half, where=~self.exact)
+        """Return the lower and the upper confidence bound of every score."""
+        standard_error = self.standard_error
+        multipliers = np.where(self.step < 0, self._extrapolation_multiplier, self._multipliers[self.step])
+        half = np.where(self.exact, 0, multipliers * standard_error)
         upper = self.mean + half
         boundary = self._ranking.boundary(self.mean)
         if boundary is not None and self._strengths is None:
-            upper[deviation > _LARGEST_ERROR * boundary] = np.inf
+            upper[standard_error > _LARGEST_ERROR * boundary] = np.inf
         return self.mean - half, upper
 
-    def _of_scatter(self, blocks: Int[np.ndarray, " patches"]) -> Float[np.ndarray, " patches"]:
-        """The standard error of a mean up to the ends of these blocks, of the scatter of single images."""
-        return np.sqrt(1 / np.array(self._losses.ends)[blocks] - 1 / self._losses.losses.shape[1])
-
-    def _advance(self, patches: np.ndarray) -> None:
-        """One block more for these patches."""
+    def _evaluate_next(self, patches: Int[np.ndarray, " chosen"]) -> None:
+        """Evaluate the next step of each of these patches."""
         self.rounds += 1
-        following = self.reached[patches] + 1
-        for block in np.unique(following):
-            chosen = patches[following == block]
-            self._losses.evaluate(chosen + 1, int(block))
-            self.reached[chosen] = block
-            for start in range(0, len(chosen), _AT_ONCE):
-                self._estimate(chosen[start : start + _AT_ONCE], int(block))
-        self._guess()
+        following = self.step[patches] + 1
+        for step in np.unique(following).tolist():
+            chosen = patches[following == step]
+            self._losses.evaluate(chosen + 1, step)
+            self.step[chosen] = step
+            for start in range(0, len(chosen), _ESTIMATED_AT_ONCE):
+                self._estimate(chosen[start : start + _ESTIMATED_AT_ONCE], step)
+        if self._strengths is not None and (self.step < 0).any():
+            self._extrapolate(self._strengths)
 
-    def _trusted_strengths(self, probes: np.ndarray) -> Float[np.ndarray, " patches"] | None:
-        """Those of all patches, where the probes move their first images as strongly as predicted."""
+    def _estimate(self, patches: Int[np.ndarray, " chosen"], step: int) -> None:
+        size, images = self._losses.sample_sizes[step], self._losses.losses.shape[1]
+        predicted, predicted_mean = None, None
+        if self._predicted is not None and self._predicted_mean is not None:
+            predicted, predicted_mean = self._predicted[patches, :size].astype(float), self._predicted_mean[patches]
+        result = estimates.estimate(
+            self._rises(patches, size), self._inclusion[step], images, predicted, predicted_mean
+        )
+        self.mean[patches], self._own_error[patches] = result.mean, result.standard_error
+        self.control_variate[patches] = result.control_variate
+        if size < images:
+            self._scatter[patches] = result.standard_error / self._error_per_scatter(np.array([step]))
+
+    def _extrapolate(self, strengths: Float[np.ndarray, " patches"]) -> None:
+        """Set the scores of patches that have not started."""
+        assert self._predicted_mean is not None, "strengths come from predictions"
+        rest = self.step < 0
+        started = np.flatnonzero(~rest)
+        weaker = started[np.argsort(strengths[started], kind="stable")[: len(started) // 2]]
+        deviations = (self.mean[weaker] - self._predicted_mean[weaker]) / strengths[weaker]
+        self.mean[rest] = self._predicted_mean[rest] + deviations.mean() * strengths[rest]
+        self._own_error[rest] = deviations.std() * strengths[rest]
+        self.control_variate[rest] = True
+
+    def _trusted_strengths(self, probes: Int[np.ndarray, " probes"]) -> Float[np.ndarray, " patches"] | None:
+        """Return the predicted strengths, where the probes move their first images as strongly as predicted."""
         if self._predicted is None:
             return None
-        found, end = strengths(self._predicted), self._losses.ends[0]
+        predicted = strengths(self._predicted)
         self._losses.evaluate(probes + 1, 0)
-        correlation = rank_correlation(found[probes], np.mean(self._rises(probes, end) ** 2, axis=1))
-        return found if correlation is not None and correlation >= _LEAST_CORRELATION else None
+        actual = np.mean(self._rises(probes, self._losses.sample_sizes[0]) ** 2, axis=1)
+        correlation = rank_correlation(predicted[probes], actual)
+        return predicted if correlation is not None and correlation >= _LEAST_CORRELATION else None
 
-    def _strongest(self, patches: np.ndarray, count: int) -> np.ndarray:
-        """So many of these patches at most, those of the strongest predictions; all where nothing is predicted."""
+    def _strongest(self, patches: Int[np.ndarray, " chosen"], count: int) -> Int[np.ndarray, " strongest"]:
+        """Return the `count` of these patches with the strongest predictions; all of them without trusted ones."""
         if self._strengths is None:
             return patches
         return np.sort(patches[np.argsort(-self._strengths[patches], kind="stable")[:count]])
 
-    def _guess(self) -> None:
-        """The scores of patches that have not begun."""
-        rest = self.reached < 0
-        if self._strengths is None or self._means is None or not rest.any():
-            return
-        begun = np.flatnonzero(~rest)
-        weaker = begun[np.argsort(self._strengths[begun], kind="stable")[: len(begun) // 2]]
-        off = (self.mean[weaker] - self._means[weaker]) / self._strengths[weaker]
-        self.mean[rest] = self._means[rest] + off.mean() * self._strengths[rest]
-        self._deviation[rest] = off.std() * self._strengths[rest]
-        self.variate[rest] = True
-
-    def _estimate(self, patches: np.ndarray, block: int) -> None:
-        end, predicted, means = self._losses.ends[block], None, None
-        if self._predicted is not None and self._means is not None:
-            predicted, means = self._predicted[patches, :end].astype(np.float64), self._means[patches]
-        images = self._losses.losses.shape[1]
-        found = estimates.estimate(self._rises(patches, end), self._chances[block], images, predicted, means)
-        self.mean[patches], self._deviation[patches], self.variate[patches] = found.mean, found.deviation, found.variate
-        if end < images:
-            self._scatter[patches] = found.deviation / self._of_scatter(np.array([block]))
-
-    def _rises(self, patches: np.ndarray, end: int) -> Float[np.ndarray, "patches images"]:
-        """Of the first images."""
+    def _rises(self, patches: Int[np.ndarray, " chosen"], size: int) -> Float[np.ndarray, "chosen sampled"]:
         losses = self._losses.losses
-        return losses[patches + 1, :end].astype(np.float64) - losses[:1, :end]
+        return losses[patches + 1, :size].astype(np.float64) - losses[:1, :size]
+
+    def _error_per_scatter(self, steps: Int[np.ndarray, " patches"]) -> Float[np.ndarray, " patches"]:
+        """Return a mean's standard error after these steps where the scatter of single images is 1."""
+        return np.sqrt(1 / np.array(self._losses.sample_sizes)[steps] - 1 / self._losses.losses.shape[1])
 
 
 def strengths(predicted: Float[np.ndarray, "patches images"]) -> Float[np.ndarray, " patches"]:
-    """How strongly each patch is predicted to move the images' losses, up or down; 1 on average over the patches.
+    """Return how strongly each patch is predicted to move the images' losses, up or down; 1 on average over patches.
 
-    Root mean squares over the images, of which each counts the same: the loss of an image that is recognised for sure
-    has next to no gradient, and rises all the same once its frequencies are gone.
+    Root mean squares over the images, each of which counts the same: an image that is recognised with certainty has
+    next to no gradient, and its loss rises all the same once its frequencies are gone.
     """
     squares = np.zeros(len(predicted))
     for image in predicted.T:
