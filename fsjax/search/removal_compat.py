@@ -34,7 +34,7 @@ def search(problem: Problem) -> dfm.DominantFrequencyMaps:
     """
     height, width = problem.plane
     if height != width:
-        raise InputError(f"search.method: removal_compat takes square images; found {height} x {width}")
+        raise InputError(f"search.method: got images of {height} x {width}; expected square ones for removal_compat")
     options = problem.options
     blocks = visited_blocks(height, options.patch)
     batches = [_batches(problem.counts, label) for label in range(len(problem.classes))]

@@ -1,4 +1,4 @@
-"""What an orbit is worth by the losses of candidates: against ridge regression in its primal form and planted truth."""
+"""The regression on candidate losses, against ridge regression in its primal form and planted truth."""
 
 import dataclasses
 
@@ -7,7 +7,8 @@ import pytest
 
 from fsjax.fourier import spectrum
 from fsjax.search.hierarchical import candidate_regression
-from fsjax.search.hierarchical.candidates import Candidates, Stage
+from fsjax.search.hierarchical.candidates import Candidates
+from fsjax.search.hierarchical.stages import Stage
 
 STAGES = (Stage(4, 60), Stage(2, 90), Stage(1, 120), Stage(1, 40, 20, 0.5))
 
@@ -40,7 +41,7 @@ def searched(needed, *, seed=0):
         held = np.array([[np.isin(of_class, orbits[mask]) for mask in masks] for of_class in needed])
         found.append(~held @ np.arange(1.0, 1 + len(needed[0])) + number)
         best = np.argsort(found[-1], axis=1, kind="stable")[:, :2]
-        made = dataclasses.replace(made, kept=(*made.kept, best))
+        made = dataclasses.replace(made, best=(*made.best, best))
     return made, found
 
 
@@ -48,13 +49,13 @@ def test_what_a_class_needs_ranks_first_also_where_its_best_candidates_lack_it()
     needed = np.random.default_rng(0).permutation(130)[:12].reshape(2, 6)
     for seed in range(3):
         made, found = searched(needed, seed=seed)
-        ranking = candidate_regression.ranking(made, found, 20)
+        ranking = candidate_regression.rank_orbits(made, found, 20)
         assert ranking.shape == (2, 20)
         for label in range(2):
             # The more it costs to lack an orbit, the better it ranks.
             assert ranking[label, :5].tolist() == needed[label, :0:-1].tolist()
             assert needed[label, 0] in ranking[label, 5:10]
-            for index in made.kept[2][label]:
+            for index in made.best[2][label]:
                 mask = made.mask(2, int(index))
                 assert not np.isin(needed[label], spectrum.orbits(16, 16)[mask]).all()
 
@@ -69,7 +70,7 @@ def test_of_many_candidates_some_are_looked_at_and_of_all_stages(monkeypatch):
 
     monkeypatch.setattr(candidate_regression, "MOST_CANDIDATES", 90)
     monkeypatch.setattr(candidate_regression, "slopes", noted)
-    ranking = candidate_regression.ranking(made, found, 20)
+    ranking = candidate_regression.rank_orbits(made, found, 20)
     ((kept, losses, stage),) = seen
     assert kept.shape == (90, 130) and losses.shape == (1, 90) and np.bincount(stage).min() >= 10
     assert np.isin([77, 101], ranking[0, :8]).all()
@@ -83,5 +84,5 @@ def test_where_losses_tell_nothing_orbits_keep_their_order(count):
     made = Candidates((16, 16), (Stage(4, count), *STAGES[1:]), 0, 0.6, False)
     with np.errstate(all="raise"):
         np.testing.assert_array_equal(
-            candidate_regression.ranking(made, [np.full((2, count), 1.5)], 20), [range(20)] * 2
+            candidate_regression.rank_orbits(made, [np.full((2, count), 1.5)], 20), [range(20)] * 2
         )

@@ -7,16 +7,17 @@ import pytest
 
 from fsjax.fourier import spectrum
 from fsjax.search.hierarchical import candidates
-from fsjax.search.hierarchical.candidates import Candidates, Stage
+from fsjax.search.hierarchical.candidates import Candidates
+from fsjax.search.hierarchical.stages import Stage
 
 TWO_STAGES = (Stage(8, 99), Stage(4, 99))
 
 
 def drawn(stages=TWO_STAGES, *, compat=False):
-    """Candidates at 32 pixels and P = 0.6, of whose first stages three classes kept four each, at random."""
+    """Candidates at 32 pixels and P = 0.6, with four random best ones of three classes in the first stages."""
     made = Candidates((32, 32), stages, 0, 0.6, compat)
-    kept = [np.random.default_rng(7).integers(stage.count, size=(3, 4)) for stage in stages[:-1]]
-    return dataclasses.replace(made, kept=tuple(kept))
+    best = [np.random.default_rng(7).integers(stage.count, size=(3, 4)) for stage in stages[:-1]]
+    return dataclasses.replace(made, best=tuple(best))
 
 
 # Patches
@@ -77,7 +78,7 @@ def test_masks_are_hermitian_and_lie_in_a_kept_mask_of_a_random_class():
     stages = (Stage(8, 99), Stage(4, 99), Stage(1, 60), Stage(1, 60, 40, 0.5))
     made = drawn(stages)
     for stage in range(1, 4):
-        parents = [[made.mask(stage - 1, int(index)) for index in row] for row in made.kept[stage - 1]]
+        parents = [[made.mask(stage - 1, int(index)) for index in row] for row in made.best[stage - 1]]
         used = np.zeros((3, 4), int)
         for mask in made.masks(stage, 0, 60):
             inside = np.array([[not (mask & ~parent).any() for parent in row] for row in parents])
@@ -85,7 +86,7 @@ def test_masks_are_hermitian_and_lie_in_a_kept_mask_of_a_random_class():
             used += inside
         assert (used > 0).all(), "all classes and all of their best have descendants"
     shares = made.masks(2, 0, 60).mean((1, 2))
-    grandparents = np.array([made.mask(1, int(index)).mean() for index in made.kept[1].ravel()])
+    grandparents = np.array([made.mask(1, int(index)).mean() for index in made.best[1].ravel()])
     assert shares.mean() == pytest.approx(0.6 * grandparents.mean(), rel=0.1)
 
 
@@ -162,7 +163,7 @@ def test_compat_shifts_the_grid_by_half_a_patch():
         if index % 3 == 1:
             blocks = np.roll(mask, (4, 4), (0, 1)).reshape(4, 8, 4, 8).swapaxes(1, 2).reshape(16, 64)
             assert (blocks.all(1) | ~blocks.any(1)).all()
-    single = dataclasses.replace(made, stages=(Stage(1, 9),), kept=())
+    single = dataclasses.replace(made, stages=(Stage(1, 9),), best=())
     for mask in single.masks(0, 0, 9):
         np.testing.assert_array_equal(mask, half_turned(mask, 32))
         assert mask.sum() == 2 * int(0.6 * 512)

@@ -18,6 +18,7 @@ from fsjax.runtime import parallel
 from fsjax.runtime.errors import InputError
 from fsjax.search import sweep
 from fsjax.search.hierarchical import candidate_regression, hierarchical
+from fsjax.search.hierarchical import stages as stages_lib
 
 COUNTS = (5, 3, 4)
 FIELDS = {"patches": "4,2,1", "candidates": "12,15,18", "keep": 3}
@@ -92,11 +93,11 @@ def test_each_class_keeps_the_candidates_with_the_lowest_loss(tmp_path, compat):
                 expected[label, index] = (weights * found).sum() / weights.sum()
         np.testing.assert_allclose(losses, expected, atol=4e-6)
         gaps = np.diff(np.sort(np.unique(expected.round(5)), axis=None))
-        assert len(gaps) and (made.kept[number] == expected.argsort(1, kind="stable")[:, :3]).mean() > 0.9
+        assert len(gaps) and (made.best[number] == expected.argsort(1, kind="stable")[:, :3]).mean() > 0.9
         for label in range(3):
-            kept = expected[label, made.kept[number][label]]
+            kept = expected[label, made.best[number][label]]
             np.testing.assert_allclose(kept, np.sort(expected[label])[:3], atol=1e-5)
-    assert (made.kept[0][0] != made.kept[0][1]).any(), "classes differ"
+    assert (made.best[0][0] != made.best[0][1]).any(), "classes differ"
 
 
 def test_compat_is_the_published_loss_but_for_a_constant(tmp_path):
@@ -215,7 +216,7 @@ def test_an_orbit_that_all_of_the_best_lack_comes_back_in_a_further_stage(tmp_pa
     problem = make_problem(tmp_path, shares=(1.0, 0.12), **fields)
     maps = hierarchical.search(problem)
     made, _ = published_stages(problem)
-    for index in made.kept[2][0]:
+    for index in made.best[2][0]:
         assert not np.isin(needed, orbits[made.mask(2, int(index))]).all()
     assert np.isin(needed, orbits[maps.at(0.12)[0]]).all()
     # What the further stages search follows from the ranking too.
@@ -303,7 +304,7 @@ def test_a_lower_precision_reports_how_far_it_agrees(tmp_path):
 
 
 def test_compat_makes_a_third_of_the_candidates_where_nothing_is_shifted(tmp_path):
-    stages = hierarchical.plan(make_problem(tmp_path, compat=True, candidates="10,15,20").options, (16, 16))
+    stages = stages_lib.plan(make_problem(tmp_path, compat=True, candidates="10,15,20").options, (16, 16))
     assert [stage.count for stage in stages[:3]] == [9, 15, 6]
 
 
@@ -316,7 +317,7 @@ def test_published_sizes_have_presets(side, patches, compat):
     options.update(method="hierarchical", shares=(1.0,))
     options.hierarchical.compat = compat
     search.check(options, (side, side))
-    stages = hierarchical.plan(options, (side, side))
+    stages = stages_lib.plan(options, (side, side))
     assert ",".join(str(stage.patch) for stage in stages) == patches
     if side == 32 and not compat:
         assert [stage.count for stage in stages] == [250, 500, 1000, 2000]
@@ -327,14 +328,14 @@ def test_other_planes_get_patches_that_fit(plane):
     options = search.options()
     options.update(method="hierarchical")
     search.check(options, plane)
-    sizes = [stage.patch for stage in hierarchical.plan(options, plane)]
+    sizes = [stage.patch for stage in stages_lib.plan(options, plane)]
     assert all(side % size == 0 for side in plane for size in sizes)
 
 
 def test_further_stages_go_from_share_to_share_in_equal_ratios():
     options = search.options()
     options.update(method="hierarchical", shares=(0.15, 0.05, 0.01))
-    stages = hierarchical.plan(options, (32, 32))
+    stages = stages_lib.plan(options, (32, 32))
     assert stages[3].shares == (0.15,) and stages[3].budget is None
     further = stages[4:]
     assert {(stage.patch, stage.count) for stage in further} == {(1, 2000)}
@@ -346,15 +347,15 @@ def test_further_stages_go_from_share_to_share_in_equal_ratios():
 @pytest.mark.parametrize(
     ("fields", "message"),
     [
-        ({"patches": "4,3"}, "patches: '4,3' does not fit images of 16 x 16; expected descending sizes of 1, 2, 4, 8"),
-        ({"patches": "2,4"}, "patches: '2,4' does not fit"),
-        ({"patches": "2,2"}, "patches: '2,2' does not fit"),
-        ({"patches": "0"}, "patches: '0' does not fit"),
+        ({"patches": "4,3"}, "patches: got '4,3' for images of 16 x 16; expected descending sizes of 1, 2, 4, 8"),
+        ({"patches": "2,4"}, "patches: got '2,4' for"),
+        ({"patches": "2,2"}, "patches: got '2,2' for"),
+        ({"patches": "0"}, "patches: got '0' for"),
         ({"patches": "4,x"}, "patches: got '4,x'; expected whole numbers between commas"),
         ({"candidates": "10,10"}, "candidates: got '10,10'; expected 3 numbers, one for each patch size, 1 or more"),
-        ({"candidates": "10,0,10"}, "candidates: '10,0,10'; accepted"),
+        ({"candidates": "10,0,10"}, "candidates: got '10,0,10'; expected"),
         ({"compat": True, "candidates": "10,10,2"}, "candidates: got '10,10,2'; expected 3 numbers, .* 3 or more"),
-        ({"compat": True, "patches": "16"}, "patches: '16' does not fit images of 16 x 16; .* of 1, 2, 4, 8"),
+        ({"compat": True, "patches": "16"}, "patches: got '16' for images of 16 x 16; .* of 1, 2, 4, 8"),
         ({"keep": 0}, "keep: got 0; expected 1 or more"),
         ({"share": 1.0}, "share: got 1.0; expected a number between 0 and 1"),
         ({"share": 0.0}, "share: got 0.0; expected a number between 0 and 1"),
@@ -366,5 +367,5 @@ def test_a_field_that_cannot_be_used_is_named(tmp_path, fields, message):
 
 
 def test_compat_takes_square_images(tmp_path):
-    with pytest.raises(InputError, match=r"search\.hierarchical\.compat: takes square images; found 16 x 32"):
+    with pytest.raises(InputError, match=r"search\.hierarchical\.compat: got images of 16 x 32; expected square ones"):
         search.check(make_problem(tmp_path, compat=True).options, (16, 32))

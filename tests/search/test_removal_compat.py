@@ -138,5 +138,7 @@ def test_ties_at_the_threshold_are_kept():
 
 def test_images_that_are_not_square_are_refused():
     images = np.zeros((2, 4, 6, 3), np.float32)
-    with pytest.raises(InputError, match="removal_compat takes square images; found 4 x 6"):
+    with pytest.raises(
+        InputError, match=r"search.method: got images of 4 x 6; expected square ones for removal_compat"
+    ):
         removal_compat.search(problem(lambda _, images: images[:, 0, :, 0], {}, images, np.array([0, 1])))

@@ -1,4 +1,4 @@
-"""What each frequency is worth to a class, by the losses of candidate masks that are evaluated anyway."""
+"""Rank each class's orbits by a regression of the losses of candidate masks, at no extra forward pass."""
 
 from collections.abc import Iterator
 
@@ -8,70 +8,75 @@ from jaxtyping import Bool, Float, Int
 from fsjax.runtime import parallel
 from fsjax.search.hierarchical.candidates import Candidates, patches
 
-# Of more candidates so many, drawn at random, are looked at: a matrix is as large as their square.
+# Candidates in the regression at most, drawn at random: its matrix grows with their square.
 MOST_CANDIDATES = 2048
-# The ridge penalty, as a share of the sum of squares that a frequency has on average.
+# Ridge penalty, as a share of the mean sum of squares of an orbit.
 PENALTY = 0.05
-# Where candidates, or their losses, are all alike there is nothing to divide by.
+# Smallest divisor and penalty, for candidates or losses that are all alike.
 _LEAST = 1e-9
-# Orbits and classes that are reckoned with at once.
+# Orbits and classes in one matrix product.
 _ORBITS, _CLASSES = 1024, 64
 
 
-def ranking(
+def rank_orbits(
     candidates: Candidates, losses: list[Float[np.ndarray, "classes _"]], positions: int
 ) -> Int[np.ndarray, "classes orbits"]:
-    """Each class's orbits by what they are worth to it, best first, as many as can be among so many positions.
+    """Return the orbits that lower each class's loss most where a candidate keeps them, best first.
 
     Every candidate is evaluated for every class, also those that descend from other classes' best. So a regression of
-    a class's losses on which orbits a candidate keeps finds orbits that its own best candidates lack (`slopes`). It
-    costs no forward pass.
+    a class's losses on the orbits that candidates keep (`slopes`) finds orbits that its own best candidates lack.
 
     Args:
-      candidates: of a search.
-      losses: of those of each stage that is done.
-      positions: of the plane.
+      candidates: of the search.
+      losses: of every candidate of each finished stage.
+      positions: of the plane that a ranking has to fill; at most as many orbits are returned.
 
     Returns:
       Numbers of `patches` of size 1.
     """
-    number = np.repeat(np.arange(len(losses)), [of_stage.shape[1] for of_stage in losses])
+    stage = np.repeat(np.arange(len(losses)), [of_stage.shape[1] for of_stage in losses])
     index = np.concatenate([np.arange(of_stage.shape[1]) for of_stage in losses])
-    chosen = np.random.default_rng([candidates.seed, 3]).permutation(len(number))[:MOST_CANDIDATES]
-    member = np.unique(patches(candidates.plane, 1, False, candidates.compat), return_index=True)[1]
-    kept = np.stack([candidates.mask(int(number[i]), int(index[i])).ravel()[member] for i in chosen])
-    found = []
-    for of_classes in slopes(kept, np.concatenate(losses, axis=1)[:, chosen], number[chosen]):
-        # Coarser than what the rounding of another machine changes: a search that goes on there finds the same.
+    sampled = np.random.default_rng([candidates.seed, 3]).permutation(len(stage))[:MOST_CANDIDATES]
+    first_position = np.unique(patches(candidates.plane, 1, False, candidates.compat), return_index=True)[1]
+    keeps = np.stack([candidates.mask(int(stage[i]), int(index[i])).ravel()[first_position] for i in sampled])
+    rankings = []
+    for of_classes in slopes(keeps, np.concatenate(losses, axis=1)[:, sampled], stage[sampled]):
+        # Rounded to more than another machine's arithmetic changes, so that a search that goes on there finds the same.
         scale = np.abs(of_classes).max(axis=1, keepdims=True, initial=_LEAST)
         order = np.argsort(np.round(of_classes / scale, 6), axis=1, kind="stable")
-        found.append(order[:, :positions].astype(np.float64))
+        rankings.append(order[:, :positions].astype(np.float64))
     # The first process's, should they differ all the same.
-    return parallel.merge(np.concatenate(found)).astype(int)
+    return parallel.merge(np.concatenate(rankings)).astype(int)
 
 
 def slopes(
-    kept: Bool[np.ndarray, "candidates orbits"],
+    keeps: Bool[np.ndarray, "candidates orbits"],
     losses: Float[np.ndarray, "classes candidates"],
     stage: Int[np.ndarray, " candidates"],
 ) -> Iterator[Float[np.ndarray, "_ orbits"]]:
-    """What keeping an orbit adds to a class's loss, some classes after others.
+    """Yield, some classes at a time, how much keeping an orbit adds to a class's loss.
 
-    By ridge regression with an intercept for each stage, solved in its dual form, whose matrix has a row a candidate
-    whatever the size of the plane.
+    Ridge regression with an intercept for each stage, solved in its dual form, whose matrix has a row for each
+    candidate whatever the size of the plane.
+
+    Args:
+      keeps: whether a candidate keeps an orbit.
+      losses: of the candidates.
+      stage: of each candidate.
     """
-    rows = np.eye(stage.max() + 1)[stage]
+    in_stage = np.eye(stage.max() + 1)[stage]
 
     def centred(values: Float[np.ndarray, "candidates _"]) -> Float[np.ndarray, "candidates _"]:
-        """Less the mean of the stage."""
-        return values - rows @ (rows.T @ values / np.maximum(rows.sum(0), 1)[:, None])
+        """Subtract the mean of the stage."""
+        return values - in_stage @ (in_stage.T @ values / np.maximum(in_stage.sum(0), 1)[:, None])
 
-    parts = [kept[:, start : start + _ORBITS] for start in range(0, kept.shape[1], _ORBITS)]
-    gram = np.zeros((len(kept), len(kept)))
-    for part in parts:
-        gram += part.astype(float) @ part.T
+    column_ranges = [keeps[:, start : start + _ORBITS] for start in range(0, keeps.shape[1], _ORBITS)]
+    gram = np.zeros((len(keeps), len(keeps)))
+    for columns in column_ranges:
+        gram += columns.astype(float) @ columns.T
     gram = centred(gram)  # from one side, which is enough: the weights, too, sum to 0 in each stage
-    gram[np.diag_indices(len(gram))] += max(_LEAST, PENALTY * np.trace(gram) / kept.shape[1])
+    gram[np.diag_indices(len(gram))] += max(_LEAST, PENALTY * np.trace(gram) / keeps.shape[1])
     weights = np.linalg.solve(gram, centred(losses.T)).T
     for start in range(0, len(weights), _CLASSES):
-        yield np.concatenate([weights[start : start + _CLASSES] @ part for part in parts], axis=1)
+        of_classes = weights[start : start + _CLASSES]
+        yield np.concatenate([of_classes @ columns for columns in column_ranges], axis=1)

@@ -1,44 +1,26 @@
-"""The candidate masks of the hierarchical search: nested from stage to stage, and made only when they are needed."""
+"""Candidate masks of the hierarchical search: nested from stage to stage, and computed only when needed."""
 
 import dataclasses
 import functools
 import hashlib
 import math
+from collections.abc import Callable
 
 import numpy as np
 from jaxtyping import Bool, Int
 
 from fsjax.fourier import spectrum
+from fsjax.search.hierarchical.stages import Stage
 
-# Masks that candidates descend from are kept up to this size, and made again beyond it.
+# Bytes of parent masks that are cached.
 PARENT_BYTES = 2**26
 
 
 @dataclasses.dataclass(frozen=True)
-class Stage:
-    """What the candidates of a stage have in common.
-
-    Attributes:
-      patch: side of the patches that they keep, in frequencies.
-      count: how many there are.
-      budget: positions that one may keep, in a further stage; None = whatever results, as published.
-      ratio: share of the parent that one keeps, in a further stage, where the parent is within the budget.
-      shares: of config.search.shares, that the stage serves.
-    """
-
-    patch: int
-    count: int
-    budget: int | None = None
-    ratio: float = 1.0
-    # Not in the representation, which is what partial results are tied to.
-    shares: tuple[float, ...] = dataclasses.field(default=(), repr=False)
-
-
-@dataclasses.dataclass(frozen=True)
 class Candidates:
-    """The masks of every stage, each a pure function of the seed, its stage, its index and what was kept before.
+    """The masks of every stage, each a pure function of the seed, its stage, its index and the best of earlier stages.
 
-    So none has to be held: the 10 best of each of 1,000 classes would take 500 MB at 224 pixels, for each stage.
+    So none is stored: the 10 best of each of 1,000 classes would take 500 MB at 224 pixels, for each stage.
 
     Attributes:
       plane: (H, W).
@@ -46,8 +28,8 @@ class Candidates:
       seed: of everything drawn.
       share: of the patches that a mask keeps, P.
       compat: whether patches and draws are the published code's.
-      kept: for each stage that is done, the indices of the N best candidates of each class, best first.
-      ranking: each class's best orbits, best first: the first candidates of a further stage, one of each class and half
+      best: for each finished stage, the indices of the N best candidates of each class, best first.
+      ranking: each class's best orbits, best first. The first candidates of a further stage, one of each class and half
         of the stage at most, keep those that fit its budget.
     """
 
@@ -56,57 +38,63 @@ class Candidates:
     seed: int
     share: float
     compat: bool
-    kept: tuple[Int[np.ndarray, "classes _"], ...] = ()
+    best: tuple[Int[np.ndarray, "classes _"], ...] = ()
     ranking: Int[np.ndarray, "ranked _"] = dataclasses.field(default_factory=lambda: np.zeros((0, 0), int))
 
     def masks(self, stage: int, start: int, stop: int) -> Bool[np.ndarray, "masks height width"]:
-        """Candidates start..stop-1 of a stage; stages too are counted from 0."""
+        """Return candidates start..stop-1 of a stage; stages are counted from 0."""
         return np.stack([self.mask(stage, index) for index in range(start, stop)])
 
     def mask(self, stage: int, index: int) -> Bool[np.ndarray, "height width"]:
-        """A candidate. The plain grid, the shifted one and the union of both, at half the share each, take turns."""
-        about, rng = self.stages[stage], np.random.default_rng([self.seed, stage, index, 1])
-        if about.budget is not None and index < min(len(self.ranking), about.count // 2):
-            return self._fill(self.ranking[index], np.ones(self.plane, bool), about.budget)
+        """Return a candidate: by turns of the plain grid, the shifted one, and both at half the share each."""
+        of_stage, rng = self.stages[stage], np.random.default_rng([self.seed, stage, index, 1])
+        if of_stage.budget is not None and index < min(len(self.ranking), of_stage.count // 2):
+            return self._fill(self.ranking[index], np.ones(self.plane, bool), of_stage.budget)
         parent = self.parent(stage, index) if stage else np.ones(self.plane, bool)
-        if about.budget is not None:
+        if of_stage.budget is not None:
             size = int(parent.sum())
-            return self.shrink(parent, about.budget if size > about.budget else int(about.ratio * size), rng)
-        grids = (False,) if about.patch == 1 else ((False,), (True,), (False, True))[index % 3]
-        drawn = [self._draw(about.patch, shifted, self.share / len(grids), rng) for shifted in grids]
+            target = of_stage.budget if size > of_stage.budget else int(of_stage.ratio * size)
+            return self.trim(parent, target, rng)
+        grids = (False,) if of_stage.patch == 1 else ((False,), (True,), (False, True))[index % 3]
+        drawn = [self._draw(of_stage.patch, shifted, self.share / len(grids), rng) for shifted in grids]
         return np.logical_or.reduce(drawn) & parent
 
     def parent(self, stage: int, index: int) -> Bool[np.ndarray, "height width"]:
-        """The mask that a candidate lies in: one of the N best of a random class of the stage before."""
+        """Return the mask that a candidate lies in: one of the N best of a random class of the stage before."""
         # As published, the three candidates of a pass have one parent.
-        of_pass = index - index % 3 if self.compat and self.stages[stage].patch > 1 else index
-        rng, best = np.random.default_rng([self.seed, stage, of_pass, 2]), self.kept[stage - 1]
-        return self._remembered(stage - 1, int(best[rng.integers(best.shape[0]), rng.integers(best.shape[1])]))
+        drawn_for = index - index % 3 if self.compat and self.stages[stage].patch > 1 else index
+        rng, best = np.random.default_rng([self.seed, stage, drawn_for, 2]), self.best[stage - 1]
+        return self._cached_mask(stage - 1, int(best[rng.integers(best.shape[0]), rng.integers(best.shape[1])]))
 
-    def shrink(
+    def trim(
         self, mask: Bool[np.ndarray, "height width"], positions: int, rng: np.random.Generator
     ) -> Bool[np.ndarray, "height width"]:
-        """Of a mask's orbits, in random order, as many as fit into `positions`: one position at most stays unused."""
+        """Keep as many of a mask's orbits, in random order, as fit into `positions`; at most one stays unused."""
         orbits = int(patches(self.plane, 1, False, self.compat).max()) + 1
         return self._fill(rng.permutation(orbits), mask, positions)
 
     def digest(self, identity: str) -> str:
-        """Names what the next stage's masks rest on, beside `identity`."""
-        about = (identity, self.plane, self.stages[: len(self.kept) + 1], self.seed, self.share, self.compat)
-        digest = hashlib.sha256(repr(about).encode())
-        for table in (*self.kept, self.ranking):
+        """Hash everything that determines the next stage's masks, together with `identity`."""
+        fields = (identity, self.plane, self.stages[: len(self.best) + 1], self.seed, self.share, self.compat)
+        digest = hashlib.sha256(repr(fields).encode())
+        for table in (*self.best, self.ranking):
             digest.update(np.ascontiguousarray(table, np.int64).tobytes())
         return digest.hexdigest()
 
-    def _draw(self, patch: int, shifted: bool, share: float, rng: np.random.Generator) -> np.ndarray:
+    def _draw(
+        self, patch: int, shifted: bool, share: float, rng: np.random.Generator
+    ) -> Bool[np.ndarray, "height width"]:
+        """Keep a random share of the patches."""
         patch_of = patches(self.plane, patch, shifted, self.compat)
         inside = np.zeros(patch_of.max() + 1, bool)
         count = int(share * len(inside)) if self.compat else round(share * len(inside))
         inside[rng.permutation(len(inside))[: max(1, count)]] = True
         return inside[patch_of]
 
-    def _fill(self, order: np.ndarray, mask: np.ndarray, positions: int) -> np.ndarray:
-        """A mask's orbits in this order, as many as fit."""
+    def _fill(
+        self, order: Int[np.ndarray, " orbits"], mask: Bool[np.ndarray, "height width"], positions: int
+    ) -> Bool[np.ndarray, "height width"]:
+        """Keep as many of a mask's orbits, in this order, as fit."""
         orbit = patches(self.plane, 1, False, self.compat)
         sizes = np.bincount(orbit[mask], minlength=orbit.max() + 1)
         inside = np.zeros(len(sizes), bool)
@@ -114,16 +102,16 @@ class Candidates:
         return inside[orbit] & mask
 
     @functools.cached_property
-    def _remembered(self):
+    def _cached_mask(self) -> Callable[[int, int], Bool[np.ndarray, "height width"]]:
         return functools.lru_cache(max(1, PARENT_BYTES // math.prod(self.plane)))(self.mask)
 
 
 @functools.lru_cache(maxsize=64)
 def patches(plane: tuple[int, int], patch: int, shifted: bool, compat: bool) -> Int[np.ndarray, "height width"]:
-    """Number of the patch that each position of the centred plane belongs to.
+    """Return the number of the patch that each position of the centred plane belongs to.
 
     The plane is cut into patch x patch blocks from its top left corner or, shifted, from half a patch further, around
-    its edges. A patch is a block with the one that a half-turn of the array, (r, c) -> (H-1-r, W-1-c), puts it on: with
+    its edges. A patch is a block with its image under a half-turn of the array, (r, c) -> (H-1-r, W-1-c); with
     `compat` just that. On an even plane the true conjugate of a block lies one row and column further, so otherwise
     each orbit goes as a whole where its last member in raster order lies. These patches are Hermitian and do not
     overlap, so a share of them is that share of the plane but for a row and a column of each. At size 1 they are the
@@ -132,7 +120,7 @@ def patches(plane: tuple[int, int], patch: int, shifted: bool, compat: bool) -> 
     if patch == 1 and not compat:
         return spectrum.orbits(*plane).astype(np.intp)
     counts = [side // patch for side in plane]
-    # Of each axis: the block that a position lies in, and the one that a half-turn puts this on.
+    # For each axis: the block of each index, and the block that a half-turn maps it to.
     blocks = [
         (np.arange(side) + shifted * (patch // 2)) // patch % count for side, count in zip(plane, counts, strict=True)
     ]
