@@ -7,7 +7,9 @@ import pathlib
 # or to the right in the same row.
 ROWS = (
     ("what users call", "launch.py api"),
-    ("commands, stages, runs", "experiment/"),
+    ("the command line", "experiment/"),
+    ("experiments of many runs", "experiment/runner experiment/multi_run/"),
+    ("one run and its stages", "experiment/pipeline experiment/stages/ experiment/comparison/ experiment/workspace"),
     ("pages and figures", "report/"),
     ("training", "training/"),
     ("rates, controls, measures", "evaluation/"),

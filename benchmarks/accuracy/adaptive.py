@@ -32,8 +32,8 @@ sys.path.insert(0, str(pathlib.Path(__file__).parents[2]))
 
 from fsjax import search
 from fsjax.experiment import runner
-from fsjax.experiment.run import Run
 from fsjax.experiment.stages import search as search_stage
+from fsjax.experiment.workspace import Workspace
 from fsjax.fourier import dfm, overlap
 from fsjax.runtime import parallel
 
@@ -57,13 +57,13 @@ def main(_: list[str]) -> None:
     config = asked.config
     config.stages = "train"
     runner.run(config, directory)
-    current = Run(config, directory, nested=runner.run)
-    with current.config.unlocked():
-        options = current.config.search
+    workspace = Workspace(config, directory)
+    with workspace.config.unlocked():
+        options = workspace.config.search
         options.update(images_per_class=asked.images, patch=asked.patch, split=asked.split, resamples=0)
         options.shares = (asked.share,)
     search.check(options, (config.data.image_size,) * 2)
-    problem = search_stage.problem(current, config.seed)
+    problem = search_stage.problem(workspace, config.seed)
     about = {name: asked[name].value for name in ("images", "patch", "share", "split")}
     print(json.dumps(mean(rows(problem, directory, about, asked.classes or len(problem.classes)))))
 

@@ -31,8 +31,8 @@ from fsjax.engine.engine import Engine
 from fsjax.evaluation.confusion import false_positive_rate, true_positive_rate
 from fsjax.evaluation.filtered import called
 from fsjax.experiment import runner
-from fsjax.experiment.run import Run
 from fsjax.experiment.stages import search as search_stage
+from fsjax.experiment.workspace import Workspace
 from fsjax.fourier import dfm, masks, spectrum
 from fsjax.runtime import parallel
 from fsjax.search.learned import initial_scores
@@ -74,8 +74,8 @@ def main(_: list[str]) -> None:
     config = CONFIG.value
     config.stages = "train"
     runner.run(config, directory)
-    current = Run(config, directory, nested=runner.run)
-    test = test_images(current)
+    workspace = Workspace(config, directory)
+    test = test_images(workspace)
     shares = tuple(sorted(map(float, SHARES.value)))
     rows = read(file) if file.exists() else []
     classes = CLASSES.value or len(test.classes)
@@ -89,7 +89,7 @@ def main(_: list[str]) -> None:
                     continue
                 make = trivial if name == "trivial" else searched
                 # All together: of a part of them a later start would not know what is missing.
-                found = [{**key, **row} for row in make(current, test, name, seed, asked)]
+                found = [{**key, **row} for row in make(workspace, test, name, seed, asked)]
                 rows += found
                 text = "".join(f"{json.dumps(row)}\n" for row in found)
                 with file.open("a") as lines:
@@ -101,23 +101,23 @@ def read(file: pathlib.Path) -> list[dict]:
     return [json.loads(line) for line in file.read_text().splitlines()]
 
 
-def test_images(current: Run):
+def test_images(workspace: Workspace):
     """The first images of each class."""
-    whole = current.dataset("test")
+    whole = workspace.dataset("test")
     classes = range(len(whole.classes))
     return whole.subset(np.concatenate([np.flatnonzero(whole.labels == c)[: TEST_IMAGES.value] for c in classes]))
 
 
-def searched(current: Run, test, name: str, seed: int, shares: tuple[float, ...]):
+def searched(workspace: Workspace, test, name: str, seed: int, shares: tuple[float, ...]):
     """A row a share."""
     method, images, fields, _ = RUNS[name]
-    with current.config.unlocked():
-        options = current.config.search
+    with workspace.config.unlocked():
+        options = workspace.config.search
         options.method, options.shares, options.images_per_class = method, shares, images
         if method in options:
             options[method] = search.options()[method].to_dict() | fields | json.loads(FIELDS.value)
-    search.check(options, (current.config.data.image_size,) * 2)
-    problem = dataclasses.replace(search_stage.problem(current, seed), directory=None)
+    search.check(options, (workspace.config.data.image_size,) * 2)
+    problem = dataclasses.replace(search_stage.problem(workspace, seed), directory=None)
     if CLASSES.value:
         count = CLASSES.value
         problem = dataclasses.replace(problem, counts=problem.counts[:count], classes=problem.classes[:count])
@@ -126,7 +126,7 @@ def searched(current: Run, test, name: str, seed: int, shares: tuple[float, ...]
     seconds = time.monotonic() - started
     for index, share in enumerate(shares):
         cost = {"forward_equivalents": spent(maps, share), "seconds": round(seconds, 1)}
-        yield {"share": share, **judged(current, test, maps.masks[index]), **cost}
+        yield {"share": share, **judged(workspace, test, maps.masks[index]), **cost}
 
 
 def spent(maps: dfm.DominantFrequencyMaps, share: float) -> int:
@@ -138,11 +138,11 @@ def spent(maps: dfm.DominantFrequencyMaps, share: float) -> int:
     return int(maps.images.sum()) * sum(stage["candidates"] for stage in stages[: last + 1])
 
 
-def trivial(current: Run, test, name: str, seed: int, shares: tuple[float, ...]):
+def trivial(workspace: Workspace, test, name: str, seed: int, shares: tuple[float, ...]):
     """A row a kind of mask and share."""
-    with current.config.unlocked():
-        current.config.search.images_per_class = 100
-    problem = search_stage.problem(current, seed)
+    with workspace.config.unlocked():
+        workspace.config.search.images_per_class = 100
+    problem = search_stage.problem(workspace, seed)
     rng, orbits = np.random.default_rng([seed, 9]), spectrum.orbits(*problem.plane)
     energies = [initial_scores.energy(problem, label)[orbits] for label in range(CLASSES.value or len(problem.classes))]
     for share in shares:
@@ -153,12 +153,12 @@ def trivial(current: Run, test, name: str, seed: int, shares: tuple[float, ...])
             "highest energy": [masks.highest_energy(energy, budget) for energy in energies],
         }
         for kind, made in kinds.items():
-            yield {"share": share, "kind": kind, **judged(current, test, np.stack(made)), "forward_equivalents": 0}
+            yield {"share": share, "kind": kind, **judged(workspace, test, np.stack(made)), "forward_equivalents": 0}
 
 
-def judged(current: Run, test, kept: np.ndarray) -> dict:
+def judged(workspace: Workspace, test, kept: np.ndarray) -> dict:
     """TPR and FPR of a mask a class on the test images."""
-    classifier, targets = current.classifier, np.arange(len(kept))
+    classifier, targets = workspace.classifier, np.arange(len(kept))
     sizes = np.bincount(test.labels, minlength=len(test.classes))
     engine = Engine(classifier.model.apply, classifier.model.params, statistics=("called",), tile_images=32)
     counts = called(engine, test, classifier.mean_std, kept, targets, label="judge")

@@ -1,1 +1,1 @@
-"""Runs: the command line, stages, studies and comparisons."""
+"""Experiments: the command line, stages over one run and over several, comparisons."""

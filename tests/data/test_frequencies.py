@@ -13,9 +13,8 @@ from configs import common
 from fsjax import data
 from fsjax.data import frequencies
 from fsjax.engine import first_layer
-from fsjax.experiment import runner
-from fsjax.experiment.run import Run
 from fsjax.experiment.stages import train as train_stage
+from fsjax.experiment.workspace import Workspace
 from fsjax.models import Network, build, classifier, state_dict, weights
 from fsjax.models.folding import fold
 from fsjax.models.naming import OURS
@@ -221,7 +220,7 @@ def test_a_checkpoint_is_restored_with_its_filter_and_with_no_other(trained):
 def test_a_file_that_changed_is_refused_by_a_training_that_would_go_on(trained, tmp_path):
     directory, file, config = trained
     bytes_before = file.read_bytes()
-    assert train_stage.STAGE.reads(Run(config, directory, runner.run)) == [file]
+    assert train_stage.STAGE.reads(Workspace(config, directory)) == [file]
     try:
         np.save(file, frequencies.read("high:0.2", 24))
         with pytest.raises(InputError, match=r"^data\.frequencies: the file has changed since .*; put it back"):

@@ -19,7 +19,7 @@ import fsjax
 from configs import common
 from fsjax.data import SOURCES
 from fsjax.evaluation.controls import Controls, summary
-from fsjax.experiment.stages import STAGES
+from fsjax.experiment.runner import STAGES
 from fsjax.fourier import dfm
 from fsjax.search import SEARCHES
 from fsjax.training.evaluators import TRAINING_EVALUATORS

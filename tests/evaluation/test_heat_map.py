@@ -11,8 +11,8 @@ from fsjax.engine import tile_size
 from fsjax.engine.model import Model
 from fsjax.evaluation import adcs, heat_map
 from fsjax.experiment import runner
-from fsjax.experiment.run import Run
 from fsjax.experiment.stages import STAGES
+from fsjax.experiment.workspace import Workspace
 from fsjax.fourier import dfm, spectrum
 from fsjax.models.classifier import Classifier
 from fsjax.report import figures, sections
@@ -200,11 +200,11 @@ def test_two_processes_share_the_work_and_end_with_the_numbers_of_one_with_eight
 
 def test_the_stage_is_that_of_the_trained_model_on_images_drawn_of_the_test_set(tmp_path):
     config = small_config(heat_map__images_per_class=4, heat_map__norm=2.0, seed=3)
-    run, mean_std = Run(config, tmp_path, runner.run), (np.array([0.4, 0.5, 0.6]), STD[::-1])
-    test = run.dataset("test")
+    workspace, mean_std = Workspace(config, tmp_path), (np.array([0.4, 0.5, 0.6]), STD[::-1])
+    test = workspace.dataset("test")
     params = np.random.default_rng(0).normal(size=(24 * 24 * 3, 4)).astype(np.float32)
-    vars(run)["classifier"] = Classifier(Model(apply, params, (24, 24, 3)), mean_std, test.classes)
-    STAGES["heat_map"].run(run)
+    vars(workspace)["classifier"] = Classifier(Model(apply, params, (24, 24, 3)), mean_std, test.classes)
+    STAGES["heat_map"].run(workspace)
     with np.load(tmp_path / "heat_map.npz") as file:
         found = dict(file)
     draws = [np.random.default_rng([3, c]).choice(np.flatnonzero(test.labels == c), 4, replace=False) for c in range(4)]

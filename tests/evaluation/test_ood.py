@@ -494,7 +494,7 @@ def test_it_is_a_stage_with_the_report_behind_it(tmp_path, caplog):
     config.stages = "train,search,evaluate,ood"
     config.search.shares, config.report.samples = (0.05,), 1
     config.ood.sets = f"{file}={tmp_path / 'other'}"
-    caplog.set_level(logging.INFO, "fsjax.experiment.runner")
+    caplog.set_level(logging.INFO, "fsjax.experiment.pipeline")
 
     def done():
         lines = [record.getMessage() for record in caplog.records]

@@ -18,8 +18,10 @@ from scipy.stats import binomtest, kendalltau, rankdata, spearmanr
 from configs import compare as compare_config
 from fsjax import data
 from fsjax.engine.model import Model
-from fsjax.experiment import compare, runner
-from fsjax.experiment.compare import measures, pairing
+from fsjax.experiment import runner
+from fsjax.experiment.comparison import pairing
+from fsjax.experiment.comparison.rank_correlation import rank_correlations
+from fsjax.experiment.stages.compare import compare
 from fsjax.fourier import dfm, overlap, published_maps, spectrum
 from fsjax.fourier.masks import at_threshold, best_orbits
 from fsjax.models.classifier import Classifier
@@ -80,7 +82,7 @@ def test_chance_is_what_random_masks_of_these_sizes_have(hermitian):
 def test_correlations_are_scipys_with_and_without_ties(size, digits):
     left = np.round(planes(1, 1, size)[0], digits)
     right = np.round(left + planes(2, 1, size)[0], digits)
-    found = measures.rank_correlations(left, right, seed=0, resamples=5)
+    found = rank_correlations(left, right, seed=0, resamples=5)
     first, second = spectrum.per_orbit(left), spectrum.per_orbit(right)
     assert found["spearman"].value == pytest.approx(spearmanr(first, second).statistic, abs=1e-12)
     assert found["kendall"].value == pytest.approx(kendalltau(first, second).statistic, abs=1e-12)
@@ -89,23 +91,23 @@ def test_correlations_are_scipys_with_and_without_ties(size, digits):
 def test_intervals_are_those_of_scipys_values_on_resampled_orbits():
     left = np.round(planes(1, 1)[0], 1)
     right = np.round(left + planes(2, 1)[0], 1)
-    found = measures.rank_correlations(left, right, seed=3, resamples=150)
+    found = rank_correlations(left, right, seed=3, resamples=150)
     first, second = spectrum.per_orbit(left), spectrum.per_orbit(right)
     drawn = np.random.default_rng(3).integers(len(first), size=(150, len(first)))
     for name, measure in (("spearman", spearmanr), ("kendall", kendalltau)):
         values = [measure(first[rows], second[rows]).statistic for rows in drawn]
         np.testing.assert_allclose(found[name].interval, np.percentile(values, [2.5, 97.5]), atol=1e-9)
-    other = measures.rank_correlations(left, right, seed=4, resamples=150)
+    other = rank_correlations(left, right, seed=4, resamples=150)
     assert other["kendall"].value == found["kendall"].value and other["kendall"].interval != found["kendall"].interval
 
 
 def test_constant_scores_have_no_ranks_and_half_removed_orbits_count_as_what_was_removed():
-    nothing = measures.rank_correlations(np.zeros((4, 4)), planes(0, 1, 4)[0], seed=0)
+    nothing = rank_correlations(np.zeros((4, 4)), planes(0, 1, 4)[0], seed=0)
     assert nothing["spearman"].value is None and nothing["kendall"].interval is None
     symmetric = rankdata(planes(0, 1)[0], method="dense").reshape(SIZE, SIZE).astype(float)
     half = symmetric.copy()
     half[0, SIZE // 2 + 1 :] = 0  # as where the published code visits nothing
-    assert measures.rank_correlations(symmetric, half, seed=0)["spearman"].value == pytest.approx(1)
+    assert rank_correlations(symmetric, half, seed=0)["spearman"].value == pytest.approx(1)
 
 
 def test_iou_of_planted_overlaps():
@@ -160,7 +162,7 @@ def test_sides_of_other_classes_or_planes_are_refused():
     assert pairing.class_names(maps_of(planes(), classes=("0", "1", "2")), left) == CLASSES
     for right, message in (
         (maps_of(planes(), classes=("cat", "dog", "ox")), r"left has maps of 3 classes \(cat, .*right of 3 classes"),
-        (maps_of(planes(classes=2), classes=("0", "1")), r"right of 2 classes \(0, 1\); expected of the same classes"),
+        (maps_of(planes(classes=2), classes=("0", "1")), r"right of 2 classes \(0, 1\); expected the same classes"),
         (maps_of(planes(size=6)), "left has maps of 8 x 8, right of 6 x 6"),
     ):
         with pytest.raises(InputError, match=message):
@@ -228,7 +230,7 @@ def test_the_command_leaves_numbers_and_a_page_and_its_status_says_whether_they_
     for _ in range(2):  # a check that failed is not passed over as done
         status, printed = launch(*arguments, "--config.min_iou=0.999")
         assert status == 1 and printed.splitlines()[-1].startswith("compare: the mean IoU at 25 % of the plane is 0.")
-        assert "min_iou asks for 0.999" in printed and "Traceback" not in printed
+        assert "expected 0.999 or more (min_iou)" in printed and "Traceback" not in printed
         assert "it is not met" in (tmp_path / "w" / "report" / "compare.html").read_text()
     status, printed = launch(*arguments, "--config.seed=1")
     assert status == 2 and "holds a compare result made with other settings (seed was 0, now 1)" in printed
@@ -287,7 +289,7 @@ def test_both_sides_are_tried_on_a_model_where_one_is_given(tmp_path):
     maps_of(planted * 1.0, (0.01,), test.classes).save(tmp_path / "left.npz")
     right = maps_of(np.roll(planted, -1, 0) * 1.0, (0.01,), test.classes)
     dataclasses.replace(right, searched_on="test").save(tmp_path / "right.npz")
-    compare.run(config, tmp_path, classifier, test)
+    compare(config, tmp_path, classifier, test)
     result = json.loads((tmp_path / "compare.json").read_text())
     assert result["unfiltered"]["accuracy"] == 1 and result["images"] == [4, 4, 4]
     (left,), (right,) = result["rates"]["left"], result["rates"]["right"]
@@ -312,13 +314,13 @@ def test_both_sides_are_tried_on_a_model_where_one_is_given(tmp_path):
     assert ["b", "right", "0.000"] in [row[:3] for row in cells if row[-2:] == ["no", "verdict"]]
 
     config.evaluate.random_masks = 0
-    compare.run(config, tmp_path, classifier, test)
+    compare(config, tmp_path, classifier, test)
     plain = json.loads((tmp_path / "compare.json").read_text())["rates"]
     assert plain["left"] == [{name: left[name] for name in ("tpr", "tpr_ci", "fpr")}]
     assert "Beside masks of the same size" not in (tmp_path / "report" / "compare.html").read_text()
     other = Classifier(model, classifier.mean_std, ("x", "y", "z"))
     with pytest.raises(InputError, match="its classes are 3"):
-        compare.run(config, tmp_path, other, test)
+        compare(config, tmp_path, other, test)
 
 
 @pytest.mark.parametrize(

@@ -20,7 +20,7 @@ from tests.helpers.small_run import small_config
 
 
 def stage_lines(caplog):
-    lines = [record.getMessage() for record in caplog.records if record.name == "fsjax.experiment.runner"]
+    lines = [record.getMessage() for record in caplog.records if record.name == "fsjax.experiment.pipeline"]
     caplog.clear()
     return {line.partition(":")[0]: "already" in line for line in lines if "done" in line}
 

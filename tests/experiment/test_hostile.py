@@ -31,12 +31,11 @@ from fsjax.engine.model import Model
 from fsjax.evaluation import bands, results
 from fsjax.evaluation.learning_curves import Dynamics
 from fsjax.evaluation.ood import mapping, sets
-from fsjax.experiment.compare import page as compare_page
-from fsjax.experiment.compare import pairing
-from fsjax.experiment.compare import stage as compare_stage
-from fsjax.experiment.study import page as study_page
-from fsjax.experiment.study.grid import Cell
-from fsjax.experiment.study.results import Outcome, Rates
+from fsjax.experiment.comparison import comparison_page, pairing
+from fsjax.experiment.multi_run import study_page
+from fsjax.experiment.multi_run.study_grid import Cell
+from fsjax.experiment.multi_run.study_outcomes import Outcome, SetRates
+from fsjax.experiment.stages import compare as compare_stage
 from fsjax.fourier import dfm
 from fsjax.models.classifier import Classifier
 from fsjax.report import dynamics as dynamics_page
@@ -818,11 +817,11 @@ def test_a_provenance_of_another_form_is_refused(workspace, wrong):
 
 def test_the_pages_of_a_comparison_a_study_and_of_learning_show_names_as_text(workspace):
     left, right = hostile_maps(), hostile_maps()
-    compare_page.write(workspace, compared(left, right), pairing.pair(left, right, (0.05, 0.25)))
+    comparison_page.write(workspace, compared(left, right), pairing.pair(left, right, (0.05, 0.25)))
     config = common.base()
     cells = [Cell(NAME, NAME, seed, workspace / NAME.replace("/", "∕"), config) for seed in (0, 1)]
     ones = np.ones(2)
-    rates = Rates(0.5, ones, ones, np.ones((2, 2)), ones, {})
+    rates = SetRates(0.5, ones, ones, np.ones((2, 2)), ones, {})
     outcomes = [Outcome(cell, NAMES, left.at(0.05), rates, 1.0, ones, ones, {}) for cell in cells]
     (cells[0].directory / "report").mkdir(parents=True)
     (cells[0].directory / "report" / "index.html").write_text("")
@@ -837,8 +836,8 @@ def test_the_pages_of_a_comparison_a_study_and_of_learning_show_names_as_text(wo
 
 def compared(left, right):
     result = {
-        "left": compare_stage._about(left),
-        "right": compare_stage._about(right),
+        "left": compare_stage._description(left),
+        "right": compare_stage._description(right),
         "classes": list(NAMES),
         "plane": [8, 8],
         "masks": NAME,
@@ -858,7 +857,7 @@ def test_a_long_name_or_one_of_another_script_makes_a_page_too(workspace):
     dynamics_page.write(workspace, found, found.summary())
     assert names[0] in (workspace / "report" / "dynamics.html").read_text()
     result = compared(maps, maps) | {"classes": list(names)}
-    compare_page.write(workspace, result, pairing.pair(maps, maps, (0.05, 0.25)))
+    comparison_page.write(workspace, result, pairing.pair(maps, maps, (0.05, 0.25)))
     assert names[1] in (workspace / "report" / "compare.html").read_text()
 
 

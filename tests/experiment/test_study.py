@@ -10,9 +10,11 @@ import numpy as np
 import pytest
 
 from configs import augment
-from fsjax.experiment import runner, study
-from fsjax.experiment.study.results import Measured, measured, stability
-from fsjax.experiment.study.tables import as_csv, as_latex, as_markdown
+from fsjax.experiment import pipeline, runner
+from fsjax.experiment.multi_run.study import run_study
+from fsjax.experiment.multi_run.study_grid import cells
+from fsjax.experiment.multi_run.study_outcomes import Measured, measured, stability
+from fsjax.experiment.multi_run.study_tables import as_csv, as_latex, as_markdown
 from fsjax.fourier import dfm
 from fsjax.runtime.errors import InputError
 
@@ -38,14 +40,14 @@ def test_a_grid_is_every_model_variant_and_seed_with_the_variants_own_fields(tmp
         study__models="resnet20,vit_micro_patch8", study__seeds="3,5", study__variants="low_pass,standard"
     )
     config.variants.low_pass = "train.steps=7; train.learning_rate=0.5;data.mean=(0.1, 0.2, 0.3)"
-    cells = study.cells(config, tmp_path)
+    grid = cells(config, tmp_path)
     expected = itertools.product(("resnet20", "vit_micro_patch8"), ("low_pass", "standard"), (3, 5))
-    assert [(cell.model, cell.variant, cell.seed) for cell in cells] == list(expected)
-    assert len({cell.directory for cell in cells}) == 8 and cells[0].directory == tmp_path / "resnet20-low_pass-3"
-    own = cells[0].config
+    assert [(cell.model, cell.variant, cell.seed) for cell in grid] == list(expected)
+    assert len({cell.directory for cell in grid}) == 8 and grid[0].directory == tmp_path / "resnet20-low_pass-3"
+    own = grid[0].config
     assert (own.model.name, own.seed, own.stages) == ("resnet20", 3, config.study.stages)
     assert (own.train.steps, own.train.learning_rate, own.data.mean) == (7, 0.5, (0.1, 0.2, 0.3))
-    assert cells[2].config.train.steps == config.train.steps != 7
+    assert grid[2].config.train.steps == config.train.steps != 7
     assert "variants" not in own and own.is_locked
 
 
@@ -54,9 +56,9 @@ def test_a_variant_comes_after_the_one_whose_workdir_it_names(tmp_path):
     with config.unlocked():
         config.variants.third = "train.augment={second}"
         config.variants.second = "train.augment={standard}/dfm"
-    cells = study.cells(config, tmp_path)
-    assert [cell.variant for cell in cells] == ["standard", "second", "third"]
-    assert cells[1].config.train.augment == str(tmp_path / "vit_micro_patch8-standard-0" / "dfm")
+    grid = cells(config, tmp_path)
+    assert [cell.variant for cell in grid] == ["standard", "second", "third"]
+    assert grid[1].config.train.augment == str(tmp_path / "vit_micro_patch8-standard-0" / "dfm")
 
 
 def test_maps_that_a_run_of_the_grid_will_leave_need_not_be_there_yet():
@@ -77,11 +79,14 @@ def test_maps_that_a_run_of_the_grid_will_leave_need_not_be_there_yet():
         ({"study__variants": "standard,cut"}, "study.variants: got 'cut'; expected .*standard"),
         ({"variants__standard": "train.rate=1"}, "variants.standard: got 'train.rate'; expected"),
         ({"variants__standard": "train=1"}, "variants.standard: got 'train'; expected"),
-        ({"variants__standard": "train.steps"}, "variants.standard: 'train.steps' is not 'field=value'"),
-        ({"variants__standard": "train.steps=x"}, "variants.standard: train.steps=x is not of the field's type, int"),
+        ({"variants__standard": "train.steps"}, "variants.standard: got 'train.steps'; expected 'field=value'"),
+        (
+            {"variants__standard": "train.steps=x"},
+            "variants.standard: train.steps: got x; expected the field's type, int",
+        ),
         (
             {"variants__standard": "train.steps=1.5"},
-            "variants.standard: train.steps=1.5 is not of the field's type, int",
+            "variants.standard: train.steps: got 1.5; expected the field's type, int",
         ),
         ({"variants__standard": "train.augment={other}"}, "variants.standard: needs the variant 'other'"),
         ({"variants__standard": "train.augment={standard}"}, "variants.standard: needs itself, by standard"),
@@ -133,17 +138,18 @@ def rows_of(file):
         return list(csv.DictReader(text))
 
 
-def test_tables_are_means_and_spreads_over_seeds_of_what_the_runs_wrote(tmp_path, capsys):
+def test_tables_are_means_and_spreads_over_seeds_of_what_the_runs_wrote(tmp_path, capsys, monkeypatch):
     config = make_config(study__seeds="0,1,2", study__variants="standard,low_pass", evaluate__threshold=0.5)
     config.variants.low_pass = "train.steps=7"
     rng, wrote = np.random.default_rng(0), {}
-    made = {cell.directory: cell for cell in study.cells(config, tmp_path)}
+    made = {cell.directory: cell for cell in cells(config, tmp_path)}
 
-    def nested(own, directory):
+    def run(own, directory, stages):
         assert own == made[directory].config
         wrote[made[directory].variant, made[directory].seed] = make_outcome(made[directory], rng)
 
-    study.run(config, tmp_path, nested)
+    monkeypatch.setattr(pipeline, "run", run)
+    run_study(config, tmp_path)
     assert len(wrote) == 6
     summary = {row["training"]: row for row in rows_of(tmp_path / "study" / "summary.csv")}
     for variant, row in summary.items():
@@ -220,26 +226,28 @@ def test_names_are_text_in_every_form_of_a_table():
     assert list(csv.reader(as_csv(headings, rows).splitlines()))[1] == ["cat|dog", "0.25", "0.125"]
 
 
-def test_a_run_that_fails_is_named(tmp_path):
-    def nested(config, directory):
+def test_a_run_that_fails_is_named(tmp_path, monkeypatch):
+    def run(config, directory, stages):
         raise InputError("train.batch_size: got 7; expected 8")
 
-    with pytest.raises(InputError, match=r"vit_micro_patch8-standard-0: train\.batch_size: 7"):
-        study.run(make_config(), tmp_path, nested)
+    monkeypatch.setattr(pipeline, "run", run)
+    with pytest.raises(InputError, match=r"vit_micro_patch8-standard-0: train\.batch_size: got 7"):
+        run_study(make_config(), tmp_path)
 
 
-def test_runs_of_different_classes_are_not_put_into_one_table(tmp_path):
+def test_runs_of_different_classes_are_not_put_into_one_table(tmp_path, monkeypatch):
     config = make_config(study__seeds="0,1")
     rng, names = np.random.default_rng(0), iter([CLASSES, CLASSES[::-1]])
 
-    def nested(own, directory):
-        cell = next(cell for cell in study.cells(config, tmp_path) if cell.directory == directory)
+    def run(own, directory, stages):
+        cell = next(cell for cell in cells(config, tmp_path) if cell.directory == directory)
         make_outcome(cell, rng)
         file = directory / "dfm" / "removal.npz"
         dataclasses.replace(dfm.DominantFrequencyMaps.load(file), classes=next(names)).save(file)
 
+    monkeypatch.setattr(pipeline, "run", run)
     with pytest.raises(InputError, match="its runs have different classes"):
-        study.run(config, tmp_path, nested)
+        run_study(config, tmp_path)
 
 
 def test_a_small_study_goes_from_nothing_to_its_tables_and_is_not_made_twice(tmp_path, caplog):

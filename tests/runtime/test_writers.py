@@ -15,8 +15,8 @@ from configs import common
 from fsjax import search
 from fsjax.evaluation import evaluate as evaluate_stage
 from fsjax.experiment import runner
-from fsjax.experiment.run import Run
 from fsjax.experiment.stages import search as search_stage
+from fsjax.experiment.workspace import Workspace
 from fsjax.fourier import dfm, masks
 from fsjax.runtime import files, wandb_writer
 from fsjax.runtime.errors import InputError
@@ -168,12 +168,12 @@ def test_a_run_that_ends_in_an_error_is_no_finished_one(tmp_path, monkeypatch):
 
 def test_names_of_classes_make_no_paths_and_no_more_than_forty_are_shown():
     shown = []
-    run = object.__new__(Run)
-    run.metrics = types.SimpleNamespace(images=lambda *given: shown.append(given))
+    workspace = object.__new__(Workspace)
+    workspace.metrics = types.SimpleNamespace(images=lambda *given: shown.append(given))
     classes = ("../<b>", *(str(label) for label in range(1, 50)))
     kept = np.ones((1, 50, 8, 8), bool)
     maps = dfm.DominantFrequencyMaps(kept, (1.0,), None, classes, "drawn", "train", np.ones(50, int), 0, {})
-    search_stage._show(run, maps, 1.0)
+    search_stage._show(workspace, maps, 1.0)
     ((section, step, images),) = shown
     assert (section, step) == ("maps_drawn", 64)
     assert list(images) == ["0_..__b_", *(f"{label}_{label}" for label in range(1, 40))]
@@ -186,7 +186,7 @@ def test_where_a_run_is_watched_is_no_part_of_its_result(done, caplog):
     config.wandb.project, config.evaluate.threshold = "", 0.0
     count = len(stand_in_wandb.runs)
     runner.run(config, done)
-    lines = [record.getMessage() for record in caplog.records if record.name == "fsjax.experiment.runner"]
+    lines = [record.getMessage() for record in caplog.records if record.name == "fsjax.experiment.pipeline"]
     assert [line.partition(":")[0] for line in lines if "already done" in line] == ["train", "search", "evaluate"]
     assert len(stand_in_wandb.runs) == count
 

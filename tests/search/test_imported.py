@@ -134,7 +134,7 @@ def test_a_published_pickle_of_half_masks_is_judged_without_scores(run, tmp_path
 
 def test_a_file_that_has_changed_is_imported_anew(run, tmp_path, caplog):
     file = tmp_path / "loss1.pkl"
-    caplog.set_level(logging.INFO, "fsjax.experiment.runner")
+    caplog.set_level(logging.INFO, "fsjax.experiment.pipeline")
     for seed, already in ((0, False), (0, True), (1, False)):
         planes = 2 + np.random.default_rng(seed).random((4, SIZE, SIZE))
         file.write_bytes(pickle.dumps(dict(enumerate(planes))))

@@ -11,10 +11,9 @@ from scipy.stats import binomtest, chisquare
 from configs import common
 from fsjax import data
 from fsjax.data.augment import image_keys
-from fsjax.experiment import runner
-from fsjax.experiment.run import Run
 from fsjax.experiment.stages import train as train_stage
 from fsjax.experiment.stages.stage import fingerprint
+from fsjax.experiment.workspace import Workspace
 from fsjax.fourier import dfm
 from fsjax.runtime import interrupt
 from fsjax.runtime.checkpoints import Checkpoints
@@ -232,9 +231,9 @@ def test_a_training_result_rests_on_its_fields_and_on_the_files_bytes_only_where
     plain = make_config()
     fields = fingerprint(plain, train_stage.STAGE)
     assert not fields.keys() & {"train.dfmx.share", "train.dfmx.probability"}
-    assert train_stage.STAGE.reads(Run(plain, tmp_path, runner.run)) == []
+    assert train_stage.STAGE.reads(Workspace(plain, tmp_path)) == []
     save_maps(tmp_path / "dfm" / "maps.npz")
     with_maps = make_config(maps=str(tmp_path))
     fields = fingerprint(with_maps, train_stage.STAGE)
     assert (fields["train.dfmx.share"], fields["train.dfmx.probability"]) == (0.05, 0.3)
-    assert train_stage.STAGE.reads(Run(with_maps, tmp_path, runner.run)) == [tmp_path / "dfm" / "maps.npz"]
+    assert train_stage.STAGE.reads(Workspace(with_maps, tmp_path)) == [tmp_path / "dfm" / "maps.npz"]

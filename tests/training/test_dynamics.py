@@ -20,6 +20,7 @@ from fsjax.engine.engine import Engine
 from fsjax.engine.first_layer import Cut
 from fsjax.evaluation import bands, learning_curves
 from fsjax.experiment import runner
+from fsjax.experiment.stages.stage import fingerprint
 from fsjax.fourier import spectrum
 from fsjax.models import Network, classifier
 from fsjax.models.vit import VisionTransformer
@@ -470,7 +471,7 @@ def test_a_training_given_in_epochs_is_refused_before_it_begins(tmp_path):
 
 
 def test_the_fields_of_an_old_workdir_without_the_evaluator_are_unchanged():
-    fields = runner.fingerprint(common.base(), runner.STAGES["train"])
+    fields = fingerprint(common.base(), runner.STAGES["train"])
     assert not any(value for name, value in fields.items() if name.startswith("dynamics"))
 
 

@@ -1,44 +1,234 @@
-"""Lays two sets of maps side by side."""
+"""The stage compare: two sets of maps, their overlap, their rankings, and their rates where there is a model."""
 
+import logging
+from typing import Any
+
+import numpy as np
 from ml_collections import ConfigDict
 
-from fsjax.experiment import compare
-from fsjax.experiment.run import Run
+from fsjax import search
+from fsjax.data.dataset import Dataset
+from fsjax.evaluation import evaluate
+from fsjax.evaluation.statistics import mean
+from fsjax.experiment.comparison import comparison_page
+from fsjax.experiment.comparison.pairing import Pairing, class_names, pair
+from fsjax.experiment.comparison.rank_correlation import RESAMPLES, rank_correlations
 from fsjax.experiment.stages import train
 from fsjax.experiment.stages.stage import Stage
+from fsjax.experiment.workspace import Workspace
 from fsjax.fourier import published_maps
+from fsjax.fourier.dfm import DominantFrequencyMaps, told
+from fsjax.fourier.overlap import chance_iou, iou
 from fsjax.models import weights
+from fsjax.models.classifier import Classifier
+from fsjax.runtime import files, interrupt, parallel
+from fsjax.runtime.errors import CheckFailed, InputError
+from fsjax.runtime.progress import Progress
+from fsjax.runtime.storage import Path
+from fsjax.search.bootstrap import at_share
+from fsjax.search.imported import origin
 
-# Of config.evaluate; there is no grid of shares here.
-_EVALUATED = tuple(f"evaluate.{field}" for field in ("threshold", "random_masks", "control_images"))
+logger = logging.getLogger(__name__)
+
+SIDES = ("left", "right")
 
 
 def check(config: ConfigDict) -> None:
-    """Raises InputError for a field that a comparison cannot use."""
-    compare.check(config)
+    """Raise InputError for a field that a comparison cannot use."""
+    for side in SIDES:
+        if not config.get(side):
+            raise InputError(
+                f"{side}: got nothing; expected a workdir with maps, one of its dfm/*.npz, or a pickle of maps"
+            )
+        try:
+            published_maps.file_of(config[side])
+        except InputError as error:
+            raise InputError(f"{side}: {error}") from error
+    if not 0 <= config.min_iou <= 1:
+        raise InputError(f"min_iou: got {config.min_iou:g}; expected an IoU in [0, 1], 0 = no check")
+    if not 0 < config.report.share <= 1:
+        raise InputError(f"report.share: got {config.report.share:g}; expected a share in (0, 1]")
+    search.check_shares(config.search.shares)
+    evaluate.check(config)
     if config.model.weights:
         train.check(config)
 
 
-def _run(current: Run) -> None:
-    config, directory = current.config, current.directory
+def _run(workspace: Workspace) -> None:
+    config, directory = workspace.config, workspace.directory
     if not config.model.weights:
-        compare.run(config, directory)
+        compare(config, directory)
         return
-    test = current.dataset("test")
+    test = workspace.dataset("test")
     weights.take(config, directory, test.classes)
-    compare.run(config, directory, current.classifier, test)
+    compare(config, directory, workspace.classifier, test)
 
+
+def compare(
+    config: ConfigDict, directory: Path, classifier: Classifier | None = None, test: Dataset | None = None
+) -> None:
+    """Write compare.json, report/compare.html and report/figures/compare.png.
+
+    Args:
+      config: left and right name the maps.
+      directory: the workdir.
+      classifier: evaluated under the masks of both sides; None = compare the maps alone.
+      test: the images for it.
+
+    Raises:
+      InputError: a side that cannot be read, or sides of different classes or planes.
+      CheckFailed: all is written, and the mean IoU at config.report.share is below config.min_iou.
+    """
+    shares = tuple(config.search.shares)
+    left, right = (published_maps.read_maps(config[side], classes=None, shares=shares) for side in SIDES)
+    classes = class_names(left, right)
+    if classifier is not None and test is not None:
+        classes = _classes_of(classifier, test, [left, right], classes)
+    paired = pair(left, right, shares)
+    headline = _nearest_row(paired, config.report.share)
+    result = {
+        "left": _description(left),
+        "right": _description(right),
+        "classes": list(classes),
+        "plane": list(left.masks.shape[2:]),
+        "masks": paired.how,
+        "shares": [_overlap(paired, row) for row in range(len(paired.left.shares))],
+        "headline": headline,
+        "scores": _correlations(left, right, config.seed),
+        "min_iou": config.min_iou,
+        "unfiltered": None,
+    }
+    if classifier is not None and test is not None:
+        result |= _rates(config, classifier, test, paired, headline)
+    parallel.decide(lambda: _write(directory, result, paired))
+    _check_overlap(result["shares"][headline], config.min_iou)
+
+
+def _write(directory: Path, result: dict, paired: Pairing) -> None:
+    files.write_json(directory / "compare.json", result)
+    comparison_page.write(directory, result, paired)
+
+
+def _check_overlap(overlap: dict, least: float) -> None:
+    """Log the mean IoU of one pair of shares; raise CheckFailed if it is below `least`."""
+    mean_iou = overlap["mean_iou"]
+    share = " and ".join(dict.fromkeys(f"{100 * overlap[side]:g} %" for side in SIDES))
+    logger.info(
+        "compare: mean IoU %s at %s of the plane", "undefined" if mean_iou is None else f"{mean_iou:.3f}", share
+    )
+    if least > 0 and (mean_iou is None or mean_iou < least):
+        value = "undefined, as no mask keeps anything" if mean_iou is None else f"{mean_iou:.4g}"
+        raise CheckFailed(
+            f"compare: the mean IoU at {share} of the plane is {value}; expected {least:g} or more (min_iou)"
+        )
+
+
+def _classes_of(
+    classifier: Classifier, test: Dataset, sides: list[DominantFrequencyMaps], classes: tuple[str, ...]
+) -> tuple[str, ...]:
+    """Return the classifier's classes; raise InputError if the maps or the test images have others."""
+    classifier.check_classes(test.classes, "data split test")
+    if any(maps.named for maps in sides) or len(classes) != len(classifier.classes):
+        classifier.check_classes(classes, "left and right")
+    height, width = sides[0].masks.shape[2:]
+    if (height, width) != (test.image_size, test.image_size):
+        raise InputError(f"data.image_size: got {test.image_size}; expected {height} x {width}, as the maps are")
+    return classifier.classes
+
+
+def _nearest_row(paired: Pairing, share: float) -> int:
+    pairs = list(zip(paired.left.shares, paired.right.shares, strict=True))
+    return min(range(len(pairs)), key=lambda row: max(abs(own - share) for own in pairs[row]))
+
+
+def _description(maps: DominantFrequencyMaps) -> dict:
+    """Return the file and the origin of a side's maps, as JSON values."""
+    return {
+        **maps.provenance["file"],
+        "method": origin(maps),
+        "searched_on": maps.searched_on,
+        "images": maps.images.tolist() if maps.images.any() else None,
+        "shares": list(maps.shares),
+        "scores": maps.scores is not None,
+    }
+
+
+def _overlap(paired: Pairing, row: int) -> dict:
+    """Return the IoU of each class's pair of masks, and what it is to be held against, as JSON values."""
+    masks = list(zip(paired.left.masks[row], paired.right.masks[row], strict=True))
+    ious, chance = [iou(*pair) for pair in masks], [chance_iou(*pair) for pair in masks]
+    return {
+        "left": paired.left.shares[row],
+        "right": paired.right.shares[row],
+        "mean_iou": mean(ious),
+        "mean_chance_iou": mean(chance),
+        "iou": ious,
+        "chance_iou": chance,
+        "stability": {"left": _stability(paired.left, row), "right": _stability(paired.right, row)},
+        "positions": {"left": paired.left.positions[row].tolist(), "right": paired.right.positions[row].tolist()},
+    }
+
+
+def _stability(maps: DominantFrequencyMaps, row: int) -> dict | None:
+    """Return the IoU of a side's maps with those of resampled images; None where its search has no resamples."""
+    return told(maps.provenance["file"]["path"], lambda: at_share(maps, maps.shares[row])) or None
+
+
+def _correlations(left: DominantFrequencyMaps, right: DominantFrequencyMaps, seed: int) -> dict | None:
+    """Return the rank correlations of each class's scores, as JSON values; None where a side has no scores."""
+    if left.scores is None or right.scores is None:
+        return None
+    correlations = []
+    with Progress("compare", len(left.scores), "classes") as progress:
+        for planes in zip(left.scores, right.scores, strict=True):
+            correlations.append(rank_correlations(*planes, seed))
+            progress.update(1)
+            interrupt.check()
+    result: dict[str, Any] = {"resamples": RESAMPLES}
+    for name in ("spearman", "kendall"):
+        result[name] = [of_class[name].value for of_class in correlations]
+        result[f"mean_{name}"] = mean(result[name])
+        intervals = [of_class[name].interval for of_class in correlations]
+        result[f"{name}_ci"] = [None if interval is None else list(interval) for interval in intervals]
+    return result
+
+
+def _rates(config: ConfigDict, classifier: Classifier, test: Dataset, paired: Pairing, row: int) -> dict:
+    """Return TPR and FPR on the test images, unfiltered and under both sides' masks, as JSON values.
+
+    The masks of `row` are judged by their controls as well.
+    """
+    sizes = np.bincount(test.labels, minlength=len(test.classes))
+    engine = evaluate.make_engine(classifier, test, config.run.memory_mib)
+    rates = {}
+    for side, maps in (("left", paired.left), ("right", paired.right)):
+        filtered = evaluate.filtered(classifier, engine, maps, test, sizes)
+        rates[side] = [
+            {name: filtered[f"{share:g}"][name] for name in ("tpr", "tpr_ci", "fpr")} for share in maps.shares
+        ]
+        if config.evaluate.random_masks:
+            shown, share = rates[side][row], maps.shares[row]
+            shown |= evaluate.controlled(config, classifier, maps, test, share, shown["tpr"], engine.tile_images)
+    return {
+        "unfiltered": evaluate.unfiltered(classifier, test, sizes),
+        "images": sizes.tolist(),
+        "threshold": config.evaluate.threshold,
+        "rates": rates,
+    }
+
+
+# There is no grid of shares here.
+_EVALUATED = tuple(f"evaluate.{field}" for field in ("threshold", "random_masks", "control_images"))
 
 STAGE = Stage(
     name="compare",
     fields=("left", "right", "min_iou", "seed", "search.shares", "report.share", "data", "model", *_EVALUATED),
     check=check,
-    outputs=lambda run: [run.directory / "compare.json", run.directory / "report" / "compare.html"],
+    outputs=lambda workspace: [workspace.directory / "compare.json", workspace.directory / "report" / "compare.html"],
     run=_run,
-    reads=lambda run: [
-        *(published_maps.file_of(run.config[side]) for side in ("left", "right")),
-        *train.weights_file(run),
+    reads=lambda workspace: [
+        *(published_maps.file_of(workspace.config[side]) for side in SIDES),
+        *train.weights_file(workspace),
     ],
     shown=("min_iou", "report", "evaluate"),
 )

@@ -1,31 +1,51 @@
-"""Writes weights and maps for PyTorch code."""
+"""The stage export: the model's weights and its maps as PyTorch code reads them."""
 
 from ml_collections import ConfigDict
 
-from fsjax.experiment import export
-from fsjax.experiment.run import Run
 from fsjax.experiment.stages import search
 from fsjax.experiment.stages.stage import Stage
-from fsjax.models import classifier
-from fsjax.runtime import parallel
+from fsjax.experiment.workspace import Workspace
+from fsjax.fourier import published_maps
+from fsjax.fourier.dfm import DominantFrequencyMaps
+from fsjax.models import classifier, state_dict
+from fsjax.models.trained import Trained
+from fsjax.runtime import parallel, torch_files
 from fsjax.runtime.errors import InputError
+from fsjax.runtime.storage import Path
 
 
 def check(config: ConfigDict) -> None:
-    """Raises InputError for a model that PyTorch's module would not be."""
+    """Raise InputError for a config whose model PyTorch's module would not be."""
     if config.data.frequencies:
         raise InputError(
-            f"data.frequencies: got {config.data.frequencies!r}; "
-            "expected '' with the stage export, since weights alone "
-            "do not tell PyTorch to filter the images"
+            f"data.frequencies: got {config.data.frequencies!r}; expected '' with the stage export, since weights "
+            "alone do not tell PyTorch to filter the images"
         )
 
 
-def _run(current: Run) -> None:
-    config, directory = current.config, current.directory
-    maps = current.maps
-    trained = classifier.load_trained(config, directory)
-    parallel.decide(lambda: export.run(trained, maps, directory, config.model.name, config.search.patch))
+def _run(workspace: Workspace) -> None:
+    maps, file = workspace.maps, weights_file(workspace)
+    trained = classifier.load_trained(workspace.config, workspace.directory)
+    parallel.decide(lambda: export(trained, maps, file, workspace.config.search.patch))
+
+
+def weights_file(workspace: Workspace) -> Path:
+    """Return the file of the exported state dict."""
+    return workspace.directory / "export" / f"{workspace.config.model.name}.pt"
+
+
+def export(trained: Trained, maps: DominantFrequencyMaps, file: Path, patch: int) -> None:
+    """Write a state dict, <model>.pt, and beside it <model>loss<patch>.pkl and <model>_DFM_<per cent>.pkl.
+
+    The state dict has the names of torchvision or timm, or those that imported weights had: the same module loads it
+    strictly.
+
+    Raises:
+      InputError: PyTorch is not installed.
+    """
+    state = state_dict.from_variables(trained.variables, trained.naming, trained.copied)
+    published_maps.write_maps(maps, file.parent, file.stem, patch)
+    torch_files.write(file, state)
 
 
 STAGE = Stage(
@@ -34,6 +54,6 @@ STAGE = Stage(
     needs=(search.STAGE,),
     check=check,
     by_method=True,
-    outputs=lambda run: [export.weights_file(run.directory, run.config.model.name)],
+    outputs=lambda workspace: [weights_file(workspace)],
     run=_run,
 )

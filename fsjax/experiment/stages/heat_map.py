@@ -1,4 +1,4 @@
-"""Measures how often the classifier errs when one wave is added to the test images."""
+"""The stage heat_map: the classifier's error rate on test images with one Fourier wave added."""
 
 import math
 
@@ -8,15 +8,15 @@ from ml_collections import ConfigDict
 from fsjax.data.chosen import drawn
 from fsjax.data.preprocess import normalise
 from fsjax.evaluation import heat_map
-from fsjax.experiment.run import Run
 from fsjax.experiment.stages import train
 from fsjax.experiment.stages.stage import Stage
+from fsjax.experiment.workspace import Workspace
 from fsjax.runtime import files, parallel
 from fsjax.runtime.errors import InputError
 
 
 def check(config: ConfigDict) -> None:
-    """Raises InputError for a field of heat_map that cannot be used."""
+    """Raise InputError for a field of heat_map that cannot be used."""
     norm, count = config.heat_map.norm, config.heat_map.images_per_class
     if not 0 < norm < math.inf:
         raise InputError(f"heat_map.norm: got {norm:g}; expected a number above 0")
@@ -24,8 +24,8 @@ def check(config: ConfigDict) -> None:
         raise InputError(f"heat_map.images_per_class: got {count}; expected 0 (all) or more")
 
 
-def _run(current: Run) -> None:
-    config, classifier, test = current.config, current.classifier, current.dataset("test")
+def _measure(workspace: Workspace) -> None:
+    config, classifier, test = workspace.config, workspace.classifier, workspace.dataset("test")
     classifier.check_classes(test.classes, "data split test")
     chosen = np.concatenate(
         [drawn(test.labels, label, config.heat_map.images_per_class, config.seed) for label in range(len(test.classes))]
@@ -42,11 +42,11 @@ def _run(current: Run) -> None:
         seed=config.seed,
         memory_mib=config.run.memory_mib,
         save_seconds=config.run.save_seconds,
-        directory=current.directory / "heat_map",
+        directory=workspace.directory / "heat_map",
     )
     if parallel.is_main_process():
         files.write_npz(
-            current.directory / "heat_map.npz",
+            workspace.directory / "heat_map.npz",
             error=found.error.astype(np.float32),
             class_error=found.class_error.astype(np.float32),
             clean_error=found.clean_error.astype(np.float32),
@@ -61,7 +61,7 @@ STAGE = Stage(
     fields=("heat_map",),
     needs=(train.STAGE,),
     check=check,
-    outputs=lambda run: [run.directory / "heat_map.npz"],
-    run=_run,
+    outputs=lambda workspace: [workspace.directory / "heat_map.npz"],
+    run=_measure,
     partial=lambda config: True,
 )

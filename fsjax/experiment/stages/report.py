@@ -1,16 +1,16 @@
-"""Writes the page that shows what was found."""
+"""The stage report: the page with all results of the run."""
 
 from fsjax import report
-from fsjax.experiment.run import Run
 from fsjax.experiment.stages import evaluate
 from fsjax.experiment.stages.stage import Stage
+from fsjax.experiment.workspace import Workspace
 from fsjax.report import sections
 from fsjax.runtime import parallel
 
 
-def _run(current: Run) -> None:
-    config, directory = current.config, current.directory
-    maps, classifier, test = current.maps, current.classifier, current.dataset("test")
+def _write(workspace: Workspace) -> None:
+    config, directory = workspace.config, workspace.directory
+    maps, classifier, test = workspace.maps, workspace.classifier, workspace.dataset("test")
     parallel.decide(lambda: report.write(config, directory, classifier, maps, test))
 
 
@@ -19,8 +19,8 @@ STAGE = Stage(
     fields=("report",),
     needs=(evaluate.STAGE,),
     by_method=True,
-    reads=lambda run: sections.inputs(run.directory, run.config.search.method),
-    outputs=lambda run: [run.directory / "report" / "index.html"],
-    run=_run,
+    reads=lambda workspace: sections.inputs(workspace.directory, workspace.config.search.method),
+    outputs=lambda workspace: [workspace.directory / "report" / "index.html"],
+    run=_write,
     shown=("report", "evaluate"),
 )

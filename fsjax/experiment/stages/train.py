@@ -1,11 +1,11 @@
-"""Trains the classifier, or takes weights that were trained elsewhere."""
+"""The stage train: trains the classifier, or imports weights that were trained elsewhere."""
 
 from ml_collections import ConfigDict
 
 from fsjax import data, models
 from fsjax.data import frequencies
-from fsjax.experiment.run import Run
 from fsjax.experiment.stages.stage import Stage
+from fsjax.experiment.workspace import Workspace
 from fsjax.models import weights
 from fsjax.runtime import files, parallel
 from fsjax.runtime.checkpoints import chosen_hashes
@@ -16,7 +16,7 @@ from fsjax.training.evaluators import dynamics
 
 
 def check(config: ConfigDict) -> None:
-    """Raises InputError for a field of data, model or train that cannot be used."""
+    """Raise InputError for a field of data, model or train that cannot be used."""
     data.check(config.data)
     frequencies.read(config.data.frequencies, config.data.image_size)
     models.build(config.model.name, num_classes=2, image_size=config.data.image_size)
@@ -27,42 +27,42 @@ def check(config: ConfigDict) -> None:
         dynamics.check(config.dynamics)
 
 
-def _run(current: Run) -> None:
-    if current.config.model.weights:
-        weights.take(current.config, current.directory, current.dataset("test").classes)
+def _train(workspace: Workspace) -> None:
+    if workspace.config.model.weights:
+        weights.take(workspace.config, workspace.directory, workspace.dataset("test").classes)
         return
-    training = current.dataset("train")
+    training = workspace.dataset("train")
     if training.planted is not None and parallel.is_main_process():
-        files.write_npz(current.directory / "planted.npz", **training.planted)
-    train.train(current.config, current.dataset, current.mean_std, current.directory, current.metrics)
+        files.write_npz(workspace.directory / "planted.npz", **training.planted)
+    train.train(workspace.config, workspace.dataset, workspace.mean_std, workspace.directory, workspace.metrics)
 
 
-def _trained_file(current: Run) -> Path:
-    """The file that stands for the content of the model: hashes of its checkpoint, or record of the weights."""
-    config, directory = current.config, current.directory
+def _trained_file(workspace: Workspace) -> Path:
+    """Return the file that identifies the model: the hashes of its checkpoint, or the record of imported weights."""
+    config, directory = workspace.config, workspace.directory
     if config.model.weights:
         return directory / weights.RECORD
     return chosen_hashes(directory / "checkpoints", config.train.select)
 
 
-def weights_file(current: Run) -> list[Path]:
-    """The file of weights that the config names, if any."""
-    return [weights.file_of(current.config)] if current.config.model.weights else []
+def weights_file(workspace: Workspace) -> list[Path]:
+    """Return the file of weights that the config names, if any."""
+    return [weights.file_of(workspace.config)] if workspace.config.model.weights else []
 
 
-def _files_read(current: Run) -> list[Path]:
-    config = current.config
+def _files_read(workspace: Workspace) -> list[Path]:
+    config = workspace.config
     maps = None if config.model.weights else dfmx.file_of(config.train.dfmx)
     others = (maps, frequencies.file_of(config.data.frequencies))
-    return [*weights_file(current), *(file for file in others if file)]
+    return [*weights_file(workspace), *(file for file in others if file)]
 
 
 STAGE = Stage(
     name="train",
     fields=("seed", "data", "model", "train", "dynamics.keep", "dynamics.images_per_class"),
     check=check,
-    outputs=lambda run: [_trained_file(run)],
-    run=_run,
+    outputs=lambda workspace: [_trained_file(workspace)],
+    run=_train,
     reads=_files_read,
     partial=lambda config: not config.model.weights,
 )

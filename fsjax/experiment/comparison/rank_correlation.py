@@ -1,4 +1,4 @@
-"""How alike two rankings of one plane are; pure functions."""
+"""Rank correlations of two planes of scores, with bootstrap intervals."""
 
 import dataclasses
 
@@ -8,8 +8,8 @@ from jaxtyping import Float
 from fsjax.fourier import spectrum
 
 RESAMPLES = 300
-# Numbers of resampled weights held at once, in a few arrays of that size.
-_AT_ONCE = 2**20
+# Resampled weights held at once, in a few arrays of this size.
+_WEIGHTS_AT_ONCE = 2**20
 
 
 @dataclasses.dataclass(frozen=True)
@@ -26,12 +26,12 @@ def rank_correlations(
     seed: int,
     resamples: int = RESAMPLES,
 ) -> dict[str, Correlation]:
-    """Spearman's rho and Kendall's tau-b of two planes of scores, over orbits.
+    """Return Spearman's rho and Kendall's tau-b of two planes of scores, over orbits.
 
-    An orbit has the larger score of its members: a published one may have been removed by half only, and its other
-    half then has the score 0. The intervals are the middle 95 % over resamples of the orbits, drawn with replacement
-    by seed, the same ones for both measures. Orbits are drawn as if they were independent, which
-    neighbours are not, least of all those of one patch: there the intervals are too narrow.
+    An orbit's score is the larger one of its members: the published code may remove half of an orbit and leave the
+    score 0 for the other. The intervals are the middle 95 % over resamples of the orbits, drawn with replacement by
+    seed, the same for both measures. The resamples treat orbits as independent. Neighbours are not, and those of one
+    patch least of all: there the intervals are too narrow.
     """
     left, right = (spectrum.per_orbit(np.maximum(plane, spectrum.conjugate(plane))) for plane in (left, right))
     if np.ptp(left) == 0 or np.ptp(right) == 0:
@@ -41,7 +41,7 @@ def rank_correlations(
     whole = np.ones((1, count))
     values = {"spearman": spearman(whole), "kendall": kendall(whole)}
     drawn: dict[str, list] = {name: [] for name in values}
-    step = max(1, _AT_ONCE // count)
+    step = max(1, _WEIGHTS_AT_ONCE // count)
     for start in range(0, resamples, step):
         rows = min(step, resamples - start)
         picked = rng.integers(count, size=(rows, count)) + count * np.arange(rows)[:, None]
@@ -53,9 +53,9 @@ def rank_correlations(
 
 
 class _Spearman:
-    """Spearman's rho of a sample in which each element occurs as often as its weight says, [samples, elements].
+    """Spearman's rho of samples given by weights [samples, elements]: how often each element occurs.
 
-    The sample is never sorted: ranks follow from the weights summed in the order of the whole.
+    Samples are never sorted: ranks follow from the weights, summed in the order of all elements.
     """
 
     def __init__(self, left: Float[np.ndarray, " n"], right: Float[np.ndarray, " n"]):
@@ -72,10 +72,10 @@ class _Spearman:
 
 
 class _Kendall:
-    """Kendall's tau-b of such a sample (Knight 1966, with weights).
+    """Kendall's tau-b of samples given by weights (Knight 1966, with weights).
 
-    In the order of the left score, the pairs that the right score orders otherwise are counted while blocks are merged.
-    The order is that of all samples, so all are counted at once.
+    Discordant pairs are counted in a merge sort by the right score of elements in the order of the left score. This
+    order is the same for all samples, so one sort counts them all.
     """
 
     def __init__(self, left: Float[np.ndarray, " n"], right: Float[np.ndarray, " n"]):
@@ -87,7 +87,7 @@ class _Kendall:
         self._merges = []
         size = 2
         while size <= self._padded:
-            # Stable: of equal scores the one in the left half comes first, and the pair does not count.
+            # Stable: of equal scores the one in the left half comes first, so that the pair is not counted.
             within = np.argsort(ranks.reshape(-1, size), axis=1, kind="stable")
             self._merges.append((size, within + size * np.arange(len(within))[:, None], within >= size // 2))
             size *= 2
@@ -113,7 +113,7 @@ class _Kendall:
 
 
 class _Ties:
-    """The groups of equal elements, in ascending order, and what they weigh in each sample."""
+    """Groups of equal elements, in ascending order, with their weights in each sample."""
 
     def __init__(self, *keys: Float[np.ndarray, " n"]):
         self._group = np.unique(np.stack(keys, axis=1), axis=0, return_inverse=True)[1].ravel()

@@ -1,4 +1,4 @@
-"""Which masks of two sets of maps are held against each other."""
+"""Pair the masks of two sets of maps."""
 
 import dataclasses
 
@@ -10,10 +10,10 @@ from fsjax.runtime.errors import InputError
 
 
 @dataclasses.dataclass(frozen=True)
-class Paired:
-    """Two sets of maps with as many masks each: mask i of the left one is compared with mask i of the right one.
+class Pairing:
+    """Two sets of maps with equally many masks: mask i of `left` is compared with mask i of `right`.
 
-    `how` says, in words, where these masks come from.
+    `how` says in words where the masks come from.
     """
 
     left: DominantFrequencyMaps
@@ -21,23 +21,20 @@ class Paired:
     how: str
 
 
-def pair(left: DominantFrequencyMaps, right: DominantFrequencyMaps, shares: tuple[float, ...]) -> Paired:
-    """The masks at the shares that both sides have; without such, both sides' scores cut at other ones.
+def pair(left: DominantFrequencyMaps, right: DominantFrequencyMaps, shares: tuple[float, ...]) -> Pairing:
+    """Pair the masks at the shares that both sides have, else masks cut from both sides' scores at `shares`.
 
-    Where there are no scores either, the side with fewer masks keeps them and the other gives its nearest to each.
-
-    Args:
-      left, right: of the same classes and plane.
-      shares: to cut scores at.
+    Where a side has no scores either, the side with fewer masks keeps them, and each meets the nearest of the other.
+    Both sides are of the same classes and plane.
     """
     if common := sorted(set(left.shares) & set(right.shares)):
-        return Paired(_at(left, common), _at(right, common), "their own masks, at the shares that both have")
+        return Pairing(_at(left, common), _at(right, common), "their own masks, at the shares that both have")
     if left.scores is not None and right.scores is not None:
-        cut = tuple(sorted(shares))
+        ordered = tuple(sorted(shares))
         how = "masks cut anew from the scores of each, as they have no share in common"
-        return Paired(_cut(left, cut), _cut(right, cut), how)
+        return Pairing(_cut(left, ordered), _cut(right, ordered), how)
     fewer = left.shares if len(left.shares) <= len(right.shares) else right.shares
-    return Paired(
+    return Pairing(
         _at(left, [left.nearest(share) for share in fewer]),
         _at(right, [right.nearest(share) for share in fewer]),
         "their own masks, at the nearest shares, as they have none in common",
@@ -45,7 +42,7 @@ def pair(left: DominantFrequencyMaps, right: DominantFrequencyMaps, shares: tupl
 
 
 def class_names(left: DominantFrequencyMaps, right: DominantFrequencyMaps) -> tuple[str, ...]:
-    """The names of the classes, by whichever side has some.
+    """Return the names of the classes, from a side that has names.
 
     Raises:
       InputError: the sides are of different classes or planes.
@@ -56,8 +53,8 @@ def class_names(left: DominantFrequencyMaps, right: DominantFrequencyMaps) -> tu
     different = left.classes != right.classes and left.named and right.named
     if different or len(left.classes) != len(right.classes):
         raise InputError(
-            f"left has maps of {_listed(left.classes)}, right of {_listed(right.classes)}; expected of the same "
-            "classes in the same order"
+            f"left has maps of {_listed(left.classes)}, right of {_listed(right.classes)}; expected the same classes "
+            "in the same order"
         )
     return left.classes if left.named else right.classes
 

@@ -1,4 +1,4 @@
-"""The runs of a study: every model with every training variant and every seed."""
+"""The grid of a study: every model with every training variant and every seed."""
 
 import ast
 import copy
@@ -20,7 +20,7 @@ class Cell:
     Attributes:
       model: name of the classifier.
       variant: name of the way of training.
-      seed: of everything random in the run.
+      seed: of all random draws in the run.
       directory: its workdir.
       config: its whole config.
     """
@@ -33,12 +33,12 @@ class Cell:
 
     @property
     def name(self) -> str:
-        """Of the run, and of its workdir."""
+        """Name of the run and of its workdir."""
         return self.directory.name
 
 
 def cells(config: ConfigDict, directory: Path) -> list[Cell]:
-    """The runs of config.study, in an order in which a variant comes after those that its fields speak of.
+    """Return the runs of config.study; a variant comes after those whose workdir it names.
 
     Args:
       config: of the study. `variants` holds, by name, the fields of a variant: 'field=value;field=value', in which
@@ -49,12 +49,12 @@ def cells(config: ConfigDict, directory: Path) -> list[Cell]:
       InputError: a model, variant, field or seed that cannot be used.
     """
     study = config.study
-    names = _listed(study.models, "study.models")
+    names = _split(study.models, "study.models")
     for name in names:
         if name not in models.MODELS:
             raise InputError(f"study.models: got {name!r}; expected {', '.join(sorted(models.MODELS))}")
-    variants = _in_order(_listed(study.variants, "study.variants"), config.variants)
-    seeds = _listed(study.seeds, "study.seeds")
+    variants = _ordered(_split(study.variants, "study.variants"), config.variants)
+    seeds = _split(study.seeds, "study.seeds")
     if bad := [seed for seed in seeds if not seed.isdecimal()]:
         raise InputError(f"study.seeds: got {bad[0]!r}; expected whole numbers from 0, separated by commas")
     return [
@@ -65,15 +65,15 @@ def cells(config: ConfigDict, directory: Path) -> list[Cell]:
     ]
 
 
-def _listed(text: str, field: str) -> list[str]:
+def _split(text: str, field: str) -> list[str]:
     names = [name.strip() for name in text.split(",") if name.strip()]
     if not names or len(set(names)) < len(names):
         raise InputError(f"{field}: got {text!r}; expected one or more different ones, separated by commas")
     return names
 
 
-def _in_order(wanted: list[str], known: ConfigDict) -> list[str]:
-    """The wanted variants, each after those whose workdir it names."""
+def _ordered(wanted: list[str], known: ConfigDict) -> list[str]:
+    """Return the wanted variants, each after those whose workdir it names."""
     ordered: list[str] = []
 
     def add(name: str, before: tuple[str, ...]) -> None:
@@ -83,7 +83,7 @@ def _in_order(wanted: list[str], known: ConfigDict) -> list[str]:
             raise InputError(f"variants.{name}: needs itself, by {' and '.join(before)}; expected another variant")
         for needed in re.findall(r"\{(\w+)\}", known[name]):
             if needed not in wanted:
-                raise InputError(f"variants.{name}: needs the variant {needed!r}, which study.variants leaves out")
+                raise InputError(f"variants.{name}: needs the variant {needed!r}; expected it in study.variants")
             add(needed, (*before, name))
         if name not in ordered:
             ordered.append(name)
@@ -100,7 +100,7 @@ def _cell(config: ConfigDict, directory: Path, model: str, variant: str, seed: i
     for entry in filter(None, (part.strip() for part in config.variants[variant].split(";"))):
         field, equals, value = (part.strip() for part in entry.partition("="))
         if not equals:
-            raise InputError(f"variants.{variant}: {entry!r} is not 'field=value'")
+            raise InputError(f"variants.{variant}: got {entry!r}; expected 'field=value'")
         _set(own, field, re.sub(r"\{(\w+)\}", lambda match: workdirs[match[1]], value), variant)
     with own.unlocked():
         del own.study, own.variants
@@ -108,15 +108,15 @@ def _cell(config: ConfigDict, directory: Path, model: str, variant: str, seed: i
 
 
 def _set(config: ConfigDict, field: str, text: str, variant: str) -> None:
-    """Sets a dotted field to a text, read as the field's type."""
+    """Set a dotted field to a text, read as the field's type."""
     *groups, name = field.split(".")
     group = config
     for part in groups:
         group = group[part] if isinstance(group, ConfigDict) and part in group else None
     if not isinstance(group, ConfigDict) or name not in group or isinstance(group[name], ConfigDict):
-        raise InputError(f"variants.{variant}: got {field!r}; expected the fields of the config")
+        raise InputError(f"variants.{variant}: got {field!r}; expected a field of the config")
     try:
         group[name] = text if isinstance(group[name], str) else ast.literal_eval(text)
     except (ValueError, SyntaxError, TypeError) as error:
         kind = type(group[name]).__name__
-        raise InputError(f"variants.{variant}: {field}={text} is not of the field's type, {kind}") from error
+        raise InputError(f"variants.{variant}: {field}: got {text}; expected the field's type, {kind}") from error

@@ -1,20 +1,20 @@
 """The page of a comparison: one self-contained file."""
 
 from fsjax.evaluation.controls import RATE
-from fsjax.experiment.compare.pairing import Paired
+from fsjax.experiment.comparison.pairing import Pairing
 from fsjax.report import figures, html
 from fsjax.report.verdicts import verdicts
 from fsjax.runtime import files
 from fsjax.runtime.storage import Path
 
 
-def write(directory: Path, result: dict, paired: Paired) -> None:
-    """Writes report/compare.html and report/figures/compare.png in the workdir.
+def write(directory: Path, result: dict, paired: Pairing) -> None:
+    """Write report/compare.html and report/figures/compare.png in a workdir.
 
     Args:
       directory: the workdir.
-      result: what compare.json holds.
-      paired: the masks that it is of.
+      result: the content of compare.json.
+      paired: the compared masks.
     """
     folder, row = directory / "report", result["headline"]
     ious = result["shares"][row]["iou"]
@@ -28,21 +28,21 @@ def write(directory: Path, result: dict, paired: Paired) -> None:
         title=directory.name,
         drawn=len(titles),
         figure=html.embedded(figure, folder / "figures" / "compare.png"),
-        controlled=_controlled(result),
+        controlled=_verdicts(result),
         rate=RATE,
         **result,
     )
     files.write_text(folder / "compare.html", page)
 
 
-def _controlled(result: dict) -> list[tuple[str, dict]]:
-    """Class by class, the verdict on either side's mask in the row that is shown first; none without controls."""
+def _verdicts(result: dict) -> list[tuple[str, dict]]:
+    """Return, class by class, each side's verdict on its headline mask; empty without controls."""
     row, names = result["headline"], tuple(result["classes"])
-    sides = {side: rows[row] for side, rows in result.get("rates", {}).items()}
+    sides = {side: rates[row] for side, rates in result.get("rates", {}).items()}
     if not all("best_trivial" in rates for rates in sides.values()):
         return []
-    judged = [
-        [(side, found) for found in verdicts(names, rates, result["shares"][row][side], result["threshold"])]
+    of_sides = [
+        [(side, verdict) for verdict in verdicts(names, rates, result["shares"][row][side], result["threshold"])]
         for side, rates in sides.items()
     ]
-    return [entry for of_class in zip(*judged, strict=True) for entry in of_class]
+    return [entry for of_class in zip(*of_sides, strict=True) for entry in of_class]

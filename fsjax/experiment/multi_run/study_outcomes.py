@@ -1,4 +1,4 @@
-"""What the runs of a study found, and the mean and spread over its seeds."""
+"""The results of a study's runs, and means and spreads over seeds."""
 
 import dataclasses
 import itertools
@@ -10,7 +10,7 @@ from jaxtyping import Bool, Float
 from fsjax.evaluation.controls import beside
 from fsjax.evaluation.ood.evaluate import result_file
 from fsjax.evaluation.statistics import mean
-from fsjax.experiment.study.grid import Cell
+from fsjax.experiment.multi_run.study_grid import Cell
 from fsjax.fourier import dfm
 from fsjax.fourier.overlap import chance_iou, iou
 from fsjax.runtime import files
@@ -19,16 +19,16 @@ from fsjax.search.bootstrap import at_share
 
 
 @dataclasses.dataclass(frozen=True)
-class Rates:
-    """What a model and its maps do on a set; of each class, NaN where the set lacks it or nothing is known.
+class SetRates:
+    """Rates of a model and its maps on one set of images; NaN for a class that the set lacks, or without a value.
 
     Attributes:
-      accuracy: on all its images, in [0, 1].
+      accuracy: on all images of the set, in [0, 1].
       unfiltered: TPR on the images as they are.
-      tpr: under the class's map.
-      interval: the 95 % interval of that.
-      fpr: of the other classes' images under it.
-      controls: TPR under what the map is held against, as controls.beside names it.
+      tpr: TPR under the class's map.
+      interval: its 95 % interval.
+      fpr: share of the other classes' images that are called the class under its map.
+      controls: TPR under the control masks, by their names in controls.beside.
     """
 
     accuracy: float | None
@@ -39,8 +39,8 @@ class Rates:
     controls: dict[str, Float[np.ndarray, " classes"]]
 
     @classmethod
-    def of(cls, unfiltered: dict, filtered: dict, controls: dict) -> "Rates":
-        """As JSON has them: of the images as they are, under the maps, and under what these are held against."""
+    def from_json(cls, unfiltered: dict, filtered: dict, controls: dict) -> "SetRates":
+        """Read the rates on unfiltered images, under the maps, and under the control masks."""
         return cls(
             accuracy=unfiltered["accuracy"],
             unfiltered=np.array(unfiltered["tpr"], float),
@@ -53,56 +53,56 @@ class Rates:
 
 @dataclasses.dataclass(frozen=True)
 class Outcome:
-    """What one run found, at the share that the study shows.
+    """The results of one run, at the share that the study shows.
 
     Attributes:
       cell: the run.
       classes: display names.
-      kept: the maps.
+      masks: the maps at this share.
       rates: on the test images.
-      above: share of the classes whose TPR is above config.evaluate.threshold, the published criterion.
-      resampled: mean IoU of each class's map with those of resampled images; NaN where the search did not tell.
-      shortcut: 1 for each class that is a shortcut by its controls, too, and 0 for others; NaN without a verdict.
-      elsewhere: rates out of distribution, by the name of a set.
+      above_threshold: share of classes whose TPR is above config.evaluate.threshold, the published criterion.
+      resampled: mean IoU of each class's map with those of resampled images; NaN where the search has no resamples.
+      shortcut: 1 for a class that is a shortcut by its controls as well, else 0; NaN without a verdict.
+      elsewhere: rates out of distribution, by the name of the set.
     """
 
     cell: Cell
     classes: tuple[str, ...]
-    kept: Bool[np.ndarray, "classes height width"]
-    rates: Rates
-    above: float
+    masks: Bool[np.ndarray, "classes height width"]
+    rates: SetRates
+    above_threshold: float
     resampled: Float[np.ndarray, " classes"]
     shortcut: Float[np.ndarray, " classes"]
-    elsewhere: dict[str, Rates]
+    elsewhere: dict[str, SetRates]
 
 
 def read(cell: Cell, share: float) -> Outcome:
-    """A run's outcome from its workdir, of its search method at the share nearest to the one asked for."""
+    """Read a run's outcome from its workdir, at the share of its maps that is nearest to the given one."""
     method = cell.config.search.method
     file = cell.directory / "dfm" / f"{method}.npz"
     maps = dfm.DominantFrequencyMaps.load(file)
     evaluation = files.read_json(cell.directory / "evaluation.json")
     share = maps.nearest(share)
-    found, nothing = evaluation[method][f"{share:g}"], [None] * len(maps.classes)
-    rates = Rates.of(evaluation["unfiltered"], found, found)
-    stable = dfm.told(file, lambda: at_share(maps, share))
+    filtered, missing = evaluation[method][f"{share:g}"], [None] * len(maps.classes)
+    rates = SetRates.from_json(evaluation["unfiltered"], filtered, filtered)
+    resampled = dfm.told(file, lambda: at_share(maps, share))
     return Outcome(
         cell=cell,
         classes=maps.classes,
-        kept=maps.at(share),
+        masks=maps.at(share),
         rates=rates,
-        above=float((rates.tpr > cell.config.evaluate.threshold).mean()),
-        resampled=np.array(stable.get("mean", nothing), float),
-        shortcut=np.array(found.get("shortcut", nothing), float),
+        above_threshold=float((rates.tpr > cell.config.evaluate.threshold).mean()),
+        resampled=np.array(resampled.get("mean", missing), float),
+        shortcut=np.array(filtered.get("shortcut", missing), float),
         elsewhere=_elsewhere(result_file(cell.directory, method)),
     )
 
 
-def _elsewhere(file: Path) -> dict[str, Rates]:
+def _elsewhere(file: Path) -> dict[str, SetRates]:
     sets = files.read_json(file)["sets"] if file.exists() else {}
     return {
-        name: Rates.of({"accuracy": found["accuracy"], **found["unfiltered"]}, found["filtered"], found)
-        for name, found in sets.items()
+        name: SetRates.from_json({"accuracy": own["accuracy"], **own["unfiltered"]}, own["filtered"], own)
+        for name, own in sets.items()
     }
 
 
@@ -115,12 +115,12 @@ class Measured:
 
 
 def measured(values: Iterable[float | None]) -> Measured:
-    """Mean and spread of what the seeds gave; a value that is missing or NaN is left out."""
+    """Return mean and spread over seeds; values that are missing or NaN are left out."""
     known = [float(value) for value in values if value is not None and np.isfinite(value)]
     return Measured(mean(known), float(np.std(known, ddof=1)) if len(known) > 1 else None)
 
 
 def stability(masks: Sequence[Bool[np.ndarray, "height width"]]) -> tuple[Measured, Measured]:
-    """IoU of every two of the maps that seeds gave one class, and what chance gives maps of their sizes."""
+    """Return the IoU of each pair of one class's maps over seeds, and the IoU expected by chance for their sizes."""
     pairs = list(itertools.combinations(masks, 2))
     return measured([iou(*pair) for pair in pairs]), measured([chance_iou(*pair) for pair in pairs])

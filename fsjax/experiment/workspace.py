@@ -1,7 +1,6 @@
-"""What the stages of one run share."""
+"""What the stages of a run share: its config, its workdir, and data and results opened on first use."""
 
 import functools
-from collections.abc import Callable
 
 import numpy as np
 from ml_collections import ConfigDict
@@ -18,19 +17,16 @@ from fsjax.runtime.metrics import Metrics
 from fsjax.runtime.storage import Path
 
 
-class Run:
-    """A run's config, its workdir, and what its stages read, opened on first use.
+class Workspace:
+    """A config, its workdir, and what stages read, opened on first use."""
 
-    `nested(config, directory)` runs a whole experiment in another workdir, for stages that put several together.
-    """
-
-    def __init__(self, config: ConfigDict, directory: Path, nested: Callable[[ConfigDict, Path], None]):
-        self.config, self.directory, self.nested = config, directory, nested
+    def __init__(self, config: ConfigDict, directory: Path):
+        self.config, self.directory = config, directory
         self.metrics = Metrics(directory, lambda: wandb_writer.start(config, directory))
         self._datasets: dict[str, Dataset] = {}
 
     def dataset(self, split: str) -> Dataset:
-        """The 'train', 'validation' or 'test' images."""
+        """Return the 'train', 'validation' or 'test' images."""
         if split not in self._datasets:
             dataset = data.load(self.config.data, split, self.config.seed)
             if parallel.is_main_process():
@@ -40,7 +36,7 @@ class Run:
 
     @functools.cached_property
     def mean_std(self) -> tuple[np.ndarray, np.ndarray]:
-        """Of pixels in [0, 1], per channel: the config's, or measured on the training images."""
+        """Mean and standard deviation of pixels in [0, 1], per channel: the config's, or of the training images."""
         if self.config.data.mean:
             return np.array(self.config.data.mean, float), np.array(self.config.data.std, float)
         return measure_mean_std(self.dataset("train"))
@@ -52,7 +48,7 @@ class Run:
 
     @property
     def maps_file(self) -> Path:
-        """The maps of the config's search method."""
+        """The file of maps of the config's search method."""
         return self.directory / "dfm" / f"{self.config.search.method}.npz"
 
     @functools.cached_property

@@ -1,0 +1,1 @@
+"""The comparison of two sets of maps: pairing of masks, rank correlation, page."""

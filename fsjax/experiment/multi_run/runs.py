@@ -1,0 +1,21 @@
+"""The stage runs: one page that lists several runs."""
+
+from fsjax.experiment.stages.stage import Stage
+from fsjax.experiment.workspace import Workspace
+from fsjax.report import runs
+from fsjax.runtime import parallel
+
+
+def _write(workspace: Workspace) -> None:
+    parallel.decide(lambda: runs.write(workspace.directory, workspace.config.runs))
+
+
+STAGE = Stage(
+    name="runs",
+    fields=("runs",),
+    shown=("runs",),
+    check=lambda config: runs.check(config.runs),
+    outputs=lambda workspace: [workspace.directory / "report" / "runs.html"],
+    run=_write,
+    reads=lambda workspace: runs.inputs(workspace.config.runs),
+)

@@ -1,0 +1,133 @@
+"""Tables of a study, each headings and rows of values, as CSV, Markdown and LaTeX."""
+
+import csv
+import io
+import itertools
+from collections.abc import Sequence
+
+from fsjax.evaluation.statistics import mean
+from fsjax.experiment.multi_run.study_outcomes import Measured, Outcome, SetRates, measured, stability
+
+Value = str | int | float | Measured | None
+
+# Headings of control masks, and their names in controls.beside.
+_CONTROLS = {"trivial TPR": "trivial", "random TPR": "random", "radial TPR": "radial"}
+_RATES = ("TPR unfiltered", "TPR", "TPR low", "TPR high", "FPR", *_CONTROLS)
+_STABILITY = ("map IoU", "chance IoU", "resampled IoU")
+
+
+def groups(outcomes: list[Outcome]) -> list[list[Outcome]]:
+    """Group the outcomes that differ by their seed only."""
+    return [
+        list(seeds)
+        for _, seeds in itertools.groupby(outcomes, key=lambda outcome: (outcome.cell.model, outcome.cell.variant))
+    ]
+
+
+def summary(outcomes: list[Outcome]) -> tuple[list[str], list[list[Value]]]:
+    """Return headings and a row for each model and variant: accuracy, mean rates, shortcuts, stability of the maps."""
+    headings = ["model", "training", "seeds", "accuracy", "TPR", "FPR", *_CONTROLS, "above threshold", "shortcuts"]
+    headings += [*_STABILITY, *(f"{name} accuracy" for name in _sets(outcomes))]
+    rows = []
+    for seeds in groups(outcomes):
+        rates = [seed.rates for seed in seeds]
+        overlaps = [stability([seed.masks[label] for seed in seeds]) for label in range(len(seeds[0].classes))]
+        rows.append(
+            [
+                seeds[0].cell.model,
+                seeds[0].cell.variant,
+                len(seeds),
+                measured([of_seed.accuracy for of_seed in rates]),
+                measured([mean(of_seed.tpr) for of_seed in rates]),
+                measured([mean(of_seed.fpr) for of_seed in rates]),
+                *(measured([mean(of_seed.controls[name]) for of_seed in rates]) for name in _CONTROLS.values()),
+                measured([seed.above_threshold for seed in seeds]),
+                measured([mean(seed.shortcut) for seed in seeds]),
+                *(measured([iou.mean for iou in ious]).mean for ious in zip(*overlaps, strict=True)),
+                measured([mean(seed.resampled) for seed in seeds]),
+                *(measured([seed.elsewhere[name].accuracy for seed in seeds]) for name in _sets(outcomes)),
+            ]
+        )
+    return headings, rows
+
+
+def by_class(outcomes: list[Outcome]) -> tuple[list[str], list[list[Value]]]:
+    """Return headings and a row for each class, model and variant: its rates on the test images and other sets.
+
+    The column "shortcut" is the share of runs with a verdict that call the class a shortcut.
+    """
+    headings = ["class", "model", "training", *_RATES, "shortcut", *_STABILITY]
+    headings += [f"{name} {rate}" for name in _sets(outcomes) for rate in _RATES]
+    rows = []
+    for label, name in enumerate(outcomes[0].classes):
+        for seeds in groups(outcomes):
+            row: list[Value] = [name, seeds[0].cell.model, seeds[0].cell.variant]
+            row += _rates([seed.rates for seed in seeds], label)
+            row.append(measured([seed.shortcut[label] for seed in seeds]))
+            row += [iou.mean for iou in stability([seed.masks[label] for seed in seeds])]
+            row.append(measured([seed.resampled[label] for seed in seeds]))
+            for other in _sets(outcomes):
+                row += _rates([seed.elsewhere[other] for seed in seeds], label)
+            rows.append(row)
+    return headings, rows
+
+
+def _rates(seeds: list[SetRates], label: int) -> list[Value]:
+    """Return the columns of _RATES."""
+    low, high = (measured([seed.interval[label, end] for seed in seeds]).mean for end in (0, 1))
+    return [
+        measured([seed.unfiltered[label] for seed in seeds]),
+        measured([seed.tpr[label] for seed in seeds]),
+        low,
+        high,
+        measured([seed.fpr[label] for seed in seeds]),
+        *(measured([seed.controls[name][label] for seed in seeds]) for name in _CONTROLS.values()),
+    ]
+
+
+def _sets(outcomes: list[Outcome]) -> list[str]:
+    """Return the out-of-distribution sets that all runs have results on."""
+    return [name for name in outcomes[0].elsewhere if all(name in outcome.elsewhere for outcome in outcomes)]
+
+
+def as_csv(headings: Sequence[str], rows: Sequence[Sequence[Value]]) -> str:
+    """Return CSV with all digits, mean and spread in columns of their own, and nothing where there is no value."""
+    wide = [any(isinstance(value, Measured) for value in column) for column in zip(*rows, strict=True)]
+    titles = [[name, f"{name} spread"] if is_wide else [name] for name, is_wide in zip(headings, wide, strict=True)]
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow(itertools.chain.from_iterable(titles))
+    for row in rows:
+        cells = [_split(value) if is_wide else [value] for value, is_wide in zip(row, wide, strict=True)]
+        writer.writerow(["" if value is None else value for value in itertools.chain.from_iterable(cells)])
+    return text.getvalue()
+
+
+def as_markdown(headings: Sequence[str], rows: Sequence[Sequence[Value]]) -> str:
+    """Return a table for a README."""
+    from tabulate import tabulate  # of the extra launch
+
+    cells = [[in_words(value).replace("|", r"\|") for value in row] for row in rows]
+    return tabulate(cells, [name.replace("|", r"\|") for name in headings], tablefmt="github", disable_numparse=True)
+
+
+def as_latex(headings: Sequence[str], rows: Sequence[Sequence[Value]]) -> str:
+    """Return a table for a paper; it needs the package booktabs."""
+    from tabulate import tabulate
+
+    cells = [[in_words(value) for value in row] for row in rows]
+    text = tabulate(cells, headings, tablefmt="latex_booktabs", disable_numparse=True)
+    return text.replace("±", r"$\pm$").replace("–", "--")
+
+
+def in_words(value: Value) -> str:
+    """Return a value for a reader: rates with three digits, 'mean ± spread' over seeds, a dash for no value."""
+    if isinstance(value, Measured):
+        return in_words(value.mean) if value.spread is None else f"{value.mean:.3f} ± {value.spread:.3f}"
+    if isinstance(value, float):
+        return f"{value:.3f}"
+    return "–" if value is None else str(value)
+
+
+def _split(value: Value) -> list[Value]:
+    return [value.mean, value.spread] if isinstance(value, Measured) else [value, None]

@@ -1,0 +1,146 @@
+"""The pipeline of a workdir: stages run in order, each reads and writes files, and none is done twice."""
+
+import logging
+import time
+from collections.abc import Mapping
+from typing import Any
+
+from ml_collections import ConfigDict
+
+from fsjax.experiment.stages.stage import Stage, fingerprint
+from fsjax.experiment.workspace import Workspace
+from fsjax.runtime import extras, files, lock, parallel, profiling, storage, wandb_writer
+from fsjax.runtime.errors import InputError, unknown
+from fsjax.runtime.progress import clock
+from fsjax.runtime.storage import Path
+from fsjax.runtime.versions import versions
+
+logger = logging.getLogger(__name__)
+
+
+def run(config: ConfigDict, directory: Path, stages: Mapping[str, Stage], *, command: list[str] | None = None) -> None:
+    """Run those of the stages that config.stages names in a workdir, as fsjax.experiment.runner.run does."""
+    chosen = [stages[name] for name in check(config, stages)]
+    parallel.decide(lambda: _check_records(config, directory, chosen))
+    with lock.held(directory):
+        parallel.decide(lambda: _prepare(config, directory, command))
+        workspace = Workspace(config, directory)
+        with workspace.metrics:
+            for stage in chosen:
+                _run_stage(stage, workspace)
+
+
+def check(config: ConfigDict, stages: Mapping[str, Stage]) -> list[str]:
+    """Return the names of the config's stages in order; raise InputError for a field that cannot be used."""
+    names = [name for name in config.stages.split(",") if name]
+    for name in names:
+        if name not in stages:
+            raise unknown("stages", "stage", name, stages)
+    if not names:
+        raise InputError(f"stages: got nothing; expected {', '.join(stages)}")
+    extras.require("launch")
+    for stage in {stage.name: stage for name in names for stage in stages[name].with_needs()}.values():
+        stage.check(config)
+    for field, least in (("log_every", 1), ("keep_checkpoints", 1), ("memory_mib", 0), ("save_seconds", 0)):
+        if config.run[field] < least:
+            raise InputError(f"run.{field}: got {config.run[field]}; expected {least} or more")
+    wandb_writer.check(config.wandb)
+    return sorted(names, key=list(stages).index)
+
+
+def _check_records(config: ConfigDict, directory: Path, stages: list[Stage]) -> None:
+    """Raise InputError for a workdir that cannot be reached, or that holds results made with other settings."""
+    storage.check_reachable(directory, "--workdir")
+    for stage in stages:
+        if record := _read_record(_record_file(config, directory, stage)):
+            wanted, recorded = fingerprint(config, stage), record["fields"]
+            changes = [
+                f"{field} was {recorded.get(field)!r}, now {wanted.get(field)!r}"
+                for field in _differing(wanted, recorded)
+                if not field.startswith(stage.shown)
+            ]
+            if changes:
+                raise InputError(
+                    f"{directory}: holds a {stage.name} result made with other settings ({'; '.join(changes)}); "
+                    "go on with those settings, or name another --workdir"
+                )
+
+
+def _prepare(config: ConfigDict, directory: Path, command: list[str] | None) -> None:
+    files.remove_leftovers(directory)
+    files.write_json(directory / "config.json", config.to_dict())
+    if command:
+        files.write_json(directory / "command.json", command)
+
+
+def _run_stage(stage: Stage, workspace: Workspace) -> None:
+    record_file = _record_file(workspace.config, workspace.directory, stage)
+    begun = parallel.decide(lambda: _begin(stage, workspace, record_file))
+    if begun is None:
+        logger.info("%s: already done in %s", stage.name, workspace.directory)
+        return
+    record, is_first = begun
+    started, compiled_before = time.monotonic(), profiling.compiled()
+    traced = workspace.config.profile and parallel.is_main_process()
+    try:
+        with profiling.tracing(workspace.directory / "profile" / stage.name if traced else None):
+            stage.run(workspace)
+    except InputError:
+        # Nothing is left that a record has to guard: the corrected command may use other settings.
+        if is_first and not stage.partial(workspace.config) and parallel.is_main_process():
+            record_file.unlink(missing_ok=True)
+        raise
+    seconds = time.monotonic() - started
+    # decide: the other processes go on once the main process has written what they may read.
+    parallel.decide(lambda: files.write_json(record_file, {**record, "done": True, "seconds": round(seconds, 2)}))
+    _log_costs(stage.name, workspace, seconds, compiled_before)
+
+
+def _log_costs(name: str, workspace: Workspace, seconds: float, compiled_before: tuple[int, float]) -> None:
+    programs, compiling = (after - before for after, before in zip(profiling.compiled(), compiled_before, strict=True))
+    peak = parallel.peak_bytes()
+    memory = {} if peak is None else {"device_peak_gib": peak / 2**30}
+    workspace.metrics.write(name, 0, {"stage_seconds": seconds, "compile_seconds": compiling, **memory})
+    note = f", of which {programs} compilations {clock(compiling)}" if programs else ""
+    note += f"; at most {peak / 2**30:.1f} GiB of a device's memory so far" if peak else ""
+    logger.info("%s: done in %s%s", name, clock(seconds), note)
+
+
+def _begin(stage: Stage, workspace: Workspace, record_file: Path) -> tuple[dict[str, Any], bool] | None:
+    """Write and return the record of a stage that has to run, and whether it is its first; None if it is done."""
+    record = _read_record(record_file)
+    fields, inputs = fingerprint(workspace.config, stage), _inputs(stage, workspace)
+    unchanged = record and not _differing(record["fields"], fields) and record["inputs"] == inputs
+    if unchanged and record["done"] and all(path.exists() for path in stage.outputs(workspace)):
+        return None
+    begun = {"stage": stage.name, "fields": fields, "inputs": inputs, "done": False, "seconds": 0, **versions()}
+    files.write_json(record_file, begun)
+    return begun, not record
+
+
+def _inputs(stage: Stage, workspace: Workspace) -> dict[str, str]:
+    """Return the SHA-256 of each file that the stage reads: if one changes, the stage runs again."""
+    paths = [path for needed in stage.needs for path in needed.outputs(workspace)]
+    paths = [*(path for path in paths if path.is_file()), *stage.reads(workspace)]
+    return {str(path).removeprefix(f"{workspace.directory}/"): files.sha256(path) for path in paths}
+
+
+def _differing(left: dict[str, Any], right: dict[str, Any]) -> list[str]:
+    """Return the names of fields that differ. A field that one side lacks counts as off, since it may be newer."""
+    return sorted(name for name in left.keys() | right.keys() if (left.get(name) or None) != (right.get(name) or None))
+
+
+def _record_file(config: ConfigDict, directory: Path, stage: Stage) -> Path:
+    name = f"{stage.name}-{config.search.method}" if stage.by_method else stage.name
+    return directory / "stages" / f"{name}.json"
+
+
+def _read_record(file: Path) -> dict[str, Any]:
+    """Return the fields and inputs that a stage was started with and whether it is done; {} if it never started."""
+    if not file.exists():
+        return {}
+    record = files.read_json(file)
+    parts = [record.get(name) for name in ("fields", "inputs", "done")] if isinstance(record, dict) else []
+    if [type(part) for part in parts] != [dict, dict, bool]:
+        raise InputError(f"{file}: not the record of a stage; delete it to have the stage run again")
+    return record
