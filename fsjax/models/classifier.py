@@ -47,7 +47,7 @@ def load(config: ConfigDict, directory: Path) -> Classifier:
     apply_bfloat16 = None
     if config.search.precision == "bfloat16":
         low = dataclasses.replace(found.network, dtype=jnp.dtype(jnp.bfloat16))
-        apply_bfloat16 = fold(low, dict(found.variables))[0]
+        apply_bfloat16 = fold(low, found.variables)[0]
     apply, folded = fold(found.network, found.variables)
     if found.outputs is not None:
         apply = _reordered(apply, found.outputs)

@@ -26,14 +26,13 @@ def fold(network: Network, variables: dict) -> tuple[Callable, PyTree]:
 
     Args:
       network: any of fsjax.models.
-      variables: its arrays; the dict is emptied, so that none stands in memory twice.
+      variables: its arrays; left as they are.
 
     Returns:
       (apply(params, images [n, H, W, C] float32 normalised) -> float32 logits, params). The logits are those of
       `network.apply` up to rounding: the scales are multiplied in float64 and rounded once. What was folded is NumPy's.
     """
     module = network.bind(variables)
-    variables.clear()
     modules: dict[tuple, nnx.Module] = dict(nnx.iter_modules(module))
     for path, norm in modules.items():
         conv = modules.get((*path[:-1], _before(path[-1]))) if path else None

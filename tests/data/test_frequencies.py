@@ -118,7 +118,7 @@ def test_logits_are_those_of_the_filtered_image_and_of_any_image_that_differs_el
     images = random_images(6)
     expected = np.asarray(jax.jit(whole.apply)(variables, filtered_by_numpy(images, kept)))
     others = images + filtered_by_numpy(5 * random_images(6, seed=1), ~kept)
-    folded, params = fold(limited, {**variables})
+    folded, params = fold(limited, variables)
     assert np.abs(np.asarray(jax.jit(whole.apply)(variables, images)) - expected).max() > 0.01
     for seen in (images, others, filtered_by_numpy(images, kept)):
         np.testing.assert_allclose(jax.jit(limited.apply)(variables, seen), expected, atol=2e-5)
@@ -152,7 +152,7 @@ def test_networks_behind_the_same_filter_are_equal_and_behind_another_are_not(mo
 def test_a_removal_search_finds_nothing_outside_and_inside_what_numpy_finds(model):
     """The first convolution does not take the images: nothing is cut there, and the general path is taken."""
     limited, whole, variables, kept = model
-    apply, params = fold(limited, {**variables})
+    apply, params = fold(limited, variables)
     assert first_layer.cut(apply, params, (SIZE, SIZE, 3)) is None
     images, labels = random_images(12), np.arange(12) % CLASSES
     maps = fsjax.dominant_frequencies(lambda x: apply(params, x), images, labels, num_classes=CLASSES)

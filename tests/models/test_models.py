@@ -139,7 +139,7 @@ def test_folding_batch_statistics_into_convolutions_changes_no_logit(name):
     variables = from_torch(model)
     images = random_images(4, 32)
     before = jax.tree.map(np.array, variables)
-    apply, params = fold(network, dict(variables))
+    apply, params = fold(network, variables)
     jax.tree.map(np.testing.assert_array_equal, variables, before)
     kept = {jax.tree_util.keystr(path) for path, _ in jax.tree_util.tree_leaves_with_path(params)}
     # A BatchNorm behind a ReLU belongs to no convolution: not to the one before it, nor to the next, which pads zeros.
@@ -150,7 +150,7 @@ def test_folding_batch_statistics_into_convolutions_changes_no_logit(name):
     expected = jax.jit(network.apply)(variables, images)
     assert np.std(expected, axis=0).max() > 1000 * 2e-5, "logits that differ by far more than the tolerance"
     np.testing.assert_allclose(jax.jit(apply)(params, images), expected, atol=2e-5)
-    low, same = fold(dataclasses.replace(network, dtype=BFLOAT16), dict(variables))
+    low, same = fold(dataclasses.replace(network, dtype=BFLOAT16), variables)
     assert jax.tree.structure(same) == jax.tree.structure(params)
     rough = np.abs(jax.jit(low)(params, images) - expected).max() / np.abs(expected).max()
     assert 1e-4 < rough < 0.1
