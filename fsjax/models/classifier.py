@@ -1,4 +1,4 @@
-"""A trained classifier with what its inputs and outputs mean."""
+"""A trained classifier, ready to be searched and evaluated."""
 
 import dataclasses
 from collections.abc import Callable
@@ -10,7 +10,6 @@ from ml_collections import ConfigDict
 from fsjax.engine.model import Model
 from fsjax.models import weights
 from fsjax.models.folding import fold
-from fsjax.models.trained import Trained, from_checkpoint
 from fsjax.runtime.errors import InputError
 from fsjax.runtime.storage import Path
 
@@ -29,41 +28,30 @@ class Classifier:
     mean_std: tuple[np.ndarray, np.ndarray]
     classes: tuple[str, ...]
 
-    def check_classes(self, found: tuple[str, ...], where: str) -> None:
-        """Raises InputError where another list of classes meets this classifier's."""
-        if found != self.classes:
-            raise InputError(
-                f"{where}: its classes are {_short(found)}; the model was trained on {_short(self.classes)}"
-            )
+    def check_classes(self, classes: tuple[str, ...], where: str) -> None:
+        """Raise InputError where another list of classes meets this classifier's."""
+        if classes != self.classes:
+            raise InputError(f"{where}: got the classes {_short(classes)}; expected the model's, {_short(self.classes)}")
 
 
 def load(config: ConfigDict, directory: Path) -> Classifier:
-    """The classifier of a workdir, ready to be searched and evaluated.
-
-    Raises:
-      InputError: there is none, or it is of another architecture than the config's, or it has changed.
-    """
-    found = load_trained(config, directory)
+    """Load the classifier of a workdir; errors as of `weights.load`."""
+    trained = weights.load(config, directory)
+    apply, params = fold(trained.network, trained.variables)
     apply_bfloat16 = None
     if config.search.precision == "bfloat16":
-        low = dataclasses.replace(found.network, dtype=jnp.dtype(jnp.bfloat16))
-        apply_bfloat16 = fold(low, found.variables)[0]
-    apply, folded = fold(found.network, found.variables)
-    if found.outputs is not None:
-        apply = _reordered(apply, found.outputs)
-        apply_bfloat16 = apply_bfloat16 and _reordered(apply_bfloat16, found.outputs)
+        low = dataclasses.replace(trained.network, dtype=jnp.dtype(jnp.bfloat16))
+        apply_bfloat16, _ = fold(low, trained.variables)
+    if trained.outputs is not None:
+        apply = _reordered(apply, trained.outputs)
+        apply_bfloat16 = apply_bfloat16 and _reordered(apply_bfloat16, trained.outputs)
     size = config.data.image_size
-    return Classifier(Model(apply, folded, (size, size, 3), apply_bfloat16), found.mean_std, found.classes)
+    return Classifier(Model(apply, params, (size, size, 3), apply_bfloat16), trained.mean_std, trained.classes)
 
 
 def _reordered(apply: Callable, outputs: tuple[int, ...]) -> Callable:
-    return lambda variables, images: apply(variables, images)[:, np.array(outputs)]
-
-
-def load_trained(config: ConfigDict, directory: Path) -> Trained:
-    """What `load` folds: the newest checkpoint of a workdir, or the weights that config.model.weights names."""
-    source = weights.load if config.model.weights else from_checkpoint
-    return source(config, directory)
+    order = np.array(outputs)
+    return lambda params, images: apply(params, images)[:, order]
 
 
 def _short(classes: tuple[str, ...]) -> str:

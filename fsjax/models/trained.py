@@ -17,7 +17,7 @@ from fsjax.runtime.storage import Path
 
 
 @dataclasses.dataclass(frozen=True)
-class Trained:
+class TrainedNetwork:
     """A network with its weights, and what its inputs and outputs mean.
 
     Attributes:
@@ -27,7 +27,7 @@ class Trained:
       classes: display names in index order; the network may have more outputs.
       naming: what PyTorch calls the arrays, where they came from there.
       copied: whether they stood there twice.
-      outputs: the network's outputs in the order that makes the first ones those of the classes; None = as they are.
+      outputs: the network's outputs, those of the classes first and in their order; None = as they are.
     """
 
     network: Network
@@ -39,42 +39,43 @@ class Trained:
     outputs: tuple[int, ...] | None = None
 
 
-def from_checkpoint(config: ConfigDict, directory: Path) -> Trained:
-    """What training left in a workdir: the weights of its last step, or those that train.select chooses.
+def from_checkpoint(config: ConfigDict, directory: Path) -> TrainedNetwork:
+    """Load what training left in a workdir: the weights of its last step, or those that train.select chooses.
 
     Raises:
       InputError: there is nothing, or it is of another architecture or other frequencies than the config's.
     """
-    folder = directory / "checkpoints"
-    with contextlib.closing(Checkpoints(folder)) as checkpoints:
-        return _read(config, directory, checkpoints)
-
-
-def _read(config: ConfigDict, directory: Path, checkpoints: Checkpoints) -> Trained:
-    folder, step = checkpoints.directory, checkpoints.newest()
-    if step is None:
-        raise InputError(f"{directory}: no trained model; run the stage train first (--config.stages=train,...)")
-    about = checkpoints.about(step)
-    if about["model"] != config.model.name or about["image_size"] != config.data.image_size:
-        raise InputError(
-            f"{folder}: a {about['model']} for {about['image_size']} pixels; the config asks for "
-            f"{config.model.name} and {config.data.image_size}"
-        )
-    if step != about["steps"]:
-        raise InputError(
-            f"{directory}: the newest whole checkpoint is of step {step} of {about['steps']}; "
-            "delete stages/train.json there and run the stage train again: it goes on from that step"
-        )
-    if config.train.select == "best":
-        step = checkpoints.best()
+    with contextlib.closing(Checkpoints(directory / "checkpoints")) as checkpoints:
+        step = checkpoints.newest()
         if step is None:
-            raise InputError(f"{folder}: no loss was measured; expected train.select='', the last step")
-    network = models.build(about["model"], num_classes=len(about["classes"]), image_size=about["image_size"])
-    network = network.limited_to(frequencies.read(config.data.frequencies, config.data.image_size))
-    if network.packed_frequencies.hex() != about.get(frequencies.FIELD, ""):
+            raise InputError(f"{directory}: no trained model; run the stage train first (--config.stages=train,...)")
+        metadata = checkpoints.about(step)
+        _check(config, directory, step, metadata)
+        if config.train.select == "best":
+            step = checkpoints.best()
+            if step is None:
+                raise InputError("train.select: got 'best', but no loss was measured; expected '' (the last step)")
+        classes, size = tuple(metadata["classes"]), config.data.image_size
+        network = models.build(config.model.name, num_classes=len(classes), image_size=size)
+        network = network.limited_to(frequencies.read(config.data.frequencies, size))
+        if network.packed_frequencies.hex() != metadata.get(frequencies.FIELD, ""):
+            raise InputError(
+                f"{frequencies.FIELD}: got {config.data.frequencies!r}; expected the frequencies that the model in "
+                f"{directory} was trained on"
+            )
+        variables = checkpoints.variables(step, jax.eval_shape(lambda: network.init(config.seed)))
+    return TrainedNetwork(network, variables, (np.array(metadata["mean"]), np.array(metadata["std"])), classes)
+
+
+def _check(config: ConfigDict, directory: Path, step: int, metadata: dict) -> None:
+    """Raise InputError where a checkpoint is of another architecture, or of a training that did not end."""
+    if metadata["model"] != config.model.name or metadata["image_size"] != config.data.image_size:
         raise InputError(
-            f"{folder}: trained on other frequencies than those of data.frequencies, {config.data.frequencies!r}"
+            f"model.name, data.image_size: got {config.model.name}, {config.data.image_size}; expected those of the "
+            f"model in {directory}: {metadata['model']}, {metadata['image_size']}"
         )
-    like = jax.eval_shape(lambda: network.init(config.seed))
-    variables = checkpoints.variables(step, like)
-    return Trained(network, variables, (np.array(about["mean"]), np.array(about["std"])), tuple(about["classes"]))
+    if step != metadata["steps"]:
+        raise InputError(
+            f"{directory}: the newest whole checkpoint is of step {step} of {metadata['steps']}; "
+            "delete stages/train.json there and run the stage train again: it resumes from that step"
+        )

@@ -211,9 +211,9 @@ def test_a_checkpoint_is_restored_with_its_filter_and_with_no_other(trained):
     found = classifier.load(config, directory)
     assert blind_outside(found.model.apply, found.model.params, kept)
     # The same frequencies by another name are the same model.
-    assert classifier.load_trained(make_config("low:0.2"), directory).network.packed_frequencies
+    assert weights.load(make_config("low:0.2"), directory).network.packed_frequencies
     for other in ("", "low:0.3", "high:0.2"):
-        with pytest.raises(InputError, match=rf"other frequencies than those of data\.frequencies, '{other}'"):
+        with pytest.raises(InputError, match=rf"^data\.frequencies: got '{other}'; expected the frequencies"):
             classifier.load(make_config(other), directory)
 
 
@@ -238,12 +238,12 @@ def test_pytorch_weights_get_the_filter_too(tmp_path):
     np.save(tmp_path / "kept.npy", frequencies.read("low:0.2", 24))
     config = make_config(str(tmp_path / "kept.npy"))
     config.model.weights = str(tmp_path / "model.pt")
-    weights.take(config, tmp_path, ("a", "b", "c", "d"))
+    weights.record(config, tmp_path, ("a", "b", "c", "d"))
     found = classifier.load(config, tmp_path)
     assert blind_outside(found.model.apply, found.model.params, np.load(tmp_path / "kept.npy"))
     np.save(tmp_path / "kept.npy", frequencies.read("low:0.4", 24))
     with pytest.raises(InputError, match=r"^data\.frequencies: .*kept\.npy' has changed since; run"):
         classifier.load(config, tmp_path)
     config.data.frequencies = ""
-    weights.take(config, tmp_path, ("a", "b", "c", "d"))
+    weights.record(config, tmp_path, ("a", "b", "c", "d"))
     assert "data.frequencies" not in files.read_json(tmp_path / "weights.json"), "old records stay what they were"

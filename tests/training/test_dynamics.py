@@ -22,7 +22,7 @@ from fsjax.evaluation import bands, learning_curves
 from fsjax.experiment import runner
 from fsjax.experiment.stages.stage import fingerprint
 from fsjax.fourier import spectrum
-from fsjax.models import Network, classifier
+from fsjax.models import Network, weights
 from fsjax.models.vit import VisionTransformer
 from fsjax.report import curves as figures
 from fsjax.report import dynamics as page
@@ -297,7 +297,7 @@ def seed_config(seed, **changes):
 
 
 def variables_of(directory):
-    network = classifier.load_trained(seed_config(0), directory)
+    network = weights.load(seed_config(0), directory)
     return jax.tree.leaves(network.variables)
 
 
@@ -319,7 +319,7 @@ def test_the_stage_measures_the_trained_networks_as_a_loop_does(done):
     test = data.load(small_config().data, "test", 0)
     rows = np.sort(np.concatenate([np.flatnonzero(test.labels == label)[:6] for label in range(4)]))
     for index, seed in enumerate((0, 3)):
-        trained = classifier.load_trained(seed_config(seed), done / f"seed-{seed}")
+        trained = weights.load(seed_config(seed), done / f"seed-{seed}")
         for copy, name in enumerate(("1234", "24", "1")):
             pixels = plainly_filtered(test.images(rows), name, trained.mean_std).astype(np.float32)
             predicted = np.asarray(trained.network.apply(trained.variables, jnp.asarray(pixels))).argmax(1)
@@ -327,8 +327,8 @@ def test_the_stage_measures_the_trained_networks_as_a_loop_does(done):
             np.testing.assert_array_equal(found["confusion"][index, -1, copy], truth)
             scores = f1_score(test.labels[rows], predicted, average=None, labels=range(4), zero_division=0)
             np.testing.assert_allclose(found["f1"][index, -1, copy], scores)
-    weights = [variables_of(done / f"seed-{seed}") for seed in (0, 3)]
-    assert not all(np.array_equal(*pair) for pair in zip(*weights, strict=True)), "seeds differ"
+    arrays = [variables_of(done / f"seed-{seed}") for seed in (0, 3)]
+    assert not all(np.array_equal(*pair) for pair in zip(*arrays, strict=True)), "seeds differ"
     lines = [json.loads(line) for line in (done / "seed-3" / "metrics.jsonl").read_text().splitlines()]
     at_end = next(line for line in lines if line["step"] == 6 and "f1_bands_24" in line)
     assert at_end["f1_bands_24"] == pytest.approx(found["f1"][1, 2, 1].mean())

@@ -60,7 +60,7 @@ def _run(workspace: Workspace) -> None:
         compare(config, directory)
         return
     test = workspace.dataset("test")
-    weights.take(config, directory, test.classes)
+    weights.record(config, directory, test.classes)
     compare(config, directory, workspace.classifier, test)
 
 

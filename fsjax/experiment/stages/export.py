@@ -7,8 +7,8 @@ from fsjax.experiment.stages.stage import Stage
 from fsjax.experiment.workspace import Workspace
 from fsjax.fourier import published_maps
 from fsjax.fourier.dfm import DominantFrequencyMaps
-from fsjax.models import classifier, state_dict
-from fsjax.models.trained import Trained
+from fsjax.models import state_dict, weights
+from fsjax.models.trained import TrainedNetwork
 from fsjax.runtime import parallel, torch_files
 from fsjax.runtime.errors import InputError
 from fsjax.runtime.storage import Path
@@ -25,7 +25,7 @@ def check(config: ConfigDict) -> None:
 
 def _run(workspace: Workspace) -> None:
     maps, file = workspace.maps, weights_file(workspace)
-    trained = classifier.load_trained(workspace.config, workspace.directory)
+    trained = weights.load(workspace.config, workspace.directory)
     parallel.decide(lambda: export(trained, maps, file, workspace.config.search.patch))
 
 
@@ -34,7 +34,7 @@ def weights_file(workspace: Workspace) -> Path:
     return workspace.directory / "export" / f"{workspace.config.model.name}.pt"
 
 
-def export(trained: Trained, maps: DominantFrequencyMaps, file: Path, patch: int) -> None:
+def export(trained: TrainedNetwork, maps: DominantFrequencyMaps, file: Path, patch: int) -> None:
     """Write a state dict, <model>.pt, and beside it <model>loss<patch>.pkl and <model>_DFM_<per cent>.pkl.
 
     The state dict has the names of torchvision or timm, or those that imported weights had: the same module loads it

@@ -29,7 +29,7 @@ def check(config: ConfigDict) -> None:
 
 def _train(workspace: Workspace) -> None:
     if workspace.config.model.weights:
-        weights.take(workspace.config, workspace.directory, workspace.dataset("test").classes)
+        weights.record(workspace.config, workspace.directory, workspace.dataset("test").classes)
         return
     training = workspace.dataset("train")
     if training.planted is not None and parallel.is_main_process():
