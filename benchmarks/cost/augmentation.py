@@ -30,7 +30,7 @@ from fsjax.data import frequencies
 from fsjax.data.augment import AUGMENTATIONS, make_augment
 from fsjax.data.host_augment import HOST_AUGMENTATIONS, make_host_augment
 from fsjax.runtime import parallel
-from fsjax.training import dfmx, optimizers, step
+from fsjax.training import dfmx, optimizers, state, step
 
 PAIRS = flags.DEFINE_integer("pairs", 30, "Interleaved pairs.", lower_bound=20)
 BATCH = flags.DEFINE_integer("batch", 128, "Images a step.")
@@ -83,16 +83,10 @@ def step_of(name: str, size: int) -> Callable[[], int]:
         network = network.limited_to(frequencies.read("low:0.25", size))
     masks = np.random.default_rng(0).random((CLASSES, size, size)) < 0.1
     optimizer = optimizers.make(ConfigDict(options), 100)
-    update = step.make_update_fn(
-        network,
-        optimizer,
-        make_augment(name if name in AUGMENTATIONS else ""),
-        common.CIFAR10,
-        0,
-        dfmx.make_dfmx(masks, 0.3) if name == "dfmx" else None,
-    )
-    variables = jax.device_get(network.init(0))
-    state = step.replicate({**variables, "optimizer": jax.device_get(optimizer.init(variables["params"]))})
+    augment = make_augment(name if name in AUGMENTATIONS else "")
+    other_class = dfmx.make_dfmx(masks, 0.3) if name == "dfmx" else None
+    update = step.pmap_update(step.make_update_fn(network, optimizer, augment, common.CIFAR10, 0, other_class))
+    no_stop = np.zeros(jax.local_device_count(), bool)
     count = BATCH.value
     batch = {
         "image": np.random.default_rng(1).integers(0, 256, (count, size, size, 3), np.uint8),
@@ -101,11 +95,11 @@ def step_of(name: str, size: int) -> Callable[[], int]:
         "epoch": np.zeros(count, np.int32),
     }
     batch = step.split_over_devices(batch)
-    kept = [state]
+    replicas = [state.replicate(state.create(network.init(0), optimizer))]
 
     def run() -> int:
         for _ in range(STEPS.value):
-            kept[0], values = update(kept[0], batch, 1.0)
+            replicas[0], values, _ = update(replicas[0], batch, 1.0, no_stop)
         jax.block_until_ready(values)
         return STEPS.value * count
 

@@ -36,9 +36,9 @@ from fsjax.data import Dataset, batches
 from fsjax.data.augment import make_augment
 from fsjax.data.folder import open_folder
 from fsjax.runtime import parallel
-from fsjax.training import optimizers
-from fsjax.training.step import make_update_fn, replicate, split_over_devices, unreplicate
-from fsjax.training.train import PRECISIONS
+from fsjax.training import optimizers, state
+from fsjax.training.settings import PRECISIONS
+from fsjax.training.step import make_update_fn, pmap_update, split_over_devices
 
 # What is measured without --model, with a batch that two cores can take.
 MODELS = (("resnet18_cifar", 32, 64), ("vit_small_patch16", 224, 16))
@@ -148,17 +148,13 @@ def step(name: str, size: int, batch: int) -> dict:
     config = common.base().train
     network = models.build(name, num_classes=10, image_size=size, dtype=PRECISIONS[PRECISION.value])
     optimizer = optimizers.make(config, 10**6)
-    variables = jax.device_get(network.init(0))
-    update = make_update_fn(
-        network,
-        optimizer,
-        make_augment(AUGMENT.value, pad=config.pad, min_scale=config.min_scale),
-        (np.array([0.5, 0.5, 0.5]), np.array([0.25, 0.25, 0.25])),
-        0,
-    )
+    augment = make_augment(AUGMENT.value, pad=config.pad, min_scale=config.min_scale)
+    mean_std = (np.array([0.5, 0.5, 0.5]), np.array([0.25, 0.25, 0.25]))
+    update = pmap_update(make_update_fn(network, optimizer, augment, mean_std, 0))
     dataset = folder(size) if ROOT.value else made_up(size, max(1024, 4 * batch))
-    state = {**variables, "optimizer": jax.device_get(optimizer.init(variables["params"]))}
-    states = {"fed": replicate(state), "bare": replicate(state)}
+    fresh = state.create(network.init(0), optimizer)
+    replicas = {"fed": state.replicate(fresh), "bare": state.replicate(fresh)}
+    no_stop = np.zeros(jax.local_device_count(), bool)
     layout = NamedSharding(parallel.mesh(), PartitionSpec(parallel.AXIS))
     resident = jax.device_put(split_over_devices(next(iter(stream(dataset, batch, 1)))), layout)
 
@@ -166,21 +162,19 @@ def step(name: str, size: int, batch: int) -> dict:
         """As the training loop goes: two steps may be under way, and their losses are looked at in the end."""
         measured, stops = [], []
         for one in stream(dataset, batch, count):
-            placed = split_over_devices(one)
-            placed["stop"] = np.zeros(jax.local_device_count(), bool)
-            states["fed"], values = update(states["fed"], placed, 1.0)
-            stops = [*stops[-1:], values.pop("stop")]
+            replicas["fed"], values, stop = update(replicas["fed"], split_over_devices(one), 1.0, no_stop)
+            stops = [*stops[-1:], stop]
             measured.append(values)
-            if len(stops) == 2 and unreplicate(stops[0]):
+            if len(stops) == 2 and state.unreplicate(stops[0]):
                 raise SystemExit("nothing asked for a stop")
-        if not np.isfinite([unreplicate(values)["loss"] for values in measured]).all():
+        if not np.isfinite([state.unreplicate(values)["loss"] for values in measured]).all():
             raise SystemExit("the loss is not finite")
         return count
 
     def bare(count: int) -> int:
         for _ in range(count):
-            states["bare"], values = update(states["bare"], resident, 1.0)
-        jax.block_until_ready((states["bare"], values))
+            replicas["bare"], values, _ = update(replicas["bare"], resident, 1.0, no_stop)
+        jax.block_until_ready((replicas["bare"], values))
         return count
 
     sides = {"fed": fed, "bare": bare}

@@ -17,7 +17,7 @@ from fsjax.runtime.storage import Path
 logger = logging.getLogger(__name__)
 
 
-class Joined:
+class JoinedDataset:
     """Two data sets of the same classes as one; the images of the second follow those of the first."""
 
     def __init__(self, first: Dataset, second: Dataset):
@@ -39,7 +39,7 @@ class Joined:
         return images
 
 
-def join_stylised(training: Dataset, root: str, data_config: ConfigDict) -> Joined:
+def join_stylised(training: Dataset, root: str, data_config: ConfigDict) -> JoinedDataset:
     """The training images, and after them all images of <root>/<class>/, resized as they are.
 
     Folders are named as data.classes names the data's classes, or where it is '' as the data does; others are not read.
@@ -63,12 +63,14 @@ def join_stylised(training: Dataset, root: str, data_config: ConfigDict) -> Join
     source = FolderSource(training.classes, files)
     logger.info("train: %d stylised images beside %d", len(source), len(training))
     shorter = data_config.resize_shorter
-    return Joined(training, Dataset(source, data_config.image_size, data_config.cache_gib, resize_shorter=shorter))
+    return JoinedDataset(
+        training, Dataset(source, data_config.image_size, data_config.cache_gib, resize_shorter=shorter)
+    )
 
 
 def check(root: str) -> Path:
     """The folder that train.stylised names; raises InputError where it is none."""
     folder = storage.path(root)
     if not folder.is_dir():
-        raise InputError(f"train.stylised: {root!r} is not a folder; expected one with <class>/ folders in it")
+        raise InputError(f"train.stylised: got {root!r}; expected a folder with <class>/ folders in it")
     return folder

@@ -3,8 +3,8 @@
 import numpy as np
 from ml_collections import ConfigDict
 
-from fsjax.data.chosen import first_of_each
 from fsjax.data.dataset import Dataset, Images
+from fsjax.data.image_selection import first_of_each_class
 from fsjax.engine import sharing, tile_size
 from fsjax.engine.engine import Engine
 from fsjax.evaluation import controls, planted, results, share_grid
@@ -58,7 +58,7 @@ def run(
         at_share = rates[f"{share:g}"]
         at_share |= controlled(config, classifier, maps, test, share, at_share["tpr"], engine.tile_images)
     if shares := share_grid.shares_of(maps, tuple(config.evaluate.grid)):
-        first = test.subset(first_of_each(test.labels, config.evaluate.grid_images))
+        first = test.subset(first_of_each_class(test.labels, config.evaluate.grid_images))
         rates["grid"] = share_grid.measure(classifier, engine, maps, first, shares)
     if test.planted is not None:
         result["planted"] = reliance(classifier, engine, test, sizes)

@@ -31,7 +31,9 @@ class Classifier:
     def check_classes(self, classes: tuple[str, ...], where: str) -> None:
         """Raise InputError where another list of classes meets this classifier's."""
         if classes != self.classes:
-            raise InputError(f"{where}: got the classes {_short(classes)}; expected the model's, {_short(self.classes)}")
+            raise InputError(
+                f"{where}: got the classes {_short(classes)}; expected the model's, {_short(self.classes)}"
+            )
 
 
 def load(config: ConfigDict, directory: Path) -> Classifier:

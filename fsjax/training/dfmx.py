@@ -1,5 +1,6 @@
 """DFM-X: training images seen through another class's dominant frequencies (Wang et al., ICCVW 2023; METHOD 9)."""
 
+import logging
 from collections.abc import Callable
 
 import jax
@@ -12,21 +13,34 @@ from fsjax.fourier import published_maps, spectrum
 from fsjax.runtime.errors import InputError
 from fsjax.runtime.storage import Path
 
+logger = logging.getLogger(__name__)
+
+FIELD = "train.dfmx.maps"
 # The branch of an image's key: augmentations fold 0, 1, ... into it and dropout 2**31.
 _BRANCH = 2**31 + 1
 
-
-def make_dfmx(
-    masks: Bool[np.ndarray, "classes height width"], probability: float
-) -> Callable[
+# (keys, labels, normalised images) -> images
+Filter = Callable[
     [Key[Array, " n"], Int[Array, " n"], Float[Array, "n height width 3"]],
     Float[Array, "n height width 3"],
-]:
-    """(keys, labels, images normalised) -> images; jit-able, the same for an image in any batch.
+]
 
-    With `probability` a class m is drawn from all classes; where it is not the image's label, the image keeps only the
-    frequencies of m's mask, and DC. So the share filtered is probability x (C - 1) / C. All other images stay as they
-    are, bit for bit. The published code also rolls the colour channels of filtered images; that is not reproduced.
+
+def from_config(options: ConfigDict, size: int, classes: tuple[str, ...]) -> Filter | None:
+    """Return the augmentation that config.train.dfmx asks for, if any; arguments and errors as of `read_masks`."""
+    masks = read_masks(options, size, classes)
+    if masks is None:
+        return None
+    logger.info("train: DFM-X keeps %.1f %% of the frequencies, on average over classes", 100 * masks.mean())
+    return make_dfmx(masks, options.probability)
+
+
+def make_dfmx(masks: Bool[np.ndarray, "classes height width"], probability: float) -> Filter:
+    """Return (keys, labels, normalised images) -> images; jit-able, the same for an image in any batch.
+
+    With `probability` a class m is drawn from all classes; where it is not the image's label, the image keeps only DC
+    and the frequencies of m's mask. So the share of filtered images is probability x (C - 1) / C; all others stay as
+    they are, bit for bit. The published code also rolls the colour channels of filtered images; this does not.
 
     Args:
       masks: of each class, centred; one that keeps a frequency without its conjugate acts as Re F^-1(M F x).
@@ -40,25 +54,26 @@ def make_dfmx(
     # A bit each: they become a constant of the compiled step, and a thousand classes at 224 pixels would be 200 MB.
     packed = np.packbits(masks, axis=-1)
 
-    def apply(keys, labels, images):
-        drawn, other = jax.vmap(lambda key: _draw(key, classes, probability))(keys)
-        kept = jnp.unpackbits(jnp.asarray(packed)[other], axis=-1, count=width)
-        filtered = spectrum.filter_spectra(spectrum.spectra(images), kept[None])[0]
+    def draw(key: Key[Array, ""]) -> tuple[Bool[Array, ""], Int[Array, ""]]:
+        """Return whether an image is to be filtered, and the class whose mask it keeps."""
+        whether, which = jax.random.split(jax.random.fold_in(key, _BRANCH))
+        return jax.random.bernoulli(whether, probability), jax.random.randint(which, (), 0, classes)
+
+    def apply(
+        keys: Key[Array, " n"], labels: Int[Array, " n"], images: Float[Array, "n height width 3"]
+    ) -> Float[Array, "n height width 3"]:
+        drawn, other = jax.vmap(draw)(keys)
+        keep = jnp.unpackbits(jnp.asarray(packed)[other], axis=-1, count=width)
+        filtered = spectrum.filter_spectra(spectrum.spectra(images), keep[None])[0]
         return jnp.where((drawn & (other != labels))[:, None, None, None], filtered, images)
 
     return apply
 
 
-def _draw(key: Key[Array, ""], classes: int, probability: float) -> tuple[Bool[Array, ""], Int[Array, ""]]:
-    """Whether an image is to be filtered, and the class it is filtered for."""
-    whether, which = jax.random.split(jax.random.fold_in(key, _BRANCH))
-    return jax.random.bernoulli(whether, probability), jax.random.randint(which, (), 0, classes)
-
-
-def read(
+def read_masks(
     options: ConfigDict, size: int, classes: tuple[str, ...] | None = None
 ) -> Bool[np.ndarray, "classes size size"] | None:
-    """The masks that train.dfmx asks for, in the order of the classes; None where it asks for none.
+    """Return the masks that train.dfmx asks for, in the order of the classes; None where it asks for none.
 
     A file of several shares must have train.dfmx.share among them; one of a single share is taken as it is; a pickle
     of scores is cut at train.dfmx.share by the published threshold.
@@ -79,23 +94,23 @@ def read(
     if not 0 < options.share <= 1:
         raise InputError(f"train.dfmx.share: got {options.share:g}; expected above 0, up to 1")
     maps = published_maps.read_maps(options.maps, classes=None, shares=(options.share,))
-    if maps.masks.shape[-2:] != (size, size):
-        height, width = maps.masks.shape[-2:]
-        raise InputError(f"train.dfmx.maps: {options.maps} is of {height} x {width} pixels; data.image_size is {size}")
+    height, width = maps.masks.shape[-2:]
+    if (height, width) != (size, size):
+        raise InputError(f"{FIELD}: {options.maps} has {height} x {width} pixels; expected data.image_size, {size}")
     # Published files number their classes.
     if classes is not None and (maps.classes != classes if maps.named else len(maps.classes) != len(classes)):
         raise InputError(
-            f"train.dfmx.maps: {options.maps} is of the {_short(maps.classes)}; the data has {_short(classes)}"
+            f"{FIELD}: {options.maps} has the {_short(maps.classes)}; expected the data's {_short(classes)}"
         )
     share = maps.nearest(options.share)
     if len(maps.shares) > 1 and abs(share - options.share) > 1e-9:
-        there = ", ".join(f"{own:g}" for own in maps.shares)
-        raise InputError(f"train.dfmx.share: {options.share:g} is not in {options.maps}; expected {there}")
+        available = ", ".join(f"{share:g}" for share in maps.shares)
+        raise InputError(f"train.dfmx.share: got {options.share:g}; expected a share of {options.maps}: {available}")
     return np.array(maps.at(share))
 
 
-def file_of(options: ConfigDict) -> Path | None:
-    """The file that train.dfmx.maps names, if it does; raises InputError where there is none."""
+def maps_file(options: ConfigDict) -> Path | None:
+    """Return the file that train.dfmx.maps names, if it names one; raise InputError where it is missing."""
     return published_maps.file_of(options.maps) if options.maps else None
 
 

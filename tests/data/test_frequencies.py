@@ -23,7 +23,7 @@ from fsjax.runtime import files
 from fsjax.runtime.errors import InputError
 from fsjax.runtime.metrics import Metrics
 from fsjax.runtime.torch_files import tensor
-from fsjax.training import train
+from fsjax.training import loop
 
 SIZE = 9
 CLASSES = 3
@@ -190,7 +190,7 @@ def trained(tmp_path_factory):
     np.save(file, frequencies.read("low:0.2", 24))
     config = make_config(str(file))
     metrics = Metrics(directory)
-    train.train(config, lambda split: data.load(config.data, split, 0), MEAN_STD, directory, metrics)
+    loop.train(config, lambda split: data.load(config.data, split, 0), MEAN_STD, directory, metrics)
     metrics.close()
     return directory, file, config
 
@@ -224,7 +224,7 @@ def test_a_file_that_changed_is_refused_by_a_training_that_would_go_on(trained, 
     try:
         np.save(file, frequencies.read("high:0.2", 24))
         with pytest.raises(InputError, match=r"^data\.frequencies: the file has changed since .*; put it back"):
-            train.train(config, lambda split: data.load(config.data, split, 0), MEAN_STD, directory, Metrics(tmp_path))
+            loop.train(config, lambda split: data.load(config.data, split, 0), MEAN_STD, directory, Metrics(tmp_path))
     finally:
         file.write_bytes(bytes_before)
 

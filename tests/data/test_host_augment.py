@@ -15,7 +15,7 @@ from fsjax import data
 from fsjax.data.augment import make_augment, split_names
 from fsjax.data.host_augment import HOST_AUGMENTATIONS, make_host_augment, torch_seed
 from fsjax.runtime.errors import InputError
-from fsjax.training import train
+from fsjax.training import settings
 
 
 def smooth_images(count, size, seed=0):
@@ -127,21 +127,21 @@ def make_config(augment):
 def test_without_torchvision_one_line_names_the_extra(monkeypatch):
     monkeypatch.setitem(sys.modules, "torchvision", None)
     with pytest.raises(InputError, match=r"^train\.augment: 'augmix' needs torchvision; .*fsjax\[augment\]$"):
-        train.check(make_config("augmix,flip"))
-    train.check(make_config("flip"))
+        settings.check(make_config("augmix,flip"))
+    settings.check(make_config("flip"))
 
 
 def test_torchvision_is_imported_only_where_one_of_these_is_used():
     program = """
 import sys
 from configs import common
-from fsjax.training import train
+from fsjax.training import settings
 from fsjax.data.host_augment import make_host_augment
 config = common.base()
 config.train.steps = 1
 for augment in ("flip", "augmix"):
     config.train.augment = augment
-    train.check(config)
+    settings.check(config)
 assert make_host_augment((), 0, 32) is None
 assert "torchvision" not in sys.modules
 """

@@ -9,7 +9,7 @@ from fsjax import data
 from fsjax.data.stylised import join_stylised
 from fsjax.runtime.errors import InputError
 from fsjax.runtime.metrics import Metrics
-from fsjax.training import train
+from fsjax.training import loop, settings
 
 MEAN_STD = (np.full(3, 0.5), np.full(3, 0.2))
 
@@ -72,10 +72,10 @@ def test_training_sees_them_and_validation_and_test_do_not(config, tmp_path, mon
         asked.update(options, images=len(dataset))
         raise InterruptedError
 
-    monkeypatch.setattr(train, "batches", stop)
+    monkeypatch.setattr(loop, "batches", stop)
     loaded = {split: data.load(config.data, split, 0) for split in ("train", "validation", "test")}
     with pytest.raises(InterruptedError):
-        train.train(config, loaded.__getitem__, MEAN_STD, tmp_path / "run", Metrics(tmp_path))
+        loop.train(config, loaded.__getitem__, MEAN_STD, tmp_path / "run", Metrics(tmp_path))
     assert asked["images"] == 9 and asked["num_steps"] == 2, "an epoch of 9 images in batches of 8"
     assert [len(loaded[split]) for split in ("train", "validation", "test")] == [4, 2, 2]
 
@@ -83,7 +83,7 @@ def test_training_sees_them_and_validation_and_test_do_not(config, tmp_path, mon
 @pytest.mark.parametrize(
     ("broken", "message"),
     [
-        ("no folder", r"^train\.stylised: '.*nowhere' is not a folder; expected one with <class>/ folders in it$"),
+        ("no folder", r"^train\.stylised: got '.*nowhere'; expected a folder with <class>/ folders in it$"),
         ("no class", r"^train\.stylised: .* has no images of class dog; expected <train\.stylised>/<class>/\*\.jpg"),
         ("no image", r"^train\.stylised: .* has no images of class cat; expected"),
         ("none", r"^train\.stylised: .* has no images of class cat, dog; expected"),
@@ -100,6 +100,6 @@ def test_a_folder_without_a_class_of_the_data_is_refused_in_one_line(config, tmp
         for name in ("dog",) if broken == "no class" else ("cat", "dog"):
             (root / name).rename(tmp_path / name)
     with pytest.raises(InputError, match=message) as caught:
-        train.check(config)
-        train.train(config, lambda split: data.load(config.data, split, 0), MEAN_STD, tmp_path, Metrics(tmp_path))
+        settings.check(config)
+        loop.train(config, lambda split: data.load(config.data, split, 0), MEAN_STD, tmp_path, Metrics(tmp_path))
     assert "\n" not in str(caught.value) and not (tmp_path / "checkpoints").exists()

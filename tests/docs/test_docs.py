@@ -22,7 +22,7 @@ from fsjax.evaluation.controls import Controls, summary
 from fsjax.experiment.runner import STAGES
 from fsjax.fourier import dfm
 from fsjax.search import SEARCHES
-from fsjax.training.evaluators import TRAINING_EVALUATORS
+from fsjax.training.evaluators import EVALUATORS
 
 ROOT = pathlib.Path(__file__).parents[2]
 DOCS = ROOT / "docs"
@@ -120,7 +120,7 @@ def test_every_config_and_benchmark_that_a_page_runs_exists(page):
 
 def test_the_guide_names_every_stage_search_source_and_evaluator():
     text = "".join((DOCS / f"{name}.md").read_text() for name in ("guide", "contributing", "files"))
-    for registry in (STAGES, SEARCHES, SOURCES, TRAINING_EVALUATORS):
+    for registry in (STAGES, SEARCHES, SOURCES, EVALUATORS):
         assert not [name for name in registry if f"`{name}`" not in text and f"={name}" not in text]
 
 

@@ -172,7 +172,7 @@ def test_what_the_line_on_a_damaged_checkpoint_advises_ends_with_the_same_bits(w
     damaged(copy, "checkpoint", flip)
     (copy / "stages" / "train.json").unlink()
     status, printed = launch(copy)
-    assert status == 0 and "train: goes on from step 10 of 15" in printed
+    assert status == 0 and "train: resumes from step 10 of 15" in printed
     assert_same(whole, copy)
 
 
@@ -181,7 +181,7 @@ def test_training_goes_on_from_the_checkpoint_before_one_without_its_hashes(whol
     back_to(copy, "train")
     (copy / "checkpoints" / "15.sha256.json").unlink()
     status, printed = launch(copy)
-    assert status == 0 and "goes on from step 10 of 15" in printed, printed
+    assert status == 0 and "resumes from step 10 of 15" in printed, printed
     assert_same(whole, copy)
 
 

@@ -144,7 +144,7 @@ def test_sigterm_to_one_process_stops_all_in_the_same_step_and_one_process_goes_
     wait_until(lambda: len(losses(tmp_path)) > stopped + 1, [alone])
     alone.send_signal(signal.SIGTERM)
     (text,) = finish([alone], 143, seconds=60)
-    assert f"goes on from step {stopped} of 100000" in text
+    assert f"resumes from step {stopped} of 100000" in text
     found, expected = losses(tmp_path), losses(whole)
     assert sorted(found) == list(range(1, len(found) + 1)), "each step once"
     for step in range(1, min(len(found), STEPS) + 1):

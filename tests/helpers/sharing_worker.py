@@ -29,7 +29,7 @@ from fsjax.fourier import dfm, masks, spectrum
 from fsjax.models import network
 from fsjax.models.classifier import Classifier
 from fsjax.training.evaluators import dynamics, validation
-from fsjax.training.evaluators.context import Watched
+from fsjax.training.evaluators.evaluator import EvaluatorContext
 
 SIZE = 9
 # Images of each class: many, of unequal classes; fewer than there are processes; of one class alone.
@@ -105,10 +105,13 @@ def evaluate_all(case):
     args = [maps, dataset, 0.3, [0.9] * classes, engine.tile_images]
     told(case, "controls", evaluate.controlled(config, classifier, *args))
 
-    watched = Watched(model, mean_std, config, lambda split: dataset, output.parent / "workdir")
-    validate, count = validation.make(watched), dynamics.make_counter(watched, ("1234", "12", "4"), dataset)
+    context = EvaluatorContext(model, mean_std, config, lambda split: dataset, output.parent / "workdir")
+    validate, count = (
+        validation.ValidationEvaluator(context),
+        dynamics.make_counter(context, ("1234", "12", "4"), dataset),
+    )
     for turn, state in (("first", variables), ("second", model.init(2))):
-        told(case, f"validation, {turn}", dict(validate(1, state)))
+        told(case, f"validation, {turn}", dict(validate.run(1, state)))
         told(case, f"dynamics, {turn}", count(state).tolist())
 
     if case == "many":

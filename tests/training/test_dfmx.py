@@ -9,7 +9,7 @@ import pytest
 from scipy.stats import binomtest, chisquare
 
 from configs import common
-from fsjax import data
+from fsjax import data, models
 from fsjax.data.augment import image_keys
 from fsjax.experiment.stages import train as train_stage
 from fsjax.experiment.stages.stage import fingerprint
@@ -19,7 +19,7 @@ from fsjax.runtime import interrupt
 from fsjax.runtime.checkpoints import Checkpoints
 from fsjax.runtime.errors import InputError
 from fsjax.runtime.metrics import Metrics
-from fsjax.training import dfmx, train
+from fsjax.training import dfmx, loop, settings
 
 CLASSES = ("C0", "C1", "C2", "C3")
 
@@ -127,10 +127,10 @@ def options(**changes):
 def test_the_share_asked_for_is_read_and_a_file_of_one_share_is_taken_as_it_is(tmp_path):
     maps = save_maps(tmp_path / "dfm" / "two.npz")
     for where in (tmp_path, tmp_path / "dfm" / "two.npz"):
-        np.testing.assert_array_equal(dfmx.read(options(maps=str(where), share=0.2), 16, CLASSES), maps.masks[1])
+        np.testing.assert_array_equal(dfmx.read_masks(options(maps=str(where), share=0.2), 16, CLASSES), maps.masks[1])
     one = save_maps(tmp_path / "one.npz", shares=(0.37,))
-    np.testing.assert_array_equal(dfmx.read(options(maps=str(tmp_path / "one.npz")), 16, CLASSES), one.masks[0])
-    assert dfmx.read(options(), 16, CLASSES) is None
+    np.testing.assert_array_equal(dfmx.read_masks(options(maps=str(tmp_path / "one.npz")), 16, CLASSES), one.masks[0])
+    assert dfmx.read_masks(options(), 16, CLASSES) is None
 
 
 def test_a_published_pickle_is_read_by_class_index(tmp_path):
@@ -138,23 +138,24 @@ def test_a_published_pickle_is_read_by_class_index(tmp_path):
     planes = rng.random((3, 16, 16)) < 0.3
     content = {label: plane.astype(float).tolist() for label, plane in enumerate(planes)}
     (tmp_path / "maps.pkl").write_bytes(pickle.dumps(content))
-    read = dfmx.read(options(maps=str(tmp_path / "maps.pkl")), 16, ("a", "b", "c"))
+    read = dfmx.read_masks(options(maps=str(tmp_path / "maps.pkl")), 16, ("a", "b", "c"))
     np.testing.assert_array_equal(read, planes)
     with pytest.raises(
-        InputError, match=r"train\.dfmx\.maps: .*maps\.pkl is of the 3 classes 0, 1, 2; the data has 2 classes a, b$"
+        InputError,
+        match=r"train\.dfmx\.maps: .*maps\.pkl has the 3 classes 0, 1, 2; expected the data's 2 classes a, b$",
     ):
-        dfmx.read(options(maps=str(tmp_path / "maps.pkl")), 16, ("a", "b"))
+        dfmx.read_masks(options(maps=str(tmp_path / "maps.pkl")), 16, ("a", "b"))
 
 
 @pytest.mark.parametrize(
     ("changes", "size", "classes", "message"),
     [
         ({"maps": "nowhere.npz"}, 16, CLASSES, "nowhere.npz: not there"),
-        ({}, 24, CLASSES, "is of 16 x 16 pixels; data.image_size is 24"),
-        ({}, 16, CLASSES[:3], "is of the 4 classes C0, C1, C2, C3; the data has 3 classes C0, C1, C2"),
-        ({}, 16, CLASSES[::-1], "is of the 4 classes C0, C1, C2, C3; the data has 4 classes C3, C2, C1, C0"),
-        ({"share": 0.1}, 16, CLASSES, "train.dfmx.share: 0.1 is not in"),
-        ({"share": 0.1}, 16, CLASSES, "expected 0.05, 0.2"),
+        ({}, 24, CLASSES, "has 16 x 16 pixels; expected data.image_size, 24"),
+        ({}, 16, CLASSES[:3], "has the 4 classes C0, C1, C2, C3; expected the data's 3 classes C0, C1, C2"),
+        ({}, 16, CLASSES[::-1], "has the 4 classes C0, C1, C2, C3; expected the data's 4 classes C3, C2, C1, C0"),
+        ({"share": 0.1}, 16, CLASSES, "train.dfmx.share: got 0.1; expected a share of"),
+        ({"share": 0.1}, 16, CLASSES, "maps.npz: 0.05, 0.2"),
         ({"share": 0.0}, 16, CLASSES, "train.dfmx.share: got 0; expected above 0, up to 1"),
         ({"probability": 1.5}, 16, CLASSES, "train.dfmx.probability: got 1.5; expected 0 to 1"),
         ({"probability": -0.1}, 16, CLASSES, "train.dfmx.probability: got -0.1; expected 0 to 1"),
@@ -164,7 +165,7 @@ def test_a_published_pickle_is_read_by_class_index(tmp_path):
 def test_maps_that_cannot_be_used_are_refused_in_one_line(tmp_path, changes, size, classes, message):
     save_maps(tmp_path / "maps.npz")
     with pytest.raises(InputError) as caught:
-        dfmx.read(options(**{"maps": str(tmp_path / "maps.npz"), **changes}), size, classes)
+        dfmx.read_masks(options(**{"maps": str(tmp_path / "maps.npz"), **changes}), size, classes)
     assert message in str(caught.value) and "\n" not in str(caught.value)
 
 
@@ -183,15 +184,15 @@ def make_config(**dfmx_fields):
 
 def run(config, directory):
     """Trains, and returns the arrays of the last step."""
-    train.check(config)
+    settings.check(config)
     metrics = Metrics(directory)
     try:
         mean_std = (np.full(3, 0.5), np.full(3, 0.2))
-        train.train(config, lambda split: data.load(config.data, split, 0), mean_std, directory, metrics)
+        loop.train(config, lambda split: data.load(config.data, split, 0), mean_std, directory, metrics)
     finally:
         metrics.close()
     checkpoints = Checkpoints(directory / "checkpoints")
-    network = train.models.build(config.model.name, num_classes=4, image_size=24)
+    network = models.build(config.model.name, num_classes=4, image_size=24)
     return jax.tree.leaves(checkpoints.variables(checkpoints.newest(), jax.eval_shape(lambda: network.init(0))))
 
 
@@ -222,7 +223,7 @@ def test_training_without_it_is_training_with_probability_0_and_a_restart_change
 
 def test_maps_of_other_classes_are_refused_before_a_step_is_trained(tmp_path):
     save_maps(tmp_path / "maps.npz", size=24, classes=("a", "b", "c", "d"))
-    with pytest.raises(InputError, match=r"train\.dfmx\.maps: .* is of the 4 classes a, b, c, d; the data has 4 "):
+    with pytest.raises(InputError, match=r"train\.dfmx\.maps: .* has the 4 classes a, b, c, d; expected the data's 4 "):
         run(make_config(maps=str(tmp_path / "maps.npz")), tmp_path / "run")
     assert not (tmp_path / "run" / "checkpoints").exists()
 

@@ -30,7 +30,7 @@ from fsjax.runtime import files, interrupt
 from fsjax.runtime.checkpoints import Checkpoints
 from fsjax.runtime.errors import InputError
 from fsjax.training.evaluators import dynamics
-from fsjax.training.evaluators.context import Watched
+from fsjax.training.evaluators.evaluator import EvaluatorContext
 
 MEAN_STD = (np.array([0.4, 0.5, 0.6]), np.array([0.2, 0.25, 0.3]))
 
@@ -74,7 +74,7 @@ def watch(directory, source, size, **options):
     config.dynamics.update(options)
     dataset = Dataset(source, size)
     network = Linear(lambda: None, len(source.classes), size, np.dtype("float32"))
-    return Watched(network, MEAN_STD, config, lambda split: dataset, directory)
+    return EvaluatorContext(network, MEAN_STD, config, lambda split: dataset, directory)
 
 
 def plainly_filtered(images, digits, mean_std=MEAN_STD):
@@ -126,15 +126,15 @@ def test_confusion_and_f1_are_scikit_learns_on_copies_filtered_one_by_one(
 ):
     source, names = Made((7, 5, 12), size), ("14", "1234", "2", "34")
     monkeypatch.setattr(dynamics, "GROUP", group)
-    watched = watch(tmp_path, source, size, keep=",".join(names), images_per_class=per_class)
-    evaluate = dynamics.make(watched)
+    context = watch(tmp_path, source, size, keep=",".join(names), images_per_class=per_class)
+    evaluate = dynamics.DynamicsEvaluator(context)
     rows = (
         np.arange(24) if not per_class else np.sort([i for c in range(3) for i in np.where(source.labels == c)[0][:4]])
     )
     labels = source.labels[rows]
     for step, seed in ((5, 3), (10, 4)):
-        traced, variables = Linear.traced, watched.network.init(seed)
-        values = dict(evaluate(step, {**variables, "optimizer": "of no concern"}))
+        traced, variables = Linear.traced, context.network.init(seed)
+        values = dict(evaluate.run(step, variables))
         assert step == 5 or Linear.traced == traced, "other parameters need no other program"
         file = files.read_npz(tmp_path / "dynamics" / f"{step:08d}.npz")
         assert file["keep"].tolist() == list(names) and file["classes"].tolist() == list(source.classes)
@@ -153,13 +153,13 @@ def test_confusion_and_f1_are_scikit_learns_on_copies_filtered_one_by_one(
 
 @pytest.mark.parametrize(("group", "times"), [(2048, 1), (10, 6)])
 def test_images_that_fit_a_group_are_transformed_once(tmp_path, monkeypatch, group, times):
-    watched, calls = watch(tmp_path, Made((12, 12), 8), 8), []
+    context, calls = watch(tmp_path, Made((12, 12), 8), 8), []
     monkeypatch.setattr(dynamics, "GROUP", group)
     monkeypatch.setattr(dynamics, "normalise", lambda *args, plain=dynamics.normalise: calls.append(1) or plain(*args))
-    evaluate = dynamics.make(watched)
+    evaluate = dynamics.DynamicsEvaluator(context)
     assert not calls, "nothing before the first evaluation"
     for step in (1, 2):
-        dict(evaluate(step, watched.network.init(0)))
+        dict(evaluate.run(step, context.network.init(0)))
     assert len(calls) == times
 
 
@@ -366,8 +366,8 @@ def test_another_seed_is_added_and_nothing_else_is_trained_again(done, caplog):
 def test_watching_changes_no_weight(done, tmp_path):
     runner.run(seed_config(0, train__evaluators=""), tmp_path)
     assert not (tmp_path / "dynamics").exists()
-    for watched, alone in zip(variables_of(done / "seed-0"), variables_of(tmp_path), strict=True):
-        np.testing.assert_array_equal(watched, alone)
+    for evaluated_too, alone in zip(variables_of(done / "seed-0"), variables_of(tmp_path), strict=True):
+        np.testing.assert_array_equal(evaluated_too, alone)
 
 
 class Killed(Exception):
@@ -410,8 +410,8 @@ def test_a_training_that_is_done_evaluates_nothing_again(done, monkeypatch):
 
 
 def test_one_class_of_odd_size_and_one_seed(tmp_path):
-    watched = watch(tmp_path, Made((5,), 9), 9)
-    assert dict(dynamics.make(watched)(1, watched.network.init(0)))["f1_class_class 0"] == 1.0
+    context = watch(tmp_path, Made((5,), 9), 9)
+    assert dict(dynamics.DynamicsEvaluator(context).run(1, context.network.init(0)))["f1_class_class 0"] == 1.0
     counts = dynamics.read(tmp_path, [1])[None]
     found = learning_curves.Dynamics(("<b>",), bands.DEFAULT, (0,), np.array([1]), counts)
     assert not found.relative_confusion.any() and found.learned == 0 and found.shown == [0]
@@ -428,9 +428,9 @@ def test_a_missing_evaluation_is_named(tmp_path):
 
 def test_a_test_set_of_other_classes_is_refused(tmp_path):
     sets = {"train": Dataset(Made((3, 3), 8), 8), "test": Dataset(Made((3, 3, 3), 8), 8)}
-    watched = dataclasses.replace(watch(tmp_path, Made((3, 3), 8), 8), dataset=sets.get)
+    context = dataclasses.replace(watch(tmp_path, Made((3, 3), 8), 8), dataset=sets.get)
     with pytest.raises(InputError, match=r"data\.test_split: 'test' has other classes"):
-        dynamics.make(watched)
+        dynamics.DynamicsEvaluator(context)
 
 
 @pytest.mark.parametrize(

@@ -19,7 +19,7 @@ from fsjax.runtime import interrupt, parallel
 from fsjax.runtime.checkpoints import Checkpoints
 from fsjax.runtime.errors import InputError
 from fsjax.runtime.metrics import Metrics
-from fsjax.training import optimizers, step, train
+from fsjax.training import loop, optimizers, settings, state, step
 
 MEAN_STD = (np.full(3, 0.5), np.full(3, 0.2))
 
@@ -46,7 +46,7 @@ def make_config(**changes):
 def run(config, directory):
     metrics = Metrics(directory)
     try:
-        train.train(config, lambda split: data.load(config.data, split, config.seed), MEAN_STD, directory, metrics)
+        loop.train(config, lambda split: data.load(config.data, split, config.seed), MEAN_STD, directory, metrics)
     finally:
         metrics.close()
     return final_variables(config, directory)
@@ -105,22 +105,22 @@ def test_losses_do_not_depend_on_the_device_count():
         update = jax.pmap(
             make_update(network, optimizer), axis_name=parallel.AXIS, in_axes=(0, 0, None), devices=devices
         )
-        state = jax.tree.map(
+        replicas = jax.tree.map(
             lambda value, count=count: np.broadcast_to(value, (count, *np.shape(value))),
-            {**variables, "optimizer": optimizer.init(variables["params"])},
+            state.create(variables, optimizer),
         )
         losses[count] = []
         for batch in batches:
             split = {name: value.reshape(count, -1, *value.shape[1:]) for name, value in batch.items()}
-            state, measured = update(state, split, 1.0)
+            replicas, measured = update(replicas, split, 1.0)
             losses[count].append(float(measured["loss"][0]))
-        for leaf in jax.tree.leaves(state):
+        for leaf in jax.tree.leaves(replicas):
             np.testing.assert_array_equal(np.asarray(leaf), np.broadcast_to(leaf[:1], leaf.shape), "replicas are equal")
     np.testing.assert_allclose(losses[8], losses[1], rtol=1e-5)
 
 
 def make_update(network, optimizer):
-    return step.make_update_fn(network, optimizer, make_augment("flip"), MEAN_STD, 0).__wrapped__
+    return step.make_update_fn(network, optimizer, make_augment("flip"), MEAN_STD, 0)
 
 
 def test_bfloat16_follows_float32_and_keeps_its_weights_in_float32(tmp_path):
@@ -163,24 +163,33 @@ def test_numbers_that_are_not_finite_stop_the_run_and_keep_the_last_good_checkpo
         ({"train__schedule": "step"}, "train.schedule: got 'step'; expected cosine, plateau, constant"),
         ({"train__precision": "float16"}, "train.precision: got 'float16'; expected float32, bfloat16"),
         ({"train__steps": 0}, "train.epochs, train.steps: got 0, 0; expected one of them above 0"),
-        ({"train__batch_size": 12}, "train.batch_size: 12 is not a positive multiple of the 8 devices"),
+        ({"train__batch_size": 12}, "train.batch_size: got 12; expected a positive multiple of the 8 devices"),
         ({"train__evaluators": "f1"}, "train.evaluators: got 'f1'; expected validation, dynamics"),
         (
             {"train__accumulate": 3},
             "train.accumulate: got 3; expected a number that divides the 16 images of a batch on 8",
         ),
-        ({"train__accumulate": -1}, "train.accumulate: -1"),
+        ({"train__accumulate": -1}, "train.accumulate: got -1; expected a number that divides"),
         ({"train__ema_decay": 1.0}, "train.ema_decay: got 1; expected 0 (off) or more, and less than 1"),
         ({"train__label_smoothing": -0.1}, "train.label_smoothing: got -0.1; expected 0 (off) or more"),
-        ({"train__select": "last"}, "train.select: got 'last'; expected '' (the last step) and 'best'"),
-        ({"train__select": "best", "train__evaluators": ""}, "train.select: 'best' needs the evaluator 'validation'"),
-        ({"train__schedule": "plateau", "data__validation_share": 0.0}, "data.validation_share is 0"),
-        ({"train__schedule": "plateau", "train__evaluators": ""}, "needs the evaluator 'validation'"),
+        ({"train__select": "last"}, "train.select: got 'last'; expected '' (the last step) or 'best'"),
+        (
+            {"train__select": "best", "train__evaluators": ""},
+            "train.evaluators: got ''; expected 'validation' with train.select='best'",
+        ),
+        (
+            {"train__schedule": "plateau", "data__validation_share": 0.0},
+            "data.validation_share: got 0; expected above 0 with train.schedule='plateau'",
+        ),
+        (
+            {"train__schedule": "plateau", "train__evaluators": ""},
+            "train.evaluators: got ''; expected 'validation' with train.schedule='plateau'",
+        ),
     ],
 )
 def test_settings_that_cannot_be_used_are_refused(changes, message):
     with pytest.raises(InputError) as caught:
-        train.check(make_config(**changes))
+        settings.check(make_config(**changes))
     assert message in str(caught.value)
 
 
@@ -209,15 +218,13 @@ def test_batchnorm_sees_one_part_of_all_devices_at_a_time():
     start = network.init(0)
 
     def after(accumulate, batches):
-        update = step.make_update_fn(
-            network, optimizer, make_augment(""), MEAN_STD, 0, accumulate=accumulate
-        ).__wrapped__
+        update = step.make_update_fn(network, optimizer, make_augment(""), MEAN_STD, 0, accumulate=accumulate)
         update = jax.pmap(update, axis_name=parallel.AXIS, in_axes=(0, 0, None), devices=devices)
-        state = {**start, "optimizer": optimizer.init(start["params"])}
-        state = jax.tree.map(lambda value: np.broadcast_to(value, (2, *np.shape(value))), state)
+        fresh = state.create(start, optimizer)
+        replicas = jax.tree.map(lambda value: np.broadcast_to(value, (2, *np.shape(value))), fresh)
         for rows in batches:
-            state, _ = update(state, rows, 1.0)
-        return [leaf[0] for leaf in jax.tree.leaves(state["batch_stats"])]
+            replicas, _ = update(replicas, rows, 1.0)
+        return [leaf[0] for leaf in jax.tree.leaves(replicas.batch_stats)]
 
     rows = {name: value.reshape(2, 8, *value.shape[1:]) for name, value in batch.items()}
     halves = [{name: value[:, part] for name, value in rows.items()} for part in (slice(0, 4), slice(4, 8))]

@@ -10,9 +10,9 @@ import numpy as np
 from ml_collections import ConfigDict
 
 from fsjax.data import SOURCES
-from fsjax.data.chosen import first_of_each
 from fsjax.data.dataset import Dataset, Images
 from fsjax.data.folder import FolderSource
+from fsjax.data.image_selection import first_of_each_class
 from fsjax.data.source import parse_classes
 from fsjax.evaluation.ood import attacks, folders, mapping
 from fsjax.models.classifier import Classifier
@@ -164,7 +164,7 @@ def open_attack(attack: attacks.Attack, config: ConfigDict, classifier: Classifi
       classifier: that is attacked.
       test: the whole test set.
     """
-    rows = first_of_each(test.labels, config.ood.images_per_class)
+    rows = first_of_each_class(test.labels, config.ood.images_per_class)
     attacker = attacks.make_attacker(classifier.model.apply, classifier.mean_std, attack, config.seed)
 
     def opener(part: np.ndarray) -> Callable[[], Images]:

@@ -14,7 +14,7 @@ from fsjax.report import dynamics as page
 from fsjax.runtime import files, parallel
 from fsjax.runtime.errors import InputError
 from fsjax.runtime.storage import Path
-from fsjax.training import train as training
+from fsjax.training import settings
 from fsjax.training.evaluators import dynamics
 
 
@@ -51,7 +51,7 @@ def steps(config: ConfigDict, length: int) -> list[int]:
 
 def _run_all(workspace: Workspace) -> None:
     config = workspace.config
-    steps(config, training.num_steps(config.train, len(workspace.dataset("train"))))
+    steps(config, settings.num_steps(config.train, len(workspace.dataset("train"))))
     workdirs = {seed: workspace.directory / f"seed-{seed}" for seed in seeds(config)}
     for seed, directory in workdirs.items():
         pipeline.run(_config_of(config, seed), directory, STAGES)

@@ -5,7 +5,7 @@ import math
 import numpy as np
 from ml_collections import ConfigDict
 
-from fsjax.data.chosen import drawn
+from fsjax.data.image_selection import sample_of_class
 from fsjax.data.preprocess import normalise
 from fsjax.evaluation import heat_map
 from fsjax.experiment.stages import train
@@ -28,7 +28,10 @@ def _measure(workspace: Workspace) -> None:
     config, classifier, test = workspace.config, workspace.classifier, workspace.dataset("test")
     classifier.check_classes(test.classes, "data split test")
     chosen = np.concatenate(
-        [drawn(test.labels, label, config.heat_map.images_per_class, config.seed) for label in range(len(test.classes))]
+        [
+            sample_of_class(test.labels, label, config.heat_map.images_per_class, config.seed)
+            for label in range(len(test.classes))
+        ]
     )
     found = heat_map.measure(
         classifier.model.apply,

@@ -6,8 +6,8 @@ import numpy as np
 from ml_collections import ConfigDict
 
 from fsjax import search
-from fsjax.data.chosen import drawn
 from fsjax.data.dataset import Dataset
+from fsjax.data.image_selection import sample_of_class
 from fsjax.data.preprocess import normalise
 from fsjax.experiment.stages import train
 from fsjax.experiment.stages.stage import Stage, fingerprint
@@ -69,7 +69,7 @@ def _show(workspace: Workspace, maps: DominantFrequencyMaps, share: float) -> No
 
 def _searched(dataset: Dataset, label: int, count: int, seed: int) -> np.ndarray:
     """Return indices of the searched images of a class: all if `count` is 0, else `count` drawn by seed."""
-    indices = drawn(dataset.labels, label, count, seed)
+    indices = sample_of_class(dataset.labels, label, count, seed)
     if not len(indices):
         raise InputError(f"search: class {dataset.classes[label]!r} has no image in the searched split")
     return indices

@@ -11,7 +11,7 @@ from fsjax.runtime import files, parallel
 from fsjax.runtime.checkpoints import chosen_hashes
 from fsjax.runtime.errors import InputError
 from fsjax.runtime.storage import Path
-from fsjax.training import dfmx, train
+from fsjax.training import dfmx, loop, settings
 from fsjax.training.evaluators import dynamics
 
 
@@ -23,7 +23,7 @@ def check(config: ConfigDict) -> None:
     if not config.model.weights:
         if config.model.outputs:
             raise InputError(f"model.outputs: got {config.model.outputs!r}; expected '' without model.weights")
-        train.check(config)
+        settings.check(config)
         dynamics.check(config.dynamics)
 
 
@@ -34,7 +34,7 @@ def _train(workspace: Workspace) -> None:
     training = workspace.dataset("train")
     if training.planted is not None and parallel.is_main_process():
         files.write_npz(workspace.directory / "planted.npz", **training.planted)
-    train.train(workspace.config, workspace.dataset, workspace.mean_std, workspace.directory, workspace.metrics)
+    loop.train(workspace.config, workspace.dataset, workspace.mean_std, workspace.directory, workspace.metrics)
 
 
 def _trained_file(workspace: Workspace) -> Path:
@@ -52,7 +52,7 @@ def weights_file(workspace: Workspace) -> list[Path]:
 
 def _files_read(workspace: Workspace) -> list[Path]:
     config = workspace.config
-    maps = None if config.model.weights else dfmx.file_of(config.train.dfmx)
+    maps = None if config.model.weights else dfmx.maps_file(config.train.dfmx)
     others = (maps, frequencies.file_of(config.data.frequencies))
     return [*weights_file(workspace), *(file for file in others if file)]
 

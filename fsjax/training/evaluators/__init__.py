@@ -1,22 +1,21 @@
-"""What is measured on a classifier, during training and with its maps."""
+"""Evaluators that the training loop calls, by name."""
 
 from collections.abc import Callable
 
 from fsjax.runtime.errors import unknown
 from fsjax.training.evaluators import dynamics, validation
+from fsjax.training.evaluators.evaluator import Evaluator, EvaluatorContext
 
-# name -> make(watched), which returns evaluate(step, variables) -> iterator of (name, value).
-TRAINING_EVALUATORS = {"validation": validation.make, "dynamics": dynamics.make}
+EVALUATORS: dict[str, Callable[[EvaluatorContext], Evaluator]] = {
+    "validation": validation.ValidationEvaluator,
+    "dynamics": dynamics.DynamicsEvaluator,
+}
 
 
-def training_evaluators(names: str) -> list[Callable]:
-    """The evaluators of a comma-separated list.
-
-    Raises:
-      InputError: an unknown one.
-    """
-    wanted = [name for name in names.split(",") if name]
-    for name in wanted:
-        if name not in TRAINING_EVALUATORS:
-            raise unknown("train.evaluators", "evaluator", name, TRAINING_EVALUATORS)
-    return [TRAINING_EVALUATORS[name] for name in wanted]
+def parse(names: str) -> list[Callable[[EvaluatorContext], Evaluator]]:
+    """Return the evaluators of a comma-separated list; raise InputError for an unknown one."""
+    chosen = [name for name in names.split(",") if name]
+    for name in chosen:
+        if name not in EVALUATORS:
+            raise unknown("train.evaluators", "evaluator", name, EVALUATORS)
+    return [EVALUATORS[name] for name in chosen]

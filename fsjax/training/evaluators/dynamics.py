@@ -1,4 +1,4 @@
-"""What a network makes of band-filtered copies of the test set (METHOD 6), called by the training loop."""
+"""Predictions on band-filtered copies of the test set (METHOD 6)."""
 
 import functools
 from collections.abc import Callable, Iterator
@@ -7,8 +7,8 @@ import numpy as np
 from jaxtyping import Int, PyTree
 from ml_collections import ConfigDict
 
-from fsjax.data.chosen import first_of_each
 from fsjax.data.dataset import Dataset
+from fsjax.data.image_selection import first_of_each_class
 from fsjax.data.preprocess import normalise
 from fsjax.engine import sharing, tile_size
 from fsjax.engine.engine import Engine
@@ -19,103 +19,107 @@ from fsjax.evaluation.learning_curves import f1
 from fsjax.runtime import files, parallel
 from fsjax.runtime.errors import InputError
 from fsjax.runtime.storage import Path
-from fsjax.training.evaluators.context import Watched
+from fsjax.training.evaluators.evaluator import EvaluatorContext
 
-# Of which the F1 goes to the metrics; the files have all.
+# Classes whose F1 goes to the metrics; the files have all.
 _MOST_CLASSES = 20
 
 
-def make(watched: Watched) -> Callable:
-    """Returns evaluate(step, variables): every image of the test set on every copy that config.dynamics.keep lists.
+class DynamicsEvaluator:
+    """Classifies the test images on every copy that config.dynamics.keep lists, and leaves dynamics/<step>.npz.
 
-    It leaves dynamics/<step>.npz in the workdir (`read` says what is in it) and yields `f1_bands_<copy>`, the mean F1
-    over the classes, and `f1_class_<class>`, of each class on the original; all in [0, 1]. A training that is stopped
-    and goes on leaves the files that an uninterrupted one leaves.
+    Yields `f1_bands_<copy>`, the mean F1 over the classes, and `f1_class_<class>`, of each class on the original; all
+    in [0, 1]. `read` says what the files hold; a training that is stopped and resumed leaves those that an
+    uninterrupted one leaves.
 
     Raises:
       InputError: the test images have other classes than the training images.
     """
-    names, test = bands.parse(watched.config.dynamics.keep), watched.dataset("test")
-    if test.classes != watched.dataset("train").classes:
-        raise InputError(
-            f"data.test_split: {watched.config.data.test_split!r} has other classes than the training images; "
-            "expected the same ones"
-        )
-    dataset = test.subset(first_of_each(test.labels, watched.config.dynamics.images_per_class))
-    original, folder = names.index(bands.ORIGINAL), watched.directory / "dynamics"
 
-    @functools.cache
-    def counter() -> Callable:
-        # On first use: a training that is done evaluates nothing.
-        return make_counter(watched, names, dataset)
+    def __init__(self, context: EvaluatorContext):
+        options, test = context.config.dynamics, context.dataset("test")
+        if test.classes != context.dataset("train").classes:
+            raise InputError(
+                f"data.test_split: {context.config.data.test_split!r} has other classes than the training images; "
+                "expected the same ones"
+            )
+        self.context, self.copies = context, bands.parse(options.keep)
+        self.dataset = test.subset(first_of_each_class(test.labels, options.images_per_class))
 
-    def evaluate(step: int, variables: PyTree) -> Iterator[tuple[str, float]]:
-        counts = counter()({name: variables[name] for name in ("params", "batch_stats")})
+    def run(self, step: int, variables: PyTree) -> Iterator[tuple[str, float]]:
+        """Write the confusions of the network with these variables, and yield their F1."""
+        counts, classes = self._count(variables), self.dataset.classes
         if parallel.is_main_process():
-            for file in folder.glob("*.npz"):
-                # Of a training that went further, was stopped and went on from before: it comes to them again.
-                if file.stem.isdecimal() and int(file.stem) > step:
-                    file.unlink()
-            arrays = {"step": np.array(step), "keep": np.array(names), "classes": np.array(dataset.classes)}
-            files.write_npz(folder / f"{step:08d}.npz", confusion=counts, **arrays)
+            self._write(step, counts)
         scores = f1(counts)
-        for name, of_copy in zip(names, scores, strict=True):
-            yield f"f1_bands_{name}", float(of_copy.mean())
-        for name, score in zip(dataset.classes[:_MOST_CLASSES], scores[original], strict=False):
+        for copy, of_copy in zip(self.copies, scores, strict=True):
+            yield f"f1_bands_{copy}", float(of_copy.mean())
+        for name, score in zip(classes[:_MOST_CLASSES], scores[self.copies.index(bands.ORIGINAL)], strict=False):
             yield f"f1_class_{name}", float(score)
 
-    return evaluate
+    @functools.cached_property
+    def _count(self) -> Callable:
+        # On first use: a training that is done evaluates nothing.
+        return make_counter(self.context, self.copies, self.dataset)
+
+    def _write(self, step: int, counts: Int[np.ndarray, "copies classes classes"]) -> None:
+        folder = self.context.directory / "dynamics"
+        for file in folder.glob("*.npz"):
+            # Left by a training that got further and was then stopped: the resumed one comes to these steps again.
+            if file.stem.isdecimal() and int(file.stem) > step:
+                file.unlink()
+        arrays = {"step": np.array(step), "keep": np.array(self.copies), "classes": np.array(self.dataset.classes)}
+        files.write_npz(folder / f"{step:08d}.npz", confusion=counts, **arrays)
 
 
-def make_counter(watched: Watched, names: tuple[str, ...], dataset: Dataset) -> Callable:
-    """Returns count(variables) -> confusion int [copies, classes, classes]: rows true, columns predicted.
+def make_counter(context: EvaluatorContext, copies: tuple[str, ...], dataset: Dataset) -> Callable:
+    """Return count(variables) -> confusion int [copies, classes, classes]: rows true, columns predicted.
 
     Processes share the pairs of images and copies, and all return the same. The spectra of as many images as fit one
     group stay on the devices, and one compiled tile serves every call.
     """
-    size, variables, classes = dataset.image_size, watched.network.init(0), len(dataset.classes)
-    keep = bands.masks(names, size, size)
+    network, size, classes = context.network, dataset.image_size, len(dataset.classes)
+    variables, masks = network.init(0), bands.masks(copies, size, size)
     tile_images = tile_size.fit(
-        watched.network.apply,
+        network.apply,
         variables,
         (size, size, 3),
         resident_images=min(GROUP, len(dataset)),
-        memory_mib=watched.config.run.memory_mib,
+        memory_mib=context.config.run.memory_mib,
     )
     # One size in all processes, whatever memory each has free.
     tile_images = parallel.from_main(tile_images)
-    engine = Engine(watched.network.apply, variables, statistics=("predicted",), tile_images=tile_images)
+    engine = Engine(network.apply, variables, statistics=("predicted",), tile_images=tile_images)
     chunk = tile_size.chunk_size([len(dataset)], min(tile_images, GROUP))
     tile_masks = engine.per_tile(chunk)
-    mine = sharing.share_pairs(len(dataset), len(keep), batch_size=chunk, tile_masks=tile_masks, resident_images=GROUP)
+    own = sharing.share_pairs(len(dataset), len(masks), batch_size=chunk, tile_masks=tile_masks, resident_images=GROUP)
 
-    @functools.lru_cache(None if sum(len(indices) for indices, _ in mine) <= GROUP else 1)
+    @functools.lru_cache(None if sum(len(indices) for indices, _ in own) <= GROUP else 1)
     def chunks_of(indices: range) -> list[Chunk]:
         labels = dataset.labels[indices]
-        images = np.asarray(normalise(dataset.images(np.array(indices)), *watched.mean_std))
+        images = np.asarray(normalise(dataset.images(np.array(indices)), *context.mean_std))
         return engine.chunks(images, labels, np.eye(classes, dtype=np.float32)[labels], size=chunk)
 
     def count(variables: PyTree) -> Int[np.ndarray, "copies classes classes"]:
-        # SIGTERM waits for the end: the training loop then saves, which nothing here may forestall.
-        trained, counts = engine.with_params(variables), np.zeros((len(keep), classes, classes), np.int64)
-        for indices, copies in mine:
-            rows = slice(copies.start, copies.stop)
-            found = trained.sums(chunks_of(indices), keep[rows])["predicted"]
-            counts[rows] += np.rint(found).astype(np.int64)
+        # No safe point for SIGTERM in here: the training loop saves first.
+        trained, counts = engine.with_params(variables), np.zeros((len(masks), classes, classes), np.int64)
+        for indices, rows in own:
+            sums = trained.sums(chunks_of(indices), masks[rows.start : rows.stop])["predicted"]
+            counts[rows.start : rows.stop] += np.rint(sums).astype(np.int64)
         return sharing.total(counts)
 
     return count
 
 
 def check(options: ConfigDict) -> None:
-    """Raises InputError for a field of config.dynamics that the evaluator cannot use."""
+    """Raise InputError for a field of config.dynamics that the evaluator cannot use."""
     bands.parse(options.keep)
     if options.images_per_class < 0:
         raise InputError(f"dynamics.images_per_class: got {options.images_per_class}; expected 0 (all) or more")
 
 
 def read(directory: Path, steps: list[int]) -> Int[np.ndarray, "evaluations copies classes classes"]:
-    """The confusions that the evaluator left at these steps in a workdir: rows true, columns predicted.
+    """Return the confusions that the evaluator left at these steps in a workdir: rows true, columns predicted.
 
     Raises:
       InputError: a file that is missing or damaged.
@@ -128,12 +132,12 @@ def read(directory: Path, steps: list[int]) -> Int[np.ndarray, "evaluations copi
 
 
 def last_step(directory: Path) -> int:
-    """The step of the last evaluation that the evaluator left in a workdir; raises InputError without one."""
+    """Return the step of the last evaluation that the evaluator left in a workdir; raise InputError without one."""
     folder = directory / "dynamics"
-    found = [int(file.stem) for file in folder.glob("*.npz") if file.stem.isdecimal()]
-    if not found:
+    steps = [int(file.stem) for file in folder.glob("*.npz") if file.stem.isdecimal()]
+    if not steps:
         raise _missing(folder, directory)
-    return max(found)
+    return max(steps)
 
 
 def _missing(path: Path, directory: Path) -> InputError:

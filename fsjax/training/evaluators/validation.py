@@ -1,6 +1,6 @@
-"""Loss and accuracy on the validation part, called by the training loop."""
+"""Loss and accuracy on the validation part."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 
 import numpy as np
 from jaxtyping import Float, Int, PyTree
@@ -8,34 +8,35 @@ from scipy.special import log_softmax
 
 from fsjax.engine import sharing
 from fsjax.evaluation.predict import make_predictor
-from fsjax.training.evaluators.context import Watched
+from fsjax.training.evaluators.evaluator import EvaluatorContext
 
 
-def make(watched: Watched) -> Callable:
-    """Returns evaluate(step, variables), which yields validation_loss (mean cross-entropy, nats) and its accuracy.
+class ValidationEvaluator:
+    """Yields validation_loss, the mean cross-entropy in nats, and validation_accuracy.
 
-    Processes share the images. Every image's loss reaches all of them, which add up in the order of the set, so the
-    values are the same bits everywhere and for any number of processes and devices. Where no part of the training
-    images is kept for validation, it yields nothing.
+    Yields nothing where no part of the training images is kept for validation. Processes share the images. Every
+    image's loss reaches all of them, which add up in the order of the set, so the values are the same bits everywhere
+    and for any number of processes and devices.
     """
-    if not watched.config.data.validation_share:
-        return lambda step, variables: iter(())
-    predict, dataset = make_predictor(watched.network.apply, *watched.mean_std), watched.dataset("validation")
 
-    def evaluate(step: int, variables: PyTree) -> Iterator[tuple[str, float]]:
-        model = {name: variables[name] for name in ("params", "batch_stats")}
-        losses, correct = np.full(len(dataset), np.nan), np.zeros(1, np.int64)
-        for indices, logits in predict(model, dataset):
-            labels = dataset.labels[indices]
+    def __init__(self, context: EvaluatorContext):
+        self.predict = make_predictor(context.network.apply, *context.mean_std)
+        self.dataset = context.dataset("validation") if context.config.data.validation_share else None
+
+    def run(self, step: int, variables: PyTree) -> Iterator[tuple[str, float]]:
+        """Yield loss and accuracy of the network with these variables."""
+        if self.dataset is None:
+            return
+        losses, correct = np.full(len(self.dataset), np.nan), np.zeros(1, np.int64)
+        for indices, logits in self.predict(variables, self.dataset):
+            labels = self.dataset.labels[indices]
             losses[indices] = cross_entropy(logits, labels)
             correct += np.count_nonzero(logits.argmax(-1) == labels)
         yield "validation_loss", float(sharing.merge(losses).mean())
-        yield "validation_accuracy", int(sharing.total(correct)[0]) / len(dataset)
-
-    return evaluate
+        yield "validation_accuracy", int(sharing.total(correct)[0]) / len(self.dataset)
 
 
 def cross_entropy(logits: Float[np.ndarray, "n classes"], labels: Int[np.ndarray, " n"]) -> Float[np.ndarray, " n"]:
-    """Of each image to its label, in nats and float64; NaN where a logit is not finite."""
+    """Return each image's loss in nats and float64; NaN where a logit is not finite."""
     with np.errstate(invalid="ignore"):
         return -log_softmax(logits.astype(np.float64), axis=-1)[np.arange(len(labels)), labels]

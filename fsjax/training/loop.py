@@ -1,0 +1,276 @@
+"""Data-parallel training with jax.pmap: build what stays the same, restore the newest checkpoint, loop over steps."""
+
+import collections
+import contextlib
+import dataclasses
+import logging
+import math
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any
+
+import jax
+import numpy as np
+import optax
+from ml_collections import ConfigDict
+
+from fsjax import models
+from fsjax.data import frequencies, host_augment, stylised
+from fsjax.data.augment import make_augment, split_names
+from fsjax.data.dataset import Dataset
+from fsjax.data.loader import batches
+from fsjax.data.stylised import JoinedDataset
+from fsjax.models.network import Network
+from fsjax.runtime import files, interrupt, parallel
+from fsjax.runtime.checkpoints import Checkpoints
+from fsjax.runtime.errors import InputError
+from fsjax.runtime.metrics import Metrics
+from fsjax.runtime.progress import Progress
+from fsjax.runtime.storage import Path
+from fsjax.training import dfmx, evaluators, optimizers, state
+from fsjax.training.evaluators.evaluator import Evaluator, EvaluatorContext
+from fsjax.training.settings import PRECISIONS, num_steps
+from fsjax.training.state import LoopState, TrainState
+from fsjax.training.step import make_update_fn, pmap_update, split_over_devices
+
+logger = logging.getLogger(__name__)
+
+
+@dataclasses.dataclass(frozen=True)
+class Training:
+    """What stays the same from step to step.
+
+    Attributes:
+      config: of the run.
+      images: that are trained on.
+      steps: length of the training.
+      network: the classifier.
+      optimizer: with its learning-rate schedule.
+      average: moving average of the weights, if any.
+      plateau: what lowers the factor on the updates after an evaluation.
+      update: the pmapped step, of step.pmap_update.
+      metadata: what each checkpoint says that it belongs to.
+    """
+
+    config: ConfigDict
+    images: Dataset | JoinedDataset
+    steps: int
+    network: Network
+    optimizer: optax.GradientTransformation
+    average: optax.GradientTransformation | None
+    plateau: optax.GradientTransformationExtraArgs
+    update: Callable
+    metadata: dict[str, Any]
+
+
+def train(
+    config: ConfigDict,
+    dataset: Callable[[str], Dataset],
+    mean_std: tuple[np.ndarray, np.ndarray],
+    directory: Path,
+    metrics: Metrics,
+) -> None:
+    """Train the config's model and leave its last step in `directory`/checkpoints; resume from the newest one there.
+
+    Args:
+      config: of the run.
+      dataset: returns the images of the split 'train', and of those that evaluators ask for.
+      mean_std: that images are normalised with, of pixels in [0, 1], per channel.
+      directory: the workdir.
+      metrics: where losses and the evaluators' values are written.
+
+    Raises:
+      InputError: a config value that cannot be used, or a loss that is no longer finite.
+      interrupt.Terminated: SIGTERM came; the last step is saved.
+    """
+    training = build(config, dataset("train"), mean_std)
+    with contextlib.closing(Checkpoints(directory / "checkpoints", config.run.keep_checkpoints)) as checkpoints:
+        start = restore(training, checkpoints)
+        context = EvaluatorContext(training.network, mean_std, config, dataset, directory)
+        called = [evaluator(context) for evaluator in evaluators.parse(config.train.evaluators)]
+        run_steps(training, start, called, checkpoints, metrics)
+
+
+def build(config: ConfigDict, dataset: Dataset, mean_std: tuple[np.ndarray, np.ndarray]) -> Training:
+    """Return what a training with this config needs; compiles and trains nothing."""
+    options = config.train
+    images: Dataset | JoinedDataset = dataset
+    if options.stylised:
+        images = stylised.join_stylised(dataset, options.stylised, config.data)
+    steps = num_steps(options, len(images))
+    network = models.build(
+        config.model.name,
+        num_classes=len(images.classes),
+        image_size=config.data.image_size,
+        dtype=PRECISIONS[options.precision],
+    ).limited_to(frequencies.read(config.data.frequencies, config.data.image_size))
+    optimizer = optimizers.make(options, steps)
+    average = optax.ema(options.ema_decay) if options.ema_decay else None
+    update = make_update_fn(
+        network,
+        optimizer,
+        make_augment(options.augment, pad=options.pad, min_scale=options.min_scale),
+        mean_std,
+        config.seed,
+        dfmx.from_config(options.dfmx, config.data.image_size, images.classes),
+        average=average,
+        label_smoothing=options.label_smoothing,
+        accumulate=options.accumulate or 1,
+    )
+    metadata = {
+        "model": config.model.name,
+        "image_size": config.data.image_size,
+        "classes": list(images.classes),
+        "mean": [float(value) for value in mean_std[0]],
+        "std": [float(value) for value in mean_std[1]],
+        "steps": steps,
+        **_file_hashes(config, network),
+    }
+    plateau = optimizers.plateau(options)
+    return Training(config, images, steps, network, optimizer, average, plateau, pmap_update(update), metadata)
+
+
+def restore(training: Training, checkpoints: Checkpoints) -> LoopState:
+    """Return the state of the newest whole checkpoint, or a fresh one; newer, damaged checkpoints are deleted.
+
+    Raises:
+      InputError: the files that the config names had other content when the checkpoint was trained.
+    """
+    variables = jax.device_get(training.network.init(training.config.seed))
+    fresh = state.create(variables, training.optimizer, training.average)
+    plateau = jax.device_get(training.plateau.init(variables["params"]))
+    step = checkpoints.newest() or 0
+    checkpoints.discard_after(step)
+    if not step:
+        return LoopState(0, state.replicate(fresh), plateau)
+    _check_files(checkpoints.about(step), training.metadata, checkpoints.directory)
+    resumed = checkpoints.training(step, {**state.resumed_arrays(fresh), "plateau": plateau})
+    plateau = resumed.pop("plateau")
+    restored = TrainState(**{**checkpoints.variables(step, variables), **resumed})
+    logger.info("train: resumes from step %d of %d", step, training.steps)
+    return LoopState(step, state.replicate(restored), plateau)
+
+
+def run_steps(
+    training: Training,
+    loop: LoopState,
+    called: Sequence[Evaluator],
+    checkpoints: Checkpoints,
+    metrics: Metrics,
+) -> None:
+    """Take the steps that are left; log, evaluate and save in between.
+
+    Raises:
+      InputError: a loss or a weight is not finite.
+      interrupt.Terminated: a process was asked to stop; the last step is saved.
+    """
+    run, options, steps = training.config.run, training.config.train, training.steps
+    epoch = max(1, round(len(training.images) / options.batch_size))
+    evaluate_every, checkpoint_every = options.evaluate_every or epoch, run.checkpoint_every or epoch
+    measured: list[dict[str, jax.Array]] = []  # since the last line of metrics
+    stops: collections.deque[jax.Array] = collections.deque(maxlen=2)  # of the last two steps
+    done, total, note = loop.step * options.batch_size, steps * options.batch_size, ""
+    with Progress("train", total, "images", done=done) as progress:
+        for batch in _batches(training, loop.step):
+            scale = float(loop.plateau.scale)
+            requested = np.full(jax.local_device_count(), interrupt.requested())
+            replicas, values, stop = training.update(loop.replicas, split_over_devices(batch), scale, requested)
+            loop = dataclasses.replace(loop, step=loop.step + 1, replicas=replicas)
+            measured.append(values)
+            stops.append(stop)
+            last = loop.step == steps
+            # Reading the flag of the step before lets two steps be under way, so the devices never wait, what counts
+            # as done is done, and all processes learn of a stop in the same step.
+            stopping = len(stops) == 2 and bool(state.unreplicate(stops[0]))
+            progress.update(options.batch_size, note)
+            if last or loop.step % run.log_every == 0:
+                means = _means(measured, loop.step)
+                note, measured = f"loss {means['loss']:.3f}", []
+                metrics.write("train", loop.step, {**means, "images_per_second": progress.rate, "scale": scale})
+            evaluated: dict[str, float] = {}
+            if called and (last or loop.step % evaluate_every == 0):
+                evaluated = _evaluate(training, loop, called, metrics)
+                if options.schedule == "plateau":
+                    loop = _update_plateau(training, loop, evaluated["validation_loss"])
+            if last or stopping or loop.step % checkpoint_every == 0:
+                _means(measured, loop.step)  # raises before a loss that is not finite is saved
+                _save(training, loop, checkpoints, evaluated.get("validation_loss"))
+            if stopping and not last:
+                # A scheduler may end all processes when one has ended, so all wait until the checkpoint is written.
+                checkpoints.wait()
+                parallel.wait_for_main()
+                raise interrupt.Terminated
+
+
+def _batches(training: Training, start: int) -> Iterator[dict[str, np.ndarray]]:
+    config = training.config
+    process, processes = parallel.process()
+    host_names, _ = split_names(config.train.augment)
+    return batches(
+        training.images,
+        batch_size=config.train.batch_size,
+        seed=config.seed,
+        start_step=start,
+        num_steps=training.steps - start,
+        process_index=process,
+        process_count=processes,
+        augment=host_augment.make_host_augment(host_names, config.seed, config.data.image_size),
+    )
+
+
+def _means(measured: Sequence[dict[str, jax.Array]], step: int) -> dict[str, float]:
+    """Return the mean of each value over the steps up to this one; raise InputError where one is not finite."""
+    values = [state.unreplicate(one_step) for one_step in measured]
+    means = {name: float(np.mean([row[name] for row in values])) for name in (values[0] if values else ())}
+    if not all(math.isfinite(mean) for mean in means.values()):
+        bad = next(index for index, row in enumerate(values) if not math.isfinite(row["loss"]))
+        raise _diverged(f"the loss is {values[bad]['loss']} at step {step - len(values) + bad + 1}")
+    return means
+
+
+def _evaluate(training: Training, loop: LoopState, called: Sequence[Evaluator], metrics: Metrics) -> dict[str, float]:
+    variables = state.evaluated_variables(state.unreplicate(loop.replicas), training.config.train.ema_decay)
+    values = dict(value for evaluator in called for value in evaluator.run(loop.step, variables))
+    if values:
+        metrics.write("train", loop.step, values)
+        logger.info("train: step %d, %s", loop.step, ", ".join(f"{name} {value:.4f}" for name, value in values.items()))
+    return values
+
+
+def _update_plateau(training: Training, loop: LoopState, validation_loss: float) -> LoopState:
+    _, plateau = training.plateau.update({}, loop.plateau, value=validation_loss)
+    return dataclasses.replace(loop, plateau=jax.device_get(plateau))
+
+
+def _save(training: Training, loop: LoopState, checkpoints: Checkpoints, validation_loss: float | None) -> None:
+    host = state.unreplicate(loop.replicas)
+    if not all(np.isfinite(leaf).all() for leaf in jax.tree.leaves(host)):
+        raise _diverged(f"the weights are not finite after step {loop.step}")
+    variables = state.evaluated_variables(host, training.config.train.ema_decay)
+    resumed = {**state.resumed_arrays(host), "plateau": loop.plateau}
+    checkpoints.save(loop.step, variables, resumed, training.metadata, validation_loss)
+
+
+def _diverged(cause: str) -> InputError:
+    return InputError(
+        f"train: {cause}; the last checkpoint is kept; lower train.learning_rate or lengthen train.warmup_steps, with "
+        "a new --workdir"
+    )
+
+
+def _file_hashes(config: ConfigDict, network: Network) -> dict[str, str]:
+    """Return field -> hexadecimal digest of the files that a training reads beside its images."""
+    hashes = {}
+    if network.packed_frequencies:
+        hashes[frequencies.FIELD] = network.packed_frequencies.hex()
+    if file := dfmx.maps_file(config.train.dfmx):
+        hashes[dfmx.FIELD] = files.sha256(file)
+    return hashes
+
+
+def _check_files(saved: dict, current: dict, directory: Path) -> None:
+    """Raise InputError where the files that the config names had other content when a checkpoint was trained."""
+    for field in (frequencies.FIELD, dfmx.FIELD):
+        if saved.get(field) != current.get(field):
+            raise InputError(
+                f"{field}: the file has changed since {directory} was trained; put it back, or name another --workdir"
+            )

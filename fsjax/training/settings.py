@@ -1,0 +1,73 @@
+"""Validation of the train fields of a config."""
+
+import math
+
+import jax
+import jax.numpy as jnp
+from ml_collections import ConfigDict
+
+from fsjax.data import host_augment, stylised
+from fsjax.data.augment import make_augment, split_names
+from fsjax.runtime.errors import InputError
+from fsjax.training import dfmx, evaluators, optimizers
+
+PRECISIONS = {"float32": jnp.float32, "bfloat16": jnp.bfloat16}
+
+
+def check(config: ConfigDict) -> None:
+    """Raise InputError for a train field that cannot be used."""
+    options = config.train
+    optimizers.make(options, 1)
+    make_augment(options.augment, pad=options.pad, min_scale=options.min_scale)
+    host_augment.check(split_names(options.augment)[0])
+    dfmx.read_masks(options.dfmx, config.data.image_size)
+    if options.stylised:
+        stylised.check(options.stylised)
+    if options.precision not in PRECISIONS:
+        raise InputError(f"train.precision: got {options.precision!r}; expected {', '.join(PRECISIONS)}")
+    for field in ("ema_decay", "label_smoothing"):
+        if not 0 <= options[field] < 1:
+            raise InputError(f"train.{field}: got {options[field]:g}; expected 0 (off) or more, and less than 1")
+    _check_length(options)
+    _check_batch(options)
+    _check_validation(config)
+
+
+def num_steps(options: ConfigDict, images: int) -> int:
+    """Return the steps of a training: train.epochs over `images` images, or train.steps where epochs is 0."""
+    return math.ceil(options.epochs * images / options.batch_size) if options.epochs else options.steps
+
+
+def _check_length(options: ConfigDict) -> None:
+    if options.epochs < 0 or options.steps < 0 or not (options.epochs or options.steps):
+        raise InputError(
+            f"train.epochs, train.steps: got {options.epochs:g}, {options.steps}; expected one of them above 0"
+        )
+
+
+def _check_batch(options: ConfigDict) -> None:
+    devices = jax.device_count()
+    if options.batch_size < 1 or options.batch_size % devices:
+        raise InputError(
+            f"train.batch_size: got {options.batch_size}; expected a positive multiple of the {devices} devices"
+        )
+    if options.accumulate < 0 or options.batch_size % (devices * (options.accumulate or 1)):
+        raise InputError(
+            f"train.accumulate: got {options.accumulate}; expected a number that divides the {options.batch_size} "
+            f"images of a batch on {devices} devices evenly"
+        )
+
+
+def _check_validation(config: ConfigDict) -> None:
+    """Raise InputError where something needs the validation loss and nothing measures it."""
+    options = config.train
+    evaluators.parse(options.evaluators)
+    if options.select not in ("", "best"):
+        raise InputError(f"train.select: got {options.select!r}; expected '' (the last step) or 'best'")
+    if options.schedule == "plateau" and not config.data.validation_share:
+        raise InputError("data.validation_share: got 0; expected above 0 with train.schedule='plateau'")
+    for field, value in (("schedule", "plateau"), ("select", "best")):
+        if options[field] == value and "validation" not in options.evaluators:
+            raise InputError(
+                f"train.evaluators: got {options.evaluators!r}; expected 'validation' with train.{field}={value!r}"
+            )

@@ -1,0 +1,94 @@
+"""The state of a training: what a step updates on the devices, and what the loop carries from step to step."""
+
+import dataclasses
+from typing import Any
+
+import jax
+import numpy as np
+import optax
+from jax.sharding import NamedSharding
+from jax.sharding import PartitionSpec as P
+from jaxtyping import PyTree
+
+from fsjax.runtime import parallel
+
+
+@jax.tree_util.register_dataclass
+@dataclasses.dataclass(frozen=True)
+class TrainState:
+    """The arrays that a training step updates.
+
+    Attributes:
+      params: of the network.
+      batch_stats: running statistics of BatchNorm.
+      optimizer: state of the optimiser.
+      average: state of the moving average of params and batch_stats; None without one.
+    """
+
+    params: PyTree
+    batch_stats: PyTree
+    optimizer: PyTree
+    average: PyTree = None
+
+    @property
+    def variables(self) -> dict[str, PyTree]:
+        """The network's variables after the last step."""
+        return {"params": self.params, "batch_stats": self.batch_stats}
+
+
+@dataclasses.dataclass(frozen=True)
+class LoopState:
+    """A training after `step` steps.
+
+    Attributes:
+      step: steps taken.
+      replicas: a TrainState whose arrays stand once on each local device.
+      plateau: state of the plateau schedule, whose `scale` multiplies the updates; on the host.
+    """
+
+    step: int
+    replicas: TrainState
+    plateau: Any
+
+
+def create(
+    variables: dict,
+    optimizer: optax.GradientTransformation,
+    average: optax.GradientTransformation | None = None,
+) -> TrainState:
+    """Return the state before the first step, on the host."""
+    variables = jax.device_get(variables)
+    return TrainState(
+        **variables,
+        optimizer=jax.device_get(optimizer.init(variables["params"])),
+        average=jax.device_get(average.init(variables)) if average else None,
+    )
+
+
+def evaluated_variables(state: TrainState, ema_decay: float) -> dict[str, PyTree]:
+    """Return the variables that are evaluated and saved: those of the last step, or their moving average."""
+    if not ema_decay:
+        return state.variables
+    return jax.tree.map(np.asarray, optax.tree.bias_correction(state.average.ema, ema_decay, state.average.count))
+
+
+def resumed_arrays(state: TrainState) -> dict[str, PyTree]:
+    """Return what a checkpoint holds beside the evaluated variables, so that training can resume.
+
+    With a moving average the last step's variables are among it.
+    """
+    if state.average is None:
+        return {"optimizer": state.optimizer}
+    return {**state.variables, "optimizer": state.optimizer, "average": state.average}
+
+
+def replicate(tree: PyTree) -> PyTree:
+    """Stack every array once per local device, laid out as pmap returns it: from host arrays pmap compiles twice."""
+    mesh = parallel.mesh()
+    layout = NamedSharding(mesh, P(parallel.AXIS))
+    return jax.tree.map(lambda x: jax.device_put(np.broadcast_to(x, (mesh.size, *np.shape(x))), layout), tree)
+
+
+def unreplicate(tree: PyTree) -> PyTree:
+    """Return replica 0 as host NumPy arrays."""
+    return jax.tree.map(lambda value: np.asarray(value.addressable_data(0))[0], tree)
