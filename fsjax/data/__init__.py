@@ -19,7 +19,7 @@ SPLITS = ("train", "validation", "test")
 
 
 def load(data_config: ConfigDict, split: str, seed: int) -> Dataset:
-    """The images of one split, at the model's size.
+    """Load the images of one split, at the model's size.
 
     split: 'train', 'validation' or 'test'. Train and validation are a partition of data.train_split drawn by seed,
     data.validation_share of each class; 'test' is data.test_split. data_config: the fields under config.data.
@@ -27,9 +27,9 @@ def load(data_config: ConfigDict, split: str, seed: int) -> Dataset:
     """
     check(data_config)
     if split not in SPLITS:
-        raise InputError(f"split {split!r}; expected {', '.join(SPLITS)}")
+        raise InputError(f"split: got {split!r}; expected {', '.join(SPLITS)}")
     if split == "validation" and data_config.validation_share == 0:
-        raise InputError("data.validation_share is 0, so there is no validation split; expected 0 < share < 1")
+        raise InputError("data.validation_share: got 0; expected above 0 for a validation split")
     split_name = data_config.test_split if split == "test" else data_config.train_split
     source = SOURCES[data_config.source](data_config, split_name)
     check_every_class_has_images(source, f"split {split_name!r} of data.source {data_config.source}")
@@ -38,12 +38,12 @@ def load(data_config: ConfigDict, split: str, seed: int) -> Dataset:
         train, validation = split_off_validation(source.labels, data_config.validation_share, seed)
         rows = train if split == "train" else validation
     if len(rows) == 0:
-        raise InputError(f"split {split_name!r} leaves no {split} images; a class needs two to be split")
+        raise InputError(f"data: split {split_name!r} has no {split} images; expected a class with two images or more")
     return Dataset(source, data_config.image_size, data_config.cache_gib, rows, data_config.resize_shorter)
 
 
 def check(data_config: ConfigDict) -> None:
-    """Raises InputError for a field of config.data that cannot be used; touches no file."""
+    """Raise InputError for a field of config.data that cannot be used; reads no file."""
     if data_config.source not in SOURCES:
         raise InputError(f"data.source: got {data_config.source!r}; expected {', '.join(SOURCES)}")
     if data_config.source == "tfds":
@@ -53,18 +53,20 @@ def check(data_config: ConfigDict) -> None:
     shorter = data_config.resize_shorter
     if shorter != 0 and shorter < data_config.image_size:
         raise InputError(
-            f"data.resize_shorter: got {shorter}; expected 0 (both sides to data.image_size) or whole numbers from "
-            f"data.image_size, {data_config.image_size}"
+            f"data.resize_shorter: got {shorter}; expected 0 (both sides to data.image_size), or data.image_size, "
+            f"{data_config.image_size}, or more"
         )
-    if shorter != 0 and data_config.source == "synthetic":  # scaled, an image has other orbits than were planted
+    if shorter != 0 and data_config.source == "synthetic":  # scaling moves planted orbits
         raise InputError(f"data.resize_shorter: got {shorter}; expected 0 for data.source=synthetic")
     if not 0 <= data_config.validation_share < 1:
-        raise InputError(f"data.validation_share: got {data_config.validation_share}; expected 0 <= share < 1")
+        raise InputError(
+            f"data.validation_share: got {data_config.validation_share}; expected 0 or more, and less than 1"
+        )
     for field in ("mean", "std"):
         values = data_config[field]
         if bool(values) != bool(data_config.mean or data_config.std):
             raise InputError(
-                f"data.{field}: got nothing; expected three numbers, since the other of mean and std is given"
+                f"data.{field}: got nothing; expected three numbers, as the other of data.mean and data.std"
             )
         if values and not (len(values) == 3 and all(_is_level(value, field) for value in values)):
             raise InputError(
@@ -81,10 +83,10 @@ def _is_level(value: object, field: str) -> bool:
 
 
 def split_off_validation(labels: np.ndarray, share: float, seed: int) -> tuple[np.ndarray, np.ndarray]:
-    """Sorted positions (train, validation) of int labels [images], split class by class by seed.
+    """Return sorted positions (train, validation) of int labels [images], split class by class by seed.
 
-    A class of n images gives round(share * n) to validation, but at least one, and keeps at least one for training,
-    which comes first. share 0 gives none.
+    A class of n images gives round(share * n) to validation, but at least one, and keeps at least one for training
+    first. share 0 gives none.
     """
     generator = np.random.default_rng([seed, 0x5EED])
     in_validation = np.zeros(len(labels), bool)

@@ -1,4 +1,4 @@
-"""Arrays on disk: images and labels as .npy files, or one .npz with the keys images and labels."""
+"""Source of arrays on disk: images and labels as .npy files, or one .npz with the keys images and labels."""
 
 from typing import SupportsIndex
 
@@ -13,7 +13,7 @@ from fsjax.runtime.storage import Path
 
 
 def open_arrays(data_config: ConfigDict, split: str) -> "ArraysSource":
-    """Opens data.images and data.labels under data.root, '{split}' in their names replaced; .npy is memory-mapped.
+    """Open data.images and data.labels under data.root, '{split}' in their names replaced; .npy is memory-mapped.
 
     images: [n,h,w,3], [n,3,h,w], [n,h,w,1], [n,1,h,w] or [n,h,w]; uint8, or floats that are clipped to [0,1], times
     255, cut to uint8 (the published form of the synthetic sets, Wang et al., ICCV 2023). labels: integers >= 0, [n]
@@ -22,23 +22,28 @@ def open_arrays(data_config: ConfigDict, split: str) -> "ArraysSource":
     Raises InputError for missing files, pickled objects, other types or shapes, negative labels, unequal lengths.
     """
     if not data_config.root:
-        raise InputError("data.root is empty; data.source=arrays needs the folder that holds the arrays")
+        raise InputError("data.root: got nothing; expected the folder that holds the arrays")
     root = storage.path(data_config.root)
     storage.check_reachable(root, "data.root")
     images_path = root / data_config.images.format(split=split)
+    _check_file(images_path)
     if images_path.suffix == ".npz":
-        images, labels, labels_name = *_read_npz(images_path), f"labels in {images_path}"
+        arrays = files.read_npz(images_path, ("images", "labels"))
+        images, labels, labels_name = arrays["images"], arrays["labels"], f"labels in {images_path}"
     else:
         labels_path = root / data_config.labels.format(split=split)
-        images, labels, labels_name = _read_npy(images_path), _read_npy(labels_path), str(labels_path)
+        _check_file(labels_path)
+        images, labels, labels_name = files.map_npy(images_path), files.map_npy(labels_path), str(labels_path)
     labels = _checked_labels(labels, labels_name)
     images = _channels_last(images, str(images_path))
     if len(images) != len(labels):
-        raise InputError(f"{images_path} has {len(images)} images, {labels_name} {len(labels)}; they must be as many")
-    own = int(labels.max()) + 1
-    choice = _choose(data_config.classes, own, labels_name)
-    kept, labels = choice.relabel(labels, own)
-    return ArraysSource(choice.display, images, kept, labels, str(images_path))
+        raise InputError(
+            f"{labels_name}: got {len(labels)} labels; expected {len(images)}, one an image of {images_path}"
+        )
+    available = int(labels.max()) + 1
+    choice = _choose(data_config.classes, available, labels_name)
+    rows, labels = choice.relabel(labels, available)
+    return ArraysSource(choice.display, images, rows, labels, str(images_path))
 
 
 class ArraysSource:
@@ -63,55 +68,47 @@ class ArraysSource:
         image = np.asarray(self.images[self.rows[index]])
         if image.dtype != np.uint8:
             if not np.isfinite(image).all():
-                raise InputError(f"image {self.rows[index]} of {self.name} has values that are not finite")
+                raise InputError(
+                    f"{self.name}: image {self.rows[index]} has values that are not finite; expected 0 to 1"
+                )
             image = (np.clip(image, 0, 1) * 255).astype(np.uint8)
         return np.ascontiguousarray(np.broadcast_to(image, (*image.shape[:2], 3)))
 
 
-def _read_npy(path: Path) -> np.ndarray:
-    return files.map_npy(_there(path))
-
-
-def _read_npz(path: Path) -> tuple[np.ndarray, np.ndarray]:
-    found = files.read_npz(_there(path), ("images", "labels"))
-    return found["images"], found["labels"]
-
-
-def _there(path: Path) -> Path:
+def _check_file(path: Path) -> None:
     if not path.is_file():
-        raise InputError(f"array file {path} is missing; data.images and data.labels name files under data.root")
-    return path
+        raise InputError(f"data.images, data.labels: no file {path}; expected the names of files under data.root")
 
 
 def _checked_labels(labels: np.ndarray, name: str) -> Int[np.ndarray, " images"]:
     if labels.dtype.kind not in "iu" or not (labels.ndim == 1 or (labels.ndim == 2 and labels.shape[1] == 1)):
-        raise InputError(f"{name}: {labels.dtype} {list(labels.shape)}; expected integers [n] or [n,1]")
+        raise InputError(f"{name}: got {labels.dtype} {list(labels.shape)}; expected integers [n] or [n,1]")
     if labels.size == 0 or labels.min() < 0:
-        found = "none" if labels.size == 0 else f"a label {labels.min()}"
-        raise InputError(f"{name}: got {found}; expected one or more labels, each 0 or more")
+        got = "none" if labels.size == 0 else f"a label {labels.min()}"
+        raise InputError(f"{name}: got {got}; expected one or more labels, each 0 or more")
     return np.asarray(labels).reshape(-1)
 
 
 def _channels_last(images: np.ndarray, name: str) -> Shaped[np.ndarray, "all height width channels"]:
     shape = images.shape
     if images.dtype != np.uint8 and images.dtype.kind != "f":
-        raise InputError(f"{name}: got {images.dtype}; expected uint8 in [0,255] and floats in [0,1]")
+        raise InputError(f"{name}: got {images.dtype}; expected uint8 in [0,255] or floats in [0,1]")
     if images.dtype != np.uint8 and np.nanmax(images[:16], initial=0) > 16:
-        raise InputError(f"{name}: floats up to {np.nanmax(images[:16]):g}; expected floats in [0,1], or uint8")
+        raise InputError(f"{name}: got floats up to {np.nanmax(images[:16]):g}; expected floats in [0,1], or uint8")
     if len(shape) == 3:
         return images[..., None]
     if len(shape) == 4 and shape[3] in (1, 3):
         return images
     if len(shape) == 4 and shape[1] in (1, 3):
         return np.moveaxis(images, 1, 3)
-    raise InputError(f"{name}: shape {list(shape)}; expected [n,h,w,3], [n,3,h,w], [n,h,w,1], [n,1,h,w], [n,h,w]")
+    raise InputError(f"{name}: got shape {list(shape)}; expected [n,h,w,3], [n,3,h,w], [n,h,w,1], [n,1,h,w], [n,h,w]")
 
 
-def _choose(text: str, own: int, where: str) -> ClassChoice:
-    numbers = [str(i) for i in range(own)]
+def _choose(text: str, available: int, where: str) -> ClassChoice:
+    numbers = [str(label) for label in range(available)]
     pairs = parse_classes(text)
     if not pairs or any(name in numbers for name, _ in pairs):
         return choose_classes(text, numbers, where)
-    if len(pairs) < own:
-        raise InputError(f"data.classes names {len(pairs)} classes, but {where} go up to {own - 1}; name {own}")
-    return ClassChoice(tuple(range(own)), tuple(display for _, display in pairs))
+    if len(pairs) < available:
+        raise InputError(f"data.classes: got {len(pairs)} names; expected {available}, as many as classes in {where}")
+    return ClassChoice(tuple(range(available)), tuple(display for _, display in pairs))

@@ -1,7 +1,7 @@
 """Random augmentation of training images, on the device, one key an image.
 
-"flip,resized_crop" with pad 4 is the training of Wang et al. (ICCV 2023). What train.augment names first may come from
-torchvision, on the host: host_augment.py.
+"flip,resized_crop" with pad 4 is the training of Wang et al. (ICCV 2023). host_augment.py has the augmentations on the
+host, from torchvision, which train.augment names first.
 """
 
 from collections.abc import Callable
@@ -13,25 +13,26 @@ from jaxtyping import Array, Float, Int, Key
 from fsjax.data.host_augment import HOST_AUGMENTATIONS
 from fsjax.runtime.errors import InputError
 
-_TRIES = 10  # torchvision's RandomResizedCrop draws as often before it takes the whole image
+_TRIES = 10  # as torchvision's RandomResizedCrop, before it takes the whole image
 
 
-def make_augment(
-    names: str, *, pad: int = 4, min_scale: float = 0.08
-) -> Callable[[Key[Array, " n"], Float[Array, "n size size 3"]], Float[Array, "n size size 3"]]:
-    """(keys, images) -> images with the named augmentations applied in order; jit-able.
+Augment = Callable[[Key[Array, " n"], Float[Array, "n size size 3"]], Float[Array, "n size size 3"]]
 
-    names: train.augment, comma-separated; those of the host are another's, '' leaves images as they are. Images come
+
+def make_augment(names: str, *, pad: int = 4, min_scale: float = 0.08) -> Augment:
+    """Return (keys, images) -> images, which applies the named augmentations in order; jit-able.
+
+    names: train.augment, comma-separated; those of the host are skipped, '' leaves images as they are. Images come
     before normalisation, so that the zeros of padding are black. Raises InputError for an unknown name, pad < 0,
     min_scale outside (0, 1].
     """
     _, chosen = split_names(names)
     if pad < 0:
-        raise InputError(f"augmentation pad {pad}; expected whole pixels from 0")
+        raise InputError(f"train.pad: got {pad}; expected whole pixels from 0")
     if not 0 < min_scale <= 1:
-        raise InputError(f"augmentation min_scale {min_scale}; expected shares of the area in (0, 1]")
+        raise InputError(f"train.min_scale: got {min_scale}; expected a share of the area in (0, 1]")
 
-    def augment_one(key, image):
+    def augment_one(key: Key[Array, ""], image: Float[Array, "size size 3"]) -> Float[Array, "size size 3"]:
         for place, name in enumerate(chosen):
             image = AUGMENTATIONS[name](jax.random.fold_in(key, place), image, pad=pad, min_scale=min_scale)
         return image
@@ -40,7 +41,7 @@ def make_augment(
 
 
 def split_names(names: str) -> tuple[tuple[str, ...], tuple[str, ...]]:
-    """train.augment as the names that are applied on the host, and then those on the device.
+    """Split train.augment into the names that are applied on the host, and then those on the device.
 
     Raises InputError for an unknown name, and for one of the host that comes after one of the device.
     """
@@ -48,7 +49,7 @@ def split_names(names: str) -> tuple[tuple[str, ...], tuple[str, ...]]:
     for name in chosen:
         if name not in AUGMENTATIONS and name not in HOST_AUGMENTATIONS:
             accepted = ", ".join([*AUGMENTATIONS, *HOST_AUGMENTATIONS])
-            raise InputError(f"train.augment: augmentation {name!r}; expected {accepted}")
+            raise InputError(f"train.augment: got {name!r}; expected {accepted}")
     host = tuple(name for name in chosen if name in HOST_AUGMENTATIONS)
     device = tuple(name for name in chosen if name in AUGMENTATIONS)
     if chosen != [*host, *device]:
@@ -59,7 +60,7 @@ def split_names(names: str) -> tuple[tuple[str, ...], tuple[str, ...]]:
 
 
 def image_keys(seed: int, epochs: Int[Array, " n"], indices: Int[Array, " n"]) -> Key[Array, " n"]:
-    """One key an image, folded from seed, epoch and index in the dataset; never from device or place in the batch."""
+    """Fold one key an image from seed, epoch and index in the dataset; never from device or place in the batch."""
     base = jax.random.key(seed)
     return jax.vmap(lambda epoch, index: jax.random.fold_in(jax.random.fold_in(base, epoch), index))(epochs, indices)
 
@@ -67,14 +68,14 @@ def image_keys(seed: int, epochs: Int[Array, " n"], indices: Int[Array, " n"]) -
 def flip(
     key: Key[Array, ""], image: Float[Array, "size size 3"], *, pad: int = 4, min_scale: float = 0.08
 ) -> Float[Array, "size size 3"]:
-    """Mirrored left to right with probability 1/2."""
+    """Mirror left to right with probability 1/2."""
     return jnp.where(jax.random.bernoulli(key), image[:, ::-1], image)
 
 
 def crop(
     key: Key[Array, ""], image: Float[Array, "size size 3"], *, pad: int = 4, min_scale: float = 0.08
 ) -> Float[Array, "size size 3"]:
-    """A uniformly drawn square of the image's size, out of the image padded by zeros (torchvision's RandomCrop)."""
+    """Cut a square of the image's size, uniformly, from the image padded by zeros (torchvision's RandomCrop)."""
     top, left = jax.random.randint(key, (2,), 0, 2 * pad + 1)
     return jax.lax.dynamic_slice(_padded(image, pad), (top, left, 0), image.shape)
 
@@ -82,16 +83,16 @@ def crop(
 def resized_crop(
     key: Key[Array, ""], image: Float[Array, "size size 3"], *, pad: int = 4, min_scale: float = 0.08
 ) -> Float[Array, "size size 3"]:
-    """A box of the image padded by zeros, resized to the image's size (torchvision's RandomResizedCrop)."""
+    """Resize a random box of the image padded by zeros to the image's size (torchvision's RandomResizedCrop)."""
     padded = _padded(image, pad)
     return crop_and_resize(padded, random_box(key, padded.shape[0], min_scale), image.shape[0])
 
 
 def random_box(key: Key[Array, ""], side: int, min_scale: float) -> Int[Array, "4"]:
-    """A box (top, left, height, width) in a square of that side, as torchvision's RandomResizedCrop draws it.
+    """Draw a box (top, left, height, width) in a square of that side, as torchvision's RandomResizedCrop does.
 
-    Share of the area uniform in (min_scale, 1), width/height log-uniform in (3/4, 4/3), place uniform. Of ten draws
-    made at once the first that fits is taken, and the whole square if none does.
+    Its share of the area is uniform in (min_scale, 1), width/height log-uniform in (3/4, 4/3), its place uniform. The
+    first of ten boxes that fits is taken, and the whole square if none does.
     """
     area_key, ratio_key, place_key = jax.random.split(key, 3)
     area = side**2 * jax.random.uniform(area_key, (_TRIES,), minval=min_scale, maxval=1.0)
@@ -105,7 +106,7 @@ def random_box(key: Key[Array, ""], side: int, min_scale: float) -> Int[Array, "
 def crop_and_resize(
     image: Float[Array, "height width 3"], box: Int[Array, "4"], size: int
 ) -> Float[Array, "{size} {size} 3"]:
-    """A box (top, left, height, width) of the image, resized to size x size: bilinear with antialiasing, as PIL does.
+    """Resize a box (top, left, height, width) of the image to size x size: bilinear with antialiasing, as PIL does.
 
     Weights outside the box are zero and the rest sum to 1, so nothing beyond the box enters;
     jax.image.scale_and_translate would read the pixels around it.

@@ -1,5 +1,6 @@
-"""The images of one split at the model's size, resized on first use and kept in memory where they fit."""
+"""Images of one split at the model's size, resized on first use and cached in memory where they fit."""
 
+import copy
 import os
 from collections.abc import Iterable
 from concurrent.futures import ThreadPoolExecutor
@@ -17,7 +18,7 @@ from fsjax.runtime.errors import InputError
 
 @runtime_checkable
 class Images(Protocol):
-    """Labelled images at the model's size: what is judged. Dataset is one; so are images that an attack has changed.
+    """Labelled images at the model's size: a Dataset, or images that an attack has changed.
 
     classes: display names in index order. labels: int32 [images].
     """
@@ -35,10 +36,20 @@ class Images(Protocol):
 class Dataset:
     """Images and labels of one split; thread-safe.
 
-    classes: display names in index order. labels: int32 [images]. planted: the source's. Images are uint8
-    [image_size, image_size, 3], RGB; if all of them take at most cache_gib GiB, each is decoded once only.
-    rows: which of the source's images, in order; all by default. resize_shorter: preprocess.resize's `shorter`, by
-    default 0: both sides become image_size.
+    Images are uint8 [image_size, image_size, 3], RGB; if all of them take at most cache_gib GiB, each is decoded once
+    only.
+
+    Args:
+      source: of the images.
+      image_size: height and width in pixels.
+      cache_gib: most memory for the images.
+      rows: which of the source's images, in order; None = all.
+      resize_shorter: preprocess.resize's `shorter`; 0 = both sides become image_size.
+
+    Attributes:
+      classes: display names in index order.
+      labels: int32 [images].
+      planted: the source's.
     """
 
     def __init__(
@@ -50,14 +61,9 @@ class Dataset:
         resize_shorter: int = 0,
     ):
         rows = np.arange(len(source)) if rows is None else rows
-        self._init(_Store(source, rows, image_size, resize_shorter, cache_gib), np.arange(len(rows)))
-
-    def _init(self, store: "_Store", positions: np.ndarray) -> None:
-        self._store, self._positions = store, positions
-        self.classes: tuple[str, ...] = store.source.classes
-        self.planted: dict | None = store.source.planted
-        self.image_size: int = store.size
-        self.labels: Int32[np.ndarray, " images"] = store.source.labels[store.rows[positions]]
+        self._store, self._positions = _Store(source, rows, image_size, resize_shorter, cache_gib), np.arange(len(rows))
+        self.classes, self.planted, self.image_size = source.classes, source.planted, image_size
+        self.labels: Int32[np.ndarray, " images"] = source.labels[rows]
 
     def __len__(self) -> int:
         return len(self._positions)
@@ -66,28 +72,28 @@ class Dataset:
         return self.images(np.array([index]))[0]
 
     def images(self, indices: Iterable[int] | Int[np.ndarray, " n"]) -> UInt8[np.ndarray, "n size size 3"]:
-        """A copy of these images, decoded in threads. Raises InputError for one that does not decode."""
+        """Return a copy of these images, decoded in threads; raise InputError for one that does not decode."""
         return self._store.read(self._positions[np.asarray(indices, int)])
 
     @property
     def names(self) -> list[str]:
-        """Of the images' files with their folder, '/' between them; none where the images are no files."""
+        """Folder and name of each image's file, '/' between them; empty where the images are not files."""
         files = getattr(self._store.source, "files", ())
         rows = self._store.rows[self._positions].tolist() if files else []
         return ["/".join(files[row].replace(os.sep, "/").rsplit("/", 2)[-2:]) for row in rows]
 
     def subset(self, indices: Iterable[int] | Int[np.ndarray, " n"]) -> "Dataset":
-        """These images only, in this order; it shares the images already decoded."""
-        part = object.__new__(Dataset)
-        part._init(self._store, self._positions[np.asarray(indices, int)])
+        """Return these images only, in this order; they share the cache."""
+        part, indices = copy.copy(self), np.asarray(indices, int)
+        part._positions, part.labels = self._positions[indices], self.labels[indices]
         return part
 
 
 def measure_mean_std(dataset: Dataset) -> tuple[Float64[np.ndarray, "3"], Float64[np.ndarray, "3"]]:
-    """Mean and population standard deviation of each channel, of pixels scaled to [0,1].
+    """Return mean and population standard deviation of each channel, of pixels scaled to [0,1].
 
-    Processes share the images, and all have to call it. Sums are of integers, so exact in any order. Raises
-    InputError where a channel is constant.
+    Collective: every process must call this; they share the images. Sums are of integers, so exact in any order.
+    Raises InputError where a channel is constant.
     """
     total, squares = np.zeros(3, np.int64), np.zeros(3, np.int64)
     chunk = max(1, 2**24 // dataset.image_size**2 // 3)
@@ -96,18 +102,20 @@ def measure_mean_std(dataset: Dataset) -> tuple[Float64[np.ndarray, "3"], Float6
         pixels = dataset.images(np.arange(start, min(start + chunk, mine.stop))).reshape(-1, 3)
         total += pixels.sum(0, dtype=np.int64)
         squares += np.square(pixels, dtype=np.uint16).sum(0, dtype=np.int64)
-    # In halves: floats, which the sums travel as, hold whole numbers up to 2^53.
+    # In halves: sums travel as floats, which hold whole numbers up to 2^53.
     high, low = sharing.total(np.stack(np.divmod(np.stack([total, squares]), 2**32)))
     total, squares = high * 2**32 + low
     count = len(dataset) * dataset.image_size**2
     spread = [count * int(q) - int(s) ** 2 for s, q in zip(total, squares, strict=True)]  # Python integers: no overflow
     if not all(spread):
-        raise InputError("the training images have a constant colour channel; set data.mean and data.std")
+        raise InputError(
+            "data.mean, data.std: got nothing, and the images have a constant colour channel; expected values"
+        )
     return total / count / 255, np.sqrt(np.array(spread, float)) / count / 255
 
 
 class _Store:
-    """Images of a source at one size, shared by a Dataset and its subsets."""
+    """Cache of a source's images at one size, shared by a Dataset and its subsets."""
 
     def __init__(self, source: Source, rows: np.ndarray, size: int, shorter: int, cache_gib: float):
         self.source, self.rows, self.size, self.shorter = source, rows, size, shorter

@@ -1,4 +1,4 @@
-"""Image folders: <root>/<split>/<class>/*.jpg."""
+"""Source of image folders: <root>/<split>/<class>/*.jpg."""
 
 import logging
 import os
@@ -23,7 +23,7 @@ EXTENSIONS = (".jpg", ".jpeg", ".png", ".webp", ".bmp")
 
 
 def open_folder(data_config: ConfigDict, split: str) -> "FolderSource":
-    """Lists <data.root>/<split>/<class>/, class by class in index order, files in plain sorted order.
+    """List <data.root>/<split>/<class>/, class by class in index order, files in plain sorted order.
 
     Classes are the sorted folder names, or those that data.classes names. With data.skip_undecodable every file is
     decoded once here and those that fail are left out. Raises InputError for a missing root or split, a class that
@@ -32,14 +32,16 @@ def open_folder(data_config: ConfigDict, split: str) -> "FolderSource":
     folder = _split_folder(data_config.root, split)
     names = [name for name in _folders(folder) if not name.startswith(".")]
     if not names:
-        raise InputError(f"{folder} has no class folders; expected <data.root>/<split>/<class>/*{EXTENSIONS[0]}")
+        raise InputError(f"{folder}: got no class folders; expected <data.root>/<split>/<class>/*{EXTENSIONS[0]}")
     choice = choose_classes(data_config.classes, names, str(folder))
-    files = [image_files(folder / names[i]) for i in choice.indices]
+    class_folders = [folder / names[i] for i in choice.indices]
+    files = [image_files(class_folder) for class_folder in class_folders]
     if data_config.skip_undecodable:
         files = decodable(files, folder)
-        _check_not_empty(files, choice.indices, names, folder, "image that decodes")
-    else:
-        _check_not_empty(files, choice.indices, names, folder, f"image ({', '.join(EXTENSIONS)})")
+    for class_folder, paths in zip(class_folders, files, strict=True):
+        if not paths:
+            kind = "that decode" if data_config.skip_undecodable else f"({', '.join(EXTENSIONS)})"
+            raise InputError(f"{class_folder}: got no images {kind}; expected one or more for each class")
     return FolderSource(choice.display, files)
 
 
@@ -65,19 +67,19 @@ class FolderSource:
 
 def _split_folder(root: str, split: str) -> Path:
     if not root:
-        raise InputError("data.root is empty; data.source=folder needs the folder that holds the splits' folders")
+        raise InputError("data.root: got nothing; expected a folder with <split>/<class>/ folders in it")
     folder = storage.path(root)
     storage.check_reachable(folder, "data.root")
     if not folder.is_dir():
-        raise InputError(f"data.root: {root!r} is not a folder; expected one with <split>/<class>/ folders in it")
+        raise InputError(f"data.root: got {root!r}; expected a folder with <split>/<class>/ folders in it")
     if not (folder / split).is_dir():
-        there = ", ".join(_folders(folder)) or "none"
-        raise InputError(f"data.root {root} has no folder for split {split!r}; folders there: {there}")
+        available = ", ".join(_folders(folder)) or "a folder for each split"
+        raise InputError(f"data.root: {root} has no folder for split {split!r}; expected {available}")
     return folder / split
 
 
 def image_files(folder: Path) -> list[str]:
-    """Paths of the images that lie in a folder itself, sorted."""
+    """Return the sorted paths of the images in a folder, but not in its subfolders."""
     if storage.is_local(folder):
         files = [entry.path for entry in os.scandir(folder)]
     else:
@@ -86,27 +88,27 @@ def image_files(folder: Path) -> list[str]:
 
 
 def _folders(folder: Path) -> list[str]:
-    """Names of the folders in a folder, sorted."""
+    """Return the sorted names of the folders in a folder."""
     if storage.is_local(folder):
         return sorted(entry.name for entry in folder.iterdir() if entry.is_dir())
     return sorted(name for name, kind in _listed(folder) if kind == "directory")
 
 
 def _listed(folder: Path) -> list[tuple[str, str]]:
-    """Names and kinds of what a store has in a folder, in one request; some list the folder itself."""
+    """Return names and kinds of a store's entries in a folder, in one request; some stores list the folder itself."""
     store = UPath(folder)
     entries = [(entry["name"].strip("/"), entry["type"]) for entry in store.fs.ls(store.path, detail=True)]
     return [(path.rpartition("/")[2], kind) for path, kind in entries if path != store.path.strip("/")]
 
 
 def _opened(file: str) -> str | bytes:
-    """What decode takes: a file's name, or what a store's holds."""
+    """Return what `decode` takes: a local file's name, or the bytes of one in a store."""
     where = storage.path(file)
     return file if storage.is_local(where) else where.read_bytes()
 
 
 def decodable(files: list[list[str]], folder: Path) -> list[list[str]]:
-    """The files that decode, of each class; `folder` is what the log calls the set."""
+    """Return the files of each class that decode; `folder` is what the log calls the set."""
 
     def decodes(path: str) -> bool:
         try:
@@ -117,12 +119,6 @@ def decodable(files: list[list[str]], folder: Path) -> list[list[str]]:
 
     with ThreadPoolExecutor(os.cpu_count()) as pool:
         good = [[path for path, ok in zip(paths, pool.map(decodes, paths), strict=True) if ok] for paths in files]
-    total, kept = sum(map(len, files)), sum(map(len, good))
-    logger.info("%s: left out %d of %d images, which do not decode", folder, total - kept, total)
+    total, left_out = sum(map(len, files)), sum(map(len, files)) - sum(map(len, good))
+    logger.info("%s: left out %d of %d images, which do not decode", folder, left_out, total)
     return good
-
-
-def _check_not_empty(files, indices, names, folder: Path, what: str) -> None:
-    for paths, i in zip(files, indices, strict=True):
-        if not paths:
-            raise InputError(f"class folder {folder / names[i]} holds no {what}; each class needs at least one")

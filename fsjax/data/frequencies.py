@@ -1,7 +1,7 @@
-"""Band-limited images: which frequencies data.frequencies leaves in training and test images alike (METHOD 9).
+"""Band-limited images: the frequencies that data.frequencies keeps in training and test images alike (METHOD 9).
 
 Pruning frequencies from both (arXiv 2606.03493) is a fixed filter before anything that a network computes: the network
-begins with it, so that whatever is asked of it, in training, searches, evaluation or an attack, goes through it.
+begins with it, so that training, searches, evaluation and attacks all go through it.
 """
 
 import math
@@ -19,14 +19,14 @@ _ACCEPTED = (
     "expected '' (all), 'low:A' (up to A cycles per pixel from DC), 'high:A' (from A on), 'band:A:B', or an .npy of "
     "bool [data.image_size, data.image_size], centred, True where a frequency is kept"
 )
-# Values that each range takes.
+# Numbers of each kind of range.
 _VALUES = {"low": 1, "high": 1, "band": 2}
 # A radius that is a boundary in exact arithmetic is kept.
 _ROUNDING = 1e-9
 
 
 def read(text: str, size: int) -> Bool[np.ndarray, "{size} {size}"] | None:
-    """The frequencies that data.frequencies keeps of size x size images, centred; None = all.
+    """Return the frequencies that data.frequencies keeps of size x size images, centred; None = all.
 
     'low:A' keeps the radii up to A cycles per pixel, 'high:A' those from A on, 'band:A:B' from A to B, each with its
     boundaries; the largest radius is sqrt(0.5), in the plane's corners. DC is radius 0 and gets no special treatment:
@@ -39,14 +39,14 @@ def read(text: str, size: int) -> Bool[np.ndarray, "{size} {size}"] | None:
     """
     if not text:
         return None
-    kept = _from_file(storage.path(text), size) if file_of(text) else _from_range(text, size)
-    if not kept.any():
+    mask = _from_file(storage.path(text), size) if file_of(text) else _from_range(text, size)
+    if not mask.any():
         raise InputError(f"data.frequencies: {text!r} keeps nothing of {size} x {size} frequencies; {_ACCEPTED}")
-    return kept
+    return mask
 
 
 def file_of(text: str) -> Path | None:
-    """The file that data.frequencies names, if it does."""
+    """Return the file that data.frequencies names, if it names one."""
     return storage.path(text) if text.endswith(".npy") else None
 
 
@@ -57,21 +57,21 @@ def _from_range(text: str, size: int) -> Bool[np.ndarray, "{size} {size}"]:
     except ValueError:
         numbers = []
     if len(numbers) != _VALUES.get(kind) or not all(math.isfinite(number) and number >= 0 for number in numbers):
-        raise InputError(f"data.frequencies: {text!r} cannot be read; {_ACCEPTED}")
+        raise InputError(f"data.frequencies: got {text!r}; {_ACCEPTED}")
     least, most = {"low": (0.0, numbers[0]), "high": (numbers[0], math.inf), "band": (numbers[0], numbers[-1])}[kind]
     radius = spectrum.radius(size, size)
     return (radius >= least - _ROUNDING) & (radius <= most + _ROUNDING)
 
 
 def _from_file(file: Path, size: int) -> Bool[np.ndarray, "{size} {size}"]:
-    kept = np.array(files.map_npy(file))
-    if kept.dtype != bool or kept.shape != (size, size):
-        shape = " x ".join(map(str, kept.shape)) or "one number"
-        raise InputError(f"data.frequencies: {file} holds {kept.dtype} {shape}; expected bool {size} x {size}")
-    if not spectrum.is_hermitian(kept):
-        alone = int((kept & ~spectrum.conjugate(kept)).sum())
+    mask = np.array(files.map_npy(file))
+    if mask.dtype != bool or mask.shape != (size, size):
+        shape = " x ".join(map(str, mask.shape)) or "one number"
+        raise InputError(f"data.frequencies: {file} holds {mask.dtype} {shape}; expected bool {size} x {size}")
+    if not spectrum.is_hermitian(mask):
+        alone = int((mask & ~spectrum.conjugate(mask)).sum())
         raise InputError(
             f"data.frequencies: {file} keeps {alone} frequencies without their conjugates; expected a mask that keeps "
             "both of a pair or neither"
         )
-    return kept
+    return mask

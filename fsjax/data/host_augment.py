@@ -27,23 +27,22 @@ HOST_AUGMENTATIONS: dict[str, Callable] = {
     "randaugment": lambda transforms, size: transforms.RandAugment(),
 }
 
-# torch draws from one generator a process, and several threads read batches.
+# torch has one generator a process, and several threads read batches.
 _LOCK = threading.Lock()
 
 
-def make_host_augment(
-    names: tuple[str, ...], seed: int, size: int
-) -> (
-    Callable[
-        [UInt8[np.ndarray, "n {size} {size} 3"], Int[np.ndarray, " n"], Int[np.ndarray, " n"]],
-        UInt8[np.ndarray, "n {size} {size} 3"],
-    ]
-    | None
-):
-    """(images, epochs, indices in the dataset) -> images, with the named augmentations in order; None without a name.
+# (images, epochs, indices in the dataset) -> images
+HostAugment = Callable[
+    [UInt8[np.ndarray, "n size size 3"], Int[np.ndarray, " n"], Int[np.ndarray, " n"]],
+    UInt8[np.ndarray, "n size size 3"],
+]
+
+
+def make_host_augment(names: tuple[str, ...], seed: int, size: int) -> HostAugment | None:
+    """Return (images, epochs, indices in the dataset) -> images, the named augmentations in order; None without a name.
 
     An image comes out as torchvision's transforms leave it after torch.manual_seed(torch_seed(seed, epoch, index)),
-    whatever batch, thread or process it is in. torch's own generator is left as it was found.
+    whatever batch, thread or process it is in. The state of torch's own generator is restored.
 
     Raises:
       InputError: torchvision is not installed.
@@ -58,26 +57,26 @@ def make_host_augment(
     torch.set_num_threads(1)
     made = [HOST_AUGMENTATIONS[name](transforms, size) for name in names]
 
-    def augment_one(image, epoch, index):
+    def augment_one(image: np.ndarray, epoch: SupportsInt, index: SupportsInt) -> np.ndarray:
         torch.default_generator.manual_seed(torch_seed(seed, epoch, index))
         picture = Image.fromarray(image)
         for transform in made:
             picture = transform(picture)
         return np.asarray(picture)
 
-    def augment(images, epochs, indices):
+    def augment(images: np.ndarray, epochs: np.ndarray, indices: np.ndarray) -> np.ndarray:
         with _LOCK, torch.random.fork_rng(devices=[]):
-            return np.stack([augment_one(*one) for one in zip(images, epochs, indices, strict=True)])
+            return np.stack([augment_one(*row) for row in zip(images, epochs, indices, strict=True)])
 
     return augment
 
 
 def check(names: tuple[str, ...]) -> None:
-    """Raises InputError where host augmentations are asked for and torchvision is not there."""
+    """Raise InputError where host augmentations are asked for and torchvision is not installed."""
     if names and not importlib.util.find_spec("torchvision"):
         raise InputError(f"train.augment: {names[0]!r} needs torchvision; install it with: pip install fsjax[augment]")
 
 
 def torch_seed(seed: int, epoch: SupportsInt, index: SupportsInt) -> int:
-    """What torch's generator is seeded with for an image: 32 bits, all that it takes in."""
+    """Return the seed of torch's generator for an image, of 32 bits: all that it uses."""
     return int(np.random.SeedSequence([seed % 2**64, int(epoch), int(index)]).generate_state(1)[0])

@@ -1,4 +1,4 @@
-"""Which images a run began with: its later stages, and its later starts, must find the same ones."""
+"""The images that a run began with: its later stages and restarts must find the same ones."""
 
 import hashlib
 
@@ -11,27 +11,27 @@ from fsjax.runtime.storage import Path
 
 
 def check(file: Path, split: str, dataset: Dataset) -> None:
-    """Compares a split with what `file` says of it, and adds it there where the file says nothing.
+    """Compare a split with its entry in `file`, or add the entry.
 
-    Images are told by how many each class has and, where they are files, by their names; not by their content.
+    It holds the number of images of each class and, where they are files, a hash of their names; not their content.
 
     Raises:
-      InputError: an image has come, gone, or another name since.
+      InputError: an image was added, removed or renamed since.
     """
-    kept = files.read_json(file) if file.exists() else {}
-    if not isinstance(kept, dict):
+    recorded = files.read_json(file) if file.exists() else {}
+    if not isinstance(recorded, dict):
         raise InputError(f"{file}: not what a run began with; delete it to have it written anew")
-    found = _of(dataset)
-    if split not in kept:
-        files.write_json(file, {**kept, split: found})
-    elif kept[split] != found:
+    current = _entry(dataset)
+    if split not in recorded:
+        files.write_json(file, {**recorded, split: current})
+    elif recorded[split] != current:
         raise InputError(
-            f"data: the images of split {split!r} are not those that this run began with ({_change(kept[split], found)}"
-            f"); put them back, or name another --workdir"
+            f"data: the images of split {split!r} are not those that this run began with "
+            f"({_change(recorded[split], current)}); put them back, or name another --workdir"
         )
 
 
-def _of(dataset: Dataset) -> dict:
+def _entry(dataset: Dataset) -> dict:
     counts = np.bincount(dataset.labels, minlength=len(dataset.classes))
     names = "\n".join(dataset.names).encode(errors="surrogateescape")
     return {
@@ -41,9 +41,9 @@ def _of(dataset: Dataset) -> dict:
 
 
 def _change(before: object, now: dict) -> str:
-    had = before.get("images") if isinstance(before, dict) else None
-    for pair in now["images"]:
-        old = next((one[1] for one in had or [] if one[0] == pair[0]), None)
-        if old != pair[1]:
-            return f"class {pair[0]!r} has {pair[1]}, had {old or 'none'}"
+    pairs = before.get("images") if isinstance(before, dict) else None
+    counts = dict(pairs or [])
+    for name, count in now["images"]:
+        if counts.get(name) != count:
+            return f"class {name!r} has {count}, had {counts.get(name) or 'none'}"
     return "other names or another order"

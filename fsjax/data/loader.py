@@ -20,20 +20,20 @@ def batches(
     shuffle: bool = True,
     augment: Callable | None = None,
 ) -> Iterator[dict[str, np.ndarray]]:
-    """This process's rows of the global batches of steps start_step .. start_step + num_steps - 1.
+    """Return this process's rows of the global batches of steps start_step .. start_step + num_steps - 1.
 
     Yields {'image': uint8 [b,S,S,3], 'label': int32 [b], 'index': int32 [b] in the dataset, 'epoch': int32 [b]} with
     b = batch_size / process_count. Each epoch is one permutation of the whole dataset, drawn from seed and epoch;
     batches run on across epochs and are never padded. The batch of a step depends on seed and step alone, and
-    process p holds its rows p*b .. (p+1)*b - 1, so a run goes on at any step with any number of processes.
+    process p holds its rows p*b .. (p+1)*b - 1, so a run resumes at any step with any number of processes.
     augment: (images, epochs, indices) -> images, of host_augment.make_host_augment, called in the readers' threads.
     Raises InputError for a batch size that is not a positive multiple of process_count and for an empty dataset;
     the iterator raises InputError for an image that does not decode.
     """
     if batch_size < 1 or batch_size % process_count:
-        raise InputError(f"batch size {batch_size}: expected positive multiples of {process_count} processes")
+        raise InputError(f"batch_size: got {batch_size}; expected a positive multiple of the {process_count} processes")
     if len(dataset) == 0:
-        raise InputError("no training images: the dataset is empty")
+        raise InputError("data: got no training images; expected one or more")
     import grain  # of the extra launch: searches alone need no loader
 
     rows = batch_size // process_count
@@ -47,14 +47,14 @@ def batches(
         first = step * batch_size + process_index * rows
         indices = np.array([order[place] for place in range(first, first + rows)], np.int32)
         epochs = (np.arange(first, first + rows) // images).astype(np.int32)
-        read = dataset.images(indices)
+        pixels = dataset.images(indices)
         return {
-            "image": augment(read, epochs, indices) if augment else read,
+            "image": augment(pixels, epochs, indices) if augment else pixels,
             "label": dataset.labels[indices],
             "index": indices,
             "epoch": epochs,
         }
 
     steps = grain.MapDataset.range(start_step, start_step + num_steps).map(local_batch)
-    # Dataset decodes in threads of its own; two readers keep those busy between batches.
+    # Dataset has decoding threads of its own; two readers keep those busy between batches.
     return iter(steps.to_iter_dataset(grain.ReadOptions(num_threads=2, prefetch_buffer_size=4)))

@@ -1,4 +1,4 @@
-"""From a decoded image to what a model reads: RGB, the model's size, normalised channels."""
+"""Decoding, resizing and normalising of images."""
 
 import contextlib
 import io
@@ -15,15 +15,15 @@ from PIL import Image
 from fsjax.data.source import one_line
 from fsjax.runtime.errors import InputError
 
-# Image.open tries no other decoder: a file's name says nothing of its content (ImageNet holds PNGs called .JPEG),
-# and some of PIL's decoders run other programs.
+# The only decoders that are tried: a file's name says nothing of its content (ImageNet has PNGs called .JPEG), and some
+# of PIL's other decoders run programs.
 FORMATS = ("JPEG", "PNG", "WEBP", "BMP", "GIF")
-# PIL warns of images that are refused here.
+# `decode` refuses what PIL warns of.
 warnings.filterwarnings("ignore", category=Image.DecompressionBombWarning)
-# Pixels beyond which images are decoded one at a time: those of PIL's limit take a gigabyte each, in every thread.
+# Images of more pixels are decoded one at a time: at PIL's limit an image takes a gigabyte, in every thread.
 _LARGE = 2**24
 _one_at_a_time = threading.Lock()
-# Of the longer side to the shorter: scaled to a shorter side of 256, a line of 65,535 pixels would be 13 GB.
+# Largest ratio of the longer side to the shorter: a line of 65,535 pixels, scaled to a shorter side of 256, is 13 GB.
 LONGEST = 256
 
 
@@ -32,13 +32,13 @@ def normalise(
     mean: Sequence[float] | Num[Array, "3"] | Num[np.ndarray, "3"],
     std: Sequence[float] | Num[Array, "3"] | Num[np.ndarray, "3"],
 ) -> Float32[Array, "*batch 3"]:
-    """(images / 255 - mean) / std a channel, in float32. images: grey levels in [0, 255], any leading axes."""
+    """Return (images / 255 - mean) / std by channel, in float32; images are in [0, 255], with any leading axes."""
     images = jnp.asarray(images, jnp.float32) / 255
     return (images - jnp.asarray(mean, jnp.float32)) / jnp.asarray(std, jnp.float32)
 
 
 def resize(image: UInt8[np.ndarray, "height width 3"], size: int, shorter: int = 0) -> UInt8[np.ndarray, "size size 3"]:
-    """To size x size pixels, PIL bilinear with antialiasing, rounded to uint8; may be a view of image.
+    """Resize to size x size pixels, PIL bilinear with antialiasing, rounded to uint8; may return a view of image.
 
     shorter: 0 brings both sides to size, without a crop (Wang et al., ICCV 2023). Otherwise, from size on, the shorter
     side becomes this long and the middle is cut out: torchvision's Resize(shorter) + CenterCrop(size).
@@ -53,11 +53,10 @@ def resize(image: UInt8[np.ndarray, "height width 3"], size: int, shorter: int =
 
 
 def decode(file: str | os.PathLike | bytes, name: str, advice: str = "") -> UInt8[np.ndarray, "height width 3"]:
-    """An encoded image (a path, or its bytes) as RGB at its natural size; an EXIF rotation is not applied.
+    """Decode an image (a path, or its bytes) to RGB at its natural size; an EXIF rotation is not applied.
 
-    name, advice: what to call it, and what to do, in the message of the InputError raised if it does not decode or
-    has more pixels than PIL's limit against decompression bombs (Image.MAX_IMAGE_PIXELS), or one side is more than
-    LONGEST times the other.
+    Raises InputError, which calls the image `name` and ends with `advice`, if it does not decode, has more pixels than
+    PIL's limit against decompression bombs (Image.MAX_IMAGE_PIXELS), or one side is more than LONGEST times the other.
     """
     try:
         with Image.open(io.BytesIO(file) if isinstance(file, bytes) else file, formats=FORMATS) as image:
@@ -66,8 +65,8 @@ def decode(file: str | os.PathLike | bytes, name: str, advice: str = "") -> UInt
                 with _one_at_a_time if pixels > _LARGE else contextlib.nullcontext():
                     return to_rgb(image)
             cause = (
-                f"{image.width} x {image.height} pixels, at most {Image.MAX_IMAGE_PIXELS} are read, and a side at most "
-                f"{LONGEST} times the other"
+                f"got {image.width} x {image.height} pixels; expected at most {Image.MAX_IMAGE_PIXELS}, and a side at "
+                f"most {LONGEST} times the other"
             )
     except Exception as error:  # PIL's decoders raise anything on damaged bytes; the cause stays attached.
         raise InputError(f"image {name} does not decode ({one_line(error)}){advice}") from error
@@ -75,7 +74,7 @@ def decode(file: str | os.PathLike | bytes, name: str, advice: str = "") -> UInt
 
 
 def to_rgb(image: Image.Image) -> UInt8[np.ndarray, "height width 3"]:
-    """RGB of any mode PIL decodes to: grey repeated, palette looked up, alpha dropped, CMYK converted.
+    """Convert any mode that PIL decodes to: repeat grey, look up palettes, drop alpha, convert CMYK.
 
     16-bit grey is scaled by 255/65535 and rounded; PIL alone would clip it at 255.
     """

@@ -1,4 +1,4 @@
-"""What a data source is, and how data.classes picks and orders its classes."""
+"""The protocol of data sources, and how data.classes chooses and orders their classes."""
 
 import difflib
 import unicodedata
@@ -10,9 +10,9 @@ from jaxtyping import Int, Int32, UInt8
 
 from fsjax.runtime.errors import InputError
 
-# Of a class, in characters: what a file system takes of a folder's.
+# Characters of a class name: what file systems accept for a folder.
 LONGEST_NAME = 255
-_TURNING = "\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069"
+_DIRECTION_MARKS = "\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069"
 
 
 @runtime_checkable
@@ -38,17 +38,22 @@ class ClassChoice(NamedTuple):
     indices: tuple[int, ...]
     display: tuple[str, ...]
 
-    def relabel(self, labels: Int[np.ndarray, " images"], own: int) -> tuple[np.ndarray, Int32[np.ndarray, " kept"]]:
-        """Own labels in [0, own) to (positions of the images kept, their labels in the run's order)."""
-        table = np.full(own, -1, np.int32)
+    def relabel(
+        self, labels: Int[np.ndarray, " images"], available: int
+    ) -> tuple[Int[np.ndarray, " chosen"], Int32[np.ndarray, " chosen"]]:
+        """Return positions of the chosen classes' images and their labels in the run's order.
+
+        labels: the source's own, in [0, available).
+        """
+        table = np.full(available, -1, np.int32)
         table[list(self.indices)] = np.arange(len(self.indices), dtype=np.int32)
-        new = table[labels]
-        kept = np.flatnonzero(new >= 0)
-        return kept, new[kept]
+        relabelled = table[labels]
+        chosen = np.flatnonzero(relabelled >= 0)
+        return chosen, relabelled[chosen]
 
 
 def choose_classes(text: str, names: Sequence[str], where: str) -> ClassChoice:
-    """data.classes against a source's class names; '' is all of them in their own order.
+    """Choose classes of a source by data.classes; '' = all of them in their own order.
 
     text: 'cat,dog' or 'n02690373=airliner,n02814533=wagon', a subset in index order with optional display names.
     where: what holds the names, for the message. Raises InputError for a malformed text and for a name not there.
@@ -68,52 +73,52 @@ def choose_classes(text: str, names: Sequence[str], where: str) -> ClassChoice:
 
 
 def _check_name(name: str, where: str) -> None:
-    """Raises InputError for a name that is no line of text: names stand in tables, figures, logs and error messages."""
-    # Control characters, halves of characters (from a folder's name that is no UTF-8), line ends, and those that turn
-    # the direction of what follows. Letters that are written from right to left are letters.
-    bad = [c for c in name if unicodedata.category(c) in ("Cc", "Cs", "Zl", "Zp") or c in _TURNING]
+    """Raise InputError for a name that is not a line of text: names stand in tables, figures, logs and messages."""
+    # Control characters, half characters (from a folder's name that is not UTF-8), line ends, and marks that turn the
+    # direction of what follows. Letters that are written from right to left are accepted.
+    bad = [c for c in name if unicodedata.category(c) in ("Cc", "Cs", "Zl", "Zp") or c in _DIRECTION_MARKS]
     if bad or not 0 < len(name) <= LONGEST_NAME:
-        found = f"has the character {bad[0]!a}" if bad else f"is {len(name)} characters long"
+        cause = f"has the character {bad[0]!a}" if bad else f"is {len(name)} characters long"
         raise InputError(
-            f"{where}: class name {name[:40]!a} {found}; expected one line of 1 to {LONGEST_NAME} "
+            f"{where}: class name {name[:40]!a} {cause}; expected one line of 1 to {LONGEST_NAME} "
             "characters (a folder may be given another name: data.classes=FOLDER=NAME,...)"
         )
 
 
 def parse_classes(text: str) -> list[tuple[str, str]]:
-    """'n1=airliner,n2' to [('n1', 'airliner'), ('n2', 'n2')]. Raises InputError if a name is empty or given twice."""
+    """Parse 'n1=airliner,n2' to [('n1', 'airliner'), ('n2', 'n2')]; raise InputError for an empty or repeated name."""
     if not text.strip():
         return []
     pairs = []
     for entry in text.split(","):
         name, equals, display = (part.strip() for part in entry.partition("="))
         if not name or (equals and not display):
-            raise InputError(f"data.classes: entry {entry!r} is not 'name' or 'name=display name'")
+            raise InputError(f"data.classes: got the entry {entry!r}; expected 'name' or 'name=display name'")
         pairs.append((name, display or name))
     for kind, values in (("class", [p[0] for p in pairs]), ("display name", [p[1] for p in pairs])):
         for value in values:
             if values.count(value) > 1:
-                raise InputError(f"data.classes: {kind} {value!r} is given {values.count(value)} times, not once")
+                raise InputError(f"data.classes: got {kind} {value!r} {values.count(value)} times; expected it once")
     return pairs
 
 
 def suggest(name: str, names: Sequence[str], shown: int = 10) -> str:
-    """The names near a wrong one, or the first few accepted ones, as the tail of an error message."""
+    """Return the names near a wrong one, or the first few accepted ones, as the end of an error message."""
     if near := difflib.get_close_matches(name, names, n=3, cutoff=0.6):
         return "near names: " + ", ".join(near)
     more = f" and {len(names) - shown} more" if len(names) > shown else ""
-    return "there are: " + (", ".join(sorted(names)[:shown]) or "none") + more
+    return "expected " + (", ".join(sorted(names)[:shown]) or "none") + more
 
 
 def check_every_class_has_images(source: Source, where: str) -> None:
-    """Raises InputError naming the classes without an image in this split."""
+    """Raise InputError that names the classes without an image in this split."""
     counts = np.bincount(source.labels, minlength=len(source.classes))
     empty = [name for name, count in zip(source.classes, counts, strict=True) if count == 0]
     if empty:
         more = f" and {len(empty) - 5} more" if len(empty) > 5 else ""
-        raise InputError(f"{where} has no image of class {', '.join(empty[:5])}{more}; each class needs at least one")
+        raise InputError(f"{where}: got no image of class {', '.join(empty[:5])}{more}; expected one or more of each")
 
 
 def one_line(error: BaseException) -> str:
-    """The text of another library's error, on one line."""
+    """Return the text of another library's error on one line."""
     return " ".join(str(error).split()) or type(error).__name__

@@ -40,13 +40,13 @@ class JoinedDataset:
 
 
 def join_stylised(training: Dataset, root: str, data_config: ConfigDict) -> JoinedDataset:
-    """The training images, and after them all images of <root>/<class>/, resized as they are.
+    """Join the training images and all images of <root>/<class>/, resized alike.
 
     Folders are named as data.classes names the data's classes, or where it is '' as the data does; others are not read.
-    data.cache_gib is kept for the training images and, once more, for these.
+    data.cache_gib holds for the training images and, once more, for these.
 
     Raises:
-      InputError: the root is no folder, or a class has no folder or no image there.
+      InputError: the root is not a folder, or a class has no folder or no image there.
     """
     folder = check(root)
     names = [name for name, _ in parse_classes(data_config.classes)] or training.classes
@@ -69,7 +69,7 @@ def join_stylised(training: Dataset, root: str, data_config: ConfigDict) -> Join
 
 
 def check(root: str) -> Path:
-    """The folder that train.stylised names; raises InputError where it is none."""
+    """Return the folder that train.stylised names; raise InputError where it is not one."""
     folder = storage.path(root)
     if not folder.is_dir():
         raise InputError(f"train.stylised: got {root!r}; expected a folder with <class>/ folders in it")

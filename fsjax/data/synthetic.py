@@ -1,8 +1,8 @@
-"""Syn_1 to Syn_4: four classes told apart by frequencies that we plant, so that every search can be scored.
+"""Syn_1 to Syn_4: four classes that differ in planted frequencies, so that every search can be scored.
 
-The sets follow the description in Wang et al. (ICCV 2023, section 3; METHOD 5). Their generator is not published: this
-one is ours. Syn_b carries its bias in radial band B_b of four. An image is 1/f noise of random phase, of standard
-deviation NOISE around MEAN, independent in each channel, plus gratings common to the channels:
+The sets follow the description in Wang et al. (ICCV 2023, section 3; METHOD 5), whose generator is not published. Syn_b
+carries its bias in radial band B_b of four. An image is 1/f noise of random phase, of standard deviation NOISE around
+MEAN, independent in each channel, plus gratings common to the channels:
 
   C0  all bands, nothing planted
   C1  all bands, a random half of B_b's orbits raised by RAISED, another half in each image
@@ -32,7 +32,7 @@ _BLOCK = 256
 
 
 def open_synthetic(data: ConfigDict, split: str) -> Source:
-    """The images of one split, made in memory from data.synthetic.seed.
+    """Make the images of one split in memory, from data.synthetic.seed.
 
     Args:
       data: name 'syn1' to 'syn4', image_size in pixels, synthetic.{seed, train_per_class, test_per_class}.
@@ -44,10 +44,10 @@ def open_synthetic(data: ConfigDict, split: str) -> Source:
     if not (match := re.fullmatch(r"syn([1-4])", data.name)):
         raise InputError(f"data.name: got {data.name!r}; expected syn1, syn2, syn3, syn4")
     if split not in ("train", "test"):
-        raise InputError(f"data split: the synthetic sets have no split {split!r}; expected train, test")
+        raise InputError(f"data.train_split, data.test_split: got {split!r}; expected train, test")
     if data.image_size < SMALLEST:
         raise InputError(
-            f"data.image_size: {data.image_size} leaves too few orbits in a band; expected {SMALLEST} or more"
+            f"data.image_size: got {data.image_size}, of too few orbits in a band; expected {SMALLEST} or more"
         )
     per_class = data.synthetic.train_per_class if split == "train" else data.synthetic.test_per_class
     biased = int(match[1]) - 1
@@ -79,11 +79,11 @@ class ArraySource(Source):
 
 
 def planted_orbits(biased: int, size: int, seed: int) -> Bool[np.ndarray, "classes size size"]:
-    """The fixed orbits of each class: two in each band for C2, three in band `biased` (from 0) for C3, none else."""
+    """Return the fixed orbits of each class: two in each band for C2, three in band `biased` (from 0) for C3."""
     rng = np.random.default_rng([seed, 7])
     orbits, bands = spectrum.orbits(size, size), spectrum.bands(size, size, 4)
     pairs = (spectrum.orbit_sizes(size, size) == 2)[orbits]
-    # The corners beyond Nyquist are left out, so that a planted orbit looks alike in every direction.
+    # Without the corners beyond Nyquist, a planted orbit looks alike in every direction.
     candidates = [np.unique(orbits[(bands == band) & pairs & (spectrum.radius(size, size) < 0.5)]) for band in range(4)]
     redundant = np.concatenate([rng.choice(band, 2, replace=False) for band in candidates])
     special = rng.choice(np.setdiff1d(candidates[biased], redundant), 3, replace=False)
@@ -95,7 +95,7 @@ def planted_orbits(biased: int, size: int, seed: int) -> Bool[np.ndarray, "class
 def make_images(
     label: int, count: int, biased: int, fixed: Bool[np.ndarray, "size size"], seed: tuple[int, ...]
 ) -> UInt8[np.ndarray, "count size size 3"]:
-    """`count` images of one class."""
+    """Make `count` images of one class."""
     rng = np.random.default_rng([int(part) for part in seed])
     size = len(fixed)
     shape = noise_amplitude(size)
@@ -117,12 +117,12 @@ def make_images(
 
 
 def raisable(biased: int, size: int) -> Bool[np.ndarray, "size size"]:
-    """The orbits of band `biased` that C1 raises half of in each image: all but DC, which the noise leaves at 0."""
+    """Return the orbits of band `biased`, half of which C1 raises in each image: all but DC, 0 in the noise."""
     return (spectrum.bands(size, size, 4) == biased) & (spectrum.radius(size, size) > 0)
 
 
 def noise_amplitude(size: int) -> Float[np.ndarray, "size size"]:
-    """Amplitude of each frequency, 1/f and 0 at DC, that turns white noise of deviation 1 into noise of deviation 1."""
+    """Return each frequency's amplitude, 1/f and 0 at DC, which keeps the deviation 1 of white noise."""
     radius = spectrum.radius(size, size)
     amplitude = np.divide(1, radius, out=np.zeros_like(radius), where=radius > 0)
     return amplitude / np.sqrt((amplitude**2).mean())

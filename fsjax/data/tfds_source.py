@@ -1,4 +1,4 @@
-"""Sets prepared by TensorFlow Datasets as array_record, read without TensorFlow."""
+"""Source of sets that TensorFlow Datasets prepared as array_record, read without TensorFlow."""
 
 import difflib
 import logging
@@ -22,7 +22,7 @@ _LABELS_AT_ONCE = 1024
 
 
 def open_tfds(data_config: ConfigDict, split: str) -> "TfdsSource":
-    """Opens data.name ('cifar10', 'cifar10:3.0.2', 'name/config:1.0.0') under data.root ('' is TFDS's own folder).
+    """Open data.name ('cifar10', 'cifar10:3.0.2', 'name/config:1.0.0') under data.root ('' is TFDS's own folder).
 
     The set's code is not needed, only its prepared files. split: a name or a slice of one, 'train[:80%]'. Labels are
     read here, in one pass over the split; images are decoded on access. Raises InputError for a set that is unknown,
@@ -34,20 +34,22 @@ def open_tfds(data_config: ConfigDict, split: str) -> "TfdsSource":
     features = dict(features.items()) if isinstance(features, tfds.features.FeaturesDict) else {"": features}
     image, label = features.get("image"), features.get("label")
     if not isinstance(image, tfds.features.Image) or not isinstance(label, tfds.features.ClassLabel):
-        found = ", ".join(f"{key}: {type(feature).__name__}" for key, feature in sorted(features.items()))
-        raise InputError(f"data.name {data_config.name} has {found}; needed are image: Image and label: ClassLabel")
+        available = ", ".join(f"{key}: {type(feature).__name__}" for key, feature in sorted(features.items()))
+        raise InputError(f"data.name: {data_config.name} has {available}; expected image: Image and label: ClassLabel")
     if image.np_dtype not in (np.uint8, np.uint16):
-        raise InputError(f"data.name {data_config.name} has images of {np.dtype(image.np_dtype)}; expected uint8")
+        raise InputError(f"data.name: {data_config.name} has images of {np.dtype(image.np_dtype)}; expected uint8")
     try:
         records = builder.as_data_source(split, decoders={"image": tfds.decode.SkipDecoding()})
     except ValueError as error:
-        there = ", ".join(sorted(builder.info.splits))
-        raise InputError(f"split {split!r} of {data_config.name}: {one_line(error)}; splits there: {there}") from error
+        available = ", ".join(sorted(builder.info.splits))
+        raise InputError(
+            f"{data_config.name}: got split {split!r} ({one_line(error)}); expected {available}"
+        ) from error
     where = f"{data_config.name}, split {split}"
     labels = _read_labels(records, label.num_classes, where)
     choice = choose_classes(data_config.classes, label.names, where)
-    kept, labels = choice.relabel(labels, label.num_classes)
-    return TfdsSource(choice.display, records, kept, labels, where)
+    rows, labels = choice.relabel(labels, label.num_classes)
+    return TfdsSource(choice.display, records, rows, labels, where)
 
 
 class TfdsSource:
@@ -81,12 +83,12 @@ def _find_builder(name: str, root: str) -> read_only_builder.ReadOnlyBuilder:
     except tfds.core.DatasetNotFoundError as error:
         raise InputError(_not_found(name, root, place)) from error
     except Exception as error:  # malformed names, damaged metadata: TFDS raises many types, the cause stays attached
-        raise InputError(f"data.name {name!r} in {place} cannot be opened ({one_line(error)})") from error
+        raise InputError(f"data.name: {name!r} in {place} cannot be opened ({one_line(error)})") from error
     formats = {file_format.value for file_format in builder.info.available_file_formats()}
     if "array_record" not in formats:
         new_root, command = _prepare_anew(name, builder)
         raise InputError(
-            f"data.name {name} in {place} is prepared as {', '.join(sorted(formats))}, not array_record; "
+            f"data.name: {name} in {place} is prepared as {', '.join(sorted(formats))}, not array_record; "
             f"prepare it in another folder {command} and set --config.data.root={new_root}"
         )
     builder.info.set_file_format("array_record", override=True, override_if_initialized=True)
@@ -98,13 +100,13 @@ def _not_found(name: str, root: str, place: str) -> str:
     bare = name.split(":")[0].split("/")[0]
     if bare in known:
         folder = f"data_dir={root!r}, " if root else ""
-        return f"data.name {name} is not prepared in {place}; prepare it " + _command("", name, folder, "")
+        return f"data.name: {name} is not prepared in {place}; prepare it " + _command("", name, folder, "")
     near = ", ".join(difflib.get_close_matches(bare, known, n=3)) or "none"
-    return f"data.name {name!r} is neither prepared in {place} nor known to TFDS; near names: {near}"
+    return f"data.name: {name!r} is neither prepared in {place} nor known to TFDS; near names: {near}"
 
 
 def _prepare_anew(name: str, builder: read_only_builder.ReadOnlyBuilder) -> tuple[str, str]:
-    """TFDS refuses to prepare a second format in a folder that holds a first, so this names another folder."""
+    """Return another folder, since TFDS does not prepare a second format in the same one, and the command."""
     root = builder.data_dir.removesuffix(f"/{builder.info.full_name}")
     own_code = "" if builder.__module__.startswith("tensorflow_datasets.") else f"import {builder.__module__}; "
     downloads = os.path.join(root, "downloads")
@@ -119,13 +121,15 @@ def _command(imports: str, name: str, folder: str, downloads: str) -> str:
     )
 
 
-def _read_labels(records, num_classes: int, where: str) -> Int32[np.ndarray, "all"]:
+def _read_labels(records: BaseDataSource, num_classes: int, where: str) -> Int32[np.ndarray, "all"]:
     logger.info("%s: reading the labels of %d images", where, len(records))
     labels = np.empty(len(records), np.int32)
     for start in range(0, len(records), _LABELS_AT_ONCE):
         part = range(start, min(start + _LABELS_AT_ONCE, len(records)))
         labels[part.start : part.stop] = [record["label"] for record in records.__getitems__(part)]
     if len(labels) and not 0 <= labels.min() <= labels.max() < num_classes:
-        found = f"{labels.min()} to {labels.max()}"
-        raise InputError(f"{where} has labels {found}; expected 0 to {num_classes - 1} (is the split unlabelled?)")
+        raise InputError(
+            f"{where}: got labels {labels.min()} to {labels.max()}; expected 0 to {num_classes - 1} (is the split "
+            "unlabelled?)"
+        )
     return labels

@@ -7,6 +7,7 @@ minute and a half to two, vit_micro_patch8 half a minute.
 import functools
 from collections.abc import Callable
 from functools import partial
+from typing import Any
 
 import jax.numpy as jnp
 
@@ -54,7 +55,7 @@ MODELS: dict[str, Callable] = {
 
 
 @functools.lru_cache(maxsize=64)
-def build(name: str, *, num_classes: int, image_size: int, dtype=jnp.float32) -> Network:
+def build(name: str, *, num_classes: int, image_size: int, dtype: Any = jnp.float32) -> Network:
     """The classifier of this name, without its arrays.
 
     Args:

@@ -87,7 +87,7 @@ class Network:
         return _graphdef(self)
 
     @functools.partial(jax.jit, static_argnames="self")
-    def _fresh(self, key):
+    def _fresh(self, key: Key[Array, ""]) -> dict:
         return self._variables(self._module(nnx.Rngs(key)))
 
     def _module(self, rngs: nnx.Rngs) -> nnx.Module:

@@ -138,7 +138,16 @@ class BatchNorm(nnx.BatchNorm):
         return super().__call__(x, use_running_average=not train).astype(x.dtype)
 
 
-def _conv(channels, width, *, kernel, stride=1, dtype, axis_name, rngs):
+def _conv(
+    channels: int,
+    width: int,
+    *,
+    kernel: int,
+    stride: int = 1,
+    dtype: jnp.dtype,
+    axis_name: str | None,
+    rngs: nnx.Rngs,
+) -> nnx.Conv:
     del axis_name
     pad = (kernel // 2, kernel // 2)
     return nnx.Conv(
@@ -154,12 +163,12 @@ def _conv(channels, width, *, kernel, stride=1, dtype, axis_name, rngs):
     )
 
 
-def _projection(channels, width, *, stride, **shared):
+def _projection(channels: int, width: int, *, stride: int, **shared: Any) -> nnx.Dict | None:
     if stride == 1 and channels == width:
         return None
     conv = _conv(channels, width, kernel=1, stride=stride, **shared)
     return nnx.Dict({"0": conv, "1": BatchNorm(width, **shared)})
 
 
-def _shortcut(projection, x, *, train):
+def _shortcut(projection: nnx.Dict | None, x: Float[Array, "n h w c"], *, train: bool) -> Float[Array, "n h2 w2 c2"]:
     return x if projection is None else projection["1"](projection["0"](x), train=train)

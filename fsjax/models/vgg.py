@@ -5,6 +5,7 @@ Initialisation is torchvision's too.
 """
 
 from collections.abc import Iterator, Sequence
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -70,6 +71,7 @@ class VGG(nnx.Module):
             )
             channels = widths[stage]
             self.features[str(place + 1)] = BatchNorm(channels, dtype=dtype, axis_name=axis_name, rngs=rngs)
+        self.classifier: Any  # with the head of torchvision an nnx.Dict, else an nnx.Linear
         if imagenet_head:
             sizes = {"0": (channels * _GRID**2, 4096), "3": (4096, 4096), "6": (4096, num_classes)}
             self.classifier = nnx.Dict({place: _linear(*size, dtype=dtype, rngs=rngs) for place, size in sizes.items()})
@@ -103,9 +105,9 @@ def _places(depths: Sequence[int]) -> Iterator[tuple[int, int]]:
         place += 1
 
 
-def _pool(x):
+def _pool(x: Float[Array, "n h w c"]) -> Float[Array, "n h2 w2 c"]:
     return nnx.max_pool(x, (2, 2), strides=(2, 2))
 
 
-def _linear(channels, width, *, dtype, rngs):
+def _linear(channels: int, width: int, *, dtype: jnp.dtype, rngs: nnx.Rngs) -> nnx.Linear:
     return nnx.Linear(channels, width, dtype=dtype, kernel_init=_NORMAL, rngs=rngs)

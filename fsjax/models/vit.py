@@ -189,9 +189,9 @@ class Mlp(nnx.Module):
         return self.fc2(jax.nn.gelu(self.fc1(x), approximate=False))
 
 
-def _linear(width, out, *, dtype, rngs):
+def _linear(width: int, out: int, *, dtype: jnp.dtype, rngs: nnx.Rngs) -> nnx.Linear:
     return nnx.Linear(width, out, dtype=dtype, kernel_init=_NORMAL, rngs=rngs)
 
 
-def _layer_norm(width, *, dtype, rngs):
+def _layer_norm(width: int, *, dtype: jnp.dtype, rngs: nnx.Rngs) -> nnx.LayerNorm:
     return nnx.LayerNorm(width, epsilon=1e-6, dtype=dtype, rngs=rngs)

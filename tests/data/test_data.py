@@ -173,17 +173,17 @@ def test_folders_that_cannot_be_used_are_refused(tmp_path):
     def load(**fields):
         return data.load(config(**{"root": tmp_path, **fields}), "train", 0)
 
-    refused("data.root is empty", load, root="")
-    refused("nowhere.*not a folder", load, root=tmp_path / "nowhere")
-    refused("'trian'; folders there: full, train, val", load, train_split="trian")
-    refused("val has no class folders", load, train_split="val")
-    refused("ant holds no image", load, train_split="full")
+    refused("^data.root: got nothing; expected", load, root="")
+    refused("data.root: got .*nowhere'; expected a folder", load, root=tmp_path / "nowhere")
+    refused("'trian'; expected full, train, val", load, train_split="trian")
+    refused("val: got no class folders", load, train_split="val")
+    refused("ant: got no images .*jpeg", load, train_split="full")
     refused("no class 'aunt'.*near names: ant", load, classes="aunt,bee")
-    refused("no class 'zebra'.*there are: ant, bee", load, classes="zebra")
-    refused("'ant' is given 2 times", load, classes="ant,ant")
-    refused("display name 'x' is given 2 times", load, classes="ant=x,bee=x")
-    refused("entry 'ant=' is not", load, classes="ant=")
-    refused("entry '' is not", load, classes="ant,,bee")
+    refused("no class 'zebra'.*expected ant, bee", load, classes="zebra")
+    refused("got class 'ant' 2 times", load, classes="ant,ant")
+    refused("got display name 'x' 2 times", load, classes="ant=x,bee=x")
+    refused("got the entry 'ant='; expected", load, classes="ant=")
+    refused("got the entry ''; expected", load, classes="ant,,bee")
 
 
 @pytest.mark.parametrize("damage", ["text", "truncated", "large", "bomb", "tiff"])
@@ -210,7 +210,7 @@ def test_an_image_that_does_not_decode_is_named_or_left_out(tmp_path, damage, mo
 def test_a_class_with_nothing_but_undecodable_images_is_refused(tmp_path):
     save_folder(tmp_path, {"ant": 1, "bee": 1})
     (tmp_path / "train" / "ant" / "000.png").write_text("no")
-    refused("ant holds no image that decodes", data.load, config(root=tmp_path, skip_undecodable=True), "train", 0)
+    refused("ant: got no images that decode", data.load, config(root=tmp_path, skip_undecodable=True), "train", 0)
 
 
 # --- arrays
@@ -261,28 +261,28 @@ def test_arrays_that_cannot_be_used_are_refused(tmp_path):
         save_arrays(tmp_path, images, labels)
         return data.load(config(**{"source": "arrays", "root": tmp_path, **fields}), "train", 0)
 
-    refused("data.root is empty", load, root="")
-    refused("test_images.npy is missing", load, train_split="test")
+    refused("^data.root: got nothing; expected", load, root="")
+    refused("data.images, data.labels: no file .*test_images.npy", load, train_split="test")
     refused("pickled objects are not read", load, images.astype(object))
     refused("pickled objects are not read", load, labels=labels.astype(object))
-    refused("4 images.*3; they must be as many", load, labels=labels[:3])
-    refused("int64; expected uint8", load, images.astype(np.int64))
-    refused("floats up to 2", load, images.astype(np.float32))
-    refused(r"shape \[4, 8, 8, 2\]", load, images[..., :2])
-    refused(r"shape \[4, 24\]", load, images.reshape(4, -1)[:, :24])
-    refused("a label -1", load, labels=labels - 1)
-    refused("float64.*accepted are integers", load, labels=labels / 2)
-    refused(r"\[4, 2\]; expected integers", load, labels=np.eye(2, dtype=int)[labels])
+    refused("labels.npy: got 3 labels; expected 4", load, labels=labels[:3])
+    refused("got int64; expected uint8", load, images.astype(np.int64))
+    refused("got floats up to 2", load, images.astype(np.float32))
+    refused(r"got shape \[4, 8, 8, 2\]", load, images[..., :2])
+    refused(r"got shape \[4, 24\]", load, images.reshape(4, -1)[:, :24])
+    refused("got a label -1", load, labels=labels - 1)
+    refused(r"got float64 \[4\]; expected integers", load, labels=labels / 2)
+    refused(r"got int64 \[4, 2\]; expected integers", load, labels=np.eye(2, dtype=int)[labels])
     refused("no image of class 1", load, labels=labels * 2)
-    refused("names 1 classes", load, classes="ant")
+    refused("got 1 names; expected 2", load, classes="ant")
     refused("no class 'x'", load, classes="0,x")
     broken = load(np.where(images == images[2], np.nan, images / 255))
-    refused("image 2 of .*not finite", broken.images, [2])
+    refused("train_images.npy: image 2 has values that are not finite; expected", broken.images, [2])
 
 
 def test_archives_that_cannot_be_used_are_refused(tmp_path):
     fields = config(source="arrays", root=tmp_path, images="{split}.npz")
-    refused("train.npz is missing", data.load, fields, "train", 0)
+    refused("no file .*train.npz", data.load, fields, "train", 0)
     np.savez(tmp_path / "train.npz", pictures=noise(2, 8, 8, 3), labels=np.arange(2))
     refused("no key 'images'; found: pictures, labels", data.load, fields, "train", 0)
     np.savez(tmp_path / "train.npz", images=np.array([{}, {}], object), labels=np.arange(2))
@@ -290,7 +290,7 @@ def test_archives_that_cannot_be_used_are_refused(tmp_path):
     (tmp_path / "train.npz").write_bytes(b"PK\x03\x04 damaged")
     refused("not a readable .npz", data.load, fields, "train", 0)
     np.save(tmp_path / "train_images.npy", noise(2, 8, 8, 3))
-    refused("no.npy is missing", data.load, config(source="arrays", root=tmp_path, labels="no.npy"), "train", 0)
+    refused("no file .*no.npy", data.load, config(source="arrays", root=tmp_path, labels="no.npy"), "train", 0)
 
 
 # --- splits
@@ -319,7 +319,7 @@ def test_train_and_validation_partition_every_class_by_the_seed(tmp_path):
 def test_with_no_validation_share_training_has_everything(tmp_path):
     save_folder(tmp_path, {"a": 3, "b": 2})
     assert len(data.load(config(root=tmp_path), "train", 0)) == 5
-    refused("validation_share is 0", data.load, config(root=tmp_path), "validation", 0)
+    refused("data.validation_share: got 0; expected above 0", data.load, config(root=tmp_path), "validation", 0)
 
 
 def test_config_values_that_are_not_accepted_are_refused(tmp_path):
@@ -328,12 +328,12 @@ def test_config_values_that_are_not_accepted_are_refused(tmp_path):
     def load(split="train", **fields):
         return data.load(config(**{"root": tmp_path, **fields}), split, 0)
 
-    refused("'foldr'; expected synthetic, folder, arrays, tfds", load, source="foldr")
-    refused("'val'; expected train, validation, test", load, "val")
-    refused("image_size: 0", load, image_size=0)
-    refused("validation_share: 1.0", load, validation_share=1.0)
-    refused("cache_gib: -1", load, cache_gib=-1.0)
-    refused("leaves no validation images", load, "validation", validation_share=0.5)
+    refused("data.source: got 'foldr'; expected synthetic, folder, arrays, tfds", load, source="foldr")
+    refused("split: got 'val'; expected train, validation, test", load, "val")
+    refused("data.image_size: got 0; expected", load, image_size=0)
+    refused("data.validation_share: got 1.0; expected", load, validation_share=1.0)
+    refused("data.cache_gib: got -1.0; expected", load, cache_gib=-1.0)
+    refused("has no validation images; expected", load, "validation", validation_share=0.5)
 
 
 # --- the dataset
@@ -482,6 +482,21 @@ def test_no_steps_give_no_batches():
 
 def test_batches_that_cannot_be_made_are_refused():
     dataset = numbered(6)
-    refused("batch size 6: .* 4 processes", data.batches, dataset, batch_size=6, seed=0, num_steps=1, process_count=4)
-    refused("batch size 0", data.batches, dataset, batch_size=0, seed=0, num_steps=1)
-    refused("dataset is empty", data.batches, dataset.subset(np.array([], int)), batch_size=2, seed=0, num_steps=1)
+    refused(
+        "batch_size: got 6; .* the 4 processes",
+        data.batches,
+        dataset,
+        batch_size=6,
+        seed=0,
+        num_steps=1,
+        process_count=4,
+    )
+    refused("batch_size: got 0; expected a positive multiple", data.batches, dataset, batch_size=0, seed=0, num_steps=1)
+    refused(
+        "data: got no training images; expected",
+        data.batches,
+        dataset.subset(np.array([], int)),
+        batch_size=2,
+        seed=0,
+        num_steps=1,
+    )

@@ -148,14 +148,14 @@ def refused(found, root, split="train", **fields):
 
 def test_sets_that_cannot_be_used_are_refused(prepared):
     root = prepared / "records"
-    refused("split 'val'.*Unknown split.*splits there: test, train", root, train_split="val")
+    refused("got split 'val'.*Unknown split.*; expected test, train", root, train_split="val")
     refused(
-        "has image: Image, tag: ClassLabel; needed are image: Image and label: ClassLabel",
+        "has image: Image, tag: ClassLabel; expected image: Image and label: ClassLabel",
         root,
         name="house_pets/nolabel",
     )
-    refused("has label: ClassLabel, pixels: Image; needed", root, name="house_pets/noimage")
-    refused("labels -1 to -1; expected 0 to 2", root, name="house_pets/unlabelled")
+    refused("has label: ClassLabel, pixels: Image; expected", root, name="house_pets/noimage")
+    refused("got labels -1 to -1; expected 0 to 2", root, name="house_pets/unlabelled")
     refused("no class 'dgo'.*near names: dog", root, classes="dgo")
     refused("'cifr10' is neither prepared.*near names: cifar10", root, name="cifr10")
     refused("'house_pets:9.0.0' is neither prepared", root, name="house_pets:9.0.0")

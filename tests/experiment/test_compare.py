@@ -319,7 +319,7 @@ def test_both_sides_are_tried_on_a_model_where_one_is_given(tmp_path):
     assert plain["left"] == [{name: left[name] for name in ("tpr", "tpr_ci", "fpr")}]
     assert "Beside masks of the same size" not in (tmp_path / "report" / "compare.html").read_text()
     other = Classifier(model, classifier.mean_std, ("x", "y", "z"))
-    with pytest.raises(InputError, match="got the classes 3"):
+    with pytest.raises(InputError, match="got classes 3"):
         compare(config, tmp_path, other, test)
 
 
