@@ -55,7 +55,7 @@ def get_config(arg: str = "synthetic") -> ConfigDict:
 def base(arg: str) -> ConfigDict:
     """A study on a data set, with all variants there are."""
     if arg not in DATA_SETS:
-        raise InputError(f"--config: no data set {arg!r}; expected {', '.join(DATA_SETS)}")
+        raise InputError(f"--config: got the data set {arg!r}; expected {', '.join(DATA_SETS)}")
     if arg == "cifar10_cpu":
         config = cifar10_cpu.get_config()
     elif arg == "synthetic":

@@ -200,5 +200,5 @@ def dataset(name: str) -> ConfigDict:
         # Each share of the grid would filter as many images by 1,000 maps as one of the maps' own shares does.
         config.evaluate.grid = ()
     elif name != "synthetic":
-        raise InputError(f"--config: no data set {name!r}; expected synthetic, cifar10, imagenet10, imagenet1k")
+        raise InputError(f"--config: got the data set {name!r}; expected synthetic, cifar10, imagenet10, imagenet1k")
     return config

@@ -27,7 +27,7 @@ _DATA = ("syn1", "syn2", "syn3", "syn4", "cifar10", "imagenet10")
 def get_config(arg: str = "syn1") -> ConfigDict:
     """One data set: syn1 to syn4, cifar10 or imagenet10."""
     if arg not in _DATA:
-        raise InputError(f"--config: no data set {arg!r}; expected {', '.join(_DATA)}")
+        raise InputError(f"--config: got the data set {arg!r}; expected {', '.join(_DATA)}")
     synthetic = arg.startswith("syn")
     config = common.dataset("synthetic" if synthetic else arg)
     config.arg = arg

@@ -1,4 +1,4 @@
-"""From a command line to an exit status: every mistake of the user is one line on standard error and status 2."""
+"""From a command line to an exit status: an error of the user is one line on standard error, and status 2."""
 
 import logging
 import os
@@ -20,14 +20,18 @@ FAILED = CHECK_FAILED = 1
 BAD_INPUT = 2
 
 
-def main(
-    argv: list[str], about: str, values: flags.FlagValues, config: flags.FlagHolder, workdir: flags.FlagHolder
-) -> int:
-    """Runs the experiment that a command line asks for, or prints how to ask, and returns the exit status."""
+def main(argv: list[str], usage: str, values: flags.FlagValues) -> int:
+    """Run the experiment of a command line, or print help, and return the exit status.
+
+    Args:
+      argv: the command line; `--config.FIELD` is read from sys.argv by ml_collections.
+      usage: the first part of the help.
+      values: the flags of launch.py, not parsed yet.
+    """
     if command_help.HELP & set(argv[1:]):
-        return _status(lambda: print(_help(argv, about, values, config, workdir)))
+        return _status(lambda: print(_help(argv, usage, values)))
     interrupt.install()
-    status = _status(lambda: _run(*configuration(argv, values, config, workdir), values, argv))
+    status = _status(lambda: _run(argv, values))
     if status and failure_detection.guarded():
         # The others may be waiting for this process in a call of the runtime, so it must not wait for them at its exit.
         sys.stdout.flush()
@@ -35,9 +39,9 @@ def main(
     return status
 
 
-def _status(run: Callable[[], None]) -> int:
+def _status(command: Callable[[], None]) -> int:
     try:
-        run()
+        command()
     except InputError as error:
         print(f"error: {' '.join(str(error).split())}", file=sys.stderr)
         return BAD_INPUT
@@ -57,9 +61,17 @@ def _status(run: Callable[[], None]) -> int:
     return 0
 
 
-def _run(config: ConfigDict, directory: Path, values: flags.FlagValues, argv: list[str]) -> None:
-    from fsjax.experiment import runner
-    from fsjax.runtime import parallel  # after the flags: JAX takes seconds that a typing mistake need not wait
+def _help(argv: list[str], usage: str, values: flags.FlagValues) -> str:
+    if (name := _config_argument(argv)) is None:
+        return command_help.overview(usage, _configs(argv), values)
+    config, _ = configuration([word for word in argv if word not in command_help.HELP], values)
+    return command_help.fields(name, config)
+
+
+def _run(argv: list[str], values: flags.FlagValues) -> None:
+    config, directory = configuration(argv, values)
+    from fsjax.experiment import runner  # importing JAX takes seconds: not before the command line is checked
+    from fsjax.runtime import parallel
 
     several = parallel.initialize(
         values.coordinator,
@@ -71,24 +83,12 @@ def _run(config: ConfigDict, directory: Path, values: flags.FlagValues, argv: li
     if not several:
         parallel.use_cores(config.train.batch_size)
     logging.basicConfig(level=logging.WARNING, format="%(message)s", stream=sys.stderr, force=True)
-    main_process = parallel.is_main_process()
-    logging.getLogger("fsjax").setLevel(logging.INFO if main_process else logging.WARNING)
+    logging.getLogger("fsjax").setLevel(logging.INFO if parallel.is_main_process() else logging.WARNING)
     runner.run(config, directory, command=["python", *argv])
 
 
-def _help(
-    argv: list[str], about: str, values: flags.FlagValues, config: flags.FlagHolder, workdir: flags.FlagHolder
-) -> str:
-    if (name := _config_argument(argv)) is None:
-        return command_help.overview(about, _configs(argv), values)
-    chosen, _ = configuration([word for word in argv if word not in command_help.HELP], values, config, workdir)
-    return command_help.fields(name, chosen)
-
-
-def configuration(
-    argv: list[str], values: flags.FlagValues, config: flags.FlagHolder, workdir: flags.FlagHolder
-) -> tuple[ConfigDict, Path]:
-    """The config and the workdir that a command line asks for.
+def configuration(argv: list[str], values: flags.FlagValues) -> tuple[ConfigDict, Path]:
+    """Return the config and the workdir of a command line.
 
     Raises:
       InputError: no config file, one that refuses its argument, an unknown flag or field, a value of a wrong type.
@@ -98,35 +98,32 @@ def configuration(
     if not pathlib.Path(path).is_file():
         raise cli_errors.no_config(_configs(argv), path)
     try:
-        rest = values(argv)
-        chosen = config.value
-        chosen.lock()
+        _, *rest = values(argv)
+        config = values.config.lock()
     except flags.UnrecognizedFlagError as error:
         raise cli_errors.unknown_flag(error.flagname, values) from error
     except flags.Error as error:
         raise cli_errors.bad_value(error, name) from error
     except (AttributeError, LookupError, ValueError) as error:
-        # ml_collections looks for the fields; what the config file's own code raises is the same without them.
-        mistake = cli_errors.unknown_field(argv, name)
-        if mistake is None:
+        # ml_collections raises these for an unknown field; so may the code of the config file.
+        if (unknown_field := cli_errors.unknown_field(argv, name)) is None:
             raise
-        raise mistake from error
-    if len(rest) > 1:
-        raise InputError(f"argument {rest[1]!r} is not a flag; expected {cli_errors.ACCEPTED}")
-    parts = (pathlib.Path(path).stem, argument or chosen.get("arg"))
+        raise unknown_field from error
+    if rest:
+        raise InputError(f"command line: got {rest[0]!r}; expected {cli_errors.EXPECTED}")
+    parts = (pathlib.Path(path).stem, argument or config.get("arg"))
     default = pathlib.Path("runs") / "-".join(part for part in parts if part)
-    return chosen, storage.path(workdir.value) if workdir.value else default
+    return config, storage.path(values.workdir) if values.workdir else default
 
 
 def _configs(argv: list[str]) -> pathlib.Path:
-    """The folder of experiments beside launch.py."""
+    """Return the folder of experiments beside launch.py."""
     return pathlib.Path(argv[0]).parent / "configs"
 
 
 def _config_argument(argv: list[str]) -> str | None:
-    for index, word in enumerate(argv[1:], 1):
-        if match := re.fullmatch(r"--?config=(.*)", word):
-            return match[1] or None
-        if re.fullmatch(r"--?config", word):
-            return argv[index + 1] if index + 1 < len(argv) else None
+    """Return FILE:ARG of --config=FILE:ARG or --config FILE:ARG, if there is one."""
+    for word, following in zip(argv[1:], [*argv[2:], None], strict=True):
+        if match := re.fullmatch(r"--?config(=(.*))?", word):
+            return match[2] or None if match[1] else following
     return None

@@ -342,5 +342,5 @@ def test_every_study_is_of_runs_that_can_be_made(module, arg):
     config.study.variants = ",".join(set(config.variants) - {"sin"})  # whose folder is not here
     assert runner.check(config) == ["study"]
     assert module.get_config() == module.get_config("synthetic")
-    with pytest.raises(InputError, match="--config: no data set 'imagenet1k'; expected synthetic, cifar10_cpu"):
+    with pytest.raises(InputError, match="--config: got the data set 'imagenet1k'; expected synthetic, cifar10_cpu"):
         module.get_config("imagenet1k")

@@ -37,12 +37,21 @@ def launch(monkeypatch, capfd):
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        ([], "--config: missing; expected an experiment, such as --config=configs/dfm_vit.py"),
-        (["--config"], "--config: missing"),
-        (["--config=configs/nothing.py"], "--config: no file 'configs/nothing.py'; expected a Python file"),
-        (["--config=configs/dfm_vti.py"], "--config: no file 'configs/dfm_vti.py'; did you mean configs/dfm_vit.py?"),
-        (["--config=dfm_vit:cifar10"], "--config: no file 'dfm_vit'; did you mean configs/dfm_vit.py?"),
-        ([VIT + ":cifar11"], "no data set 'cifar11'; expected synthetic, cifar10, imagenet10, imagenet1k"),
+        ([], "--config: got nothing; expected an experiment, such as --config=configs/dfm_vit.py"),
+        (["--config"], "--config: got nothing; expected"),
+        (
+            ["--config=configs/nothing.py"],
+            "--config: got 'configs/nothing.py', which is no file; expected a Python file",
+        ),
+        (
+            ["--config=configs/dfm_vti.py"],
+            "--config: got 'configs/dfm_vti.py', which is no file; did you mean configs/dfm_vit.py?",
+        ),
+        (["--config=dfm_vit:cifar10"], "--config: got 'dfm_vit', which is no file; did you mean configs/dfm_vit.py?"),
+        (
+            [VIT + ":cifar11"],
+            "--config: got the data set 'cifar11'; expected synthetic, cifar10, imagenet10, imagenet1k",
+        ),
         (
             [VIT, "--config.serch.patch=2"],
             "--config.serch.patch: unknown field 'serch'; did you mean --config.search.patch?",
@@ -75,7 +84,7 @@ def launch(monkeypatch, capfd):
             "--wokdir: unknown flag (did you mean --workdir?); expected --config, --config.FIELD=VALUE",
         ),
         ([VIT, "--zzz=x"], "--zzz: unknown flag; expected --config, --config.FIELD=VALUE, --workdir"),
-        ([VIT, "extra"], "argument 'extra' is not a flag"),
+        ([VIT, "extra"], "command line: got 'extra'; expected --config, "),
         ([VIT, "--config.stages=trian"], "stages: got 'trian'; expected train, adcs, search, evaluate"),
         ([VIT, "--config.stages=trian"], " (did you mean train?)"),
         ([VIT, "--config.search.method=lerned"], "search.method: got 'lerned'; expected "),
@@ -156,7 +165,7 @@ def test_the_workdir_is_named_after_config_and_argument(monkeypatch, words, expe
 
     monkeypatch.setattr(sys, "argv", ["launch.py", *words])
     module = importlib.reload(importlib.import_module("launch"))
-    config, directory = cli.configuration(sys.argv, module.FLAGS, module.CONFIG, module.WORKDIR)
+    config, directory = cli.configuration(sys.argv, module.FLAGS)
     assert str(directory) == expected
     with pytest.raises(AttributeError):
         config.search.nothing = 1

@@ -481,5 +481,5 @@ def test_every_data_set_of_the_config_passes_its_checks():
         assert runner.check(config) == ["dynamics"] and config.arg == name
         assert config.data.name == name or name == "imagenet10"
     for name in ("synthetic", "syn5", "imagenet1k"):
-        with pytest.raises(InputError, match=f"--config: no data set '{name}'; expected syn1, syn2"):
+        with pytest.raises(InputError, match=f"--config: got the data set '{name}'; expected syn1, syn2"):
             dynamics_config.get_config(name)
