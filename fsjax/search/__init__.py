@@ -71,7 +71,7 @@ def run(problem: Problem) -> DominantFrequencyMaps:
       interrupt.Terminated: SIGTERM came; what is computed is kept.
     """
     method = SEARCHES[problem.options.method]
-    maps, resamples = method.search(problem), bootstrap.number(problem.options.resamples, method.resamples)
+    maps, resamples = method.search(problem), bootstrap.resample_count(problem.options.resamples, method.resamples)
     if not resamples or maps.provenance.get("stability"):  # removal measures it in its own forward passes
         return maps
     return bootstrap.search_again(problem, method.search, maps, resamples)

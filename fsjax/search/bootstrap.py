@@ -1,9 +1,11 @@
-"""How much a map rests on which images were searched: maps of bootstrap resamples of them beside it.
+"""Bootstrap resamples show how strongly a map depends on the searched images (Efron, Annals of Statistics 7, 1979).
 
-A resample draws as many images of a class as were searched, with replacement (Efron, Annals of Statistics 7 (1979) 1).
-Where a search sums losses over images they come from its own forward passes, in which an image counts as often as it
-was drawn (`weights`, `measure`); where it does not, each resample is searched anew (`search_again`). That tells of the
-searched images alone: the model stays the same, so how much another training would change the map is not in it.
+A resample draws as many images of a class as were searched, with replacement. A search that sums losses over images
+obtains the resamples' maps from its own forward passes, in which an image counts as often as it was drawn (`weights`,
+`measure`); other searches run once more for each (`search_again`). The model stays the same, so the result does not say
+how much another training would change the map.
+
+Files of maps keep the result under the name "stability"; the field is config.search.resamples.
 """
 
 import dataclasses
@@ -23,36 +25,36 @@ from fsjax.runtime.progress import Progress
 from fsjax.runtime.storage import Path
 from fsjax.search.problem import Problem
 
-# Bytes that the sums of a search may take: they are held whole.
-_MOST = 2**30
-# Middle part of the resamples that the limits hold between them.
+# Bytes of a search's sums at most, since they are all in memory.
+_MOST_BYTES = 2**30
+# Share of the resamples between the low and the high quantile.
 _LEVEL = 0.95
 
 
-def number(asked: int, default: int | None) -> int:
-    """How many resamples config.search.resamples asks for: -1 stands for the method's own number, None for 0."""
+def resample_count(asked: int, default: int | None) -> int:
+    """Return the number that config.search.resamples asks for: -1 stands for the method's default, None for 0."""
     return asked if asked >= 0 else default or 0
 
 
 def check_size(classes: int, mask_count: int, resamples: int) -> None:
-    """Raises InputError where the sums of so many resamples are too many to hold."""
+    """Raise InputError where the sums of all resamples take too much memory."""
     each = classes * mask_count * 8
-    if resamples and each * (1 + resamples) > _MOST:
-        fitting = max(0, _MOST // each - 1)
+    if resamples and each * (1 + resamples) > _MOST_BYTES:
+        fitting = max(0, _MOST_BYTES // each - 1)
         raise InputError(
-            f"search.resamples: {resamples}, whose sums of {classes} classes under {mask_count} masks would "
+            f"search.resamples: got {resamples}, whose sums of {classes} classes under {mask_count} masks would "
             f"take {each * (1 + resamples) / 2**30:.1f} GiB; expected {f'{fitting} or fewer' if fitting else '0'}"
         )
 
 
 def weights(images: int, resamples: int, seed: int, label: int) -> Float[np.ndarray, "images replicates"]:
-    """How often each of a class's images counts: once in replicate 0, then as drawn by seed for each resample."""
+    """Return how often each of a class's images counts: once in replicate 0, then as drawn for each resample."""
     drawn = np.random.default_rng([seed, 9, label]).multinomial(images, np.full(images, 1 / images), resamples)
     return np.concatenate([np.ones((images, 1)), drawn.T], axis=1)
 
 
 def measure(planes: Iterable[Float[np.ndarray, "replicates height width"]], shares: tuple[float, ...]) -> dict:
-    """The IoU of the map of each resample with the map itself, as JSON values.
+    """Return the IoU of each resample's map with the map itself, as JSON values.
 
     Args:
       planes: of each class, the scores on all images and then those on each resample, constant on orbits.
@@ -68,14 +70,14 @@ def measure(planes: Iterable[Float[np.ndarray, "replicates height width"]], shar
 def search_again(
     problem: Problem, search: Callable[[Problem], DominantFrequencyMaps], maps: DominantFrequencyMaps, resamples: int
 ) -> DominantFrequencyMaps:
-    """The maps with what `measure` tells of them in their provenance, by a search of each resample.
+    """Search each resample and return the maps with what `measure` returns in their provenance.
 
-    A resample that is done is not searched again after a stop, and one that was begun goes on.
+    After a stop finished resamples are not searched again, and the current one resumes.
 
     Args:
       problem: that the maps were found for.
       search: of a method.
-      maps: what it found.
+      maps: its result.
       resamples: how many, 1 or more.
 
     Raises:
@@ -83,28 +85,27 @@ def search_again(
       interrupt.Terminated: SIGTERM came; what is computed is kept.
     """
     folder, shape = problem.directory, (len(maps.classes), len(maps.shares))
-    kept = Partials(
-        folder and folder / "stability", {}, problem.model.params, f"{problem.identity} at {list(maps.shares)}"
-    )
-    # Of each resample the IoU of every class and share, -1 where there is none, and what its search cost.
-    rows = kept.known(0, resamples, shape[0] * shape[1] + 1)
+    identity = f"{problem.identity} at {list(maps.shares)}"
+    partials = Partials(folder and folder / "stability", {}, problem.model.params, identity)
+    # For each resample the IoU of every class and share, -1 where there is none, and the cost of its search.
+    rows = partials.known(0, resamples, shape[0] * shape[1] + 1)
     missing = np.flatnonzero(np.isnan(rows).any(0)).tolist()
     with Progress(f"stability of {maps.method}", resamples, "searches", done=resamples - len(missing)) as progress:
         for index in missing:
             again = _resampled(problem, index)
             rows[:, index] = _row(maps, search(again))
-            parallel.decide(functools.partial(_keep, kept, index, rows[:, [index]], again.directory))
+            parallel.decide(functools.partial(_write, partials, index, rows[:, [index]], again.directory))
             progress.update(1)
-    found = np.where(rows[:-1] < 0, np.nan, rows[:-1]).reshape(*shape, resamples)
+    ious = np.where(rows[:-1] < 0, np.nan, rows[:-1]).reshape(*shape, resamples)
     return dataclasses.replace(
         maps,
         forward_equivalents=maps.forward_equivalents + int(rows[-1].sum()),
-        provenance={**maps.provenance, "stability": _summary(found, maps.shares)},
+        provenance={**maps.provenance, "stability": _summary(ious, maps.shares)},
     )
 
 
 def at_share(maps: DominantFrequencyMaps, share: float) -> dict:
-    """What a search has told of its maps' stability at a share; empty where it was not measured.
+    """Return what the maps' provenance says of the resamples at a share; empty where it was not measured.
 
     Returns:
       `resamples`, and the `mean`, `low` and `high` IoU of each class's map with those of the resamples, or None.
@@ -112,13 +113,13 @@ def at_share(maps: DominantFrequencyMaps, share: float) -> dict:
     Raises:
       KeyError, TypeError, ValueError: the provenance is not what a search leaves.
     """
-    found = maps.provenance.get("stability")
-    if not found or share not in found["shares"]:
+    summary = maps.provenance.get("stability")
+    if not summary or share not in summary["shares"]:
         return {}
-    index = found["shares"].index(share)
-    result: dict = {"resamples": int(found["resamples"])}
+    index = summary["shares"].index(share)
+    result: dict = {"resamples": int(summary["resamples"])}
     for name in ("mean", "low", "high"):
-        values = found["iou"][name][index]
+        values = summary["iou"][name][index]
         if len(values) != len(maps.classes):
             raise ValueError(f"stability of {len(values)} classes")
         result[name] = [None if value is None else float(value) for value in values]
@@ -126,7 +127,7 @@ def at_share(maps: DominantFrequencyMaps, share: float) -> dict:
 
 
 def _resampled(problem: Problem, index: int) -> Problem:
-    """The problem on the images of a resample; its partial results lie in a folder of its own."""
+    """Return the problem on the images of a resample, with a folder of its own for partial results."""
 
     def images(label: int) -> Float[np.ndarray, "images height width channels"]:
         of_class = problem.images(label)
@@ -143,45 +144,45 @@ def _resampled(problem: Problem, index: int) -> Problem:
 
 
 def _row(maps: DominantFrequencyMaps, again: DominantFrequencyMaps) -> list[float]:
-    """IoU of each class's maps at each share, -1 where neither keeps anything; last the cost of finding them again."""
+    """Return the IoU of each class's maps at each share, -1 where neither keeps anything, then the search's cost."""
     pairs = zip(maps.masks.swapaxes(0, 1), again.masks.swapaxes(0, 1), strict=True)
     ious = [iou(*pair) for of_class in pairs for pair in zip(*of_class, strict=True)]
-    return [*(-1.0 if one is None else one for one in ious), float(again.forward_equivalents)]
+    return [*(-1.0 if value is None else value for value in ious), float(again.forward_equivalents)]
 
 
-def _keep(kept: Partials, index: int, row: Float[np.ndarray, "values 1"], searched: Path | None) -> None:
-    kept.write(0, index, row)
-    if searched is not None:
-        # What is left of the search itself is of no more use.
-        storage.remove(searched)
+def _write(partials: Partials, index: int, row: Float[np.ndarray, "values 1"], finished: Path | None) -> None:
+    """Write a resample's row and delete the partial results of its search, which nothing needs any more."""
+    partials.write(0, index, row)
+    if finished is not None:
+        storage.remove(finished)
 
 
-def _summary(found: Float[np.ndarray, "classes shares resamples"], shares: tuple[float, ...]) -> dict:
+def _summary(ious: Float[np.ndarray, "classes shares resamples"], shares: tuple[float, ...]) -> dict:
     tail = (1 - _LEVEL) / 2
-    over = {
-        "mean": found.mean(-1),
-        "low": np.quantile(found, tail, axis=-1),
-        "high": np.quantile(found, 1 - tail, axis=-1),
+    statistics = {
+        "mean": ious.mean(-1),
+        "low": np.quantile(ious, tail, axis=-1),
+        "high": np.quantile(ious, 1 - tail, axis=-1),
     }
     return {
-        "resamples": found.shape[-1],
+        "resamples": ious.shape[-1],
         "shares": list(shares),
-        "iou": {name: np.where(np.isfinite(value), value, np.array(None)).T.tolist() for name, value in over.items()},
+        "iou": {name: np.where(np.isfinite(of), of, np.array(None)).T.tolist() for name, of in statistics.items()},
     }
 
 
 def _ious(
     planes: Float[np.ndarray, "replicates height width"], shares: tuple[float, ...]
 ) -> Float[np.ndarray, "shares resamples"]:
-    """Of one class; NaN where neither map keeps anything. The maps are those of masks.best_orbits, all at once."""
+    """Return one class's IoUs, NaN where neither map keeps anything; the maps are those of masks.best_orbits."""
     height, width = planes.shape[1:]
     sizes = spectrum.orbit_sizes(height, width)
     order = np.argsort(-spectrum.per_orbit(planes.astype(np.float32)), axis=1, kind="stable")
-    filled, found = np.cumsum(sizes[order], axis=1), []
+    positions, ious = np.cumsum(sizes[order], axis=1), []
     for share in shares:
-        kept = np.zeros(order.shape, bool)
-        np.put_along_axis(kept, order, filled <= masks.budget(share, height, width), axis=1)
-        own, others = kept[0], kept[1:]
+        selected = np.zeros(order.shape, bool)
+        np.put_along_axis(selected, order, positions <= masks.budget(share, height, width), axis=1)
+        own, others = selected[0], selected[1:]
         both, either = (others & own) @ sizes, (others | own) @ sizes
-        found.append(np.divide(both, either, out=np.full(len(others), np.nan), where=either > 0))
-    return np.stack(found)
+        ious.append(np.divide(both, either, out=np.full(len(others), np.nan), where=either > 0))
+    return np.stack(ious)

@@ -1,4 +1,4 @@
-"""Whether a search in TF32 or bfloat16 finds what one in float32 'highest' finds, on a random sample of its masks."""
+"""Check on a random sample of masks whether a search in TF32 or bfloat16 finds what one in float32 finds."""
 
 import logging
 from collections.abc import Callable
@@ -12,6 +12,7 @@ from fsjax.search.sweep import MaskList, sweep
 
 logger = logging.getLogger(__name__)
 
+# Share of the sampled masks whose best are compared.
 TOP_SHARE = 0.05
 
 
@@ -21,61 +22,62 @@ def measure(
     sums: Float[np.ndarray, "classes masks"],
     weights: Callable[[int], Float[np.ndarray, " images"]] | None = None,
 ) -> dict:
-    """Agreement of a sweep with 'highest', as JSON values; empty where the sweep was made in 'highest'.
+    """Compare a sweep's scores with those in 'highest' precision; files of maps keep the result as "agreement".
 
     Args:
-      problem: its options give the precision of the sweep, and how many masks are drawn.
-      masks: of the sweep; the first is the one that scores are counted from.
-      sums: that the sweep found.
+      problem: its options give the precision of the sweep and how many masks are sampled.
+      masks: of the sweep; scores are differences from the first one.
+      sums: result of the sweep.
       weights: of the sweep.
 
     Returns:
-      `masks`: how many were computed again; for each class `spearman`, the rank correlation of the scores, and
-      `top_iou`, the intersection over union of the best 5 % of the sample by either, at least one mask.
+      JSON values, none where the sweep was made in 'highest': `precision`; `masks`, the number of masks computed again;
+      for each class `spearman`, the rank correlation of the scores, and `top_iou`, the intersection over union of the
+      best 5 % of the sample by either, at least one mask.
     """
     precision = problem.options.precision
     if precision == "highest":
         return {}
-    drawn = min(problem.options.agreement_masks, sums.shape[1] - 1)
-    rng = np.random.default_rng(drawn)
-    sample = np.concatenate([[0], 1 + np.sort(rng.choice(sums.shape[1] - 1, drawn, replace=False))])
+    count = min(problem.options.agreement_masks, sums.shape[1] - 1)
+    rng = np.random.default_rng(count)
+    sample = np.concatenate([[0], 1 + np.sort(rng.choice(sums.shape[1] - 1, count, replace=False))])
 
     directory = problem.directory / "highest" if problem.directory else None
     reference = sweep(problem, masks.sample(sample), weights=weights, directory=directory, label="search in highest")
-    scores, expected = (part[:, 1:] - part[:, :1] for part in (sums[:, sample], reference))
-    found = {
+    scores, expected = (losses[:, 1:] - losses[:, :1] for losses in (sums[:, sample], reference))
+    report = {
         "precision": precision,
         "masks": len(sample),
         "spearman": [rank_correlation(*pair) for pair in zip(scores, expected, strict=True)],
         "top_iou": [top_iou(*pair) for pair in zip(scores, expected, strict=True)],
     }
     logger.info(
-        "search: %s against 'highest' on %d masks: rank correlation %s, best 5 %% alike (IoU) %s over the classes",
-        *(precision, len(sample), in_words(found["spearman"]), in_words(found["top_iou"])),
+        "search: %s against 'highest' on %d masks: rank correlation %s, IoU of the best 5 %% %s over the classes",
+        *(precision, len(sample), in_words(report["spearman"]), in_words(report["top_iou"])),
     )
-    return found
+    return report
 
 
 def in_words(values: list[float | None]) -> str:
-    """The range of a measure over the classes."""
+    """Word the range of a measure over the classes."""
     known = [value for value in values if value is not None]
     return f"{min(known):.3f} to {max(known):.3f}" if known else "undefined"
 
 
 def rank_correlation(scores: np.ndarray, expected: np.ndarray) -> float | None:
-    """Spearman's, in [-1, 1]; None where one side is constant, which has no ranks."""
+    """Return Spearman's rank correlation, in [-1, 1]; None where one side is constant."""
     if np.ptp(scores) == 0 or np.ptp(expected) == 0:
         return None
     return float(spearmanr(scores, expected).statistic)
 
 
 def correlation(scores: Float[np.ndarray, " n"], expected: Float[np.ndarray, " n"]) -> float | None:
-    """Pearson's, in [-1, 1]; None where one side is constant."""
+    """Return Pearson's correlation, in [-1, 1]; None where one side is constant."""
     return float(np.corrcoef(scores, expected)[0, 1]) if np.ptp(scores) and np.ptp(expected) else None
 
 
 def top_iou(scores: np.ndarray, expected: np.ndarray) -> float:
-    """Intersection over union of the best 5 % by either, at least one mask, in [0, 1]."""
+    """Return the intersection over union of the best 5 % by either, at least one mask, in [0, 1]."""
     count = max(1, round(TOP_SHARE * len(scores)))
     best, truth = (set(np.argsort(-values, kind="stable")[:count]) for values in (scores, expected))
     return len(best & truth) / len(best | truth)

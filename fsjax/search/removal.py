@@ -1,7 +1,7 @@
 """The removal search: how much a class's loss rises when one patch of frequencies is removed (Wang et al., ICCV 2023).
 
 L0(c) is the mean cross-entropy of the images of class c to c, Lk(c) the same with patch k removed; patch k scores
-Lk(c) - L0(c) for class c. Each class is searched on its own images alone: other classes' add nothing to its loss.
+Lk(c) - L0(c) for class c. A class is searched on its own images only: those of other classes do not enter its loss.
 """
 
 from collections.abc import Iterator
@@ -18,22 +18,22 @@ from fsjax.search.sweep import MaskList, sweep
 
 
 def search(problem: Problem) -> dfm.DominantFrequencyMaps:
-    """Exact removal scores of every patch for every class, and the maps at the config's shares (METHOD 2).
+    """Return exact removal scores of every patch for every class, and the maps at the config's shares (METHOD 2).
 
-    The provenance tells under "stability" how alike the maps of bootstrap resamples of the images are to them, as
-    `stability.measure` returns it; nothing where none were asked for.
+    The provenance has under "stability" how well the maps of bootstrap resamples agree with them (`bootstrap.measure`),
+    empty if none were asked for, and under "agreement" the `precision_check`.
 
     Raises:
       InputError: too many resamples to hold, too little memory, partial results of another search, or a loss that is
         not finite.
-      interrupt.Terminated: SIGTERM came; what is computed is kept and not computed again.
+      interrupt.Terminated: SIGTERM came; computed losses are kept and not computed again.
     """
     options, counts = problem.options, problem.counts
     images, masks = np.array(counts), removal_masks(problem.plane, options.patch)
-    # Where another method begins with a removal search, only its scores are wanted.
-    resamples = bootstrap.number(options.resamples, METHOD.resamples) if options.method == "removal" else 0
+    # A method that starts with a removal search needs only its scores.
+    resamples = bootstrap.resample_count(options.resamples, METHOD.resamples) if options.method == "removal" else 0
     bootstrap.check_size(len(counts), masks.count, resamples)
-    every = sweep(
+    sums = sweep(
         problem,
         masks,
         weights=lambda label: bootstrap.weights(counts[label], resamples, problem.seed, label),
@@ -42,37 +42,36 @@ def search(problem: Problem) -> dfm.DominantFrequencyMaps:
         directory=problem.directory,
         label=f"search {options.method}",
     )
-    agreed = precision_check.measure(problem, masks, every[:, 0])
+    precision_report = precision_check.measure(problem, masks, sums[:, 0])
 
     def planes(replicates: slice) -> Iterator[Float[np.ndarray, "replicates height width"]]:
-        for sums, count in zip(every, counts, strict=True):
-            losses = sums[replicates] / count
+        for of_class, count in zip(sums, counts, strict=True):
+            losses = of_class[replicates] / count
             yield plane_scores(losses[:, 1:] - losses[:, :1], problem.plane, options.patch)
 
-    stable = bootstrap.measure(planes(slice(None)), tuple(sorted(options.shares))) if resamples else {}
     return dfm.from_scores(
         (plane for (plane,) in planes(slice(1))),
         tuple(options.shares),
         classes=problem.classes,
         method=options.method,
         images=images,
-        forward_equivalents=int(images.sum()) * (masks.count + agreed.get("masks", 0)),
+        forward_equivalents=int(images.sum()) * (masks.count + precision_report.get("masks", 0)),
         searched_on=problem.searched_on,
         provenance={
             **problem.provenance,
-            "loss_before_removal": (every[:, 0, 0] / images).tolist(),
-            "agreement": agreed,
-            "stability": stable,
+            "loss_before_removal": (sums[:, 0, 0] / images).tolist(),
+            "agreement": precision_report,
+            "stability": bootstrap.measure(planes(slice(None)), tuple(sorted(options.shares))) if resamples else {},
         },
     )
 
 
 def removal_masks(plane: tuple[int, int], patch: int) -> MaskList:
-    """The masks of a removal search: nothing removed first, then each patch of `spectrum.patches`."""
+    """Return the masks of a removal search: nothing removed first, then each patch of `spectrum.patches`."""
 
     def masks(start: int, stop: int) -> Bool[np.ndarray, "masks height width"]:
-        kept = ~spectrum.patch_range(*plane, patch, max(start - 1, 0), stop - 1)
-        return np.concatenate([np.ones((1, *plane), bool), kept]) if start == 0 else kept
+        remaining = ~spectrum.patch_range(*plane, patch, max(start - 1, 0), stop - 1)
+        return np.concatenate([np.ones((1, *plane), bool), remaining]) if start == 0 else remaining
 
     count = 1 + spectrum.num_patches(*plane, patch)
     if patch > 1:
@@ -86,19 +85,19 @@ def removal_masks(plane: tuple[int, int], patch: int) -> MaskList:
 def plane_scores(
     patch_scores: Float[np.ndarray, "*replicates patches"], plane: tuple[int, int], patch: int
 ) -> Float[np.ndarray, "*replicates height width"]:
-    """The score of each position: that of its patch, or the mean over the patches that contain it."""
+    """Return the score of each position: that of its patch, or the mean over the patches that contain it."""
     if patch == 1:
         rows, columns = spectrum.orbit_positions(*plane).T
-        orbits, ordered = spectrum.orbits(*plane), np.empty(patch_scores.shape)
-        ordered[..., orbits[rows, columns]] = patch_scores
-        return ordered[..., orbits]
-    total, covered = np.zeros((*patch_scores.shape[:-1], *plane)), np.zeros(plane)
-    step = 256
+        orbits, by_orbit = spectrum.orbits(*plane), np.empty(patch_scores.shape)
+        by_orbit[..., orbits[rows, columns]] = patch_scores
+        return by_orbit[..., orbits]
+    total, patches_at = np.zeros((*patch_scores.shape[:-1], *plane)), np.zeros(plane)
+    step = 256  # patches at once, for memory
     for start in range(0, patch_scores.shape[-1], step):
         masks = spectrum.patch_range(*plane, patch, start, start + step)
         total += np.tensordot(patch_scores[..., start : start + step], masks.astype(float), 1)
-        covered += masks.sum(0)
-    return total / covered
+        patches_at += masks.sum(0)
+    return total / patches_at
 
 
 METHOD = Method(search, patches=True, resamples=20)

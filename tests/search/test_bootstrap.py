@@ -178,14 +178,14 @@ def test_what_cannot_be_held_or_drawn_is_refused_before_anything_is_computed(tmp
         ("imported", 3, "3; expected 0, for imported searches no images"),
     ):
         options.update(method=method, resamples=asked)
-        with pytest.raises(InputError, match=f"search.resamples: {said}"):
+        with pytest.raises(InputError, match=f"search.resamples: got {said}"):
             search.check(options, (8, 8))
     problem, each = make_problem(tmp_path, resamples=20), 3 * 35 * 8
-    monkeypatch.setattr(bootstrap, "_MOST", 21 * each)
+    monkeypatch.setattr(bootstrap, "_MOST_BYTES", 21 * each)
     removal.search(problem)
     for most, accepted in ((21 * each - 1, "19 or fewer"), (3 * each, "2 or fewer"), (each, "0")):
-        monkeypatch.setattr(bootstrap, "_MOST", most)
-        with pytest.raises(InputError, match=f"search.resamples: 20, .*accepted: {accepted}$"):
+        monkeypatch.setattr(bootstrap, "_MOST_BYTES", most)
+        with pytest.raises(InputError, match=f"search.resamples: got 20, .*; expected {accepted}$"):
             removal.search(dataclasses.replace(problem, directory=tmp_path / "never"))
     assert not (tmp_path / "never").exists()
     monkeypatch.undo()

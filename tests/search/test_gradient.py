@@ -135,5 +135,5 @@ def test_the_backward_pass_fits_into_the_memory_there_is():
 def test_a_gradient_that_is_not_finite_is_named():
     images = np.full((2, 6, 8, 2), np.inf, np.float32)
     problem = make_problem(images=images)
-    with pytest.raises(InputError, match="the gradient on class 'b' is not finite"):
+    with pytest.raises(InputError, match="the model returned a non-finite gradient on class 'b'"):
         gradient.make_first_order(problem, batch=2)(images, 1)
