@@ -1,4 +1,4 @@
-"""What the data offer before any model is trained: which classes have more of a frequency than others (METHOD 4).
+"""ADCS: which classes of a data set have more of a frequency than others, before any model is trained (METHOD 4).
 
 E_c(u,v) is the mean of |F x(u,v)| over the images of class c; ADCS_c(u,v), the accumulative difference of class-wise
 spectra, is the sum of sign(E_c - E_j) over the other classes j (Wang et al., ICCV 2023): C-1 where the class has most
@@ -20,11 +20,11 @@ from fsjax.fourier import spectrum
 from fsjax.runtime import interrupt, parallel
 from fsjax.runtime.progress import Progress
 
-# The published code: how it makes one channel of three, and what it puts in the place of a zero.
+# Of the published code: the weights of the three channels, and the replacement of zeros.
 _GREY, _ZERO = (0.2989, 0.5870, 0.1140), 12e-12
 # Pixels of a device's batch: 1,024 images of 32 x 32.
 _PIXELS = 2**20
-# Frequencies that are ranked at once.
+# Frequencies ranked at once, for memory.
 _RANKED = 2**12
 
 
@@ -37,45 +37,44 @@ def class_amplitudes(
     *,
     compat: bool = False,
 ) -> Float[np.ndarray, "classes height width"]:
-    """E of each class in float64, on the centred plane and constant on orbits; NaN for a class without images.
+    """Return E of each class in float64, on the centred plane and constant on orbits; NaN for a class without images.
 
-    Images are read once, in batches that are split over the local devices; each process takes a contiguous share of
-    them, and all return the same.
+    Collective: every process must call this, reads a contiguous share of the images and returns the same.
 
     Args:
       read: indices -> images, grey levels in [0, 255].
       labels: class of each image.
-      classes: how many there are.
+      classes: their number.
       plane: (H, W).
-      mean_std: that images are normalised with, of pixels in [0, 1], per channel.
-      compat: as the published code: sums and not means over the images, zeros of the transform replaced by 12e-12, and
-        channels weighted 0.2989, 0.5870, 0.1140 instead of averaged.
+      mean_std: normalisation of pixels in [0, 1], per channel.
+      compat: as the published code: sums instead of means over the images, zeros of the transform replaced by
+        12e-12, and channels weighted 0.2989, 0.5870, 0.1140 instead of averaged.
 
     Raises:
-      interrupt.Terminated: SIGTERM came; nothing is kept.
+      interrupt.Terminated: SIGTERM came; nothing is stored.
     """
     transform, batch = _transform(mean_std, compat), _batch_size(plane, len(labels))
     sums = np.zeros((classes, len(spectrum.orbit_sizes(*plane))))
 
     def add(indices: Int[np.ndarray, " n"], amplitudes: Float32[Array, "padded orbits"]) -> None:
-        found, own = np.asarray(amplitudes)[: len(indices)], labels[indices]
-        for label in np.unique(own):
-            sums[label] += found[own == label].sum(0, dtype=np.float64)
+        of_batch, batch_labels = np.asarray(amplitudes)[: len(indices)], labels[indices]
+        for label in np.unique(batch_labels):
+            sums[label] += of_batch[batch_labels == label].sum(0, dtype=np.float64)
 
     mine = np.arange(len(labels))[parallel.share(len(labels))]
-    waiting = None
+    pending = None
     with Progress("adcs", len(mine), "images") as progress:
         for start in range(0, len(mine), batch):
             indices = mine[start : start + batch]
             images = np.pad(read(indices), [(0, batch - len(indices)), (0, 0), (0, 0), (0, 0)])
-            under_way = transform(images)
-            if waiting:  # added up while the devices are at the next batch
-                add(*waiting)
-            waiting = indices, under_way
+            computing = transform(images)
+            if pending:  # summed while the devices compute the next batch
+                add(*pending)
+            pending = indices, computing
             progress.update(len(indices))
             interrupt.check()
-        if waiting:
-            add(*waiting)
+        if pending:
+            add(*pending)
     sums = parallel.total(sums)
     if not compat:
         counts = np.bincount(labels, minlength=classes).astype(float)
@@ -86,33 +85,33 @@ def class_amplitudes(
 def adcs(
     amplitudes: Float[np.ndarray, "classes height width"], *, compat: bool = False
 ) -> Int[np.ndarray, "classes height width"]:
-    """ADCS of each class, whole numbers in [1-C, C-1]: how many classes have less of a frequency minus how many more.
+    """Return each class's ADCS in [1-C, C-1]: how many classes have less of a frequency, minus how many have more.
 
-    Ranks tell both, so that no pair of classes has to be compared.
+    Ranks give both, so no pairs of classes are compared.
 
     Args:
-      amplitudes: what `class_amplitudes` returned.
+      amplitudes: from `class_amplitudes`.
       compat: as the published code: a tie counts as less amplitude, and every class ties with itself, so that values
         lie in [-C, C-2].
     """
     classes = len(amplitudes)
     flat = amplitudes.reshape(classes, -1)
-    found = np.empty(flat.shape, np.int16 if classes < 2**15 else np.int32)
+    differences = np.empty(flat.shape, np.int16 if classes < 2**15 else np.int32)
     for start in range(0, flat.shape[1], _RANKED):
-        part = slice(start, start + _RANKED)
-        below = rankdata(flat[:, part], "min", axis=0) - 1
-        above = classes - (below if compat else rankdata(flat[:, part], "max", axis=0))
-        found[:, part] = below - above
-    return found.reshape(amplitudes.shape)
+        columns = slice(start, start + _RANKED)
+        below = rankdata(flat[:, columns], "min", axis=0) - 1
+        above = classes - (below if compat else rankdata(flat[:, columns], "max", axis=0))
+        differences[:, columns] = below - above
+    return differences.reshape(amplitudes.shape)
 
 
 def _transform(mean_std: tuple[np.ndarray, np.ndarray], compat: bool) -> Callable:
-    """images -> |F x| of each orbit, one channel of three."""
+    """Return images -> |F x| of each orbit, its channels combined into one."""
     split = NamedSharding(parallel.mesh(), P(parallel.AXIS))
     weights = jnp.asarray(_GREY if compat else (1 / 3, 1 / 3, 1 / 3), jnp.float32)
 
     @jax.jit
-    def transform(images):
+    def transform(images: UInt8[Array, "n height width 3"]) -> Float32[Array, "n orbits"]:
         amplitudes = spectrum.orbit_amplitudes(normalise(images, *mean_std))
         if compat:
             amplitudes = jnp.where(amplitudes == 0, _ZERO, amplitudes)
@@ -122,6 +121,6 @@ def _transform(mean_std: tuple[np.ndarray, np.ndarray], compat: bool) -> Callabl
 
 
 def _batch_size(plane: tuple[int, int], images: int) -> int:
-    """A multiple of the devices; no larger than what they need for all images."""
+    """Return the batch size: a multiple of the devices, no larger than all images need."""
     devices = len(parallel.local_devices())
     return devices * max(1, min(_PIXELS // (plane[0] * plane[1]), -(-images // devices)))

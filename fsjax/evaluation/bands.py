@@ -1,9 +1,9 @@
-"""Copies of a data set in which only some radial bands of the Fourier plane are left (METHOD 5, 6).
+"""Copies of a data set that keep only some radial bands of the Fourier plane (METHOD 5, 6).
 
 A copy is named by the bands that it keeps, 1 (lowest) to 4: '1234' is the original, '12' a low-pass, '34' a high-pass,
 '14' a band-stop and '2' a band-pass copy. DC belongs to band 1. Images are filtered after normalisation, so a copy
-without band 1 gives every image the mean colour of the training images: brightness and hue of the whole are gone with
-the low frequencies. The synthetic sets have nothing at DC to lose.
+without band 1 gives every image the mean colour of the training images, without its own brightness and hue. The
+synthetic sets have no energy at DC.
 """
 
 import re
@@ -16,16 +16,16 @@ from fsjax.runtime.errors import InputError
 
 COUNT = 4
 ORIGINAL = "1234"
-# The original, every two bands (the other two are removed) and every single one.
+# The original, each pair of bands, and each single band.
 DEFAULT = (ORIGINAL, "12", "34", "13", "14", "23", "24", "1", "2", "3", "4")
 
 
 def parse(keep: str) -> tuple[str, ...]:
-    """The copies of a comma-separated list, in its order; DEFAULT where it is ''.
+    """Return the copies of a comma-separated list, in its order; DEFAULT for ''.
 
     Raises:
-      InputError: an entry that is not one or more of the digits 1 to 4 in ascending order, an entry that comes twice,
-        a list without the original, or of the original alone.
+      InputError: an entry that is not one or more of the digits 1 to 4 in ascending order, a repeated entry, a list
+        without the original, or of the original alone.
     """
     if not keep:
         return DEFAULT
@@ -44,17 +44,19 @@ def parse(keep: str) -> tuple[str, ...]:
 
 
 def masks(names: tuple[str, ...], height: int, width: int) -> Bool[np.ndarray, "copies height width"]:
-    """What each copy keeps of the centred plane."""
+    """Return the mask of each copy on the centred plane."""
     band = spectrum.bands(height, width, COUNT) + 1
     return np.stack([np.isin(band, [int(digit) for digit in name]) for name in names])
 
 
 def title(name: str) -> str:
-    """A copy in words: 'B1 + B2 (low-pass)'."""
+    """Return a copy's name for readers, as in 'B1 + B2 (low-pass)'."""
     if name == ORIGINAL:
         return "original"
-    kind = "band-stop"
-    if name in ORIGINAL:
-        low, high = name.startswith("1"), name.endswith("4")
-        kind = "low-pass" if low else "high-pass" if high else "band-pass"
+    if name not in ORIGINAL:
+        kind = "band-stop"
+    elif name.startswith("1"):
+        kind = "low-pass"
+    else:
+        kind = "high-pass" if name.endswith("4") else "band-pass"
     return f"{' + '.join(f'B{digit}' for digit in name)} ({kind})"
