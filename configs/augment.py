@@ -1,14 +1,14 @@
-"""Training variants side by side: what augmentation does to accuracy and to frequency shortcuts.
+"""Ways of training side by side: the effect of augmentation on accuracy and on frequency shortcuts.
 
   python launch.py --config=configs/augment.py            # a small ViT on planted shortcuts, made on the fly
   python launch.py --config=configs/augment.py:cifar10_cpu --config.data.root=DIR  # ResNet-20, DIR/{train,test}/<class>
   python launch.py --config=configs/augment.py:cifar10    # ResNet-18, a CIFAR-10 prepared by TFDS
   python launch.py --config=configs/augment.py:imagenet10 --config.data.root=DIR    # ResNet-18, DIR/{train,val}/<wnid>/
 
-Reproduces the comparison of ways of training by Wang et al. (ICCV 2023), who have AutoAugment, AugMix and stylised
-copies (SIN), and adds DFM-X (Wang et al., ICCVW 2023), whose maps are those of the standard run, and band limits.
-Stylised copies: --config.variants.sin=train.stylised=DIR and sin in --config.study.variants. Out of distribution as
-well: ood in --config.study.stages, and what config.ood names. The augmentations need pip install 'fsjax[augment]'
+Reproduces the comparison of ways of training by Wang et al. (ICCV 2023): AutoAugment, AugMix and stylised copies
+(SIN). It adds DFM-X (Wang et al., ICCVW 2023), with the maps of the standard run, and band limits. For stylised copies
+set --config.variants.sin=train.stylised=DIR and add sin to --config.study.variants. For results out of distribution add
+ood to --config.study.stages and set config.ood. The augmentations need pip install 'fsjax[augment]'
 (torchvision). Time on one H100-class GPU, ESTIMATED from operation counts (benchmarks/cost/cost.py) and not measured:
 cifar10 an hour and a half, imagenet10 88 hours, of which searches take 69; --config.search.patch=8 makes those 1.
 """
@@ -21,8 +21,8 @@ from fsjax.runtime.errors import InputError
 
 DATA_SETS = ("synthetic", "cifar10_cpu", "cifar10", "imagenet10")
 
-# By name, the fields of a way of training; {standard} is the workdir of the variant of that name. The augmentations of
-# each data set stay, so what is compared is what a variant adds to them.
+# Name of a way of training -> its fields; {standard} is the workdir of the variant of that name, and {and} adds the
+# augmentations of the data set, which all variants share.
 _VARIANTS = {
     "standard": "",
     "autoaugment": "train.augment=autoaugment{and}",
@@ -46,14 +46,14 @@ FIELDS: config_fields.Table = {
 
 
 def get_config(arg: str = "synthetic") -> ConfigDict:
-    """Variants on a data set: synthetic, cifar10_cpu, cifar10 or imagenet10."""
+    """Return the config of several variants on a data set: synthetic, cifar10_cpu, cifar10 or imagenet10."""
     config = base(arg)
     config.study.variants = "standard,autoaugment,augmix,dfmx,low_pass"
     return config
 
 
 def base(arg: str) -> ConfigDict:
-    """A study on a data set, with all variants there are."""
+    """Return a study of the standard variant on a data set; config.variants has all of them."""
     if arg not in DATA_SETS:
         raise InputError(f"--config: got the data set {arg!r}; expected {', '.join(DATA_SETS)}")
     if arg == "cifar10_cpu":

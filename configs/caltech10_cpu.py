@@ -12,7 +12,7 @@ from configs import common
 
 
 def get_config() -> ConfigDict:
-    """Patches of 8 x 8 frequencies: 420 of them, against 25,090 single orbits."""
+    """Return the config; its patches of 8 x 8 frequencies are 420, against 25,090 single orbits."""
     config = common.base()
     config.data.source = "folder"
     config.data.image_size = 224

@@ -3,7 +3,7 @@
 python launch.py --config=configs/cifar10_cpu.py --config.data.root=DIR      # DIR/{train,test}/<class>/*.png or .jpg
 
 The tables of Wang et al. (ICCV 2023) on a set and a model that two cores can manage. Time there, measured: training 21
-minutes, the removal search 8, judging the maps 6. On a GPU use configs/dfm_resnet.py:cifar10.
+minutes, the removal search 8, the evaluation 6. On a GPU use configs/dfm_resnet.py:cifar10.
 """
 
 from ml_collections import ConfigDict
@@ -12,7 +12,7 @@ from configs import common
 
 
 def get_config() -> ConfigDict:
-    """A short schedule; the published one is configs/dfm_resnet.py:cifar10."""
+    """Return a config with a short schedule; the published one is configs/dfm_resnet.py:cifar10."""
     config = common.base()
     config.data.source = "folder"
     config.data.mean, config.data.std = common.CIFAR10

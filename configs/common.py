@@ -178,7 +178,7 @@ def base() -> ConfigDict:
 
 
 def dataset(name: str) -> ConfigDict:
-    """The shared fields with a data set filled in: synthetic, cifar10, imagenet10 or imagenet1k."""
+    """Return the config of a data set: synthetic, cifar10, imagenet10 or imagenet1k."""
     config = base()
     config.arg = name
     data = config.data
@@ -195,9 +195,9 @@ def dataset(name: str) -> ConfigDict:
         data.image_size = 224
         config.search.patch = 8
         config.search.images_per_class = 50
-        # 1,000 random masks of 50,000 images: a quarter of what the maps at four shares take.
+        # 1,000 random masks of 50,000 images cost a quarter of the maps at four shares.
         config.evaluate.random_masks = 1
-        # Each share of the grid would filter as many images by 1,000 maps as one of the maps' own shares does.
+        # Each share of the grid would cost as much as one share of the maps.
         config.evaluate.grid = ()
     elif name != "synthetic":
         raise InputError(f"--config: got the data set {name!r}; expected synthetic, cifar10, imagenet10, imagenet1k")

@@ -1,10 +1,10 @@
-"""Two sets of dominant frequency maps beside each other, wherever they come from.
+"""Two sets of dominant frequency maps side by side, from any source.
 
   python launch.py --config=configs/compare.py --config.left=runs/A --config.right=runs/B
   python launch.py --config=configs/compare.py --config.left=runs/A/dfm/removal.npz --config.right=resnet18loss1.pkl
 
-A side is a workdir with one file of maps, such a file, or a pickle of the published code. --config.min_iou=0.5 makes
-the exit status 1 where the mean IoU at config.report.share is below that.
+A side is a workdir with one file of maps, such a file, or a pickle of the published code. With --config.min_iou=0.5 the
+exit status is 1 where the mean IoU at config.report.share is below 0.5.
 """
 
 from ml_collections import ConfigDict
@@ -20,7 +20,7 @@ FIELDS: config_fields.Table = {
 
 
 def get_config() -> ConfigDict:
-    """The shared fields and what is compared; of the shared ones search.shares, report.share and seed matter."""
+    """Return the config; of the shared fields, search.shares, report.share and seed matter."""
     config = common.base()
     config.stages = "compare"
     config.update(config_fields.config(FIELDS))

@@ -27,7 +27,7 @@ _MODELS = {
 
 
 def get_config(arg: str = "synthetic") -> ConfigDict:
-    """A ResNet on a data set: synthetic, cifar10, imagenet10 or imagenet1k."""
+    """Return the config of a ResNet on a data set: synthetic, cifar10, imagenet10 or imagenet1k."""
     config = common.dataset(arg)
     config.model.name = _MODELS[arg]
     config.train.optimizer = "sgd"

@@ -7,8 +7,8 @@
 
 Any field can be set: --config.data.source=folder --config.data.root=DIR reads CIFAR-10 from folders of images.
 
-The maps and the TPR and FPR under them are those of Wang et al. (ICCV 2023) for their ViT-B; the planted set shows
-whether a search finds what is there. Time: the planted set 2:35 on two CPU cores (measured). One H100-class GPU,
+Reproduces the maps, and TPR and FPR under them, of the ViT-B of Wang et al. (ICCV 2023); the planted set shows whether
+a search recovers known shortcuts. Time: the planted set 2:35 on two CPU cores (measured). One H100-class GPU,
 ESTIMATED from operation counts by benchmarks/cost/cost.py and not measured: cifar10 1 h, imagenet10 53 h (search 41 h),
 imagenet1k 350 h, of which training takes 250.
 """
@@ -26,7 +26,7 @@ _MODELS = {
 
 
 def get_config(arg: str = "synthetic") -> ConfigDict:
-    """A ViT on a data set: synthetic, cifar10, imagenet10 or imagenet1k."""
+    """Return the config of a ViT on a data set: synthetic, cifar10, imagenet10 or imagenet1k."""
     config = common.dataset(arg)
     config.model.name = _MODELS[arg]
     config.train.optimizer = "adamw"

@@ -7,10 +7,10 @@
   python launch.py --config=configs/dynamics.py:imagenet10 --config.data.root=DIR      # DIR/{train,val}/<wnid>/
 
 Reproduces the paper's figures of per-class F1 over the first iterations and of relative confusion in band-stop tests:
-the published optimiser at its first learning rate, and a test set of which each copy keeps some radial bands
-(config.dynamics.keep). 1,200 iterations on natural images. On the synthetic sets 200, not the published 500
-(--config.train.steps=500): ours are learned within 60. Each of config.dynamics.seeds is a run of its own in
-WORKDIR/seed-<k>; what they found together is in WORKDIR/report/dynamics.html, dynamics.json and dynamics.npz.
+the published optimiser at its first learning rate, and copies of the test set that keep some radial bands each
+(config.dynamics.keep). Natural images are trained on for 1,200 iterations, the synthetic sets for 200 instead of the
+published 500 (--config.train.steps=500), since ours are learned within 60. Each of config.dynamics.seeds is a run of
+its own in WORKDIR/seed-<k>; their joint results are WORKDIR/report/dynamics.html, dynamics.json and dynamics.npz.
 
 Time: synthetic about six minutes on two CPU cores. One H100-class GPU, ESTIMATED from operation counts at 27 TFLOP/s
 and not measured: cifar10 a minute or two, imagenet10 40 minutes.
@@ -25,7 +25,7 @@ _DATA = ("syn1", "syn2", "syn3", "syn4", "cifar10", "imagenet10")
 
 
 def get_config(arg: str = "syn1") -> ConfigDict:
-    """One data set: syn1 to syn4, cifar10 or imagenet10."""
+    """Return the config of a data set: syn1 to syn4, cifar10 or imagenet10."""
     if arg not in _DATA:
         raise InputError(f"--config: got the data set {arg!r}; expected {', '.join(_DATA)}")
     synthetic = arg.startswith("syn")

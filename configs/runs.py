@@ -3,8 +3,8 @@
   python launch.py --config=configs/runs.py --config.runs=runs
   python launch.py --config=configs/runs.py --config.runs=runs/A,runs/B,gs://bucket/runs
 
-Listed are workdirs, and folders whose direct subfolders are workdirs. The page is report/runs.html in the workdir,
-runs/runs unless told otherwise. A run that is not finished, or is damaged, has a row that says so.
+config.runs lists workdirs, and folders whose direct subfolders are workdirs. The page is report/runs.html in the
+workdir, by default runs/runs. The row of an unfinished or damaged run says so.
 """
 
 from ml_collections import ConfigDict
@@ -16,7 +16,7 @@ FIELDS: config_fields.Table = {"runs": ("", "workdirs, or folders of workdirs, s
 
 
 def get_config() -> ConfigDict:
-    """The shared fields, none of which matters here, and the runs."""
+    """Return the config; none of the shared fields matters here."""
     config = common.base()
     config.stages = "runs"
     config.update(config_fields.config(FIELDS))

@@ -5,10 +5,10 @@
   python launch.py --config=configs/study.py:imagenet10 --config.data.root=DIR      # DIR/{train,val}/<wnid>/
 
 Reproduces the table of Wang et al. (ICCV 2023) over models and augmentations: TPR and FPR of each class at 5 %, here
-with their spread over seeds, and how alike the maps of two seeds are (its sin column: see configs/augment.py). A run
-that is there is not made again, so models, variants and seeds can be added. Time on one H100-class GPU, ESTIMATED
-by benchmarks/cost/cost.py and not measured: cifar10 15 hours for 36 runs; imagenet10 1,400 hours for
-45, or 330 with --config.search.patch=8.
+with their spread over seeds, and the agreement between the maps of two seeds (for its sin column see
+configs/augment.py). A finished run is not repeated, so models, variants and seeds can be added. Time on one H100-class
+GPU, ESTIMATED by benchmarks/cost/cost.py and not measured: cifar10 15 hours for 36 runs; imagenet10 1,400 hours for 45,
+or 330 with --config.search.patch=8.
 """
 
 from ml_collections import ConfigDict
@@ -24,7 +24,7 @@ _MODELS = {
 
 
 def get_config(arg: str = "synthetic") -> ConfigDict:
-    """A grid on a data set: synthetic, cifar10_cpu, cifar10 or imagenet10."""
+    """Return the config of a grid on a data set: synthetic, cifar10_cpu, cifar10 or imagenet10."""
     config = augment.base(arg)
     config.study.models = _MODELS[arg]
     config.study.variants = "standard" if arg == "synthetic" else "standard,autoaugment,augmix"

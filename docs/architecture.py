@@ -1,10 +1,10 @@
-"""Draws architecture.svg (python docs/architecture.py); tests hold its rows against the imports of fsjax/."""
+"""Draw architecture.svg (python docs/architecture.py); tests check its rows against the imports of fsjax/."""
 
 import html
 import pathlib
 
-# From the top down: what a row is for, and its files and packages (with a slash) of fsjax/. Imports go to a row below,
-# or to the right in the same row.
+# From the top down: a row's purpose, and its modules and packages (with a slash) of fsjax/. A module belongs to the
+# innermost box that holds it. Imports go to a row below, or to the right in the same row.
 ROWS = (
     ("what users call", "launch.py api"),
     ("the command line", "experiment/"),
@@ -24,7 +24,7 @@ WIDTH, LABEL, BOX, GAP, CHARACTER = 930, 205, 30, 8, 7.6
 
 
 def draw() -> str:
-    """The diagram: a band a row, a box a file or package, an arrow for the direction of imports."""
+    """Return the diagram: a band a row, a box a file or package, an arrow for the direction of imports."""
     parts, top = [], 40
     for title, names in ROWS:
         boxes, left, line = [], LABEL, 0

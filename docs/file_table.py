@@ -7,7 +7,7 @@ PACKAGE = pathlib.Path(__file__).parent.parent / "fsjax"
 
 
 def files() -> str:
-    """A Markdown table for the files at the top, and one for each package."""
+    """Return a Markdown table for the files at the top, and one for each package."""
     folders = [PACKAGE, *sorted(file.parent for file in PACKAGE.rglob("*/__init__.py"))]
     return "\n\n".join(_table(folder) for folder in folders)
 

@@ -1,4 +1,4 @@
-"""What mkdocs makes of the repository when it builds the site: pages of files from elsewhere, tables, equations."""
+"""Hooks of mkdocs: pages from files outside docs/, tables from the code, equations as MathML."""
 
 import html
 import json
@@ -16,7 +16,7 @@ PAGES = {"README.md": "index.md", "CHANGELOG.md": "changelog.md"}
 
 
 def on_files(pages, config, **_):
-    """The README is the home page, the changelog one more, and so is the notebook: included, not copied."""
+    """Add the README as the home page, the changelog and the notebook."""
     for source, page in PAGES.items():
         text = (ROOT / source).read_text(encoding="utf-8")
         pages.append(File.generated(config, page, content=_relinked(text)))
@@ -25,33 +25,33 @@ def on_files(pages, config, **_):
 
 
 def on_page_markdown(markdown, **_):
-    """Tables of config fields and of files, from the code; the notebook as a page."""
+    """Fill in the tables of config fields and of files; link the page of the notebook."""
     markdown = markdown.replace("](notebook.ipynb", "](notebook.md")
-    return re.sub(r"<!-- (experiments|fields|files) -->", lambda found: _TABLES[found[1]](), markdown)
+    return re.sub(r"<!-- (experiments|fields|files) -->", lambda match: _TABLES[match[1]](), markdown)
 
 
 def on_page_content(content, **_):
-    """Equations as MathML, which browsers draw by themselves."""
+    """Turn equations into MathML, which browsers draw by themselves."""
     content = re.sub(r'<div class="arithmatex">\\\[(.*?)\\\]</div>', _equation("block"), content, flags=re.DOTALL)
     return re.sub(r'<span class="arithmatex">\\\((.*?)\\\)</span>', _equation("inline"), content, flags=re.DOTALL)
 
 
 def _relinked(text):
-    """Links of a file at the top of the repository, as a page among the docs has them."""
+    """Return a file of the repository's root with links as seen from docs/."""
     for source, page in PAGES.items():
         text = text.replace(f"]({source})", f"]({page})")
     return text.replace("](docs/", "](")
 
 
 def _notebook():
-    """Its text and its code; results appear where it runs."""
+    """Return the notebook's text and code, without results."""
     cells = json.loads((ROOT / "docs" / "notebook.ipynb").read_text(encoding="utf-8"))["cells"]
     texts = [(cell["cell_type"], "".join(cell["source"])) for cell in cells]
     return "\n\n".join(text if kind == "markdown" else f"```python\n{text}\n```" for kind, text in texts)
 
 
 def _equation(display):
-    return lambda found: latex2mathml.converter.convert(html.unescape(found[1]).strip(), display=display)
+    return lambda match: latex2mathml.converter.convert(html.unescape(match[1]).strip(), display=display)
 
 
 _TABLES = {"experiments": experiments, "fields": fields, "files": files}
