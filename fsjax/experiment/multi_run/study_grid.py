@@ -8,7 +8,7 @@ import re
 from ml_collections import ConfigDict
 
 from fsjax import models
-from fsjax.runtime import storage
+from fsjax.runtime import config_fields, storage
 from fsjax.runtime.errors import InputError
 from fsjax.runtime.storage import Path
 
@@ -109,14 +109,12 @@ def _cell(config: ConfigDict, directory: Path, model: str, variant: str, seed: i
 
 def _set(config: ConfigDict, field: str, text: str, variant: str) -> None:
     """Set a dotted field to a text, read as the field's type."""
-    *groups, name = field.split(".")
-    group = config
-    for part in groups:
-        group = group[part] if isinstance(group, ConfigDict) and part in group else None
-    if not isinstance(group, ConfigDict) or name not in group or isinstance(group[name], ConfigDict):
+    values = dict(config_fields.flat(config))
+    if field not in values:
         raise InputError(f"variants.{variant}: got {field!r}; expected a field of the config")
     try:
-        group[name] = text if isinstance(group[name], str) else ast.literal_eval(text)
+        value = text if isinstance(values[field], str) else ast.literal_eval(text)
+        config.update_from_flattened_dict({field: value})
     except (ValueError, SyntaxError, TypeError) as error:
-        kind = type(group[name]).__name__
+        kind = type(values[field]).__name__
         raise InputError(f"variants.{variant}: {field}: got {text}; expected the field's type, {kind}") from error
