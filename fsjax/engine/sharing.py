@@ -5,16 +5,13 @@ numbers, so all results are the same bits for any number of processes.
 """
 
 import itertools
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
 from jaxtyping import Float, Int
 
 from fsjax.runtime import parallel
-
-# Numbers in one message: few enough for those of a thousand processes to lie in memory together.
-_MESSAGE = 2**16
 
 
 class Block(NamedTuple):
@@ -69,19 +66,9 @@ def share_costs(costs: Sequence[int]) -> slice:
 
 def total(counts: Int[np.ndarray, "*shape"]) -> Int[np.ndarray, "*shape"]:
     """Return the sum of the processes' counts, below 2^53. Collective: every process must call this."""
-    if parallel.process()[1] == 1:
-        return counts
-    return _exchange(counts, parallel.total, 0.0).astype(counts.dtype)
+    return parallel.total(counts)
 
 
 def merge(values: Float[np.ndarray, "*shape"]) -> Float[np.ndarray, "*shape"]:
     """Return the values of all processes, each NaN where it has none. Collective: every process must call this."""
-    return _exchange(values, parallel.merge, np.nan)
-
-
-def _exchange(values: np.ndarray, exchange: Callable, filler: float) -> Float[np.ndarray, "*shape"]:
-    """Pass the values through `exchange`, which sends one message a row."""
-    width = max(1, min(values.size, _MESSAGE))
-    flat = values.astype(np.float64).ravel()
-    rows = np.pad(flat, (0, -len(flat) % width), constant_values=filler).reshape(-1, width)
-    return exchange(rows).ravel()[: values.size].reshape(values.shape)
+    return parallel.merge(values)

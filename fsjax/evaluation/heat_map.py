@@ -10,19 +10,18 @@ frequent.
 
 import dataclasses
 import functools
-import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 
 import numpy as np
-from jaxtyping import Bool, Complex, Float, Int, PyTree
+from jaxtyping import Complex, Float, Int, PyTree
 
 from fsjax.engine import tile_size
 from fsjax.engine.engine import Engine
 from fsjax.engine.tile import Chunk, Perturbations
 from fsjax.evaluation.filtered import GROUP
 from fsjax.fourier import spectrum
-from fsjax.runtime import interrupt, parallel
-from fsjax.runtime.partial_results import Partials
+from fsjax.runtime import parallel
+from fsjax.runtime.partial_results import PartialResults
 from fsjax.runtime.progress import Progress
 from fsjax.runtime.storage import Path
 from fsjax.search.sweep import runs
@@ -57,7 +56,7 @@ def measure(
     norm: float,
     seed: int = 0,
     memory_mib: int = 0,
-    save_seconds: float = 30.0,
+    save_seconds: int | float = 30,
     directory: Path | None = None,
 ) -> HeatMap:
     """The heat map of a classifier: every orbit, all classes from one pass.
@@ -85,30 +84,38 @@ def measure(
     parts = _deal(len(labels), 2 ** image[2], seed)
     layout = tile_size.layout(apply, params, image, [len(part) for part in parts], memory_mib=memory_mib)
     identity = f"heat map, norm {norm:g}, seed {seed}, {len(labels)} images"
-    partials = Partials(directory, layout, params, identity)
-    engine = Engine(apply, params, statistics=("correct",), tile_images=partials.layout["tile_images"])
-    waves = _Waves(image, norm / std, seed)
-    shape = (waves.count, classes)
-    done = sum(len(part) * int((~_missing(_known(partials, number, shape))).sum()) for number, part in enumerate(parts))
-    correct = np.zeros(shape)
+    partial_results = PartialResults(directory, layout, params, identity, save_seconds=save_seconds)
+    layout, waves = partial_results.layout, _Waves(image, norm / std, seed)
+    engine = Engine(apply, params, statistics=("correct",), tile_images=layout["tile_images"])
+    of_part = np.empty((classes, waves.count))  # of one part at a time: together they may not fit
+    done = 0
+    for number, part in enumerate(parts):
+        partial_results.table(number, of_part)
+        done += len(part) * int(np.isfinite(of_part).all(0).sum())
+    correct = np.zeros_like(of_part)
     with Progress("heat map", waves.count * len(labels), "images", done=done) as progress:
         for number, part in enumerate(parts):
-            sums = _merged(_known(partials, number, shape))
-            missing = np.flatnonzero(_missing(sums))
+            table = partial_results.table(number, of_part)
+            # None goes on to write what another has still to look for.
+            of_part[...] = parallel.merge(of_part)
+            missing = np.flatnonzero(np.isnan(of_part).any(0))
             mine = missing[parallel.share(len(missing))]
             if len(mine):
                 weights = np.eye(classes, dtype=np.float32)[labels[part]]
-                chunks = engine.chunks(read(part), labels[part], weights, size=partials.layout["chunk"])
-                keeper = _Keeper(partials, number, sums, save_seconds)
-                tick = functools.partial(_tick, progress, len(part))
+                chunks = engine.chunks(read(part), labels[part], weights, size=layout["chunk"])
+                make = functools.partial(waves.of_part, number)
+
+                def on_tile(waves: int, images: int = len(part)) -> None:
+                    progress.update(waves * images)
+
                 for run in runs(mine):
-                    _sweep(engine, chunks, waves, run.start, run.stop, keeper, tick)
+                    table.fill(_counts(engine, chunks, make, run), on_tile)
             progress.update((len(missing) - len(mine)) * len(part))  # by the other processes
-            correct += _merged(sums)
+            correct += parallel.merge(of_part)
     images, orbits = np.bincount(labels, minlength=classes), spectrum.orbits(*image[:2])
-    of_class = 1 - (correct / images).T
+    of_class = 1 - correct / images[:, None]
     return HeatMap(
-        error=(1 - correct.sum(1) / len(labels))[1:][orbits],
+        error=(1 - correct.sum(0) / len(labels))[1:][orbits],
         class_error=of_class[:, 1:][:, orbits],
         clean_error=of_class[:, 0],
         images=images,
@@ -169,62 +176,9 @@ class _Waves:
         return Perturbations(None, basis_components(np.maximum(numbers - 1, 0), lengths, self.plane))
 
 
-def _known(partials: Partials, part: int, shape: tuple[int, int]) -> Float[np.ndarray, "waves classes"]:
-    """How many images of each class of a part are right with each wave; NaN where that is not known."""
-    return partials.known(part, shape[0] * shape[1]).reshape(shape)
-
-
-def _merged(sums: Float[np.ndarray, "waves classes"]) -> Float[np.ndarray, "waves classes"]:
-    """What the processes know together; none goes on to write what another has still to look for."""
-    return parallel.merge(np.ascontiguousarray(sums.T)).T
-
-
-def _missing(sums: Float[np.ndarray, "waves classes"]) -> Bool[np.ndarray, " waves"]:
-    return np.isnan(sums).any(1)
-
-
-@dataclasses.dataclass
-class _Keeper:
-    """Writes the sums of a part every so many seconds."""
-
-    partials: Partials
-    part: int
-    sums: Float[np.ndarray, "waves classes"]
-    seconds: float
-    saved: float = dataclasses.field(default_factory=time.monotonic)
-
-    def is_due(self) -> bool:
-        return time.monotonic() - self.saved >= self.seconds
-
-    def keep(self, start: int, stop: int) -> None:
-        self.partials.write(self.part, start * self.sums.shape[1], self.sums[start:stop].ravel())
-        self.saved = time.monotonic()
-
-
-def _sweep(
-    engine: Engine,
-    chunks: list[Chunk],
-    waves: _Waves,
-    first: int,
-    end: int,
-    keeper: _Keeper,
-    on_tile: Callable[[int], None],
-) -> None:
-    """Fills in the sums of waves first..end-1; whatever ends it, what is computed is kept."""
-    kept = done = first
-    try:
-        make = functools.partial(waves.of_part, keeper.part)
-        for start, stop, found in engine.tiles(chunks, lambda a, b: make(first + a, first + b), end - first):
-            keeper.sums[first + start : first + stop] = found["correct"]
-            done = first + stop
-            on_tile(stop - start)
-            if keeper.is_due():
-                keeper.keep(kept, done)
-                kept = done
-            interrupt.check()
-    finally:
-        keeper.keep(kept, done)
-
-
-def _tick(progress: Progress, images: int, waves: int) -> None:
-    progress.update(images * waves)
+def _counts(
+    engine: Engine, chunks: list[Chunk], make: Callable[[int, int], Perturbations], run: range
+) -> Iterator[tuple[Int[np.ndarray, " waves"], Float[np.ndarray, "classes waves"]]]:
+    """Yield neighbouring waves, tile by tile, and how many images of each class are right with them."""
+    for start, stop, tile in engine.tiles(chunks, lambda a, b: make(run.start + a, run.start + b), len(run)):
+        yield np.arange(run.start + start, run.start + stop), tile["correct"].T

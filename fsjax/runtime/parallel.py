@@ -11,13 +11,16 @@ import jax
 import numpy as np
 from jax.experimental import multihost_utils
 from jax.sharding import Mesh
-from jaxtyping import Float
+from jaxtyping import Float, Num
 
 from fsjax.runtime import failure_detection
 from fsjax.runtime.errors import InputError
 
 # The one axis that batches (training) and perturbations (searching) are split over.
 AXIS = "devices"
+
+# Numbers in a message between processes: few enough for those of a thousand processes to lie in memory together.
+_MESSAGE = 2**16
 
 
 def initialize(
@@ -209,31 +212,38 @@ def wait_for_main() -> None:
     from_main(None)
 
 
-def merge(rows: Float[np.ndarray, "rows columns"]) -> Float[np.ndarray, "rows columns"]:
-    """What the processes know together: each brings float64 rows with NaN where it knows nothing; all have to call it.
-
-    Row by row, so that many processes and many rows need little memory at once.
-    """
+def merge(values: Float[np.ndarray, "*shape"]) -> Float[np.ndarray, "*shape"]:
+    """Return what the processes know together, in float64, each with NaN where it knows nothing. Collective."""
     if jax.process_count() == 1:
-        return rows
-    merged = np.empty_like(rows)
-    for index, row in enumerate(rows):
-        gathered = _gathered(row)
-        known = ~np.isnan(gathered)
-        merged[index] = np.where(known.any(0), gathered[known.argmax(0), np.arange(gathered.shape[1])], np.nan)
-    return merged
+        return values.astype(np.float64, copy=False)
+    return _by_messages(values, np.nan, _first_known)
 
 
-def total(rows: Float[np.ndarray, "rows columns"]) -> Float[np.ndarray, "rows columns"]:
-    """The sum of what the processes bring, in float64 and the same bits in all of them; all have to call it."""
+def total(values: Num[np.ndarray, "*shape"]) -> Num[np.ndarray, "*shape"]:
+    """Return the sum over the processes, computed in float64 and the same bits in all of them. Collective."""
     if jax.process_count() == 1:
-        return rows
-    return np.stack([_gathered(row).sum(0) for row in rows])
+        return values
+    return _by_messages(values, 0.0, lambda gathered: gathered.sum(0)).astype(values.dtype)
 
 
-def _gathered(row: Float[np.ndarray, " columns"]) -> Float[np.ndarray, "processes columns"]:
-    """A float64 row of every process; JAX would round it to float32 on the way, so its bits travel as integers."""
-    return np.asarray(multihost_utils.process_allgather(row.view(np.uint32))).view(np.float64)
+def _first_known(gathered: Float[np.ndarray, "processes n"]) -> Float[np.ndarray, " n"]:
+    return gathered[(~np.isnan(gathered)).argmax(0), np.arange(gathered.shape[1])]
+
+
+def _by_messages(
+    values: Num[np.ndarray, "*shape"], filler: float, combine: Callable[[np.ndarray], np.ndarray]
+) -> Float[np.ndarray, "*shape"]:
+    """Combine what the processes bring message by message, so that many processes need little memory at once."""
+    width = max(1, min(values.size, _MESSAGE))
+    row = values.astype(np.float64).ravel()
+    messages = np.pad(row, (0, -len(row) % width), constant_values=filler).reshape(-1, width)
+    combined = [combine(_gathered(message)) for message in messages]
+    return np.concatenate([np.zeros(0), *combined])[: values.size].reshape(values.shape)
+
+
+def _gathered(message: Float[np.ndarray, " n"]) -> Float[np.ndarray, "processes n"]:
+    """A float64 message of every process; JAX would round it to float32 on the way, so its bits travel as integers."""
+    return np.asarray(multihost_utils.process_allgather(message.view(np.uint32))).view(np.float64)
 
 
 def free_bytes() -> int | None:

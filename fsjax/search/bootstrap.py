@@ -20,7 +20,7 @@ from fsjax.fourier.dfm import DominantFrequencyMaps
 from fsjax.fourier.overlap import iou
 from fsjax.runtime import parallel, storage
 from fsjax.runtime.errors import InputError
-from fsjax.runtime.partial_results import Partials
+from fsjax.runtime.partial_results import PartialResults, Table
 from fsjax.runtime.progress import Progress
 from fsjax.runtime.storage import Path
 from fsjax.search.problem import Problem
@@ -86,15 +86,16 @@ def search_again(
     """
     folder, shape = problem.directory, (len(maps.classes), len(maps.shares))
     identity = f"{problem.identity} at {list(maps.shares)}"
-    partials = Partials(folder and folder / "stability", {}, problem.model.params, identity)
+    partial_results = PartialResults(folder and folder / "stability", {}, problem.model.params, identity)
     # For each resample the IoU of every class and share, -1 where there is none, and the cost of its search.
-    rows = partials.known(0, resamples, shape[0] * shape[1] + 1)
+    rows = np.empty((shape[0] * shape[1] + 1, resamples))
+    table = partial_results.table(0, rows)
     missing = np.flatnonzero(np.isnan(rows).any(0)).tolist()
     with Progress(f"stability of {maps.method}", resamples, "searches", done=resamples - len(missing)) as progress:
         for index in missing:
             again = _resampled(problem, index)
             rows[:, index] = _row(maps, search(again))
-            parallel.decide(functools.partial(_write, partials, index, rows[:, [index]], again.directory))
+            parallel.decide(functools.partial(_write, table, index, rows[:, [index]], again.directory))
             progress.update(1)
     ious = np.where(rows[:-1] < 0, np.nan, rows[:-1]).reshape(*shape, resamples)
     return dataclasses.replace(
@@ -150,9 +151,10 @@ def _row(maps: DominantFrequencyMaps, again: DominantFrequencyMaps) -> list[floa
     return [*(-1.0 if value is None else value for value in ious), float(again.forward_equivalents)]
 
 
-def _write(partials: Partials, index: int, row: Float[np.ndarray, "values 1"], finished: Path | None) -> None:
+def _write(table: Table, index: int, row: Float[np.ndarray, "values 1"], finished: Path | None) -> None:
     """Write a resample's row and delete the partial results of its search, which nothing needs any more."""
-    partials.write(0, index, row)
+    table.set(np.array([index]), row)
+    table.save()
     if finished is not None:
         storage.remove(finished)
 

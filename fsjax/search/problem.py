@@ -8,6 +8,7 @@ from jaxtyping import Float
 from ml_collections import ConfigDict
 
 from fsjax.engine.model import Model
+from fsjax.runtime.errors import InputError
 from fsjax.runtime.metrics import Metrics
 from fsjax.runtime.storage import Path
 
@@ -53,3 +54,9 @@ class Problem:
     def searched_model(self) -> Model:
         """The model at config.search.precision."""
         return self.model.at(self.options.precision)
+
+
+def check_finite(losses: Float[np.ndarray, "*shape"], name: str) -> None:
+    """Raise InputError, which names the class, where one of its losses is not finite."""
+    if not np.isfinite(losses).all():
+        raise InputError(f"search: the model's loss on class {name!r} is not finite; expected a finite one")

@@ -15,7 +15,7 @@ from jaxtyping import PyTree
 from fsjax.engine.tile import at_precision
 from fsjax.runtime import files, interrupt, parallel
 from fsjax.runtime.errors import InputError
-from fsjax.runtime.partial_results import Partials
+from fsjax.runtime.partial_results import PartialResults
 from fsjax.runtime.progress import Progress
 from fsjax.runtime.storage import Path
 from fsjax.search.problem import Problem
@@ -84,7 +84,7 @@ def run(
       InputError: kept states of another search or model, or a state that is not finite.
       interrupt.Terminated: SIGTERM came; what is computed is kept.
     """
-    partials = Partials(directory, layout, problem.model.params, problem.identity)
+    partials = PartialResults(directory, layout, problem.model.params, problem.identity)
     chains = make(partials.layout)
     mine = range(chains.count)[parallel.share(chains.count)]
     results, steps = {}, {}

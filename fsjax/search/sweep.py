@@ -2,21 +2,20 @@
 
 import dataclasses
 import functools
-import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 
 import numpy as np
 from jaxtyping import Bool, Float, Int
 
 from fsjax.engine import first_layer, tile_size
 from fsjax.engine.engine import Engine
-from fsjax.engine.tile import Perturbations, Removals
-from fsjax.runtime import interrupt, parallel
-from fsjax.runtime.errors import InputError
-from fsjax.runtime.partial_results import Partials
+from fsjax.engine.tile import Chunk, Perturbations, Removals
+from fsjax.runtime import parallel
+from fsjax.runtime.partial_results import PartialResults
 from fsjax.runtime.progress import Progress
 from fsjax.runtime.storage import Path
-from fsjax.search.problem import Problem
+from fsjax.search.problem import Problem, check_finite
+from fsjax.search.throughput import Throughput
 
 
 @dataclasses.dataclass(frozen=True)
@@ -89,17 +88,23 @@ def sweep(
         precision=model.matmul_precision,
         cut=cut,
     )
-    partials = Partials(directory, {**layout, "masks": masks.count}, model.params, problem.identity)
-    as_removals, count = bool(partials.layout["first_layer"]), masks.count
+    partial_results = PartialResults(
+        *(directory, {**layout, "masks": masks.count}, model.params, problem.identity),
+        save_seconds=problem.run.save_seconds,
+    )
+    layout, count = partial_results.layout, masks.count
+    as_removals = bool(layout["first_layer"])
     engine = Engine(
         *(model.apply, model.params),
-        tile_images=partials.layout["tile_images"],
+        tile_images=layout["tile_images"],
         precision=model.matmul_precision,
         cut=cut if as_removals else None,
     )
     make = functools.partial(masks.perturbations, as_removals=as_removals)
     classes, each = range(len(problem.classes)), () if replicates is None else (replicates,)
-    sums = _merged(np.stack([partials.known(label, count, *each) for label in classes]))
+    sums = np.empty((len(classes), *each, count))
+    tables = [partial_results.table(label, sums[label]) for label in classes]
+    sums[...] = parallel.merge(sums)
     # In class order, so that a process reads the images of few classes.
     missing = np.flatnonzero(np.isnan(sums.reshape(len(sums), -1, count)).any(1))
     mine = missing[parallel.share(len(missing))]
@@ -108,75 +113,30 @@ def sweep(
     title = title if processes == 1 else f"{title} (process {index + 1} of {processes})"
     done = len(sums) * count - len(missing)
     with Progress(title, len(mine) + done, "masks", done=done) as progress:
-        keeper = _Keeper(problem, partials, progress)
-        for label in np.unique(mine // count):
-            images, size = problem.images(int(label)), partials.layout["chunk"]
-            of_class = weights(int(label)).reshape(len(images), -1).astype(np.float32) if weights else None
-            chunks = engine.chunks(images, np.full(len(images), label), of_class, size=size)
-            for run in runs(mine[mine // count == label] % count):
-                _sweep_run(engine, chunks, make, int(label), run, sums[label], keeper)
-    return _merged(sums)
+        throughput = Throughput(problem, progress, partial_results)
+        for class_index in map(int, np.unique(mine // count)):
+            images, name = problem.images(class_index), problem.classes[class_index]
+            of_class = weights(class_index).reshape(len(images), -1).astype(np.float32) if weights else None
+            chunks = engine.chunks(images, np.full(len(images), class_index), of_class, size=layout["chunk"])
+
+            def on_tile(masks: int, images: int = len(images), name: str = name) -> None:
+                throughput.count(masks, masks * images, name)
+
+            for run in runs(mine[mine // count == class_index] % count):
+                tables[class_index].fill(_sums(engine, chunks, make, run, name), on_tile)
+    return parallel.merge(sums)
 
 
-def _merged(sums: Float[np.ndarray, "classes *replicates masks"]) -> Float[np.ndarray, "classes *replicates masks"]:
-    """What the processes know together."""
-    return parallel.merge(sums.reshape(-1, sums.shape[-1])).reshape(sums.shape)
-
-
-def _sweep_run(engine, chunks, make, label: int, run: range, sums: np.ndarray, keeper: "_Keeper") -> None:
-    """One class under neighbouring masks; whatever ends it, what is computed is kept."""
-    images = sum(len(chunk.labels) for chunk in chunks)
-    kept = done = run.start
-    try:
-        for start, stop, found in engine.tiles(chunks, lambda a, b: make(run.start + a, run.start + b), len(run)):
-            if not np.isfinite(found["loss"]).all():
-                name = keeper.problem.classes[label]
-                raise InputError(f"search: the model's loss on class {name!r} is not finite; expected a finite one")
-            sums[..., run.start + start : run.start + stop] = found["loss"].T
-            done = run.start + stop
-            keeper.count(label, stop - start, images)
-            if keeper.is_due():
-                keeper.keep(label, kept, sums[..., kept:done])
-                kept = done
-            interrupt.check()
-    finally:
-        keeper.keep(label, kept, sums[..., kept:done])
+def _sums(
+    engine: Engine, chunks: list[Chunk], make: Callable[[int, int], Perturbations | Removals], run: range, name: str
+) -> Iterator[tuple[Int[np.ndarray, " masks"], Float[np.ndarray, "*replicates masks"]]]:
+    """Yield neighbouring masks of a class, tile by tile, and the sums of its losses under them."""
+    for start, stop, tile in engine.tiles(chunks, lambda a, b: make(run.start + a, run.start + b), len(run)):
+        check_finite(tile["loss"], name)
+        yield np.arange(run.start + start, run.start + stop), tile["loss"].T
 
 
 def runs(indices: np.ndarray) -> list[range]:
     """Sorted indices as ranges of neighbours."""
     parts = np.split(indices, np.flatnonzero(np.diff(indices) != 1) + 1)
     return [range(int(part[0]), int(part[-1]) + 1) for part in parts]
-
-
-@dataclasses.dataclass
-class _Keeper:
-    """Writes partial results and rates every config.run.save_seconds."""
-
-    problem: Problem
-    partials: Partials
-    progress: Progress
-    images: int = 0
-    saved: float = dataclasses.field(default_factory=lambda: time.monotonic())
-
-    def count(self, label: int, masks: int, images: int) -> None:
-        self.images += masks * images
-        rate = self.images / self.progress.seconds
-        self.progress.update(masks, f"{rate:,.0f} images/s, {self.problem.classes[label]}")
-
-    def is_due(self) -> bool:
-        return time.monotonic() - self.saved >= self.problem.run.save_seconds
-
-    def keep(self, label: int, start: int, sums: np.ndarray) -> None:
-        self.partials.write(label, start, sums)
-        self.saved = time.monotonic()
-        if self.problem.metrics and self.images:
-            self.problem.metrics.write(
-                "search",
-                self.progress.count,
-                {
-                    "masks_per_second": self.progress.rate,
-                    "images_per_second": self.images / self.progress.seconds,
-                    "eta_seconds": self.progress.eta,
-                },
-            )

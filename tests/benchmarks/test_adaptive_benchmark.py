@@ -12,7 +12,7 @@ from fsjax import search
 from fsjax.engine import tile_size
 from fsjax.engine.model import Model
 from fsjax.fourier import spectrum
-from fsjax.search import sweep
+from fsjax.search import sweep, throughput
 from fsjax.search.adaptive import image_losses
 
 ABOUT = {"images": 0, "patch": 1, "share": 0.1, "split": "test"}
@@ -117,16 +117,16 @@ class Stopped(Exception):
 
 def test_a_class_that_was_found_is_not_searched_again_and_one_that_was_stopped_goes_on(tmp_path, monkeypatch):
     first, computed = benchmark.rows(make_problem(), tmp_path, ABOUT, 1), []
-    sweep_count, counted_passes = sweep._Keeper.count, image_losses.Evaluator.count
-    stop_after = [12]
+    counted_passes, stop_after = image_losses.Evaluator.count, [12]
 
-    def swept(self, label, masks, images):
-        computed.append((label, masks))
-        sweep_count(self, label, masks, images)
-        if sum(masks for _, masks in computed) >= stop_after[0]:
-            raise Stopped
+    class Swept(throughput.Throughput):
+        def count(self, masks, images, name):
+            computed.append((name, masks))
+            super().count(masks, images, name)
+            if sum(masks for _, masks in computed) >= stop_after[0]:
+                raise Stopped
 
-    monkeypatch.setattr(sweep._Keeper, "count", swept)
+    monkeypatch.setattr(sweep, "Throughput", Swept)
     with pytest.raises(Stopped):
         benchmark.rows(make_problem(), tmp_path, ABOUT, 2)
     begun = sum(masks for _, masks in computed)
@@ -141,7 +141,7 @@ def test_a_class_that_was_found_is_not_searched_again_and_one_that_was_stopped_g
     monkeypatch.setattr(image_losses.Evaluator, "count", counted)
     again = benchmark.rows(make_problem(), tmp_path, ABOUT, 2)
     assert again[0] == first[0] and again[1]["resumed"] and not again[0]["resumed"]
-    assert {label for label, _ in computed} == {1} == searched
+    assert {name for name, _ in computed} == {"b"} and searched == {1}
     assert sum(masks for _, masks in computed) == 35, "no mask twice"
     lines = (tmp_path / "adaptive.jsonl").read_text().splitlines()
     assert [json.loads(line) for line in lines] == again

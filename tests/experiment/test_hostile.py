@@ -43,7 +43,7 @@ from fsjax.report import page
 from fsjax.report.notes import notes
 from fsjax.runtime import files
 from fsjax.runtime.errors import InputError
-from fsjax.runtime.partial_results import Partials
+from fsjax.runtime.partial_results import PartialResults
 from fsjax.search.bootstrap import at_share
 from tests.helpers.hostile_reader import READERS
 
@@ -569,11 +569,11 @@ def test_a_number_that_has_changed_in_a_file_is_seen(tmp_path):
 @pytest.mark.parametrize("number", [-1, 10**12, 1.5, "3", True, None, [3]])
 def test_the_layout_of_a_search_is_one_that_a_machine_may_have(tmp_path, number):
     params = {"a": np.zeros(3)}
-    layout = Partials(tmp_path, {"tile": 8}, params).layout
+    layout = PartialResults(tmp_path, {"tile": 8}, params).layout
     files.write_json(tmp_path / "layout.json", layout | {"tile": 24})
-    assert Partials(tmp_path, {"tile": 8}, params).layout["tile"] == 24
+    assert PartialResults(tmp_path, {"tile": 8}, params).layout["tile"] == 24
     files.write_json(tmp_path / "layout.json", layout | {"tile": number})
-    assert str(tmp_path / "layout.json") in refused(Partials, tmp_path, {"tile": 8}, params)
+    assert str(tmp_path / "layout.json") in refused(PartialResults, tmp_path, {"tile": 8}, params)
 
 
 def test_a_mapping_of_folders_repeats_nothing_and_makes_nothing(tmp_path):

@@ -19,7 +19,7 @@ if len(sys.argv) > 3:
 
 from configs import common
 from fsjax.data.dataset import Dataset, measure_mean_std
-from fsjax.engine import sharing, tile_size
+from fsjax.engine import tile_size
 from fsjax.engine.engine import Engine
 from fsjax.engine.model import Model
 from fsjax.evaluation import evaluate
@@ -28,6 +28,7 @@ from fsjax.evaluation.ood import evaluate as ood
 from fsjax.fourier import dfm, masks, spectrum
 from fsjax.models import network
 from fsjax.models.classifier import Classifier
+from fsjax.runtime import parallel
 from fsjax.training.evaluators import dynamics, validation
 from fsjax.training.evaluators.evaluator import EvaluatorContext
 
@@ -147,7 +148,7 @@ config = common.base()
 config.evaluate.random_masks, config.data.validation_share, config.ood.images_per_class = 4, 0.5, 14
 # Several chunks, tiles of masks and parts; and processes with more memory than others, as JAX finds it.
 tile_size.fit, sets.PART = lambda *args, **options: 8 + 3 * index, 15
-sharing._MESSAGE = 50  # so that counts travel in several messages
+parallel._MESSAGE = 50  # so that counts travel in several messages
 seen, found = set(), {}
 for case, counts in CASES.items():
     made = Made(counts)

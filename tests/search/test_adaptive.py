@@ -102,10 +102,10 @@ def test_the_best_shares_are_those_of_exact_removal_at_a_part_of_its_cost(tmp_pa
     patches = spectrum.num_patches(options["size"], options["size"], options.get("patch", 1))
     for label, report in enumerate(reports(maps)):
         blocks = (tmp_path / "search" / f"class{label:05d}").glob("block*.npz")
-        known = {int(mask) for file in blocks for mask in files.read_npz(file)["masks"]}
+        known = {int(mask) for file in blocks for mask in files.read_npz(file)["items"]}
         assert report["never_evaluated"] == 1 + patches - len(known)
     assert maps.forward_equivalents == sum(report["forward_passes"] for report in reports(maps))
-    kept = sum(files.read_npz(file)["losses"].size for file in (tmp_path / "search").rglob("block*.npz"))
+    kept = sum(files.read_npz(file)["values"].size for file in (tmp_path / "search").rglob("block*.npz"))
     assert maps.forward_equivalents == kept + 3 * 600, "every pass is kept, and counted once"
 
 
@@ -126,7 +126,7 @@ def test_a_patch_begins_with_a_third_of_a_class_or_with_what_is_asked_for(tmp_pa
     adaptive.search(make_problem(tmp_path, counts=(180, 30), first_images=asked))
     for label, expected in enumerate(first):
         blocks = (tmp_path / "search" / f"class{label:05d}").glob("block00-*.npz")
-        assert {files.read_npz(block)["losses"].shape[1] for block in blocks} == {expected}
+        assert {files.read_npz(block)["values"].shape[0] for block in blocks} == {expected}
 
 
 @pytest.mark.parametrize("asked, begun", [(64, 32), (16, 16), (8, 8)])

@@ -14,11 +14,11 @@ from fsjax.engine import tile_size
 from fsjax.engine.model import Model
 from fsjax.fourier import masks as masks_lib
 from fsjax.fourier import spectrum
-from fsjax.runtime import parallel
+from fsjax.runtime import interrupt, parallel
 from fsjax.runtime.errors import InputError
-from fsjax.search import sweep
 from fsjax.search.hierarchical import candidate_regression, hierarchical
 from fsjax.search.hierarchical import stages as stages_lib
+from fsjax.search.throughput import Throughput
 
 COUNTS = (5, 3, 4)
 FIELDS = {"patches": "4,2,1", "candidates": "12,15,18", "keep": 3}
@@ -246,19 +246,19 @@ def test_a_search_stopped_anywhere_goes_on_and_ends_with_the_same_bits(tmp_path,
     computed = stops = 0
     for tiles in (0, 4, 3, 5, 1000):
         seen = []
-        counted = sweep._Keeper.count
+        counted = Throughput.count
 
-        def count(self, label, masks, images, seen=seen, counted=counted):
+        def count(self, masks, images, name, seen=seen, counted=counted):
             seen.append(masks)
-            counted(self, label, masks, images)
+            counted(self, masks, images, name)
 
         def check(seen=seen, tiles=tiles):
             if len(seen) > tiles:
                 raise Stopped
 
         # A restart that would choose other tiles, and has other devices.
-        monkeypatch.setattr(sweep._Keeper, "count", count)
-        monkeypatch.setattr(sweep.interrupt, "check", check)
+        monkeypatch.setattr(Throughput, "count", count)
+        monkeypatch.setattr(interrupt, "check", check)
         monkeypatch.setattr(tile_size, "fit", lambda *_, stops=stops, **__: 6 * (1 + stops))
         monkeypatch.setattr(parallel, "local_devices", lambda stops=stops: jax.local_devices()[: 1 + stops % 3])
         try:

@@ -90,7 +90,7 @@ def test_processes_of_the_adaptive_search_share_the_work_and_end_with_the_bits_o
     np.testing.assert_array_equal(one.scores, two.scores)
     assert one.provenance == two.provenance
     shapes_of = {
-        name: [files.read_npz(file)["losses"].shape for file in (tmp_path / name).rglob("block*.npz")]
+        name: [files.read_npz(file)["values"].T.shape for file in (tmp_path / name).rglob("block*.npz")]
         for name in ("one", "two")
     }
     for shapes in shapes_of.values():

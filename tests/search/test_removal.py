@@ -10,10 +10,11 @@ import pytest
 
 from fsjax.engine import tile_size
 from fsjax.fourier import spectrum
-from fsjax.runtime import files, parallel
+from fsjax.runtime import files, interrupt, parallel, partial_results
 from fsjax.runtime.errors import InputError
-from fsjax.search import removal, sweep
+from fsjax.search import removal
 from fsjax.search.removal import plane_scores
+from fsjax.search.throughput import Throughput
 from tests.helpers.removal_problem import COUNTS, make_problem, network
 
 
@@ -107,18 +108,18 @@ class Stopped(Exception):
 def stop_after(monkeypatch, count):
     """The search stops at its safe point after so many tiles; returns the list of the tiles' masks."""
     seen = []
-    counted = sweep._Keeper.count
+    counted = Throughput.count
 
-    def count_masks(self, label, masks, images):
+    def count_masks(self, masks, images, name):
         seen.append(masks)
-        counted(self, label, masks, images)
+        counted(self, masks, images, name)
 
     def check():
         if len(seen) > count:
             raise Stopped
 
-    monkeypatch.setattr(sweep._Keeper, "count", count_masks)
-    monkeypatch.setattr(sweep.interrupt, "check", check)
+    monkeypatch.setattr(Throughput, "count", count_masks)
+    monkeypatch.setattr(interrupt, "check", check)
     return seen
 
 
@@ -146,14 +147,14 @@ def test_a_search_stopped_anywhere_goes_on_and_ends_with_the_same_bits(tmp_path,
 def test_partial_results_are_kept_at_the_interval(tmp_path, monkeypatch):
     """A clock that a tile moves by a second: a file holds what 3 seconds computed, and a kill loses no more."""
     clock = [0.0]
-    monkeypatch.setattr(sweep.time, "monotonic", lambda: clock[0])
+    monkeypatch.setattr(partial_results.time, "monotonic", lambda: clock[0])
     monkeypatch.setattr(parallel, "local_devices", lambda: jax.local_devices()[:1])
     monkeypatch.setattr(tile_size, "fit", lambda *_, **__: 1)
 
     def check():
         clock[0] += 1
 
-    monkeypatch.setattr(sweep.interrupt, "check", check)
+    monkeypatch.setattr(interrupt, "check", check)
     removal.search(make_problem(tmp_path, save_seconds=3.0))
     starts = sorted(int(file.name[:6]) for file in (tmp_path / "search" / "class00000").glob("*.npz"))
     gaps = np.diff([*starts, 35])
@@ -171,8 +172,8 @@ def test_a_damaged_partial_result_is_computed_again(tmp_path):
     paths[2].write_bytes(bytes(flipped))
     paths[3].unlink()
     # Of a search with another number of resamples, or of none: it would fit, broadcast.
-    kept = files.read_npz(paths[4])["sums"]
-    files.write_npz(paths[4], sums=kept[0] + 1)
+    part = files.read_npz(paths[4])
+    files.write_npz(paths[4], items=part["items"], values=part["values"][0] + 1)
     np.testing.assert_array_equal(removal.search(make_problem(tmp_path)).scores, expected)
 
 

@@ -150,7 +150,7 @@ class ClassSearcher:
         return {"correlation": correlation(means, exact), "spearman": rank_correlation(means, exact)}
 
     def _file(self, label: int) -> Path | None:
-        folder = self._evaluator.folder(label)
+        folder = self._evaluator.partial_results.folder(label)
         return folder and folder / "found.json"
 
     def _write(self, label: int, result: ClassResult) -> None:

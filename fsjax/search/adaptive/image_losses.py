@@ -1,22 +1,20 @@
 """The loss of single images of a class under masks of a list, block by block: shared by processes, kept as it goes."""
 
 import dataclasses
-import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 
 import numpy as np
 from jaxtyping import Float, Int
 
 from fsjax.engine import first_layer, tile_size
 from fsjax.engine.engine import Engine
-from fsjax.runtime import files, interrupt, parallel
-from fsjax.runtime.errors import InputError
-from fsjax.runtime.partial_results import Partials
+from fsjax.runtime import parallel
+from fsjax.runtime.partial_results import PartialResults, Table
 from fsjax.runtime.progress import Progress
-from fsjax.runtime.storage import Path
 from fsjax.search import gradient
-from fsjax.search.problem import Problem
+from fsjax.search.problem import Problem, check_finite
 from fsjax.search.sweep import MaskList
+from fsjax.search.throughput import Throughput
 
 
 class Evaluator:
@@ -54,8 +52,10 @@ class Evaluator:
         # Blocks are small and many: chunks that fill them, and more masks in a tile instead.
         layout["chunk"] = tile_size.chunk_size([step], layout["tile_images"])
         layout["masks"] = masks.count
-        partials = Partials(problem.directory, layout, model.params, problem.identity)
-        self.layout, self.directory = partials.layout, partials.directory
+        self.partial_results = PartialResults(
+            *(problem.directory, layout, model.params, problem.identity), save_seconds=problem.run.save_seconds
+        )
+        self.layout = self.partial_results.layout
         self.problem, self.masks, self.progress = problem, masks, progress
         self.as_removals = bool(self.layout["first_layer"])
         self.engine = Engine(
@@ -66,27 +66,11 @@ class Evaluator:
         )
         # One width for all blocks, so that one program serves them.
         self.width = max(blocks)
-        self.passes, self.saved = 0, time.monotonic()
-
-    def folder(self, label: int) -> Path | None:
-        """Where what is known of a class is kept."""
-        return self.directory and self.directory / f"class{label:05d}"
+        self._throughput = Throughput(problem, progress, self.partial_results)
 
     def count(self, label: int, passes: int) -> None:
         """So many forward passes were made just now."""
-        self.passes += passes
-        rate = self.passes / self.progress.seconds
-        self.progress.update(passes, f"{rate:,.0f} images/s, {self.problem.classes[label]}")
-
-    def is_due(self) -> bool:
-        return time.monotonic() - self.saved >= self.problem.run.save_seconds
-
-    def note(self) -> None:
-        """Something was kept just now."""
-        self.saved = time.monotonic()
-        if self.problem.metrics and self.passes:
-            rates = {"images_per_second": self.passes / self.progress.seconds, "eta_seconds": self.progress.eta}
-            self.problem.metrics.write("search", self.progress.count, rates)
+        self._throughput.count(passes, passes, self.problem.classes[label])
 
 
 @dataclasses.dataclass
@@ -106,18 +90,16 @@ class ClassLosses:
     images: Float[np.ndarray, "images height width channels"]
     sample_sizes: tuple[int, ...]
     losses: Float[np.ndarray, "masks images"] = dataclasses.field(init=False)
+    _tables: list[Table] = dataclasses.field(init=False)
 
-    def __post_init__(self):
-        self.losses = np.full((self.evaluator.masks.count, len(self.images)), np.nan, np.float32)
-        folder = self.evaluator.folder(self.label)
-        if folder is not None:
-            for block in range(len(self.sample_sizes)):
-                paths: list[Path] = sorted(folder.glob(f"block{block:02d}-*.npz"), key=str)
-                for file in paths:
-                    self._read(file, block)
-        for block in range(len(self.sample_sizes)):
-            # Processes may have seen different files.
-            self._merge(np.arange(len(self.losses)), block)
+    def __post_init__(self) -> None:
+        self.losses = np.empty((self.evaluator.masks.count, len(self.images)), np.float32)
+        self._tables = [
+            self.evaluator.partial_results.table(self.label, self.losses.T[self.columns(block)], f"block{block:02d}-")
+            for block in range(len(self.sample_sizes))
+        ]
+        # Processes may have seen different files.
+        self.losses[...] = parallel.merge(self.losses)
         passes = int(np.isfinite(self.losses).sum())
         self.evaluator.progress.update(passes)
         self.evaluator.progress.resumed += passes
@@ -141,62 +123,28 @@ class ClassLosses:
         columns = self.columns(block)
         missing = masks[np.isnan(self.losses[masks, columns.start])]
         if len(missing):
-            self._compute(missing[parallel.share(len(missing))], block)
-            self._merge(missing, block)
+            mine, images = missing[parallel.share(len(missing))], columns.stop - columns.start
+            if len(mine):
+                self._tables[block].fill(
+                    self._compute(mine, block), lambda tile: self.evaluator.count(self.label, tile * images)
+                )
+            self.losses[missing, columns] = parallel.merge(self.losses[missing, columns])
 
-    def _merge(self, masks: np.ndarray, block: int) -> None:
-        """What the processes know together; a row an image, since there are fewer of those."""
-        rows = np.ascontiguousarray(self.losses[masks, self.columns(block)].T, np.float64)
-        self.losses[masks, self.columns(block)] = parallel.merge(rows).T
-
-    def _compute(self, masks: np.ndarray, block: int) -> None:
+    def _compute(
+        self, masks: Int[np.ndarray, " chosen"], block: int
+    ) -> Iterator[tuple[Int[np.ndarray, " masks"], Float[np.ndarray, "images masks"]]]:
+        """Yield masks, tile by tile, and the losses of a block's images under them."""
         evaluator, images = self.evaluator, self.images[self.columns(block)]
-        if not len(masks):
-            return
         labels, chosen = np.full(len(images), self.label), evaluator.masks.sample(masks)
         # A replicate an image: the weighted sums are the images' own losses.
         weights = np.eye(len(images), evaluator.width, dtype=np.float32)
         chunks = evaluator.engine.chunks(images, labels, weights, size=evaluator.layout["chunk"])
-        kept = done = 0
-        try:
-            for start, stop, sums in evaluator.engine.tiles(
-                chunks,
-                lambda a, b: chosen.perturbations(a, b, as_removals=evaluator.as_removals),
-                len(masks),
-            ):
-                found = sums["loss"][:, : len(images)]
-                if not np.isfinite(found).all():
-                    name = evaluator.problem.classes[self.label]
-                    raise InputError(f"search: the model's loss on class {name!r} is not finite; expected a finite one")
-                self.losses[masks[start:stop], self.columns(block)] = found
-                done = stop
-                evaluator.count(self.label, found.size)
-                if evaluator.is_due():
-                    self._write(masks[kept:done], block)
-                    kept = done
-                interrupt.check()
-        finally:
-            self._write(masks[kept:done], block)
-
-    def _write(self, masks: np.ndarray, block: int) -> None:
-        folder = self.evaluator.folder(self.label)
-        if folder is not None and len(masks):
-            name = f"block{block:02d}-{masks[0]:06d}-{masks[-1]:06d}.npz"
-            files.write_npz(folder / name, masks=masks, losses=self.losses[masks, self.columns(block)])
-        self.evaluator.note()
-
-    def _read(self, file: Path, block: int) -> None:
-        """What a file holds; nothing where it is damaged."""
-        try:
-            found = files.read_npz(file)
-        except (FileNotFoundError, InputError):
-            return
-        masks, losses = found.get("masks"), found.get("losses")
-        columns = self.columns(block)
-        if masks is None or losses is None or losses.shape != (len(masks), columns.stop - columns.start):
-            return
-        if np.isfinite(losses).all() and masks.min() >= 0 and masks.max() < len(self.losses):
-            self.losses[masks, columns] = losses
+        for start, stop, sums in evaluator.engine.tiles(
+            chunks, lambda a, b: chosen.perturbations(a, b, as_removals=evaluator.as_removals), len(masks)
+        ):
+            losses = sums["loss"][:, : len(images)]
+            check_finite(losses, evaluator.problem.classes[self.label])
+            yield masks[start:stop], losses.T
 
 
 def known_first_order(
@@ -212,16 +160,10 @@ def known_first_order(
       first_order: as `gradient.make_first_order` makes it.
       batch: of one device.
     """
-    count, folder = len(images), evaluator.folder(label)
-    scores = np.full((count, evaluator.masks.count - 1), np.nan)
-    paths: list[Path] = sorted(folder.glob("first-*.npz"), key=str) if folder else []
-    for file in paths:
-        try:
-            found = files.read_npz(file)
-        except (FileNotFoundError, InputError):
-            continue
-        scores[found["images"]] = found["scores"]
-    scores = parallel.merge(scores)
+    count = len(images)
+    scores = np.empty((count, evaluator.masks.count - 1), np.float32)
+    table = evaluator.partial_results.table(label, scores.T, "first-")
+    scores[...] = parallel.merge(scores)
     known = gradient.PASSES * int(np.isfinite(scores[:, 0]).sum())
     evaluator.progress.update(known)
     evaluator.progress.resumed += known
@@ -229,25 +171,12 @@ def known_first_order(
     missing = np.flatnonzero(np.isnan(scores[::batch, 0]))
     mine, devices = missing[parallel.share(len(missing))], parallel.mesh().size
     # Whole batches, so that every image has its place in one whichever are left.
-    parts = [np.arange(number * batch, min(count, (number + 1) * batch)) for number in mine.tolist()]
-    waiting: list[np.ndarray] = []
+    batches = [np.arange(number * batch, min(count, (number + 1) * batch)) for number in mine.tolist()]
 
-    def keep() -> None:
-        if folder is not None and waiting:
-            chosen = np.concatenate(waiting)
-            name = f"first-{chosen[0]:06d}-{chosen[-1]:06d}.npz"
-            files.write_npz(folder / name, images=chosen, scores=scores[chosen].astype(np.float32))
-        waiting.clear()
-        evaluator.note()
+    def computed() -> Iterator[tuple[Int[np.ndarray, " n"], Float[np.ndarray, "patches n"]]]:
+        for start in range(0, len(batches), devices):
+            chosen = np.concatenate(batches[start : start + devices])
+            yield chosen, first_order(images[chosen], label).T
 
-    try:
-        for start in range(0, len(parts), devices):
-            chosen = np.concatenate(parts[start : start + devices])
-            scores[chosen] = first_order(images[chosen], label)
-            waiting.append(chosen)
-            evaluator.count(label, gradient.PASSES * len(chosen))
-            if evaluator.is_due():
-                keep()
-    finally:
-        keep()
+    table.fill(computed(), lambda size: evaluator.count(label, gradient.PASSES * size))
     return parallel.merge(scores).astype(np.float32)

@@ -15,7 +15,7 @@ from jaxtyping import Bool, Float, Int
 
 from fsjax.engine import tile_size
 from fsjax.fourier import dfm, masks
-from fsjax.runtime.partial_results import Partials
+from fsjax.runtime.partial_results import PartialResults
 from fsjax.search import precision_check
 from fsjax.search.hierarchical import candidate_regression, stages
 from fsjax.search.hierarchical.candidates import Candidates
@@ -156,7 +156,7 @@ def _layout(problem: Problem) -> dict[str, int]:
         memory_mib=problem.run.memory_mib,
         precision=model.matmul_precision,
     )
-    return Partials(problem.directory, layout, model.params, problem.identity).layout
+    return PartialResults(problem.directory, layout, model.params, problem.identity).layout
 
 
 @dataclasses.dataclass(frozen=True)

@@ -1,0 +1,140 @@
+"""Partial results on disk: a restart takes over what is whole and fits, and nothing else."""
+
+import numpy as np
+import pytest
+
+from fsjax.runtime import files, interrupt, partial_results
+from fsjax.runtime.errors import InputError
+from fsjax.runtime.partial_results import PartialResults
+
+PARAMS = {"kernel": np.arange(3.0)}
+
+
+def opened(directory, **options):
+    return PartialResults(directory, {"tile": 8}, PARAMS, "a search", **options)
+
+
+def filled(directory, values, tiles, **options):
+    """Fill a table of class 3 tile by tile; return the table."""
+    table = opened(directory, **options).table(3, np.empty_like(values))
+    table.fill(((np.array(tile), values[..., tile]) for tile in tiles), lambda items: None)
+    return table
+
+
+def on_disk(directory, like):
+    return opened(directory).table(3, np.empty_like(like)).values
+
+
+def test_a_restart_takes_over_neighbouring_and_scattered_items(tmp_path):
+    values = np.random.default_rng(0).normal(size=(2, 3, 9))
+    filled(tmp_path, values, [[0, 1], [7, 4, 5]])
+    expected = np.full_like(values, np.nan)
+    expected[..., [0, 1, 4, 5, 7]] = values[..., [0, 1, 4, 5, 7]]
+    np.testing.assert_array_equal(on_disk(tmp_path, values), expected)
+
+
+def test_tables_of_a_class_do_not_read_each_others_files(tmp_path):
+    store, values = opened(tmp_path), np.arange(4.0)
+    for name in ("", "block00-", "block01-"):
+        table = store.table(3, np.empty(4), name)
+        assert np.isnan(table.values).all()
+        table.set(np.array([0, 1]), values[:2] + len(name))
+        store.save()
+        values = values + 10
+    found = [opened(tmp_path).table(3, np.empty(4), name).values[0] for name in ("", "block00-", "block01-")]
+    assert found == [0, 18, 28]
+    assert np.isnan(opened(tmp_path).table(4, np.empty(4)).values).all()
+
+
+@pytest.mark.parametrize(
+    "arrays",
+    [
+        {"items": [0, 1], "values": [[1.0, np.nan]]},
+        {"items": [0, 1], "values": [[1.0, np.inf]]},
+        {"items": [0, 4], "values": [[1.0, 2.0]]},
+        {"items": [-1, 0], "values": [[1.0, 2.0]]},
+        {"items": [0.0, 1.0], "values": [[1.0, 2.0]]},
+        {"items": [0, 1], "values": [1.0, 2.0]},
+        {"items": [0, 1], "values": [["a", "b"]]},
+        {"items": [0, 1], "values": [[1.0]]},
+        {"items": 0, "values": [1.0]},
+        {"values": [[1.0, 2.0]]},
+        {"sums": [[1.0, 2.0]]},
+    ],
+)
+def test_a_file_that_does_not_fit_counts_as_missing(tmp_path, arrays):
+    filled(tmp_path, np.ones((1, 4)), [[3]])
+    files.write_npz(tmp_path / "class00003" / "000000-000002.npz", **{k: np.array(v) for k, v in arrays.items()})
+    np.testing.assert_array_equal(on_disk(tmp_path, np.ones((1, 4))), [[np.nan, np.nan, np.nan, 1]])
+
+
+def test_one_timer_saves_all_tables(tmp_path, monkeypatch):
+    clock, saves = [0.0], []
+    monkeypatch.setattr(partial_results.time, "monotonic", lambda: clock[0])
+    store = opened(tmp_path, save_seconds=3.0)
+    store.on_save = lambda: saves.append(clock[0])
+    other, table = (store.table(label, np.empty(9)) for label in (0, 3))
+    other.set(np.array([2]), np.ones(1))
+
+    def tiles():
+        for item in range(8):
+            clock[0] += 1
+            yield np.array([item]), np.ones(1)
+
+    table.fill(tiles(), lambda items: None)
+    assert saves == [3, 6, 8], "every 3 seconds, and at the end"
+    assert sorted(file.name for file in (tmp_path / "class00003").iterdir()) == [
+        "000000-000003.npz",
+        "000003-000006.npz",
+        "000006-000008.npz",
+    ]
+    assert [file.name for file in (tmp_path / "class00000").iterdir()] == ["000002-000003.npz"]
+
+
+@pytest.mark.parametrize("error", [interrupt.Terminated, InputError, KeyboardInterrupt])
+def test_what_is_computed_is_saved_whatever_ends_it(tmp_path, error):
+    def tiles():
+        yield np.array([1]), np.ones(1)
+        raise error
+
+    with pytest.raises(error):
+        opened(tmp_path).table(3, np.empty(2)).fill(tiles(), lambda items: None)
+    np.testing.assert_array_equal(on_disk(tmp_path, np.empty(2)), [np.nan, 1])
+
+
+def test_a_state_is_replaced_and_read_back_and_a_damaged_one_is_none(tmp_path):
+    store = opened(tmp_path)
+    assert store.read("chain000001") == {}
+    for steps in (1, 2):
+        store.write("chain000001", {"steps": np.array(steps), "logits": np.ones(3) * steps})
+    state = opened(tmp_path).read("chain000001")
+    assert state.keys() == {"steps", "logits"} and state["steps"] == 2
+    file = tmp_path / "chain000001.npz"
+    file.write_bytes(file.read_bytes()[:-9])
+    assert opened(tmp_path).read("chain000001") == {}
+
+
+def test_without_a_directory_nothing_is_kept(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    table = filled(None, np.ones(4), [[0, 1]])
+    np.testing.assert_array_equal(table.values, [1, 1, np.nan, np.nan])
+    assert opened(None).read("a") == {} and opened(None).folder(3) is None and not list(tmp_path.iterdir())
+
+
+def test_results_of_another_search_model_or_version_are_refused(tmp_path):
+    opened(tmp_path)
+    for thing, arguments in {
+        "search": ({"tile": 8}, PARAMS, "another"),
+        "model": ({"tile": 8}, {"kernel": np.ones(3)}, "a search"),
+    }.items():
+        with pytest.raises(InputError, match=f"partial results of another {thing}; delete the folder to search anew"):
+            PartialResults(tmp_path, *arguments)
+    layout = files.read_json(tmp_path / "layout.json")
+    files.write_json(tmp_path / "layout.json", {key: value for key, value in layout.items() if key != "format"})
+    with pytest.raises(InputError, match="partial results of another version of fsjax; delete the folder"):
+        opened(tmp_path)
+
+
+def test_the_first_layout_is_kept(tmp_path):
+    opened(tmp_path)
+    assert PartialResults(tmp_path, {"tile": 24}, PARAMS, "a search").layout["tile"] == 8
