@@ -1,5 +1,6 @@
 """Source of arrays on disk: images and labels as .npy files, or one .npz with the keys images and labels."""
 
+import dataclasses
 from typing import SupportsIndex
 
 import numpy as np
@@ -46,20 +47,16 @@ def open_arrays(data_config: ConfigDict, split: str) -> "ArraysSource":
     return ArraysSource(choice.display, images, rows, labels, str(images_path))
 
 
+@dataclasses.dataclass
 class ArraysSource:
     """A Source of rows of an array; rows: which of images are used. name: what errors call the array."""
 
+    classes: tuple[str, ...]
+    images: Shaped[np.ndarray, "all height width channels"]
+    rows: Int[np.ndarray, " images"]
+    labels: Int32[np.ndarray, " images"]
+    name: str
     planted: dict | None = None
-
-    def __init__(
-        self,
-        classes: tuple[str, ...],
-        images: Shaped[np.ndarray, "all height width channels"],
-        rows: Int[np.ndarray, " images"],
-        labels: Int32[np.ndarray, " images"],
-        name: str,
-    ):
-        self.classes, self.images, self.rows, self.labels, self.name = classes, images, rows, labels, name
 
     def __len__(self) -> int:
         return len(self.rows)

@@ -63,9 +63,8 @@ def join_stylised(training: Dataset, root: str, data_config: ConfigDict) -> Join
     source = FolderSource(training.classes, files)
     logger.info("train: %d stylised images beside %d", len(source), len(training))
     shorter = data_config.resize_shorter
-    return JoinedDataset(
-        training, Dataset(source, data_config.image_size, data_config.cache_gib, resize_shorter=shorter)
-    )
+    copies = Dataset(source, data_config.image_size, data_config.cache_gib, resize_shorter=shorter)
+    return JoinedDataset(training, copies)
 
 
 def check(root: str) -> Path:

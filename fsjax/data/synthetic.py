@@ -12,11 +12,12 @@ MEAN, independent in each channel, plus gratings common to the channels:
 The fixed orbits are drawn once from the seed and are the same in every split.
 """
 
+import dataclasses
 import re
 from typing import SupportsIndex
 
 import numpy as np
-from jaxtyping import Bool, Float, Int, UInt8
+from jaxtyping import Bool, Float, Int32, UInt8
 from ml_collections import ConfigDict
 
 from fsjax.data.source import Source
@@ -59,23 +60,23 @@ def open_synthetic(data: ConfigDict, split: str) -> Source:
     any_half = np.zeros_like(fixed)
     any_half[1] = raisable(biased, data.image_size)
     planted = {"fixed": fixed, "any": any_half}
-    return ArraySource(np.concatenate(images), np.repeat(np.arange(4, dtype=np.int32), per_class), planted)
+    return SyntheticSource(np.concatenate(images), np.repeat(np.arange(4, dtype=np.int32), per_class), planted)
 
 
-class ArraySource(Source):
-    """Images held in memory."""
+@dataclasses.dataclass
+class SyntheticSource:
+    """A Source of images in memory."""
 
-    def __init__(
-        self, images: UInt8[np.ndarray, "images size size 3"], labels: Int[np.ndarray, " images"], planted: dict
-    ):
-        self.classes, self.labels, self.planted = CLASSES, labels, planted
-        self._images = images
+    images: UInt8[np.ndarray, "images size size 3"]
+    labels: Int32[np.ndarray, " images"]
+    planted: dict | None
+    classes: tuple[str, ...] = CLASSES
 
     def __len__(self) -> int:
-        return len(self._images)
+        return len(self.images)
 
     def __getitem__(self, index: SupportsIndex) -> UInt8[np.ndarray, "size size 3"]:
-        return self._images[index]
+        return self.images[index]
 
 
 def planted_orbits(biased: int, size: int, seed: int) -> Bool[np.ndarray, "classes size size"]:

@@ -1,5 +1,6 @@
 """Source of sets that TensorFlow Datasets prepared as array_record, read without TensorFlow."""
 
+import dataclasses
 import difflib
 import logging
 import os
@@ -52,20 +53,16 @@ def open_tfds(data_config: ConfigDict, split: str) -> "TfdsSource":
     return TfdsSource(choice.display, records, rows, labels, where)
 
 
+@dataclasses.dataclass
 class TfdsSource:
     """A Source of records of a prepared set; rows: which of them are used. name: what errors call the set."""
 
+    classes: tuple[str, ...]
+    records: BaseDataSource
+    rows: Int[np.ndarray, " images"]
+    labels: Int32[np.ndarray, " images"]
+    name: str
     planted: dict | None = None
-
-    def __init__(
-        self,
-        classes: tuple[str, ...],
-        records: BaseDataSource,
-        rows: Int[np.ndarray, " images"],
-        labels: Int32[np.ndarray, " images"],
-        name: str,
-    ):
-        self.classes, self.records, self.rows, self.labels, self.name = classes, records, rows, labels, name
 
     def __len__(self) -> int:
         return len(self.rows)

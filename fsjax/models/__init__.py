@@ -1,7 +1,7 @@
 """The classifiers that can be trained or searched, by name.
 
-vit_micro is meant for a CPU: on two free cores 400 training steps of 128 images of 32x32 take vit_micro_patch4 a
-minute and a half to two, vit_micro_patch8 half a minute.
+vit_micro is meant for a CPU: 400 training steps of 128 images of 32x32 take vit_micro_patch4 two minutes on two cores,
+vit_micro_patch8 half a minute.
 """
 
 import functools
@@ -30,7 +30,12 @@ _VITS = {
     "vit_large": partial(VisionTransformer, width=1024, depth=24, heads=16),
 }
 
-# name -> builder(num_classes=, image_size=, dtype=, axis_name=, rngs=); a model more is a line more.
+# name -> builder, called with
+#   num_classes: number of logits;
+#   image_size: height and width of the images in pixels;
+#   dtype: what is computed in; parameters and statistics are float32;
+#   axis_name: the mapped axis over which BatchNorm takes its statistics in training;
+#   rngs: the source of the initial parameters.
 # "_cifar" is the form that the frequency-shortcut papers train: ResNets with a 3x3 stem and no pool and VGGs with an
 # average over all positions at any image size, AlexNet at 32 pixels. "_imagenet" is torchvision's form, and
 # "_gap" a ViT that averages over patches and has no class token.
@@ -56,7 +61,7 @@ MODELS: dict[str, Callable] = {
 
 @functools.lru_cache(maxsize=64)
 def build(name: str, *, num_classes: int, image_size: int, dtype: Any = jnp.float32) -> Network:
-    """The classifier of this name, without its arrays.
+    """Return the classifier of this name, without its arrays.
 
     Args:
         name: a key of MODELS.
@@ -71,5 +76,5 @@ def build(name: str, *, num_classes: int, image_size: int, dtype: Any = jnp.floa
     if name not in MODELS:
         raise unknown("model.name", "model", name, sorted(MODELS))
     network = Network(MODELS[name], num_classes, image_size, jnp.dtype(dtype))
-    network.graphdef  # noqa: B018 - what does not fit is refused here rather than at the first call
+    network.graphdef  # noqa: B018 - refuses what does not fit here rather than at the first call
     return network

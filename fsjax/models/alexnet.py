@@ -1,7 +1,7 @@
 """AlexNet (Krizhevsky 2014, "One weird trick for parallelizing convolutional neural networks").
 
 Submodules are named by their place in torchvision's sequences, so a name in its `state_dict` is a path here.
-Initialisation is torchvision's, save that biases start at zero.
+Initialisation is torchvision's, except that biases start at zero.
 """
 
 import jax
@@ -26,14 +26,10 @@ class AlexNet(nnx.Module):
     """Five convolutions with ReLU, max-pools of stride 2 after the first, second and fifth, and three linear layers.
 
     Args:
-        imagenet: True for torchvision's: 3x3 pools, averages on a 6x6 grid, biases and no BatchNorm. False for the form
-            of the frequency-shortcut papers, for 32 pixels: 3x3 convolutions, each with ReLU and then BatchNorm, 2x2
-            pools, and biases nowhere.
-        num_classes: number of logits.
-        image_size: height and width of the images in pixels: 63 or more, or else 32, or InputError is raised.
-        dtype: what is computed in; parameters and statistics are float32.
-        axis_name: the mapped axis over which BatchNorm takes its statistics in training.
-        rngs: the source of the initial parameters.
+        imagenet: True for torchvision's, from 63 pixels on: 3x3 pools, averages on a 6x6 grid, biases and no BatchNorm.
+            False for the form of the frequency-shortcut papers, for 32 pixels: 3x3 convolutions, each with ReLU and
+            then BatchNorm, 2x2 pools, and no biases.
+        num_classes: and the others as in fsjax.models.MODELS.
     """
 
     def __init__(
@@ -47,9 +43,9 @@ class AlexNet(nnx.Module):
         rngs: nnx.Rngs,
     ):
         if imagenet and image_size < _smallest():
-            raise InputError(f"data.image_size: {image_size} does not fit AlexNet; expected {_smallest()} and more")
+            raise InputError(f"data.image_size: got {image_size}; expected {_smallest()} or more for AlexNet")
         if not imagenet and image_size != _CIFAR_SIZE:
-            raise InputError(f"data.image_size: {image_size} does not fit AlexNet's CIFAR form; expected {_CIFAR_SIZE}")
+            raise InputError(f"data.image_size: got {image_size}; expected {_CIFAR_SIZE} for AlexNet's CIFAR form")
         self.imagenet = imagenet
         self.window, self.grid = (3, 6) if imagenet else (2, 2)
         self.features: nnx.Dict = nnx.Dict()
@@ -94,12 +90,12 @@ class AlexNet(nnx.Module):
         return self.classifier["6"](x)
 
     def _place_after(self, number: int, place: int) -> int:
-        """Place of the convolution after the one of this number; ReLU, BatchNorm and pool have places between."""
+        """Return the place of the next convolution; ReLU, BatchNorm and pool have places between."""
         return place + (2 if self.imagenet else 3) + (number in _POOLED)
 
 
 def _smallest() -> int:
-    """Pixels of which the last pool of torchvision's form makes one position."""
+    """Return the pixels of which the last pool of torchvision's form makes one position."""
     size = 1
     for number, (_, kernel, stride, padding) in reversed(list(enumerate(_IMAGENET))):
         if number in _POOLED:

@@ -1,4 +1,4 @@
-"""BatchNorm in evaluation mode is linear: folded into the convolution before it, it costs nothing."""
+"""Folding of BatchNorm, which is linear in evaluation mode, into the convolution before it."""
 
 from collections.abc import Callable
 from typing import Any
@@ -12,7 +12,7 @@ from fsjax.models.network import Network
 
 
 class Identity(nnx.Module):
-    """Stands where a BatchNorm was."""
+    """Takes the place of a folded BatchNorm."""
 
     def __call__(self, x: Float[Array, "n h w c"], *, train: bool) -> Float[Array, "n h w c"]:
         del train
@@ -20,7 +20,7 @@ class Identity(nnx.Module):
 
 
 def fold(network: Network, variables: dict) -> tuple[Callable, PyTree]:
-    """A network for evaluation only, its BatchNorms folded into the convolutions that they follow.
+    """Return a network for evaluation only, with BatchNorms folded into the convolutions that they follow.
 
     A BatchNorm `bnN` belongs to the `convN` beside it, and one numbered n in a sequence to the convolution n-1.
 
@@ -49,12 +49,12 @@ def fold(network: Network, variables: dict) -> tuple[Callable, PyTree]:
 
 
 def _before(name: str) -> str:
-    """The convolution that a BatchNorm of this name follows."""
+    """Return the name of the convolution that a BatchNorm of this name follows."""
     return str(int(name) - 1) if name.isdigit() else name.replace("bn", "conv")
 
 
 def _absorb(conv: nnx.Conv, norm: nnx.BatchNorm) -> None:
-    """The convolution becomes both: scale x (conv(x) - mean) + bias, with scale over the root of variance + epsilon."""
+    """Make the convolution scale x (conv(x) - mean) + bias, where scale is divided by sqrt(variance + epsilon)."""
     # get_value: indexing a variable would make a JAX array of it first, and a second copy.
     scale, shift, mean, variance = (
         np.asarray(part.get_value(), np.float64)
@@ -63,7 +63,7 @@ def _absorb(conv: nnx.Conv, norm: nnx.BatchNorm) -> None:
     )
     scale = scale / np.sqrt(variance + norm.epsilon)
     before = 0 if conv.bias is None else np.asarray(conv.bias.get_value(), np.float64)
-    # New variables: assigning to the elements of an old one would write into the caller's NumPy array.
+    # New variables: assigning to elements of the old ones would write into the caller's NumPy arrays.
     kernel: Any = (np.asarray(conv.kernel.get_value()) * scale).astype(np.float32)
     bias: Any = ((before - mean) * scale + shift).astype(np.float32)
     conv.kernel, conv.bias = nnx.Param(kernel), nnx.Param(bias)

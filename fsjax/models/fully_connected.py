@@ -1,7 +1,4 @@
-"""What AlexNet and VGG put between their convolutions and their linear layers, and between those.
-
-Nothing here has arrays of its own, so nothing here has a name in PyTorch's `state_dict`.
-"""
+"""Pooling and dropout around the linear layers of AlexNet and VGG; they have no arrays."""
 
 import jax
 import jax.numpy as jnp
@@ -10,13 +7,10 @@ from jaxtyping import Array, Float, Key
 
 
 def flat_average_pool(x: Float[Array, "n height width channels"], side: int) -> Float[Array, "n features"]:
-    """Averages over a grid of `side` x `side` cells, flattened as PyTorch flattens them: by channel, row and column.
+    """Average over a grid of `side` x `side` cells, flattened as in PyTorch: by channel, row and column.
 
-    The cells are those of torch.nn.AdaptiveAvgPool2d: of a height not divisible by `side` they overlap, and of one
-    below it they repeat pixels.
-
-    Returns:
-      [n, channels * side * side].
+    The cells are those of torch.nn.AdaptiveAvgPool2d: they overlap where `side` does not divide the height, and repeat
+    pixels where it is larger.
     """
     if x.shape[1:3] != (side, side):
         rows, columns = (jnp.asarray(_cells(length, side), x.dtype) for length in x.shape[1:3])
@@ -25,10 +19,9 @@ def flat_average_pool(x: Float[Array, "n height width channels"], side: int) -> 
 
 
 def dropout(x: Float[Array, "n features"], keys: Key[Array, " n"] | None, layer: int) -> Float[Array, "n features"]:
-    """Each feature is kept, doubled, with probability 1/2 and else 0; without keys x is left as it is.
+    """Set each feature to 0 with probability 1/2 and double the others; without keys return x.
 
-    What an image loses depends on its own key and on `layer`, the layer's place in the model, and so not on the
-    number of devices.
+    An image's draws depend on its own key and on `layer`, the layer's place in the model, not on the number of devices.
     """
     if keys is None:
         return x

@@ -1,7 +1,6 @@
-"""What others call the arrays of our models: naming schemes of PyTorch state dicts, recognised by their keys.
+"""Naming schemes of PyTorch state dicts, recognised by their keys.
 
-Our own names are torchvision's for convolutional networks and timm's for vision transformers. A scheme more is an entry
-of NAMINGS more.
+Our own names are torchvision's for convolutional networks and timm's for vision transformers. NAMINGS lists the others.
 """
 
 import dataclasses
@@ -11,11 +10,11 @@ from collections.abc import Iterable, Mapping
 
 @dataclasses.dataclass(frozen=True)
 class Naming:
-    """A scheme as parts of keys to be replaced, theirs by ours.
+    """A naming scheme, as parts of keys to replace, theirs by ours.
 
     Attributes:
       name: of the scheme.
-      sign: a pattern that one of its keys matches, and none of another scheme's.
+      sign: a pattern that one of its keys matches, and no key of another scheme.
       parts: (theirs, ours), in order; each stands for whole dotted segments of a key, at its start or behind a dot.
       copies: (theirs, ours) under which the same arrays may stand a second time.
       kernels: arrays of a linear layer that are those of a convolution there: its shape but for the first axis.
@@ -28,19 +27,19 @@ class Naming:
     kernels: Mapping[str, tuple[int, ...]] = dataclasses.field(default_factory=dict)
 
     def ours(self, key: str) -> str:
-        """Our name of one of their arrays."""
+        """Return our name of one of their arrays."""
         return _replaced(key, (*self.copies, *self.parts))
 
     def theirs(self, key: str) -> list[str]:
-        """Their names of one of our arrays: one, and where copies stand a second one."""
+        """Return their name of one of our arrays, and a second one where it is stored twice."""
         back = [(ours, theirs) for theirs, ours in self.parts]
         named = _replaced(key, back)
-        again = [named.replace(ours, theirs, 1) for theirs, ours in self.copies if named.startswith(ours)]
-        return [named, *again]
+        copies = [named.replace(ours, theirs, 1) for theirs, ours in self.copies if named.startswith(ours)]
+        return [named, *copies]
 
 
 def recognise(keys: Iterable[str]) -> Naming:
-    """The scheme that a state dict's keys follow; OURS where no other shows."""
+    """Return the scheme that a state dict's keys follow; OURS if no other does."""
     keys = list(keys)
     for naming in NAMINGS:
         if any(re.search(naming.sign, key) for key in keys):

@@ -16,7 +16,7 @@ from fsjax.runtime.parallel import AXIS
 
 @dataclasses.dataclass(frozen=True)
 class Network:
-    """A classifier as pure functions; its arrays are passed in and handed out, never held.
+    """A classifier as pure functions of its arrays.
 
     `variables` is {"params": ..., "batch_stats": ...}: nested dicts with string keys, named after the PyTorch modules,
     and float32 arrays at the leaves (`batch_stats` is empty for a network without BatchNorm). Two networks built from
@@ -26,8 +26,8 @@ class Network:
         builder: makes the Flax NNX module; called as in `fsjax.models.MODELS`.
         num_classes: number of logits.
         image_size: height and width of the images in pixels.
-        dtype: what is computed in, float32 or bfloat16; arrays kept from step to step and logits are float32 always.
-        packed_frequencies: the bits of the only frequencies that it sees of an image; empty = all.
+        dtype: of computation, float32 or bfloat16; variables and logits are always float32.
+        packed_frequencies: the frequencies of an image that it sees, a bit each; empty = all.
     """
 
     builder: Callable[..., nnx.Module]
@@ -37,13 +37,13 @@ class Network:
     packed_frequencies: bytes = b""
 
     def limited_to(self, frequencies: Bool[np.ndarray, "size size"] | None) -> "Network":
-        """The network behind a fixed filter that leaves these frequencies of an image, centred, alone; None = all."""
+        """Return the network behind a fixed filter that keeps these centred frequencies of an image; None = all."""
         packed = b"" if frequencies is None else np.packbits(frequencies).tobytes()
         return dataclasses.replace(self, packed_frequencies=packed)
 
     @property
     def frequencies(self) -> Bool[np.ndarray, "size size"] | None:
-        """The only frequencies that it sees of an image, centred; None = all."""
+        """The centred frequencies of an image that it sees; None = all."""
         if not self.packed_frequencies:
             return None
         size = self.image_size
@@ -51,17 +51,17 @@ class Network:
         return bits.reshape(size, size).astype(bool)
 
     def seen(self, images: Float[Array, "images height width 3"]) -> Float[Array, "images height width 3"]:
-        """What of the images goes into the first layer: in float32, whatever the dtype."""
+        """Filter images as the first layer sees them; in float32, whatever the dtype."""
         frequencies = self.frequencies
         return images if frequencies is None else spectrum.filter_images(images, jnp.asarray(frequencies)[None])[0]
 
     def init(self, seed: int) -> dict:
-        """Fresh variables; the same seed gives the same ones on devices of the same kind."""
+        """Draw fresh variables; the same seed gives the same ones on devices of the same kind."""
         # JAX's default generator is the same on all kinds of device, but takes several times as long to compile.
         return self._fresh(jax.random.key(seed, impl="rbg"))
 
     def apply(self, variables: dict, images: Float[Array, "images height width 3"]) -> Float[Array, "images classes"]:
-        """float32 logits in evaluation mode, of float32 images already normalised; each image by itself."""
+        """Return float32 logits in evaluation mode of normalised float32 images, each by itself."""
         return self.bind(variables)(self.seen(images), train=False).astype(jnp.float32)
 
     def apply_train(
@@ -70,12 +70,11 @@ class Network:
         images: Float[Array, "images height width 3"],
         keys: Key[Array, " images"] | None = None,
     ) -> tuple[Float[Array, "images classes"], dict]:
-        """float32 logits in training mode, and the batch statistics that follow.
+        """Return float32 logits in training mode, and the new batch statistics.
 
-        Dropout draws from the key of each image; without keys nothing is dropped.
-
-        To be called inside pmap or shard_map over the axis `fsjax.runtime.parallel.AXIS`: BatchNorm takes its means and
-        variances over the images of all devices, which must hold equally many.
+        Dropout draws from the key of each image; without keys nothing is dropped. Call this inside pmap or shard_map
+        over the axis `fsjax.runtime.parallel.AXIS`: BatchNorm takes its means and variances over the images of all
+        devices, which must hold equally many.
         """
         module = self.bind(variables)
         logits = module(self.seen(images), train=True, keys=keys).astype(jnp.float32)
@@ -83,7 +82,7 @@ class Network:
 
     @property
     def graphdef(self) -> nnx.GraphDef:
-        """The module without its arrays. Raises InputError where the builder does: on arguments it cannot use."""
+        """The module without its arrays; raises InputError where the builder cannot use its arguments."""
         return _graphdef(self)
 
     @functools.partial(jax.jit, static_argnames="self")
@@ -96,7 +95,7 @@ class Network:
         )
 
     def bind(self, variables: dict) -> nnx.Module:
-        """The module with these arrays."""
+        """Return the module with these arrays."""
         return nnx.merge(self.graphdef, variables["params"], variables["batch_stats"])
 
     @staticmethod
@@ -105,7 +104,7 @@ class Network:
         return {"params": nnx.to_pure_dict(params), "batch_stats": nnx.to_pure_dict(batch_stats)}
 
 
-# Each stage of a run makes its own network, equal to those of the others.
+# Each stage of a run builds an equal network of its own.
 @functools.lru_cache(maxsize=8)
 def _graphdef(network: Network) -> nnx.GraphDef:
     return nnx.graphdef(nnx.eval_shape(lambda: network._module(nnx.Rngs(0))))

@@ -2,7 +2,7 @@
 
 Submodules and their order are torchvision's, so a name in its `state_dict` is a path here. So are padding (explicit,
 since "SAME" shifts strided convolutions by a pixel), the place of the stride (the bottleneck's 3x3) and initialisation,
-save that the bias of the last layer starts at zero.
+except that the bias of the last layer starts at zero.
 """
 
 from collections.abc import Sequence
@@ -27,11 +27,7 @@ class ResNet(nnx.Module):
         widths: channels of each stage, before the block's expansion; every stage but the first halves the resolution.
         imagenet_stem: True for a 7x7 convolution of stride 2 and a 3x3 max-pool of stride 2; False for the form that
             the frequency-shortcut papers train, also at 224 pixels: a 3x3 convolution of stride 1 and no pool.
-        num_classes: number of logits.
-        image_size: unused; every builder is called with the same arguments.
-        dtype: what is computed in; parameters and statistics are float32.
-        axis_name: the mapped axis over which BatchNorm takes its statistics in training.
-        rngs: the source of the initial parameters.
+        num_classes: and the others as in fsjax.models.MODELS.
     """
 
     def __init__(

@@ -1,4 +1,4 @@
-"""A PyTorch state dict as the arrays of one of our models, and back: every tensor once, or an error that lists why."""
+"""Conversion of PyTorch state dicts to the arrays of our models and back."""
 
 import functools
 from collections.abc import Sequence
@@ -23,9 +23,9 @@ class Imported(NamedTuple):
     Attributes:
       network: with as many classes as the weights have.
       variables: its arrays, float32.
-      naming: what the state dict called them.
-      copied: whether it held some of them twice.
-      positions: tokens a side that a vision transformer's positions were interpolated from; None = as they were.
+      naming: the state dict's naming scheme.
+      copied: whether it held some arrays twice.
+      positions: tokens a side that a vision transformer's positions were interpolated from; None = not interpolated.
     """
 
     network: Network
@@ -36,25 +36,24 @@ class Imported(NamedTuple):
 
 
 def to_variables(state: State, name: str, image_size: int | None, where: str) -> Imported:
-    """The model of a name with these weights.
+    """Build the named model with these weights, every one used once, and as many classes as they have.
 
-    Keys may have a prefix that all share, such as Lightning's. `num_batches_tracked` is ignored. The number of classes
-    is that of the weights.
+    Keys may have a prefix that all share, such as Lightning's. `num_batches_tracked` is ignored.
 
     Args:
-      state: key -> array; emptied on the way, so that no array stands in memory twice.
+      state: key -> array; emptied, so that no array is in memory twice.
       name: a key of fsjax.models.MODELS.
-      image_size: in pixels; None = that of a vision transformer's positions, which else are interpolated.
+      image_size: in pixels, to which a vision transformer's positions are interpolated; None = that of the positions.
       where: what holds the state dict, for messages.
 
     Raises:
-      InputError: keys are missing or not expected, an array has another shape, two copies of one differ.
+      InputError: keys are missing or not expected, an array has another shape, or two copies of it differ.
     """
     naming, copied = _rename(state, where)
     own_size = _image_size(state)
     image_size = image_size or own_size
     if image_size is None:
-        raise InputError(f"image_size: None; expected a number of pixels, since weights of {name} do not tell it")
+        raise InputError(f"image_size: got None; expected a number of pixels, which weights of {name} do not tell")
     shapes, classes = _shapes(state, name, image_size)
     expected = {_key(path): _theirs(np.broadcast_to(np.float32(0), shape)).shape for path, shape in shapes.items()}
     positions, prefix = None, int("cls_token" in expected)
@@ -73,7 +72,7 @@ def to_variables(state: State, name: str, image_size: int | None, where: str) ->
 
 
 def from_variables(variables: dict, naming: Naming = OURS, copied: bool = False) -> State:
-    """The state dict of a model's arrays, by our names or those of another scheme, with that one's copies if asked.
+    """Return the state dict of a model's arrays by a naming scheme, with its second copies if asked.
 
     BatchNorm's `num_batches_tracked`, which we do not count, is 0.
     """
@@ -89,7 +88,7 @@ def from_variables(variables: dict, naming: Naming = OURS, copied: bool = False)
 
 
 def _rename(state: State, where: str) -> tuple[Naming, bool]:
-    """Gives the arrays our names in place; one that stands twice must be the same both times."""
+    """Give the arrays our names in place; two copies of one must be equal."""
     prefix = _shared_prefix(list(state))
     keys = [key for key in state if not key.endswith("num_batches_tracked")]
     naming = recognise(key[len(prefix) :] for key in keys)
@@ -98,13 +97,13 @@ def _rename(state: State, where: str) -> tuple[Naming, bool]:
     for key, array in given.items():
         ours = naming.ours(key[len(prefix) :])
         if ours in state and not np.array_equal(state[ours], array):
-            raise InputError(f"{where}: {key} stands there twice, as {ours} too, and the two differ")
+            raise InputError(f"{where}: {key} differs from its copy {ours}; expected equal arrays")
         state[ours] = array
     return naming, len(state) < len(given)
 
 
 def _shared_prefix(keys: list[str]) -> str:
-    """The dotted segments that all keys begin with."""
+    """Return the dotted segments that all keys begin with."""
     prefix = ""
     while keys and (heads := {key[len(prefix) :].partition(".")[0] for key in keys if "." in key[len(prefix) :]}):
         longer = prefix + heads.pop() + "."
@@ -115,7 +114,7 @@ def _shared_prefix(keys: list[str]) -> str:
 
 
 def _image_size(state: State) -> int | None:
-    """The pixels a side that the weights' positions are for; None for a model without positions."""
+    """Return the pixels a side that the weights' positions are for; None for a model without positions."""
     positions, kernel = state.get("pos_embed"), state.get("patch_embed.proj.weight")
     if positions is None or kernel is None or positions.ndim != 3 or kernel.ndim != 4:
         return None
@@ -124,7 +123,7 @@ def _image_size(state: State) -> int | None:
 
 
 def _shapes(state: State, name: str, image_size: int) -> tuple[dict[tuple[str, ...], tuple[int, ...]], int]:
-    """Path -> shape of every array of a model with as many classes as the weights have, and that number."""
+    """Return path -> shape of every array of a model with as many classes as the weights have, and that number."""
     probe = models.build(name, num_classes=_ANY, image_size=image_size)
     leaves = jax.tree_util.tree_leaves_with_path(jax.eval_shape(lambda: probe.init(0)))
     shapes = {tuple(part.key for part in path): leaf.shape for path, leaf in leaves}
@@ -148,12 +147,11 @@ def _check(state: State, expected: dict[str, tuple[int, ...]], where: str) -> No
         ],
     }
     if any(wrong.values()):
-        found = "; ".join(f"{what}: {_some(keys)}" for what, keys in wrong.items() if keys)
-        raise InputError(f"{where}: {found}")
+        raise InputError(f"{where}: " + "; ".join(f"{what}: {_some(keys)}" for what, keys in wrong.items() if keys))
 
 
 def _flat(shape: tuple[int, ...]) -> tuple[int, ...]:
-    """The shape of a linear layer's weight that stands there as a convolution's."""
+    """Return the shape of a linear layer's weight that is stored as a convolution's."""
     return (shape[0], int(np.prod(shape[1:]))) if len(shape) == 4 else shape
 
 
@@ -163,20 +161,20 @@ def _some(keys: list[str], shown: int = 6) -> str:
 
 
 def _key(path: Sequence[str]) -> str:
-    """PyTorch's name of the array at a path of our variables, which begins with 'params' or 'batch_stats'."""
+    """Return PyTorch's name of the array at a path, which begins with 'params' or 'batch_stats'."""
     *parts, last = path[1:]
     torchs = {"kernel": "weight", "scale": "weight", "mean": "running_mean", "var": "running_var"}
     return ".".join([*parts, torchs.get(last, last)])
 
 
 def _theirs(array: Shaped[np.ndarray, "..."]) -> Shaped[np.ndarray, "..."]:
-    """A kernel with its axes in PyTorch's order; other arrays as they are."""
+    """Return a kernel with its axes in PyTorch's order; other arrays unchanged."""
     axes = {4: (3, 2, 0, 1), 2: (1, 0)}.get(array.ndim)
     return array.transpose(axes) if axes else array
 
 
 def _ours(array: Shaped[np.ndarray, "..."], shape: tuple[int, ...]) -> Shaped[np.ndarray, "..."]:
-    """The reverse of `_theirs`, in float32."""
+    """Reverse `_theirs`, in float32."""
     axes = {4: (2, 3, 1, 0), 2: (1, 0)}.get(len(shape))
     array = array.reshape(_flat(array.shape)) if len(shape) == 2 else array
     return np.ascontiguousarray(array.transpose(axes) if axes else array, np.float32)

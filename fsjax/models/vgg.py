@@ -29,12 +29,7 @@ class VGG(nnx.Module):
         widths: channels of each stage.
         imagenet_head: True for torchvision's averages on a 7x7 grid and three linear layers with dropout; False for
             the form of the frequency-shortcut papers: the average over all positions and one linear layer.
-        num_classes: number of logits.
-        image_size: height and width of the images in pixels; at least one pixel after the pools, else InputError is
-            raised.
-        dtype: what is computed in; parameters and statistics are float32.
-        axis_name: the mapped axis over which BatchNorm takes its statistics in training.
-        rngs: the source of the initial parameters.
+        num_classes: and the others as in fsjax.models.MODELS; InputError where the pools leave no pixel.
     """
 
     def __init__(
@@ -52,8 +47,7 @@ class VGG(nnx.Module):
         smallest = 2 ** len(depths)
         if image_size < smallest:
             raise InputError(
-                f"data.image_size: {image_size} does not fit {len(depths)} pools of 2 x 2 pixels;"
-                f" expected {smallest} and more"
+                f"data.image_size: got {image_size}; expected {smallest} or more for {len(depths)} pools of 2 x 2"
             )
         self.depths = tuple(depths)
         self.imagenet_head = imagenet_head

@@ -30,11 +30,8 @@ class VisionTransformer(nnx.Module):
         mlp_ratio: hidden channels of a block's MLP, over width.
         class_token: True to read the logits at a token of its own; False at the average over the patches, which is
             then what the last LayerNorm, `fc_norm`, normalises: timm's form with global_pool='avg' and no class token.
-        num_classes: number of logits.
-        image_size: height and width of the images in pixels; a multiple of patch, else InputError is raised.
-        dtype: what is computed in; parameters are float32, and so are the softmax and LayerNorm's statistics.
-        axis_name: unused, since nothing is taken over a batch; every builder is called with the same arguments.
-        rngs: the source of the initial parameters.
+        num_classes: and the others as in fsjax.models.MODELS; image_size is a multiple of patch, else InputError.
+            The softmax and LayerNorm's statistics are float32 too.
     """
 
     def __init__(
@@ -54,9 +51,7 @@ class VisionTransformer(nnx.Module):
     ):
         del axis_name
         if image_size < patch or image_size % patch:
-            raise InputError(
-                f"data.image_size: {image_size} does not fit patches of {patch} pixels; expected multiples of {patch}"
-            )
+            raise InputError(f"data.image_size: got {image_size}; expected a multiple of the patch, {patch} pixels")
         self.class_token = class_token
         tokens = (image_size // patch) ** 2 + class_token
         self.patch_embed = PatchEmbed(patch, width, dtype=dtype, rngs=rngs)
@@ -87,7 +82,7 @@ class VisionTransformer(nnx.Module):
 def interpolate_positions(
     pos_embed: Float[np.ndarray, "1 tokens width"], tokens_per_side: int, prefix: int
 ) -> Float[np.ndarray, "1 new_tokens width"]:
-    """The position embeddings of a ViT for images of another size, or of another number of patches.
+    """Interpolate the position embeddings of a ViT for another number of patches.
 
     Bicubic, and widened where it shrinks, as `timm.layers.resample_abs_pos_embed` has them, in float64.
 
@@ -106,7 +101,7 @@ def interpolate_positions(
     side = math.isqrt(max(patches, 0))
     if not side or side**2 != patches:
         raise InputError(
-            f"pos_embed: {pos_embed.shape[1]} tokens; expected those of a square of patches, and {prefix} before them"
+            f"pos_embed: got {pos_embed.shape[1]} tokens; expected a square of patches, and {prefix} before them"
         )
     weights = _cubic_weights(side, tokens_per_side)
     square = pos_embed[0, prefix:].astype(np.float64).reshape(side, side, -1)

@@ -19,11 +19,9 @@ FIELD = "train.dfmx.maps"
 # The branch of an image's key: augmentations fold 0, 1, ... into it and dropout 2**31.
 _BRANCH = 2**31 + 1
 
+Images = Float[Array, "n height width 3"]
 # (keys, labels, normalised images) -> images
-Filter = Callable[
-    [Key[Array, " n"], Int[Array, " n"], Float[Array, "n height width 3"]],
-    Float[Array, "n height width 3"],
-]
+Filter = Callable[[Key[Array, " n"], Int[Array, " n"], Images], Images]
 
 
 def from_config(options: ConfigDict, size: int, classes: tuple[str, ...]) -> Filter | None:
@@ -59,9 +57,7 @@ def make_dfmx(masks: Bool[np.ndarray, "classes height width"], probability: floa
         whether, which = jax.random.split(jax.random.fold_in(key, _BRANCH))
         return jax.random.bernoulli(whether, probability), jax.random.randint(which, (), 0, classes)
 
-    def apply(
-        keys: Key[Array, " n"], labels: Int[Array, " n"], images: Float[Array, "n height width 3"]
-    ) -> Float[Array, "n height width 3"]:
+    def apply(keys: Key[Array, " n"], labels: Int[Array, " n"], images: Images) -> Images:
         drawn, other = jax.vmap(draw)(keys)
         keep = jnp.unpackbits(jnp.asarray(packed)[other], axis=-1, count=width)
         filtered = spectrum.filter_spectra(spectrum.spectra(images), keep[None])[0]

@@ -37,29 +37,17 @@ logger = logging.getLogger(__name__)
 
 @dataclasses.dataclass(frozen=True)
 class Training:
-    """What stays the same from step to step.
-
-    Attributes:
-      config: of the run.
-      images: that are trained on.
-      steps: length of the training.
-      network: the classifier.
-      optimizer: with its learning-rate schedule.
-      average: moving average of the weights, if any.
-      plateau: what lowers the factor on the updates after an evaluation.
-      update: the pmapped step, of step.pmap_update.
-      metadata: what each checkpoint says that it belongs to.
-    """
+    """What stays the same from step to step."""
 
     config: ConfigDict
     images: Dataset | JoinedDataset
-    steps: int
+    steps: int  # of the whole training
     network: Network
     optimizer: optax.GradientTransformation
-    average: optax.GradientTransformation | None
+    average: optax.GradientTransformation | None  # of the weights
     plateau: optax.GradientTransformationExtraArgs
-    update: Callable
-    metadata: dict[str, Any]
+    update: Callable  # of step.pmap_update
+    metadata: dict[str, Any]  # of each checkpoint
 
 
 def train(

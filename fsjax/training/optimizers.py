@@ -18,7 +18,7 @@ SCHEDULES = ("cosine", "plateau", "constant")
 
 
 def make(train: ConfigDict, steps: int) -> optax.GradientTransformation:
-    """The optimiser that a config names, its learning rate on the config's schedule over `steps` steps.
+    """Return the optimiser that a config names, with its learning-rate schedule over `steps` steps.
 
     Raises:
       InputError: unknown optimiser or schedule.
@@ -29,7 +29,7 @@ def make(train: ConfigDict, steps: int) -> optax.GradientTransformation:
 
 
 def learning_rate(train: ConfigDict, steps: int) -> Callable:
-    """Step -> learning rate: linear warm-up from 0, then a cosine to 0 or a constant (which `plateau` scales).
+    """Return step -> learning rate: linear warm-up from 0, then a cosine to 0 or a constant (which `plateau` scales).
 
     Raises:
       InputError: unknown schedule.
@@ -48,9 +48,9 @@ def learning_rate(train: ConfigDict, steps: int) -> Callable:
 
 
 def plateau(train: ConfigDict) -> optax.GradientTransformationExtraArgs:
-    """Keeps the factor on the learning rate that falls when the validation loss stops falling.
+    """Return what lowers the factor on the learning rate when the validation loss stops falling.
 
-    Updated once a validation with `value` = its loss; the state's `scale` is the factor.
+    Update it once a validation with `value` = its loss; the state's `scale` is the factor.
     """
     # optax lowers the factor at the patience-th validation without a gain, torch and the published code one later.
     return optax.contrib.reduce_on_plateau(factor=train.plateau_factor, patience=train.plateau_patience + 1)

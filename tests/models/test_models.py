@@ -299,7 +299,7 @@ def test_interpolated_position_embeddings_are_timms(side, new, prefix):
 def test_position_embeddings_that_are_no_square_are_refused():
     with pytest.raises(InputError) as error:
         interpolate_positions(np.zeros((1, 17, 6), np.float32), 4, 0)
-    assert str(error.value) == "pos_embed: got 17 tokens; expected those of a square of patches, and 0 before them"
+    assert str(error.value) == "pos_embed: got 17 tokens; expected a square of patches, and 0 before them"
 
 
 # Initial variables
@@ -370,16 +370,16 @@ def test_an_unknown_name_is_refused_with_the_accepted_ones():
 def test_an_image_size_that_leaves_part_of_a_patch_is_refused(size):
     with pytest.raises(InputError) as error:
         build("vit_micro_patch4", num_classes=10, image_size=size)
-    assert str(error.value) == f"data.image_size: {size} does not fit patches of 4 pixels; expected multiples of 4"
+    assert str(error.value) == f"data.image_size: got {size}; expected a multiple of the patch, 4 pixels"
 
 
 @pytest.mark.parametrize(
     "name, size, message",
     [
-        ("vgg16_cifar", 31, "31 does not fit 5 pools of 2 x 2 pixels; expected 32 and more"),
-        ("vgg16_imagenet", 16, "16 does not fit 5 pools of 2 x 2 pixels; expected 32 and more"),
-        ("alexnet_imagenet", 62, "62 does not fit AlexNet; expected 63 and more"),
-        ("alexnet_cifar", 64, "64 does not fit AlexNet's CIFAR form; expected 32"),
+        ("vgg16_cifar", 31, "got 31; expected 32 or more for 5 pools of 2 x 2"),
+        ("vgg16_imagenet", 16, "got 16; expected 32 or more for 5 pools of 2 x 2"),
+        ("alexnet_imagenet", 62, "got 62; expected 63 or more for AlexNet"),
+        ("alexnet_cifar", 64, "got 64; expected 32 for AlexNet's CIFAR form"),
     ],
 )
 def test_an_image_size_that_leaves_nothing_to_average_is_refused(name, size, message):
