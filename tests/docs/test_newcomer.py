@@ -97,7 +97,7 @@ def run(images, tmp_path_factory):
     subprocess.run(
         [sys.executable, "launch.py", "--config=configs/dfm_vit.py", *words],
         cwd=copy,
-        env=os.environ | {"XLA_FLAGS": "--xla_force_host_platform_device_count=2"},
+        env=os.environ | {"XLA_FLAGS": f"{os.environ['XLA_FLAGS']} --xla_force_host_platform_device_count=2"},
         check=True,
         timeout=300,
     )
