@@ -1,4 +1,4 @@
-"""Eight CPU devices, one compilation a program, and every jaxtyping signature of fsjax checked as it is called."""
+"""Eight CPU devices, one compilation a program, and every jaxtyping signature of fsjax checked at each call."""
 
 import atexit
 import os
@@ -6,8 +6,9 @@ import shutil
 import tempfile
 
 # Programs of tests run for moments and are compiled for seconds: compile them fast rather than well.
-FLAGS = "--xla_backend_optimization_level=0 --xla_force_host_platform_device_count=8"
-os.environ["XLA_FLAGS"] = f"{os.environ.get('XLA_FLAGS', '')} {FLAGS}"
+os.environ["XLA_FLAGS"] = " ".join(
+    [os.environ.get("XLA_FLAGS", ""), "--xla_backend_optimization_level=0", "--xla_force_host_platform_device_count=8"]
+)
 os.environ.setdefault("JAX_PLATFORMS", "cpu")
 # PyTorch's threads spin while they wait: beside JAX's on a busy machine, small models then take eight times as long.
 os.environ.setdefault("OMP_NUM_THREADS", "1")

@@ -403,7 +403,7 @@ def read_all(files):
     """What the reader in its own process says of each of (reader, path)."""
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join([str(ROOT), os.environ.get("PYTHONPATH", "")])}
     lines = "".join(f"{reader} {path}\n" for reader, path in files)
-    command = [sys.executable, str(ROOT / "tests" / "hostile_reader.py")]
+    command = [sys.executable, str(ROOT / "tests" / "helpers" / "hostile_reader.py")]
     done = subprocess.run(command, input=lines, env=environment, capture_output=True, text=True, timeout=300)
     assert done.returncode == 0, done.stderr[-3000:]
     assert "Warning" not in done.stderr

@@ -106,10 +106,9 @@ def whole(tmp_path_factory):
     return directory
 
 
-@pytest.mark.parametrize(("processes", "devices"), [(2, 2), (4, 1)])
-def test_any_number_of_processes_trains_as_one_device_does(whole, tmp_path, processes, devices):
+def test_processes_with_several_devices_train_as_one_device_does(whole, tmp_path):
     flags = ("--config.stages=train", "--config.train.evaluators=")
-    written = finish(launch(tmp_path, *flags, processes=processes, devices=devices))
+    written = finish(launch(tmp_path, *flags, processes=2, devices=2))
     expected, found = losses(whole), losses(tmp_path)
     assert found.keys() == expected.keys() == set(range(1, STEPS + 1))
     np.testing.assert_allclose(list(found.values()), list(expected.values()), atol=1e-5, rtol=0)

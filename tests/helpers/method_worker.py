@@ -1,4 +1,4 @@
-"""One process of a small search by any method, as tests start it: METHOD DIRECTORY OUTPUT [ADDRESS PROCESSES INDEX]."""
+"""One process of small searches by the other methods, as tests start it: FOLDER FOLDER [ADDRESS PROCESSES INDEX]."""
 
 import pathlib
 import sys
@@ -7,9 +7,9 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-if len(sys.argv) > 4:
+if len(sys.argv) > 3:
     jax.config.update("jax_cpu_collectives_implementation", "gloo")
-    jax.distributed.initialize(sys.argv[4], int(sys.argv[5]), int(sys.argv[6]))
+    jax.distributed.initialize(sys.argv[3], int(sys.argv[4]), int(sys.argv[5]))
 
 import fsjax
 from fsjax.runtime import parallel
@@ -23,16 +23,19 @@ FIELDS = {
 
 rng = np.random.default_rng(0)
 hidden, out = (jnp.asarray(rng.normal(size=shape) / 8, jnp.float32) for shape in ((192, 16), (16, 2)))
-maps = fsjax.dominant_frequencies(
-    lambda images: jnp.tanh(images.reshape(len(images), -1) @ hidden) @ out,
-    rng.normal(size=(100, 8, 8, 3)).astype(np.float32),
-    np.repeat([0, 1], [60, 40]),
-    num_classes=2,
-    method=sys.argv[1],
-    shares=(0.1,),
-    directory=sys.argv[2],
-    save_seconds=0,
-    **FIELDS[sys.argv[1]],
-)
-if parallel.is_main_process():
-    maps.save(pathlib.Path(sys.argv[3]))
+images = rng.normal(size=(100, 8, 8, 3)).astype(np.float32)
+folder = pathlib.Path(sys.argv[1])
+for method, fields in FIELDS.items():
+    maps = fsjax.dominant_frequencies(
+        lambda images: jnp.tanh(images.reshape(len(images), -1) @ hidden) @ out,
+        images,
+        np.repeat([0, 1], [60, 40]),
+        num_classes=2,
+        method=method,
+        shares=(0.1,),
+        directory=folder / method,
+        save_seconds=0,
+        **fields,
+    )
+    if parallel.is_main_process():
+        maps.save(folder / f"{method}.npz")

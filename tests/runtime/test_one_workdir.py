@@ -18,7 +18,7 @@ def processes(worker, *directories):
     environment = {**os.environ, "XLA_FLAGS": "", "PYTHONPATH": str(ROOT)}
     workers = [
         subprocess.Popen(
-            [sys.executable, f"tests/{worker}.py", directory, address, "2", str(index)],
+            [sys.executable, f"tests/helpers/{worker}.py", directory, address, "2", str(index)],
             cwd=ROOT,
             env=environment,
             stdout=subprocess.PIPE,
