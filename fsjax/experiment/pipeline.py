@@ -9,7 +9,7 @@ from ml_collections import ConfigDict
 
 from fsjax.experiment.stages.stage import Stage, fingerprint
 from fsjax.experiment.workspace import Workspace
-from fsjax.runtime import extras, files, lock, parallel, profiling, storage, wandb_writer
+from fsjax.runtime import extras, files, lock, parallel, profiling, storage, writers
 from fsjax.runtime.errors import InputError, unknown
 from fsjax.runtime.progress import clock
 from fsjax.runtime.storage import Path
@@ -44,7 +44,7 @@ def check(config: ConfigDict, stages: Mapping[str, Stage]) -> list[str]:
     for field, least in (("log_every", 1), ("keep_checkpoints", 1), ("memory_mib", 0), ("save_seconds", 0)):
         if config.run[field] < least:
             raise InputError(f"run.{field}: got {config.run[field]}; expected {least} or more")
-    wandb_writer.check(config.wandb)
+    writers.check_wandb(config.wandb)
     return sorted(names, key=list(stages).index)
 
 

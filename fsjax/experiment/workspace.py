@@ -11,7 +11,7 @@ from fsjax.data.dataset import Dataset, measure_mean_std
 from fsjax.fourier import dfm
 from fsjax.models import classifier
 from fsjax.models.classifier import Classifier
-from fsjax.runtime import parallel, wandb_writer
+from fsjax.runtime import parallel, writers
 from fsjax.runtime.errors import InputError
 from fsjax.runtime.metrics import Metrics
 from fsjax.runtime.storage import Path
@@ -22,7 +22,7 @@ class Workspace:
 
     def __init__(self, config: ConfigDict, directory: Path):
         self.config, self.directory = config, directory
-        self.metrics = Metrics(directory, lambda: wandb_writer.start(config, directory))
+        self.metrics = Metrics(directory, lambda: writers.start_wandb(config, directory))
         self._datasets: dict[str, Dataset] = {}
 
     def dataset(self, split: str) -> Dataset:

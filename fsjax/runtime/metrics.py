@@ -1,4 +1,4 @@
-"""Numbers of a run, as JSON lines for programs and on boards, such as TensorBoard, for people."""
+"""Metrics of a run: JSON lines for programs, and TensorBoard and Weights & Biases for people."""
 
 import json
 import logging
@@ -16,7 +16,7 @@ from upath import UPath
 
 from fsjax.runtime import files, parallel, storage
 from fsjax.runtime.storage import Path
-from fsjax.runtime.writers import Board
+from fsjax.runtime.writers import TensorBoard, Writer
 
 logger = logging.getLogger(__name__)
 
@@ -25,28 +25,25 @@ UPLOAD_SECONDS = 30
 
 
 class Metrics:
-    """Appends to metrics.jsonl and to boards; only the main process writes. A context manager, or `close` ends it.
+    """Appends to metrics.jsonl and to writers; only the main process writes. A context manager, or `close` ends it.
 
     TensorBoard's events are a file of their own for each start. For a store both are written on this machine, and
     uploaded every UPLOAD_SECONDS and at the end.
 
     Args:
       directory: the workdir.
-      other_board: starts a board beside TensorBoard's, and returns None for none.
+      other_writer: starts a writer beside TensorBoard's, and returns None for none.
 
     Raises:
       InputError: a file that cannot be written, as on a full disk; so do its methods.
     """
 
-    def __init__(self, directory: Path, other_board: Callable[[], Board | None] = lambda: None):
-        self._boards: list[Board] = []
+    def __init__(self, directory: Path, other_writer: Callable[[], Writer | None] = lambda: None):
+        self._writers: list[Writer] = []
         self._writes = parallel.is_main_process()
         if not self._writes:
             return
-        from fsjax.runtime.tensorboard_writer import TensorBoard  # on first use: what writes no board need not load it
-
-        # Gone with this object.
-        self._copies: tempfile.TemporaryDirectory | None = None
+        self._copies: tempfile.TemporaryDirectory | None = None  # deleted with this object
         if storage.is_local(directory):
             self._folder = directory
         else:
@@ -55,12 +52,12 @@ class Metrics:
         self._shown, self._uploaded = directory / "metrics.jsonl", time.monotonic()
         self._file = self._folder / "metrics.jsonl"
         with files.writing(self._shown):
-            self._boards.append(TensorBoard(self._folder / "tensorboard"))
+            self._writers.append(TensorBoard(self._folder / "tensorboard"))
             if self._copies and self._shown.exists():
                 self._file.write_bytes(self._shown.read_bytes())
-            _mend(self._file, self._shown)
-        if other := other_board():
-            self._boards.append(other)
+            _drop_damaged_lines(self._file, self._shown)
+        if other := other_writer():
+            self._writers.append(other)
 
     def __enter__(self) -> "Metrics":
         return self
@@ -69,44 +66,44 @@ class Metrics:
         self.close(failed=kind is not None)
 
     def write(self, stage: str, step: int, values: Mapping[str, float]) -> None:
-        """One line {"stage", "step", "time", name: value, ...}; a value that is not finite becomes null."""
+        """Append a line {"stage", "step", "time", name: value, ...}; a value that is not finite becomes null."""
         if not self._writes:
             return
-        clean = {name: value if math.isfinite(value) else None for name, value in values.items()}
-        line = json.dumps({"stage": stage, "step": step, "time": round(time.time(), 3), **clean}, allow_nan=False)
+        finite = {name: value if math.isfinite(value) else None for name, value in values.items()}
+        line = json.dumps({"stage": stage, "step": step, "time": round(time.time(), 3), **finite}, allow_nan=False)
         with files.writing(self._shown):
             with self._file.open("a", encoding="utf-8") as file:
                 file.write(line + "\n")
-            for board in self._boards:
-                board.write(stage, step, values)
+            for writer in self._writers:
+                writer.write(stage, step, values)
             if self._copies and time.monotonic() - self._uploaded > UPLOAD_SECONDS:
                 self._upload()
 
     def images(self, section: str, step: int, images: Mapping[str, UInt8[np.ndarray, "height width"]]) -> None:
-        """Grey images by name, for the boards alone."""
+        """Show grey images by name; the writers alone get them."""
         if not self._writes:
             return
         with files.writing(self._shown):
-            for board in self._boards:
-                board.images(section, step, images)
+            for writer in self._writers:
+                writer.images(section, step, images)
 
     def outcome(self, name: str, fields: Mapping[str, Any], values: Mapping[str, float]) -> None:
-        """What was found, and the config fields that it rests on, for the boards alone; in place of an earlier one."""
+        """Show final results, in place of earlier ones, and the config fields that they depend on, on writers alone."""
         if not self._writes:
             return
         for place in (self._folder, self._shown.parent):
             storage.remove(place / "tensorboard" / name)
         with files.writing(self._shown):
-            for board in self._boards:
-                board.outcome(name, fields, values)
+            for writer in self._writers:
+                writer.outcome(name, fields, values)
 
     def close(self, *, failed: bool = False) -> None:
-        """Closes, and uploads, what was written; `failed` is told to the boards."""
+        """Close and upload what was written; `failed` is told to the writers."""
         if not self._writes:
             return
         with files.writing(self._shown):
-            for board in self._boards:
-                board.close(failed=failed)
+            for writer in self._writers:
+                writer.close(failed=failed)
             if self._copies:
                 self._upload()
                 self._copies.cleanup()
@@ -119,8 +116,8 @@ class Metrics:
                 to.fs.put_file(str(file), to.path)
 
 
-def _mend(file: pathlib.Path, shown: Path) -> None:
-    """Drops lines that are damaged, or were not finished when their writer was killed; says so of the file `shown`."""
+def _drop_damaged_lines(file: pathlib.Path, shown: Path) -> None:
+    """Drop lines that are damaged, or unfinished since their writer was killed; the warning names the file `shown`."""
     lines = file.read_bytes().splitlines(keepends=True) if file.exists() else []
     bad = {number for number, line in enumerate(lines, 1) if not (line.endswith(b"\n") and _is_object(line))}
     if bad:

@@ -1,7 +1,4 @@
-"""Where time goes: a JAX trace of a few steps of each stage, the seconds spent compiling, the devices' memory.
-
-Progress, which counts the units of everything long, tells a trace when to begin and when to end.
-"""
+"""Where time goes: a JAX trace of a few steps of each stage, the seconds spent compiling, the devices' memory."""
 
 import contextlib
 import math
@@ -10,10 +7,10 @@ from collections.abc import Iterator
 
 import jax
 
-from fsjax.runtime import files, storage
+from fsjax.runtime import files, progress, storage
 from fsjax.runtime.storage import Path
 
-# Calls of Progress.update that a trace leaves out, which compile and fill caches, and then covers.
+# Updates of progress bars that a trace leaves out, which compile and fill caches, and then covers.
 SKIPPED, TRACED = 3, 5
 
 _COMPILED = "/jax/core/compile/backend_compile_duration"
@@ -21,28 +18,21 @@ _COMPILED = "/jax/core/compile/backend_compile_duration"
 
 @contextlib.contextmanager
 def tracing(directory: Path | None) -> Iterator[None]:
-    """Writes a trace of the block's first steps, in place of one that is there; None = no trace.
+    """Write a trace of the first steps of the block's progress bars, in place of an earlier one; None = no trace.
 
     TensorBoard's profile plugin and Perfetto read it.
     """
-    global _trace
     if directory is None:
         yield
         return
     storage.remove(directory)
     with files.replacing_folder(directory) as folder:
-        outer, _trace = _trace, _Trace(folder)
+        trace = _Trace(folder)
         try:
-            yield
+            with progress.observed(trace.step):
+                yield
         finally:
-            _trace.stop()
-            _trace = outer
-
-
-def step() -> None:
-    """Progress has counted another step."""
-    if _trace:
-        _trace.step()
+            trace.stop()
 
 
 class _Trace:
@@ -63,18 +53,15 @@ class _Trace:
             jax.profiler.stop_trace()
 
 
-_trace: _Trace | None = None
-
-
 def compiled() -> tuple[int, float]:
-    """How many programs this process has compiled so far, and the seconds that took."""
-    return len(_compiled), math.fsum(_compiled)
+    """Return how many programs this process has compiled so far, and the seconds that took."""
+    return len(_compile_seconds), math.fsum(_compile_seconds)
 
 
-def _count(event: str, duration_secs: float, **_: str | int) -> None:
+def _on_event(event: str, duration_secs: float, **_: str | int) -> None:
     if event == _COMPILED:
-        _compiled.append(duration_secs)
+        _compile_seconds.append(duration_secs)
 
 
-_compiled: list[float] = []  # seconds of each
-jax.monitoring.register_event_duration_secs_listener(_count)
+_compile_seconds: list[float] = []  # of each program
+jax.monitoring.register_event_duration_secs_listener(_on_event)

@@ -1,27 +1,48 @@
 """Progress of anything long: a bar on a terminal, a plain line every few seconds elsewhere."""
 
+import contextlib
+import contextvars
 import sys
 import time
+from collections.abc import Callable, Iterator
 from types import TracebackType
 
 from tqdm import tqdm
 
-from fsjax.runtime import parallel, profiling
+from fsjax.runtime import parallel
 
 LINE_SECONDS = 10
+
+_on_update: contextvars.ContextVar[Callable[[], object]] = contextvars.ContextVar("on_update", default=lambda: None)
+
+
+@contextlib.contextmanager
+def observed(on_update: Callable[[], object]) -> Iterator[None]:
+    """Call `on_update` at every update of the progress bars that the block begins."""
+    token = _on_update.set(on_update)
+    try:
+        yield
+    finally:
+        _on_update.reset(token)
 
 
 class Progress:
     """Counts units done, with rate and time left; only the main process prints.
 
-    Use as a context manager. `done` is what an earlier run has already done: it moves the bar and not the rate.
+    Use as a context manager.
+
+    Args:
+      label: names the bar.
+      total: units in all.
+      unit: their plural, such as "images".
+      done: by an earlier run; they move the bar and not the rate.
     """
 
     def __init__(self, label: str, total: int, unit: str, *, done: int = 0):
         self.label, self.total, self.unit = label, total, unit
         self.count, self.resumed = done, done
         self.started = self._printed = time.monotonic()
-        self._note = ""
+        self._note, self._observer = "", _on_update.get()
         quiet = not parallel.is_main_process()
         self._lines = not quiet and not sys.stderr.isatty()
         self._bar = tqdm(
@@ -37,9 +58,9 @@ class Progress:
             self._line()
 
     def update(self, count: int, note: str = "") -> None:
-        """`count` more units are done; the note, such as a loss, stands behind the rate."""
+        """Count units as done; show the note, such as a loss, behind the rate."""
         self.count += count
-        profiling.step()
+        self._observer()
         if note != self._note:
             self._note = note
             self._bar.set_postfix_str(note, refresh=False)
@@ -50,7 +71,7 @@ class Progress:
 
     @property
     def seconds(self) -> float:
-        """Since this run began."""
+        """Seconds since this run began."""
         return max(time.monotonic() - self.started, 1e-9)
 
     @property
@@ -60,7 +81,7 @@ class Progress:
 
     @property
     def eta(self) -> float:
-        """Seconds that are left at this rate."""
+        """Seconds left at this rate."""
         return (self.total - self.count) / self.rate if self.rate else 0.0
 
     def _line(self) -> None:
@@ -75,7 +96,7 @@ class Progress:
 
 
 def clock(seconds: float) -> str:
-    """Seconds as m:ss or h:mm:ss."""
+    """Format seconds as m:ss or h:mm:ss."""
     minutes, seconds = divmod(round(seconds), 60)
     hours, minutes = divmod(minutes, 60)
     return f"{hours}:{minutes:02d}:{seconds:02d}" if hours else f"{minutes}:{seconds:02d}"

@@ -18,7 +18,7 @@ from fsjax.experiment import runner
 from fsjax.experiment.stages import search as search_stage
 from fsjax.experiment.workspace import Workspace
 from fsjax.fourier import dfm, masks
-from fsjax.runtime import files, wandb_writer
+from fsjax.runtime import files, writers
 from fsjax.runtime.errors import InputError
 from tests.helpers import stand_in_wandb
 
@@ -65,7 +65,7 @@ def judged(config, directory, *others):
 @pytest.fixture(scope="module")
 def done(tmp_path_factory):
     """A run, and the same with another threshold, which evaluates anew."""
-    directory = tmp_path_factory.mktemp("boards") / "run"
+    directory = tmp_path_factory.mktemp("writers") / "run"
     with pytest.MonkeyPatch.context() as patch:
         patch.setitem(sys.modules, "wandb", stand_in_wandb)
         patch.setitem(search.SEARCHES, "drawn", search.Method(drawn))
@@ -116,10 +116,12 @@ def test_tensorboard_s_table_has_the_settings_and_what_was_found_in_the_end(done
     }
 
 
-def test_a_run_loads_no_pytorch_for_its_boards_and_leaves_it_to_be_loaded():
-    modules = "sys, fsjax.experiment.runner, fsjax.runtime.tensorboard_writer"
-    code = f"import {modules}; print('torch' in sys.modules); import torch"
-    found = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+def test_a_run_loads_no_pytorch_for_its_writers_and_leaves_it_to_be_loaded(tmp_path):
+    code = (
+        "import pathlib, sys, fsjax.experiment.runner; from fsjax.runtime.metrics import Metrics; "
+        "Metrics(pathlib.Path(sys.argv[1])).close(); print('torch' in sys.modules); import torch"
+    )
+    found = subprocess.run([sys.executable, "-c", code, str(tmp_path)], capture_output=True, text=True)
     assert (found.returncode, found.stdout) == (0, "False\n"), found.stderr
 
 
@@ -208,7 +210,7 @@ def test_a_mode_that_is_none_of_ours_a_refusal_and_a_damaged_id_are_one_line(tmp
     config = small_config()
     config.wandb.mode = "shared"
     with pytest.raises(InputError, match=r"wandb\.mode: got 'shared'; expected online, offline"):
-        wandb_writer.check(config.wandb)
+        writers.check_wandb(config.wandb)
     config.wandb.mode = "online"
     monkeypatch.setitem(sys.modules, "wandb", stand_in_wandb)
 
@@ -218,7 +220,7 @@ def test_a_mode_that_is_none_of_ours_a_refusal_and_a_damaged_id_are_one_line(tmp
     with monkeypatch.context() as patch:
         patch.setattr(stand_in_wandb, "init", refused)
         with pytest.raises(InputError, match=r"No API key configured\. Use `wandb login`\.; expected offline"):
-            wandb_writer.start(config, tmp_path)
+            writers.start_wandb(config, tmp_path)
     (tmp_path / "wandb.json").write_text('{"id": "../x"}')
     with pytest.raises(InputError, match=r"wandb\.json: not the id of a run"):
-        wandb_writer.start(config, tmp_path)
+        writers.start_wandb(config, tmp_path)
