@@ -99,16 +99,7 @@ class ClassSearcher:
         if self._first_order is not None:
             predicted = known_first_order(self._evaluator, label, images, self._first_order, self._batch)
             importance = image_importance(predicted)
-        order = estimates.sampling_order(importance, np.random.default_rng([self._problem.seed, label]))
-        losses = ClassLosses(self._evaluator, label, images[order], self._sample_sizes[label])
-        for step in range(len(losses.sample_sizes)):
-            losses.evaluate(np.array([0]), step)
-        elimination = SuccessiveElimination(
-            *(losses, self._ranking, importance[order], self._own.confidence),
-            predicted=None if predicted is None else predicted[order].T,
-            probes=self.sample,
-            untrusted_images=min(self._own.first_images, LEAST_UNTRUSTED),
-        )
+        losses, elimination = self._start(label, images, importance, predicted)
         elimination.run()
         control_variate = elimination.control_variate[~elimination.exact]
         check = exact_sample.compare(elimination, self._ranking, self.sample)
@@ -131,6 +122,26 @@ class ClassSearcher:
             report["gradient"] = self._gradient_report(predicted, elimination)
         sums = losses.losses[np.concatenate([[0], 1 + self.sample])].sum(1, dtype=np.float64)
         return ClassResult(elimination.mean, sums, report)
+
+    def _start(
+        self,
+        label: int,
+        images: Float[np.ndarray, "images height width channels"],
+        importance: Float[np.ndarray, " images"],
+        predicted: Float[np.ndarray, "images patches"] | None,
+    ) -> tuple[ClassLosses, SuccessiveElimination]:
+        """Draw the images' order, evaluate all of them with nothing removed, and start the elimination."""
+        order = estimates.sampling_order(importance, np.random.default_rng([self._problem.seed, label]))
+        losses = ClassLosses(self._evaluator, label, images[order], self._sample_sizes[label])
+        for step in range(len(losses.sample_sizes)):
+            losses.evaluate(np.array([0]), step)
+        elimination = SuccessiveElimination(
+            *(losses, self._ranking, importance[order], self._own.confidence),
+            predicted=None if predicted is None else predicted[order].T,
+            probes=self.sample,
+            untrusted_images=min(self._own.first_images, LEAST_UNTRUSTED),
+        )
+        return losses, elimination
 
     def _cost(self, elimination: SuccessiveElimination, losses: ClassLosses) -> dict:
         masks, images = losses.losses.shape
