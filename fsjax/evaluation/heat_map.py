@@ -1,11 +1,10 @@
-"""How often a classifier errs when one wave is added to its images: the Fourier heat map (Yin et al., NeurIPS 2019).
+"""Fourier heat map: a classifier's error when one wave is added to its images (Yin et al., NeurIPS 2019).
 
-The wave of an orbit has unit L2 norm over the pixels, and a transform that is zero outside of the orbit. It is added to
-every channel with a norm v and a random sign: x + r v U. As in the paper the norm is that of pixels in [0, 1], and
-nothing is clipped. What differs is how signs are drawn: there, by itself for every image, frequency and channel. Here
-images are dealt at random into as many parts as there are combinations of signs, one for each, and an orbit permutes
-which is whose; so an image's signs are uniform at every orbit, and over the images all combinations are equally
-frequent.
+The wave U of an orbit has unit L2 norm over the pixels, and its transform is zero outside the orbit. It is added to
+every channel with a norm v and a random sign r: x + r v U. As in the paper the norm is that of pixels in [0, 1], and
+nothing is clipped. Signs are drawn differently: in the paper independently for every image, frequency and channel; here
+images are divided at random into groups, as many for each combination of signs, and every orbit permutes which group
+has which. So an image's signs are uniform at every orbit, and over the images all combinations are equally frequent.
 """
 
 import dataclasses
@@ -34,7 +33,7 @@ class HeatMap:
     Attributes:
       error: of all images with the wave of each frequency.
       class_error: of each class's images.
-      clean_error: of each class's images as they are.
+      clean_error: of each class's images without a wave.
       images: of each class.
     """
 
@@ -59,59 +58,59 @@ def measure(
     save_seconds: int | float = 30,
     directory: Path | None = None,
 ) -> HeatMap:
-    """The heat map of a classifier: every orbit, all classes from one pass.
+    """Return the heat map of a classifier: every orbit, all classes from one pass.
 
-    Every process takes an equal part of the orbits that are not yet known, and all return the same.
+    Collective: every process must call this, computes an equal share of the missing orbits and returns the same.
 
     Args:
       apply: (params, images [n, H, W, C] float32 normalised) -> logits [n, K].
       params: of the classifier.
       read: indices -> images, normalised.
       labels: class of each image; every class has one.
-      classes: how many there are.
+      classes: their number.
       image: (H, W, C).
-      std: that channels were divided by, of pixels in [0, 1].
+      std: that the channels of pixels in [0, 1] were divided by.
       norm: L2 norm of the wave in each channel, of pixels in [0, 1]; Yin et al. take 4 at 32 x 32.
       seed: of the signs.
       memory_mib: as config.run.
       save_seconds: between two partial results.
-      directory: where these are kept, from which a run that was killed goes on; None = nowhere.
+      directory: of the partial results that a restart resumes from; None = none are stored.
 
     Raises:
       InputError: partial results of other images or another classifier, or too little memory.
-      interrupt.Terminated: SIGTERM came; what is computed is kept.
+      interrupt.Terminated: SIGTERM came; computed results are stored.
     """
-    parts = _deal(len(labels), 2 ** image[2], seed)
-    layout = tile_size.layout(apply, params, image, [len(part) for part in parts], memory_mib=memory_mib)
+    groups = _deal(len(labels), 2 ** image[2], seed)
+    layout = tile_size.layout(apply, params, image, [len(group) for group in groups], memory_mib=memory_mib)
     identity = f"heat map, norm {norm:g}, seed {seed}, {len(labels)} images"
     partial_results = PartialResults(directory, layout, params, identity, save_seconds=save_seconds)
     layout, waves = partial_results.layout, _Waves(image, norm / std, seed)
     engine = Engine(apply, params, statistics=("correct",), tile_images=layout["tile_images"])
-    of_part = np.empty((classes, waves.count))  # of one part at a time: together they may not fit
+    of_group = np.empty((classes, waves.count))  # of one group at a time: together they may not fit
     done = 0
-    for number, part in enumerate(parts):
-        partial_results.table(number, of_part)
-        done += len(part) * int(np.isfinite(of_part).all(0).sum())
-    correct = np.zeros_like(of_part)
+    for number, group in enumerate(groups):
+        partial_results.table(number, of_group)
+        done += len(group) * int(np.isfinite(of_group).all(0).sum())
+    correct = np.zeros_like(of_group)
     with Progress("heat map", waves.count * len(labels), "images", done=done) as progress:
-        for number, part in enumerate(parts):
-            table = partial_results.table(number, of_part)
+        for number, group in enumerate(groups):
+            table = partial_results.table(number, of_group)
             # None goes on to write what another has still to look for.
-            of_part[...] = parallel.merge(of_part)
-            missing = np.flatnonzero(np.isnan(of_part).any(0))
+            of_group[...] = parallel.merge(of_group)
+            missing = np.flatnonzero(np.isnan(of_group).any(0))
             mine = missing[parallel.share(len(missing))]
             if len(mine):
-                weights = np.eye(classes, dtype=np.float32)[labels[part]]
-                chunks = engine.chunks(read(part), labels[part], weights, size=layout["chunk"])
-                make = functools.partial(waves.of_part, number)
+                weights = np.eye(classes, dtype=np.float32)[labels[group]]
+                chunks = engine.chunks(read(group), labels[group], weights, size=layout["chunk"])
+                make = functools.partial(waves.of_group, number)
 
-                def on_tile(waves: int, images: int = len(part)) -> None:
+                def on_tile(waves: int, images: int = len(group)) -> None:
                     progress.update(waves * images)
 
                 for run in runs(mine):
                     table.fill(_counts(engine, chunks, make, run), on_tile)
-            progress.update((len(missing) - len(mine)) * len(part))  # by the other processes
-            correct += parallel.merge(of_part)
+            progress.update((len(missing) - len(mine)) * len(group))  # by the other processes
+            correct += parallel.merge(of_group)
     images, orbits = np.bincount(labels, minlength=classes), spectrum.orbits(*image[:2])
     of_class = 1 - correct / images[:, None]
     return HeatMap(
@@ -125,42 +124,43 @@ def measure(
 def basis_components(
     orbits: Int[np.ndarray, " n"], lengths: Float[np.ndarray, "n channels"], plane: tuple[int, int]
 ) -> Complex[np.ndarray, "n height width channels"]:
-    """What the engine is to add for the wave of each orbit to have an L2 norm |length| in each channel.
+    """Return the components that add each orbit's wave with an L2 norm |length| in each channel.
 
     The wave is (cos - sin)/sqrt(HW) of the orbit's first member, as in the published code; its transform has
     (1 + i)/2 * sqrt(HW) there and the conjugate at the other member, or sqrt(HW) where there is no other. The engine
-    takes the Hermitian part of what it is given, so twice that at the first member alone is enough.
+    takes the Hermitian group of its input, so twice that at the first member alone is enough.
 
     Args:
       orbits: their numbers, as in `spectrum.orbits`.
       lengths: signed; 0 adds nothing.
       plane: (H, W).
     """
-    made = np.zeros((len(orbits), plane[0] * plane[1], lengths.shape[1]), np.complex64)
-    made[np.arange(len(orbits)), _first_members(plane)[orbits]] = (1 + 1j) * np.sqrt(plane[0] * plane[1]) * lengths
-    return made.reshape(len(orbits), *plane, -1)
+    components = np.zeros((len(orbits), plane[0] * plane[1], lengths.shape[1]), np.complex64)
+    scaled = (1 + 1j) * np.sqrt(plane[0] * plane[1]) * lengths
+    components[np.arange(len(orbits)), _first_members(plane)[orbits]] = scaled
+    return components.reshape(len(orbits), *plane, -1)
 
 
 @functools.lru_cache(maxsize=1)
 def _first_members(plane: tuple[int, int]) -> Int[np.ndarray, " orbits"]:
-    """Position of each orbit's first member in the flattened plane."""
+    """Return the position of each orbit's first member in the flattened plane."""
     return spectrum.per_orbit(np.arange(plane[0] * plane[1]).reshape(plane))
 
 
-def _deal(images: int, combinations: int, seed: int) -> list[Int[np.ndarray, " part"]]:
-    """Images at random into equal parts, a multiple of the combinations, each small enough for a device to hold."""
+def _deal(images: int, combinations: int, seed: int) -> list[Int[np.ndarray, " group"]]:
+    """Divide images at random into equal groups that fit on a device, as many for each combination of signs."""
     order = np.random.default_rng([seed, 1]).permutation(images)
     count = combinations * -(-images // (combinations * GROUP))
-    return [np.sort(part) for part in np.array_split(order, count) if len(part)]
+    return [np.sort(group) for group in np.array_split(order, count) if len(group)]
 
 
 class _Waves:
-    """What is added to the images of a part: nothing first, then the wave of each orbit.
+    """The waves that are added to the images of a group: nothing first, then each orbit's.
 
     Attributes:
-      count: how many there are.
+      count: their number.
       lengths: L2 norm in each channel of normalised images.
-      permutations: for each, what the number of a part is combined with (exclusive or) to give its signs, in bits.
+      permutations: of each wave; the exclusive or with a group's number has its signs as bits.
     """
 
     def __init__(self, image: tuple[int, int, int], lengths: Float[np.ndarray, " channels"], seed: int):
@@ -168,10 +168,10 @@ class _Waves:
         self.count = 1 + len(spectrum.orbit_sizes(*self.plane))
         self.permutations = np.random.default_rng([seed, 2]).integers(2 ** len(lengths), size=self.count)
 
-    def of_part(self, part: int, start: int, stop: int) -> Perturbations:
-        """Waves start..stop-1 with the signs of a part."""
+    def of_group(self, group: int, start: int, stop: int) -> Perturbations:
+        """Return waves start..stop-1 with the signs of a group."""
         numbers = np.arange(start, stop)
-        bits = (self.permutations[start:stop] ^ part)[:, None] >> np.arange(len(self.lengths)) & 1
+        bits = (self.permutations[start:stop] ^ group)[:, None] >> np.arange(len(self.lengths)) & 1
         lengths = np.where(numbers[:, None] == 0, 0, (1 - 2 * bits) * self.lengths)
         return Perturbations(None, basis_components(np.maximum(numbers - 1, 0), lengths, self.plane))
 

@@ -1,4 +1,4 @@
-"""The loss of every class under every mask of a list: shared by processes and devices, kept as it goes."""
+"""The loss of every class under every mask of a list, shared by processes and devices, with partial results."""
 
 import dataclasses
 import functools
@@ -20,12 +20,12 @@ from fsjax.search.throughput import Throughput
 
 @dataclasses.dataclass(frozen=True)
 class MaskList:
-    """Masks made as they are needed: of a 224-pixel plane there are too many to hold at once.
+    """Masks computed when needed: a 224-pixel plane has too many to hold at once.
 
     Attributes:
-      count: how many there are.
+      count: their number.
       masks: (start, stop) -> masks start..stop-1, True where a frequency is kept.
-      removals: the same masks, where each takes (a share of) one orbit and no more; else None.
+      removals: the same masks, where each removes (a share of) one orbit; else None.
     """
 
     count: int
@@ -33,7 +33,7 @@ class MaskList:
     removals: Removals | None = None
 
     def sample(self, indices: Int[np.ndarray, " sampled"]) -> "MaskList":
-        """These of the masks."""
+        """Return the list of these masks."""
 
         def masks(start: int, stop: int) -> Bool[np.ndarray, "masks height width"]:
             return np.concatenate([self.masks(index, index + 1) for index in indices[start:stop].tolist()])
@@ -42,7 +42,7 @@ class MaskList:
         return MaskList(len(indices), masks, removals)
 
     def perturbations(self, start: int, stop: int, *, as_removals: bool) -> Perturbations | Removals:
-        """Masks start..stop-1 as the engine takes them."""
+        """Return masks start..stop-1 as the engine takes them."""
         if as_removals:
             assert self.removals is not None, "asked for of masks that are removals"
             return Removals(self.removals.positions[start:stop], self.removals.shares[start:stop])
@@ -60,25 +60,25 @@ def sweep(
     label: str | None = None,
     layout: dict[str, int] | None = None,
 ) -> Float[np.ndarray, "classes *replicates masks"]:
-    """Sum over the images of each class of their weighted cross-entropy to the class, under each mask.
+    """Sum the weighted cross-entropy of each class's images to the class, under each mask.
 
-    Only a class's own images go through the model. Every process takes an equal part of the (class, mask) pairs that
-    are not yet known and all return the same sums, which do not depend on how many processes and devices there are.
+    Only a class's own images go through the model. Collective: every process must call this, computes an equal share of
+    the missing (class, mask) pairs and returns the same sums, bit-equal for any number of processes and devices.
 
     Args:
       problem: classifier and images.
       masks: the list.
       weights: class index -> weight of each of its images; default 1.
-      replicates: how many weights an image has, each of which makes a sum of its own from the same forward passes;
-        None = one, and the sums have no such axis.
+      replicates: number of weights of an image, each with a sum of its own from the same forward passes; None = one,
+        and the sums have no such axis.
       precision: as config.search.precision.
-      directory: where partial results are kept; None = nowhere.
-      label: names the progress bar; default: the method.
-      layout: how the work is cut, as tile_size.layout gives it; default: chosen, unless partial results have one.
+      directory: of partial results; None = none are stored.
+      label: of the progress bar; default: the method.
+      layout: from tile_size.layout; default: that of the partial results, or else chosen.
 
     Raises:
       InputError: partial results of another search, too little memory, or a loss that is not finite.
-      interrupt.Terminated: SIGTERM came; what is computed is kept.
+      interrupt.Terminated: SIGTERM came; computed sums are stored.
     """
     model = problem.model.at(precision)
     cut = first_layer.cut(model.apply, model.params, model.image_shape) if masks.removals else None
@@ -137,6 +137,6 @@ def _sums(
 
 
 def runs(indices: np.ndarray) -> list[range]:
-    """Sorted indices as ranges of neighbours."""
-    parts = np.split(indices, np.flatnonzero(np.diff(indices) != 1) + 1)
-    return [range(int(part[0]), int(part[-1]) + 1) for part in parts]
+    """Split sorted indices into ranges of neighbours."""
+    neighbours = np.split(indices, np.flatnonzero(np.diff(indices) != 1) + 1)
+    return [range(int(run[0]), int(run[-1]) + 1) for run in neighbours]

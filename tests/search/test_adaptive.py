@@ -180,14 +180,14 @@ def test_a_patch_that_the_gradient_does_not_see_sends_its_class_to_exact_removal
     expected = exact_scores(tmp_path, **options)
     rows, columns = spectrum.orbit_positions(12, 12).T
     best = int(np.argmax(expected.scores[0][rows, columns]))
-    honest = class_search.known_first_order
+    honest = class_search.first_order_scores
 
     def blind(*arguments):
         predicted = honest(*arguments)
         predicted[:, best] = 0
         return predicted
 
-    monkeypatch.setattr(class_search, "known_first_order", blind)
+    monkeypatch.setattr(class_search, "first_order_scores", blind)
     sampled = adaptive.search(make_problem(tmp_path / "sampled", exact_sample=74, **options))
     assert reports(sampled)[0]["agreement"]["wrong_side"] >= 1 and reports(sampled)[0]["went_exact"]
     assert reports(sampled)[0]["never_evaluated"] == 0
@@ -242,6 +242,12 @@ def test_the_expected_agreement_is_that_of_maps_with_such_errors():
     np.testing.assert_allclose(exact_sample.expected_iou(ranking, mean, deviation), np.mean(found, 0), atol=0.05)
     assert exact_sample.expected_iou(ranking, mean, 0 * deviation) == [1.0, 1.0]
     assert np.mean(found) < 0.97
+    # Orbits that are exact lose their places to others.
+    inside = kept[0]
+    others = [ranking.selected(mean + ~inside * deviation * rng.normal(size=130))[0] for _ in range(400)]
+    expected = np.mean([(inside & other).sum() / (inside | other).sum() for other in others])
+    assert expected < 0.99
+    assert exact_sample.expected_iou(ranking, mean, ~inside * deviation)[0] == pytest.approx(expected, abs=0.03)
 
 
 def test_patches_that_change_nothing_contradict_nothing(tmp_path):

@@ -12,7 +12,7 @@ from fsjax.runtime.progress import Progress
 from fsjax.runtime.storage import Path
 from fsjax.search import gradient
 from fsjax.search.adaptive import estimates, exact_sample
-from fsjax.search.adaptive.image_losses import ClassLosses, Evaluator, known_first_order
+from fsjax.search.adaptive.image_losses import ClassLosses, Evaluator, first_order_scores
 from fsjax.search.adaptive.ranking import Ranking
 from fsjax.search.adaptive.successive_elimination import SuccessiveElimination
 from fsjax.search.precision_check import correlation, rank_correlation
@@ -97,7 +97,7 @@ class ClassSearcher:
         images, predicted = self._problem.images(label), None
         importance = np.ones(len(images))
         if self._first_order is not None:
-            predicted = known_first_order(self._evaluator, label, images, self._first_order, self._batch)
+            predicted = first_order_scores(self._evaluator, label, images, self._first_order, self._batch)
             importance = image_importance(predicted)
         losses, elimination = self._start(label, images, importance, predicted)
         elimination.run()

@@ -1,4 +1,4 @@
-"""The loss of single images of a class under masks of a list, block by block: shared by processes, kept as it goes."""
+"""The loss of single images of a class under masks of a list, step by step, shared by processes."""
 
 import dataclasses
 from collections.abc import Callable, Iterator, Sequence
@@ -18,18 +18,18 @@ from fsjax.search.throughput import Throughput
 
 
 class Evaluator:
-    """Computes losses of single images, in the layout that the folder was begun with.
+    """Computes losses of single images, in the layout of the first start.
 
     Args:
-      problem: classifier, precision, and the folder in which losses are kept.
+      problem: classifier, precision, and the folder of partial results.
       masks: the list.
-      blocks: sizes of the blocks of images that are evaluated together.
-      step: images that most of the blocks are multiples of.
-      layout: further numbers that the arithmetic rests on; as they were at the first start, they are in `layout`.
+      blocks: numbers of images of the steps; those of a step are evaluated together.
+      step: number of images that most steps are multiples of.
+      layout: further numbers that the arithmetic depends on; the attribute `layout` has those of the first start.
       progress: counts forward passes.
 
     Raises:
-      InputError: kept losses of another search, or too little memory.
+      InputError: partial results of another search, or too little memory.
     """
 
     def __init__(
@@ -64,25 +64,25 @@ class Evaluator:
             precision=model.matmul_precision,
             cut=cut if self.as_removals else None,
         )
-        # One width for all blocks, so that one program serves them.
+        # One number of replicates for all steps, so that one program serves them.
         self.width = max(blocks)
         self._throughput = Throughput(problem, progress, self.partial_results)
 
     def count(self, label: int, passes: int) -> None:
-        """So many forward passes were made just now."""
+        """Count forward passes that were just made."""
         self._throughput.count(passes, passes, self.problem.classes[label])
 
 
 @dataclasses.dataclass
 class ClassLosses:
-    """The losses of one class, as far as they are known.
+    """The losses of one class that are known.
 
     Attributes:
       evaluator: computes them.
       label: of the class.
       images: in the order in which they are evaluated.
-      sample_sizes: of the blocks of images; the last is the number of images.
-      losses: under each mask; NaN = not known. A block is known whole or not at all.
+      sample_sizes: images after each step; the last is the number of images.
+      losses: under each mask; NaN = not known. The losses of a step are known all or none.
     """
 
     evaluator: Evaluator
@@ -95,8 +95,8 @@ class ClassLosses:
     def __post_init__(self) -> None:
         self.losses = np.empty((self.evaluator.masks.count, len(self.images)), np.float32)
         self._tables = [
-            self.evaluator.partial_results.table(self.label, self.losses.T[self.columns(block)], f"block{block:02d}-")
-            for block in range(len(self.sample_sizes))
+            self.evaluator.partial_results.table(self.label, self.losses.T[self.columns(step)], f"block{step:02d}-")
+            for step in range(len(self.sample_sizes))
         ]
         # Processes may have seen different files.
         self.losses[...] = parallel.merge(self.losses)
@@ -106,37 +106,37 @@ class ClassLosses:
 
     @property
     def passes(self) -> int:
-        """Forward passes that the known losses took."""
+        """Number of known losses, each of one forward pass."""
         return int(np.isfinite(self.losses).sum())
 
-    def columns(self, block: int) -> slice:
-        """Which images a block has."""
-        return slice(self.sample_sizes[block - 1] if block else 0, self.sample_sizes[block])
+    def columns(self, step: int) -> slice:
+        """Return the images of a step."""
+        return slice(self.sample_sizes[step - 1] if step else 0, self.sample_sizes[step])
 
-    def evaluate(self, masks: Int[np.ndarray, " chosen"], block: int) -> None:
-        """Makes the losses of a block's images under these masks known; every process computes an equal part.
+    def evaluate(self, masks: Int[np.ndarray, " chosen"], step: int) -> None:
+        """Compute the losses of a step's images under these masks. Collective: processes share the missing ones.
 
         Raises:
           InputError: a loss that is not finite.
-          interrupt.Terminated: SIGTERM came; what is computed is kept.
+          interrupt.Terminated: SIGTERM came; computed losses are stored.
         """
-        columns = self.columns(block)
+        columns = self.columns(step)
         missing = masks[np.isnan(self.losses[masks, columns.start])]
         if len(missing):
             mine, images = missing[parallel.share(len(missing))], columns.stop - columns.start
             if len(mine):
-                self._tables[block].fill(
-                    self._compute(mine, block), lambda tile: self.evaluator.count(self.label, tile * images)
+                self._tables[step].fill(
+                    self._compute(mine, step), lambda tile: self.evaluator.count(self.label, tile * images)
                 )
             self.losses[missing, columns] = parallel.merge(self.losses[missing, columns])
 
     def _compute(
-        self, masks: Int[np.ndarray, " chosen"], block: int
+        self, masks: Int[np.ndarray, " chosen"], step: int
     ) -> Iterator[tuple[Int[np.ndarray, " masks"], Float[np.ndarray, "images masks"]]]:
-        """Yield masks, tile by tile, and the losses of a block's images under them."""
-        evaluator, images = self.evaluator, self.images[self.columns(block)]
+        """Yield masks, tile by tile, and the losses of a step's images under them."""
+        evaluator, images = self.evaluator, self.images[self.columns(step)]
         labels, chosen = np.full(len(images), self.label), evaluator.masks.sample(masks)
-        # A replicate an image: the weighted sums are the images' own losses.
+        # One replicate per image, so that the weighted sums are the images' losses.
         weights = np.eye(len(images), evaluator.width, dtype=np.float32)
         chunks = evaluator.engine.chunks(images, labels, weights, size=evaluator.layout["chunk"])
         for start, stop, sums in evaluator.engine.tiles(
@@ -147,17 +147,17 @@ class ClassLosses:
             yield masks[start:stop], losses.T
 
 
-def known_first_order(
+def first_order_scores(
     evaluator: Evaluator,
     label: int,
     images: Float[np.ndarray, "images height width channels"],
     first_order: Callable,
     batch: int,
 ) -> Float[np.ndarray, "images patches"]:
-    """First-order scores of a class's images, in their order; every process computes an equal part of the batches.
+    """Return the first-order scores of a class's images, in their order. Collective: processes share the batches.
 
     Args:
-      first_order: as `gradient.make_first_order` makes it.
+      first_order: from `gradient.make_first_order`.
       batch: of one device.
     """
     count = len(images)
@@ -170,7 +170,7 @@ def known_first_order(
 
     missing = np.flatnonzero(np.isnan(scores[::batch, 0]))
     mine, devices = missing[parallel.share(len(missing))], parallel.mesh().size
-    # Whole batches, so that every image has its place in one whichever are left.
+    # Whole batches, so that an image is in the same place of the same batch whichever are missing.
     batches = [np.arange(number * batch, min(count, (number + 1) * batch)) for number in mine.tolist()]
 
     def computed() -> Iterator[tuple[Int[np.ndarray, " n"], Float[np.ndarray, "patches n"]]]:
