@@ -62,13 +62,13 @@ def options() -> ConfigDict:
 
 
 def run(problem: Problem) -> DominantFrequencyMaps:
-    """The maps by the method that config.search names, their stability with them where it is asked for.
+    """Return the maps by the method that config.search names, with their stability where that is asked for.
 
-    All processes call it alike and get the same maps.
+    Collective: every process must call this, and all return the same maps.
 
     Raises:
       InputError: partial results of another search, too little memory, or what the method cannot search.
-      interrupt.Terminated: SIGTERM came; what is computed is kept.
+      interrupt.Terminated: SIGTERM came; what is computed is saved.
     """
     method = SEARCHES[problem.options.method]
     maps, resamples = method.search(problem), bootstrap.resample_count(problem.options.resamples, method.resamples)
@@ -78,7 +78,7 @@ def run(problem: Problem) -> DominantFrequencyMaps:
 
 
 def used(field: str, method: str) -> bool:
-    """Whether a method's result depends on this field of config.search."""
+    """Return whether a method's result depends on this field of config.search."""
     name = field.partition(".")[0]
     if name == "patch":
         return SEARCHES[method].patches
@@ -86,17 +86,17 @@ def used(field: str, method: str) -> bool:
 
 
 def method_of(maps: DominantFrequencyMaps) -> Method:
-    """The method that a map's scores are of: of imported ones it is the one that made them."""
+    """Return the method that made the maps, also where they were imported since."""
     return SEARCHES.get(imported.origin(maps), imported.METHOD)
 
 
 def reads(options: ConfigDict) -> list[Path]:
-    """Files from outside that the result of config.search rests on."""
+    """Return the files from outside that the result of config.search depends on."""
     return SEARCHES[options.method].reads(options)
 
 
 def check(options: ConfigDict, plane: tuple[int, int]) -> None:
-    """Raises InputError for a field of config.search that cannot be used on this plane."""
+    """Raise InputError for a field of config.search that cannot be used on this plane."""
     if options.method not in SEARCHES:
         raise unknown("search.method", "method", options.method, sorted(SEARCHES))
     if options.split not in ("train", "test"):
@@ -115,12 +115,12 @@ def check(options: ConfigDict, plane: tuple[int, int]) -> None:
 
 
 def check_shares(shares: tuple, field: str = "search.shares") -> None:
-    """Raises InputError for what a field of one or more shares cannot be."""
+    """Raise InputError for a field that is not one or more shares of the plane."""
     if not shares:
         raise InputError(f"{field}: got nothing; expected one or more numbers in (0, 1]")
     for share in shares:
         if isinstance(share, bool) or not isinstance(share, int | float) or not 0 < share <= 1:
-            raise InputError(f"{field}: {share!r} is not a share of the plane; expected numbers in (0, 1]")
+            raise InputError(f"{field}: got {share!r}; expected numbers in (0, 1]")
 
 
 def _check_resamples(options: ConfigDict) -> None:
@@ -134,6 +134,5 @@ def _check_patch(patch: int, plane: tuple[int, int]) -> None:
     divisors = [side for side in range(1, min(plane) + 1) if not any(length % side for length in plane)]
     if patch not in divisors:
         size = f"{plane[0]}" if plane[0] == plane[1] else f"{plane[0]} x {plane[1]}"
-        raise InputError(
-            f"search.patch: {patch} does not divide the image size {size}; expected {', '.join(map(str, divisors))}"
-        )
+        expected = ", ".join(map(str, divisors))
+        raise InputError(f"search.patch: got {patch}; expected a divisor of the image size {size}: {expected}")

@@ -1,6 +1,6 @@
-"""`imported`: no search; the maps of another workdir, of a file, or of the published code, to be judged on this model.
+"""`imported`: no search; evaluates the maps of another workdir, of a file, or of the published code on this model.
 
-So the maps found on one model are tried on another: --config.search.method=imported --config.search.imported.maps=B.
+Maps found on one model are tried on another: --config.search.method=imported --config.search.imported.maps=B.
 """
 
 import dataclasses
@@ -21,34 +21,31 @@ DEFAULTS: Table = {
 
 
 def search(problem: Problem) -> DominantFrequencyMaps:
-    """The maps of search.imported.maps, at the shares that they have there.
+    """Return the maps of search.imported.maps, at the shares that they have there.
 
-    The provenance keeps, under `imported`, the file with its SHA-256, the method that made the maps and what it said.
+    The provenance has, under `imported`, the file with its SHA-256, the method that made the maps and their provenance.
 
     Raises:
       InputError: the file cannot be used, or is of other classes or another plane.
     """
-    path = problem.options.imported.maps
-    maps = published_maps.read_maps(path, classes=problem.classes, shares=tuple(problem.options.shares))
-    if maps.classes != problem.classes and maps.named:
+    path, classes, (height, width) = problem.options.imported.maps, problem.classes, problem.plane
+    maps = published_maps.read_maps(path, classes=classes, shares=tuple(problem.options.shares))
+    got = f"search.imported.maps: got {path} with maps of"
+    if maps.classes != classes and maps.named:
         raise InputError(
-            f"search.imported.maps: {path} has maps of {', '.join(maps.classes[:4])}, ... ({len(maps.classes)}); "
-            f"expected of the model's classes, {', '.join(problem.classes[:4])}, ... ({len(problem.classes)})"
+            f"{got} {', '.join(maps.classes[:4])}, ... ({len(maps.classes)}); expected the model's classes, "
+            f"{', '.join(classes[:4])}, ... ({len(classes)})"
         )
-    if len(maps.classes) != len(problem.classes):
-        raise InputError(
-            f"search.imported.maps: {path} has maps of {len(maps.classes)} classes; expected {len(problem.classes)}"
-        )
-    if (found := maps.masks.shape[2:]) != problem.plane:
-        raise InputError(
-            f"search.imported.maps: {path} has maps of {found[0]} x {found[1]}; expected of {problem.plane[0]} x "
-            f"{problem.plane[1]}, as the images are"
-        )
-    about = dict(maps.provenance)
-    imported = {**about.pop("file"), "method": origin(maps), "provenance": about}
+    if len(maps.classes) != len(classes):
+        raise InputError(f"{got} {len(maps.classes)} classes; expected {len(classes)}")
+    rows, columns = maps.masks.shape[2:]
+    if (rows, columns) != (height, width):
+        raise InputError(f"{got} {rows} x {columns}; expected {height} x {width}, the size of the images")
+    provenance = dict(maps.provenance)
+    imported = {**provenance.pop("file"), "method": origin(maps), "provenance": provenance}
     return dataclasses.replace(
         maps,
-        classes=problem.classes,
+        classes=classes,
         method=problem.options.method,
         forward_equivalents=0,
         provenance={**problem.provenance, "imported": imported},
@@ -56,7 +53,7 @@ def search(problem: Problem) -> DominantFrequencyMaps:
 
 
 def origin(maps: DominantFrequencyMaps) -> str:
-    """Name of the method that made the maps, also where they were imported since."""
+    """Return the name of the method that made the maps, also where they were imported since."""
     return maps.provenance.get("imported", {}).get("method", maps.method)
 
 
@@ -64,8 +61,8 @@ def _check(options: ConfigDict, plane: tuple[int, int]) -> None:
     path = options.imported.maps
     if not path or not storage.path(path).exists():
         raise InputError(
-            f"search.imported.maps: {f'{path} is not there' if path else 'empty'}; expected a workdir with maps, one "
-            "of its dfm/*.npz, or a published pickle"
+            f"search.imported.maps: got {f'{path}, which does not exist' if path else 'nothing'}; expected a workdir "
+            "with maps, one of its dfm/*.npz, or a published pickle"
         )
 
 

@@ -93,7 +93,7 @@ def launch(monkeypatch, capfd):
         ([VIT, "--config.model.name=resnet_20"], " (did you mean resnet20?)"),
         ([VIT, "--config.model.name=vit"], "model.name: got 'vit'; expected "),
         ([VIT, "--config.train.optimizer=adam"], "train.optimizer: got 'adam'; expected adamw, sgd"),
-        ([VIT, "--config.search.shares=(0.05,1.5)"], "search.shares: 1.5 is not a share of the plane"),
+        ([VIT, "--config.search.shares=(0.05,1.5)"], "search.shares: got 1.5; expected numbers in (0, 1]"),
         ([VIT, "--config.data.source=folder"], "data.root"),
     ],
 )

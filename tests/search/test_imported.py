@@ -153,9 +153,9 @@ def test_a_file_that_has_changed_is_imported_anew(run, tmp_path, caplog):
     [
         (
             low_pass(("a", "b", "c", "d")),
-            "has maps of a, b, c, d, ... (4); expected of the model's classes, C0, C1, C2",
+            "with maps of a, b, c, d, ... (4); expected the model's classes, C0, C1, C2",
         ),
-        (low_pass(("0", "1", "2")), "has maps of 3 classes; expected 4"),
+        (low_pass(("0", "1", "2")), "with maps of 3 classes; expected 4"),
     ],
 )
 def test_maps_of_other_classes_are_refused(run, tmp_path, maps, message):
@@ -167,7 +167,7 @@ def test_maps_of_other_classes_are_refused(run, tmp_path, maps, message):
 
 def test_maps_of_another_plane_are_refused(run, tmp_path):
     (tmp_path / "maps.pkl").write_bytes(pickle.dumps(dict(enumerate(np.random.default_rng(0).random((4, 8, 8))))))
-    with pytest.raises(InputError, match="has maps of 8 x 8; expected of 24 x 24, as the images are"):
+    with pytest.raises(InputError, match="with maps of 8 x 8; expected 24 x 24, the size of the images"):
         run(tmp_path / "maps.pkl")
 
 
@@ -178,7 +178,7 @@ def test_numbered_maps_take_the_names_of_the_model(run, tmp_path):
 
 
 def test_a_missing_file_is_refused_before_anything_runs(tmp_path):
-    for path, found in (("", "empty"), (str(tmp_path / "nothing"), "nothing is not there")):
+    for path, found in (("", "nothing"), (str(tmp_path / "nothing"), "/nothing, which does not exist")):
         with pytest.raises(InputError, match=f"search.imported.maps: got .*{found}; expected a workdir with maps"):
             config = make_config("search", path)
             config.search.method = "imported"
