@@ -11,13 +11,12 @@ removed from the start only where both its members are; of equal turns the first
 """
 
 import dataclasses
-import functools
-from collections.abc import Callable
+from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Bool, Float, Int, PyTree
+from jaxtyping import Array, Bool, Complex, Float, Int, PyTree
 from ml_collections import ConfigDict
 
 from fsjax.engine import tile_size
@@ -29,6 +28,7 @@ from fsjax.runtime.storage import Path
 from fsjax.search import stepwise
 from fsjax.search.method import Method
 from fsjax.search.problem import Problem
+from fsjax.search.stepwise import AnyArray
 
 DEFAULTS: Table = {
     "tolerance": (0.006, "share of a class's images that dropping one orbit may cost; 6 of 1,000 as published"),
@@ -37,64 +37,145 @@ DEFAULTS: Table = {
 
 
 def search(problem: Problem) -> dfm.DominantFrequencyMaps:
-    """What the culling leaves of each class's plane, and of that the best within the config's shares.
+    """Return what the elimination leaves of each class's plane, and of that the best within the config's shares.
 
     An orbit's score is the number of images that were lost without it when it was its turn, over the class's images;
     -1 where it was dropped. A map at a share holds the best of the orbits that were left; at share 1 all of them,
     which is the published map.
 
     Raises:
-      interrupt.Terminated: SIGTERM came; what is computed is kept.
+      InputError: too little memory, or partial results of another search.
+      interrupt.Terminated: SIGTERM came; states are saved.
     """
-    options, counts = problem.options, np.array(problem.counts)
-    model = problem.searched_model
-    tile_images = tile_size.fit(
-        *(model.apply, model.params, model.image_shape),
-        resident_images=max(problem.counts),
-        memory_mib=problem.run.memory_mib,
-        precision=model.matmul_precision,
-    )
-    layout = {"chunk": tile_size.chunk_size(problem.counts, tile_images)}
+    options, model, counts = problem.options, problem.searched_model, np.array(problem.counts)
     order, order_file = removal_order(*problem.plane), {}
     if options.greedy.order:
         order = order_of(published_maps.read_order(options.greedy.order))
         order_file = {"path": options.greedy.order, "sha256": files.sha256(options.greedy.order)}
         # States under another order, even from a file of the same name, are of another search.
         problem = dataclasses.replace(problem, identity=f"{problem.identity} {order_file['sha256']}")
-    states = stepwise.run(
-        problem,
-        functools.partial(_culling, problem, model.apply, order),
-        directory=problem.directory,
-        label=f"search {options.method}",
-        layout=layout,
+    tile_images = tile_size.fit(
+        *(model.apply, model.params, model.image_shape),
+        resident_images=max(problem.counts),
+        memory_mib=problem.run.memory_mib,
+        precision=model.matmul_precision,
     )
+    partial_results = problem.partial_results({"batch_size": tile_size.chunk_size(problem.counts, tile_images)})
+    elimination = BackwardElimination(problem, order, partial_results.layout["batch_size"])
+    states = stepwise.run(problem, elimination, partial_results, label=f"search {options.method}")
     orbits, shares = spectrum.orbits(*problem.plane), tuple(sorted(options.shares))
 
-    def of_class(label: int) -> tuple[Bool[np.ndarray, "shares height width"], Float[np.ndarray, "height width"]]:
-        kept, lost = states[label]["kept"][orbits], states[label]["lost"][orbits]
-        scores = np.where(kept, lost / counts[label], -1.0)
+    def masks_and_scores(
+        state: EliminationState, count: int
+    ) -> tuple[Bool[np.ndarray, "shares height width"], Float[np.ndarray, "height width"]]:
+        scores = np.where(state.kept, state.lost / count, -1.0)[orbits]
         return np.stack([_mask(scores, share) for share in shares]), scores
 
     return dfm.from_classes(
-        map(of_class, range(len(counts))),
+        map(masks_and_scores, states, problem.counts),
         shares,
         classes=problem.classes,
         method=options.method,
         searched_on=problem.searched_on,
         images=counts,
-        forward_equivalents=int(counts.sum()) * (1 + len(order)),
+        forward_equivalents=int(counts.sum()) * elimination.steps,
         provenance={
             **problem.provenance,
-            "correct_before": [int(state["before"]) for state in states],
-            "correct_with_all_kept": [int(state["correct"]) for state in states],
-            "positions_kept": [int(state["kept"][orbits].sum()) for state in states],
+            "correct_before": [int(state.correct_before) for state in states],
+            "correct_with_all_kept": [int(state.correct) for state in states],
+            "positions_kept": [int(state.kept[orbits].sum()) for state in states],
             "order": order_file,
         },
     )
 
 
+class EliminationState(NamedTuple):
+    """What is known of a class.
+
+    Attributes:
+      kept: orbits that are not dropped.
+      lost: images lost without each orbit, when it was its turn.
+      correct: images called the class with the orbits that are kept.
+      correct_before: the same with all orbits of the order.
+    """
+
+    kept: Bool[AnyArray, " orbits"]
+    lost: Int[AnyArray, " orbits"]
+    correct: Int[AnyArray, ""]
+    correct_before: Int[AnyArray, ""]
+
+
+class EliminationInputs(NamedTuple):
+    """A step: the orbit whose turn it is, -1 in the first one; the class; and the images that dropping it may cost."""
+
+    orbit: Int[AnyArray, ""]
+    label: Int[AnyArray, ""]
+    tolerance: Int[AnyArray, ""]
+
+
+class EliminationBatch(NamedTuple):
+    """Spectra of images, and which of the images are real and not padding."""
+
+    spectra: Complex[AnyArray, "images height half channels"]
+    real: Bool[AnyArray, " images"]
+
+
+class BackwardElimination(stepwise.StepwiseSearch[EliminationState]):
+    """A task a class. Its first step drops nothing and counts the images that are correct before."""
+
+    same_batches = True
+
+    def __init__(self, problem: Problem, order: Int[np.ndarray, " walked"], batch_size: int):
+        self.count, self.steps = len(problem.counts), 1 + len(order)
+        self.images_per_step = round(sum(problem.counts) / len(problem.counts))
+        self._problem, self._order, self._batch_size = problem, order, batch_size
+        self._apply, self._spectra = problem.searched_model.apply, jax.jit(spectrum.spectra)
+        self._orbits = len(spectrum.orbit_sizes(*problem.plane))
+
+    def initial_state(self, task: int) -> EliminationState:
+        zero = np.zeros((), np.int32)
+        kept = np.isin(np.arange(self._orbits), self._order)
+        return EliminationState(kept, lost=np.zeros(self._orbits, np.int32), correct=zero, correct_before=zero)
+
+    def inputs(self, task: int, step: int) -> EliminationInputs:
+        tolerance = round(self._problem.options.greedy.tolerance * self._problem.counts[task])
+        orbit = self._order[step - 1] if step else -1
+        return EliminationInputs(*(np.array(number, np.int32) for number in (orbit, task, tolerance)))
+
+    def batches(self, task: int, step: int) -> list[EliminationBatch]:
+        images, size = self._problem.images(task), self._batch_size
+        padded = -(-max(self._problem.counts) // size) * size - len(images)
+        # With the last image and not with zeros, on which a model may return NaN.
+        images = np.pad(images, [(0, padded), (0, 0), (0, 0), (0, 0)], mode="edge")
+        real = np.arange(len(images)) < self._problem.counts[task]
+        return [
+            EliminationBatch(np.asarray(self._spectra(images[start : start + size])), real[start : start + size])
+            for start in range(0, len(images), size)
+        ]
+
+    def measure(
+        self, params: PyTree, state: EliminationState, inputs: EliminationInputs, batch: EliminationBatch
+    ) -> Int[Array, ""]:
+        weights = self._without(state, inputs).astype(jnp.float32)
+        logits = self._apply(params, spectrum.filter_orbits(batch.spectra, weights, self._problem.plane[1]))
+        return ((logits.argmax(-1) == inputs.label) & batch.real).sum()
+
+    def update(self, state: EliminationState, inputs: EliminationInputs, measured: Int[Array, ""]) -> EliminationState:
+        first, lost = inputs.orbit < 0, state.correct - measured
+        drop = ~first & (lost <= inputs.tolerance)
+        return EliminationState(
+            kept=jnp.where(drop, self._without(state, inputs), state.kept),
+            lost=jnp.where(jnp.arange(self._orbits) == inputs.orbit, lost, state.lost),
+            correct=jnp.where(first | drop, measured, state.correct),
+            correct_before=jnp.where(first, measured, state.correct_before),
+        )
+
+    def _without(self, state: EliminationState, inputs: EliminationInputs) -> Bool[Array, " orbits"]:
+        return state.kept & (jnp.arange(self._orbits) != inputs.orbit)
+
+
 def removal_order(height: int, width: int) -> Int[np.ndarray, " orbits"]:
-    """Numbers of the orbits from low to high frequency: squares around DC outwards, each walked by angle; DC last.
+    """Return the orbits from low to high frequency: squares around DC outwards, each walked by angle; DC last.
 
     On a plane that is not square the squares are rectangles of its shape.
     """
@@ -108,74 +189,10 @@ def removal_order(height: int, width: int) -> Int[np.ndarray, " orbits"]:
 
 
 def order_of(turns: Float[np.ndarray, "height width"]) -> Int[np.ndarray, " walked"]:
-    """Numbers of the orbits from the first turn to the last, without those whose members are all 0."""
+    """Return the orbits from the first turn to the last, without those whose members are all 0."""
     earliest = spectrum.per_orbit(np.maximum(turns, spectrum.conjugate(turns)))
     order = np.argsort(-earliest, kind="stable")
     return order[earliest[order] > 0]
-
-
-def _culling(problem: Problem, apply: Callable, order: np.ndarray, layout: dict[str, int]) -> stepwise.Chains:
-    """A chain a class; its first step drops nothing more and counts the images that are correct before."""
-    counts, size = problem.counts, layout["chunk"]
-    orbits = len(spectrum.orbit_sizes(*problem.plane))
-    pieces_of_class = -(-max(counts) // size)
-    spectra = jax.jit(spectrum.spectra)
-
-    def start(label: int) -> stepwise.State:
-        zero = np.zeros((), np.int32)
-        return {
-            "kept": np.isin(np.arange(orbits), order),
-            "lost": np.zeros(orbits, np.int32),
-            "correct": zero,
-            "before": zero,
-        }
-
-    def about(label: int, step: int) -> dict[str, np.integer]:
-        return {
-            "orbit": np.int32(order[step - 1] if step else -1),
-            "label": np.int32(label),
-            "tolerance": np.int32(round(problem.options.greedy.tolerance * counts[label])),
-        }
-
-    def pieces(label: int, step: int) -> list[dict[str, np.ndarray]]:
-        images = problem.images(label)
-        # With the last image and not with zeros, on which a model may return NaN.
-        padded = np.pad(images, [(0, pieces_of_class * size - len(images)), (0, 0), (0, 0), (0, 0)], mode="edge")
-        real = np.arange(len(padded)) < len(images)
-        return [
-            {"spectra": np.asarray(spectra(padded[start : start + size])), "real": real[start : start + size]}
-            for start in range(0, len(padded), size)
-        ]
-
-    def without(about: dict, state: dict) -> Bool[Array, " orbits"]:
-        return state["kept"] & (jnp.arange(orbits) != about["orbit"])
-
-    def measure(params: PyTree, about: dict, state: dict, piece: dict) -> Int[Array, ""]:
-        weights = without(about, state).astype(jnp.float32)
-        logits = apply(params, spectrum.filter_orbits(piece["spectra"], weights, problem.plane[1]))
-        return ((logits.argmax(-1) == about["label"]) & piece["real"]).sum()
-
-    def move(about: dict, state: dict, correct: Int[Array, ""]) -> dict:
-        first, lost = about["orbit"] < 0, state["correct"] - correct
-        drop = ~first & (lost <= about["tolerance"])
-        return {
-            "kept": jnp.where(drop, without(about, state), state["kept"]),
-            "lost": state["lost"].at[about["orbit"]].set(lost),
-            "correct": jnp.where(first | drop, correct, state["correct"]),
-            "before": jnp.where(first, correct, state["before"]),
-        }
-
-    return stepwise.Chains(
-        count=len(counts),
-        steps=1 + len(order),
-        start=start,
-        about=about,
-        pieces=pieces,
-        fixed=True,
-        measure=measure,
-        move=move,
-        images=round(sum(counts) / len(counts)),
-    )
 
 
 def _check(options: ConfigDict, plane: tuple[int, int]) -> None:

@@ -10,6 +10,7 @@ from ml_collections import ConfigDict
 from fsjax.engine.model import Model
 from fsjax.runtime.errors import InputError
 from fsjax.runtime.metrics import Metrics
+from fsjax.runtime.partial_results import PartialResults
 from fsjax.runtime.storage import Path
 
 
@@ -54,6 +55,20 @@ class Problem:
     def searched_model(self) -> Model:
         """The model at config.search.precision."""
         return self.model.at(self.options.precision)
+
+    def partial_results(self, layout: dict[str, int], folder: str = "") -> PartialResults:
+        """Open the partial results of this search, in its directory or a folder of it. Collective.
+
+        Args:
+          layout: numbers that the arithmetic depends on, for a search that starts here.
+          folder: of one of several parts of a search.
+
+        Raises:
+          InputError: they are of another search or another classifier.
+        """
+        directory = self.directory and self.directory / folder
+        save_seconds = self.run.save_seconds
+        return PartialResults(directory, layout, self.model.params, self.identity, save_seconds=save_seconds)
 
 
 def check_finite(losses: Float[np.ndarray, "*shape"], name: str) -> None:

@@ -1,9 +1,8 @@
-"""Searches that go step by step: chains that know nothing of each other, run side by side and kept as they go."""
+"""Searches that go step by step: independent tasks, such as one a class, computed side by side and saved as they go."""
 
-import dataclasses
-import itertools
-import time
-from collections.abc import Callable, Iterator
+import abc
+from collections.abc import Callable
+from typing import Any, Generic, TypeAlias, TypeVar
 
 import jax
 import jax.numpy as jnp
@@ -13,236 +12,209 @@ from jax.sharding import PartitionSpec as P
 from jaxtyping import PyTree
 
 from fsjax.engine.tile import at_precision
-from fsjax.runtime import files, interrupt, parallel
+from fsjax.runtime import interrupt, parallel
 from fsjax.runtime.errors import InputError
 from fsjax.runtime.partial_results import PartialResults
 from fsjax.runtime.progress import Progress
-from fsjax.runtime.storage import Path
 from fsjax.search.problem import Problem
+from fsjax.search.throughput import Throughput
 
-# A state is what a chain's steps pass on: arrays by name.
-State = dict[str, np.ndarray]
+State = TypeVar("State")
+# States, inputs and batches have NumPy's arrays on the host and JAX's on the devices.
+AnyArray: TypeAlias = Any
 
 
-@dataclasses.dataclass(frozen=True)
-class Chains:
-    """Chains of one search, all of one length and with arrays of the same shapes.
+class StepwiseSearch(abc.ABC, Generic[State]):
+    """Tasks that depend on nothing but themselves, with equally many steps and states of the same shapes.
 
-    A step measures something on one piece of images after another, adds it up, and moves the state by it. The pieces
-    are separate calls: a loop in one compiled program would be many times slower on a CPU, whose convolutions are not
-    threaded inside of loops.
+    A step measures something on one batch of images after another, adds it up, and updates the state with the sum. The
+    batches are separate calls: a loop in one compiled program would be many times slower on a CPU, whose convolutions
+    are not threaded inside of loops.
+
+    States, inputs, batches and results are pytrees of arrays. JAX traces `measure` and `update`, for one task; `inputs`
+    and `batches` are made on the host.
 
     Attributes:
-      count: how many there are.
-      steps: of each.
-      start: chain -> its state before the first step.
-      about: (chain, step) -> what measure and move are told of this step.
-      pieces: (chain, step) -> the step's pieces, arrays of the same shapes each.
-      fixed: whether the pieces are the same in every step; they then stay on the device.
-      measure: (params, about, state, piece) -> measured, of one chain, by JAX; summed over the pieces.
-      move: (about, state, measured) -> state, of one chain, by JAX.
-      result: (chain, last state) -> what is kept of it; smaller, where there are many chains.
-      images: forward passes, or what costs as much, of one step of one chain; for the rate that is shown.
-      lanes: chains that a device computes at once.
+      count: number of tasks.
+      steps: of each task.
+      images_per_step: forward passes of a step, or what costs as much; for the rate that is shown.
+      tasks_per_device: tasks that a device computes at once.
+      same_batches: whether a task has the same batches in every step; they then stay on the device.
     """
 
     count: int
     steps: int
-    start: Callable[[int], State]
-    about: Callable[[int, int], PyTree]
-    pieces: Callable[[int, int], list[PyTree]]
-    fixed: bool
-    measure: Callable[[PyTree, PyTree, PyTree, PyTree], PyTree]
-    move: Callable[[PyTree, PyTree, PyTree], PyTree]
-    images: int
-    lanes: int = 1
-    result: Callable[[int, State], State] = lambda chain, state: state
+    images_per_step: int
+    tasks_per_device: int = 1
+    same_batches: bool = False
+
+    @abc.abstractmethod
+    def initial_state(self, task: int) -> State:
+        """Return the state before the first step."""
+
+    @abc.abstractmethod
+    def inputs(self, task: int, step: int) -> Any:
+        """Return what `measure` and `update` need to know of a step."""
+
+    @abc.abstractmethod
+    def batches(self, task: int, step: int) -> list[Any]:
+        """Return the image batches of a step, all of the same shapes."""
+
+    @abc.abstractmethod
+    def measure(self, params: PyTree, state: State, inputs: Any, batch: Any) -> Any:
+        """Return what is added up over the batches; arrays."""
+
+    @abc.abstractmethod
+    def update(self, state: State, inputs: Any, measured: Any) -> State:
+        """Return the state after the step."""
+
+    def result(self, task: int, state: State) -> Any:
+        """Return what remains of the last state; less than the state, where there are many tasks."""
+        return state
 
 
-def run(
-    problem: Problem,
-    make: Callable[[dict[str, int]], Chains],
-    *,
-    layout: dict[str, int],
-    directory: Path | None,
-    label: str,
-) -> list[State]:
-    """The result of every chain.
+def run(problem: Problem, search: StepwiseSearch, partial_results: PartialResults, *, label: str) -> list[Any]:
+    """Return the result of every task. Collective: every process must call this.
 
-    Every process takes an equal part of the chains and all return the same results. A chain is computed by itself,
-    whatever runs beside it, so its result does not depend on how many devices and processes there are.
+    Every process takes an equal part of the tasks and all return the same results. A task's arithmetic does not depend
+    on what runs beside it, so results do not depend on the number of devices and processes.
 
     Args:
-      problem: the classifier, and how its matrix products are computed.
-      make: layout -> what to compute.
-      layout: numbers that the arithmetic rests on, such as the size of a tile, for a search that starts here; one that
-        goes on keeps its own.
-      directory: where states are kept; None = nowhere.
+      problem: the model and its precision.
+      search: the tasks.
+      partial_results: where states are saved; the arithmetic of the tasks follows its layout.
       label: names the progress bar.
 
     Raises:
-      InputError: kept states of another search or model, or a state that is not finite.
-      interrupt.Terminated: SIGTERM came; what is computed is kept.
+      InputError: the model returned a loss or a gradient that is not finite.
+      interrupt.Terminated: SIGTERM came; states are saved.
     """
-    partials = PartialResults(directory, layout, problem.model.params, problem.identity)
-    chains = make(partials.layout)
-    mine = range(chains.count)[parallel.share(chains.count)]
-    results, steps = {}, {}
-    for chain in mine:
-        steps[chain], state = _kept(partials.directory, chain, chains)
-        if steps[chain] == chains.steps:
-            results[chain] = state
-    done = sum(steps.values())
-    runner = _Runner(problem, chains)
-    with Progress(label, len(mine) * chains.steps, "steps", done=done) as progress:
-        keeper = _Keeper(problem, chains, partials.directory, progress)
-        # Chains that stand at the same step go together; after a restart there may be several such steps.
-        unfinished = sorted((step, chain) for chain, step in steps.items() if step < chains.steps)
-        for step, members in itertools.groupby(unfinished, key=lambda pair: pair[0]):
-            for group in _batched([chain for _, chain in members], runner.width):
-                results.update(_run_group(runner, group, step, keeper))
-    return _gathered(chains, results)
-
-
-def _run_group(runner: "_Runner", group: list[int], step: int, keeper: "_Keeper") -> dict[int, State]:
-    """The results of these chains, from a step on; whatever ends it, what is computed is kept."""
-    now = runner.place([_kept(keeper.directory, chain, runner.chains)[1] for chain in group])
-    pieces = None
-    saved = step
-    try:
-        while step < runner.chains.steps:
-            if pieces is None or not runner.chains.fixed:
-                of_chains = [runner.chains.pieces(chain, step) for chain in group]
-                pieces = [runner.place(list(parts)) for parts in zip(*of_chains, strict=True)]
-            about = runner.place([runner.chains.about(chain, step) for chain in group])
-            before, now = now, runner.step(about, now, pieces)
-            # One step ahead of the devices and no more: their queue would hold the inputs of all of them.
-            jax.block_until_ready(before)
-            step += 1
-            keeper.count(len(group))
-            if keeper.is_due():
-                keeper.keep(group, step, runner.fetch(now, len(group)))
-                saved = step
-            interrupt.check()
-    finally:
-        fetched = runner.fetch(now, len(group))
-        if step == runner.chains.steps:
-            fetched = [runner.chains.result(*pair) for pair in zip(group, fetched, strict=True)]
-        if step > saved or step == runner.chains.steps:
-            keeper.keep(group, step, fetched)
-    return dict(zip(group, fetched, strict=True))
+    runner = _Runner(problem, search, partial_results)
+    own = range(search.count)[parallel.share(search.count)]
+    steps, results = {}, {}
+    for task in own:
+        steps[task], state = runner.read(task)
+        if steps[task] == search.steps:
+            results[task] = state
+    with Progress(label, len(own) * search.steps, "steps", done=sum(steps.values())) as progress:
+        throughput = Throughput(problem, progress, partial_results)
+        # Tasks at the same step go together; after a restart there may be several such steps.
+        for step in sorted(set(steps.values()) - {search.steps}):
+            tasks = [task for task in own if steps[task] == step]
+            for start in range(0, len(tasks), runner.width):
+                results |= runner.finish(tasks[start : start + runner.width], step, throughput)
+    return runner.merge(results)
 
 
 class _Runner:
-    """The jitted step of as many chains as run side by side."""
+    """Computes as many tasks side by side as the devices take, and saves their states."""
 
-    def __init__(self, problem: Problem, chains: Chains):
-        self.chains, self._mesh = chains, parallel.mesh()
-        self.width = chains.lanes * self._mesh.size
+    def __init__(self, problem: Problem, search: StepwiseSearch, partial_results: PartialResults):
+        self._search, self._partial_results, self._mesh = search, partial_results, parallel.mesh()
+        self.width = search.tasks_per_device * self._mesh.size
         self._split = NamedSharding(self._mesh, P(parallel.AXIS))
         self._params = jax.device_put(problem.model.params, NamedSharding(self._mesh, P()))
         precision = problem.searched_model.matmul_precision
-        self._measure = self._side_by_side(chains.measure, precision, shared=1, split=3)
-        self._move = self._side_by_side(chains.move, precision, shared=0, split=3)
-        self._add = jax.jit(lambda one, other: jax.tree.map(jnp.add, one, other))
+        self._measure = self._side_by_side(search.measure, precision, with_params=True)
+        self._update = self._side_by_side(search.update, precision)
+        self._add = jax.jit(lambda measured, more: jax.tree.map(jnp.add, measured, more))
+        # All tasks have arrays of the same shapes.
+        self._like_state = search.initial_state(0)
+        self._like_result = search.result(0, self._like_state)
 
-    def _side_by_side(self, function: Callable, precision: str, *, shared: int, split: int) -> Callable:
-        """A function of one chain, made one of all that run at once: each device has its own, so nothing passes."""
-        axis = P(parallel.AXIS)
+    def finish(self, tasks: list[int], step: int, throughput: Throughput) -> dict[int, Any]:
+        """Return the results of tasks that stand at a step; save states as it goes and at the end, whatever ends it."""
+        search, saved_step = self._search, step
+        state = self._place([self.read(task)[1] for task in tasks])
+        batches = None
+        try:
+            while step < search.steps:
+                if batches is None or not search.same_batches:
+                    of_tasks = [search.batches(task, step) for task in tasks]
+                    batches = [self._place(list(batch)) for batch in zip(*of_tasks, strict=True)]
+                inputs = self._place([search.inputs(task, step) for task in tasks])
+                previous, state = state, self._step(state, inputs, batches)
+                # One step ahead of the devices and no more: their queue would hold the inputs of all steps.
+                jax.block_until_ready(previous)
+                step += 1
+                throughput.count(len(tasks), len(tasks) * search.images_per_step)
+                if self._partial_results.is_due():
+                    self._write(tasks, step, self._fetch(state, len(tasks)))
+                    saved_step = step
+                interrupt.check()
+        finally:
+            states = self._fetch(state, len(tasks))
+            if step == search.steps:
+                states = [search.result(task, state) for task, state in zip(tasks, states, strict=True)]
+            if step > saved_step or step == search.steps:
+                self._write(tasks, step, states)
+        return dict(zip(tasks, states, strict=True))
+
+    def read(self, task: int) -> tuple[int, Any]:
+        """Return the saved step of a task, with its state or, at the last step, its result; else its initial state."""
+        arrays = self._partial_results.read(_file_name(task))
+        step = int(arrays.pop("step", 0))
+        like = self._like_result if step == self._search.steps else self._like_state
+        names, leaves = _named_leaves(like)
+        if not 0 < step <= self._search.steps or arrays.keys() != set(names):
+            return 0, self._search.initial_state(task)
+        if any(arrays[name].shape != leaf.shape for name, leaf in zip(names, leaves, strict=True)):
+            return 0, self._search.initial_state(task)
+        return step, jax.tree.unflatten(jax.tree.structure(like), [arrays[name] for name in names])
+
+    def merge(self, results: dict[int, Any]) -> list[Any]:
+        """Return the results of all processes, in the order of the tasks. Collective: every process must call this."""
+        like = self._like_result
+        unknown = jax.tree.map(lambda leaf: np.full(np.shape(leaf), np.nan), like)
+
+        def merge(leaf: np.ndarray, like: np.ndarray) -> np.ndarray:
+            return parallel.merge(np.asarray(leaf, np.float64)).astype(like.dtype)
+
+        return [jax.tree.map(merge, results.get(task, unknown), like) for task in range(self._search.count)]
+
+    def _side_by_side(self, function: Callable, precision: str, *, with_params: bool = False) -> Callable:
+        """Make a function of one task one of all that run at once: each device has its own, so nothing passes."""
+        split = P(parallel.AXIS)
+        shared = (P(),) if with_params else ()
         sharded = jax.shard_map(
-            jax.vmap(function, in_axes=(None,) * shared + (0,) * split),
+            jax.vmap(function, in_axes=(None,) * len(shared) + (0, 0, 0)),
             mesh=self._mesh,
-            in_specs=(P(),) * shared + (axis,) * split,
-            out_specs=axis,
+            in_specs=(*shared, split, split, split),
+            out_specs=split,
             check_vma=False,
         )
         return jax.jit(at_precision(precision, sharded))
 
-    def step(self, about: PyTree, state: PyTree, pieces: list[PyTree]) -> PyTree:
-        measured = None
-        for piece in pieces:
-            found = self._measure(self._params, about, state, piece)
-            measured = found if measured is None else self._add(measured, found)
-        return self._move(about, state, measured)
+    def _step(self, state: PyTree, inputs: PyTree, batches: list[PyTree]) -> PyTree:
+        measured = self._measure(self._params, state, inputs, batches[0])
+        for batch in batches[1:]:
+            measured = self._add(measured, self._measure(self._params, state, inputs, batch))
+        return self._update(state, inputs, measured)
 
-    def place(self, parts: list[PyTree]) -> PyTree:
-        """One chain's arrays behind another's, on the devices; the last chain fills the places that are free."""
-        parts = parts + parts[-1:] * (self.width - len(parts))
-        return jax.tree.map(lambda *arrays: jax.device_put(np.stack(arrays), self._split), *parts)
+    def _place(self, trees: list[PyTree]) -> PyTree:
+        """Stack the arrays of the tasks on the devices; the last task fills the places that are free."""
+        trees = trees + trees[-1:] * (self.width - len(trees))
+        return jax.tree.map(lambda *arrays: jax.device_put(np.stack(arrays), self._split), *trees)
 
-    def fetch(self, states: PyTree, count: int) -> list[State]:
-        fetched = jax.device_get(states)
-        for name, array in fetched.items():
-            if not np.isfinite(array).all():
-                raise InputError(f"search: {name} is not finite; expected a model whose loss is")
-        return [{name: np.asarray(array[index]) for name, array in fetched.items()} for index in range(count)]
+    def _fetch(self, stacked: PyTree, count: int) -> list[PyTree]:
+        """Return the states of the first `count` places."""
+        leaves, structure = jax.tree.flatten(jax.device_get(stacked))
+        if not all(np.isfinite(leaf).all() for leaf in leaves):
+            raise InputError("search: the model returned a loss or a gradient that is not finite; expected finite ones")
+        return [jax.tree.unflatten(structure, [np.asarray(leaf[index]) for leaf in leaves]) for index in range(count)]
 
-
-@dataclasses.dataclass
-class _Keeper:
-    """Writes states and rates every config.run.save_seconds."""
-
-    problem: Problem
-    chains: Chains
-    directory: Path | None
-    progress: Progress
-    steps: int = 0
-    saved: float = dataclasses.field(default_factory=lambda: time.monotonic())
-
-    def count(self, chains: int) -> None:
-        self.steps += chains
-        self.progress.update(chains, f"{self.steps * self.chains.images / self.progress.seconds:,.0f} images/s")
-
-    def is_due(self) -> bool:
-        return time.monotonic() - self.saved >= self.problem.run.save_seconds
-
-    def keep(self, group: list[int], step: int, states: list[State]) -> None:
-        if self.directory is not None:
-            for chain, state in zip(group, states, strict=True):
-                files.write_npz(_file(self.directory, chain), steps=np.array(step), **state)
-        self.saved = time.monotonic()
-        if self.problem.metrics and self.steps:
-            rates = {"images_per_second": self.steps * self.chains.images / self.progress.seconds}
-            rates |= {"steps_per_second": self.progress.rate, "eta_seconds": self.progress.eta}
-            self.problem.metrics.write("search", self.progress.count, rates)
+    def _write(self, tasks: list[int], step: int, states: list[PyTree]) -> None:
+        for task, state in zip(tasks, states, strict=True):
+            arrays = dict(zip(*_named_leaves(state), strict=True))
+            self._partial_results.write(_file_name(task), {"step": np.array(step), **arrays})
+        self._partial_results.save()
 
 
-def _kept(directory: Path | None, chain: int, chains: Chains) -> tuple[int, State]:
-    """The steps that a chain has taken and its state: what is kept, or where it starts if that is damaged."""
-    start = chains.start(chain)
-    if directory is not None:
-        try:
-            found = files.read_npz(_file(directory, chain))
-        except (FileNotFoundError, InputError):
-            found = {}
-        steps = int(found.pop("steps", 0))
-        like = chains.result(chain, start) if steps == chains.steps else start
-        if found.keys() == like.keys() and all(found[name].shape == np.shape(like[name]) for name in like):
-            return steps, found
-    return 0, start
+def _named_leaves(tree: PyTree) -> tuple[list[str], list[AnyArray]]:
+    """Return the names of a tree's arrays, such as `adam.mu`, and the arrays."""
+    pairs = jax.tree_util.tree_leaves_with_path(tree)
+    return [jax.tree_util.keystr(path, simple=True, separator=".") for path, _ in pairs], [leaf for _, leaf in pairs]
 
 
-def _file(directory: Path, chain: int) -> Path:
-    return directory / f"chain{chain:06d}.npz"
-
-
-def _batched(items: list[int], size: int) -> Iterator[list[int]]:
-    for start in range(0, len(items), size):
-        yield items[start : start + size]
-
-
-def _gathered(chains: Chains, results: dict[int, State]) -> list[State]:
-    """The results of all processes, in order: a chain's arrays travel as one row of numbers."""
-    if parallel.process()[1] == 1:
-        return [results[chain] for chain in range(chains.count)]
-    like = {name: np.asarray(array) for name, array in chains.result(0, chains.start(0)).items()}
-    width = sum(array.size for array in like.values())
-    cuts = np.cumsum([array.size for array in like.values()])[:-1]
-    gathered = []
-    for chain in range(chains.count):
-        row = np.full((1, width), np.nan)
-        if chain in results:
-            row[0] = np.concatenate([np.ravel(results[chain][name]).astype(np.float64) for name in like])
-        parts = zip(like.items(), np.split(parallel.merge(row)[0], cuts), strict=True)
-        gathered.append({name: part.reshape(array.shape).astype(array.dtype) for (name, array), part in parts})
-    return gathered
+def _file_name(task: int) -> str:
+    return f"task{task:06d}"

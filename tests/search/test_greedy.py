@@ -8,9 +8,10 @@ import pytest
 from fsjax import search
 from fsjax.engine import tile_size
 from fsjax.fourier import masks, spectrum
-from fsjax.runtime import parallel
+from fsjax.runtime import interrupt, parallel
 from fsjax.runtime.errors import InputError
-from fsjax.search import greedy, stepwise
+from fsjax.search import greedy
+from fsjax.search.throughput import Throughput
 from tests.helpers.greedy_problem import COUNTS, SIZE, make_problem
 
 
@@ -170,7 +171,7 @@ class Stopped(Exception):
 def test_a_culling_stopped_anywhere_goes_on_and_takes_no_step_twice(tmp_path, monkeypatch):
     expected = greedy.search(make_problem(tmp_path / "whole"))
     taken, stops = 0, 0
-    counted = stepwise._Keeper.count
+    counted = Throughput.count
     for limit in (1, 17, 3, 40, 1000):
         monkeypatch.setattr(tile_size, "fit", lambda *_, stops=stops, **__: 4 + stops)
         monkeypatch.setattr(
@@ -178,16 +179,16 @@ def test_a_culling_stopped_anywhere_goes_on_and_takes_no_step_twice(tmp_path, mo
         )
         seen = []
 
-        def count(self, number, seen=seen):
-            seen.append(number)
-            counted(self, number)
+        def count(self, units, *arguments, seen=seen):
+            seen.append(units)
+            counted(self, units, *arguments)
 
         def check(seen=seen, limit=limit):
             if len(seen) >= limit:
                 raise Stopped
 
-        monkeypatch.setattr(stepwise._Keeper, "count", count)
-        monkeypatch.setattr(stepwise.interrupt, "check", check)
+        monkeypatch.setattr(Throughput, "count", count)
+        monkeypatch.setattr(interrupt, "check", check)
         try:
             found = greedy.search(make_problem(tmp_path / "stopped", save_seconds=1000.0))
         except Stopped:
@@ -202,7 +203,7 @@ def test_a_culling_stopped_anywhere_goes_on_and_takes_no_step_twice(tmp_path, mo
 
 def test_a_damaged_state_is_computed_again(tmp_path):
     expected = greedy.search(make_problem(tmp_path))
-    files = sorted((tmp_path / "search").glob("chain*.npz"))
+    files = sorted((tmp_path / "search").glob("task*.npz"))
     assert len(files) == 3
     files[0].write_bytes(files[0].read_bytes()[:-20])
     files[1].unlink()

@@ -14,12 +14,16 @@ from scipy.special import expit
 from fsjax import search
 from fsjax.engine.model import Model
 from fsjax.fourier import masks, spectrum
-from fsjax.runtime import parallel
+from fsjax.runtime import interrupt, parallel
 from fsjax.runtime.errors import InputError
-from fsjax.search import gradient, stepwise
-from fsjax.search.learned import initial_scores, learned, mask_selection, soft_top_k
+from fsjax.search import gradient
+from fsjax.search.learned import initial_scores, learned, mask_selection
+from fsjax.search.learned.mask_optimisation import MaskOptimisation, batch_rows
+from fsjax.search.learned.soft_top_k import soft_top_k
+from fsjax.search.throughput import Throughput
 
 SIZE = 8
+LAYOUT = {"batch_images": 5, "tasks_per_device": 1}
 ORBITS, SIZES = spectrum.orbits(SIZE, SIZE), spectrum.orbit_sizes(SIZE, SIZE)
 
 
@@ -69,14 +73,14 @@ def test_soft_weights_make_up_the_budget_and_are_the_sigmoids_of_the_definition(
         return expit((logits - tau) / temperature)
 
     tau = brentq(lambda tau: SIZES @ weights(tau) - 11, -100, 100)
-    found = soft_top_k.soft(jnp.asarray(logits, jnp.float32), SIZES, 11, temperature)
+    found = soft_top_k(jnp.asarray(logits, jnp.float32), SIZES, 11, temperature)
     np.testing.assert_allclose(found, weights(tau), atol=2e-5)
 
 
 def test_a_cold_soft_mask_is_the_mask_of_the_best_orbits():
     logits = np.random.default_rng(1).normal(size=len(SIZES))
     kept = spectrum.per_orbit(masks.best_orbits(logits[ORBITS], 13))
-    found = np.asarray(soft_top_k.soft(jnp.asarray(logits, jnp.float32), SIZES, int(SIZES[kept].sum()), 1e-3))
+    found = np.asarray(soft_top_k(jnp.asarray(logits, jnp.float32), SIZES, int(SIZES[kept].sum()), 1e-3))
     np.testing.assert_allclose(found, kept, atol=1e-3)
 
 
@@ -119,23 +123,24 @@ def float64_slope(problem, label, logits, own, others, positions, temperature, m
 @pytest.mark.parametrize(("objective", "mirror"), [("sufficient", False), ("sufficient", True), ("specific", True)])
 def test_the_slope_of_a_step_is_that_of_the_objective_by_its_definition(tmp_path, objective, mirror):
     problem = make_problem(tmp_path, objective=objective, restarts=3, others=0.4)
-    pool = mask_selection.others(problem) if objective == "specific" else None
-    score_of = initial_scores.scores(problem, "energy", 7).of
-    made = learned._learning(problem, [7], lambda label, share: score_of(label), pool, {"piece": 3, "lanes": 1})
-    chain, step = 2 * 3 + 2 * mirror, 3
-    pieces, about = made.pieces(chain, step), made.about(chain, step)
-    assert about["temperature"] == pytest.approx(0.05 ** (3 / 7), rel=1e-5)
-    state = made.start(chain)
-    placed = jax.tree.map(jnp.asarray, (problem.model.params, about, state))
-    found = sum(np.asarray(made.measure(*placed, jax.tree.map(jnp.asarray, piece))) for piece in pieces)
-    images = np.concatenate([piece["images"] for piece in pieces])
-    weights = np.concatenate([piece["weights"] for piece in pieces])
+    pool = mask_selection.draw_others(problem) if objective == "specific" else None
+    score_of = initial_scores.make(problem, "energy").of_class
+    layout = {"batch_images": 3, "tasks_per_device": 1}
+    optimisation = MaskOptimisation(problem, [7], lambda label, share: score_of(label), pool, layout)
+    task, step = 2 * 3 + 2 * mirror, 3
+    batches, inputs = optimisation.batches(task, step), optimisation.inputs(task, step)
+    assert inputs.temperature == pytest.approx(0.05 ** (3 / 7), rel=1e-5)
+    state = optimisation.initial_state(task)
+    placed = jax.tree.map(jnp.asarray, (problem.model.params, state, inputs))
+    found = sum(np.asarray(optimisation.measure(*placed, jax.tree.map(jnp.asarray, batch))) for batch in batches)
+    images = np.concatenate([batch.images for batch in batches])
+    weights = np.concatenate([batch.weights for batch in batches])
     own, others = images[weights > 0], images[weights < 0]
     assert len(own) == 5 and len(others) == (5 if pool else 0)
     assert all((problem.images(2) == image).all((1, 2, 3)).any() for image in own)
     assert not any((problem.images(2) == image).all((1, 2, 3)).any() for image in others)
-    logits = state["logits"].astype(float)
-    temperature = float(about["temperature"])
+    logits = state.logits.astype(float)
+    temperature = float(inputs.temperature)
     expected = float64_slope(problem, 2, logits, own, others if pool else None, 7, temperature, mirror, 0.4)
     np.testing.assert_allclose(found, expected, atol=2e-5)
     assert abs(expected).max() > 1e-3
@@ -144,27 +149,26 @@ def test_the_slope_of_a_step_is_that_of_the_objective_by_its_definition(tmp_path
 def test_restarts_are_by_adam_from_scores_and_from_zero_and_by_mirror_descent_and_cool_alike(tmp_path):
     problem = make_problem(tmp_path, restarts=6, hottest=2.0)
     scores = np.arange(len(SIZES)) / 9
-    made = learned._learning(problem, [7], lambda label, share: scores, None, {"piece": 5, "lanes": 1})
-    np.testing.assert_allclose(
-        [made.start(chain)["logits"] for chain in range(6)], [scores, 0 * scores, scores] * 2, rtol=1e-6
-    )
-    assert [bool(made.about(chain, 0)["mirror"]) for chain in range(6)] == [False, False, True] * 2
-    temperatures = np.array([[made.about(chain, step)["temperature"] for step in range(8)] for chain in range(3)])
+    optimisation = MaskOptimisation(problem, [7], lambda label, share: scores, None, LAYOUT)
+    starts = [optimisation.initial_state(task).logits for task in range(6)]
+    np.testing.assert_allclose(starts, [scores, 0 * scores, scores] * 2, rtol=1e-6)
+    assert [bool(optimisation.inputs(task, 0).mirror_descent) for task in range(6)] == [False, False, True] * 2
+    temperatures = np.array([[optimisation.inputs(task, step).temperature for step in range(8)] for task in range(3)])
     np.testing.assert_allclose(temperatures[:, [0, -1]], [[2, 0.05]] * 3, rtol=1e-5)
     ratios = temperatures[:, 1:] / temperatures[:, :-1]
     np.testing.assert_allclose(ratios, np.full((3, 7), 0.025 ** (1 / 7)), rtol=1e-5)
 
 
-def stepped(tmp_path, chain, slopes):
-    """The logits where a chain starts, and after a step for each of these slopes."""
+def stepped(tmp_path, task, slopes):
+    """The logits where a task starts, and after a step for each of these slopes."""
     problem = make_problem(tmp_path, restarts=3)
     scores = np.arange(len(SIZES)) / 9
-    made = learned._learning(problem, [7], lambda label, share: scores, None, {"piece": 5, "lanes": 1})
-    states = [made.start(chain)]
+    optimisation = MaskOptimisation(problem, [7], lambda label, share: scores, None, LAYOUT)
+    states = [optimisation.initial_state(task)]
     for step, slope in enumerate(slopes):
-        placed = jax.tree.map(jnp.asarray, (made.about(chain, step), states[-1]))
-        states.append(made.move(*placed, jnp.asarray(slope, jnp.float32)))
-    return [np.asarray(state["logits"], float) for state in states]
+        placed = jax.tree.map(jnp.asarray, (states[-1], optimisation.inputs(task, step)))
+        states.append(optimisation.update(*placed, jnp.asarray(slope, jnp.float32)))
+    return [np.asarray(state.logits, float) for state in states]
 
 
 def test_logits_move_as_by_adam(tmp_path):
@@ -190,11 +194,11 @@ def test_by_mirror_descent_logits_move_as_by_adam_with_one_scale_for_all_orbits(
 
 
 def test_every_image_comes_once_before_one_comes_again():
-    rows = np.concatenate([learned._rows(9, 4, step, [0, 1]) for step in range(9)])
+    rows = np.concatenate([batch_rows(9, 4, step, [0, 1]) for step in range(9)])
     for start in range(0, 36, 9):
         assert sorted(rows[start : start + 9]) == list(range(9))
     assert rows[:9].tolist() != rows[9:18].tolist()
-    few = learned._rows(3, 7, 0, [0])
+    few = batch_rows(3, 7, 0, [0])
     assert len(few) == 7 and sorted(few[:3]) == sorted(few[3:6]) == [0, 1, 2]
 
 
@@ -206,23 +210,23 @@ def test_scores_are_spread_as_a_standard_normal_in_the_order_of_what_they_are_ma
     spectra = np.fft.fftshift(np.fft.fft2(problem.images(1).astype(float), axes=(1, 2)), axes=(1, 2))
     energy = spectrum.per_orbit((abs(spectra) ** 2).mean((0, 3)))
     np.testing.assert_allclose(initial_scores.energy(problem, 1), energy, rtol=1e-5)
-    found = initial_scores.scores(problem, "energy", 7).of(1)
+    found = initial_scores.make(problem, "energy").of_class(1)
     assert (np.argsort(found) == np.argsort(energy)).all()
     assert abs(found.mean()) < 1e-9 and found.std() == pytest.approx(1, abs=0.05)
 
 
 @pytest.mark.parametrize("start", ["gradient", "removal"])
 def test_scores_by_removal_follow_the_removal_search(tmp_path, start):
-    problem = make_problem(tmp_path)
-    found = initial_scores.scores(problem, start, 12)
+    problem = make_problem(tmp_path, judged=12)
+    found = initial_scores.make(problem, start)
     options = search.options()
     options.update(method="removal", shares=(0.1,))
     exact = search.removal.search(dataclasses.replace(problem, options=options, directory=None))
     for label in range(3):
         scores = spectrum.per_orbit(exact.scores[label])
-        ranks = [np.argsort(np.argsort(values)) for values in (found.of(label), scores)]
+        ranks = [np.argsort(np.argsort(values)) for values in (found.of_class(label), scores)]
         assert np.corrcoef(*ranks)[0, 1] > (0.999 if start == "removal" else 0.8)
-    assert found.cost == (exact.forward_equivalents if start == "removal" else 3 * 26)
+    assert found.forward_equivalents == (exact.forward_equivalents if start == "removal" else 3 * 26)
 
 
 # What it finds
@@ -339,24 +343,30 @@ def test_learning_starts_from_energy_unless_the_gradient_has_a_clearly_smaller_l
 @pytest.mark.parametrize("objective", ["sufficient", "specific"])
 def test_candidates_are_judged_by_what_they_keep_less_what_they_draw(tmp_path, objective):
     problem = make_problem(tmp_path, objective=objective, others=0.4)
-    pool = mask_selection.others(problem) if objective == "specific" else None
+    pool = mask_selection.draw_others(problem) if objective == "specific" else None
     rng = np.random.default_rng(0)
     planes = np.stack([masks.random(SIZE, SIZE, 12, rng) for _ in range(3 * 2 * 4)]).reshape(3, 2, 4, SIZE, SIZE)
-    found = mask_selection.judge(problem, (2, 4), lambda *which: spectrum.per_orbit(planes[which]), pool, "tried")
+    candidates = [
+        lambda label, share, index=index: spectrum.per_orbit(planes[label, share, index]) for index in range(4)
+    ]
+    found = mask_selection.evaluate(problem, candidates, 2, pool, "tried")
     for label in range(3):
-        images, weights = mask_selection._judged(problem, label, pool)
-        assert weights[weights > 0].sum() == pytest.approx(1)
-        assert weights[weights < 0].sum() == pytest.approx(-0.4 if pool else 0)
+        images, sides = mask_selection.judged_images(problem, label, pool)
+        own, others = sides.sum(0).astype(float)
+        assert own == min(7, len(problem.images(label))) and others == (7 if pool else 0)
+        assert all((problem.images(label) == image).all((1, 2, 3)).any() for image in images[sides[:, 0] == 1])
+        assert not any((problem.images(label) == image).all((1, 2, 3)).any() for image in images[sides[:, 1] == 1])
+        weights = np.where(sides[:, 0] == 1, 1 / own, -0.4 / max(others, 1))
         for share in range(2):
             filtered = np.asarray(spectrum.filter_images(jnp.asarray(images), jnp.asarray(planes[label, share])))
             logits = np.asarray(network(problem.model.params, filtered.reshape(-1, SIZE, SIZE, 3)), float)
             logits = logits.reshape(4, len(images), 3)
             right = ((logits.argmax(-1) == label) * weights).sum(1)
             loss = ((np.log(np.exp(logits).sum(-1)) - logits[..., label]) * weights).sum(1)
-            np.testing.assert_allclose(found.right[label, share], right, atol=1e-6)
+            np.testing.assert_allclose(found.recognised[label, share], right, atol=1e-12)
             np.testing.assert_allclose(found.loss[label, share], loss, atol=1e-5)
     # All 26 images are in the pool; a class is held against at most 7 of its own and 7 of the others.
-    assert found.cost == (7 + 5 + 7 + (3 * 7 if pool else 0)) * 8
+    assert found.forward_passes == (7 + 5 + 7 + (3 * 7 if pool else 0)) * 8
 
 
 def test_forward_equivalents_count_a_backward_pass_twice(tmp_path):
@@ -379,23 +389,23 @@ def test_a_search_stopped_anywhere_goes_on_and_ends_with_the_same_masks(tmp_path
     fields = {"shares": (0.1, 0.3), "objective": "specific"}
     monkeypatch.setattr(gradient, "batch_size", lambda problem: ROOM)
     expected = learned.search(make_problem(tmp_path / "whole", **fields))
-    counted, taken, stops = stepwise._Keeper.count, 0, 0
+    counted, taken, stops = Throughput.count, 0, 0
     for limit in (1, 5, 8, 3, 5, 1000):
         devices, seen = jax.local_devices()[: (2, 1, 3, 4, 2, 2)[stops]], []
         monkeypatch.setattr(parallel, "local_devices", lambda devices=devices: devices)
         # A restart that would choose other pieces keeps those of the first start.
         monkeypatch.setattr(gradient, "batch_size", lambda problem, stops=stops: ROOM + stops)
 
-        def count(self, number, seen=seen):
-            seen.append(number)
-            counted(self, number)
+        def count(self, units, *arguments, seen=seen):
+            seen.append(units)
+            counted(self, units, *arguments)
 
         def check(seen=seen, limit=limit):
             if len(seen) >= limit:
                 raise Stopped
 
-        monkeypatch.setattr(stepwise._Keeper, "count", count)
-        monkeypatch.setattr(stepwise.interrupt, "check", check)
+        monkeypatch.setattr(Throughput, "count", count)
+        monkeypatch.setattr(interrupt, "check", check)
         try:
             found = learned.search(make_problem(tmp_path / "stopped", **fields))
         except Stopped:
@@ -438,5 +448,5 @@ def test_one_class_has_nothing_to_be_specific_against(tmp_path):
 
 def test_a_gradient_that_is_not_finite_is_named(tmp_path):
     images = [np.full((3, SIZE, SIZE, 3), np.inf, np.float32)] * 2
-    with pytest.raises(InputError, match="loss is not finite"):
+    with pytest.raises(InputError, match="the model's loss on class 'a' is not finite"):
         learned.search(make_problem(tmp_path, images=images, start="zero"))

@@ -76,13 +76,13 @@ def of_methods(tmp_path_factory):
     return folders
 
 
-@pytest.mark.parametrize(("method", "chains"), [("hierarchical", 0), ("greedy", 2), ("learned", 2 + 6 + 2)])
-def test_every_method_finds_the_same_maps_in_two_processes(of_methods, method, chains):
+@pytest.mark.parametrize(("method", "tasks"), [("hierarchical", 0), ("greedy", 2), ("learned", 6)])
+def test_every_method_finds_the_same_maps_in_two_processes(of_methods, method, tasks):
     one, two = (dfm.DominantFrequencyMaps.load(folder / f"{method}.npz") for folder in of_methods)
     np.testing.assert_array_equal(one.masks, two.masks)
     assert one.masks.any() and one.provenance == two.provenance
     for folder in of_methods:
-        assert len(list((folder / method).rglob("chain*.npz"))) == chains
+        assert len(list((folder / method).rglob("task*.npz"))) == tasks
 
 
 def test_processes_of_the_adaptive_search_share_the_work_and_end_with_the_bits_of_one(of_methods):

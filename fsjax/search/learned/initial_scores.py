@@ -1,4 +1,4 @@
-"""Scores that a mask can start from, on one scale whatever they are."""
+"""Scores of orbits that a mask can start from, all on one scale."""
 
 import copy
 import dataclasses
@@ -13,63 +13,73 @@ from fsjax.fourier import spectrum
 from fsjax.search import gradient, removal
 from fsjax.search.problem import Problem
 
-STARTS = ("energy", "gradient", "removal", "zero")
-# Classes whose scores are remembered: chains that run side by side are of neighbouring ones.
+KINDS = ("energy", "gradient", "removal", "zero")
+# Classes whose scores are remembered: tasks that run side by side are of neighbouring classes.
 _REMEMBERED = 32
 
 
 @dataclasses.dataclass(frozen=True)
-class Scores:
-    """Scores of every orbit for a class, larger = more promising, with the distribution of standard normal ones.
+class InitialScores:
+    """Scores of every orbit, larger = more promising, with the distribution of standard normal ones.
 
     Attributes:
-      of: class index -> scores, in orbit order.
-      cost: forward equivalents spent on all classes.
+      of_class: class index -> scores, in orbit order.
+      forward_equivalents: spent on all classes.
     """
 
-    of: Callable[[int], Float[np.ndarray, " orbits"]]
-    cost: int = 0
+    of_class: Callable[[int], Float[np.ndarray, " orbits"]]
+    forward_equivalents: int = 0
 
 
-def scores(problem: Problem, start: str, most: int) -> Scores:
-    """Scores by the class's mean energy, by first-order removal on at most so many images, by exact removal, or all 0.
+def make(problem: Problem, kind: str) -> InitialScores:
+    """Return the scores of one of KINDS.
 
-    Exact removal is a whole removal search, on all images.
+    `energy` is the class's mean energy, `gradient` first-order removal on at most search.learned.judged images,
+    `removal` exact removal on all images, a whole search, and `zero` 0 for every orbit.
     """
-    if start == "zero":
-        return Scores(lambda label: np.zeros(len(spectrum.orbit_sizes(*problem.plane))))
-    if start == "energy":
-        return Scores(functools.lru_cache(_REMEMBERED)(lambda label: normal(energy(problem, label))))
+    if kind == "zero":
+        return InitialScores(lambda label: np.zeros(len(spectrum.orbit_sizes(*problem.plane))))
+    if kind == "energy":
+        return InitialScores(functools.lru_cache(_REMEMBERED)(lambda label: normal_scores(energy(problem, label))))
     options = copy.deepcopy(problem.options)
     options.patch = 1
-    single = dataclasses.replace(
-        problem, options=options, directory=problem.directory and problem.directory / "removal"
-    )
-    if start == "removal":
-        maps = removal.search(single)
-        ranked = maps.scores
-        assert ranked is not None, "removal scores every frequency"
-        return Scores(lambda label: normal(spectrum.per_orbit(ranked[label])), maps.forward_equivalents)
-    first_order = gradient.make_first_order(single, batch=gradient.batch_size(single))
-
-    @functools.lru_cache(_REMEMBERED)
-    def by_gradient(label: int) -> Float[np.ndarray, " orbits"]:
-        images = problem.images(label)
-        chosen = np.random.default_rng([problem.seed, 6, label]).permutation(len(images))[:most]
-        rises = first_order(images[np.sort(chosen)], label).mean(0)
-        rows, columns = spectrum.orbit_positions(*problem.plane).T
-        ordered = np.empty(len(rises))
-        ordered[spectrum.orbits(*problem.plane)[rows, columns]] = rises
-        return normal(ordered)
-
-    return Scores(by_gradient, gradient.PASSES * sum(min(most, count) for count in problem.counts))
+    directory = problem.directory and problem.directory / "removal"
+    problem = dataclasses.replace(problem, options=options, directory=directory)
+    return _by_removal(problem) if kind == "removal" else _by_gradient(problem)
 
 
 def energy(problem: Problem, label: int) -> Float[np.ndarray, " orbits"]:
-    """Mean |F x|^2 over the images of a class and the channels."""
+    """Return the mean |F x|^2 over the images of a class and the channels."""
     return spectrum.per_orbit(spectrum.energy(problem.images(label)))
 
 
-def normal(values: Float[np.ndarray, " orbits"]) -> Float[np.ndarray, " orbits"]:
-    """The quantiles of a standard normal distribution in the order of the values."""
+def normal_scores(values: Float[np.ndarray, " orbits"]) -> Float[np.ndarray, " orbits"]:
+    """Return the quantiles of a standard normal distribution in the order of the values."""
     return norm.ppf((rankdata(values) - 0.5) / len(values))
+
+
+def _by_removal(problem: Problem) -> InitialScores:
+    maps = removal.search(problem)
+    scores = maps.scores
+    assert scores is not None, "removal scores every frequency"
+    return InitialScores(lambda label: normal_scores(spectrum.per_orbit(scores[label])), maps.forward_equivalents)
+
+
+def _by_gradient(problem: Problem) -> InitialScores:
+    first_order, most = (
+        gradient.make_first_order(problem, batch=gradient.batch_size(problem)),
+        problem.options.learned.judged,
+    )
+    rows, columns = spectrum.orbit_positions(*problem.plane).T
+    orbits = spectrum.orbits(*problem.plane)[rows, columns]
+
+    @functools.lru_cache(_REMEMBERED)
+    def of_class(label: int) -> Float[np.ndarray, " orbits"]:
+        images = problem.images(label)
+        drawn = np.random.default_rng([problem.seed, 6, label]).permutation(len(images))[:most]
+        rises = first_order(images[np.sort(drawn)], label).mean(0)
+        in_orbit_order = np.empty(len(rises))
+        in_orbit_order[orbits] = rises
+        return normal_scores(in_orbit_order)
+
+    return InitialScores(of_class, gradient.PASSES * sum(min(most, count) for count in problem.counts))

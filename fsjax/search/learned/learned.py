@@ -1,32 +1,25 @@
 """`learned`: masks found by gradients, each for one class and one share of the plane.
 
-A mask has a logit z for every orbit, and starts from scores such as the class's energy. While it is learned an orbit
-passes with the weight sigmoid((z - tau) / T), where tau is such that the weights make up the budget, and T falls from
-step to step; in the end the orbits with the largest logits are kept. Frequencies that work only together, or that
-stand in for each other, are thus weighed together, which removing one at a time cannot do.
-
-Masks are learned in three ways in turn, for what one misses another finds. The first two are Adam on the logits, from
-the scores and from zero. It scales each orbit's slope by itself, and a slope along a logit has the factor
-w (1 - w) / T, which holds an orbit where it is once it is left out. The third, mirror descent from the scores, takes
-from the logits the slopes along the weights, all of a mask scaled alike, so that the few orbits that tell much move far
-and draw each other in.
+Frequencies that work only together, or that stand in for each other, are weighed together, which removing one at a time
+cannot do.
 """
 
 import dataclasses
 import functools
 from collections.abc import Callable
 
-import jax
-import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Bool, Float, Int, PyTree
+from jaxtyping import Bool, Float
 from ml_collections import ConfigDict
 
 from fsjax.fourier import dfm, masks, spectrum
 from fsjax.runtime.config_fields import Table
 from fsjax.runtime.errors import InputError
 from fsjax.search import gradient, stepwise
-from fsjax.search.learned import initial_scores, mask_selection, soft_top_k
+from fsjax.search.learned import initial_scores, mask_selection
+from fsjax.search.learned.initial_scores import InitialScores
+from fsjax.search.learned.mask_optimisation import MaskOptimisation, images_per_step
+from fsjax.search.learned.mask_selection import Mask
 from fsjax.search.method import Method
 from fsjax.search.problem import Problem
 
@@ -34,8 +27,6 @@ OBJECTIVES = ("sufficient", "specific")
 BEST_OF = ("energy", "gradient")
 # By how much, in nats, the loss of the gradient's mask has to be smaller. At equal losses energy leads to better masks.
 _CLEARLY = 0.2
-# Of Adam: how long slopes and their squares are remembered, and what its scale is never below.
-_MOMENTUM, _MEMORY, _LEAST = 0.9, 0.999, 1e-8
 DEFAULTS: Table = {
     "objective": (
         "sufficient",
@@ -62,7 +53,7 @@ DEFAULTS: Table = {
 
 
 def search(problem: Problem) -> dfm.DominantFrequencyMaps:
-    """A map of every class at every share that suffices for the class, or is specific to it.
+    """Return a map of every class at every share that suffices for the class, or is specific to it.
 
     The loss of the objective `sufficient` is the cross-entropy of filtered images of the class to the class; `specific`
     adds -log(1 - p) with the weight `others`, where p is what the model gives the class on filtered images of others. A
@@ -71,206 +62,94 @@ def search(problem: Problem) -> dfm.DominantFrequencyMaps:
     one with the smaller loss.
 
     Raises:
-      InputError: a loss that is not finite, or too little memory.
-      interrupt.Terminated: SIGTERM came; what is computed is kept.
+      InputError: a loss that is not finite, too little memory, or partial results of another search.
+      interrupt.Terminated: SIGTERM came; what is computed is saved.
     """
-    own, shares = problem.options.learned, tuple(sorted(problem.options.shares))
-    if own.objective == "specific" and len(problem.classes) < 2:
+    options, shares = problem.options.learned, tuple(sorted(problem.options.shares))
+    if options.objective == "specific" and len(problem.classes) < 2:
         raise InputError("search.learned.objective: 'specific' needs other classes; found one; expected sufficient")
-    orbits, budgets = spectrum.orbits(*problem.plane), [masks.budget(share, *problem.plane) for share in shares]
-    # What is kept of a chain is known by its number, which rests on the shares.
+    budgets = [masks.budget(share, *problem.plane) for share in shares]
+    # Partial results are known by numbers that depend on the shares.
     problem = dataclasses.replace(problem, identity=f"{problem.identity} at {budgets}")
-    others = mask_selection.others(problem) if own.objective == "specific" else None
-    kinds = BEST_OF if own.start == "best" else (own.start,)
-    sources = {name: initial_scores.scores(problem, name, own.judged) for name in kinds}
-    simple = _simple_masks(problem, budgets, {name: scores.of for name, scores in sources.items()})
+    others = mask_selection.draw_others(problem) if options.objective == "specific" else None
 
-    def simple_mask(label: int, share: int, index: int) -> Bool[np.ndarray, " orbits"]:
-        return spectrum.per_orbit(list(simple.values())[index](label, share))
+    kinds = BEST_OF if options.start == "best" else (options.start,)
+    initial = {kind: initial_scores.make(problem, kind) for kind in kinds}
+    simple = _simple_masks(problem, budgets, initial)
+    simple_quality = mask_selection.evaluate(problem, list(simple.values()), len(shares), others, "simple")
+    # The masks of the initial scores come first. The first of them, unless another is clearly better:
+    start = (simple_quality.loss[:, :, : len(kinds)] + _CLEARLY * np.arange(len(kinds))).argmin(-1)
 
-    before = mask_selection.judge(problem, (len(shares), len(simple)), simple_mask, others, "simple")
-    # Of the masks to start from, which stand first, the first one unless the other is clearly better.
-    begin = (before.loss[:, :, : len(sources)] + _CLEARLY * np.arange(len(sources))).argmin(-1)
+    def scores(label: int, share: int) -> Float[np.ndarray, " orbits"]:
+        return initial[kinds[start[label, share]]].of_class(label)
 
-    def start(label: int, share: int) -> Float[np.ndarray, " orbits"]:
-        return list(sources.values())[begin[label, share]].of(label)
+    partial_results = problem.partial_results(_layout(problem), "masks")
+    optimisation = MaskOptimisation(problem, budgets, scores, others, partial_results.layout)
+    results = stepwise.run(problem, optimisation, partial_results, label=f"search {problem.options.method}")
 
-    room, step_images = gradient.batch_size(problem), own.batch * (1 if others is None else 2)
-    piece = -(-step_images // -(-step_images // room))
-    results = stepwise.run(
-        problem,
-        functools.partial(_learning, problem, budgets, start, others),
-        layout={"piece": piece, "lanes": max(1, room // piece)},
-        directory=problem.directory and problem.directory / "masks",
-        label=f"search {problem.options.method}",
-    )
+    def learned_mask(restart: int, label: int, share: int) -> Bool[np.ndarray, " orbits"]:
+        task = np.ravel_multi_index((label, share, restart), optimisation.shape)
+        return optimisation.unpack(results[task])
 
-    def learned_mask(label: int, share: int, index: int) -> Bool[np.ndarray, " orbits"]:
-        packed = results[(label * len(shares) + share) * own.restarts + index]["kept"]
-        return np.unpackbits(packed, count=orbits.max() + 1).astype(bool)
+    learned = [functools.partial(learned_mask, restart) for restart in range(options.restarts)]
+    learned_quality = mask_selection.evaluate(problem, learned, len(shares), others, "learned")
+    recognised = np.concatenate([learned_quality.recognised, simple_quality.recognised], -1)
+    best = np.lexsort((np.concatenate([learned_quality.loss, simple_quality.loss], -1), -recognised), axis=-1)[..., 0]
+    names, candidates = ["learned"] * options.restarts + list(simple), learned + list(simple.values())
 
-    after = mask_selection.judge(problem, (len(shares), own.restarts), learned_mask, others, "learned")
-    right, loss = (np.concatenate(parts, -1) for parts in ((after.right, before.right), (after.loss, before.loss)))
-    best = np.lexsort((loss, -right), axis=-1)[..., 0]
-    names = ["learned"] * own.restarts + list(simple)
+    def best_masks(label: int) -> Bool[np.ndarray, "shares height width"]:
+        chosen = [candidates[index](label, share) for share, index in enumerate(best[label].tolist())]
+        return np.stack(chosen)[:, spectrum.orbits(*problem.plane)]
 
-    def kept(label: int) -> Bool[np.ndarray, "shares height width"]:
-        made = [
-            learned_mask(label, share, index)
-            if index < own.restarts
-            else simple_mask(label, share, index - own.restarts)
-            for share, index in enumerate(best[label].tolist())
-        ]
-        return np.stack(made)[:, orbits]
-
-    images = np.array(problem.counts)
     return dfm.from_classes(
-        ((kept(label), None) for label in range(len(images))),
+        ((best_masks(label), None) for label in range(len(problem.counts))),
         shares,
         classes=problem.classes,
         method=problem.options.method,
         searched_on=problem.searched_on,
-        images=images,
-        forward_equivalents=sum(scores.cost for scores in sources.values())
-        + before.cost
-        + len(results) * own.steps * step_images * gradient.PASSES
-        + after.cost,
+        images=np.array(problem.counts),
+        forward_equivalents=sum(scores.forward_equivalents for scores in initial.values())
+        + simple_quality.forward_passes
+        + optimisation.count * optimisation.steps * optimisation.images_per_step
+        + learned_quality.forward_passes,
         provenance={
             **problem.provenance,
-            "start": [[list(sources)[index] for index in row] for row in begin],
+            "start": [[kinds[index] for index in row] for row in start],
             "chosen": [[names[index] for index in row] for row in best],
-            "judged": np.take_along_axis(right, best[..., None], -1)[..., 0].tolist(),
+            "judged": np.take_along_axis(recognised, best[..., None], -1)[..., 0].tolist(),
         },
     )
 
 
-def _simple_masks(
-    problem: Problem, budgets: list[int], scores: dict[str, Callable]
-) -> dict[str, Callable[[int, int], Bool[np.ndarray, "height width"]]]:
-    """(class, share's index) -> a mask: the best orbits by each kind of score, then the trivial ones."""
-    orbits = spectrum.orbits(*problem.plane)
+def _simple_masks(problem: Problem, budgets: list[int], initial: dict[str, InitialScores]) -> dict[str, Mask]:
+    """Return masks that nothing is learned for: the best orbits by each kind of score, then the trivial ones."""
 
-    def best_by(score_of: Callable, label: int, share: int) -> Bool[np.ndarray, "height width"]:
-        return masks.best_orbits(score_of(label)[orbits], budgets[share])
+    def best_by(scores: Callable, label: int, share: int) -> Bool[np.ndarray, " orbits"]:
+        plane = scores(label)[spectrum.orbits(*problem.plane)]
+        return spectrum.per_orbit(masks.best_orbits(plane, budgets[share]))
 
-    def random(label: int, share: int) -> Bool[np.ndarray, "height width"]:
-        return masks.random(*problem.plane, budgets[share], np.random.default_rng([problem.seed, 4, label, share]))
+    def low_pass(label: int, share: int) -> Bool[np.ndarray, " orbits"]:
+        return spectrum.per_orbit(masks.low_pass(*problem.plane, budgets[share]))
 
-    made: dict[str, Callable] = {name: functools.partial(best_by, score_of) for name, score_of in scores.items()}
-    # What ranks by energy stands for itself.
-    made.setdefault("energy", functools.partial(best_by, functools.partial(initial_scores.energy, problem)))
-    made["low-pass"] = lambda label, share: masks.low_pass(*problem.plane, budgets[share])
-    made["random"] = random
-    return made
+    def random(label: int, share: int) -> Bool[np.ndarray, " orbits"]:
+        rng = np.random.default_rng([problem.seed, 4, label, share])
+        return spectrum.per_orbit(masks.random(*problem.plane, budgets[share], rng))
 
-
-def _learning(
-    problem: Problem,
-    budgets: list[int],
-    start_of: Callable,
-    others: mask_selection.Others | None,
-    layout: dict[str, int],
-) -> stepwise.Chains:
-    """A chain for each class, share and restart, in this order."""
-    own, orbits, sizes = problem.options.learned, spectrum.orbits(*problem.plane), spectrum.orbit_sizes(*problem.plane)
-    apply, width = problem.searched_model.apply, problem.plane[1]
-    # A class's chains stand side by side and read the same images; specific needs no more than these and the others.
-    images_of = functools.lru_cache(maxsize=2)(problem.images)
-
-    def which(chain: int) -> tuple[int, int, int]:
-        label, share, restart = np.unravel_index(chain, (len(problem.counts), len(budgets), own.restarts))
-        return int(label), int(share), int(restart)
-
-    def start(chain: int) -> stepwise.State:
-        label, share, restart = which(chain)
-        zero = np.zeros(len(sizes), np.float32)
-        # Some classes are found only from a start in which every orbit has the same say, others only from the scores.
-        logits = zero if restart % 3 == 1 else start_of(label, share).astype(np.float32)
-        return {"logits": logits, "mean": zero, "square": zero}
-
-    def about(chain: int, step: int) -> dict[str, np.generic]:
-        label, share, restart = which(chain)
-        return {
-            "mirror": np.bool_(restart % 3 == 2),
-            "label": np.int32(label),
-            "positions": np.float32(budgets[share]),
-            "temperature": np.float32(own.hottest * (own.coldest / own.hottest) ** (step / max(1, own.steps - 1))),
-            "step": np.int32(step),
-        }
-
-    def pieces(chain: int, step: int) -> list[dict[str, np.ndarray]]:
-        label, _, restart = which(chain)
-        of_class = images_of(label)
-        rows = _rows(len(of_class), own.batch, step, [problem.seed, label, restart, 1])
-        images, weights = of_class[rows], np.full(own.batch, 1 / own.batch, np.float32)
-        if others is not None:
-            rest = np.flatnonzero(others.labels != label)
-            rows = rest[_rows(len(rest), own.batch, step, [problem.seed, label, restart, 2])]
-            # Their weights are negative: that tells them from the class's.
-            images = np.concatenate([images, others.images[rows]])
-            weights = np.concatenate([weights, np.float32(-own.others) * weights])
-        padded = -len(images) % layout["piece"]
-        images = np.pad(images, [(0, padded), (0, 0), (0, 0), (0, 0)], mode="edge")
-        weights = np.pad(weights, (0, padded))
-        return [
-            {"images": images[at : at + layout["piece"]], "weights": weights[at : at + layout["piece"]]}
-            for at in range(0, len(images), layout["piece"])
-        ]
-
-    def loss(weights: Array, params: PyTree, about: dict, piece: dict) -> Float[Array, ""]:
-        filtered = spectrum.filter_orbits(spectrum.spectra(piece["images"]), weights, width)
-        outputs = jax.nn.log_softmax(apply(params, filtered).astype(jnp.float32))
-        wanted = outputs[:, about["label"]]
-        if others is not None:
-            is_class = jnp.arange(outputs.shape[-1]) == about["label"]
-            not_class = jax.nn.logsumexp(jnp.where(is_class, -jnp.inf, outputs), axis=-1)
-            wanted = jnp.where(piece["weights"] < 0, not_class, wanted)
-        return -(wanted * abs(piece["weights"])).sum()
-
-    def measure(params: PyTree, about: dict, state: dict, piece: dict) -> Float[Array, " orbits"]:
-        weights = soft_top_k.soft(state["logits"], sizes, about["positions"], about["temperature"])
-        slope = jax.grad(loss)(weights, params, about, piece)
-        return jnp.where(about["mirror"], slope, slope * weights * (1 - weights) / about["temperature"])
-
-    def move(about: dict, state: dict, slope: Float[Array, " orbits"]) -> dict:
-        steps = about["step"] + 1.0
-        mean = _MOMENTUM * state["mean"] + (1 - _MOMENTUM) * slope
-        square = _MEMORY * state["square"] + (1 - _MEMORY) * jnp.square(slope)
-        scale = jnp.where(about["mirror"], square.mean(), square) / (1 - _MEMORY**steps)
-        direction = mean / (1 - _MOMENTUM**steps) / (jnp.sqrt(scale) + _LEAST)
-        return {"logits": state["logits"] - own.learning_rate * direction, "mean": mean, "square": square}
-
-    def result(chain: int, state: stepwise.State) -> stepwise.State:
-        best = masks.best_orbits(state["logits"][orbits], budgets[which(chain)[1]])
-        return {"kept": np.packbits(spectrum.per_orbit(best))}
-
-    images = own.batch * (1 if others is None else 2) * gradient.PASSES
-    return stepwise.Chains(
-        count=len(problem.counts) * len(budgets) * own.restarts,
-        steps=own.steps,
-        start=start,
-        about=about,
-        pieces=pieces,
-        fixed=False,
-        measure=measure,
-        move=move,
-        result=result,
-        images=images,
-        lanes=layout["lanes"],
-    )
+    simple: dict[str, Mask] = {kind: functools.partial(best_by, scores.of_class) for kind, scores in initial.items()}
+    simple.setdefault("energy", functools.partial(best_by, functools.partial(initial_scores.energy, problem)))
+    return simple | {"low-pass": low_pass, "random": random}
 
 
-def _rows(count: int, batch: int, step: int, seed: list[int]) -> Int[np.ndarray, " batch"]:
-    """The images of a step: every image once, in random order, before one comes again."""
-    first = step * batch
-    epochs = range(first // count, (first + batch - 1) // count + 1)
-    order = np.concatenate([np.random.default_rng([*seed, epoch]).permutation(count) for epoch in epochs])
-    return order[first - epochs[0] * count :][:batch]
+def _layout(problem: Problem) -> dict[str, int]:
+    """Return how many images a call takes, and how many masks a device learns at once."""
+    images, room = images_per_step(problem), gradient.batch_size(problem)
+    batch_images = -(-images // -(-images // room))
+    return {"batch_images": batch_images, "tasks_per_device": max(1, room // batch_images)}
 
 
 def _check(options: ConfigDict, plane: tuple[int, int]) -> None:
     own = options.learned
-    for name, accepted in (("objective", OBJECTIVES), ("start", ("best", *initial_scores.STARTS))):
+    for name, accepted in (("objective", OBJECTIVES), ("start", ("best", *initial_scores.KINDS))):
         if own[name] not in accepted:
             raise InputError(f"search.learned.{name}: got {own[name]!r}; expected {', '.join(accepted)}")
     for name in ("steps", "batch", "restarts", "judged"):

@@ -1,26 +1,30 @@
-"""Masks of one size judged on images: how many stay the class, and how many of others are drawn to it."""
+"""Masks of one size compared on images: how many stay the class, and how many of other classes are drawn to it."""
 
 import dataclasses
-import functools
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
+from typing import TypeAlias
 
-import jax
-import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Bool, Float, Float32, Int, PyTree
+from jaxtyping import Bool, Float, Int
 
 from fsjax.engine import tile_size
+from fsjax.engine.engine import Engine
+from fsjax.engine.tile import Chunk, Perturbations
 from fsjax.fourier import spectrum
-from fsjax.search import stepwise
-from fsjax.search.problem import Problem
+from fsjax.runtime import parallel
+from fsjax.runtime.progress import Progress
+from fsjax.search.problem import Problem, check_finite
+from fsjax.search.throughput import Throughput
 
-# Images of other classes that all classes are held against, as even a draw from all classes as can be.
+# (class, index of the share) -> orbits that are kept.
+Mask: TypeAlias = Callable[[int, int], Bool[np.ndarray, " orbits"]]
+# Images that all classes are compared with, drawn from all classes as evenly as can be.
 _OTHERS = 512
 
 
 @dataclasses.dataclass(frozen=True)
-class Others:
-    """Images of all classes, of which those of other classes than the one in question count.
+class OtherImages:
+    """Images of all classes; for a class those of other classes count.
 
     Attributes:
       images: [n, H, W, C], normalised.
@@ -32,146 +36,117 @@ class Others:
 
 
 @dataclasses.dataclass(frozen=True)
-class Judged:
-    """What is found of each candidate, for each class and share.
+class Quality:
+    """How good each mask is for each class and share.
 
     Attributes:
-      right: share of the judged images that it keeps in the class, less that of others that it draws there, by weight.
-      loss: mean cross-entropy to the class of the judged images, in nats, less that of the others, by weight.
-      cost: forward passes spent.
+      recognised: share of the judged images of the class that are called it, less `others` times that of other images.
+      loss: mean cross-entropy to the class of the judged images, in nats, less `others` times that of other images.
+      forward_passes: spent.
     """
 
-    right: Float32[np.ndarray, "classes shares candidates"]
-    loss: Float32[np.ndarray, "classes shares candidates"]
-    cost: int
+    recognised: Float[np.ndarray, "classes shares masks"]
+    loss: Float[np.ndarray, "classes shares masks"]
+    forward_passes: int
 
 
-def others(problem: Problem) -> Others:
-    """A pool of images, drawn by seed; of a thousand classes some have no image in it."""
+def draw_others(problem: Problem) -> OtherImages:
+    """Return images drawn by seed; of a thousand classes some have no image among them."""
     rng = np.random.default_rng([problem.seed, 3])
     each = max(2, -(-_OTHERS // len(problem.counts)))
-    labels = np.arange(len(problem.counts))
-    if each * len(labels) > 2 * _OTHERS:
-        labels = np.sort(rng.choice(labels, _OTHERS // each, replace=False))
-    images, of = [], []
-    for label in labels.tolist():
+    classes = np.arange(len(problem.counts))
+    if each * len(classes) > 2 * _OTHERS:
+        classes = np.sort(rng.choice(classes, _OTHERS // each, replace=False))
+    images, labels = [], []
+    for label in classes.tolist():
         of_class = problem.images(label)
         rows = np.sort(rng.choice(len(of_class), min(each, len(of_class)), replace=False))
         images.append(of_class[rows])
-        of += [label] * len(rows)
-    return Others(np.concatenate(images), np.array(of))
+        labels += [label] * len(rows)
+    return OtherImages(np.concatenate(images), np.array(labels))
 
 
-def judge(
-    problem: Problem,
-    shape: tuple[int, int],
-    candidate: Callable[[int, int, int], Bool[np.ndarray, " orbits"]],
-    pool: Others | None,
-    name: str,
-) -> Judged:
-    """Each class's candidates at each share.
+def evaluate(problem: Problem, masks: Sequence[Mask], shares: int, others: OtherImages | None, name: str) -> Quality:
+    """Return how good masks are for each class and share. Collective: every process must call this.
 
     Args:
-      problem: `judged` of its options says how many images of each side are judged, `others` what the others weigh.
-      shape: how many shares and candidates there are.
-      candidate: (class, share's index, candidate's index) -> orbits that are kept.
-      pool: others, for masks that are to draw none of them; None = only the class's own images count.
-      name: of the folder, in the problem's, where results are kept.
+      problem: its option `judged` says how many images of the class and of others are judged, `others` the weight of
+        the latter.
+      masks: each for every class and share.
+      shares: how many there are.
+      others: images that the masks are to draw none of; None = only the class's own images count.
+      name: of the folder, in the problem's, of partial results.
     """
-    judged = stepwise.run(
-        problem,
-        functools.partial(_judging, problem, shape, candidate, pool),
-        layout=_layout(problem, pool),
-        directory=problem.directory and problem.directory / name,
-        label=f"judge {name}",
-    )
-    most = problem.options.learned.judged
-    images = sum(min(most, count) for count in problem.counts)
-    if pool is not None:
-        images += sum(min(most, int((pool.labels != label).sum())) for label in range(len(problem.counts)))
-    return Judged(
-        right=np.stack([state["right"] for state in judged]),
-        loss=np.stack([state["loss"] for state in judged]),
-        cost=images * shape[0] * shape[1],
-    )
-
-
-def _judging(
-    problem: Problem, shape: tuple[int, int], candidate: Callable, pool: Others | None, layout: dict[str, int]
-) -> stepwise.Chains:
-    """A chain a class, a step a candidate."""
-    apply, width = problem.searched_model.apply, problem.plane[1]
-    spectra = jax.jit(spectrum.spectra)
-
-    def about(label: int, step: int) -> dict[str, np.ndarray]:
-        share, index = np.unravel_index(step, shape)
-        kept = candidate(label, int(share), int(index))
-        return {"kept": kept.astype(np.float32), "label": np.int32(label), "at": np.array([share, index], np.int32)}
-
-    def pieces(label: int, step: int) -> list[dict[str, np.ndarray]]:
-        images, weights = _judged(problem, label, pool)
-        padded = layout["piece"] * layout["pieces"] - len(images)
-        images = np.pad(images, [(0, padded), (0, 0), (0, 0), (0, 0)], mode="edge")
-        weights = np.pad(weights, (0, padded))
-        cuts = range(0, len(images), layout["piece"])
-        return [
-            {
-                "spectra": np.asarray(spectra(images[at : at + layout["piece"]])),
-                "weights": weights[at:][: layout["piece"]],
-            }
-            for at in cuts
-        ]
-
-    def measure(params: PyTree, about: dict, state: dict, piece: dict) -> dict[str, Array]:
-        logits = apply(params, spectrum.filter_orbits(piece["spectra"], about["kept"], width)).astype(jnp.float32)
-        loss = jax.nn.logsumexp(logits, axis=-1) - logits[:, about["label"]]
-        # Of others the model is to give the class little: the smaller their loss, the worse.
-        return {
-            "right": ((logits.argmax(-1) == about["label"]) * piece["weights"]).sum(),
-            "loss": (loss * piece["weights"]).sum(),
-        }
-
-    def move(about: dict, state: dict, measured: dict) -> dict:
-        share, index = about["at"]
-        return {name: state[name].at[share, index].set(measured[name]) for name in state}
-
-    return stepwise.Chains(
-        count=len(problem.counts),
-        steps=shape[0] * shape[1],
-        start=lambda label: {name: np.zeros(shape, np.float32) for name in ("right", "loss")},
-        about=about,
-        pieces=pieces,
-        fixed=True,
-        measure=measure,
-        move=move,
-        images=layout["piece"] * layout["pieces"],
-    )
-
-
-def _judged(problem: Problem, label: int, pool: Others | None) -> tuple[np.ndarray, np.ndarray]:
-    """The images that a class's masks are judged on, and their weights: those of others have negative ones."""
-    own, rng = problem.options.learned, np.random.default_rng([problem.seed, 5, label])
-    most = own.judged
-    images = problem.images(label)
-    images = images[np.sort(rng.choice(len(images), min(most, len(images)), replace=False))]
-    weights = np.full(len(images), 1 / len(images), np.float32)
-    if pool is None:
-        return images, weights
-    rest = np.flatnonzero(pool.labels != label)
-    rest = np.sort(rng.choice(rest, min(most, len(rest)), replace=False))
-    of_rest = np.full(len(rest), -own.others / len(rest), np.float32)
-    return np.concatenate([images, pool.images[rest]]), np.append(weights, of_rest)
-
-
-def _layout(problem: Problem, pool: Others | None) -> dict[str, int]:
-    most = min(problem.options.learned.judged, max(problem.counts))
-    most += min(problem.options.learned.judged, len(pool.labels)) if pool else 0
-    model = problem.searched_model
-    tile_images = tile_size.fit(
-        *(model.apply, model.params, model.image_shape),
-        resident_images=most,
+    model, classes, count = problem.searched_model, range(len(problem.counts)), shares * len(masks)
+    images_of = np.array([_image_counts(problem, label, others) for label in classes])
+    layout = tile_size.layout(
+        *(model.apply, model.params, model.image_shape, images_of.sum(1).tolist()),
         memory_mib=problem.run.memory_mib,
         precision=model.matmul_precision,
     )
-    piece = min(most, tile_images)
-    return {"piece": piece, "pieces": -(-most // piece)}
+    partial_results = problem.partial_results(layout, name)
+    layout = partial_results.layout
+    engine = Engine(
+        *(model.apply, model.params),
+        statistics=("correct", "loss"),
+        tile_images=layout["tile_images"],
+        precision=model.matmul_precision,
+    )
+    # Of the class's own images and of others, which are asked for the class as well.
+    sums = np.empty((len(classes), 2, 2, count))
+    tables = [partial_results.table(label, sums[label]) for label in classes]
+    own = classes[parallel.share(len(classes))]
+    missing = {label: np.flatnonzero(np.isnan(sums[label, 0, 0])) for label in own}
+    left = sum(map(len, missing.values()))
+    with Progress(f"evaluate {name} masks", len(own) * count, "masks", done=len(own) * count - left) as progress:
+        throughput = Throughput(problem, progress, partial_results)
+        for label in own:
+            if not len(missing[label]):
+                continue
+            images, weights = judged_images(problem, label, others)
+            chunks = engine.chunks(images, np.full(len(images), label), weights, size=layout["chunk"])
+            tiles = _evaluate_class(problem, engine, chunks, masks, label, missing[label])
+
+            def on_tile(masks: int, images: int = weights.shape[0]) -> None:
+                throughput.count(masks, masks * images)
+
+            tables[label].fill(tiles, on_tile)
+    rates = parallel.merge(sums) / np.maximum(images_of, 1)[:, None, :, None]
+    quality = rates[:, :, 0] - problem.options.learned.others * rates[:, :, 1]
+    recognised, loss = quality.reshape(len(classes), 2, shares, len(masks)).swapaxes(0, 1)
+    return Quality(recognised, loss, int(images_of.sum()) * count)
+
+
+def judged_images(
+    problem: Problem, label: int, others: OtherImages | None
+) -> tuple[Float[np.ndarray, "n height width channels"], Float[np.ndarray, "n 2"]]:
+    """Return the images that a class's masks are judged on, and which are its own (1, 0) and which of others (0, 1)."""
+    rng, (own, rest) = np.random.default_rng([problem.seed, 5, label]), _image_counts(problem, label, others)
+    images = problem.images(label)
+    images = images[np.sort(rng.choice(len(images), own, replace=False))]
+    if others is not None:
+        rows = np.flatnonzero(others.labels != label)
+        images = np.concatenate([images, others.images[np.sort(rng.choice(rows, rest, replace=False))]])
+    return images, np.repeat(np.eye(2, dtype=np.float32), [own, rest], axis=0)
+
+
+def _image_counts(problem: Problem, label: int, others: OtherImages | None) -> tuple[int, int]:
+    """Return how many images of a class and of others are judged."""
+    most = problem.options.learned.judged
+    available = 0 if others is None else int((others.labels != label).sum())
+    return min(most, problem.counts[label]), min(most, available)
+
+
+def _evaluate_class(
+    problem: Problem, engine: Engine, chunks: list[Chunk], masks: Sequence[Mask], label: int, numbers: np.ndarray
+) -> Iterator[tuple[Int[np.ndarray, " numbers"], Float[np.ndarray, "2 2 numbers"]]]:
+    """Yield numbers of (share, mask) pairs, tile by tile, and how many images are recognised and the sum of losses."""
+
+    def perturbations(start: int, stop: int) -> Perturbations:
+        pairs = [divmod(number, len(masks)) for number in numbers[start:stop].tolist()]
+        orbits = spectrum.orbits(*problem.plane)
+        return Perturbations(np.stack([masks[index](label, share)[orbits] for share, index in pairs]))
+
+    for start, stop, sums in engine.tiles(chunks, perturbations, len(numbers)):
+        check_finite(sums["loss"], problem.classes[label])
+        yield numbers[start:stop], np.stack([sums["correct"].T, sums["loss"].T])
