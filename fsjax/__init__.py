@@ -5,12 +5,12 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from fsjax.api import dominant_frequencies, load_weights
-    from fsjax.evaluation.result import load_result
+    from fsjax.evaluation.load_result import load_result
 
 __version__ = "0.1.0"
 __all__ = ["dominant_frequencies", "load_result", "load_weights"]
 
-_MODULES = {"dominant_frequencies": "api", "load_weights": "api", "load_result": "evaluation.result"}
+_MODULES = {"dominant_frequencies": "api", "load_weights": "api", "load_result": "evaluation.load_result"}
 
 
 def __getattr__(name: str) -> Any:

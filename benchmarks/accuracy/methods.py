@@ -28,8 +28,8 @@ sys.path.insert(0, str(pathlib.Path(__file__).parents[2]))
 
 from fsjax import search
 from fsjax.engine.engine import Engine
-from fsjax.evaluation.confusion import false_positive_rate, true_positive_rate
-from fsjax.evaluation.filtered import called
+from fsjax.evaluation.filtered import predicted_counts
+from fsjax.evaluation.rates import false_positive_rate, true_positive_rate
 from fsjax.experiment import runner
 from fsjax.experiment.stages import search as search_stage
 from fsjax.experiment.workspace import Workspace
@@ -161,7 +161,7 @@ def judged(workspace: Workspace, test, kept: np.ndarray) -> dict:
     classifier, targets = workspace.classifier, np.arange(len(kept))
     sizes = np.bincount(test.labels, minlength=len(test.classes))
     engine = Engine(classifier.model.apply, classifier.model.params, statistics=("called",), tile_images=32)
-    counts = called(engine, test, classifier.mean_std, kept, targets, label="judge")
+    counts = predicted_counts(engine, test, classifier.mean_std, kept, targets, label="judge")
     tpr, fpr = true_positive_rate(counts, targets, sizes), false_positive_rate(counts, targets, sizes)
     return {
         "tpr": round(float(tpr.mean()), 4),

@@ -8,6 +8,7 @@ import numpy as np
 from configs import common
 from fsjax.data.dataset import Dataset
 from fsjax.engine.model import Model
+from fsjax.evaluation.results import Controls, Evaluation, Grid, MapRates, MethodEvaluation, Rates, Unfiltered
 from fsjax.fourier import dfm, spectrum
 from fsjax.models.classifier import Classifier
 from fsjax.report import page
@@ -57,7 +58,7 @@ def write(
         forward_equivalents=1,
         provenance={},
     )
-    files.write_json(directory / "evaluation.json", evaluation(classes, shares, grid, rng))
+    files.write_json(directory / "evaluation.json", evaluation(classes, shares, grid, rng).to_json())
     files.write_json(directory / "command.json", ["python", "launch.py", "--config=configs/x.py"])
     config = common.base()
     config.search.shares, config.data.image_size, config.report.samples = shares, size, samples
@@ -67,38 +68,53 @@ def write(
     return maps
 
 
-def evaluation(classes: tuple[str, ...], shares: tuple[float, ...], grid: tuple[float, ...], rng) -> dict:
-    """An evaluation.json of made-up rates, with controls at the headline share."""
+def evaluation(classes: tuple[str, ...], shares: tuple[float, ...], grid: tuple[float, ...], rng) -> Evaluation:
+    """An evaluation of made-up rates, with controls at the headline share."""
     count = len(classes)
 
-    def rates() -> dict:
+    def rates() -> Rates:
         tpr = rng.random(count)
-        limits = np.stack([tpr * 0.9, tpr * 0.9 + 0.1], axis=1)
-        return {"tpr": tpr.tolist(), "tpr_ci": limits.tolist(), "fpr": (rng.random(count) / 10).tolist()}
+        return Rates(tpr, np.stack([tpr * 0.9, tpr * 0.9 + 0.1], axis=1), rng.random(count) / 10)
 
-    controls = ("control_tpr", "low_pass_tpr", "highest_energy_tpr", "random_tpr", "radial_tpr", "p_value", "q_value")
-    judged = {name: rng.random(count).tolist() for name in controls} | {
-        "best_trivial": ["low-pass"] * count,
-        "margin": (rng.random(count) - 0.5).tolist(),
-        "margin_ci": [[-0.1, 0.3]] * count,
-        "shortcut": [index % 3 == 0 for index in range(count)],
-        "random_masks": 20,
-        "radial_masks": 20,
-        "control_images": [IMAGES] * count,
+    controls = Controls(
+        **{name: rng.random(count) for name in ("low_pass_tpr", "highest_energy_tpr", "random_tpr", "radial_tpr")},
+        **{name: rng.random(count) for name in ("tpr", "p_value", "q_value")},
+        images=np.full(count, IMAGES),
+        random_masks=20,
+        radial_masks=20,
+        margin=rng.random(count) - 0.5,
+        margin_ci=np.tile([-0.1, 0.3], (count, 1)),
+    )
+    headline = min(shares, key=lambda share: abs(share - HEADLINE))
+    nothing, verdicts = (None,) * count, tuple(index % 3 == 0 for index in range(count))
+    of_shares = {
+        f"{share:g}": MapRates(
+            **vars(rates()),
+            positions=np.full(count, 1),
+            controls=controls if share == headline else None,
+            shortcut=verdicts if share == headline else nothing,
+        )
+        for share in shares
     }
     of_grid = [rates() for _ in grid]
-    method = {f"{share:g}": rates() for share in shares}
-    method[f"{min(shares, key=lambda share: abs(share - HEADLINE)):g}"] |= judged
-    if grid:
-        columns = {rate: [one[rate] for one in of_grid] for rate in of_grid[0]}
-        method["grid"] = {"images": [IMAGES] * count, "shares": list(grid), **columns}
+    columns = {name: np.array([getattr(one, name) for one in of_grid]) for name in ("tpr", "tpr_ci", "fpr")}
+    plain = rates()
     confusion = rng.integers(0, 3, (count, count)) + IMAGES * np.eye(count, dtype=int)
-    return {
-        "classes": list(classes),
-        "images": [IMAGES] * count,
-        "unfiltered": {"accuracy": 0.5, **rates(), "confusion": confusion.tolist()},
-        "removal": method,
-    }
+    return Evaluation(
+        classes=classes,
+        images=np.full(count, IMAGES),
+        unfiltered=Unfiltered(0.5, plain.tpr, plain.fpr, confusion),
+        methods={
+            "removal": MethodEvaluation(
+                searched_on="train",
+                forward_equivalents=1,
+                shares=of_shares,
+                grid=Grid(np.full(count, IMAGES), grid, **columns) if grid else None,
+                planted={},
+            )
+        },
+        planted={},
+    )
 
 
 class _Pictures:

@@ -37,7 +37,7 @@ def score(
     ranked = None
     if scores is not None:
         recovered = [planted.recovery(scores[label], data.planted[label]) for label in range(owners)]
-        ranked = float(np.mean([row["average_precision"] for row in recovered]))
+        ranked = float(np.mean([row.average_precision for row in recovered]))
     means = {name: float(np.mean([row[name] for row in found])) for name in found[0]}
     own = int(np.prod(data.groups.shape[1:3]))
     return {

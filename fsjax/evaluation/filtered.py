@@ -1,4 +1,4 @@
-"""Which images a classifier still calls a class when only some frequencies are left (METHOD 3)."""
+"""How a classifier predicts images of which only some frequencies are left (METHOD 3)."""
 
 import functools
 
@@ -13,11 +13,11 @@ from fsjax.fourier.masks import Packed
 from fsjax.runtime import interrupt
 from fsjax.runtime.progress import Progress
 
-# Images whose spectra lie on a device at once.
+# Images whose spectra lie on a device at the same time.
 GROUP = 2048
 
 
-def called(
+def predicted_counts(
     engine: Engine,
     dataset: Images,
     mean_std: tuple[np.ndarray, np.ndarray],
@@ -27,18 +27,26 @@ def called(
     label: str,
     alone: bool = False,
 ) -> Int[np.ndarray, "masks classes"]:
-    """Images of each true class that are called a mask's target class once they are filtered by that mask.
+    """Count the images of each true class that are predicted as a mask's target class when filtered by that mask.
 
     Every image of the set is filtered by every mask, after normalisation. Row m over the class sizes gives the TPR of
-    mask m at its target and, over the other classes, its FPR. Processes share the pairs of images and masks, and all
-    return the same, unless this one has the set for itself (`alone`). The engine sums the statistic `called`; the
-    label names the progress bar.
+    mask m at its target and, over the other classes, its FPR. Collective, unless `alone`: processes share the pairs of
+    images and masks, and all return the same.
+
+    Args:
+      engine: sums the statistic `called`.
+      dataset: images with labels.
+      mean_std: of pixels in [0, 1], per channel.
+      masks: filters.
+      targets: class of each mask.
+      label: of the progress bar.
+      alone: whether this process computes everything itself.
     """
     chunk = min(engine.tile_images, len(dataset), GROUP)
     return _counts(engine, dataset, mean_std, masks, targets, statistic="called", chunk=chunk, label=label, alone=alone)
 
 
-def staying(
+def correct_counts(
     engine: Engine,
     dataset: Images,
     mean_std: tuple[np.ndarray, np.ndarray],
@@ -47,10 +55,10 @@ def staying(
     label: str,
     alone: bool = False,
 ) -> Int[np.ndarray, "kinds classes"]:
-    """Images of each class that are called that class once they are filtered by the class's own mask of each kind.
+    """Count the images of each class that are predicted correctly when filtered by the class's own mask of each kind.
 
-    As `called`, but that an image goes through as many filters as there are kinds, whatever the number of classes; the
-    engine sums the statistic `correct`, in chunks of its tile_images.
+    As `predicted_counts`, but an image goes through one filter of each kind, whatever the number of classes. The engine
+    sums the statistic `correct`.
     """
     chunk = min(engine.tile_images, GROUP)
     return _counts(engine, dataset, mean_std, masks, None, statistic="correct", chunk=chunk, label=label, alone=alone)
@@ -68,23 +76,27 @@ def _counts(
     label: str,
     alone: bool,
 ) -> Int[np.ndarray, "masks of_classes"]:
-    """The statistic summed over the images of each class."""
+    """Sum the statistic over the images of each class."""
     classes = len(dataset.classes)
     totals = np.zeros((len(masks), classes), np.int64)
     options = {"batch_size": chunk, "tile_masks": engine.per_tile(chunk), "resident_images": GROUP}
-    mine = sharing.share_pairs(len(dataset), len(masks), **options, alone=alone)
-    with Progress(label, sum(len(one.images) * len(one.masks) for one in mine), "masked images") as progress:
+    pieces = sharing.share_pairs(len(dataset), len(masks), **options, alone=alone)
+    work = sum(len(piece.images) * len(piece.masks) for piece in pieces)
+    with Progress(label, work, "masked images") as progress:
 
         def tick(images: int, masks: int) -> None:
             progress.update(masks * images)
             interrupt.check()
 
-        for indices, chosen in mine:
+        for indices, chosen in pieces:
             labels, rows = dataset.labels[indices], slice(chosen.start, chosen.stop)
             images = np.asarray(normalise(dataset.images(np.array(indices)), *mean_std))
             chunks = engine.chunks(images, labels, np.eye(classes, dtype=np.float32)[labels], size=chunk)
-            on_tile = functools.partial(tick, len(indices))
-            of_masks = None if targets is None else targets[rows]
-            found = engine.sums(chunks, masks[rows], targets=of_masks, on_tile=on_tile)[statistic]
-            totals[rows] += np.rint(found).astype(np.int64)
+            sums = engine.sums(
+                chunks,
+                masks[rows],
+                targets=None if targets is None else targets[rows],
+                on_tile=functools.partial(tick, len(indices)),
+            )
+            totals[rows] += np.rint(sums[statistic]).astype(np.int64)
     return totals if alone else sharing.total(totals)

@@ -1,87 +1,212 @@
-"""evaluation.json as it is read: seen once to be what the stage evaluate writes, then trusted."""
+"""What the stage evaluate measured, as dataclasses: the content of evaluation.json (docs/files.md).
 
-from typing import Any
+Rates are in [0, 1], and NaN where there is nothing to count, such as the FPR of an only class; null in the file.
+"""
 
-from fsjax.runtime import files
+import dataclasses
+from typing import Annotated, Any
+
+import numpy as np
+from jaxtyping import Float, Int
+
+from fsjax.evaluation import typed_json
+from fsjax.evaluation.typed_json import Between, Length
+from fsjax.evaluation.version_1 import from_version_1
 from fsjax.runtime.errors import InputError
-from fsjax.runtime.storage import Path
 
-# No count of images is larger; NumPy would take a larger one for an object.
-_MOST = 2**53
+# Of evaluation.json. Version 1, which has no such field, is read too.
+VERSION = 2
+
+# Names of the trivial masks, of which each class has one of each.
+TRIVIAL = ("low-pass", "highest energy")
 
 
-def read(file: Path) -> dict[str, Any]:
-    """What evaluation.json says; empty where there is none.
+@dataclasses.dataclass(frozen=True, eq=False)
+class Unfiltered:
+    """Rates of the test images as they are; the confusion matrix has a row for each true class."""
 
-    Raises:
-      InputError: it is damaged, or not what the stage evaluate writes.
+    accuracy: float
+    tpr: Float[np.ndarray, " classes"]
+    fpr: Float[np.ndarray, " classes"]
+    confusion: Int[np.ndarray, "classes classes"]
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Rates:
+    """Rates of each class, with the 95 % Wilson interval of its TPR."""
+
+    tpr: Float[np.ndarray, " classes"]
+    tpr_ci: Float[np.ndarray, "classes 2"]
+    fpr: Float[np.ndarray, " classes"]
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class ControlRates:
+    """TPR of each class under control masks of its map's size.
+
+    Attributes:
+      low_pass_tpr: under the lowest frequencies.
+      highest_energy_tpr: under the frequencies in which the class's images have most energy.
+      random_tpr: mean over random masks.
+      radial_tpr: mean over random masks with the map's radial profile; NaN where it has none.
     """
-    if not file.exists():
-        return {}
-    found = files.read_json(file)
-    if not (isinstance(found, dict) and _is_evaluation(found)):
-        raise InputError(f"{file}: not what the stage evaluate writes; delete it to have it written anew")
-    return found
+
+    low_pass_tpr: Float[np.ndarray, " classes"]
+    highest_energy_tpr: Float[np.ndarray, " classes"]
+    random_tpr: Float[np.ndarray, " classes"]
+    radial_tpr: Float[np.ndarray, " classes"]
+
+    @classmethod
+    def unknown(cls, classes: int) -> "ControlRates":
+        """Return rates of maps that were not compared with controls: all NaN."""
+        return cls(*np.full((4, classes), np.nan))
+
+    @property
+    def trivial_tpr(self) -> Float[np.ndarray, " classes"]:
+        """Under the better trivial mask of each class."""
+        return np.maximum(self.low_pass_tpr, self.highest_energy_tpr)
+
+    @property
+    def best_trivial(self) -> tuple[str, ...]:
+        """Of TRIVIAL, the name of the better mask of each class; the first where both are alike."""
+        return tuple(TRIVIAL[int(better)] for better in self.highest_energy_tpr > self.low_pass_tpr)
 
 
-def of_method(file: Path, method: str) -> dict[str, Any]:
-    """What evaluation.json says, that of a search method's maps among it.
+@dataclasses.dataclass(frozen=True, eq=False)
+class Controls(ControlRates):
+    """Maps beside control masks of their size, on the same images of each class.
 
-    Raises:
-      InputError: as `read`, or there is nothing of the method.
+    Attributes:
+      images: of each class that maps and controls are judged on.
+      random_masks: for each size of a map.
+      radial_masks: random masks with a map's radial profile; 0 where the maps have none.
+      tpr: under the map.
+      margin: TPR under the map minus that under the best trivial mask, in [-1, 1].
+      margin_ci: its paired 95 % interval.
+      p_value: of the map being one more random mask; NaN where maps were searched on the images that judge them.
+      q_value: the p-value as a false discovery rate over the classes.
     """
-    found = read(file)
-    if method not in found:
-        raise InputError(f"{file}: holds nothing of {method}; run the stage evaluate first")
-    return found
+
+    images: Int[np.ndarray, " classes"]
+    random_masks: int
+    radial_masks: int
+    tpr: Float[np.ndarray, " classes"]
+    margin: Annotated[Float[np.ndarray, " classes"], Between(-1, 1)]
+    margin_ci: Annotated[Float[np.ndarray, "classes 2"], Between(-1, 1)]
+    p_value: Float[np.ndarray, " classes"]
+    q_value: Float[np.ndarray, " classes"]
+
+    def rates(self) -> ControlRates:
+        """Return the rates under the controls alone."""
+        return ControlRates(*(getattr(self, field.name) for field in dataclasses.fields(ControlRates)))
 
 
-def _is_evaluation(found: dict) -> bool:
-    names = found.get("classes")
-    if not (isinstance(names, list) and all(isinstance(name, str) for name in names)):
-        return False
-    size, plain = len(names), found.get("unfiltered")
-    return (
-        _are(found.get("images"), size, _is_count)
-        and isinstance(plain, dict)
-        and _is_rate(plain.get("accuracy"))
-        and all(_are(plain.get(rate), size, _is_rate) for rate in ("tpr", "fpr"))
-        and _are(plain.get("confusion"), size, lambda row: _are(row, size, _is_count))
-        and all(
-            isinstance(value, dict) and (name == "planted" or _is_method(value, size))
-            for name, value in found.items()
-            if name not in ("classes", "images", "unfiltered")
-        )
-    )
+@dataclasses.dataclass(frozen=True, eq=False)
+class MapRates(Rates):
+    """Rates under the maps at one share.
+
+    Attributes:
+      positions: that each class's map keeps.
+      controls: None where the maps were not compared with controls.
+      shortcut: the verdict on each class; None where there is none.
+    """
+
+    positions: Int[np.ndarray, " classes"]
+    controls: Controls | None
+    shortcut: Annotated[tuple[bool | None, ...], Length("classes")]
+
+    @property
+    def control_rates(self) -> ControlRates:
+        """Rates under the controls, all NaN without any."""
+        return self.controls or ControlRates.unknown(len(self.tpr))
 
 
-def _is_method(found: dict, size: int) -> bool:
-    shares = [value for name, value in found.items() if name[:1].isdecimal()]
-    return ("grid" not in found or _is_grid(found["grid"], size)) and all(
-        isinstance(share, dict) and all(_are(share.get(rate), size, _is_rate) for rate in ("tpr", "fpr"))
-        for share in shares
-    )
+@dataclasses.dataclass(frozen=True, eq=False)
+class Grid:
+    """Rates of masks that are cut from the maps' scores at further shares, on the first images of each class."""
+
+    images: Int[np.ndarray, " classes"]
+    shares: tuple[float, ...]
+    tpr: Float[np.ndarray, "shares classes"]
+    tpr_ci: Float[np.ndarray, "shares classes 2"]
+    fpr: Float[np.ndarray, "shares classes"]
 
 
-def _is_grid(found: Any, size: int) -> bool:
-    if not (isinstance(found, dict) and isinstance(found.get("shares"), list)):
-        return False
-    count = len(found["shares"])
-    return (
-        _are(found["shares"], count, lambda share: share is not None and _is_rate(share))
-        and _are(found.get("images"), size, _is_count)
-        and all(_are(found.get(rate), count, lambda row: _are(row, size, _is_rate)) for rate in ("tpr", "fpr"))
-        and _are(found.get("tpr_ci"), count, lambda row: _are(row, size, lambda ends: _are(ends, 2, _is_rate)))
-    )
+@dataclasses.dataclass(frozen=True)
+class Recovery:
+    """How well a class's scores rank its planted orbits (evaluation.planted.recovery)."""
+
+    planted_orbits: int
+    found: int
+    precision: float
+    recall: float
+    average_precision: float
+    chance: float
 
 
-def _are(values: Any, size: int, kind: Any) -> bool:
-    return isinstance(values, list) and len(values) == size and all(map(kind, values))
+@dataclasses.dataclass(frozen=True)
+class Reliance:
+    """How much the classifier uses a class's planted orbits, which are fixed or a random half in each image."""
+
+    fixed: bool
+    tpr_without: float | None
+    tpr_alone: float | None
 
 
-def _is_count(value: Any) -> bool:
-    return isinstance(value, int) and 0 <= value <= _MOST
+@dataclasses.dataclass(frozen=True, eq=False)
+class MethodEvaluation:
+    """What was measured of the maps of one search method.
+
+    Attributes:
+      searched_on: the split of the searched images, 'train' or 'test'.
+      forward_equivalents: image forward passes that the search spent; a backward pass counts 2.
+      shares: rates under the maps, by share as text; see `at`.
+      grid: None without further shares.
+      planted: class name -> recovery of its planted orbits; empty where none were planted or maps have no scores.
+    """
+
+    searched_on: str
+    forward_equivalents: int
+    shares: dict[str, MapRates]
+    grid: Grid | None
+    planted: dict[str, Recovery]
+
+    def at(self, share: float) -> MapRates:
+        """Return the rates under the maps at one of their shares; raises InputError where there are none."""
+        if (name := f"{share:g}") not in self.shares:
+            raise InputError(
+                f"evaluation.json: no rates of the maps at {100 * share:g} %; run the stage evaluate again"
+            )
+        return self.shares[name]
 
 
-def _is_rate(value: Any) -> bool:
-    return value is None or (isinstance(value, int | float) and 0 <= value <= 1)
+@dataclasses.dataclass(frozen=True, eq=False)
+class Evaluation:
+    """The content of evaluation.json.
+
+    Attributes:
+      classes: display names in index order.
+      images: test images of each class.
+      unfiltered: rates of the test images as they are.
+      methods: what was measured of the maps, by search method.
+      planted: class name -> reliance on its planted orbits; empty where none were planted.
+    """
+
+    classes: tuple[str, ...]
+    images: Int[np.ndarray, " classes"]
+    unfiltered: Unfiltered
+    methods: dict[str, MethodEvaluation]
+    planted: dict[str, Reliance]
+
+    def to_json(self) -> dict:
+        """Return JSON values, with the version."""
+        return {"version": VERSION, **typed_json.to_json(self)}
+
+    @classmethod
+    def from_json(cls, content: Any) -> "Evaluation":
+        """Return what `to_json` wrote, in this version or the one before; raises InputError for another form."""
+        if isinstance(content, dict) and (version := content.get("version", 1)) != VERSION:
+            if version != 1:
+                raise InputError(f"version: got {version!r}; expected at most {VERSION}")
+            content = from_version_1(content)
+        return typed_json.from_json(cls, content)

@@ -1,6 +1,6 @@
-"""Intervals and p-values for rates over a few images: pure functions over arrays, no classifier in sight."""
+"""Intervals and p-values for rates over a few images: pure functions over arrays."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
 import numpy as np
 from jaxtyping import Float, Real
@@ -10,7 +10,7 @@ from scipy.stats import false_discovery_control, norm
 def wilson(
     successes: Real[np.ndarray, "*shape"], total: Real[np.ndarray, "*shape"], level: float = 0.95
 ) -> Float[np.ndarray, "*shape 2"]:
-    """The score interval of a proportion: lower and upper limit, in [0, 1]; NaN where the total is 0.
+    """Return the score interval of a proportion: lower and upper limit, in [0, 1]; NaN where the total is 0.
 
     Source: Wilson, JASA 22 (1927) 209.
     """
@@ -20,7 +20,7 @@ def wilson(
     centre = share + z**2 / (2 * total)
     half = z * np.sqrt(share * (1 - share) / total + z**2 / (4 * total**2))
     limits = np.stack([centre - half, centre + half], axis=-1) / (1 + z**2 / total)[..., None]
-    # Exact at the ends, where rounding would leave 1e-17 of an interval outside of what it is an interval of.
+    # Exact at the ends, where rounding could leave the share outside its interval by 1e-17.
     limits[(successes == 0) & (total > 0), 0], limits[successes == total, 1] = 0, 1
     return limits
 
@@ -32,16 +32,16 @@ def paired_difference(
     neither: Real[np.ndarray, "*shape"],
     level: float = 0.95,
 ) -> Float[np.ndarray, "*shape 2"]:
-    """An interval for the difference of two proportions over the same images: lower and upper limit, in [-1, 1].
+    """Return an interval for the difference of two proportions over the same images: two limits in [-1, 1].
 
     Source: Newcombe, Statistics in Medicine 17 (1998) 2635, method 10: Wilson's limits of either proportion, joined
     with the correlation of the two, which is shrunk where it is positive.
 
     Args:
-      both: images that are a success of the first and of the second.
-      first: of the first only.
-      second: of the second only.
-      neither: of none. NaN is returned where all four are 0.
+      both: images that succeed under the first condition and under the second.
+      first: under the first only.
+      second: under the second only.
+      neither: under neither. The result is NaN where all four are 0.
       level: of the interval.
     """
     both, first, second, neither = (np.asarray(counts, float) for counts in (both, first, second, neither))
@@ -66,7 +66,7 @@ def paired_difference(
 def p_values(
     observed: Real[np.ndarray, "*shape"], null: Real[np.ndarray, " draws *shape"]
 ) -> Float[np.ndarray, "*shape"]:
-    """(1 + how many draws are at least as large) / (1 + draws), in (0, 1]: one-sided, and never 0.
+    """Return (1 + number of draws at least as large) / (1 + draws), in (0, 1]: one-sided, and never 0.
 
     Valid, P(p <= a) <= a, where under the null hypothesis the observed value is one more draw. Source: Davison and
     Hinkley, Bootstrap Methods and their Application (1997), 4.2.
@@ -75,24 +75,29 @@ def p_values(
 
 
 def benjamini_hochberg(p: Float[np.ndarray, " tests"]) -> Float[np.ndarray, " tests"]:
-    """The smallest false discovery rate at which each test is still a discovery; tests that are NaN are not counted.
+    """Return the smallest false discovery rate at which each test is still a discovery; NaN tests are not counted.
 
-    It controls the rate where tests are independent or depend on one another positively, as those that share their
-    random masks do. Source: Benjamini and Hochberg, JRSS B 57 (1995) 289; Benjamini and Yekutieli, Annals of
+    It controls the rate for tests that are independent or positively dependent, as those that share their random
+    masks are. Source: Benjamini and Hochberg, JRSS B 57 (1995) 289; Benjamini and Yekutieli, Annals of
     Statistics 29 (2001) 1165.
     """
-    found, known = np.full(len(p), np.nan), np.isfinite(p)
+    q, known = np.full(len(p), np.nan), np.isfinite(p)
     if known.any():
-        found[known] = false_discovery_control(p[known])
-    return found
+        q[known] = false_discovery_control(p[known])
+    return q
 
 
 def mean(values: Iterable[int | float | None]) -> float | None:
-    """The mean of what has a value; None where nothing has one. What is NaN has none."""
+    """Return the mean of the values that are neither None nor NaN; None without any."""
     known = [value for value in values if value is not None and np.isfinite(value)]
     return float(np.mean(known)) if known else None
 
 
 def numbers(values: Real[np.ndarray, "*shape"]) -> list:
-    """Lists for JSON; what has no value, such as the FPR of an only class, is None."""
+    """Return nested lists for JSON, with None for NaN."""
     return np.where(np.isfinite(values), values, np.array(None)).tolist()
+
+
+def limits_text(limits: Sequence[float] | Float[np.ndarray, "2"]) -> str:
+    """Return an interval as '[lower, upper]'; '' for one of NaN."""
+    return "" if np.isnan(limits).any() else f"[{limits[0]:.3f}, {limits[1]:.3f}]"

@@ -1,5 +1,7 @@
 """The Fourier plane on a figure's axes: its pixels, its ticks in cycles per pixel, its colour bars."""
 
+from typing import Any
+
 import numpy as np
 from jaxtyping import Bool, Float, Shaped
 from matplotlib.axes import Axes
@@ -48,7 +50,7 @@ def draw_error(axis: Axes, error: Float[np.ndarray, "height width"]) -> None:
     draw_plane(axis, error, cmap=style.SEQUENTIAL, vmin=0, vmax=1)
 
 
-def draw_plane(axis: Axes, plane: Shaped[np.ndarray, "height width"], **kwargs) -> None:
+def draw_plane(axis: Axes, plane: Shaped[np.ndarray, "height width"], **kwargs: Any) -> None:
     """The plane's values as squares; where they are too small for that, mixed in colour, so that none is lost."""
     extent = plane_extent(plane.shape)
     axis.imshow(plane, extent=extent, interpolation="antialiased", interpolation_stage="rgba", **kwargs)

@@ -22,7 +22,7 @@ def write(directory: Path, found: Dynamics, summary: dict) -> None:
         {
             "step": int(found.steps[evaluation]),
             "learned": evaluation == found.learned,
-            "figure": html.embedded(
+            "figure": html.embed_figure(
                 curves.confusion_grid(found, evaluation),
                 folder / "figures" / f"relative_confusion_{found.steps[evaluation]}.png",
             ),
@@ -35,7 +35,7 @@ def write(directory: Path, found: Dynamics, summary: dict) -> None:
         **{name: summary[name] for name in ("classes", "seeds", "images", "steps")},
         copies=[bands.title(name) for name in found.copies],
         thresholds=[f"{threshold:g}" for threshold in THRESHOLDS],
-        curves=html.embedded(curves.f1_curves(found), folder / "figures" / "f1_curves.png"),
+        curves=html.embed_figure(curves.f1_curves(found), folder / "figures" / "f1_curves.png"),
         drawn=curves.MOST_CLASSES,
         order=order,
         firsts=[name for name, *when in order if when == list(order[0][1:])],

@@ -209,18 +209,18 @@ def stretch(image: Shaped[np.ndarray, "height width 3"]) -> Shaped[np.ndarray, "
 @style.paper
 def rates(
     shares: list[float],
-    tpr: list[list[float | None]],
-    fpr: list[list[float | None]],
+    tpr: Float[np.ndarray, "shares classes"] | list[list[float | None]],
+    fpr: Float[np.ndarray, "shares classes"] | list[list[float | None]],
     names: tuple[str, ...],
     width: int | float = DOUBLE,
 ) -> Figure:
     """TPR (line) and FPR (dashes) of each class over the share of the plane that its map keeps."""
     figure, axes, room = style.panels(len(names), width, 5, _PANEL, ratio=0.85, sharey=True)
-    called = [np.array(values, float) for values in (tpr, fpr)]
+    tpr, fpr = np.array(tpr, float), np.array(fpr, float)
     labels, marker = _sparse(shares, room), "os" if len(shares) <= 10 else ("", "")
     for index, (axis, name) in enumerate(zip(axes, names, strict=False)):
-        axis.plot(shares, called[0][:, index], "-", marker=marker[0], color=style.BLUE, ms=2.5, label="TPR")
-        axis.plot(shares, called[1][:, index], "--", marker=marker[1], color=style.VERMILION, ms=2.5, label="FPR")
+        axis.plot(shares, tpr[:, index], "-", marker=marker[0], color=style.BLUE, ms=2.5, label="TPR")
+        axis.plot(shares, fpr[:, index], "--", marker=marker[1], color=style.VERMILION, ms=2.5, label="FPR")
         axis.set(ylim=(-0.03, 1.03), xscale="log")
         axis.set_title(style.fitted(name, room))
         axis.set_xticks(list(labels), list(labels.values()))

@@ -1,46 +1,51 @@
-"""What pages are made of: templates in which every value is escaped, and figures that lie in the page itself."""
+"""Templates in which every value is escaped, and figures that are embedded in the page."""
 
 import base64
 import io
+import math
 
 import jinja2
 from matplotlib.figure import Figure
 
+from fsjax.evaluation.statistics import limits_text
 from fsjax.runtime import files
 from fsjax.runtime.storage import Path
 
-# Dots an inch: as journals ask, and such that a figure of two columns is as wide as a page.
+# Dots per inch: as journals ask for, and so that a figure of two columns is as wide as a page.
 _PRINT_DPI, _PAGE_DPI = 300, 160
 
 
 def template(name: str) -> jinja2.Template:
-    """A template of this folder; `rate` writes a number or a dash, `interval` its limits, `percent` a share."""
+    """Return a template of this folder.
+
+    Its filters: `rate` writes a number or a dash, `interval` its limits, `percent` a share, `sortable` a cell's value.
+    """
     environment = jinja2.Environment(
         loader=jinja2.PackageLoader("fsjax", "report"), autoescape=True, undefined=jinja2.StrictUndefined
     )
-    environment.filters |= {"rate": _rate, "interval": interval, "percent": lambda share: f"{100 * float(share):g} %"}
+    environment.filters |= {
+        "rate": lambda value: "–" if _is_missing(value) else f"{value:.3f}",
+        "interval": lambda limits: "" if any(map(_is_missing, limits)) else limits_text(limits),
+        "percent": lambda share: f"{100 * float(share):g} %",
+        "sortable": lambda value: "" if _is_missing(value) else value,
+    }
     return environment.get_template(name)
 
 
-def interval(limits: list[float | None]) -> str:
-    """[lower, upper]; nothing where there are none."""
-    return "" if None in limits else f"[{limits[0]:.3f}, {limits[1]:.3f}]"
-
-
-def written(figure: Figure, path: Path) -> None:
-    """Writes a figure for print, as PNG and beside it as PDF."""
+def write_figure(figure: Figure, path: Path) -> None:
+    """Write a figure for print, as PNG and beside it as PDF."""
     for file in (path, path.with_suffix(".pdf")):
         files.write_bytes(file, _saved(figure, file.suffix[1:], _PRINT_DPI))
 
 
-def embedded(figure: Figure, path: Path) -> str:
-    """Writes a figure for print, and returns it for a page, as the data URL of a PNG."""
-    written(figure, path)
+def embed_figure(figure: Figure, path: Path) -> str:
+    """Write a figure for print, and return it for a page, as the data URL of a PNG."""
+    write_figure(figure, path)
     return "data:image/png;base64," + base64.b64encode(_saved(figure, "png", _PAGE_DPI)).decode()
 
 
 def _saved(figure: Figure, kind: str, dpi: int) -> bytes:
-    """The same bytes for the same figure, so without the date that a PDF would have."""
+    """Return the same bytes for the same figure: a PDF without its date."""
     file = io.BytesIO()
     figure.savefig(
         file, format=kind, dpi=dpi, metadata={"png": {"Software": None}, "pdf": {"CreationDate": None}}[kind]
@@ -48,5 +53,5 @@ def _saved(figure: Figure, kind: str, dpi: int) -> bytes:
     return file.getvalue()
 
 
-def _rate(value: float | None) -> str:
-    return "–" if value is None else f"{value:.3f}"
+def _is_missing(value: float | None) -> bool:
+    return value is None or math.isnan(value)

@@ -1,10 +1,11 @@
-"""AvgTPR over t, in and out of distribution; every function returns a matplotlib Figure."""
+"""Figures of AvgTPR over t, in and out of distribution."""
 
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
+from fsjax.evaluation.ood.average_tpr import Group, Point
 from fsjax.report import style
 
 _GROUPS = (("shortcut", "shortcut classes", style.BLUE), ("other", "other classes", style.VERMILION))
@@ -13,13 +14,13 @@ _SHARES = (0.1, 0.5, 1.0)
 
 
 @style.paper
-def average_tpr(curves: dict[str, list[dict]], columns: int = 3, width: int | float = style.DOUBLE) -> Figure:
-    """One panel a set: mean TPR over t of shortcut classes and of the others, filtered (solid) and unfiltered (dotted).
+def average_tpr(curves: dict[str, tuple[Point, ...]], columns: int = 3, width: int | float = style.DOUBLE) -> Figure:
+    """Draw a panel per set: mean TPR over t of shortcut and other classes, filtered (solid) and unfiltered (dotted).
 
-    The area of a marker is the share of classes in its group; without a class there is none.
+    The area of a marker is the share of classes in its group; a group without a class has no marker.
 
     Args:
-      curves: of ood.average_tpr.average_tpr, by the name of the set.
+      curves: as ood.average_tpr.average_tpr returns them, by the name of the set.
       columns: of panels at most.
       width: of the figure at most, in inches.
     """
@@ -51,17 +52,18 @@ def average_tpr(curves: dict[str, list[dict]], columns: int = 3, width: int | fl
     return figure
 
 
-def _draw(axis: Axes, curve: list[dict]) -> None:
-    thresholds = [point["threshold"] for point in curve]
-    for group, _, colour in _GROUPS:
-        areas = [_area(point[group]["share"] or 0.0) for point in curve]
+def _draw(axis: Axes, curve: tuple[Point, ...]) -> None:
+    thresholds = [point.threshold for point in curve]
+    for name, _, colour in _GROUPS:
+        groups: list[Group] = [getattr(point, name) for point in curve]
+        areas = [_area(group.share or 0.0) for group in groups]
         for rate, line, _ in _RATES:
-            values = np.array([point[group][rate] for point in curve], float)
+            values = np.array([getattr(group, rate) for group in groups], float)
             axis.plot(thresholds, values, line, color=colour)
             filled = colour if rate == "filtered" else "white"
             axis.scatter(thresholds, values, areas, facecolors=filled, edgecolors=colour, linewidths=0.9, zorder=3)
 
 
 def _area(share: float) -> float:
-    """Of a marker, in square points."""
+    """Return the area of a marker in square points."""
     return 4 + 66 * share

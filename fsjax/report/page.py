@@ -1,4 +1,4 @@
-"""The report stage: reads a workdir's results, draws the figures, and writes one self-contained page."""
+"""The stage report: reads a workdir's results, draws the figures, and writes one self-contained page."""
 
 import json
 import shlex
@@ -7,13 +7,13 @@ import numpy as np
 from ml_collections import ConfigDict
 
 from fsjax.data.dataset import Dataset
-from fsjax.evaluation import results
-from fsjax.evaluation.controls import RATE
+from fsjax.evaluation import evaluation_file, verdict
+from fsjax.evaluation.results import Evaluation
 from fsjax.fourier.dfm import DominantFrequencyMaps, told
 from fsjax.models.classifier import Classifier
-from fsjax.report import drawn, explorer, figures, html, overview, pixels, style
-from fsjax.report.notes import notes
+from fsjax.report import explorer, figures, html, overview, pictures, run_figures, style
 from fsjax.report.plane import Plane, colour_table, symmetric_log
+from fsjax.report.search_notes import search_notes
 from fsjax.report.sections import sections
 from fsjax.runtime import files, storage
 from fsjax.runtime.errors import InputError
@@ -22,17 +22,17 @@ from fsjax.runtime.storage import Path
 from fsjax.search import SEARCHES, bootstrap, method_of
 from fsjax.search.precision_check import in_words
 
-# A TPR that falls by less than this without the planted frequencies means that the model does not use them.
+# A model whose TPR falls by less than this without the planted frequencies does not use them.
 USES_PLANTED = 0.1
-# Figures that the page holds; the others lie beside it for papers, for the page's script shows more.
+# Figures in the page; the others are beside it for papers, since the page's script shows more.
 _EMBEDDED = ("average_tpr", "overlap", "planted")
 
 
 def check(config: ConfigDict) -> None:
-    """Raises InputError for a field of config.report that cannot be used."""
+    """Raise InputError for a field of config.report that cannot be used."""
     if config.report.share not in tuple(config.search.shares):
         accepted = ", ".join(f"{share:g}" for share in config.search.shares)
-        raise InputError(f"report.share: {config.report.share:g} is not among search.shares; expected {accepted}")
+        raise InputError(f"report.share: got {config.report.share:g}; expected one of search.shares, {accepted}")
     if config.report.samples < 1:
         raise InputError(f"report.samples: got {config.report.samples}; expected 1 or more")
 
@@ -40,7 +40,7 @@ def check(config: ConfigDict) -> None:
 def write(
     config: ConfigDict, directory: Path, classifier: Classifier, maps: DominantFrequencyMaps, test: Dataset
 ) -> None:
-    """Writes report/index.html, report/figures/*.{png,pdf} and, for many classes, report/data/*.js in the workdir.
+    """Write report/index.html, report/figures/*.{png,pdf} and, for many classes, report/data/*.js in the workdir.
 
     Args:
       config: of the run.
@@ -49,21 +49,22 @@ def write(
       maps: of config.search.method.
       test: images to show filtered.
     """
-    evaluation = results.of_method(directory / "evaluation.json", maps.method)
-    result, folder = evaluation[maps.method], directory / "report"
+    evaluation = evaluation_file.read_method(directory / "evaluation.json", maps.method)
+    evaluated, folder = evaluation.methods[maps.method], directory / "report"
     share, threshold = maps.nearest(config.report.share), config.evaluate.threshold
+    controls = evaluated.at(share).controls
     file = directory / "dfm" / f"{maps.method}.npz"
-    stable = told(file, lambda: bootstrap.at_share(maps, share))
-    rows = overview.rows(maps, evaluation, share, threshold, stable)
+    stability = told(file, lambda: bootstrap.at_share(maps, share))
+    rows = overview.rows(maps, evaluation, share, threshold, stability)
     overlaps = overview.overlaps(maps.at(share)[: figures.MOST_CLASSES])
     images = {}
-    for name, figure in drawn.draw(config, classifier, maps, test, evaluation, overlaps):
-        save = html.embedded if name in _EMBEDDED else html.written
+    for name, figure in run_figures.draw(config, classifier, maps, test, evaluation, overlaps):
+        save = html.embed_figure if name in _EMBEDDED else html.write_figure
         images[name] = save(figure, folder / "figures" / f"{name}.png")
     shown = sections(directory, maps, share)
-    stops = explorer.stops(maps, result, evaluation["images"], share)
+    stops = explorer.stops(maps, evaluated, evaluation.images, share)
     planes = [*_scores(maps), *(plane for section in shown for plane in section.planes)]
-    data = _explored(config, classifier, maps, test, rows, stops, planes, folder)
+    data = _script_data(config, classifier, maps, test, rows, stops, planes, folder)
     page = html.template("page.html").render(
         title=directory.name,
         config=config,
@@ -71,21 +72,21 @@ def write(
         config_json=json.dumps(config.to_dict(), indent=1),
         stages=_stages(directory, config.search.method),
         evaluation=evaluation,
-        result=result,
         maps=maps,
-        shares=[f"{own:g}" for own in maps.shares],
-        headline=f"{share:g}",
+        share_rates=[(own, evaluated.at(own)) for own in maps.shares],
+        share=share,
         threshold=threshold,
         rows=rows,
         cards=overview.cards(rows, maps.at(share), explorer.IN_PAGE),
         headline_sentence=overview.headline(rows, maps, share, threshold),
-        verdicts="best_trivial" in result[f"{share:g}"],
-        rate=RATE,
-        stability=stable,
+        controls=controls,
+        fewer_controlled=bool(controls and (controls.images != evaluation.images).any()),
+        rule=verdict.rule(threshold),
+        stability=stability,
         overlap_sentence=overview.overlap_sentence(overlaps, maps.classes) if "overlap" in images else "",
-        planted=_planted(evaluation, result),
+        planted=_planted(evaluation, maps.method),
         agreement=_agreement(maps),
-        notes=told(file, lambda: notes(maps, share)),
+        notes=told(file, lambda: search_notes(maps, share)),
         patch=config.search.patch if SEARCHES[maps.method].patches else None,
         images=images,
         drawn_classes=min(len(maps.classes), figures.MOST_CLASSES),
@@ -94,7 +95,7 @@ def write(
         headline_stop=data["headline"],
         planes=planes,
         data=data,
-        nothing=pixels.kept(np.zeros((1, 1), bool)),
+        blank=pictures.mask_picture(np.zeros((1, 1), bool)),
     )
     files.write_text(folder / "index.html", page)
     if data["classes"] is not None:
@@ -102,7 +103,7 @@ def write(
         storage.remove(folder / "data")
 
 
-def _explored(
+def _script_data(
     config: ConfigDict,
     classifier: Classifier,
     maps: DominantFrequencyMaps,
@@ -112,37 +113,38 @@ def _explored(
     planes: list[Plane],
     folder: Path,
 ) -> dict:
-    """What the page's script reads; classes that the page has no room for are written to report/data."""
+    """Return the data of the page's script; with many classes, write those of each class to report/data."""
     height, width = maps.masks.shape[2:]
-    found = (
-        {**one, **{name: row[name] for name in ("sentence", "controls", "confused")}}
-        for one, row in zip(
+    classes = (
+        {**of_class, **{name: row[name] for name in ("sentence", "controls", "confused")}}
+        for of_class, row in zip(
             explorer.classes(maps, stops, planes, classifier, test, config.report.samples), rows, strict=True
         )
     )
-    inside = len(rows) <= explorer.IN_PAGE
-    if not inside:
-        for label, one in enumerate(found):
-            script = f"fsjaxClass({label},{json.dumps(one)});\n"
+    in_page = len(rows) <= explorer.IN_PAGE
+    if not in_page:
+        for label, of_class in enumerate(classes):
+            script = f"fsjaxClass({label},{json.dumps(of_class)});\n"
             files.write_text(folder / "data" / f"class-{label:05d}.js", script)
+    shares = [stop.share for stop in stops]
     return {
         "names": maps.classes,
         "width": width,
         "height": height,
         "dc": [height // 2, width // 2],
-        "shares": [stop.share for stop in stops],
-        "headline": [stop.share for stop in stops].index(maps.nearest(config.report.share)),
+        "shares": shares,
+        "headline": shares.index(maps.nearest(config.report.share)),
         "threshold": config.evaluate.threshold,
-        "kept": pixels.KEPT,
+        "kept": pictures.KEPT_COLOUR,
         "planes": [{"name": plane.name, "about": plane.about, "colours": plane.colours} for plane in planes],
-        "colours": {name: colour_table(name, pixels.NOTHING) for name in {plane.colours for plane in planes}},
+        "colours": {name: colour_table(name, pictures.NOTHING) for name in {plane.colours for plane in planes}},
         "hint": "Point at a frequency, or move with the arrow keys, to read its values.",
-        "classes": list(found) if inside else None,
+        "classes": list(classes) if in_page else None,
     }
 
 
 def _scores(maps: DominantFrequencyMaps) -> list[Plane]:
-    """The scores of the maps, where there are any."""
+    """Return the scores of the maps, where there are any."""
     if (scores := maps.scores) is None:
         return []
     method = method_of(maps)
@@ -153,34 +155,25 @@ def _scores(maps: DominantFrequencyMaps) -> list[Plane]:
     return [Plane("score", f"{method.scored}.", values, symmetric_log, style.DIVERGING)]
 
 
-def _planted(evaluation: dict, result: dict) -> list[dict]:
-    """A row a class with planted orbits, with the sentence that says whether the model uses them."""
+def _planted(evaluation: Evaluation, method: str) -> list[dict]:
+    """Return a row for each class with planted orbits, with whether the model uses them."""
     rows = []
-    for name, reliance in evaluation.get("planted", {}).items():
-        tpr = evaluation["unfiltered"]["tpr"][evaluation["classes"].index(name)]
-        lost = tpr - reliance["tpr_without"]
-        rows.append(
-            {
-                "name": name,
-                "tpr": tpr,
-                **reliance,
-                **(result["planted"].get(name) or {"planted_orbits": None}),
-                "uses": lost >= USES_PLANTED,
-            }
-        )
+    for name, reliance in evaluation.planted.items():
+        tpr = evaluation.unfiltered.tpr[evaluation.classes.index(name)]
+        uses = reliance.tpr_without is not None and tpr - reliance.tpr_without >= USES_PLANTED
+        recovery = evaluation.methods[method].planted.get(name)
+        rows.append({"name": name, "tpr": tpr, "reliance": reliance, "recovery": recovery, "uses": uses})
     return rows
 
 
 def _agreement(maps: DominantFrequencyMaps) -> dict:
-    """How far a search in lower precision agrees with 'highest', in words; empty for one in 'highest'."""
-    found = maps.provenance.get("agreement") or {}
-    if not found:
-        return {}
-    return found | {name: in_words(found[name]) for name in ("spearman", "top_iou")}
+    """Return, in words, how far a search in lower precision agrees with 'highest'; empty for one in 'highest'."""
+    agreement = maps.provenance.get("agreement") or {}
+    return agreement and agreement | {name: in_words(agreement[name]) for name in ("spearman", "top_iou")}
 
 
 def _stages(directory: Path, method: str) -> list[dict]:
-    """Name and wall time of the stages behind this report."""
+    """Return name, wall time and devices of the stages behind this report."""
     records = []
     for key in ("train", f"search-{method}", f"evaluate-{method}", "adcs", "heat_map", f"ood-{method}"):
         file = directory / "stages" / f"{key}.json"
@@ -194,7 +187,7 @@ def _stages(directory: Path, method: str) -> list[dict]:
 
 
 def command_of(directory: Path) -> str:
-    """The command that made the workdir, for a shell."""
+    """Return the command that made the workdir, for a shell."""
     file = directory / "command.json"
     words = files.read_json(file) if file.exists() else []
     if not isinstance(words, list) or not all(isinstance(word, str) for word in words):

@@ -1,19 +1,19 @@
-"""The page over several runs: one self-contained file with a row a run and search method."""
+"""The page over several runs: one self-contained file with a row for each run and search method."""
 
-from fsjax.evaluation.result import methods
+from fsjax.evaluation.load_result import methods
 from fsjax.report import html
-from fsjax.report.runs_found import find, rows
+from fsjax.report.run_rows import find, rows
 from fsjax.runtime import files
 from fsjax.runtime.storage import Path
 
 
 def check(text: str) -> None:
-    """Raises InputError where a text names no runs."""
+    """Raise InputError where a text names no runs."""
     find(text)
 
 
 def inputs(text: str) -> list[Path]:
-    """What the page is made of, and so changes with."""
+    """Return the files that the page is made from."""
     found: list[Path] = []
     for directory in find(text):
         found += [directory / name for name in ("config.json", "evaluation.json", "report/index.html")]
@@ -22,11 +22,11 @@ def inputs(text: str) -> list[Path]:
 
 
 def write(directory: Path, text: str) -> None:
-    """Writes report/runs.html.
+    """Write report/runs.html.
 
     Args:
       directory: the workdir.
-      text: which runs are shown, as of runs_found.find.
+      text: the runs that are shown, as for run_rows.find.
     """
     folder = directory / "report"
     found = [row for run in find(text) for row in rows(run, folder)]

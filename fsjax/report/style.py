@@ -6,6 +6,7 @@ import functools
 import io
 import math
 from collections.abc import Callable, Iterator
+from typing import Any
 
 import matplotlib
 import matplotlib.style
@@ -59,12 +60,12 @@ _STYLE = {
 class PaperFigure(Figure):
     """A matplotlib Figure that looks the same wherever it is drawn and saved, and that a notebook shows."""
 
-    def draw(self, renderer) -> None:
+    def draw(self, renderer: Any) -> None:
         """See Figure.draw: some artists are made no sooner than here."""
         with _applied():
             super().draw(renderer)
 
-    def savefig(self, *args, **kwargs) -> None:
+    def savefig(self, *args: Any, **kwargs: Any) -> None:
         """See Figure.savefig."""
         with _applied():
             super().savefig(*args, **kwargs)
@@ -79,11 +80,11 @@ def paper(draw: Callable[..., Figure]) -> Callable[..., Figure]:
     """A function that draws a figure, which then draws it in this style."""
 
     @functools.wraps(draw)
-    def drawn(*args, **kwargs) -> Figure:
+    def draw_in_style(*args: Any, **kwargs: Any) -> Figure:
         with _applied():
             return draw(*args, **kwargs)
 
-    return drawn
+    return draw_in_style
 
 
 def _applied() -> contextlib.AbstractContextManager:
@@ -102,7 +103,7 @@ def panels(
     sizes: tuple[float, float],
     ratio: float = 1.0,
     margins: tuple[float, float] = (0.45, 0.65),
-    **shared,
+    **shared: Any,
 ) -> tuple[PaperFigure, list[Axes], float]:
     """A figure of panels in rows, the axes row by row, and the width of a panel in inches.
 

@@ -31,14 +31,14 @@ def test_the_slider_goes_through_the_shares_and_redraws_the_map_as_python_makes_
     file, maps = few
     browser = opened(file)
     slider, evaluation = part(browser, "slider"), files.read_json(file.parent.parent / "evaluation.json")
-    found = evaluation["removal"]
+    found = evaluation["methods"]["removal"]
     assert shown(browser) == f"0 {STOPS.index(0.05)} 0"
     slider.send_keys(Keys.HOME)
     pictures = set()
     for stop, share in enumerate(STOPS):
         shown(browser, f"0 {stop} 0")
         np.testing.assert_array_equal(dark(browser), masks.within_share(maps.scores[0], share))
-        rates = found.get(f"{share:g}") or {
+        rates = found["shares"].get(f"{share:g}") or {
             key: found["grid"][key][GRID.index(share)] for key in ("tpr", "fpr", "tpr_ci")
         }
         low, high = rates["tpr_ci"][0]
@@ -74,7 +74,7 @@ def test_arrow_keys_read_scores_and_frequencies_out(opened, few):
 def test_a_heading_sorts_by_its_numbers_by_mouse_and_by_keyboard(opened, few):
     file, _ = few
     browser = opened(file)
-    tpr = files.read_json(file.parent.parent / "evaluation.json")["removal"]["0.05"]["tpr"]
+    tpr = files.read_json(file.parent.parent / "evaluation.json")["methods"]["removal"]["shares"]["0.05"]["tpr"]
     (table,) = browser.find_elements("css selector", "table.sortable")
 
     def order():

@@ -179,7 +179,7 @@ def test_the_model_classifies_the_table_s_images_as_its_weights_say_in_numpy(run
         shifted = np.fft.fftshift(np.fft.fft2(images, axes=(1, 2)), axes=(1, 2)) * mask[:, :, None]
         filtered = np.fft.ifft2(np.fft.ifftshift(shifted, axes=(1, 2)), axes=(1, 2)).real
         right = logits(filtered).argmax(1) == label
-        rates = evaluation["contrast"]["0.2"]
+        rates = evaluation["methods"]["contrast"]["shares"]["0.2"]
         assert rates["tpr"][label] == pytest.approx(right[labels == label].mean())
         assert rates["fpr"][label] == pytest.approx(right[labels != label].mean())
 

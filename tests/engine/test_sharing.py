@@ -118,12 +118,12 @@ def test_a_map_and_its_trivial_masks_are_judged_together_and_every_masked_image_
     judged = np.zeros((len(counts), counts.max(), masks), int)
     for index in range(processes):
         monkeypatch.setattr(jax, "process_index", lambda index=index: index)
-        mine, length = controls._mine(counts, most, masks, tile)
+        parts, length = controls.work_parts(counts, most, masks, tile)
         assert length >= 3 and length % tile == 0
-        for one in mine:
-            of_class = range(counts[one.label])[one.start : one.start + most]
-            judged[one.label, of_class, one.first : one.first + length] += 1
-            assert one.cost == len(of_class) * len(range(masks)[one.first : one.first + length])
+        for part in parts:
+            of_class = range(counts[part.label])[part.image : part.image + most]
+            judged[part.label, of_class, part.mask : part.mask + length] += 1
+            assert part.cost == len(of_class) * len(range(masks)[part.mask : part.mask + length])
     for label, count in enumerate(counts):
         assert (judged[label, :count] == 1).all() and not judged[label, count:].any()
 

@@ -1,5 +1,6 @@
 """AvgTPR over t, against a loop over classes and numbers made by hand."""
 
+import dataclasses
 import json
 import math
 
@@ -7,7 +8,7 @@ import matplotlib.pyplot as plt
 import numpy as np
 import pytest
 
-from fsjax.evaluation.ood.average_tpr import THRESHOLDS, average_tpr
+from fsjax.evaluation.ood.average_tpr import THRESHOLDS, Group, average_tpr
 from fsjax.report import ood_figures
 
 
@@ -31,28 +32,27 @@ def test_it_is_a_loop_over_classes_that_leaves_out_what_a_set_lacks(seed):
     grouping, filtered, unfiltered = rng.integers(0, 11, (3, 17)) / 10
     grouping[2] = filtered[5] = unfiltered[5] = np.nan
     found = average_tpr(grouping, filtered, unfiltered)
-    assert [point["threshold"] for point in found] == [0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9]
+    assert [point.threshold for point in found] == [0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9]
     for point in found:
         for group, above in (("shortcut", True), ("other", False)):
-            expected = looped(grouping, filtered, unfiltered, point["threshold"], above)
-            values = tuple(point[group][name] for name in ("classes", "share", "filtered", "unfiltered"))
-            assert values == pytest.approx(expected)
+            expected = looped(grouping, filtered, unfiltered, point.threshold, above)
+            assert dataclasses.astuple(getattr(point, group)) == pytest.approx(expected)
 
 
 def test_a_class_at_t_itself_is_no_shortcut_and_the_grouping_is_that_in_distribution():
     grouping, elsewhere = np.array([0.3, 0.31, 0.9]), np.array([1.0, 0.0, 0.5])
     point = average_tpr(grouping, elsewhere, 1 - elsewhere)[2]
-    assert point["threshold"] == 0.3
-    assert point["shortcut"] == {"classes": 2, "share": 2 / 3, "filtered": 0.25, "unfiltered": 0.75}
-    assert point["other"] == {"classes": 1, "share": 1 / 3, "filtered": 1.0, "unfiltered": 0.0}
+    assert point.threshold == 0.3
+    assert point.shortcut == Group(classes=2, share=2 / 3, filtered=0.25, unfiltered=0.75)
+    assert point.other == Group(classes=1, share=1 / 3, filtered=1.0, unfiltered=0.0)
 
 
 def test_without_a_class_above_t_there_is_none_and_no_nan():
     found = average_tpr(np.array([0.5]), np.array([0.25]), np.array([0.75]))
-    assert json.loads(json.dumps(found, allow_nan=False)) == found
-    assert found[4]["shortcut"] == {"classes": 0, "share": 0.0, "filtered": None, "unfiltered": None}
+    json.dumps([dataclasses.asdict(point) for point in found], allow_nan=False)
+    assert found[4].shortcut == Group(classes=0, share=0.0, filtered=None, unfiltered=None)
     nothing = average_tpr(np.array([np.nan]), np.array([0.25]), np.array([0.75]), (0.5,))
-    assert nothing[0]["other"] == {"classes": 0, "share": None, "filtered": None, "unfiltered": None}
+    assert nothing[0].other == Group(classes=0, share=None, filtered=None, unfiltered=None)
 
 
 def test_the_figure_draws_each_group_where_it_has_classes_larger_where_it_has_more():

@@ -7,10 +7,10 @@ import pytest
 
 from fsjax.data.dataset import Dataset
 from fsjax.engine.engine import Engine
-from fsjax.evaluation import controls
+from fsjax.evaluation import controls, verdict
 from fsjax.evaluation.statistics import p_values
 from fsjax.fourier import masks, spectrum
-from fsjax.report.verdicts import verdicts
+from tests.helpers import results
 
 MEAN_STD = (np.array([0.5, 0.5, 0.5]), np.array([0.25, 0.25, 0.25]))
 SIDE = 12
@@ -50,14 +50,16 @@ def engine_of(apply, params=()):
     return Engine(apply, params, statistics=("correct",), tile_images=64)
 
 
-def judged(apply, kept, source, *, budget=None, images=0, random_masks=20, seed=0):
-    budget = int(kept.sum((1, 2)).max()) if budget is None else budget
+def judged(apply, maps, source, *, budget=None, images=0, random_masks=20, seed=0):
+    budget = int(maps.sum((1, 2)).max()) if budget is None else budget
     options = {"images": images, "random_masks": random_masks, "seed": seed}
-    return controls.judge(engine_of(apply), MEAN_STD, kept, budget, Dataset(source, SIDE), **options)
+    return controls.judge(engine_of(apply), MEAN_STD, maps, budget, Dataset(source, SIDE), **options)
 
 
-def told(found, *, tested=True):
-    return controls.summary(found, found.own / np.maximum(found.images, 1), 0.6, tested=tested)
+def summarised(counts, *, tested=True):
+    """Controls and verdicts, with the TPR on the judged images for that on all."""
+    found = controls.summarise(counts, tested=tested)
+    return found, verdict.decide(counts.map / np.maximum(counts.images, 1), found, 0.6)
 
 
 def padded_with_noise(orbits, positions=2):
@@ -69,13 +71,13 @@ def padded_with_noise(orbits, positions=2):
 def test_a_planted_shortcut_beats_every_trivial_mask_and_a_map_of_anything_else_does_not():
     source = Made((30, 25, 20))
     kept = np.stack([padded_with_noise(ORBITS[0]), padded_with_noise(ORBITS[1]), padded_with_noise(ORBITS[2] & False)])
-    found = told(judged(reads_waves, kept, source))
-    assert found["control_images"].tolist() == [30, 25, 20] and found["random_masks"] == 60
-    assert found["control_tpr"].tolist() == [1, 1, 0]
-    assert (found["low_pass_tpr"] == 0).all() and (found["random_tpr"] < 0.3).all()
+    found, shortcut = summarised(judged(reads_waves, kept, source))
+    assert found.images.tolist() == [30, 25, 20] and found.random_masks == 60
+    assert found.tpr.tolist() == [1, 1, 0]
+    assert (found.low_pass_tpr == 0).all() and (found.random_tpr < 0.3).all()
     # The wave of each class is what its images have most of: one trivial mask does as well as the map.
-    assert found["highest_energy_tpr"].tolist() == [1, 1, 1] and set(found["best_trivial"]) == {"highest energy"}
-    assert found["shortcut"] == [False, False, False] and (found["margin_ci"][:2, 0] < 0).all()
+    assert found.highest_energy_tpr.tolist() == [1, 1, 1] and set(found.best_trivial) == {"highest energy"}
+    assert shortcut == (False, False, False) and (found.margin_ci[:2, 0] < 0).all()
 
     class Hidden(Made):
         """The wave is faint, and all else of a lower frequency and stronger."""
@@ -92,22 +94,24 @@ def test_a_planted_shortcut_beats_every_trivial_mask_and_a_map_of_anything_else_
         strength = jnp.square(spectrum.filter_images(images, jnp.asarray(ORBITS))).mean((2, 3, 4))
         return jnp.concatenate([strength.T, jnp.full((len(images), 1), 0.003)], 1)
 
-    found = told(judged(faint, kept, Hidden(), random_masks=60))
-    assert found["shortcut"] == [True, True, False]
-    assert (found["margin"][:2] > 0.9).all() and (found["margin_ci"][:2, 0] > 0.6).all()
-    assert (found["q_value"][:2] <= 0.05).all() and found["q_value"][2] > 0.05
-    assert told(judged(faint, kept, Hidden()), tested=False)["shortcut"] == [None] * 3
+    found, shortcut = summarised(judged(faint, kept, Hidden(), random_masks=60))
+    assert shortcut == (True, True, False)
+    assert (found.margin[:2] > 0.9).all() and (found.margin_ci[:2, 0] > 0.6).all()
+    assert (found.q_value[:2] <= 0.05).all() and found.q_value[2] > 0.05
+    assert summarised(judged(faint, kept, Hidden()), tested=False)[1] == (None,) * 3
 
 
 def test_a_shortcut_meets_all_three_conditions_and_each_of_them_counts():
     count, own = np.full(5, 100), np.array([90, 60, 90, 59, 90])
     random = np.tile([5, 5, 95, 5, 5], (100, 1))
     trivial = np.array([[20, 10, 20, 10, 88], [10, 20, 10, 20, 10]])
-    found = told(controls.Controls(count, own, trivial, np.minimum(own, trivial), random, None))
-    assert found["shortcut"] == [True, True, False, False, False], "few TPR, random masks, a trivial mask: none is one"
-    assert found["margin"].tolist() == [0.7, 0.4, 0.7, 0.39, 0.02]
-    np.testing.assert_allclose(found["p_value"], [1 / 101, 1 / 101, 1, 1 / 101, 1 / 101])
-    np.testing.assert_allclose(found["q_value"], [5 / 404, 5 / 404, 1, 5 / 404, 5 / 404])
+    counts = controls.ControlCounts(count, own, trivial, np.minimum(own, trivial), random, None)
+    found, shortcut = summarised(counts)
+    assert shortcut == (True, True, False, False, False), "few TPR, random masks, a trivial mask: none is one"
+    assert found.margin.tolist() == [0.7, 0.4, 0.7, 0.39, 0.02]
+    assert found.best_trivial == ("low-pass", "highest energy", "low-pass", "highest energy", "low-pass")
+    np.testing.assert_allclose(found.p_value, [1 / 101, 1 / 101, 1, 1 / 101, 1 / 101])
+    np.testing.assert_allclose(found.q_value, [5 / 404, 5 / 404, 1, 5 / 404, 5 / 404])
 
 
 def test_every_count_is_that_of_images_filtered_one_by_one():
@@ -138,7 +142,7 @@ def test_every_count_is_that_of_images_filtered_one_by_one():
             right(masks.low_pass(SIDE, SIDE, sizes[label])),
             right(masks.highest_energy((np.abs(plane) ** 2).mean((0, 3)), sizes[label])),
         ]
-        assert found.own[label] == own.sum()
+        assert found.map[label] == own.sum()
         assert found.trivial[:, label].tolist() == [one.sum() for one in trivial]
         assert found.both[:, label].tolist() == [(own & one).sum() for one in trivial]
         drawn = [masks.random(SIDE, SIDE, sizes[label], np.random.default_rng([3, 7, i])) for i in range(6)]
@@ -186,8 +190,8 @@ def test_maps_drawn_at_random_are_seldom_better_than_random_ones():
         kept = np.stack([masks.random(SIDE, SIDE, 15, rng) for _ in range(3)])
         options = {"images": 0, "random_masks": 13, "seed": seed}
         one = controls.judge(engine, MEAN_STD, kept, 15, Dataset(source, SIDE), **options)
-        found.append(p_values(one.own, one.random))
-        shortcuts += sum(told(one)["shortcut"])
+        found.append(p_values(one.map, one.random))
+        shortcuts += sum(summarised(one)[1])
     found = np.stack(found)
     for alpha in (0.05, 0.1, 0.2, 0.5):
         # Maps and masks of one round are judged on the same images, but drawn by themselves.
@@ -207,8 +211,8 @@ def test_p_keeps_every_level_under_the_null(images, spread):
     rng, repeats, draws = np.random.default_rng(0), 20_000, 79
     right = counts_of(rng, spread * rng.normal(size=(1 + draws, repeats)) - 0.5, images)
     zeros = np.zeros((2, repeats), int)
-    found = controls.Controls(np.full(repeats, images), right[0], zeros, zeros, right[1:], None)
-    p = controls.summary(found, right[0] / images, 0.6, tested=True)["p_value"]
+    found = controls.ControlCounts(np.full(repeats, images), right[0], zeros, zeros, right[1:], None)
+    p = controls.summarise(found, tested=True).p_value
     for alpha in (0.0125, 0.025, 0.05, 0.1, 0.2, 0.5):
         below = (p <= alpha).mean()
         assert below <= alpha + 3 * np.sqrt(alpha * (1 - alpha) / repeats), alpha
@@ -225,10 +229,10 @@ def test_a_run_in_which_no_map_is_better_seldom_names_one():
         own = rng.normal(size=classes)
         masks_alike = rng.normal(size=(draws, 1)) + 0.5 * rng.normal(size=(draws, classes))
         right = counts_of(rng, np.concatenate([own[None] * 1.25**0.5, masks_alike]), 50)
-        found = controls.Controls(np.full(classes, 50), right[0], zeros, zeros, right[1:], None)
-        discovered += any(controls.summary(found, right[0] / 50, 0.0, tested=True)["q_value"] <= controls.RATE)
-    most = repeats * controls.RATE + 3 * np.sqrt(repeats * controls.RATE * (1 - controls.RATE))
-    assert repeats * controls.RATE * 0.3 < discovered <= most
+        found = controls.ControlCounts(np.full(classes, 50), right[0], zeros, zeros, right[1:], None)
+        discovered += any(controls.summarise(found, tested=True).q_value <= verdict.RATE)
+    most = repeats * verdict.RATE + 3 * np.sqrt(repeats * verdict.RATE * (1 - verdict.RATE))
+    assert repeats * verdict.RATE * 0.3 < discovered <= most
 
 
 def test_controls_of_ten_classes_cost_at_most_what_removal_costs_on_the_same_images():
@@ -257,37 +261,45 @@ def test_controls_of_ten_classes_cost_at_most_what_removal_costs_on_the_same_ima
 def test_maps_that_are_not_constant_on_orbits_have_no_radial_controls_and_absent_classes_no_verdict():
     kept = np.stack([masks.random(SIDE, SIDE, 20, np.random.default_rng(label)) for label in range(3)])
     kept[0] = np.random.default_rng(0).random((SIDE, SIDE)) < 0.2
-    found = told(judged(reads_waves, kept, Made((6, 5, 0)), random_masks=2))
-    assert found["radial_tpr"] is None and found["radial_masks"] == 0
-    assert found["shortcut"][2] is None and np.isnan(found["q_value"][2]) and np.isnan(found["margin_ci"][2]).all()
-    assert np.isfinite(found["q_value"][:2]).all()
+    found, shortcut = summarised(judged(reads_waves, kept, Made((6, 5, 0)), random_masks=2))
+    assert np.isnan(found.radial_tpr).all() and found.radial_masks == 0
+    assert shortcut[2] is None and np.isnan(found.q_value[2]) and np.isnan(found.margin_ci[2]).all()
+    assert np.isfinite(found.q_value[:2]).all()
 
 
 def test_the_verdict_says_by_how_much_and_why_not():
-    rates = {
-        "tpr": [0.94, 0.5, 0.9, None],
-        "tpr_ci": [[0.88, 0.97], [0.4, 0.6], [0.85, 0.95], [None, None]],
-        "fpr": [0.02, 0.1, 0.3, 0.0],
-        "low_pass_tpr": [0.31, 0.2, 0.7, None],
-        "highest_energy_tpr": [0.2, 0.4, 0.88, None],
-        "best_trivial": ["low-pass", "highest energy", "highest energy", "low-pass"],
-        "margin": [0.63, 0.1, 0.02, None],
-        "margin_ci": [[0.52, 0.72], [0.01, 0.2], [-0.1, 0.1], [None, None]],
-        "q_value": [0.005, 0.2, 0.005, None],
-        "shortcut": [True, False, False, None],
-        "random_masks": 80,
-    }
-    rows = verdicts(("<zebra>", "ox", "car", "wagon"), rates, 0.05, 0.6)
-    assert rows[0]["sentence"] == (
+    compared = results.controls(
+        4,
+        low_pass_tpr=[0.31, 0.2, 0.7, None],
+        highest_energy_tpr=[0.2, 0.4, 0.88, None],
+        margin=[0.63, 0.1, 0.02, None],
+        margin_ci=[[0.52, 0.72], [0.01, 0.2], [-0.1, 0.1], [None, None]],
+        q_value=[0.005, 0.2, 0.005, None],
+    )
+    tpr = np.array([0.94, 0.5, 0.9, np.nan])
+    rates = results.map_rates(
+        tpr,
+        [0.02, 0.1, 0.3, 0.0],
+        tpr_ci=[[0.88, 0.97], [0.4, 0.6], [0.85, 0.95], [None, None]],
+        controls=compared,
+        shortcut=verdict.decide(tpr, compared, 0.6),
+    )
+    assert rates.shortcut == (True, False, False, None)
+    rows = verdict.describe(("<zebra>", "ox", "car", "wagon"), rates, 0.05, 0.6)
+    assert rows[0].sentence == (
         "<zebra>: shortcut: 5 % of the frequencies give TPR 0.940 [0.880, 0.970], FPR 0.020; the best trivial mask "
         "(low-pass) gives 0.310, a margin of +0.630 [0.520, 0.720]."
     )
-    assert "the TPR is below 0.6; random masks of its size may do as well (q = 0.200)." in rows[1]["sentence"]
-    assert rows[2]["sentence"].endswith("[-0.100, 0.100]; the trivial mask may do as well.")
-    assert rows[2]["best_tpr"] == 0.88 and rows[3]["sentence"] == "wagon: no verdict: there is no test image of it."
-    (alone,) = verdicts(("a",), {"tpr": [1.0], "fpr": [None]}, 0.05, 0.6)
-    assert alone["sentence"].startswith("a: no controls: 5 % of the frequencies give TPR 1.000; nothing says")
-    assert alone["shortcut"] is None
+    assert "the TPR is below 0.6; random masks of its size may do as well (q = 0.200)." in rows[1].sentence
+    assert rows[2].sentence.endswith("[-0.100, 0.100]; the trivial mask may do as well.")
+    assert "the best trivial mask (highest energy) gives 0.880" in rows[2].sentence
+    assert rows[3].sentence == "wagon: no verdict: there is no test image of it."
+    (alone,) = verdict.describe(("a",), results.map_rates([1.0], [None]), 0.05, 0.6)
+    assert alone.sentence == (
+        "a: no controls: 5 % of the frequencies give TPR 1.000; "
+        "without controls, other masks of its size may do as well."
+    )
+    assert alone.shortcut is None
 
 
 @pytest.mark.parametrize("seed", [0, 1])

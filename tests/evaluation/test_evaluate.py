@@ -9,8 +9,9 @@ from fsjax.data.dataset import Dataset
 from fsjax.engine.engine import Engine
 from fsjax.engine.model import Model
 from fsjax.evaluation import evaluate, planted
-from fsjax.evaluation.confusion import confusion, false_positive_rate, true_positive_rate
-from fsjax.evaluation.filtered import called
+from fsjax.evaluation.filtered import predicted_counts
+from fsjax.evaluation.rates import false_positive_rate, true_positive_rate
+from fsjax.evaluation.unfiltered import confusion_matrix as count_confusion
 from fsjax.fourier import dfm, spectrum
 from fsjax.models.classifier import Classifier
 from fsjax.runtime import files
@@ -25,12 +26,12 @@ def test_evaluation_is_scikit_learns_on_images_filtered_one_by_one(tmp_path):
     np.testing.assert_array_equal(found["unfiltered"]["confusion"], confusion_matrix(source.labels, plain))
     assert found["unfiltered"]["accuracy"] == pytest.approx(np.mean(plain == source.labels))
     assert found["unfiltered"]["tpr"] == pytest.approx(recall_score(source.labels, plain, average=None))
-    assert found["images"] == [7, 4, 10] and found["removal"]["searched_on"] == "train"
+    assert found["images"] == [7, 4, 10] and found["methods"]["removal"]["searched_on"] == "train"
     for share in (0.2, 0.5):
         for label in range(3):
             predicted = predictions(classifier, source.images, maps.at(share)[label])
             is_class, is_called = source.labels == label, predicted == label
-            result = found["removal"][f"{share:g}"]
+            result = found["methods"]["removal"]["shares"][f"{share:g}"]
             assert result["tpr"][label] == pytest.approx(recall_score(is_class, is_called))
             assert result["fpr"][label] == pytest.approx(1 - recall_score(~is_class, ~is_called))
             assert result["positions"][label] == maps.at(share)[label].sum()
@@ -42,14 +43,14 @@ def test_a_second_method_is_added_beside_the_first(tmp_path):
     first = files.read_json(tmp_path / "evaluation.json")
     evaluate.run(CONFIG, tmp_path, classifier, dfm.dataclasses.replace(maps, method="other"), dataset)
     both = files.read_json(tmp_path / "evaluation.json")
-    assert both["other"] == both["removal"] == first["removal"]
+    assert both["methods"]["other"] == both["methods"]["removal"] == first["methods"]["removal"]
 
 
 def test_one_class_has_a_tpr_and_no_fpr(tmp_path):
     evaluate.run(CONFIG, tmp_path, make_classifier(1), make_maps(1), Dataset(Made((5,)), 8))
     found = files.read_json(tmp_path / "evaluation.json")
     assert found["unfiltered"]["fpr"] == [None] and found["unfiltered"]["tpr"] == [1.0]
-    assert found["removal"]["0.2"]["fpr"] == [None]
+    assert found["methods"]["removal"]["shares"]["0.2"]["fpr"] == [None]
 
 
 def test_images_called_a_class_are_counted_by_true_class_whatever_the_tile():
@@ -58,7 +59,7 @@ def test_images_called_a_class_are_counted_by_true_class_whatever_the_tile():
     targets = np.array([0, 2, 1, 1, 0])
     for tile in (1, 6, 64):
         engine = Engine(classifier.model.apply, classifier.model.params, statistics=("called",), tile_images=tile)
-        counts = called(engine, Dataset(source, 8), MEAN_STD, masks, targets, label="test")
+        counts = predicted_counts(engine, Dataset(source, 8), MEAN_STD, masks, targets, label="test")
         for mask, target, row in zip(masks, targets, counts, strict=True):
             is_called = predictions(classifier, source.images, mask) == target
             np.testing.assert_array_equal(row, np.bincount(source.labels[is_called], minlength=3))
@@ -74,7 +75,7 @@ def test_rates_are_nan_where_there_is_nothing_to_count():
 
 def test_predictions_of_outputs_beyond_the_classes_count_as_wrong():
     logits = np.eye(5, dtype=np.float32)[[0, 1, 4, 4]]
-    found = confusion([(np.arange(4), logits)], np.array([0, 0, 1, 1], np.int32), 2)
+    found = count_confusion([(np.arange(4), logits)], np.array([0, 0, 1, 1], np.int32), 2)
     np.testing.assert_array_equal(found, [[1, 1], [0, 0]])
 
 
@@ -84,10 +85,10 @@ def test_recovery_is_scikit_learns_average_precision_over_orbits(seed):
     orbits = spectrum.orbits(8, 8)
     scores, truth = rng.normal(size=orbits.max() + 1), rng.random(orbits.max() + 1) < 0.2
     found = planted.recovery(scores[orbits], truth[orbits])
-    assert found["average_precision"] == pytest.approx(average_precision_score(truth, scores))
+    assert found.average_precision == pytest.approx(average_precision_score(truth, scores))
     best = np.argsort(-scores)[: truth.sum()]
-    assert found["recall"] == found["precision"] == pytest.approx(truth[best].mean())
-    assert found["planted_orbits"] == truth.sum() and found["found"] == truth[best].sum()
+    assert found.recall == found.precision == pytest.approx(truth[best].mean())
+    assert found.planted_orbits == truth.sum() and found.found == truth[best].sum()
 
 
 def test_reliance_is_what_the_planted_frequencies_do_alone_and_by_their_absence(tmp_path):

@@ -18,8 +18,12 @@ from fsjax import data
 from fsjax.engine.engine import Engine
 from fsjax.engine.model import Model
 from fsjax.evaluation import evaluate, ood
-from fsjax.evaluation.filtered import staying
-from fsjax.evaluation.ood import controls, mapping, sets
+from fsjax.evaluation.filtered import correct_counts
+from fsjax.evaluation.ood import judging, mapping, results, sets
+from fsjax.evaluation.ood.average_tpr import average_tpr
+from fsjax.evaluation.ood.packed_controls import mask_counts
+from fsjax.evaluation.ood.results import InDistribution, OodResult, SetResult
+from fsjax.evaluation.results import Rates
 from fsjax.experiment import runner
 from fsjax.fourier import dfm, masks, spectrum
 from fsjax.models.classifier import Classifier
@@ -199,7 +203,9 @@ def test_the_test_folder_itself_gives_the_rates_of_the_stage_evaluate(found):
 def test_in_distribution_is_what_evaluate_found(world, found):
     evaluation, own = files.read_json(world.directory / "evaluation.json"), found["in_distribution"]
     assert_rates(own, looped(world, {label: world.images["test", label] for label in range(3)}))
-    assert own["filtered"] == {name: evaluation["removal"]["0.2"][name] for name in ("tpr", "tpr_ci", "fpr")}
+    assert own["filtered"] == {
+        name: evaluation["methods"]["removal"]["shares"]["0.2"][name] for name in ("tpr", "tpr_ci", "fpr")
+    }
     assert found["share"] == 0.2 and found["threshold"] == 0.6 and found["searched_on"] == "train"
 
 
@@ -297,38 +303,40 @@ def test_maps_stand_beside_masks_of_their_size_on_the_classs_own_images(world, f
             own = [np.concatenate([world.images[group, label] for group in chosen]) for label in (0, 1)]
             for rate in CONTROLS:
                 of_class = [expected(rate, levels, label, allowed) for label, levels in enumerate(own)]
-                assert part[rate][:2] == pytest.approx(of_class) and part[rate][2] is None
-    rates = [judged[name][rate][:2] for name in ("Renditions", "Restricted") for rate in CONTROLS]
+                assert part["controls"][rate][:2] == pytest.approx(of_class) and part["controls"][rate][2] is None
+    rates = [judged[name]["controls"][rate][:2] for name in ("Renditions", "Restricted") for rate in CONTROLS]
     assert len({tuple(one) for one in rates}) > 4, "the comparison means something"
     for rate in CONTROLS:
         of_class = [expected(rate, levels, label) for label, levels in attacked(world).items()]
-        assert judged["fgsm:8/255"][rate] == pytest.approx(of_class)
+        assert judged["fgsm:8/255"]["controls"][rate] == pytest.approx(of_class)
     for name in judged:
         for field in ("images", "accuracy", "unfiltered", "filtered"):
             assert judged[name][field] == found["sets"][name][field], "nothing else is another than without them"
-    assert result["random_masks"] == 2 and not set(CONTROLS) & set(found["sets"]["Renditions"])
+    assert result["random_masks"] == 2 and found["sets"]["Renditions"]["controls"] is None
 
     section = out_of_distribution.make(world.directory, world.maps, 0.2)
     rows = [re.sub(r"<[^>]*>", " ", row).split() for row in re.findall(r"<tr[^>]*>(.*?)</tr>", section.body)]
     (cat,) = (row for row in rows if row[0] == "cat")
     for name in ("Renditions", "Restricted"):
-        assert f"{max(judged[name][rate][0] for rate in CONTROLS[:2]):.3f}" in cat
-        assert all(f"{judged[name][rate][0]:.3f}" in cat for rate in CONTROLS[2:])
+        assert f"{max(judged[name]['controls'][rate][0] for rate in CONTROLS[:2]):.3f}" in cat
+        assert all(f"{judged[name]['controls'][rate][0]:.3f}" in cat for rate in CONTROLS[2:])
     assert "trivial mask" in section.body and "Random: mean of random masks, 2 on a set; radial" in section.body
     assert "trivial mask" not in section_of(world, found)
 
 
 def test_there_are_a_few_random_masks_at_most_and_radial_ones_only_of_maps_with_a_profile(world):
-    assert list(controls.kinds(world.maps.at(0.2), 3).values()) == [1, 1, 3, 3]
+    assert list(mask_counts(world.maps.at(0.2), 3).values()) == [1, 1, 3, 3]
     single = np.zeros((3, SIZE, SIZE), bool)
     single[:, 0, 1] = True
-    assert list(controls.kinds(single, 3)) == list(CONTROLS[:3]) and controls.kinds(single, 0) == {}
+    assert list(mask_counts(single, 3)) == list(CONTROLS[:3]) and mask_counts(single, 0) == {}
     judged = world.judge("", "fgsm:8/255", random_masks=30, control_images=3)
     of_class = [
         np.mean([predicted(levels, mask) == label for mask in controls_of(world, label, 10)["random_tpr"]])
         for label, levels in attacked(world).items()
     ]
-    assert judged["random_masks"] == 10 and judged["sets"]["fgsm:8/255"]["random_tpr"] == pytest.approx(of_class)
+    assert judged["random_masks"] == 10 and judged["sets"]["fgsm:8/255"]["controls"]["random_tpr"] == pytest.approx(
+        of_class
+    )
 
 
 def section_of(world, found):
@@ -347,7 +355,7 @@ def test_masks_that_an_image_takes_by_its_class_cost_two_filters_an_image(world,
 
     engine = Engine(counting, WEIGHTS, statistics=("correct",), tile_images=5)
     kinds = np.random.default_rng(0).random((2, 3, SIZE, SIZE)) < 0.5
-    found = staying(engine, world.test, MEAN_STD, kinds, label="test", alone=True)
+    found = correct_counts(engine, world.test, MEAN_STD, kinds, label="test", alone=True)
     jax.effects_barrier()
     assert sum(passes) == 2 * 15
     for label in range(3):
@@ -392,7 +400,7 @@ def test_copies_of_one_picture_are_no_further_evidence(world):
         np.testing.assert_allclose(interval, [centre - half, centre + half], atol=1e-12)
 
     (root / "snow" / "2" / "n2" / "00.png").unlink()
-    with pytest.raises(InputError, match=r"3 images in .*snow/2/n2, 4 in .*fog/1/n2; expected the same images"):
+    with pytest.raises(InputError, match=r"got 3 images in .*snow/2/n2, 4 in .*fog/1/n2; expected the same images"):
         world.judge(f"{name}={root}")
 
 
@@ -402,21 +410,26 @@ def test_a_killed_run_goes_on_with_the_parts_that_it_lacks_and_other_images_are_
         for name in ("tabby", "tiger", "wolf"):
             save(root / "set" / rendition / name, 2, seed=len(name))
     asked = f"{world.mapping}={root}"
-    counted, count = [], ood.stage.count
+    counted, make_counter = [], judging.Judge.make_counter
 
-    def counting(*args):
-        counted.append(args[-1])
-        if stops and len(counted) == 2:
-            raise KeyboardInterrupt
-        return count(*args)
+    def counting(judge, image_set):
+        count = make_counter(judge, image_set)
 
-    monkeypatch.setattr(ood.stage, "count", counting)
+        def watched(part):
+            counted.append(f"{image_set.name} {part.name}")
+            if stops and len(counted) == 2:
+                raise KeyboardInterrupt
+            return count(part)
+
+        return watched
+
+    monkeypatch.setattr(judging.Judge, "make_counter", counting)
     stops = True
     with pytest.raises(KeyboardInterrupt):
         world.judge(asked, identity=["a"])
     stops = False
     whole = world.judge(asked, identity=["a"])
-    assert counted == ["ood Renditions art/0", "ood Renditions toy/0", "ood Renditions toy/0"]
+    assert counted == ["Renditions art/0", "Renditions toy/0", "Renditions toy/0"]
     assert world.judge(asked, identity=["a"]) == whole and len(counted) == 3
     world.judge(asked, identity=["another model"])
     assert len(counted) == 5
@@ -448,21 +461,29 @@ def test_the_section_shows_what_was_found(world, found):
     assert "stability of its map (IoU)" in text and "cat 0.625 [0.500, 0.750]" in text
 
 
-def rates(tpr, unfiltered, images=100):
-    known = [value is not None for value in tpr]
-    interval = [[max(value - 0.05, 0), min(value + 0.05, 1)] if value is not None else [None] * 2 for value in tpr]
-    plain = [[value - 0.05, value + 0.05] if value is not None else [None] * 2 for value in unfiltered]
-    return {
-        "images": [images * there for there in known],
-        "accuracy": 0.5,
-        "filtered": {"tpr": tpr, "tpr_ci": interval, "fpr": tpr},
-        "unfiltered": {"tpr": unfiltered, "tpr_ci": plain, "fpr": tpr},
-    }
+def rates(kind, tpr, unfiltered, images=100, **others):
+    """Rates of four classes, some of which a set may lack, with intervals of +-0.05."""
+
+    def with_interval(values):
+        limits = np.clip(np.stack([values - 0.05, values + 0.05], axis=1), 0, 1)
+        return Rates(values, limits, np.zeros(len(values)))
+
+    tpr, unfiltered = np.array(tpr, float), np.array(unfiltered, float)
+    return kind(
+        images=images * np.isfinite(tpr),
+        accuracy=0.5,
+        unfiltered=with_interval(unfiltered),
+        filtered=with_interval(tpr),
+        controls=None,
+        average_tpr=average_tpr(tpr, tpr, unfiltered),
+        **others,
+    )
 
 
 def test_the_sentence_of_a_set_names_the_shortcut_classes_that_it_has():
-    own, names = rates([0.9, 0.7, 0.2, 0.8], [0.8, 0.6, 0.9, 0.7]), ["a", "b", "c", "d"]
-    one = rates([0.5, 0.3, 0.1, None], [0.2, 0.25, 0.4, None])
+    own, names = rates(InDistribution, [0.9, 0.7, 0.2, 0.8], [0.8, 0.6, 0.9, 0.7]), ("a", "b", "c", "d")
+    others = {"restricted": False, "made_of": {}, "groups": {}}
+    one = rates(SetResult, [0.5, 0.3, 0.1, None], [0.2, 0.25, 0.4, None], **others)
     said = out_of_distribution.sentence("Set", one, own, names, 0.6)
     assert said == (
         "Set: accuracy 0.500, in distribution 0.500. a, b (shortcut classes in distribution): mean TPR under their "
@@ -473,6 +494,44 @@ def test_the_sentence_of_a_set_names_the_shortcut_classes_that_it_has():
     assert "None of its classes is a shortcut in distribution (TPR > 0.95" in out_of_distribution.sentence(
         "Set", one, own, names, 0.95
     )
+
+
+def test_results_of_the_version_before_are_read(found, world):
+    """There the rates of controls stood beside the others, and were missing without controls."""
+    folders = f"{world.mapping}={world.root / 'elsewhere'}"
+    for content in (found, world.judge(folders, random_masks=2, control_images=3)):
+        content = {key: value for key, value in content.items() if key != "checksum"}
+        old = flattened(content)
+        assert "version" not in old and "controls" not in str(old)
+        assert OodResult.from_json(old).to_json() == content == OodResult.from_json(content).to_json()
+
+
+def flattened(value):
+    """Content in the form of version 1."""
+    if not isinstance(value, dict):
+        return value
+    controls = value.get("controls") or {}
+    others = {name: part for name, part in value.items() if name not in ("controls", "version")}
+    return {name: flattened(part) for name, part in others.items()} | controls
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        ({"sets": []}, "sets: got []; expected a JSON object"),
+        ({"share": 2}, "share: got 2; expected a number in [0, 1]"),
+        ({"classes": ["a"]}, "in_distribution.images: got [5, 4, 6]; expected a whole number"),
+        ({"version": 9}, "version: got 9; expected at most 2"),
+        ({"in_distribution": {"images": [1, 2, 3]}}, "in_distribution.accuracy: got None; expected a number"),
+    ],
+)
+def test_results_of_another_form_are_refused_in_one_line(world, found, change, said):
+    file = world.directory / "ood" / "other.json"
+    files.write_json(file, found | change)
+    with pytest.raises(InputError) as caught:
+        results.read(file)
+    assert str(caught.value).startswith(f"{file}: {said}") and "\n" not in str(caught.value)
+    assert str(caught.value).endswith("delete it and run the stage ood again")
 
 
 def test_it_is_a_stage_with_the_report_behind_it(tmp_path, caplog):
@@ -546,31 +605,31 @@ def test_folders_named_like_yaml_values_keep_their_names(tmp_path):
 @pytest.mark.parametrize(
     ("text", "said"),
     [
-        ("- a\n- b", "['a', 'b']; expected a YAML mapping with the fields name, layout"),
-        ("just text", "'just text'; expected a YAML mapping"),
+        ("- a\n- b", "got ['a', 'b']; expected a YAML mapping with the fields name, layout"),
+        ("just text", "got 'just text'; expected a YAML mapping"),
         ("", "expected a YAML mapping"),
         ("layout: [", "not YAML of text, lists and mappings"),
         ("[" * 5000, "not YAML"),
-        ("layout: '{class}'\nclasses: same\nlayers: 3", "unknown field 'layers'"),
-        ("classes: same", "no field 'layout'"),
-        ("layout: '{class}'", "no field 'classes'"),
-        ("layout: '{class}'\nclasses: same\nclasses: same", "key 'classes' is given twice"),
+        ("layout: '{class}'\nclasses: same\nlayers: 3", "got field 'layers'; expected name, layout"),
+        ("classes: same", "got no layout; expected at least layout and classes"),
+        ("layout: '{class}'", "got no classes; expected at least layout and classes"),
+        ("layout: '{class}'\nclasses: same\nclasses: same", "key 'classes' is given twice or"),
         ("layout: '{class}'\nclasses: {cat: a, cat: b}", "key 'cat' is given twice"),
-        ("layout: '{class}'\nclasses: {[a]: b}", "is given twice or is no text"),
+        ("layout: '{class}'\nclasses: {[a]: b}", "is given twice or is not text"),
         ("a: &x [1]\nlayout: *x", "alias *x"),
         ("layout: '{class}'\nclasses: same\nrestrict: yes", "restrict: got 'yes'; expected true or false"),
-        ("layout: ['{class}']\nclasses: same", "layout: ['{class}']; expected text"),
+        ("layout: ['{class}']\nclasses: same", "layout: got ['{class}']; expected text"),
         ("layout: '{class}/{group}'\nclasses: same", "between slashes, last {class}"),
-        ("layout: '{a}/{a}/{class}'\nclasses: same\ngroups: {a: [b]}", "layout: '{a}/{a}/{class}'"),
+        ("layout: '{a}/{a}/{class}'\nclasses: same\ngroups: {a: [b]}", "layout: got '{a}/{a}/{class}'; expected names"),
         ("layout: '../{class}'\nclasses: same", "layout: got '..'; expected the name of one folder, not a path"),
         ("layout: '/{class}'\nclasses: same", "layout: "),
         ("layout: '{a}/{class}'\nclasses: same", "groups: got {}; expected folders for each of a"),
         ("layout: '{class}'\nclasses: same\ngroups: {a: [b]}", "expected none, for layout has no placeholder"),
         (
             "layout: '{a}/{class}'\nclasses: same\ngroups: {a: [b, b]}",
-            "groups.a: ['b', 'b']; expected one or more diff",
+            "groups.a: got ['b', 'b']; expected one or more diff",
         ),
-        ("layout: '{a}/{class}'\nclasses: same\ngroups: {a: ['..']}", "groups.a: '..'"),
+        ("layout: '{a}/{class}'\nclasses: same\ngroups: {a: ['..']}", "groups.a: got '..'; expected"),
         ("layout: '{class}'\nclasses: other", "classes: got 'other'; expected same, a list of folders"),
         ("layout: '{class}'\nclasses: {}", "classes: got {}; expected same"),
         ("layout: '{class}'\nclasses: {cat: []}", "classes.cat: got []; expected one or more different folders"),
@@ -578,11 +637,11 @@ def test_folders_named_like_yaml_values_keep_their_names(tmp_path):
             "layout: '{class}'\nclasses: {cat: /etc}",
             "classes.cat: got '/etc'; expected the name of one folder, not a path",
         ),
-        ("layout: '{class}'\nclasses: {cat: 'a/../..'}", "classes.cat: 'a/../..'"),
-        ("layout: '{class}'\nclasses: {cat: 'C:\\a'}", "classes.cat: 'C:"),
-        ("layout: '{class}'\nclasses: {cat: .}", "classes.cat: '.'"),
-        ("layout: '{class}'\nclasses: {cat: {a: b}}", "classes.cat: {'a': 'b'}; expected text"),
-        ("layout: '{class}'\nclasses: {cat: a, dog: [b, a]}", "folder 'a' shows 'cat' and 'dog'; expected one class"),
+        ("layout: '{class}'\nclasses: {cat: 'a/../..'}", "classes.cat: got 'a/../..'; expected"),
+        ("layout: '{class}'\nclasses: {cat: 'C:\\a'}", "classes.cat: got 'C:"),
+        ("layout: '{class}'\nclasses: {cat: .}", "classes.cat: got '.'; expected"),
+        ("layout: '{class}'\nclasses: {cat: {a: b}}", "classes.cat: got {'a': 'b'}; expected text"),
+        ("layout: '{class}'\nclasses: {cat: a, dog: [b, a]}", "got folder 'a' for 'cat' and 'dog'; expected one class"),
         ("layout: '{class}'\nclasses: same\nname: ''", "name: got ''; expected text of one line"),
         ('layout: "{class}"\nclasses: same\nname: "a\\nb"', "name: got 'a\\nb'; expected text of one line"),
     ],
@@ -600,22 +659,28 @@ def test_a_yaml_that_is_no_mapping_is_refused_in_one_line(tmp_path, text, said):
         ({"folders": "imagenet_r"}, "ood.sets: got 'imagenet_r'; expected MAPPING=ROOT"),
         (
             {"folders": "imagenet_x={root}"},
-            "no mapping 'imagenet_x'; expected a .yaml file, or one of imagenet_c, imag",
+            "ood.sets: got 'imagenet_x'; expected a .yaml file, or one of imagenet_c, imag",
         ),
         ({"folders": "{root}/none.yaml={root}"}, "none.yaml'; expected a .yaml file"),
-        ({"folders": "same={root}/nowhere"}, "same: no folder {root}/nowhere; expected the folder that holds the set"),
-        ({"folders": "same={root}/data/test,same={root}/./data/test"}, "two sets are called 'test'"),
+        ({"folders": "same={root}/nowhere"}, "same: got {root}/nowhere; expected the folder that holds the set"),
+        (
+            {"folders": "same={root}/data/test,same={root}/./data/test"},
+            "ood: got two sets called 'test'; expected",
+        ),
         ({"folders": "same={root}/elsewhere"}, "3 of 3 class folders in {root}/elsewhere missing: n1, n2, n3"),
         (
             {"folders": "{root}/renditions.yaml={root}/partly"},
-            "3 of 6 class folders in {root}/partly missing: set/toy/tabby, set/toy/tiger, set/toy/wolf; accepted:",
+            "3 of 6 class folders in {root}/partly missing: set/toy/tabby, set/toy/tiger, set/toy/wolf; expected every",
         ),
-        ({"folders": "{root}/wrong.yaml={root}/elsewhere"}, "class 'dogg' is not in the model; near names: dog"),
-        ({"folders": "{root}/twice.yaml={root}/elsewhere"}, "class 'dog' is mapped twice, once as 'n2'"),
-        ({"folders": "imagenet_r={root}/elsewhere"}, "imagenet_r: none of its classes is in the model"),
+        ({"folders": "{root}/wrong.yaml={root}/elsewhere"}, "got class 'dogg', which the model lacks; near names: dog"),
+        (
+            {"folders": "{root}/twice.yaml={root}/elsewhere"},
+            "got class 'dog' twice, once as 'n2'; expected each",
+        ),
+        ({"folders": "imagenet_r={root}/elsewhere"}, "imagenet_r: got no class of the model"),
         ({"folders": "same={root}/hollow"}, "1 of 3 class folders in {root}/hollow without an image (.jpg"),
         ({"attacks": "cw:4/255"}, "ood.attacks: got 'cw'"),
-        ({"attacks": "fgsm:1.5"}, "ood.attacks: radius 1.5 of 'fgsm:1.5'"),
+        ({"attacks": "fgsm:1.5"}, "ood.attacks: got a radius of 1.5 in 'fgsm:1.5'; expected"),
         ({"attacks": "fgsm:4/255", "images_per_class": -1}, "ood.images_per_class: got -1; expected 0 (all) or more"),
     ],
 )
@@ -638,6 +703,6 @@ def test_nothing_is_trained_before_the_folders_are_seen_to_be_there(world, tmp_p
     config = world.asking(f"same={world.root}/nowhere")
     config.stages = "train,search,evaluate,ood,report"
     config.train.steps = 1
-    with pytest.raises(InputError, match="no folder"):
+    with pytest.raises(InputError, match=r"^ood.sets: same: got .*nowhere; expected the folder"):
         runner.run(config, tmp_path / "run")
     assert not (tmp_path / "run").exists()

@@ -10,7 +10,7 @@ from scipy.stats import binomtest
 import fsjax
 from configs import dfm_vit
 from fsjax.data.dataset import Dataset
-from fsjax.evaluation import evaluate, results, share_grid
+from fsjax.evaluation import evaluate, evaluation_file, share_grid
 from fsjax.experiment import runner
 from fsjax.fourier import dfm, masks, spectrum
 from fsjax.runtime import files
@@ -24,26 +24,26 @@ def evaluated(directory, maps, source, images):
     config = CONFIG.copy_and_resolve_references()
     config.evaluate.grid, config.evaluate.grid_images, config.evaluate.random_masks = ASKED, images, 0
     evaluate.run(config, directory, make_classifier(len(maps.classes)), maps, Dataset(source, 8))
-    return results.read(directory / "evaluation.json")["removal"]
+    return evaluation_file.read(directory / "evaluation.json").methods["removal"]
 
 
 @pytest.mark.parametrize("at_once", [2**26, 1], ids=["all shares at once", "one by one"])
 def test_rates_are_those_of_the_first_images_filtered_one_by_one(tmp_path, monkeypatch, at_once):
-    monkeypatch.setattr(share_grid, "_AT_ONCE", at_once)
+    monkeypatch.setattr(share_grid, "_MASK_POSITIONS", at_once)
     source, maps = Made((9, 4, 12)), make_maps(3)
-    found, classifier = evaluated(tmp_path, maps, source, 6)["grid"], make_classifier(3)
-    assert found["images"] == [6, 4, 6] and found["shares"] == [0.1, 0.35], "not those that the maps have"
+    found, classifier = evaluated(tmp_path, maps, source, 6).grid, make_classifier(3)
+    assert found.images.tolist() == [6, 4, 6] and found.shares == (0.1, 0.35), "not those that the maps have"
     first = np.concatenate([np.flatnonzero(source.labels == label)[:6] for label in range(3)])
     images, labels = source.images[first], source.labels[first]
     for index, share in enumerate((0.1, 0.35)):
         for label in range(3):
             kept = masks.best_orbits(maps.scores[label], int(share * 64))
             calls, is_class = predictions(classifier, images, kept) == label, labels == label
-            assert found["tpr"][index][label] == pytest.approx(calls[is_class].mean())
-            assert found["fpr"][index][label] == pytest.approx(calls[~is_class].mean())
+            assert found.tpr[index, label] == pytest.approx(calls[is_class].mean())
+            assert found.fpr[index, label] == pytest.approx(calls[~is_class].mean())
             limits = binomtest(int(calls[is_class].sum()), int(is_class.sum())).proportion_ci(method="wilson")
-            assert found["tpr_ci"][index][label] == pytest.approx(limits, abs=1e-12)
-    assert evaluated(tmp_path, maps, source, 0)["grid"]["images"] == [9, 4, 12]
+            assert found.tpr_ci[index, label] == pytest.approx(limits, abs=1e-12)
+    assert evaluated(tmp_path, maps, source, 0).grid.images.tolist() == [9, 4, 12]
 
 
 def test_where_nothing_is_to_be_measured_nothing_is_left():
@@ -118,10 +118,14 @@ def left(tmp_path_factory):
 )
 def test_a_grid_of_another_form_is_refused(left, change):
     file, found = left
-    rates = found["removal"]
-    files.write_json(file, found | {"removal": rates | {"grid": rates["grid"] | change}})
-    with pytest.raises(InputError, match="not what the stage evaluate writes"):
-        results.read(file)
+    rates = found["methods"]["removal"]
+    methods = {"removal": rates | {"grid": rates["grid"] | change}}
+    files.write_json(file, found | {"methods": methods})
+    (field,) = change
+    with pytest.raises(
+        InputError, match=rf"evaluation.json: methods.removal.grid.{field}.*: got .*; expected .*delete it"
+    ):
+        evaluation_file.read(file)
 
 
 @pytest.mark.parametrize(

@@ -300,12 +300,13 @@ def test_both_sides_are_tried_on_a_model_where_one_is_given(tmp_path):
     np.testing.assert_allclose(left["tpr_ci"] + right["tpr_ci"], intervals, atol=1e-12)
 
     # A class's own orbit is what its images have most of, so that the trivial mask is the left map itself.
-    assert left["highest_energy_tpr"] == [1, 1, 1] and left["margin"] == [0, 0, 0] and left["low_pass_tpr"] == [0, 0, 1]
-    assert right["margin"] == [-1, -1, 0] and left["control_images"] == right["control_images"] == [4, 4, 4]
-    assert left["random_masks"] == 20 * 3 and left["random_tpr"][2] == 1 and max(left["random_tpr"][:2]) < 0.1
+    ours, theirs = left["controls"], right["controls"]
+    assert ours["highest_energy_tpr"] == [1, 1, 1] and ours["margin"] == [0, 0, 0] and ours["low_pass_tpr"] == [0, 0, 1]
+    assert theirs["margin"] == [-1, -1, 0] and ours["images"] == theirs["images"] == [4, 4, 4]
+    assert ours["random_masks"] == 20 * 3 and ours["random_tpr"][2] == 1 and max(ours["random_tpr"][:2]) < 0.1
     # Maps that were searched on test images are judged without a p-value, and so without a verdict.
-    assert left["p_value"][0] < 0.1 and left["shortcut"] == [False] * 3
-    assert right["p_value"] == right["q_value"] == right["shortcut"] == [None] * 3
+    assert ours["p_value"][0] < 0.1 and left["shortcut"] == [False] * 3
+    assert theirs["p_value"] == theirs["q_value"] == right["shortcut"] == [None] * 3
     page = (tmp_path / "report" / "compare.html").read_text()
     assert "On the model" in page and "12 test images (accuracy unfiltered 1.000)" in page
     assert "The right maps were searched on test images: no p-value" in page and "The left maps were" not in page
@@ -316,7 +317,7 @@ def test_both_sides_are_tried_on_a_model_where_one_is_given(tmp_path):
     config.evaluate.random_masks = 0
     compare(config, tmp_path, classifier, test)
     plain = json.loads((tmp_path / "compare.json").read_text())["rates"]
-    assert plain["left"] == [{name: left[name] for name in ("tpr", "tpr_ci", "fpr")}]
+    assert plain["left"] == [left | {"controls": None, "shortcut": [None] * 3}]
     assert "Beside masks of the same size" not in (tmp_path / "report" / "compare.html").read_text()
     other = Classifier(model, classifier.mean_std, ("x", "y", "z"))
     with pytest.raises(InputError, match="got classes 3"):

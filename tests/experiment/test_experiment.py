@@ -13,7 +13,7 @@ from fsjax import search
 from fsjax.experiment import runner
 from fsjax.fourier import dfm
 from fsjax.report import page as page_lib
-from fsjax.report.notes import notes
+from fsjax.report.search_notes import search_notes
 from fsjax.runtime.errors import InputError
 from tests.helpers.html_page import Page
 from tests.helpers.small_run import small_config
@@ -94,12 +94,12 @@ def test_a_second_run_does_nothing_again_and_another_method_does_not_retrain(don
     runner.run(small_config(search__method="other"), done)
     assert stage_lines(caplog) == {"train": True, "search": False, "evaluate": False, "report": False}
     evaluation = json.loads((done / "evaluation.json").read_text())
-    assert evaluation["other"] == evaluation["removal"]
+    assert evaluation["methods"]["other"] == evaluation["methods"]["removal"]
 
     runner.run(small_config(report__share=0.2, evaluate__threshold=0.5), done)
     assert stage_lines(caplog) == {"train": True, "search": True, "evaluate": False, "report": False}
-    evaluation = json.loads((done / "evaluation.json").read_text())["removal"]
-    assert "p_value" in evaluation["0.2"] and "p_value" not in evaluation["0.05"], "controls are of the share shown"
+    shares = json.loads((done / "evaluation.json").read_text())["methods"]["removal"]["shares"]
+    assert shares["0.2"]["controls"] and not shares["0.05"]["controls"], "controls are of the share shown"
     assert "TPR > 0.5" in Page((done / "report" / "index.html").read_text()).text
 
 
@@ -110,12 +110,14 @@ def test_the_page_says_where_there_are_no_controls_and_where_there_is_no_p_value
 
     monkeypatch.setitem(search.SEARCHES, "tested", search.Method(other))
     runner.run(small_config(search__method="tested", evaluate__random_masks=2), done)
-    rates = json.loads((done / "evaluation.json").read_text())["tested"]["0.05"]
-    assert rates["p_value"] == rates["q_value"] == rates["shortcut"] == [None] * 4 and rates["random_masks"] == 8
+    rates = json.loads((done / "evaluation.json").read_text())["methods"]["tested"]["shares"]["0.05"]
+    controls = rates["controls"]
+    assert controls["p_value"] == controls["q_value"] == rates["shortcut"] == [None] * 4
+    assert controls["random_masks"] == 8
     page = Page((done / "report" / "index.html").read_text()).text
     assert "no p-value, no q and no verdict" in page and re.search(r"C1\W+no verdict\s+5 % of the frequencies", page)
     runner.run(small_config(search__method="tested", evaluate__random_masks=0), done)
-    assert "none were asked for (evaluate.random_masks=0)" in Page((done / "report" / "index.html").read_text()).text
+    assert "none were evaluated (evaluate.random_masks=0)" in Page((done / "report" / "index.html").read_text()).text
 
 
 def test_the_published_search_in_bfloat16_goes_to_the_report(done, caplog):
@@ -162,7 +164,7 @@ def test_every_method_goes_from_the_search_to_its_words_in_the_report(done, capl
     maps = dfm.DominantFrequencyMaps.load(done / "dfm" / f"{method}.npz")
     # Of a classifier that is hardly trained, and calls one class whatever it sees, the culling leaves nothing.
     assert (maps.positions <= 0.2 * 24**2).all() and (maps.positions.max() > 0) == (method != "greedy")
-    assert any(said in note for note in notes(maps, 0.2))
+    assert any(said in note for note in search_notes(maps, 0.2))
     if method == "learned":
         page = Page((done / "report" / "index.html").read_text()).text
         assert said in page and f"{maps.forward_equivalents:,} forward passes" in page

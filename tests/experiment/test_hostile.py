@@ -28,23 +28,25 @@ from fsjax.data.dataset import Dataset
 from fsjax.data.preprocess import decode
 from fsjax.data.source import choose_classes
 from fsjax.engine.model import Model
-from fsjax.evaluation import bands, results
+from fsjax.evaluation import bands, evaluation_file
 from fsjax.evaluation.learning_curves import Dynamics
 from fsjax.evaluation.ood import mapping, sets
+from fsjax.evaluation.results import Recovery, Reliance
 from fsjax.experiment.comparison import comparison_page, pairing
 from fsjax.experiment.multi_run import study_page
 from fsjax.experiment.multi_run.study_grid import Cell
-from fsjax.experiment.multi_run.study_outcomes import Outcome, SetRates
+from fsjax.experiment.multi_run.study_outcomes import Outcome, SetOutcome
 from fsjax.experiment.stages import compare as compare_stage
 from fsjax.fourier import dfm
 from fsjax.models.classifier import Classifier
 from fsjax.report import dynamics as dynamics_page
 from fsjax.report import page
-from fsjax.report.notes import notes
+from fsjax.report.search_notes import search_notes
 from fsjax.runtime import files
 from fsjax.runtime.errors import InputError
 from fsjax.runtime.partial_results import PartialResults
 from fsjax.search.bootstrap import at_share
+from tests.helpers import results
 from tests.helpers.hostile_reader import READERS
 
 ROOT = pathlib.Path(__file__).parents[2]
@@ -502,14 +504,31 @@ def test_maps_whose_parts_do_not_fit_are_refused(tmp_path, name):
 
 
 def evaluation(**changes):
-    rates = {"tpr": [0.5, None], "fpr": [0.0, 1], "tpr_ci": [[0.1, 0.9], [None, None]], "positions": [3, 3]}
+    rates = {"tpr": [0.5, None], "fpr": [0.0, 1.0], "tpr_ci": [[0.1, 0.9], [None, None]], "positions": [3, 3]}
+    rates |= {"controls": None, "shortcut": [None, None]}
+    method = {"searched_on": "train", "forward_equivalents": 1, "grid": None, "planted": {}}
     return {
+        "version": 2,
         "classes": ["a", "b"],
         "images": [2, 0],
         "unfiltered": {"accuracy": 0.5, "tpr": [0.5, None], "fpr": [0.1, 0.2], "confusion": [[1, 1], [0, 0]]},
-        "removal": {"searched_on": "train", "forward_equivalents": 1, "0.05": rates},
+        "methods": {"removal": method | {"shares": {"0.05": rates}}},
+        "planted": {},
         **changes,
     }
+
+
+def with_rates(**changes):
+    """An evaluation with other rates under the maps."""
+    found = evaluation()
+    found["methods"]["removal"]["shares"]["0.05"] |= changes
+    return found
+
+
+def of_version_1(**rates):
+    """An evaluation of the version before, with these rates under the maps."""
+    found = evaluation()
+    return {**{name: found[name] for name in ("classes", "images", "unfiltered")}, "removal": {"0.05": rates}}
 
 
 WRONG_EVALUATIONS = {
@@ -525,9 +544,22 @@ WRONG_EVALUATIONS = {
     "images beyond count": evaluation(images=[10**300, 1]),
     "no confusion": evaluation(unfiltered={"accuracy": 0.5, "tpr": [0, 0], "fpr": [0, 0]}),
     "accuracy in words": evaluation(unfiltered={**evaluation()["unfiltered"], "accuracy": "<script>"}),
-    "a rate of 1e300": evaluation(removal={"0.05": {"tpr": [1e300, 0], "fpr": [0, 0]}}),
-    "a rate in words": evaluation(removal={"0.05": {"tpr": ["high", 0], "fpr": [0, 0]}}),
-    "a method in a list": evaluation(removal=[]),
+    "a rate of 1e300": with_rates(tpr=[1e300, 0]),
+    "a rate in words": with_rates(tpr=["high", 0]),
+    "a rate of true": with_rates(tpr=[True, 0]),
+    "a verdict in words": with_rates(shortcut=["yes", None]),
+    "verdicts too few": with_rates(shortcut=[None]),
+    "controls of nothing": with_rates(controls={}),
+    "positions below 0": with_rates(positions=[-1, 3]),
+    "a method in a list": evaluation(methods={"removal": []}),
+    "methods in a list": evaluation(methods=[]),
+    "a method of lines": evaluation(methods={"a\nb" * 9: 3}),
+    "planted in words": evaluation(planted={"a": {"fixed": "yes", "tpr_without": 0.5, "tpr_alone": 0.5}}),
+    "a version to come": evaluation(version=3),
+    "a version in a list": evaluation(version=[]),
+    "the version before, a rate in words": of_version_1(tpr=["high", 0], fpr=[0, 0]),
+    "the version before, rates in a list": {**of_version_1(), "removal": {"0.05": []}},
+    "the version before, a method in a list": {**of_version_1(), "removal": []},
 }
 
 
@@ -535,10 +567,10 @@ WRONG_EVALUATIONS = {
 def test_an_evaluation_of_another_form_is_refused(tmp_path, name):
     file, content = tmp_path / "evaluation.json", WRONG_EVALUATIONS[name]
     file.write_text(json.dumps(evaluation()))
-    assert results.of_method(file, "removal") == evaluation()
+    assert evaluation_file.read_method(file, "removal").to_json() == evaluation()
     file.write_text(content if isinstance(content, str) else json.dumps(content))
-    assert refused(results.of_method, file, "removal").startswith(f"{file}: ")
-    assert "delete it" in refused(results.of_method, file, "removal")
+    assert refused(evaluation_file.read_method, file, "removal").startswith(f"{file}: ")
+    assert "delete it" in refused(evaluation_file.read_method, file, "removal")
 
 
 def test_a_number_that_has_changed_in_a_file_is_seen(tmp_path):
@@ -713,32 +745,23 @@ class Pictures:
 
 
 def judged():
-    """What evaluation.json holds, controls among it."""
-    two = {"tpr": [0.9, 0.1], "tpr_ci": [[0.8, 1.0], [0.0, 0.2]], "fpr": [0.1, 0.1], "positions": [3, 3]}
-    controls = {
-        "best_trivial": ["low-pass", "highest energy"],
-        **{name: [0.5, 0.5] for name in ("low_pass_tpr", "highest_energy_tpr", "random_tpr", "radial_tpr")},
-        "margin": [0.4, -0.4],
-        "margin_ci": [[0.3, 0.5], [-0.5, -0.3]],
-        "q_value": [0.01, 1.0],
-        "shortcut": [True, False],
-        "random_masks": 2,
-        "radial_masks": 2,
-        "control_images": [2, 2],
+    """An evaluation with controls and planted truth."""
+    interval = [[0.8, 1.0], [0.0, 0.2]]
+    rates = {"tpr": [0.9, 0.1], "fpr": [0.1, 0.1], "tpr_ci": interval}
+    compared = results.controls(
+        2, images=2, margin=[0.4, -0.4], margin_ci=[[0.3, 0.5], [-0.5, -0.3]], q_value=[0.01, 1.0], random_masks=2
+    )
+    shares = {
+        0.05: results.map_rates(**rates, controls=compared, shortcut=[True, False]),
+        0.25: results.map_rates(**rates),
     }
-    plain = {"accuracy": 0.5, "tpr": [0.5, 0.5], "fpr": [0.5, 0.5], "confusion": [[1, 1], [1, 1]]}
-    planted = {"fixed": True, "tpr_without": 0.1, "tpr_alone": 0.9}
-    recovered = {"planted_orbits": 2, "found": 1, "recall": 0.5, "average_precision": 0.5, "chance": 0.1}
-    return {
-        "classes": list(NAMES),
-        "images": [2, 2],
-        "unfiltered": plain,
-        "planted": {NAME: planted},
-        "removal": {"0.05": two | controls, "0.25": two, "planted": {NAME: recovered}},
-    }
+    method = results.method(shares, planted={NAME: Recovery(2, 1, 0.5, 0.5, 0.5, 0.1)})
+    planted = {NAME: Reliance(True, 0.1, 0.9)}
+    return results.evaluation(NAMES, {"removal": method}, images=2, planted=planted)
 
 
 def out_of_distribution():
+    """Results of a set with hostile names, in the form of the version before, which has no controls here."""
     rates = {"tpr": [0.9, 0.1], "tpr_ci": [[0.8, 1.0], [0.0, 0.2]], "fpr": [0.1, 0.1]}
     point = {"classes": 1, "share": 0.5, "filtered": 0.5, "unfiltered": 0.5}
     curve = [{"threshold": step / 10, "shortcut": point, "other": point} for step in range(1, 10)]
@@ -750,7 +773,7 @@ def out_of_distribution():
 
 def test_the_report_shows_names_as_text(workspace):
     maps, test = hostile_maps(), Dataset(Pictures(), 8)
-    files.write_json(workspace / "evaluation.json", judged())
+    results.write(workspace, judged())
     files.write_json(workspace / "command.json", ["python", NAME])
     files.write_json(workspace / "stages" / "train.json", {"seconds": 1.0, "devices": NAME})
     files.write_npz(
@@ -811,17 +834,17 @@ _UNSTABLE = (
 )
 def test_a_provenance_of_another_form_is_refused(workspace, wrong):
     maps = dataclasses.replace(hostile_maps(), provenance=wrong)
-    said = refused(dfm.told, "maps.npz", lambda: (notes(maps, 0.05), at_share(maps, 0.05)))
+    said = refused(dfm.told, "maps.npz", lambda: (search_notes(maps, 0.05), at_share(maps, 0.05)))
     assert said.startswith("maps.npz: its provenance is not what a search leaves")
 
 
 def test_the_pages_of_a_comparison_a_study_and_of_learning_show_names_as_text(workspace):
     left, right = hostile_maps(), hostile_maps()
-    comparison_page.write(workspace, compared(left, right), pairing.pair(left, right, (0.05, 0.25)))
+    comparison_page.write(workspace, compared(left, right), pairing.pair(left, right, (0.05, 0.25)), {})
     config = common.base()
     cells = [Cell(NAME, NAME, seed, workspace / NAME.replace("/", "∕"), config) for seed in (0, 1)]
     ones = np.ones(2)
-    rates = SetRates(0.5, ones, ones, np.ones((2, 2)), ones, {})
+    rates = SetOutcome(0.5, ones, results.rates(ones), results.control_rates(2))
     outcomes = [Outcome(cell, NAMES, left.at(0.05), rates, 1.0, ones, ones, {}) for cell in cells]
     (cells[0].directory / "report").mkdir(parents=True)
     (cells[0].directory / "report" / "index.html").write_text("")
@@ -857,7 +880,7 @@ def test_a_long_name_or_one_of_another_script_makes_a_page_too(workspace):
     dynamics_page.write(workspace, found, found.summary())
     assert names[0] in (workspace / "report" / "dynamics.html").read_text()
     result = compared(maps, maps) | {"classes": list(names)}
-    comparison_page.write(workspace, result, pairing.pair(maps, maps, (0.05, 0.25)))
+    comparison_page.write(workspace, result, pairing.pair(maps, maps, (0.05, 0.25)), {})
     assert names[1] in (workspace / "report" / "compare.html").read_text()
 
 

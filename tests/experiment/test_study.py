@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 
 from configs import augment
+from fsjax.evaluation.ood.results import InDistribution, OodResult, SetResult
 from fsjax.experiment import pipeline, runner
 from fsjax.experiment.multi_run.study import run_study
 from fsjax.experiment.multi_run.study_grid import cells
@@ -17,6 +18,7 @@ from fsjax.experiment.multi_run.study_outcomes import Measured, measured, stabil
 from fsjax.experiment.multi_run.study_tables import as_csv, as_latex, as_markdown
 from fsjax.fourier import dfm
 from fsjax.runtime.errors import InputError
+from tests.helpers import results
 
 CLASSES = ("cat|dog", "a_b")
 
@@ -116,21 +118,32 @@ def make_outcome(cell, rng):
     }
     maps = dfm.from_scores(scores, (0.05, 0.2), **about)
     maps.save(cell.directory / "dfm" / "removal.npz")
+    names = ("low_pass_tpr", "highest_energy_tpr", "random_tpr")
     rates = {name: rng.random(2).round(3).tolist() for name in ("tpr", "fpr")}
     rates["shortcut"] = [bool(rng.random() < 0.5), None]
-    rates |= {name: rng.random(2).round(3).tolist() for name in ("low_pass_tpr", "highest_energy_tpr", "random_tpr")}
-    rates |= {"radial_tpr": None, "tpr_ci": rng.random((2, 2)).tolist()}
+    controls = {name: rng.random(2).round(3).tolist() for name in names} | {"radial_tpr": [None] * 2}
+    rates["tpr_ci"] = rng.random((2, 2)).tolist()
     unfiltered = {"accuracy": float(rng.random()), "tpr": rng.random(2).tolist()}
-    evaluation = {"unfiltered": unfiltered, "removal": {"0.05": rates, "0.2": {"tpr": [0.0, 0.0], "fpr": [0.0, 0.0]}}}
-    (cell.directory / "evaluation.json").write_text(json.dumps(evaluation))
+    judged = results.map_rates(**rates, controls=results.controls(2, **controls))
+    method = results.method({0.05: judged, 0.2: results.map_rates([0.0, 0.0])})
+    plain = results.unfiltered(unfiltered["tpr"], accuracy=unfiltered["accuracy"])
+    results.write(cell.directory, results.evaluation(CLASSES, {"removal": method}, of_images=plain))
     other = {name: {"tpr": rng.random(2).tolist()} for name in ("unfiltered", "filtered")}
     other["filtered"] |= {"tpr_ci": rng.random((2, 2)).tolist(), "fpr": [rng.random(), None]}
-    other |= {name: rng.random(2).tolist() for name in ("low_pass_tpr", "highest_energy_tpr", "random_tpr")}
-    other["radial_tpr"] = [rng.random(), None]
-    file = cell.directory / "ood" / "removal.json"
-    file.parent.mkdir()
-    file.write_text(json.dumps({"sets": {"sketches": {"accuracy": rng.random(), **other}}}))
-    return unfiltered, rates, maps.at(0.05), other, iou["mean"][0][0]
+    of_controls = {name: rng.random(2).tolist() for name in names} | {"radial_tpr": [rng.random(), None]}
+    sketches = {
+        "images": np.array([3, 3]),
+        "accuracy": rng.random(),
+        "unfiltered": results.rates(other["unfiltered"]["tpr"]),
+        "filtered": results.rates(**other["filtered"]),
+        "controls": results.control_rates(2, **of_controls),
+        "average_tpr": (),
+    }
+    own, of_set = InDistribution(**sketches), SetResult(**sketches, restricted=False, made_of={}, groups={})
+    written = OodResult(CLASSES, 0.05, 0.6, 20, "train", own, {"sketches": of_set})
+    (cell.directory / "ood").mkdir()
+    (cell.directory / "ood" / "removal.json").write_text(json.dumps(written.to_json()))
+    return unfiltered, rates | controls, maps.at(0.05), other | of_controls, iou["mean"][0][0]
 
 
 def rows_of(file):
@@ -263,7 +276,9 @@ def test_a_small_study_goes_from_nothing_to_its_tables_and_is_not_made_twice(tmp
         evaluation = json.loads((own / "evaluation.json").read_text())
         attacked = json.loads((own / "ood" / "removal.json").read_text())["sets"]["fgsm:8/255"]
         assert float(row["accuracy"]) == evaluation["unfiltered"]["accuracy"]
-        np.testing.assert_allclose(float(row["TPR"]), np.mean(evaluation["removal"]["0.05"]["tpr"]))
+        np.testing.assert_allclose(
+            float(row["TPR"]), np.mean(evaluation["methods"]["removal"]["shares"]["0.05"]["tpr"])
+        )
         assert float(row["fgsm:8/255 accuracy"]) == attacked["accuracy"]
         assert row["shortcuts"] == row["map IoU"] == ""  # no controls, one seed
     maps = str(tmp_path / "vit_micro_patch8-standard-0")

@@ -4,6 +4,7 @@ It leaves OUTPUT-INDEX.json: of each evaluation what this process ended with (`v
 and which different images went through its model (`seen`, fingerprints of their pixels; what is one colour is padding).
 """
 
+import functools
 import json
 import pathlib
 import sys
@@ -20,12 +21,13 @@ if len(sys.argv) > 3:
 from configs import common
 from fsjax.data.dataset import Dataset, measure_mean_std
 from fsjax.engine import tile_size
-from fsjax.engine.engine import Engine
 from fsjax.engine.model import Model
 from fsjax.evaluation import evaluate
-from fsjax.evaluation.ood import attacks, controls, sets
-from fsjax.evaluation.ood import evaluate as ood
-from fsjax.fourier import dfm, masks, spectrum
+from fsjax.evaluation.ood import attacks, judging, sets
+from fsjax.evaluation.ood.counts import count_parts
+from fsjax.evaluation.typed_json import to_json
+from fsjax.evaluation.unfiltered import evaluate_unfiltered
+from fsjax.fourier import dfm, spectrum
 from fsjax.models import network
 from fsjax.models.classifier import Classifier
 from fsjax.runtime import parallel
@@ -91,20 +93,21 @@ def told(case, evaluation, value):
 def evaluate_all(case):
     """All evaluations of a case."""
     classes = len(made.classes)
-    dataset, sizes = Dataset(made, SIZE, cache_gib=0), np.bincount(made.labels, minlength=classes)
+    dataset = Dataset(made, SIZE, cache_gib=0)
     mean_std = measure_mean_std(dataset)
     told(case, "mean and std", np.stack(mean_std).tolist())
 
     model = Convolved(lambda: None, classes, SIZE, np.dtype("float32"))
     variables = model.init(1)
     classifier = Classifier(Model(apply, variables["params"], (SIZE, SIZE, 3)), mean_std, made.classes)
-    told(case, "unfiltered", evaluate.unfiltered(classifier, dataset, sizes))
+    told(case, "unfiltered", to_json(evaluate_unfiltered(classifier, dataset)))
 
     maps = maps_of(classes)
     engine = evaluate.make_engine(classifier, dataset, 0)
-    told(case, "filtered", evaluate.filtered(classifier, engine, maps, dataset, sizes))
-    args = [maps, dataset, 0.3, [0.9] * classes, engine.tile_images]
-    told(case, "controls", evaluate.controlled(config, classifier, *args))
+    rates = evaluate.filter_by_maps(classifier, engine, maps, dataset)
+    told(case, "filtered", to_json(list(rates.values())))
+    args = [maps, dataset, 0.3, rates[0.3], engine.tile_images]
+    told(case, "controls", to_json(evaluate.compare_with_controls(config, classifier, *args)))
 
     context = EvaluatorContext(model, mean_std, config, lambda split: dataset, output.parent / "workdir")
     validate, count = (
@@ -116,16 +119,14 @@ def evaluate_all(case):
         told(case, f"dynamics, {turn}", count(state).tolist())
 
     if case == "many":
-        one = sets.open_attack(attacks.parse("fgsm:8/255"), config, classifier, dataset)
-        file = output.parent / "ood" / "attack.json"
-        beside = Engine(apply, variables["params"], statistics=("correct",), tile_images=engine.tile_images)
-        kept, drawn = maps.at(0.3), {"images": 9, "random_masks": 3, "seed": 1}
-        kinds = list(controls.kinds(kept, 3).values())
-        of_maps = controls.masks_of(kept, masks.budget(0.3, SIZE, SIZE), dataset, mean_std, **drawn)
-        told(case, "controls out of distribution", of_maps.bits.tolist())
+        image_set = sets.open_attack(attacks.parse("fgsm:8/255"), config, classifier, dataset)
+        fewer = config.copy_and_resolve_references()
+        fewer.report.share, fewer.evaluate.control_images, fewer.evaluate.random_masks, fewer.seed = 0.3, 9, 3, 1
+        judge = judging.Judge(fewer, classifier, maps, dataset)
+        told(case, "controls out of distribution", judge._controls.bits.tolist())
         for turn in ("first", "second"):
-            args = [kept, file, {"made of": "this"}, len(kinds), lambda: (beside, of_maps, kinds)]
-            counts = ood.count_all(one, classifier, lambda: engine, *args)
+            file, make_counter = output.parent / "ood" / "attack.json", functools.partial(judge.make_counter, image_set)
+            counts = count_parts(image_set, file, {"made of": "this"}, judge.count_shape, make_counter)
             told(case, f"attack, {turn}", [part.to_json() for part in counts])
 
 

@@ -230,9 +230,10 @@ def test_a_comparison_tries_both_sides_on_a_given_model(done, foreign, images, t
     comparison.data, comparison.model = config.data, config.model
     runner.run(comparison, tmp_path)
     found, evaluation = (files.read_json(file) for file in (tmp_path / "compare.json", done / "evaluation.json"))
+    shares = evaluation["methods"]["removal_compat"]["shares"]
     assert found["classes"] == ["a", "b", "c", "d"] and found["unfiltered"] == evaluation["unfiltered"]
     for row, share in enumerate(config.search.shares):
         assert found["shares"][row]["iou"] == [1.0] * 4
         for side in ("left", "right"):
             for rate in ("tpr", "fpr"):
-                assert found["rates"][side][row][rate] == evaluation["removal_compat"][f"{share:g}"][rate]
+                assert found["rates"][side][row][rate] == shares[f"{share:g}"][rate]

@@ -166,7 +166,7 @@ def test_a_figure_is_kept_for_print_twice_and_always_as_the_same_bytes(tmp_path)
     _, kept = maps_of(3, 8, 8)
     files = []
     for folder in (tmp_path / "once", tmp_path / "again"):
-        url = html.embedded(figures.map_grid(kept, ("a", "$b$", "c"), 0.05), folder / "maps.png")
+        url = html.embed_figure(figures.map_grid(kept, ("a", "$b$", "c"), 0.05), folder / "maps.png")
         assert url.startswith("data:image/png;base64,")
         assert sorted(file.name for file in folder.iterdir()) == ["maps.pdf", "maps.png"]
         files.append([(folder / name).read_bytes() for name in ("maps.png", "maps.pdf")])

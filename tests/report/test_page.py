@@ -10,10 +10,12 @@ from matplotlib.colors import Normalize
 from PIL import Image
 
 from benchmarks.cost import report_workdir
+from fsjax.evaluation.results import Grid
 from fsjax.fourier import dfm, masks, spectrum
-from fsjax.report import explorer, figures, overview, pixels
+from fsjax.report import explorer, figures, overview, pictures
 from fsjax.report.plane import symmetric_log
 from fsjax.search import bootstrap
+from tests.helpers import results
 
 
 def decoded(url, mode):
@@ -24,11 +26,11 @@ def decoded(url, mode):
 def test_every_mask_is_read_back_from_the_picture_of_all(count, plane):
     """24 random masks have more patterns than a palette has colours."""
     kept = np.random.default_rng(count).random((count, *plane)) < 0.3
-    red, green, blue = np.moveaxis(decoded(pixels.membership(kept), "RGB").astype(int), -1, 0)
+    red, green, blue = np.moveaxis(decoded(pictures.mask_bits(kept), "RGB").astype(int), -1, 0)
     for index, mask in enumerate(kept):
         np.testing.assert_array_equal((red + 256 * green + 65536 * blue) // 2**index % 2 == 1, mask)
     with pytest.raises(ValueError, match="room for 24"):
-        pixels.membership(np.zeros((25, 2, 2), bool))
+        pictures.mask_bits(np.zeros((25, 2, 2), bool))
 
 
 def test_scores_are_read_back_within_half_a_level_and_what_is_missing_stays_missing():
@@ -36,27 +38,27 @@ def test_scores_are_read_back_within_half_a_level_and_what_is_missing_stays_miss
     plane = rng.normal(size=(12, 10)) * 10.0 ** rng.integers(-4, 1, (12, 10))
     plane[3, 4] = np.nan
     norm = symmetric_log(plane)
-    image, levels = pixels.levels(plane, norm)
+    image, levels = pictures.plane_levels(plane, norm)
     grey = decoded(image, "L")
-    assert grey[3, 4] == pixels.NOTHING and (grey == pixels.NOTHING).sum() == 1 and len(levels) == pixels.NOTHING
+    assert grey[3, 4] == pictures.NOTHING and (grey == pictures.NOTHING).sum() == 1 and len(levels) == pictures.NOTHING
     known = np.isfinite(plane)
     # Half a level, and the rounding of the written value to three digits.
     error = np.abs(norm(np.array(levels)[grey[known]]) - norm(plane[known]))
     assert error.max() <= 0.5 / 254 + 7e-4
     assert levels[127] == 0 and levels[0] == pytest.approx(-np.nanmax(np.abs(plane)), rel=5e-3)
-    assert pixels.levels(np.array([[0.0, 1.0]]), Normalize(0, 1))[1][254] == 1
+    assert pictures.plane_levels(np.array([[0.0, 1.0]]), Normalize(0, 1))[1][254] == 1
 
 
 @pytest.mark.parametrize("plane", [(224, 224), (15, 22), (33, 37)])
 def test_a_plane_is_shrunk_around_dc_by_means(plane):
     values = np.random.default_rng(1).normal(size=plane)
     values[0, 0] = np.nan
-    small = pixels.shrunk(values, 10)
+    small = pictures.block_means(values, 10)
     side = -(-max(plane) // 10)
     rows, columns = (-(-(length // 2) // side) for length in plane)
     top, left = plane[0] // 2, plane[1] // 2
     np.testing.assert_allclose(small[rows, columns], values[top : top + side, left : left + side].mean(), rtol=1e-12)
-    weights = pixels.shrunk(np.ones(plane), 10)
+    weights = pictures.block_means(np.ones(plane), 10)
     assert np.nanmin(weights) == np.nanmax(weights) == 1 and max(small.shape) <= 12
 
 
@@ -79,11 +81,12 @@ def scores_of(count, side=16):
 
 def test_the_slider_stops_at_the_maps_own_shares_and_those_of_the_grid():
     maps = maps_of(scores_of(2))
-    rates = {"tpr": [0.5, 0.25], "fpr": [0.0, 0.1], "tpr_ci": [[0.4, 0.6], [0.2, 0.3]]}
-    grid = {"images": [3, 4], "shares": [0.1], "tpr": [[0.7, 0.8]], "fpr": [[0.1, 0.2]], "tpr_ci": [[[0, 1], [0, 1]]]}
-    result = {"0.05": rates, "0.2": rates, "grid": grid}
-    found = explorer.stops(maps, result, [9, 9], 0.05)
-    assert [(stop.share, stop.own, stop.images) for stop in found] == [
+    rates, images = results.map_rates([0.5, 0.25]), np.array([9, 9])
+    limits = np.array([[[0, 1], [0, 1.0]]])
+    grid = Grid(np.array([3, 4]), (0.1,), np.array([[0.7, 0.8]]), limits, np.array([[0.1, 0.2]]))
+    result = results.method({0.05: rates, 0.2: rates}, grid=grid)
+    found = explorer.stops(maps, result, images, 0.05)
+    assert [(stop.share, stop.own, stop.images.tolist()) for stop in found] == [
         (0.05, 0, [9, 9]),
         (0.1, None, [3, 4]),
         (0.2, 1, [9, 9]),
@@ -101,16 +104,16 @@ def test_the_slider_stops_at_the_maps_own_shares_and_those_of_the_grid():
         "others": 3,
     }
     without = dfm.dataclasses.replace(maps, scores=None)
-    assert [stop.share for stop in explorer.stops(without, result, [9, 9], 0.05)] == [0.05, 0.2]
+    assert [stop.share for stop in explorer.stops(without, result, images, 0.05)] == [0.05, 0.2]
 
 
 def test_of_more_shares_than_a_picture_has_room_for_the_one_shown_first_is_kept():
     shares = tuple(index / 100 for index in range(1, 31))
     maps = maps_of(scores_of(1), shares)
-    result = {f"{share:g}": {"tpr": [0.5], "fpr": [None], "tpr_ci": [[0, 1]]} for share in shares}
-    found = [stop.share for stop in explorer.stops(maps, result, [9], 0.3)]
-    assert found == [*shares[: pixels.MOST_MASKS - 1], 0.3]
-    pixels.membership(explorer._masks(maps, explorer.stops(maps, result, [9], 0.3), 0))
+    result, images = results.method({share: results.map_rates([0.5], [None]) for share in shares}), np.array([9])
+    found = [stop.share for stop in explorer.stops(maps, result, images, 0.3)]
+    assert found == [*shares[: pictures.MOST_MASKS - 1], 0.3]
+    pictures.mask_bits(explorer._masks(maps, explorer.stops(maps, result, images, 0.3), 0))
 
 
 def test_overlaps_are_the_iou_of_every_two_maps_and_the_most_alike_are_named():
@@ -134,14 +137,14 @@ def test_a_row_says_how_stable_a_map_is_what_the_class_is_taken_for_and_what_its
     iou = {"mean": [[0.1, 0.2], [0.3, 0.4]], "low": [[0.0] * 2] * 2, "high": [[1.0] * 2] * 2}
     maps = maps_of(scores_of(2), provenance={"stability": {"resamples": 9, "shares": [0.05, 0.2], "iou": iou}})
     evaluation = report_workdir.evaluation(("a", "b"), (0.05, 0.2), (), np.random.default_rng(0))
-    evaluation["unfiltered"]["confusion"] = [[1, 3], [0, 4]]
-    evaluation["removal"]["0.05"]["tpr"] = [0.5, 0.9]
+    evaluation.unfiltered.confusion[:] = [[1, 3], [0, 4]]
+    at = evaluation.methods["removal"].at(0.05)
+    at.tpr[:] = [0.5, 0.9]
     one, other = overview.rows(maps, evaluation, 0.05, 0.6, bootstrap.at_share(maps, 0.05))
     assert [(row["over"], row["marked"]) for row in (one, other)] == [(False, True), (True, False)]
     assert (one["stability"], other["stability"], one["stability_ci"]) == (0.1, 0.2, [0.0, 1.0])
     assert one["confused"] == [("b", 3), ("a", 1)] and other["confused"] == [("b", 4)]
-    at = evaluation["removal"]["0.05"]
-    assert dict(one["controls"])["low-pass"] == at["low_pass_tpr"][0] and len(one["controls"]) == 5
+    assert dict(one["controls"])["low-pass"] == at.controls.low_pass_tpr[0] and len(one["controls"]) == 5
     assert (
         overview.headline([one, other], maps, 0.05, 0.6)
         == "1 of 2 classes is a frequency shortcut at 5 % of the plane: a."

@@ -13,12 +13,14 @@ from upath import UPath
 
 import fsjax
 from configs import runs as runs_config
+from fsjax.evaluation import evaluation_file
 from fsjax.experiment import runner
 from fsjax.fourier import dfm
-from fsjax.report import pixels, runs_found
+from fsjax.report import pictures, run_rows
 from fsjax.report import runs as runs_page
 from fsjax.runtime import files, storage
 from fsjax.runtime.errors import InputError
+from tests.helpers import results
 
 NAMES = ("cat", "<script>alert(1)</script>", "dog")
 HEADINGS = "run,model,data,accuracy,method,share,classes,shortcuts,TPR above threshold,mean TPR,mean FPR"
@@ -42,20 +44,17 @@ def make_run(directory, method="removal", tpr=(0.9, 0.5, 0.61), shortcut=(True, 
         provenance={"stability": {"resamples": 2, "shares": [0.25], "iou": _IOU}},
     )
     maps.save(directory / "dfm" / f"{method}.npz")
-    rates = {"tpr": list(tpr), "fpr": [0.2, None, 0.1], "shortcut": list(shortcut)}
+    controls = None
     if any(verdict is not None for verdict in shortcut):
-        rates |= {"low_pass_tpr": [0.2, 0.4, 0.1], "highest_energy_tpr": [0.3, 0.1, 0.2], "random_tpr": [0.1, 0.0, 0.2]}
-        rates |= {"radial_tpr": None}
-    other = {"tpr": [0.0] * 3, "fpr": [0.0] * 3}
-    file = directory / "evaluation.json"
-    evaluation = files.read_json(file) if file.exists() else {}
-    evaluation |= {
-        "classes": list(NAMES),
-        "images": [5, 5, 5],
-        "unfiltered": {"accuracy": 0.75, "tpr": [0.8] * 3, "fpr": [0.1] * 3, "confusion": [[5, 0, 0]] * 3},
-        method: {"0.05": other, "0.25": rates},
-    }
-    files.write_json(file, evaluation)
+        low_pass, highest_energy, random = [0.2, 0.4, 0.1], [0.3, 0.1, 0.2], [0.1, 0.0, 0.2]
+        tpr_of = {"low_pass_tpr": low_pass, "highest_energy_tpr": highest_energy, "random_tpr": random}
+        controls = results.controls(3, **tpr_of, radial_tpr=[None] * 3)
+    rates = results.map_rates(tpr, [0.2, None, 0.1], shortcut=shortcut, controls=controls)
+    of_method = results.method({0.05: results.map_rates([0.0] * 3), 0.25: rates})
+    before = evaluation_file.read(directory / "evaluation.json")
+    methods = {**(before.methods if before else {}), method: of_method}
+    plain = results.unfiltered([0.8] * 3, accuracy=0.75)
+    results.write(directory, results.evaluation(NAMES, methods, of_images=plain))
     fields = {
         "stages": "train,search",
         "data": {"source": "synthetic", "name": "syn2", "root": ""},
@@ -107,7 +106,8 @@ def test_a_result_is_what_the_run_left(tmp_path):
     result = fsjax.load_result(str(tmp_path))
     assert result.method == "removal" and result.classes == NAMES and result.directory == tmp_path
     np.testing.assert_array_equal(result.maps.masks, maps.masks)
-    assert result.evaluation["removal"]["0.25"]["tpr"] == [0.9, 0.5, 0.61]
+    assert result.rates(0.25).tpr.tolist() == [0.9, 0.5, 0.61]
+    assert result.evaluation.methods["removal"].at(0.25) is result.rates(0.25)
     assert result.config["model"] == {"name": "resnet20"} and result.planted is None
     fixed, raised = np.zeros((2, 3, 8, 8), bool)
     fixed[0, 1, 2] = raised[2, 3, 3] = True
@@ -119,23 +119,23 @@ def test_a_result_is_what_the_run_left(tmp_path):
 
 def test_of_several_methods_one_has_to_be_named(tmp_path):
     make_run(tmp_path), make_run(tmp_path, "learned")
-    with pytest.raises(InputError, match=r"^method: not said, and .* has maps of several; expected learned, removal$"):
+    with pytest.raises(InputError, match=r"^method: got nothing; expected one of learned, removal, which have"):
         fsjax.load_result(tmp_path)
     assert fsjax.load_result(tmp_path, "learned").maps.method == "learned"
-    with pytest.raises(InputError, match=r"^method: .* has no maps of 'greedy'; expected learned, removal$"):
+    with pytest.raises(InputError, match=r"^method: got 'greedy'; expected one of learned, removal, which have"):
         fsjax.load_result(tmp_path, "greedy")
 
 
 def test_a_workdir_without_a_result_says_which_stage_is_missing(tmp_path):
-    with pytest.raises(InputError, match="holds no maps; expected a folder in which the stage search has run"):
+    with pytest.raises(InputError, match=r"^workdir: got .*, which has no maps; expected a folder where the"):
         fsjax.load_result(tmp_path)
     make_run(tmp_path)
     evaluation = files.read_json(tmp_path / "evaluation.json")
     files.write_json(tmp_path / "evaluation.json", {**evaluation, "classes": ["x", "y", "z"]})
-    with pytest.raises(InputError, match=r"evaluation.json is of other classes than dfm/removal.npz"):
+    with pytest.raises(InputError, match=r"evaluation.json has other classes than dfm/removal.npz"):
         fsjax.load_result(tmp_path)
     (tmp_path / "evaluation.json").unlink()
-    with pytest.raises(InputError, match="holds nothing of removal; run the stage evaluate first"):
+    with pytest.raises(InputError, match=r"evaluation.json: no results of removal; run the stage evaluate first"):
         fsjax.load_result(tmp_path)
 
 
@@ -150,7 +150,7 @@ def test_a_result_in_a_store_is_read_and_listed(tmp_path, page):
     runs_page.write(store / "index", "memory://results/runs")
     assert 'href="../../far/report/index.html"' in (store / "index" / "report" / "runs.html").read_text()
     other = UPath("memory://results/runs/far/report/index.html", account="of somebody else")
-    assert runs_found._relative(other, store / "index" / "report") is None
+    assert run_rows._relative(other, store / "index" / "report") is None
 
 
 def test_a_row_has_the_numbers_of_its_run_at_the_share_that_it_reports(tmp_path, page):
@@ -171,7 +171,7 @@ def test_a_row_has_the_numbers_of_its_run_at_the_share_that_it_reports(tmp_path,
         assert file.read() == "here"
     assert [alt for alt, _ in removal[0]["maps"]] == [f"Map of {name}" for name in NAMES]
     for mask, (_, picture) in zip(maps.at(0.25), removal[0]["maps"], strict=True):
-        assert picture == pixels.kept(mask)
+        assert picture == pictures.mask_picture(mask)
 
 
 def test_a_folder_of_images_is_named_by_its_last_part_and_names_are_text(tmp_path, page):
@@ -187,7 +187,7 @@ def test_a_folder_of_images_is_named_by_its_last_part_and_names_are_text(tmp_pat
 
 
 def test_more_classes_than_there_is_room_for_are_counted(tmp_path, page, monkeypatch):
-    monkeypatch.setattr(runs_found, "_DRAWN", 2)
+    monkeypatch.setattr(run_rows, "_MOST_DRAWN", 2)
     make_run(tmp_path / "run")
     (row,) = page(str(tmp_path)).rows[1:]
     assert len(row[0]["maps"]) == 2 and "and 1 more" in row[0]["text"]
@@ -211,7 +211,7 @@ def damage(run, how):
         files.write_json(run / "config.json", {"stages": "train", "report": {"share": "much"}})
     elif how == "another share":
         evaluation = files.read_json(run / "evaluation.json")
-        del evaluation["removal"]["0.25"]
+        del evaluation["methods"]["removal"]["shares"]["0.25"]
         files.write_json(run / "evaluation.json", evaluation)
 
 
@@ -220,11 +220,11 @@ def damage(run, how):
     [
         ("half a file", "removal: evaluation.json: not JSON"),
         ("flipped", "removal: dfm/removal.npz: not a readable"),
-        ("not evaluated", "removal: evaluation.json: holds nothing of removal; run the stage evaluate first"),
+        ("not evaluated", "removal: evaluation.json: no results of removal; run the stage evaluate first"),
         ("not searched", "no maps: the stage search is not done"),
-        ("no config", "removal: config.json: not the config of a run"),
-        ("old config", "removal: config.json: report.share is 'much'; accepted:"),
-        ("another share", "removal: evaluation.json: nothing of the maps at 25 %; run the stage evaluate again"),
+        ("no config", "removal: config.json: got list; expected the config of a run"),
+        ("old config", "removal: config.json: report.share: got 'much'; expected the config"),
+        ("another share", "removal: evaluation.json: no rates of the maps at 25 %; run the stage evaluate again"),
     ],
 )
 def test_a_run_that_cannot_be_read_has_a_row_that_says_so_beside_the_others(tmp_path, page, how, said):
@@ -242,7 +242,7 @@ def test_what_is_no_run_is_not_listed_and_a_run_once(tmp_path):
         files.write_json(tmp_path / name / "config.json", {"stages": stages})
     (tmp_path / "notes").mkdir()
     (tmp_path / "file.txt").write_text("")
-    found = runs_found.find(f"{tmp_path}, {tmp_path / 'run'},{tmp_path / 'study'}")
+    found = run_rows.find(f"{tmp_path}, {tmp_path / 'run'},{tmp_path / 'study'}")
     assert found == [tmp_path / "run", tmp_path / "study" / "cell"]
 
 
@@ -253,7 +253,7 @@ def test_where_there_is_no_run_the_command_says_so_and_writes_nothing(tmp_path, 
     (tmp_path / "empty" / "file").write_text("")
     config = runs_config.get_config()
     config.runs = text
-    with pytest.raises(InputError, match=r"^runs: (empty|no run in '.*'); expected (a )?workdir"):
+    with pytest.raises(InputError, match=r"^runs: got (nothing|'.*', which has no run); expected (a )?workdir"):
         runner.run(config, tmp_path / "index")
     assert not (tmp_path / "index").exists()
 

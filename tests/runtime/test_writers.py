@@ -18,9 +18,9 @@ from fsjax.experiment import runner
 from fsjax.experiment.stages import search as search_stage
 from fsjax.experiment.workspace import Workspace
 from fsjax.fourier import dfm, masks
-from fsjax.runtime import files, writers
+from fsjax.runtime import writers
 from fsjax.runtime.errors import InputError
-from tests.helpers import stand_in_wandb
+from tests.helpers import results, stand_in_wandb
 
 # TensorBoard's own reader, without the seconds that its import of TensorFlow takes: it looks for this name.
 sys.modules.setdefault("tensorboard.compat.notf", types.ModuleType("tensorboard.compat.notf"))
@@ -55,11 +55,9 @@ def drawn(problem):
 
 def judged(config, directory, *others):
     """As the stage evaluate leaves it, without judging anything."""
-    plain = {"accuracy": 0.75, "tpr": [1.0] * 4, "fpr": [0.0] * 4, "confusion": np.eye(4, dtype=int).tolist()}
-    found = {"classes": ["C0", "C1", "C2", "C3"], "images": [1] * 4, "unfiltered": plain}
-    files.write_json(
-        directory / "evaluation.json", {**found, "drawn": {"0.05": {**RATES, "tpr": [0.0] * 4}, "0.2": RATES}}
-    )
+    drawn = results.method({0.05: results.map_rates([0.0] * 4), 0.2: results.map_rates(**RATES)})
+    plain = results.unfiltered([1.0] * 4, [0.0] * 4, accuracy=0.75)
+    results.write(directory, results.evaluation(("C0", "C1", "C2", "C3"), {"drawn": drawn}, of_images=plain))
 
 
 @pytest.fixture(scope="module")

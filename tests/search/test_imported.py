@@ -59,7 +59,7 @@ def run(trained, tmp_path):
         without_images = re.sub(r'src="[^"]*"', "", page)
         return (
             maps,
-            evaluation["imported"],
+            evaluation["methods"]["imported"],
             " ".join(html.unescape(re.sub(r"</?(p|em|strong)[^>]*>", "", without_images)).split()),
         )
 
@@ -110,9 +110,11 @@ def test_maps_of_another_workdir_are_judged_on_this_model_and_the_report_says_wh
     assert origin["provenance"] == theirs.provenance and "fields" in maps.provenance
     for share in theirs.shares:
         tpr, fpr = rates(run.directory, theirs.at(share))
-        np.testing.assert_allclose(evaluation[f"{share:g}"]["tpr"], tpr, atol=1e-6)
-        np.testing.assert_allclose(evaluation[f"{share:g}"]["fpr"], fpr, atol=1e-6)
-    assert len({*evaluation["0.1"]["tpr"], *evaluation["0.3"]["tpr"]}) > 1, "the rates can tell masks apart"
+        np.testing.assert_allclose(evaluation["shares"][f"{share:g}"]["tpr"], tpr, atol=1e-6)
+        np.testing.assert_allclose(evaluation["shares"][f"{share:g}"]["fpr"], fpr, atol=1e-6)
+    assert len({*evaluation["shares"]["0.1"]["tpr"], *evaluation["shares"]["0.3"]["tpr"]}) > 1, (
+        "the rates can tell masks apart"
+    )
     # config.report.share, 5 %, is not among theirs: the nearest is shown.
     assert "All classes at 10 %" in page
     assert f"read from {origin['path']}" in page and "made by removal" in page
@@ -126,8 +128,8 @@ def test_a_published_pickle_of_half_masks_is_judged_without_scores(run, tmp_path
     maps, evaluation, page = run(file)
     assert not spectrum.is_hermitian(maps.at(0.3)) and maps.classes == CLASSES and maps.searched_on == "test"
     tpr, fpr = rates(run.directory, masks)
-    np.testing.assert_allclose(evaluation["0.3"]["tpr"], tpr, atol=1e-6)
-    np.testing.assert_allclose(evaluation["0.3"]["fpr"], fpr, atol=1e-6)
+    np.testing.assert_allclose(evaluation["shares"]["0.3"]["tpr"], tpr, atol=1e-6)
+    np.testing.assert_allclose(evaluation["shares"]["0.3"]["fpr"], fpr, atol=1e-6)
     assert evaluation["planted"] == {} and "made by published" in page
     assert "imported, on test images, 0 forward passes" in page
 

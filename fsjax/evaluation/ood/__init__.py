@@ -1,5 +1,5 @@
 """Out of distribution: a model and its maps on other images, and on images that an attack has changed."""
 
-from fsjax.evaluation.ood.evaluate import check, run
+from fsjax.evaluation.ood.judging import check, run
 
 __all__ = ["check", "run"]

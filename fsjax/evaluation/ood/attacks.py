@@ -23,7 +23,7 @@ from fsjax.runtime import interrupt, parallel
 from fsjax.runtime.errors import InputError
 from fsjax.runtime.progress import Progress
 
-_ACCEPTED = "fgsm:RADIUS or pgd:RADIUS:STEPS with a radius in (0, 1], such as fgsm:4/255 or pgd:0.03:10"
+_EXPECTED = "fgsm:RADIUS or pgd:RADIUS:STEPS with a radius in (0, 1], such as fgsm:4/255 or pgd:0.03:10"
 
 _NEVER = -1e30  # a logit that counts for nothing, and finite: -inf among the only logits would make NaN
 
@@ -68,16 +68,16 @@ def parse(text: str) -> Attack:
     """'fgsm:4/255' or 'pgd:4/255:10'; raises InputError for an attack not known and a radius outside (0, 1]."""
     kind, *numbers = (part.strip() for part in text.split(":"))
     if kind not in ("fgsm", "pgd"):
-        raise InputError(f"ood.attacks: got {kind!r}; expected {_ACCEPTED}")
+        raise InputError(f"ood.attacks: got {kind!r}; expected {_EXPECTED}")
     try:
         radius = Fraction(numbers[0])
         steps = int(numbers[1]) if kind == "pgd" else 0
     except (IndexError, ValueError, ZeroDivisionError):
-        raise InputError(f"ood.attacks: got {text!r}; expected {_ACCEPTED}") from None
+        raise InputError(f"ood.attacks: got {text!r}; expected {_EXPECTED}") from None
     if len(numbers) != (2 if kind == "pgd" else 1) or (kind == "pgd" and steps < 1):
-        raise InputError(f"ood.attacks: got {text!r}; expected {_ACCEPTED}")
+        raise InputError(f"ood.attacks: got {text!r}; expected {_EXPECTED}")
     if not 0 < radius <= 1:
-        raise InputError(f"ood.attacks: radius {numbers[0]} of {text!r}; expected {_ACCEPTED}")
+        raise InputError(f"ood.attacks: got a radius of {numbers[0]} in {text!r}; expected {_EXPECTED}")
     return Attack(text.strip(), radius, steps)
 
 
@@ -105,11 +105,15 @@ def make_attacker(
     radius = 255 * float(attack.radius)
 
     @jax.jit
-    def gradient(params, levels, labels):
+    def gradient(
+        params: PyTree, levels: Float[Array, "n height width 3"], labels: Int[Array, " n"]
+    ) -> Float[Array, "n height width 3"]:
         with jax.default_matmul_precision("highest"):
             return jax.grad(lambda levels: total_loss(apply(params, normalise(levels, *mean_std)), labels))(levels)
 
-    def changed(params, levels, labels, numbers):
+    def attack_batch(
+        params: PyTree, levels: Float[Array, "n height width 3"], labels: Int[Array, " n"], numbers: Int[Array, " n"]
+    ) -> Float[Array, "n height width 3"]:
         of_loss = functools.partial(gradient, params, labels=labels)
         if not attack.steps:
             return fgsm(of_loss, levels, radius)
@@ -126,7 +130,7 @@ def make_attacker(
                 filled = np.minimum(np.arange(start, start + size), indices[-1])
                 levels = images.images(filled).astype(np.float32)
                 batch = jax.device_put((levels, images.labels[filled], numbers[filled].astype(np.int32)), split)
-                parts.append(np.asarray(changed(params, *batch))[: len(indices)])
+                parts.append(np.asarray(attack_batch(params, *batch))[: len(indices)])
                 progress.update(len(indices))
                 interrupt.check()
         return Attacked(images.classes, images.labels, np.concatenate(parts))

@@ -1,30 +1,33 @@
-"""How a classifier calls the images of a set, unfiltered and under each class's map, and the rates this makes."""
+"""Counts of correct predictions and of predicted classes, part by part of a set, and the rates that they give."""
 
 import dataclasses
-from collections.abc import Callable
+import functools
+import json
+from collections.abc import Callable, Sequence
 
 import numpy as np
-from jaxtyping import Bool, Int
+from jaxtyping import Int
 
-from fsjax.data.dataset import Images
-from fsjax.engine.engine import Engine
-from fsjax.evaluation.confusion import confusion, share
-from fsjax.evaluation.filtered import called, staying
-from fsjax.evaluation.statistics import numbers, wilson
-from fsjax.fourier.masks import Packed
-from fsjax.models.classifier import Classifier
+from fsjax.engine import sharing
+from fsjax.evaluation.ood.results import SetRates
+from fsjax.evaluation.ood.sets import Part, Set
+from fsjax.evaluation.rates import ratio
+from fsjax.evaluation.results import ControlRates, Rates
+from fsjax.evaluation.statistics import wilson
+from fsjax.runtime import files, parallel
+from fsjax.runtime.storage import Path
 
 
-@dataclasses.dataclass(frozen=True)
+@dataclasses.dataclass(frozen=True, eq=False)
 class Counts:
-    """Of images; row 0 as they are, row 1 filtered by the map of the class in question. They add up over parts.
+    """Counts of images; row 0 as they are, row 1 filtered by the map of the class in question. They add up over parts.
 
     Attributes:
       images: of each class.
-      right: of each class that are called it.
-      called: of any class that are called it.
-      controls: of each class that are called it under its controls, a row each of controls.kinds, whose masks are added
-        up.
+      right: images of each class that are predicted correctly.
+      called: images of any class that are predicted as each class.
+      controls: images of each class that are predicted correctly under its controls: a row for each kind of
+        packed_controls.mask_counts, over whose masks it sums.
     """
 
     images: Int[np.ndarray, " classes"]
@@ -36,80 +39,89 @@ class Counts:
         return Counts.from_rows(self.to_rows() + other.to_rows())
 
     def to_json(self) -> dict:
-        """As lists."""
-        return {field: value.tolist() for field, value in dataclasses.asdict(self).items()}
+        """Return lists."""
+        return {field: value.tolist() for field, value in vars(self).items()}
 
     @classmethod
     def from_json(cls, lists: dict) -> "Counts":
-        """What `to_json` made."""
-        found = {field: np.array(value, np.int64) for field, value in lists.items()}
-        return cls(**found | {"controls": found["controls"].reshape(-1, len(found["images"]))})
+        """Return what `to_json` wrote."""
+        arrays = {field: np.array(value, np.int64) for field, value in lists.items()}
+        return cls(**arrays | {"controls": arrays["controls"].reshape(-1, len(arrays["images"]))})
 
     def to_rows(self) -> Int[np.ndarray, "rows classes"]:
-        """As one array: five rows, and those of the controls."""
+        """Return one array: five rows, and those of the controls."""
         return np.concatenate([self.images[None], self.right, self.called, self.controls])
 
     @classmethod
     def from_rows(cls, rows: Int[np.ndarray, "rows classes"]) -> "Counts":
-        """What `to_rows` made."""
+        """Return what `to_rows` made."""
         return cls(rows[0], rows[1:3], rows[3:5], rows[5:])
 
 
-def count(
-    classifier: Classifier,
-    predict: Callable,
-    engine: Engine,
-    images: Images,
-    kept: Bool[np.ndarray, "classes height width"],
-    judged: Int[np.ndarray, " judged"],
-    controls: tuple[Engine, Packed, list[int]] | None,
-    label: str,
-) -> Counts:
-    """Counts of one part of a set, all of them by this process.
+def count_parts(
+    image_set: Set,
+    file: Path,
+    made_of: dict,
+    shape: tuple[int, int],
+    make_counter: Callable[[], Callable[[Part], Counts]],
+) -> list[Counts]:
+    """Return the counts of every part of a set, reading from `file` those that an earlier run has counted.
+
+    Collective: every process must call this; each counts another part, and all return the same.
 
     Args:
-      classifier: that is judged.
-      predict: of the same, as predict.make_predictor makes it.
-      engine: of the same, that sums the statistic `called`.
-      images: with labels.
-      kept: the map of each class.
-      judged: the classes that the whole set has; the maps of others are not applied.
-      controls: an engine of the same that sums the statistic `correct`, controls.masks_of the maps, and how many there
-        are of each kind; None without controls. They see a class's own images only, so a mask costs as much as one
-        map does, whatever the number of classes.
-      label: of the progress bar.
+      image_set: the set.
+      file: where counts are written as soon as they are known.
+      made_of: what counts depend on, as JSON values; counts of another `made_of` are not used.
+      shape: of Counts.to_rows().
+      make_counter: returns a function that counts a part; called only where a part is missing.
     """
-    classes = len(images.classes)
-    plain = confusion(predict(classifier.model.params, images, alone=True), images.labels, classes)
-    right, all_called = np.zeros((2, 2, classes), np.int64)
-    right[0], all_called[0] = np.diag(plain), plain.sum(0)
-    found = called(engine, images, classifier.mean_std, kept[judged], judged, label=label, alone=True)
-    right[1, judged], all_called[1, judged] = found[np.arange(len(judged)), judged], found.sum(1)
-    under = np.zeros((0, classes), np.int64)
-    if controls:
-        judge, masks, of_kind = controls
-        found = staying(judge, images, classifier.mean_std, masks, label=f"{label}, controls", alone=True)
-        under = np.add.reduceat(found, np.cumsum([0, *of_kind[:-1]]))
-    return Counts(np.bincount(images.labels, minlength=classes), right, all_called, under)
+    made_of = json.loads(json.dumps(made_of))  # as it comes back from a file: lists for tuples
+    counted = parallel.decide(lambda: _read(file, made_of))
+    missing = [part for part in image_set.parts if part.name not in counted]
+    index, processes = parallel.process()
+    if missing:
+        count = make_counter()
+    for start in range(0, len(missing), processes):
+        group = missing[start : start + processes]
+        rows = np.full((len(group), *shape), np.nan)
+        if index < len(group):
+            rows[index] = count(group[index]).to_rows()
+        for part, of_part in zip(group, sharing.merge(rows), strict=True):
+            counted[part.name] = Counts.from_rows(of_part.astype(np.int64)).to_json()
+        if parallel.is_main_process():
+            files.write_json(file, {"made_of": made_of, "parts": counted})
+    return [Counts.from_json(counted[part.name]) for part in image_set.parts]
 
 
-def rates(counts: Counts, kinds: dict[str, int], pictures: int = 1) -> dict:
-    """Images, accuracy, and TPR with its 95 % interval and FPR, unfiltered and filtered, of each class; for JSON.
+def _read(file: Path, made_of: dict) -> dict[str, dict]:
+    content = files.read_json(file) if file.exists() else {}
+    return content["parts"] if isinstance(content, dict) and content.get("made_of") == made_of else {}
 
-    Where there are controls, also the TPR under each, by the name that evaluation.json has for it.
+
+def rates(counts: Sequence[Counts], mask_counts: dict[str, int], repeated: bool = False) -> SetRates:
+    """Return the rates of a set or of a group of it. A class without images has none.
 
     Args:
-      counts: of a whole set or a group of it. A class without images has no rates, its FPR included.
-      kinds: controls.kinds of the maps.
-      pictures: how many times every picture is in it. It is no further evidence: intervals are for one of each.
+      counts: of its parts.
+      mask_counts: packed_controls.mask_counts of the maps.
+      repeated: whether all parts show the same pictures. They are no further evidence: intervals are for one of each.
     """
-    found = {"images": counts.images.tolist(), "accuracy": float(counts.right[0].sum() / counts.images.sum())}
-    others = counts.images.sum() - counts.images
-    tpr = share(counts.right, counts.images)
-    fpr = np.where(counts.images > 0, share(counts.called - counts.right, others), np.nan)
-    for row, name in enumerate(("unfiltered", "filtered")):
-        interval = wilson(counts.right[row] / pictures, counts.images / pictures)
-        found[name] = {"tpr": numbers(tpr[row]), "tpr_ci": numbers(interval), "fpr": numbers(fpr[row])}
-    for row, (name, masks) in zip(counts.controls, kinds.items(), strict=True):
-        found[name] = numbers(share(row, counts.images * masks))
-    return found
+    total, pictures = functools.reduce(Counts.__add__, counts), len(counts) if repeated else 1
+    others = total.images.sum() - total.images
+    tpr = ratio(total.right, total.images)
+    fpr = np.where(total.images > 0, ratio(total.called - total.right, others), np.nan)
+    unfiltered, filtered = (
+        Rates(tpr[row], wilson(total.right[row] / pictures, total.images / pictures), fpr[row]) for row in (0, 1)
+    )
+    controls = {
+        kind: ratio(row, total.images * masks)
+        for row, (kind, masks) in zip(total.controls, mask_counts.items(), strict=True)
+    }
+    return SetRates(
+        images=total.images,
+        accuracy=float(total.right[0].sum() / total.images.sum()),
+        unfiltered=unfiltered,
+        filtered=filtered,
+        controls=ControlRates(**{"radial_tpr": np.full(len(total.images), np.nan), **controls}) if controls else None,
+    )

@@ -1,4 +1,4 @@
-"""A mapping laid on a folder: where the images of each class of the model are, and whether all of it is there."""
+"""The folders that a mapping names below a root: where images of each class are, and whether all folders exist."""
 
 import dataclasses
 import hashlib
@@ -21,7 +21,7 @@ class Place:
 
     Attributes:
       groups: placeholder -> folder.
-      folders: of each class of the model, in index order; none where the set lacks the class.
+      folders: of each class of the model, in index order; empty where the set lacks the class.
     """
 
     groups: dict[str, str]
@@ -29,25 +29,25 @@ class Place:
 
     @property
     def name(self) -> str:
-        """The folders of its groups; 'all' of a set without any."""
+        """The folders of its groups, or 'all' for a set without groups."""
         return "/".join(self.groups.values()) or "all"
 
 
 def places(mapping: Mapping, root: Path, classes: Sequence[str], own: Sequence[str], where: str) -> list[Place]:
-    """Every combination of groups, its class folders seen to be there and each to hold an image.
+    """Return every combination of groups, after checking that each class folder exists and holds an image.
 
     Args:
       mapping: of the set.
       root: of the set.
       classes: display names of the model's classes.
-      own: the folders in which those classes lie in the data itself.
-      where: what error messages call the set.
+      own: the folders of those classes in the run's own data.
+      where: the mapping, as error messages name it.
 
     Raises:
-      InputError: no such root, a class that the model has not, class folders that are missing or without images.
+      InputError: no such root, a class that the model lacks, class folders that are missing or without images.
     """
     if not root.is_dir():
-        raise InputError(f"ood.sets: {where}: no folder {root}; expected the folder that holds the set")
+        raise InputError(f"ood.sets: {where}: got {root}; expected the folder that holds the set")
     folders = _folders(mapping, classes, own, where)
     found = []
     for combination in itertools.product(*mapping.groups.values()):
@@ -63,40 +63,36 @@ def places(mapping: Mapping, root: Path, classes: Sequence[str], own: Sequence[s
 
 
 def files(place: Place, images_per_class: int, skip_undecodable: bool) -> list[list[str]]:
-    """The images of each class: the first ones of its folders, 0 = all.
-
-    Raises:
-      InputError: a class that the set has is left without an image that decodes.
-    """
+    """Return the first images of each class, 0 = all; raises InputError for a class of which no image decodes."""
     found = [[file for folder in of_class for file in image_files(folder)] for of_class in place.folders]
     if skip_undecodable:
         found = decodable(found, next(folder for of_class in place.folders for folder in of_class).parent)
     for of_class, there in zip(place.folders, found, strict=True):
         if of_class and not there:
-            raise InputError(f"ood.sets: no image in {of_class[0]} decodes; each class needs at least one")
+            raise InputError(f"ood.sets: got no image that decodes in {of_class[0]}; expected at least one a class")
     return [of_class[: images_per_class or None] for of_class in found]
 
 
 def check_repeated(found: Sequence[Sequence[Sequence[str]]], all_places: Sequence[Place], where: str) -> None:
-    """Raises InputError where a class has more images in one place than in another."""
+    """Raise InputError where a class has more images in one place than in another."""
     counts = np.array([[len(of_class) for of_class in of_place] for of_place in found])
     for place, of_place in zip(all_places, counts, strict=True):
         if (different := np.flatnonzero(of_place != counts[0])).size:
             label = int(different[0])
             raise InputError(
-                f"ood.sets: {where}: {of_place[label]} images in {place.folders[label][0]}, {counts[0, label]} in "
+                f"ood.sets: {where}: got {of_place[label]} images in {place.folders[label][0]}, {counts[0, label]} in "
                 f"{all_places[0].folders[label][0]}; expected the same images everywhere (repeated: true)"
             )
 
 
 def digest(paths: Iterable[str], root: Path) -> str:
-    """SHA-256 of the sorted paths from the root and of the sizes: what can be seen of a set without reading it."""
+    """Return the SHA-256 of paths below the root and of sizes: what identifies a set without reading it."""
     lines = sorted(f"{os.path.relpath(path, root)}\0{os.stat(path).st_size}\n" for path in paths)
     return hashlib.sha256("".join(lines).encode(errors="surrogateescape")).hexdigest()
 
 
 def _folders(mapping: Mapping, classes: Sequence[str], own: Sequence[str], where: str) -> list[tuple[str, ...]]:
-    """Names of the folders of each class of the model."""
+    """Return the names of the folders of each class of the model."""
     if mapping.classes is None:
         for name in own:
             check_folder(name, f"ood.sets: {where}: class folder")
@@ -105,13 +101,15 @@ def _folders(mapping: Mapping, classes: Sequence[str], own: Sequence[str], where
     for key, names in mapping.classes.items():
         label = class_of(key, classes, own)
         if label is None and not mapping.subset:
-            raise InputError(f"ood.sets: {where}: class {key!r} is not in the model; {suggest(key, classes)}")
+            raise InputError(f"ood.sets: {where}: got class {key!r}, which the model lacks; {suggest(key, classes)}")
         if label is not None and folders[label]:
-            raise InputError(f"ood.sets: {where}: class {classes[label]!r} is mapped twice, once as {key!r}")
+            raise InputError(
+                f"ood.sets: {where}: got class {classes[label]!r} twice, once as {key!r}; expected each class once"
+            )
         if label is not None:
             folders[label] = names
     if not any(folders):
-        raise InputError(f"ood.sets: {where}: none of its classes is in the model; {suggest('', classes)}")
+        raise InputError(f"ood.sets: {where}: got no class of the model; {suggest('', classes)}")
     return folders
 
 
@@ -125,6 +123,6 @@ def _refuse(bad: list[Path], count: int, root: Path, where: str, what: str, show
         names = ", ".join(str(folder.relative_to(root)) for folder in bad[:shown])
         more = f" and {len(bad) - shown} more" if len(bad) > shown else ""
         raise InputError(
-            f"ood.sets: {where}: {len(bad)} of {count} class folders in {root} {what}: {names}{more}; "
+            f"ood.sets: {where}: got {len(bad)} of {count} class folders in {root} {what}: {names}{more}; "
             "expected every folder that the mapping names"
         )

@@ -1,4 +1,4 @@
-"""A mapping: which folders of another image set show which class of the model. A small YAML, untrusted."""
+"""A mapping: the folders of another image set that show each class of the model. A small YAML file, untrusted."""
 
 import dataclasses
 import pathlib
@@ -20,16 +20,16 @@ _PLACEHOLDER = re.compile(r"\{(\w+)\}")
 
 @dataclasses.dataclass(frozen=True)
 class Mapping:
-    """What a YAML says of a set; every folder in it is the name of one folder, never a path.
+    """The content of a mapping; every folder in it is the name of one folder, never a path.
 
     Attributes:
       name: of the set, for people; {root} in it stands for the name of the folder that the set lies in.
       layout: the parts of the path from the root to a class folder: names, or {placeholder}; the last is {class}.
-      groups: the folders that stand for each other placeholder, in the order of the layout.
+      groups: the folders of each other placeholder, in the order of the layout.
       classes: class of the model, by display name or by folder name of data.classes -> folders that show it; None =
-        each class lies in the folder that it has in the data itself.
-      subset: whether the model may have some of these classes only; else each has to be there.
-      restrict: whether logits of other classes are left out, so that the largest is one of a mapped class.
+        each class has the folder that it has in the run's own data.
+      subset: whether the model may lack some of these classes.
+      restrict: whether logits of other classes are left out, so that the largest is that of a mapped class.
       repeated: whether every combination of groups shows the same pictures, so that they are no further evidence.
     """
 
@@ -43,22 +43,22 @@ class Mapping:
 
 
 def shipped() -> list[str]:
-    """Names of the mappings that come with fsjax."""
+    """Return the names of the mappings that come with fsjax."""
     return sorted(file.stem for file in SHIPPED.glob("*.yaml"))
 
 
 def file_of(name: str) -> Path:
-    """The YAML that a shipped name or a path stands for; raises InputError where there is none."""
+    """Return the file of a shipped name or of a path; raises InputError where there is none."""
     if name in shipped():
         return SHIPPED / f"{name}.yaml"
     path = pathlib.Path(name).expanduser()
     if path.suffix not in (".yaml", ".yml") or not path.is_file():
-        raise InputError(f"ood.sets: no mapping {name!r}; expected a .yaml file, or one of {', '.join(shipped())}")
+        raise InputError(f"ood.sets: got {name!r}; expected a .yaml file, or one of {', '.join(shipped())}")
     return path
 
 
 def read(path: Path) -> Mapping:
-    """Reads and checks a mapping.
+    """Read and check a mapping.
 
     Raises:
       InputError: not YAML, not a mapping, an unknown field, a value of another kind, a folder that is a path.
@@ -68,13 +68,15 @@ def read(path: Path) -> Mapping:
     except (yaml.YAMLError, UnicodeDecodeError, RecursionError) as error:
         raise InputError(f"{path}: not YAML of text, lists and mappings ({one_line(error)})") from error
     if not isinstance(fields, dict):
-        raise InputError(f"{path}: got {_shown(fields)}; expected a YAML mapping with the fields {', '.join(_FIELDS)}")
+        raise InputError(
+            f"{path}: got {reprlib.repr(fields)}; expected a YAML mapping with the fields {', '.join(_FIELDS)}"
+        )
     for field in fields:
         if field not in _FIELDS:
-            raise InputError(f"{path}: got {_shown(field)}; expected {', '.join(_FIELDS)}")
+            raise InputError(f"{path}: got field {reprlib.repr(field)}; expected {', '.join(_FIELDS)}")
     for field in ("layout", "classes"):
         if field not in fields:
-            raise InputError(f"{path}: no field {field!r}; expected at least layout and classes")
+            raise InputError(f"{path}: got no {field}; expected at least layout and classes")
     layout = _layout(fields["layout"], f"{path}: layout")
     return Mapping(
         name=_text(fields.get("name", path.stem), f"{path}: name"),
@@ -86,22 +88,22 @@ def read(path: Path) -> Mapping:
 
 
 class _Loader(yaml.BaseLoader):
-    """Less than safe_load takes: every scalar stays text, no tag makes an object, no alias, no key twice.
+    """Accepts less than safe_load: every scalar stays text, no tag makes an object, no alias, no key twice.
 
-    Text, so that a folder called 007, no or 2020-01-01 keeps its name.
+    Scalars stay text so that a folder called 007, no or 2020-01-01 keeps its name.
     """
 
-    def compose_node(self, parent, index):
+    def compose_node(self, parent: yaml.Node | None, index: int) -> yaml.Node | None:
         if self.check_event(yaml.AliasEvent):
             event = self.peek_event()
             raise yaml.composer.ComposerError(None, None, f"alias *{event.anchor}", event.start_mark)
         return super().compose_node(parent, index)
 
-    def construct_mapping(self, node, deep=False):
+    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict:
         keys = [key.value for key, _ in node.value if isinstance(key, yaml.ScalarNode)]
         for key, value in node.value:
             if not isinstance(key, yaml.ScalarNode) or keys.count(key.value) > 1:
-                problem = f"key {_shown(key.value)} is given twice or is no text"
+                problem = f"key {reprlib.repr(key.value)} is given twice or is not text"
                 raise yaml.constructor.ConstructorError(None, None, problem, value.start_mark)
         return super().construct_mapping(node, deep)
 
@@ -114,7 +116,7 @@ def _layout(value: object, where: str) -> tuple[str, ...]:
             _folder(part, where)
     if parts[-1] != "{class}" or len(set(names)) < len(names):
         raise InputError(
-            f"{where}: got {_shown(value)}; "
+            f"{where}: got {reprlib.repr(value)}; "
             f"expected names and different {{placeholders}} between slashes, last {{class}}"
         )
     return parts
@@ -124,7 +126,7 @@ def _groups(value: object, layout: tuple[str, ...], where: str) -> dict[str, tup
     wanted = [match[1] for part in layout[:-1] if (match := _PLACEHOLDER.fullmatch(part))]
     if not isinstance(value, dict) or set(value) != set(wanted):
         accepted = f"folders for each of {', '.join(wanted)}" if wanted else "none, for layout has no placeholder"
-        raise InputError(f"{where}: got {_shown(value)}; expected {accepted}")
+        raise InputError(f"{where}: got {reprlib.repr(value)}; expected {accepted}")
     return {name: _folders(value[name], f"{where}.{name}") for name in wanted}
 
 
@@ -135,14 +137,16 @@ def _classes(value: object, where: str) -> dict[str, tuple[str, ...]] | None:
         value = {name: name for name in _folders(value, where)}
     if not isinstance(value, dict) or not value:
         raise InputError(
-            f"{where}: got {_shown(value)}; expected same, a list of folders, or class: folder (or folders)"
+            f"{where}: got {reprlib.repr(value)}; expected same, a list of folders, or class: folder (or folders)"
         )
     found = {name: _folders(folders, f"{where}.{name}") for name, folders in value.items()}
     owner: dict[str, str] = {}
     for name, folders in found.items():
         for folder in folders:
             if owner.setdefault(folder, name) != name:
-                raise InputError(f"{where}: folder {folder!r} shows {owner[folder]!r} and {name!r}; expected one class")
+                raise InputError(
+                    f"{where}: got folder {folder!r} for {owner[folder]!r} and {name!r}; expected one class"
+                )
     return found
 
 
@@ -150,7 +154,7 @@ def _folders(value: object, where: str) -> tuple[str, ...]:
     values = value if isinstance(value, list) else [value]
     folders = tuple(_folder(one, where) for one in values)
     if not folders or len(set(folders)) < len(folders):
-        raise InputError(f"{where}: got {_shown(value)}; expected one or more different folders")
+        raise InputError(f"{where}: got {reprlib.repr(value)}; expected one or more different folders")
     return folders
 
 
@@ -161,29 +165,25 @@ def _folder(value: object, where: str) -> str:
 
 
 def check_folder(name: str, where: str) -> None:
-    """Raises InputError where a name is not that of one folder below another: a path, '..', or a drive."""
+    """Raise InputError for a name that is not that of one folder: a path, '..', or a drive."""
     if not name or name in (".", "..") or set(name) & set("/\\:\0"):
-        raise InputError(f"{where}: got {_shown(name)}; expected the name of one folder, not a path")
+        raise InputError(f"{where}: got {reprlib.repr(name)}; expected the name of one folder, not a path")
 
 
 def _text(value: object, where: str) -> str:
     if not isinstance(value, str) or not value.strip() or not value.isprintable():
-        raise InputError(f"{where}: got {_shown(value)}; expected text of one line")
+        raise InputError(f"{where}: got {reprlib.repr(value)}; expected text of one line")
     return value
 
 
 def _switch(value: object, where: str) -> bool:
     if value not in ("true", "false"):
-        raise InputError(f"{where}: got {_shown(value)}; expected true or false")
+        raise InputError(f"{where}: got {reprlib.repr(value)}; expected true or false")
     return value == "true"
 
 
-def _shown(value: object) -> str:
-    return reprlib.repr(value)
-
-
 def class_of(key: str, names: Sequence[str], folders: Sequence[str]) -> int | None:
-    """Index of the class that a mapping calls `key`, by display name or else by folder; None = no such class."""
+    """Return the index of the class with a display name, or else a folder, of `key`; None = no such class."""
     for known in (names, folders):
         if key in known:
             return list(known).index(key)

@@ -1,7 +1,8 @@
-"""The sets that config.ood asks for, opened: parts that are judged one by one, and what they are made of."""
+"""The sets that config.ood names, opened: parts that are judged one by one, and what they are made of."""
 
 import copy
 import dataclasses
+import functools
 import pathlib
 import re
 from collections.abc import Callable, Sequence
@@ -20,7 +21,7 @@ from fsjax.runtime import parallel
 from fsjax.runtime.errors import InputError
 from fsjax.runtime.storage import Path
 
-# Images of a part: what is lost at most when a run is killed, and what a process has for itself at a time.
+# Images of a part: the most that are counted again after a kill, and that a process holds at a time.
 PART = 512
 
 
@@ -29,9 +30,9 @@ class Part:
     """Images of a set that are judged together, by one process.
 
     Attributes:
-      name: unlike those of other parts of the set.
+      name: unique among the parts of the set.
       groups: placeholder -> folder.
-      open: -> its images.
+      open: returns its images.
     """
 
     name: str
@@ -47,10 +48,10 @@ class Set:
       name: for people, and in the results.
       parts: that make it up.
       classes: indices of the model's classes that it has.
-      groups: folders of each placeholder, to be reported one by one.
+      groups: placeholder -> folders, to be reported one by one.
       restrict: whether logits of the classes that it lacks are left out.
-      pictures: how many times each picture is in it.
-      about: what it was made of, for JSON; counts of another `about` are not of this set.
+      repeated: whether several places show the same pictures.
+      about: what it was made of, as JSON values; counts of another `about` are not of this set.
     """
 
     name: str
@@ -58,46 +59,60 @@ class Set:
     classes: tuple[int, ...]
     groups: dict[str, tuple[str, ...]]
     restrict: bool
-    pictures: int
+    repeated: bool
     about: dict
 
 
 @dataclasses.dataclass(frozen=True)
-class Asked:
-    """A folder with its mapping, as config.ood.sets names them."""
+class FolderSet:
+    """A folder of images with its mapping.
+
+    Attributes:
+      name: for people, and in the results.
+      mapping: as config.ood.sets names it.
+      file: of the mapping.
+      root: the folder.
+    """
 
     name: str
-    where: str
+    mapping: str
     file: Path
     root: pathlib.Path
 
 
-def asked(config: ConfigDict) -> tuple[list[Asked], list[attacks.Attack]]:
-    """What config.ood asks for; raises InputError for a set or an attack that is not known, and for equal names."""
-    sets = []
+def parse(config: ConfigDict) -> tuple[list[FolderSet], list[attacks.Attack]]:
+    """Return the sets that config.ood names; raises InputError for an unknown set or attack, and for equal names."""
+    folder_sets = []
     for entry in filter(None, (part.strip() for part in config.ood.sets.split(","))):
         name, equals, root = (part.strip() for part in entry.partition("="))
         if not equals or not root:
             raise InputError(f"ood.sets: got {entry!r}; expected MAPPING=ROOT, separated by commas")
         file, folder = mapping.file_of(name), pathlib.Path(root).expanduser()
         title = mapping.read(file).name.replace("{root}", folder.resolve().name)
-        sets.append(Asked(title, name, file, folder))
+        folder_sets.append(FolderSet(title, name, file, folder))
     made = [attacks.parse(part) for part in config.ood.attacks.split(",") if part.strip()]
-    names = [file_name(name) for name in (*(one.name for one in sets), *(one.name for one in made))]
+    names = [*(file_name(folder_set.name) for folder_set in folder_sets), *(file_name(attack.name) for attack in made)]
     if twice := [name for name in names if names.count(name) > 1]:
-        raise InputError(
-            f"ood: two sets are called {twice[0]!r}; expected names that differ (of mappings, or of roots)"
-        )
-    return sets, made
+        raise InputError(f"ood: got two sets called {twice[0]!r}; expected different names (of mappings, or of roots)")
+    return folder_sets, made
+
+
+def openers(config: ConfigDict, classifier: Classifier, test: Dataset) -> list[Callable[[], Set]]:
+    """Return a function for each set and attack of config.ood, which opens it."""
+    folder_sets, made = parse(config)
+    return [
+        *(functools.partial(open_folder, folder_set, config, classifier.classes) for folder_set in folder_sets),
+        *(functools.partial(open_attack, attack, config, classifier, test) for attack in made),
+    ]
 
 
 def file_name(name: str) -> str:
-    """The name of a set in the name of a file."""
+    """Return the name of a set as a part of a file's name."""
     return re.sub(r"\W+", "-", name[:60]).strip("-").lower() or "set"
 
 
 def own_classes(data: ConfigDict) -> tuple[list[str], list[str]]:
-    """Display names of the data's classes, and the folders in which they lie; nothing is decoded."""
+    """Return display names and folders of the data's classes; no image is decoded."""
     data = copy.deepcopy(data)
     with data.unlocked():
         data.skip_undecodable = False
@@ -107,56 +122,56 @@ def own_classes(data: ConfigDict) -> tuple[list[str], list[str]]:
     return classes, [folder_of.get(name, name) for name in classes]
 
 
-def places(one: Asked, data: ConfigDict) -> tuple[mapping.Mapping, list[folders.Place]]:
-    """The mapping of a set and its places, all seen to be there."""
-    found = mapping.read(one.file)
-    return found, folders.places(found, one.root, *own_classes(data), one.where)
+def places(folder_set: FolderSet, data: ConfigDict) -> tuple[mapping.Mapping, list[folders.Place]]:
+    """Return the mapping of a set and its places; raises InputError where one of them is missing."""
+    set_mapping = mapping.read(folder_set.file)
+    return set_mapping, folders.places(set_mapping, folder_set.root, *own_classes(data), folder_set.mapping)
 
 
-def open_folder(one: Asked, config: ConfigDict, classes: tuple[str, ...]) -> Set:
-    """A set of image folders, read as the run's own images are.
+def open_folder(folder_set: FolderSet, config: ConfigDict, classes: tuple[str, ...]) -> Set:
+    """Open a set of image folders, which is read as the run's own images are.
 
     Args:
-      one: the set.
+      folder_set: the set.
       config: of the run.
       classes: display names of the model's classes.
     """
-    found, there = places(one, config.data)
+    set_mapping, all_places = places(folder_set, config.data)
     data = config.data
-    listed = [folders.files(place, config.ood.images_per_class, data.skip_undecodable) for place in there]
-    if found.repeated:
-        folders.check_repeated(listed, there, one.where)
+    files = [folders.files(place, config.ood.images_per_class, data.skip_undecodable) for place in all_places]
+    if set_mapping.repeated:
+        folders.check_repeated(files, all_places, folder_set.mapping)
 
-    def opener(files: Sequence[Sequence[str]], rows: np.ndarray) -> Callable[[], Images]:
+    def opener(of_place: Sequence[Sequence[str]], rows: np.ndarray) -> Callable[[], Images]:
         return lambda: Dataset(
-            FolderSource(classes, files), data.image_size, data.cache_gib, rows, resize_shorter=data.resize_shorter
+            FolderSource(classes, of_place), data.image_size, data.cache_gib, rows, resize_shorter=data.resize_shorter
         )
 
-    every = [file for of_place in listed for of_class in of_place for file in of_class]
+    every = [file for of_place in files for of_class in of_place for file in of_class]
     return Set(
-        name=one.name,
+        name=folder_set.name,
         parts=[
-            Part(f"{place.name}/{rows[0]}", place.groups, opener(files, rows))
-            for place, files in zip(there, listed, strict=True)
-            for rows in cut(np.arange(sum(map(len, files))))
+            Part(f"{place.name}/{rows[0]}", place.groups, opener(of_place, rows))
+            for place, of_place in zip(all_places, files, strict=True)
+            for rows in split(np.arange(sum(map(len, of_place))))
         ],
-        classes=tuple(label for label, of_class in enumerate(there[0].folders) if of_class),
-        groups=found.groups,
-        restrict=found.restrict,
-        pictures=len(there) if found.repeated else 1,
+        classes=tuple(label for label, of_class in enumerate(all_places[0].folders) if of_class),
+        groups=set_mapping.groups,
+        restrict=set_mapping.restrict,
+        repeated=set_mapping.repeated and len(all_places) > 1,
         about={
-            "mapping": one.where,
-            "fields": dataclasses.asdict(found),
-            "root": str(one.root),
+            "mapping": folder_set.mapping,
+            "fields": dataclasses.asdict(set_mapping),
+            "root": str(folder_set.root),
             "images": len(every),
             # Read once, and not by every process.
-            "sha256": parallel.decide(lambda: folders.digest(every, one.root)),
+            "sha256": parallel.decide(lambda: folders.digest(every, folder_set.root)),
         },
     )
 
 
 def open_attack(attack: attacks.Attack, config: ConfigDict, classifier: Classifier, test: Dataset) -> Set:
-    """The run's own test images, the first ones of each class, attacked part by part.
+    """Open the first test images of each class as a set, attacked part by part.
 
     Args:
       attack: to be made.
@@ -172,15 +187,15 @@ def open_attack(attack: attacks.Attack, config: ConfigDict, classifier: Classifi
 
     return Set(
         name=attack.name,
-        parts=[Part(f"all/{part[0]}", {}, opener(part)) for part in cut(rows)],
+        parts=[Part(f"all/{part[0]}", {}, opener(part)) for part in split(rows)],
         classes=tuple(int(label) for label in np.unique(test.labels)),
         groups={},
         restrict=False,
-        pictures=1,
+        repeated=False,
         about={"attack": attack.name, "images": len(rows)},
     )
 
 
-def cut(rows: np.ndarray) -> list[np.ndarray]:
-    """Parts of PART images, the last one smaller."""
+def split(rows: np.ndarray) -> list[np.ndarray]:
+    """Split rows into parts of PART images, the last one smaller."""
     return [rows[start : start + PART] for start in range(0, len(rows), PART)]

@@ -1,20 +1,22 @@
 """The page of a comparison: one self-contained file."""
 
-from fsjax.evaluation.controls import RATE
+from fsjax.evaluation import verdict
+from fsjax.evaluation.results import MapRates
 from fsjax.experiment.comparison.pairing import Pairing
 from fsjax.report import figures, html
-from fsjax.report.verdicts import verdicts
+from fsjax.report.class_rows import class_rows
 from fsjax.runtime import files
 from fsjax.runtime.storage import Path
 
 
-def write(directory: Path, result: dict, paired: Pairing) -> None:
-    """Write report/compare.html and report/figures/compare.png in a workdir.
+def write(directory: Path, result: dict, paired: Pairing, rates: dict[str, list[MapRates]]) -> None:
+    """Write report/compare.html and report/figures/compare.png in the workdir.
 
     Args:
       directory: the workdir.
       result: the content of compare.json.
-      paired: the compared masks.
+      paired: the masks that are compared.
+      rates: under the masks of each side, by share; empty without a model.
     """
     folder, row = directory / "report", result["headline"]
     ious = result["shares"][row]["iou"]
@@ -27,22 +29,21 @@ def write(directory: Path, result: dict, paired: Pairing) -> None:
     page = html.template("compare.html").render(
         title=directory.name,
         drawn=len(titles),
-        figure=html.embedded(figure, folder / "figures" / "compare.png"),
-        controlled=_verdicts(result),
-        rate=RATE,
+        figure=html.embed_figure(figure, folder / "figures" / "compare.png"),
+        controlled=_controlled(result, {side: of_side[row] for side, of_side in rates.items()}),
+        rule=verdict.rule(result["threshold"]) if rates else "",
         **result,
     )
     files.write_text(folder / "compare.html", page)
 
 
-def _verdicts(result: dict) -> list[tuple[str, dict]]:
-    """Return, class by class, each side's verdict on its headline mask; empty without controls."""
-    row, names = result["headline"], tuple(result["classes"])
-    sides = {side: rates[row] for side, rates in result.get("rates", {}).items()}
-    if not all("best_trivial" in rates for rates in sides.values()):
+def _controlled(result: dict, rates: dict[str, MapRates]) -> list[tuple[str, dict]]:
+    """Return the side and the row of each class, both sides together; none without controls."""
+    if not all(of_side.controls for of_side in rates.values()):
         return []
-    of_sides = [
-        [(side, verdict) for verdict in verdicts(names, rates, result["shares"][row][side], result["threshold"])]
-        for side, rates in sides.items()
+    names, shares = tuple(result["classes"]), result["shares"][result["headline"]]
+    rows = [
+        [(side, row) for row in class_rows(names, of_side, shares[side], result["threshold"])]
+        for side, of_side in rates.items()
     ]
-    return [entry for of_class in zip(*of_sides, strict=True) for entry in of_class]
+    return [entry for of_class in zip(*rows, strict=True) for entry in of_class]

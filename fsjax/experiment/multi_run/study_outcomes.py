@@ -7,48 +7,32 @@ from collections.abc import Iterable, Sequence
 import numpy as np
 from jaxtyping import Bool, Float
 
-from fsjax.evaluation.controls import beside
-from fsjax.evaluation.ood.evaluate import result_file
+from fsjax.evaluation import evaluation_file
+from fsjax.evaluation.ood import results as ood_results
+from fsjax.evaluation.results import ControlRates, Rates
 from fsjax.evaluation.statistics import mean
 from fsjax.experiment.multi_run.study_grid import Cell
 from fsjax.fourier import dfm
 from fsjax.fourier.overlap import chance_iou, iou
-from fsjax.runtime import files
 from fsjax.runtime.storage import Path
 from fsjax.search.bootstrap import at_share
 
 
 @dataclasses.dataclass(frozen=True)
-class SetRates:
-    """Rates of a model and its maps on one set of images; NaN for a class that the set lacks, or without a value.
+class SetOutcome:
+    """What a model and its maps do on a set of images.
 
     Attributes:
-      accuracy: on all images of the set, in [0, 1].
-      unfiltered: TPR on the images as they are.
-      tpr: TPR under the class's map.
-      interval: its 95 % interval.
-      fpr: share of the other classes' images that are called the class under its map.
-      controls: TPR under the control masks, by their names in controls.beside.
+      accuracy: on all its images, in [0, 1].
+      unfiltered_tpr: TPR of each class on the images as they are, NaN where the set lacks it.
+      filtered: rates under the maps.
+      controls: TPR under control masks of the maps' size.
     """
 
-    accuracy: float | None
-    unfiltered: Float[np.ndarray, " classes"]
-    tpr: Float[np.ndarray, " classes"]
-    interval: Float[np.ndarray, "classes 2"]
-    fpr: Float[np.ndarray, " classes"]
-    controls: dict[str, Float[np.ndarray, " classes"]]
-
-    @classmethod
-    def from_json(cls, unfiltered: dict, filtered: dict, controls: dict) -> "SetRates":
-        """Read the rates on unfiltered images, under the maps, and under the control masks."""
-        return cls(
-            accuracy=unfiltered["accuracy"],
-            unfiltered=np.array(unfiltered["tpr"], float),
-            tpr=np.array(filtered["tpr"], float),
-            interval=np.array(filtered["tpr_ci"], float),
-            fpr=np.array(filtered["fpr"], float),
-            controls=beside(controls, len(filtered["tpr"])),
-        )
+    accuracy: float
+    unfiltered_tpr: Float[np.ndarray, " classes"]
+    filtered: Rates
+    controls: ControlRates
 
 
 @dataclasses.dataclass(frozen=True)
@@ -69,11 +53,11 @@ class Outcome:
     cell: Cell
     classes: tuple[str, ...]
     masks: Bool[np.ndarray, "classes height width"]
-    rates: SetRates
+    rates: SetOutcome
     above_threshold: float
     resampled: Float[np.ndarray, " classes"]
     shortcut: Float[np.ndarray, " classes"]
-    elsewhere: dict[str, SetRates]
+    elsewhere: dict[str, SetOutcome]
 
 
 def read(cell: Cell, share: float) -> Outcome:
@@ -81,28 +65,27 @@ def read(cell: Cell, share: float) -> Outcome:
     method = cell.config.search.method
     file = cell.directory / "dfm" / f"{method}.npz"
     maps = dfm.DominantFrequencyMaps.load(file)
-    evaluation = files.read_json(cell.directory / "evaluation.json")
     share = maps.nearest(share)
-    filtered, missing = evaluation[method][f"{share:g}"], [None] * len(maps.classes)
-    rates = SetRates.from_json(evaluation["unfiltered"], filtered, filtered)
+    evaluation = evaluation_file.read_method(cell.directory / "evaluation.json", method)
+    rates, unfiltered = evaluation.methods[method].at(share), evaluation.unfiltered
     resampled = dfm.told(file, lambda: at_share(maps, share))
     return Outcome(
         cell=cell,
         classes=maps.classes,
         masks=maps.at(share),
-        rates=rates,
+        rates=SetOutcome(unfiltered.accuracy, unfiltered.tpr, rates, rates.control_rates),
         above_threshold=float((rates.tpr > cell.config.evaluate.threshold).mean()),
-        resampled=np.array(resampled.get("mean", missing), float),
-        shortcut=np.array(filtered.get("shortcut", missing), float),
-        elsewhere=_elsewhere(result_file(cell.directory, method)),
+        resampled=np.array(resampled.get("mean", [None] * len(maps.classes)), float),
+        shortcut=np.array(rates.shortcut, float),
+        elsewhere=_elsewhere(ood_results.result_file(cell.directory, method)),
     )
 
 
-def _elsewhere(file: Path) -> dict[str, SetRates]:
-    sets = files.read_json(file)["sets"] if file.exists() else {}
+def _elsewhere(file: Path) -> dict[str, SetOutcome]:
+    sets = ood_results.read(file).sets if file.exists() else {}
     return {
-        name: SetRates.from_json({"accuracy": own["accuracy"], **own["unfiltered"]}, own["filtered"], own)
-        for name, own in sets.items()
+        name: SetOutcome(of_set.accuracy, of_set.unfiltered.tpr, of_set.filtered, of_set.control_rates)
+        for name, of_set in sets.items()
     }
 
 

@@ -32,7 +32,7 @@ def write(
     several = len({first.cell.model for first in firsts}) > 1
     labels = [f"{o.cell.model}\n{o.cell.variant}" if several else o.cell.variant for o in firsts]
     maps = study_figures.map_rows([first.masks[: len(names)] for first in firsts], labels, names)
-    tpr = [np.stack([seed.rates.tpr[: len(names)] for seed in seeds]) for seeds in groups]
+    tpr = [np.stack([seed.rates.filtered.tpr[: len(names)] for seed in seeds]) for seeds in groups]
     rates = study_figures.rates(tpr, labels, names, config.evaluate.threshold)
     runs = [seed.cell for seeds in groups for seed in seeds]
     page = html.template("study.html").render(
@@ -43,8 +43,8 @@ def write(
             name: (headings, [[in_words(value) for value in row] for row in rows])
             for name, (headings, rows) in tables.items()
         },
-        maps=html.embedded(maps, folder / "figures" / "study-maps.png"),
-        rates=html.embedded(rates, folder / "figures" / "study-rates.png"),
+        maps=html.embed_figure(maps, folder / "figures" / "study-maps.png"),
+        rates=html.embed_figure(rates, folder / "figures" / "study-rates.png"),
         drawn=len(names),
         classes=len(firsts[0].classes),
         seeds=len(groups[0]),

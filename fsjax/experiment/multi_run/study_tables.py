@@ -6,12 +6,12 @@ import itertools
 from collections.abc import Sequence
 
 from fsjax.evaluation.statistics import mean
-from fsjax.experiment.multi_run.study_outcomes import Measured, Outcome, SetRates, measured, stability
+from fsjax.experiment.multi_run.study_outcomes import Measured, Outcome, SetOutcome, measured, stability
 
 Value = str | int | float | Measured | None
 
-# Headings of control masks, and their names in controls.beside.
-_CONTROLS = {"trivial TPR": "trivial", "random TPR": "random", "radial TPR": "radial"}
+# Headings of control masks, and the fields of ControlRates that they show.
+_CONTROLS = {"trivial TPR": "trivial_tpr", "random TPR": "random_tpr", "radial TPR": "radial_tpr"}
 _RATES = ("TPR unfiltered", "TPR", "TPR low", "TPR high", "FPR", *_CONTROLS)
 _STABILITY = ("map IoU", "chance IoU", "resampled IoU")
 
@@ -38,9 +38,12 @@ def summary(outcomes: list[Outcome]) -> tuple[list[str], list[list[Value]]]:
                 seeds[0].cell.variant,
                 len(seeds),
                 measured([of_seed.accuracy for of_seed in rates]),
-                measured([mean(of_seed.tpr) for of_seed in rates]),
-                measured([mean(of_seed.fpr) for of_seed in rates]),
-                *(measured([mean(of_seed.controls[name]) for of_seed in rates]) for name in _CONTROLS.values()),
+                measured([mean(of_seed.filtered.tpr) for of_seed in rates]),
+                measured([mean(of_seed.filtered.fpr) for of_seed in rates]),
+                *(
+                    measured([mean(getattr(of_seed.controls, name)) for of_seed in rates])
+                    for name in _CONTROLS.values()
+                ),
                 measured([seed.above_threshold for seed in seeds]),
                 measured([mean(seed.shortcut) for seed in seeds]),
                 *(measured([iou.mean for iou in ious]).mean for ious in zip(*overlaps, strict=True)),
@@ -72,16 +75,16 @@ def by_class(outcomes: list[Outcome]) -> tuple[list[str], list[list[Value]]]:
     return headings, rows
 
 
-def _rates(seeds: list[SetRates], label: int) -> list[Value]:
+def _rates(seeds: list[SetOutcome], label: int) -> list[Value]:
     """Return the columns of _RATES."""
-    low, high = (measured([seed.interval[label, end] for seed in seeds]).mean for end in (0, 1))
+    low, high = (measured([seed.filtered.tpr_ci[label, end] for seed in seeds]).mean for end in (0, 1))
     return [
-        measured([seed.unfiltered[label] for seed in seeds]),
-        measured([seed.tpr[label] for seed in seeds]),
+        measured([seed.unfiltered_tpr[label] for seed in seeds]),
+        measured([seed.filtered.tpr[label] for seed in seeds]),
         low,
         high,
-        measured([seed.fpr[label] for seed in seeds]),
-        *(measured([seed.controls[name][label] for seed in seeds]) for name in _CONTROLS.values()),
+        measured([seed.filtered.fpr[label] for seed in seeds]),
+        *(measured([getattr(seed.controls, name)[label] for seed in seeds]) for name in _CONTROLS.values()),
     ]
 
 

@@ -35,7 +35,7 @@ def _measure(workspace: Workspace) -> None:
         return
     largest = len(scores) - (not options.compat)
     figure = figures.adcs_grid(scores[: figures.MOST_CLASSES], dataset.classes, largest)
-    html.embedded(figure, directory / "report" / "figures" / "adcs.png")
+    html.embed_figure(figure, directory / "report" / "figures" / "adcs.png")
     files.write_npz(
         directory / "adcs.npz",
         adcs=scores,

@@ -9,7 +9,10 @@ from ml_collections import ConfigDict
 from fsjax import search
 from fsjax.data.dataset import Dataset
 from fsjax.evaluation import evaluate
+from fsjax.evaluation.results import MapRates
 from fsjax.evaluation.statistics import mean
+from fsjax.evaluation.typed_json import to_json
+from fsjax.evaluation.unfiltered import evaluate_unfiltered
 from fsjax.experiment.comparison import comparison_page
 from fsjax.experiment.comparison.pairing import Pairing, class_names, pair
 from fsjax.experiment.comparison.rank_correlation import RESAMPLES, rank_correlations
@@ -98,15 +101,22 @@ def compare(
         "min_iou": config.min_iou,
         "unfiltered": None,
     }
+    rates: dict[str, list[MapRates]] = {}
     if classifier is not None and test is not None:
-        result |= _rates(config, classifier, test, paired, headline)
-    parallel.decide(lambda: _write(directory, result, paired))
+        rates = _rates(config, classifier, test, paired, headline)
+        result |= {
+            "unfiltered": to_json(evaluate_unfiltered(classifier, test)),
+            "images": np.bincount(test.labels, minlength=len(test.classes)).tolist(),
+            "threshold": config.evaluate.threshold,
+            "rates": to_json(rates),
+        }
+    parallel.decide(lambda: _write(directory, result, paired, rates))
     _check_overlap(result["shares"][headline], config.min_iou)
 
 
-def _write(directory: Path, result: dict, paired: Pairing) -> None:
+def _write(directory: Path, result: dict, paired: Pairing, rates: dict[str, list[MapRates]]) -> None:
     files.write_json(directory / "compare.json", result)
-    comparison_page.write(directory, result, paired)
+    comparison_page.write(directory, result, paired, rates)
 
 
 def _check_overlap(overlap: dict, least: float) -> None:
@@ -193,28 +203,21 @@ def _correlations(left: DominantFrequencyMaps, right: DominantFrequencyMaps, see
     return result
 
 
-def _rates(config: ConfigDict, classifier: Classifier, test: Dataset, paired: Pairing, row: int) -> dict:
-    """Return TPR and FPR on the test images, unfiltered and under both sides' masks, as JSON values.
-
-    The masks of `row` are judged by their controls as well.
-    """
-    sizes = np.bincount(test.labels, minlength=len(test.classes))
+def _rates(
+    config: ConfigDict, classifier: Classifier, test: Dataset, paired: Pairing, row: int
+) -> dict[str, list[MapRates]]:
+    """Return the rates on the test images under the masks of both sides; those of `row` with controls."""
     engine = evaluate.make_engine(classifier, test, config.run.memory_mib)
     rates = {}
     for side, maps in (("left", paired.left), ("right", paired.right)):
-        filtered = evaluate.filtered(classifier, engine, maps, test, sizes)
-        rates[side] = [
-            {name: filtered[f"{share:g}"][name] for name in ("tpr", "tpr_ci", "fpr")} for share in maps.shares
-        ]
+        by_share = evaluate.filter_by_maps(classifier, engine, maps, test)
         if config.evaluate.random_masks:
-            shown, share = rates[side][row], maps.shares[row]
-            shown |= evaluate.controlled(config, classifier, maps, test, share, shown["tpr"], engine.tile_images)
-    return {
-        "unfiltered": evaluate.unfiltered(classifier, test, sizes),
-        "images": sizes.tolist(),
-        "threshold": config.evaluate.threshold,
-        "rates": rates,
-    }
+            share = maps.shares[row]
+            by_share[share] = evaluate.compare_with_controls(
+                config, classifier, maps, test, share, by_share[share], engine.tile_images
+            )
+        rates[side] = [by_share[share] for share in maps.shares]
+    return rates
 
 
 # There is no grid of shares here.

@@ -4,7 +4,7 @@ from ml_collections import ConfigDict
 
 from fsjax import report
 from fsjax.evaluation import evaluate as evaluate_stage
-from fsjax.evaluation import results
+from fsjax.evaluation import evaluation_file
 from fsjax.evaluation.statistics import mean
 from fsjax.experiment.stages import search
 from fsjax.experiment.stages.stage import Stage, fingerprint
@@ -28,12 +28,11 @@ def _evaluate(workspace: Workspace) -> None:
 
 def _write_means(workspace: Workspace, maps: DominantFrequencyMaps) -> None:
     """Send the means at the share nearest to config.report.share to TensorBoard and Weights & Biases."""
-    found = results.of_method(workspace.directory / "evaluation.json", maps.method)
-    rates = found[maps.method][f"{maps.nearest(workspace.config.report.share):g}"]
-    accuracy, tpr, fpr = found["unfiltered"]["accuracy"], mean(rates["tpr"]), mean(rates["fpr"])
-    means = {"accuracy": accuracy, "mean_tpr": tpr, "mean_fpr": fpr}
+    evaluation = evaluation_file.read_method(workspace.directory / "evaluation.json", maps.method)
+    rates = evaluation.methods[maps.method].at(maps.nearest(workspace.config.report.share))
+    means = {"accuracy": evaluation.unfiltered.accuracy, "mean_tpr": mean(rates.tpr), "mean_fpr": mean(rates.fpr)}
     values = {name: value for name, value in means.items() if value is not None}
-    if verdicts := [verdict for verdict in rates.get("shortcut", ()) if verdict is not None]:
+    if verdicts := [verdict for verdict in rates.shortcut if verdict is not None]:
         values["shortcuts"] = sum(verdicts)
     workspace.metrics.outcome(maps.method, fingerprint(workspace.config, STAGE), values)
 

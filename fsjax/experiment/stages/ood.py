@@ -2,7 +2,7 @@
 
 from fsjax.evaluation import ood
 from fsjax.evaluation.ood import sets
-from fsjax.evaluation.ood.evaluate import result_file
+from fsjax.evaluation.ood.results import result_file
 from fsjax.experiment.stages import evaluate, search, train
 from fsjax.experiment.stages.stage import Stage, fingerprint
 from fsjax.experiment.workspace import Workspace
@@ -27,7 +27,7 @@ STAGE = Stage(
     by_method=True,
     outputs=lambda workspace: [result_file(workspace.directory, workspace.config.search.method)],
     run=_evaluate,
-    reads=lambda workspace: [one.file for one in sets.asked(workspace.config)[0]],
+    reads=lambda workspace: [folder_set.file for folder_set in sets.parse(workspace.config)[0]],
     # Another set, or another share, is another view of the same search.
     shown=("ood", "evaluate", "report"),
     partial=lambda config: True,

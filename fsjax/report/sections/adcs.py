@@ -20,7 +20,7 @@ def make(directory: Path, maps: DominantFrequencyMaps, share: float) -> Section:
     largest = len(names) - (not found["compat"])
     drawn = figures.adcs_grid(found["adcs"][: figures.MOST_CLASSES], names, largest)
     body = html.template("adcs_section.html").render(
-        image=html.embedded(drawn, directory / "report" / "figures" / "adcs.png"),
+        image=html.embed_figure(drawn, directory / "report" / "figures" / "adcs.png"),
         classes=len(names),
         drawn=min(len(names), figures.MOST_CLASSES),
         images=int(found["images"].sum()),

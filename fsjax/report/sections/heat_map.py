@@ -36,8 +36,8 @@ def make(directory: Path, maps: DominantFrequencyMaps, share: float) -> Section:
         for label, name in enumerate(maps.classes)
     ]
     body = html.template("heat_map_section.html").render(
-        overall=html.embedded(figures.heat_map(found["error"], title), folder / "heat_map.png"),
-        by_class=html.embedded(
+        overall=html.embed_figure(figures.heat_map(found["error"], title), folder / "heat_map.png"),
+        by_class=html.embed_figure(
             figures.heat_map_grid(error[: len(names)], maps.at(share)[: len(names)], names),
             folder / "heat_map_classes.png",
         ),

@@ -1,144 +1,113 @@
 """A model and its maps on other sets and under attacks, beside the test images."""
 
 import numpy as np
+from jaxtyping import Float
 
-from fsjax.evaluation.controls import beside
-from fsjax.evaluation.ood.average_tpr import average_tpr
-from fsjax.evaluation.statistics import mean, numbers
+from fsjax.evaluation.ood.average_tpr import Group, Point, average_tpr
+from fsjax.evaluation.ood.results import SetRates, SetResult, read, result_file
+from fsjax.evaluation.statistics import mean
 from fsjax.fourier.dfm import DominantFrequencyMaps
 from fsjax.report import html, ood_figures
 from fsjax.report.sections.section import Section
-from fsjax.runtime import files
 from fsjax.runtime.storage import Path
 from fsjax.search.bootstrap import at_share
 
 IN_DISTRIBUTION = "in distribution"
-# Columns beside a map's TPR, as controls.beside names them.
-_CONTROLS = {"trivial": "trivial mask", "random": "random", "radial": "radial"}
+# Columns beside a map's TPR, and the field of ControlRates that each shows.
+_CONTROLS = {"trivial_tpr": "trivial mask", "random_tpr": "random", "radial_tpr": "radial"}
 
 
 def inputs(directory: Path, method: str) -> list[Path]:
     """See section.Maker."""
-    return [directory / "ood" / f"{method}.json"]
+    return [result_file(directory, method)]
 
 
 def make(directory: Path, maps: DominantFrequencyMaps, share: float) -> Section:
     """See section.Maker; the share is that of the stage ood, which read it from the same field."""
-    found = files.read_json(inputs(directory, maps.method)[0])
-    own, sets, threshold = found["in_distribution"], found["sets"], found["threshold"]
-    grouping = np.array(own["filtered"]["tpr"], float)
+    result = read(result_file(directory, maps.method))
+    own, sets, threshold = result.in_distribution, result.sets, result.threshold
     judged = {IN_DISTRIBUTION: own, **sets}
-    curves = ood_figures.average_tpr({name: one["average_tpr"] for name, one in judged.items()})
-    stable, cells = at_share(maps, found["share"]), [_cells(one) for one in judged.values()]
+    columns = {
+        name: heading
+        for name, heading in _CONTROLS.items()
+        if any(np.isfinite(getattr(of_set.control_rates, name)).any() for of_set in judged.values())
+    }
+    curves = ood_figures.average_tpr({name: of_set.average_tpr for name, of_set in judged.items()})
     body = html.template("ood_section.html").render(
-        stable=stable,
-        share=found["share"],
+        stability=at_share(maps, result.share),
+        share=result.share,
         threshold=threshold,
-        rows=[row for name, one in judged.items() for row in _rows(name, one, grouping, threshold)],
-        sentences=[sentence(name, one, own, found["classes"], threshold) for name, one in sets.items()],
-        curves=html.embedded(curves, directory / "report" / "figures" / f"ood-{maps.method}.png"),
-        names=list(sets),
-        by_class=[
-            {
-                "name": name,
-                "label": label,
-                "shortcut": grouping[label] > threshold,
-                "cells": [of_set[label] for of_set in cells],
-            }
-            for label, name in enumerate(found["classes"])
-        ],
-        controls={
-            name: heading
-            for name, heading in _CONTROLS.items()
-            if any(np.isfinite(_controls(one)[name]).any() for one in judged.values())
-        },
-        random_masks=found.get("random_masks"),
-        restricted=[name for name, one in sets.items() if one["restricted"]],
-        attacked=[name for name, one in sets.items() if "attack" in one["made_of"]],
-        repeated=[name for name, one in sets.items() if one["made_of"].get("fields", {}).get("repeated")],
+        rows=[row for name, of_set in judged.items() for row in _rows(name, of_set, own.filtered.tpr, threshold)],
+        sentences=[sentence(name, of_set, own, result.classes, threshold) for name, of_set in sets.items()],
+        curves=html.embed_figure(curves, directory / "report" / "figures" / f"ood-{maps.method}.png"),
+        classes=result.classes,
+        shortcut=own.filtered.tpr > threshold,
+        judged=judged,
+        controls=columns,
+        random_masks=result.random_masks,
+        restricted=[name for name, of_set in sets.items() if of_set.restricted],
+        attacked=[name for name, of_set in sets.items() if "attack" in of_set.made_of],
+        repeated=[name for name, of_set in sets.items() if of_set.made_of.get("fields", {}).get("repeated")],
     )
     return Section("Out of distribution", body)
 
 
-def sentence(name: str, one: dict, own: dict, classes: list[str], threshold: float) -> str:
-    """What a set says of the shortcut classes that it has, and of the others.
+def sentence(name: str, of_set: SetResult, own: SetRates, classes: tuple[str, ...], threshold: float) -> str:
+    """Return what a set shows about its shortcut classes and its other classes.
 
     Args:
       name: of the set.
-      one: its rates.
-      own: the rates in distribution.
+      of_set: its rates.
+      own: rates in distribution.
       classes: display names.
       threshold: for the TPR of a shortcut.
     """
-    grouping = np.array(own["filtered"]["tpr"], float)
-    there = np.isfinite(_tpr(one, "filtered"))
-    here = _groups(own, np.where(there, grouping, np.nan), threshold)
-    groups = _groups(one, grouping, threshold)
-    said = f"{name}: accuracy {one['accuracy']:.3f}, in distribution {own['accuracy']:.3f}. "
-    if not groups["shortcut"]["classes"]:
-        return f"{said}None of its classes is a shortcut in distribution (TPR > {threshold:g} under its map)."
-    members = np.flatnonzero(there & (grouping > threshold))
+    grouping, present = own.filtered.tpr, np.isfinite(of_set.filtered.tpr)
+    here = _groups(own, np.where(present, grouping, np.nan), threshold)
+    there = _groups(of_set, grouping, threshold)
+    text = f"{name}: accuracy {of_set.accuracy:.3f}, in distribution {own.accuracy:.3f}. "
+    if not there.shortcut.classes:
+        return f"{text}None of its classes is a shortcut in distribution (TPR > {threshold:g} under its map)."
+    members = np.flatnonzero(present & (grouping > threshold))
     kind, whose = ("shortcut class", "its map") if len(members) == 1 else ("shortcut classes", "their maps")
-    said += f"{_listed([classes[label] for label in members])} ({kind} in distribution): mean TPR under {whose} "
-    said += _beside(groups["shortcut"], here["shortcut"])
-    if groups["other"]["classes"]:
-        said += f" The other classes: under their maps {_beside(groups['other'], here['other'])}"
-    # Of intervals that do not overlap, since a set may have few images of a class.
-    limits = [np.array(one[rate]["tpr_ci"], float) for rate in ("filtered", "unfiltered")]
-    better = [classes[label] for label in members if limits[0][label, 0] > limits[1][label, 1]]
-    if better:
-        said += f" {_listed(better)}: the map's frequencies alone serve better there than the whole image."
-    return said
+    text += f"{_listed([classes[label] for label in members])} ({kind} in distribution): mean TPR under {whose} "
+    text += _compare(there.shortcut, here.shortcut)
+    if there.other.classes:
+        text += f" The other classes: under their maps {_compare(there.other, here.other)}"
+    # Intervals have to be apart, since a set may have few images of a class.
+    lower, upper = of_set.filtered.tpr_ci[:, 0], of_set.unfiltered.tpr_ci[:, 1]
+    if better := [classes[label] for label in members if lower[label] > upper[label]]:
+        text += f" {_listed(better)}: the map's frequencies alone serve better there than the whole image."
+    return text
 
 
-def _beside(there: dict, here: dict) -> str:
-    filtered, unfiltered = (
-        f"{there[rate]:.3f}, in distribution {here[rate]:.3f}" for rate in ("filtered", "unfiltered")
-    )
-    return f"{filtered}; unfiltered {unfiltered}."
+def _compare(there: Group, here: Group) -> str:
+    filtered = f"{there.filtered:.3f}, in distribution {here.filtered:.3f}"
+    return f"{filtered}; unfiltered {there.unfiltered:.3f}, in distribution {here.unfiltered:.3f}."
 
 
-def _rows(name: str, one: dict, grouping: np.ndarray, threshold: float) -> list[dict]:
-    """A row of the set, and one of each folder of its first placeholder."""
-    first: dict = next(iter(one.get("groups", {}).values()), {})
+def _rows(name: str, of_set: SetRates, grouping: Float[np.ndarray, " classes"], threshold: float) -> list[dict]:
+    """Return a row for the set, and one for each folder of its first placeholder."""
+    folders = next(iter(of_set.groups.values()), {}) if isinstance(of_set, SetResult) else {}
     return [
         {
             "name": label,
-            "part": part is not one,
-            "images": sum(part["images"]),
-            "classes": sum(count > 0 for count in part["images"]),
-            "accuracy": part["accuracy"],
-            "unfiltered": mean(part["unfiltered"]["tpr"]),
-            "filtered": mean(part["filtered"]["tpr"]),
-            "controls": {name: mean(tpr) for name, tpr in _controls(part).items()},
-            "fpr": mean(part["filtered"]["fpr"]),
+            "part": part is not of_set,
+            "images": int(part.images.sum()),
+            "classes": int((part.images > 0).sum()),
+            "accuracy": part.accuracy,
+            "unfiltered": mean(part.unfiltered.tpr),
+            "filtered": mean(part.filtered.tpr),
+            "controls": {field: mean(getattr(part.control_rates, field)) for field in _CONTROLS},
+            "fpr": mean(part.filtered.fpr),
             "groups": _groups(part, grouping, threshold),
         }
-        for label, part in {name: one, **first}.items()
+        for label, part in {name: of_set, **folders}.items()
     ]
 
 
-def _groups(one: dict, grouping: np.ndarray, threshold: float) -> dict:
-    return average_tpr(grouping, _tpr(one, "filtered"), _tpr(one, "unfiltered"), (threshold,))[0]
-
-
-def _cells(one: dict) -> list[dict]:
-    """What a set's column says of each class."""
-    columns = {
-        "unfiltered": one["unfiltered"]["tpr"],
-        "filtered": one["filtered"]["tpr"],
-        "interval": one["filtered"]["tpr_ci"],
-        **{name: numbers(tpr) for name, tpr in _controls(one).items()},
-    }
-    return [dict(zip(columns, values, strict=True)) for values in zip(*columns.values(), strict=True)]
-
-
-def _controls(one: dict) -> dict[str, np.ndarray]:
-    return beside(one, len(one["images"]))
-
-
-def _tpr(one: dict, rate: str) -> np.ndarray:
-    return np.array(one[rate]["tpr"], float)
+def _groups(rates: SetRates, grouping: Float[np.ndarray, " classes"], threshold: float) -> Point:
+    return average_tpr(grouping, rates.filtered.tpr, rates.unfiltered.tpr, (threshold,))[0]
 
 
 def _listed(names: list[str], shown: int = 6) -> str:

@@ -1,24 +1,25 @@
-"""Planes and images as pictures that lie in a page, from which its script reads the numbers back."""
+"""Masks, planes and images as pictures that are embedded in a page, whose script reads numbers back from them."""
 
 import base64
 import io
+from typing import Any
 
 import numpy as np
 from jaxtyping import Bool, Float, UInt8
 from matplotlib.colors import Normalize
 from PIL import Image
 
-# A picture's pixel has three bytes.
+# Bits of a pixel with three bytes.
 MOST_MASKS = 24
-# Grey level that stands for no value; those below are levels of it.
+# Grey level that stands for no value; those below are levels of a value.
 NOTHING = 255
-KEPT = (11, 60, 111)
-# Sides up to which images are kept without loss.
+KEPT_COLOUR = (11, 60, 111)
+# Longest side of images that are stored without loss.
 _LOSSLESS = 64
 
 
-def membership(masks: Bool[np.ndarray, "masks height width"]) -> str:
-    """A PNG whose pixel, red the lowest byte of three, has bit k set where mask k keeps the position.
+def mask_bits(masks: Bool[np.ndarray, "masks height width"]) -> str:
+    """Return a PNG whose pixels, red the lowest byte of three, have bit k set where mask k keeps the position.
 
     Raises:
       ValueError: more than MOST_MASKS masks.
@@ -31,13 +32,13 @@ def membership(masks: Bool[np.ndarray, "masks height width"]) -> str:
     return _picture(np.stack([bits >> shift & 255 for shift in (0, 8, 16)], axis=-1).astype(np.uint8))
 
 
-def kept(mask: Bool[np.ndarray, "height width"]) -> str:
-    """A PNG of a mask: kept positions dark, the others white."""
-    return _picture(np.where(mask[..., None], np.array(KEPT), 255).astype(np.uint8))
+def mask_picture(mask: Bool[np.ndarray, "height width"]) -> str:
+    """Return a PNG of a mask: kept positions dark, the others white."""
+    return _picture(np.where(mask[..., None], np.array(KEPT_COLOUR), 255).astype(np.uint8))
 
 
-def levels(plane: Float[np.ndarray, "height width"], norm: Normalize) -> tuple[str, list[float]]:
-    """A grey PNG of levels 0 to 254, and the value of each level; NOTHING where the plane is NaN.
+def plane_levels(plane: Float[np.ndarray, "height width"], norm: Normalize) -> tuple[str, list[float]]:
+    """Return a grey PNG of levels 0 to 254, NOTHING where the plane is NaN, and the value of each level.
 
     Args:
       plane: the values.
@@ -50,10 +51,10 @@ def levels(plane: Float[np.ndarray, "height width"], norm: Normalize) -> tuple[s
     return _png(Image.fromarray(grey)), [float(f"{value:.3g}") for value in values]
 
 
-def shrunk(plane: Float[np.ndarray, "height width"], most: int) -> Float[np.ndarray, "rows columns"]:
-    """Means over square blocks, so that no side is longer than `most`; blocks have a corner at DC, and may jut out.
+def block_means(plane: Float[np.ndarray, "height width"], most: int) -> Float[np.ndarray, "rows columns"]:
+    """Return means over square blocks, so that no side is longer than `most`; NaN for a block without a finite value.
 
-    A block with no finite value is NaN.
+    Blocks have a corner at DC, and may reach beyond the plane.
     """
     side = -(-max(plane.shape) // most)
     if side == 1:
@@ -68,19 +69,19 @@ def shrunk(plane: Float[np.ndarray, "height width"], most: int) -> Float[np.ndar
     return np.divide(total, count, out=np.full(count.shape, np.nan), where=count > 0)
 
 
-def strip(images: Float[np.ndarray, "images height width 3"], most: int) -> str:
-    """Images in [0, 1] side by side, none of their sides longer than `most` pixels."""
+def image_strip(images: Float[np.ndarray, "images height width 3"], most: int) -> str:
+    """Return images in [0, 1] side by side, no side of one longer than `most` pixels."""
     height, width = images.shape[1:3]
     scale = min(1.0, most / max(height, width))
     size = (max(1, round(width * scale)), max(1, round(height * scale)))
     pixels = np.rint(np.clip(images, 0, 1) * 255).astype(np.uint8)
-    parts = [np.asarray(Image.fromarray(one).resize(size, Image.Resampling.LANCZOS)) for one in pixels]
+    parts = [np.asarray(Image.fromarray(image).resize(size, Image.Resampling.LANCZOS)) for image in pixels]
     joined = Image.fromarray(np.concatenate(parts, axis=1))
     return _png(joined) if max(height, width) <= _LOSSLESS else _encoded(joined, "webp", quality=75, method=4)
 
 
 def _picture(pixels: UInt8[np.ndarray, "height width 3"]) -> str:
-    """A PNG with these colours exactly, with a palette where they are few."""
+    """Return a PNG with exactly these colours, with a palette where they are few."""
     colours, indices = np.unique(pixels.reshape(-1, 3), axis=0, return_inverse=True)
     if len(colours) > 256:
         return _png(Image.fromarray(pixels))
@@ -93,8 +94,8 @@ def _png(image: Image.Image) -> str:
     return _encoded(image, "png", optimize=True)
 
 
-def _encoded(image: Image.Image, kind: str, **options) -> str:
-    """As a data URL."""
+def _encoded(image: Image.Image, kind: str, **options: Any) -> str:
+    """Return a data URL."""
     file = io.BytesIO()
     image.save(file, kind, **options)
     return f"data:image/{kind};base64,{base64.b64encode(file.getvalue()).decode()}"

@@ -1,4 +1,4 @@
-"""Runs as rows of a table: which folders are runs, and what each of their searches found."""
+"""Runs as rows of a table: which folders are runs, and the results of each of their searches."""
 
 import os
 import pathlib
@@ -6,26 +6,23 @@ import urllib.parse
 from datetime import UTC, datetime
 from typing import Any
 
-import numpy as np
-
-from fsjax.evaluation.controls import beside
-from fsjax.evaluation.result import Result, load_result, methods
+from fsjax.evaluation.load_result import Result, load_result, methods
 from fsjax.evaluation.statistics import mean
 from fsjax.fourier.dfm import told
-from fsjax.report import pixels
+from fsjax.report import pictures
 from fsjax.runtime import files, storage
 from fsjax.runtime.errors import InputError
 from fsjax.runtime.storage import Path
 from fsjax.search.bootstrap import at_share
 
-# Classes of a run whose maps are drawn.
-_DRAWN = 12
-# Stages that alone make no run: there are no maps of a model to show.
-_OTHERS = {"runs", "compare", "study", "adcs", "dynamics"}
+# Most classes of a run whose maps are drawn.
+_MOST_DRAWN = 12
+# Stages without maps of a model; a workdir with only these is not a run.
+_WITHOUT_MAPS = {"runs", "compare", "study", "adcs", "dynamics"}
 
 
 def find(text: str) -> list[Path]:
-    """The workdirs that a text names, each once.
+    """Return the workdirs that a text names, each once.
 
     Args:
       text: workdirs, or folders whose direct subfolders are workdirs, separated by commas.
@@ -41,12 +38,12 @@ def find(text: str) -> list[Path]:
         folder = storage.path(entry)
         storage.check_reachable(folder, "runs")
         inside: list[Path] = sorted(folder.iterdir(), key=str) if folder.is_dir() else []
-        there = [one for one in inside if _is_run(one)] or [one for one in (folder,) if _is_run(one)]
-        if not there:
+        workdirs = [path for path in inside if _is_run(path)] or [path for path in (folder,) if _is_run(path)]
+        if not workdirs:
             raise InputError(
-                f"runs: no run in {entry!r}; expected a workdir, or a folder whose subfolders are workdirs"
+                f"runs: got {entry!r}, which has no run; expected a workdir, or a folder whose subfolders are workdirs"
             )
-        found |= {str(one): one for one in there}
+        found |= {str(path): path for path in workdirs}
     return list(found.values())
 
 
@@ -58,18 +55,18 @@ def _is_run(folder: Path) -> bool:
         stages = _field(files.read_json(file), "stages", str, file)
     except (InputError, OSError):
         return True  # its row says what is wrong
-    return bool(methods(folder)) or not set(stages.split(",")) <= _OTHERS
+    return bool(methods(folder)) or not set(stages.split(",")) <= _WITHOUT_MAPS
 
 
-def rows(directory: Path, beside: Path) -> list[dict]:
-    """A row a search method of a run, in the order of their names; one with `problem` where it cannot be read.
+def rows(directory: Path, page_folder: Path) -> list[dict]:
+    """Return a row for each search method of a run, by name; one with `problem` where it cannot be read.
 
     Args:
       directory: the workdir.
-      beside: folder of the page that has the rows, for links.
+      page_folder: folder of the page that has the rows, for links.
     """
     page = directory / "report" / "index.html"
-    about = {"name": directory.name, "link": _relative(page, beside) if page.exists() else None}
+    about = {"name": directory.name, "link": _relative(page, page_folder) if page.exists() else None}
     found = []
     for method in methods(directory) or [""]:
         try:
@@ -77,44 +74,44 @@ def rows(directory: Path, beside: Path) -> list[dict]:
                 raise InputError("no maps: the stage search is not done")
             found.append({**about, "problem": None, **_row(load_result(directory, method))})
         except (InputError, OSError) as error:
-            said = f"{method}: {error}" if method else str(error)
-            found.append({**about, "problem": said.replace(f"{directory}/", "")})
+            message = f"{method}: {error}" if method else str(error)
+            found.append({**about, "problem": message.replace(f"{directory}/", "")})
     return found
 
 
 def _row(result: Result) -> dict:
     file, maps = result.directory / "config.json", result.maps
     share = maps.nearest(_field(result.config, "report.share", int | float, file))
-    rates = result.evaluation[result.method].get(f"{share:g}")
-    if rates is None:
-        raise InputError(f"evaluation.json: nothing of the maps at {100 * share:g} %; run the stage evaluate again")
     threshold = _field(result.config, "evaluate.threshold", int | float, file)
-    shortcuts = [verdict for verdict in rates.get("shortcut") or [] if verdict is not None]
-    tpr = np.array(rates["tpr"], float)
+    rates = result.rates(share)
+    verdicts = [verdict for verdict in rates.shortcut if verdict is not None]
     maps_file = result.directory / "dfm" / f"{result.method}.npz"
-    stable = told(maps_file, lambda: at_share(maps, share))
+    stability = told(maps_file, lambda: at_share(maps, share))
+    pictures_of = zip(maps.classes[:_MOST_DRAWN], maps.at(share), strict=False)
     return {
         "model": _field(result.config, "model.name", str, file),
         "data": _data(result.config, file),
-        "accuracy": result.evaluation["unfiltered"]["accuracy"],
+        "accuracy": result.evaluation.unfiltered.accuracy,
         "method": result.method,
         "share": share,
         "classes": len(maps.classes),
-        "shortcuts": sum(shortcuts) if shortcuts else None,
-        "above": int((tpr > threshold).sum()),
+        "shortcuts": sum(verdicts) if verdicts else None,
+        "above": int((rates.tpr > threshold).sum()),
         "threshold": threshold,
-        "tpr": mean(tpr),
-        "fpr": mean(rates["fpr"]),
-        **{name: mean(control) for name, control in beside(rates, len(maps.classes)).items()},
-        "stability": mean(stable.get("mean", [])),
+        "tpr": mean(rates.tpr),
+        "fpr": mean(rates.fpr),
+        "trivial": mean(rates.control_rates.trivial_tpr),
+        "random": mean(rates.control_rates.random_tpr),
+        "radial": mean(rates.control_rates.radial_tpr),
+        "stability": mean(stability.get("mean", [])),
         "forward": maps.forward_equivalents,
         "date": _date(maps_file),
-        "maps": [(name, pixels.kept(mask)) for name, mask in zip(maps.classes[:_DRAWN], maps.at(share), strict=False)],
+        "maps": [(name, pictures.mask_picture(mask)) for name, mask in pictures_of],
     }
 
 
 def _data(config: dict, file: Path) -> str:
-    """Name of the data set, or of the folder that it lies in."""
+    """Return the name of the data set, or of its folder."""
     source, root = (_field(config, f"data.{name}", str, file) for name in ("source", "root"))
     if source in ("synthetic", "tfds"):
         return _field(config, "data.name", str, file)
@@ -122,26 +119,26 @@ def _data(config: dict, file: Path) -> str:
 
 
 def _field(config: Any, dotted: str, kind: Any, file: Path) -> Any:
-    found = config
+    value = config
     for name in dotted.split("."):
-        found = found.get(name) if isinstance(found, dict) else None
-    if not isinstance(found, kind):
-        raise InputError(f"{file}: {dotted} is {found!r}; expected the config of a run of this version")
-    return found
+        value = value.get(name) if isinstance(value, dict) else None
+    if not isinstance(value, kind):
+        raise InputError(f"{file}: {dotted}: got {value!r}; expected the config of a run of this version")
+    return value
 
 
 def _date(file: Path) -> str | None:
-    """When a file was written, in UTC; None where a store does not say."""
+    """Return when a file was written, in UTC; None where a store does not tell."""
     seconds = file.stat().st_mtime
     return datetime.fromtimestamp(seconds, UTC).strftime("%Y-%m-%d %H:%M") if seconds else None
 
 
-def _relative(file: Path, beside: Path) -> str | None:
-    """A link that a page in `beside` can follow; None from one store or disk to another."""
-    if storage.is_local(file) and storage.is_local(beside):
-        path = os.path.relpath(file, beside)
-    elif not storage.is_local(file) and not storage.is_local(beside) and file.fs == beside.fs:
-        path = os.path.relpath(file.path, beside.path)
+def _relative(file: Path, folder: Path) -> str | None:
+    """Return a link from a page in a folder to a file; None from one store or disk to another."""
+    if storage.is_local(file) and storage.is_local(folder):
+        path = os.path.relpath(file, folder)
+    elif not storage.is_local(file) and not storage.is_local(folder) and file.fs == folder.fs:
+        path = os.path.relpath(file.path, folder.path)
     else:
         return None
     return urllib.parse.quote(pathlib.PurePath(path).as_posix())

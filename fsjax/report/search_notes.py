@@ -1,4 +1,4 @@
-"""What a search says of itself, in sentences."""
+"""What a search recorded in the provenance of its maps, in sentences."""
 
 from collections import Counter
 
@@ -6,21 +6,21 @@ from fsjax.fourier.dfm import DominantFrequencyMaps
 from fsjax.search.precision_check import in_words
 
 
-def notes(maps: DominantFrequencyMaps, share: float) -> list[str]:
-    """Sentences on a search's own account in its maps' provenance, some of them on the maps at one share."""
-    about, found = maps.provenance, []
+def search_notes(maps: DominantFrequencyMaps, share: float) -> list[str]:
+    """Return sentences about a search, some of them about the maps at one share."""
+    about, notes = maps.provenance, []
     if "imported" in about:
         origin = about["imported"]
-        found.append(
+        notes.append(
             f"These maps were not searched here: they are read from {origin['path']} "
             f"(SHA-256 {origin['sha256'][:12]}…), made by {origin['method']}."
         )
     if "adaptive" in about:
         adaptive = about["adaptive"]
         classes = adaptive["classes"]
-        correlations = in_words([one["agreement"]["spearman"] for one in classes])
-        exact = sum(one["went_exact"] for one in classes)
-        found.append(
+        correlations = in_words([of_class["agreement"]["spearman"] for of_class in classes])
+        exact = sum(of_class["went_exact"] for of_class in classes)
+        notes.append(
             f"{100 * adaptive['share_of_exact']:.0f} % of the forward passes of exact removal were spent. On "
             f"{adaptive['sampled']} random patches a class, evaluated exactly, the rank correlation of the estimates "
             f"with the exact scores was {correlations}, lowest to highest class; {exact} of {len(classes)} classes "
@@ -31,14 +31,14 @@ def notes(maps: DominantFrequencyMaps, share: float) -> list[str]:
         chosen = Counter(of_class[index] for of_class in about["chosen"])
         learned = chosen.pop("learned", 0)
         others = ", ".join(f"{name} ({count})" for name, count in chosen.most_common()) or "none"
-        found.append(
+        notes.append(
             f"At {100 * share:g} % the learned mask was the best of those judged for {learned} of {len(maps.classes)} "
-            f"classes; taken instead of it: {others}."
+            f"classes; masks chosen in its place: {others}."
         )
     if "stages" in about:
         stages = ", ".join(f"{stage['candidates']} of patch {stage['patch']}" for stage in about["stages"])
-        found.append(f"Candidates of each stage: {stages}.")
+        notes.append(f"Candidates of each stage: {stages}.")
     if "positions_kept" in about:
-        kept = about["positions_kept"]
-        found.append(f"The culling left {min(kept)} to {max(kept)} positions of a class.")
-    return found
+        positions = about["positions_kept"]
+        notes.append(f"The culling left {min(positions)} to {max(positions)} positions of a class.")
+    return notes

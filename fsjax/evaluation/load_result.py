@@ -1,0 +1,101 @@
+"""Results of a run, read from its workdir."""
+
+import dataclasses
+from typing import Any
+
+import numpy as np
+from jaxtyping import Bool
+
+from fsjax.evaluation import evaluation_file, planted
+from fsjax.evaluation.results import Evaluation, MapRates
+from fsjax.fourier import dfm
+from fsjax.runtime import storage
+from fsjax.runtime.errors import InputError
+from fsjax.runtime.files import read_json, read_npz
+from fsjax.runtime.storage import Path
+
+
+@dataclasses.dataclass(frozen=True)
+class Result:
+    """The maps of one search method of a run, and what was measured of them.
+
+    Attributes:
+      directory: the workdir.
+      method: name of the search.
+      maps: dominant frequency maps of each class.
+      classes: display names in index order.
+      evaluation: the content of evaluation.json; of this method's maps under `evaluation.methods[method]`.
+      config: every field of the run's config, nested.
+      planted: True where a class has planted frequencies, on the centred plane, [classes, H, W]; None where none were
+        planted.
+    """
+
+    directory: Path
+    method: str
+    maps: dfm.DominantFrequencyMaps
+    classes: tuple[str, ...]
+    evaluation: Evaluation
+    config: dict[str, Any]
+    planted: Bool[np.ndarray, "classes height width"] | None
+
+    def rates(self, share: float) -> MapRates:
+        """Return the rates under this method's maps at one of their shares."""
+        return self.evaluation.methods[self.method].at(share)
+
+
+def load_result(workdir: str | Path, method: str | None = None) -> Result:
+    """Load the results of a run of launch.py.
+
+    >>> result = fsjax.load_result("runs/dfm_vit-synthetic")
+    >>> result.rates(0.05).tpr
+    >>> figures.map_grid(result.maps.at(0.05), result.classes, 0.05).savefig("maps.pdf")
+
+    Args:
+      workdir: of the run, a local folder or a store's URL.
+      method: name of the search; None = the only one that has maps there.
+
+    Raises:
+      InputError: a ValueError: no maps, or of several methods, the stage evaluate has not run, or a damaged file.
+    """
+    directory = storage.path(workdir)
+    method = _choose(methods(directory), method, directory)
+    maps = dfm.DominantFrequencyMaps.load(directory / "dfm" / f"{method}.npz")
+    evaluation = evaluation_file.read_method(directory / "evaluation.json", method)
+    if evaluation.classes != maps.classes:
+        raise InputError(f"{directory}: evaluation.json has other classes than dfm/{method}.npz; run evaluate again")
+    truth = directory / "planted.npz"
+    return Result(
+        directory=directory,
+        method=method,
+        maps=maps,
+        classes=maps.classes,
+        evaluation=evaluation,
+        config=_config(directory / "config.json"),
+        planted=planted.positions(read_npz(truth, ("fixed", "any"))) if truth.exists() else None,
+    )
+
+
+def methods(directory: Path) -> list[str]:
+    """Return the names of the searches that have maps in a workdir."""
+    return sorted(file.stem for file in (directory / "dfm").glob("*.npz"))
+
+
+def _choose(available: list[str], method: str | None, directory: Path) -> str:
+    if not available:
+        raise InputError(f"workdir: got {directory}, which has no maps; expected a folder where the stage search ran")
+    if method is None and len(available) > 1:
+        raise InputError(f"method: got nothing; expected one of {', '.join(available)}, which have maps in {directory}")
+    if method is not None and method not in available:
+        raise InputError(
+            f"method: got {method!r}; expected one of {', '.join(available)}, which have maps in {directory}"
+        )
+    return method or available[0]
+
+
+def _config(file: Path) -> dict[str, Any]:
+    if not file.exists():
+        raise InputError(f"{file}: no such file; expected the workdir of a run")
+    config = read_json(file)
+    if not isinstance(config, dict):
+        raise InputError(f"{file}: got {type(config).__name__}; expected the config of a run")
+    return config

@@ -1,0 +1,244 @@
+"""The stage ood: accuracy, TPR and FPR on other sets and under attacks, beside those in distribution."""
+
+import dataclasses
+import functools
+import logging
+from collections.abc import Callable
+
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Float, PyTree
+from ml_collections import ConfigDict
+
+from fsjax.data.dataset import Dataset
+from fsjax.engine.engine import Engine
+from fsjax.evaluation import evaluation_file
+from fsjax.evaluation.evaluate import make_engine
+from fsjax.evaluation.filtered import correct_counts, predicted_counts
+from fsjax.evaluation.ood import sets
+from fsjax.evaluation.ood.average_tpr import Point, average_tpr
+from fsjax.evaluation.ood.counts import Counts, count_parts, rates
+from fsjax.evaluation.ood.packed_controls import MOST_RANDOM, mask_counts, pack_controls
+from fsjax.evaluation.ood.results import InDistribution, OodResult, SetRates, SetResult, result_file
+from fsjax.evaluation.ood.sets import Part, Set
+from fsjax.evaluation.predict import make_predictor
+from fsjax.evaluation.results import Evaluation, Rates
+from fsjax.evaluation.statistics import wilson
+from fsjax.evaluation.unfiltered import confusion_matrix
+from fsjax.fourier.dfm import DominantFrequencyMaps
+from fsjax.fourier.masks import Packed, budget
+from fsjax.models.classifier import Classifier
+from fsjax.runtime import files, parallel
+from fsjax.runtime.errors import InputError
+from fsjax.runtime.storage import Path
+
+logger = logging.getLogger(__name__)
+
+
+def check(config: ConfigDict) -> None:
+    """Raise InputError for a field of config.ood that cannot be used, and for folders that are not as it says."""
+    folders, attacks = sets.parse(config)
+    if not folders and not attacks:
+        raise InputError(
+            "ood.sets, ood.attacks: got nothing; expected MAPPING=ROOT or an attack such as fgsm:4/255, "
+            "separated by commas"
+        )
+    if config.ood.images_per_class < 0:
+        raise InputError(f"ood.images_per_class: got {config.ood.images_per_class}; expected 0 (all) or more")
+    for folder in folders:
+        sets.places(folder, config.data)
+
+
+def run(
+    config: ConfigDict,
+    directory: Path,
+    classifier: Classifier,
+    maps: DominantFrequencyMaps,
+    test: Dataset,
+    identity: dict,
+) -> None:
+    """Write ood/<method>.json; a part of a set that an earlier run has counted is not counted again.
+
+    Args:
+      config: of the run; maps are those at the share nearest to config.report.share.
+      directory: the workdir, evaluated.
+      classifier: that is judged.
+      maps: of any method.
+      test: the whole test set.
+      identity: what counts depend on beside the set, as JSON values that identify the classifier and the maps.
+    """
+    judge = Judge(config, classifier, maps, test)
+    evaluation = evaluation_file.read_method(directory / "evaluation.json", maps.method)
+    own = in_distribution(evaluation, maps.method, judge.share)
+    results = {}
+    for open_set in sets.openers(config, classifier, test):
+        image_set = open_set()
+        file = directory / "ood" / maps.method / f"{sets.file_name(image_set.name)}.json"
+        counts = count_parts(
+            image_set,
+            file,
+            identity | judge.made_of(image_set),
+            judge.count_shape,
+            functools.partial(judge.make_counter, image_set),
+        )
+        results[image_set.name] = summarise(image_set, counts, judge.mask_counts, own.filtered.tpr)
+        accuracy, images = results[image_set.name].accuracy, results[image_set.name].images.sum()
+        logger.info("ood: %s: accuracy %.3f on %d images", image_set.name, accuracy, images)
+    result = OodResult(
+        classes=tuple(classifier.classes),
+        share=judge.share,
+        threshold=config.evaluate.threshold,
+        random_masks=judge.random_masks,
+        searched_on=maps.searched_on,
+        in_distribution=own,
+        sets=results,
+    )
+    if parallel.is_main_process():
+        files.write_json(result_file(directory, maps.method), result.to_json())
+
+
+class Judge:
+    """Counts how a classifier predicts sets of images, as they are, under maps at one share, and under controls.
+
+    Attributes:
+      share: of the maps.
+      random_masks: of each kind of random control.
+      mask_counts: how many controls of each kind a class has.
+      count_shape: of Counts.to_rows().
+    """
+
+    def __init__(self, config: ConfigDict, classifier: Classifier, maps: DominantFrequencyMaps, test: Dataset):
+        self._config, self._classifier, self._test = config, classifier, test
+        self.share = maps.nearest(config.report.share)
+        self._maps = maps.at(self.share)
+        self.random_masks = min(config.evaluate.random_masks, MOST_RANDOM)
+        self.mask_counts = mask_counts(self._maps, self.random_masks)
+        self.count_shape = (5 + len(self.mask_counts), len(classifier.classes))
+        self._engines: dict[tuple[int, ...] | None, tuple[Engine, Engine]] = {}
+
+    def made_of(self, image_set: Set) -> dict:
+        """Return what the counts of a set depend on beside classifier and maps, as JSON values."""
+        return {
+            "set": image_set.about,
+            "share": self.share,
+            "images_per_class": self._config.ood.images_per_class,
+            "part": sets.PART,
+            "controls": self._control_options if self.mask_counts else None,
+        }
+
+    def make_counter(self, image_set: Set) -> Callable[[Part], Counts]:
+        """Return a function that counts one part of a set, all of it in this process.
+
+        Collective: every process must call this.
+        """
+        labels = image_set.classes if image_set.restrict else None
+        classifier = restrict(self._classifier, labels)
+        predict, mean_std = make_predictor(classifier.model.apply, *classifier.mean_std), classifier.mean_std
+        if labels not in self._engines:
+            self._engines[labels] = self._make_engines(classifier)
+        engine, correct_engine = self._engines[labels]
+        controls = self._controls if self.mask_counts else None
+        targets = np.array(image_set.classes)
+
+        def count(part: Part) -> Counts:
+            images, classes = part.open(), len(classifier.classes)
+            label = f"ood {image_set.name}" + (f" {part.name}" if len(image_set.parts) > 1 else "")
+            matrix = confusion_matrix(predict(classifier.model.params, images, alone=True), images.labels, classes)
+            right, called = np.zeros((2, 2, classes), np.int64)
+            right[0], called[0] = np.diag(matrix), matrix.sum(0)
+            # Maps of classes that the set lacks are not applied.
+            under_maps = predicted_counts(
+                engine, images, mean_std, self._maps[targets], targets, label=label, alone=True
+            )
+            right[1, targets], called[1, targets] = under_maps[np.arange(len(targets)), targets], under_maps.sum(1)
+            by_kind = np.zeros((0, classes), np.int64)
+            if controls is not None:
+                # On a class's own images only, so that a mask costs as much as one map, whatever the number of classes.
+                label = f"{label}, controls"
+                by_mask = correct_counts(correct_engine, images, mean_std, controls, label=label, alone=True)
+                by_kind = np.add.reduceat(by_mask, np.cumsum([0, *self.mask_counts.values()])[:-1])
+            return Counts(np.bincount(images.labels, minlength=classes), right, called, by_kind)
+
+        return count
+
+    def _make_engines(self, classifier: Classifier) -> tuple[Engine, Engine]:
+        """Return an engine for maps and one for controls."""
+        engine = make_engine(classifier, self._test, self._config.run.memory_mib)
+        # Of every class there is a mask on the device for each mask of a tile, so tiles hold as few images as parts do.
+        tile_images = min(engine.tile_images, sets.PART)
+        return engine, Engine(
+            classifier.model.apply, classifier.model.params, statistics=("correct",), tile_images=tile_images
+        )
+
+    @property
+    def _control_options(self) -> dict[str, int]:
+        images = self._config.evaluate.control_images
+        return {"images": images, "random_masks": self.random_masks, "seed": self._config.seed}
+
+    @functools.cached_property
+    def _controls(self) -> Packed:
+        positions = budget(self.share, *self._maps.shape[1:])
+        return pack_controls(self._maps, positions, self._test, self._classifier.mean_std, **self._control_options)
+
+
+def in_distribution(evaluation: Evaluation, method: str, share: float) -> InDistribution:
+    """Return the rates on the test images in the form of a set's rates."""
+    unfiltered, filtered = evaluation.unfiltered, evaluation.methods[method].at(share)
+    interval = wilson(np.diag(unfiltered.confusion), evaluation.images)
+    return InDistribution(
+        images=evaluation.images,
+        accuracy=unfiltered.accuracy,
+        unfiltered=Rates(unfiltered.tpr, interval, unfiltered.fpr),
+        filtered=Rates(filtered.tpr, filtered.tpr_ci, filtered.fpr),
+        controls=filtered.controls and filtered.controls.rates(),
+        average_tpr=average_tpr(filtered.tpr, filtered.tpr, unfiltered.tpr),
+    )
+
+
+def summarise(
+    image_set: Set,
+    counts: list[Counts],
+    mask_counts: dict[str, int],
+    grouping: Float[np.ndarray, " classes"],
+) -> SetResult:
+    """Return the rates of a set, of all its parts together and of each of its groups.
+
+    Args:
+      image_set: the set.
+      counts: of each of its parts.
+      mask_counts: how many controls of each kind a class has.
+      grouping: TPR of each class under its map in distribution.
+    """
+
+    def of_folder(placeholder: str, folder: str) -> SetRates:
+        parts = zip(image_set.parts, counts, strict=True)
+        chosen = [of_part for part, of_part in parts if part.groups[placeholder] == folder]
+        return rates(chosen, mask_counts, image_set.repeated)
+
+    total = rates(counts, mask_counts, image_set.repeated)
+    curve: tuple[Point, ...] = average_tpr(grouping, total.filtered.tpr, total.unfiltered.tpr)
+    return SetResult(
+        **vars(total),
+        average_tpr=curve,
+        restricted=image_set.restrict,
+        made_of=image_set.about,
+        groups={
+            placeholder: {folder: of_folder(placeholder, folder) for folder in folders}
+            for placeholder, folders in image_set.groups.items()
+        },
+    )
+
+
+def restrict(classifier: Classifier, labels: tuple[int, ...] | None) -> Classifier:
+    """Return the classifier with -inf for all outputs but `labels`: its largest logit is one of theirs. None = all."""
+    if labels is None:
+        return classifier
+
+    def apply(params: PyTree, images: Float[Array, "n height width 3"]) -> Float[Array, "n outputs"]:
+        logits = classifier.model.apply(params, images)
+        allowed = np.zeros(logits.shape[-1], bool)
+        allowed[list(labels)] = True
+        return jnp.where(allowed, logits, -jnp.inf)
+
+    model = dataclasses.replace(classifier.model, apply=apply, apply_bfloat16=None)
+    return dataclasses.replace(classifier, model=model)

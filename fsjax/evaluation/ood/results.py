@@ -1,0 +1,127 @@
+"""Results out of distribution, as dataclasses: the content of ood/<method>.json (docs/files.md)."""
+
+import dataclasses
+from typing import Any
+
+import numpy as np
+from jaxtyping import Int
+
+from fsjax.evaluation import typed_json
+from fsjax.evaluation.ood.average_tpr import Point
+from fsjax.evaluation.results import ControlRates, Rates
+from fsjax.runtime import files
+from fsjax.runtime.errors import InputError
+from fsjax.runtime.storage import Path
+
+# Of ood/<method>.json. Version 1, which has no such field, is read too.
+VERSION = 2
+
+_CONTROL_NAMES = tuple(field.name for field in dataclasses.fields(ControlRates))
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class SetRates:
+    """Rates on the images of a set, or of a group of it, as they are and filtered by the map of each class.
+
+    Attributes:
+      images: of each class.
+      accuracy: over all images, unfiltered.
+      unfiltered: rates of the images as they are.
+      filtered: rates under the maps.
+      controls: TPR under control masks; None where maps are not compared with any.
+    """
+
+    images: Int[np.ndarray, " classes"]
+    accuracy: float
+    unfiltered: Rates
+    filtered: Rates
+    controls: ControlRates | None
+
+    @property
+    def control_rates(self) -> ControlRates:
+        """Rates under the controls, all NaN without any."""
+        return self.controls or ControlRates.unknown(len(self.images))
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class InDistribution(SetRates):
+    """Rates on the run's own test images, in distribution; average_tpr over its thresholds."""
+
+    average_tpr: tuple[Point, ...]
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class SetResult(InDistribution):
+    """Rates on a set or under an attack.
+
+    Attributes:
+      restricted: whether logits of classes that the set lacks are left out.
+      made_of: the mapping and folder, or the attack.
+      groups: placeholder -> folder -> rates, of sets that have groups, such as corruptions.
+    """
+
+    restricted: bool
+    made_of: dict[str, Any]
+    groups: dict[str, dict[str, SetRates]]
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class OodResult:
+    """The content of ood/<method>.json.
+
+    Attributes:
+      classes: display names in index order.
+      share: of the plane that the maps keep.
+      threshold: for the TPR of a shortcut class in distribution.
+      random_masks: of each kind on a set; None in a file of an earlier fsjax.
+      searched_on: the split of the searched images; None as above.
+      in_distribution: rates on the test images.
+      sets: rates of each set or attack, by name.
+    """
+
+    classes: tuple[str, ...]
+    share: float
+    threshold: float
+    random_masks: int | None
+    searched_on: str | None
+    in_distribution: InDistribution
+    sets: dict[str, SetResult]
+
+    def to_json(self) -> dict:
+        """Return JSON values, with the version."""
+        return {"version": VERSION, **typed_json.to_json(self)}
+
+    @classmethod
+    def from_json(cls, content: Any) -> "OodResult":
+        """Return what `to_json` wrote, in this version or the one before; raises InputError for another form."""
+        if isinstance(content, dict) and (version := content.get("version", 1)) != VERSION:
+            if version != 1:
+                raise InputError(f"version: got {version!r}; expected at most {VERSION}")
+            content = _from_version_1(content)
+        return typed_json.from_json(cls, content)
+
+
+def result_file(directory: Path, method: str) -> Path:
+    """Return the file with the results of a search method's maps."""
+    return directory / "ood" / f"{method}.json"
+
+
+def read(file: Path) -> OodResult:
+    """Read the results; raises InputError where the file is damaged, or not what the stage ood writes."""
+    content = files.read_json(file)
+    try:
+        return OodResult.from_json(content)
+    except InputError as error:
+        raise InputError(f"{file}: {error}; delete it and run the stage ood again") from error
+
+
+def _from_version_1(content: Any) -> Any:
+    """Return the untrusted content of version 1, where the rates of controls stood beside others, as version 2."""
+    if not isinstance(content, dict):
+        return content
+    if "filtered" not in content or not isinstance(content.get("images"), list):
+        return {name: _from_version_1(value) for name, value in content.items()}
+    nothing = [None] * len(content["images"])
+    controls = {name: content.get(name) or nothing for name in _CONTROL_NAMES}
+    groups = _from_version_1(content.get("groups", {}))
+    return content | {"controls": controls if "low_pass_tpr" in content else None, "groups": groups}

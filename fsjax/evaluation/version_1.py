@@ -1,0 +1,51 @@
+"""The first form of evaluation.json, in which methods and shares stood beside other keys, as the form of today."""
+
+from typing import Any
+
+_NOT_METHODS = ("classes", "images", "unfiltered", "planted")
+_NOT_SHARES = ("searched_on", "forward_equivalents", "grid", "planted")
+_NOT_CONTROLS = ("tpr", "tpr_ci", "fpr", "positions", "shortcut", "best_trivial")
+
+
+def from_version_1(content: dict[str, Any]) -> dict[str, Any]:
+    """Return untrusted content of version 1 in the form of version 2; what is no object stays, to be refused later."""
+    methods = {name: value for name, value in content.items() if name not in _NOT_METHODS}
+    return {
+        "classes": content.get("classes"),
+        "images": content.get("images"),
+        "unfiltered": content.get("unfiltered"),
+        "planted": content.get("planted", {}),
+        "methods": {
+            name: _method(value, content) if isinstance(value, dict) else value for name, value in methods.items()
+        },
+    }
+
+
+def _method(method: dict[str, Any], content: dict[str, Any]) -> dict[str, Any]:
+    shares = {name: value for name, value in method.items() if name not in _NOT_SHARES}
+    classes = len(content["classes"]) if isinstance(content.get("classes"), list) else 0
+    return {
+        "searched_on": method.get("searched_on"),
+        "forward_equivalents": method.get("forward_equivalents"),
+        "shares": {
+            name: _rates(value, classes) if isinstance(value, dict) else value for name, value in shares.items()
+        },
+        "grid": method.get("grid"),
+        "planted": method.get("planted", {}),
+    }
+
+
+def _rates(rates: dict[str, Any], classes: int) -> dict[str, Any]:
+    nothing = [None] * classes
+    controls = {name.removeprefix("control_"): value for name, value in rates.items() if name not in _NOT_CONTROLS}
+    # Maps without a radial profile had null.
+    controls = controls and controls | {"radial_tpr": controls.get("radial_tpr") or nothing}
+    return {
+        "tpr": rates.get("tpr"),
+        # The first files had no intervals.
+        "tpr_ci": rates.get("tpr_ci", [[None, None]] * classes),
+        "fpr": rates.get("fpr"),
+        "positions": rates.get("positions"),
+        "controls": controls or None,
+        "shortcut": rates.get("shortcut", nothing),
+    }

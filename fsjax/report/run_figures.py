@@ -1,0 +1,93 @@
+"""The figures of a run: those of its page, and those beside it for a paper."""
+
+from collections.abc import Iterator
+
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Bool, Float, UInt8
+from matplotlib.figure import Figure
+from ml_collections import ConfigDict
+
+from fsjax.data.dataset import Dataset
+from fsjax.data.preprocess import normalise
+from fsjax.evaluation import planted
+from fsjax.evaluation.ood.average_tpr import average_tpr
+from fsjax.evaluation.results import Evaluation, Recovery
+from fsjax.fourier import masks, spectrum
+from fsjax.fourier.dfm import DominantFrequencyMaps
+from fsjax.models.classifier import Classifier
+from fsjax.report import figures, ood_figures
+from fsjax.search import method_of
+
+# Most classes whose sample images are drawn for a paper; the page shows those of all.
+_MOST_SAMPLED = 10
+
+
+def draw(
+    config: ConfigDict,
+    classifier: Classifier,
+    maps: DominantFrequencyMaps,
+    test: Dataset,
+    evaluation: Evaluation,
+    overlaps: Float[np.ndarray, "drawn drawn"],
+) -> Iterator[tuple[str, Figure]]:
+    """Yield names and figures.
+
+    Args:
+      config: of the run.
+      classifier: whose mean and deviation images are normalised with.
+      maps: that are shown, at the share nearest to config.report.share.
+      test: images to show filtered.
+      evaluation: of the run.
+      overlaps: IoU of the maps of every two of the classes that are drawn.
+    """
+    evaluated, share = evaluation.methods[maps.method], maps.nearest(config.report.share)
+    masks, names = maps.at(share)[: figures.MOST_CLASSES], maps.classes[: figures.MOST_CLASSES]
+    yield "maps", figures.map_grid(masks, names, share)
+    if maps.scores is not None:
+        yield "scores", _score_grid(maps, names)
+    rates = [evaluated.at(own) for own in maps.shares]
+    tpr, fpr = (np.stack([getattr(at, rate)[: len(names)] for at in rates]) for rate in ("tpr", "fpr"))
+    yield "rates", figures.rates(list(maps.shares), tpr, fpr, names)
+    for label in range(min(len(names), _MOST_SAMPLED)):
+        indices = np.flatnonzero(test.labels == label)[: config.report.samples]
+        if len(indices):
+            yield f"samples-{label}", _samples(classifier, test.images(indices), masks[label], names[label])
+    own_tpr = evaluated.at(share).tpr
+    curve = average_tpr(own_tpr, own_tpr, evaluation.unfiltered.tpr)
+    yield "average_tpr", ood_figures.average_tpr({"in distribution": curve})
+    if len(names) > 1 and np.isfinite(overlaps[~np.eye(len(overlaps), dtype=bool)]).any():
+        yield "overlap", figures.overlap_matrix(overlaps, names, share)
+    if test.planted is not None and maps.scores is not None:
+        yield "planted", _planted_figure(maps, planted.positions(test.planted), evaluated.planted)
+
+
+def _samples(
+    classifier: Classifier,
+    images: UInt8[np.ndarray, "images height width 3"],
+    mask: Bool[np.ndarray, "height width"],
+    name: str,
+) -> Figure:
+    mean, std = classifier.mean_std
+    filtered = np.asarray(spectrum.filter_images(normalise(images, mean, std), jnp.asarray(mask[None])))[0]
+    return figures.samples(images / 255.0, filtered * std + mean, name)
+
+
+def _planted_figure(
+    maps: DominantFrequencyMaps, truth: Bool[np.ndarray, "classes height width"], recovery: dict[str, Recovery]
+) -> Figure:
+    assert maps.scores is not None, "planted orbits are compared with the best by score"
+    labels = np.flatnonzero(truth.any((1, 2)))
+    best = [masks.best_orbits(maps.scores[label], int(truth[label].sum())) for label in labels]
+    found = [recovery[maps.classes[label]] for label in labels]
+    titles = [
+        f"{maps.classes[label]}\n{of_class.found} of {of_class.planted_orbits} found"
+        for label, of_class in zip(labels, found, strict=True)
+    ]
+    return figures.planted_grid(np.stack(best), truth[labels], titles)
+
+
+def _score_grid(maps: DominantFrequencyMaps, names: tuple[str, ...]) -> Figure:
+    assert maps.scores is not None, "drawn where there are scores"
+    method = method_of(maps)
+    return figures.score_grid(method.drawable(maps.scores[: figures.MOST_CLASSES]), names, method.scored)
