@@ -11,24 +11,24 @@ from matplotlib.figure import Figure
 
 from fsjax.report import style
 
-# Of which the outermost need no label: they are the edges.
+# Ticks and labels; the outermost are the edges and need no label.
 _TICKS = {-0.5: "", -0.25: "−¼", 0: "0", 0.25: "¼", 0.5: ""}
 
 
 def draw_mask(axis: Axes, mask: Bool[np.ndarray, "height width"]) -> None:
-    """A mask on the plane: kept frequencies dark."""
+    """Draw a mask on the plane: kept frequencies dark."""
     draw_plane(axis, ~mask, cmap="gray", vmin=-0.15, vmax=1)
 
 
 def plane_extent(plane: tuple[int, int]) -> tuple[float, float, float, float]:
-    """Edges of the plane's pixels in cycles per pixel, rows downwards."""
+    """Return the edges of the plane's pixels in cycles per pixel, rows downwards."""
     height, width = plane
     left, top = -(width // 2) - 0.5, -(height // 2) - 0.5
     return left / width, (left + width) / width, (top + height) / height, top / height
 
 
 def frequency_axes(figure: Figure) -> None:
-    """Ticks and labels in cycles per pixel for every image of a figure, as texts on the left and below alone."""
+    """Set ticks and labels in cycles per pixel on every image of a figure, texts on the left and below only."""
     panels = [axis for axis in figure.axes if axis.images]
     for axis, leftmost, lowest in style.outer(panels):
         left, right, bottom, top = axis.images[0].get_extent()
@@ -46,12 +46,12 @@ def frequency_axes(figure: Figure) -> None:
 
 
 def draw_error(axis: Axes, error: Float[np.ndarray, "height width"]) -> None:
-    """Error rates on the plane, in [0, 1]."""
+    """Draw error rates on the plane, in [0, 1]."""
     draw_plane(axis, error, cmap=style.SEQUENTIAL, vmin=0, vmax=1)
 
 
 def draw_plane(axis: Axes, plane: Shaped[np.ndarray, "height width"], **kwargs: Any) -> None:
-    """The plane's values as squares; where they are too small for that, mixed in colour, so that none is lost."""
+    """Draw the values of the plane as squares; where these are too small, their colours are averaged."""
     extent = plane_extent(plane.shape)
     axis.imshow(plane, extent=extent, interpolation="antialiased", interpolation_stage="rgba", **kwargs)
 
@@ -59,7 +59,7 @@ def draw_plane(axis: Axes, plane: Shaped[np.ndarray, "height width"], **kwargs: 
 def colour_bar(
     figure: Figure, image: ScalarMappable, axes: list[Axes], label: str, ticks: list[int | float]
 ) -> Colorbar:
-    """A labelled colour bar beside the panels, no longer than it takes to read it."""
+    """Add a labelled colour bar beside the panels."""
     shrink = min(1.0, 3 / figure.get_figheight())
     bar = figure.colorbar(image, ax=axes, ticks=ticks, pad=0.02, fraction=0.05, aspect=25, shrink=shrink)
     bar.ax.set_yticklabels([f"{tick:g}".replace("-", "−") for tick in ticks])

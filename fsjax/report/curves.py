@@ -11,17 +11,17 @@ from fsjax.report import style
 from fsjax.report.axes import colour_bar
 from fsjax.report.style import DOUBLE, SMALL
 
-# With three kinds of line they tell 24 classes apart.
+# With three kinds of line they distinguish 24 classes.
 _COLOURS = (*style.COLOURS, style.GREY)
 _LINES = ("-", "--", ":")
 MOST_CLASSES = len(_COLOURS) * len(_LINES)
-# Of which the numbers are written into a matrix, and the spread too.
+# Most classes whose numbers are written into a matrix, and whose spread is.
 _NUMBERED, _SPREAD = 10, 5
 
 
 @style.paper
 def f1_curves(found: Dynamics, width: int | float = DOUBLE) -> Figure:
-    """F1 of each class over the iterations, a panel a copy: the mean over seeds, and from the least to the greatest."""
+    """Draw the F1 of each class over the iterations, a panel per copy: mean and range over seeds."""
     classes, copies = found.classes[:MOST_CLASSES], len(found.copies)
     # The last panel of all holds the key.
     figure, panels, room = style.panels(copies + 1, width, 4, (1.3, 2.3), ratio=0.75, sharex=True, sharey=True)

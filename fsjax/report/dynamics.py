@@ -10,12 +10,12 @@ from fsjax.runtime.storage import Path
 
 
 def write(directory: Path, found: Dynamics, summary: dict) -> None:
-    """Writes report/dynamics.html in the workdir, and its figures as PNG in report/figures.
+    """Write report/dynamics.html in the workdir, and its figures as PNG and PDF in report/figures.
 
     Args:
       directory: the workdir.
-      found: what the trainings made of the copies.
-      summary: its own, which dynamics.json holds.
+      found: F1 and confusion over the iterations.
+      summary: the content of dynamics.json.
     """
     folder = directory / "report"
     confused = [
@@ -47,7 +47,7 @@ def write(directory: Path, found: Dynamics, summary: dict) -> None:
 
 
 def by_first_step(found: Dynamics) -> list[tuple[str, float | None, int]]:
-    """(class, mean step over the seeds that learned it, how many did) on the original, the first learned first."""
+    """Return (class, mean step over the seeds that learned it, their number) on the original, first learned first."""
     steps = found.first_reached(THRESHOLDS[-1])[:, found.original]
     known = np.isfinite(steps)
     means = [float(one[there].mean()) if there.any() else None for one, there in zip(steps.T, known.T, strict=True)]
@@ -56,6 +56,6 @@ def by_first_step(found: Dynamics) -> list[tuple[str, float | None, int]]:
 
 
 def _first_steps(found: Dynamics, threshold: float) -> list[list[str]]:
-    """By copy and class: the step of each seed, or a dash."""
+    """Return, by copy and class, the step of each seed, or a dash."""
     steps = np.moveaxis(found.first_reached(threshold), 0, -1)
     return [[", ".join("–" if np.isnan(step) else f"{step:.0f}" for step in cell) for cell in row] for row in steps]

@@ -1,8 +1,8 @@
 """Figures of maps, scores and filtered images.
 
-Every function returns a matplotlib Figure that no pyplot state knows, in the style of fsjax.report.style. `width` is in
-inches, style.SINGLE for one column of a paper and style.DOUBLE for two: panels share it, and are fewer beside each
-other where they would be too small; a figure of few panels may be narrower. Text has one size whatever the width.
+Every function returns a matplotlib Figure, without pyplot state, in the style of fsjax.report.style. `width` is in
+inches, style.SINGLE for one column of a paper and style.DOUBLE for two. Panels share the width; a row has fewer of them
+where they would be too small, and a figure of few panels may be narrower. Text has one size at any width.
 """
 
 import math
@@ -19,10 +19,10 @@ from fsjax.report.axes import colour_bar, draw_error, draw_mask, draw_plane, fre
 from fsjax.report.plane import symmetric_log
 from fsjax.report.style import DOUBLE, SMALL
 
-# Classes that a figure draws at most; what is beside it has them all.
+# Most classes that a figure draws; tables have all.
 MOST_CLASSES = 40
-# Classes of which an overlap is written out, cell by cell.
-_NUMBERED = 12
+# Most classes whose overlaps are written into the cells.
+_MOST_NUMBERED = 12
 # Smallest and largest width of a panel of the plane, in inches.
 _PANEL = (0.92, 1.7)
 _UNDEFINED = "#d0d0d0"
@@ -36,7 +36,7 @@ def map_grid(
     columns: int = 5,
     width: int | float = DOUBLE,
 ) -> Figure:
-    """The mask of each class: kept frequencies dark, DC in the middle, axes in cycles per pixel."""
+    """Draw the mask of each class: kept frequencies dark, DC in the middle, axes in cycles per pixel."""
     figure, axes, room = style.panels(len(masks), width, columns, _PANEL)
     for axis, mask, name in zip(axes, masks, names, strict=False):
         draw_mask(axis, mask)
@@ -54,7 +54,7 @@ def score_grid(
     columns: int = 5,
     width: int | float = DOUBLE,
 ) -> Figure:
-    """The score of every frequency, each class on its own scale; blank where it is NaN.
+    """Draw the score of every frequency, each class on its own scale; blank where it is NaN.
 
     Scores span orders of magnitude and may be negative, so colours are linear near 0 and logarithmic beyond.
     """
@@ -78,7 +78,7 @@ def planted_grid(
     titles: list[str],
     width: int | float = DOUBLE,
 ) -> Figure:
-    """Planted orbits (open circles) over the ones found (dark squares)."""
+    """Draw planted orbits (open circles) over those that were found (dark squares)."""
     figure, axes, room = style.panels(len(found), width, 4, (1.1, 2.1), margins=(0.45, 0.45))
     for axis, mask, truth, title in zip(axes, found, planted, titles, strict=False):
         draw_mask(axis, mask)
@@ -105,12 +105,12 @@ def difference_grid(
     columns: int = 5,
     width: int | float = DOUBLE,
 ) -> Figure:
-    """Where two masks of each class differ: frequencies that both keep dark, those of one side in its colour."""
+    """Draw where two masks of each class differ: frequencies of both in black, those of one side in its colour."""
     colours = {"neither": "#ffffff", "left only": style.VERMILION, "right only": style.SKY, "both": style.BLACK}
     figure, axes, room = style.panels(len(left), width, columns, _PANEL)
     for axis, ours, theirs, title in zip(axes, left, right, titles, strict=False):
-        kept = ours + 2 * theirs.astype(int)
-        draw_plane(axis, kept, cmap=ListedColormap(list(colours.values())), vmin=-0.5, vmax=3.5)
+        sides = ours + 2 * theirs.astype(int)
+        draw_plane(axis, sides, cmap=ListedColormap(list(colours.values())), vmin=-0.5, vmax=3.5)
         style.title(axis, title, room)
     patches = [Patch(color=colours[name], label=name) for name in ("both", "left only", "right only")]
     figure.legend(handles=patches, loc="outside upper center", ncols=3, frameon=False)
@@ -126,7 +126,7 @@ def adcs_grid(
     columns: int = 5,
     width: int | float = DOUBLE,
 ) -> Figure:
-    """ADCS of each class, all on one scale: from minus to plus the largest that there can be."""
+    """Draw the ADCS of each class, all on one scale: from minus to plus the largest possible value."""
     figure, axes, room = style.panels(len(adcs), width, columns, _PANEL, margins=(1.15, 0.65))
     largest = max(largest, 1)
     for axis, plane, name in zip(axes, adcs, names, strict=False):
@@ -134,14 +134,14 @@ def adcs_grid(
         axis.set_title(style.fitted(name, room))
     label = "ADCS (classes with less\nminus classes with more)"
     colour_bar(figure, axes[0].images[0], axes, label, [-largest, 0, largest])
-    style.heading(figure, "What the data offer: which classes have most of a frequency")
+    style.heading(figure, "Class-wise spectra: which classes have most of a frequency")
     frequency_axes(figure)
     return figure
 
 
 @style.paper
 def heat_map(error: Float[np.ndarray, "height width"], title: str, width: int | float = style.SINGLE) -> Figure:
-    """Error rate under the wave of each frequency."""
+    """Draw the error rate under the wave of each frequency."""
     figure, axes, _ = style.panels(1, width, 1, (1.0, 2.6), margins=(1.15, 0.65))
     draw_error(axes[0], error)
     colour_bar(figure, axes[0].images[0], axes, "error rate", [0, 0.5, 1])
@@ -153,12 +153,12 @@ def heat_map(error: Float[np.ndarray, "height width"], title: str, width: int | 
 @style.paper
 def heat_map_grid(
     error: Float[np.ndarray, "classes height width"],
-    kept: Bool[np.ndarray, "classes height width"],
+    masks: Bool[np.ndarray, "classes height width"],
     names: tuple[str, ...],
     columns: int = 5,
     width: int | float = DOUBLE,
 ) -> Figure:
-    """Error rate of each class under the wave of each frequency, and below it the map of the class."""
+    """Draw the error rate of each class under the wave of each frequency, and below it the map of the class."""
     columns = max(1, min(columns, len(names), int((width - 0.9) / _PANEL[0])))
     blocks = -(-len(names) // columns)
     figure, axes, room = style.panels(2 * columns * blocks, width, columns, _PANEL, margins=(0.9, 0.65))
@@ -166,7 +166,7 @@ def heat_map_grid(
         block, column = divmod(index, columns)
         above, below = (axes[(2 * block + row) * columns + column] for row in (0, 1))
         draw_error(above, error[index])
-        draw_mask(below, kept[index])
+        draw_mask(below, masks[index])
         above.set_title(style.fitted(name, room))
     for axis in axes:
         if not axis.images:
@@ -184,7 +184,7 @@ def samples(
     name: str,
     width: int | float = DOUBLE,
 ) -> Figure:
-    """Images of one class above what its map leaves of them, both in [0, 1]; the filtered ones stretched to be seen."""
+    """Draw images of one class above the same filtered by its map, both in [0, 1]; filtered ones are stretched."""
     count = len(originals)
     pitch = min((width - 0.3) / count, 1.05)
     figure = style.empty(pitch * count + 0.3, 2 * pitch + 0.35)
@@ -201,7 +201,7 @@ def samples(
 
 
 def stretch(image: Shaped[np.ndarray, "height width 3"]) -> Shaped[np.ndarray, "height width 3"]:
-    """The image with its values, all channels alike, stretched to [0, 1]; a constant image stays mid-grey."""
+    """Stretch the values of an image, all channels alike, to [0, 1]; a constant image becomes mid-grey."""
     low, high = float(image.min()), float(image.max())
     return (image - low) / (high - low) if high - low > 1e-6 else np.full_like(image, 0.5)
 
@@ -214,7 +214,7 @@ def rates(
     names: tuple[str, ...],
     width: int | float = DOUBLE,
 ) -> Figure:
-    """TPR (line) and FPR (dashes) of each class over the share of the plane that its map keeps."""
+    """Draw TPR (line) and FPR (dashes) of each class over the share of the plane that its map keeps."""
     figure, axes, room = style.panels(len(names), width, 5, _PANEL, ratio=0.85, sharey=True)
     tpr, fpr = np.array(tpr, float), np.array(fpr, float)
     labels, marker = _sparse(shares, room), "os" if len(shares) <= 10 else ("", "")
@@ -226,8 +226,8 @@ def rates(
         axis.set_xticks(list(labels), list(labels.values()))
         axis.minorticks_off()
     lines = axes[0].get_legend_handles_labels()
-    what = "Test images filtered by each class's map"
-    figure.legend(*lines, title=what, title_fontsize=style.TEXT, loc="outside upper center", ncols=2, frameon=False)
+    heading = "Test images filtered by each class's map"
+    figure.legend(*lines, title=heading, title_fontsize=style.TEXT, loc="outside upper center", ncols=2, frameon=False)
     figure.supxlabel("share of the plane kept")
     figure.supylabel("rate")
     return figure
@@ -237,9 +237,9 @@ def rates(
 def overlap_matrix(
     iou: Float[np.ndarray, "classes classes"], names: tuple[str, ...], share: float, width: int | float = DOUBLE
 ) -> Figure:
-    """How much of their masks every two classes share (IoU, in [0, 1]); grey where it is undefined (NaN)."""
+    """Draw the IoU of the masks of every two classes, in [0, 1]; grey where it is undefined (NaN)."""
     count = len(iou)
-    numbered = count <= _NUMBERED
+    numbered = count <= _MOST_NUMBERED
     side = min(width - 1.6, max(0.36 * count, 1.2) if numbered else 4.2)
     figure = style.empty(min(width, max(side + 1.6, style.SINGLE)), side + 1.1)
     axis = figure.subplots()
@@ -249,7 +249,7 @@ def overlap_matrix(
         value = iou[row, column]
         text, dark = ("–", False) if np.isnan(value) else (f"{value:.2f}".lstrip("0") or "0", value < 0.5)
         axis.text(column, row, text, ha="center", va="center", fontsize=6, color="white" if dark else "black")
-    # As many names as there is room for, at the same distance from each other.
+    # As many names as there is room for, evenly spaced.
     step = max(1, math.ceil(count * (SMALL + 1) / (72 * side)))
     places = range(0, count, step)
     shown = [style.fitted(names[place], 0.8, SMALL) for place in places]
@@ -262,7 +262,7 @@ def overlap_matrix(
 
 
 def _sparse(shares: list[float], inches: float) -> dict[float, str]:
-    """Labels of shares on a logarithmic axis, without those for which there is no room beside the one before."""
+    """Return labels of shares on a logarithmic axis, without those that would overlap the one before."""
     inches_of = 0.8 * inches / max(np.log(max(shares) / min(shares)), 1e-9)
     labels, before = {}, 0.0
     for share in sorted(shares):

@@ -1,4 +1,4 @@
-"""Figures of a study: the maps of its ways of training, and how well they carry the classes."""
+"""Figures of a study: the maps of its ways of training, and the TPR under them."""
 
 import numpy as np
 from jaxtyping import Bool, Float
@@ -8,7 +8,7 @@ from fsjax.report import style
 from fsjax.report.axes import draw_mask, frequency_axes
 from fsjax.report.style import DOUBLE, SMALL
 
-# Told apart by colour-blind readers, and by their markers in print.
+# Colours that colour-blind readers can tell apart, and markers for print.
 _COLOURS = (*style.COLOURS[1:], style.BLACK)
 _MARKERS = "osD^vP*"
 
@@ -20,7 +20,7 @@ def map_rows(
     names: tuple[str, ...],
     width: int | float = DOUBLE,
 ) -> Figure:
-    """The mask of each class, a column, in each run, a row: kept frequencies dark."""
+    """Draw the mask of each class (columns) in each run (rows): kept frequencies dark."""
     rows, columns = len(masks), len(names)
     pitch = min((width - 0.8) / columns, 1.05)
     figure = style.empty(pitch * columns + 0.8, max(pitch, 0.45) * rows + 0.8)
@@ -44,7 +44,7 @@ def rates(
     threshold: float,
     width: int | float = DOUBLE,
 ) -> Figure:
-    """TPR of each class under its map: the mean of each way of training over its seeds, and their range."""
+    """Draw the TPR of each class under its map: mean and range of each way of training over its seeds."""
     figure = style.empty(min(width, max(style.SINGLE, 0.72 * len(names) + 1.2)), 2.6)
     axis = figure.subplots()
     places = np.arange(len(names))

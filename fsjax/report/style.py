@@ -15,11 +15,11 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.textpath import text_to_path
 
-# Widths of one column and of two in inches, as journals of the field have them.
+# Widths of one column and of two in inches, as in journals of the field.
 SINGLE, DOUBLE = 3.3, 6.9
-# Sizes of text in points, whatever the width: of what is read first, and of ticks and keys.
+# Sizes of text in points at any width: of titles and labels, and of ticks and keys.
 TEXT, SMALL = 8.0, 7.0
-# Okabe and Ito's colours, told apart by colour-blind readers, without yellow, which is too pale for lines.
+# Okabe and Ito's colours, which colour-blind readers can tell apart, without yellow, which is too pale for lines.
 BLACK, BLUE, VERMILION, GREEN, PURPLE, ORANGE, SKY = COLOURS = (
     "#000000",
     "#0072b2",
@@ -30,7 +30,7 @@ BLACK, BLUE, VERMILION, GREEN, PURPLE, ORANGE, SKY = COLOURS = (
     "#56b4e9",
 )
 GREY = "#999999"
-# Of values from nothing to much, and of values around zero.
+# Colour maps of values from 0 on, and of values around 0.
 SEQUENTIAL, DIVERGING = "cividis", "PuOr_r"
 
 _FAMILY, _NO_GLYPH = "DejaVu Sans", "□"
@@ -52,16 +52,16 @@ _STYLE = {
     # Text of a PDF stays text that can be searched and edited.
     "pdf.fonttype": 42,
     "ps.fonttype": 42,
-    # Names are of strangers' folders: a $ in one is no formula.
+    # A $ in a class name does not start a formula.
     "text.parse_math": False,
 }
 
 
 class PaperFigure(Figure):
-    """A matplotlib Figure that looks the same wherever it is drawn and saved, and that a notebook shows."""
+    """A matplotlib Figure in this style wherever it is drawn or saved, which notebooks display."""
 
     def draw(self, renderer: Any) -> None:
-        """See Figure.draw: some artists are made no sooner than here."""
+        """See Figure.draw: some artists are created only here."""
         with _applied():
             super().draw(renderer)
 
@@ -77,7 +77,7 @@ class PaperFigure(Figure):
 
 
 def paper(draw: Callable[..., Figure]) -> Callable[..., Figure]:
-    """A function that draws a figure, which then draws it in this style."""
+    """Make a function that draws a figure draw it in this style."""
 
     @functools.wraps(draw)
     def draw_in_style(*args: Any, **kwargs: Any) -> Figure:
@@ -92,7 +92,7 @@ def _applied() -> contextlib.AbstractContextManager:
 
 
 def empty(width: int | float, height: float) -> PaperFigure:
-    """A figure without panels, in inches."""
+    """Return a figure without panels, sizes in inches."""
     return PaperFigure(figsize=(width, height), layout="constrained")
 
 
@@ -105,15 +105,15 @@ def panels(
     margins: tuple[float, float] = (0.45, 0.65),
     **shared: Any,
 ) -> tuple[PaperFigure, list[Axes], float]:
-    """A figure of panels in rows, the axes row by row, and the width of a panel in inches.
+    """Return a figure of panels in rows, the axes row by row, and the width of a panel in inches.
 
     Args:
-      count: of panels; the axes of the last row may be more, and are switched off.
-      width: of the figure at most, in inches.
-      columns: at most so many panels beside each other; fewer where they would be smaller than sizes allow.
+      count: of panels; surplus axes of the last row are switched off.
+      width: largest width of the figure, in inches.
+      columns: most panels in a row; fewer where they would be smaller than sizes allow.
       sizes: smallest and largest width of a panel with its gap, in inches.
       ratio: of a panel's height to its width.
-      margins: what stands beside the panels and above and below them, in inches.
+      margins: room beside the panels, and above and below them, in inches.
       **shared: sharex and sharey, as of subplots.
     """
     smallest, largest = sizes
@@ -121,7 +121,7 @@ def panels(
     rows = math.ceil(count / columns)
     columns = math.ceil(count / rows)
     pitch = min((width - margins[0]) / columns, largest)
-    # Narrower than a column there would be no room for a heading.
+    # A figure narrower than a column has no room for a heading.
     figure = empty(min(width, max(pitch * columns + margins[0], SINGLE)), (pitch * ratio + 0.1) * rows + margins[1])
     axes = list(figure.subplots(rows, columns, squeeze=False, **shared).ravel())
     for axis in axes[count:]:
@@ -130,23 +130,23 @@ def panels(
 
 
 def outer(axes: list[Axes]) -> Iterator[tuple[Axes, bool, bool]]:
-    """Each of the panels of a grid, whether it is in the first column, and whether none of them is below it."""
+    """Yield each panel of a grid, whether it is in the first column, and whether it is the lowest of its column."""
     places = {(spec.rowspan.start, spec.colspan.start): axis for axis in axes if (spec := axis.get_subplotspec())}
     for (row, column), axis in places.items():
         yield axis, column == 0, (row + 1, column) not in places
 
 
 def fitted(text: str, inches: float, points: float = TEXT, end: str = "") -> str:
-    """A text with an end, cut to a width before that end; what the font has no glyph for is a box."""
+    """Return a text and its end, shortened before the end to fit a width; a box stands for a missing glyph."""
     text = "".join(character if ord(character) in _glyphs() else _NO_GLYPH for character in text)
     if _inches(text + end, points) <= inches:
         return text + end
-    kept = bisect.bisect_right(range(len(text)), inches, key=lambda size: _inches(f"{text[:size]}…{end}", points))
-    return f"{text[: max(kept - 1, 0)]}…{end}"
+    size = bisect.bisect_right(range(len(text)), inches, key=lambda size: _inches(f"{text[:size]}…{end}", points))
+    return f"{text[: max(size - 1, 0)]}…{end}"
 
 
 def heading(figure: Figure, text: str) -> None:
-    """A heading over all panels, in as many lines as it takes."""
+    """Add a heading over all panels, wrapped to the figure's width."""
     lines, room = [""], figure.get_figwidth() - 0.2
     for word in text.split():
         longer = f"{lines[-1]} {word}".strip()
@@ -158,7 +158,7 @@ def heading(figure: Figure, text: str) -> None:
 
 
 def title(axis: Axes, text: str, inches: float, points: float = TEXT) -> None:
-    """A title over a panel, every line of it cut to a width."""
+    """Add a title over a panel, every line shortened to a width."""
     axis.set_title("\n".join(fitted(line, inches, points) for line in text.split("\n")), fontsize=points)
 
 
@@ -174,5 +174,5 @@ def _font(points: float) -> font_manager.FontProperties:
 
 @functools.cache
 def _glyphs() -> frozenset[int]:
-    """Code points that the font draws."""
+    """Return the code points that the font has."""
     return frozenset(font_manager.get_font(font_manager.findfont(_font(TEXT))).get_charmap())

@@ -1,4 +1,4 @@
-"""What the page shows of stages that not every run has: one file each, and a line here, in the order of the page."""
+"""Sections of the page about optional stages: one file each, and a line here, in the order of the page."""
 
 from fsjax.fourier.dfm import DominantFrequencyMaps
 from fsjax.report.sections import adcs, heat_map, out_of_distribution
@@ -9,7 +9,7 @@ SECTIONS: tuple[Maker, ...] = (adcs, heat_map, out_of_distribution)
 
 
 def sections(directory: Path, maps: DominantFrequencyMaps, share: float) -> list[Section]:
-    """The sections of a workdir whose stages have run.
+    """Return the sections of a workdir whose stages have run.
 
     Args:
       directory: the workdir; figures are also written to its report/figures.
@@ -24,6 +24,6 @@ def sections(directory: Path, maps: DominantFrequencyMaps, share: float) -> list
 
 
 def inputs(directory: Path, method: str) -> list[Path]:
-    """The results that these sections show, those that are there."""
+    """Return the results that these sections show, as far as they exist."""
     found = [file for maker in SECTIONS for file in maker.inputs(directory, method)]
     return [file for file in found if file.exists()]

@@ -1,4 +1,4 @@
-"""What the data offer before any model: the class-wise spectra."""
+"""The class-wise spectra of the data, before any model."""
 
 from fsjax.fourier.dfm import DominantFrequencyMaps
 from fsjax.report import figures, html, style
@@ -27,11 +27,11 @@ def make(directory: Path, maps: DominantFrequencyMaps, share: float) -> Section:
         split=str(found["split"]),
         compat=bool(found["compat"]),
     )
-    offered = Plane(
+    plane = Plane(
         "ADCS",
-        "Other classes that have less of a frequency, less those that have more.",
+        "Number of other classes that have less of a frequency, minus those that have more.",
         lambda label: found["adcs"][label],
         between(-max(largest, 1), max(largest, 1)),
         style.DIVERGING,
     )
-    return Section("What the data offer", body, (offered,) if found["adcs"].shape == maps.masks.shape[1:] else ())
+    return Section("What the data offer", body, (plane,) if found["adcs"].shape == maps.masks.shape[1:] else ())

@@ -49,18 +49,18 @@ def make(directory: Path, maps: DominantFrequencyMaps, share: float) -> Section:
         scored=maps.scores is not None,
         drawn=len(names),
     )
-    disturbed = Plane(
+    plane = Plane(
         "heat map",
-        f"Share of the class's images that are called another class when one wave of norm {found['norm']:g} is added.",
+        f"Share of the class's images that are misclassified when one wave of norm {found['norm']:g} is added.",
         lambda label: error[label],
         between(0, 1),
         style.SEQUENTIAL,
     )
-    return Section("Fourier heat map", body, (disturbed,))
+    return Section("Fourier heat map", body, (plane,))
 
 
 def rank_correlation(left: Float[np.ndarray, "height width"], right: Float[np.ndarray, "height width"]) -> float | None:
-    """Spearman's, over the orbits, each counted once; None where a side is constant or has no value somewhere."""
+    """Return Spearman's rho over the orbits, each counted once; None where a side is constant or lacks a value."""
     sides = [spectrum.per_orbit(np.asarray(side, float)) for side in (left, right)]
     if not all(np.ptp(side) > 0 for side in sides):
         return None

@@ -10,12 +10,12 @@ from fsjax.runtime.storage import Path
 
 @dataclasses.dataclass(frozen=True)
 class Section:
-    """A heading and what stands under it.
+    """A heading and the content under it.
 
     Attributes:
       title: plain text.
-      body: HTML, everything foreign in it escaped: what a template of fsjax.report.html renders.
-      planes: what the page can show of each class in place of its scores.
+      body: HTML that a template of fsjax.report.html rendered, with every value escaped.
+      planes: values of each class that the page can show in place of its scores.
     """
 
     title: str
@@ -27,7 +27,7 @@ class Maker(Protocol):
     """A module that makes a section."""
 
     def inputs(self, directory: Path, method: str) -> list[Path]:
-        """The results in a workdir that the section shows, of a search method; it is left out where one is missing."""
+        """Return the results of a search method that the section needs; it is left out where one is missing."""
 
     def make(self, directory: Path, maps: DominantFrequencyMaps, share: float) -> Section:
-        """The section; its figures go to report/figures, too."""
+        """Return the section; its figures are also written to report/figures."""
