@@ -5,6 +5,7 @@ import pathlib
 import re
 import reprlib
 from collections.abc import Sequence
+from typing import Any
 
 import yaml
 
@@ -93,7 +94,7 @@ class _Loader(yaml.BaseLoader):
     Scalars stay text so that a folder called 007, no or 2020-01-01 keeps its name.
     """
 
-    def compose_node(self, parent: yaml.Node | None, index: int) -> yaml.Node | None:
+    def compose_node(self, parent: yaml.Node | None, index: Any) -> yaml.Node | None:
         if self.check_event(yaml.AliasEvent):
             event = self.peek_event()
             raise yaml.composer.ComposerError(None, None, f"alias *{event.anchor}", event.start_mark)
