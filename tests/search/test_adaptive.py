@@ -242,12 +242,11 @@ def test_the_expected_agreement_is_that_of_maps_with_such_errors():
     np.testing.assert_allclose(exact_sample.expected_iou(ranking, mean, deviation), np.mean(found, 0), atol=0.05)
     assert exact_sample.expected_iou(ranking, mean, 0 * deviation) == [1.0, 1.0]
     assert np.mean(found) < 0.97
-    # Orbits that are exact lose their places to others.
+    # Exact orbits can lose their places to others; then no fewer swaps are expected than there are.
     inside = kept[0]
     others = [ranking.selected(mean + ~inside * deviation * rng.normal(size=130))[0] for _ in range(400)]
-    expected = np.mean([(inside & other).sum() / (inside | other).sum() for other in others])
-    assert expected < 0.99
-    assert exact_sample.expected_iou(ranking, mean, ~inside * deviation)[0] == pytest.approx(expected, abs=0.03)
+    actual = np.mean([(inside & other).sum() / (inside | other).sum() for other in others])
+    assert actual - 0.1 < exact_sample.expected_iou(ranking, mean, ~inside * deviation)[0] < actual < 0.99
 
 
 def test_patches_that_change_nothing_contradict_nothing(tmp_path):
