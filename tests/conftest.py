@@ -19,6 +19,18 @@ if "JAX_COMPILATION_CACHE_DIR" not in os.environ:
     atexit.register(shutil.rmtree, cache, ignore_errors=True)
 os.environ["JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS"] = "0"
 
+import pytest
 from jaxtyping import install_import_hook
 
 install_import_hook("fsjax", "beartype.beartype")
+
+
+@pytest.fixture(scope="module")
+def smallest_model():
+    """A network named "smallest" beside those that a config can name."""
+    from fsjax import models
+    from tests.helpers.smallest_model import SMALLEST
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setitem(models.MODELS, "smallest", SMALLEST)
+        yield

@@ -4,7 +4,6 @@ import dataclasses
 import json
 import logging
 from fractions import Fraction
-from functools import partial
 
 import jax
 import jax.numpy as jnp
@@ -14,7 +13,7 @@ from sklearn.metrics import confusion_matrix, f1_score
 
 from configs import common
 from configs import dynamics as dynamics_config
-from fsjax import data, models
+from fsjax import data
 from fsjax.data.dataset import Dataset
 from fsjax.engine.engine import Engine
 from fsjax.engine.first_layer import Cut
@@ -23,7 +22,6 @@ from fsjax.experiment import runner
 from fsjax.experiment.stages.stage import fingerprint
 from fsjax.fourier import spectrum
 from fsjax.models import Network, weights
-from fsjax.models.vit import VisionTransformer
 from fsjax.report import curves as figures
 from fsjax.report import dynamics as page
 from fsjax.runtime import files, interrupt
@@ -31,6 +29,8 @@ from fsjax.runtime.checkpoints import Checkpoints
 from fsjax.runtime.errors import InputError
 from fsjax.training.evaluators import dynamics
 from fsjax.training.evaluators.evaluator import EvaluatorContext
+
+pytestmark = pytest.mark.usefixtures("smallest_model")
 
 MEAN_STD = (np.array([0.4, 0.5, 0.6]), np.array([0.2, 0.25, 0.3]))
 
@@ -256,14 +256,6 @@ def test_the_curves_show_mean_and_range_of_the_seeds():
     shown = [axis for axis in figure.axes if axis.images]
     assert [axis.get_title() for axis in shown] == [bands.title("13"), bands.title("4")]
     np.testing.assert_allclose(shown[1].images[0].get_array(), found.relative_confusion[:, 2, 2].mean(0))
-
-
-@pytest.fixture(autouse=True, scope="module")
-def smallest_model():
-    with pytest.MonkeyPatch.context() as patch:
-        vit = partial(VisionTransformer, 8, width=16, depth=1, heads=2, mlp_ratio=2)
-        patch.setitem(models.MODELS, "smallest", vit)
-        yield
 
 
 def small_config(**changes):

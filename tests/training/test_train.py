@@ -21,6 +21,8 @@ from fsjax.runtime.errors import InputError
 from fsjax.runtime.metrics import Metrics
 from fsjax.training import loop, optimizers, settings, state, step
 
+pytestmark = pytest.mark.usefixtures("smallest_model")
+
 MEAN_STD = (np.full(3, 0.5), np.full(3, 0.2))
 
 
@@ -29,7 +31,7 @@ def make_config(**changes):
     config.data.image_size = 24
     config.data.synthetic.train_per_class = 20
     config.data.synthetic.test_per_class = 8
-    config.model.name = "vit_micro_patch8"
+    config.model.name = "smallest"
     config.train.steps = 6
     config.train.batch_size = 16
     config.train.optimizer = "adamw"
@@ -238,7 +240,7 @@ def test_the_average_of_the_weights_is_the_closed_form_and_survives_a_stop(tmp_p
     run(make_config(**options), tmp_path / "plain")
     averaged = run(make_config(**options, train__ema_decay=decay), tmp_path / "averaged")
     checkpoints = Checkpoints(tmp_path / "plain" / "checkpoints", 9)
-    network = models.build("vit_micro_patch8", num_classes=4, image_size=24)
+    network = models.build("smallest", num_classes=4, image_size=24)
     like = jax.eval_shape(lambda: network.init(0))
     every = [jax.tree.leaves(checkpoints.variables(step, like)) for step in range(1, 5)]
     shares = np.array([decay ** (4 - step) for step in range(1, 5)])
@@ -282,6 +284,6 @@ def test_the_best_checkpoint_by_validation_loss_can_be_the_one_that_the_run_goes
     assert best < 5, "else this test shows nothing"
     taken = jax.tree.leaves(trained.from_checkpoint(config, tmp_path).variables)
     checkpoints = Checkpoints(tmp_path / "checkpoints")
-    network = models.build("vit_micro_patch8", num_classes=4, image_size=24)
+    network = models.build("smallest", num_classes=4, image_size=24)
     saved = checkpoints.variables(best, jax.eval_shape(lambda: network.init(0)))
     assert_same_bits(taken, saved)
