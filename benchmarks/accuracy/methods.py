@@ -160,7 +160,7 @@ def judged(workspace: Workspace, test, kept: np.ndarray) -> dict:
     """TPR and FPR of a mask a class on the test images."""
     classifier, targets = workspace.classifier, np.arange(len(kept))
     sizes = np.bincount(test.labels, minlength=len(test.classes))
-    engine = Engine(classifier.model.apply, classifier.model.params, statistics=("called",), tile_images=32)
+    engine = Engine(classifier.model, statistics=("predicted_target",), tile_images=32)
     counts = predicted_counts(engine, test, classifier.mean_std, kept, targets, label="judge")
     tpr, fpr = true_positive_rate(counts, targets, sizes), false_positive_rate(counts, targets, sizes)
     return {

@@ -30,8 +30,8 @@ sys.path.insert(0, str(pathlib.Path(__file__).parents[2]))
 from benchmarks.common import paired
 from benchmarks.cost.plain_search import Search
 from fsjax import models
-from fsjax.engine import first_layer
 from fsjax.engine.engine import Engine
+from fsjax.engine.model import Model
 from fsjax.engine.tile import at_precision
 from fsjax.models.folding import fold
 from fsjax.runtime import parallel
@@ -89,34 +89,33 @@ def measure(name: str, precision: str, size: int, count: int, images: int) -> tu
     """A row, and the scores of the masks, over all images."""
     apply, params, matmul = classifier(name, size, precision)
     data, labels = natural_images(images, size), np.arange(images) % 10
-    cut = first_layer.cut(apply, params, data.shape[1:])
-    search = Search(apply, params, [images], data.shape[1:], cut, matmul)
-    engine, chunks = search.engine, search.chunks(data, labels)
+    search = Search(Model(apply, params, data.shape[1:], matmul_precision=matmul), [images])
+    engine, batches = search.engine, search.image_batches(data, labels)
     masks = removal_masks((size, size), 1)
 
-    def losses(chunks: list, count: int) -> np.ndarray:
-        return search.losses(chunks, masks.sample(np.arange(count)))
+    def losses(batches: list, count: int) -> np.ndarray:
+        return search.losses(batches, masks[np.arange(count)])
 
-    losses(chunks, 1)  # compiles
+    losses(batches, 1)  # compiles
     started = time.perf_counter()
-    found = losses(chunks, count)
+    found = losses(batches, count)
     seconds = time.perf_counter() - started
     rate = count * images / seconds
 
     forward, batch = plain_forward(engine, apply, matmul, data)
     plain = paired.rounds_of(forward, batch, rate * SECONDS.value)
-    tile = engine.per_tile(search.chunk)
+    tile = engine.perturbations_per_tile(search.batch_size)
     few = tile * max(1, round(rate * SECONDS.value / images / tile))
 
     def masked() -> int:
-        losses(chunks, few)
+        losses(batches, few)
         return few * images
 
     plain(), masked()
     rates = paired.rates({"masked": masked, "forward": plain}, PAIRS.value)
     tflops = rate * flops_of_forward(name, size) / 1e12
     few = min(CHECKED.value, images)
-    checked = losses(search.chunks(data[:few], labels[:few]), CHECKED.value) / few
+    checked = losses(search.image_batches(data[:few], labels[:few]), CHECKED.value) / few
     expected = on_cpu(name, size, data[:few], labels[:few], CHECKED.value)
     row = {
         "benchmark": "search",
@@ -156,7 +155,7 @@ def on_cpu(name: str, size: int, images: np.ndarray, labels: np.ndarray, masks: 
     losses = []
     with jax.default_device(cpu):
         params = jax.device_put(params, cpu)
-        for mask in removal_masks((size, size), 1).masks(0, masks):
+        for mask in removal_masks((size, size), 1)[:masks]:
             kept = np.fft.ifftshift(spectra * mask[None, :, :, None], axes=(1, 2))
             logits = forward(params, np.fft.ifft2(kept, axes=(1, 2)).real.astype(np.float32))
             losses.append(-np.asarray(logits, float)[np.arange(len(labels)), labels].mean())

@@ -27,8 +27,9 @@ from benchmarks.cost.plain_search import Search
 from fsjax import models
 from fsjax.data.dataset import Dataset
 from fsjax.data.preprocess import normalise
-from fsjax.engine import first_layer, tile_size
+from fsjax.engine import tile_size
 from fsjax.engine.engine import Engine
+from fsjax.engine.model import Model
 from fsjax.evaluation import controls
 from fsjax.evaluation.filtered import GROUP
 from fsjax.fourier import masks
@@ -112,14 +113,14 @@ def memory() -> dict:
 def sides() -> dict:
     """Either side as a call that does all its work once, with programs that are compiled once."""
     network = models.build(MODEL.value, num_classes=CLASSES.value, image_size=SIZE.value)
-    apply, params = fold(network, network.init(0))
     image, test = (SIZE.value, SIZE.value, 3), Dataset(Made(), SIZE.value)
+    model = Model(*fold(network, network.init(0)), image)
     budget = masks.budget(SHARE.value, *image[:2])
     rng = np.random.default_rng(1)
     kept = np.stack([masks.random(*image[:2], budget, rng) for _ in range(CLASSES.value)])
-    tile_images = tile_size.fit(apply, params, image, resident_images=min(GROUP, len(test)))
-    engine = Engine(apply, params, statistics=("correct",), tile_images=tile_images)
-    search = Search(apply, params, [IMAGES.value], image, first_layer.cut(apply, params, image))
+    tile_images = tile_size.fit(model, resident_images=min(GROUP, len(test)))
+    engine = Engine(model, statistics=("correct",), tile_images=tile_images)
+    search = Search(model, [IMAGES.value])
     orbits = removal_masks(image[:2], 1)
 
     def judged() -> int:
@@ -130,7 +131,7 @@ def sides() -> dict:
     def searched() -> int:
         for label in range(CLASSES.value):
             images = np.asarray(normalise(test.images(np.flatnonzero(test.labels == label)), *MEAN_STD))
-            search.losses(search.chunks(images, np.full(len(images), label)), orbits)
+            search.losses(search.image_batches(images, np.full(len(images), label)), orbits)
         return 1
 
     return {"controls": judged, "removal": searched}

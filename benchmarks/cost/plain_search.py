@@ -1,13 +1,10 @@
 """A removal search without its files and its progress: what benchmarks time."""
 
-import functools
-from collections.abc import Callable
-
 import numpy as np
 
-from fsjax.engine import tile_size
-from fsjax.engine.engine import Engine
-from fsjax.engine.first_layer import Cut
+from fsjax.engine import first_layer, tile_size
+from fsjax.engine.engine import Engine, Sliceable
+from fsjax.engine.model import Model
 from fsjax.search.sweep import MaskList
 
 
@@ -15,29 +12,31 @@ class Search:
     """The engine as a search makes it.
 
     Args:
-      apply, params: the model.
+      model: the classifier.
       counts: images of each class.
-      image: (H, W, C).
-      cut: of the model, where orbits are removed one by one.
-      precision: as the engine takes it.
+      split: whether single orbits may be removed behind the first convolution, where the model begins with one.
+
+    Attributes:
+      model: as the engine computes it: split or not.
     """
 
-    def __init__(
-        self, apply: Callable, params: dict, counts: list[int], image: tuple, cut: Cut | None, precision="highest"
-    ):
-        self.layout = tile_size.layout(apply, params, image, counts, precision=precision, cut=cut)
-        self.chunk = self.layout["chunk"]
-        cut = cut if self.layout["first_layer"] else None
-        self.engine = Engine(apply, params, tile_images=self.layout["tile_images"], precision=precision, cut=cut)
+    def __init__(self, model: Model, counts: list[int], *, split: bool = True):
+        faster = first_layer.split(model) if split else None
+        self.layout = tile_size.layout(model, counts, faster=faster)
+        self.batch_size = self.layout["chunk"]
+        self.model = faster if faster and self.layout["first_layer"] else model
+        self.engine = Engine(self.model, tile_images=self.layout["tile_images"])
 
-    def chunks(self, images: np.ndarray, labels: np.ndarray | None = None, weights: np.ndarray | None = None) -> list:
+    def image_batches(
+        self, images: np.ndarray, labels: np.ndarray | None = None, weights: np.ndarray | None = None
+    ) -> list:
         labels = np.zeros(len(images), np.int32) if labels is None else labels
-        return self.engine.chunks(images, labels, weights, size=self.chunk)
+        return self.engine.image_batches(images, labels, weights, size=self.batch_size)
 
-    def losses(self, chunks: list, masks: MaskList) -> np.ndarray:
-        make = functools.partial(masks.perturbations, as_removals=bool(self.layout["first_layer"]))
-        return np.concatenate([sums["loss"][:, 0] for _, _, sums in self.engine.tiles(chunks, make, masks.count)])
+    def losses(self, batches: list, masks: MaskList) -> np.ndarray:
+        perturbations: Sliceable | None = masks.removed_orbits if self.layout["first_layer"] else masks
+        return self.engine.sums(batches, perturbations)["loss"][:, 0]
 
-    def masked_images(self, chunks: list, masks: MaskList, images: int) -> int:
-        self.losses(chunks, masks)
+    def masked_images(self, batches: list, masks: MaskList, images: int) -> int:
+        self.losses(batches, masks)
         return masks.count * images

@@ -31,7 +31,8 @@ sys.path.insert(0, str(pathlib.Path(__file__).parents[2]))
 from benchmarks.common import paired
 from benchmarks.cost.plain_search import Search
 from fsjax import models
-from fsjax.engine import first_layer, tile_size
+from fsjax.engine import tile_size
+from fsjax.engine.model import Model
 from fsjax.engine.tile import at_precision
 from fsjax.fourier import spectrum
 from fsjax.models.folding import fold
@@ -75,20 +76,19 @@ def report(row: dict) -> None:
 
 def ratio(name: str, size: int) -> dict:
     """Masked images a second over plain forward images a second."""
-    apply, params = classifier(name, size)
-    images = random_images(IMAGES.value, size)
-    plain, batch, rate = best_forward(apply, params, images)
+    model, images = classifier(name, size), random_images(IMAGES.value, size)
+    plain, batch, rate = best_forward(model, images)
     every = removal_masks((size, size), 1)
     sides = {"forward": paired.rounds_of(plain, batch, rate * SECONDS.value)}
     searches = {}
-    for kind, cut in (("orbits", first_layer.cut(apply, params, images.shape[1:])), ("masks", None)):
-        search = Search(apply, params, [len(images)], images.shape[1:], cut)
-        chunks = search.chunks(images)
+    for kind in ("orbits", "masks"):
+        search = Search(model, [len(images)], split=kind == "orbits")
+        batches = search.image_batches(images)
         # Whole tiles: of the 515 masks of a search at 32 pixels only the last tile is padded.
-        tile = search.engine.per_tile(search.chunk)
+        tile = search.engine.perturbations_per_tile(search.batch_size)
         count = tile * max(1, round(rate * SECONDS.value / len(images) / tile))
-        listed = every.sample(1 + np.arange(count) % (every.count - 1))
-        sides[kind] = functools.partial(search.masked_images, chunks, listed, len(images))
+        listed = every[1 + np.arange(count) % (every.count - 1)]
+        sides[kind] = functools.partial(search.masked_images, batches, listed, len(images))
         searches[kind] = search
     filtering = jax.jit(
         jax.shard_map(
@@ -98,8 +98,9 @@ def ratio(name: str, size: int) -> dict:
             out_specs=PartitionSpec(parallel.AXIS),
         )
     )
-    arguments = chunks[0].spectra, listed.masks(0, search.engine.per_tile(search.chunk))
-    of_a_call = len(arguments[1]) * search.chunk
+    # The search with masks came last: its batches hold nothing but spectra.
+    arguments = batches[0].encoded, listed[:tile]
+    of_a_call = tile * search.batch_size
     sides["filter"] = paired.rounds_of(functools.partial(filtering, *arguments), of_a_call, rate * SECONDS.value)
     for side in sides.values():
         side()
@@ -126,9 +127,10 @@ def vs_pytorch(name: str, size: int, order: str) -> dict:
     from benchmarks.parity.torch_models import from_torch, randomise, torch_resnet
 
     classes = 10
-    model = torch_resnet(name).eval()
-    randomise(model)
-    apply, params = fold(models.build(name, num_classes=classes, image_size=size), from_torch(model))
+    published = torch_resnet(name).eval()
+    randomise(published)
+    network = models.build(name, num_classes=classes, image_size=size)
+    model = Model(*fold(network, from_torch(published)), (size, size, 3))
     images = random_images(classes * IMAGES.value, size)
     labels = np.repeat(np.arange(classes), IMAGES.value)
     shuffled = np.random.default_rng(1).permutation(len(labels)) if order == "shuffled" else np.arange(len(labels))
@@ -136,36 +138,37 @@ def vs_pytorch(name: str, size: int, order: str) -> dict:
     blocks = removal_compat.visited_blocks(size, 1)
     distinct, of_block = removal_compat.distinct_masks(size, 1, blocks)
     weights = [np.full((IMAGES.value, 1), 1 / IMAGES.value, np.float32)] * classes
-    cut = first_layer.cut(apply, params, images.shape[1:])
-    search = Search(apply, params, [IMAGES.value], images.shape[1:], cut)
+    search = Search(model, [IMAGES.value])
     mask = iter(np.random.default_rng(2).permutation(distinct.count).tolist() * 100)
     taken, theirs, ours = [], {}, {}
 
     def pytorch() -> int:
         index = taken[-1]
         block = blocks[of_block.tolist().index(index)]
-        theirs[index] = [float(procedure.loss_without(model, batches, c, 1, *block)) for c in range(classes)]
+        theirs[index] = [float(procedure.loss_without(published, batches, c, 1, *block)) for c in range(classes)]
         return 1
 
-    def chunks_of(label: int) -> list:
-        return search.chunks(images[labels == label], labels[labels == label], weights[label])
+    def batches_of(label: int) -> list:
+        return search.image_batches(images[labels == label], labels[labels == label], weights[label])
 
-    every = [chunks_of(label) for label in range(classes)]
+    every = [batches_of(label) for label in range(classes)]
 
     def fsjax() -> float:
-        """A search makes the chunks of a class once for all its masks; here one class's are made in each round.
+        """A search makes the image batches of a class once for all its masks; here one class's are made in each round.
 
         Counted in blocks of the published search: of those some have the same mask, which is computed once.
         """
-        every[taken[0] % classes] = chunks_of(taken[0] % classes)
-        listed = distinct.sample(np.array(taken))
-        found = [search.losses(chunks, listed) for chunks in every]
+        every[taken[0] % classes] = batches_of(taken[0] % classes)
+        listed = distinct[np.array(taken)]
+        found = [search.losses(of_class, listed) for of_class in every]
         ours.update(zip(taken, np.transpose(found).tolist(), strict=True))
         return len(taken) * len(blocks) / distinct.count
 
     # Ours takes several masks in the time of one of theirs; both rates are blocks a second.
     rates = {"ours": [], "theirs": []}
-    several = 2 * search.engine.per_tile(search.chunk)  # whole tiles: of a search only the last one is padded
+    several = 2 * search.engine.perturbations_per_tile(
+        search.batch_size
+    )  # whole tiles: of a search only the last one is padded
     for round_ in range(PAIRS.value + 1):
         taken[:] = [next(mask) for _ in range(several)]
         found = paired.rates({"ours": fsjax, "theirs": pytorch}, 1)
@@ -194,19 +197,16 @@ def vs_pytorch(name: str, size: int, order: str) -> dict:
 
 def memory(name: str, size: int) -> dict:
     """Peak resident memory of whole processes that search few and many masks, beside what XLA says of a tile."""
-    apply, params = classifier(name, size)
+    model = classifier(name, size)
     few, many = 16, 400 if size < 100 else 48
     peaks = []
     for count in (few, many):
         command = [sys.executable, __file__, f"--model={name}", f"--image_size={size}", f"--images={IMAGES.value}"]
         printed = subprocess.run([*command, f"--masks={count}"], check=True, capture_output=True, text=True).stdout
         peaks.append(json.loads(printed)["peak_mib"])
-    cut = first_layer.cut(apply, params, (size, size, 3))
-    search = Search(apply, params, [IMAGES.value], (size, size, 3), cut)
+    search = Search(model, [IMAGES.value])
     tile_images = search.layout["tile_images"]
-    tile = tile_size.temporary_bytes(
-        apply, params, (size, size, 3), tile_images, cut=cut if search.layout["first_layer"] else None
-    )
+    tile = tile_size.temporary_bytes(search.model, tile_images)
     return {
         "benchmark": "memory",
         "model": name,
@@ -220,33 +220,32 @@ def memory(name: str, size: int) -> dict:
 
 
 def search_once(name: str, size: int, count: int) -> None:
-    apply, params = classifier(name, size)
     images = random_images(IMAGES.value, size)
-    search = Search(apply, params, [len(images)], images.shape[1:], first_layer.cut(apply, params, images.shape[1:]))
-    search.losses(search.chunks(images), removal_masks((size, size), 1).sample(np.arange(count)))
+    search = Search(classifier(name, size), [len(images)])
+    search.losses(search.image_batches(images), removal_masks((size, size), 1)[np.arange(count)])
     print(json.dumps({"peak_mib": round(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024)}))
 
 
-def classifier(name: str, size: int) -> tuple[Callable, dict]:
+def classifier(name: str, size: int) -> Model:
     network = models.build(name, num_classes=10, image_size=size)
-    return fold(network, network.init(0))
+    return Model(*fold(network, network.init(0)), (size, size, 3))
 
 
 def random_images(count: int, size: int) -> np.ndarray:
     return np.random.default_rng(0).normal(size=(count, size, size, 3)).astype(np.float32)
 
 
-def best_forward(apply: Callable, params: dict, images: np.ndarray) -> tuple[Callable, int, float]:
+def best_forward(model: Model, images: np.ndarray) -> tuple[Callable, int, float]:
     """The jitted forward pass at the fastest of several batch sizes: (call, batch, images a second).
 
     On one device, and split over all there are.
     """
 
-    forward = jax.jit(at_precision("highest", apply))
+    forward = jax.jit(at_precision(model.matmul_precision, model.apply))
     devices, calls = parallel.local_devices(), {}
     for count in {1, len(devices)}:
         mesh = Mesh(np.array(devices[:count]), ("devices",))
-        placed = jax.device_put(params, NamedSharding(mesh, PartitionSpec()))
+        placed = jax.device_put(model.params, NamedSharding(mesh, PartitionSpec()))
         for batch in (2, 4, 8, 16, 32, 64, 128, 256, 512, 1024):
             if batch > (64 if images.shape[1] > 100 else 256) and parallel.free_bytes() is None:
                 break  # far beyond a CPU's best

@@ -5,7 +5,9 @@ from collections.abc import Callable
 
 import jax
 import jax.numpy as jnp
-from jaxtyping import PyTree
+from jaxtyping import Array, Complex, Float, Int, PyTree
+
+from fsjax.fourier import spectrum
 
 # How forward passes can be computed: in float32, in float32 with TF32 products, or in bfloat16.
 PRECISIONS = ("highest", "tensorfloat32", "bfloat16")
@@ -41,3 +43,40 @@ class Model:
             return dataclasses.replace(self, matmul_precision=precision)
         assert self.apply_bfloat16 is not None, "config validation rejects bfloat16 for models without that form"
         return dataclasses.replace(self, apply=self.apply_bfloat16, matmul_precision="default")
+
+    # How a tile computes the logits of masked images. `first_layer.SplitModel` has a faster way for single orbits.
+
+    @property
+    def mask_spec(self) -> jax.ShapeDtypeStruct:
+        """Shape and type of a list of one mask."""
+        return jax.ShapeDtypeStruct((1, *self.image_shape[:2]), jnp.bool_)
+
+    @property
+    def encode_masks(self) -> Callable | None:
+        """(params, masks) -> what `masked_logits` takes for them, computed once a tile; None = the masks themselves."""
+        return None
+
+    def encode_images(self, params: PyTree, images: Float[Array, "n height width channels"]) -> PyTree:
+        """Return what `masked_logits` takes for images, computed once: their half spectra."""
+        return spectrum.spectra(images)
+
+    def masked_logits(
+        self,
+        params: PyTree,
+        masks: PyTree,
+        components: Complex[Array, "masks height width channels"] | None,
+        encoded: PyTree,
+        labels: Int[Array, " images"],
+    ) -> Float[Array, "masks images classes"]:
+        """Return the logits of every encoded image under every mask and component, as in `tile.Perturbations`."""
+        if masks is not None and masks.ndim == 4:
+            masks = masks[:, labels]
+        return apply_to_pairs(self.apply, params, spectrum.filter_spectra(encoded, masks, components))
+
+
+def apply_to_pairs(
+    apply: Callable, params: PyTree, inputs: Float[Array, "masks images *input"]
+) -> Float[Array, "masks images classes"]:
+    """Apply a function of one batch axis to inputs with two."""
+    logits = apply(params, inputs.reshape(-1, *inputs.shape[2:]))
+    return logits.reshape(*inputs.shape[:2], -1)

@@ -1,4 +1,14 @@
-"""How large a tile is: from the memory there is, and so that groups of images are cut with little waste."""
+"""The size of a tile: how many perturbed images a device takes in one call, from the memory that it has.
+
+`config.run.memory_mib` is the one field: MiB on each device for the model's parameters, the encoded images and a tile's
+temporaries together. 0 chooses: on an accelerator half of the memory that is free, on a CPU a tile that fits its cache
+(`CPU_BUDGET`). XLA's own analysis of the compiled tile (`temporary_bytes`) says what an image takes (`split`).
+
+  layout            what a search stores: tile size, image batch size, and whether the model is split
+  fit               the tile size, for a model and the images that lie on the device beside the tile
+  most_images       the same for any program, such as the gradient's
+  image_batch_size  how images are divided, for groups of different sizes, with little padding
+"""
 
 import math
 from collections.abc import Callable, Sequence
@@ -8,10 +18,9 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from jax.sharding import Mesh
-from jaxtyping import PyTree
 
-from fsjax.engine.first_layer import Cut
-from fsjax.engine.tile import Chunk, Perturbations, Removals, make_tile
+from fsjax.engine.model import Model
+from fsjax.engine.tile import ImageBatch, Perturbations, make_tile
 from fsjax.runtime import parallel
 from fsjax.runtime.errors import InputError
 
@@ -25,71 +34,45 @@ MOST_IMAGES = 2048
 _PROBE = 8
 
 
-def layout(
-    apply: Callable,
-    params: PyTree,
-    image: tuple[int, int, int],
-    counts: Sequence[int],
-    *,
-    memory_mib: int = 0,
-    precision: str = "highest",
-    cut: Cut | None = None,
-) -> dict[str, int]:
-    """How the work of a search is cut, for groups of these many images that lie on the devices one at a time.
+def layout(model: Model, counts: Sequence[int], *, memory_mib: int = 0, faster: Model | None = None) -> dict[str, int]:
+    """Return how a search divides its work, for groups of `counts` images that lie on the devices one at a time.
 
     Args:
-      cut: of the model, where the search can use it; it then needs the features of a whole group on each device.
-      others: as in `fit`.
+      model: the classifier.
+      counts: images of each group.
+      memory_mib: as config.run.memory_mib.
+      faster: the same classifier in a form that needs more memory for a group's encoded images on each device.
 
     Returns:
-      `tile_images` and `chunk`, as the engine takes them, and `first_layer`: whether to give it the cut (0 or 1).
+      `tile_images` and `chunk`, the tile size and the image batch size, and `first_layer`: 1 to use `faster`, else 0.
 
     Raises:
       InputError: not one image fits into memory_mib.
     """
-    if cut is not None and not _has_room(cut, max(counts), memory_mib):
-        cut = None
-    options: dict[str, Any] = {"memory_mib": memory_mib, "precision": precision, "cut": cut}
-    tile_images = fit(apply, params, image, resident_images=max(counts), **options)
-    return {
-        "tile_images": tile_images,
-        "chunk": chunk_size(counts, tile_images),
-        "first_layer": int(cut is not None),
-    }
+    if faster is not None:
+        extra = max(counts) * (_encoded_bytes(faster) - _encoded_bytes(model))
+        faster = faster if extra <= _room(memory_mib) else None
+    tile_images = fit(faster or model, resident_images=max(counts), memory_mib=memory_mib)
+    chunk = image_batch_size(counts, tile_images)
+    return {"tile_images": tile_images, "chunk": chunk, "first_layer": int(faster is not None)}
 
 
-def fit(
-    apply: Callable,
-    params: PyTree,
-    image: tuple[int, int, int],
-    *,
-    resident_images: int,
-    memory_mib: int = 0,
-    precision: str = "highest",
-    cut: Cut | None = None,
-) -> int:
-    """How many perturbed images a tile can have on one device, by XLA's own analysis of the compiled tile.
+def fit(model: Model, *, resident_images: int, memory_mib: int = 0) -> int:
+    """Return the tile size: perturbed images of a tile on one device, by XLA's analysis of the compiled tile.
 
     Args:
-      apply: as the engine takes it.
-      params: as the engine takes them; only their shapes are used.
-      image: (H, W, C).
-      resident_images: images whose spectra lie on the device beside the tile.
-      memory_mib: for the parameters, the spectra and a tile's temporaries together, on each device. 0 = temporaries
-        that fit a CPU's cache, or half of what an accelerator has free.
-      precision: as the engine takes it.
-      cut: as the engine takes it.
+      model: the classifier; only the shapes of its parameters are used.
+      resident_images: images that lie encoded on the device beside the tile.
+      memory_mib: as config.run.memory_mib.
 
     Raises:
       InputError: not one image fits into memory_mib.
     """
-    height, width, channels = image
-    resident = sum(leaf.size * leaf.dtype.itemsize for leaf in jax.tree.leaves(params))
-    resident += resident_images * (height * (width // 2 + 1) * channels * 8 + _feature_bytes(cut))
+    resident = sum(leaf.size * leaf.dtype.itemsize for leaf in jax.tree.leaves(model.params))
     return most_images(
-        lambda images: temporary_bytes(apply, params, image, images, precision, cut),
-        image,
-        resident=resident,
+        lambda images: temporary_bytes(model, images),
+        model.image_shape,
+        resident=resident + resident_images * _encoded_bytes(model),
         memory_mib=memory_mib,
         on_cpu=lambda each: max(CPU_BUDGET // each, min(CPU_IMAGES, CPU_MOST // each)),
         name="a tile",
@@ -98,87 +81,66 @@ def fit(
 
 def most_images(
     temporaries: Callable[[int], int],
-    image: tuple[int, int, int],
+    image_shape: tuple[int, int, int],
     *,
     resident: int,
     memory_mib: int,
     on_cpu: Callable[[int], int],
     name: str,
 ) -> int:
-    """How many images a program can have on one device, at most MOST_IMAGES.
+    """Return how many images a program can take on one device, at most MOST_IMAGES.
 
     Args:
-      temporaries: as `split` takes them.
-      image: (H, W, C).
-      resident: bytes on the device beside them.
-      memory_mib: for both. 0 = as many as `on_cpu` says, or half of what an accelerator has free.
-      on_cpu: bytes of an image's temporaries -> images.
-      name: of the program, for the message.
+      temporaries: number of images -> bytes, as `split` takes it.
+      image_shape: (H, W, C).
+      resident: bytes on the device beside the temporaries.
+      memory_mib: as config.run.memory_mib.
+      on_cpu: bytes of an image's temporaries -> images on a CPU without memory_mib.
+      name: of the program, for the error message.
 
     Raises:
       InputError: not one image fits into memory_mib.
     """
-    fixed, each = split(temporaries, image)
+    fixed, each = split(temporaries, image_shape)
     resident += fixed
     if memory_mib:
         size = (memory_mib * MIB - resident) // each
         if size < 1:
             least = -(-(resident + each) // MIB)
-            raise InputError(
-                f"run.memory_mib: {memory_mib} is too little for {name} of one image; expected {least} or more"
-            )
+            raise InputError(f"run.memory_mib: got {memory_mib}; expected {least} or more for {name} of one image")
     else:
         free = parallel.free_bytes()
         size = on_cpu(each) if free is None else (free // 2 - resident) // each
     return int(np.clip(size, 1, MOST_IMAGES))
 
 
-def split(temporaries: Callable[[int], int], image: tuple[int, int, int]) -> tuple[int, int]:
-    """Bytes of temporaries that a program takes whatever its number of images, and for each image.
+def split(temporaries: Callable[[int], int], image_shape: tuple[int, int, int]) -> tuple[int, int]:
+    """Return the bytes of a program's temporaries that do not depend on the number of images, and those of an image.
 
     XLA may copy weights into another order. Those of a ResNet-18 with the ImageNet stem take 38 MiB on a CPU at 32
-    pixels, as much as 490 images do.
-
-    Args:
-      temporaries: number of images -> bytes, by XLA's analysis.
-      image: (H, W, C). An image takes its own pixels at least.
+    pixels, as much as 490 images do. An image takes its own pixels at least.
     """
     few, more = temporaries(_PROBE), temporaries(2 * _PROBE)
-    each = max(4 * math.prod(image), -(-(more - few) // _PROBE))
+    each = max(4 * math.prod(image_shape), -(-(more - few) // _PROBE))
     return max(0, few - _PROBE * each), each
 
 
-def temporary_bytes(
-    apply: Callable,
-    params: PyTree,
-    image: tuple[int, int, int],
-    images: int,
-    precision: str = "highest",
-    cut: Cut | None = None,
-) -> int:
-    """What XLA allocates for a tile of one mask and so many images, beside its arguments and its results."""
-    height, width, channels = image
+def temporary_bytes(model: Model, images: int) -> int:
+    """Return what XLA allocates for a tile of one mask and some images, beside its arguments and results."""
     mesh = Mesh(np.array(parallel.local_devices()[:1]), (parallel.AXIS,))
-    tile: Any = make_tile(apply, ("loss",), mesh, precision, cut)
-    shape: Any = jax.ShapeDtypeStruct  # in the place of arrays
-    perturbations: Perturbations | Removals
-    perturbations, features = Perturbations(shape((1, height, width), jnp.bool_)), None
-    if cut:
-        basis = shape((1, channels, 2, *cut.features), jnp.float32)
-        perturbations = Removals(shape((1, 2), jnp.int32), shape((1,), jnp.float32), basis)
-        features = shape((images, *cut.features), jnp.float32)
-    chunk = Chunk(
-        shape((images, height, width // 2 + 1, channels), jnp.complex64),
-        shape((images,), jnp.int32),
-        shape((images, 1), jnp.float32),
-        features,
-    )
-    params = jax.tree.map(lambda leaf: shape(leaf.shape, leaf.dtype), params)
-    return tile.lower(params, perturbations, chunk).compile().memory_analysis().temp_size_in_bytes
+    shape: Any = jax.ShapeDtypeStruct  # in place of arrays
+    params = jax.tree.map(lambda leaf: shape(leaf.shape, leaf.dtype), model.params)
+    masks: Any = model.mask_spec
+    if model.encode_masks:
+        masks = jax.eval_shape(model.encode_masks, params, masks)
+    encoded = jax.eval_shape(model.encode_images, params, shape((images, *model.image_shape), jnp.float32))
+    batch = ImageBatch(encoded, shape((images,), jnp.int32), shape((images, 1), jnp.float32))
+    lowered = make_tile(model, ("loss",), mesh).lower(params, Perturbations(masks), batch)  # type: ignore[attr-defined]
+    return lowered.compile().memory_analysis().temp_size_in_bytes
 
 
-def chunk_size(counts: Sequence[int], tile_images: int) -> int:
-    """The chunk size, at most tile_images, for groups of these many images.
+def image_batch_size(counts: Sequence[int], tile_images: int) -> int:
+    """Return one image batch size, at most tile_images, for groups of `counts` images.
 
     One size for all groups means one compilation. It wastes the fewest padded images. Of equally good ones it is the
     largest that, under several masks, fills three quarters of what any of them fills of a tile.
@@ -191,17 +153,19 @@ def chunk_size(counts: Sequence[int], tile_images: int) -> int:
     return max(size for size in thrifty if 4 * filled[size] >= 3 * max(filled.values()))
 
 
-def _has_room(cut: Cut, images: int, memory_mib: int) -> bool:
-    """Whether the features of so many images leave most of a device's memory to everything else."""
+def _room(memory_mib: int) -> int:
+    """Return the bytes of a device that may hold more than spectra: most of its memory stays for everything else."""
     if memory_mib:
-        room = memory_mib * MIB // 2
-    elif (free := parallel.free_bytes()) is not None:
-        room = free // 4
-    else:
-        room = parallel.host_bytes() // 4 // len(parallel.local_devices())
-    return images * _feature_bytes(cut) <= room
+        return memory_mib * MIB // 2
+    if (free := parallel.free_bytes()) is not None:
+        return free // 4
+    return parallel.host_bytes() // 4 // len(parallel.local_devices())
 
 
-def _feature_bytes(cut: Cut | None) -> int:
-    """Of one image."""
-    return math.prod(cut.features) * 4 if cut else 0
+def _encoded_bytes(model: Model) -> int:
+    """Return the bytes of one encoded image."""
+    image = jax.ShapeDtypeStruct((1, *model.image_shape), jnp.float32)
+    return sum(
+        leaf.size * leaf.dtype.itemsize
+        for leaf in jax.tree.leaves(jax.eval_shape(model.encode_images, model.params, image))
+    )

@@ -89,9 +89,9 @@ def judge(
     sizes = np.array([len(of_class) for of_class in indices])
     # One width and one chunk size for all classes, so that they share one compiled program.
     width = min(GROUP, int(sizes.max()))
-    chunk = tile_size.chunk_size(np.clip(sizes[sizes > 0], None, width).tolist(), engine.tile_images)
+    chunk = tile_size.image_batch_size(np.clip(sizes[sizes > 0], None, width).tolist(), engine.tile_images)
     correct, both = np.zeros((rows.count, classes), np.int64), np.zeros((len(TRIVIAL), classes), np.int64)
-    parts, length = work_parts(sizes, width, rows.count, engine.per_tile(chunk))
+    parts, length = work_parts(sizes, width, rows.count, engine.perturbations_per_tile(chunk))
     with Progress("evaluate controls", sum(part.cost for part in parts), "masked images") as progress:
         for label, of_class in itertools.groupby(parts, key=lambda part: part.label):
             pixels = np.asarray(normalise(test.images(indices[label]), *mean_std))
@@ -205,5 +205,5 @@ def _correct(
 
     # One replicate per image: the weighted sums are the outcomes of single images.
     weights = np.eye(len(images), width, dtype=np.float32)
-    chunks = engine.chunks(images, np.full(len(images), label), weights, size=chunk)
+    chunks = engine.image_batches(images, np.full(len(images), label), weights, size=chunk)
     return engine.sums(chunks, masks, on_tile=tick)["correct"][:, : len(images)] > 0.5

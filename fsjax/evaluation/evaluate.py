@@ -65,18 +65,18 @@ def run(
 
 
 def make_engine(classifier: Classifier, test: Images, memory_mib: int) -> Engine:
-    """Return an engine that sums the statistic `called`; memory_mib as in config.run.
+    """Return an engine that sums the statistic `predicted_target`; memory_mib as in config.run.
 
     Collective: every process must call this.
     """
     tile_images = tile_size.fit(
-        *(classifier.model.apply, classifier.model.params, classifier.model.image_shape),
+        classifier.model,
         resident_images=min(GROUP, len(test)),
         memory_mib=memory_mib,
     )
     # One size in all processes, whatever memory each has free.
     tile_images = parallel.from_main(tile_images)
-    return Engine(classifier.model.apply, classifier.model.params, statistics=("called",), tile_images=tile_images)
+    return Engine(classifier.model, statistics=("predicted_target",), tile_images=tile_images)
 
 
 def evaluate_maps(
@@ -136,7 +136,7 @@ def compare_with_controls(
     Collective: every process must call this.
     """
     counts = controls.judge(
-        Engine(classifier.model.apply, classifier.model.params, statistics=("correct",), tile_images=tile_images),
+        Engine(classifier.model, statistics=("correct",), tile_images=tile_images),
         classifier.mean_std,
         maps.at(share),
         budget(share, *maps.masks.shape[2:]),

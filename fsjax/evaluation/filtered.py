@@ -34,7 +34,7 @@ def predicted_counts(
     images and masks, and all return the same.
 
     Args:
-      engine: sums the statistic `called`.
+      engine: sums the statistic `predicted_target`.
       dataset: images with labels.
       mean_std: of pixels in [0, 1], per channel.
       masks: filters.
@@ -43,7 +43,9 @@ def predicted_counts(
       alone: whether this process computes everything itself.
     """
     chunk = min(engine.tile_images, len(dataset), GROUP)
-    return _counts(engine, dataset, mean_std, masks, targets, statistic="called", chunk=chunk, label=label, alone=alone)
+    return _counts(
+        engine, dataset, mean_std, masks, targets, statistic="predicted_target", chunk=chunk, label=label, alone=alone
+    )
 
 
 def correct_counts(
@@ -79,7 +81,7 @@ def _counts(
     """Sum the statistic over the images of each class."""
     classes = len(dataset.classes)
     totals = np.zeros((len(masks), classes), np.int64)
-    options = {"batch_size": chunk, "tile_masks": engine.per_tile(chunk), "resident_images": GROUP}
+    options = {"batch_size": chunk, "tile_masks": engine.perturbations_per_tile(chunk), "resident_images": GROUP}
     pieces = sharing.share_pairs(len(dataset), len(masks), **options, alone=alone)
     work = sum(len(piece.images) * len(piece.masks) for piece in pieces)
     with Progress(label, work, "masked images") as progress:
@@ -91,7 +93,7 @@ def _counts(
         for indices, chosen in pieces:
             labels, rows = dataset.labels[indices], slice(chosen.start, chosen.stop)
             images = np.asarray(normalise(dataset.images(np.array(indices)), *mean_std))
-            chunks = engine.chunks(images, labels, np.eye(classes, dtype=np.float32)[labels], size=chunk)
+            chunks = engine.image_batches(images, labels, np.eye(classes, dtype=np.float32)[labels], size=chunk)
             sums = engine.sums(
                 chunks,
                 masks[rows],

@@ -12,11 +12,12 @@ import functools
 from collections.abc import Callable, Iterator
 
 import numpy as np
-from jaxtyping import Complex, Float, Int, PyTree
+from jaxtyping import Complex, Float, Int
 
 from fsjax.engine import tile_size
-from fsjax.engine.engine import Engine
-from fsjax.engine.tile import Chunk, Perturbations
+from fsjax.engine.engine import Engine, LazyArray
+from fsjax.engine.model import Model
+from fsjax.engine.tile import ImageBatch
 from fsjax.evaluation.filtered import GROUP
 from fsjax.fourier import spectrum
 from fsjax.runtime import parallel
@@ -44,12 +45,10 @@ class HeatMap:
 
 
 def measure(
-    apply: Callable,
-    params: PyTree,
+    model: Model,
     read: Callable[[Int[np.ndarray, " n"]], Float[np.ndarray, "n height width channels"]],
     labels: Int[np.ndarray, " images"],
     classes: int,
-    image: tuple[int, int, int],
     std: Float[np.ndarray, " channels"],
     *,
     norm: float,
@@ -63,12 +62,10 @@ def measure(
     Collective: every process must call this, computes an equal share of the missing orbits and returns the same.
 
     Args:
-      apply: (params, images [n, H, W, C] float32 normalised) -> logits [n, K].
-      params: of the classifier.
+      model: the classifier.
       read: indices -> images, normalised.
       labels: class of each image; every class has one.
       classes: their number.
-      image: (H, W, C).
       std: that the channels of pixels in [0, 1] were divided by.
       norm: L2 norm of the wave in each channel, of pixels in [0, 1]; Yin et al. take 4 at 32 x 32.
       seed: of the signs.
@@ -80,12 +77,13 @@ def measure(
       InputError: partial results of other images or another classifier, or too little memory.
       interrupt.Terminated: SIGTERM came; computed results are stored.
     """
+    image = model.image_shape
     groups = _deal(len(labels), 2 ** image[2], seed)
-    layout = tile_size.layout(apply, params, image, [len(group) for group in groups], memory_mib=memory_mib)
+    layout = tile_size.layout(model, [len(group) for group in groups], memory_mib=memory_mib)
     identity = f"heat map, norm {norm:g}, seed {seed}, {len(labels)} images"
-    partial_results = PartialResults(directory, layout, params, identity, save_seconds=save_seconds)
+    partial_results = PartialResults(directory, layout, model.params, identity, save_seconds=save_seconds)
     layout, waves = partial_results.layout, _Waves(image, norm / std, seed)
-    engine = Engine(apply, params, statistics=("correct",), tile_images=layout["tile_images"])
+    engine = Engine(model, statistics=("correct",), tile_images=layout["tile_images"])
     of_group = np.empty((classes, waves.count))  # of one group at a time: together they may not fit
     done = 0
     for number, group in enumerate(groups):
@@ -101,14 +99,14 @@ def measure(
             mine = missing[parallel.share(len(missing))]
             if len(mine):
                 weights = np.eye(classes, dtype=np.float32)[labels[group]]
-                chunks = engine.chunks(read(group), labels[group], weights, size=layout["chunk"])
-                make = functools.partial(waves.of_group, number)
+                batches = engine.image_batches(read(group), labels[group], weights, size=layout["chunk"])
+                components = LazyArray(waves.count, functools.partial(waves.of_group, number))
 
                 def on_tile(waves: int, images: int = len(group)) -> None:
                     progress.update(waves * images)
 
                 for run in runs(mine):
-                    table.fill(_counts(engine, chunks, make, run), on_tile)
+                    table.fill(_counts(engine, batches, components, run), on_tile)
             progress.update((len(missing) - len(mine)) * len(group))  # by the other processes
             correct += parallel.merge(of_group)
     images, orbits = np.bincount(labels, minlength=classes), spectrum.orbits(*image[:2])
@@ -168,17 +166,17 @@ class _Waves:
         self.count = 1 + len(spectrum.orbit_sizes(*self.plane))
         self.permutations = np.random.default_rng([seed, 2]).integers(2 ** len(lengths), size=self.count)
 
-    def of_group(self, group: int, start: int, stop: int) -> Perturbations:
+    def of_group(self, group: int, start: int, stop: int) -> Complex[np.ndarray, "waves height width channels"]:
         """Return waves start..stop-1 with the signs of a group."""
         numbers = np.arange(start, stop)
         bits = (self.permutations[start:stop] ^ group)[:, None] >> np.arange(len(self.lengths)) & 1
         lengths = np.where(numbers[:, None] == 0, 0, (1 - 2 * bits) * self.lengths)
-        return Perturbations(None, basis_components(np.maximum(numbers - 1, 0), lengths, self.plane))
+        return basis_components(np.maximum(numbers - 1, 0), lengths, self.plane)
 
 
 def _counts(
-    engine: Engine, chunks: list[Chunk], make: Callable[[int, int], Perturbations], run: range
+    engine: Engine, batches: list[ImageBatch], components: LazyArray, run: range
 ) -> Iterator[tuple[Int[np.ndarray, " waves"], Float[np.ndarray, "classes waves"]]]:
     """Yield neighbouring waves, tile by tile, and how many images of each class are right with them."""
-    for start, stop, tile in engine.tiles(chunks, lambda a, b: make(run.start + a, run.start + b), len(run)):
-        yield np.arange(run.start + start, run.start + stop), tile["correct"].T
+    for start, stop, tile in engine.tiles(batches, None, components, span=run):
+        yield np.arange(start, stop), tile["correct"].T

@@ -48,7 +48,7 @@ def measure(
 
     Args:
       classifier: that is judged.
-      engine: of the same; sums the statistic `called`.
+      engine: of the same; sums the statistic `predicted_target`.
       maps: with scores.
       images: all of them are filtered by each class's mask.
       shares: as `shares_of` returns them.

@@ -170,7 +170,7 @@ def _check(arrays: dict[str, np.ndarray], about: dict) -> None:
 
 
 def from_scores(
-    scores: Iterable[Float[np.ndarray, "height width"]], shares: tuple[float, ...], **about
+    scores: Iterable[Float[np.ndarray, "height width"]], shares: tuple[float, ...], **about: Any
 ) -> DominantFrequencyMaps:
     """Maps that keep the best orbits of each class at each share.
 
@@ -194,7 +194,7 @@ def from_scores(
 def from_classes(
     found: Iterable[tuple[Bool[np.ndarray, "shares height width"], Float[np.ndarray, "height width"] | None]],
     shares: tuple[float, ...],
-    **about,
+    **about: Any,
 ) -> DominantFrequencyMaps:
     """Maps put together class by class, in memory or, beyond IN_MEMORY bytes an array, in files that end with them.
 

@@ -230,7 +230,7 @@ def energy(images: Float[np.ndarray, "images height width channels"]) -> Float[n
 
 
 @jax.jit
-def _energies(images):
+def _energies(images: Float[Array, "images height width channels"]) -> Float[Array, "height width"]:
     return jnp.square(amplitude(images)).sum((0, 3))
 
 

@@ -55,12 +55,11 @@ def search(problem: Problem) -> dfm.DominantFrequencyMaps:
         # States under another order, even from a file of the same name, are of another search.
         problem = dataclasses.replace(problem, identity=f"{problem.identity} {order_file['sha256']}")
     tile_images = tile_size.fit(
-        *(model.apply, model.params, model.image_shape),
+        model,
         resident_images=max(problem.counts),
         memory_mib=problem.run.memory_mib,
-        precision=model.matmul_precision,
     )
-    partial_results = problem.partial_results({"batch_size": tile_size.chunk_size(problem.counts, tile_images)})
+    partial_results = problem.partial_results({"batch_size": tile_size.image_batch_size(problem.counts, tile_images)})
     elimination = BackwardElimination(problem, order, partial_results.layout["batch_size"])
     states = stepwise.run(problem, elimination, partial_results, label=f"search {options.method}")
     orbits, shares = spectrum.orbits(*problem.plane), tuple(sorted(options.shares))

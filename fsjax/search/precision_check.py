@@ -43,7 +43,7 @@ def measure(
     sample = np.concatenate([[0], 1 + np.sort(rng.choice(sums.shape[1] - 1, count, replace=False))])
 
     directory = problem.directory / "highest" if problem.directory else None
-    reference = sweep(problem, masks.sample(sample), weights=weights, directory=directory, label="search in highest")
+    reference = sweep(problem, masks[sample], weights=weights, directory=directory, label="search in highest")
     scores, expected = (losses[:, 1:] - losses[:, :1] for losses in (sums[:, sample], reference))
     report = {
         "precision": precision,

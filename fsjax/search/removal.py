@@ -9,7 +9,6 @@ from collections.abc import Iterator
 import numpy as np
 from jaxtyping import Bool, Float
 
-from fsjax.engine.tile import Removals
 from fsjax.fourier import dfm, spectrum
 from fsjax.search import bootstrap, precision_check
 from fsjax.search.method import Method
@@ -76,10 +75,10 @@ def removal_masks(plane: tuple[int, int], patch: int) -> MaskList:
     count = 1 + spectrum.num_patches(*plane, patch)
     if patch > 1:
         return MaskList(count, masks)
-    positions = spectrum.orbit_positions(*plane)
-    shares = np.ones(count, np.float32)
-    shares[0] = 0
-    return MaskList(count, masks, Removals(np.concatenate([positions[:1], positions]), shares))
+    removed = np.ones((count, 3), np.float32)
+    removed[1:, :2] = spectrum.orbit_positions(*plane)
+    removed[0] = 0
+    return MaskList(count, masks, removed)
 
 
 def plane_scores(

@@ -8,7 +8,6 @@ classes) and in the maps (a threshold, ties included). Use it to compare with ma
 import numpy as np
 from jaxtyping import Bool, Float, Int
 
-from fsjax.engine.tile import Removals
 from fsjax.fourier import dfm, spectrum
 from fsjax.fourier.masks import at_threshold
 from fsjax.runtime.errors import InputError
@@ -92,14 +91,14 @@ def distinct_masks(size: int, patch: int, blocks: list[tuple[int, int]]) -> tupl
             distinct.append(block)
             shares.append(counts / orbit_sizes[touched])
         mask_of_block[index] = index_of[key]
-    removals = None
+    removed_orbits = None
     if patch == 1 and all(len(share) == 1 for share in shares):
-        removals = Removals(np.array(distinct), np.concatenate(shares).astype(np.float32))
+        removed_orbits = np.column_stack([distinct, np.concatenate(shares)]).astype(np.float32)
 
     def masks(start: int, stop: int) -> Bool[np.ndarray, "masks height width"]:
         return block_masks(size, patch, distinct[start:stop])
 
-    return MaskList(len(distinct), masks, removals), mask_of_block
+    return MaskList(len(distinct), masks, removed_orbits), mask_of_block
 
 
 def block_masks(size: int, patch: int, blocks: list[tuple[int, int]]) -> Bool[np.ndarray, "blocks size size"]:

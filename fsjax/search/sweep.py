@@ -1,15 +1,16 @@
 """The loss of every class under every mask of a list, shared by processes and devices, with partial results."""
 
 import dataclasses
-import functools
 from collections.abc import Callable, Iterator
+from typing import Any
 
 import numpy as np
-from jaxtyping import Bool, Float, Int
+from jaxtyping import Float, Int
 
 from fsjax.engine import first_layer, tile_size
-from fsjax.engine.engine import Engine
-from fsjax.engine.tile import Chunk, Perturbations, Removals
+from fsjax.engine.engine import Engine, LazyArray, Sliceable
+from fsjax.engine.model import Model
+from fsjax.engine.tile import ImageBatch
 from fsjax.runtime import parallel
 from fsjax.runtime.partial_results import PartialResults
 from fsjax.runtime.progress import Progress
@@ -19,34 +20,21 @@ from fsjax.search.throughput import Throughput
 
 
 @dataclasses.dataclass(frozen=True)
-class MaskList:
-    """Masks computed when needed: a 224-pixel plane has too many to hold at once.
+class MaskList(LazyArray):
+    """Masks, True where a frequency is kept, that are made when a slice asks for them.
 
     Attributes:
-      count: their number.
-      masks: (start, stop) -> masks start..stop-1, True where a frequency is kept.
-      removals: the same masks, where each removes (a share of) one orbit; else None.
+      removed_orbits: (row, column, share) of each mask, as `first_layer.split` describes them, where every mask removes
+        (a share of) one orbit and nothing else; otherwise None.
     """
 
-    count: int
-    masks: Callable[[int, int], Bool[np.ndarray, "masks height width"]]
-    removals: Removals | None = None
+    removed_orbits: Float[np.ndarray, "masks 3"] | None = None
 
-    def sample(self, indices: Int[np.ndarray, " sampled"]) -> "MaskList":
-        """Return the list of these masks."""
-
-        def masks(start: int, stop: int) -> Bool[np.ndarray, "masks height width"]:
-            return np.concatenate([self.masks(index, index + 1) for index in indices[start:stop].tolist()])
-
-        removals = self.removals and Removals(self.removals.positions[indices], self.removals.shares[indices])
-        return MaskList(len(indices), masks, removals)
-
-    def perturbations(self, start: int, stop: int, *, as_removals: bool) -> Perturbations | Removals:
-        """Return masks start..stop-1 as the engine takes them."""
-        if as_removals:
-            assert self.removals is not None, "asked for of masks that are removals"
-            return Removals(self.removals.positions[start:stop], self.removals.shares[start:stop])
-        return Perturbations(self.masks(start, stop))
+    def __getitem__(self, which: slice | Int[np.ndarray, " masks"]) -> Any:
+        rows = super().__getitem__(which)
+        if isinstance(which, slice):
+            return rows
+        return MaskList(rows.count, rows.make, None if self.removed_orbits is None else self.removed_orbits[which])
 
 
 def sweep(
@@ -81,26 +69,13 @@ def sweep(
       interrupt.Terminated: SIGTERM came; computed sums are stored.
     """
     model = problem.model.at(precision)
-    cut = first_layer.cut(model.apply, model.params, model.image_shape) if masks.removals else None
-    layout = layout or tile_size.layout(
-        *(model.apply, model.params, model.image_shape, problem.counts),
-        memory_mib=problem.run.memory_mib,
-        precision=model.matmul_precision,
-        cut=cut,
-    )
-    partial_results = PartialResults(
-        *(directory, {**layout, "masks": masks.count}, model.params, problem.identity),
-        save_seconds=problem.run.save_seconds,
-    )
-    layout, count = partial_results.layout, masks.count
-    as_removals = bool(layout["first_layer"])
-    engine = Engine(
-        *(model.apply, model.params),
-        tile_images=layout["tile_images"],
-        precision=model.matmul_precision,
-        cut=cut if as_removals else None,
-    )
-    make = functools.partial(masks.perturbations, as_removals=as_removals)
+
+    def choose(faster: Model | None) -> dict[str, int]:
+        memory_mib = problem.run.memory_mib
+        return layout or tile_size.layout(model, problem.counts, memory_mib=memory_mib, faster=faster)
+
+    engine, perturbations, partial_results = start_engine(problem, model, masks, choose, directory)
+    batch_size, count = partial_results.layout["chunk"], masks.count
     classes, each = range(len(problem.classes)), () if replicates is None else (replicates,)
     sums = np.empty((len(classes), *each, count))
     tables = [partial_results.table(label, sums[label]) for label in classes]
@@ -117,23 +92,54 @@ def sweep(
         for class_index in map(int, np.unique(mine // count)):
             images, name = problem.images(class_index), problem.classes[class_index]
             of_class = weights(class_index).reshape(len(images), -1).astype(np.float32) if weights else None
-            chunks = engine.chunks(images, np.full(len(images), class_index), of_class, size=layout["chunk"])
+            batches = engine.image_batches(images, np.full(len(images), class_index), of_class, size=batch_size)
 
             def on_tile(masks: int, images: int = len(images), name: str = name) -> None:
                 throughput.count(masks, masks * images, name)
 
             for run in runs(mine[mine // count == class_index] % count):
-                tables[class_index].fill(_sums(engine, chunks, make, run, name), on_tile)
+                tables[class_index].fill(_sums(engine, batches, perturbations, run, name), on_tile)
     return parallel.merge(sums)
 
 
+def start_engine(
+    problem: Problem,
+    model: Model,
+    masks: MaskList,
+    choose_layout: Callable[[Model | None], dict[str, int]],
+    directory: Path | None,
+) -> tuple[Engine, Sliceable, PartialResults]:
+    """Return an engine, the masks as it takes them, and the store, in the layout that the directory was begun with.
+
+    Args:
+      problem: names the search, and says how often results are saved.
+      model: the classifier, at the precision of the search.
+      masks: the list.
+      choose_layout: a faster form of the model for these masks, or None -> the layout of a search that begins here.
+      directory: where partial results are kept; None = nowhere.
+
+    Raises:
+      InputError: partial results of another search, or too little memory.
+    """
+    faster = None if masks.removed_orbits is None else first_layer.split(model)
+    partial_results = PartialResults(
+        *(directory, {**choose_layout(faster), "masks": masks.count}, model.params, problem.identity),
+        save_seconds=problem.run.save_seconds,
+    )
+    perturbations: Sliceable = masks
+    if partial_results.layout["first_layer"]:
+        assert faster is not None and masks.removed_orbits is not None, "the layout is that of a split model"
+        model, perturbations = faster, masks.removed_orbits
+    return Engine(model, tile_images=partial_results.layout["tile_images"]), perturbations, partial_results
+
+
 def _sums(
-    engine: Engine, chunks: list[Chunk], make: Callable[[int, int], Perturbations | Removals], run: range, name: str
+    engine: Engine, batches: list[ImageBatch], masks: Sliceable, run: range, name: str
 ) -> Iterator[tuple[Int[np.ndarray, " masks"], Float[np.ndarray, "*replicates masks"]]]:
     """Yield neighbouring masks of a class, tile by tile, and the sums of its losses under them."""
-    for start, stop, tile in engine.tiles(chunks, lambda a, b: make(run.start + a, run.start + b), len(run)):
+    for start, stop, tile in engine.tiles(batches, masks, span=run):
         check_finite(tile["loss"], name)
-        yield np.arange(run.start + start, run.start + stop), tile["loss"].T
+        yield np.arange(start, stop), tile["loss"].T
 
 
 def runs(indices: np.ndarray) -> list[range]:

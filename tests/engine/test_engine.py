@@ -6,8 +6,9 @@ import numpy as np
 import pytest
 
 from fsjax.engine import first_layer
-from fsjax.engine.engine import Engine
-from fsjax.engine.tile import STATISTICS, Perturbations, Removals
+from fsjax.engine.engine import Engine, LazyArray
+from fsjax.engine.model import Model
+from fsjax.engine.tile import STATISTICS, Perturbations
 from fsjax.fourier import spectrum
 from fsjax.runtime import parallel
 
@@ -45,7 +46,7 @@ def oracle(params, batch, labels, weights, masks=None, components=None, targets=
             sums["loss"][m] += loss * weight
             sums["loss_squared"][m] += loss**2 * weight
             sums["correct"][m] += (logits.argmax() == label) * weight
-            sums["called"][m] += (logits.argmax() == (0 if targets is None else targets[m])) * weight
+            sums["predicted_target"][m] += (logits.argmax() == (0 if targets is None else targets[m])) * weight
             sums["predicted"][m, :, logits.argmax()] += weight
     return sums
 
@@ -55,9 +56,11 @@ def test_sums_are_those_of_a_loop_over_masks_and_images(size, tile_images):
     params, batch, labels, rng = problem()
     masks = rng.random((13, 9, 6)) < 0.5
     targets, weights = rng.integers(0, 4, 13), rng.random((11, 3)).astype(np.float32)
-    made = Engine(apply, params, statistics=STATISTICS, tile_images=tile_images)
+    made = Engine(Model(apply, params, batch.shape[1:]), statistics=STATISTICS, tile_images=tile_images)
     counted = []
-    found = made.sums(made.chunks(batch, labels, weights, size=size), masks, targets=targets, on_tile=counted.append)
+    found = made.sums(
+        made.image_batches(batch, labels, weights, size=size), masks, targets=targets, on_tile=counted.append
+    )
     assert_sums(found, oracle(params, batch, labels, weights, masks, targets=targets))
     assert sum(counted) == 13
 
@@ -73,8 +76,8 @@ def test_masks_of_classes_and_added_components_are_those_of_the_definition(kind,
         components = (rng.normal(size=(5, *plane, 3)) + 1j * rng.normal(size=(5, *plane, 3))).astype(np.complex64) * 9
         masks = rng.random((5, *plane)) < 0.5 if "masks" in kind else None
     weights = rng.random((11, 2)).astype(np.float32)
-    made = Engine(apply, params, statistics=STATISTICS, tile_images=8)
-    found = made.sums(made.chunks(batch, labels, weights, size=4), masks, components)
+    made = Engine(Model(apply, params, batch.shape[1:]), statistics=STATISTICS, tile_images=8)
+    found = made.sums(made.image_batches(batch, labels, weights, size=4), masks, components)
     assert_sums(found, oracle(params, batch, labels, weights, masks, components))
 
 
@@ -90,8 +93,8 @@ def convolutional(params, images):
     return apply(params, jnp.tanh(features))
 
 
-def cut_problem(plane):
-    """A model that begins with a convolution, its cut, images, and what is taken out of them in both forms."""
+def split_problem(plane):
+    """A model that begins with a convolution, images, and the orbits removed from them in both forms."""
     params, batch, labels, rng = problem(*plane)
     params["kernel"] = rng.normal(size=(3, 3, 3, 3)).astype(np.float32) / 4
     positions = np.stack(np.unravel_index(rng.permutation(plane[0] * plane[1])[:13], plane), axis=1)
@@ -103,30 +106,24 @@ def cut_problem(plane):
         masks[index][orbits == orbits[row, column]] &= index % 3 != 2
     shares = (~masks).sum((1, 2)) / sizes[orbits[tuple(positions.T)]]
     assert {0, 0.5, 1} == set(shares)
-    cut = first_layer.cut(convolutional, params, batch.shape[1:])
-    return params, batch, labels, Removals(positions, shares.astype(np.float32)), masks, cut
+    removed = np.column_stack([positions, shares]).astype(np.float32)
+    return Model(convolutional, params, batch.shape[1:]), batch, labels, removed, masks
 
 
 @pytest.mark.parametrize("plane", [(8, 6), (7, 9)])
-def test_orbits_taken_out_behind_the_first_convolution_are_those_of_masks(plane):
-    params, batch, labels, removals, masks, cut = cut_problem(plane)
+def test_orbits_subtracted_behind_the_first_convolution_are_those_of_masks(plane):
+    model, batch, labels, removed, masks = split_problem(plane)
     weights = np.random.default_rng(1).random((11, 2)).astype(np.float32)
     results = []
     for devices in (1, 2, 8):
         with pytest.MonkeyPatch.context() as patched:
             patched.setattr(parallel, "local_devices", lambda devices=devices: jax.local_devices()[:devices])
-            made = Engine(convolutional, params, statistics=STATISTICS, tile_images=8, cut=cut)
-            chunks = made.chunks(batch, labels, weights, size=4)
-            found = [
-                sums
-                for _, _, sums in made.tiles(
-                    chunks,
-                    lambda start, stop: Removals(removals.positions[start:stop], removals.shares[start:stop]),
-                    13,
-                )
-            ]
-            results.append({name: np.concatenate([part[name] for part in found]) for name in found[0]})
-            expected = made.sums(chunks, masks)
+            sides = []
+            for form, perturbations in ((first_layer.split(model), removed), (model, masks)):
+                made = Engine(form, statistics=STATISTICS, tile_images=8)
+                sides.append(made.sums(made.image_batches(batch, labels, weights, size=4), perturbations))
+            results.append(sides[0])
+            expected = sides[1]
         assert_sums(results[-1], expected)
         assert len(np.unique(expected["loss"][:, 0])) > 5
     for other in results[1:]:
@@ -141,8 +138,8 @@ def test_a_model_that_fails_on_empty_images_spoils_no_sum():
         flat = images.reshape(len(images), -1)
         return flat[:, :4] / jnp.linalg.norm(flat, axis=1, keepdims=True)
 
-    made = Engine(normalising, {}, tile_images=8)
-    assert np.isfinite(made.sums(made.chunks(batch, labels, size=4), np.ones((3, 8, 8), bool))["loss"]).all()
+    made = Engine(Model(normalising, {}, (8, 8, 3)), tile_images=8)
+    assert np.isfinite(made.sums(made.image_batches(batch, labels, size=4), np.ones((3, 8, 8), bool))["loss"]).all()
 
 
 def test_results_are_bit_equal_on_any_number_of_devices(monkeypatch):
@@ -151,27 +148,27 @@ def test_results_are_bit_equal_on_any_number_of_devices(monkeypatch):
     results = []
     for count in (1, 2, 4, 8):
         monkeypatch.setattr(parallel, "local_devices", lambda count=count: jax.local_devices()[:count])
-        made = Engine(apply, params, tile_images=10)
-        results.append(made.sums(made.chunks(batch, labels, size=5), masks)["loss"])
-    assert made.per_tile(5) == 16
+        made = Engine(Model(apply, params, (8, 8, 3)), tile_images=10)
+        results.append(made.sums(made.image_batches(batch, labels, size=5), masks)["loss"])
+    assert made.perturbations_per_tile(5) == 16
     for other in results[1:]:
         np.testing.assert_array_equal(other, results[0])
 
 
 def test_nothing_passes_between_devices_in_a_tile():
     params, batch, labels, _ = problem(height=8, width=8)
-    made = Engine(apply, params)
-    chunk = made.chunks(batch, labels)[0]
+    made = Engine(Model(apply, params, (8, 8, 3)))
+    images = made.image_batches(batch, labels)[0]
     masks = made._place(Perturbations(np.ones((16, 8, 8), bool)), 16)
-    text = made._tile.lower(made._params, masks, chunk).compile().as_text()
+    text = made._tile.lower(made._params, masks, images).compile().as_text()
     assert "fft" in text
     assert not collectives(text)
-    params, batch, labels, removals, _, cut = cut_problem((8, 8))
-    made = Engine(convolutional, params, cut=cut)
-    placed = made._place(removals, 16)
-    text = made._tile.lower(made._params, placed, made.chunks(batch, labels)[0]).compile().as_text()
+    model, batch, labels, removed, _ = split_problem((8, 8))
+    made = Engine(first_layer.split(model))
+    placed = made._place(Perturbations(removed), 16)
+    text = made._tile.lower(made._params, placed, made.image_batches(batch, labels)[0]).compile().as_text()
     assert "fft" not in text and not collectives(text)
-    assert not collectives(made._basis.lower(made._params, placed.positions).compile().as_text())
+    assert not collectives(made._encode_masks.lower(made._params, placed.masks[0]).compile().as_text())
 
 
 def collectives(text):
@@ -180,12 +177,29 @@ def collectives(text):
 
 def test_one_compilation_serves_any_number_of_masks():
     params, batch, labels, _ = problem()
-    made = Engine(apply, params, tile_images=16)
+    made = Engine(Model(apply, params, (9, 6, 3)), tile_images=16)
     for count in (1, 7, 40):
-        made.sums(made.chunks(batch, labels, size=8), np.ones((count, 9, 6), bool))
+        made.sums(made.image_batches(batch, labels, size=8), np.ones((count, 9, 6), bool))
     assert made._tile._cache_size() == 1
 
 
 def test_an_unknown_statistic_is_refused():
-    with pytest.raises(ValueError, match="statistics \\['accuracy'\\] are not among"):
-        Engine(apply, problem()[0], statistics=("accuracy",))
+    with pytest.raises(ValueError, match="statistics: got \\['accuracy'\\]; expected some of"):
+        Engine(Model(apply, problem()[0], (9, 6, 3)), statistics=("accuracy",))
+
+
+def test_a_span_of_lazy_masks_is_made_tile_by_tile_and_summed_as_those_of_an_array():
+    params, batch, labels, rng = problem()
+    masks = rng.random((40, 9, 6)) < 0.7
+    engine = Engine(Model(apply, params, (9, 6, 3)), tile_images=11)
+    batches, asked = engine.image_batches(batch, labels), []
+
+    def make(start, stop):
+        asked.append((start, stop))
+        return masks[start:stop]
+
+    found = list(engine.tiles(batches, LazyArray(40, make), span=range(5, 29)))
+    assert [span[:2] for span in found] == asked and asked[0][0] == 5 and asked[-1][1] == 29 and len(asked) == 3
+    every = engine.sums(batches, masks)["loss"]
+    np.testing.assert_array_equal(np.concatenate([sums["loss"] for _, _, sums in found]), every[5:29])
+    np.testing.assert_array_equal(LazyArray(40, make)[np.array([7, 3, 39])][1:3], masks[[3, 39]])

@@ -1,4 +1,4 @@
-"""A model cut behind its first convolution: the halves are the whole, and the first is linear."""
+"""A model split behind its first convolution: the halves are the whole, and the first is linear."""
 
 import jax
 import jax.numpy as jnp
@@ -9,6 +9,7 @@ from jax import lax
 from fsjax import models
 from fsjax.engine import first_layer
 from fsjax.engine.closure_conversion import convert_closure
+from fsjax.engine.model import Model
 from fsjax.models.folding import fold
 
 KERNEL = np.random.default_rng(0).normal(size=(3, 3, 3, 5)).astype(np.float32)
@@ -28,31 +29,31 @@ def convolve(images, **options):
         ("vit_micro_patch4", 16, (4, 4, 64)),
     ],
 )
-def test_our_models_are_cut_behind_their_first_convolution(name, size, features):
+def test_our_models_are_split_behind_their_first_convolution(name, size, features):
     network = models.build(name, num_classes=4, image_size=size)
     apply, params = fold(network, network.init(0))
-    cut = first_layer.cut(apply, params, (size, size, 3))
-    assert cut.features == features
+    split = first_layer.split(Model(apply, params, (size, size, 3)))
     for count in (1, 6):
         images = np.random.default_rng(count).normal(size=(count, size, size, 3)).astype(np.float32)
-        made = jax.jit(cut.first)(params, images)
+        made = jax.jit(split.first)(params, images)
         assert made.shape == (count, *features)
-        np.testing.assert_allclose(jax.jit(cut.rest)(params, made), jax.jit(apply)(params, images), atol=1e-6)
-    np.testing.assert_array_equal(cut.first(params, jnp.zeros((1, size, size, 3))), 0)
-    # Nothing of the images is left to do behind the cut.
-    text = jax.jit(cut.rest).lower(params, made).as_text()
+        np.testing.assert_allclose(jax.jit(split.rest)(params, made), jax.jit(apply)(params, images), atol=1e-6)
+    np.testing.assert_array_equal(split.first(params, jnp.zeros((1, size, size, 3))), 0)
+    # Nothing of the images is left to do behind the split.
+    text = jax.jit(split.rest).lower(params, made).as_text()
     assert (
         text.count("stablehlo.convolution")
         == jax.jit(apply).lower(params, images).as_text().count("stablehlo.convolution") - 1
     )
 
 
-def test_a_callable_under_jit_is_cut_with_its_arrays_outside():
+def test_a_callable_under_jit_is_split_with_its_arrays_outside():
     apply, arrays = convert_closure(jax.jit(lambda images: jax.nn.relu(convolve(images) + 1).mean((1, 2))), (8, 9, 3))
-    cut = first_layer.cut(apply, arrays, (8, 9, 3))
+    split = first_layer.split(Model(apply, arrays, (8, 9, 3)))
     images = jnp.asarray(np.random.default_rng(1).normal(size=(4, 8, 9, 3)), jnp.float32)
-    assert cut.features == (4, 9, 5)
-    np.testing.assert_allclose(cut.rest(arrays, cut.first(arrays, images)), apply(arrays, images), atol=1e-6)
+    made = split.first(arrays, images)
+    assert made.shape == (4, 4, 9, 5)
+    np.testing.assert_allclose(split.rest(arrays, made), apply(arrays, images), atol=1e-6)
 
 
 @pytest.mark.parametrize(
@@ -74,12 +75,12 @@ def test_a_callable_under_jit_is_cut_with_its_arrays_outside():
         "the images",
     ],
 )
-def test_what_does_not_begin_with_one_convolution_is_not_cut(function):
+def test_what_does_not_begin_with_one_convolution_is_not_split(function):
     apply, arrays = convert_closure(function, (8, 9, 3))
-    assert first_layer.cut(apply, arrays, (8, 9, 3)) is None
+    assert first_layer.split(Model(apply, arrays, (8, 9, 3))) is None
 
 
-def test_a_model_in_bfloat16_is_not_cut():
+def test_a_model_in_bfloat16_is_not_split():
     """It rounds the images first, and that is not linear."""
     network = models.build("resnet20", num_classes=4, image_size=16, dtype=jnp.dtype(jnp.bfloat16))
-    assert first_layer.cut(*fold(network, network.init(0)), (16, 16, 3)) is None
+    assert first_layer.split(Model(*fold(network, network.init(0)), (16, 16, 3))) is None

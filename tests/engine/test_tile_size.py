@@ -6,7 +6,8 @@ import pytest
 
 from fsjax import models
 from fsjax.engine import first_layer, tile_size
-from fsjax.engine.tile import Chunk, Perturbations, make_tile
+from fsjax.engine.model import Model
+from fsjax.engine.tile import ImageBatch, Perturbations, make_tile
 from fsjax.runtime import parallel
 from fsjax.runtime.errors import InputError
 
@@ -14,58 +15,54 @@ IMAGE = (16, 16, 3)
 
 
 @pytest.fixture(scope="module")
-def network():
-    made = models.build("resnet20", num_classes=10, image_size=16)
-    return made.apply, made.init(0)
+def model():
+    network = models.build("resnet20", num_classes=10, image_size=16)
+    return Model(network.apply, network.init(0), IMAGE)
 
 
-def test_the_compiled_tile_stays_within_the_budget(network):
-    apply, params = network
-    resident = sum(leaf.nbytes for leaf in jax.tree.leaves(params)) + 300 * 16 * 9 * 3 * 8
+def test_the_compiled_tile_stays_within_the_budget(model):
+    resident = sum(leaf.nbytes for leaf in jax.tree.leaves(model.params)) + 300 * 16 * 9 * 3 * 8
     sizes = []
     for memory in (8, 16, 40):
-        size = tile_size.fit(apply, params, IMAGE, resident_images=300, memory_mib=memory)
-        assert resident + tile_size.temporary_bytes(apply, params, IMAGE, size) <= memory * tile_size.MIB * 1.02
+        size = tile_size.fit(model, resident_images=300, memory_mib=memory)
+        assert resident + tile_size.temporary_bytes(model, size) <= memory * tile_size.MIB * 1.02
         sizes.append(size)
     assert sizes[0] < sizes[1] < sizes[2]
     # A budget twice as large is used: 1.5 times the tile would not fit.
-    assert resident + tile_size.temporary_bytes(apply, params, IMAGE, sizes[1] * 3 // 2) > 16 * tile_size.MIB
+    assert resident + tile_size.temporary_bytes(model, sizes[1] * 3 // 2) > 16 * tile_size.MIB
 
 
-def test_a_budget_of_less_than_one_image_is_refused_with_the_least_that_works(network):
-    apply, params = network
+def test_a_budget_of_less_than_one_image_is_refused_with_the_least_that_works(model):
     with pytest.raises(
-        InputError, match=r"run.memory_mib: 1 is too little for a tile of one image; expected (\d+)"
+        InputError, match=r"run.memory_mib: got 1; expected (\d+) or more for a tile of one image"
     ) as caught:
-        tile_size.fit(apply, params, IMAGE, resident_images=3000, memory_mib=1)
+        tile_size.fit(model, resident_images=3000, memory_mib=1)
     least = int(str(caught.value).split("expected ")[1].split()[0])
-    assert tile_size.fit(apply, params, IMAGE, resident_images=3000, memory_mib=least) >= 1
+    assert tile_size.fit(model, resident_images=3000, memory_mib=least) >= 1
     with pytest.raises(InputError):
-        tile_size.fit(apply, params, IMAGE, resident_images=3000, memory_mib=least - 1)
+        tile_size.fit(model, resident_images=3000, memory_mib=least - 1)
 
 
-def test_without_a_budget_a_tile_takes_half_of_what_an_accelerator_has_free(network, monkeypatch):
-    apply, params = network
-    on_cpu = tile_size.fit(apply, params, IMAGE, resident_images=100)
-    assert tile_size.temporary_bytes(apply, params, IMAGE, on_cpu) <= tile_size.CPU_BUDGET * 1.02
+def test_without_a_budget_a_tile_takes_half_of_what_an_accelerator_has_free(model, monkeypatch):
+    on_cpu = tile_size.fit(model, resident_images=100)
+    assert tile_size.temporary_bytes(model, on_cpu) <= tile_size.CPU_BUDGET * 1.02
     monkeypatch.setattr(parallel, "free_bytes", lambda: 2 * tile_size.CPU_BUDGET)
-    assert on_cpu * 0.8 < tile_size.fit(apply, params, IMAGE, resident_images=1) < on_cpu
+    assert on_cpu * 0.8 < tile_size.fit(model, resident_images=1) < on_cpu
     monkeypatch.setattr(parallel, "free_bytes", lambda: 2**40)
-    assert tile_size.fit(apply, params, IMAGE, resident_images=100) == tile_size.MOST_IMAGES
+    assert tile_size.fit(model, resident_images=100) == tile_size.MOST_IMAGES
 
 
-def test_a_tile_needs_no_more_memory_however_it_is_cut(network):
+def test_a_tile_needs_no_more_memory_however_it_is_cut(model):
     """The probe is of one mask; a tile of the same images under several masks is the same."""
-    apply, params = network
     mesh = jax.sharding.Mesh(np.array(jax.local_devices()[:1]), (parallel.AXIS,))
     shape = jax.ShapeDtypeStruct
-    lowered = make_tile(apply, ("loss",), mesh, "highest").lower(
-        params,
+    lowered = make_tile(model, ("loss",), mesh).lower(
+        model.params,
         Perturbations(shape((8, 16, 16), bool)),
-        Chunk(shape((5, 16, 9, 3), np.complex64), shape((5,), np.int32), shape((5, 1), np.float32)),
+        ImageBatch(shape((5, 16, 9, 3), np.complex64), shape((5,), np.int32), shape((5, 1), np.float32)),
     )
     found = lowered.compile().memory_analysis().temp_size_in_bytes
-    assert found == pytest.approx(tile_size.temporary_bytes(apply, params, IMAGE, 40), rel=0.05)
+    assert found == pytest.approx(tile_size.temporary_bytes(model, 40), rel=0.05)
 
 
 @pytest.mark.parametrize(
@@ -75,31 +72,31 @@ def test_a_tile_needs_no_more_memory_however_it_is_cut(network):
         *(([100], 64, 50), ([100], 17, 5), ([100], 23, 20), ([100], 43, 20), ([100], 2048, 100)),
     ],
 )
-def test_chunk_size_wastes_the_fewest_padded_images_and_then_little_of_a_tile(counts, tile_images, expected):
-    assert tile_size.chunk_size(counts, tile_images) == expected
+def test_image_batch_size_wastes_the_fewest_padded_images_and_then_little_of_a_tile(counts, tile_images, expected):
+    assert tile_size.image_batch_size(counts, tile_images) == expected
 
 
 @pytest.mark.parametrize(("mib", "images"), [(0.125, 88), (0.5, 22), (0.9, 16), (1.5, 14), (5, 4), (30, 1)])
 def test_a_cpus_tile_has_16_images_where_they_take_no_more_than_its_most(monkeypatch, mib, images):
-    monkeypatch.setattr(tile_size, "temporary_bytes", lambda *given, **_: int(mib * tile_size.MIB * given[3]))
-    assert tile_size.fit(lambda *_: None, {}, IMAGE, resident_images=1) == images
+    monkeypatch.setattr(tile_size, "temporary_bytes", lambda *given, **_: int(mib * tile_size.MIB * given[1]))
+    assert tile_size.fit(Model(lambda *_: None, {}, IMAGE), resident_images=1) == images
 
 
 def test_what_a_tile_takes_whatever_its_images_counts_once():
     """XLA copies the weights of this network, and the copies are larger than what a hundred images take."""
     network = models.build("resnet18_imagenet", num_classes=10, image_size=16)
-    apply, params = network.apply, jax.eval_shape(lambda: network.init(0))
+    model = Model(network.apply, jax.eval_shape(lambda: network.init(0)), IMAGE)
 
     def used(images):
-        return tile_size.temporary_bytes(apply, params, IMAGE, images)
+        return tile_size.temporary_bytes(model, images)
 
     copies = used(1)
     assert copies > 20 * tile_size.MIB, "XLA does not copy weights any more: the test is of no use"
-    on_cpu = tile_size.fit(apply, params, IMAGE, resident_images=1)
+    on_cpu = tile_size.fit(model, resident_images=1)
     assert 0.8 * tile_size.CPU_BUDGET < used(on_cpu) - copies < 1.1 * tile_size.CPU_BUDGET
-    resident = sum(leaf.size * leaf.dtype.itemsize for leaf in jax.tree.leaves(params))
+    resident = sum(leaf.size * leaf.dtype.itemsize for leaf in jax.tree.leaves(model.params))
     memory = -(-(resident + copies) // tile_size.MIB) + 2
-    images = tile_size.fit(apply, params, IMAGE, resident_images=1, memory_mib=memory)
+    images = tile_size.fit(model, resident_images=1, memory_mib=memory)
     assert images > 20 and resident + used(images) <= memory * tile_size.MIB
 
 
@@ -110,25 +107,22 @@ def test_temporaries_are_split_into_those_of_each_image_and_the_rest(few, more, 
     assert tile_size.split({8: few, 16: more}.__getitem__, (5, 3, 1)) == expected
 
 
-def test_a_search_cuts_its_model_where_the_features_of_a_class_fit(network, monkeypatch):
-    apply, params = network
-    cut = first_layer.cut(apply, params, IMAGE)
+def test_a_search_splits_its_model_where_the_features_of_a_class_fit(model, monkeypatch):
+    faster = first_layer.split(model)
     features = 16 * 16 * 16 * 4
-    whole = tile_size.layout(apply, params, IMAGE, [100, 40])
+    whole = tile_size.layout(model, [100, 40])
     assert not whole["first_layer"]
-    made = tile_size.layout(apply, params, IMAGE, [100, 40], cut=cut)
-    assert made["first_layer"] and made["chunk"] == tile_size.chunk_size([100, 40], made["tile_images"])
+    made = tile_size.layout(model, [100, 40], faster=faster)
+    assert made["first_layer"] and made["chunk"] == tile_size.image_batch_size([100, 40], made["tile_images"])
     monkeypatch.setattr(parallel, "local_devices", lambda: jax.local_devices()[:2])
     for room, enough in ((8 * 100 * features, 1), (8 * 100 * features - 8, 0)):
         monkeypatch.setattr(parallel, "host_bytes", lambda room=room: room)
-        assert tile_size.layout(apply, params, IMAGE, [100, 40], cut=cut)["first_layer"] == enough
+        assert tile_size.layout(model, [100, 40], faster=faster)["first_layer"] == enough
     monkeypatch.setattr(parallel, "free_bytes", lambda: 4 * 100 * features - 4)
-    assert tile_size.layout(apply, params, IMAGE, [100], cut=cut)["first_layer"] == 0
+    assert tile_size.layout(model, [100], faster=faster)["first_layer"] == 0
     for memory in (3, 4):  # 100 images have 1.56 MiB of features
-        layout = tile_size.layout(apply, params, IMAGE, [100], memory_mib=memory, cut=cut)
+        layout = tile_size.layout(model, [100], memory_mib=memory, faster=faster)
         assert layout["first_layer"] == (memory == 4)
-        used = tile_size.temporary_bytes(
-            apply, params, IMAGE, layout["tile_images"], cut=cut if layout["first_layer"] else None
-        )
-        resident = sum(leaf.nbytes for leaf in jax.tree.leaves(params)) + 100 * 16 * 9 * 3 * 8
+        used = tile_size.temporary_bytes(faster if layout["first_layer"] else model, layout["tile_images"])
+        resident = sum(leaf.nbytes for leaf in jax.tree.leaves(model.params)) + 100 * 16 * 9 * 3 * 8
         assert used + resident + layout["first_layer"] * 100 * features <= memory * tile_size.MIB * 1.02

@@ -7,6 +7,7 @@ import pytest
 
 from fsjax.data.dataset import Dataset
 from fsjax.engine.engine import Engine
+from fsjax.engine.model import Model
 from fsjax.evaluation import controls, verdict
 from fsjax.evaluation.statistics import p_values
 from fsjax.fourier import masks, spectrum
@@ -47,7 +48,7 @@ def reads_waves(params, images):
 
 
 def engine_of(apply, params=()):
-    return Engine(apply, params, statistics=("correct",), tile_images=64)
+    return Engine(Model(apply, params, (SIDE, SIDE, 3)), statistics=("correct",), tile_images=64)
 
 
 def judged(apply, maps, source, *, budget=None, images=0, random_masks=20, seed=0):

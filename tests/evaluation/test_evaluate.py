@@ -58,7 +58,7 @@ def test_images_called_a_class_are_counted_by_true_class_whatever_the_tile():
     masks = np.random.default_rng(5).random((5, 8, 8)) < 0.6
     targets = np.array([0, 2, 1, 1, 0])
     for tile in (1, 6, 64):
-        engine = Engine(classifier.model.apply, classifier.model.params, statistics=("called",), tile_images=tile)
+        engine = Engine(classifier.model, statistics=("predicted_target",), tile_images=tile)
         counts = predicted_counts(engine, Dataset(source, 8), MEAN_STD, masks, targets, label="test")
         for mask, target, row in zip(masks, targets, counts, strict=True):
             is_called = predictions(classifier, source.images, mask) == target

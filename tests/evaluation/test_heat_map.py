@@ -43,7 +43,7 @@ def apply(params, images):
 def measured(params, batch, labels, classes=3, model=apply, **options):
     read = batch.__getitem__
     options = {"norm": 3.0, **options}
-    return heat_map.measure(model, params, read, labels, classes, batch.shape[1:], STD, **options)
+    return heat_map.measure(Model(model, params, batch.shape[1:]), read, labels, classes, STD, **options)
 
 
 def unit_wave(row, column, plane):

@@ -353,7 +353,7 @@ def test_masks_that_an_image_takes_by_its_class_cost_two_filters_an_image(world,
         jax.debug.callback(lambda: passes.append(len(images)))
         return images.reshape(len(images), -1) @ weights
 
-    engine = Engine(counting, WEIGHTS, statistics=("correct",), tile_images=5)
+    engine = Engine(Model(counting, WEIGHTS, (SIZE, SIZE, 3)), statistics=("correct",), tile_images=5)
     kinds = np.random.default_rng(0).random((2, 3, SIZE, SIZE)) < 0.5
     found = correct_counts(engine, world.test, MEAN_STD, kinds, label="test", alone=True)
     jax.effects_barrier()

@@ -128,7 +128,7 @@ def test_the_backward_pass_fits_into_the_memory_there_is():
         gradient.batch_size(make_problem(apply=apply, images=wide, plane=(64, 64), memory_mib=mib)) for mib in (8, 16)
     ]
     assert 1 <= sizes[0] < sizes[1] < 40
-    with pytest.raises(InputError, match=r"run.memory_mib: 1 is too little for the gradient of one image; expected "):
+    with pytest.raises(InputError, match=r"run.memory_mib: got 1; expected .* for the gradient of one image"):
         gradient.batch_size(make_problem(apply=apply, images=wide, plane=(64, 64), memory_mib=1))
 
 

@@ -109,19 +109,17 @@ def test_blocks_that_share_a_mask_leave_the_same_of_any_image(size, patch):
     left = [
         np.fft.ifft2(np.fft.ifftshift(centred * mask)).real for mask in removal_compat.block_masks(size, patch, blocks)
     ]
-    computed = [np.fft.ifft2(np.fft.ifftshift(centred * mask)).real for mask in masks.masks(0, masks.count)]
+    computed = [np.fft.ifft2(np.fft.ifftshift(centred * mask)).real for mask in masks[:]]
     np.testing.assert_allclose(np.array(computed)[of_block], left, atol=1e-12)
     apart = [np.abs(a - b).max() for a, b in itertools.combinations(computed, 2)]
     assert min(apart) > 1e-3
-    assert (masks.removals is not None) == (patch == 1 and size % 2 == 0)
-    if masks.removals:
+    assert (masks.removed_orbits is not None) == (patch == 1 and size % 2 == 0)
+    if masks.removed_orbits is not None:
         orbits = spectrum.orbits(size, size)
-        masks = masks.sample(np.random.default_rng(1).permutation(masks.count))
-        for mask, position, share in zip(
-            masks.masks(0, masks.count), masks.removals.positions, masks.removals.shares, strict=True
-        ):
+        masks = masks[np.random.default_rng(1).permutation(masks.count)]
+        for mask, (*position, share) in zip(masks[:], masks.removed_orbits, strict=True):
             weight = (mask + spectrum.conjugate(mask.astype(float))) / 2
-            expected = np.where(orbits == orbits[tuple(position)], 1 - share, 1)
+            expected = np.where(orbits == orbits[tuple(map(int, position))], 1 - share, 1)
             np.testing.assert_array_equal(weight, expected)
 
 

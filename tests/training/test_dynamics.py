@@ -16,7 +16,8 @@ from configs import dynamics as dynamics_config
 from fsjax import data
 from fsjax.data.dataset import Dataset
 from fsjax.engine.engine import Engine
-from fsjax.engine.first_layer import Cut
+from fsjax.engine.first_layer import SplitModel
+from fsjax.engine.model import Model
 from fsjax.evaluation import bands, learning_curves
 from fsjax.experiment import runner
 from fsjax.experiment.stages.stage import fingerprint
@@ -170,16 +171,14 @@ def test_an_engine_with_other_parameters_leaves_the_first_as_it_was():
     def apply(params, images):
         return images.reshape(len(images), -1) @ params
 
-    first, masks = Engine(apply, weights[0]), np.ones((1, 4, 4), bool)
-    chunks = first.chunks(images, labels)
-    before, second = first.sums(chunks, masks)["loss"], first.with_params(weights[1])
-    np.testing.assert_array_equal(
-        second.sums(chunks, masks)["loss"], Engine(apply, weights[1]).sums(chunks, masks)["loss"]
-    )
-    np.testing.assert_array_equal(first.sums(chunks, masks)["loss"], before)
-    cut = Cut((4, 4, 3), (4, 4, 3), lambda params, images: images, apply)
-    with pytest.raises(ValueError, match="a cut model keeps its parameters"):
-        Engine(apply, weights[0], cut=cut).with_params(weights[1])
+    models, masks = [Model(apply, params, (4, 4, 3)) for params in weights], np.ones((1, 4, 4), bool)
+    first = Engine(models[0])
+    batches = first.image_batches(images, labels)
+    before, second = first.sums(batches, masks)["loss"], first.with_params(weights[1])
+    np.testing.assert_array_equal(second.sums(batches, masks)["loss"], Engine(models[1]).sums(batches, masks)["loss"])
+    np.testing.assert_array_equal(first.sums(batches, masks)["loss"], before)
+    with pytest.raises(ValueError, match="an engine whose image batches depend on the parameters"):
+        Engine(SplitModel(apply, weights[0], (4, 4, 3))).with_params(weights[1])
 
 
 def random_dynamics(rng, copies=("13", "1234", "4"), classes=3, seeds=2, evaluations=4):

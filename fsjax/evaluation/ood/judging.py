@@ -166,9 +166,7 @@ class Judge:
         engine = make_engine(classifier, self._test, self._config.run.memory_mib)
         # Of every class there is a mask on the device for each mask of a tile, so tiles hold as few images as parts do.
         tile_images = min(engine.tile_images, sets.PART)
-        return engine, Engine(
-            classifier.model.apply, classifier.model.params, statistics=("correct",), tile_images=tile_images
-        )
+        return engine, Engine(classifier.model, statistics=("correct",), tile_images=tile_images)
 
     @property
     def _control_options(self) -> dict[str, int]:

@@ -34,12 +34,10 @@ def _measure(workspace: Workspace) -> None:
         ]
     )
     found = heat_map.measure(
-        classifier.model.apply,
-        classifier.model.params,
+        classifier.model,
         lambda part: np.asarray(normalise(test.images(chosen[part]), *classifier.mean_std)),
         test.labels[chosen],
         len(test.classes),
-        (test.image_size, test.image_size, 3),
         classifier.mean_std[1],
         norm=config.heat_map.norm,
         seed=config.seed,

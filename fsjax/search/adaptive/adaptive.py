@@ -36,7 +36,7 @@ def search(problem: Problem) -> dfm.DominantFrequencyMaps:
         searcher = ClassSearcher(problem, masks, progress)
         results = [searcher.search(label) for label in labels]
     sums = np.stack([result.sums for result in results])
-    precision_report = precision_check.measure(problem, masks.sample(np.concatenate([[0], 1 + searcher.sample])), sums)
+    precision_report = precision_check.measure(problem, masks[np.concatenate([[0], 1 + searcher.sample])], sums)
     passes = sum(result.report["forward_passes"] for result in results)
     return dfm.from_scores(
         (plane_scores(result.rises, problem.plane, options.patch) for result in results),

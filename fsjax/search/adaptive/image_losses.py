@@ -2,18 +2,19 @@
 
 import dataclasses
 from collections.abc import Callable, Iterator, Sequence
+from typing import Any
 
 import numpy as np
 from jaxtyping import Float, Int
 
-from fsjax.engine import first_layer, tile_size
-from fsjax.engine.engine import Engine
+from fsjax.engine import tile_size
+from fsjax.engine.model import Model
 from fsjax.runtime import parallel
-from fsjax.runtime.partial_results import PartialResults, Table
+from fsjax.runtime.partial_results import Table
 from fsjax.runtime.progress import Progress
 from fsjax.search import gradient
 from fsjax.search.problem import Problem, check_finite
-from fsjax.search.sweep import MaskList
+from fsjax.search.sweep import MaskList, start_engine
 from fsjax.search.throughput import Throughput
 
 
@@ -42,28 +43,19 @@ class Evaluator:
         progress: Progress,
     ):
         model = problem.searched_model
-        cut = first_layer.cut(model.apply, model.params, model.image_shape) if masks.removals else None
-        layout = layout | tile_size.layout(
-            *(model.apply, model.params, model.image_shape, sorted(set(blocks))),
-            memory_mib=problem.run.memory_mib,
-            precision=model.matmul_precision,
-            cut=cut,
-        )
-        # Blocks are small and many: chunks that fill them, and more masks in a tile instead.
-        layout["chunk"] = tile_size.chunk_size([step], layout["tile_images"])
-        layout["masks"] = masks.count
-        self.partial_results = PartialResults(
-            *(problem.directory, layout, model.params, problem.identity), save_seconds=problem.run.save_seconds
+
+        def choose(faster: Model | None) -> dict[str, int]:
+            memory_mib = problem.run.memory_mib
+            chosen = layout | tile_size.layout(model, sorted(set(blocks)), memory_mib=memory_mib, faster=faster)
+            # Blocks are small and many: image batches that fill them, and more masks in a tile instead.
+            return chosen | {"chunk": tile_size.image_batch_size([step], chosen["tile_images"])}
+
+        self.perturbations: Any
+        self.engine, self.perturbations, self.partial_results = start_engine(
+            problem, model, masks, choose, problem.directory
         )
         self.layout = self.partial_results.layout
         self.problem, self.masks, self.progress = problem, masks, progress
-        self.as_removals = bool(self.layout["first_layer"])
-        self.engine = Engine(
-            *(model.apply, model.params),
-            tile_images=self.layout["tile_images"],
-            precision=model.matmul_precision,
-            cut=cut if self.as_removals else None,
-        )
         # One number of replicates for all steps, so that one program serves them.
         self.width = max(blocks)
         self._throughput = Throughput(problem, progress, self.partial_results)
@@ -135,13 +127,11 @@ class ClassLosses:
     ) -> Iterator[tuple[Int[np.ndarray, " masks"], Float[np.ndarray, "images masks"]]]:
         """Yield masks, tile by tile, and the losses of a step's images under them."""
         evaluator, images = self.evaluator, self.images[self.columns(step)]
-        labels, chosen = np.full(len(images), self.label), evaluator.masks.sample(masks)
+        labels, perturbations = np.full(len(images), self.label), evaluator.perturbations[masks]
         # One replicate per image, so that the weighted sums are the images' losses.
         weights = np.eye(len(images), evaluator.width, dtype=np.float32)
-        chunks = evaluator.engine.chunks(images, labels, weights, size=evaluator.layout["chunk"])
-        for start, stop, sums in evaluator.engine.tiles(
-            chunks, lambda a, b: chosen.perturbations(a, b, as_removals=evaluator.as_removals), len(masks)
-        ):
+        batches = evaluator.engine.image_batches(images, labels, weights, size=evaluator.layout["chunk"])
+        for start, stop, sums in evaluator.engine.tiles(batches, perturbations):
             losses = sums["loss"][:, : len(images)]
             check_finite(losses, evaluator.problem.classes[self.label])
             yield masks[start:stop], losses.T

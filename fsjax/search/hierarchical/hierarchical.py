@@ -151,11 +151,7 @@ def image_weights(problem: Problem) -> Callable[[int], Float[np.ndarray, " image
 def _layout(problem: Problem) -> dict[str, int]:
     """Return one layout for all stages, kept from the first start on, so that a restart repeats the same arithmetic."""
     model = problem.searched_model
-    layout = tile_size.layout(
-        *(model.apply, model.params, model.image_shape, problem.counts),
-        memory_mib=problem.run.memory_mib,
-        precision=model.matmul_precision,
-    )
+    layout = tile_size.layout(model, problem.counts, memory_mib=problem.run.memory_mib)
     return PartialResults(problem.directory, layout, model.params, problem.identity).layout
 
 

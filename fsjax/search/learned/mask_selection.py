@@ -8,8 +8,8 @@ import numpy as np
 from jaxtyping import Bool, Float, Int
 
 from fsjax.engine import tile_size
-from fsjax.engine.engine import Engine
-from fsjax.engine.tile import Chunk, Perturbations
+from fsjax.engine.engine import Engine, LazyArray
+from fsjax.engine.tile import ImageBatch
 from fsjax.fourier import spectrum
 from fsjax.runtime import parallel
 from fsjax.runtime.progress import Progress
@@ -80,18 +80,13 @@ def evaluate(problem: Problem, masks: Sequence[Mask], shares: int, others: Other
     model, classes, count = problem.searched_model, range(len(problem.counts)), shares * len(masks)
     images_of = np.array([_image_counts(problem, label, others) for label in classes])
     layout = tile_size.layout(
-        *(model.apply, model.params, model.image_shape, images_of.sum(1).tolist()),
+        model,
+        images_of.sum(1).tolist(),
         memory_mib=problem.run.memory_mib,
-        precision=model.matmul_precision,
     )
     partial_results = problem.partial_results(layout, name)
     layout = partial_results.layout
-    engine = Engine(
-        *(model.apply, model.params),
-        statistics=("correct", "loss"),
-        tile_images=layout["tile_images"],
-        precision=model.matmul_precision,
-    )
+    engine = Engine(model, statistics=("correct", "loss"), tile_images=layout["tile_images"])
     # Of the class's own images and of others, which are asked for the class as well.
     sums = np.empty((len(classes), 2, 2, count))
     tables = [partial_results.table(label, sums[label]) for label in classes]
@@ -104,8 +99,8 @@ def evaluate(problem: Problem, masks: Sequence[Mask], shares: int, others: Other
             if not len(missing[label]):
                 continue
             images, weights = judged_images(problem, label, others)
-            chunks = engine.chunks(images, np.full(len(images), label), weights, size=layout["chunk"])
-            tiles = _evaluate_class(problem, engine, chunks, masks, label, missing[label])
+            batches = engine.image_batches(images, np.full(len(images), label), weights, size=layout["chunk"])
+            tiles = _evaluate_class(problem, engine, batches, masks, label, missing[label])
 
             def on_tile(masks: int, images: int = weights.shape[0]) -> None:
                 throughput.count(masks, masks * images)
@@ -138,15 +133,15 @@ def _image_counts(problem: Problem, label: int, others: OtherImages | None) -> t
 
 
 def _evaluate_class(
-    problem: Problem, engine: Engine, chunks: list[Chunk], masks: Sequence[Mask], label: int, numbers: np.ndarray
+    problem: Problem, engine: Engine, batches: list[ImageBatch], masks: Sequence[Mask], label: int, numbers: np.ndarray
 ) -> Iterator[tuple[Int[np.ndarray, " numbers"], Float[np.ndarray, "2 2 numbers"]]]:
     """Yield numbers of (share, mask) pairs, tile by tile, and how many images are recognised and the sum of losses."""
 
-    def perturbations(start: int, stop: int) -> Perturbations:
+    def make(start: int, stop: int) -> Bool[np.ndarray, "numbers height width"]:
         pairs = [divmod(number, len(masks)) for number in numbers[start:stop].tolist()]
         orbits = spectrum.orbits(*problem.plane)
-        return Perturbations(np.stack([masks[index](label, share)[orbits] for share, index in pairs]))
+        return np.stack([masks[index](label, share)[orbits] for share, index in pairs])
 
-    for start, stop, sums in engine.tiles(chunks, perturbations, len(numbers)):
+    for start, stop, sums in engine.tiles(batches, LazyArray(len(numbers), make)):
         check_finite(sums["loss"], problem.classes[label])
         yield numbers[start:stop], np.stack([sums["correct"].T, sums["loss"].T])

@@ -12,7 +12,8 @@ from fsjax.data.image_selection import first_of_each_class
 from fsjax.data.preprocess import normalise
 from fsjax.engine import sharing, tile_size
 from fsjax.engine.engine import Engine
-from fsjax.engine.tile import Chunk
+from fsjax.engine.model import Model
+from fsjax.engine.tile import ImageBatch
 from fsjax.evaluation import bands
 from fsjax.evaluation.filtered import GROUP
 from fsjax.evaluation.learning_curves import f1
@@ -80,31 +81,26 @@ def make_counter(context: EvaluatorContext, copies: tuple[str, ...], dataset: Da
     """
     network, size, classes = context.network, dataset.image_size, len(dataset.classes)
     variables, masks = network.init(0), bands.masks(copies, size, size)
-    tile_images = tile_size.fit(
-        network.apply,
-        variables,
-        (size, size, 3),
-        resident_images=min(GROUP, len(dataset)),
-        memory_mib=context.config.run.memory_mib,
-    )
+    model, memory_mib = Model(network.apply, variables, (size, size, 3)), context.config.run.memory_mib
+    tile_images = tile_size.fit(model, resident_images=min(GROUP, len(dataset)), memory_mib=memory_mib)
     # One size in all processes, whatever memory each has free.
     tile_images = parallel.from_main(tile_images)
-    engine = Engine(network.apply, variables, statistics=("predicted",), tile_images=tile_images)
-    chunk = tile_size.chunk_size([len(dataset)], min(tile_images, GROUP))
-    tile_masks = engine.per_tile(chunk)
+    engine = Engine(model, statistics=("predicted",), tile_images=tile_images)
+    chunk = tile_size.image_batch_size([len(dataset)], min(tile_images, GROUP))
+    tile_masks = engine.perturbations_per_tile(chunk)
     own = sharing.share_pairs(len(dataset), len(masks), batch_size=chunk, tile_masks=tile_masks, resident_images=GROUP)
 
     @functools.lru_cache(None if sum(len(indices) for indices, _ in own) <= GROUP else 1)
-    def chunks_of(indices: range) -> list[Chunk]:
+    def batches_of(indices: range) -> list[ImageBatch]:
         labels = dataset.labels[indices]
         images = np.asarray(normalise(dataset.images(np.array(indices)), *context.mean_std))
-        return engine.chunks(images, labels, np.eye(classes, dtype=np.float32)[labels], size=chunk)
+        return engine.image_batches(images, labels, np.eye(classes, dtype=np.float32)[labels], size=chunk)
 
     def count(variables: PyTree) -> Int[np.ndarray, "copies classes classes"]:
         # No safe point for SIGTERM in here: the training loop saves first.
         trained, counts = engine.with_params(variables), np.zeros((len(masks), classes, classes), np.int64)
         for indices, rows in own:
-            sums = trained.sums(chunks_of(indices), masks[rows.start : rows.stop])["predicted"]
+            sums = trained.sums(batches_of(indices), masks[rows.start : rows.stop])["predicted"]
             counts[rows.start : rows.stop] += np.rint(sums).astype(np.int64)
         return sharing.total(counts)
 
