@@ -9,7 +9,7 @@ Reproduces the comparison of ways of training by Wang et al. (ICCV 2023): AutoAu
 (SIN). It adds DFM-X (Wang et al., ICCVW 2023), with the maps of the standard run, and band limits. For stylised copies
 set --config.variants.sin=train.stylised=DIR and add sin to --config.study.variants. For results out of distribution add
 ood to --config.study.stages and set config.ood. The augmentations need pip install 'fsjax[augment]'
-(torchvision). Time on one H100-class GPU, ESTIMATED from operation counts (benchmarks/cost/cost.py) and not measured:
+(torchvision). Time on one H100-class GPU, ESTIMATED by benchmarks/cost/estimates.py and not measured:
 cifar10 an hour and a half, imagenet10 88 hours, of which searches take 69; --config.search.patch=8 makes those 1.
 """
 

@@ -1,4 +1,4 @@
-"""Ratios of two sides that run in turn, so that what a machine does meanwhile falls on both."""
+"""Ratios of two sides that run in turn, so that other load on the machine affects both."""
 
 import time
 from collections.abc import Callable
@@ -8,7 +8,7 @@ import numpy as np
 
 
 def rates(sides: dict[str, Callable[[], int]], pairs: int) -> dict[str, np.ndarray]:
-    """Units a second of each side in each round; a side does its work, waits for it, and returns the units done.
+    """Return the units a second of each side in each round; a side does its work, waits for it and returns its units.
 
     The order is reversed from round to round.
     """
@@ -22,7 +22,7 @@ def rates(sides: dict[str, Callable[[], int]], pairs: int) -> dict[str, np.ndarr
 
 
 def rounds_of(call: Callable, batch: int, images: float) -> Callable[[], int]:
-    """A side of a comparison: the call as often as makes about so many images."""
+    """Return a side of a comparison that repeats a call until it has processed about this many images."""
     repeats = max(1, round(images / batch))
 
     def run() -> int:
@@ -33,7 +33,7 @@ def rounds_of(call: Callable, batch: int, images: float) -> Callable[[], int]:
 
 
 def ratio(over: np.ndarray, under: np.ndarray) -> dict[str, float | list[float]]:
-    """Median of the rounds' ratios, with a bootstrap 95 % interval."""
+    """Return the median of the rounds' ratios, with a bootstrap 95 % interval."""
     ratios = over / under
     drawn = np.random.default_rng(0).choice(ratios, (4000, len(ratios)))
     interval = np.quantile(np.median(drawn, axis=1), [0.025, 0.975])

@@ -1,4 +1,4 @@
-"""What augmentation costs: on the device a share of the training step, on the host images a second.
+"""Measure what augmentation costs: a share of the training step on the device, images a second on the host.
 
   python benchmarks/cost/augmentation.py               # device rows: ResNet-20 at 32 pixels, batches of 128
   python benchmarks/cost/augmentation.py --host=true   # host rows, at 32 and 224 pixels

@@ -1,7 +1,7 @@
-"""Size of the report's page, and how soon a browser paints it from disk.
+"""Measure the size of the report's page, and how soon a browser paints it from disk.
 
-python benchmarks/cost/page.py                                    # 10 classes, then 1,000, at 224 pixels
-python benchmarks/cost/page.py --page_classes=40 --page_size=32
+  python benchmarks/cost/page.py                                    # 10 classes, then 1,000, at 224 pixels
+  python benchmarks/cost/page.py --page_classes=40 --page_size=32
 
 A row for each number of classes: `page_mb` is index.html, `all_mb` with the files of single classes beside it (without
 figures/, which is for papers), `first_paint_ms` the first contentful paint by the browser's own account: median and
@@ -38,7 +38,7 @@ def main(_: list[str]) -> None:
 
 
 def row(directory: pathlib.Path, classes: int, size: int) -> dict:
-    """What is measured of a page of so many classes, which is written first."""
+    """Write a page of a number of classes and measure it."""
     few = {} if classes <= explorer.IN_PAGE else {"grid": (), "patch": 8}
     report_workdir.write(directory, tuple(f"class {index}" for index in range(classes)), size, **few)
     report = directory / "report"

@@ -1,6 +1,6 @@
-"""A workdir whose report can be written without a training and a search: random scores, made-up rates.
+"""Write a workdir with a report, without training or searching: random scores and made-up rates.
 
-For what measures and tests the page: the figures mean nothing, their number and size are those of a run.
+For measuring and testing the page: the figures mean nothing, their number and size are those of a run.
 """
 
 import numpy as np

@@ -1,4 +1,4 @@
-"""What a search costs, beside the plain forward passes of the same model and the published procedure in PyTorch.
+"""Measure what a search costs against plain forward passes of the same model and the published PyTorch procedure.
 
   python benchmarks/cost/search.py                                   # everything, about an hour on two cores
   python benchmarks/cost/search.py --only=ratio --model=resnet20

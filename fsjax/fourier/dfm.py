@@ -1,4 +1,4 @@
-"""Dominant frequency maps: which frequencies each class leans on, at several shares of the plane."""
+"""Dominant frequency maps: the frequencies that each class relies on, at several shares of the plane."""
 
 import dataclasses
 import json
@@ -19,24 +19,24 @@ from fsjax.runtime import files, storage
 from fsjax.runtime.errors import InputError
 from fsjax.runtime.storage import Path
 
-# Bytes of an array beyond which it is put together in a mapped file, and beyond which it is saved beside the .npz:
-# scores of 1,000 classes at 224 pixels are 200 MB, which compress well and are mostly read as a whole.
+# Bytes of an array beyond which it is assembled in a memory-mapped file, and beyond which it is saved beside the .npz:
+# scores of 1,000 classes at 224 pixels take 200 MB, compress well and are mostly read as a whole.
 IN_MEMORY, IN_ONE_FILE = 2**24, 2**28
 
 
 @dataclasses.dataclass(frozen=True)
 class DominantFrequencyMaps:
-    """Masks of every class at every share, on the centred plane, with where they come from.
+    """Masks of every class at every share, on the centred plane, with their provenance.
 
     Attributes:
-      masks: True where a frequency is kept, [shares, classes, H, W]. Ours are constant on orbits.
+      masks: True where a frequency is kept, [shares, classes, H, W]. Those of fsjax are constant on orbits.
       shares: share of the plane that each mask may keep, in (0, 1], ascending.
-      scores: what the masks rank, larger = more dominant, [classes, H, W]; None where a method has no ranking. For
-        removal it is the rise in mean cross-entropy, in nats, when the frequency's patch is removed.
+      scores: larger = more dominant, [classes, H, W]; None where a method has no ranking. For removal the rise in mean
+        cross-entropy, in nats, when the frequency's patch is removed.
       classes: display names in index order.
       method: name of the search.
       searched_on: 'train' or 'test', the split whose images were searched.
-      images: how many images of each class were searched; 0 where that is not known.
+      images: number of searched images of each class; 0 where that is not known.
       forward_equivalents: image forward passes spent; a backward pass counts 2.
       provenance: JSON values: the config fields, fingerprint, versions, loss before removal.
     """
@@ -53,26 +53,26 @@ class DominantFrequencyMaps:
 
     @property
     def positions(self) -> Int[np.ndarray, "shares classes"]:
-        """Positions that each mask keeps."""
+        """Number of positions that each mask keeps."""
         return self.masks.sum((2, 3))
 
     def at(self, share: float) -> Bool[np.ndarray, "classes height width"]:
-        """The masks of one of the shares."""
+        """Return the masks at one of the shares."""
         if share not in self.shares:
-            raise ValueError(f"share {share} is not among {self.shares}")
+            raise ValueError(f"share: got {share}; expected one of {self.shares}")
         return self.masks[self.shares.index(share)]
 
     @property
     def named(self) -> bool:
-        """Whether the classes have names, and not just the numbers that stand where none were given."""
+        """Whether the classes have names other than their indices."""
         return self.classes != tuple(str(label) for label in range(len(self.classes)))
 
     def nearest(self, share: float) -> float:
-        """The one of the shares that is nearest to a share; of two as near the smaller."""
-        return min(self.shares, key=lambda own: (abs(own - share), own))
+        """Return the nearest of the shares; of two as near the smaller."""
+        return min(self.shares, key=lambda candidate: (abs(candidate - share), candidate))
 
     def save(self, path: str | Path) -> None:
-        """Writes an .npz, atomically; arrays beyond IN_ONE_FILE bytes lie beside it, each an .npy that it names."""
+        """Write an .npz atomically; each array beyond IN_ONE_FILE bytes becomes an .npy beside it that it names."""
         path = storage.path(path)
         arrays = {
             "shares": np.array(self.shares),
@@ -80,7 +80,7 @@ class DominantFrequencyMaps:
             "images": self.images,
             "plane": np.array(self.masks.shape[-2:]),
         }
-        about = {
+        metadata = {
             "method": self.method,
             "searched_on": self.searched_on,
             "forward_equivalents": self.forward_equivalents,
@@ -89,46 +89,46 @@ class DominantFrequencyMaps:
         beside = {}
         for name, array in (("masks", self.masks), ("scores", self.scores)):
             if array is not None and array.nbytes > IN_ONE_FILE:
-                # Under a name of its own: until the .npz is there, what was saved before stays whole.
+                # Under a new name, so that the maps saved before stay whole until the .npz is replaced.
                 beside[name] = f"{path.stem}.{uuid.uuid4().hex[:12]}.{name}.npy"
                 files.write_npy(path.with_name(beside[name]), array)
             elif array is not None:
                 arrays[name] = np.packbits(array, axis=-1) if name == "masks" else np.asarray(array, np.float32)
-        files.write_npz(path, **arrays, about=np.array(json.dumps({**about, "beside": beside})))
-        others: list[Path] = [*path.parent.glob(f"{path.stem}.*.npy")]
-        for file in others:
+        files.write_npz(path, **arrays, about=np.array(json.dumps({**metadata, "beside": beside})))
+        arrays_beside: list[Path] = [*path.parent.glob(f"{path.stem}.*.npy")]
+        for file in arrays_beside:
             if file.name not in beside.values():
                 file.unlink()
 
     @classmethod
     def load(cls, path: str | Path) -> "DominantFrequencyMaps":
-        """Reads what `save` wrote; arrays beside the file are mapped and not read.
+        """Load what `save` wrote; arrays beside the file are memory-mapped.
 
         Raises:
           InputError: the file is damaged or holds something else.
-          FileNotFoundError: there is none.
+          FileNotFoundError: there is no file.
         """
         path = storage.path(path)
         arrays = files.read_npz(path)
         try:
-            about = json.loads(str(arrays["about"]))
+            metadata = json.loads(str(arrays["about"]))
             if "masks" in arrays:
                 width = int(arrays["plane"][1])
                 if -(-width // 8) != arrays["masks"].shape[-1]:
                     raise ValueError(f"a plane {width} wide in {arrays['masks'].shape[-1]} bytes a row")
                 arrays["masks"] = np.unpackbits(arrays["masks"], axis=-1, count=width).view(bool)
-            for name, file in about.pop("beside", {}).items():
+            for name, file in metadata.pop("beside", {}).items():
                 if pathlib.PureWindowsPath(file).name != file:
                     raise ValueError(f"{file!r} is not the name of a file beside it")
                 arrays[name] = files.map_npy(path.with_name(file))
-            _check(arrays, about)
+            _check(arrays, metadata)
             return cls(
                 masks=arrays["masks"],
                 shares=tuple(float(share) for share in arrays["shares"]),
                 scores=arrays.get("scores"),
                 classes=tuple(str(name) for name in arrays["classes"]),
                 images=arrays["images"],
-                **about,
+                **metadata,
             )
         except (KeyError, TypeError, ValueError, IndexError, AttributeError, RecursionError) as error:
             if isinstance(error, InputError):
@@ -136,11 +136,11 @@ class DominantFrequencyMaps:
             raise InputError(f"{path}: not dominant frequency maps saved by fsjax ({error!r})") from error
 
 
-def told(file: str | Path, read: Callable[[], Any]) -> Any:
-    """What `read` takes from the provenance of a file's maps, which may be a stranger's.
+def read_provenance(file: str | Path, read: Callable[[], Any]) -> Any:
+    """Return what `read` takes from the provenance of a file's maps, which is untrusted input.
 
     Raises:
-      InputError: the provenance is not what a search leaves.
+      InputError: the provenance is not that of a search.
     """
     try:
         return read()
@@ -148,8 +148,8 @@ def told(file: str | Path, read: Callable[[], Any]) -> Any:
         raise InputError(f"{file}: its provenance is not what a search leaves ({error!r})") from error
 
 
-def _check(arrays: dict[str, np.ndarray], about: dict) -> None:
-    """Raises ValueError where the parts of a file do not fit together, or are not of their kinds."""
+def _check(arrays: dict[str, np.ndarray], metadata: dict) -> None:
+    """Raise ValueError where the contents of a file do not fit together or have another type."""
     masks, scores = arrays["masks"], arrays.get("scores")
     if masks.dtype != bool or masks.ndim != 4 or not masks.shape[0] or not all(masks.shape[2:]):
         raise ValueError(f"masks of {masks.dtype} {list(masks.shape)}")
@@ -161,68 +161,70 @@ def _check(arrays: dict[str, np.ndarray], about: dict) -> None:
             raise ValueError(f"{name} of {arrays[name].dtype} {list(arrays[name].shape)}")
     if not ((arrays["shares"] > 0) & (arrays["shares"] <= 1)).all():
         raise ValueError("shares outside (0, 1]")
-    # The method is part of the names of files.
-    if not re.fullmatch(r"\w{1,40}", about["method"]):
-        raise ValueError(f"method {about['method']!r}")
+    # The method is part of file names.
+    if not re.fullmatch(r"\w{1,40}", metadata["method"]):
+        raise ValueError(f"method {metadata['method']!r}")
     for name, kind in (("searched_on", str), ("forward_equivalents", int), ("provenance", dict)):
-        if not isinstance(about[name], kind):
+        if not isinstance(metadata[name], kind):
             raise ValueError(f"{name} of another kind")
 
 
 def from_scores(
-    scores: Iterable[Float[np.ndarray, "height width"]], shares: tuple[float, ...], **about: Any
+    scores: Iterable[Float[np.ndarray, "height width"]], shares: tuple[float, ...], **attributes: Any
 ) -> DominantFrequencyMaps:
-    """Maps that keep the best orbits of each class at each share.
+    """Return maps that keep the best orbits of each class at each share.
 
     Args:
       scores: of each class, constant on orbits, larger = more dominant.
       shares: in (0, 1].
-      **about: the other attributes of DominantFrequencyMaps.
+      **attributes: the other attributes of DominantFrequencyMaps.
     """
     shares = tuple(sorted(shares))
 
-    def of_class(
+    def masks_and_scores(
         plane: np.ndarray,
     ) -> tuple[Bool[np.ndarray, "shares height width"], Float[np.ndarray, "height width"]]:
-        # As they are kept, so that masks at other shares, cut from the file's scores, lie inside and around these.
+        # Rounded as in the file, so that masks at other shares made from its scores lie inside and around these.
         plane = plane.astype(np.float32)
         return np.stack([masks_lib.within_share(plane, share) for share in shares]), plane
 
-    return from_classes(map(of_class, scores), shares, **about)
+    return from_classes(map(masks_and_scores, scores), shares, **attributes)
 
 
 def from_classes(
-    found: Iterable[tuple[Bool[np.ndarray, "shares height width"], Float[np.ndarray, "height width"] | None]],
+    classes_in_order: Iterable[
+        tuple[Bool[np.ndarray, "shares height width"], Float[np.ndarray, "height width"] | None]
+    ],
     shares: tuple[float, ...],
-    **about: Any,
+    **attributes: Any,
 ) -> DominantFrequencyMaps:
-    """Maps put together class by class, in memory or, beyond IN_MEMORY bytes an array, in files that end with them.
+    """Return maps assembled class by class, in memory or, beyond IN_MEMORY bytes an array, in a temporary mapped file.
 
-    Where the temporary folder has no room for those, they are in memory too.
+    Where the temporary folder has no room, arrays stay in memory.
 
     Args:
-      found: masks and scores, or None, of each class.
+      classes_in_order: masks, and scores or None, of each class.
       shares: of the masks, ascending.
-      **about: the other attributes of DominantFrequencyMaps.
+      **attributes: the other attributes of DominantFrequencyMaps.
     """
-    count, scores = len(about["classes"]), None
-    kept: Any = None
-    for label, (masks, plane) in enumerate(found):
-        if kept is None:
-            kept = _empty((len(shares), count, *masks.shape[1:]), bool)
+    count, scores = len(attributes["classes"]), None
+    all_masks: Any = None
+    for label, (masks, plane) in enumerate(classes_in_order):
+        if all_masks is None:
+            all_masks = _empty((len(shares), count, *masks.shape[1:]), bool)
             scores = None if plane is None else _empty((count, *plane.shape), np.float32)
-        kept[:, label] = masks
+        all_masks[:, label] = masks
         if scores is not None and plane is not None:
             scores[label] = plane
-    return DominantFrequencyMaps(masks=kept, shares=shares, scores=scores, **about)
+    return DominantFrequencyMaps(masks=all_masks, shares=shares, scores=scores, **attributes)
 
 
 def _empty(shape: tuple[int, ...], dtype: type) -> np.ndarray:
     size = math.prod(shape) * np.dtype(dtype).itemsize
     if size <= IN_MEMORY:
         return np.empty(shape, dtype)
-    # The file has no name and is gone with the last array that looks at it. Its room is taken now, where the system
-    # can: a page that finds none later ends the process by a signal.
+    # The file has no name and is deleted with the last array that maps it. Its space is allocated now, where the system
+    # can: a page without space later ends the process by a signal.
     try:
         with tempfile.TemporaryFile() as file:
             if hasattr(os, "posix_fallocate"):

@@ -1,4 +1,4 @@
-"""Masks of a given size: the best orbits by a score, and the trivial masks that a found one has to beat.
+"""Masks of a given size: the best orbits by a score, and the trivial masks that a search's mask has to beat.
 
 All masks are bool [H, W] on the centred plane. They are constant on orbits and keep whole orbits within a budget of
 positions; only the published rule, `at_threshold`, looks at single positions.
@@ -11,7 +11,7 @@ from fsjax.fourier import spectrum
 
 
 class Packed:
-    """Masks at a bit a position, for those that are too many at a byte; a slice of them is unpacked.
+    """Masks at one bit a position; a slice of them is unpacked to bool.
 
     Attributes:
       bits: uint8 [..., H, ceil(W / 8)].
@@ -23,7 +23,7 @@ class Packed:
 
     @classmethod
     def of(cls, masks: Bool[np.ndarray, "*masks height width"]) -> "Packed":
-        """Of masks as they are."""
+        """Pack bool masks."""
         return cls(np.packbits(masks, axis=-1), masks.shape[-1])
 
     def __len__(self) -> int:
@@ -34,55 +34,55 @@ class Packed:
 
 
 def budget(share: float, height: int, width: int) -> int:
-    """Positions that a share in (0, 1] of the plane allows: floor(share * H * W)."""
+    """Return how many positions a share in (0, 1] of the plane allows: floor(share * H * W)."""
     # The small term keeps a product that is whole in exact arithmetic, 0.29 * 100, from losing a position to rounding.
     return int(share * height * width + 1e-9)
 
 
 def best_orbits(scores: Float[np.ndarray, "height width"], positions: int) -> Bool[np.ndarray, "height width"]:
-    """The orbits with the largest scores, best first, as many as fit into `positions`.
+    """Return the orbits with the largest scores, best first, as many as fit into `positions`.
 
     A score is read at an orbit's first member. Equal scores go in orbit order, so a smaller budget's mask always lies
     inside a larger one's. The first orbit that does not fit ends the mask: at most one position stays unused.
     """
     order = np.argsort(-spectrum.per_orbit(scores), kind="stable")
-    kept = np.cumsum(spectrum.orbit_sizes(*scores.shape)[order]) <= positions
-    return _mask_of(order[kept], *scores.shape)
+    fits = np.cumsum(spectrum.orbit_sizes(*scores.shape)[order]) <= positions
+    return _mask_of(order[fits], *scores.shape)
 
 
 def within_share(scores: Float[np.ndarray, "height width"], share: float) -> Bool[np.ndarray, "height width"]:
-    """`best_orbits` within a share of the plane, in (0, 1]."""
+    """Return the `best_orbits` within a share of the plane, in (0, 1]."""
     return best_orbits(scores, budget(share, *scores.shape))
 
 
 def at_threshold(scores: Float[np.ndarray, "height width"], share: float) -> Bool[np.ndarray, "height width"]:
-    """Positions whose score is at least the int(share * H * W)-th largest: the published rule (METHOD 2).
+    """Return the positions whose score is at least the int(share * H * W)-th largest: the published rule (METHOD 2).
 
-    Ties are included, and orbits not looked at.
+    Ties are included, and orbits are ignored.
     """
     rank = max(1, int(share * scores.size))
     return scores >= np.sort(scores, axis=None)[-rank]
 
 
 def random(height: int, width: int, positions: int, rng: np.random.Generator) -> Bool[np.ndarray, "height width"]:
-    """Orbits drawn at random, as many as fit."""
+    """Draw orbits at random, as many as fit."""
     return best_orbits(rng.random((height, width)), positions)
 
 
 def low_pass(height: int, width: int, positions: int) -> Bool[np.ndarray, "height width"]:
-    """The orbits nearest to DC, as many as fit."""
+    """Return the orbits nearest to DC, as many as fit."""
     return best_orbits(-spectrum.radius(height, width), positions)
 
 
 def highest_energy(energy: Float[np.ndarray, "height width"], positions: int) -> Bool[np.ndarray, "height width"]:
-    """The orbits with the most energy (mean |F x|^2 over images and channels), as many as fit."""
+    """Return the orbits with the most energy (mean |F x|^2 over images and channels), as many as fit."""
     return best_orbits(energy, positions)
 
 
 def radial_matched(
     mask: Bool[np.ndarray, "height width"], rng: np.random.Generator
 ) -> Bool[np.ndarray, "height width"]:
-    """A random mask with the radial profile of another.
+    """Draw a mask with the radial profile of another.
 
     Each ring, one cycle per image wide, gets as many orbits of each size as the given mask has there. The given
     mask must be constant on orbits.

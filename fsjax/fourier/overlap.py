@@ -1,4 +1,4 @@
-"""What two masks have in common, and what they would have by chance; pure functions."""
+"""Overlap of two masks, and the overlap expected by chance."""
 
 import functools
 
@@ -10,16 +10,15 @@ from fsjax.fourier import spectrum
 
 
 def iou(left: Bool[np.ndarray, "height width"], right: Bool[np.ndarray, "height width"]) -> float | None:
-    """Intersection over union of the positions kept, in [0, 1]; None where neither keeps any."""
+    """Return the intersection over union of the kept positions, in [0, 1]; None where both masks are empty."""
     union = int((left | right).sum())
     return int((left & right).sum()) / union if union else None
 
 
 def chance_iou(left: Bool[np.ndarray, "height width"], right: Bool[np.ndarray, "height width"]) -> float | None:
-    """The IoU to expect of two masks of these sizes that have nothing to do with each other; None for empty ones.
+    """Return the IoU expected of two independent masks of these sizes; None where both are empty.
 
-    Counted in orbits where both masks are constant on them, since then whole orbits are what was chosen, else in
-    positions.
+    Counted in orbits where both masks are constant on them, since then whole orbits were chosen, else in positions.
     """
     if spectrum.is_hermitian(left) and spectrum.is_hermitian(right):
         left, right = spectrum.per_orbit(left), spectrum.per_orbit(right)
@@ -28,7 +27,7 @@ def chance_iou(left: Bool[np.ndarray, "height width"], right: Bool[np.ndarray, "
 
 @functools.lru_cache(maxsize=4096)
 def expected_iou(total: int, left: int, right: int) -> float | None:
-    """E[k / (left + right - k)], k the overlap of two random sets of these sizes among `total` things.
+    """Return E[k / (left + right - k)], k the overlap of two random sets of these sizes among `total` elements.
 
     k is hypergeometric, so the expectation is a finite sum; None where both sets are empty.
     """

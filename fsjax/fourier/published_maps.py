@@ -1,4 +1,4 @@
-"""Maps from and for the published PyTorch code: its pickles read, ours written as its own (METHOD 2, 8 and 9)."""
+"""Read the pickles of the published PyTorch code, and write maps as it does (METHOD 2, 8 and 9)."""
 
 import dataclasses
 import math
@@ -26,24 +26,24 @@ _ACCEPTED = (
 
 
 def read_maps(path: str | Path, *, classes: tuple[str, ...] | None, shares: tuple[float, ...]) -> DominantFrequencyMaps:
-    """Maps of ours, or of a published pickle, whose masks need not be constant on orbits.
+    """Load maps of fsjax, or of a published pickle, whose masks need not be constant on orbits.
 
-    A pickle of scores becomes masks by the published threshold, and its method `removal_compat`, whose form it has. One
-    of masks keeps them, at one share: the X of `_DFM_<X>` in its name, a share or per cent, whichever is nearer to what
-    they keep; without a name the smallest that allows all of them. Of a list of masks the first is the map, as HFSS
-    takes it. Nothing in a pickle ever runs.
+    A pickle of scores becomes masks by the published threshold, with the method `removal_compat`. A pickle of masks
+    becomes maps at one share: the X of `_DFM_<X>` in its name, a share or per cent, whichever is nearer to what the
+    masks keep; without such a name the smallest share that allows all of them. Of a list of masks the first is the map,
+    as HFSS takes it. Nothing in a pickle is ever executed.
 
     Args:
       path: a workdir with one file dfm/*.npz, such a file, or a pickle.
-      classes: names of a pickle's class indices; None = '0', '1', ... Files of ours have their own.
+      classes: names of a pickle's class indices; None = '0', '1', ... Files of fsjax have their own.
       shares: of the masks made from a pickle's scores, in (0, 1].
 
     Returns:
-      The maps; `provenance["file"]` has the path and the SHA-256 of what was read. A pickle does not tell which images
-      were searched nor how many: `searched_on` is 'test', as the published code has it, and `images` 0.
+      The maps; `provenance["file"]` has the path and the SHA-256 of the file. A pickle does not say which images were
+      searched nor how many: `searched_on` is 'test', as in the published code, and `images` 0.
 
     Raises:
-      InputError: nothing there, several maps in a workdir, or a file that holds something else.
+      InputError: no file, several maps in a workdir, or a file that holds something else.
     """
     file = file_of(path)
     source = {"file": {"path": str(file), "sha256": files.sha256(file)}}
@@ -52,45 +52,45 @@ def read_maps(path: str | Path, *, classes: tuple[str, ...] | None, shares: tupl
         return dataclasses.replace(maps, provenance={**maps.provenance, **source})
     entries = _by_class(file, _unpickled(file))
     if classes is not None and len(classes) != len(entries):
-        raise InputError(f"{file}: maps of {len(entries)} classes; expected of {len(classes)}, as the classes are")
+        raise InputError(f"{file}: got maps of {len(entries)} classes; expected maps of {len(classes)} classes")
     if (numbers := _elements(entries, {})) > max(_MOST, file.stat().st_size):
         raise _refused(file, f"{numbers} numbers, more than the {_MOST} that are read of a file of its size")
     planes = [_plane(file, label, entry) for label, entry in enumerate(entries)]
     if len(shapes := {plane.shape[-2:] for plane in planes}) > 1:
         raise _refused(file, f"planes of {' and '.join(f'{h} x {w}' for h, w in sorted(shapes))}")
-    listed = [len(plane) if plane.ndim == 3 else 1 for plane in planes]
+    masks_in_file = [len(plane) if plane.ndim == 3 else 1 for plane in planes]
     binary = all(np.isin(plane, (0, 1)).all() for plane in planes)
-    if max(listed) > 1 and not binary:
+    if max(masks_in_file) > 1 and not binary:
         raise _refused(file, "lists of planes that are not of 0 and 1")
     planes = [plane[0] if plane.ndim == 3 else plane for plane in planes]
-    about = {
+    attributes = {
         "classes": classes or tuple(str(label) for label in range(len(planes))),
         "method": "published" if binary else "removal_compat",
         "searched_on": "test",
         "images": np.zeros(len(planes), int),
         "forward_equivalents": 0,
-        "provenance": {**source, "masks_in_file": listed},
+        "provenance": {**source, "masks_in_file": masks_in_file},
     }
     if binary:
-        kept = [plane.astype(bool) for plane in planes]
-        return dfm.from_classes(((mask[None], None) for mask in kept), (_share_of(file, kept),), **about)
+        masks = [plane.astype(bool) for plane in planes]
+        return dfm.from_classes(((mask[None], None) for mask in masks), (_share_of(file, masks),), **attributes)
     shares = tuple(sorted(shares))
-    found = ((np.stack([at_threshold(plane, share) for share in shares]), plane) for plane in planes)
-    return dfm.from_classes(found, shares, **about)
+    of_classes = ((np.stack([at_threshold(plane, share) for share in shares]), plane) for plane in planes)
+    return dfm.from_classes(of_classes, shares, **attributes)
 
 
 def read_order(path: str | Path) -> Float64[np.ndarray, "height width"]:
-    """A removal order: larger = earlier, 0 = always removed (METHOD 9); a pickle or an .npy of one plane.
+    """Load a removal order: larger = earlier, 0 = always removed (METHOD 9); a pickle or an .npy of one plane.
 
     Raises:
-      InputError: it is missing, or holds something else.
+      InputError: the file is missing or holds something else.
     """
     path = storage.path(path)
     content = files.map_npy(path) if path.suffix == ".npy" else _unpickled(path)
     order = _numbers(content) if _elements(content, {}) <= max(_MOST, path.stat().st_size) else None
     if order is None or order.ndim != 2 or not np.isfinite(order).all() or order.min() < 0 or not order.any():
         raise InputError(
-            f"{path}: got {_found(content)}; "
+            f"{path}: got {_describe(content)}; "
             "expected a removal order, one plane of numbers that are 0 (always removed) "
             "or greater (larger = earlier)"
         )
@@ -98,11 +98,11 @@ def read_order(path: str | Path) -> Float64[np.ndarray, "height width"]:
 
 
 def write_maps(maps: DominantFrequencyMaps, folder: str | Path, name: str, patch: int = 1) -> list[Path]:
-    """Writes maps as the published code does and returns the files, each of which it reads with pickle.load.
+    """Write maps as the published code does, and return the files, which it reads with pickle.load.
 
     `<name>loss<patch>.pkl` has {class index: H x W float32 tensor} of the scores, where there are scores, and
     `<name>_DFM_<X>.pkl` {class index: H x W float32 array of 0 and 1}, one file a share, X in per cent. Needs PyTorch
-    where there are scores. Names of classes, and where the maps come from, stay behind.
+    where there are scores. Class names and provenance are not written.
     """
     folder = storage.path(folder)
     written = []
@@ -122,10 +122,10 @@ def write_maps(maps: DominantFrequencyMaps, folder: str | Path, name: str, patch
 
 
 def file_of(path: str | Path) -> Path:
-    """The file that maps are read from: the path, or the only maps of a workdir.
+    """Return the file that maps are read from: the path, or the only maps of a workdir.
 
     Raises:
-      InputError: nothing there, or several maps.
+      InputError: no file, or several maps.
     """
     path = storage.path(path)
     if not path.exists():
@@ -134,8 +134,8 @@ def file_of(path: str | Path) -> Path:
         return path
     files: list[Path] = sorted((path / "dfm").glob("*.npz"), key=str)
     if len(files) != 1:
-        found = ", ".join(file.name for file in files) or "nothing"
-        raise InputError(f"{path}: holds {found} in dfm/; expected a folder with one .npz there, or the file itself")
+        names = ", ".join(file.name for file in files) or "nothing"
+        raise InputError(f"{path}: holds {names} in dfm/; expected a folder with one .npz there, or the file itself")
     return files[0]
 
 
@@ -145,9 +145,9 @@ def _unpickled(file: Path) -> Any:
 
 
 def _by_class(file: Path, content: Any) -> list[Any]:
-    """The entries in the order of their class indices."""
+    """Return the entries in the order of their class indices."""
     if not isinstance(content, dict) or not content:
-        raise _refused(file, _found(content))
+        raise _refused(file, _describe(content))
     entries = {}
     for key, entry in content.items():
         index = int(key) if isinstance(key, str) and re.fullmatch(r"[0-9]{1,9}", key) else key
@@ -161,32 +161,32 @@ def _by_class(file: Path, content: Any) -> list[Any]:
 
 
 def _plane(file: Path, label: int, entry: Any) -> Float[np.ndarray, "*masks height width"]:
-    """A class's plane [H, W], or its list of masks [masks, H, W]."""
+    """Return a class's plane [H, W], or its list of masks [masks, H, W]."""
     numbers = _numbers(entry)
     if numbers is None or numbers.ndim not in (2, 3):
-        raise _refused(file, f"class {label}: {_found(entry)}")
+        raise _refused(file, f"class {label}: {_describe(entry)}")
     if not np.isfinite(numbers).all():
         raise _refused(file, f"class {label}: {int((~np.isfinite(numbers)).sum())} values that are not finite")
     return numbers.astype(np.float64) if numbers.dtype.kind != "f" else numbers
 
 
-# A file may say once, and mean a thousand times, that a list or an array stands in a list: 1,000 classes at 224 pixels.
+# Numbers that are read of a file: 1,000 classes at 224 pixels. A small pickle can repeat one list a million times.
 _MOST = 2**26
 
 
 def _elements(content: Any, seen: dict[int, int]) -> int:
-    """Numbers in nested lists and arrays, each as often as it is meant. `seen`: those of each list."""
+    """Count the numbers in nested lists and arrays, repeated ones too. `seen`: the counts of lists by id."""
     if isinstance(content, np.ndarray):
         return content.size
     if not isinstance(content, list | tuple):
         return 1
     if id(content) not in seen:
-        seen[id(content)] = sum(_elements(part, seen) for part in content)
+        seen[id(content)] = sum(_elements(element, seen) for element in content)
     return seen[id(content)]
 
 
 def _numbers(content: Any) -> np.ndarray | None:
-    """Nested lists and arrays as one array of real numbers; None where they are not, or there are none."""
+    """Return nested lists and arrays as one array of real numbers; None where they are anything else, or empty."""
     if not isinstance(content, list | tuple | np.ndarray):
         return None
     try:
@@ -197,25 +197,26 @@ def _numbers(content: Any) -> np.ndarray | None:
 
 
 def _share_of(file: Path, masks: list[np.ndarray]) -> float:
-    kept = max(1, max(int(mask.sum()) for mask in masks)) / masks[0].size
+    """Return the share that a file's name gives, or the smallest that allows all masks."""
+    needed = max(1, max(int(mask.sum()) for mask in masks)) / masks[0].size
     for named in reversed(re.findall(r"_DFM_(\d*\.?\d+(?:e-?\d+)?)", file.name)):
         shares = [share for share in (float(named), float(named) / 100) if 0 < share <= 1]
         if shares:
-            return min(shares, key=lambda share: abs(math.log(share / kept)))
-    return kept
+            return min(shares, key=lambda share: abs(math.log(share / needed)))
+    return needed
 
 
-def _refused(file: Path, found: str) -> InputError:
-    return InputError(f"{file}: {found}; {_ACCEPTED}")
+def _refused(file: Path, content: str) -> InputError:
+    return InputError(f"{file}: got {content}; {_ACCEPTED}")
 
 
-def _found(content: Any) -> str:
-    """What stood in a file, in a few words."""
+def _describe(content: Any) -> str:
+    """Describe the content of a file in a few words."""
     if isinstance(content, np.ndarray):
         return f"an array of {' x '.join(map(str, content.shape)) or 'one number'}, {content.dtype}"
     if isinstance(content, inert_pickle.Inert):
         return f"an object that is not read{f' ({content.name})' if content.name else ''}"
     if isinstance(content, list | tuple):
         numbers = _numbers(content) if _elements(content, {}) <= _MOST else None
-        return "a list that is no plane of numbers" if numbers is None else _found(numbers)
+        return "a list that is no plane of numbers" if numbers is None else _describe(numbers)
     return f"a {type(content).__name__}" if content or not isinstance(content, dict) else "an empty dict"

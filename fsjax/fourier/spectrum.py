@@ -1,6 +1,6 @@
-"""The Fourier plane: centring, orbits, patches, bands and filtering. No other file knows how an FFT is laid out.
+"""The Fourier plane: centring, orbits, patches, bands and filtering. No other file depends on the layout of an FFT.
 
-Everything public speaks of the centred plane of an H x W image: position (r, c) holds vertical frequency r - H//2 and
+Everything public uses the centred plane of an H x W image: position (r, c) holds vertical frequency r - H//2 and
 horizontal frequency c - W//2, in cycles per image, so DC is at (H//2, W//2).
 """
 
@@ -11,12 +11,12 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Bool, Complex, Float, Int, Shaped
 
-# Images whose energies are computed at once.
+# Number of images whose energies are computed at once.
 _GROUP = 64
 
 
 def orbits(height: int, width: int) -> Int[np.ndarray, "height width"]:
-    """Number of the orbit that each position of the plane belongs to.
+    """Return the number of the orbit of each position of the plane.
 
     An orbit is a frequency with its conjugate, {(u, v), (-u, -v)} modulo (H, W). Orbits are numbered from 0 in raster
     order of their first member; there are (HW + 4)/2 on an even x even plane and (HW + 1)/2 on an odd x odd one.
@@ -27,32 +27,32 @@ def orbits(height: int, width: int) -> Int[np.ndarray, "height width"]:
 
 
 def orbit_sizes(height: int, width: int) -> Int[np.ndarray, " orbits"]:
-    """How many positions each orbit has: 2, or 1 where a frequency is its own conjugate."""
+    """Return the number of positions of each orbit: 2, or 1 where a frequency is its own conjugate."""
     return np.bincount(orbits(height, width).ravel())
 
 
 def per_orbit(plane: Shaped[np.ndarray, "*batch height width"]) -> Shaped[np.ndarray, "*batch orbits"]:
-    """The plane read at each orbit's first member, in orbit order; `values[orbits(H, W)]` is the way back."""
+    """Return the plane at each orbit's first member, in orbit order; `values[orbits(H, W)]` is the inverse."""
     first = np.unique(orbits(*plane.shape[-2:]), return_index=True)[1]
     return plane.reshape(*plane.shape[:-2], -1)[..., first]
 
 
 def conjugate(plane: Shaped[np.ndarray, "*batch height width"]) -> Shaped[np.ndarray, "*batch height width"]:
-    """The plane read at the conjugate of every position: out(u, v) = plane(-u, -v)."""
+    """Return the plane at the conjugate of every position: out(u, v) = plane(-u, -v)."""
     rows, columns = _conjugate_indices(*plane.shape[-2:])
     return plane[..., rows[:, None], columns[None, :]]
 
 
 def is_hermitian(mask: Shaped[np.ndarray, "*batch height width"]) -> bool:
-    """Whether a mask is constant on orbits."""
+    """Return whether a mask is constant on orbits."""
     return bool(np.array_equal(mask, conjugate(mask)))
 
 
 def patches(height: int, width: int, patch: int) -> Bool[np.ndarray, "patches height width"]:
-    """Masks of the patches that a removal search visits: True where a patch lies.
+    """Return masks of the patches of a removal search: True inside the patch.
 
-    The plane is cut into patch x patch blocks from its top left corner; a patch is a block together with the block's
-    true conjugate (METHOD 2). Blocks whose first column lies right of DC add nothing new and are not visited, and a
+    The plane is divided into patch x patch blocks from its top left corner; a patch is a block with its true conjugate
+    (METHOD 2). Blocks whose first column lies right of DC add nothing new and are not visited, and a
     pair of blocks that is the same patch is visited once: with patch = 1 the patches are the orbits.
     For patch > 1 neighbouring patches may share positions, because an even grid is not closed under conjugation.
 
@@ -63,12 +63,12 @@ def patches(height: int, width: int, patch: int) -> Bool[np.ndarray, "patches he
 
 
 def num_patches(height: int, width: int, patch: int) -> int:
-    """How many patches `patches` has, without making them."""
+    """Return the number of `patches` without making them."""
     return len(_visited_blocks(height, width, patch))
 
 
 def patch_range(height: int, width: int, patch: int, start: int, stop: int) -> Bool[np.ndarray, "patches height width"]:
-    """Patches start..stop-1 of `patches`; a 224-pixel plane has 25,090, too many to hold at once."""
+    """Return patches start..stop-1 of `patches`; a 224-pixel plane has 25,090, too many to hold at once."""
     blocks = _visited_blocks(height, width, patch)[start:stop]
     masks = np.zeros((len(blocks), height, width), bool)
     for mask, (row, column) in zip(masks, blocks, strict=True):
@@ -77,12 +77,12 @@ def patch_range(height: int, width: int, patch: int, start: int, stop: int) -> B
 
 
 def orbit_positions(height: int, width: int) -> Int[np.ndarray, "orbits 2"]:
-    """(row, column) of a member of each orbit, in the order of `patches` with patch = 1."""
+    """Return (row, column) of a member of each orbit, in the order of `patches` with patch = 1."""
     return np.array(_visited_blocks(height, width, 1))
 
 
 def frequencies(height: int, width: int) -> tuple[Float[np.ndarray, "height width"], Float[np.ndarray, "height width"]]:
-    """Vertical and horizontal frequency of each position, in cycles per pixel, in [-0.5, 0.5)."""
+    """Return the vertical and horizontal frequency of each position, in cycles per pixel, in [-0.5, 0.5)."""
     vertical = (np.arange(height) - height // 2) / height
     horizontal = (np.arange(width) - width // 2) / width
     rows, columns = np.meshgrid(vertical, horizontal, indexing="ij")
@@ -90,22 +90,22 @@ def frequencies(height: int, width: int) -> tuple[Float[np.ndarray, "height widt
 
 
 def radius(height: int, width: int) -> Float[np.ndarray, "height width"]:
-    """Distance of each position from DC, in cycles per pixel: 0 to sqrt(0.5); the same over an orbit."""
+    """Return the distance of each position from DC, in cycles per pixel: 0 to sqrt(0.5); constant on orbits."""
     return np.hypot(*frequencies(height, width))
 
 
 def bands(height: int, width: int, count: int = 4) -> Int[np.ndarray, "height width"]:
-    """Index of the radial band of each position, 0 (lowest) to count-1.
+    """Return the radial band of each position, 0 (lowest) to count-1.
 
     Bands have equal width between 0 and the Nyquist frequency, 0.5 cycles per pixel; the corners of the plane, beyond
     it, belong to the last band.
     """
-    # The small term keeps a radius that is a boundary in exact arithmetic on the upper side of it.
+    # The small term keeps a radius that is exactly a boundary in the upper band.
     return np.minimum((radius(height, width) * 2 * count + 1e-9).astype(np.int32), count - 1)
 
 
 def spectra(images: Float[Array, "*batch height width channels"]) -> Complex[Array, "*batch height half channels"]:
-    """Half spectrum of each channel of real images, as `filter_spectra` takes it (unnormalised DFT)."""
+    """Return the half spectrum of each channel of real images (unnormalised DFT), as `filter_spectra` takes it."""
     return jnp.fft.rfft2(images, axes=(-3, -2))
 
 
@@ -114,7 +114,7 @@ def filter_spectra(
     masks: Shaped[Array, "masks height width"] | Shaped[Array, "masks images height width"] | None,
     components: Complex[Array, "masks height width channels"] | None = None,
 ) -> Float[Array, "masks images height width channels"]:
-    """Every image under every perturbation of its spectrum: Re F^-1(M * F x + A), the same mask on every channel.
+    """Return every image under every perturbation, the same on every channel: Re F^-1(M * F x + A).
 
     A mask need not be constant on orbits. Taking the real part makes (M(u,v) + M(-u,-v))/2 the weight of an orbit, so
     weighting half the plane by that is the same filter at half the transform's cost (METHOD 1). Components are
@@ -140,12 +140,12 @@ def filter_spectra(
 def filter_orbits(
     spectrum: Complex[Array, "images height half channels"], weights: Float[Array, " orbits"], width: int
 ) -> Float[Array, "images height width channels"]:
-    """Every image with each orbit of its spectrum multiplied by a weight; the gradient reaches the weights.
+    """Return every image with each orbit of its spectrum multiplied by a weight, differentiable in the weights.
 
     Args:
       spectrum: what `spectra` returned.
       weights: one an orbit, in the order of `orbits`.
-      width: W, which a half spectrum does not tell.
+      width: W, which a half spectrum does not determine.
     """
     height = spectrum.shape[1]
     half = np.fft.ifftshift(orbits(height, width))[:, : width // 2 + 1]
@@ -155,15 +155,15 @@ def filter_orbits(
 def waves(
     positions: Int[Array, "n 2"] | Int[np.ndarray, "n 2"], height: int, width: int
 ) -> Float[Array, "n 2 height width"]:
-    """Cosine and sine, over the pixels, of the frequency at each (row, column) of the centred plane."""
-    # Looked up: the angle of a high frequency far from the corner would be rounded by more than the table is.
+    """Return cosine and sine, over the pixels, of the frequency at each (row, column) of the centred plane."""
+    # From a table: the angle of a high frequency far from the corner would have a larger rounding error.
     turns = [
         (positions[:, axis, None] - size // 2) * np.arange(size) % size for axis, size in enumerate((height, width))
     ]
     tables = [np.exp(2j * np.pi * np.arange(size) / size).astype(np.complex64) for size in (height, width)]
     vertical, horizontal = (jnp.asarray(table)[turn] for table, turn in zip(tables, turns, strict=True))
-    made = vertical[:, :, None] * horizontal[:, None, :]
-    return jnp.stack([made.real, made.imag], axis=1)
+    exponentials = vertical[:, :, None] * horizontal[:, None, :]
+    return jnp.stack([exponentials.real, exponentials.imag], axis=1)
 
 
 def wave_amplitudes(
@@ -171,27 +171,27 @@ def wave_amplitudes(
     positions: Int[Array, "n 2"] | Int[np.ndarray, "n 2"],
     width: int,
 ) -> Float[Array, "n images channels 2"]:
-    """What the orbits of these positions contribute to each image: the amplitudes of their two `waves`.
+    """Return the amplitudes of the two `waves` of each position's orbit in each image.
 
-    Taken out of an image, they leave what `filter_spectra` leaves under a mask without that orbit.
+    Subtracted from an image, these waves leave what `filter_spectra` leaves under a mask without that orbit.
 
     Args:
       spectrum: what `spectra` returned.
       positions: (row, column) on the centred plane, of either member of an orbit.
-      width: W, which a half spectrum does not tell.
+      width: W, which a half spectrum does not determine.
     """
     height = spectrum.shape[1]
     row, column = positions[:, 0] - height // 2, positions[:, 1] - width // 2
     conjugated = column < 0  # a half spectrum holds the other member
-    found = spectrum[:, jnp.where(conjugated, -row, row) % height, jnp.where(conjugated, -column, column)]
-    found = jnp.moveaxis(jnp.where(conjugated[:, None], found.conj(), found), 1, 0)
-    alone = (2 * row % height == 0) & (2 * column % width == 0)
-    found = found * (jnp.where(alone, 1, 2) / (height * width))[:, None, None]
-    return jnp.stack([found.real, -found.imag], axis=-1)
+    coefficients = spectrum[:, jnp.where(conjugated, -row, row) % height, jnp.where(conjugated, -column, column)]
+    coefficients = jnp.moveaxis(jnp.where(conjugated[:, None], coefficients.conj(), coefficients), 1, 0)
+    self_conjugate = (2 * row % height == 0) & (2 * column % width == 0)
+    coefficients = coefficients * (jnp.where(self_conjugate, 1, 2) / (height * width))[:, None, None]
+    return jnp.stack([coefficients.real, -coefficients.imag], axis=-1)
 
 
 def half_weights(masks: Shaped[Array, "*batch height width"]) -> Float[Array, "*batch height half"]:
-    """Weight of each frequency of a half spectrum under masks of the centred plane."""
+    """Return the weight of each frequency of a half spectrum under masks of the centred plane."""
     height, width = masks.shape[-2:]
     rows, columns = _conjugate_indices(height, width)
     masks = masks.astype(jnp.float32)
@@ -202,19 +202,19 @@ def half_weights(masks: Shaped[Array, "*batch height width"]) -> Float[Array, "*
 def filter_images(
     images: Float[Array, "images height width channels"], masks: Shaped[Array, "masks height width"]
 ) -> Float[Array, "masks images height width channels"]:
-    """Every image filtered by every mask, from pixels to pixels."""
+    """Return every image filtered by every mask."""
     return filter_spectra(spectra(images), masks)
 
 
 def amplitude(images: Float[Array, "images height width channels"]) -> Float[Array, "images height width channels"]:
-    """|F x| of each channel on the centred plane."""
+    """Return |F x| of each channel on the centred plane."""
     return jnp.fft.fftshift(jnp.abs(jnp.fft.fft2(images, axes=(1, 2))), axes=(1, 2))
 
 
 def orbit_amplitudes(
     images: Float[Array, "images height width channels"],
 ) -> Float[Array, "images orbits channels"]:
-    """|F x| of each orbit, in the order of `orbits`: one number for both members, from the half spectrum."""
+    """Return |F x| of each orbit, in the order of `orbits`, from the half spectrum."""
     height, width, channels = images.shape[1:]
     half = np.fft.ifftshift(orbits(height, width))[:, : width // 2 + 1]
     members = np.unique(half, return_index=True)[1]
@@ -222,7 +222,7 @@ def orbit_amplitudes(
 
 
 def energy(images: Float[np.ndarray, "images height width channels"]) -> Float[np.ndarray, "height width"]:
-    """Mean |F x|^2 over images and channels, on the centred plane."""
+    """Return the mean |F x|^2 over images and channels, on the centred plane."""
     total = np.zeros(images.shape[1:3])
     for start in range(0, len(images), _GROUP):
         total += np.asarray(_energies(jnp.asarray(images[start : start + _GROUP])), float)

@@ -9,7 +9,7 @@ from ml_collections import ConfigDict
 from fsjax.data.dataset import Dataset
 from fsjax.evaluation import evaluation_file, verdict
 from fsjax.evaluation.results import Evaluation
-from fsjax.fourier.dfm import DominantFrequencyMaps, told
+from fsjax.fourier.dfm import DominantFrequencyMaps, read_provenance
 from fsjax.models.classifier import Classifier
 from fsjax.report import explorer, figures, html, overview, pictures, run_figures, style
 from fsjax.report.plane import Plane, colour_table, symmetric_log
@@ -54,7 +54,7 @@ def write(
     share, threshold = maps.nearest(config.report.share), config.evaluate.threshold
     controls = evaluated.at(share).controls
     file = directory / "dfm" / f"{maps.method}.npz"
-    stability = told(file, lambda: bootstrap.at_share(maps, share))
+    stability = read_provenance(file, lambda: bootstrap.at_share(maps, share))
     rows = overview.rows(maps, evaluation, share, threshold, stability)
     overlaps = overview.overlaps(maps.at(share)[: figures.MOST_CLASSES])
     images = {}
@@ -86,7 +86,7 @@ def write(
         overlap_sentence=overview.overlap_sentence(overlaps, maps.classes) if "overlap" in images else "",
         planted=_planted(evaluation, maps.method),
         agreement=_agreement(maps),
-        notes=told(file, lambda: search_notes(maps, share)),
+        notes=read_provenance(file, lambda: search_notes(maps, share)),
         patch=config.search.patch if SEARCHES[maps.method].patches else None,
         images=images,
         drawn_classes=min(len(maps.classes), figures.MOST_CLASSES),

@@ -8,7 +8,7 @@ from typing import Any
 
 from fsjax.evaluation.load_result import Result, load_result, methods
 from fsjax.evaluation.statistics import mean
-from fsjax.fourier.dfm import told
+from fsjax.fourier.dfm import read_provenance
 from fsjax.report import pictures
 from fsjax.runtime import files, storage
 from fsjax.runtime.errors import InputError
@@ -86,7 +86,7 @@ def _row(result: Result) -> dict:
     rates = result.rates(share)
     verdicts = [verdict for verdict in rates.shortcut if verdict is not None]
     maps_file = result.directory / "dfm" / f"{result.method}.npz"
-    stability = told(maps_file, lambda: at_share(maps, share))
+    stability = read_provenance(maps_file, lambda: at_share(maps, share))
     pictures_of = zip(maps.classes[:_MOST_DRAWN], maps.at(share), strict=False)
     return {
         "model": _field(result.config, "model.name", str, file),

@@ -834,7 +834,7 @@ _UNSTABLE = (
 )
 def test_a_provenance_of_another_form_is_refused(workspace, wrong):
     maps = dataclasses.replace(hostile_maps(), provenance=wrong)
-    said = refused(dfm.told, "maps.npz", lambda: (search_notes(maps, 0.05), at_share(maps, 0.05)))
+    said = refused(dfm.read_provenance, "maps.npz", lambda: (search_notes(maps, 0.05), at_share(maps, 0.05)))
     assert said.startswith("maps.npz: its provenance is not what a search leaves")
 
 

@@ -35,7 +35,7 @@ def test_each_share_keeps_the_best_orbits_within_its_budget():
             np.testing.assert_array_equal(maps.masks[index, label], expected)
     assert (maps.positions <= [[4], [16]]).all() and (maps.positions >= [[3], [15]]).all()
     np.testing.assert_array_equal(maps.at(0.2), maps.masks[1])
-    with pytest.raises(ValueError, match=r"share 0\.1 is not among"):
+    with pytest.raises(ValueError, match=r"share: got 0\.1; expected one of"):
         maps.at(0.1)
 
 

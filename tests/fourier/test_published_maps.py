@@ -136,13 +136,13 @@ def test_anything_else_is_refused_in_one_line_that_says_what_it_is(tmp_path, con
     with pytest.raises(InputError) as caught:
         published_maps.read_maps(file, classes=None, shares=SHARES)
     message = str(caught.value)
-    assert message.startswith(f"{file}: {found}") and "\n" not in message
+    assert message.startswith(f"{file}: got {found}") and "\n" not in message
     assert "expected a workdir of fsjax or one of its dfm/*.npz, or a pickle of {class index: S x S scores" in message
 
 
 def test_another_number_of_classes_a_missing_or_a_damaged_file_is_refused(tmp_path):
     file = written(tmp_path / "maps.pkl", dict(enumerate(scores())))
-    with pytest.raises(InputError, match="maps of 3 classes; expected of 2, as the classes are"):
+    with pytest.raises(InputError, match="got maps of 3 classes; expected maps of 2 classes"):
         published_maps.read_maps(file, classes=("a", "b"), shares=SHARES)
     with pytest.raises(InputError, match="nothing: not there; expected a workdir"):
         published_maps.read_maps(tmp_path / "nothing", classes=None, shares=SHARES)
@@ -223,4 +223,4 @@ def test_an_order_is_one_plane(tmp_path, form):
 def test_what_is_no_order_is_refused(tmp_path, content, found):
     with pytest.raises(InputError) as caught:
         published_maps.read_order(written(tmp_path / "order.pkl", content))
-    assert f"order.pkl: {found}" in str(caught.value) and "expected a removal order" in str(caught.value)
+    assert f"order.pkl: got {found}" in str(caught.value) and "expected a removal order" in str(caught.value)

@@ -68,7 +68,7 @@ def read(cell: Cell, share: float) -> Outcome:
     share = maps.nearest(share)
     evaluation = evaluation_file.read_method(cell.directory / "evaluation.json", method)
     rates, unfiltered = evaluation.methods[method].at(share), evaluation.unfiltered
-    resampled = dfm.told(file, lambda: at_share(maps, share))
+    resampled = dfm.read_provenance(file, lambda: at_share(maps, share))
     return Outcome(
         cell=cell,
         classes=maps.classes,

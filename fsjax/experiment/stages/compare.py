@@ -20,7 +20,7 @@ from fsjax.experiment.stages import train
 from fsjax.experiment.stages.stage import Stage
 from fsjax.experiment.workspace import Workspace
 from fsjax.fourier import published_maps
-from fsjax.fourier.dfm import DominantFrequencyMaps, told
+from fsjax.fourier.dfm import DominantFrequencyMaps, read_provenance
 from fsjax.fourier.overlap import chance_iou, iou
 from fsjax.models import weights
 from fsjax.models.classifier import Classifier
@@ -181,7 +181,7 @@ def _overlap(paired: Pairing, row: int) -> dict:
 
 def _stability(maps: DominantFrequencyMaps, row: int) -> dict | None:
     """Return the IoU of a side's maps with those of resampled images; None where its search has no resamples."""
-    return told(maps.provenance["file"]["path"], lambda: at_share(maps, maps.shares[row])) or None
+    return read_provenance(maps.provenance["file"]["path"], lambda: at_share(maps, maps.shares[row])) or None
 
 
 def _correlations(left: DominantFrequencyMaps, right: DominantFrequencyMaps, seed: int) -> dict | None:

@@ -1,7 +1,7 @@
-"""What the published experiments cost: forward passes of each stage, and hours on a device of a given speed.
+"""Estimate what experiments cost from operation counts: forward passes of each stage, and hours on a given device.
 
-  python benchmarks/cost/cost.py                                     # all of EXPERIMENTS, at 27 TFLOP/s
-  python benchmarks/cost/cost.py --tflops=27 --devices=8 configs/dfm_resnet.py:imagenet10
+  python benchmarks/cost/estimates.py                                     # all of EXPERIMENTS, at 27 TFLOP/s
+  python benchmarks/cost/estimates.py --tflops=27 --devices=8 configs/dfm_resnet.py:imagenet10
 
 Prints one JSON object a stage. `gflop` is XLA's count for one image; a step of training counts as three forward passes.
 `hours` is an ESTIMATE: passes x gflop over what the devices are said to reach, nothing is run. 27 TFLOP/s is 40 % of an
