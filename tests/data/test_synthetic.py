@@ -91,8 +91,8 @@ def test_images_keep_the_published_level_and_are_hardly_clipped():
     ("made", "split", "message"),
     [
         (config("syn5"), "train", "data.name: got 'syn5'; expected syn1, syn2, syn3, syn4"),
-        (config(), "val", "no split 'val'; expected train, test"),
-        (config(size=23), "train", "data.image_size: 23 leaves too few orbits in a band; expected 24 or more"),
+        (config(), "val", "data.train_split, data.test_split: got 'val'; expected train, test"),
+        (config(size=23), "train", "data.image_size: got 23, of too few orbits in a band; expected 24 or more"),
     ],
 )
 def test_sets_that_cannot_be_made_are_refused(made, split, message):
