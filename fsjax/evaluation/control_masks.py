@@ -6,6 +6,7 @@ import numpy as np
 from jaxtyping import Bool, Float
 
 from fsjax.fourier import masks
+from fsjax.runtime.random_streams import Stream, generator
 
 
 class ControlMasks:
@@ -44,10 +45,10 @@ class ControlMasks:
 
     def radial(self, label: int, count: int) -> Bool[np.ndarray, "count height width"]:
         """Return the first random masks with the radial profile of a class's map, which is constant on orbits."""
-        rng = np.random.default_rng([self._seed, 8, label])
+        rng = generator(self._seed, Stream.RADIAL_CONTROLS, label)
         drawn = [masks.radial_matched(self._maps[label], rng) for _ in range(count)]
         return np.array(drawn, bool).reshape(count, *self._plane)
 
     def _draw(self, positions: int, count: int) -> Bool[np.ndarray, "count height width"]:
-        rngs = (np.random.default_rng([self._seed, 7, index]) for index in range(count))
+        rngs = (generator(self._seed, Stream.RANDOM_CONTROLS, index) for index in range(count))
         return np.stack([masks.random(*self._plane, positions, rng) for rng in rngs])

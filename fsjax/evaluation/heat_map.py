@@ -23,6 +23,7 @@ from fsjax.fourier import spectrum
 from fsjax.runtime import parallel
 from fsjax.runtime.partial_results import PartialResults
 from fsjax.runtime.progress import Progress
+from fsjax.runtime.random_streams import Stream, generator
 from fsjax.runtime.storage import Path
 from fsjax.search.sweep import runs
 
@@ -147,7 +148,7 @@ def _first_members(plane: tuple[int, int]) -> Int[np.ndarray, " orbits"]:
 
 def _deal(images: int, combinations: int, seed: int) -> list[Int[np.ndarray, " group"]]:
     """Divide images at random into equal groups that fit on a device, as many for each combination of signs."""
-    order = np.random.default_rng([seed, 1]).permutation(images)
+    order = generator(seed, Stream.HEAT_MAP_PARTS).permutation(images)
     count = combinations * -(-images // (combinations * GROUP))
     return [np.sort(group) for group in np.array_split(order, count) if len(group)]
 
@@ -164,7 +165,7 @@ class _Waves:
     def __init__(self, image: tuple[int, int, int], lengths: Float[np.ndarray, " channels"], seed: int):
         self.plane, self.lengths = image[:2], lengths
         self.count = 1 + len(spectrum.orbit_sizes(*self.plane))
-        self.permutations = np.random.default_rng([seed, 2]).integers(2 ** len(lengths), size=self.count)
+        self.permutations = generator(seed, Stream.HEAT_MAP_SIGNS).integers(2 ** len(lengths), size=self.count)
 
     def of_group(self, group: int, start: int, stop: int) -> Complex[np.ndarray, "waves height width channels"]:
         """Return waves start..stop-1 with the signs of a group."""

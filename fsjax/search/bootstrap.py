@@ -22,6 +22,7 @@ from fsjax.runtime import parallel, storage
 from fsjax.runtime.errors import InputError
 from fsjax.runtime.partial_results import PartialResults, Table
 from fsjax.runtime.progress import Progress
+from fsjax.runtime.random_streams import Stream, generator
 from fsjax.runtime.storage import Path
 from fsjax.search.problem import Problem
 
@@ -49,7 +50,7 @@ def check_size(classes: int, mask_count: int, resamples: int) -> None:
 
 def weights(images: int, resamples: int, seed: int, label: int) -> Float[np.ndarray, "images replicates"]:
     """Return how often each of a class's images counts: once in replicate 0, then as drawn for each resample."""
-    drawn = np.random.default_rng([seed, 9, label]).multinomial(images, np.full(images, 1 / images), resamples)
+    drawn = generator(seed, Stream.BOOTSTRAP, label).multinomial(images, np.full(images, 1 / images), resamples)
     return np.concatenate([np.ones((images, 1)), drawn.T], axis=1)
 
 

@@ -7,6 +7,7 @@ import numpy as np
 from jaxtyping import Float
 from scipy.stats import spearmanr
 
+from fsjax.runtime.random_streams import Stream, generator
 from fsjax.search.problem import Problem
 from fsjax.search.sweep import MaskList, sweep
 
@@ -39,7 +40,7 @@ def measure(
     if precision == "highest":
         return {}
     count = min(problem.options.agreement_masks, sums.shape[1] - 1)
-    rng = np.random.default_rng(count)
+    rng = generator(0, Stream.PRECISION_CHECK, count)
     sample = np.concatenate([[0], 1 + np.sort(rng.choice(sums.shape[1] - 1, count, replace=False))])
 
     directory = problem.directory / "highest" if problem.directory else None

@@ -11,6 +11,7 @@ from fsjax.engine.model import Model
 from fsjax.evaluation import controls, verdict
 from fsjax.evaluation.statistics import p_values
 from fsjax.fourier import masks, spectrum
+from fsjax.runtime.random_streams import Stream, generator
 from tests.helpers import results
 
 MEAN_STD = (np.array([0.5, 0.5, 0.5]), np.array([0.25, 0.25, 0.25]))
@@ -146,7 +147,7 @@ def test_every_count_is_that_of_images_filtered_one_by_one():
         assert found.map[label] == own.sum()
         assert found.trivial[:, label].tolist() == [one.sum() for one in trivial]
         assert found.both[:, label].tolist() == [(own & one).sum() for one in trivial]
-        drawn = [masks.random(SIDE, SIDE, sizes[label], np.random.default_rng([3, 7, i])) for i in range(6)]
+        drawn = [masks.random(SIDE, SIDE, sizes[label], generator(3, Stream.RANDOM_CONTROLS, i)) for i in range(6)]
         assert found.random[:, label].tolist() == [right(mask).sum() for mask in drawn]
 
 

@@ -19,6 +19,7 @@ from fsjax.report import figures, sections
 from fsjax.report.sections.heat_map import rank_correlation
 from fsjax.runtime import interrupt
 from fsjax.runtime.errors import InputError
+from fsjax.runtime.random_streams import Stream, generator
 from tests.helpers import plane_worker
 from tests.helpers.html_page import Page
 from tests.helpers.processes import computed, finish, start
@@ -56,11 +57,11 @@ def unit_wave(row, column, plane):
 
 def drawn_signs(images, orbits, seed, parts):
     """Of each image at each orbit and channel, as documented: equal parts at random, permuted by each orbit."""
-    order = np.random.default_rng([seed, 1]).permutation(images)
+    order = generator(seed, Stream.HEAT_MAP_PARTS).permutation(images)
     part = np.empty(images, int)
     for number, members in enumerate(np.array_split(order, parts)):
         part[members] = number
-    permutations = np.random.default_rng([seed, 2]).integers(8, size=1 + orbits)[1:]
+    permutations = generator(seed, Stream.HEAT_MAP_SIGNS).integers(8, size=1 + orbits)[1:]
     combination = part[None] ^ permutations[:, None]
     return np.stack([np.where(combination >> channel & 1, -1, 1) for channel in range(3)], axis=-1)
 
@@ -207,7 +208,10 @@ def test_the_stage_is_that_of_the_trained_model_on_images_drawn_of_the_test_set(
     STAGES["heat_map"].run(workspace)
     with np.load(tmp_path / "heat_map.npz") as file:
         found = dict(file)
-    draws = [np.random.default_rng([3, c]).choice(np.flatnonzero(test.labels == c), 4, replace=False) for c in range(4)]
+    draws = [
+        generator(3, Stream.CHOSEN_IMAGES, c).choice(np.flatnonzero(test.labels == c), 4, replace=False)
+        for c in range(4)
+    ]
     drawn = np.sort(draws).ravel()
     images = (test.images(drawn) / 255 - mean_std[0]) / mean_std[1]
     expected = loop(params.astype(float), images, test.labels[drawn], 2.0, 3, std=mean_std[1])

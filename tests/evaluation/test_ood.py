@@ -30,6 +30,7 @@ from fsjax.models.classifier import Classifier
 from fsjax.report.sections import out_of_distribution
 from fsjax.runtime import files, parallel
 from fsjax.runtime.errors import InputError
+from fsjax.runtime.random_streams import Stream, generator
 
 SIZE = 8
 CLASSES, FOLDERS = ("cat", "dog", "ship"), ("n1", "n2", "n3")
@@ -278,11 +279,11 @@ def controls_of(world, label, random_masks):
     own = world.maps.at(0.2)[label]
     size = int(own.sum())
     size += size == int(0.2 * SIZE * SIZE) - 1  # the position that whole orbits left over
-    rng = np.random.default_rng([0, 8, label])
+    rng = generator(0, Stream.RADIAL_CONTROLS, label)
     kinds = (
         [masks.low_pass(SIZE, SIZE, size)],
         [masks.highest_energy(energy.mean((0, 3)), size)],
-        [masks.random(SIZE, SIZE, size, np.random.default_rng([0, 7, index])) for index in range(random_masks)],
+        [masks.random(SIZE, SIZE, size, generator(0, Stream.RANDOM_CONTROLS, index)) for index in range(random_masks)],
         [masks.radial_matched(own, rng) for _ in range(random_masks)],
     )
     return dict(zip(CONTROLS, kinds, strict=True))

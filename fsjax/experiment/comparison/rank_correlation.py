@@ -6,6 +6,7 @@ import numpy as np
 from jaxtyping import Float
 
 from fsjax.fourier import spectrum
+from fsjax.runtime.random_streams import Stream, generator
 
 RESAMPLES = 300
 # Resampled weights held at once, in a few arrays of this size.
@@ -36,7 +37,7 @@ def rank_correlations(
     left, right = (spectrum.per_orbit(np.maximum(plane, spectrum.conjugate(plane))) for plane in (left, right))
     if np.ptp(left) == 0 or np.ptp(right) == 0:
         return {"spearman": Correlation(None, None), "kendall": Correlation(None, None)}
-    count, rng = len(left), np.random.default_rng(seed)
+    count, rng = len(left), generator(seed, Stream.RANK_CORRELATION)
     spearman, kendall = _Spearman(left, right), _Kendall(left, right)
     whole = np.ones((1, count))
     values = {"spearman": spearman(whole), "kendall": kendall(whole)}

@@ -9,6 +9,7 @@ from jaxtyping import Float
 from fsjax.runtime import files, parallel
 from fsjax.runtime.errors import InputError
 from fsjax.runtime.progress import Progress
+from fsjax.runtime.random_streams import Stream, generator
 from fsjax.runtime.storage import Path
 from fsjax.search import gradient
 from fsjax.search.adaptive import estimates, exact_sample
@@ -67,7 +68,9 @@ class ClassSearcher:
         self._problem, self._own, self._progress = problem, own, progress
         self._ranking = Ranking.of_plane(problem.plane, options.patch, tuple(sorted(options.shares)))
         sampled = min(own.exact_sample, masks.count - 1)
-        self.sample = np.sort(np.random.default_rng(problem.seed).choice(masks.count - 1, sampled, replace=False))
+        self.sample = np.sort(
+            generator(problem.seed, Stream.ADAPTIVE_EXACT_SAMPLE).choice(masks.count - 1, sampled, replace=False)
+        )
         first = [min(own.first_images, max(LEAST_FIRST, count // 3)) for count in problem.counts]
         self._sample_sizes = [
             estimates.sample_sizes(count, size, GROWTH) for count, size in zip(problem.counts, first, strict=True)
@@ -131,7 +134,7 @@ class ClassSearcher:
         predicted: Float[np.ndarray, "images patches"] | None,
     ) -> tuple[ClassLosses, SuccessiveElimination]:
         """Draw the images' order, evaluate all of them with nothing removed, and start the elimination."""
-        order = estimates.sampling_order(importance, np.random.default_rng([self._problem.seed, label]))
+        order = estimates.sampling_order(importance, generator(self._problem.seed, Stream.ADAPTIVE_IMAGE_ORDER, label))
         losses = ClassLosses(self._evaluator, label, images[order], self._sample_sizes[label])
         for step in range(len(losses.sample_sizes)):
             losses.evaluate(np.array([0]), step)

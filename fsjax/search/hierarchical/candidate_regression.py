@@ -6,6 +6,7 @@ import numpy as np
 from jaxtyping import Bool, Float, Int
 
 from fsjax.runtime import parallel
+from fsjax.runtime.random_streams import Stream, generator
 from fsjax.search.hierarchical.candidates import Candidates, patches
 
 # Candidates in the regression at most, drawn at random: its matrix grows with their square.
@@ -36,7 +37,7 @@ def rank_orbits(
     """
     stage = np.repeat(np.arange(len(losses)), [of_stage.shape[1] for of_stage in losses])
     index = np.concatenate([np.arange(of_stage.shape[1]) for of_stage in losses])
-    sampled = np.random.default_rng([candidates.seed, 3]).permutation(len(stage))[:MOST_CANDIDATES]
+    sampled = generator(candidates.seed, Stream.HIERARCHICAL_REGRESSION).permutation(len(stage))[:MOST_CANDIDATES]
     first_position = np.unique(patches(candidates.plane, 1, False, candidates.compat), return_index=True)[1]
     keeps = np.stack([candidates.mask(int(stage[i]), int(index[i])).ravel()[first_position] for i in sampled])
     rankings = []

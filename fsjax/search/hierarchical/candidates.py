@@ -10,6 +10,7 @@ import numpy as np
 from jaxtyping import Bool, Int
 
 from fsjax.fourier import spectrum
+from fsjax.runtime.random_streams import Stream, generator
 from fsjax.search.hierarchical.stages import Stage
 
 # Bytes of parent masks that are cached.
@@ -47,7 +48,7 @@ class Candidates:
 
     def mask(self, stage: int, index: int) -> Bool[np.ndarray, "height width"]:
         """Return a candidate: by turns of the plain grid, the shifted one, and both at half the share each."""
-        of_stage, rng = self.stages[stage], np.random.default_rng([self.seed, stage, index, 1])
+        of_stage, rng = self.stages[stage], generator(self.seed, Stream.HIERARCHICAL_CANDIDATE, stage, index)
         if of_stage.budget is not None and index < min(len(self.ranking), of_stage.count // 2):
             return self._fill(self.ranking[index], np.ones(self.plane, bool), of_stage.budget)
         parent = self.parent(stage, index) if stage else np.ones(self.plane, bool)
@@ -63,7 +64,7 @@ class Candidates:
         """Return the mask that a candidate lies in: one of the N best of a random class of the stage before."""
         # As published, the three candidates of a pass have one parent.
         drawn_for = index - index % 3 if self.compat and self.stages[stage].patch > 1 else index
-        rng, best = np.random.default_rng([self.seed, stage, drawn_for, 2]), self.best[stage - 1]
+        rng, best = generator(self.seed, Stream.HIERARCHICAL_PARENT, stage, drawn_for), self.best[stage - 1]
         return self._cached_mask(stage - 1, int(best[rng.integers(best.shape[0]), rng.integers(best.shape[1])]))
 
     def trim(

@@ -16,6 +16,7 @@ from jaxtyping import Bool, Float, Int
 from fsjax.engine import tile_size
 from fsjax.fourier import dfm, masks
 from fsjax.runtime.partial_results import PartialResults
+from fsjax.runtime.random_streams import Stream, generator
 from fsjax.search import precision_check
 from fsjax.search.hierarchical import candidate_regression, stages
 from fsjax.search.hierarchical.candidates import Candidates
@@ -168,7 +169,7 @@ class _Choice:
         chosen = candidates.mask(self.stage, int(self.index[label]))
         if chosen.sum() <= self.budget:
             return chosen
-        return candidates.trim(chosen, self.budget, np.random.default_rng([candidates.seed, label]))
+        return candidates.trim(chosen, self.budget, generator(candidates.seed, Stream.HIERARCHICAL_TRIM, label))
 
 
 def _choose(

@@ -10,6 +10,7 @@ from jaxtyping import Float
 from scipy.stats import norm, rankdata
 
 from fsjax.fourier import spectrum
+from fsjax.runtime.random_streams import Stream, generator
 from fsjax.search import gradient, removal
 from fsjax.search.problem import Problem
 
@@ -76,7 +77,7 @@ def _by_gradient(problem: Problem) -> InitialScores:
     @functools.lru_cache(_REMEMBERED)
     def of_class(label: int) -> Float[np.ndarray, " orbits"]:
         images = problem.images(label)
-        drawn = np.random.default_rng([problem.seed, 6, label]).permutation(len(images))[:most]
+        drawn = generator(problem.seed, Stream.LEARNED_INITIAL_SCORES, label).permutation(len(images))[:most]
         rises = first_order(images[np.sort(drawn)], label).mean(0)
         in_orbit_order = np.empty(len(rises))
         in_orbit_order[orbits] = rises

@@ -15,6 +15,7 @@ from ml_collections import ConfigDict
 from fsjax.fourier import dfm, masks, spectrum
 from fsjax.runtime.config_fields import Table
 from fsjax.runtime.errors import InputError
+from fsjax.runtime.random_streams import Stream, generator
 from fsjax.search import gradient, stepwise
 from fsjax.search.learned import initial_scores, mask_selection
 from fsjax.search.learned.initial_scores import InitialScores
@@ -132,7 +133,7 @@ def _simple_masks(problem: Problem, budgets: list[int], initial: dict[str, Initi
         return spectrum.per_orbit(masks.low_pass(*problem.plane, budgets[share]))
 
     def random(label: int, share: int) -> Bool[np.ndarray, " orbits"]:
-        rng = np.random.default_rng([problem.seed, 4, label, share])
+        rng = generator(problem.seed, Stream.LEARNED_RANDOM_MASK, label, share)
         return spectrum.per_orbit(masks.random(*problem.plane, budgets[share], rng))
 
     simple: dict[str, Mask] = {kind: functools.partial(best_by, scores.of_class) for kind, scores in initial.items()}

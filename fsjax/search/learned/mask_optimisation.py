@@ -21,6 +21,7 @@ import optax
 from jaxtyping import Array, Bool, Float, Int, PyTree, UInt8
 
 from fsjax.fourier import masks, spectrum
+from fsjax.runtime.random_streams import Stream, generator
 from fsjax.search import gradient
 from fsjax.search.learned.mask_selection import OtherImages
 from fsjax.search.learned.soft_top_k import soft_top_k
@@ -104,11 +105,13 @@ class MaskOptimisation(StepwiseSearch[MaskState]):
     def batches(self, task: int, step: int) -> list[ImageBatch]:
         (label, _, restart), size = self._indices(task), self._options.batch
         of_class = self._images(label)
-        images = of_class[batch_rows(len(of_class), size, step, [self._problem.seed, label, restart, 1])]
+        images = of_class[
+            batch_rows(len(of_class), size, step, self._problem.seed, Stream.LEARNED_IMAGES, label, restart)
+        ]
         weights = np.full(size, 1 / size, np.float32)
         if self._others is not None:
             rows = np.flatnonzero(self._others.labels != label)
-            drawn = rows[batch_rows(len(rows), size, step, [self._problem.seed, label, restart, 2])]
+            drawn = rows[batch_rows(len(rows), size, step, self._problem.seed, Stream.LEARNED_OTHERS, label, restart)]
             images = np.concatenate([images, self._others.images[drawn]])
             weights = np.concatenate([weights, np.float32(-self._options.others) * weights])
         padded = -len(images) % self._batch_images
@@ -165,9 +168,9 @@ def images_per_step(problem: Problem) -> int:
     return options.batch * (2 if options.objective == "specific" else 1)
 
 
-def batch_rows(count: int, batch: int, step: int, seed: list[int]) -> Int[np.ndarray, " batch"]:
+def batch_rows(count: int, batch: int, step: int, seed: int, stream: Stream, *keys: int) -> Int[np.ndarray, " batch"]:
     """Return the images of a step: every image once, in random order, before one comes again."""
     first = step * batch
     epochs = range(first // count, (first + batch - 1) // count + 1)
-    order = np.concatenate([np.random.default_rng([*seed, epoch]).permutation(count) for epoch in epochs])
+    order = np.concatenate([generator(seed, stream, *keys, epoch).permutation(count) for epoch in epochs])
     return order[first - epochs[0] * count :][:batch]

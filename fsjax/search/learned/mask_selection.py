@@ -13,6 +13,7 @@ from fsjax.engine.tile import ImageBatch
 from fsjax.fourier import spectrum
 from fsjax.runtime import parallel
 from fsjax.runtime.progress import Progress
+from fsjax.runtime.random_streams import Stream, generator
 from fsjax.search.problem import Problem, check_finite
 from fsjax.search.throughput import Throughput
 
@@ -52,7 +53,7 @@ class Quality:
 
 def draw_others(problem: Problem) -> OtherImages:
     """Return images drawn by seed; of a thousand classes some have no image among them."""
-    rng = np.random.default_rng([problem.seed, 3])
+    rng = generator(problem.seed, Stream.MASK_SELECTION_OTHERS)
     each = max(2, -(-_OTHERS // len(problem.counts)))
     classes = np.arange(len(problem.counts))
     if each * len(classes) > 2 * _OTHERS:
@@ -116,7 +117,10 @@ def judged_images(
     problem: Problem, label: int, others: OtherImages | None
 ) -> tuple[Float[np.ndarray, "n height width channels"], Float[np.ndarray, "n 2"]]:
     """Return the images that a class's masks are judged on, and which are its own (1, 0) and which of others (0, 1)."""
-    rng, (own, rest) = np.random.default_rng([problem.seed, 5, label]), _image_counts(problem, label, others)
+    rng, (own, rest) = (
+        generator(problem.seed, Stream.MASK_SELECTION_IMAGES, label),
+        _image_counts(problem, label, others),
+    )
     images = problem.images(label)
     images = images[np.sort(rng.choice(len(images), own, replace=False))]
     if others is not None:
