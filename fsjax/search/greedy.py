@@ -54,11 +54,7 @@ def search(problem: Problem) -> dfm.DominantFrequencyMaps:
         order_file = {"path": options.greedy.order, "sha256": files.sha256(options.greedy.order)}
         # States under another order, even from a file of the same name, are of another search.
         problem = dataclasses.replace(problem, identity=f"{problem.identity} {order_file['sha256']}")
-    tile_images = tile_size.fit(
-        model,
-        resident_images=max(problem.counts),
-        memory_mib=problem.run.memory_mib,
-    )
+    tile_images = tile_size.fit(model, resident_images=max(problem.counts), memory_mib=problem.run.memory_mib)
     partial_results = problem.partial_results({"batch_size": tile_size.image_batch_size(problem.counts, tile_images)})
     elimination = BackwardElimination(problem, order, partial_results.layout["batch_size"])
     states = stepwise.run(problem, elimination, partial_results, label=f"search {options.method}")

@@ -80,11 +80,7 @@ def evaluate(problem: Problem, masks: Sequence[Mask], shares: int, others: Other
     """
     model, classes, count = problem.searched_model, range(len(problem.counts)), shares * len(masks)
     images_of = np.array([_image_counts(problem, label, others) for label in classes])
-    layout = tile_size.layout(
-        model,
-        images_of.sum(1).tolist(),
-        memory_mib=problem.run.memory_mib,
-    )
+    layout = tile_size.layout(model, images_of.sum(1).tolist(), memory_mib=problem.run.memory_mib)
     partial_results = problem.partial_results(layout, name)
     layout = partial_results.layout
     engine = Engine(model, statistics=("correct", "loss"), tile_images=layout["tile_images"])
