@@ -16,6 +16,7 @@ from fsjax.engine.model import Model
 from fsjax.fourier import masks, spectrum
 from fsjax.runtime import interrupt, parallel
 from fsjax.runtime.errors import InputError
+from fsjax.runtime.random_streams import Stream
 from fsjax.search import gradient
 from fsjax.search.learned import initial_scores, learned, mask_selection
 from fsjax.search.learned.mask_optimisation import MaskOptimisation, batch_rows
@@ -194,11 +195,11 @@ def test_by_mirror_descent_logits_move_as_by_adam_with_one_scale_for_all_orbits(
 
 
 def test_every_image_comes_once_before_one_comes_again():
-    rows = np.concatenate([batch_rows(9, 4, step, [0, 1]) for step in range(9)])
+    rows = np.concatenate([batch_rows(9, 4, step, 0, Stream.LEARNED_IMAGES, 1) for step in range(9)])
     for start in range(0, 36, 9):
         assert sorted(rows[start : start + 9]) == list(range(9))
     assert rows[:9].tolist() != rows[9:18].tolist()
-    few = batch_rows(3, 7, 0, [0])
+    few = batch_rows(3, 7, 0, 0, Stream.LEARNED_IMAGES)
     assert len(few) == 7 and sorted(few[:3]) == sorted(few[3:6]) == [0, 1, 2]
 
 
