@@ -127,7 +127,8 @@ def test_a_shorter_side_that_leaves_no_image_to_cut_out_is_refused(shorter):
     with pytest.raises(InputError) as error:
         data.check(folder_config("", resize_shorter=shorter))
     assert str(error.value) == (
-        f"data.resize_shorter: got {shorter}; expected 0 (both sides to data.image_size), or data.image_size, 32, or more"
+        f"data.resize_shorter: got {shorter}; expected 0 (both sides to data.image_size), or data.image_size, 32, "
+        "or more"
     )
 
 
