@@ -231,7 +231,7 @@ def test_the_command_leaves_numbers_and_a_page_and_its_status_says_whether_they_
         status, printed = launch(*arguments, "--config.min_iou=0.999")
         assert status == 1 and printed.splitlines()[-1].startswith("compare: the mean IoU at 25 % of the plane is 0.")
         assert "expected 0.999 or more (min_iou)" in printed and "Traceback" not in printed
-        assert "it is not met" in (tmp_path / "w" / "report" / "compare.html").read_text()
+        assert "it is not reached" in (tmp_path / "w" / "report" / "compare.html").read_text()
     status, printed = launch(*arguments, "--config.seed=1")
     assert status == 2 and "holds a compare result made with other settings (seed was 0, now 1)" in printed
 
@@ -320,7 +320,7 @@ def test_both_sides_are_tried_on_a_model_where_one_is_given(tmp_path):
     assert plain["left"] == [left | {"controls": None, "shortcut": [None] * 3}]
     assert "Beside masks of the same size" not in (tmp_path / "report" / "compare.html").read_text()
     other = Classifier(model, classifier.mean_std, ("x", "y", "z"))
-    with pytest.raises(InputError, match="got classes 3"):
+    with pytest.raises(InputError, match="got the classes 3"):
         compare(config, tmp_path, other, test)
 
 
