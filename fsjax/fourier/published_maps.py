@@ -16,6 +16,7 @@ from fsjax.fourier.dfm import DominantFrequencyMaps
 from fsjax.fourier.masks import at_threshold
 from fsjax.runtime import files, inert_pickle, storage
 from fsjax.runtime.errors import InputError
+from fsjax.runtime.pickle_constructors import Inert
 from fsjax.runtime.storage import Path
 from fsjax.runtime.torch_files import tensor
 
@@ -214,7 +215,7 @@ def _describe(content: Any) -> str:
     """Describe the content of a file in a few words."""
     if isinstance(content, np.ndarray):
         return f"an array of {' x '.join(map(str, content.shape)) or 'one number'}, {content.dtype}"
-    if isinstance(content, inert_pickle.Inert):
+    if isinstance(content, Inert):
         return f"an object that is not read{f' ({content.name})' if content.name else ''}"
     if isinstance(content, list | tuple):
         numbers = _numbers(content) if _elements(content, {}) <= _MOST else None

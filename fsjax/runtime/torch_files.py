@@ -10,6 +10,7 @@ from jaxtyping import Shaped
 
 from fsjax.runtime import extras, files, inert_pickle, storage
 from fsjax.runtime.errors import InputError
+from fsjax.runtime.pickle_constructors import Inert
 from fsjax.runtime.storage import Path
 
 if TYPE_CHECKING:
@@ -37,7 +38,7 @@ def read(path: str | Path) -> dict[str, Shaped[np.ndarray, "..."]]:
         if isinstance(content, dict) and isinstance(content.get(key), dict):
             content = content[key]
             break
-    if isinstance(content, inert_pickle.Inert):
+    if isinstance(content, Inert):
         raise InputError(
             f"{path}: holds a pickled {content.name}, not its weights; in PyTorch, save its state_dict() once: "
             "torch.save(model.state_dict(), FILE)"

@@ -14,7 +14,7 @@ import torch
 
 from fsjax.runtime import inert_pickle
 from fsjax.runtime.errors import InputError
-from fsjax.runtime.inert_pickle import Inert
+from fsjax.runtime.pickle_constructors import Inert
 
 PROTOCOLS = range(pickle.HIGHEST_PROTOCOL + 1)
 
