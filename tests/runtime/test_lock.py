@@ -127,7 +127,7 @@ def test_a_run_whose_lease_was_taken_over_while_it_slept_stops(store, signals, c
 def test_a_store_that_fails_for_a_while_does_not_end_the_run(store, monkeypatch, caplog):
     with lock.held(store):
         with monkeypatch.context() as broken:
-            broken.setattr(lock.workdir, "write_json", lambda file, value: 1 / 0)
+            broken.setattr(lock.files, "write_json", lambda file, value: 1 / 0)
             time.sleep(0.2)
         before = (store / ".lock").read_text()
         time.sleep(0.2)
