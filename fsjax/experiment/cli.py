@@ -32,7 +32,7 @@ def main(argv: list[str], usage: str, values: flags.FlagValues) -> int:
         return _status(lambda: print(_help(argv, usage, values)))
     interrupt.install()
     status = _status(lambda: _run(argv, values))
-    if status and failure_detection.guarded():
+    if status and failure_detection.installed():
         # The others may be waiting for this process in a call of the runtime, so it must not wait for them at its exit.
         sys.stdout.flush()
         os._exit(status)
@@ -52,9 +52,9 @@ def _status(command: Callable[[], None]) -> int:
         print("stopped by SIGTERM; what is done is kept, and the same command goes on", file=sys.stderr)
         return interrupt.EXIT_STATUS
     except Exception as error:
-        if failure_detection.means_lost(error):
-            failure_detection.end(error)
-        if not failure_detection.guarded():
+        if failure_detection.is_lost_process(error):
+            failure_detection.exit_process(error)
+        if not failure_detection.installed():
             raise
         traceback.print_exc()
         return FAILED

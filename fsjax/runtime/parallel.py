@@ -61,9 +61,9 @@ def initialize(
     jax.config.update("jax_enable_preemption_service", False)
     if jax.config.jax_platforms in ("cpu", None):  # type: ignore[attr-defined]  # of JAX's flags its types tell few
         jax.config.update("jax_cpu_collectives_implementation", "gloo")
-    failure_detection.guard()
+    failure_detection.install()
     if told:
-        failure_detection.introduce(f"process {index} of {processes}")
+        failure_detection.set_process_name(f"process {index} of {processes}")
         if index == 0 and coordinator is not None:
             _check_free(coordinator)
     try:
@@ -85,7 +85,7 @@ def initialize(
             "--processes=N and --process=I"
         ) from error
     own, count = process()
-    failure_detection.introduce(f"process {own} of {count}")
+    failure_detection.set_process_name(f"process {own} of {count}")
     return count > 1
 
 
