@@ -49,7 +49,7 @@ def from_checkpoint(config: ConfigDict, directory: Path) -> TrainedNetwork:
         step = checkpoints.newest()
         if step is None:
             raise InputError(f"{directory}: no trained model; run the stage train first (--config.stages=train,...)")
-        metadata = checkpoints.about(step)
+        metadata = checkpoints.metadata(step)
         _check(config, directory, step, metadata)
         if config.train.select == "best":
             step = checkpoints.best()

@@ -1,7 +1,7 @@
 """Checkpoints of a training run: Orbax files, each with the SHA-256 of its bytes.
 
-Orbax restores flipped bits without a word, so hashes are compared before anything is read; a checkpoint that does not
-match is passed over for the one before it. Their file is written last: without it there is no checkpoint.
+Orbax restores flipped bits without an error, so hashes are compared before anything is read, and a checkpoint that does
+not match is skipped for the one before. The file of hashes is written last: without it there is no checkpoint.
 """
 
 import errno
@@ -25,18 +25,18 @@ from fsjax.runtime.storage import Path
 
 logger = logging.getLogger(__name__)
 
-# Beside the hashes in their file: the loss that `save` was told. No file of a checkpoint has this name.
+# Key of the loss in the file of hashes; no file of a checkpoint has this name.
 _LOSS = "loss"
 
 
 class Checkpoints:
-    """The newest checkpoints under a directory, and the one of the lowest loss.
+    """The newest checkpoints in a directory, and the one with the lowest loss.
 
-    The main process writes, in a thread; all read. Where there are several processes, all call the same methods.
+    The main process writes, in a thread; all processes read. Collective: every process calls the same methods.
 
     Args:
-      directory: made when the first checkpoint is saved.
-      keep: how many of the newest stay.
+      directory: created when the first checkpoint is saved.
+      keep: how many of the newest to keep.
     """
 
     def __init__(self, directory: Path, keep: int = 2):
@@ -47,29 +47,29 @@ class Checkpoints:
         self._copies: dict[int, tempfile.TemporaryDirectory] = {}
 
     def save(
-        self, step: int, variables: PyTree, training: PyTree, about: dict[str, Any], loss: float | None = None
+        self, step: int, variables: PyTree, training: PyTree, metadata: dict[str, Any], loss: float | None = None
     ) -> None:
-        """Begins to save a step, once the one before is there; `wait` returns when it is.
+        """Start to save a step in a thread, after the previous one is written; `wait` returns when it is done.
 
         Args:
           step: from 1.
-          variables: the model's arrays, in host memory, of one replica.
-          training: the optimiser's arrays and what else training goes on from.
-          about: JSON values that say what they belong to.
-          loss: on validation images, where it was measured at this step.
+          variables: the model's arrays of one replica, in host memory.
+          training: the optimiser's arrays and other state that training resumes from.
+          metadata: JSON values that describe the run.
+          loss: on validation images, if measured at this step.
 
         Raises:
-          InputError: the one before could not be written.
+          InputError: the previous checkpoint could not be written.
         """
         self.wait()
         if parallel.is_main_process():
             loss = loss if loss is not None and math.isfinite(loss) else None
             # A NumPy view of a device's memory may see what the next step writes there.
             variables, training = jax.tree.map(np.array, (variables, training))
-            self._writing = self._thread.submit(self._write, step, variables, training, about, loss)
+            self._writing = self._thread.submit(self._write, step, variables, training, metadata, loss)
 
     def wait(self) -> None:
-        """Returns when what was saved is there.
+        """Wait until the last checkpoint is written.
 
         Raises:
           InputError: it could not be written, as on a full disk.
@@ -79,37 +79,37 @@ class Checkpoints:
             writing.result()
 
     def newest(self) -> int | None:
-        """The newest step whose bytes are what was saved; None without one.
+        """Return the newest step whose hashes match; None without checkpoints.
 
         Raises:
-          InputError: there are checkpoints and none of them is whole.
+          InputError: there are checkpoints, and none of them is whole.
         """
         self.wait()
         return parallel.decide(self._newest)
 
     def best(self) -> int | None:
-        """The step of the lowest loss, the earliest of equal ones; None where no loss was measured.
+        """Return the step with the lowest loss, the earliest of equal ones; None if no loss was measured.
 
         Raises:
-          InputError: its bytes are not what was saved.
+          InputError: its hashes do not match.
         """
         self.wait()
         return parallel.decide(self._best)
 
-    def about(self, step: int) -> dict[str, Any]:
-        """What `save` was told the step belongs to."""
+    def metadata(self, step: int) -> dict[str, Any]:
+        """Return the metadata given to `save`."""
         return files.read_json(self._files(step) / "about" / "metadata")
 
     def variables(self, step: int, like: PyTree) -> PyTree:
-        """The model's arrays, in the structure of `like` (arrays or shapes)."""
+        """Restore the model's arrays in the structure of `like` (arrays or shapes)."""
         return self._restore(step, "variables", like)
 
     def training(self, step: int, like: PyTree) -> PyTree:
-        """The optimiser's arrays and what else training goes on from."""
+        """Restore the optimiser's arrays and other state that training resumes from."""
         return self._restore(step, "training", like)
 
     def discard_after(self, step: int | None) -> None:
-        """Deletes the checkpoints newer than `step`, so that training can save those steps again."""
+        """Delete the checkpoints newer than `step`, so that training can save those steps again."""
         self.wait()
         if parallel.is_main_process():
             for newer in _steps(self.directory):
@@ -117,7 +117,7 @@ class Checkpoints:
                     self._delete(newer)
 
     def close(self) -> None:
-        """Waits for what is being saved, as `wait` does, and ends the thread."""
+        """Wait for the last checkpoint, as `wait` does, and end the thread."""
         try:
             self.wait()
         finally:
@@ -125,21 +125,21 @@ class Checkpoints:
             while self._copies:
                 self._copies.popitem()[1].cleanup()
 
-    def _write(self, step: int, variables: PyTree, training: PyTree, about: dict, loss: float | None) -> None:
+    def _write(self, step: int, variables: PyTree, training: PyTree, metadata: dict, loss: float | None) -> None:
         place = self.directory / str(step)
         with files.writing(place):
             self._delete(step)
             with files.replacing_folder(place) as folder:
-                _ask_for_room(folder / "room", (variables, training))
+                _check_space(folder / "space", (variables, training))
                 for item, arrays in (("variables", variables), ("training", training)):
                     _save(folder / item, arrays)
-                files.write_json(folder / "about" / "metadata", about)
+                files.write_json(folder / "about" / "metadata", metadata)
                 hashes = _hashes(folder)
             files.write_json(self._hash_file(step), hashes | ({} if loss is None else {_LOSS: loss}))
         losses = _losses(self.directory)
-        kept = {*sorted(losses)[-self._keep :], _lowest(losses)}
+        preserved = {*sorted(losses)[-self._keep :], _lowest(losses)}
         for other in _steps(self.directory):
-            if other not in kept:
+            if other not in preserved:
                 self._delete(other)
 
     def _newest(self) -> int | None:
@@ -171,7 +171,7 @@ class Checkpoints:
             return False
 
     def _files(self, step: int) -> pathlib.Path:
-        """The folder of a checkpoint: its own, or a copy of what a store has."""
+        """Return the folder of a checkpoint, or of a local copy of one in a store."""
         place = self.directory / str(step)
         if storage.is_local(place):
             return place
@@ -190,7 +190,7 @@ class Checkpoints:
             return reader.restore(self._files(step) / item, args=ocp.args.StandardRestore(like))
 
     def _delete(self, step: int) -> None:
-        """The hashes first: what is left, if this is killed, is no checkpoint."""
+        """Delete a checkpoint, its hashes first, so that a kill leaves no checkpoint without some of its files."""
         self._hash_file(step).unlink(missing_ok=True)
         storage.remove(self.directory / str(step))
         if copy := self._copies.pop(step, None):
@@ -201,17 +201,17 @@ class Checkpoints:
 
 
 def chosen_hashes(directory: Path, select: str) -> Path:
-    """The file with the hashes of the checkpoint under a directory that train.select chooses: '' = newest, or 'best'.
+    """Return the file of hashes of the checkpoint that train.select chooses: '' = newest, or 'best'.
 
-    It stands for the checkpoint's content.
+    It identifies the checkpoint's content.
     """
     losses = _losses(directory)
     step = _lowest(losses) if select == "best" else max(losses, default=None)
     return directory / ("none" if step is None else f"{step}.sha256.json")
 
 
-def _ask_for_room(file: pathlib.Path, arrays: PyTree) -> None:
-    """Raises OSError where a disk has no room for arrays, before Orbax and TensorStore say so at length."""
+def _check_space(file: pathlib.Path, arrays: PyTree) -> None:
+    """Raise OSError where a disk has no space for arrays; Orbax and TensorStore would say so in many lines."""
     size = sum(np.asarray(leaf).nbytes for leaf in jax.tree.leaves(arrays))
     if not size or not hasattr(os, "posix_fallocate"):
         return
@@ -219,7 +219,7 @@ def _ask_for_room(file: pathlib.Path, arrays: PyTree) -> None:
         with open(file, "wb") as opened:
             os.posix_fallocate(opened.fileno(), 0, size)
     except OSError as error:
-        if error.errno not in (errno.EOPNOTSUPP, errno.EINVAL):  # of a file system that cannot be asked
+        if error.errno not in (errno.EOPNOTSUPP, errno.EINVAL):  # of file systems that cannot allocate
             raise
     finally:
         file.unlink(missing_ok=True)
@@ -230,34 +230,34 @@ def _save(folder: pathlib.Path, arrays: PyTree) -> None:
         with _orbax() as writer:
             writer.save(folder, args=ocp.args.StandardSave(arrays))
     except ValueError as error:
-        # As TensorStore has it, an operating system's error is one of a value.
+        # TensorStore raises ValueError for an operating system's error.
         if code := re.search(r"os_error_code='(\d+)'", str(error)):
             raise OSError(int(code[1]), os.strerror(int(code[1]))) from error
         raise
 
 
 def _orbax() -> ocp.Checkpointer:
-    """One that knows of no other process."""
+    """Return a checkpointer that ignores the other processes."""
     process, _ = parallel.process()
-    alone = ocp.options.MultiprocessingOptions(primary_host=process, active_processes={process})
-    handler = ocp.StandardCheckpointHandler(multiprocessing_options=alone)
-    return ocp.Checkpointer(handler, multiprocessing_options=alone)
+    this_process = ocp.options.MultiprocessingOptions(primary_host=process, active_processes={process})
+    handler = ocp.StandardCheckpointHandler(multiprocessing_options=this_process)
+    return ocp.Checkpointer(handler, multiprocessing_options=this_process)
 
 
 def _steps(directory: Path) -> list[int]:
-    """The checkpoints that are there, whole or not, in order."""
+    """List the checkpoints in order, whole or not."""
     names = [path.name for path in directory.iterdir()] if directory.exists() else []
     return sorted(int(name) for name in names if name.isdecimal())
 
 
 def _losses(directory: Path) -> dict[int, float | None]:
-    """The loss of each checkpoint that was committed."""
-    found = {}
+    """Return the loss of each checkpoint that has a file of hashes."""
+    losses: dict[int, float | None] = {}
     for file in directory.glob("*.sha256.json"):
         step, recorded = file.name.split(".")[0], _recorded(file)
         if step.isdecimal() and recorded is not None:
-            found[int(step)] = recorded[1]
-    return found
+            losses[int(step)] = recorded[1]
+    return losses
 
 
 def _lowest(losses: dict[int, float | None]) -> int | None:
@@ -266,7 +266,7 @@ def _lowest(losses: dict[int, float | None]) -> int | None:
 
 
 def _recorded(file: Path) -> tuple[dict[str, str], float | None] | None:
-    """The hashes and the loss in a file; None where it is missing, damaged, or names files of other folders."""
+    """Read the hashes and the loss; None for a file that is missing, damaged, or names files of other folders."""
     try:
         hashes = files.read_json(file)
     except (FileNotFoundError, InputError):

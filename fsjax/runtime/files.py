@@ -1,4 +1,4 @@
-"""Files of a run: a kill, or a disk that is full, leaves the old file or the new one, and never a part of one."""
+"""Atomic file writes: a kill or a full disk leaves the old file or the new one."""
 
 import contextlib
 import hashlib
@@ -21,12 +21,12 @@ from fsjax.runtime.storage import Path
 
 @contextlib.contextmanager
 def replacing(path: Path) -> Iterator[IO[bytes]]:
-    """A binary file that takes the place of `path` when the block ends without an error.
+    """Yield a binary file that replaces `path` when the block ends without an error.
 
-    On a disk it is written under a temporary name and renamed; an object of a store appears at once and whole.
+    On a disk it is written under a temporary name, synced and renamed; an object of a store appears whole.
 
     Raises:
-      InputError: it cannot be written, as on a full disk; what was there stays.
+      InputError: it cannot be written, as on a full disk; the old file stays.
     """
     with writing(path):
         if not storage.is_local(path):
@@ -50,17 +50,17 @@ def replacing(path: Path) -> Iterator[IO[bytes]]:
 
 @contextlib.contextmanager
 def replacing_folder(path: Path) -> Iterator[pathlib.Path]:
-    """A folder of this machine that is moved to `path`, where nothing may be, when the block ends without an error.
+    """Yield a local folder that is moved to `path`, which must not exist, when the block ends without an error.
 
-    Its files come to a store one by one: something that is written there afterwards has to say that all have.
+    A store receives its files one by one: the caller has to write a marker afterwards.
     """
     if not storage.is_local(path):
         with tempfile.TemporaryDirectory() as copy:
             folder = pathlib.Path(copy)
             yield folder
             files = [file for file in folder.rglob("*") if file.is_file()]
-            names = [file.relative_to(folder).as_posix() for file in files]
-            path.fs.put([str(file) for file in files], [f"{path.path}/{name}" for name in names])
+            targets = [f"{path.path}/{file.relative_to(folder).as_posix()}" for file in files]
+            path.fs.put([str(file) for file in files], targets)
         return
     temporary = temporary_name(path)
     storage.remove(temporary)
@@ -77,7 +77,7 @@ def replacing_folder(path: Path) -> Iterator[pathlib.Path]:
 
 @contextlib.contextmanager
 def writing(path: Path) -> Iterator[None]:
-    """Raises InputError, which names the path, for an operating system's error in the block."""
+    """Turn an OSError of the block into an InputError that names the path."""
     try:
         yield
     except OSError as error:
@@ -86,12 +86,12 @@ def writing(path: Path) -> Iterator[None]:
 
 
 def temporary_name(path: pathlib.Path) -> pathlib.Path:
-    """Beside `path`, for what takes its place; remove_leftovers finds it again."""
+    """Return a temporary name beside `path`, which remove_leftovers recognises."""
     return path.with_name(f".{path.name}.{_host()}.{os.getpid()}.tmp")
 
 
 def sync(path: pathlib.Path) -> None:
-    """Returns when what was written to a file, or the names in a folder, would outlive a loss of power."""
+    """Flush a file, or the names in a folder, to the disk."""
     descriptor = os.open(path, os.O_RDONLY)
     try:
         os.fsync(descriptor)
@@ -100,23 +100,23 @@ def sync(path: pathlib.Path) -> None:
 
 
 def remove_leftovers(directory: Path) -> None:
-    """Deletes the temporary files and folders under a directory whose writers were killed.
+    """Delete temporary files and folders that killed processes of this machine left under a directory.
 
-    Those are of processes of this machine that are gone; a store has none.
+    Stores have none.
     """
     if not storage.is_local(directory):
         return
     for path in list(directory.rglob(f".*.{_host()}.*.tmp")):
         writer = re.search(r"\.(\d+)\.tmp$", path.name)
-        if writer and not _runs(int(writer[1])):
+        if writer and not _is_running(int(writer[1])):
             if path.is_dir():
                 storage.remove(path)
             else:
                 path.unlink(missing_ok=True)
 
 
-def _runs(process: int) -> bool:
-    """Whether a process of this number, other than this one, is there."""
+def _is_running(process: int) -> bool:
+    """Return whether another process has this id."""
     if process == os.getpid():
         return False
     try:
@@ -133,20 +133,20 @@ def _host() -> str:
 
 
 def write_bytes(path: Path, content: bytes) -> None:
-    """Writes a file atomically."""
+    """Write a file atomically."""
     with replacing(path) as file:
         file.write(content)
 
 
 def write_text(path: Path, text: str) -> None:
-    """Writes UTF-8 text atomically."""
+    """Write UTF-8 text atomically."""
     write_bytes(path, text.encode())
 
 
 def write_json(path: Path, value: Any) -> None:
-    """Writes strict JSON atomically: a NaN is an error, so what has no value is None.
+    """Write strict JSON atomically. NaN is an error; use None.
 
-    An object gets one more field, the SHA-256 of all others: a flipped bit may leave JSON with another number in it.
+    Adds to an object the SHA-256 of its fields, since a flipped bit may leave valid JSON with another number.
     """
     if isinstance(value, dict):
         value = {**value, _CHECKSUM: _checksum(value)}
@@ -154,13 +154,13 @@ def write_json(path: Path, value: Any) -> None:
 
 
 def read_json(path: Path) -> Any:
-    """Reads JSON; of an object that has a checksum, the others of its fields.
+    """Read JSON, and check and remove an object's checksum if it has one.
 
     Raises:
-      InputError: the file is not JSON, or its checksum is not that of what is there.
+      InputError: the file is not JSON, or its checksum differs.
     """
     try:
-        value = json.loads(path.read_text(encoding="utf-8"), parse_constant=_refused, parse_float=_finite)
+        value = json.loads(path.read_text(encoding="utf-8"), parse_constant=_refuse, parse_float=_finite)
     except (ValueError, RecursionError, IsADirectoryError) as error:
         raise InputError(f"{path}: not JSON ({error}); delete it to have it written anew") from error
     if isinstance(value, dict) and value.pop(_CHECKSUM, None) not in (None, _checksum(value)):
@@ -176,21 +176,21 @@ def _checksum(value: dict) -> str:
 
 
 def _finite(digits: str) -> float:
-    return float(digits) if math.isfinite(float(digits)) else _refused(digits)
+    return float(digits) if math.isfinite(float(digits)) else _refuse(digits)
 
 
-def _refused(constant: str) -> float:
-    raise ValueError(f"{constant[:40]} is no number of JSON's")
+def _refuse(constant: str) -> float:
+    raise ValueError(f"{constant[:40]} is not a JSON number")
 
 
 def write_npz(path: Path, **arrays: np.ndarray) -> None:
-    """Writes a compressed .npz atomically."""
+    """Write a compressed .npz atomically."""
     with replacing(path) as file:
-        np.savez_compressed(file, **arrays)  # type: ignore[arg-type]  # no array is called as one of its options
+        np.savez_compressed(file, **arrays)  # type: ignore[arg-type]  # no array has the name of an option
 
 
 def read_npz(path: Path, keys: Sequence[str] = ()) -> dict[str, np.ndarray]:
-    """Reads every array of an .npz, or those of some keys; nothing pickled is accepted.
+    """Read the arrays of an .npz, all or those of `keys`.
 
     Raises:
       InputError: the file is not an .npz, is damaged, lacks a key, holds pickled objects, or unpacks to far
@@ -201,19 +201,19 @@ def read_npz(path: Path, keys: Sequence[str] = ()) -> dict[str, np.ndarray]:
 
 
 def sha256(path: str | Path) -> str:
-    """Of a file's content, as hexadecimal digits."""
+    """Return the SHA-256 of a file's content as hexadecimal digits."""
     with storage.path(path).open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()  # type: ignore[arg-type]  # all open files have readinto
 
 
 def write_npy(path: Path, array: np.ndarray) -> None:
-    """Writes an .npy atomically."""
+    """Write an .npy atomically."""
     with replacing(path) as file:
         np.lib.format.write_array(file, array, allow_pickle=False)
 
 
 def map_npy(path: Path) -> np.ndarray:
-    """An .npy, mapped and not read; that of a store is copied first, into a file without a name.
+    """Memory-map an .npy; one of a store is first copied into a temporary file.
 
     Raises:
       InputError: it is missing or damaged.

@@ -1,4 +1,4 @@
-"""SIGTERM: finish the step under way, save, and exit with 143, so that a scheduler starts the run again."""
+"""SIGTERM: finish the current step, save, and exit with 143, so that a scheduler restarts the run."""
 
 import signal
 
@@ -13,7 +13,7 @@ _requested = False
 
 
 def install() -> None:
-    """From now on SIGTERM asks for a stop at the next safe point; a second SIGTERM ends the process at once."""
+    """Make SIGTERM request a stop at the next safe point, and a second SIGTERM end the process at once."""
     signal.signal(signal.SIGTERM, _on_sigterm)
 
 
@@ -23,7 +23,7 @@ def requested() -> bool:
 
 
 def check() -> None:
-    """A safe point of a loop.
+    """Stop here, at a safe point of a loop, if SIGTERM has come.
 
     Raises:
       Terminated: SIGTERM has come.

@@ -1,8 +1,7 @@
-"""One run at a time in a workdir, and all its processes in the same one.
+"""One run at a time in a workdir, which all its processes share.
 
-On a disk the kernel holds the lock as long as the process lives. A store has no locks: there a lease, an object, is
-written anew every few seconds, and one that stays as it is for some time is of a run that is gone. No clocks are
-compared.
+On a disk the kernel holds the lock as long as the process lives. A store has no locks: there the run rewrites an
+object, its lease, every few seconds. A lease that does not change for some time is abandoned; no clocks are compared.
 """
 
 import contextlib
@@ -26,15 +25,15 @@ from fsjax.runtime.storage import Path
 
 logger = logging.getLogger(__name__)
 
-# Between two writes of a lease; how many of them may be missed, which has to outlast the next and a write; how long two
-# that start at once may overwrite the lease of each other; how often one looks for what the main process wrote.
-BEAT_SECONDS, BEATS, SETTLE_SECONDS = 5.0, 4, 2.0
-LOOKS = 10
+BEAT_SECONDS = 5.0  # between two writes of a lease
+BEATS = 4  # without a change, after which a lease is abandoned; longer than SETTLE_SECONDS and a write
+SETTLE_SECONDS = 2.0  # during which runs that start together may overwrite each other's lease
+LOOKS = 10  # for what the main process wrote, a second apart
 
 
 @contextlib.contextmanager
 def held(directory: Path) -> Iterator[None]:
-    """Makes a workdir and holds it for one run, until the block ends or the main process does; all processes call it.
+    """Create a workdir and lock it until the block or the main process ends. Collective.
 
     Raises:
       InputError: another run holds it, it cannot be written, or the processes do not see the same folder.
@@ -50,10 +49,10 @@ def held(directory: Path) -> Iterator[None]:
 
 @contextlib.contextmanager
 def _locked(file: pathlib.Path) -> Iterator[str]:
-    """Yields what names this run in the file."""
+    """Lock a file on a disk, and yield the id of this run in it."""
     try:
         file.parent.mkdir(parents=True, exist_ok=True)
-        # Without a buffer, whose rest a full disk would refuse once more as the file is closed.
+        # Unbuffered: on a full disk, closing the file would fail once more.
         opened = open(file, "a+b", buffering=0)  # noqa: SIM115
     except OSError as error:
         raise InputError(
@@ -75,12 +74,12 @@ def _locked(file: pathlib.Path) -> Iterator[str]:
 
 @contextlib.contextmanager
 def _leased(file: Path) -> Iterator[str]:
-    """Yields what names this run in the object."""
-    if found := _read(file):
-        logger.info("%s: %s was here; seeing whether it still is", file.parent, _words(found))
+    """Hold a lease in a store, and yield the id of this run in it."""
+    if before := _read(file):
+        logger.info("%s: %s was here; waiting to see whether it still runs", file.parent, _describe(before))
         for _ in range(BEATS):
             _pause(BEAT_SECONDS)
-            if (now := _read(file)) != found and now:
+            if (now := _read(file)) != before and now:
                 raise _taken(file, now)
     own = _owner()
     files.write_json(file, own)
@@ -94,12 +93,12 @@ def _leased(file: Path) -> Iterator[str]:
         while not stop.wait(BEAT_SECONDS):
             try:
                 if (now := _read(file)).get("run") != own["run"]:
-                    logger.error("%s: %s took it over, as if this run were gone; stopping", file.parent, _words(now))
+                    logger.error("%s: %s took it over, as if this run had ended; stopping", file.parent, _describe(now))
                     os.kill(os.getpid(), signal.SIGTERM)
                     return
                 count += 1
                 files.write_json(file, own | {"beat": count})
-            except Exception as error:  # of the network; until the next time
+            except Exception as error:  # of the network; the next beat tries again
                 logger.warning("%s: not written (%s)", file, error)
 
     thread = threading.Thread(target=beat, name="lease", daemon=True)
@@ -114,7 +113,7 @@ def _leased(file: Path) -> Iterator[str]:
 
 
 def _check_all_see(file: Path, run: str) -> None:
-    """Raises InputError, in all processes, where one of them does not see what the main process wrote."""
+    """Raise InputError in all processes if one of them does not see what the main process wrote."""
     index, processes = parallel.process()
     if processes == 1:
         return
@@ -124,11 +123,11 @@ def _check_all_see(file: Path, run: str) -> None:
             seen[0, index] = 1
             break
         if look + 1 < LOOKS:
-            time.sleep(1)  # a network's file system may be late
-    blind = np.flatnonzero(parallel.total(seen)[0] == 0)
-    if len(blind):
+            time.sleep(1)  # network file systems may lag
+    unseeing = np.flatnonzero(parallel.total(seen)[0] == 0)
+    if len(unseeing):
         raise InputError(
-            f"--workdir: process {blind[0]} does not see what process 0 wrote to {file.parent}; expected a folder "
+            f"--workdir: process {unseeing[0]} does not see what process 0 wrote to {file.parent}; expected a folder "
             "that all processes share, or gs://..., s3://..."
         )
 
@@ -138,21 +137,21 @@ def _owner() -> dict:
 
 
 def _read(file: Path) -> dict:
-    """What the file says; nothing where it is missing or does not say it whole."""
+    """Read the owner of a lock; {} for a file that is missing or damaged."""
     try:
-        found = files.read_json(file)
+        owner = files.read_json(file)
     except (FileNotFoundError, InputError):
         return {}
-    return found if isinstance(found, dict) else {}
+    return owner if isinstance(owner, dict) else {}
 
 
-def _words(owner: dict) -> str:
+def _describe(owner: dict) -> str:
     return f"a run with process {owner.get('pid', '?')} on {owner.get('host', '?')}"
 
 
 def _taken(file: Path, owner: dict) -> InputError:
     return InputError(
-        f"--workdir: {file.parent} is in use by {_words(owner)}; expected one run at a time, or another --workdir"
+        f"--workdir: {file.parent} is in use by {_describe(owner)}; expected one run at a time, or another --workdir"
     )
 
 

@@ -1,4 +1,4 @@
-"""Where the files of a run lie: a local folder, or a store that fsspec reaches by URL, such as gs:// and s3://."""
+"""Paths of local folders and of stores that fsspec reaches by URL, such as gs:// and s3://."""
 
 import contextlib
 import pathlib
@@ -14,18 +14,18 @@ from fsjax.runtime.errors import InputError
 if TYPE_CHECKING:
     from typing_extensions import TypeIs
 
-# Both have pathlib's methods; a file of a store is not an operating system's file, and cannot be mapped or locked.
+# Both have pathlib's methods; a file of a store cannot be mapped or locked.
 Path = pathlib.Path | UPath
 
-# Protocol -> the extra of fsjax that installs its driver.
+# Protocol -> the extra of fsjax with its driver.
 _EXTRAS = {"gs": "gcs", "gcs": "gcs", "s3": "s3", "s3a": "s3"}
 
 
 def path(text: str | Path) -> Path:
-    """The path that a user wrote: a URL with `://` is one of a store.
+    """Return the path that a user wrote; a URL with `://` is a path of a store.
 
     Raises:
-      InputError: a protocol that fsspec does not know, or whose driver is not installed.
+      InputError: fsspec does not know the protocol, or its driver is not installed.
     """
     if not isinstance(text, str):
         return text
@@ -33,9 +33,9 @@ def path(text: str | Path) -> Path:
     if not url or protocol == "file":
         return pathlib.Path(rest if url else text).expanduser()
     try:
-        # Other processes write there too: what a listing said a while ago is not what is there.
-        found = UPath(text, use_listings_cache=False)
-        found.fs  # noqa: B018 (looks for the driver)
+        # Other processes write there too: a cached listing may be out of date.
+        place = UPath(text, use_listings_cache=False)
+        place.fs  # noqa: B018 (imports the driver)
     except ImportError as error:
         extra = _EXTRAS.get(protocol)
         advice = f"pip install 'fsjax[{extra}]'" if extra else " ".join(str(error).split())
@@ -45,23 +45,23 @@ def path(text: str | Path) -> Path:
             f"{text}: got {' '.join(str(error).split())}; "
             "expected a local path, gs://, s3://, or what else fsspec reaches"
         ) from error
-    return found
+    return place
 
 
 def is_local(where: Path) -> "TypeIs[pathlib.Path]":
-    """Whether the operating system itself has the file."""
+    """Return whether a path is one of the operating system's."""
     return isinstance(where, pathlib.Path)
 
 
 def check_reachable(where: Path, field: str) -> None:
-    """Raises InputError where a store does not answer, or not this user; the folder itself need not be there."""
+    """Raise InputError if a store does not answer this user; the folder itself need not exist."""
     if is_local(where):
         return
     try:
         where.fs.ls(where.path)
     except FileNotFoundError:
         pass
-    except Exception as error:  # each driver has errors of its own
+    except Exception as error:  # each driver has its own errors
         reason = " ".join(str(error).split())[:300]
         raise InputError(
             f"{field}: {where} cannot be reached ({reason}); expected a store that answers this machine"
@@ -70,12 +70,12 @@ def check_reachable(where: Path, field: str) -> None:
 
 @contextlib.contextmanager
 def local(where: Path) -> Iterator[pathlib.Path]:
-    """A file as one of the operating system's: itself, or a copy that is gone when the block ends.
+    """Yield a local file: the file itself, or a copy that is deleted when the block ends.
 
-    A map of the copy stays whole. An InputError of the block names the file and not the copy.
+    A memory map of the copy remains valid. An InputError of the block names the file and not the copy.
 
     Raises:
-      FileNotFoundError: there is none.
+      FileNotFoundError: there is no file.
     """
     if is_local(where):
         yield where
@@ -90,7 +90,7 @@ def local(where: Path) -> Iterator[pathlib.Path]:
 
 
 def remove(folder: Path) -> None:
-    """Deletes a folder and what is in it, if it is there."""
+    """Delete a folder with its content, if it exists."""
     if is_local(folder):
         shutil.rmtree(folder, ignore_errors=True)
     elif folder.exists():

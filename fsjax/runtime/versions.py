@@ -1,4 +1,4 @@
-"""What made a result."""
+"""Versions of the software that made a result."""
 
 import jax
 
@@ -7,5 +7,5 @@ from fsjax.runtime import parallel
 
 
 def versions() -> dict[str, str]:
-    """Versions of fsjax and JAX, and the devices in words."""
+    """Return the versions of fsjax and JAX, and the devices in words."""
     return {"fsjax": fsjax.__version__, "jax": jax.__version__, "devices": parallel.describe()}

@@ -130,7 +130,7 @@ def restore(training: Training, checkpoints: Checkpoints) -> LoopState:
     checkpoints.discard_after(step)
     if not step:
         return LoopState(0, state.replicate(fresh), plateau)
-    _check_files(checkpoints.about(step), training.metadata, checkpoints.directory)
+    _check_files(checkpoints.metadata(step), training.metadata, checkpoints.directory)
     resumed = checkpoints.training(step, {**state.resumed_arrays(fresh), "plateau": plateau})
     plateau = resumed.pop("plateau")
     restored = TrainState(**{**checkpoints.variables(step, variables), **resumed})

@@ -39,7 +39,7 @@ try:
             own = {"params": np.full(3, step + 10 * index, np.float32)}
             checkpoints.save(step, own, own, {"at": step}, loss)
         seen["newest"], seen["best"] = checkpoints.newest(), checkpoints.best()
-        seen["about"] = checkpoints.about(4)
+        seen["about"] = checkpoints.metadata(4)
         seen["values"] = [float(checkpoints.variables(step, like)["params"][0]) for step in (2, 4)]
         parallel.from_main(None)  # both have read it
         checkpoints.discard_after(3)

@@ -52,7 +52,7 @@ def value(checkpoints, step):
 def test_the_newest_comes_back_as_it_was_saved(place):
     checkpoints = saved(place)
     assert checkpoints.newest() == 3
-    assert checkpoints.about(3) == {**ABOUT, "at": 3}
+    assert checkpoints.metadata(3) == {**ABOUT, "at": 3}
     np.testing.assert_array_equal(checkpoints.variables(3, variables(0))["params"]["fc"]["0"], np.full((300, 3), 3.0))
     restored = checkpoints.training(3, training(0))
     assert float(restored["plateau"]["scale"]) == 3
