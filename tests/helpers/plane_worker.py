@@ -11,6 +11,7 @@ if __name__ == "__main__":
     jax.config.update("jax_cpu_collectives_implementation", "gloo")
     jax.distributed.initialize(sys.argv[3], int(sys.argv[4]), int(sys.argv[5]))
 
+from fsjax.engine.model import Model
 from fsjax.evaluation import adcs, heat_map
 from fsjax.runtime import parallel
 
@@ -23,12 +24,10 @@ def results(directory):
     params = jnp.asarray(rng.normal(size=(144, 3)), jnp.float32)
     mean, std = np.full(3, 0.5), np.full(3, 0.3)
     found = heat_map.measure(
-        lambda params, images: images.reshape(len(images), -1) @ params,
-        params,
+        Model(lambda params, images: images.reshape(len(images), -1) @ params, params, (8, 6, 3)),
         lambda part: ((images[part] / 255 - mean) / std).astype(np.float32),
         labels,
         3,
-        (8, 6, 3),
         std,
         norm=2.0,
         save_seconds=0.0,
