@@ -37,7 +37,7 @@ from fsjax.models.folding import fold
 from fsjax.runtime import parallel
 from fsjax.search.precision_check import rank_correlation, top_iou
 from fsjax.search.removal import removal_masks
-from fsjax.training.step import make_update_fn, replicate
+from fsjax.training import state, step
 
 IMAGES = flags.DEFINE_integer("images", 10_000, "Images at 32 pixels.")
 MASKS = flags.DEFINE_integer("masks", 0, "Masks searched at 32 pixels; 0 = all 515.")
@@ -167,11 +167,11 @@ def training_step(name: str, size: int) -> dict:
     devices, each = len(parallel.local_devices()), 128 if size == 32 else 64
     each = min(each, IMAGES.value)
     network = models.build(name, num_classes=10, image_size=size)
-    variables = jax.device_get(network.init(0))
     optimizer = optax.sgd(0.01, momentum=0.9, nesterov=True)
     mean_std = (np.full(3, 0.5), np.full(3, 0.25))
-    update = make_update_fn(network, optimizer, lambda _, images: images, mean_std, 0)
-    state = replicate({**variables, "optimizer": jax.device_get(optimizer.init(variables["params"]))})
+    update = step.pmap_update(step.make_update_fn(network, optimizer, lambda _, images: images, mean_std, 0))
+    no_stop = np.zeros(jax.local_device_count(), bool)
+    trained = state.replicate(state.create(network.init(0), optimizer))
     batch = {
         "image": np.random.default_rng(0).integers(0, 256, (devices, each, size, size, 3), np.uint8),
         "label": np.zeros((devices, each), np.int32),
@@ -180,11 +180,11 @@ def training_step(name: str, size: int) -> dict:
     }
     batch = jax.pmap(lambda batch: batch, axis_name=parallel.AXIS)(batch)
     for _ in range(2):
-        state, values = update(state, batch, 1.0)
+        trained, values, _ = update(trained, batch, 1.0, no_stop)
     jax.block_until_ready(values)
     steps, started = 0, time.perf_counter()
     while time.perf_counter() - started < 4 * SECONDS.value:
-        state, values = update(state, batch, 1.0)
+        trained, values, _ = update(trained, batch, 1.0, no_stop)
         jax.block_until_ready(values)
         steps += 1
     return {
