@@ -1,4 +1,4 @@
-"""Files of PyTorch weights, in and out. Nothing in a file ever runs; PyTorch itself is needed for writing only."""
+"""Read and write files of PyTorch weights. Nothing in a file runs; only writing needs PyTorch."""
 
 import io
 from collections.abc import Mapping
@@ -16,16 +16,15 @@ from fsjax.runtime.storage import Path
 if TYPE_CHECKING:
     import torch
 
-# Where training scripts put the state dict: Lightning's name first.
+# Keys under which training scripts store the state dict; Lightning's first.
 _KEYS = ("state_dict", "model_state_dict", "model", "net")
 
 
 def read(path: str | Path) -> dict[str, Shaped[np.ndarray, "..."]]:
-    """The state dict in a file: .safetensors, or what torch.save wrote (.pt, .pth, .ckpt), alone or in a checkpoint.
+    """Read the state dict of a .safetensors file or of one of torch.save (.pt, .pth, .ckpt), alone or in a checkpoint.
 
-    `inert_pickle` reads them, and leaves out whatever is not a plain value, such as a module among a Lightning
-    checkpoint's hyper-parameters. Not `torch.load(weights_only=True)`: it refuses those, and a few bytes of a file may
-    have it make gigabytes of zeros or unpack a compressed archive.
+    `inert_pickle` reads the latter and leaves out objects such as a module among a Lightning checkpoint's
+    hyper-parameters. `torch.load(weights_only=True)` refuses those, and a small file may make it allocate gigabytes.
 
     Raises:
       InputError: the file is missing or damaged, or holds no state dict.
@@ -52,19 +51,19 @@ def read(path: str | Path) -> dict[str, Shaped[np.ndarray, "..."]]:
 
 
 def write(path: str | Path, state: Mapping[str, Shaped[np.ndarray, "..."]]) -> None:
-    """Writes a state dict as torch.save does, atomically.
+    """Write a state dict as torch.save does, atomically.
 
     Raises:
       InputError: PyTorch is not installed.
     """
-    content = io.BytesIO()  # into a file, a full disk is an error of its own in PyTorch
+    content = io.BytesIO()  # in memory: for a full disk, PyTorch raises an error of its own
     _torch().save({key: tensor(array) for key, array in state.items()}, content)
     with files.replacing(storage.path(path)) as file:
         file.write(content.getbuffer())
 
 
 def tensor(array: Shaped[np.ndarray, "..."]) -> "torch.Tensor":
-    """A tensor with a copy of an array's numbers.
+    """Return a tensor with a copy of an array.
 
     Raises:
       InputError: PyTorch is not installed.
@@ -86,6 +85,6 @@ def _read_safetensors(path: Path) -> dict[str, Shaped[np.ndarray, "..."]]:
 
     try:
         with safe_open(path, framework="numpy") as file:
-            return {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118 - no mapping
+            return {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118 - not a mapping
     except (SafetensorError, OSError, ValueError, TypeError, AttributeError, KeyError) as error:
         raise InputError(f"{path}: not a readable safetensors file ({' '.join(str(error).split())})") from error
