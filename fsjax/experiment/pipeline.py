@@ -35,7 +35,7 @@ def check(config: ConfigDict, stages: Mapping[str, Stage]) -> list[str]:
     names = [name for name in config.stages.split(",") if name]
     for name in names:
         if name not in stages:
-            raise unknown("stages", "stage", name, stages)
+            raise unknown("stages", name, stages)
     if not names:
         raise InputError(f"stages: got nothing; expected {', '.join(stages)}")
     extras.require("launch")

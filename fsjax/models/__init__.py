@@ -74,7 +74,7 @@ def build(name: str, *, num_classes: int, image_size: int, dtype: Any = jnp.floa
         InputError: the name is unknown, or the image size does not fit the model.
     """
     if name not in MODELS:
-        raise unknown("model.name", "model", name, sorted(MODELS))
+        raise unknown("model.name", name, sorted(MODELS))
     network = Network(MODELS[name], num_classes, image_size, jnp.dtype(dtype))
     network.graphdef  # noqa: B018 - refuses what does not fit here rather than at the first call
     return network

@@ -1,28 +1,28 @@
-"""The errors that end a run with one line and an exit status of its own."""
+"""Errors that end a run with one line and their own exit status."""
 
 import difflib
 from collections.abc import Iterable
 
 
 class InputError(ValueError):
-    """A config value, file or folder that cannot be used.
+    """An unusable config value, file or folder.
 
-    The message is one line: the thing, what was found, what is expected. launch.py prints it and exits with
-    status 2; code that calls fsjax as a library catches it as a ValueError.
+    The message is one line, `field: got X; expected Y`. launch.py prints it and exits with status 2; code that calls
+    fsjax as a library catches it as a ValueError.
     """
 
 
 class CheckFailed(Exception):
-    """Everything is done and written, and what was asked of the result does not hold; launch.py exits with status 1."""
+    """A finished run whose result fails a check that the config asks for; launch.py exits with status 1."""
 
 
-def unknown(field: str, kind: str, name: str, known: Iterable[str]) -> InputError:
-    """For a name that is not known: "field: got 'name'; expected a kind: ..." and the nearest of the known names."""
+def unknown(field: str, name: str, known: Iterable[str]) -> InputError:
+    """Return an error for an unknown name, with the known names and the nearest of them."""
     near = nearest(name, known)
     hint = f" (did you mean {near}?)" if near else ""
     return InputError(f"{field}: got {name!r}; expected {', '.join(known)}{hint}")
 
 
 def nearest(name: str, known: Iterable[str], least: float = 0.6) -> str | None:
-    """The known name that is most like one that is not; None where their likeness, in [0, 1], is below `least`."""
+    """Return the known name most similar to `name`; None if their similarity, in [0, 1], is below `least`."""
     return next(iter(difflib.get_close_matches(name, known, n=1, cutoff=least)), None)

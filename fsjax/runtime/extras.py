@@ -1,10 +1,10 @@
-"""Packages that the core of fsjax does without: each extra installs some, and what needs one says which."""
+"""Optional packages, which extras of fsjax install."""
 
 import importlib.util
 
 from fsjax.runtime.errors import InputError
 
-# Extra -> the modules that it installs. requirements.txt installs these; pyproject.toml has the others.
+# Extra -> its modules. requirements.txt installs these; pyproject.toml has the others.
 EXTRAS = {
     "launch": ("grain", "safetensors", "tabulate", "tensorboardX"),
     "tfds": ("array_record", "importlib_resources", "tensorflow_datasets"),
@@ -12,7 +12,7 @@ EXTRAS = {
 
 
 def require(extra: str) -> None:
-    """Raise InputError, in one line that names the extra, where one of its modules is not installed."""
+    """Raise InputError, naming the extra, if one of its modules is not installed."""
     for module in EXTRAS[extra]:
         if not _is_installed(module):
             raise InputError(f"{module}: got no such package; expected the extra {extra}: pip install 'fsjax[{extra}]'")

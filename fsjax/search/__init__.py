@@ -98,7 +98,7 @@ def reads(options: ConfigDict) -> list[Path]:
 def check(options: ConfigDict, plane: tuple[int, int]) -> None:
     """Raise InputError for a field of config.search that cannot be used on this plane."""
     if options.method not in SEARCHES:
-        raise unknown("search.method", "method", options.method, sorted(SEARCHES))
+        raise unknown("search.method", options.method, sorted(SEARCHES))
     if options.split not in ("train", "test"):
         raise InputError(f"search.split: got {options.split!r}; expected train, test")
     if options.precision not in PRECISIONS:

@@ -24,7 +24,7 @@ def make(train: ConfigDict, steps: int) -> optax.GradientTransformation:
       InputError: unknown optimiser or schedule.
     """
     if train.optimizer not in OPTIMIZERS:
-        raise unknown("train.optimizer", "optimizer", train.optimizer, sorted(OPTIMIZERS))
+        raise unknown("train.optimizer", train.optimizer, sorted(OPTIMIZERS))
     return OPTIMIZERS[train.optimizer](learning_rate(train, steps), train)
 
 
@@ -35,7 +35,7 @@ def learning_rate(train: ConfigDict, steps: int) -> Callable:
       InputError: unknown schedule.
     """
     if train.schedule not in SCHEDULES:
-        raise unknown("train.schedule", "schedule", train.schedule, SCHEDULES)
+        raise unknown("train.schedule", train.schedule, SCHEDULES)
     warmup = min(train.warmup_steps, max(steps - 1, 0))
     rest = (
         optax.cosine_decay_schedule(train.learning_rate, max(steps - warmup, 1))

@@ -17,5 +17,5 @@ def parse(names: str) -> list[Callable[[EvaluatorContext], Evaluator]]:
     chosen = [name for name in names.split(",") if name]
     for name in chosen:
         if name not in EVALUATORS:
-            raise unknown("train.evaluators", "evaluator", name, EVALUATORS)
+            raise unknown("train.evaluators", name, EVALUATORS)
     return [EVALUATORS[name] for name in chosen]
