@@ -6,9 +6,7 @@ import shutil
 import tempfile
 
 # Programs of tests run for moments and are compiled for seconds: compile them fast rather than well.
-os.environ["XLA_FLAGS"] = " ".join(
-    [os.environ.get("XLA_FLAGS", ""), "--xla_backend_optimization_level=0", "--xla_force_host_platform_device_count=8"]
-)
+os.environ["XLA_FLAGS"] = " ".join([os.environ.get("XLA_FLAGS", ""), "--xla_force_host_platform_device_count=8"])
 os.environ.setdefault("JAX_PLATFORMS", "cpu")
 # PyTorch's threads spin while they wait: beside JAX's on a busy machine, small models then take eight times as long.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
