@@ -26,6 +26,7 @@ from fsjax.models.vgg import VGG
 from fsjax.models.vit import VisionTransformer, interpolate_positions
 from fsjax.runtime.errors import InputError
 from fsjax.runtime.parallel import AXIS
+from fsjax.training import state
 from fsjax.training.step import make_update_fn
 
 # Small models for what needs no published architecture.
@@ -268,13 +269,14 @@ def test_a_training_step_drops_out_by_seed_epoch_and_image_on_any_number_of_devi
         batch = {"image": pixels, "label": np.arange(8), "epoch": np.full(8, epoch), "index": np.arange(8) + 5}
         batch = jax.tree.map(lambda a: a.reshape(devices, -1, *a.shape[1:]), batch)
         optimizer = optax.sgd(0.1)
-        state = {**variables, "optimizer": optimizer.init(variables["params"])}
-        state = jax.tree.map(lambda a: np.broadcast_to(a, (devices, *np.shape(a))), state)
+        replicas = jax.tree.map(
+            lambda a: np.broadcast_to(a, (devices, *np.shape(a))), state.create(variables, optimizer)
+        )
         mean_std = (np.full(3, 0.5), np.full(3, 0.25))
-        update = make_update_fn(network, optimizer, lambda _, images: images, mean_std, seed).__wrapped__
+        update = make_update_fn(network, optimizer, lambda _, images: images, mean_std, seed)
         step = jax.pmap(update, AXIS, in_axes=(0, 0, None), devices=jax.local_devices()[:devices])
         for _ in range(2):
-            state, measured = step(state, batch, 1.0)
+            replicas, measured = step(replicas, batch, 1.0)
         return float(measured["loss"][0])
 
     expected = loss()
