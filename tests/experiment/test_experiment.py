@@ -51,8 +51,8 @@ def test_every_stage_leaves_its_files(done):
     evaluation = json.loads((done / "evaluation.json").read_text())
     assert evaluation["classes"] == ["C0", "C1", "C2", "C3"]
     assert sum(map(sum, evaluation["unfiltered"]["confusion"])) == 24
-    assert evaluation["removal"]["searched_on"] == "train"
-    assert {"0.01", "0.05", "0.1", "0.2"} <= set(evaluation["removal"])
+    removal = evaluation["methods"]["removal"]
+    assert removal["searched_on"] == "train" and list(removal["shares"]) == ["0.01", "0.05", "0.1", "0.2"]
     assert not list(done.rglob("*.tmp"))
 
 
@@ -62,15 +62,16 @@ def test_the_page_holds_everything_itself_and_says_what_was_measured(done):
     assert page.tags.count("script") == 3 and "link" not in page.tags and not page.missing_alt
     evaluation = json.loads((done / "evaluation.json").read_text())
     assert f"accuracy {evaluation['unfiltered']['accuracy']:.3f}" in page.text
-    rates = evaluation["removal"]["0.05"]
+    rates = evaluation["methods"]["removal"]["shares"]["0.05"]
+    controls = rates["controls"]
     for values in (rates["tpr"], rates["fpr"]):
         assert all(f"{value:.3f}" in page.text for value in values)
     assert "published criterion, TPR > 0.6" in page.text
     for label, name in enumerate(evaluation["classes"]):
         verdict = "shortcut" if rates["shortcut"][label] else "no shortcut"
-        margin = f"a margin of {rates['margin'][label]:+.3f} [{rates['margin_ci'][label][0]:.3f}, "
+        margin = f"a margin of {controls['margin'][label]:+.3f} [{controls['margin_ci'][label][0]:.3f}, "
         assert re.search(rf"{name}\W+{verdict}\s+5 % of the frequencies give.*{re.escape(margin)}", page.text)
-    assert rates["random_masks"] == 80 and max(rates["control_images"]) <= 6
+    assert controls["random_masks"] == 80 and max(controls["images"]) <= 6
     for name in ("C1", "C2", "C3"):
         uses = evaluation["unfiltered"]["tpr"][int(name[1])] - evaluation["planted"][name]["tpr_without"] >= 0.1
         sentence = re.search(rf"{name}: the model (uses|does not use) its planted frequencies", page.text)
@@ -272,7 +273,10 @@ def test_one_class_of_grey_images_of_odd_sizes_runs_to_the_report(tmp_path):
     assert page.tags.count("script") == 3 and "<script>alert(1)" in page.text
     assert not any("<script>" in script for script in page.scripts)
     evaluation = json.loads((tmp_path / "run" / "evaluation.json").read_text())
-    assert evaluation["removal"]["0.05"]["fpr"] == [None] and evaluation["unfiltered"]["accuracy"] == 1.0
+    assert (
+        evaluation["methods"]["removal"]["shares"]["0.05"]["fpr"] == [None]
+        and evaluation["unfiltered"]["accuracy"] == 1.0
+    )
 
 
 @pytest.mark.parametrize(
