@@ -297,7 +297,7 @@ def test_one_class_of_grey_images_of_odd_sizes_runs_to_the_report(tmp_path):
         ({"search__patch": 0}, "search.patch: got 0; expected a divisor"),
         ({"search__split": "val"}, "search.split: got 'val'; expected train, test"),
         ({"search__images_per_class": -1}, "search.images_per_class: got -1; expected 0 (all) or more"),
-        ({"report__share": 0.3}, "report.share: 0.3 is not among search.shares"),
+        ({"report__share": 0.3}, "report.share: got 0.3; expected one of search.shares, "),
         ({"evaluate__threshold": 1.5}, "evaluate.threshold: got 1.5; expected a TPR in [0, 1]"),
         ({"evaluate__random_masks": -1}, "evaluate.random_masks: got -1; expected 0 or more"),
         ({"evaluate__control_images": -1}, "evaluate.control_images: got -1; expected 0 or more"),
