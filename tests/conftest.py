@@ -5,7 +5,6 @@ import os
 import shutil
 import tempfile
 
-# Programs of tests run for moments and are compiled for seconds: compile them fast rather than well.
 os.environ["XLA_FLAGS"] = " ".join([os.environ.get("XLA_FLAGS", ""), "--xla_force_host_platform_device_count=8"])
 os.environ.setdefault("JAX_PLATFORMS", "cpu")
 # PyTorch's threads spin while they wait: beside JAX's on a busy machine, small models then take eight times as long.
