@@ -80,7 +80,7 @@ def test_a_row_says_how_alike_the_maps_are_and_what_both_cost(tmp_path):
     problem, found = make_problem(), []
     for label, row in enumerate(benchmark.rows(problem, tmp_path, ABOUT, 2)):
         folder = tmp_path / "adaptive" / "0-1-0.1-test" / "adaptive" / f"class{label:05d}"
-        losses = [np.load(file)["losses"].size for file in folder.glob("block*.npz")]
+        losses = [np.load(file)["values"].size for file in folder.glob("block*.npz")]
         assert row["passes"] == sum(losses) + 3 * COUNTS[label], "a pass each, and three for each image's gradient"
         assert row["exact_passes"] == COUNTS[label] * 35 and row["searched"] == COUNTS[label]
         assert row["share_of_exact"] == row["passes"] / row["exact_passes"]

@@ -67,7 +67,7 @@ def prepared(tmp_path_factory):
 
 def python(folder, script):
     environment = os.environ | {
-        "PYTHONPATH": os.pathsep.join([str(folder), str(Path(__file__).parents[1])]),
+        "PYTHONPATH": os.pathsep.join([str(folder), str(Path(__file__).parents[2])]),
         "JAX_PLATFORMS": "cpu",
     }
     ran = subprocess.run(

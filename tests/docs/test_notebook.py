@@ -10,7 +10,7 @@ import pytest
 
 from fsjax.data.synthetic import planted_orbits
 
-FILE = pathlib.Path(__file__).parents[1] / "docs" / "notebook.ipynb"
+FILE = pathlib.Path(__file__).parents[2] / "docs" / "notebook.ipynb"
 # What the claims are about, as the notebook's own variables have it when it ends.
 LAST = """
 import json, matplotlib

@@ -150,7 +150,9 @@ def test_folding_batch_statistics_into_convolutions_changes_no_logit(name):
     }
     expected = jax.jit(network.apply)(variables, images)
     assert np.std(expected, axis=0).max() > 1000 * 2e-5, "logits that differ by far more than the tolerance"
-    np.testing.assert_allclose(jax.jit(apply)(params, images), expected, atol=2e-5)
+    # Rounding grows with the logits: VGG-11's are up to 9, and differ by 3e-5 on some processors.
+    rounding = max(2e-5, 4e-6 * float(np.abs(expected).max()))
+    np.testing.assert_allclose(jax.jit(apply)(params, images), expected, atol=rounding)
     low, same = fold(dataclasses.replace(network, dtype=BFLOAT16), variables)
     assert jax.tree.structure(same) == jax.tree.structure(params)
     rough = np.abs(jax.jit(low)(params, images) - expected).max() / np.abs(expected).max()
