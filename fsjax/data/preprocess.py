@@ -12,8 +12,7 @@ import numpy as np
 from jaxtyping import Array, Float32, Num, UInt8
 from PIL import Image
 
-from fsjax.data.source import one_line
-from fsjax.runtime.errors import InputError
+from fsjax.runtime.errors import InputError, one_line
 
 # The only decoders that are tried: a file's name says nothing of its content (ImageNet has PNGs called .JPEG), and some
 # of PIL's other decoders run programs.

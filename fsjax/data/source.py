@@ -117,8 +117,3 @@ def check_every_class_has_images(source: Source, where: str) -> None:
     if empty:
         more = f" and {len(empty) - 5} more" if len(empty) > 5 else ""
         raise InputError(f"{where}: got no image of class {', '.join(empty[:5])}{more}; expected one or more of each")
-
-
-def one_line(error: BaseException) -> str:
-    """Return the text of another library's error on one line."""
-    return " ".join(str(error).split()) or type(error).__name__

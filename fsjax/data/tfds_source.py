@@ -14,8 +14,8 @@ from tensorflow_datasets.core import read_only_builder
 from tensorflow_datasets.core.data_sources.base import BaseDataSource
 
 from fsjax.data.preprocess import decode
-from fsjax.data.source import choose_classes, one_line
-from fsjax.runtime.errors import InputError
+from fsjax.data.source import choose_classes
+from fsjax.runtime.errors import InputError, one_line
 
 logger = logging.getLogger(__name__)
 

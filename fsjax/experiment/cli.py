@@ -13,7 +13,7 @@ from ml_collections import ConfigDict
 
 from fsjax.experiment import cli_errors, command_help
 from fsjax.runtime import failure_detection, interrupt, storage
-from fsjax.runtime.errors import CheckFailed, InputError
+from fsjax.runtime.errors import CheckFailed, InputError, one_line
 from fsjax.runtime.storage import Path
 
 FAILED = CHECK_FAILED = 1
@@ -43,7 +43,7 @@ def _status(command: Callable[[], None]) -> int:
     try:
         command()
     except InputError as error:
-        print(f"error: {' '.join(str(error).split())}", file=sys.stderr)
+        print(f"error: {one_line(error)}", file=sys.stderr)
         return BAD_INPUT
     except CheckFailed as failed:
         print(failed, file=sys.stderr)

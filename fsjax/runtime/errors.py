@@ -23,6 +23,11 @@ def unknown(field: str, name: str, known: Iterable[str]) -> InputError:
     return InputError(f"{field}: got {name!r}; expected {', '.join(known)}{hint}")
 
 
+def one_line(error: BaseException) -> str:
+    """Return the text of another library's error on one line."""
+    return " ".join(str(error).split()) or type(error).__name__
+
+
 def nearest(name: str, known: Iterable[str], least: float = 0.6) -> str | None:
     """Return the known name most similar to `name`; None if their similarity, in [0, 1], is below `least`."""
     return next(iter(difflib.get_close_matches(name, known, n=1, cutoff=least)), None)

@@ -15,7 +15,7 @@ from typing import IO, Any, ClassVar
 import numpy as np
 
 from fsjax.runtime import pickle_constructors as constructors
-from fsjax.runtime.errors import InputError
+from fsjax.runtime.errors import InputError, one_line
 from fsjax.runtime.pickle_constructors import Inert, Storage
 from fsjax.runtime.storage import Path
 
@@ -38,8 +38,7 @@ def load(path: Path) -> Any:
     except FileNotFoundError as error:
         raise InputError(f"{path}: no such file; expected a pickle or a PyTorch file") from error
     except Exception as error:  # untrusted input: unpickling may raise anything
-        cause = " ".join(str(error).split()) or type(error).__name__
-        raise InputError(f"{path}: not a readable pickle or PyTorch file ({cause})") from error
+        raise InputError(f"{path}: not a readable pickle or PyTorch file ({one_line(error)})") from error
 
 
 # An honest file gives the constructors each of its bytes once, or twice where it holds another file.

@@ -9,7 +9,7 @@ from typing import IO
 import numpy as np
 from jaxtyping import Shaped
 
-from fsjax.runtime.errors import InputError
+from fsjax.runtime.errors import InputError, one_line
 from fsjax.runtime.storage import Path
 
 # An .npz may unpack to LARGEST bytes, or to TIMES its own size if that is more. Nearly constant masks and scores of
@@ -37,7 +37,7 @@ def read(path: Path, keys: Sequence[str] = ()) -> dict[str, Shaped[np.ndarray, "
     except (InputError, FileNotFoundError):
         raise
     except Exception as error:  # untrusted input: zipfile, zlib and NumPy may raise anything
-        raise InputError(f"{path}: not a readable .npz of plain arrays ({_cause(error)})") from error
+        raise InputError(f"{path}: not a readable .npz of plain arrays ({one_line(error)[:300]})") from error
 
 
 def check_npy(path: Path) -> None:
@@ -52,7 +52,7 @@ def check_npy(path: Path) -> None:
             if (needed := _bytes(file)) > size:
                 raise ValueError(f"got {size} bytes; expected {needed} by its header")
     except Exception as error:
-        raise InputError(f"{path}: not a readable .npy of plain numbers ({_cause(error)})") from error
+        raise InputError(f"{path}: not a readable .npy of plain numbers ({one_line(error)[:300]})") from error
 
 
 def _members(archive: zipfile.ZipFile, keys: Sequence[str]) -> dict[str, zipfile.ZipInfo]:
@@ -105,7 +105,3 @@ def _size(file: _File) -> int:
     size = file.seek(0, io.SEEK_END)
     file.seek(0)
     return size
-
-
-def _cause(error: Exception) -> str:
-    return " ".join(str(error).split())[:300] or type(error).__name__

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from upath import UPath
 
-from fsjax.runtime.errors import InputError
+from fsjax.runtime.errors import InputError, one_line
 
 if TYPE_CHECKING:
     from typing_extensions import TypeIs
@@ -38,13 +38,11 @@ def path(text: str | Path) -> Path:
         place.fs  # noqa: B018 (imports the driver)
     except ImportError as error:
         extra = _EXTRAS.get(protocol)
-        advice = f"pip install 'fsjax[{extra}]'" if extra else " ".join(str(error).split())
+        advice = f"pip install 'fsjax[{extra}]'" if extra else one_line(error)
         raise InputError(f"{text}: {protocol}:// needs a driver that is not installed: {advice}") from error
     except ValueError as error:
-        raise InputError(
-            f"{text}: got {' '.join(str(error).split())}; "
-            "expected a local path, gs://, s3://, or what else fsspec reaches"
-        ) from error
+        expected = "expected a local path, gs://, s3://, or what else fsspec reaches"
+        raise InputError(f"{text}: got {one_line(error)}; {expected}") from error
     return place
 
 
@@ -62,7 +60,7 @@ def check_reachable(where: Path, field: str) -> None:
     except FileNotFoundError:
         pass
     except Exception as error:  # each driver has its own errors
-        reason = " ".join(str(error).split())[:300]
+        reason = one_line(error)[:300]
         raise InputError(
             f"{field}: {where} cannot be reached ({reason}); expected a store that answers this machine"
         ) from error

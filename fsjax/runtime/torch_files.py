@@ -9,7 +9,7 @@ import numpy as np
 from jaxtyping import Shaped
 
 from fsjax.runtime import extras, files, inert_pickle, storage
-from fsjax.runtime.errors import InputError
+from fsjax.runtime.errors import InputError, one_line
 from fsjax.runtime.pickle_constructors import Inert
 from fsjax.runtime.storage import Path
 
@@ -87,4 +87,4 @@ def _read_safetensors(path: Path) -> dict[str, Shaped[np.ndarray, "..."]]:
         with safe_open(path, framework="numpy") as file:
             return {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118 - not a mapping
     except (SafetensorError, OSError, ValueError, TypeError, AttributeError, KeyError) as error:
-        raise InputError(f"{path}: not a readable safetensors file ({' '.join(str(error).split())})") from error
+        raise InputError(f"{path}: not a readable safetensors file ({one_line(error)})") from error

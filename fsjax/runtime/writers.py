@@ -19,7 +19,7 @@ from jaxtyping import UInt8
 from ml_collections import ConfigDict
 
 from fsjax.runtime import files, storage
-from fsjax.runtime.errors import InputError
+from fsjax.runtime.errors import InputError, one_line
 from fsjax.runtime.storage import Path
 
 logger = logging.getLogger(__name__)
@@ -182,10 +182,8 @@ def start_wandb(config: ConfigDict, directory: Path) -> Writer | None:
             settings=wandb.Settings(silent=True, console="off"),
         )
     except wandb.Error as error:
-        reason = " ".join(str(error).split())
-        raise InputError(
-            f"wandb.mode: {config.wandb.mode!r}: {reason}; expected offline, or a user logged in"
-        ) from error
+        expected = "expected offline, or a user logged in"
+        raise InputError(f"wandb.mode: {config.wandb.mode!r}: {one_line(error)}; {expected}") from error
     logger.info("wandb: %s", run.url if config.wandb.mode == "online" else f"offline, in {run.dir}")
     return WeightsAndBiases(run, wandb.Image)
 

@@ -9,8 +9,7 @@ from typing import Any
 
 import yaml
 
-from fsjax.data.source import one_line
-from fsjax.runtime.errors import InputError
+from fsjax.runtime.errors import InputError, one_line
 from fsjax.runtime.storage import Path
 
 SHIPPED = pathlib.Path(__file__).parent / "mappings"
