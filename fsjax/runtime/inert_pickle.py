@@ -16,7 +16,7 @@ import numpy as np
 
 from fsjax.runtime import pickle_constructors as constructors
 from fsjax.runtime.errors import InputError, one_line
-from fsjax.runtime.pickle_constructors import Inert, Storage
+from fsjax.runtime.pickle_constructors import Inert, Stateless, Storage
 from fsjax.runtime.storage import Path
 
 _File = io.BufferedIOBase | IO[bytes]
@@ -173,7 +173,7 @@ class _BoundedFile:
         return self._file.read(self._budget.check(count))
 
 
-class _Constructor:
+class _Constructor(Stateless):
     """Wrapper of a function, class or dtype that a pickle may call but not change."""
 
     __slots__ = ("_budget", "target")
@@ -186,9 +186,6 @@ class _Constructor:
         if self.target is _storage_from_bytes:
             return _storage_from_bytes(*arguments, self._budget)
         return self.target(*arguments)
-
-    def __setstate__(self, state: Any) -> None:
-        pass
 
 
 def _storage_from_bytes(data: bytes, budget: _Budget) -> Any:
@@ -209,9 +206,9 @@ _KNOWN: dict[str, dict[str, Any]] = {
         "_rebuild_tensor_v2": constructors.Tensor,
         "_rebuild_parameter": lambda tensor, *rest: tensor,
         "_rebuild_parameter_with_state": lambda tensor, *rest: tensor,
-        "_rebuild_from_type_v2": constructors.rebuild_from_type,
+        "_rebuild_from_type_v2": lambda function, kind, arguments, state: function(*arguments),
         "_load_from_bytes": _storage_from_bytes,
-        "Size": constructors.size,
+        "Size": tuple,
     },
     "collections": {"OrderedDict": constructors.OrderedDict},
     "_codecs": {"encode": constructors.to_bytes},

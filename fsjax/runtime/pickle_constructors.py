@@ -10,7 +10,16 @@ import ml_dtypes
 import numpy as np
 
 
-class Inert:
+class Stateless:
+    """What a pickle may set the state of, to no effect."""
+
+    __slots__ = ()
+
+    def __setstate__(self, state: Any) -> None:
+        pass
+
+
+class Inert(Stateless):
     """Stand-in for an object of an unknown class or function, whose full name is `name`.
 
     Accepts whatever a pickle does with an object, and does nothing.
@@ -22,9 +31,6 @@ class Inert:
         return super().__new__(cls)
 
     def __init__(self, *arguments: Any, **fields: Any):
-        pass
-
-    def __setstate__(self, state: Any) -> None:
         pass
 
     def __call__(self, *arguments: Any, **fields: Any) -> "Inert":
@@ -46,14 +52,11 @@ STORAGE_DTYPES = {
 }
 
 
-class Storage:
+class Storage(Stateless):
     """The numbers that tensors share, read when the first tensor needs them."""
 
     def __init__(self, dtype: np.dtype, big_endian: bool, read: Callable[[], bytes]):
         self.dtype, self._big_endian, self._read = dtype, big_endian, read
-
-    def __setstate__(self, state: Any) -> None:
-        pass
 
     @functools.cached_property
     def numbers(self) -> np.ndarray:
@@ -61,14 +64,11 @@ class Storage:
         return numbers.byteswap() if self._big_endian else numbers
 
 
-class Tensor:
+class Tensor(Stateless):
     """A PyTorch tensor."""
 
     def __init__(self, storage: Storage, offset: int, shape: tuple, strides: tuple, *rest: Any):
         self.storage, self.offset, self.shape, self.strides = storage, offset, tuple(shape), tuple(strides)
-
-    def __setstate__(self, state: Any) -> None:
-        pass
 
     def array(self) -> np.ndarray | Inert:
         if isinstance(self.storage, Inert):
@@ -81,11 +81,8 @@ class Tensor:
         return np.lib.stride_tricks.as_strided(numbers[self.offset :], self.shape, strides, writeable=False)
 
 
-class OrderedDict(dict):
+class OrderedDict(Stateless, dict):
     """collections.OrderedDict: that of a state_dict has attributes too."""
-
-    def __setstate__(self, state: Any) -> None:
-        pass
 
 
 class DType:
@@ -128,14 +125,6 @@ def array_from_buffer(data: Any, dtype: Any, shape: tuple, order: Literal["C", "
 def scalar(dtype: Any, data: Any) -> float | int | bool | Inert:
     array = array_from_buffer(data, dtype, ())
     return array.item() if isinstance(array, np.ndarray) else array
-
-
-def rebuild_from_type(function: Callable, kind: Any, arguments: tuple, state: Any) -> Any:
-    return function(*arguments)
-
-
-def size(sizes: Any = ()) -> tuple:
-    return sizes if isinstance(sizes, tuple) else tuple(sizes)
 
 
 def to_bytes(data: bytes | bytearray | str = b"", encoding: str = "latin1") -> bytes | bytearray:
