@@ -10,6 +10,7 @@ from fsjax.data.dataset import Dataset, measure_mean_std
 from fsjax.data.folder import open_folder
 from fsjax.data.loader import batches
 from fsjax.data.source import Source, check_every_class_has_images
+from fsjax.data.synthetic import open_synthetic
 from fsjax.runtime import extras
 from fsjax.runtime.errors import InputError
 
@@ -97,12 +98,6 @@ def split_off_validation(labels: np.ndarray, share: float, seed: int) -> tuple[n
     return np.flatnonzero(~in_validation), np.flatnonzero(in_validation)
 
 
-def _open_synthetic(data_config: ConfigDict, split: str) -> Source:
-    from fsjax.data.synthetic import open_synthetic  # on first use: draws its images
-
-    return open_synthetic(data_config, split)
-
-
 def _open_tfds(data_config: ConfigDict, split: str) -> Source:
     from fsjax.data.tfds_source import open_tfds  # on first use: importing TFDS takes seconds
 
@@ -111,7 +106,7 @@ def _open_tfds(data_config: ConfigDict, split: str) -> Source:
 
 # name -> open(data_config, split name) -> Source
 SOURCES: dict[str, Callable[[ConfigDict, str], Source]] = {
-    "synthetic": _open_synthetic,
+    "synthetic": open_synthetic,
     "folder": open_folder,
     "arrays": open_arrays,
     "tfds": _open_tfds,

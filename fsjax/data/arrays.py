@@ -7,7 +7,7 @@ import numpy as np
 from jaxtyping import Int, Int32, Shaped, UInt8
 from ml_collections import ConfigDict
 
-from fsjax.data.source import ClassChoice, choose_classes, parse_classes
+from fsjax.data.source import ClassChoice, Source, choose_classes, parse_classes
 from fsjax.runtime import files, storage
 from fsjax.runtime.errors import InputError
 from fsjax.runtime.storage import Path
@@ -48,7 +48,7 @@ def open_arrays(data_config: ConfigDict, split: str) -> "ArraysSource":
 
 
 @dataclasses.dataclass
-class ArraysSource:
+class ArraysSource(Source):
     """A Source of rows of an array; rows: which of images are used. name: what errors call the array."""
 
     classes: tuple[str, ...]
@@ -56,10 +56,6 @@ class ArraysSource:
     rows: Int[np.ndarray, " images"]
     labels: Int32[np.ndarray, " images"]
     name: str
-    planted: dict | None = None
-
-    def __len__(self) -> int:
-        return len(self.rows)
 
     def __getitem__(self, index: SupportsIndex) -> UInt8[np.ndarray, "height width 3"]:
         image = np.asarray(self.images[self.rows[index]])

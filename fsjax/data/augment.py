@@ -15,7 +15,7 @@ from fsjax.runtime.errors import InputError
 
 _TRIES = 10  # as torchvision's RandomResizedCrop, before it takes the whole image
 
-
+Image = Float[Array, "size size 3"]
 Augment = Callable[[Key[Array, " n"], Float[Array, "n size size 3"]], Float[Array, "n size size 3"]]
 
 
@@ -32,7 +32,7 @@ def make_augment(names: str, *, pad: int = 4, min_scale: float = 0.08) -> Augmen
     if not 0 < min_scale <= 1:
         raise InputError(f"train.min_scale: got {min_scale}; expected a share of the area in (0, 1]")
 
-    def augment_one(key: Key[Array, ""], image: Float[Array, "size size 3"]) -> Float[Array, "size size 3"]:
+    def augment_one(key: Key[Array, ""], image: Image) -> Image:
         for place, name in enumerate(chosen):
             image = AUGMENTATIONS[name](jax.random.fold_in(key, place), image, pad=pad, min_scale=min_scale)
         return image
@@ -65,24 +65,18 @@ def image_keys(seed: int, epochs: Int[Array, " n"], indices: Int[Array, " n"]) -
     return jax.vmap(lambda epoch, index: jax.random.fold_in(jax.random.fold_in(base, epoch), index))(epochs, indices)
 
 
-def flip(
-    key: Key[Array, ""], image: Float[Array, "size size 3"], *, pad: int = 4, min_scale: float = 0.08
-) -> Float[Array, "size size 3"]:
+def flip(key: Key[Array, ""], image: Image, *, pad: int = 4, min_scale: float = 0.08) -> Image:
     """Mirror left to right with probability 1/2."""
     return jnp.where(jax.random.bernoulli(key), image[:, ::-1], image)
 
 
-def crop(
-    key: Key[Array, ""], image: Float[Array, "size size 3"], *, pad: int = 4, min_scale: float = 0.08
-) -> Float[Array, "size size 3"]:
+def crop(key: Key[Array, ""], image: Image, *, pad: int = 4, min_scale: float = 0.08) -> Image:
     """Cut a square of the image's size, uniformly, from the image padded by zeros (torchvision's RandomCrop)."""
     top, left = jax.random.randint(key, (2,), 0, 2 * pad + 1)
     return jax.lax.dynamic_slice(_padded(image, pad), (top, left, 0), image.shape)
 
 
-def resized_crop(
-    key: Key[Array, ""], image: Float[Array, "size size 3"], *, pad: int = 4, min_scale: float = 0.08
-) -> Float[Array, "size size 3"]:
+def resized_crop(key: Key[Array, ""], image: Image, *, pad: int = 4, min_scale: float = 0.08) -> Image:
     """Resize a random box of the image padded by zeros to the image's size (torchvision's RandomResizedCrop)."""
     padded = _padded(image, pad)
     return crop_and_resize(padded, random_box(key, padded.shape[0], min_scale), image.shape[0])

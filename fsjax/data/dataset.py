@@ -15,6 +15,8 @@ from fsjax.engine import sharing
 from fsjax.runtime import parallel
 from fsjax.runtime.errors import InputError
 
+_WORKERS = min(32, os.cpu_count() or 1)
+
 
 @runtime_checkable
 class Images(Protocol):
@@ -61,7 +63,13 @@ class Dataset:
         resize_shorter: int = 0,
     ):
         rows = np.arange(len(source)) if rows is None else rows
-        self._store, self._positions = _Store(source, rows, image_size, resize_shorter, cache_gib), np.arange(len(rows))
+        self._source, self._rows, self._shorter = source, rows, resize_shorter
+        self._positions = np.arange(len(rows))  # of these images in the cache, which subsets share
+        self._pool = ThreadPoolExecutor(_WORKERS, thread_name_prefix="fsjax-decode")
+        shape = (len(rows), image_size, image_size, 3)
+        fits = np.prod(shape, dtype=float) <= cache_gib * 2**30
+        self._cache = np.empty(shape, np.uint8) if fits else None
+        self._filled = np.zeros(len(rows), bool)
         self.classes, self.planted, self.image_size = source.classes, source.planted, image_size
         self.labels: Int32[np.ndarray, " images"] = source.labels[rows]
 
@@ -73,13 +81,21 @@ class Dataset:
 
     def images(self, indices: Iterable[int] | Int[np.ndarray, " n"]) -> UInt8[np.ndarray, "n size size 3"]:
         """Return a copy of these images, decoded in threads; raise InputError for one that does not decode."""
-        return self._store.read(self._positions[np.asarray(indices, int)])
+        positions = self._positions[np.asarray(indices, int)]
+        if self._cache is None:
+            images = np.empty((len(positions), self.image_size, self.image_size, 3), np.uint8)
+            self._decode(positions, images, np.arange(len(positions)))
+            return images
+        missing = np.unique(positions[~self._filled[positions]])
+        self._decode(missing, self._cache, missing)
+        self._filled[missing] = True  # after the pixels: a flag seen by another thread means a whole image
+        return self._cache[positions]
 
     @property
     def names(self) -> list[str]:
         """Folder and name of each image's file, '/' between them; empty where the images are not files."""
-        files = getattr(self._store.source, "files", ())
-        rows = self._store.rows[self._positions].tolist() if files else []
+        files = getattr(self._source, "files", ())
+        rows = self._rows[self._positions].tolist() if files else []
         return ["/".join(files[row].replace(os.sep, "/").rsplit("/", 2)[-2:]) for row in rows]
 
     def subset(self, indices: Iterable[int] | Int[np.ndarray, " n"]) -> "Dataset":
@@ -87,6 +103,14 @@ class Dataset:
         part, indices = copy.copy(self), np.asarray(indices, int)
         part._positions, part.labels = self._positions[indices], self.labels[indices]
         return part
+
+    def _decode(self, positions: np.ndarray, out: np.ndarray, slots: np.ndarray) -> None:
+        def decode_part(part: np.ndarray) -> None:
+            for slot, row in part.tolist():
+                out[slot] = resize(self._source[row], self.image_size, self._shorter)
+
+        parts = np.array_split(np.stack([slots, self._rows[positions]], axis=1), min(_WORKERS, len(slots)) or 1)
+        list(self._pool.map(decode_part, parts))
 
 
 def measure_mean_std(dataset: Dataset) -> tuple[Float64[np.ndarray, "3"], Float64[np.ndarray, "3"]]:
@@ -112,34 +136,3 @@ def measure_mean_std(dataset: Dataset) -> tuple[Float64[np.ndarray, "3"], Float6
             "data.mean, data.std: got nothing, and the images have a constant colour channel; expected values"
         )
     return total / count / 255, np.sqrt(np.array(spread, float)) / count / 255
-
-
-class _Store:
-    """Cache of a source's images at one size, shared by a Dataset and its subsets."""
-
-    def __init__(self, source: Source, rows: np.ndarray, size: int, shorter: int, cache_gib: float):
-        self.source, self.rows, self.size, self.shorter = source, rows, size, shorter
-        self._workers = min(32, os.cpu_count() or 1)
-        self._pool = ThreadPoolExecutor(self._workers, thread_name_prefix="fsjax-decode")
-        shape = (len(rows), size, size, 3)
-        fits = np.prod(shape, dtype=float) <= cache_gib * 2**30
-        self._cache = np.empty(shape, np.uint8) if fits else None
-        self._filled = np.zeros(len(rows), bool)
-
-    def read(self, positions: np.ndarray) -> UInt8[np.ndarray, "n size size 3"]:
-        if self._cache is None:
-            images = np.empty((len(positions), self.size, self.size, 3), np.uint8)
-            self._decode(positions, images, np.arange(len(positions)))
-            return images
-        missing = np.unique(positions[~self._filled[positions]])
-        self._decode(missing, self._cache, missing)
-        self._filled[missing] = True  # after the pixels: a flag seen by another thread means a whole image
-        return self._cache[positions]
-
-    def _decode(self, positions: np.ndarray, out: np.ndarray, slots: np.ndarray) -> None:
-        def run(part: np.ndarray) -> None:
-            for i in part:
-                out[slots[i]] = resize(self.source[int(self.rows[positions[i]])], self.size, self.shorter)
-
-        parts = np.array_split(np.arange(len(positions)), min(self._workers, len(positions)) or 1)
-        list(self._pool.map(run, parts))

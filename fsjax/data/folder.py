@@ -9,10 +9,9 @@ from typing import SupportsIndex
 import numpy as np
 from jaxtyping import Int32, UInt8
 from ml_collections import ConfigDict
-from upath import UPath
 
 from fsjax.data.preprocess import decode
-from fsjax.data.source import choose_classes
+from fsjax.data.source import Source, choose_classes
 from fsjax.runtime import storage
 from fsjax.runtime.errors import InputError
 from fsjax.runtime.storage import Path
@@ -45,10 +44,8 @@ def open_folder(data_config: ConfigDict, split: str) -> "FolderSource":
     return FolderSource(choice.display, files)
 
 
-class FolderSource:
+class FolderSource(Source):
     """A Source of image files; files: the paths of each class's images."""
-
-    planted: dict | None = None
 
     def __init__(self, classes: tuple[str, ...], files: Sequence[Sequence[str]]):
         self.classes = classes
@@ -57,12 +54,8 @@ class FolderSource:
             np.arange(len(files), dtype=np.int32), [len(paths) for paths in files]
         )
 
-    def __len__(self) -> int:
-        return len(self.files)
-
     def __getitem__(self, index: SupportsIndex) -> UInt8[np.ndarray, "height width 3"]:
-        advice = "; --config.data.skip_undecodable=True leaves such images out"
-        return decode(_opened(self.files[index]), self.files[index], advice)
+        return _decode(self.files[index], "; --config.data.skip_undecodable=True leaves such images out")
 
 
 def _split_folder(root: str, split: str) -> Path:
@@ -80,31 +73,27 @@ def _split_folder(root: str, split: str) -> Path:
 
 def image_files(folder: Path) -> list[str]:
     """Return the sorted paths of the images in a folder, but not in its subfolders."""
-    if storage.is_local(folder):
-        files = [entry.path for entry in os.scandir(folder)]
-    else:
-        files = [str(folder / name) for name, kind in _listed(folder) if kind == "file"]
-    return sorted(file for file in files if file.lower().endswith(EXTENSIONS))
+    names = [name for name, is_folder in _listed(folder) if not is_folder and name.lower().endswith(EXTENSIONS)]
+    return sorted(os.path.join(str(folder), name) for name in names)
 
 
 def _folders(folder: Path) -> list[str]:
     """Return the sorted names of the folders in a folder."""
+    return sorted(name for name, is_folder in _listed(folder) if is_folder)
+
+
+def _listed(folder: Path) -> list[tuple[str, bool]]:
+    """Return the names in a folder and whether each is a folder, of a store in one request."""
     if storage.is_local(folder):
-        return sorted(entry.name for entry in folder.iterdir() if entry.is_dir())
-    return sorted(name for name, kind in _listed(folder) if kind == "directory")
+        return [(entry.name, entry.is_dir()) for entry in os.scandir(folder)]
+    entries = [(entry["name"].strip("/"), entry["type"]) for entry in folder.fs.ls(folder.path, detail=True)]
+    # Some stores list the folder itself.
+    return [(path.rpartition("/")[2], kind == "directory") for path, kind in entries if path != folder.path.strip("/")]
 
 
-def _listed(folder: Path) -> list[tuple[str, str]]:
-    """Return names and kinds of a store's entries in a folder, in one request; some stores list the folder itself."""
-    store = UPath(folder)
-    entries = [(entry["name"].strip("/"), entry["type"]) for entry in store.fs.ls(store.path, detail=True)]
-    return [(path.rpartition("/")[2], kind) for path, kind in entries if path != store.path.strip("/")]
-
-
-def _opened(file: str) -> str | bytes:
-    """Return what `decode` takes: a local file's name, or the bytes of one in a store."""
+def _decode(file: str, advice: str = "") -> UInt8[np.ndarray, "height width 3"]:
     where = storage.path(file)
-    return file if storage.is_local(where) else where.read_bytes()
+    return decode(file if storage.is_local(where) else where.read_bytes(), file, advice)
 
 
 def decodable(files: list[list[str]], folder: Path) -> list[list[str]]:
@@ -112,7 +101,7 @@ def decodable(files: list[list[str]], folder: Path) -> list[list[str]]:
 
     def decodes(path: str) -> bool:
         try:
-            decode(_opened(path), path)
+            _decode(path)
         except InputError:
             return False
         return True

@@ -64,16 +64,13 @@ def open_synthetic(data: ConfigDict, split: str) -> Source:
 
 
 @dataclasses.dataclass
-class SyntheticSource:
+class SyntheticSource(Source):
     """A Source of images in memory."""
 
     images: UInt8[np.ndarray, "images size size 3"]
     labels: Int32[np.ndarray, " images"]
     planted: dict | None
     classes: tuple[str, ...] = CLASSES
-
-    def __len__(self) -> int:
-        return len(self.images)
 
     def __getitem__(self, index: SupportsIndex) -> UInt8[np.ndarray, "size size 3"]:
         return self.images[index]

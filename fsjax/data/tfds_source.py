@@ -14,7 +14,7 @@ from tensorflow_datasets.core import read_only_builder
 from tensorflow_datasets.core.data_sources.base import BaseDataSource
 
 from fsjax.data.preprocess import decode
-from fsjax.data.source import choose_classes
+from fsjax.data.source import Source, choose_classes
 from fsjax.runtime.errors import InputError, one_line
 
 logger = logging.getLogger(__name__)
@@ -54,7 +54,7 @@ def open_tfds(data_config: ConfigDict, split: str) -> "TfdsSource":
 
 
 @dataclasses.dataclass
-class TfdsSource:
+class TfdsSource(Source):
     """A Source of records of a prepared set; rows: which of them are used. name: what errors call the set."""
 
     classes: tuple[str, ...]
@@ -62,10 +62,6 @@ class TfdsSource:
     rows: Int[np.ndarray, " images"]
     labels: Int32[np.ndarray, " images"]
     name: str
-    planted: dict | None = None
-
-    def __len__(self) -> int:
-        return len(self.rows)
 
     def __getitem__(self, index: SupportsIndex) -> UInt8[np.ndarray, "height width 3"]:
         row = int(self.rows[index])
