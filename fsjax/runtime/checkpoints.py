@@ -32,11 +32,8 @@ _LOSS = "loss"
 class Checkpoints:
     """The newest checkpoints in a directory, and the one with the lowest loss.
 
-    The main process writes, in a thread; all processes read. Collective: every process calls the same methods.
-
-    Args:
-      directory: created when the first checkpoint is saved.
-      keep: how many of the newest to keep.
+    The main process writes, in a thread; all processes read. Collective: every process calls the same methods. `keep`
+    counts the newest ones.
     """
 
     def __init__(self, directory: Path, keep: int = 2):
@@ -51,12 +48,8 @@ class Checkpoints:
     ) -> None:
         """Start to save a step in a thread, after the previous one is written; `wait` returns when it is done.
 
-        Args:
-          step: from 1.
-          variables: the model's arrays of one replica, in host memory.
-          training: the optimiser's arrays and other state that training resumes from.
-          metadata: JSON values that describe the run.
-          loss: on validation images, if measured at this step.
+        `variables` are the model's arrays of one replica, `training` what training resumes from beside them, both in
+        host memory. `metadata` is JSON. `loss` is that on validation images, if measured at this step.
 
         Raises:
           InputError: the previous checkpoint could not be written.
@@ -105,7 +98,7 @@ class Checkpoints:
         return self._restore(step, "variables", like)
 
     def training(self, step: int, like: PyTree) -> PyTree:
-        """Restore the optimiser's arrays and other state that training resumes from."""
+        """Restore what training resumes from beside the model's arrays."""
         return self._restore(step, "training", like)
 
     def discard_after(self, step: int | None) -> None:
@@ -201,10 +194,7 @@ class Checkpoints:
 
 
 def chosen_hashes(directory: Path, select: str) -> Path:
-    """Return the file of hashes of the checkpoint that train.select chooses: '' = newest, or 'best'.
-
-    It identifies the checkpoint's content.
-    """
+    """Return the file of hashes, which identifies the content, of the checkpoint that train.select chooses."""
     losses = _losses(directory)
     step = _lowest(losses) if select == "best" else max(losses, default=None)
     return directory / ("none" if step is None else f"{step}.sha256.json")
@@ -274,14 +264,10 @@ def _recorded(file: Path) -> tuple[dict[str, str], float | None] | None:
     if not isinstance(hashes, dict):
         return None
     loss = hashes.pop(_LOSS, None)
-    if not isinstance(loss, float | int | None) or not hashes or not all(map(_is_inside, hashes)):
+    outside = any(name.startswith("/") or ".." in name.split("/") for name in hashes)
+    if not isinstance(loss, float | int | None) or not hashes or outside:
         return None
     return hashes, loss
-
-
-def _is_inside(name: str) -> bool:
-    path = pathlib.PurePosixPath(name)
-    return not path.is_absolute() and ".." not in path.parts
 
 
 def _hashes(directory: pathlib.Path) -> dict[str, str]:

@@ -21,11 +21,9 @@ FIELDS: dict[str, Field] = {}
 
 
 def config(table: Table, prefix: str = "") -> ConfigDict:
-    """Return the defaults of a table as a ConfigDict, and record the table's fields in FIELDS.
+    """Return the defaults of a table as a ConfigDict, and record its fields in FIELDS.
 
-    Args:
-      table: the fields.
-      prefix: dotted name of the group that the ConfigDict becomes in an experiment; '' = the experiment itself.
+    `prefix` is the dotted name of the group that the ConfigDict becomes in an experiment; '' = the experiment itself.
     """
     values = ConfigDict()
     for name, entry in table.items():

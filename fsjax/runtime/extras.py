@@ -1,5 +1,6 @@
 """Optional packages, which extras of fsjax install."""
 
+import contextlib
 import importlib.util
 
 from fsjax.runtime.errors import InputError
@@ -14,12 +15,7 @@ EXTRAS = {
 def require(extra: str) -> None:
     """Raise InputError, naming the extra, if one of its modules is not installed."""
     for module in EXTRAS[extra]:
-        if not _is_installed(module):
-            raise InputError(f"{module}: got no such package; expected the extra {extra}: pip install 'fsjax[{extra}]'")
-
-
-def _is_installed(module: str) -> bool:
-    try:
-        return importlib.util.find_spec(module) is not None
-    except (ImportError, ValueError):  # an import hook or sys.modules[module] = None hides it
-        return False
+        with contextlib.suppress(ImportError, ValueError):  # an import hook or sys.modules[module] = None hides it
+            if importlib.util.find_spec(module):
+                continue
+        raise InputError(f"{module}: got no such package; expected the extra {extra}: pip install 'fsjax[{extra}]'")

@@ -18,6 +18,8 @@ from fsjax.runtime import npz, storage
 from fsjax.runtime.errors import InputError
 from fsjax.runtime.storage import Path
 
+_CHECKSUM = "checksum"  # a field of JSON objects
+
 
 @contextlib.contextmanager
 def replacing(path: Path) -> Iterator[IO[bytes]]:
@@ -117,15 +119,13 @@ def remove_leftovers(directory: Path) -> None:
 
 def _is_running(process: int) -> bool:
     """Return whether another process has this id."""
-    if process == os.getpid():
-        return False
     try:
         os.kill(process, 0)
     except ProcessLookupError:
         return False
     except PermissionError:
         pass
-    return True
+    return process != os.getpid()
 
 
 def _host() -> str:
@@ -168,9 +168,6 @@ def read_json(path: Path) -> Any:
     return value
 
 
-_CHECKSUM = "checksum"
-
-
 def _checksum(value: dict) -> str:
     return hashlib.sha256(json.dumps(value, allow_nan=False).encode()).hexdigest()
 
@@ -190,12 +187,7 @@ def write_npz(path: Path, **arrays: np.ndarray) -> None:
 
 
 def read_npz(path: Path, keys: Sequence[str] = ()) -> dict[str, np.ndarray]:
-    """Read the arrays of an .npz, all or those of `keys`.
-
-    Raises:
-      InputError: the file is not an .npz, is damaged, lacks a key, holds pickled objects, or unpacks to far
-        more than its size.
-    """
+    """Read the arrays of an .npz, all or those of `keys`; errors as of `npz.read`."""
     with storage.local(path) as copy:
         return npz.read(copy, keys)
 

@@ -39,17 +39,16 @@ class Metrics:
     """
 
     def __init__(self, directory: Path, other_writer: Callable[[], Writer | None] = lambda: None):
+        self._shown, self._uploaded = directory / "metrics.jsonl", time.monotonic()
         self._writers: list[Writer] = []
+        self._copies: tempfile.TemporaryDirectory | None = None  # deleted with this object
         self._writes = parallel.is_main_process()
         if not self._writes:
             return
-        self._copies: tempfile.TemporaryDirectory | None = None  # deleted with this object
-        if storage.is_local(directory):
-            self._folder = directory
-        else:
+        self._folder = directory
+        if not storage.is_local(directory):
             self._copies = tempfile.TemporaryDirectory()
             self._folder = pathlib.Path(self._copies.name)
-        self._shown, self._uploaded = directory / "metrics.jsonl", time.monotonic()
         self._file = self._folder / "metrics.jsonl"
         with files.writing(self._shown):
             self._writers.append(TensorBoard(self._folder / "tensorboard"))
@@ -81,8 +80,6 @@ class Metrics:
 
     def images(self, section: str, step: int, images: Mapping[str, UInt8[np.ndarray, "height width"]]) -> None:
         """Show grey images by name; the writers alone get them."""
-        if not self._writes:
-            return
         with files.writing(self._shown):
             for writer in self._writers:
                 writer.images(section, step, images)
@@ -99,8 +96,6 @@ class Metrics:
 
     def close(self, *, failed: bool = False) -> None:
         """Close and upload what was written; `failed` is told to the writers."""
-        if not self._writes:
-            return
         with files.writing(self._shown):
             for writer in self._writers:
                 writer.close(failed=failed)

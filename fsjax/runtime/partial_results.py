@@ -3,7 +3,7 @@
 import hashlib
 import re
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable
 
 import jax
 import numpy as np
@@ -33,15 +33,11 @@ class PartialResults:
 
     Args:
       directory: made on the first write; None = nothing is kept.
-      layout: numbers that the arithmetic depends on, for a search that starts here.
+      layout: numbers that the arithmetic depends on, for a search that starts here; the attribute holds those to
+        compute with.
       params: of the classifier that is searched.
       identity: names whatever else the results depend on.
-      save_seconds: between two saves.
-
-    Attributes:
-      layout: the one to compute with.
-      on_save: called after every save.
-      unsaved: tables that were filled since the last save.
+      save_seconds: between two saves; `on_save` is called after each.
 
     Raises:
       InputError: the directory holds the results of another search, another classifier or another version.
@@ -64,12 +60,9 @@ class PartialResults:
         self._save_seconds, self._saved = save_seconds, time.monotonic()
 
     def table(self, label: int, values: Float[np.ndarray, "*shape items"], name: str = "") -> "Table":
-        """Return a table over `values`, which becomes what the folder holds of it, and NaN elsewhere.
+        """Return a table over `values`, a view of which will do: it becomes what the folder holds, and NaN elsewhere.
 
-        Args:
-          label: the class, or part of the images, that the table belongs to.
-          values: filled in place; a view will do.
-          name: tells the tables of a label apart; the start of their files' names.
+        `label` is the class, or part of the images, that it belongs to; `name` tells a label's tables and files apart.
         """
         return Table(self, label, values, name)
 
@@ -132,18 +125,16 @@ class PartialResults:
 
 
 class Table:
-    """Values that are computed item by item, such as the losses of a class under each mask.
-
-    Attributes:
-      values: NaN where an item is not known.
-    """
+    """Values that are computed item by item, such as the losses of a class under each mask; NaN if not known."""
 
     def __init__(self, store: PartialResults, label: int, values: Float[np.ndarray, "*shape items"], name: str):
         self.values, self._store, self._label, self._name = values, store, label, name
         self._unsaved: list[Int[np.ndarray, " items"]] = []
         self.values[...] = np.nan
-        for file in self._files():
-            self._read(file)
+        folder = store.folder(label)
+        for file in sorted(path.name for path in folder.glob(f"{name}*.npz")) if folder else ():
+            if re.fullmatch(re.escape(name) + r"\d+-\d+\.npz", file):
+                self._read(file.removesuffix(".npz"))
 
     def fill(
         self,
@@ -152,12 +143,7 @@ class Table:
     ) -> None:
         """Compute items and their values, tile by tile; save as it goes and at the end, whatever ends it.
 
-        Args:
-          tiles: computed as they are asked for.
-          on_tile: called with the number of items of each tile that was computed.
-
-        Raises:
-          Terminated: SIGTERM came.
+        `on_tile` is called with the number of items of each tile. Raises Terminated after SIGTERM.
         """
         try:
             for items, values in tiles:
@@ -183,14 +169,6 @@ class Table:
             name = f"{self._name}{items[0]:06d}-{items[-1] + 1:06d}"
             arrays = {"items": items, "values": self.values[..., items]}
             self._store.write(f"{_folder_name(self._label)}/{name}", arrays)
-
-    def _files(self) -> Iterator[str]:
-        """Names of the files of this table, in order."""
-        folder = self._store.folder(self._label)
-        if folder is not None:
-            for name in sorted(path.name for path in folder.glob(f"{self._name}*.npz")):
-                if re.fullmatch(re.escape(self._name) + r"\d+-\d+\.npz", name):
-                    yield name.removesuffix(".npz")
 
     def _read(self, file: str) -> None:
         """Take over what a file holds; nothing where it is damaged or does not fit."""

@@ -27,15 +27,9 @@ def observed(on_update: Callable[[], object]) -> Iterator[None]:
 
 
 class Progress:
-    """Counts units done, with rate and time left; only the main process prints.
+    """Counts units done, with rate and time left; only the main process prints. A context manager.
 
-    Use as a context manager.
-
-    Args:
-      label: names the bar.
-      total: units in all.
-      unit: their plural, such as "images".
-      done: by an earlier run; they move the bar and not the rate.
+    `unit` is a plural, such as "images"; `done` ones, of an earlier run, move the bar and not the rate.
     """
 
     def __init__(self, label: str, total: int, unit: str, *, done: int = 0):

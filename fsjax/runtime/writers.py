@@ -44,8 +44,8 @@ class Writer(Protocol):
         """End; `failed`: the run did not come to its end."""
 
 
-class TensorBoard:
-    """A Writer of an event file of its own in a local folder, and of one for each outcome in a folder of that name.
+class TensorBoard(Writer):
+    """Writes an event file of its own in a local folder, and one for each outcome in a folder of that name.
 
     Outcomes are apart because TensorBoard takes a folder for one session of HPARAMS, and a session's first values as
     final.
@@ -56,19 +56,19 @@ class TensorBoard:
         self._folder, self._file = folder, self._open(folder)
 
     def write(self, stage: str, step: int, values: Mapping[str, float]) -> None:
-        """As of Writer: the scalars stage/name."""
+        """Add the scalars stage/name."""
         for name, value in values.items():
             self._add(self._file, step, self._tensorboard.summary.scalar(f"{stage}/{name}", value))
         self._file.flush()
 
     def images(self, section: str, step: int, images: Mapping[str, UInt8[np.ndarray, "height width"]]) -> None:
-        """As of Writer: the images section/name; the slider above an image goes through its steps."""
+        """Add the images section/name; the slider above an image goes through its steps."""
         for name, pixels in images.items():
             self._add(self._file, step, self._tensorboard.summary.image(f"{section}/{name}", pixels, dataformats="HW"))
         self._file.flush()
 
     def outcome(self, name: str, fields: Mapping[str, Any], values: Mapping[str, float]) -> None:
-        """As of Writer: a row of the table HPARAMS."""
+        """Add a row to the table HPARAMS."""
         summary = self._tensorboard.summary
         shown = {
             field: value if isinstance(value, bool | int | float) else str(value) for field, value in fields.items()
@@ -81,7 +81,6 @@ class TensorBoard:
         file.close()
 
     def close(self, *, failed: bool) -> None:
-        """As of Writer."""
         self._file.close()
 
     def _open(self, folder: pathlib.Path) -> Any:
@@ -108,32 +107,24 @@ def _import_tensorboard() -> types.SimpleNamespace:
     return types.SimpleNamespace(summary=summary, EventsWriter=EventsWriter, Event=Event)
 
 
-class WeightsAndBiases:
-    """A Writer. W&B counts calls as its steps, which only grow, so ours stand beside the values as `<section>/step`.
-
-    Args:
-      run: of wandb.
-      image: wandb.Image.
-    """
+class WeightsAndBiases(Writer):
+    """W&B counts calls as its steps, which only grow, so ours stand beside the values as `<section>/step`."""
 
     def __init__(self, run: Any, image: Any):
-        self._run, self._image = run, image
+        self._run, self._image = run, image  # wandb.Image
         self._sections: set[str] = set()
 
     def write(self, stage: str, step: int, values: Mapping[str, float]) -> None:
-        """As of Writer."""
         self._log(stage, step, values)
 
     def images(self, section: str, step: int, images: Mapping[str, UInt8[np.ndarray, "height width"]]) -> None:
-        """As of Writer."""
         self._log(section, step, {name: self._image(pixels) for name, pixels in images.items()})
 
     def outcome(self, name: str, fields: Mapping[str, Any], values: Mapping[str, float]) -> None:
-        """As of Writer: in the run's summary; its config is there already."""
+        """Update the run's summary; its config is there already."""
         self._run.summary.update({f"{name}/{key}": value for key, value in values.items()})
 
     def close(self, *, failed: bool) -> None:
-        """As of Writer."""
         self._run.finish(exit_code=int(failed))
 
     def _log(self, section: str, step: int, values: Mapping[str, Any]) -> None:
