@@ -64,11 +64,11 @@ def train(
       dataset: returns the images of the split 'train', and of those that evaluators ask for.
       mean_std: that images are normalised with, of pixels in [0, 1], per channel.
       directory: the workdir.
-      metrics: where losses and the evaluators' values are written.
+      metrics: gets losses and the evaluators' values.
 
     Raises:
-      InputError: a config value that cannot be used, or a loss that is no longer finite.
-      interrupt.Terminated: SIGTERM came; the last step is saved.
+      InputError: a config value that cannot be used, or a loss or a weight that is no longer finite.
+      interrupt.Terminated: a process was asked to stop; the last step is saved.
     """
     training = build(config, dataset("train"), mean_std)
     with contextlib.closing(Checkpoints(directory / "checkpoints", config.run.keep_checkpoints)) as checkpoints:
@@ -133,7 +133,7 @@ def restore(training: Training, checkpoints: Checkpoints) -> LoopState:
     _check_files(checkpoints.metadata(step), training.metadata, checkpoints.directory)
     resumed = checkpoints.training(step, {**state.resumed_arrays(fresh), "plateau": plateau})
     plateau = resumed.pop("plateau")
-    restored = TrainState(**{**checkpoints.variables(step, variables), **resumed})
+    restored = TrainState(**(checkpoints.variables(step, variables) | resumed))
     logger.info("train: resumes from step %d of %d", step, training.steps)
     return LoopState(step, state.replicate(restored), plateau)
 
@@ -145,12 +145,7 @@ def run_steps(
     checkpoints: Checkpoints,
     metrics: Metrics,
 ) -> None:
-    """Take the steps that are left; log, evaluate and save in between.
-
-    Raises:
-      InputError: a loss or a weight is not finite.
-      interrupt.Terminated: a process was asked to stop; the last step is saved.
-    """
+    """Take the steps that are left; log, evaluate and save in between. Errors as of `train`."""
     run, options, steps = training.config.run, training.config.train, training.steps
     epoch = max(1, round(len(training.images) / options.batch_size))
     evaluate_every, checkpoint_every = options.evaluate_every or epoch, run.checkpoint_every or epoch
@@ -178,7 +173,8 @@ def run_steps(
             if called and (last or loop.step % evaluate_every == 0):
                 evaluated = _evaluate(training, loop, called, metrics)
                 if options.schedule == "plateau":
-                    loop = _update_plateau(training, loop, evaluated["validation_loss"])
+                    _, plateau = training.plateau.update({}, loop.plateau, value=evaluated["validation_loss"])
+                    loop = dataclasses.replace(loop, plateau=jax.device_get(plateau))
             if last or stopping or loop.step % checkpoint_every == 0:
                 _means(measured, loop.step)  # raises before a loss that is not finite is saved
                 _save(training, loop, checkpoints, evaluated.get("validation_loss"))
@@ -222,11 +218,6 @@ def _evaluate(training: Training, loop: LoopState, called: Sequence[Evaluator], 
         metrics.write("train", loop.step, values)
         logger.info("train: step %d, %s", loop.step, ", ".join(f"{name} {value:.4f}" for name, value in values.items()))
     return values
-
-
-def _update_plateau(training: Training, loop: LoopState, validation_loss: float) -> LoopState:
-    _, plateau = training.plateau.update({}, loop.plateau, value=validation_loss)
-    return dataclasses.replace(loop, plateau=jax.device_get(plateau))
 
 
 def _save(training: Training, loop: LoopState, checkpoints: Checkpoints, validation_loss: float | None) -> None:

@@ -18,30 +18,23 @@ SCHEDULES = ("cosine", "plateau", "constant")
 
 
 def make(train: ConfigDict, steps: int) -> optax.GradientTransformation:
-    """Return the optimiser that a config names, with its learning-rate schedule over `steps` steps.
-
-    Raises:
-      InputError: unknown optimiser or schedule.
-    """
+    """Return the optimiser that a config names, with its schedule; raise InputError for one that is unknown."""
     if train.optimizer not in OPTIMIZERS:
         raise unknown("train.optimizer", train.optimizer, sorted(OPTIMIZERS))
     return OPTIMIZERS[train.optimizer](learning_rate(train, steps), train)
 
 
 def learning_rate(train: ConfigDict, steps: int) -> Callable:
-    """Return step -> learning rate: linear warm-up from 0, then a cosine to 0 or a constant (which `plateau` scales).
+    """Return step -> learning rate: linear warm-up from 0, then a cosine to 0 or a constant, which `plateau` scales.
 
-    Raises:
-      InputError: unknown schedule.
+    Raises InputError for an unknown schedule.
     """
     if train.schedule not in SCHEDULES:
         raise unknown("train.schedule", train.schedule, SCHEDULES)
     warmup = min(train.warmup_steps, max(steps - 1, 0))
-    rest = (
-        optax.cosine_decay_schedule(train.learning_rate, max(steps - warmup, 1))
-        if train.schedule == "cosine"
-        else optax.constant_schedule(train.learning_rate)
-    )
+    rest = optax.constant_schedule(train.learning_rate)
+    if train.schedule == "cosine":
+        rest = optax.cosine_decay_schedule(train.learning_rate, max(steps - warmup, 1))
     if not warmup:
         return rest
     return optax.join_schedules([optax.linear_schedule(0.0, train.learning_rate, warmup), rest], [warmup])

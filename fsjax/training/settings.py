@@ -28,24 +28,10 @@ def check(config: ConfigDict) -> None:
     for field in ("ema_decay", "label_smoothing"):
         if not 0 <= options[field] < 1:
             raise InputError(f"train.{field}: got {options[field]:g}; expected 0 (off) or more, and less than 1")
-    _check_length(options)
-    _check_batch(options)
-    _check_validation(config)
-
-
-def num_steps(options: ConfigDict, images: int) -> int:
-    """Return the steps of a training: train.epochs over `images` images, or train.steps where epochs is 0."""
-    return math.ceil(options.epochs * images / options.batch_size) if options.epochs else options.steps
-
-
-def _check_length(options: ConfigDict) -> None:
     if options.epochs < 0 or options.steps < 0 or not (options.epochs or options.steps):
         raise InputError(
             f"train.epochs, train.steps: got {options.epochs:g}, {options.steps}; expected one of them above 0"
         )
-
-
-def _check_batch(options: ConfigDict) -> None:
     devices = jax.device_count()
     if options.batch_size < 1 or options.batch_size % devices:
         raise InputError(
@@ -56,6 +42,12 @@ def _check_batch(options: ConfigDict) -> None:
             f"train.accumulate: got {options.accumulate}; expected a number that divides the {options.batch_size} "
             f"images of a batch on {devices} devices evenly"
         )
+    _check_validation(config)
+
+
+def num_steps(options: ConfigDict, images: int) -> int:
+    """Return the steps of a training: train.epochs over `images` images, or train.steps where epochs is 0."""
+    return math.ceil(options.epochs * images / options.batch_size) if options.epochs else options.steps
 
 
 def _check_validation(config: ConfigDict) -> None:

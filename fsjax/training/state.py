@@ -16,19 +16,12 @@ from fsjax.runtime import parallel
 @jax.tree_util.register_dataclass
 @dataclasses.dataclass(frozen=True)
 class TrainState:
-    """The arrays that a training step updates.
-
-    Attributes:
-      params: of the network.
-      batch_stats: running statistics of BatchNorm.
-      optimizer: state of the optimiser.
-      average: state of the moving average of params and batch_stats; None without one.
-    """
+    """The arrays that a training step updates."""
 
     params: PyTree
     batch_stats: PyTree
     optimizer: PyTree
-    average: PyTree = None
+    average: PyTree = None  # state of the moving average of params and batch_stats, if there is one
 
     @property
     def variables(self) -> dict[str, PyTree]:
@@ -38,17 +31,11 @@ class TrainState:
 
 @dataclasses.dataclass(frozen=True)
 class LoopState:
-    """A training after `step` steps.
-
-    Attributes:
-      step: steps taken.
-      replicas: a TrainState whose arrays stand once on each local device.
-      plateau: state of the plateau schedule, whose `scale` multiplies the updates; on the host.
-    """
+    """A training after `step` steps."""
 
     step: int
-    replicas: TrainState
-    plateau: Any
+    replicas: TrainState  # its arrays stand once on each local device
+    plateau: Any  # state of the plateau schedule, whose `scale` multiplies the updates; on the host
 
 
 def create(

@@ -12,11 +12,7 @@ from fsjax.runtime.storage import Path
 def write(directory: Path, result: dict, paired: Pairing, rates: dict[str, list[MapRates]]) -> None:
     """Write report/compare.html and report/figures/compare.png in the workdir.
 
-    Args:
-      directory: the workdir.
-      result: the content of compare.json.
-      paired: the masks that are compared.
-      rates: under the masks of each side, by share; empty without a model.
+    `result` is the content of compare.json, `rates` those under the masks of each side, by share; none without a model.
     """
     folder, row = directory / "report", result["headline"]
     ious = result["shares"][row]["iou"]

@@ -86,16 +86,13 @@ def _config_of(config: ConfigDict, seed: int) -> ConfigDict:
     return own
 
 
-def _outputs(workspace: Workspace) -> list[Path]:
-    names = ("dynamics.npz", "dynamics.json", "report/dynamics.html")
-    return [workspace.directory / name for name in names]
-
-
 STAGE = Stage(
     name="dynamics",
     fields=("data", "model", "train", "dynamics"),
     check=check,
-    outputs=_outputs,
+    outputs=lambda workspace: [
+        workspace.directory / name for name in ("dynamics.npz", "dynamics.json", "report/dynamics.html")
+    ],
     run=_run_all,
     reads=train.STAGE.reads,
     # Another seed adds a training; each training guards its own settings.

@@ -47,10 +47,6 @@ def check(config: ConfigDict) -> None:
 def run_study(config: ConfigDict, directory: Path) -> None:
     """Run what is not done yet, and write study/*.csv, tables.md and tables.tex, and report/study.html.
 
-    Args:
-      config: of the study.
-      directory: its workdir; each run has a folder in it.
-
     Raises:
       InputError: a run that cannot be made; the message starts with its name.
     """

@@ -15,18 +15,10 @@ from fsjax.runtime.storage import Path
 
 @dataclasses.dataclass(frozen=True)
 class Cell:
-    """One run of a study.
-
-    Attributes:
-      model: name of the classifier.
-      variant: name of the way of training.
-      seed: of all random draws in the run.
-      directory: its workdir.
-      config: its whole config.
-    """
+    """One run of a study."""
 
     model: str
-    variant: str
+    variant: str  # the way of training
     seed: int
     directory: Path
     config: ConfigDict
@@ -38,12 +30,10 @@ class Cell:
 
 
 def cells(config: ConfigDict, directory: Path) -> list[Cell]:
-    """Return the runs of config.study; a variant comes after those whose workdir it names.
+    """Return the runs of config.study, each with a folder in the study's directory.
 
-    Args:
-      config: of the study. `variants` holds, by name, the fields of a variant: 'field=value;field=value', in which
-        {NAME} is the workdir of another variant of the same model and seed.
-      directory: of the study; each run has a folder in it.
+    config.variants holds, by name, the fields of a variant: 'field=value;field=value', in which {NAME} is the workdir
+    of another variant of the same model and seed. A variant comes after those whose workdir it names.
 
     Raises:
       InputError: a model, variant, field or seed that cannot be used.

@@ -20,18 +20,11 @@ from fsjax.search.bootstrap import at_share
 
 @dataclasses.dataclass(frozen=True)
 class SetOutcome:
-    """What a model and its maps do on a set of images.
-
-    Attributes:
-      accuracy: on all its images, in [0, 1].
-      unfiltered_tpr: TPR of each class on the images as they are, NaN where the set lacks it.
-      filtered: rates under the maps.
-      controls: TPR under control masks of the maps' size.
-    """
+    """What a model and its maps do on a set of images; NaN for a class that the set lacks."""
 
     accuracy: float
     unfiltered_tpr: Float[np.ndarray, " classes"]
-    filtered: Rates
+    filtered: Rates  # under the maps
     controls: ControlRates
 
 
@@ -40,8 +33,6 @@ class Outcome:
     """The results of one run, at the share that the study shows.
 
     Attributes:
-      cell: the run.
-      classes: display names.
       masks: the maps at this share.
       rates: on the test images.
       above_threshold: share of classes whose TPR is above config.evaluate.threshold, the published criterion.

@@ -19,14 +19,7 @@ def write(
     groups: list[list[Outcome]],
     tables: dict[str, tuple[list[str], list[list[Value]]]],
 ) -> None:
-    """Write report/study.html and its figures.
-
-    Args:
-      config: of the study.
-      directory: its workdir.
-      groups: outcomes of all runs, grouped over seeds.
-      tables: headings and rows, by name.
-    """
+    """Write report/study.html and its figures, of outcomes grouped over seeds, and tables (headings, rows) by name."""
     folder, firsts = directory / "report", [seeds[0] for seeds in groups]
     names = firsts[0].classes[:_MOST_CLASSES]
     several = len({first.cell.model for first in firsts}) > 1

@@ -18,10 +18,8 @@ _STABILITY = ("map IoU", "chance IoU", "resampled IoU")
 
 def groups(outcomes: list[Outcome]) -> list[list[Outcome]]:
     """Group the outcomes that differ by their seed only."""
-    return [
-        list(seeds)
-        for _, seeds in itertools.groupby(outcomes, key=lambda outcome: (outcome.cell.model, outcome.cell.variant))
-    ]
+    of_seeds = itertools.groupby(outcomes, key=lambda outcome: (outcome.cell.model, outcome.cell.variant))
+    return [list(seeds) for _, seeds in of_seeds]
 
 
 def summary(outcomes: list[Outcome]) -> tuple[list[str], list[list[Value]]]:
@@ -95,14 +93,13 @@ def _sets(outcomes: list[Outcome]) -> list[str]:
 
 def as_csv(headings: Sequence[str], rows: Sequence[Sequence[Value]]) -> str:
     """Return CSV with all digits, mean and spread in columns of their own, and nothing where there is no value."""
-    wide = [any(isinstance(value, Measured) for value in column) for column in zip(*rows, strict=True)]
-    titles = [[name, f"{name} spread"] if is_wide else [name] for name, is_wide in zip(headings, wide, strict=True)]
+    columns: list[tuple[Value, ...]] = []
+    for heading, *values in zip(headings, *rows, strict=True):
+        columns.append((heading, *(value.mean if isinstance(value, Measured) else value for value in values)))
+        if any(isinstance(value, Measured) for value in values):
+            columns.append((f"{heading} spread", *(getattr(value, "spread", None) for value in values)))
     text = io.StringIO()
-    writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(itertools.chain.from_iterable(titles))
-    for row in rows:
-        cells = [_split(value) if is_wide else [value] for value, is_wide in zip(row, wide, strict=True)]
-        writer.writerow(["" if value is None else value for value in itertools.chain.from_iterable(cells)])
+    csv.writer(text, lineterminator="\n").writerows(zip(*columns, strict=True))
     return text.getvalue()
 
 
@@ -130,7 +127,3 @@ def in_words(value: Value) -> str:
     if isinstance(value, float):
         return f"{value:.3f}"
     return "–" if value is None else str(value)
-
-
-def _split(value: Value) -> list[Value]:
-    return [value.mean, value.spread] if isinstance(value, Measured) else [value, None]

@@ -70,13 +70,9 @@ def _run(workspace: Workspace) -> None:
 def compare(
     config: ConfigDict, directory: Path, classifier: Classifier | None = None, test: Dataset | None = None
 ) -> None:
-    """Write compare.json, report/compare.html and report/figures/compare.png.
+    """Write compare.json, report/compare.html and report/figures/compare.png for the maps that config names.
 
-    Args:
-      config: left and right name the maps.
-      directory: the workdir.
-      classifier: evaluated under the masks of both sides; None = compare the maps alone.
-      test: the images for it.
+    The classifier, if there is one, is evaluated on the test images under the masks of both sides.
 
     Raises:
       InputError: a side that cannot be read, or sides of different classes or planes.
@@ -198,8 +194,7 @@ def _correlations(left: DominantFrequencyMaps, right: DominantFrequencyMaps, see
     for name in ("spearman", "kendall"):
         result[name] = [of_class[name].value for of_class in correlations]
         result[f"mean_{name}"] = mean(result[name])
-        intervals = [of_class[name].interval for of_class in correlations]
-        result[f"{name}_ci"] = [None if interval is None else list(interval) for interval in intervals]
+        result[f"{name}_ci"] = [of_class[name].interval for of_class in correlations]
     return result
 
 

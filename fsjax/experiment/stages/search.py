@@ -6,7 +6,6 @@ import numpy as np
 from ml_collections import ConfigDict
 
 from fsjax import search
-from fsjax.data.dataset import Dataset
 from fsjax.data.image_selection import sample_of_class
 from fsjax.data.preprocess import normalise
 from fsjax.experiment.stages import train
@@ -34,7 +33,11 @@ def problem(workspace: Workspace, seed: int) -> search.Problem:
     config, classifier = workspace.config, workspace.classifier
     dataset = workspace.dataset(config.search.split)
     classifier.check_classes(dataset.classes, f"data split {config.search.split}")
-    indices = [_searched(dataset, label, config.search.images_per_class, seed) for label in range(len(dataset.classes))]
+    per_class, labels = config.search.images_per_class, range(len(dataset.classes))
+    indices = [sample_of_class(dataset.labels, label, per_class, seed) for label in labels]
+    for name, chosen in zip(dataset.classes, indices, strict=True):
+        if not len(chosen):
+            raise InputError(f"search: class {name!r} has no image in the searched split")
     return search.Problem(
         model=classifier.model,
         images=lambda label: np.asarray(normalise(dataset.images(indices[label]), *classifier.mean_std)),
@@ -65,14 +68,6 @@ def _show(workspace: Workspace, maps: DominantFrequencyMaps, share: float) -> No
     enlarged = np.ones(2 * [-(-_LEAST_PIXELS // min(masks.shape[1:]))], np.uint8)
     pictures = {name: 255 * np.kron(~mask, enlarged) for name, mask in zip(names, masks, strict=False)}
     workspace.metrics.images(f"maps_{maps.method}", budget(share, *masks.shape[1:]), pictures)
-
-
-def _searched(dataset: Dataset, label: int, count: int, seed: int) -> np.ndarray:
-    """Return indices of the searched images of a class: all if `count` is 0, else `count` drawn by seed."""
-    indices = sample_of_class(dataset.labels, label, count, seed)
-    if not len(indices):
-        raise InputError(f"search: class {dataset.classes[label]!r} has no image in the searched split")
-    return indices
 
 
 STAGE = Stage(

@@ -17,12 +17,8 @@ from fsjax.runtime.storage import Path
 class EvaluatorContext:
     """Context passed to training evaluators.
 
-    Attributes:
-      network: the classifier.
-      mean_std: that images are normalised with, of pixels in [0, 1], per channel.
-      config: of the run.
-      dataset: returns the images of a split: 'train', 'validation' or 'test'.
-      directory: the workdir.
+    `mean_std` normalises pixels in [0, 1], per channel; `dataset` returns the images of the split 'train', 'validation'
+    or 'test'; `directory` is the workdir.
     """
 
     network: Network
