@@ -74,7 +74,7 @@ def _split_folder(root: str, split: str) -> Path:
 def image_files(folder: Path) -> list[str]:
     """Return the sorted paths of the images in a folder, but not in its subfolders."""
     names = [name for name, is_folder in _listed(folder) if not is_folder and name.lower().endswith(EXTENSIONS)]
-    return sorted(os.path.join(str(folder), name) for name in names)
+    return sorted(f"{folder}/{name}" for name in names)
 
 
 def _folders(folder: Path) -> list[str]:
