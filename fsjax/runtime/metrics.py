@@ -45,8 +45,9 @@ class Metrics:
         self._writes = parallel.is_main_process()
         if not self._writes:
             return
-        self._folder = directory
-        if not storage.is_local(directory):
+        if storage.is_local(directory):
+            self._folder = directory
+        else:
             self._copies = tempfile.TemporaryDirectory()
             self._folder = pathlib.Path(self._copies.name)
         self._file = self._folder / "metrics.jsonl"
