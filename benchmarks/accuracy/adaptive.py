@@ -35,7 +35,7 @@ from fsjax.experiment import runner
 from fsjax.experiment.stages import search as search_stage
 from fsjax.experiment.workspace import Workspace
 from fsjax.fourier import dfm, overlap
-from fsjax.runtime import parallel
+from fsjax.runtime import startup
 
 
 def define_flags() -> None:
@@ -52,7 +52,7 @@ def define_flags() -> None:
 def main(_: list[str]) -> None:
     asked = flags.FLAGS
     logging.set_verbosity(logging.WARNING)
-    parallel.use_cores(128)
+    startup.use_cores(128)
     directory = pathlib.Path(asked.workdir)
     config = asked.config
     config.stages = "train"

@@ -34,7 +34,7 @@ from fsjax.experiment import runner
 from fsjax.experiment.stages import search as search_stage
 from fsjax.experiment.workspace import Workspace
 from fsjax.fourier import dfm, masks, spectrum
-from fsjax.runtime import parallel
+from fsjax.runtime import startup
 from fsjax.search.learned import initial_scores
 
 # Row name -> (method, images of each class, the method's fields, whether each share is searched by itself).
@@ -70,7 +70,7 @@ def main(_: list[str]) -> None:
             frontier(found).savefig(FIGURE.value, dpi=160)
         return
     logging.set_verbosity(logging.WARNING)
-    parallel.use_cores(128)
+    startup.use_cores(128)
     config = CONFIG.value
     config.stages = "train"
     runner.run(config, directory)

@@ -29,7 +29,7 @@ from fsjax import models
 from fsjax.data import frequencies
 from fsjax.data.augment import AUGMENTATIONS, make_augment
 from fsjax.data.host_augment import HOST_AUGMENTATIONS, make_host_augment
-from fsjax.runtime import parallel
+from fsjax.runtime import parallel, startup
 from fsjax.training import dfmx, optimizers, state, step
 
 PAIRS = flags.DEFINE_integer("pairs", 30, "Interleaved pairs.", lower_bound=20)
@@ -45,7 +45,7 @@ DEVICE_ROWS = (*AUGMENTATIONS, "dfmx", "frequencies")
 
 
 def main(_: list[str]) -> None:
-    parallel.use_cores(BATCH.value)
+    startup.use_cores(BATCH.value)
     for row in host_rows() if HOST.value else device_rows():
         print(json.dumps({"benchmark": "augmentation", **row}), flush=True)
 

@@ -34,7 +34,7 @@ from fsjax.evaluation import controls
 from fsjax.evaluation.filtered import GROUP
 from fsjax.fourier import masks
 from fsjax.models.folding import fold
-from fsjax.runtime import parallel
+from fsjax.runtime import parallel, startup
 from fsjax.search.removal import removal_masks
 
 MEAN_STD = (np.full(3, 0.5), np.full(3, 0.25))
@@ -69,7 +69,7 @@ class Made:
 
 def main(_: list[str]) -> None:
     logging.set_verbosity(logging.WARNING)
-    parallel.use_cores(128)
+    startup.use_cores(128)
     if SIDE.value:
         sides()[SIDE.value]()
         peak = parallel.peak_bytes()

@@ -26,7 +26,7 @@ sys.path.insert(0, str(pathlib.Path(__file__).parents[2]))
 
 from fsjax import search
 from fsjax.engine.model import Model
-from fsjax.runtime import parallel
+from fsjax.runtime import startup
 
 SIZE, IMAGES, SHARES = 224, 2, (0.01, 0.05, 0.1, 0.2)
 # As little work as the method can do: what is measured is memory.
@@ -55,7 +55,7 @@ def main(_: list[str]) -> None:
 
 def search_here(method: str, classes: int) -> None:
     """One row."""
-    parallel.use_cores(128)
+    startup.use_cores(128)
     options = search.options()
     options.update(method=method, patch=32, shares=SHARES)
     if FIELDS[method]:

@@ -36,7 +36,7 @@ from fsjax.engine.model import Model
 from fsjax.engine.tile import at_precision
 from fsjax.fourier import spectrum
 from fsjax.models.folding import fold
-from fsjax.runtime import parallel
+from fsjax.runtime import parallel, startup
 from fsjax.search import removal_compat
 from fsjax.search.removal import removal_masks
 
@@ -54,7 +54,7 @@ MASKS = flags.DEFINE_integer("masks", 0, "For the processes of the memory benchm
 
 
 def main(_: list[str]) -> None:
-    parallel.use_cores(128)
+    startup.use_cores(128)
     chosen = [(MODEL.value, SIZE.value)] if MODEL.value else MODELS
     if MASKS.value:
         search_once(*chosen[0], MASKS.value)

@@ -35,7 +35,7 @@ from fsjax import models
 from fsjax.data import Dataset, batches
 from fsjax.data.augment import make_augment
 from fsjax.data.folder import open_folder
-from fsjax.runtime import parallel
+from fsjax.runtime import parallel, startup
 from fsjax.training import optimizers, state
 from fsjax.training.settings import PRECISIONS
 from fsjax.training.step import make_update_fn, pmap_update, split_over_devices
@@ -59,7 +59,7 @@ SECONDS = flags.DEFINE_float("seconds", 3.0, "About how long one side of a round
 
 def main(_: list[str]) -> None:
     chosen = [(MODEL.value, SIZE.value, BATCH.value or 64)] if MODEL.value else MODELS
-    parallel.use_cores(chosen[0][2])
+    startup.use_cores(chosen[0][2])
     if ONLY.value == "loader" or (ROOT.value and not ONLY.value):
         for workers in WORKERS:
             report(loader(workers))

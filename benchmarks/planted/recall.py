@@ -61,7 +61,7 @@ from benchmarks.planted import models
 from benchmarks.planted.score import called_share, predict, score
 from benchmarks.planted.sets import CLASSES, KINDS, PlantedSet, make_set
 from fsjax.fourier import masks, spectrum
-from fsjax.runtime import parallel
+from fsjax.runtime import startup
 from fsjax.search import SEARCHES
 
 MODELS = {name: getattr(models, name) for name in ("analytic", "trained", "trained_vit")}
@@ -79,7 +79,7 @@ for _flag, _accepted in (("method", SEARCHES), ("set", KINDS), ("model", MODELS)
 
 
 def main(_: list[str]) -> None:
-    parallel.use_cores(128)
+    startup.use_cores(128)
     methods = METHOD.value or [name for name, method in SEARCHES.items() if method.resamples is not None]
     found = []
     for kind, size, seed in itertools.product(SET.value, map(int, SIZE.value), map(int, SEED.value)):

@@ -71,9 +71,9 @@ def _help(argv: list[str], usage: str, values: flags.FlagValues) -> str:
 def _run(argv: list[str], values: flags.FlagValues) -> None:
     config, directory = configuration(argv, values)
     from fsjax.experiment import runner  # importing JAX takes seconds: not before the command line is checked
-    from fsjax.runtime import parallel
+    from fsjax.runtime import parallel, startup
 
-    several = parallel.initialize(
+    several = startup.initialize(
         values.coordinator,
         values.processes,
         values.process,
@@ -81,7 +81,7 @@ def _run(argv: list[str], values: flags.FlagValues) -> None:
         heartbeat_seconds=config.run.heartbeat_seconds,
     )
     if not several:
-        parallel.use_cores(config.train.batch_size)
+        startup.use_cores(config.train.batch_size)
     logging.basicConfig(level=logging.WARNING, format="%(message)s", stream=sys.stderr, force=True)
     logging.getLogger("fsjax").setLevel(logging.INFO if parallel.is_main_process() else logging.WARNING)
     runner.run(config, directory, command=["python", *argv])

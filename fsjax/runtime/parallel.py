@@ -1,9 +1,7 @@
-"""Devices and processes: the only file that names them."""
+"""Devices and processes of a run that has started: the only file that names them."""
 
-import importlib.util
 import json
 import os
-import socket
 from collections.abc import Callable
 from typing import Any
 
@@ -13,7 +11,6 @@ from jax.experimental import multihost_utils
 from jax.sharding import Mesh
 from jaxtyping import Float, Num
 
-from fsjax.runtime import failure_detection
 from fsjax.runtime.errors import InputError
 
 # The one axis that batches (training) and perturbations (searching) are split over.
@@ -21,134 +18,6 @@ AXIS = "devices"
 
 # Numbers in a message between processes; messages of a thousand processes fit in memory together.
 _MESSAGE = 2**16
-
-
-def initialize(
-    coordinator: str | None = None,
-    processes: int | None = None,
-    index: int | None = None,
-    *,
-    startup_seconds: int = 300,
-    heartbeat_seconds: int = 100,
-) -> bool:
-    """Join the other processes of the run, if there are any. Call it before JAX's first use.
-
-    Without arguments, jax.distributed.initialize finds the processes of a Slurm step, of mpirun, or of a TPU slice on
-    Cloud TPU VMs or GKE. If another process does not come, or is lost later, this one ends with a line and status 1.
-
-    Args:
-      coordinator: HOST:PORT of process 0, as all processes reach it; None together with the next two.
-      processes: their number.
-      index: the index of this process, from 0.
-      startup_seconds: how long to wait for the others.
-      heartbeat_seconds: how long a process may be silent before it counts as lost.
-
-    Returns:
-      Whether there are several processes.
-
-    Raises:
-      InputError: only some of coordinator, processes and index are given, or a value is invalid.
-    """
-    given = {"--coordinator": coordinator, "--processes": processes, "--process": index}
-    explicit = _are_given(given)
-    for field, seconds in (("startup_seconds", startup_seconds), ("heartbeat_seconds", heartbeat_seconds)):
-        if seconds < 1:
-            raise InputError(f"run.{field}: got {seconds}; expected 1 or more")
-    if not explicit and not (launcher := _launcher()):
-        return False
-    # We handle SIGTERM: training agrees on the step to stop at, and other stages keep their partial results.
-    jax.config.update("jax_enable_preemption_service", False)
-    if jax.config.jax_platforms in ("cpu", None):  # type: ignore[attr-defined]  # JAX types few of its flags
-        jax.config.update("jax_cpu_collectives_implementation", "gloo")
-    failure_detection.install()
-    if explicit:
-        failure_detection.set_process_name(f"process {index} of {processes}")
-        if index == 0 and coordinator is not None:
-            _check_free(coordinator)
-    try:
-        jax.distributed.initialize(
-            coordinator,
-            processes,
-            index,
-            cluster_detection_method="deactivate" if explicit else None,
-            initialization_timeout=startup_seconds,
-            heartbeat_timeout_seconds=heartbeat_seconds,
-        )
-    except ValueError as error:
-        if explicit:
-            raise
-        if launcher == "TPU" and "coordinator_address" in str(error):
-            return False  # libtpu is installed, but this is no TPU VM
-        raise InputError(
-            f"{launcher} started several processes, which JAX does not find ({error}); give --coordinator=HOST:PORT, "
-            "--processes=N and --process=I"
-        ) from error
-    own, count = process()
-    failure_detection.set_process_name(f"process {own} of {count}")
-    return count > 1
-
-
-def _are_given(given: dict[str, Any]) -> bool:
-    """Return whether the three flags are given; raise InputError for invalid ones."""
-    missing = [name for name, value in given.items() if value is None]
-    if len(missing) == len(given):
-        return False
-    if missing:
-        raise InputError(f"{', '.join(missing)}: missing; expected --coordinator, --processes and --process together")
-    coordinator, processes, index = given.values()
-    host, _, port = coordinator.rpartition(":")
-    if not host or not port.isdecimal() or not 0 < int(port) < 65536:
-        raise InputError(f"--coordinator: got {coordinator!r}; expected HOST:PORT of process 0, such as 10.0.0.1:8476")
-    if processes < 1:
-        raise InputError(f"--processes: got {processes}; expected 1 or more")
-    if not 0 <= index < processes:
-        raise InputError(f"--process: got {index}; expected 0 to {processes - 1}, with --processes={processes}")
-    return True
-
-
-def _check_free(coordinator: str) -> None:
-    """Raise InputError if this machine cannot listen at the port; JAX's runtime may crash on that."""
-    both = socket.has_dualstack_ipv6()
-    family = socket.AF_INET6 if both else socket.AF_INET
-    try:
-        socket.create_server(("", int(coordinator.rpartition(":")[2])), family=family, dualstack_ipv6=both).close()
-    except OSError as error:
-        raise InputError(
-            f"--coordinator: process 0 cannot listen at {coordinator} ({error.strerror}); expected a free port"
-        ) from error
-
-
-def _launcher() -> str:
-    """Return what started several processes of one run; '' if nothing known did."""
-
-    def several(variable: str) -> bool:
-        return os.environ.get(variable, "").isdecimal() and int(os.environ[variable]) > 1
-
-    if several("SLURM_NTASKS") and "SLURM_STEP_NODELIST" in os.environ:  # only srun sets the latter
-        return "Slurm"
-    if several("OMPI_COMM_WORLD_SIZE"):
-        return "Open MPI"
-    # JAX reads the number of processes, which may be one, from the TPU VM's metadata or GKE's variables.
-    return "TPU" if importlib.util.find_spec("libtpu") else ""
-
-
-# The least images of a training batch for each core of a CPU, unless the batch itself is smaller.
-_LEAST_ROWS = 16
-
-
-def use_cores(batch_size: int) -> None:
-    """Make each CPU core a device, unless JAX was given a number of devices. Call it before JAX's first use.
-
-    One device per core is faster than one device with a thread per core, whose threads wait for each other in every
-    convolution. Training splits its batch over all devices, so their number divides the batch size.
-    """
-    forced = "xla_force_host_platform_device_count" in os.environ.get("XLA_FLAGS", "")
-    configured = jax.config.jax_num_cpu_devices  # type: ignore[attr-defined]  # JAX types few of its flags
-    if forced or configured >= 0 or batch_size < 1:
-        return
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    fitting = [count for count in range(1, cores + 1) if batch_size % count == 0 and batch_size >= count * _LEAST_ROWS]
-    jax.config.update("jax_num_cpu_devices", max(fitting, default=1))
 
 
 def local_devices() -> list[jax.Device]:

@@ -16,7 +16,7 @@ import pytest
 
 from fsjax import models
 from fsjax.fourier import dfm
-from fsjax.runtime import parallel
+from fsjax.runtime import startup
 from fsjax.runtime.checkpoints import Checkpoints
 from fsjax.runtime.errors import InputError
 
@@ -195,8 +195,8 @@ def test_a_port_that_is_taken_is_one_line(tmp_path):
 
 JOIN = """
 import sys
-from fsjax.runtime import parallel
-several = parallel.initialize(startup_seconds=60)
+from fsjax.runtime import parallel, startup
+several = startup.initialize(startup_seconds=60)
 print(several, *parallel.process(), parallel.from_main(sys.argv[1]))
 """
 
@@ -231,12 +231,12 @@ def test_one_machine_without_a_scheduler_joins_nobody(monkeypatch):
     for name in list(os.environ):
         if name.startswith(("SLURM_", "OMPI_")):
             monkeypatch.delenv(name)
-    assert parallel.initialize() is False
+    assert startup.initialize() is False
     monkeypatch.setenv("SLURM_NTASKS", "1")
     monkeypatch.setenv("SLURM_STEP_NODELIST", "node1")
-    assert parallel.initialize() is False
+    assert startup.initialize() is False
     with pytest.raises(InputError, match=r"run\.heartbeat_seconds: got 0; expected 1 or more"):
-        parallel.initialize(heartbeat_seconds=0)
+        startup.initialize(heartbeat_seconds=0)
 
 
 @pytest.mark.parametrize(
@@ -251,5 +251,5 @@ def test_one_machine_without_a_scheduler_joins_nobody(monkeypatch):
 )
 def test_flags_that_cannot_be_are_refused(flags, message):
     with pytest.raises(InputError) as caught:
-        parallel.initialize(*flags)
+        startup.initialize(*flags)
     assert message in str(caught.value)

@@ -1,4 +1,4 @@
-"""Devices of a machine without an accelerator."""
+"""Start of a process on a machine without an accelerator."""
 
 import os
 import subprocess
@@ -9,8 +9,8 @@ import pytest
 CORES = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
 PROGRAM = """
 import jax
-from fsjax.runtime import parallel
-parallel.use_cores({batch})
+from fsjax.runtime import startup
+startup.use_cores({batch})
 print(jax.device_count())
 """
 
