@@ -42,16 +42,11 @@ class Dataset:
     only.
 
     Args:
-      source: of the images.
+      source: of the images, their classes, labels and planted shortcuts.
       image_size: height and width in pixels.
       cache_gib: most memory for the images.
       rows: which of the source's images, in order; None = all.
       resize_shorter: preprocess.resize's `shorter`; 0 = both sides become image_size.
-
-    Attributes:
-      classes: display names in index order.
-      labels: int32 [images].
-      planted: the source's.
     """
 
     def __init__(

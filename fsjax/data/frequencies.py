@@ -33,9 +33,8 @@ def read(text: str, size: int) -> Bool[np.ndarray, "{size} {size}"] | None:
     where A > 0, 'high:A' and 'band:A:B' take an image's mean from every channel (after normalisation it has that of
     the data). A file can keep it.
 
-    Raises:
-      InputError: a text that cannot be read, a range or a file that keeps nothing, a file that is missing, of another
-        size, not of bool, or that keeps one member of a conjugate pair alone.
+    Raises InputError for a text that cannot be read, a range or a file that keeps nothing, a file that is missing, of
+    another size, not of bool, or that keeps one member of a conjugate pair alone.
     """
     if not text:
         return None

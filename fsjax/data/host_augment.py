@@ -43,9 +43,7 @@ def make_host_augment(names: tuple[str, ...], seed: int, size: int) -> HostAugme
 
     An image comes out as torchvision's transforms leave it after torch.manual_seed(torch_seed(seed, epoch, index)),
     whatever batch, thread or process it is in. The state of torch's own generator is restored.
-
-    Raises:
-      InputError: torchvision is not installed.
+    Raises InputError where torchvision is not installed.
     """
     if not names:
         return None

@@ -14,9 +14,7 @@ def check(file: Path, split: str, dataset: Dataset) -> None:
     """Compare a split with its entry in `file`, or add the entry.
 
     It holds the number of images of each class and, where they are files, a hash of their names; not their content.
-
-    Raises:
-      InputError: an image was added, removed or renamed since.
+    Raises InputError where an image was added, removed or renamed since.
     """
     recorded = files.read_json(file) if file.exists() else {}
     if not isinstance(recorded, dict):

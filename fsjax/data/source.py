@@ -59,17 +59,13 @@ def choose_classes(text: str, names: Sequence[str], where: str) -> ClassChoice:
     text: 'cat,dog' or 'n02690373=airliner,n02814533=wagon', a subset in index order with optional display names.
     where: what holds the names, for the message. Raises InputError for a malformed text and for a name not there.
     """
-    pairs = parse_classes(text)
-    if not pairs:
-        for name in names:
-            _check_name(name, where)
-        return ClassChoice(tuple(range(len(names))), tuple(names))
     index_of = {name: i for i, name in enumerate(names)}
+    pairs = parse_classes(text) or [(name, name) for name in names]
     for name, _ in pairs:
         if name not in index_of:
             raise InputError(f"data.classes: no class {name!r} in {where}; {suggest(name, names)}")
     for _, display in pairs:
-        _check_name(display, "data.classes")
+        _check_name(display, "data.classes" if text.strip() else where)
     return ClassChoice(tuple(index_of[name] for name, _ in pairs), tuple(display for _, display in pairs))
 
 

@@ -44,9 +44,7 @@ def join_stylised(training: Dataset, root: str, data_config: ConfigDict) -> Join
 
     Folders are named as data.classes names the data's classes, or where it is '' as the data does; others are not read.
     data.cache_gib holds for the training images and, once more, for these.
-
-    Raises:
-      InputError: the root is not a folder, or a class has no folder or no image there.
+    Raises InputError where the root is not a folder, or a class has no folder or no image there.
     """
     folder = check(root)
     names = [name for name, _ in parse_classes(data_config.classes)] or training.classes

@@ -33,14 +33,9 @@ _BLOCK = 256
 
 
 def open_synthetic(data: ConfigDict, split: str) -> Source:
-    """Make the images of one split in memory, from data.synthetic.seed.
+    """Make the images of one split, 'train' or 'test', in memory, from data.synthetic.seed.
 
-    Args:
-      data: name 'syn1' to 'syn4', image_size in pixels, synthetic.{seed, train_per_class, test_per_class}.
-      split: 'train' or 'test'; each has images of its own.
-
-    Raises:
-      InputError: another name, another split, or an image too small for four bands.
+    Raises InputError for a data.name beside 'syn1' to 'syn4', another split, or an image too small for four bands.
     """
     if not (match := re.fullmatch(r"syn([1-4])", data.name)):
         raise InputError(f"data.name: got {data.name!r}; expected syn1, syn2, syn3, syn4")

@@ -62,30 +62,18 @@ class Checkpoints:
             self._writing = self._thread.submit(self._write, step, variables, training, metadata, loss)
 
     def wait(self) -> None:
-        """Wait until the last checkpoint is written.
-
-        Raises:
-          InputError: it could not be written, as on a full disk.
-        """
+        """Wait until the last checkpoint is written; raise InputError where it could not be, as on a full disk."""
         writing, self._writing = self._writing, None
         if writing is not None:
             writing.result()
 
     def newest(self) -> int | None:
-        """Return the newest step whose hashes match; None without checkpoints.
-
-        Raises:
-          InputError: there are checkpoints, and none of them is whole.
-        """
+        """Return the newest step whose hashes match, None without checkpoints; raise InputError if none is whole."""
         self.wait()
         return parallel.decide(self._newest)
 
     def best(self) -> int | None:
-        """Return the step with the lowest loss, the earliest of equal ones; None if no loss was measured.
-
-        Raises:
-          InputError: its hashes do not match.
-        """
+        """Return the first step with the lowest loss, None without losses; raise InputError if it is not whole."""
         self.wait()
         return parallel.decide(self._best)
 

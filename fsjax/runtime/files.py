@@ -154,11 +154,7 @@ def write_json(path: Path, value: Any) -> None:
 
 
 def read_json(path: Path) -> Any:
-    """Read JSON, and check and remove an object's checksum if it has one.
-
-    Raises:
-      InputError: the file is not JSON, or its checksum differs.
-    """
+    """Read JSON without an object's checksum; raise InputError for what is not JSON, or has another checksum."""
     try:
         value = json.loads(path.read_text(encoding="utf-8"), parse_constant=_refuse, parse_float=_finite)
     except (ValueError, RecursionError, IsADirectoryError) as error:
@@ -205,11 +201,7 @@ def write_npy(path: Path, array: np.ndarray) -> None:
 
 
 def map_npy(path: Path) -> np.ndarray:
-    """Memory-map an .npy; one of a store is first copied into a temporary file.
-
-    Raises:
-      InputError: it is missing or damaged.
-    """
+    """Memory-map an .npy, a temporary copy of one in a store; raise InputError where it is missing or damaged."""
     try:
         with storage.local(path) as copy:
             npz.check_npy(copy)

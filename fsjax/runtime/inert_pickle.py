@@ -8,6 +8,7 @@ nothing is decompressed, and the constructors' arguments are counted.
 import io
 import pickle
 import re
+import types
 import zipfile
 from collections.abc import Callable
 from typing import IO, Any, ClassVar
@@ -85,13 +86,8 @@ def _read_zip(archive: zipfile.ZipFile, size: int, budget: _Budget) -> Any:
     (pickled,) = (name for name in archive.namelist() if name.endswith("data.pkl"))
     folder = pickled.removesuffix("data.pkl")
     big_endian = folder + "byteorder" in archive.namelist() and archive.read(folder + "byteorder") == b"big"
-    storages: dict[str, Storage] = {}
-
-    def storage(key: str, dtype: np.dtype) -> Storage:
-        return storages.setdefault(key, Storage(dtype, big_endian, lambda: archive.read(f"{folder}data/{key}")))
-
     with archive.open(pickled) as file:
-        return _Unpickler(file, budget, storage).load()
+        return _Unpickler(file, budget, lambda key: archive.read(f"{folder}data/{key}"), big_endian).load()
 
 
 def _check_uncompressed(archive: zipfile.ZipFile, size: int) -> None:
@@ -108,16 +104,12 @@ def _read_legacy(file: _File, budget: _Budget) -> Any:
     _Unpickler(file, budget).load()
     _Unpickler(file, budget).load()
     big_endian = _plain(_Unpickler(file, budget).load(), {}).get("little_endian") is False
-    storages: dict[str, Storage] = {}
-
-    def storage(key: str, dtype: np.dtype) -> Storage:
-        return storages.setdefault(key, Storage(dtype, big_endian, lambda: contents[key]))
-
-    content = _Unpickler(file, budget, storage).load()
-    contents = {}
+    storages: dict[str, bytes] = {}
+    unpickler = _Unpickler(file, budget, storages.__getitem__, big_endian)
+    content = unpickler.load()
     for key in _Unpickler(file, budget).load():
         count = int.from_bytes(file.read(8), "big" if big_endian else "little")
-        contents[key] = file.read(budget.check(count * storages[key].dtype.itemsize))
+        storages[key] = file.read(budget.check(count * unpickler.storages[key].dtype.itemsize))
     return content
 
 
@@ -131,10 +123,14 @@ class _Unpickler(pickle._Unpickler):
     byte may fill the machine's memory.
     """
 
-    def __init__(self, file: _File, budget: _Budget, storage: Callable | None = None):
+    def __init__(
+        self, file: _File, budget: _Budget, read: Callable[[str], bytes] | None = None, big_endian: bool = False
+    ):
+        bounded = types.SimpleNamespace(read=lambda count: file.read(budget.check(count)), readline=file.readline)
         # Python 2 wrote an array's bytes as text; latin-1 keeps them.
-        super().__init__(_BoundedFile(file, budget), encoding="latin1")
-        self._budget, self._storage = budget, storage
+        super().__init__(bounded, encoding="latin1")
+        self._budget, self._read, self._big_endian = budget, read, big_endian
+        self.storages: dict[str, Storage] = {}  # of the tensors, by the keys that `read` takes
 
     def find_class(self, module: str, name: str) -> Any:
         if (storage := re.fullmatch(r"(\w+)Storage", name)) and storage[1] in constructors.STORAGE_DTYPES:
@@ -149,10 +145,13 @@ class _Unpickler(pickle._Unpickler):
         kind, *rest = identity
         if kind == "module":  # a class with its source text, in the legacy format
             return rest[0]
-        if kind != "storage" or self._storage is None:
+        read = self._read
+        if kind != "storage" or read is None:
             raise ValueError(f"a reference to {kind!r} outside the pickle")
-        # NumPy lacks some number types, such as complex halves.
-        return self._storage(rest[1], rest[0].target) if isinstance(rest[0], _Constructor) else Inert()
+        dtype, key, *_ = rest
+        if not isinstance(dtype, _Constructor):
+            return Inert()  # NumPy lacks some number types, such as complex halves
+        return self.storages.setdefault(key, Storage(dtype.target, self._big_endian, lambda: read(key)))
 
     def load_bytearray8(self) -> None:
         """Read a bytearray; Python's implementation first allocates whatever length the file states."""
@@ -161,16 +160,6 @@ class _Unpickler(pickle._Unpickler):
         append(bytearray(read(int.from_bytes(read(8), "little"))))
 
     dispatch: ClassVar[dict[int, Callable]] = {**pickle._Unpickler.dispatch, pickle.BYTEARRAY8[0]: load_bytearray8}
-
-
-class _BoundedFile:
-    """File that refuses reads beyond its end."""
-
-    def __init__(self, file: _File, budget: _Budget):
-        self._file, self._budget, self.readline = file, budget, file.readline
-
-    def read(self, count: int) -> bytes:
-        return self._file.read(self._budget.check(count))
 
 
 class _Constructor(Stateless):

@@ -23,11 +23,7 @@ def requested() -> bool:
 
 
 def check() -> None:
-    """Stop here, at a safe point of a loop, if SIGTERM has come.
-
-    Raises:
-      Terminated: SIGTERM has come.
-    """
+    """Raise Terminated here, at a safe point of a loop, if SIGTERM has come."""
     if requested():
         raise Terminated
 

@@ -41,11 +41,7 @@ def read(path: Path, keys: Sequence[str] = ()) -> dict[str, Shaped[np.ndarray, "
 
 
 def check_npy(path: Path) -> None:
-    """Check that an .npy holds plain values and is as long as its header says, so that it can be mapped.
-
-    Raises:
-      InputError: the file is missing, damaged, or holds anything else.
-    """
+    """Raise InputError unless an .npy can be mapped: it holds plain values and is as long as its header says."""
     try:
         with path.open("rb") as file:
             size = _size(file)

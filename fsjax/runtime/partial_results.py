@@ -80,11 +80,7 @@ class PartialResults:
             return {}
 
     def write(self, name: str, arrays: dict[str, np.ndarray]) -> None:
-        """Write arrays to a file at once, in place of what was there.
-
-        Raises:
-          InputError: it cannot be written, as on a full disk.
-        """
+        """Write arrays to a file at once, in place of what was there; raise InputError where it cannot be written."""
         if self.directory is not None:
             files.write_npz(self.directory / f"{name}.npz", **arrays)
 

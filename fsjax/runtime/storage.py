@@ -24,8 +24,7 @@ _EXTRAS = {"gs": "gcs", "gcs": "gcs", "s3": "s3", "s3a": "s3"}
 def path(text: str | Path) -> Path:
     """Return the path that a user wrote; a URL with `://` is a path of a store.
 
-    Raises:
-      InputError: fsspec does not know the protocol, or its driver is not installed.
+    Raises InputError where fsspec does not know the protocol, or its driver is not installed.
     """
     if not isinstance(text, str):
         return text

@@ -51,11 +51,7 @@ def read(path: str | Path) -> dict[str, Shaped[np.ndarray, "..."]]:
 
 
 def write(path: str | Path, state: Mapping[str, Shaped[np.ndarray, "..."]]) -> None:
-    """Write a state dict as torch.save does, atomically.
-
-    Raises:
-      InputError: PyTorch is not installed.
-    """
+    """Write a state dict as torch.save does, atomically; raise InputError where PyTorch is not installed."""
     content = io.BytesIO()  # in memory: for a full disk, PyTorch raises an error of its own
     _torch().save({key: tensor(array) for key, array in state.items()}, content)
     with files.replacing(storage.path(path)) as file:
@@ -63,11 +59,7 @@ def write(path: str | Path, state: Mapping[str, Shaped[np.ndarray, "..."]]) -> N
 
 
 def tensor(array: Shaped[np.ndarray, "..."]) -> "torch.Tensor":
-    """Return a tensor with a copy of an array.
-
-    Raises:
-      InputError: PyTorch is not installed.
-    """
+    """Return a tensor with a copy of an array; raise InputError where PyTorch is not installed."""
     return _torch().from_numpy(np.array(array))
 
 

@@ -42,11 +42,7 @@ def pair(left: DominantFrequencyMaps, right: DominantFrequencyMaps, shares: tupl
 
 
 def class_names(left: DominantFrequencyMaps, right: DominantFrequencyMaps) -> tuple[str, ...]:
-    """Return the names of the classes, from a side that has names.
-
-    Raises:
-      InputError: the sides are of different classes or planes.
-    """
+    """Return the names of the classes, from a side that has names; raise InputError for other classes or planes."""
     sizes = [" x ".join(map(str, maps.masks.shape[2:])) for maps in (left, right)]
     if sizes[0] != sizes[1]:
         raise InputError(f"left has maps of {sizes[0]}, right of {sizes[1]}; expected maps of one size")

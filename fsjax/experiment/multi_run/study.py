@@ -47,8 +47,7 @@ def check(config: ConfigDict) -> None:
 def run_study(config: ConfigDict, directory: Path) -> None:
     """Run what is not done yet, and write study/*.csv, tables.md and tables.tex, and report/study.html.
 
-    Raises:
-      InputError: a run that cannot be made; the message starts with its name.
+    An InputError begins with the name of the run that cannot be made.
     """
     grid = cells(config, directory)
     started = time.monotonic()

@@ -117,8 +117,7 @@ def check(options: ConfigDict) -> None:
 def read(directory: Path, steps: list[int]) -> Int[np.ndarray, "evaluations copies classes classes"]:
     """Return the confusions that the evaluator left at these steps in a workdir: rows true, columns predicted.
 
-    Raises:
-      InputError: a file that is missing or damaged.
+    Raises InputError for a file that is missing or damaged.
     """
     paths = [directory / "dynamics" / f"{step:08d}.npz" for step in steps]
     for file in paths:
