@@ -95,9 +95,9 @@ class Dataset:
 
     def subset(self, indices: Iterable[int] | Int[np.ndarray, " n"]) -> "Dataset":
         """Return these images only, in this order; they share the cache."""
-        part, indices = copy.copy(self), np.asarray(indices, int)
-        part._positions, part.labels = self._positions[indices], self.labels[indices]
-        return part
+        subset, indices = copy.copy(self), np.asarray(indices, int)
+        subset._positions, subset.labels = self._positions[indices], self.labels[indices]
+        return subset
 
     def _decode(self, positions: np.ndarray, out: np.ndarray, slots: np.ndarray) -> None:
         def decode_part(part: np.ndarray) -> None:
@@ -115,10 +115,10 @@ def measure_mean_std(dataset: Dataset) -> tuple[Float64[np.ndarray, "3"], Float6
     Raises InputError where a channel is constant.
     """
     total, squares = np.zeros(3, np.int64), np.zeros(3, np.int64)
-    chunk = max(1, 2**24 // dataset.image_size**2 // 3)
+    at_once = max(1, 2**24 // dataset.image_size**2 // 3)
     mine = range(len(dataset))[parallel.share(len(dataset))]
-    for start in mine[::chunk]:
-        pixels = dataset.images(np.arange(start, min(start + chunk, mine.stop))).reshape(-1, 3)
+    for start in mine[::at_once]:
+        pixels = dataset.images(np.arange(start, min(start + at_once, mine.stop))).reshape(-1, 3)
         total += pixels.sum(0, dtype=np.int64)
         squares += np.square(pixels, dtype=np.uint16).sum(0, dtype=np.int64)
     # In halves: sums travel as floats, which hold whole numbers up to 2^53.

@@ -140,7 +140,7 @@ def _read_record(file: Path) -> dict[str, Any]:
     if not file.exists():
         return {}
     record = files.read_json(file)
-    parts = [record.get(name) for name in ("fields", "inputs", "done")] if isinstance(record, dict) else []
-    if [type(part) for part in parts] != [dict, dict, bool]:
+    values = [record.get(name) for name in ("fields", "inputs", "done")] if isinstance(record, dict) else []
+    if [type(value) for value in values] != [dict, dict, bool]:
         raise InputError(f"{file}: not the record of a stage; delete it to have the stage run again")
     return record

@@ -65,11 +65,11 @@ def _locked(file: pathlib.Path) -> Iterator[str]:
             raise _taken(file, _read(file)) from None
         except OSError as error:
             logger.warning("%s: no lock (%s); take care that no other run writes there", file, error.strerror)
-        own = _owner()
+        this_run = _owner()
         with files.writing(file):
             opened.truncate(0)
-            opened.write(json.dumps(own).encode())
-        yield own["run"]
+            opened.write(json.dumps(this_run).encode())
+        yield this_run["run"]
 
 
 @contextlib.contextmanager
@@ -81,10 +81,10 @@ def _leased(file: Path) -> Iterator[str]:
             _pause(BEAT_SECONDS)
             if (now := _read(file)) != before and now:
                 raise _taken(file, now)
-    own = _owner()
-    files.write_json(file, own)
+    this_run = _owner()
+    files.write_json(file, this_run)
     _pause(SETTLE_SECONDS)
-    if (now := _read(file)) != own:
+    if (now := _read(file)) != this_run:
         raise _taken(file, now)
     stop = threading.Event()
 
@@ -92,23 +92,23 @@ def _leased(file: Path) -> Iterator[str]:
         count = 0
         while not stop.wait(BEAT_SECONDS):
             try:
-                if (now := _read(file)).get("run") != own["run"]:
+                if (now := _read(file)).get("run") != this_run["run"]:
                     logger.error("%s: %s took it over, as if this run had ended; stopping", file.parent, _describe(now))
                     os.kill(os.getpid(), signal.SIGTERM)
                     return
                 count += 1
-                files.write_json(file, own | {"beat": count})
+                files.write_json(file, this_run | {"beat": count})
             except Exception as error:  # of the network; the next beat tries again
                 logger.warning("%s: not written (%s)", file, error)
 
     thread = threading.Thread(target=beat, name="lease", daemon=True)
     thread.start()
     try:
-        yield own["run"]
+        yield this_run["run"]
     finally:
         stop.set()
         thread.join()
-        if _read(file).get("run") == own["run"]:
+        if _read(file).get("run") == this_run["run"]:
             file.unlink(missing_ok=True)
 
 

@@ -61,7 +61,7 @@ def _run_all(workspace: Workspace) -> None:
 
 def _write(config: ConfigDict, directory: Path, workdirs: dict[int, Path], classes: tuple[str, ...]) -> None:
     evaluated = steps(config, dynamics.last_step(next(iter(workdirs.values()))))
-    confusion = np.stack([dynamics.read(own, evaluated) for own in workdirs.values()])
+    confusion = np.stack([dynamics.read(workdir, evaluated) for workdir in workdirs.values()])
     curves = learning_curves.Dynamics(
         classes=classes,
         copies=bands.parse(config.dynamics.keep),
@@ -79,11 +79,11 @@ def _write(config: ConfigDict, directory: Path, workdirs: dict[int, Path], class
 
 def _config_of(config: ConfigDict, seed: int) -> ConfigDict:
     """Return the config of the training with one seed."""
-    own = copy.deepcopy(config)
-    own.seed, own.stages = seed, "train"
+    one_seed = copy.deepcopy(config)
+    one_seed.seed, one_seed.stages = seed, "train"
     evaluators = [name for name in config.train.evaluators.split(",") if name]
-    own.train.evaluators = ",".join(dict.fromkeys([*evaluators, "dynamics"]))
-    return own
+    one_seed.train.evaluators = ",".join(dict.fromkeys([*evaluators, "dynamics"]))
+    return one_seed
 
 
 STAGE = Stage(

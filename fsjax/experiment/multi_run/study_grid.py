@@ -84,17 +84,17 @@ def _ordered(wanted: list[str], known: ConfigDict) -> list[str]:
 
 
 def _cell(config: ConfigDict, directory: Path, model: str, variant: str, seed: int, variants: list[str]) -> Cell:
-    own = copy.deepcopy(config)
-    own.model.name, own.seed, own.stages = model, seed, config.study.stages
+    run = copy.deepcopy(config)
+    run.model.name, run.seed, run.stages = model, seed, config.study.stages
     workdirs = {name: str(directory / f"{model}-{name}-{seed}") for name in variants}
     for entry in filter(None, (part.strip() for part in config.variants[variant].split(";"))):
         field, equals, value = (part.strip() for part in entry.partition("="))
         if not equals:
             raise InputError(f"variants.{variant}: got {entry!r}; expected 'field=value'")
-        _set(own, field, re.sub(r"\{(\w+)\}", lambda match: workdirs[match[1]], value), variant)
-    with own.unlocked():
-        del own.study, own.variants
-    return Cell(model, variant, seed, storage.path(workdirs[variant]), own)
+        _set(run, field, re.sub(r"\{(\w+)\}", lambda match: workdirs[match[1]], value), variant)
+    with run.unlocked():
+        del run.study, run.variants
+    return Cell(model, variant, seed, storage.path(workdirs[variant]), run)
 
 
 def _set(config: ConfigDict, field: str, text: str, variant: str) -> None:

@@ -33,7 +33,7 @@ def _measure(workspace: Workspace) -> None:
             for label in range(len(test.classes))
         ]
     )
-    found = heat_map.measure(
+    rates = heat_map.measure(
         classifier.model,
         lambda part: np.asarray(normalise(test.images(chosen[part]), *classifier.mean_std)),
         test.labels[chosen],
@@ -48,10 +48,10 @@ def _measure(workspace: Workspace) -> None:
     if parallel.is_main_process():
         files.write_npz(
             workspace.directory / "heat_map.npz",
-            error=found.error.astype(np.float32),
-            class_error=found.class_error.astype(np.float32),
-            clean_error=found.clean_error.astype(np.float32),
-            images=found.images,
+            error=rates.error.astype(np.float32),
+            class_error=rates.class_error.astype(np.float32),
+            clean_error=rates.clean_error.astype(np.float32),
+            images=rates.images,
             classes=np.array(test.classes, dtype=np.str_),
             norm=np.array(config.heat_map.norm),
         )

@@ -86,20 +86,22 @@ def make_counter(context: EvaluatorContext, copies: tuple[str, ...], dataset: Da
     # One size in all processes, whatever memory each has free.
     tile_images = parallel.from_main(tile_images)
     engine = Engine(model, statistics=("predicted",), tile_images=tile_images)
-    chunk = tile_size.image_batch_size([len(dataset)], min(tile_images, GROUP))
-    tile_masks = engine.perturbations_per_tile(chunk)
-    own = sharing.share_pairs(len(dataset), len(masks), batch_size=chunk, tile_masks=tile_masks, resident_images=GROUP)
+    batch_size = tile_size.image_batch_size([len(dataset)], min(tile_images, GROUP))
+    tile_masks = engine.perturbations_per_tile(batch_size)
+    blocks = sharing.share_pairs(
+        len(dataset), len(masks), batch_size=batch_size, tile_masks=tile_masks, resident_images=GROUP
+    )
 
-    @functools.lru_cache(None if sum(len(indices) for indices, _ in own) <= GROUP else 1)
+    @functools.lru_cache(None if sum(len(indices) for indices, _ in blocks) <= GROUP else 1)
     def batches_of(indices: range) -> list[ImageBatch]:
         labels = dataset.labels[indices]
         images = np.asarray(normalise(dataset.images(np.array(indices)), *context.mean_std))
-        return engine.image_batches(images, labels, np.eye(classes, dtype=np.float32)[labels], size=chunk)
+        return engine.image_batches(images, labels, np.eye(classes, dtype=np.float32)[labels], size=batch_size)
 
     def count(variables: PyTree) -> Int[np.ndarray, "copies classes classes"]:
         # No safe point for SIGTERM in here: the training loop saves first.
         trained, counts = engine.with_params(variables), np.zeros((len(masks), classes, classes), np.int64)
-        for indices, rows in own:
+        for indices, rows in blocks:
             sums = trained.sums(batches_of(indices), masks[rows.start : rows.stop])["predicted"]
             counts[rows.start : rows.stop] += np.rint(sums).astype(np.int64)
         return sharing.total(counts)
