@@ -1,8 +1,8 @@
 """Where time goes: a JAX trace of a few steps of each stage, the seconds spent compiling, the devices' memory."""
 
 import contextlib
+import itertools
 import math
-import pathlib
 from collections.abc import Iterator
 
 import jax
@@ -26,31 +26,18 @@ def tracing(directory: Path | None) -> Iterator[None]:
         yield
         return
     storage.remove(directory)
-    with files.replacing_folder(directory) as folder:
-        trace = _Trace(folder)
-        try:
-            with progress.observed(trace.step):
-                yield
-        finally:
-            trace.stop()
+    updates = itertools.count(1)
+    with files.replacing_folder(directory) as folder, contextlib.ExitStack() as trace:
 
+        def on_update() -> None:
+            update = next(updates)
+            if update == SKIPPED:
+                trace.enter_context(jax.profiler.trace(str(folder)))
+            elif update == SKIPPED + TRACED:
+                trace.close()
 
-class _Trace:
-    def __init__(self, directory: pathlib.Path):
-        self.directory, self.steps, self.running = directory, 0, False
-
-    def step(self) -> None:
-        self.steps += 1
-        if self.steps == SKIPPED:
-            jax.profiler.start_trace(str(self.directory))
-            self.running = True
-        elif self.steps == SKIPPED + TRACED:
-            self.stop()
-
-    def stop(self) -> None:
-        if self.running:
-            self.running = False
-            jax.profiler.stop_trace()
+        with progress.observed(on_update):
+            yield
 
 
 def compiled() -> tuple[int, float]:
