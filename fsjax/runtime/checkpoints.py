@@ -89,12 +89,12 @@ class Checkpoints:
         """Restore what training resumes from beside the model's arrays."""
         return self._restore(step, "training", like)
 
-    def discard_after(self, step: int | None) -> None:
+    def discard_after(self, step: int) -> None:
         """Delete the checkpoints newer than `step`, so that training can save those steps again."""
         self.wait()
         if parallel.is_main_process():
             for newer in _steps(self.directory):
-                if step is None or newer > step:
+                if newer > step:
                     self._delete(newer)
 
     def close(self) -> None:

@@ -22,19 +22,18 @@ _FACTOR = 1000
 class PartialResults:
     """The folder of partial results of one search.
 
-    The layout, such as the tile size, is kept from the first start on: a restart repeats the same arithmetic, also on
-    another number of devices or processes, so the final file equals that of a run that was never stopped. Files are
-    named after what they hold, never after the process that wrote them, and are written atomically: a kill loses what
-    was computed since the last save, and a damaged file counts as missing.
+    A restart keeps the layout, such as the tile size, of the first start. So it repeats the same arithmetic on any
+    number of devices or processes, and the final file equals that of a run that was never stopped. Files are named
+    after their content, never after the process that wrote them, and are written atomically: a kill loses what was
+    computed since the last save, and a damaged file counts as missing.
 
     A search whose results stay as they are fills tables. One that replaces its state step by step, as
-    search/stepwise.py, needs none: it starts from `read(name)`, and when `is_due()`, and whatever ends it, calls
-    `write(name, state)` for each state and then `save()`.
+    search/stepwise.py, starts from `read(name)`; when `is_due()`, and at its end, it calls `write(name, state)` for
+    each state and then `save()`.
 
     Args:
       directory: made on the first write; None = nothing is kept.
-      layout: numbers that the arithmetic depends on, for a search that starts here; the attribute holds those to
-        compute with.
+      layout: numbers that the arithmetic depends on, for a search that starts here; the attribute holds those in use.
       params: of the classifier that is searched.
       identity: names whatever else the results depend on.
       save_seconds: between two saves; `on_save` is called after each.
@@ -183,10 +182,10 @@ def _folder_name(label: int) -> str:
 
 def _are_near(on_disk: dict, layout: dict) -> bool:
     """Whether the numbers on disk may come from another machine, whose memory is larger or smaller."""
-    numbers = {name: number for name, number in layout.items() if isinstance(number, int)}
     return all(
         type(on_disk[name]) is int and 0 <= on_disk[name] <= _FACTOR * max(1, number)
-        for name, number in numbers.items()
+        for name, number in layout.items()
+        if isinstance(number, int)
     )
 
 

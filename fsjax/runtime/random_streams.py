@@ -40,13 +40,7 @@ class Stream(enum.IntEnum):
 
 
 def generator(seed: int, stream: Stream, *keys: int) -> np.random.Generator:
-    """Return the generator of a stream.
-
-    Args:
-      seed: of the config, from 0 to 2^64 - 1.
-      stream: the use.
-      keys: numbers of the same range, such as a class; at most 4.
-    """
+    """Return the generator of a stream; `seed` and the keys, at most 4 such as a class, are from 0 to 2^64 - 1."""
     if len(keys) > _KEYS:
         raise ValueError(f"keys: got {len(keys)}; expected {_KEYS} or fewer")
     padded = [*keys, *[0] * (_KEYS - len(keys))]
