@@ -17,7 +17,7 @@ _DIRECTION_MARKS = "\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069"
 
 @runtime_checkable
 class Source(Protocol):
-    """Images of one split at their natural size, with labels known before any image is decoded; a base or a protocol.
+    """Images of one split at their natural size, with labels known before any image is decoded.
 
     classes: display names in index order. labels: int32 [images], each in [0, len(classes)). planted: the known
     shortcuts of a synthetic set, None for all others. Reading an image that cannot be read raises InputError.

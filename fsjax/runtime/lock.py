@@ -117,14 +117,13 @@ def _check_all_see(file: Path, run: str) -> None:
     index, processes = parallel.process()
     if processes == 1:
         return
-    seen = np.zeros((1, processes))
+    seen = np.zeros(processes)
     for look in range(LOOKS):
+        time.sleep(min(look, 1))  # network file systems may lag
         if _read(file).get("run") == run:
-            seen[0, index] = 1
+            seen[index] = 1
             break
-        if look + 1 < LOOKS:
-            time.sleep(1)  # network file systems may lag
-    unseeing = np.flatnonzero(parallel.total(seen)[0] == 0)
+    unseeing = np.flatnonzero(parallel.total(seen) == 0)
     if len(unseeing):
         raise InputError(
             f"--workdir: process {unseeing[0]} does not see what process 0 wrote to {file.parent}; expected a folder "

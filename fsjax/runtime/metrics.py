@@ -96,7 +96,7 @@ class Metrics:
                 writer.outcome(name, fields, values)
 
     def close(self, *, failed: bool = False) -> None:
-        """Close and upload what was written; `failed` is told to the writers."""
+        """Close the writers, which learn whether the run failed, and upload what was written."""
         with files.writing(self._shown):
             for writer in self._writers:
                 writer.close(failed=failed)
