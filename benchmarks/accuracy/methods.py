@@ -28,8 +28,7 @@ sys.path.insert(0, str(pathlib.Path(__file__).parents[2]))
 
 from fsjax import search
 from fsjax.engine.engine import Engine
-from fsjax.evaluation.filtered import predicted_counts
-from fsjax.evaluation.rates import false_positive_rate, true_positive_rate
+from fsjax.evaluation.filtered import filtered_rates
 from fsjax.experiment import runner
 from fsjax.experiment.stages import search as search_stage
 from fsjax.experiment.workspace import Workspace
@@ -158,11 +157,10 @@ def trivial(workspace: Workspace, test, name: str, seed: int, shares: tuple[floa
 
 def judged(workspace: Workspace, test, kept: np.ndarray) -> dict:
     """TPR and FPR of a mask a class on the test images."""
-    classifier, targets = workspace.classifier, np.arange(len(kept))
-    sizes = np.bincount(test.labels, minlength=len(test.classes))
+    classifier = workspace.classifier
     engine = Engine(classifier.model, statistics=("predicted_target",), tile_images=32)
-    counts = predicted_counts(engine, test, classifier.mean_std, kept, targets, label="judge")
-    tpr, fpr = true_positive_rate(counts, targets, sizes), false_positive_rate(counts, targets, sizes)
+    (rates,) = filtered_rates(engine, test, classifier.mean_std, kept[None], label="judge")
+    tpr, fpr = rates.tpr, rates.fpr
     return {
         "tpr": round(float(tpr.mean()), 4),
         "fpr": round(float(fpr.mean()), 4),

@@ -10,10 +10,10 @@ from fsjax.data.image_selection import first_of_each_class
 from fsjax.engine import tile_size
 from fsjax.engine.engine import Engine
 from fsjax.evaluation import controls, evaluation_file, planted, share_grid, verdict
-from fsjax.evaluation.filtered import GROUP, predicted_counts
-from fsjax.evaluation.rates import false_positive_rate, true_positive_rate
+from fsjax.evaluation.filtered import GROUP, filtered_rates, predicted_counts
+from fsjax.evaluation.rates import ratio
 from fsjax.evaluation.results import Evaluation, MapRates, MethodEvaluation, Recovery, Reliance
-from fsjax.evaluation.statistics import wilson
+from fsjax.evaluation.typed_json import to_json
 from fsjax.evaluation.unfiltered import evaluate_unfiltered
 from fsjax.fourier.dfm import DominantFrequencyMaps
 from fsjax.fourier.masks import budget
@@ -38,15 +38,10 @@ def check(config: ConfigDict) -> None:
 def run(
     config: ConfigDict, directory: Path, classifier: Classifier, maps: DominantFrequencyMaps, test: Dataset
 ) -> None:
-    """Write evaluation.json, keeping the results of other search methods in it.
+    """Write evaluation.json in a workdir, keeping the results of other search methods in it.
 
-    Args:
-      config: of the run; the maps are compared with controls at the share nearest to config.report.share, and masks
-        cut from their scores are judged at the shares of config.evaluate.grid.
-      directory: the workdir.
-      classifier: that is judged.
-      maps: of any method.
-      test: the whole test set.
+    The maps are compared with controls at the share nearest to config.report.share, and masks cut from their scores
+    are judged at the shares of config.evaluate.grid.
     """
     classifier.check_classes(test.classes, "data split test")
     file = directory / "evaluation.json"
@@ -59,7 +54,7 @@ def run(
         images=np.bincount(test.labels, minlength=len(test.classes)),
         unfiltered=unfiltered,
         methods={**(before.methods if before else {}), maps.method: method},
-        planted={} if test.planted is None else measure_reliance(classifier, engine, test),
+        planted=measure_reliance(classifier, engine, test),
     )
     parallel.decide(lambda: files.write_json(file, evaluation.to_json()))
 
@@ -69,14 +64,9 @@ def make_engine(classifier: Classifier, test: Images, memory_mib: int) -> Engine
 
     Collective: every process must call this.
     """
-    tile_images = tile_size.fit(
-        classifier.model,
-        resident_images=min(GROUP, len(test)),
-        memory_mib=memory_mib,
-    )
+    tile_images = tile_size.fit(classifier.model, resident_images=min(GROUP, len(test)), memory_mib=memory_mib)
     # One size in all processes, whatever memory each has free.
-    tile_images = parallel.from_main(tile_images)
-    return Engine(classifier.model, statistics=("predicted_target",), tile_images=tile_images)
+    return Engine(classifier.model, statistics=("predicted_target",), tile_images=parallel.from_main(tile_images))
 
 
 def evaluate_maps(
@@ -96,7 +86,7 @@ def evaluate_maps(
         forward_equivalents=maps.forward_equivalents,
         shares={f"{share:g}": rates for share, rates in shares.items()},
         grid=grid,
-        planted={} if test.planted is None else measure_recovery(maps, test),
+        planted=measure_recovery(maps, test),
     )
 
 
@@ -107,18 +97,10 @@ def filter_by_maps(
 
     Collective: every process must call this.
     """
-    shares, classes = maps.masks.shape[:2]
-    sizes = np.bincount(test.labels, minlength=classes)
-    targets = np.tile(np.arange(classes), shares)
-    masks = maps.masks.reshape(-1, *maps.masks.shape[2:])
-    counts = predicted_counts(engine, test, classifier.mean_std, masks, targets, label="evaluate")
-    tpr = true_positive_rate(counts, targets, sizes).reshape(shares, classes)
-    fpr = false_positive_rate(counts, targets, sizes).reshape(shares, classes)
-    correct = counts[np.arange(len(counts)), targets].reshape(shares, classes)
-    intervals = wilson(correct, np.tile(sizes, (shares, 1)))
+    rates = filtered_rates(engine, test, classifier.mean_std, maps.masks, label="evaluate")
     return {
-        share: MapRates(tpr[row], intervals[row], fpr[row], maps.positions[row], None, (None,) * classes)
-        for row, share in enumerate(maps.shares)
+        share: MapRates(**vars(at), positions=positions, controls=None, shortcut=(None,) * len(maps.classes))
+        for share, at, positions in zip(maps.shares, rates, maps.positions, strict=True)
     }
 
 
@@ -151,32 +133,28 @@ def compare_with_controls(
 
 
 def measure_reliance(classifier: Classifier, engine: Engine, test: Dataset) -> dict[str, Reliance]:
-    """Return, for each class with planted orbits, its TPR without them and with them alone.
+    """Return the TPR of each class with planted orbits without them and with them alone; empty where none are planted.
 
     Collective: every process must call this.
     """
-    assert test.planted is not None
+    if test.planted is None:
+        return {}
     truth = planted.positions(test.planted)
     labels = np.flatnonzero(truth.any((1, 2)))
     masks, targets = np.concatenate([~truth[labels], truth[labels]]), np.tile(labels, 2)
     counts = predicted_counts(engine, test, classifier.mean_std, masks, targets, label="evaluate planted")
     sizes = np.bincount(test.labels, minlength=len(test.classes))
-    without, alone = np.split(true_positive_rate(counts, targets, sizes), 2)
+    tpr = to_json(ratio(counts[np.arange(len(targets)), targets], sizes[targets]))
     return {
-        test.classes[label]: Reliance(
-            fixed=bool(test.planted["fixed"][label].any()),
-            tpr_without=None if np.isnan(without[row]) else float(without[row]),
-            tpr_alone=None if np.isnan(alone[row]) else float(alone[row]),
-        )
-        for row, label in enumerate(labels)
+        test.classes[label]: Reliance(bool(test.planted["fixed"][label].any()), tpr_without=without, tpr_alone=alone)
+        for label, without, alone in zip(labels, tpr[: len(labels)], tpr[len(labels) :], strict=True)
     }
 
 
 def measure_recovery(maps: DominantFrequencyMaps, test: Dataset) -> dict[str, Recovery]:
-    """Return how well each class's scores rank its planted orbits; empty without scores."""
-    assert test.planted is not None
-    truth, scores = planted.positions(test.planted), maps.scores
-    if scores is None:
+    """Return how well each class's scores rank its planted orbits; empty without scores, or where none are planted."""
+    if test.planted is None or maps.scores is None:
         return {}
+    truth = planted.positions(test.planted)
     labels = np.flatnonzero(truth.any((1, 2)))
-    return {test.classes[label]: planted.recovery(scores[label], truth[label]) for label in labels}
+    return {test.classes[label]: planted.recovery(maps.scores[label], truth[label]) for label in labels}

@@ -1,7 +1,5 @@
 """How a classifier predicts images of which only some frequencies are left (METHOD 3)."""
 
-import functools
-
 import numpy as np
 from jaxtyping import Bool, Int
 
@@ -9,6 +7,8 @@ from fsjax.data.dataset import Images
 from fsjax.data.preprocess import normalise
 from fsjax.engine import sharing
 from fsjax.engine.engine import Engine
+from fsjax.evaluation.rates import class_rates
+from fsjax.evaluation.results import Rates
 from fsjax.fourier.masks import Packed
 from fsjax.runtime import interrupt
 from fsjax.runtime.progress import Progress
@@ -17,24 +17,42 @@ from fsjax.runtime.progress import Progress
 GROUP = 2048
 
 
+def filtered_rates(
+    engine: Engine,
+    dataset: Images,
+    mean_std: tuple[np.ndarray, np.ndarray],
+    masks: Bool[np.ndarray, "shares classes height width"],
+    *,
+    label: str,
+) -> list[Rates]:
+    """Return the rates at each share of images filtered by each class's mask. Collective, as `predicted_counts`."""
+    shares, classes = masks.shape[:2]
+    targets = np.tile(np.arange(classes), shares)
+    counts = predicted_counts(engine, dataset, mean_std, masks.reshape(-1, *masks.shape[2:]), targets, label=label)
+    sizes = np.bincount(dataset.labels, minlength=classes)
+    return [class_rates(of_share, sizes) for of_share in np.split(counts, shares)]
+
+
 def predicted_counts(
     engine: Engine,
     dataset: Images,
     mean_std: tuple[np.ndarray, np.ndarray],
-    masks: Bool[np.ndarray, "masks height width"],
-    targets: Int[np.ndarray, " masks"],
+    masks: Bool[np.ndarray, "masks *classes height width"] | Packed,
+    targets: Int[np.ndarray, " masks"] | None,
     *,
     label: str,
     alone: bool = False,
-) -> Int[np.ndarray, "masks classes"]:
+) -> Int[np.ndarray, "masks of_classes"]:
     """Count the images of each true class that are predicted as a mask's target class when filtered by that mask.
 
     Every image of the set is filtered by every mask, after normalisation. Row m over the class sizes gives the TPR of
-    mask m at its target and, over the other classes, its FPR. Collective, unless `alone`: processes share the pairs of
-    images and masks, and all return the same.
+    mask m at its target and, over the other classes, its FPR. Without targets a mask is one for each class, [classes,
+    H, W], an image is filtered by that of its own class, and the correct predictions are counted: one filter an image,
+    whatever the number of classes. Collective, unless `alone`: processes share the pairs of images and masks, and all
+    return the same.
 
     Args:
-      engine: sums the statistic `predicted_target`.
+      engine: sums the statistic `predicted_target`; without targets `correct`.
       dataset: images with labels.
       mean_std: of pixels in [0, 1], per channel.
       masks: filters.
@@ -42,63 +60,24 @@ def predicted_counts(
       label: of the progress bar.
       alone: whether this process computes everything itself.
     """
-    chunk = min(engine.tile_images, len(dataset), GROUP)
-    return _counts(
-        engine, dataset, mean_std, masks, targets, statistic="predicted_target", chunk=chunk, label=label, alone=alone
-    )
-
-
-def correct_counts(
-    engine: Engine,
-    dataset: Images,
-    mean_std: tuple[np.ndarray, np.ndarray],
-    masks: Bool[np.ndarray, "kinds classes height width"] | Packed,
-    *,
-    label: str,
-    alone: bool = False,
-) -> Int[np.ndarray, "kinds classes"]:
-    """Count the images of each class that are predicted correctly when filtered by the class's own mask of each kind.
-
-    As `predicted_counts`, but an image goes through one filter of each kind, whatever the number of classes. The engine
-    sums the statistic `correct`.
-    """
-    chunk = min(engine.tile_images, GROUP)
-    return _counts(engine, dataset, mean_std, masks, None, statistic="correct", chunk=chunk, label=label, alone=alone)
-
-
-def _counts(
-    engine: Engine,
-    dataset: Images,
-    mean_std: tuple[np.ndarray, np.ndarray],
-    masks: Bool[np.ndarray, "masks *classes height width"] | Packed,
-    targets: Int[np.ndarray, " masks"] | None,
-    *,
-    statistic: str,
-    chunk: int,
-    label: str,
-    alone: bool,
-) -> Int[np.ndarray, "masks of_classes"]:
-    """Sum the statistic over the images of each class."""
     classes = len(dataset.classes)
     totals = np.zeros((len(masks), classes), np.int64)
+    chunk = min(engine.tile_images, GROUP)
+    if targets is not None:
+        chunk = min(chunk, len(dataset))
     options = {"batch_size": chunk, "tile_masks": engine.perturbations_per_tile(chunk), "resident_images": GROUP}
-    pieces = sharing.share_pairs(len(dataset), len(masks), **options, alone=alone)
-    work = sum(len(piece.images) * len(piece.masks) for piece in pieces)
-    with Progress(label, work, "masked images") as progress:
+    blocks = sharing.share_pairs(len(dataset), len(masks), **options, alone=alone)
+    with Progress(label, sum(len(block.images) * len(block.masks) for block in blocks), "masked images") as progress:
+        for block in blocks:
 
-        def tick(images: int, masks: int) -> None:
-            progress.update(masks * images)
-            interrupt.check()
+            def on_tile(masks: int, images: int = len(block.images)) -> None:
+                progress.update(masks * images)
+                interrupt.check()
 
-        for indices, chosen in pieces:
-            labels, rows = dataset.labels[indices], slice(chosen.start, chosen.stop)
-            images = np.asarray(normalise(dataset.images(np.array(indices)), *mean_std))
-            chunks = engine.image_batches(images, labels, np.eye(classes, dtype=np.float32)[labels], size=chunk)
-            sums = engine.sums(
-                chunks,
-                masks[rows],
-                targets=None if targets is None else targets[rows],
-                on_tile=functools.partial(tick, len(indices)),
-            )
-            totals[rows] += np.rint(sums[statistic]).astype(np.int64)
+            labels, rows = dataset.labels[block.images], slice(block.masks.start, block.masks.stop)
+            images = np.asarray(normalise(dataset.images(np.array(block.images)), *mean_std))
+            batches = engine.image_batches(images, labels, np.eye(classes, dtype=np.float32)[labels], size=chunk)
+            of_block = None if targets is None else targets[rows]
+            (sums,) = engine.sums(batches, masks[rows], targets=of_block, on_tile=on_tile).values()
+            totals[rows] += np.rint(sums).astype(np.int64)
     return totals if alone else sharing.total(totals)

@@ -3,30 +3,20 @@
 import numpy as np
 from jaxtyping import Float, Int, Real
 
+from fsjax.evaluation.results import Rates
+from fsjax.evaluation.statistics import wilson
 
-def true_positive_rate(
-    predicted: Real[np.ndarray, "masks classes"],
-    targets: Int[np.ndarray, " masks"],
-    sizes: Int[np.ndarray, " classes"],
-) -> Float[np.ndarray, " masks"]:
-    """Return the share of each mask's target class predicted as that class, in [0, 1]; NaN without images of it.
+
+def class_rates(predicted: Real[np.ndarray, "classes classes"], sizes: Int[np.ndarray, " classes"]) -> Rates:
+    """Return the rates of each class, NaN where there is no image to count.
 
     Args:
-      predicted: images of each true class that are predicted as the mask's target class.
-      targets: target class of each mask.
+      predicted: images of each true class (columns) that are predicted as a class (rows), under that class's mask.
       sizes: images of each class.
     """
-    return ratio(predicted[np.arange(len(predicted)), targets], sizes[targets])
-
-
-def false_positive_rate(
-    predicted: Real[np.ndarray, "masks classes"],
-    targets: Int[np.ndarray, " masks"],
-    sizes: Int[np.ndarray, " classes"],
-) -> Float[np.ndarray, " masks"]:
-    """Return the share of the other classes' images predicted as the target class, in [0, 1]; NaN without any."""
-    others = predicted.sum(1) - predicted[np.arange(len(predicted)), targets]
-    return ratio(others, sizes.sum() - sizes[targets])
+    correct = np.diagonal(predicted)
+    fpr = ratio(predicted.sum(1) - correct, sizes.sum() - sizes)
+    return Rates(ratio(correct, sizes), wilson(correct, sizes), fpr)
 
 
 def ratio(part: Real[np.ndarray, "*rows n"], whole: Int[np.ndarray, " n"]) -> Float[np.ndarray, "*rows n"]:

@@ -5,10 +5,8 @@ from jaxtyping import Bool
 
 from fsjax.data.dataset import Dataset
 from fsjax.engine.engine import Engine
-from fsjax.evaluation.filtered import predicted_counts
-from fsjax.evaluation.rates import false_positive_rate, true_positive_rate
+from fsjax.evaluation.filtered import filtered_rates
 from fsjax.evaluation.results import Grid
-from fsjax.evaluation.statistics import wilson
 from fsjax.fourier.dfm import DominantFrequencyMaps
 from fsjax.models.classifier import Classifier
 from fsjax.search import method_of
@@ -44,26 +42,13 @@ def measure(
     images: Dataset,
     shares: tuple[float, ...],
 ) -> Grid:
-    """Return the rates of each class at each share. Collective: every process must call this.
+    """Return the rates of each class at the shares of `shares_of`; all images are filtered by each class's mask.
 
-    Args:
-      classifier: that is judged.
-      engine: of the same; sums the statistic `predicted_target`.
-      maps: with scores.
-      images: all of them are filtered by each class's mask.
-      shares: as `shares_of` returns them.
+    The engine sums the statistic `predicted_target`. Collective: every process must call this.
     """
-    classes = len(maps.classes)
-    sizes, targets = np.bincount(images.labels, minlength=classes), np.arange(classes)
-    tpr, tpr_ci, fpr = [], [], []
-    step = max(1, _MASK_POSITIONS // maps.masks[0].size)
+    rates, step = [], max(1, _MASK_POSITIONS // maps.masks[0].size)
     for start in range(0, len(shares), step):
-        group = shares[start : start + step]
-        masks = np.concatenate([masks_at(maps, share) for share in group])
-        label = "evaluate other shares"
-        counts = predicted_counts(engine, images, classifier.mean_std, masks, np.tile(targets, len(group)), label=label)
-        for of_share in np.split(counts, len(group)):
-            tpr.append(true_positive_rate(of_share, targets, sizes))
-            tpr_ci.append(wilson(np.diag(of_share), sizes))
-            fpr.append(false_positive_rate(of_share, targets, sizes))
-    return Grid(sizes, shares, np.stack(tpr), np.stack(tpr_ci), np.stack(fpr))
+        masks = np.stack([masks_at(maps, share) for share in shares[start : start + step]])
+        rates += filtered_rates(engine, images, classifier.mean_std, masks, label="evaluate other shares")
+    tpr, tpr_ci, fpr = (np.stack([getattr(at, name) for at in rates]) for name in ("tpr", "tpr_ci", "fpr"))
+    return Grid(np.bincount(images.labels, minlength=len(maps.classes)), shares, tpr, tpr_ci, fpr)

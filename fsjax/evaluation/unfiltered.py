@@ -8,7 +8,7 @@ from jaxtyping import Float, Int
 from fsjax.data.dataset import Dataset
 from fsjax.engine import sharing
 from fsjax.evaluation.predict import make_predictor
-from fsjax.evaluation.rates import false_positive_rate, true_positive_rate
+from fsjax.evaluation.rates import class_rates
 from fsjax.evaluation.results import Unfiltered
 from fsjax.models.classifier import Classifier
 
@@ -16,15 +16,10 @@ from fsjax.models.classifier import Classifier
 def evaluate_unfiltered(classifier: Classifier, test: Dataset) -> Unfiltered:
     """Evaluate the classifier on the test images as they are. Collective: every process must call this."""
     classes = len(test.classes)
-    sizes, targets = np.bincount(test.labels, minlength=classes), np.arange(classes)
     predict = make_predictor(classifier.model.apply, *classifier.mean_std)
     matrix = sharing.total(confusion_matrix(predict(classifier.model.params, test), test.labels, classes))
-    return Unfiltered(
-        accuracy=float(np.trace(matrix) / len(test)),
-        tpr=true_positive_rate(matrix.T, targets, sizes),
-        fpr=false_positive_rate(matrix.T, targets, sizes),
-        confusion=matrix,
-    )
+    rates = class_rates(matrix.T, np.bincount(test.labels, minlength=classes))
+    return Unfiltered(float(np.trace(matrix) / len(test)), rates.tpr, rates.fpr, matrix)
 
 
 def confusion_matrix(

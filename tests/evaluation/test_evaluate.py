@@ -10,7 +10,7 @@ from fsjax.engine.engine import Engine
 from fsjax.engine.model import Model
 from fsjax.evaluation import evaluate, planted
 from fsjax.evaluation.filtered import predicted_counts
-from fsjax.evaluation.rates import false_positive_rate, true_positive_rate
+from fsjax.evaluation.rates import class_rates
 from fsjax.evaluation.unfiltered import confusion_matrix as count_confusion
 from fsjax.fourier import dfm, spectrum
 from fsjax.models.classifier import Classifier
@@ -66,11 +66,8 @@ def test_images_called_a_class_are_counted_by_true_class_whatever_the_tile():
 
 
 def test_rates_are_nan_where_there_is_nothing_to_count():
-    counts = np.array([[0.0, 3.0], [2.0, 1.0]])
-    sizes = np.array([0, 4])
-    assert np.isnan(true_positive_rate(counts, np.array([0, 1]), sizes)[0])
-    assert np.isnan(false_positive_rate(counts, np.array([0, 1]), sizes)[1])
-    assert false_positive_rate(counts, np.array([0, 1]), sizes)[0] == 0.75
+    rates = class_rates(np.array([[0.0, 3.0], [2.0, 1.0]]), np.array([0, 4]))
+    assert np.isnan(rates.tpr[0]) and np.isnan(rates.fpr[1]) and rates.fpr[0] == 0.75
 
 
 def test_predictions_of_outputs_beyond_the_classes_count_as_wrong():

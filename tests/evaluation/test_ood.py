@@ -18,7 +18,7 @@ from fsjax import data
 from fsjax.engine.engine import Engine
 from fsjax.engine.model import Model
 from fsjax.evaluation import evaluate, ood
-from fsjax.evaluation.filtered import correct_counts
+from fsjax.evaluation.filtered import predicted_counts
 from fsjax.evaluation.ood import judging, mapping, results, sets
 from fsjax.evaluation.ood.average_tpr import average_tpr
 from fsjax.evaluation.ood.packed_controls import mask_counts
@@ -356,7 +356,7 @@ def test_masks_that_an_image_takes_by_its_class_cost_two_filters_an_image(world,
 
     engine = Engine(Model(counting, WEIGHTS, (SIZE, SIZE, 3)), statistics=("correct",), tile_images=5)
     kinds = np.random.default_rng(0).random((2, 3, SIZE, SIZE)) < 0.5
-    found = correct_counts(engine, world.test, MEAN_STD, kinds, label="test", alone=True)
+    found = predicted_counts(engine, world.test, MEAN_STD, kinds, None, label="test", alone=True)
     jax.effects_barrier()
     assert sum(passes) == 2 * 15
     for label in range(3):

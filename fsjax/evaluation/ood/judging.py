@@ -14,7 +14,7 @@ from fsjax.data.dataset import Dataset
 from fsjax.engine.engine import Engine
 from fsjax.evaluation import evaluation_file
 from fsjax.evaluation.evaluate import make_engine
-from fsjax.evaluation.filtered import correct_counts, predicted_counts
+from fsjax.evaluation.filtered import predicted_counts
 from fsjax.evaluation.ood import sets
 from fsjax.evaluation.ood.average_tpr import Point, average_tpr
 from fsjax.evaluation.ood.counts import Counts, count_parts, rates
@@ -155,7 +155,7 @@ class Judge:
             if controls is not None:
                 # On a class's own images only, so that a mask costs as much as one map, whatever the number of classes.
                 label = f"{label}, controls"
-                by_mask = correct_counts(correct_engine, images, mean_std, controls, label=label, alone=True)
+                by_mask = predicted_counts(correct_engine, images, mean_std, controls, None, label=label, alone=True)
                 by_kind = np.add.reduceat(by_mask, np.cumsum([0, *self.mask_counts.values()])[:-1])
             return Counts(np.bincount(images.labels, minlength=classes), right, called, by_kind)
 
