@@ -4,18 +4,14 @@ Rates are in [0, 1], and NaN where there is nothing to count, such as the FPR of
 """
 
 import dataclasses
-from typing import Annotated, Any
+from typing import Annotated
 
 import numpy as np
 from jaxtyping import Float, Int
 
-from fsjax.evaluation import typed_json
-from fsjax.evaluation.typed_json import Between, Length
+from fsjax.evaluation.typed_json import Between, Length, ResultFile
 from fsjax.evaluation.version_1 import from_version_1
 from fsjax.runtime.errors import InputError
-
-# Of evaluation.json. Version 1, which has no such field, is read too.
-VERSION = 2
 
 # Names of the trivial masks, of which each class has one of each.
 TRIVIAL = ("low-pass", "highest energy")
@@ -181,7 +177,7 @@ class MethodEvaluation:
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
-class Evaluation:
+class Evaluation(ResultFile):
     """The content of evaluation.json.
 
     Attributes:
@@ -198,15 +194,5 @@ class Evaluation:
     methods: dict[str, MethodEvaluation]
     planted: dict[str, Reliance]
 
-    def to_json(self) -> dict:
-        """Return JSON values, with the version."""
-        return {"version": VERSION, **typed_json.to_json(self)}
-
-    @classmethod
-    def from_json(cls, content: Any) -> "Evaluation":
-        """Return what `to_json` wrote, in this version or the one before; raises InputError for another form."""
-        if isinstance(content, dict) and (version := content.get("version", 1)) != VERSION:
-            if version != 1:
-                raise InputError(f"version: got {version!r}; expected at most {VERSION}")
-            content = from_version_1(content)
-        return typed_json.from_json(cls, content)
+    stage = "evaluate"
+    from_version_1 = staticmethod(from_version_1)

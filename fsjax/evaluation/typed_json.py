@@ -16,12 +16,16 @@ from typing import Annotated, Any, NamedTuple, TypeVar
 import numpy as np
 from jaxtyping import AbstractArray
 
+from fsjax.runtime import files
 from fsjax.runtime.errors import InputError
+from fsjax.runtime.storage import Path
 
+_VERSION = 2
 # No number of images is larger, and float64 represents every whole number up to it.
 _LARGEST_COUNT = 2**53
 
 T = TypeVar("T")
+R = TypeVar("R", bound="ResultFile")
 
 
 class Length(NamedTuple):
@@ -38,6 +42,42 @@ class Between(NamedTuple):
 
 
 _SHARE = Between(0, 1)
+
+
+class ResultFile:
+    """Base of the dataclasses that are all of a JSON file; version 1 of these files has another form, and no version.
+
+    `stage` is the one that writes the file.
+    """
+
+    stage = ""
+
+    def to_json(self) -> dict:
+        """Return JSON values, with the version."""
+        return {"version": _VERSION, **to_json(self)}
+
+    @classmethod
+    def from_json(cls: type[R], content: Any) -> R:
+        """Return what `to_json` wrote, in this version or the one before; raises InputError for another form."""
+        if isinstance(content, dict) and (version := content.get("version", 1)) != _VERSION:
+            if version != 1:
+                raise InputError(f"version: got {version!r}; expected at most {_VERSION}")
+            content = cls.from_version_1(content)
+        return from_json(cls, content)
+
+    @classmethod
+    def read(cls: type[R], file: Path) -> R:
+        """Read a file; raises InputError where it is damaged, or not what the stage writes."""
+        content = files.read_json(file)
+        try:
+            return cls.from_json(content)
+        except InputError as error:
+            raise InputError(f"{file}: {error}; delete it and run the stage {cls.stage} again") from error
+
+    @staticmethod
+    def from_version_1(content: dict[str, Any]) -> dict[str, Any]:
+        """Return untrusted content of version 1 in the form of version 2; what is no object stays as it is."""
+        raise NotImplementedError
 
 
 def to_json(value: Any) -> Any:

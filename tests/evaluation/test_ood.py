@@ -19,7 +19,7 @@ from fsjax.engine.engine import Engine
 from fsjax.engine.model import Model
 from fsjax.evaluation import evaluate, ood
 from fsjax.evaluation.filtered import predicted_counts
-from fsjax.evaluation.ood import judging, mapping, results, sets
+from fsjax.evaluation.ood import judging, mapping, sets
 from fsjax.evaluation.ood.average_tpr import average_tpr
 from fsjax.evaluation.ood.packed_controls import mask_counts
 from fsjax.evaluation.ood.results import InDistribution, OodResult, SetResult
@@ -530,7 +530,7 @@ def test_results_of_another_form_are_refused_in_one_line(world, found, change, s
     file = world.directory / "ood" / "other.json"
     files.write_json(file, found | change)
     with pytest.raises(InputError) as caught:
-        results.read(file)
+        OodResult.read(file)
     assert str(caught.value).startswith(f"{file}: {said}") and "\n" not in str(caught.value)
     assert str(caught.value).endswith("delete it and run the stage ood again")
 

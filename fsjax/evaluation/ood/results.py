@@ -6,15 +6,10 @@ from typing import Any
 import numpy as np
 from jaxtyping import Int
 
-from fsjax.evaluation import typed_json
 from fsjax.evaluation.ood.average_tpr import Point
 from fsjax.evaluation.results import ControlRates, Rates
-from fsjax.runtime import files
-from fsjax.runtime.errors import InputError
+from fsjax.evaluation.typed_json import ResultFile
 from fsjax.runtime.storage import Path
-
-# Of ood/<method>.json. Version 1, which has no such field, is read too.
-VERSION = 2
 
 _CONTROL_NAMES = tuple(field.name for field in dataclasses.fields(ControlRates))
 
@@ -66,7 +61,7 @@ class SetResult(InDistribution):
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
-class OodResult:
+class OodResult(ResultFile):
     """The content of ood/<method>.json.
 
     Attributes:
@@ -87,41 +82,21 @@ class OodResult:
     in_distribution: InDistribution
     sets: dict[str, SetResult]
 
-    def to_json(self) -> dict:
-        """Return JSON values, with the version."""
-        return {"version": VERSION, **typed_json.to_json(self)}
+    stage = "ood"
 
-    @classmethod
-    def from_json(cls, content: Any) -> "OodResult":
-        """Return what `to_json` wrote, in this version or the one before; raises InputError for another form."""
-        if isinstance(content, dict) and (version := content.get("version", 1)) != VERSION:
-            if version != 1:
-                raise InputError(f"version: got {version!r}; expected at most {VERSION}")
-            content = _from_version_1(content)
-        return typed_json.from_json(cls, content)
+    @staticmethod
+    def from_version_1(content: Any) -> Any:
+        """Return version 1 as version 2: there the rates of controls stand beside the others."""
+        if not isinstance(content, dict):
+            return content
+        if "filtered" not in content or not isinstance(content.get("images"), list):
+            return {name: OodResult.from_version_1(value) for name, value in content.items()}
+        nothing = [None] * len(content["images"])
+        controls = {name: content.get(name) or nothing for name in _CONTROL_NAMES}
+        groups = OodResult.from_version_1(content.get("groups", {}))
+        return content | {"controls": controls if "low_pass_tpr" in content else None, "groups": groups}
 
 
 def result_file(directory: Path, method: str) -> Path:
     """Return the file with the results of a search method's maps."""
     return directory / "ood" / f"{method}.json"
-
-
-def read(file: Path) -> OodResult:
-    """Read the results; raises InputError where the file is damaged, or not what the stage ood writes."""
-    content = files.read_json(file)
-    try:
-        return OodResult.from_json(content)
-    except InputError as error:
-        raise InputError(f"{file}: {error}; delete it and run the stage ood again") from error
-
-
-def _from_version_1(content: Any) -> Any:
-    """Return the untrusted content of version 1, where the rates of controls stood beside others, as version 2."""
-    if not isinstance(content, dict):
-        return content
-    if "filtered" not in content or not isinstance(content.get("images"), list):
-        return {name: _from_version_1(value) for name, value in content.items()}
-    nothing = [None] * len(content["images"])
-    controls = {name: content.get(name) or nothing for name in _CONTROL_NAMES}
-    groups = _from_version_1(content.get("groups", {}))
-    return content | {"controls": controls if "low_pass_tpr" in content else None, "groups": groups}

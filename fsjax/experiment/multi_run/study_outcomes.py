@@ -8,7 +8,7 @@ import numpy as np
 from jaxtyping import Bool, Float
 
 from fsjax.evaluation import evaluation_file
-from fsjax.evaluation.ood import results as ood_results
+from fsjax.evaluation.ood.results import OodResult, result_file
 from fsjax.evaluation.results import ControlRates, Rates
 from fsjax.evaluation.statistics import mean
 from fsjax.experiment.multi_run.study_grid import Cell
@@ -68,12 +68,12 @@ def read(cell: Cell, share: float) -> Outcome:
         above_threshold=float((rates.tpr > cell.config.evaluate.threshold).mean()),
         resampled=np.array(resampled.get("mean", [None] * len(maps.classes)), float),
         shortcut=np.array(rates.shortcut, float),
-        elsewhere=_elsewhere(ood_results.result_file(cell.directory, method)),
+        elsewhere=_elsewhere(result_file(cell.directory, method)),
     )
 
 
 def _elsewhere(file: Path) -> dict[str, SetOutcome]:
-    sets = ood_results.read(file).sets if file.exists() else {}
+    sets = OodResult.read(file).sets if file.exists() else {}
     return {
         name: SetOutcome(of_set.accuracy, of_set.unfiltered.tpr, of_set.filtered, of_set.control_rates)
         for name, of_set in sets.items()

@@ -4,7 +4,7 @@ import numpy as np
 from jaxtyping import Float
 
 from fsjax.evaluation.ood.average_tpr import Group, Point, average_tpr
-from fsjax.evaluation.ood.results import SetRates, SetResult, read, result_file
+from fsjax.evaluation.ood.results import OodResult, SetRates, SetResult, result_file
 from fsjax.evaluation.statistics import mean
 from fsjax.fourier.dfm import DominantFrequencyMaps
 from fsjax.report import html, ood_figures
@@ -24,7 +24,7 @@ def inputs(directory: Path, method: str) -> list[Path]:
 
 def make(directory: Path, maps: DominantFrequencyMaps, share: float) -> Section:
     """See section.Maker; the share is that of the stage ood, which read it from the same field."""
-    result = read(result_file(directory, maps.method))
+    result = OodResult.read(result_file(directory, maps.method))
     own, sets, threshold = result.in_distribution, result.sets, result.threshold
     judged = {IN_DISTRIBUTION: own, **sets}
     columns = {
@@ -53,15 +53,7 @@ def make(directory: Path, maps: DominantFrequencyMaps, share: float) -> Section:
 
 
 def sentence(name: str, of_set: SetResult, own: SetRates, classes: tuple[str, ...], threshold: float) -> str:
-    """Return what a set shows about its shortcut classes and its other classes.
-
-    Args:
-      name: of the set.
-      of_set: its rates.
-      own: rates in distribution.
-      classes: display names.
-      threshold: for the TPR of a shortcut.
-    """
+    """Return what a set shows about its shortcut classes and its other classes; `own` are the rates in distribution."""
     grouping, present = own.filtered.tpr, np.isfinite(of_set.filtered.tpr)
     here = _groups(own, np.where(present, grouping, np.nan), threshold)
     there = _groups(of_set, grouping, threshold)
