@@ -5,8 +5,16 @@ import functools
 import numpy as np
 from jaxtyping import Bool, Float
 
-from fsjax.fourier import masks
+from fsjax.data.dataset import Dataset
+from fsjax.data.preprocess import normalise
+from fsjax.fourier import masks, spectrum
+from fsjax.runtime import parallel
+from fsjax.runtime.progress import Progress
 from fsjax.runtime.random_streams import Stream, generator
+
+# Out of distribution, random masks of a class at most, and as many with its map's radial profile: with the trivial
+# masks they cost as much as the maps of 22 classes, whatever the number of classes.
+MOST_RANDOM = 10
 
 
 class ControlMasks:
@@ -52,3 +60,53 @@ class ControlMasks:
     def _draw(self, positions: int, count: int) -> Bool[np.ndarray, "count height width"]:
         rngs = (generator(self._seed, Stream.RANDOM_CONTROLS, index) for index in range(count))
         return np.stack([masks.random(*self._plane, positions, rng) for rng in rngs])
+
+
+def mask_counts(maps: Bool[np.ndarray, "classes height width"], random_masks: int) -> dict[str, int]:
+    """Return how many packed controls of each kind a class has, by the field of ControlRates; {} without random masks.
+
+    The last kind, random masks with the radial profile of the class's map, needs maps that are constant on orbits.
+    """
+    if not random_masks:
+        return {}
+    radial = {"radial_tpr": random_masks} if spectrum.is_hermitian(maps) else {}
+    return {"low_pass_tpr": 1, "highest_energy_tpr": 1, "random_tpr": random_masks, **radial}
+
+
+def pack_controls(
+    maps: Bool[np.ndarray, "classes height width"],
+    budget: int,
+    test: Dataset,
+    mean_std: tuple[np.ndarray, np.ndarray],
+    *,
+    images: int,
+    random_masks: int,
+    seed: int,
+) -> masks.Packed:
+    """Return the controls of every class's map out of distribution: [masks, classes, H, W], as `mask_counts` has them.
+
+    They are the first controls of the test set, and their energy is that of its images (the first `images` of each
+    class; 0 = all), not of a set's own: a set is judged part by part, and its maps know as little of it. A class
+    without test images has the low-pass mask twice. Pixels are in [0, 1] for mean_std. Collective: every process must
+    call this; they share the classes, and all return the same.
+    """
+    classes, height, width = maps.shape
+    counts, controls = mask_counts(maps, random_masks), ControlMasks(maps, budget, seed)
+
+    def of_class(label: int) -> Bool[np.ndarray, "controls height width"]:
+        rows = np.flatnonzero(test.labels == label)[: images or None]
+        energy = -spectrum.radius(height, width)
+        if len(rows):
+            energy = spectrum.energy(np.asarray(normalise(test.images(rows), *mean_std)))
+        radial = controls.radial(label, counts.get("radial_tpr", 0))
+        return np.concatenate([controls.trivial(label, energy), controls.random(label, random_masks), radial])
+
+    bits = np.zeros((sum(counts.values()), classes, height, -(-width // 8)), np.uint8)
+    own = range(classes)[parallel.share(classes)]
+    with Progress("ood controls", len(own), "classes") as progress:
+        for label in own:
+            bits[:, label] = masks.Packed.of(of_class(label)).bits
+            progress.update(1)
+    for label in range(classes):  # one by one, since a message of all classes may not fit in memory
+        bits[:, label] = parallel.total(bits[:, label])
+    return masks.Packed(bits, width)

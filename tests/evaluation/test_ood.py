@@ -18,10 +18,10 @@ from fsjax import data
 from fsjax.engine.engine import Engine
 from fsjax.engine.model import Model
 from fsjax.evaluation import evaluate, ood
+from fsjax.evaluation.control_masks import mask_counts
 from fsjax.evaluation.filtered import predicted_counts
 from fsjax.evaluation.ood import judging, mapping, sets
 from fsjax.evaluation.ood.average_tpr import average_tpr
-from fsjax.evaluation.ood.packed_controls import mask_counts
 from fsjax.evaluation.ood.results import InDistribution, OodResult, SetResult
 from fsjax.evaluation.results import Rates
 from fsjax.experiment import runner

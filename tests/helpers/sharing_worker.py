@@ -127,7 +127,7 @@ def evaluate_all(case):
         for turn in ("first", "second"):
             file, make_counter = output.parent / "ood" / "attack.json", functools.partial(judge.make_counter, image_set)
             counts = count_parts(image_set, file, {"made of": "this"}, judge.count_shape, make_counter)
-            told(case, f"attack, {turn}", [part.to_json() for part in counts])
+            told(case, f"attack, {turn}", to_json(counts))
 
 
 def maps_of(classes):

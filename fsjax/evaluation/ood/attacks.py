@@ -32,10 +32,7 @@ _NEVER = -1e30  # a logit that counts for nothing, and finite: -inf among the on
 class Attack:
     """An attack under L-infinity.
 
-    Attributes:
-      name: as the config has it.
-      radius: in units of pixels in [0, 1].
-      steps: of gradient ascent; 0 = FGSM, a single step of the whole radius from the image itself.
+    The radius is in units of pixels in [0, 1]; 0 steps = FGSM, one step of the whole radius from the image itself.
     """
 
     name: str
@@ -45,7 +42,7 @@ class Attack:
 
 @dataclasses.dataclass(frozen=True)
 class Attacked:
-    """Images that an attack has changed; what is judged (data.dataset.Images)."""
+    """Images that an attack has changed (a data.dataset.Images)."""
 
     classes: tuple[str, ...]
     labels: Int32[np.ndarray, " images"]
@@ -53,32 +50,31 @@ class Attacked:
 
     @property
     def image_size(self) -> int:
-        """In pixels."""
+        """Return the side in pixels."""
         return self.levels.shape[1]
 
     def __len__(self) -> int:
         return len(self.levels)
 
     def images(self, indices: Int[np.ndarray, " n"]) -> Float[np.ndarray, "n size size 3"]:
-        """Grey levels in [0, 255], not whole ones."""
+        """Return grey levels in [0, 255], not whole ones."""
         return self.levels[indices]
 
 
 def parse(text: str) -> Attack:
-    """'fgsm:4/255' or 'pgd:4/255:10'; raises InputError for an attack not known and a radius outside (0, 1]."""
+    """Read 'fgsm:4/255' or 'pgd:4/255:10'; raises InputError for an unknown attack and a radius outside (0, 1]."""
     kind, *numbers = (part.strip() for part in text.split(":"))
     if kind not in ("fgsm", "pgd"):
         raise InputError(f"ood.attacks: got {kind!r}; expected {_EXPECTED}")
     try:
-        radius = Fraction(numbers[0])
-        steps = int(numbers[1]) if kind == "pgd" else 0
+        radius, *steps = Fraction(numbers[0]), *map(int, numbers[1:])
     except (IndexError, ValueError, ZeroDivisionError):
         raise InputError(f"ood.attacks: got {text!r}; expected {_EXPECTED}") from None
-    if len(numbers) != (2 if kind == "pgd" else 1) or (kind == "pgd" and steps < 1):
+    if len(steps) != (kind == "pgd") or min(steps, default=1) < 1:
         raise InputError(f"ood.attacks: got {text!r}; expected {_EXPECTED}")
     if not 0 < radius <= 1:
         raise InputError(f"ood.attacks: got a radius of {numbers[0]} in {text!r}; expected {_EXPECTED}")
-    return Attack(text.strip(), radius, steps)
+    return Attack(text.strip(), radius, *steps)
 
 
 def make_attacker(
@@ -89,9 +85,9 @@ def make_attacker(
     *,
     batch_size: int = 128,
 ) -> Callable:
-    """Returns attacker(params, images, numbers) -> Attacked, computed on all local devices.
+    """Return attacker(params, images, numbers) -> Attacked, computed on all local devices.
 
-    `numbers`, [images], tell the images' random starts apart: an image of one number starts alike in any batch.
+    An image's random start depends on the seed and on its number in `numbers`, [images], and not on its batch.
 
     Args:
       apply: (params, images [n, S, S, 3] float32 normalised) -> logits.
@@ -139,10 +135,10 @@ def make_attacker(
 
 
 def total_loss(logits: Float[Array, "n outputs"], labels: Int[Array, " n"]) -> Float[Array, ""]:
-    """Sum of the cross-entropies to the labels, in nats.
+    """Return the sum of the cross-entropies to the labels, in nats.
 
-    As log(1 + exp(what the others say - what the label says)), whose gradient holds where the model is so sure that
-    its probability rounds to 1 in float32. There the usual form loses the label's own part, and the attack its way.
+    As log(1 + exp(logsumexp of the other logits - the label's logit)): its gradient stays right where the label's
+    probability rounds to 1 in float32. There the usual form loses the label's own part.
     """
     logits = logits.astype(jnp.float32)
     is_label = jax.nn.one_hot(labels, logits.shape[-1], dtype=bool)
@@ -151,9 +147,9 @@ def total_loss(logits: Float[Array, "n outputs"], labels: Int[Array, " n"]) -> F
 
 
 def fgsm(gradient: Callable, levels: Float[Array, " n *image"], radius: float) -> Float[Array, " n *image"]:
-    """clip(x + radius * sign(gradient(x)), 0, 255). Source: Goodfellow et al., ICLR 2015, section 4.
+    """Return clip(x + radius * sign(gradient(x)), 0, 255), x the grey levels and the radius in [0, 255].
 
-    levels: in [0, 255], and the radius in the same unit.
+    Source: Goodfellow et al., ICLR 2015, section 4.
     """
     return jnp.clip(levels + radius * jnp.sign(gradient(levels)), 0, 255)
 
@@ -165,19 +161,11 @@ def pgd(
     radius: float,
     steps: int,
 ) -> Float[Array, " n *image"]:
-    """`steps` steps of 2.5 * radius / steps along the gradient's sign, each brought back into the ball and [0, 255].
+    """Take steps of 2.5 * radius / steps along the gradient's sign, each brought back into the ball and [0, 255].
 
-    Source: Madry et al., ICLR 2018, section 2.1; a step is as large as theirs for 100 of them, so that the edge of the
-    ball can be reached from any start, and moved along.
-
-    Args:
-      gradient: of the loss.
-      levels: in [0, 255].
-      first: offsets within the radius, from which the ascent starts.
-      radius: of the ball, in the same unit.
-      steps: at least 1.
+    Starts at offsets `first` within the radius; levels and radius are in [0, 255]. Source: Madry et al., ICLR 2018,
+    section 2.1; a step is as large as theirs for 100 of them, so that any start can reach the edge of the ball.
     """
-
     current = jnp.clip(levels + first, 0, 255)
     for _ in range(steps):
         current = current + 2.5 * radius / steps * jnp.sign(gradient(current))
@@ -186,6 +174,6 @@ def pgd(
 
 
 def starts(seed: int, numbers: Int[Array, " n"], shape: tuple[int, ...], radius: float) -> Float[Array, " n *image"]:
-    """Uniform offsets in [-radius, radius], of each image by the seed and its own number."""
+    """Return uniform offsets in [-radius, radius], drawn by the seed and each image's number."""
     keys = jax.vmap(lambda number: jax.random.fold_in(jax.random.key(seed), number))(numbers)
     return jax.vmap(lambda key: jax.random.uniform(key, shape, minval=-radius, maxval=radius))(keys)

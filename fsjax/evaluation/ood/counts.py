@@ -1,7 +1,6 @@
 """Counts of correct predictions and of predicted classes, part by part of a set, and the rates that they give."""
 
 import dataclasses
-import functools
 import json
 from collections.abc import Callable, Sequence
 
@@ -14,39 +13,27 @@ from fsjax.evaluation.ood.sets import Part, Set
 from fsjax.evaluation.rates import ratio
 from fsjax.evaluation.results import ControlRates, Rates
 from fsjax.evaluation.statistics import wilson
+from fsjax.evaluation.typed_json import to_json
 from fsjax.runtime import files, parallel
 from fsjax.runtime.storage import Path
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class Counts:
-    """Counts of images; row 0 as they are, row 1 filtered by the map of the class in question. They add up over parts.
+    """Counts of images; row 0 as they are, row 1 filtered by the map of the class in question.
 
     Attributes:
       images: of each class.
       right: images of each class that are predicted correctly.
       called: images of any class that are predicted as each class.
       controls: images of each class that are predicted correctly under its controls: a row for each kind of
-        packed_controls.mask_counts, over whose masks it sums.
+        control_masks.mask_counts, over whose masks it sums.
     """
 
     images: Int[np.ndarray, " classes"]
     right: Int[np.ndarray, "2 classes"]
     called: Int[np.ndarray, "2 classes"]
     controls: Int[np.ndarray, "kinds classes"]
-
-    def __add__(self, other: "Counts") -> "Counts":
-        return Counts.from_rows(self.to_rows() + other.to_rows())
-
-    def to_json(self) -> dict:
-        """Return lists."""
-        return {field: value.tolist() for field, value in vars(self).items()}
-
-    @classmethod
-    def from_json(cls, lists: dict) -> "Counts":
-        """Return what `to_json` wrote."""
-        arrays = {field: np.array(value, np.int64) for field, value in lists.items()}
-        return cls(**arrays | {"controls": arrays["controls"].reshape(-1, len(arrays["images"]))})
 
     def to_rows(self) -> Int[np.ndarray, "rows classes"]:
         """Return one array: five rows, and those of the controls."""
@@ -88,10 +75,15 @@ def count_parts(
         if index < len(group):
             rows[index] = count(group[index]).to_rows()
         for part, of_part in zip(group, sharing.merge(rows), strict=True):
-            counted[part.name] = Counts.from_rows(of_part.astype(np.int64)).to_json()
+            counted[part.name] = to_json(Counts.from_rows(of_part.astype(np.int64)))
         if parallel.is_main_process():
             files.write_json(file, {"made_of": made_of, "parts": counted})
-    return [Counts.from_json(counted[part.name]) for part in image_set.parts]
+    return [_from_json(counted[part.name]) for part in image_set.parts]
+
+
+def _from_json(lists: dict) -> Counts:
+    rows = [lists["images"], *lists["right"], *lists["called"], *lists["controls"]]
+    return Counts.from_rows(np.array(rows, np.int64))
 
 
 def _read(file: Path, made_of: dict) -> dict[str, dict]:
@@ -104,10 +96,11 @@ def rates(counts: Sequence[Counts], mask_counts: dict[str, int], repeated: bool 
 
     Args:
       counts: of its parts.
-      mask_counts: packed_controls.mask_counts of the maps.
+      mask_counts: control_masks.mask_counts of the maps.
       repeated: whether all parts show the same pictures. They are no further evidence: intervals are for one of each.
     """
-    total, pictures = functools.reduce(Counts.__add__, counts), len(counts) if repeated else 1
+    total = Counts.from_rows(np.sum([of_part.to_rows() for of_part in counts], axis=0))
+    pictures = len(counts) if repeated else 1
     others = total.images.sum() - total.images
     tpr = ratio(total.right, total.images)
     fpr = np.where(total.images > 0, ratio(total.called - total.right, others), np.nan)

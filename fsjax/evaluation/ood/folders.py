@@ -11,7 +11,7 @@ import numpy as np
 
 from fsjax.data.folder import EXTENSIONS, decodable, image_files
 from fsjax.data.source import suggest
-from fsjax.evaluation.ood.mapping import Mapping, check_folder, class_of
+from fsjax.evaluation.ood.mapping import Mapping, check_folder
 from fsjax.runtime.errors import InputError
 
 
@@ -37,8 +37,8 @@ def places(mapping: Mapping, root: Path, classes: Sequence[str], own: Sequence[s
     """Return every combination of groups, after checking that each class folder exists and holds an image.
 
     Args:
-      mapping: of the set.
-      root: of the set.
+      mapping: of the set in the folder `root`.
+      root: that folder.
       classes: display names of the model's classes.
       own: the folders of those classes in the run's own data.
       where: the mapping, as error messages name it.
@@ -49,33 +49,33 @@ def places(mapping: Mapping, root: Path, classes: Sequence[str], own: Sequence[s
     if not root.is_dir():
         raise InputError(f"ood.sets: {where}: got {root}; expected the folder that holds the set")
     folders = _folders(mapping, classes, own, where)
-    found = []
+    all_places = []
     for combination in itertools.product(*mapping.groups.values()):
         groups = dict(zip(mapping.groups, combination, strict=True))
         parts = [groups.get(part[1:-1], part) if part[0] == "{" else part for part in mapping.layout[:-1]]
         above = root.joinpath(*parts)
-        found.append(Place(groups, tuple(tuple(above / name for name in of_class) for of_class in folders)))
-    every = [folder for place in found for of_class in place.folders for folder in of_class]
+        all_places.append(Place(groups, tuple(tuple(above / name for name in of_class) for of_class in folders)))
+    every = [folder for place in all_places for of_class in place.folders for folder in of_class]
     _refuse([folder for folder in every if not folder.is_dir()], len(every), root, where, "missing")
-    without = [folder for folder in every if not _holds_an_image(folder)]
+    without = [folder for folder in every if not image_files(folder)]
     _refuse(without, len(every), root, where, f"without an image ({', '.join(EXTENSIONS)})")
-    return found
+    return all_places
 
 
 def files(place: Place, images_per_class: int, skip_undecodable: bool) -> list[list[str]]:
     """Return the first images of each class, 0 = all; raises InputError for a class of which no image decodes."""
-    found = [[file for folder in of_class for file in image_files(folder)] for of_class in place.folders]
+    paths = [[file for folder in of_class for file in image_files(folder)] for of_class in place.folders]
     if skip_undecodable:
-        found = decodable(found, next(folder for of_class in place.folders for folder in of_class).parent)
-    for of_class, there in zip(place.folders, found, strict=True):
-        if of_class and not there:
+        paths = decodable(paths, next(folder for of_class in place.folders for folder in of_class).parent)
+    for of_class, images in zip(place.folders, paths, strict=True):
+        if of_class and not images:
             raise InputError(f"ood.sets: got no image that decodes in {of_class[0]}; expected at least one a class")
-    return [of_class[: images_per_class or None] for of_class in found]
+    return [images[: images_per_class or None] for images in paths]
 
 
-def check_repeated(found: Sequence[Sequence[Sequence[str]]], all_places: Sequence[Place], where: str) -> None:
+def check_repeated(paths: Sequence[Sequence[Sequence[str]]], all_places: Sequence[Place], where: str) -> None:
     """Raise InputError where a class has more images in one place than in another."""
-    counts = np.array([[len(of_class) for of_class in of_place] for of_place in found])
+    counts = np.array([[len(of_class) for of_class in of_place] for of_place in paths])
     for place, of_place in zip(all_places, counts, strict=True):
         if (different := np.flatnonzero(of_place != counts[0])).size:
             label = int(different[0])
@@ -98,8 +98,8 @@ def _folders(mapping: Mapping, classes: Sequence[str], own: Sequence[str], where
             check_folder(name, f"ood.sets: {where}: class folder")
         return [(name,) for name in own]
     folders: list[tuple[str, ...]] = [()] * len(classes)
-    for key, names in mapping.classes.items():
-        label = class_of(key, classes, own)
+    for key, of_class in mapping.classes.items():
+        label = next((list(names).index(key) for names in (classes, own) if key in names), None)
         if label is None and not mapping.subset:
             raise InputError(f"ood.sets: {where}: got class {key!r}, which the model lacks; {suggest(key, classes)}")
         if label is not None and folders[label]:
@@ -107,15 +107,10 @@ def _folders(mapping: Mapping, classes: Sequence[str], own: Sequence[str], where
                 f"ood.sets: {where}: got class {classes[label]!r} twice, once as {key!r}; expected each class once"
             )
         if label is not None:
-            folders[label] = names
+            folders[label] = of_class
     if not any(folders):
         raise InputError(f"ood.sets: {where}: got no class of the model; {suggest('', classes)}")
     return folders
-
-
-def _holds_an_image(folder: Path) -> bool:
-    with os.scandir(folder) as entries:
-        return any(entry.name.lower().endswith(EXTENSIONS) for entry in entries)
 
 
 def _refuse(bad: list[Path], count: int, root: Path, where: str, what: str, shown: int = 8) -> None:

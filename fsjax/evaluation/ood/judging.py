@@ -13,12 +13,12 @@ from ml_collections import ConfigDict
 from fsjax.data.dataset import Dataset
 from fsjax.engine.engine import Engine
 from fsjax.evaluation import evaluation_file
+from fsjax.evaluation.control_masks import MOST_RANDOM, mask_counts, pack_controls
 from fsjax.evaluation.evaluate import make_engine
 from fsjax.evaluation.filtered import predicted_counts
 from fsjax.evaluation.ood import sets
-from fsjax.evaluation.ood.average_tpr import Point, average_tpr
+from fsjax.evaluation.ood.average_tpr import average_tpr
 from fsjax.evaluation.ood.counts import Counts, count_parts, rates
-from fsjax.evaluation.ood.packed_controls import MOST_RANDOM, mask_counts, pack_controls
 from fsjax.evaluation.ood.results import InDistribution, OodResult, SetRates, SetResult, result_file
 from fsjax.evaluation.ood.sets import Part, Set
 from fsjax.evaluation.predict import make_predictor
@@ -37,16 +37,16 @@ logger = logging.getLogger(__name__)
 
 def check(config: ConfigDict) -> None:
     """Raise InputError for a field of config.ood that cannot be used, and for folders that are not as it says."""
-    folders, attacks = sets.parse(config)
-    if not folders and not attacks:
+    folder_sets, attacks = sets.parse(config)
+    if not folder_sets and not attacks:
         raise InputError(
             "ood.sets, ood.attacks: got nothing; expected MAPPING=ROOT or an attack such as fgsm:4/255, "
             "separated by commas"
         )
     if config.ood.images_per_class < 0:
         raise InputError(f"ood.images_per_class: got {config.ood.images_per_class}; expected 0 (all) or more")
-    for folder in folders:
-        sets.places(folder, config.data)
+    for folder_set in folder_sets:
+        sets.places(folder_set, config.data)
 
 
 def run(
@@ -57,15 +57,10 @@ def run(
     test: Dataset,
     identity: dict,
 ) -> None:
-    """Write ood/<method>.json; a part of a set that an earlier run has counted is not counted again.
+    """Write ood/<method>.json in an evaluated workdir; what an earlier run has counted is not counted again.
 
-    Args:
-      config: of the run; maps are those at the share nearest to config.report.share.
-      directory: the workdir, evaluated.
-      classifier: that is judged.
-      maps: of any method.
-      test: the whole test set.
-      identity: what counts depend on beside the set, as JSON values that identify the classifier and the maps.
+    Maps are those at the share nearest to config.report.share. The identity is JSON values that identify the classifier
+    and the maps: counts of another one are not used.
     """
     judge = Judge(config, classifier, maps, test)
     evaluation = evaluation_file.read_method(directory / "evaluation.json", maps.method)
@@ -73,17 +68,11 @@ def run(
     results = {}
     for open_set in sets.openers(config, classifier, test):
         image_set = open_set()
-        file = directory / "ood" / maps.method / f"{sets.file_name(image_set.name)}.json"
-        counts = count_parts(
-            image_set,
-            file,
-            identity | judge.made_of(image_set),
-            judge.count_shape,
-            functools.partial(judge.make_counter, image_set),
-        )
-        results[image_set.name] = summarise(image_set, counts, judge.mask_counts, own.filtered.tpr)
-        accuracy, images = results[image_set.name].accuracy, results[image_set.name].images.sum()
-        logger.info("ood: %s: accuracy %.3f on %d images", image_set.name, accuracy, images)
+        name, file = image_set.name, directory / "ood" / maps.method / f"{sets.file_name(image_set.name)}.json"
+        make_counter = functools.partial(judge.make_counter, image_set)
+        counts = count_parts(image_set, file, identity | judge.made_of(image_set), judge.count_shape, make_counter)
+        results[name] = summarise(image_set, counts, judge.mask_counts, own.filtered.tpr)
+        logger.info("ood: %s: accuracy %.3f on %d images", name, results[name].accuracy, results[name].images.sum())
     result = OodResult(
         classes=tuple(classifier.classes),
         share=judge.share,
@@ -98,28 +87,23 @@ def run(
 
 
 class Judge:
-    """Counts how a classifier predicts sets of images, as they are, under maps at one share, and under controls.
-
-    Attributes:
-      share: of the maps.
-      random_masks: of each kind of random control.
-      mask_counts: how many controls of each kind a class has.
-      count_shape: of Counts.to_rows().
-    """
+    """Counts how a classifier predicts sets of images, as they are, under maps at one share, and under controls."""
 
     def __init__(self, config: ConfigDict, classifier: Classifier, maps: DominantFrequencyMaps, test: Dataset):
         self._config, self._classifier, self._test = config, classifier, test
         self.share = maps.nearest(config.report.share)
         self._maps = maps.at(self.share)
+        # Of each kind of random control.
         self.random_masks = min(config.evaluate.random_masks, MOST_RANDOM)
         self.mask_counts = mask_counts(self._maps, self.random_masks)
+        # Of Counts.to_rows().
         self.count_shape = (5 + len(self.mask_counts), len(classifier.classes))
         self._engines: dict[tuple[int, ...] | None, tuple[Engine, Engine]] = {}
 
     def made_of(self, image_set: Set) -> dict:
         """Return what the counts of a set depend on beside classifier and maps, as JSON values."""
         return {
-            "set": image_set.about,
+            "set": image_set.made_of,
             "share": self.share,
             "images_per_class": self._config.ood.images_per_class,
             "part": sets.PART,
@@ -201,11 +185,7 @@ def summarise(
 ) -> SetResult:
     """Return the rates of a set, of all its parts together and of each of its groups.
 
-    Args:
-      image_set: the set.
-      counts: of each of its parts.
-      mask_counts: how many controls of each kind a class has.
-      grouping: TPR of each class under its map in distribution.
+    Counts are those of each part; `grouping` is the TPR of each class under its map in distribution.
     """
 
     def of_folder(placeholder: str, folder: str) -> SetRates:
@@ -214,12 +194,11 @@ def summarise(
         return rates(chosen, mask_counts, image_set.repeated)
 
     total = rates(counts, mask_counts, image_set.repeated)
-    curve: tuple[Point, ...] = average_tpr(grouping, total.filtered.tpr, total.unfiltered.tpr)
     return SetResult(
         **vars(total),
-        average_tpr=curve,
+        average_tpr=average_tpr(grouping, total.filtered.tpr, total.unfiltered.tpr),
         restricted=image_set.restrict,
-        made_of=image_set.about,
+        made_of=image_set.made_of,
         groups={
             placeholder: {folder: of_folder(placeholder, folder) for folder in folders}
             for placeholder, folders in image_set.groups.items()

@@ -4,7 +4,6 @@ import dataclasses
 import pathlib
 import re
 import reprlib
-from collections.abc import Sequence
 from typing import Any
 
 import yaml
@@ -23,7 +22,7 @@ class Mapping:
     """The content of a mapping; every folder in it is the name of one folder, never a path.
 
     Attributes:
-      name: of the set, for people; {root} in it stands for the name of the folder that the set lies in.
+      name: of the set, for people; {root} in it stands for the name of the folder that holds the set.
       layout: the parts of the path from the root to a class folder: names, or {placeholder}; the last is {class}.
       groups: the folders of each other placeholder, in the order of the layout.
       classes: class of the model, by display name or by folder name of data.classes -> folders that show it; None =
@@ -139,20 +138,20 @@ def _classes(value: object, where: str) -> dict[str, tuple[str, ...]] | None:
         raise InputError(
             f"{where}: got {reprlib.repr(value)}; expected same, a list of folders, or class: folder (or folders)"
         )
-    found = {name: _folders(folders, f"{where}.{name}") for name, folders in value.items()}
+    classes = {name: _folders(folders, f"{where}.{name}") for name, folders in value.items()}
     owner: dict[str, str] = {}
-    for name, folders in found.items():
+    for name, folders in classes.items():
         for folder in folders:
             if owner.setdefault(folder, name) != name:
                 raise InputError(
                     f"{where}: got folder {folder!r} for {owner[folder]!r} and {name!r}; expected one class"
                 )
-    return found
+    return classes
 
 
 def _folders(value: object, where: str) -> tuple[str, ...]:
     values = value if isinstance(value, list) else [value]
-    folders = tuple(_folder(one, where) for one in values)
+    folders = tuple(_folder(folder, where) for folder in values)
     if not folders or len(set(folders)) < len(folders):
         raise InputError(f"{where}: got {reprlib.repr(value)}; expected one or more different folders")
     return folders
@@ -180,11 +179,3 @@ def _switch(value: object, where: str) -> bool:
     if value not in ("true", "false"):
         raise InputError(f"{where}: got {reprlib.repr(value)}; expected true or false")
     return value == "true"
-
-
-def class_of(key: str, names: Sequence[str], folders: Sequence[str]) -> int | None:
-    """Return the index of the class with a display name, or else a folder, of `key`; None = no such class."""
-    for known in (names, folders):
-        if key in known:
-            return list(known).index(key)
-    return None

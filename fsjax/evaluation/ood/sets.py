@@ -6,6 +6,7 @@ import functools
 import pathlib
 import re
 from collections.abc import Callable, Sequence
+from typing import NamedTuple
 
 import numpy as np
 from ml_collections import ConfigDict
@@ -25,18 +26,11 @@ from fsjax.runtime.storage import Path
 PART = 512
 
 
-@dataclasses.dataclass(frozen=True)
-class Part:
-    """Images of a set that are judged together, by one process.
-
-    Attributes:
-      name: unique among the parts of the set.
-      groups: placeholder -> folder.
-      open: returns its images.
-    """
+class Part(NamedTuple):
+    """Images of a set that are judged together, by one process; the name is unique in the set."""
 
     name: str
-    groups: dict[str, str]
+    groups: dict[str, str]  # placeholder -> folder
     open: Callable[[], Images]
 
 
@@ -51,7 +45,7 @@ class Set:
       groups: placeholder -> folders, to be reported one by one.
       restrict: whether logits of the classes that it lacks are left out.
       repeated: whether several places show the same pictures.
-      about: what it was made of, as JSON values; counts of another `about` are not of this set.
+      made_of: what identifies its images, as JSON values; counts of another `made_of` are not of this set.
     """
 
     name: str
@@ -60,23 +54,16 @@ class Set:
     groups: dict[str, tuple[str, ...]]
     restrict: bool
     repeated: bool
-    about: dict
+    made_of: dict
 
 
-@dataclasses.dataclass(frozen=True)
-class FolderSet:
-    """A folder of images with its mapping.
-
-    Attributes:
-      name: for people, and in the results.
-      mapping: as config.ood.sets names it.
-      file: of the mapping.
-      root: the folder.
-    """
+class FolderSet(NamedTuple):
+    """A folder of images, `root`, and its mapping; `where` is what config.ood.sets calls it, `name` is for people."""
 
     name: str
-    mapping: str
+    where: str
     file: Path
+    mapping: mapping.Mapping
     root: pathlib.Path
 
 
@@ -84,25 +71,26 @@ def parse(config: ConfigDict) -> tuple[list[FolderSet], list[attacks.Attack]]:
     """Return the sets that config.ood names; raises InputError for an unknown set or attack, and for equal names."""
     folder_sets = []
     for entry in filter(None, (part.strip() for part in config.ood.sets.split(","))):
-        name, equals, root = (part.strip() for part in entry.partition("="))
+        where, equals, root = (part.strip() for part in entry.partition("="))
         if not equals or not root:
             raise InputError(f"ood.sets: got {entry!r}; expected MAPPING=ROOT, separated by commas")
-        file, folder = mapping.file_of(name), pathlib.Path(root).expanduser()
-        title = mapping.read(file).name.replace("{root}", folder.resolve().name)
-        folder_sets.append(FolderSet(title, name, file, folder))
-    made = [attacks.parse(part) for part in config.ood.attacks.split(",") if part.strip()]
-    names = [*(file_name(folder_set.name) for folder_set in folder_sets), *(file_name(attack.name) for attack in made)]
+        file, folder = mapping.file_of(where), pathlib.Path(root).expanduser()
+        fields = mapping.read(file)
+        name = fields.name.replace("{root}", folder.resolve().name)
+        folder_sets.append(FolderSet(name, where, file, fields, folder))
+    parsed = [attacks.parse(part) for part in config.ood.attacks.split(",") if part.strip()]
+    names = [file_name(name) for name in (*(each.name for each in folder_sets), *(each.name for each in parsed))]
     if twice := [name for name in names if names.count(name) > 1]:
         raise InputError(f"ood: got two sets called {twice[0]!r}; expected different names (of mappings, or of roots)")
-    return folder_sets, made
+    return folder_sets, parsed
 
 
 def openers(config: ConfigDict, classifier: Classifier, test: Dataset) -> list[Callable[[], Set]]:
     """Return a function for each set and attack of config.ood, which opens it."""
-    folder_sets, made = parse(config)
+    folder_sets, parsed = parse(config)
     return [
         *(functools.partial(open_folder, folder_set, config, classifier.classes) for folder_set in folder_sets),
-        *(functools.partial(open_attack, attack, config, classifier, test) for attack in made),
+        *(functools.partial(open_attack, attack, config, classifier, test) for attack in parsed),
     ]
 
 
@@ -122,25 +110,18 @@ def own_classes(data: ConfigDict) -> tuple[list[str], list[str]]:
     return classes, [folder_of.get(name, name) for name in classes]
 
 
-def places(folder_set: FolderSet, data: ConfigDict) -> tuple[mapping.Mapping, list[folders.Place]]:
-    """Return the mapping of a set and its places; raises InputError where one of them is missing."""
-    set_mapping = mapping.read(folder_set.file)
-    return set_mapping, folders.places(set_mapping, folder_set.root, *own_classes(data), folder_set.mapping)
+def places(folder_set: FolderSet, data: ConfigDict) -> list[folders.Place]:
+    """Return the places of a set; raises InputError where one of them is missing."""
+    return folders.places(folder_set.mapping, folder_set.root, *own_classes(data), folder_set.where)
 
 
 def open_folder(folder_set: FolderSet, config: ConfigDict, classes: tuple[str, ...]) -> Set:
-    """Open a set of image folders, which is read as the run's own images are.
-
-    Args:
-      folder_set: the set.
-      config: of the run.
-      classes: display names of the model's classes.
-    """
-    set_mapping, all_places = places(folder_set, config.data)
-    data = config.data
+    """Open a set of image folders, read as the run's own images are; `classes` are the model's."""
+    data, fields = config.data, folder_set.mapping
+    all_places = places(folder_set, data)
     files = [folders.files(place, config.ood.images_per_class, data.skip_undecodable) for place in all_places]
-    if set_mapping.repeated:
-        folders.check_repeated(files, all_places, folder_set.mapping)
+    if fields.repeated:
+        folders.check_repeated(files, all_places, folder_set.where)
 
     def opener(of_place: Sequence[Sequence[str]], rows: np.ndarray) -> Callable[[], Images]:
         return lambda: Dataset(
@@ -156,12 +137,12 @@ def open_folder(folder_set: FolderSet, config: ConfigDict, classes: tuple[str, .
             for rows in split(np.arange(sum(map(len, of_place))))
         ],
         classes=tuple(label for label, of_class in enumerate(all_places[0].folders) if of_class),
-        groups=set_mapping.groups,
-        restrict=set_mapping.restrict,
-        repeated=set_mapping.repeated and len(all_places) > 1,
-        about={
-            "mapping": folder_set.mapping,
-            "fields": dataclasses.asdict(set_mapping),
+        groups=fields.groups,
+        restrict=fields.restrict,
+        repeated=fields.repeated and len(all_places) > 1,
+        made_of={
+            "mapping": folder_set.where,
+            "fields": dataclasses.asdict(fields),
             "root": str(folder_set.root),
             "images": len(every),
             # Read once, and not by every process.
@@ -171,14 +152,7 @@ def open_folder(folder_set: FolderSet, config: ConfigDict, classes: tuple[str, .
 
 
 def open_attack(attack: attacks.Attack, config: ConfigDict, classifier: Classifier, test: Dataset) -> Set:
-    """Open the first test images of each class as a set, attacked part by part.
-
-    Args:
-      attack: to be made.
-      config: of the run.
-      classifier: that is attacked.
-      test: the whole test set.
-    """
+    """Open the first images of each class of the test set as a set, attacked part by part."""
     rows = first_of_each_class(test.labels, config.ood.images_per_class)
     attacker = attacks.make_attacker(classifier.model.apply, classifier.mean_std, attack, config.seed)
 
@@ -192,7 +166,7 @@ def open_attack(attack: attacks.Attack, config: ConfigDict, classifier: Classifi
         groups={},
         restrict=False,
         repeated=False,
-        about={"attack": attack.name, "images": len(rows)},
+        made_of={"attack": attack.name, "images": len(rows)},
     )
 
 
