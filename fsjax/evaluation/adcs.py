@@ -53,7 +53,8 @@ def class_amplitudes(
     Raises:
       interrupt.Terminated: SIGTERM came; nothing is stored.
     """
-    transform, batch = _transform(mean_std, compat), _batch_size(plane, len(labels))
+    transform, devices = _transform(mean_std, compat), len(parallel.local_devices())
+    batch = devices * max(1, min(_PIXELS // (plane[0] * plane[1]), -(-len(labels) // devices)))
     sums = np.zeros((classes, len(spectrum.orbit_sizes(*plane))))
 
     def add(indices: Int[np.ndarray, " n"], amplitudes: Float32[Array, "padded orbits"]) -> None:
@@ -118,9 +119,3 @@ def _transform(mean_std: tuple[np.ndarray, np.ndarray], compat: bool) -> Callabl
         return jnp.einsum("ioc,c->io", amplitudes, weights, precision="highest")
 
     return lambda images: transform(jax.device_put(images, split))
-
-
-def _batch_size(plane: tuple[int, int], images: int) -> int:
-    """Return the batch size: a multiple of the devices, no larger than all images need."""
-    devices = len(parallel.local_devices())
-    return devices * max(1, min(_PIXELS // (plane[0] * plane[1]), -(-images // devices)))

@@ -44,17 +44,6 @@ class ControlCounts:
     radial: Int[np.ndarray, "radial classes"] | None
 
 
-class _Rows:
-    """Where the groups of a class's masks lie among all of them."""
-
-    def __init__(self, radial: int, random: int):
-        self.map = 0
-        self.trivial = slice(1, 1 + len(TRIVIAL))
-        self.radial = slice(self.trivial.stop, self.trivial.stop + radial)
-        self.random = slice(self.radial.stop, self.radial.stop + random)
-        self.count = self.random.stop
-
-
 def judge(
     engine: Engine,
     mean_std: tuple[np.ndarray, np.ndarray],
@@ -82,16 +71,19 @@ def judge(
         map's radial profile, unless a map is not constant on orbits and has no such profile.
       seed: of the random masks.
     """
-    classes = len(maps)
-    rows = _Rows(radial=random_masks if spectrum.is_hermitian(maps) else 0, random=random_masks * classes)
-    controls = ControlMasks(maps, budget, seed)
+    classes, controls = len(maps), ControlMasks(maps, budget, seed)
+    radial_masks = random_masks if spectrum.is_hermitian(maps) else 0
+    # The rows of a class's masks: its map, the trivial masks, the radial and the random ones.
+    first_radial = 1 + len(TRIVIAL)
+    first_random = first_radial + radial_masks
+    count = first_random + random_masks * classes
     indices = [np.flatnonzero(test.labels == label)[: images or None] for label in range(classes)]
     sizes = np.array([len(of_class) for of_class in indices])
     # One width and one chunk size for all classes, so that they share one compiled program.
     width = min(GROUP, int(sizes.max()))
     chunk = tile_size.image_batch_size(np.clip(sizes[sizes > 0], None, width).tolist(), engine.tile_images)
-    correct, both = np.zeros((rows.count, classes), np.int64), np.zeros((len(TRIVIAL), classes), np.int64)
-    parts, length = work_parts(sizes, width, rows.count, engine.perturbations_per_tile(chunk))
+    correct, both = np.zeros((count, classes), np.int64), np.zeros((len(TRIVIAL), classes), np.int64)
+    parts, length = work_parts(sizes, width, count, engine.perturbations_per_tile(chunk))
     with Progress("evaluate controls", sum(part.cost for part in parts), "masked images") as progress:
         for label, of_class in itertools.groupby(parts, key=lambda part: part.label):
             pixels = np.asarray(normalise(test.images(indices[label]), *mean_std))
@@ -99,8 +91,8 @@ def judge(
                 [
                     maps[label][None],
                     controls.trivial(label, spectrum.energy(pixels)),
-                    controls.radial(label, rows.radial.stop - rows.radial.start),
-                    controls.random(label, rows.random.stop - rows.random.start),
+                    controls.radial(label, radial_masks),
+                    controls.random(label, random_masks * classes),
                 ]
             )
             for start, of_images in itertools.groupby(of_class, key=lambda part: part.image):
@@ -110,15 +102,15 @@ def judge(
                 outcomes = _correct(engine, group, label, masks[chosen], width, chunk, progress)
                 correct[chosen, label] += outcomes.sum(1)
                 if chosen.start == 0:
-                    both[:, label] += (outcomes[rows.map] & outcomes[rows.trivial]).sum(1)
+                    both[:, label] += (outcomes[0] & outcomes[1:first_radial]).sum(1)
     correct, both = sharing.total(correct), sharing.total(both)
     return ControlCounts(
         images=sizes,
-        map=correct[rows.map],
-        trivial=correct[rows.trivial],
+        map=correct[0],
+        trivial=correct[1:first_radial],
         both=both,
-        random=correct[rows.random],
-        radial=correct[rows.radial] if spectrum.is_hermitian(maps) else None,
+        random=correct[first_random:],
+        radial=correct[first_radial:first_random] if radial_masks else None,
     )
 
 
@@ -152,14 +144,7 @@ def summarise(counts: ControlCounts, *, tested: bool) -> Controls:
 
 
 class Part(NamedTuple):
-    """Some images of a class under some of its masks.
-
-    Attributes:
-      label: of the class.
-      image: the first image.
-      mask: the first mask.
-      cost: masked images.
-    """
+    """Some images of a class under some of its masks, from `image` and `mask` on; the cost is in masked images."""
 
     label: int
     image: int

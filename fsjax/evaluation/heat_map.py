@@ -142,7 +142,6 @@ def basis_components(
 
 @functools.lru_cache(maxsize=1)
 def _first_members(plane: tuple[int, int]) -> Int[np.ndarray, " orbits"]:
-    """Return the position of each orbit's first member in the flattened plane."""
     return spectrum.per_orbit(np.arange(plane[0] * plane[1]).reshape(plane))
 
 
@@ -154,17 +153,12 @@ def _deal(images: int, combinations: int, seed: int) -> list[Int[np.ndarray, " g
 
 
 class _Waves:
-    """The waves that are added to the images of a group: nothing first, then each orbit's.
-
-    Attributes:
-      count: their number.
-      lengths: L2 norm in each channel of normalised images.
-      permutations: of each wave; the exclusive or with a group's number has its signs as bits.
-    """
+    """The waves that are added to the images of a group: nothing first, then each orbit's, of an L2 norm a channel."""
 
     def __init__(self, image: tuple[int, int, int], lengths: Float[np.ndarray, " channels"], seed: int):
         self.plane, self.lengths = image[:2], lengths
         self.count = 1 + len(spectrum.orbit_sizes(*self.plane))
+        # The exclusive or of a wave's permutation with a group's number has the wave's signs as bits.
         self.permutations = generator(seed, Stream.HEAT_MAP_SIGNS).integers(2 ** len(lengths), size=self.count)
 
     def of_group(self, group: int, start: int, stop: int) -> Complex[np.ndarray, "waves height width channels"]:

@@ -6,7 +6,7 @@ import numpy as np
 from jaxtyping import Float, Int
 
 from fsjax.evaluation import bands
-from fsjax.evaluation.statistics import numbers
+from fsjax.evaluation.typed_json import to_json
 
 # F1 from which a class counts as partly recognised, and as learned.
 THRESHOLDS = (0.5, 0.8)
@@ -42,12 +42,17 @@ class Dynamics:
 
     @property
     def relative_confusion(self) -> Float[np.ndarray, "seeds evaluations copies classes classes"]:
-        """In per cent of each class's images."""
-        return relative_confusion(self.confusion, self.original)
+        """D(i,j) = 100 (pred_copy(i,j) - pred_original(i,j)) / N_i, in per cent of class i's images; rows sum to 0.
+
+        Source: Wang et al., ICCV 2023; METHOD 5.
+        """
+        reference = self.confusion[:, :, [self.original]]
+        return 100 * (self.confusion - reference) / reference.sum(-1, keepdims=True)
 
     def first_reached(self, threshold: float) -> Float[np.ndarray, "seeds copies classes"]:
         """Return the step at which a class's F1 first reaches the threshold; NaN if it never does."""
-        return np.stack([first_reached(of_seed, threshold, self.steps) for of_seed in self.f1])
+        reached = self.f1 >= threshold
+        return np.where(reached.any(1), self.steps[reached.argmax(1)], np.nan)
 
     @property
     def learned(self) -> int | None:
@@ -73,7 +78,7 @@ class Dynamics:
             "images": self.confusion[0, 0, 0].sum(-1).tolist(),
             "first_step": {
                 f"{threshold:g}": {
-                    copy: dict(zip(self.classes, numbers(of_copy.T), strict=True))
+                    copy: dict(zip(self.classes, to_json(of_copy.T), strict=True))
                     for copy, of_copy in zip(self.copies, np.moveaxis(self.first_reached(threshold), 1, 0), strict=True)
                 }
                 for threshold in THRESHOLDS
@@ -85,39 +90,15 @@ class Dynamics:
         }
 
     def _by_copy(self, values: Float[np.ndarray, "seeds copies ..."]) -> dict:
-        rows = zip(self.copies, values.mean(0), spread(values), strict=True)
-        return {copy: {"mean": numbers(mean), "spread": numbers(deviation)} for copy, mean, deviation in rows}
+        """Return the mean and the standard deviation (n - 1) over seeds, None for a single seed."""
+        spread = values.std(0, ddof=1) if len(values) > 1 else np.full(values.shape[1:], np.nan)
+        return {
+            copy: {"mean": to_json(mean), "spread": to_json(deviation)}
+            for copy, mean, deviation in zip(self.copies, values.mean(0), spread, strict=True)
+        }
 
 
 def f1(confusion: Int[np.ndarray, "*batch classes classes"]) -> Float[np.ndarray, "*batch classes"]:
     """Return each class's F1, in [0, 1], from counts by true (rows) and predicted class; every class has an image."""
     right = np.diagonal(confusion, axis1=-2, axis2=-1)
     return 2 * right / (confusion.sum(-1) + confusion.sum(-2))
-
-
-def relative_confusion(
-    confusion: Int[np.ndarray, "*batch copies classes classes"], original: int
-) -> Float[np.ndarray, "*batch copies classes classes"]:
-    """Return D(i,j) = 100 (pred_copy(i,j) - pred_original(i,j)) / N_i of every copy, in per cent of class i's images.
-
-    Rows sum to 0. Source: Wang et al., ICCV 2023; METHOD 5.
-
-    Args:
-      confusion: counts by true (rows) and predicted class; every class has an image.
-      original: index of the original among the copies.
-    """
-    reference = confusion[..., original : original + 1, :, :]
-    return 100 * (confusion - reference) / reference.sum(-1, keepdims=True)
-
-
-def first_reached(
-    scores: Float[np.ndarray, " evaluations *shape"], threshold: float, steps: Int[np.ndarray, " evaluations"]
-) -> Float[np.ndarray, "*shape"]:
-    """Return the step of the first evaluation whose score reaches the threshold; NaN if none does."""
-    reached = scores >= threshold
-    return np.where(reached.any(0), steps[reached.argmax(0)], np.nan)
-
-
-def spread(values: Float[np.ndarray, " seeds *shape"]) -> Float[np.ndarray, "*shape"]:
-    """Return the standard deviation over seeds (n - 1); NaN for one seed."""
-    return values.std(0, ddof=1) if len(values) > 1 else np.full(values.shape[1:], np.nan)

@@ -83,12 +83,9 @@ def methods(directory: Path) -> list[str]:
 def _choose(available: list[str], method: str | None, directory: Path) -> str:
     if not available:
         raise InputError(f"workdir: got {directory}, which has no maps; expected a folder where the stage search ran")
-    if method is None and len(available) > 1:
-        raise InputError(f"method: got nothing; expected one of {', '.join(available)}, which have maps in {directory}")
-    if method is not None and method not in available:
-        raise InputError(
-            f"method: got {method!r}; expected one of {', '.join(available)}, which have maps in {directory}"
-        )
+    if method not in available and (method is not None or len(available) > 1):
+        got = "nothing" if method is None else repr(method)
+        raise InputError(f"method: got {got}; expected one of {', '.join(available)}, which have maps in {directory}")
     return method or available[0]
 
 

@@ -18,9 +18,8 @@ def recovery(scores: Float[np.ndarray, "height width"], planted: Bool[np.ndarray
     At k precision and recall are equal. Average precision is the mean, over the planted orbits, of the precision at
     each one's rank; ties are ranked in orbit order, as in the maps.
     """
-    first_position = np.unique(spectrum.orbits(*scores.shape), return_index=True)[1]
-    order = np.argsort(-scores.ravel()[first_position], kind="stable")
-    is_planted = planted.ravel()[first_position][order]
+    order = np.argsort(-spectrum.per_orbit(scores), kind="stable")
+    is_planted = spectrum.per_orbit(planted)[order]
     count = int(is_planted.sum())
     hits = int(is_planted[:count].sum())
     ranks = np.flatnonzero(is_planted) + 1

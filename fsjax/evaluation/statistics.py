@@ -93,11 +93,6 @@ def mean(values: Iterable[int | float | None]) -> float | None:
     return float(np.mean(known)) if known else None
 
 
-def numbers(values: Real[np.ndarray, "*shape"]) -> list:
-    """Return nested lists for JSON, with None for NaN."""
-    return np.where(np.isfinite(values), values, np.array(None)).tolist()
-
-
 def limits_text(limits: Sequence[float] | Float[np.ndarray, "2"]) -> str:
     """Return an interval as '[lower, upper]'; '' for one of NaN."""
     return "" if np.isnan(limits).any() else f"[{limits[0]:.3f}, {limits[1]:.3f}]"

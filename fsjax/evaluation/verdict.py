@@ -51,14 +51,7 @@ def decide(tpr: Float[np.ndarray, " classes"], controls: Controls, threshold: fl
 
 @dataclasses.dataclass(frozen=True)
 class Verdict:
-    """The verdict on a class in words.
-
-    Attributes:
-      name: of the class.
-      shortcut: None where there is no verdict.
-      kind: 'shortcut', 'no shortcut', 'no verdict' or 'no controls'.
-      claim: the numbers that it rests on.
-    """
+    """The verdict on a class in words: 'shortcut', 'no shortcut', 'no verdict' or 'no controls', and its numbers."""
 
     name: str
     shortcut: bool | None
@@ -72,14 +65,7 @@ class Verdict:
 
 
 def describe(names: tuple[str, ...], rates: MapRates, share: float, threshold: float) -> list[Verdict]:
-    """Return the verdict on each class in words.
-
-    Args:
-      names: of the classes.
-      rates: under their maps at one share.
-      share: that share, in (0, 1].
-      threshold: for the TPR of a shortcut.
-    """
+    """Return the verdict on each class in words, from the rates under their maps at a share in (0, 1]."""
     kinds = {True: "shortcut", False: "no shortcut", None: "no verdict" if rates.controls else "no controls"}
     return [
         Verdict(name, shortcut, kinds[shortcut], _claim(rates, label, share, threshold))
@@ -91,8 +77,8 @@ def _claim(rates: MapRates, label: int, share: float, threshold: float) -> str:
     controls, tpr, fpr = rates.controls, rates.tpr[label], rates.fpr[label]
     if np.isnan(tpr):
         return _ABSENT
-    parts = [f"{100 * share:g} % of the frequencies give TPR {tpr:.3f}", limits_text(rates.tpr_ci[label])]
-    measured = " ".join(filter(None, parts)) + ("" if np.isnan(fpr) else f", FPR {fpr:.3f}")
+    filtered = [f"{100 * share:g} % of the frequencies give TPR {tpr:.3f}", limits_text(rates.tpr_ci[label])]
+    measured = " ".join(filter(None, filtered)) + ("" if np.isnan(fpr) else f", FPR {fpr:.3f}")
     if controls is None:
         return f"{measured}; without controls, other masks of its size may do as well."
     margin, margin_ci = controls.margin[label], controls.margin_ci[label]

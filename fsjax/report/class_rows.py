@@ -7,34 +7,21 @@ import numpy as np
 from fsjax.evaluation import verdict
 from fsjax.evaluation.results import MapRates
 
+_CONTROLS = (
+    *("low_pass_tpr", "highest_energy_tpr", "trivial_tpr", "random_tpr", "radial_tpr"),
+    *("best_trivial", "margin", "margin_ci", "q_value"),
+)
+
 
 def class_rows(names: tuple[str, ...], rates: MapRates, share: float, threshold: float) -> list[dict]:
-    """Return a row per class.
+    """Return a row per class, from the rates under their maps at a share in (0, 1].
 
-    Args:
-      names: of the classes.
-      rates: under their maps at one share.
-      share: that share, in (0, 1].
-      threshold: for the TPR of a shortcut.
-
-    Returns:
-      Rows with `name`, `shortcut`, `verdict` (two words), `claim`, `sentence`, `tpr`, `tpr_ci` and `fpr`; with
-      controls also `best_trivial`, `margin`, `margin_ci`, `q_value` and the TPR under each kind of mask.
+    Rows have `name`, `shortcut`, `verdict` (two words), `claim`, `sentence`, `tpr`, `tpr_ci` and `fpr`; with controls
+    also _CONTROLS and `control_tpr`, the TPR under the map on the images that the controls are judged on.
     """
     columns: dict[str, Sequence | np.ndarray] = {"tpr": rates.tpr, "tpr_ci": rates.tpr_ci, "fpr": rates.fpr}
-    if controls := rates.controls:
-        columns |= {
-            "control_tpr": controls.tpr,
-            "low_pass_tpr": controls.low_pass_tpr,
-            "highest_energy_tpr": controls.highest_energy_tpr,
-            "trivial_tpr": controls.trivial_tpr,
-            "random_tpr": controls.random_tpr,
-            "radial_tpr": controls.radial_tpr,
-            "best_trivial": controls.best_trivial,
-            "margin": controls.margin,
-            "margin_ci": controls.margin_ci,
-            "q_value": controls.q_value,
-        }
+    if rates.controls:
+        columns |= {"control_tpr": rates.controls.tpr, **{name: getattr(rates.controls, name) for name in _CONTROLS}}
     return [
         {
             "name": of_class.name,

@@ -1,8 +1,8 @@
 """Data of the page's script: for each class its planes, its map and its images at several shares."""
 
-import dataclasses
 import json
 from collections.abc import Iterator
+from typing import Any, NamedTuple
 
 import jax.numpy as jnp
 import numpy as np
@@ -11,7 +11,7 @@ from jaxtyping import Bool, Int, UInt8
 from fsjax.data.dataset import Dataset
 from fsjax.data.preprocess import normalise
 from fsjax.evaluation.results import MethodEvaluation, Rates
-from fsjax.evaluation.statistics import numbers
+from fsjax.evaluation.typed_json import to_json
 from fsjax.fourier import spectrum
 from fsjax.fourier.dfm import DominantFrequencyMaps
 from fsjax.models.classifier import Classifier
@@ -26,21 +26,13 @@ IN_PAGE = 40
 _PAGE, _FILES, _CLASS = 3_000_000, 23_000_000, 400_000
 
 
-@dataclasses.dataclass(frozen=True)
-class _Detail:
-    """How much of a class is shown.
-
-    Attributes:
-      samples: most images.
-      pixels: most pixels of an image's longer side.
-      plane: most positions along a plane's longer side.
-      every_share: whether images are shown at every share, or only at those of the maps.
-    """
+class _Detail(NamedTuple):
+    """How much of a class is shown at most."""
 
     samples: int
-    pixels: int
-    plane: int
-    every_share: bool
+    pixels: int  # of an image's longer side
+    plane: int  # positions along a plane's longer side
+    every_share: bool  # images at every share, or only at those of the maps
 
 
 _DETAILS = (
@@ -55,21 +47,13 @@ _DETAILS = (
 )
 
 
-@dataclasses.dataclass(frozen=True)
-class Stop:
-    """A share at which the page's slider stops.
-
-    Attributes:
-      share: of the plane, in (0, 1].
-      rates: at that share.
-      images: test images of each class that the rates are of.
-      own: index of the share among the maps' own; None where the mask is cut from the scores.
-    """
+class Stop(NamedTuple):
+    """A share of the plane, in (0, 1], at which the page's slider stops."""
 
     share: float
     rates: Rates
-    images: Int[np.ndarray, " classes"]
-    own: int | None
+    images: Int[np.ndarray, " classes"]  # that the rates are of
+    own: int | None  # index among the maps' shares; None where the mask is cut from the scores
 
 
 def stops(
@@ -77,19 +61,15 @@ def stops(
 ) -> list[Stop]:
     """Return the maps' own shares and those of the grid, ascending, as many as a picture has room for.
 
-    Args:
-      maps: of the method.
-      evaluated: what was measured of them.
-      images: test images of each class.
-      share: one of the maps' own, which is always among the stops.
+    `images` is the number of test images of each class; `share`, one of the maps' own, is always among the stops.
     """
-    found = [Stop(own, evaluated.at(own), images, index) for index, own in enumerate(maps.shares)]
+    all_stops = [Stop(own, evaluated.at(own), images, index) for index, own in enumerate(maps.shares)]
     grid = evaluated.grid
     if grid is not None and maps.scores is not None:
-        for row, further in enumerate(grid.shares):
-            found.append(Stop(further, Rates(grid.tpr[row], grid.tpr_ci[row], grid.fpr[row]), grid.images, None))
-    found.sort(key=lambda stop: stop.share != share)
-    return sorted(found[: pictures.MOST_MASKS], key=lambda stop: stop.share)
+        for further, *rates in zip(grid.shares, grid.tpr, grid.tpr_ci, grid.fpr, strict=True):
+            all_stops.append(Stop(further, Rates(*rates), grid.images, None))
+    all_stops.sort(key=lambda stop: stop.share != share)
+    return sorted(all_stops[: pictures.MOST_MASKS], key=lambda stop: stop.share)
 
 
 def classes(
@@ -100,15 +80,9 @@ def classes(
     test: Dataset,
     samples: int,
 ) -> Iterator[dict]:
-    """Return the data of each class as JSON values, in as much detail as the page has room for.
+    """Yield the data of each class as JSON values, in as much detail as the page has room for.
 
-    Args:
-      maps: of the classes.
-      stops: of the slider.
-      planes: to choose from; each class's scores come first where there are any.
-      classifier: whose mean and deviation images are normalised with.
-      test: images to show filtered.
-      samples: most images of a class.
+    The page has a choice of planes, and shows `samples` test images of a class at most, filtered.
     """
     names = maps.classes
     room = min(_CLASS, (_PAGE if len(names) <= IN_PAGE else _FILES) // len(names))
@@ -118,9 +92,8 @@ def classes(
         shown = np.flatnonzero(test.labels == label)[:samples]
         images = test.images(shown) if len(shown) else None
         # A detail that was too much for one class is not tried on the next.
-        while True:
-            data = _class(label, masks, stops, planes, classifier, images, details[0])
-            if len(details) == 1 or len(json.dumps(data)) <= room:
+        while len(json.dumps(data := _class(label, masks, stops, planes, classifier, images, details[0]))) > room:
+            if len(details) == 1:
                 break
             details.pop(0)
         yield data
@@ -144,14 +117,14 @@ def _class(
 
 
 def _masks(maps: DominantFrequencyMaps, stops: list[Stop], label: int) -> Bool[np.ndarray, "stops height width"]:
-    method, masks = method_of(maps), []
-    for stop in stops:
-        if stop.own is not None:
-            masks.append(maps.masks[stop.own, label])
-        else:
-            assert maps.scores is not None, "only maps with scores have further shares"
-            masks.append(method.mask(np.asarray(maps.scores[label]), stop.share))
-    return np.stack(masks)
+    method = method_of(maps)
+    scores: Any = maps.scores  # never None where a stop is not the maps' own
+    return np.stack(
+        [
+            method.mask(np.asarray(scores[label]), stop.share) if stop.own is None else maps.masks[stop.own, label]
+            for stop in stops
+        ]
+    )
 
 
 def _plane(plane: Plane, label: int, most: int) -> dict:
@@ -159,14 +132,14 @@ def _plane(plane: Plane, label: int, most: int) -> dict:
     height, width = values.shape
     small = pictures.block_means(values, most)
     side = -(-max(height, width) // most)
-    image, of_levels = pictures.plane_levels(small, plane.norm(values))
+    image, levels = pictures.plane_levels(small, plane.norm(values))
     # Where DC is, in blocks from the top left corner.
     dc = [-(-(length // 2) // side) for length in (height, width)]
-    return {"image": image, "levels": of_levels, "side": side, "dc": dc}
+    return {"image": image, "levels": levels, "side": side, "dc": dc}
 
 
 def _stop(stop: Stop, mask: Bool[np.ndarray, "height width"], label: int) -> dict:
-    rates = {name: numbers(getattr(stop.rates, name)[label : label + 1])[0] for name in ("tpr", "tpr_ci", "fpr")}
+    rates = {name: to_json(getattr(stop.rates, name)[label : label + 1])[0] for name in ("tpr", "tpr_ci", "fpr")}
     images, total = int(stop.images[label]), int(stop.images.sum())
     return rates | {"positions": int(mask.sum()), "images": images, "others": total - images}
 
