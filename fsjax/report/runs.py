@@ -1,10 +1,24 @@
 """The page over several runs: one self-contained file with a row for each run and search method."""
 
-from fsjax.evaluation.load_result import methods
-from fsjax.report import html
-from fsjax.report.run_rows import find, rows
-from fsjax.runtime import files
+import os
+import pathlib
+import urllib.parse
+from datetime import UTC, datetime
+from typing import Any
+
+from fsjax.evaluation.load_result import Result, load_result, methods
+from fsjax.evaluation.statistics import mean
+from fsjax.fourier.dfm import read_provenance
+from fsjax.report import html, pictures
+from fsjax.runtime import files, storage
+from fsjax.runtime.errors import InputError
 from fsjax.runtime.storage import Path
+from fsjax.search.bootstrap import at_share
+
+# Most classes of a run whose maps are drawn.
+_MOST_DRAWN = 12
+# Stages without maps of a model; a workdir with only these is not a run.
+_WITHOUT_MAPS = {"runs", "compare", "study", "adcs", "dynamics"}
 
 
 def check(text: str) -> None:
@@ -12,23 +26,140 @@ def check(text: str) -> None:
     find(text)
 
 
+def find(text: str) -> list[Path]:
+    """Return the workdirs that a text names, each once.
+
+    Args:
+      text: workdirs, or folders whose direct subfolders are workdirs, separated by commas.
+
+    Raises:
+      InputError: one of them holds no run, or there is none.
+    """
+    entries = [entry.strip() for entry in text.split(",") if entry.strip()]
+    if not entries:
+        raise InputError("runs: got nothing; expected workdirs, or folders of workdirs, separated by commas")
+    runs: dict[str, Path] = {}
+    for entry in entries:
+        folder = storage.path(entry)
+        storage.check_reachable(folder, "runs")
+        inside: list[Path] = sorted(folder.iterdir(), key=str) if folder.is_dir() else []
+        workdirs = [path for path in inside if _is_run(path)] or [path for path in (folder,) if _is_run(path)]
+        if not workdirs:
+            raise InputError(
+                f"runs: got {entry!r}, which has no run; expected a workdir, or a folder whose subfolders are workdirs"
+            )
+        runs |= {str(path): path for path in workdirs}
+    return list(runs.values())
+
+
 def inputs(text: str) -> list[Path]:
     """Return the files that the page is made from."""
-    found: list[Path] = []
-    for directory in find(text):
-        found += [directory / name for name in ("config.json", "evaluation.json", "report/index.html")]
-        found += [directory / "dfm" / f"{method}.npz" for method in methods(directory)]
-    return [file for file in found if file.is_file()]
+    names = ("config.json", "evaluation.json", "report/index.html")
+    read = [
+        directory / name
+        for directory in find(text)
+        for name in (*names, *(f"dfm/{method}.npz" for method in methods(directory)))
+    ]
+    return [file for file in read if file.is_file()]
 
 
 def write(directory: Path, text: str) -> None:
-    """Write report/runs.html.
-
-    Args:
-      directory: the workdir.
-      text: the runs that are shown, as for run_rows.find.
-    """
+    """Write report/runs.html in the workdir, about the runs that a text names (see `find`)."""
     folder = directory / "report"
-    found = [row for run in find(text) for row in rows(run, folder)]
-    page = html.template("runs.html").render(title="runs", rows=found)
-    files.write_text(folder / "runs.html", page)
+    rows = [row for run in find(text) for row in _rows(run, folder)]
+    files.write_text(folder / "runs.html", html.template("runs.html").render(title="runs", rows=rows))
+
+
+def _is_run(folder: Path) -> bool:
+    file = folder / "config.json"
+    if not file.exists():
+        return False
+    try:
+        stages = _field(files.read_json(file), "stages", str, file)
+    except (InputError, OSError):
+        return True  # its row says what is wrong
+    return bool(methods(folder)) or not set(stages.split(",")) <= _WITHOUT_MAPS
+
+
+def _rows(directory: Path, page_folder: Path) -> list[dict]:
+    """Return a row for each search method of a run, by name; one with `problem` where it cannot be read.
+
+    Links lead from a page in `page_folder`.
+    """
+    page = directory / "report" / "index.html"
+    named = {"name": directory.name, "link": _relative(page, page_folder) if page.exists() else None}
+    rows = []
+    for method in methods(directory) or [""]:
+        try:
+            if not method:
+                raise InputError("no maps: the stage search is not done")
+            rows.append({**named, "problem": None, **_row(load_result(directory, method))})
+        except (InputError, OSError) as error:
+            message = f"{method}: {error}" if method else str(error)
+            rows.append({**named, "problem": message.replace(f"{directory}/", "")})
+    return rows
+
+
+def _row(result: Result) -> dict:
+    file, maps = result.directory / "config.json", result.maps
+    share = maps.nearest(_field(result.config, "report.share", int | float, file))
+    threshold = _field(result.config, "evaluate.threshold", int | float, file)
+    rates = result.rates(share)
+    verdicts = [verdict for verdict in rates.shortcut if verdict is not None]
+    maps_file = result.directory / "dfm" / f"{result.method}.npz"
+    stability = read_provenance(maps_file, lambda: at_share(maps, share))
+    pictures_of = zip(maps.classes[:_MOST_DRAWN], maps.at(share), strict=False)
+    return {
+        "model": _field(result.config, "model.name", str, file),
+        "data": _data(result.config, file),
+        "accuracy": result.evaluation.unfiltered.accuracy,
+        "method": result.method,
+        "share": share,
+        "classes": len(maps.classes),
+        "shortcuts": sum(verdicts) if verdicts else None,
+        "above": int((rates.tpr > threshold).sum()),
+        "threshold": threshold,
+        "tpr": mean(rates.tpr),
+        "fpr": mean(rates.fpr),
+        "trivial": mean(rates.control_rates.trivial_tpr),
+        "random": mean(rates.control_rates.random_tpr),
+        "radial": mean(rates.control_rates.radial_tpr),
+        "stability": mean(stability.get("mean", [])),
+        "forward": maps.forward_equivalents,
+        "date": _date(maps_file),
+        "maps": [(name, pictures.mask_picture(mask)) for name, mask in pictures_of],
+    }
+
+
+def _data(config: dict, file: Path) -> str:
+    """Return the name of the data set, or of its folder."""
+    source, root = (_field(config, f"data.{name}", str, file) for name in ("source", "root"))
+    if source in ("synthetic", "tfds"):
+        return _field(config, "data.name", str, file)
+    return pathlib.PurePosixPath(root).name or source
+
+
+def _field(config: Any, dotted: str, kind: Any, file: Path) -> Any:
+    value = config
+    for name in dotted.split("."):
+        value = value.get(name) if isinstance(value, dict) else None
+    if not isinstance(value, kind):
+        raise InputError(f"{file}: {dotted}: got {value!r}; expected the config of a run of this version")
+    return value
+
+
+def _date(file: Path) -> str | None:
+    """Return when a file was written, in UTC; None where a store does not tell."""
+    seconds = file.stat().st_mtime
+    return datetime.fromtimestamp(seconds, UTC).strftime("%Y-%m-%d %H:%M") if seconds else None
+
+
+def _relative(file: Path, folder: Path) -> str | None:
+    """Return a link from a page in a folder to a file; None from one store or disk to another."""
+    if storage.is_local(file) and storage.is_local(folder):
+        path = os.path.relpath(file, folder)
+    elif not storage.is_local(file) and not storage.is_local(folder) and file.fs == folder.fs:
+        path = os.path.relpath(file.path, folder.path)
+    else:
+        return None
+    return urllib.parse.quote(pathlib.PurePath(path).as_posix())

@@ -16,7 +16,7 @@ from configs import runs as runs_config
 from fsjax.evaluation import evaluation_file
 from fsjax.experiment import runner
 from fsjax.fourier import dfm
-from fsjax.report import pictures, run_rows
+from fsjax.report import pictures
 from fsjax.report import runs as runs_page
 from fsjax.runtime import files, storage
 from fsjax.runtime.errors import InputError
@@ -150,7 +150,7 @@ def test_a_result_in_a_store_is_read_and_listed(tmp_path, page):
     runs_page.write(store / "index", "memory://results/runs")
     assert 'href="../../far/report/index.html"' in (store / "index" / "report" / "runs.html").read_text()
     other = UPath("memory://results/runs/far/report/index.html", account="of somebody else")
-    assert run_rows._relative(other, store / "index" / "report") is None
+    assert runs_page._relative(other, store / "index" / "report") is None
 
 
 def test_a_row_has_the_numbers_of_its_run_at_the_share_that_it_reports(tmp_path, page):
@@ -187,7 +187,7 @@ def test_a_folder_of_images_is_named_by_its_last_part_and_names_are_text(tmp_pat
 
 
 def test_more_classes_than_there_is_room_for_are_counted(tmp_path, page, monkeypatch):
-    monkeypatch.setattr(run_rows, "_MOST_DRAWN", 2)
+    monkeypatch.setattr(runs_page, "_MOST_DRAWN", 2)
     make_run(tmp_path / "run")
     (row,) = page(str(tmp_path)).rows[1:]
     assert len(row[0]["maps"]) == 2 and "and 1 more" in row[0]["text"]
@@ -242,7 +242,7 @@ def test_what_is_no_run_is_not_listed_and_a_run_once(tmp_path):
         files.write_json(tmp_path / name / "config.json", {"stages": stages})
     (tmp_path / "notes").mkdir()
     (tmp_path / "file.txt").write_text("")
-    found = run_rows.find(f"{tmp_path}, {tmp_path / 'run'},{tmp_path / 'study'}")
+    found = runs_page.find(f"{tmp_path}, {tmp_path / 'run'},{tmp_path / 'study'}")
     assert found == [tmp_path / "run", tmp_path / "study" / "cell"]
 
 
