@@ -3,7 +3,7 @@
 from typing import Any
 
 import numpy as np
-from jaxtyping import Bool, Float, Shaped
+from jaxtyping import Bool, Shaped
 from matplotlib.axes import Axes
 from matplotlib.cm import ScalarMappable
 from matplotlib.colorbar import Colorbar
@@ -43,11 +43,6 @@ def frequency_axes(figure: Figure) -> None:
     else:
         figure.supxlabel(across)
         figure.supylabel(down)
-
-
-def draw_error(axis: Axes, error: Float[np.ndarray, "height width"]) -> None:
-    """Draw error rates on the plane, in [0, 1]."""
-    draw_plane(axis, error, cmap=style.SEQUENTIAL, vmin=0, vmax=1)
 
 
 def draw_plane(axis: Axes, plane: Shaped[np.ndarray, "height width"], **kwargs: Any) -> None:

@@ -1,6 +1,6 @@
 """Figures of learning dynamics: F1 over the iterations, and relative confusion."""
 
-from collections.abc import Iterator
+import itertools
 
 import numpy as np
 from matplotlib.figure import Figure
@@ -20,19 +20,19 @@ _NUMBERED, _SPREAD = 10, 5
 
 
 @style.paper
-def f1_curves(found: Dynamics, width: int | float = DOUBLE) -> Figure:
+def f1_curves(dynamics: Dynamics, width: int | float = DOUBLE) -> Figure:
     """Draw the F1 of each class over the iterations, a panel per copy: mean and range over seeds."""
-    classes, copies = found.classes[:MOST_CLASSES], len(found.copies)
+    classes, copies = dynamics.classes[:MOST_CLASSES], len(dynamics.copies)
     # The last panel of all holds the key.
     figure, panels, room = style.panels(copies + 1, width, 4, (1.3, 2.3), ratio=0.75, sharex=True, sharey=True)
     for copy, axis in enumerate(panels[:copies]):
         axis.axhline(THRESHOLDS[-1], color="#bbbbbb", lw=0.6, zorder=0)
-        for label, (colour, line) in enumerate(_styles(len(classes))):
-            scores = found.f1[:, :, copy, label]
-            axis.fill_between(found.steps, scores.min(0), scores.max(0), color=colour, alpha=0.18, lw=0)
-            axis.plot(found.steps, scores.mean(0), color=colour, ls=line, label=classes[label])
-        style.title(axis, bands.title(found.copies[copy]), room)
-        axis.set(xlim=(0, found.steps[-1]), ylim=(-0.03, 1.03), yticks=[0, 0.5, 1])
+        for label, (line, colour) in zip(range(len(classes)), itertools.product(_LINES, _COLOURS), strict=False):
+            scores = dynamics.f1[:, :, copy, label]
+            axis.fill_between(dynamics.steps, scores.min(0), scores.max(0), color=colour, alpha=0.18, lw=0)
+            axis.plot(dynamics.steps, scores.mean(0), color=colour, ls=line, label=classes[label])
+        style.title(axis, bands.title(dynamics.copies[copy]), room)
+        axis.set(xlim=(0, dynamics.steps[-1]), ylim=(-0.03, 1.03), yticks=[0, 0.5, 1])
         axis.tick_params(labelbottom=True)
         axis.spines[["top", "right"]].set_visible(False)
     key = panels[copies]
@@ -49,7 +49,9 @@ def f1_curves(found: Dynamics, width: int | float = DOUBLE) -> Figure:
         fontsize=size,
         handlelength=1.6,
         columnspacing=0.8,
-        title=f"mean and range\nof {len(found.seeds)} seeds" if len(found.seeds) > 1 else f"seed {found.seeds[0]}",
+        title=f"mean and range\nof {len(dynamics.seeds)} seeds"
+        if len(dynamics.seeds) > 1
+        else f"seed {dynamics.seeds[0]}",
         title_fontsize=SMALL,
     )
     figure.supxlabel("iteration")
@@ -58,45 +60,33 @@ def f1_curves(found: Dynamics, width: int | float = DOUBLE) -> Figure:
 
 
 @style.paper
-def confusion_grid(found: Dynamics, evaluation: int, width: int | float = DOUBLE) -> Figure:
+def confusion_grid(dynamics: Dynamics, evaluation: int, width: int | float = DOUBLE) -> Figure:
     """Relative confusion of every copy at one evaluation, the mean over seeds, true classes down.
 
     Few classes leave room for the numbers, and fewer for their standard deviation over seeds.
     """
-    values = found.relative_confusion[:, evaluation]
-    shown = [copy for copy in range(len(found.copies)) if copy != found.original]
-    classes, numbered = len(found.classes), len(found.classes) <= _NUMBERED
+    values = dynamics.relative_confusion[:, evaluation]
+    shown = [copy for copy in range(len(dynamics.copies)) if copy != dynamics.original]
+    classes, numbered = len(dynamics.classes), len(dynamics.classes) <= _NUMBERED
     smallest = max(1.15, 0.25 * classes) if numbered else 1.3
-    figure, panels, room = style.panels(
-        len(shown),
-        width,
-        5,
-        (smallest, max(1.75, smallest)),
-        margins=(1.5, 1.0),
-        sharex=True,
-        sharey=True,
-    )
+    sizes, margins = (smallest, max(1.75, smallest)), (1.5, 1.0)
+    figure, panels, room = style.panels(len(shown), width, 5, sizes, margins=margins, sharex=True, sharey=True)
     for (axis, _, lowest), copy in zip(style.outer(panels[: len(shown)]), shown, strict=True):
-        mean, over = values[:, copy].mean(0), values[:, copy].std(0, ddof=1) if len(values) > 1 else None
+        mean, spread = values[:, copy].mean(0), values[:, copy].std(0, ddof=1) if len(values) > 1 else None
         image = axis.imshow(mean, cmap=style.DIVERGING, vmin=-100, vmax=100, interpolation="nearest")
         for row, column in np.ndindex(mean.shape) if numbered else ():
             text = f"{round(mean[row, column])}".replace("-", "−")
-            if over is not None and classes <= _SPREAD:
-                text += f"\n±{over[row, column]:.0f}"
+            if spread is not None and classes <= _SPREAD:
+                text += f"\n±{spread[row, column]:.0f}"
             colour = "#333333" if abs(mean[row, column]) < 60 else "white"
             axis.text(column, row, text, ha="center", va="center", fontsize=6, color=colour, linespacing=0.95)
         if classes <= MOST_CLASSES:
-            names = [style.fitted(name, 0.8, 6.0) for name in found.classes]
+            names = [style.fitted(name, 0.8, 6.0) for name in dynamics.classes]
             axis.set_xticks(range(classes), names, rotation=90, fontsize=6)
             axis.set_yticks(range(classes), names, fontsize=6)
         axis.tick_params(length=0, labelbottom=lowest)
-        style.title(axis, bands.title(found.copies[copy]), room)
+        style.title(axis, bands.title(dynamics.copies[copy]), room)
     colour_bar(figure, image, panels, "% of the class's images", [-100, -50, 0, 50, 100])
     figure.supxlabel("predicted class")
     figure.supylabel("true class")
     return figure
-
-
-def _styles(count: int) -> Iterator[tuple[str, str]]:
-    for index in range(count):
-        yield _COLOURS[index % len(_COLOURS)], _LINES[index // len(_COLOURS)]

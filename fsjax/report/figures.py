@@ -6,6 +6,7 @@ where they would be too small, and a figure of few panels may be narrower. Text 
 """
 
 import math
+from typing import Any
 
 import numpy as np
 from jaxtyping import Bool, Float, Int, Shaped
@@ -15,7 +16,7 @@ from matplotlib.figure import Figure
 from matplotlib.patches import Patch
 
 from fsjax.report import style
-from fsjax.report.axes import colour_bar, draw_error, draw_mask, draw_plane, frequency_axes
+from fsjax.report.axes import colour_bar, draw_mask, draw_plane, frequency_axes
 from fsjax.report.plane import symmetric_log
 from fsjax.report.style import DOUBLE, SMALL
 
@@ -26,6 +27,7 @@ _MOST_NUMBERED = 12
 # Smallest and largest width of a panel of the plane, in inches.
 _PANEL = (0.92, 1.7)
 _UNDEFINED = "#d0d0d0"
+_ERROR: dict[str, Any] = {"cmap": style.SEQUENTIAL, "vmin": 0, "vmax": 1}
 
 
 @style.paper
@@ -143,7 +145,7 @@ def adcs_grid(
 def heat_map(error: Float[np.ndarray, "height width"], title: str, width: int | float = style.SINGLE) -> Figure:
     """Draw the error rate under the wave of each frequency."""
     figure, axes, _ = style.panels(1, width, 1, (1.0, 2.6), margins=(1.15, 0.65))
-    draw_error(axes[0], error)
+    draw_plane(axes[0], error, **_ERROR)
     colour_bar(figure, axes[0].images[0], axes, "error rate", [0, 0.5, 1])
     style.heading(figure, title)
     frequency_axes(figure)
@@ -165,7 +167,7 @@ def heat_map_grid(
     for index, name in enumerate(names):
         block, column = divmod(index, columns)
         above, below = (axes[(2 * block + row) * columns + column] for row in (0, 1))
-        draw_error(above, error[index])
+        draw_plane(above, error[index], **_ERROR)
         draw_mask(below, masks[index])
         above.set_title(style.fitted(name, room))
     for axis in axes:
@@ -189,11 +191,9 @@ def samples(
     pitch = min((width - 0.3) / count, 1.05)
     figure = style.empty(pitch * count + 0.3, 2 * pitch + 0.35)
     axes = figure.subplots(2, count, squeeze=False)
-    for column in range(count):
-        for row, image in enumerate((originals[column], stretch(filtered[column]))):
-            axes[row, column].imshow(np.clip(image, 0, 1), interpolation="antialiased")
-            axes[row, column].set_xticks([])
-            axes[row, column].set_yticks([])
+    for axis, image in zip(axes.flat, [*originals, *map(stretch, filtered)], strict=True):
+        axis.imshow(np.clip(image, 0, 1), interpolation="antialiased")
+        axis.set(xticks=[], yticks=[])
     axes[0, 0].set_ylabel("original")
     axes[1, 0].set_ylabel("filtered")
     figure.suptitle(style.fitted(name, figure.get_figwidth() - 0.2, style.TEXT + 1))

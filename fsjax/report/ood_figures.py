@@ -17,12 +17,7 @@ _SHARES = (0.1, 0.5, 1.0)
 def average_tpr(curves: dict[str, tuple[Point, ...]], columns: int = 3, width: int | float = style.DOUBLE) -> Figure:
     """Draw a panel per set: mean TPR over t of shortcut and other classes, filtered (solid) and unfiltered (dotted).
 
-    The area of a marker is the share of classes in its group; a group without a class has no marker.
-
-    Args:
-      curves: as ood.average_tpr.average_tpr returns them, by the name of the set.
-      columns: of panels at most.
-      width: of the figure at most, in inches.
+    The area of a marker is the share of classes in its group; a group without a class has no marker. Width in inches.
     """
     figure, axes, room = style.panels(
         len(curves), width, columns, (1.6, 2.9), ratio=0.8, margins=(0.35, 1.1), sharex=True, sharey=True

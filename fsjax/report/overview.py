@@ -26,34 +26,24 @@ _MASKS = (
 def rows(
     maps: DominantFrequencyMaps, evaluation: Evaluation, share: float, threshold: float, stability: dict
 ) -> list[dict]:
-    """Return the rows of `class_rows` with what else the page says about a class.
-
-    Args:
-      maps: that are shown.
-      evaluation: of the run.
-      share: one of the maps'.
-      threshold: for the TPR of a shortcut.
-      stability: as search.bootstrap.at_share returns it.
-    """
+    """Return the rows of `class_rows` with what else the page says about a class; see search.bootstrap.at_share."""
     rates, unfiltered = evaluation.methods[maps.method].at(share), evaluation.unfiltered
-    result = []
-    for label, row in enumerate(class_rows(maps.classes, rates, share, threshold)):
-        over = bool(row["tpr"] > threshold)
-        result.append(
-            {
-                **row,
-                "label": label,
-                "over": over,
-                "marked": row["shortcut"] if rates.controls else over,
-                "unfiltered_tpr": unfiltered.tpr[label],
-                "unfiltered_fpr": unfiltered.fpr[label],
-                "stability": stability["mean"][label] if stability else None,
-                "stability_ci": [stability["low"][label], stability["high"][label]] if stability else [None, None],
-                "controls": [(mask, row[name]) for mask, name in _MASKS if np.isfinite(row.get(name, np.nan))],
-                "confused": _most_confused(unfiltered.confusion[label], maps.classes),
-            }
-        )
-    return result
+    mean, low, high = (stability.get(name, [None] * len(maps.classes)) for name in ("mean", "low", "high"))
+    return [
+        {
+            **row,
+            "label": label,
+            "over": (over := bool(row["tpr"] > threshold)),
+            "marked": row["shortcut"] if rates.controls else over,
+            "unfiltered_tpr": unfiltered.tpr[label],
+            "unfiltered_fpr": unfiltered.fpr[label],
+            "stability": mean[label],
+            "stability_ci": [low[label], high[label]],
+            "controls": [(mask, row[name]) for mask, name in _MASKS if np.isfinite(row.get(name, np.nan))],
+            "confused": _most_confused(unfiltered.confusion[label], maps.classes),
+        }
+        for label, row in enumerate(class_rows(maps.classes, rates, share, threshold))
+    ]
 
 
 def headline(rows: list[dict], maps: DominantFrequencyMaps, share: float, threshold: float) -> str:
@@ -99,5 +89,5 @@ def overlap_sentence(ious: Float[np.ndarray, "classes classes"], names: tuple[st
 
 def _most_confused(counts: Int[np.ndarray, " classes"], names: tuple[str, ...]) -> list[tuple[str, int]]:
     """Return the classes that images of a class are predicted as most often, with the number of images."""
-    order = sorted(range(len(names)), key=lambda label: -counts[label])[:_MOST_CONFUSED]
+    order = np.argsort(-counts, kind="stable")[:_MOST_CONFUSED]
     return [(names[label], int(counts[label])) for label in order if counts[label]]

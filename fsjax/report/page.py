@@ -40,14 +40,9 @@ def check(config: ConfigDict) -> None:
 def write(
     config: ConfigDict, directory: Path, classifier: Classifier, maps: DominantFrequencyMaps, test: Dataset
 ) -> None:
-    """Write report/index.html, report/figures/*.{png,pdf} and, for many classes, report/data/*.js in the workdir.
+    """Write report/index.html, report/figures/*.{png,pdf} and, for many classes, report/data/*.js.
 
-    Args:
-      config: of the run.
-      directory: the workdir, evaluated.
-      classifier: that is judged.
-      maps: of config.search.method.
-      test: images to show filtered.
+    The workdir is evaluated, and the maps are those of config.search.method; test images are shown filtered.
     """
     evaluation = evaluation_file.read_method(directory / "evaluation.json", maps.method)
     evaluated, folder = evaluation.methods[maps.method], directory / "report"
@@ -115,11 +110,10 @@ def _script_data(
 ) -> dict:
     """Return the data of the page's script; with many classes, write those of each class to report/data."""
     height, width = maps.masks.shape[2:]
+    pictured = explorer.classes(maps, stops, planes, classifier, test, config.report.samples)
     classes = (
         {**of_class, **{name: row[name] for name in ("sentence", "controls", "confused")}}
-        for of_class, row in zip(
-            explorer.classes(maps, stops, planes, classifier, test, config.report.samples), rows, strict=True
-        )
+        for of_class, row in zip(pictured, rows, strict=True)
     )
     in_page = len(rows) <= explorer.IN_PAGE
     if not in_page:

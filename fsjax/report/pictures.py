@@ -26,10 +26,8 @@ def mask_bits(masks: Bool[np.ndarray, "masks height width"]) -> str:
     """
     if len(masks) > MOST_MASKS:
         raise ValueError(f"{len(masks)} masks; a pixel has room for {MOST_MASKS}")
-    bits = np.zeros(masks.shape[1:], np.uint32)
-    for index, mask in enumerate(masks):
-        bits |= mask.astype(np.uint32) << np.uint32(index)
-    return _picture(np.stack([bits >> shift & 255 for shift in (0, 8, 16)], axis=-1).astype(np.uint8))
+    padded = np.pad(masks, [(0, MOST_MASKS - len(masks)), (0, 0), (0, 0)])
+    return _picture(np.moveaxis(np.packbits(padded, axis=0, bitorder="little"), 0, -1))
 
 
 def mask_picture(mask: Bool[np.ndarray, "height width"]) -> str:
@@ -63,10 +61,7 @@ def block_means(plane: Float[np.ndarray, "height width"], most: int) -> Float[np
     padding = [(-(length // 2) % side, (-(length - length // 2)) % side) for length in plane.shape]
     padded = np.pad(plane, padding, constant_values=np.nan)
     blocks = padded.reshape(padded.shape[0] // side, side, padded.shape[1] // side, side)
-    finite = np.isfinite(blocks)
-    count = finite.sum((1, 3))
-    total = np.where(finite, blocks, 0).sum((1, 3))
-    return np.divide(total, count, out=np.full(count.shape, np.nan), where=count > 0)
+    return np.ma.masked_invalid(blocks).mean((1, 3)).filled(np.nan)
 
 
 def image_strip(images: Float[np.ndarray, "images height width 3"], most: int) -> str:
@@ -75,8 +70,8 @@ def image_strip(images: Float[np.ndarray, "images height width 3"], most: int) -
     scale = min(1.0, most / max(height, width))
     size = (max(1, round(width * scale)), max(1, round(height * scale)))
     pixels = np.rint(np.clip(images, 0, 1) * 255).astype(np.uint8)
-    parts = [np.asarray(Image.fromarray(image).resize(size, Image.Resampling.LANCZOS)) for image in pixels]
-    joined = Image.fromarray(np.concatenate(parts, axis=1))
+    resized = [np.asarray(Image.fromarray(image).resize(size, Image.Resampling.LANCZOS)) for image in pixels]
+    joined = Image.fromarray(np.concatenate(resized, axis=1))
     return _png(joined) if max(height, width) <= _LOSSLESS else _encoded(joined, "webp", quality=75, method=4)
 
 

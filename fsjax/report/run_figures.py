@@ -31,21 +31,16 @@ def draw(
     evaluation: Evaluation,
     overlaps: Float[np.ndarray, "drawn drawn"],
 ) -> Iterator[tuple[str, Figure]]:
-    """Yield names and figures.
+    """Yield names and figures: of the maps at the share nearest to config.report.share, and of filtered test images.
 
-    Args:
-      config: of the run.
-      classifier: whose mean and deviation images are normalised with.
-      maps: that are shown, at the share nearest to config.report.share.
-      test: images to show filtered.
-      evaluation: of the run.
-      overlaps: IoU of the maps of every two of the classes that are drawn.
+    `overlaps` is the IoU of the maps of every two of the classes that are drawn.
     """
     evaluated, share = evaluation.methods[maps.method], maps.nearest(config.report.share)
     masks, names = maps.at(share)[: figures.MOST_CLASSES], maps.classes[: figures.MOST_CLASSES]
     yield "maps", figures.map_grid(masks, names, share)
     if maps.scores is not None:
-        yield "scores", _score_grid(maps, names)
+        method = method_of(maps)
+        yield "scores", figures.score_grid(method.drawable(maps.scores[: len(names)]), names, method.scored)
     rates = [evaluated.at(own) for own in maps.shares]
     tpr, fpr = (np.stack([getattr(at, rate)[: len(names)] for at in rates]) for rate in ("tpr", "fpr"))
     yield "rates", figures.rates(list(maps.shares), tpr, fpr, names)
@@ -59,7 +54,7 @@ def draw(
     if len(names) > 1 and np.isfinite(overlaps[~np.eye(len(overlaps), dtype=bool)]).any():
         yield "overlap", figures.overlap_matrix(overlaps, names, share)
     if test.planted is not None and maps.scores is not None:
-        yield "planted", _planted_figure(maps, planted.positions(test.planted), evaluated.planted)
+        yield "planted", _planted(maps.scores, planted.positions(test.planted), maps.classes, evaluated.planted)
 
 
 def _samples(
@@ -73,21 +68,14 @@ def _samples(
     return figures.samples(images / 255.0, filtered * std + mean, name)
 
 
-def _planted_figure(
-    maps: DominantFrequencyMaps, truth: Bool[np.ndarray, "classes height width"], recovery: dict[str, Recovery]
+def _planted(
+    scores: Float[np.ndarray, "classes height width"],
+    truth: Bool[np.ndarray, "classes height width"],
+    names: tuple[str, ...],
+    recovery: dict[str, Recovery],
 ) -> Figure:
-    assert maps.scores is not None, "planted orbits are compared with the best by score"
     labels = np.flatnonzero(truth.any((1, 2)))
-    best = [masks.best_orbits(maps.scores[label], int(truth[label].sum())) for label in labels]
-    found = [recovery[maps.classes[label]] for label in labels]
-    titles = [
-        f"{maps.classes[label]}\n{of_class.found} of {of_class.planted_orbits} found"
-        for label, of_class in zip(labels, found, strict=True)
-    ]
-    return figures.planted_grid(np.stack(best), truth[labels], titles)
-
-
-def _score_grid(maps: DominantFrequencyMaps, names: tuple[str, ...]) -> Figure:
-    assert maps.scores is not None, "drawn where there are scores"
-    method = method_of(maps)
-    return figures.score_grid(method.drawable(maps.scores[: figures.MOST_CLASSES]), names, method.scored)
+    best = np.stack([masks.best_orbits(scores[label], int(truth[label].sum())) for label in labels])
+    of_classes = [(names[label], recovery[names[label]]) for label in labels]
+    titles = [f"{name}\n{of_class.found} of {of_class.planted_orbits} found" for name, of_class in of_classes]
+    return figures.planted_grid(best, truth[labels], titles)

@@ -8,15 +8,15 @@ from fsjax.search.precision_check import in_words
 
 def search_notes(maps: DominantFrequencyMaps, share: float) -> list[str]:
     """Return sentences about a search, some of them about the maps at one share."""
-    about, notes = maps.provenance, []
-    if "imported" in about:
-        origin = about["imported"]
+    provenance, notes = maps.provenance, []
+    if "imported" in provenance:
+        origin = provenance["imported"]
         notes.append(
             f"These maps were not searched here: they are read from {origin['path']} "
             f"(SHA-256 {origin['sha256'][:12]}…), made by {origin['method']}."
         )
-    if "adaptive" in about:
-        adaptive = about["adaptive"]
+    if "adaptive" in provenance:
+        adaptive = provenance["adaptive"]
         classes = adaptive["classes"]
         correlations = in_words([of_class["agreement"]["spearman"] for of_class in classes])
         exact = sum(of_class["went_exact"] for of_class in classes)
@@ -26,19 +26,19 @@ def search_notes(maps: DominantFrequencyMaps, share: float) -> list[str]:
             f"with the exact scores was {correlations}, lowest to highest class; {exact} of {len(classes)} classes "
             "were evaluated exactly, because their sample contradicted the estimates."
         )
-    if "chosen" in about:
+    if "chosen" in provenance:
         index = maps.shares.index(share)
-        chosen = Counter(of_class[index] for of_class in about["chosen"])
+        chosen = Counter(of_class[index] for of_class in provenance["chosen"])
         learned = chosen.pop("learned", 0)
         others = ", ".join(f"{name} ({count})" for name, count in chosen.most_common()) or "none"
         notes.append(
             f"At {100 * share:g} % the learned mask was the best of those judged for {learned} of {len(maps.classes)} "
             f"classes; masks chosen in its place: {others}."
         )
-    if "stages" in about:
-        stages = ", ".join(f"{stage['candidates']} of patch {stage['patch']}" for stage in about["stages"])
+    if "stages" in provenance:
+        stages = ", ".join(f"{stage['candidates']} of patch {stage['patch']}" for stage in provenance["stages"])
         notes.append(f"Candidates of each stage: {stages}.")
-    if "positions_kept" in about:
-        positions = about["positions_kept"]
+    if "positions_kept" in provenance:
+        positions = provenance["positions_kept"]
         notes.append(f"The culling left {min(positions)} to {max(positions)} positions of a class.")
     return notes

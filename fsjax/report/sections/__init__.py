@@ -9,13 +9,7 @@ SECTIONS: tuple[Maker, ...] = (adcs, heat_map, out_of_distribution)
 
 
 def sections(directory: Path, maps: DominantFrequencyMaps, share: float) -> list[Section]:
-    """Return the sections of a workdir whose stages have run.
-
-    Args:
-      directory: the workdir; figures are also written to its report/figures.
-      maps: that the page is about.
-      share: of the plane, one of theirs, that the page shows.
-    """
+    """Return the sections of a workdir whose stages have run, about the maps at one of their shares."""
     return [
         maker.make(directory, maps, share)
         for maker in SECTIONS
@@ -25,5 +19,4 @@ def sections(directory: Path, maps: DominantFrequencyMaps, share: float) -> list
 
 def inputs(directory: Path, method: str) -> list[Path]:
     """Return the results that these sections show, as far as they exist."""
-    found = [file for maker in SECTIONS for file in maker.inputs(directory, method)]
-    return [file for file in found if file.exists()]
+    return [file for maker in SECTIONS for file in maker.inputs(directory, method) if file.exists()]

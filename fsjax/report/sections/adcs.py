@@ -15,23 +15,23 @@ def inputs(directory: Path, method: str) -> list[Path]:
 
 def make(directory: Path, maps: DominantFrequencyMaps, share: float) -> Section:
     """See section.Maker."""
-    found = files.read_npz(directory / "adcs.npz")
-    names = tuple(str(name) for name in found["classes"])
-    largest = len(names) - (not found["compat"])
-    drawn = figures.adcs_grid(found["adcs"][: figures.MOST_CLASSES], names, largest)
+    arrays = files.read_npz(directory / "adcs.npz")
+    names = tuple(str(name) for name in arrays["classes"])
+    largest = len(names) - (not arrays["compat"])
+    drawn = figures.adcs_grid(arrays["adcs"][: figures.MOST_CLASSES], names, largest)
     body = html.template("adcs_section.html").render(
         image=html.embed_figure(drawn, directory / "report" / "figures" / "adcs.png"),
         classes=len(names),
         drawn=min(len(names), figures.MOST_CLASSES),
-        images=int(found["images"].sum()),
-        split=str(found["split"]),
-        compat=bool(found["compat"]),
+        images=int(arrays["images"].sum()),
+        split=str(arrays["split"]),
+        compat=bool(arrays["compat"]),
     )
     plane = Plane(
         "ADCS",
         "Number of other classes that have less of a frequency, minus those that have more.",
-        lambda label: found["adcs"][label],
+        lambda label: arrays["adcs"][label],
         between(-max(largest, 1), max(largest, 1)),
         style.DIVERGING,
     )
-    return Section("What the data offer", body, (plane,) if found["adcs"].shape == maps.masks.shape[1:] else ())
+    return Section("What the data offer", body, (plane,) if arrays["adcs"].shape == maps.masks.shape[1:] else ())

@@ -20,15 +20,15 @@ def inputs(directory: Path, method: str) -> list[Path]:
 
 def make(directory: Path, maps: DominantFrequencyMaps, share: float) -> Section:
     """See section.Maker."""
-    found = files.read_npz(directory / "heat_map.npz")
+    arrays = files.read_npz(directory / "heat_map.npz")
     folder = directory / "report" / "figures"
-    names, error, images = maps.classes[: figures.MOST_CLASSES], found["class_error"], found["images"]
-    clean = float(found["clean_error"] @ images / images.sum())
+    names, error, images = maps.classes[: figures.MOST_CLASSES], arrays["class_error"], arrays["images"]
+    clean = float(arrays["clean_error"] @ images / images.sum())
     title = f"all classes (error {clean:.3f} without a wave)"
     rows = [
         {
             "name": name,
-            "clean": float(found["clean_error"][label]),
+            "clean": float(arrays["clean_error"][label]),
             "mean": float(error[label].mean()),
             "largest": float(error[label].max()),
             "correlation": None if maps.scores is None else rank_correlation(error[label], maps.scores[label]),
@@ -36,12 +36,12 @@ def make(directory: Path, maps: DominantFrequencyMaps, share: float) -> Section:
         for label, name in enumerate(maps.classes)
     ]
     body = html.template("heat_map_section.html").render(
-        overall=html.embed_figure(figures.heat_map(found["error"], title), folder / "heat_map.png"),
+        overall=html.embed_figure(figures.heat_map(arrays["error"], title), folder / "heat_map.png"),
         by_class=html.embed_figure(
             figures.heat_map_grid(error[: len(names)], maps.at(share)[: len(names)], names),
             folder / "heat_map_classes.png",
         ),
-        norm=float(found["norm"]),
+        norm=float(arrays["norm"]),
         images=images,
         rows=rows,
         share=share,
@@ -51,7 +51,7 @@ def make(directory: Path, maps: DominantFrequencyMaps, share: float) -> Section:
     )
     plane = Plane(
         "heat map",
-        f"Share of the class's images that are misclassified when one wave of norm {found['norm']:g} is added.",
+        f"Share of the class's images that are misclassified when one wave of norm {arrays['norm']:g} is added.",
         lambda label: error[label],
         between(0, 1),
         style.SEQUENTIAL,
@@ -62,6 +62,4 @@ def make(directory: Path, maps: DominantFrequencyMaps, share: float) -> Section:
 def rank_correlation(left: Float[np.ndarray, "height width"], right: Float[np.ndarray, "height width"]) -> float | None:
     """Return Spearman's rho over the orbits, each counted once; None where a side is constant or lacks a value."""
     sides = [spectrum.per_orbit(np.asarray(side, float)) for side in (left, right)]
-    if not all(np.ptp(side) > 0 for side in sides):
-        return None
-    return float(spearmanr(*sides).statistic)
+    return float(spearmanr(*sides).statistic) if all(np.ptp(side) > 0 for side in sides) else None
