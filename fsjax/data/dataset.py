@@ -11,7 +11,6 @@ from jaxtyping import Float64, Int, Int32, Num, UInt8
 
 from fsjax.data.preprocess import resize
 from fsjax.data.source import Source
-from fsjax.engine import sharing
 from fsjax.runtime import parallel
 from fsjax.runtime.errors import InputError
 
@@ -122,7 +121,7 @@ def measure_mean_std(dataset: Dataset) -> tuple[Float64[np.ndarray, "3"], Float6
         total += pixels.sum(0, dtype=np.int64)
         squares += np.square(pixels, dtype=np.uint16).sum(0, dtype=np.int64)
     # In halves: sums travel as floats, which hold whole numbers up to 2^53.
-    high, low = sharing.total(np.stack(np.divmod(np.stack([total, squares]), 2**32)))
+    high, low = parallel.total(np.stack(np.divmod(np.stack([total, squares]), 2**32)))
     total, squares = high * 2**32 + low
     count = len(dataset) * dataset.image_size**2
     spread = [count * int(q) - int(s) ** 2 for s, q in zip(total, squares, strict=True)]  # Python integers: no overflow

@@ -1,4 +1,4 @@
-"""Evaluations that processes share: which (image, mask) pairs each evaluates, and how their results come together.
+"""Evaluations that processes share: which (image, mask) pairs each evaluates.
 
 Every pair is evaluated by one process. Image batches do not depend on the number of processes and counts are whole
 numbers, so all results are the same bits for any number of processes.
@@ -9,7 +9,6 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
-from jaxtyping import Float, Int
 
 from fsjax.runtime import parallel
 
@@ -62,13 +61,3 @@ def share_costs(costs: Sequence[int]) -> slice:
     middles, whole = 2 * each.cumsum() - each, 2 * int(each.sum())
     first, end = np.searchsorted(middles, [whole * at // processes for at in (index, index + 1)])
     return slice(int(first), int(end))
-
-
-def total(counts: Int[np.ndarray, "*shape"]) -> Int[np.ndarray, "*shape"]:
-    """Return the sum of the processes' counts, below 2^53. Collective: every process must call this."""
-    return parallel.total(counts)
-
-
-def merge(values: Float[np.ndarray, "*shape"]) -> Float[np.ndarray, "*shape"]:
-    """Return the values of all processes, each NaN where it has none. Collective: every process must call this."""
-    return parallel.merge(values)

@@ -16,7 +16,7 @@ from fsjax.evaluation.filtered import GROUP
 from fsjax.evaluation.results import TRIVIAL, Controls
 from fsjax.evaluation.statistics import benjamini_hochberg, p_values, paired_difference
 from fsjax.fourier import spectrum
-from fsjax.runtime import interrupt
+from fsjax.runtime import interrupt, parallel
 from fsjax.runtime.progress import Progress
 
 # Parts that a class's masks are divided into at most, for processes to share.
@@ -103,7 +103,7 @@ def judge(
                 correct[chosen, label] += outcomes.sum(1)
                 if chosen.start == 0:
                     both[:, label] += (outcomes[0] & outcomes[1:first_radial]).sum(1)
-    correct, both = sharing.total(correct), sharing.total(both)
+    correct, both = parallel.total(correct), parallel.total(both)
     return ControlCounts(
         images=sizes,
         map=correct[0],

@@ -10,7 +10,7 @@ from fsjax.engine.engine import Engine
 from fsjax.evaluation.rates import class_rates
 from fsjax.evaluation.results import Rates
 from fsjax.fourier.masks import Packed
-from fsjax.runtime import interrupt
+from fsjax.runtime import interrupt, parallel
 from fsjax.runtime.progress import Progress
 
 # Images whose spectra lie on a device at the same time.
@@ -80,4 +80,4 @@ def predicted_counts(
             of_block = None if targets is None else targets[rows]
             (sums,) = engine.sums(batches, masks[rows], targets=of_block, on_tile=on_tile).values()
             totals[rows] += np.rint(sums).astype(np.int64)
-    return totals if alone else sharing.total(totals)
+    return totals if alone else parallel.total(totals)

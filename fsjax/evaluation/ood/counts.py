@@ -7,7 +7,6 @@ from collections.abc import Callable, Sequence
 import numpy as np
 from jaxtyping import Int
 
-from fsjax.engine import sharing
 from fsjax.evaluation.ood.results import SetRates
 from fsjax.evaluation.ood.sets import Part, Set
 from fsjax.evaluation.rates import ratio
@@ -74,7 +73,7 @@ def count_parts(
         rows = np.full((len(group), *shape), np.nan)
         if index < len(group):
             rows[index] = count(group[index]).to_rows()
-        for part, of_part in zip(group, sharing.merge(rows), strict=True):
+        for part, of_part in zip(group, parallel.merge(rows), strict=True):
             counted[part.name] = to_json(Counts.from_rows(of_part.astype(np.int64)))
         if parallel.is_main_process():
             files.write_json(file, {"made_of": made_of, "parts": counted})

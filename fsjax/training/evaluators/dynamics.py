@@ -104,7 +104,7 @@ def make_counter(context: EvaluatorContext, copies: tuple[str, ...], dataset: Da
         for indices, rows in blocks:
             sums = trained.sums(batches_of(indices), masks[rows.start : rows.stop])["predicted"]
             counts[rows.start : rows.stop] += np.rint(sums).astype(np.int64)
-        return sharing.total(counts)
+        return parallel.total(counts)
 
     return count
 

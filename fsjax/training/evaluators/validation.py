@@ -6,8 +6,8 @@ import numpy as np
 from jaxtyping import Float, Int, PyTree
 from scipy.special import log_softmax
 
-from fsjax.engine import sharing
 from fsjax.evaluation.predict import make_predictor
+from fsjax.runtime import parallel
 from fsjax.training.evaluators.evaluator import EvaluatorContext
 
 
@@ -32,8 +32,8 @@ class ValidationEvaluator:
             labels = self.dataset.labels[indices]
             losses[indices] = cross_entropy(logits, labels)
             correct += np.count_nonzero(logits.argmax(-1) == labels)
-        yield "validation_loss", float(sharing.merge(losses).mean())
-        yield "validation_accuracy", int(sharing.total(correct)[0]) / len(self.dataset)
+        yield "validation_loss", float(parallel.merge(losses).mean())
+        yield "validation_accuracy", int(parallel.total(correct)[0]) / len(self.dataset)
 
 
 def cross_entropy(logits: Float[np.ndarray, "n classes"], labels: Int[np.ndarray, " n"]) -> Float[np.ndarray, " n"]:
