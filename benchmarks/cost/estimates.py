@@ -21,7 +21,7 @@ from ml_collections import ConfigDict
 sys.path.insert(0, str(pathlib.Path(__file__).parents[2]))
 
 from fsjax import models
-from fsjax.fourier import spectrum
+from fsjax.fourier import patches
 
 # Classes, and images of the training and test splits, of data sets that a config may name.
 SETS = {"cifar10": (10, 50_000, 10_000), "imagenet10": (10, 13_000, 500), "imagenet1k": (1000, 1_281_167, 50_000)}
@@ -46,7 +46,7 @@ def forward_passes(config: ConfigDict, classes: int, training: int, test: int) -
     """Of each stage, for removal searches; images are those that the config asks for."""
     kept = training * (1 - config.data.validation_share)
     images = min(config.search.images_per_class or training, kept / classes) * classes
-    masks = 1 + spectrum.num_patches(*[config.data.image_size] * 2, config.search.patch)
+    masks = 1 + patches.count(*[config.data.image_size] * 2, config.search.patch)
     control_images = min(config.evaluate.control_images or test, test / classes) * classes
     controls = config.evaluate.random_masks * (1 + classes) + 3 if config.evaluate.random_masks else 0
     grid_images = min(config.evaluate.grid_images or test, test / classes) * classes

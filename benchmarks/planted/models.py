@@ -10,7 +10,7 @@ from jaxtyping import Array, Float, Int, PyTree
 
 from benchmarks.planted.sets import CLASSES, GRATING, PlantedSet, draw
 from fsjax import models
-from fsjax.fourier import spectrum
+from fsjax.fourier import patches, spectrum
 
 GAIN, THRESHOLD = 10.0, 0.5
 _SOFT = 0.05  # rounds the kink of |X| at 0, in units of a planted grating
@@ -50,7 +50,7 @@ def trained(data: PlantedSet, seed: int = 0, *, steps: int = 1000) -> Callable:
 
     Nothing tells it which orbits matter. It learns the joint sets, which the ViT does not in 1,000 steps.
     """
-    row, column = spectrum.orbit_positions(data.size, data.size).T
+    row, column = patches.orbit_positions(data.size, data.size).T
     widths = (len(row), _HIDDEN, _HIDDEN, CLASSES)
     keys = jax.random.split(jax.random.key(seed), len(widths) - 1)
     params = [

@@ -24,7 +24,7 @@ import numpy as np
 from jaxtyping import Bool, Float32, Int
 
 from fsjax.data.synthetic import noise_amplitude
-from fsjax.fourier import spectrum
+from fsjax.fourier import patches, spectrum
 
 KINDS = {"single": (6, 1), "pair": (3, 2), "triple": (2, 3), "redundant": (3, 2)}
 CLASSES = 4  # the last one owns nothing
@@ -87,7 +87,7 @@ def plant(
 ) -> tuple[Int[np.ndarray, "owners groups members 2"], Int[np.ndarray, "distractors 2"]]:
     """Positions of the planted orbits and of the distractors, no orbit twice."""
     shape = (CLASSES - 1, *KINDS[kind])
-    positions, radius = spectrum.orbit_positions(size, size), spectrum.radius(size, size)
+    positions, radius = patches.orbit_positions(size, size), spectrum.radius(size, size)
     radius = radius[positions[:, 0], positions[:, 1]]
     # Within the circle every orbit but DC is a pair.
     candidates = positions[(radius >= LOWEST) & (radius < HIGHEST)]

@@ -1,15 +1,13 @@
-"""The Fourier plane: centring, orbits, patches, bands and filtering. No other file depends on the layout of an FFT.
+"""The Fourier plane: centring, orbits, bands and filtering. No other file depends on the layout of an FFT.
 
 Everything public uses the centred plane of an H x W image: position (r, c) holds vertical frequency r - H//2 and
 horizontal frequency c - W//2, in cycles per image, so DC is at (H//2, W//2).
 """
 
-import functools
-
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Bool, Complex, Float, Int, Shaped
+from jaxtyping import Array, Complex, Float, Int, Shaped
 
 # Number of images whose energies are computed at once.
 _GROUP = 64
@@ -46,39 +44,6 @@ def conjugate(plane: Shaped[np.ndarray, "*batch height width"]) -> Shaped[np.nda
 def is_hermitian(mask: Shaped[np.ndarray, "*batch height width"]) -> bool:
     """Return whether a mask is constant on orbits."""
     return bool(np.array_equal(mask, conjugate(mask)))
-
-
-def patches(height: int, width: int, patch: int) -> Bool[np.ndarray, "patches height width"]:
-    """Return masks of the patches of a removal search: True inside the patch.
-
-    The plane is divided into patch x patch blocks from its top left corner; a patch is a block with its true conjugate
-    (METHOD 2). Blocks whose first column lies right of DC add nothing new and are not visited, and a
-    pair of blocks that is the same patch is visited once: with patch = 1 the patches are the orbits.
-    For patch > 1 neighbouring patches may share positions, because an even grid is not closed under conjugation.
-
-    Raises:
-      ValueError: patch does not divide both sides.
-    """
-    return patch_range(height, width, patch, 0, num_patches(height, width, patch))
-
-
-def num_patches(height: int, width: int, patch: int) -> int:
-    """Return the number of `patches` without making them."""
-    return len(_visited_blocks(height, width, patch))
-
-
-def patch_range(height: int, width: int, patch: int, start: int, stop: int) -> Bool[np.ndarray, "patches height width"]:
-    """Return patches start..stop-1 of `patches`; a 224-pixel plane has 25,090, too many to hold at once."""
-    blocks = _visited_blocks(height, width, patch)[start:stop]
-    masks = np.zeros((len(blocks), height, width), bool)
-    for mask, (row, column) in zip(masks, blocks, strict=True):
-        mask[row : row + patch, column : column + patch] = True
-    return masks | conjugate(masks)
-
-
-def orbit_positions(height: int, width: int) -> Int[np.ndarray, "orbits 2"]:
-    """Return (row, column) of a member of each orbit, in the order of `patches` with patch = 1."""
-    return np.array(_visited_blocks(height, width, 1))
 
 
 def frequencies(height: int, width: int) -> tuple[Float[np.ndarray, "height width"], Float[np.ndarray, "height width"]]:
@@ -245,18 +210,3 @@ def _half_components(
 
 def _conjugate_indices(height: int, width: int) -> tuple[np.ndarray, np.ndarray]:
     return (2 * (height // 2) - np.arange(height)) % height, (2 * (width // 2) - np.arange(width)) % width
-
-
-@functools.lru_cache(maxsize=8)
-def _visited_blocks(height: int, width: int, patch: int) -> list[tuple[int, int]]:
-    if patch < 1 or height % patch or width % patch:
-        raise ValueError(f"patch size {patch} does not divide a plane of {height} x {width}")
-    seen, blocks = set(), []
-    for row in range(0, height, patch):
-        for column in range(0, width // 2 + 1, patch):
-            corner = ((2 * (height // 2) - row - patch + 1) % height, (2 * (width // 2) - column - patch + 1) % width)
-            # A block's conjugate is a block too; it is one of the grid's own only where it wraps onto it.
-            if (corner not in seen) and (row, column) not in seen:
-                blocks.append((row, column))
-            seen.add((row, column))
-    return blocks

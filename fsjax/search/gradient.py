@@ -12,7 +12,7 @@ from jaxtyping import Array, Float, Int, PyTree
 
 from fsjax.engine import tile_size
 from fsjax.engine.tile import at_precision
-from fsjax.fourier import spectrum
+from fsjax.fourier import patches, spectrum
 from fsjax.runtime import interrupt, parallel
 from fsjax.runtime.errors import InputError
 from fsjax.search.problem import Problem
@@ -26,7 +26,7 @@ def make_first_order(problem: Problem, *, batch: int) -> Callable:
 
     The loss is cross-entropy to the label, in nats. With G the DFT of its gradient and X that of the image, an orbit
     predicts a rise of -(1/HW) * sum over its positions and the channels of Re(conj(G) X) when it is removed, and a
-    patch of `spectrum.patches` the sum over its orbits (METHOD 11). It is exact for a loss that is linear in the image.
+    patch of `fourier.patches` the sum over its orbits (METHOD 11). It is exact for a loss that is linear in the image.
 
     Each device computes `batch` images at a time, so that scores do not depend on the number of devices.
 
@@ -41,7 +41,7 @@ def make_first_order(problem: Problem, *, batch: int) -> Callable:
     mesh = parallel.mesh()
     split, replicated = NamedSharding(mesh, P(parallel.AXIS)), NamedSharding(mesh, P())
     params = jax.device_put(problem.model.params, replicated)
-    members = jax.device_put(patch_members(problem.plane, problem.options.patch), replicated)
+    members = jax.device_put(patches.members(*problem.plane, problem.options.patch), replicated)
     compiled, step = _compiled(problem, mesh), batch * mesh.size
 
     def first_order(images: Float[np.ndarray, "n height width channels"], label: int) -> Float[np.ndarray, "n patches"]:
@@ -68,7 +68,7 @@ def batch_size(problem: Problem) -> int:
     """
     shape = jax.ShapeDtypeStruct
     params = jax.tree.map(lambda leaf: shape(leaf.shape, leaf.dtype), problem.model.params)
-    members = patch_members(problem.plane, problem.options.patch)
+    members = patches.members(*problem.plane, problem.options.patch)
     program: Any = _compiled(problem, Mesh(np.array(parallel.local_devices()[:1]), (parallel.AXIS,)))
 
     def temporaries(images: int) -> int:
@@ -88,34 +88,12 @@ def batch_size(problem: Problem) -> int:
     return min(size, max(problem.counts))
 
 
-def patch_members(plane: tuple[int, int], patch: int) -> Int[np.ndarray, "patches most"]:
-    """Return the orbits of each patch of `spectrum.patches`, as indices into `spectrum.orbit_positions`.
-
-    Patches on an axis of the plane have fewer orbits; their rows are filled up with the number of orbits.
-    """
-    positions = spectrum.orbit_positions(*plane)
-    index = np.empty(len(positions), np.int32)
-    orbits = spectrum.orbits(*plane)
-    index[orbits[positions[:, 0], positions[:, 1]]] = np.arange(len(positions))
-    if patch == 1:
-        return np.arange(len(positions), dtype=np.int32)[:, None]
-    of_patches, step = [], 256
-    for start in range(0, spectrum.num_patches(*plane, patch), step):
-        masks = spectrum.patch_range(*plane, patch, start, start + step)
-        of_patches += [index[np.unique(orbits[mask])] for mask in masks]
-    members = np.full((len(of_patches), max(map(len, of_patches))), len(positions), np.int32)
-    for row, of_patch in zip(members, of_patches, strict=True):
-        row[: len(of_patch)] = of_patch
-    return members
-
-
 def _compiled(problem: Problem, mesh: Mesh) -> Callable:
     """Return the jitted (params, images, label, members) -> [images, patches], split over the mesh by images."""
     model = problem.searched_model
     height, width = problem.plane
-    positions = spectrum.orbit_positions(height, width)
-    orbits = spectrum.orbits(height, width)
-    sizes = spectrum.orbit_sizes(height, width)[orbits[positions[:, 0], positions[:, 1]]]
+    positions = patches.orbit_positions(height, width)
+    sizes = spectrum.orbit_sizes(height, width)[patches.orbit_numbers(height, width)]
 
     def loss(images: Float[Array, "n height width channels"], params: PyTree, label: Int[Array, ""]) -> Array:
         logits = model.apply(params, images).astype(jnp.float32)

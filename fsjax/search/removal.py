@@ -9,7 +9,7 @@ from collections.abc import Iterator
 import numpy as np
 from jaxtyping import Bool, Float
 
-from fsjax.fourier import dfm, spectrum
+from fsjax.fourier import dfm, patches, spectrum
 from fsjax.search import bootstrap, precision_check
 from fsjax.search.method import Method
 from fsjax.search.problem import Problem
@@ -66,17 +66,17 @@ def search(problem: Problem) -> dfm.DominantFrequencyMaps:
 
 
 def removal_masks(plane: tuple[int, int], patch: int) -> MaskList:
-    """Return the masks of a removal search: nothing removed first, then each patch of `spectrum.patches`."""
+    """Return the masks of a removal search: nothing removed first, then each patch of `fourier.patches`."""
 
     def masks(start: int, stop: int) -> Bool[np.ndarray, "masks height width"]:
-        remaining = ~spectrum.patch_range(*plane, patch, max(start - 1, 0), stop - 1)
+        remaining = ~patches.masks(*plane, patch, max(start - 1, 0), stop - 1)
         return np.concatenate([np.ones((1, *plane), bool), remaining]) if start == 0 else remaining
 
-    count = 1 + spectrum.num_patches(*plane, patch)
+    count = 1 + patches.count(*plane, patch)
     if patch > 1:
         return MaskList(count, masks)
     removed = np.ones((count, 3), np.float32)
-    removed[1:, :2] = spectrum.orbit_positions(*plane)
+    removed[1:, :2] = patches.orbit_positions(*plane)
     removed[0] = 0
     return MaskList(count, masks, removed)
 
@@ -86,14 +86,13 @@ def plane_scores(
 ) -> Float[np.ndarray, "*replicates height width"]:
     """Return the score of each position: that of its patch, or the mean over the patches that contain it."""
     if patch == 1:
-        rows, columns = spectrum.orbit_positions(*plane).T
-        orbits, by_orbit = spectrum.orbits(*plane), np.empty(patch_scores.shape)
-        by_orbit[..., orbits[rows, columns]] = patch_scores
-        return by_orbit[..., orbits]
+        by_orbit = np.empty(patch_scores.shape)
+        by_orbit[..., patches.orbit_numbers(*plane)] = patch_scores
+        return by_orbit[..., spectrum.orbits(*plane)]
     total, patches_at = np.zeros((*patch_scores.shape[:-1], *plane)), np.zeros(plane)
     step = 256  # patches at once, for memory
     for start in range(0, patch_scores.shape[-1], step):
-        masks = spectrum.patch_range(*plane, patch, start, start + step)
+        masks = patches.masks(*plane, patch, start, start + step)
         total += np.tensordot(patch_scores[..., start : start + step], masks.astype(float), 1)
         patches_at += masks.sum(0)
     return total / patches_at

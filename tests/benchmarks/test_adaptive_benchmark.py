@@ -11,7 +11,7 @@ from benchmarks.accuracy import adaptive as benchmark
 from fsjax import search
 from fsjax.engine import tile_size
 from fsjax.engine.model import Model
-from fsjax.fourier import spectrum
+from fsjax.fourier import patches, spectrum
 from fsjax.search import sweep, throughput
 from fsjax.search.adaptive import image_losses
 
@@ -86,7 +86,7 @@ def test_a_row_says_how_alike_the_maps_are_and_what_both_cost(tmp_path):
         assert row["share_of_exact"] == row["passes"] / row["exact_passes"]
         rises = np.array(json.loads((folder / "found.json").read_text())["rises"])
         orbits = spectrum.orbits(8, 8)
-        scores = rises[np.argsort([orbits[tuple(place)] for place in spectrum.orbit_positions(8, 8)])]
+        scores = rises[np.argsort([orbits[tuple(place)] for place in patches.orbit_positions(8, 8)])]
         best, own = exact_best(problem, label), []
         for orbit in np.argsort(-scores, kind="stable"):
             own.append(int(orbit))

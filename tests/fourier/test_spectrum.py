@@ -4,7 +4,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from fsjax.fourier import spectrum
+from fsjax.fourier import patches, spectrum
 
 PLANES = [(32, 32), (7, 7), (8, 5), (5, 8), (12, 20), (9, 15)]
 
@@ -68,7 +68,7 @@ def test_filtering_agrees_with_numpy_float64(height, width, hermitian):
 
 @pytest.mark.parametrize(("height", "width"), PLANES)
 def test_a_hermitian_filter_leaves_a_real_image(height, width):
-    mask = spectrum.patches(height, width, 1)[3]
+    mask = patches.masks(height, width, 1)[3]
     centred = np.fft.fftshift(np.fft.fft2(images(height, width).astype(np.float64), axes=(1, 2)), axes=(1, 2))
     back = np.fft.ifft2(np.fft.ifftshift(centred * ~mask[None, :, :, None], axes=(1, 2)), axes=(1, 2))
     assert np.abs(back.imag).max() < 1e-12
@@ -80,18 +80,18 @@ def test_a_hermitian_filter_leaves_a_real_image(height, width):
 
 @pytest.mark.parametrize(("height", "width"), PLANES)
 def test_single_frequency_patches_are_the_orbits_and_partition_the_plane(height, width):
-    patches = spectrum.patches(height, width, 1)
-    assert (patches.sum(0) == 1).all()
-    assert spectrum.is_hermitian(patches)
+    singles = patches.masks(height, width, 1)
+    assert (singles.sum(0) == 1).all()
+    assert spectrum.is_hermitian(singles)
     orbits = spectrum.orbits(height, width)
-    assert all(len(np.unique(orbits[patch])) == 1 for patch in patches)
-    assert len(patches) == orbits.max() + 1
+    assert all(len(np.unique(orbits[patch])) == 1 for patch in singles)
+    assert len(singles) == orbits.max() + 1
 
 
 @pytest.mark.parametrize(("height", "width"), PLANES)
 def test_removing_an_orbit_plus_that_component_gives_the_image_back(height, width):
     batch = jnp.asarray(images(height, width, count=2))
-    component = jnp.asarray(spectrum.patches(height, width, 1))
+    component = jnp.asarray(patches.masks(height, width, 1))
     together = spectrum.filter_images(batch, ~component) + spectrum.filter_images(batch, component)
     np.testing.assert_allclose(np.asarray(together), np.broadcast_to(batch, together.shape), atol=5e-6)
 
@@ -100,7 +100,7 @@ def test_removing_an_orbit_plus_that_component_gives_the_image_back(height, widt
     ("height", "width", "patch"), [(32, 32, 2), (32, 32, 4), (224, 224, 8), (9, 15, 3), (12, 20, 4)]
 )
 def test_a_patch_is_a_block_with_its_true_conjugate(height, width, patch):
-    masks = spectrum.patches(height, width, patch)
+    masks = patches.masks(height, width, patch)
     assert masks.any(0).all(), "every position is visited"
     assert spectrum.is_hermitian(masks)
     assert len(np.unique(masks.reshape(len(masks), -1), axis=0)) == len(masks), "no patch is visited twice"
@@ -111,7 +111,7 @@ def test_a_patch_is_a_block_with_its_true_conjugate(height, width, patch):
         for mask in [block_with_conjugate(height, width, patch, row, column)]
     }
     assert all(mask.tobytes() in blocks for mask in masks)
-    np.testing.assert_array_equal(spectrum.patch_range(height, width, patch, 2, 5), masks[2:5])
+    np.testing.assert_array_equal(patches.masks(height, width, patch, 2, 5), masks[2:5])
 
 
 def block_with_conjugate(height, width, patch, row, column):
@@ -124,7 +124,7 @@ def block_with_conjugate(height, width, patch, row, column):
 
 def test_a_patch_that_does_not_divide_the_plane_is_refused():
     with pytest.raises(ValueError, match="patch size 5 does not divide a plane of 32 x 32"):
-        spectrum.patches(32, 32, 5)
+        patches.masks(32, 32, 5)
 
 
 def test_bands_have_equal_width_up_to_nyquist_and_are_constant_on_orbits():
@@ -158,7 +158,7 @@ def test_an_orbits_waves_are_what_its_removal_takes_out_of_an_image(plane):
 
 def test_orbit_positions_are_one_of_each_orbit_in_the_order_of_the_patches():
     for plane in [(8, 8), (7, 9), (6, 11)]:
-        positions = spectrum.orbit_positions(*plane)
-        masks = spectrum.patches(*plane, 1)
+        positions = patches.orbit_positions(*plane)
+        masks = patches.masks(*plane, 1)
         assert len(positions) == len(masks) == spectrum.orbits(*plane).max() + 1
         assert masks[np.arange(len(masks)), positions[:, 0], positions[:, 1]].all()

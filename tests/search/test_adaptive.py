@@ -12,7 +12,7 @@ from ml_collections import ConfigDict
 from fsjax import search
 from fsjax.engine import tile_size
 from fsjax.engine.model import Model
-from fsjax.fourier import spectrum
+from fsjax.fourier import patches
 from fsjax.runtime import files, interrupt, parallel
 from fsjax.runtime.errors import InputError
 from fsjax.runtime.metrics import Metrics
@@ -100,11 +100,11 @@ def test_the_best_shares_are_those_of_exact_removal_at_a_part_of_its_cost(tmp_pa
     expected = exact_scores(tmp_path, **options)
     np.testing.assert_array_equal(maps.masks, expected.masks)
     assert maps.forward_equivalents < 0.8 * expected.forward_equivalents
-    patches = spectrum.num_patches(options["size"], options["size"], options.get("patch", 1))
+    count = patches.count(options["size"], options["size"], options.get("patch", 1))
     for label, report in enumerate(reports(maps)):
         blocks = (tmp_path / "search" / f"class{label:05d}").glob("block*.npz")
         known = {int(mask) for file in blocks for mask in files.read_npz(file)["items"]}
-        assert report["never_evaluated"] == 1 + patches - len(known)
+        assert report["never_evaluated"] == 1 + count - len(known)
     assert maps.forward_equivalents == sum(report["forward_passes"] for report in reports(maps))
     kept = sum(files.read_npz(file)["values"].size for file in (tmp_path / "search").rglob("block*.npz"))
     assert maps.forward_equivalents == kept + 3 * 600, "every pass is kept, and counted once"
@@ -160,7 +160,7 @@ def test_a_class_whose_estimates_the_sample_contradicts_is_evaluated_exactly(tmp
 def test_a_patch_on_the_wrong_side_sends_its_class_to_exact_removal(tmp_path, monkeypatch):
     """Estimates that are right, but for the best orbit of all in the sample, which comes out worst."""
     expected = exact_scores(tmp_path)
-    rows, columns = spectrum.orbit_positions(8, 8).T
+    rows, columns = patches.orbit_positions(8, 8).T
     best = int(np.argmax(expected.scores[0][rows, columns]))
     honest = SuccessiveElimination._estimate
 
@@ -179,7 +179,7 @@ def test_a_patch_that_the_gradient_does_not_see_sends_its_class_to_exact_removal
     """First-order scores that say nothing of the best orbit: it does not begin, but the sample holds it."""
     options = {"size": 12, "shares": (0.05,)}
     expected = exact_scores(tmp_path, **options)
-    rows, columns = spectrum.orbit_positions(12, 12).T
+    rows, columns = patches.orbit_positions(12, 12).T
     best = int(np.argmax(expected.scores[0][rows, columns]))
     honest = class_search.first_order_scores
 
@@ -211,7 +211,7 @@ def test_the_sample_is_compared_with_what_the_elimination_had_estimated(tmp_path
     monkeypatch.setattr(exact_sample, "compare", watched)
     maps = adaptive.search(make_problem(tmp_path, exact_sample=20, confidence=1.0))
     expected = exact_scores(tmp_path)
-    rows, columns = spectrum.orbit_positions(8, 8).T
+    rows, columns = patches.orbit_positions(8, 8).T
     sample = np.sort(generator(0, Stream.ADAPTIVE_EXACT_SAMPLE).choice(34, 20, replace=False))
     for label, report in enumerate(reports(maps)):
         mean, deviation, exact, (lower, upper) = before[label]

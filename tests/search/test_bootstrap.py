@@ -9,7 +9,7 @@ import pytest
 
 import fsjax
 from fsjax import search
-from fsjax.fourier import masks, spectrum
+from fsjax.fourier import masks, patches, spectrum
 from fsjax.runtime.errors import InputError
 from fsjax.runtime.interrupt import Terminated
 from fsjax.search import bootstrap, greedy, removal
@@ -32,16 +32,16 @@ def test_it_is_the_iou_of_maps_of_losses_resampled_one_by_one(tmp_path, patch):
     problem = dataclasses.replace(make_problem(tmp_path, patch=patch, resamples=7), seed=5)
     found = removal.search(problem).provenance["stability"]
     assert found["resamples"] == 7 and found["shares"] == list(SHARES)
-    patches = spectrum.patches(8, 8, patch)
+    squares = patches.masks(8, 8, patch)
     for label, count in enumerate(COUNTS):
         images, counts = problem.images(label), bootstrap.weights(count, 7, problem.seed, label)
         before = losses_without(problem.model.params, images, label, np.zeros((8, 8), bool))
-        without = [losses_without(problem.model.params, images, label, one) for one in patches]
+        without = [losses_without(problem.model.params, images, label, one) for one in squares]
         maps = []
         for times in counts.T:
             drawn = np.repeat(np.arange(count), times.astype(int))
             rises = np.array([of_images[drawn].mean() for of_images in without]) - before[drawn].mean()
-            plane = (rises[:, None, None] * patches).sum(0) / patches.sum(0)
+            plane = (rises[:, None, None] * squares).sum(0) / squares.sum(0)
             maps.append([set(np.flatnonzero(masks.best_orbits(plane, int(share * 64)))) for share in SHARES])
         for index in range(len(SHARES)):
             own, *others = (of_shares[index] for of_shares in maps)

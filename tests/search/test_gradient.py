@@ -8,7 +8,7 @@ from ml_collections import ConfigDict
 
 from fsjax import search
 from fsjax.engine.model import Model
-from fsjax.fourier import spectrum
+from fsjax.fourier import patches
 from fsjax.runtime import parallel
 from fsjax.runtime.errors import InputError
 from fsjax.search import gradient
@@ -59,7 +59,7 @@ def test_a_score_is_the_slope_of_the_loss_as_the_patch_fades(plane, patch):
     images = problem.images(0)
     found = gradient.make_first_order(problem, batch=2)(images, 1)
     step = 1e-4
-    removed = parts(images, spectrum.patches(*plane, patch))
+    removed = parts(images, patches.masks(*plane, patch))
     expected = [
         (losses(problem.model.params, images - step * part, 1) - losses(problem.model.params, images + step * part, 1))
         / (2 * step)
@@ -79,7 +79,7 @@ def test_scores_are_exact_for_a_loss_that_is_linear_in_the_image(patch):
 
     problem = make_problem(apply=apply, patch=patch)
     images, weights = problem.images(0), problem.model.params["hidden"][:, 0].astype(float)
-    kept = parts(images, ~spectrum.patches(6, 8, patch)).reshape(-1, COUNT, 96) @ weights
+    kept = parts(images, ~patches.masks(6, 8, patch)).reshape(-1, COUNT, 96) @ weights
     exact = kept - images.reshape(COUNT, -1) @ weights
     found = gradient.make_first_order(problem, batch=3)(images, 0)
     np.testing.assert_allclose(found, exact.T, atol=5e-6)
@@ -94,7 +94,7 @@ def test_scores_of_a_class_recognised_for_sure_do_not_drown_in_rounding():
 
     problem = make_problem(apply=apply)
     images, weights = problem.images(0), problem.model.params["hidden"][:, 0].astype(float)
-    along = parts(images, spectrum.patches(6, 8, 1)).reshape(-1, COUNT, 96) @ weights
+    along = parts(images, patches.masks(6, 8, 1)).reshape(-1, COUNT, 96) @ weights
     chances = np.exp(-25 - images.reshape(COUNT, -1) @ weights)
     found = gradient.make_first_order(problem, batch=3)(images, 0)
     np.testing.assert_allclose(found / chances[:, None], along.T, atol=1e-4)

@@ -13,7 +13,7 @@ from scipy.special import expit
 
 from fsjax import search
 from fsjax.engine.model import Model
-from fsjax.fourier import masks, spectrum
+from fsjax.fourier import masks, patches, spectrum
 from fsjax.runtime import interrupt, parallel
 from fsjax.runtime.errors import InputError
 from fsjax.runtime.random_streams import Stream
@@ -267,7 +267,7 @@ def amplitude_reader(members):
     """Class a is the sum of the members' amplitudes; all others tell a little, for it or against it."""
     tells = 0.3 * np.random.default_rng(0).normal(size=len(SIZES))
     tells[members] = 4
-    rows, columns = spectrum.orbit_positions(SIZE, SIZE).T
+    rows, columns = patches.orbit_positions(SIZE, SIZE).T
     tells = jnp.asarray(tells[ORBITS[rows, columns]], jnp.float32)
 
     def apply(params, images):

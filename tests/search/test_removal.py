@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from fsjax.engine import tile_size
-from fsjax.fourier import spectrum
+from fsjax.fourier import patches, spectrum
 from fsjax.runtime import files, interrupt, parallel, partial_results
 from fsjax.runtime.errors import InputError
 from fsjax.search import removal
@@ -51,7 +51,7 @@ def test_scores_are_the_rise_in_loss_of_each_orbit_by_the_definition(tmp_path):
 def test_a_patch_scores_the_mean_over_the_patches_that_contain_a_position(tmp_path, patch):
     problem = make_problem(tmp_path, patch=patch)
     maps = removal.search(problem)
-    masks = spectrum.patches(8, 8, patch)
+    masks = patches.masks(8, 8, patch)
     images = problem.images(1)
     before = mean_loss(problem.model.params, images, 1, np.ones((8, 8)))
     rises = np.array([mean_loss(problem.model.params, images, 1, ~mask) - before for mask in masks])

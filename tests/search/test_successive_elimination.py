@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from fsjax.fourier import masks, spectrum
+from fsjax.fourier import masks, patches
 from fsjax.search.adaptive import estimates, successive_elimination
 from fsjax.search.adaptive.ranking import Ranking, undecided
 from fsjax.search.adaptive.successive_elimination import SuccessiveElimination
@@ -134,10 +134,10 @@ def test_an_orbit_is_undecided_exactly_if_scores_within_the_bounds_can_put_it_on
 
 @pytest.mark.parametrize(("plane", "patch"), [((8, 8), 1), ((8, 8), 2), ((9, 9), 3)])
 def test_a_ranking_keeps_the_orbits_that_the_maps_keep(plane, patch):
-    scores = np.random.default_rng(6).normal(size=spectrum.num_patches(*plane, patch))
+    scores = np.random.default_rng(6).normal(size=patches.count(*plane, patch))
     ranking = Ranking.of_plane(plane, patch, (0.1, 0.4))
     of_plane = plane_scores(scores, plane, patch)
-    rows, columns = spectrum.orbit_positions(*plane).T
+    rows, columns = patches.orbit_positions(*plane).T
     np.testing.assert_allclose(ranking.orbit_means(scores), of_plane[rows, columns])
     for share, inside in zip((0.1, 0.4), ranking.selected(scores), strict=True):
         expected = masks.best_orbits(of_plane.round(12), masks.budget(share, *plane))

@@ -6,8 +6,7 @@ from typing import Literal
 import numpy as np
 from jaxtyping import Bool, Float, Int
 
-from fsjax.fourier import masks, spectrum
-from fsjax.search.gradient import patch_members
+from fsjax.fourier import masks, patches, spectrum
 
 
 @dataclasses.dataclass(frozen=True)
@@ -15,7 +14,7 @@ class Ranking:
     """A plane's orbits, ranked by the scores of the patches that contain them.
 
     Attributes:
-      members: orbits of each patch, as indices into `spectrum.orbit_positions`; rows are filled up with their number.
+      members: orbits of each patch, as indices into `patches.orbit_positions`; rows are filled up with their number.
       orbit_sizes: positions of each orbit.
       budgets: positions that each share may keep.
     """
@@ -26,10 +25,10 @@ class Ranking:
 
     @classmethod
     def of_plane(cls, plane: tuple[int, int], patch: int, shares: tuple[float, ...]) -> "Ranking":
-        """Build the ranking of the patches of `spectrum.patches`."""
-        rows, columns = spectrum.orbit_positions(*plane).T
-        orbit_sizes = spectrum.orbit_sizes(*plane)[spectrum.orbits(*plane)[rows, columns]]
-        return cls(patch_members(plane, patch), orbit_sizes, tuple(masks.budget(share, *plane) for share in shares))
+        """Build the ranking of the patches of `fourier.patches`."""
+        orbit_sizes = spectrum.orbit_sizes(*plane)[patches.orbit_numbers(*plane)]
+        budgets = tuple(masks.budget(share, *plane) for share in shares)
+        return cls(patches.members(*plane, patch), orbit_sizes, budgets)
 
     def orbit_means(self, values: Float[np.ndarray, " patches"]) -> Float[np.ndarray, " orbits"]:
         """Average the values of the patches that contain each orbit."""

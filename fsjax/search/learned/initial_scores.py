@@ -9,7 +9,7 @@ import numpy as np
 from jaxtyping import Float
 from scipy.stats import norm, rankdata
 
-from fsjax.fourier import spectrum
+from fsjax.fourier import patches, spectrum
 from fsjax.runtime.random_streams import Stream, generator
 from fsjax.search import gradient, removal
 from fsjax.search.problem import Problem
@@ -71,8 +71,7 @@ def _by_gradient(problem: Problem) -> InitialScores:
         gradient.make_first_order(problem, batch=gradient.batch_size(problem)),
         problem.options.learned.judged,
     )
-    rows, columns = spectrum.orbit_positions(*problem.plane).T
-    orbits = spectrum.orbits(*problem.plane)[rows, columns]
+    orbits = patches.orbit_numbers(*problem.plane)
 
     @functools.lru_cache(_REMEMBERED)
     def of_class(label: int) -> Float[np.ndarray, " orbits"]:
