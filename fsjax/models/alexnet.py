@@ -4,22 +4,21 @@ Submodules are named by their place in torchvision's sequences, so a name in its
 Initialisation is torchvision's, except that biases start at zero.
 """
 
+from typing import Any
+
 import jax
-import jax.numpy as jnp
 from flax import nnx
 from jaxtyping import Array, Float, Key
 
-from fsjax.models.fully_connected import dropout, flat_average_pool
-from fsjax.models.resnet import BatchNorm
+from fsjax.models.layers import TORCH_UNIFORM, BatchNorm, conv, dropout, flat_average_pool, linear
 from fsjax.runtime.errors import InputError
 
-# Uniform in +-1/sqrt(fan_in): PyTorch's default.
-_TORCH_UNIFORM = nnx.initializers.variance_scaling(1 / 3, "fan_in", "uniform")
 # (channels, kernel, stride, padding) of each convolution.
 _IMAGENET = ((64, 11, 4, 2), (192, 5, 1, 2), (384, 3, 1, 1), (256, 3, 1, 1), (256, 3, 1, 1))
 _CIFAR = ((96, 3, 2, 1), (256, 3, 1, 1), (384, 3, 1, 1), (384, 3, 1, 1), (256, 3, 1, 1))
 _POOLED = (0, 1, 4)
-_CIFAR_SIZE = 32
+# Pixels: in torchvision's form those that leave the last pool one position.
+_SMALLEST, _CIFAR_SIZE = 63, 32
 
 
 class AlexNet(nnx.Module):
@@ -32,46 +31,23 @@ class AlexNet(nnx.Module):
         num_classes: and the others as in fsjax.models.MODELS.
     """
 
-    def __init__(
-        self,
-        *,
-        imagenet: bool,
-        num_classes: int,
-        image_size: int,
-        dtype: jnp.dtype,
-        axis_name: str | None,
-        rngs: nnx.Rngs,
-    ):
-        if imagenet and image_size < _smallest():
-            raise InputError(f"data.image_size: got {image_size}; expected {_smallest()} or more for AlexNet")
+    def __init__(self, *, imagenet: bool, num_classes: int, image_size: int, **shared: Any):
+        if imagenet and image_size < _SMALLEST:
+            raise InputError(f"data.image_size: got {image_size}; expected {_SMALLEST} or more for AlexNet")
         if not imagenet and image_size != _CIFAR_SIZE:
             raise InputError(f"data.image_size: got {image_size}; expected {_CIFAR_SIZE} for AlexNet's CIFAR form")
         self.imagenet = imagenet
         self.window, self.grid = (3, 6) if imagenet else (2, 2)
         self.features: nnx.Dict = nnx.Dict()
+        arguments = {"use_bias": imagenet, "kernel_init": TORCH_UNIFORM, **shared}
         channels, place = 3, 0
         for number, (width, kernel, stride, padding) in enumerate(_IMAGENET if imagenet else _CIFAR):
-            self.features[str(place)] = nnx.Conv(
-                channels,
-                width,
-                (kernel, kernel),
-                strides=stride,
-                padding=((padding, padding), (padding, padding)),
-                use_bias=imagenet,
-                dtype=dtype,
-                kernel_init=_TORCH_UNIFORM,
-                rngs=rngs,
-            )
+            self.features[str(place)] = conv(channels, width, kernel, padding, strides=stride, **arguments)
             if not imagenet:
-                self.features[str(place + 2)] = BatchNorm(width, dtype=dtype, axis_name=axis_name, rngs=rngs)
+                self.features[str(place + 2)] = BatchNorm(width, **shared)
             channels, place = width, self._place_after(number, place)
         sizes = {"1": (channels * self.grid**2, 4096), "4": (4096, 4096), "6": (4096, num_classes)}
-        self.classifier = nnx.Dict(
-            {
-                place: nnx.Linear(*size, use_bias=imagenet, dtype=dtype, kernel_init=_TORCH_UNIFORM, rngs=rngs)
-                for place, size in sizes.items()
-            }
-        )
+        self.classifier = nnx.Dict({place: linear(*size, **arguments) for place, size in sizes.items()})
 
     def __call__(
         self, images: Float[Array, "images height width 3"], *, train: bool, keys: Key[Array, " images"] | None = None
@@ -92,13 +68,3 @@ class AlexNet(nnx.Module):
     def _place_after(self, number: int, place: int) -> int:
         """Return the place of the next convolution; ReLU, BatchNorm and pool have places between."""
         return place + (2 if self.imagenet else 3) + (number in _POOLED)
-
-
-def _smallest() -> int:
-    """Return the pixels of which the last pool of torchvision's form makes one position."""
-    size = 1
-    for number, (_, kernel, stride, padding) in reversed(list(enumerate(_IMAGENET))):
-        if number in _POOLED:
-            size = 2 * (size - 1) + 3
-        size = stride * (size - 1) + kernel - 2 * padding
-    return size

@@ -9,13 +9,10 @@ from collections.abc import Sequence
 from typing import Any
 
 import jax
-import jax.numpy as jnp
 from flax import nnx
 from jaxtyping import Array, Float, Key
 
-_HE_NORMAL = nnx.initializers.variance_scaling(2.0, "fan_out", "normal")
-# Uniform in +-1/sqrt(fan_in): the default of PyTorch's linear layer.
-_TORCH_UNIFORM = nnx.initializers.variance_scaling(1 / 3, "fan_in", "uniform")
+from fsjax.models.layers import HE_NORMAL, TORCH_UNIFORM, BatchNorm, conv, linear
 
 
 class ResNet(nnx.Module):
@@ -39,16 +36,13 @@ class ResNet(nnx.Module):
         imagenet_stem: bool,
         num_classes: int,
         image_size: int,
-        dtype: jnp.dtype,
-        axis_name: str | None,
-        rngs: nnx.Rngs,
+        **shared: Any,
     ):
         del image_size
-        shared: dict[str, Any] = {"dtype": dtype, "axis_name": axis_name, "rngs": rngs}
         channels = widths[0]
         self.imagenet_stem = imagenet_stem
         self.stages = len(depths)
-        self.conv1 = _conv(3, channels, kernel=7 if imagenet_stem else 3, stride=2 if imagenet_stem else 1, **shared)
+        self.conv1 = _conv(3, channels, 7 if imagenet_stem else 3, strides=2 if imagenet_stem else 1, **shared)
         self.bn1 = BatchNorm(channels, **shared)
         for stage, (depth, width) in enumerate(zip(depths, widths, strict=True)):
             blocks: nnx.Dict = nnx.Dict()
@@ -56,7 +50,7 @@ class ResNet(nnx.Module):
                 blocks[str(i)] = block(channels, width, stride=2 if stage > 0 and i == 0 else 1, **shared)
                 channels = width * block.expansion
             setattr(self, f"layer{stage + 1}", blocks)
-        self.fc = nnx.Linear(channels, num_classes, dtype=dtype, kernel_init=_TORCH_UNIFORM, rngs=rngs)
+        self.fc = linear(channels, num_classes, kernel_init=TORCH_UNIFORM, **shared)
 
     def __call__(
         self, images: Float[Array, "images height width 3"], *, train: bool, keys: Key[Array, " images"] | None = None
@@ -77,13 +71,10 @@ class BasicBlock(nnx.Module):
 
     expansion = 1
 
-    def __init__(
-        self, channels: int, width: int, *, stride: int, dtype: jnp.dtype, axis_name: str | None, rngs: nnx.Rngs
-    ):
-        shared: dict[str, Any] = {"dtype": dtype, "axis_name": axis_name, "rngs": rngs}
-        self.conv1 = _conv(channels, width, kernel=3, stride=stride, **shared)
+    def __init__(self, channels: int, width: int, *, stride: int, **shared: Any):
+        self.conv1 = _conv(channels, width, 3, strides=stride, **shared)
         self.bn1 = BatchNorm(width, **shared)
-        self.conv2 = _conv(width, width, kernel=3, **shared)
+        self.conv2 = _conv(width, width, 3, **shared)
         self.bn2 = BatchNorm(width, **shared)
         self.downsample = _projection(channels, width, stride=stride, **shared)
 
@@ -98,15 +89,12 @@ class Bottleneck(nnx.Module):
 
     expansion = 4
 
-    def __init__(
-        self, channels: int, width: int, *, stride: int, dtype: jnp.dtype, axis_name: str | None, rngs: nnx.Rngs
-    ):
-        shared: dict[str, Any] = {"dtype": dtype, "axis_name": axis_name, "rngs": rngs}
-        self.conv1 = _conv(channels, width, kernel=1, **shared)
+    def __init__(self, channels: int, width: int, *, stride: int, **shared: Any):
+        self.conv1 = _conv(channels, width, 1, **shared)
         self.bn1 = BatchNorm(width, **shared)
-        self.conv2 = _conv(width, width, kernel=3, stride=stride, **shared)
+        self.conv2 = _conv(width, width, 3, strides=stride, **shared)
         self.bn2 = BatchNorm(width, **shared)
-        self.conv3 = _conv(width, width * self.expansion, kernel=1, **shared)
+        self.conv3 = _conv(width, width * self.expansion, 1, **shared)
         self.bn3 = BatchNorm(width * self.expansion, **shared)
         self.downsample = _projection(channels, width * self.expansion, stride=stride, **shared)
 
@@ -117,52 +105,14 @@ class Bottleneck(nnx.Module):
         return jax.nn.relu(y + _shortcut(self.downsample, x, train=train))
 
 
-class BatchNorm(nnx.BatchNorm):
-    """Batch normalisation in float32 whatever the dtype of its input, which its output has too.
-
-    In training the running statistics become 0.9 of themselves and 0.1 of the batch's. The batch's variance is the
-    biased one, where PyTorch keeps the unbiased one: n/(n-1) times as large for n values a channel.
-    """
-
-    def __init__(self, channels: int, *, dtype: jnp.dtype, axis_name: str | None, rngs: nnx.Rngs):
-        del dtype
-        super().__init__(channels, momentum=0.9, epsilon=1e-5, axis_name=axis_name, rngs=rngs)
-
-    def __call__(  # type: ignore[override]  # ours are told what all our modules are told
-        self, x: Float[Array, "n h w c"], *, train: bool
-    ) -> Float[Array, "n h w c"]:
-        return super().__call__(x, use_running_average=not train).astype(x.dtype)
-
-
-def _conv(
-    channels: int,
-    width: int,
-    *,
-    kernel: int,
-    stride: int = 1,
-    dtype: jnp.dtype,
-    axis_name: str | None,
-    rngs: nnx.Rngs,
-) -> nnx.Conv:
-    del axis_name
-    pad = (kernel // 2, kernel // 2)
-    return nnx.Conv(
-        channels,
-        width,
-        (kernel, kernel),
-        strides=stride,
-        padding=(pad, pad),
-        use_bias=False,
-        dtype=dtype,
-        kernel_init=_HE_NORMAL,
-        rngs=rngs,
-    )
+def _conv(channels: int, width: int, kernel: int, **arguments: Any) -> nnx.Conv:
+    return conv(channels, width, kernel, kernel // 2, use_bias=False, kernel_init=HE_NORMAL, **arguments)
 
 
 def _projection(channels: int, width: int, *, stride: int, **shared: Any) -> nnx.Dict | None:
     if stride == 1 and channels == width:
         return None
-    conv = _conv(channels, width, kernel=1, stride=stride, **shared)
+    conv = _conv(channels, width, 1, strides=stride, **shared)
     return nnx.Dict({"0": conv, "1": BatchNorm(width, **shared)})
 
 

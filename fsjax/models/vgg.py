@@ -8,15 +8,12 @@ from collections.abc import Iterator, Sequence
 from typing import Any
 
 import jax
-import jax.numpy as jnp
 from flax import nnx
 from jaxtyping import Array, Float, Key
 
-from fsjax.models.fully_connected import dropout, flat_average_pool
-from fsjax.models.resnet import BatchNorm
+from fsjax.models.layers import HE_NORMAL, BatchNorm, conv, dropout, flat_average_pool, linear
 from fsjax.runtime.errors import InputError
 
-_HE_NORMAL = nnx.initializers.variance_scaling(2.0, "fan_out", "normal")
 _NORMAL = nnx.initializers.normal(0.01)
 _GRID = 7
 
@@ -40,9 +37,7 @@ class VGG(nnx.Module):
         imagenet_head: bool,
         num_classes: int,
         image_size: int,
-        dtype: jnp.dtype,
-        axis_name: str | None,
-        rngs: nnx.Rngs,
+        **shared: Any,
     ):
         smallest = 2 ** len(depths)
         if image_size < smallest:
@@ -54,23 +49,16 @@ class VGG(nnx.Module):
         self.features: nnx.Dict = nnx.Dict()
         channels = 3
         for stage, place in _places(self.depths):
-            self.features[str(place)] = nnx.Conv(
-                channels,
-                widths[stage],
-                (3, 3),
-                padding=((1, 1), (1, 1)),
-                dtype=dtype,
-                kernel_init=_HE_NORMAL,
-                rngs=rngs,
-            )
+            self.features[str(place)] = conv(channels, widths[stage], 3, 1, kernel_init=HE_NORMAL, **shared)
             channels = widths[stage]
-            self.features[str(place + 1)] = BatchNorm(channels, dtype=dtype, axis_name=axis_name, rngs=rngs)
+            self.features[str(place + 1)] = BatchNorm(channels, **shared)
+        arguments = {"kernel_init": _NORMAL, **shared}
         self.classifier: Any  # with the head of torchvision an nnx.Dict, else an nnx.Linear
         if imagenet_head:
             sizes = {"0": (channels * _GRID**2, 4096), "3": (4096, 4096), "6": (4096, num_classes)}
-            self.classifier = nnx.Dict({place: _linear(*size, dtype=dtype, rngs=rngs) for place, size in sizes.items()})
+            self.classifier = nnx.Dict({place: linear(*size, **arguments) for place, size in sizes.items()})
         else:
-            self.classifier = _linear(channels, num_classes, dtype=dtype, rngs=rngs)
+            self.classifier = linear(channels, num_classes, **arguments)
 
     def __call__(
         self, images: Float[Array, "images height width 3"], *, train: bool, keys: Key[Array, " images"] | None = None
@@ -101,7 +89,3 @@ def _places(depths: Sequence[int]) -> Iterator[tuple[int, int]]:
 
 def _pool(x: Float[Array, "n h w c"]) -> Float[Array, "n h2 w2 c"]:
     return nnx.max_pool(x, (2, 2), strides=(2, 2))
-
-
-def _linear(channels: int, width: int, *, dtype: jnp.dtype, rngs: nnx.Rngs) -> nnx.Linear:
-    return nnx.Linear(channels, width, dtype=dtype, kernel_init=_NORMAL, rngs=rngs)

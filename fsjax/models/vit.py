@@ -12,11 +12,10 @@ import numpy as np
 from flax import nnx
 from jaxtyping import Array, Float, Key
 
+from fsjax.models.layers import TORCH_UNIFORM, conv
 from fsjax.runtime.errors import InputError
 
 _NORMAL = nnx.initializers.normal(0.02)
-# Uniform in +-1/sqrt(fan_in): the default of PyTorch's convolution, which timm leaves as it is.
-_TORCH_UNIFORM = nnx.initializers.variance_scaling(1 / 3, "fan_in", "uniform")
 
 
 class VisionTransformer(nnx.Module):
@@ -125,16 +124,8 @@ class PatchEmbed(nnx.Module):
     """Patches, row by row, each to a token by one linear map."""
 
     def __init__(self, patch: int, width: int, *, dtype: jnp.dtype, rngs: nnx.Rngs):
-        self.proj = nnx.Conv(
-            3,
-            width,
-            (patch, patch),
-            strides=patch,
-            padding="VALID",
-            dtype=dtype,
-            kernel_init=_TORCH_UNIFORM,
-            rngs=rngs,
-        )
+        # PyTorch's default, which timm leaves as it is.
+        self.proj = conv(3, width, patch, 0, strides=patch, kernel_init=TORCH_UNIFORM, dtype=dtype, rngs=rngs)
 
     def __call__(self, images: Float[Array, "images height width 3"]) -> Float[Array, "images patches channels"]:
         x = self.proj(images)

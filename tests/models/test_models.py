@@ -20,7 +20,7 @@ from benchmarks.parity.parity import agrees, compare
 from benchmarks.parity.torch_models import from_torch, random_images, randomise, torch_model, torch_resnet
 from fsjax.models import MODELS, Network, build
 from fsjax.models.folding import fold
-from fsjax.models.fully_connected import dropout, flat_average_pool
+from fsjax.models.layers import dropout, flat_average_pool
 from fsjax.models.resnet import BasicBlock, ResNet
 from fsjax.models.vgg import VGG
 from fsjax.models.vit import VisionTransformer, interpolate_positions

@@ -1,0 +1,74 @@
+"""Layers that several networks share, each with `dtype`, `axis_name` and `rngs` as in fsjax.models.MODELS."""
+
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from flax import nnx
+from jaxtyping import Array, Float, Key
+
+HE_NORMAL = nnx.initializers.variance_scaling(2.0, "fan_out", "normal")
+# Uniform in +-1/sqrt(fan_in): the default of PyTorch's convolutions and linear layers.
+TORCH_UNIFORM = nnx.initializers.variance_scaling(1 / 3, "fan_in", "uniform")
+
+
+def conv(
+    channels: int, width: int, kernel: int, padding: int, *, axis_name: str | None = None, **arguments: Any
+) -> nnx.Conv:
+    """Return a convolution with explicit padding, since "SAME" shifts strided ones; `arguments` are nnx.Conv's."""
+    del axis_name
+    return nnx.Conv(channels, width, (kernel, kernel), padding=((padding, padding), (padding, padding)), **arguments)
+
+
+def linear(channels: int, width: int, *, axis_name: str | None = None, **arguments: Any) -> nnx.Linear:
+    """Return a linear layer; `arguments` are nnx.Linear's."""
+    del axis_name
+    return nnx.Linear(channels, width, **arguments)
+
+
+class BatchNorm(nnx.BatchNorm):
+    """Batch normalisation in float32 whatever the dtype of its input, which its output has too.
+
+    In training the running statistics become 0.9 of themselves and 0.1 of the batch's. The batch's variance is the
+    biased one, where PyTorch keeps the unbiased one: n/(n-1) times as large for n values a channel.
+    """
+
+    def __init__(self, channels: int, *, dtype: jnp.dtype, axis_name: str | None, rngs: nnx.Rngs):
+        del dtype
+        super().__init__(channels, momentum=0.9, epsilon=1e-5, axis_name=axis_name, rngs=rngs)
+
+    def __call__(  # type: ignore[override]  # ours are told what all our modules are told
+        self, x: Float[Array, "n h w c"], *, train: bool
+    ) -> Float[Array, "n h w c"]:
+        return super().__call__(x, use_running_average=not train).astype(x.dtype)
+
+
+def flat_average_pool(x: Float[Array, "n height width channels"], side: int) -> Float[Array, "n features"]:
+    """Average over a grid of `side` x `side` cells, flattened as in PyTorch: by channel, row and column.
+
+    The cells are those of torch.nn.AdaptiveAvgPool2d: they overlap where `side` does not divide the height, and repeat
+    pixels where it is larger.
+    """
+    if x.shape[1:3] != (side, side):
+        rows, columns = (jnp.asarray(_cells(length, side), x.dtype) for length in x.shape[1:3])
+        x = jnp.einsum("rh,nhwc,sw->nrsc", rows, x, columns)
+    return x.transpose(0, 3, 1, 2).reshape(x.shape[0], -1)
+
+
+def dropout(x: Float[Array, "n features"], keys: Key[Array, " n"] | None, layer: int) -> Float[Array, "n features"]:
+    """Set each feature to 0 with probability 1/2 and double the others; without keys return x.
+
+    An image's draws depend on its own key and on `layer`, the layer's place in the model, not on the number of devices.
+    """
+    if keys is None:
+        return x
+    keep = jax.vmap(lambda key: jax.random.bernoulli(jax.random.fold_in(key, layer), shape=x.shape[1:]))(keys)
+    return jnp.where(keep, 2 * x, 0)
+
+
+def _cells(length: int, side: int) -> Float[np.ndarray, "{side} {length}"]:
+    """Row i averages the pixels from i * length / side, rounded down, to (i + 1) * length / side, rounded up."""
+    pixels, cell = np.arange(length), np.arange(side)[:, None]
+    inside = (pixels >= cell * length // side) & (pixels < -(-(cell + 1) * length // side))
+    return inside / inside.sum(axis=1, keepdims=True)
