@@ -50,10 +50,7 @@ class LazyArray:
             start, stop, _ = which.indices(self.count)
             return self.make(start, stop)
 
-        def make(start: int, stop: int) -> np.ndarray:
-            return np.concatenate([self.make(index, index + 1) for index in which[start:stop].tolist()])
-
-        return LazyArray(len(which), make)
+        return LazyArray(len(which), lambda start, stop: _rows(self, which[start:stop]))
 
 
 class Engine:
@@ -133,31 +130,31 @@ class Engine:
         components: Sliceable | None = None,
         *,
         targets: Int[np.ndarray, " n"] | None = None,
-        span: range | None = None,
-    ) -> Iterator[tuple[int, int, dict[str, Float[np.ndarray, "n replicates *outcomes"]]]]:
+        items: Int[np.ndarray, " n"] | None = None,
+    ) -> Iterator[tuple[Int[np.ndarray, " n"], dict[str, Float[np.ndarray, "n replicates *outcomes"]]]]:
         """Yield weighted sums over the images, tile by tile; no more perturbations exist at once than a tile takes.
 
         Args:
           image_batches: what `image_batches` returned, all of one size.
           masks, components, targets: as in `Perturbations`, of one length. At least one of the first two.
-          span: which of the perturbations; None = all.
+          items: which of the perturbations; None = all.
 
         Yields:
-          start, stop, and the sums of each statistic of perturbations start..stop-1 in float64. Only these leave the
-          devices, once a tile, and the next tile is under way by then.
+          The items of a tile, and the sums of each statistic in float64. Only these leave the devices, once a tile, and
+          the next tile is under way by then.
         """
-        parts = (masks, components, targets)
-        span = range(next(len(part) for part in parts if part is not None)) if span is None else span
+        perturbations = (masks, components, targets)
+        if items is None:
+            items = np.arange(next(len(rows) for rows in perturbations if rows is not None))
         size = self.perturbations_per_tile(len(image_batches[0].labels))
         pending = None
-        for start in range(span.start, span.stop, size):
-            stop = min(start + size, span.stop)
-            rows: Any = (None if part is None else part[start:stop] for part in parts)
-            perturbations = self._place(Perturbations(*rows), size)
-            results = [self._tile(self._params, perturbations, batch) for batch in image_batches]
+        for start in range(0, len(items), size):
+            of_tile = items[start : start + size]
+            placed = self._place(Perturbations(*(_rows(rows, of_tile) for rows in perturbations)), size)
+            results = [self._tile(self._params, placed, batch) for batch in image_batches]
             if pending:
                 yield _collect(*pending)
-            pending = (start, stop, results)
+            pending = (of_tile, results)
         if pending:
             yield _collect(*pending)
 
@@ -172,9 +169,9 @@ class Engine:
     ) -> dict[str, Float[np.ndarray, "n replicates *outcomes"]]:
         """Return the sums of all `tiles`, a row a perturbation; calls on_tile(number of perturbations) after each."""
         tiles = []
-        for start, stop, sums in self.tiles(image_batches, masks, components, targets=targets):
+        for items, sums in self.tiles(image_batches, masks, components, targets=targets):
             tiles.append(sums)
-            on_tile(stop - start)
+            on_tile(len(items))
         return {name: np.concatenate([sums[name] for sums in tiles]) for name in tiles[0]}
 
     def _place(self, perturbations: Perturbations, size: int) -> Perturbations:
@@ -196,8 +193,17 @@ def _sharded(model: Model, mesh: jax.sharding.Mesh) -> Callable:
     return jax.jit(at_precision(model.matmul_precision, function))
 
 
-def _collect(start: int, stop: int, results: list[dict]) -> tuple[int, int, dict]:
+def _rows(rows: Sliceable | None, items: Int[np.ndarray, " n"]) -> Any:
+    """Return rows by their indices, sliced where they are neighbours."""
+    if rows is None:
+        return None
+    neighbours = np.split(items, np.flatnonzero(np.diff(items) != 1) + 1)
+    slices = [rows[int(run[0]) : int(run[-1]) + 1] for run in neighbours]
+    return slices[0] if len(slices) == 1 else np.concatenate(slices)
+
+
+def _collect(items: Int[np.ndarray, " n"], results: list[dict]) -> tuple[Int[np.ndarray, " n"], dict]:
     """Fetch a tile's results from the devices and add up its image batches."""
     fetched = [jax.device_get(result) for result in results]
-    sums = {name: sum(part[name].astype(np.float64) for part in fetched)[: stop - start] for name in fetched[0]}
-    return start, stop, sums
+    sums = {name: sum(of_batch[name].astype(np.float64) for of_batch in fetched) for name in fetched[0]}
+    return items, {name: values[: len(items)] for name, values in sums.items()}

@@ -9,7 +9,7 @@ has which. So an image's signs are uniform at every orbit, and over the images a
 
 import dataclasses
 import functools
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 
 import numpy as np
 from jaxtyping import Complex, Float, Int
@@ -17,7 +17,6 @@ from jaxtyping import Complex, Float, Int
 from fsjax.engine import tile_size
 from fsjax.engine.engine import Engine, LazyArray
 from fsjax.engine.model import Model
-from fsjax.engine.tile import ImageBatch
 from fsjax.evaluation.filtered import GROUP
 from fsjax.fourier import spectrum
 from fsjax.runtime import parallel
@@ -25,7 +24,6 @@ from fsjax.runtime.partial_results import PartialResults
 from fsjax.runtime.progress import Progress
 from fsjax.runtime.random_streams import Stream, generator
 from fsjax.runtime.storage import Path
-from fsjax.search.sweep import runs
 
 
 @dataclasses.dataclass(frozen=True)
@@ -106,8 +104,8 @@ def measure(
                 def on_tile(waves: int, images: int = len(group)) -> None:
                     progress.update(waves * images)
 
-                for run in runs(mine):
-                    table.fill(_counts(engine, batches, components, run), on_tile)
+                tiles = engine.tiles(batches, None, components, items=mine)
+                table.fill(((items, sums["correct"].T) for items, sums in tiles), on_tile)
             progress.update((len(missing) - len(mine)) * len(group))  # by the other processes
             correct += parallel.merge(of_group)
     images, orbits = np.bincount(labels, minlength=classes), spectrum.orbits(*image[:2])
@@ -167,11 +165,3 @@ class _Waves:
         bits = (self.permutations[start:stop] ^ group)[:, None] >> np.arange(len(self.lengths)) & 1
         lengths = np.where(numbers[:, None] == 0, 0, (1 - 2 * bits) * self.lengths)
         return basis_components(np.maximum(numbers - 1, 0), lengths, self.plane)
-
-
-def _counts(
-    engine: Engine, batches: list[ImageBatch], components: LazyArray, run: range
-) -> Iterator[tuple[Int[np.ndarray, " waves"], Float[np.ndarray, "classes waves"]]]:
-    """Yield neighbouring waves, tile by tile, and how many images of each class are right with them."""
-    for start, stop, tile in engine.tiles(batches, None, components, span=run):
-        yield np.arange(start, stop), tile["correct"].T

@@ -1,5 +1,6 @@
 """Check on a random sample of masks whether a search in TF32 or bfloat16 finds what one in float32 finds."""
 
+import dataclasses
 import logging
 from collections.abc import Callable
 
@@ -43,8 +44,8 @@ def measure(
     rng = generator(0, Stream.PRECISION_CHECK, count)
     sample = np.concatenate([[0], 1 + np.sort(rng.choice(sums.shape[1] - 1, count, replace=False))])
 
-    directory = problem.directory / "highest" if problem.directory else None
-    reference = sweep(problem, masks[sample], weights=weights, directory=directory, label="search in highest")
+    in_highest = dataclasses.replace(problem, directory=problem.directory and problem.directory / "highest")
+    reference = sweep(in_highest, masks[sample], weights=weights, precision="highest", label="search in highest")
     scores, expected = (losses[:, 1:] - losses[:, :1] for losses in (sums[:, sample], reference))
     report = {
         "precision": precision,

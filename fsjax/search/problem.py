@@ -8,7 +8,6 @@ from jaxtyping import Float
 from ml_collections import ConfigDict
 
 from fsjax.engine.model import Model
-from fsjax.runtime.errors import InputError
 from fsjax.runtime.metrics import Metrics
 from fsjax.runtime.partial_results import PartialResults
 from fsjax.runtime.storage import Path
@@ -69,9 +68,3 @@ class Problem:
         directory = self.directory and self.directory / folder
         save_seconds = self.run.save_seconds
         return PartialResults(directory, layout, self.model.params, self.identity, save_seconds=save_seconds)
-
-
-def check_finite(losses: Float[np.ndarray, "*shape"], name: str) -> None:
-    """Raise InputError, which names the class, where one of its losses is not finite."""
-    if not np.isfinite(losses).all():
-        raise InputError(f"search: the model's loss on class {name!r} is not finite; expected a finite one")

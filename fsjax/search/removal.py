@@ -37,9 +37,6 @@ def search(problem: Problem) -> dfm.DominantFrequencyMaps:
         masks,
         weights=lambda label: bootstrap.weights(counts[label], resamples, problem.seed, label),
         replicates=1 + resamples,
-        precision=options.precision,
-        directory=problem.directory,
-        label=f"search {options.method}",
     )
     precision_report = precision_check.measure(problem, masks, sums[:, 0])
 

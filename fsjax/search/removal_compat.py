@@ -44,7 +44,7 @@ def search(problem: Problem) -> dfm.DominantFrequencyMaps:
     def weights(label: int) -> Float[np.ndarray, " images"]:
         return 1 / batch_sizes[batches[label]]
 
-    sums = sweep(problem, masks, weights=weights, precision=options.precision, directory=problem.directory)
+    sums = sweep(problem, masks, weights=weights)
     others = [sum(1 - np.sum(own == batch) / batch_sizes[batch] for batch in np.unique(own)) for own in batches]
     losses = sums[:, mask_of_block] + np.array(others)[:, None] * np.log(problem.model.num_logits)
     planes = np.stack([plane_losses(of_class, height, options.patch, blocks) for of_class in losses])

@@ -2,7 +2,7 @@
 
 import dataclasses
 from collections.abc import Callable, Iterator
-from typing import Any
+from typing import Any, TypeAlias
 
 import numpy as np
 from jaxtyping import Float, Int
@@ -12,11 +12,14 @@ from fsjax.engine.engine import Engine, LazyArray, Sliceable
 from fsjax.engine.model import Model
 from fsjax.engine.tile import ImageBatch
 from fsjax.runtime import parallel
+from fsjax.runtime.errors import InputError
 from fsjax.runtime.partial_results import PartialResults
 from fsjax.runtime.progress import Progress
-from fsjax.runtime.storage import Path
-from fsjax.search.problem import Problem, check_finite
+from fsjax.search.problem import Problem
 from fsjax.search.throughput import Throughput
+
+# Masks, by their place in a list, and what was computed of each, masks last.
+Tiles: TypeAlias = Iterator[tuple[Int[np.ndarray, " masks"], Float[np.ndarray, "*shape masks"]]]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -43,8 +46,7 @@ def sweep(
     *,
     weights: Callable[[int], Float[np.ndarray, " images *replicates"]] | None = None,
     replicates: int | None = None,
-    precision: str = "highest",
-    directory: Path | None = None,
+    precision: str | None = None,
     label: str | None = None,
     layout: dict[str, int] | None = None,
 ) -> Float[np.ndarray, "classes *replicates masks"]:
@@ -54,13 +56,12 @@ def sweep(
     the missing (class, mask) pairs and returns the same sums, bit-equal for any number of processes and devices.
 
     Args:
-      problem: classifier and images.
+      problem: classifier, images, and the directory of partial results.
       masks: the list.
       weights: class index -> weight of each of its images; default 1.
       replicates: number of weights of an image, each with a sum of its own from the same forward passes; None = one,
         and the sums have no such axis.
-      precision: as config.search.precision.
-      directory: of partial results; None = none are stored.
+      precision: default: config.search.precision.
       label: of the progress bar; default: the method.
       layout: from tile_size.layout; default: that of the partial results, or else chosen.
 
@@ -68,64 +69,78 @@ def sweep(
       InputError: partial results of another search, too little memory, or a loss that is not finite.
       interrupt.Terminated: SIGTERM came; computed sums are stored.
     """
-    model = problem.model.at(precision)
+    model = problem.model.at(precision or problem.options.precision)
 
     def choose(faster: Model | None) -> dict[str, int]:
-        memory_mib = problem.run.memory_mib
-        return layout or tile_size.layout(model, problem.counts, memory_mib=memory_mib, faster=faster)
+        return layout or tile_size.layout(model, problem.counts, memory_mib=problem.run.memory_mib, faster=faster)
 
-    engine, perturbations, partial_results = start_engine(problem, model, masks, choose, directory)
-    batch_size, count = partial_results.layout["chunk"], masks.count
-    classes, each = range(len(problem.classes)), () if replicates is None else (replicates,)
-    sums = np.empty((len(classes), *each, count))
-    tables = [partial_results.table(label, sums[label]) for label in classes]
-    sums[...] = parallel.merge(sums)
+    engine, perturbations, partial_results = start_engine(problem, model, masks, choose)
+
+    def tiles(class_index: int, items: Int[np.ndarray, " masks"]) -> tuple[int, Tiles]:
+        images = problem.images(class_index)
+        of_class = weights(class_index).reshape(len(images), -1).astype(np.float32) if weights else None
+        labels, size = np.full(len(images), class_index), partial_results.layout["chunk"]
+        batches = engine.image_batches(images, labels, of_class, size=size)
+        sums = finite_tiles(engine, batches, perturbations, items, problem.classes[class_index])
+        return len(images), ((items, of_tile["loss"].T) for items, of_tile in sums)
+
+    shape = (masks.count,) if replicates is None else (replicates, masks.count)
+    return fill(problem, partial_results, shape, tiles, label or f"search {problem.options.method}")
+
+
+def fill(
+    problem: Problem,
+    partial_results: PartialResults,
+    shape: tuple[int, ...],
+    tiles: Callable[[int, Int[np.ndarray, " masks"]], tuple[int, Tiles]],
+    label: str,
+) -> Float[np.ndarray, "classes *values masks"]:
+    """Compute an array of each class mask by mask, as far as partial results lack it. Collective.
+
+    Args:
+      problem: its classes.
+      partial_results: where the arrays are saved.
+      shape: of a class's array; the last axis is that of the masks.
+      tiles: (class index, masks) -> how many images each mask takes, and the tiles, computed as they are asked for.
+      label: of the progress bar.
+    """
+    count, arrays = shape[-1], np.empty((len(problem.classes), *shape))
+    tables = [partial_results.table(class_index, of_class) for class_index, of_class in enumerate(arrays)]
+    arrays[...] = parallel.merge(arrays)
     # In class order, so that a process reads the images of few classes.
-    missing = np.flatnonzero(np.isnan(sums.reshape(len(sums), -1, count)).any(1))
+    missing = np.flatnonzero(np.isnan(arrays.reshape(len(arrays), -1, count)).any(1))
     mine = missing[parallel.share(len(missing))]
     index, processes = parallel.process()
-    title = label or f"search {problem.options.method}"
-    title = title if processes == 1 else f"{title} (process {index + 1} of {processes})"
-    done = len(sums) * count - len(missing)
+    title = label if processes == 1 else f"{label} (process {index + 1} of {processes})"
+    done = len(arrays) * count - len(missing)
     with Progress(title, len(mine) + done, "masks", done=done) as progress:
         throughput = Throughput(problem, progress, partial_results)
-        for class_index in map(int, np.unique(mine // count)):
-            images, name = problem.images(class_index), problem.classes[class_index]
-            of_class = weights(class_index).reshape(len(images), -1).astype(np.float32) if weights else None
-            batches = engine.image_batches(images, np.full(len(images), class_index), of_class, size=batch_size)
+        for class_index in np.unique(mine // count).tolist():
+            images, of_class = tiles(class_index, mine[mine // count == class_index] % count)
 
-            def on_tile(masks: int, images: int = len(images), name: str = name) -> None:
+            def on_tile(masks: int, images: int = images, name: str = problem.classes[class_index]) -> None:
                 throughput.count(masks, masks * images, name)
 
-            for run in runs(mine[mine // count == class_index] % count):
-                tables[class_index].fill(_sums(engine, batches, perturbations, run, name), on_tile)
-    return parallel.merge(sums)
+            tables[class_index].fill(of_class, on_tile)
+    return parallel.merge(arrays)
 
 
 def start_engine(
-    problem: Problem,
-    model: Model,
-    masks: MaskList,
-    choose_layout: Callable[[Model | None], dict[str, int]],
-    directory: Path | None,
+    problem: Problem, model: Model, masks: MaskList, choose_layout: Callable[[Model | None], dict[str, int]]
 ) -> tuple[Engine, Sliceable, PartialResults]:
     """Return an engine, the masks as it takes them, and the store, in the layout that the directory was begun with.
 
     Args:
-      problem: names the search, and says how often results are saved.
+      problem: names the search and its directory, and says how often results are saved.
       model: the classifier, at the precision of the search.
       masks: the list.
       choose_layout: a faster form of the model for these masks, or None -> the layout of a search that begins here.
-      directory: where partial results are kept; None = nowhere.
 
     Raises:
       InputError: partial results of another search, or too little memory.
     """
     faster = None if masks.removed_orbits is None else first_layer.split(model)
-    partial_results = PartialResults(
-        *(directory, {**choose_layout(faster), "masks": masks.count}, model.params, problem.identity),
-        save_seconds=problem.run.save_seconds,
-    )
+    partial_results = problem.partial_results({**choose_layout(faster), "masks": masks.count})
     perturbations: Sliceable = masks
     if partial_results.layout["first_layer"]:
         assert faster is not None and masks.removed_orbits is not None, "the layout is that of a split model"
@@ -133,16 +148,11 @@ def start_engine(
     return Engine(model, tile_images=partial_results.layout["tile_images"]), perturbations, partial_results
 
 
-def _sums(
-    engine: Engine, batches: list[ImageBatch], masks: Sliceable, run: range, name: str
-) -> Iterator[tuple[Int[np.ndarray, " masks"], Float[np.ndarray, "*replicates masks"]]]:
-    """Yield neighbouring masks of a class, tile by tile, and the sums of its losses under them."""
-    for start, stop, tile in engine.tiles(batches, masks, span=run):
-        check_finite(tile["loss"], name)
-        yield np.arange(start, stop), tile["loss"].T
-
-
-def runs(indices: np.ndarray) -> list[range]:
-    """Split sorted indices into ranges of neighbours."""
-    neighbours = np.split(indices, np.flatnonzero(np.diff(indices) != 1) + 1)
-    return [range(int(run[0]), int(run[-1]) + 1) for run in neighbours]
+def finite_tiles(
+    engine: Engine, batches: list[ImageBatch], masks: Sliceable, items: Int[np.ndarray, " masks"], name: str
+) -> Iterator[tuple[Int[np.ndarray, " masks"], dict[str, Float[np.ndarray, "masks replicates"]]]]:
+    """Yield masks and their sums, tile by tile; raise InputError, which names the class, where a loss is not finite."""
+    for of_tile, sums in engine.tiles(batches, masks, items=items):
+        if not np.isfinite(sums["loss"]).all():
+            raise InputError(f"search: the model's loss on class {name!r} is not finite; expected a finite one")
+        yield of_tile, sums

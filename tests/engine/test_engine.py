@@ -188,7 +188,7 @@ def test_an_unknown_statistic_is_refused():
         Engine(Model(apply, problem()[0], (9, 6, 3)), statistics=("accuracy",))
 
 
-def test_a_span_of_lazy_masks_is_made_tile_by_tile_and_summed_as_those_of_an_array():
+def test_some_lazy_masks_are_made_tile_by_tile_and_summed_as_those_of_an_array():
     params, batch, labels, rng = problem()
     masks = rng.random((40, 9, 6)) < 0.7
     engine = Engine(Model(apply, params, (9, 6, 3)), tile_images=11)
@@ -198,8 +198,13 @@ def test_a_span_of_lazy_masks_is_made_tile_by_tile_and_summed_as_those_of_an_arr
         asked.append((start, stop))
         return masks[start:stop]
 
-    found = list(engine.tiles(batches, LazyArray(40, make), span=range(5, 29)))
-    assert [span[:2] for span in found] == asked and asked[0][0] == 5 and asked[-1][1] == 29 and len(asked) == 3
+    found = list(engine.tiles(batches, LazyArray(40, make), items=np.arange(5, 29)))
+    assert [(items[0], items[-1] + 1) for items, _ in found] == asked
+    assert asked[0][0] == 5 and asked[-1][1] == 29 and len(asked) == 3
     every = engine.sums(batches, masks)["loss"]
-    np.testing.assert_array_equal(np.concatenate([sums["loss"] for _, _, sums in found]), every[5:29])
+    np.testing.assert_array_equal(np.concatenate([sums["loss"] for _, sums in found]), every[5:29])
+    scattered = np.array([1, 2, 8, 4, 5, 39])
+    found = list(engine.tiles(batches, LazyArray(40, make), items=scattered))
+    np.testing.assert_array_equal(np.concatenate([items for items, _ in found]), scattered)
+    np.testing.assert_array_equal(np.concatenate([sums["loss"] for _, sums in found]), every[scattered])
     np.testing.assert_array_equal(LazyArray(40, make)[np.array([7, 3, 39])][1:3], masks[[3, 39]])

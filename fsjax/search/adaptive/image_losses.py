@@ -2,7 +2,6 @@
 
 import dataclasses
 from collections.abc import Callable, Iterator, Sequence
-from typing import Any
 
 import numpy as np
 from jaxtyping import Float, Int
@@ -13,8 +12,8 @@ from fsjax.runtime import parallel
 from fsjax.runtime.partial_results import Table
 from fsjax.runtime.progress import Progress
 from fsjax.search import gradient
-from fsjax.search.problem import Problem, check_finite
-from fsjax.search.sweep import MaskList, start_engine
+from fsjax.search.problem import Problem
+from fsjax.search.sweep import MaskList, Tiles, finite_tiles, start_engine
 from fsjax.search.throughput import Throughput
 
 
@@ -50,10 +49,7 @@ class Evaluator:
             # Blocks are small and many: image batches that fill them, and more masks in a tile instead.
             return chosen | {"chunk": tile_size.image_batch_size([step], chosen["tile_images"])}
 
-        self.perturbations: Any
-        self.engine, self.perturbations, self.partial_results = start_engine(
-            problem, model, masks, choose, problem.directory
-        )
+        self.engine, self.perturbations, self.partial_results = start_engine(problem, model, masks, choose)
         self.layout = self.partial_results.layout
         self.problem, self.masks, self.progress = problem, masks, progress
         # One number of replicates for all steps, so that one program serves them.
@@ -122,19 +118,15 @@ class ClassLosses:
                 )
             self.losses[missing, columns] = parallel.merge(self.losses[missing, columns])
 
-    def _compute(
-        self, masks: Int[np.ndarray, " chosen"], step: int
-    ) -> Iterator[tuple[Int[np.ndarray, " masks"], Float[np.ndarray, "images masks"]]]:
+    def _compute(self, masks: Int[np.ndarray, " chosen"], step: int) -> Tiles:
         """Yield masks, tile by tile, and the losses of a step's images under them."""
         evaluator, images = self.evaluator, self.images[self.columns(step)]
-        labels, perturbations = np.full(len(images), self.label), evaluator.perturbations[masks]
+        labels, name = np.full(len(images), self.label), evaluator.problem.classes[self.label]
         # One replicate per image, so that the weighted sums are the images' losses.
         weights = np.eye(len(images), evaluator.width, dtype=np.float32)
         batches = evaluator.engine.image_batches(images, labels, weights, size=evaluator.layout["chunk"])
-        for start, stop, sums in evaluator.engine.tiles(batches, perturbations):
-            losses = sums["loss"][:, : len(images)]
-            check_finite(losses, evaluator.problem.classes[self.label])
-            yield masks[start:stop], losses.T
+        for items, sums in finite_tiles(evaluator.engine, batches, evaluator.perturbations, masks, name):
+            yield items, sums["loss"][:, : len(images)].T
 
 
 def first_order_scores(

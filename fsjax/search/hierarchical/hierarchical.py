@@ -118,8 +118,6 @@ def advance(
     sums = sweep(
         *(problem, mask_list),
         weights=weights,
-        precision=problem.options.precision,
-        directory=problem.directory,
         label=f"search {problem.options.method}, stage {number + 1} of {len(candidates.stages)}",
         layout=layout,
     )

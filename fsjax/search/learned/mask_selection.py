@@ -1,7 +1,7 @@
 """Masks of one size compared on images: how many stay the class, and how many of other classes are drawn to it."""
 
 import dataclasses
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from typing import TypeAlias
 
 import numpy as np
@@ -9,13 +9,10 @@ from jaxtyping import Bool, Float, Int
 
 from fsjax.engine import tile_size
 from fsjax.engine.engine import Engine, LazyArray
-from fsjax.engine.tile import ImageBatch
 from fsjax.fourier import spectrum
-from fsjax.runtime import parallel
-from fsjax.runtime.progress import Progress
 from fsjax.runtime.random_streams import Stream, generator
-from fsjax.search.problem import Problem, check_finite
-from fsjax.search.throughput import Throughput
+from fsjax.search import sweep
+from fsjax.search.problem import Problem
 
 # (class, index of the share) -> orbits that are kept.
 Mask: TypeAlias = Callable[[int, int], Bool[np.ndarray, " orbits"]]
@@ -81,29 +78,24 @@ def evaluate(problem: Problem, masks: Sequence[Mask], shares: int, others: Other
     model, classes, count = problem.searched_model, range(len(problem.counts)), shares * len(masks)
     images_of = np.array([_image_counts(problem, label, others) for label in classes])
     layout = tile_size.layout(model, images_of.sum(1).tolist(), memory_mib=problem.run.memory_mib)
-    partial_results = problem.partial_results(layout, name)
-    layout = partial_results.layout
-    engine = Engine(model, statistics=("correct", "loss"), tile_images=layout["tile_images"])
+    partial_results, orbits = problem.partial_results(layout, name), spectrum.orbits(*problem.plane)
+    engine = Engine(model, statistics=("correct", "loss"), tile_images=partial_results.layout["tile_images"])
+
+    def tiles(label: int, numbers: Int[np.ndarray, " numbers"]) -> tuple[int, sweep.Tiles]:
+        images, weights = judged_images(problem, label, others)
+        labels, size = np.full(len(images), label), partial_results.layout["chunk"]
+        batches = engine.image_batches(images, labels, weights, size=size)
+
+        def make(start: int, stop: int) -> Bool[np.ndarray, "numbers height width"]:
+            pairs = [divmod(number, len(masks)) for number in range(start, stop)]
+            return np.stack([masks[index](label, share)[orbits] for share, index in pairs])
+
+        sums = sweep.finite_tiles(engine, batches, LazyArray(count, make), numbers, problem.classes[label])
+        return len(images), ((items, np.stack([of["correct"].T, of["loss"].T])) for items, of in sums)
+
     # Of the class's own images and of others, which are asked for the class as well.
-    sums = np.empty((len(classes), 2, 2, count))
-    tables = [partial_results.table(label, sums[label]) for label in classes]
-    own = classes[parallel.share(len(classes))]
-    missing = {label: np.flatnonzero(np.isnan(sums[label, 0, 0])) for label in own}
-    left = sum(map(len, missing.values()))
-    with Progress(f"evaluate {name} masks", len(own) * count, "masks", done=len(own) * count - left) as progress:
-        throughput = Throughput(problem, progress, partial_results)
-        for label in own:
-            if not len(missing[label]):
-                continue
-            images, weights = judged_images(problem, label, others)
-            batches = engine.image_batches(images, np.full(len(images), label), weights, size=layout["chunk"])
-            tiles = _evaluate_class(problem, engine, batches, masks, label, missing[label])
-
-            def on_tile(masks: int, images: int = weights.shape[0]) -> None:
-                throughput.count(masks, masks * images)
-
-            tables[label].fill(tiles, on_tile)
-    rates = parallel.merge(sums) / np.maximum(images_of, 1)[:, None, :, None]
+    sums = sweep.fill(problem, partial_results, (2, 2, count), tiles, f"evaluate {name} masks")
+    rates = sums / np.maximum(images_of, 1)[:, None, :, None]
     quality = rates[:, :, 0] - problem.options.learned.others * rates[:, :, 1]
     recognised, loss = quality.reshape(len(classes), 2, shares, len(masks)).swapaxes(0, 1)
     return Quality(recognised, loss, int(images_of.sum()) * count)
@@ -130,18 +122,3 @@ def _image_counts(problem: Problem, label: int, others: OtherImages | None) -> t
     most = problem.options.learned.judged
     available = 0 if others is None else int((others.labels != label).sum())
     return min(most, problem.counts[label]), min(most, available)
-
-
-def _evaluate_class(
-    problem: Problem, engine: Engine, batches: list[ImageBatch], masks: Sequence[Mask], label: int, numbers: np.ndarray
-) -> Iterator[tuple[Int[np.ndarray, " numbers"], Float[np.ndarray, "2 2 numbers"]]]:
-    """Yield numbers of (share, mask) pairs, tile by tile, and how many images are recognised and the sum of losses."""
-
-    def make(start: int, stop: int) -> Bool[np.ndarray, "numbers height width"]:
-        pairs = [divmod(number, len(masks)) for number in numbers[start:stop].tolist()]
-        orbits = spectrum.orbits(*problem.plane)
-        return np.stack([masks[index](label, share)[orbits] for share, index in pairs])
-
-    for start, stop, sums in engine.tiles(batches, LazyArray(len(numbers), make)):
-        check_finite(sums["loss"], problem.classes[label])
-        yield numbers[start:stop], np.stack([sums["correct"].T, sums["loss"].T])
