@@ -170,13 +170,18 @@ def _check(arrays: dict[str, np.ndarray], metadata: dict) -> None:
 
 
 def from_scores(
-    scores: Iterable[Float[np.ndarray, "height width"]], shares: tuple[float, ...], **attributes: Any
+    scores: Iterable[Float[np.ndarray, "height width"]],
+    shares: tuple[float, ...],
+    *,
+    mask: Callable[[np.ndarray, float], np.ndarray] = masks_lib.within_share,
+    **attributes: Any,
 ) -> DominantFrequencyMaps:
     """Return maps that keep the best orbits of each class at each share.
 
     Args:
       scores: of each class, constant on orbits, larger = more dominant.
       shares: in (0, 1].
+      mask: (scores [H, W] of a class, share) -> its mask.
       **attributes: the other attributes of DominantFrequencyMaps.
     """
     shares = tuple(sorted(shares))
@@ -186,7 +191,7 @@ def from_scores(
     ) -> tuple[Bool[np.ndarray, "shares height width"], Float[np.ndarray, "height width"]]:
         # Rounded as in the file, so that masks at other shares made from its scores lie inside and around these.
         plane = plane.astype(np.float32)
-        return np.stack([masks_lib.within_share(plane, share) for share in shares]), plane
+        return np.stack([mask(plane, share) for share in shares]), plane
 
     return from_classes(map(masks_and_scores, scores), shares, **attributes)
 

@@ -47,7 +47,7 @@ def search(problem: Problem) -> dfm.DominantFrequencyMaps:
       InputError: too little memory, or partial results of another search.
       interrupt.Terminated: SIGTERM came; states are saved.
     """
-    options, model, counts = problem.options, problem.searched_model, np.array(problem.counts)
+    options, model = problem.options, problem.searched_model
     order, order_file = removal_order(*problem.plane), {}
     if options.greedy.order:
         order = order_of(published_maps.read_order(options.greedy.order))
@@ -58,29 +58,18 @@ def search(problem: Problem) -> dfm.DominantFrequencyMaps:
     partial_results = problem.partial_results({"batch_size": tile_size.image_batch_size(problem.counts, tile_images)})
     elimination = BackwardElimination(problem, order, partial_results.layout["batch_size"])
     states = stepwise.run(problem, elimination, partial_results, label=f"search {options.method}")
-    orbits, shares = spectrum.orbits(*problem.plane), tuple(sorted(options.shares))
-
-    def masks_and_scores(
-        state: EliminationState, count: int
-    ) -> tuple[Bool[np.ndarray, "shares height width"], Float[np.ndarray, "height width"]]:
-        scores = np.where(state.kept, state.lost / count, -1.0)[orbits]
-        return np.stack([_mask(scores, share) for share in shares]), scores
-
-    return dfm.from_classes(
-        map(masks_and_scores, states, problem.counts),
-        shares,
-        classes=problem.classes,
-        method=options.method,
-        searched_on=problem.searched_on,
-        images=counts,
-        forward_equivalents=int(counts.sum()) * elimination.steps,
-        provenance={
-            **problem.provenance,
-            "correct_before": [int(state.correct_before) for state in states],
-            "correct_with_all_kept": [int(state.correct) for state in states],
-            "positions_kept": [int(state.kept[orbits].sum()) for state in states],
-            "order": order_file,
-        },
+    orbits, of_classes = spectrum.orbits(*problem.plane), zip(states, problem.counts, strict=True)
+    return dfm.from_scores(
+        (np.where(state.kept, state.lost / count, -1.0)[orbits] for state, count in of_classes),
+        tuple(options.shares),
+        mask=_mask,
+        **problem.attributes(
+            sum(problem.counts) * elimination.steps,
+            correct_before=[int(state.correct_before) for state in states],
+            correct_with_all_kept=[int(state.correct) for state in states],
+            positions_kept=[int(state.kept[orbits].sum()) for state in states],
+            order=order_file,
+        ),
     )
 
 

@@ -2,6 +2,7 @@
 
 import dataclasses
 from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 from jaxtyping import Float
@@ -54,6 +55,22 @@ class Problem:
     def searched_model(self) -> Model:
         """The model at config.search.precision."""
         return self.model.at(self.options.precision)
+
+    def attributes(self, forward_equivalents: int, **provenance: Any) -> dict[str, Any]:
+        """Return what `dfm.from_scores` and `dfm.from_classes` need to know of maps beside scores and masks.
+
+        Args:
+          forward_equivalents: image forward passes spent; a backward pass counts 2.
+          **provenance: JSON values beside those of the problem.
+        """
+        return {
+            "classes": self.classes,
+            "method": self.options.method,
+            "searched_on": self.searched_on,
+            "images": np.array(self.counts),
+            "forward_equivalents": forward_equivalents,
+            "provenance": {**self.provenance, **provenance},
+        }
 
     def partial_results(self, layout: dict[str, int], folder: str = "") -> PartialResults:
         """Open the partial results of this search, in its directory or a folder of it. Collective.

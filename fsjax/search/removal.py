@@ -28,7 +28,7 @@ def search(problem: Problem) -> dfm.DominantFrequencyMaps:
       interrupt.Terminated: SIGTERM came; computed losses are kept and not computed again.
     """
     options, counts = problem.options, problem.counts
-    images, masks = np.array(counts), removal_masks(problem.plane, options.patch)
+    masks = removal_masks(problem.plane, options.patch)
     # A method that starts with a removal search needs only its scores.
     resamples = bootstrap.resample_count(options.resamples, METHOD.resamples) if options.method == "removal" else 0
     bootstrap.check_size(len(counts), masks.count, resamples)
@@ -48,17 +48,12 @@ def search(problem: Problem) -> dfm.DominantFrequencyMaps:
     return dfm.from_scores(
         (plane for (plane,) in planes(slice(1))),
         tuple(options.shares),
-        classes=problem.classes,
-        method=options.method,
-        images=images,
-        forward_equivalents=int(images.sum()) * (masks.count + precision_report.get("masks", 0)),
-        searched_on=problem.searched_on,
-        provenance={
-            **problem.provenance,
-            "loss_before_removal": (sums[:, 0, 0] / images).tolist(),
-            "agreement": precision_report,
-            "stability": bootstrap.measure(planes(slice(None)), tuple(sorted(options.shares))) if resamples else {},
-        },
+        **problem.attributes(
+            sum(counts) * (masks.count + precision_report.get("masks", 0)),
+            loss_before_removal=(sums[:, 0, 0] / np.array(counts)).tolist(),
+            agreement=precision_report,
+            stability=bootstrap.measure(planes(slice(None)), tuple(sorted(options.shares))) if resamples else {},
+        ),
     )
 
 

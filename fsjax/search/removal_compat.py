@@ -47,21 +47,15 @@ def search(problem: Problem) -> dfm.DominantFrequencyMaps:
     sums = sweep(problem, masks, weights=weights)
     others = [sum(1 - np.sum(own == batch) / batch_sizes[batch] for batch in np.unique(own)) for own in batches]
     losses = sums[:, mask_of_block] + np.array(others)[:, None] * np.log(problem.model.num_logits)
-    planes = np.stack([plane_losses(of_class, height, options.patch, blocks) for of_class in losses])
-    planes = planes.astype(np.float32)  # before the threshold, as in the published code
-    shares = tuple(sorted(options.shares))
-    images = np.array(problem.counts)
     precision_report = precision_check.measure(problem, masks, sums, weights)
-    return dfm.DominantFrequencyMaps(
-        masks=np.stack([[at_threshold(plane, share) for plane in planes] for share in shares]),
-        shares=shares,
-        scores=planes,
-        classes=problem.classes,
-        method=options.method,
-        searched_on=problem.searched_on,
-        images=images,
-        forward_equivalents=int(images.sum()) * (masks.count + precision_report.get("masks", 0)),
-        provenance={**problem.provenance, "agreement": precision_report},
+    return dfm.from_scores(  # float32 before the threshold, as in the published code
+        (plane_losses(of_class, height, options.patch, blocks) for of_class in losses),
+        tuple(options.shares),
+        mask=at_threshold,
+        **problem.attributes(
+            total * (masks.count + precision_report.get("masks", 0)),
+            agreement=precision_report,
+        ),
     )
 
 

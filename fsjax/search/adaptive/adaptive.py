@@ -29,8 +29,8 @@ def search(problem: Problem) -> dfm.DominantFrequencyMaps:
       InputError: kept losses of another search, too little memory, or a loss or gradient that is not finite.
       interrupt.Terminated: SIGTERM came; computed losses are kept and not computed again.
     """
-    options, images = problem.options, np.array(problem.counts)
-    masks, labels = removal_masks(problem.plane, options.patch), range(len(problem.classes))
+    options, labels = problem.options, range(len(problem.classes))
+    masks = removal_masks(problem.plane, options.patch)
     total = sum(exact_passes(problem, masks, label) for label in labels)
     with Progress(f"search {options.method}", total, "images") as progress:
         searcher = ClassSearcher(problem, masks, progress)
@@ -41,21 +41,16 @@ def search(problem: Problem) -> dfm.DominantFrequencyMaps:
     return dfm.from_scores(
         (plane_scores(result.rises, problem.plane, options.patch) for result in results),
         tuple(options.shares),
-        classes=problem.classes,
-        method=options.method,
-        images=images,
-        forward_equivalents=passes + int(images.sum()) * precision_report.get("masks", 0),
-        searched_on=problem.searched_on,
-        provenance={
-            **problem.provenance,
-            "loss_before_removal": (sums[:, 0] / images).tolist(),
-            "agreement": precision_report,
-            "adaptive": {
-                "share_of_exact": passes / (int(images.sum()) * masks.count),
+        **problem.attributes(
+            passes + sum(problem.counts) * precision_report.get("masks", 0),
+            loss_before_removal=(sums[:, 0] / np.array(problem.counts)).tolist(),
+            agreement=precision_report,
+            adaptive={
+                "share_of_exact": passes / (sum(problem.counts) * masks.count),
                 "sampled": len(searcher.sample),
                 "classes": [result.report for result in results],
             },
-        },
+        ),
     )
 
 

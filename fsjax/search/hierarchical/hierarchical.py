@@ -50,7 +50,7 @@ def search(problem: Problem) -> dfm.DominantFrequencyMaps:
       interrupt.Terminated: SIGTERM came; computed losses are kept and not computed again.
     """
     candidates, layout = begin(problem), _layout(problem)
-    shares, images = tuple(sorted(problem.options.shares)), np.array(problem.counts)
+    shares = tuple(sorted(problem.options.shares))
     choices: dict[float, _Choice] = {}
     published: list[Float[np.ndarray, "classes _"]] = []
     stage_reports: list[dict] = []
@@ -74,20 +74,15 @@ def search(problem: Problem) -> dfm.DominantFrequencyMaps:
     return dfm.from_classes(
         (
             (np.stack([choices[share].mask(candidates, label) for share in shares]), None)
-            for label in range(len(images))
+            for label in range(len(problem.counts))
         ),
         shares,
-        classes=problem.classes,
-        method=problem.options.method,
-        searched_on=problem.searched_on,
-        images=images,
-        forward_equivalents=int(images.sum()) * evaluated,
-        provenance={
-            **problem.provenance,
-            "stages": stage_reports,
-            "losses": [choices[share].losses for share in shares],
-            "agreement": precision_report,
-        },
+        **problem.attributes(
+            sum(problem.counts) * evaluated,
+            stages=stage_reports,
+            losses=[choices[share].losses for share in shares],
+            agreement=precision_report,
+        ),
     )
 
 

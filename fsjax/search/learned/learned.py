@@ -105,20 +105,15 @@ def search(problem: Problem) -> dfm.DominantFrequencyMaps:
     return dfm.from_classes(
         ((best_masks(label), None) for label in range(len(problem.counts))),
         shares,
-        classes=problem.classes,
-        method=problem.options.method,
-        searched_on=problem.searched_on,
-        images=np.array(problem.counts),
-        forward_equivalents=sum(scores.forward_equivalents for scores in initial.values())
-        + simple_quality.forward_passes
-        + optimisation.count * optimisation.steps * optimisation.images_per_step
-        + learned_quality.forward_passes,
-        provenance={
-            **problem.provenance,
-            "start": [[kinds[index] for index in row] for row in start],
-            "chosen": [[names[index] for index in row] for row in best],
-            "judged": np.take_along_axis(recognised, best[..., None], -1)[..., 0].tolist(),
-        },
+        **problem.attributes(
+            sum(scores.forward_equivalents for scores in initial.values())
+            + simple_quality.forward_passes
+            + optimisation.count * optimisation.steps * optimisation.images_per_step
+            + learned_quality.forward_passes,
+            start=[[kinds[index] for index in row] for row in start],
+            chosen=[[names[index] for index in row] for row in best],
+            judged=np.take_along_axis(recognised, best[..., None], -1)[..., 0].tolist(),
+        ),
     )
 
 
