@@ -79,8 +79,8 @@ class ClassSearcher:
         smallest = min(estimates.smallest_step(min(first)), max(steps))
         layout = {"gradient_batch": gradient.batch_size(problem) if own.gradient else 0}
         self._evaluator = Evaluator(problem, masks, steps, smallest, layout, progress)
-        self._batch = self._evaluator.layout["gradient_batch"]
-        self._first_order = gradient.make_first_order(problem, batch=self._batch) if own.gradient else None
+        batch = self._evaluator.layout["gradient_batch"]
+        self._first_order = gradient.make_first_order(problem, batch=batch) if own.gradient else None
 
     def search(self, label: int) -> ClassResult:
         """Search a class, or read its result from disk. Collective: every process must call this."""
@@ -92,15 +92,14 @@ class ClassSearcher:
             self._write(label, result)
             self._progress.update(passes - (self._progress.count - start))
         else:
-            self._progress.update(passes)
-            self._progress.resumed += passes
+            self._evaluator.resume(passes)
         return result
 
     def _search(self, label: int) -> ClassResult:
         images, predicted = self._problem.images(label), None
         importance = np.ones(len(images))
         if self._first_order is not None:
-            predicted = first_order_scores(self._evaluator, label, images, self._first_order, self._batch)
+            predicted = first_order_scores(self._evaluator, label, images, self._first_order)
             importance = image_importance(predicted)
         losses, elimination = self._start(label, images, importance, predicted)
         elimination.run()

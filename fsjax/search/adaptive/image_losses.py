@@ -1,7 +1,6 @@
 """The loss of single images of a class under masks of a list, step by step, shared by processes."""
 
-import dataclasses
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 
 import numpy as np
 from jaxtyping import Float, Int
@@ -9,7 +8,6 @@ from jaxtyping import Float, Int
 from fsjax.engine import tile_size
 from fsjax.engine.model import Model
 from fsjax.runtime import parallel
-from fsjax.runtime.partial_results import Table
 from fsjax.runtime.progress import Progress
 from fsjax.search import gradient
 from fsjax.search.problem import Problem
@@ -41,10 +39,9 @@ class Evaluator:
         layout: dict[str, int],
         progress: Progress,
     ):
-        model = problem.searched_model
+        model, memory_mib = problem.searched_model, problem.run.memory_mib
 
         def choose(faster: Model | None) -> dict[str, int]:
-            memory_mib = problem.run.memory_mib
             chosen = layout | tile_size.layout(model, sorted(set(blocks)), memory_mib=memory_mib, faster=faster)
             # Blocks are small and many: image batches that fill them, and more masks in a tile instead.
             return chosen | {"chunk": tile_size.image_batch_size([step], chosen["tile_images"])}
@@ -60,37 +57,41 @@ class Evaluator:
         """Count forward passes that were just made."""
         self._throughput.count(passes, passes, self.problem.classes[label])
 
+    def resume(self, passes: int) -> None:
+        """Count forward passes that an earlier run made."""
+        self.progress.update(passes)
+        self.progress.resumed += passes
 
-@dataclasses.dataclass
+
 class ClassLosses:
     """The losses of one class that are known.
 
-    Attributes:
+    Args:
       evaluator: computes them.
       label: of the class.
       images: in the order in which they are evaluated.
       sample_sizes: images after each step; the last is the number of images.
+
+    Attributes:
       losses: under each mask; NaN = not known. The losses of a step are known all or none.
     """
 
-    evaluator: Evaluator
-    label: int
-    images: Float[np.ndarray, "images height width channels"]
-    sample_sizes: tuple[int, ...]
-    losses: Float[np.ndarray, "masks images"] = dataclasses.field(init=False)
-    _tables: list[Table] = dataclasses.field(init=False)
-
-    def __post_init__(self) -> None:
-        self.losses = np.empty((self.evaluator.masks.count, len(self.images)), np.float32)
+    def __init__(
+        self,
+        evaluator: Evaluator,
+        label: int,
+        images: Float[np.ndarray, "images height width channels"],
+        sample_sizes: tuple[int, ...],
+    ):
+        self.evaluator, self.label, self.images, self.sample_sizes = evaluator, label, images, sample_sizes
+        self.losses: Float[np.ndarray, "masks images"] = np.empty((evaluator.masks.count, len(images)), np.float32)
         self._tables = [
-            self.evaluator.partial_results.table(self.label, self.losses.T[self.columns(step)], f"block{step:02d}-")
-            for step in range(len(self.sample_sizes))
+            evaluator.partial_results.table(label, self.losses.T[self.columns(step)], f"block{step:02d}-")
+            for step in range(len(sample_sizes))
         ]
         # Processes may have seen different files.
         self.losses[...] = parallel.merge(self.losses)
-        passes = int(np.isfinite(self.losses).sum())
-        self.evaluator.progress.update(passes)
-        self.evaluator.progress.resumed += passes
+        evaluator.resume(self.passes)
 
     @property
     def passes(self) -> int:
@@ -130,35 +131,20 @@ class ClassLosses:
 
 
 def first_order_scores(
-    evaluator: Evaluator,
-    label: int,
-    images: Float[np.ndarray, "images height width channels"],
-    first_order: Callable,
-    batch: int,
+    evaluator: Evaluator, label: int, images: Float[np.ndarray, "images height width channels"], first_order: Callable
 ) -> Float[np.ndarray, "images patches"]:
-    """Return the first-order scores of a class's images, in their order. Collective: processes share the batches.
-
-    Args:
-      first_order: from `gradient.make_first_order`.
-      batch: of one device.
-    """
-    count = len(images)
+    """Return the first-order scores of a class's images, in their order, by `gradient.make_first_order`. Collective."""
+    count, batch = len(images), evaluator.layout["gradient_batch"]
     scores = np.empty((count, evaluator.masks.count - 1), np.float32)
     table = evaluator.partial_results.table(label, scores.T, "first-")
     scores[...] = parallel.merge(scores)
-    known = gradient.PASSES * int(np.isfinite(scores[:, 0]).sum())
-    evaluator.progress.update(known)
-    evaluator.progress.resumed += known
+    evaluator.resume(gradient.PASSES * int(np.isfinite(scores[:, 0]).sum()))
 
     missing = np.flatnonzero(np.isnan(scores[::batch, 0]))
     mine, devices = missing[parallel.share(len(missing))], parallel.mesh().size
     # Whole batches, so that an image is in the same place of the same batch whichever are missing.
     batches = [np.arange(number * batch, min(count, (number + 1) * batch)) for number in mine.tolist()]
-
-    def computed() -> Iterator[tuple[Int[np.ndarray, " n"], Float[np.ndarray, "patches n"]]]:
-        for start in range(0, len(batches), devices):
-            chosen = np.concatenate(batches[start : start + devices])
-            yield chosen, first_order(images[chosen], label).T
-
-    table.fill(computed(), lambda size: evaluator.count(label, gradient.PASSES * size))
+    of_calls = (np.concatenate(batches[start : start + devices]) for start in range(0, len(batches), devices))
+    computed = ((chosen, first_order(images[chosen], label).T) for chosen in of_calls)
+    table.fill(computed, lambda size: evaluator.count(label, gradient.PASSES * size))
     return parallel.merge(scores).astype(np.float32)

@@ -82,9 +82,10 @@ class SuccessiveElimination:
         self._losses, self._ranking, self._predicted = losses, ranking, predicted
         sizes, patches = losses.sample_sizes, len(ranking.members)
         self._inclusion = [estimates.inclusion_probabilities(importance, size)[:size] for size in sizes]
-        self._multipliers = np.array([estimates.multiplier(confidence, size) for size in sizes])
-        self._extrapolation_multiplier = estimates.multiplier(confidence, _LEAST_STARTED // 2)
-        self._predicted_mean = None if predicted is None else predicted.mean(1, dtype=np.float64)
+        # Of each step, and last, at index -1, of patches that have not started.
+        sampled = [*sizes, _LEAST_STARTED // 2]
+        self._multipliers = np.array([estimates.multiplier(confidence, size) for size in sampled])
+        self._predicted_mean = np.zeros(patches) if predicted is None else predicted.mean(1, dtype=np.float64)
         self.step, self.rounds = np.full(patches, -1), 0
         self.mean, self.control_variate = np.zeros(patches), np.zeros(patches, bool)
         self._own_error = np.zeros(patches)  # by the patch's own sample
@@ -113,7 +114,6 @@ class SuccessiveElimination:
     def widen(self, factor: float) -> None:
         """Widen the bounds by a factor, where errors proved larger than the standard errors say."""
         self._multipliers *= factor
-        self._extrapolation_multiplier *= factor
 
     @property
     def exact(self) -> Bool[np.ndarray, " patches"]:
@@ -131,14 +131,16 @@ class SuccessiveElimination:
         if self._strengths is None or not known.any():
             return self._own_error
         typical = np.median(self._scatter[known] / self._strengths[known])
+        # 0 for exact patches, and at step -1, for those that have not started.
         least = typical * self._strengths * self._error_per_scatter(self.step)
-        return np.where((self.step < 0) | self.exact, self._own_error, np.maximum(self._own_error, least))
+        return np.maximum(self._own_error, least)
 
     def bounds(self) -> tuple[Float[np.ndarray, " patches"], Float[np.ndarray, " patches"]]:
         """Return the lower and the upper confidence bound of every score."""
         standard_error = self.standard_error
-        multipliers = np.where(self.step < 0, self._extrapolation_multiplier, self._multipliers[self.step])
-        half = np.where(self.exact, 0, multipliers * standard_error)
+        # A large confidence has infinite multipliers, which are not to meet an error of 0.
+        half, uncertain = np.zeros(len(self.mean)), standard_error > 0
+        half[uncertain] = self._multipliers[self.step][uncertain] * standard_error[uncertain]
         upper = self.mean + half
         boundary = self._ranking.boundary(self.mean)
         if boundary is not None and self._strengths is None:
@@ -155,26 +157,23 @@ class SuccessiveElimination:
             self.step[chosen] = step
             for start in range(0, len(chosen), _ESTIMATED_AT_ONCE):
                 self._estimate(chosen[start : start + _ESTIMATED_AT_ONCE], step)
-        if self._strengths is not None and (self.step < 0).any():
-            self._extrapolate(self._strengths)
+        if (self.step < 0).any():
+            self._extrapolate()
 
     def _estimate(self, patches: Int[np.ndarray, " chosen"], step: int) -> None:
         size, images = self._losses.sample_sizes[step], self._losses.losses.shape[1]
-        predicted, predicted_mean = None, None
-        if self._predicted is not None and self._predicted_mean is not None:
-            predicted, predicted_mean = self._predicted[patches, :size].astype(float), self._predicted_mean[patches]
-        result = estimates.estimate(
-            self._rises(patches, size), self._inclusion[step], images, predicted, predicted_mean
-        )
+        predicted = None if self._predicted is None else self._predicted[patches, :size].astype(float)
+        rises, predicted_mean = self._rises(patches, size), self._predicted_mean[patches]
+        result = estimates.estimate(rises, self._inclusion[step], images, predicted, predicted_mean)
         self.mean[patches], self._own_error[patches] = result.mean, result.standard_error
         self.control_variate[patches] = result.control_variate
         if size < images:
             self._scatter[patches] = result.standard_error / self._error_per_scatter(np.array([step]))
 
-    def _extrapolate(self, strengths: Float[np.ndarray, " patches"]) -> None:
+    def _extrapolate(self) -> None:
         """Set the scores of patches that have not started."""
-        assert self._predicted_mean is not None, "strengths come from predictions"
-        rest = self.step < 0
+        assert self._strengths is not None, "without trusted predictions every patch starts at once"
+        rest, strengths = self.step < 0, self._strengths
         started = np.flatnonzero(~rest)
         weaker = started[np.argsort(strengths[started], kind="stable")[: len(started) // 2]]
         deviations = (self.mean[weaker] - self._predicted_mean[weaker]) / strengths[weaker]
