@@ -10,6 +10,7 @@ temporaries together. 0 chooses: on an accelerator half of the memory that is fr
   image_batch_size  how images are divided, for groups of different sizes, with little padding
 """
 
+import functools
 import math
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -18,6 +19,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from jax.sharding import Mesh
+from jaxtyping import PyTree
 
 from fsjax.engine.model import Model
 from fsjax.engine.tile import ImageBatch, Perturbations, make_tile
@@ -68,11 +70,10 @@ def fit(model: Model, *, resident_images: int, memory_mib: int = 0) -> int:
     Raises:
       InputError: not one image fits into memory_mib.
     """
-    resident = sum(leaf.size * leaf.dtype.itemsize for leaf in jax.tree.leaves(model.params))
     return most_images(
+        model,
         lambda images: temporary_bytes(model, images),
-        model.image_shape,
-        resident=resident + resident_images * _encoded_bytes(model),
+        resident=resident_images * _encoded_bytes(model),
         memory_mib=memory_mib,
         on_cpu=lambda each: max(CPU_BUDGET // each, min(CPU_IMAGES, CPU_MOST // each)),
         name="a tile",
@@ -80,10 +81,10 @@ def fit(model: Model, *, resident_images: int, memory_mib: int = 0) -> int:
 
 
 def most_images(
+    model: Model,
     temporaries: Callable[[int], int],
-    image_shape: tuple[int, int, int],
     *,
-    resident: int,
+    resident: int = 0,
     memory_mib: int,
     on_cpu: Callable[[int], int],
     name: str,
@@ -91,9 +92,9 @@ def most_images(
     """Return how many images a program can take on one device, at most MOST_IMAGES.
 
     Args:
-      temporaries: number of images -> bytes, as `split` takes it.
-      image_shape: (H, W, C).
-      resident: bytes on the device beside the temporaries.
+      model: whose parameters are on the device.
+      temporaries: number of images -> bytes of the program's temporaries.
+      resident: further bytes on the device.
       memory_mib: as config.run.memory_mib.
       on_cpu: bytes of an image's temporaries -> images on a CPU without memory_mib.
       name: of the program, for the error message.
@@ -101,8 +102,8 @@ def most_images(
     Raises:
       InputError: not one image fits into memory_mib.
     """
-    fixed, each = split(temporaries, image_shape)
-    resident += fixed
+    fixed, each = split(temporaries, model.image_shape)
+    resident += fixed + _bytes(model.params)
     if memory_mib:
         size = (memory_mib * MIB - resident) // each
         if size < 1:
@@ -127,15 +128,19 @@ def split(temporaries: Callable[[int], int], image_shape: tuple[int, int, int]) 
 
 def temporary_bytes(model: Model, images: int) -> int:
     """Return what XLA allocates for a tile of one mask and some images, beside its arguments and results."""
-    mesh = Mesh(np.array(parallel.local_devices()[:1]), (parallel.AXIS,))
     shape: Any = jax.ShapeDtypeStruct  # in place of arrays
-    params = jax.tree.map(lambda leaf: shape(leaf.shape, leaf.dtype), model.params)
     masks: Any = model.mask_spec
     if model.encode_masks:
-        masks = jax.eval_shape(model.encode_masks, params, masks)
-    encoded = jax.eval_shape(model.encode_images, params, shape((images, *model.image_shape), jnp.float32))
+        masks = jax.eval_shape(model.encode_masks, model.params, masks)
+    encoded = jax.eval_shape(model.encode_images, model.params, shape((images, *model.image_shape), jnp.float32))
     batch = ImageBatch(encoded, shape((images,), jnp.int32), shape((images, 1), jnp.float32))
-    lowered = make_tile(model, ("loss",), mesh).lower(params, Perturbations(masks), batch)  # type: ignore[attr-defined]
+    return compiled_bytes(functools.partial(make_tile, model, ("loss",)), model.params, Perturbations(masks), batch)
+
+
+def compiled_bytes(make_program: Callable[[Mesh], Any], params: PyTree, *shapes: PyTree) -> int:
+    """Return the bytes of a jitted program's temporaries on one device, for arguments of these shapes."""
+    program = make_program(Mesh(np.array(parallel.local_devices()[:1]), (parallel.AXIS,)))
+    lowered = program.lower(jax.eval_shape(lambda params: params, params), *shapes)
     return lowered.compile().memory_analysis().temp_size_in_bytes
 
 
@@ -165,7 +170,8 @@ def _room(memory_mib: int) -> int:
 def _encoded_bytes(model: Model) -> int:
     """Return the bytes of one encoded image."""
     image = jax.ShapeDtypeStruct((1, *model.image_shape), jnp.float32)
-    return sum(
-        leaf.size * leaf.dtype.itemsize
-        for leaf in jax.tree.leaves(jax.eval_shape(model.encode_images, model.params, image))
-    )
+    return _bytes(jax.eval_shape(model.encode_images, model.params, image))
+
+
+def _bytes(tree: PyTree) -> int:
+    return sum(leaf.size * leaf.dtype.itemsize for leaf in jax.tree.leaves(tree))

@@ -1,7 +1,7 @@
 """First-order scores: how much removing each patch of frequencies changes an image's loss, from one backward pass."""
 
+import functools
 from collections.abc import Callable
-from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -66,21 +66,16 @@ def batch_size(problem: Problem) -> int:
     Raises:
       InputError: not one image fits into run.memory_mib.
     """
-    shape = jax.ShapeDtypeStruct
-    params = jax.tree.map(lambda leaf: shape(leaf.shape, leaf.dtype), problem.model.params)
+    model, shape = problem.model, jax.ShapeDtypeStruct
     members = patches.members(*problem.plane, problem.options.patch)
-    program: Any = _compiled(problem, Mesh(np.array(parallel.local_devices()[:1]), (parallel.AXIS,)))
 
     def temporaries(images: int) -> int:
-        lowered = program.lower(
-            params, shape((images, *problem.model.image_shape), jnp.float32), shape((), jnp.int32), members
-        )
-        return lowered.compile().memory_analysis().temp_size_in_bytes
+        shapes = shape((images, *model.image_shape), jnp.float32), shape((), jnp.int32), members
+        return tile_size.compiled_bytes(functools.partial(_compiled, problem), model.params, *shapes)
 
     size = tile_size.most_images(
+        model,
         temporaries,
-        problem.model.image_shape,
-        resident=sum(leaf.size * leaf.dtype.itemsize for leaf in jax.tree.leaves(params)),
         memory_mib=problem.run.memory_mib,
         on_cpu=lambda each: tile_size.CPU_MOST // each,
         name="the gradient",
