@@ -45,7 +45,7 @@ class ControlMasks:
     ) -> Bool[np.ndarray, "trivial height width"]:
         """Return the masks of results.TRIVIAL; the energy is that of images of the class."""
         positions = self.size(label)
-        return np.stack([masks.low_pass(*self._plane, positions), masks.highest_energy(energy, positions)])
+        return np.stack([masks.low_pass(*self._plane, positions), masks.best_orbits(energy, positions)])
 
     def random(self, label: int, count: int) -> Bool[np.ndarray, "count height width"]:
         """Return the first random masks of a class."""

@@ -5,7 +5,7 @@ positions; only the published rule, `at_threshold`, looks at single positions.
 """
 
 import numpy as np
-from jaxtyping import Bool, Float, UInt8
+from jaxtyping import Bool, Float, Int, UInt8
 
 from fsjax.fourier import spectrum
 
@@ -45,9 +45,18 @@ def best_orbits(scores: Float[np.ndarray, "height width"], positions: int) -> Bo
     A score is read at an orbit's first member. Equal scores go in orbit order, so a smaller budget's mask always lies
     inside a larger one's. The first orbit that does not fit ends the mask: at most one position stays unused.
     """
-    order = np.argsort(-spectrum.per_orbit(scores), kind="stable")
-    fits = np.cumsum(spectrum.orbit_sizes(*scores.shape)[order]) <= positions
-    return _mask_of(order[fits], *scores.shape)
+    chosen = best(spectrum.per_orbit(scores), spectrum.orbit_sizes(*scores.shape), positions)
+    return chosen[spectrum.orbits(*scores.shape)]
+
+
+def best(
+    scores: Float[np.ndarray, "*batch orbits"], sizes: Int[np.ndarray, " orbits"], positions: int
+) -> Bool[np.ndarray, "*batch orbits"]:
+    """Choose orbits as `best_orbits` does, from a score and a size of each."""
+    order = np.argsort(-scores, axis=-1, kind="stable")
+    chosen = np.zeros(scores.shape, bool)
+    np.put_along_axis(chosen, order, np.cumsum(sizes[order], axis=-1) <= positions, axis=-1)
+    return chosen
 
 
 def within_share(scores: Float[np.ndarray, "height width"], share: float) -> Bool[np.ndarray, "height width"]:
@@ -74,11 +83,6 @@ def low_pass(height: int, width: int, positions: int) -> Bool[np.ndarray, "heigh
     return best_orbits(-spectrum.radius(height, width), positions)
 
 
-def highest_energy(energy: Float[np.ndarray, "height width"], positions: int) -> Bool[np.ndarray, "height width"]:
-    """Return the orbits with the most energy (mean |F x|^2 over images and channels), as many as fit."""
-    return best_orbits(energy, positions)
-
-
 def radial_matched(
     mask: Bool[np.ndarray, "height width"], rng: np.random.Generator
 ) -> Bool[np.ndarray, "height width"]:
@@ -91,14 +95,8 @@ def radial_matched(
     inside = spectrum.per_orbit(mask)
     rings = np.round(spectrum.per_orbit(spectrum.radius(height, width)) * max(height, width)).astype(int)
     strata = 2 * rings + spectrum.orbit_sizes(height, width) - 1
-    chosen = [
-        rng.choice(np.flatnonzero(strata == stratum), int(inside[strata == stratum].sum()), replace=False)
-        for stratum in np.unique(strata[inside])
-    ]
-    return _mask_of(np.concatenate(chosen) if chosen else np.array([], int), height, width)
-
-
-def _mask_of(chosen: np.ndarray, height: int, width: int) -> np.ndarray:
-    inside = np.zeros(len(spectrum.orbit_sizes(height, width)), bool)
-    inside[chosen] = True
-    return inside[spectrum.orbits(height, width)]
+    chosen = np.zeros(len(strata), bool)
+    for stratum in np.unique(strata[inside]):
+        of_stratum = strata == stratum
+        chosen[rng.choice(np.flatnonzero(of_stratum), int(inside[of_stratum].sum()), replace=False)] = True
+    return chosen[spectrum.orbits(height, width)]

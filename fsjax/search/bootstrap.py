@@ -178,14 +178,11 @@ def _ious(
     planes: Float[np.ndarray, "replicates height width"], shares: tuple[float, ...]
 ) -> Float[np.ndarray, "shares resamples"]:
     """Return one class's IoUs, NaN where neither map keeps anything; the maps are those of masks.best_orbits."""
-    height, width = planes.shape[1:]
-    sizes = spectrum.orbit_sizes(height, width)
-    order = np.argsort(-spectrum.per_orbit(planes.astype(np.float32)), axis=1, kind="stable")
-    positions, ious = np.cumsum(sizes[order], axis=1), []
+    plane, ious = planes.shape[1:], []
+    scores, sizes = spectrum.per_orbit(planes.astype(np.float32)), spectrum.orbit_sizes(*plane)
     for share in shares:
-        selected = np.zeros(order.shape, bool)
-        np.put_along_axis(selected, order, positions <= masks.budget(share, height, width), axis=1)
-        own, others = selected[0], selected[1:]
+        chosen = masks.best(scores, sizes, masks.budget(share, *plane))
+        own, others = chosen[0], chosen[1:]
         both, either = (others & own) @ sizes, (others | own) @ sizes
         ious.append(np.divide(both, either, out=np.full(len(others), np.nan), where=either > 0))
     return np.stack(ious)

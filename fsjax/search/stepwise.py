@@ -115,7 +115,7 @@ class _Runner:
         self._split = NamedSharding(self._mesh, P(parallel.AXIS))
         self._params = jax.device_put(problem.model.params, NamedSharding(self._mesh, P()))
         precision = problem.searched_model.matmul_precision
-        self._measure = self._side_by_side(search.measure, precision, with_params=True)
+        self._measure = self._side_by_side(search.measure, precision, shared=1)
         self._update = self._side_by_side(search.update, precision)
         self._add = jax.jit(lambda measured, more: jax.tree.map(jnp.add, measured, more))
         # All tasks have arrays of the same shapes.
@@ -155,12 +155,10 @@ class _Runner:
         arrays = self._partial_results.read(_file_name(task))
         step = int(arrays.pop("step", 0))
         like = self._like_result if step == self._search.steps else self._like_state
-        names, leaves = _named_leaves(like)
-        if not 0 < step <= self._search.steps or arrays.keys() != set(names):
+        expected = {name: leaf.shape for name, leaf in zip(*_named_leaves(like), strict=True)}
+        if not 0 < step <= self._search.steps or {name: array.shape for name, array in arrays.items()} != expected:
             return 0, self._search.initial_state(task)
-        if any(arrays[name].shape != leaf.shape for name, leaf in zip(names, leaves, strict=True)):
-            return 0, self._search.initial_state(task)
-        return step, jax.tree.unflatten(jax.tree.structure(like), [arrays[name] for name in names])
+        return step, jax.tree.unflatten(jax.tree.structure(like), [arrays[name] for name in expected])
 
     def merge(self, results: dict[int, Any]) -> list[Any]:
         """Return the results of all processes, in the order of the tasks. Collective: every process must call this."""
@@ -172,17 +170,14 @@ class _Runner:
 
         return [jax.tree.map(merge, results.get(task, unknown), like) for task in range(self._search.count)]
 
-    def _side_by_side(self, function: Callable, precision: str, *, with_params: bool = False) -> Callable:
-        """Make a function of one task one of all that run at once: each device has its own, so nothing passes."""
+    def _side_by_side(self, function: Callable, precision: str, shared: int = 0) -> Callable:
+        """Make a function of one task one of all that run at once, on devices that exchange nothing.
+
+        Its first `shared` arguments are the same for all tasks; three follow.
+        """
         split = P(parallel.AXIS)
-        shared = (P(),) if with_params else ()
-        sharded = jax.shard_map(
-            jax.vmap(function, in_axes=(None,) * len(shared) + (0, 0, 0)),
-            mesh=self._mesh,
-            in_specs=(*shared, split, split, split),
-            out_specs=split,
-            check_vma=False,
-        )
+        in_specs, tasks = (P(),) * shared + (split,) * 3, jax.vmap(function, in_axes=(None,) * shared + (0,) * 3)
+        sharded = jax.shard_map(tasks, mesh=self._mesh, in_specs=in_specs, out_specs=split, check_vma=False)
         return jax.jit(at_precision(precision, sharded))
 
     def _step(self, state: PyTree, inputs: PyTree, batches: list[PyTree]) -> PyTree:

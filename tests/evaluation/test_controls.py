@@ -142,7 +142,7 @@ def test_every_count_is_that_of_images_filtered_one_by_one():
         own = right(kept[label])
         trivial = [
             right(masks.low_pass(SIDE, SIDE, sizes[label])),
-            right(masks.highest_energy((np.abs(plane) ** 2).mean((0, 3)), sizes[label])),
+            right(masks.best_orbits((np.abs(plane) ** 2).mean((0, 3)), sizes[label])),
         ]
         assert found.map[label] == own.sum()
         assert found.trivial[:, label].tolist() == [one.sum() for one in trivial]

@@ -282,7 +282,7 @@ def controls_of(world, label, random_masks):
     rng = generator(0, Stream.RADIAL_CONTROLS, label)
     kinds = (
         [masks.low_pass(SIZE, SIZE, size)],
-        [masks.highest_energy(energy.mean((0, 3)), size)],
+        [masks.best_orbits(energy.mean((0, 3)), size)],
         [masks.random(SIZE, SIZE, size, generator(0, Stream.RANDOM_CONTROLS, index)) for index in range(random_masks)],
         [masks.radial_matched(own, rng) for _ in range(random_masks)],
     )

@@ -51,7 +51,7 @@ def test_trivial_masks_keep_what_their_names_say():
     radius = spectrum.radius(32, 32)
     assert radius[low].max() <= radius[~low].min() + 1e-12
     energy = constant_on_orbits(rng.random(514), 32, 32)
-    high = masks.highest_energy(energy, 101)
+    high = masks.best_orbits(energy, 101)
     assert energy[high].min() >= energy[~high].max()
     drawn = np.mean([masks.random(32, 32, 102, rng) for _ in range(400)], axis=0)
     assert drawn.mean() == pytest.approx(102 / 1024, rel=0.02)

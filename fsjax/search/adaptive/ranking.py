@@ -38,12 +38,8 @@ class Ranking:
 
     def selected(self, scores: Float[np.ndarray, " patches"]) -> Bool[np.ndarray, "shares orbits"]:
         """Select the best orbits within each budget."""
-        order = np.argsort(-self.orbit_means(scores), kind="stable")
-        positions = np.cumsum(self.orbit_sizes[order])
-        selected = np.zeros((len(self.budgets), len(self.orbit_sizes)), bool)
-        for row, budget in zip(selected, self.budgets, strict=True):
-            row[order[positions <= budget]] = True
-        return selected
+        means = self.orbit_means(scores)
+        return np.stack([masks.best(means, self.orbit_sizes, budget) for budget in self.budgets])
 
     def undecided(
         self, lower: Float[np.ndarray, " patches"], upper: Float[np.ndarray, " patches"]
