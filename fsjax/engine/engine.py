@@ -15,7 +15,7 @@ from jax.sharding import PartitionSpec as P
 from jaxtyping import Array, Float, Int, PyTree
 
 from fsjax.engine.model import Model
-from fsjax.engine.tile import STATISTICS, ImageBatch, Perturbations, at_precision, make_tile
+from fsjax.engine.tile import STATISTICS, ImageBatch, Perturbations, at_precision, make_tile, over_devices
 from fsjax.runtime import parallel
 
 
@@ -75,7 +75,9 @@ class Engine:
         self._tile = make_tile(model, statistics, self._mesh)
         encode_images = at_precision(model.matmul_precision, model.encode_images)
         self._encode_images = jax.jit(encode_images, out_shardings=self._replicated)
-        self._encode_masks = _sharded(model, self._mesh) if model.encode_masks else None
+        self._encode_masks = None
+        if model.encode_masks:
+            self._encode_masks = over_devices(model.encode_masks, self._mesh, (False, True), model.matmul_precision)
 
     def with_params(self, params: PyTree) -> "Engine":
         """Return the engine, compiled tile and all, with other parameters of the same shapes; image batches serve both.
@@ -184,13 +186,6 @@ class Engine:
         if self._encode_masks:
             placed = placed._replace(masks=self._encode_masks(self._params, placed.masks))
         return placed
-
-
-def _sharded(model: Model, mesh: jax.sharding.Mesh) -> Callable:
-    """Return the jitted `Model.encode_masks`, each device with its part of the masks."""
-    split = P(parallel.AXIS)
-    function = jax.shard_map(model.encode_masks, mesh=mesh, in_specs=(P(), split), out_specs=split, check_vma=False)
-    return jax.jit(at_precision(model.matmul_precision, function))
 
 
 def _rows(rows: Sliceable | None, items: Int[np.ndarray, " n"]) -> Any:

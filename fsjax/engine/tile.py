@@ -48,8 +48,7 @@ class ImageBatch(NamedTuple):
 def make_tile(model: Model, statistics: Sequence[str], mesh: Mesh) -> Callable:
     """Return the jitted tile: (params, perturbations, image batch) -> {statistic: [n, replicates, ...]}.
 
-    Perturbations and results are split over the mesh and the rest is on every device, so nothing passes between
-    devices: under plain jit with shardings the compiler gathers batched FFTs onto every one of them.
+    Perturbations and results are split over the mesh.
     """
 
     def tile(params: PyTree, perturbations: Perturbations, batch: ImageBatch) -> dict[str, Array]:
@@ -62,10 +61,25 @@ def make_tile(model: Model, statistics: Sequence[str], mesh: Mesh) -> Callable:
             for name, values in per_image.items()
         }
 
-    split = P(parallel.AXIS)
+    return over_devices(tile, mesh, (False, True, False), model.matmul_precision)
+
+
+def over_devices(function: Callable, mesh: Mesh, split: tuple[bool, ...], precision: str) -> Callable:
+    """Return the jitted function, whose results are split over the mesh, as are some of its arguments.
+
+    The others are on every device, so nothing passes between devices: under plain jit with shardings the compiler
+    gathers batched FFTs onto every one of them.
+
+    Args:
+      function: of arrays.
+      mesh: over parallel.AXIS.
+      split: whether each argument is split.
+      precision: of matrix products and convolutions.
+    """
+    in_specs = tuple(P(parallel.AXIS) if is_split else P() for is_split in split)
     # Unchecked, because a callable that was traced before does not say what differs from device to device.
-    sharded = jax.shard_map(tile, mesh=mesh, in_specs=(P(), split, P()), out_specs=split, check_vma=False)
-    return jax.jit(at_precision(model.matmul_precision, sharded))
+    sharded = jax.shard_map(function, mesh=mesh, in_specs=in_specs, out_specs=P(parallel.AXIS), check_vma=False)
+    return jax.jit(at_precision(precision, sharded))
 
 
 def at_precision(precision: str, function: Callable) -> Callable:

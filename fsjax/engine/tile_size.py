@@ -68,7 +68,7 @@ def fit(model: Model, *, resident_images: int, memory_mib: int = 0) -> int:
       memory_mib: as config.run.memory_mib.
 
     Raises:
-      InputError: not one image fits into memory_mib.
+      InputError: as `most_images`.
     """
     return most_images(
         model,

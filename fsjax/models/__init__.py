@@ -20,6 +20,12 @@ from fsjax.runtime.errors import unknown
 
 __all__ = ["MODELS", "Network", "build"]
 
+_RESNETS: dict[str, tuple] = {
+    "resnet18": (BasicBlock, (2, 2, 2, 2)),
+    "resnet34": (BasicBlock, (3, 4, 6, 3)),
+    "resnet50": (Bottleneck, (3, 4, 6, 3)),
+    "resnet101": (Bottleneck, (3, 4, 23, 3)),
+}
 _VGGS = {"vgg11": (1, 1, 2, 2, 2), "vgg13": (2, 2, 2, 2, 2), "vgg16": (2, 2, 3, 3, 3), "vgg19": (2, 2, 4, 4, 4)}
 _PATCHES = (4, 8, 14, 16, 32)
 _VITS = {
@@ -41,15 +47,9 @@ _VITS = {
 # "_gap" a ViT that averages over patches and has no class token.
 MODELS: dict[str, Callable] = {
     "resnet20": partial(ResNet, BasicBlock, (3, 3, 3), (16, 32, 64), imagenet_stem=False),
-    "resnet18_cifar": partial(ResNet, BasicBlock, (2, 2, 2, 2), imagenet_stem=False),
-    "resnet34_cifar": partial(ResNet, BasicBlock, (3, 4, 6, 3), imagenet_stem=False),
-    "resnet50_cifar": partial(ResNet, Bottleneck, (3, 4, 6, 3), imagenet_stem=False),
-    "resnet101_cifar": partial(ResNet, Bottleneck, (3, 4, 23, 3), imagenet_stem=False),
     "resnet10w16_imagenet": partial(ResNet, BasicBlock, (1, 1, 1, 1), (16, 32, 64, 128), imagenet_stem=True),
-    "resnet18_imagenet": partial(ResNet, BasicBlock, (2, 2, 2, 2), imagenet_stem=True),
-    "resnet34_imagenet": partial(ResNet, BasicBlock, (3, 4, 6, 3), imagenet_stem=True),
-    "resnet50_imagenet": partial(ResNet, Bottleneck, (3, 4, 6, 3), imagenet_stem=True),
-    "resnet101_imagenet": partial(ResNet, Bottleneck, (3, 4, 23, 3), imagenet_stem=True),
+    **{f"{name}_cifar": partial(ResNet, *form, imagenet_stem=False) for name, form in _RESNETS.items()},
+    **{f"{name}_imagenet": partial(ResNet, *form, imagenet_stem=True) for name, form in _RESNETS.items()},
     "alexnet_cifar": partial(AlexNet, imagenet=False),
     "alexnet_imagenet": partial(AlexNet, imagenet=True),
     **{f"{name}_cifar": partial(VGG, depths, imagenet_head=False) for name, depths in _VGGS.items()},

@@ -24,10 +24,6 @@ def fold(network: Network, variables: dict) -> tuple[Callable, PyTree]:
 
     A BatchNorm `bnN` belongs to the `convN` beside it, and one numbered n in a sequence to the convolution n-1.
 
-    Args:
-      network: any of fsjax.models.
-      variables: its arrays; left as they are.
-
     Returns:
       (apply(params, images [n, H, W, C] float32 normalised) -> float32 logits, params). The logits are those of
       `network.apply` up to rounding: the scales are multiplied in float64 and rounded once. What was folded is NumPy's.

@@ -14,20 +14,6 @@ from fsjax.search.learned import learned
 from fsjax.search.method import Method
 from fsjax.search.problem import Problem
 
-__all__ = [
-    "FIELDS",
-    "SEARCHES",
-    "Method",
-    "Problem",
-    "check",
-    "check_shares",
-    "method_of",
-    "options",
-    "reads",
-    "run",
-    "used",
-]
-
 SEARCHES = {
     "removal": removal.METHOD,
     "removal_compat": removal_compat.METHOD,

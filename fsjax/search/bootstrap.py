@@ -75,12 +75,6 @@ def search_again(
 
     After a stop finished resamples are not searched again, and the current one resumes.
 
-    Args:
-      problem: that the maps were found for.
-      search: of a method.
-      maps: its result.
-      resamples: how many, 1 or more.
-
     Raises:
       InputError: what the search raises, or partial results of another search.
       interrupt.Terminated: SIGTERM came; what is computed is kept.

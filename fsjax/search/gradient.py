@@ -11,7 +11,7 @@ from jax.sharding import PartitionSpec as P
 from jaxtyping import Array, Float, Int, PyTree
 
 from fsjax.engine import tile_size
-from fsjax.engine.tile import at_precision
+from fsjax.engine.tile import over_devices
 from fsjax.fourier import patches, spectrum
 from fsjax.runtime import interrupt, parallel
 from fsjax.runtime.errors import InputError
@@ -111,7 +111,4 @@ def _compiled(problem: Problem, mesh: Mesh) -> Callable:
         rises = -(in_images * in_gradients).sum((2, 3)).T * (height * width / sizes).astype(np.float32)
         return jnp.pad(rises, [(0, 0), (0, 1)])[:, members].sum(-1)
 
-    split = P(parallel.AXIS)
-    # Unchecked for the same reason as `make_tile`.
-    sharded = jax.shard_map(scores, mesh=mesh, in_specs=(P(), split, P(), P()), out_specs=split, check_vma=False)
-    return jax.jit(at_precision(model.matmul_precision, sharded))
+    return over_devices(scores, mesh, (False, True, False, False), model.matmul_precision)

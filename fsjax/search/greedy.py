@@ -24,7 +24,6 @@ from fsjax.fourier import dfm, masks, published_maps, spectrum
 from fsjax.runtime import files, storage
 from fsjax.runtime.config_fields import Table
 from fsjax.runtime.errors import InputError
-from fsjax.runtime.storage import Path
 from fsjax.search import stepwise
 from fsjax.search.method import Method
 from fsjax.search.problem import Problem
@@ -191,19 +190,9 @@ def _check(options: ConfigDict, plane: tuple[int, int]) -> None:
             )
 
 
-def _blank_where_dropped(
-    scores: Float[np.ndarray, "classes height width"],
-) -> Float[np.ndarray, "classes height width"]:
-    return np.where(scores < 0, np.nan, scores)
-
-
 def _mask(scores: Float[np.ndarray, "height width"], share: float) -> Bool[np.ndarray, "height width"]:
     """The best of the orbits that were kept."""
     return masks.within_share(scores, share) & (scores >= 0)
-
-
-def _reads(options: ConfigDict) -> list[Path]:
-    return [storage.path(options.greedy.order)] if options.greedy.order else []
 
 
 METHOD = Method(
@@ -211,7 +200,7 @@ METHOD = Method(
     DEFAULTS,
     _check,
     scored="Share of the class's images lost without a frequency, in its turn; blank where it was dropped",
-    drawable=_blank_where_dropped,
+    drawable=lambda scores: np.where(scores < 0, np.nan, scores),
     mask=_mask,
-    reads=_reads,
+    reads=lambda options: [storage.path(options.greedy.order)] if options.greedy.order else [],
 )

@@ -28,9 +28,7 @@ def measure(
 
     Args:
       problem: its options give the precision of the sweep and how many masks are sampled.
-      masks: of the sweep; scores are differences from the first one.
-      sums: result of the sweep.
-      weights: of the sweep.
+      masks: of the sweep, as are `sums` and `weights`; scores are differences from the first one.
 
     Returns:
       JSON values, none where the sweep was made in 'highest': `precision`; `masks`, the number of masks computed again;

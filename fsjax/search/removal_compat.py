@@ -5,6 +5,8 @@ without theirs), in the loss (not compared with the loss before removal, and wit
 classes) and in the maps (a threshold, ties included). Use it to compare with maps made in PyTorch.
 """
 
+import itertools
+
 import numpy as np
 from jaxtyping import Bool, Float, Int
 
@@ -34,12 +36,10 @@ def search(problem: Problem) -> dfm.DominantFrequencyMaps:
     height, width = problem.plane
     if height != width:
         raise InputError(f"search.method: got images of {height} x {width}; expected square ones for removal_compat")
-    options, labels = problem.options, range(len(problem.classes))
+    options = problem.options
     blocks = visited_blocks(height, options.patch)
     masks, mask_of_block = distinct_masks(height, options.patch, blocks)
-    total, first = sum(problem.counts), np.cumsum([0, *problem.counts])
-    batch_sizes = np.minimum(BATCH, total - BATCH * np.arange(-(-total // BATCH)))
-    batches = [np.arange(first[label], first[label + 1]) // BATCH for label in labels]
+    batches, batch_sizes = published_batches(problem.counts)
 
     def weights(label: int) -> Float[np.ndarray, " images"]:
         return 1 / batch_sizes[batches[label]]
@@ -53,10 +53,17 @@ def search(problem: Problem) -> dfm.DominantFrequencyMaps:
         tuple(options.shares),
         mask=at_threshold,
         **problem.attributes(
-            total * (masks.count + precision_report.get("masks", 0)),
+            sum(problem.counts) * (masks.count + precision_report.get("masks", 0)),
             agreement=precision_report,
         ),
     )
+
+
+def published_batches(counts: tuple[int, ...]) -> tuple[list[Int[np.ndarray, " images"]], Int[np.ndarray, " batches"]]:
+    """Return the batch of each class's images, in class-sorted order, and the sizes of the batches."""
+    first, total = np.cumsum([0, *counts]), sum(counts)
+    sizes = np.minimum(BATCH, total - BATCH * np.arange(-(-total // BATCH)))
+    return [np.arange(start, stop) // BATCH for start, stop in itertools.pairwise(first)], sizes
 
 
 def visited_blocks(size: int, patch: int) -> list[tuple[int, int]]:

@@ -11,7 +11,7 @@ from jax.sharding import NamedSharding
 from jax.sharding import PartitionSpec as P
 from jaxtyping import PyTree
 
-from fsjax.engine.tile import at_precision
+from fsjax.engine.tile import over_devices
 from fsjax.runtime import interrupt, parallel
 from fsjax.runtime.errors import InputError
 from fsjax.runtime.partial_results import PartialResults
@@ -82,8 +82,8 @@ def run(problem: Problem, search: StepwiseSearch, partial_results: PartialResult
     Args:
       problem: the model and its precision.
       search: the tasks.
-      partial_results: where states are saved; the arithmetic of the tasks follows its layout.
-      label: names the progress bar.
+      partial_results: where states are saved.
+      label: of the progress bar.
 
     Raises:
       InputError: the model returned a loss or a gradient that is not finite.
@@ -175,10 +175,8 @@ class _Runner:
 
         Its first `shared` arguments are the same for all tasks; three follow.
         """
-        split = P(parallel.AXIS)
-        in_specs, tasks = (P(),) * shared + (split,) * 3, jax.vmap(function, in_axes=(None,) * shared + (0,) * 3)
-        sharded = jax.shard_map(tasks, mesh=self._mesh, in_specs=in_specs, out_specs=split, check_vma=False)
-        return jax.jit(at_precision(precision, sharded))
+        tasks = jax.vmap(function, in_axes=(None,) * shared + (0,) * 3)
+        return over_devices(tasks, self._mesh, (False,) * shared + (True,) * 3, precision)
 
     def _step(self, state: PyTree, inputs: PyTree, batches: list[PyTree]) -> PyTree:
         measured = self._measure(self._params, state, inputs, batches[0])

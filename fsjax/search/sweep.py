@@ -128,16 +128,13 @@ def fill(
 def start_engine(
     problem: Problem, model: Model, masks: MaskList, choose_layout: Callable[[Model | None], dict[str, int]]
 ) -> tuple[Engine, Sliceable, PartialResults]:
-    """Return an engine, the masks as it takes them, and the store, in the layout that the directory was begun with.
+    """Return an engine, the masks as it takes them, and the partial results, in the layout that these were begun with.
 
     Args:
-      problem: names the search and its directory, and says how often results are saved.
+      problem: of the partial results.
       model: the classifier, at the precision of the search.
       masks: the list.
       choose_layout: a faster form of the model for these masks, or None -> the layout of a search that begins here.
-
-    Raises:
-      InputError: partial results of another search, or too little memory.
     """
     faster = None if masks.removed_orbits is None else first_layer.split(model)
     partial_results = problem.partial_results({**choose_layout(faster), "masks": masks.count})

@@ -59,16 +59,10 @@ def slopes(
 
     Ridge regression with an intercept for each stage, solved in its dual form, whose matrix has a row for each
     candidate whatever the size of the plane.
-
-    Args:
-      keeps: whether a candidate keeps an orbit.
-      losses: of the candidates.
-      stage: of each candidate.
     """
     in_stage = np.eye(stage.max() + 1)[stage]
 
     def centred(values: Float[np.ndarray, "candidates _"]) -> Float[np.ndarray, "candidates _"]:
-        """Subtract the mean of the stage."""
         return values - in_stage @ (in_stage.T @ values / np.maximum(in_stage.sum(0), 1)[:, None])
 
     column_ranges = [keeps[:, start : start + _ORBITS] for start in range(0, keeps.shape[1], _ORBITS)]

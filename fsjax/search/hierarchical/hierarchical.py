@@ -22,7 +22,7 @@ from fsjax.search.hierarchical import candidate_regression, stages
 from fsjax.search.hierarchical.candidates import Candidates
 from fsjax.search.method import Method
 from fsjax.search.problem import Problem
-from fsjax.search.removal_compat import BATCH
+from fsjax.search.removal_compat import published_batches
 from fsjax.search.sweep import MaskList, sweep
 
 
@@ -129,17 +129,13 @@ def advance(
 def image_weights(problem: Problem) -> Callable[[int], Float[np.ndarray, " images"]]:
     """Return a function of a class: the weight of each of its images in the class's loss.
 
-    1, or, with `compat`, that of a mean over its batch: batches of 100 in class-sorted order, the last one smaller.
-    There each image of another class adds ln(number of logits) to its batch whatever the mask: left out here.
+    1, or, with `compat`, that of a mean over its published batch. There each image of another class adds ln(number of
+    logits) to its batch whatever the mask: left out here.
     """
-    first, total = np.cumsum([0, *problem.counts]), sum(problem.counts)
-
-    def weights(label: int) -> Float[np.ndarray, " images"]:
-        batch = np.arange(first[label], first[label + 1]) // BATCH
-        sizes = np.minimum(BATCH, total - BATCH * batch)
-        return 1 / sizes if problem.options.hierarchical.compat else np.ones(len(sizes))
-
-    return weights
+    if not problem.options.hierarchical.compat:
+        return lambda label: np.ones(problem.counts[label])
+    batches, sizes = published_batches(problem.counts)
+    return lambda label: 1 / sizes[batches[label]]
 
 
 def _layout(problem: Problem) -> dict[str, int]:

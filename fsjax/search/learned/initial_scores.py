@@ -67,10 +67,8 @@ def _by_removal(problem: Problem) -> InitialScores:
 
 
 def _by_gradient(problem: Problem) -> InitialScores:
-    first_order, most = (
-        gradient.make_first_order(problem, batch=gradient.batch_size(problem)),
-        problem.options.learned.judged,
-    )
+    first_order = gradient.make_first_order(problem, batch=gradient.batch_size(problem))
+    most = problem.options.learned.judged
     orbits = patches.orbit_numbers(*problem.plane)
 
     @functools.lru_cache(_REMEMBERED)

@@ -68,12 +68,11 @@ def evaluate(problem: Problem, masks: Sequence[Mask], shares: int, others: Other
     """Return how good masks are for each class and share. Collective: every process must call this.
 
     Args:
-      problem: its option `judged` says how many images of the class and of others are judged, `others` the weight of
-        the latter.
+      problem: config.search.learned gives the number of judged images, and the weight of others.
       masks: each for every class and share.
-      shares: how many there are.
+      shares: their number.
       others: images that the masks are to draw none of; None = only the class's own images count.
-      name: of the folder, in the problem's, of partial results.
+      name: of the folder of partial results.
     """
     model, classes, count = problem.searched_model, range(len(problem.counts)), shares * len(masks)
     images_of = np.array([_image_counts(problem, label, others) for label in classes])
@@ -105,11 +104,8 @@ def judged_images(
     problem: Problem, label: int, others: OtherImages | None
 ) -> tuple[Float[np.ndarray, "n height width channels"], Float[np.ndarray, "n 2"]]:
     """Return the images that a class's masks are judged on, and which are its own (1, 0) and which of others (0, 1)."""
-    rng, (own, rest) = (
-        generator(problem.seed, Stream.MASK_SELECTION_IMAGES, label),
-        _image_counts(problem, label, others),
-    )
-    images = problem.images(label)
+    rng, images = generator(problem.seed, Stream.MASK_SELECTION_IMAGES, label), problem.images(label)
+    own, rest = _image_counts(problem, label, others)
     images = images[np.sort(rng.choice(len(images), own, replace=False))]
     if others is not None:
         rows = np.flatnonzero(others.labels != label)
