@@ -85,14 +85,13 @@ class ClassSearcher:
     def search(self, label: int) -> ClassResult:
         """Search a class, or read its result from disk. Collective: every process must call this."""
         passes = exact_passes(self._problem, self._evaluator.masks, label)
-        result = self._read(label)
-        if result is None:
-            start = self._progress.count
-            result = self._search(label)
-            self._write(label, result)
-            self._progress.update(passes - (self._progress.count - start))
-        else:
+        if (result := self._read(label)) is not None:
             self._evaluator.resume(passes)
+            return result
+        start = self._progress.count
+        result = self._search(label)
+        self._write(label, result)
+        self._progress.update(passes - (self._progress.count - start))
         return result
 
     def _search(self, label: int) -> ClassResult:
@@ -114,14 +113,20 @@ class ClassSearcher:
         else:
             elimination.widen(max(1.0, check.error_scale))
             elimination.run()
+        passes = losses.passes + (0 if predicted is None else gradient.PASSES * len(images))
         report = {
-            **self._cost(elimination, losses),
+            "forward_passes": passes,
+            "share_of_exact": passes / losses.losses.size,
+            "rounds": elimination.rounds,
+            "evaluated_exactly": int(elimination.exact.sum()),
+            "never_evaluated": int((elimination.step < 0).sum()),
             "variate_used": float(control_variate.mean()) if len(control_variate) else 0.0,
             "agreement": dataclasses.asdict(check),
             "went_exact": check.contradicted,
         }
         if predicted is not None:
-            report["gradient"] = self._gradient_report(predicted, elimination)
+            means, exact = predicted.mean(0, dtype=np.float64)[self.sample], elimination.mean[self.sample]
+            report["gradient"] = {"correlation": correlation(means, exact), "spearman": rank_correlation(means, exact)}
         sums = losses.losses[np.concatenate([[0], 1 + self.sample])].sum(1, dtype=np.float64)
         return ClassResult(elimination.mean, sums, report)
 
@@ -144,23 +149,6 @@ class ClassSearcher:
             untrusted_images=min(self._own.first_images, LEAST_UNTRUSTED),
         )
         return losses, elimination
-
-    def _cost(self, elimination: SuccessiveElimination, losses: ClassLosses) -> dict:
-        masks, images = losses.losses.shape
-        passes = losses.passes + (gradient.PASSES * images if self._own.gradient else 0)
-        return {
-            "forward_passes": passes,
-            "share_of_exact": passes / (images * masks),
-            "rounds": elimination.rounds,
-            "evaluated_exactly": int(elimination.exact.sum()),
-            "never_evaluated": int((elimination.step < 0).sum()),
-        }
-
-    def _gradient_report(
-        self, predicted: Float[np.ndarray, "images patches"], elimination: SuccessiveElimination
-    ) -> dict[str, float | None]:
-        means, exact = predicted.mean(0, dtype=np.float64)[self.sample], elimination.mean[self.sample]
-        return {"correlation": correlation(means, exact), "spearman": rank_correlation(means, exact)}
 
     def _file(self, label: int) -> Path | None:
         folder = self._evaluator.partial_results.folder(label)

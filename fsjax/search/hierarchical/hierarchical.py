@@ -9,6 +9,7 @@ result is sets of frequencies: the maps have no scores.
 import dataclasses
 import functools
 from collections.abc import Callable
+from typing import NamedTuple
 
 import numpy as np
 from jaxtyping import Bool, Float, Int
@@ -65,7 +66,7 @@ def search(problem: Problem) -> dfm.DominantFrequencyMaps:
             published.append(losses)
         positions = np.array([candidates.mask(number, index).sum() for index in range(stage.count)])
         for share in stage.shares:
-            choices[share] = _choose(number, losses, positions, masks.budget(share, *problem.plane))
+            choices[share] = _choose(number, losses, positions <= masks.budget(share, *problem.plane))
         spread = np.percentile(positions, [0, 50, 100], method="lower").tolist()
         stage_reports.append(
             {"patch": stage.patch, "candidates": stage.count, "positions": spread, "shares": list(stage.shares)}
@@ -73,7 +74,7 @@ def search(problem: Problem) -> dfm.DominantFrequencyMaps:
     evaluated = sum(stage.count for stage in candidates.stages) + precision_report.get("masks", 0)
     return dfm.from_classes(
         (
-            (np.stack([choices[share].mask(candidates, label) for share in shares]), None)
+            (np.stack([_mask(candidates, choices[share], label, share) for share in shares]), None)
             for label in range(len(problem.counts))
         ),
         shares,
@@ -145,33 +146,29 @@ def _layout(problem: Problem) -> dict[str, int]:
     return PartialResults(problem.directory, layout, model.params, problem.identity).layout
 
 
-@dataclasses.dataclass(frozen=True)
-class _Choice:
-    """Each class's best candidate of a stage within a budget, or its best of all where none fits."""
+class _Choice(NamedTuple):
+    """Each class's best candidate of a stage, and its loss where one fits the budget."""
 
     stage: int
     index: Int[np.ndarray, " classes"]
-    budget: int
     losses: list[float | None]
-
-    def mask(self, candidates: Candidates, label: int) -> Bool[np.ndarray, "height width"]:
-        chosen = candidates.mask(self.stage, int(self.index[label]))
-        if chosen.sum() <= self.budget:
-            return chosen
-        return candidates.trim(chosen, self.budget, generator(candidates.seed, Stream.HIERARCHICAL_TRIM, label))
 
 
 def _choose(
-    stage: int,
-    losses: Float[np.ndarray, "classes candidates"],
-    positions: Int[np.ndarray, " candidates"],
-    budget: int,
+    stage: int, losses: Float[np.ndarray, "classes candidates"], fits: Bool[np.ndarray, " candidates"]
 ) -> _Choice:
-    fits = positions <= budget
     if not fits.any():
-        return _Choice(stage, losses.argmin(1), budget, [None] * len(losses))
+        return _Choice(stage, losses.argmin(1), [None] * len(losses))
     losses = np.where(fits, losses, np.inf)
-    return _Choice(stage, losses.argmin(1), budget, losses.min(1).tolist())
+    return _Choice(stage, losses.argmin(1), losses.min(1).tolist())
+
+
+def _mask(candidates: Candidates, choice: _Choice, label: int, share: float) -> Bool[np.ndarray, "height width"]:
+    """Return the chosen candidate of a class, trimmed to the share where it does not fit."""
+    chosen, budget = candidates.mask(choice.stage, int(choice.index[label])), masks.budget(share, *candidates.plane)
+    if chosen.sum() <= budget:
+        return chosen
+    return candidates.trim(chosen, budget, generator(candidates.seed, Stream.HIERARCHICAL_TRIM, label))
 
 
 METHOD = Method(
