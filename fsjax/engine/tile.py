@@ -46,10 +46,7 @@ class ImageBatch(NamedTuple):
 
 
 def make_tile(model: Model, statistics: Sequence[str], mesh: Mesh) -> Callable:
-    """Return the jitted tile: (params, perturbations, image batch) -> {statistic: [n, replicates, ...]}.
-
-    Perturbations and results are split over the mesh.
-    """
+    """Return the jitted tile: (params, perturbations, image batch) -> {statistic: [n, replicates, ...]}."""
 
     def tile(params: PyTree, perturbations: Perturbations, batch: ImageBatch) -> dict[str, Array]:
         masks, components, targets = perturbations
@@ -65,16 +62,10 @@ def make_tile(model: Model, statistics: Sequence[str], mesh: Mesh) -> Callable:
 
 
 def over_devices(function: Callable, mesh: Mesh, split: tuple[bool, ...], precision: str) -> Callable:
-    """Return the jitted function, whose results are split over the mesh, as are some of its arguments.
+    """Return the jitted function, whose results are split over the mesh, as are the arguments that `split` says.
 
     The others are on every device, so nothing passes between devices: under plain jit with shardings the compiler
     gathers batched FFTs onto every one of them.
-
-    Args:
-      function: of arrays.
-      mesh: over parallel.AXIS.
-      split: whether each argument is split.
-      precision: of matrix products and convolutions.
     """
     in_specs = tuple(P(parallel.AXIS) if is_split else P() for is_split in split)
     # Unchecked, because a callable that was traced before does not say what differs from device to device.

@@ -3,11 +3,6 @@
 `config.run.memory_mib` is the one field: MiB on each device for the model's parameters, the encoded images and a tile's
 temporaries together. 0 chooses: on an accelerator half of the memory that is free, on a CPU a tile that fits its cache
 (`CPU_BUDGET`). XLA's own analysis of the compiled tile (`temporary_bytes`) says what an image takes (`split`).
-
-  layout            what a search stores: tile size, image batch size, and whether the model is split
-  fit               the tile size, for a model and the images that lie on the device beside the tile
-  most_images       the same for any program, such as the gradient's
-  image_batch_size  how images are divided, for groups of different sizes, with little padding
 """
 
 import functools
@@ -97,7 +92,7 @@ def most_images(
       resident: further bytes on the device.
       memory_mib: as config.run.memory_mib.
       on_cpu: bytes of an image's temporaries -> images on a CPU without memory_mib.
-      name: of the program, for the error message.
+      name: of the program, for the message.
 
     Raises:
       InputError: not one image fits into memory_mib.
@@ -145,10 +140,10 @@ def compiled_bytes(make_program: Callable[[Mesh], Any], params: PyTree, *shapes:
 
 
 def image_batch_size(counts: Sequence[int], tile_images: int) -> int:
-    """Return one image batch size, at most tile_images, for groups of `counts` images.
+    """Return one image batch size, at most tile_images, for groups of `counts` images: one size, one compilation.
 
-    One size for all groups means one compilation. It wastes the fewest padded images. Of equally good ones it is the
-    largest that, under several masks, fills three quarters of what any of them fills of a tile.
+    It wastes the fewest padded images. Of equally good ones it is the largest that, under several masks, fills three
+    quarters of what any of them fills of a tile.
     """
     smallest = max(1, min(max(counts), tile_images) // 4)
     sizes = range(smallest, min(max(counts), tile_images) + 1)

@@ -101,13 +101,10 @@ def search_again(
 
 
 def at_share(maps: DominantFrequencyMaps, share: float) -> dict:
-    """Return what the maps' provenance says of the resamples at a share; empty where it was not measured.
-
-    Returns:
-      `resamples`, and the `mean`, `low` and `high` IoU of each class's map with those of the resamples, or None.
+    """Return `resamples` and each class's `mean`, `low` and `high` IoU at a share; empty where it was not measured.
 
     Raises:
-      KeyError, TypeError, ValueError: the provenance is not what a search leaves.
+      KeyError, TypeError, ValueError: the maps' provenance is not what a search leaves.
     """
     summary = maps.provenance.get("stability")
     if not summary or share not in summary["shares"]:

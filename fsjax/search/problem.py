@@ -57,11 +57,9 @@ class Problem:
         return self.model.at(self.options.precision)
 
     def attributes(self, forward_equivalents: int, **provenance: Any) -> dict[str, Any]:
-        """Return what `dfm.from_scores` and `dfm.from_classes` need to know of maps beside scores and masks.
+        """Return the attributes of maps that `dfm.from_scores` and `dfm.from_classes` take, for any method.
 
-        Args:
-          forward_equivalents: image forward passes spent; a backward pass counts 2.
-          **provenance: JSON values beside those of the problem.
+        `provenance` has JSON values, which are added to those of the problem.
         """
         return {
             "classes": self.classes,
@@ -73,15 +71,6 @@ class Problem:
         }
 
     def partial_results(self, layout: dict[str, int], folder: str = "") -> PartialResults:
-        """Open the partial results of this search, in its directory or a folder of it. Collective.
-
-        Args:
-          layout: numbers that the arithmetic depends on, for a search that starts here.
-          folder: of one of several parts of a search.
-
-        Raises:
-          InputError: they are of another search or another classifier.
-        """
-        directory = self.directory and self.directory / folder
-        save_seconds = self.run.save_seconds
+        """Open the partial results of this search, in its directory or a folder of it, as `PartialResults`."""
+        directory, save_seconds = self.directory and self.directory / folder, self.run.save_seconds
         return PartialResults(directory, layout, self.model.params, self.identity, save_seconds=save_seconds)

@@ -28,8 +28,7 @@ class StepwiseSearch(abc.ABC, Generic[State]):
     """Tasks that depend on nothing but themselves, with equally many steps and states of the same shapes.
 
     A step measures something on one batch of images after another, adds it up, and updates the state with the sum. The
-    batches are separate calls: a loop in one compiled program would be many times slower on a CPU, whose convolutions
-    are not threaded inside of loops.
+    batches are separate calls: a CPU's convolutions are not threaded inside of a compiled loop, many times slower.
 
     States, inputs, batches and results are pytrees of arrays. JAX traces `measure` and `update`, for one task; `inputs`
     and `batches` are made on the host.
@@ -78,12 +77,6 @@ def run(problem: Problem, search: StepwiseSearch, partial_results: PartialResult
 
     Every process takes an equal part of the tasks and all return the same results. A task's arithmetic does not depend
     on what runs beside it, so results do not depend on the number of devices and processes.
-
-    Args:
-      problem: the model and its precision.
-      search: the tasks.
-      partial_results: where states are saved.
-      label: of the progress bar.
 
     Raises:
       InputError: the model returned a loss or a gradient that is not finite.
@@ -171,10 +164,7 @@ class _Runner:
         return [jax.tree.map(merge, results.get(task, unknown), like) for task in range(self._search.count)]
 
     def _side_by_side(self, function: Callable, precision: str, shared: int = 0) -> Callable:
-        """Make a function of one task one of all that run at once, on devices that exchange nothing.
-
-        Its first `shared` arguments are the same for all tasks; three follow.
-        """
+        """Make a function of one task one of all tasks at once, which have its first `shared` arguments in common."""
         tasks = jax.vmap(function, in_axes=(None,) * shared + (0,) * 3)
         return over_devices(tasks, self._mesh, (False,) * shared + (True,) * 3, precision)
 

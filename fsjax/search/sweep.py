@@ -130,11 +130,7 @@ def start_engine(
 ) -> tuple[Engine, Sliceable, PartialResults]:
     """Return an engine, the masks as it takes them, and the partial results, in the layout that these were begun with.
 
-    Args:
-      problem: of the partial results.
-      model: the classifier, at the precision of the search.
-      masks: the list.
-      choose_layout: a faster form of the model for these masks, or None -> the layout of a search that begins here.
+    A search that begins here asks `choose_layout` for one, with a faster form of the model for these masks, or None.
     """
     faster = None if masks.removed_orbits is None else first_layer.split(model)
     partial_results = problem.partial_results({**choose_layout(faster), "masks": masks.count})

@@ -21,7 +21,7 @@ class Evaluator:
     Args:
       problem: classifier, precision, and the folder of partial results.
       masks: the list.
-      blocks: numbers of images of the steps; those of a step are evaluated together.
+      blocks: images of each step, which are evaluated together.
       step: number of images that most steps are multiples of.
       layout: further numbers that the arithmetic depends on; the attribute `layout` has those of the first start.
       progress: counts forward passes.
@@ -66,13 +66,9 @@ class Evaluator:
 class ClassLosses:
     """The losses of one class that are known.
 
-    Args:
-      evaluator: computes them.
-      label: of the class.
+    Attributes:
       images: in the order in which they are evaluated.
       sample_sizes: images after each step; the last is the number of images.
-
-    Attributes:
       losses: under each mask; NaN = not known. The losses of a step are known all or none.
     """
 

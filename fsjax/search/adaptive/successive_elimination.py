@@ -56,7 +56,7 @@ class SuccessiveElimination:
     Args:
       losses: of the class; those with nothing removed are known.
       ranking: decides which patches matter.
-      importance: that the images were drawn in proportion to, in their order.
+      importance: of the images, in their order, which were drawn in proportion to it.
       confidence: half the width of the bounds, in standard errors.
       predicted: predicted rises of the images, in their order; None = none.
       probes: patches drawn at random, whose first images say whether the predictions are trusted; None = they are not.

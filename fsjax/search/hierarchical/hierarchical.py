@@ -16,7 +16,6 @@ from jaxtyping import Bool, Float, Int
 
 from fsjax.engine import tile_size
 from fsjax.fourier import dfm, masks
-from fsjax.runtime.partial_results import PartialResults
 from fsjax.runtime.random_streams import Stream, generator
 from fsjax.search import precision_check
 from fsjax.search.hierarchical import candidate_regression, stages
@@ -143,7 +142,7 @@ def _layout(problem: Problem) -> dict[str, int]:
     """Return one layout for all stages, kept from the first start on, so that a restart repeats the same arithmetic."""
     model = problem.searched_model
     layout = tile_size.layout(model, problem.counts, memory_mib=problem.run.memory_mib)
-    return PartialResults(problem.directory, layout, model.params, problem.identity).layout
+    return problem.partial_results(layout).layout
 
 
 class _Choice(NamedTuple):

@@ -62,7 +62,7 @@ class MaskOptimisation(StepwiseSearch[MaskState]):
       problem: the classes and the options.
       budgets: positions of a mask at each share.
       scores: (class, index of the share) -> initial scores of the orbits.
-      others: images that masks are to draw none of; None = only the class's own images count.
+      others: as `mask_selection.evaluate`.
       layout: `batch_images`, the images of a call, and `tasks_per_device`.
     """
 
@@ -103,15 +103,13 @@ class MaskOptimisation(StepwiseSearch[MaskState]):
         )
 
     def batches(self, task: int, step: int) -> list[ImageBatch]:
-        (label, _, restart), size = self._indices(task), self._options.batch
+        (label, _, restart), size, seed = self._indices(task), self._options.batch, self._problem.seed
         of_class = self._images(label)
-        images = of_class[
-            batch_rows(len(of_class), size, step, self._problem.seed, Stream.LEARNED_IMAGES, label, restart)
-        ]
+        images = of_class[batch_rows(len(of_class), size, step, seed, Stream.LEARNED_IMAGES, label, restart)]
         weights = np.full(size, 1 / size, np.float32)
         if self._others is not None:
             rows = np.flatnonzero(self._others.labels != label)
-            drawn = rows[batch_rows(len(rows), size, step, self._problem.seed, Stream.LEARNED_OTHERS, label, restart)]
+            drawn = rows[batch_rows(len(rows), size, step, seed, Stream.LEARNED_OTHERS, label, restart)]
             images = np.concatenate([images, self._others.images[drawn]])
             weights = np.concatenate([weights, np.float32(-self._options.others) * weights])
         padded = -len(images) % self._batch_images
