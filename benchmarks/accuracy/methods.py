@@ -149,7 +149,7 @@ def trivial(workspace: Workspace, test, name: str, seed: int, shares: tuple[floa
         kinds = {
             "random": [masks.random(*problem.plane, budget, rng) for _ in energies],
             "low-pass": [masks.low_pass(*problem.plane, budget) for _ in energies],
-            "highest energy": [masks.highest_energy(energy, budget) for energy in energies],
+            "highest energy": [masks.best_orbits(energy, budget) for energy in energies],
         }
         for kind, made in kinds.items():
             yield {"share": share, "kind": kind, **judged(workspace, test, np.stack(made)), "forward_equivalents": 0}

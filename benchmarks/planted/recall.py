@@ -141,7 +141,7 @@ def trivial_masks(data: PlantedSet, seed: int) -> dict[str, np.ndarray]:
         "random": np.stack([masks.random(*plane, positions, rng) for _ in range(CLASSES)]),
         "low_pass": np.stack([masks.low_pass(*plane, positions)] * CLASSES),
         "highest_energy": np.stack(
-            [masks.highest_energy(energy[labels == label].mean(0), positions) for label in range(CLASSES)]
+            [masks.best_orbits(energy[labels == label].mean(0), positions) for label in range(CLASSES)]
         ),
     }
 
