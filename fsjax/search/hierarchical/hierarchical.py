@@ -149,7 +149,7 @@ class _Choice(NamedTuple):
     """Each class's best candidate of a stage, and its loss where one fits the budget."""
 
     stage: int
-    index: Int[np.ndarray, " classes"]
+    candidate: Int[np.ndarray, " classes"]
     losses: list[float | None]
 
 
@@ -164,7 +164,7 @@ def _choose(
 
 def _mask(candidates: Candidates, choice: _Choice, label: int, share: float) -> Bool[np.ndarray, "height width"]:
     """Return the chosen candidate of a class, trimmed to the share where it does not fit."""
-    chosen, budget = candidates.mask(choice.stage, int(choice.index[label])), masks.budget(share, *candidates.plane)
+    chosen, budget = candidates.mask(choice.stage, int(choice.candidate[label])), masks.budget(share, *candidates.plane)
     if chosen.sum() <= budget:
         return chosen
     return candidates.trim(chosen, budget, generator(candidates.seed, Stream.HIERARCHICAL_TRIM, label))
