@@ -106,7 +106,8 @@ def from_json(kind: type[T], value: Any, where: str = "", **sizes: int) -> T:
     if not isinstance(value, dict):
         raise _wrong(where, value, "a JSON object")
     fields = typing.get_type_hints(kind, include_extras=True)
-    own = {name: len(value[name]) for name, hint in fields.items() if _is_size(hint, value.get(name))}
+    tuples = [name for name, hint in fields.items() if typing.get_origin(hint) is tuple]
+    own = {name: len(value[name]) for name in tuples if isinstance(value.get(name), list)}
     return kind(
         **{name: _value(hint, value.get(name), _join(where, name), sizes | own) for name, hint in fields.items()}
     )
@@ -174,10 +175,6 @@ def _is_nested(value: Any, shape: tuple[int, ...], is_valid: Callable[[Any], boo
     if not shape:
         return is_valid(value)
     return isinstance(value, list) and len(value) == shape[0] and all(_is_nested(v, shape[1:], is_valid) for v in value)
-
-
-def _is_size(hint: Any, value: Any) -> bool:
-    return typing.get_origin(hint) is tuple and isinstance(value, list)
 
 
 def _join(where: str, name: str) -> str:

@@ -1,5 +1,6 @@
 """The first form of evaluation.json, in which methods and shares stood beside other keys, as the form of today."""
 
+from collections.abc import Callable
 from typing import Any
 
 _NOT_METHODS = ("classes", "images", "unfiltered", "planted")
@@ -15,10 +16,12 @@ def from_version_1(content: dict[str, Any]) -> dict[str, Any]:
         "images": content.get("images"),
         "unfiltered": content.get("unfiltered"),
         "planted": content.get("planted", {}),
-        "methods": {
-            name: _method(value, content) if isinstance(value, dict) else value for name, value in methods.items()
-        },
+        "methods": _each(methods, lambda method: _method(method, content)),
     }
+
+
+def _each(values: dict[str, Any], convert: Callable[[dict], dict]) -> dict[str, Any]:
+    return {name: convert(value) if isinstance(value, dict) else value for name, value in values.items()}
 
 
 def _method(method: dict[str, Any], content: dict[str, Any]) -> dict[str, Any]:
@@ -27,9 +30,7 @@ def _method(method: dict[str, Any], content: dict[str, Any]) -> dict[str, Any]:
     return {
         "searched_on": method.get("searched_on"),
         "forward_equivalents": method.get("forward_equivalents"),
-        "shares": {
-            name: _rates(value, classes) if isinstance(value, dict) else value for name, value in shares.items()
-        },
+        "shares": _each(shares, lambda rates: _rates(rates, classes)),
         "grid": method.get("grid"),
         "planted": method.get("planted", {}),
     }
