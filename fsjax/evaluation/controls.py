@@ -79,11 +79,11 @@ def judge(
     count = first_random + random_masks * classes
     indices = [np.flatnonzero(test.labels == label)[: images or None] for label in range(classes)]
     sizes = np.array([len(of_class) for of_class in indices])
-    # One width and one chunk size for all classes, so that they share one compiled program.
+    # One width and one batch size for all classes, so that they share one compiled program.
     width = min(GROUP, int(sizes.max()))
-    chunk = tile_size.image_batch_size(np.clip(sizes[sizes > 0], None, width).tolist(), engine.tile_images)
+    batch_size = tile_size.image_batch_size(np.clip(sizes[sizes > 0], None, width).tolist(), engine.tile_images)
     correct, both = np.zeros((count, classes), np.int64), np.zeros((len(TRIVIAL), classes), np.int64)
-    parts, length = work_parts(sizes, width, count, engine.perturbations_per_tile(chunk))
+    parts, length = work_parts(sizes, width, count, engine.perturbations_per_tile(batch_size))
     with Progress("evaluate controls", sum(part.cost for part in parts), "masked images") as progress:
         for label, of_class in itertools.groupby(parts, key=lambda part: part.label):
             pixels = np.asarray(normalise(test.images(indices[label]), *mean_std))
@@ -99,7 +99,7 @@ def judge(
                 first_masks = [part.mask for part in of_images]
                 chosen = slice(first_masks[0], first_masks[-1] + length)
                 group = pixels[start : start + width]
-                outcomes = _correct(engine, group, label, masks[chosen], width, chunk, progress)
+                outcomes = _correct(engine, group, label, masks[chosen], width, batch_size, progress)
                 correct[chosen, label] += outcomes.sum(1)
                 if chosen.start == 0:
                     both[:, label] += (outcomes[0] & outcomes[1:first_radial]).sum(1)
@@ -179,7 +179,7 @@ def _correct(
     label: int,
     masks: Bool[np.ndarray, "masks height width"],
     width: int,
-    chunk: int,
+    batch_size: int,
     progress: Progress,
 ) -> Bool[np.ndarray, "masks images"]:
     """Return whether each image is predicted as its class under each mask; there are `width` images at most."""
@@ -190,5 +190,5 @@ def _correct(
 
     # One replicate per image: the weighted sums are the outcomes of single images.
     weights = np.eye(len(images), width, dtype=np.float32)
-    chunks = engine.image_batches(images, np.full(len(images), label), weights, size=chunk)
-    return engine.sums(chunks, masks, on_tile=tick)["correct"][:, : len(images)] > 0.5
+    batches = engine.image_batches(images, np.full(len(images), label), weights, size=batch_size)
+    return engine.sums(batches, masks, on_tile=tick)["correct"][:, : len(images)] > 0.5

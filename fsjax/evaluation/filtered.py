@@ -62,10 +62,14 @@ def predicted_counts(
     """
     classes = len(dataset.classes)
     totals = np.zeros((len(masks), classes), np.int64)
-    chunk = min(engine.tile_images, GROUP)
+    batch_size = min(engine.tile_images, GROUP)
     if targets is not None:
-        chunk = min(chunk, len(dataset))
-    options = {"batch_size": chunk, "tile_masks": engine.perturbations_per_tile(chunk), "resident_images": GROUP}
+        batch_size = min(batch_size, len(dataset))
+    options = {
+        "batch_size": batch_size,
+        "tile_masks": engine.perturbations_per_tile(batch_size),
+        "resident_images": GROUP,
+    }
     blocks = sharing.share_pairs(len(dataset), len(masks), **options, alone=alone)
     with Progress(label, sum(len(block.images) * len(block.masks) for block in blocks), "masked images") as progress:
         for block in blocks:
@@ -76,7 +80,7 @@ def predicted_counts(
 
             labels, rows = dataset.labels[block.images], slice(block.masks.start, block.masks.stop)
             images = np.asarray(normalise(dataset.images(np.array(block.images)), *mean_std))
-            batches = engine.image_batches(images, labels, np.eye(classes, dtype=np.float32)[labels], size=chunk)
+            batches = engine.image_batches(images, labels, np.eye(classes, dtype=np.float32)[labels], size=batch_size)
             of_block = None if targets is None else targets[rows]
             (sums,) = engine.sums(batches, masks[rows], targets=of_block, on_tile=on_tile).values()
             totals[rows] += np.rint(sums).astype(np.int64)

@@ -45,15 +45,15 @@ def paired_difference(
       level: of the interval.
     """
     both, first, second, neither = (np.asarray(counts, float) for counts in (both, first, second, neither))
-    total, one, two = both + first + second + neither, both + first, both + second
-    margins = np.sqrt(one * (total - one) * two * (total - two))
+    total, left, right = both + first + second + neither, both + first, both + second
+    margins = np.sqrt(left * (total - left) * right * (total - right))
     cross = both * neither - first * second
     cross = np.where(cross > 0, np.maximum(cross - total / 2, 0), cross)
     correlation = np.divide(cross, margins, out=np.zeros(np.shape(cross)), where=margins > 0)
 
     size = np.where(total > 0, total, np.nan)
-    shares = np.stack([one, two]) / size
-    below, above = np.moveaxis(wilson(np.stack([one, two]), np.stack([total, total]), level), -1, 0)
+    shares = np.stack([left, right]) / size
+    below, above = np.moveaxis(wilson(np.stack([left, right]), np.stack([total, total]), level), -1, 0)
     below, above = shares - below, above - shares
 
     def reach(of_one: np.ndarray, of_two: np.ndarray) -> np.ndarray:
