@@ -12,7 +12,7 @@ def search_notes(maps: DominantFrequencyMaps, share: float) -> list[str]:
     if "imported" in provenance:
         origin = provenance["imported"]
         notes.append(
-            f"These maps were not searched here: they are read from {origin['path']} "
+            f"These maps were imported from {origin['path']} "
             f"(SHA-256 {origin['sha256'][:12]}…), made by {origin['method']}."
         )
     if "adaptive" in provenance:
@@ -21,9 +21,9 @@ def search_notes(maps: DominantFrequencyMaps, share: float) -> list[str]:
         correlations = in_words([of_class["agreement"]["spearman"] for of_class in classes])
         exact = sum(of_class["went_exact"] for of_class in classes)
         notes.append(
-            f"{100 * adaptive['share_of_exact']:.0f} % of the forward passes of exact removal were spent. On "
+            f"The search spent {100 * adaptive['share_of_exact']:.0f} % of the forward passes of exact removal. On "
             f"{adaptive['sampled']} random patches a class, evaluated exactly, the rank correlation of the estimates "
-            f"with the exact scores was {correlations}, lowest to highest class; {exact} of {len(classes)} classes "
+            f"with the exact scores was {correlations}, lowest to highest class. {exact} of {len(classes)} classes "
             "were evaluated exactly, because their sample contradicted the estimates."
         )
     if "chosen" in provenance:
@@ -32,7 +32,7 @@ def search_notes(maps: DominantFrequencyMaps, share: float) -> list[str]:
         learned = chosen.pop("learned", 0)
         others = ", ".join(f"{name} ({count})" for name, count in chosen.most_common()) or "none"
         notes.append(
-            f"At {100 * share:g} % the learned mask was the best of those judged for {learned} of {len(maps.classes)} "
+            f"At {100 * share:g} % the learned mask was the best candidate for {learned} of {len(maps.classes)} "
             f"classes; masks chosen in its place: {others}."
         )
     if "stages" in provenance:
@@ -40,5 +40,5 @@ def search_notes(maps: DominantFrequencyMaps, share: float) -> list[str]:
         notes.append(f"Candidates of each stage: {stages}.")
     if "positions_kept" in provenance:
         positions = provenance["positions_kept"]
-        notes.append(f"The culling left {min(positions)} to {max(positions)} positions of a class.")
+        notes.append(f"Greedy removal kept {min(positions)} to {max(positions)} positions a class.")
     return notes

@@ -451,7 +451,7 @@ def test_the_section_shows_what_was_found(world, found):
         assert f"{name}: accuracy {one['accuracy']:.3f}, in distribution" in text
         for rate in (*one["unfiltered"]["tpr"], *one["filtered"]["tpr"]):
             assert (f"{rate:.3f}" if rate is not None else "–") in text
-    assert "Logits of the classes that it lacks are left out on Restricted." in " ".join(text.split())
+    assert "The logits of classes that are not in the set are ignored on Restricted." in " ".join(text.split())
     assert "data:image/png;base64," in section.body
     assert (world.directory / "report" / "figures" / "ood-removal.png").stat().st_size > 10000
     assert "stability" not in section.body

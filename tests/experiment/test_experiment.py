@@ -144,8 +144,8 @@ def test_the_published_search_in_bfloat16_goes_to_the_report(done, caplog):
 @pytest.mark.parametrize(
     ("method", "fields", "said"),
     [
-        ("adaptive", {"search__adaptive__exact_sample": 4}, "of the forward passes of exact removal were spent"),
-        ("greedy", {"search__greedy__tolerance": 0.2}, "The culling left"),
+        ("adaptive", {"search__adaptive__exact_sample": 4}, "% of the forward passes of exact removal. On 4 "),
+        ("greedy", {"search__greedy__tolerance": 0.2}, "Greedy removal kept"),
         ("hierarchical", {"search__hierarchical__candidates": "6,6,6"}, "Candidates of each stage: 6 of patch 6"),
         (
             "learned",
@@ -163,7 +163,7 @@ def test_every_method_goes_from_the_search_to_its_words_in_the_report(done, capl
     runner.run(config, done)
     assert stage_lines(caplog) == {stage: stage == "train" for stage in stages}
     maps = dfm.DominantFrequencyMaps.load(done / "dfm" / f"{method}.npz")
-    # Of a classifier that is hardly trained, and calls one class whatever it sees, the culling leaves nothing.
+    # For a classifier that is hardly trained and predicts one class for every image, greedy removal keeps nothing.
     assert (maps.positions <= 0.2 * 24**2).all() and (maps.positions.max() > 0) == (method != "greedy")
     assert any(said in note for note in search_notes(maps, 0.2))
     if method == "learned":
