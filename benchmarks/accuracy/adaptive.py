@@ -1,21 +1,23 @@
-"""`adaptive` against exact removal on a trained classifier, class by class: how alike the maps are, and at what cost.
+"""Compare `adaptive` with exact removal on a trained classifier, class by class: agreement of the maps, and cost.
 
   python benchmarks/accuracy/adaptive.py --config=configs/cifar10_cpu.py --config.data.root=DIR --workdir=DIR
   python benchmarks/accuracy/adaptive.py --config=configs/caltech10_cpu.py --config.data.root=DIR \
       --workdir=DIR --patch=4
 
-DIR holds {train,test}/<class>/; other fields of the config are set likewise, as launch.py's are. Trains the classifier
-in the workdir where there is none. A row is a class; rows go to WORKDIR/adaptive.jsonl as they are found, what is there
-is not computed again, and a search that was stopped goes on from WORKDIR/adaptive/:
+DIR holds {train,test}/<class>/. Set other fields of the config in the same way, as for launch.py. Trains the classifier
+if the workdir has none. Writes a row a class to WORKDIR/adaptive.jsonl when the class is done. A restart skips finished
+rows and continues an unfinished search from WORKDIR/adaptive/. The columns:
 
-  class, images, patch, share, split; searched: images of the class
-  iou                   of the two maps at the share, positions
-  expected_iou          what `adaptive` itself expected that to be
-  passes, exact_passes  forward equivalents, and share_of_exact, the one over the other
-  went_exact            whether `adaptive` gave up its estimates
-  seconds, exact_seconds    with compiling; resumed: some of it was there already, and the seconds are too few
+  class, images, patch, share, split
+  searched              number of searched images of the class
+  iou                   of the two maps at the share, over positions
+  expected_iou          estimate of `adaptive` itself
+  passes, exact_passes  forward equivalents; share_of_exact: their ratio
+  went_exact            whether `adaptive` replaced its estimates by an exact search
+  seconds, exact_seconds    with compilation
+  resumed               whether the search reused earlier results; then the seconds are too low
 
-Ends with a line of the means over the classes asked for, the least of their IoUs and the greatest of their shares.
+The last line has the means over the requested classes, the lowest IoU and the highest share.
 """
 
 import dataclasses
@@ -39,13 +41,13 @@ from fsjax.runtime import startup
 
 
 def define_flags() -> None:
-    """Not made as the module is imported: others of these names are made by other benchmarks."""
-    config_flags.DEFINE_config_file("config", "configs/cifar10_cpu.py", "Whose classifier is searched.")
-    flags.DEFINE_string("workdir", None, "Of the classifier and of the rows.", required=True)
-    flags.DEFINE_integer("images", 1000, "Of each class, 0 = all.")
-    flags.DEFINE_integer("classes", 0, "The first so many, 0 = all.")
+    """Define the flags; not at import, because other benchmarks define flags of the same names."""
+    config_flags.DEFINE_config_file("config", "configs/cifar10_cpu.py", "Config of the classifier.")
+    flags.DEFINE_string("workdir", None, "Folder of the classifier and of the rows.", required=True)
+    flags.DEFINE_integer("images", 1000, "Searched images of each class, 0 = all.")
+    flags.DEFINE_integer("classes", 0, "Number of classes, from the first; 0 = all.")
     flags.DEFINE_integer("patch", 1, "As config.search.patch.")
-    flags.DEFINE_float("share", 0.05, "Of the plane.")
+    flags.DEFINE_float("share", 0.05, "Share of the plane.")
     flags.DEFINE_string("split", "train", "As config.search.split.")
 
 
@@ -64,30 +66,30 @@ def main(_: list[str]) -> None:
         options.shares = (asked.share,)
     search.check(options, (config.data.image_size,) * 2)
     problem = search_stage.problem(workspace, config.seed)
-    about = {name: asked[name].value for name in ("images", "patch", "share", "split")}
-    print(json.dumps(mean(rows(problem, directory, about, asked.classes or len(problem.classes)))))
+    settings = {name: asked[name].value for name in ("images", "patch", "share", "split")}
+    print(json.dumps(mean(rows(problem, directory, settings, asked.classes or len(problem.classes)))))
 
 
-def rows(problem: search.Problem, directory: pathlib.Path, about: dict, classes: int) -> list[dict]:
-    """The rows of the first classes, each written to adaptive.jsonl as it is found, or read from there."""
+def rows(problem: search.Problem, directory: pathlib.Path, settings: dict, classes: int) -> list[dict]:
+    """Return the rows of the first classes, read from adaptive.jsonl or computed and appended to it."""
     file = directory / "adaptive.jsonl"
     known = [json.loads(line) for line in file.read_text().splitlines()] if file.exists() else []
-    folder = directory / "adaptive" / "-".join(map(str, about.values()))
-    found = []
+    folder = directory / "adaptive" / "-".join(map(str, settings.values()))
+    class_rows = []
     for label in range(classes):
-        key = {"class": problem.classes[label], **about}
+        key = {"class": problem.classes[label], **settings}
         row = next((row for row in known if row.items() >= key.items()), None)
         if row is None:
             row = {**key, **compare(problem, label, folder)}
             with file.open("a") as lines:
                 print(json.dumps(row), file=lines)
         print(json.dumps(row), flush=True)
-        found.append(row)
-    return found
+        class_rows.append(row)
+    return class_rows
 
 
 def compare(problem: search.Problem, label: int, folder: pathlib.Path) -> dict:
-    """One class; of those before it the two searches find their results in the folder, if they were searched."""
+    """Compare the two searches on one class; results of earlier classes are read from the folder if they exist."""
     exact, exact_seconds, exact_resumed = searched(problem, "removal", label, folder)
     maps, seconds, resumed = searched(problem, "adaptive", label, folder)
     report = maps.provenance["adaptive"]["classes"][label]
@@ -110,7 +112,7 @@ def compare(problem: search.Problem, label: int, folder: pathlib.Path) -> dict:
 def searched(
     problem: search.Problem, method: str, label: int, folder: pathlib.Path
 ) -> tuple[dfm.DominantFrequencyMaps, float, bool]:
-    """The maps of the classes up to this one, the seconds that it took, and whether it had been begun before."""
+    """Return the maps of the classes up to this one, the seconds of the search, and whether it resumed earlier work."""
     options = problem.options.copy_and_resolve_references()
     options.method = method
     resumed = (folder / method / f"class{label:05d}").exists()
@@ -127,16 +129,16 @@ def searched(
     return maps, time.monotonic() - started, resumed
 
 
-def mean(found: list[dict]) -> dict:
-    """Over the classes."""
+def mean(class_rows: list[dict]) -> dict:
+    """Return the means over the classes."""
     names = ("iou", "expected_iou", "share_of_exact", "seconds", "exact_seconds")
-    means = {name: round(float(np.mean([row[name] for row in found])), 4) for name in names}
-    least = min(row["iou"] for row in found)
-    most = max(row["share_of_exact"] for row in found)
-    exact = sum(row["went_exact"] for row in found)
+    means = {name: round(float(np.mean([row[name] for row in class_rows])), 4) for name in names}
+    least = min(row["iou"] for row in class_rows)
+    most = max(row["share_of_exact"] for row in class_rows)
+    exact = sum(row["went_exact"] for row in class_rows)
     return {
         "class": "mean",
-        "classes": len(found),
+        "classes": len(class_rows),
         **means,
         "least_iou": least,
         "most_share": most,

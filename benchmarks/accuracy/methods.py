@@ -1,14 +1,13 @@
-"""All search methods on one trained classifier: TPR and FPR of their maps on test images, and what they cost.
+"""Compare all search methods on one trained classifier: TPR and FPR of their maps on test images, and cost.
 
   python benchmarks/accuracy/methods.py --config=configs/cifar10_cpu.py --config.data.root=DIR --workdir=DIR
   python benchmarks/accuracy/methods.py --workdir=DIR --table --figure=FILE.png  # the rows so far, and the frontier
 
-DIR holds {train,test}/<class>/; other fields of the config are set likewise, as launch.py's are. Trains the classifier
-in the workdir where there is none. A row is a method at a share with a seed, which draws the images that are searched,
-training images, and what else the method draws; rows go to WORKDIR/methods.jsonl as they are found, and what is there
-is not computed again. `seconds` are a search's, which may serve several shares. Maps are judged on `--test_images`
-images of each class, the same for all. `trivial` rows are masks of the same size: random, low-pass, and highest energy
-of the class.
+DIR holds {train,test}/<class>/. Set other fields of the config in the same way, as for launch.py. Trains the classifier
+if the workdir has none. A row is a method at a share with a seed. The seed draws the searched training images and all
+other random numbers of the method. Rows are appended to WORKDIR/methods.jsonl; a restart skips finished rows. `seconds`
+is the time of a search, which may cover several shares. All maps are evaluated on the same test images, `--test_images`
+a class. `trivial` rows are control masks of the same size: random, low-pass, and highest energy of the class.
 """
 
 import dataclasses
@@ -36,26 +35,26 @@ from fsjax.fourier import dfm, masks, spectrum
 from fsjax.runtime import startup
 from fsjax.search.learned import initial_scores
 
-# Row name -> (method, images of each class, the method's fields, whether each share is searched by itself).
+# Row name -> (method, images of each class, the method's fields, whether each share has its own search).
 RUNS = {
     "removal": ("removal", 100, {}, False),
     "adaptive": ("adaptive", 100, {}, False),
     "greedy": ("greedy", 100, {}, False),
     "hierarchical": ("hierarchical", 30, {}, False),
-    # Two masks of the default's three: at most 115,000 forward equivalents for ten classes.
+    # Two masks in place of the default three: at most 115,000 forward equivalents for ten classes.
     "learned": ("learned", 1000, {"restarts": 2}, True),
     "learned_specific": ("learned", 1000, {"restarts": 2, "objective": "specific"}, True),
 }
 
-CONFIG = config_flags.DEFINE_config_file("config", "configs/cifar10_cpu.py", "Whose classifier is searched.")
-WORKDIR = flags.DEFINE_string("workdir", None, "Of the classifier and of the rows.", required=True)
-RUN = flags.DEFINE_list("runs", list(RUNS), "Which rows.")
-SHARES = flags.DEFINE_list("shares", ["0.05", "0.15"], "Of the plane.")
-SEEDS = flags.DEFINE_integer("seeds", 3, "How many.")
-CLASSES = flags.DEFINE_integer("classes", 0, "The first so many, 0 = all.")
-TEST_IMAGES = flags.DEFINE_integer("test_images", 200, "Of each class.")
-FIELDS = flags.DEFINE_string("fields", "{}", "JSON: fields of the method, over those of the row.")
-TABLE = flags.DEFINE_bool("table", False, "Print what is there and compute nothing.")
+CONFIG = config_flags.DEFINE_config_file("config", "configs/cifar10_cpu.py", "Config of the classifier.")
+WORKDIR = flags.DEFINE_string("workdir", None, "Folder of the classifier and of the rows.", required=True)
+RUN = flags.DEFINE_list("runs", list(RUNS), "Names of the rows.")
+SHARES = flags.DEFINE_list("shares", ["0.05", "0.15"], "Shares of the plane.")
+SEEDS = flags.DEFINE_integer("seeds", 3, "Number of seeds.")
+CLASSES = flags.DEFINE_integer("classes", 0, "Number of classes, from the first; 0 = all.")
+TEST_IMAGES = flags.DEFINE_integer("test_images", 200, "Test images of each class.")
+FIELDS = flags.DEFINE_string("fields", "{}", "JSON: fields of the method; they override those of the row.")
+TABLE = flags.DEFINE_bool("table", False, "Print the finished rows and compute nothing.")
 FIGURE = flags.DEFINE_string("figure", "", "With --table: a PNG of mean TPR over forward equivalents.")
 
 
@@ -63,10 +62,10 @@ def main(_: list[str]) -> None:
     directory = pathlib.Path(WORKDIR.value)
     file = directory / "methods.jsonl"
     if TABLE.value:
-        found = read(file)
-        table(found)
+        finished = read(file)
+        table(finished)
         if FIGURE.value:
-            frontier(found).savefig(FIGURE.value, dpi=160)
+            frontier(finished).savefig(FIGURE.value, dpi=160)
         return
     logging.set_verbosity(logging.WARNING)
     startup.use_cores(128)
@@ -87,10 +86,10 @@ def main(_: list[str]) -> None:
                 if {row["share"] for row in of_key} >= set(asked):
                     continue
                 make = trivial if name == "trivial" else searched
-                # All together: of a part of them a later start would not know what is missing.
-                found = [{**key, **row} for row in make(workspace, test, name, seed, asked)]
-                rows += found
-                text = "".join(f"{json.dumps(row)}\n" for row in found)
+                # Written together: a later start could not tell which rows of a part are missing.
+                new_rows = [{**key, **row} for row in make(workspace, test, name, seed, asked)]
+                rows += new_rows
+                text = "".join(f"{json.dumps(row)}\n" for row in new_rows)
                 with file.open("a") as lines:
                     lines.write(text)
                 print(text, end="", flush=True)
@@ -101,14 +100,14 @@ def read(file: pathlib.Path) -> list[dict]:
 
 
 def test_images(workspace: Workspace):
-    """The first images of each class."""
+    """Return the first test images of each class."""
     whole = workspace.dataset("test")
     classes = range(len(whole.classes))
     return whole.subset(np.concatenate([np.flatnonzero(whole.labels == c)[: TEST_IMAGES.value] for c in classes]))
 
 
 def searched(workspace: Workspace, test, name: str, seed: int, shares: tuple[float, ...]):
-    """A row a share."""
+    """Search with a method and yield a row a share."""
     method, images, fields, _ = RUNS[name]
     with workspace.config.unlocked():
         options = workspace.config.search
@@ -129,7 +128,7 @@ def searched(workspace: Workspace, test, name: str, seed: int, shares: tuple[flo
 
 
 def spent(maps: dfm.DominantFrequencyMaps, share: float) -> int:
-    """Forward equivalents; of a search that goes from share to share by stages, those up to the share's."""
+    """Return the forward equivalents; for a search in stages, those up to the stage of the share."""
     stages = maps.provenance.get("stages")
     if not stages:
         return maps.forward_equivalents
@@ -138,7 +137,7 @@ def spent(maps: dfm.DominantFrequencyMaps, share: float) -> int:
 
 
 def trivial(workspace: Workspace, test, name: str, seed: int, shares: tuple[float, ...]):
-    """A row a kind of mask and share."""
+    """Yield a row for each kind of control mask and share."""
     with workspace.config.unlocked():
         workspace.config.search.images_per_class = 100
     problem = search_stage.problem(workspace, seed)
@@ -155,41 +154,41 @@ def trivial(workspace: Workspace, test, name: str, seed: int, shares: tuple[floa
             yield {"share": share, "kind": kind, **judged(workspace, test, np.stack(made)), "forward_equivalents": 0}
 
 
-def judged(workspace: Workspace, test, kept: np.ndarray) -> dict:
-    """TPR and FPR of a mask a class on the test images."""
+def judged(workspace: Workspace, test, class_masks: np.ndarray) -> dict:
+    """Return TPR and FPR on the test images under one mask a class."""
     classifier = workspace.classifier
     engine = Engine(classifier.model, statistics=("predicted_target",), tile_images=32)
-    (rates,) = filtered_rates(engine, test, classifier.mean_std, kept[None], label="judge")
+    (rates,) = filtered_rates(engine, test, classifier.mean_std, class_masks[None], label="judge")
     tpr, fpr = rates.tpr, rates.fpr
     return {
         "tpr": round(float(tpr.mean()), 4),
         "fpr": round(float(fpr.mean()), 4),
         "shortcuts": int((tpr >= 0.6).sum()),
-        "positions": float(kept.sum((1, 2)).mean()),
+        "positions": float(class_masks.sum((1, 2)).mean()),
         "tpr_each": np.round(tpr, 3).tolist(),
         "fpr_each": np.round(fpr, 3).tolist(),
     }
 
 
 def table(rows: list[dict]) -> None:
-    """Markdown: mean over the seeds, and in brackets the least and the greatest."""
+    """Print a Markdown table: the mean over the seeds, and in brackets the least and the greatest."""
     print("| method | share | mean TPR | mean FPR | classes with TPR >= 0.6 | forward equivalents | wall time (s) |")
     print("| --- | --- | --- | --- | --- | --- | --- |")
     groups: dict[tuple, list[dict]] = {}
     for row in rows:
         key = row.get("kind", row["run"]), row["fields"], row["share"], len(row["tpr_each"])
         groups.setdefault(key, []).append(row)
-    for (name, fields, share, classes), found in sorted(groups.items(), key=lambda group: group[0][2]):
+    for (name, fields, share, classes), of_seeds in sorted(groups.items(), key=lambda group: group[0][2]):
         cells = [name if fields == "{}" else f"{name} {fields}", f"{100 * share:g} %"]
-        cells += [spread([row[column] for row in found], "{:.3f}") for column in ("tpr", "fpr")]
-        cells += [f"{spread([row['shortcuts'] for row in found], '{:.3g}')} of {classes}"]
-        cells += [f"{np.mean([row['forward_equivalents'] for row in found]):,.0f}"]
-        cells += [f"{np.mean([row.get('seconds', 0) for row in found]):,.0f}"]
+        cells += [spread([row[column] for row in of_seeds], "{:.3f}") for column in ("tpr", "fpr")]
+        cells += [f"{spread([row['shortcuts'] for row in of_seeds], '{:.3g}')} of {classes}"]
+        cells += [f"{np.mean([row['forward_equivalents'] for row in of_seeds]):,.0f}"]
+        cells += [f"{np.mean([row.get('seconds', 0) for row in of_seeds]):,.0f}"]
         print(f"| {' | '.join(cells)} |")
 
 
 def frontier(rows: list[dict]) -> Figure:
-    """Mean TPR over forward equivalents, a panel a share; trivial masks, which cost none, as lines."""
+    """Draw mean TPR over forward equivalents, a panel a share; control masks have no cost and are drawn as lines."""
     shares = sorted({row["share"] for row in rows})
     drawn, axes = plt.subplots(1, len(shares), figsize=(3.6 * len(shares), 3.2), squeeze=False, layout="constrained")
     names = list(dict.fromkeys(row["run"] for row in rows if row["run"] != "trivial"))

@@ -8,17 +8,17 @@ import numpy as np
 
 
 def rates(sides: dict[str, Callable[[], int]], pairs: int) -> dict[str, np.ndarray]:
-    """Return the units a second of each side in each round; a side does its work, waits for it and returns its units.
+    """Return the units a second of each side in each round.
 
-    The order is reversed from round to round.
+    A side does its work, waits for the result and returns its number of units. Every round reverses the order.
     """
-    found = {name: np.zeros(pairs) for name in sides}
+    per_second = {name: np.zeros(pairs) for name in sides}
     for index in range(pairs):
         for name in list(sides)[:: 1 if index % 2 else -1]:
             started = time.perf_counter()
             done = sides[name]()
-            found[name][index] = done / (time.perf_counter() - started)
-    return found
+            per_second[name][index] = done / (time.perf_counter() - started)
+    return per_second
 
 
 def rounds_of(call: Callable, batch: int, images: float) -> Callable[[], int]:

@@ -1,4 +1,4 @@
-"""Every benchmark that wants an accelerator, in one command, checked against the CPU beside it; prints one table.
+"""Run every benchmark for accelerators and check the results against the CPU; print one table.
 
   python benchmarks/cost/accelerator.py                               # on the machine's default devices
   python benchmarks/cost/accelerator.py --peak_tflops=495,67          # of TF32 and float32, for a device not in PEAKS
@@ -8,7 +8,7 @@ CIFAR-10's shapes, ResNet-18 with the 3x3 stem: the removal search of all 514 or
 the test set), in float32 'highest', TF32 and bfloat16: seconds, masked images a second, their ratio to plain forward
 passes, share of the device's peak. The same for ResNet-18 with the ImageNet stem at 224 pixels and fewer masks, and
 the training step of both. Losses are checked against the CPU's, scores in lower precision against those in 'highest'.
-Images are noise with photographs' 1/f spectrum and weights are random: rates are as of real ones, agreements are not.
+Images are noise with photographs' 1/f spectrum and weights are random: speed is as with real ones, agreement is not.
 """
 
 import functools
@@ -69,8 +69,8 @@ def main(_: list[str]) -> None:
             if expected is None:
                 expected = scores
             else:
-                found = rank_correlation(scores, expected)
-                row |= {"spearman": found and round(found, 4), "top_iou": round(top_iou(scores, expected), 4)}
+                spearman = rank_correlation(scores, expected)
+                row |= {"spearman": spearman and round(spearman, 4), "top_iou": round(top_iou(scores, expected), 4)}
             rows.append(row)
             print(json.dumps(row), flush=True)
         rows.append(training_step(name, size))
@@ -79,14 +79,14 @@ def main(_: list[str]) -> None:
 
 
 def classifier(name: str, size: int, precision: str) -> tuple[Callable, dict, str]:
-    """(apply, params, precision of matrix products)."""
+    """Return (apply, params, precision of matrix products)."""
     dtype = jnp.dtype(jnp.bfloat16 if precision == "bfloat16" else jnp.float32)
     network = models.build(name, num_classes=10, image_size=size, dtype=dtype)
     return *fold(network, jax.device_get(network.init(0))), "default" if precision == "bfloat16" else precision
 
 
 def measure(name: str, precision: str, size: int, count: int, images: int) -> tuple[dict, np.ndarray]:
-    """A row, and the scores of the masks, over all images."""
+    """Return a row of the table, and the scores of the masks over all images."""
     apply, params, matmul = classifier(name, size, precision)
     data, labels = natural_images(images, size), np.arange(images) % 10
     search = Search(Model(apply, params, data.shape[1:], matmul_precision=matmul), [images])
@@ -98,7 +98,7 @@ def measure(name: str, precision: str, size: int, count: int, images: int) -> tu
 
     losses(batches, 1)  # compiles
     started = time.perf_counter()
-    found = losses(batches, count)
+    mask_losses = losses(batches, count)
     seconds = time.perf_counter() - started
     rate = count * images / seconds
 
@@ -134,11 +134,11 @@ def measure(name: str, precision: str, size: int, count: int, images: int) -> tu
         **search.layout,
         "loss_difference_from_cpu": float(f"{np.max(np.abs(checked - expected) / np.maximum(1, expected)):.2g}"),
     }
-    return row, found[1:] - found[0]
+    return row, mask_losses[1:] - mask_losses[0]
 
 
 def plain_forward(engine: Engine, apply: Callable, precision: str, data: np.ndarray) -> tuple[Callable, int]:
-    """The jitted forward pass over all devices with a tile's images on each: (call, images of a call)."""
+    """Return the jitted forward pass over all devices, with a tile's images on each: (call, images a call)."""
     batch = min(engine.tile_images, len(data)) * len(parallel.local_devices())
     place = NamedSharding(parallel.mesh(), PartitionSpec(parallel.AXIS))
     images = jax.device_put(np.resize(data, (batch, *data.shape[1:])), place)
@@ -147,7 +147,7 @@ def plain_forward(engine: Engine, apply: Callable, precision: str, data: np.ndar
 
 
 def on_cpu(name: str, size: int, images: np.ndarray, labels: np.ndarray, masks: int) -> np.ndarray:
-    """Mean losses under the first masks on this machine's CPU in float32, filtered in NumPy float64."""
+    """Return mean losses under the first masks, on this machine's CPU in float32 and filtered in NumPy float64."""
     apply, params, _ = classifier(name, size, "highest")
     cpu = jax.local_devices(backend="cpu")[0]
     forward = jax.jit(lambda params, images: jax.nn.log_softmax(apply(params, images)))
@@ -163,7 +163,7 @@ def on_cpu(name: str, size: int, images: np.ndarray, labels: np.ndarray, masks: 
 
 
 def training_step(name: str, size: int) -> dict:
-    """Images a second of the training step as a run makes it, on a batch that lies on the devices."""
+    """Measure images a second of a run's training step, on a batch that stays on the devices."""
     devices, each = len(parallel.local_devices()), 128 if size == 32 else 64
     each = min(each, IMAGES.value)
     network = models.build(name, num_classes=10, image_size=size)
@@ -198,7 +198,7 @@ def training_step(name: str, size: int) -> dict:
 
 
 def flops_of_forward(name: str, size: int) -> float:
-    """FLOPs of one image's forward pass, as XLA counts them for a CPU: a multiplication and an addition are two."""
+    """Return XLA's count of FLOPs for a forward pass of one image on a CPU; a multiply-add counts as two."""
     apply, params, _ = classifier(name, size, "highest")
     with jax.default_device(jax.local_devices(backend="cpu")[0]):
         lowered = jax.jit(apply).lower(params, jax.ShapeDtypeStruct((1, size, size, 3), jnp.float32))
@@ -206,7 +206,7 @@ def flops_of_forward(name: str, size: int) -> float:
 
 
 def share_of_peak(tflops: float, precision: str) -> float | None:
-    """None where the device's peak in this mode is not known."""
+    """Return the share of the device's peak; None if the peak in this mode is not known."""
     kind = jax.devices()[0].device_kind
     peaks = tuple(float(value) for value in PEAK.value) if PEAK.value else PEAKS.get(kind)
     if peaks is None or precision == "bfloat16":
@@ -215,7 +215,7 @@ def share_of_peak(tflops: float, precision: str) -> float | None:
 
 
 def natural_images(count: int, size: int) -> np.ndarray:
-    """Noise with the 1/f amplitudes of photographs, of unit deviation."""
+    """Return noise with the 1/f amplitudes of photographs and unit standard deviation."""
     rng = np.random.default_rng(0)
     frequency = np.hypot(*np.meshgrid(np.fft.fftfreq(size) * size, np.fft.rfftfreq(size) * size, indexing="ij"))
     noise = np.fft.rfft2(rng.normal(size=(count, size, size, 3)), axes=(1, 2))
@@ -224,7 +224,7 @@ def natural_images(count: int, size: int) -> np.ndarray:
 
 
 def table(rows: list[dict]) -> str:
-    """The rows as Markdown."""
+    """Return the rows as a Markdown table."""
     columns = {
         "benchmark": "benchmark",
         "model": "model",

@@ -6,8 +6,8 @@
 Prints one JSON object a line. Device: `ratio` is time with the augmentation over time without, the median of
 interleaved pairs in one run, with a bootstrap 95 % interval; `seconds` is a step without. `dfmx` filters with
 probability 0.3 by random masks of a tenth of the plane; `frequencies` is the filter that data.frequencies=low:0.25
-puts before the network. Host: `images_per_core_second`, by CPU time, of images of noise; a process makes no more,
-since torch has one generator a process and so one thread augments at a time.
+puts before the network. Host: `images_per_core_second`, by CPU time, on images of noise. This is also the limit of a
+process: torch has one generator a process, so one thread augments at a time.
 """
 
 import json
@@ -35,10 +35,10 @@ from fsjax.training import dfmx, optimizers, state, step
 PAIRS = flags.DEFINE_integer("pairs", 30, "Interleaved pairs.", lower_bound=20)
 BATCH = flags.DEFINE_integer("batch", 128, "Images a step.")
 STEPS = flags.DEFINE_integer("steps", 1, "Steps in each half of a pair.")
-MODEL = flags.DEFINE_string("model", "resnet20", "Of fsjax.models.")
+MODEL = flags.DEFINE_string("model", "resnet20", "A name of fsjax.models.")
 SIZE = flags.DEFINE_integer("size", 32, "Pixels a side.")
 ONLY = flags.DEFINE_list("only", [], "Names of rows; all by default.")
-HOST = flags.DEFINE_boolean("host", False, "Rows of the host's augmentations instead.")
+HOST = flags.DEFINE_boolean("host", False, "Measure the host's augmentations instead.")
 
 CLASSES = 10
 DEVICE_ROWS = (*AUGMENTATIONS, "dfmx", "frequencies")
@@ -51,32 +51,32 @@ def main(_: list[str]) -> None:
 
 
 def device_rows() -> Iterator[dict]:
-    """A row an augmentation on the device."""
-    about = {"device": parallel.describe(), "model": MODEL.value, "size": SIZE.value, "batch": BATCH.value}
+    """Yield a row for each augmentation on the device."""
+    settings = {"device": parallel.describe(), "model": MODEL.value, "size": SIZE.value, "batch": BATCH.value}
     plain = step_of("", SIZE.value)
     for name in ONLY.value or DEVICE_ROWS:
-        yield {**about, "name": name, **cost(plain, name)}
+        yield {**settings, "name": name, **cost(plain, name)}
 
 
 def host_rows() -> Iterator[dict]:
-    """A row an augmentation on the host and a size."""
+    """Yield a row for each size and each augmentation on the host."""
     for size in (32, 224):
         for name in HOST_AUGMENTATIONS:
             yield {"size": size, "name": name, "images_per_core_second": round(host_rate(name, size), 1)}
 
 
 def cost(plain: Callable[[], int], name: str) -> dict:
-    """Time of a step with an augmentation over that of the plain step."""
+    """Measure the time of a step with an augmentation over the time of the plain step."""
     sides = {"without": plain, "with": step_of(name, SIZE.value)}
     for side in sides.values():
         side()  # compiles
-    found = paired.rates(sides, PAIRS.value)
-    seconds = BATCH.value / float(np.median(found["without"]))
-    return {"pairs": PAIRS.value, "seconds": round(seconds, 5), **paired.ratio(found["without"], found["with"])}
+    rates = paired.rates(sides, PAIRS.value)
+    seconds = BATCH.value / float(np.median(rates["without"]))
+    return {"pairs": PAIRS.value, "seconds": round(seconds, 5), **paired.ratio(rates["without"], rates["with"])}
 
 
 def step_of(name: str, size: int) -> Callable[[], int]:
-    """Takes steps of a training with one augmentation and returns how many images they took."""
+    """Return a function that runs training steps with one augmentation and returns their number of images."""
     options = common.base().train
     network = models.build(MODEL.value, num_classes=CLASSES, image_size=size)
     if name == "frequencies":
@@ -107,7 +107,7 @@ def step_of(name: str, size: int) -> Callable[[], int]:
 
 
 def host_rate(name: str, size: int, seconds: float = 5.0) -> float:
-    """Images a second of a core, batch by batch: by CPU time, which others on the machine do not lengthen."""
+    """Measure images a core-second, batch by batch, in CPU time: other load on the machine does not lengthen it."""
     augment, done = make_host_augment((name,), 0, size), 0
     images = np.random.default_rng(0).integers(0, 256, (64, size, size, 3), np.uint8)
     augment(images[:2], np.zeros(2, int), np.arange(2))

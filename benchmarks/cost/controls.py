@@ -1,14 +1,15 @@
-"""What the controls of maps cost beside the removal search on the same images, with the same model.
+"""Compare the cost of the controls of maps with the removal search on the same images, with the same model.
 
   python benchmarks/cost/controls.py                              # an ESTIMATED twenty minutes on two cores
-  python benchmarks/cost/controls.py --judged_images=100          # as many as by default in a run; ten times as long
+  python benchmarks/cost/controls.py --judged_images=100          # a run's default; ten times as long
 
-Prints one JSON object a line. `controls`: time of config.evaluate's controls at one share (a class's own map, low-pass,
-highest energy, `random_masks` random ones a class for all classes and as many of its radial profile) over that of the
-removal of every orbit, all classes, random images, a network with random weights, float32 'highest' on both sides; the
-median over interleaved pairs, with a bootstrap 95 % interval. `by_passes` is what the numbers of forward passes alone
-would make it. Few images are the harder case: masks are made for a class whatever its images. `memory`: the peak of a
-process that does the one or the other once, on the host and, where it says, on a device.
+Prints one JSON object a line. `controls`: time of config.evaluate's controls at one share over the time of the removal
+of every orbit. The controls are a class's own map, low-pass, highest energy, `random_masks` random masks a class for
+all classes, and the same number of radial-matched masks. Both sides use all classes, random images, a network with
+random weights and float32 'highest'. The ratio is the median over interleaved pairs, with a bootstrap 95 % interval.
+`by_passes` is the ratio of the numbers of forward passes. Few images are the harder case, because the time to make a
+class's masks does not depend on its images. `memory`: peak memory of a process that runs one of the two sides once, on
+the host and, if the device reports it, on the device.
 """
 
 import json
@@ -41,16 +42,16 @@ MEAN_STD = (np.full(3, 0.5), np.full(3, 0.25))
 
 MODEL = flags.DEFINE_string("judged_model", "resnet20", "A name of fsjax.models.")
 SIZE = flags.DEFINE_integer("judged_size", 32, "Side of the images, pixels.")
-CLASSES = flags.DEFINE_integer("judged_classes", 10, "How many.")
-IMAGES = flags.DEFINE_integer("judged_images", 10, "Of each class.")
+CLASSES = flags.DEFINE_integer("judged_classes", 10, "Number of classes.")
+IMAGES = flags.DEFINE_integer("judged_images", 10, "Images of each class.")
 RANDOM = flags.DEFINE_integer("random_masks", 20, "As config.evaluate.random_masks.")
-SHARE = flags.DEFINE_float("judged_share", 0.05, "Of the plane that the maps keep.")
+SHARE = flags.DEFINE_float("judged_share", 0.05, "Share of the plane that the maps keep.")
 PAIRS = flags.DEFINE_integer("judged_pairs", 20, "Interleaved pairs.")
-SIDE = flags.DEFINE_enum("judged_side", None, ["controls", "removal"], "Of a process of the memory benchmark.")
+SIDE = flags.DEFINE_enum("judged_side", None, ["controls", "removal"], "Side that a memory process runs.")
 
 
 class Made:
-    """Noise, in classes of one size."""
+    """Noise images in classes of equal size."""
 
     planted = None
 
@@ -77,30 +78,30 @@ def main(_: list[str]) -> None:
         print(json.dumps({"host_mib": host, "device_mib": peak and round(peak / 2**20)}))
         return
     for row in (cost(), memory()):
-        about = {"model": MODEL.value, "image_size": SIZE.value, "classes": CLASSES.value, "images": IMAGES.value}
-        print(json.dumps({**row, **about, "random_masks": RANDOM.value, "devices": parallel.describe()}), flush=True)
+        settings = {"model": MODEL.value, "image_size": SIZE.value, "classes": CLASSES.value, "images": IMAGES.value}
+        print(json.dumps({**row, **settings, "random_masks": RANDOM.value, "devices": parallel.describe()}), flush=True)
 
 
 def cost() -> dict:
-    """Time of the controls over that of the search."""
+    """Measure the time of the controls over the time of the search."""
     both = sides()
     for side in both.values():
         side()
-    # Rounds a second: the controls' time over the search's is the search's rate over theirs.
+    # These are rounds a second, so the ratio of times is the inverse ratio of rates.
     rates = paired.rates(both, PAIRS.value)
-    seconds = {name: round(1 / float(np.median(found)), 2) for name, found in rates.items()}
+    seconds = {name: round(1 / float(np.median(rate)), 2) for name, rate in rates.items()}
     passes = controls_masks() / removal_masks((SIZE.value, SIZE.value), 1).count
     ratio = paired.ratio(rates["removal"], rates["controls"])
     return {"benchmark": "controls", **ratio, "by_passes": round(passes, 4), "seconds": seconds, "pairs": PAIRS.value}
 
 
 def controls_masks() -> int:
-    """A class's."""
+    """Return the number of masks a class."""
     return 1 + len(controls.TRIVIAL) + RANDOM.value * (1 + CLASSES.value)
 
 
 def memory() -> dict:
-    """Peak of a process of either side."""
+    """Measure the peak memory of a process of each side."""
     flagged = [f"--{flag.name}={flag.value}" for flag in (MODEL, SIZE, CLASSES, IMAGES, RANDOM, SHARE)]
     peaks = {}
     for side in ("controls", "removal"):
@@ -111,13 +112,13 @@ def memory() -> dict:
 
 
 def sides() -> dict:
-    """Either side as a call that does all its work once, with programs that are compiled once."""
+    """Return each side as a function that does all its work once; programs are compiled once."""
     network = models.build(MODEL.value, num_classes=CLASSES.value, image_size=SIZE.value)
     image, test = (SIZE.value, SIZE.value, 3), Dataset(Made(), SIZE.value)
     model = Model(*fold(network, network.init(0)), image)
     budget = masks.budget(SHARE.value, *image[:2])
     rng = np.random.default_rng(1)
-    kept = np.stack([masks.random(*image[:2], budget, rng) for _ in range(CLASSES.value)])
+    maps = np.stack([masks.random(*image[:2], budget, rng) for _ in range(CLASSES.value)])
     tile_images = tile_size.fit(model, resident_images=min(GROUP, len(test)))
     engine = Engine(model, statistics=("correct",), tile_images=tile_images)
     search = Search(model, [IMAGES.value])
@@ -125,7 +126,7 @@ def sides() -> dict:
 
     def judged() -> int:
         options = {"images": 0, "random_masks": RANDOM.value, "seed": 0}
-        controls.judge(engine, MEAN_STD, kept, budget, test, **options)
+        controls.judge(engine, MEAN_STD, maps, budget, test, **options)
         return 1
 
     def searched() -> int:

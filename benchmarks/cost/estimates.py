@@ -4,8 +4,8 @@
   python benchmarks/cost/estimates.py --tflops=27 --devices=8 configs/dfm_resnet.py:imagenet10
 
 Prints one JSON object a stage. `gflop` is XLA's count for one image; a step of training counts as three forward passes.
-`hours` is an ESTIMATE: passes x gflop over what the devices are said to reach, nothing is run. 27 TFLOP/s is 40 % of an
-H100's 67 in float32 without tensor cores, which is what a search in 'highest' uses.
+`hours` is an ESTIMATE: passes x gflop over the assumed speed of the devices; nothing is run. 27 TFLOP/s is 40 % of an
+H100's 67 in float32 without tensor cores, the mode that a search in 'highest' uses.
 """
 
 import importlib
@@ -23,12 +23,12 @@ sys.path.insert(0, str(pathlib.Path(__file__).parents[2]))
 from fsjax import models
 from fsjax.fourier import patches
 
-# Classes, and images of the training and test splits, of data sets that a config may name.
+# Data set -> (classes, training images, test images), for data sets that a config may name.
 SETS = {"cifar10": (10, 50_000, 10_000), "imagenet10": (10, 13_000, 500), "imagenet1k": (1000, 1_281_167, 50_000)}
 EXPERIMENTS = [f"configs/{name}.py:{data}" for name in ("dfm_resnet", "dfm_vit") for data in SETS]
 
-TFLOPS = flags.DEFINE_float("tflops", 27.0, "That a device reaches, 10^12 floating-point operations a second.")
-DEVICES = flags.DEFINE_integer("devices", 1, "How many.")
+TFLOPS = flags.DEFINE_float("tflops", 27.0, "Speed of a device, 10^12 floating-point operations a second.")
+DEVICES = flags.DEFINE_integer("devices", 1, "Number of devices.")
 
 
 def main(arguments: list[str]) -> None:
@@ -43,23 +43,23 @@ def main(arguments: list[str]) -> None:
 
 
 def forward_passes(config: ConfigDict, classes: int, training: int, test: int) -> dict[str, int]:
-    """Of each stage, for removal searches; images are those that the config asks for."""
-    kept = training * (1 - config.data.validation_share)
-    images = min(config.search.images_per_class or training, kept / classes) * classes
+    """Return the forward passes of each stage, for removal searches and the config's number of images."""
+    trained_on = training * (1 - config.data.validation_share)
+    images = min(config.search.images_per_class or training, trained_on / classes) * classes
     masks = 1 + patches.count(*[config.data.image_size] * 2, config.search.patch)
     control_images = min(config.evaluate.control_images or test, test / classes) * classes
     controls = config.evaluate.random_masks * (1 + classes) + 3 if config.evaluate.random_masks else 0
     grid_images = min(config.evaluate.grid_images or test, test / classes) * classes
     grid = grid_images * classes * len(set(config.evaluate.grid) - set(config.search.shares))
     return {
-        "train": round(3 * kept * config.train.epochs),
+        "train": round(3 * trained_on * config.train.epochs),
         "search": round(images * masks),
         "evaluate": round(test * (1 + classes * len(config.search.shares)) + control_images * controls + grid),
     }
 
 
 def forward_gflop(name: str, classes: int, size: int) -> float:
-    """Floating-point operations of a forward pass of one image, in 10^9, as XLA counts them."""
+    """Return XLA's count of floating-point operations for a forward pass of one image, in 10^9."""
     network = models.build(name, num_classes=classes, image_size=size)
     variables = jax.eval_shape(lambda: network.init(0))
     image = jax.ShapeDtypeStruct((1, size, size, 3), jnp.float32)

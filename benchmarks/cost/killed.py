@@ -1,13 +1,13 @@
-"""Kills of whole runs: does one that is killed again and again end with the bits of one that never was?
+"""Kill whole runs at random moments and check that they end bit for bit as a run that was never killed.
 
   python benchmarks/cost/killed.py --kills=100 --moments=0        # 12 minutes on two CPU cores
 
 A run is launch.py on a small planted set: train, search, evaluate, report. It is started, killed (SIGKILL) at a random
-moment, started again, and so on, until it has had a random number of kills; then it is left to end. A moment is drawn
-from a stage, and the stage from those still to be done, those with few kills so far more often. Prints one JSON
-object a kill, one a run that has ended, and at last {"kills", "runs", "lost", "different", "by_stage"}: `lost` are runs
-whose last start failed, or left temporary files; `different` are those whose checkpoint, scores, masks or
-evaluation.json are not those of the run that was not killed, bit for bit. Exit status 1 where there is one.
+moment and started again until it has had a random number of kills. Then it runs to its end. Each kill is at a random
+moment of a random unfinished stage; stages with few kills so far are drawn more often. Prints one JSON object a kill,
+one a finished run, and at last {"kills", "runs", "lost", "different", "by_stage"}. `lost` counts runs with a failed
+last start or with temporary files left. `different` counts runs with a checkpoint, scores, masks or evaluation.json
+that differ in any bit from the run that was not killed. Exit status 1 if any run is lost or different.
 """
 
 import dataclasses
@@ -50,31 +50,31 @@ FIELDS = {
     "report.samples": 1,
 }
 STAGES = ("start", "train", "search-removal", "evaluate-removal", "report-removal")
-# Kills of one run, at most; and how long a start may take before it counts as lost.
+# Most kills of one run; seconds until a start counts as lost.
 MOST, PATIENCE = 6, 600
 
-KILLS = flags.DEFINE_integer("kills", 100, "How many.")
+KILLS = flags.DEFINE_integer("kills", 100, "Number of kills.")
 SEED = flags.DEFINE_integer("moments", 0, "Seed of the moments.")
 
 
 def main(_: list[str]) -> None:
     logging.set_verbosity(logging.WARNING)
     with tempfile.TemporaryDirectory(prefix="fsjax-killed-") as folder:
-        found = run(pathlib.Path(folder), kills=KILLS.value, seed=SEED.value)
-    sys.exit(1 if found["lost"] or found["different"] else 0)
+        summary = run(pathlib.Path(folder), kills=KILLS.value, seed=SEED.value)
+    sys.exit(1 if summary["lost"] or summary["different"] else 0)
 
 
 def run(
     folder: pathlib.Path, *, kills: int, seed: int, whole: pathlib.Path | None = None, fields: dict | None = None
 ) -> dict:
-    """Delivers so many kills to runs in a folder and returns the last of the objects printed.
+    """Kill runs in a folder and return the summary that is printed last.
 
     Args:
-      folder: for the workdirs.
-      kills: how many.
-      seed: of the moments.
-      whole: the workdir of a run that was not killed, with the same fields; None = it is made first.
-      fields: of the config, dotted name -> value; None = FIELDS.
+      folder: parent of the workdirs.
+      kills: number of kills.
+      seed: seed of the moments.
+      whole: the workdir of a run that was not killed, with the same fields; None = run it first.
+      fields: config fields, dotted name -> value; None = FIELDS.
     """
     fields = FIELDS if fields is None else fields
     environment = {**os.environ, "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0.2"}
@@ -108,9 +108,9 @@ def run(
             print(json.dumps(row), flush=True)
             if status:
                 print((folder / f"{directory.name}.log").read_text(), file=sys.stderr)
-    found = {"kills": by_stage.total(), **counts, "by_stage": {name: by_stage[name] for name in STAGES}}
-    print(json.dumps(found), flush=True)
-    return found
+    summary = {"kills": by_stage.total(), **counts, "by_stage": {name: by_stage[name] for name in STAGES}}
+    print(json.dumps(summary), flush=True)
+    return summary
 
 
 @dataclasses.dataclass
@@ -119,9 +119,9 @@ class Start:
 
     Attributes:
       directory: the workdir.
-      fields: of the config.
-      environment: of the process.
-      log: takes its standard error.
+      fields: config fields.
+      environment: environment of the process.
+      log: file for the standard error of the process.
     """
 
     directory: pathlib.Path
@@ -137,14 +137,14 @@ class Start:
         self._before, self._started = self._mark(), time.monotonic()
 
     def kill_at_random(self, rng: random.Random, seconds: dict[str, float], kills: Counter) -> tuple[str, int | None]:
-        """Kills it in a stage that is drawn from those still to be done, at a moment that is drawn from its seconds.
+        """Kill the process at a random moment of a random unfinished stage.
 
         Args:
-          rng: draws.
-          seconds: that each stage takes.
-          kills: that each stage has had.
+          rng: random generator.
+          seconds: wall time of each stage.
+          kills: number of kills in each stage so far.
 
-        Returns the stage that it was killed in, and its exit status where it ended before.
+        Returns the stage of the kill, and the exit status if the process ended before the kill.
         """
         to_do = [name for name in STAGES if not _record(self.directory, name).get("done")]
         (name,) = rng.choices(to_do, [1 / (1 + kills[name]) ** 2 for name in to_do])
@@ -166,7 +166,7 @@ class Start:
         return name == "start" or (self._begun() and STAGES.index(self._stage()) >= STAGES.index(name))
 
     def _begun(self) -> bool:
-        """Whether it has come as far as to write to the workdir."""
+        """Return whether the process has written to the workdir."""
         return self._mark() != self._before
 
     def _mark(self) -> int:
@@ -174,7 +174,7 @@ class Start:
         return file.stat().st_mtime_ns if file.exists() else 0
 
     def _stage(self) -> str:
-        """The stage that it is in: the last that has begun and is not done."""
+        """Return the current stage: the first that is not done."""
         if not self._begun():
             return "start"
         records = {name: _record(self.directory, name) for name in STAGES[1:]}
@@ -189,7 +189,7 @@ def _record(directory: pathlib.Path, stage: str) -> dict:
 
 
 def differences(left: pathlib.Path, right: pathlib.Path, fields: dict) -> list[str]:
-    """What of a run is not as in a finished one: weights, scores, masks, evaluation.json, whether there is a report."""
+    """Return the parts of two runs that differ: weights, scores, masks, evaluation.json, presence of the report."""
     config = dfm_vit.get_config()
     config.update_from_flattened_dict(fields)
     with_report = "report" in config.stages.split(",")
@@ -203,10 +203,10 @@ def differences(left: pathlib.Path, right: pathlib.Path, fields: dict) -> list[s
         "masks": (maps[0].masks, maps[1].masks),
         **{f"weights {index}": pair for index, pair in enumerate(zip(*weights, strict=True))},
     }
-    found = [name for name, pair in pairs.items() if _bits(pair[0]) != _bits(pair[1])]
+    differing = [name for name, pair in pairs.items() if _bits(pair[0]) != _bits(pair[1])]
     evaluations = [(side / "evaluation.json").read_bytes() for side in (left, right)]
     page = (right / "report" / "index.html").exists()
-    return found + ["evaluation.json"] * (evaluations[0] != evaluations[1]) + ["report"] * (page != with_report)
+    return differing + ["evaluation.json"] * (evaluations[0] != evaluations[1]) + ["report"] * (page != with_report)
 
 
 def _bits(array: np.ndarray) -> tuple:

@@ -1,12 +1,12 @@
-"""Peak memory of each search at 224 pixels over the number of classes: what a search holds is not the whole result.
+"""Measure the peak memory of each search at 224 pixels by number of classes: no search holds the whole result.
 
 python benchmarks/cost/many_classes.py --method=removal,adaptive,hierarchical,learned --classes=250,1000
 
-Each row is a process that searches that many classes of random images, two a class, with a small random classifier,
-and saves the maps. Masks and scores of a class are written as they are found; beyond 16 MiB an array of the result lies
-in a mapped file. `peak_mib` is the peak of memory that is the process's own, without the pages of mapped files;
-`result_mib` the size of masks and scores in memory, were they there. `greedy` is left out: its 25,090 steps a class are
-too many here.
+Each row is a process that searches this number of classes of random images, two a class, with a small random
+classifier, and saves the maps. Masks and scores of a class are written when the class is done; an array of the result
+beyond 16 MiB is a memory-mapped file. `peak_mib` is the peak of the process's own memory, without the pages of mapped
+files. `result_mib` is the size that masks and scores would have in memory. `greedy` is left out: its 25,090 steps a
+class are too many here.
 """
 
 import json
@@ -29,7 +29,7 @@ from fsjax.engine.model import Model
 from fsjax.runtime import startup
 
 SIZE, IMAGES, SHARES = 224, 2, (0.01, 0.05, 0.1, 0.2)
-# As little work as the method can do: what is measured is memory.
+# The least work that each method accepts, because only memory is measured.
 FIELDS = {
     "removal": {},
     "adaptive": {"first_images": 8, "exact_sample": 2},
@@ -38,8 +38,8 @@ FIELDS = {
 }
 
 METHOD = flags.DEFINE_list("method", list(FIELDS), "Names of fsjax.search.SEARCHES.")
-CLASSES = flags.DEFINE_list("classes", ["250", "1000"], "How many, a row each.")
-HERE = flags.DEFINE_bool("here", False, "Search in this process: what a row's process is given.")
+CLASSES = flags.DEFINE_list("classes", ["250", "1000"], "Numbers of classes, a row each.")
+HERE = flags.DEFINE_bool("here", False, "Search in this process; set for the process of a row.")
 
 
 def main(_: list[str]) -> None:
@@ -54,7 +54,7 @@ def main(_: list[str]) -> None:
 
 
 def search_here(method: str, classes: int) -> None:
-    """One row."""
+    """Search in this process and print its row."""
     startup.use_cores(128)
     options = search.options()
     options.update(method=method, patch=32, shares=SHARES)
@@ -90,7 +90,7 @@ def search_here(method: str, classes: int) -> None:
 
 
 def apply(weights: jax.Array, images: jax.Array) -> jax.Array:
-    """Logits of the means of 8 x 8 fields."""
+    """Return logits that are linear in the means of 8 x 8 fields."""
     side = SIZE // 8
     fields = images.reshape(len(images), 8, side, 8, side, 3).mean((2, 4))
     return fields.reshape(len(images), -1) @ weights
@@ -101,7 +101,7 @@ def images_of(label: int) -> np.ndarray:
 
 
 class Peak:
-    """The most anonymous memory that this process had, looked at ten times a second."""
+    """Peak anonymous memory of this process, sampled ten times a second."""
 
     def __init__(self):
         self._most = 0

@@ -3,11 +3,11 @@
   python benchmarks/cost/page.py                                    # 10 classes, then 1,000, at 224 pixels
   python benchmarks/cost/page.py --page_classes=40 --page_size=32
 
-A row for each number of classes: `page_mb` is index.html, `all_mb` with the files of single classes beside it (without
-figures/, which is for papers), `first_paint_ms` the first contentful paint by the browser's own account: median and
-range of --loads, each in a new tab. It needs Selenium and a Chrome or Chromium, as tests/browser does; --noopen_page
-measures sizes alone. Maps, rates and images are made up. Up to 40 classes scores are of single frequencies and the
-slider has 11 shares; of more, of patches of 8 and at 4 shares, as in configs/dfm_resnet.py:imagenet1k.
+Prints a row for each number of classes. `page_mb` is the size of index.html; `all_mb` adds the per-class files, but not
+figures/. `first_paint_ms` is the first contentful paint as the browser reports it: median and range of --loads, each in
+a new tab. This needs Selenium and a Chrome or Chromium, as tests/browser does; --noopen_page measures sizes alone.
+Maps, rates and images are synthetic. Up to 40 classes, scores are of single frequencies and the slider has 11 shares.
+With more classes, scores are of patches of 8 and at 4 shares, as in configs/dfm_resnet.py:imagenet1k.
 """
 
 import json
@@ -24,10 +24,10 @@ sys.path.insert(0, str(pathlib.Path(__file__).parents[2]))
 from benchmarks.cost import report_workdir
 from fsjax.report import explorer
 
-CLASSES = flags.DEFINE_list("page_classes", ["10", "1000"], "How many, a row each.")
-SIZE = flags.DEFINE_integer("page_size", 224, "Side of the images.")
+CLASSES = flags.DEFINE_list("page_classes", ["10", "1000"], "Numbers of classes, a row each.")
+SIZE = flags.DEFINE_integer("page_size", 224, "Side of the images, pixels.")
 OPEN = flags.DEFINE_bool("open_page", True, "Open the page in a browser.")
-LOADS = flags.DEFINE_integer("loads", 11, "Times that a page is opened.")
+LOADS = flags.DEFINE_integer("loads", 11, "Number of page loads.")
 
 
 def main(_: list[str]) -> None:
@@ -43,17 +43,17 @@ def row(directory: pathlib.Path, classes: int, size: int) -> dict:
     report_workdir.write(directory, tuple(f"class {index}" for index in range(classes)), size, **few)
     report = directory / "report"
     files = [report / "index.html", *report.glob("data/*")]
-    found = {
+    sizes = {
         "classes": classes,
         "size": size,
         "page_mb": round(files[0].stat().st_size / 1e6, 2),
         "all_mb": round(sum(file.stat().st_size for file in files) / 1e6, 2),
     }
-    return found | (first_paint(files[0]) if OPEN.value else {})
+    return sizes | (first_paint(files[0]) if OPEN.value else {})
 
 
 def first_paint(page: pathlib.Path) -> dict:
-    """Milliseconds from the start of the navigation, in headless Chromium."""
+    """Measure milliseconds from the start of the navigation to the first paint, in headless Chromium."""
     from selenium import webdriver
 
     options = webdriver.ChromeOptions()

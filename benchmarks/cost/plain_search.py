@@ -1,4 +1,4 @@
-"""A removal search without its files and its progress: what benchmarks time."""
+"""A removal search without files and progress, for benchmarks."""
 
 import numpy as np
 
@@ -13,11 +13,11 @@ class Search:
 
     Args:
       model: the classifier.
-      counts: images of each class.
-      split: whether single orbits may be removed behind the first convolution, where the model begins with one.
+      counts: number of images of each class.
+      split: whether single orbits may be removed after the first convolution, if the model begins with one.
 
     Attributes:
-      model: as the engine computes it: split or not.
+      model: the model that the engine computes: split or not.
     """
 
     def __init__(self, model: Model, counts: list[int], *, split: bool = True):

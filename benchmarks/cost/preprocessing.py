@@ -1,11 +1,11 @@
-"""Our preprocessing beside torchvision's, on every image of a folder: that a model trained there reads the same here.
+"""Compare our preprocessing with torchvision's on every image of a folder.
 
   python benchmarks/cost/preprocessing.py --root=DIR --size=224                        # DIR/test/<class>/, both sides
   python benchmarks/cost/preprocessing.py --root=DIR --size=224 --resize_shorter=256   # Resize(256) + CenterCrop(224)
 
 Prints one JSON object: `levels`, the largest difference in grey levels; `differ`, the share in [0, 1] of the values
-that differ at all; `normalised`, the largest difference once both are normalised as for ImageNet. The other side is
-torchvision's transforms of the images as its own loader opens them. Exit status 1 where `levels` is above 1.
+that differ at all; `normalised`, the largest difference after normalisation as for ImageNet. torchvision's loader opens
+the images for torchvision's transforms. Exit status 1 if `levels` is above 1.
 """
 
 import json
@@ -32,7 +32,7 @@ BATCH = 64
 ROOT = flags.DEFINE_string("root", None, "Folder with <split>/<class>/ in it.", required=True)
 SIZE = flags.DEFINE_integer("size", None, "Side of the images that a model reads, pixels.", required=True)
 SHORTER = flags.DEFINE_integer("resize_shorter", 0, "0 = both sides to size; else the shorter side, then a crop.")
-SPLIT = flags.DEFINE_string("split", "test", "Which folder under the root.")
+SPLIT = flags.DEFINE_string("split", "test", "Name of the folder under the root.")
 
 
 def main(_: list[str]) -> int:
@@ -42,14 +42,14 @@ def main(_: list[str]) -> int:
     source = open_folder(config, SPLIT.value)
     ours = data.Dataset(source, SIZE.value, cache_gib=0.0, resize_shorter=SHORTER.value)
     asked = {"split": SPLIT.value, "size": SIZE.value, "resize_shorter": SHORTER.value, "images": len(source)}
-    found = compare(ours, source.files)
+    differences = compare(ours, source.files)
     versions = {"pillow": PIL.__version__, "torchvision": torchvision.__version__}
-    print(json.dumps({"benchmark": "preprocessing", **asked, **found, **versions}))
-    return int(found["levels"] > 1)
+    print(json.dumps({"benchmark": "preprocessing", **asked, **differences, **versions}))
+    return int(differences["levels"] > 1)
 
 
 def compare(dataset: data.Dataset, files: list[str]) -> dict[str, float]:
-    """Differences between the images of the dataset and torchvision's of the same files."""
+    """Return the differences between the dataset's images and torchvision's images of the same files."""
     size = dataset.image_size
     theirs = Compose([Resize(SHORTER.value), CenterCrop(size)] if SHORTER.value else [Resize((size, size))])
     tensors = Compose([ToTensor(), Normalize(*common.IMAGENET)])

@@ -1,6 +1,6 @@
 """Write a workdir with a report, without training or searching: random scores and made-up rates.
 
-For measuring and testing the page: the figures mean nothing, their number and size are those of a run.
+It serves to measure and test the page. The figures mean nothing, but their number and size are those of a run.
 """
 
 import numpy as np
@@ -15,7 +15,7 @@ from fsjax.report import page
 from fsjax.runtime import files
 from fsjax.runtime.storage import Path
 
-IMAGES = 4  # of each class
+IMAGES = 4  # a class
 HEADLINE = 0.05  # the share with controls: config.report.share, or the nearest to it
 
 
@@ -29,16 +29,16 @@ def write(
     patch: int = 1,
     samples: int = 3,
 ) -> dfm.DominantFrequencyMaps:
-    """Writes evaluation.json and the report, and returns the maps.
+    """Write evaluation.json and the report, and return the maps.
 
     Args:
       directory: the workdir.
-      classes: names.
-      size: side of the images.
-      shares: of the maps.
-      grid: further shares at which rates are given.
-      patch: scores are constant on squares of this side, as those of a search with patches nearly are.
-      samples: images of a class that are shown.
+      classes: names of the classes.
+      size: side of the images, pixels.
+      shares: shares of the maps.
+      grid: further shares with rates.
+      patch: side of the squares on which scores are constant; a search with patches nearly has such scores.
+      samples: number of images shown a class.
     """
     rng = np.random.default_rng(0)
     radius = spectrum.radius(size, size)
@@ -69,7 +69,7 @@ def write(
 
 
 def evaluation(classes: tuple[str, ...], shares: tuple[float, ...], grid: tuple[float, ...], rng) -> Evaluation:
-    """An evaluation of made-up rates, with controls at the headline share."""
+    """Return an evaluation of random rates, with controls at the headline share."""
     count = len(classes)
 
     def rates() -> Rates:
@@ -97,7 +97,7 @@ def evaluation(classes: tuple[str, ...], shares: tuple[float, ...], grid: tuple[
         for share in shares
     }
     of_grid = [rates() for _ in grid]
-    columns = {name: np.array([getattr(one, name) for one in of_grid]) for name in ("tpr", "tpr_ci", "fpr")}
+    columns = {name: np.array([getattr(at_share, name) for at_share in of_grid]) for name in ("tpr", "tpr_ci", "fpr")}
     plain = rates()
     confusion = rng.integers(0, 3, (count, count)) + IMAGES * np.eye(count, dtype=int)
     return Evaluation(
@@ -118,7 +118,7 @@ def evaluation(classes: tuple[str, ...], shares: tuple[float, ...], grid: tuple[
 
 
 class _Pictures:
-    """A source of noise with the amplitudes of a natural image, 1/f."""
+    """A source of noise with the 1/f amplitudes of natural images."""
 
     planted = None
 

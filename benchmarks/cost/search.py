@@ -40,17 +40,17 @@ from fsjax.runtime import parallel, startup
 from fsjax.search import removal_compat
 from fsjax.search.removal import removal_masks
 
-# What is measured without --model: three models at 32 pixels and one at 224.
+# The models measured without --model: three at 32 pixels and one at 224.
 MODELS = (("resnet20", 32), ("resnet18_cifar", 32), ("vit_tiny_patch4", 32), ("resnet18_imagenet", 224))
 
 ONLY = flags.DEFINE_enum("only", None, ["ratio", "vs_pytorch", "memory"], "One of the benchmarks.")
 MODEL = flags.DEFINE_string("model", None, "A name of fsjax.models, in place of the list.")
 SIZE = flags.DEFINE_integer("image_size", 32, "Side of the images of --model, pixels.")
 IMAGES = flags.DEFINE_integer("images", 100, "Images of a class.")
-ORDER = flags.DEFINE_enum("order", None, ["shuffled", "sorted"], "Of the images in the published procedure.")
+ORDER = flags.DEFINE_enum("order", None, ["shuffled", "sorted"], "Order of the images in the published procedure.")
 PAIRS = flags.DEFINE_integer("pairs", 20, "Interleaved rounds.")
-SECONDS = flags.DEFINE_float("seconds", 1.0, "About how long one side of a round takes.")
-MASKS = flags.DEFINE_integer("masks", 0, "For the processes of the memory benchmark.")
+SECONDS = flags.DEFINE_float("seconds", 1.0, "Approximate time of one side of a round.")
+MASKS = flags.DEFINE_integer("masks", 0, "Number of masks; set for the processes of the memory benchmark.")
 
 
 def main(_: list[str]) -> None:
@@ -75,7 +75,7 @@ def report(row: dict) -> None:
 
 
 def ratio(name: str, size: int) -> dict:
-    """Masked images a second over plain forward images a second."""
+    """Measure masked images a second over plain forward images a second."""
     model, images = classifier(name, size), random_images(IMAGES.value, size)
     plain, batch, rate = best_forward(model, images)
     every = removal_masks((size, size), 1)
@@ -84,7 +84,7 @@ def ratio(name: str, size: int) -> dict:
     for kind in ("orbits", "masks"):
         search = Search(model, [len(images)], split=kind == "orbits")
         batches = search.image_batches(images)
-        # Whole tiles: of the 515 masks of a search at 32 pixels only the last tile is padded.
+        # Use whole tiles: a search of 515 masks at 32 pixels pads only its last tile.
         tile = search.engine.perturbations_per_tile(search.batch_size)
         count = tile * max(1, round(rate * SECONDS.value / len(images) / tile))
         listed = every[1 + np.arange(count) % (every.count - 1)]
@@ -98,7 +98,7 @@ def ratio(name: str, size: int) -> dict:
             out_specs=PartitionSpec(parallel.AXIS),
         )
     )
-    # The search with masks came last: its batches hold nothing but spectra.
+    # These batches are from the search with masks, which came last: they hold spectra only.
     arguments = batches[0].encoded, listed[:tile]
     of_a_call = tile * search.batch_size
     sides["filter"] = paired.rounds_of(functools.partial(filtering, *arguments), of_a_call, rate * SECONDS.value)
@@ -120,7 +120,7 @@ def ratio(name: str, size: int) -> dict:
 
 
 def vs_pytorch(name: str, size: int, order: str) -> dict:
-    """Time of the published procedure over ours for the same masks, all of ten classes."""
+    """Measure the time of the published procedure over ours, for the same masks and all of ten classes."""
     import torch
 
     from benchmarks.parity import published as procedure
@@ -171,14 +171,14 @@ def vs_pytorch(name: str, size: int, order: str) -> dict:
     )  # whole tiles: of a search only the last one is padded
     for round_ in range(PAIRS.value + 1):
         taken[:] = [next(mask) for _ in range(several)]
-        found = paired.rates({"ours": fsjax, "theirs": pytorch}, 1)
+        round_rates = paired.rates({"ours": fsjax, "theirs": pytorch}, 1)
         if round_:  # the first compiles
-            for side, rate in found.items():
+            for side, rate in round_rates.items():
                 rates[side].append(rate[0])
     if order == "sorted":
         apart = max(abs(ours[i][c] - theirs[i][c]) / max(1, theirs[i][c]) for i in theirs for c in range(classes))
     else:
-        apart = None  # in another order the published loss is another one
+        apart = None  # the published loss depends on the order
     return {
         "benchmark": "vs_pytorch",
         "model": name,
@@ -196,7 +196,7 @@ def vs_pytorch(name: str, size: int, order: str) -> dict:
 
 
 def memory(name: str, size: int) -> dict:
-    """Peak resident memory of whole processes that search few and many masks, beside what XLA says of a tile."""
+    """Measure peak resident memory of processes that search few and many masks, with XLA's memory for a tile."""
     model = classifier(name, size)
     few, many = 16, 400 if size < 100 else 48
     peaks = []
@@ -236,9 +236,9 @@ def random_images(count: int, size: int) -> np.ndarray:
 
 
 def best_forward(model: Model, images: np.ndarray) -> tuple[Callable, int, float]:
-    """The jitted forward pass at the fastest of several batch sizes: (call, batch, images a second).
+    """Return the jitted forward pass at the fastest of several batch sizes: (call, batch, images a second).
 
-    On one device, and split over all there are.
+    Each batch size is tried on one device and split over all devices.
     """
 
     forward = jax.jit(at_precision(model.matmul_precision, model.apply))

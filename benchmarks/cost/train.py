@@ -1,4 +1,4 @@
-"""What feeding a training costs: our loader beside torchvision's, and whole training steps beside bare ones.
+"""Measure the cost of the input pipeline: our loader against torchvision's, whole training steps against bare ones.
 
   python benchmarks/cost/train.py  # the steps of both models on two cores
   python benchmarks/cost/train.py --only=loader --root=DIR --image_size=224          # DIR/train/<class>/
@@ -6,12 +6,12 @@
   python benchmarks/cost/train.py --only=step --model=resnet18_cifar --batch=512 --seconds=10   # an accelerator
 
 Prints one JSON object a line. `loader`: images a second of the training loader over those of torchvision's ImageFolder
-with torch's DataLoader, on the same folder with the same pixels, with no worker processes and with two; ours decodes in
-a thread a core. Nothing is kept between epochs, so both sides decode every image; with --cache_gib=4, a run's default,
-ours decodes each once and keeps it, where all fit. `step`: training steps a second, input pipeline included, over those
-of the bare step on one batch that stays on the devices. Images are those of --root, decoded whenever they are used, or
-else made up and in memory. Ratios are medians over interleaved rounds, with a bootstrap 95 % interval; 1 = feeding is
-free. A CPU's cores are a device each, as in launch.py.
+with torch's DataLoader, on the same folder with the same pixels, with no worker processes and with two. Our loader
+decodes in one thread a core. By default nothing is cached between epochs, so both sides decode every image. With
+--cache_gib=4, a run's default, ours decodes each image once and caches it if all fit. `step`: training steps a second,
+input pipeline included, over bare steps a second on one batch that stays on the devices. Images come from --root and
+are decoded at each use; without --root they are synthetic and in memory. Ratios are medians over interleaved rounds,
+with a bootstrap 95 % interval; 1 = feeding has no cost. A CPU's cores are a device each, as in launch.py.
 """
 
 import functools
@@ -40,21 +40,21 @@ from fsjax.training import optimizers, state
 from fsjax.training.settings import PRECISIONS
 from fsjax.training.step import make_update_fn, pmap_update, split_over_devices
 
-# What is measured without --model, with a batch that two cores can take.
+# (model, image size, batch) measured without --model; the batches are small enough for two cores.
 MODELS = (("resnet18_cifar", 32, 64), ("vit_small_patch16", 224, 16))
-# Worker processes of torch's loader, which decode one image after the other each.
+# Worker processes of torch's loader; each decodes one image at a time.
 WORKERS = (0, 2)
 
 ONLY = flags.DEFINE_enum("only", None, ["loader", "step"], "One of the benchmarks.")
 ROOT = flags.DEFINE_string("root", None, "Folder with train/<class>/ in it.")
 MODEL = flags.DEFINE_string("model", None, "A name of fsjax.models, in place of the list.")
 SIZE = flags.DEFINE_integer("image_size", 32, "Side of the images of --root and of --model, pixels.")
-BATCH = flags.DEFINE_integer("batch", 0, "Images of a batch; 0 = as listed, and 64 for the loader.")
+BATCH = flags.DEFINE_integer("batch", 0, "Images of a batch; 0 = as in MODELS, and 64 for the loader.")
 PRECISION = flags.DEFINE_enum("precision", "float32", list(PRECISIONS), "As config.train.precision.")
-AUGMENT = flags.DEFINE_string("augment", "flip,crop", "As config.train.augment, of those that the device makes.")
-CACHE = flags.DEFINE_float("cache_gib", 0.0, "As config.data.cache_gib; 0 = images are decoded whenever they are used.")
+AUGMENT = flags.DEFINE_string("augment", "flip,crop", "As config.train.augment, augmentations on the device only.")
+CACHE = flags.DEFINE_float("cache_gib", 0.0, "As config.data.cache_gib; 0 = images are decoded at each use.")
 PAIRS = flags.DEFINE_integer("pairs", 20, "Interleaved rounds.")
-SECONDS = flags.DEFINE_float("seconds", 3.0, "About how long one side of a round takes.")
+SECONDS = flags.DEFINE_float("seconds", 3.0, "Approximate time of one side of a round.")
 
 
 def main(_: list[str]) -> None:
@@ -77,16 +77,16 @@ def cores() -> int:
 
 
 def loader(workers: int) -> dict:
-    """Images a second of our training loader over those of torch's."""
+    """Measure images a second of our training loader over those of torch's."""
     if not ROOT.value:
         raise app.UsageError("--only=loader needs --root")
     size, batch = SIZE.value, BATCH.value or 64
     ours = folder(size)
     theirs = torch_loader(size, batch, workers)
     check_pixels(ours, theirs.dataset)
-    # Whole epochs wait for the last batch: a round is as many batches as take about so long.
+    # A round is a number of batches, not whole epochs, because an epoch waits for its last batch.
     sides = {
-        "fsjax": lambda count: sum(len(one["image"]) for one in stream(ours, batch, count)),
+        "fsjax": lambda count: sum(len(loaded["image"]) for loaded in stream(ours, batch, count)),
         "torchvision": lambda count: sum(len(images) for images, _ in itertools.islice(theirs, count)),
     }
     sides["torchvision"](8)  # starts the workers
@@ -108,13 +108,13 @@ def loader(workers: int) -> dict:
 
 
 def torch_loader(size: int, batch: int, workers: int):
-    """torch's DataLoader over torchvision's ImageFolder; its workers stay from round to round."""
+    """Return torch's DataLoader over torchvision's ImageFolder; its workers persist between rounds."""
     import torch
     from torchvision import transforms
     from torchvision.datasets import ImageFolder
 
     class Rounds(torch.utils.data.Sampler):
-        """As many images at random as a round takes, so that no worker reads on while the other side is measured."""
+        """Random images for one round only, so that no worker reads ahead while the other side is measured."""
 
         rounds = 8 * batch
 
@@ -130,13 +130,13 @@ def torch_loader(size: int, batch: int, workers: int):
         transforms.Compose([transforms.Resize((size, size)), transforms.PILToTensor()]),
     )
     torch.set_num_threads(1)
-    # Not forked: JAX has threads.
+    # Spawned, not forked, because JAX has threads.
     fresh = {"persistent_workers": True, "multiprocessing_context": "spawn"} if workers else {}
     return torch.utils.data.DataLoader(images, batch, sampler=Rounds(), num_workers=workers, **fresh)
 
 
 def check_pixels(ours: Dataset, theirs) -> None:
-    """Stops where the two sides do not read the same."""
+    """Exit if the two sides read different labels or pixels."""
     for index in np.linspace(0, len(ours) - 1, 16, dtype=int).tolist():
         pixels, label = theirs[index]
         if label != ours.labels[index] or not np.array_equal(ours[index], pixels.permute(1, 2, 0).numpy()):
@@ -144,7 +144,7 @@ def check_pixels(ours: Dataset, theirs) -> None:
 
 
 def step(name: str, size: int, batch: int) -> dict:
-    """Training steps a second, input pipeline included, over bare ones."""
+    """Measure training steps a second, input pipeline included, over bare steps a second."""
     config = common.base().train
     network = models.build(name, num_classes=10, image_size=size, dtype=PRECISIONS[PRECISION.value])
     optimizer = optimizers.make(config, 10**6)
@@ -159,16 +159,16 @@ def step(name: str, size: int, batch: int) -> dict:
     resident = jax.device_put(split_over_devices(next(iter(stream(dataset, batch, 1)))), layout)
 
     def fed(count: int) -> int:
-        """As the training loop goes: two steps may be under way, and their losses are looked at in the end."""
+        """Run steps as the training loop does: up to two steps are in flight, and losses are read at the end."""
         measured, stops = [], []
-        for one in stream(dataset, batch, count):
-            replicas["fed"], values, stop = update(replicas["fed"], split_over_devices(one), 1.0, no_stop)
+        for loaded in stream(dataset, batch, count):
+            replicas["fed"], values, stop = update(replicas["fed"], split_over_devices(loaded), 1.0, no_stop)
             stops = [*stops[-1:], stop]
             measured.append(values)
             if len(stops) == 2 and state.unreplicate(stops[0]):
-                raise SystemExit("nothing asked for a stop")
+                raise SystemExit("a training step reported a stop that was not requested")
         if not np.isfinite([state.unreplicate(values)["loss"] for values in measured]).all():
-            raise SystemExit("the loss is not finite")
+            raise SystemExit("training: the loss is not finite")
         return count
 
     def bare(count: int) -> int:
@@ -196,26 +196,29 @@ def step(name: str, size: int, batch: int) -> dict:
 
 
 def steps_of(run: Callable[[], object], steps: int) -> int:
-    """How many steps take about --seconds, where `run` makes so many; at least two, which may be under way at once."""
+    """Return the number of steps that take about --seconds, timed by a `run` of `steps` steps.
+
+    It is at least two, because two steps may be in flight.
+    """
     run()
     rate = paired.rates({"run": lambda: run() and steps}, 1)["run"][0]
     return max(2, round(SECONDS.value * rate))
 
 
 def stream(dataset: Dataset, batch: int, count: int) -> Iterator[dict[str, np.ndarray]]:
-    """So many batches, as a training reads them."""
+    """Return `count` batches, read as in training."""
     return batches(dataset, batch_size=batch, seed=0, num_steps=count)
 
 
 def folder(size: int) -> Dataset:
-    """The images of --root."""
+    """Return the images of --root."""
     config = common.base().data
     config.update({"source": "folder", "root": ROOT.value, "image_size": size})
     return Dataset(open_folder(config, "train"), size, cache_gib=CACHE.value)
 
 
 def made_up(size: int, images: int) -> Dataset:
-    """Images of noise in ten classes, in memory."""
+    """Return noise images in ten classes, in memory."""
 
     class Noise:
         classes, planted = tuple(f"class {label}" for label in range(10)), None

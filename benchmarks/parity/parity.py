@@ -1,15 +1,15 @@
-"""Logits and input gradients of our models beside torchvision's and timm's, at full depth and at their own size.
+"""Compare logits and input gradients of our models with torchvision's and timm's, at full depth and at their own size.
 
   python benchmarks/parity/parity.py
 
-Prints one JSON object a line: the model, where the PyTorch model is from, the size of the images, the largest
+Prints one JSON object a line: the model, the source of the PyTorch model, the size of the images, the largest
 difference of a logit, the largest difference of a gradient over the greatest gradient, the spread of the logits
-(the largest standard deviation of a logit over the images: what the differences are to be held against), and seconds.
-Exit status 1 where logits differ by more than 1e-4 or gradients by more than 1e-3.
+(the largest standard deviation of a logit over the images, as a scale for the differences), and seconds.
+Exit status 1 if logits differ by more than 1e-4 or gradients by more than 1e-3.
 
-Ours in float32, PyTorch's in float64; random weights, statistics and images. Of a deep model's millions of ReLUs some
-stand so near zero that rounding switches them, and gradients jump there. So where float32 gradients differ by more,
-ours are computed in float64 too, `gradients_float64`, and these are then what must agree.
+Our models run in float32, PyTorch's in float64; weights, statistics and images are random. A deep model has millions of
+ReLUs. Some are so near zero that rounding switches them, and gradients jump there. If float32 gradients differ by more
+than the tolerance, ours are also computed in float64, `gradients_float64`, and these must agree.
 
 The torchvision forms and timm's published ViTs are compared at 224 pixels, the others at 32 and, where the model takes
 it, 33; a ViT that timm has not published at 224 is timm's class at a few patches a side.
@@ -34,13 +34,13 @@ from benchmarks.parity.torch_models import random_images, randomise, timm_name, 
 from fsjax.models import MODELS, Network, build, state_dict
 from fsjax.runtime.errors import InputError
 
-# Of a logit, and of a gradient relative to the greatest one.
+# Tolerances: of a logit, and of a gradient relative to the greatest one.
 LOGITS, GRADIENTS = 1e-4, 1e-3
 IMAGES = 3
 
 
 def main() -> int:
-    """Compares every model; 0 if all are within the tolerances, else 1."""
+    """Compare every model; return 0 if all are within the tolerances, else 1."""
     within = True
     for name, size in cases():
         row = compare(name, size)
@@ -52,7 +52,7 @@ def main() -> int:
 
 
 def cases() -> Iterator[tuple[str, int]]:
-    """(name, size of the images) of all that is compared."""
+    """Yield (name, size of the images) of each comparison."""
     for name in MODELS:
         for size in _sizes(name):
             try:
@@ -63,12 +63,12 @@ def cases() -> Iterator[tuple[str, int]]:
 
 
 def agrees(row: dict) -> bool:
-    """Whether a line of the output is within the tolerances; NaN is not."""
+    """Return whether a row is within the tolerances; NaN is not."""
     return row["logits"] <= LOGITS and row.get("gradients_float64", row["gradients"]) <= GRADIENTS
 
 
 def compare(name: str, size: int) -> dict:
-    """A line of the output for the model of this name, with the weights as they are imported from a state dict."""
+    """Return the row of a model; its weights are imported from a state dict."""
     started = time.perf_counter()
     model, source = torch_model(name, size)
     randomise(model)
@@ -110,7 +110,7 @@ def _logits_and_gradients(network: Network, variables: dict, images: Array, dire
 
 def _sizes(name: str) -> tuple[int, ...]:
     if name == "resnet10w16_imagenet":
-        return ()  # the code of the others, at widths that torchvision cannot be asked for
+        return ()  # the same code as the other ResNets, but torchvision has no model of this width
     if name.endswith("_imagenet"):
         return (224,)
     if name.startswith("vit"):

@@ -1,4 +1,4 @@
-"""The published removal search in PyTorch, written from its description: what ours is compared and timed with.
+"""The published removal search in PyTorch, written from its description, as a reference for results and timing.
 
 Wang et al., ICCV 2023: every mask in turn, whole batches, the transform on the host in complex64.
 """
@@ -12,13 +12,13 @@ Batch = tuple[torch.Tensor, torch.Tensor]
 
 
 def batches(images: np.ndarray, labels: np.ndarray, size: int = 100) -> list[Batch]:
-    """Images [n, H, W, C] and labels in the order given, as the published loader hands them out."""
+    """Return images [n, H, W, C] and labels as batches in the given order, like the published loader."""
     tensors = torch.from_numpy(np.ascontiguousarray(images.transpose(0, 3, 1, 2))), torch.from_numpy(labels).long()
     return list(zip(*(tensor.split(size) for tensor in tensors), strict=True))
 
 
 def search(model: torch.nn.Module, data: list[Batch], classes: int, patch: int) -> np.ndarray:
-    """The stored losses of every class, [classes, S, S] float32 on the centred plane."""
+    """Return the stored losses of every class, [classes, S, S] float32 on the centred plane."""
     size = data[0][0].shape[-1]
     maps = torch.zeros(classes, size, size)
     for label in range(classes):
@@ -31,7 +31,7 @@ def search(model: torch.nn.Module, data: list[Batch], classes: int, patch: int) 
 
 
 def blocks(size: int, patch: int, row: int, column: int) -> Iterable[tuple[slice, slice]]:
-    """The block at (row, column) of the grid and, where both are above 0, its mirror block."""
+    """Yield the block at (row, column) of the grid and, if both are above 0, its mirror block."""
     yield slice(patch * row, patch * row + patch), slice(patch * column, patch * column + patch)
     if row and column:
         yield (
@@ -44,7 +44,7 @@ def blocks(size: int, patch: int, row: int, column: int) -> Iterable[tuple[slice
 def loss_without(
     model: torch.nn.Module, data: list[Batch], label: int, patch: int, row: int, column: int
 ) -> torch.Tensor:
-    """The loss of a class without one block: summed over the batches that hold an image of the class."""
+    """Return the loss of a class without one block, summed over the batches that hold an image of the class."""
     total = torch.zeros(())
     for images, labels in data:
         if not (labels == label).any():
@@ -60,6 +60,6 @@ def loss_without(
 
 
 def at_threshold(losses: np.ndarray, share: float) -> np.ndarray:
-    """The published map: 1 where the loss is at least the int(share * S * S)-th largest."""
+    """Return the published map: 1 where the loss is at least the int(share * S * S)-th largest."""
     rank = int(share * losses.size)
     return (losses >= np.sort(losses.ravel())[::-1][rank - 1]).astype(np.float32)

@@ -1,12 +1,13 @@
-"""Whether an imported model has here the maps that the published procedure finds in PyTorch with the same weights.
+"""Compare the maps of an imported model with those of the published procedure in PyTorch, on the same weights.
 
   python benchmarks/parity/published_maps.py --weights=runs/cifar10/export/resnet20.pt --root=DIR  # DIR/test/<class>/
   python benchmarks/parity/published_maps.py --weights=FILE --model=resnet18_cifar --root=DIR --patches=2 --images=50
 
-PyTorch loads the state dict strictly; ours reads the same file. Both search the same images in class order, number by
-number (`removal_compat`). One JSON object a patch size: the largest difference of a loss, in units of the tolerance,
-2e-6 * max(1, loss); and for each share how many positions of all classes' maps differ, and how many positions lie
-within twice the tolerance of their class's threshold, where they may. Exit status 1 where one differs elsewhere.
+PyTorch loads the state dict strictly; ours reads the same file. Both search the same images in class order, ours with
+`removal_compat`. Prints one JSON object a patch size: the largest difference of a loss, in units of the tolerance,
+2e-6 * max(1, loss); and for each share the number of positions that differ in the maps of all classes, and the number
+of positions within twice the tolerance of their class's threshold, where maps may differ. Exit status 1 if a position
+differs elsewhere.
 """
 
 import json
@@ -32,7 +33,7 @@ WEIGHTS = flags.DEFINE_string("weights", None, "A state dict of the model.", req
 MODEL = flags.DEFINE_string("model", "resnet20", "A ResNet of fsjax.models.MODELS, with 10 outputs.")
 ROOT = flags.DEFINE_string("root", None, "Folder with test/<class>/ in it.", required=True)
 SIZE = flags.DEFINE_integer("size", 32, "Side of the images, pixels.")
-IMAGES = flags.DEFINE_integer("images", 100, "Of each class, the first ones.")
+IMAGES = flags.DEFINE_integer("images", 100, "Number of images of each class, from the first.")
 PATCHES = flags.DEFINE_list("patches", ["1", "2"], "Patch sizes.")
 SHARES = (0.01, 0.05, 0.1, 0.2)
 
@@ -52,15 +53,15 @@ def main(_: list[str]) -> int:
             logits_fn, images, labels, num_classes=classes, method="removal_compat", patch=patch, shares=SHARES
         )
         seconds = {"pytorch": round(between - started, 1), "ours": round(time.perf_counter() - between, 1)}
-        found = compare(maps, expected)
-        failed |= found["elsewhere"] > 0
-        about = {"model": MODEL.value, "classes": classes, "images": len(images), "patch": patch}
-        print(json.dumps({"benchmark": "published_maps", **about, **found, "seconds": seconds}), flush=True)
+        differences = compare(maps, expected)
+        failed |= differences["elsewhere"] > 0
+        settings = {"model": MODEL.value, "classes": classes, "images": len(images), "patch": patch}
+        print(json.dumps({"benchmark": "published_maps", **settings, **differences, "seconds": seconds}), flush=True)
     return int(failed)
 
 
 def read_images() -> tuple[np.ndarray, np.ndarray, int]:
-    """Normalised test images in class order, their labels, and the number of classes."""
+    """Return normalised test images in class order, their labels, and the number of classes."""
     config = common.base().data
     config.update({"source": "folder", "root": ROOT.value, "image_size": SIZE.value})
     dataset = data.load(config, "test", 0)
@@ -70,7 +71,7 @@ def read_images() -> tuple[np.ndarray, np.ndarray, int]:
 
 
 def compare(maps: DominantFrequencyMaps, expected: np.ndarray) -> dict:
-    """Differences of losses and maps, as JSON values."""
+    """Return the differences of losses and maps as JSON values."""
     tolerance = 2e-6 * np.maximum(1, expected)
     differ, near, elsewhere = {}, {}, 0
     for index, share in enumerate(SHARES):

@@ -1,4 +1,4 @@
-"""PyTorch's forms of our models, their arrays as ours, and random ones: what comparisons with PyTorch stand on."""
+"""PyTorch versions of our models, conversion of their arrays, and random weights, for comparisons with PyTorch."""
 
 import jax
 import numpy as np
@@ -23,7 +23,7 @@ _VITS = {  # (width, depth, heads, MLP ratio)
 
 
 def torch_model(name, size):
-    """(the PyTorch form of our model of this name, where it is from), with 10 classes; the same weights every time.
+    """Return (the PyTorch version of our model, its source), with 10 classes and the same weights every time.
 
     Args:
       name: a key of fsjax.models.MODELS.
@@ -45,7 +45,7 @@ def torch_model(name, size):
 
 
 def timm_name(name):
-    """timm's name of our ViT of this name, class token or not; None where timm has none for 224 pixels."""
+    """Return timm's name of our ViT, with or without class token; None if timm has none for 224 pixels."""
     published = name.removesuffix("_gap") + "_224"
     return published if published in timm.list_models() else None
 
@@ -62,7 +62,7 @@ def _torch_vit(size, name, scale, patch, pool="token"):
 
 
 def torch_resnet(name):
-    """torchvision's model of this name with 10 classes, or its CIFAR form made from it; the same weights every time."""
+    """Return torchvision's model with 10 classes, or the CIFAR version made from it; the same weights every time."""
     with torch.random.fork_rng():
         torch.manual_seed(0)
         return _torch_resnet(name)
@@ -144,10 +144,10 @@ class TorchAlexNet(torch.nn.Module):
 
 
 def torch_logits_and_gradients(model, images, direction):
-    """In evaluation mode and float64: logits, and by the images the gradients of their product with `direction`.
+    """Return logits, and the gradients of their product with `direction` by the images, in evaluation mode and float64.
 
     Args:
-      model: any of the above; left in float64.
+      model: any of the above; stays in float64.
       images: [n, H, W, 3].
       direction: [n, 10].
 
@@ -162,7 +162,7 @@ def torch_logits_and_gradients(model, images, direction):
 
 
 def random_images(count, size):
-    """Noise over coarse blocks of colour, which tell one image from another: [count, size, size, 3]."""
+    """Return noise over coarse blocks of colour, [count, size, size, 3]; the blocks make the images differ clearly."""
     noise, blocks = (jax.random.normal(jax.random.key(7 + i), (count, n, n, 3)) for i, n in enumerate((size, 4)))
     block = np.arange(size) * 4 // size
     return noise + 3 * blocks[:, block][:, :, block]
@@ -170,10 +170,10 @@ def random_images(count, size):
 
 @torch.no_grad()
 def randomise(model):
-    """Random BatchNorm and LayerNorm, biases and embeddings: at their initial values an error in them would not show.
+    """Randomise BatchNorm and LayerNorm, biases and embeddings; their initial values would hide errors.
 
-    Some variances are small, so that the epsilons show. Other weights are such that a linear map and a ReLU keep an
-    image's variance: logits are neither all the same nor huge.
+    Some variances are small, so that a wrong epsilon is visible. The other weights keep an image's variance through a
+    linear map and a ReLU, so logits are neither all equal nor huge.
     """
     generator = torch.Generator().manual_seed(3)
 
@@ -192,7 +192,7 @@ def randomise(model):
             parameter.copy_(uniform(parameter, -bound, bound))
     for name, module in model.named_modules():
         if isinstance(module, torch.nn.BatchNorm2d):
-            # Residual branches are added up; in a sequence the next layer sees nothing else.
+            # Residual branches are summed, so they are scaled lower; in a sequence there is only one branch.
             low, high = (0.8, 1.3) if name.startswith("features.") else (0.5, 1.0)
             module.running_var.copy_(10 ** uniform(module.running_var, -3, 0))
             module.running_mean.copy_(uniform(module.running_mean, -0.3, 0.3))
@@ -200,7 +200,7 @@ def randomise(model):
 
 
 def from_torch(model):
-    """The model's arrays as our variables: names agree but for the last part, and the output axis comes last."""
+    """Return the model's arrays as our variables: only the last part of a name differs, and the output axis is last."""
     variables = {"params": {}, "batch_stats": {}}
     for name, tensor in model.state_dict().items():
         *path, last = name.split(".")

@@ -1,10 +1,10 @@
-"""Reading PyTorch weights: seconds and peak memory for ViT-B and ResNet-50, in a process of its own each.
+"""Measure the time and peak memory of reading PyTorch weights of ViT-B and ResNet-50, each in a separate process.
 
   python benchmarks/parity/weights.py                   # both models, .pt and .safetensors, with PyTorch and without
 
 Prints one JSON object a reading: `seconds` from the file to arrays ready for evaluation (BatchNorm folded); `peak`, the
-most memory that was taken on the way (Linux's RssAnon, so without a mapped file's own pages), over the bytes of the
-weights. Random weights: none can be fetched here. Exit status 1 beyond 10 seconds or twice the bytes.
+peak memory (Linux's RssAnon, so without the pages of a mapped file) over the bytes of the weights. Weights are random,
+because none can be downloaded here. Exit status 1 beyond 10 seconds or twice the bytes.
 """
 
 import json
@@ -19,12 +19,12 @@ import torch
 import torchvision
 
 ROOT = pathlib.Path(__file__).parents[2]
-# our name -> (image size, PyTorch's model)
+# Our name -> (image size, function that makes PyTorch's model).
 MODELS = {
     "vit_base_patch16": (224, lambda: timm.create_model("vit_base_patch16_224")),
     "resnet50_imagenet": (224, torchvision.models.resnet50),
 }
-# Reads in a process without the benchmark's own memory; the compiler is warm as in a run that goes on.
+# Run in a separate process, without the benchmark's own memory; the compiler is warm, as in a restarted run.
 READ = """
 import json, sys, threading, time
 path, name, size, installed = sys.argv[1], sys.argv[2], int(sys.argv[3]), sys.argv[4] == "True"
@@ -66,20 +66,20 @@ def main() -> int:
             safetensors.torch.save_file(state, paths[1])
             for path in paths:
                 for installed in (True, False):
-                    found = read(path, name, size, installed)
-                    ratio = found["peak_bytes"] / total
-                    failed |= found["seconds"] > 10 or ratio > 2
-                    about = {"model": name, "file": path.suffix, "torch": installed, "megabytes": round(total / 1e6)}
+                    cost = read(path, name, size, installed)
+                    ratio = cost["peak_bytes"] / total
+                    failed |= cost["seconds"] > 10 or ratio > 2
+                    case = {"model": name, "file": path.suffix, "torch": installed, "megabytes": round(total / 1e6)}
                     print(
                         json.dumps(
-                            {"benchmark": "weights", **about, "seconds": found["seconds"], "peak": round(ratio, 2)}
+                            {"benchmark": "weights", **case, "seconds": cost["seconds"], "peak": round(ratio, 2)}
                         )
                     )
     return int(failed)
 
 
 def read(path: pathlib.Path, name: str, size: int, installed: bool) -> dict:
-    """What a fresh process measures."""
+    """Return the measurements of a fresh process."""
     command = [sys.executable, "-c", READ, str(path), name, str(size), str(installed)]
     return json.loads(subprocess.run(command, cwd=ROOT, check=True, stdout=subprocess.PIPE, text=True).stdout)
 

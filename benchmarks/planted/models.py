@@ -19,9 +19,9 @@ _BATCH = 128
 
 
 def analytic(data: PlantedSet, seed: int = 0) -> Callable:
-    """logits_fn(images [n, S, S, 3]) -> [n, classes], by the planted orbits and nothing else.
+    """Return logits_fn(images [n, S, S, 3]) -> [n, classes]; the logits depend on the planted orbits only.
 
-    With a_k = |X_k| of orbit k, averaged over channels and divided by what a planted grating has, smooth at 0:
+    With a_k = |X_k| of orbit k, averaged over channels, divided by the amplitude of a planted grating, smooth at 0:
 
       whole_g  = product of a_k over the members of group g
       evidence = sum of whole_g over the groups of a class               (single, pair, triple)
@@ -46,9 +46,9 @@ def analytic(data: PlantedSet, seed: int = 0) -> Callable:
 
 
 def trained(data: PlantedSet, seed: int = 0, *, steps: int = 1000) -> Callable:
-    """logits_fn of a trained perceptron of two hidden layers that reads the amplitudes a_k of all orbits of the plane.
+    """Return the logits_fn of a trained perceptron with two hidden layers on the amplitudes a_k of all orbits.
 
-    Nothing tells it which orbits matter. It learns the joint sets, which the ViT does not in 1,000 steps.
+    It has no prior information about the planted orbits. It learns the joint sets; the ViT does not in 1,000 steps.
     """
     row, column = patches.orbit_positions(data.size, data.size).T
     widths = (len(row), _HIDDEN, _HIDDEN, CLASSES)
@@ -69,19 +69,19 @@ def trained(data: PlantedSet, seed: int = 0, *, steps: int = 1000) -> Callable:
 
 
 def trained_vit(data: PlantedSet, seed: int = 0, *, steps: int = 600) -> Callable:
-    """logits_fn of a trained vit_micro_patch8, which reads pixels."""
+    """Return the logits_fn of a trained vit_micro_patch8, which reads pixels."""
     network = models.build("vit_micro_patch8", num_classes=CLASSES, image_size=data.size)
     params = fit(network.apply, network.init(seed), data, steps=steps, rate=1e-3, seed=seed)
     return lambda images: network.apply(params, images)
 
 
 def fit(apply: Callable, params: PyTree, data: PlantedSet, *, steps: int, rate: float, seed: int) -> PyTree:
-    """Parameters trained by AdamW on images drawn anew at every step.
+    """Return parameters trained by AdamW on new images at every step.
 
-    Training starts on images whose unfinished groups are empty, so that a class shows in single orbits, and over the
-    first half goes over to the set's own: from those alone no network of ours learned the joint groups. Half of the
-    images are thinned: a network that never saw one calls all images its class once a mask leaves only that class's
-    orbits, whole groups or not.
+    Training starts with easy images: their incomplete groups are empty, so single orbits indicate the class. Over the
+    first half of training the set's own images replace them; on these alone no network of ours learned the joint
+    groups. Half of the images are thinned. Without thinned images, a network predicts a class for all images under a
+    mask that leaves only this class's orbits, whether groups are whole or not.
     """
     optimizer = optax.adamw(optax.warmup_cosine_decay_schedule(0.0, rate, min(50, steps // 2), steps))
 
@@ -105,7 +105,7 @@ def fit(apply: Callable, params: PyTree, data: PlantedSet, *, steps: int, rate: 
 def _amplitudes(
     images: Float[Array, "n size size 3"], row: Int[np.ndarray, " orbits"], column: Int[np.ndarray, " orbits"]
 ) -> Float[Array, "n orbits"]:
-    """a of the orbits at these positions of the centred plane."""
+    """Return a_k of the orbits at these positions of the centred plane."""
     grey = images.mean(-1, keepdims=True)
     relative = spectrum.amplitude(grey)[:, row, column, 0] / (GRATING * grey.size / len(grey) / 2)
     return jnp.sqrt(relative**2 + _SOFT**2) - _SOFT

@@ -1,4 +1,4 @@
-"""How well masks find what is planted, and what a classifier still recognises through them."""
+"""Scores of masks on planted sets: recovery of the planted orbits, and TPR and FPR of a classifier under the masks."""
 
 import functools
 from collections.abc import Callable
@@ -19,26 +19,26 @@ def score(
     logits_fn: Callable,
     scores: Float[np.ndarray, "classes size size"] | None = None,
 ) -> dict[str, int | float | None]:
-    """Means over the classes that own planted orbits; masks are bool on the centred plane.
+    """Return means over the classes that own planted orbits; masks are bool on the centred plane.
 
-    An orbit counts as kept where the mask has one of its positions.
+    An orbit counts as kept if the mask has one of its positions.
 
     Returns:
-      planted_orbits: of each class, and kept_orbits: by its mask.
-      precision, recall: the kept orbits that are planted, over the kept and over the planted ones.
-      average_precision: of the ranking by `scores`; None without.
-      sufficient: share of the classes whose mask keeps all their groups; of `redundant`, one group whole.
-      chance: recall of as many orbits drawn at random as are planted.
-      tpr, fpr: test images of the class, and of other classes, that are called the class once filtered by its mask.
+      planted_orbits, kept_orbits: number of orbits planted in each class, and number that its mask keeps.
+      precision, recall: the kept orbits that are planted, over the kept and over the planted orbits.
+      average_precision: average precision of the ranking by `scores`; None without scores.
+      sufficient: share of the classes with a mask that keeps all their groups; for `redundant`, one whole group.
+      chance: recall of random orbits, as many as are planted.
+      tpr, fpr: share of the test images of the class, and of other classes, predicted as the class under its mask.
     """
     owners = len(data.groups)
-    found = [_overlap(masks[label], data, label) for label in range(owners)]
+    overlaps = [_overlap(masks[label], data, label) for label in range(owners)]
     called = [called_share(logits_fn, data, label, masks[label]) for label in range(owners)]
     ranked = None
     if scores is not None:
         recovered = [planted.recovery(scores[label], data.planted[label]) for label in range(owners)]
         ranked = float(np.mean([row.average_precision for row in recovered]))
-    means = {name: float(np.mean([row[name] for row in found])) for name in found[0]}
+    means = {name: float(np.mean([overlap[name] for overlap in overlaps])) for name in overlaps[0]}
     own = int(np.prod(data.groups.shape[1:3]))
     return {
         "planted_orbits": own,
@@ -53,7 +53,7 @@ def score(
 def called_share(
     logits_fn: Callable, data: PlantedSet, label: int, mask: Bool[np.ndarray, "size size"]
 ) -> tuple[float, float]:
-    """(TPR, FPR) of a class on the test images under a mask, both in [0, 1]."""
+    """Return (TPR, FPR) of a class on the test images under a mask, both in [0, 1]."""
     called = predict(logits_fn, data.images["test"], mask) == label
     own = data.labels["test"] == label
     return float(called[own].mean()), float(called[~own].mean())
@@ -62,7 +62,7 @@ def called_share(
 def predict(
     logits_fn: Callable, images: Float[np.ndarray, "n size size 3"], mask: Bool[np.ndarray, "size size"]
 ) -> Int[np.ndarray, " n"]:
-    """The class of each image once it is filtered by the mask."""
+    """Return the predicted class of each image after filtering by the mask."""
     return np.asarray(_predict(logits_fn, jnp.asarray(images), jnp.asarray(mask)))
 
 

@@ -1,21 +1,23 @@
-"""Sets of images whose classes are told apart by orbits that we plant, alone, jointly or redundantly.
+"""Image sets with planted orbits that indicate the class alone, jointly or redundantly.
 
-An image is 1/f noise of random phase, of deviation 1 around 0, independent in each channel, plus gratings common to the
-channels, each one orbit at a random phase. Every class but the last owns groups of orbits; no two classes share one.
+An image is 1/f noise of random phase, with mean 0 and standard deviation 1, independent in each channel, plus gratings
+common to the channels. Each grating is one orbit at a random phase. Every class but the last owns groups of orbits; no
+two classes share an orbit.
 
-  kind       groups x members   what an image of a class holds of its own groups
+  kind       groups x members   members of its own groups in an image of a class
   single          6 x 1         one group, drawn anew for each image
   pair            3 x 2         one group whole, one empty, one member of the third
   triple          2 x 3         one group whole, one member of the other
   redundant       3 x 2         every group whole
 
-Of each group of the other classes, and of all groups in the last class, an image holds all members but one, drawn at
-random. So a class is the images in which one of its groups is whole. In `pair` and `triple` a single orbit is as
-frequent in its class as elsewhere (1/2 and 2/3): neither it nor any sum over orbits tells the class. In all kinds but
-`redundant` no group stands in for another, since an image of the class has only one: a model that is right on all
-images reads all of them. In `redundant` any one group tells the class, and removing one changes nothing.
+An image holds all members but one, drawn at random, of each group of the other classes. An image of the last class does
+so for all groups. So an image belongs to a class if one of the class's groups is whole. In `pair` and `triple` a single
+orbit is as frequent in its class as elsewhere (1/2 and 2/3): neither it nor any sum over orbits indicates the class. In
+all kinds but `redundant` no group replaces another, since an image of the class has only one whole group: a model that
+is right on all images reads all groups. In `redundant` any one group indicates the class, and removing one changes
+nothing.
 
-Distractors are stronger orbits that are in every image of every class, and tell nothing.
+Distractors are stronger orbits that are in every image of every class. They carry no class information.
 """
 
 import dataclasses
@@ -27,22 +29,22 @@ from fsjax.data.synthetic import noise_amplitude
 from fsjax.fourier import patches, spectrum
 
 KINDS = {"single": (6, 1), "pair": (3, 2), "triple": (2, 3), "redundant": (3, 2)}
-CLASSES = 4  # the last one owns nothing
+CLASSES = 4  # the last class owns no orbits
 GRATING = 0.5  # amplitude of a planted orbit, in standard deviations of the noise
-DISTRACTORS, DISTRACTING = 8, 0.75  # how many, and their amplitude
-# Cycles per pixel: below, the noise drowns a grating; beyond, the plane has corners.
+DISTRACTORS, DISTRACTING = 8, 0.75  # number of distractors, and their amplitude
+# Cycles per pixel: below LOWEST the noise hides a grating; beyond HIGHEST only the corners of the plane are left.
 LOWEST, HIGHEST = 0.2, 0.5
 
 
 @dataclasses.dataclass(frozen=True)
 class PlantedSet:
-    """A set and what is planted in it.
+    """A set of images and its planted orbits.
 
     Attributes:
       kind: a name of KINDS.
       size: side of the images, pixels.
       groups: (row, column) on the centred plane of a position of each planted orbit.
-      distractors: the same of the distractors.
+      distractors: the same for the distractors.
       planted: True at the planted orbits of each class; nowhere in the last class.
       images, labels: by split, 'train' and 'test'; images are normalised, labels in class order.
     """
@@ -57,15 +59,15 @@ class PlantedSet:
 
     @property
     def share(self) -> float:
-        """Of the plane, the part that holds as many positions as are planted in a class."""
+        """Return the share of the plane with as many positions as are planted in a class."""
         return float(self.planted[0].mean())
 
 
 def make_set(kind: str, size: int = 32, *, train: int = 32, test: int = 64, seed: int = 0) -> PlantedSet:
-    """A set with `train` and `test` images of each class; what is planted depends on kind, size and seed alone.
+    """Return a set with `train` and `test` images of each class; its planted orbits depend on kind, size and seed only.
 
     Raises:
-      ValueError: another kind, or a plane with too few orbits.
+      ValueError: unknown kind, or a plane with too few orbits.
     """
     if kind not in KINDS:
         raise ValueError(f"kind: {kind!r} is unknown; expected {', '.join(KINDS)}")
@@ -85,7 +87,7 @@ def make_set(kind: str, size: int = 32, *, train: int = 32, test: int = 64, seed
 def plant(
     kind: str, size: int, rng: np.random.Generator
 ) -> tuple[Int[np.ndarray, "owners groups members 2"], Int[np.ndarray, "distractors 2"]]:
-    """Positions of the planted orbits and of the distractors, no orbit twice."""
+    """Draw positions of the planted orbits and of the distractors, no orbit twice."""
     shape = (CLASSES - 1, *KINDS[kind])
     positions, radius = patches.orbit_positions(size, size), spectrum.radius(size, size)
     radius = radius[positions[:, 0], positions[:, 1]]
@@ -109,10 +111,11 @@ def draw(
     easy: float = 0.0,
     thinned: float = 0.0,
 ) -> Float32[np.ndarray, "images size size 3"]:
-    """New images of these classes.
+    """Draw new images of these classes.
 
-    In a share `easy` of them groups that are not whole are empty. In a share `thinned` of them noise and distractors
-    are weakened by a random factor, and each other class's orbits are left out with probability 1/2, as masks do it.
+    In a share `easy` of the images, groups that are not whole are empty. In a share `thinned` of the images, a random
+    factor weakens noise and distractors, and the orbits of each other class are left out with probability 1/2, similar
+    to the effect of masks.
     """
     white = rng.standard_normal((len(labels), 3, size, size), np.float32)
     amplitude = np.fft.ifftshift(noise_amplitude(size))[:, : size // 2 + 1].astype(np.float32)
@@ -136,13 +139,13 @@ def draw(
 def members_present(
     kind: str, labels: Int[np.ndarray, " images"], rng: np.random.Generator
 ) -> Bool[np.ndarray, "images owners groups members"]:
-    """Which members of which groups each image holds; the table at the top of this file."""
+    """Draw the members of each group that each image holds, by the table at the top of this file."""
     groups, members = KINDS[kind]
     owners = CLASSES - 1
     count = np.full((len(labels), owners, groups), members - 1)
     owned = np.flatnonzero(labels < owners)
     own = np.full(groups, members - 1)
-    # What the whole group has more than elsewhere another one has less; single orbits have nothing to give.
+    # One group gains a member and another loses one, so their number stays the same; not possible for single orbits.
     own[:2] = (members, max(members - 2, 0))
     if kind == "redundant":
         own[:] = members
