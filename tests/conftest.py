@@ -1,11 +1,11 @@
-"""Eight CPU devices, one compilation a program, and every jaxtyping signature of fsjax checked at each call."""
+"""Four CPU devices, one compilation a program, and every jaxtyping signature of fsjax checked at each call."""
 
 import atexit
 import os
 import shutil
 import tempfile
 
-os.environ["XLA_FLAGS"] = " ".join([os.environ.get("XLA_FLAGS", ""), "--xla_force_host_platform_device_count=8"])
+os.environ["XLA_FLAGS"] = " ".join([os.environ.get("XLA_FLAGS", ""), "--xla_force_host_platform_device_count=4"])
 os.environ.setdefault("JAX_PLATFORMS", "cpu")
 # PyTorch's threads spin while they wait: beside JAX's on a busy machine, small models then take eight times as long.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
@@ -16,18 +16,18 @@ if "JAX_COMPILATION_CACHE_DIR" not in os.environ:
     atexit.register(shutil.rmtree, cache, ignore_errors=True)
 os.environ["JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS"] = "0"
 
+import jax
 import pytest
 from jaxtyping import install_import_hook
 
 install_import_hook("fsjax", "beartype.beartype")
 
 
-@pytest.fixture(scope="module")
-def smallest_model():
-    """A network named "smallest" beside those that a config can name."""
-    from fsjax import models
-    from tests.helpers.smallest_model import SMALLEST
+@pytest.fixture(scope="session", autouse=True)
+def two_devices():
+    """Search and evaluate on two devices where a test asks for no others: four would take turns on two cores."""
+    from fsjax.runtime import parallel
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setitem(models.MODELS, "smallest", SMALLEST)
+        patch.setattr(parallel, "local_devices", lambda: jax.local_devices()[:2])
         yield

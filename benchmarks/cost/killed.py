@@ -39,7 +39,7 @@ FIELDS = {
     "data.image_size": 24,
     "data.synthetic.train_per_class": 24,
     "data.synthetic.test_per_class": 4,
-    "model.name": "vit_micro_patch8",
+    "model.name": "vit_nano_patch8",
     "train.batch_size": 16,
     "train.steps": 40,
     "run.checkpoint_every": 5,

@@ -26,6 +26,7 @@ from collections.abc import Iterator
 import jax
 import jax.numpy as jnp
 import numpy as np
+import torch
 from jax import Array
 
 sys.path.insert(0, str(pathlib.Path(__file__).parents[2]))
@@ -68,9 +69,13 @@ def agrees(row: dict) -> bool:
 
 
 def compare(name: str, size: int) -> dict:
-    """Return the row of a model; its weights are imported from a state dict."""
+    """Return the row of the model of this name."""
+    return compare_with(*torch_model(name, size), name, size)
+
+
+def compare_with(model: torch.nn.Module, source: str, name: str, size: int) -> dict:
+    """Return the row of a model; its weights are drawn anew, and imported from its state dict."""
     started = time.perf_counter()
-    model, source = torch_model(name, size)
     randomise(model)
     state = {key: value.numpy() for key, value in model.state_dict().items()}
     network, variables, *_ = state_dict.to_variables(state, name, size, source)

@@ -14,6 +14,7 @@ _VGG_LAYERS = {
     "vgg19": "E",
 }  # the columns of Simonyan and Zisserman's table 1
 _VITS = {  # (width, depth, heads, MLP ratio)
+    "nano": (16, 1, 2, 2),
     "micro": (64, 4, 4, 2),
     "tiny": (192, 12, 3, 4),
     "small": (384, 12, 6, 4),
@@ -69,8 +70,8 @@ def torch_resnet(name):
 
 
 def _torch_resnet(name):
-    if name == "resnet20":
-        return TorchResNet20()
+    if name in ("resnet20", "resnet8"):
+        return TorchResNet(3 if name == "resnet20" else 1)
     model = getattr(torchvision.models, name.split("_")[0])(num_classes=10)
     if name.endswith("_cifar"):
         model.conv1 = torch.nn.Conv2d(3, 64, 3, stride=1, padding=1, bias=False)
@@ -78,21 +79,25 @@ def _torch_resnet(name):
     return model
 
 
-class TorchResNet20(torch.nn.Module):
-    """ResNet-20 of He et al., section 4.2, with projections (option B), from torchvision's blocks."""
+class TorchResNet(torch.nn.Module):
+    """The narrow ResNet of He et al., section 4.2, with projections (option B), from torchvision's blocks.
 
-    def __init__(self):
+    Args:
+      depth: blocks of each of the three stages; 3 makes ResNet-20, 1 ResNet-8.
+    """
+
+    def __init__(self, depth):
         super().__init__()
         block = torchvision.models.resnet.BasicBlock
         self.conv1 = torch.nn.Conv2d(3, 16, 3, padding=1, bias=False)
         self.bn1 = torch.nn.BatchNorm2d(16)
-        self.layer1 = torch.nn.Sequential(block(16, 16), block(16, 16), block(16, 16))
+        self.layer1 = torch.nn.Sequential(*(block(16, 16) for _ in range(depth)))
         for i, width in ((2, 32), (3, 64)):
             project = torch.nn.Sequential(
                 torch.nn.Conv2d(width // 2, width, 1, stride=2, bias=False), torch.nn.BatchNorm2d(width)
             )
             first = block(width // 2, width, stride=2, downsample=project)
-            setattr(self, f"layer{i}", torch.nn.Sequential(first, block(width, width), block(width, width)))
+            setattr(self, f"layer{i}", torch.nn.Sequential(first, *(block(width, width) for _ in range(depth - 1))))
         self.fc = torch.nn.Linear(64, 10)
         for module in self.modules():
             if isinstance(module, torch.nn.Conv2d):

@@ -178,7 +178,7 @@ def make_config(text="low:0.2"):
     config.data.image_size, config.data.frequencies = 24, text
     config.data.synthetic.train_per_class, config.data.synthetic.test_per_class = 8, 2
     config.data.mean, config.data.std = (0.5, 0.5, 0.5), (0.2, 0.2, 0.2)
-    config.model.name = "vit_micro_patch8"
+    config.model.name = "vit_nano_patch8"
     config.train.steps, config.train.batch_size = 2, 16
     return config
 
@@ -233,7 +233,7 @@ def test_a_file_that_changed_is_refused_by_a_training_that_would_go_on(trained, 
 def test_pytorch_weights_get_the_filter_too(tmp_path):
     import torch
 
-    network = build("vit_micro_patch8", num_classes=4, image_size=24)
+    network = build("vit_nano_patch8", num_classes=4, image_size=24)
     state = state_dict.from_variables(jax.device_get(network.init(3)), OURS, False)
     torch.save({name: tensor(np.asarray(value)) for name, value in state.items()}, tmp_path / "model.pt")
     np.save(tmp_path / "kept.npy", frequencies.read("low:0.2", 24))

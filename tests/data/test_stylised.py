@@ -33,7 +33,7 @@ def config(tmp_path):
     config = common.base()
     config.data.source, config.data.root = "folder", str(tmp_path / "real")
     config.data.image_size, config.data.validation_share = 8, 0.25
-    config.model.name = "vit_micro_patch8"
+    config.model.name = "vit_nano_patch8"
     config.train.stylised, config.train.epochs, config.train.batch_size = str(tmp_path / "sin"), 1.0, 8
     config.train.evaluators = ""
     return config

@@ -28,7 +28,7 @@ SMALL = [
     "--config.data.image_size=24",
     "--config.data.synthetic.train_per_class=24",
     "--config.data.synthetic.test_per_class=4",
-    "--config.model.name=vit_micro_patch8",
+    "--config.model.name=vit_nano_patch8",
     "--config.train.batch_size=16",
     f"--config.train.steps={STEPS}",
     "--config.train.schedule=constant",
@@ -83,7 +83,7 @@ def losses(directory):
 
 
 def weights(directory):
-    network = models.build("vit_micro_patch8", num_classes=4, image_size=24)
+    network = models.build("vit_nano_patch8", num_classes=4, image_size=24)
     checkpoints = Checkpoints(directory / "checkpoints")
     found = checkpoints.variables(checkpoints.newest(), jax.eval_shape(lambda: network.init(0)))
     checkpoints.close()

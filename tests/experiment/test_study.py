@@ -26,7 +26,7 @@ CLASSES = ("cat|dog", "a_b")
 def make_config(**changes):
     config = augment.base("synthetic")
     config.data.image_size = 24
-    config.study.models = "vit_micro_patch8"
+    config.study.models = "vit_nano_patch8"
     config.search.resamples, config.evaluate.grid, config.report.samples = 0, (), 1
     for name, value in changes.items():
         *groups, field = name.split("__")
@@ -39,11 +39,11 @@ def make_config(**changes):
 
 def test_a_grid_is_every_model_variant_and_seed_with_the_variants_own_fields(tmp_path):
     config = make_config(
-        study__models="resnet20,vit_micro_patch8", study__seeds="3,5", study__variants="low_pass,standard"
+        study__models="resnet20,vit_nano_patch8", study__seeds="3,5", study__variants="low_pass,standard"
     )
     config.variants.low_pass = "train.steps=7; train.learning_rate=0.5;data.mean=(0.1, 0.2, 0.3)"
     grid = cells(config, tmp_path)
-    expected = itertools.product(("resnet20", "vit_micro_patch8"), ("low_pass", "standard"), (3, 5))
+    expected = itertools.product(("resnet20", "vit_nano_patch8"), ("low_pass", "standard"), (3, 5))
     assert [(cell.model, cell.variant, cell.seed) for cell in grid] == list(expected)
     assert len({cell.directory for cell in grid}) == 8 and grid[0].directory == tmp_path / "resnet20-low_pass-3"
     own = grid[0].config
@@ -60,14 +60,14 @@ def test_a_variant_comes_after_the_one_whose_workdir_it_names(tmp_path):
         config.variants.second = "train.augment={standard}/dfm"
     grid = cells(config, tmp_path)
     assert [cell.variant for cell in grid] == ["standard", "second", "third"]
-    assert grid[1].config.train.augment == str(tmp_path / "vit_micro_patch8-standard-0" / "dfm")
+    assert grid[1].config.train.augment == str(tmp_path / "vit_nano_patch8-standard-0" / "dfm")
 
 
 def test_maps_that_a_run_of_the_grid_will_leave_need_not_be_there_yet():
     config = make_config(study__variants="dfmx,standard")
     assert runner.check(config) == ["study"]
     config.variants.dfmx = "train.dfmx.maps=nowhere"
-    with pytest.raises(InputError, match=r"vit_micro_patch8-dfmx-0: .*nowhere"):
+    with pytest.raises(InputError, match=r"vit_nano_patch8-dfmx-0: .*nowhere"):
         runner.check(config)
 
 
@@ -92,9 +92,9 @@ def test_maps_that_a_run_of_the_grid_will_leave_need_not_be_there_yet():
         ),
         ({"variants__standard": "train.augment={other}"}, "variants.standard: needs the variant 'other'"),
         ({"variants__standard": "train.augment={standard}"}, "variants.standard: needs itself, by standard"),
-        ({"variants__standard": "train.augment=blur"}, "vit_micro_patch8-standard-0: train.augment: .*blur"),
-        ({"study__stages": "train"}, "vit_micro_patch8-standard-0: study.stages: got 'train'; expected train, search"),
-        ({"data__image_size": 25}, "vit_micro_patch8-standard-0: .*25"),
+        ({"variants__standard": "train.augment=blur"}, "vit_nano_patch8-standard-0: train.augment: .*blur"),
+        ({"study__stages": "train"}, "vit_nano_patch8-standard-0: study.stages: got 'train'; expected train, search"),
+        ({"data__image_size": 25}, "vit_nano_patch8-standard-0: .*25"),
     ],
 )
 def test_a_run_that_cannot_be_made_is_refused_before_the_first_one_starts(changes, message, tmp_path):
@@ -167,7 +167,7 @@ def test_tables_are_means_and_spreads_over_seeds_of_what_the_runs_wrote(tmp_path
     summary = {row["training"]: row for row in rows_of(tmp_path / "study" / "summary.csv")}
     for variant, row in summary.items():
         found = [wrote[variant, seed] for seed in range(3)]
-        assert row["seeds"] == "3" and row["model"] == "vit_micro_patch8"
+        assert row["seeds"] == "3" and row["model"] == "vit_nano_patch8"
         for heading, values in (
             ("accuracy", [one[0]["accuracy"] for one in found]),
             ("TPR", [np.mean(one[1]["tpr"]) for one in found]),
@@ -216,7 +216,7 @@ def test_tables_are_means_and_spreads_over_seeds_of_what_the_runs_wrote(tmp_path
         verdicts = [one[1]["shortcut"][label] for one in found]
         assert row["shortcut"] == ("" if verdicts[0] is None else str(np.mean(verdicts)))
         np.testing.assert_allclose(float(row["FPR spread"]), np.std([one[1]["fpr"][label] for one in found], ddof=1))
-    assert "| vit_micro_patch8 | standard" in capsys.readouterr().out
+    assert "| vit_nano_patch8 | standard" in capsys.readouterr().out
     page = (tmp_path / "report" / "study.html").read_text()
     assert "cat|dog" in page and "6 runs, 3 seeds" in page
 
@@ -244,7 +244,7 @@ def test_a_run_that_fails_is_named(tmp_path, monkeypatch):
         raise InputError("train.batch_size: got 7; expected 8")
 
     monkeypatch.setattr(pipeline, "run", run)
-    with pytest.raises(InputError, match=r"vit_micro_patch8-standard-0: train\.batch_size: got 7"):
+    with pytest.raises(InputError, match=r"vit_nano_patch8-standard-0: train\.batch_size: got 7"):
         run_study(make_config(), tmp_path)
 
 
@@ -272,7 +272,7 @@ def test_a_small_study_goes_from_nothing_to_its_tables_and_is_not_made_twice(tmp
     rows = rows_of(tmp_path / "study" / "summary.csv")
     assert [row["training"] for row in rows] == ["standard", "dfmx"]
     for row in rows:
-        own = tmp_path / f"vit_micro_patch8-{row['training']}-0"
+        own = tmp_path / f"vit_nano_patch8-{row['training']}-0"
         evaluation = json.loads((own / "evaluation.json").read_text())
         attacked = json.loads((own / "ood" / "removal.json").read_text())["sets"]["fgsm:8/255"]
         assert float(row["accuracy"]) == evaluation["unfiltered"]["accuracy"]
@@ -281,9 +281,9 @@ def test_a_small_study_goes_from_nothing_to_its_tables_and_is_not_made_twice(tmp
         )
         assert float(row["fgsm:8/255 accuracy"]) == attacked["accuracy"]
         assert row["shortcuts"] == row["map IoU"] == ""  # no controls, one seed
-    maps = str(tmp_path / "vit_micro_patch8-standard-0")
+    maps = str(tmp_path / "vit_nano_patch8-standard-0")
     assert (
-        json.loads((tmp_path / "vit_micro_patch8-dfmx-0" / "config.json").read_text())["train"]["dfmx"]["maps"] == maps
+        json.loads((tmp_path / "vit_nano_patch8-dfmx-0" / "config.json").read_text())["train"]["dfmx"]["maps"] == maps
     )
     files = {file: file.stat().st_mtime_ns for file in tmp_path.rglob("checkpoints/*.json")}
     caplog.set_level("INFO", logger="fsjax")

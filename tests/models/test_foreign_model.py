@@ -15,10 +15,11 @@ from configs import common, compare
 from fsjax.data.preprocess import normalise
 from fsjax.experiment import runner
 from fsjax.fourier import dfm
-from fsjax.models import classifier
+from fsjax.models import MODELS, classifier
 from fsjax.runtime import files
 from fsjax.runtime.errors import InputError
 from tests.helpers.lightning import lightning
+from tests.helpers.resnet8 import RESNET8
 
 SIZE = 16
 MEAN_STD = ((0.5, 0.4, 0.6), (0.25, 0.2, 0.3))
@@ -38,17 +39,22 @@ def images(tmp_path_factory):
     return root
 
 
-@pytest.fixture(scope="module", params=["resnet20", "vit_micro_patch8"])
+@pytest.fixture(scope="module", params=["resnet8", "vit_nano_patch8"])
 def foreign(request, tmp_path_factory):
     """(our name, the PyTorch model, a file of its weights)."""
-    if request.param == "resnet20":
-        model = torch_resnet("resnet20").eval()
-    else:
-        model = torchvision.models.VisionTransformer(SIZE, 8, 4, 4, 64, 128, num_classes=10).eval()
-    randomise(model)
-    path = tmp_path_factory.mktemp("weights") / "model.ckpt"
-    torch.save(lightning(model), path)
-    return request.param, model, path
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setitem(MODELS, "resnet8", RESNET8)
+        model = new_model(request.param).eval()
+        randomise(model)
+        path = tmp_path_factory.mktemp("weights") / "model.ckpt"
+        torch.save(lightning(model), path)
+        yield request.param, model, path
+
+
+def new_model(name):
+    if name == "resnet8":
+        return torch_resnet("resnet8")
+    return torchvision.models.VisionTransformer(SIZE, 8, 1, 2, 16, 32, num_classes=10)
 
 
 def make_config(images, name, weights, **search):
@@ -191,7 +197,7 @@ def test_weights_and_maps_go_back_to_pytorch(done, foreign, images):
     config = make_config(images, name, weights)
     config.stages = "export"
     runner.run(config, done)
-    again = type(model)(SIZE, 8, 4, 4, 64, 128, num_classes=10) if name.startswith("vit") else type(model)()
+    again = new_model(name)
     again.load_state_dict(torch.load(done / "export" / f"{name}.pt", weights_only=True), strict=True)
     tensors = torch.from_numpy(torch_data(images)[0]).permute(0, 3, 1, 2)
     with torch.no_grad():

@@ -33,7 +33,7 @@ def make_config(**changes):
     config.data.image_size = 24
     config.data.synthetic.train_per_class = 12
     config.data.synthetic.test_per_class = 4
-    config.model.name = "vit_micro_patch8"
+    config.model.name = "vit_nano_patch8"
     config.train.steps = 6
     config.train.batch_size = 16
     config.run.checkpoint_every = 1

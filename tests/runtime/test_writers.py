@@ -38,7 +38,7 @@ def small_config():
     config.data.image_size = 24
     config.data.synthetic.train_per_class = 8
     config.data.synthetic.test_per_class = 4
-    config.model.name = "vit_micro_patch8"
+    config.model.name = "vit_nano_patch8"
     config.train.steps = 2
     config.train.batch_size = 16
     config.search.method = "drawn"

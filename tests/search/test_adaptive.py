@@ -28,7 +28,6 @@ COUNTS = (180, 90)
 @pytest.fixture(autouse=True)
 def small_tiles(monkeypatch):
     monkeypatch.setattr(tile_size, "fit", lambda *_, **__: 64)
-    monkeypatch.setattr(parallel, "local_devices", lambda: jax.local_devices()[:2])
 
 
 def make_problem(tmp_path, *, size=8, apply=None, counts=COUNTS, save_seconds=0.0, seed=0, **options):

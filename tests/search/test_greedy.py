@@ -18,7 +18,6 @@ from tests.helpers.greedy_problem import COUNTS, SIZE, make_problem
 @pytest.fixture(autouse=True)
 def small_tiles(monkeypatch):
     monkeypatch.setattr(tile_size, "fit", lambda *_, **__: 4)
-    monkeypatch.setattr(parallel, "local_devices", lambda: jax.local_devices()[:2])
 
 
 def correct(params, images, label, kept):

@@ -54,7 +54,6 @@ def make_problem(tmp_path, *, size=16, seed=0, shares=(0.1, 0.25, 1.0), images=N
 @pytest.fixture(autouse=True)
 def small_tiles(monkeypatch):
     monkeypatch.setattr(tile_size, "fit", lambda *_, **__: 6)
-    monkeypatch.setattr(parallel, "local_devices", lambda: jax.local_devices()[:2])
 
 
 def network(params, images):

@@ -28,11 +28,6 @@ LAYOUT = {"batch_images": 5, "tasks_per_device": 1}
 ORBITS, SIZES = spectrum.orbits(SIZE, SIZE), spectrum.orbit_sizes(SIZE, SIZE)
 
 
-@pytest.fixture(autouse=True)
-def two_devices(monkeypatch):
-    monkeypatch.setattr(parallel, "local_devices", lambda: jax.local_devices()[:2])
-
-
 def network(params, images):
     return jnp.tanh(images.reshape(len(images), -1) @ params["hidden"]) @ params["out"]
 

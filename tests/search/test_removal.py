@@ -22,7 +22,6 @@ from tests.helpers.removal_problem import COUNTS, make_problem, network
 def small_tiles(monkeypatch):
     """Several tiles a class; what a tile's size rests on is tested elsewhere."""
     monkeypatch.setattr(tile_size, "fit", lambda *_, **__: 6)
-    monkeypatch.setattr(parallel, "local_devices", lambda: jax.local_devices()[:2])
 
 
 def mean_loss(params, images, label, kept):

@@ -2,20 +2,20 @@
 
 import itertools
 
-import jax
 import numpy as np
 import pytest
 from ml_collections import ConfigDict
 
 from benchmarks.parity import published as procedure
 from benchmarks.parity.torch_models import from_torch, randomise, torch_resnet
-from fsjax import models, search
+from fsjax import search
 from fsjax.engine.model import Model
 from fsjax.fourier import spectrum
+from fsjax.models import Network
 from fsjax.models.folding import fold
-from fsjax.runtime import parallel
 from fsjax.runtime.errors import InputError
 from fsjax.search import removal_compat
+from tests.helpers.resnet8 import RESNET8
 
 SIZE = 16
 SHARES = (0.01, 0.05, 0.1, 0.2)
@@ -28,16 +28,10 @@ def tolerance(losses):
     return 2e-6 * np.maximum(1, losses)
 
 
-@pytest.fixture(autouse=True)
-def two_devices(monkeypatch):
-    """Eight would take turns on the cores that there are, beside PyTorch's threads."""
-    monkeypatch.setattr(parallel, "local_devices", lambda: jax.local_devices()[:2])
-
-
 @pytest.fixture(scope="module")
 def made():
-    """A torch ResNet-20 with ten outputs for three classes, its arrays as ours, and class-sorted images."""
-    model = torch_resnet("resnet20").eval()
+    """A torch ResNet-8 with ten outputs for three classes, its arrays as ours, and class-sorted images."""
+    model = torch_resnet("resnet8").eval()
     randomise(model)
     rng = np.random.default_rng(0)
     labels = np.repeat(np.arange(3), COUNTS)
@@ -65,7 +59,7 @@ def problem(apply, params, images, labels, *, patch=1, shares=SHARES):
 def test_losses_and_maps_are_those_of_the_published_procedure(made, patch, record_property):
     model, images, labels = made
     expected = procedure.search(model, procedure.batches(images, labels), 3, patch)
-    apply, params = fold(models.build("resnet20", num_classes=10, image_size=SIZE), from_torch(model))
+    apply, params = fold(Network(RESNET8, 10, SIZE, np.dtype("float32")), from_torch(model))
     maps = removal_compat.search(problem(apply, params, images, labels, patch=patch))
     assert (np.ptp(expected, axis=(1, 2)) > 0.05).all(), "the comparison means something"
     assert (np.abs(maps.scores - expected) <= tolerance(expected)).all()

@@ -21,8 +21,6 @@ from fsjax.runtime.errors import InputError
 from fsjax.runtime.metrics import Metrics
 from fsjax.training import dfmx, loop, settings
 
-pytestmark = pytest.mark.usefixtures("smallest_model")
-
 CLASSES = ("C0", "C1", "C2", "C3")
 
 
@@ -177,7 +175,7 @@ def make_config(**dfmx_fields):
     config.data.synthetic.train_per_class = 12
     config.data.synthetic.test_per_class = 2
     config.data.validation_share = 0.0
-    config.model.name = "smallest"
+    config.model.name = "vit_nano_patch8"
     config.train.steps, config.train.batch_size = 3, 16
     config.train.augment, config.train.evaluators = "flip", ""
     config.train.dfmx.update(dfmx_fields)

@@ -31,8 +31,6 @@ from fsjax.runtime.errors import InputError
 from fsjax.training.evaluators import dynamics
 from fsjax.training.evaluators.evaluator import EvaluatorContext
 
-pytestmark = pytest.mark.usefixtures("smallest_model")
-
 MEAN_STD = (np.array([0.4, 0.5, 0.6]), np.array([0.2, 0.25, 0.3]))
 
 
@@ -262,7 +260,7 @@ def small_config(**changes):
     config.data.image_size = 24
     config.data.synthetic.train_per_class = 20
     config.data.synthetic.test_per_class = 8
-    config.model.name = "smallest"
+    config.model.name = "vit_nano_patch8"
     config.train.optimizer, config.train.learning_rate = "adamw", 1e-3
     config.train.steps, config.train.batch_size, config.train.evaluate_every = 6, 16, 2
     config.run.log_every = 1
