@@ -50,6 +50,8 @@ def _saved(figure: Figure, kind: str, dpi: int) -> bytes:
     figure.savefig(
         file, format=kind, dpi=dpi, metadata={"png": {"Software": None}, "pdf": {"CreationDate": None}}[kind]
     )
+    # A layout takes as long as drawing: every further file of the figure has this one.
+    figure.set_layout_engine("none")
     return file.getvalue()
 
 
