@@ -10,10 +10,10 @@ from collections.abc import Callable
 import jax
 import jax.numpy as jnp
 import numpy as np
+import scipy
 from jax.sharding import NamedSharding
 from jax.sharding import PartitionSpec as P
 from jaxtyping import Array, Float, Float32, Int, UInt8
-from scipy.stats import rankdata
 
 from fsjax.data.preprocess import normalise
 from fsjax.fourier import spectrum
@@ -100,8 +100,8 @@ def adcs(
     differences = np.empty(flat.shape, np.int16 if classes < 2**15 else np.int32)
     for start in range(0, flat.shape[1], _RANKED):
         columns = slice(start, start + _RANKED)
-        below = rankdata(flat[:, columns], "min", axis=0) - 1
-        above = classes - (below if compat else rankdata(flat[:, columns], "max", axis=0))
+        below = scipy.stats.rankdata(flat[:, columns], "min", axis=0) - 1
+        above = classes - (below if compat else scipy.stats.rankdata(flat[:, columns], "max", axis=0))
         differences[:, columns] = below - above
     return differences.reshape(amplitudes.shape)
 

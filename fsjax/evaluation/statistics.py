@@ -3,8 +3,8 @@
 from collections.abc import Iterable, Sequence
 
 import numpy as np
+import scipy
 from jaxtyping import Float, Real
-from scipy.stats import false_discovery_control, norm
 
 
 def wilson(
@@ -14,7 +14,7 @@ def wilson(
 
     Source: Wilson, JASA 22 (1927) 209.
     """
-    z = norm.ppf((1 + level) / 2)
+    z = scipy.stats.norm.ppf((1 + level) / 2)
     total = np.where(total > 0, total, np.nan)
     share = successes / total
     centre = share + z**2 / (2 * total)
@@ -83,7 +83,7 @@ def benjamini_hochberg(p: Float[np.ndarray, " tests"]) -> Float[np.ndarray, " te
     """
     q, known = np.full(len(p), np.nan), np.isfinite(p)
     if known.any():
-        q[known] = false_discovery_control(p[known])
+        q[known] = scipy.stats.false_discovery_control(p[known])
     return q
 
 

@@ -3,8 +3,8 @@
 import functools
 
 import numpy as np
+import scipy
 from jaxtyping import Bool
-from scipy.stats import hypergeom
 
 from fsjax.fourier import spectrum
 
@@ -34,4 +34,4 @@ def expected_iou(total: int, left: int, right: int) -> float | None:
     if not left + right:
         return None
     overlap = np.arange(max(0, left + right - total), min(left, right) + 1)
-    return float((hypergeom.pmf(overlap, total, left, right) * overlap / (left + right - overlap)).sum())
+    return float((scipy.stats.hypergeom.pmf(overlap, total, left, right) * overlap / (left + right - overlap)).sum())

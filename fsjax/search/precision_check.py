@@ -5,8 +5,8 @@ import logging
 from collections.abc import Callable
 
 import numpy as np
+import scipy
 from jaxtyping import Float
-from scipy.stats import spearmanr
 
 from fsjax.runtime.random_streams import Stream, generator
 from fsjax.search.problem import Problem
@@ -68,7 +68,7 @@ def rank_correlation(scores: np.ndarray, expected: np.ndarray) -> float | None:
     """Return Spearman's rank correlation, in [-1, 1]; None where one side is constant."""
     if np.ptp(scores) == 0 or np.ptp(expected) == 0:
         return None
-    return float(spearmanr(scores, expected).statistic)
+    return float(scipy.stats.spearmanr(scores, expected).statistic)
 
 
 def correlation(scores: Float[np.ndarray, " n"], expected: Float[np.ndarray, " n"]) -> float | None:

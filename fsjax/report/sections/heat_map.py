@@ -1,8 +1,8 @@
 """The Fourier heat map beside the dominant frequency maps."""
 
 import numpy as np
+import scipy
 from jaxtyping import Float
-from scipy.stats import spearmanr
 
 from fsjax.fourier import spectrum
 from fsjax.fourier.dfm import DominantFrequencyMaps
@@ -62,4 +62,4 @@ def make(directory: Path, maps: DominantFrequencyMaps, share: float) -> Section:
 def rank_correlation(left: Float[np.ndarray, "height width"], right: Float[np.ndarray, "height width"]) -> float | None:
     """Return Spearman's rho over the orbits, each counted once; None where a side is constant or lacks a value."""
     sides = [spectrum.per_orbit(np.asarray(side, float)) for side in (left, right)]
-    return float(spearmanr(*sides).statistic) if all(np.ptp(side) > 0 for side in sides) else None
+    return float(scipy.stats.spearmanr(*sides).statistic) if all(np.ptp(side) > 0 for side in sides) else None

@@ -9,8 +9,8 @@ predictions as a control variate (Saerndal et al., Model Assisted Survey Samplin
 import dataclasses
 
 import numpy as np
+import scipy
 from jaxtyping import Bool, Float, Int
-from scipy import stats
 
 
 @dataclasses.dataclass(frozen=True)
@@ -75,7 +75,7 @@ def estimate(
 
 def multiplier(confidence: float, sampled: int) -> float:
     """Return Student's quantile with the tail that `confidence` standard deviations leave of a normal distribution."""
-    return float(stats.t.isf(stats.norm.sf(confidence), max(1, sampled - 2)))
+    return float(scipy.stats.t.isf(scipy.stats.norm.sf(confidence), max(1, sampled - 2)))
 
 
 def inclusion_probabilities(importance: Float[np.ndarray, " images"], count: int) -> Float[np.ndarray, " images"]:

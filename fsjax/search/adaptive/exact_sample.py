@@ -3,8 +3,8 @@
 import dataclasses
 
 import numpy as np
+import scipy
 from jaxtyping import Bool, Float, Int
-from scipy import stats
 
 from fsjax.search.adaptive.ranking import Ranking
 from fsjax.search.adaptive.successive_elimination import SuccessiveElimination
@@ -62,7 +62,7 @@ def compare(elimination: SuccessiveElimination, ranking: Ranking, sample: Int[np
         within_bounds=within_bounds,
         error_scale=error_scale,
         wrong_side=wrong,
-        wrong_at_most=float(stats.beta.ppf(0.95, wrong + 1, count - wrong)) if wrong < count else 1.0,
+        wrong_at_most=float(scipy.stats.beta.ppf(0.95, wrong + 1, count - wrong)) if wrong < count else 1.0,
         iou=expected_iou(ranking, mean, standard_error * max(1.0, error_scale)),
         contradicted=wrong > 0 or within_bounds < LEAST_COVERED * count,
     )
@@ -88,6 +88,6 @@ def _expected_iou(
         return 1.0
     distances = np.abs(scores - (scores[selected].min() + scores[~selected].max()) / 2)
     crosses, uncertain = np.zeros(len(scores)), errors > 0
-    crosses[uncertain] = stats.norm.sf(distances[uncertain] / errors[uncertain])
+    crosses[uncertain] = scipy.stats.norm.sf(distances[uncertain] / errors[uncertain])
     swaps = max(float(crosses[selected].sum()), float(crosses[~selected].sum()))
     return max(0.0, count - swaps) / (count + swaps)

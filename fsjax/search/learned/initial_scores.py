@@ -6,8 +6,8 @@ import functools
 from collections.abc import Callable
 
 import numpy as np
+import scipy
 from jaxtyping import Float
-from scipy.stats import norm, rankdata
 
 from fsjax.fourier import patches, spectrum
 from fsjax.runtime.random_streams import Stream, generator
@@ -56,7 +56,7 @@ def energy(problem: Problem, label: int) -> Float[np.ndarray, " orbits"]:
 
 def normal_scores(values: Float[np.ndarray, " orbits"]) -> Float[np.ndarray, " orbits"]:
     """Return the quantiles of a standard normal distribution in the order of the values."""
-    return norm.ppf((rankdata(values) - 0.5) / len(values))
+    return scipy.stats.norm.ppf((scipy.stats.rankdata(values) - 0.5) / len(values))
 
 
 def _by_removal(problem: Problem) -> InitialScores:
