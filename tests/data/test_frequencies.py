@@ -224,8 +224,9 @@ def test_a_file_that_changed_is_refused_by_a_training_that_would_go_on(trained, 
     assert train_stage.STAGE.reads(Workspace(config, directory)) == [file]
     try:
         np.save(file, frequencies.read("high:0.2", 24))
-        with pytest.raises(InputError, match=r"^data\.frequencies: the file has changed since .*; put it back"):
-            loop.train(config, lambda split: data.load(config.data, split, 0), MEAN_STD, directory, Metrics(tmp_path))
+        changed = r"^data\.frequencies: the file has changed since .*; put it back"
+        with pytest.raises(InputError, match=changed), Metrics(tmp_path) as metrics:
+            loop.train(config, lambda split: data.load(config.data, split, 0), MEAN_STD, directory, metrics)
     finally:
         file.write_bytes(bytes_before)
 

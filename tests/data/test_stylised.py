@@ -74,8 +74,8 @@ def test_training_sees_them_and_validation_and_test_do_not(config, tmp_path, mon
 
     monkeypatch.setattr(loop, "batches", stop)
     loaded = {split: data.load(config.data, split, 0) for split in ("train", "validation", "test")}
-    with pytest.raises(InterruptedError):
-        loop.train(config, loaded.__getitem__, MEAN_STD, tmp_path / "run", Metrics(tmp_path))
+    with pytest.raises(InterruptedError), Metrics(tmp_path) as metrics:
+        loop.train(config, loaded.__getitem__, MEAN_STD, tmp_path / "run", metrics)
     assert asked["images"] == 9 and asked["num_steps"] == 2, "an epoch of 9 images in batches of 8"
     assert [len(loaded[split]) for split in ("train", "validation", "test")] == [4, 2, 2]
 
@@ -99,7 +99,7 @@ def test_a_folder_without_a_class_of_the_data_is_refused_in_one_line(config, tmp
     else:
         for name in ("dog",) if broken == "no class" else ("cat", "dog"):
             (root / name).rename(tmp_path / name)
-    with pytest.raises(InputError, match=message) as caught:
+    with pytest.raises(InputError, match=message) as caught, Metrics(tmp_path) as metrics:
         settings.check(config)
-        loop.train(config, lambda split: data.load(config.data, split, 0), MEAN_STD, tmp_path, Metrics(tmp_path))
+        loop.train(config, lambda split: data.load(config.data, split, 0), MEAN_STD, tmp_path, metrics)
     assert "\n" not in str(caught.value) and not (tmp_path / "checkpoints").exists()

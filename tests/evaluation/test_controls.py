@@ -187,8 +187,8 @@ def test_maps_drawn_at_random_are_seldom_better_than_random_ones():
     source, rng = Made((4, 5, 6), seed=3), np.random.default_rng(4)
     params = rng.normal(size=(SIDE * SIDE * 3, 3)).astype(np.float32)
     engine = engine_of(lambda params, images: images.reshape(len(images), -1) @ params, params)
-    found, shortcuts = [], 0
-    for seed in range(120):
+    found, shortcuts, rounds = [], 0, 40
+    for seed in range(rounds):
         kept = np.stack([masks.random(SIDE, SIDE, 15, rng) for _ in range(3)])
         options = {"images": 0, "random_masks": 13, "seed": seed}
         one = controls.judge(engine, MEAN_STD, kept, 15, Dataset(source, SIDE), **options)
@@ -199,7 +199,7 @@ def test_maps_drawn_at_random_are_seldom_better_than_random_ones():
         # Maps and masks of one round are judged on the same images, but drawn by themselves.
         assert (found <= alpha).mean() <= alpha + 3 * np.sqrt(alpha * (1 - alpha) / found.size), alpha
     assert (found <= 0.5).mean() > 0.3, "and not by never being small"
-    assert shortcuts <= 0.05 * 120 + 3 * np.sqrt(0.05 * 120)
+    assert shortcuts <= 0.05 * rounds + 3 * np.sqrt(0.05 * rounds)
 
 
 def counts_of(rng, quality, images):

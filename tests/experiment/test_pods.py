@@ -102,7 +102,7 @@ def wait_until(condition, running, seconds=240):
 def whole(tmp_path_factory):
     """A run in one process on one device that nothing interrupted."""
     directory = tmp_path_factory.mktemp("whole") / "run"
-    finish(launch(directory))
+    finish(launch(directory, "--config.stages=train,search,evaluate"))
     return directory
 
 

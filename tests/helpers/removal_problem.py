@@ -6,7 +6,6 @@ from ml_collections import ConfigDict
 
 from fsjax import search
 from fsjax.engine.model import Model
-from fsjax.runtime.metrics import Metrics
 
 COUNTS = (5, 3, 4)
 
@@ -32,7 +31,6 @@ def make_problem(
         searched_on="train",
         provenance={},
         directory=tmp_path / "search",
-        metrics=Metrics(tmp_path),
     )
 
 

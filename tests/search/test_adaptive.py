@@ -57,7 +57,6 @@ def make_problem(tmp_path, *, size=8, apply=None, counts=COUNTS, save_seconds=0.
         provenance={},
         seed=seed,
         directory=tmp_path / "search",
-        metrics=Metrics(tmp_path),
     )
 
 
@@ -350,7 +349,8 @@ def test_partial_results_of_another_model_are_refused(tmp_path):
 
 
 def test_rates_are_written_as_numbers(tmp_path):
-    adaptive.search(make_problem(tmp_path, counts=(60, 40)))
+    with Metrics(tmp_path) as metrics:
+        adaptive.search(dataclasses.replace(make_problem(tmp_path, counts=(60, 40)), metrics=metrics))
     lines = [json.loads(line) for line in (tmp_path / "metrics.jsonl").read_text().splitlines()]
     assert len(lines) > 5 and all(line["images_per_second"] > 0 for line in lines)
 

@@ -12,6 +12,7 @@ from fsjax.engine import tile_size
 from fsjax.fourier import patches, spectrum
 from fsjax.runtime import files, interrupt, parallel, partial_results
 from fsjax.runtime.errors import InputError
+from fsjax.runtime.metrics import Metrics
 from fsjax.search import removal
 from fsjax.search.removal import plane_scores
 from fsjax.search.throughput import Throughput
@@ -194,7 +195,8 @@ def test_a_model_whose_loss_is_not_finite_is_named(tmp_path):
 
 
 def test_rates_are_written_as_numbers(tmp_path):
-    removal.search(make_problem(tmp_path))
+    with Metrics(tmp_path) as metrics:
+        removal.search(dataclasses.replace(make_problem(tmp_path), metrics=metrics))
     lines = [json.loads(line) for line in (tmp_path / "metrics.jsonl").read_text().splitlines()]
     assert lines[-1]["step"] == 3 * 35 and lines[-1]["eta_seconds"] == 0
     for line in lines:
