@@ -163,11 +163,11 @@ def test_numbers_that_are_not_finite_stop_the_run_and_keep_the_last_good_checkpo
         ({"train__schedule": "step"}, "train.schedule: got 'step'; expected cosine, plateau, constant"),
         ({"train__precision": "float16"}, "train.precision: got 'float16'; expected float32, bfloat16"),
         ({"train__steps": 0}, "train.epochs, train.steps: got 0, 0; expected one of them above 0"),
-        ({"train__batch_size": 12}, "train.batch_size: got 12; expected a positive multiple of the 8 devices"),
+        ({"train__batch_size": 10}, "train.batch_size: got 10; expected a positive multiple of the 4 devices"),
         ({"train__evaluators": "f1"}, "train.evaluators: got 'f1'; expected validation, dynamics"),
         (
             {"train__accumulate": 3},
-            "train.accumulate: got 3; expected a number that divides the 16 images of a batch on 8",
+            "train.accumulate: got 3; expected a number that divides the 16 images of a batch on 4",
         ),
         ({"train__accumulate": -1}, "train.accumulate: got -1; expected a number that divides"),
         ({"train__ema_decay": 1.0}, "train.ema_decay: got 1; expected 0 (off) or more, and less than 1"),
