@@ -191,7 +191,7 @@ def test_an_unknown_statistic_is_refused():
 def test_some_lazy_masks_are_made_tile_by_tile_and_summed_as_those_of_an_array():
     params, batch, labels, rng = problem()
     masks = rng.random((40, 9, 6)) < 0.7
-    engine = Engine(Model(apply, params, (9, 6, 3)), tile_images=11)
+    engine = Engine(Model(apply, params, (9, 6, 3)), tile_images=44)
     batches, asked = engine.image_batches(batch, labels), []
 
     def make(start, stop):
