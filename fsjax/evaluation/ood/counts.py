@@ -90,21 +90,20 @@ def _read(file: Path, made_of: dict) -> dict[str, dict]:
     return content["parts"] if isinstance(content, dict) and content.get("made_of") == made_of else {}
 
 
-def rates(counts: Sequence[Counts], mask_counts: dict[str, int], repeated: bool = False) -> SetRates:
+def rates(counts: Sequence[Counts], mask_counts: dict[str, int], copies: int = 1) -> SetRates:
     """Return the rates of a set or of a group of it. A class without images has none.
 
     Args:
       counts: of its parts.
       mask_counts: control_masks.mask_counts of the maps.
-      repeated: whether all parts show the same pictures. They are no further evidence: intervals are for one of each.
+      copies: how many of the images show the same picture. They are no further evidence: intervals are for one of each.
     """
     total = Counts.from_rows(np.sum([of_part.to_rows() for of_part in counts], axis=0))
-    pictures = len(counts) if repeated else 1
     others = total.images.sum() - total.images
     tpr = ratio(total.right, total.images)
     fpr = np.where(total.images > 0, ratio(total.called - total.right, others), np.nan)
     unfiltered, filtered = (
-        Rates(tpr[row], wilson(total.right[row] / pictures, total.images / pictures), fpr[row]) for row in (0, 1)
+        Rates(tpr[row], wilson(total.right[row] / copies, total.images / copies), fpr[row]) for row in (0, 1)
     )
     controls = {
         kind: ratio(row, total.images * masks)

@@ -188,19 +188,24 @@ def summarise(
     Counts are those of each part; `grouping` is the TPR of each class under its map in distribution.
     """
 
-    def of_folder(placeholder: str, folder: str) -> SetRates:
-        parts = zip(image_set.parts, counts, strict=True)
-        chosen = [of_part for part, of_part in parts if part.groups[placeholder] == folder]
-        return rates(chosen, mask_counts, image_set.repeated)
+    def of_parts(is_chosen: Callable[[Part], bool]) -> SetRates:
+        chosen = [index for index, part in enumerate(image_set.parts) if is_chosen(part)]
+        places = {tuple(image_set.parts[index].groups.values()) for index in chosen}
+        return rates([counts[index] for index in chosen], mask_counts, len(places) if image_set.repeated else 1)
 
-    total = rates(counts, mask_counts, image_set.repeated)
+    total = of_parts(lambda part: True)
     return SetResult(
         **vars(total),
         average_tpr=average_tpr(grouping, total.filtered.tpr, total.unfiltered.tpr),
         restricted=image_set.restrict,
         made_of=image_set.made_of,
         groups={
-            placeholder: {folder: of_folder(placeholder, folder) for folder in folders}
+            placeholder: {
+                folder: of_parts(
+                    lambda part, placeholder=placeholder, folder=folder: part.groups[placeholder] == folder
+                )
+                for folder in folders
+            }
             for placeholder, folders in image_set.groups.items()
         },
     )
