@@ -31,3 +31,11 @@ def two_devices():
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(parallel, "local_devices", lambda: jax.local_devices()[:2])
         yield
+
+
+@pytest.fixture
+def undrawn(monkeypatch):
+    """Reports of figures that are made and not drawn, which takes most of a report's time."""
+    from fsjax.report import html
+
+    monkeypatch.setattr(html, "_saved", lambda figure, kind, dpi: b"")

@@ -536,6 +536,7 @@ def test_results_of_another_form_are_refused_in_one_line(world, found, change, s
     assert str(caught.value).endswith("delete it and run the stage ood again")
 
 
+@pytest.mark.usefixtures("undrawn")
 def test_it_is_a_stage_with_the_report_behind_it(tmp_path, caplog):
     """The whole way, from training to the page; a changed mapping is another set, and nothing else is done again."""
     for label in range(4):

@@ -249,6 +249,7 @@ def test_a_side_without_scores_has_no_rankings(tmp_path):
     assert "the right side has no scores" in (tmp_path / "w" / "report" / "compare.html").read_text()
 
 
+@pytest.mark.usefixtures("undrawn")
 def test_masks_that_keep_nothing_have_no_iou_and_fail_the_check(tmp_path):
     maps_of(planes(), (0.01,)).save(tmp_path / "a.npz")  # not one of 64 positions
     runner.run(config_of(tmp_path / "a.npz", tmp_path / "a.npz"), tmp_path / "w")

@@ -12,10 +12,12 @@ from configs import augment, dfm_resnet, dfm_vit, study
 from fsjax import search
 from fsjax.experiment import runner
 from fsjax.fourier import dfm
+from fsjax.models import MODELS
 from fsjax.report import page as page_lib
 from fsjax.report.search_notes import search_notes
 from fsjax.runtime.errors import InputError
 from tests.helpers.html_page import Page
+from tests.helpers.resnet8 import RESNET8
 from tests.helpers.small_run import small_config
 
 
@@ -83,6 +85,7 @@ def test_the_page_holds_everything_itself_and_says_what_was_measured(done):
         assert figure.size[0] > 300
 
 
+@pytest.mark.usefixtures("undrawn")
 def test_a_second_run_does_nothing_again_and_another_method_does_not_retrain(done, caplog, monkeypatch):
     caplog.set_level(logging.INFO, "fsjax")
     runner.run(small_config(), done)
@@ -104,6 +107,7 @@ def test_a_second_run_does_nothing_again_and_another_method_does_not_retrain(don
     assert "TPR > 0.5" in Page((done / "report" / "index.html").read_text()).text
 
 
+@pytest.mark.usefixtures("undrawn")
 def test_the_page_says_where_there_are_no_controls_and_where_there_is_no_p_value(done, monkeypatch):
     def other(problem):
         maps = dfm.DominantFrequencyMaps.load(done / "dfm" / "removal.npz")
@@ -121,6 +125,7 @@ def test_the_page_says_where_there_are_no_controls_and_where_there_is_no_p_value
     assert "none were evaluated (evaluate.random_masks=0)" in Page((done / "report" / "index.html").read_text()).text
 
 
+@pytest.mark.usefixtures("undrawn")
 def test_the_published_search_in_bfloat16_goes_to_the_report(done, caplog):
     caplog.set_level(logging.INFO, "fsjax")
     runner.run(small_config(search__method="removal_compat", search__precision="bfloat16"), done)
@@ -141,6 +146,7 @@ def test_the_published_search_in_bfloat16_goes_to_the_report(done, caplog):
         np.testing.assert_allclose(shown[visited], plane[visited] - np.median(plane[visited]), atol=1e-6)
 
 
+@pytest.mark.usefixtures("undrawn")
 @pytest.mark.parametrize(
     ("method", "fields", "said"),
     [
@@ -178,6 +184,7 @@ def test_every_method_goes_from_the_search_to_its_words_in_the_report(done, capl
     assert all(stage_lines(caplog).values())
 
 
+@pytest.mark.usefixtures("undrawn")
 def test_a_result_that_is_gone_is_made_again_and_what_rests_on_it(done, caplog):
     caplog.set_level(logging.INFO, "fsjax")
     before = (done / "dfm" / "removal.npz").read_bytes()
@@ -251,7 +258,8 @@ def test_a_training_killed_before_its_first_checkpoint_is_no_trained_model(tmp_p
         runner.run(config, tmp_path)
 
 
-def test_one_class_of_grey_images_of_odd_sizes_runs_to_the_report(tmp_path):
+def test_one_class_of_grey_images_of_odd_sizes_runs_to_the_report(tmp_path, monkeypatch):
+    monkeypatch.setitem(MODELS, "resnet8", RESNET8)
     rng = np.random.default_rng(0)
     for split, count in (("train", 9), ("test", 3)):
         for index in range(count):
@@ -263,7 +271,7 @@ def test_one_class_of_grey_images_of_odd_sizes_runs_to_the_report(tmp_path):
         data__source="folder",
         data__root=str(tmp_path / "data"),
         data__image_size=15,
-        model__name="resnet20",
+        model__name="resnet8",
         train__batch_size=8,
         train__steps=1,
         search__patch=3,

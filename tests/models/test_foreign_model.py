@@ -16,6 +16,7 @@ from fsjax.data.preprocess import normalise
 from fsjax.experiment import runner
 from fsjax.fourier import dfm
 from fsjax.models import MODELS, classifier
+from fsjax.report import html
 from fsjax.runtime import files
 from fsjax.runtime.errors import InputError
 from tests.helpers.lightning import lightning
@@ -70,7 +71,9 @@ def make_config(images, name, weights, **search):
 @pytest.fixture(scope="module")
 def done(foreign, images, tmp_path_factory):
     directory = tmp_path_factory.mktemp("run")
-    runner.run(make_config(images, foreign[0], foreign[2]), directory)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(html, "_saved", lambda figure, kind, dpi: b"")  # drawing is tested elsewhere
+        runner.run(make_config(images, foreign[0], foreign[2]), directory)
     return directory
 
 
@@ -224,6 +227,7 @@ def test_the_callable_of_a_file_is_searched_with_the_same_maps(done, foreign, im
     np.testing.assert_allclose(maps.scores, expected.scores, rtol=2e-6)
 
 
+@pytest.mark.usefixtures("undrawn")
 def test_a_comparison_tries_both_sides_on_a_given_model(done, foreign, images, tmp_path):
     name, _, weights = foreign
     config = make_config(images, name, weights)

@@ -24,6 +24,9 @@ SIZE = 24
 CLASSES = ("C0", "C1", "C2", "C3")
 
 
+pytestmark = pytest.mark.usefixtures("undrawn")
+
+
 def make_config(stages, maps=""):
     config = common.base()
     config.stages = stages
