@@ -15,13 +15,13 @@ import pytest
 from PIL import Image
 from upath import UPath
 
-from configs import common
 from fsjax import data
 from fsjax.experiment import runner
 from fsjax.fourier import dfm, published_maps
 from fsjax.models import classifier
 from fsjax.runtime import files, interrupt, lock, storage
 from fsjax.runtime.errors import InputError
+from tests.helpers.small_run import small_config
 
 
 def store():
@@ -29,24 +29,9 @@ def store():
 
 
 def make_config(**changes):
-    config = common.base()
-    config.data.image_size = 24
-    config.data.synthetic.train_per_class = 12
-    config.data.synthetic.test_per_class = 4
-    config.model.name = "vit_nano_patch8"
-    config.train.steps = 6
-    config.train.batch_size = 16
-    config.run.checkpoint_every = 1
-    config.run.log_every = 1
-    config.run.save_seconds = 0.0
-    config.search.patch = 2
-    config.search.images_per_class = 4
-    config.search.resamples = 2
-    config.evaluate.random_masks, config.evaluate.grid = 0, (0.3,)
-    for name, value in changes.items():
-        group, field = name.split("__")
-        config[group][field] = value
-    return config
+    fields = {"data__synthetic__train_per_class": 12, "data__synthetic__test_per_class": 4, "train__steps": 6}
+    fields |= {"run__checkpoint_every": 1, "run__log_every": 1, "run__save_seconds": 0.0}
+    return small_config(**fields, search__patch=2, evaluate__random_masks=0, **changes)
 
 
 @pytest.fixture(autouse=True, scope="module")

@@ -10,7 +10,6 @@ import optax
 import pytest
 import torch
 
-from configs import common
 from fsjax import data, models
 from fsjax.data.augment import make_augment
 from fsjax.models import Network, trained
@@ -20,27 +19,15 @@ from fsjax.runtime.checkpoints import Checkpoints
 from fsjax.runtime.errors import InputError
 from fsjax.runtime.metrics import Metrics
 from fsjax.training import loop, optimizers, settings, state, step
+from tests.helpers.small_run import small_config
 
 MEAN_STD = (np.full(3, 0.5), np.full(3, 0.2))
 
 
 def make_config(**changes):
-    config = common.base()
-    config.data.image_size = 24
-    config.data.synthetic.train_per_class = 20
-    config.data.synthetic.test_per_class = 8
-    config.model.name = "vit_nano_patch8"
-    config.train.steps = 6
-    config.train.batch_size = 16
-    config.train.optimizer = "adamw"
-    config.train.learning_rate = 1e-3
-    config.train.augment = "flip,crop"
-    config.run.log_every = 1
-    config.run.checkpoint_every = 2
-    for name, value in changes.items():
-        group, field = name.split("__")
-        config[group][field] = value
-    return config
+    fields = {"data__synthetic__train_per_class": 20, "data__synthetic__test_per_class": 8, "train__steps": 6}
+    fields |= {"train__optimizer": "adamw", "train__learning_rate": 1e-3, "train__augment": "flip,crop"}
+    return small_config(**fields | {"run__log_every": 1, "run__checkpoint_every": 2} | changes)
 
 
 def run(config, directory):
