@@ -188,24 +188,21 @@ def summarise(
     Counts are those of each part; `grouping` is the TPR of each class under its map in distribution.
     """
 
-    def of_parts(is_chosen: Callable[[Part], bool]) -> SetRates:
-        chosen = [index for index, part in enumerate(image_set.parts) if is_chosen(part)]
-        places = {tuple(image_set.parts[index].groups.values()) for index in chosen}
-        return rates([counts[index] for index in chosen], mask_counts, len(places) if image_set.repeated else 1)
+    def of_parts(indices: list[int]) -> SetRates:
+        places = {tuple(image_set.parts[index].groups.values()) for index in indices}
+        return rates([counts[index] for index in indices], mask_counts, len(places) if image_set.repeated else 1)
 
-    total = of_parts(lambda part: True)
+    def of_folder(placeholder: str, folder: str) -> SetRates:
+        return of_parts([i for i, part in enumerate(image_set.parts) if part.groups[placeholder] == folder])
+
+    total = of_parts(list(range(len(counts))))
     return SetResult(
         **vars(total),
         average_tpr=average_tpr(grouping, total.filtered.tpr, total.unfiltered.tpr),
         restricted=image_set.restrict,
         made_of=image_set.made_of,
         groups={
-            placeholder: {
-                folder: of_parts(
-                    lambda part, placeholder=placeholder, folder=folder: part.groups[placeholder] == folder
-                )
-                for folder in folders
-            }
+            placeholder: {folder: of_folder(placeholder, folder) for folder in folders}
             for placeholder, folders in image_set.groups.items()
         },
     )
