@@ -47,19 +47,19 @@ def dominant_frequencies(
     returns the same maps.
 
     Args:
-      logits_fn: images [n, H, W, C] float32, for any n -> logits [n, K], K >= num_classes; whatever JAX can trace. The
+      logits_fn: images [n, H, W, C] float32, for any n -> logits [n, K], K >= num_classes; JAX can trace it. The
         arrays it closes over become arguments of the compiled program, so other weights do not trigger recompilation.
       images: [n, H, W, C] as logits_fn takes them: normalised, where it wants that. Any height, width and channels.
       labels: [n], class index of each image, in [0, num_classes); every class has an image.
       num_classes: how many classes are searched.
-      method: a name of fsjax.search.SEARCHES. removal_compat takes the images in class order, whatever theirs is.
+      method: a name of fsjax.search.SEARCHES. removal_compat sorts the images by class.
       patch: side of the square of frequencies removed together; divides height and width.
       shares: of the plane that the maps keep, in (0, 1].
       resamples: bootstrap resamples of the images; the provenance compares their maps with these under "stability".
         -1 = 20 for removal, at no extra cost, and none for the others, which search once more for each.
       classes: names in index order; default '0', '1', ...
       precision: 'highest' (float32) or 'tensorfloat32', whose agreement with 'highest' stands in the maps' provenance.
-      seed: of whatever the method draws at random.
+      seed: of the method's random draws.
       directory: of partial results, from which a restart resumes; tied to the images, the labels and the weights.
       memory_mib: of a device, for the images, the weights and a tile; 0 = chosen.
       save_seconds: between two partial results.

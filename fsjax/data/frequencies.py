@@ -1,4 +1,4 @@
-"""Band-limited images: the frequencies that data.frequencies keeps in training and test images alike (METHOD 9).
+"""Band-limited images: the frequencies that data.frequencies keeps in training and test images alike.
 
 Pruning frequencies from both (arXiv 2606.03493) is a fixed filter before anything that a network computes: the network
 begins with it, so that training, searches, evaluation and attacks all go through it.

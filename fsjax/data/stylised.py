@@ -1,4 +1,4 @@
-"""Stylised copies of the training images, in a folder of their own, trained on beside them (SIN; METHOD 7)."""
+"""Stylised copies of the training images, in a folder of their own, trained on beside them (SIN)."""
 
 import logging
 from collections.abc import Iterable

@@ -1,6 +1,6 @@
 """Syn_1 to Syn_4: four classes that differ in planted frequencies, so that every search can be scored.
 
-The sets follow the description in Wang et al. (ICCV 2023, section 3; METHOD 5), whose generator is not published. Syn_b
+The sets follow the description in Wang et al. (ICCV 2023, section 3), whose generator is not published. Syn_b
 carries its bias in radial band B_b of four. An image is 1/f noise of random phase, of standard deviation NOISE around
 MEAN, independent in each channel, plus gratings common to the channels:
 

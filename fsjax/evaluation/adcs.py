@@ -1,4 +1,4 @@
-"""ADCS: which classes of a data set have more of a frequency than others, before any model is trained (METHOD 4).
+"""ADCS: which classes of a data set have more of a frequency than others, before any model is trained.
 
 E_c(u,v) is the mean of |F x(u,v)| over the images of class c; ADCS_c(u,v), the accumulative difference of class-wise
 spectra, is the sum of sign(E_c - E_j) over the other classes j (Wang et al., ICCV 2023): C-1 where the class has most

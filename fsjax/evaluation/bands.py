@@ -1,4 +1,4 @@
-"""Copies of a data set that keep only some radial bands of the Fourier plane (METHOD 5, 6).
+"""Copies of a data set that keep only some radial bands of the Fourier plane.
 
 A copy is named by the bands that it keeps, 1 (lowest) to 4: '1234' is the original, '12' a low-pass, '34' a high-pass,
 '14' a band-stop and '2' a band-pass copy. DC belongs to band 1. Images are filtered after normalisation, so a copy

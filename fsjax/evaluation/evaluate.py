@@ -65,7 +65,7 @@ def make_engine(classifier: Classifier, test: Images, memory_mib: int) -> Engine
     Collective: every process must call this.
     """
     tile_images = tile_size.fit(classifier.model, resident_images=min(GROUP, len(test)), memory_mib=memory_mib)
-    # One size in all processes, whatever memory each has free.
+    # One size in all processes, although their free memory differs.
     return Engine(classifier.model, statistics=("predicted_target",), tile_images=parallel.from_main(tile_images))
 
 

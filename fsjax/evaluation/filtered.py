@@ -1,4 +1,4 @@
-"""How a classifier predicts images of which only some frequencies are left (METHOD 3)."""
+"""Predict images after all but some of their frequencies are removed."""
 
 import numpy as np
 from jaxtyping import Bool, Int

@@ -1,4 +1,4 @@
-"""F1 and relative confusion over the course of trainings with different seeds (METHOD 5, 6)."""
+"""F1 and relative confusion over the course of trainings with different seeds."""
 
 import dataclasses
 
@@ -44,7 +44,7 @@ class Dynamics:
     def relative_confusion(self) -> Float[np.ndarray, "seeds evaluations copies classes classes"]:
         """D(i,j) = 100 (pred_copy(i,j) - pred_original(i,j)) / N_i, in per cent of class i's images; rows sum to 0.
 
-        Source: Wang et al., ICCV 2023; METHOD 5.
+        Source: Wang et al., ICCV 2023.
         """
         reference = self.confusion[:, :, [self.original]]
         return 100 * (self.confusion - reference) / reference.sum(-1, keepdims=True)

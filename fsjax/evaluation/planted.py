@@ -1,4 +1,4 @@
-"""Score maps against orbits that were planted in a synthetic data set (METHOD 5)."""
+"""Score maps against orbits that were planted in a synthetic data set."""
 
 import numpy as np
 from jaxtyping import Bool, Float

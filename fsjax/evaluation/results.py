@@ -13,7 +13,7 @@ from fsjax.evaluation.typed_json import Between, Length, ResultFile
 from fsjax.evaluation.version_1 import from_version_1
 from fsjax.runtime.errors import InputError
 
-# Names of the trivial masks, of which each class has one of each.
+# Names of the trivial masks; each class has one of each.
 TRIVIAL = ("low-pass", "highest energy")
 
 

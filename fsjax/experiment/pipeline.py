@@ -101,7 +101,7 @@ def _log_costs(name: str, workspace: Workspace, seconds: float, compiled_before:
     peak = parallel.peak_bytes()
     memory = {} if peak is None else {"device_peak_gib": peak / 2**30}
     workspace.metrics.write(name, 0, {"stage_seconds": seconds, "compile_seconds": compiling, **memory})
-    note = f", of which {programs} compilations {clock(compiling)}" if programs else ""
+    note = f", {clock(compiling)} of it for {programs} compilations" if programs else ""
     note += f"; at most {peak / 2**30:.1f} GiB of a device's memory so far" if peak else ""
     logger.info("%s: done in %s%s", name, clock(seconds), note)
 

@@ -65,7 +65,7 @@ def within_share(scores: Float[np.ndarray, "height width"], share: float) -> Boo
 
 
 def at_threshold(scores: Float[np.ndarray, "height width"], share: float) -> Bool[np.ndarray, "height width"]:
-    """Return the positions whose score is at least the int(share * H * W)-th largest: the published rule (METHOD 2).
+    """Return the positions whose score is at least the int(share * H * W)-th largest: the published rule.
 
     Ties are included, and orbits are ignored.
     """

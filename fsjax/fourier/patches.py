@@ -13,8 +13,8 @@ def masks(
 ) -> Bool[np.ndarray, "patches height width"]:
     """Return masks of patches start..stop-1: True inside the patch. A 224-pixel plane has 25,090, too many to hold.
 
-    The plane is divided into patch x patch blocks from its top left corner; a patch is a block with its true conjugate
-    (METHOD 2). Blocks whose first column lies right of DC add nothing new and are not visited, and a
+    The plane is divided into patch x patch blocks from its top left corner; a patch is a block with its true conjugate.
+    Blocks whose first column lies right of DC add nothing new and are not visited, and a
     pair of blocks that is the same patch is visited once: with patch = 1 the patches are the orbits.
     For patch > 1 neighbouring patches may share positions, because an even grid is not closed under conjugation.
 

@@ -1,4 +1,4 @@
-"""Read the pickles of the published PyTorch code, and write maps as it does (METHOD 2, 8 and 9)."""
+"""Read the pickles of the published PyTorch code, and write maps as it does."""
 
 import dataclasses
 import math
@@ -81,7 +81,7 @@ def read_maps(path: str | Path, *, classes: tuple[str, ...] | None, shares: tupl
 
 
 def read_order(path: str | Path) -> Float64[np.ndarray, "height width"]:
-    """Load a removal order: larger = earlier, 0 = always removed (METHOD 9); a pickle or an .npy of one plane.
+    """Load a removal order: larger = earlier, 0 = always removed; a pickle or an .npy of one plane.
 
     Raises:
       InputError: the file is missing or holds something else.

@@ -82,7 +82,7 @@ def filter_spectra(
     """Return every image under every perturbation, the same on every channel: Re F^-1(M * F x + A).
 
     A mask need not be constant on orbits. Taking the real part makes (M(u,v) + M(-u,-v))/2 the weight of an orbit, so
-    weighting half the plane by that is the same filter at half the transform's cost (METHOD 1). Components are
+    weighting half the plane by that is the same filter at half the transform's cost. Components are
     likewise replaced by their Hermitian part.
 
     Args:

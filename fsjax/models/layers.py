@@ -28,7 +28,7 @@ def linear(channels: int, width: int, *, axis_name: str | None = None, **argumen
 
 
 class BatchNorm(nnx.BatchNorm):
-    """Batch normalisation in float32 whatever the dtype of its input, which its output has too.
+    """Batch normalisation in float32 for an input of any dtype; the output has that dtype.
 
     In training the running statistics become 0.9 of themselves and 0.1 of the batch's. The batch's variance is the
     biased one, where PyTorch keeps the unbiased one: n/(n-1) times as large for n values a channel.

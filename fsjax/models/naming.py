@@ -55,7 +55,7 @@ def _replaced(key: str, parts: Iterable[tuple[str, str]]) -> str:
 
 OURS = Naming("torchvision/timm", sign="$^")
 NAMINGS = (
-    # Wang et al., ICCV 2023 (METHOD 7): stem and stages stand a second time in a sequence, without its ReLU.
+    # Wang et al., ICCV 2023: stem and stages stand a second time in a sequence, without its ReLU.
     Naming(
         "iccv2023 resnet",
         sign=r"^(layer\d+\.\d+\.shortcut\.\d+\.|features\.\d+\.\d+\.conv1\.)",

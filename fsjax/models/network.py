@@ -51,7 +51,7 @@ class Network:
         return bits.reshape(size, size).astype(bool)
 
     def seen(self, images: Float[Array, "images height width 3"]) -> Float[Array, "images height width 3"]:
-        """Filter images as the first layer sees them; in float32, whatever the dtype."""
+        """Filter images for the first layer, in float32 for every dtype."""
         frequencies = self.frequencies
         return images if frequencies is None else spectrum.filter_images(images, jnp.asarray(frequencies)[None])[0]
 

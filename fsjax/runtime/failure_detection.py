@@ -34,7 +34,7 @@ _process, _stderr, _abort_handler = "this process", 2, None
 
 
 def install() -> None:
-    """From now on the loss of another process ends this one, whatever it is doing."""
+    """End this process, from now on, when another process is lost."""
     global _stderr, _abort_handler
     _stderr = os.dup(2)
     sys.stderr = os.fdopen(os.dup(2), "w", buffering=1, encoding="utf-8", errors="backslashreplace")

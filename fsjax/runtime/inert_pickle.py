@@ -1,8 +1,8 @@
 """Read untrusted pickles and PyTorch files without running anything in them.
 
-`pickle` calls whatever a file names. Here each name stands for one of our own constructors (`pickle_constructors`) or
-for a stub that does nothing (`Inert`). PyTorch is not needed. Reading takes a small multiple of the file's size:
-nothing is decompressed, and the constructors' arguments are counted.
+`pickle` calls everything that a file names. Here each name stands for one of our own constructors
+(`pickle_constructors`) or for a stub that does nothing (`Inert`). PyTorch is not needed. Reading takes a small multiple
+of the file's size: nothing is decompressed, and the constructors' arguments are counted.
 """
 
 import io
@@ -154,7 +154,7 @@ class _Unpickler(pickle._Unpickler):
         return self.storages.setdefault(key, Storage(dtype.target, self._big_endian, lambda: read(key)))
 
     def load_bytearray8(self) -> None:
-        """Read a bytearray; Python's implementation first allocates whatever length the file states."""
+        """Read a bytearray; Python's implementation first allocates the length that the file states."""
         # `load` of the base class sets both.
         read, append = self.read, self.append  # type: ignore[attr-defined]
         append(bytearray(read(int.from_bytes(read(8), "little"))))

@@ -81,7 +81,7 @@ def wait_for_main() -> None:
 
 
 def merge(values: Float[np.ndarray, "*shape"]) -> Float[np.ndarray, "*shape"]:
-    """Return in float64 the values of all processes, each of which has NaN where it has no value. Collective."""
+    """Merge the values of all processes, in float64; a process has NaN where it has no value. Collective."""
     if jax.process_count() == 1:
         return values.astype(np.float64, copy=False)
     return _by_messages(values, np.nan, _first_value)

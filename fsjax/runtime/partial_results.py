@@ -35,7 +35,7 @@ class PartialResults:
       directory: made on the first write; None = nothing is kept.
       layout: numbers that the arithmetic depends on, for a search that starts here; the attribute holds those in use.
       params: of the classifier that is searched.
-      identity: names whatever else the results depend on.
+      identity: names everything else that the results depend on.
       save_seconds: between two saves; `on_save` is called after each.
 
     Raises:
@@ -59,7 +59,7 @@ class PartialResults:
         self._save_seconds, self._saved = save_seconds, time.monotonic()
 
     def table(self, label: int, values: Float[np.ndarray, "*shape items"], name: str = "") -> "Table":
-        """Return a table over `values`, a view of which will do: it becomes what the folder holds, and NaN elsewhere.
+        """Return a table over `values`, an array or a view: filled with what the folder holds, and NaN elsewhere.
 
         `label` is the class, or part of the images, that it belongs to; `name` tells a label's tables and files apart.
         """
@@ -136,7 +136,7 @@ class Table:
         tiles: Iterable[tuple[Int[np.ndarray, " items"], Float[np.ndarray, "*shape items"]]],
         on_tile: Callable[[int], object],
     ) -> None:
-        """Compute items and their values, tile by tile; save as it goes and at the end, whatever ends it.
+        """Compute items and their values, tile by tile; save as it goes and at the end, even after an error.
 
         `on_tile` is called with the number of items of each tile. Raises Terminated after SIGTERM.
         """

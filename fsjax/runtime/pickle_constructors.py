@@ -22,7 +22,7 @@ class Stateless:
 class Inert(Stateless):
     """Stand-in for an object of an unknown class or function, whose full name is `name`.
 
-    Accepts whatever a pickle does with an object, and does nothing.
+    Accept everything a pickle does with an object, and do nothing.
     """
 
     name = ""

@@ -26,7 +26,7 @@ def make_first_order(problem: Problem, *, batch: int) -> Callable:
 
     The loss is cross-entropy to the label, in nats. With G the DFT of its gradient and X that of the image, an orbit
     predicts a rise of -(1/HW) * sum over its positions and the channels of Re(conj(G) X) when it is removed, and a
-    patch of `fourier.patches` the sum over its orbits (METHOD 11). It is exact for a loss that is linear in the image.
+    patch of `fourier.patches` the sum over its orbits. It is exact for a loss that is linear in the image.
 
     Each device computes `batch` images at a time, so that scores do not depend on the number of devices.
 

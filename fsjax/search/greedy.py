@@ -1,4 +1,4 @@
-"""`greedy`: frequencies are dropped one after another, as long as the class stays recognised (DFM-X; METHOD 9).
+"""`greedy`: frequencies are dropped one after another, as long as the class stays recognised (DFM-X).
 
 The orbits are walked from low to high frequency. One is dropped for good if the class then keeps at least its current
 number of correct images less a tolerance, else it is kept. What an orbit is worth thus depends on what was dropped

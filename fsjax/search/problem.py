@@ -27,7 +27,7 @@ class Problem:
       run: config.run.
       searched_on: 'train' or 'test'.
       provenance: JSON values that the maps carry.
-      seed: of whatever a method draws at random.
+      seed: of a method's random draws.
       directory: where partial results are stored; None = nowhere.
       metrics: where rates are written; None = nowhere.
       identity: names what partial results depend on beside the parameters and the config.

@@ -17,7 +17,7 @@ from fsjax.search.sweep import MaskList, sweep
 
 
 def search(problem: Problem) -> dfm.DominantFrequencyMaps:
-    """Return exact removal scores of every patch for every class, and the maps at the config's shares (METHOD 2).
+    """Return exact removal scores of every patch for every class, and the maps at the config's shares.
 
     The provenance has under "stability" how well the maps of bootstrap resamples agree with them (`bootstrap.measure`),
     empty if none were asked for, and under "agreement" the `precision_check`.

@@ -1,4 +1,4 @@
-"""`removal_compat`: the published removal search, mask by mask and number by number (METHOD 2).
+"""`removal_compat`: the published removal search, mask by mask and number by number.
 
 It differs from `removal` in what is removed (blocks whose mirror image is one off the conjugate, and row 0 and column 0
 without theirs), in the loss (not compared with the loss before removal, and with a constant from each batch's other

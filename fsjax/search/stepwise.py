@@ -116,7 +116,7 @@ class _Runner:
         self._like_result = search.result(0, self._like_state)
 
     def finish(self, tasks: list[int], step: int, throughput: Throughput) -> dict[int, Any]:
-        """Return the results of tasks that stand at a step; save states as it goes and at the end, whatever ends it."""
+        """Return the results of tasks that stand at a step; save as it goes and at the end, even after an error."""
         search, saved_step = self._search, step
         state = self._place([self.read(task)[1] for task in tasks])
         batches = None

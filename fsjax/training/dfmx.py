@@ -1,4 +1,4 @@
-"""DFM-X: training images seen through another class's dominant frequencies (Wang et al., ICCVW 2023; METHOD 9)."""
+"""DFM-X: training images seen through another class's dominant frequencies (Wang et al., ICCVW 2023)."""
 
 import logging
 from collections.abc import Callable

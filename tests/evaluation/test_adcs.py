@@ -27,7 +27,7 @@ def make_images(plane, classes=3, images=23, seed=0):
 
 
 def oracle(images, labels, classes, compat, mean_std=MEAN_STD):
-    """E of each class, and the per-channel sums that the published code subtracts, straight from METHOD 4."""
+    """E of each class, and the per-channel sums that the published code subtracts, straight from the definition."""
     sums = np.zeros((classes, *images.shape[1:]))
     for image, label in zip(images, labels, strict=True):
         transformed = np.fft.fft2((image / 255 - mean_std[0]) / mean_std[1], axes=(0, 1))

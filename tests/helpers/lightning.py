@@ -6,7 +6,7 @@ import torch
 
 
 def lightning(model):
-    """A checkpoint as METHOD 7 has it: a prefix, and the module itself among the hyper-parameters."""
+    """A checkpoint as PyTorch Lightning writes it: a prefix, and the module itself among the hyper-parameters."""
     return {
         "epoch": 3,
         "state_dict": {f"backbone_model.{key}": value for key, value in model.state_dict().items()},

@@ -22,7 +22,7 @@ CLASSES = 7
 
 
 class IccvResNet18(torch.nn.Module):
-    """The published ResNet-18 (METHOD 7): 3x3 stem, `shortcut`, `classifier`, and all but that in a sequence again."""
+    """The published ResNet-18: 3x3 stem, `shortcut`, `classifier`, and all but that in a sequence again."""
 
     def __init__(self, classes=CLASSES):
         super().__init__()

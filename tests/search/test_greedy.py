@@ -91,7 +91,7 @@ def test_frequencies_that_work_only_together_are_both_kept_and_of_ones_that_stan
 
 
 def published_order():
-    """As METHOD 9 has it: pairs in one step, singles without their conjugate, and what is always removed."""
+    """As DFM-X defines it: pairs in one step, singles without their conjugate, and what is always removed."""
     single = [(0, column) for column in range(17)] + [(row, 0) for row in range(1, 32)]
     steps = [[place] for place in single + [(16, column) for column in range(1, 32)]]
     others = {(row, column) for row in range(1, 32) for column in range(1, 32) if row != 16}

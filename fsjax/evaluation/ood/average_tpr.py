@@ -1,4 +1,4 @@
-"""AvgTPR over t: mean TPR of shortcut classes, and of the others, as the threshold for a shortcut rises (METHOD 3)."""
+"""AvgTPR over t: mean TPR of shortcut classes, and of the others, as the threshold for a shortcut rises."""
 
 import dataclasses
 

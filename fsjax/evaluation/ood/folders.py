@@ -63,7 +63,7 @@ def places(mapping: Mapping, root: Path, classes: Sequence[str], own: Sequence[s
 
 
 def files(place: Place, images_per_class: int, skip_undecodable: bool) -> list[list[str]]:
-    """Return the first images of each class, 0 = all; raises InputError for a class of which no image decodes."""
+    """Return the first images of each class, 0 = all; raises InputError for a class without an image that decodes."""
     paths = [[file for folder in of_class for file in image_files(folder)] for of_class in place.folders]
     if skip_undecodable:
         paths = decodable(paths, next(folder for of_class in place.folders for folder in of_class).parent)

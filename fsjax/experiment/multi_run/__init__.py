@@ -1,1 +1,1 @@
-"""Stages over several runs, each of which has a workdir of its own: they call the pipeline, never the reverse."""
+"""Stages over several runs, each in a workdir of its own: they call the pipeline, never the reverse."""

@@ -1,4 +1,4 @@
-"""The adaptive search: removal's top frequencies from a part of its forward passes (METHOD 11).
+"""The adaptive search: removal's top frequencies from a part of its forward passes.
 
 A patch starts with a few images of the class. It gets more only while the confidence bounds of its score leave it on
 either side of a share's boundary, in the end all of them, which makes its score exact. First-order scores of every
@@ -21,7 +21,7 @@ from fsjax.search.removal import plane_scores, removal_masks
 
 
 def search(problem: Problem) -> dfm.DominantFrequencyMaps:
-    """Return removal scores, exact where a share's boundary needs them and else estimated, and the maps (METHOD 2).
+    """Return removal scores, exact where a share's boundary needs them and else estimated, and the maps.
 
     The provenance has under "adaptive" the cost, the number of sampled patches and each class's `ClassResult.report`.
 

@@ -209,7 +209,7 @@ class SuccessiveElimination:
 def strengths(predicted: Float[np.ndarray, "patches images"]) -> Float[np.ndarray, " patches"]:
     """Return how strongly each patch is predicted to move the images' losses, up or down; 1 on average over patches.
 
-    Root mean squares over the images, each of which counts the same: an image that is recognised with certainty has
+    Root mean squares over the images, which all count the same: an image that is recognised with certainty has
     next to no gradient, and its loss rises all the same once its frequencies are gone.
     """
     squares = np.zeros(len(predicted))

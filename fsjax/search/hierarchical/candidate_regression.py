@@ -58,7 +58,7 @@ def slopes(
     """Yield, some classes at a time, how much keeping an orbit adds to a class's loss.
 
     Ridge regression with an intercept for each stage, solved in its dual form, whose matrix has a row for each
-    candidate whatever the size of the plane.
+    candidate on a plane of any size.
     """
     in_stage = np.eye(stage.max() + 1)[stage]
 

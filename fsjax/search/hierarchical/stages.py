@@ -23,7 +23,7 @@ class Stage:
     Attributes:
       patch: side of the patches that they keep, in frequencies.
       count: how many there are.
-      budget: positions that one may keep, in a further stage; None = whatever results, as published.
+      budget: positions that one may keep, in a further stage; None = no limit, as published.
       ratio: share of the parent that one keeps, in a further stage, where the parent is within the budget.
       shares: of config.search.shares, that the stage serves.
     """

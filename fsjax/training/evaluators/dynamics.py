@@ -1,4 +1,4 @@
-"""Predictions on band-filtered copies of the test set (METHOD 6)."""
+"""Predictions on band-filtered copies of the test set."""
 
 import functools
 from collections.abc import Callable, Iterator
@@ -83,7 +83,7 @@ def make_counter(context: EvaluatorContext, copies: tuple[str, ...], dataset: Da
     variables, masks = network.init(0), bands.masks(copies, size, size)
     model, memory_mib = Model(network.apply, variables, (size, size, 3)), context.config.run.memory_mib
     tile_images = tile_size.fit(model, resident_images=min(GROUP, len(dataset)), memory_mib=memory_mib)
-    # One size in all processes, whatever memory each has free.
+    # One size in all processes, although their free memory differs.
     tile_images = parallel.from_main(tile_images)
     engine = Engine(model, statistics=("predicted",), tile_images=tile_images)
     batch_size = tile_size.image_batch_size([len(dataset)], min(tile_images, GROUP))
