@@ -5,7 +5,9 @@ import os
 import shutil
 import tempfile
 
-os.environ["XLA_FLAGS"] = " ".join([os.environ.get("XLA_FLAGS", ""), "--xla_force_host_platform_device_count=4"])
+# Most of the time goes into compiling programs that run once, for which LLVM need not optimise.
+flags = ["--xla_force_host_platform_device_count=4", "--xla_backend_optimization_level=0"]
+os.environ["XLA_FLAGS"] = " ".join([os.environ.get("XLA_FLAGS", ""), *flags])
 os.environ.setdefault("JAX_PLATFORMS", "cpu")
 # PyTorch's threads spin while they wait: beside JAX's on a busy machine, small models then take eight times as long.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
