@@ -321,7 +321,7 @@ def test_maps_stand_beside_masks_of_their_size_on_the_classs_own_images(world, f
     for name in ("Renditions", "Restricted"):
         assert f"{max(judged[name]['controls'][rate][0] for rate in CONTROLS[:2]):.3f}" in cat
         assert all(f"{judged[name]['controls'][rate][0]:.3f}" in cat for rate in CONTROLS[2:])
-    assert "trivial mask" in section.body and "Random: mean of random masks, 2 on a set; radial" in section.body
+    assert "trivial mask" in section.body and "Random: mean over random masks, 2 on a set; radial" in section.body
     assert "trivial mask" not in section_of(world, found)
 
 
