@@ -6,8 +6,9 @@ import shutil
 import tempfile
 
 # Most of the time goes into compiling programs that run once, for which LLVM need not optimise.
-flags = ["--xla_force_host_platform_device_count=4", "--xla_backend_optimization_level=0"]
-os.environ["XLA_FLAGS"] = " ".join([os.environ.get("XLA_FLAGS", ""), *flags])
+os.environ["XLA_FLAGS"] = " ".join(
+    [os.environ.get("XLA_FLAGS", ""), "--xla_force_host_platform_device_count=4", "--xla_backend_optimization_level=0"]
+)
 os.environ.setdefault("JAX_PLATFORMS", "cpu")
 # PyTorch's threads spin while they wait: beside JAX's on a busy machine, small models then take eight times as long.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
