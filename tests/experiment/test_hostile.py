@@ -804,11 +804,11 @@ def test_the_report_shows_names_as_text(workspace):
     shown = Page((workspace / "report" / "index.html").read_text())
     for sentence in (
         f"Which frequencies does {NAME} lean on?",
-        f"they are read from {NAME}",
+        f"These maps were imported from {NAME}",
         f"{NAME}▲ shortcut 5 % of the frequencies",
         f"{NAME}: the model uses its planted",
         f"{NAME}: accuracy 0.500",
-        f"left out on {NAME}",
+        f"are ignored on {NAME}",
         f"over 4 {NAME} images",
     ):
         assert sentence in " ".join(shown.text.split()), sentence
