@@ -123,6 +123,7 @@ def test_annotations_are_the_schema():
         ("changes", [-1.5, 0], "inner.x.changes: got [-1.5, 0]; expected a number in [-1, 1]"),
         ("counts", [None], "inner.x.counts: got [None]; expected a whole number of at least 0"),
         ("counts", [0.5], "inner.x.counts: got [0.5]"),
+        ("counts", [-1], "inner.x.counts: got [-1]; expected a whole number of at least 0"),
         ("counts", [10**300], "inner.x.counts: got"),
         ("flags", [True], "inner.x.flags: got [True]; expected a list of 2"),
         ("flags", [1, None], "inner.x.flags[0]: got 1; expected true or false"),

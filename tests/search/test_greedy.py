@@ -200,12 +200,23 @@ def test_a_culling_stopped_anywhere_goes_on_and_takes_no_step_twice(tmp_path, mo
     assert taken == 3 * (1 + 34)
 
 
+def test_what_is_finished_is_read_and_not_computed_again(tmp_path, monkeypatch):
+    expected = greedy.search(make_problem(tmp_path, save_seconds=0.0))
+
+    def count(*arguments):
+        raise AssertionError("a step is taken")
+
+    monkeypatch.setattr(Throughput, "count", count)
+    np.testing.assert_array_equal(greedy.search(make_problem(tmp_path)).scores, expected.scores)
+
+
 def test_a_damaged_state_is_computed_again(tmp_path):
     expected = greedy.search(make_problem(tmp_path))
     files = sorted((tmp_path / "search").glob("task*.npz"))
     assert len(files) == 3
     files[0].write_bytes(files[0].read_bytes()[:-20])
     files[1].unlink()
+    np.savez(files[2], step=np.array(3), state=np.zeros(2))  # a state of other arrays
     np.testing.assert_array_equal(greedy.search(make_problem(tmp_path)).scores, expected.scores)
     with pytest.raises(InputError, match="partial results of another model"):
         greedy.search(make_problem(tmp_path, seed=1))

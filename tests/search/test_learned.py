@@ -17,7 +17,7 @@ from fsjax.fourier import masks, patches, spectrum
 from fsjax.runtime import interrupt, parallel
 from fsjax.runtime.errors import InputError
 from fsjax.runtime.random_streams import Stream
-from fsjax.search import gradient
+from fsjax.search import gradient, stepwise
 from fsjax.search.learned import initial_scores, learned, mask_selection
 from fsjax.search.learned.mask_optimisation import MaskOptimisation, batch_rows
 from fsjax.search.learned.soft_top_k import soft_top_k
@@ -379,6 +379,18 @@ ROOM = 4  # images whose gradient fits
 
 class Stopped(Exception):
     pass
+
+
+def test_masks_that_are_learned_are_read_and_not_learned_again(tmp_path, monkeypatch):
+    """Saved at every step: the last save holds the masks, not the state that they come from."""
+    problem = make_problem(tmp_path)
+    expected = learned.search(problem)
+
+    def step(*arguments):
+        raise AssertionError("a step is taken")
+
+    monkeypatch.setattr(stepwise._Runner, "_step", step)
+    np.testing.assert_array_equal(learned.search(problem).masks, expected.masks)
 
 
 def test_a_search_stopped_anywhere_goes_on_and_ends_with_the_same_masks(tmp_path, monkeypatch):
