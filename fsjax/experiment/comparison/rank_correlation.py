@@ -5,8 +5,8 @@ import itertools
 import math
 
 import numpy as np
+import scipy
 from jaxtyping import Float, Int
-from scipy import stats
 
 from fsjax.fourier import spectrum
 from fsjax.runtime.random_streams import Stream, generator
@@ -69,4 +69,4 @@ def _kendall(left: Int[np.ndarray, " n"], right: Int[np.ndarray, " n"]) -> float
     if not spread:
         return np.nan
     # Concordant less discordant pairs are a whole number, which SciPy divides in two steps.
-    return float(np.rint(stats.kendalltau(left, right, method="asymptotic").statistic * spread) / spread)
+    return float(np.rint(scipy.stats.kendalltau(left, right, method="asymptotic").statistic * spread) / spread)
