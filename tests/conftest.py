@@ -38,7 +38,7 @@ def two_devices():
 
 @pytest.fixture
 def undrawn(monkeypatch):
-    """Reports of figures that are made and not drawn, which takes most of a report's time."""
-    from fsjax.report import html
+    """The reports of a test have figures that are made and not drawn."""
+    from tests.helpers.undrawn import leave_undrawn
 
-    monkeypatch.setattr(html, "_saved", lambda figure, kind, dpi: b"")
+    leave_undrawn(monkeypatch)

@@ -16,11 +16,11 @@ from fsjax.data.preprocess import normalise
 from fsjax.experiment import runner
 from fsjax.fourier import dfm
 from fsjax.models import MODELS, classifier
-from fsjax.report import html
 from fsjax.runtime import files
 from fsjax.runtime.errors import InputError
 from tests.helpers.lightning import lightning
 from tests.helpers.resnet8 import RESNET8
+from tests.helpers.undrawn import leave_undrawn
 
 SIZE = 16
 MEAN_STD = ((0.5, 0.4, 0.6), (0.25, 0.2, 0.3))
@@ -72,7 +72,7 @@ def make_config(images, name, weights, **search):
 def done(foreign, images, tmp_path_factory):
     directory = tmp_path_factory.mktemp("run")
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(html, "_saved", lambda figure, kind, dpi: b"")  # drawing is tested elsewhere
+        leave_undrawn(patch)
         runner.run(make_config(images, foreign[0], foreign[2]), directory)
     return directory
 

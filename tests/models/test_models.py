@@ -119,11 +119,9 @@ def test_logits_and_input_gradients_are_pytorchs(name, size):
     "block, torchs", [(BasicBlock, torch_blocks.BasicBlock), (Bottleneck, torch_blocks.Bottleneck)]
 )
 def test_a_resnet_of_either_block_behind_torchvisions_stem_is_torchvisions(monkeypatch, block, torchs):
-    name = f"shallow_{block.__name__}"
-    monkeypatch.setitem(MODELS, name, functools.partial(ResNet, block, (1, 1, 1, 1), imagenet_stem=True))
-    model = torch_blocks.ResNet(torchs, [1, 1, 1, 1], num_classes=10)
+    monkeypatch.setitem(MODELS, *shallow_resnet(block))
     # At 45 pixels every convolution and pool of stride 2 meets an odd side.
-    assert_parity(compare_with(model, "torchvision's blocks", name, 45))
+    assert_parity(compare_with(torch_shallow_resnet(torchs), "torchvision's blocks", shallow_resnet(block)[0], 45))
 
 
 def test_a_vgg_with_torchvisions_head_is_torchvisions(monkeypatch):
@@ -146,11 +144,10 @@ def test_averages_on_a_grid_are_pytorchs_of_any_size(height, width, side):
 
 @pytest.mark.parametrize("name", ["resnet20", "shallow_Bottleneck", "vgg11_cifar", "alexnet_cifar", "vit_micro_patch8"])
 def test_folding_batch_statistics_into_convolutions_changes_no_logit(monkeypatch, name):
-    bottleneck = functools.partial(ResNet, Bottleneck, (1, 1, 1, 1), imagenet_stem=True)
-    monkeypatch.setitem(MODELS, "shallow_Bottleneck", bottleneck)
+    monkeypatch.setitem(MODELS, *shallow_resnet(Bottleneck))
     network = build(name, num_classes=10, image_size=32)
     if name == "shallow_Bottleneck":
-        model = torch_blocks.ResNet(torch_blocks.Bottleneck, [1, 1, 1, 1], num_classes=10)
+        model = torch_shallow_resnet(torch_blocks.Bottleneck)
     else:
         model, _ = torch_model(name, 32)
     randomise(model)
@@ -421,6 +418,16 @@ class Dropped(torch.nn.Module):
 
     def forward(self, x):
         return x * torch.from_numpy(np.array(dropout(jnp.ones(x.shape), self.keys, self.layer), np.float64))
+
+
+def shallow_resnet(block):
+    """(name, builder) of a ResNet of one block a stage behind torchvision's stem."""
+    return f"shallow_{block.__name__}", functools.partial(ResNet, block, (1, 1, 1, 1), imagenet_stem=True)
+
+
+def torch_shallow_resnet(block):
+    """torchvision's counterpart of shallow_resnet."""
+    return torch_blocks.ResNet(block, [1, 1, 1, 1], num_classes=10)
 
 
 def torch_small_vgg():
