@@ -37,6 +37,10 @@ class Stream(enum.IntEnum):
     MASK_SELECTION_OTHERS = 18
     MASK_SELECTION_IMAGES = 19  # class
     RANK_CORRELATION = 20
+    GRAFT_DONORS = 21  # class
+    GRAFT_RECIPIENTS = 22  # class
+    GRAFT_CONTROLS = 23  # class, number of positions
+    GRAFT_RESAMPLES = 24
 
 
 def generator(seed: int, stream: Stream, *keys: int) -> np.random.Generator:

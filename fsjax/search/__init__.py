@@ -7,7 +7,7 @@ from fsjax.fourier.dfm import DominantFrequencyMaps
 from fsjax.runtime import config_fields
 from fsjax.runtime.errors import InputError, unknown
 from fsjax.runtime.storage import Path
-from fsjax.search import bootstrap, greedy, imported, removal, removal_compat
+from fsjax.search import bootstrap, graft, greedy, imported, removal, removal_compat
 from fsjax.search.adaptive import adaptive
 from fsjax.search.hierarchical import hierarchical
 from fsjax.search.learned import learned
@@ -18,6 +18,7 @@ SEARCHES = {
     "removal": removal.METHOD,
     "removal_compat": removal_compat.METHOD,
     "adaptive": adaptive.METHOD,
+    "graft": graft.METHOD,
     "greedy": greedy.METHOD,
     "hierarchical": hierarchical.METHOD,
     "learned": learned.METHOD,
@@ -27,14 +28,14 @@ SEARCHES = {
 
 FIELDS: config_fields.Table = {
     "method": ("removal", ", ".join(SEARCHES)),
-    "patch": (1, "side of the square of frequencies removed together, for methods that remove squares"),
+    "patch": (1, "side of the squares of frequencies that are scored as a whole, for removal, adaptive and graft"),
     "shares": ((0.01, 0.05, 0.1, 0.2), "shares of the plane that the maps keep"),
     "split": ("train", "images that are searched: train, or test as published"),
     "images_per_class": (100, "0 = all"),
     "resamples": (
         -1,
         "bootstrap resamples of a class's images, which show how strongly its map depends on the searched images; -1 = "
-        "20 for removal, at no extra cost, and none for the others, which search once more for each",
+        "20 for removal and graft, at no extra cost, and none for the others, which search once more for each",
     ),
     "precision": ("highest", "highest (float32), tensorfloat32, bfloat16; the latter two report their agreement"),
     "agreement_masks": (256, "masks, drawn at random, that are evaluated in highest as well for this agreement"),
@@ -58,7 +59,7 @@ def run(problem: Problem) -> DominantFrequencyMaps:
     """
     method = SEARCHES[problem.options.method]
     maps, resamples = method.search(problem), bootstrap.resample_count(problem.options.resamples, method.resamples)
-    if not resamples or maps.provenance.get("stability"):  # removal measures it in its own forward passes
+    if not resamples or maps.provenance.get("stability"):  # measured in the search's own passes
         return maps
     return bootstrap.search_again(problem, method.search, maps, resamples)
 

@@ -1,4 +1,4 @@
-"""First-order scores: how much removing each patch of frequencies changes an image's loss, from one backward pass."""
+"""What each patch of frequencies tells to first order, from one backward pass an image."""
 
 import functools
 from collections.abc import Callable
@@ -8,6 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax.sharding import Mesh, NamedSharding
 from jax.sharding import PartitionSpec as P
+from jax.typing import ArrayLike
 from jaxtyping import Array, Float, Int, PyTree
 
 from fsjax.engine import tile_size
@@ -24,9 +25,8 @@ PASSES = 3
 def make_first_order(problem: Problem, *, batch: int) -> Callable:
     """Return the first-order scores of single images as a function (images [n, H, W, C], label) -> [n, patches].
 
-    The loss is cross-entropy to the label, in nats. With G the DFT of its gradient and X that of the image, an orbit
-    predicts a rise of -(1/HW) * sum over its positions and the channels of Re(conj(G) X) when it is removed, and a
-    patch of `fourier.patches` the sum over its orbits. It is exact for a loss that is linear in the image.
+    The loss is cross-entropy to the label, in nats. A score is how much it rises when the patch is removed: to first
+    order, the slope against the image itself (`patch_slopes`). It is exact for a loss that is linear in the image.
 
     Each device computes `batch` images at a time, so that scores do not depend on the number of devices.
 
@@ -83,19 +83,20 @@ def batch_size(problem: Problem) -> int:
     return min(size, max(problem.counts))
 
 
+def layout(problem: Problem, images: int) -> dict[str, int]:
+    """Return how a stepwise search of gradients of some images a task divides its work.
+
+    Returns:
+      `batch_images`, images of a call, and `tasks_per_device`, tasks whose images fit on a device at once.
+    """
+    room = batch_size(problem)
+    batch_images = -(-images // -(-images // room))
+    return {"batch_images": batch_images, "tasks_per_device": max(1, room // batch_images)}
+
+
 def _compiled(problem: Problem, mesh: Mesh) -> Callable:
     """Return the jitted (params, images, label, members) -> [images, patches], split over the mesh by images."""
     model = problem.searched_model
-    height, width = problem.plane
-    positions = patches.orbit_positions(height, width)
-    sizes = spectrum.orbit_sizes(height, width)[patches.orbit_numbers(height, width)]
-
-    def loss(images: Float[Array, "n height width channels"], params: PyTree, label: Int[Array, ""]) -> Array:
-        logits = model.apply(params, images).astype(jnp.float32)
-        # A finite stand-in for -inf, so that the gradient is defined if there is no other class.
-        others = jax.nn.logsumexp(jnp.where(jnp.arange(logits.shape[1]) == label, -1e30, logits), axis=1)
-        # Cross-entropy in a form whose gradient does not cancel to 0 where the loss is tiny.
-        return jax.nn.softplus(others - logits[:, label]).sum()
 
     def scores(
         params: PyTree,
@@ -103,12 +104,47 @@ def _compiled(problem: Problem, mesh: Mesh) -> Callable:
         label: Int[Array, ""],
         members: Int[Array, "patches most"],
     ) -> Float[Array, "n patches"]:
-        gradients = jax.grad(loss)(images, params, label)
-        in_images, in_gradients = (
-            spectrum.wave_amplitudes(spectrum.spectra(array), positions, width) for array in (images, gradients)
-        )
-        # A wave's product with the gradient is its amplitude there, times HW over the orbit's size.
-        rises = -(in_images * in_gradients).sum((2, 3)).T * (height * width / sizes).astype(np.float32)
-        return jnp.pad(rises, [(0, 0), (0, 1)])[:, members].sum(-1)
+        def loss(images: Float[Array, "n height width channels"]) -> Float[Array, " n"]:
+            # Cross-entropy in a form whose gradient does not cancel to 0 where the loss is tiny.
+            return jax.nn.softplus(-log_odds(model.apply(params, images), label))
+
+        return -patch_slopes(loss, images, images, members)
 
     return over_devices(scores, mesh, (False, True, False, False), model.matmul_precision)
+
+
+def log_odds(logits: Float[Array, "n classes"], label: ArrayLike) -> Float[Array, " n"]:
+    """Return the log of p / (1 - p), where p is the probability of a class, in nats and float32."""
+    logits = logits.astype(jnp.float32)
+    # A finite stand-in for -inf, so that the gradient is defined if there is no other class.
+    others = jax.nn.logsumexp(jnp.where(jnp.arange(logits.shape[1]) == label, -1e30, logits), axis=1)
+    return logits[:, label] - others
+
+
+def patch_slopes(
+    function: Callable,
+    images: Float[Array, "n height width channels"],
+    directions: Float[Array, "n height width channels"],
+    members: Int[Array, "patches most"] | Int[np.ndarray, "patches most"],
+) -> Float[Array, "n patches"]:
+    """Return the slope of a function as the part of a direction that lies in a patch is added to the image.
+
+    With G the DFT of the function's gradient and V that of the direction, an orbit has the slope
+    (1/HW) * sum over its positions and the channels of Re(conj(G) V), and a patch the sum over its orbits.
+
+    Args:
+      function: images -> [n], each value of its own image alone.
+      images: where the slopes are taken.
+      directions: one an image.
+      members: from `patches.members`.
+    """
+    height, width = images.shape[1:3]
+    positions = patches.orbit_positions(height, width)
+    sizes = spectrum.orbit_sizes(height, width)[patches.orbit_numbers(height, width)]
+    gradients = jax.grad(lambda images: function(images).sum())(images)
+    in_directions, in_gradients = (
+        spectrum.wave_amplitudes(spectrum.spectra(array), positions, width) for array in (directions, gradients)
+    )
+    # A wave's product with the gradient is its amplitude there, times HW over the orbit's size.
+    slopes = (in_directions * in_gradients).sum((2, 3)).T * (height * width / sizes).astype(np.float32)
+    return jnp.pad(slopes, [(0, 0), (0, 1)])[:, members].sum(-1)

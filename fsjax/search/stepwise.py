@@ -2,14 +2,14 @@
 
 import abc
 from collections.abc import Callable
-from typing import Any, Generic, TypeAlias, TypeVar
+from typing import Any, Generic, NamedTuple, TypeAlias, TypeVar
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 from jax.sharding import NamedSharding
 from jax.sharding import PartitionSpec as P
-from jaxtyping import PyTree
+from jaxtyping import Float, PyTree
 
 from fsjax.engine.tile import over_devices
 from fsjax.runtime import interrupt, parallel
@@ -22,6 +22,25 @@ from fsjax.search.throughput import Throughput
 State = TypeVar("State")
 # States, inputs and batches have NumPy's arrays on the host and JAX's on the devices.
 AnyArray: TypeAlias = Any
+
+
+class ImageBatch(NamedTuple):
+    """Images, or pairs of them, and the weights of each."""
+
+    images: Float[AnyArray, " n *image"]
+    weights: Float[AnyArray, " n *replicates"]
+
+
+def image_batches(
+    images: Float[np.ndarray, " n *image"], weights: Float[np.ndarray, " n *replicates"], size: int
+) -> list[ImageBatch]:
+    """Cut images into batches of one size; the last one is padded with its last image at weight 0."""
+    padding = [(0, -len(images) % size)]
+    # Not with zeros, on which a model may return NaN, and 0 x NaN is NaN.
+    images = np.pad(images, padding + [(0, 0)] * (images.ndim - 1), mode="edge")
+    weights = np.pad(weights, padding + [(0, 0)] * (weights.ndim - 1))
+    cuts = [slice(start, start + size) for start in range(0, len(images), size)]
+    return [ImageBatch(images[cut], weights[cut]) for cut in cuts]
 
 
 class StepwiseSearch(abc.ABC, Generic[State]):

@@ -17,6 +17,7 @@ from fsjax.runtime import parallel
 FIELDS = {
     "adaptive": {"first_images": 16, "exact_sample": 4},
     "hierarchical": {"candidates": "20,20", "resamples": 2},
+    "graft": {"pairs": 6, "steps": 4},
     "greedy": {"tolerance": 0.02},
     "learned": {"steps": 5, "objective": "specific", "judged": 20},
 }

@@ -17,7 +17,7 @@ from fsjax.fourier import masks, patches, spectrum
 from fsjax.runtime import interrupt, parallel
 from fsjax.runtime.errors import InputError
 from fsjax.runtime.random_streams import Stream
-from fsjax.search import gradient, stepwise
+from fsjax.search import gradient, other_images, stepwise
 from fsjax.search.learned import initial_scores, learned, mask_selection
 from fsjax.search.learned.mask_optimisation import MaskOptimisation, batch_rows
 from fsjax.search.learned.soft_top_k import soft_top_k
@@ -119,7 +119,7 @@ def float64_slope(problem, label, logits, own, others, positions, temperature, m
 @pytest.mark.parametrize(("objective", "mirror"), [("sufficient", False), ("sufficient", True), ("specific", True)])
 def test_the_slope_of_a_step_is_that_of_the_objective_by_its_definition(tmp_path, objective, mirror):
     problem = make_problem(tmp_path, objective=objective, restarts=3, others=0.4)
-    pool = mask_selection.draw_others(problem) if objective == "specific" else None
+    pool = other_images.draw(problem) if objective == "specific" else None
     score_of = initial_scores.make(problem, "energy").of_class
     layout = {"batch_images": 3, "tasks_per_device": 1}
     optimisation = MaskOptimisation(problem, [7], lambda label, share: score_of(label), pool, layout)
@@ -339,7 +339,7 @@ def test_learning_starts_from_energy_unless_the_gradient_has_a_clearly_smaller_l
 @pytest.mark.parametrize("objective", ["sufficient", "specific"])
 def test_candidates_are_judged_by_what_they_keep_less_what_they_draw(tmp_path, objective):
     problem = make_problem(tmp_path, objective=objective, others=0.4)
-    pool = mask_selection.draw_others(problem) if objective == "specific" else None
+    pool = other_images.draw(problem) if objective == "specific" else None
     rng = np.random.default_rng(0)
     planes = np.stack([masks.random(SIZE, SIZE, 12, rng) for _ in range(3 * 2 * 4)]).reshape(3, 2, 4, SIZE, SIZE)
     candidates = [

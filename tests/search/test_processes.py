@@ -76,7 +76,7 @@ def of_methods(tmp_path_factory):
     return folders
 
 
-@pytest.mark.parametrize(("method", "tasks"), [("hierarchical", 0), ("greedy", 2), ("learned", 6)])
+@pytest.mark.parametrize(("method", "tasks"), [("hierarchical", 0), ("graft", 2), ("greedy", 2), ("learned", 6)])
 def test_every_method_finds_the_same_maps_in_two_processes(of_methods, method, tasks):
     one, two = (dfm.DominantFrequencyMaps.load(folder / f"{method}.npz") for folder in of_methods)
     np.testing.assert_array_equal(one.masks, two.masks)

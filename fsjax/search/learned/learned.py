@@ -16,7 +16,7 @@ from fsjax.fourier import dfm, masks, spectrum
 from fsjax.runtime.config_fields import Table
 from fsjax.runtime.errors import InputError
 from fsjax.runtime.random_streams import Stream, generator
-from fsjax.search import gradient, stepwise
+from fsjax.search import gradient, other_images, stepwise
 from fsjax.search.learned import initial_scores, mask_selection
 from fsjax.search.learned.initial_scores import InitialScores
 from fsjax.search.learned.mask_optimisation import MaskOptimisation, images_per_step
@@ -72,7 +72,7 @@ def search(problem: Problem) -> dfm.DominantFrequencyMaps:
     budgets = [masks.budget(share, *problem.plane) for share in shares]
     # Partial results are known by numbers that depend on the shares.
     problem = dataclasses.replace(problem, identity=f"{problem.identity} at {budgets}")
-    others = mask_selection.draw_others(problem) if options.objective == "specific" else None
+    others = other_images.draw(problem) if options.objective == "specific" else None
 
     kinds = BEST_OF if options.start == "best" else (options.start,)
     initial = {kind: initial_scores.make(problem, kind) for kind in kinds}
@@ -84,7 +84,7 @@ def search(problem: Problem) -> dfm.DominantFrequencyMaps:
     def scores(label: int, share: int) -> Float[np.ndarray, " orbits"]:
         return initial[kinds[start[label, share]]].of_class(label)
 
-    partial_results = problem.partial_results(_layout(problem), "masks")
+    partial_results = problem.partial_results(gradient.layout(problem, images_per_step(problem)), "masks")
     optimisation = MaskOptimisation(problem, budgets, scores, others, partial_results.layout)
     results = stepwise.run(problem, optimisation, partial_results, label=f"search {problem.options.method}")
 
@@ -134,13 +134,6 @@ def _simple_masks(problem: Problem, budgets: list[int], initial: dict[str, Initi
     simple: dict[str, Mask] = {kind: functools.partial(best_by, scores.of_class) for kind, scores in initial.items()}
     simple.setdefault("energy", functools.partial(best_by, functools.partial(initial_scores.energy, problem)))
     return simple | {"low-pass": low_pass, "random": random}
-
-
-def _layout(problem: Problem) -> dict[str, int]:
-    """Return how many images a call takes, and how many masks a device learns at once."""
-    images, room = images_per_step(problem), gradient.batch_size(problem)
-    batch_images = -(-images // -(-images // room))
-    return {"batch_images": batch_images, "tasks_per_device": max(1, room // batch_images)}
 
 
 def _check(options: ConfigDict, plane: tuple[int, int]) -> None:

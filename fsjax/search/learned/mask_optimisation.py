@@ -22,11 +22,11 @@ from jaxtyping import Array, Bool, Float, Int, PyTree, UInt8
 
 from fsjax.fourier import masks, spectrum
 from fsjax.runtime.random_streams import Stream, generator
-from fsjax.search import gradient
-from fsjax.search.learned.mask_selection import OtherImages
+from fsjax.search import gradient, stepwise
 from fsjax.search.learned.soft_top_k import soft_top_k
+from fsjax.search.other_images import OtherImages
 from fsjax.search.problem import Problem
-from fsjax.search.stepwise import AnyArray, StepwiseSearch
+from fsjax.search.stepwise import AnyArray, ImageBatch, StepwiseSearch
 
 # Adam's: the decay rates of the means of gradients and of their squares, and the least scale.
 _DECAY, _SQUARE_DECAY, _EPSILON = 0.9, 0.999, 1e-8
@@ -46,13 +46,6 @@ class StepInputs(NamedTuple):
     budget: Float[AnyArray, ""]
     temperature: Float[AnyArray, ""]
     mirror_descent: Bool[AnyArray, ""]
-
-
-class ImageBatch(NamedTuple):
-    """Images and their weights in the loss: of the class's images above 0, of others' below 0, of padding 0."""
-
-    images: Float[AnyArray, "images height width channels"]
-    weights: Float[AnyArray, " images"]
 
 
 class MaskOptimisation(StepwiseSearch[MaskState]):
@@ -103,6 +96,7 @@ class MaskOptimisation(StepwiseSearch[MaskState]):
         )
 
     def batches(self, task: int, step: int) -> list[ImageBatch]:
+        """Return images of the class, with weights above 0 in the loss, and of others, with weights below 0."""
         (label, _, restart), size, seed = self._indices(task), self._options.batch, self._problem.seed
         of_class = self._images(label)
         images = of_class[batch_rows(len(of_class), size, step, seed, Stream.LEARNED_IMAGES, label, restart)]
@@ -112,11 +106,7 @@ class MaskOptimisation(StepwiseSearch[MaskState]):
             drawn = rows[batch_rows(len(rows), size, step, seed, Stream.LEARNED_OTHERS, label, restart)]
             images = np.concatenate([images, self._others.images[drawn]])
             weights = np.concatenate([weights, np.float32(-self._options.others) * weights])
-        padded = -len(images) % self._batch_images
-        images = np.pad(images, [(0, padded), (0, 0), (0, 0), (0, 0)], mode="edge")
-        weights = np.pad(weights, (0, padded))
-        cuts = [slice(start, start + self._batch_images) for start in range(0, len(images), self._batch_images)]
-        return [ImageBatch(images[cut], weights[cut]) for cut in cuts]
+        return stepwise.image_batches(images, weights, self._batch_images)
 
     def measure(
         self, params: PyTree, state: MaskState, inputs: StepInputs, batch: ImageBatch

@@ -12,25 +12,11 @@ from fsjax.engine.engine import Engine, LazyArray
 from fsjax.fourier import spectrum
 from fsjax.runtime.random_streams import Stream, generator
 from fsjax.search import sweep
+from fsjax.search.other_images import OtherImages
 from fsjax.search.problem import Problem
 
 # (class, index of the share) -> orbits that are kept.
 Mask: TypeAlias = Callable[[int, int], Bool[np.ndarray, " orbits"]]
-# Images that all classes are compared with, drawn from all classes as evenly as can be.
-_OTHERS = 512
-
-
-@dataclasses.dataclass(frozen=True)
-class OtherImages:
-    """Images of all classes; for a class those of other classes count.
-
-    Attributes:
-      images: [n, H, W, C], normalised.
-      labels: class of each.
-    """
-
-    images: Float[np.ndarray, "n height width channels"]
-    labels: Int[np.ndarray, " n"]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -46,22 +32,6 @@ class Quality:
     recognised: Float[np.ndarray, "classes shares masks"]
     loss: Float[np.ndarray, "classes shares masks"]
     forward_passes: int
-
-
-def draw_others(problem: Problem) -> OtherImages:
-    """Return images drawn by seed; of a thousand classes some have no image among them."""
-    rng = generator(problem.seed, Stream.MASK_SELECTION_OTHERS)
-    each = max(2, -(-_OTHERS // len(problem.counts)))
-    classes = np.arange(len(problem.counts))
-    if each * len(classes) > 2 * _OTHERS:
-        classes = np.sort(rng.choice(classes, _OTHERS // each, replace=False))
-    images, labels = [], []
-    for label in classes.tolist():
-        of_class = problem.images(label)
-        rows = np.sort(rng.choice(len(of_class), min(each, len(of_class)), replace=False))
-        images.append(of_class[rows])
-        labels += [label] * len(rows)
-    return OtherImages(np.concatenate(images), np.array(labels))
 
 
 def evaluate(problem: Problem, masks: Sequence[Mask], shares: int, others: OtherImages | None, name: str) -> Quality:

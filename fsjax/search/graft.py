@@ -1,0 +1,154 @@
+"""The graft search: integrated gradients of putting a class's frequencies into images of other classes.
+
+A graft takes the frequencies of a patch from a donor d of class c, and the rest from a recipient r of another class.
+Along the straight path from r to d the gradient of the class's log-odds says how much each frequency contributes to
+turning one into the other: integrated gradients (Sundararajan, Taly and Yan, ICML 2017) in the Fourier basis. The
+contributions of all orbits add up to what the path changes, so none is counted twice.
+"""
+
+from collections.abc import Iterator
+from typing import NamedTuple
+
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Float, Int, PyTree
+from ml_collections import ConfigDict
+
+from fsjax.data import pairs
+from fsjax.fourier import dfm, patches
+from fsjax.runtime.config_fields import Table
+from fsjax.runtime.errors import InputError
+from fsjax.search import bootstrap, gradient, other_images, stepwise
+from fsjax.search.method import Method
+from fsjax.search.problem import Problem
+from fsjax.search.removal import plane_scores
+from fsjax.search.stepwise import AnyArray, ImageBatch, StepwiseSearch
+
+DEFAULTS: Table = {
+    "pairs": (60, "pairs of an image of another class and one of the class, whose frequencies are grafted"),
+    "steps": (8, "points of the path between them where the gradient is taken"),
+}
+
+
+def search(problem: Problem) -> dfm.DominantFrequencyMaps:
+    """Return how much each patch raises the class's log-odds by being grafted, and the maps at the config's shares.
+
+    With the points x_t = r + t (d - r), t = 1/2n, 3/2n, ... of n steps, G the DFT of the gradient of the log-odds of
+    class c at x_t, and V that of d - r, an orbit's score is the mean over pairs and points of (1/HW) * sum over its
+    positions and the channels of Re(conj(G) V), in nats. With many steps the scores of all orbits add up to the mean
+    of the log-odds of d less those of r. A patch scores the sum over its orbits.
+
+    The provenance has under "stability" how well the maps of resampled donors agree with them (`bootstrap.measure`).
+
+    Raises:
+      InputError: no two classes of two images, too many resamples to hold, too little memory, partial results of
+        another search, or a gradient that is not finite.
+      interrupt.Terminated: SIGTERM came; states are saved.
+    """
+    options, counts = problem.options, problem.counts
+    if len(counts) < 2 or min(counts) < 2:
+        raise InputError(
+            f"search.method: got graft with {len(counts)} classes, the smallest of {min(counts)} images; expected two "
+            "or more classes of two or more images, for it puts frequencies of a class into images of others"
+        )
+    # A method that starts with these scores needs nothing else.
+    resamples = bootstrap.resample_count(options.resamples, METHOD.resamples) if options.method == "graft" else 0
+    bootstrap.check_size(len(counts), patches.count(*problem.plane, options.patch), resamples)
+    partial_results = problem.partial_results(gradient.layout(problem, options.graft.pairs))
+    integration = PathIntegration(problem, resamples, partial_results.layout)
+    states = stepwise.run(problem, integration, partial_results, label=f"search {options.method}")
+
+    def planes(replicates: int) -> Iterator[Float[np.ndarray, "replicates height width"]]:
+        for state in states:
+            yield plane_scores(state.scores[:replicates].astype(np.float64), problem.plane, options.patch)
+
+    return dfm.from_scores(
+        (plane for (plane,) in planes(1)),
+        tuple(options.shares),
+        **problem.attributes(
+            integration.count * integration.steps * integration.images_per_step,
+            stability=bootstrap.measure(planes(1 + resamples), tuple(sorted(options.shares))) if resamples else {},
+        ),
+    )
+
+
+class PathState(NamedTuple):
+    """The scores that the points of the path gave so far, with every donor once and as resampled."""
+
+    scores: Float[AnyArray, "replicates patches"]
+
+
+class PathPoint(NamedTuple):
+    """A step: class, and how far the point is from recipient to donor, in (0, 1)."""
+
+    label: Int[AnyArray, ""]
+    position: Float[AnyArray, ""]
+
+
+class PathIntegration(StepwiseSearch[PathState]):
+    """A task a class, with one step a point of the path, at which all pairs are.
+
+    Args:
+      problem: the classes and the options.
+      resamples: of the donors.
+      layout: from `gradient.layout`.
+    """
+
+    same_batches = True
+
+    def __init__(self, problem: Problem, resamples: int, layout: dict[str, int]):
+        own = problem.options.graft
+        self._problem, self._pairs, self._resamples, self._layout = problem, own.pairs, resamples, layout
+        self._apply, self._others = problem.searched_model.apply, other_images.draw(problem)
+        self._members = patches.members(*problem.plane, problem.options.patch)
+        self.tasks_per_device = layout["tasks_per_device"]
+        self.count, self.steps, self.images_per_step = len(problem.counts), own.steps, gradient.PASSES * own.pairs
+
+    def initial_state(self, task: int) -> PathState:
+        return PathState(np.zeros((1 + self._resamples, len(self._members)), np.float32))
+
+    def inputs(self, task: int, step: int) -> PathPoint:
+        return PathPoint(np.array(task, np.int32), np.array((step + 0.5) / self.steps, np.float32))
+
+    def batches(self, task: int, step: int) -> list[ImageBatch]:
+        """Return the pairs (recipient, donor) of a class."""
+        own, seed, is_other = self._problem.images(task), self._problem.seed, self._others.labels != task
+        images = np.concatenate([self._others.images[is_other], own])
+        labels = np.concatenate([self._others.labels[is_other], np.full(len(own), task)])
+        drawn = pairs.draw(labels, np.arange(len(labels)), task, self._pairs, seed)
+        donors, of_pair = np.unique(drawn.donors, return_inverse=True)
+        weights = bootstrap.weights(len(donors), self._resamples, seed, task)[of_pair]
+        weights = (weights / weights.sum(0) / self.steps).astype(np.float32)
+        both = np.stack([images[drawn.recipients], images[drawn.donors]], axis=1)
+        return stepwise.image_batches(both, weights, self._layout["batch_images"])
+
+    def measure(
+        self, params: PyTree, state: PathState, inputs: PathPoint, batch: ImageBatch
+    ) -> Float[Array, "replicates patches"]:
+        recipients, donors = batch.images[:, 0], batch.images[:, 1]
+        slopes = gradient.patch_slopes(
+            lambda images: gradient.log_odds(self._apply(params, images), inputs.label),
+            recipients + inputs.position * (donors - recipients),
+            donors - recipients,
+            self._members,
+        )
+        return jnp.einsum("nr,np->rp", batch.weights, slopes, precision="highest")
+
+    def update(self, state: PathState, inputs: PathPoint, measured: Float[Array, "replicates patches"]) -> PathState:
+        return PathState(state.scores + measured)
+
+
+def _check(options: ConfigDict, plane: tuple[int, int]) -> None:
+    for name in ("pairs", "steps"):
+        if options.graft[name] < 1:
+            raise InputError(f"search.graft.{name}: got {options.graft[name]}; expected 1 or more")
+
+
+METHOD = Method(
+    search,
+    DEFAULTS,
+    _check,
+    patches=True,
+    resamples=20,
+    scored="Rise of the class's log-odds when a frequency is grafted into other images (nats)",
+)
