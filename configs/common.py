@@ -29,7 +29,7 @@ FIELDS: config_fields.Table = {
     "profile": (False, "write a JAX trace of a few steps of each stage under WORKDIR/profile/"),
     "data": {
         "source": ("synthetic", "synthetic, folder, arrays, tfds"),
-        "name": ("syn1", "synthetic: syn1 to syn4; tfds: the name of the builder"),
+        "name": ("syn1", "synthetic: demo, syn1 to syn4; tfds: the name of the builder"),
         "root": ("", "folder, arrays: where the files are; tfds: its data_dir"),
         "classes": (
             "",

@@ -25,7 +25,7 @@ import dataclasses
 import numpy as np
 from jaxtyping import Bool, Float32, Int
 
-from fsjax.data.synthetic import noise_amplitude
+from fsjax.data.noise import noise_amplitude
 from fsjax.fourier import patches, spectrum
 
 KINDS = {"single": (6, 1), "pair": (3, 2), "triple": (2, 3), "redundant": (3, 2)}

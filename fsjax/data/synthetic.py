@@ -13,19 +13,20 @@ The fixed orbits are drawn once from the seed and are the same in every split.
 """
 
 import dataclasses
-import re
+import functools
 from typing import SupportsIndex
 
 import numpy as np
-from jaxtyping import Bool, Float, Int32, UInt8
+from jaxtyping import Bool, Int32, UInt8
 from ml_collections import ConfigDict
 
+from fsjax.data import demo
+from fsjax.data.noise import coloured_noise, gratings, noise_amplitude, to_pixels
 from fsjax.data.source import Source
 from fsjax.fourier import spectrum
 from fsjax.runtime.errors import InputError
 
 CLASSES = ("C0", "C1", "C2", "C3")
-MEAN, NOISE = 0.498, 0.15
 GRATING = 0.5  # amplitude of a planted orbit, in standard deviations of the noise
 RAISED = 3.0  # factor on the amplitude of C1's raised orbits
 SMALLEST = 24  # pixels; below, the lowest band has fewer orbits than are planted there
@@ -35,10 +36,10 @@ _BLOCK = 256
 def open_synthetic(data: ConfigDict, split: str) -> Source:
     """Make the images of one split, 'train' or 'test', in memory, from data.synthetic.seed.
 
-    Raises InputError for a data.name beside 'syn1' to 'syn4', another split, or an image too small for four bands.
+    Raises InputError for a data.name that is not in SETS, another split, or an image too small for four bands.
     """
-    if not (match := re.fullmatch(r"syn([1-4])", data.name)):
-        raise InputError(f"data.name: got {data.name!r}; expected syn1, syn2, syn3, syn4")
+    if data.name not in SETS:
+        raise InputError(f"data.name: got {data.name!r}; expected {', '.join(SETS)}")
     if split not in ("train", "test"):
         raise InputError(f"data.train_split, data.test_split: got {split!r}; expected train, test")
     if data.image_size < SMALLEST:
@@ -46,16 +47,10 @@ def open_synthetic(data: ConfigDict, split: str) -> Source:
             f"data.image_size: got {data.image_size}, of too few orbits in a band; expected {SMALLEST} or more"
         )
     per_class = data.synthetic.train_per_class if split == "train" else data.synthetic.test_per_class
-    biased = int(match[1]) - 1
-    fixed = planted_orbits(biased, data.image_size, data.synthetic.seed)
-    images = [
-        make_images(label, per_class, biased, fixed[label], (data.synthetic.seed, split == "test", label))
-        for label in range(len(CLASSES))
-    ]
-    any_half = np.zeros_like(fixed)
-    any_half[1] = raisable(biased, data.image_size)
-    planted = {"fixed": fixed, "any": any_half}
-    return SyntheticSource(np.concatenate(images), np.repeat(np.arange(4, dtype=np.int32), per_class), planted)
+    classes, make = SETS[data.name]
+    images, planted = make(data.image_size, per_class, data.synthetic.seed, split == "test")
+    labels = np.repeat(np.arange(len(classes), dtype=np.int32), per_class)
+    return SyntheticSource(np.concatenate(images), labels, classes, planted)
 
 
 @dataclasses.dataclass
@@ -64,11 +59,22 @@ class SyntheticSource(Source):
 
     images: UInt8[np.ndarray, "images size size 3"]
     labels: Int32[np.ndarray, " images"]
+    classes: tuple[str, ...]
     planted: dict | None
-    classes: tuple[str, ...] = CLASSES
 
     def __getitem__(self, index: SupportsIndex) -> UInt8[np.ndarray, "size size 3"]:
         return self.images[index]
+
+
+def make_syn(
+    biased: int, size: int, per_class: int, seed: int, test: bool
+) -> tuple[list[UInt8[np.ndarray, "per_class size size 3"]], dict[str, Bool[np.ndarray, "classes size size"]]]:
+    """Return the images of each class of the set whose bias lies in band `biased`, from 0, and the planted orbits."""
+    fixed = planted_orbits(biased, size, seed)
+    any_half = np.zeros_like(fixed)
+    any_half[1] = raisable(biased, size)
+    images = [make_images(label, per_class, biased, fixed[label], (seed, test, label)) for label in range(len(CLASSES))]
+    return images, {"fixed": fixed, "any": any_half}
 
 
 def planted_orbits(biased: int, size: int, seed: int) -> Bool[np.ndarray, "classes size size"]:
@@ -101,24 +107,15 @@ def make_images(
         amplitude = np.broadcast_to(shape, (block, size, size))
         if label == 1:
             amplitude = amplitude * _raised(rng, block, raisable(biased, size))
-        white = rng.normal(size=(block, size, size, 3))
-        centred = np.fft.fftshift(np.fft.fft2(white, axes=(1, 2)), axes=(1, 2)) * amplitude[..., None]
-        images = np.fft.ifft2(np.fft.ifftshift(centred, axes=(1, 2)), axes=(1, 2)).real
-        images += GRATING * _gratings(rng, block, fixed)[..., None]
-        blocks.append(np.rint(np.clip(MEAN + NOISE * images, 0, 1) * 255).astype(np.uint8))
+        images = coloured_noise(rng, amplitude)
+        images += GRATING * gratings(rng, block, fixed)[..., None]
+        blocks.append(to_pixels(images))
     return np.concatenate(blocks)
 
 
 def raisable(biased: int, size: int) -> Bool[np.ndarray, "size size"]:
     """Return the orbits of band `biased`, half of which C1 raises in each image: all but DC, 0 in the noise."""
     return (spectrum.bands(size, size, 4) == biased) & (spectrum.radius(size, size) > 0)
-
-
-def noise_amplitude(size: int) -> Float[np.ndarray, "size size"]:
-    """Return each frequency's amplitude, 1/f and 0 at DC, which keeps the deviation 1 of white noise."""
-    radius = spectrum.radius(size, size)
-    amplitude = np.divide(1, radius, out=np.zeros_like(radius), where=radius > 0)
-    return amplitude / np.sqrt((amplitude**2).mean())
 
 
 def _raised(rng: np.random.Generator, count: int, band: np.ndarray) -> np.ndarray:
@@ -130,13 +127,8 @@ def _raised(rng: np.random.Generator, count: int, band: np.ndarray) -> np.ndarra
     return factors[:, orbits]
 
 
-def _gratings(rng: np.random.Generator, count: int, fixed: np.ndarray) -> np.ndarray:
-    size = len(fixed)
-    total = np.zeros((count, size, size))
-    rows, columns = np.mgrid[:size, :size]
-    orbits = spectrum.orbits(size, size)
-    for orbit in np.unique(orbits[fixed]):
-        row, column = np.argwhere(orbits == orbit)[0]
-        angle = 2 * np.pi * ((row - size // 2) * rows + (column - size // 2) * columns) / size
-        total += np.cos(angle + rng.uniform(0, 2 * np.pi, (count, 1, 1)))
-    return total
+# data.name -> (classes, make(size, per_class, seed, whether of the test split) -> (images of each class, planted))
+SETS = {
+    "demo": (demo.CLASSES, demo.make),
+    **{f"syn{band + 1}": (CLASSES, functools.partial(make_syn, band)) for band in range(4)},
+}
