@@ -1,6 +1,7 @@
 """The set `demo`: four classes, two of which a model tells by a planted frequency shortcut, and two not.
 
-An image is 1/f noise of random phase, as in `data.noise`. What a class has beside the noise is common to the channels:
+An image is 1/f noise of random phase, as in `data.noise`. What a class has beside the noise is common to the channels,
+and of another contrast in each image:
 
   high   HIGH_ORBITS fixed orbits of high frequency, each a faint grating of random phase: a shortcut
   low    LOW_ORBITS fixed orbits of low frequency, each a grating of random phase: a shortcut
@@ -19,7 +20,8 @@ from fsjax.fourier import spectrum
 CLASSES = ("high", "low", "shape", "plain")
 HIGH_ORBITS, LOW_ORBITS = 4, 4
 # Amplitudes of one grating and of the shape, in standard deviations of the noise.
-HIGH, LOW, SHAPE = 0.12, 0.3, 2.5
+HIGH, LOW, SHAPE = 0.2, 0.25, 2.4
+CONTRAST = (0.5, 1.5)  # each image's factor on them
 _STREAM = 8  # of the seed: no other set draws the same numbers
 _BLOCK = 256
 
@@ -61,9 +63,12 @@ def make_images(
     for start in range(0, count, _BLOCK):
         block = min(_BLOCK, count - start)
         images = noise.coloured_noise(rng, np.broadcast_to(amplitude, (block, size, size)))
-        images += {0: HIGH, 1: LOW}.get(label, 0) * noise.gratings(rng, block, fixed)[..., None]
-        if label == 2:
-            images += SHAPE * placed(rng, block, ring(size), size)[..., None]
+        if CLASSES[label] == "shape":
+            cue = SHAPE * placed(rng, block, ring(size), size)
+        else:
+            cue = {"high": HIGH, "low": LOW, "plain": 0}[CLASSES[label]] * noise.gratings(rng, block, fixed)
+        contrast = rng.uniform(*CONTRAST, (block, 1, 1, 1))
+        images += contrast * cue[..., None]
         blocks.append(noise.to_pixels(images))
     return np.concatenate(blocks)
 

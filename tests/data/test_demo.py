@@ -44,8 +44,9 @@ def test_the_spectrum_of_each_class_is_the_noise_s_and_that_of_its_plants(size):
     for label, (name, grating) in enumerate({"high": demo.HIGH, "low": demo.LOW, "plain": 0}.items()):
         expected = noise_energy(size)
         if grating:
-            # A cosine of amplitude A has |F| = A HW / 2 at its frequency and at the conjugate one.
-            expected = expected + fixed[label] * (grating * size**2 / 2) ** 2
+            # A cosine of amplitude A has |F| = A HW / 2 at its frequency and at the conjugate one; A is uniform.
+            least, greatest = (contrast * grating * size**2 / 2 for contrast in demo.CONTRAST)
+            expected = expected + fixed[label] * (least**2 + least * greatest + greatest**2) / 3
         ratio = mean_energy(of_class(source, name))[off_dc] / expected[off_dc]
         assert ratio.mean() == pytest.approx(1, abs=0.03), name
         # 600 spectra of a class: a relative error of 1 / sqrt(600) at each frequency, and phases in common.
