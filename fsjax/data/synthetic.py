@@ -14,6 +14,7 @@ The fixed orbits are drawn once from the seed and are the same in every split.
 
 import dataclasses
 import functools
+from collections.abc import Callable
 from typing import SupportsIndex
 
 import numpy as np
@@ -128,7 +129,7 @@ def _raised(rng: np.random.Generator, count: int, band: np.ndarray) -> np.ndarra
 
 
 # data.name -> (classes, make(size, per_class, seed, whether of the test split) -> (images of each class, planted))
-SETS = {
+SETS: dict[str, tuple[tuple[str, ...], Callable[[int, int, int, bool], tuple[list, dict]]]] = {
     "demo": (demo.CLASSES, demo.make),
     **{f"syn{band + 1}": (CLASSES, functools.partial(make_syn, band)) for band in range(4)},
 }
