@@ -54,7 +54,7 @@ def load_or_train(directory: str | pathlib.Path, seed: int) -> Network:
     planned = network(seed)
     path = pathlib.Path(directory) / f"network-{seed}.npz"
     shape = (planned.cue_set.size, planned.cue_set.size, planned.cue_set.channels)
-    template = jax.eval_shape(lambda: _initial(planned.architecture, shape, planned.cue_set.num_classes, seed))
+    template = jax.eval_shape(lambda: initial(planned.architecture, shape, planned.cue_set.num_classes, _key(seed)))
     leaves, tree = jax.tree.flatten(template)
     if path.exists():
         stored = files.read_npz(path)
@@ -73,7 +73,7 @@ def load_or_train(directory: str | pathlib.Path, seed: int) -> Network:
 def train(cue_set: CueSet, architecture: str, seed: int, steps: int) -> Model:
     """Return a network trained by AdamW on images of all classes, each used twice."""
     shape = (cue_set.size, cue_set.size, cue_set.channels)
-    params = _initial(architecture, shape, cue_set.num_classes, seed)
+    params = initial(architecture, shape, cue_set.num_classes, _key(seed))
     schedule = optax.warmup_cosine_decay_schedule(0.0, _RATE[architecture], min(50, steps // 2), steps)
     optimizer = optax.chain(optax.clip_by_global_norm(1.0), optax.adamw(schedule, weight_decay=1e-2))
     state = optimizer.init(params)
@@ -150,9 +150,10 @@ APPLY = {"mlp": mlp, "cnn": cnn, "resnet": resnet, "vit": vit}
 _HEADS = 4
 
 
-def _initial(architecture: str, shape: tuple[int, int, int], classes: int, seed: int) -> PyTree:
+@functools.partial(jax.jit, static_argnums=(0, 1, 2))
+def initial(architecture: str, shape: tuple[int, int, int], classes: int, key: Array) -> PyTree:
     """Return initial parameters; biases and the last layer's kernel are 0 or small, as the architecture needs."""
-    keys = iter(jax.random.split(jax.random.key(seed % 2**32), 64))
+    keys = iter(jax.random.split(key, 64))
     size, _, channels = shape
 
     def layer(*fans: int, gain: float = 2.0) -> dict:
@@ -192,6 +193,10 @@ def _initial(architecture: str, shape: tuple[int, int, int], classes: int, seed:
         ],
         "head": layer(width, classes, gain=1.0),
     }
+
+
+def _key(seed: int) -> Array:
+    return jax.random.key(seed % 2**32)  # seeds may be longer, as a SHA is
 
 
 def _dense(x: Float[Array, "*n inputs"], layer: dict) -> Float[Array, "*n outputs"]:

@@ -4,6 +4,8 @@ cue_set = make_cue_set(seed=0)
 images = cue_set.draw(labels, rng_seed=1)
 """
 
+from collections.abc import Sequence
+
 import numpy as np
 from jaxtyping import Float, Int
 
@@ -28,19 +30,20 @@ _RIVALS = ("high", "low", "few", "redundant")
 _LOW, _HIGH, _CORNERS = 0.12, 0.25, 0.5  # cycles per pixel
 
 
-def make_cue_set(seed: int, phase: str | None = None) -> CueSet:
+def make_cue_set(seed: int, phase: str | None = None, kinds: Sequence[str] | None = None) -> CueSet:
     """Draw a set; it depends on the arguments only.
 
     Args:
       seed: of everything that is drawn here, 0 or more.
       phase: how a `phase` class locks its phases, of PHASES; None draws it. Networks that average over positions
         cannot see fixed phases, and perceptrons do not learn triads.
+      kinds: of the classes, each at most once; None draws 3 to 5.
     """
     rng = np.random.default_rng([seed, 0])
     size = int(rng.choice(list(_SIZES), p=list(_SIZES.values())))
     channels, grey = int(rng.choice([1, 3])), bool(rng.random() < 0.5)
     exponent = float(rng.uniform(0.5, 1.5))
-    kinds = _draw_kinds(rng)
+    kinds = list(kinds) if kinds else _draw_kinds(rng)
     if "slope" in kinds:
         exponent = max(exponent, 1.0)  # room for a flatter one
     plane = _Plane(rng, size, exponent, 1 if grey else channels)

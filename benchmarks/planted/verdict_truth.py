@@ -68,14 +68,14 @@ def _truth(model: Model, cue_set: CueSet, label: int, n: int, rng_seed: int) -> 
         given = called(model, cue_set.draw(others, rng_seed, given=label), label, left_out)
         effect = ((given - base) + (recall - without)) / 2
     return Truth(
-        kind, recall, fpr, base, given, without, effect, *_label(kind, recall, fpr, base, given, without, effect)
+        kind, recall, fpr, base, given, without, effect, *decide(kind, recall, fpr, base, given, without, effect)
     )
 
 
-def _label(
+def decide(
     kind: str, recall: float, fpr: float, base: float | None, given: float | None, without: float, effect: float | None
 ) -> tuple[str | None, str]:
-    """Return the label of a class and its row in the table."""
+    """Return the label of a class and its row in the table, from the rates at the top of this file."""
     if recall - fpr < RECOGNISED:
         return "negative", "not recognised"
     if kind not in (*FEW_ORBITS, "ignored") or base is None or given is None or effect is None:

@@ -1,0 +1,158 @@
+"""The verdict benchmark's truth: known for classifiers in closed form; and its networks: what they compute and keep."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from benchmarks.planted import verdict_networks, verdict_sets, verdict_truth
+from fsjax.engine.model import Model
+from fsjax.fourier import spectrum
+
+N = 120
+
+
+def closed_form(cue_set, evidence, label):
+    """A model that says `label` where evidence(images) > 0.5, else that it is one of the other classes."""
+
+    def apply(params, images):
+        del params
+        logits = jnp.zeros((len(images), cue_set.num_classes))
+        return logits.at[:, label].set(evidence(images) - 0.5)
+
+    return Model(apply, {}, (cue_set.size, cue_set.size, cue_set.channels))
+
+
+def planted_amplitude(cue):
+    row, column = cue.orbits.T
+
+    def evidence(images):
+        relative = spectrum.amplitude(images).mean(-1)[:, row, column] / (images[0, ..., 0].size / 2)
+        return (relative / cue.amplitudes).mean(1)
+
+    return evidence
+
+
+@pytest.mark.parametrize("kind", ["high", "redundant", "few", "competition"])
+def test_a_model_that_reads_the_planted_orbits_relies_on_them_wholly(kind):
+    cue_set = verdict_sets.make_cue_set(1, kinds=("texture", kind, "high" if kind != "high" else "few", "default"))
+    model = closed_form(cue_set, planted_amplitude(cue_set.cues[1]), 1)
+    truth = verdict_truth.truths(model, cue_set, n=N)[1]
+    assert (truth.label, truth.row) == ("positive", kind)
+    assert truth.recall >= 0.97 and truth.given >= 0.97 and truth.effect >= 0.93
+    assert max(truth.fpr, truth.base, truth.without) <= 0.06
+
+
+def test_a_model_that_reads_the_locked_phases_relies_on_them():
+    cue_set = verdict_sets.make_cue_set(2, "fixed", ("phase", "default", "brightness"))
+    cue = cue_set.cues[0]
+    row, column = cue.orbits.T
+    expected = np.exp(1j * cue.phases) * cue.amplitudes * cue_set.size**2 / 2
+
+    def evidence(images):
+        plane = jnp.fft.fftshift(jnp.fft.fft2(images, axes=(1, 2)), axes=(1, 2)).mean(-1)[:, row, column]
+        return (plane / expected).real.min(1)
+
+    truth = verdict_truth.truths(closed_form(cue_set, evidence, 0), cue_set, n=N)[0]
+    assert truth.label == "positive" and truth.effect >= 0.8 and truth.without <= 0.2
+
+
+def test_a_model_that_reads_the_easy_cue_ignores_the_plant():
+    cue_set = verdict_sets.make_cue_set(3, kinds=("default", "ignored", "high", "shape"))
+    cue = cue_set.cues[1]
+    assert cue.brightness > 0 and len(cue.orbits)
+    bright = closed_form(cue_set, lambda images: images.mean((1, 2, 3)) / cue.brightness, 1)
+    truth = verdict_truth.truths(bright, cue_set, n=N)[1]
+    assert (truth.recall, truth.without, truth.given, truth.base, truth.effect) == (1, 1, 0, 0, 0)
+    assert (truth.label, truth.row) == ("negative", "ignored")
+
+
+def test_other_kinds_are_negative_however_well_they_can_be_given():
+    cue_set = verdict_sets.make_cue_set(3, kinds=("default", "brightness", "high"))
+    cue = cue_set.cues[1]
+    bright = closed_form(cue_set, lambda images: images.mean((1, 2, 3)) / cue.brightness, 1)
+    default, truth, high = verdict_truth.truths(bright, cue_set, n=N)
+    assert truth.effect == 1 and (truth.label, truth.row) == ("negative", "brightness")
+    assert default.given is default.base is default.effect is None and default.label == "negative"
+    assert (high.recall, high.label, high.row) == (0, "negative", "not recognised")
+
+
+def test_given_and_base_leave_the_images_own_class_out():
+    """The model says 0 of everything, then 1, then 2: without its own class an image of 0 is called 1."""
+    cue_set = verdict_sets.make_cue_set(4, kinds=("high", "low", "default"))
+    model = Model(lambda params, images: jnp.tile(jnp.arange(3.0, 0, -1), (len(images), 1)), {}, (1, 1, 1))
+    first, second, _ = verdict_truth.truths(model, cue_set, n=10)
+    assert (first.recall, first.fpr, first.base, first.given) == (1, 1, 1, 1)
+    # Half of the others are of class 0, which the model says of everything.
+    assert (second.recall, second.fpr, second.base, second.given, second.effect) == (0, 0, 0.5, 0.5, 0)
+    assert first.label == second.label == "negative" and first.row == "not recognised"
+
+
+@pytest.mark.parametrize(
+    ("kind", "given", "without", "label", "row"),
+    [
+        ("low", 0.8, 0.3, "positive", "low"),  # effect 0.65 = 0.72 of a recall of 0.9
+        ("low", 0.8, 0.4, None, "low"),  # 0.6
+        ("low", 0.3, 0.6, "negative", "unused"),  # 0.25
+        ("slope", 1.0, 0.0, "negative", "slope"),
+        ("ignored", 0.3, 0.7, "negative", "ignored"),
+        ("ignored", 0.9, 0.0, "positive", "ignored used"),
+        ("ignored", 0.7, 0.6, None, "ignored used"),
+    ],
+)
+def test_labels_are_those_of_the_documented_thresholds(kind, given, without, label, row):
+    recall, base = 0.9, 0.1
+    effect = ((given - base) + (recall - without)) / 2
+    assert verdict_truth.decide(kind, recall, 0.0, base, given, without, effect) == (label, row)
+    assert verdict_truth.decide(kind, recall, 0.45, base, given, without, effect) == ("negative", "not recognised")
+
+
+@pytest.mark.parametrize("architecture", verdict_networks.ARCHITECTURES)
+def test_every_pixel_of_an_odd_size_reaches_the_logits(architecture):
+    shape = (27, 27, 3)
+    params = verdict_networks.initial(architecture, shape, 4, jax.random.key(0))
+    if architecture == "resnet":  # residual branches start closed
+        params["blocks"] = [{**block, "gain": jnp.ones(())} for block in params["blocks"]]
+    images = np.random.default_rng(0).standard_normal((2, *shape), np.float32)
+    weights = jnp.array([1.0, -2, 3, -4])
+
+    @jax.jit
+    def slopes_and_logits(images):
+        logits = verdict_networks.APPLY[architecture](params, images)
+        return (logits @ weights).sum(), logits
+
+    slopes, logits = jax.grad(slopes_and_logits, has_aux=True)(images)
+    assert logits.shape == (2, 4) and (np.abs(slopes) > 0).all()
+
+
+def test_a_network_is_drawn_from_a_seed_and_architectures_take_turns():
+    drawn = [verdict_networks.network(seed) for seed in range(8, 12)]
+    assert [network.architecture for network in drawn] == list(verdict_networks.ARCHITECTURES)
+    assert repr(drawn[0]) == repr(verdict_networks.network(8)) and drawn[0].model is None
+    assert len({network.steps for network in drawn}) > 1
+
+
+def test_a_trained_network_is_read_from_disk_until_what_it_depends_on_changes(tmp_path, monkeypatch):
+    monkeypatch.setattr(verdict_networks, "_STEPS", {"mlp": (3, 4)})
+    trained = verdict_networks.load_or_train(tmp_path, 4)
+    images = trained.cue_set.draw(np.arange(4) % 3, 0)
+    logits = jax.jit(trained.model.apply)(trained.model.params, images)
+    calls = []
+    train = verdict_networks.train
+    monkeypatch.setattr(verdict_networks, "train", lambda *args: calls.append(args) or train(*args))
+    again = verdict_networks.load_or_train(tmp_path, 4)
+    assert (
+        np.array_equal(jax.jit(again.model.apply)(again.model.params, images), logits)
+        and again.seconds == trained.seconds
+    )
+    assert again.model.image_shape == images.shape[1:] and not calls
+    monkeypatch.setattr(verdict_networks, "_STEPS", {"mlp": (4, 5)})
+    longer = verdict_networks.load_or_train(tmp_path, 4)
+    assert len(calls) == 1 and not np.array_equal(jax.jit(longer.model.apply)(longer.model.params, images), logits)
+
+
+def test_a_perceptron_learns_what_can_be_told_apart():
+    cue_set = verdict_sets.make_cue_set(3, kinds=("brightness", "absence", "default"))
+    model = verdict_networks.train(cue_set, "mlp", 0, 250)
+    truths = verdict_truth.truths(model, cue_set, n=N)
+    assert min(truth.recall for truth in truths) > 0.8 and max(truth.fpr for truth in truths) < 0.1
