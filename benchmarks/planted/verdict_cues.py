@@ -161,10 +161,9 @@ class CueSet:
             has = carries[:, label]
             easy = own[:, label] if cue.kind == "ignored" else has
             if len(cue.orbits):
-                there = has & (rng.random(len(labels)) < (1 if given == label else cue.present))
-                if cue.kind in ("phase", "absence"):
-                    there = ~has if cue.kind == "absence" else np.ones_like(has)
-                locked = has if cue.kind == "phase" else np.zeros_like(has)
+                present = rng.random(len(labels)) < (1 if given == label else cue.present)
+                there = {"phase": np.ones_like(has), "absence": ~has}.get(cue.kind, has & present)
+                locked = has & (cue.kind == "phase")
                 common += self._gratings(cue.orbits, cue.amplitudes, rng, len(labels), there, locked, cue.phases)
             if cue.ring:
                 common += has[:, None, None] * self._texture(cue, rng, len(labels))

@@ -98,6 +98,7 @@ def test_given_and_base_leave_the_images_own_class_out():
         ("ignored", 0.3, 0.7, "negative", "ignored"),
         ("ignored", 0.9, 0.0, "positive", "ignored used"),
         ("ignored", 0.7, 0.6, None, "ignored used"),
+        ("ignored", 0.9, 0.7, None, "ignored used"),  # without is high, and so is given
     ],
 )
 def test_labels_are_those_of_the_documented_thresholds(kind, given, without, label, row):
