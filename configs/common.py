@@ -111,9 +111,8 @@ FIELDS: config_fields.Table = {
     },
     "search": search.FIELDS,
     "evaluate": {
-        "threshold": (0.6, "a class is named if its TPR on its map's frequencies is above this"),
-        "random_masks": (20, "random control masks a class for the maps at report.share; 0 = no controls at all"),
-        "control_images": (100, "images of each class to evaluate the controls on, the first ones; 0 = all"),
+        "threshold": (0.6, "the published criterion: TPR under a class's map above this"),
+        "pairs": (120, "pairs of images that a class's frequencies are grafted in, for its verdict; 0 = no verdicts"),
         "grid": (
             (0.01, 0.02, 0.03, 0.05, 0.07, 0.1, 0.15, 0.2, 0.3, 0.4, 0.5),
             "shares of the plane at which TPR and FPR are measured beside search.shares, where maps have scores; "
@@ -146,6 +145,7 @@ FIELDS: config_fields.Table = {
         ),
         "attacks": ("", "attacks on the test images, such as 'fgsm:4/255,pgd:4/255:10'"),
         "images_per_class": (0, "images of each class, in each group of a set, the first ones; 0 = all"),
+        "random_masks": (10, "random masks of each kind that TPR under the maps is compared with; 0 = no other masks"),
     },
     "report": {
         "share": (0.05, "the share of the plane that the report shows"),
@@ -195,8 +195,6 @@ def dataset(name: str) -> ConfigDict:
         data.image_size = 224
         config.search.patch = 8
         config.search.images_per_class = 50
-        # 1,000 random masks of 50,000 images cost a quarter of the maps at four shares.
-        config.evaluate.random_masks = 1
         # Each share of the grid would cost as much as one share of the maps.
         config.evaluate.grid = ()
     elif name != "synthetic":

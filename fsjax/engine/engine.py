@@ -93,7 +93,7 @@ class Engine:
 
     def image_batches(
         self,
-        images: Float[np.ndarray, "images height width channels"] | Float[Array, "images height width channels"],
+        images: Float[np.ndarray, "images ..."] | Float[Array, "images ..."],
         labels: Int[np.ndarray, " images"],
         weights: Float[np.ndarray, "images replicates"] | None = None,
         *,
@@ -101,6 +101,7 @@ class Engine:
     ) -> list[ImageBatch]:
         """Encode images once, in batches of `size` (default: as many as a tile takes) that stay on the devices.
 
+        An image is what the model's `encode_images` takes: [H, W, C], or a pair of a `GraftModel`, [2, H, W, C].
         Weights default to 1, one replicate. The last batch is padded with its last image at weight 0.
         """
         if weights is None:
@@ -111,7 +112,7 @@ class Engine:
             stop = min(start + size, len(images))
             padding = [(0, size - (stop - start))]
             # Not with zeros, on which a model may return NaN, and 0 x NaN is NaN.
-            padded = np.pad(np.asarray(images[start:stop]), [*padding, (0, 0), (0, 0), (0, 0)], mode="edge")
+            padded = np.pad(np.asarray(images[start:stop]), [*padding, *[(0, 0)] * (images.ndim - 1)], mode="edge")
             batches.append(
                 ImageBatch(
                     self._encode_images(self._params, padded),

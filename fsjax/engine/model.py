@@ -44,7 +44,13 @@ class Model:
         assert self.apply_bfloat16 is not None, "config validation rejects bfloat16 for models without that form"
         return dataclasses.replace(self, apply=self.apply_bfloat16, matmul_precision="default")
 
-    # How a tile computes the logits of masked images. `first_layer.SplitModel` has a faster way for single orbits.
+    # How a tile computes the logits of masked images. `first_layer.SplitModel` has a faster way for single orbits, and
+    # `graft.GraftModel` takes pairs of images.
+
+    @property
+    def input_shape(self) -> tuple[int, ...]:
+        """Shape of one of the images that `encode_images` takes."""
+        return self.image_shape
 
     @property
     def mask_spec(self) -> jax.ShapeDtypeStruct:

@@ -12,7 +12,7 @@ from jaxtyping import Array, Complex, Float, Int, PyTree
 from fsjax.engine.model import Model
 from fsjax.runtime import parallel
 
-STATISTICS = ("loss", "loss_squared", "correct", "predicted_target", "predicted")
+STATISTICS = ("loss", "loss_squared", "correct", "predicted_target", "captured", "predicted")
 
 
 class Perturbations(NamedTuple):
@@ -94,6 +94,10 @@ def _per_image(
         label_logits = jnp.take_along_axis(logits, labels[None, :, None], axis=-1)[..., 0]
         loss = jax.nn.logsumexp(logits, axis=-1) - label_logits
         values |= {"loss": loss, "loss_squared": loss**2}
+    if "captured" in statistics:
+        is_label = jnp.arange(logits.shape[-1]) == labels[:, None]
+        is_left_out = is_label & (labels != targets[:, None])[..., None] & (logits.shape[-1] > 2)
+        values["captured"] = jnp.argmax(jnp.where(is_left_out, -jnp.inf, logits), axis=-1) == targets[:, None]
     if {"correct", "predicted_target", "predicted"} & set(statistics):
         predicted = jnp.argmax(logits, axis=-1)
         values |= {"correct": predicted == labels[None, :], "predicted_target": predicted == targets[:, None]}

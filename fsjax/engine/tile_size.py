@@ -127,7 +127,7 @@ def temporary_bytes(model: Model, images: int) -> int:
     masks: Any = model.mask_spec
     if model.encode_masks:
         masks = jax.eval_shape(model.encode_masks, model.params, masks)
-    encoded = jax.eval_shape(model.encode_images, model.params, shape((images, *model.image_shape), jnp.float32))
+    encoded = jax.eval_shape(model.encode_images, model.params, shape((images, *model.input_shape), jnp.float32))
     batch = ImageBatch(encoded, shape((images,), jnp.int32), shape((images, 1), jnp.float32))
     return compiled_bytes(functools.partial(make_tile, model, ("loss",)), model.params, Perturbations(masks), batch)
 
@@ -164,7 +164,7 @@ def _room(memory_mib: int) -> int:
 
 def _encoded_bytes(model: Model) -> int:
     """Return the bytes of one encoded image."""
-    image = jax.ShapeDtypeStruct((1, *model.image_shape), jnp.float32)
+    image = jax.ShapeDtypeStruct((1, *model.input_shape), jnp.float32)
     return _bytes(jax.eval_shape(model.encode_images, model.params, image))
 
 

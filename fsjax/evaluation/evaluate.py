@@ -1,7 +1,5 @@
 """The stage evaluate: rates unfiltered, under every class's map and its controls, and against planted frequencies."""
 
-import dataclasses
-
 import numpy as np
 from ml_collections import ConfigDict
 
@@ -9,16 +7,15 @@ from fsjax.data.dataset import Dataset, Images
 from fsjax.data.image_selection import first_of_each_class
 from fsjax.engine import tile_size
 from fsjax.engine.engine import Engine
-from fsjax.evaluation import controls, evaluation_file, planted, share_grid, verdict
+from fsjax.evaluation import evaluation_file, map_grafts, planted, share_grid
 from fsjax.evaluation.filtered import GROUP, filtered_rates, predicted_counts
 from fsjax.evaluation.rates import ratio
-from fsjax.evaluation.results import Evaluation, MapRates, MethodEvaluation, Recovery, Reliance
+from fsjax.evaluation.results import Evaluation, MapRates, MethodEvaluation, Recovery, Reliance, Unfiltered
 from fsjax.evaluation.typed_json import to_json
 from fsjax.evaluation.unfiltered import evaluate_unfiltered
 from fsjax.fourier.dfm import DominantFrequencyMaps
-from fsjax.fourier.masks import budget
 from fsjax.models.classifier import Classifier
-from fsjax.runtime import files, parallel
+from fsjax.runtime import files, parallel, storage
 from fsjax.runtime.errors import InputError
 from fsjax.runtime.storage import Path
 from fsjax.search import check_shares
@@ -28,7 +25,7 @@ def check(config: ConfigDict) -> None:
     """Raise InputError for a field of config.evaluate that cannot be used."""
     if not 0 <= config.evaluate.threshold <= 1:
         raise InputError(f"evaluate.threshold: got {config.evaluate.threshold:g}; expected a TPR in [0, 1]")
-    for field in ("random_masks", "control_images", "grid_images"):
+    for field in ("pairs", "grid_images"):
         if config.evaluate[field] < 0:
             raise InputError(f"evaluate.{field}: got {config.evaluate[field]}; expected 0 or more")
     if config.evaluate.grid:
@@ -40,15 +37,15 @@ def run(
 ) -> None:
     """Write evaluation.json in a workdir, keeping the results of other search methods in it.
 
-    The maps are compared with controls at the share nearest to config.report.share, and masks cut from their scores
-    are judged at the shares of config.evaluate.grid.
+    Masks cut from the maps' scores are judged at the shares of config.evaluate.grid, and grafts give the verdicts.
     """
     classifier.check_classes(test.classes, "data split test")
     file = directory / "evaluation.json"
     before = parallel.decide(lambda: evaluation_file.read(file))
     engine = make_engine(classifier, test, config.run.memory_mib)
     unfiltered = evaluate_unfiltered(classifier, test)
-    method = evaluate_maps(config, classifier, engine, maps, test)
+    folder = directory / "grafts"
+    method = evaluate_maps(config, classifier, engine, maps, test, unfiltered, folder)
     evaluation = Evaluation(
         classes=tuple(test.classes),
         images=np.bincount(test.labels, minlength=len(test.classes)),
@@ -56,7 +53,12 @@ def run(
         methods={**(before.methods if before else {}), maps.method: method},
         planted=measure_reliance(classifier, engine, test),
     )
-    parallel.decide(lambda: files.write_json(file, evaluation.to_json()))
+    parallel.decide(lambda: _write(evaluation, file, folder))
+
+
+def _write(evaluation: Evaluation, file: Path, partial_results: Path) -> None:
+    files.write_json(file, evaluation.to_json())
+    storage.remove(partial_results)
 
 
 def make_engine(classifier: Classifier, test: Images, memory_mib: int) -> Engine:
@@ -70,13 +72,16 @@ def make_engine(classifier: Classifier, test: Images, memory_mib: int) -> Engine
 
 
 def evaluate_maps(
-    config: ConfigDict, classifier: Classifier, engine: Engine, maps: DominantFrequencyMaps, test: Dataset
+    config: ConfigDict,
+    classifier: Classifier,
+    engine: Engine,
+    maps: DominantFrequencyMaps,
+    test: Dataset,
+    unfiltered: Unfiltered,
+    folder: Path | None,
 ) -> MethodEvaluation:
-    """Judge the maps of a search method. Collective: every process must call this."""
+    """Judge the maps of a search method; outcomes of grafts are kept in the folder. Collective."""
     shares = filter_by_maps(classifier, engine, maps, test)
-    if config.evaluate.random_masks:
-        share = maps.nearest(config.report.share)
-        shares[share] = compare_with_controls(config, classifier, maps, test, share, shares[share], engine.tile_images)
     grid = None
     if further := share_grid.shares_of(maps, tuple(config.evaluate.grid)):
         first = test.subset(first_of_each_class(test.labels, config.evaluate.grid_images))
@@ -87,49 +92,22 @@ def evaluate_maps(
         shares={f"{share:g}": rates for share, rates in shares.items()},
         grid=grid,
         planted=measure_recovery(maps, test),
+        grafts=map_grafts.judge_maps(config, classifier, maps, test, unfiltered, folder),
     )
 
 
 def filter_by_maps(
     classifier: Classifier, engine: Engine, maps: DominantFrequencyMaps, test: Dataset
 ) -> dict[float, MapRates]:
-    """Return the rates of the test set filtered by each class's map, by share, without controls.
+    """Return the rates of the test set filtered by each class's map, by share.
 
     Collective: every process must call this.
     """
     rates = filtered_rates(engine, test, classifier.mean_std, maps.masks, label="evaluate")
     return {
-        share: MapRates(**vars(at), positions=positions, controls=None, shortcut=(None,) * len(maps.classes))
+        share: MapRates(**vars(at), positions=positions)
         for share, at, positions in zip(maps.shares, rates, maps.positions, strict=True)
     }
-
-
-def compare_with_controls(
-    config: ConfigDict,
-    classifier: Classifier,
-    maps: DominantFrequencyMaps,
-    test: Dataset,
-    share: float,
-    rates: MapRates,
-    tile_images: int,
-) -> MapRates:
-    """Return the rates of the maps at one of their shares with controls and verdicts.
-
-    Collective: every process must call this.
-    """
-    counts = controls.judge(
-        Engine(classifier.model, statistics=("correct",), tile_images=tile_images),
-        classifier.mean_std,
-        maps.at(share),
-        budget(share, *maps.masks.shape[2:]),
-        test,
-        images=config.evaluate.control_images,
-        random_masks=config.evaluate.random_masks,
-        seed=config.seed,
-    )
-    compared = controls.summarise(counts, tested=maps.searched_on != "test")
-    shortcut = verdict.decide(rates.tpr, compared, config.evaluate.threshold)
-    return dataclasses.replace(rates, controls=compared, shortcut=shortcut)
 
 
 def measure_reliance(classifier: Classifier, engine: Engine, test: Dataset) -> dict[str, Reliance]:

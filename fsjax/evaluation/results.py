@@ -4,12 +4,12 @@ Rates are in [0, 1], and NaN where there is nothing to count, such as the FPR of
 """
 
 import dataclasses
-from typing import Annotated
 
 import numpy as np
 from jaxtyping import Float, Int
 
-from fsjax.evaluation.typed_json import Between, Length, ResultFile
+from fsjax.evaluation.graft_results import Grafts
+from fsjax.evaluation.typed_json import ResultFile
 from fsjax.evaluation.version_1 import from_version_1
 from fsjax.runtime.errors import InputError
 
@@ -69,52 +69,10 @@ class ControlRates:
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
-class Controls(ControlRates):
-    """Maps beside control masks of their size, on the same images of each class.
-
-    Attributes:
-      images: of each class that maps and controls are judged on.
-      random_masks: for each size of a map.
-      radial_masks: random masks with a map's radial profile; 0 where the maps have none.
-      tpr: under the map.
-      margin: TPR under the map minus that under the best trivial mask, in [-1, 1].
-      margin_ci: its paired 95 % interval.
-      p_value: of the map being one more random mask; NaN where maps were searched on the images that judge them.
-      q_value: the p-value as a false discovery rate over the classes.
-    """
-
-    images: Int[np.ndarray, " classes"]
-    random_masks: int
-    radial_masks: int
-    tpr: Float[np.ndarray, " classes"]
-    margin: Annotated[Float[np.ndarray, " classes"], Between(-1, 1)]
-    margin_ci: Annotated[Float[np.ndarray, "classes 2"], Between(-1, 1)]
-    p_value: Float[np.ndarray, " classes"]
-    q_value: Float[np.ndarray, " classes"]
-
-    def rates(self) -> ControlRates:
-        """Return the rates under the controls alone."""
-        return ControlRates(*(getattr(self, field.name) for field in dataclasses.fields(ControlRates)))
-
-
-@dataclasses.dataclass(frozen=True, eq=False)
 class MapRates(Rates):
-    """Rates under the maps at one share.
-
-    Attributes:
-      positions: that each class's map keeps.
-      controls: None where the maps were not compared with controls.
-      shortcut: the verdict on each class; None where there is none.
-    """
+    """Rates under the maps at one share; `positions` is how many each class's map keeps."""
 
     positions: Int[np.ndarray, " classes"]
-    controls: Controls | None
-    shortcut: Annotated[tuple[bool | None, ...], Length("classes")]
-
-    @property
-    def control_rates(self) -> ControlRates:
-        """Rates under the controls, all NaN without any."""
-        return self.controls or ControlRates.unknown(len(self.tpr))
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -159,6 +117,7 @@ class MethodEvaluation:
       shares: rates under the maps, by share as text; see `at`.
       grid: None without further shares.
       planted: class name -> recovery of its planted orbits; empty where none were planted or maps have no scores.
+      grafts: what grafts measured, and the verdicts; None in a file of an earlier fsjax, or where evaluate.pairs is 0.
     """
 
     searched_on: str
@@ -166,6 +125,7 @@ class MethodEvaluation:
     shares: dict[str, MapRates]
     grid: Grid | None
     planted: dict[str, Recovery]
+    grafts: Grafts | None
 
     def at(self, share: float) -> MapRates:
         """Return the rates under the maps at one of their shares; raises InputError where there are none."""
@@ -194,5 +154,5 @@ class Evaluation(ResultFile):
     methods: dict[str, MethodEvaluation]
     planted: dict[str, Reliance]
 
-    stage = "evaluate"
+    stage, version = "evaluate", 3
     from_version_1 = staticmethod(from_version_1)

@@ -20,7 +20,6 @@ from fsjax.runtime import files
 from fsjax.runtime.errors import InputError
 from fsjax.runtime.storage import Path
 
-_VERSION = 2
 # No number of images is larger, and float64 represents every whole number up to it.
 _LARGEST_COUNT = 2**53
 
@@ -47,22 +46,24 @@ _SHARE = Between(0, 1)
 class ResultFile:
     """Base of the dataclasses that are all of a JSON file; version 1 of these files has another form, and no version.
 
-    `stage` is the one that writes the file.
+    `stage` is the one that writes the file. A later `version` has further fields, which may be None.
     """
 
-    stage = ""
+    stage, version = "", 2
 
     def to_json(self) -> dict:
         """Return JSON values, with the version."""
-        return {"version": _VERSION, **to_json(self)}
+        return {"version": self.version, **to_json(self)}
 
     @classmethod
     def from_json(cls: type[R], content: Any) -> R:
-        """Return what `to_json` wrote, in this version or the one before; raises InputError for another form."""
-        if isinstance(content, dict) and (version := content.get("version", 1)) != _VERSION:
-            if version != 1:
-                raise InputError(f"version: got {version!r}; expected at most {_VERSION}")
-            content = cls.from_version_1(content)
+        """Return what `to_json` wrote, in this version or an earlier one; raises InputError for another form."""
+        if isinstance(content, dict):
+            version = content.get("version", 1)
+            if type(version) is not int or not 1 <= version <= cls.version:
+                raise InputError(f"version: got {version!r}; expected at most {cls.version}")
+            if version == 1:
+                content = cls.from_version_1(content)
         return from_json(cls, content)
 
     @classmethod
@@ -130,7 +131,7 @@ def _value(hint: Any, value: Any, where: str, sizes: dict[str, int], limits: Bet
     if origin is tuple:
         if not isinstance(value, list):
             raise _wrong(where, value, "a list")
-        return tuple(_value(parts[0], part, f"{where}[{index}]", sizes) for index, part in enumerate(value))
+        return tuple(_value(parts[0], part, f"{where}[{index}]", sizes, limits) for index, part in enumerate(value))
     if origin is dict:
         if not isinstance(value, dict):
             raise _wrong(where, value, "a JSON object")

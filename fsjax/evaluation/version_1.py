@@ -5,7 +5,6 @@ from typing import Any
 
 _NOT_METHODS = ("classes", "images", "unfiltered", "planted")
 _NOT_SHARES = ("searched_on", "forward_equivalents", "grid", "planted")
-_NOT_CONTROLS = ("tpr", "tpr_ci", "fpr", "positions", "shortcut", "best_trivial")
 
 
 def from_version_1(content: dict[str, Any]) -> dict[str, Any]:
@@ -37,16 +36,5 @@ def _method(method: dict[str, Any], content: dict[str, Any]) -> dict[str, Any]:
 
 
 def _rates(rates: dict[str, Any], classes: int) -> dict[str, Any]:
-    nothing = [None] * classes
-    controls = {name.removeprefix("control_"): value for name, value in rates.items() if name not in _NOT_CONTROLS}
-    # Maps without a radial profile had null.
-    controls = controls and controls | {"radial_tpr": controls.get("radial_tpr") or nothing}
-    return {
-        "tpr": rates.get("tpr"),
-        # The first files had no intervals.
-        "tpr_ci": rates.get("tpr_ci", [[None, None]] * classes),
-        "fpr": rates.get("fpr"),
-        "positions": rates.get("positions"),
-        "controls": controls or None,
-        "shortcut": rates.get("shortcut", nothing),
-    }
+    # The first files had no intervals.
+    return {"tpr_ci": [[None, None]] * classes, **rates}

@@ -91,12 +91,62 @@ def radial_matched(
     Each ring, one cycle per image wide, gets as many orbits of each size as the given mask has there. The given
     mask must be constant on orbits.
     """
-    height, width = mask.shape
     inside = spectrum.per_orbit(mask)
-    rings = np.round(spectrum.per_orbit(spectrum.radius(height, width)) * max(height, width)).astype(int)
-    strata = 2 * rings + spectrum.orbit_sizes(height, width) - 1
+    strata = _strata(*mask.shape)
     chosen = np.zeros(len(strata), bool)
     for stratum in np.unique(strata[inside]):
         of_stratum = strata == stratum
         chosen[rng.choice(np.flatnonzero(of_stratum), int(inside[of_stratum].sum()), replace=False)] = True
-    return chosen[spectrum.orbits(height, width)]
+    return chosen[spectrum.orbits(*mask.shape)]
+
+
+def radial_neighbours(
+    mask: Bool[np.ndarray, "height width"], rng: np.random.Generator
+) -> Bool[np.ndarray, "height width"]:
+    """Draw a mask outside another with a radial profile as near to it as that allows.
+
+    Orbit by orbit, in random order, the free orbit of the nearest radius is taken (of those as near one at random);
+    DC and other orbits of one position are left out. Where the given mask, constant on orbits, keeps more than half of
+    the plane, the mask keeps all that is outside.
+    """
+    inside, rings = spectrum.per_orbit(mask), _rings(*mask.shape)
+    pairs = spectrum.orbit_sizes(*mask.shape) == 2
+    free, chosen = pairs & ~inside, np.zeros(len(inside), bool)
+    for orbit in rng.permutation(np.flatnonzero(inside & pairs)):
+        candidates = np.flatnonzero(free)
+        if not len(candidates):
+            break
+        distances = np.abs(rings[candidates] - rings[orbit])
+        taken = rng.choice(candidates[distances == distances.min()])
+        chosen[taken], free[taken] = True, False
+    return chosen[spectrum.orbits(*mask.shape)]
+
+
+def outside(
+    mask: Bool[np.ndarray, "height width"],
+    energy: Float[np.ndarray, "height width"],
+    total: float,
+    rng: np.random.Generator,
+) -> Bool[np.ndarray, "height width"]:
+    """Draw orbits outside a mask, DC left out, until they hold a total of the energy, or all of them.
+
+    The energy and the mask are constant on orbits, the total is of the same unit as the energy.
+    """
+    sizes = spectrum.orbit_sizes(*mask.shape)
+    free = ~spectrum.per_orbit(mask) & (_rings(*mask.shape) > 0)
+    order = rng.permutation(np.flatnonzero(free))
+    held = np.cumsum((spectrum.per_orbit(energy) * sizes)[order])
+    chosen = np.zeros(len(sizes), bool)
+    chosen[order[: np.searchsorted(held, total) + 1]] = True
+    return chosen[spectrum.orbits(*mask.shape)]
+
+
+def _rings(height: int, width: int) -> Int[np.ndarray, " orbits"]:
+    """Return the distance of each orbit from DC in whole cycles per image (of the longer side)."""
+    radius = spectrum.per_orbit(spectrum.radius(height, width))
+    return np.round(radius * max(height, width)).astype(int)
+
+
+def _strata(height: int, width: int) -> Int[np.ndarray, " orbits"]:
+    """Return one number for all orbits of a ring and of one size."""
+    return 2 * _rings(height, width) + spectrum.orbit_sizes(height, width) - 1

@@ -171,6 +171,17 @@ def filter_images(
     return filter_spectra(spectra(images), masks)
 
 
+def recombine(
+    amplitudes: Float[Array, "images height width channels"], phases: Float[Array, "images height width channels"]
+) -> Float[Array, "images height width channels"]:
+    """Return images with the amplitudes |F| of some and the phases of others; a phase of 0 where |F| = 0."""
+    size = amplitudes.shape[1:3]
+    of_phases = spectra(phases)
+    length = jnp.abs(of_phases)
+    turns = jnp.where(length > 0, of_phases / jnp.where(length > 0, length, 1), 1)
+    return jnp.fft.irfft2(jnp.abs(spectra(amplitudes)) * turns, s=size, axes=(1, 2))
+
+
 def amplitude(images: Float[Array, "images height width channels"]) -> Float[Array, "images height width channels"]:
     """Return |F x| of each channel on the centred plane."""
     return jnp.fft.fftshift(jnp.abs(jnp.fft.fft2(images, axes=(1, 2))), axes=(1, 2))

@@ -63,6 +63,12 @@ class Progress:
             self._printed = time.monotonic()
             self._line()
 
+    def skip(self, count: int) -> None:
+        """Count units of an earlier run as done: they move the bar and not the rate."""
+        self.count += count
+        self.resumed += count
+        self._bar.update(count)
+
     @property
     def seconds(self) -> float:
         """Seconds since this run began."""

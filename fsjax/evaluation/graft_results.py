@@ -1,0 +1,141 @@
+"""What grafts measured and what follows from it, as dataclasses: a part of evaluation.json (docs/files.md).
+
+Rates are in [0, 1]. A class without pairs of images has NaN everywhere; null in the file.
+"""
+
+import dataclasses
+from typing import Annotated
+
+import numpy as np
+from jaxtyping import Float, Int
+
+from fsjax.evaluation.typed_json import Between
+
+_SIGNED = Between(-1, 1)
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Baseline:
+    """The images of the pairs, before anything is grafted.
+
+    Attributes:
+      pairs: of each class.
+      donors: different images of the class in them.
+      recipients: different images of other classes in them.
+      base: q0, share of recipients called the class where their own class is left out.
+      base_plain: the same where it is not.
+      by_plain: 1 for a class whose grafts are counted as in base_plain, since base is above 1/2; else 0.
+    """
+
+    pairs: Int[np.ndarray, " classes"]
+    donors: Int[np.ndarray, " classes"]
+    recipients: Int[np.ndarray, " classes"]
+    base: Float[np.ndarray, " classes"]
+    base_plain: Float[np.ndarray, " classes"]
+    by_plain: Int[np.ndarray, " classes"]
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class GraftRates:
+    """What grafting the maps of one share does.
+
+    Attributes:
+      grafted: q, recipients called the class with the map's frequencies of a donor.
+      swapped: w, images of the class still called it with the map's frequencies of another image of the class.
+      replaced: n, the same with those of an image of another class.
+      sufficiency: S = (q - q0) / (1 - q0).
+      necessity: N = (w - n) / w.
+      psi: (S + N) / 2.
+      psi_ci: its 95 % interval.
+      p_value: of psi being at most 1/2; one-sided, of this class and share alone.
+      swapped_ci: Wilson interval of w.
+      difference: e, how much of what tells pairs apart lies in the map, DC left out.
+      amplitude: q where only the amplitudes are grafted.
+      phase: q where only the phases are grafted.
+      zeroed: recipients called the class with the map's frequencies set to 0.
+      radial_psi: mean psi of random masks beside the map with its radial profile.
+      equal_change_psi: mean psi of random masks outside the map that hold as much of the difference; NaN without any.
+      no_dc_psi: psi of the map without DC; NaN where it does not hold DC.
+      low_pass_psi: psi of as many of the lowest frequencies.
+      energy_psi: psi of as many frequencies in which the class has most energy.
+    """
+
+    grafted: Float[np.ndarray, " classes"]
+    swapped: Float[np.ndarray, " classes"]
+    replaced: Float[np.ndarray, " classes"]
+    sufficiency: Annotated[Float[np.ndarray, " classes"], _SIGNED]
+    necessity: Annotated[Float[np.ndarray, " classes"], _SIGNED]
+    psi: Annotated[Float[np.ndarray, " classes"], _SIGNED]
+    psi_ci: Annotated[Float[np.ndarray, "classes 2"], _SIGNED]
+    p_value: Float[np.ndarray, " classes"]
+    swapped_ci: Float[np.ndarray, "classes 2"]
+    difference: Float[np.ndarray, " classes"]
+    amplitude: Float[np.ndarray, " classes"]
+    phase: Float[np.ndarray, " classes"]
+    zeroed: Float[np.ndarray, " classes"]
+    radial_psi: Annotated[Float[np.ndarray, " classes"], _SIGNED]
+    equal_change_psi: Annotated[Float[np.ndarray, " classes"], _SIGNED]
+    no_dc_psi: Annotated[Float[np.ndarray, " classes"], _SIGNED]
+    low_pass_psi: Annotated[Float[np.ndarray, " classes"], _SIGNED]
+    energy_psi: Annotated[Float[np.ndarray, " classes"], _SIGNED]
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Curve:
+    """psi over the share of the plane, of one kind of mask.
+
+    Attributes:
+      psi: at each of `Grafts.curve_shares`.
+      psi_ci: its 95 % interval.
+      smallest: share at which psi reaches 1/2, between two shares on a logarithmic scale; NaN where it does not.
+      smallest_ci: 95 % interval over resampled pairs; its upper limit is NaN where it lies beyond the largest share.
+    """
+
+    psi: Annotated[Float[np.ndarray, "curve_shares classes"], _SIGNED]
+    psi_ci: Annotated[Float[np.ndarray, "curve_shares classes 2"], _SIGNED]
+    smallest: Float[np.ndarray, " classes"]
+    smallest_ci: Float[np.ndarray, "classes 2"]
+
+
+@dataclasses.dataclass(frozen=True)
+class Verdict:
+    """The verdict on a class.
+
+    Attributes:
+      name: of the class.
+      kind: one of `verdict.KINDS`.
+      by: 'amplitude' or 'phase' for a shortcut, else ''.
+      share: of the plane that the verdict is about; None where it is about none.
+      psi: there.
+      psi_ci: its interval, two numbers.
+      smallest: share at which psi reaches 1/2; None where it does not, or was not measured.
+      sentence: the verdict with its reason.
+    """
+
+    name: str
+    kind: str
+    by: str
+    share: float | None
+    psi: Annotated[float | None, _SIGNED]
+    psi_ci: Annotated[tuple[float, ...], _SIGNED]
+    smallest: float | None
+    sentence: str
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Grafts:
+    """What grafts measured of the maps of one search method.
+
+    Attributes:
+      baseline: of the pairs.
+      shares: rates of grafts under the maps at the shares that verdicts rest on, by share as text.
+      curve_shares: shares of the curves, ascending.
+      curves: kind of mask -> psi over share: `graft_masks.KINDS`.
+      verdicts: of each class.
+    """
+
+    baseline: Baseline
+    shares: dict[str, GraftRates]
+    curve_shares: tuple[float, ...]
+    curves: dict[str, Curve]
+    verdicts: tuple[Verdict, ...]

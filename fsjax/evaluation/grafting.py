@@ -1,0 +1,110 @@
+"""Judge the maps of a search method by grafts: pairs, masks and outcomes of each class, then rates and the verdicts."""
+
+import dataclasses
+import functools
+from collections.abc import Callable
+
+import jax
+import numpy as np
+from jaxtyping import Bool
+
+from fsjax.engine.model import Model
+from fsjax.evaluation import graft_summary, grafts, pairs, verdict
+from fsjax.evaluation.graft_masks import GraftMasks
+from fsjax.evaluation.graft_results import Baseline, Curve, GraftRates, Grafts
+from fsjax.evaluation.grafts import GraftSample
+from fsjax.evaluation.pairs import Pairs
+from fsjax.runtime import parallel
+from fsjax.runtime.partial_results import PartialResults
+from fsjax.runtime.progress import Progress
+from fsjax.runtime.storage import Path
+
+# Shares of a curve: their number, the largest, and the least that is of interest on a large plane.
+_POINTS, _LARGEST, _LEAST = 12, 0.5, 0.001
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Candidates:
+    """Masks of every class at ascending shares of the plane.
+
+    Attributes:
+      names: of the classes.
+      shares: in (0, 1].
+      tested: whether a verdict may rest on a share.
+      masks: class -> its masks.
+    """
+
+    names: tuple[str, ...]
+    shares: tuple[float, ...]
+    tested: tuple[bool, ...]
+    masks: Callable[[int], Bool[np.ndarray, "shares height width"]]
+
+
+def curve_shares(height: int, width: int) -> tuple[float, ...]:
+    """Return shares of the plane, ascending, each larger than the one before by the same factor: one orbit or more."""
+    shares = np.geomspace(max(2 / (height * width), _LEAST), _LARGEST, _POINTS)
+    return tuple(float(f"{share:.4g}") for share in shares)
+
+
+def judge(
+    model: Model, candidates: Candidates, sample: GraftSample, *, memory_mib: int = 0, directory: Path | None = None
+) -> Grafts:
+    """Measure every class's masks by grafts, and give the verdicts. Collective: processes share the classes.
+
+    Args:
+      model: the classifier.
+      candidates: the masks.
+      sample: the images.
+      memory_mib: as in config.run.
+      directory: where outcomes are stored, so that a restart computes only the rest; None = nowhere.
+
+    Raises:
+      InputError: too little memory, or outcomes of another search in the directory.
+      interrupt.Terminated: SIGTERM came; what is computed is saved.
+    """
+    count, tested = len(candidates.names), np.flatnonzero(candidates.tested)
+    drawn = [pairs.draw(sample.labels, sample.usable, label, sample.pairs, sample.seed) for label in range(count)]
+    layout = grafts.layout(model, sample.pairs, memory_mib)
+    partial_results = PartialResults(directory, layout, model.params)
+    engine = grafts.make_engine(model, partial_results.layout)
+    summaries = [graft_summary.nothing(len(candidates.shares), len(tested))] * count
+    own = [label for label in range(count)[parallel.share(count)] if len(drawn[label])]
+    of_class = 3 * sample.pairs * (GraftMasks.most(candidates.tested) + min(1, len(tested)))
+    with Progress("evaluate grafts", len(own) * of_class, "grafts") as progress:
+        for number, label in enumerate(own, 1):
+            make_masks = functools.partial(GraftMasks, candidates.masks(label), candidates.tested, sample.seed, label)
+            outcomes = grafts.measure(
+                engine, sample, label, drawn[label], make_masks, tested, partial_results, progress
+            )
+            summaries[label] = graft_summary.summarise(outcomes, candidates.shares, sample.seed)
+            progress.skip(number * of_class - progress.count)
+    merged = jax.tree.map(lambda *values: parallel.merge(np.stack(values)), *[vars(of) for of in summaries])
+    return _results(candidates, sample, drawn, merged)
+
+
+def _results(candidates: Candidates, sample: GraftSample, drawn: list[Pairs], merged: dict) -> Grafts:
+    """Return what the summaries of all classes say; arrays of `merged` have the classes first."""
+    base, base_plain, by_plain = merged["base"].T
+    baseline = Baseline(
+        pairs=np.array([len(of_class) for of_class in drawn]),
+        donors=np.array([len(np.unique(of_class.donors)) for of_class in drawn]),
+        recipients=np.array([len(np.unique(of_class.recipients)) for of_class in drawn]),
+        base=base,
+        base_plain=base_plain,
+        by_plain=np.nan_to_num(by_plain).astype(int),
+    )
+    tested = [share for share, is_tested in zip(candidates.shares, candidates.tested, strict=True) if is_tested]
+    shares = {
+        f"{share:g}": GraftRates(**{name: values[:, at] for name, values in merged["rates"].items()})
+        for at, share in enumerate(tested)
+    }
+    curves = {
+        kind: Curve(
+            **{name: np.moveaxis(values, 0, 1) if name.startswith("psi") else values for name, values in of.items()}
+        )
+        for kind, of in merged["curves"].items()
+    }
+    verdicts = verdict.of_classes(
+        candidates.names, sample.tpr, sample.fpr, baseline, shares, curves["map"], sample.why_none
+    )
+    return Grafts(baseline, shares, candidates.shares, curves, verdicts)

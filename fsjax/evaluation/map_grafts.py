@@ -1,0 +1,100 @@
+"""Judge the maps of a search method by grafts between a run's test images."""
+
+import hashlib
+
+import numpy as np
+from jaxtyping import Bool, Int
+from ml_collections import ConfigDict
+
+from fsjax.data.dataset import Dataset
+from fsjax.data.image_selection import sample_of_class
+from fsjax.data.preprocess import normalise
+from fsjax.evaluation import grafting, share_grid
+from fsjax.evaluation.graft_results import Grafts
+from fsjax.evaluation.grafting import Candidates
+from fsjax.evaluation.grafts import GraftSample
+from fsjax.evaluation.results import Unfiltered
+from fsjax.fourier.dfm import DominantFrequencyMaps
+from fsjax.models.classifier import Classifier
+from fsjax.runtime.storage import Path
+from fsjax.search import method_of
+
+
+def judge_maps(
+    config: ConfigDict,
+    classifier: Classifier,
+    maps: DominantFrequencyMaps,
+    test: Dataset,
+    unfiltered: Unfiltered,
+    folder: Path | None,
+) -> Grafts | None:
+    """Return what grafts say of the maps; None where config.evaluate.pairs is 0. Collective.
+
+    Verdicts rest on the maps at shares up to the one nearest to config.report.share. Outcomes are stored in the
+    folder, so that a restart computes only the rest.
+    """
+    if not config.evaluate.pairs:
+        return None
+    usable = unseen(config, maps, test)
+    sample = GraftSample(
+        images=lambda rows: np.asarray(normalise(test.images(rows), *classifier.mean_std)),
+        labels=test.labels,
+        usable=usable,
+        tpr=unfiltered.tpr,
+        fpr=unfiltered.fpr,
+        pairs=config.evaluate.pairs,
+        seed=config.seed,
+        why_none=_why_none(len(maps.classes), len(usable) < len(test)),
+    )
+    candidates = candidates_of(maps, maps.nearest(config.report.share))
+    directory = folder and folder / _identity(maps, sample)
+    return grafting.judge(classifier.model, candidates, sample, memory_mib=config.run.memory_mib, directory=directory)
+
+
+def candidates_of(maps: DominantFrequencyMaps, largest_tested: float) -> Candidates:
+    """Return the maps at their own shares and, where they are cut from scores, at those of a curve."""
+    height, width = maps.masks.shape[2:]
+    cut = share_grid.shares_of(maps, grafting.curve_shares(height, width))
+    shares = tuple(sorted({*maps.shares, *cut}))
+    rule = method_of(maps).mask
+
+    def masks(label: int) -> Bool[np.ndarray, "shares height width"]:
+        def at(share: float) -> Bool[np.ndarray, "height width"]:
+            if share in maps.shares:
+                return maps.masks[maps.shares.index(share), label]
+            assert maps.scores is not None, "only scores are cut"
+            return rule(maps.scores[label], share)
+
+        return np.stack([at(share) for share in shares])
+
+    tested = tuple(share in maps.shares and share <= largest_tested for share in shares)
+    return Candidates(maps.classes, shares, tested, masks)
+
+
+def unseen(config: ConfigDict, maps: DominantFrequencyMaps, test: Dataset) -> Int[np.ndarray, " usable"]:
+    """Return the test images that the search has not seen; none where it is not known which it has."""
+    everything = np.arange(len(test))
+    if maps.searched_on != "test":
+        return everything
+    if maps.method == "imported":
+        return everything[:0]
+    seen = [
+        sample_of_class(test.labels, label, config.search.images_per_class, config.seed)
+        for label in range(len(maps.classes))
+    ]
+    return np.setdiff1d(everything, np.concatenate(seen))
+
+
+def _why_none(classes: int, searched: bool) -> str:
+    if classes == 1:
+        return "there is no other class whose images could be grafted"
+    images = "test images that were not searched" if searched else "test images"
+    return f"too few {images}: it takes two of the class, and one of another"
+
+
+def _identity(maps: DominantFrequencyMaps, sample: GraftSample) -> str:
+    """Return a name for everything that outcomes depend on beside the model."""
+    digest = hashlib.sha256(repr((maps.shares, sample.pairs, sample.seed)).encode())
+    for array in (maps.masks, maps.scores, sample.usable, sample.labels):
+        digest.update(b"none" if array is None else np.ascontiguousarray(array).tobytes())
+    return digest.hexdigest()[:16]
