@@ -1,35 +1,47 @@
-"""One row per class for the tables and cards of pages: its verdict, its rates and its controls."""
-
-from collections.abc import Sequence
+"""One row per class for the tables and cards of pages: its verdict, and the rates under its map."""
 
 import numpy as np
 
-from fsjax.evaluation import verdict
+from fsjax.evaluation.graft_results import Grafts
 from fsjax.evaluation.results import MapRates
 
-_CONTROLS = (
-    *("low_pass_tpr", "highest_energy_tpr", "trivial_tpr", "random_tpr", "radial_tpr"),
-    *("best_trivial", "margin", "margin_ci", "q_value"),
+# Said once where there are no grafts.
+NO_VERDICT = (
+    "No verdict: the stage evaluate is of an earlier fsjax, or ran without pairs (evaluate.pairs=0); run it again."
 )
 
 
-def class_rows(names: tuple[str, ...], rates: MapRates, share: float, threshold: float) -> list[dict]:
-    """Return a row per class, from the rates under their maps at a share in (0, 1].
+def class_rows(names: tuple[str, ...], rates: MapRates, grafts: Grafts | None) -> list[dict]:
+    """Return a row per class.
 
-    Rows have `name`, `shortcut`, `verdict` (two words), `claim`, `sentence`, `tpr`, `tpr_ci` and `fpr`; with controls
-    also _CONTROLS and `control_tpr`, the TPR under the map on the images that the controls are judged on.
+    Rows have `name`, `kind` (of verdict.KINDS), `by`, `verdict` (both in words), `shortcut` (whether it is one),
+    `share`, `psi`, `psi_ci`, `smallest`, `smallest_ci` and `sentence`, as in graft_results.Verdict and Curve, and
+    `tpr`, `tpr_ci` and `fpr`. A missing number is None or NaN. Without grafts, kind, verdict and sentence are '', and
+    shortcut is None.
     """
-    columns: dict[str, Sequence | np.ndarray] = {"tpr": rates.tpr, "tpr_ci": rates.tpr_ci, "fpr": rates.fpr}
-    if rates.controls:
-        columns |= {"control_tpr": rates.controls.tpr, **{name: getattr(rates.controls, name) for name in _CONTROLS}}
     return [
         {
-            "name": of_class.name,
-            "shortcut": of_class.shortcut,
-            "verdict": of_class.kind,
-            "claim": of_class.claim,
-            "sentence": of_class.sentence,
-            **{name: values[label] for name, values in columns.items()},
+            "name": name,
+            **_verdict(grafts, label),
+            "tpr": float(rates.tpr[label]),
+            "tpr_ci": rates.tpr_ci[label],
+            "fpr": float(rates.fpr[label]),
         }
-        for label, of_class in enumerate(verdict.describe(names, rates, share, threshold))
+        for label, name in enumerate(names)
     ]
+
+
+def _verdict(grafts: Grafts | None, label: int) -> dict:
+    nothing = {"share": None, "psi": None, "psi_ci": (), "smallest": None, "smallest_ci": np.full(2, np.nan)}
+    if grafts is None:
+        return {"kind": "", "by": "", "verdict": "", "shortcut": None, **nothing, "sentence": ""}
+    found = grafts.verdicts[label]
+    of_verdict = {name: getattr(found, name) for name in ("kind", "by", "share", "psi", "psi_ci", "smallest")}
+    return {
+        **nothing,
+        **of_verdict,
+        "smallest_ci": grafts.curves["map"].smallest_ci[label],
+        "verdict": f"{found.kind} by {found.by}" if found.by else found.kind,
+        "shortcut": found.kind == "shortcut",
+        "sentence": found.sentence,
+    }

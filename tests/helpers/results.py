@@ -1,8 +1,12 @@
 """Typed results made of a few numbers, for tests of what reads evaluation.json."""
 
+import dataclasses
+
 import numpy as np
 
-from fsjax.evaluation.results import ControlRates, Controls, Evaluation, MapRates, MethodEvaluation, Rates, Unfiltered
+from fsjax.evaluation.graft_masks import KINDS
+from fsjax.evaluation.graft_results import Baseline, Curve, GraftRates, Grafts, Verdict
+from fsjax.evaluation.results import ControlRates, Evaluation, MapRates, MethodEvaluation, Rates, Unfiltered
 from fsjax.runtime import files
 
 
@@ -25,15 +29,9 @@ def rates(tpr, fpr=None, tpr_ci=None):
     return Rates(tpr, limits, np.full(len(tpr), 0.1) if fpr is None else numbers(fpr))
 
 
-def map_rates(tpr, fpr=None, *, tpr_ci=None, positions=3, controls=None, shortcut=None):
-    """Rates under maps; by default without controls and verdicts."""
-    count = len(tpr)
-    return MapRates(
-        **vars(rates(tpr, fpr, tpr_ci)),
-        positions=np.full(count, positions),
-        controls=controls,
-        shortcut=(None,) * count if shortcut is None else tuple(shortcut),
-    )
+def map_rates(tpr, fpr=None, *, tpr_ci=None, positions=3):
+    """Rates under maps."""
+    return MapRates(**vars(rates(tpr, fpr, tpr_ci)), positions=np.full(len(tpr), positions))
 
 
 def control_rates(count, **rates):
@@ -42,22 +40,51 @@ def control_rates(count, **rates):
     return ControlRates(**{name: numbers(rates.get(name, [0.5] * count)) for name in names})
 
 
-def controls(count, *, images=5, random_masks=20, radial_masks=20, **values):
-    """Controls of maps, with made-up margins and p-values unless said otherwise."""
-    defaults = {"tpr": [0.5] * count, "margin": [0.1] * count, "margin_ci": [[-0.1, 0.3]] * count}
-    defaults |= {"p_value": [0.5] * count, "q_value": [0.5] * count}
-    return Controls(
-        **vars(control_rates(count, **values)),
-        images=np.full(count, images),
-        random_masks=random_masks,
-        radial_masks=radial_masks,
-        **{name: numbers(values.get(name, default)) for name, default in defaults.items()},
+def grafts(names, kinds, *, share=0.05, curve_shares=(0.01, 0.05, 0.5), pairs=120, smallest=None, **values):
+    """Grafts with a verdict of each kind ('shortcut by phase') on each class; every rate is 0.5 unless said otherwise.
+
+    `share` is that of the verdicts; `values` are fields of GraftRates there.
+    """
+    count, every = len(names), len(curve_shares)
+    smallest = numbers([None] * count if smallest is None else smallest)
+    fields = {
+        field.name: np.full((count, 2)[: 1 + field.name.endswith("_ci")], 0.5)
+        for field in dataclasses.fields(GraftRates)
+    }
+    at_share = GraftRates(**fields | {name: numbers(value) for name, value in values.items()})
+    half, none = np.full((every, count), 0.5), np.full(count, np.nan)
+    limits = np.full((every, count, 2), 0.5)
+    curves = {kind: Curve(half, limits, none, np.full((count, 2), np.nan)) for kind in KINDS}
+    curves["map"] = Curve(half, limits, smallest, np.stack([smallest, smallest], 1))
+    baseline = Baseline(
+        pairs=np.full(count, pairs),
+        donors=np.full(count, pairs),
+        recipients=np.full(count, pairs),
+        base=np.full(count, 0.1),
+        base_plain=np.full(count, 0.1),
+        by_plain=np.zeros(count, int),
     )
+    verdicts = []
+    for label, (name, words) in enumerate(zip(names, kinds, strict=True)):
+        kind, _, by = words.partition(" by ")
+        found = Verdict(
+            name=name,
+            kind=kind,
+            by=by,
+            share=share,
+            psi=float(at_share.psi[label]),
+            psi_ci=tuple(at_share.psi_ci[label].tolist()),
+            smallest=None if np.isnan(smallest[label]) else float(smallest[label]),
+            sentence=f"{name}: {words}: made up.",
+        )
+        verdicts.append(found)
+    return Grafts(baseline, {f"{share:g}": at_share}, tuple(curve_shares), curves, tuple(verdicts))
 
 
-def method(shares, *, grid=None, planted=None):
+def method(shares, *, grid=None, planted=None, grafts=None):
     """What was measured of a method's maps, by share."""
-    return MethodEvaluation("train", 1, {f"{share:g}": rates for share, rates in shares.items()}, grid, planted or {})
+    by_share = {f"{share:g}": rates for share, rates in shares.items()}
+    return MethodEvaluation("train", 1, by_share, grid, planted or {}, grafts)
 
 
 def evaluation(classes, of_methods, *, of_images=None, images=5, planted=None):
