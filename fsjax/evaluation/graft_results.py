@@ -104,7 +104,7 @@ class Verdict:
     Attributes:
       name: of the class.
       kind: one of `verdict.KINDS`.
-      by: 'amplitude' or 'phase' for a shortcut, else ''.
+      by: what carries a shortcut: 'amplitude', 'phase', or 'amplitude and phase'; else ''.
       share: of the plane that the verdict is about; None where it is about none.
       psi: there.
       psi_ci: its interval, two numbers.

@@ -20,7 +20,7 @@ from fsjax.runtime.progress import Progress
 from fsjax.runtime.storage import Path
 
 # Shares of a curve: their number, the largest, and the least that is of interest on a large plane.
-_POINTS, _LARGEST, _LEAST = 12, 0.5, 0.001
+_POINTS, _LARGEST, _LEAST = 10, 0.5, 0.001
 
 
 @dataclasses.dataclass(frozen=True, eq=False)

@@ -52,10 +52,11 @@ def judge_maps(
 
 
 def candidates_of(maps: DominantFrequencyMaps, largest_tested: float) -> Candidates:
-    """Return the maps at their own shares and, where they are cut from scores, at those of a curve."""
+    """Return the maps at the shares of a curve and at those that are tested; at their own alone without scores."""
     height, width = maps.masks.shape[2:]
     cut = share_grid.shares_of(maps, grafting.curve_shares(height, width))
-    shares = tuple(sorted({*maps.shares, *cut}))
+    own = [share for share in maps.shares if share <= largest_tested or not cut]
+    shares = tuple(sorted({*own, *cut}))
     rule = method_of(maps).mask
 
     def masks(label: int) -> Bool[np.ndarray, "shares height width"]:

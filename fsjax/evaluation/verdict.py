@@ -99,25 +99,33 @@ def of_classes(
 ) -> tuple[Verdict, ...]:
     """Return the verdict on each class; names, units and meaning as in `graft_results`."""
     smallest = np.full(len(names), np.nan) if curve is None else curve.smallest
-    classes = []
-    for label in range(len(names)):
-        at_shares = [_at_share(float(share), rates, label) for share, rates in shares.items()]
-        base = (baseline.base_plain if baseline.by_plain[label] else baseline.base)[label]
-        classes.append(
-            Evidence(
-                tpr=tpr[label],
-                fpr=fpr[label],
-                pairs=int(baseline.pairs[label]),
-                why_none=why_none,
-                base=base,
-                default=float(baseline.base[label]),
-                shares=tuple(sorted(at_shares)),
-            )
-        )
+    classes = evidence_of(tpr, fpr, baseline, shares, why_none)
     return tuple(
         _verdict(name, evidence, decision, of_class)
         for name, evidence, decision, of_class in zip(names, classes, decide(classes), smallest, strict=True)
     )
+
+
+def evidence_of(
+    tpr: Float[np.ndarray, " classes"],
+    fpr: Float[np.ndarray, " classes"],
+    baseline: Baseline,
+    shares: dict[str, GraftRates],
+    why_none: str,
+) -> list[Evidence]:
+    """Return what is known of each class."""
+    return [
+        Evidence(
+            tpr=float(tpr[label]),
+            fpr=float(fpr[label]),
+            pairs=int(baseline.pairs[label]),
+            why_none=why_none,
+            base=float((baseline.base_plain if baseline.by_plain[label] else baseline.base)[label]),
+            default=float(baseline.base[label]),
+            shares=tuple(sorted(_at_share(float(share), rates, label) for share, rates in shares.items())),
+        )
+        for label in range(len(tpr))
+    ]
 
 
 def _at_share(share: float, rates: GraftRates, label: int) -> AtShare:
@@ -198,9 +206,9 @@ def _controlled(evidence: Evidence, index: int) -> Decision:
         return decision("coarse", "but without DC they do not: it is the brightness")
     if at.radial_psi >= AS_MUCH * at.psi:
         return decision("band", "and so do other frequencies beside them")
-    if at.amplitude - evidence.base < AS_MUCH * gain:
-        return decision("shortcut", "and their phases alone carry it", "phase")
-    return decision("shortcut", "and no other frequencies of this kind do", "amplitude")
+    alone = [name for name in ("amplitude", "phase") if getattr(at, name) - evidence.base >= AS_MUCH * gain]
+    by = alone[0] if len(alone) == 1 else "amplitude and phase"
+    return decision("shortcut", "and other frequencies like them do not", by)
 
 
 def _too_few(at: AtShare, pairs: int, is_above: bool) -> str:

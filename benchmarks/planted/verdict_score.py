@@ -1,0 +1,51 @@
+"""Sensitivity and specificity of rules on the rows of verdict.py, clustered by network."""
+
+from collections.abc import Sequence
+
+import numpy as np
+
+_RESAMPLES = 1000
+
+
+def tables(rows: Sequence[dict], rules: Sequence[str]) -> str:
+    """Return Markdown tables: scores of each rule by search, every kind's row, and what is not scored."""
+    searches = list(dict.fromkeys(row["search"] for row in rows))
+    lines = ["| maps | rule | sensitivity | specificity |", "| --- | --- | --- | --- |"]
+    for search in searches:
+        of_search = [row for row in rows if row["search"] == search]
+        for rule in rules:
+            cells = [_cell(of_search, rule, label) for label in ("positive", "negative")]
+            lines.append(f"| {search} | {rule} | {' | '.join(cells)} |")
+    kinds = sorted({(row["label"] or "not scored", row["row"]) for row in rows}, reverse=True)
+    lines += ["", f"Called a shortcut by `{rules[0]}`, of all:", "", f"| truth | kind | {' | '.join(searches)} |"]
+    lines.append("| --- " * (2 + len(searches)) + "|")
+    for label, kind in kinds:
+        of_kind = [row for row in rows if (row["label"] or "not scored", row["row"]) == (label, kind)]
+        counts = [[row[rules[0]] for row in of_kind if row["search"] == search] for search in searches]
+        lines.append(f"| {label} | {kind} | {' | '.join(f'{sum(of)}/{len(of)}' for of in counts)} |")
+    first = [row for row in rows if row["search"] == searches[0]]
+    unscored = sum(row["label"] is None for row in first)
+    lines += [
+        "",
+        f"{len({row['seed'] for row in rows})} networks, {len(first)} classes, {unscored} of them not scored.",
+    ]
+    return "\n".join(lines)
+
+
+def score(rows: Sequence[dict], rule: str, label: str) -> tuple[int, int, float, float]:
+    """Return right and all rows of a label, and a 95 % interval of their ratio over resampled networks."""
+    wanted = label == "positive"
+    of_label = [row for row in rows if row["label"] == label]
+    seeds = sorted({row["seed"] for row in rows})
+    right = np.array([sum(row[rule] == wanted for row in of_label if row["seed"] == seed) for seed in seeds])
+    total = np.array([sum(row["seed"] == seed for row in of_label) for seed in seeds])
+    drawn = np.random.default_rng(0).integers(len(seeds), size=(_RESAMPLES, len(seeds)))
+    sums = total[drawn].sum(1)
+    ratios = right[drawn].sum(1)[sums > 0] / sums[sums > 0]
+    low, high = np.quantile(ratios, [0.025, 0.975]) if len(ratios) else (np.nan, np.nan)
+    return int(right.sum()), int(total.sum()), float(low), float(high)
+
+
+def _cell(rows: Sequence[dict], rule: str, label: str) -> str:
+    right, total, low, high = score(rows, rule, label)
+    return f"{right}/{total} = {right / total:.2f} [{low:.2f}, {high:.2f}]" if total else "–"
