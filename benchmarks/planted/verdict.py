@@ -5,10 +5,10 @@
   python benchmarks/planted/verdict.py --score=heldout.jsonl                         # the tables
 
 A network is trained on a set of planted cues (verdict_sets.py, verdict_networks.py); what it relies on is measured by
-the generator itself (verdict_truth.py): it adds the cue to others' images, and leaves it out of the class's own. A class
-is a positive where its cue is one of few orbits and the network relies on it; a negative where its cue is another, or
-is not used; what lies between is not scored. Every search gives maps at 1 and 5 % of the plane from training images, and
-verdicts rest on separate test images. Beside the searches, masks are handed in as the map:
+the generator itself (verdict_truth.py): it adds the cue to others' images, and leaves it out of the class's own. A
+class is a positive where its cue is one of few orbits and the network relies on it; a negative where its cue is
+another, or is not used; what lies between is not scored. Every search gives maps from training images, and verdicts
+rest on separate test images. Beside the searches, masks are handed in as the map:
 
   planted        the planted orbits (of an ignored plant as well)
   distractors    orbits that all classes have

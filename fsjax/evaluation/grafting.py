@@ -8,12 +8,13 @@ import jax
 import numpy as np
 from jaxtyping import Bool
 
+from fsjax.data import pairs
+from fsjax.data.pairs import Pairs
 from fsjax.engine.model import Model
-from fsjax.evaluation import graft_summary, grafts, pairs, verdict
+from fsjax.evaluation import graft_summary, grafts, verdict
 from fsjax.evaluation.graft_masks import GraftMasks
 from fsjax.evaluation.graft_results import Baseline, Curve, GraftRates, Grafts
 from fsjax.evaluation.grafts import GraftSample
-from fsjax.evaluation.pairs import Pairs
 from fsjax.runtime import parallel
 from fsjax.runtime.partial_results import PartialResults
 from fsjax.runtime.progress import Progress

@@ -7,13 +7,13 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Bool, Float, Int
 
+from fsjax.data.pairs import Pairs
 from fsjax.engine import tile_size
 from fsjax.engine.engine import Engine
 from fsjax.engine.graft import graft_model
 from fsjax.engine.model import Model
 from fsjax.evaluation.graft_masks import GraftMasks
 from fsjax.evaluation.influence import Outcomes
-from fsjax.evaluation.pairs import Pairs
 from fsjax.fourier import spectrum
 from fsjax.runtime.partial_results import PartialResults
 from fsjax.runtime.progress import Progress
