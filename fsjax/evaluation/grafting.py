@@ -10,6 +10,7 @@ from jaxtyping import Bool
 
 from fsjax.data import pairs
 from fsjax.data.pairs import Pairs
+from fsjax.engine.engine import Engine
 from fsjax.engine.model import Model
 from fsjax.evaluation import graft_summary, grafts, verdict
 from fsjax.evaluation.graft_masks import GraftMasks
@@ -48,7 +49,13 @@ def curve_shares(height: int, width: int) -> tuple[float, ...]:
 
 
 def judge(
-    model: Model, candidates: Candidates, sample: GraftSample, *, memory_mib: int = 0, directory: Path | None = None
+    model: Model,
+    candidates: Candidates,
+    sample: GraftSample,
+    *,
+    memory_mib: int = 0,
+    directory: Path | None = None,
+    engine: Engine | None = None,
 ) -> Grafts:
     """Measure every class's masks by grafts, and give the verdicts. Collective: processes share the classes.
 
@@ -58,6 +65,7 @@ def judge(
       sample: the images.
       memory_mib: as in config.run.
       directory: where outcomes are stored, so that a restart computes only the rest; None = nowhere.
+      engine: of `grafts.make_engine` for this model; None = made here.
 
     Raises:
       InputError: too little memory, or outcomes of another search in the directory.
@@ -67,7 +75,7 @@ def judge(
     drawn = [pairs.draw(sample.labels, sample.usable, label, sample.pairs, sample.seed) for label in range(count)]
     layout = grafts.layout(model, sample.pairs, memory_mib)
     partial_results = PartialResults(directory, layout, model.params)
-    engine = grafts.make_engine(model, partial_results.layout)
+    engine = engine or grafts.make_engine(model, partial_results.layout)
     summaries = [graft_summary.nothing(len(candidates.shares), len(tested))] * count
     own = [label for label in range(count)[parallel.share(count)] if len(drawn[label])]
     of_class = 3 * sample.pairs * (GraftMasks.most(candidates.tested) + min(1, len(tested)))

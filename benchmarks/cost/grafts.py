@@ -1,0 +1,111 @@
+"""Compare the cost of verdicts by grafts with the exact removal search of the same classes, with the same model.
+
+  python benchmarks/cost/grafts.py                      # an ESTIMATED half an hour on two cores
+  python benchmarks/cost/grafts.py --judged_size=64 --judged_rounds=5
+
+Prints one JSON object a line. `verdict`: time of grafting maps at two shares with all their controls over the time of
+removing every orbit. `curve`: the same with psi over the share of the plane, for maps, low-pass, most energy and
+radial-matched masks, as the stage evaluate does it. Both sides use the same classes, noise images and a network with
+random weights in float32 'highest'; removal takes `judged_images` images a class, grafts 1.2 times as many pairs, the
+proportion of a run's defaults, 100 and 120. The ratio is the median over interleaved rounds, with a bootstrap 95 %
+interval; `by_passes` is the ratio of the numbers of forward passes.
+"""
+
+import json
+import pathlib
+import sys
+
+import numpy as np
+from absl import app, flags, logging
+
+sys.path.insert(0, str(pathlib.Path(__file__).parents[2]))
+
+from benchmarks.common import paired
+from benchmarks.cost.plain_search import Search
+from fsjax import models
+from fsjax.engine.model import Model
+from fsjax.evaluation import grafting, grafts
+from fsjax.evaluation.graft_masks import GraftMasks
+from fsjax.evaluation.grafting import Candidates
+from fsjax.evaluation.grafts import GraftSample
+from fsjax.fourier import masks
+from fsjax.models.folding import fold
+from fsjax.runtime import parallel, startup
+from fsjax.search.removal import removal_masks
+
+TESTED = (0.01, 0.05)
+
+MODEL = flags.DEFINE_string("judged_model", "resnet20", "A name of fsjax.models.")
+SIZE = flags.DEFINE_integer("judged_size", 32, "Side of the images, pixels.")
+CLASSES = flags.DEFINE_integer("judged_classes", 3, "Number of classes; both sides grow with it alike.")
+IMAGES = flags.DEFINE_integer("judged_images", 20, "Images of each class.")
+ROUNDS = flags.DEFINE_integer("judged_rounds", 20, "Interleaved rounds.")
+
+
+def main(_: list[str]) -> None:
+    logging.set_verbosity(logging.WARNING)
+    startup.use_cores(128)
+    both = sides()
+    for side in both.values():
+        side()
+    # These are rounds a second, so the ratio of times is the inverse ratio of rates.
+    rates = paired.rates(both, ROUNDS.value)
+    for name, tested in (("verdict", tested_shares(False)), ("curve", tested_shares(True))):
+        masks_of_class = GraftMasks.most(list(tested.values())) + 1
+        passes = 3 * pairs() * masks_of_class / (IMAGES.value * removal_masks((SIZE.value, SIZE.value), 1).count)
+        row = {
+            "benchmark": f"grafts {name}",
+            **paired.ratio(rates["removal"], rates[name]),
+            "by_passes": round(passes, 4),
+        }
+        settings = {"model": MODEL.value, "image_size": SIZE.value, "classes": CLASSES.value, "images": IMAGES.value}
+        print(json.dumps({**row, **settings, "pairs": pairs(), "devices": parallel.describe()}), flush=True)
+
+
+def pairs() -> int:
+    """Return the number of pairs a class."""
+    return round(1.2 * IMAGES.value)
+
+
+def tested_shares(with_curve: bool) -> dict[float, bool]:
+    """Return the shares of the maps, ascending, and whether a verdict may rest on each."""
+    curve = grafting.curve_shares(SIZE.value, SIZE.value) if with_curve else ()
+    return {share: share in TESTED for share in sorted({*TESTED, *curve})}
+
+
+def sides() -> dict:
+    """Return each side as a function that does all its work once; programs are compiled once."""
+    network = models.build(MODEL.value, num_classes=CLASSES.value, image_size=SIZE.value)
+    model = Model(*fold(network, network.init(0)), (SIZE.value, SIZE.value, 3))
+    rng = np.random.default_rng(0)
+    labels = np.repeat(np.arange(CLASSES.value), 2 * pairs())
+    images = rng.normal(size=(len(labels), *model.image_shape)).astype(np.float32)
+    scores = rng.random((CLASSES.value, SIZE.value, SIZE.value))
+    # Recognised, so that nothing is left out; the verdicts themselves mean nothing.
+    ones, zeros = np.ones(CLASSES.value), np.zeros(CLASSES.value)
+    sample = GraftSample(lambda rows: images[rows], labels, np.arange(len(labels)), ones, zeros, pairs(), 0, "")
+    engine = grafts.make_engine(model, grafts.layout(model, pairs(), 0))
+    search, orbits = Search(model, [IMAGES.value]), removal_masks((SIZE.value, SIZE.value), 1)
+
+    def judged(with_curve: bool) -> int:
+        tested = tested_shares(with_curve)
+
+        def cut(label: int) -> np.ndarray:
+            return np.stack([masks.within_share(scores[label], share) for share in tested])
+
+        names = tuple(str(label) for label in range(CLASSES.value))
+        candidates = Candidates(names, tuple(tested), tuple(tested.values()), cut)
+        grafting.judge(model, candidates, sample, engine=engine)
+        return 1
+
+    def searched() -> int:
+        for label in range(CLASSES.value):
+            of_class = images[labels == label][: IMAGES.value]
+            search.losses(search.image_batches(of_class, np.full(len(of_class), label)), orbits)
+        return 1
+
+    return {"verdict": lambda: judged(False), "curve": lambda: judged(True), "removal": searched}
+
+
+if __name__ == "__main__":
+    app.run(main)
