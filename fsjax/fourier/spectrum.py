@@ -11,6 +11,8 @@ from jaxtyping import Array, Complex, Float, Int, Shaped
 
 # Number of images whose energies are computed at once.
 _GROUP = 64
+# Of the largest coefficient of an image: float32 transforms are exact to this.
+_ROUNDING = 1e-6
 
 
 def orbits(height: int, width: int) -> Int[np.ndarray, "height width"]:
@@ -174,11 +176,13 @@ def filter_images(
 def recombine(
     amplitudes: Float[Array, "images height width channels"], phases: Float[Array, "images height width channels"]
 ) -> Float[Array, "images height width channels"]:
-    """Return images with the amplitudes |F| of some and the phases of others; a phase of 0 where |F| = 0."""
+    """Return images with the amplitudes |F| of some and the phases of others; a phase of 0 where |F| is rounding."""
     size = amplitudes.shape[1:3]
     of_phases = spectra(phases)
     length = jnp.abs(of_phases)
-    turns = jnp.where(length > 0, of_phases / jnp.where(length > 0, length, 1), 1)
+    # What rounding leaves of a zero is not Hermitian, and its phases would lose a part of the amplitudes.
+    has_phase = length > _ROUNDING * length.max((1, 2), keepdims=True)
+    turns = jnp.where(has_phase, of_phases / jnp.where(has_phase, length, 1), 1)
     return jnp.fft.irfft2(jnp.abs(spectra(amplitudes)) * turns, s=size, axes=(1, 2))
 
 

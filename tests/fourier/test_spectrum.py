@@ -162,3 +162,33 @@ def test_orbit_positions_are_one_of_each_orbit_in_the_order_of_the_patches():
         masks = patches.masks(*plane, 1)
         assert len(positions) == len(masks) == spectrum.orbits(*plane).max() + 1
         assert masks[np.arange(len(masks)), positions[:, 0], positions[:, 1]].all()
+
+
+@pytest.mark.parametrize(("height", "width"), PLANES)
+def test_recombined_images_have_the_amplitudes_of_some_and_the_phases_of_others(height, width):
+    some, others = images(height, width), images(height, width, seed=1)
+    found = np.asarray(spectrum.recombine(jnp.asarray(some), jnp.asarray(others)))
+    assert found.dtype == np.float32 and found.shape == some.shape
+    of_some, of_others, of_found = (np.fft.fft2(array.astype(float), axes=(1, 2)) for array in (some, others, found))
+    expected = np.fft.ifft2(np.abs(of_some) * of_others / np.abs(of_others), axes=(1, 2))
+    np.testing.assert_allclose(expected.imag, 0, atol=1e-12)
+    np.testing.assert_allclose(found, expected.real, atol=2e-5)
+    np.testing.assert_allclose(np.abs(of_found), np.abs(of_some), atol=2e-5 * np.abs(of_some).max())
+    turn = np.angle(of_found * of_others.conj())
+    np.testing.assert_allclose(turn, 0, atol=1e-2)
+    np.testing.assert_allclose(spectrum.recombine(jnp.asarray(some), jnp.asarray(some)), some, atol=2e-5)
+
+
+@pytest.mark.parametrize(("height", "width"), [*PLANES, (15, 20), (24, 24)])
+def test_phases_of_nothing_are_0_and_keep_the_amplitudes(height, width):
+    """A wave has two coefficients and, in float32, rounding elsewhere; flat and black images have DC or nothing."""
+    rows, columns = np.mgrid[:height, :width]
+    wave = np.cos(2 * np.pi * (rows / height + 2 * columns / width) + 0.7)
+    plain = np.stack([wave, np.full_like(wave, -0.37), np.zeros_like(wave)])[..., None].astype(np.float32)
+    some = images(height, width, channels=1)
+    found = np.asarray(spectrum.recombine(jnp.asarray(some), jnp.asarray(plain)))
+    turns = np.ones((3, height, width, 1), complex)
+    turns[0, 1, 2], turns[0, -1, -2], turns[1, 0, 0] = np.exp(0.7j), np.exp(-0.7j), -1
+    expected = np.fft.ifft2(np.abs(np.fft.fft2(some.astype(float), axes=(1, 2))) * turns, axes=(1, 2)).real
+    np.testing.assert_allclose(found, expected, atol=5e-5)
+    np.testing.assert_allclose(spectrum.recombine(jnp.asarray(plain), jnp.asarray(some))[2], 0, atol=1e-6)
