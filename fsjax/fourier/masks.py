@@ -135,9 +135,9 @@ def outside(
     sizes = spectrum.orbit_sizes(*mask.shape)
     free = ~spectrum.per_orbit(mask) & (_rings(*mask.shape) > 0)
     order = rng.permutation(np.flatnonzero(free))
-    held = np.cumsum((spectrum.per_orbit(energy) * sizes)[order])
+    held = np.cumsum([0, *(spectrum.per_orbit(energy) * sizes)[order]])
     chosen = np.zeros(len(sizes), bool)
-    chosen[order[: np.searchsorted(held, total) + 1]] = True
+    chosen[order[: np.searchsorted(held, total)]] = True
     return chosen[spectrum.orbits(*mask.shape)]
 
 

@@ -76,3 +76,73 @@ def test_masks_at_a_bit_a_position_are_the_masks():
     packed = masks.Packed.of(whole)
     assert len(packed) == 5 and packed.bits.nbytes == 5 * 3 * 7 * 2
     np.testing.assert_array_equal(packed[1:4], whole[1:4])
+
+
+@pytest.mark.parametrize("plane", [(32, 32), (9, 15), (12, 7)])
+@pytest.mark.parametrize("kind", ["low", "middle", "scattered"])
+def test_radial_neighbours_are_as_many_orbits_outside_the_mask_each_as_near_as_one_is_free(plane, kind):
+    rng, radius = np.random.default_rng(0), spectrum.radius(*plane)
+    scores = {"low": -radius, "middle": -np.abs(radius - 0.25), "scattered": rng.random(plane)}[kind]
+    mask, sizes = masks.within_share(scores, 0.1), spectrum.orbit_sizes(*plane)
+    found = [masks.radial_neighbours(mask, np.random.default_rng(seed)) for seed in (0, 0, 1)]
+    np.testing.assert_array_equal(found[0], found[1])
+    assert kind == "low" or (found[0] != found[2]).any()
+    rings = spectrum.per_orbit(np.round(radius * max(plane)).astype(int))
+    inside, pairs = spectrum.per_orbit(mask), sizes == 2
+    for drawn in (found[0], found[2]):
+        assert spectrum.is_hermitian(drawn) and not (drawn & mask).any()
+        chosen = spectrum.per_orbit(drawn)
+        assert not (chosen & ~pairs).any() and chosen.sum() == (inside & pairs).sum()
+        # Orbits that are taken one by one, the nearest first, leave none free that is nearer than one taken, and
+        # where a ring has room for its own orbits of the mask it gives as many.
+        for ring in np.unique(rings[inside & pairs]):
+            own = rings == ring
+            wanted, room = (inside & pairs & own).sum(), (~inside & pairs & own).sum()
+            assert (chosen & own).sum() >= min(wanted, room)
+        free = pairs & ~inside & ~chosen
+        if kind == "low" and free.any():
+            assert rings[chosen].max() <= rings[free].min(), "of a low-pass mask the next rings"
+
+
+def test_radial_neighbours_of_a_ring_are_spread_evenly_over_it():
+    """Two orbits of a ring are the mask's; the others are drawn alike."""
+    rings = np.round(spectrum.radius(12, 12) * 12).astype(int)
+    rng, orbits = np.random.default_rng(0), spectrum.orbits(12, 12)
+    of_ring = np.unique(orbits[rings == 3])
+    mask = np.isin(orbits, of_ring[:2])
+    drawn = np.mean([spectrum.per_orbit(masks.radial_neighbours(mask, rng)) for _ in range(600)], axis=0)
+    np.testing.assert_allclose(drawn[of_ring[2:]], 2 / (len(of_ring) - 2), rtol=0.25)
+    assert drawn.sum() == pytest.approx(2)
+
+
+@pytest.mark.parametrize("plane", [(8, 8), (9, 7), (8, 5)])
+def test_radial_neighbours_of_more_than_half_the_plane_are_all_that_is_left(plane):
+    mask, sizes = masks.low_pass(*plane, int(0.7 * plane[0] * plane[1])), spectrum.orbit_sizes(*plane)
+    drawn = masks.radial_neighbours(mask, np.random.default_rng(0))
+    np.testing.assert_array_equal(spectrum.per_orbit(drawn), ~spectrum.per_orbit(mask) & (sizes == 2))
+    for nothing in (np.ones(plane, bool), np.zeros(plane, bool), spectrum.radius(*plane) == 0):
+        assert not masks.radial_neighbours(nothing, np.random.default_rng(0)).any()
+
+
+@pytest.mark.parametrize("plane", [(8, 8), (9, 7), (6, 15)])
+@pytest.mark.parametrize("total", [0.0, 1e-9, 3.0, 17.0, 1e9])
+def test_outside_takes_the_first_orbits_of_its_order_that_hold_the_energy(plane, total):
+    rng, sizes = np.random.default_rng(1), spectrum.orbit_sizes(*plane)
+    energy = constant_on_orbits(rng.random(len(sizes)), *plane)
+    energy[plane[0] // 2, plane[1] // 2] = 1e6
+    mask = masks.within_share(constant_on_orbits(rng.random(len(sizes)), *plane), 0.3)
+    drawn = masks.outside(mask, energy, total, np.random.default_rng(7))
+    assert spectrum.is_hermitian(drawn) and not (drawn & mask).any() and not drawn[plane[0] // 2, plane[1] // 2]
+    dc = spectrum.orbits(*plane)[plane[0] // 2, plane[1] // 2]
+    free = np.setdiff1d(np.flatnonzero(~spectrum.per_orbit(mask)), [dc])
+    held, expected = 0.0, np.zeros(plane, bool)
+    for orbit in np.random.default_rng(7).permutation(free):
+        if held >= total:
+            break
+        of_orbit = spectrum.orbits(*plane) == orbit
+        held, expected = held + energy[of_orbit].sum(), expected | of_orbit
+    np.testing.assert_array_equal(drawn, expected)
+    everything = ~mask & (spectrum.radius(*plane) > 0)
+    assert (drawn == everything).all() == (total > energy[everything].sum())
+    other = masks.outside(mask, energy, total, np.random.default_rng(8))
+    assert total not in (3.0, 17.0) or (other != drawn).any()
