@@ -88,7 +88,7 @@ class Curve:
       psi: at each of `Grafts.curve_shares`.
       psi_ci: its 95 % interval.
       smallest: share at which psi reaches 1/2, between two shares on a logarithmic scale; NaN where it does not.
-      smallest_ci: 95 % interval over resampled pairs; its upper limit is NaN where it lies beyond the largest share.
+      smallest_ci: 95 % interval over resampled images; its upper limit is NaN where it lies beyond the largest share.
     """
 
     psi: Annotated[Float[np.ndarray, "curve_shares classes"], _SIGNED]

@@ -50,7 +50,7 @@ def summarise(outcomes: ClassGrafts, shares: tuple[float, ...], seed: int) -> Cl
     Args:
       outcomes: of its pairs.
       shares: of the plane, of its masks.
-      seed: of resampled pairs.
+      seed: of resampled images.
     """
     base, base_plain = outcomes.others.base.mean(), outcomes.plain.base.mean()
     by_plain = bool(base > DEFAULT)

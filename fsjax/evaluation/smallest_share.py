@@ -13,9 +13,10 @@ _RESAMPLES = 200
 def smallest_share(
     outcomes: Outcomes, shares: tuple[float, ...], threshold: float, seed: int
 ) -> tuple[float, Float[np.ndarray, "2"]]:
-    """Return the share at which psi reaches a threshold, and its 95 % interval over resampled pairs.
+    """Return the share at which psi reaches a threshold, and its 95 % interval over resampled images.
 
-    Where it is reached before the first share, the first share stands for it. It is NaN where it is not reached; so is
+    Resampled are the donors or the recipients, with all of their pairs: those of which there are fewer. Where the
+    threshold is reached before the first share, the first share stands for it. It is NaN where it is not reached; so is
     a limit that lies beyond the last share.
 
     Args:
@@ -24,10 +25,12 @@ def smallest_share(
       threshold: of psi.
       seed: of the resamples.
     """
-    pairs = len(outcomes.donors)
-    drawn = generator(seed, Stream.GRAFT_RESAMPLES).multinomial(pairs, np.full(pairs, 1 / pairs), _RESAMPLES)
-    weights = np.concatenate([np.ones((1, pairs)), drawn]) / pairs
-    psi = np.mean(influence.parts(*outcomes.rates(weights)), axis=0)
+    sides = [np.unique(images, return_inverse=True) for images in (outcomes.donors, outcomes.recipients)]
+    images, image = min(sides, key=lambda side: len(side[0]))
+    equal = np.full(len(images), 1 / len(images))
+    drawn = generator(seed, Stream.GRAFT_RESAMPLES).multinomial(len(images), equal, _RESAMPLES)
+    weights = np.concatenate([np.ones((1, len(images))), drawn])[:, image]
+    psi = np.mean(influence.parts(*outcomes.rates(weights / weights.sum(-1, keepdims=True))), axis=0)
     crossings = _crossings(psi.T, shares, threshold)
     # As infinity, shares that are not reached sort behind all others.
     limits = np.quantile(np.nan_to_num(crossings[1:], nan=np.inf), [0.025, 0.975], method="inverted_cdf")
