@@ -78,7 +78,7 @@ def judge(
     engine = engine or grafts.make_engine(model, partial_results.layout)
     summaries = [graft_summary.nothing(len(candidates.shares), len(tested))] * count
     own = [label for label in range(count)[parallel.share(count)] if len(drawn[label])]
-    of_class = 3 * sample.pairs * (GraftMasks.most(candidates.tested) + min(1, len(tested)))
+    of_class = 3 * sample.pairs * (GraftMasks.most(candidates.tested) + len(tested))
     with Progress("evaluate grafts", len(own) * of_class, "grafts") as progress:
         for number, label in enumerate(own, 1):
             make_masks = functools.partial(GraftMasks, candidates.masks(label), candidates.tested, sample.seed, label)

@@ -47,7 +47,7 @@ def judge_maps(
         why_none=_why_none(len(maps.classes), len(usable) < len(test)),
     )
     candidates = candidates_of(maps, maps.nearest(config.report.share))
-    directory = folder and folder / _identity(maps, sample)
+    directory = folder and folder / _identity(maps, candidates, sample)
     return grafting.judge(classifier.model, candidates, sample, memory_mib=config.run.memory_mib, directory=directory)
 
 
@@ -93,9 +93,11 @@ def _why_none(classes: int, searched: bool) -> str:
     return f"too few {images}: it takes two of the class, and one of another"
 
 
-def _identity(maps: DominantFrequencyMaps, sample: GraftSample) -> str:
+def _identity(maps: DominantFrequencyMaps, candidates: Candidates, sample: GraftSample) -> str:
     """Return a name for everything that outcomes depend on beside the model."""
-    digest = hashlib.sha256(repr((maps.shares, sample.pairs, sample.seed)).encode())
+    # The method cuts its scores by its own rule, and what is tested has more masks.
+    numbers = (maps.method, maps.shares, candidates.shares, candidates.tested, sample.pairs, sample.seed)
+    digest = hashlib.sha256(repr(numbers).encode())
     for array in (maps.masks, maps.scores, sample.usable, sample.labels):
         digest.update(b"none" if array is None else np.ascontiguousarray(array).tobytes())
     return digest.hexdigest()[:16]
