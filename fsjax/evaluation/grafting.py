@@ -45,7 +45,8 @@ class Candidates:
 def curve_shares(height: int, width: int) -> tuple[float, ...]:
     """Return shares of the plane, ascending, each larger than the one before by the same factor: one orbit or more."""
     shares = np.geomspace(max(2 / (height * width), _LEAST), _LARGEST, _POINTS)
-    return tuple(float(f"{share:.4g}") for share in shares)
+    # Rounded up, so that the first has room for its orbit.
+    return tuple((np.ceil(shares * 1e5) / 1e5).tolist())
 
 
 def judge(
