@@ -85,7 +85,7 @@ def _at_share(
         "psi": np.clip(measured.psi[row], -1, 1),
         "psi_ci": np.clip(measured.interval()[row], -1, 1),
         "p_value": measured.p_above(CONTROL)[row],
-        "swapped_ci": wilson(swapped.sum(), np.array(swapped.size)),
+        "swapped_ci": wilson(np.array([swapped.sum()]), np.array([swapped.size]))[0],
         "difference": masks.share_of_difference(row),
         **dict(zip(CONTENTS, outcomes.contents[share][int(by_plain)].mean(-1), strict=True)),
         **{

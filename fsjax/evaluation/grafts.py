@@ -108,7 +108,7 @@ def measure(
         amplitude = np.asarray(spectrum.recombine(jnp.asarray(donors), jnp.asarray(recipients)))
         phase = np.asarray(spectrum.recombine(jnp.asarray(recipients), jnp.asarray(donors)))
         inputs = [(recipients, content) for content in (amplitude, phase, np.zeros_like(donors))]
-        rows = [masks.rows("map", share)[0] for share in tested]
+        rows = [masks.rows("map", share)[0] for share in tested.tolist()]
         of_labels = np.tile(sample.labels[pairs.recipients], len(CONTENTS))
         changed = runs.outcomes("content", inputs, of_labels, masks.masks[rows])
         contents = dict(zip(tested.tolist(), changed.swapaxes(0, 1), strict=True))

@@ -181,7 +181,10 @@ def _decide(evidence: Evidence, is_above: bool) -> Decision:
     largest = evidence.shares[last]
     if all(of.psi_ci[1] < CONTROL for of in evidence.shares):
         return Decision(
-            "spread", "", last, f"grafting {_of_plane(largest.share)} moves {_percent(max(0, largest.psi))} of the way"
+            "spread",
+            "",
+            last,
+            f"grafting {_of_plane(largest.share)} moves {_percent(max(0.0, largest.psi))} of the way",
         )
     best = max(range(len(evidence.shares)), key=lambda i: evidence.shares[i].psi)
     return Decision("undecided", "", best, _too_few(evidence.shares[best], evidence.pairs, is_above))
