@@ -1,0 +1,138 @@
+"""Classes told by one orbit each, models that read these, and their grafts in NumPy float64.
+
+As a process it judges maps of the classes: DIRECTORY OUTPUT [ADDRESS PROCESSES INDEX].
+"""
+
+import dataclasses
+import json
+import pathlib
+import sys
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+if __name__ == "__main__" and len(sys.argv) > 3:
+    jax.config.update("jax_cpu_collectives_implementation", "gloo")
+    jax.distributed.initialize(sys.argv[3], int(sys.argv[4]), int(sys.argv[5]))
+
+from fsjax.engine.model import Model
+from fsjax.evaluation import grafting
+from fsjax.evaluation.grafting import Candidates
+from fsjax.evaluation.grafts import GraftSample
+from fsjax.evaluation.typed_json import to_json
+from fsjax.fourier import masks, spectrum
+from fsjax.runtime import parallel
+
+WAVES = ((1, 2), (2, -1), (3, 1))  # vertical and horizontal cycles of each class's wave
+SHARES = (0.05, 0.2, 0.5)
+
+
+@dataclasses.dataclass
+class Problem:
+    """Images [n, H, W, C] and their labels; a model in JAX, and the same in NumPy float64; the wave of each class."""
+
+    images: np.ndarray
+    labels: np.ndarray
+    model: Model
+    logits: object
+    waves: tuple
+
+    @property
+    def classes(self):
+        return len(self.waves)
+
+    @property
+    def plane(self):
+        return self.images.shape[1:3]
+
+    def sample(self, pairs=10, seed=4, usable=None):
+        """All images, or those of these indices, as grafts draw from them."""
+        return GraftSample(
+            images=lambda rows: self.images[rows],
+            labels=self.labels,
+            usable=np.arange(len(self.labels)) if usable is None else usable,
+            tpr=np.full(self.classes, 0.9),
+            fpr=np.full(self.classes, 0.1),
+            pairs=pairs,
+            seed=seed,
+            why_none="no images",
+        )
+
+
+def problem(plane=(9, 7), channels=3, counts=(9, 8, 10), cue="amplitude", default=0.0, weakest=0.1):
+    """Noise with a wave in each image: of its class's frequency, or with its class's phase.
+
+    `default` is added to the logit of class 0; the amplitudes are from `weakest` to 1.2.
+    """
+    rng, classes = np.random.default_rng(0), len(counts)
+    labels = rng.permutation(np.repeat(np.arange(classes), counts))
+    rows, columns = np.mgrid[: plane[0], : plane[1]]
+    waves = WAVES[:classes] if cue == "amplitude" else WAVES[:1] * classes
+    turns = np.stack([2 * np.pi * (u * rows / plane[0] + v * columns / plane[1]) for u, v in waves])
+    own = 2 * np.pi * np.arange(classes) / classes if cue == "phase" else np.zeros(classes)
+    jitter = rng.uniform(0, 2 * np.pi, len(labels)) if cue == "amplitude" else rng.normal(0, 0.4, len(labels))
+    strength = rng.uniform(weakest, 1.2, len(labels))
+    cues = strength[:, None, None] * np.cos(turns[labels] + (own[labels] + jitter)[:, None, None])
+    images = (cues[..., None] + rng.normal(0, 0.6, (len(labels), *plane, channels))).astype(np.float32)
+    bias = 0.01 * np.arange(classes)  # where an orbit is set to 0 nothing is left to rounding
+    bias[0] += default
+
+    def logits(images, tables, library):
+        """[n, K]: the mean over channels of |X|, or of the cosine of X's angle to the class's."""
+        real, imaginary = (library.einsum("nhwc,khw->nck", images, table) for table in tables)
+        length = library.sqrt(real**2 + imaginary**2)
+        if cue == "amplitude":
+            return (length / turns[0].size * 2).mean(1) + library.asarray(bias)
+        return ((real * np.cos(own) + imaginary * np.sin(own)) / (length + 0.1)).mean(1) + library.asarray(bias)
+
+    tables = (np.cos(turns), -np.sin(turns))
+    params = tuple(jnp.asarray(table, jnp.float32) for table in tables)
+    model = Model(lambda params, images: logits(images, params, jnp), params, (*plane, channels))
+    return Problem(images, labels, model, lambda images: logits(images.astype(float), tables, np), waves)
+
+
+def candidates(made):
+    """Maps at three shares, two of them tested: class 1 has DC, and those of class 2 are not constant on orbits."""
+    rng, orbits = np.random.default_rng(1), spectrum.orbits(*made.plane)
+    centre = made.plane[0] // 2, made.plane[1] // 2
+    of_class = []
+    for label in range(made.classes):
+        scores = rng.random(orbits.max() + 1)[orbits]
+        u, v = made.waves[label]
+        scores[orbits == orbits[centre[0] + u, centre[1] + v]] = 3
+        scores[centre] = 2 if label == 1 else 0
+        of_class.append(np.stack([masks.within_share(scores, share) for share in SHARES]))
+        if label == 2:
+            of_class[-1] &= rng.random(made.plane) < 0.7
+    names = tuple(f"class {label}" for label in range(made.classes))
+    return Candidates(names, SHARES, (True, True, False), lambda label: of_class[label])
+
+
+def spectra(images):
+    """F x of each channel on the centred plane, in float64."""
+    return np.fft.fftshift(np.fft.fft2(images.astype(float), axes=(1, 2)), axes=(1, 2))
+
+
+def graft(recipients, contents, mask):
+    """Re F^-1[(1 - M) F r + M A] of each pair, from spectra A of what is grafted."""
+    mixed = np.where(mask[None, :, :, None], contents, spectra(recipients))
+    return np.fft.ifft2(np.fft.ifftshift(mixed, axes=(1, 2)), axes=(1, 2)).real
+
+
+def outcomes(made, recipients, contents, mask, label, left_out):
+    """[2, n]: whether each graft is called the class, where `left_out` cannot be and where all classes can."""
+    logits = made.logits(graft(recipients, contents, mask))
+    others = logits.copy()
+    if made.classes > 2:
+        others[np.arange(len(logits)), left_out] = np.where(left_out == label, logits[:, label], -np.inf)
+    return np.stack([others.argmax(1), logits.argmax(1)]) == label
+
+
+if __name__ == "__main__":
+    made = problem()
+    found = grafting.judge(
+        made.model, candidates(made), made.sample(), memory_mib=1, directory=pathlib.Path(sys.argv[1])
+    )
+    if parallel.is_main_process():
+        pathlib.Path(sys.argv[2]).write_text(json.dumps(to_json(found)))
