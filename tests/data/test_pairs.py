@@ -1,38 +1,77 @@
-"""Pairs for grafts: who meets whom."""
+"""Pairs of grafts: every image as often as every other, and the same pairs for the same seed."""
 
 import numpy as np
 import pytest
 
 from fsjax.data import pairs
 
-LABELS = np.repeat([0, 1, 2, 3], [5, 9, 4, 7])
+COUNTS = (7, 20, 3, 5)
 
 
-@pytest.mark.parametrize("count", [1, 5, 12, 40])
-def test_donors_come_once_before_one_comes_again_and_other_classes_give_equally_many_recipients(count):
-    usable = np.random.default_rng(0).permutation(len(LABELS))[:20]
-    own = usable[LABELS[usable] == 1]
-    drawn = pairs.draw(LABELS, usable, 1, count, seed=3)
-    for start in range(0, count, len(own)):
-        once = drawn.donors[start : start + len(own)]
-        assert set(once) <= set(own) and len(set(once)) == len(once)
-    of_class = [(LABELS[drawn.recipients] == label).sum() for label in (0, 2, 3)]
-    assert sum(of_class) == count == len(drawn) and max(of_class) - min(of_class) <= 1
-    for label in (0, 2, 3):
-        of_label = drawn.recipients[LABELS[drawn.recipients] == label]
-        times = [(of_label == image).sum() for image in usable[LABELS[usable] == label]]
-        assert sum(times) == len(of_label) and max(times) - min(times) <= 1
-    assert set(drawn.partners) <= set(own) and (drawn.partners != drawn.donors).all()
+def labels_of(counts, seed=0):
+    return np.random.default_rng(seed).permutation(np.repeat(np.arange(len(counts)), counts))
 
 
-def test_a_donor_meets_many_partners_and_another_seed_draws_other_pairs():
-    drawn = pairs.draw(LABELS, np.arange(len(LABELS)), 2, 12, seed=0)
-    met = [set(drawn.partners[drawn.donors == donor]) for donor in np.unique(drawn.donors)]
-    assert [len(partners) for partners in met] == [3] * 4
-    other = pairs.draw(LABELS, np.arange(len(LABELS)), 2, 12, seed=1)
-    assert (drawn.donors != other.donors).any() and (drawn.recipients != other.recipients).any()
+def times(images, rows):
+    """How often each of some images was drawn."""
+    assert np.isin(rows, images).all()
+    return np.array([(rows == image).sum() for image in images])
 
 
-def test_there_are_no_pairs_of_a_class_of_one_image_or_without_another_class():
-    assert len(pairs.draw(np.array([0, 1, 1]), np.arange(3), 0, 5, seed=0)) == 0
-    assert len(pairs.draw(np.array([1, 1, 1]), np.arange(3), 1, 5, seed=0)) == 0
+@pytest.mark.parametrize("count", [3, 7, 40, 120])
+@pytest.mark.parametrize("label", [0, 1, 2])
+def test_every_image_comes_once_before_one_comes_again_and_classes_give_equally_many(label, count):
+    labels = labels_of(COUNTS)
+    usable = np.flatnonzero(np.random.default_rng(1).random(len(labels)) < 0.8)
+    found = pairs.draw(labels, usable, label, count, seed=3)
+    assert len(found) == len(found.donors) == len(found.recipients) == len(found.partners) == count
+    own = usable[labels[usable] == label]
+    assert np.ptp(times(own, found.donors)) <= 1
+    for start in range(0, count - len(own) + 1, len(own)):
+        assert len(set(found.donors[start : start + len(own)])) == len(own), "a round has every donor"
+    of_class = []
+    for other in set(range(4)) - {label}:
+        images = usable[labels[usable] == other]
+        drawn = times(images, found.recipients[labels[found.recipients] == other])
+        assert np.ptp(drawn) <= 1
+        of_class.append(drawn.sum())
+    assert sum(of_class) == count and np.ptp(of_class) <= 1
+    assert np.isin(found.partners, own).all() and (found.partners != found.donors).all()
+
+
+def test_a_donor_meets_every_partner_before_one_again_and_classes_come_in_no_order():
+    labels = labels_of((4, 30, 30))
+    found = pairs.draw(labels, np.arange(64), 0, 36, seed=0)
+    for donor in np.unique(found.donors):
+        partners = found.partners[found.donors == donor]
+        assert len(partners) == 9 and np.ptp(times(np.unique(found.donors[found.donors != donor]), partners)) == 0
+    of_class = labels[found.recipients]
+    assert 5 < (of_class[1:] == of_class[:-1]).sum() < 30, "neither in turn nor in blocks"
+    halves = [of_class[found.donors == donor].mean() for donor in np.unique(found.donors)]
+    assert np.ptp(halves) < 1, "no donor has a class of its own"
+
+
+@pytest.mark.parametrize(
+    ("counts", "label"), [((9,), 0), ((1, 9), 0), ((0, 9), 0), ((9, 0), 0), ((9, 9), 2), ((0, 0), 0)]
+)
+def test_without_another_class_or_a_second_image_there_are_none(counts, label):
+    labels = labels_of(counts)
+    found = pairs.draw(labels, np.arange(len(labels)), label, 12, seed=0)
+    assert len(found) == 0 and all(rows.dtype.kind == "i" for rows in vars(found).values())
+    others_only = np.flatnonzero(labels != label)
+    assert len(pairs.draw(labels, others_only, label, 12, seed=0)) == 0
+
+
+def test_pairs_are_those_of_their_seed_and_class():
+    """The numbers of today, which are part of every result."""
+    labels = np.tile(np.arange(3), 10)
+    found = pairs.draw(labels, np.arange(30), 1, 6, seed=5)
+    assert found.donors.tolist() == [4, 7, 10, 22, 13, 1]
+    assert found.recipients.tolist() == [24, 11, 3, 9, 26, 2]
+    assert found.partners.tolist() == [7, 10, 22, 13, 1, 28]
+    again, other_seed = (pairs.draw(labels, np.arange(30), 1, 6, seed=seed) for seed in (5, 6))
+    for name, rows in vars(found).items():
+        np.testing.assert_array_equal(getattr(again, name), rows)
+        assert (getattr(other_seed, name) != rows).any()
+    more = pairs.draw(labels, np.arange(30), 1, 9, seed=5)
+    np.testing.assert_array_equal(more.donors[:6], found.donors)
