@@ -40,9 +40,11 @@ from benchmarks.planted import verdict_networks, verdict_truth
 from benchmarks.planted.verdict_networks import Network
 from benchmarks.planted.verdict_rules import other_rules
 from benchmarks.planted.verdict_score import tables
-from fsjax.evaluation import grafting, verdict
+from fsjax.evaluation import grafting, grafts
 from fsjax.evaluation.grafts import GraftSample
+from fsjax.evaluation.map_grafts import candidates_of
 from fsjax.fourier import masks
+from fsjax.fourier.dfm import DominantFrequencyMaps
 from fsjax.runtime import startup
 
 SHARES = (0.01, 0.05)
@@ -90,57 +92,49 @@ def rows(seed: int, searches: list[str], cache: str | None) -> Iterator[dict]:
     classes = network.cue_set.num_classes
     labels = {split: np.repeat(np.arange(classes), count) for split, count in (("train", _TRAIN), ("test", _TEST))}
     images = {split: network.cue_set.draw(labels[split], _DRAWS[split]) for split in labels}
-    sources = _sources(network, searches, images["train"], labels["train"])
-    names = tuple(str(label) for label in range(classes))
-    # All masks of all sources at once: their numbers stand for their shares.
-    stacked = np.concatenate(list(sources.values()))
-    candidates = grafting.Candidates(
-        names,
-        tuple(float(1 + row) for row in range(len(stacked))),
-        (True,) * len(stacked),
-        lambda label: stacked[:, label],
-    )
     tpr, fpr = _rates(network, images["test"], labels["test"])
     sample = GraftSample(
         lambda rows: images["test"][rows], labels["test"], np.arange(len(labels["test"])), tpr, fpr, _PAIRS, seed, ""
     )
-    grafts = grafting.judge(network.model, candidates, sample)
+    engine = grafts.make_engine(network.model, grafts.layout(network.model, _PAIRS, 0))
     about = {"seed": seed, "architecture": network.architecture, "size": network.cue_set.size}
-    first = 0
-    for source, maps in sources.items():
-        shares = {f"{1 + row:g}": grafts.shares[f"{1 + row:g}"] for row in range(first, first + len(maps))}
-        first += len(maps)
-        evidence = verdict.evidence_of(tpr, fpr, grafts.baseline, shares, "")
-        own = (
-            [float(of_share.mean()) for of_share in maps.mean((1, 2, 3), keepdims=False)]
-            if len(maps) != len(SHARES)
-            else SHARES
-        )
-        evidence = [
-            dataclasses.replace(of, shares=tuple(at._replace(share=s) for at, s in zip(of.shares, own, strict=True)))
-            for of in evidence
-        ]
-        decisions = verdict.decide(evidence)
-        others = other_rules(network.model, maps[-1], images["test"], labels["test"], seed)
-        for label in range(classes):
+    for source, candidates in _sources(network, searches, images["train"], labels["train"]).items():
+        found = grafting.judge(network.model, candidates, sample, engine=engine)
+        largest = np.stack([candidates.masks(label)[-1] for label in range(classes)])
+        others = other_rules(network.model, largest, images["test"], labels["test"], seed)
+        for label, of_class in enumerate(found.verdicts):
             yield {
                 **about,
                 "class": label,
                 "search": source,
                 **dataclasses.asdict(truths[label]),
-                "verdict": decisions[label].kind == "shortcut",
+                "verdict": of_class.kind == "shortcut",
                 **others[label],
-                "decision": list(decisions[label]),
-                "evidence": _plain(evidence[label]),
+                "decision": [of_class.kind, of_class.by, of_class.sentence],
+                "base": float(found.baseline.base[label]),
+                "test_tpr": float(tpr[label]),
+                "test_fpr": float(fpr[label]),
+                "rates": {name: values[label].tolist() for name, values in vars(found.rates).items()},
+                "psi": {
+                    f"{s:g}": float(p)
+                    for s, p in zip(found.curve_shares, found.curves["map"].psi[:, label], strict=True)
+                },
             }
 
 
-def _sources(network: Network, searches: list[str], images: np.ndarray, labels: np.ndarray) -> dict[str, np.ndarray]:
-    """Return masks [shares, classes, H, W] of every source."""
+def _sources(
+    network: Network, searches: list[str], images: np.ndarray, labels: np.ndarray
+) -> dict[str, grafting.Candidates]:
+    """Return the candidates of every source of maps."""
     model, classes = network.model, network.cue_set.num_classes
+    names = tuple(str(label) for label in range(classes))
 
-    def found(search: str) -> np.ndarray:
-        maps = fsjax.dominant_frequencies(
+    def handed(maps: np.ndarray) -> grafting.Candidates:
+        share = float(maps.mean((1, 2)).max())
+        return grafting.Candidates(names, (share,), (True,), lambda label: maps[label][None], ("map",))
+
+    found = {
+        search: fsjax.dominant_frequencies(
             lambda batch: model.apply(model.params, batch),
             images,
             labels,
@@ -150,19 +144,31 @@ def _sources(network: Network, searches: list[str], images: np.ndarray, labels: 
             resamples=0,
             seed=network.seed,
         )
-        return maps.masks
-
-    sources = {search: found(search) for search in searches}
+        for search in searches
+    }
+    sources = {search: _tested(maps) for search, maps in found.items()}
     planted, distractors = network.cue_set.masks(), network.cue_set.distractors
     if planted.any():
-        sources["planted"] = planted[None]
+        sources["planted"] = handed(planted)
     if distractors.any():
-        sources["distractors"] = np.broadcast_to(distractors, (1, classes, *distractors.shape))
+        sources["distractors"] = handed(np.broadcast_to(distractors, (classes, *distractors.shape)))
     first = sources[searches[0]]
-    sources["another class"] = np.roll(first, 1, axis=1)
+    sources["another class"] = dataclasses.replace(first, masks=lambda label: first.masks((label + 1) % classes))
     rng = np.random.default_rng([network.seed, 8])
-    sources["radial copy"] = np.stack([masks.radial_neighbours(mask, rng) for mask in first[0]])[None]
+    sources["radial copy"] = handed(
+        np.stack([masks.radial_neighbours(mask, rng) for mask in found[searches[0]].masks[0]])
+    )
     return sources
+
+
+def _tested(maps: DominantFrequencyMaps) -> grafting.Candidates:
+    """Return the maps at the shares that a run's verdicts may rest on, without the curves of controls."""
+    every = candidates_of(maps, SHARES[-1])
+    tested = np.flatnonzero(every.tested)
+    shares = tuple(every.shares[index] for index in tested)
+    return grafting.Candidates(
+        every.names, shares, (True,) * len(shares), lambda label: every.masks(label)[tested], ("map",)
+    )
 
 
 def _rates(network: Network, images: np.ndarray, labels: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -171,12 +177,6 @@ def _rates(network: Network, images: np.ndarray, labels: np.ndarray) -> tuple[np
     called = [predicted == label for label in range(network.cue_set.num_classes)]
     tpr = [of[labels == label].mean() for label, of in enumerate(called)]
     return np.array(tpr), np.array([of[labels != label].mean() for label, of in enumerate(called)])
-
-
-def _plain(evidence: verdict.Evidence) -> dict:
-    values = dataclasses.asdict(evidence)
-    values["shares"] = [at._asdict() for at in evidence.shares]
-    return json.loads(json.dumps(values, default=float))
 
 
 if __name__ == "__main__":

@@ -1,7 +1,5 @@
 """The masks that a class's grafts are measured under: its maps at every share, and control masks of their size."""
 
-from collections.abc import Sequence
-
 import numpy as np
 from jaxtyping import Bool, Float
 
@@ -10,20 +8,15 @@ from fsjax.runtime.random_streams import Stream, generator
 
 # Kinds of masks with a psi at every share.
 KINDS = ("map", "low_pass", "energy", "radial")
-# Further draws of the radial control, and draws of the control of equal change, where a verdict is given.
-RADIAL, EQUAL_CHANGE = 4, 2
+# Draws of each random control at the share that a verdict rests on.
+RADIAL, EQUAL_CHANGE = 3, 2
 
 
 class GraftMasks:
-    """Masks of one class, in rows: the empty mask first, then those of each kind and share.
-
-    Kinds beside the map: `low_pass`, the lowest frequencies; `energy`, those in which the class's images have most
-    energy; `radial`, the map's nearest neighbours in radius, drawn at random outside it; `equal_change`, orbits drawn
-    outside the map until they hold as much of what tells the pairs apart; `no_dc`, the map without DC.
+    """The masks of one class.
 
     Args:
-      maps: of the class, at each share.
-      tested: for each share whether a verdict may rest on it, which takes more controls.
+      maps: of the class, at each share; need not be constant on orbits.
       seed: of the random controls.
       label: of the class.
       class_energy: mean |F x|^2 of images of the class.
@@ -33,50 +26,59 @@ class GraftMasks:
     def __init__(
         self,
         maps: Bool[np.ndarray, "shares height width"],
-        tested: Sequence[bool],
         seed: int,
         label: int,
         class_energy: Float[np.ndarray, "height width"],
         differences: Float[np.ndarray, "height width"],
     ):
-        height, width = maps.shape[1:]
-        self._differences = np.where(spectrum.radius(height, width) > 0, differences, 0)
-        rows: list[np.ndarray] = [np.zeros((height, width), bool)]
-        self._rows: dict[tuple[str, int], list[int]] = {}
+        self.maps, self._seed, self._label, self._energy = maps, seed, label, class_energy
+        self._plane: tuple[int, int] = (maps.shape[1], maps.shape[2])
+        self._differences = np.where(spectrum.radius(*self._plane) > 0, differences, 0)
 
-        def add(kind: str, share: int, mask: Bool[np.ndarray, "height width"]) -> None:
-            self._rows.setdefault((kind, share), []).append(len(rows))
-            rows.append(mask)
+    def of_kind(self, kind: str) -> Bool[np.ndarray, "shares height width"]:
+        """Return the masks of one of KINDS at every share.
 
-        for share, (mask, with_verdict) in enumerate(zip(maps, tested, strict=True)):
-            positions = int(mask.sum())
-            rng = generator(seed, Stream.GRAFT_CONTROLS, label, positions)
-            hermitian = mask | spectrum.conjugate(mask)
-            add("map", share, mask)
-            add("low_pass", share, masks.low_pass(height, width, positions))
-            add("energy", share, masks.best_orbits(class_energy, positions))
-            for _ in range(RADIAL if with_verdict else 1):
-                add("radial", share, masks.radial_neighbours(hermitian, rng))
-            if with_verdict:
-                for _ in range(EQUAL_CHANGE):
-                    held = float(self._differences[mask].sum())
-                    add("equal_change", share, masks.outside(hermitian, differences, held, rng))
-                if mask[height // 2, width // 2]:
-                    without_dc = mask.copy()
-                    without_dc[height // 2, width // 2] = False
-                    add("no_dc", share, without_dc)
-        self.masks: Bool[np.ndarray, "rows height width"] = np.stack(rows)
+        The map itself; `low_pass`, as many of the lowest frequencies; `energy`, as many in which the class's images
+        have most energy; `radial`, the map's nearest neighbours in radius, drawn at random outside it.
+        """
+        make = {
+            "map": lambda share: self.maps[share],
+            "low_pass": lambda share: masks.low_pass(*self._plane, int(self.maps[share].sum())),
+            "energy": lambda share: masks.best_orbits(self._energy, int(self.maps[share].sum())),
+            "radial": lambda share: self._radial(share, 0),
+        }[kind]
+        return np.stack([make(share) for share in range(len(self.maps))])
 
-    @staticmethod
-    def most(tested: Sequence[bool]) -> int:
-        """Return how many rows there are at most."""
-        return 1 + 4 * len(tested) + (RADIAL - 1 + EQUAL_CHANGE + 1) * sum(tested)
+    def controls(self, share: int) -> dict[str, Bool[np.ndarray, "masks height width"]]:
+        """Return the controls of the map at a share, by its index, that a verdict takes; lists may be empty.
 
-    def rows(self, kind: str, share: int) -> list[int]:
-        """Return the rows of a kind at a share, by its index; none where it was not added."""
-        return self._rows.get((kind, share), [])
+        `radial` as above, RADIAL draws; `equal_change`, orbits drawn outside the map until they hold as much of what
+        tells the pairs apart, EQUAL_CHANGE draws; `no_dc`, the map without DC, where it holds DC.
+        """
+        mask, (row, column) = self.maps[share], (side // 2 for side in self._plane)
+        without_dc = mask.copy()
+        without_dc[row, column] = False
+        held = float(self._differences[mask].sum())
+        found = {
+            "radial": [self._radial(share, draw) for draw in range(RADIAL)],
+            "equal_change": [
+                masks.outside(self._hermitian(share), self._differences, held, self._rng(share, RADIAL + draw))
+                for draw in range(EQUAL_CHANGE)
+            ],
+            "no_dc": [without_dc] if mask[row, column] else [],
+        }
+        return {kind: np.array(of, bool).reshape(-1, *self._plane) for kind, of in found.items()}
 
-    def share_of_difference(self, row: int) -> float:
-        """Return e, how much of what tells the pairs apart lies in a mask, DC left out, in [0, 1]."""
+    def share_of_difference(self, share: int) -> float:
+        """Return e, how much of what tells the pairs apart lies in the map at a share, DC left out, in [0, 1]."""
         total = self._differences.sum()
-        return float(self._differences[self.masks[row]].sum() / total) if total else 0.0
+        return float(self._differences[self.maps[share]].sum() / total) if total else 0.0
+
+    def _radial(self, share: int, draw: int) -> Bool[np.ndarray, "height width"]:
+        return masks.radial_neighbours(self._hermitian(share), self._rng(share, draw))
+
+    def _hermitian(self, share: int) -> Bool[np.ndarray, "height width"]:
+        return self.maps[share] | spectrum.conjugate(self.maps[share])
+
+    def _rng(self, share: int, draw: int) -> np.random.Generator:
+        return generator(self._seed, Stream.GRAFT_CONTROLS, self._label, int(self.maps[share].sum()), draw)

@@ -23,23 +23,20 @@ class Baseline:
       donors: different images of the class in them.
       recipients: different images of other classes in them.
       base: q0, share of recipients called the class where their own class is left out.
-      base_plain: the same where it is not.
-      by_plain: 1 for a class whose grafts are counted as in base_plain, since base is above 1/2; else 0.
     """
 
     pairs: Int[np.ndarray, " classes"]
     donors: Int[np.ndarray, " classes"]
     recipients: Int[np.ndarray, " classes"]
     base: Float[np.ndarray, " classes"]
-    base_plain: Float[np.ndarray, " classes"]
-    by_plain: Int[np.ndarray, " classes"]
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class GraftRates:
-    """What grafting the maps of one share does.
+    """What grafting the map of a class does at the share that its verdict rests on.
 
     Attributes:
+      share: of the plane: the smallest tested one where psi is above 1/2 with confidence, or that of the largest psi.
       grafted: q, recipients called the class with the map's frequencies of a donor.
       swapped: w, images of the class still called it with the map's frequencies of another image of the class.
       replaced: n, the same with those of an image of another class.
@@ -60,6 +57,7 @@ class GraftRates:
       energy_psi: psi of as many frequencies in which the class has most energy.
     """
 
+    share: Float[np.ndarray, " classes"]
     grafted: Float[np.ndarray, " classes"]
     swapped: Float[np.ndarray, " classes"]
     replaced: Float[np.ndarray, " classes"]
@@ -128,14 +126,16 @@ class Grafts:
 
     Attributes:
       baseline: of the pairs.
-      shares: rates of grafts under the maps at the shares that verdicts rest on, by share as text.
+      rates: of grafts under the maps, each class at one share.
+      tested_shares: those that verdicts may rest on.
       curve_shares: shares of the curves, ascending.
-      curves: kind of mask -> psi over share: `graft_masks.KINDS`.
+      curves: kind of mask, of `graft_masks.KINDS` -> psi over share.
       verdicts: of each class.
     """
 
     baseline: Baseline
-    shares: dict[str, GraftRates]
+    rates: GraftRates
+    tested_shares: tuple[float, ...]
     curve_shares: tuple[float, ...]
     curves: dict[str, Curve]
     verdicts: tuple[Verdict, ...]

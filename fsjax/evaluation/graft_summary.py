@@ -1,18 +1,18 @@
-"""Numbers of one class from the outcomes of its grafts, as arrays of a fixed shape that processes can add up."""
+"""Numbers of one class from its grafts, as arrays of a fixed shape that processes can merge."""
 
 import dataclasses
 
 import numpy as np
 from jaxtyping import Float
 
-from fsjax.evaluation import influence
-from fsjax.evaluation.graft_masks import KINDS
+from fsjax.evaluation import influence, verdict
+from fsjax.evaluation.graft_masks import GraftMasks
 from fsjax.evaluation.graft_results import GraftRates
 from fsjax.evaluation.grafts import CONTENTS, ClassGrafts
 from fsjax.evaluation.influence import Influence, Outcomes
 from fsjax.evaluation.smallest_share import smallest_share
 from fsjax.evaluation.statistics import wilson
-from fsjax.evaluation.verdict import CONTROL, DEFAULT
+from fsjax.evaluation.verdict import CONTROL
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -20,90 +20,87 @@ class ClassSummary:
     """What one class adds to `graft_results.Grafts`.
 
     Attributes:
-      base: q0 where the recipient's own class is left out, q0 where it is not, and whether the latter is counted.
-      rates: field of GraftRates -> value at each tested share.
+      base: q0.
+      rates: field of GraftRates -> value.
       curves: kind of mask -> field of Curve -> value.
     """
 
-    base: Float[np.ndarray, "3"]
+    base: Float[np.ndarray, ""]
     rates: dict[str, np.ndarray]
     curves: dict[str, dict[str, np.ndarray]]
 
 
-def nothing(shares: int, tested: int) -> ClassSummary:
+def nothing(shares: int, kinds: tuple[str, ...]) -> ClassSummary:
     """Return the summary of a class without pairs: all NaN."""
-    of_rates = {
-        field.name: np.full((tested, 2)[: 1 + field.name.endswith("_ci")], np.nan)
-        for field in dataclasses.fields(GraftRates)
-    }
+    rates = {field.name: np.full((2,) * field.name.endswith("_ci"), np.nan) for field in dataclasses.fields(GraftRates)}
     shapes = {"psi": (shares,), "psi_ci": (shares, 2), "smallest": (), "smallest_ci": (2,)}
-    return ClassSummary(
-        np.full(3, np.nan),
-        of_rates,
-        {kind: {name: np.full(shape, np.nan) for name, shape in shapes.items()} for kind in KINDS},
-    )
+    curves = {kind: {name: np.full(shape, np.nan) for name, shape in shapes.items()} for kind in kinds}
+    return ClassSummary(np.array(np.nan), rates, curves)
 
 
-def summarise(outcomes: ClassGrafts, shares: tuple[float, ...], seed: int) -> ClassSummary:
-    """Return the numbers of a class.
+def summarise(
+    grafts: ClassGrafts,
+    masks: GraftMasks,
+    shares: tuple[float, ...],
+    tested: tuple[bool, ...],
+    kinds: tuple[str, ...],
+    level: float,
+    seed: int,
+) -> ClassSummary:
+    """Graft under every mask of a class and return the numbers.
 
     Args:
-      outcomes: of its pairs.
-      shares: of the plane, of its masks.
+      grafts: of the class.
+      masks: of the class.
+      shares: of the plane, of its maps.
+      tested: whether a verdict may rest on each share.
+      kinds: of masks, of graft_masks.KINDS, that are grafted at every share; the map first.
+      level: of `verdict.rests_on`.
       seed: of resampled images.
     """
-    base, base_plain = outcomes.others.base.mean(), outcomes.plain.base.mean()
-    by_plain = bool(base > DEFAULT)
-    counted = outcomes.plain if by_plain else outcomes.others
-    measured = influence.measure(counted)
-    rates = [_at_share(outcomes, counted, measured, share, by_plain) for share in outcomes.contents]
-    return ClassSummary(
-        base=np.array([base, base_plain, by_plain]),
-        rates={field.name: np.array([row[field.name] for row in rates]) for field in dataclasses.fields(GraftRates)},
-        curves={kind: _curve(outcomes, counted, measured, kind, shares, seed) for kind in KINDS},
-    )
+    outcomes = {kind: grafts.under(kind, masks.of_kind(kind)) for kind in kinds}
+    measured = {kind: influence.measure(of_kind) for kind, of_kind in outcomes.items()}
+    of_map = measured["map"]
+    share = verdict.rests_on(of_map.psi, of_map.p_above(CONTROL), np.array(tested), level)
+    curves = {kind: _curve(outcomes[kind], measured[kind], shares, seed) for kind in kinds}
+    rates = _rates(grafts, masks, outcomes["map"], of_map, share) | {"share": np.array(shares[share])}
+    return ClassSummary(outcomes["map"].base.mean(), rates, curves)
 
 
-def _at_share(
-    outcomes: ClassGrafts, counted: Outcomes, measured: Influence, share: int, by_plain: bool
-) -> dict[str, float | np.ndarray]:
-    """Return the fields of GraftRates at a tested share, by its index."""
-    masks = outcomes.masks
-    (row,) = masks.rows("map", share)
-    grafted, swapped, replaced = (getattr(counted, name)[row] for name in ("grafted", "swapped", "replaced"))
-
-    def psi(kind: str) -> float:
-        rows = masks.rows(kind, share)
-        return float(measured.psi[rows].mean()) if rows else np.nan
-
+def _rates(
+    grafts: ClassGrafts, masks: GraftMasks, outcomes: Outcomes, measured: Influence, share: int
+) -> dict[str, np.ndarray]:
+    """Return the fields of GraftRates at a share, by its index, but for `share`."""
+    controls = masks.controls(share) | {kind: masks.of_kind(kind)[[share]] for kind in ("low_pass", "energy")}
+    # Named after the share: it rests on the level, and so on the number of classes.
+    under = influence.measure(grafts.under(f"control{share}-", np.concatenate(list(controls.values()))))
+    ends = np.cumsum([len(of_kind) for of_kind in controls.values()])
+    psi = {
+        f"{kind}_psi": np.array(of_kind.mean() if len(of_kind) else np.nan)
+        for kind, of_kind in zip(controls, np.split(np.clip(under.psi, -1, 1), ends[:-1]), strict=True)
+    }
+    contents = grafts.contents(f"content{share}-", masks.maps[share])
+    said = {name: getattr(outcomes, name)[share] for name in ("grafted", "swapped", "replaced")}
     return {
-        "grafted": grafted.mean(),
-        "swapped": swapped.mean(),
-        "replaced": replaced.mean(),
-        "sufficiency": np.clip(measured.sufficiency[row], -1, 1),
-        "necessity": np.clip(measured.necessity[row], -1, 1),
-        "psi": np.clip(measured.psi[row], -1, 1),
-        "psi_ci": np.clip(measured.interval()[row], -1, 1),
-        "p_value": measured.p_above(CONTROL)[row],
-        "swapped_ci": wilson(np.array([swapped.sum()]), np.array([swapped.size]))[0],
-        "difference": masks.share_of_difference(row),
-        **dict(zip(CONTENTS, outcomes.contents[share][int(by_plain)].mean(-1), strict=True)),
-        **{
-            f"{kind}_psi": np.clip(psi(kind), -1, 1)
-            for kind in ("radial", "equal_change", "no_dc", "low_pass", "energy")
-        },
+        **{name: values.mean() for name, values in said.items()},
+        "sufficiency": np.clip(measured.sufficiency[share], -1, 1),
+        "necessity": np.clip(measured.necessity[share], -1, 1),
+        "psi": np.clip(measured.psi[share], -1, 1),
+        "psi_ci": np.clip(measured.interval()[share], -1, 1),
+        "p_value": measured.p_above(CONTROL)[share],
+        "swapped_ci": wilson(np.array(said["swapped"].sum()), np.array(said["swapped"].size)),
+        "difference": np.array(masks.share_of_difference(share)),
+        **dict(zip(CONTENTS, contents.mean(-1), strict=True)),
+        **psi,
     }
 
 
-def _curve(
-    outcomes: ClassGrafts, counted: Outcomes, measured: Influence, kind: str, shares: tuple[float, ...], seed: int
-) -> dict[str, np.ndarray]:
+def _curve(outcomes: Outcomes, measured: Influence, shares: tuple[float, ...], seed: int) -> dict[str, np.ndarray]:
     """Return the fields of Curve of one kind of mask."""
-    rows = [outcomes.masks.rows(kind, share)[0] for share in range(len(shares))]
-    smallest, limits = smallest_share(counted.of_masks(rows), shares, CONTROL, seed)
+    smallest, limits = smallest_share(outcomes, shares, CONTROL, seed)
     return {
-        "psi": np.clip(measured.psi[rows], -1, 1),
-        "psi_ci": np.clip(measured.interval()[rows], -1, 1),
+        "psi": np.clip(measured.psi, -1, 1),
+        "psi_ci": np.clip(measured.interval(), -1, 1),
         "smallest": np.array(smallest),
         "smallest_ci": limits,
     }

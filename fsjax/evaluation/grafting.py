@@ -1,7 +1,6 @@
 """Judge the maps of a search method by grafts: pairs, masks and outcomes of each class, then rates and the verdicts."""
 
 import dataclasses
-import functools
 from collections.abc import Callable
 
 import jax
@@ -13,7 +12,7 @@ from fsjax.data.pairs import Pairs
 from fsjax.engine.engine import Engine
 from fsjax.engine.model import Model
 from fsjax.evaluation import graft_summary, grafts, verdict
-from fsjax.evaluation.graft_masks import GraftMasks
+from fsjax.evaluation.graft_masks import EQUAL_CHANGE, KINDS, RADIAL, GraftMasks
 from fsjax.evaluation.graft_results import Baseline, Curve, GraftRates, Grafts
 from fsjax.evaluation.grafts import GraftSample
 from fsjax.runtime import parallel
@@ -21,6 +20,8 @@ from fsjax.runtime.partial_results import PartialResults
 from fsjax.runtime.progress import Progress
 from fsjax.runtime.storage import Path
 
+# Masks of a class beside those of its shares, at most: the empty one, controls, and the contents of the map.
+MORE_MASKS = 1 + RADIAL + EQUAL_CHANGE + 1 + 2 + 1
 # Shares of a curve: their number, the largest, and the least that is of interest on a large plane.
 _POINTS, _LARGEST, _LEAST = 10, 0.5, 0.001
 
@@ -34,12 +35,14 @@ class Candidates:
       shares: in (0, 1].
       tested: whether a verdict may rest on a share.
       masks: class -> its masks.
+      kinds: of masks that are grafted at every share, of graft_masks.KINDS; the map first.
     """
 
     names: tuple[str, ...]
     shares: tuple[float, ...]
     tested: tuple[bool, ...]
     masks: Callable[[int], Bool[np.ndarray, "shares height width"]]
+    kinds: tuple[str, ...] = KINDS
 
 
 def curve_shares(height: int, width: int) -> tuple[float, ...]:
@@ -72,49 +75,44 @@ def judge(
       InputError: too little memory, or outcomes of another search in the directory.
       interrupt.Terminated: SIGTERM came; what is computed is saved.
     """
-    count, tested = len(candidates.names), np.flatnonzero(candidates.tested)
+    count, shares, kinds = len(candidates.names), candidates.shares, candidates.kinds
     drawn = [pairs.draw(sample.labels, sample.usable, label, sample.pairs, sample.seed) for label in range(count)]
     layout = grafts.layout(model, sample.pairs, memory_mib)
     partial_results = PartialResults(directory, layout, model.params)
     engine = engine or grafts.make_engine(model, partial_results.layout)
-    summaries = [graft_summary.nothing(len(candidates.shares), len(tested))] * count
+    summaries = [graft_summary.nothing(len(shares), kinds)] * count
     own = [label for label in range(count)[parallel.share(count)] if len(drawn[label])]
-    of_class = 3 * sample.pairs * (GraftMasks.most(candidates.tested) + len(tested))
+    level = verdict.level(count, sum(candidates.tested))
+    of_class = 3 * sample.pairs * (len(kinds) * len(shares) + MORE_MASKS)
     with Progress("evaluate grafts", len(own) * of_class, "grafts") as progress:
         for number, label in enumerate(own, 1):
-            make_masks = functools.partial(GraftMasks, candidates.masks(label), candidates.tested, sample.seed, label)
-            outcomes = grafts.measure(
-                engine, sample, label, drawn[label], make_masks, tested, partial_results, progress
+            of_label = grafts.ClassGrafts(engine, sample, label, drawn[label], partial_results, progress)
+            masks = GraftMasks(candidates.masks(label), sample.seed, label, of_label.class_energy, of_label.differences)
+            summaries[label] = graft_summary.summarise(
+                of_label, masks, shares, candidates.tested, kinds, level, sample.seed
             )
-            summaries[label] = graft_summary.summarise(outcomes, candidates.shares, sample.seed)
-            progress.skip(number * of_class - progress.count)
+            progress.skip(number * of_class - progress.count)  # a map without DC has a mask less
     merged = jax.tree.map(lambda *values: parallel.merge(np.stack(values)), *[vars(of) for of in summaries])
     return _results(candidates, sample, drawn, merged)
 
 
 def _results(candidates: Candidates, sample: GraftSample, drawn: list[Pairs], merged: dict) -> Grafts:
     """Return what the summaries of all classes say; arrays of `merged` have the classes first."""
-    base, base_plain, by_plain = merged["base"].T
     baseline = Baseline(
         pairs=np.array([len(of_class) for of_class in drawn]),
         donors=np.array([len(np.unique(of_class.donors)) for of_class in drawn]),
         recipients=np.array([len(np.unique(of_class.recipients)) for of_class in drawn]),
-        base=base,
-        base_plain=base_plain,
-        by_plain=np.nan_to_num(by_plain).astype(int),
+        base=merged["base"],
     )
-    tested = [share for share, is_tested in zip(candidates.shares, candidates.tested, strict=True) if is_tested]
-    shares = {
-        f"{share:g}": GraftRates(**{name: values[:, at] for name, values in merged["rates"].items()})
-        for at, share in enumerate(tested)
-    }
     curves = {
         kind: Curve(
             **{name: np.moveaxis(values, 0, 1) if name.startswith("psi") else values for name, values in of.items()}
         )
         for kind, of in merged["curves"].items()
     }
+    rates = GraftRates(**merged["rates"])
+    tested = tuple(share for share, is_tested in zip(candidates.shares, candidates.tested, strict=True) if is_tested)
     verdicts = verdict.of_classes(
-        candidates.names, sample.tpr, sample.fpr, baseline, shares, curves["map"], sample.why_none
+        candidates.names, sample.tpr, sample.fpr, baseline, rates, len(tested), curves, sample.why_none
     )
-    return Grafts(baseline, shares, candidates.shares, curves, verdicts)
+    return Grafts(baseline, rates, tested, candidates.shares, curves, verdicts)

@@ -1,6 +1,7 @@
-"""Graft the frequencies of maps into other classes' images, and count what the model says: one class after another."""
+"""Graft frequencies of a class into other classes' images, and the other way round, and note what the model says."""
 
 import dataclasses
+import functools
 from collections.abc import Callable
 
 import jax.numpy as jnp
@@ -12,7 +13,7 @@ from fsjax.engine import tile_size
 from fsjax.engine.engine import Engine
 from fsjax.engine.graft import graft_model
 from fsjax.engine.model import Model
-from fsjax.evaluation.graft_masks import GraftMasks
+from fsjax.engine.tile import ImageBatch
 from fsjax.evaluation.influence import Outcomes
 from fsjax.fourier import spectrum
 from fsjax.runtime.partial_results import PartialResults
@@ -46,24 +47,6 @@ class GraftSample:
     why_none: str
 
 
-@dataclasses.dataclass(frozen=True, eq=False)
-class ClassGrafts:
-    """The outcomes of all pairs of a class.
-
-    Attributes:
-      masks: of the rows.
-      others: outcomes of each row where the recipient's own class cannot be predicted.
-      plain: the same where it can.
-      contents: by the index of the share, whether the recipient is called the class when only one of CONTENTS of the
-        map's frequencies is grafted: where its own class cannot be predicted, and where it can.
-    """
-
-    masks: GraftMasks
-    others: Outcomes
-    plain: Outcomes
-    contents: dict[int, Bool[np.ndarray, "2 contents n"]]
-
-
 def layout(model: Model, pairs: int, memory_mib: int) -> dict[str, int]:
     """Return the layout of `tile_size.layout` for the grafts of `pairs` pairs a class."""
     return tile_size.layout(graft_model(model), [3 * pairs], memory_mib=memory_mib)
@@ -71,86 +54,87 @@ def layout(model: Model, pairs: int, memory_mib: int) -> dict[str, int]:
 
 def make_engine(model: Model, layout: dict[str, int]) -> Engine:
     """Return an engine for grafts, with the tile size of a layout."""
-    return Engine(graft_model(model), statistics=("captured", "predicted_target"), tile_images=layout["tile_images"])
+    return Engine(graft_model(model), statistics=("captured",), tile_images=layout["tile_images"])
 
 
-def measure(
-    engine: Engine,
-    sample: GraftSample,
-    label: int,
-    pairs: Pairs,
-    make_masks: Callable[[Float[np.ndarray, "height width"], Float[np.ndarray, "height width"]], GraftMasks],
-    tested: Int[np.ndarray, " shares"],
-    partial_results: PartialResults,
-    progress: Progress,
-) -> ClassGrafts:
-    """Graft under every mask of a class, in this process alone.
+class ClassGrafts:
+    """Grafts of one class, in this process alone.
 
     Args:
       engine: of `make_engine`.
       sample: the images.
       label: of the class.
       pairs: one or more.
-      make_masks: (energy of the class's images, of the differences of the pairs) -> its masks.
-      tested: indices of the shares at which the contents of the map are grafted as well.
       partial_results: where outcomes are stored, and taken from.
-      progress: counts masked images.
+      progress: counts grafts.
+
+    Attributes:
+      class_energy: mean |F x|^2 of the donors.
+      differences: mean |F (d - r)|^2 of the pairs.
     """
-    recipients, donors, partners = (sample.images(rows) for rows in (pairs.recipients, pairs.donors, pairs.partners))
-    masks = make_masks(spectrum.energy(donors), spectrum.energy(donors - recipients))
-    runs = Runs(engine, label, partial_results, progress)
-    own = np.full(len(pairs), label)
-    inputs = [(recipients, donors), (donors, partners), (donors, recipients)]
-    of_labels = np.concatenate([sample.labels[pairs.recipients], own, own])
-    captured, predicted = runs.outcomes("mask", inputs, of_labels, masks.masks)
-    contents = {}
-    if len(tested):
-        amplitude = np.asarray(spectrum.recombine(jnp.asarray(donors), jnp.asarray(recipients)))
-        phase = np.asarray(spectrum.recombine(jnp.asarray(recipients), jnp.asarray(donors)))
-        inputs = [(recipients, content) for content in (amplitude, phase, np.zeros_like(donors))]
-        rows = [masks.rows("map", share)[0] for share in tested.tolist()]
-        of_labels = np.tile(sample.labels[pairs.recipients], len(CONTENTS))
-        changed = runs.outcomes("content", inputs, of_labels, masks.masks[rows])
-        contents = dict(zip(tested.tolist(), changed.swapaxes(0, 1), strict=True))
 
-    def outcomes(said: Bool[np.ndarray, "masks 3 n"]) -> Outcomes:
-        grafted, swapped, replaced = np.moveaxis(said, 1, 0)
-        return Outcomes(said[0, 0], grafted, swapped, replaced, pairs.donors, pairs.recipients)
-
-    return ClassGrafts(masks, outcomes(captured), outcomes(predicted), contents)
-
-
-@dataclasses.dataclass(frozen=True)
-class Runs:
-    """Runs grafts of one class on an engine, and stores the outcomes."""
-
-    engine: Engine
-    label: int
-    partial_results: PartialResults
-    progress: Progress
-
-    def outcomes(
+    def __init__(
         self,
-        name: str,
-        inputs: list[tuple[np.ndarray, np.ndarray]],
-        labels: Int[np.ndarray, " images"],
-        masks: Bool[np.ndarray, "masks height width"],
-    ) -> Bool[np.ndarray, "2 masks groups n"]:
-        """Return whether each pair is captured, and whether it is predicted as the class, under each mask.
+        engine: Engine,
+        sample: GraftSample,
+        label: int,
+        pairs: Pairs,
+        partial_results: PartialResults,
+        progress: Progress,
+    ):
+        self._engine, self._label, self._pairs = engine, label, pairs
+        self._partial_results, self._progress = partial_results, progress
+        self._recipients, self._donors, partners = (
+            sample.images(rows) for rows in (pairs.recipients, pairs.donors, pairs.partners)
+        )
+        self._theirs, own = sample.labels[pairs.recipients], np.full(len(pairs), label)
+        self._batches = functools.lru_cache(1)(
+            functools.partial(
+                self._place,
+                [(self._recipients, self._donors), (self._donors, partners), (self._donors, self._recipients)],
+                np.concatenate([self._theirs, own, own]),
+            )
+        )
+        self.class_energy = spectrum.energy(self._donors)
+        self.differences = spectrum.energy(self._donors - self._recipients)
+        nothing = np.zeros((1, *self._donors.shape[1:3]), bool)
+        self._base = self._said("base", nothing, self._batches)[0, 0]
 
-        `inputs` are groups of n pairs, (recipients, donors) each; labels are those of the recipients, group by group.
-        """
+    def under(self, name: str, masks: Bool[np.ndarray, "masks height width"]) -> Outcomes:
+        """Return the outcomes of all pairs under masks; the name is that of the files they are stored in."""
+        grafted, swapped, replaced = np.moveaxis(self._said(name, masks, self._batches), 1, 0)
+        return Outcomes(self._base, grafted, swapped, replaced, self._pairs.donors, self._pairs.recipients)
+
+    def contents(self, name: str, mask: Bool[np.ndarray, "height width"]) -> Bool[np.ndarray, "contents n"]:
+        """Return whether each recipient is called the class when only one of CONTENTS of the donor is grafted."""
+        recipients, donors = jnp.asarray(self._recipients), jnp.asarray(self._donors)
+        amplitude = np.asarray(spectrum.recombine(donors, recipients))
+        phase = np.asarray(spectrum.recombine(recipients, donors))
+        inputs = [(self._recipients, content) for content in (amplitude, phase, np.zeros_like(self._donors))]
+        place = functools.partial(self._place, inputs, np.tile(self._theirs, len(CONTENTS)))
+        return self._said(name, mask[None], place)[0]
+
+    def _place(
+        self, inputs: list[tuple[np.ndarray, np.ndarray]], labels: Int[np.ndarray, " images"]
+    ) -> list[ImageBatch]:
+        """Return groups of n pairs, (recipients, donors) each, on the devices; labels are the recipients'."""
         images = np.concatenate([np.stack(pair, 1) for pair in inputs])
-        values = np.empty((2, len(images), len(masks)), np.float32)
-        table = self.partial_results.table(self.label, values, name)
-        missing = np.flatnonzero(np.isnan(values).any((0, 1)))
-        self.progress.skip((len(masks) - len(missing)) * len(images))
+        # One replicate an image: the weighted sums are the outcomes of single images.
+        weights = np.eye(len(images), dtype=np.float32)
+        return self._engine.image_batches(images, labels, weights, size=self._partial_results.layout["chunk"])
+
+    def _said(
+        self, name: str, masks: Bool[np.ndarray, "masks height width"], place: Callable[[], list[ImageBatch]]
+    ) -> Bool[np.ndarray, "masks 3 n"]:
+        """Return whether the model says the class of each pair of three groups under each mask."""
+        images = 3 * len(self._pairs)
+        values = np.empty((images, len(masks)), np.float32)
+        table = self._partial_results.table(self._label, values, name)
+        missing = np.flatnonzero(np.isnan(values).any(0))
+        self._progress.skip((len(masks) - len(missing)) * images)
         if len(missing):
-            # One replicate an image: the weighted sums are the outcomes of single images.
-            size = self.partial_results.layout["chunk"]
-            batches = self.engine.image_batches(images, labels, np.eye(len(images), dtype=np.float32), size=size)
-            targets = np.full(len(masks), self.label)
-            tiles = self.engine.tiles(batches, masks, targets=targets, items=missing)
-            both = ((items, np.stack([sums["captured"].T, sums["predicted_target"].T])) for items, sums in tiles)
-            table.fill(both, lambda count: self.progress.update(count * len(images)))
-        return (values > 0.5).transpose(0, 2, 1).reshape(2, len(masks), len(inputs), -1)
+            targets = np.full(len(masks), self._label)
+            tiles = self._engine.tiles(place(), masks, targets=targets, items=missing)
+            outcomes = ((items, sums["captured"].T) for items, sums in tiles)
+            table.fill(outcomes, lambda count: self._progress.update(count * images))
+        return (values.T > 0.5).reshape(len(masks), 3, -1)

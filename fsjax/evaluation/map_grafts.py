@@ -68,7 +68,7 @@ def candidates_of(maps: DominantFrequencyMaps, largest_tested: float) -> Candida
 
         return np.stack([at(share) for share in shares])
 
-    tested = tuple(share in maps.shares and share <= largest_tested for share in shares)
+    tested = tuple(share <= largest_tested for share in shares)
     return Candidates(maps.classes, shares, tested, masks)
 
 

@@ -1,16 +1,14 @@
 """The verdict on a class: whether few frequencies control it, and if not, what it is instead. The one rule.
 
-`decide` judges a class from `Evidence`. Thresholds were frozen on development networks of benchmarks/planted/verdict.py
-before the held-out run; docs/results.md has the scores.
+`decide` judges a class from `Evidence`. Its thresholds were frozen on development networks of
+benchmarks/planted/verdict.py before the held-out run; docs/results.md has the scores.
 """
 
 import dataclasses
-from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
-import scipy
-from jaxtyping import Float
+from jaxtyping import Bool, Float
 
 from fsjax.evaluation.graft_results import Baseline, Curve, GraftRates, Verdict
 
@@ -23,7 +21,7 @@ RECOGNISED = 0.5
 DEFAULT = 0.5
 # Of what tells a class's images from others', a map of few frequencies holds at most this much.
 FEW = 0.5
-# False discovery rate, over the classes, at which psi is above CONTROL: one-sided, as a 95 % interval is.
+# Chance that psi of any class at any share is taken to be above CONTROL where none is: one-sided, as of 95 % intervals.
 RATE = 0.025
 # A control carries as much as the map where its psi is this share of the map's.
 AS_MUCH = 0.5
@@ -51,12 +49,13 @@ class Evidence:
     """What is known of a class.
 
     Attributes:
-      tpr, fpr: of its unfiltered images; fpr is NaN for an only class.
+      tpr, fpr: of its unfiltered images; NaN where there is no image to count.
       pairs: of images that were grafted; 0 = none.
       why_none: where there are none, the reason.
-      base: q0, of the kind that the shares are counted in.
-      default: q0 where the recipient's own class is left out.
-      shares: what the map did at each share, ascending.
+      base: q0, others' images called the class as they are, where their own class is left out.
+      at: the share of `rests_on`; None without pairs.
+      level: at which psi is above CONTROL there, as of `level`.
+      low_pass: share of the plane that as many of the lowest frequencies need; NaN where they do not suffice.
     """
 
     tpr: float
@@ -64,28 +63,48 @@ class Evidence:
     pairs: int
     why_none: str
     base: float
-    default: float
-    shares: tuple[AtShare, ...]
+    at: AtShare | None
+    level: float
+    low_pass: float = np.nan
 
 
 class Decision(NamedTuple):
-    """Kind, and for a shortcut what carries it; the index of the share it rests on, and the reason in words."""
+    """Kind, what carries a shortcut, and the reason in words."""
 
     kind: str
     by: str
-    at: int | None
     reason: str
 
 
 def rule() -> str:
     """Return the rule as sentences for people."""
     return (
-        f"The frequencies of the map are grafted from images of the class into images of other classes, and the other "
-        f"way round. psi is the mean of two shares: of others' images that become the class, and of its own that are "
-        f"lost. A class is a shortcut when psi is at least {CONTROL:g} with 95 % confidence (false discovery rate over "
-        "the classes), masks outside the map that change images as much do less, random masks beside it with its "
-        f"radial profile carry less than half of it, and the map holds at most {FEW:g} of what tells the images apart."
+        "Frequencies of images of the class are grafted into images of other classes, and the other way round. psi is "
+        "the mean of two shares: of others' images that become the class, and of its own that are lost. A class is a "
+        f"shortcut where psi of its map is above {CONTROL:g} with 95 % confidence, over all classes and shares "
+        "together, and neither random frequencies that change images as much, nor random ones beside the map with its "
+        f"radial profile do the same, the map holds at most {100 * FEW:g} % of what tells the images apart, and the "
+        "class is not told by what it lacks."
     )
+
+
+def level(classes: int, shares: int) -> float:
+    """Return the p-value at which psi of one class at one share is above CONTROL, of all of them (Bonferroni)."""
+    return RATE / max(1, classes * shares)
+
+
+def rests_on(
+    psi: Float[np.ndarray, " shares"],
+    p_value: Float[np.ndarray, " shares"],
+    tested: Bool[np.ndarray, " shares"],
+    level: float,
+) -> int:
+    """Return the index of the share that a verdict rests on: the first tested one where psi is above CONTROL.
+
+    Without any, that of the largest psi of those tested, or of all where none is.
+    """
+    above = np.flatnonzero(tested & (p_value <= level))
+    return int(above[0]) if len(above) else int(np.where(tested | ~tested.any(), psi, -np.inf).argmax())
 
 
 def of_classes(
@@ -93,49 +112,38 @@ def of_classes(
     tpr: Float[np.ndarray, " classes"],
     fpr: Float[np.ndarray, " classes"],
     baseline: Baseline,
-    shares: dict[str, GraftRates],
-    curve: Curve | None,
+    rates: GraftRates,
+    shares: int,
+    curves: dict[str, Curve],
     why_none: str,
 ) -> tuple[Verdict, ...]:
-    """Return the verdict on each class; names, units and meaning as in `graft_results`."""
-    smallest = np.full(len(names), np.nan) if curve is None else curve.smallest
-    classes = evidence_of(tpr, fpr, baseline, shares, why_none)
-    return tuple(
-        _verdict(name, evidence, decision, of_class)
-        for name, evidence, decision, of_class in zip(names, classes, decide(classes), smallest, strict=True)
-    )
-
-
-def evidence_of(
-    tpr: Float[np.ndarray, " classes"],
-    fpr: Float[np.ndarray, " classes"],
-    baseline: Baseline,
-    shares: dict[str, GraftRates],
-    why_none: str,
-) -> list[Evidence]:
-    """Return what is known of each class."""
-    return [
-        Evidence(
+    """Return the verdict on each class; names, units and meaning as in `graft_results`; `shares` were tested."""
+    low_pass = curves["low_pass"].smallest if "low_pass" in curves else np.full(len(names), np.nan)
+    verdicts = []
+    for label, name in enumerate(names):
+        pairs = int(baseline.pairs[label])
+        evidence = Evidence(
             tpr=float(tpr[label]),
             fpr=float(fpr[label]),
-            pairs=int(baseline.pairs[label]),
+            pairs=pairs,
             why_none=why_none,
-            base=float((baseline.base_plain if baseline.by_plain[label] else baseline.base)[label]),
-            default=float(baseline.base[label]),
-            shares=tuple(sorted(_at_share(float(share), rates, label) for share, rates in shares.items())),
+            base=float(baseline.base[label]),
+            at=_at_share(rates, label) if pairs else None,
+            level=level(len(names), shares),
+            low_pass=float(low_pass[label]),
         )
-        for label in range(len(tpr))
-    ]
+        verdicts.append(_verdict(name, evidence, decide(evidence), float(curves["map"].smallest[label])))
+    return tuple(verdicts)
 
 
-def _at_share(share: float, rates: GraftRates, label: int) -> AtShare:
-    low, high = rates.psi_ci[label]
-    values = {name: float(getattr(rates, name)[label]) for name in AtShare._fields if name not in ("share", "psi_ci")}
-    return AtShare(share=share, psi_ci=(float(low), float(high)), **values)
+def _at_share(rates: GraftRates, label: int) -> AtShare:
+    low, high = rates.psi_ci[label].tolist()
+    numbers = {name: float(getattr(rates, name)[label]) for name in AtShare._fields if name != "psi_ci"}
+    return AtShare(psi_ci=(low, high), **numbers)
 
 
 def _verdict(name: str, evidence: Evidence, decision: Decision, smallest: float) -> Verdict:
-    at = None if decision.at is None else evidence.shares[decision.at]
+    at = evidence.at
     return Verdict(
         name=name,
         kind=decision.kind,
@@ -143,88 +151,66 @@ def _verdict(name: str, evidence: Evidence, decision: Decision, smallest: float)
         share=at and at.share,
         psi=at and at.psi,
         psi_ci=at.psi_ci if at else (),
-        smallest=None if np.isnan(smallest) else float(smallest),
+        smallest=None if np.isnan(smallest) else smallest,
         sentence=f"{name}: {decision.kind}{' by ' + decision.by if decision.by else ''}: {decision.reason}.",
     )
 
 
-def decide(classes: Sequence[Evidence]) -> list[Decision]:
-    """Return the decision on each class of a model; together, since the confidence is over all of them."""
-    return [_decide(evidence, level) for evidence, level in zip(classes, _levels(classes), strict=True)]
-
-
-def _levels(classes: Sequence[Evidence]) -> list[bool]:
-    """Return whether psi of each class is above CONTROL at any of its shares, at the false discovery rate."""
-    smallest = [min([1.0, *(len(of.shares) * at.p_value for at in of.shares)]) if of.pairs else 1.0 for of in classes]
-    return [bool(q <= RATE) for q in scipy.stats.false_discovery_control(smallest)] if smallest else []
-
-
-def _decide(evidence: Evidence, is_above: bool) -> Decision:
+def decide(evidence: Evidence) -> Decision:
+    """Return what a class is."""
     if np.isnan(evidence.tpr):
-        return Decision("undecided", "", None, "there is no test image of it")
-    margin = evidence.tpr - (0.0 if np.isnan(evidence.fpr) else evidence.fpr)
-    if margin < RECOGNISED:
-        reason = (
-            f"the model calls {_percent(evidence.tpr)} of its images the class, and {_percent(evidence.fpr)} of others'"
-        )
-        return Decision("not recognised", "", None, reason)
-    if not evidence.pairs:
-        return Decision("undecided", "", None, evidence.why_none)
-    at = next((i for i, of in enumerate(evidence.shares) if is_above and of.psi_ci[0] >= CONTROL), None)
-    if at is not None:
-        return _controlled(evidence, at)
-    if evidence.default > DEFAULT:
-        others = f"{_percent(evidence.default)} of others' images"
+        return Decision("undecided", "", "there is no test image of it")
+    if evidence.tpr - np.nan_to_num(evidence.fpr) < RECOGNISED:
+        others = "" if np.isnan(evidence.fpr) else f", and {_percent(evidence.fpr)} of others'"
+        return Decision("not recognised", "", f"the model says it of {_percent(evidence.tpr)} of its images{others}")
+    at = evidence.at
+    if at is None:
+        return Decision("undecided", "", evidence.why_none)
+    if evidence.base > DEFAULT:
+        others = f"{_percent(evidence.base)} of others' images"
         reason = f"the model says it of {others} as they are, where their own class is left out"
-        return Decision("default class", "", None, reason)
-    last = len(evidence.shares) - 1
-    largest = evidence.shares[last]
-    if all(of.psi_ci[1] < CONTROL for of in evidence.shares):
-        return Decision(
-            "spread",
-            "",
-            last,
-            f"grafting {_of_plane(largest.share)} moves {_percent(max(0.0, largest.psi))} of the way",
-        )
-    best = max(range(len(evidence.shares)), key=lambda i: evidence.shares[i].psi)
-    return Decision("undecided", "", best, _too_few(evidence.shares[best], evidence.pairs, is_above))
+        return Decision("default class", "", reason)
+    if at.p_value <= evidence.level:
+        return _controlled(evidence, at)
+    if at.psi_ci[1] < CONTROL:
+        return Decision("spread", "", f"of all maps tested, {_of_plane(at.share)} reach the largest psi, {at.psi:.2f}")
+    return Decision("undecided", "", _too_few(at, evidence.pairs))
 
 
-def _controlled(evidence: Evidence, index: int) -> Decision:
+def _controlled(evidence: Evidence, at: AtShare) -> Decision:
     """Return the decision on a class whose map at this share controls it."""
-    at = evidence.shares[index]
-    moved = f"grafting {_of_plane(at.share)} moves {_percent(at.psi)} of the way"
-
-    def decision(kind: str, reason: str, by: str = "") -> Decision:
-        return Decision(kind, by, index, f"{moved}, {reason}")
-
     gain = at.grafted - evidence.base
+    carries = {name: getattr(at, name) - evidence.base >= AS_MUCH * gain for name in ("amplitude", "phase", "zeroed")}
+    controls = f"{_of_plane(at.share)} control it (psi {at.psi:.2f})"
     if at.equal_change_psi >= at.psi_ci[0]:
-        return decision("spread", "but so do random frequencies that change images as much")
-    if at.zeroed - evidence.base >= AS_MUCH * gain and at.amplitude - evidence.base >= AS_MUCH * gain:
-        return decision("by absence", "and so does taking them away: the class lacks what others have")
+        return Decision("spread", "", f"{controls}, but so do random frequencies that change images as much")
+    if carries["zeroed"] and carries["amplitude"]:
+        return Decision(
+            "by absence", "", f"{controls} by what they lack: setting them to 0 in other images does it too"
+        )
     if at.difference > FEW:
-        return decision("coarse", f"but they hold {_percent(at.difference)} of what tells the images apart")
+        return Decision("coarse", "", f"{controls}, but hold {_percent(at.difference)} of what tells the images apart")
     if at.no_dc_psi < AS_MUCH * at.psi:
-        return decision("coarse", "but without DC they do not: it is the brightness")
+        return Decision("coarse", "", f"{controls}, but not without DC: it is brightness or colour")
     if at.radial_psi >= AS_MUCH * at.psi:
-        return decision("band", "and so do other frequencies beside them")
-    alone = [name for name in ("amplitude", "phase") if getattr(at, name) - evidence.base >= AS_MUCH * gain]
+        return Decision("band", "", f"{controls}, and so do other frequencies beside them")
+    alone = [name for name in ("amplitude", "phase") if carries[name]]
     by = alone[0] if len(alone) == 1 else "amplitude and phase"
-    return decision("shortcut", "and other frequencies like them do not", by)
+    beside = "" if np.isnan(evidence.low_pass) else f"; low-pass needs {100 * evidence.low_pass:.2g} %"
+    return Decision("shortcut", by, f"{controls}, and others like them do not{beside}")
 
 
-def _too_few(at: AtShare, pairs: int, is_above: bool) -> str:
+def _too_few(at: AtShare, pairs: int) -> str:
     """Return in words how many pairs would decide, if psi stays what it is."""
-    half = (at.psi_ci[1] - at.psi_ci[0]) / 2
-    distance = max(abs(at.psi - CONTROL), 1e-3)
-    needed = int(np.ceil(pairs * (half / distance) ** 2 * (1.0 if not is_above else 1.5)))
+    # At the 95 % of the interval: half its width has to reach CONTROL.
+    half, distance = (at.psi_ci[1] - at.psi_ci[0]) / 2, max(abs(at.psi - CONTROL), 1e-3)
+    needed = max(pairs + 1, int(np.ceil(pairs * (half / distance) ** 2)))
     shown = f"about {needed:,}" if needed < 100_000 else "more than 100,000"
-    return f"psi is {at.psi:.2f} at {_of_plane(at.share)}, too near {CONTROL:g} for {pairs} pairs; {shown} would decide"
+    return f"psi is {at.psi:.2f} at {_of_plane(at.share)}, too near {CONTROL:g} for {pairs} pairs; {shown} may decide"
 
 
 def _percent(rate: float) -> str:
-    return "–" if np.isnan(rate) else f"{100 * rate:.0f} %"
+    return f"{100 * rate:.0f} %"
 
 
 def _of_plane(share: float) -> str:

@@ -39,7 +39,7 @@ class Stream(enum.IntEnum):
     RANK_CORRELATION = 20
     GRAFT_DONORS = 21  # class
     GRAFT_RECIPIENTS = 22  # class
-    GRAFT_CONTROLS = 23  # class, number of positions
+    GRAFT_CONTROLS = 23  # class, number of positions, index
     GRAFT_RESAMPLES = 24
 
 
