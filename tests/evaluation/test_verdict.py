@@ -23,18 +23,19 @@ AT = AtShare(
     equal_change_psi=0.1,
     no_dc_psi=np.nan,
 )
-SHORTCUT = Evidence(tpr=0.95, fpr=0.02, pairs=120, why_none="", base=0.1, default=0.1, shares=(AT,))
-NOTHING = AT._replace(psi=0.1, psi_ci=(0.05, 0.15), p_value=1.0, grafted=0.15, amplitude=0.1)
+SHORTCUT = Evidence(tpr=0.95, fpr=0.02, pairs=120, why_none="", base=0.1, at=AT, level=1e-3)
+NOTHING = {"psi": 0.1, "psi_ci": (0.05, 0.15), "p_value": 1.0, "grafted": 0.15, "amplitude": 0.1}
+BARELY = {"psi": 0.55, "psi_ci": (0.45, 0.65), "p_value": 0.2}
 
 
-def changed(*shares, **values):
-    """Return the evidence with other values; without shares those of AT are changed."""
+def changed(**values):
+    """Return the evidence with other values, some of them of AT."""
     own = {name: values.pop(name) for name in list(values) if name in AtShare._fields}
-    return dataclasses.replace(SHORTCUT, shares=shares or (AT._replace(**own),), **values)
+    return dataclasses.replace(SHORTCUT, **{"at": AT._replace(**own), **values})
 
 
 def kind(evidence):
-    (decision,) = verdict.decide([evidence])
+    decision = verdict.decide(evidence)
     assert decision.kind in verdict.KINDS and decision.reason
     return " ".join(filter(None, (decision.kind, decision.by)))
 
@@ -54,46 +55,48 @@ def kind(evidence):
         # What is set to 0 in others' images may be the class's own amplitude only where that carries it too.
         (changed(zeroed=0.8, amplitude=0.1, phase=0.8), "shortcut phase"),
         (changed(equal_change_psi=0.9), "spread"),
-        (changed(NOTHING), "spread"),
-        (changed(NOTHING, default=0.8), "default class"),
-        # Frequencies that win over the recipient's own class are no default.
-        (changed(default=0.8, base=0.0), "shortcut amplitude"),
+        (changed(equal_change_psi=np.nan, radial_psi=np.nan), "shortcut amplitude"),
+        (changed(psi=0.6, psi_ci=(0.52, 0.68), p_value=2e-3), "undecided"),
+        (changed(**NOTHING), "spread"),
+        (changed(**NOTHING, base=0.8), "default class"),
+        (changed(base=0.8), "default class"),
         (changed(fpr=0.6), "not recognised"),
         (changed(tpr=0.4), "not recognised"),
         (changed(fpr=np.nan), "shortcut amplitude"),
         (changed(tpr=np.nan), "undecided"),
-        (changed(pairs=0, why_none="too few"), "undecided"),
-        (changed(psi=0.55, psi_ci=(0.45, 0.65), p_value=0.2), "undecided"),
+        (changed(at=None, pairs=0, why_none="too few"), "undecided"),
+        (changed(**BARELY), "undecided"),
     ],
 )
 def test_a_class_of_each_kind(evidence, expected):
     assert kind(evidence) == expected
 
 
-def test_the_first_share_that_controls_the_class_decides():
-    small, large = NOTHING, AT._replace(share=0.05, radial_psi=0.8)
-    assert verdict.decide([changed(small, large)])[0].at == 1 and kind(changed(small, large)) == "band"
-    assert verdict.decide([changed(AT, large)])[0].at == 0 and kind(changed(AT, large)) == "shortcut amplitude"
+def test_a_verdict_rests_on_the_smallest_tested_share_that_controls_the_class():
+    psi, p_value = np.array([0.9, 0.4, 0.7, 0.8, 1.0]), np.array([1e-9, 0.9, 1e-4, 1e-6, 1e-9])
+    tested = np.array([False, True, True, True, False])
+    assert verdict.rests_on(psi, p_value, tested, 1e-3) == 2
+    assert verdict.rests_on(psi, p_value, tested, 1e-5) == 3
+    assert verdict.rests_on(psi, p_value, tested, 1e-7) == 3, "the largest psi of those tested"
+    assert verdict.rests_on(psi, p_value, ~tested & tested, 1e-3) == 4, "of all, where none is"
 
 
-def test_confidence_is_over_shares_and_classes():
-    barely = AT._replace(psi=0.6, psi_ci=(0.505, 0.695), p_value=0.02)
-    assert kind(changed(barely)) == "shortcut amplitude"
-    assert kind(changed(barely, barely._replace(share=0.05))) == "undecided"
-    none = changed(NOTHING)
-    assert [decision.kind for decision in verdict.decide([changed(barely), none, none])] == [
-        "undecided",
-        "spread",
-        "spread",
-    ]
-    # A class among others that are shortcuts needs no more than the false discovery rate.
-    assert verdict.decide([changed(barely), SHORTCUT, SHORTCUT])[0].kind == "shortcut"
-    assert verdict.decide([]) == []
+def test_confidence_is_over_all_classes_and_shares_together():
+    assert verdict.level(10, 8) == pytest.approx(0.025 / 80) and verdict.level(1, 0) == 0.025
 
 
-def test_an_undecided_class_says_how_many_pairs_would_decide():
-    (decision,) = verdict.decide([changed(psi=0.55, psi_ci=(0.45, 0.65), p_value=0.2)])
+def test_a_class_without_confidence_says_how_many_pairs_may_decide():
+    reason = verdict.decide(changed(**BARELY)).reason
     # Half the interval is .1 and has to become .05: four times the pairs.
-    assert "about 480" in decision.reason and "psi is 0.55" in decision.reason
-    (decision,) = verdict.decide([changed(pairs=0, why_none="there is no other class")])
-    assert decision.reason == "there is no other class"
+    assert "about 480" in reason and "psi is 0.55" in reason
+    reason = verdict.decide(changed(psi=0.6, psi_ci=(0.55, 0.65), p_value=0.01)).reason
+    assert "about 121" in reason, "more than there are, although the interval of one class would do"
+    assert (
+        verdict.decide(changed(at=None, pairs=0, why_none="there is no other class")).reason
+        == "there is no other class"
+    )
+
+
+def test_the_reason_says_what_low_pass_needs():
+    assert "low-pass needs 9 %" in verdict.decide(changed(low_pass=0.09)).reason
+    assert "low-pass" not in verdict.decide(SHORTCUT).reason
