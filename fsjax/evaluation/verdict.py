@@ -8,6 +8,7 @@ import dataclasses
 from typing import NamedTuple
 
 import numpy as np
+import scipy
 from jaxtyping import Bool, Float
 
 from fsjax.evaluation.graft_results import Baseline, Curve, GraftRates, Verdict
@@ -174,7 +175,7 @@ def decide(evidence: Evidence) -> Decision:
         return _controlled(evidence, at)
     if at.psi_ci[1] < CONTROL:
         return Decision("spread", "", f"of all maps tested, {_of_plane(at.share)} reach the largest psi, {at.psi:.2f}")
-    return Decision("undecided", "", _too_few(at, evidence.pairs))
+    return Decision("undecided", "", _too_few(at, evidence.pairs, evidence.level))
 
 
 def _controlled(evidence: Evidence, at: AtShare) -> Decision:
@@ -200,11 +201,12 @@ def _controlled(evidence: Evidence, at: AtShare) -> Decision:
     return Decision("shortcut", by, f"{controls}, and others like them do not{beside}")
 
 
-def _too_few(at: AtShare, pairs: int) -> str:
+def _too_few(at: AtShare, pairs: int, level: float) -> str:
     """Return in words how many pairs would decide, if psi stays what it is."""
-    # At the 95 % of the interval: half its width has to reach CONTROL.
-    half, distance = (at.psi_ci[1] - at.psi_ci[0]) / 2, max(abs(at.psi - CONTROL), 1e-3)
-    needed = max(pairs + 1, int(np.ceil(pairs * (half / distance) ** 2)))
+    two_sided = scipy.stats.norm.isf(0.025)
+    error, distance = (at.psi_ci[1] - at.psi_ci[0]) / 2 / two_sided, max(abs(at.psi - CONTROL), 1e-3)
+    wanted = scipy.stats.norm.isf(level) if at.psi > CONTROL else two_sided
+    needed = max(pairs + 1, int(np.ceil(pairs * (wanted * error / distance) ** 2)))
     shown = f"about {needed:,}" if needed < 100_000 else "more than 100,000"
     return f"psi is {at.psi:.2f} at {_of_plane(at.share)}, too near {CONTROL:g} for {pairs} pairs; {shown} may decide"
 
