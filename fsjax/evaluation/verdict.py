@@ -206,7 +206,7 @@ def _too_few(at: AtShare, pairs: int, level: float) -> str:
     two_sided = scipy.stats.norm.isf(0.025)
     error, distance = (at.psi_ci[1] - at.psi_ci[0]) / 2 / two_sided, max(abs(at.psi - CONTROL), 1e-3)
     wanted = scipy.stats.norm.isf(level) if at.psi > CONTROL else two_sided
-    needed = max(pairs + 1, int(np.ceil(pairs * (wanted * error / distance) ** 2)))
+    needed = int(float(f"{max(1.1 * pairs, pairs * (wanted * error / distance) ** 2):.2g}"))
     shown = f"about {needed:,}" if needed < 100_000 else "more than 100,000"
     return f"psi is {at.psi:.2f} at {_of_plane(at.share)}, too near {CONTROL:g} for {pairs} pairs; {shown} may decide"
 
