@@ -88,7 +88,7 @@ def test_confidence_is_over_all_classes_and_shares_together():
 def test_a_class_without_confidence_says_how_many_pairs_may_decide():
     reason = verdict.decide(changed(**BARELY)).reason
     # The standard error is .1/1.96, and .05 has to be 3.09 of it, at the level of 1e-3.
-    assert 120 * (0.1 / 1.95996 * 3.09023 / 0.05) ** 2 == pytest.approx(1193, abs=1)
+    assert pytest.approx(1193, abs=1) == 120 * (0.1 / 1.95996 * 3.09023 / 0.05) ** 2
     assert "about 1,200" in reason and "psi is 0.55" in reason
     # Half the interval is .1 and has to become .05: four times the pairs.
     assert "about 480" in verdict.decide(changed(psi=0.45, psi_ci=(0.35, 0.55), p_value=0.8)).reason

@@ -1,0 +1,74 @@
+"""Do grafts say what the generator says? The planted orbits grafted, beside the generator's own counterfactual.
+
+  python benchmarks/planted/verdict_agreement.py --seed=1000 --networks=14 --cache=DIR
+
+For each class whose cue adds orbits (phase-locked and ignored plants do not): the rate at which others' images are
+called the class with its orbits grafted from images of the class (`grafted`), beside the rate when the generator adds
+the cue to the same images (`given`); and the rate at which images of the class still are with orbits of others grafted
+in (`replaced`), beside the rate when the generator leaves the cue out of the same images (`without`). Prints one JSON
+object a class, then the mean absolute differences and the correlations over all of them.
+"""
+
+import json
+import pathlib
+import sys
+
+import jax.numpy as jnp
+import numpy as np
+from absl import app, flags
+
+sys.path.insert(0, str(pathlib.Path(__file__).parents[2]))
+
+from benchmarks.planted import verdict_networks
+from benchmarks.planted.verdict_networks import Network
+from benchmarks.planted.verdict_truth import called
+from fsjax.fourier import spectrum
+from fsjax.runtime import startup
+
+ADDED = ("high", "low", "few", "redundant", "competition")
+_IMAGES, _SEED = 500, 3
+
+SEED = flags.DEFINE_integer("seed", 1000, "Seed of the first network; the others follow.")
+NETWORKS = flags.DEFINE_integer("networks", 14, "Number of networks.")
+CACHE = flags.DEFINE_string("cache", None, "Folder where trained networks are kept.", required=True)
+
+
+def main(_: list[str]) -> None:
+    startup.use_cores(128)
+    rows = []
+    for seed in range(SEED.value, SEED.value + NETWORKS.value):
+        network = verdict_networks.load_or_train(CACHE.value, seed)
+        for label, kind in enumerate(network.cue_set.kinds):
+            if kind in ADDED:
+                rows.append({"seed": seed, "class": label, "kind": kind, **agreement(network, label)})
+                print(json.dumps(rows[-1]), flush=True)
+    summary: dict = {"classes": len(rows)}
+    for graft, truth in (("grafted", "given"), ("replaced", "without")):
+        pairs = np.array([[row[graft], row[truth]] for row in rows])
+        summary[f"{graft} - {truth}"] = round(float(np.abs(pairs[:, 0] - pairs[:, 1]).mean()), 4)
+        summary[f"correlation with {truth}"] = round(float(np.corrcoef(pairs.T)[0, 1]), 3)
+    print(json.dumps(summary))
+
+
+def agreement(network: Network, label: int) -> dict[str, float]:
+    """Return the four rates of a class."""
+    cue_set, model, classes = network.cue_set, network.model, network.cue_set.num_classes
+    own = np.full(_IMAGES, label)
+    others = np.delete(np.arange(classes), label)[np.arange(_IMAGES) % (classes - 1)]
+    left_out = others if classes > 2 else None
+    of_class, of_others = cue_set.draw(own, _SEED), cue_set.draw(others, _SEED + 1)
+    mask = cue_set.masks()[label][None]
+    grafted, replaced = (
+        recipients + np.asarray(spectrum.filter_images(jnp.asarray(donors - recipients), jnp.asarray(mask)))[0]
+        for recipients, donors in ((of_others, of_class), (of_class, of_others))
+    )
+    return {
+        "grafted": called(model, grafted, label, left_out),
+        "given": called(model, cue_set.draw(others, _SEED + 1, given=label), label, left_out),
+        "replaced": called(model, replaced, label),
+        "without": called(model, cue_set.draw(own, _SEED, without=True), label),
+    }
+
+
+if __name__ == "__main__":
+    app.run(main)
