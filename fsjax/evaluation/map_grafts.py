@@ -54,8 +54,9 @@ def judge_maps(
 def candidates_of(maps: DominantFrequencyMaps, largest_tested: float) -> Candidates:
     """Return the maps at the shares of a curve and at those that are tested; at their own alone without scores."""
     height, width = maps.masks.shape[2:]
-    cut = share_grid.shares_of(maps, grafting.curve_shares(height, width))
-    own = [share for share in maps.shares if share <= largest_tested or not cut]
+    curve = grafting.curve_shares(height, width)
+    cut = share_grid.shares_of(maps, curve)
+    own = [share for share in maps.shares if share <= largest_tested or share in curve or not cut]
     shares = tuple(sorted({*own, *cut}))
     rule = method_of(maps).mask
 
