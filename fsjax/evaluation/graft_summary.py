@@ -64,7 +64,7 @@ def summarise(
     share = verdict.rests_on(of_map.psi, of_map.p_above(CONTROL), np.array(tested), level)
     curves = {kind: _curve(outcomes[kind], measured[kind], shares, seed) for kind in kinds}
     rates = _rates(grafts, masks, outcomes["map"], of_map, share) | {"share": np.array(shares[share])}
-    return ClassSummary(outcomes["map"].base.mean(), rates, curves)
+    return ClassSummary(np.array(outcomes["map"].base.mean()), rates, curves)
 
 
 def _rates(
@@ -81,7 +81,7 @@ def _rates(
     }
     contents = grafts.contents(f"content{share}-", masks.maps[share])
     said = {name: getattr(outcomes, name)[share] for name in ("grafted", "swapped", "replaced")}
-    return {
+    rates = {
         **{name: values.mean() for name, values in said.items()},
         "sufficiency": np.clip(measured.sufficiency[share], -1, 1),
         "necessity": np.clip(measured.necessity[share], -1, 1),
@@ -93,6 +93,7 @@ def _rates(
         **dict(zip(CONTENTS, contents.mean(-1), strict=True)),
         **psi,
     }
+    return {name: np.asarray(values) for name, values in rates.items()}
 
 
 def _curve(outcomes: Outcomes, measured: Influence, shares: tuple[float, ...], seed: int) -> dict[str, np.ndarray]:

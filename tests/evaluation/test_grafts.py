@@ -11,12 +11,11 @@ from scipy.stats import binomtest
 from fsjax.data import pairs
 from fsjax.evaluation import graft_masks, grafting, grafts, influence, smallest_share
 from fsjax.evaluation.graft_masks import KINDS
-from fsjax.evaluation.graft_results import GraftRates
 from fsjax.evaluation.typed_json import to_json
 from fsjax.fourier import masks, spectrum
 from fsjax.runtime import interrupt, parallel, partial_results
 from fsjax.runtime.errors import InputError
-from tests.helpers.graft_problem import SHARES, candidates, outcomes, problem, spectra
+from tests.helpers.graft_problem import SHARES, candidates, problem, said, spectra
 from tests.helpers.processes import finish, start
 
 WORLDS = {
@@ -28,16 +27,26 @@ WORLDS = {
 
 
 def judge(made, sample=None, **options):
-    """What grafts give, and the outcomes of each class that they rest on."""
+    """What grafts give, and of each class its masks and outcomes by their names in files."""
     kept = {}
+
+    class Kept(grafts.ClassGrafts):
+        def __init__(self, engine, sample, label, *rest):
+            self.of_class = kept[label] = {}
+            super().__init__(engine, sample, label, *rest)
+
+        def under(self, name, given):
+            found = super().under(name, given)
+            self.of_class[name] = (given, found)
+            return found
+
+        def contents(self, name, mask):
+            found = super().contents(name, mask)
+            self.of_class["content"] = (mask, found)
+            return found
+
     with pytest.MonkeyPatch.context() as patched:
-        measure = grafts.measure
-
-        def measure_and_keep(engine, sample, label, *rest):
-            kept[label] = measure(engine, sample, label, *rest)
-            return kept[label]
-
-        patched.setattr(grafts, "measure", measure_and_keep)
+        patched.setattr(grafts, "ClassGrafts", Kept)
         found = grafting.judge(made.model, candidates(made), sample or made.sample(), **options)
     return found, kept
 
@@ -51,37 +60,33 @@ def judged(request):
 def test_every_outcome_is_that_of_images_grafted_one_by_one(judged):
     made, _, kept = judged
     sample = made.sample()
-    for label, found in kept.items():
+    for label, of_class in kept.items():
         drawn = pairs.draw(sample.labels, sample.usable, label, sample.pairs, sample.seed)
         recipients, donors, partners = (made.images[rows] for rows in (drawn.recipients, drawn.donors, drawn.partners))
         theirs, own = made.labels[drawn.recipients], np.full(len(drawn), label)
-        for row, mask in enumerate(found.masks.masks):
-            expected = np.stack(
-                [
-                    outcomes(made, recipients, spectra(donors), mask, label, theirs),
-                    outcomes(made, donors, spectra(partners), mask, label, own),
-                    outcomes(made, donors, spectra(recipients), mask, label, own),
-                ],
-                1,
-            )
-            for counted, of in zip((found.others, found.plain), expected, strict=True):
-                np.testing.assert_array_equal([counted.grafted[row], counted.swapped[row], counted.replaced[row]], of)
-        base = outcomes(made, recipients, spectra(recipients), mask, label, theirs)
-        np.testing.assert_array_equal([found.others.base, found.plain.base], base)
-        assert (found.masks.masks[0] == 0).all() and list(found.contents) == [0, 1]
+        mask, contents = of_class.pop("content")
+        assert len(of_class) == len(KINDS) + 1
+        for given, found in of_class.values():
+            np.testing.assert_array_equal([found.donors, found.recipients], [drawn.donors, drawn.recipients])
+            base = said(made, recipients, spectra(recipients), given[0], label, theirs)
+            np.testing.assert_array_equal(found.base, base)
+            for row, of_row in enumerate(given):
+                grafted = said(made, recipients, spectra(donors), of_row, label, theirs)
+                swapped = said(made, donors, spectra(partners), of_row, label, own)
+                replaced = said(made, donors, spectra(recipients), of_row, label, own)
+                np.testing.assert_array_equal(found.grafted[row], grafted)
+                np.testing.assert_array_equal(found.swapped[row], swapped)
+                np.testing.assert_array_equal(found.replaced[row], replaced)
         phases = [np.exp(1j * np.angle(spectra(images))) for images in (recipients, donors)]
         lengths = [np.abs(spectra(images)) for images in (recipients, donors)]
-        contents = [lengths[1] * phases[0], lengths[0] * phases[1], np.zeros_like(phases[0])]
-        for share, of_share in found.contents.items():
-            expected = [
-                outcomes(made, recipients, of, candidates(made).masks(label)[share], label, theirs) for of in contents
-            ]
-            np.testing.assert_array_equal(of_share, np.swapaxes(expected, 0, 1))
+        grafted = [lengths[1] * phases[0], lengths[0] * phases[1], np.zeros_like(phases[0])]
+        np.testing.assert_array_equal(contents, [said(made, recipients, of, mask, label, theirs) for of in grafted])
+        of_class["content"] = (mask, contents)
 
 
-def psi_of(counted, row):
+def psi_of(outcomes, row):
     """S, N and psi from the definitions."""
-    q0, q, w, n = (array.mean() for array in (counted.base, *(getattr(counted, of)[row] for of in UNDER)))
+    q0, q, w, n = (array.mean() for array in (outcomes.base, *(getattr(outcomes, of)[row] for of in UNDER)))
     parts = (q - q0) / max(1 - q0, 0.02), (w - n) / max(w, 0.02)
     return (*parts, sum(parts) / 2)
 
@@ -91,85 +96,92 @@ UNDER = ("grafted", "swapped", "replaced")
 
 def test_the_numbers_of_a_class_are_those_of_its_outcomes(judged):
     made, found, kept = judged
-    assert found.curve_shares == SHARES and list(found.shares) == ["0.05", "0.2"] and set(found.curves) == set(KINDS)
+    assert found.curve_shares == SHARES and found.tested_shares == SHARES[:2] and set(found.curves) == set(KINDS)
     for label, of_class in kept.items():
-        by_plain = of_class.others.base.mean() > 0.5
-        counted = of_class.plain if by_plain else of_class.others
+        _, of_map = of_class["map"]
         baseline = {name: values[label] for name, values in vars(found.baseline).items()}
-        assert baseline["base"] == of_class.others.base.mean() and baseline["by_plain"] == by_plain
-        assert baseline["base_plain"] == of_class.plain.base.mean() and baseline["pairs"] == 10
-        assert baseline["donors"] == len(set(counted.donors)) and baseline["recipients"] == len(set(counted.recipients))
-        rows = of_class.masks.rows
-        for share, rates in enumerate(found.shares.values()):
-            at = {field.name: getattr(rates, field.name)[label] for field in dataclasses.fields(GraftRates)}
-            (row,) = rows("map", share)
-            sufficiency, necessity, psi = psi_of(counted, row)
-            expected = {"sufficiency": sufficiency, "necessity": necessity, "psi": psi}
-            expected |= {name: getattr(counted, name)[row].mean() for name in UNDER}
-            contents = of_class.contents[share][int(by_plain)].mean(1)
-            expected |= dict(zip(("amplitude", "phase", "zeroed"), contents, strict=True))
-            for kind in ("radial", "equal_change", "no_dc", "low_pass", "energy"):
-                psis = [psi_of(counted, other)[2] for other in rows(kind, share)]
-                expected[f"{kind}_psi"] = np.mean(psis) if psis else np.nan
-            for name, value in expected.items():
-                # w of 0 makes N what it may be.
-                assert at[name] == pytest.approx(np.clip(value, -1, 1), nan_ok=True), name
-            low, high = binomtest(int(counted.swapped[row].sum()), 10).proportion_ci(method="wilson")
-            assert at["swapped_ci"] == pytest.approx([low, high], abs=1e-9)
-            limits = influence.measure(counted.of_masks([row]))
-            assert at["psi_ci"] == pytest.approx(np.clip(limits.interval()[0], -1, 1))
-            assert at["p_value"] == pytest.approx(limits.p_above(0.5)[0])
-            differences = np.square(np.abs(spectra(made.images[counted.donors] - made.images[counted.recipients])))
-            differences = differences.sum((0, 3)) * (spectrum.radius(*made.plane) > 0)
-            held = differences[of_class.masks.masks[row]].sum() / differences.sum()
-            assert at["difference"] == pytest.approx(held, rel=1e-4)
+        assert baseline["base"] == of_map.base.mean() and baseline["pairs"] == 10
+        assert baseline["donors"] == len(set(of_map.donors)) and baseline["recipients"] == len(set(of_map.recipients))
+        psi, p_values = [psi_of(of_map, row)[2] for row in range(3)], influence.measure(of_map).p_above(0.5)
+        above = [share for share in range(2) if p_values[share] <= 0.025 / 2 / made.classes]
+        share = above[0] if above else int(np.argmax(psi[:2]))
+        rates = {name: values[label] for name, values in vars(found.rates).items()}
+        expected = dict(zip(("sufficiency", "necessity", "psi"), psi_of(of_map, share), strict=True))
+        expected |= {name: getattr(of_map, name)[share].mean() for name in UNDER}
+        mask, contents = of_class["content"]
+        np.testing.assert_array_equal(mask, candidates(made).masks(label)[share])
+        expected |= dict(zip(("amplitude", "phase", "zeroed"), contents.mean(1), strict=True))
+        given, of_controls = of_class[f"control{share}-"]
+        of_control = [np.clip(psi_of(of_controls, row)[2], -1, 1) for row in range(len(given))]
+        expected |= {"radial_psi": np.mean(of_control[:3]), "equal_change_psi": np.mean(of_control[3:5])}
+        assert len(given) == 7 + mask[made.plane[0] // 2, made.plane[1] // 2]
+        expected |= {"low_pass_psi": of_control[-2], "energy_psi": of_control[-1]}
+        expected["no_dc_psi"] = of_control[5] if len(given) == 8 else np.nan
+        for name, value in expected.items():
+            assert rates[name] == pytest.approx(np.clip(value, -1, 1), nan_ok=True), name
+        low, high = binomtest(int(of_map.swapped[share].sum()), 10).proportion_ci(method="wilson")
+        assert rates["share"] == SHARES[share] and rates["swapped_ci"] == pytest.approx([low, high], abs=1e-9)
+        assert rates["psi_ci"] == pytest.approx(np.clip(influence.measure(of_map).interval()[share], -1, 1))
+        assert rates["p_value"] == pytest.approx(p_values[share])
+        differences = np.square(np.abs(spectra(made.images[of_map.donors] - made.images[of_map.recipients])))
+        differences = differences.sum((0, 3)) * (spectrum.radius(*made.plane) > 0)
+        assert rates["difference"] == pytest.approx(differences[mask].sum() / differences.sum(), rel=1e-4)
         for kind, curve in found.curves.items():
-            of_kind = [rows(kind, share)[0] for share in range(len(SHARES))]
-            psis = [np.clip(psi_of(counted, row)[2], -1, 1) for row in of_kind]
+            _, outcomes = of_class[kind]
+            psis = [np.clip(psi_of(outcomes, row)[2], -1, 1) for row in range(3)]
             assert curve.psi[:, label] == pytest.approx(psis)
-            intervals = influence.measure(counted.of_masks(of_kind)).interval()
+            intervals = influence.measure(outcomes).interval()
             np.testing.assert_allclose(curve.psi_ci[:, label], np.clip(intervals, -1, 1))
-            smallest, limits = smallest_share.smallest_share(counted.of_masks(of_kind), SHARES, 0.5, 4)
+            smallest, limits = smallest_share.smallest_share(outcomes, SHARES, 0.5, 4)
             assert curve.smallest[label] == pytest.approx(smallest, nan_ok=True)
             np.testing.assert_array_equal(curve.smallest_ci[label], limits)
 
 
 def test_masks_are_those_that_their_kinds_say(judged):
-    made, _, kept = judged
+    made, found, kept = judged
+    centre = tuple(side // 2 for side in made.plane)
     for label, of_class in kept.items():
-        found, given = of_class.masks, candidates(made).masks(label)
-        energy = np.square(np.abs(spectra(made.images[of_class.others.donors]))).mean((0, 3))
-        assert not found.masks[0].any() and len(found.masks) <= graft_masks.GraftMasks.most((True, True, False))
+        given, outcomes = candidates(made).masks(label), of_class["map"][1]
+        donors, recipients = made.images[outcomes.donors], made.images[outcomes.recipients]
+        energy = np.square(np.abs(spectra(donors))).mean((0, 3))
+        # As exact as energies are in float32, members of an orbit are equal.
+        energy = spectrum.per_orbit(energy)[spectrum.orbits(*made.plane)]
+        differences = np.square(np.abs(spectra(donors - recipients))).sum((0, 3))
+        differences[centre] = 0
+        np.testing.assert_array_equal(of_class["map"][0], given)
         for share, mask in enumerate(given):
-            at = {kind: found.masks[found.rows(kind, share)] for kind in (*KINDS, "equal_change", "no_dc")}
-            tested, positions = share < 2, int(mask.sum())
-            centre = tuple(side // 2 for side in made.plane)
-            assert [len(of) for of in at.values()] == [1, 1, 1, 4 if tested else 1, 2 * tested, tested and mask[centre]]
-            np.testing.assert_array_equal(at["map"][0], mask)
-            np.testing.assert_array_equal(at["low_pass"][0], masks.low_pass(*made.plane, positions))
-            # As equal as energies are in float32, members of an orbit are equal.
-            orderly = spectrum.per_orbit(energy)[spectrum.orbits(*made.plane)]
-            np.testing.assert_array_equal(at["energy"][0], masks.best_orbits(orderly, positions))
-            either = mask | spectrum.conjugate(mask)
-            for other in (*at["radial"], *at["equal_change"]):
+            positions, either = int(mask.sum()), mask | spectrum.conjugate(mask)
+            low_pass = masks.low_pass(*made.plane, positions)
+            np.testing.assert_array_equal(of_class["low_pass"][0][share], low_pass)
+            np.testing.assert_array_equal(of_class["energy"][0][share], masks.best_orbits(energy, positions))
+            radial = of_class["radial"][0][share]
+            assert not (radial & either).any() and not radial[centre] and spectrum.is_hermitian(radial)
+            if SHARES[share] != found.rates.share[label]:
+                continue
+            controls = of_class[f"control{share}-"][0]
+            assert len(np.unique(controls[:3], axis=0)) > 1 and (controls[:3] == radial).all((1, 2)).any()
+            for other in controls[:5]:
                 assert spectrum.is_hermitian(other) and not (other & either).any() and not other[centre]
-            (row,) = found.rows("map", share)
-            for other in found.rows("equal_change", share):
-                everything = (found.masks[other] | either | (spectrum.radius(*made.plane) == 0)).all()
-                assert found.share_of_difference(other) >= found.share_of_difference(row) or everything
-            if len(at["no_dc"]):
-                assert (at["no_dc"][0] ^ mask).sum() == 1 == (at["no_dc"][0] ^ mask)[centre]
+            for other in controls[3:5]:
+                everything = (other | either | (spectrum.radius(*made.plane) == 0)).all()
+                assert differences[other].sum() >= differences[mask].sum() * (1 - 1e-5) or everything
+            np.testing.assert_array_equal(controls[-2], low_pass)
+            np.testing.assert_array_equal(controls[-1], of_class["energy"][0][share])
+            if len(controls) == 8:
+                assert (controls[5] ^ mask).sum() == 1 == (controls[5] ^ mask)[centre]
 
 
 def test_random_controls_depend_on_seed_and_class():
     mask, flat = masks.random(12, 12, 20, np.random.default_rng(0)), np.ones((12, 12))
-    made = []
-    for seed, label in ((0, 0), (0, 0), (1, 0), (0, 1)):
-        found = graft_masks.GraftMasks(mask[None], (True,), seed, label, flat, flat)
-        made.append(found.masks[[*found.rows("radial", 0), *found.rows("equal_change", 0)]])
-    np.testing.assert_array_equal(made[0], made[1])
-    assert (made[0] != made[2]).any() and (made[0] != made[3]).any()
-    assert len(np.unique(made[0], axis=0)) == len(made[0]) == 6
+    made = [
+        graft_masks.GraftMasks(mask[None], seed, label, flat, flat).controls(0)
+        for seed, label in ((0, 0), (0, 0), (1, 0), (0, 1))
+    ]
+    for kind in ("radial", "equal_change"):
+        first, again, other_seed, other_label = (found[kind] for found in made)
+        np.testing.assert_array_equal(first, again)
+        assert (first != other_seed).any() and (first != other_label).any()
+        assert len(np.unique(first, axis=0)) == len(first)
 
 
 @pytest.mark.parametrize(
@@ -177,7 +189,7 @@ def test_random_controls_depend_on_seed_and_class():
 )
 def test_amplitudes_or_phases_alone_carry_the_cue_that_lies_in_them(cue, carried_by, not_by):
     found, _ = judge(problem(cue=cue, counts=(20, 20) if cue == "phase" else (20, 20, 20), weakest=1.0))
-    rates = found.shares["0.2"]
+    rates = found.rates
     assert (rates.grafted[:2] >= 0.9).all() and (rates.psi[:2] >= 0.8).all()
     assert (getattr(rates, carried_by)[:2] >= 0.9).all()
     assert (getattr(rates, not_by)[:2] <= found.baseline.base[:2] + 0.1).all() and (
@@ -193,11 +205,10 @@ def test_classes_that_give_no_pairs_have_no_numbers(counts, drawn):
     found, kept = judge(made)
     assert found.baseline.pairs.tolist() == drawn and list(kept) == np.flatnonzero(drawn).tolist()
     without = np.array(drawn) == 0
-    for rates in found.shares.values():
-        for field in dataclasses.fields(GraftRates):
-            # Equal change and DC may be missing beside a class's own numbers.
-            missing = np.isnan(getattr(rates, field.name)).reshape(len(counts), -1).all(1)
-            assert (missing == without).all() or (field.name == "no_dc_psi" and missing[without].all())
+    for name, values in vars(found.rates).items():
+        missing = np.isnan(values).reshape(len(counts), -1).all(1)
+        # A class whose map is without DC has no such number either.
+        assert (missing == without).all() or (name == "no_dc_psi" and missing[without].all())
     for curve in found.curves.values():
         assert (np.isnan(curve.psi).all(0) == without).all() and np.isnan(curve.smallest_ci[without]).all()
     for missing, verdict in zip(without, found.verdicts, strict=True):

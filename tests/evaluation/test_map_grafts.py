@@ -55,20 +55,20 @@ def test_all_images_are_unseen_by_a_search_of_others_and_none_by_one_of_unknown_
         np.testing.assert_array_equal(found, np.arange(expected))
 
 
-def test_masks_are_the_maps_at_tested_shares_and_cut_from_their_scores_between():
+def test_masks_are_the_maps_at_their_own_shares_and_cut_from_their_scores_between():
     maps, curve = make_maps(3), grafting.curve_shares(8, 8)
     assert maps.shares == (0.2, 0.5)
     for tested, own in ((0.2, (0.2,)), (0.5, (0.2, 0.5))):
         found = map_grafts.candidates_of(maps, tested)
         assert found.names == maps.classes and found.shares == tuple(sorted({*curve, *own}))
-        assert [share for share, is_tested in zip(found.shares, found.tested, strict=True) if is_tested] == list(own)
+        assert found.tested == tuple(share <= tested for share in found.shares)
         for label in range(3):
             of_class = found.masks(label)
             for share, mask in zip(found.shares, of_class, strict=True):
                 np.testing.assert_array_equal(mask, masks.within_share(maps.scores[label], share))
                 if share in maps.shares:
                     np.testing.assert_array_equal(mask, maps.at(share)[label])
-    assert curve[-1] == 0.5 and not found.tested[0]
+    assert curve[-1] == 0.5
 
 
 def test_without_scores_or_with_scores_of_other_masks_the_maps_stand_alone():
@@ -103,8 +103,8 @@ def test_images_are_normalised_and_pairs_are_as_many_as_asked_for(monkeypatch, t
     assert (sample.pairs, sample.seed, given["memory_mib"]) == (7, 3, 9) and len(sample.usable) == 25
     np.testing.assert_array_equal(sample.labels, source.labels)
     np.testing.assert_array_equal(sample.tpr, [0.9, 0.8, 0.7])
-    tested = [share for share, of in zip(given["candidates"].shares, given["candidates"].tested, strict=True) if of]
-    assert tested == [0.2], "the nearest to report.share"
+    candidates = given["candidates"]
+    assert candidates.tested == tuple(share <= 0.2 for share in candidates.shares), "0.2 is the nearest to report.share"
     assert not judged(monkeypatch, config_of(**{"evaluate.pairs": 0}), make_maps(3), tmp_path)
 
 

@@ -120,13 +120,12 @@ def graft(recipients, contents, mask):
     return np.fft.ifft2(np.fft.ifftshift(mixed, axes=(1, 2)), axes=(1, 2)).real
 
 
-def outcomes(made, recipients, contents, mask, label, left_out):
-    """[2, n]: whether each graft is called the class, where `left_out` cannot be and where all classes can."""
+def said(made, recipients, contents, mask, label, left_out):
+    """[n]: whether each graft is called the class, where `left_out`, if it is another of several, cannot be."""
     logits = made.logits(graft(recipients, contents, mask))
-    others = logits.copy()
     if made.classes > 2:
-        others[np.arange(len(logits)), left_out] = np.where(left_out == label, logits[:, label], -np.inf)
-    return np.stack([others.argmax(1), logits.argmax(1)]) == label
+        logits[np.arange(len(logits)), left_out] = np.where(left_out == label, logits[:, label], -np.inf)
+    return logits.argmax(1) == label
 
 
 if __name__ == "__main__":
