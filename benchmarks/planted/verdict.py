@@ -15,8 +15,9 @@ rest on separate test images. Beside the searches, masks are handed in as the ma
   another class  removal's map of the next class
   radial copy    random orbits with the radial profile of removal's 1 % map, outside it
 
-Each line of the output is one class under one source of maps: what is true of it, the evidence, and what each rule says
-of it. A run that was stopped goes on: networks in the file are not run again.
+The last two are of the first search named. Each line of the output is one class under one source of maps: what is true
+of it, the evidence, and what each rule says of it. A run that was stopped goes on: networks in the file are not run
+again.
 
 To score a rule of your own, write lines with the fields seed, kind, row, label, search and your rule's name: true where
 it calls the class a shortcut; then --score=FILE --rules=NAME.
@@ -98,8 +99,11 @@ def rows(seed: int, searches: list[str], cache: str | None) -> Iterator[dict]:
     )
     engine = grafts.make_engine(network.model, grafts.layout(network.model, _PAIRS, 0))
     about = {"seed": seed, "architecture": network.architecture, "size": network.cue_set.size}
-    for source, candidates in _sources(network, searches, images["train"], labels["train"]).items():
+    found_maps = _search(network, searches, images["train"], labels["train"])
+    planted = network.cue_set.masks()
+    for source, candidates in _sources(network, found_maps).items():
         found = grafting.judge(network.model, candidates, sample, engine=engine)
+        passes = found_maps[source].forward_equivalents // classes if source in found_maps else None
         largest = np.stack([candidates.masks(label)[-1] for label in range(classes)])
         others = other_rules(network.model, largest, images["test"], labels["test"], seed)
         for label, of_class in enumerate(found.verdicts):
@@ -111,6 +115,8 @@ def rows(seed: int, searches: list[str], cache: str | None) -> Iterator[dict]:
                 "verdict": of_class.kind == "shortcut",
                 **others[label],
                 "decision": [of_class.kind, of_class.by, of_class.sentence],
+                "passes": passes,
+                "recovered": float(largest[label][planted[label]].mean()) if planted[label].any() else None,
                 "base": float(found.baseline.base[label]),
                 "test_tpr": float(tpr[label]),
                 "test_fpr": float(fpr[label]),
@@ -122,23 +128,16 @@ def rows(seed: int, searches: list[str], cache: str | None) -> Iterator[dict]:
             }
 
 
-def _sources(
+def _search(
     network: Network, searches: list[str], images: np.ndarray, labels: np.ndarray
-) -> dict[str, grafting.Candidates]:
-    """Return the candidates of every source of maps."""
-    model, classes = network.model, network.cue_set.num_classes
-    names = tuple(str(label) for label in range(classes))
-
-    def handed(maps: np.ndarray) -> grafting.Candidates:
-        share = float(maps.mean((1, 2)).max())
-        return grafting.Candidates(names, (share,), (True,), lambda label: maps[label][None], ("map",))
-
-    found = {
+) -> dict[str, DominantFrequencyMaps]:
+    """Return the maps of every search."""
+    return {
         search: fsjax.dominant_frequencies(
-            lambda batch: model.apply(model.params, batch),
+            lambda batch: network.model.apply(network.model.params, batch),
             images,
             labels,
-            num_classes=classes,
+            num_classes=network.cue_set.num_classes,
             method=search,
             shares=SHARES,
             resamples=0,
@@ -146,18 +145,28 @@ def _sources(
         )
         for search in searches
     }
+
+
+def _sources(network: Network, found: dict[str, DominantFrequencyMaps]) -> dict[str, grafting.Candidates]:
+    """Return the candidates of every source of maps: the searches first, then those that are handed in."""
+    classes = network.cue_set.num_classes
+    names = tuple(str(label) for label in range(classes))
+
+    def handed(maps: np.ndarray) -> grafting.Candidates:
+        share = float(maps.mean((1, 2)).max())
+        return grafting.Candidates(names, (share,), (True,), lambda label: maps[label][None], ("map",))
+
     sources = {search: _tested(maps) for search, maps in found.items()}
     planted, distractors = network.cue_set.masks(), network.cue_set.distractors
     if planted.any():
         sources["planted"] = handed(planted)
     if distractors.any():
         sources["distractors"] = handed(np.broadcast_to(distractors, (classes, *distractors.shape)))
-    first = sources[searches[0]]
+    removal = next(iter(found))
+    first = sources[removal]
     sources["another class"] = dataclasses.replace(first, masks=lambda label: first.masks((label + 1) % classes))
     rng = np.random.default_rng([network.seed, 8])
-    sources["radial copy"] = handed(
-        np.stack([masks.radial_neighbours(mask, rng) for mask in found[searches[0]].masks[0]])
-    )
+    sources["radial copy"] = handed(np.stack([masks.radial_neighbours(mask, rng) for mask in found[removal].masks[0]]))
     return sources
 
 

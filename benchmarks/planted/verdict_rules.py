@@ -46,8 +46,8 @@ def other_rules(
         fpr = engine.sums(batches, maps[label][None], targets=np.array([label]))["predicted_target"][0, 0] / len(others)
         rows.append(
             {
-                "tpr": round(float(tpr[0]), 4),
-                "fpr": round(float(fpr), 4),
+                "map_tpr": round(float(tpr[0]), 4),
+                "map_fpr": round(float(fpr), 4),
                 "published": bool(tpr[0] > THRESHOLD),
                 "margin": bool(tpr[0] >= THRESHOLD and beats_random and lower > 0),
             }

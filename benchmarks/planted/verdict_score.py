@@ -23,6 +23,19 @@ def tables(rows: Sequence[dict], rules: Sequence[str]) -> str:
         of_kind = [row for row in rows if (row["label"] or "not scored", row["row"]) == (label, kind)]
         counts = [[row[rules[0]] for row in of_kind if row["search"] == search] for search in searches]
         lines.append(f"| {label} | {kind} | {' | '.join(f'{sum(of)}/{len(of)}' for of in counts)} |")
+    lines += [
+        "",
+        "Maps of the positives, means:",
+        "",
+        "| maps | psi at 1 % | psi at 5 % | planted orbits in the 5 % map | passes |",
+    ]
+    lines.append("| --- " * 5 + "|")
+    for search in searches:
+        found = [row for row in rows if row["search"] == search and row["label"] == "positive" and row["passes"]]
+        if found:
+            psi = [np.mean([row["psi"][share] for row in found]) for share in ("0.01", "0.05")]
+            others = np.mean([[row["recovered"], row["passes"]] for row in found], axis=0)
+            lines.append(f"| {search} | {psi[0]:.2f} | {psi[1]:.2f} | {others[0]:.2f} | {others[1]:,.0f} |")
     first = [row for row in rows if row["search"] == searches[0]]
     unscored = sum(row["label"] is None for row in first)
     lines += [

@@ -74,6 +74,15 @@ class GraftMasks:
         total = self._differences.sum()
         return float(self._differences[self.maps[share]].sum() / total) if total else 0.0
 
+    def prominence(self, share: int) -> float:
+        """Return how much of the difference a position of the map holds, over one of its radial controls, DC left out.
+
+        NaN where either holds nothing.
+        """
+        beside = self.controls(share)["radial"]
+        own, others = self._differences[self.maps[share]], self._differences[None].repeat(RADIAL, 0)[beside]
+        return float(own.mean() / others.mean()) if own.sum() and others.sum() else np.nan
+
     def _radial(self, share: int, draw: int) -> Bool[np.ndarray, "height width"]:
         return masks.radial_neighbours(self._hermitian(share), self._rng(share, draw))
 

@@ -47,6 +47,7 @@ class GraftRates:
       p_value: of psi being at most 1/2; one-sided, of this class and share alone.
       swapped_ci: Wilson interval of w.
       difference: e, how much of what tells pairs apart lies in the map, DC left out.
+      prominence: how much more of that difference an orbit of the map holds than one beside it with its radial profile.
       amplitude: q where only the amplitudes are grafted.
       phase: q where only the phases are grafted.
       zeroed: recipients called the class with the map's frequencies set to 0.
@@ -68,6 +69,7 @@ class GraftRates:
     p_value: Float[np.ndarray, " classes"]
     swapped_ci: Float[np.ndarray, "classes 2"]
     difference: Float[np.ndarray, " classes"]
+    prominence: Annotated[Float[np.ndarray, " classes"], Between(0, np.inf)]
     amplitude: Float[np.ndarray, " classes"]
     phase: Float[np.ndarray, " classes"]
     zeroed: Float[np.ndarray, " classes"]

@@ -90,6 +90,7 @@ def _rates(
         "p_value": measured.p_above(CONTROL)[share],
         "swapped_ci": wilson(np.array(said["swapped"].sum()), np.array(said["swapped"].size)),
         "difference": np.array(masks.share_of_difference(share)),
+        "prominence": np.array(masks.prominence(share)),
         **dict(zip(CONTENTS, contents.mean(-1), strict=True)),
         **psi,
     }

@@ -20,8 +20,9 @@ CONTROL = 0.5
 RECOGNISED = 0.5
 # Others' images called the class, as they are, beyond which it is what the model says by default.
 DEFAULT = 0.5
-# Of what tells a class's images from others', a map of few frequencies holds at most this much.
-FEW = 0.5
+# Of what tells a class's images from others', a map of few frequencies holds at most this much, unless its orbits stand
+# out from those beside them by this factor of energy, as the lowest frequencies of natural images do not.
+FEW, PROMINENT = 0.5, 16.0
 # Chance that psi of any class at any share is taken to be above CONTROL where none is: one-sided, as of 95 % intervals.
 RATE = 0.025
 # A control carries as much as the map where its psi is this share of the map's.
@@ -37,6 +38,7 @@ class AtShare(NamedTuple):
     p_value: float
     grafted: float
     difference: float
+    prominence: float
     amplitude: float
     phase: float
     zeroed: float
@@ -84,8 +86,9 @@ def rule() -> str:
         "the mean of two shares: of others' images that become the class, and of its own that are lost. A class is a "
         f"shortcut where psi of its map is above {CONTROL:g} with 95 % confidence, over all classes and shares "
         "together, and neither random frequencies that change images as much, nor random ones beside the map with its "
-        f"radial profile do the same, the map holds at most {100 * FEW:g} % of what tells the images apart, and the "
-        "class is not told by what it lacks."
+        f"radial profile do the same, the map holds at most {100 * FEW:g} % of what tells the images apart (or stands "
+        f"out from the frequencies beside it, by a factor of {PROMINENT:g} in energy), and the class is not told by "
+        "what it lacks."
     )
 
 
@@ -189,7 +192,7 @@ def _controlled(evidence: Evidence, at: AtShare) -> Decision:
         return Decision(
             "by absence", "", f"{controls} by what they lack: setting them to 0 in other images does it too"
         )
-    if at.difference > FEW:
+    if at.difference > FEW and not at.prominence >= PROMINENT:
         return Decision("coarse", "", f"{controls}, but hold {_percent(at.difference)} of what tells the images apart")
     if at.no_dc_psi < AS_MUCH * at.psi:
         return Decision("coarse", "", f"{controls}, but not without DC: it is brightness or colour")
