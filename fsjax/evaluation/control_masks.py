@@ -1,4 +1,4 @@
-"""Model-independent control masks of the same size as a class's map."""
+"""Model-independent masks of the same size as a class's map, which its TPR is compared with out of distribution."""
 
 import functools
 
@@ -12,9 +12,8 @@ from fsjax.runtime import parallel
 from fsjax.runtime.progress import Progress
 from fsjax.runtime.random_streams import Stream, generator
 
-# Out of distribution, random masks of a class at most, and as many with its map's radial profile: with the trivial
-# masks they cost as much as the maps of 22 classes, whatever the number of classes.
-MOST_RANDOM = 10
+# Images of a class whose energy its masks of the highest energy have, the first ones.
+ENERGY_IMAGES = 100
 
 
 class ControlMasks:
@@ -43,7 +42,7 @@ class ControlMasks:
     def trivial(
         self, label: int, energy: Float[np.ndarray, "height width"]
     ) -> Bool[np.ndarray, "trivial height width"]:
-        """Return the masks of results.TRIVIAL; the energy is that of images of the class."""
+        """Return the lowest frequencies, and those of the highest energy; the energy is that of images of the class."""
         positions = self.size(label)
         return np.stack([masks.low_pass(*self._plane, positions), masks.best_orbits(energy, positions)])
 
@@ -79,22 +78,20 @@ def pack_controls(
     test: Dataset,
     mean_std: tuple[np.ndarray, np.ndarray],
     *,
-    images: int,
     random_masks: int,
     seed: int,
 ) -> masks.Packed:
-    """Return the controls of every class's map out of distribution: [masks, classes, H, W], as `mask_counts` has them.
+    """Return the controls of every class's map: [masks, classes, H, W], as `mask_counts` has them.
 
-    They are the first controls of the test set, and their energy is that of its images (the first `images` of each
-    class; 0 = all), not of a set's own: a set is judged part by part, and its maps know as little of it. A class
-    without test images has the low-pass mask twice. Pixels are in [0, 1] for mean_std. Collective: every process must
-    call this; they share the classes, and all return the same.
+    Their energy is that of the first test images of each class, not of a set's own: a set is judged part by part, and
+    its maps know as little of it. A class without test images has the low-pass mask twice. Pixels are in [0, 1] for
+    mean_std. Collective: every process must call this; they share the classes, and all return the same.
     """
     classes, height, width = maps.shape
     counts, controls = mask_counts(maps, random_masks), ControlMasks(maps, budget, seed)
 
     def of_class(label: int) -> Bool[np.ndarray, "controls height width"]:
-        rows = np.flatnonzero(test.labels == label)[: images or None]
+        rows = np.flatnonzero(test.labels == label)[:ENERGY_IMAGES]
         energy = -spectrum.radius(height, width)
         if len(rows):
             energy = spectrum.energy(np.asarray(normalise(test.images(rows), *mean_std)))

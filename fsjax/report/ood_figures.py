@@ -8,14 +8,14 @@ from matplotlib.lines import Line2D
 from fsjax.evaluation.ood.average_tpr import Group, Point
 from fsjax.report import style
 
-_GROUPS = (("shortcut", "shortcut classes", style.BLUE), ("other", "other classes", style.VERMILION))
+_GROUPS = (("shortcut", "classes above t", style.BLUE), ("other", "other classes", style.VERMILION))
 _RATES = (("filtered", "-", "under their maps"), ("unfiltered", ":", "unfiltered"))
 _SHARES = (0.1, 0.5, 1.0)
 
 
 @style.paper
 def average_tpr(curves: dict[str, tuple[Point, ...]], columns: int = 3, width: int | float = style.DOUBLE) -> Figure:
-    """Draw a panel per set: mean TPR over t of shortcut and other classes, filtered (solid) and unfiltered (dotted).
+    """Draw a panel per set: mean TPR of classes above t and of others, filtered (solid) and unfiltered (dotted).
 
     The area of a marker is the share of classes in its group; a group without a class has no marker. Width in inches.
     """
@@ -28,7 +28,7 @@ def average_tpr(curves: dict[str, tuple[Point, ...]], columns: int = 3, width: i
         style.title(axis, name, room)
         axis.set_xticks(np.arange(1, 10, 2) / 10)
         axis.tick_params(labelleft=True, labelbottom=True)
-    figure.supxlabel("t: a class is a shortcut where its TPR\nunder its map, in distribution, is above")
+    figure.supxlabel("t: threshold of a class's TPR\nunder its map, in distribution")
     figure.supylabel("AvgTPR")
     lines = [
         Line2D([], [], color=colour, ls=line, label=f"{group}, {rate}")

@@ -17,7 +17,7 @@ from configs import common
 from fsjax import data
 from fsjax.engine.engine import Engine
 from fsjax.engine.model import Model
-from fsjax.evaluation import evaluate, ood
+from fsjax.evaluation import control_masks, evaluate, evaluation_file, ood
 from fsjax.evaluation.control_masks import mask_counts
 from fsjax.evaluation.filtered import predicted_counts
 from fsjax.evaluation.ood import judging, mapping, sets
@@ -31,6 +31,7 @@ from fsjax.report.sections import out_of_distribution
 from fsjax.runtime import files, parallel
 from fsjax.runtime.errors import InputError
 from fsjax.runtime.random_streams import Stream, generator
+from tests.helpers import results
 
 SIZE = 8
 CLASSES, FOLDERS = ("cat", "dog", "ship"), ("n1", "n2", "n3")
@@ -84,7 +85,7 @@ class World:
         self.config.data.source, self.config.data.root = "folder", str(root / "data")
         self.config.data.classes = ",".join(f"{folder}={name}" for folder, name in zip(FOLDERS, CLASSES, strict=True))
         self.config.data.image_size = SIZE
-        self.config.evaluate.random_masks = 0
+        self.config.evaluate.pairs = self.config.ood.random_masks = 0
         self.config.report.share = 0.2
         self.test = data.load(self.config.data, "test", 0)
         model = Model(lambda weights, images: images.reshape(len(images), -1) @ weights, WEIGHTS, (SIZE, SIZE, 3))
@@ -103,11 +104,11 @@ class World:
         self.directory = root / "run"
         evaluate.run(self.config, self.directory, self.classifier, self.maps, self.test)
 
-    def asking(self, folders="", attacks="", images_per_class=0, random_masks=0, control_images=100):
-        """The config with these fields of ood, and of the controls."""
+    def asking(self, folders="", attacks="", images_per_class=0, random_masks=0):
+        """The config with these fields of ood."""
         config = copy.deepcopy(self.config)
-        config.evaluate.random_masks, config.evaluate.control_images = random_masks, control_images
-        config.ood.sets, config.ood.attacks, config.ood.images_per_class = folders, attacks, images_per_class
+        config.ood.sets, config.ood.attacks = folders, attacks
+        config.ood.images_per_class, config.ood.random_masks = images_per_class, random_masks
         return config
 
     def judge(self, *args, identity=(), **kwargs):
@@ -120,7 +121,9 @@ class World:
 
 @pytest.fixture(scope="module")
 def world(tmp_path_factory):
-    return World(tmp_path_factory.mktemp("world"))
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(control_masks, "ENERGY_IMAGES", 3)
+        yield World(tmp_path_factory.mktemp("world"))
 
 
 @pytest.fixture(scope="module")
@@ -273,7 +276,7 @@ CONTROLS = ("low_pass_tpr", "highest_energy_tpr", "random_tpr", "radial_tpr")
 
 
 def controls_of(world, label, random_masks):
-    """The masks of each kind: those of the controls in distribution, whose energy is of the first three test images."""
+    """The masks of each kind; the energy is of the first three test images."""
     pixels = (world.images["test", label][:3] / 255 - MEAN_STD[0]) / MEAN_STD[1]
     energy = np.abs(np.fft.fftshift(np.fft.fft2(pixels, axes=(1, 2)), axes=(1, 2))) ** 2
     own = world.maps.at(0.2)[label]
@@ -292,7 +295,7 @@ def controls_of(world, label, random_masks):
 def test_maps_stand_beside_masks_of_their_size_on_the_classs_own_images(world, found):
     elsewhere = world.root / "elsewhere"
     folders = f"{world.mapping}={elsewhere},{world.restricted}={elsewhere}"
-    result = world.judge(folders, "fgsm:8/255", random_masks=2, control_images=3)
+    result = world.judge(folders, "fgsm:8/255", random_masks=2)
     judged, kinds = result["sets"], [controls_of(world, label, 2) for label in range(3)]
 
     def expected(rate, levels, label, allowed=(0, 1, 2, 3)):
@@ -310,10 +313,20 @@ def test_maps_stand_beside_masks_of_their_size_on_the_classs_own_images(world, f
     for rate in CONTROLS:
         of_class = [expected(rate, levels, label) for label, levels in attacked(world).items()]
         assert judged["fgsm:8/255"]["controls"][rate] == pytest.approx(of_class)
-    for name in judged:
+    own, fewer = (
+        one["in_distribution"] for one in (result, world.judge("", "fgsm:8/255", random_masks=2, images_per_class=2))
+    )
+    for one, images in ((own, slice(None)), (fewer, slice(2))):
+        for rate in CONTROLS:
+            of_class = [expected(rate, world.images["test", label][images], label) for label in range(3)]
+            assert one["controls"][rate] == pytest.approx(of_class)
+    assert own["controls"] != fewer["controls"], "the comparison means something"
+    for one, without in ((own, found["in_distribution"]), *((judged[name], found["sets"][name]) for name in judged)):
         for field in ("images", "accuracy", "unfiltered", "filtered"):
-            assert judged[name][field] == found["sets"][name][field], "nothing else is another than without them"
+            assert one[field] == without[field], "nothing else is another than without them"
     assert result["random_masks"] == 2 and found["sets"]["Renditions"]["controls"] is None
+    assert found["in_distribution"]["controls"] is None
+    files.write_json(world.directory / "ood" / "removal.json", result)
 
     section = out_of_distribution.make(world.directory, world.maps, 0.2)
     rows = [re.sub(r"<[^>]*>", " ", row).split() for row in re.findall(r"<tr[^>]*>(.*?)</tr>", section.body)]
@@ -325,19 +338,11 @@ def test_maps_stand_beside_masks_of_their_size_on_the_classs_own_images(world, f
     assert "trivial mask" not in section_of(world, found)
 
 
-def test_there_are_a_few_random_masks_at_most_and_radial_ones_only_of_maps_with_a_profile(world):
+def test_there_are_radial_masks_only_of_maps_with_a_profile(world):
     assert list(mask_counts(world.maps.at(0.2), 3).values()) == [1, 1, 3, 3]
     single = np.zeros((3, SIZE, SIZE), bool)
     single[:, 0, 1] = True
     assert list(mask_counts(single, 3)) == list(CONTROLS[:3]) and mask_counts(single, 0) == {}
-    judged = world.judge("", "fgsm:8/255", random_masks=30, control_images=3)
-    of_class = [
-        np.mean([predicted(levels, mask) == label for mask in controls_of(world, label, 10)["random_tpr"]])
-        for label, levels in attacked(world).items()
-    ]
-    assert judged["random_masks"] == 10 and judged["sets"]["fgsm:8/255"]["controls"]["random_tpr"] == pytest.approx(
-        of_class
-    )
 
 
 def section_of(world, found):
@@ -463,6 +468,24 @@ def test_the_section_shows_what_was_found(world, found):
     assert "stability of its map (IoU)" in text and "cat 0.625 [0.500, 0.750]" in text
 
 
+def test_the_section_names_the_verdict_of_each_class(world, found, tmp_path):
+    files.write_json(tmp_path / "ood" / "removal.json", found)
+    evaluation = evaluation_file.read(world.directory / "evaluation.json")
+    results.write(tmp_path, evaluation)
+    assert "verdict" not in out_of_distribution.make(tmp_path, world.maps, 0.2).body
+    grafts = results.grafts(CLASSES, ("shortcut by phase", "spread", "undecided"), share=0.2)
+    judged = dataclasses.replace(evaluation.methods["removal"], grafts=grafts)
+    results.write(tmp_path, dataclasses.replace(evaluation, methods={"removal": judged}))
+    body = out_of_distribution.make(tmp_path, world.maps, 0.2).body
+    rows = [re.findall(r"<td[^>]*>(.*?)</td>", row)[:2] for row in re.findall(r"<tr[^>]*>(.*?)</tr>", body)]
+    assert [row for row in rows if row and row[0] in CLASSES] == [
+        ["cat", "shortcut by phase"],
+        ["dog", "spread"],
+        ["ship", "undecided"],
+    ]
+    assert 'title="cat: shortcut by phase: made up."' in body
+
+
 def rates(kind, tpr, unfiltered, images=100, **others):
     """Rates of four classes, some of which a set may lack, with intervals of +-0.05."""
 
@@ -482,26 +505,26 @@ def rates(kind, tpr, unfiltered, images=100, **others):
     )
 
 
-def test_the_sentence_of_a_set_names_the_shortcut_classes_that_it_has():
+def test_the_sentence_of_a_set_names_the_classes_above_the_threshold_that_it_has():
     own, names = rates(InDistribution, [0.9, 0.7, 0.2, 0.8], [0.8, 0.6, 0.9, 0.7]), ("a", "b", "c", "d")
     others = {"restricted": False, "made_of": {}, "groups": {}}
     one = rates(SetResult, [0.5, 0.3, 0.1, None], [0.2, 0.25, 0.4, None], **others)
     said = out_of_distribution.sentence("Set", one, own, names, 0.6)
     assert said == (
-        "Set: accuracy 0.500, in distribution 0.500. a, b (shortcut classes in distribution): mean TPR under their "
-        "maps 0.400, in distribution 0.800; unfiltered 0.225, in distribution 0.700. The other classes: under their "
-        "maps 0.100, in distribution 0.200; unfiltered 0.400, in distribution 0.900. a: the map's frequencies alone "
-        "serve better there than the whole image."
+        "Set: accuracy 0.500, in distribution 0.500. a, b (in distribution TPR > 0.6 under their maps): "
+        "mean TPR there 0.400, in distribution 0.800; unfiltered 0.225, in distribution 0.700. The other classes: "
+        "under their maps 0.100, in distribution 0.200; unfiltered 0.400, in distribution 0.900. a: the map's "
+        "frequencies alone serve better there than the whole image."
     )
-    assert "None of its classes is a shortcut in distribution (TPR > 0.95" in out_of_distribution.sentence(
-        "Set", one, own, names, 0.95
+    assert out_of_distribution.sentence("Set", one, own, names, 0.95).endswith(
+        "None of its classes has a TPR above 0.95 under its map in distribution."
     )
 
 
 def test_results_of_the_version_before_are_read(found, world):
     """There the rates of controls stood beside the others, and were missing without controls."""
     folders = f"{world.mapping}={world.root / 'elsewhere'}"
-    for content in (found, world.judge(folders, random_masks=2, control_images=3)):
+    for content in (found, world.judge(folders, random_masks=2)):
         content = {key: value for key, value in content.items() if key != "checksum"}
         old = flattened(content)
         assert "version" not in old and "controls" not in str(old)
@@ -552,7 +575,7 @@ def test_it_is_a_stage_with_the_report_behind_it(tmp_path, caplog):
     config.data.synthetic.train_per_class, config.data.synthetic.test_per_class = 16, 3
     config.model.name, config.train.steps, config.train.batch_size = "vit_nano_patch8", 1, 16
     config.search.images_per_class, config.search.patch = 2, 8
-    config.evaluate.random_masks, config.evaluate.grid = 1, ()
+    config.evaluate.pairs, config.ood.random_masks, config.evaluate.grid = 0, 1, ()
     config.stages = "train,search,evaluate,ood"
     config.search.shares, config.report.samples = (0.05,), 1
     config.ood.sets = f"{file}={tmp_path / 'other'}"
@@ -576,6 +599,17 @@ def test_it_is_a_stage_with_the_report_behind_it(tmp_path, caplog):
     assert "<b>Strangers" not in page
     runner.run(config, tmp_path / "run")
     assert done() == dict.fromkeys(("train", "search", "evaluate", "ood", "report"), False)
+
+    # A workdir of an earlier fsjax, which had other fields, is not refused.
+    for record in (tmp_path / "run" / "stages").glob("*.json"):
+        content = files.read_json(record)
+        fields = {name: value for name, value in content["fields"].items() if "evaluate." not in name}
+        fields.pop("ood.random_masks", None)
+        if len(fields) < len(content["fields"]):
+            fields |= {"evaluate.random_masks": 20, "evaluate.control_images": 100, "evaluate.threshold": 0.6}
+            files.write_json(record, content | {"fields": fields})
+    runner.run(config, tmp_path / "run")
+    assert done() == {"train": False, "search": False, "evaluate": True, "ood": True, "report": True}
 
 
 def test_the_shipped_mappings_are_those_of_their_sets():
@@ -670,6 +704,7 @@ def test_a_yaml_that_is_no_mapping_is_refused_in_one_line(tmp_path, text, said):
             {"folders": "same={root}/data/test,same={root}/./data/test"},
             "ood: got two sets called 'test'; expected",
         ),
+        ({"folders": "{root}/named.yaml={root}/elsewhere"}, "ood: got two sets called 'in-distribution'; expected"),
         ({"folders": "same={root}/elsewhere"}, "3 of 3 class folders in {root}/elsewhere missing: n1, n2, n3"),
         (
             {"folders": "{root}/renditions.yaml={root}/partly"},
@@ -684,7 +719,8 @@ def test_a_yaml_that_is_no_mapping_is_refused_in_one_line(tmp_path, text, said):
         ({"folders": "same={root}/hollow"}, "1 of 3 class folders in {root}/hollow without an image (.jpg"),
         ({"attacks": "cw:4/255"}, "ood.attacks: got 'cw'"),
         ({"attacks": "fgsm:1.5"}, "ood.attacks: got a radius of 1.5 in 'fgsm:1.5'; expected"),
-        ({"attacks": "fgsm:4/255", "images_per_class": -1}, "ood.images_per_class: got -1; expected 0 (all) or more"),
+        ({"attacks": "fgsm:4/255", "images_per_class": -1}, "ood.images_per_class: got -1; expected 0 or more"),
+        ({"attacks": "fgsm:4/255", "random_masks": -1}, "ood.random_masks: got -1; expected 0 or more"),
     ],
 )
 def test_what_cannot_be_judged_is_refused_in_one_line_before_any_work(world, fields, said):
@@ -692,6 +728,7 @@ def test_what_cannot_be_judged_is_refused_in_one_line_before_any_work(world, fie
         save(world.root / "partly" / "set" / "art" / name, 1, seed=0)
     for name in FOLDERS:
         save(world.root / "hollow" / name, int(name != "n2"), seed=0)
+    write(world.root / "named.yaml", RENDITIONS.replace("Renditions", "In distribution"))
     write(world.root / "wrong.yaml", 'layout: "{class}"\nclasses: {cat: tabby, dogg: wolf}')
     write(world.root / "twice.yaml", 'layout: "{class}"\nclasses: {dog: tabby, n2: wolf}')
     fields = {

@@ -1,4 +1,4 @@
-"""AvgTPR over t: mean TPR of shortcut classes, and of the others, as the threshold for a shortcut rises."""
+"""AvgTPR over t: mean TPR of the classes whose TPR under their map is above t in distribution, and of the others."""
 
 import dataclasses
 
@@ -27,7 +27,7 @@ class Group:
 
 @dataclasses.dataclass(frozen=True)
 class Point:
-    """The shortcut classes at a threshold, and the other classes."""
+    """The classes above a threshold, which the source calls shortcut classes, and the other classes."""
 
     threshold: float
     shortcut: Group

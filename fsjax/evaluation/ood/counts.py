@@ -105,14 +105,21 @@ def rates(counts: Sequence[Counts], mask_counts: dict[str, int], copies: int = 1
     unfiltered, filtered = (
         Rates(tpr[row], wilson(total.right[row] / copies, total.images / copies), fpr[row]) for row in (0, 1)
     )
-    controls = {
-        kind: ratio(row, total.images * masks)
-        for row, (kind, masks) in zip(total.controls, mask_counts.items(), strict=True)
-    }
     return SetRates(
         images=total.images,
         accuracy=float(total.right[0].sum() / total.images.sum()),
         unfiltered=unfiltered,
         filtered=filtered,
-        controls=ControlRates(**{"radial_tpr": np.full(len(total.images), np.nan), **controls}) if controls else None,
+        controls=control_rates(counts, mask_counts),
     )
+
+
+def control_rates(counts: Sequence[Counts], mask_counts: dict[str, int]) -> ControlRates | None:
+    """Return the TPR of each class under its controls, as `rates` does; None without controls."""
+    if not mask_counts:
+        return None
+    images, correct = (sum(getattr(of_part, name) for of_part in counts) for name in ("images", "controls"))
+    of_kinds = {
+        kind: ratio(row, images * masks) for row, (kind, masks) in zip(correct, mask_counts.items(), strict=True)
+    }
+    return ControlRates(**{"radial_tpr": np.full(len(images), np.nan), **of_kinds})

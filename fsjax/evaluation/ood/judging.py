@@ -7,22 +7,22 @@ from collections.abc import Callable
 
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Float, PyTree
+from jaxtyping import Array, Float, Int, PyTree
 from ml_collections import ConfigDict
 
-from fsjax.data.dataset import Dataset
+from fsjax.data.dataset import Dataset, Images
 from fsjax.engine.engine import Engine
 from fsjax.evaluation import evaluation_file
-from fsjax.evaluation.control_masks import MOST_RANDOM, mask_counts, pack_controls
+from fsjax.evaluation.control_masks import ENERGY_IMAGES, mask_counts, pack_controls
 from fsjax.evaluation.evaluate import make_engine
 from fsjax.evaluation.filtered import predicted_counts
 from fsjax.evaluation.ood import sets
 from fsjax.evaluation.ood.average_tpr import average_tpr
-from fsjax.evaluation.ood.counts import Counts, count_parts, rates
+from fsjax.evaluation.ood.counts import Counts, control_rates, count_parts, rates
 from fsjax.evaluation.ood.results import InDistribution, OodResult, SetRates, SetResult, result_file
 from fsjax.evaluation.ood.sets import Part, Set
 from fsjax.evaluation.predict import make_predictor
-from fsjax.evaluation.results import Evaluation, Rates
+from fsjax.evaluation.results import ControlRates, Evaluation, Rates
 from fsjax.evaluation.statistics import wilson
 from fsjax.evaluation.unfiltered import confusion_matrix
 from fsjax.fourier.dfm import DominantFrequencyMaps
@@ -43,8 +43,9 @@ def check(config: ConfigDict) -> None:
             "ood.sets, ood.attacks: got nothing; expected MAPPING=ROOT or an attack such as fgsm:4/255, "
             "separated by commas"
         )
-    if config.ood.images_per_class < 0:
-        raise InputError(f"ood.images_per_class: got {config.ood.images_per_class}; expected 0 (all) or more")
+    for field in ("images_per_class", "random_masks"):
+        if config.ood[field] < 0:
+            raise InputError(f"ood.{field}: got {config.ood[field]}; expected 0 or more")
     for folder_set in folder_sets:
         sets.places(folder_set, config.data)
 
@@ -64,13 +65,20 @@ def run(
     """
     judge = Judge(config, classifier, maps, test)
     evaluation = evaluation_file.read_method(directory / "evaluation.json", maps.method)
-    own = in_distribution(evaluation, maps.method, judge.share)
+
+    def count(image_set: Set, make_counter: Callable[[Set], Callable[[Part], Counts]]) -> list[Counts]:
+        file = directory / "ood" / maps.method / f"{sets.file_name(image_set.name)}.json"
+        made_of = identity | judge.made_of(image_set)
+        return count_parts(image_set, file, made_of, judge.count_shape, functools.partial(make_counter, image_set))
+
+    controls = None
+    if judge.mask_counts:
+        controls = control_rates(count(sets.open_test(config, test), judge.make_control_counter), judge.mask_counts)
+    own = in_distribution(evaluation, maps.method, judge.share, controls)
     results = {}
     for open_set in sets.openers(config, classifier, test):
         image_set = open_set()
-        name, file = image_set.name, directory / "ood" / maps.method / f"{sets.file_name(image_set.name)}.json"
-        make_counter = functools.partial(judge.make_counter, image_set)
-        counts = count_parts(image_set, file, identity | judge.made_of(image_set), judge.count_shape, make_counter)
+        counts, name = count(image_set, judge.make_counter), image_set.name
         results[name] = summarise(image_set, counts, judge.mask_counts, own.filtered.tpr)
         logger.info("ood: %s: accuracy %.3f on %d images", name, results[name].accuracy, results[name].images.sum())
     result = OodResult(
@@ -94,7 +102,7 @@ class Judge:
         self.share = maps.nearest(config.report.share)
         self._maps = maps.at(self.share)
         # Of each kind of random control.
-        self.random_masks = min(config.evaluate.random_masks, MOST_RANDOM)
+        self.random_masks = config.ood.random_masks
         self.mask_counts = mask_counts(self._maps, self.random_masks)
         # Of Counts.to_rows().
         self.count_shape = (5 + len(self.mask_counts), len(classifier.classes))
@@ -107,7 +115,7 @@ class Judge:
             "share": self.share,
             "images_per_class": self._config.ood.images_per_class,
             "part": sets.PART,
-            "controls": self._control_options if self.mask_counts else None,
+            "controls": {"images": ENERGY_IMAGES, **self._control_options} if self.mask_counts else None,
         }
 
     def make_counter(self, image_set: Set) -> Callable[[Part], Counts]:
@@ -116,17 +124,12 @@ class Judge:
         Collective: every process must call this.
         """
         labels = image_set.classes if image_set.restrict else None
-        classifier = restrict(self._classifier, labels)
+        classifier, (engine, _) = restrict(self._classifier, labels), self._engines_of(labels)
         predict, mean_std = make_predictor(classifier.model.apply, *classifier.mean_std), classifier.mean_std
-        if labels not in self._engines:
-            self._engines[labels] = self._make_engines(classifier)
-        engine, correct_engine = self._engines[labels]
-        controls = self._controls if self.mask_counts else None
-        targets = np.array(image_set.classes)
+        count_controls, targets = self._control_counter(labels), np.array(image_set.classes)
 
         def count(part: Part) -> Counts:
-            images, classes = part.open(), len(classifier.classes)
-            label = f"ood {image_set.name}" + (f" {part.name}" if len(image_set.parts) > 1 else "")
+            images, classes, label = part.open(), len(classifier.classes), _label(image_set, part)
             matrix = confusion_matrix(predict(classifier.model.params, images, alone=True), images.labels, classes)
             right, called = np.zeros((2, 2, classes), np.int64)
             right[0], called[0] = np.diag(matrix), matrix.sum(0)
@@ -135,27 +138,52 @@ class Judge:
                 engine, images, mean_std, self._maps[targets], targets, label=label, alone=True
             )
             right[1, targets], called[1, targets] = under_maps[np.arange(len(targets)), targets], under_maps.sum(1)
-            by_kind = np.zeros((0, classes), np.int64)
-            if controls is not None:
-                # On a class's own images only, so that a mask costs as much as one map, whatever the number of classes.
-                label = f"{label}, controls"
-                by_mask = predicted_counts(correct_engine, images, mean_std, controls, None, label=label, alone=True)
-                by_kind = np.add.reduceat(by_mask, np.cumsum([0, *self.mask_counts.values()])[:-1])
-            return Counts(np.bincount(images.labels, minlength=classes), right, called, by_kind)
+            return Counts(np.bincount(images.labels, minlength=classes), right, called, count_controls(images, label))
 
         return count
 
-    def _make_engines(self, classifier: Classifier) -> tuple[Engine, Engine]:
-        """Return an engine for maps and one for controls."""
-        engine = make_engine(classifier, self._test, self._config.run.memory_mib)
-        # Of every class there is a mask on the device for each mask of a tile, so tiles hold as few images as parts do.
-        tile_images = min(engine.tile_images, sets.PART)
-        return engine, Engine(classifier.model, statistics=("correct",), tile_images=tile_images)
+    def make_control_counter(self, image_set: Set) -> Callable[[Part], Counts]:
+        """Return a function as that of `make_counter`, which counts nothing but the images and the controls."""
+        count_controls, classes = self._control_counter(None), self.count_shape[1]
+
+        def count(part: Part) -> Counts:
+            images, nothing = part.open(), np.zeros((2, classes), np.int64)
+            of_controls = count_controls(images, _label(image_set, part))
+            return Counts(np.bincount(images.labels, minlength=classes), nothing, nothing, of_controls)
+
+        return count
+
+    def _control_counter(
+        self, labels: tuple[int, ...] | None
+    ) -> Callable[[Images, str], Int[np.ndarray, "kinds classes"]]:
+        """Return a function that counts the controls of images, whose progress bar has a label."""
+        (_, engine), mean_std, classes = self._engines_of(labels), self._classifier.mean_std, self.count_shape[1]
+        if not self.mask_counts:
+            return lambda images, label: np.zeros((0, classes), np.int64)
+        controls, first_masks = self._controls, np.cumsum([0, *self.mask_counts.values()])[:-1]
+
+        def count(images: Images, label: str) -> Int[np.ndarray, "kinds classes"]:
+            # On a class's own images only, so that a mask costs as much as one map, whatever the number of classes.
+            label = f"{label}, controls"
+            by_mask = predicted_counts(engine, images, mean_std, controls, None, label=label, alone=True)
+            return np.add.reduceat(by_mask, first_masks)
+
+        return count
+
+    def _engines_of(self, labels: tuple[int, ...] | None) -> tuple[Engine, Engine]:
+        """Return an engine for maps and one for controls, of the classifier that is restricted to some labels."""
+        if labels not in self._engines:
+            classifier = restrict(self._classifier, labels)
+            engine = make_engine(classifier, self._test, self._config.run.memory_mib)
+            # There is a mask of every class on the device for each mask of a tile: tiles hold as few images as parts.
+            tile_images = min(engine.tile_images, sets.PART)
+            of_controls = Engine(classifier.model, statistics=("correct",), tile_images=tile_images)
+            self._engines[labels] = engine, of_controls
+        return self._engines[labels]
 
     @property
     def _control_options(self) -> dict[str, int]:
-        images = self._config.evaluate.control_images
-        return {"images": images, "random_masks": self.random_masks, "seed": self._config.seed}
+        return {"random_masks": self.random_masks, "seed": self._config.seed}
 
     @functools.cached_property
     def _controls(self) -> Packed:
@@ -163,7 +191,14 @@ class Judge:
         return pack_controls(self._maps, positions, self._test, self._classifier.mean_std, **self._control_options)
 
 
-def in_distribution(evaluation: Evaluation, method: str, share: float) -> InDistribution:
+def _label(image_set: Set, part: Part) -> str:
+    """Return what progress bars call a part."""
+    return f"ood {image_set.name}" + (f" {part.name}" if len(image_set.parts) > 1 else "")
+
+
+def in_distribution(
+    evaluation: Evaluation, method: str, share: float, controls: ControlRates | None = None
+) -> InDistribution:
     """Return the rates on the test images in the form of a set's rates."""
     unfiltered, filtered = evaluation.unfiltered, evaluation.methods[method].at(share)
     interval = wilson(np.diag(unfiltered.confusion), evaluation.images)
@@ -172,7 +207,7 @@ def in_distribution(evaluation: Evaluation, method: str, share: float) -> InDist
         accuracy=unfiltered.accuracy,
         unfiltered=Rates(unfiltered.tpr, interval, unfiltered.fpr),
         filtered=Rates(filtered.tpr, filtered.tpr_ci, filtered.fpr),
-        controls=filtered.controls and filtered.controls.rates(),
+        controls=controls,
         average_tpr=average_tpr(filtered.tpr, filtered.tpr, unfiltered.tpr),
     )
 

@@ -67,7 +67,7 @@ class OodResult(ResultFile):
     Attributes:
       classes: display names in index order.
       share: of the plane that the maps keep.
-      threshold: for the TPR of a shortcut class in distribution.
+      threshold: for the TPR under a class's map in distribution, by which pages group the classes.
       random_masks: of each kind on a set; None in a file of an earlier fsjax.
       searched_on: the split of the searched images; None as above.
       in_distribution: rates on the test images.

@@ -22,6 +22,8 @@ from fsjax.runtime import parallel
 from fsjax.runtime.errors import InputError
 from fsjax.runtime.storage import Path
 
+# What pages call the run's own test images; no set may have this name.
+IN_DISTRIBUTION = "in distribution"
 # Images of a part: the most that are counted again after a kill, and that a process holds at a time.
 PART = 512
 
@@ -80,6 +82,7 @@ def parse(config: ConfigDict) -> tuple[list[FolderSet], list[attacks.Attack]]:
         folder_sets.append(FolderSet(name, where, file, fields, folder))
     parsed = [attacks.parse(part) for part in config.ood.attacks.split(",") if part.strip()]
     names = [file_name(name) for name in (*(each.name for each in folder_sets), *(each.name for each in parsed))]
+    names.append(file_name(IN_DISTRIBUTION))
     if twice := [name for name in names if names.count(name) > 1]:
         raise InputError(f"ood: got two sets called {twice[0]!r}; expected different names (of mappings, or of roots)")
     return folder_sets, parsed
@@ -167,6 +170,20 @@ def open_attack(attack: attacks.Attack, config: ConfigDict, classifier: Classifi
         restrict=False,
         repeated=False,
         made_of={"attack": attack.name, "images": len(rows)},
+    )
+
+
+def open_test(config: ConfigDict, test: Dataset) -> Set:
+    """Open the first images of each class of the test set, as they are."""
+    rows = first_of_each_class(test.labels, config.ood.images_per_class)
+    return Set(
+        name=IN_DISTRIBUTION,
+        parts=[Part(f"all/{part[0]}", {}, functools.partial(test.subset, part)) for part in split(rows)],
+        classes=tuple(int(label) for label in np.unique(test.labels)),
+        groups={},
+        restrict=False,
+        repeated=False,
+        made_of={"images": len(rows)},
     )
 
 

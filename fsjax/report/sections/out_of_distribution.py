@@ -3,16 +3,18 @@
 import numpy as np
 from jaxtyping import Float
 
+from fsjax.evaluation import evaluation_file
 from fsjax.evaluation.ood.average_tpr import Group, Point, average_tpr
 from fsjax.evaluation.ood.results import OodResult, SetRates, SetResult, result_file
+from fsjax.evaluation.ood.sets import IN_DISTRIBUTION
 from fsjax.evaluation.statistics import mean
 from fsjax.fourier.dfm import DominantFrequencyMaps
 from fsjax.report import html, ood_figures
+from fsjax.report.class_rows import class_rows
 from fsjax.report.sections.section import Section
 from fsjax.runtime.storage import Path
 from fsjax.search.bootstrap import at_share
 
-IN_DISTRIBUTION = "in distribution"
 # Columns beside a map's TPR, and the field of ControlRates that each shows.
 _CONTROLS = {"trivial_tpr": "trivial mask", "random_tpr": "random", "radial_tpr": "radial"}
 
@@ -25,6 +27,7 @@ def inputs(directory: Path, method: str) -> list[Path]:
 def make(directory: Path, maps: DominantFrequencyMaps, share: float) -> Section:
     """See section.Maker; the share is that of the stage ood, which read it from the same field."""
     result = OodResult.read(result_file(directory, maps.method))
+    evaluation = evaluation_file.read_method(directory / "evaluation.json", maps.method).methods[maps.method]
     own, sets, threshold = result.in_distribution, result.sets, result.threshold
     judged = {IN_DISTRIBUTION: own, **sets}
     columns = {
@@ -41,7 +44,8 @@ def make(directory: Path, maps: DominantFrequencyMaps, share: float) -> Section:
         sentences=[sentence(name, of_set, own, result.classes, threshold) for name, of_set in sets.items()],
         curves=html.embed_figure(curves, directory / "report" / "figures" / f"ood-{maps.method}.png"),
         classes=result.classes,
-        shortcut=own.filtered.tpr > threshold,
+        above=own.filtered.tpr > threshold,
+        verdicts=evaluation.grafts and class_rows(result.classes, evaluation.at(result.share), evaluation.grafts),
         judged=judged,
         controls=columns,
         random_masks=result.random_masks,
@@ -53,16 +57,17 @@ def make(directory: Path, maps: DominantFrequencyMaps, share: float) -> Section:
 
 
 def sentence(name: str, of_set: SetResult, own: SetRates, classes: tuple[str, ...], threshold: float) -> str:
-    """Return what a set shows about its shortcut classes and its other classes; `own` are the rates in distribution."""
+    """Return what a set shows about its classes above the threshold and its others; `own` are rates in distribution."""
     grouping, present = own.filtered.tpr, np.isfinite(of_set.filtered.tpr)
     here = _groups(own, np.where(present, grouping, np.nan), threshold)
     there = _groups(of_set, grouping, threshold)
     text = f"{name}: accuracy {of_set.accuracy:.3f}, in distribution {own.accuracy:.3f}. "
     if not there.shortcut.classes:
-        return f"{text}None of its classes is a shortcut in distribution (TPR > {threshold:g} under its map)."
+        return f"{text}None of its classes has a TPR above {threshold:g} under its map in distribution."
     members = np.flatnonzero(present & (grouping > threshold))
-    kind, whose = ("shortcut class", "its map") if len(members) == 1 else ("shortcut classes", "their maps")
-    text += f"{_listed([classes[label] for label in members])} ({kind} in distribution): mean TPR under {whose} "
+    whose = "its map" if len(members) == 1 else "their maps"
+    text += f"{_listed([classes[label] for label in members])} (in distribution TPR > {threshold:g} under {whose}): "
+    text += "mean TPR there "
     text += _compare(there.shortcut, here.shortcut)
     if there.other.classes:
         text += f" The other classes: under their maps {_compare(there.other, here.other)}"
