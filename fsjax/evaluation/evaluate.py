@@ -81,7 +81,7 @@ def evaluate_maps(
     folder: Path | None,
 ) -> MethodEvaluation:
     """Judge the maps of a search method; outcomes of grafts are kept in the folder. Collective."""
-    shares = filter_by_maps(classifier, engine, maps, test)
+    shares, usable = filter_by_maps(classifier, engine, maps, test), map_grafts.unseen(config, maps, test)
     grid = None
     if further := share_grid.shares_of(maps, tuple(config.evaluate.grid)):
         first = test.subset(first_of_each_class(test.labels, config.evaluate.grid_images))
@@ -92,7 +92,7 @@ def evaluate_maps(
         shares={f"{share:g}": rates for share, rates in shares.items()},
         grid=grid,
         planted=measure_recovery(maps, test),
-        grafts=map_grafts.judge_maps(config, classifier, maps, test, unfiltered, folder),
+        grafts=map_grafts.judge_maps(config, classifier, maps, test, unfiltered, usable, folder),
     )
 
 

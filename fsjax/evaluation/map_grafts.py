@@ -26,16 +26,16 @@ def judge_maps(
     maps: DominantFrequencyMaps,
     test: Dataset,
     unfiltered: Unfiltered,
+    usable: Int[np.ndarray, " usable"],
     folder: Path | None,
 ) -> Grafts | None:
     """Return what grafts say of the maps; None where config.evaluate.pairs is 0. Collective.
 
-    Verdicts rest on the maps at shares up to the one nearest to config.report.share. Outcomes are stored in the
-    folder, so that a restart computes only the rest.
+    Pairs are drawn from the usable test images. Verdicts rest on the maps at shares up to the one nearest to
+    config.report.share. Outcomes are stored in the folder, so that a restart computes only the rest.
     """
     if not config.evaluate.pairs:
         return None
-    usable = unseen(config, maps, test)
     sample = GraftSample(
         images=lambda rows: np.asarray(normalise(test.images(rows), *classifier.mean_std)),
         labels=test.labels,

@@ -90,7 +90,8 @@ def judged(monkeypatch, config, maps, tmp_path, test=None):
 
     monkeypatch.setattr(grafting, "judge", judge)
     test, unfiltered = test or Dataset(Made(COUNTS), 8), results.unfiltered([0.9, 0.8, 0.7])
-    map_grafts.judge_maps(config, make_classifier(3), maps, test, unfiltered, tmp_path)
+    usable = map_grafts.unseen(config, maps, test)
+    map_grafts.judge_maps(config, make_classifier(3), maps, test, unfiltered, usable, tmp_path)
     return given
 
 

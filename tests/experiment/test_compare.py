@@ -260,7 +260,7 @@ def test_masks_that_keep_nothing_have_no_iou_and_fail_the_check(tmp_path):
 
 
 def test_both_sides_are_tried_on_a_model_where_one_is_given(tmp_path):
-    """A model that calls an image by the one planted frequency it holds: TPR is 1 where a mask keeps it, else 0."""
+    """A model that calls an image by the one planted frequency it holds: a mask that has it decides."""
     size = 16
     orbits = spectrum.orbits(size, size)
     members = [orbits[size // 2 + row, size // 2 + column] for row, column in ((0, 3), (2, 1), (4, -2))]
@@ -268,9 +268,10 @@ def test_both_sides_are_tried_on_a_model_where_one_is_given(tmp_path):
     root = tmp_path / "data"
     root.mkdir()
     rng = np.random.default_rng(0)
-    labels = np.repeat(np.arange(3), 4)
+    labels = np.repeat(np.arange(3), 12)
     waves = np.stack([np.fft.ifft2(np.fft.ifftshift(plane)).real for plane in planted])
-    images = 128 + 90 * (waves / np.abs(waves).max((1, 2), keepdims=True))[labels] + rng.normal(size=(12, size, size))
+    waves = 60 * waves / np.abs(waves).max((1, 2), keepdims=True)
+    images = (128 + waves[labels] + rng.normal(0, 20, (36, size, size))).clip(0, 255)
     for split in ("train", "test"):
         np.save(root / f"{split}_images.npy", np.repeat(images[..., None], 3, axis=3).astype(np.uint8))
         np.save(root / f"{split}_labels.npy", labels)
@@ -283,44 +284,58 @@ def test_both_sides_are_tried_on_a_model_where_one_is_given(tmp_path):
         amplitudes = (jnp.fft.fftshift(jnp.abs(jnp.fft.fft2(images[..., 0])), axes=(1, 2))[:, None] * planted).sum(
             (2, 3)
         )
-        return jnp.where(amplitudes > 1.0, 1.0, 0.0) + jnp.array([0.0, 0.0, 0.5])
+        return jnp.where(amplitudes > 20.0, 1.0, 0.0) + jnp.array([0.0, 0.0, 0.5])
 
     model = Model(apply, {}, (size, size, 3))
     classifier = Classifier(model, (np.full(3, 0.5), np.ones(3)), test.classes)
     # The left maps keep every class's own orbit, the right ones that of the next class.
     maps_of(planted * 1.0, (0.01,), test.classes).save(tmp_path / "left.npz")
-    right = maps_of(np.roll(planted, -1, 0) * 1.0, (0.01,), test.classes)
-    dataclasses.replace(right, searched_on="test").save(tmp_path / "right.npz")
-    compare(config, tmp_path, classifier, test)
-    result = json.loads((tmp_path / "compare.json").read_text())
-    assert result["unfiltered"]["accuracy"] == 1 and result["images"] == [4, 4, 4]
-    (left,), (right,) = result["rates"]["left"], result["rates"]["right"]
-    assert (left["tpr"], left["fpr"]) == ([1, 1, 1], [0, 0, 1])
+    right = maps_of(np.roll(planted, -1, 0) * 1.0, (0.01,), ("0", "1", "2"))
+    right.save(tmp_path / "right.npz")
+
+    def compared():
+        compare(config, tmp_path, classifier, test)
+        page = (tmp_path / "report" / "compare.html").read_text()
+        cells = [re.sub(r"<[^>]*>", " ", row).split() for row in re.findall(r"<tr[^>]*>(.*?)</tr>", page)]
+        judged = {tuple(row[:2]): row[2:] for row in cells if row[1:2] in (["left"], ["right"])}
+        return json.loads((tmp_path / "compare.json").read_text()), page, judged
+
+    result, page, judged = compared()
+    assert result["unfiltered"]["accuracy"] == 1 and result["images"] == [12, 12, 12]
+    (ours,), (theirs,) = result["rates"]["left"], result["rates"]["right"]
+    assert (ours["tpr"], ours["fpr"]) == ([1, 1, 1], [0, 0, 1])
     # The class that is called where nothing is seen keeps its own images, and takes those of b.
-    assert (right["tpr"], right["fpr"]) == ([0, 0, 1], [0, 0, 0.5])
-    intervals = [binomtest(count, 4).proportion_ci(method="wilson") for count in (4, 4, 4, 0, 0, 4)]
-    np.testing.assert_allclose(left["tpr_ci"] + right["tpr_ci"], intervals, atol=1e-12)
+    assert (theirs["tpr"], theirs["fpr"]) == ([0, 0, 1], [0, 0, 0.5])
+    intervals = [binomtest(count, 12).proportion_ci(method="wilson") for count in (12, 12, 12, 0, 0, 12)]
+    np.testing.assert_allclose(ours["tpr_ci"] + theirs["tpr_ci"], intervals, atol=1e-12)
 
-    # A class's own orbit is what its images have most of, so that the trivial mask is the left map itself.
-    ours, theirs = left["controls"], right["controls"]
-    assert ours["highest_energy_tpr"] == [1, 1, 1] and ours["margin"] == [0, 0, 0] and ours["low_pass_tpr"] == [0, 0, 1]
-    assert theirs["margin"] == [-1, -1, 0] and ours["images"] == theirs["images"] == [4, 4, 4]
-    assert ours["random_masks"] == 20 * 3 and ours["random_tpr"][2] == 1 and max(ours["random_tpr"][:2]) < 0.1
-    # Maps that were searched on test images are judged without a p-value, and so without a verdict.
-    assert ours["p_value"][0] < 0.1 and left["shortcut"] == [False] * 3
-    assert theirs["p_value"] == theirs["q_value"] == right["shortcut"] == [None] * 3
-    page = (tmp_path / "report" / "compare.html").read_text()
-    assert "On the model" in page and "12 test images (accuracy unfiltered 1.000)" in page
-    assert "The right maps were searched on test images: no p-value" in page and "The left maps were" not in page
-    cells = [re.sub(r"<[^>]*>", " ", row).split() for row in re.findall(r"<tr[^>]*>(.*?)</tr>", page)]
-    assert ["b", "left", "1.000"] in [row[:3] for row in cells]
-    assert ["b", "right", "0.000"] in [row[:3] for row in cells if row[-2:] == ["no", "verdict"]]
+    left, right = result["grafts"]["left"], result["grafts"]["right"]
+    assert left["baseline"] == right["baseline"] and left["baseline"]["pairs"] == [120] * 3, "the same pairs"
+    # Whoever has a's or b's orbit becomes it, and who loses it is lost; but c is what the model says of anything else.
+    # With c's orbit an image is c, whatever else it has: half of b's images are lost when others' is put in.
+    assert [left["rates"][name] for name in ("sufficiency", "necessity")] == [[1, 1, 0], [1, 1, 0]]
+    assert [right["rates"][name][:2] for name in ("sufficiency", "necessity")] == [[0, 0], [0, 0.5]]
+    assert [of["kind"] for of in left["verdicts"]] == ["shortcut", "shortcut", "default class"]
+    assert [of["kind"] for of in right["verdicts"][:2]] == ["spread", "spread"] and right["verdicts"][0]["name"] == "a"
+    assert "On the model" in page and "36 test images (accuracy unfiltered 1.000)" in page
+    assert (
+        judged["b", "left"][0] == "shortcut" and "1.000" in judged["b", "left"] and judged["b", "right"][0] == "spread"
+    )
+    assert "120 a class at most" in page and not (tmp_path / "compare").exists()
 
-    config.evaluate.random_masks = 0
-    compare(config, tmp_path, classifier, test)
-    plain = json.loads((tmp_path / "compare.json").read_text())["rates"]
-    assert plain["left"] == [left | {"controls": None, "shortcut": [None] * 3}]
-    assert "Beside masks of the same size" not in (tmp_path / "report" / "compare.html").read_text()
+    # Which of the test images a search has seen is known to that search alone.
+    right = dfm.DominantFrequencyMaps.load(tmp_path / "right.npz")
+    dataclasses.replace(right, searched_on="test").save(tmp_path / "right.npz")
+    again, page, judged = compared()
+    assert again["rates"] == result["rates"] and again["grafts"]["left"] == result["grafts"]["left"]
+    assert {of["kind"] for of in again["grafts"]["right"]["verdicts"]} == {"undecided"}
+    assert judged["b", "right"][0] == "undecided" and "The left maps were" not in page
+    assert "The right maps were searched on test images, and it is not known on which: no verdict." in page
+
+    config.evaluate.pairs = 0
+    plain, page, _ = compared()
+    assert plain["rates"] == result["rates"] and plain["grafts"] == {"left": None, "right": None}
+    assert "Which of them control the model" not in page
     other = Classifier(model, classifier.mean_std, ("x", "y", "z"))
     with pytest.raises(InputError, match="got the classes 3"):
         compare(config, tmp_path, other, test)
@@ -332,7 +347,7 @@ def test_both_sides_are_tried_on_a_model_where_one_is_given(tmp_path):
         ({"left": ""}, "left: got nothing; expected a workdir with maps"),
         ({"right": "nothing"}, "right: nothing: not there; expected a workdir of fsjax"),
         ({"min_iou": 1.5}, "min_iou: got 1.5; expected an IoU in [0, 1], 0 = no check"),
-        ({"evaluate": {"random_masks": -1}}, "evaluate.random_masks: got -1; expected 0 or more"),
+        ({"evaluate": {"pairs": -1}}, "evaluate.pairs: got -1; expected 0 or more"),
     ],
 )
 def test_fields_that_cannot_be_used_are_refused_before_anything_is_written(tmp_path, changes, message):

@@ -1,6 +1,7 @@
 """The page of a comparison: one self-contained file."""
 
 from fsjax.evaluation import verdict
+from fsjax.evaluation.graft_results import Grafts
 from fsjax.evaluation.results import MapRates
 from fsjax.experiment.comparison.pairing import Pairing
 from fsjax.report import figures, html
@@ -9,10 +10,21 @@ from fsjax.runtime import files
 from fsjax.runtime.storage import Path
 
 
-def write(directory: Path, result: dict, paired: Pairing, rates: dict[str, list[MapRates]]) -> None:
+def write(
+    directory: Path,
+    result: dict,
+    paired: Pairing,
+    rates: dict[str, list[MapRates]],
+    grafts: dict[str, Grafts | None],
+) -> None:
     """Write report/compare.html and report/figures/compare.png in the workdir.
 
-    `result` is the content of compare.json, `rates` those under the masks of each side, by share; none without a model.
+    Args:
+      directory: the workdir.
+      result: the content of compare.json.
+      paired: the maps.
+      rates: by side, under its masks at each share; none without a model.
+      grafts: by side; none without a model.
     """
     folder, row = directory / "report", result["headline"]
     ious = result["shares"][row]["iou"]
@@ -26,20 +38,18 @@ def write(directory: Path, result: dict, paired: Pairing, rates: dict[str, list[
         title=directory.name,
         drawn=len(titles),
         figure=html.embed_figure(figure, folder / "figures" / "compare.png"),
-        controlled=_controlled(result, {side: of_side[row] for side, of_side in rates.items()}),
-        rule=verdict.rule(result["threshold"]) if rates else "",
+        judged=_judged(tuple(result["classes"]), {side: of_side[row] for side, of_side in rates.items()}, grafts),
+        rule=verdict.rule(),
         **result,
     )
     files.write_text(folder / "compare.html", page)
 
 
-def _controlled(result: dict, rates: dict[str, MapRates]) -> list[tuple[str, dict]]:
-    """Return the side and the row of each class, both sides together; none without controls."""
-    if not all(of_side.controls for of_side in rates.values()):
-        return []
-    names, shares = tuple(result["classes"]), result["shares"][result["headline"]]
+def _judged(
+    names: tuple[str, ...], rates: dict[str, MapRates], grafts: dict[str, Grafts | None]
+) -> list[tuple[str, dict]]:
+    """Return the side and the row of each class, both sides together; none without grafts."""
     rows = [
-        [(side, row) for row in class_rows(names, of_side, shares[side], result["threshold"])]
-        for side, of_side in rates.items()
+        [(side, row) for row in class_rows(names, rates[side], of_side)] for side, of_side in grafts.items() if of_side
     ]
     return [entry for of_class in zip(*rows, strict=True) for entry in of_class]

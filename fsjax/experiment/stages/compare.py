@@ -1,5 +1,6 @@
 """The stage compare: two sets of maps, their overlap, their rankings, and their rates where there is a model."""
 
+import dataclasses
 import logging
 from typing import Any
 
@@ -8,8 +9,9 @@ from ml_collections import ConfigDict
 
 from fsjax import search
 from fsjax.data.dataset import Dataset
-from fsjax.evaluation import evaluate
-from fsjax.evaluation.results import MapRates
+from fsjax.evaluation import evaluate, map_grafts
+from fsjax.evaluation.graft_results import Grafts
+from fsjax.evaluation.results import MapRates, Unfiltered
 from fsjax.evaluation.statistics import mean
 from fsjax.evaluation.typed_json import to_json
 from fsjax.evaluation.unfiltered import evaluate_unfiltered
@@ -24,7 +26,7 @@ from fsjax.fourier.dfm import DominantFrequencyMaps, read_provenance
 from fsjax.fourier.overlap import chance_iou, iou
 from fsjax.models import weights
 from fsjax.models.classifier import Classifier
-from fsjax.runtime import files, interrupt, parallel
+from fsjax.runtime import files, interrupt, parallel, storage
 from fsjax.runtime.errors import CheckFailed, InputError
 from fsjax.runtime.progress import Progress
 from fsjax.runtime.storage import Path
@@ -72,7 +74,8 @@ def compare(
 ) -> None:
     """Write compare.json, report/compare.html and report/figures/compare.png for the maps that config names.
 
-    The classifier, if there is one, is evaluated on the test images under the masks of both sides.
+    The classifier, if there is one, is evaluated on the test images under the masks of both sides, and grafts of the
+    same pairs of images judge both sides.
 
     Raises:
       InputError: a side that cannot be read, or sides of different classes or planes.
@@ -98,21 +101,26 @@ def compare(
         "unfiltered": None,
     }
     rates: dict[str, list[MapRates]] = {}
+    grafts: dict[str, Grafts | None] = {}
+    partial_results = directory / "compare"
     if classifier is not None and test is not None:
-        rates = _rates(config, classifier, test, paired, headline)
+        unfiltered, rates = evaluate_unfiltered(classifier, test), _rates(config, classifier, test, paired)
+        grafts = _grafts(config, classifier, test, unfiltered, paired, partial_results)
         result |= {
-            "unfiltered": to_json(evaluate_unfiltered(classifier, test)),
+            "unfiltered": to_json(unfiltered),
             "images": np.bincount(test.labels, minlength=len(test.classes)).tolist(),
             "threshold": config.evaluate.threshold,
             "rates": to_json(rates),
+            "grafts": to_json(grafts),
         }
-    parallel.decide(lambda: _write(directory, result, paired, rates))
+
+    def write() -> None:
+        files.write_json(directory / "compare.json", result)
+        comparison_page.write(directory, result, paired, rates, grafts)
+        storage.remove(partial_results)
+
+    parallel.decide(write)
     _check_overlap(result["shares"][headline], config.min_iou)
-
-
-def _write(directory: Path, result: dict, paired: Pairing, rates: dict[str, list[MapRates]]) -> None:
-    files.write_json(directory / "compare.json", result)
-    comparison_page.write(directory, result, paired, rates)
 
 
 def _check_overlap(overlap: dict, least: float) -> None:
@@ -198,25 +206,39 @@ def _correlations(left: DominantFrequencyMaps, right: DominantFrequencyMaps, see
     return result
 
 
-def _rates(
-    config: ConfigDict, classifier: Classifier, test: Dataset, paired: Pairing, row: int
-) -> dict[str, list[MapRates]]:
-    """Return the rates on the test images under the masks of both sides; those of `row` with controls."""
+def _rates(config: ConfigDict, classifier: Classifier, test: Dataset, paired: Pairing) -> dict[str, list[MapRates]]:
+    """Return the rates on the test images under the masks of both sides."""
     engine = evaluate.make_engine(classifier, test, config.run.memory_mib)
     rates = {}
-    for side, maps in (("left", paired.left), ("right", paired.right)):
+    for side in SIDES:
+        maps: DominantFrequencyMaps = getattr(paired, side)
         by_share = evaluate.filter_by_maps(classifier, engine, maps, test)
-        if config.evaluate.random_masks:
-            share = maps.shares[row]
-            by_share[share] = evaluate.compare_with_controls(
-                config, classifier, maps, test, share, by_share[share], engine.tile_images
-            )
         rates[side] = [by_share[share] for share in maps.shares]
     return rates
 
 
+def _grafts(
+    config: ConfigDict,
+    classifier: Classifier,
+    test: Dataset,
+    unfiltered: Unfiltered,
+    paired: Pairing,
+    partial_results: Path,
+) -> dict[str, Grafts | None]:
+    """Return what grafts say of both sides, of the same pairs.
+
+    A side that was searched on test images has no pairs: which of them it has seen is not known.
+    """
+    grafts = {}
+    for side in SIDES:
+        maps = dataclasses.replace(getattr(paired, side), classes=classifier.classes)
+        usable = np.arange(0 if maps.searched_on == "test" else len(test))
+        grafts[side] = map_grafts.judge_maps(config, classifier, maps, test, unfiltered, usable, partial_results)
+    return grafts
+
+
 # There is no grid of shares here.
-_EVALUATED = tuple(f"evaluate.{field}" for field in ("threshold", "random_masks", "control_images"))
+_EVALUATED = ("evaluate.threshold", "evaluate.pairs")
 
 STAGE = Stage(
     name="compare",
