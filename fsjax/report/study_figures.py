@@ -1,9 +1,11 @@
-"""Figures of a study: the maps of its ways of training, and the TPR under them."""
+"""Figures of a study: the maps of its ways of training, how far they control classes, and the TPR under them."""
 
 import numpy as np
 from jaxtyping import Bool, Float
+from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
+from fsjax.evaluation.verdict import CONTROL
 from fsjax.report import style
 from fsjax.report.axes import draw_mask, frequency_axes
 from fsjax.report.style import DOUBLE, SMALL
@@ -39,31 +41,43 @@ def map_rows(
 @style.paper
 def rates(
     tpr: list[Float[np.ndarray, "seeds classes"]],
+    psi: list[Float[np.ndarray, "seeds classes"]],
     labels: list[str],
     names: tuple[str, ...],
     threshold: float,
     width: int | float = DOUBLE,
 ) -> Figure:
-    """Draw the TPR of each class under its map: mean and range of each way of training over its seeds."""
-    figure = style.empty(min(width, max(style.SINGLE, 0.72 * len(names) + 1.2)), 2.6)
-    axis = figure.subplots()
-    places = np.arange(len(names))
-    for index, (values, label) in enumerate(zip(tpr, labels, strict=True)):
-        offset = (index - (len(tpr) - 1) / 2) * 0.7 / len(tpr)
-        mean = values.mean(0)
+    """Draw psi and TPR of each class's map: mean and range of each way of training over its seeds.
+
+    Where no psi was measured, only the TPR is drawn. Dotted: psi of a map that controls a class; the TPR's threshold.
+    """
+    panels = [("TPR on the map's frequencies", tpr, threshold)]
+    if any(np.isfinite(values).any() for values in psi):
+        panels.insert(0, ("psi of the map", psi, CONTROL))
+    figure = style.empty(min(width, max(style.SINGLE, 0.72 * len(names) + 1.2)), 0.7 + 1.9 * len(panels))
+    for axis, (title, values, level) in zip(figure.subplots(len(panels), squeeze=False)[:, 0], panels, strict=True):
+        _markers(axis, values, labels)
+        axis.axhline(level, color="0.5", lw=0.8, ls=":")
+        lowest = min(0, *(np.nanmin(of_run, initial=0) for of_run in values))
+        axis.set(ylabel=title, ylim=(lowest - 0.03, 1.03), xlim=(-0.6, len(names) - 0.4))
+        axis.set_xticks(np.arange(len(names)), [])
+    axis.set_xticklabels([style.fitted(name, 0.9, SMALL) for name in names], rotation=30, ha="right")
+    columns = max(1, min(len(tpr), int(figure.get_figwidth() / 1.5)))
+    figure.legend(*axis.get_legend_handles_labels(), loc="outside upper center", ncols=columns, frameon=False)
+    return figure
+
+
+def _markers(axis: Axes, values: list[Float[np.ndarray, "seeds classes"]], labels: list[str]) -> None:
+    for index, (of_run, label) in enumerate(zip(values, labels, strict=True)):
+        offset = (index - (len(values) - 1) / 2) * 0.7 / len(values)
+        mean = of_run.mean(0)
         axis.errorbar(
-            places + offset,
+            np.arange(len(mean)) + offset,
             mean,
-            np.stack([mean - values.min(0), values.max(0) - mean]) if len(values) > 1 else None,
+            np.stack([mean - of_run.min(0), of_run.max(0) - mean]) if len(of_run) > 1 else None,
             fmt=_MARKERS[index % len(_MARKERS)],
             color=_COLOURS[index % len(_COLOURS)],
             ms=3.5,
             lw=0.8,
             label="\n".join(style.fitted(line, 1.2, SMALL) for line in label.split("\n")),
         )
-    axis.axhline(threshold, color="0.5", lw=0.8, ls=":")
-    axis.set(ylabel="TPR on the map's frequencies", ylim=(-0.03, 1.03), xlim=(-0.6, len(names) - 0.4))
-    axis.set_xticks(places, [style.fitted(name, 0.9, SMALL) for name in names], rotation=30, ha="right")
-    columns = max(1, min(len(tpr), int(figure.get_figwidth() / 1.5)))
-    figure.legend(loc="outside upper center", ncols=columns, frameon=False)
-    return figure

@@ -35,7 +35,7 @@ from fsjax.evaluation.results import Recovery, Reliance
 from fsjax.experiment.comparison import comparison_page, pairing
 from fsjax.experiment.multi_run import study_page
 from fsjax.experiment.multi_run.study_grid import Cell
-from fsjax.experiment.multi_run.study_outcomes import Outcome, SetOutcome
+from fsjax.experiment.multi_run.study_outcomes import Outcome
 from fsjax.experiment.stages import compare as compare_stage
 from fsjax.fourier import dfm
 from fsjax.models.classifier import Classifier
@@ -745,17 +745,12 @@ class Pictures:
 
 
 def judged():
-    """An evaluation with controls and planted truth."""
+    """An evaluation with verdicts and planted truth."""
     interval = [[0.8, 1.0], [0.0, 0.2]]
     rates = {"tpr": [0.9, 0.1], "fpr": [0.1, 0.1], "tpr_ci": interval}
-    compared = results.controls(
-        2, images=2, margin=[0.4, -0.4], margin_ci=[[0.3, 0.5], [-0.5, -0.3]], q_value=[0.01, 1.0], random_masks=2
-    )
-    shares = {
-        0.05: results.map_rates(**rates, controls=compared, shortcut=[True, False]),
-        0.25: results.map_rates(**rates),
-    }
-    method = results.method(shares, planted={NAME: Recovery(2, 1, 0.5, 0.5, 0.5, 0.1)})
+    grafts = results.grafts(NAMES, ("shortcut by phase", "spread"), smallest=[0.01, None])
+    shares = {0.05: results.map_rates(**rates), 0.25: results.map_rates(**rates)}
+    method = results.method(shares, planted={NAME: Recovery(2, 1, 0.5, 0.5, 0.5, 0.1)}, grafts=grafts)
     planted = {NAME: Reliance(True, 0.1, 0.9)}
     return results.evaluation(NAMES, {"removal": method}, images=2, planted=planted)
 
@@ -840,12 +835,13 @@ def test_a_provenance_of_another_form_is_refused(workspace, wrong):
 
 def test_the_pages_of_a_comparison_a_study_and_of_learning_show_names_as_text(workspace):
     left, right = hostile_maps(), hostile_maps()
-    comparison_page.write(workspace, compared(left, right), pairing.pair(left, right, (0.05, 0.25)), {})
+    comparison_page.write(workspace, compared(left, right), pairing.pair(left, right, (0.05, 0.25)), {}, {})
     config = common.base()
     cells = [Cell(NAME, NAME, seed, workspace / NAME.replace("/", "∕"), config) for seed in (0, 1)]
     ones = np.ones(2)
-    rates = SetOutcome(0.5, ones, results.rates(ones), results.control_rates(2))
-    outcomes = [Outcome(cell, NAMES, left.at(0.05), rates, 1.0, ones, ones, {}) for cell in cells]
+    of_classes = dict.fromkeys(("unfiltered_tpr", "psi", "smallest", "shortcut", "resampled"), ones)
+    of_classes |= {"rates": results.map_rates(ones), "accuracy": 0.5, "above_threshold": 1.0, "elsewhere": {}}
+    outcomes = [Outcome(cell, NAMES, left.at(0.05), **of_classes) for cell in cells]
     (cells[0].directory / "report").mkdir(parents=True)
     (cells[0].directory / "report" / "index.html").write_text("")
     tables = {name: ([NAME, "TPR"], [[NAME, 0.5]]) for name in ("summary", "classes")}
@@ -880,7 +876,7 @@ def test_a_long_name_or_one_of_another_script_makes_a_page_too(workspace):
     dynamics_page.write(workspace, found, found.summary())
     assert names[0] in (workspace / "report" / "dynamics.html").read_text()
     result = compared(maps, maps) | {"classes": list(names)}
-    comparison_page.write(workspace, result, pairing.pair(maps, maps, (0.05, 0.25)), {})
+    comparison_page.write(workspace, result, pairing.pair(maps, maps, (0.05, 0.25)), {}, {})
     assert names[1] in (workspace / "report" / "compare.html").read_text()
 
 

@@ -10,12 +10,13 @@ import numpy as np
 import pytest
 
 from configs import augment
+from fsjax.evaluation import evaluation_file
 from fsjax.evaluation.ood.results import InDistribution, OodResult, SetResult
 from fsjax.experiment import pipeline, runner
 from fsjax.experiment.multi_run.study import run_study
 from fsjax.experiment.multi_run.study_grid import cells
-from fsjax.experiment.multi_run.study_outcomes import Measured, measured, stability
-from fsjax.experiment.multi_run.study_tables import as_csv, as_latex, as_markdown
+from fsjax.experiment.multi_run.study_outcomes import Measured, measured, median, read, stability
+from fsjax.experiment.multi_run.study_tables import as_csv, as_latex, as_markdown, by_class
 from fsjax.fourier import dfm
 from fsjax.runtime.errors import InputError
 from tests.helpers import results
@@ -120,12 +121,12 @@ def make_outcome(cell, rng):
     maps.save(cell.directory / "dfm" / "removal.npz")
     names = ("low_pass_tpr", "highest_energy_tpr", "random_tpr")
     rates = {name: rng.random(2).round(3).tolist() for name in ("tpr", "fpr")}
-    rates["shortcut"] = [bool(rng.random() < 0.5), None]
-    controls = {name: rng.random(2).round(3).tolist() for name in names} | {"radial_tpr": [None] * 2}
+    kinds = ("shortcut by phase" if rng.random() < 0.5 else "spread", "undecided")
+    psi, smallest = rng.uniform(-1, 1, 2).tolist(), [rng.random() if rng.random() < 0.7 else None for _ in range(2)]
+    grafts = results.grafts(CLASSES, kinds, psi=psi, smallest=smallest)
     rates["tpr_ci"] = rng.random((2, 2)).tolist()
     unfiltered = {"accuracy": float(rng.random()), "tpr": rng.random(2).tolist()}
-    judged = results.map_rates(**rates, controls=results.controls(2, **controls))
-    method = results.method({0.05: judged, 0.2: results.map_rates([0.0, 0.0])})
+    method = results.method({0.05: results.map_rates(**rates), 0.2: results.map_rates([0.0, 0.0])}, grafts=grafts)
     plain = results.unfiltered(unfiltered["tpr"], accuracy=unfiltered["accuracy"])
     results.write(cell.directory, results.evaluation(CLASSES, {"removal": method}, of_images=plain))
     other = {name: {"tpr": rng.random(2).tolist()} for name in ("unfiltered", "filtered")}
@@ -143,12 +144,20 @@ def make_outcome(cell, rng):
     written = OodResult(CLASSES, 0.05, 0.6, 20, "train", own, {"sketches": of_set})
     (cell.directory / "ood").mkdir()
     (cell.directory / "ood" / "removal.json").write_text(json.dumps(written.to_json()))
-    return unfiltered, rates | controls, maps.at(0.05), other | of_controls, iou["mean"][0][0]
+    of_grafts = {"psi": psi, "smallest": smallest, "shortcut": [float(kinds[0] != "spread"), None]}
+    return unfiltered, rates | of_grafts, maps.at(0.05), other | of_controls, iou["mean"][0][0]
 
 
 def rows_of(file):
     with open(file, newline="") as text:
         return list(csv.DictReader(text))
+
+
+def middle(shares):
+    """The median as text, where None is beyond every share."""
+    ordered, count = sorted(np.inf if share is None else share for share in shares), len(shares)
+    found = (ordered[(count - 1) // 2] + ordered[count // 2]) / 2
+    return "" if np.isinf(found) else str(found)
 
 
 def test_tables_are_means_and_spreads_over_seeds_of_what_the_runs_wrote(tmp_path, capsys, monkeypatch):
@@ -172,17 +181,15 @@ def test_tables_are_means_and_spreads_over_seeds_of_what_the_runs_wrote(tmp_path
             ("accuracy", [one[0]["accuracy"] for one in found]),
             ("TPR", [np.mean(one[1]["tpr"]) for one in found]),
             ("FPR", [np.mean(one[1]["fpr"]) for one in found]),
-            ("random TPR", [np.mean(one[1]["random_tpr"]) for one in found]),
+            ("psi", [np.mean(one[1]["psi"]) for one in found]),
             ("above threshold", [np.mean(np.array(one[1]["tpr"]) > 0.5) for one in found]),
-            ("shortcuts", [float(one[1]["shortcut"][0]) for one in found]),
+            ("shortcuts", [one[1]["shortcut"][0] for one in found]),
             ("resampled IoU", [one[4] for one in found]),
         ):
             np.testing.assert_allclose(float(row[heading]), sum(values) / 3)
             variance = sum((value - sum(values) / 3) ** 2 for value in values) / 2
             np.testing.assert_allclose(float(row[f"{heading} spread"]), variance**0.5)
-        best = [np.maximum(one[1]["low_pass_tpr"], one[1]["highest_energy_tpr"]).mean() for one in found]
-        np.testing.assert_allclose(float(row["trivial TPR"]), np.mean(best))
-        assert row["radial TPR"] == "", "these maps have no radial profile"
+        assert row["smallest share"] == middle([share for one in found for share in one[1]["smallest"]])
         alike = []
         for label, (a, b) in itertools.product(range(2), itertools.combinations(range(3), 2)):
             left, right = (set(zip(*np.nonzero(found[seed][2][label]), strict=True)) for seed in (a, b))
@@ -197,19 +204,20 @@ def test_tables_are_means_and_spreads_over_seeds_of_what_the_runs_wrote(tmp_path
         np.testing.assert_allclose(float(row["TPR unfiltered"]), np.mean([one[0]["tpr"][label] for one in found]))
         for heading, images in (("sketches TPR unfiltered", "unfiltered"), ("sketches TPR", "filtered")):
             np.testing.assert_allclose(float(row[heading]), np.mean([one[3][images]["tpr"][label] for one in found]))
-        for heading, part in (("trivial TPR", 1), ("sketches trivial TPR", 3)):
-            best = [max(one[part][mask][label] for mask in ("low_pass_tpr", "highest_energy_tpr")) for one in found]
-            np.testing.assert_allclose(float(row[heading]), np.mean(best))
+        best = [max(one[3][mask][label] for mask in ("low_pass_tpr", "highest_energy_tpr")) for one in found]
+        np.testing.assert_allclose(float(row["sketches trivial TPR"]), np.mean(best))
+        np.testing.assert_allclose(
+            float(row["sketches random TPR"]), np.mean([one[3]["random_tpr"][label] for one in found])
+        )
+        np.testing.assert_allclose(float(row["psi"]), np.mean([one[1]["psi"][label] for one in found]))
+        assert row["smallest share"] == middle([one[1]["smallest"][label] for one in found])
         for where, part in (("", 1), ("sketches ", 3)):
             rows = [one[part].get("filtered", one[part]) for one in found]
             for end, name in enumerate(("low", "high")):
                 ends = [of_run["tpr_ci"][label][end] for of_run in rows]
                 np.testing.assert_allclose(float(row[f"{where}TPR {name}"]), np.mean(ends))
-            np.testing.assert_allclose(
-                float(row[f"{where}random TPR"]), np.mean([one[part]["random_tpr"][label] for one in found])
-            )
         radial = [one[3]["radial_tpr"][label] for one in found]
-        assert row["radial TPR"] == "" and row["sketches radial TPR"] == ("" if label else str(np.mean(radial)))
+        assert "radial TPR" not in row and row["sketches radial TPR"] == ("" if label else str(np.mean(radial)))
         assert (row["sketches FPR"] == "") == bool(label)
         stable = [one[4] for one in found]
         assert float(row["resampled IoU"] or "nan") == pytest.approx(np.nan if label else np.mean(stable), nan_ok=True)
@@ -228,6 +236,25 @@ def test_one_seed_has_no_spread_and_what_is_missing_is_left_out():
     assert stability([np.eye(4, dtype=bool)]) == (Measured(None, None), Measured(None, None))
     headings, rows = ["class", "TPR"], [["a", Measured(0.5, None)], ["b", Measured(None, None)]]
     assert as_csv(headings, rows) == "class,TPR,TPR spread\na,0.5,\nb,,\n"
+
+
+def test_a_median_is_none_where_half_of_the_values_are_beyond_every_share():
+    assert median([0.5, 0.125, np.nan, np.inf]) == 0.5 and median([0.25, 0.5]) == 0.375
+    assert median([np.inf, 0.5]) is median([np.inf]) is median([]) is median([np.nan]) is None
+
+
+def test_a_run_of_an_earlier_fsjax_has_no_psi_and_no_shortcuts(tmp_path):
+    (cell,) = cells(make_config(), tmp_path)
+    make_outcome(cell, np.random.default_rng(0))
+    evaluation = evaluation_file.read(cell.directory / "evaluation.json")
+    found = [read(cell, 0.05)]
+    methods = {"removal": dataclasses.replace(evaluation.methods["removal"], grafts=None)}
+    results.write(cell.directory, dataclasses.replace(evaluation, methods=methods))
+    found.append(read(cell, 0.05))
+    rows = [dict(zip(headings, rows[0], strict=True)) for headings, rows in (by_class([one]) for one in found)]
+    assert rows[0]["psi"].mean is not None and rows[0]["shortcut"].mean is not None
+    assert rows[1]["psi"] == rows[1]["shortcut"] == Measured(None, None) and rows[1]["smallest share"] is None
+    assert rows[1]["TPR"] == rows[0]["TPR"]
 
 
 def test_names_are_text_in_every_form_of_a_table():
@@ -265,7 +292,7 @@ def test_runs_of_different_classes_are_not_put_into_one_table(tmp_path, monkeypa
 
 def test_a_small_study_goes_from_nothing_to_its_tables_and_is_not_made_twice(tmp_path, caplog):
     config = make_config(study__variants="dfmx,standard", study__stages="train,search,evaluate,ood")
-    changes = {"train.steps": 2, "train.batch_size": 16, "search.images_per_class": 2, "evaluate.random_masks": 0}
+    changes = {"train.steps": 2, "train.batch_size": 16, "search.images_per_class": 2, "evaluate.pairs": 2}
     sizes = {"data.synthetic.train_per_class": 12, "data.synthetic.test_per_class": 4}
     config.update_from_flattened_dict(changes | sizes | {"ood.attacks": "fgsm:8/255"})
     runner.run(config, tmp_path)
@@ -280,7 +307,10 @@ def test_a_small_study_goes_from_nothing_to_its_tables_and_is_not_made_twice(tmp
             float(row["TPR"]), np.mean(evaluation["methods"]["removal"]["shares"]["0.05"]["tpr"])
         )
         assert float(row["fgsm:8/255 accuracy"]) == attacked["accuracy"]
-        assert row["shortcuts"] == row["map IoU"] == ""  # no controls, one seed
+        assert row["map IoU"] == "" and -1 <= float(row["psi"]) <= 1  # one seed
+        verdicts = evaluation["methods"]["removal"]["grafts"]["verdicts"]
+        decided = [verdict["kind"] == "shortcut" for verdict in verdicts if verdict["kind"] != "undecided"]
+        assert row["shortcuts"] == (str(np.mean(decided)) if decided else "")
     maps = str(tmp_path / "vit_nano_patch8-standard-0")
     assert (
         json.loads((tmp_path / "vit_nano_patch8-dfmx-0" / "config.json").read_text())["train"]["dfmx"]["maps"] == maps

@@ -54,7 +54,7 @@ def every_figure(names, height, width, inches):
     yield "confusion", curves.confusion_grid(found, 2, width=inches)
     yield "AvgTPR", ood_figures.average_tpr({names[0]: curve}, width=inches)
     yield "study maps", study_figures.map_rows([kept, kept], labels, names, width=inches)
-    yield "study rates", study_figures.rates(seeds, labels, names, 0.6, width=inches)
+    yield "study rates", study_figures.rates(seeds, seeds, labels, names, 0.6, width=inches)
 
 
 @pytest.mark.parametrize("inches", [style.SINGLE, style.DOUBLE])

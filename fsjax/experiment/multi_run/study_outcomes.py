@@ -8,24 +8,14 @@ import numpy as np
 from jaxtyping import Bool, Float
 
 from fsjax.evaluation import evaluation_file
-from fsjax.evaluation.ood.results import OodResult, result_file
-from fsjax.evaluation.results import ControlRates, Rates
+from fsjax.evaluation.graft_results import Grafts
+from fsjax.evaluation.ood.results import OodResult, SetRates, result_file
+from fsjax.evaluation.results import MapRates
 from fsjax.evaluation.statistics import mean
 from fsjax.experiment.multi_run.study_grid import Cell
 from fsjax.fourier import dfm
 from fsjax.fourier.overlap import chance_iou, iou
-from fsjax.runtime.storage import Path
 from fsjax.search.bootstrap import at_share
-
-
-@dataclasses.dataclass(frozen=True)
-class SetOutcome:
-    """What a model and its maps do on a set of images; NaN for a class that the set lacks."""
-
-    accuracy: float
-    unfiltered_tpr: Float[np.ndarray, " classes"]
-    filtered: Rates  # under the maps
-    controls: ControlRates
 
 
 @dataclasses.dataclass(frozen=True)
@@ -34,21 +24,29 @@ class Outcome:
 
     Attributes:
       masks: the maps at this share.
-      rates: on the test images.
+      accuracy: of the test images, unfiltered.
+      unfiltered_tpr: of the test images.
+      rates: of the test images under the maps.
       above_threshold: share of classes whose TPR is above config.evaluate.threshold, the published criterion.
+      psi: of each class's map at the share that its verdict rests on; NaN without grafts.
+      smallest: share of the plane at which psi reaches 1/2; infinity where it does not, NaN without grafts.
+      shortcut: 1 for a class whose verdict is shortcut, else 0; NaN where it is undecided.
       resampled: mean IoU of each class's map with those of resampled images; NaN where the search has no resamples.
-      shortcut: 1 for a class that is a shortcut by its controls as well, else 0; NaN without a verdict.
       elsewhere: rates out of distribution, by the name of the set.
     """
 
     cell: Cell
     classes: tuple[str, ...]
     masks: Bool[np.ndarray, "classes height width"]
-    rates: SetOutcome
+    accuracy: float
+    unfiltered_tpr: Float[np.ndarray, " classes"]
+    rates: MapRates
     above_threshold: float
-    resampled: Float[np.ndarray, " classes"]
+    psi: Float[np.ndarray, " classes"]
+    smallest: Float[np.ndarray, " classes"]
     shortcut: Float[np.ndarray, " classes"]
-    elsewhere: dict[str, SetOutcome]
+    resampled: Float[np.ndarray, " classes"]
+    elsewhere: dict[str, SetRates]
 
 
 def read(cell: Cell, share: float) -> Outcome:
@@ -59,25 +57,37 @@ def read(cell: Cell, share: float) -> Outcome:
     share = maps.nearest(share)
     evaluation = evaluation_file.read_method(cell.directory / "evaluation.json", method)
     rates, unfiltered = evaluation.methods[method].at(share), evaluation.unfiltered
+    psi, smallest, shortcut = _of_grafts(evaluation.methods[method].grafts, len(maps.classes))
     resampled = dfm.read_provenance(file, lambda: at_share(maps, share))
+    ood_file = result_file(cell.directory, method)
     return Outcome(
         cell=cell,
         classes=maps.classes,
         masks=maps.at(share),
-        rates=SetOutcome(unfiltered.accuracy, unfiltered.tpr, rates, rates.control_rates),
+        accuracy=unfiltered.accuracy,
+        unfiltered_tpr=unfiltered.tpr,
+        rates=rates,
         above_threshold=float((rates.tpr > cell.config.evaluate.threshold).mean()),
+        psi=psi,
+        smallest=smallest,
+        shortcut=shortcut,
         resampled=np.array(resampled.get("mean", [None] * len(maps.classes)), float),
-        shortcut=np.array(rates.shortcut, float),
-        elsewhere=_elsewhere(result_file(cell.directory, method)),
+        elsewhere={**OodResult.read(ood_file).sets} if ood_file.exists() else {},
     )
 
 
-def _elsewhere(file: Path) -> dict[str, SetOutcome]:
-    sets = OodResult.read(file).sets if file.exists() else {}
-    return {
-        name: SetOutcome(of_set.accuracy, of_set.unfiltered.tpr, of_set.filtered, of_set.control_rates)
-        for name, of_set in sets.items()
-    }
+def _of_grafts(grafts: Grafts | None, classes: int) -> Float[np.ndarray, "3 classes"]:
+    """Return psi, smallest and shortcut of an Outcome."""
+    if grafts is None:
+        return np.full((3, classes), np.nan)
+    smallest = grafts.curves["map"].smallest
+    return np.stack(
+        [
+            grafts.rates.psi,
+            np.where(np.isnan(smallest) & (grafts.baseline.pairs > 0), np.inf, smallest),
+            [np.nan if of.kind == "undecided" else float(of.kind == "shortcut") for of in grafts.verdicts],
+        ]
+    )
 
 
 @dataclasses.dataclass(frozen=True)
@@ -92,6 +102,13 @@ def measured(values: Iterable[float | None]) -> Measured:
     """Return mean and spread over seeds; values that are missing or NaN are left out."""
     known = [float(value) for value in values if value is not None and np.isfinite(value)]
     return Measured(mean(known), float(np.std(known, ddof=1)) if len(known) > 1 else None)
+
+
+def median(values: Iterable[float]) -> float | None:
+    """Return the median of the values that are not NaN; None without any, and where it is infinite."""
+    known = [value for value in values if not np.isnan(value)]
+    found = np.median(known) if known else np.inf
+    return float(found) if np.isfinite(found) else None
 
 
 def stability(masks: Sequence[Bool[np.ndarray, "height width"]]) -> tuple[Measured, Measured]:

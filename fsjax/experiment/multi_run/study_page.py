@@ -3,6 +3,7 @@
 import numpy as np
 from ml_collections import ConfigDict
 
+from fsjax.evaluation import verdict
 from fsjax.experiment.multi_run.study_outcomes import Outcome
 from fsjax.experiment.multi_run.study_tables import Value, in_words
 from fsjax.report import html, study_figures
@@ -25,13 +26,15 @@ def write(
     several = len({first.cell.model for first in firsts}) > 1
     labels = [f"{o.cell.model}\n{o.cell.variant}" if several else o.cell.variant for o in firsts]
     maps = study_figures.map_rows([first.masks[: len(names)] for first in firsts], labels, names)
-    tpr = [np.stack([seed.rates.filtered.tpr[: len(names)] for seed in seeds]) for seeds in groups]
-    rates = study_figures.rates(tpr, labels, names, config.evaluate.threshold)
+    tpr = [np.stack([seed.rates.tpr[: len(names)] for seed in seeds]) for seeds in groups]
+    psi = [np.stack([seed.psi[: len(names)] for seed in seeds]) for seeds in groups]
+    rates = study_figures.rates(tpr, psi, labels, names, config.evaluate.threshold)
     runs = [seed.cell for seeds in groups for seed in seeds]
     page = html.template("study.html").render(
         title=directory.name,
         share=config.report.share,
         threshold=config.evaluate.threshold,
+        rule=verdict.rule(),
         tables={
             name: (headings, [[in_words(value) for value in row] for row in rows])
             for name, (headings, rows) in tables.items()

@@ -5,14 +5,19 @@ import io
 import itertools
 from collections.abc import Sequence
 
+import numpy as np
+from jaxtyping import Float
+
+from fsjax.evaluation.results import Rates
 from fsjax.evaluation.statistics import mean
-from fsjax.experiment.multi_run.study_outcomes import Measured, Outcome, SetOutcome, measured, stability
+from fsjax.experiment.multi_run.study_outcomes import Measured, Outcome, measured, median, stability
 
 Value = str | int | float | Measured | None
 
-# Headings of control masks, and the fields of ControlRates that they show.
+_RATES = ("TPR unfiltered", "TPR", "TPR low", "TPR high", "FPR")
+_GRAFTS = ("psi", "smallest share")
+# Headings of control masks on other sets, and the fields of ControlRates that they show.
 _CONTROLS = {"trivial TPR": "trivial_tpr", "random TPR": "random_tpr", "radial TPR": "radial_tpr"}
-_RATES = ("TPR unfiltered", "TPR", "TPR low", "TPR high", "FPR", *_CONTROLS)
 _STABILITY = ("map IoU", "chance IoU", "resampled IoU")
 
 
@@ -23,26 +28,26 @@ def groups(outcomes: list[Outcome]) -> list[list[Outcome]]:
 
 
 def summary(outcomes: list[Outcome]) -> tuple[list[str], list[list[Value]]]:
-    """Return headings and a row for each model and variant: accuracy, mean rates, shortcuts, stability of the maps."""
-    headings = ["model", "training", "seeds", "accuracy", "TPR", "FPR", *_CONTROLS, "above threshold", "shortcuts"]
+    """Return headings and a row for each model and variant: accuracy, mean rates, shortcuts, stability of the maps.
+
+    The column "smallest share" is the median over classes and seeds; none where half of them do not reach psi = 1/2.
+    """
+    headings = ["model", "training", "seeds", "accuracy", "TPR", "FPR", "above threshold", *_GRAFTS, "shortcuts"]
     headings += [*_STABILITY, *(f"{name} accuracy" for name in _sets(outcomes))]
     rows = []
     for seeds in groups(outcomes):
-        rates = [seed.rates for seed in seeds]
         overlaps = [stability([seed.masks[label] for seed in seeds]) for label in range(len(seeds[0].classes))]
         rows.append(
             [
                 seeds[0].cell.model,
                 seeds[0].cell.variant,
                 len(seeds),
-                measured([of_seed.accuracy for of_seed in rates]),
-                measured([mean(of_seed.filtered.tpr) for of_seed in rates]),
-                measured([mean(of_seed.filtered.fpr) for of_seed in rates]),
-                *(
-                    measured([mean(getattr(of_seed.controls, name)) for of_seed in rates])
-                    for name in _CONTROLS.values()
-                ),
+                measured([seed.accuracy for seed in seeds]),
+                measured([mean(seed.rates.tpr) for seed in seeds]),
+                measured([mean(seed.rates.fpr) for seed in seeds]),
                 measured([seed.above_threshold for seed in seeds]),
+                measured([mean(seed.psi) for seed in seeds]),
+                median([share for seed in seeds for share in seed.smallest]),
                 measured([mean(seed.shortcut) for seed in seeds]),
                 *(measured([iou.mean for iou in ious]).mean for ious in zip(*overlaps, strict=True)),
                 measured([mean(seed.resampled) for seed in seeds]),
@@ -55,34 +60,38 @@ def summary(outcomes: list[Outcome]) -> tuple[list[str], list[list[Value]]]:
 def by_class(outcomes: list[Outcome]) -> tuple[list[str], list[list[Value]]]:
     """Return headings and a row for each class, model and variant: its rates on the test images and other sets.
 
-    The column "shortcut" is the share of runs with a verdict that call the class a shortcut.
+    The column "shortcut" is the share of runs with a verdict that call the class a shortcut, and "smallest share" the
+    median over seeds; none where half of them do not reach psi = 1/2.
     """
-    headings = ["class", "model", "training", *_RATES, "shortcut", *_STABILITY]
-    headings += [f"{name} {rate}" for name in _sets(outcomes) for rate in _RATES]
+    headings = ["class", "model", "training", *_RATES, *_GRAFTS, "shortcut", *_STABILITY]
+    headings += [f"{name} {rate}" for name in _sets(outcomes) for rate in (*_RATES, *_CONTROLS)]
     rows = []
     for label, name in enumerate(outcomes[0].classes):
         for seeds in groups(outcomes):
             row: list[Value] = [name, seeds[0].cell.model, seeds[0].cell.variant]
-            row += _rates([seed.rates for seed in seeds], label)
+            row += _rates([seed.unfiltered_tpr for seed in seeds], [seed.rates for seed in seeds], label)
+            row += [measured([seed.psi[label] for seed in seeds]), median([seed.smallest[label] for seed in seeds])]
             row.append(measured([seed.shortcut[label] for seed in seeds]))
             row += [iou.mean for iou in stability([seed.masks[label] for seed in seeds])]
             row.append(measured([seed.resampled[label] for seed in seeds]))
             for other in _sets(outcomes):
-                row += _rates([seed.elsewhere[other] for seed in seeds], label)
+                sets = [seed.elsewhere[other] for seed in seeds]
+                row += _rates([of_set.unfiltered.tpr for of_set in sets], [of_set.filtered for of_set in sets], label)
+                for control in _CONTROLS.values():
+                    row.append(measured([getattr(of_set.control_rates, control)[label] for of_set in sets]))
             rows.append(row)
     return headings, rows
 
 
-def _rates(seeds: list[SetOutcome], label: int) -> list[Value]:
-    """Return the columns of _RATES."""
-    low, high = (measured([seed.filtered.tpr_ci[label, end] for seed in seeds]).mean for end in (0, 1))
+def _rates(unfiltered: list[Float[np.ndarray, " classes"]], rates: Sequence[Rates], label: int) -> list[Value]:
+    """Return the columns of _RATES, from a TPR and rates of each seed."""
+    low, high = (measured([of_seed.tpr_ci[label, end] for of_seed in rates]).mean for end in (0, 1))
     return [
-        measured([seed.unfiltered_tpr[label] for seed in seeds]),
-        measured([seed.filtered.tpr[label] for seed in seeds]),
+        measured([tpr[label] for tpr in unfiltered]),
+        measured([of_seed.tpr[label] for of_seed in rates]),
         low,
         high,
-        measured([seed.filtered.fpr[label] for seed in seeds]),
-        *(measured([getattr(seed.controls, name)[label] for seed in seeds]) for name in _CONTROLS.values()),
+        measured([of_seed.fpr[label] for of_seed in rates]),
     ]
 
 

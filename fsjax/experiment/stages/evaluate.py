@@ -29,17 +29,19 @@ def _evaluate(workspace: Workspace) -> None:
 def _write_means(workspace: Workspace, maps: DominantFrequencyMaps) -> None:
     """Send the means at the share nearest to config.report.share to TensorBoard and Weights & Biases."""
     evaluation = evaluation_file.read_method(workspace.directory / "evaluation.json", maps.method)
-    rates = evaluation.methods[maps.method].at(maps.nearest(workspace.config.report.share))
+    of_method, share = evaluation.methods[maps.method], maps.nearest(workspace.config.report.share)
+    rates, grafts = of_method.at(share), of_method.grafts
     means = {"accuracy": evaluation.unfiltered.accuracy, "mean_tpr": mean(rates.tpr), "mean_fpr": mean(rates.fpr)}
+    if grafts:
+        means["mean_psi"] = mean(grafts.rates.psi)
+        means["shortcuts"] = sum(verdict.kind == "shortcut" for verdict in grafts.verdicts)
     values = {name: value for name, value in means.items() if value is not None}
-    if verdicts := [verdict for verdict in rates.shortcut if verdict is not None]:
-        values["shortcuts"] = sum(verdicts)
     workspace.metrics.outcome(maps.method, fingerprint(workspace.config, STAGE), values)
 
 
 STAGE = Stage(
     name="evaluate",
-    # The controls are of the share that is shown.
+    # Verdicts rest on the shares up to the one that is shown.
     fields=("evaluate", "report.share"),
     needs=(search.STAGE,),
     check=check,
