@@ -5,10 +5,7 @@ numbers, so all results are the same bits for any number of processes.
 """
 
 import itertools
-from collections.abc import Sequence
 from typing import NamedTuple
-
-import numpy as np
 
 from fsjax.runtime import parallel
 
@@ -51,13 +48,3 @@ def share_pairs(
                 Block(range(begin * batch_size, stop), range(first * tile_masks, min(end * tile_masks, masks)))
             )
     return blocks
-
-
-def share_costs(costs: Sequence[int]) -> slice:
-    """Return this process's share of work units of these costs, above 0: contiguous, and as equal as units allow."""
-    index, processes = parallel.process()
-    each = np.asarray(costs, np.int64)
-    # A unit belongs to the process whose share of the costs holds its middle; doubled, so that it is a whole number.
-    middles, whole = 2 * each.cumsum() - each, 2 * int(each.sum())
-    first, end = np.searchsorted(middles, [whole * at // processes for at in (index, index + 1)])
-    return slice(int(first), int(end))

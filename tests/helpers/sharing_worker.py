@@ -22,7 +22,7 @@ from configs import common
 from fsjax.data.dataset import Dataset, measure_mean_std
 from fsjax.engine import tile_size
 from fsjax.engine.model import Model
-from fsjax.evaluation import evaluate
+from fsjax.evaluation import evaluate, map_grafts
 from fsjax.evaluation.ood import attacks, judging, sets
 from fsjax.evaluation.ood.counts import count_parts
 from fsjax.evaluation.typed_json import to_json
@@ -106,8 +106,8 @@ def evaluate_all(case):
     engine = evaluate.make_engine(classifier, dataset, 0)
     rates = evaluate.filter_by_maps(classifier, engine, maps, dataset)
     told(case, "filtered", to_json(list(rates.values())))
-    args = [maps, dataset, 0.3, rates[0.3], engine.tile_images]
-    told(case, "controls", to_json(evaluate.compare_with_controls(config, classifier, *args)))
+    usable, unfiltered = np.arange(len(dataset)), evaluate_unfiltered(classifier, dataset)
+    told(case, "grafts", to_json(map_grafts.judge_maps(config, classifier, maps, dataset, unfiltered, usable, None)))
 
     context = EvaluatorContext(model, mean_std, config, lambda split: dataset, output.parent / "workdir")
     validate, count = (
@@ -121,7 +121,7 @@ def evaluate_all(case):
     if case == "many":
         image_set = sets.open_attack(attacks.parse("fgsm:8/255"), config, classifier, dataset)
         fewer = config.copy_and_resolve_references()
-        fewer.report.share, fewer.evaluate.control_images, fewer.evaluate.random_masks, fewer.seed = 0.3, 9, 3, 1
+        fewer.report.share, fewer.ood.random_masks, fewer.seed = 0.3, 3, 1
         judge = judging.Judge(fewer, classifier, maps, dataset)
         told(case, "controls out of distribution", judge._controls.bits.tolist())
         for turn in ("first", "second"):
@@ -146,7 +146,7 @@ def maps_of(classes):
 
 index, output = jax.process_index(), pathlib.Path(sys.argv[1])
 config = common.base()
-config.evaluate.random_masks, config.data.validation_share, config.ood.images_per_class = 4, 0.5, 14
+config.evaluate.pairs, config.data.validation_share, config.ood.images_per_class = 4, 0.5, 14
 # Several chunks, tiles of masks and parts; and processes with more memory than others, as JAX finds it.
 tile_size.fit, sets.PART = lambda *args, **options: 8 + 3 * index, 15
 parallel._MESSAGE = 50  # so that counts travel in several messages
