@@ -19,25 +19,18 @@ from ml_collections import ConfigDict
 import fsjax
 from configs import common
 from fsjax.data import SOURCES
+from fsjax.evaluation.graft_results import Baseline, Curve, GraftRates, Grafts, Verdict
 from fsjax.evaluation.ood.average_tpr import Group, Point
 from fsjax.evaluation.ood.results import OodResult, SetResult
-from fsjax.evaluation.results import (
-    Controls,
-    Evaluation,
-    Grid,
-    MapRates,
-    MethodEvaluation,
-    Recovery,
-    Reliance,
-    Unfiltered,
-)
+from fsjax.evaluation.results import Evaluation, Grid, MapRates, MethodEvaluation, Recovery, Reliance, Unfiltered
 from fsjax.experiment.runner import STAGES
 from fsjax.fourier import dfm
 from fsjax.search import SEARCHES
 from fsjax.training.evaluators import EVALUATORS
 
 RESULTS = (
-    *(Evaluation, Unfiltered, MethodEvaluation, MapRates, Controls, Grid, Recovery, Reliance),
+    *(Evaluation, Unfiltered, MethodEvaluation, MapRates, Grid, Recovery, Reliance),
+    *(Grafts, Baseline, GraftRates, Curve, Verdict),
     *(OodResult, SetResult, Point, Group),
 )
 ROOT = pathlib.Path(__file__).parents[2]

@@ -89,7 +89,7 @@ def run(images, tmp_path_factory):
         "train.warmup_steps": 0,
         "search.method": "contrast",
         "search.images_per_class": 0,
-        "evaluate.random_masks": 0,
+        "evaluate.pairs": 0,
         "report.samples": 1,
         "stages": "train,search,evaluate,report,export",
     }

@@ -1,5 +1,7 @@
 """What is measured, against scikit-learn and loops over single images."""
 
+import contextlib
+
 import jax.numpy as jnp
 import numpy as np
 import pytest
@@ -14,7 +16,7 @@ from fsjax.evaluation.rates import class_rates
 from fsjax.evaluation.unfiltered import confusion_matrix as count_confusion
 from fsjax.fourier import dfm, spectrum
 from fsjax.models.classifier import Classifier
-from fsjax.runtime import files
+from fsjax.runtime import files, interrupt
 from tests.helpers.linear_classifier import CONFIG, MEAN_STD, Made, make_classifier, make_maps, predictions
 
 
@@ -44,6 +46,54 @@ def test_a_second_method_is_added_beside_the_first(tmp_path):
     evaluate.run(CONFIG, tmp_path, classifier, dfm.dataclasses.replace(maps, method="other"), dataset)
     both = files.read_json(tmp_path / "evaluation.json")
     assert both["methods"]["other"] == both["methods"]["removal"] == first["methods"]["removal"]
+
+
+@pytest.fixture
+def grafted(monkeypatch):
+    """A config with verdicts; the masks of each tile of grafts; and after how many tiles the run is told to end."""
+    config, passes, stop = CONFIG.copy_and_resolve_references(), [], [False]
+    config.evaluate.pairs = 4
+    monkeypatch.setattr(interrupt, "requested", lambda: stop[0] and len(passes) >= stop[0])
+
+    def watched(engine, *args, **options):
+        for items, sums in tiles(engine, *args, **options):
+            if "captured" in sums:
+                passes.append(len(items))
+            yield items, sums
+
+    tiles = Engine.tiles
+    monkeypatch.setattr(Engine, "tiles", watched)
+    return config, passes, stop
+
+
+def test_a_killed_evaluation_goes_on_with_the_outcomes_of_grafts_that_it_lacks(tmp_path, grafted):
+    (config, passes, stop), maps = grafted, make_maps(3)
+    classifier, test = make_classifier(3), Dataset(Made((7, 4, 10)), 8)
+    evaluate.run(config, tmp_path / "whole", classifier, maps, test)
+    all_passes = passes.copy()
+    assert len(all_passes) >= 6 and not (tmp_path / "whole" / "grafts").exists(), "outcomes are gone once they count"
+    passes.clear()
+    directory = tmp_path / "killed"
+    while not (directory / "evaluation.json").exists():
+        # One more tile each time, until it is done.
+        stop[0] = len(passes) + 1
+        with contextlib.suppress(interrupt.Terminated):
+            evaluate.run(config, directory, classifier, maps, test)
+    assert sum(passes) == sum(all_passes) and len(passes) > 3, "nothing is computed twice"
+    assert files.read_json(directory / "evaluation.json") == files.read_json(tmp_path / "whole" / "evaluation.json")
+    assert not (directory / "grafts").exists()
+
+
+def test_outcomes_of_other_pairs_are_not_taken_over(tmp_path, grafted):
+    (config, _, stop), maps = grafted, make_maps(3)
+    classifier, test = make_classifier(3), Dataset(Made((7, 4, 10)), 8)
+    stop[0] = 2
+    with pytest.raises(interrupt.Terminated):
+        evaluate.run(config, tmp_path / "run", classifier, maps, test)
+    stop[0], config.seed = False, 1
+    for directory in ("run", "anew"):
+        evaluate.run(config, tmp_path / directory, classifier, maps, test)
+    assert files.read_json(tmp_path / "run" / "evaluation.json") == files.read_json(tmp_path / "anew/evaluation.json")
 
 
 def test_one_class_has_a_tpr_and_no_fpr(tmp_path):

@@ -1,4 +1,4 @@
-"""Results as JSON and back: nothing is lost, and the version before is read."""
+"""Results as JSON and back: nothing is lost, and the versions before are read."""
 
 import dataclasses
 import json
@@ -16,11 +16,15 @@ from fsjax.runtime import files
 from fsjax.runtime.errors import InputError
 from tests.helpers import results
 
-# As the version before wrote it: 20 steps of configs/dfm_vit.py, searched on 5 images a class.
-VERSION_1 = pathlib.Path(__file__).parent / "files" / "evaluation_version_1.json"
+FILES = pathlib.Path(__file__).parent / "files"
+# As the version wrote it: 20 steps of configs/dfm_vit.py, searched on 5 images a class.
+VERSION_1 = FILES / "evaluation_version_1.json"
+# As the version wrote it: configs/dfm_vit.py, with controls at 5 %.
+VERSION_2 = FILES / "evaluation_version_2.json"
+RATES = ("tpr", "tpr_ci", "fpr", "positions")
 
 
-def test_the_version_before_is_read():
+def test_the_first_version_is_read():
     old, found = files.read_json(VERSION_1), evaluation_file.read(VERSION_1)
     method, classes = found.methods["removal"], old["classes"]
     assert list(found.classes) == classes and found.images.tolist() == old["images"]
@@ -30,41 +34,69 @@ def test_the_version_before_is_read():
     for name in ("searched_on", "forward_equivalents", "grid", "planted"):
         assert typed_json.to_json(getattr(method, name)) == old["removal"][name]
     for share, rates in method.shares.items():
-        written = old["removal"][share]
-        for name in ("tpr", "tpr_ci", "fpr", "positions"):
-            assert typed_json.to_json(getattr(rates, name)) == written[name]
-        assert (rates.controls is not None) == (share == "0.05")
-    assert not any(method.at(0.1).shortcut)
-    controls, written = method.at(0.05).controls, old["removal"]["0.05"]
-    assert (
-        list(method.at(0.05).shortcut) == written["shortcut"] and list(controls.best_trivial) == written["best_trivial"]
-    )
-    assert (controls.images.tolist(), controls.tpr.tolist()) == (written["control_images"], written["control_tpr"])
-    for name in ("random_masks", "radial_masks", "random_tpr", "radial_tpr", "low_pass_tpr", "highest_energy_tpr"):
-        assert typed_json.to_json(getattr(controls, name)) == written[name]
-    for name in ("margin", "margin_ci", "p_value", "q_value"):
-        assert typed_json.to_json(getattr(controls, name)) == written[name]
+        assert typed_json.to_json(rates) == {name: old["removal"][share][name] for name in RATES}
+    assert method.grafts is None
 
 
-def test_the_first_files_had_neither_intervals_nor_controls(tmp_path):
+def test_the_first_files_had_no_intervals(tmp_path):
     old = files.read_json(VERSION_1)
     old["removal"] = old["removal"] | {
         "0.05": {name: old["removal"]["0.05"][name] for name in ("tpr", "fpr", "positions")}
     }
     files.write_json(tmp_path / "evaluation.json", old)
     rates = evaluation_file.read(tmp_path / "evaluation.json").methods["removal"].at(0.05)
-    assert np.isnan(rates.tpr_ci).all() and rates.controls is None and rates.shortcut == (None,) * 4
-    assert np.isnan(rates.control_rates.trivial_tpr).all()
+    assert np.isnan(rates.tpr_ci).all()
+
+
+def test_a_file_with_controls_is_read_without_them():
+    old, found = files.read_json(VERSION_2), evaluation_file.read(VERSION_2)
+    assert old["version"] == 2 and old["methods"]["removal"]["shares"]["0.05"]["controls"]["margin"]
+    expected = {name: value for name, value in old.items() if name != "checksum"} | {"version": 3}
+    (method,) = expected["methods"].values()
+    method["grafts"] = None
+    for rates in method["shares"].values():
+        del rates["controls"], rates["shortcut"]
+    assert found.to_json() == expected
 
 
 def test_an_evaluation_comes_back_from_its_file_as_it_was(tmp_path):
-    found = evaluation_file.read(VERSION_1)
-    written = found.to_json()
-    assert written["version"] == 2 and list(written)[1:] == ["classes", "images", "unfiltered", "methods", "planted"]
+    names, missing = ("a", "b"), {"psi": [-0.25, None], "psi_ci": [[-0.5, 0.125], [None, None]]}
+    grafts = results.grafts(names, ("shortcut by phase", "undecided"), share=0.1, smallest=[0.015625, None], **missing)
+    without = dataclasses.replace(grafts.verdicts[1], share=None, psi=None, psi_ci=())
+    grafts = dataclasses.replace(grafts, verdicts=(grafts.verdicts[0], without))
+    shares = {0.1: results.map_rates([0.5, None])}
+    methods = {"removal": results.method(shares, grafts=grafts), "other": results.method(shares)}
+    found = results.evaluation(names, methods)
     results.write(tmp_path, found)
-    assert evaluation_file.read(tmp_path / "evaluation.json").to_json() == written
-    nothing = results.evaluation(("a", "b"), {"removal": results.method({0.1: results.map_rates([0.5, None])})})
-    assert Evaluation.from_json(json.loads(json.dumps(nothing.to_json()))).to_json() == nothing.to_json()
+    written, again = files.read_json(tmp_path / "evaluation.json"), evaluation_file.read(tmp_path / "evaluation.json")
+    assert written["version"] == 3
+    assert list(written)[1:6] == ["classes", "images", "unfiltered", "methods", "planted"]
+    assert again.to_json() == found.to_json()
+    back = again.methods["removal"].grafts
+    assert back.verdicts == grafts.verdicts and back.curve_shares == grafts.curve_shares
+    assert back.tested_shares == (0.1,) and back.rates.psi[0] == -0.25 and np.isnan(back.rates.psi[1])
+    assert np.isnan(back.rates.psi_ci[1]).all() and back.curves["map"].smallest[0] == 0.015625
+    assert back.baseline.pairs.dtype.kind == "i" and again.methods["other"].grafts is None
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        ({"verdicts": [{"name": "a"}]}, "verdicts[0].kind: got None; expected a text"),
+        ({"curve_shares": [0.1]}, "curves.map.psi: got [[0.5, 0.5],"),
+        ({"curve_shares": [0.1, 2, 0.5]}, "curve_shares[1]: got 2; expected a number in [0, 1]"),
+        ({"baseline": None}, "baseline: got None; expected a JSON object"),
+        ({"rates": {}}, "rates.share: got None; expected a number in [0, 1], as lists of shape [2]"),
+    ],
+)
+def test_grafts_of_another_form_are_refused_in_one_line(change, said):
+    names = ("a", "b")
+    method = results.method({0.1: results.map_rates([0.5, 1])}, grafts=results.grafts(names, ["spread"] * 2))
+    content = results.evaluation(names, {"removal": method}).to_json()
+    content["methods"]["removal"]["grafts"] |= change
+    with pytest.raises(InputError) as caught:
+        Evaluation.from_json(content)
+    assert str(caught.value).startswith(f"methods.removal.grafts.{said}") and "\n" not in str(caught.value)
 
 
 def test_rates_are_found_by_their_share():

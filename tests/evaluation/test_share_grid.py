@@ -22,7 +22,7 @@ ASKED = (0.1, 0.2, 0.35, 0.5)
 
 def evaluated(directory, maps, source, images):
     config = CONFIG.copy_and_resolve_references()
-    config.evaluate.grid, config.evaluate.grid_images, config.evaluate.random_masks = ASKED, images, 0
+    config.evaluate.grid, config.evaluate.grid_images = ASKED, images
     evaluate.run(config, directory, make_classifier(len(maps.classes)), maps, Dataset(source, 8))
     return evaluation_file.read(directory / "evaluation.json").methods["removal"]
 
@@ -136,7 +136,7 @@ def test_a_grid_of_another_form_is_refused(left, change):
         ("grid", ("0.1",), "evaluate.grid: got '0.1'; expected numbers in (0, 1]"),
         ("grid_images", -1, "evaluate.grid_images: got -1; expected 0 or more"),
         ("threshold", 1.2, "evaluate.threshold: got 1.2; expected a TPR in [0, 1]"),
-        ("random_masks", -2, "evaluate.random_masks: got -2; expected 0 or more"),
+        ("pairs", -2, "evaluate.pairs: got -2; expected 0 or more"),
     ],
 )
 def test_what_cannot_be_measured_is_refused_at_the_door(field, value, message):

@@ -25,7 +25,7 @@ ROOT = pathlib.Path(__file__).parents[2]
 CONFIG = "--config=configs/dfm_vit.py"
 FIELDS = killed.FIELDS | {"train.steps": 15, "search.patch": 3, "search.resamples": 2}
 # Most of a start's seconds would be the report's figures: only those that may be killed in a report make one.
-FIELDS |= {"evaluate.random_masks": 0, "evaluate.grid": (0.3,), "stages": "train,search,evaluate"}
+FIELDS |= {"evaluate.pairs": 0, "evaluate.grid": (0.3,), "stages": "train,search,evaluate"}
 WHOLE = "train,search,evaluate,report"
 
 

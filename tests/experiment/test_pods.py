@@ -38,7 +38,7 @@ SMALL = [
     "--config.search.images_per_class=20",
     # What is compared rests on these as on more of them.
     "--config.search.resamples=2",
-    "--config.evaluate.random_masks=2",
+    "--config.evaluate.pairs=2",
     "--config.evaluate.grid=(0.3,)",
 ]
 

@@ -12,7 +12,8 @@ CONFIG = ConfigDict(
         "seed": 0,
         "run": {"memory_mib": 1},
         "report": {"share": 0.2},
-        "evaluate": {"threshold": 0.6, "random_masks": 20, "control_images": 0, "grid": (), "grid_images": 0},
+        "search": {"images_per_class": 3},
+        "evaluate": {"threshold": 0.6, "pairs": 0, "grid": (), "grid_images": 0},
     }
 )
 MEAN_STD = (np.array([0.4, 0.5, 0.6]), np.array([0.2, 0.25, 0.3]))

@@ -43,7 +43,7 @@ def control_rates(count, **rates):
 def grafts(names, kinds, *, share=0.05, curve_shares=(0.01, 0.05, 0.5), pairs=120, smallest=None, **values):
     """Grafts with a verdict of each kind ('shortcut by phase') on each class; every rate is 0.5 unless said otherwise.
 
-    `share` is that of the verdicts; `values` are fields of GraftRates there.
+    `share` is that of the verdicts; `values` are fields of GraftRates.
     """
     count, every = len(names), len(curve_shares)
     smallest = numbers([None] * count if smallest is None else smallest)
@@ -51,7 +51,8 @@ def grafts(names, kinds, *, share=0.05, curve_shares=(0.01, 0.05, 0.5), pairs=12
         field.name: np.full((count, 2)[: 1 + field.name.endswith("_ci")], 0.5)
         for field in dataclasses.fields(GraftRates)
     }
-    at_share = GraftRates(**fields | {name: numbers(value) for name, value in values.items()})
+    fields["share"] = np.full(count, share)
+    rates = GraftRates(**fields | {name: numbers(value) for name, value in values.items()})
     half, none = np.full((every, count), 0.5), np.full(count, np.nan)
     limits = np.full((every, count, 2), 0.5)
     curves = {kind: Curve(half, limits, none, np.full((count, 2), np.nan)) for kind in KINDS}
@@ -61,8 +62,6 @@ def grafts(names, kinds, *, share=0.05, curve_shares=(0.01, 0.05, 0.5), pairs=12
         donors=np.full(count, pairs),
         recipients=np.full(count, pairs),
         base=np.full(count, 0.1),
-        base_plain=np.full(count, 0.1),
-        by_plain=np.zeros(count, int),
     )
     verdicts = []
     for label, (name, words) in enumerate(zip(names, kinds, strict=True)):
@@ -72,13 +71,13 @@ def grafts(names, kinds, *, share=0.05, curve_shares=(0.01, 0.05, 0.5), pairs=12
             kind=kind,
             by=by,
             share=share,
-            psi=float(at_share.psi[label]),
-            psi_ci=tuple(at_share.psi_ci[label].tolist()),
+            psi=float(rates.psi[label]),
+            psi_ci=tuple(rates.psi_ci[label].tolist()),
             smallest=None if np.isnan(smallest[label]) else float(smallest[label]),
             sentence=f"{name}: {words}: made up.",
         )
         verdicts.append(found)
-    return Grafts(baseline, {f"{share:g}": at_share}, tuple(curve_shares), curves, tuple(verdicts))
+    return Grafts(baseline, rates, (share,), tuple(curve_shares), curves, tuple(verdicts))
 
 
 def method(shares, *, grid=None, planted=None, grafts=None):

@@ -31,7 +31,7 @@ def store():
 def make_config(**changes):
     fields = {"data__synthetic__train_per_class": 12, "data__synthetic__test_per_class": 4, "train__steps": 6}
     fields |= {"run__checkpoint_every": 1, "run__log_every": 1, "run__save_seconds": 0.0}
-    return small_config(**fields, search__patch=2, evaluate__random_masks=0, **changes)
+    return small_config(**fields, search__patch=2, evaluate__pairs=2, **changes)
 
 
 @pytest.fixture(autouse=True, scope="module")
@@ -44,19 +44,21 @@ def no_rivals():
 
 @pytest.fixture(scope="module")
 def runs(tmp_path_factory):
-    """The same run on a disk and in a store, where it is stopped in the middle of training and of the search."""
+    """The same run on a disk and in a store, where it is stopped in the middle of training, search and evaluation."""
     disk, place = tmp_path_factory.mktemp("disk") / "run", store()
     runner.run(make_config(), disk, command=["python", "launch.py"])
     with pytest.MonkeyPatch.context() as patch:
         asked = itertools.count(1)
         searched = place / "search" / "removal" / "class00001"
-        for stop in (lambda: next(asked) == 2, searched.exists):
+        grafted = place / "grafts"
+        for stop in (lambda: next(asked) == 2, searched.exists, lambda: any(grafted.rglob("*.npz"))):
             patch.setattr(interrupt, "requested", stop)
             with pytest.raises(interrupt.Terminated):
                 runner.run(make_config(), place)
             steps = {file.name.split(".")[0] for file in (place / "checkpoints").glob("*.json")}
-            assert ("6" in steps) == (stop == searched.exists), steps
-    assert not (place / "dfm").exists()
+            assert ("6" in steps) == searched.exists(), steps
+            assert (place / "dfm").exists() == grafted.exists()
+    assert not (place / "evaluation.json").exists()
     runner.run(make_config(), place, command=["python", "launch.py"])
     return disk, place
 
