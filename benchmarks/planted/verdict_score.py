@@ -31,7 +31,7 @@ def tables(rows: Sequence[dict], rules: Sequence[str]) -> str:
     ]
     lines.append("| --- " * 5 + "|")
     for search in searches:
-        found = [row for row in rows if row["search"] == search and row["label"] == "positive" and row["passes"]]
+        found = [row for row in rows if row["search"] == search and row["label"] == "positive" and row.get("passes")]
         if found:
             psi = [np.mean([row["psi"][share] for row in found]) for share in ("0.01", "0.05")]
             others = np.mean([[row["recovered"], row["passes"]] for row in found], axis=0)
