@@ -36,7 +36,7 @@ class GraftRates:
     """What grafting the map of a class does at the share that its verdict rests on.
 
     Attributes:
-      share: of the plane: the smallest tested one where psi is above 1/2 with confidence, or that of the largest psi.
+      share: of the plane: the smallest tested one that controls the class with confidence, or that of the largest psi.
       grafted: q, recipients called the class with the map's frequencies of a donor.
       swapped: w, images of the class still called it with the map's frequencies of another image of the class.
       replaced: n, the same with those of an image of another class.
@@ -44,7 +44,7 @@ class GraftRates:
       necessity: N = (w - n) / w.
       psi: (S + N) / 2.
       psi_ci: its 95 % interval.
-      p_value: of psi being at most 1/2; one-sided, of this class and share alone.
+      p_value: of psi being at most what controls the class (`verdict.control`); one-sided, of this class and share.
       swapped_ci: Wilson interval of w.
       difference: e, how much of what tells pairs apart lies in the map, DC left out.
       prominence: how much more of that difference an orbit of the map holds than one beside it with its radial profile.

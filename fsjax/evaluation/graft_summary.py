@@ -61,16 +61,18 @@ def summarise(
     outcomes = {kind: grafts.under(kind, masks.of_kind(kind)) for kind in kinds}
     measured = {kind: influence.measure(of_kind) for kind, of_kind in outcomes.items()}
     of_map = measured["map"]
-    share = verdict.rests_on(of_map.psi, of_map.p_above(CONTROL), np.array(tested), level)
+    base = float(outcomes["map"].base.mean())
+    p_value = of_map.p_above(verdict.control(base))
+    share = verdict.rests_on(of_map.psi, p_value, np.array(tested), level)
     curves = {kind: _curve(outcomes[kind], measured[kind], shares, seed) for kind in kinds}
-    rates = _rates(grafts, masks, outcomes["map"], of_map, share) | {"share": np.array(shares[share])}
-    return ClassSummary(np.array(outcomes["map"].base.mean()), rates, curves)
+    at_share = {"share": np.array(shares[share]), "p_value": np.asarray(p_value[share])}
+    return ClassSummary(np.array(base), at_share | _rates(grafts, masks, outcomes["map"], of_map, share), curves)
 
 
 def _rates(
     grafts: ClassGrafts, masks: GraftMasks, outcomes: Outcomes, measured: Influence, share: int
 ) -> dict[str, np.ndarray]:
-    """Return the fields of GraftRates at a share, by its index, but for `share`."""
+    """Return the fields of GraftRates at a share, by its index, but for `share` and `p_value`."""
     controls = masks.controls(share) | {kind: masks.of_kind(kind)[[share]] for kind in ("low_pass", "energy")}
     # Named after the share: it rests on the level, and so on the number of classes.
     under = influence.measure(grafts.under(f"control{share}-", np.concatenate(list(controls.values()))))
@@ -87,7 +89,6 @@ def _rates(
         "necessity": np.clip(measured.necessity[share], -1, 1),
         "psi": np.clip(measured.psi[share], -1, 1),
         "psi_ci": np.clip(measured.interval()[share], -1, 1),
-        "p_value": measured.p_above(CONTROL)[share],
         "swapped_ci": wilson(np.array(said["swapped"].sum()), np.array(said["swapped"].size)),
         "difference": np.array(masks.share_of_difference(share)),
         "prominence": np.array(masks.prominence(share)),

@@ -18,8 +18,9 @@ KINDS = ("shortcut", "band", "coarse", "by absence", "default class", "spread", 
 CONTROL = 0.5
 # A class is recognised where its TPR, unfiltered, is above its FPR by this much.
 RECOGNISED = 0.5
-# Others' images called the class, as they are, beyond which it is what the model says by default.
-DEFAULT = 0.5
+# Others' images called the class, as they are, beyond which it is what the model says by default, unless psi is above
+# COMPLETE: S rests on few pairs there, and what takes others' cues away brings such a class about.
+DEFAULT, COMPLETE = 0.5, 0.9
 # Of what tells a class's images from others', a map of few frequencies holds at most this much, unless its orbits stand
 # out from those beside them by this factor of energy, as the lowest frequencies of natural images do not.
 FEW, PROMINENT = 0.5, 16.0
@@ -57,7 +58,7 @@ class Evidence:
       why_none: where there are none, the reason.
       base: q0, others' images called the class as they are, where their own class is left out.
       at: the share of `rests_on`; None without pairs.
-      level: at which psi is above CONTROL there, as of `level`.
+      level: at which psi is above `control` there, as of `level`.
       low_pass: share of the plane that as many of the lowest frequencies need; NaN where they do not suffice.
     """
 
@@ -92,8 +93,13 @@ def rule() -> str:
     )
 
 
+def control(base: float) -> float:
+    """Return what psi of a map has to be above to control a class whose q0 is `base`."""
+    return COMPLETE if base > DEFAULT else CONTROL
+
+
 def level(classes: int, shares: int) -> float:
-    """Return the p-value at which psi of one class at one share is above CONTROL, of all of them (Bonferroni)."""
+    """Return the p-value at which psi of one class at one share is above `control`, of all of them (Bonferroni)."""
     return RATE / max(1, classes * shares)
 
 
@@ -103,9 +109,10 @@ def rests_on(
     tested: Bool[np.ndarray, " shares"],
     level: float,
 ) -> int:
-    """Return the index of the share that a verdict rests on: the first tested one where psi is above CONTROL.
+    """Return the index of the share that a verdict rests on: the first tested one where psi is above `control`.
 
-    Without any, that of the largest psi of those tested, or of all where none is.
+    Without any, that of the largest psi of those tested, or of all where none is. The p-values are those of psi being
+    at most `control`.
     """
     above = np.flatnonzero(tested & (p_value <= level))
     return int(above[0]) if len(above) else int(np.where(tested | ~tested.any(), psi, -np.inf).argmax())
@@ -170,12 +177,12 @@ def decide(evidence: Evidence) -> Decision:
     at = evidence.at
     if at is None:
         return Decision("undecided", "", evidence.why_none)
+    if at.p_value <= evidence.level:
+        return _controlled(evidence, at)
     if evidence.base > DEFAULT:
         others = f"{_percent(evidence.base)} of others' images"
         reason = f"the model says it of {others} as they are, where their own class is left out"
         return Decision("default class", "", reason)
-    if at.p_value <= evidence.level:
-        return _controlled(evidence, at)
     if at.psi_ci[1] < CONTROL:
         return Decision("spread", "", f"of all maps tested, {_of_plane(at.share)} reach the largest psi, {at.psi:.2f}")
     return Decision("undecided", "", _too_few(at, evidence.pairs, evidence.level))

@@ -62,7 +62,9 @@ def kind(evidence):
         (changed(psi=0.6, psi_ci=(0.52, 0.68), p_value=2e-3), "undecided"),
         (changed(**NOTHING), "spread"),
         (changed(**NOTHING, base=0.8), "default class"),
-        (changed(base=0.8), "default class"),
+        # Its psi is 0.9, and has to be above that where the model says the class by default.
+        (changed(base=0.8, p_value=0.5), "default class"),
+        (changed(base=0.55, psi=1.0, grafted=1.0, amplitude=1.0, phase=0.6), "shortcut amplitude"),
         (changed(fpr=0.6), "not recognised"),
         (changed(tpr=0.4), "not recognised"),
         (changed(fpr=np.nan), "shortcut amplitude"),
@@ -82,6 +84,10 @@ def test_a_verdict_rests_on_the_smallest_tested_share_that_controls_the_class():
     assert verdict.rests_on(psi, p_value, tested, 1e-5) == 3
     assert verdict.rests_on(psi, p_value, tested, 1e-7) == 3, "the largest psi of those tested"
     assert verdict.rests_on(psi, p_value, ~tested & tested, 1e-3) == 4, "of all, where none is"
+
+
+def test_a_class_that_the_model_says_by_default_needs_complete_control():
+    assert verdict.control(0.5) == 0.5 and verdict.control(0.51) == 0.9
 
 
 def test_confidence_is_over_all_classes_and_shares_together():
