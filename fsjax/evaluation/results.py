@@ -13,9 +13,6 @@ from fsjax.evaluation.typed_json import ResultFile
 from fsjax.evaluation.version_1 import from_version_1
 from fsjax.runtime.errors import InputError
 
-# Names of the trivial masks; each class has one of each.
-TRIVIAL = ("low-pass", "highest energy")
-
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class Unfiltered:
@@ -34,38 +31,6 @@ class Rates:
     tpr: Float[np.ndarray, " classes"]
     tpr_ci: Float[np.ndarray, "classes 2"]
     fpr: Float[np.ndarray, " classes"]
-
-
-@dataclasses.dataclass(frozen=True, eq=False)
-class ControlRates:
-    """TPR of each class under control masks of its map's size.
-
-    Attributes:
-      low_pass_tpr: under the lowest frequencies.
-      highest_energy_tpr: under the frequencies in which the class's images have most energy.
-      random_tpr: mean over random masks.
-      radial_tpr: mean over random masks with the map's radial profile; NaN where it has none.
-    """
-
-    low_pass_tpr: Float[np.ndarray, " classes"]
-    highest_energy_tpr: Float[np.ndarray, " classes"]
-    random_tpr: Float[np.ndarray, " classes"]
-    radial_tpr: Float[np.ndarray, " classes"]
-
-    @classmethod
-    def unknown(cls, classes: int) -> "ControlRates":
-        """Return rates of maps that were not compared with controls: all NaN."""
-        return cls(*np.full((4, classes), np.nan))
-
-    @property
-    def trivial_tpr(self) -> Float[np.ndarray, " classes"]:
-        """Under the better trivial mask of each class."""
-        return np.maximum(self.low_pass_tpr, self.highest_energy_tpr)
-
-    @property
-    def best_trivial(self) -> tuple[str, ...]:
-        """Of TRIVIAL, the name of the better mask of each class; the first where both are alike."""
-        return tuple(TRIVIAL[int(better)] for better in self.highest_energy_tpr > self.low_pass_tpr)
 
 
 @dataclasses.dataclass(frozen=True, eq=False)

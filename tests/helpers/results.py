@@ -6,7 +6,8 @@ import numpy as np
 
 from fsjax.evaluation.graft_masks import KINDS
 from fsjax.evaluation.graft_results import Baseline, Curve, GraftRates, Grafts, Verdict
-from fsjax.evaluation.results import ControlRates, Evaluation, MapRates, MethodEvaluation, Rates, Unfiltered
+from fsjax.evaluation.ood.results import ControlRates
+from fsjax.evaluation.results import Evaluation, MapRates, MethodEvaluation, Rates, Unfiltered
 from fsjax.runtime import files
 
 

@@ -7,10 +7,10 @@ from collections.abc import Callable, Sequence
 import numpy as np
 from jaxtyping import Int
 
-from fsjax.evaluation.ood.results import SetRates
+from fsjax.evaluation.ood.results import ControlRates, SetRates
 from fsjax.evaluation.ood.sets import Part, Set
 from fsjax.evaluation.rates import ratio
-from fsjax.evaluation.results import ControlRates, Rates
+from fsjax.evaluation.results import Rates
 from fsjax.evaluation.statistics import wilson
 from fsjax.evaluation.typed_json import to_json
 from fsjax.runtime import files, parallel

@@ -19,10 +19,10 @@ from fsjax.evaluation.filtered import predicted_counts
 from fsjax.evaluation.ood import sets
 from fsjax.evaluation.ood.average_tpr import average_tpr
 from fsjax.evaluation.ood.counts import Counts, control_rates, count_parts, rates
-from fsjax.evaluation.ood.results import InDistribution, OodResult, SetRates, SetResult, result_file
+from fsjax.evaluation.ood.results import ControlRates, InDistribution, OodResult, SetRates, SetResult, result_file
 from fsjax.evaluation.ood.sets import Part, Set
 from fsjax.evaluation.predict import make_predictor
-from fsjax.evaluation.results import ControlRates, Evaluation, Rates
+from fsjax.evaluation.results import Evaluation, Rates
 from fsjax.evaluation.statistics import wilson
 from fsjax.evaluation.unfiltered import confusion_matrix
 from fsjax.fourier.dfm import DominantFrequencyMaps

@@ -4,12 +4,40 @@ import dataclasses
 from typing import Any
 
 import numpy as np
-from jaxtyping import Int
+from jaxtyping import Float, Int
 
 from fsjax.evaluation.ood.average_tpr import Point
-from fsjax.evaluation.results import ControlRates, Rates
+from fsjax.evaluation.results import Rates
 from fsjax.evaluation.typed_json import ResultFile
 from fsjax.runtime.storage import Path
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class ControlRates:
+    """TPR of each class under control masks of its map's size.
+
+    Attributes:
+      low_pass_tpr: under the lowest frequencies.
+      highest_energy_tpr: under the frequencies in which the class's images have most energy.
+      random_tpr: mean over random masks.
+      radial_tpr: mean over random masks with the map's radial profile; NaN where it has none.
+    """
+
+    low_pass_tpr: Float[np.ndarray, " classes"]
+    highest_energy_tpr: Float[np.ndarray, " classes"]
+    random_tpr: Float[np.ndarray, " classes"]
+    radial_tpr: Float[np.ndarray, " classes"]
+
+    @classmethod
+    def unknown(cls, classes: int) -> "ControlRates":
+        """Return rates of maps that are not compared with controls: all NaN."""
+        return cls(*np.full((4, classes), np.nan))
+
+    @property
+    def trivial_tpr(self) -> Float[np.ndarray, " classes"]:
+        """Under the better trivial mask of each class."""
+        return np.maximum(self.low_pass_tpr, self.highest_energy_tpr)
+
 
 _CONTROL_NAMES = tuple(field.name for field in dataclasses.fields(ControlRates))
 
