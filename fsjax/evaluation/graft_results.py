@@ -9,7 +9,7 @@ from typing import Annotated
 import numpy as np
 from jaxtyping import Float, Int
 
-from fsjax.evaluation.typed_json import Between
+from fsjax.evaluation.typed_json import Between, Length
 
 _SIGNED = Between(-1, 1)
 
@@ -140,4 +140,4 @@ class Grafts:
     tested_shares: tuple[float, ...]
     curve_shares: tuple[float, ...]
     curves: dict[str, Curve]
-    verdicts: tuple[Verdict, ...]
+    verdicts: Annotated[tuple[Verdict, ...], Length("classes")]

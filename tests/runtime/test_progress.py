@@ -36,6 +36,18 @@ def test_elsewhere_than_on_a_terminal_plain_lines_come_at_intervals_and_one_at_t
     ]
 
 
+def test_units_that_an_earlier_run_did_move_the_count_and_not_the_rate(monkeypatch):
+    from fsjax.runtime import progress
+
+    now = [0.0]
+    monkeypatch.setattr(progress.time, "monotonic", lambda: now[0])
+    with progress.Progress("grafts", 1000, "images") as shown:
+        now[0] = 5.0
+        shown.update(100)
+        shown.skip(700)
+        assert (shown.count, shown.rate, shown.eta) == (800, 20, 10)
+
+
 def test_on_a_terminal_there_is_one_bar_and_no_lines():
     ours, theirs = pty.openpty()
     fcntl.ioctl(theirs, termios.TIOCSWINSZ, struct.pack("HHHH", 24, 100, 0, 0))  # rows and columns
