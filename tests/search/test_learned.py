@@ -91,10 +91,17 @@ def float64_slope(problem, label, logits, own, others, positions, temperature, m
 
     tau = brentq(lambda tau: SIZES @ weights(tau) - positions, -100, 100)
 
-    def log_probabilities(images, weights):
+    def filtered(images, weights):
         centred = np.fft.fftshift(np.fft.fft2(images.astype(float), axes=(1, 2)), axes=(1, 2))
-        filtered = np.fft.ifft2(np.fft.ifftshift(centred * weights[ORBITS][None, :, :, None], axes=(1, 2)), axes=(1, 2))
-        flat = filtered.real.reshape(len(images), -1)
+        product = np.fft.ifftshift(centred * weights[ORBITS][None, :, :, None], axes=(1, 2))
+        return np.fft.ifft2(product, axes=(1, 2)).real
+
+    def log_probabilities(images, weights):
+        if images.ndim == 5:
+            seen = filtered(images[:, 0], 1 - weights) + filtered(images[:, 1], weights)
+        else:
+            seen = filtered(images, weights)
+        flat = seen.reshape(len(images), -1)
         outputs = np.tanh(flat @ problem.model.params["hidden"].astype(float)) @ problem.model.params["out"].astype(
             float
         )
@@ -116,10 +123,13 @@ def float64_slope(problem, label, logits, own, others, positions, temperature, m
     return slope
 
 
-@pytest.mark.parametrize(("objective", "mirror"), [("sufficient", False), ("sufficient", True), ("specific", True)])
+@pytest.mark.parametrize(
+    ("objective", "mirror"),
+    [("sufficient", False), ("sufficient", True), ("specific", True), ("graft", False), ("graft", True)],
+)
 def test_the_slope_of_a_step_is_that_of_the_objective_by_its_definition(tmp_path, objective, mirror):
     problem = make_problem(tmp_path, objective=objective, restarts=3, others=0.4)
-    pool = other_images.draw(problem) if objective == "specific" else None
+    pool = other_images.draw(problem) if objective != "sufficient" else None
     score_of = initial_scores.make(problem, "energy").of_class
     layout = {"batch_images": 3, "tasks_per_device": 1}
     optimisation = MaskOptimisation(problem, [7], lambda label, share: score_of(label), pool, layout)
@@ -133,8 +143,12 @@ def test_the_slope_of_a_step_is_that_of_the_objective_by_its_definition(tmp_path
     weights = np.concatenate([batch.weights for batch in batches])
     own, others = images[weights > 0], images[weights < 0]
     assert len(own) == 5 and len(others) == (5 if pool else 0)
-    assert all((problem.images(2) == image).all((1, 2, 3)).any() for image in own)
-    assert not any((problem.images(2) == image).all((1, 2, 3)).any() for image in others)
+    if objective == "graft":
+        np.testing.assert_array_equal(own, others[:, ::-1])
+    of_class = own[:, 1] if objective == "graft" else own
+    rest = own[:, 0] if objective == "graft" else others
+    assert all((problem.images(2) == image).all((1, 2, 3)).any() for image in of_class)
+    assert not any((problem.images(2) == image).all((1, 2, 3)).any() for image in rest)
     logits = state.logits.astype(float)
     temperature = float(inputs.temperature)
     expected = float64_slope(problem, 2, logits, own, others if pool else None, 7, temperature, mirror, 0.4)
@@ -211,6 +225,20 @@ def test_scores_are_spread_as_a_standard_normal_in_the_order_of_what_they_are_ma
     assert abs(found.mean()) < 1e-9 and found.std() == pytest.approx(1, abs=0.05)
 
 
+def test_scores_by_graft_follow_the_graft_search(tmp_path):
+    problem = make_problem(tmp_path)
+    problem.options.graft.update(pairs=5, steps=2)
+    found = initial_scores.make(problem, "graft")
+    options = search.options()
+    options.update(method="graft", shares=(0.1,))
+    options.graft = problem.options.graft
+    maps = search.graft.search(dataclasses.replace(problem, options=options, directory=None))
+    for label in range(3):
+        ranks = [np.argsort(values) for values in (found.of_class(label), spectrum.per_orbit(maps.scores[label]))]
+        assert (ranks[0] == ranks[1]).mean() > 0.9, "equal but for rounding"
+    assert found.forward_equivalents == maps.forward_equivalents == 3 * 5 * 2 * 3
+
+
 @pytest.mark.parametrize("start", ["gradient", "removal"])
 def test_scores_by_removal_follow_the_removal_search(tmp_path, start):
     problem = make_problem(tmp_path, judged=12)
@@ -240,14 +268,19 @@ def pair_reader(members, gain=9.0):
     return apply
 
 
-def test_a_pair_that_works_only_together_is_found(tmp_path):
+@pytest.mark.parametrize("objective", ["sufficient", "graft"])
+def test_a_pair_that_works_only_together_is_found(tmp_path, objective):
     members = [int(ORBITS[4 + 1, 4 + 2]), int(ORBITS[4 - 3, 4 + 1])]
     rng = np.random.default_rng(4)
     images = [rng.normal(size=(20, SIZE, SIZE, 3)).astype(np.float32) for _ in range(2)]
-    problem = make_problem(tmp_path, apply=pair_reader(members), images=images, shares=(4 / 64,), steps=60, batch=10)
-    maps = learned.search(problem)
+    if objective == "graft":  # what others lack
+        images[1] -= np.asarray(
+            spectrum.filter_images(jnp.asarray(images[1]), jnp.asarray(np.isin(ORBITS, members))[None])[0]
+        )
+    fields = {"objective": objective, "shares": (4 / 64,), "steps": 60, "batch": 10}
+    maps = learned.search(make_problem(tmp_path, apply=pair_reader(members), images=images, **fields))
     assert set(np.unique(ORBITS[maps.masks[0, 0]])) == set(members)
-    assert maps.provenance["chosen"][0] == ["learned"]
+    assert maps.provenance["judged"][0] == [1.0]
     assert maps.scores is None
 
 
@@ -336,10 +369,10 @@ def test_learning_starts_from_energy_unless_the_gradient_has_a_clearly_smaller_l
     assert learned.search(problem).provenance["start"][0] == [expected]
 
 
-@pytest.mark.parametrize("objective", ["sufficient", "specific"])
+@pytest.mark.parametrize("objective", ["sufficient", "specific", "graft"])
 def test_candidates_are_judged_by_what_they_keep_less_what_they_draw(tmp_path, objective):
     problem = make_problem(tmp_path, objective=objective, others=0.4)
-    pool = other_images.draw(problem) if objective == "specific" else None
+    pool = other_images.draw(problem) if objective != "sufficient" else None
     rng = np.random.default_rng(0)
     planes = np.stack([masks.random(SIZE, SIZE, 12, rng) for _ in range(3 * 2 * 4)]).reshape(3, 2, 4, SIZE, SIZE)
     candidates = [
@@ -349,12 +382,19 @@ def test_candidates_are_judged_by_what_they_keep_less_what_they_draw(tmp_path, o
     for label in range(3):
         images, sides = mask_selection.judged_images(problem, label, pool)
         own, others = sides.sum(0).astype(float)
-        assert own == min(7, len(problem.images(label))) and others == (7 if pool else 0)
-        assert all((problem.images(label) == image).all((1, 2, 3)).any() for image in images[sides[:, 0] == 1])
-        assert not any((problem.images(label) == image).all((1, 2, 3)).any() for image in images[sides[:, 1] == 1])
+        assert own == (7 if objective == "graft" else min(7, len(problem.images(label)))) and others == (
+            7 if pool else 0
+        )
+        donors = images[:, 1] if objective == "graft" else images
+        assert all((problem.images(label) == image).all((1, 2, 3)).any() for image in donors[sides[:, 0] == 1])
+        assert not any((problem.images(label) == image).all((1, 2, 3)).any() for image in donors[sides[:, 1] == 1])
         weights = np.where(sides[:, 0] == 1, 1 / own, -0.4 / max(others, 1))
         for share in range(2):
-            filtered = np.asarray(spectrum.filter_images(jnp.asarray(images), jnp.asarray(planes[label, share])))
+            filtered = np.asarray(spectrum.filter_images(jnp.asarray(donors), jnp.asarray(planes[label, share])))
+            if objective == "graft":
+                filtered = filtered + np.asarray(
+                    spectrum.filter_images(jnp.asarray(images[:, 0]), jnp.asarray(~planes[label, share]))
+                )
             logits = np.asarray(network(problem.model.params, filtered.reshape(-1, SIZE, SIZE, 3)), float)
             logits = logits.reshape(4, len(images), 3)
             right = ((logits.argmax(-1) == label) * weights).sum(1)
@@ -362,7 +402,7 @@ def test_candidates_are_judged_by_what_they_keep_less_what_they_draw(tmp_path, o
             np.testing.assert_allclose(found.recognised[label, share], right, atol=1e-12)
             np.testing.assert_allclose(found.loss[label, share], loss, atol=1e-5)
     # All 26 images are in the pool; a class is held against at most 7 of its own and 7 of the others.
-    assert found.forward_passes == (7 + 5 + 7 + (3 * 7 if pool else 0)) * 8
+    assert found.forward_passes == (3 * 7 if objective == "graft" else 7 + 5 + 7) * 8 + (3 * 7 * 8 if pool else 0)
 
 
 def test_forward_equivalents_count_a_backward_pass_twice(tmp_path):
@@ -435,8 +475,8 @@ def test_kept_masks_are_not_taken_for_those_of_another_share(tmp_path):
 @pytest.mark.parametrize(
     ("field", "value", "message"),
     [
-        ("objective", "best", "search.learned.objective: got 'best'; expected sufficient, specific"),
-        ("start", "guess", "search.learned.start: got 'guess'; expected best, energy, gradient, removal, zero"),
+        ("objective", "best", "search.learned.objective: got 'best'; expected sufficient, specific, graft"),
+        ("start", "guess", "search.learned.start: got 'guess'; expected best, energy, gradient, removal, graft, zero"),
         ("steps", 0, "search.learned.steps: got 0; expected 1 or more"),
         ("coldest", 0.0, "search.learned.coldest: got 0.0; expected a number above 0"),
     ],
@@ -446,10 +486,11 @@ def test_a_field_that_cannot_be_used_is_named(tmp_path, field, value, message):
         make_problem(tmp_path, **{field: value})
 
 
-def test_one_class_has_nothing_to_be_specific_against(tmp_path):
+@pytest.mark.parametrize("objective", ["specific", "graft"])
+def test_one_class_has_nothing_to_be_specific_against(tmp_path, objective):
     images = [np.random.default_rng(0).normal(size=(3, SIZE, SIZE, 3)).astype(np.float32)]
-    with pytest.raises(InputError, match="'specific' needs other classes; found one; expected sufficient"):
-        learned.search(make_problem(tmp_path, images=images, objective="specific"))
+    with pytest.raises(InputError, match=f"'{objective}' needs other classes; found one; expected sufficient"):
+        learned.search(make_problem(tmp_path, images=images, objective=objective))
     maps = learned.search(make_problem(tmp_path, images=images))
     assert maps.masks.shape == (1, 1, SIZE, SIZE) and maps.masks.any()
 

@@ -4,6 +4,7 @@ import copy
 import dataclasses
 import functools
 from collections.abc import Callable
+from types import ModuleType
 
 import numpy as np
 import scipy
@@ -11,10 +12,10 @@ from jaxtyping import Float
 
 from fsjax.fourier import patches, spectrum
 from fsjax.runtime.random_streams import Stream, generator
-from fsjax.search import gradient, removal
+from fsjax.search import gradient, graft, removal
 from fsjax.search.problem import Problem
 
-KINDS = ("energy", "gradient", "removal", "zero")
+KINDS = ("energy", "gradient", "removal", "graft", "zero")
 # Classes whose scores are remembered: tasks that run side by side are of neighbouring classes.
 _REMEMBERED = 32
 
@@ -36,7 +37,8 @@ def make(problem: Problem, kind: str) -> InitialScores:
     """Return the scores of one of KINDS.
 
     `energy` is the class's mean energy, `gradient` first-order removal on at most search.learned.judged images,
-    `removal` exact removal on all images, a whole search, and `zero` 0 for every orbit.
+    `removal` exact removal on all images and `graft` integrated gradients of grafts, whole searches, and `zero` 0 for
+    every orbit.
     """
     if kind == "zero":
         return InitialScores(lambda label: np.zeros(len(spectrum.orbit_sizes(*problem.plane))))
@@ -44,9 +46,10 @@ def make(problem: Problem, kind: str) -> InitialScores:
         return InitialScores(functools.lru_cache(_REMEMBERED)(lambda label: normal_scores(energy(problem, label))))
     options = copy.deepcopy(problem.options)
     options.patch = 1
-    directory = problem.directory and problem.directory / "removal"
-    problem = dataclasses.replace(problem, options=options, directory=directory)
-    return _by_removal(problem) if kind == "removal" else _by_gradient(problem)
+    problem = dataclasses.replace(problem, options=options, directory=problem.directory and problem.directory / kind)
+    return (
+        _by_gradient(problem) if kind == "gradient" else _by_search(problem, {"removal": removal, "graft": graft}[kind])
+    )
 
 
 def energy(problem: Problem, label: int) -> Float[np.ndarray, " orbits"]:
@@ -59,10 +62,10 @@ def normal_scores(values: Float[np.ndarray, " orbits"]) -> Float[np.ndarray, " o
     return scipy.stats.norm.ppf((scipy.stats.rankdata(values) - 0.5) / len(values))
 
 
-def _by_removal(problem: Problem) -> InitialScores:
-    maps = removal.search(problem)
+def _by_search(problem: Problem, method: ModuleType) -> InitialScores:
+    maps = method.search(problem)
     scores = maps.scores
-    assert scores is not None, "removal scores every frequency"
+    assert scores is not None, "removal and graft score every frequency"
     return InitialScores(lambda label: normal_scores(spectrum.per_orbit(scores[label])), maps.forward_equivalents)
 
 

@@ -24,22 +24,24 @@ from fsjax.search.learned.mask_selection import Mask
 from fsjax.search.method import Method
 from fsjax.search.problem import Problem
 
-OBJECTIVES = ("sufficient", "specific")
-BEST_OF = ("energy", "gradient")
+# Each with the scores among which `best` chooses.
+OBJECTIVES = {"sufficient": ("energy", "gradient"), "specific": ("energy", "gradient"), "graft": ("graft",)}
 # By how much, in nats, the loss of the gradient's mask has to be smaller. At equal losses energy leads to better masks.
 _CLEARLY = 0.2
 DEFAULTS: Table = {
     "objective": (
         "sufficient",
-        "sufficient: the frequencies alone are recognised as the class; specific: and other images' are not",
+        "sufficient: the frequencies alone are recognised as the class; specific: and other images' are not; graft: "
+        "put into other images they make these the class, and others' in their place take the class away",
     ),
     "start": (
         "best",
-        "scores to start from: energy, gradient (first-order removal), removal (exact; costs a removal search), zero, "
-        "or best: for each class and share energy, or gradient where its mask has the clearly smaller loss",
+        "scores to start from: energy, gradient (first-order removal), removal (exact; costs a removal search), graft "
+        "(costs a graft search), zero, or best: for each class and share energy, or gradient where its mask has the "
+        "clearly smaller loss; for objective graft those of graft",
     ),
     "steps": (110, "steps of each mask"),
-    "batch": (16, "images of the class a step; objective specific takes as many of others beside them"),
+    "batch": (16, "images of the class a step; objectives specific and graft take as many of others beside them"),
     "learning_rate": (0.2, "how far logits move a step; initial scores have standard deviation 1"),
     "hottest": (1.0, "temperature of the first step; it falls by the same factor each step"),
     "coldest": (0.05, "temperature of the last step"),
@@ -48,33 +50,40 @@ DEFAULTS: Table = {
         "masks learned for each class and share, of which the best is taken: by Adam from start, by Adam from zero, by "
         "mirror descent from start, and so on",
     ),
-    "others": (1.0, "objective specific: weight of other classes' images; a larger one lets fewer of them in"),
-    "judged": (100, "images of the class, and for objective specific of others, that decide which mask is taken"),
+    "others": (
+        1.0,
+        "weight of images not to be called the class: others with specific, those that gave it up with graft",
+    ),
+    "judged": (100, "images of the class, and for specific and graft of others, that decide which mask is taken"),
 }
 
 
 def search(problem: Problem) -> dfm.DominantFrequencyMaps:
-    """Return a map of every class at every share that suffices for the class, or is specific to it.
+    """Return a map of every class at every share that suffices for the class, is specific to it, or carries it.
 
     The loss of the objective `sufficient` is the cross-entropy of filtered images of the class to the class; `specific`
-    adds -log(1 - p) with the weight `others`, where p is what the model gives the class on filtered images of others. A
-    share's map is the best, by the share of judged images that stay the class (less `others` times that of others
-    called it), of the learned masks, those they may start from, and the trivial masks of that size; of equal ones the
-    one with the smaller loss.
+    adds -log(1 - p) with the weight `others`, where p is what the model gives the class on filtered images of others.
+    `graft` has the cross-entropy of others' images with the mask's frequencies from the class, and -log(1 - p) of
+    images of the class with those from others. A share's map is the best, by the share of judged images that are called
+    the class (less `others` times that of those that are not to be), of the learned masks, those they may start from,
+    and the trivial masks of that size; of equal ones the one with the smaller loss.
 
     Raises:
       InputError: a loss that is not finite, too little memory, or partial results of another search.
       interrupt.Terminated: SIGTERM came; what is computed is saved.
     """
     options, shares = problem.options.learned, tuple(sorted(problem.options.shares))
-    if options.objective == "specific" and len(problem.classes) < 2:
-        raise InputError("search.learned.objective: 'specific' needs other classes; found one; expected sufficient")
+    needs_others = options.objective != "sufficient"
+    if needs_others and len(problem.classes) < 2:
+        raise InputError(
+            f"search.learned.objective: {options.objective!r} needs other classes; found one; expected sufficient"
+        )
     budgets = [masks.budget(share, *problem.plane) for share in shares]
     # Partial results are known by numbers that depend on the shares.
     problem = dataclasses.replace(problem, identity=f"{problem.identity} at {budgets}")
-    others = other_images.draw(problem) if options.objective == "specific" else None
+    others = other_images.draw(problem) if needs_others else None
 
-    kinds = BEST_OF if options.start == "best" else (options.start,)
+    kinds = OBJECTIVES[options.objective] if options.start == "best" else (options.start,)
     initial = {kind: initial_scores.make(problem, kind) for kind in kinds}
     simple = _simple_masks(problem, budgets, initial)
     simple_quality = mask_selection.evaluate(problem, list(simple.values()), len(shares), others, "simple")

@@ -23,6 +23,7 @@ from jaxtyping import Array, Bool, Float, Int, PyTree, UInt8
 from fsjax.fourier import masks, spectrum
 from fsjax.runtime.random_streams import Stream, generator
 from fsjax.search import gradient, stepwise
+from fsjax.search.learned import mask_selection
 from fsjax.search.learned.soft_top_k import soft_top_k
 from fsjax.search.other_images import OtherImages
 from fsjax.search.problem import Problem
@@ -96,7 +97,7 @@ class MaskOptimisation(StepwiseSearch[MaskState]):
         )
 
     def batches(self, task: int, step: int) -> list[ImageBatch]:
-        """Return images of the class, with weights above 0 in the loss, and of others, with weights below 0."""
+        """Return images that should be called the class, with weights above 0, and others, with weights below 0."""
         (label, _, restart), size, seed = self._indices(task), self._options.batch, self._problem.seed
         of_class = self._images(label)
         images = of_class[batch_rows(len(of_class), size, step, seed, Stream.LEARNED_IMAGES, label, restart)]
@@ -104,7 +105,10 @@ class MaskOptimisation(StepwiseSearch[MaskState]):
         if self._others is not None:
             rows = np.flatnonzero(self._others.labels != label)
             drawn = rows[batch_rows(len(rows), size, step, seed, Stream.LEARNED_OTHERS, label, restart)]
-            images = np.concatenate([images, self._others.images[drawn]])
+            others = self._others.images[drawn]
+            if self._options.objective == "graft":
+                images, others = mask_selection.grafts(images, others)
+            images = np.concatenate([images, others])
             weights = np.concatenate([weights, np.float32(-self._options.others) * weights])
         return stepwise.image_batches(images, weights, self._batch_images)
 
@@ -139,8 +143,13 @@ class MaskOptimisation(StepwiseSearch[MaskState]):
     def _loss(
         self, weights: Float[Array, " orbits"], params: PyTree, label: Int[Array, ""], batch: ImageBatch
     ) -> Float[Array, ""]:
-        """Return the cross-entropy of the class's images to the class, and -log(1 - p) of others', by weight."""
-        filtered = spectrum.filter_orbits(spectrum.spectra(batch.images), weights, self._problem.plane[1])
+        """Return the cross-entropy to the class where weights are above 0, and -log(1 - p) below, by weight."""
+        is_graft, images = self._options.objective == "graft", batch.images
+        if is_graft:
+            recipients, images = images[:, 0], images[:, 1] - images[:, 0]
+        filtered = spectrum.filter_orbits(spectrum.spectra(images), weights, self._problem.plane[1])
+        if is_graft:
+            filtered += recipients
         outputs = jax.nn.log_softmax(self._apply(params, filtered).astype(jnp.float32))
         wanted = outputs[:, label]
         if self._others is not None:
@@ -151,9 +160,9 @@ class MaskOptimisation(StepwiseSearch[MaskState]):
 
 
 def images_per_step(problem: Problem) -> int:
-    """Return how many images a step takes: of the class, and for the objective `specific` as many of others."""
+    """Return how many images a step takes: of the class, and for `specific` and `graft` as many of others."""
     options = problem.options.learned
-    return options.batch * (2 if options.objective == "specific" else 1)
+    return options.batch * (1 if options.objective == "sufficient" else 2)
 
 
 def batch_rows(count: int, batch: int, step: int, seed: int, stream: Stream, *keys: int) -> Int[np.ndarray, " batch"]:

@@ -9,6 +9,7 @@ from jaxtyping import Bool, Float, Int
 
 from fsjax.engine import tile_size
 from fsjax.engine.engine import Engine, LazyArray
+from fsjax.engine.graft import graft_model
 from fsjax.fourier import spectrum
 from fsjax.runtime.random_streams import Stream, generator
 from fsjax.search import sweep
@@ -24,8 +25,9 @@ class Quality:
     """How good each mask is for each class and share.
 
     Attributes:
-      recognised: share of the judged images of the class that are called it, less `others` times that of other images.
-      loss: mean cross-entropy to the class of the judged images, in nats, less `others` times that of other images.
+      recognised: share of the first side of the judged images (`judged_images`) that is called the class, less `others`
+        times that of the second side.
+      loss: mean cross-entropy of the first side to the class, in nats, less `others` times that of the second side.
       forward_passes: spent.
     """
 
@@ -41,10 +43,12 @@ def evaluate(problem: Problem, masks: Sequence[Mask], shares: int, others: Other
       problem: config.search.learned gives the number of judged images, and the weight of others.
       masks: each for every class and share.
       shares: their number.
-      others: images that the masks are to draw none of; None = only the class's own images count.
+      others: images of other classes; None = only the class's own images count.
       name: of the folder of partial results.
     """
     model, classes, count = problem.searched_model, range(len(problem.counts)), shares * len(masks)
+    if problem.options.learned.objective == "graft":
+        model = graft_model(model)
     images_of = np.array([_image_counts(problem, label, others) for label in classes])
     layout = tile_size.layout(model, images_of.sum(1).tolist(), memory_mib=problem.run.memory_mib)
     partial_results, orbits = problem.partial_results(layout, name), spectrum.orbits(*problem.plane)
@@ -62,7 +66,7 @@ def evaluate(problem: Problem, masks: Sequence[Mask], shares: int, others: Other
         sums = sweep.finite_tiles(engine, batches, LazyArray(count, make), numbers, problem.classes[label])
         return len(images), ((items, np.stack([of["correct"].T, of["loss"].T])) for items, of in sums)
 
-    # Of the class's own images and of others, which are asked for the class as well.
+    # Of both sides, which are asked for the class.
     sums = sweep.fill(problem, partial_results, (2, 2, count), tiles, f"evaluate {name} masks")
     rates = sums / np.maximum(images_of, 1)[:, None, :, None]
     quality = rates[:, :, 0] - problem.options.learned.others * rates[:, :, 1]
@@ -72,19 +76,38 @@ def evaluate(problem: Problem, masks: Sequence[Mask], shares: int, others: Other
 
 def judged_images(
     problem: Problem, label: int, others: OtherImages | None
-) -> tuple[Float[np.ndarray, "n height width channels"], Float[np.ndarray, "n 2"]]:
-    """Return the images that a class's masks are judged on, and which are its own (1, 0) and which of others (0, 1)."""
-    rng, images = generator(problem.seed, Stream.MASK_SELECTION_IMAGES, label), problem.images(label)
-    own, rest = _image_counts(problem, label, others)
-    images = images[np.sort(rng.choice(len(images), own, replace=False))]
+) -> tuple[Float[np.ndarray, " n *image"], Float[np.ndarray, "n 2"]]:
+    """Return the images that a class's masks are judged on, and their sides.
+
+    The first side (1, 0) should be called the class and the second (0, 1) not: for `specific` images of the class and
+    of others, for `graft` pairs in which others receive from the class and in which it receives from others.
+    """
+    rng, most = generator(problem.seed, Stream.MASK_SELECTION_IMAGES, label), problem.options.learned.judged
+
+    def drawn(images: Float[np.ndarray, "n height width channels"]) -> Float[np.ndarray, "m height width channels"]:
+        return images[np.sort(rng.choice(len(images), min(most, len(images)), replace=False))]
+
+    images = drawn(problem.images(label))
     if others is not None:
-        rows = np.flatnonzero(others.labels != label)
-        images = np.concatenate([images, others.images[np.sort(rng.choice(rows, rest, replace=False))]])
-    return images, np.repeat(np.eye(2, dtype=np.float32), [own, rest], axis=0)
+        rest = drawn(others.images[others.labels != label])
+        if problem.options.learned.objective == "graft":
+            images, rest = grafts(images, rest)
+        images = np.concatenate([images, rest])
+    return images, np.repeat(np.eye(2, dtype=np.float32), _image_counts(problem, label, others), axis=0)
+
+
+def grafts(
+    images: Float[np.ndarray, "n height width channels"], others: Float[np.ndarray, "m height width channels"]
+) -> tuple[Float[np.ndarray, "most 2 height width channels"], Float[np.ndarray, "most 2 height width channels"]]:
+    """Return pairs (recipient, donor) of others with images of the class, and the same the other way round."""
+    rows = np.arange(max(len(images), len(others)))
+    pairs = np.stack([others[rows % len(others)], images[rows % len(images)]], axis=1)
+    return pairs, pairs[:, ::-1]
 
 
 def _image_counts(problem: Problem, label: int, others: OtherImages | None) -> tuple[int, int]:
-    """Return how many images of a class and of others are judged."""
+    """Return how many images of each side are judged."""
     most = problem.options.learned.judged
     available = 0 if others is None else int((others.labels != label).sum())
-    return min(most, problem.counts[label]), min(most, available)
+    own, rest = min(most, problem.counts[label]), min(most, available)
+    return (max(own, rest),) * 2 if problem.options.learned.objective == "graft" else (own, rest)
