@@ -21,6 +21,8 @@ from ml_collections import ConfigDict
 sys.path.insert(0, str(pathlib.Path(__file__).parents[2]))
 
 from fsjax import models
+from fsjax.evaluation import grafting
+from fsjax.evaluation.graft_masks import KINDS
 from fsjax.fourier import patches
 
 # Data set -> (classes, training images, test images), for data sets that a config may name.
@@ -47,14 +49,15 @@ def forward_passes(config: ConfigDict, classes: int, training: int, test: int) -
     trained_on = training * (1 - config.data.validation_share)
     images = min(config.search.images_per_class or training, trained_on / classes) * classes
     masks = 1 + patches.count(*[config.data.image_size] * 2, config.search.patch)
-    control_images = min(config.evaluate.control_images or test, test / classes) * classes
-    controls = config.evaluate.random_masks * (1 + classes) + 3 if config.evaluate.random_masks else 0
+    tested = [share for share in config.search.shares if share <= config.report.share]
+    shares = {*grafting.curve_shares(*[config.data.image_size] * 2), *tested}
+    grafts = 3 * classes * config.evaluate.pairs * (len(KINDS) * len(shares) + grafting.MORE_MASKS)
     grid_images = min(config.evaluate.grid_images or test, test / classes) * classes
     grid = grid_images * classes * len(set(config.evaluate.grid) - set(config.search.shares))
     return {
         "train": round(3 * trained_on * config.train.epochs),
         "search": round(images * masks),
-        "evaluate": round(test * (1 + classes * len(config.search.shares)) + control_images * controls + grid),
+        "evaluate": round(test * (1 + classes * len(config.search.shares)) + grafts + grid),
     }
 
 
