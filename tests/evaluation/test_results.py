@@ -82,7 +82,8 @@ def test_an_evaluation_comes_back_from_its_file_as_it_was(tmp_path):
 @pytest.mark.parametrize(
     ("change", "said"),
     [
-        ({"verdicts": [{"name": "a"}]}, "verdicts[0].kind: got None; expected a text"),
+        ({"verdicts": [{"name": "a"}]}, "verdicts: got [{'name': 'a'}]; expected a list of 2"),
+        ({"verdicts": [{"name": "a"}] * 2}, "verdicts[0].kind: got None; expected a text"),
         ({"curve_shares": [0.1]}, "curves.map.psi: got [[0.5, 0.5],"),
         ({"curve_shares": [0.1, 2, 0.5]}, "curve_shares[1]: got 2; expected a number in [0, 1]"),
         ({"baseline": None}, "baseline: got None; expected a JSON object"),

@@ -67,13 +67,14 @@ def grafts(names, kinds, *, share=0.05, curve_shares=(0.01, 0.05, 0.5), pairs=12
     verdicts = []
     for label, (name, words) in enumerate(zip(names, kinds, strict=True)):
         kind, _, by = words.partition(" by ")
+        psi = float(rates.psi[label])
         found = Verdict(
             name=name,
             kind=kind,
             by=by,
             share=share,
-            psi=float(rates.psi[label]),
-            psi_ci=tuple(rates.psi_ci[label].tolist()),
+            psi=None if np.isnan(psi) else psi,
+            psi_ci=() if np.isnan(psi) else tuple(rates.psi_ci[label].tolist()),
             smallest=None if np.isnan(smallest[label]) else float(smallest[label]),
             sentence=f"{name}: {words}: made up.",
         )

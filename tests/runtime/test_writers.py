@@ -29,7 +29,9 @@ from tensorboard.plugins.hparams import metadata  # noqa: E402
 
 SHARES = (0.05, 0.2)
 MASKS = np.random.default_rng(0).random((2, 4, 24, 24)) < 0.3
-RATES = {"tpr": [0.5, 1.0, None, 0.0], "fpr": [0.25, 0.0, 0.0, 0.25], "shortcut": [True, True, None, False]}
+NAMES = ("C0", "C1", "C2", "C3")
+RATES = {"tpr": [0.5, 1.0, None, 0.0], "fpr": [0.25, 0.0, 0.0, 0.25]}
+KINDS, PSI = ("shortcut by phase", "shortcut by amplitude", "undecided", "spread"), [0.75, 1.0, None, -0.25]
 
 
 def small_config():
@@ -55,9 +57,10 @@ def drawn(problem):
 
 def judged(config, directory, *others):
     """As the stage evaluate leaves it, without judging anything."""
-    drawn = results.method({0.05: results.map_rates([0.0] * 4), 0.2: results.map_rates(**RATES)})
+    grafts = results.grafts(NAMES, KINDS, share=0.2, psi=PSI)
+    drawn = results.method({0.05: results.map_rates([0.0] * 4), 0.2: results.map_rates(**RATES)}, grafts=grafts)
     plain = results.unfiltered([1.0] * 4, [0.0] * 4, accuracy=0.75)
-    results.write(directory, results.evaluation(("C0", "C1", "C2", "C3"), {"drawn": drawn}, of_images=plain))
+    results.write(directory, results.evaluation(NAMES, {"drawn": drawn}, of_images=plain))
 
 
 @pytest.fixture(scope="module")
@@ -110,6 +113,7 @@ def test_tensorboard_s_table_has_the_settings_and_what_was_found_in_the_end(done
         "accuracy": 0.75,
         "mean_tpr": 0.5,
         "mean_fpr": 0.125,
+        "mean_psi": 0.5,
         "shortcuts": 2,
     }
 
@@ -153,6 +157,7 @@ def test_weights_and_biases_goes_on_with_one_run_and_gets_what_tensorboard_gets(
         "drawn/accuracy": 0.75,
         "drawn/mean_tpr": 0.5,
         "drawn/mean_fpr": 0.125,
+        "drawn/mean_psi": 0.5,
         "drawn/shortcuts": 2,
     }
 
