@@ -3,12 +3,17 @@
 It serves to measure and test the page. The figures mean nothing, but their number and size are those of a run.
 """
 
+import dataclasses
+
 import numpy as np
 
 from configs import common
 from fsjax.data.dataset import Dataset
 from fsjax.engine.model import Model
-from fsjax.evaluation.results import Controls, Evaluation, Grid, MapRates, MethodEvaluation, Rates, Unfiltered
+from fsjax.evaluation.graft_masks import KINDS as CURVES
+from fsjax.evaluation.graft_results import Baseline, Curve, GraftRates, Grafts, Verdict
+from fsjax.evaluation.results import Evaluation, Grid, MapRates, MethodEvaluation, Rates, Unfiltered
+from fsjax.evaluation.verdict import CONTROL, KINDS
 from fsjax.fourier import dfm, spectrum
 from fsjax.models.classifier import Classifier
 from fsjax.report import page
@@ -16,7 +21,7 @@ from fsjax.runtime import files
 from fsjax.runtime.storage import Path
 
 IMAGES = 4  # a class
-HEADLINE = 0.05  # the share with controls: config.report.share, or the nearest to it
+HEADLINE = 0.05  # the share of the verdicts: config.report.share, or the nearest to it
 
 
 def write(
@@ -63,39 +68,24 @@ def write(
     config = common.base()
     config.search.shares, config.data.image_size, config.report.samples = shares, size, samples
     mean_std = (np.full(3, 0.5), np.full(3, 0.25))
-    classifier = Classifier(Model(lambda params, images: images, {}, (size, size, 3)), mean_std, classes)
+
+    def logits(params: dict, images: np.ndarray) -> np.ndarray:
+        return images.reshape(len(images), -1)[:, : len(classes)]
+
+    classifier = Classifier(Model(logits, {}, (size, size, 3)), mean_std, classes)
     page.write(config, directory, classifier, maps, Dataset(_Pictures(classes, size), size))
     return maps
 
 
 def evaluation(classes: tuple[str, ...], shares: tuple[float, ...], grid: tuple[float, ...], rng) -> Evaluation:
-    """Return an evaluation of random rates, with controls at the headline share."""
+    """Return an evaluation of random rates, with grafts at the headline share."""
     count = len(classes)
 
     def rates() -> Rates:
         tpr = rng.random(count)
         return Rates(tpr, np.stack([tpr * 0.9, tpr * 0.9 + 0.1], axis=1), rng.random(count) / 10)
 
-    controls = Controls(
-        **{name: rng.random(count) for name in ("low_pass_tpr", "highest_energy_tpr", "random_tpr", "radial_tpr")},
-        **{name: rng.random(count) for name in ("tpr", "p_value", "q_value")},
-        images=np.full(count, IMAGES),
-        random_masks=20,
-        radial_masks=20,
-        margin=rng.random(count) - 0.5,
-        margin_ci=np.tile([-0.1, 0.3], (count, 1)),
-    )
-    headline = min(shares, key=lambda share: abs(share - HEADLINE))
-    nothing, verdicts = (None,) * count, tuple(index % 3 == 0 for index in range(count))
-    of_shares = {
-        f"{share:g}": MapRates(
-            **vars(rates()),
-            positions=np.full(count, 1),
-            controls=controls if share == headline else None,
-            shortcut=verdicts if share == headline else nothing,
-        )
-        for share in shares
-    }
+    of_shares = {f"{share:g}": MapRates(**vars(rates()), positions=np.full(count, 1)) for share in shares}
     of_grid = [rates() for _ in grid]
     columns = {name: np.array([getattr(at_share, name) for at_share in of_grid]) for name in ("tpr", "tpr_ci", "fpr")}
     plain = rates()
@@ -111,10 +101,40 @@ def evaluation(classes: tuple[str, ...], shares: tuple[float, ...], grid: tuple[
                 shares=of_shares,
                 grid=Grid(np.full(count, IMAGES), grid, **columns) if grid else None,
                 planted={},
+                grafts=grafts(classes, min(shares, key=lambda share: abs(share - HEADLINE)), (*grid, *shares), rng),
             )
         },
         planted={},
     )
+
+
+def grafts(classes: tuple[str, ...], share: float, curve_shares: tuple[float, ...], rng: np.random.Generator) -> Grafts:
+    """Return random rates of grafts at a share, and a verdict of each kind in turn."""
+    count, curve_shares = len(classes), tuple(sorted(curve_shares))
+    psi = rng.random(count)
+    limits = np.stack([psi * 0.9, psi * 0.9 + 0.1], axis=1)
+    fields = {field.name: rng.random(count) for field in dataclasses.fields(GraftRates)}
+    fields |= {"share": np.full(count, share), "psi": psi, "psi_ci": limits, "swapped_ci": limits}
+
+    def curve() -> Curve:
+        rising = np.sort(rng.random((len(curve_shares), count)), axis=0)
+        of_limits = np.stack([rising * 0.9, rising * 0.9 + 0.1], axis=2)
+        return Curve(rising, of_limits, smallest, np.stack([smallest / 2, smallest * 2], axis=1))
+
+    smallest = np.where(psi >= CONTROL, rng.random(count) * share, np.nan)
+    number = np.full(count, IMAGES)
+    verdicts = []
+    for label, name in enumerate(classes):
+        kind = KINDS[label % len(KINDS)]
+        by = "amplitude" if kind == "shortcut" else ""
+        words = f"{kind} by {by}" if by else kind
+        reached = None if np.isnan(smallest[label]) else float(smallest[label])
+        sentence = f"{name}: {words}: made up."
+        interval = tuple(limits[label].tolist())
+        verdicts.append(Verdict(name, kind, by, share, float(psi[label]), interval, reached, sentence))
+    baseline = Baseline(number, number, number, rng.random(count))
+    curves = {kind: curve() for kind in CURVES}
+    return Grafts(baseline, GraftRates(**fields), (share,), curve_shares, curves, tuple(verdicts))
 
 
 class _Pictures:

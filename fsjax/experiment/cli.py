@@ -85,6 +85,10 @@ def _run(argv: list[str], values: flags.FlagValues) -> None:
     logging.basicConfig(level=logging.WARNING, format="%(message)s", stream=sys.stderr, force=True)
     logging.getLogger("fsjax").setLevel(logging.INFO if parallel.is_main_process() else logging.WARNING)
     runner.run(config, directory, command=["python", *argv])
+    if "report" in config.stages.split(",") and parallel.is_main_process():
+        from fsjax.report import terminal
+
+        print(terminal.of_run(directory, config.search.method, config.report.share, config.evaluate.threshold))
 
 
 def configuration(argv: list[str], values: flags.FlagValues) -> tuple[ConfigDict, Path]:

@@ -1,4 +1,4 @@
-"""One row per class for the tables and cards of pages: its verdict, and the rates under its map."""
+"""One row per class for tables and cards: its verdict, and the rates under its map."""
 
 import numpy as np
 
@@ -15,9 +15,9 @@ def class_rows(names: tuple[str, ...], rates: MapRates, grafts: Grafts | None) -
     """Return a row per class.
 
     Rows have `name`, `kind` (of verdict.KINDS), `by`, `verdict` (both in words), `shortcut` (whether it is one),
-    `share`, `psi`, `psi_ci`, `smallest`, `smallest_ci` and `sentence`, as in graft_results.Verdict and Curve, and
-    `tpr`, `tpr_ci` and `fpr`. A missing number is None or NaN. Without grafts, kind, verdict and sentence are '', and
-    shortcut is None.
+    `share`, `psi`, `psi_ci`, `smallest`, `smallest_ci` and `sentence`, as in graft_results.Verdict and Curve, `reason`
+    (the sentence without name and verdict), and `tpr`, `tpr_ci` and `fpr`. A missing number is None or NaN. Without
+    grafts, kind, verdict, sentence and reason are '', and shortcut is None.
     """
     return [
         {
@@ -34,14 +34,16 @@ def class_rows(names: tuple[str, ...], rates: MapRates, grafts: Grafts | None) -
 def _verdict(grafts: Grafts | None, label: int) -> dict:
     nothing = {"share": None, "psi": None, "psi_ci": (), "smallest": None, "smallest_ci": np.full(2, np.nan)}
     if grafts is None:
-        return {"kind": "", "by": "", "verdict": "", "shortcut": None, **nothing, "sentence": ""}
+        return {"kind": "", "by": "", "verdict": "", "shortcut": None, **nothing, "sentence": "", "reason": ""}
     found = grafts.verdicts[label]
     of_verdict = {name: getattr(found, name) for name in ("kind", "by", "share", "psi", "psi_ci", "smallest")}
+    words = f"{found.kind} by {found.by}" if found.by else found.kind
     return {
         **nothing,
         **of_verdict,
         "smallest_ci": grafts.curves["map"].smallest_ci[label],
-        "verdict": f"{found.kind} by {found.by}" if found.by else found.kind,
+        "verdict": words,
         "shortcut": found.kind == "shortcut",
         "sentence": found.sentence,
+        "reason": found.sentence.removeprefix(f"{found.name}: {words}: "),
     }

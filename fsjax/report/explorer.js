@@ -103,40 +103,51 @@
   const drawRates = (found) => {
     const chart = part("rates");
     const [left, right, top, bottom] = [34, 310, 8, 150];
-    const logs = page.shares.map(Math.log);
-    const span = logs.at(-1) - logs[0] || 1;
-    const x = (i) => (logs.length > 1 ? left + ((right - left) * (logs[i] - logs[0])) / span : (left + right) / 2);
-    const y = (rate) => bottom - (bottom - top) * rate;
-    const points = (rate, pick) =>
-      found.stops.flatMap((stop, i) => (stop[rate] === null ? [] : [`${x(i)},${y(pick(stop[rate]))}`]));
+    const every = [...page.shares, ...page.curveShares].map(Math.log);
+    const [first, span] = [Math.min(...every), Math.max(...every) - Math.min(...every)];
+    const x = (share) => (span ? left + ((right - left) * (Math.log(share) - first)) / span : (left + right) / 2);
+    // psi may be negative; a class that a graft takes away from is drawn at 0.
+    const y = (rate) => bottom - (bottom - top) * Math.max(rate, 0);
+    const points = (shares, rates) =>
+      rates.flatMap((rate, i) => (rate === null ? [] : [`${x(shares[i])},${y(rate)}`])).join(" ");
+    const band = (shares, limits) => {
+      const known = shares.map((share, i) => [share, limits[i]]).filter(([, ci]) => ci && ci[0] !== null);
+      const low = known.map(([share, ci]) => `${x(share)},${y(ci[0])}`);
+      return [...low, ...known.map(([share, ci]) => `${x(share)},${y(ci[1])}`).reverse()].join(" ");
+    };
     const parts = [];
     for (const rate of [0, 0.5, 1]) {
       parts.push(svg("line", { x1: left, x2: right, y1: y(rate), y2: y(rate), class: "grid" }));
       parts.push(svg("text", { x: left - 5, y: y(rate) + 4, "text-anchor": "end" }, rate));
     }
     let last = -Infinity;
-    page.shares.forEach((share, i) => {
-      if (x(i) - last < 30) return;
-      last = x(i);
-      parts.push(svg("text", { x: x(i), y: bottom + 15, "text-anchor": "middle" }, `${+(100 * share).toPrecision(3)}`));
-    });
-    parts.push(svg("text", { x: (left + right) / 2, y: bottom + 31, "text-anchor": "middle" }, "% of the plane"));
-    const threshold = { x1: left, x2: right, y1: y(page.threshold), y2: y(page.threshold), class: "threshold" };
-    parts.push(svg("line", threshold));
-    if (found.stops.every((stop) => stop.tpr_ci && stop.tpr_ci[0] !== null)) {
-      const band = [...points("tpr_ci", (ci) => ci[0]), ...points("tpr_ci", (ci) => ci[1]).reverse()];
-      parts.push(svg("polygon", { points: band.join(" "), class: "band" }));
+    for (const percent of [0.1, 0.2, 0.5, 1, 2, 5, 10, 20, 50, 100]) {
+      const at = x(percent / 100);
+      if (at < left || at > right || at - last < 24) continue;
+      last = at;
+      parts.push(svg("text", { x: at, y: bottom + 15, "text-anchor": "middle" }, percent));
     }
-    parts.push(svg("polyline", { points: points("tpr", (rate) => rate).join(" "), class: "tpr" }));
-    parts.push(svg("polyline", { points: points("fpr", (rate) => rate).join(" "), class: "fpr" }));
-    parts.push(svg("line", { x1: x(state.stop), x2: x(state.stop), y1: top, y2: bottom, class: "now" }));
+    parts.push(svg("text", { x: (left + right) / 2, y: bottom + 31, "text-anchor": "middle" }, "% of the plane"));
+    const line = (rate, name) => svg("line", { x1: left, x2: right, y1: y(rate), y2: y(rate), class: name });
+    parts.push(line(page.threshold, "threshold"));
+    const rates = { tpr: found.stops.map((stop) => stop.tpr), fpr: found.stops.map((stop) => stop.fpr) };
+    if (found.curve) {
+      parts.push(line(page.control, "control"));
+      parts.push(svg("polygon", { points: band(page.curveShares, found.curve.psi_ci), class: "band" }));
+    }
+    for (const rate of ["tpr", "fpr"]) parts.push(svg("polyline", { points: points(page.shares, rates[rate]), class: rate }));
+    if (found.curve) parts.push(svg("polyline", { points: points(page.curveShares, found.curve.psi), class: "psi" }));
+    const now = x(page.shares[state.stop]);
+    parts.push(svg("line", { x1: now, x2: now, y1: top, y2: bottom, class: "now" }));
     for (const rate of ["tpr", "fpr"]) {
-      const value = found.stops[state.stop][rate];
-      if (value !== null) parts.push(svg("circle", { cx: x(state.stop), cy: y(value), r: 4, class: rate }));
+      const value = rates[rate][state.stop];
+      if (value !== null) parts.push(svg("circle", { cx: now, cy: y(value), r: 4, class: rate }));
     }
     chart.replaceChildren(...parts);
     const listed = found.stops.map((stop, i) => `${percent(page.shares[i])}: ${rateOf(stop.tpr)}, ${rateOf(stop.fpr)}`);
-    chart.setAttribute("aria-label", `TPR and FPR over the share of the plane: ${listed.join("; ")}`);
+    const psi = page.curveShares.map((share, i) => `${percent(share)}: ${rateOf(found.curve.psi[i])}`);
+    const words = psi.length ? ` psi: ${psi.join("; ")}` : "";
+    chart.setAttribute("aria-label", `TPR and FPR over the share of the plane: ${listed.join("; ")}.${words}`);
   };
 
   // ---- words ----
@@ -162,17 +173,18 @@
     part("name").textContent = page.names[state.label];
     const confused = found.confused.map(([name, count]) => `${name} ${count}`).join(", ");
     part("confused").textContent = confused || "no test image of it";
-    const fill = (row, [mask, tpr]) => {
+    const fill = (row, [mask, psi]) => {
       row.append(Object.assign(document.createElement("th"), { scope: "row", textContent: mask }));
-      row.append(Object.assign(document.createElement("td"), { textContent: rateOf(tpr) }));
-      const meter = Object.assign(document.createElement("meter"), { min: 0, max: 1, value: tpr ?? 0 });
+      row.append(Object.assign(document.createElement("td"), { textContent: rateOf(psi) }));
+      const meter = Object.assign(document.createElement("meter"), { min: 0, max: 1, value: psi });
       meter.setAttribute("aria-hidden", "true");
       row.append(document.createElement("td"));
       row.lastChild.append(meter);
       return row;
     };
-    part("controls").replaceChildren(...found.controls.map((row) => fill(document.createElement("tr"), row)));
-    part("controls").parentElement.hidden = !found.controls.length;
+    part("at").textContent = percent(found.at);
+    part("of_masks").replaceChildren(...found.of_masks.map((row) => fill(document.createElement("tr"), row)));
+    part("of_masks").closest("div").hidden = !found.of_masks.length;
     samples(found, share);
   };
 

@@ -2,7 +2,7 @@
 
 import json
 from collections.abc import Iterator
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import jax.numpy as jnp
 import numpy as np
@@ -10,6 +10,7 @@ from jaxtyping import Bool, Int, UInt8
 
 from fsjax.data.dataset import Dataset
 from fsjax.data.preprocess import normalise
+from fsjax.evaluation.graft_results import Grafts
 from fsjax.evaluation.results import MethodEvaluation, Rates
 from fsjax.evaluation.typed_json import to_json
 from fsjax.fourier import spectrum
@@ -99,6 +100,15 @@ def classes(
         yield data
 
 
+def curve(grafts: Grafts | None, label: int) -> dict | None:
+    """Return psi of a class's map at each of `Grafts.curve_shares`, and its interval, as JSON values; None without."""
+    if grafts is None:
+        return None
+    of_map = grafts.curves["map"]
+    psi, psi_ci = (to_json(np.round(values[:, label], 4)) for values in (of_map.psi, of_map.psi_ci))
+    return {"psi": psi, "psi_ci": psi_ci}
+
+
 def _class(
     label: int,
     masks: Bool[np.ndarray, "stops height width"],
@@ -117,14 +127,15 @@ def _class(
 
 
 def _masks(maps: DominantFrequencyMaps, stops: list[Stop], label: int) -> Bool[np.ndarray, "stops height width"]:
-    method = method_of(maps)
-    scores: Any = maps.scores  # never None where a stop is not the maps' own
-    return np.stack(
-        [
-            method.mask(np.asarray(scores[label]), stop.share) if stop.own is None else maps.masks[stop.own, label]
-            for stop in stops
-        ]
-    )
+    return np.stack([mask_at(maps, label, stop.share) for stop in stops])
+
+
+def mask_at(maps: DominantFrequencyMaps, label: int, share: float) -> Bool[np.ndarray, "height width"]:
+    """Return the map of a class at one of the maps' own shares, or cut from its scores at another."""
+    if share in maps.shares:
+        return maps.at(share)[label]
+    assert maps.scores is not None, "only scores are cut"
+    return method_of(maps).mask(np.asarray(maps.scores[label]), share)
 
 
 def _plane(plane: Plane, label: int, most: int) -> dict:

@@ -24,8 +24,8 @@ from fsjax.report.style import DOUBLE, SMALL
 MOST_CLASSES = 40
 # Most classes whose overlaps are written into the cells.
 _MOST_NUMBERED = 12
-# Smallest and largest width of a panel of the plane, in inches.
-_PANEL = (0.92, 1.7)
+# Smallest and largest width of a panel, in inches.
+PANEL = (0.92, 1.7)
 _UNDEFINED = "#d0d0d0"
 _ERROR: dict[str, Any] = {"cmap": style.SEQUENTIAL, "vmin": 0, "vmax": 1}
 
@@ -39,7 +39,7 @@ def map_grid(
     width: int | float = DOUBLE,
 ) -> Figure:
     """Draw the mask of each class: kept frequencies dark, DC in the middle, axes in cycles per pixel."""
-    figure, axes, room = style.panels(len(masks), width, columns, _PANEL)
+    figure, axes, room = style.panels(len(masks), width, columns, PANEL)
     for axis, mask, name in zip(axes, masks, names, strict=False):
         draw_mask(axis, mask)
         axis.set_title(style.fitted(name, room, end=f" ({mask.sum()})"))
@@ -60,7 +60,7 @@ def score_grid(
 
     Scores span orders of magnitude and may be negative, so colours are linear near 0 and logarithmic beyond.
     """
-    figure, axes, room = style.panels(len(scores), width, columns, _PANEL, margins=(1.15, 0.65))
+    figure, axes, room = style.panels(len(scores), width, columns, PANEL, margins=(1.15, 0.65))
     for axis, plane, name in zip(axes, scores, names, strict=False):
         norm = symmetric_log(plane)
         draw_plane(axis, plane, cmap=style.DIVERGING, norm=norm)
@@ -109,7 +109,7 @@ def difference_grid(
 ) -> Figure:
     """Draw where two masks of each class differ: frequencies of both in black, those of one side in its colour."""
     colours = {"neither": "#ffffff", "left only": style.VERMILION, "right only": style.SKY, "both": style.BLACK}
-    figure, axes, room = style.panels(len(left), width, columns, _PANEL)
+    figure, axes, room = style.panels(len(left), width, columns, PANEL)
     for axis, ours, theirs, title in zip(axes, left, right, titles, strict=False):
         sides = ours + 2 * theirs.astype(int)
         draw_plane(axis, sides, cmap=ListedColormap(list(colours.values())), vmin=-0.5, vmax=3.5)
@@ -129,7 +129,7 @@ def adcs_grid(
     width: int | float = DOUBLE,
 ) -> Figure:
     """Draw the ADCS of each class, all on one scale: from minus to plus the largest possible value."""
-    figure, axes, room = style.panels(len(adcs), width, columns, _PANEL, margins=(1.15, 0.65))
+    figure, axes, room = style.panels(len(adcs), width, columns, PANEL, margins=(1.15, 0.65))
     largest = max(largest, 1)
     for axis, plane, name in zip(axes, adcs, names, strict=False):
         draw_plane(axis, plane, cmap=style.DIVERGING, vmin=-largest, vmax=largest)
@@ -161,9 +161,9 @@ def heat_map_grid(
     width: int | float = DOUBLE,
 ) -> Figure:
     """Draw the error rate of each class under the wave of each frequency, and below it the map of the class."""
-    columns = max(1, min(columns, len(names), int((width - 0.9) / _PANEL[0])))
+    columns = max(1, min(columns, len(names), int((width - 0.9) / PANEL[0])))
     blocks = -(-len(names) // columns)
-    figure, axes, room = style.panels(2 * columns * blocks, width, columns, _PANEL, margins=(0.9, 0.65))
+    figure, axes, room = style.panels(2 * columns * blocks, width, columns, PANEL, margins=(0.9, 0.65))
     for index, name in enumerate(names):
         block, column = divmod(index, columns)
         above, below = (axes[(2 * block + row) * columns + column] for row in (0, 1))
@@ -215,7 +215,7 @@ def rates(
     width: int | float = DOUBLE,
 ) -> Figure:
     """Draw TPR (line) and FPR (dashes) of each class over the share of the plane that its map keeps."""
-    figure, axes, room = style.panels(len(names), width, 5, _PANEL, ratio=0.85, sharey=True)
+    figure, axes, room = style.panels(len(names), width, 5, PANEL, ratio=0.85, sharey=True)
     tpr, fpr = np.array(tpr, float), np.array(fpr, float)
     labels, marker = _sparse(shares, room), "os" if len(shares) <= 10 else ("", "")
     for index, (axis, name) in enumerate(zip(axes, names, strict=False)):

@@ -3,11 +3,15 @@
 import base64
 import io
 import math
+from collections.abc import Sequence
 
 import jinja2
+import numpy as np
+from jaxtyping import Float
 from matplotlib.figure import Figure
 
-from fsjax.evaluation.statistics import limits_text
+from fsjax.evaluation import statistics
+from fsjax.report import shares
 from fsjax.runtime import files
 from fsjax.runtime.storage import Path
 
@@ -18,14 +22,20 @@ _PRINT_DPI, _PAGE_DPI = 300, 160
 def template(name: str) -> jinja2.Template:
     """Return a template of this folder.
 
-    Its filters: `rate` writes a number or a dash, `interval` its limits, `percent` a share, `sortable` a cell's value.
+    Its filters: `rate` and `short` write a number with three or two digits, or a dash; `interval` and `short_interval`
+    its limits; `percent` and `share` a share, exactly or with two digits, and `share_limits` its limits. `sortable` is
+    a cell's value.
     """
     environment = jinja2.Environment(
         loader=jinja2.PackageLoader("fsjax", "report"), autoescape=True, undefined=jinja2.StrictUndefined
     )
     environment.filters |= {
-        "rate": lambda value: "–" if _is_missing(value) else f"{value:.3f}",
-        "interval": lambda limits: "" if any(map(_is_missing, limits)) else limits_text(limits),
+        "rate": lambda value: shares.MISSING if _is_missing(value) else f"{value:.3f}",
+        "short": lambda value: shares.MISSING if _is_missing(value) else f"{value:.2f}",
+        "interval": lambda limits: "" if _are_missing(limits) else statistics.limits_text(limits),
+        "short_interval": lambda limits: "" if _are_missing(limits) else "[{:.2f}, {:.2f}]".format(*limits),
+        "share": shares.share_text,
+        "share_limits": shares.limits_text,
         "percent": lambda share: f"{100 * float(share):g} %",
         "sortable": lambda value: "" if _is_missing(value) else value,
     }
@@ -53,6 +63,10 @@ def _saved(figure: Figure, kind: str, dpi: int) -> bytes:
     # A layout takes as long as drawing: every further file of the figure has this one.
     figure.set_layout_engine("none")
     return file.getvalue()
+
+
+def _are_missing(limits: Sequence[float | None] | Float[np.ndarray, " n"]) -> bool:
+    return not len(limits) or any(map(_is_missing, limits))
 
 
 def _is_missing(value: float | None) -> bool:

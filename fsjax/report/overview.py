@@ -1,77 +1,92 @@
-"""What the page says about all classes: a row per class, the headline, the cards, and how their maps overlap."""
+"""What the page says about all classes: a row per class, the cards, and how their maps overlap."""
 
 import numpy as np
 from jaxtyping import Bool, Float, Int
 
+from fsjax.evaluation.graft_results import Grafts
 from fsjax.evaluation.results import Evaluation
 from fsjax.fourier.dfm import DominantFrequencyMaps
 from fsjax.fourier.overlap import iou
 from fsjax.report import pictures
 from fsjax.report.class_rows import class_rows
+from fsjax.report.explorer import mask_at
+from fsjax.report.kinds import LOOKS
 
-# Signs on a card that say the verdict without its colour.
-_SIGNS = {True: "\N{BLACK UP-POINTING TRIANGLE}", False: "\N{WHITE CIRCLE}", None: "\N{EN DASH}"}
 # Predicted classes that are named.
 _MOST_CONFUSED = 6
-# Masks whose TPR is shown beside each other, and the column of each.
+# Columns of the table of evidence: heading, and the name in a row's `evidence`.
+EVIDENCE = (
+    ("low-pass", "low_pass_psi"),
+    ("class energy", "energy_psi"),
+    ("radial", "radial_psi"),
+    ("equal change", "equal_change_psi"),
+    ("e", "difference"),
+    ("prominence", "prominence"),
+    ("q0", "base"),
+    ("q", "grafted"),
+    ("S", "sufficiency"),
+    ("w", "swapped"),
+    ("n", "replaced"),
+    ("N", "necessity"),
+    ("amplitude", "amplitude"),
+    ("phase", "phase"),
+    ("zeroed", "zeroed"),
+)
+# Masks whose psi is shown beside each other, and the field of GraftRates of each.
 _MASKS = (
-    ("its map", "control_tpr"),
-    ("low-pass", "low_pass_tpr"),
-    ("highest energy", "highest_energy_tpr"),
-    ("random (mean)", "random_tpr"),
-    ("random, with its radial profile (mean)", "radial_tpr"),
+    ("its map", "psi"),
+    ("low-pass", "low_pass_psi"),
+    ("class energy", "energy_psi"),
+    ("random, with its radial profile (mean)", "radial_psi"),
+    ("random, equal change (mean)", "equal_change_psi"),
 )
 
 
 def rows(
     maps: DominantFrequencyMaps, evaluation: Evaluation, share: float, threshold: float, stability: dict
 ) -> list[dict]:
-    """Return the rows of `class_rows` with what else the page says about a class; see search.bootstrap.at_share."""
-    rates, unfiltered = evaluation.methods[maps.method].at(share), evaluation.unfiltered
+    """Return the rows of `class_rows`, at a share, with what else the page says about a class.
+
+    `at` is the share that its verdict is about, or the given one. `evidence` holds the fields of GraftRates, with q0,
+    the number of pairs, and the smallest share of low-pass; it is empty without grafts. For `stability` see
+    search.bootstrap.at_share.
+    """
+    evaluated, unfiltered = evaluation.methods[maps.method], evaluation.unfiltered
     mean, low, high = (stability.get(name, [None] * len(maps.classes)) for name in ("mean", "low", "high"))
-    return [
-        {
-            **row,
+    found = []
+    for label, row in enumerate(class_rows(maps.classes, evaluated.at(share), evaluated.grafts)):
+        over = bool(row["tpr"] > threshold)
+        evidence = {} if evaluated.grafts is None else _evidence(evaluated.grafts, label)
+        more = {
             "label": label,
-            "over": (over := bool(row["tpr"] > threshold)),
-            "marked": row["shortcut"] if rates.controls else over,
+            "at": share if row["share"] is None else row["share"],
+            "look": LOOKS[row["kind"]],
+            "over": over,
+            "marked": over if row["shortcut"] is None else row["shortcut"],
             "unfiltered_tpr": unfiltered.tpr[label],
             "unfiltered_fpr": unfiltered.fpr[label],
             "stability": mean[label],
             "stability_ci": [low[label], high[label]],
-            "controls": [(mask, row[name]) for mask, name in _MASKS if np.isfinite(row.get(name, np.nan))],
+            "evidence": evidence,
+            "of_masks": [(mask, evidence[name]) for mask, name in _MASKS if np.isfinite(evidence.get(name, np.nan))],
             "confused": _most_confused(unfiltered.confusion[label], maps.classes),
         }
-        for label, row in enumerate(class_rows(maps.classes, rates, share, threshold))
-    ]
+        found.append(row | more)
+    return found
 
 
-def headline(rows: list[dict], maps: DominantFrequencyMaps, share: float, threshold: float) -> str:
-    """Return the first sentence of the page."""
-    of_plane, count = f"at {100 * share:g} % of the plane", len(rows)
-    classes = "class" if count == 1 else "classes"
-    if any(row["shortcut"] is not None for row in rows):
-        names = [row["name"] for row in rows if row["shortcut"]]
-        are_shortcuts = "is a frequency shortcut" if len(names) == 1 else "are frequency shortcuts"
-        listed = f": {', '.join(names)}" if 0 < len(names) <= 6 else ""
-        return f"{len(names)} of {count} {classes} {are_shortcuts} {of_plane}{listed}."
-    over = sum(row["over"] for row in rows)
-    why = "the maps were searched on the images that judge them" if maps.searched_on == "test" else "without controls"
-    return f"TPR above {threshold:g} {of_plane} for {over} of {count} {classes}; no verdict, {why}."
+def _evidence(grafts: Grafts, label: int) -> dict:
+    return {name: values[label] for name, values in vars(grafts.rates).items()} | {
+        "base": grafts.baseline.base[label],
+        "pairs": int(grafts.baseline.pairs[label]),
+        "low_pass_smallest": grafts.curves["low_pass"].smallest[label],
+    }
 
 
-def cards(rows: list[dict], masks: Bool[np.ndarray, "classes height width"], most: int) -> list[dict]:
+def cards(rows: list[dict], maps: DominantFrequencyMaps, most: int) -> list[dict]:
     """Return the rows of the first screen, with each class's map as a picture: all, or the first marked ones."""
     chosen = rows if len(rows) <= most else [row for row in rows if row["marked"]][:most]
-    return [
-        row
-        | {
-            "map": pictures.mask_picture(masks[row["label"]]),
-            "kind": "shortcut" if row["shortcut"] else "plain",
-            "sign": _SIGNS[row["shortcut"]],
-        }
-        for row in chosen
-    ]
+    return [row | {"map": pictures.mask_picture(mask_at(maps, row["label"], row["at"]))} for row in chosen]
 
 
 def overlaps(masks: Bool[np.ndarray, "classes height width"]) -> Float[np.ndarray, "classes classes"]:

@@ -8,10 +8,12 @@ from ml_collections import ConfigDict
 
 from fsjax.data.dataset import Dataset
 from fsjax.evaluation import evaluation_file, verdict
+from fsjax.evaluation.graft_results import Grafts
 from fsjax.evaluation.results import Evaluation
 from fsjax.fourier.dfm import DominantFrequencyMaps, read_provenance
 from fsjax.models.classifier import Classifier
-from fsjax.report import explorer, figures, html, overview, pictures, run_figures, style
+from fsjax.report import explorer, figures, graft_gallery, headline, html, overview, pictures, run_figures, style
+from fsjax.report.class_rows import NO_VERDICT
 from fsjax.report.plane import Plane, colour_table, symmetric_log
 from fsjax.report.search_notes import search_notes
 from fsjax.report.sections import sections
@@ -25,7 +27,7 @@ from fsjax.search.precision_check import in_words
 # A model whose TPR falls by less than this without the planted frequencies does not use them.
 USES_PLANTED = 0.1
 # Figures in the page; the others are beside it for papers, since the page's script shows more.
-_EMBEDDED = ("average_tpr", "overlap", "planted")
+_EMBEDDED = ("psi", "published_and_verdict", "radial_profiles", "average_tpr", "overlap", "planted")
 
 
 def check(config: ConfigDict) -> None:
@@ -47,19 +49,21 @@ def write(
     evaluation = evaluation_file.read_method(directory / "evaluation.json", maps.method)
     evaluated, folder = evaluation.methods[maps.method], directory / "report"
     share, threshold = maps.nearest(config.report.share), config.evaluate.threshold
-    controls = evaluated.at(share).controls
     file = directory / "dfm" / f"{maps.method}.npz"
     stability = read_provenance(file, lambda: bootstrap.at_share(maps, share))
     rows = overview.rows(maps, evaluation, share, threshold, stability)
+    cards = overview.cards(rows, maps, explorer.IN_PAGE)
+    grafts = evaluated.grafts
+    gallery = [] if grafts is None else graft_gallery.gallery(config, maps, grafts, classifier, test, cards)
     overlaps = overview.overlaps(maps.at(share)[: figures.MOST_CLASSES])
     images = {}
-    for name, figure in run_figures.draw(config, classifier, maps, test, evaluation, overlaps):
+    for name, figure in run_figures.draw(config, classifier, maps, test, evaluation, rows, overlaps):
         save = html.embed_figure if name in _EMBEDDED else html.write_figure
         images[name] = save(figure, folder / "figures" / f"{name}.png")
     shown = sections(directory, maps, share)
     stops = explorer.stops(maps, evaluated, evaluation.images, share)
     planes = [*_scores(maps), *(plane for section in shown for plane in section.planes)]
-    data = _script_data(config, classifier, maps, test, rows, stops, planes, folder)
+    data = _script_data(config, classifier, maps, test, rows, grafts, stops, planes, folder)
     page = html.template("page.html").render(
         title=directory.name,
         config=config,
@@ -68,15 +72,19 @@ def write(
         stages=_stages(directory, config.search.method),
         evaluation=evaluation,
         maps=maps,
-        share_rates=[(own, evaluated.at(own)) for own in maps.shares],
+        share_rates=[(own, evaluated.at(own), _psi(grafts, own)) for own in maps.shares],
         share=share,
         threshold=threshold,
         rows=rows,
-        cards=overview.cards(rows, maps.at(share), explorer.IN_PAGE),
-        headline_sentence=overview.headline(rows, maps, share, threshold),
-        controls=controls,
-        fewer_controlled=bool(controls and (controls.images != evaluation.images).any()),
-        rule=verdict.rule(threshold),
+        cards=cards,
+        headline_sentence=headline.headline(rows, grafts, share, threshold),
+        others=headline.others(rows),
+        grafts=grafts,
+        gallery=gallery,
+        evidence=overview.EVIDENCE,
+        rule=verdict.rule(),
+        control=verdict.CONTROL,
+        no_verdict=NO_VERDICT,
         stability=stability,
         overlap_sentence=overview.overlap_sentence(overlaps, maps.classes) if "overlap" in images else "",
         planted=_planted(evaluation, maps.method),
@@ -84,7 +92,7 @@ def write(
         notes=read_provenance(file, lambda: search_notes(maps, share)),
         patch=config.search.patch if SEARCHES[maps.method].patches else None,
         images=images,
-        drawn_classes=min(len(maps.classes), figures.MOST_CLASSES),
+        drawn_note=f" The first {figures.MOST_CLASSES} classes." if len(rows) > figures.MOST_CLASSES else "",
         sections=shown,
         stops=stops,
         headline_stop=data["headline"],
@@ -98,12 +106,20 @@ def write(
         storage.remove(folder / "data")
 
 
+def _psi(grafts: Grafts | None, share: float) -> np.ndarray | None:
+    """Return psi of every class's map at a share; None where it was not measured."""
+    if grafts is None or share not in grafts.curve_shares:
+        return None
+    return grafts.curves["map"].psi[grafts.curve_shares.index(share)]
+
+
 def _script_data(
     config: ConfigDict,
     classifier: Classifier,
     maps: DominantFrequencyMaps,
     test: Dataset,
     rows: list[dict],
+    grafts: Grafts | None,
     stops: list[explorer.Stop],
     planes: list[Plane],
     folder: Path,
@@ -112,7 +128,11 @@ def _script_data(
     height, width = maps.masks.shape[2:]
     pictured = explorer.classes(maps, stops, planes, classifier, test, config.report.samples)
     classes = (
-        {**of_class, **{name: row[name] for name in ("sentence", "controls", "confused")}}
+        {
+            **of_class,
+            **{name: row[name] for name in ("sentence", "at", "of_masks", "confused")},
+            "curve": explorer.curve(grafts, row["label"]),
+        }
         for of_class, row in zip(pictured, rows, strict=True)
     )
     in_page = len(rows) <= explorer.IN_PAGE
@@ -128,7 +148,9 @@ def _script_data(
         "dc": [height // 2, width // 2],
         "shares": shares,
         "headline": shares.index(maps.nearest(config.report.share)),
+        "curveShares": [] if grafts is None else grafts.curve_shares,
         "threshold": config.evaluate.threshold,
+        "control": verdict.CONTROL,
         "kept": pictures.KEPT_COLOUR,
         "planes": [{"name": plane.name, "about": plane.about, "colours": plane.colours} for plane in planes],
         "colours": {name: colour_table(name, pictures.NOTHING) for name in {plane.colours for plane in planes}},

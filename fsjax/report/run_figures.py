@@ -16,7 +16,7 @@ from fsjax.evaluation.results import Evaluation, Recovery
 from fsjax.fourier import masks, spectrum
 from fsjax.fourier.dfm import DominantFrequencyMaps
 from fsjax.models.classifier import Classifier
-from fsjax.report import figures, ood_figures
+from fsjax.report import figures, graft_figures, ood_figures
 from fsjax.search import method_of
 
 # Most classes whose sample images are drawn for a paper; the page shows those of all.
@@ -29,14 +29,24 @@ def draw(
     maps: DominantFrequencyMaps,
     test: Dataset,
     evaluation: Evaluation,
+    rows: list[dict],
     overlaps: Float[np.ndarray, "drawn drawn"],
 ) -> Iterator[tuple[str, Figure]]:
     """Yield names and figures: of the maps at the share nearest to config.report.share, and of filtered test images.
 
-    `overlaps` is the IoU of the maps of every two of the classes that are drawn.
+    `rows` are those of `overview.rows`. `overlaps` is the IoU of the maps of every two of the classes that are drawn.
     """
     evaluated, share = evaluation.methods[maps.method], maps.nearest(config.report.share)
     masks, names = maps.at(share)[: figures.MOST_CLASSES], maps.classes[: figures.MOST_CLASSES]
+    if evaluated.grafts is not None:
+        yield "psi", graft_figures.psi_curves(evaluated.grafts, names)
+    of_share, kinds = evaluated.at(share), [row["kind"] for row in rows]
+    threshold = config.evaluate.threshold
+    yield (
+        "published_and_verdict",
+        graft_figures.published_and_verdict(of_share.tpr, of_share.fpr, kinds, maps.classes, share, threshold),
+    )
+    yield "radial_profiles", graft_figures.radial_profiles(masks, names, share)
     yield "maps", figures.map_grid(masks, names, share)
     if maps.scores is not None:
         method = method_of(maps)

@@ -6,6 +6,9 @@ import urllib.parse
 from datetime import UTC, datetime
 from typing import Any
 
+import numpy as np
+from jaxtyping import Float
+
 from fsjax.evaluation.load_result import Result, load_result, methods
 from fsjax.evaluation.statistics import mean
 from fsjax.fourier.dfm import read_provenance
@@ -104,8 +107,7 @@ def _row(result: Result) -> dict:
     file, maps = result.directory / "config.json", result.maps
     share = maps.nearest(_field(result.config, "report.share", int | float, file))
     threshold = _field(result.config, "evaluate.threshold", int | float, file)
-    rates = result.rates(share)
-    verdicts = [verdict for verdict in rates.shortcut if verdict is not None]
+    rates, grafts = result.rates(share), result.evaluation.methods[result.method].grafts
     maps_file = result.directory / "dfm" / f"{result.method}.npz"
     stability = read_provenance(maps_file, lambda: at_share(maps, share))
     pictures_of = zip(maps.classes[:_MOST_DRAWN], maps.at(share), strict=False)
@@ -116,19 +118,24 @@ def _row(result: Result) -> dict:
         "method": result.method,
         "share": share,
         "classes": len(maps.classes),
-        "shortcuts": sum(verdicts) if verdicts else None,
+        "shortcuts": sum(verdict.kind == "shortcut" for verdict in grafts.verdicts) if grafts else None,
         "above": int((rates.tpr > threshold).sum()),
         "threshold": threshold,
         "tpr": mean(rates.tpr),
         "fpr": mean(rates.fpr),
-        "trivial": mean(rates.control_rates.trivial_tpr),
-        "random": mean(rates.control_rates.random_tpr),
-        "radial": mean(rates.control_rates.radial_tpr),
+        "psi": mean(grafts.rates.psi) if grafts else None,
+        "smallest": _median(grafts.curves["map"].smallest) if grafts else None,
         "stability": mean(stability.get("mean", [])),
         "forward": maps.forward_equivalents,
         "date": _date(maps_file),
         "maps": [(name, pictures.mask_picture(mask)) for name, mask in pictures_of],
     }
+
+
+def _median(smallest: Float[np.ndarray, " classes"]) -> float | None:
+    """Return the median of smallest shares; None where half of the classes or more reach psi 1/2 at no share."""
+    middle = float(np.median(np.nan_to_num(smallest, nan=np.inf)))
+    return middle if np.isfinite(middle) else None
 
 
 def _data(config: dict, file: Path) -> str:

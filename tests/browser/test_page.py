@@ -75,10 +75,10 @@ def test_a_heading_sorts_by_its_numbers_by_mouse_and_by_keyboard(opened, few):
     file, _ = few
     browser = opened(file)
     tpr = files.read_json(file.parent.parent / "evaluation.json")["methods"]["removal"]["shares"]["0.05"]["tpr"]
-    (table,) = browser.find_elements("css selector", "table.sortable")
+    table = browser.find_element("id", "verdicts")
 
     def order():
-        return [row.text.split(" ")[0] for row in table.find_elements("css selector", "tbody tr td:nth-child(3)")]
+        return [row.text.split(" ")[0] for row in table.find_elements("css selector", "tbody tr td:nth-child(6)")]
 
     (heading,) = [
         one
@@ -155,7 +155,18 @@ def test_text_stands_out_in_light_and_in_dark(opened, few, scheme):
     try:
         paper = luminance(browser.find_element("tag name", "body").value_of_css_property("background-color"))
         assert (paper > 0.5) == (scheme == "light")
-        for selector in ("p", "h2", ".faint", "td", "td a", "figcaption", ".card p"):
+        for selector in (
+            "p",
+            "h2",
+            ".faint",
+            "td",
+            "td a",
+            "figcaption",
+            ".card p",
+            ".card dt",
+            ".card dd",
+            ".card .sign",
+        ):
             ink = luminance(browser.find_element("css selector", selector).value_of_css_property("color"))
             # WCAG 2.2, 1.4.3 (AA).
             assert (max(ink, paper) + 0.05) / (min(ink, paper) + 0.05) >= 4.5, selector
@@ -173,6 +184,8 @@ def test_without_scripts_verdicts_maps_and_the_table_are_there(opened, few):
         cards = browser.find_elements("css selector", ".card")
         assert [card.find_element("tag name", "h2").text for card in cards] == list(maps.classes)
         assert all(card.find_element("tag name", "img").size["width"] > 50 for card in cards)
-        assert len(browser.find_elements("css selector", "table.sortable tbody tr")) == len(maps.classes)
+        assert len(browser.find_elements("css selector", "#verdicts tbody tr")) == len(maps.classes)
+        pictured = browser.find_elements("css selector", ".gallery .pair img")
+        assert len(pictured) == len(maps.classes) * 2 * 4 and all(image.size["width"] > 50 for image in pictured)
     finally:
         browser.execute_cdp_cmd("Emulation.setScriptExecutionDisabled", {"value": False})

@@ -14,6 +14,7 @@ from fsjax.experiment import runner
 from fsjax.fourier import dfm
 from fsjax.models import MODELS
 from fsjax.report import page as page_lib
+from fsjax.report.class_rows import NO_VERDICT
 from fsjax.report.search_notes import search_notes
 from fsjax.runtime.errors import InputError
 from tests.helpers.html_page import Page
@@ -60,20 +61,25 @@ def test_every_stage_leaves_its_files(done):
 
 def test_the_page_holds_everything_itself_and_says_what_was_measured(done):
     page = Page((done / "report" / "index.html").read_text())
-    assert page.addresses and all(re.match("data:image/png;base64,|#class-[0-3]$", one) for one in page.addresses)
+    text = " ".join(page.text.split())
+    assert page.addresses and all(
+        re.match("data:image/png;base64,|#class-[0-3]$|#table$", one) for one in page.addresses
+    )
     assert page.tags.count("script") == 3 and "link" not in page.tags and not page.missing_alt
     evaluation = json.loads((done / "evaluation.json").read_text())
     assert f"accuracy {evaluation['unfiltered']['accuracy']:.3f}" in page.text
     rates = evaluation["methods"]["removal"]["shares"]["0.05"]
-    controls = rates["controls"]
     for values in (rates["tpr"], rates["fpr"]):
         assert all(f"{value:.3f}" in page.text for value in values)
     assert "published criterion, TPR > 0.6" in page.text
-    for label, name in enumerate(evaluation["classes"]):
-        verdict = "shortcut" if rates["shortcut"][label] else "no shortcut"
-        margin = f"a margin of {controls['margin'][label]:+.3f} [{controls['margin_ci'][label][0]:.3f}, "
-        assert re.search(rf"{name}\W+{verdict}\s+5 % of the frequencies give.*{re.escape(margin)}", page.text)
-    assert controls["random_masks"] == 80 and max(controls["images"]) <= 6
+    grafts = evaluation["methods"]["removal"]["grafts"]
+    assert max(grafts["tested_shares"]) == 0.05 and grafts["baseline"]["pairs"] == [6] * 4
+    for verdict in grafts["verdicts"]:
+        name, kind = verdict["name"], verdict["kind"] + (f" by {verdict['by']}" if verdict["by"] else "")
+        reason = verdict["sentence"].removeprefix(f"{name}: {kind}: ")
+        assert re.search(rf"{name}\W+{kind} {re.escape(reason)} ?smallest share", text), name
+        assert verdict["psi"] is None or f"{verdict['psi']:.3f} [{verdict['psi_ci'][0]:.3f}, " in text
+    assert text.count("image of C") == text.count("donor: C") == text.count("with the graft ") == 4 * 2
     for name in ("C1", "C2", "C3"):
         uses = evaluation["unfiltered"]["tpr"][int(name[1])] - evaluation["planted"][name]["tpr_without"] >= 0.1
         sentence = re.search(rf"{name}: the model (uses|does not use) its planted frequencies", page.text)
@@ -104,26 +110,26 @@ def test_a_second_run_does_nothing_again_and_another_method_does_not_retrain(don
     runner.run(small_config(report__share=0.2, evaluate__threshold=0.5), done)
     assert stage_lines(caplog) == {"train": True, "search": True, "evaluate": False, "report": False}
     shares = json.loads((done / "evaluation.json").read_text())["methods"]["removal"]["shares"]
-    assert shares["0.2"]["controls"] and not shares["0.05"]["controls"], "controls are of the share shown"
+    tested = json.loads((done / "evaluation.json").read_text())["methods"]["removal"]["grafts"]["tested_shares"]
+    assert set(map(float, shares)) <= set(tested), "verdicts rest on shares up to the one shown"
     assert "TPR > 0.5" in Page((done / "report" / "index.html").read_text()).text
 
 
 @pytest.mark.usefixtures("undrawn")
-def test_the_page_says_where_there_are_no_controls_and_where_there_is_no_p_value(done, monkeypatch):
+def test_the_page_says_where_there_is_no_verdict_and_why(done, monkeypatch):
     def other(problem):
         maps = dfm.DominantFrequencyMaps.load(done / "dfm" / "removal.npz")
         return dfm.dataclasses.replace(maps, method="tested", searched_on="test")
 
     monkeypatch.setitem(search.SEARCHES, "tested", search.Method(other))
-    runner.run(small_config(search__method="tested", evaluate__random_masks=2), done)
-    rates = json.loads((done / "evaluation.json").read_text())["methods"]["tested"]["shares"]["0.05"]
-    controls = rates["controls"]
-    assert controls["p_value"] == controls["q_value"] == rates["shortcut"] == [None] * 4
-    assert controls["random_masks"] == 8
+    runner.run(small_config(search__method="tested", search__images_per_class=0), done)
     page = Page((done / "report" / "index.html").read_text()).text
-    assert "no p-value, no q and no verdict" in page and re.search(r"C1\W+no verdict\s+5 % of the frequencies", page)
-    runner.run(small_config(search__method="tested", evaluate__random_masks=0), done)
-    assert "none were evaluated (evaluate.random_masks=0)" in Page((done / "report" / "index.html").read_text()).text
+    grafts = json.loads((done / "evaluation.json").read_text())["methods"]["tested"]["grafts"]
+    assert grafts["baseline"]["pairs"] == [0] * 4 and "image of C" not in page and "psi stays" not in page
+    assert "Searched and judged on the same images" in page and grafts["verdicts"][0]["kind"] in page
+    runner.run(small_config(search__method="tested", search__images_per_class=0, evaluate__pairs=0), done)
+    page = Page((done / "report" / "index.html").read_text()).text
+    assert NO_VERDICT in page and "smallest share" not in page
 
 
 @pytest.mark.usefixtures("undrawn")
@@ -291,7 +297,7 @@ def test_one_class_of_grey_images_of_odd_sizes_runs_to_the_report(tmp_path, monk
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"search__method": "remove"}, "search.method: got 'remove'; expected adaptive, greedy"),
+        ({"search__method": "remove"}, "search.method: got 'remove'; expected adaptive, graft, greedy"),
         (
             {"search__shares": (0.05, 0.0)},
             "search.shares: got 0.0; expected numbers in (0, 1]",
@@ -308,8 +314,7 @@ def test_one_class_of_grey_images_of_odd_sizes_runs_to_the_report(tmp_path, monk
         ({"search__images_per_class": -1}, "search.images_per_class: got -1; expected 0 (all) or more"),
         ({"report__share": 0.3}, "report.share: got 0.3; expected one of search.shares, "),
         ({"evaluate__threshold": 1.5}, "evaluate.threshold: got 1.5; expected a TPR in [0, 1]"),
-        ({"evaluate__random_masks": -1}, "evaluate.random_masks: got -1; expected 0 or more"),
-        ({"evaluate__control_images": -1}, "evaluate.control_images: got -1; expected 0 or more"),
+        ({"evaluate__pairs": -1}, "evaluate.pairs: got -1; expected 0 or more"),
         ({"model__name": "resnet19"}, "model.name: got 'resnet19'; expected "),
         ({"data__source": "csv"}, "data.source: got 'csv'; expected synthetic, folder, arrays, tfds"),
         ({"data__mean": (0.5, 0.5)}, "data.mean"),

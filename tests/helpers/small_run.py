@@ -14,6 +14,7 @@ def small_config(**changes):
     config.search.images_per_class = 4
     config.report.samples = 1
     config.evaluate.grid = (0.3,)
+    config.evaluate.pairs = 6
     for name, value in changes.items():
         *groups, field = name.split("__")
         group = config

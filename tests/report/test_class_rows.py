@@ -28,7 +28,7 @@ def test_a_row_has_the_verdict_of_its_class_and_the_rates_under_its_map():
     assert zebra["smallest"] == 0.006 and zebra["smallest_ci"].tolist() == [0.006, 0.006]
     assert (zebra["tpr"], zebra["tpr_ci"].tolist(), zebra["fpr"]) == (0.75, [0.6, 0.9], 0.1)
     assert (ox["verdict"], ox["shortcut"], ox["psi"], ox["smallest"], ox["tpr"]) == ("spread", False, 0.1, None, 0.5)
-    assert np.isnan(ox["fpr"]) and ox["sentence"].startswith("ox: spread")
+    assert np.isnan(ox["fpr"]) and (ox["sentence"], ox["reason"]) == ("ox: spread: made up.", "made up.")
 
 
 def test_rows_of_an_earlier_evaluation_have_rates_and_no_verdict():

@@ -15,9 +15,11 @@ from PIL import Image
 from fsjax.evaluation import bands
 from fsjax.evaluation.learning_curves import Dynamics
 from fsjax.evaluation.ood.average_tpr import average_tpr
+from fsjax.evaluation.verdict import KINDS
 from fsjax.fourier import masks as masks_lib
 from fsjax.fourier import spectrum
-from fsjax.report import axes, curves, figures, html, ood_figures, study_figures, style
+from fsjax.report import axes, curves, figures, graft_figures, html, ood_figures, study_figures, style
+from tests.helpers import results
 
 HOSTILE = ("<script>alert(1)</script>", r"$\frac{1}{0}$", "x" * 255, "猫 \U0001f9a6", "a_b^c%")
 
@@ -50,6 +52,12 @@ def every_figure(names, height, width, inches):
     yield "samples", figures.samples(images, images, names[0], width=inches)
     yield "rates", figures.rates([0.01, 0.05, 0.1, 0.2], rates, rates, names, width=inches)
     yield "overlap", figures.overlap_matrix(pairs, names, 0.05, width=inches)
+    grafts = results.grafts(names, [KINDS[label % len(KINDS)] for label in range(classes)], smallest=[0.1] * classes)
+    yield "psi", graft_figures.psi_curves(grafts, names, width=inches)
+    kinds = [of_class.kind for of_class in grafts.verdicts]
+    rates = rng.random((2, classes))
+    yield "verdicts", graft_figures.published_and_verdict(*rates, kinds, names, 0.05, 0.6, width=inches)
+    yield "profiles", graft_figures.radial_profiles(kept, names, 0.05, width=inches)
     yield "f1", curves.f1_curves(found, width=inches)
     yield "confusion", curves.confusion_grid(found, 2, width=inches)
     yield "AvgTPR", ood_figures.average_tpr({names[0]: curve}, width=inches)

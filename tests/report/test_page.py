@@ -1,6 +1,7 @@
 """What the report hands to its page: pictures from which masks and scores are read back, and rows in words."""
 
 import base64
+import dataclasses
 import io
 import json
 
@@ -13,9 +14,11 @@ from benchmarks.cost import report_workdir
 from fsjax.evaluation.results import Grid
 from fsjax.fourier import dfm, masks, spectrum
 from fsjax.report import explorer, figures, overview, pictures
+from fsjax.report.class_rows import NO_VERDICT
 from fsjax.report.plane import symmetric_log
 from fsjax.search import bootstrap
 from tests.helpers import results
+from tests.helpers.html_page import Page
 
 
 def decoded(url, mode):
@@ -133,24 +136,59 @@ def test_overlaps_are_the_iou_of_every_two_maps_and_the_most_alike_are_named():
     assert np.isnan(overview.overlaps(np.zeros((2, 4, 4), bool))).all()
 
 
-def test_a_row_says_how_stable_a_map_is_what_the_class_is_taken_for_and_what_its_controls_do():
+def test_a_row_has_its_evidence_and_says_how_stable_a_map_is_and_what_the_class_is_taken_for():
     iou = {"mean": [[0.1, 0.2], [0.3, 0.4]], "low": [[0.0] * 2] * 2, "high": [[1.0] * 2] * 2}
     maps = maps_of(scores_of(2), provenance={"stability": {"resamples": 9, "shares": [0.05, 0.2], "iou": iou}})
     evaluation = report_workdir.evaluation(("a", "b"), (0.05, 0.2), (), np.random.default_rng(0))
     evaluation.unfiltered.confusion[:] = [[1, 3], [0, 4]]
-    at = evaluation.methods["removal"].at(0.05)
-    at.tpr[:] = [0.5, 0.9]
+    evaluated = evaluation.methods["removal"]
+    evaluated.at(0.05).tpr[:], evaluated.at(0.2).tpr[:] = [0.5, 0.7], [0.9, 0.4]
     one, other = overview.rows(maps, evaluation, 0.05, 0.6, bootstrap.at_share(maps, 0.05))
-    assert [(row["over"], row["marked"]) for row in (one, other)] == [(False, True), (True, False)]
+    assert [(row["kind"], row["over"], row["marked"]) for row in (one, other)] == [
+        ("shortcut", False, True),
+        ("band", True, False),
+    ]
     assert (one["stability"], other["stability"], one["stability_ci"]) == (0.1, 0.2, [0.0, 1.0])
     assert one["confused"] == [("b", 3), ("a", 1)] and other["confused"] == [("b", 4)]
-    assert dict(one["controls"])["low-pass"] == at.controls.low_pass_tpr[0] and len(one["controls"]) == 5
-    assert (
-        overview.headline([one, other], maps, 0.05, 0.6)
-        == "1 of 2 classes is a frequency shortcut at 5 % of the plane: a."
-    )
-    (at_fifth, _) = overview.rows(maps, evaluation, 0.2, 0.6, bootstrap.at_share(maps, 0.2))
-    assert at_fifth["stability"] == 0.3 and at_fifth["controls"] == [] and at_fifth["marked"] == at_fifth["over"]
+    rates = evaluated.grafts.rates
+    assert dict(one["of_masks"])["low-pass"] == rates.low_pass_psi[0] and len(one["of_masks"]) == 5
+    for _, name in overview.EVIDENCE:
+        measured = evaluated.grafts.baseline.base if name == "base" else getattr(rates, name)
+        assert [row["evidence"][name] for row in (one, other)] == measured.tolist()
+    assert one["evidence"]["pairs"] == 4
+    # The verdict is about 5 %, whatever share the report shows; the published criterion is about that one.
+    far, _ = overview.rows(maps, evaluation, 0.2, 0.6, bootstrap.at_share(maps, 0.2))
+    assert (far["at"], far["tpr"], far["over"], far["stability"]) == (0.05, 0.9, True, 0.3)
+    evaluation.methods["removal"] = dataclasses.replace(evaluated, grafts=None)
+    plain, _ = overview.rows(maps, evaluation, 0.2, 0.6, {})
+    assert plain["evidence"] == {} and plain["of_masks"] == [] and plain["marked"] and plain["at"] == 0.2
+
+
+def test_cards_show_the_map_at_the_share_of_the_verdict_and_of_many_classes_those_that_are_marked():
+    maps, shares = maps_of(scores_of(3)), (0.05, 0.02, 0.2)
+    rows = [{"label": label, "at": shares[label], "marked": label > 0} for label in range(3)]
+    assert [card["map"] for card in overview.cards(rows, maps, 3)] == [
+        pictures.mask_picture(masks.within_share(maps.scores[label], share)) for label, share in enumerate(shares)
+    ]
+    assert [card["label"] for card in overview.cards(rows, maps, 2)] == [1, 2]
+    assert [card["label"] for card in overview.cards(rows, maps, 1)] == [1]
+
+
+def test_an_earlier_evaluation_without_grafts_has_a_page_with_rates_and_one_line_on_it(tmp_path, monkeypatch):
+    made = report_workdir.evaluation
+
+    def earlier(*arguments):
+        evaluation = made(*arguments)
+        evaluation.methods["removal"] = dataclasses.replace(evaluation.methods["removal"], grafts=None)
+        return evaluation
+
+    monkeypatch.setattr(report_workdir, "evaluation", earlier)
+    report_workdir.write(tmp_path, ("a", "b"), 16, samples=1)
+    page = Page((tmp_path / "report" / "index.html").read_text())
+    assert page.text.count("No verdict") == 1 and NO_VERDICT in page.text
+    assert "psi" not in page.text.partition("</style>")[2] and "shortcut by" not in page.text
+    rates = results.Evaluation.read(tmp_path / "evaluation.json").methods["removal"].at(0.05)
+    assert all(f"{value:.3f}" in page.text for value in [*rates.tpr, *rates.fpr])
 
 
 @pytest.mark.parametrize(("classes", "patch"), [(10, 1), (41, 8)])

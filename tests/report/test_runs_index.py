@@ -23,14 +23,14 @@ from fsjax.runtime.errors import InputError
 from tests.helpers import results
 
 NAMES = ("cat", "<script>alert(1)</script>", "dog")
-HEADINGS = "run,model,data,accuracy,method,share,classes,shortcuts,TPR above threshold,mean TPR,mean FPR"
-HEADINGS += ",trivial,random,radial,stability"
+HEADINGS = "run,model,data,accuracy,method,share,classes,shortcuts,mean psi,median smallest share,TPR above threshold"
+HEADINGS += ",mean TPR,mean FPR,stability"
 
 
 _IOU = {name: [[0.5, None, 0.75]] for name in ("mean", "low", "high")}
 
 
-def make_run(directory, method="removal", tpr=(0.9, 0.5, 0.61), shortcut=(True, False, None), **config):
+def make_run(directory, method="removal", tpr=(0.9, 0.5, 0.61), grafted=True, **config):
     """A workdir as a run leaves it, without its model."""
     rng = np.random.default_rng(len(method))
     maps = dfm.from_scores(
@@ -44,13 +44,11 @@ def make_run(directory, method="removal", tpr=(0.9, 0.5, 0.61), shortcut=(True, 
         provenance={"stability": {"resamples": 2, "shares": [0.25], "iou": _IOU}},
     )
     maps.save(directory / "dfm" / f"{method}.npz")
-    controls = None
-    if any(verdict is not None for verdict in shortcut):
-        low_pass, highest_energy, random = [0.2, 0.4, 0.1], [0.3, 0.1, 0.2], [0.1, 0.0, 0.2]
-        tpr_of = {"low_pass_tpr": low_pass, "highest_energy_tpr": highest_energy, "random_tpr": random}
-        controls = results.controls(3, **tpr_of, radial_tpr=[None] * 3)
-    rates = results.map_rates(tpr, [0.2, None, 0.1], shortcut=shortcut, controls=controls)
-    of_method = results.method({0.05: results.map_rates([0.0] * 3), 0.25: rates})
+    rates, grafts = results.map_rates(tpr, [0.2, None, 0.1]), None
+    if grafted:
+        measured = {"share": 0.25, "psi": [0.75, None, 0.25], "smallest": [0.004, 0.02, None]}
+        grafts = results.grafts(NAMES, ("shortcut by phase", "undecided", "spread"), **measured)
+    of_method = results.method({0.05: results.map_rates([0.0] * 3), 0.25: rates}, grafts=grafts)
     before = evaluation_file.read(directory / "evaluation.json")
     methods = {**(before.methods if before else {}), method: of_method}
     plain = results.unfiltered([0.8] * 3, accuracy=0.75)
@@ -155,23 +153,28 @@ def test_a_result_in_a_store_is_read_and_listed(tmp_path, page):
 
 def test_a_row_has_the_numbers_of_its_run_at_the_share_that_it_reports(tmp_path, page):
     maps = make_run(tmp_path / "a#1 & 5%25")
-    make_run(tmp_path / "a#1 & 5%25", "learned", tpr=(0.9, None, None), shortcut=(None, None, None))
+    make_run(tmp_path / "a#1 & 5%25", "learned", tpr=(0.9, None, None), grafted=False)
     files.write_text(tmp_path / "a#1 & 5%25" / "report" / "index.html", "here")
     head, learned, removal = page(str(tmp_path)).rows
-    assert [cell["text"] for cell in head][:15] == HEADINGS.split(",")
+    assert [cell["text"] for cell in head][:14] == HEADINGS.split(",")
     assert [cell["text"] for cell in removal[1:8]] == ["resnet20", "syn2", "0.750", "removal", "25 %", "3", "1"]
-    assert removal[8]["text"] == "2 > 0.6" and float(removal[8]["value"]) == 2
-    assert [float(cell["value"]) for cell in removal[9:13]] == pytest.approx([0.67, 0.15, 0.3, 0.1])
-    assert removal[13]["text"] == "–" and [cell["text"] for cell in learned[11:14]] == ["–"] * 3
-    assert [float(cell["value"]) for cell in removal[14:16]] == pytest.approx([0.625, 1234])
-    assert re.fullmatch(r"\d{4}-\d\d-\d\d \d\d:\d\d", removal[16]["text"])
-    assert [cell["text"] for cell in learned[7:10]] == ["–", "1 > 0.6", "0.900"] and learned[7]["value"] == ""
+    assert removal[9]["text"] == "2 %" and removal[10]["text"] == "2 > 0.6"
+    assert [float(cell["value"]) for cell in removal[8:13]] == pytest.approx([0.5, 0.02, 2, 0.67, 0.15])
+    assert [float(cell["value"]) for cell in removal[13:15]] == pytest.approx([0.625, 1234])
+    assert re.fullmatch(r"\d{4}-\d\d-\d\d \d\d:\d\d", removal[15]["text"])
+    assert [cell["text"] for cell in learned[7:12]] == ["–", "–", "–", "1 > 0.6", "0.900"] and learned[7]["value"] == ""
     linked = os.path.join(tmp_path / "index" / "report", urllib.parse.unquote(removal[0]["link"]))
     with open(linked) as file:
         assert file.read() == "here"
     assert [alt for alt, _ in removal[0]["maps"]] == [f"Map of {name}" for name in NAMES]
     for mask, (_, picture) in zip(maps.at(0.25), removal[0]["maps"], strict=True):
         assert picture == pictures.mask_picture(mask)
+
+
+def test_a_median_of_smallest_shares_is_missing_where_half_of_the_classes_reach_none():
+    assert runs_page._median(np.array([0.5, 0.125, 0.25])) == 0.25
+    assert runs_page._median(np.array([0.125, np.nan, 0.25])) == 0.25
+    assert runs_page._median(np.array([0.125, np.nan])) is runs_page._median(np.full(3, np.nan)) is None
 
 
 def test_a_folder_of_images_is_named_by_its_last_part_and_names_are_text(tmp_path, page):

@@ -1,0 +1,121 @@
+"""The answer of a run in sentences and as a table of a terminal."""
+
+import numpy as np
+import pytest
+
+from fsjax.report import terminal
+from fsjax.report.class_rows import NO_VERDICT, class_rows
+from fsjax.report.headline import headline, others
+from fsjax.report.shares import limits_text, share_text
+from tests.helpers import results
+
+NAMES = ("ox", "zebra", "frog", "ship")
+
+
+def evaluation(kinds, names=NAMES, low_pass=0.09, **grafts):
+    """Of maps at 1 and 5 %, with verdicts about 0.5 %."""
+    count = len(names)
+    found = results.grafts(names, kinds, share=0.00513, **grafts)
+    found.curves["low_pass"].smallest[:] = low_pass
+    rates = {share: results.map_rates([share * 10] * count, [0.125] * count) for share in (0.01, 0.05)}
+    return results.evaluation(names, {"removal": results.method(rates, grafts=found)})
+
+
+def sentences(of, share=0.05):
+    evaluated = of.methods["removal"]
+    rows = class_rows(of.classes, evaluated.at(share), evaluated.grafts)
+    return headline(rows, evaluated.grafts, share, 0.45), others(rows)
+
+
+def test_the_headline_names_the_shortcuts_and_the_smallest_share_of_any_of_them():
+    kinds = ("shortcut by amplitude", "shortcut by phase", "spread", "spread")
+    assert sentences(evaluation(kinds, smallest=[0.02, 0.0059, 0.001, None])) == (
+        "2 of 4 classes are frequency shortcuts: ox, zebra. 0.59 % of the plane controls zebra; low-pass needs 9 %.",
+        "The others: 2 spread.",
+    )
+    far = evaluation(("spread", "shortcut", "band", "spread"), smallest=[None, 0.125, 0.1, None], low_pass=np.nan)
+    assert sentences(far) == (
+        "1 of 4 classes is a frequency shortcut: zebra. 12 % of the plane controls zebra; low-pass does not reach that "
+        "with 50 %.",
+        "The others: 2 spread, 1 band.",
+    )
+    assert sentences(evaluation(("spread", "band", "band", "band"), smallest=[0.02] * 4)) == (
+        "0 of 4 classes are frequency shortcuts.",
+        "Verdicts: 3 band, 1 spread.",
+    )
+    alone = evaluation(("shortcut",), names=("ox",))
+    assert sentences(alone) == ("1 of 1 class is a frequency shortcut: ox.", "")
+
+
+def test_more_shortcuts_than_one_can_read_are_counted():
+    names = tuple(f"c{index}" for index in range(7))
+    assert sentences(evaluation(("shortcut",) * 7, names))[0] == "7 of 7 classes are frequency shortcuts."
+
+
+def test_without_grafts_the_headline_is_of_the_published_criterion():
+    of = evaluation(("spread",) * 4)
+    of.methods["removal"] = results.method(of.methods["removal"].shares and {0.05: results.map_rates([0.5, 0.4] * 2)})
+    assert sentences(of) == ("TPR above 0.45 at 5 % of the plane for 2 of 4 classes.", "")
+
+
+@pytest.mark.parametrize(
+    ("share", "words"),
+    [(0.00587, "0.59 %"), (0.05, "5 %"), (0.0999, "10 %"), (1.0, "100 %"), (0.456, "46 %"), (None, "–"), (np.nan, "–")],
+)
+def test_a_share_has_two_digits(share, words):
+    assert share_text(share) == words
+
+
+def test_limits_of_a_share_may_lie_beyond_the_largest_that_was_tried():
+    assert limits_text([0.0042, 0.0091], 0.5) == "[0.42, 0.91] %"
+    assert limits_text([0.0042, np.nan], 0.5) == "[0.42, > 50] %"
+    assert limits_text([np.nan, np.nan], 0.5) == ""
+
+
+def test_a_terminal_shows_verdicts_and_their_numbers_in_columns():
+    psi, limits = [0.1, 0.9, 0.25, 0.5], [[0.0, 0.2], [0.8, 0.95], [-0.125, 0.5], [0.4, 0.6]]
+    of = evaluation(
+        ("spread", "shortcut by amplitude", "not recognised", "undecided"),
+        smallest=[None, 0.0059, None, 0.05],
+        psi=psi,
+        psi_ci=limits,
+    )
+    assert terminal.table(of, "removal", 0.05, 0.6).splitlines() == [
+        "1 of 4 classes is a frequency shortcut: zebra. 0.59 % of the plane controls zebra; low-pass needs 9 %.",
+        "The others: 1 spread, 1 not recognised, 1 undecided.",
+        "",
+        "class  verdict                smallest share  psi [95 %]          at share  TPR at 5 %  FPR at 5 %",
+        "ox     spread                 -               0.10 [0.00, 0.20]   0.51 %    0.50        0.12",
+        "zebra  shortcut by amplitude  0.59 %          0.90 [0.80, 0.95]   0.51 %    0.50        0.12",
+        "frog   not recognised         -               0.25 [-0.12, 0.50]  0.51 %    0.50        0.12",
+        "ship   undecided              5 %             0.50 [0.40, 0.60]   0.51 %    0.50        0.12",
+        "",
+        "psi at least 0.5: the map controls the class.",
+    ]
+
+
+def test_of_many_classes_a_terminal_shows_the_first_and_the_shortcuts():
+    names = tuple(f"class {index}" for index in range(30))
+    kinds = tuple("shortcut" if index == 27 else "spread" for index in range(30))
+    lines = terminal.table(evaluation(kinds, names), "removal", 0.04, 0.6).splitlines()
+    listed = [line.partition("  ")[0] for line in lines if line.startswith("class ")][1:]
+    assert listed == [*names[:20], "class 27"]
+    assert "and 9 more, none of them a shortcut" in lines
+
+
+def test_a_name_that_would_steer_the_terminal_or_fill_it_is_made_plain():
+    names = ("\x1b[2Jox\n", "z" * 99)
+    text = terminal.table(evaluation(("shortcut", "spread"), names), "removal", 0.05, 0.6)
+    assert "\x1b" not in text and "?[2Jox?" in text and f"{'z' * 27}...  " in text and "z" * 28 not in text
+
+
+def test_a_terminal_says_where_the_page_is_and_where_there_is_no_verdict(tmp_path):
+    of = evaluation(("spread",) * 4)
+    results.write(tmp_path, of)
+    text = terminal.of_run(tmp_path, "removal", 0.05, 0.6)
+    assert text.endswith(f"\n\nPage: {tmp_path / 'report' / 'index.html'}")
+    of.methods["removal"] = results.method({0.05: results.map_rates([0.5, None, 0.75, 0.5])})
+    results.write(tmp_path, of)
+    lines = terminal.of_run(tmp_path, "removal", 0.05, 0.6).splitlines()
+    assert NO_VERDICT in lines and lines[0] == "TPR above 0.6 at 5 % of the plane for 1 of 4 classes."
+    assert lines[4].split() == ["zebra", "-", "-", "-", "-", "-", "0.10"]
