@@ -65,7 +65,9 @@ def gallery(
                 ("what is grafted, contrast stretched", change[i], None, None),
                 ("with the graft", grafted[i], of_graft[i], left_out),
             )
-            of_pairs.append([_shown(*of_image, classifier, label) for of_image in of_pair])
+            of_pairs.append(
+                [_shown(title, image, said, without, classifier, label) for title, image, said, without in of_pair]
+            )
         shown.append(row | {"pairs": of_pairs, "moved": _moved(grafts, label, row["name"], logits.shape[-1])})
     return shown
 
