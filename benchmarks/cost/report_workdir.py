@@ -11,9 +11,9 @@ from configs import common
 from fsjax.data.dataset import Dataset
 from fsjax.engine.model import Model
 from fsjax.evaluation.graft_masks import KINDS as CURVES
-from fsjax.evaluation.graft_results import Baseline, Curve, GraftRates, Grafts, Verdict
+from fsjax.evaluation.graft_results import KINDS, Baseline, Curve, GraftRates, Grafts, Verdict
 from fsjax.evaluation.results import Evaluation, Grid, MapRates, MethodEvaluation, Rates, Unfiltered
-from fsjax.evaluation.verdict import CONTROL, KINDS
+from fsjax.evaluation.verdict import CONTROL
 from fsjax.fourier import dfm, spectrum
 from fsjax.models.classifier import Classifier
 from fsjax.report import page

@@ -4,12 +4,16 @@ Rates are in [0, 1]. A class without pairs of images has NaN everywhere; null in
 """
 
 import dataclasses
+import reprlib
 from typing import Annotated
 
 import numpy as np
 from jaxtyping import Float, Int
 
 from fsjax.evaluation.typed_json import Between, Length
+from fsjax.runtime.errors import InputError
+
+KINDS = ("shortcut", "band", "coarse", "by absence", "default class", "spread", "not recognised", "undecided")
 
 _SIGNED = Between(-1, 1)
 
@@ -103,7 +107,7 @@ class Verdict:
 
     Attributes:
       name: of the class.
-      kind: one of `verdict.KINDS`.
+      kind: one of KINDS.
       by: what carries a shortcut: 'amplitude', 'phase', or 'amplitude and phase'; else ''.
       share: of the plane that the verdict is about; None where it is about none.
       psi: there.
@@ -120,6 +124,11 @@ class Verdict:
     psi_ci: Annotated[tuple[float, ...], _SIGNED]
     smallest: float | None
     sentence: str
+
+    def __post_init__(self) -> None:
+        if self.kind not in KINDS or len(self.psi_ci) not in (0, 2):
+            found = f"{reprlib.repr(self.kind)} and {len(self.psi_ci)} limits of psi"
+            raise InputError(f"verdicts: got {found}; expected one of {', '.join(KINDS)}, and two limits or none")
 
 
 @dataclasses.dataclass(frozen=True, eq=False)

@@ -13,7 +13,6 @@ from jaxtyping import Bool, Float
 
 from fsjax.evaluation.graft_results import Baseline, Curve, GraftRates, Verdict
 
-KINDS = ("shortcut", "band", "coarse", "by absence", "default class", "spread", "not recognised", "undecided")
 # A map controls a class where its psi is above CONTROL.
 CONTROL = 0.5
 # A class is recognised where its TPR, unfiltered, is above its FPR by this much.

@@ -14,7 +14,7 @@ NO_VERDICT = (
 def class_rows(names: tuple[str, ...], rates: MapRates, grafts: Grafts | None) -> list[dict]:
     """Return a row per class.
 
-    Rows have `name`, `kind` (of verdict.KINDS), `by`, `verdict` (both in words), `shortcut` (whether it is one),
+    Rows have `name`, `kind` (of graft_results.KINDS), `by`, `verdict` (both in words), `shortcut` (whether it is one),
     `share`, `psi`, `psi_ci`, `smallest`, `smallest_ci` and `sentence`, as in graft_results.Verdict and Curve, `reason`
     (the sentence without name and verdict), and `tpr`, `tpr_ci` and `fpr`. A missing number is None or NaN. Without
     grafts, kind, verdict, sentence and reason are '', and shortcut is None.

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from fsjax.evaluation import verdict
+from fsjax.evaluation.graft_results import KINDS
 from fsjax.evaluation.verdict import AtShare, Evidence
 
 # A shortcut by amplitude, far from every boundary.
@@ -37,7 +38,7 @@ def changed(**values):
 
 def kind(evidence):
     decision = verdict.decide(evidence)
-    assert decision.kind in verdict.KINDS and decision.reason
+    assert decision.kind in KINDS and decision.reason
     return " ".join(filter(None, (decision.kind, decision.by)))
 
 

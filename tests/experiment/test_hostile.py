@@ -32,6 +32,7 @@ from fsjax.evaluation import bands, evaluation_file
 from fsjax.evaluation.learning_curves import Dynamics
 from fsjax.evaluation.ood import mapping, sets
 from fsjax.evaluation.results import Recovery, Reliance
+from fsjax.evaluation.typed_json import to_json
 from fsjax.experiment.comparison import comparison_page, pairing
 from fsjax.experiment.multi_run import study_page
 from fsjax.experiment.multi_run.study_grid import Cell
@@ -505,14 +506,14 @@ def test_maps_whose_parts_do_not_fit_are_refused(tmp_path, name):
 
 def evaluation(**changes):
     rates = {"tpr": [0.5, None], "fpr": [0.0, 1.0], "tpr_ci": [[0.1, 0.9], [None, None]], "positions": [3, 3]}
-    rates |= {"controls": None, "shortcut": [None, None]}
     method = {"searched_on": "train", "forward_equivalents": 1, "grid": None, "planted": {}}
+    grafts = json.loads(json.dumps(to_json(results.grafts(("a", "b"), ("shortcut by phase", "spread"), pairs=3))))
     return {
-        "version": 2,
+        "version": 3,
         "classes": ["a", "b"],
         "images": [2, 0],
         "unfiltered": {"accuracy": 0.5, "tpr": [0.5, None], "fpr": [0.1, 0.2], "confusion": [[1, 1], [0, 0]]},
-        "methods": {"removal": method | {"shares": {"0.05": rates}}},
+        "methods": {"removal": method | {"shares": {"0.05": rates}, "grafts": grafts}},
         "planted": {},
         **changes,
     }
@@ -525,8 +526,17 @@ def with_rates(**changes):
     return found
 
 
+def with_grafts(part, **changes):
+    """An evaluation with other values in a part of the grafts; of verdicts, in the first."""
+    found = evaluation()
+    grafts = found["methods"]["removal"]["grafts"]
+    place = grafts[part][0] if part == "verdicts" else grafts[part] if part else grafts
+    place |= changes
+    return found
+
+
 def of_version_1(**rates):
-    """An evaluation of the version before, with these rates under the maps."""
+    """An evaluation of the first version, with these rates under the maps."""
     found = evaluation()
     return {**{name: found[name] for name in ("classes", "images", "unfiltered")}, "removal": {"0.05": rates}}
 
@@ -547,19 +557,26 @@ WRONG_EVALUATIONS = {
     "a rate of 1e300": with_rates(tpr=[1e300, 0]),
     "a rate in words": with_rates(tpr=["high", 0]),
     "a rate of true": with_rates(tpr=[True, 0]),
-    "a verdict in words": with_rates(shortcut=["yes", None]),
-    "verdicts too few": with_rates(shortcut=[None]),
-    "controls of nothing": with_rates(controls={}),
+    "grafts in a list": with_grafts("", rates=[]),
+    "verdicts in a number": with_grafts("", verdicts=3),
+    "a verdict of another kind": with_grafts("verdicts", kind="<script>"),
+    "one limit of psi": with_grafts("verdicts", psi_ci=[0.5]),
+    "psi of 2": with_grafts("verdicts", psi=2),
+    "psi in words": with_grafts("rates", psi=["high", 0]),
+    "psi of one class": with_grafts("rates", psi=[0.5]),
+    "pairs below 0": with_grafts("baseline", pairs=[-1, 3]),
+    "shares of a curve too few": with_grafts("", curve_shares=[0.5]),
+    "a curve of lines": with_grafts("curves", map=3),
     "positions below 0": with_rates(positions=[-1, 3]),
     "a method in a list": evaluation(methods={"removal": []}),
     "methods in a list": evaluation(methods=[]),
     "a method of lines": evaluation(methods={"a\nb" * 9: 3}),
     "planted in words": evaluation(planted={"a": {"fixed": "yes", "tpr_without": 0.5, "tpr_alone": 0.5}}),
-    "a version to come": evaluation(version=3),
+    "a version to come": evaluation(version=4),
     "a version in a list": evaluation(version=[]),
-    "the version before, a rate in words": of_version_1(tpr=["high", 0], fpr=[0, 0]),
-    "the version before, rates in a list": {**of_version_1(), "removal": {"0.05": []}},
-    "the version before, a method in a list": {**of_version_1(), "removal": []},
+    "the first version, a rate in words": of_version_1(tpr=["high", 0], fpr=[0, 0]),
+    "the first version, rates in a list": {**of_version_1(), "removal": {"0.05": []}},
+    "the first version, a method in a list": {**of_version_1(), "removal": []},
 }
 
 

@@ -63,7 +63,7 @@ def launch(monkeypatch, capfd):
         ([VIT, "--config.trian.steps=3"], "unknown field 'trian'; did you mean --config.train.steps?"),
         ([VIT, "--config.patch=2"], "--config.patch: unknown field 'patch'; did you mean --config.search.patch?"),
         ([VIT, "--config.search.learned.stepz=1"], "'stepz'; did you mean --config.search.learned.steps?"),
-        ([VIT, "--config.search.steps=1"], "unknown field 'steps'; did you mean --config.search.learned.steps?"),
+        ([VIT, "--config.search.steps=1"], "unknown field 'steps'; did you mean --config.search.graft.steps?"),
         ([VIT, "--noconfig.profle"], "--config.profle: unknown field 'profle'; did you mean --config.profile?"),
         ([VIT, "--config.seed.x=1"], "--config.seed.x: unknown field 'x'; did you mean --config.seed?"),
         ([VIT, "--config.search.=1"], "--config.search.: unknown field ''"),

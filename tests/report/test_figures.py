@@ -13,9 +13,9 @@ import pytest
 from PIL import Image
 
 from fsjax.evaluation import bands
+from fsjax.evaluation.graft_results import KINDS
 from fsjax.evaluation.learning_curves import Dynamics
 from fsjax.evaluation.ood.average_tpr import average_tpr
-from fsjax.evaluation.verdict import KINDS
 from fsjax.fourier import masks as masks_lib
 from fsjax.fourier import spectrum
 from fsjax.report import axes, curves, figures, graft_figures, html, ood_figures, study_figures, style

@@ -4,7 +4,7 @@ import matplotlib
 import numpy as np
 import pytest
 
-from fsjax.evaluation.verdict import KINDS
+from fsjax.evaluation.graft_results import KINDS
 from fsjax.report import graft_figures
 from fsjax.report.kinds import LOOKS
 from tests.helpers import results
