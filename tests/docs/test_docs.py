@@ -73,7 +73,7 @@ def test_the_readme_is_the_home_page_and_the_notebook_a_page(site):
     for cell in json.loads((DOCS / "notebook.ipynb").read_text())["cells"]:
         if cell["cell_type"] == "markdown":
             assert cell["source"][0].lstrip("# ").strip() in site["notebook.html"]
-    assert 'src="planted.png"' in site["index.html"] and 'href="guide.html#data"' in site["index.html"]
+    assert 'src="psi.png"' in site["index.html"] and 'href="guide.html#data"' in site["index.html"]
 
 
 def test_every_number_of_the_readme_s_results_stands_in_the_page_of_results():
