@@ -10,10 +10,13 @@ import sys
 import pytest
 
 from configs import common, dfm_vit
+from fsjax.experiment import runner
 from fsjax.runtime import config_fields
+from tests.helpers import results
 
 ROOT = pathlib.Path(__file__).parents[2]
 VIT = "--config=configs/dfm_vit.py"
+RATES = {0.05: results.map_rates([0.5, 0.9])}
 
 
 @pytest.fixture
@@ -109,6 +112,18 @@ def test_a_workdir_that_is_a_file_is_refused(launch, tmp_path):
     (tmp_path / "file").write_text("")
     status, printed = launch(VIT, f"--workdir={tmp_path / 'file'}")
     assert status == 2 and printed.count("\n") == 1 and "--workdir: " in printed
+
+
+def test_a_run_with_a_page_ends_with_its_verdicts_and_another_with_nothing(launch, tmp_path, monkeypatch):
+    monkeypatch.setattr(runner, "run", lambda *arguments, **keywords: None)
+    names = ("ox", "zebra")
+    grafts = results.grafts(names, ("spread", "shortcut by phase"), smallest=[None, 0.006])
+    results.write(tmp_path, results.evaluation(names, {"removal": results.method(RATES, grafts=grafts)}))
+    status, printed = launch(VIT, f"--workdir={tmp_path}")
+    assert status == 0 and printed.startswith("1 of 2 classes is a frequency shortcut: zebra. 0.6 % of the plane")
+    assert re.search(r"^zebra +shortcut by phase +0\.6 %", printed, re.MULTILINE)
+    assert printed.endswith(f"\nPage: {tmp_path}/report/index.html\n")
+    assert launch(VIT, f"--workdir={tmp_path}", "--config.stages=search,evaluate") == (0, "")
 
 
 def test_help_lists_every_experiment_and_flag_without_a_word_of_absl_s_and_without_importing_jax(tmp_path):
