@@ -174,6 +174,18 @@ def test_masks_are_those_that_their_kinds_say(judged):
                 assert (controls[5] ^ mask).sum() == 1 == (controls[5] ^ mask)[centre]
 
 
+def test_an_orbit_of_which_the_map_keeps_one_member_counts_as_its():
+    half = np.zeros((9, 9), bool)
+    half[6:8, 3:6] = True  # second members of six orbits
+    flat = np.ones((9, 9))
+    found = graft_masks.GraftMasks(half[None], 0, 0, flat, flat)
+    controls, either = found.controls(0), half | spectrum.conjugate(half)
+    for other in (found.of_kind("radial")[0], *controls["radial"]):
+        assert other.sum() == either.sum() == 12 and not (other & either).any()
+    for other in controls["equal_change"]:
+        assert other.sum() == half.sum() and not (other & either).any()
+
+
 def test_random_controls_depend_on_seed_and_class():
     mask, flat = masks.random(12, 12, 20, np.random.default_rng(0)), np.ones((12, 12))
     made = [
