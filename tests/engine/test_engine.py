@@ -48,6 +48,9 @@ def oracle(params, batch, labels, weights, masks=None, components=None, targets=
             sums["correct"][m] += (logits.argmax() == label) * weight
             sums["predicted_target"][m] += (logits.argmax() == (0 if targets is None else targets[m])) * weight
             sums["predicted"][m, :, logits.argmax()] += weight
+            target = 0 if targets is None else targets[m]
+            others = [-np.inf if of == label != target else logit for of, logit in enumerate(logits)]
+            sums["captured"][m] += (np.argmax(others) == target) * weight
     return sums
 
 

@@ -687,7 +687,7 @@ NAMES = (NAME, "b")
 _TAGS = re.compile(
     "html|head|meta|title|style|body|h[123]|p|strong|em|i|span|img|div|table|t[rhd]|thead|tbody|ul|"
     "li|pre|a|details|summary|article|section|figure|figcaption|canvas|svg|noscript|button|label|select|option|"
-    "input|output|script"
+    "input|output|script|dl|dt|dd"
 )
 _ATTRIBUTES = re.compile(
     "lang|charset|name|content|class|src|alt|rowspan|colspan|href|style|id|hidden|role|tabindex|type|min|max|value|step|"
@@ -708,7 +708,9 @@ class Page(html.parser.HTMLParser):
         for name, value in attributes:
             assert _ATTRIBUTES.fullmatch(name), name
             assert name != "src" or value.startswith("data:image/png;base64,")
-            assert name != "href" or re.fullmatch(r"\.\./[\w%.-]+/report/index\.html|#class-\d+", value)
+            assert name != "href" or re.fullmatch(
+                r"\.\./[\w%.-]+/report/index\.html|#(class-\d+|table|rule|grafts)", value
+            )
             if name == "alt":
                 self.alternatives.append(value)
         if tag == "script":

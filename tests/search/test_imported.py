@@ -119,7 +119,7 @@ def test_maps_of_another_workdir_are_judged_on_this_model_and_the_report_says_wh
         "the rates can tell masks apart"
     )
     # config.report.share, 5 %, is not among theirs: the nearest is shown.
-    assert "All classes at 10 %" in page
+    assert "map of 10 %" in page
     assert f"imported from {origin['path']}" in page and "made by removal" in page
     assert '"name": "score"' in page and evaluation["planted"]["C2"]["planted_orbits"] == 8
 
