@@ -687,7 +687,7 @@ NAMES = (NAME, "b")
 _TAGS = re.compile(
     "html|head|meta|title|style|body|h[123]|p|strong|em|i|span|img|div|table|t[rhd]|thead|tbody|ul|"
     "li|pre|a|details|summary|article|section|figure|figcaption|canvas|svg|noscript|button|label|select|option|"
-    "input|output|script|dl|dt|dd"
+    "input|output|script|dl|dt|dd|br"
 )
 _ATTRIBUTES = re.compile(
     "lang|charset|name|content|class|src|alt|rowspan|colspan|href|style|id|hidden|role|tabindex|type|min|max|value|step|"
