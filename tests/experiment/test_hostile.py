@@ -691,7 +691,7 @@ _TAGS = re.compile(
 )
 _ATTRIBUTES = re.compile(
     "lang|charset|name|content|class|src|alt|rowspan|colspan|href|style|id|hidden|role|tabindex|type|min|max|value|step|"
-    "scope|http-equiv|viewbox|(data|aria)-[a-z-]+"
+    "scope|http-equiv|viewbox|title|(data|aria)-[a-z-]+"
 )
 
 
