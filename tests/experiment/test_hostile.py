@@ -819,7 +819,6 @@ def test_the_report_shows_names_as_text(workspace):
     for sentence in (
         f"Which frequencies does {NAME} lean on?",
         f"These maps were imported from {NAME}",
-        f"{NAME}▲ shortcut 5 % of the frequencies",
         f"{NAME}: the model uses its planted",
         f"{NAME}: accuracy 0.500",
         f"are ignored on {NAME}",
