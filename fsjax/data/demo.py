@@ -6,7 +6,7 @@ and of another contrast in each image:
   high   HIGH_ORBITS fixed orbits of high frequency, each a faint grating of random phase: a shortcut
   low    LOW_ORBITS fixed orbits of low frequency, each a grating of random phase: a shortcut
   shape  a ring at a random place, bright or dark: many frequencies, none of them a shortcut
-  plain  nothing: what a model says where it finds nothing else
+  plain  nothing
 
 The fixed orbits are drawn once from the seed and are the same in every split.
 """
