@@ -19,6 +19,8 @@ The last two are of the first search named. Each line of the output is one class
 of it, the evidence, and what each rule says of it. A run that was stopped goes on: networks in the file are not run
 again.
 
+A search may be given fields: --search='removal,learned:steps=14,"hierarchical:candidates=31,62,125,250"'.
+
 To score a rule of your own, write lines with the fields seed, kind, row, label, search and your rule's name: true where
 it calls the class a shortcut; then --score=FILE --rules=NAME.
 """
@@ -57,7 +59,7 @@ _DRAWS = {"train": 1, "test": 2}
 SEED = flags.DEFINE_integer("seed", 1000, "Seed of the first network; the others follow.")
 SHA = flags.DEFINE_string("sha", "", "A commit instead of a seed: nobody chose it.")
 NETWORKS = flags.DEFINE_integer("networks", 14, "Number of networks.")
-SEARCH = flags.DEFINE_list("search", list(SEARCHES), "Names of fsjax.search.SEARCHES.")
+SEARCH = flags.DEFINE_list("search", list(SEARCHES), "Names of fsjax.search.SEARCHES, each with :field=value ... .")
 OUT = flags.DEFINE_string("out", "", "File that lines are added to; '' = standard output.")
 CACHE = flags.DEFINE_string("cache", "", "Folder where trained networks are kept; '' = none.")
 SCORE = flags.DEFINE_string("score", "", "Print the tables of a file and run nothing.")
@@ -131,20 +133,29 @@ def rows(seed: int, searches: list[str], cache: str | None) -> Iterator[dict]:
 def _search(
     network: Network, searches: list[str], images: np.ndarray, labels: np.ndarray
 ) -> dict[str, DominantFrequencyMaps]:
-    """Return the maps of every search."""
-    return {
-        search: fsjax.dominant_frequencies(
+    """Return the maps of every search, such as `learned` or `learned:steps=14:restarts=2`."""
+    found = {}
+    for search in searches:
+        method, *fields = search.split(":")
+        found[search] = fsjax.dominant_frequencies(
             lambda batch: network.model.apply(network.model.params, batch),
             images,
             labels,
             num_classes=network.cue_set.num_classes,
-            method=search,
+            method=method,
             shares=SHARES,
             resamples=0,
             seed=network.seed,
+            **{name: _value(text) for name, text in (field.split("=", 1) for field in fields)},
         )
-        for search in searches
-    }
+    return found
+
+
+def _value(text: str) -> object:
+    try:
+        return json.loads(text)
+    except ValueError:
+        return text
 
 
 def _sources(network: Network, found: dict[str, DominantFrequencyMaps]) -> dict[str, grafting.Candidates]:

@@ -27,15 +27,16 @@ def tables(rows: Sequence[dict], rules: Sequence[str]) -> str:
         "",
         "Maps of the positives, means:",
         "",
-        "| maps | psi at 1 % | psi at 5 % | planted orbits in the 5 % map | passes |",
+        "| maps | psi at 1 % | psi at 5 % | planted orbits in it | smallest share, median | passes a class |",
     ]
-    lines.append("| --- " * 5 + "|")
+    lines.append("| --- " * 6 + "|")
     for search in searches:
         found = [row for row in rows if row["search"] == search and row["label"] == "positive" and row.get("passes")]
         if found:
             psi = [np.mean([row["psi"][share] for row in found]) for share in ("0.01", "0.05")]
-            others = np.mean([[row["recovered"], row["passes"]] for row in found], axis=0)
-            lines.append(f"| {search} | {psi[0]:.2f} | {psi[1]:.2f} | {others[0]:.2f} | {others[1]:,.0f} |")
+            recovered, passes = np.mean([[row["recovered"], row["passes"]] for row in found], axis=0)
+            cells = [f"{psi[0]:.2f}", f"{psi[1]:.2f}", f"{recovered:.2f}", _smallest(found), f"{passes:,.0f}"]
+            lines.append(f"| {search} | {' | '.join(cells)} |")
     first = [row for row in rows if row["search"] == searches[0]]
     unscored = sum(row["label"] is None for row in first)
     lines += [
@@ -57,6 +58,12 @@ def score(rows: Sequence[dict], rule: str, label: str) -> tuple[int, int, float,
     ratios = right[drawn].sum(1)[sums > 0] / sums[sums > 0]
     low, high = np.quantile(ratios, [0.025, 0.975]) if len(ratios) else (np.nan, np.nan)
     return int(right.sum()), int(total.sum()), float(low), float(high)
+
+
+def _smallest(rows: Sequence[dict]) -> str:
+    """Return the median of the smallest tested shares with psi of a half or more; a class without one counts as 1."""
+    smallest = [min((float(s) for s, psi in row["psi"].items() if psi >= 0.5), default=1.0) for row in rows]
+    return f"{100 * np.median(smallest):.2f} %"
 
 
 def _cell(rows: Sequence[dict], rule: str, label: str) -> str:
