@@ -104,17 +104,19 @@ def difference_grid(
     left: Bool[np.ndarray, "classes height width"],
     right: Bool[np.ndarray, "classes height width"],
     titles: list[str],
+    names: tuple[str, str] = ("left", "right"),
     columns: int = 5,
     width: int | float = DOUBLE,
 ) -> Figure:
     """Draw where two masks of each class differ: frequencies of both in black, those of one side in its colour."""
-    colours = {"neither": "#ffffff", "left only": style.VERMILION, "right only": style.SKY, "both": style.BLACK}
+    only = [f"{name} only" for name in names]
+    colours = {"neither": "#ffffff", only[0]: style.VERMILION, only[1]: style.SKY, "both": style.BLACK}
     figure, axes, room = style.panels(len(left), width, columns, PANEL)
     for axis, ours, theirs, title in zip(axes, left, right, titles, strict=False):
         sides = ours + 2 * theirs.astype(int)
         draw_plane(axis, sides, cmap=ListedColormap(list(colours.values())), vmin=-0.5, vmax=3.5)
         style.title(axis, title, room)
-    patches = [Patch(color=colours[name], label=name) for name in ("both", "left only", "right only")]
+    patches = [Patch(color=colours[name], label=name) for name in ("both", *only)]
     figure.legend(handles=patches, loc="outside upper center", ncols=3, frameon=False)
     frequency_axes(figure)
     return figure

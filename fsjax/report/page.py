@@ -12,7 +12,7 @@ from fsjax.evaluation.graft_results import Grafts
 from fsjax.evaluation.results import Evaluation
 from fsjax.fourier.dfm import DominantFrequencyMaps, read_provenance
 from fsjax.models.classifier import Classifier
-from fsjax.report import explorer, figures, graft_gallery, headline, html, overview, pictures, run_figures, style
+from fsjax.report import explorer, figures, graft_gallery, headline, html, index, overview, pictures, run_figures, style
 from fsjax.report.class_rows import NO_VERDICT
 from fsjax.report.plane import Plane, colour_table, symmetric_log
 from fsjax.report.search_notes import search_notes
@@ -42,12 +42,12 @@ def check(config: ConfigDict) -> None:
 def write(
     config: ConfigDict, directory: Path, classifier: Classifier, maps: DominantFrequencyMaps, test: Dataset
 ) -> None:
-    """Write report/index.html, report/figures/*.{png,pdf} and, for many classes, report/data/*.js.
+    """Write report/<method>/index.html, figures/*.{png,pdf} beside it and, for many classes, data/*.js; and the index.
 
     The workdir is evaluated, and the maps are those of config.search.method; test images are shown filtered.
     """
     evaluation = evaluation_file.read_method(directory / "evaluation.json", maps.method)
-    evaluated, folder = evaluation.methods[maps.method], directory / "report"
+    evaluated, folder = evaluation.methods[maps.method], index.page_folder(directory, maps.method)
     share, threshold = maps.nearest(config.report.share), config.evaluate.threshold
     file = directory / "dfm" / f"{maps.method}.npz"
     stability = read_provenance(file, lambda: bootstrap.at_share(maps, share))
@@ -60,6 +60,9 @@ def write(
     for name, figure in run_figures.draw(config, classifier, maps, test, evaluation, rows, overlaps):
         save = html.embed_figure if name in _EMBEDDED else html.write_figure
         images[name] = save(figure, folder / "figures" / f"{name}.png")
+        for suffix in ("png", "pdf"):
+            # Of an fsjax whose methods had one page, where figures of another method may lie.
+            (directory / "report" / "figures" / f"{name}.{suffix}").unlink(missing_ok=True)
     shown = sections(directory, maps, share)
     stops = explorer.stops(maps, evaluated, evaluation.images, share)
     planes = [*_scores(maps), *(plane for section in shown for plane in section.planes)]
@@ -104,6 +107,7 @@ def write(
     if data["classes"] is not None:
         # Of an earlier page of more classes.
         storage.remove(folder / "data")
+    index.write(config, directory)
 
 
 def _psi(grafts: Grafts | None, share: float) -> np.ndarray | None:

@@ -12,7 +12,7 @@ from jaxtyping import Float
 from fsjax.evaluation.load_result import Result, load_result, methods
 from fsjax.evaluation.statistics import mean
 from fsjax.fourier.dfm import read_provenance
-from fsjax.report import html, pictures
+from fsjax.report import html, index, pictures
 from fsjax.runtime import files, storage
 from fsjax.runtime.errors import InputError
 from fsjax.runtime.storage import Path
@@ -61,7 +61,10 @@ def inputs(text: str) -> list[Path]:
     read = [
         directory / name
         for directory in find(text)
-        for name in (*names, *(f"dfm/{method}.npz" for method in methods(directory)))
+        for name in (
+            *names,
+            *(of for name in methods(directory) for of in (f"dfm/{name}.npz", f"report/{name}/index.html")),
+        )
     ]
     return [file for file in read if file.is_file()]
 
@@ -89,10 +92,9 @@ def _rows(directory: Path, page_folder: Path) -> list[dict]:
 
     Links lead from a page in `page_folder`.
     """
-    page = directory / "report" / "index.html"
-    named = {"name": directory.name, "link": _relative(page, page_folder) if page.exists() else None}
     rows = []
     for method in methods(directory) or [""]:
+        named = {"name": directory.name, "link": _link(directory, method, page_folder)}
         try:
             if not method:
                 raise InputError("no maps: the stage search is not done")
@@ -101,6 +103,13 @@ def _rows(directory: Path, page_folder: Path) -> list[dict]:
             message = f"{method}: {error}" if method else str(error)
             rows.append({**named, "problem": message.replace(f"{directory}/", "")})
     return rows
+
+
+def _link(directory: Path, method: str, page_folder: Path) -> str | None:
+    """Return a link to the page of a method, or to the only page of a workdir of before; None where there is none."""
+    places = (index.page_folder(directory, method), directory / "report")
+    page = next((place / "index.html" for place in places if (place / "index.html").exists()), None)
+    return None if page is None else _relative(page, page_folder)
 
 
 def _row(result: Result) -> dict:

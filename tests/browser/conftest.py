@@ -74,12 +74,12 @@ def shown(browser, expected: str | None = None) -> str:
 def write(directory: pathlib.Path, classes: tuple[str, ...]) -> tuple[pathlib.Path, dfm.DominantFrequencyMaps]:
     """A report on made-up results of these classes: its page, and the maps."""
     maps = report_workdir.write(directory, classes, SIZE, shares=SHARES, grid=GRID, samples=2)
-    return directory / "report" / "index.html", maps
+    return directory / "report" / "removal" / "index.html", maps
 
 
 @pytest.fixture(scope="session")
 def few(tmp_path_factory):
-    """(report/index.html, maps) of four classes, one of which would run if its name were not text."""
+    """(report/removal/index.html, maps) of four classes, one of which would run if its name were not text."""
     return write(tmp_path_factory.mktemp("few"), ("zebra", HOSTILE, "ox", "golden retriever"))
 
 

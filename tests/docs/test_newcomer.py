@@ -201,7 +201,7 @@ def test_the_evaluator_s_number_is_the_mean_largest_probability(run, truth):
 
 
 def test_the_report_names_the_method(run):
-    page = (run / "report" / "index.html").read_text()
+    page = (run / "report" / "contrast" / "index.html").read_text()
     assert re.search(r"Search:\s*contrast\b", page) and all(name in page for name in CLASSES)
 
 

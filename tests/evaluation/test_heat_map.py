@@ -271,7 +271,7 @@ def test_the_page_has_sections_of_what_has_run_with_the_numbers_that_were_found(
         shown = [f"{value:.3f}" for value in (clean[label], error[label].mean(), error[label].max())]
         assert "".join([name, *shown, correlation]) in page.text
     for name in ("adcs", "heat_map", "heat_map_classes"):
-        assert (tmp_path / "report" / "figures" / f"{name}.png").stat().st_size
+        assert (tmp_path / "report" / "removal" / "figures" / f"{name}.png").stat().st_size
 
 
 def test_each_class_is_drawn_above_its_map():

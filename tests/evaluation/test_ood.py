@@ -459,7 +459,7 @@ def test_the_section_shows_what_was_found(world, found):
             assert (f"{rate:.3f}" if rate is not None else "–") in text
     assert "The logits of classes that are not in the set are ignored on Restricted." in " ".join(text.split())
     assert "data:image/png;base64," in section.body
-    assert (world.directory / "report" / "figures" / "ood-removal.png").stat().st_size > 10000
+    assert (world.directory / "report" / "removal" / "figures" / "ood.png").stat().st_size > 10000
     assert "stability" not in section.body
     iou = {name: [[value] * 3] for name, value in (("mean", 0.625), ("low", 0.5), ("high", 0.75))}
     told = {"stability": {"resamples": 3, "shares": [0.2], "iou": iou}}
@@ -594,7 +594,7 @@ def test_it_is_a_stage_with_the_report_behind_it(tmp_path, caplog):
     config.stages += ",report"
     runner.run(config, tmp_path / "run")
     assert done() == {"train": False, "search": False, "evaluate": False, "ood": True, "report": True}
-    page = (tmp_path / "run" / "report" / "index.html").read_text()
+    page = (tmp_path / "run" / "report" / "removal" / "index.html").read_text()
     assert "Out of distribution" in page and "&lt;b&gt;Strangers&lt;/b&gt;: accuracy" in page
     assert "<b>Strangers" not in page
     runner.run(config, tmp_path / "run")

@@ -237,6 +237,24 @@ def test_the_command_leaves_numbers_and_a_page_and_its_status_says_whether_they_
     assert status == 2 and "holds a compare result made with other settings (seed was 0, now 1)" in printed
 
 
+@pytest.mark.usefixtures("undrawn")
+def test_two_methods_of_one_workdir_are_compared_under_their_names(tmp_path):
+    workdir = tmp_path / "run"
+    for seed, method in enumerate(("removal", "gradient")):
+        maps_of(planes(seed), method=method).save(workdir / "dfm" / f"{method}.npz")
+    runner.run(config_of(workdir, ""), tmp_path / "w")
+    result = json.loads((tmp_path / "w" / "compare.json").read_text())
+    assert [result[side]["path"] for side in ("left", "right")] == [
+        str(workdir / "dfm" / f"{name}.npz") for name in ("gradient", "removal")
+    ]
+    page = (tmp_path / "w" / "report" / "compare.html").read_text()
+    assert "positions, gradient / removal where" in page
+    assert "left" not in re.sub(r"(?s)<style.*?</style>", "", page)
+    maps_of(planes(2), method="learned").save(workdir / "dfm" / "learned.npz")
+    with pytest.raises(InputError, match=r"holds gradient\.npz, learned\.npz, removal\.npz in dfm"):
+        runner.run(config_of(workdir, ""), tmp_path / "v")
+
+
 def test_a_side_without_scores_has_no_rankings(tmp_path):
     maps_of(planes()).save(tmp_path / "a.npz")
     content = {label: [mask.astype(float)] * 10 for label, mask in enumerate(maps_of(planes()).at(0.25))}

@@ -44,8 +44,9 @@ def test_every_stage_leaves_its_files(done):
         "dfm/removal.npz",
         "evaluation.json",
         "report/index.html",
-        "report/figures/maps.png",
-        "report/figures/planted.png",
+        "report/removal/index.html",
+        "report/removal/figures/maps.png",
+        "report/removal/figures/planted.png",
     ):
         assert (done / name).stat().st_size, name
     maps = dfm.DominantFrequencyMaps.load(done / "dfm" / "removal.npz")
@@ -60,7 +61,7 @@ def test_every_stage_leaves_its_files(done):
 
 
 def test_the_page_holds_everything_itself_and_says_what_was_measured(done):
-    page = Page((done / "report" / "index.html").read_text())
+    page = Page((done / "report" / "removal" / "index.html").read_text())
     text = " ".join(page.text.split())
     assert page.addresses and all(
         re.match("data:image/png;base64,|#class-[0-3]$|#table$", one) for one in page.addresses
@@ -87,7 +88,7 @@ def test_the_page_holds_everything_itself_and_says_what_was_measured(done):
     assert "python launch.py '--config=configs/<x>.py'" in page.text
     shown = json.loads(page.scripts[0])
     assert shown["names"] == evaluation["classes"] and set(shown["shares"]) >= {0.01, 0.05, 0.1, 0.2}
-    with Image.open(done / "report" / "figures" / "maps.png") as figure:
+    with Image.open(done / "report" / "removal" / "figures" / "maps.png") as figure:
         assert figure.size[0] > 300
 
 
@@ -112,7 +113,7 @@ def test_a_second_run_does_nothing_again_and_another_method_does_not_retrain(don
     shares = json.loads((done / "evaluation.json").read_text())["methods"]["removal"]["shares"]
     tested = json.loads((done / "evaluation.json").read_text())["methods"]["removal"]["grafts"]["tested_shares"]
     assert set(map(float, shares)) <= set(tested), "verdicts rest on shares up to the one shown"
-    assert "TPR > 0.5" in Page((done / "report" / "index.html").read_text()).text
+    assert "TPR > 0.5" in Page((done / "report" / "removal" / "index.html").read_text()).text
 
 
 @pytest.mark.usefixtures("undrawn")
@@ -123,12 +124,12 @@ def test_the_page_says_where_there_is_no_verdict_and_why(done, monkeypatch):
 
     monkeypatch.setitem(search.SEARCHES, "tested", search.Method(other))
     runner.run(small_config(search__method="tested", search__images_per_class=0), done)
-    page = Page((done / "report" / "index.html").read_text()).text
+    page = Page((done / "report" / "tested" / "index.html").read_text()).text
     grafts = json.loads((done / "evaluation.json").read_text())["methods"]["tested"]["grafts"]
-    assert grafts["baseline"]["pairs"] == [0] * 4 and "image of C" not in page and "psi stays" not in page
+    assert grafts["baseline"]["pairs"] == [0] * 4 and "image of C" not in page and "psi below" not in page
     assert "Searched and judged on the same images" in page and grafts["verdicts"][0]["kind"] in page
     runner.run(small_config(search__method="tested", search__images_per_class=0, evaluate__pairs=0), done)
-    page = Page((done / "report" / "index.html").read_text()).text
+    page = Page((done / "report" / "tested" / "index.html").read_text()).text
     assert NO_VERDICT in page and "smallest share" not in page
 
 
@@ -139,7 +140,7 @@ def test_the_published_search_in_bfloat16_goes_to_the_report(done, caplog):
     assert stage_lines(caplog) == {"train": True, "search": False, "evaluate": False, "report": False}
     maps = dfm.DominantFrequencyMaps.load(done / "dfm" / "removal_compat.npz")
     agreement = maps.provenance["agreement"]
-    page = Page((done / "report" / "index.html").read_text()).text
+    page = Page((done / "report" / "removal_compat" / "index.html").read_text()).text
     assert f"Searched in bfloat16; {agreement['masks']} random masks" in page
     assert f"{min(agreement['spearman']):.3f} to {max(agreement['spearman']):.3f}" in page
     # 24 x 13 blocks are visited, of which 290 differ, and row 0 right of the middle is not.
@@ -180,7 +181,7 @@ def test_every_method_goes_from_the_search_to_its_words_in_the_report(done, capl
     assert (maps.positions <= 0.2 * 24**2).all() and (maps.positions.max() > 0) == (method != "greedy")
     assert any(said in note for note in search_notes(maps, 0.2))
     if method == "learned":
-        page = Page((done / "report" / "index.html").read_text()).text
+        page = Page((done / "report" / method / "index.html").read_text()).text
         assert said in page and f"{maps.forward_equivalents:,} forward passes" in page
     # The fields of other methods, and a patch size that this one does not use, are another matter.
     with config.unlocked():
@@ -284,7 +285,7 @@ def test_one_class_of_grey_images_of_odd_sizes_runs_to_the_report(tmp_path, monk
         search__patch=3,
     )
     runner.run(config, tmp_path / "run")
-    page = Page((tmp_path / "run" / "report" / "index.html").read_text())
+    page = Page((tmp_path / "run" / "report" / "removal" / "index.html").read_text())
     assert page.tags.count("script") == 3 and "<script>alert(1)" in page.text
     assert not any("<script>" in script for script in page.scripts)
     evaluation = json.loads((tmp_path / "run" / "evaluation.json").read_text())

@@ -251,7 +251,7 @@ def test_kills_in_the_middle_of_writes_lose_nothing(whole, tmp_path):
     assert half_written("checkpoints") and not (directory / "search").exists()
     kill_when(start(directory), lambda: half_written("search"))
     assert half_written("search") and not half_written("checkpoints") and not (directory / "dfm").exists()
-    kill_when(start(directory, stages=WHOLE), lambda: half_written("report/figures", ".png"))
+    kill_when(start(directory, stages=WHOLE), lambda: half_written("report/removal/figures", ".png"))
     assert not (directory / "report" / "index.html").exists() and not half_written("search")
     status, printed = end_of(start(directory, stages=WHOLE))
     assert status == 0 and "evaluate: already done" in printed, printed

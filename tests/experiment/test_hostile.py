@@ -709,7 +709,7 @@ class Page(html.parser.HTMLParser):
             assert _ATTRIBUTES.fullmatch(name), name
             assert name != "src" or value.startswith("data:image/png;base64,")
             assert name != "href" or re.fullmatch(
-                r"\.\./[\w%.-]+/report/index\.html|#(class-\d+|table|rule|grafts)", value
+                r"\.\./[\w%.-]+/report/index\.html|[\w%]+/index\.html|#(class-\d+|table|rule|grafts)", value
             )
             if name == "alt":
                 self.alternatives.append(value)
@@ -815,7 +815,7 @@ def test_the_report_shows_names_as_text(workspace):
         Model(lambda params, images: images, {}, (8, 8, 3)), (np.full(3, 0.5), np.full(3, 0.5)), NAMES
     )
     page.write(config, workspace, classifier, maps, test)
-    shown = Page((workspace / "report" / "index.html").read_text())
+    shown = Page((workspace / "report" / "removal" / "index.html").read_text())
     for sentence in (
         f"Which frequencies does {NAME} lean on?",
         f"These maps were imported from {NAME}",
@@ -831,7 +831,7 @@ def test_the_report_shows_names_as_text(workspace):
     assert json.loads(values)["names"] == list(NAMES) and "<" not in values
     assert [len(ours), *(NAME[:9] in script for script in ours)] == [2, False, False]
     assert "49" not in re.findall(r"\{\{7\*7\}\}|\b49\b", shown.text)
-    figures = [file.name for file in (workspace / "report" / "figures").iterdir()]
+    figures = [file.name for file in (workspace / "report" / "removal" / "figures").iterdir()]
     assert all(re.fullmatch(r"[a-z_0-9-]+\.(png|pdf)", name) for name in figures) and len(figures) >= 18
 
 

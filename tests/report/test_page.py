@@ -184,7 +184,7 @@ def test_an_earlier_evaluation_without_grafts_has_a_page_with_rates_and_one_line
 
     monkeypatch.setattr(report_workdir, "evaluation", earlier)
     report_workdir.write(tmp_path, ("a", "b"), 16, samples=1)
-    page = Page((tmp_path / "report" / "index.html").read_text())
+    page = Page((tmp_path / "report" / "removal" / "index.html").read_text())
     assert page.text.count("No verdict") == 1 and NO_VERDICT in page.text
     assert "psi" not in page.text.partition("</style>")[2] and "shortcut by" not in page.text
     rates = results.Evaluation.read(tmp_path / "evaluation.json").methods["removal"].at(0.05)
@@ -199,11 +199,11 @@ def test_the_page_fits_its_budget(tmp_path, monkeypatch, classes, patch):
         monkeypatch.setattr(figures, "MOST_CLASSES", 4)  # figures of more are no part of the files that are weighed
     grid = (0.02, 0.07, 0.15, 0.3, 0.4, 0.5) if patch == 1 else ()
     report_workdir.write(tmp_path, tuple(f"class {index}" for index in range(classes)), 224, patch=patch, grid=grid)
-    page = tmp_path / "report" / "index.html"
-    of_classes = [file.stat().st_size for file in (tmp_path / "report" / "data").glob("*")]
+    page = tmp_path / "report" / "removal" / "index.html"
+    of_classes = [file.stat().st_size for file in (tmp_path / "report" / "removal" / "data").glob("*")]
     assert len(of_classes) == (classes if classes > explorer.IN_PAGE else 0)
     assert page.stat().st_size < 5e6 and sum(of_classes) < 26e6 * classes / 1000
     if of_classes:
-        text = (tmp_path / "report" / "data" / "class-00003.js").read_text()
+        text = (tmp_path / "report" / "removal" / "data" / "class-00003.js").read_text()
         label, _, found = text.removeprefix("fsjaxClass(").removesuffix(");\n").partition(",")
         assert label == "3" and len(json.loads(found)["stops"]) == 4

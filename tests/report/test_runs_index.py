@@ -154,7 +154,8 @@ def test_a_result_in_a_store_is_read_and_listed(tmp_path, page):
 def test_a_row_has_the_numbers_of_its_run_at_the_share_that_it_reports(tmp_path, page):
     maps = make_run(tmp_path / "a#1 & 5%25")
     make_run(tmp_path / "a#1 & 5%25", "learned", tpr=(0.9, None, None), grafted=False)
-    files.write_text(tmp_path / "a#1 & 5%25" / "report" / "index.html", "here")
+    files.write_text(tmp_path / "a#1 & 5%25" / "report" / "removal" / "index.html", "here")
+    files.write_text(tmp_path / "a#1 & 5%25" / "report" / "index.html", "of before")
     head, learned, removal = page(str(tmp_path)).rows
     assert [cell["text"] for cell in head][:14] == HEADINGS.split(",")
     assert [cell["text"] for cell in removal[1:8]] == ["resnet20", "syn2", "0.750", "removal", "25 %", "3", "1"]
@@ -166,6 +167,8 @@ def test_a_row_has_the_numbers_of_its_run_at_the_share_that_it_reports(tmp_path,
     linked = os.path.join(tmp_path / "index" / "report", urllib.parse.unquote(removal[0]["link"]))
     with open(linked) as file:
         assert file.read() == "here"
+    with open(os.path.join(tmp_path / "index" / "report", urllib.parse.unquote(learned[0]["link"]))) as file:
+        assert file.read() == "of before"
     assert [alt for alt, _ in removal[0]["maps"]] == [f"Map of {name}" for name in NAMES]
     for mask, (_, picture) in zip(maps.at(0.25), removal[0]["maps"], strict=True):
         assert picture == pictures.mask_picture(mask)

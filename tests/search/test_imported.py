@@ -58,7 +58,7 @@ def run(trained, tmp_path):
         runner.run(make_config("search,evaluate,report", path), directory)
         maps = dfm.DominantFrequencyMaps.load(directory / "dfm" / "imported.npz")
         evaluation = json.loads((directory / "evaluation.json").read_text())
-        page = (directory / "report" / "index.html").read_text()
+        page = (directory / "report" / "imported" / "index.html").read_text()
         without_images = re.sub(r'src="[^"]*"', "", page)
         return (
             maps,

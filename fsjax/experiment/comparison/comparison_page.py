@@ -26,16 +26,17 @@ def write(
       rates: by side, under its masks at each share; none without a model.
       grafts: by side; none without a model.
     """
-    folder, row = directory / "report", result["headline"]
+    folder, row, names = directory / "report", result["headline"], _names(result)
     ious = result["shares"][row]["iou"]
     titles = [
         f"{name}\nIoU {'–' if iou is None else f'{iou:.2f}'}"
         for name, iou in zip(result["classes"][: figures.MOST_CLASSES], ious, strict=False)
     ]
     masks = (maps.masks[row][: figures.MOST_CLASSES] for maps in (paired.left, paired.right))
-    figure = figures.difference_grid(*masks, titles)
+    figure = figures.difference_grid(*masks, titles, (names["left"], names["right"]))
     page = html.template("compare.html").render(
         title=directory.name,
+        names=names,
         drawn=len(titles),
         figure=html.embed_figure(figure, folder / "figures" / "compare.png"),
         judged=_judged(tuple(result["classes"]), {side: of_side[row] for side, of_side in rates.items()}, grafts),
@@ -43,6 +44,14 @@ def write(
         **result,
     )
     files.write_text(folder / "compare.html", page)
+
+
+def _names(result: dict) -> dict[str, str]:
+    """Return what the sides are called: by their search methods where one workdir has both."""
+    sides = {side: result[side] for side in ("left", "right")}
+    methods = {side: of_side["method"] for side, of_side in sides.items()}
+    folders = {of_side["path"].rpartition("/")[0] for of_side in sides.values()}
+    return methods if len(folders) == 1 < len(set(methods.values())) else {side: side for side in sides}
 
 
 def _judged(

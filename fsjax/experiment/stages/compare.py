@@ -40,15 +40,7 @@ SIDES = ("left", "right")
 
 def check(config: ConfigDict) -> None:
     """Raise InputError for a field that a comparison cannot use."""
-    for side in SIDES:
-        if not config.get(side):
-            raise InputError(
-                f"{side}: got nothing; expected a workdir with maps, one of its dfm/*.npz, or a pickle of maps"
-            )
-        try:
-            published_maps.file_of(config[side])
-        except InputError as error:
-            raise InputError(f"{side}: {error}") from error
+    _side_files(config)
     if not 0 <= config.min_iou <= 1:
         raise InputError(f"min_iou: got {config.min_iou:g}; expected an IoU in [0, 1], 0 = no check")
     if not 0 < config.report.share <= 1:
@@ -57,6 +49,26 @@ def check(config: ConfigDict) -> None:
     evaluate.check(config)
     if config.model.weights:
         train.check(config)
+
+
+def _side_files(config: ConfigDict) -> dict[str, Path]:
+    """Return the file of each side: where only `left` is named, those of the two methods of that workdir, by name."""
+    if config.get("left") and not config.get("right"):
+        files_of_left: list[Path] = sorted((storage.path(config.left) / "dfm").glob("*.npz"), key=str)
+        if len(files_of_left) == len(SIDES):
+            return dict(zip(SIDES, files_of_left, strict=True))
+    found = {}
+    for side in SIDES:
+        if not config.get(side):
+            raise InputError(
+                f"{side}: got nothing; expected a workdir with maps, one of its dfm/*.npz, or a pickle of maps; left "
+                "alone may be a workdir with maps of two methods"
+            )
+        try:
+            found[side] = published_maps.file_of(config[side])
+        except InputError as error:
+            raise InputError(f"{side}: {error}") from error
+    return found
 
 
 def _run(workspace: Workspace) -> None:
@@ -82,7 +94,7 @@ def compare(
       CheckFailed: all is written, and the mean IoU at config.report.share is below config.min_iou.
     """
     shares = tuple(config.search.shares)
-    left, right = (published_maps.read_maps(config[side], classes=None, shares=shares) for side in SIDES)
+    left, right = (published_maps.read_maps(file, classes=None, shares=shares) for file in _side_files(config).values())
     classes = class_names(left, right)
     if classifier is not None and test is not None:
         classes = _classes_of(classifier, test, [left, right], classes)
@@ -247,7 +259,7 @@ STAGE = Stage(
     outputs=lambda workspace: [workspace.directory / "compare.json", workspace.directory / "report" / "compare.html"],
     run=_run,
     reads=lambda workspace: [
-        *(published_maps.file_of(workspace.config[side]) for side in SIDES),
+        *_side_files(workspace.config).values(),
         *train.weights_file(workspace),
     ],
     shown=("min_iou", "report", "evaluate"),

@@ -4,7 +4,7 @@ from fsjax import report
 from fsjax.experiment.stages import evaluate
 from fsjax.experiment.stages.stage import Stage
 from fsjax.experiment.workspace import Workspace
-from fsjax.report import sections
+from fsjax.report import index, sections
 from fsjax.runtime import parallel
 
 
@@ -20,7 +20,10 @@ STAGE = Stage(
     needs=(evaluate.STAGE,),
     by_method=True,
     reads=lambda workspace: sections.inputs(workspace.directory, workspace.config.search.method),
-    outputs=lambda workspace: [workspace.directory / "report" / "index.html"],
+    outputs=lambda workspace: [
+        index.page_folder(workspace.directory, workspace.config.search.method) / "index.html",
+        workspace.directory / "report" / "index.html",
+    ],
     run=_write,
     shown=("report", "evaluate"),
 )

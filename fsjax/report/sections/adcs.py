@@ -1,7 +1,7 @@
 """The class-wise spectra of the data, before any model."""
 
 from fsjax.fourier.dfm import DominantFrequencyMaps
-from fsjax.report import figures, html, style
+from fsjax.report import figures, html, index, style
 from fsjax.report.plane import Plane, between
 from fsjax.report.sections.section import Section
 from fsjax.runtime import files
@@ -20,7 +20,7 @@ def make(directory: Path, maps: DominantFrequencyMaps, share: float) -> Section:
     largest = len(names) - (not arrays["compat"])
     drawn = figures.adcs_grid(arrays["adcs"][: figures.MOST_CLASSES], names, largest)
     body = html.template("adcs_section.html").render(
-        image=html.embed_figure(drawn, directory / "report" / "figures" / "adcs.png"),
+        image=html.embed_figure(drawn, index.page_folder(directory, maps.method) / "figures" / "adcs.png"),
         classes=len(names),
         drawn=min(len(names), figures.MOST_CLASSES),
         images=int(arrays["images"].sum()),

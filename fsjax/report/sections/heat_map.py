@@ -6,7 +6,7 @@ from jaxtyping import Float
 
 from fsjax.fourier import spectrum
 from fsjax.fourier.dfm import DominantFrequencyMaps
-from fsjax.report import figures, html, style
+from fsjax.report import figures, html, index, style
 from fsjax.report.plane import Plane, between
 from fsjax.report.sections.section import Section
 from fsjax.runtime import files
@@ -21,7 +21,7 @@ def inputs(directory: Path, method: str) -> list[Path]:
 def make(directory: Path, maps: DominantFrequencyMaps, share: float) -> Section:
     """See section.Maker."""
     arrays = files.read_npz(directory / "heat_map.npz")
-    folder = directory / "report" / "figures"
+    folder = index.page_folder(directory, maps.method) / "figures"
     names, error, images = maps.classes[: figures.MOST_CLASSES], arrays["class_error"], arrays["images"]
     clean = float(arrays["clean_error"] @ images / images.sum())
     title = f"all classes (error {clean:.3f} without a wave)"

@@ -9,7 +9,7 @@ from fsjax.evaluation.ood.results import OodResult, SetRates, SetResult, result_
 from fsjax.evaluation.ood.sets import IN_DISTRIBUTION
 from fsjax.evaluation.statistics import mean
 from fsjax.fourier.dfm import DominantFrequencyMaps
-from fsjax.report import html, ood_figures
+from fsjax.report import html, index, ood_figures
 from fsjax.report.class_rows import class_rows
 from fsjax.report.sections.section import Section
 from fsjax.runtime.storage import Path
@@ -42,7 +42,7 @@ def make(directory: Path, maps: DominantFrequencyMaps, share: float) -> Section:
         threshold=threshold,
         rows=[row for name, of_set in judged.items() for row in _rows(name, of_set, own.filtered.tpr, threshold)],
         sentences=[sentence(name, of_set, own, result.classes, threshold) for name, of_set in sets.items()],
-        curves=html.embed_figure(curves, directory / "report" / "figures" / f"ood-{maps.method}.png"),
+        curves=html.embed_figure(curves, index.page_folder(directory, maps.method) / "figures" / "ood.png"),
         classes=result.classes,
         above=own.filtered.tpr > threshold,
         verdicts=evaluation.grafts and class_rows(result.classes, evaluation.at(result.share), evaluation.grafts),

@@ -30,4 +30,4 @@ class Maker(Protocol):
         """Return the results of a search method that the section needs; it is left out where one is missing."""
 
     def make(self, directory: Path, maps: DominantFrequencyMaps, share: float) -> Section:
-        """Return the section; its figures are also written to report/figures."""
+        """Return the section; its figures are also written to report/<method>/figures."""
