@@ -17,7 +17,6 @@ from fsjax.fourier import spectrum
 from fsjax.fourier.dfm import DominantFrequencyMaps
 from fsjax.models.classifier import Classifier
 from fsjax.report import pictures
-from fsjax.report.figures import stretch
 from fsjax.report.plane import Plane
 from fsjax.search import method_of
 
@@ -168,7 +167,7 @@ def _samples(
     filtered = spectrum.filter_images(normalise(images, mean, std), jnp.asarray(masks[shown]))
     strips: list[str | None] = [None] * len(stops)
     for index, left in zip(shown, np.asarray(filtered), strict=True):
-        strips[index] = pictures.image_strip(np.stack([stretch(image * std + mean) for image in left]), detail.pixels)
+        strips[index] = pictures.image_strip(left * std + mean, detail.pixels)
     return {
         "count": len(images),
         "originals": pictures.image_strip(images / 255.0, detail.pixels),

@@ -170,6 +170,15 @@ def test_text_stands_out_in_light_and_in_dark(opened, few, scheme):
             ink = luminance(browser.find_element("css selector", selector).value_of_css_property("color"))
             # WCAG 2.2, 1.4.3 (AA).
             assert (max(ink, paper) + 0.05) / (min(ink, paper) + 0.05) >= 4.5, selector
+        for selector, changes in ((".card img", True), ("canvas", True), (".pair img", False), (".samples img", False)):
+            for element in browser.find_elements("css selector", selector):
+                applied = element.value_of_css_property("filter")
+                assert ("invert" in applied) == (changes and scheme == "dark"), selector
+        toggle = browser.find_element("css selector", ".samples input")
+        toggle.click()
+        drawn = browser.find_elements("css selector", ".samples img")
+        assert [image.value_of_css_property("filter") for image in drawn] == ["contrast(4)"] * 2
+        toggle.click()
     finally:
         browser.execute_cdp_cmd("Emulation.setEmulatedMedia", {"features": []})
 

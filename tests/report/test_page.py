@@ -11,8 +11,10 @@ from matplotlib.colors import Normalize
 from PIL import Image
 
 from benchmarks.cost import report_workdir
+from fsjax.engine.model import Model
 from fsjax.evaluation.results import Grid
 from fsjax.fourier import dfm, masks, spectrum
+from fsjax.models.classifier import Classifier
 from fsjax.report import explorer, figures, overview, pictures
 from fsjax.report.class_rows import NO_VERDICT
 from fsjax.report.plane import symmetric_log
@@ -172,6 +174,21 @@ def test_cards_show_the_map_at_the_share_of_the_verdict_and_of_many_classes_thos
     ]
     assert [card["label"] for card in overview.cards(rows, maps, 2)] == [1, 2]
     assert [card["label"] for card in overview.cards(rows, maps, 1)] == [1]
+
+
+def test_filtered_samples_are_shown_as_they_are(tmp_path):
+    images = np.random.default_rng(3).integers(0, 256, (2, 16, 16, 3), dtype=np.uint8)
+    kept = np.zeros((1, 16, 16), bool)
+    kept[0, 8, 8] = kept[0, 8, 11] = kept[0, 8, 5] = True
+    mean, std = np.array([0.4, 0.5, 0.6]), np.array([0.2, 0.25, 0.3])
+    classifier = Classifier(Model(lambda params, images: images, {}, (16, 16, 3)), (mean, std), ("a",))
+    rates = results.map_rates([0.5])
+    stops = [explorer.Stop(0.01, rates, np.array([2]), 0)]
+    shown = explorer._samples(images, kept, stops, classifier, explorer._DETAILS[0])
+    planes = np.fft.fftshift(np.fft.fft2(images / 255.0, axes=(1, 2)), axes=(1, 2)) * kept[..., None]
+    expected = np.fft.ifft2(np.fft.ifftshift(planes, axes=(1, 2)), axes=(1, 2)).real
+    strip = decoded(shown["filtered"][0], "RGB").reshape(16, 2, 16, 3).transpose(1, 0, 2, 3)
+    np.testing.assert_allclose(strip / 255, np.clip(expected, 0, 1), atol=0.6 / 255)
 
 
 def test_an_earlier_evaluation_without_grafts_has_a_page_with_rates_and_one_line_on_it(tmp_path, monkeypatch):
