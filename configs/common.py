@@ -3,6 +3,7 @@
 from ml_collections import ConfigDict
 
 from fsjax import search
+from fsjax.evaluation import evaluate
 from fsjax.runtime import config_fields
 from fsjax.runtime.errors import InputError
 
@@ -110,16 +111,7 @@ FIELDS: config_fields.Table = {
         "evaluate_every": (0, "steps between two calls of the evaluators, 0 = once an epoch"),
     },
     "search": search.FIELDS,
-    "evaluate": {
-        "threshold": (0.6, "the published criterion: TPR under a class's map above this"),
-        "pairs": (120, "pairs of images that a class's frequencies are grafted in, for its verdict; 0 = no verdicts"),
-        "grid": (
-            (0.01, 0.02, 0.03, 0.05, 0.07, 0.1, 0.15, 0.2, 0.3, 0.4, 0.5),
-            "shares of the plane at which TPR and FPR are measured beside search.shares, where maps have scores; "
-            "() = none",
-        ),
-        "grid_images": (100, "images of each class to measure the grid on, the first ones; 0 = all"),
-    },
+    "evaluate": evaluate.FIELDS,
     "dynamics": {
         "keep": (
             "",

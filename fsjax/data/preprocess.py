@@ -21,17 +21,24 @@ FORMATS = ("JPEG", "PNG", "WEBP", "BMP", "GIF")
 warnings.filterwarnings("ignore", category=Image.DecompressionBombWarning)
 # Images of more pixels are decoded one at a time: at PIL's limit an image takes a gigabyte, in every thread.
 _LARGE = 2**24
+# The mean and std of images that are normalised already.
+NORMALISED = (np.empty(0), np.empty(0))
 _one_at_a_time = threading.Lock()
 # Largest ratio of the longer side to the shorter: a line of 65,535 pixels, scaled to a shorter side of 256, is 13 GB.
 LONGEST = 256
 
 
 def normalise(
-    images: Num[Array, "*batch 3"] | Num[np.ndarray, "*batch 3"],
-    mean: Sequence[float] | Num[Array, "3"] | Num[np.ndarray, "3"],
-    std: Sequence[float] | Num[Array, "3"] | Num[np.ndarray, "3"],
-) -> Float32[Array, "*batch 3"]:
-    """Return (images / 255 - mean) / std by channel, in float32; images are in [0, 255], with any leading axes."""
+    images: Num[Array, "*batch channels"] | Num[np.ndarray, "*batch channels"],
+    mean: Sequence[float] | Num[Array, " means"] | Num[np.ndarray, " means"],
+    std: Sequence[float] | Num[Array, " means"] | Num[np.ndarray, " means"],
+) -> Float32[Array, "*batch channels"]:
+    """Return (images / 255 - mean) / std by channel, in float32; images are in [0, 255], with any leading axes.
+
+    With NORMALISED for mean and std the images come back as they are.
+    """
+    if not len(mean):
+        return jnp.asarray(images, jnp.float32)
     images = jnp.asarray(images, jnp.float32) / 255
     return (images - jnp.asarray(mean, jnp.float32)) / jnp.asarray(std, jnp.float32)
 

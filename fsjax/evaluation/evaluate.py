@@ -1,5 +1,8 @@
 """The stage evaluate: rates unfiltered, under every class's map and its controls, and against planted frequencies."""
 
+from collections.abc import Mapping
+from types import MappingProxyType
+
 import numpy as np
 from ml_collections import ConfigDict
 
@@ -15,10 +18,20 @@ from fsjax.evaluation.typed_json import to_json
 from fsjax.evaluation.unfiltered import evaluate_unfiltered
 from fsjax.fourier.dfm import DominantFrequencyMaps
 from fsjax.models.classifier import Classifier
-from fsjax.runtime import files, parallel, storage
+from fsjax.runtime import config_fields, files, parallel, storage
 from fsjax.runtime.errors import InputError
 from fsjax.runtime.storage import Path
 from fsjax.search import check_shares
+
+FIELDS: config_fields.Table = {
+    "threshold": (0.6, "the published criterion: TPR under a class's map above this"),
+    "pairs": (120, "pairs of images that a class's frequencies are grafted in, for its verdict; 0 = no verdicts"),
+    "grid": (
+        (0.01, 0.02, 0.03, 0.05, 0.07, 0.1, 0.15, 0.2, 0.3, 0.4, 0.5),
+        "shares of the plane at which TPR and FPR are measured beside search.shares, where maps have scores; () = none",
+    ),
+    "grid_images": (100, "images of each class to measure the grid on, the first ones; 0 = all"),
+}
 
 
 def check(config: ConfigDict) -> None:
@@ -42,18 +55,33 @@ def run(
     classifier.check_classes(test.classes, "data split test")
     file = directory / "evaluation.json"
     before = parallel.decide(lambda: evaluation_file.read(file))
+    folder = directory / "grafts"
+    evaluation = measure(config, classifier, maps, test, folder, before.methods if before else {})
+    parallel.decide(lambda: _write(evaluation, file, folder))
+
+
+def measure(
+    config: ConfigDict,
+    classifier: Classifier,
+    maps: DominantFrequencyMaps,
+    test: Dataset,
+    folder: Path | None,
+    others: Mapping[str, MethodEvaluation] = MappingProxyType({}),
+) -> Evaluation:
+    """Return what the test images say of maps, beside the results of other methods.
+
+    Outcomes of grafts are kept in the folder. Collective: every process must call this.
+    """
     engine = make_engine(classifier, test, config.run.memory_mib)
     unfiltered = evaluate_unfiltered(classifier, test)
-    folder = directory / "grafts"
     method = evaluate_maps(config, classifier, engine, maps, test, unfiltered, folder)
-    evaluation = Evaluation(
+    return Evaluation(
         classes=tuple(test.classes),
         images=np.bincount(test.labels, minlength=len(test.classes)),
         unfiltered=unfiltered,
-        methods={**(before.methods if before else {}), maps.method: method},
+        methods={**others, maps.method: method},
         planted=measure_reliance(classifier, engine, test),
     )
-    parallel.decide(lambda: _write(evaluation, file, folder))
 
 
 def _write(evaluation: Evaluation, file: Path, partial_results: Path) -> None:

@@ -16,11 +16,11 @@ from fsjax.runtime.storage import Path
 
 
 @dataclasses.dataclass(frozen=True)
-class Result:
+class MethodResult:
     """The maps of one search method of a run, and what was measured of them.
 
     Attributes:
-      directory: the workdir.
+      directory: the workdir; None where the results are of a call from Python.
       method: name of the search.
       maps: dominant frequency maps of each class.
       classes: display names in index order.
@@ -30,7 +30,7 @@ class Result:
         planted.
     """
 
-    directory: Path
+    directory: Path | None
     method: str
     maps: dfm.DominantFrequencyMaps
     classes: tuple[str, ...]
@@ -43,15 +43,11 @@ class Result:
         return self.evaluation.methods[self.method].at(share)
 
 
-def load_result(workdir: str | Path, method: str | None = None) -> Result:
-    """Load the results of a run of launch.py.
-
-    >>> result = fsjax.load_result("runs/dfm_vit-synthetic")
-    >>> result.rates(0.05).tpr
-    >>> figures.map_grid(result.maps.at(0.05), result.classes, 0.05).savefig("maps.pdf")
+def read_result(workdir: str | Path, method: str | None = None) -> MethodResult:
+    """Read the results of a workdir.
 
     Args:
-      workdir: of the run, a local folder or a store's URL.
+      workdir: of a run, a local folder or a store's URL.
       method: name of the search; None = the only one that has maps there.
 
     Raises:
@@ -64,7 +60,7 @@ def load_result(workdir: str | Path, method: str | None = None) -> Result:
     if evaluation.classes != maps.classes:
         raise InputError(f"{directory}: evaluation.json has other classes than dfm/{method}.npz; run evaluate again")
     truth = directory / "planted.npz"
-    return Result(
+    return MethodResult(
         directory=directory,
         method=method,
         maps=maps,

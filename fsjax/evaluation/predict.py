@@ -17,7 +17,7 @@ _LEAST_BATCHES = 8
 
 
 def make_predictor(
-    apply: Callable, mean: Float[np.ndarray, "3"], std: Float[np.ndarray, "3"], *, batch_size: int = 256
+    apply: Callable, mean: Float[np.ndarray, " means"], std: Float[np.ndarray, " means"], *, batch_size: int = 256
 ) -> Callable:
     """Return predict(params, dataset, alone=False), an iterator of (indices, logits [n, classes]) in the set's order.
 
@@ -25,7 +25,7 @@ def make_predictor(
     are bit-equal for any number of processes and devices.
 
     Args:
-      apply: (params, images [n, S, S, 3] float32 normalised) -> logits.
+      apply: (params, images [n, H, W, C] float32 normalised) -> logits.
       mean: of pixels in [0, 1], per channel.
       std: of pixels in [0, 1], per channel.
       batch_size: most images of a device's batch; the last one is padded.
@@ -33,7 +33,7 @@ def make_predictor(
     mesh = parallel.mesh()
     split, replicated = NamedSharding(mesh, P(parallel.AXIS)), NamedSharding(mesh, P())
 
-    def logits(params: PyTree, images: Num[Array, "n height width 3"]) -> Float[Array, "n classes"]:
+    def logits(params: PyTree, images: Num[Array, "n height width channels"]) -> Float[Array, "n classes"]:
         with jax.default_matmul_precision("highest"):
             return apply(params, normalise(images, mean, std))
 

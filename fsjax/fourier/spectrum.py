@@ -7,7 +7,7 @@ horizontal frequency c - W//2, in cycles per image, so DC is at (H//2, W//2).
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Complex, Float, Int, Shaped
+from jaxtyping import Array, Bool, Complex, Float, Int, Shaped
 
 # Number of images whose energies are computed at once.
 _GROUP = 64
@@ -171,6 +171,17 @@ def filter_images(
 ) -> Float[Array, "masks images height width channels"]:
     """Return every image filtered by every mask."""
     return filter_spectra(spectra(images), masks)
+
+
+def graft(
+    recipients: Float[Array, "n height width channels"],
+    donors: Float[Array, "n height width channels"],
+    mask: Bool[np.ndarray, "height width"],
+) -> tuple[Float[Array, "n height width channels"], Float[Array, "n height width channels"]]:
+    """Return what a graft adds to the recipients, and the recipients with the mask's frequencies of the donors."""
+    differences = spectra(donors) - spectra(recipients)
+    change = filter_spectra(differences, jnp.asarray(mask[None]))[0]
+    return change, recipients + change
 
 
 def recombine(

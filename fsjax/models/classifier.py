@@ -19,8 +19,10 @@ class Classifier:
     """A classifier with what its inputs and outputs mean.
 
     Attributes:
-      model: images [n, S, S, 3] float32 normalised -> logits [n, classes]. BatchNorm is folded into its parameters.
-      mean_std: that images are normalised with, of pixels in [0, 1], per channel.
+      model: images [n, H, W, C] float32 normalised -> logits [n, classes]. BatchNorm of a trained one is folded into
+        its parameters.
+      mean_std: that images are normalised with, of pixels in [0, 1], per channel; preprocess.NORMALISED where they come
+        normalised.
       classes: display names in index order.
     """
 

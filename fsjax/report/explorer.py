@@ -6,7 +6,7 @@ from typing import NamedTuple
 
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Bool, Int, UInt8
+from jaxtyping import Bool, Int, Num
 
 from fsjax.data.dataset import Dataset
 from fsjax.data.preprocess import normalise
@@ -114,7 +114,7 @@ def _class(
     stops: list[Stop],
     planes: list[Plane],
     classifier: Classifier,
-    images: UInt8[np.ndarray, "images height width 3"] | None,
+    images: Num[np.ndarray, "images height width 3"] | None,
     detail: _Detail,
 ) -> dict:
     return {
@@ -155,7 +155,7 @@ def _stop(stop: Stop, mask: Bool[np.ndarray, "height width"], label: int) -> dic
 
 
 def _samples(
-    images: UInt8[np.ndarray, "images height width 3"],
+    images: Num[np.ndarray, "images height width 3"],
     masks: Bool[np.ndarray, "stops height width"],
     stops: list[Stop],
     classifier: Classifier,

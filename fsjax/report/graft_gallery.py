@@ -3,7 +3,7 @@
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Bool, Float
+from jaxtyping import Array, Float
 from ml_collections import ConfigDict
 
 from fsjax.data import pairs
@@ -51,7 +51,7 @@ def gallery(
         recipients, donors = (
             normalise(test.images(images[:most]), *classifier.mean_std) for images in (drawn.recipients, drawn.donors)
         )
-        change, grafted = graft(recipients, donors, mask_at(maps, label, row["at"]))
+        change, grafted = spectrum.graft(recipients, donors, mask_at(maps, label, row["at"]))
         with jax.default_matmul_precision(classifier.model.matmul_precision):
             logits = logits_of(classifier.model.params, jnp.concatenate([recipients, donors, grafted]))
         of_recipient, of_donor, of_graft = np.asarray(logits, float).reshape(3, len(donors), -1)
@@ -70,17 +70,6 @@ def gallery(
             )
         shown.append(row | {"pairs": of_pairs, "moved": _moved(grafts, label, row["name"], logits.shape[-1])})
     return shown
-
-
-def graft(
-    recipients: Float[Array, "n height width channels"],
-    donors: Float[Array, "n height width channels"],
-    mask: Bool[np.ndarray, "height width"],
-) -> tuple[Float[Array, "n height width channels"], Float[Array, "n height width channels"]]:
-    """Return what a graft adds to the recipients, and the recipients with the mask's frequencies of the donors."""
-    differences = spectrum.spectra(donors) - spectrum.spectra(recipients)
-    change = spectrum.filter_spectra(differences, jnp.asarray(mask[None]))[0]
-    return change, recipients + change
 
 
 def _shown(

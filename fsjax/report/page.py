@@ -57,7 +57,7 @@ def write(
     gallery = [] if grafts is None else graft_gallery.gallery(config, maps, grafts, classifier, test, cards)
     overlaps = overview.overlaps(maps.at(share)[: figures.MOST_CLASSES])
     images = {}
-    for name, figure in run_figures.draw(config, classifier, maps, test, evaluation, rows, overlaps):
+    for name, figure in run_figures.draw(config, classifier, maps, test, evaluation, overlaps):
         save = html.embed_figure if name in _EMBEDDED else html.write_figure
         images[name] = save(figure, folder / "figures" / f"{name}.png")
         for suffix in ("png", "pdf"):
@@ -93,7 +93,7 @@ def write(
         planted=_planted(evaluation, maps.method),
         agreement=_agreement(maps),
         notes=read_provenance(file, lambda: search_notes(maps, share)),
-        patch=config.search.patch if SEARCHES[maps.method].patches else None,
+        patch=config.search.patch if maps.method in SEARCHES and SEARCHES[maps.method].patches else None,
         images=images,
         drawn_note=f" The first {figures.MOST_CLASSES} classes." if len(rows) > figures.MOST_CLASSES else "",
         sections=shown,

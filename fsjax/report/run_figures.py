@@ -1,10 +1,11 @@
 """The figures of a run: those of its page, and those beside it for a paper."""
 
-from collections.abc import Iterator
+import functools
+from collections.abc import Callable, Iterator
 
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Bool, Float, UInt8
+from jaxtyping import Bool, Float, Num
 from matplotlib.figure import Figure
 from ml_collections import ConfigDict
 
@@ -17,6 +18,7 @@ from fsjax.fourier import masks, spectrum
 from fsjax.fourier.dfm import DominantFrequencyMaps
 from fsjax.models.classifier import Classifier
 from fsjax.report import figures, graft_figures, ood_figures
+from fsjax.report.class_rows import class_rows
 from fsjax.search import method_of
 
 # Most classes whose sample images are drawn for a paper; the page shows those of all.
@@ -29,47 +31,58 @@ def draw(
     maps: DominantFrequencyMaps,
     test: Dataset,
     evaluation: Evaluation,
-    rows: list[dict],
     overlaps: Float[np.ndarray, "drawn drawn"],
 ) -> Iterator[tuple[str, Figure]]:
     """Yield names and figures: of the maps at the share nearest to config.report.share, and of filtered test images.
 
-    `rows` are those of `overview.rows`. `overlaps` is the IoU of the maps of every two of the classes that are drawn.
+    `overlaps` is the IoU of the maps of every two of the classes that are drawn.
     """
     evaluated, share = evaluation.methods[maps.method], maps.nearest(config.report.share)
+    for name, figure in of_results(maps, evaluation, share, config.evaluate.threshold).items():
+        yield name, figure()
     masks, names = maps.at(share)[: figures.MOST_CLASSES], maps.classes[: figures.MOST_CLASSES]
-    if evaluated.grafts is not None:
-        yield "psi", graft_figures.psi_curves(evaluated.grafts, names)
-    of_share, kinds = evaluated.at(share), [row["kind"] for row in rows]
-    threshold = config.evaluate.threshold
-    yield (
-        "published_and_verdict",
-        graft_figures.published_and_verdict(of_share.tpr, of_share.fpr, kinds, maps.classes, share, threshold),
-    )
-    yield "radial_profiles", graft_figures.radial_profiles(masks, names, share)
-    yield "maps", figures.map_grid(masks, names, share)
-    if maps.scores is not None:
-        method = method_of(maps)
-        yield "scores", figures.score_grid(method.drawable(maps.scores[: len(names)]), names, method.scored)
-    rates = [evaluated.at(own) for own in maps.shares]
-    tpr, fpr = (np.stack([getattr(at, rate)[: len(names)] for at in rates]) for rate in ("tpr", "fpr"))
-    yield "rates", figures.rates(list(maps.shares), tpr, fpr, names)
     for label in range(min(len(names), _MOST_SAMPLED)):
         indices = np.flatnonzero(test.labels == label)[: config.report.samples]
         if len(indices):
             yield f"samples-{label}", _samples(classifier, test.images(indices), masks[label], names[label])
-    own_tpr = evaluated.at(share).tpr
-    curve = average_tpr(own_tpr, own_tpr, evaluation.unfiltered.tpr)
-    yield "average_tpr", ood_figures.average_tpr({"in distribution": curve})
     if len(names) > 1 and np.isfinite(overlaps[~np.eye(len(overlaps), dtype=bool)]).any():
         yield "overlap", figures.overlap_matrix(overlaps, names, share)
     if test.planted is not None and maps.scores is not None:
         yield "planted", _planted(maps.scores, planted.positions(test.planted), maps.classes, evaluated.planted)
 
 
+def of_results(
+    maps: DominantFrequencyMaps, evaluation: Evaluation, share: float, threshold: float
+) -> dict[str, Callable[[], Figure]]:
+    """Return names and what draws them: the figures of maps, at one of their shares, and of what was measured."""
+    evaluated = evaluation.methods[maps.method]
+    masks, names = maps.at(share)[: figures.MOST_CLASSES], maps.classes[: figures.MOST_CLASSES]
+    at_share, grafts = evaluated.at(share), evaluated.grafts
+    kinds = [row["kind"] for row in class_rows(maps.classes, at_share, grafts)]
+    rates = [evaluated.at(own) for own in maps.shares]
+    tpr, fpr = (np.stack([getattr(at, rate)[: len(names)] for at in rates]) for rate in ("tpr", "fpr"))
+    curve = average_tpr(at_share.tpr, at_share.tpr, evaluation.unfiltered.tpr)
+    drawn: dict[str, Callable[[], Figure]] = {}
+    if grafts is not None:
+        drawn["psi"] = functools.partial(graft_figures.psi_curves, grafts, names)
+    drawn |= {
+        "published_and_verdict": functools.partial(
+            graft_figures.published_and_verdict, at_share.tpr, at_share.fpr, kinds, maps.classes, share, threshold
+        ),
+        "radial_profiles": functools.partial(graft_figures.radial_profiles, masks, names, share),
+        "maps": functools.partial(figures.map_grid, masks, names, share),
+        "rates": functools.partial(figures.rates, list(maps.shares), tpr, fpr, names),
+        "average_tpr": functools.partial(ood_figures.average_tpr, {"in distribution": curve}),
+    }
+    if maps.scores is not None:
+        method, scores = method_of(maps), maps.scores[: len(names)]
+        drawn["scores"] = lambda: figures.score_grid(method.drawable(scores), names, method.scored)
+    return drawn
+
+
 def _samples(
     classifier: Classifier,
-    images: UInt8[np.ndarray, "images height width 3"],
+    images: Num[np.ndarray, "images height width 3"],
     mask: Bool[np.ndarray, "height width"],
     name: str,
 ) -> Figure:

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from jaxtyping import Float
 
-from fsjax.evaluation.load_result import Result, load_result, methods
+from fsjax.evaluation.load_result import MethodResult, methods, read_result
 from fsjax.evaluation.statistics import mean
 from fsjax.fourier.dfm import read_provenance
 from fsjax.report import html, index, pictures
@@ -98,7 +98,7 @@ def _rows(directory: Path, page_folder: Path) -> list[dict]:
         try:
             if not method:
                 raise InputError("no maps: the stage search is not done")
-            rows.append({**named, "problem": None, **_row(load_result(directory, method))})
+            rows.append({**named, "problem": None, **_row(directory, read_result(directory, method))})
         except (InputError, OSError) as error:
             message = f"{method}: {error}" if method else str(error)
             rows.append({**named, "problem": message.replace(f"{directory}/", "")})
@@ -112,12 +112,12 @@ def _link(directory: Path, method: str, page_folder: Path) -> str | None:
     return None if page is None else _relative(page, page_folder)
 
 
-def _row(result: Result) -> dict:
-    file, maps = result.directory / "config.json", result.maps
+def _row(directory: Path, result: MethodResult) -> dict:
+    file, maps = directory / "config.json", result.maps
     share = maps.nearest(_field(result.config, "report.share", int | float, file))
     threshold = _field(result.config, "evaluate.threshold", int | float, file)
     rates, grafts = result.rates(share), result.evaluation.methods[result.method].grafts
-    maps_file = result.directory / "dfm" / f"{result.method}.npz"
+    maps_file = directory / "dfm" / f"{result.method}.npz"
     stability = read_provenance(maps_file, lambda: at_share(maps, share))
     pictures_of = zip(maps.classes[:_MOST_DRAWN], maps.at(share), strict=False)
     return {

@@ -8,7 +8,12 @@ import numpy as np
 from jaxtyping import Float
 from ml_collections import ConfigDict
 
+from fsjax.data.dataset import Dataset
+from fsjax.data.image_selection import sample_of_class
+from fsjax.data.preprocess import normalise
 from fsjax.engine.model import Model
+from fsjax.models.classifier import Classifier
+from fsjax.runtime.errors import InputError
 from fsjax.runtime.metrics import Metrics
 from fsjax.runtime.partial_results import PartialResults
 from fsjax.runtime.storage import Path
@@ -74,3 +79,37 @@ class Problem:
         """Open the partial results of this search, in its directory or a folder of it, as `PartialResults`."""
         directory, save_seconds = self.directory and self.directory / folder, self.run.save_seconds
         return PartialResults(directory, layout, self.model.params, self.identity, save_seconds=save_seconds)
+
+
+def of_dataset(
+    classifier: Classifier, dataset: Dataset, *, options: ConfigDict, seed: int, searched_on: str, **others: Any
+) -> Problem:
+    """Return the search of a classifier on options.images_per_class images of each class of a data set.
+
+    Args:
+      classifier: of the same classes.
+      dataset: images that are searched, drawn by the seed where a class has more.
+      options: config.search.
+      seed: of the images and the method's random draws.
+      searched_on: 'train' or 'test'.
+      **others: the other attributes of Problem.
+
+    Raises:
+      InputError: other classes, or a class without images.
+    """
+    classifier.check_classes(dataset.classes, f"data split {searched_on}")
+    labels = range(len(dataset.classes))
+    indices = [sample_of_class(dataset.labels, label, options.images_per_class, seed) for label in labels]
+    for name, chosen in zip(dataset.classes, indices, strict=True):
+        if not len(chosen):
+            raise InputError(f"search: class {name!r} has no image in the searched split")
+    return Problem(
+        model=classifier.model,
+        images=lambda label: np.asarray(normalise(dataset.images(indices[label]), *classifier.mean_std)),
+        counts=tuple(len(chosen) for chosen in indices),
+        classes=dataset.classes,
+        options=options,
+        searched_on=searched_on,
+        seed=seed,
+        **others,
+    )

@@ -6,16 +6,14 @@ import numpy as np
 from ml_collections import ConfigDict
 
 from fsjax import search
-from fsjax.data.image_selection import sample_of_class
-from fsjax.data.preprocess import normalise
 from fsjax.experiment.stages import train
 from fsjax.experiment.stages.stage import Stage, fingerprint
 from fsjax.experiment.workspace import Workspace
 from fsjax.fourier.dfm import DominantFrequencyMaps
 from fsjax.fourier.masks import budget
 from fsjax.runtime import parallel
-from fsjax.runtime.errors import InputError
 from fsjax.runtime.versions import versions
+from fsjax.search.problem import of_dataset
 
 # Classes whose maps TensorBoard and Weights & Biases show, and pixels of a picture's shorter side at least.
 _MOST_SHOWN, _LEAST_PIXELS = 40, 128
@@ -30,23 +28,14 @@ def check(config: ConfigDict) -> None:
 
 def problem(workspace: Workspace, seed: int) -> search.Problem:
     """Return the search problem of config.search; the seed draws the searched images, and seeds the method."""
-    config, classifier = workspace.config, workspace.classifier
-    dataset = workspace.dataset(config.search.split)
-    classifier.check_classes(dataset.classes, f"data split {config.search.split}")
-    per_class, labels = config.search.images_per_class, range(len(dataset.classes))
-    indices = [sample_of_class(dataset.labels, label, per_class, seed) for label in labels]
-    for name, chosen in zip(dataset.classes, indices, strict=True):
-        if not len(chosen):
-            raise InputError(f"search: class {name!r} has no image in the searched split")
-    return search.Problem(
-        model=classifier.model,
-        images=lambda label: np.asarray(normalise(dataset.images(indices[label]), *classifier.mean_std)),
-        counts=tuple(len(chosen) for chosen in indices),
-        classes=dataset.classes,
+    config = workspace.config
+    return of_dataset(
+        workspace.classifier,
+        workspace.dataset(config.search.split),
         options=config.search,
-        run=config.run,
-        searched_on=config.search.split,
         seed=seed,
+        searched_on=config.search.split,
+        run=config.run,
         provenance={"fields": fingerprint(config, STAGE), **versions()},
         directory=workspace.directory / "search" / config.search.method,
         metrics=workspace.metrics,

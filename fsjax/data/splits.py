@@ -1,0 +1,201 @@
+"""Splits as people hold them: arrays, a folder of class folders, or a sequence of (image, label)."""
+
+import os
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+from jaxtyping import Float32, Num
+from ml_collections import ConfigDict
+from PIL import Image
+
+from fsjax.data.dataset import Dataset
+from fsjax.data.folder import open_folder
+from fsjax.data.in_memory import ArrayDataset
+from fsjax.data.preprocess import NORMALISED, resize, to_rgb
+from fsjax.runtime import storage
+from fsjax.runtime.errors import InputError
+
+# An array with this many rows, and more columns and channels than any image has, has its channels first.
+_CHANNELS = (1, 3)
+
+
+def open_splits(
+    splits: Mapping[str, Any],
+    *,
+    classes: Sequence[str] | None,
+    mean_std: tuple[np.ndarray, np.ndarray],
+    image_size: int | None,
+) -> dict[str, Dataset]:
+    """Return the images of each split; all have the same classes, in the same order.
+
+    Args:
+      splits: what a message calls a split -> (images, labels) as arrays; a folder <class>/*.jpg, as its path; or a
+        sequence of (image, label), whose images are arrays or PIL's.
+      classes: display names in index order, of folders those that are used; None = the folders' names, or '0', '1', ...
+      mean_std: of pixels in [0, 1], per channel; NORMALISED where images are normalised already.
+      image_size: that images of folders, and other images of uint8, are resized to; None = images keep their size.
+
+    Raises:
+      InputError: a ValueError that names what cannot be used.
+    """
+    names = None if classes is None else tuple(classes)
+    opened: dict[str, Dataset] = {}
+    for field, split in splits.items():
+        if isinstance(split, str | os.PathLike):
+            opened[field] = _folder(split, field, names, mean_std, image_size)
+            names = opened[field].classes
+    arrays = {
+        field: _arrays(split, field, mean_std, image_size) for field, split in splits.items() if field not in opened
+    }
+    if names is None:
+        names = tuple(map(str, range(max(int(labels.max(initial=0)) for _, labels in arrays.values()) + 1)))
+    for field, (images, labels) in arrays.items():
+        count_classes(labels, len(images), len(names), f"{field} labels")
+        opened[field] = ArrayDataset(images, labels, names)
+    _check_sizes(opened)
+    return {field: opened[field] for field in splits}
+
+
+def normalised_images(images: Any, field: str) -> Float32[np.ndarray, "images height width channels"]:
+    """Return normalised images as float32; raise InputError for pixels, NaN, or channels before height and width."""
+    images = _with_channels_last(np.asarray(images), field)
+    if images.dtype.kind != "f":
+        raise InputError(
+            f"{field}: got {images.dtype}; expected normalised floats, (images / 255 - mean) / std, "
+            "or with mean_std where that is an argument"
+        )
+    images = images.astype(np.float32, copy=False)
+    if not np.isfinite(images).all():
+        first = int(np.flatnonzero(~np.isfinite(images).all((1, 2, 3)))[0])
+        raise InputError(f"{field}: got NaN or infinity in image {first}; expected finite numbers")
+    return images
+
+
+def count_classes(labels: np.ndarray, images: int, num_classes: int, field: str = "labels") -> tuple[int, ...]:
+    """Return how many images each class has; raise InputError for labels that cannot be used."""
+    if labels.shape != (images,) or not np.issubdtype(labels.dtype, np.integer):
+        raise InputError(f"{field}: got {labels.dtype} of shape {labels.shape}; expected {images} whole numbers")
+    outside = labels[(labels < 0) | (labels >= num_classes)]
+    if len(outside):
+        raise InputError(f"{field}: got {outside[0]}; expected 0 to {num_classes - 1}")
+    counts = np.bincount(labels, minlength=num_classes)
+    if not counts.all():
+        raise InputError(f"{field}: got no image of class {int(np.argmin(counts))}; expected one or more of each class")
+    return tuple(counts.tolist())
+
+
+def mean_std_of(mean_std: Any) -> tuple[np.ndarray, np.ndarray]:
+    """Return mean and standard deviation per channel as arrays; None = NORMALISED; raise InputError for others."""
+    if mean_std is None:
+        return NORMALISED
+    try:
+        mean, std = (np.atleast_1d(np.asarray(values, float)) for values in mean_std)
+    except (TypeError, ValueError):
+        mean = std = np.empty(0)
+    if not len(mean) or mean.shape != std.shape or mean.ndim != 1 or not (std > 0).all():
+        raise InputError(
+            f"mean_std: got {mean_std!r}; expected the mean and the std of pixels in [0, 1], a number for each channel"
+        )
+    return mean, std
+
+
+def _folder(
+    path: str | os.PathLike,
+    field: str,
+    names: tuple[str, ...] | None,
+    mean_std: tuple[np.ndarray, np.ndarray],
+    image_size: int | None,
+) -> Dataset:
+    if image_size is None:
+        raise InputError(f"image_size: got nothing; expected the model's, since {field} is a folder")
+    if not len(mean_std[0]):
+        raise InputError(
+            f"mean_std: got nothing; expected what the model's images are normalised with, since {field} is a folder "
+            "(((0, 0, 0), (1, 1, 1)) for pixels in [0, 1])"
+        )
+    folder = storage.path(str(path))
+    if not folder.is_dir():
+        raise InputError(f"{field}: got {str(path)!r}; expected a folder with a folder of images for each class in it")
+    data = ConfigDict(
+        {"root": str(folder.absolute().parent), "classes": ",".join(names or ()), "skip_undecodable": False}
+    )
+    return Dataset(open_folder(data, folder.absolute().name), image_size)
+
+
+def _arrays(
+    split: Any, field: str, mean_std: tuple[np.ndarray, np.ndarray], image_size: int | None
+) -> tuple[np.ndarray, np.ndarray]:
+    """Return images and labels: grey levels in [0, 255], or normalised images where there is no mean and std."""
+    images, labels = _read(split, field, image_size)
+    if not len(mean_std[0]):
+        return normalised_images(images, field), labels
+    images = _with_channels_last(images, field)
+    if images.dtype.kind == "f":
+        if not (images.min() >= 0 and images.max() <= 1):  # as written, NaN is refused, too
+            raise InputError(
+                f"{field}: got floats from {images.min():g} to {images.max():g} beside mean_std; expected pixels in "
+                "[0, 1] or uint8, or no mean_std where images are normalised already"
+            )
+        return images.astype(np.float32) * np.float32(255), labels
+    if images.dtype != np.uint8:
+        raise InputError(f"{field}: got {images.dtype}; expected uint8, or floats in [0, 1]")
+    if images.shape[3] != len(mean_std[0]) and len(mean_std[0]) > 1:
+        raise InputError(f"mean_std: got {len(mean_std[0])} channels; expected {images.shape[3]}, as {field} has")
+    return images, labels
+
+
+def _read(split: Any, field: str, image_size: int | None) -> tuple[np.ndarray, np.ndarray]:
+    try:
+        if _is_two_arrays(split):
+            images, labels = split
+        else:
+            images, labels = zip(*(split[index] for index in range(len(split))), strict=True)
+    except (TypeError, ValueError, KeyError, IndexError) as error:
+        raise InputError(
+            f"{field}: got {type(split).__name__}; expected (images, labels), a folder, or a sequence of (image, label)"
+        ) from error
+    if image_size is not None or isinstance(images, tuple | list):
+        images = [_sized(image, image_size) for image in images]
+        if len(shapes := sorted({image.shape for image in images})) > 1:
+            raise InputError(f"{field}: got images of shapes {shapes[0]} and {shapes[-1]}; expected one, or image_size")
+    return np.asarray(images), np.asarray(labels)
+
+
+def _is_two_arrays(split: Any) -> bool:
+    """Whether a split is (images, labels), and no sequence of two pairs (image, label)."""
+    return isinstance(split, tuple | list) and len(split) == 2 and not all(map(_is_pair, split))
+
+
+def _is_pair(item: Any) -> bool:
+    return isinstance(item, tuple | list) and len(item) == 2 and np.ndim(item[1]) == 0
+
+
+def _sized(image: Any, image_size: int | None) -> np.ndarray:
+    image = to_rgb(image) if isinstance(image, Image.Image) else np.asarray(image)
+    if image_size is None or image.shape[:2] == (image_size, image_size):
+        return image
+    if image.dtype != np.uint8 or image.ndim != 3 or image.shape[2] != 3:
+        raise InputError(
+            f"image_size: got {image_size} for an image of {image.dtype} and shape {image.shape}; expected its own "
+            "size, or uint8 of shape [height, width, 3], which is resized"
+        )
+    return resize(image, image_size)
+
+
+def _with_channels_last(images: np.ndarray, field: str) -> Num[np.ndarray, "images height width channels"]:
+    if images.ndim != 4 or not len(images):
+        raise InputError(f"{field}: got shape {images.shape}; expected [images, height, width, channels], one or more")
+    if images.shape[1] in _CHANNELS and min(images.shape[2:]) > 4:
+        raise InputError(
+            f"{field}: got shape {images.shape}, channels first; expected [images, height, width, channels]: "
+            "images.transpose(0, 2, 3, 1)"
+        )
+    return images
+
+
+def _check_sizes(opened: Mapping[str, Dataset]) -> None:
+    shapes = {field: dataset.images([0]).shape[1:] for field, dataset in opened.items()}
+    if len(set(shapes.values())) > 1:
+        (first, shape), (second, other), *_ = shapes.items()
+        raise InputError(f"{second}: got images of shape {other}; expected {shape}, as {first} has")
