@@ -1,0 +1,185 @@
+"""Models as people hold them: any JAX callable, Flax NNX, Linen, Equinox and Keras, as a function that was checked."""
+
+import inspect
+from collections.abc import Callable
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Float, PyTree
+
+from fsjax.engine.closure_conversion import convert_closure
+from fsjax.engine.model import Model
+from fsjax.runtime.errors import InputError, one_line
+
+# Images that a model is tried on, and how far their logits may be apart, as a share of the largest.
+_TRIED, _APART = 4, 1e-3
+# Errors of Flax where something that training changes or draws is asked for.
+_OF_TRAINING = ("TraceContextError", "ModifyScopeVariableError", "InvalidRngError")
+_EVALUATION = {
+    "nnx": "model.eval() before the call",
+    "linen": "its form for evaluation: lambda images: module.apply(variables, images, {argument})",
+    "equinox": "equinox.nn.inference_mode(model)",
+    "keras": "layers that draw nothing with training=False",
+    "": "a function of each image by itself, in evaluation mode (model.eval(), train=False)",
+}
+_LONGEST = 200
+
+
+def as_model(
+    model: Any, images: Float[np.ndarray, "images height width channels"], num_classes: int, field: str = "model"
+) -> Model:
+    """Return a model as the engine takes it, once it has given logits for a few images.
+
+    Args:
+      model: a callable, images [n, H, W, C] float32 for any n -> logits [n, K], K >= num_classes, that JAX can trace; a
+        Flax NNX module; (module, variables) of Flax Linen; an Equinox module, of a batch or of one image [H, W, C] or
+        [C, H, W]; a Keras model on JAX. Arrays that it holds become arguments of the compiled program.
+      images: normalised; some of them are tried.
+      num_classes: how many logits are used.
+      field: what messages call the model.
+
+    Raises:
+      InputError: a ValueError: a model of another kind, one in training mode, one that NumPy computes, logits that are
+        no floats, not finite, or not those of each image by itself.
+    """
+    kind = _kind(model)
+    try:
+        function = _function(model, kind, images.shape[1:])
+        _check_array(jax.eval_shape(function, jax.ShapeDtypeStruct((1, *images.shape[1:]), jnp.float32)))
+        apply, params = convert_closure(function, images.shape[1:])
+        logits = jax.eval_shape(apply, params, jax.ShapeDtypeStruct(images.shape, jnp.float32))
+    except InputError as error:
+        raise InputError(str(error).replace("logits_fn:", f"{field}:", 1)) from error
+    except Exception as error:  # the caller's code may raise anything; the cause stays attached
+        raise InputError(f"{field}: {_reason(error, model, kind, images.shape[1:])}") from error
+    _check_shape(logits, len(images), num_classes, field)
+    _try(apply, params, images, f"expected {_evaluation(model, kind)}", field)
+    return Model(apply, params, images.shape[1:])
+
+
+def _kind(model: Any) -> str:
+    """Return 'nnx', 'linen', 'equinox', 'keras', 'torch', or '' for any other; imports none of them."""
+    if isinstance(model, tuple):
+        return "linen"
+    modules = [of.__module__ + "." for of in type(model).__mro__]
+    prefixes = {"nnx": "flax.nnx.", "linen": "flax.linen.", "equinox": "equinox.", "keras": "keras.", "torch": "torch."}
+    return next((kind for kind, prefix in prefixes.items() if any(of.startswith(prefix) for of in modules)), "")
+
+
+def _function(model: Any, kind: str, shape: tuple[int, ...]) -> Callable:
+    """Return the model as a function of images [n, H, W, C]."""
+    if kind == "torch":
+        raise InputError(
+            "logits_fn: got a PyTorch module; expected a JAX callable: torch.save(model.state_dict(), 'weights.pt'), "
+            "then fsjax.load_weights('weights.pt', NAME) for a listed model"
+        )
+    if kind == "linen":
+        if not isinstance(model, tuple) or len(model) != 2 or not hasattr(model[0], "apply"):
+            raise InputError("logits_fn: got no variables; expected (module, variables) for a Linen module")
+        module, variables = model
+        return lambda images: module.apply(variables, images)
+    if not callable(model):
+        raise InputError(f"logits_fn: got {type(model).__name__}; expected a callable from images to logits")
+    if kind == "keras":
+        return lambda images: model(images, training=False)
+    return _of_batches(model, shape) if kind == "equinox" else model
+
+
+def _of_batches(model: Callable, shape: tuple[int, ...]) -> Callable:
+    """Return an Equinox module of a batch, or of one image with channels last or first, as a function of a batch."""
+    forms: list[Callable] = [model, jax.vmap(model), lambda images: jax.vmap(model)(jnp.moveaxis(images, -1, 1))]
+    batch, causes = jax.ShapeDtypeStruct((7, *shape), jnp.float32), []
+    for form in forms:
+        try:
+            logits = jax.eval_shape(form, batch)
+        except Exception as error:  # of the caller's code; the last one is raised
+            causes.append(error)
+            continue
+        if isinstance(logits, jax.ShapeDtypeStruct) and logits.shape[:1] == (7,) and logits.ndim == 2:
+            return form
+    if causes:
+        raise causes[-1]
+    return jax.vmap(model)
+
+
+def _reason(error: Exception, model: Any, kind: str, shape: tuple[int, ...]) -> str:
+    """Return what was found and what is expected of a model that JAX cannot trace."""
+    if isinstance(error, jax.errors.TracerArrayConversionError):
+        return "got a function that makes NumPy arrays of its images; expected jax.numpy in place of numpy in all of it"
+    if isinstance(error, jax.errors.ConcretizationTypeError):
+        return "got a function that branches on values of its images; expected jax.numpy.where in place of if"
+    if _is_of_training(error) or (kind == "equinox" and _is_training_equinox(model)):
+        return f"got a model in training mode ({type(error).__name__}); expected {_evaluation(model, kind)}"
+    found = one_line(error)
+    found = found if len(found) <= _LONGEST else f"{found[:_LONGEST]}..."
+    return (
+        f"got {type(error).__name__} for images of shape {[1, *shape]} ({found}); "
+        "expected a function from float32 images [n, height, width, channels] to logits [n, classes]"
+    )
+
+
+def _is_of_training(error: Exception) -> bool:
+    words = str(error)
+    is_told = any(f"{word}" in words for word in ("use_running_average", "deterministic", "'train'", "'training'"))
+    return type(error).__name__ in _OF_TRAINING or (isinstance(error, TypeError | ValueError) and is_told)
+
+
+def _is_training_equinox(model: Any) -> bool:
+    def is_training(part: Any) -> bool:
+        return getattr(part, "inference", None) is False
+
+    return any(map(is_training, jax.tree.leaves(model, is_leaf=is_training)))
+
+
+def _evaluation(model: Any, kind: str) -> str:
+    """Return how the model is put into evaluation mode."""
+    argument = "train=False"
+    if kind == "linen" and isinstance(model, tuple):
+        values = {"train": "False", "training": "False", "deterministic": "True", "use_running_average": "True"}
+        taken = inspect.signature(type(model[0]).__call__).parameters
+        argument = ", ".join(f"{name}={value}" for name, value in values.items() if name in taken) or argument
+    return _EVALUATION[kind].format(argument=argument)
+
+
+def _check_array(logits: Any) -> None:
+    if not isinstance(logits, jax.ShapeDtypeStruct):
+        raise InputError(f"logits_fn: got {type(logits).__name__}; expected one array of logits [n, K]")
+
+
+def _check_shape(logits: jax.ShapeDtypeStruct, images: int, num_classes: int, field: str) -> None:
+    shape, dtype = logits.shape, logits.dtype
+    if len(shape) != 2 or shape[0] != images or shape[1] < num_classes:
+        raise InputError(f"{field}: got shape {shape} for {images} images; expected [{images}, K], K >= {num_classes}")
+    if not jnp.issubdtype(dtype, jnp.floating):
+        raise InputError(f"{field}: got logits of {dtype}; expected floats, not predicted classes")
+
+
+def _try(
+    apply: Callable,
+    params: PyTree,
+    images: Float[np.ndarray, "images height width channels"],
+    expected: str,
+    field: str,
+) -> None:
+    """Raise InputError where the logits of an image depend on those beside it, on its place, or on the call."""
+    few = images[np.linspace(0, len(images) - 1, _TRIED).round().astype(int)]
+    forward: Callable[..., Array] = jax.jit(apply)
+    with jax.default_matmul_precision("highest"):
+        # One shape, and so one compilation: copies of an image stand for that image alone.
+        together, again, alone = (
+            np.asarray(forward(params, batch), float) for batch in (few, few, np.repeat(few[:1], _TRIED, 0))
+        )
+    if not np.isfinite([together, alone]).all():
+        raise InputError(f"{field}: got logits that are not finite; expected finite numbers for finite images")
+    largest = np.abs(together).max()
+    for difference, case in (
+        (alone - together[:1], "alone than beside others"),
+        (again - together, "when called again"),
+    ):
+        if np.abs(difference).max() > _APART * largest:
+            raise InputError(
+                f"{field}: got other logits for an image {case} (by {np.abs(difference).max():.2g}), as in training "
+                f"mode; {expected}"
+            )

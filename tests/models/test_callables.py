@@ -1,0 +1,167 @@
+"""Models as people hold them: the same logits through each way in, and one line for each that cannot be used."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from flax import linen, nnx
+
+from fsjax.models.callables import as_model
+from fsjax.runtime.errors import InputError
+
+SHAPE, CLASSES = (6, 5, 3), 4
+WEIGHTS = np.random.default_rng(0).normal(size=(90, CLASSES)).astype(np.float32)
+IMAGES = np.random.default_rng(1).normal(size=(9, *SHAPE)).astype(np.float32)
+EXPECTED = IMAGES.reshape(9, -1).astype(float) @ WEIGHTS
+
+
+class Nnx(nnx.Module):
+    def __init__(self, *layers):
+        self.layers = nnx.List(layers)
+        self.out = nnx.Linear(90, CLASSES, use_bias=False, rngs=nnx.Rngs(0))
+        self.out.kernel[...] = jnp.asarray(WEIGHTS)
+
+    def __call__(self, images):
+        for layer in self.layers:
+            images = layer(images)
+        return self.out(images.reshape(len(images), -1))
+
+
+def nnx_in_evaluation():
+    model = Nnx(nnx.BatchNorm(3, epsilon=0, rngs=nnx.Rngs(0)), nnx.Dropout(0.5, rngs=nnx.Rngs(1)))
+    model.eval()
+    return model
+
+
+class Linen(linen.Module):
+    @linen.compact
+    def __call__(self, images, train: bool = False):
+        images = linen.BatchNorm(use_running_average=not train, epsilon=0, use_bias=False, use_scale=False)(images)
+        return linen.Dense(CLASSES, use_bias=False)(images.reshape(len(images), -1))
+
+
+VARIABLES = {
+    "params": {"Dense_0": {"kernel": jnp.asarray(WEIGHTS)}},
+    "batch_stats": {"BatchNorm_0": {"mean": jnp.zeros(3), "var": jnp.ones(3)}},
+}
+
+
+NESTED = {collection: {"Linen_0": of} for collection, of in VARIABLES.items()}
+
+
+class LinenInTraining(linen.Module):
+    @linen.compact
+    def __call__(self, images, train: bool = True):
+        return Linen()(images, train)
+
+
+def plain(images):
+    return images.reshape(len(images), -1) @ WEIGHTS
+
+
+def equinox_model(first):
+    """An Equinox module of one image, with channels first where `first` says so."""
+    equinox = pytest.importorskip("equinox")
+
+    class Module(equinox.Module):
+        weights: jax.Array
+        drop: equinox.nn.Dropout
+
+        def __call__(self, image, key=None):
+            if first:
+                assert image.shape == (3, 6, 5)
+                image = jnp.moveaxis(image, 0, -1)
+            return self.drop(image.ravel(), key=key) @ self.weights
+
+    return Module(jnp.asarray(WEIGHTS), equinox.nn.Dropout(0.5))
+
+
+def evaluated(first):
+    return pytest.importorskip("equinox").nn.inference_mode(equinox_model(first))
+
+
+def keras_model():
+    """A model as Keras makes it: called with `training`, of a class of a module keras."""
+    kind = type("Sequential", (), {"__module__": "keras.src.models.sequential"})
+    kind.__call__ = lambda self, images, training: plain(images) if training is False else plain(images[::-1])
+    return kind()
+
+
+@pytest.mark.parametrize(
+    "make",
+    [
+        lambda: plain,
+        lambda: jax.jit(plain),
+        lambda: Nnx(),
+        lambda: nnx_in_evaluation(),
+        lambda: (Linen(), VARIABLES),
+        lambda: evaluated(False),
+        lambda: evaluated(True),
+        keras_model,
+    ],
+    ids=["function", "jitted", "nnx", "nnx in evaluation", "linen", "equinox", "equinox, channels first", "keras"],
+)
+def test_every_kind_gives_the_logits_of_its_weights(make, request):
+    found = as_model(make(), IMAGES, CLASSES)
+    assert found.image_shape == SHAPE and found.num_logits == CLASSES
+    np.testing.assert_allclose(found.apply(found.params, jnp.asarray(IMAGES)), EXPECTED, atol=2e-5)
+    if request.node.callspec.id != "keras":
+        assert any(np.shape(array) == (90, CLASSES) for array in jax.tree.leaves(found.params)), "weights are arguments"
+
+
+def branching(images):
+    return plain(images) if images.sum() > 0 else plain(-images)
+
+
+def beside_others(images):
+    return plain(images - images.mean(0))
+
+
+def dropped(images):
+    keep = jax.random.bernoulli(jax.random.key(0), 0.5, images.shape)
+    return plain(images * keep)
+
+
+CALLS = iter(range(1000))
+
+
+def drifting(images):
+    return plain(images) * jax.pure_callback(lambda: np.float32(next(CALLS)), jax.ShapeDtypeStruct((), jnp.float32))
+
+
+@pytest.mark.parametrize(
+    ("make", "message"),
+    [
+        (
+            lambda: lambda images: np.asarray(images).reshape(9, -1) @ WEIGHTS,
+            "makes NumPy arrays .* expected jax.numpy",
+        ),
+        (lambda: branching, "branches on values of its images; expected jax.numpy.where"),
+        (lambda: beside_others, "other logits for an image alone than beside others .* expected a function of each"),
+        (lambda: dropped, "other logits for an image alone than beside others .* as in training mode"),
+        (lambda: drifting, "other logits for an image (alone|when called again)"),
+        (lambda: Nnx(nnx.BatchNorm(3, rngs=nnx.Rngs(0))), r"training mode .*expected model.eval\(\) before the call"),
+        (lambda: Nnx(nnx.Dropout(0.5, rngs=nnx.Rngs(1))), r"training mode .*expected model.eval\(\) before the call"),
+        (
+            lambda: (LinenInTraining(), NESTED),
+            r"training mode .*expected its form for evaluation: lambda images: .*variables, images, train=False\)",
+        ),
+        (lambda: Linen(), r"expected \(module, variables\) for a Linen module"),
+        (lambda: (Linen(),), r"expected \(module, variables\) for a Linen module"),
+        (lambda: equinox_model(False), r"training mode \(RuntimeError\); expected equinox.nn.inference_mode\(model\)"),
+        (
+            lambda: type("Module", (), {"__module__": "torch.nn.modules.linear"})(),
+            "got a PyTorch module; expected a JAX callable: .*load_weights",
+        ),
+        (lambda: 3, "got int; expected a callable from images to logits"),
+        (lambda: lambda images: plain(images).argmax(-1), r"got shape \(9,\) for 9 images"),
+        (lambda: lambda images: plain(images).astype(int), "got logits of int32; expected floats, not predicted"),
+        (lambda: lambda images: (plain(images), 1), "got tuple; expected one array of logits"),
+        (lambda: lambda images: plain(images) / 0, "got logits that are not finite"),
+        (lambda: lambda images: plain(images[:, 1:]), r"got TypeError for images of shape \[1, 6, 5, 3\]"),
+    ],
+)
+def test_what_cannot_be_used_is_one_line_that_says_what_to_do(make, message):
+    with pytest.raises(InputError, match=f"^model: .*{message}") as caught:
+        as_model(make(), IMAGES, CLASSES)
+    assert "\n" not in str(caught.value) and len(str(caught.value)) < 420
