@@ -4,13 +4,27 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from fsjax.api import dominant_frequencies, load_weights
-    from fsjax.evaluation.load_result import load_result
+    from fsjax.analysis import analyse, evaluate
+    from fsjax.api import dominant_frequencies, filter, graft, load_weights
+    from fsjax.result import Result, load_result
 
 __version__ = "0.1.0"
-__all__ = ["dominant_frequencies", "load_result", "load_weights"]
+__all__ = [
+    "Result",
+    "analyse",
+    "dominant_frequencies",
+    "evaluate",
+    "filter",
+    "graft",
+    "load_result",
+    "load_weights",
+]
 
-_MODULES = {"dominant_frequencies": "api", "load_weights": "api", "load_result": "evaluation.load_result"}
+_MODULES = {
+    **dict.fromkeys(("analyse", "evaluate"), "analysis"),
+    **dict.fromkeys(("dominant_frequencies", "filter", "graft", "load_weights"), "api"),
+    **dict.fromkeys(("Result", "load_result"), "result"),
+}
 
 
 def __getattr__(name: str) -> Any:

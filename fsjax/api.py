@@ -1,29 +1,34 @@
-"""Library calls: searches on any JAX callable, and PyTorch's weights as one."""
+"""Library calls beside `analyse`: searches, grafts and filters of any JAX callable, and PyTorch's weights as one."""
 
 import functools
-import hashlib
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jaxtyping import Bool, Float
 from ml_collections import ConfigDict
 from numpy.typing import ArrayLike
 
 from fsjax import search
-from fsjax.engine.closure_conversion import convert_closure
-from fsjax.engine.model import Model
-from fsjax.fourier import dfm
+from fsjax.data.in_memory import ArrayDataset
+from fsjax.data.preprocess import NORMALISED
+from fsjax.data.splits import count_classes, normalised_images
+from fsjax.fourier import dfm, spectrum
 from fsjax.models import state_dict
+from fsjax.models.callables import as_model
+from fsjax.models.classifier import Classifier
 from fsjax.models.folding import fold
 from fsjax.runtime import storage, torch_files
 from fsjax.runtime.errors import InputError
 from fsjax.runtime.storage import Path
+from fsjax.search import arguments
+from fsjax.search.problem import of_dataset
 
 
 def dominant_frequencies(
-    logits_fn: Callable,
+    logits_fn: Any,
     images: ArrayLike,
     labels: ArrayLike,
     *,
@@ -47,8 +52,9 @@ def dominant_frequencies(
     returns the same maps.
 
     Args:
-      logits_fn: images [n, H, W, C] float32, for any n -> logits [n, K], K >= num_classes; JAX can trace it. The
-        arrays it closes over become arguments of the compiled program, so other weights do not trigger recompilation.
+      logits_fn: images [n, H, W, C] float32, for any n -> logits [n, K], K >= num_classes, of each image by itself; JAX
+        can trace it. Or another model that `analyse` takes. The arrays it closes over become arguments of the compiled
+        program, so other weights do not trigger recompilation.
       images: [n, H, W, C] as logits_fn takes them: normalised, where it wants that. Any height, width and channels.
       labels: [n], class index of each image, in [0, num_classes); every class has an image.
       num_classes: how many classes are searched.
@@ -69,35 +75,99 @@ def dominant_frequencies(
     Raises:
       InputError: a ValueError that names what cannot be used.
     """
-    images, labels = np.asarray(images, np.float32), np.asarray(labels)
     if precision == "bfloat16":
         raise InputError("precision: got 'bfloat16', which is up to the callable; expected highest, tensorfloat32")
     if memory_mib < 0:
         raise InputError(f"memory_mib: got {memory_mib}; expected 0 or more")
-    counts = _counts(images, labels, num_classes)
+    images, labels = normalised_images(images, "images"), np.asarray(labels)
+    count_classes(labels, len(images), num_classes)
     names = tuple(classes) if classes is not None else tuple(str(label) for label in range(num_classes))
     if len(names) != num_classes:
         raise InputError(f"classes: got {len(names)} names; expected {num_classes}, one a class")
-    options = search.options()
-    options.update(method=method, patch=patch, split=searched_on, precision=precision, images_per_class=0)
-    options.shares, options.resamples = tuple(shares), resamples
-    _set_method_fields(options, method, fields)
+    options = arguments.options_of(
+        method,
+        fields,
+        patch=patch,
+        split=searched_on,
+        precision=precision,
+        images_per_class=0,
+        shares=tuple(shares),
+        resamples=resamples,
+    )
     search.check(options, images.shape[1:3])
+    dataset = ArrayDataset(images, labels, names)
     return search.run(
-        search.Problem(
-            model=_as_model(logits_fn, images, num_classes),
-            images=lambda label: images[labels == label],
-            counts=counts,
-            classes=names,
+        of_dataset(
+            Classifier(as_model(logits_fn, images, num_classes, "logits_fn"), NORMALISED, names),
+            dataset,
             options=options,
-            run=ConfigDict({"memory_mib": memory_mib, "save_seconds": float(save_seconds)}),
-            searched_on=searched_on,
             seed=seed,
+            searched_on=searched_on,
+            run=ConfigDict({"memory_mib": memory_mib, "save_seconds": float(save_seconds)}),
             provenance={},
             directory=storage.path(directory) if directory is not None else None,
-            identity=_digest(options, seed, images, labels),
+            identity=arguments.identity(options, seed, dataset),
         )
     )
+
+
+class Graft(NamedTuple):
+    """Images with frequencies of others, and what a model says of them.
+
+    Attributes:
+      images: the grafts, [n, H, W, C].
+      logits: of the grafts, [n, K].
+      before: logits of the recipients as they are, [n, K].
+    """
+
+    images: Float[np.ndarray, "n height width channels"]
+    logits: Float[np.ndarray, "n outputs"]
+    before: Float[np.ndarray, "n outputs"]
+
+
+def graft(model: Any, recipients: ArrayLike, donors: ArrayLike, mask: ArrayLike) -> Graft:
+    """Put frequencies of some images into others, and ask the model what they are.
+
+    A graft is Re F^-1[(1 - M) F r + M F d] of recipient r and donor d, channel by channel.
+
+    >>> mask = result.maps.at(0.01)[label]
+    >>> (fsjax.graft(model, images_of_others, images_of_label, mask).logits.argmax(-1) == label).mean()
+
+    Args:
+      model: as of `analyse`.
+      recipients: [n, H, W, C], normalised.
+      donors: [n, H, W, C], normalised, one for each recipient.
+      mask: True where a frequency is the donor's, [H, W] on the centred plane.
+
+    Raises:
+      InputError: a ValueError that names what cannot be used.
+    """
+    recipients, donors = normalised_images(recipients, "recipients"), normalised_images(donors, "donors")
+    if donors.shape != recipients.shape:
+        raise InputError(f"donors: got shape {donors.shape}; expected {recipients.shape}, one for each recipient")
+    checked = _mask(mask, recipients.shape[1:3])
+    of = as_model(model, recipients, 1)
+    _, grafted = spectrum.graft(jnp.asarray(recipients), jnp.asarray(donors), checked)
+    with jax.default_matmul_precision(of.matmul_precision):
+        logits = np.asarray(jax.jit(of.apply)(of.params, jnp.concatenate([grafted, jnp.asarray(recipients)])))
+    return Graft(np.asarray(grafted), *np.split(logits, 2))
+
+
+def filter(images: ArrayLike, mask: ArrayLike) -> Float[np.ndarray, "n height width channels"]:
+    """Return images that keep only a mask's frequencies, Re F^-1[M F x], channel by channel.
+
+    >>> fsjax.filter(images, result.maps.at(0.05)[label])
+
+    Args:
+      images: [n, H, W, C], floats.
+      mask: True where a frequency is kept, [H, W] on the centred plane: DC is at (H // 2, W // 2).
+
+    Raises:
+      InputError: a ValueError that names what cannot be used.
+    """
+    images = normalised_images(images, "images")
+    mask = _mask(mask, images.shape[1:3])
+    return np.asarray(spectrum.filter_images(jnp.asarray(images), jnp.asarray(mask[None])))[0]
 
 
 def load_weights(path: str | Path, model: str, *, image_size: int | None = None) -> Callable:
@@ -119,47 +189,8 @@ def load_weights(path: str | Path, model: str, *, image_size: int | None = None)
     return functools.partial(apply, params)
 
 
-def _counts(images: np.ndarray, labels: np.ndarray, num_classes: int) -> tuple[int, ...]:
-    """Return how many images each class has; raise InputError for images or labels that cannot be used."""
-    if images.ndim != 4 or not len(images):
-        raise InputError(f"images: got shape {images.shape}; expected [images, height, width, channels], one or more")
-    if labels.shape != (len(images),) or not np.issubdtype(labels.dtype, np.integer):
-        raise InputError(f"labels: got {labels.dtype} of shape {labels.shape}; expected {len(images)} whole numbers")
-    outside = labels[(labels < 0) | (labels >= num_classes)]
-    if len(outside):
-        raise InputError(f"labels: got {outside[0]}; expected 0 to {num_classes - 1}")
-    counts = np.bincount(labels, minlength=num_classes)
-    if not counts.all():
-        raise InputError(f"labels: got no image of class {int(np.argmin(counts))}; expected one or more of each class")
-    return tuple(counts.tolist())
-
-
-def _as_model(logits_fn: Callable, images: np.ndarray, num_classes: int) -> Model:
-    apply, params = convert_closure(logits_fn, images.shape[1:])
-    shape = jax.eval_shape(apply, params, jax.ShapeDtypeStruct(images.shape, jnp.float32)).shape
-    if len(shape) != 2 or shape[0] != len(images) or shape[1] < num_classes:
-        raise InputError(
-            f"logits_fn: got shape {shape} for {len(images)} images; expected [{len(images)}, K], K >= {num_classes}"
-        )
-    return Model(apply, params, images.shape[1:])
-
-
-def _set_method_fields(options: ConfigDict, method: str, fields: dict[str, Any]) -> None:
-    own = options.get(method, ConfigDict())
-    for name, value in fields.items():
-        if not isinstance(own, ConfigDict) or name not in own:
-            accepted = ", ".join(sorted(own)) if isinstance(own, ConfigDict) and own else "none"
-            raise InputError(f"{name}: got a field that the method {method!r} lacks; expected {accepted}")
-        try:
-            own[name] = value
-        except TypeError as error:
-            raise InputError(f"{name}: got {value!r}; expected a {type(own[name]).__name__}") from error
-
-
-def _digest(options: ConfigDict, seed: int, images: np.ndarray, labels: np.ndarray) -> str:
-    own = options.get(options.method)
-    settings = (options.method, options.patch, options.precision, seed, own and own.to_dict(), images.shape)
-    digest = hashlib.sha256(repr(settings).encode())
-    for array in (images, labels.astype(np.int64)):
-        digest.update(np.ascontiguousarray(array).tobytes())
-    return digest.hexdigest()
+def _mask(mask: ArrayLike, plane: tuple[int, int]) -> Bool[np.ndarray, "height width"]:
+    mask = np.asarray(mask)
+    if mask.shape != plane or mask.dtype != bool:
+        raise InputError(f"mask: got {mask.dtype} of shape {mask.shape}; expected bool of shape {plane}")
+    return mask

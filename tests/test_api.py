@@ -62,15 +62,25 @@ def readme_example(number):
     return names
 
 
+def test_the_readmes_five_lines_say_what_they_print(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    result = readme_example(0)["result"]
+    assert [verdict.kind for verdict in result.verdicts][1:] == ["shortcut", "coarse"]
+    assert result.verdicts[1].sentence.startswith(
+        "wave: shortcut by amplitude: 0.78 % of the plane control it (psi 1.00)"
+    )
+    assert (tmp_path / "psi.png").exists() and fsjax.load_result(tmp_path / "result").verdicts == result.verdicts
+
+
 def test_the_readmes_flax_model_is_searched_as_it_stands():
-    maps = readme_example(0)["maps"]
+    maps = readme_example(1)["maps"]
     assert maps.method == "learned" and maps.positions.shape == (4, 2)
     assert (maps.positions <= np.array([[2], [12], [25], [51]])).all()
 
 
 def test_the_readmes_example_runs_as_it_stands(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    maps = readme_example(1)["maps"]
+    maps = readme_example(2)["maps"]
     assert maps.scores.shape == (2, 16, 16)
     assert (tmp_path / "maps.npz").exists() and list((tmp_path / "partial").rglob("*.npz"))
     # The example's classifier reads one orbit and nothing else.
@@ -142,6 +152,9 @@ def test_compat_takes_images_in_class_order(made):
         ({"labels": np.zeros(14, int) - 1}, "labels: got -1; expected 0 to 2"),
         ({"labels": np.arange(14) % 4}, "labels: got 3; expected 0 to 2"),
         ({"labels": (np.arange(14) % 2).tolist()}, "labels: got no image of class 2; expected"),
+        ({"images": np.zeros((14, 6, 10, 1), np.uint8)}, "images: got uint8; expected normalised floats"),
+        ({"images": np.zeros((14, 1, 6, 10))}, r"images: got shape \(14, 1, 6, 10\), channels first; expected"),
+        ({"images": np.full((14, *SHAPE), np.nan)}, "images: got NaN or infinity in image 0; expected finite"),
         ({"images": np.zeros((14, 6, 10))}, r"images: got shape \(14, 6, 10\); expected \[images, height"),
         ({"patch": 3}, "search.patch: got 3; expected a divisor of the image size 6 x 10: 1, 2"),
         ({"shares": [0.0]}, r"search.shares: got 0.0; expected numbers in \(0, 1\]"),
@@ -160,3 +173,40 @@ def test_what_cannot_be_used_is_named(made, changes, message):
     arguments = {"logits_fn": model, "images": images, "labels": labels, "num_classes": 3} | changes
     with pytest.raises(ValueError, match=message):
         fsjax.dominant_frequencies(**arguments)
+
+
+def test_grafts_and_filters_are_those_of_the_definition(made):
+    model, images, _ = made
+    mask = np.random.default_rng(2).random((6, 10)) < 0.4
+    recipients, donors = images[:5], images[5:10]
+
+    def spectra(images):
+        return np.fft.fftshift(np.fft.fft2(images.astype(float), axes=(1, 2)), axes=(1, 2))
+
+    def real(centred):
+        return np.fft.ifft2(np.fft.ifftshift(centred, axes=(1, 2)), axes=(1, 2)).real
+
+    chosen = mask[None, :, :, None]
+    expected = real(np.where(chosen, spectra(donors), spectra(recipients)))
+    found = fsjax.graft(model, recipients, donors, mask)
+    np.testing.assert_allclose(found.images, expected, atol=1e-5)
+    np.testing.assert_allclose(found.logits, model(jnp.asarray(expected, jnp.float32)), atol=1e-4)
+    np.testing.assert_allclose(found.before, model(recipients), atol=1e-5)
+    np.testing.assert_allclose(fsjax.filter(images, mask), real(chosen * spectra(images)), atol=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("call", "message"),
+    [
+        (
+            lambda images: fsjax.filter(images, np.ones((6, 9), bool)),
+            r"mask: got bool of shape \(6, 9\); expected bool",
+        ),
+        (lambda images: fsjax.filter(images, np.ones((6, 10))), r"mask: got float64 of shape \(6, 10\); expected bool"),
+        (lambda images: fsjax.graft(jnp.sum, images, images[:3], np.ones((6, 10), bool)), "donors: got shape"),
+        (lambda images: fsjax.graft(jnp.sum, images, images, np.ones((6, 10), bool)), r"model: got shape \(\) for 14"),
+    ],
+)
+def test_masks_and_donors_that_do_not_fit_are_named(made, call, message):
+    with pytest.raises(InputError, match=message):
+        call(made[1])

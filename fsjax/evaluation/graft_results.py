@@ -130,6 +130,11 @@ class Verdict:
             found = f"{reprlib.repr(self.kind)} and {len(self.psi_ci)} limits of psi"
             raise InputError(f"verdicts: got {found}; expected one of {', '.join(KINDS)}, and two limits or none")
 
+    @property
+    def psi_interval(self) -> tuple[float, ...]:
+        """95 % interval of psi: `psi_ci`."""
+        return self.psi_ci
+
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class Grafts:

@@ -1,0 +1,190 @@
+"""What fsjax.analyse and fsjax.load_result return: maps, verdicts and rates, as objects, text, figures and files."""
+
+import dataclasses
+import functools
+from typing import Any
+
+import numpy as np
+from matplotlib.figure import Figure
+from ml_collections import ConfigDict
+
+from fsjax.data.dataset import Dataset
+from fsjax.evaluation.graft_results import Grafts, Verdict
+from fsjax.evaluation.load_result import MethodResult, methods, read_result
+from fsjax.evaluation.results import MapRates
+from fsjax.models.classifier import Classifier
+from fsjax.report import html, index, page, run_figures, terminal
+from fsjax.report.class_rows import class_rows
+from fsjax.report.displayed import displayed
+from fsjax.report.headline import headline, others
+from fsjax.runtime import files, storage
+from fsjax.runtime.errors import InputError, unknown
+from fsjax.runtime.storage import Path
+
+# Classes that a notebook shows.
+_MOST_SHOWN = 40
+
+
+@dataclasses.dataclass(frozen=True, eq=False, repr=False)
+class Result(MethodResult):
+    """The maps of one search method, the verdict on each class, and what was measured for it.
+
+    >>> result = fsjax.analyse(model, train=(images, labels), test=(images, labels))
+    >>> print(result.table())
+    >>> result.verdicts[0].kind, result.verdicts[0].psi, result.verdicts[0].psi_interval
+
+    Attributes, beside those of MethodResult:
+      classifier: the model that was asked; None where the result was read from files.
+      test: the images that it was judged on; None where the result was read from files.
+    """
+
+    classifier: Classifier | None = None
+    test: Dataset | None = None
+
+    @property
+    def verdicts(self) -> list[Verdict]:
+        """The verdict on each class, in index order; empty where nothing was grafted (evaluate.pairs=0)."""
+        return [] if self._grafts is None else list(self._grafts.verdicts)
+
+    @property
+    def share(self) -> float:
+        """Share of the plane, in (0, 1], of the maps that the table's TPR and FPR are of; one of `maps.shares`."""
+        return self.maps.nearest(self._field("report", "share"))
+
+    def rates(self, share: float | None = None) -> MapRates:
+        """Return TPR, FPR and TPR's interval of each class under the maps at one of their shares; None = `share`."""
+        return super().rates(self.share if share is None else share)
+
+    def table(self) -> str:
+        """Return the answer as text: a headline, and for each class verdict, smallest share, psi, TPR and FPR."""
+        return terminal.table(self.evaluation, self.method, self.share, self._threshold)
+
+    def to_frame(self) -> Any:
+        """Return a pandas DataFrame with a row for each class: verdict, share, psi with limits, TPR, FPR and sentence.
+
+        Raises:
+          InputError: pandas is not installed.
+        """
+        try:
+            import pandas
+        except ImportError as error:
+            raise InputError("pandas: got no such package; expected pip install pandas") from error
+        rows = []
+        for row in self._rows:
+            low, high = row["psi_ci"] if len(row["psi_ci"]) else (None, None)
+            named = {name: row[name] for name in ("name", "kind", "by", "share", "psi")}
+            rows.append(
+                {**named, "psi_low": low, "psi_high": high}
+                | {name: row[name] for name in ("smallest", "tpr", "fpr", "sentence")}
+            )
+        return pandas.DataFrame(rows)
+
+    def plot(self, name: str | None = None) -> Figure:
+        """Return a figure: of `figures`, by default psi over the share of the plane, or the maps without verdicts.
+
+        Raises:
+          InputError: another name.
+        """
+        drawn = self._drawn
+        if name is not None and name not in drawn:
+            raise unknown("plot", name, list(drawn))
+        return drawn[name or next(iter(drawn))]()
+
+    @property
+    def figures(self) -> list[str]:
+        """Names of the figures that `plot` draws, such as 'psi', 'maps', 'scores', 'rates', 'radial_profiles'."""
+        return list(self._drawn)
+
+    def report(self, path: str | Path) -> Path:
+        """Save the result in a folder and write its page, report/<method>/index.html there, with figures for papers.
+
+        Returns:
+          The file of the page.
+
+        Raises:
+          InputError: a result that was read from files, or images that are not of 1 or 3 channels.
+        """
+        if self.classifier is None or self.test is None:
+            raise InputError("report: got a result read from files; expected that of fsjax.analyse or fsjax.evaluate")
+        classifier, test = displayed(self.classifier, self.test)
+        directory = self.save(path)
+        page.write(ConfigDict(self.config), directory, classifier, self.maps, test)
+        return index.page_folder(directory, self.method) / "index.html"
+
+    def save(self, path: str | Path) -> Path:
+        """Write maps, evaluation and settings into a folder, for fsjax.load_result and fsjax.report; return it.
+
+        The files are those of a run's workdir: dfm/<method>.npz, evaluation.json and config.json.
+
+        Raises:
+          InputError: the folder is the workdir of a run, or holds the result of another search method.
+        """
+        directory = storage.path(path)
+        if (directory / "stages").exists() or (directory / "checkpoints").exists():
+            raise InputError(f"save: got {directory}, the workdir of a run; expected another folder")
+        if present := [name for name in methods(directory) if name != self.method]:
+            raise InputError(f"save: got {directory}, which holds maps of {present[0]}; expected another folder")
+        self.maps.save(directory / "dfm" / f"{self.method}.npz")
+        files.write_json(directory / "evaluation.json", self.evaluation.to_json())
+        if self.planted is not None:
+            nothing = np.zeros_like(self.planted)
+            files.write_npz(directory / "planted.npz", fixed=self.planted, any=nothing)
+        files.write_json(directory / "config.json", self.config)
+        return directory
+
+    def __repr__(self) -> str:
+        return f"<fsjax.Result of {self.method}, {len(self.classes)} classes: {self._headline}>"
+
+    def _repr_html_(self) -> str:
+        shown = self._rows[:_MOST_SHOWN]
+        return html.template("result.html").render(
+            headline=self._headline,
+            others=others(self._rows),
+            rows=shown,
+            hidden=len(self._rows) - len(shown),
+            share=self.share,
+        )
+
+    @property
+    def _grafts(self) -> Grafts | None:
+        return self.evaluation.methods[self.method].grafts
+
+    @property
+    def _threshold(self) -> float:
+        return self._field("evaluate", "threshold")
+
+    @property
+    def _headline(self) -> str:
+        return headline(self._rows, self._grafts, self.share, self._threshold)
+
+    @functools.cached_property
+    def _rows(self) -> list[dict]:
+        return class_rows(self.classes, self.rates(), self._grafts)
+
+    @functools.cached_property
+    def _drawn(self) -> dict[str, Any]:
+        return run_figures.of_results(self.maps, self.evaluation, self.share, self._threshold)
+
+    def _field(self, group: str, name: str) -> float:
+        value = self.config.get(group, {}).get(name)
+        if not isinstance(value, int | float):
+            raise InputError(f"config.json: got {value!r} for {group}.{name}; expected the config of a run")
+        return float(value)
+
+
+def load_result(workdir: str | Path, method: str | None = None) -> Result:
+    """Load the results of a run of launch.py, or what `Result.save` wrote.
+
+    >>> result = fsjax.load_result("runs/dfm_vit-synthetic")
+    >>> print(result.table())
+    >>> result.rates(0.05).tpr
+    >>> result.plot("maps").savefig("maps.pdf")
+
+    Args:
+      workdir: of the run, a local folder or a store's URL.
+      method: name of the search; None = the only one that has maps there.
+
+    Raises:
+      InputError: a ValueError: no maps, or of several methods, the stage evaluate has not run, or a damaged file.
+    """
+    return Result(**vars(read_result(workdir, method)))

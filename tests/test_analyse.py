@@ -1,0 +1,249 @@
+"""fsjax.analyse: verdicts on planted classes, those of launch.py on the same data, and what a result holds."""
+
+import dataclasses
+import json
+
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from PIL import Image
+
+import fsjax
+from configs import dfm_vit
+from fsjax import search as searches
+from fsjax.data.dataset import Dataset
+from fsjax.evaluation import evaluate as evaluation
+from fsjax.evaluation.evaluation_file import read
+from fsjax.experiment.stages import search as search_stage
+from fsjax.experiment.workspace import Workspace
+from fsjax.runtime import interrupt
+from fsjax.runtime.errors import InputError
+from tests.helpers.linear_classifier import MEAN_STD, Made, make_classifier, predictions
+
+NAMES = ["plain", "wave", "bright"]
+
+
+def planted(seed, count=72, size=12):
+    """Grey noise; class 1 has the wave of 3 x 2 cycles in any phase, class 2 is brighter."""
+    rng, labels = np.random.default_rng(seed), np.arange(count) % 3
+    rows, columns = np.mgrid[:size, :size]
+    waves = np.cos(2 * np.pi * (3 * rows + 2 * columns) / size + rng.uniform(0, 2 * np.pi, (count, 1, 1)))
+    images = rng.normal(size=(count, size, size)) + 0.8 * waves * (labels == 1)[:, None, None]
+    images += 0.6 * (labels == 2)[:, None, None]
+    return images[..., None].astype(np.float32), labels
+
+
+def model(images):
+    wave = jnp.abs(jnp.fft.rfft2(images, axes=(1, 2))[:, 3, 2, 0]) / 72
+    return jnp.stack([0.4 + 0 * wave, wave, 1.4 * images.mean((1, 2, 3))], 1)
+
+
+@pytest.fixture(scope="module")
+def result():
+    return fsjax.analyse(model, train=planted(0), test=planted(1), classes=NAMES)
+
+
+def test_a_planted_wave_is_a_shortcut_and_brightness_is_none(result):
+    of = {verdict.name: verdict for verdict in result.verdicts}
+    assert list(of) == NAMES and of["wave"].kind == "shortcut" and of["wave"].by == "amplitude"
+    assert of["bright"].kind == "coarse" and of["plain"].kind != "shortcut"
+    low, high = of["wave"].psi_interval
+    assert 0.5 < low <= of["wave"].psi <= high and of["wave"].share == pytest.approx(2 / 144, abs=1e-4)
+    # Of 12 x 12 positions DC is (6, 6): the wave and its conjugate.
+    assert result.maps.at(0.05)[1][3, 4] and result.maps.at(0.05)[1][9, 8]
+    assert "wave: shortcut by amplitude" in of["wave"].sentence
+    table = result.table()
+    assert table.startswith("1 of 3 classes is a frequency shortcut: wave.") and "TPR at 5 %" in table
+    assert repr(result).startswith("<fsjax.Result of removal, 3 classes: 1 of 3 classes is") and len(repr(result)) < 300
+    assert result._repr_html_().count("<tr") == 4 and "shortcut by amplitude" in result._repr_html_()
+
+
+def test_rates_are_those_under_the_maps_at_a_share(result):
+    images, labels = planted(1)
+    for share in (None, 0.01, 0.05):
+        rates = result.rates() if share is None else result.rates(share)
+        for label in range(3):
+            kept = fsjax.filter(images, result.maps.at(share or 0.05)[label])
+            called = np.asarray(model(kept)).argmax(1) == label
+            assert rates.tpr[label] == pytest.approx(called[labels == label].mean())
+            assert rates.fpr[label] == pytest.approx(called[labels != label].mean())
+
+
+def test_verdicts_are_those_of_launch_on_the_same_data_and_model(tmp_path):
+    """The stages search and evaluate, of a linear classifier that is always right."""
+    sources, classifier = {}, make_classifier(3)
+    for seed, split in enumerate(("train", "test")):
+        source = sources[split] = Made((14, 15, 13), seed=seed)
+        source.labels = predictions(classifier, source.images, np.ones((8, 8))).astype(np.int32)
+    config = dfm_vit.get_config()
+    changes = {"data.image_size": 8, "search.shares": (0.05, 0.2), "report.share": 0.2, "seed": 3}
+    with config.unlocked():
+        config.update_from_flattened_dict({**changes, "search.images_per_class": 6, "search.resamples": 4})
+    workspace = Workspace(config, tmp_path / "run")
+    workspace.classifier = classifier
+    workspace._datasets |= {split: Dataset(source, 8) for split, source in sources.items()}
+    maps = searches.run(search_stage.problem(workspace, config.seed))
+    evaluation.run(config, workspace.directory, classifier, maps, workspace.dataset("test"))
+    workspace.metrics.close()
+    expected = read(workspace.directory / "evaluation.json")
+    params = jnp.asarray(classifier.model.params)
+    result = fsjax.analyse(
+        lambda images: images.reshape(len(images), -1) @ params,
+        train=(sources["train"].images, sources["train"].labels),
+        test=(sources["test"].images, sources["test"].labels),
+        classes=classifier.classes,
+        shares=(0.05, 0.2),
+        mean_std=MEAN_STD,
+        seed=3,
+        images_per_class=6,
+        resamples=4,
+    )
+    np.testing.assert_array_equal(result.maps.scores, maps.scores)
+    assert result.evaluation.to_json() == expected.to_json()
+    assert result.verdicts == list(expected.methods["removal"].grafts.verdicts) and len(result.verdicts) == 3
+
+
+def test_what_is_saved_is_loaded_and_has_the_page_of_a_run(result, tmp_path, undrawn):
+    page = result.report(tmp_path / "out")
+    text = page.read_text()
+    assert page == tmp_path / "out" / "report" / "removal" / "index.html" and "12 x 12 pixels" in text
+    assert "wave: shortcut by amplitude" in text and "with the graft" in text and "image/png" in text
+    loaded = fsjax.load_result(tmp_path / "out")
+    assert loaded.verdicts == result.verdicts and loaded.table() == result.table()
+    assert loaded.evaluation.to_json() == result.evaluation.to_json() and loaded.figures == result.figures
+    np.testing.assert_array_equal(loaded.maps.masks, result.maps.masks)
+    assert loaded.save(tmp_path / "again") and fsjax.load_result(tmp_path / "again").verdicts == result.verdicts
+    with pytest.raises(InputError, match="report: got a result read from files; expected"):
+        loaded.report(tmp_path / "again")
+    dataclasses.replace(result.maps, method="learned").save(tmp_path / "other" / "dfm" / "learned.npz")
+    with pytest.raises(InputError, match=r"save: got .*, which holds maps of learned; expected another folder"):
+        result.save(tmp_path / "other")
+    (tmp_path / "again" / "stages").mkdir()
+    with pytest.raises(InputError, match=r"save: got .*, the workdir of a run"):
+        result.save(tmp_path / "again")
+
+
+def test_figures_have_names_and_a_frame_has_a_row_for_each_class(result, monkeypatch):
+    assert result.figures[0] == "psi" and {"maps", "scores", "rates", "radial_profiles"} < set(result.figures)
+    assert [axis.get_title() for axis in result.plot().axes[:3]] == NAMES
+    assert result.plot("maps").axes[1].get_title().startswith("wave (")
+    with pytest.raises(InputError, match=r"plot: got 'mapps'; expected psi, .* \(did you mean maps\?\)"):
+        result.plot("mapps")
+
+    class Pandas:
+        DataFrame = list
+
+    monkeypatch.setitem(__import__("sys").modules, "pandas", Pandas)
+    rows = result.to_frame()
+    assert [row["name"] for row in rows] == NAMES and rows[1]["psi_low"] == result.verdicts[1].psi_ci[0]
+    monkeypatch.setitem(__import__("sys").modules, "pandas", None)
+    with pytest.raises(InputError, match="pandas: got no such package; expected pip install pandas"):
+        result.to_frame()
+
+
+def test_a_killed_call_goes_on_and_other_test_images_have_outcomes_of_their_own(result, tmp_path, monkeypatch):
+    arguments = {"train": planted(0), "classes": NAMES, "directory": tmp_path}
+    checks, wanted = [], [4]
+    monkeypatch.setattr(interrupt, "requested", lambda: checks.append(1) or len(checks) > wanted[0])
+    with pytest.raises(interrupt.Terminated):
+        fsjax.analyse(model, test=planted(1), **arguments)
+    kept = {file: file.stat().st_mtime_ns for file in tmp_path.rglob("*.npz")}
+    wanted[0] = np.inf
+    again = fsjax.analyse(model, test=planted(1), **arguments)
+    assert kept and kept.items() <= {file: file.stat().st_mtime_ns for file in tmp_path.rglob("*.npz")}.items()
+    assert again.evaluation.to_json() == result.evaluation.to_json()
+    swapped = fsjax.analyse(model, test=(planted(1)[0][::-1].copy(), planted(1)[1]), **arguments)
+    assert swapped.verdicts != again.verdicts
+    with pytest.raises(InputError, match="partial results of another search"):
+        fsjax.analyse(model, test=planted(1), **arguments | {"train": planted(2)})
+
+
+def test_maps_are_evaluated_by_themselves(result):
+    judged = fsjax.evaluate(model, result.maps, planted(1))
+    assert judged.evaluation.to_json() == result.evaluation.to_json()
+    searched = dataclasses.replace(result.maps, searched_on="test", method="mine", scores=None)
+    judged = fsjax.evaluate(model, searched, planted(1))
+    assert {verdict.kind for verdict in judged.verdicts} == {"undecided"} and "not searched" in judged.table() + str(
+        judged.verdicts
+    )
+    with pytest.raises(InputError, match="maps: got planes of 12 x 12; expected 8 x 8, as the images of test have"):
+        fsjax.evaluate(model, result.maps, (planted(1)[0][:, :8, :8], planted(1)[1]))
+
+
+def test_arrays_pairs_and_folders_give_the_same_result(tmp_path):
+    sources = {split: Made((9, 8), seed=seed) for seed, split in enumerate(("train", "val"))}
+    params = jnp.asarray(make_classifier(2).model.params)
+    for split, source in sources.items():
+        for index in np.argsort(source.labels, kind="stable"):
+            folder = tmp_path / split / source.classes[source.labels[index]]
+            folder.mkdir(parents=True, exist_ok=True)
+            Image.fromarray(source.images[index]).save(folder / f"{index:03d}.png")
+
+    def of(form, **options):
+        splits = {"train": form("train"), "test": form("val")}
+        return fsjax.analyse(
+            lambda images: images.reshape(len(images), -1) @ params,
+            **splits,
+            mean_std=MEAN_STD,
+            resamples=0,
+            **options,
+        )
+
+    def sorted_arrays(split):
+        order = np.argsort(sources[split].labels, kind="stable")
+        return sources[split].images[order], sources[split].labels[order]
+
+    arrays = of(sorted_arrays)
+    assert arrays.classes == ("0", "1")
+    pairs = of(
+        lambda split: [(Image.fromarray(image), int(label)) for image, label in zip(*sorted_arrays(split), strict=True)]
+    )
+    folders = of(lambda split: tmp_path / split, image_size=8)
+    assert folders.classes == ("class 0", "class 1") and folders.config["data"]["source"] == "folder"
+    for other in (pairs, folders):
+        np.testing.assert_array_equal(other.maps.scores, arrays.maps.scores)
+        of_other, of_arrays = (json.dumps(of.evaluation.to_json()).replace("class ", "") for of in (other, arrays))
+        assert of_other == of_arrays
+
+
+IMAGES, LABELS = planted(0, count=12, size=8)
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"train": ((IMAGES * 50 + 99).astype(np.uint8), LABELS)}, "train: got uint8; expected normalised floats"),
+        (
+            {"test": (IMAGES.transpose(0, 3, 1, 2), LABELS)},
+            r"test: got shape \(12, 1, 8, 8\), channels first; expected",
+        ),
+        ({"test": (np.where(IMAGES > 2, np.nan, IMAGES), LABELS)}, "test: got NaN or infinity in image"),
+        ({"test": (IMAGES, LABELS[:3])}, r"test labels: got int64 of shape \(3,\); expected 12 whole numbers"),
+        ({"test": (IMAGES, LABELS * 1.0)}, "test labels: got float64 of shape"),
+        ({"test": (IMAGES[LABELS > 0], LABELS[LABELS > 0])}, "test labels: got no image of class 0; expected"),
+        ({"test": (IMAGES[:, :6], LABELS)}, r"test: got images of shape \(6, 8, 1\); expected \(8, 8, 1\), as train"),
+        ({"test": 3}, "test: got int; expected"),
+        ({"train": "/nowhere"}, "image_size: got nothing; expected the model's, since train is a folder"),
+        ({"train": "/nowhere", "image_size": 8}, "mean_std: got nothing; expected what the model's images are"),
+        (
+            {"train": "/nowhere", "image_size": 8, "mean_std": ((0, 0, 0), (1, 1, 1))},
+            "train: got '/nowhere'; expected a folder with a folder of images for each class",
+        ),
+        ({"image_size": 9}, "image_size: got 9 for an image of float32 and shape"),
+        ({"mean_std": 0.5}, "mean_std: got 0.5; expected the mean and the std"),
+        ({"mean_std": ((0.5,), (0.2,))}, "train: got floats from -.* beside mean_std; expected pixels in"),
+        ({"classes": ["a", "b"]}, "train labels: got 2; expected 0 to 1"),
+        ({"search": "removals"}, r"search: got 'removals'; expected .* \(did you mean removal\?\)"),
+        ({"shares": [0.0]}, r"search.shares: got 0.0; expected numbers in \(0, 1\]"),
+        ({"steps": 9}, "steps: got a field that the method 'removal' lacks; expected none"),
+        ({"patch": 3}, "search.patch: got 3; expected a divisor of the image size 8"),
+        ({"patch": "x"}, "patch: got 'x'; expected a int"),
+        ({"model": lambda images: images[:, 0, :2, 0]}, r"model: got shape \(8, 2\) for 8 images; expected \[8, K\]"),
+    ],
+)
+def test_what_cannot_be_used_is_named_before_anything_is_searched(changes, message, monkeypatch):
+    monkeypatch.setattr(searches, "run", lambda problem: pytest.fail("searched"))
+    arguments = {"model": lambda images: images[:, 0, :3, 0], "train": (IMAGES, LABELS), "test": (IMAGES, LABELS)}
+    with pytest.raises(ValueError, match=message) as caught:
+        fsjax.analyse(**arguments | changes)
+    assert "\n" not in str(caught.value)
