@@ -46,6 +46,7 @@ FIELDS = {
     "run.save_seconds": 0.0,
     "run.memory_mib": 2,
     "search.patch": 2,
+    "search.shares": (0.05, 0.2),
     "search.images_per_class": 20,
     "report.samples": 1,
 }

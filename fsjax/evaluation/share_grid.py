@@ -7,21 +7,23 @@ from fsjax.data.dataset import Dataset
 from fsjax.engine.engine import Engine
 from fsjax.evaluation.filtered import filtered_rates
 from fsjax.evaluation.results import Grid
-from fsjax.fourier.dfm import DominantFrequencyMaps
+from fsjax.fourier.dfm import WHOLE_PATCHES, DominantFrequencyMaps
 from fsjax.models.classifier import Classifier
-from fsjax.search import method_of
+from fsjax.search import patch_maps, rule_of
 
 # Positions of all masks in memory: those of 1,000 classes at 224 pixels are 5 x 10^7 at every share.
 _MASK_POSITIONS = 2**26
 
 
 def shares_of(maps: DominantFrequencyMaps, requested: tuple[float, ...]) -> tuple[float, ...]:
-    """Return the requested shares that the maps do not have, ascending.
+    """Return the requested shares that the maps do not have, ascending; without those that hold no whole patch.
 
     Empty where the maps have no scores, or where scores cut at the maps' own shares by the method's rule give other
     masks than the maps.
     """
-    further = tuple(sorted(set(requested) - set(maps.shares)))
+    plane, patch = maps.masks.shape[2:], maps.provenance.get(WHOLE_PATCHES, 1)
+    hold = [share for share in requested if patch == 1 or patch_maps.whole(share, plane, patch)]
+    further = tuple(sorted(set(hold) - set(maps.shares)))
     if not further or maps.scores is None:
         return ()
     same = all(np.array_equal(masks_at(maps, share), maps.at(share)) for share in maps.shares)
@@ -30,7 +32,7 @@ def shares_of(maps: DominantFrequencyMaps, requested: tuple[float, ...]) -> tupl
 
 def masks_at(maps: DominantFrequencyMaps, share: float) -> Bool[np.ndarray, "classes height width"]:
     """Return the masks that the method cuts from its scores at any share in (0, 1]."""
-    rule = method_of(maps).mask
+    rule = rule_of(maps)
     assert maps.scores is not None, "masks are made of scores"
     return np.stack([rule(scores, share) for scores in maps.scores])
 

@@ -23,6 +23,9 @@ from fsjax.runtime.storage import Path
 # scores of 1,000 classes at 224 pixels take 200 MB, compress well and are mostly read as a whole.
 IN_MEMORY, IN_ONE_FILE = 2**24, 2**28
 
+# Key of the provenance with the side of the patches that masks are unions of; maps without it are cut orbit by orbit.
+WHOLE_PATCHES = "whole_patches"
+
 
 @dataclasses.dataclass(frozen=True)
 class DominantFrequencyMaps:
@@ -167,6 +170,9 @@ def _check(arrays: dict[str, np.ndarray], metadata: dict) -> None:
     for name, kind in (("searched_on", str), ("forward_equivalents", int), ("provenance", dict)):
         if not isinstance(metadata[name], kind):
             raise ValueError(f"{name} of another kind")
+    patch = metadata["provenance"].get(WHOLE_PATCHES, 1)
+    if type(patch) is not int or patch < 1 or any(side % patch for side in plane):
+        raise ValueError(f"{WHOLE_PATCHES} {patch!r}")
 
 
 def from_scores(

@@ -1,9 +1,13 @@
-"""Patches of the plane that a removal search removes: squares of frequencies with their conjugates."""
+"""Patches of the plane that a removal search removes: squares of frequencies with their conjugates.
+
+A map of such a search is a union of whole patches. A position has the score of the best patch that holds it, so the
+positions that score at least t are the patches that do.
+"""
 
 import functools
 
 import numpy as np
-from jaxtyping import Bool, Int
+from jaxtyping import Bool, Float, Int
 
 from fsjax.fourier import spectrum
 
@@ -33,6 +37,81 @@ def count(height: int, width: int, patch: int) -> int:
     return len(_visited_blocks(height, width, patch))
 
 
+def largest(height: int, width: int, patch: int) -> int:
+    """Return the number of positions of the largest patch: 2 patch^2, or less where a block is its own conjugate."""
+
+    def least_overlap(size: int, starts: range) -> int:
+        """Positions of an axis that a block shares with its conjugate, of the block that shares fewest."""
+        blocks = [set(range(start, start + patch)) for start in starts]
+        return min(len(block & {(2 * (size // 2) - place) % size for place in block}) for block in blocks)
+
+    rows = least_overlap(height, range(0, height, patch))
+    return 2 * patch**2 - rows * least_overlap(width, range(0, width // 2 + 1, patch))
+
+
+def position_scores(
+    scores: Float[np.ndarray, "*batch patches"], height: int, width: int, patch: int
+) -> Float[np.ndarray, "*batch height width"]:
+    """Return the score of each position of the plane: that of the best patch that holds it."""
+    numbers = orbit_numbers(height, width)
+    by_orbit = np.empty((*scores.shape[:-1], len(numbers)))
+    by_orbit[..., numbers] = orbit_scores(scores, members(height, width, patch), len(numbers))
+    return by_orbit[..., spectrum.orbits(height, width)]
+
+
+def orbit_scores(
+    scores: Float[np.ndarray, "*batch patches"], members: Int[np.ndarray, "patches most"], count: int
+) -> Float[np.ndarray, "*batch orbits"]:
+    """Return the score of each of `count` orbits, in the order of `orbit_positions`: of the best patch that holds it.
+
+    members: the orbits of each patch, rows filled up with `count`, as `members` returns them.
+    """
+    best_of = np.full((count + 1, *scores.shape[:-1]), -np.inf)
+    for column in members.T:
+        np.maximum.at(best_of, column, np.moveaxis(scores, -1, 0))
+    return np.moveaxis(best_of[:-1], 0, -1)
+
+
+def best(scores: Float[np.ndarray, "height width"], positions: int, patch: int) -> Bool[np.ndarray, "height width"]:
+    """Return the patches with the largest scores, best first, as many as fit whole into `positions`.
+
+    A smaller budget's mask lies inside a larger one's. The first patch that does not fit ends the mask.
+
+    Args:
+      scores: what `position_scores` returns.
+      positions: that the mask may keep.
+      patch: side of a patch.
+    """
+    height, width = scores.shape
+    rows, columns = orbit_positions(height, width).T
+    numbers = orbit_numbers(height, width)
+    chosen = np.empty(len(numbers), bool)
+    chosen[numbers] = best_of_orbits(
+        scores[rows, columns], spectrum.orbit_sizes(height, width)[numbers], members(height, width, patch), positions
+    )
+    return chosen[spectrum.orbits(height, width)]
+
+
+def best_of_orbits(
+    scores: Float[np.ndarray, " orbits"],
+    orbit_sizes: Int[np.ndarray, " orbits"],
+    members: Int[np.ndarray, "patches most"],
+    positions: int,
+) -> Bool[np.ndarray, " orbits"]:
+    """Choose patches as `best` does, from the score and the size of each orbit in the order of `orbit_positions`."""
+    sizes = np.append(orbit_sizes, 0)
+    held = np.append(scores, np.inf)[members]
+    of_patch = held.min(1)
+    # A patch that others hold completely has the least of their scores, and less of it than they: it goes after them.
+    order = np.lexsort([-np.where(held == of_patch[:, None], sizes[members], 0).sum(1), -of_patch])
+    rank, taken_by = np.empty(len(order), int), np.full(len(sizes), len(order))
+    rank[order] = np.arange(len(order))
+    for column in members.T:
+        np.minimum.at(taken_by, column, rank)
+    added = np.bincount(taken_by[:-1], orbit_sizes, len(order))
+    return taken_by[:-1] < np.searchsorted(np.cumsum(added), positions, "right")
+
+
 def orbit_positions(height: int, width: int) -> Int[np.ndarray, "orbits 2"]:
     """Return (row, column) of a member of each orbit, in the order of the patches of size 1."""
     return np.array(_visited_blocks(height, width, 1))
@@ -44,14 +123,17 @@ def orbit_numbers(height: int, width: int) -> Int[np.ndarray, " orbits"]:
     return spectrum.orbits(height, width)[rows, columns]
 
 
+@functools.lru_cache(maxsize=8)
 def members(height: int, width: int, patch: int) -> Int[np.ndarray, "patches most"]:
-    """Return the orbits of each patch, as indices into `orbit_positions`.
+    """Return the orbits of each patch, as indices into `orbit_positions`; a read-only array.
 
     Patches on an axis of the plane have fewer orbits; their rows are filled up with the number of orbits.
     """
     index, orbits = np.argsort(orbit_numbers(height, width)), spectrum.orbits(height, width)
     if patch == 1:
-        return np.arange(len(index), dtype=np.int32)[:, None]
+        single = np.arange(len(index), dtype=np.int32)[:, None]
+        single.flags.writeable = False
+        return single
     step = 256  # patches at once, for memory
     starts = range(0, count(height, width, patch), step)
     insides = (mask for start in starts for mask in masks(height, width, patch, start, start + step))
@@ -59,6 +141,7 @@ def members(height: int, width: int, patch: int) -> Int[np.ndarray, "patches mos
     filled = np.full((len(of_patches), max(map(len, of_patches))), len(index), np.int32)
     for row, of_patch in zip(filled, of_patches, strict=True):
         row[: len(of_patch)] = of_patch
+    filled.flags.writeable = False
     return filled
 
 

@@ -1,18 +1,23 @@
 """Searches for dominant frequency maps: a method is one file and one line of SEARCHES."""
 
+import logging
+
 from ml_collections import ConfigDict
 
 from fsjax.engine.model import PRECISIONS
+from fsjax.fourier import dfm
 from fsjax.fourier.dfm import DominantFrequencyMaps
 from fsjax.runtime import config_fields
 from fsjax.runtime.errors import InputError, unknown
 from fsjax.runtime.storage import Path
-from fsjax.search import bootstrap, graft, greedy, imported, removal, removal_compat
+from fsjax.search import bootstrap, graft, greedy, imported, patch_maps, removal, removal_compat
 from fsjax.search.adaptive import adaptive
 from fsjax.search.hierarchical import hierarchical
 from fsjax.search.learned import learned
 from fsjax.search.method import Method
 from fsjax.search.problem import Problem
+
+logger = logging.getLogger(__name__)
 
 SEARCHES = {
     "removal": removal.METHOD,
@@ -58,6 +63,8 @@ def run(problem: Problem) -> DominantFrequencyMaps:
       interrupt.Terminated: SIGTERM came; what is computed is saved.
     """
     method = SEARCHES[problem.options.method]
+    for sentence in small_shares(problem.options, problem.plane):
+        logger.warning("search: %s", sentence)
     maps, resamples = method.search(problem), bootstrap.resample_count(problem.options.resamples, method.resamples)
     if not resamples or maps.provenance.get("stability"):  # measured in the search's own passes
         return maps
@@ -75,6 +82,13 @@ def used(field: str, method: str) -> bool:
 def method_of(maps: DominantFrequencyMaps) -> Method:
     """Return the method that made the maps, also where they were imported since."""
     return SEARCHES.get(imported.origin(maps), imported.METHOD)
+
+
+def rule_of(maps: DominantFrequencyMaps) -> patch_maps.Rule:
+    """Return the rule that cuts the maps' scores: (scores of a class, share in (0, 1]) -> its mask."""
+    if (patch := maps.provenance.get(dfm.WHOLE_PATCHES, 1)) > 1:
+        return patch_maps.rule(patch)
+    return method_of(maps).mask
 
 
 def reads(options: ConfigDict) -> list[Path]:
@@ -98,7 +112,22 @@ def check(options: ConfigDict, plane: tuple[int, int]) -> None:
     check_shares(options.shares)
     if SEARCHES[options.method].patches:
         _check_patch(options.patch, plane)
+    if SEARCHES[options.method].whole_patches and options.patch > 1:
+        check_whole_patches(options, plane)
     SEARCHES[options.method].check(options, plane)
+
+
+def check_whole_patches(options: ConfigDict, plane: tuple[int, int]) -> None:
+    """Raise InputError for a share whose maps may hold no patch, or with a patch of 1 no frequency."""
+    if SEARCHES[options.method].whole_patches:
+        patch_maps.check(options, plane)
+
+
+def small_shares(options: ConfigDict, plane: tuple[int, int]) -> list[str]:
+    """Return a sentence for each share of a checked config.search whose maps hold only a few whole patches."""
+    if not SEARCHES[options.method].whole_patches:
+        return []
+    return patch_maps.few(options.shares, plane, options.patch)
 
 
 def check_shares(shares: tuple, field: str = "search.shares") -> None:

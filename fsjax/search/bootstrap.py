@@ -14,8 +14,9 @@ from collections.abc import Callable, Iterable
 
 import numpy as np
 from jaxtyping import Float
+from ml_collections import ConfigDict
 
-from fsjax.fourier import masks, spectrum
+from fsjax.fourier import masks, patches, spectrum
 from fsjax.fourier.dfm import DominantFrequencyMaps
 from fsjax.fourier.overlap import iou
 from fsjax.runtime import parallel, storage
@@ -54,18 +55,19 @@ def weights(images: int, resamples: int, seed: int, label: int) -> Float[np.ndar
     return np.concatenate([np.ones((images, 1)), drawn.T], axis=1)
 
 
-def measure(planes: Iterable[Float[np.ndarray, "replicates height width"]], shares: tuple[float, ...]) -> dict:
+def measure(planes: Iterable[Float[np.ndarray, "replicates height width"]], options: ConfigDict) -> dict:
     """Return the IoU of each resample's map with the map itself, as JSON values.
 
     Args:
-      planes: of each class, the scores on all images and then those on each resample, constant on orbits.
-      shares: of the maps, in (0, 1].
+      planes: of each class, the `patches.position_scores` on all images and then those on each resample.
+      options: config.search, of which the shares and the patch say how maps are cut.
 
     Returns:
       `resamples`, `shares`, and `iou`: over the resamples its `mean`, and its `low` and `high`, the 2.5 and 97.5 %
       quantiles, [shares][classes] in [0, 1]; None for a map that keeps nothing.
     """
-    return _summary(np.array([_ious(of_class, shares) for of_class in planes]), shares)
+    shares = tuple(sorted(options.shares))
+    return _summary(np.array([_ious(of_class, shares, options.patch) for of_class in planes]), shares)
 
 
 def search_again(
@@ -166,13 +168,17 @@ def _summary(ious: Float[np.ndarray, "classes shares resamples"], shares: tuple[
 
 
 def _ious(
-    planes: Float[np.ndarray, "replicates height width"], shares: tuple[float, ...]
+    planes: Float[np.ndarray, "replicates height width"], shares: tuple[float, ...], patch: int
 ) -> Float[np.ndarray, "shares resamples"]:
-    """Return one class's IoUs, NaN where neither map keeps anything; the maps are those of masks.best_orbits."""
-    plane, ious = planes.shape[1:], []
-    scores, sizes = spectrum.per_orbit(planes.astype(np.float32)), spectrum.orbit_sizes(*plane)
+    """Return one class's IoUs, NaN where neither map keeps anything; the maps are those of patch_maps.cut."""
+    planes, plane, ious = planes.astype(np.float32), planes.shape[1:], []
+    scores, sizes = spectrum.per_orbit(planes), spectrum.orbit_sizes(*plane)
     for share in shares:
-        chosen = masks.best(scores, sizes, masks.budget(share, *plane))
+        positions = masks.budget(share, *plane)
+        if patch == 1:
+            chosen = masks.best(scores, sizes, positions)
+        else:
+            chosen = spectrum.per_orbit(np.stack([patches.best(one, positions, patch) for one in planes]))
         own, others = chosen[0], chosen[1:]
         both, either = (others & own) @ sizes, (others | own) @ sizes
         ious.append(np.divide(both, either, out=np.full(len(others), np.nan), where=either > 0))

@@ -18,10 +18,9 @@ from fsjax.data import pairs
 from fsjax.fourier import dfm, patches
 from fsjax.runtime.config_fields import Table
 from fsjax.runtime.errors import InputError
-from fsjax.search import bootstrap, gradient, other_images, stepwise
+from fsjax.search import bootstrap, gradient, other_images, patch_maps, stepwise
 from fsjax.search.method import Method
 from fsjax.search.problem import Problem
-from fsjax.search.removal import plane_scores
 from fsjax.search.stepwise import AnyArray, ImageBatch, StepwiseSearch
 
 DEFAULTS: Table = {
@@ -60,15 +59,14 @@ def search(problem: Problem) -> dfm.DominantFrequencyMaps:
 
     def planes(replicates: int) -> Iterator[Float[np.ndarray, "replicates height width"]]:
         for state in states:
-            yield plane_scores(state.scores[:replicates].astype(np.float64), problem.plane, options.patch)
+            scores = state.scores[:replicates].astype(np.float64)
+            yield patches.position_scores(scores, *problem.plane, options.patch)
 
-    return dfm.from_scores(
+    return patch_maps.cut(
+        problem,
         (plane for (plane,) in planes(1)),
-        tuple(options.shares),
-        **problem.attributes(
-            integration.count * integration.steps * integration.images_per_step,
-            stability=bootstrap.measure(planes(1 + resamples), tuple(sorted(options.shares))) if resamples else {},
-        ),
+        integration.count * integration.steps * integration.images_per_step,
+        stability=bootstrap.measure(planes(1 + resamples), options) if resamples else {},
     )
 
 
@@ -149,6 +147,7 @@ METHOD = Method(
     DEFAULTS,
     _check,
     patches=True,
+    whole_patches=True,
     resamples=20,
     scored="Rise of the class's log-odds when a frequency is grafted into other images (nats)",
 )

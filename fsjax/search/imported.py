@@ -8,7 +8,7 @@ import dataclasses
 from ml_collections import ConfigDict
 
 from fsjax.fourier import published_maps
-from fsjax.fourier.dfm import DominantFrequencyMaps
+from fsjax.fourier.dfm import WHOLE_PATCHES, DominantFrequencyMaps
 from fsjax.runtime import storage
 from fsjax.runtime.config_fields import Table
 from fsjax.runtime.errors import InputError
@@ -43,12 +43,14 @@ def search(problem: Problem) -> DominantFrequencyMaps:
         raise InputError(f"{got} {rows} x {columns}; expected {height} x {width}, the size of the images")
     provenance = dict(maps.provenance)
     imported = {**provenance.pop("file"), "method": origin(maps), "provenance": provenance}
+    whole = {key: provenance[key] for key in (WHOLE_PATCHES,) if key in provenance}
     return dataclasses.replace(
         maps,
         classes=classes,
         method=problem.options.method,
         forward_equivalents=0,
-        provenance={**problem.provenance, "imported": imported},
+        # Scores are cut as where they were found.
+        provenance={**problem.provenance, **whole, "imported": imported},
     )
 
 

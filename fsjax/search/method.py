@@ -26,10 +26,11 @@ class Method:
       defaults: the method's own fields of config.search, under its name: name -> (default, help).
       check: raises InputError for fields of config.search that cannot be used on a plane (H, W).
       patches: whether it uses config.search.patch.
+      whole_patches: whether its maps are unions of whole patches of that side.
       resamples: bootstrap resamples where config.search.resamples is -1; None = the method searches no images.
       scored: what its scores are, for a title.
       drawable: scores -> what a figure shows: signed, and NaN where it is blank.
-      mask: (scores of a class, share in (0, 1]) -> its mask.
+      mask: (scores of a class, share in (0, 1]) -> its mask; of single orbits, where the maps keep whole patches.
       reads: config.search -> files from outside that its result depends on.
     """
 
@@ -37,6 +38,7 @@ class Method:
     defaults: Table = dataclasses.field(default_factory=dict)
     check: Callable[[ConfigDict, tuple[int, int]], None] = lambda options, plane: None
     patches: bool = False
+    whole_patches: bool = False
     resamples: int | None = 0
     scored: str = "Rise of the class's loss when a frequency is removed (nats)"
     drawable: Callable[[Planes], Planes] = lambda scores: scores

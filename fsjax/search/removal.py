@@ -9,8 +9,8 @@ from collections.abc import Iterator
 import numpy as np
 from jaxtyping import Bool, Float
 
-from fsjax.fourier import dfm, patches, spectrum
-from fsjax.search import bootstrap, precision_check
+from fsjax.fourier import dfm, patches
+from fsjax.search import bootstrap, patch_maps, precision_check
 from fsjax.search.method import Method
 from fsjax.search.problem import Problem
 from fsjax.search.sweep import MaskList, sweep
@@ -43,17 +43,15 @@ def search(problem: Problem) -> dfm.DominantFrequencyMaps:
     def planes(replicates: slice) -> Iterator[Float[np.ndarray, "replicates height width"]]:
         for of_class, count in zip(sums, counts, strict=True):
             losses = of_class[replicates] / count
-            yield plane_scores(losses[:, 1:] - losses[:, :1], problem.plane, options.patch)
+            yield patches.position_scores(losses[:, 1:] - losses[:, :1], *problem.plane, options.patch)
 
-    return dfm.from_scores(
+    return patch_maps.cut(
+        problem,
         (plane for (plane,) in planes(slice(1))),
-        tuple(options.shares),
-        **problem.attributes(
-            sum(counts) * (masks.count + precision_report.get("masks", 0)),
-            loss_before_removal=(sums[:, 0, 0] / np.array(counts)).tolist(),
-            agreement=precision_report,
-            stability=bootstrap.measure(planes(slice(None)), tuple(sorted(options.shares))) if resamples else {},
-        ),
+        sum(counts) * (masks.count + precision_report.get("masks", 0)),
+        loss_before_removal=(sums[:, 0, 0] / np.array(counts)).tolist(),
+        agreement=precision_report,
+        stability=bootstrap.measure(planes(slice(None)), options) if resamples else {},
     )
 
 
@@ -73,21 +71,4 @@ def removal_masks(plane: tuple[int, int], patch: int) -> MaskList:
     return MaskList(count, masks, removed)
 
 
-def plane_scores(
-    patch_scores: Float[np.ndarray, "*replicates patches"], plane: tuple[int, int], patch: int
-) -> Float[np.ndarray, "*replicates height width"]:
-    """Return the score of each position: that of its patch, or the mean over the patches that contain it."""
-    if patch == 1:
-        by_orbit = np.empty(patch_scores.shape)
-        by_orbit[..., patches.orbit_numbers(*plane)] = patch_scores
-        return by_orbit[..., spectrum.orbits(*plane)]
-    total, patches_at = np.zeros((*patch_scores.shape[:-1], *plane)), np.zeros(plane)
-    step = 256  # patches at once, for memory
-    for start in range(0, patch_scores.shape[-1], step):
-        masks = patches.masks(*plane, patch, start, start + step)
-        total += np.tensordot(patch_scores[..., start : start + step], masks.astype(float), 1)
-        patches_at += masks.sum(0)
-    return total / patches_at
-
-
-METHOD = Method(search, patches=True, resamples=20)
+METHOD = Method(search, patches=True, whole_patches=True, resamples=20)

@@ -31,7 +31,7 @@ def store():
 def make_config(**changes):
     fields = {"data__synthetic__train_per_class": 12, "data__synthetic__test_per_class": 4, "train__steps": 6}
     fields |= {"run__checkpoint_every": 1, "run__log_every": 1, "run__save_seconds": 0.0}
-    return small_config(**fields, search__patch=2, evaluate__pairs=2, **changes)
+    return small_config(**fields, search__patch=2, search__shares=(0.05, 0.2), evaluate__pairs=2, **changes)
 
 
 @pytest.fixture(autouse=True, scope="module")

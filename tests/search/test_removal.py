@@ -14,7 +14,6 @@ from fsjax.runtime import files, interrupt, parallel, partial_results
 from fsjax.runtime.errors import InputError
 from fsjax.runtime.metrics import Metrics
 from fsjax.search import removal
-from fsjax.search.removal import plane_scores
 from fsjax.search.throughput import Throughput
 from tests.helpers.removal_problem import COUNTS, make_problem, network
 
@@ -48,8 +47,8 @@ def test_scores_are_the_rise_in_loss_of_each_orbit_by_the_definition(tmp_path):
 
 
 @pytest.mark.parametrize("patch", [2, 4])
-def test_a_patch_scores_the_mean_over_the_patches_that_contain_a_position(tmp_path, patch):
-    problem = make_problem(tmp_path, patch=patch)
+def test_a_position_has_the_score_of_the_best_patch_that_holds_it_and_maps_hold_whole_patches(tmp_path, patch):
+    problem = make_problem(tmp_path, patch=patch, shares=(0.1, 0.5, 0.8))
     maps = removal.search(problem)
     masks = patches.masks(8, 8, patch)
     images = problem.images(1)
@@ -57,9 +56,16 @@ def test_a_patch_scores_the_mean_over_the_patches_that_contain_a_position(tmp_pa
     rises = np.array([mean_loss(problem.model.params, images, 1, ~mask) - before for mask in masks])
     for row in range(8):
         for column in range(8):
-            expected = rises[masks[:, row, column]].mean()
+            expected = rises[masks[:, row, column]].max()
             assert maps.scores[1, row, column] == pytest.approx(expected, abs=4e-6)
-    assert spectrum.is_hermitian(plane_scores(rises, (8, 8), patch).round(12))
+    for share in maps.shares:
+        kept = np.zeros((8, 8), bool)
+        for best in np.argsort(-rises):
+            if (kept | masks[best]).sum() > share * 64:
+                break
+            kept |= masks[best]
+        np.testing.assert_array_equal(maps.at(share)[1], kept)
+    assert maps.provenance["whole_patches"] == patch and maps.positions[2, 1] > 0
 
 
 def test_the_frequencies_a_classifier_reads_rank_first(tmp_path):

@@ -4,11 +4,11 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from fsjax.fourier import masks, patches
+from fsjax.fourier import patches
+from fsjax.search import patch_maps
 from fsjax.search.adaptive import estimates, successive_elimination
-from fsjax.search.adaptive.ranking import Ranking, undecided
+from fsjax.search.adaptive.ranking import Ranking
 from fsjax.search.adaptive.successive_elimination import SuccessiveElimination
-from fsjax.search.removal import plane_scores
 
 
 def population(rng, images, patches):
@@ -129,23 +129,38 @@ def test_an_orbit_is_undecided_exactly_if_scores_within_the_bounds_can_put_it_on
                 never_out = kept(worst, sizes, budget, -mine)[orbit]
                 never_in = not kept(best, sizes, budget, mine)[orbit]
                 expected[orbit] |= not (never_out or never_in)
-        np.testing.assert_array_equal(undecided(lower, upper, sizes, budgets), expected)
+        ranking = Ranking(np.arange(count)[:, None], sizes, budgets)
+        np.testing.assert_array_equal(ranking.undecided(lower, upper), expected)
 
 
 @pytest.mark.parametrize(("plane", "patch"), [((8, 8), 1), ((8, 8), 2), ((9, 9), 3)])
 def test_a_ranking_keeps_the_orbits_that_the_maps_keep(plane, patch):
     scores = np.random.default_rng(6).normal(size=patches.count(*plane, patch))
     ranking = Ranking.of_plane(plane, patch, (0.1, 0.4))
-    of_plane = plane_scores(scores, plane, patch)
+    of_plane = patches.position_scores(scores, *plane, patch)
     rows, columns = patches.orbit_positions(*plane).T
-    np.testing.assert_allclose(ranking.orbit_means(scores), of_plane[rows, columns])
+    np.testing.assert_array_equal(ranking.orbit_scores(scores), of_plane[rows, columns])
+    np.testing.assert_array_equal(scores[ranking.best_patches(scores)], of_plane[rows, columns])
     for share, inside in zip((0.1, 0.4), ranking.selected(scores), strict=True):
-        expected = masks.best_orbits(of_plane.round(12), masks.budget(share, *plane))
-        np.testing.assert_allclose(
-            np.sort(of_plane[expected])[0], ranking.orbit_means(scores)[inside].min(), err_msg="the last orbit kept"
+        np.testing.assert_array_equal(patch_maps.rule(patch)(of_plane, share)[rows, columns], inside)
+
+
+def test_a_patch_is_decided_only_if_scores_within_the_bounds_agree_on_it():
+    """Of overlapping patches: where none is undecided, every set of scores within the bounds gives the same mask."""
+    rng, ranking, varied, decided = np.random.default_rng(8), Ranking.of_plane((8, 8), 2, (0.2, 0.4)), 0, 0
+    for _ in range(60):
+        centre = rng.normal(size=len(ranking.members))
+        half = rng.choice([0, 0, 0, 0.02, 0.1], len(centre))
+        open_patches = ranking.undecided(centre - half, centre + half)
+        masks_found = {
+            ranking.selected(np.where(open_patches, centre, centre + half * rng.uniform(-1, 1, len(half)))).tobytes()
+            for _ in range(20)
+        }
+        decided += len(masks_found) == 1
+        varied += (
+            len({ranking.selected(centre + half * rng.uniform(-1, 1, len(half))).tobytes() for _ in range(20)}) > 1
         )
-        if patch == 1:
-            np.testing.assert_array_equal(expected[rows, columns], inside)
+    assert decided == 60 and varied > 10
 
 
 class Planted:

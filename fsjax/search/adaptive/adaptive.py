@@ -10,14 +10,14 @@ the estimates' errors for the report, and a class whose estimates it contradicts
 import numpy as np
 from ml_collections import ConfigDict
 
-from fsjax.fourier import dfm
+from fsjax.fourier import dfm, patches
 from fsjax.runtime.errors import InputError
 from fsjax.runtime.progress import Progress
-from fsjax.search import precision_check
+from fsjax.search import patch_maps, precision_check
 from fsjax.search.adaptive.class_search import ClassSearcher, exact_passes
 from fsjax.search.method import Method
 from fsjax.search.problem import Problem
-from fsjax.search.removal import plane_scores, removal_masks
+from fsjax.search.removal import removal_masks
 
 
 def search(problem: Problem) -> dfm.DominantFrequencyMaps:
@@ -38,19 +38,17 @@ def search(problem: Problem) -> dfm.DominantFrequencyMaps:
     sums = np.stack([result.sums for result in results])
     precision_report = precision_check.measure(problem, masks[np.concatenate([[0], 1 + searcher.sample])], sums)
     passes = sum(result.report["forward_passes"] for result in results)
-    return dfm.from_scores(
-        (plane_scores(result.rises, problem.plane, options.patch) for result in results),
-        tuple(options.shares),
-        **problem.attributes(
-            passes + sum(problem.counts) * precision_report.get("masks", 0),
-            loss_before_removal=(sums[:, 0] / np.array(problem.counts)).tolist(),
-            agreement=precision_report,
-            adaptive={
-                "share_of_exact": passes / (sum(problem.counts) * masks.count),
-                "sampled": len(searcher.sample),
-                "classes": [result.report for result in results],
-            },
-        ),
+    return patch_maps.cut(
+        problem,
+        (patches.position_scores(result.rises, *problem.plane, options.patch) for result in results),
+        passes + sum(problem.counts) * precision_report.get("masks", 0),
+        loss_before_removal=(sums[:, 0] / np.array(problem.counts)).tolist(),
+        agreement=precision_report,
+        adaptive={
+            "share_of_exact": passes / (sum(problem.counts) * masks.count),
+            "sampled": len(searcher.sample),
+            "classes": [result.report for result in results],
+        },
     )
 
 
@@ -77,4 +75,5 @@ METHOD = Method(
     },
     check=check,
     patches=True,
+    whole_patches=True,
 )

@@ -76,7 +76,8 @@ def expected_iou(
     An orbit crosses the boundary with the probability that its error is as large as its distance from it. Those that
     leave and those that enter take each other's places, or those of orbits that are exact.
     """
-    scores, errors = ranking.orbit_means(mean), ranking.orbit_means(standard_error)
+    best = ranking.best_patches(mean)
+    scores, errors = mean[best], standard_error[best]
     return [_expected_iou(scores, errors, selected) for selected in ranking.selected(mean)]
 
 

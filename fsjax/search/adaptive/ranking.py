@@ -1,4 +1,4 @@
-"""Select the orbits of each share's budget, from scores of patches that are known within bounds."""
+"""Select the patches of each share's budget, from scores that are known within bounds."""
 
 import dataclasses
 from typing import Literal
@@ -11,7 +11,7 @@ from fsjax.fourier import masks, patches, spectrum
 
 @dataclasses.dataclass(frozen=True)
 class Ranking:
-    """A plane's orbits, ranked by the scores of the patches that contain them.
+    """A plane's patches, ranked by their scores, and the orbits that they hold.
 
     Attributes:
       members: orbits of each patch, as indices into `patches.orbit_positions`; rows are filled up with their number.
@@ -30,24 +30,42 @@ class Ranking:
         budgets = tuple(masks.budget(share, *plane) for share in shares)
         return cls(patches.members(*plane, patch), orbit_sizes, budgets)
 
-    def orbit_means(self, values: Float[np.ndarray, " patches"]) -> Float[np.ndarray, " orbits"]:
-        """Average the values of the patches that contain each orbit."""
-        flat, count = self.members.ravel(), len(self.orbit_sizes) + 1
-        totals = np.bincount(flat, np.repeat(values, self.members.shape[1]), count)
-        return (totals / np.maximum(1, np.bincount(flat, minlength=count)))[:-1]
+    def orbit_scores(self, values: Float[np.ndarray, " patches"]) -> Float[np.ndarray, " orbits"]:
+        """Return the value of the best patch that holds each orbit."""
+        return patches.orbit_scores(values, self.members, len(self.orbit_sizes))
+
+    def best_patches(self, values: Float[np.ndarray, " patches"]) -> Int[np.ndarray, " orbits"]:
+        """Return the patch of the largest value that holds each orbit."""
+        order, found = np.argsort(values, kind="stable"), np.zeros(len(self.orbit_sizes) + 1, int)
+        for column in self.members[order].T:
+            np.maximum.at(found, column, np.arange(len(order)))
+        return order[found[:-1]]
 
     def selected(self, scores: Float[np.ndarray, " patches"]) -> Bool[np.ndarray, "shares orbits"]:
-        """Select the best orbits within each budget."""
-        means = self.orbit_means(scores)
-        return np.stack([masks.best(means, self.orbit_sizes, budget) for budget in self.budgets])
+        """Select the best patches that fit whole into each budget."""
+        of_orbits, sizes = self.orbit_scores(scores), self.orbit_sizes
+        if self.members.shape[1] == 1:
+            return np.stack([masks.best(of_orbits, sizes, budget) for budget in self.budgets])
+        return np.stack([patches.best_of_orbits(of_orbits, sizes, self.members, budget) for budget in self.budgets])
 
     def undecided(
         self, lower: Float[np.ndarray, " patches"], upper: Float[np.ndarray, " patches"]
     ) -> Bool[np.ndarray, " patches"]:
-        """Find patches with an orbit that scores within these bounds can put on either side of a budget."""
-        return self.patches_with(
-            undecided(self.orbit_means(lower), self.orbit_means(upper), self.orbit_sizes, self.budgets)
-        )
+        """Find patches that scores within these bounds can put on either side of a budget.
+
+        A patch is inside if all that may rank before it fit into the budget together with it, and outside if those
+        that surely do leave no room for it.
+
+        Args:
+          lower: bound of each score.
+          upper: bound of each score; equal to the lower one where it is exact.
+        """
+        # Patches with a bound of at least b hold the orbits whose best bound is at least b.
+        most = _positions_from(self.orbit_scores(upper), lower, self.orbit_sizes, "left")
+        least = _positions_from(self.orbit_scores(lower), upper, self.orbit_sizes, "right")
+        if self.members.shape[1] == 1:
+            least = least + self.orbit_sizes  # larger patches may lie within those before them
+        return np.any([(most > budget) & (least <= budget) for budget in self.budgets], axis=0)
 
     def patches_with(self, orbits: Bool[np.ndarray, " orbits"]) -> Bool[np.ndarray, " patches"]:
         """Find patches that contain one of these orbits."""
@@ -55,37 +73,18 @@ class Ranking:
 
     def boundary(self, scores: Float[np.ndarray, " patches"]) -> float | None:
         """Return how far above the median the lowest positive boundary of a budget lies; None if there is none."""
-        of_orbits = self.orbit_means(scores)
+        of_orbits = self.orbit_scores(scores)
         lowest = [of_orbits[selected].min() for selected in self.selected(scores) if selected.any()]
         heights = [float(score - np.median(of_orbits)) for score in lowest]
         return min((height for height in heights if height > 0), default=None)
 
 
-def undecided(
-    lower: Float[np.ndarray, " orbits"],
-    upper: Float[np.ndarray, " orbits"],
-    orbit_sizes: Int[np.ndarray, " orbits"],
-    budgets: tuple[int, ...],
-) -> Bool[np.ndarray, " orbits"]:
-    """Find orbits that may be inside or outside the best ones of some budget, as `masks.best_orbits` takes them.
-
-    An orbit is inside if all that may rank before it fit into the budget together with it, and outside if those that
-    surely do leave no room for it.
-
-    Args:
-      lower: bound of each score.
-      upper: bound of each score; equal to the lower one where it is exact.
-      orbit_sizes: positions of each orbit.
-      budgets: in positions.
-    """
-    most = _positions_from(upper, lower, orbit_sizes, "left")
-    least = _positions_from(lower, upper, orbit_sizes, "right") + orbit_sizes
-    return np.any([(most > budget) & (least <= budget) for budget in budgets], axis=0)
-
-
 def _positions_from(
-    bounds: np.ndarray, values: np.ndarray, orbit_sizes: np.ndarray, side: Literal["left", "right"]
-) -> np.ndarray:
+    bounds: Float[np.ndarray, " orbits"],
+    values: Float[np.ndarray, " patches"],
+    orbit_sizes: Int[np.ndarray, " orbits"],
+    side: Literal["left", "right"],
+) -> Int[np.ndarray, " patches"]:
     """Count positions of all orbits whose bound is at least (side left) or above (side right) each of the values."""
     ranked = np.argsort(bounds, kind="stable")
     below = np.concatenate([[0], np.cumsum(orbit_sizes[ranked])])

@@ -1,0 +1,115 @@
+"""Maps of patches: whole ones at every share, refused where none fits, warned of where few do."""
+
+import dataclasses
+import re
+
+import numpy as np
+import pytest
+
+import fsjax
+from fsjax import search
+from fsjax.evaluation import map_grafts, share_grid
+from fsjax.fourier import dfm, masks, patches, spectrum
+from fsjax.report.search_notes import search_notes
+from fsjax.runtime.errors import InputError
+from fsjax.search import patch_maps
+
+ABOUT = {"classes": ("a",), "searched_on": "train", "images": np.ones(1, int), "forward_equivalents": 0}
+
+
+def options(method="removal", **fields):
+    made = search.options()
+    made.update({"method": method, **fields})
+    return made
+
+
+def maps_of(plane, patch, shares, seed=0, **provenance):
+    scores = np.random.default_rng(seed).normal(size=patches.count(*plane, patch))
+    marked = {dfm.WHOLE_PATCHES: patch} | provenance
+    of_plane = patches.position_scores(scores, *plane, patch)
+    return scores, dfm.from_scores(
+        [of_plane], shares, mask=patch_maps.rule(patch), method="removal", provenance=marked, **ABOUT
+    )
+
+
+@pytest.mark.parametrize(
+    ("plane", "patch"), [((32, 32), 8), ((32, 32), 2), ((24, 40), 4), ((9, 15), 3), ((12, 12), 12)]
+)
+def test_masks_are_the_best_whole_patches_that_fit(plane, patch):
+    scores, maps = maps_of(plane, patch, (0.15, 0.4, 1.0))
+    squares = patches.masks(*plane, patch)
+    assert patches.largest(*plane, patch) == squares.sum((1, 2)).max()
+    for share in (*maps.shares, 0.3):
+        kept = np.zeros(plane, bool)
+        for best in np.argsort(-scores):
+            if (kept | squares[best]).sum() > masks.budget(share, *plane):
+                break
+            kept |= squares[best]
+        np.testing.assert_array_equal(share_grid.masks_at(maps, share)[0], kept)
+        if share in maps.shares:
+            np.testing.assert_array_equal(maps.at(share)[0], kept)
+
+
+def test_equal_scores_are_cut_at_whole_patches_too():
+    squares = patches.masks(16, 16, 4)
+    kept = patches.best(np.ones((16, 16)), 100, 4)
+    inside = squares[~(squares & ~kept).any((1, 2))]
+    assert 0 < kept.sum() <= 100 and (inside.any(0) == kept).all() and spectrum.is_hermitian(kept)
+
+
+@pytest.mark.parametrize(
+    ("plane", "fields", "message"),
+    [
+        (
+            (224, 224),
+            {"patch": 8, "shares": (0.05, 0.002)},
+            "search.shares: got 0.002, 100 of 224 x 224 frequencies, which holds no patch of 8 x 8 frequencies with "
+            "its conjugate; expected 0.0026 or more, or search.patch=7",
+        ),
+        ((32, 32), {"patch": 16, "shares": (0.2,)}, "expected 0.4991 or more, or search.patch=8"),
+        ((32, 32), {"patch": 1, "shares": (0.001,)}, "which holds no frequency with its conjugate; expected 0.002 or"),
+    ],
+)
+def test_a_share_that_holds_no_whole_patch_is_refused_with_the_nearest_that_work(plane, fields, message):
+    with pytest.raises(InputError) as caught:
+        search.check_whole_patches(options(**fields), plane)
+    assert message in str(caught.value) and "\n" not in str(caught.value)
+    least, _, patch = re.search(r"expected ([\d.]+) or more(, or search.patch=(\d+))?", str(caught.value)).groups()
+    for fitting in ({"shares": (float(least),)}, *([{"patch": int(patch)}] if patch else [])):
+        search.check_whole_patches(options(**fields | fitting), plane)
+    search.check_whole_patches(options("removal_compat", **fields), plane)  # as published
+    search.check_whole_patches(options("learned", **fields), plane)  # has no patches
+
+
+def test_few_whole_patches_are_said_in_the_log_and_on_the_page(caplog):
+    assert search.small_shares(options(patch=8, shares=(0.05, 0.01)), (224, 224)) == [
+        "A map at 1 % has room for 3 patches of 8 x 8 frequencies with their conjugates, which is coarse: a larger "
+        "share, or a smaller search.patch, shows more."
+    ]
+    assert not search.small_shares(options(patch=8, shares=(0.011,)), (224, 224))
+    assert not search.small_shares(options("removal_compat", patch=8, shares=(0.01,)), (224, 224))
+    _, maps = maps_of((16, 16), 2, (0.05, 0.4))
+    assert [note[:47] for note in search_notes(maps, 0.05)] == ["A map at 5 % has room for 1 patch of 2 x 2 freq"]
+    images = np.random.default_rng(0).normal(size=(4, 8, 8, 1)).astype(np.float32)
+    fsjax.dominant_frequencies(
+        lambda x: x.sum((1, 3))[:, :2], images, np.arange(4) % 2, num_classes=2, patch=2, shares=(0.2,), resamples=0
+    )
+    assert "search: A map at 20 % has room for 1 patch" in caplog.text
+
+
+def test_maps_of_before_go_on_being_cut_orbit_by_orbit_and_new_ones_by_patches(tmp_path):
+    _, new = maps_of((16, 16), 2, (0.1, 0.4))
+    new.save(tmp_path / "new.npz")
+    scores = new.scores
+    old = dfm.from_scores(scores, (0.1, 0.4), method="removal", provenance={"fields": {"search.patch": 2}}, **ABOUT)
+    old.save(tmp_path / "old.npz")
+    assert (old.masks != new.masks).any()
+    for maps in (dfm.DominantFrequencyMaps.load(tmp_path / f"{name}.npz") for name in ("old", "new")):
+        assert share_grid.shares_of(maps, (0.2,)) == (0.2,), "the rule is that of the masks"
+    assert share_grid.shares_of(new, (0.02, 0.2)) == (0.2,) and share_grid.shares_of(old, (0.02, 0.2)) == (0.02, 0.2)
+    candidates = map_grafts.candidates_of(new, 0.4)
+    assert all(mask.any() for mask in candidates.masks(0)), "no share of the curve is empty"
+    damaged = dataclasses.replace(new, provenance={dfm.WHOLE_PATCHES: 3})
+    damaged.save(tmp_path / "damaged.npz")
+    with pytest.raises(InputError, match=r"not dominant frequency maps saved by fsjax .*whole_patches 3"):
+        dfm.DominantFrequencyMaps.load(tmp_path / "damaged.npz")
