@@ -85,7 +85,10 @@ def _folders(folder: Path) -> list[str]:
 def _listed(folder: Path) -> list[tuple[str, bool]]:
     """Return the names in a folder and whether each is a folder, of a store in one request."""
     if storage.is_local(folder):
-        return [(entry.name, entry.is_dir()) for entry in os.scandir(folder)]
+        try:
+            return [(entry.name, entry.is_dir()) for entry in os.scandir(folder)]
+        except OSError as error:
+            raise InputError(f"{folder}: cannot be read ({error.strerror}); expected a folder of images") from error
     entries = [(entry["name"].strip("/"), entry["type"]) for entry in folder.fs.ls(folder.path, detail=True)]
     # Some stores list the folder itself.
     return [(path.rpartition("/")[2], kind == "directory") for path, kind in entries if path != folder.path.strip("/")]

@@ -11,7 +11,7 @@ from collections.abc import Callable
 from absl import flags
 from ml_collections import ConfigDict
 
-from fsjax.experiment import cli_errors, command_help
+from fsjax.experiment import cli_errors, command_help, training_length
 from fsjax.runtime import failure_detection, interrupt, storage
 from fsjax.runtime.errors import CheckFailed, InputError, one_line
 from fsjax.runtime.storage import Path
@@ -115,6 +115,7 @@ def configuration(argv: list[str], values: flags.FlagValues) -> tuple[ConfigDict
         raise unknown_field from error
     if rest:
         raise InputError(f"command line: got {rest[0]!r}; expected {cli_errors.EXPECTED}")
+    training_length.choose(config, _given_fields(argv))
     parts = (pathlib.Path(path).stem, argument or config.get("arg"))
     default = pathlib.Path("runs") / "-".join(part for part in parts if part)
     return config, storage.path(values.workdir) if values.workdir else default
@@ -123,6 +124,11 @@ def configuration(argv: list[str], values: flags.FlagValues) -> tuple[ConfigDict
 def _configs(argv: list[str]) -> pathlib.Path:
     """Return the folder of experiments beside launch.py."""
     return pathlib.Path(argv[0]).parent / "configs"
+
+
+def _given_fields(argv: list[str]) -> set[str]:
+    """Return the dotted names of the config fields that a command line sets."""
+    return {match[1] for word in argv[1:] if (match := re.match(r"--?config\.([\w.]+)", word))}
 
 
 def _config_argument(argv: list[str]) -> str | None:

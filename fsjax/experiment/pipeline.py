@@ -7,6 +7,7 @@ from typing import Any
 
 from ml_collections import ConfigDict
 
+from fsjax.experiment import opening
 from fsjax.experiment.stages.stage import Stage, fingerprint
 from fsjax.experiment.workspace import Workspace
 from fsjax.runtime import extras, files, lock, parallel, profiling, storage, writers
@@ -23,11 +24,17 @@ def run(config: ConfigDict, directory: Path, stages: Mapping[str, Stage], *, com
     chosen = [stages[name] for name in check(config, stages)]
     parallel.decide(lambda: _check_records(config, directory, chosen))
     with lock.held(directory):
-        parallel.decide(lambda: _prepare(config, directory, command))
+        parallel.decide(lambda: _prepare(config, directory, stages, command))
         workspace = Workspace(config, directory)
-        with workspace.metrics:
-            for stage in chosen:
-                _run_stage(stage, workspace)
+        try:
+            with workspace.metrics:
+                opened = False
+                for index, stage in enumerate(chosen):
+                    opened |= _run_stage(stage, workspace, chosen[index:], first=not opened)
+        except InputError:
+            if parallel.is_main_process() and not _keeps_results(config, directory, stages):
+                _forget_start(directory)
+            raise
 
 
 def check(config: ConfigDict, stages: Mapping[str, Stage]) -> list[str]:
@@ -52,7 +59,8 @@ def _check_records(config: ConfigDict, directory: Path, stages: list[Stage]) -> 
     """Raise InputError for a workdir that cannot be reached, or that holds results made with other settings."""
     storage.check_reachable(directory, "--workdir")
     for stage in stages:
-        if record := _read_record(_record_file(config, directory, stage)):
+        record = _read_record(_record_file(config, directory, stage))
+        if record and (record["done"] or _has_partial_results(config, directory, stage)):
             wanted, recorded = fingerprint(config, stage), record["fields"]
             changes = [
                 f"{field} was {recorded.get(field)!r}, now {wanted.get(field)!r}"
@@ -66,20 +74,55 @@ def _check_records(config: ConfigDict, directory: Path, stages: list[Stage]) -> 
                 )
 
 
-def _prepare(config: ConfigDict, directory: Path, command: list[str] | None) -> None:
+def _keeps_results(config: ConfigDict, directory: Path, stages: Mapping[str, Stage]) -> bool:
+    """Return whether a workdir has a finished stage, or partial results of one."""
+    records: list[Path] = [*(directory / "stages").glob("*.json")] if (directory / "stages").exists() else []
+    return (
+        any(_read_record(file)["done"] for file in records)
+        or any(_has_partial_results(config, directory, stage) for stage in stages.values())
+        or any(True for _ in directory.glob("*/config.json"))  # of the runs of a study
+    )
+
+
+def _has_partial_results(config: ConfigDict, directory: Path, stage: Stage) -> bool:
+    folder = stage.partial(config)
+    if folder is None or not (directory / folder).exists():
+        return False
+    return any(path.is_file() for path in (directory / folder).rglob("*"))
+
+
+def _forget_start(directory: Path) -> None:
+    """Remove what a start leaves that kept no result: the corrected command may use other settings and other data."""
+    for name in ("config.json", "command.json", "images.json"):
+        (directory / name).unlink(missing_ok=True)
+    storage.remove(directory / "stages")
+
+
+def _prepare(config: ConfigDict, directory: Path, stages: Mapping[str, Stage], command: list[str] | None) -> None:
     files.remove_leftovers(directory)
+    if not _keeps_results(config, directory, stages):
+        _forget_start(directory)  # of one that was killed
     files.write_json(directory / "config.json", config.to_dict())
     if command:
         files.write_json(directory / "command.json", command)
 
 
-def _run_stage(stage: Stage, workspace: Workspace) -> None:
+def _run_stage(stage: Stage, workspace: Workspace, remaining: list[Stage], *, first: bool) -> bool:
+    """Run a stage that is not done yet, and return whether it was not.
+
+    `remaining` has it and those after it, whose data are opened before anything long; the first says what will run.
+    """
     record_file = _record_file(workspace.config, workspace.directory, stage)
-    begun = parallel.decide(lambda: _begin(stage, workspace, record_file))
-    if begun is None:
+    record = parallel.decide(lambda: _new_record(stage, workspace, record_file))
+    if record is None:
         logger.info("%s: already done in %s", stage.name, workspace.directory)
-        return
-    record, is_first = begun
+        return False
+    datasets = workspace.open(split for following in remaining for split in following.splits(workspace.config))
+    if first:
+        for line in opening.lines(workspace.config, [following.name for following in remaining], datasets):
+            logger.info(line)
+    is_first = not record_file.exists()
+    parallel.decide(lambda: files.write_json(record_file, record))
     started, compiled_before = time.monotonic(), profiling.compiled()
     traced = workspace.config.profile and parallel.is_main_process()
     try:
@@ -87,13 +130,15 @@ def _run_stage(stage: Stage, workspace: Workspace) -> None:
             stage.run(workspace)
     except InputError:
         # Nothing is left that a record has to guard: the corrected command may use other settings.
-        if is_first and not stage.partial(workspace.config) and parallel.is_main_process():
+        partial = _has_partial_results(workspace.config, workspace.directory, stage)
+        if is_first and not partial and parallel.is_main_process():
             record_file.unlink(missing_ok=True)
         raise
     seconds = time.monotonic() - started
     # decide: the other processes go on once the main process has written what they may read.
     parallel.decide(lambda: files.write_json(record_file, {**record, "done": True, "seconds": round(seconds, 2)}))
     _log_costs(stage.name, workspace, seconds, compiled_before)
+    return True
 
 
 def _log_costs(name: str, workspace: Workspace, seconds: float, compiled_before: tuple[int, float]) -> None:
@@ -106,16 +151,14 @@ def _log_costs(name: str, workspace: Workspace, seconds: float, compiled_before:
     logger.info("%s: done in %s%s", name, clock(seconds), note)
 
 
-def _begin(stage: Stage, workspace: Workspace, record_file: Path) -> tuple[dict[str, Any], bool] | None:
-    """Write and return the record of a stage that has to run, and whether it is its first; None if it is done."""
+def _new_record(stage: Stage, workspace: Workspace, record_file: Path) -> dict[str, Any] | None:
+    """Return the record of a stage that has to run; None if it is done."""
     record = _read_record(record_file)
     fields, inputs = fingerprint(workspace.config, stage), _inputs(stage, workspace)
     unchanged = record and not _differing(record["fields"], fields) and record["inputs"] == inputs
     if unchanged and record["done"] and all(path.exists() for path in stage.outputs(workspace)):
         return None
-    begun = {"stage": stage.name, "fields": fields, "inputs": inputs, "done": False, "seconds": 0, **versions()}
-    files.write_json(record_file, begun)
-    return begun, not record
+    return {"stage": stage.name, "fields": fields, "inputs": inputs, "done": False, "seconds": 0, **versions()}
 
 
 def _inputs(stage: Stage, workspace: Workspace) -> dict[str, str]:

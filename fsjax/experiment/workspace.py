@@ -1,6 +1,7 @@
 """What the stages of a run share: its config, its workdir, and data and results opened on first use."""
 
 import functools
+from collections.abc import Iterable
 
 import numpy as np
 from ml_collections import ConfigDict
@@ -33,6 +34,26 @@ class Workspace:
                 listing.check(self.directory / "images.json", split, dataset)
             self._datasets[split] = dataset
         return self._datasets[split]
+
+    def open(self, splits: Iterable[str]) -> dict[str, Dataset]:
+        """Open splits of the data, each once, before anything rests on one of them; no image is decoded.
+
+        Raises:
+          InputError: a split that cannot be read, or one that lacks a class of another.
+        """
+        opened = {split: self.dataset(split) for split in dict.fromkeys(splits)}
+        first, *others = opened or ("",)
+        for split in others:
+            for lacking, having in ((split, first), (first, split)):
+                missing = [name for name in opened[having].classes if name not in opened[lacking].classes]
+                if missing:
+                    more = f" and {len(missing) - 3} more" if len(missing) > 3 else ""
+                    raise InputError(
+                        f"data: got no class {', '.join(map(repr, missing[:3]))}{more} in the {lacking} images, which "
+                        f"the {having} images have; expected the same classes in every split, or data.classes=..., "
+                        "which chooses some"
+                    )
+        return opened
 
     @functools.cached_property
     def mean_std(self) -> tuple[np.ndarray, np.ndarray]:

@@ -13,10 +13,11 @@ from flax import nnx
 from jaxtyping import Array, Float, Key
 
 from fsjax.models.layers import HE_NORMAL, TORCH_UNIFORM, BatchNorm, conv, linear
+from fsjax.runtime.errors import InputError
 
 
 class ResNet(nnx.Module):
-    """A residual network; any image size, since it ends in an average over positions.
+    """A residual network; any image size from the first convolution's on, since it ends in an average over positions.
 
     Args:
         block: BasicBlock or Bottleneck.
@@ -38,11 +39,16 @@ class ResNet(nnx.Module):
         image_size: int,
         **shared: Any,
     ):
-        del image_size
+        kernel = 7 if imagenet_stem else 3
+        if image_size < kernel:
+            raise InputError(
+                f"data.image_size: got {image_size}; expected {kernel} or more for a ResNet whose first convolution is "
+                f"{kernel} x {kernel}"
+            )
         channels = widths[0]
         self.imagenet_stem = imagenet_stem
         self.stages = len(depths)
-        self.conv1 = _conv(3, channels, 7 if imagenet_stem else 3, strides=2 if imagenet_stem else 1, **shared)
+        self.conv1 = _conv(3, channels, kernel, strides=2 if imagenet_stem else 1, **shared)
         self.bn1 = BatchNorm(channels, **shared)
         for stage, (depth, width) in enumerate(zip(depths, widths, strict=True)):
             blocks: nnx.Dict = nnx.Dict()

@@ -28,9 +28,10 @@ def check(config: ConfigDict) -> None:
     for field in ("ema_decay", "label_smoothing"):
         if not 0 <= options[field] < 1:
             raise InputError(f"train.{field}: got {options[field]:g}; expected 0 (off) or more, and less than 1")
-    if options.epochs < 0 or options.steps < 0 or not (options.epochs or options.steps):
+    if options.epochs < 0 or options.steps < 0 or bool(options.epochs) == bool(options.steps):
         raise InputError(
-            f"train.epochs, train.steps: got {options.epochs:g}, {options.steps}; expected one of them above 0"
+            f"train.epochs, train.steps: got {options.epochs:g}, {options.steps}; expected one of them above 0, and "
+            "the other 0"
         )
     devices = jax.device_count()
     if options.batch_size < 1 or options.batch_size % devices:

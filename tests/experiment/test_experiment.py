@@ -210,7 +210,7 @@ def test_a_result_that_is_gone_is_made_again_and_what_rests_on_it(done, caplog):
             {"train__learning_rate": 0.5},
             "holds a train result made with other settings (train.learning_rate was 0.1, now",
         ),
-        ({"search__patch": 2}, "holds a search result made with other settings (search.patch was 1, now 2)"),
+        ({"search__split": "test"}, "a search result made with other settings (search.split was 'train', now 'test')"),
         ({"data__name": "syn2"}, "data.name was 'syn1', now 'syn2'"),
     ],
 )
@@ -282,7 +282,6 @@ def test_one_class_of_grey_images_of_odd_sizes_runs_to_the_report(tmp_path, monk
         model__name="resnet8",
         train__batch_size=8,
         train__steps=1,
-        search__patch=3,
     )
     runner.run(config, tmp_path / "run")
     page = Page((tmp_path / "run" / "report" / "removal" / "index.html").read_text())

@@ -453,7 +453,7 @@ def test_settings_that_cannot_be_used_are_refused_before_anything_is_trained(tmp
 
 
 def test_a_training_given_in_epochs_is_refused_before_it_begins(tmp_path):
-    config = small_config(train__epochs=1.0, train__evaluate_every=50)
+    config = small_config(train__epochs=1.0, train__steps=0, train__evaluate_every=50)
     with pytest.raises(InputError, match=r"train\.evaluate_every: got 50; expected 1 to 5 steps"):
         runner.run(config, tmp_path)
     assert not list(tmp_path.glob("seed-*"))

@@ -8,6 +8,7 @@ import re
 from ml_collections import ConfigDict
 
 from fsjax import models
+from fsjax.experiment import training_length
 from fsjax.runtime import config_fields, storage
 from fsjax.runtime.errors import InputError
 from fsjax.runtime.storage import Path
@@ -87,11 +88,14 @@ def _cell(config: ConfigDict, directory: Path, model: str, variant: str, seed: i
     run = copy.deepcopy(config)
     run.model.name, run.seed, run.stages = model, seed, config.study.stages
     workdirs = {name: str(directory / f"{model}-{name}-{seed}") for name in variants}
+    given = set()
     for entry in filter(None, (part.strip() for part in config.variants[variant].split(";"))):
         field, equals, value = (part.strip() for part in entry.partition("="))
         if not equals:
             raise InputError(f"variants.{variant}: got {entry!r}; expected 'field=value'")
         _set(run, field, re.sub(r"\{(\w+)\}", lambda match: workdirs[match[1]], value), variant)
+        given.add(field)
+    training_length.choose(run, given)
     with run.unlocked():
         del run.study, run.variants
     return Cell(model, variant, seed, storage.path(workdirs[variant]), run)

@@ -56,4 +56,5 @@ STAGE = Stage(
         workspace.directory / "report" / "figures" / "adcs.png",
     ],
     run=_measure,
+    splits=lambda config: (config.adcs.split,),
 )

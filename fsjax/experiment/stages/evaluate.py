@@ -49,4 +49,5 @@ STAGE = Stage(
     outputs=lambda workspace: [workspace.directory / "evaluation.json"],
     run=_evaluate,
     shown=("evaluate", "report"),
+    splits=lambda config: ("test",),
 )

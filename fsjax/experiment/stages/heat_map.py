@@ -64,5 +64,6 @@ STAGE = Stage(
     check=check,
     outputs=lambda workspace: [workspace.directory / "heat_map.npz"],
     run=_measure,
-    partial=lambda config: True,
+    partial=lambda config: "heat_map",
+    splits=lambda config: ("test",),
 )

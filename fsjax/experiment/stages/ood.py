@@ -30,5 +30,6 @@ STAGE = Stage(
     reads=lambda workspace: [folder_set.file for folder_set in sets.parse(workspace.config)[0]],
     # Another set, or another share, is another view of the same search.
     shown=("ood", "evaluate", "report"),
-    partial=lambda config: True,
+    partial=lambda config: f"ood/{config.search.method}",
+    splits=lambda config: ("test",),
 )

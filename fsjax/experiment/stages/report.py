@@ -26,4 +26,5 @@ STAGE = Stage(
     ],
     run=_write,
     shown=("report", "evaluate"),
+    splits=lambda config: ("test",),
 )

@@ -23,7 +23,9 @@ _UNSAFE = re.compile(r"[^-.\w]")
 
 def check(config: ConfigDict) -> None:
     """Raise InputError for a field of search that cannot be used."""
-    search.check(config.search, (config.data.image_size, config.data.image_size))
+    plane = (config.data.image_size, config.data.image_size)
+    search.check(config.search, plane)
+    search.check_whole_patches(config.search, plane)
 
 
 def problem(workspace: Workspace, seed: int) -> search.Problem:
@@ -68,5 +70,6 @@ STAGE = Stage(
     outputs=lambda workspace: [workspace.maps_file],
     run=_search,
     reads=lambda workspace: search.reads(workspace.config.search),
-    partial=lambda config: True,
+    partial=lambda config: f"search/{config.search.method}",
+    splits=lambda config: (config.search.split,),
 )

@@ -26,7 +26,9 @@ class Stage:
       by_method: whether each search method has a result of its own.
       reads: workspace -> further files that its result depends on.
       shown: prefixes of fields that may change in a workdir: the new result replaces the one before.
-      partial: config -> whether it saves partial results, which only the same settings may continue.
+      partial: config -> the folder of the workdir with its partial results, which only the same settings may continue;
+        None = it saves none.
+      splits: config -> the splits of the data that it reads, of 'train', 'validation', 'test'.
     """
 
     name: str
@@ -38,7 +40,8 @@ class Stage:
     by_method: bool = False
     reads: Callable[[Workspace], list[Path]] = lambda workspace: []
     shown: tuple[str, ...] = ()
-    partial: Callable[[ConfigDict], bool] = lambda config: False
+    partial: Callable[[ConfigDict], str | None] = lambda config: None
+    splits: Callable[[ConfigDict], tuple[str, ...]] = lambda config: ()
 
     def with_needs(self) -> list["Stage"]:
         """Return this stage after all that it needs, directly or not, each once."""

@@ -57,6 +57,14 @@ def _files_read(workspace: Workspace) -> list[Path]:
     return [*weights_file(workspace), *(file for file in others if file)]
 
 
+def _splits(config: ConfigDict) -> tuple[str, ...]:
+    if config.model.weights:
+        return ("test",)
+    called = config.train.evaluators.split(",")
+    validation = ("validation",) if config.data.validation_share and "validation" in called else ()
+    return ("train", *validation, *(("test",) if "dynamics" in called else ()))
+
+
 STAGE = Stage(
     name="train",
     fields=("seed", "data", "model", "train", "dynamics.keep", "dynamics.images_per_class"),
@@ -64,5 +72,6 @@ STAGE = Stage(
     outputs=lambda workspace: [_trained_file(workspace)],
     run=_train,
     reads=_files_read,
-    partial=lambda config: not config.model.weights,
+    partial=lambda config: "checkpoints",
+    splits=_splits,
 )

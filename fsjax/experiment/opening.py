@@ -1,0 +1,82 @@
+"""What a run begins with: three lines that say what data, what model, and what will run and how much of it there is."""
+
+import numpy as np
+from ml_collections import ConfigDict
+
+from fsjax import search
+from fsjax.data.dataset import Dataset
+from fsjax.evaluation import grafting
+from fsjax.evaluation.graft_masks import KINDS
+from fsjax.fourier import patches
+from fsjax.training.settings import num_steps
+
+
+def lines(config: ConfigDict, stages: list[str], datasets: dict[str, Dataset]) -> list[str]:
+    """Return the lines, and one for each share whose maps hold only a few patches; none where no data are read.
+
+    Args:
+      config: of the run.
+      stages: that will run.
+      datasets: by split, as far as the stages read them.
+    """
+    if not datasets:
+        return []
+    plane = (config.data.image_size, config.data.image_size)
+    few = search.small_shares(config.search, plane) if "search" in stages else []
+    return [_data(config, datasets), _model(config, datasets), _work(config, stages, datasets), *few]
+
+
+def _data(config: ConfigDict, datasets: dict[str, Dataset]) -> str:
+    where = config.data.name if config.data.source in ("synthetic", "tfds") else config.data.root
+    counts = ", ".join(f"{len(dataset):,} {split}" for split, dataset in datasets.items())
+    classes = len(next(iter(datasets.values())).classes)
+    size = config.data.image_size
+    return f"data: {config.data.source} {where}: {classes} classes, {counts} images, at {size} x {size} pixels"
+
+
+def _model(config: ConfigDict, datasets: dict[str, Dataset]) -> str:
+    if config.model.weights:
+        return f"model: {config.model.name} with the weights of {config.model.weights}"
+    if "train" not in datasets:
+        return f"model: {config.model.name}"
+    options = config.train
+    steps = num_steps(options, len(datasets["train"]))
+    return f"model: {config.model.name}, trained by {options.optimizer}: {steps:,} steps of {options.batch_size} images"
+
+
+def _work(config: ConfigDict, stages: list[str], datasets: dict[str, Dataset]) -> str:
+    passes = {name: count for name, count in forward_passes(config, datasets).items() if name in stages}
+    parts = [f"{name} about {count:,}" if (count := passes.get(name)) else name for name in stages]
+    note = "; in forward passes of one image, of which the lines of progress say how many a second" if passes else ""
+    return f"run: {', '.join(parts)}{note}"
+
+
+def forward_passes(config: ConfigDict, datasets: dict[str, Dataset]) -> dict[str, int]:
+    """Return about how many forward passes of one image a stage takes, where that is known before it runs.
+
+    A step of training counts as three a image, as in benchmarks/cost/estimates.py. Searches that end when they have
+    found what they look for have none; `adaptive` has those of exact removal, which are its most.
+    """
+    plane, found = (config.data.image_size, config.data.image_size), {}
+    if (training := datasets.get("train")) is not None and not config.model.weights:
+        found["train"] = 3 * config.train.batch_size * num_steps(config.train, len(training))
+    if (searched := datasets.get(config.search.split)) is not None:
+        found["search"] = _search_passes(config.search, np.bincount(searched.labels), plane)
+    if (test := datasets.get("test")) is not None:
+        counts = np.bincount(test.labels)
+        tested = [share for share in config.search.shares if share <= config.report.share]
+        curve = {*grafting.curve_shares(*plane), *tested} if config.evaluate.pairs else set()
+        grafts = 3 * config.evaluate.pairs * (len(KINDS) * len(curve) + grafting.MORE_MASKS)
+        on_grid = np.minimum(counts, config.evaluate.grid_images or counts).sum()
+        grid = on_grid * len(set(config.evaluate.grid) - set(config.search.shares))
+        found["evaluate"] = int(len(test) + len(counts) * (len(test) * len(config.search.shares) + grid + grafts))
+    return {name: count for name, count in found.items() if count}
+
+
+def _search_passes(options: ConfigDict, counts: np.ndarray, plane: tuple[int, int]) -> int:
+    images = int(np.minimum(counts, options.images_per_class or counts).sum())
+    if options.method in ("removal", "removal_compat", "adaptive"):
+        return images * (1 + patches.count(*plane, options.patch))
+    if options.method == "graft":
+        return 3 * options.graft.pairs * options.graft.steps * len(counts)
+    return 0
