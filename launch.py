@@ -7,25 +7,14 @@ command goes on.
 
 import sys
 
-from absl import flags
-from ml_collections import config_flags
+from fsjax.experiment import command
 
-from fsjax.experiment import cli
-
-FLAGS = flags.FlagValues()
-config_flags.DEFINE_config_file(
-    "config", None, "An experiment: a file of configs/, with :ARG where it takes one.", flag_values=FLAGS
-)
-flags.DEFINE_string("workdir", None, "Where results are kept; runs/<config>-<arg> if not given.", flag_values=FLAGS)
-# Of several processes that neither Slurm, mpirun nor a TPU slice has started.
-flags.DEFINE_string("coordinator", None, "HOST:PORT of process 0, as every process reaches it.", flag_values=FLAGS)
-flags.DEFINE_integer("processes", None, "How many processes run this command.", flag_values=FLAGS)
-flags.DEFINE_integer("process", None, "Which of them this is, from 0.", flag_values=FLAGS)
+FLAGS = command.flag_values()
 
 
 def main(argv: list[str]) -> int:
     """Run a command line and return its exit status."""
-    return cli.main(argv, __doc__, FLAGS)
+    return command.main(argv, __doc__, FLAGS)
 
 
 if __name__ == "__main__":

@@ -11,7 +11,7 @@ from collections.abc import Callable
 from absl import flags
 from ml_collections import ConfigDict
 
-from fsjax.experiment import cli_errors, command_help, training_length
+from fsjax.experiment import cli_errors, command_help, experiments, training_length
 from fsjax.runtime import failure_detection, interrupt, storage
 from fsjax.runtime.errors import CheckFailed, InputError, one_line
 from fsjax.runtime.storage import Path
@@ -26,7 +26,7 @@ def main(argv: list[str], usage: str, values: flags.FlagValues) -> int:
     Args:
       argv: the command line; `--config.FIELD` is read from sys.argv by ml_collections.
       usage: the first part of the help.
-      values: the flags of launch.py, not parsed yet.
+      values: of `command.flag_values`, not parsed yet.
     """
     if command_help.HELP & set(argv[1:]):
         return _status(lambda: print(_help(argv, usage, values)))
@@ -63,7 +63,7 @@ def _status(command: Callable[[], None]) -> int:
 
 def _help(argv: list[str], usage: str, values: flags.FlagValues) -> str:
     if (name := _config_argument(argv)) is None:
-        return command_help.overview(usage, _configs(argv), values)
+        return command_help.overview(usage, experiments.folder(), values)
     config, _ = configuration([word for word in argv if word not in command_help.HELP], values)
     return command_help.fields(name, config)
 
@@ -84,11 +84,17 @@ def _run(argv: list[str], values: flags.FlagValues) -> None:
         startup.use_cores(config.train.batch_size)
     logging.basicConfig(level=logging.WARNING, format="%(message)s", stream=sys.stderr, force=True)
     logging.getLogger("fsjax").setLevel(logging.INFO if parallel.is_main_process() else logging.WARNING)
-    runner.run(config, directory, command=["python", *argv])
+    runner.run(config, directory, command=_as_typed(argv))
     if "report" in config.stages.split(",") and parallel.is_main_process():
         from fsjax.report import terminal
 
         print(terminal.of_run(directory, config.search.method, config.report.share, config.evaluate.threshold))
+
+
+def _as_typed(argv: list[str]) -> list[str]:
+    """Return the words of a command as a user types them."""
+    program = pathlib.PurePath(argv[0])
+    return ["python", *argv] if program.suffix == ".py" else [program.name, *argv[1:]]
 
 
 def configuration(argv: list[str], values: flags.FlagValues) -> tuple[ConfigDict, Path]:
@@ -97,10 +103,11 @@ def configuration(argv: list[str], values: flags.FlagValues) -> tuple[ConfigDict
     Raises:
       InputError: no config file, one that refuses its argument, an unknown flag or field, a value of a wrong type.
     """
-    name = _config_argument(argv) or ""
+    argv, name = _with_file(argv)
     path, _, argument = name.partition(":")
     if not pathlib.Path(path).is_file():
-        raise cli_errors.no_config(_configs(argv), path)
+        raise cli_errors.no_config(experiments.folder(), path)
+    experiments.make_importable()
     try:
         _, *rest = values(argv)
         config = values.config.lock()
@@ -116,14 +123,24 @@ def configuration(argv: list[str], values: flags.FlagValues) -> tuple[ConfigDict
     if rest:
         raise InputError(f"command line: got {rest[0]!r}; expected {cli_errors.EXPECTED}")
     training_length.choose(config, _given_fields(argv))
-    parts = (pathlib.Path(path).stem, argument or config.get("arg"))
+    # An ARG that is a folder gives its name.
+    parts = (pathlib.Path(path).stem, pathlib.PurePath(argument or config.get("arg") or "").name)
     default = pathlib.Path("runs") / "-".join(part for part in parts if part)
     return config, storage.path(values.workdir) if values.workdir else default
 
 
-def _configs(argv: list[str]) -> pathlib.Path:
-    """Return the folder of experiments beside launch.py."""
-    return pathlib.Path(argv[0]).parent / "configs"
+def _with_file(argv: list[str]) -> tuple[list[str], str]:
+    """Return the command line with the file of its experiment in place of a name, and FILE:ARG; '' without one."""
+    name = _config_argument(argv)
+    if not name:
+        return argv, ""
+    path, colon, argument = name.partition(":")
+    found = f"{experiments.file_of(path)}{colon}{argument}"
+    words = list(argv)
+    index = next(index for index, word in enumerate(words) if index and re.fullmatch(r"--?config(=.*)?", word))
+    index += "=" not in words[index]
+    words[index] = words[index].removesuffix(name) + found
+    return words, found
 
 
 def _given_fields(argv: list[str]) -> set[str]:

@@ -10,7 +10,7 @@ from ml_collections import ConfigDict
 from fsjax.experiment import opening
 from fsjax.experiment.stages.stage import Stage, fingerprint
 from fsjax.experiment.workspace import Workspace
-from fsjax.runtime import extras, files, lock, parallel, profiling, storage, writers
+from fsjax.runtime import files, lock, parallel, profiling, storage, writers
 from fsjax.runtime.errors import InputError, unknown
 from fsjax.runtime.progress import clock
 from fsjax.runtime.storage import Path
@@ -45,7 +45,6 @@ def check(config: ConfigDict, stages: Mapping[str, Stage]) -> list[str]:
             raise unknown("stages", name, stages)
     if not names:
         raise InputError(f"stages: got nothing; expected {', '.join(stages)}")
-    extras.require("launch")
     for stage in {stage.name: stage for name in names for stage in stages[name].with_needs()}.values():
         stage.check(config)
     for field, least in (("log_every", 1), ("keep_checkpoints", 1), ("memory_mib", 0), ("save_seconds", 0)):

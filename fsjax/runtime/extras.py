@@ -5,9 +5,8 @@ import importlib.util
 
 from fsjax.runtime.errors import InputError
 
-# Extra -> its modules. requirements.txt installs these; pyproject.toml has the others.
+# Extra -> its modules. requirements.txt installs it; pyproject.toml has the others.
 EXTRAS = {
-    "launch": ("grain", "safetensors", "tabulate", "tensorboardX"),
     "tfds": ("array_record", "importlib_resources", "tensorflow_datasets"),
 }
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from jaxtyping import Shaped
 
-from fsjax.runtime import extras, files, inert_pickle, storage
+from fsjax.runtime import files, inert_pickle, storage
 from fsjax.runtime.errors import InputError, one_line
 from fsjax.runtime.pickle_constructors import Inert
 from fsjax.runtime.storage import Path
@@ -72,7 +72,6 @@ def _torch() -> ModuleType:
 
 
 def _read_safetensors(path: Path) -> dict[str, Shaped[np.ndarray, "..."]]:
-    extras.require("launch")
     from safetensors import SafetensorError, safe_open
 
     try:

@@ -19,9 +19,10 @@ ROOT = pathlib.Path(__file__).parents[2]
 def installed(tmp_path_factory):
     """What `pip install .` puts on the path."""
     folder = tmp_path_factory.mktemp("wheel")
-    for name in ("pyproject.toml", "requirements.txt", "README.md", "LICENSE"):
+    for name in ("pyproject.toml", "setup.py", "MANIFEST.in", "requirements.txt", "README.md", "LICENSE"):
         shutil.copy(ROOT / name, folder)
-    shutil.copytree(ROOT / "fsjax", folder / "fsjax", ignore=shutil.ignore_patterns("__pycache__"))
+    for name in ("fsjax", "configs"):
+        shutil.copytree(ROOT / name, folder / name, ignore=shutil.ignore_patterns("__pycache__"))
     command = [
         sys.executable,
         "-m",
@@ -46,7 +47,9 @@ def test_a_wheel_has_every_file_of_the_package_and_nothing_beside_it(installed):
 
     expected = {name for name in files(ROOT / "fsjax") if "__pycache__" not in name}
     named = {"py.typed", "report/base.html", "experiment/cli.py", "evaluation/ood/mappings/same.yaml"}
-    assert files(installed / "fsjax") == expected and named <= expected
+    configs = {f"shipped/configs/{name}" for name in files(ROOT / "configs") if "__pycache__" not in name}
+    assert files(installed / "fsjax") == expected | configs and named <= expected
+    assert (installed / "fsjax/shipped/configs/dfm_vit.py").read_text() == (ROOT / "configs/dfm_vit.py").read_text()
     others = {path.name for path in installed.iterdir()} - {"fsjax"}
     assert len(others) == 1 and others.pop().endswith(".dist-info")
 
@@ -64,11 +67,42 @@ def test_what_is_installed_is_imported_from_anywhere_and_loads_jax_on_first_use(
     assert done.stdout.split() == [str(installed / "fsjax" / "__init__.py"), "False", "dominant_frequencies"]
 
 
+def test_the_installed_command_finds_experiments_by_name_and_files_of_one_s_own_from_any_folder(installed, tmp_path):
+    (tmp_path / "own.py").write_text(
+        "from configs import dfm_vit\n\ndef get_config():\n    config = dfm_vit.get_config()\n"
+        "    config.train.steps = 7\n    return config\n"
+    )
+    code = """
+import sys
+from fsjax.experiment import cli, command
+for name in ("dfm_vit", "configs/dfm_vit.py:cifar10", "own.py"):
+    sys.argv = ["fsjax", f"--config={name}", "--config.seed=3"]
+    config, workdir = cli.configuration(sys.argv, command.flag_values())
+    print(workdir, config.seed, config.train.steps)
+sys.argv = ["fsjax", "--config=dfm_vti"]
+print(command.main(), "jax" in sys.modules)
+"""
+    done = subprocess.run(
+        [sys.executable, "-c", code],
+        cwd=tmp_path,
+        env={"PYTHONPATH": str(installed), "JAX_PLATFORMS": "cpu"},
+        capture_output=True,
+        text=True,
+    )
+    assert done.stdout.splitlines()[:3] == [
+        "runs/dfm_vit-synthetic 3 300",
+        "runs/dfm_vit-cifar10 3 0",
+        "runs/own-synthetic 3 7",
+    ], done.stderr
+    assert done.stdout.splitlines()[3].startswith("2 ")
+    assert done.stderr == "error: --config: got 'dfm_vti', which is no file; did you mean configs/dfm_vit.py?\n"
+
+
 def test_requirements_are_the_core_and_the_extras_that_a_run_needs():
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
     extras = project["optional-dependencies"]
     lines = [line for line in (ROOT / "requirements.txt").read_text().splitlines() if not line.startswith("#")]
-    assert lines == [*project["dependencies"], *extras["launch"], *extras["tfds"]]
+    assert lines == [*project["dependencies"], *extras["tfds"]]
     assert len(project["dependencies"]) < 24
     for extra, modules in EXTRAS.items():
         packages = {requirement.split(">=")[0].replace("-", "_") for requirement in extras[extra]}
@@ -118,7 +152,7 @@ def test_the_core_alone_searches_and_draws(tmp_path):
 
 @pytest.mark.parametrize(
     ("module", "flags", "extra"),
-    [("grain", [], "launch"), ("tensorflow_datasets", ["--config.data.source=tfds", "--config.data.name=x"], "tfds")],
+    [("tensorflow_datasets", ["--config.data.source=tfds", "--config.data.name=x"], "tfds")],
 )
 def test_what_is_not_installed_is_one_line_that_names_its_extra(module, flags, extra, tmp_path):
     command = [str(ROOT / "launch.py"), f"--config={ROOT / 'configs' / 'dfm_vit.py'}", *flags]

@@ -50,7 +50,7 @@ def launch(monkeypatch, capfd):
             ["--config=configs/dfm_vti.py"],
             "--config: got 'configs/dfm_vti.py', which is no file; did you mean configs/dfm_vit.py?",
         ),
-        (["--config=dfm_vit:cifar10"], "--config: got 'dfm_vit', which is no file; did you mean configs/dfm_vit.py?"),
+        (["--config=dfm_vti:cifar10"], "--config: got 'dfm_vti', which is no file; did you mean configs/dfm_vit.py?"),
         (
             [VIT + ":cifar11"],
             "--config: got the data set 'cifar11'; expected synthetic, cifar10, imagenet10, imagenet1k",
@@ -172,6 +172,8 @@ def test_help_of_an_experiment_lists_its_fields_with_their_help_and_the_values_t
         ([VIT + ":cifar10"], "runs/dfm_vit-cifar10"),
         (["--config", "configs/cifar10_cpu.py"], "runs/cifar10_cpu"),
         ([VIT, "--workdir=elsewhere"], "elsewhere"),
+        (["--config=dfm_vit:cifar10"], "runs/dfm_vit-cifar10"),
+        (["--config", "dfm_vit.py"], "runs/dfm_vit-synthetic"),
     ],
 )
 def test_the_workdir_is_named_after_config_and_argument(monkeypatch, words, expected):

@@ -18,7 +18,7 @@ from fsjax.experiment import runner
 from fsjax.experiment.stages import search as search_stage
 from fsjax.experiment.workspace import Workspace
 from fsjax.fourier import dfm, masks
-from fsjax.runtime import extras, writers
+from fsjax.runtime import writers
 from fsjax.runtime.errors import InputError
 from tests.helpers import results, stand_in_wandb
 
@@ -202,7 +202,6 @@ def test_a_missing_package_is_told_with_its_installation_before_anything_is_writ
         (tmp_path / "wandb").mkdir()
         monkeypatch.delitem(sys.modules, "wandb", raising=False)
         monkeypatch.setattr(sys, "path", [str(tmp_path)])
-        monkeypatch.setitem(extras.EXTRAS, "launch", ())  # that path has none of them
     else:
         monkeypatch.setitem(sys.modules, "wandb", None)
     with pytest.raises(InputError, match=r"^wandb\.project: 'shortcuts' needs .*: pip install 'fsjax\[wandb\]'$"):
