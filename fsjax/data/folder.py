@@ -18,6 +18,8 @@ from fsjax.runtime.storage import Path
 
 logger = logging.getLogger(__name__)
 
+# Images that do not decode, named in the log.
+_NAMED = 5
 EXTENSIONS = (".jpg", ".jpeg", ".png", ".webp", ".bmp")
 
 
@@ -111,6 +113,8 @@ def decodable(files: list[list[str]], folder: Path) -> list[list[str]]:
 
     with ThreadPoolExecutor(os.cpu_count()) as pool:
         good = [[path for path, ok in zip(paths, pool.map(decodes, paths), strict=True) if ok] for paths in files]
-    total, left_out = sum(map(len, files)), sum(map(len, files)) - sum(map(len, good))
-    logger.info("%s: left out %d of %d images, which do not decode", folder, left_out, total)
+    total, kept = sum(map(len, files)), {path for paths in good for path in paths}
+    bad = ["/".join(path.rsplit("/", 2)[-2:]) for paths in files for path in paths if path not in kept]
+    named = f": {', '.join(bad[:_NAMED])}{', ...' if len(bad) > _NAMED else ''}" if bad else ""
+    logger.info("%s: left out %d of %d images, which do not decode%s", folder, len(bad), total, named)
     return good

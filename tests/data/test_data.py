@@ -203,7 +203,7 @@ def test_an_image_that_does_not_decode_is_named_or_left_out(tmp_path, damage, mo
     refused(r"ant.001.png does not decode.*--config.data.skip_undecodable=True", dataset.images, range(5))
     with caplog.at_level(logging.INFO, logger="fsjax"):
         kept = data.load(config(root=tmp_path, skip_undecodable=True), "train", 0)
-    assert "left out 1 of 5 images" in caplog.text
+    assert "left out 1 of 5 images, which do not decode: ant/001.png" in caplog.text
     np.testing.assert_array_equal(kept.images(range(4)), [preprocess.resize(images[i], 8) for i in (0, 2, 3, 4)])
 
 

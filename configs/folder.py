@@ -1,0 +1,87 @@
+"""A folder of images and no model: trains one on DIR/{train,test}/<class>/, searches it, and says what it leans on.
+
+  python launch.py --config=configs/folder.py:DIR             # test images in DIR/test, or else in DIR/val
+  python launch.py --config=configs/folder.py:DIR --config.train.epochs=60 --workdir=runs/mine
+
+Image size, model, patch and shares follow from the images' sizes and number: up to 64 pixels a ResNet-20, above it a
+small ResNet with the ImageNet stem. Images may have any size and be grey; those that do not decode are named in the log
+and left out. Every field can be set, and `--help` lists what was chosen.
+"""
+
+import pathlib
+
+import numpy as np
+from ml_collections import ConfigDict
+from PIL import Image
+
+from configs import common
+from fsjax.data.folder import EXTENSIONS
+from fsjax.runtime.errors import InputError
+from fsjax.search import patch_maps
+
+SIZES = (32, 48, 64, 96, 128, 160, 224)
+SHARES = (0.01, 0.02, 0.05, 0.1, 0.2)
+# Images of which a size is read, without decoding them.
+_MEASURED = 200
+# Pixels that training goes over, which two cores do in about ten minutes, and the epochs that this may give.
+_PIXELS, _EPOCHS = 1.7e9, (5, 60)
+
+
+def get_config(arg: str = "") -> ConfigDict:
+    """Return the config of a folder DIR; without one data.root is still to be set.
+
+    Raises:
+      InputError: there is no such folder, or none of images in its train folder.
+    """
+    config = common.base()
+    config.arg = arg
+    config.data.source = "folder"
+    config.data.root = arg
+    config.data.skip_undecodable = True
+    config.train.batch_size = 32
+    config.train.learning_rate = 0.05
+    config.train.warmup_steps = 50
+    config.train.weight_decay = 5e-4
+    config.run.checkpoint_every = 100
+    files, config.data.test_split = _files(arg), _test_split(arg)
+    size = config.data.image_size = _image_size(files)
+    small = size <= 64
+    config.model.name = "resnet20" if small else "resnet10w16_imagenet"
+    config.train.augment, config.train.min_scale = ("flip,crop", 0.08) if small else ("flip,resized_crop", 0.5)
+    config.train.epochs = float(np.clip(round(_PIXELS / size**2 / max(1, len(files))), *_EPOCHS))
+    # A plane of about 30 x 30 patches, which fit, as they are powers of two.
+    config.search.patch = next(side for side in (1, 2, 4, 8) if size / side <= 32)
+    config.search.images_per_class = 100 if small else 40
+    held = [share for share in SHARES if patch_maps.whole(share, (size, size), config.search.patch) >= patch_maps.FEW]
+    config.search.shares = tuple(share for share in held if not (share == 0.02 and 0.01 in held))
+    return config
+
+
+def _files(root: str) -> list[pathlib.Path]:
+    """Return the training images; none without a folder, and where only the run's own check can tell what is wrong."""
+    if not root or "://" in root:
+        return []
+    train = pathlib.Path(root) / "train"
+    if not pathlib.Path(root).is_dir() or not train.is_dir():
+        raise InputError(
+            f"--config: got folder.py:{root}, no folder {train}; expected DIR with train/<class>/ and test/"
+        )
+    return sorted(file for file in train.glob("*/*") if file.suffix.lower() in EXTENSIONS)
+
+
+def _test_split(root: str) -> str:
+    """Return the name of the folder of test images: test, or val where there is no test."""
+    found = [name for name in ("test", "val", "valid", "validation") if root and (pathlib.Path(root) / name).is_dir()]
+    return found[0] if found else "test"
+
+
+def _image_size(files: list[pathlib.Path]) -> int:
+    """Return the largest of SIZES that half of the images have on their shorter side; at least the smallest."""
+    sides = []
+    for file in files[:: max(1, len(files) // _MEASURED)]:
+        try:
+            with Image.open(file) as image:
+                sides.append(min(image.size))
+        except Exception:  # one that does not decode is named, and left out, when the run begins
+            continue
+    return max([size for size in SIZES if sides and size <= np.median(sides)], default=SIZES[0])

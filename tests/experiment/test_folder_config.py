@@ -1,0 +1,81 @@
+"""configs/folder.py: a folder of photographs as people have them goes from nothing to a page."""
+
+import logging
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from configs import folder
+from fsjax.experiment import runner
+from fsjax.fourier import dfm
+from fsjax.runtime.errors import InputError
+from fsjax.search import patch_maps
+
+
+def write(root, split, name, sizes, mode="RGB"):
+    place = root / split / name
+    place.mkdir(parents=True, exist_ok=True)
+    rng = np.random.default_rng(len(name))
+    for number, (width, height) in enumerate(sizes):
+        pixels = rng.integers(0, 256, (height, width, 3)).astype(np.uint8)
+        Image.fromarray(pixels).convert(mode).save(place / f"{number}.jpg", quality=90)
+
+
+@pytest.fixture
+def photographs(tmp_path):
+    """Two classes; train/ and val/ differ in number and size, one image is grey, and one is broken."""
+    root = tmp_path / "photographs"
+    write(root, "train", "heron", [(60, 44), (52, 39), (48, 64), (40, 36), (37, 50)])
+    write(root, "train", "stork", [(51, 44), (33, 48), (40, 40), (90, 38)])
+    write(root, "val", "heron", [(33, 20), (25, 70)])
+    write(root, "val", "stork", [(38, 41)])
+    write(root, "val", "stork", [(38, 41)], mode="L")
+    write(root, "train", "stork", [(51, 44)], mode="L")
+    (root / "train" / "heron" / "broken.jpg").write_bytes((root / "train" / "heron" / "0.jpg").read_bytes()[:300])
+    return root
+
+
+def test_a_photograph_folder_goes_from_nothing_to_a_page(photographs, tmp_path, caplog, undrawn):
+    config = folder.get_config(str(photographs))
+    assert (config.data.image_size, config.data.test_split, config.model.name) == (32, "val", "resnet20")
+    config.model.name = "vit_nano_patch8"
+    config.train.batch_size, config.train.epochs, config.search.resamples = 4, 1.0, 0
+    config.evaluate.pairs, config.evaluate.grid, config.report.samples = 2, (), 1
+    config.search.images_per_class = 2
+    caplog.set_level(logging.INFO, "fsjax")
+    runner.run(config, tmp_path / "run")
+    assert "train: left out 1 of 10 images, which do not decode: heron/broken.jpg" in caplog.text
+    assert f"data: folder {photographs}: 2 classes, 7 train, 2 validation, 3 test images, at 32 x 32" in caplog.text
+    assert (tmp_path / "run" / "report" / "removal" / "index.html").exists() or (
+        tmp_path / "run" / "report" / "index.html"
+    ).exists()
+    maps = dfm.DominantFrequencyMaps.load(tmp_path / "run" / "dfm" / "removal.npz")
+    assert maps.classes == ("heron", "stork") and maps.positions.all()
+
+
+@pytest.mark.parametrize(
+    ("side", "count", "size", "model", "patch", "epochs"),
+    [
+        (20, 4, 32, "resnet20", 1, 60),
+        (40, 4, 32, "resnet20", 1, 60),
+        (100, 4, 96, "resnet10w16_imagenet", 4, 60),
+        (640, 4, 224, "resnet10w16_imagenet", 8, 60),
+    ],
+)
+def test_sizes_choose_model_patch_and_shares(tmp_path, monkeypatch, side, count, size, model, patch, epochs):
+    write(tmp_path, "train", "a", [(side, side + 9)] * count)
+    write(tmp_path, "test", "a", [(3, 3)])
+    config = folder.get_config(str(tmp_path))
+    chosen = (config.data.image_size, config.model.name, config.search.patch, config.train.epochs)
+    assert chosen == (size, model, patch, epochs) and config.data.test_split == "test"
+    assert runner.check(config) == ["train", "search", "evaluate", "report"]
+    assert not patch_maps.few(config.search.shares, (size, size), patch) and 0.05 in config.search.shares
+    monkeypatch.setattr(folder, "_PIXELS", 8.0 * size**2 * count)
+    assert folder.get_config(str(tmp_path)).train.epochs == 8
+
+
+def test_no_folder_is_one_line_and_none_named_is_a_config_still(tmp_path):
+    with pytest.raises(InputError, match=r"--config: got folder.py:.*, no folder .*train; expected DIR with train"):
+        folder.get_config(str(tmp_path))
+    assert folder.get_config().data.root == ""
