@@ -5,13 +5,14 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from fsjax.analysis import analyse, evaluate
-    from fsjax.api import dominant_frequencies, filter, graft, load_weights
+    from fsjax.api import attribute, dominant_frequencies, filter, graft, load_weights
     from fsjax.result import Result, load_result
 
 __version__ = "0.1.0"
 __all__ = [
     "Result",
     "analyse",
+    "attribute",
     "dominant_frequencies",
     "evaluate",
     "filter",
@@ -22,7 +23,7 @@ __all__ = [
 
 _MODULES = {
     **dict.fromkeys(("analyse", "evaluate"), "analysis"),
-    **dict.fromkeys(("dominant_frequencies", "filter", "graft", "load_weights"), "api"),
+    **dict.fromkeys(("attribute", "dominant_frequencies", "filter", "graft", "load_weights"), "api"),
     **dict.fromkeys(("Result", "load_result"), "result"),
 }
 

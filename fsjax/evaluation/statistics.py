@@ -25,6 +25,18 @@ def wilson(
     return limits
 
 
+def bootstrap_interval(
+    values: Real[np.ndarray, "n ..."], level: float = 0.95, resamples: int = 2000
+) -> Float[np.ndarray, "... 2"]:
+    """Return the percentile interval of a mean over the first axis, whose n values are resampled [Efron 1979].
+
+    The mean of paired differences, one an image, has the interval of a paired comparison.
+    """
+    weights = np.random.default_rng(0).multinomial(len(values), np.full(len(values), 1 / len(values)), resamples)
+    means = np.tensordot(weights, values.astype(float), 1) / len(values)
+    return np.moveaxis(np.quantile(means, [(1 - level) / 2, (1 + level) / 2], axis=0), 0, -1)
+
+
 def mean(values: Iterable[int | float | None]) -> float | None:
     """Return the mean of the values that are neither None nor NaN; None without any."""
     known = [value for value in values if value is not None and np.isfinite(value)]

@@ -114,11 +114,35 @@ def _compiled(problem: Problem, mesh: Mesh) -> Callable:
 
 
 def log_odds(logits: Float[Array, "n classes"], label: ArrayLike) -> Float[Array, " n"]:
-    """Return the log of p / (1 - p), where p is the probability of a class, in nats and float32."""
-    logits = logits.astype(jnp.float32)
+    """Return the log of p / (1 - p), where p is the probability of a class, or of one an image, in nats and float32."""
+    logits, labels = logits.astype(jnp.float32), jnp.broadcast_to(jnp.asarray(label), len(logits))[:, None]
     # A finite stand-in for -inf, so that the gradient is defined if there is no other class.
-    others = jax.nn.logsumexp(jnp.where(jnp.arange(logits.shape[1]) == label, -1e30, logits), axis=1)
-    return logits[:, label] - others
+    others = jax.nn.logsumexp(jnp.where(jnp.arange(logits.shape[1]) == labels, -1e30, logits), axis=1)
+    return jnp.take_along_axis(logits, labels, axis=1)[:, 0] - others
+
+
+def graft_slopes(
+    logits_of: Callable,
+    recipients: Float[Array, "n height width channels"],
+    donors: Float[Array, "n height width channels"],
+    grafted: Float[Array, "n height width channels"],
+    label: ArrayLike,
+    members: Int[Array, "patches most"] | Int[np.ndarray, "patches most"],
+) -> Float[Array, "n patches"]:
+    """Return the slope of a class's log-odds, in nats, as more of a patch of the donor is put into a graft.
+
+    The mean over a path of grafts from recipient to donor is the integrated gradient of Sundararajan et al. (2017) in
+    the Fourier basis, whose sum over all orbits is the log-odds of the donor less those of the recipient.
+
+    Args:
+      logits_of: images -> logits [n, K].
+      recipients: one an image.
+      donors: one an image.
+      grafted: where the slopes are taken, recipients with a part of their donors.
+      label: the class, or one an image.
+      members: from `patches.members`.
+    """
+    return patch_slopes(lambda images: log_odds(logits_of(images), label), grafted, donors - recipients, members)
 
 
 def patch_slopes(

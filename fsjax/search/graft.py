@@ -6,6 +6,7 @@ turning one into the other: integrated gradients (Sundararajan, Taly and Yan, IC
 contributions of all orbits add up to what the path changes, so none is counted twice.
 """
 
+import functools
 from collections.abc import Iterator
 from typing import NamedTuple
 
@@ -124,12 +125,9 @@ class PathIntegration(StepwiseSearch[PathState]):
         self, params: PyTree, state: PathState, inputs: PathPoint, batch: ImageBatch
     ) -> Float[Array, "replicates patches"]:
         recipients, donors = batch.images[:, 0], batch.images[:, 1]
-        slopes = gradient.patch_slopes(
-            lambda images: gradient.log_odds(self._apply(params, images), inputs.label),
-            recipients + inputs.position * (donors - recipients),
-            donors - recipients,
-            self._members,
-        )
+        grafted = recipients + inputs.position * (donors - recipients)
+        logits_of = functools.partial(self._apply, params)
+        slopes = gradient.graft_slopes(logits_of, recipients, donors, grafted, inputs.label, self._members)
         return jnp.einsum("nr,np->rp", batch.weights, slopes, precision="highest")
 
     def update(self, state: PathState, inputs: PathPoint, measured: Float[Array, "replicates patches"]) -> PathState:

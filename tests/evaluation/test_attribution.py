@@ -1,0 +1,172 @@
+"""Attributions of single images against closed forms and NumPy float64, with a planted orbit, and in bad hands."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+import scipy
+
+import fsjax
+from fsjax.evaluation import statistics
+from fsjax.fourier import masks, spectrum
+from fsjax.runtime import parallel
+from fsjax.runtime.errors import InputError
+
+PLANE, COUNT = (6, 7), 9
+SHARES = (0.05, 0.2, 0.5)
+RNG = np.random.default_rng(0)
+HIDDEN, OUT = RNG.normal(size=(84, 8)).astype(np.float32) / 3, RNG.normal(size=(8, 3)).astype(np.float32)
+IMAGES, BASELINES = (RNG.normal(size=(COUNT, *PLANE, 2)).astype(np.float32) for _ in range(2))
+ORBITS = spectrum.orbits(*PLANE)
+
+
+def network(images):
+    return jnp.tanh(images.reshape(len(images), -1) @ HIDDEN) @ OUT
+
+
+def logits_of(images):
+    """The same network in NumPy float64."""
+    return np.tanh(images.reshape(len(images), -1) @ HIDDEN.astype(float)) @ OUT.astype(float)
+
+
+def log_odds(images, labels):
+    logits = logits_of(images)
+    others = np.where(np.arange(3) == labels[:, None], -np.inf, logits)
+    return logits[np.arange(len(images)), labels] - scipy.special.logsumexp(others, axis=1)
+
+
+def grafts(images, baselines, chosen):
+    """Baselines with the frequencies of images that a mask of each chooses, in NumPy float64."""
+    differences = np.fft.fftshift(np.fft.fft2(images.astype(float) - baselines, axes=(1, 2)), axes=(1, 2))
+    return baselines + np.fft.ifft2(np.fft.ifftshift(differences * chosen[..., None], axes=(1, 2)), axes=(1, 2)).real
+
+
+@pytest.fixture(scope="module")
+def found():
+    return fsjax.attribute(network, IMAGES, baseline=BASELINES, shares=SHARES, steps=40, refinements=7, seed=3)
+
+
+def test_scores_of_all_orbits_add_up_to_the_log_odds_of_the_image_less_those_of_its_baseline(found):
+    predicted = logits_of(IMAGES).argmax(1)
+    np.testing.assert_array_equal(found.predicted, predicted)
+    np.testing.assert_array_equal(found.of_baseline, logits_of(BASELINES).argmax(1))
+    assert spectrum.is_hermitian(found.scores) and (found.predicted != found.of_baseline).any()
+    total = spectrum.per_orbit(found.scores).sum(1)
+    np.testing.assert_allclose(total, log_odds(IMAGES, predicted) - log_odds(BASELINES, predicted), atol=0.02)
+
+
+def test_of_a_linear_model_a_score_is_what_the_orbit_adds():
+    direction = RNG.normal(size=(*PLANE, 2)).astype(np.float32)
+
+    def linear(images):
+        margin = (images * direction).sum((1, 2, 3))
+        return jnp.stack([0 * margin, margin], axis=1)
+
+    found = fsjax.attribute(linear, IMAGES, baseline=BASELINES[0], shares=SHARES, steps=1, refinements=0)
+    baselines = np.broadcast_to(BASELINES[0].astype(float), IMAGES.shape)
+    for orbit in range(ORBITS.max() + 1):
+        chosen = np.broadcast_to(orbit == ORBITS, (COUNT, *PLANE))
+        rise = ((grafts(IMAGES, baselines, chosen) - baselines) * direction).sum((1, 2, 3))
+        expected = np.where(found.predicted == 1, rise, -rise)
+        np.testing.assert_allclose(found.scores[:, orbit == ORBITS].T, [expected] * chosen[0].sum(), atol=2e-5)
+    for scores, places in zip(found.scores, found.places, strict=True):
+        assert spectrum.per_orbit(scores)[np.argsort(spectrum.per_orbit(places))].tolist() == sorted(
+            spectrum.per_orbit(scores).tolist(), reverse=True
+        )
+
+
+def test_curves_are_of_images_whose_first_orbits_are_put_in_or_taken_out(found):
+    energies = [spectrum.energy(difference[None]) for difference in IMAGES - BASELINES]
+    for index, share in enumerate(SHARES):
+        sets = {
+            "attribution": found.masks(share),
+            "energy": np.stack([masks.within_share(energy, share) for energy in energies]),
+        }
+        for name, chosen in sets.items():
+            kept = logits_of(grafts(IMAGES, BASELINES, chosen)).argmax(1) == found.predicted
+            np.testing.assert_array_equal(found.kept[name][:, index], kept)
+            without = logits_of(grafts(IMAGES, BASELINES, ~chosen)).argmax(1) == found.predicted
+            np.testing.assert_array_equal(found.kept_without[name][:, index], without)
+    assert set(found.kept) == set(found.kept_without) == {"attribution", "energy", "random"}
+    difference, interval = found.advantage("random")
+    np.testing.assert_allclose(difference, found.kept["attribution"].mean(0) - found.kept["random"].mean(0))
+    assert ((interval[:, 0] <= difference) & (difference <= interval[:, 1])).all()
+
+
+def test_the_smallest_set_keeps_the_prediction_and_one_orbit_fewer_does_not(found):
+    last = np.where(found.smallest, found.places, -1).max((1, 2))
+    np.testing.assert_array_equal(found.smallest, found.places <= last[:, None, None])
+    np.testing.assert_allclose(found.smallest_shares, found.smallest.sum((1, 2)) / 42)
+    assert (logits_of(grafts(IMAGES, BASELINES, found.smallest)).argmax(1) == found.predicted).all()
+    fewer = logits_of(grafts(IMAGES, BASELINES, found.places < last[:, None, None])).argmax(1) == found.predicted
+    np.testing.assert_array_equal(fewer, last < 0)
+    assert (last > 0).sum() >= 3
+
+
+def test_refinement_keeps_more_predictions_than_the_scores_alone(found):
+    alone = fsjax.attribute(network, IMAGES, baseline=BASELINES, shares=SHARES, steps=40, refinements=0)
+    assert found.kept["attribution"].sum() > alone.kept["attribution"].sum()
+    np.testing.assert_array_equal(found.scores, alone.scores)
+
+
+def test_a_planted_orbit_comes_first_and_suffices():
+    images = np.random.default_rng(1).normal(size=(4, 12, 12, 1)).astype(np.float32)
+    rows, columns = np.mgrid[:12, :12]
+    seen, louder = (np.cos(2 * np.pi * (u * rows + v * columns) / 12) for u, v in ((3, 2), (1, 4)))
+    images += (0.7 * seen + 1.4 * louder)[None, :, :, None].astype(np.float32)
+
+    def sees_a_wave(images):
+        wave = jnp.abs(jnp.fft.rfft2(images, axes=(1, 2))[:, 3, 2, 0])
+        return jnp.stack([0 * wave + 10, wave, 0 * wave], axis=1)
+
+    found = fsjax.attribute(sees_a_wave, images, shares=[0.02])
+    planted = np.argwhere(found.places[0] == 0) - 6
+    assert planted.tolist() == [[-3, -2], [3, 2]] and found.predicted.tolist() == [1] * 4
+    np.testing.assert_array_equal(found.smallest, found.places == 0)
+    assert found.kept["attribution"].all() and not found.kept_without["attribution"].any()
+    assert not found.kept["energy"].any() and found.of_baseline.tolist() == [0] * 4
+
+
+def test_results_are_the_same_bits_on_one_device(found, monkeypatch):
+    monkeypatch.setattr(parallel, "local_devices", lambda: jax.local_devices()[:1])
+    other = fsjax.attribute(network, IMAGES, baseline=BASELINES, shares=SHARES, steps=40, refinements=7, seed=3)
+    np.testing.assert_array_equal(other.scores, found.scores)
+    np.testing.assert_array_equal(other.places, found.places)
+    np.testing.assert_array_equal(other.kept["random"], found.kept["random"])
+
+
+@pytest.mark.parametrize(
+    ("fields", "message"),
+    [
+        ({"baseline": IMAGES[:2]}, r"baseline: got shape \(2, 6, 7, 2\); expected \(6, 7, 2\) or \(9, 6, 7, 2\)"),
+        ({"shares": [0.01]}, "shares: got 0.01; expected 0.0476, which is one orbit, to 1"),
+        ({"shares": [1.5]}, "shares: got 1.5; expected"),
+        ({"shares": []}, "shares: got 0; expected 1 or more"),
+        ({"steps": 0}, "steps: got 0; expected 1 or more"),
+        ({"refinements": -1}, "refinements: got -1; expected 0 or more"),
+        ({"images": IMAGES[0]}, r"images: got shape \(6, 7, 2\); expected \[images, height, width, channels\]"),
+        (
+            {"model": lambda images: network(images)[:, :1]},
+            r"got shape \(9, 1\) for 9 images; expected \[9, K\], K >= 2",
+        ),
+        ({"model": lambda images: jnp.sqrt(network(images) * 0)}, "model: got a non-finite gradient on image 0"),
+    ],
+)
+def test_what_cannot_be_used_is_said_in_one_line(fields, message):
+    arguments = {"model": network, "images": IMAGES} | fields
+    with pytest.raises(InputError, match=message) as raised:
+        fsjax.attribute(arguments.pop("model"), arguments.pop("images"), **arguments)
+    assert "\n" not in str(raised.value)
+
+
+def test_shares_by_default_are_those_that_hold_an_orbit():
+    found = fsjax.attribute(network, IMAGES[:2], steps=1, refinements=1)
+    assert found.shares == (0.08, 0.16, 0.32)
+
+
+def test_a_bootstrap_interval_of_a_rate_is_that_of_the_binomial_distribution():
+    values = np.zeros((60, 2))
+    values[:15, 0], values[:45, 1] = 1, 1
+    interval = statistics.bootstrap_interval(values, resamples=20000)
+    exact = [scipy.stats.binom.ppf([0.025, 0.975], 60, rate) / 60 for rate in (0.25, 0.75)]
+    np.testing.assert_allclose(interval, exact, atol=1.01 / 60)
