@@ -20,6 +20,7 @@ class GraftMasks:
       seed: of the random controls.
       label: of the class.
       class_energy: mean |F x|^2 of images of the class.
+      others_energy: the same of other images.
       differences: mean |F (d - r)|^2 of the pairs.
     """
 
@@ -29,9 +30,11 @@ class GraftMasks:
         seed: int,
         label: int,
         class_energy: Float[np.ndarray, "height width"],
+        others_energy: Float[np.ndarray, "height width"],
         differences: Float[np.ndarray, "height width"],
     ):
         self.maps, self._seed, self._label, self._energy = maps, seed, label, class_energy
+        self._others_energy = others_energy
         self._plane: tuple[int, int] = (maps.shape[1], maps.shape[2])
         self._differences = np.where(spectrum.radius(*self._plane) > 0, differences, 0)
 
@@ -73,6 +76,18 @@ class GraftMasks:
         """Return e, how much of what tells the pairs apart lies in the map at a share, DC left out, in [0, 1]."""
         total = self._differences.sum()
         return float(self._differences[self.maps[share]].sum() / total) if total else 0.0
+
+    def energy_ratios(self, share: int) -> tuple[float, float]:
+        """Return the energy of the class over that of others at a position of the map: geometric mean and largest.
+
+        DC is left out. NaN where the map holds nothing else, and where either side has no energy at one of them.
+        """
+        mask = self.maps[share] & (spectrum.radius(*self._plane) > 0)
+        own, theirs = (energy[mask].astype(float) for energy in (self._energy, self._others_energy))
+        if not mask.any() or not own.all() or not theirs.all():
+            return np.nan, np.nan
+        logs = np.log(own / theirs)
+        return float(np.exp(logs.mean())), float(np.exp(logs.max()))
 
     def prominence(self, share: int) -> float:
         """Return how much of the difference a position of the map holds, over one of its radial controls, DC left out.

@@ -55,6 +55,9 @@ class GraftRates:
       amplitude: q where only the amplitudes are grafted.
       phase: q where only the phases are grafted.
       zeroed: recipients called the class with the map's frequencies set to 0.
+      energy_ratio: energy of the class's images over that of others', at a position of the map: the geometric mean, DC
+        left out; NaN where the map holds nothing else.
+      largest_energy_ratio: the largest of these ratios.
       radial_psi: mean psi of random masks beside the map with its radial profile.
       equal_change_psi: mean psi of random masks outside the map that hold as much of the difference; NaN without any.
       no_dc_psi: psi of the map without DC; NaN where it does not hold DC.
@@ -77,6 +80,8 @@ class GraftRates:
     amplitude: Float[np.ndarray, " classes"]
     phase: Float[np.ndarray, " classes"]
     zeroed: Float[np.ndarray, " classes"]
+    energy_ratio: Annotated[Float[np.ndarray, " classes"], Between(0, np.inf)]
+    largest_energy_ratio: Annotated[Float[np.ndarray, " classes"], Between(0, np.inf)]
     radial_psi: Annotated[Float[np.ndarray, " classes"], _SIGNED]
     equal_change_psi: Annotated[Float[np.ndarray, " classes"], _SIGNED]
     no_dc_psi: Annotated[Float[np.ndarray, " classes"], _SIGNED]

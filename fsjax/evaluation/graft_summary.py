@@ -92,6 +92,7 @@ def _rates(
         "swapped_ci": wilson(np.array(said["swapped"].sum()), np.array(said["swapped"].size)),
         "difference": np.array(masks.share_of_difference(share)),
         "prominence": np.array(masks.prominence(share)),
+        **dict(zip(("energy_ratio", "largest_energy_ratio"), map(np.array, masks.energy_ratios(share)), strict=True)),
         **dict(zip(CONTENTS, contents.mean(-1), strict=True)),
         **psi,
     }

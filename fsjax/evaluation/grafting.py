@@ -87,7 +87,8 @@ def judge(
     with Progress("evaluate grafts", len(own) * of_class, "grafts") as progress:
         for number, label in enumerate(own, 1):
             of_label = grafts.ClassGrafts(engine, sample, label, drawn[label], partial_results, progress)
-            masks = GraftMasks(candidates.masks(label), sample.seed, label, of_label.class_energy, of_label.differences)
+            energies = (of_label.class_energy, of_label.others_energy, of_label.differences)
+            masks = GraftMasks(candidates.masks(label), sample.seed, label, *energies)
             summaries[label] = graft_summary.summarise(
                 of_label, masks, shares, candidates.tested, kinds, level, sample.seed
             )

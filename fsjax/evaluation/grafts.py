@@ -70,6 +70,7 @@ class ClassGrafts:
 
     Attributes:
       class_energy: mean |F x|^2 of the donors.
+      others_energy: mean |F x|^2 of the recipients.
       differences: mean |F (d - r)|^2 of the pairs.
     """
 
@@ -95,7 +96,7 @@ class ClassGrafts:
                 np.concatenate([self._theirs, own, own]),
             )
         )
-        self.class_energy = spectrum.energy(self._donors)
+        self.class_energy, self.others_energy = spectrum.energy(self._donors), spectrum.energy(self._recipients)
         self.differences = spectrum.energy(self._donors - self._recipients)
         nothing = np.zeros((1, *self._donors.shape[1:3]), bool)
         self._base = self._said("base", nothing, self._batches)[0, 0]

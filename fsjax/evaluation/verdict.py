@@ -27,6 +27,9 @@ FEW, PROMINENT = 0.5, 16.0
 RATE = 0.025
 # A control carries as much as the map where its psi is this share of the map's.
 AS_MUCH = 0.5
+# The class lacks the map's frequencies where its energy there is below LESS of others' (geometric mean over the map),
+# and at none of them above MORE of theirs: a map may hold others' cues beside its own.
+LESS, MORE = 0.75, 3.0
 
 
 class AtShare(NamedTuple):
@@ -42,6 +45,8 @@ class AtShare(NamedTuple):
     amplitude: float
     phase: float
     zeroed: float
+    energy_ratio: float
+    largest_energy_ratio: float
     radial_psi: float
     equal_change_psi: float
     no_dc_psi: float
@@ -88,7 +93,7 @@ def rule() -> str:
         "together, and neither random frequencies that change images as much, nor random ones beside the map with its "
         f"radial profile do the same, the map holds at most {100 * FEW:g} % of what tells the images apart (or stands "
         f"out from the frequencies beside it, by a factor of {PROMINENT:g} in energy), and the class is not told by "
-        "what it lacks."
+        "what it lacks (there, setting these frequencies to 0 does the same, or the class has less energy than others)."
     )
 
 
@@ -191,13 +196,18 @@ def _controlled(evidence: Evidence, at: AtShare) -> Decision:
     """Return the decision on a class whose map at this share controls it."""
     gain = at.grafted - evidence.base
     carries = {name: getattr(at, name) - evidence.base >= AS_MUCH * gain for name in ("amplitude", "phase", "zeroed")}
+    # What the model says by default is told by what others have, whether or not amplitudes alone bring it about.
+    by_default = evidence.base > DEFAULT
     controls = f"{_of_plane(at.share)} control it (psi {at.psi:.2f})"
     if at.equal_change_psi >= at.psi_ci[0]:
         return Decision("spread", "", f"{controls}, but so do random frequencies that change images as much")
-    if carries["zeroed"] and carries["amplitude"]:
+    if carries["zeroed"] and (carries["amplitude"] or by_default):
         return Decision(
             "by absence", "", f"{controls} by what they lack: setting them to 0 in other images does it too"
         )
+    if at.energy_ratio < LESS and at.largest_energy_ratio < MORE and (carries["amplitude"] or by_default):
+        less = f"its images have {_percent(at.energy_ratio)} of others' energy there"
+        return Decision("by absence", "", f"{controls} by what they lack: {less}")
     if at.difference > FEW and not at.prominence >= PROMINENT:
         return Decision("coarse", "", f"{controls}, but hold {_percent(at.difference)} of what tells the images apart")
     if at.no_dc_psi < AS_MUCH * at.psi:

@@ -31,6 +31,7 @@ EVIDENCE = (
     ("amplitude", "amplitude"),
     ("phase", "phase"),
     ("zeroed", "zeroed"),
+    ("energy ratio", "energy_ratio"),
 )
 # Masks whose psi is shown beside each other, and the field of GraftRates of each.
 _MASKS = (

@@ -6,7 +6,7 @@ import json
 import jax
 import numpy as np
 import pytest
-from scipy.stats import binomtest
+from scipy.stats import binomtest, gmean
 
 from fsjax.data import pairs
 from fsjax.evaluation import graft_masks, grafting, grafts, influence, smallest_share
@@ -129,6 +129,15 @@ def test_the_numbers_of_a_class_are_those_of_its_outcomes(judged):
         assert rates["difference"] == pytest.approx(differences[mask].sum() / differences.sum(), rel=1e-4)
         beside = np.mean([differences[of].mean() for of in given[:3]])
         assert rates["prominence"] == pytest.approx(differences[mask].mean() / beside, rel=1e-4)
+        energies = [
+            np.square(np.abs(spectra(made.images[side]))).sum((0, 3)) for side in (of_map.donors, of_map.recipients)
+        ]
+        without_dc = mask & (spectrum.radius(*made.plane) > 0)
+        ratios = np.array(energies[0] / energies[1])[without_dc]
+        expected_ratio = gmean(ratios) if without_dc.any() else np.nan
+        assert rates["energy_ratio"] == pytest.approx(expected_ratio, rel=1e-4, nan_ok=True)
+        largest = ratios.max() if without_dc.any() else np.nan
+        assert rates["largest_energy_ratio"] == pytest.approx(largest, rel=1e-4, nan_ok=True)
         for kind, curve in found.curves.items():
             _, outcomes = of_class[kind]
             psis = [np.clip(psi_of(outcomes, row)[2], -1, 1) for row in range(3)]
@@ -178,7 +187,7 @@ def test_an_orbit_of_which_the_map_keeps_one_member_counts_as_its():
     half = np.zeros((9, 9), bool)
     half[6:8, 3:6] = True  # second members of six orbits
     flat = np.ones((9, 9))
-    found = graft_masks.GraftMasks(half[None], 0, 0, flat, flat)
+    found = graft_masks.GraftMasks(half[None], 0, 0, flat, flat, flat)
     controls, either = found.controls(0), half | spectrum.conjugate(half)
     for other in (found.of_kind("radial")[0], *controls["radial"]):
         assert other.sum() == either.sum() == 12 and not (other & either).any()
@@ -189,7 +198,7 @@ def test_an_orbit_of_which_the_map_keeps_one_member_counts_as_its():
 def test_random_controls_depend_on_seed_and_class():
     mask, flat = masks.random(12, 12, 20, np.random.default_rng(0)), np.ones((12, 12))
     made = [
-        graft_masks.GraftMasks(mask[None], seed, label, flat, flat).controls(0)
+        graft_masks.GraftMasks(mask[None], seed, label, flat, flat, flat).controls(0)
         for seed, label in ((0, 0), (0, 0), (1, 0), (0, 1))
     ]
     for kind in ("radial", "equal_change"):

@@ -21,6 +21,8 @@ AT = AtShare(
     amplitude=0.9,
     phase=0.1,
     zeroed=0.1,
+    energy_ratio=5.0,
+    largest_energy_ratio=9.0,
     radial_psi=0.0,
     equal_change_psi=0.1,
     no_dc_psi=np.nan,
@@ -58,6 +60,16 @@ def kind(evidence):
         (changed(zeroed=0.8), "by absence"),
         # What is set to 0 in others' images may be the class's own amplitude only where that carries it too.
         (changed(zeroed=0.8, amplitude=0.1, phase=0.8), "shortcut phase"),
+        # Of a default class, also where the phases of others' cues are what has to go.
+        (changed(zeroed=0.95, amplitude=0.6, phase=0.9, base=0.6), "by absence"),
+        (changed(energy_ratio=0.7, largest_energy_ratio=2.0), "by absence"),
+        (changed(energy_ratio=0.8, largest_energy_ratio=2.0), "shortcut amplitude"),
+        # One orbit of its own, and several of others' cues.
+        (changed(energy_ratio=0.1, largest_energy_ratio=9.0), "shortcut amplitude"),
+        (changed(energy_ratio=np.nan, largest_energy_ratio=np.nan), "shortcut amplitude"),
+        # Energy is not what a phase carries: the map may hold orbits of others' cues beside it.
+        (changed(energy_ratio=0.2, largest_energy_ratio=1.0, amplitude=0.1, phase=0.8), "shortcut phase"),
+        (changed(energy_ratio=0.5, largest_energy_ratio=1.0, amplitude=0.6, phase=0.9, base=0.6), "by absence"),
         (changed(equal_change_psi=0.9), "spread"),
         (changed(equal_change_psi=np.nan, radial_psi=np.nan), "shortcut amplitude"),
         (changed(psi=0.6, psi_ci=(0.52, 0.68), p_value=2e-3), "undecided"),
