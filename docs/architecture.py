@@ -9,7 +9,11 @@ ROWS = (
     ("what users call", "launch.py api analysis result"),
     ("the command line", "experiment/"),
     ("experiments of many runs", "experiment/runner experiment/multi_run/"),
-    ("one run and its stages", "experiment/pipeline experiment/stages/ experiment/comparison/ experiment/workspace"),
+    (
+        "one run and its stages",
+        "experiment/pipeline experiment/opening experiment/stages/ experiment/comparison/ experiment/workspace "
+        "experiment/training_length",
+    ),
     ("pages and figures", "report/"),
     ("training", "training/"),
     ("rates, controls, measures", "evaluation/"),
