@@ -94,7 +94,9 @@ def _forget_start(directory: Path) -> None:
     """Remove what a start leaves that kept no result: the corrected command may use other settings and other data."""
     for name in ("config.json", "command.json", "images.json"):
         (directory / name).unlink(missing_ok=True)
-    storage.remove(directory / "stages")
+    # Records alone: a folder that is no workdir may have been named by mistake.
+    for record in [*(directory / "stages").glob("*.json")] if (directory / "stages").exists() else []:
+        record.unlink()
 
 
 def _prepare(config: ConfigDict, directory: Path, stages: Mapping[str, Stage], command: list[str] | None) -> None:

@@ -742,7 +742,7 @@ def test_what_cannot_be_judged_is_refused_in_one_line_before_any_work(world, fie
 def test_nothing_is_trained_before_the_folders_are_seen_to_be_there(world, tmp_path):
     config = world.asking(f"same={world.root}/nowhere")
     config.stages = "train,search,evaluate,ood,report"
-    config.train.steps = 1
+    config.train.epochs, config.train.steps = 0.0, 1
     with pytest.raises(InputError, match=r"^ood.sets: same: got .*nowhere; expected the folder"):
         runner.run(config, tmp_path / "run")
     assert not (tmp_path / "run").exists()
