@@ -11,7 +11,7 @@ from fsjax.experiment import opening
 from fsjax.experiment.stages.stage import Stage, fingerprint
 from fsjax.experiment.workspace import Workspace
 from fsjax.runtime import files, lock, parallel, profiling, storage, writers
-from fsjax.runtime.errors import InputError, unknown
+from fsjax.runtime.errors import CheckFailed, InputError, unknown
 from fsjax.runtime.progress import clock
 from fsjax.runtime.storage import Path
 from fsjax.runtime.versions import versions
@@ -59,7 +59,7 @@ def _check_records(config: ConfigDict, directory: Path, stages: list[Stage]) -> 
     storage.check_reachable(directory, "--workdir")
     for stage in stages:
         record = _read_record(_record_file(config, directory, stage))
-        if record and (record["done"] or _has_partial_results(config, directory, stage)):
+        if _has_results(record) or (record and _has_partial_results(config, directory, stage)):
             wanted, recorded = fingerprint(config, stage), record["fields"]
             changes = [
                 f"{field} was {recorded.get(field)!r}, now {wanted.get(field)!r}"
@@ -77,10 +77,15 @@ def _keeps_results(config: ConfigDict, directory: Path, stages: Mapping[str, Sta
     """Return whether a workdir has a finished stage, or partial results of one."""
     records: list[Path] = [*(directory / "stages").glob("*.json")] if (directory / "stages").exists() else []
     return (
-        any(_read_record(file)["done"] for file in records)
+        any(_has_results(_read_record(file)) for file in records)
         or any(_has_partial_results(config, directory, stage) for stage in stages.values())
         or any(True for _ in directory.glob("*/config.json"))  # of the runs of a study
     )
+
+
+def _has_results(record: dict[str, Any]) -> bool:
+    """Return whether a stage has written its results, be it that these failed its check."""
+    return bool(record and (record["done"] or record.get("failed_check")))
 
 
 def _has_partial_results(config: ConfigDict, directory: Path, stage: Stage) -> bool:
@@ -129,6 +134,9 @@ def _run_stage(stage: Stage, workspace: Workspace, remaining: list[Stage], *, fi
     try:
         with profiling.tracing(workspace.directory / "profile" / stage.name if traced else None):
             stage.run(workspace)
+    except CheckFailed:
+        parallel.decide(lambda: files.write_json(record_file, {**record, "failed_check": True}))
+        raise
     except InputError:
         # Nothing is left that a record has to guard: the corrected command may use other settings.
         partial = _has_partial_results(workspace.config, workspace.directory, stage)

@@ -51,7 +51,8 @@ def _names(result: dict) -> dict[str, str]:
     sides = {side: result[side] for side in ("left", "right")}
     methods = {side: of_side["method"] for side, of_side in sides.items()}
     folders = {of_side["path"].rpartition("/")[0] for of_side in sides.values()}
-    return methods if len(folders) == 1 < len(set(methods.values())) else {side: side for side in sides}
+    is_one_workdir = len(folders) == 1 and folders.pop().endswith("/dfm")
+    return methods if is_one_workdir and len(set(methods.values())) > 1 else {side: side for side in sides}
 
 
 def _judged(
