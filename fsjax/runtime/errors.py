@@ -16,11 +16,23 @@ class CheckFailed(Exception):
     """A finished run whose result fails a check that the config asks for; launch.py exits with status 1."""
 
 
+# More names than these are not listed.
+_MOST_LISTED = 20
+
+
 def unknown(field: str, name: str, known: Iterable[str]) -> InputError:
-    """Return an error for an unknown name, with the known names and the nearest of them."""
-    near = nearest(name, known)
+    """Return an error for an unknown name: what is likely meant, and the known names or, of many, those like it.
+
+    Likely meant are the names that begin with the unknown one, else the nearest.
+    """
+    names = list(known)
+    longer = [of for of in names if name and of.startswith(name)][:3]
+    near = " or ".join(longer) or nearest(name, names)
     hint = f" (did you mean {near}?)" if near else ""
-    return InputError(f"{field}: got {name!r}; expected {', '.join(known)}{hint}")
+    if len(names) > _MOST_LISTED:
+        like = difflib.get_close_matches(name, names, n=6, cutoff=0.0)
+        return InputError(f"{field}: got {name!r}; expected one of {len(names)} names, such as {', '.join(like)}{hint}")
+    return InputError(f"{field}: got {name!r}; expected {', '.join(names)}{hint}")
 
 
 def one_line(error: BaseException) -> str:
