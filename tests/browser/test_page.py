@@ -30,7 +30,7 @@ def dark(browser) -> np.ndarray:
 def test_the_slider_goes_through_the_shares_and_redraws_the_map_as_python_makes_it(opened, few):
     file, maps = few
     browser = opened(file)
-    slider, evaluation = part(browser, "slider"), files.read_json(file.parent.parent / "evaluation.json")
+    slider, evaluation = part(browser, "slider"), files.read_json(file.parents[2] / "evaluation.json")
     found = evaluation["methods"]["removal"]
     assert shown(browser) == f"0 {STOPS.index(0.05)} 0"
     slider.send_keys(Keys.HOME)
@@ -74,7 +74,7 @@ def test_arrow_keys_read_scores_and_frequencies_out(opened, few):
 def test_a_heading_sorts_by_its_numbers_by_mouse_and_by_keyboard(opened, few):
     file, _ = few
     browser = opened(file)
-    tpr = files.read_json(file.parent.parent / "evaluation.json")["methods"]["removal"]["shares"]["0.05"]["tpr"]
+    tpr = files.read_json(file.parents[2] / "evaluation.json")["methods"]["removal"]["shares"]["0.05"]["tpr"]
     table = browser.find_element("id", "verdicts")
 
     def order():
