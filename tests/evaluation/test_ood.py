@@ -743,6 +743,7 @@ def test_nothing_is_trained_before_the_folders_are_seen_to_be_there(world, tmp_p
     config = world.asking(f"same={world.root}/nowhere")
     config.stages = "train,search,evaluate,ood,report"
     config.train.epochs, config.train.steps = 0.0, 1
+    config.search.shares, config.report.share = (0.25,), 0.25  # the planes of 8 x 8 have no map of 1 %
     with pytest.raises(InputError, match=r"^ood.sets: same: got .*nowhere; expected the folder"):
         runner.run(config, tmp_path / "run")
     assert not (tmp_path / "run").exists()
