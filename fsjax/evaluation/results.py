@@ -100,6 +100,10 @@ class MethodEvaluation:
             )
         return self.shares[name]
 
+    def nearest(self, share: float) -> float:
+        """Return that of the maps' shares which is nearest to one."""
+        return min(map(float, self.shares), key=lambda own: abs(own - share))
+
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class Evaluation(ResultFile):

@@ -75,9 +75,8 @@ def _check_records(config: ConfigDict, directory: Path, stages: list[Stage]) -> 
 
 def _keeps_results(config: ConfigDict, directory: Path, stages: Mapping[str, Stage]) -> bool:
     """Return whether a workdir has a finished stage, or partial results of one."""
-    records: list[Path] = [*(directory / "stages").glob("*.json")] if (directory / "stages").exists() else []
     return (
-        any(_has_results(_read_record(file)) for file in records)
+        any(_has_results(_read_record(file)) for file in _record_files(directory))
         or any(_has_partial_results(config, directory, stage) for stage in stages.values())
         or any(True for _ in directory.glob("*/config.json"))  # of the runs of a study
     )
@@ -100,7 +99,7 @@ def _forget_start(directory: Path) -> None:
     for name in ("config.json", "command.json", "images.json"):
         (directory / name).unlink(missing_ok=True)
     # Records alone: a folder that is no workdir may have been named by mistake.
-    for record in [*(directory / "stages").glob("*.json")] if (directory / "stages").exists() else []:
+    for record in _record_files(directory):
         record.unlink()
 
 
@@ -185,6 +184,11 @@ def _differing(left: dict[str, Any], right: dict[str, Any]) -> list[str]:
 def _record_file(config: ConfigDict, directory: Path, stage: Stage) -> Path:
     name = f"{stage.name}-{config.search.method}" if stage.by_method else stage.name
     return directory / "stages" / f"{name}.json"
+
+
+def _record_files(directory: Path) -> list[Path]:
+    folder = directory / "stages"
+    return [*folder.glob("*.json")] if folder.exists() else []
 
 
 def _read_record(file: Path) -> dict[str, Any]:

@@ -43,7 +43,7 @@ def write(config: ConfigDict, directory: Path) -> None:
 def _of_method(config: ConfigDict, directory: Path, evaluation: Evaluation, method: str) -> dict:
     """Return name, answer and costs of a method's maps, and a row of `class_rows` a class with how it looks."""
     evaluated = evaluation.methods[method]
-    share = min(map(float, evaluated.shares), key=lambda own: abs(own - config.report.share))
+    share = evaluated.nearest(config.report.share)
     rows = class_rows(evaluation.classes, evaluated.at(share), evaluated.grafts)
     return {
         "name": method,

@@ -22,7 +22,7 @@ def of_run(directory: Path, method: str, share: float, threshold: float) -> str:
 def table(evaluation: Evaluation, method: str, share: float, threshold: float) -> str:
     """Return headline and table, at the share of the maps nearest to `share`; names without control characters."""
     evaluated = evaluation.methods[method]
-    share = min(map(float, evaluated.shares), key=lambda own: abs(own - share))
+    share = evaluated.nearest(share)
     rows = class_rows(evaluation.classes, evaluated.at(share), evaluated.grafts)
     lines = [_printable(headline(rows, evaluated.grafts, share, threshold)), others(rows), ""]
     shown = [row for label, row in enumerate(rows) if label < _FIRST or row["shortcut"]]

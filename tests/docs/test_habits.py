@@ -54,16 +54,21 @@ def test_a_wheel_has_every_file_of_the_package_and_nothing_beside_it(installed):
     assert len(others) == 1 and others.pop().endswith(".dist-info")
 
 
-def test_what_is_installed_is_imported_from_anywhere_and_loads_jax_on_first_use(installed, tmp_path):
-    code = "import sys, fsjax; print(fsjax.__file__, 'jax' in sys.modules, fsjax.dominant_frequencies.__name__)"
-    done = subprocess.run(
+def run_installed(code, installed, folder):
+    """What Python prints for this code in a folder, with the installed package alone on its path."""
+    return subprocess.run(
         [sys.executable, "-c", code],
-        cwd=tmp_path,
+        cwd=folder,
         env={"PYTHONPATH": str(installed), "JAX_PLATFORMS": "cpu"},
         capture_output=True,
         text=True,
-        check=True,
     )
+
+
+def test_what_is_installed_is_imported_from_anywhere_and_loads_jax_on_first_use(installed, tmp_path):
+    code = "import sys, fsjax; print(fsjax.__file__, 'jax' in sys.modules, fsjax.dominant_frequencies.__name__)"
+    done = run_installed(code, installed, tmp_path)
+    assert done.returncode == 0, done.stderr
     assert done.stdout.split() == [str(installed / "fsjax" / "__init__.py"), "False", "dominant_frequencies"]
 
 
@@ -82,13 +87,7 @@ for name in ("dfm_vit", "configs/dfm_vit.py:cifar10", "own.py"):
 sys.argv = ["fsjax", "--config=dfm_vti"]
 print(command.main(), "jax" in sys.modules)
 """
-    done = subprocess.run(
-        [sys.executable, "-c", code],
-        cwd=tmp_path,
-        env={"PYTHONPATH": str(installed), "JAX_PLATFORMS": "cpu"},
-        capture_output=True,
-        text=True,
-    )
+    done = run_installed(code, installed, tmp_path)
     assert done.stdout.splitlines()[:3] == [
         "runs/dfm_vit-synthetic 3 300",
         "runs/dfm_vit-cifar10 3 0",
