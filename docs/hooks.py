@@ -1,4 +1,4 @@
-"""Hooks of mkdocs: pages from files outside docs/, tables from the code, equations as MathML."""
+"""Hooks of mkdocs: pages from files outside docs/, the table of files, equations as MathML."""
 
 import html
 import json
@@ -6,7 +6,6 @@ import pathlib
 import re
 
 import latex2mathml.converter
-from config_tables import experiments, fields
 from file_table import files
 from mkdocs.structure.files import File
 
@@ -25,9 +24,9 @@ def on_files(pages, config, **_):
 
 
 def on_page_markdown(markdown, **_):
-    """Fill in the tables of config fields and of files; link the page of the notebook."""
+    """Fill in the table of files; link the page of the notebook."""
     markdown = markdown.replace("](notebook.ipynb", "](notebook.md")
-    return re.sub(r"<!-- (experiments|fields|files) -->", lambda match: _TABLES[match[1]](), markdown)
+    return markdown.replace("<!-- files -->", files())
 
 
 def on_page_content(content, **_):
@@ -52,6 +51,3 @@ def _notebook():
 
 def _equation(display):
     return lambda match: latex2mathml.converter.convert(html.unescape(match[1]).strip(), display=display)
-
-
-_TABLES = {"experiments": experiments, "fields": fields, "files": files}

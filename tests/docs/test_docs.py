@@ -149,6 +149,11 @@ def test_the_table_of_fields_has_every_field_with_its_default_and_its_help():
         assert line in table
 
 
+def test_the_page_of_configs_has_the_code_s_tables():
+    page = (DOCS / "configs.md").read_text()
+    assert page == docs_module("config_tables").filled(page), "python docs/config_tables.py"
+
+
 def test_every_key_of_the_results_is_in_the_page_of_file_formats():
     text = (DOCS / "files.md").read_text()
     fields = [field.name for kind in RESULTS for field in dataclasses.fields(kind)]
