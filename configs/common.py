@@ -142,6 +142,10 @@ FIELDS: config_fields.Table = {
     "report": {
         "share": (0.05, "the share of the plane that the report shows"),
         "samples": (3, "filtered sample images a class"),
+        "attributions": (
+            2,
+            "test images a class whose deciding frequencies are shown, the first ones, 24 in all; 0 = none",
+        ),
     },
     "wandb": {
         "project": ("", "Weights & Biases (fsjax[wandb]) gets what TensorBoard gets: '' = off, or a project"),

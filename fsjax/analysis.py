@@ -189,7 +189,7 @@ def _config(options: ConfigDict, model: Any, classifier: Classifier, test: Datas
             "model": {"name": "the model" if name in ("<lambda>", "partial") else name},
             "search": options,
             "evaluate": config_fields.config(evaluation.FIELDS, "evaluate"),
-            "report": {"share": max(options.shares), "samples": 3},
+            "report": {"share": max(options.shares), "samples": 3, "attributions": 2},
             "run": {"memory_mib": 0, "save_seconds": 30.0},
         }
     )

@@ -33,6 +33,7 @@ def write(
     grid: tuple[float, ...] = (0.02, 0.03, 0.07, 0.15, 0.3, 0.4, 0.5),
     patch: int = 1,
     samples: int = 3,
+    attributions: int = 0,
 ) -> dfm.DominantFrequencyMaps:
     """Write evaluation.json and the report, and return the maps.
 
@@ -44,6 +45,7 @@ def write(
       grid: further shares with rates.
       patch: side of the squares on which scores are constant; a search with patches nearly has such scores.
       samples: number of images shown a class.
+      attributions: number of images a class whose deciding frequencies are shown.
     """
     rng = np.random.default_rng(0)
     radius = spectrum.radius(size, size)
@@ -66,7 +68,8 @@ def write(
     files.write_json(directory / "evaluation.json", evaluation(classes, shares, grid, rng).to_json())
     files.write_json(directory / "command.json", ["python", "launch.py", "--config=configs/x.py"])
     config = common.base()
-    config.search.shares, config.data.image_size, config.report.samples = shares, size, samples
+    config.search.shares, config.data.image_size = shares, size
+    config.report.samples, config.report.attributions = samples, attributions
     mean_std = (np.full(3, 0.5), np.full(3, 0.25))
 
     def logits(params: dict, images: np.ndarray) -> np.ndarray:

@@ -90,7 +90,14 @@ def attribute(
       interrupt.Terminated: SIGTERM came.
     """
     shares = _checked(shares, model.image_shape[:2], steps, refinements)
-    grafts = ImageGrafts(model, images, baselines)
+    return of_grafts(ImageGrafts(model, images, baselines), shares, steps=steps, refinements=refinements, seed=seed)
+
+
+def of_grafts(
+    grafts: ImageGrafts, shares: Sequence[float], *, steps: int = 8, refinements: int = 24, seed: int = 0
+) -> Attribution:
+    """Return what `attribute` does for the images and baselines of grafts."""
+    images, baselines = grafts.images, grafts.baselines
     scores = integrated_gradients(grafts, len(images), steps)
     energy = np.stack([spectrum.energy(difference[None]) for difference in images - baselines])
     random = [generator(seed, Stream.ATTRIBUTION_ORDER, index).random(grafts.plane) for index in range(len(images))]
@@ -106,18 +113,26 @@ def attribute(
         of_baseline=grafts.of_baseline,
         scores=scores.astype(np.float32),
         places=places,
-        shares=shares,
+        shares=tuple(shares),
         kept=kept,
         kept_without=kept_without,
         smallest=_smallest(grafts, places),
     )
 
 
+def default_shares(plane: tuple[int, int]) -> tuple[float, ...]:
+    """Return those of SHARES that hold an orbit of a plane (H, W)."""
+    return tuple(share for share in SHARES if share >= _of_one_orbit(plane))
+
+
+def _of_one_orbit(plane: tuple[int, int]) -> float:
+    return 2 / (plane[0] * plane[1])
+
+
 def _checked(shares: Sequence[float] | None, plane: tuple[int, int], steps: int, refinements: int) -> tuple[float, ...]:
     """Return the shares of the curves; raise InputError for arguments of `attribute` that cannot be used."""
-    least = 2 / (plane[0] * plane[1])
-    if shares is None:
-        shares = [share for share in SHARES if share >= least]
+    least = _of_one_orbit(plane)
+    shares = default_shares(plane) if shares is None else shares
     for share in shares:
         if not least <= share <= 1:
             raise InputError(f"shares: got {share}; expected {least:.3g}, which is one orbit, to 1")

@@ -15,7 +15,7 @@ from fsjax.engine.model import Model
 from fsjax.engine.tile import over_devices
 from fsjax.fourier import patches, spectrum
 from fsjax.runtime import interrupt, parallel
-from fsjax.runtime.errors import InputError
+from fsjax.runtime.errors import InputError, one_line
 from fsjax.search import gradient
 
 
@@ -28,11 +28,17 @@ class ImageGrafts:
       model: the classifier, of two or more outputs.
       images: normalised, as the model takes them.
       baselines: one an image.
+      batch: images that a device takes at a time; None = as many as fit, which two compilations tell.
 
     Attributes:
+      images: as given.
+      baselines: as given.
       plane: (H, W).
       predicted: the class that the model gives each image.
       of_baseline: the class that it gives each baseline.
+
+    Raises:
+      InputError: a model that JAX cannot differentiate.
     """
 
     def __init__(
@@ -40,21 +46,27 @@ class ImageGrafts:
         model: Model,
         images: Float[np.ndarray, "n height width channels"],
         baselines: Float[np.ndarray, "n height width channels"],
+        batch: int | None = None,
     ):
+        _check_gradient(model)
         mesh, (height, width, _) = parallel.mesh(), model.image_shape
-        self.plane = (height, width)
+        self.images, self.baselines, self.plane = images, baselines, (height, width)
         self._split, replicated = NamedSharding(mesh, P(parallel.AXIS)), NamedSharding(mesh, P())
         self._params = jax.device_put(model.params, replicated)
         self._members = jax.device_put(patches.members(height, width, 1), replicated)
         self._logits, self._slopes = _compile_logits(model, mesh), _compile_slopes(model, mesh)
-        self._step = mesh.size * _batch_size(model, len(images))
-        self._pairs = images, baselines
-        ends = (np.full((len(images), height, width), end, np.float32) for end in (1, 0))
+        self._step = mesh.size * (batch or _batch_size(model, len(images)))
+        # Of the type of masks, for which `logits` is compiled anyway.
+        ends = (np.full((len(images), height, width), end) for end in (True, False))
         self.predicted, self.of_baseline = (self.logits(end).argmax(-1).astype(np.int32) for end in ends)
 
     def logits(self, weights: Shaped[np.ndarray, "n height width"]) -> Float[np.ndarray, "n classes"]:
         """Return the logits of baselines with this part, masks or in [0, 1], of their images' frequencies."""
-        return self._batched(functools.partial(self._logits, self._params), *self._pairs, weights)
+        return self._batched(functools.partial(self._logits, self._params), self.images, self.baselines, weights)
+
+    def images_of(self, masks: Bool[np.ndarray, "n height width"]) -> Float[np.ndarray, "n height width channels"]:
+        """Return the grafts of masks: baselines with these frequencies of their images."""
+        return np.asarray(jax.jit(_grafted)(self.images, self.baselines, masks))
 
     def keep(self, masks: Bool[np.ndarray, "n height width"]) -> Bool[np.ndarray, " n"]:
         """Return whether the model gives the grafts of masks what it gives the images."""
@@ -71,7 +83,7 @@ class ImageGrafts:
         def program(*arrays: Array) -> Float[Array, "n orbits"]:
             return self._slopes(self._params, *arrays, self._members)
 
-        slopes = self._batched(program, *self._pairs, weights, self.predicted)
+        slopes = self._batched(program, self.images, self.baselines, weights, self.predicted)
         if not np.isfinite(slopes).all():
             image = int(np.flatnonzero(~np.isfinite(slopes).all(1))[0])
             raise InputError(f"model: got a non-finite gradient on image {image}; expected finite ones")
@@ -90,6 +102,17 @@ class ImageGrafts:
             placed = [jax.device_put(row, self._split) for row in padded]
             results.append(np.asarray(program(*placed))[: len(rows[0])])
         return np.concatenate(results)
+
+
+def _check_gradient(model: Model) -> None:
+    image = jax.ShapeDtypeStruct((1, *model.image_shape), jnp.float32)
+    try:
+        jax.eval_shape(jax.grad(lambda image, params: model.apply(params, image).sum()), image, model.params)
+    except Exception as error:  # of the caller's code; the cause stays attached
+        raise InputError(
+            f"model: got {type(error).__name__} for its gradient ({one_line(error)}); expected a function that JAX can "
+            "differentiate"
+        ) from error
 
 
 def _compile_logits(model: Model, mesh: Mesh) -> Callable:

@@ -17,6 +17,7 @@ from fsjax.models.classifier import Classifier
 from fsjax.report import pictures
 from fsjax.report.explorer import mask_at
 from fsjax.report.figures import stretch
+from fsjax.report.prediction import predicted
 
 # Most pixels of an image's longer side.
 _PIXELS = 144
@@ -85,10 +86,10 @@ def _shown(
     pixels, names = np.asarray(image) * std, classifier.classes
     if logits is None:
         return {"title": title, "picture": _picture(stretch(pixels)), "said": "", "otherwise": "", "hit": False}
-    best, said = _predicted(logits, names)
+    best, said = predicted(logits, names)
     otherwise = ""
     if left_out is not None:
-        best, beside = _predicted(np.where(np.arange(len(logits)) == left_out, -np.inf, logits), names)
+        best, beside = predicted(np.where(np.arange(len(logits)) == left_out, -np.inf, logits), names)
         otherwise = f"if not {names[left_out]}: {beside}"
     return {
         "title": title,
@@ -101,15 +102,6 @@ def _shown(
 
 def _picture(pixels: Float[np.ndarray, "height width 3"]) -> str:
     return pictures.image_strip(pixels[None], _PIXELS)
-
-
-def _predicted(logits: Float[np.ndarray, " outputs"], names: tuple[str, ...]) -> tuple[int, str]:
-    """Return the predicted class, and its name and probability in words."""
-    shares = np.exp(logits - logits.max())
-    best = int(shares.argmax())
-    # A model may have outputs for classes that the data lack.
-    name = names[best] if best < len(names) else f"output {best}"
-    return best, f"{name} {shares[best] / shares.sum():.2f}"
 
 
 def _moved(grafts: Grafts, label: int, name: str, outputs: int) -> str:

@@ -12,7 +12,19 @@ from fsjax.evaluation.graft_results import Grafts
 from fsjax.evaluation.results import Evaluation
 from fsjax.fourier.dfm import DominantFrequencyMaps, read_provenance
 from fsjax.models.classifier import Classifier
-from fsjax.report import explorer, figures, graft_gallery, headline, html, index, overview, pictures, run_figures, style
+from fsjax.report import (
+    attribution_gallery,
+    explorer,
+    figures,
+    graft_gallery,
+    headline,
+    html,
+    index,
+    overview,
+    pictures,
+    run_figures,
+    style,
+)
 from fsjax.report.class_rows import NO_VERDICT
 from fsjax.report.plane import Plane, colour_table, symmetric_log
 from fsjax.report.search_notes import search_notes
@@ -37,6 +49,8 @@ def check(config: ConfigDict) -> None:
         raise InputError(f"report.share: got {config.report.share:g}; expected one of search.shares, {accepted}")
     if config.report.samples < 1:
         raise InputError(f"report.samples: got {config.report.samples}; expected 1 or more")
+    if config.report.attributions < 0:
+        raise InputError(f"report.attributions: got {config.report.attributions}; expected 0 or more")
 
 
 def write(
@@ -64,6 +78,8 @@ def write(
             # Of an fsjax whose methods had one page, where figures of another method may lie.
             (directory / "report" / "figures" / f"{name}.{suffix}").unlink(missing_ok=True)
     shown = sections(directory, maps, share)
+    labels = [row["label"] for row in cards or rows]
+    decided = attribution_gallery.section(config, classifier, test, labels, folder)
     stops = explorer.stops(maps, evaluated, evaluation.images, share)
     planes = [*_scores(maps), *(plane for section in shown for plane in section.planes)]
     data = _script_data(config, classifier, maps, test, rows, grafts, stops, planes, folder)
@@ -96,7 +112,7 @@ def write(
         patch=config.search.patch if maps.method in SEARCHES and SEARCHES[maps.method].patches else None,
         images=images,
         drawn_note=f" The first {figures.MOST_CLASSES} classes." if len(rows) > figures.MOST_CLASSES else "",
-        sections=shown,
+        sections=[*filter(None, [decided]), *shown],
         stops=stops,
         headline_stop=data["headline"],
         planes=planes,

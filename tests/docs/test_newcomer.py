@@ -91,6 +91,7 @@ def run(images, tmp_path_factory):
         "search.images_per_class": 0,
         "evaluate.pairs": 0,
         "report.samples": 1,
+        "report.attributions": 0,
         "stages": "train,search,evaluate,report,export",
     }
     words = [f"--config.{name}={value}" for name, value in fields.items()]

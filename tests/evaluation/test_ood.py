@@ -577,7 +577,7 @@ def test_it_is_a_stage_with_the_report_behind_it(tmp_path, caplog):
     config.search.images_per_class, config.search.patch = 2, 3
     config.evaluate.pairs, config.ood.random_masks, config.evaluate.grid = 0, 1, ()
     config.stages = "train,search,evaluate,ood"
-    config.search.shares, config.report.samples = (0.05,), 1
+    config.search.shares, config.report.samples, config.report.attributions = (0.05,), 1, 0
     config.ood.sets = f"{file}={tmp_path / 'other'}"
     caplog.set_level(logging.INFO, "fsjax.experiment.pipeline")
 

@@ -41,7 +41,8 @@ def test_a_photograph_folder_goes_from_nothing_to_a_page(photographs, tmp_path, 
     assert (config.data.image_size, config.data.test_split, config.model.name) == (32, "val", "resnet20")
     config.model.name = "vit_nano_patch8"
     config.train.batch_size, config.train.epochs, config.search.resamples = 4, 1.0, 0
-    config.evaluate.pairs, config.evaluate.grid, config.report.samples = 2, (), 1
+    config.evaluate.pairs, config.evaluate.grid = 2, ()
+    config.report.samples, config.report.attributions = 1, 0
     config.search.images_per_class, config.search.patch = 2, 8
     config.search.shares, config.report.share = (0.2,), 0.2
     caplog.set_level(logging.INFO, "fsjax")

@@ -12,7 +12,7 @@ def small_config(**changes):
     config.train.steps = 3
     config.train.batch_size = 16
     config.search.images_per_class = 4
-    config.report.samples = 1
+    config.report.samples, config.report.attributions = 1, 0
     config.evaluate.grid = (0.3,)
     config.evaluate.pairs = 6
     for name, value in changes.items():

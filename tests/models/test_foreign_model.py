@@ -65,6 +65,7 @@ def make_config(images, name, weights, **search):
     config.model.update({"name": name, "weights": str(weights)})
     config.search.update({"method": "removal_compat", "split": "test", "images_per_class": 0, **search})
     config.search.shares = (0.01, 0.05, 0.1, 0.2)
+    config.report.attributions = 0
     return config
 
 

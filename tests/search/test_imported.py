@@ -38,6 +38,7 @@ def make_config(stages, maps=""):
     config.train.batch_size = 8
     config.search.method = "imported" if maps else "removal"
     config.search.imported.maps = str(maps)
+    config.report.attributions = 0
     return config
 
 
