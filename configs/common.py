@@ -29,9 +29,17 @@ FIELDS: config_fields.Table = {
     ),
     "profile": (False, "write a JAX trace of a few steps of each stage under WORKDIR/profile/"),
     "data": {
-        "source": ("synthetic", "synthetic, folder, arrays, tfds"),
-        "name": ("syn1", "synthetic: demo, syn1 to syn4; tfds: the name of the builder"),
-        "root": ("", "folder, arrays: where the files are; tfds: its data_dir"),
+        "source": ("synthetic", "synthetic, folder, arrays, tfds, huggingface"),
+        "name": (
+            "syn1",
+            "synthetic: demo, syn1 to syn4; tfds: the name of the builder; huggingface: a set of the hub where root is "
+            "'', as 'OWNER/SET' or 'OWNER/SET:CONFIG'",
+        ),
+        "root": (
+            "",
+            "folder, arrays: where the files are; tfds: its data_dir; huggingface: a folder that save_to_disk wrote, "
+            "or a file or folder of parquet",
+        ),
         "classes": (
             "",
             "'' = the source's own order; or folders in index order: 'n02690373=airliner,n02917=wagon'",
@@ -49,6 +57,13 @@ FIELDS: config_fields.Table = {
         "std": ((), "standard deviation of pixels in [0, 1], per channel; () = measure it on the training images"),
         "images": ("{split}_images.npy", "arrays: file of a split under root; '{split}.npz' has images and labels"),
         "labels": ("{split}_labels.npy", "arrays: file of a split under root"),
+        "huggingface": {
+            "image": ("", "huggingface: the column of images; '' = the only one of the feature Image"),
+            "label": (
+                "",
+                "huggingface: the column of labels, also of whole numbers or strings; '' = the only one of ClassLabel",
+            ),
+        },
         "skip_undecodable": (False, "leave out images that cannot be decoded, instead of stopping"),
         "frequencies": (
             "",

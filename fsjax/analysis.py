@@ -55,14 +55,15 @@ def analyse(
       model: a callable, images [n, H, W, C] float32 normalised, for any n -> logits [n, K], that JAX can trace; a Flax
         NNX module; (module, variables) of Flax Linen; an Equinox module; a Keras model on JAX. In evaluation mode.
       train: images that are searched: (images, labels) as arrays [n, H, W, C] and [n]; a folder <class>/*.jpg, as its
-        path; or a sequence of (image, label). Of each class 100, drawn by the seed (images_per_class).
+        path; a datasets.Dataset with one column of Image and one of ClassLabel; or a sequence of (image, label). Of
+        each class 100, drawn by the seed (images_per_class).
       test: images that verdicts and rates rest on, in the same forms; others than those of train.
-      classes: display names in index order, K at most; None = the folders' names, or '0', '1', ...
+      classes: display names in index order, K at most; None = the folders' or the set's names, or '0', '1', ...
       search: a name of fsjax.search.SEARCHES.
       shares: of the plane that the maps keep, in (0, 1]; a verdict may rest on any up to the largest.
       mean_std: of pixels in [0, 1], per channel, that the model's images are normalised with; images are then uint8, or
         floats in [0, 1]. None = arrays are normalised already.
-      image_size: of the model, for folders and images that are resized.
+      image_size: of the model, for folders, a datasets.Dataset and images that are resized.
       seed: of all random draws.
       directory: of partial results: the same call goes on there after a kill, and begins anew for other images, weights
         or seeds with one line.

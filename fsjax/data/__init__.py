@@ -47,8 +47,8 @@ def check(data_config: ConfigDict) -> None:
     """Raise InputError for a field of config.data that cannot be used; reads no file."""
     if data_config.source not in SOURCES:
         raise InputError(f"data.source: got {data_config.source!r}; expected {', '.join(SOURCES)}")
-    if data_config.source == "tfds":
-        extras.require("tfds")
+    if data_config.source in extras.EXTRAS:
+        extras.require(data_config.source)
     if data_config.image_size < 1:
         raise InputError(f"data.image_size: got {data_config.image_size}; expected whole numbers from 1")
     shorter = data_config.resize_shorter
@@ -104,10 +104,17 @@ def _open_tfds(data_config: ConfigDict, split: str) -> Source:
     return open_tfds(data_config, split)
 
 
+def _open_huggingface(data_config: ConfigDict, split: str) -> Source:
+    from fsjax.data.huggingface import open_huggingface  # on first use, as it needs an extra and takes seconds
+
+    return open_huggingface(data_config, split)
+
+
 # name -> open(data_config, split name) -> Source
 SOURCES: dict[str, Callable[[ConfigDict, str], Source]] = {
     "synthetic": open_synthetic,
     "folder": open_folder,
     "arrays": open_arrays,
     "tfds": _open_tfds,
+    "huggingface": _open_huggingface,
 }

@@ -7,7 +7,7 @@ import numpy as np
 from jaxtyping import Int, Int32, Shaped, UInt8
 from ml_collections import ConfigDict
 
-from fsjax.data.source import ClassChoice, Source, choose_classes, parse_classes
+from fsjax.data.source import Source, choose_numbered
 from fsjax.runtime import files, storage
 from fsjax.runtime.errors import InputError
 from fsjax.runtime.storage import Path
@@ -42,7 +42,7 @@ def open_arrays(data_config: ConfigDict, split: str) -> "ArraysSource":
             f"{labels_name}: got {len(labels)} labels; expected {len(images)}, one an image of {images_path}"
         )
     available = int(labels.max()) + 1
-    choice = _choose(data_config.classes, available, labels_name)
+    choice = choose_numbered(data_config.classes, available, labels_name)
     rows, labels = choice.relabel(labels, available)
     return ArraysSource(choice.display, images, rows, labels, str(images_path))
 
@@ -95,13 +95,3 @@ def _channels_last(images: np.ndarray, name: str) -> Shaped[np.ndarray, "all hei
     if len(shape) == 4 and shape[1] in (1, 3):
         return np.moveaxis(images, 1, 3)
     raise InputError(f"{name}: got shape {list(shape)}; expected [n,h,w,3], [n,3,h,w], [n,h,w,1], [n,1,h,w], [n,h,w]")
-
-
-def _choose(text: str, available: int, where: str) -> ClassChoice:
-    numbers = [str(label) for label in range(available)]
-    pairs = parse_classes(text)
-    if not pairs or any(name in numbers for name, _ in pairs):
-        return choose_classes(text, numbers, where)
-    if len(pairs) < available:
-        raise InputError(f"data.classes: got {len(pairs)} names; expected {available}, as many as classes in {where}")
-    return ClassChoice(tuple(range(available)), tuple(display for _, display in pairs))

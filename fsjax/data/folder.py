@@ -1,25 +1,20 @@
 """Source of image folders: <root>/<split>/<class>/*.jpg."""
 
-import logging
 import os
 from collections.abc import Sequence
-from concurrent.futures import ThreadPoolExecutor
 from typing import SupportsIndex
 
 import numpy as np
 from jaxtyping import Int32, UInt8
 from ml_collections import ConfigDict
 
+from fsjax.data.decodable import find_decodable
 from fsjax.data.preprocess import decode
 from fsjax.data.source import Source, choose_classes
 from fsjax.runtime import storage
 from fsjax.runtime.errors import InputError
 from fsjax.runtime.storage import Path
 
-logger = logging.getLogger(__name__)
-
-# Images that do not decode, named in the log.
-_NAMED = 5
 EXTENSIONS = (".jpg", ".jpeg", ".png", ".webp", ".bmp")
 
 
@@ -103,18 +98,7 @@ def _decode(file: str, advice: str = "") -> UInt8[np.ndarray, "height width 3"]:
 
 def decodable(files: list[list[str]], folder: Path) -> list[list[str]]:
     """Return the files of each class that decode; `folder` is what the log calls the set."""
-
-    def decodes(path: str) -> bool:
-        try:
-            _decode(path)
-        except InputError:
-            return False
-        return True
-
-    with ThreadPoolExecutor(os.cpu_count()) as pool:
-        good = [[path for path, ok in zip(paths, pool.map(decodes, paths), strict=True) if ok] for paths in files]
-    total, kept = sum(map(len, files)), {path for paths in good for path in paths}
-    bad = ["/".join(path.rsplit("/", 2)[-2:]) for paths in files for path in paths if path not in kept]
-    named = f": {', '.join(bad[:_NAMED])}{', ...' if len(bad) > _NAMED else ''}" if bad else ""
-    logger.info("%s: left out %d of %d images, which do not decode%s", folder, len(bad), total, named)
-    return good
+    every = [path for paths in files for path in paths]
+    names = ["/".join(path.rsplit("/", 2)[-2:]) for path in every]
+    good = iter(find_decodable(lambda index: _decode(every[index]), names, str(folder)))
+    return [[path for path in paths if next(good)] for paths in files]

@@ -1,12 +1,13 @@
-"""The protocol of data sources, and how data.classes chooses and orders their classes."""
+"""The protocol of data sources, what a set is called, and how data.classes chooses and orders its classes."""
 
 import difflib
 import unicodedata
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import NamedTuple, Protocol, SupportsIndex, runtime_checkable
 
 import numpy as np
 from jaxtyping import Int, Int32, UInt8
+from ml_collections import ConfigDict
 
 from fsjax.runtime.errors import InputError
 
@@ -53,20 +54,47 @@ class ClassChoice(NamedTuple):
         return chosen, relabelled[chosen]
 
 
-def choose_classes(text: str, names: Sequence[str], where: str) -> ClassChoice:
+def set_name(data: Mapping | ConfigDict) -> str:
+    """Return data.name where data.source goes by it; '' where it goes by data.root. data: the fields of config.data."""
+    by_name = data["source"] in ("synthetic", "tfds") or (data["source"] == "huggingface" and not data["root"])
+    return data["name"] if by_name else ""
+
+
+def choose_classes(chosen: str | Sequence[str], names: Sequence[str], where: str) -> ClassChoice:
     """Choose classes of a source by data.classes; '' = all of them in their own order.
 
-    text: 'cat,dog' or 'n02690373=airliner,n02814533=wagon', a subset in index order with optional display names.
-    where: what holds the names, for the message. Raises InputError for a malformed text and for a name not there.
+    chosen: 'cat,dog' or 'n02690373=airliner,n02814533=wagon', a subset in index order with optional display names; or
+    a sequence of names. where: what holds the names, for the message. Raises InputError for a malformed text and for a
+    name not there.
     """
     index_of = {name: i for i, name in enumerate(names)}
-    pairs = parse_classes(text) or [(name, name) for name in names]
+    given = _pairs(chosen)
+    pairs = given or [(name, name) for name in names]
     for name, _ in pairs:
         if name not in index_of:
             raise InputError(f"data.classes: no class {name!r} in {where}; {suggest(name, names)}")
     for _, display in pairs:
-        _check_name(display, "data.classes" if text.strip() else where)
+        _check_name(display, "data.classes" if given else where)
     return ClassChoice(tuple(index_of[name] for name, _ in pairs), tuple(display for _, display in pairs))
+
+
+def choose_numbered(chosen: str | Sequence[str], available: int, where: str) -> ClassChoice:
+    """Choose among labels 0 to available - 1, whose classes are called '0', '1', ...
+
+    chosen: picks among those ('3=cat,5=dog') or, where its names are others, names the labels 0, 1, ... in order
+    ('plane,car'). Raises InputError for fewer such names than there are labels.
+    """
+    numbers = [str(label) for label in range(available)]
+    pairs = _pairs(chosen)
+    if not pairs or any(name in numbers for name, _ in pairs):
+        return choose_classes(chosen, numbers, where)
+    if len(pairs) < available:
+        raise InputError(f"data.classes: got {len(pairs)} names; expected {available}, as many as classes in {where}")
+    return ClassChoice(tuple(range(available)), tuple(display for _, display in pairs))
+
+
+def _pairs(chosen: str | Sequence[str]) -> list[tuple[str, str]]:
+    return parse_classes(chosen) if isinstance(chosen, str) else _each_once([(name, name) for name in chosen])
 
 
 def _check_name(name: str, where: str) -> None:
@@ -92,6 +120,10 @@ def parse_classes(text: str) -> list[tuple[str, str]]:
         if not name or (equals and not display):
             raise InputError(f"data.classes: got the entry {entry!r}; expected 'name' or 'name=display name'")
         pairs.append((name, display or name))
+    return _each_once(pairs)
+
+
+def _each_once(pairs: list[tuple[str, str]]) -> list[tuple[str, str]]:
     for kind, values in (("class", [p[0] for p in pairs]), ("display name", [p[1] for p in pairs])):
         for value in values:
             if values.count(value) > 1:

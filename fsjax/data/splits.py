@@ -1,4 +1,4 @@
-"""Splits as people hold them: arrays, a folder of class folders, or a sequence of (image, label)."""
+"""Splits as people hold them: arrays, a folder of class folders, a datasets.Dataset, a sequence of (image, label)."""
 
 import os
 from collections.abc import Mapping, Sequence
@@ -13,6 +13,7 @@ from fsjax.data.dataset import Dataset
 from fsjax.data.folder import open_folder
 from fsjax.data.in_memory import ArrayDataset
 from fsjax.data.preprocess import NORMALISED, resize, to_rgb
+from fsjax.data.source import Source, check_every_class_has_images
 from fsjax.runtime import storage
 from fsjax.runtime.errors import InputError
 
@@ -30,11 +31,13 @@ def open_splits(
     """Return the images of each split; all have the same classes, in the same order.
 
     Args:
-      splits: what a message calls a split -> (images, labels) as arrays; a folder <class>/*.jpg, as its path; or a
-        sequence of (image, label), whose images are arrays or PIL's.
-      classes: display names in index order, of folders those that are used; None = the folders' names, or '0', '1', ...
+      splits: what a message calls a split -> (images, labels) as arrays; a folder <class>/*.jpg, as its path; a
+        datasets.Dataset with one column of Image and one of ClassLabel; or a sequence of (image, label), whose images
+        are arrays or PIL's.
+      classes: display names in index order, of named classes those that are used; None = the split's own, or '0', ...
       mean_std: of pixels in [0, 1], per channel; NORMALISED where images are normalised already.
-      image_size: that images of folders, and other images of uint8, are resized to; None = images keep their size.
+      image_size: that images of folders and of a datasets.Dataset, and other images of uint8, are resized to; None =
+        images keep their size.
 
     Raises:
       InputError: a ValueError that names what cannot be used.
@@ -42,9 +45,8 @@ def open_splits(
     names = None if classes is None else tuple(classes)
     opened: dict[str, Dataset] = {}
     for field, split in splits.items():
-        if isinstance(split, str | os.PathLike):
-            opened[field] = _folder(split, field, names, mean_std, image_size)
-            names = opened[field].classes
+        if (dataset := _from_source(split, field, names, mean_std, image_size)) is not None:
+            opened[field], names = dataset, dataset.classes
     arrays = {
         field: _arrays(split, field, mean_std, image_size) for field, split in splits.items() if field not in opened
     }
@@ -100,27 +102,44 @@ def mean_std_of(mean_std: Any) -> tuple[np.ndarray, np.ndarray]:
     return mean, std
 
 
-def _folder(
-    path: str | os.PathLike,
+def _from_source(
+    split: Any,
     field: str,
     names: tuple[str, ...] | None,
     mean_std: tuple[np.ndarray, np.ndarray],
     image_size: int | None,
-) -> Dataset:
+) -> Dataset | None:
+    """Return the images of a folder or a datasets.Dataset, grey levels in [0, 255]; None for another split."""
+    is_folder = isinstance(split, str | os.PathLike)
+    if not is_folder and type(split).__module__ != "datasets.arrow_dataset":
+        return None
+    kind = "folder" if is_folder else "datasets.Dataset"
     if image_size is None:
-        raise InputError(f"image_size: got nothing; expected the model's, since {field} is a folder")
+        raise InputError(f"image_size: got nothing; expected the model's, since {field} is a {kind}")
     if not len(mean_std[0]):
         raise InputError(
-            f"mean_std: got nothing; expected what the model's images are normalised with, since {field} is a folder "
+            f"mean_std: got nothing; expected what the model's images are normalised with, since {field} is a {kind} "
             "(((0, 0, 0), (1, 1, 1)) for pixels in [0, 1])"
         )
+    return Dataset(_folder(split, field, names) if is_folder else _huggingface(split, field, names), image_size)
+
+
+def _folder(path: str | os.PathLike, field: str, names: tuple[str, ...] | None) -> Source:
     folder = storage.path(str(path))
     if not folder.is_dir():
         raise InputError(f"{field}: got {str(path)!r}; expected a folder with a folder of images for each class in it")
     data = ConfigDict(
         {"root": str(folder.absolute().parent), "classes": ",".join(names or ()), "skip_undecodable": False}
     )
-    return Dataset(open_folder(data, folder.absolute().name), image_size)
+    return open_folder(data, folder.absolute().name)
+
+
+def _huggingface(records: Any, field: str, names: tuple[str, ...] | None) -> Source:
+    from fsjax.data.huggingface import of_dataset  # of an extra, which whoever has such a set has installed
+
+    source = of_dataset(records, names or (), field)
+    check_every_class_has_images(source, field)
+    return source
 
 
 def _arrays(
@@ -153,7 +172,8 @@ def _read(split: Any, field: str, image_size: int | None) -> tuple[np.ndarray, n
             images, labels = zip(*(split[index] for index in range(len(split))), strict=True)
     except (TypeError, ValueError, KeyError, IndexError) as error:
         raise InputError(
-            f"{field}: got {type(split).__name__}; expected (images, labels), a folder, or a sequence of (image, label)"
+            f"{field}: got {type(split).__name__}; expected (images, labels), a folder, a datasets.Dataset, or a "
+            "sequence of (image, label)"
         ) from error
     if image_size is not None or isinstance(images, tuple | list):
         images = [_sized(image, image_size) for image in images]

@@ -5,6 +5,7 @@ from ml_collections import ConfigDict
 
 from fsjax import search
 from fsjax.data.dataset import Dataset
+from fsjax.data.source import set_name
 from fsjax.evaluation import grafting
 from fsjax.evaluation.graft_masks import KINDS
 from fsjax.fourier import patches
@@ -27,7 +28,7 @@ def lines(config: ConfigDict, stages: list[str], datasets: dict[str, Dataset]) -
 
 
 def _data(config: ConfigDict, datasets: dict[str, Dataset]) -> str:
-    where = config.data.name if config.data.source in ("synthetic", "tfds") else config.data.root
+    where = set_name(config.data) or config.data.root
     counts = ", ".join(f"{len(dataset):,} {split}" for split, dataset in datasets.items())
     classes = len(next(iter(datasets.values())).classes)
     size = config.data.image_size

@@ -7,6 +7,7 @@ import numpy as np
 from ml_collections import ConfigDict
 
 from fsjax.data.dataset import Dataset
+from fsjax.data.source import set_name
 from fsjax.evaluation import evaluation_file, verdict
 from fsjax.evaluation.graft_results import Grafts
 from fsjax.evaluation.results import Evaluation
@@ -86,6 +87,7 @@ def write(
     page = html.template("page.html").render(
         title=directory.name,
         config=config,
+        set_name=set_name(config.data),
         command=command_of(directory),
         config_json=json.dumps(config.to_dict(), indent=1),
         stages=_stages(directory, config.search.method),

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 from jaxtyping import Float
 
+from fsjax.data.source import set_name
 from fsjax.evaluation.load_result import MethodResult, methods, read_result
 from fsjax.evaluation.statistics import mean
 from fsjax.fourier.dfm import read_provenance
@@ -149,10 +150,8 @@ def _median(smallest: Float[np.ndarray, " classes"]) -> float | None:
 
 def _data(config: dict, file: Path) -> str:
     """Return the name of the data set, or of its folder."""
-    source, root = (_field(config, f"data.{name}", str, file) for name in ("source", "root"))
-    if source in ("synthetic", "tfds"):
-        return _field(config, "data.name", str, file)
-    return pathlib.PurePosixPath(root).name or source
+    data = {name: _field(config, f"data.{name}", str, file) for name in ("source", "name", "root")}
+    return set_name(data) or pathlib.PurePosixPath(data["root"]).name or data["source"]
 
 
 def _field(config: Any, dotted: str, kind: Any, file: Path) -> Any:

@@ -5,8 +5,9 @@ import importlib.util
 
 from fsjax.runtime.errors import InputError
 
-# Extra -> its modules. requirements.txt installs it; pyproject.toml has the others.
+# Extra -> its modules, for each data.source that needs one; pyproject.toml has all extras.
 EXTRAS = {
+    "huggingface": ("datasets",),
     "tfds": ("array_record", "importlib_resources", "tensorflow_datasets"),
 }
 

@@ -328,7 +328,7 @@ def test_config_values_that_are_not_accepted_are_refused(tmp_path):
     def load(split="train", **fields):
         return data.load(config(**{"root": tmp_path, **fields}), split, 0)
 
-    refused("data.source: got 'foldr'; expected synthetic, folder, arrays, tfds", load, source="foldr")
+    refused("data.source: got 'foldr'; expected synthetic, folder, arrays, tfds, huggingface", load, source="foldr")
     refused("split: got 'val'; expected train, validation, test", load, "val")
     refused("data.image_size: got 0; expected", load, image_size=0)
     refused("data.validation_share: got 1.0; expected", load, validation_share=1.0)

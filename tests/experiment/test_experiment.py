@@ -316,7 +316,7 @@ def test_one_class_of_grey_images_of_odd_sizes_runs_to_the_report(tmp_path, monk
         ({"evaluate__threshold": 1.5}, "evaluate.threshold: got 1.5; expected a TPR in [0, 1]"),
         ({"evaluate__pairs": -1}, "evaluate.pairs: got -1; expected 0 or more"),
         ({"model__name": "resnet19"}, "model.name: got 'resnet19'; expected "),
-        ({"data__source": "csv"}, "data.source: got 'csv'; expected synthetic, folder, arrays, tfds"),
+        ({"data__source": "csv"}, "data.source: got 'csv'; expected synthetic, folder, arrays, tfds, huggingface"),
         ({"data__mean": (0.5, 0.5)}, "data.mean"),
         ({"data__mean": (0.5, 0.5, 0.5)}, "data.std"),
         ({"data__mean": (0.5, 0.5, 0.5), "data__std": (0.5, 0.0, 0.5)}, "data.std"),

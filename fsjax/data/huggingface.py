@@ -1,0 +1,178 @@
+"""Source of sets of the `datasets` library: of the Hugging Face hub, parquet files, or what save_to_disk wrote."""
+
+import dataclasses
+from collections.abc import Sequence
+from typing import SupportsIndex
+
+import datasets
+import numpy as np
+from jaxtyping import Int, Int32, UInt8
+from ml_collections import ConfigDict
+
+from fsjax.data.decodable import find_decodable
+from fsjax.data.preprocess import decode
+from fsjax.data.source import Source, choose_classes, choose_numbered
+from fsjax.runtime import storage
+from fsjax.runtime.errors import InputError, one_line, unknown
+
+# Columns that a message lists.
+_LISTED = 10
+# A column of larger numbers holds no labels.
+_LARGEST_LABEL = 99_999
+_FILES = "a folder that save_to_disk wrote, or a file or folder of parquet"
+_ADVICE = "; --config.data.skip_undecodable=True leaves such images out"
+
+
+def open_huggingface(data_config: ConfigDict, split: str) -> "HuggingFaceSource":
+    """Open the files of data.root or, where it is '', the set data.name of the Hugging Face hub.
+
+    data.root: a folder that save_to_disk wrote, or a file or folder of parquet. data.name: 'OWNER/SET', or
+    'OWNER/SET:CONFIG'. split: a name or a slice of one, 'train[:80%]'; all of a set without splits is 'train'.
+    The columns are the one of Image and the one of ClassLabel, or those of data.huggingface.image and .label, where a
+    label may be a whole number, whose classes are '0', '1', ..., or a string. Labels are read here, in one pass; images
+    are decoded on access, with data.skip_undecodable each once here. Raises InputError for a set that cannot be opened,
+    an unknown split, columns that are not there or are several, and labels that are missing or negative.
+
+    >>> source = open_huggingface(config.data, "train")  # config.data.name = "OWNER/SET"
+    >>> source.classes, source[0].shape  # ('cat', 'dog'), (480, 640, 3)
+    """
+    splits, name = _open(data_config)
+    records, where = _choose_split(splits, split, name, data_config), f"{name}, split {split}"
+    columns = {}
+    for field, feature in (("image", datasets.Image), ("label", datasets.ClassLabel)):
+        named = data_config.huggingface[field]
+        if named and named not in records.features:
+            raise unknown(f"data.huggingface.{field}", named, records.features)
+        columns[field] = named or _only_column(records, feature, where, f", or --config.data.huggingface.{field}=NAME")
+    source = _read(records, columns["image"], columns["label"], data_config.classes, where)
+    if not data_config.skip_undecodable:
+        return source
+    good = find_decodable(source.__getitem__, [f"row {row}" for row in source.rows], where)
+    return dataclasses.replace(source, rows=source.rows[good], labels=source.labels[good])
+
+
+def of_dataset(records: datasets.Dataset, classes: Sequence[str], where: str) -> "HuggingFaceSource":
+    """Return the images of an opened set with one column of Image and one of ClassLabel.
+
+    classes: those that are used, in index order; () = all. where: what messages call the set. Raises InputError for
+    other columns and for labels that are missing.
+    """
+    advice = ": cast_column makes a column one, remove_columns leaves one"
+    image, label = (_only_column(records, kind, where, advice) for kind in (datasets.Image, datasets.ClassLabel))
+    return _read(records, image, label, classes, where)
+
+
+@dataclasses.dataclass
+class HuggingFaceSource(Source):
+    """A Source of rows of a set; rows: which of them are used. image: the column. name: what errors call the set."""
+
+    classes: tuple[str, ...]
+    records: datasets.Dataset
+    image: str
+    rows: Int[np.ndarray, " images"]
+    labels: Int32[np.ndarray, " images"]
+    name: str
+
+    def __getitem__(self, index: SupportsIndex) -> UInt8[np.ndarray, "height width 3"]:
+        row = int(self.rows[index])
+        stored = self.records[row][self.image] or {}
+        file = stored.get("bytes") or stored.get("path")
+        if not file:
+            raise InputError(f"image {row} of {self.name} does not decode (it is empty){_ADVICE}")
+        return decode(file, f"{row} of {self.name}", _ADVICE)
+
+
+def _open(data_config: ConfigDict) -> tuple[dict[str, datasets.Dataset], str]:
+    """Return the splits of a set by name, and what messages call the set."""
+    root = data_config.root
+    field, got = ("data.root", root) if root else ("data.name", data_config.name)
+    expected = _FILES if root else f"'OWNER/SET' or 'OWNER/SET:CONFIG' of the hub, or data.root={_FILES}"
+    path = storage.path(root)
+    if root and not (storage.is_local(path) and path.exists()):
+        raise InputError(f"data.root: got {root!r}; expected {expected}, on this machine")
+    try:
+        if not root:
+            name, _, config = got.partition(":")
+            opened = datasets.load_dataset(name, config or None)
+        elif path.is_file():
+            opened = datasets.load_dataset("parquet", data_files=str(path))
+        elif (path / "dataset_dict.json").exists() or (path / "state.json").exists():
+            opened = datasets.load_from_disk(str(path))
+        else:
+            opened = datasets.load_dataset(str(path))
+    except Exception as error:  # of the hub, of files, of Arrow: many types; the cause stays attached
+        cause = error.__cause__ if isinstance(error, datasets.exceptions.DatasetGenerationError) else None
+        raise InputError(
+            f"{field}: got {got!r}, which cannot be opened ({one_line(cause or error)}); expected {expected}"
+        ) from error
+    return opened if isinstance(opened, dict) else {str(opened.split or "train"): opened}, got
+
+
+def _choose_split(
+    splits: dict[str, datasets.Dataset], split: str, name: str, data_config: ConfigDict
+) -> datasets.Dataset:
+    if split in splits:
+        return splits[split]
+    try:
+        parts = datasets.ReadInstruction.from_spec(split).to_absolute({key: len(part) for key, part in splits.items()})
+        return datasets.concatenate_datasets(
+            [splits[part.splitname].select(range(part.from_, part.to)) for part in parts]
+        )
+    except Exception as error:  # an unknown name, a malformed slice, one of no rows: the cause stays attached
+        field = "data.test_split" if split == data_config.test_split else "data.train_split"
+        raise InputError(
+            f"{field}: got {split!r} of {name} ({one_line(error)}); expected {', '.join(splits)}, or a part of one, "
+            f"such as {next(iter(splits))}[:80%]"
+        ) from error
+
+
+def _only_column(records: datasets.Dataset, feature: type, where: str, advice: str) -> str:
+    found = [name for name, kind in records.features.items() if isinstance(kind, feature)]
+    if len(found) == 1:
+        return found[0]
+    listed = [f"{name}: {_kind(records, name)}" for name in records.features]
+    got = ", ".join(listed[:_LISTED]) + (f" and {len(listed) - _LISTED} more" if len(listed) > _LISTED else "")
+    raise InputError(f"{where}: got the columns {got}; expected one column of {feature.__name__}{advice}")
+
+
+def _kind(records: datasets.Dataset, column: str) -> str:
+    kind = records.features[column]
+    return kind.dtype if isinstance(kind, datasets.Value) else type(kind).__name__
+
+
+def _read(
+    records: datasets.Dataset, image: str, label: str, classes: str | Sequence[str], where: str
+) -> HuggingFaceSource:
+    # A set keeps the format it was saved with, in which its rows are tensors.
+    records = records.with_format(None)
+    labels, names = _read_labels(records, label, where)
+    numbered = names == [str(number) for number in range(len(names))]
+    choice = choose_numbered(classes, len(names), where) if numbered else choose_classes(classes, names, where)
+    rows, labels = choice.relabel(labels, len(names))
+    try:
+        images = records.select_columns([image]).cast_column(image, datasets.Image(decode=False))
+    except Exception as error:  # Arrow's, of a column that holds other things; the cause stays attached
+        raise InputError(f"{where}: got {_kind(records, image)} in column {image!r}; expected images") from error
+    return HuggingFaceSource(choice.display, images, image, rows, labels, where)
+
+
+def _read_labels(records: datasets.Dataset, column: str, where: str) -> tuple[Int[np.ndarray, " all"], list[str]]:
+    """Return the labels of all rows, and the names of the classes."""
+    kind, where = records.features[column], f"{where}: column {column!r}"
+    values = records.select_columns([column]).with_format("arrow")[:].column(0)
+    if values.null_count:
+        raise InputError(f"{where}: got {values.null_count} rows without a label; expected one a row")
+    if isinstance(kind, datasets.Value) and "string" in kind.dtype:
+        names, labels = np.unique(np.array(values.to_pylist(), object), return_inverse=True)
+        return labels, names.tolist()
+    if not isinstance(kind, datasets.ClassLabel) and not (isinstance(kind, datasets.Value) and "int" in kind.dtype):
+        raise InputError(f"{where}: got {_kind(records, column)}; expected ClassLabel, whole numbers or strings")
+    labels = values.to_numpy()
+    largest = kind.num_classes - 1 if isinstance(kind, datasets.ClassLabel) else _LARGEST_LABEL
+    if len(labels) and not 0 <= labels.min() <= labels.max() <= largest:
+        raise InputError(
+            f"{where}: got labels {labels.min()} to {labels.max()}; expected 0 to {largest} (is the split unlabelled?)"
+        )
+    if isinstance(kind, datasets.ClassLabel):
+        return labels, list(kind.names)
+    return labels, [str(number) for number in range(int(labels.max(initial=-1)) + 1)]

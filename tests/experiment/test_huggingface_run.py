@@ -1,0 +1,54 @@
+"""A set of the library `datasets` goes to a page, and a run goes on with the images that it began with."""
+
+import io
+import logging
+
+import datasets
+import numpy as np
+import pytest
+from PIL import Image
+
+from configs import folder
+from fsjax.experiment import runner
+from fsjax.runtime.errors import InputError
+
+
+def birds(labels, modes=()):
+    """Herons and storks of several sizes; modes: of single images, 'broken' is half a file."""
+    rng, images = np.random.default_rng(len(labels)), []
+    for row in range(len(labels)):
+        mode, buffer = dict(modes).get(row, "RGB"), io.BytesIO()
+        pixels = rng.integers(0, 256, (30 + row, 40, 3)).astype(np.uint8)
+        Image.fromarray(pixels).convert("RGB" if mode == "broken" else mode).save(buffer, "PNG")
+        images.append({"bytes": buffer.getvalue()[: 900 if mode == "broken" else None], "path": None})
+    features = datasets.Features({"img": datasets.Image(), "bird": datasets.ClassLabel(names=["heron", "stork"])})
+    return datasets.Dataset.from_dict({"img": images, "bird": labels}, features)
+
+
+def test_a_saved_set_goes_to_a_page_and_has_to_be_the_same_set_at_a_restart(tmp_path, caplog, undrawn):
+    root = tmp_path / "birds"
+    train, validation = birds([0] * 6 + [1] * 4, {2: "broken", 3: "L", 8: "RGBA"}), birds([0, 0, 1])
+    datasets.DatasetDict(train=train, validation=validation).save_to_disk(str(root))
+    # The sizes of the run of test_folder_config.py, whose programs are then compiled once for both.
+    config = folder.get_config()
+    config.data.source, config.data.root, config.data.test_split = "huggingface", str(root), "validation"
+    config.model.name = "vit_nano_patch8"
+    config.train.batch_size, config.train.epochs, config.search.resamples = 4, 1.0, 0
+    config.evaluate.pairs, config.evaluate.grid, config.report.samples = 2, (), 1
+    config.search.images_per_class, config.search.patch = 2, 8
+    config.search.shares, config.report.share = (0.2,), 0.2
+    caplog.set_level(logging.INFO, "fsjax")
+    runner.run(config, tmp_path / "run")
+    assert f"data: huggingface {root}: 2 classes, 7 train, 2 validation, 3 test images, at 32 x 32" in caplog.text
+    assert f"{root}, split train: left out 1 of 10 images, which do not decode: row 2" in caplog.text
+    page = (tmp_path / "run" / "report" / "removal" / "index.html").read_text()
+    assert "vit_nano_patch8 on huggingface data," in page and "stork" in page
+
+    datasets.DatasetDict(train=train, validation=birds([0, 0, 1, 1])).save_to_disk(str(tmp_path / "more"))
+    root.rename(tmp_path / "before")
+    (tmp_path / "more").rename(root)
+    config.report.samples = 2
+    caplog.clear()
+    with pytest.raises(InputError, match=r"split 'test' are not .* began with .class 'stork' has 2, had 1"):
+        runner.run(config, tmp_path / "run")
+    assert "evaluate: already done" in caplog.text
