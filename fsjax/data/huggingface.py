@@ -143,7 +143,7 @@ def _kind(records: datasets.Dataset, column: str) -> str:
 def _read(
     records: datasets.Dataset, image: str, label: str, classes: str | Sequence[str], where: str
 ) -> HuggingFaceSource:
-    # A set keeps the format it was saved with, in which its rows are tensors.
+    # In a format or under a transform of its own, a set's rows are tensors or something else.
     records = records.with_format(None)
     labels, names = _read_labels(records, label, where)
     numbered = names == [str(number) for number in range(len(names))]

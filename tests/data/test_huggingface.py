@@ -71,9 +71,6 @@ def write(form, root):
     if form == "saved":
         both.save_to_disk(str(root))
         return root
-    if form == "saved with a format":
-        both.with_format("numpy").save_to_disk(str(root))
-        return root
     root.mkdir()
     for split, records in both.items():
         place = root / split if form == "folders of parquet" else root
@@ -82,7 +79,7 @@ def write(form, root):
     return root
 
 
-@pytest.mark.parametrize("form", ["saved", "saved with a format", "parquet", "folders of parquet"])
+@pytest.mark.parametrize("form", ["saved", "parquet", "folders of parquet"])
 def test_a_set_gives_its_images_labels_and_class_names(form, tmp_path, monkeypatch):
     root = write(form, tmp_path / "set")
     decoded = []
@@ -294,7 +291,8 @@ def test_a_set_of_the_hub_is_asked_for_by_its_name_and_config(tmp_path, monkeypa
 
 def test_a_set_that_is_open_is_a_split_for_calls_from_python():
     given = {"classes": None, "mean_std": (np.zeros(3), np.ones(3)), "image_size": 8}
-    opened = splits.open_splits({"train": pets().with_format("numpy"), "test": pets(6)}, **given)
+    transformed = pets().with_transform(lambda rows: {"image": rows["label"]})
+    opened = splits.open_splits({"train": transformed, "test": pets(6)}, **given)
     assert opened["train"].classes == opened["test"].classes == tuple(NAMES)
     np.testing.assert_array_equal(opened["train"].images([4]), [resize(pixels(4), 8)])
     assert opened["test"].labels.tolist() == [0, 1, 2, 0, 1, 2]
