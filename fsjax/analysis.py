@@ -48,13 +48,10 @@ def analyse(
     The stages `search` and `evaluate` of a run, with their defaults. Collective: in several processes every one calls
     this with the same arguments.
 
-    >>> result = fsjax.analyse(model, train=(images, labels), test=(images, labels), classes=names)
-    >>> print(result.table())
-
     Args:
       model: a callable, images [n, H, W, C] float32 normalised, for any n -> logits [n, K], that JAX can trace; a Flax
         NNX module; (module, variables) of Flax Linen; an Equinox module; a Keras model on JAX. In evaluation mode.
-      train: images that are searched: (images, labels) as arrays [n, H, W, C] and [n]; a folder <class>/*.jpg, as its
+      train: images that are searched: (images, labels) as arrays [n, H, W, C] and [n]; a folder `<class>/*.jpg`, as its
         path; a datasets.Dataset with one column of Image and one of ClassLabel; or a sequence of (image, label). Of
         each class 100, drawn by the seed (images_per_class).
       test: images that verdicts and rates rest on, in the same forms; others than those of train.
@@ -71,6 +68,12 @@ def analyse(
 
     Raises:
       InputError: a ValueError that names what cannot be used, before anything long begins.
+
+    Examples:
+      >>> train, test = (images, labels), (test_images, test_labels)
+      >>> result = fsjax.analyse(model, train=train, test=test, classes=names, shares=(0.05, 0.2))
+      >>> result.verdicts[1].sentence
+      'wave: shortcut by amplitude: 3.1 % of the plane control it (psi 1.00), and others like them do not.'
     """
     where = None if directory is None else storage.path(directory)
     normalisation = mean_std_of(mean_std)
@@ -108,9 +111,6 @@ def evaluate(
 ) -> Result:
     """Judge maps by grafts between test images, and measure the rates under them.
 
-    >>> maps = fsjax.dominant_frequencies(model, images, labels, num_classes=2)
-    >>> fsjax.evaluate(model, maps, (test_images, test_labels)).verdicts
-
     Args:
       model: as of `analyse`.
       maps: of the model's classes in index order, such as `dominant_frequencies` or `Result.maps` gives them.
@@ -122,6 +122,11 @@ def evaluate(
 
     Raises:
       InputError: a ValueError that names what cannot be used.
+
+    Examples:
+      >>> maps = fsjax.dominant_frequencies(model, images, labels, num_classes=3, classes=names)
+      >>> [verdict.kind for verdict in fsjax.evaluate(model, maps, (test_images, test_labels)).verdicts]
+      ['default class', 'shortcut', 'coarse']
     """
     where = None if directory is None else storage.path(directory)
     normalisation = mean_std_of(mean_std)

@@ -75,6 +75,13 @@ def dominant_frequencies(
 
     Raises:
       InputError: a ValueError that names what cannot be used.
+
+    Examples:
+      >>> maps = fsjax.dominant_frequencies(model, images, labels, num_classes=3, classes=names, shares=(0.05, 0.2))
+      >>> maps.masks.shape, maps.positions.tolist()  # of 64 positions, by share and class
+      ((2, 3, 8, 8), [[3, 3, 2], [12, 11, 11]])
+      >>> np.argwhere(maps.scores[1] > 0.1).tolist()  # nats, on the centred plane: DC is at (4, 4)
+      [[1, 2], [7, 6]]
     """
     if precision == "bfloat16":
         raise InputError("precision: got 'bfloat16', which is up to the callable; expected highest, tensorfloat32")
@@ -119,6 +126,11 @@ class Graft(NamedTuple):
       images: the grafts, [n, H, W, C].
       logits: of the grafts, [n, K].
       before: logits of the recipients as they are, [n, K].
+
+    Examples:
+      >>> grafts = fsjax.graft(model, images[labels == 0], images[labels == 1], maps.at(0.05)[1])  # a Graft
+      >>> grafts.images.shape, grafts.logits.shape, grafts.before.shape
+      ((15, 8, 8, 1), (15, 3), (15, 3))
     """
 
     images: Float[np.ndarray, "n height width channels"]
@@ -131,9 +143,6 @@ def graft(model: Any, recipients: ArrayLike, donors: ArrayLike, mask: ArrayLike)
 
     A graft is Re F^-1[(1 - M) F r + M F d] of recipient r and donor d, channel by channel.
 
-    >>> mask = result.maps.at(0.01)[label]
-    >>> (fsjax.graft(model, images_of_others, images_of_label, mask).logits.argmax(-1) == label).mean()
-
     Args:
       model: as of `analyse`.
       recipients: [n, H, W, C], normalised.
@@ -142,6 +151,12 @@ def graft(model: Any, recipients: ArrayLike, donors: ArrayLike, mask: ArrayLike)
 
     Raises:
       InputError: a ValueError that names what cannot be used.
+
+    Examples:
+      >>> recipients, donors = images[labels == 0], images[labels == 1]
+      >>> grafts = fsjax.graft(model, recipients, donors, maps.at(0.05)[1])
+      >>> float((grafts.before.argmax(1) == 1).mean()), float((grafts.logits.argmax(1) == 1).mean())
+      (0.0, 1.0)
     """
     recipients, donors = normalised_images(recipients, "recipients"), normalised_images(donors, "donors")
     if donors.shape != recipients.shape:
@@ -157,14 +172,18 @@ def graft(model: Any, recipients: ArrayLike, donors: ArrayLike, mask: ArrayLike)
 def filter(images: ArrayLike, mask: ArrayLike) -> Float[np.ndarray, "n height width channels"]:
     """Return images that keep only a mask's frequencies, Re F^-1[M F x], channel by channel.
 
-    >>> fsjax.filter(images, result.maps.at(0.05)[label])
-
     Args:
       images: [n, H, W, C], floats.
       mask: True where a frequency is kept, [H, W] on the centred plane: DC is at (H // 2, W // 2).
 
     Raises:
       InputError: a ValueError that names what cannot be used.
+
+    Examples:
+      >>> dc = np.zeros((8, 8), bool)
+      >>> dc[4, 4] = True
+      >>> np.allclose(fsjax.filter(images, dc), images.mean((1, 2), keepdims=True), atol=1e-6)
+      True
     """
     images = normalised_images(images, "images")
     mask = _mask(mask, images.shape[1:3])
@@ -188,11 +207,6 @@ def attribute(
     basis. The order in which sets grow is refined where the sets lie; `fsjax.evaluation.attribution.attribute` says
     how. The sets show what suffices for this model and baseline; others of the same size may suffice as well.
 
-    >>> found = fsjax.attribute(model, images)
-    >>> found.smallest_shares  # of the plane, [n]: what suffices for each prediction
-    >>> found.masks(0.04)  # [n, H, W]: the 4 % that decided
-    >>> found.advantage("energy")  # predictions kept more than by energy, with intervals
-
     Args:
       model: as of `analyse`, of two or more classes.
       images: [n, H, W, C] as the model takes them: normalised, where it wants that. Any height, width and channels.
@@ -205,6 +219,13 @@ def attribute(
 
     Raises:
       InputError: a ValueError that names what cannot be used.
+
+    Examples:
+      >>> found = fsjax.attribute(model, images[labels == 1][:4])
+      >>> found.smallest_shares.tolist()  # of the plane: what suffices for each prediction
+      [0.03125, 0.03125, 0.03125, 0.03125]
+      >>> found.masks(0.04).shape  # bool [n, H, W]: the 4 % of each image that decided
+      (4, 8, 8)
     """
     images = normalised_images(images, "images")
     baselines = np.zeros((), np.float32) if baseline is None else np.asarray(baseline, np.float32)
@@ -234,6 +255,11 @@ def load_weights(path: str | Path, model: str, *, image_size: int | None = None)
 
     Raises:
       InputError: a ValueError that lists what is missing, not expected, or of another shape.
+
+    Examples:
+      >>> logits_fn = fsjax.load_weights("vit.safetensors", "vit_nano_patch8", image_size=24)
+      >>> logits_fn(jnp.zeros((2, 24, 24, 3))).shape
+      (2, 10)
     """
     imported = state_dict.to_variables(torch_files.read(path), model, image_size, str(path))
     apply, params = fold(imported.network, imported.variables)

@@ -29,13 +29,20 @@ _MOST_SHOWN = 40
 class Result(MethodResult):
     """The maps of one search method, the verdict on each class, and what was measured for it.
 
-    >>> result = fsjax.analyse(model, train=(images, labels), test=(images, labels))
-    >>> print(result.table())
-    >>> result.verdicts[0].kind, result.verdicts[0].psi, result.verdicts[0].psi_interval
-
     Attributes, beside those of MethodResult:
       classifier: the model that was asked; None where the result was read from files.
       test: the images that it was judged on; None where the result was read from files.
+
+    Examples:
+      >>> result  # a Result, which fsjax.analyse and fsjax.load_result return
+      <fsjax.Result of removal, 3 classes: 1 of 3 classes is a frequency shortcut: wave. ...>
+      >>> result.verdicts[1].kind, round(result.verdicts[1].psi, 2), result.maps.at(0.05).shape
+      ('shortcut', 1.0, (3, 8, 8))
+      >>> result.rates(0.05).tpr.round(2).tolist()  # in [0, 1]
+      [1.0, 1.0, 1.0]
+      >>> result.plot("maps").savefig("maps.pdf")
+      >>> result.save("saved").name
+      'saved'
     """
 
     classifier: Classifier | None = None
@@ -175,16 +182,16 @@ class Result(MethodResult):
 def load_result(workdir: str | Path, method: str | None = None) -> Result:
     """Load the results of a run of launch.py, or what `Result.save` wrote.
 
-    >>> result = fsjax.load_result("runs/dfm_vit-synthetic")
-    >>> print(result.table())
-    >>> result.rates(0.05).tpr
-    >>> result.plot("maps").savefig("maps.pdf")
-
     Args:
       workdir: of the run, a local folder or a store's URL.
       method: name of the search; None = the only one that has maps there.
 
     Raises:
       InputError: a ValueError: no maps, or of several methods, the stage evaluate has not run, or a damaged file.
+
+    Examples:
+      >>> result = fsjax.load_result("saved")  # or the workdir of a run: "runs/dfm_vit-synthetic"
+      >>> result.method, result.classes, result.maps.masks.shape  # bool [shares, classes, H, W]
+      ('removal', ('plain', 'wave', 'bright'), (2, 3, 8, 8))
     """
     return Result(**vars(read_result(workdir, method)))

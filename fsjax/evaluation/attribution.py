@@ -33,6 +33,14 @@ class Attribution:
         order: "attribution", "energy" (of the difference between image and baseline), "random".
       kept_without: whether the image with the baseline's frequencies there still is (deletion), by order.
       smallest: first orbits that keep the prediction, where those without the last one do not.
+
+    Examples:
+      >>> found = fsjax.attribute(model, images[:20], shares=(0.05, 0.2))  # an Attribution
+      >>> found.scores.shape, found.kept["attribution"].mean(0).tolist()  # predictions kept, at each share
+      ((20, 8, 8), [1.0, 1.0])
+      >>> difference, interval = found.advantage("energy")  # at each share, in [-1, 1]
+      >>> difference.shape, interval.shape
+      ((2,), (2, 2))
     """
 
     predicted: Int[np.ndarray, " n"]

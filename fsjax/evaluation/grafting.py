@@ -1,4 +1,16 @@
-"""Judge the maps of a search method by grafts: pairs, masks and outcomes of each class, then rates and the verdicts."""
+"""Judge the maps of a search method by grafts: pairs, masks and outcomes of each class, then rates and the verdicts.
+
+Examples:
+  >>> len(curve_shares(8, 8))
+  10
+  >>> candidates = Candidates(maps.classes, maps.shares, (True,) * len(maps.shares), lambda label: maps.masks[:, label])
+  >>> sample = GraftSample(
+  ...     images=lambda indices: test_images[indices], labels=test_labels, usable=np.arange(len(test_labels)),
+  ...     tpr=np.ones(3), fpr=np.zeros(3), pairs=20, seed=0, why_none="",
+  ... )
+  >>> [verdict.kind for verdict in judge(as_model(model, test_images, 3), candidates, sample).verdicts]
+  ['default class', 'shortcut', 'coarse']
+"""
 
 import dataclasses
 from collections.abc import Callable

@@ -1,4 +1,17 @@
-"""How far a mask controls a class, from the outcomes of grafts: sufficiency, necessity, psi, and their intervals."""
+"""How far a mask controls a class, from the outcomes of grafts: sufficiency, necessity, psi, and their intervals.
+
+Examples:
+  >>> told = np.array([True, True, True, False])  # whether the model says the class, in each of four pairs
+  >>> pairs = {"donors": np.arange(4), "recipients": np.arange(4)}
+  >>> outcomes = Outcomes(base=~told, grafted=told[None], swapped=told[None], replaced=~told[None], **pairs)
+  >>> influence = measure(outcomes)  # an Influence; S and N are `parts` of the rates
+  >>> influence.sufficiency.round(2).tolist(), influence.necessity.round(2).tolist(), influence.psi.round(2).tolist()
+  ([0.67], [0.67], [0.67])
+  >>> np.allclose(parts(0.25, 0.75, 0.75, 0.25), (influence.sufficiency[0], influence.necessity[0]))
+  True
+  >>> influence.interval().shape  # [masks, 2]
+  (1, 2)
+"""
 
 import dataclasses
 from typing import Any

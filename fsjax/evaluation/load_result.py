@@ -28,6 +28,10 @@ class MethodResult:
       config: every field of the run's config, nested.
       planted: True where a class has planted frequencies, on the centred plane, [classes, H, W]; None where none were
         planted.
+
+    Examples:
+      >>> isinstance(fsjax.load_result("saved"), MethodResult)  # `Result` adds verdicts, figures and the page
+      True
     """
 
     directory: Path | None

@@ -1,6 +1,16 @@
 """What the stage evaluate measured, as dataclasses: the content of evaluation.json (docs/files.md).
 
 Rates are in [0, 1], and NaN where there is nothing to count, such as the FPR of an only class; null in the file.
+
+Examples:
+  >>> evaluation = result.evaluation  # an Evaluation
+  >>> evaluation.images.tolist(), evaluation.unfiltered.confusion.shape  # of an Unfiltered: a row for each true class
+  ([15, 15, 15], (3, 3))
+  >>> of_method = evaluation.methods["removal"]  # a MethodEvaluation
+  >>> of_method.at(0.05).positions.tolist(), of_method.at(0.05).tpr_ci.shape  # MapRates at a share of the maps
+  ([3, 3, 2], (3, 2))
+  >>> of_method.grid.tpr.shape  # a Grid: [shares, classes]
+  (9, 3)
 """
 
 import dataclasses

@@ -1,4 +1,14 @@
-"""Intervals for rates over a few images, and means over what is known: pure functions over arrays."""
+"""Intervals for rates over a few images, and means over what is known: pure functions over arrays.
+
+Examples:
+  >>> limits = wilson(np.array([9]), np.array([10]))[0]  # of a rate of 9 in 10
+  >>> limits_text(limits)
+  '[0.596, 0.982]'
+  >>> bootstrap_interval(np.array([1, 1, 0, 1])).tolist()
+  [0.25, 1.0]
+  >>> mean([0.5, None, 1.0])
+  0.75
+"""
 
 from collections.abc import Iterable, Sequence
 

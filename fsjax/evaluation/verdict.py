@@ -2,6 +2,16 @@
 
 `decide` judges a class from `Evidence`. Its thresholds were frozen on development networks of
 benchmarks/planted/verdict.py before the held-out run; docs/results.md has the scores.
+
+Examples:
+  >>> rates = {name: 0.0 for name in AtShare._fields} | {"share": 0.01, "psi": 0.9, "psi_ci": (0.8, 1.0)}
+  >>> at = AtShare(**rates | {"grafted": 0.9, "amplitude": 0.9, "energy_ratio": 8.0, "no_dc_psi": np.nan})
+  >>> evidence = Evidence(tpr=0.95, fpr=0.02, pairs=120, why_none="", base=0.05, at=at, level=0.004)
+  >>> decision = decide(evidence)  # a Decision
+  >>> decision.kind, decision.by
+  ('shortcut', 'amplitude')
+  >>> rule().startswith("Frequencies of images of the class are grafted")
+  True
 """
 
 import dataclasses

@@ -2,6 +2,26 @@
 
 All masks are bool [H, W] on the centred plane. They are constant on orbits and keep whole orbits within a budget of
 positions; only the published rule, `at_threshold`, looks at single positions.
+
+Examples:
+  >>> from fsjax.fourier import masks, spectrum
+  >>> masks.budget(0.05, 32, 32)  # positions
+  51
+  >>> rng, scores = np.random.default_rng(0), spectrum.radius(8, 8)
+  >>> np.array_equal(masks.best_orbits(scores, masks.budget(0.2, 8, 8)), masks.within_share(scores, 0.2))
+  True
+  >>> int(masks.at_threshold(scores, 0.2).sum())  # with ties
+  13
+  >>> masks.best(spectrum.per_orbit(scores), spectrum.orbit_sizes(8, 8), 12).shape  # bool [orbits]
+  (34,)
+  >>> low = masks.low_pass(8, 8, 9)
+  >>> drawn = masks.random(8, 8, 9, rng), masks.radial_matched(low, rng), masks.radial_neighbours(low, rng)
+  >>> [int(mask.sum()) for mask in (low, *drawn)]
+  [9, 8, 9, 8]
+  >>> bool((masks.outside(low, np.ones((8, 8)), 10.0, rng) & low).any())
+  False
+  >>> np.array_equal(masks.Packed.of(low[None])[:1], low[None])
+  True
 """
 
 import numpy as np

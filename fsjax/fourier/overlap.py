@@ -1,4 +1,13 @@
-"""Overlap of two masks, and the overlap expected by chance."""
+"""Overlap of two masks, and the overlap expected by chance.
+
+Examples:
+  >>> left, right = np.zeros((2, 8, 8), bool)
+  >>> left[4, 3:6] = right[3:6, 4] = True
+  >>> iou(left, right), round(chance_iou(left, right), 3)
+  (0.2, 0.04)
+  >>> round(expected_iou(total=34, left=2, right=2), 3)  # of 34 orbits
+  0.04
+"""
 
 import functools
 

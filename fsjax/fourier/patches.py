@@ -2,6 +2,18 @@
 
 A map of such a search is a union of whole patches. A position has the score of the best patch that holds it, so the
 positions that score at least t are the patches that do.
+
+Examples:
+  >>> from fsjax.fourier import patches
+  >>> patches.count(8, 8, 2), patches.largest(8, 8, 2), patches.masks(8, 8, 2).shape
+  (12, 8, (12, 8, 8))
+  >>> scores = np.zeros(patches.count(8, 8, 2))
+  >>> scores[0] = 1
+  >>> plane = patches.position_scores(scores, 8, 8, 2)  # of each position: that of its best patch
+  >>> np.array_equal(patches.best(plane, 8, 2), patches.masks(8, 8, 2)[0])
+  True
+  >>> patches.orbit_positions(8, 8).shape  # (row, column) of a member of each orbit
+  (34, 2)
 """
 
 import functools

@@ -1,4 +1,10 @@
-"""Figures of attributions: predictions kept as frequencies are put in or taken out, and the smallest sets as images."""
+"""Figures of attributions: predictions kept as frequencies are put in or taken out, and the smallest sets as images.
+
+Examples:
+  >>> found = fsjax.attribute(model, images[:4], shares=(0.05, 0.2))
+  >>> kept_curves(found).savefig("kept.pdf")
+  >>> smallest_sets(found, images[:4], names).savefig("sets.pdf")
+"""
 
 from collections.abc import Sequence
 

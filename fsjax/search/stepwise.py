@@ -1,4 +1,16 @@
-"""Searches that go step by step: independent tasks, such as one a class, computed side by side and saved as they go."""
+"""Searches that go step by step: independent tasks, such as one a class, computed side by side and saved as they go.
+
+Examples:
+  >>> class Sums(StepwiseSearch):  # a task a class: its number times four images, summed over two steps
+  ...     count, steps, images_per_step = 3, 2, 4
+  ...     def initial_state(self, task): return np.zeros((), np.float32)
+  ...     def inputs(self, task, step): return np.float32(task)
+  ...     def batches(self, task, step): return [np.ones(4, np.float32)]
+  ...     def measure(self, params, state, inputs, batch): return batch.sum()
+  ...     def update(self, state, inputs, measured): return state + inputs * measured
+  >>> [float(total) for total in run(problem, Sums(), problem.partial_results({"tasks": 3}, "sums"), label="sums")]
+  [0.0, 8.0, 16.0]
+"""
 
 import abc
 from collections.abc import Callable

@@ -29,6 +29,11 @@ class Stage:
       partial: config -> the folder of the workdir with its partial results, which only the same settings may continue;
         None = it saves none.
       splits: config -> the splits of the data that it reads, of 'train', 'validation', 'test'.
+
+    Examples:
+      >>> from fsjax.experiment.stages import STAGES
+      >>> isinstance(STAGES["evaluate"], Stage), [stage.name for stage in STAGES["evaluate"].with_needs()]
+      (True, ['train', 'search', 'evaluate'])
     """
 
     name: str
