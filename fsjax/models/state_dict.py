@@ -9,6 +9,7 @@ import numpy as np
 from jaxtyping import Shaped
 
 from fsjax import models
+from fsjax.models import architectures
 from fsjax.models.naming import OURS, Naming, recognise
 from fsjax.models.network import Network
 from fsjax.models.vit import interpolate_positions
@@ -55,13 +56,14 @@ def to_variables(state: State, name: str, image_size: int | None, where: str) ->
     if image_size is None:
         raise InputError(f"image_size: got None; expected a number of pixels, which weights of {name} do not tell")
     shapes, classes = _shapes(state, name, image_size)
-    expected = {_key(path): _theirs(np.broadcast_to(np.float32(0), shape)).shape for path, shape in shapes.items()}
+    expected = _expected(shapes)
     positions, prefix = None, int("cls_token" in expected)
     if "pos_embed" in expected and own_size not in (None, image_size) and prefix == ("cls_token" in state):
         counts = expected["pos_embed"][1], state["pos_embed"].shape[1]
         side, positions = (round((count - prefix) ** 0.5) for count in counts)
         state["pos_embed"] = interpolate_positions(np.asarray(state["pos_embed"], np.float32), side, prefix)
-    _check(state, expected, f"{where}, as {name}")
+    if wrong := _wrong(state, expected):
+        raise _misfit(state, name, image_size, where, wrong)
     network = models.build(name, num_classes=classes, image_size=image_size)
     variables: dict[str, Any] = {"params": {}, "batch_stats": {}}
     for path, shape in shapes.items():
@@ -136,8 +138,14 @@ def _shapes(state: State, name: str, image_size: int) -> tuple[dict[tuple[str, .
 _ANY = 1009
 
 
-def _check(state: State, expected: dict[str, tuple[int, ...]], where: str) -> None:
-    wrong = {
+def _expected(shapes: dict[tuple[str, ...], tuple[int, ...]]) -> dict[str, tuple[int, ...]]:
+    """Return PyTorch's key -> shape of every array."""
+    return {_key(path): _theirs(np.broadcast_to(np.float32(0), shape)).shape for path, shape in shapes.items()}
+
+
+def _wrong(state: State, expected: dict[str, tuple[int, ...]]) -> dict[str, list[str]]:
+    """Return the keys that do not fit, by what is wrong with them."""
+    found = {
         "missing": sorted(expected.keys() - state.keys()),
         "not expected": sorted(state.keys() - expected.keys()),
         "of another shape": [
@@ -146,8 +154,27 @@ def _check(state: State, expected: dict[str, tuple[int, ...]], where: str) -> No
             if state[key].shape != expected[key] and _flat(state[key].shape) != expected[key]
         ],
     }
-    if any(wrong.values()):
-        raise InputError(f"{where}: " + "; ".join(f"{what}: {_some(keys)}" for what, keys in wrong.items() if keys))
+    return {what: keys for what, keys in found.items() if keys}
+
+
+def _misfit(state: State, name: str, image_size: int, where: str, wrong: dict[str, list[str]]) -> InputError:
+    """Return the error for weights of another model, with the name of the one that they are of, where that is known."""
+    if (lacking := architectures.lacking(state)) is not None:
+        looks, key = lacking
+        return InputError(f"{where}: got keys of {looks} ({key}), which we lack; expected weights of {name}")
+    fitting = [other for other in architectures.candidates(state, models.MODELS) if _fits(state, other, image_size)]
+    if fit := " or ".join(fitting):
+        return InputError(f"{where}: got weights of {fit}; expected those of {name}, or the model {fit}")
+    return InputError(f"{where}, as {name}: " + "; ".join(f"{what}: {_some(keys)}" for what, keys in wrong.items()))
+
+
+def _fits(state: State, name: str, image_size: int) -> bool:
+    """Return whether every array of a model is in the state dict, and none beside."""
+    try:
+        shapes, _ = _shapes(state, name, _image_size(state) or image_size)
+    except InputError:  # a model that takes no images of this size
+        return False
+    return not _wrong(state, _expected(shapes))
 
 
 def _flat(shape: tuple[int, ...]) -> tuple[int, ...]:

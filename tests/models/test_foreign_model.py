@@ -139,7 +139,7 @@ def test_a_workdir_without_a_trained_model_is_refused(foreign, images, tmp_path)
     ("changes", "message"),
     [
         ({"data.mean": (), "data.std": ()}, "data.mean: got nothing; expected with model.weights, the mean and std"),
-        ({"model.name": "resnet18_imagenet"}, "as resnet18_imagenet: missing: "),
+        ({"model.name": "resnet18_imagenet"}, "; expected those of resnet18_imagenet, or the model "),
         ({"data.classes": "a,b,c,d,e,f,g,h,i,j,k"}, "has 10 outputs; the data has 11 classes"),
         ({"model.outputs": "0,1,2,3", "model.weights": "", "train.steps": 1}, "expected '' without model.weights"),
         ({"model.outputs": "0,1,2"}, "model.outputs: got '0,1,2'; expected 4 different numbers from 0 to 9"),

@@ -242,9 +242,65 @@ def test_copies_must_be_equal_and_either_alone_will_do(state):
 
 
 def test_weights_of_another_model_are_refused_with_a_short_list(state):
+    del state["classifier.bias"]
     message = refused(dict(state), "vit_micro_patch4")
     assert "missing: blocks.0.attn.proj.bias, " in message and "and " in message and len(message) < 1000
-    assert "of another shape" in refused(state, "resnet34_cifar") or "missing" in refused(state, "resnet34_cifar")
+    assert "missing: fc.bias, layer1.2.bn1.bias, " in refused(state, "resnet34_cifar")
+
+
+def meta(make):
+    """The state dict of a model that takes no memory."""
+    with torch.device("meta"):
+        state = make().state_dict()
+    return {key: np.broadcast_to(np.float32(0), tuple(value.shape)) for key, value in state.items()}
+
+
+@pytest.mark.parametrize(
+    ("make", "name", "fitting"),
+    [
+        (torchvision.models.resnet18, "resnet20", "resnet18_imagenet"),
+        (torchvision.models.vgg11_bn, "resnet20", "vgg11_imagenet"),
+        (MODELS["vit_micro_patch8"][0], "vit_nano_patch4", "vit_micro_patch8"),
+        (IccvResNet18, "resnet20", "resnet18_cifar"),
+    ],
+)
+def test_weights_that_fit_another_model_are_refused_with_its_name(make, name, fitting):
+    expected = f"model.pt: got weights of {fitting}; expected those of {name}, or the model {fitting}"
+    assert refused(meta(make), name) == expected
+
+
+@pytest.mark.parametrize(
+    ("make", "looks"),
+    [
+        (lambda: timm.create_model("convnext_atto"), "a ConvNeXt (stages.0.blocks.0.conv_dw.weight)"),
+        (
+            lambda: timm.create_model("swin_tiny_patch4_window7_224"),
+            "a Swin Transformer (layers.0.blocks.0.attn.relative_position_bias_table)",
+        ),
+        (torchvision.models.densenet121, "a DenseNet (features.denseblock1.denselayer1.norm1.weight)"),
+        (torchvision.models.efficientnet_b0, "an EfficientNet or a MobileNet (features.1.0.block.0.0.weight)"),
+        (torchvision.models.mobilenet_v2, "an EfficientNet or a MobileNet (features.1.conv.0.0.weight)"),
+        (lambda: timm.create_model("mobilenetv3_small_050"), "an EfficientNet or a MobileNet (conv_stem.weight)"),
+        (torchvision.models.squeezenet1_0, "a SqueezeNet (features.3.squeeze.weight)"),
+        (lambda: timm.create_model("deit_tiny_distilled_patch16_224"), "a distilled DeiT (dist_token)"),
+        (lambda: timm.create_model("vit_small_patch14_dinov2", img_size=28), "DINOv2 or another ViT with layer scale"),
+    ],
+)
+def test_weights_of_an_architecture_that_we_lack_are_refused_with_its_name(make, looks):
+    message = refused(meta(make), "vit_nano_patch8" if "ViT" in looks else "resnet20")
+    assert message.startswith(f"model.pt: got keys of {looks}") and ", which we lack; expected weights of" in message
+
+
+@pytest.mark.parametrize(
+    ("keys", "looks"),
+    [
+        (("visual.conv1.weight", "token_embedding.weight"), "CLIP (visual.conv1.weight)"),
+        (("visual.transformer.resblocks.0.ln_1.bias", "visual.proj"), "CLIP (transformer.resblocks.0.ln_1.bias)"),
+        (("stem.0.weight", "trunk_output.block1.block1-0.proj.0.weight"), "a RegNet (trunk_output.block1."),
+    ],
+)
+def test_keys_alone_tell_an_architecture_that_we_lack(keys, looks):
+    assert f"got keys of {looks}" in refused(dict.fromkeys(keys, np.zeros(3, np.float32)), "vit_nano_patch8")
 
 
 # Files
