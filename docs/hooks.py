@@ -1,4 +1,4 @@
-"""Hooks of mkdocs: pages from files outside docs/, the table of files, equations as MathML."""
+"""Hooks of mkdocs: pages from files outside docs/ and from notebooks, the table of files, equations as MathML."""
 
 import html
 import json
@@ -15,17 +15,18 @@ PAGES = {"README.md": "index.md", "CHANGELOG.md": "changelog.md"}
 
 
 def on_files(pages, config, **_):
-    """Add the README as the home page, the changelog and the notebook."""
+    """Add the README as the home page, the changelog and the notebooks."""
     for source, page in PAGES.items():
         text = (ROOT / source).read_text(encoding="utf-8")
         pages.append(File.generated(config, page, content=_relinked(text)))
-    pages.append(File.generated(config, "notebook.md", content=_notebook()))
+    for file in sorted((ROOT / "docs" / "notebooks").glob("*.ipynb")):
+        pages.append(File.generated(config, f"notebooks/{file.stem}.md", content=_notebook(file)))
     return pages
 
 
 def on_page_markdown(markdown, **_):
-    """Fill in the table of files; link the page of the notebook."""
-    markdown = markdown.replace("](notebook.ipynb", "](notebook.md")
+    """Fill in the table of files; link the pages of notebooks."""
+    markdown = re.sub(r"(\]\([\w/]+)\.ipynb", r"\1.md", markdown)
     return markdown.replace("<!-- files -->", files())
 
 
@@ -42,11 +43,25 @@ def _relinked(text):
     return text.replace("](docs/", "](")
 
 
-def _notebook():
-    """Return the notebook's text and code, without results."""
-    cells = json.loads((ROOT / "docs" / "notebook.ipynb").read_text(encoding="utf-8"))["cells"]
-    texts = [(cell["cell_type"], "".join(cell["source"])) for cell in cells]
-    return "\n\n".join(text if kind == "markdown" else f"```python\n{text}\n```" for kind, text in texts)
+def _notebook(file):
+    """Return a notebook's text, code and outputs, and a link to the file itself."""
+    parts = []
+    for cell in json.loads(file.read_text(encoding="utf-8"))["cells"]:
+        text = "".join(cell["source"])
+        parts += (
+            [text] if cell["cell_type"] == "markdown" else [f"```python\n{text}\n```", *map(_output, cell["outputs"])]
+        )
+    parts.insert(1, f'<p><a href="{file.name}" download>Download the notebook</a></p>')
+    return "\n\n".join(parts)
+
+
+def _output(output):
+    data = output.get("data", {})
+    if "image/png" in data:
+        return f"![](data:image/png;base64,{''.join(data['image/png']).strip()})"
+    if "text/html" in data:
+        return "".join(data["text/html"])
+    return f"```text\n{''.join(output.get('text', data.get('text/plain', ''))).rstrip()}\n```"
 
 
 def _equation(display):

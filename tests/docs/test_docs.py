@@ -4,11 +4,11 @@ import ast
 import dataclasses
 import functools
 import importlib
-import json
 import pathlib
 import re
 import sys
 
+import nbformat
 import numpy as np
 import pytest
 import yaml
@@ -35,7 +35,7 @@ RESULTS = (
 )
 ROOT = pathlib.Path(__file__).parents[2]
 DOCS = ROOT / "docs"
-PAGES = sorted([ROOT / "README.md", ROOT / "CHANGELOG.md", *DOCS.glob("*.md")])
+PAGES = sorted([ROOT / "README.md", ROOT / "CHANGELOG.md", *DOCS.rglob("*.md")])
 
 
 def docs_module(name):
@@ -49,13 +49,13 @@ def site(tmp_path_factory):
     """The site, built so that any warning is an error; page -> HTML."""
     folder = tmp_path_factory.mktemp("site")
     build(load_config(str(ROOT / "mkdocs.yml"), strict=True, site_dir=str(folder)))
-    return {page.name: page.read_text() for page in folder.glob("*.html")}
+    return {page.relative_to(folder).as_posix(): page.read_text() for page in folder.rglob("*.html")}
 
 
 def test_the_site_builds_and_loads_nothing_from_elsewhere(site):
     for page in PAGES:
-        name = {"README.md": "index.html", "CHANGELOG.md": "changelog.html"}.get(page.name, page.stem + ".html")
-        assert name in site
+        outside = {"README.md": "index.html", "CHANGELOG.md": "changelog.html"}
+        assert outside.get(page.name) or page.relative_to(DOCS).with_suffix(".html").as_posix() in site
     for name, text in site.items():
         loaded = re.findall(r'<(?:script|img|iframe)[^>]*\ssrc="([^"]+)"|<link[^>]*\shref="([^"]+)"', text)
         assert not [one for pair in loaded for one in pair if one.startswith(("http:", "https:", "//"))], name
@@ -67,13 +67,19 @@ def test_equations_are_mathml_in_the_pages_themselves(site):
     assert not any("arithmatex" in text or r"\frac" in text for text in site.values())
 
 
-def test_the_readme_is_the_home_page_and_the_notebook_a_page(site):
+def test_the_readme_is_the_home_page_and_notebooks_are_pages_with_their_outputs(site):
     for title in re.findall(r"^## (.+)$", (ROOT / "README.md").read_text(), re.MULTILINE):
         assert title in site["index.html"]
-    for cell in json.loads((DOCS / "notebook.ipynb").read_text())["cells"]:
-        if cell["cell_type"] == "markdown":
-            assert cell["source"][0].lstrip("# ").strip() in site["notebook.html"]
     assert 'src="psi.png"' in site["index.html"] and 'href="guide.html#data"' in site["index.html"]
+    assert 'href="notebooks/own_model.html"' in site["guide.html"]
+    for file in (DOCS / "notebooks").glob("*.ipynb"):
+        page, notebook = site[f"notebooks/{file.stem}.html"], nbformat.read(file, as_version=4)
+        for cell in notebook.cells:
+            if cell.cell_type == "markdown" and cell.source.startswith("#"):
+                assert cell.source.splitlines()[0].lstrip("# ") in page
+        shown = docs_module("run_notebooks").pictures(notebook)
+        assert shown and page.count('src="data:image/png;base64,') == len(shown)
+        assert f'href="{file.stem}.html"' in site["notebooks/index.html"] and f'href="{file.name}"' in page
 
 
 def test_every_number_of_the_readme_s_results_stands_in_the_page_of_results():
