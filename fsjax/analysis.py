@@ -79,8 +79,9 @@ def analyse(
     normalisation = mean_std_of(mean_std)
     options = _options(search, shares, fields)
     splits = open_splits({"train": train, "test": test}, classes=classes, mean_std=normalisation, image_size=image_size)
+    # Before the model is tried on any image.
+    searches.check(options, splits["test"].images(np.arange(1)).shape[1:3])
     classifier = _classifier(model, splits, normalisation)
-    searches.check(options, classifier.model.image_shape[:2])
     config = _config(options, model, classifier, splits["test"], seed)
     evaluation.check(config)
     maps = searches.run(

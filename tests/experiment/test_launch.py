@@ -1,9 +1,9 @@
 """The command line as a user meets it: exit statuses, one-line errors, the name of the workdir."""
 
+import functools
 import importlib
 import pathlib
 import re
-import signal
 import subprocess
 import sys
 
@@ -13,6 +13,7 @@ from configs import common, dfm_vit
 from fsjax.experiment import runner
 from fsjax.runtime import config_fields
 from tests.helpers import results
+from tests.helpers.launching import launched
 
 ROOT = pathlib.Path(__file__).parents[2]
 VIT = "--config=configs/dfm_vit.py"
@@ -22,19 +23,7 @@ RATES = {0.05: results.map_rates([0.5, 0.9])}
 @pytest.fixture
 def launch(monkeypatch, capfd):
     """Runs launch.py in this process: (arguments) -> (exit status, what it printed)."""
-    monkeypatch.chdir(ROOT)
-
-    def run(*arguments):
-        handler = signal.getsignal(signal.SIGTERM)
-        monkeypatch.setattr(sys, "argv", ["launch.py", *arguments])
-        try:
-            status = importlib.reload(importlib.import_module("launch")).main(sys.argv)
-        finally:
-            signal.signal(signal.SIGTERM, handler)
-        printed = capfd.readouterr()
-        return status, printed.err or printed.out
-
-    return run
+    return functools.partial(launched, monkeypatch, capfd)
 
 
 @pytest.mark.parametrize(

@@ -1,15 +1,22 @@
-"""Mistakes of a first hour: each is one line before the first forward pass, and leaves the workdir free."""
+"""Mistakes of a first hour, in a command and in Python: each is one line before the first forward pass."""
 
 import dataclasses
 import os
 
+import jax.numpy as jnp
 import numpy as np
 import pytest
+from flax import linen, nnx
 from PIL import Image
+from safetensors.numpy import save
 
-from fsjax.experiment import pipeline, runner
+import fsjax
+from fsjax.experiment import pipeline
 from fsjax.experiment.stages import train
+from fsjax.models import Network, callables
+from fsjax.runtime import files
 from fsjax.runtime.errors import InputError
+from tests.helpers.launching import launched
 from tests.helpers.small_run import small_config
 
 
@@ -36,6 +43,8 @@ def photographs(tmp_path_factory):
     np.save(root / "train_labels.npy", np.arange(4) % 3)
     np.save(root / "test_images.npy", np.zeros((2, 8, 8, 3), np.uint8))
     np.save(root / "test_labels.npy", np.arange(2))
+    kernel = np.zeros((8, 3, 3, 3), np.float32)
+    files.write_bytes(root / "other.safetensors", save({"layer1.0.conv1.weight": kernel, "fc.weight": kernel}))
     return root
 
 
@@ -43,7 +52,7 @@ def folder(name):
     return {"data__source": "folder", "data__root": name, "train__batch_size": 8}
 
 
-MISTAKES = {
+COMMANDS = {
     "a mistyped path": (folder("rihgt"), "data.root: got '{root}/rihgt'; expected a folder with <split>/<class>/ "),
     "no test images": (folder("no_test"), "data.root: {root}/no_test has no folder for split 'test'; expected train"),
     "a class without a test folder": (
@@ -81,22 +90,33 @@ MISTAKES = {
         {"report__share": 0.3},
         "report.share: got 0.3; expected one of search.shares, 0.01, 0.05, 0.1, 0.2",
     ),
+    "half a model's name": ({"model__name": "resnet18"}, " (did you mean resnet18_cifar or resnet18_imagenet?)"),
+    "weights of another model": (
+        {"model__weights": "other.safetensors", "data__mean": (0.5,) * 3, "data__std": (0.2,) * 3},
+        "{root}/other.safetensors, as vit_nano_patch8: missing: blocks.0.attn.proj.bias, ",
+    ),
 }
 
 
-@pytest.mark.parametrize("mistake", MISTAKES)
-def test_each_is_one_line_before_anything_runs_and_the_workdir_stays_free(tmp_path, monkeypatch, photographs, mistake):
-    changes, message = MISTAKES[mistake]
-    if "data__root" in changes:
-        changes = changes | {"data__root": str(photographs / changes["data__root"])}
+@pytest.mark.parametrize("mistake", COMMANDS)
+def test_a_command_ends_with_one_line_before_anything_runs_and_the_workdir_stays_free(
+    tmp_path, monkeypatch, capfd, photographs, mistake
+):
+    changes, message = COMMANDS[mistake]
+    for field in {"data__root", "model__weights"} & changes.keys():
+        changes = changes | {field: str(photographs / changes[field])}
     if mistake == "a folder that cannot be read":
         monkeypatch.setattr(os, "scandir", locked(os.scandir))
     ran = []
-    monkeypatch.setattr(train.loop, "train", lambda *arguments: ran.append(arguments))
-    with pytest.raises(InputError) as caught:
-        runner.run(small_config(**changes), tmp_path / "run", command=["fsjax"])
-    said = str(caught.value)
-    assert message.replace("{root}", str(photographs)) in said and "\n" not in said and not ran
+    monkeypatch.setattr(Network, "bind", lambda *arguments: ran.append(arguments))  # as every forward pass does
+    config = tmp_path / "config.py"
+    config.write_text(
+        f"from tests.helpers.small_run import small_config\n\ndef get_config():\n    return small_config(**{changes})\n"
+    )
+    status, printed = launched(monkeypatch, capfd, f"--config={config}", f"--workdir={tmp_path / 'run'}")
+    *before, said = printed.splitlines()
+    assert status == 2 and said.startswith("error: ") and message.replace("{root}", str(photographs)) in said
+    assert not ran and all(line.startswith(("data: ", "model: ", "run: ", "A map at ")) for line in before)
     left = {path.name for path in (tmp_path / "run").rglob("*") if path.is_file()}
     assert not [name for name in left if name.endswith((".json", ".npz")) and not name.startswith("events")]
     # Another data set, other settings: nothing of before is in the way.
@@ -114,8 +134,87 @@ def locked(scandir):
     return call
 
 
-def test_the_list_is_long_enough():
-    assert len(MISTAKES) >= 10
+IMAGES, LABELS = np.random.default_rng(0).normal(size=(12, 8, 8, 1)).astype(np.float32), np.arange(12) % 3
+WEIGHTS = np.random.default_rng(1).normal(size=(64, 3)).astype(np.float32)
+
+
+def plain(images):
+    return images.reshape(len(images), -1) @ WEIGHTS
+
+
+class Nnx(nnx.Module):
+    def __init__(self):
+        self.norm = nnx.BatchNorm(1, rngs=nnx.Rngs(0))
+
+    def __call__(self, images):
+        return plain(self.norm(images))
+
+
+class Linen(linen.Module):
+    @linen.compact
+    def __call__(self, images, train: bool = True):
+        return plain(linen.BatchNorm(use_running_average=not train, use_bias=False, use_scale=False)(images))
+
+
+VARIABLES = {"batch_stats": {"BatchNorm_0": {"mean": jnp.zeros(1), "var": jnp.ones(1)}}}
+FOLDER = {"train": "/nowhere", "image_size": 8, "mean_std": ((0, 0, 0), (1, 1, 1))}
+CALLS = {
+    "a mistyped path": (FOLDER, "train: got '/nowhere'; expected a folder with a folder of images for each class"),
+    "a class without test images": (
+        {"test": (IMAGES[LABELS > 0], LABELS[LABELS > 0])},
+        "test labels: got no image of class 0; expected",
+    ),
+    "fewer labels than images": (
+        {"test": (IMAGES, LABELS[:3])},
+        "test labels: got int64 of shape (3,); expected 12 whole numbers",
+    ),
+    "pixels of uint8": (
+        {"train": ((IMAGES * 50 + 99).astype(np.uint8), LABELS)},
+        "train: got uint8; expected normalised floats",
+    ),
+    "channels first": (
+        {"test": (IMAGES.transpose(0, 3, 1, 2), LABELS)},
+        "test: got shape (12, 1, 8, 8), channels first; expected",
+    ),
+    "NaN": ({"test": (np.where(IMAGES > 2, np.nan, IMAGES), LABELS)}, "test: got NaN or infinity in image"),
+    "an unknown method": ({"search": "removals"}, " (did you mean removal?)"),
+    "a field of another method": ({"steps": 9}, "steps: got a field that the method 'removal' lacks; expected none"),
+    "a patch that does not divide the images": ({"patch": 3}, "search.patch: got 3; expected a divisor of the image "),
+    "a share without a whole patch": (
+        {"patch": 2, "shares": (0.05, 0.2)},
+        "search.shares: got 0.05, 3 of 8 x 8 frequencies, which holds no patch of 2 x 2 frequencies with its conjugate",
+    ),
+    "an NNX model in training mode": ({"model": Nnx()}, "expected model.eval() before the call"),
+    "a Linen model in training mode": ({"model": (Linen(), VARIABLES)}, "module.apply(variables, images, train=False)"),
+    "NumPy in a model": (
+        {"model": lambda images: np.asarray(images).reshape(len(images), -1) @ WEIGHTS},
+        "makes NumPy arrays of its images; expected jax.numpy",
+    ),
+    "a model that branches on its images": (
+        {"model": lambda images: plain(images) if images.sum() > 0 else plain(-images)},
+        "branches on values of its images; expected jax.numpy.where",
+    ),
+    "a PyTorch module": (
+        {"model": type("Module", (), {"__module__": "torch.nn.modules.linear"})()},
+        "model: got a PyTorch module; expected a JAX callable: ",
+    ),
+}
+
+
+@pytest.mark.parametrize("mistake", CALLS)
+def test_a_call_ends_with_one_line_before_anything_runs(monkeypatch, mistake):
+    changes, message = CALLS[mistake]
+    ran = []
+    # The model is first run, rather than traced, where it is tried on a few images.
+    monkeypatch.setattr(callables, "_try", lambda *arguments: ran.append(arguments))
+    with pytest.raises(ValueError) as caught:
+        fsjax.analyse(**{"model": plain, "train": (IMAGES, LABELS), "test": (IMAGES, LABELS)} | changes)
+    assert isinstance(caught.value, InputError) and message in str(caught.value) and "\n" not in str(caught.value)
+    assert not ran
+
+
+def test_the_lists_are_long_enough():
+    assert len(COMMANDS) >= 10 and len(CALLS) >= 10
 
 
 def test_a_killed_first_start_leaves_the_workdir_free_and_one_that_kept_something_does_not(tmp_path):

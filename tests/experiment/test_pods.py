@@ -36,6 +36,7 @@ SMALL = [
     "--config.run.checkpoint_every=15",
     "--config.run.memory_mib=2",
     "--config.search.images_per_class=20",
+    "--config.report.attributions=0",
     # What is compared rests on these as on more of them.
     "--config.search.resamples=2",
     "--config.evaluate.pairs=2",
