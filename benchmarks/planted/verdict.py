@@ -10,14 +10,15 @@ class is a positive where its cue is one of few orbits and the network relies on
 another, or is not used; what lies between is not scored. Every search gives maps from training images, and verdicts
 rest on separate test images. Beside the searches, masks are handed in as the map:
 
-  planted        the planted orbits (of an ignored plant as well)
-  distractors    orbits that all classes have
-  another class  removal's map of the next class
-  radial copy    random orbits with the radial profile of removal's 1 % map, outside it
+  planted           the planted orbits (of an ignored plant as well)
+  distractors       orbits that all classes have
+  another class     the next class's map
+  without its cue   the next class's map without the orbits planted for the class
+  radial copy       random orbits with the radial profile of the 1 % map, outside it
 
-The last two are of the first search named. Each line of the output is one class under one source of maps: what is true
-of it, the evidence, and what each rule says of it. A run that was stopped goes on: networks in the file are not run
-again.
+The maps of the last three are of the first search named. Each line of the output is one class under one source of
+maps: what is true of it, the evidence, and what each rule says of it. A run that was stopped goes on: networks in the
+file are not run again.
 
 A search may be given fields: --search='removal,learned:steps=14,"hierarchical:candidates=31,62,125,250"'.
 
@@ -173,11 +174,19 @@ def _sources(network: Network, found: dict[str, DominantFrequencyMaps]) -> dict[
         sources["planted"] = handed(planted)
     if distractors.any():
         sources["distractors"] = handed(np.broadcast_to(distractors, (classes, *distractors.shape)))
-    removal = next(iter(found))
-    first = sources[removal]
-    sources["another class"] = dataclasses.replace(first, masks=lambda label: first.masks((label + 1) % classes))
+    first_search = next(iter(found))
+    first = sources[first_search]
+
+    def next_class(label: int) -> np.ndarray:
+        return first.masks((label + 1) % classes)
+
+    sources["another class"] = dataclasses.replace(first, masks=next_class)
+    # A map that holds the cue of the class does control it, whichever class it was searched for.
+    sources["without its cue"] = dataclasses.replace(first, masks=lambda label: next_class(label) & ~planted[label])
     rng = np.random.default_rng([network.seed, 8])
-    sources["radial copy"] = handed(np.stack([masks.radial_neighbours(mask, rng) for mask in found[removal].masks[0]]))
+    sources["radial copy"] = handed(
+        np.stack([masks.radial_neighbours(mask, rng) for mask in found[first_search].masks[0]])
+    )
     return sources
 
 
