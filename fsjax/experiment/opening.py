@@ -1,4 +1,4 @@
-"""What a run begins with: three lines that say what data, what model, and what will run and how much of it there is."""
+"""What a run begins with: three lines that say what data, what model, and what will run and about how long."""
 
 import numpy as np
 from ml_collections import ConfigDict
@@ -8,8 +8,13 @@ from fsjax.data.dataset import Dataset
 from fsjax.data.source import set_name
 from fsjax.evaluation import grafting
 from fsjax.evaluation.graft_masks import KINDS
+from fsjax.experiment import speed
 from fsjax.fourier import patches
+from fsjax.runtime.progress import clock
 from fsjax.training.settings import num_steps
+
+# Fewer forward passes than these are over about as soon as their time is measured.
+_MEASURED_FROM = 20_000
 
 
 def lines(config: ConfigDict, stages: list[str], datasets: dict[str, Dataset]) -> list[str]:
@@ -47,9 +52,15 @@ def _model(config: ConfigDict, datasets: dict[str, Dataset]) -> str:
 
 def _work(config: ConfigDict, stages: list[str], datasets: dict[str, Dataset]) -> str:
     passes = {name: count for name, count in forward_passes(config, datasets).items() if name in stages}
-    parts = [f"{name} about {count:,}" if (count := passes.get(name)) else name for name in stages]
-    note = "; in forward passes of one image, of which the lines of progress say how many a second" if passes else ""
-    return f"run: {', '.join(parts)}{note}"
+    total = sum(passes.values())
+    if not total:
+        return f"run: {', '.join(stages)}"
+    counted = f"about {total:,} forward passes of one image"
+    if total < _MEASURED_FROM:
+        return f"run: {', '.join(stages)}; {counted}"
+    rate = speed.passes_a_second(config, len(next(iter(datasets.values())).classes))
+    parts = [f"{name} about {clock(passes[name] / rate)}" if name in passes else name for name in stages]
+    return f"run: {', '.join(parts)}; {counted}, {rate:,.0f} a second as measured now"
 
 
 def forward_passes(config: ConfigDict, datasets: dict[str, Dataset]) -> dict[str, int]:

@@ -1,11 +1,12 @@
-"""A run begins with three lines: what data, what model, and how much work, in numbers that can be counted."""
+"""A run begins with three lines: what data, what model, and how much work: forward passes, and about how long."""
 
 import numpy as np
 import pytest
 
 from configs import cifar10_cpu
 from fsjax import data
-from fsjax.experiment import cli, opening, training_length
+from fsjax.experiment import cli, opening, speed, training_length
+from fsjax.runtime import parallel
 from tests.helpers.small_run import small_config
 
 
@@ -15,13 +16,43 @@ def test_the_lines_say_data_model_and_forward_passes():
     what, model, work, *_ = opening.lines(config, ["train", "search", "evaluate", "report"], datasets)
     assert what == "data: synthetic syn1: 4 classes, 56 train, 24 test images, at 24 x 24 pixels"
     assert model == "model: vit_nano_patch8, trained by sgd: 3 steps of 16 images"
+    passes = opening.forward_passes(config, datasets)
     # 16 images of 3 steps, each three passes; four images of four classes under 290 orbits and nothing removed.
-    assert work.startswith("run: train about 144, search about 4,656, evaluate about ") and ", report; in " in work
+    assert (passes["train"], passes["search"]) == (144, 4656)
+    assert work == f"run: train, search, evaluate, report; about {sum(passes.values()):,} forward passes of one image"
     config.search.patch, config.search.shares = 3, (0.05, 0.2)
     assert opening.lines(config, ["search"], datasets)[3].startswith("A map at 5 % has room for 1 patch of 3 x 3 ")
     config.search.method = "learned"
     assert opening.forward_passes(config, datasets).keys() == {"train", "evaluate"}
+    assert opening.lines(config, ["search"], datasets)[2] == "run: search"
     assert opening.lines(config, ["compare"], {}) == []
+
+
+def test_a_run_of_some_length_says_how_long_each_stage_takes(monkeypatch):
+    config = small_config()
+    config.train.steps, config.search.images_per_class = 300, 0
+    datasets = {split: data.load(config.data, split, 0) for split in ("train", "test")}
+    passes = opening.forward_passes(config, datasets)
+    assert passes["train"] == 3 * 16 * 300 and passes["search"] == 56 * 291
+    monkeypatch.setattr(speed, "passes_a_second", lambda *_: 100.0)
+    line = opening.lines(config, ["train", "search", "report"], datasets)[2]
+    total = f"{144 * 100 + 56 * 291:,}"
+    assert line == (
+        f"run: train about 2:24, search about 2:43, report; about {total} forward passes of one image, 100 a second as "
+        "measured now"
+    )
+
+
+def test_the_speed_is_that_of_the_model_on_all_devices(monkeypatch):
+    config, calls = small_config(), []
+    now = iter(np.arange(1000.0))
+    monkeypatch.setattr(speed.time, "monotonic", lambda: next(now))
+    monkeypatch.setattr(speed.jax, "block_until_ready", calls.append)
+    # One call compiles; the next takes a second of this clock, with 16 images on each device.
+    devices = len(parallel.local_devices())
+    assert speed.passes_a_second(config, 4) == 16 * devices
+    assert [len(of_devices) for of_devices in calls] == [devices] * 2
+    assert {logits.shape for logits in calls[0]} == {(16, 4)}
 
 
 @pytest.mark.parametrize(

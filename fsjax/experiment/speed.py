@@ -1,0 +1,39 @@
+"""How fast forward passes are here, for telling how long a run will take before it begins."""
+
+import time
+
+import jax
+import jax.numpy as jnp
+from ml_collections import ConfigDict
+
+from fsjax import models
+from fsjax.models.folding import fold
+from fsjax.runtime import parallel
+
+# Images of a call on each device: what a tile takes on a CPU, and enough to fill an accelerator.
+_ON_CPU, _ON_ACCELERATOR = 16, 256
+_SECONDS = 0.3
+
+
+def passes_a_second(config: ConfigDict, classes: int) -> float:
+    """Return about how many images a second the config's model takes forward, on all devices of all processes.
+
+    The weights are random. This process's devices work at the same time, since those of a CPU share its cores.
+    """
+    size, devices = config.data.image_size, parallel.local_devices()
+    dtype = jnp.bfloat16 if config.search.precision == "bfloat16" else jnp.float32
+    network = models.build(config.model.name, num_classes=classes, image_size=size, dtype=dtype)
+    apply, params = fold(network, network.init(config.seed))
+    images = jnp.zeros((_ON_CPU if devices[0].platform == "cpu" else _ON_ACCELERATOR, size, size, 3))
+    inputs = [jax.device_put((params, images), device) for device in devices]
+    forward = jax.jit(apply)
+
+    def call() -> None:
+        jax.block_until_ready([forward(*of_device) for of_device in inputs])
+
+    call()  # compiles
+    started, calls, seconds = time.monotonic(), 0, 0.0
+    while seconds < _SECONDS:
+        call()
+        calls, seconds = calls + 1, time.monotonic() - started
+    return calls * len(images) * len(devices) * parallel.process()[1] / seconds
