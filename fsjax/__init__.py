@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from fsjax.analysis import analyse, evaluate
     from fsjax.api import attribute, dominant_frequencies, filter, graft, load_weights
+    from fsjax.models.pytorch.graph import from_torch
     from fsjax.result import Result, load_result
 
 __version__ = "0.1.0"
@@ -16,6 +17,7 @@ __all__ = [
     "dominant_frequencies",
     "evaluate",
     "filter",
+    "from_torch",
     "graft",
     "load_result",
     "load_weights",
@@ -25,6 +27,7 @@ _MODULES = {
     **dict.fromkeys(("analyse", "evaluate"), "analysis"),
     **dict.fromkeys(("attribute", "dominant_frequencies", "filter", "graft", "load_weights"), "api"),
     **dict.fromkeys(("Result", "load_result"), "result"),
+    "from_torch": "models.pytorch.graph",
 }
 
 

@@ -1,4 +1,4 @@
-"""Models as people hold them: any JAX callable, Flax NNX, Linen, Equinox and Keras, as a function that was checked."""
+"""Models as people hold them: any JAX callable, Flax, Equinox, Keras and PyTorch, as a function that was checked."""
 
 import inspect
 from collections.abc import Callable
@@ -11,6 +11,7 @@ from jaxtyping import Array, Float, PyTree
 
 from fsjax.engine.closure_conversion import convert_closure
 from fsjax.engine.model import Model
+from fsjax.models.pytorch.graph import from_torch
 from fsjax.runtime.errors import InputError, one_line
 
 # Images that a model is tried on, and how far their logits may be apart, as a share of the largest.
@@ -22,6 +23,7 @@ _EVALUATION = {
     "linen": "its form for evaluation: lambda images: module.apply(variables, images, {argument})",
     "equinox": "equinox.nn.inference_mode(model)",
     "keras": "layers that draw nothing with training=False",
+    "torch": "a module of each image by itself",
     "": "a function of each image by itself, in evaluation mode (model.eval(), train=False)",
 }
 _LONGEST = 200
@@ -35,7 +37,8 @@ def as_model(
     Args:
       model: a callable, images [n, H, W, C] float32 for any n -> logits [n, K], K >= num_classes, that JAX can trace; a
         Flax NNX module; (module, variables) of Flax Linen; an Equinox module, of a batch or of one image [H, W, C] or
-        [C, H, W]; a Keras model on JAX. Arrays that it holds become arguments of the compiled program.
+        [C, H, W]; a Keras model on JAX; a PyTorch module, as `from_torch` takes it. Arrays that it holds become
+        arguments of the compiled program.
       images: normalised; some of them are tried.
       num_classes: how many logits are used.
       field: what messages call the model.
@@ -46,12 +49,13 @@ def as_model(
     """
     kind = _kind(model)
     try:
-        function = _function(model, kind, images.shape[1:])
+        function = _function(model, kind, images[:1])
         _check_array(jax.eval_shape(function, jax.ShapeDtypeStruct((1, *images.shape[1:]), jnp.float32)))
         apply, params = convert_closure(function, images.shape[1:])
         logits = jax.eval_shape(apply, params, jax.ShapeDtypeStruct(images.shape, jnp.float32))
     except InputError as error:
-        raise InputError(str(error).replace("logits_fn:", f"{field}:", 1)) from error
+        _, _, said = str(error).partition(": ")
+        raise InputError(f"{field}: {said}") from error
     except Exception as error:  # the caller's code may raise anything; the cause stays attached
         raise InputError(f"{field}: {_reason(error, model, kind, images.shape[1:])}") from error
     _check_shape(logits, len(images), num_classes, field)
@@ -68,13 +72,10 @@ def _kind(model: Any) -> str:
     return next((kind for kind, prefix in prefixes.items() if any(of.startswith(prefix) for of in modules)), "")
 
 
-def _function(model: Any, kind: str, shape: tuple[int, ...]) -> Callable:
-    """Return the model as a function of images [n, H, W, C]."""
+def _function(model: Any, kind: str, image: Float[np.ndarray, "1 height width channels"]) -> Callable:
+    """Return the model as a function of images [n, H, W, C], of which `image` is one."""
     if kind == "torch":
-        raise InputError(
-            "logits_fn: got a PyTorch module; expected a JAX callable: torch.save(model.state_dict(), 'weights.pt'), "
-            "then fsjax.load_weights('weights.pt', NAME) for a listed model"
-        )
+        return from_torch(model, np.moveaxis(image, -1, 1))
     if kind == "linen":
         if not isinstance(model, tuple) or len(model) != 2 or not hasattr(model[0], "apply"):
             raise InputError("logits_fn: got no variables; expected (module, variables) for a Linen module")
@@ -84,7 +85,7 @@ def _function(model: Any, kind: str, shape: tuple[int, ...]) -> Callable:
         raise InputError(f"logits_fn: got {type(model).__name__}; expected a callable from images to logits")
     if kind == "keras":
         return lambda images: model(images, training=False)
-    return _of_batches(model, shape) if kind == "equinox" else model
+    return _of_batches(model, image.shape[1:]) if kind == "equinox" else model
 
 
 def _of_batches(model: Callable, shape: tuple[int, ...]) -> Callable:

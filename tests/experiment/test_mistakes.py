@@ -6,6 +6,7 @@ import os
 import jax.numpy as jnp
 import numpy as np
 import pytest
+import torch
 from flax import linen, nnx
 from PIL import Image
 from safetensors.numpy import save
@@ -194,9 +195,9 @@ CALLS = {
         {"model": lambda images: plain(images) if images.sum() > 0 else plain(-images)},
         "branches on values of its images; expected jax.numpy.where",
     ),
-    "a PyTorch module": (
-        {"model": type("Module", (), {"__module__": "torch.nn.modules.linear"})()},
-        "model: got a PyTorch module; expected a JAX callable: ",
+    "a PyTorch module in training mode": (
+        {"model": torch.nn.Dropout(0.5)},
+        "model: got a module in training mode; expected module.eval() before the call",
     ),
 }
 

@@ -1,0 +1,273 @@
+"""A PyTorch module as a JAX function: the graph of `torch.export`, run operator by operator while JAX traces."""
+
+import dataclasses
+import functools
+import warnings
+from collections.abc import Callable
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax.typing import ArrayLike
+from jaxtyping import Array, Float
+
+from fsjax.models.pytorch.operators import OPERATORS
+from fsjax.runtime.errors import InputError, one_line
+
+# Arguments of operators that say where and how an array lies, which is JAX's affair.
+_PLACEMENT = ("device", "layout", "memory_format", "pin_memory", "non_blocking", "requires_grad")
+# What is left of a BatchNorm that was folded.
+_FOLDED = "folded"
+OPERATORS[_FOLDED] = lambda x: (x,)
+# Largest difference of logits from PyTorch's, as a share of the largest logit.
+_APART = 1e-3
+
+
+@dataclasses.dataclass(frozen=True)
+class Value:
+    """An array of the graph, by name: a parameter, the images, or what a step returned."""
+
+    name: str
+
+
+@dataclasses.dataclass(frozen=True)
+class Step:
+    """An operator with its arguments, in which each array is a `Value`."""
+
+    name: str
+    operator: str
+    arguments: tuple
+    keywords: dict[str, Any]
+
+    def run(self, values: dict[str, Any]) -> Any:
+        arguments, keywords = _replaced((self.arguments, self.keywords), values)
+        return OPERATORS[self.operator](*arguments, **keywords)
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class TorchModel:
+    """A PyTorch module as a function that JAX traces, differentiates and compiles.
+
+    Attributes:
+      params: float32 arrays and others, by name.
+      steps: of the graph, in order, for one image [1, C, H, W].
+      images, logits: names of the graph's input and output.
+    """
+
+    params: dict[str, np.ndarray]
+    steps: tuple[Step, ...]
+    images: str
+    logits: str
+
+    def __call__(self, images: Float[ArrayLike, "n height width channels"]) -> Float[Array, "n logits"]:
+        """Return logits of images, normalised as the module takes them, channels last."""
+        return self.apply(self.params, jnp.asarray(images))
+
+    def apply(self, params: dict, images: Float[Array, "n height width channels"]) -> Float[Array, "n logits"]:
+        """Return logits with other values of the parameters."""
+        return jax.vmap(functools.partial(self._of_image, params))(jnp.moveaxis(images, -1, 1))
+
+    def _of_image(self, params: dict, image: Float[Array, "channels height width"]) -> Float[Array, " logits"]:
+        values: dict[str, Any] = {name: jnp.asarray(value) for name, value in params.items()}
+        values[self.images] = image[None]
+        for step in self.steps:
+            values[step.name] = step.run(values)
+        return values[self.logits][0]
+
+
+def from_torch(module: Any, example: Any) -> TorchModel:
+    """Return a PyTorch classifier as a JAX function of images [n, H, W, C] -> logits [n, K].
+
+    `torch.export` follows the module on one image and gives a graph of operators, whose arithmetic is JAX's. BatchNorm
+    after a convolution is folded into it.
+
+    Args:
+      module: a torch.nn.Module in evaluation mode, of images [n, C, H, W] -> logits [n, K].
+      example: images as the module takes them, float32 [n, C, H, W]; the first one is used. Its size is the model's.
+
+    Raises:
+      InputError: a ValueError: a module in training mode, one that torch.export cannot follow, an operator that is not
+        in fsjax/models/pytorch, an output that is not one array of logits, or logits that are not PyTorch's.
+
+    Examples:
+      >>> import torch
+      >>> module = torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(64, 3)).eval()
+      >>> converted = fsjax.from_torch(module, torch.zeros(1, 1, 8, 8))
+      >>> converted(images).shape  # of images [45, 8, 8, 1]; as `model` in fsjax.analyse
+      (45, 3)
+    """
+    try:
+        import torch
+    except ImportError as error:
+        raise InputError("torch: got no such package; expected the extra torch: pip install 'fsjax[torch]'") from error
+    if any(part.training for part in module.modules()):
+        raise InputError("from_torch: got a module in training mode; expected module.eval() before the call")
+    image = torch.as_tensor(np.asarray(example[:1]), dtype=torch.float32)
+    if image.ndim != 4:
+        raise InputError(f"from_torch: got an example of shape {list(image.shape)}; expected images [n, C, H, W]")
+    try:
+        with torch.no_grad(), warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # of torch.export about itself
+            exported = torch.export.export(module, (image,), strict=False).run_decompositions()
+            expected = module(image)
+    except Exception as error:  # of the module's own code, or of what torch.export cannot follow
+        raise InputError(
+            f"from_torch: got {type(error).__name__} from torch.export ({one_line(error)[:200]}); expected a module "
+            "whose forward takes one batch of images and does not branch on their values"
+        ) from error
+    model = _fold(_model(exported))
+    if not isinstance(expected, torch.Tensor):
+        (expected,) = (value for value in torch.utils._pytree.tree_leaves(expected) if value is not None)
+    _check(model, np.moveaxis(image.numpy(), 1, -1), expected.numpy())
+    return model
+
+
+def _model(exported: Any) -> TorchModel:
+    """Return an exported program as a model."""
+    signature, steps, params = exported.graph_signature, [], {}
+    arrays = {**exported.state_dict, **exported.constants}
+    held = {
+        **signature.inputs_to_parameters,
+        **signature.inputs_to_buffers,
+        **signature.inputs_to_lifted_tensor_constants,
+    }
+    if len(signature.user_outputs) != 1:
+        raise InputError(f"from_torch: got {len(signature.user_outputs)} outputs; expected one, the logits [n, K]")
+    used = {node for node in exported.graph.nodes if node.users}
+    missing = sorted(
+        {
+            str(node.target)
+            for node in exported.graph.nodes
+            if node.op == "call_function" and node in used and _operator_name(node) not in OPERATORS
+        }
+    )
+    if missing:
+        raise InputError(
+            f"from_torch: got a module that uses {', '.join(missing)}; expected one of the {len(OPERATORS)} operators "
+            "of fsjax/models/pytorch"
+        )
+    for node in exported.graph.nodes:
+        if node not in used:
+            continue
+        if node.op == "placeholder" and node.name in held:
+            params[node.name] = _array(arrays[held[node.name]])
+        elif node.op == "call_function":
+            keywords = {name: value for name, value in node.kwargs.items() if name not in _PLACEMENT}
+            name, arguments = _operator_name(node), _plain(node.args)
+            if name == "as_strided":
+                arguments = (arguments[0], arguments[1], _places(node))
+            steps.append(Step(node.name, name, arguments, _plain(keywords)))
+    (images,) = signature.user_inputs
+    return TorchModel(params, tuple(steps), images, signature.user_outputs[0])
+
+
+def _operator_name(node: Any) -> str:
+    """Return 'add' for aten.add.Tensor, and the name of a Python function."""
+    schema = getattr(node.target, "_schema", None)
+    return node.target.__name__ if schema is None else schema.name.partition("::")[2]
+
+
+def _places(node: Any) -> np.ndarray:
+    """Return where `as_strided`, which reads memory by its own steps, finds its numbers in the flat array before it."""
+    array, size, stride, *offset = node.args
+    held = array.meta["val"]
+    in_memory = _offsets(held.shape, held.stride())
+    place = np.zeros(in_memory.max() + 1, np.int32)
+    place[in_memory] = np.arange(in_memory.size)
+    return place[_offsets(size, stride) + (offset[0] if offset and offset[0] else 0)]
+
+
+def _offsets(size: Any, stride: Any) -> np.ndarray:
+    """Return the offset in memory of each number of an array, flat."""
+    places = np.indices(tuple(size)).reshape(len(size), -1)
+    return np.asarray(stride, int) @ places if len(size) else np.zeros(1, int)
+
+
+def _array(tensor: Any) -> np.ndarray:
+    """Return a tensor as an array, floats as float32."""
+    tensor = tensor.detach().cpu()
+    return (tensor.float() if tensor.is_floating_point() else tensor).numpy()
+
+
+def _plain(value: Any) -> Any:
+    """Return arguments of a node without PyTorch's types: nodes as `Value`, dtypes as NumPy's."""
+    import torch
+
+    if isinstance(value, torch.fx.Node):
+        return Value(value.name)
+    if isinstance(value, list | tuple):
+        return type(value)(map(_plain, value)) if type(value) in (list, tuple) else [_plain(item) for item in value]
+    if isinstance(value, dict):
+        return {name: _plain(item) for name, item in value.items()}
+    if isinstance(value, torch.dtype):
+        return (
+            jnp.dtype(torch.empty(0, dtype=value).float().numpy().dtype) if value.is_floating_point else _dtype(value)
+        )
+    return None if isinstance(value, torch.device | torch.layout | torch.memory_format) else value
+
+
+def _dtype(dtype: Any) -> Any:
+    import torch
+
+    return jnp.bool_ if dtype == torch.bool else jnp.int32
+
+
+def _replaced(value: Any, values: dict[str, Any]) -> Any:
+    if isinstance(value, Value):
+        return values[value.name]
+    if isinstance(value, list | tuple):
+        return type(value)(_replaced(item, values) for item in value)
+    return {name: _replaced(item, values) for name, item in value.items()} if isinstance(value, dict) else value
+
+
+def _fold(model: TorchModel) -> TorchModel:
+    """Fold each BatchNorm whose images come from a convolution that nothing else reads into that convolution."""
+    params, steps = dict(model.params), {step.name: step for step in model.steps}
+    reads = [value for step in model.steps for value in _values((step.arguments, step.keywords))]
+    for step in model.steps:
+        if step.operator != "_native_batch_norm_legit_no_training":
+            continue
+        source, *of_norm = step.arguments[:5]
+        convolution = steps.get(source.name)
+        if convolution is None or convolution.operator != "convolution" or reads.count(source.name) != 1:
+            continue
+        kernel, bias, transposed = convolution.arguments[1], convolution.arguments[2], convolution.arguments[6]
+        read = [value.name for value in (kernel, bias, *of_norm) if value is not None]
+        if transposed or not all(name in params and reads.count(name) == 1 for name in read):
+            continue
+        one, zero = np.ones(()), np.zeros(())
+        weight, shift, mean, variance = (
+            default if value is None else params.pop(value.name).astype(np.float64)
+            for value, default in zip(of_norm, (one, zero, zero, one), strict=True)
+        )
+        scale = weight / np.sqrt(variance + step.arguments[6])
+        old = zero if bias is None else params.pop(bias.name)
+        folded = params[kernel.name] * scale.reshape(-1, *[1] * (params[kernel.name].ndim - 1))
+        moved = (old - mean) * scale + shift
+        params |= {kernel.name: folded.astype(np.float32), f"{step.name}_bias": moved.astype(np.float32)}
+        arguments = (*convolution.arguments[:2], Value(f"{step.name}_bias"), *convolution.arguments[3:])
+        steps[convolution.name] = dataclasses.replace(convolution, arguments=arguments)
+        steps[step.name] = Step(step.name, _FOLDED, (source,), {})
+    return dataclasses.replace(model, params=params, steps=tuple(steps.values()))
+
+
+def _values(value: Any) -> list[str]:
+    """Return the names of all arrays in arguments."""
+    if isinstance(value, Value):
+        return [value.name]
+    items = value.values() if isinstance(value, dict) else value if isinstance(value, list | tuple) else ()
+    return [name for item in items for name in _values(item)]
+
+
+def _check(model: TorchModel, image: np.ndarray, expected: np.ndarray) -> None:
+    if expected.ndim != 2:
+        raise InputError(f"from_torch: got an output of shape {list(expected.shape)}; expected logits [n, K]")
+    forward: Callable[..., Array] = jax.jit(model.apply)
+    with jax.default_matmul_precision("highest"):
+        logits = np.asarray(forward(model.params, jnp.asarray(image)))
+    difference = np.abs(logits - expected).max() / max(float(np.abs(expected).max()), 1e-30)
+    if not difference <= _APART:
+        raise InputError(
+            f"from_torch: got logits that differ from PyTorch's by {difference:.2g} of the largest; expected {_APART:g}"
+        )

@@ -1,0 +1,243 @@
+"""PyTorch modules as JAX functions: logits, gradients and messages against PyTorch itself."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+import timm
+import torch
+import torchvision
+from torch import nn
+from torch.nn import functional
+
+import fsjax
+from fsjax.models.pytorch import graph
+from fsjax.runtime.errors import InputError
+
+# Channels, height and width of the images: none even, none alike.
+C, H, W = 3, 9, 7
+IMAGES = torch.randn(4, C, H, W, generator=torch.Generator().manual_seed(0))
+
+
+class Of(nn.Module):
+    """A module that computes a function, flattened, as logits."""
+
+    def __init__(self, function, *parts):
+        super().__init__()
+        self.function, self.parts = function, nn.ModuleList(parts)
+
+    def forward(self, images):
+        return self.function(images, *self.parts).flatten(1)
+
+
+def held(number, *shape):
+    return nn.Parameter(torch.randn(*shape, generator=torch.Generator().manual_seed(number)))
+
+
+class Held(nn.Module):
+    def __init__(self, *shape):
+        super().__init__()
+        self.weight = held(3, *shape)
+
+
+def both(module, images=IMAGES):
+    """Return PyTorch's logits and ours, of images that are not the example."""
+    module.eval()
+    model = fsjax.from_torch(module, torch.zeros_like(images))
+    with torch.no_grad():
+        expected = module(images).numpy()
+    found = jax.jit(model.apply)(model.params, jnp.moveaxis(jnp.asarray(images.numpy()), 1, -1))
+    return expected, np.asarray(found)
+
+
+# One program of many operators compiles in the time of one: each list is a module whose logits are put side by side.
+FUNCTIONS = {
+    "of each number": [
+        lambda x: x.abs().sqrt() + x.exp() - x.sin() * x.cos() + (x * x + 0.1).rsqrt(),
+        lambda x: functional.gelu(x) + functional.gelu(x, approximate="tanh") + functional.silu(x),
+        lambda x: functional.hardswish(x) + functional.hardsigmoid(x) + functional.hardtanh(x, -0.3, 0.8),
+        lambda x: functional.elu(x, 0.7) + functional.leaky_relu(x, 0.2) + functional.mish(x) + functional.relu6(4 * x),
+        lambda x: functional.softplus(x, 2.0, 1.5) + torch.erf(x) + torch.tanh(x) + torch.sigmoid(x) + x.clamp(min=-1),
+        lambda x: torch.sub(x, x.flip(2), alpha=3) + torch.add(x, x.flip(3), alpha=2) + (2 - x) + 3 / (x * x + 1),
+        lambda x: torch.where(x > 0.2, x, -x).masked_fill(x < -1, 5.0) + torch.maximum(x, x.roll(1, 2)) + x**3,
+        lambda x: torch.div(x, 0.3, rounding_mode="floor") + torch.div(x, 0.3, rounding_mode="trunc") + x.round(),
+        lambda x: (x.abs() + 1).log() + (x.abs() + 1).log2() + x.reciprocal().clamp(-2, 2) + x.sign() + x.floor(),
+    ],
+    "of shapes": [
+        lambda x: x.permute(0, 2, 3, 1)[:, 1:-1:2, :, ::2].transpose(1, 2),
+        lambda x: torch.cat([part * (k + 1) for k, part in enumerate(x.split([2, 4, 1], 3))], 3),
+        lambda x: torch.stack([row - k for k, row in enumerate(x.unbind(2))], 1) + x.transpose(1, 2),
+        lambda x: torch.cat(x.chunk(2, 2)[::-1], 2),
+        lambda x: x.roll((2, -1), (2, 3)) + x.flip([2]).roll(3, 3),
+        lambda x: functional.pad(x, (1, 2, 0, 2), value=0.5) + functional.pad(x, (2, 1, 1, 1), mode="reflect"),
+        lambda x: functional.pad(x, (1, 1, 2, 0), mode="replicate").unsqueeze(1).expand(-1, 2, -1, -1, -1).squeeze(1),
+        lambda x: functional.pixel_unshuffle(functional.pixel_shuffle(x.repeat(1, 3, 1, 1)[:, :4], 2), 2),
+        lambda x: x[:, :, torch.arange(H).flip(0)][:, torch.tensor([2, 0])] + x[:, 1:, 0, 3][..., None, None],
+        lambda x: x.flatten(2).gather(2, torch.arange(5).expand(x.shape[0], C, 5)) + x.select(3, -1)[:, :, :5],
+        lambda x: x.cumsum(3).tril() + x.triu(1) + torch.ones(H, W) + torch.full((W,), 0.5) + torch.linspace(0, 1, W),
+        lambda x: functional.interpolate(x, size=(13, 5), mode="bilinear") + functional.interpolate(x, size=(13, 5)),
+        lambda x: functional.interpolate(x, scale_factor=1.7, mode="bilinear", align_corners=True),
+        lambda x: functional.interpolate(x, scale_factor=1.7, mode="bicubic"),
+        lambda x: functional.interpolate(x, scale_factor=1.7),
+    ],
+    "of reductions": [
+        lambda x: x.mean((2, 3)) + x.sum(3).mean(2) + x.amax((2, 3)) - x.amin(dim=(2, 3)),
+        lambda x: x.var((2, 3)) + x.var(3, unbiased=False).mean(2) + x.std(2).mean(2) + x.norm(dim=(2, 3)),
+        lambda x: x.softmax(1) + x.log_softmax(2) + functional.normalize(x, dim=1),
+        lambda x: functional.adaptive_avg_pool2d(x, (4, 3)) + functional.adaptive_avg_pool2d(x, 1),
+        lambda x: functional.avg_pool2d(x, 3, 2, 1, True) + functional.avg_pool2d(x, 3, 2, 1, False, False),
+        lambda x: functional.avg_pool2d(x, (4, 3), (3, 2), (2, 1), ceil_mode=True),
+        lambda x: functional.max_pool2d(x, 3, 2, 1, ceil_mode=True),
+        lambda x: functional.max_pool2d(x, 2, 2, dilation=2),
+        lambda x: functional.max_pool2d(x, (2, 3), (2, 1), (0, 1), dilation=(3, 1)),
+    ],
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("kind", FUNCTIONS)
+def test_operators_are_pytorchs(kind):
+    functions = FUNCTIONS[kind]
+    expected, found = both(Of(lambda x: torch.cat([function(x).flatten(1) for function in functions], 1)))
+    np.testing.assert_allclose(found, expected, atol=2e-5, rtol=2e-5)
+
+
+def test_layers_are_pytorchs():
+    layers = [
+        nn.Conv2d(C, 6, (3, 2), (2, 1), (1, 0), (1, 2), groups=3),
+        nn.Conv2d(C, 4, 3, padding="same", padding_mode="zeros", bias=False),
+        nn.ConvTranspose2d(C, 6, (3, 2), (2, 3), (1, 0), (1, 2), groups=3),
+        nn.ConvTranspose2d(C, 5, 4, 2, 1, dilation=2, bias=False),
+        nn.GroupNorm(3, C),
+        nn.InstanceNorm2d(C, affine=True),
+        nn.LayerNorm((H, W)),
+        nn.PReLU(C),
+        nn.Linear(W, 5),
+    ]
+    for number, layer in enumerate(layers):
+        for parameter in layer.parameters():
+            parameter.data = held(number, *parameter.shape).data
+    attention = nn.MultiheadAttention(W, 1, batch_first=True)
+
+    def function(x, *layers):
+        *alone, attend, table = layers
+        rows = x.flatten(1, 2)
+        outputs = [layer(x) for layer in alone] + [attend(rows, rows, rows)[0]]
+        outputs.append(functional.scaled_dot_product_attention(rows, rows.flip(1), rows, is_causal=True))
+        outputs.append(functional.scaled_dot_product_attention(rows, rows, rows, table.weight, scale=0.3))
+        return torch.cat([output.flatten(1) for output in outputs], 1)
+
+    expected, found = both(Of(function, *layers, attention, Held(C * H, C * H)))
+    np.testing.assert_allclose(found, expected, atol=3e-5, rtol=3e-5)
+
+
+def perturbed(module, seed=0):
+    """Return a module whose BatchNorm statistics are not those of a new one."""
+    generator = torch.Generator().manual_seed(seed)
+    for name, buffer in module.named_buffers():
+        if name.endswith("running_mean"):
+            buffer.copy_(torch.randn(buffer.shape, generator=generator) * 0.1)
+        elif name.endswith("running_var"):
+            buffer.copy_(torch.rand(buffer.shape, generator=generator) + 0.5)
+    return module.eval()
+
+
+ARCHITECTURES = {
+    "torchvision mobilenet_v3_small": (lambda: torchvision.models.mobilenet_v3_small(), 64),
+    "torchvision swin_t, of one block a stage": (
+        lambda: torchvision.models.SwinTransformer([4, 4], 24, [1, 2, 1, 1], [1, 2, 2, 4], [4, 4], num_classes=10),
+        64,
+    ),
+    "timm convnextv2_atto": (lambda: timm.create_model("convnextv2_atto", num_classes=10), 64),
+    "timm resnetblur18": (lambda: timm.create_model("resnetblur18", num_classes=10), 48),
+    "timm vit_tiny_patch16_224, registers": (
+        lambda: timm.create_model("vit_tiny_patch16_224", img_size=48, depth=2, reg_tokens=2, num_classes=10),
+        48,
+    ),
+}
+
+
+@pytest.mark.parametrize("name", ARCHITECTURES)
+def test_networks_have_pytorchs_logits(name):
+    make, size = ARCHITECTURES[name]
+    torch.manual_seed(1)
+    expected, found = both(perturbed(make()), torch.randn(2, 3, size, size))
+    assert expected.std() > 1e-3
+    np.testing.assert_allclose(found, expected, atol=1e-4 * np.abs(expected).max())
+
+
+class Small(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.first = nn.Sequential(nn.Conv2d(C, 4, 3, bias=False), nn.BatchNorm2d(4), nn.ReLU())
+        self.shared = nn.Conv2d(4, 4, 1)
+        self.norm, self.out = nn.BatchNorm2d(4, affine=False), nn.Linear(4, 3)
+
+    def forward(self, images):
+        x = self.first(images)
+        y = self.shared(x)
+        return self.out((self.norm(y) + y).mean((2, 3)))
+
+
+def test_batch_norm_is_folded_only_where_nothing_else_reads_its_convolution():
+    torch.manual_seed(0)
+    module = perturbed(Small())
+    model = fsjax.from_torch(module, IMAGES)
+    assert [step.operator for step in model.steps].count("folded") == 1
+    expected, found = both(module)
+    np.testing.assert_allclose(found, expected, atol=1e-6)
+
+
+def test_gradients_are_pytorchs():
+    torch.manual_seed(0)
+    module, images = perturbed(Small()), IMAGES.clone().requires_grad_()
+    module(images).logsumexp(1).sum().backward()
+    model = fsjax.from_torch(module, IMAGES)
+    found = jax.grad(lambda x: jax.nn.logsumexp(model(x), axis=1).sum())(
+        jnp.moveaxis(jnp.asarray(IMAGES.numpy()), 1, -1)
+    )
+    np.testing.assert_allclose(np.moveaxis(np.asarray(found), -1, 1), images.grad.numpy(), atol=1e-6)
+
+
+def test_a_module_is_analysed_as_it_stands():
+    module, rng = perturbed(Small()), np.random.default_rng(0)
+    labels = np.arange(36) % 3
+    images = rng.normal(size=(36, H, W, C)).astype(np.float32)
+    given = {"num_classes": 3, "shares": (0.2,), "resamples": 0}
+    with torch.no_grad():
+        expected = fsjax.dominant_frequencies(fsjax.from_torch(module, IMAGES), images, labels, **given)
+    np.testing.assert_array_equal(fsjax.dominant_frequencies(module, images, labels, **given).masks, expected.masks)
+
+
+@pytest.mark.parametrize(
+    ("module", "message"),
+    [
+        (nn.Sequential(nn.Flatten(), nn.Dropout(0.5)), r"got a module in training mode; expected module.eval\(\)"),
+        (Of(lambda x: x if x.sum() > 0 else -x).eval(), "torch.export .*does not branch on their values"),
+        (Of(lambda x: torch.linalg.svdvals(x)).eval(), r"uses aten._linalg_svd.default; expected one of the \d+ "),
+        (nn.Identity().eval(), r"got an output of shape \[1, 3, 9, 7\]; expected logits"),
+        (nn.LSTM(7, 2).eval(), "got RuntimeError from torch.export|got ValueError from torch.export"),
+    ],
+    ids=["training", "branch", "operator", "shape", "error"],
+)
+def test_what_cannot_be_followed_is_one_line(module, message):
+    with pytest.raises(InputError, match=f"^from_torch: .*({message})") as caught:
+        fsjax.from_torch(module, IMAGES)
+    assert "\n" not in str(caught.value) and len(str(caught.value)) < 500
+
+
+def test_two_outputs_are_refused():
+    with pytest.raises(InputError, match=r"got 2 outputs; expected one, the logits"):
+        fsjax.from_torch(Two().eval(), IMAGES)
+
+
+class Two(nn.Module):
+    def forward(self, images):
+        return images.mean((2, 3)), images.sum((2, 3))
+
+
+def test_arithmetic_that_is_not_pytorchs_is_refused(monkeypatch):
+    monkeypatch.setitem(graph.OPERATORS, "relu", lambda x: x)
+    with pytest.raises(
+        InputError, match=r"from_torch: got logits that differ from PyTorch's by [\d.e-]+ of the largest"
+    ):
+        fsjax.from_torch(perturbed(Small()), IMAGES)
