@@ -249,6 +249,8 @@ def test_the_citation_is_of_this_version_and_of_the_paper():
     cited = yaml.safe_load((ROOT / "CITATION.cff").read_text())
     assert cited["cff-version"] == "1.2.0" and {"message", "title", "authors"} <= cited.keys()
     assert cited["version"] == fsjax.__version__
+    released = re.search(r"^## \[(\d.*)\] - \d{4}-\d\d-\d\d$", (ROOT / "CHANGELOG.md").read_text(), re.MULTILINE)
+    assert released and released[1] == fsjax.__version__
     paper = cited["references"][0]
     assert paper["year"] == 2023 and paper["authors"][0]["family-names"] == "Wang"
     assert paper["title"].lower() in (ROOT / "README.md").read_text().lower().replace("{a}", "a")
