@@ -161,7 +161,10 @@ def _misfit(state: State, name: str, image_size: int, where: str, wrong: dict[st
     """Return the error for weights of another model, with the name of the one that they are of, where that is known."""
     if (lacking := architectures.lacking(state)) is not None:
         looks, key = lacking
-        return InputError(f"{where}: got keys of {looks} ({key}), which we lack; expected weights of {name}")
+        return InputError(
+            f"{where}: got keys of {looks} ({key}), which we lack; expected weights of {name} "
+            "(in Python, fsjax.from_torch takes any module)"
+        )
     fitting = [other for other in architectures.candidates(state, models.MODELS) if _fits(state, other, image_size)]
     if fit := " or ".join(fitting):
         return InputError(f"{where}: got weights of {fit}; expected those of {name}, or the model {fit}")
