@@ -12,7 +12,7 @@ ROWS = (
     (
         "one run and its stages",
         "experiment/pipeline experiment/opening experiment/stages/ experiment/comparison/ experiment/workspace "
-        "experiment/training_length",
+        "experiment/training_length experiment/speed",
     ),
     ("pages and figures", "report/"),
     ("training", "training/"),
