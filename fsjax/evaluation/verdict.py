@@ -31,7 +31,8 @@ RECOGNISED = 0.5
 # COMPLETE: S rests on few pairs there, and what takes others' cues away brings such a class about.
 DEFAULT, COMPLETE = 0.5, 0.9
 # Of what tells a class's images from others', a map of few frequencies holds at most this much, unless its orbits stand
-# out from those beside them by this factor of energy, as the lowest frequencies of natural images do not.
+# out from those beside them by this factor of energy, and are not what low-pass would keep as well: the lowest
+# frequencies of natural images stand out, too.
 FEW, PROMINENT = 0.5, 16.0
 # Chance that psi of any class at any share is taken to be above CONTROL where none is: one-sided, as of 95 % intervals.
 RATE = 0.025
@@ -60,6 +61,7 @@ class AtShare(NamedTuple):
     radial_psi: float
     equal_change_psi: float
     no_dc_psi: float
+    low_pass_psi: float
 
 
 @dataclasses.dataclass(frozen=True)
@@ -102,8 +104,9 @@ def rule() -> str:
         f"shortcut where psi of its map is above {CONTROL:g} with 95 % confidence, over all classes and shares "
         "together, and neither random frequencies that change images as much, nor random ones beside the map with its "
         f"radial profile do the same, the map holds at most {100 * FEW:g} % of what tells the images apart (or stands "
-        f"out from the frequencies beside it, by a factor of {PROMINENT:g} in energy), and the class is not told by "
-        "what it lacks (there, setting these frequencies to 0 does the same, or the class has less energy than others)."
+        f"out from the frequencies beside it, by a factor of {PROMINENT:g} in energy, while low-pass of its size has "
+        "not half of its psi), and the class is not told by what it lacks (there, setting these frequencies to 0 does "
+        "the same, or the class has less energy than others)."
     )
 
 
@@ -218,7 +221,8 @@ def _controlled(evidence: Evidence, at: AtShare) -> Decision:
     if at.energy_ratio < LESS and at.largest_energy_ratio < MORE and (carries["amplitude"] or by_default):
         less = f"its images have {_percent(at.energy_ratio)} of others' energy there"
         return Decision("by absence", "", f"{controls} by what they lack: {less}")
-    if at.difference > FEW and not at.prominence >= PROMINENT:
+    stands_out = at.prominence >= PROMINENT and not at.low_pass_psi >= AS_MUCH * at.psi
+    if at.difference > FEW and not stands_out:
         return Decision("coarse", "", f"{controls}, but hold {_percent(at.difference)} of what tells the images apart")
     if at.no_dc_psi < AS_MUCH * at.psi:
         return Decision("coarse", "", f"{controls}, but not without DC: it is brightness or colour")

@@ -26,6 +26,7 @@ AT = AtShare(
     radial_psi=0.0,
     equal_change_psi=0.1,
     no_dc_psi=np.nan,
+    low_pass_psi=0.0,
 )
 SHORTCUT = Evidence(tpr=0.95, fpr=0.02, pairs=120, why_none="", base=0.1, at=AT, level=1e-3)
 NOTHING = {"psi": 0.1, "psi_ci": (0.05, 0.15), "p_value": 1.0, "grafted": 0.15, "amplitude": 0.1}
@@ -55,6 +56,9 @@ def kind(evidence):
         (changed(difference=0.6), "coarse"),
         (changed(difference=0.6, prominence=np.nan), "coarse"),
         (changed(difference=0.6, prominence=20.0), "shortcut amplitude"),
+        (changed(difference=0.6, prominence=20.0, low_pass_psi=np.nan), "shortcut amplitude"),
+        (changed(difference=0.6, prominence=20.0, low_pass_psi=0.46), "coarse"),
+        (changed(difference=0.4, prominence=20.0, low_pass_psi=0.46), "shortcut amplitude"),
         (changed(no_dc_psi=0.3), "coarse"),
         (changed(no_dc_psi=0.8), "shortcut amplitude"),
         (changed(zeroed=0.8), "by absence"),
