@@ -20,7 +20,7 @@ def notebooks():
 def shown(notebook):
     """The kinds of outputs of each cell."""
     outputs = [cell.get("outputs", []) for cell in notebook.cells]
-    return [{(one.output_type, *one.get("data", {})) for one in of_cell} for of_cell in outputs]
+    return [{(one.output_type, *sorted(one.get("data", {}))) for one in of_cell} for of_cell in outputs]
 
 
 @pytest.mark.parametrize("file", FILES, ids=lambda file: file.stem)
