@@ -8,34 +8,18 @@ from types import SimpleNamespace
 
 import numpy as np
 import pytest
-from ml_collections import ConfigDict
 from PIL import Image
 from torchvision.transforms import InterpolationMode, Normalize, Resize, ToTensor
 
 from fsjax import data
 from fsjax.data import folder, preprocess
 from fsjax.runtime.errors import InputError
+from tests.helpers.data_config import data_config
 
 
 def config(**fields):
-    defaults = {
-        "source": "folder",
-        "name": "",
-        "root": "",
-        "classes": "",
-        "train_split": "train",
-        "test_split": "test",
-        "validation_share": 0.0,
-        "image_size": 8,
-        "resize_shorter": 0,
-        "images": "{split}_images.npy",
-        "labels": "{split}_labels.npy",
-        "skip_undecodable": False,
-        "mean": (),
-        "std": (),
-        "cache_gib": 1.0,
-    }
-    return ConfigDict(defaults | {k: str(v) if k == "root" else v for k, v in fields.items()})
+    names = {"images": "{split}_images.npy", "labels": "{split}_labels.npy"}
+    return data_config(**{"source": "folder"} | names | fields)
 
 
 def noise(*shape, seed=0):

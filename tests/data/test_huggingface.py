@@ -8,13 +8,13 @@ import sys
 import datasets
 import numpy as np
 import pytest
-from ml_collections import ConfigDict
 from PIL import Image
 
 from fsjax import data
 from fsjax.data import huggingface, splits
 from fsjax.data.preprocess import resize
 from fsjax.runtime.errors import InputError
+from tests.helpers.data_config import data_config
 
 NAMES = ["cat", "dog", "emu, large"]
 FEATURES = datasets.Features({"image": datasets.Image(), "label": datasets.ClassLabel(names=NAMES)})
@@ -39,24 +39,8 @@ def pets(count=12, features=FEATURES, **columns):
 
 
 def config(**fields):
-    defaults = {
-        "source": "huggingface",
-        "name": "syn1",
-        "root": "",
-        "classes": "",
-        "train_split": "train",
-        "test_split": "test",
-        "validation_share": 0.0,
-        "image_size": 8,
-        "resize_shorter": 0,
-        "skip_undecodable": False,
-        "mean": (),
-        "std": (),
-        "cache_gib": 1.0,
-    }
     columns = {name: fields.pop(name, "") for name in ("image", "label")}
-    named = {name: str(value) if name == "root" else value for name, value in fields.items()}
-    return ConfigDict(defaults | {"huggingface": columns} | named)
+    return data_config("huggingface", **{"name": "syn1", "huggingface": columns} | fields)
 
 
 def encoded(image, kind="PNG", **options):

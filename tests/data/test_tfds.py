@@ -10,10 +10,10 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from ml_collections import ConfigDict
 
 from fsjax import data
 from fsjax.runtime.errors import InputError
+from tests.helpers.data_config import data_config
 
 BUILDER = """
 import numpy as np
@@ -78,22 +78,7 @@ def python(folder, script):
 
 
 def config(root, **fields):
-    defaults = {
-        "source": "tfds",
-        "name": "house_pets/pets",
-        "root": str(root),
-        "classes": "",
-        "train_split": "train",
-        "test_split": "test",
-        "validation_share": 0.0,
-        "image_size": 6,
-        "resize_shorter": 0,
-        "skip_undecodable": False,
-        "mean": (),
-        "std": (),
-        "cache_gib": 1.0,
-    }
-    return ConfigDict(defaults | fields)
+    return data_config(**{"source": "tfds", "name": "house_pets/pets", "root": root, "image_size": 6} | fields)
 
 
 def expected(i, channels=3):
