@@ -6,7 +6,7 @@ from typing import Any
 import jax.numpy as jnp
 import numpy as np
 from flax import nnx
-from jaxtyping import Array, Float, PyTree
+from jaxtyping import Array, Float, Float32, PyTree, Shaped
 
 from fsjax.models.network import Network
 
@@ -49,18 +49,34 @@ def _before(name: str) -> str:
     return str(int(name) - 1) if name.isdigit() else name.replace("bn", "conv")
 
 
+def folded(
+    kernel: Shaped[np.ndarray, "*window outputs"],
+    bias: Any,
+    scale: Any,
+    shift: Any,
+    mean: Shaped[np.ndarray, " outputs"],
+    variance: Shaped[np.ndarray, " outputs"],
+    epsilon: float,
+) -> tuple[Float32[np.ndarray, "*window outputs"], Float32[np.ndarray, " outputs"]]:
+    """Return kernel and bias of a convolution with the BatchNorm behind it: scale * (conv(x) - mean) + shift.
+
+    scale is divided by sqrt(variance + epsilon). bias, scale and shift: numbers of outputs, or one number for all.
+    Computed in float64.
+    """
+    mean, variance = np.asarray(mean, np.float64), np.asarray(variance, np.float64)
+    scale = np.asarray(scale, np.float64) / np.sqrt(variance + epsilon)
+    moved = (np.asarray(bias, np.float64) - mean) * scale + np.asarray(shift, np.float64)
+    return (kernel * scale).astype(np.float32), moved.astype(np.float32)
+
+
 def _absorb(conv: nnx.Conv, norm: nnx.BatchNorm) -> None:
-    """Make the convolution scale x (conv(x) - mean) + bias, where scale is divided by sqrt(variance + epsilon)."""
+    """Make the convolution what it and the BatchNorm do."""
     # get_value: indexing a variable would make a JAX array of it first, and a second copy.
     scale, shift, mean, variance = (
-        np.asarray(part.get_value(), np.float64)
-        for part in (norm.scale, norm.bias, norm.mean, norm.var)
-        if part is not None
+        np.asarray(part.get_value()) for part in (norm.scale, norm.bias, norm.mean, norm.var) if part is not None
     )
-    scale = scale / np.sqrt(variance + norm.epsilon)
-    before = 0 if conv.bias is None else np.asarray(conv.bias.get_value(), np.float64)
+    before = 0 if conv.bias is None else np.asarray(conv.bias.get_value())
     # New variables: assigning to elements of the old ones would write into the caller's NumPy arrays.
-    kernel: Any = (np.asarray(conv.kernel.get_value()) * scale).astype(np.float32)
-    bias: Any = ((before - mean) * scale + shift).astype(np.float32)
-    conv.kernel, conv.bias = nnx.Param(kernel), nnx.Param(bias)
+    arrays: Any = folded(np.asarray(conv.kernel.get_value()), before, scale, shift, mean, variance, norm.epsilon)
+    conv.kernel, conv.bias = map(nnx.Param, arrays)
     conv.use_bias = True

@@ -12,6 +12,7 @@ import numpy as np
 from jax.typing import ArrayLike
 from jaxtyping import Array, Float
 
+from fsjax.models.folding import folded
 from fsjax.models.pytorch.operators import OPERATORS
 from fsjax.runtime.errors import InputError, one_line
 
@@ -41,7 +42,9 @@ class Step:
     keywords: dict[str, Any]
 
     def run(self, values: dict[str, Any]) -> Any:
-        arguments, keywords = _replaced((self.arguments, self.keywords), values)
+        arguments, keywords = jax.tree.map(
+            lambda leaf: values[leaf.name] if isinstance(leaf, Value) else leaf, (self.arguments, self.keywords)
+        )
         return OPERATORS[self.operator](*arguments, **keywords)
 
 
@@ -213,18 +216,11 @@ def _dtype(dtype: Any) -> Any:
     return jnp.bool_ if dtype == torch.bool else jnp.int32
 
 
-def _replaced(value: Any, values: dict[str, Any]) -> Any:
-    if isinstance(value, Value):
-        return values[value.name]
-    if isinstance(value, list | tuple):
-        return type(value)(_replaced(item, values) for item in value)
-    return {name: _replaced(item, values) for name, item in value.items()} if isinstance(value, dict) else value
-
-
 def _fold(model: TorchModel) -> TorchModel:
     """Fold each BatchNorm whose images come from a convolution that nothing else reads into that convolution."""
     params, steps = dict(model.params), {step.name: step for step in model.steps}
-    reads = [value for step in model.steps for value in _values((step.arguments, step.keywords))]
+    leaves = [leaf for step in model.steps for leaf in jax.tree.leaves((step.arguments, step.keywords))]
+    reads = [leaf.name for leaf in leaves if isinstance(leaf, Value)]
     for step in model.steps:
         if step.operator != "_native_batch_norm_legit_no_training":
             continue
@@ -236,28 +232,19 @@ def _fold(model: TorchModel) -> TorchModel:
         read = [value.name for value in (kernel, bias, *of_norm) if value is not None]
         if transposed or not all(name in params and reads.count(name) == 1 for name in read):
             continue
-        one, zero = np.ones(()), np.zeros(())
-        weight, shift, mean, variance = (
-            default if value is None else params.pop(value.name).astype(np.float64)
-            for value, default in zip(of_norm, (one, zero, zero, one), strict=True)
+        weight, shift = (
+            default if value is None else params.pop(value.name)
+            for value, default in zip(of_norm[:2], (1.0, 0.0), strict=True)
         )
-        scale = weight / np.sqrt(variance + step.arguments[6])
-        old = zero if bias is None else params.pop(bias.name)
-        folded = params[kernel.name] * scale.reshape(-1, *[1] * (params[kernel.name].ndim - 1))
-        moved = (old - mean) * scale + shift
-        params |= {kernel.name: folded.astype(np.float32), f"{step.name}_bias": moved.astype(np.float32)}
+        mean, variance = (params.pop(value.name) for value in of_norm[2:])
+        old = 0.0 if bias is None else params.pop(bias.name)
+        outputs_last = np.moveaxis(params[kernel.name], 0, -1)
+        new, moved = folded(outputs_last, old, weight, shift, mean, variance, step.arguments[6])
+        params |= {kernel.name: np.moveaxis(new, -1, 0), f"{step.name}_bias": moved}
         arguments = (*convolution.arguments[:2], Value(f"{step.name}_bias"), *convolution.arguments[3:])
         steps[convolution.name] = dataclasses.replace(convolution, arguments=arguments)
         steps[step.name] = Step(step.name, _FOLDED, (source,), {})
     return dataclasses.replace(model, params=params, steps=tuple(steps.values()))
-
-
-def _values(value: Any) -> list[str]:
-    """Return the names of all arrays in arguments."""
-    if isinstance(value, Value):
-        return [value.name]
-    items = value.values() if isinstance(value, dict) else value if isinstance(value, list | tuple) else ()
-    return [name for item in items for name in _values(item)]
 
 
 def _check(model: TorchModel, image: np.ndarray, expected: np.ndarray) -> None:

@@ -119,13 +119,10 @@ def _avg_pool2d(
     if divisor_override:
         return sums / divisor_override
     # How many numbers each window holds: of the image and its padding, but not beyond, where ceil_mode makes it reach.
-    padding = _many(padding, 2)
-    ones = jnp.ones(x.shape[-2:], x.dtype)
-    if count_include_pad:
-        ones = jnp.pad(ones, [(pad, pad) for pad in padding], constant_values=1)
-        counts = _windows(ones, size, stride or size, 0, 1, False, 0, lax.add)
-        if counts.shape != sums.shape[-2:]:
-            counts = _windows(ones, size, stride or size, 0, 1, True, 0, lax.add)
-    else:
-        counts = _windows(ones, size, stride, padding, 1, ceil_mode, 0, lax.add)
-    return sums / counts
+    counts = np.ones(())
+    sides = zip(x.shape[-2:], sums.shape[-2:], size, _many(stride or size, 2), _many(padding, 2), strict=True)
+    for n, windows, window, step, pad in sides:
+        start, beyond = np.arange(windows) * step - pad, pad if count_include_pad else 0
+        inside = np.minimum(start + window, n + beyond) - np.maximum(start, -beyond)
+        counts = np.multiply.outer(counts, inside)
+    return sums / counts.astype(x.dtype)
