@@ -50,7 +50,8 @@ def analyse(
 
     Args:
       model: a callable, images [n, H, W, C] float32 normalised, for any n -> logits [n, K], that JAX can trace; a Flax
-        NNX module; (module, variables) of Flax Linen; an Equinox module; a Keras model on JAX. In evaluation mode.
+        NNX module; (module, variables) of Flax Linen; an Equinox module; a Keras model on JAX; a PyTorch
+        module. In evaluation mode.
       train: images that are searched: (images, labels) as arrays [n, H, W, C] and [n]; a folder `<class>/*.jpg`, as its
         path; a datasets.Dataset with one column of Image and one of ClassLabel; or a sequence of (image, label). Of
         each class 100, drawn by the seed (images_per_class).

@@ -1,6 +1,7 @@
 """Models as people hold them: any JAX callable, Flax, Equinox, Keras and PyTorch, as a function that was checked."""
 
 import inspect
+import re
 from collections.abc import Callable
 from typing import Any
 
@@ -54,8 +55,7 @@ def as_model(
         apply, params = convert_closure(function, images.shape[1:])
         logits = jax.eval_shape(apply, params, jax.ShapeDtypeStruct(images.shape, jnp.float32))
     except InputError as error:
-        _, _, said = str(error).partition(": ")
-        raise InputError(f"{field}: {said}") from error
+        raise InputError(re.sub("^(logits_fn|from_torch):", f"{field}:", str(error))) from error
     except Exception as error:  # the caller's code may raise anything; the cause stays attached
         raise InputError(f"{field}: {_reason(error, model, kind, images.shape[1:])}") from error
     _check_shape(logits, len(images), num_classes, field)
