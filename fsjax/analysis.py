@@ -58,7 +58,8 @@ def analyse(
       test: images that verdicts and rates rest on, in the same forms; others than those of train.
       classes: display names in index order, K at most; None = the folders' or the set's names, or '0', '1', ...
       search: a name of fsjax.search.SEARCHES.
-      shares: of the plane that the maps keep, in (0, 1]; a verdict may rest on any up to the largest.
+      shares: of the plane that the maps keep, in (0, 1]; a verdict may rest on any up to the largest. Each has room for
+        a patch with its conjugate, which 0.01 lacks below 15 x 15.
       mean_std: of pixels in [0, 1], per channel, that the model's images are normalised with; images are then uint8, or
         floats in [0, 1]. None = arrays are normalised already.
       image_size: of the model, for folders, a datasets.Dataset and images that are resized.

@@ -61,7 +61,8 @@ def dominant_frequencies(
       num_classes: how many classes are searched.
       method: a name of fsjax.search.SEARCHES. removal_compat sorts the images by class.
       patch: side of the square of frequencies removed together; divides height and width.
-      shares: of the plane that the maps keep, in (0, 1].
+      shares: of the plane that the maps keep, in (0, 1]; where the method has patches, each has room for one with its
+        conjugate, which a share of 0.01 lacks below 15 x 15.
       resamples: bootstrap resamples of the images; the provenance compares their maps with these under "stability".
         -1 = 20 for removal, at no extra cost, and none for the others, which search once more for each.
       classes: names in index order; default '0', '1', ...

@@ -21,6 +21,8 @@ from fsjax.runtime.errors import InputError
 from tests.helpers.linear_classifier import MEAN_STD, Made, make_classifier, predictions
 
 NAMES = ["plain", "wave", "bright"]
+# Of 12 x 12 frequencies 1 % is one, without its conjugate.
+SHARES = (0.02, 0.05)
 
 
 def planted(seed, count=72, size=12):
@@ -40,7 +42,7 @@ def model(images):
 
 @pytest.fixture(scope="module")
 def result():
-    return fsjax.analyse(model, train=planted(0), test=planted(1), classes=NAMES)
+    return fsjax.analyse(model, train=planted(0), test=planted(1), classes=NAMES, shares=SHARES)
 
 
 def test_a_planted_wave_is_a_shortcut_and_brightness_is_none(result):
@@ -60,7 +62,7 @@ def test_a_planted_wave_is_a_shortcut_and_brightness_is_none(result):
 
 def test_rates_are_those_under_the_maps_at_a_share(result):
     images, labels = planted(1)
-    for share in (None, 0.01, 0.05):
+    for share in (None, *SHARES):
         rates = result.rates() if share is None else result.rates(share)
         for label in range(3):
             kept = fsjax.filter(images, result.maps.at(share or 0.05)[label])
@@ -142,7 +144,7 @@ def test_figures_have_names_and_a_frame_has_a_row_for_each_class(result, monkeyp
 
 
 def test_a_killed_call_goes_on_and_other_test_images_have_outcomes_of_their_own(result, tmp_path, monkeypatch):
-    arguments = {"train": planted(0), "classes": NAMES, "directory": tmp_path}
+    arguments = {"train": planted(0), "classes": NAMES, "shares": SHARES, "directory": tmp_path}
     checks, wanted = [], [4]
     monkeypatch.setattr(interrupt, "requested", lambda: checks.append(1) or len(checks) > wanted[0])
     with pytest.raises(interrupt.Terminated):
@@ -186,6 +188,7 @@ def test_arrays_pairs_and_folders_give_the_same_result(tmp_path):
             **splits,
             mean_std=MEAN_STD,
             resamples=0,
+            shares=SHARES[1:],
             **options,
         )
 
@@ -223,7 +226,11 @@ IMAGES, LABELS = planted(0, count=12, size=8)
         ({"classes": ["a", "b"]}, "train labels: got 2; expected 0 to 1"),
         ({"shares": [0.0]}, r"search.shares: got 0.0; expected numbers in \(0, 1\]"),
         ({"patch": "x"}, "patch: got 'x'; expected a int"),
-        ({"model": lambda images: images[:, 0, :2, 0]}, r"model: got shape \(8, 2\) for 8 images; expected \[8, K\]"),
+        ({}, "search.shares: got 0.01, 0 of 8 x 8 frequencies, which holds no frequency .*; expected 0.0313 or more"),
+        (
+            {"model": lambda images: images[:, 0, :2, 0], "shares": [0.1]},
+            r"model: got shape \(8, 2\) for 8 images; expected \[8, K\]",
+        ),
     ],
 )
 def test_what_cannot_be_used_is_named_before_anything_is_searched(changes, message, monkeypatch):

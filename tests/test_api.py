@@ -113,16 +113,18 @@ def test_the_arrays_that_a_callable_closes_over_are_arguments_of_the_compiled_pr
 
 def test_a_directory_goes_on_and_is_tied_to_images_labels_and_weights(made, tmp_path):
     model, images, labels = made
-    first = fsjax.dominant_frequencies(model, images, labels, num_classes=3, directory=tmp_path, save_seconds=0)
+    first = fsjax.dominant_frequencies(
+        model, images, labels, num_classes=3, directory=tmp_path, save_seconds=0, shares=[0.1]
+    )
     files = {path: path.stat().st_mtime_ns for path in tmp_path.rglob("*.npz")}
     again = fsjax.dominant_frequencies(model, images, labels, num_classes=3, directory=tmp_path, shares=[0.2])
     assert files and {path: path.stat().st_mtime_ns for path in tmp_path.rglob("*.npz")} == files
     np.testing.assert_array_equal(first.scores, again.scores)
     for other in ((images + 1, labels), (images, labels[::-1])):
         with pytest.raises(InputError, match="partial results of another search"):
-            fsjax.dominant_frequencies(model, *other, num_classes=3, directory=tmp_path)
+            fsjax.dominant_frequencies(model, *other, num_classes=3, directory=tmp_path, shares=[0.1])
     with pytest.raises(InputError, match="partial results of another model"):
-        fsjax.dominant_frequencies(Model(nnx.Rngs(1)), images, labels, num_classes=3, directory=tmp_path)
+        fsjax.dominant_frequencies(Model(nnx.Rngs(1)), images, labels, num_classes=3, directory=tmp_path, shares=[0.1])
 
 
 def test_compat_takes_images_in_class_order(made):
@@ -170,9 +172,9 @@ def test_compat_takes_images_in_class_order(made):
 )
 def test_what_cannot_be_used_is_named(made, changes, message):
     model, images, labels = made
-    arguments = {"logits_fn": model, "images": images, "labels": labels, "num_classes": 3} | changes
+    arguments = {"logits_fn": model, "images": images, "labels": labels, "num_classes": 3, "shares": [0.1]}
     with pytest.raises(ValueError, match=message):
-        fsjax.dominant_frequencies(**arguments)
+        fsjax.dominant_frequencies(**arguments | changes)
 
 
 def test_grafts_and_filters_are_those_of_the_definition(made):

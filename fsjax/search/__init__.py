@@ -112,15 +112,9 @@ def check(options: ConfigDict, plane: tuple[int, int]) -> None:
     check_shares(options.shares)
     if SEARCHES[options.method].patches:
         _check_patch(options.patch, plane)
-    if SEARCHES[options.method].whole_patches and options.patch > 1:
-        check_whole_patches(options, plane)
-    SEARCHES[options.method].check(options, plane)
-
-
-def check_whole_patches(options: ConfigDict, plane: tuple[int, int]) -> None:
-    """Raise InputError for a share whose maps may hold no patch, or with a patch of 1 no frequency."""
     if SEARCHES[options.method].whole_patches:
         patch_maps.check(options, plane)
+    SEARCHES[options.method].check(options, plane)
 
 
 def small_shares(options: ConfigDict, plane: tuple[int, int]) -> list[str]:

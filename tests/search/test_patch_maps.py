@@ -72,13 +72,13 @@ def test_equal_scores_are_cut_at_whole_patches_too():
 )
 def test_a_share_that_holds_no_whole_patch_is_refused_with_the_nearest_that_work(plane, fields, message):
     with pytest.raises(InputError) as caught:
-        search.check_whole_patches(options(**fields), plane)
+        search.check(options(**fields), plane)
     assert message in str(caught.value) and "\n" not in str(caught.value)
     least, _, patch = re.search(r"expected ([\d.]+) or more(, or search.patch=(\d+))?", str(caught.value)).groups()
     for fitting in ({"shares": (float(least),)}, *([{"patch": int(patch)}] if patch else [])):
-        search.check_whole_patches(options(**fields | fitting), plane)
-    search.check_whole_patches(options("removal_compat", **fields), plane)  # as published
-    search.check_whole_patches(options("learned", **fields), plane)  # has no patches
+        search.check(options(**fields | fitting), plane)
+    search.check(options("removal_compat", **fields), plane)  # as published
+    search.check(options("learned", **fields), plane)  # has no patches
 
 
 def test_few_whole_patches_are_said_in_the_log_and_on_the_page(caplog):

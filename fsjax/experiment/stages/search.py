@@ -23,9 +23,7 @@ _UNSAFE = re.compile(r"[^-.\w]")
 
 def check(config: ConfigDict) -> None:
     """Raise InputError for a field of search that cannot be used."""
-    plane = (config.data.image_size, config.data.image_size)
-    search.check(config.search, plane)
-    search.check_whole_patches(config.search, plane)
+    search.check(config.search, (config.data.image_size, config.data.image_size))
 
 
 def problem(workspace: Workspace, seed: int) -> search.Problem:
