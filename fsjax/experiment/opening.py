@@ -15,6 +15,8 @@ from fsjax.training.settings import num_steps
 
 # Fewer forward passes than these are over about as soon as their time is measured.
 _MEASURED_FROM = 20_000
+# Forward passes that a step of training counts as, of each image, as in benchmarks/cost/estimates.py.
+_COUNTED = 3
 
 
 def lines(config: ConfigDict, stages: list[str], datasets: dict[str, Dataset]) -> list[str]:
@@ -59,19 +61,22 @@ def _work(config: ConfigDict, stages: list[str], datasets: dict[str, Dataset]) -
     if total < _MEASURED_FROM:
         return f"run: {', '.join(stages)}; {counted}"
     rate = speed.passes_a_second(config, len(next(iter(datasets.values())).classes))
-    parts = [f"{name} about {clock(passes[name] / rate)}" if name in passes else name for name in stages]
+    seconds = {name: count / rate for name, count in passes.items()}
+    if "train" in seconds:
+        seconds["train"] *= speed.training_cost() / _COUNTED
+    parts = [f"{name} about {clock(seconds[name])}" if name in seconds else name for name in stages]
     return f"run: {', '.join(parts)}; {counted}, {rate:,.0f} a second as measured now"
 
 
 def forward_passes(config: ConfigDict, datasets: dict[str, Dataset]) -> dict[str, int]:
     """Return about how many forward passes of one image a stage takes, where that is known before it runs.
 
-    A step of training counts as three a image, as in benchmarks/cost/estimates.py. Searches that end when they have
-    found what they look for have none; `adaptive` has those of exact removal, which are its most.
+    Searches that end when they have found what they look for have none; `adaptive` has those of exact removal, which
+    are its most.
     """
     plane, found = (config.data.image_size, config.data.image_size), {}
     if (training := datasets.get("train")) is not None and not config.model.weights:
-        found["train"] = 3 * config.train.batch_size * num_steps(config.train, len(training))
+        found["train"] = _COUNTED * config.train.batch_size * num_steps(config.train, len(training))
     if (searched := datasets.get(config.search.split)) is not None:
         found["search"] = _search_passes(config.search, np.bincount(searched.labels), plane)
     if (test := datasets.get("test")) is not None:
