@@ -73,7 +73,7 @@ def shown(browser, expected: str | None = None) -> str:
 
 def write(directory: pathlib.Path, classes: tuple[str, ...]) -> tuple[pathlib.Path, dfm.DominantFrequencyMaps]:
     """A report on made-up results of these classes: its page, and the maps."""
-    maps = report_workdir.write(directory, classes, SIZE, shares=SHARES, grid=GRID, samples=2)
+    maps = report_workdir.write(directory, classes, SIZE, shares=SHARES, grid=GRID, samples=2, attributions=1)
     return directory / "report" / "removal" / "index.html", maps
 
 

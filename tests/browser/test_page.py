@@ -170,8 +170,11 @@ def test_text_stands_out_in_light_and_in_dark(opened, few, scheme):
             ink = luminance(browser.find_element("css selector", selector).value_of_css_property("color"))
             # WCAG 2.2, 1.4.3 (AA).
             assert (max(ink, paper) + 0.05) / (min(ink, paper) + 0.05) >= 4.5, selector
-        for selector, changes in ((".card img", True), ("canvas", True), (".pair img", False), (".samples img", False)):
-            for element in browser.find_elements("css selector", selector):
+        drawings, photographs = (".card img", "canvas", ".pair img.map"), (".pair img:not(.map)", ".samples img")
+        for selector, changes in (*((one, True) for one in drawings), *((one, False) for one in photographs)):
+            found = browser.find_elements("css selector", selector)
+            assert found, selector
+            for element in found:
                 applied = element.value_of_css_property("filter")
                 assert ("invert" in applied) == (changes and scheme == "dark"), selector
         toggle = browser.find_element("css selector", ".samples input")
@@ -195,6 +198,7 @@ def test_without_scripts_verdicts_maps_and_the_table_are_there(opened, few):
         assert all(card.find_element("tag name", "img").size["width"] > 50 for card in cards)
         assert len(browser.find_elements("css selector", "#verdicts tbody tr")) == len(maps.classes)
         pictured = browser.find_elements("css selector", ".gallery .pair img")
-        assert len(pictured) == len(maps.classes) * 2 * 4 and all(image.size["width"] > 50 for image in pictured)
+        # Two grafts of each class, and one image with the frequencies that decided it, of four pictures each.
+        assert len(pictured) == len(maps.classes) * 3 * 4 and all(image.size["width"] > 50 for image in pictured)
     finally:
         browser.execute_cdp_cmd("Emulation.setScriptExecutionDisabled", {"value": False})
