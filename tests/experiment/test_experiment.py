@@ -136,7 +136,7 @@ def test_the_page_says_where_there_is_no_verdict_and_why(done, monkeypatch):
 @pytest.mark.usefixtures("undrawn")
 def test_the_published_search_in_bfloat16_goes_to_the_report(done, caplog):
     caplog.set_level(logging.INFO, "fsjax")
-    runner.run(small_config(search__method="removal_compat", search__precision="bfloat16"), done)
+    runner.run(small_config(search__method="removal_compat", search__precision="bfloat16", evaluate__pairs=0), done)
     assert stage_lines(caplog) == {"train": True, "search": False, "evaluate": False, "report": False}
     maps = dfm.DominantFrequencyMaps.load(done / "dfm" / "removal_compat.npz")
     agreement = maps.provenance["agreement"]
@@ -266,7 +266,7 @@ def test_a_training_killed_before_its_first_checkpoint_is_no_trained_model(tmp_p
         runner.run(config, tmp_path)
 
 
-def test_one_class_of_grey_images_of_odd_sizes_runs_to_the_report(tmp_path, monkeypatch):
+def test_one_class_of_grey_images_of_odd_sizes_runs_to_the_report(tmp_path, monkeypatch, undrawn):
     monkeypatch.setitem(MODELS, "resnet8", RESNET8)
     rng = np.random.default_rng(0)
     for split, count in (("train", 9), ("test", 3)):

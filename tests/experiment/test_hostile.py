@@ -785,7 +785,7 @@ def out_of_distribution():
     return {"classes": list(NAMES), "share": 0.05, "threshold": 0.6, "in_distribution": own, "sets": {NAME: one}}
 
 
-def test_the_report_shows_names_as_text(workspace):
+def test_the_report_shows_names_as_text(workspace, undrawn):
     maps, test = hostile_maps(), Dataset(Pictures(), 8)
     results.write(workspace, judged())
     files.write_json(workspace / "command.json", ["python", NAME])
@@ -851,7 +851,7 @@ def test_a_provenance_of_another_form_is_refused(workspace, wrong):
     assert said.startswith("maps.npz: its provenance is not what a search leaves")
 
 
-def test_the_pages_of_a_comparison_a_study_and_of_learning_show_names_as_text(workspace):
+def test_the_pages_of_a_comparison_a_study_and_of_learning_show_names_as_text(workspace, undrawn):
     left, right = hostile_maps(), hostile_maps()
     comparison_page.write(workspace, compared(left, right), pairing.pair(left, right, (0.05, 0.25)), {}, {})
     config = common.base()

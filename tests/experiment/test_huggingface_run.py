@@ -34,7 +34,8 @@ def test_a_saved_set_goes_to_a_page_and_has_to_be_the_same_set_at_a_restart(tmp_
     config.data.source, config.data.root, config.data.test_split = "huggingface", str(root), "validation"
     config.model.name = "vit_nano_patch8"
     config.train.batch_size, config.train.epochs, config.search.resamples = 4, 1.0, 0
-    config.evaluate.pairs, config.evaluate.grid, config.report.samples = 2, (), 1
+    config.evaluate.pairs, config.evaluate.grid = 2, ()
+    config.report.samples, config.report.attributions = 1, 0
     config.search.images_per_class, config.search.patch = 2, 8
     config.search.shares, config.report.share = (0.2,), 0.2
     caplog.set_level(logging.INFO, "fsjax")

@@ -290,11 +290,12 @@ def test_runs_of_different_classes_are_not_put_into_one_table(tmp_path, monkeypa
         run_study(config, tmp_path)
 
 
-def test_a_small_study_goes_from_nothing_to_its_tables_and_is_not_made_twice(tmp_path, caplog):
+def test_a_small_study_goes_from_nothing_to_its_tables_and_is_not_made_twice(tmp_path, caplog, undrawn):
     config = make_config(study__variants="dfmx,standard", study__stages="train,search,evaluate,ood")
     changes = {"train.steps": 2, "train.batch_size": 16, "search.images_per_class": 2, "evaluate.pairs": 2}
     sizes = {"data.synthetic.train_per_class": 12, "data.synthetic.test_per_class": 4}
-    config.update_from_flattened_dict(changes | sizes | {"ood.attacks": "fgsm:8/255"})
+    config.update_from_flattened_dict(changes | sizes | {"search.patch": 3, "ood.random_masks": 1})
+    config.ood.attacks = "fgsm:8/255"
     runner.run(config, tmp_path)
     rows = rows_of(tmp_path / "study" / "summary.csv")
     assert [row["training"] for row in rows] == ["standard", "dfmx"]
