@@ -22,6 +22,7 @@ from fsjax.models import classifier
 from fsjax.runtime import files, interrupt, lock, storage
 from fsjax.runtime.errors import InputError
 from tests.helpers.small_run import small_config
+from tests.helpers.undrawn import leave_undrawn
 
 
 def store():
@@ -46,8 +47,9 @@ def no_rivals():
 def runs(tmp_path_factory):
     """The same run on a disk and in a store, where it is stopped in the middle of training, search and evaluation."""
     disk, place = tmp_path_factory.mktemp("disk") / "run", store()
-    runner.run(make_config(), disk, command=["python", "launch.py"])
-    with pytest.MonkeyPatch.context() as patch:
+    with pytest.MonkeyPatch.context() as undrawn, pytest.MonkeyPatch.context() as patch:
+        leave_undrawn(undrawn)
+        runner.run(make_config(), disk, command=["python", "launch.py"])
         asked = itertools.count(1)
         searched = place / "search" / "removal" / "class00001"
         grafted = place / "grafts"
@@ -58,8 +60,9 @@ def runs(tmp_path_factory):
             steps = {file.name.split(".")[0] for file in (place / "checkpoints").glob("*.json")}
             assert ("6" in steps) == searched.exists(), steps
             assert (place / "dfm").exists() == grafted.exists()
-    assert not (place / "evaluation.json").exists()
-    runner.run(make_config(), place, command=["python", "launch.py"])
+        assert not (place / "evaluation.json").exists()
+        patch.undo()
+        runner.run(make_config(), place, command=["python", "launch.py"])
     return disk, place
 
 
