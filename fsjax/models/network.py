@@ -94,7 +94,7 @@ class Network:
 
     @functools.partial(jax.jit, static_argnames="self")
     def _fresh(self, key: Key[Array, ""]) -> dict:
-        return self._variables(self._module(nnx.Rngs(key)))
+        return self._variables(self._module(_make_rngs(key)))
 
     def _module(self, rngs: nnx.Rngs) -> nnx.Module:
         return self.builder(
@@ -114,4 +114,26 @@ class Network:
 # Each stage of a run builds an equal network of its own.
 @functools.lru_cache(maxsize=8)
 def _graphdef(network: Network) -> nnx.GraphDef:
-    return nnx.graphdef(nnx.eval_shape(lambda: network._module(nnx.Rngs(0))))
+    return nnx.graphdef(nnx.eval_shape(lambda: network._module(_make_rngs(jax.random.key(0)))))
+
+
+def _make_rngs(key: Key[Array, ""]) -> nnx.Rngs:
+    """Return nnx.Rngs(key), whose keys are drawn in a time that does not grow with what was traced before."""
+    rngs = nnx.Rngs(key)
+    rngs.default = _CountedStream(key, tag="default")
+    return rngs
+
+
+class _CountedStream(nnx.RngStream):
+    """The keys of nnx.RngStream, counted in Python.
+
+    Flax counts with an array. Under jit it asks for that array's sharding at each draw, and JAX goes through all that
+    was traced before to word the error that follows, so deep networks took long to initialise.
+    """
+
+    drawn = 0
+
+    def __call__(self) -> Key[Array, ""]:
+        key = jax.random.fold_in(self.key[...], self.drawn)
+        self.drawn += 1
+        return key

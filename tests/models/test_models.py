@@ -14,6 +14,7 @@ import pytest
 import timm
 import torch
 import torchvision
+from flax import nnx
 from jax.sharding import Mesh, PartitionSpec
 from torchvision.models import resnet as torch_blocks
 
@@ -346,6 +347,12 @@ def test_a_seed_gives_the_same_variables_each_time_and_another_seed_others():
     first, again, other = (at(network.init(seed)["params"], "conv1.kernel") for seed in (0, 0, 1))
     np.testing.assert_array_equal(first, again)
     assert np.abs(first - other).max() > 0.1
+
+
+def test_initial_variables_are_drawn_with_the_keys_of_flaxs_own_streams():
+    network, key = Network(SMALL_RESNET, 10, 16, FLOAT32), jax.random.key(3, impl="rbg")
+    expected = jax.jit(lambda: network._variables(network._module(nnx.Rngs(key))))()
+    jax.tree.map(np.testing.assert_array_equal, network.init(3), expected)
 
 
 def test_variables_are_dictionaries_with_string_keys():
