@@ -120,7 +120,7 @@ def _graphdef(network: Network) -> nnx.GraphDef:
 def _make_rngs(key: Key[Array, ""]) -> nnx.Rngs:
     """Return nnx.Rngs(key), whose keys are drawn in a time that does not grow with what was traced before."""
     rngs = nnx.Rngs(key)
-    rngs.default = _CountedStream(key, tag="default")
+    rngs.default = _CountedStream(key, tag="default")  # type: ignore[attr-defined]
     return rngs
 
 

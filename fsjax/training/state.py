@@ -45,10 +45,11 @@ def create(
 ) -> TrainState:
     """Return the state before the first step, on the host."""
     variables = jax.device_get(variables)
+    # Under jit: else JAX compiles a program for every shape of an array.
     return TrainState(
         **variables,
-        optimizer=jax.device_get(optimizer.init(variables["params"])),
-        average=jax.device_get(average.init(variables)) if average else None,
+        optimizer=jax.device_get(jax.jit(optimizer.init)(variables["params"])),
+        average=jax.device_get(jax.jit(average.init)(variables)) if average else None,
     )
 
 

@@ -22,6 +22,7 @@ from fsjax.training import loop, optimizers, settings, state, step
 from tests.helpers.small_run import small_config
 
 MEAN_STD = (np.full(3, 0.5), np.full(3, 0.2))
+DECAY = 0.7  # of the average of the weights
 
 
 def make_config(**changes):
@@ -54,27 +55,49 @@ def assert_same_bits(left, right):
         np.testing.assert_array_equal(a, b)
 
 
-@pytest.mark.parametrize("schedule", ["cosine", "plateau"])
-def test_stopped_and_started_again_equals_uninterrupted_bit_for_bit(tmp_path, monkeypatch, schedule):
-    config = make_config(train__schedule=schedule, train__evaluate_every=1, train__plateau_patience=0)
-    whole = run(config, tmp_path / "whole")
-    for stop in (1, 4) if schedule == "cosine" else (4,):
-        seen = []
+@pytest.fixture(scope="module")
+def plain(tmp_path_factory):
+    """The workdir of a run that keeps every step."""
+    directory = tmp_path_factory.mktemp("plain")
+    run(make_config(run__checkpoint_every=1, run__keep_checkpoints=9), directory)
+    return directory
 
-        def requested(stop=stop, seen=seen):
-            seen.append(1)
-            return len(seen) == stop
 
-        monkeypatch.setattr(interrupt, "requested", requested)
-        directory = tmp_path / f"stopped {stop}"
-        with pytest.raises(interrupt.Terminated):
-            run(config, directory)
-        assert Checkpoints(directory / "checkpoints").newest() == stop + 1, "all processes know of it one step later"
-        monkeypatch.setattr(interrupt, "requested", lambda: False)
-        assert_same_bits(run(config, directory), whole)
-        losses = {line["step"]: line["loss"] for line in lines(directory) if "loss" in line}
-        assert sorted(losses) == [1, 2, 3, 4, 5, 6]
-        assert losses == {line["step"]: line["loss"] for line in lines(tmp_path / "whole") if "loss" in line}
+@pytest.fixture(scope="module")
+def averaged(tmp_path_factory):
+    """The workdir of the same run with an average of its weights, which is evaluated at every fourth step."""
+    directory = tmp_path_factory.mktemp("averaged")
+    run(make_config(train__ema_decay=DECAY, train__evaluate_every=4), directory)
+    return directory
+
+
+def losses_of(directory):
+    return {line["step"]: line["loss"] for line in lines(directory) if "loss" in line}
+
+
+def test_stopped_and_started_again_equals_uninterrupted_bit_for_bit(averaged, tmp_path, monkeypatch):
+    """On a cosine, with an average of the weights: a stop before the first checkpoint."""
+    config = make_config(train__ema_decay=DECAY, train__evaluate_every=4)
+    assert_a_stop_changes_nothing(config, 1, averaged, tmp_path, monkeypatch)
+
+
+def test_a_stop_does_not_change_the_plateaus_schedule(tmp_path, monkeypatch):
+    config = make_config(train__schedule="plateau", train__evaluate_every=1, train__plateau_patience=0)
+    run(config, tmp_path / "whole")
+    assert_a_stop_changes_nothing(config, 4, tmp_path / "whole", tmp_path, monkeypatch)
+
+
+def assert_a_stop_changes_nothing(config, stop, whole, tmp_path, monkeypatch):
+    seen = []
+    monkeypatch.setattr(interrupt, "requested", lambda: seen.append(1) or len(seen) == stop)
+    directory = tmp_path / "stopped"
+    with pytest.raises(interrupt.Terminated):
+        run(config, directory)
+    assert Checkpoints(directory / "checkpoints").newest() == stop + 1, "all processes know of it one step later"
+    monkeypatch.setattr(interrupt, "requested", lambda: False)
+    assert_same_bits(run(config, directory), final_variables(config, whole))
+    assert sorted(losses_of(directory)) == [1, 2, 3, 4, 5, 6]
+    assert losses_of(directory) == losses_of(whole)
 
 
 def test_losses_do_not_depend_on_the_device_count():
@@ -82,7 +105,7 @@ def test_losses_do_not_depend_on_the_device_count():
     config = make_config()
     dataset = data.load(config.data, "train", 0)
     # A short ResNet: what matters here is its BatchNorm.
-    network = Network(partial(ResNet, BasicBlock, (1, 1), (4, 8), imagenet_stem=False), 4, 24, np.dtype("float32"))
+    network = Network(partial(ResNet, BasicBlock, (1,), (4,), imagenet_stem=False), 4, 24, np.dtype("float32"))
     optimizer = optimizers.make(config.train, 3)
     batches = list(data.batches(dataset, batch_size=16, seed=0, num_steps=3))
     variables = network.init(0)
@@ -110,22 +133,19 @@ def make_update(network, optimizer):
     return step.make_update_fn(network, optimizer, make_augment("flip"), MEAN_STD, 0)
 
 
-def test_bfloat16_follows_float32_and_keeps_its_weights_in_float32(tmp_path):
-    losses = {}
-    for precision in ("float32", "bfloat16"):
-        variables = run(make_config(train__precision=precision, run__checkpoint_every=6), tmp_path / precision)
-        losses[precision] = [line["loss"] for line in lines(tmp_path / precision) if "loss" in line]
-        assert {leaf.dtype for leaf in jax.tree.leaves(variables)} == {np.dtype("float32")}
-    np.testing.assert_allclose(losses["bfloat16"], losses["float32"], rtol=0.03)
-    assert losses["bfloat16"] != losses["float32"]
+def test_bfloat16_follows_float32_and_keeps_its_weights_in_float32(plain, tmp_path):
+    variables = run(make_config(train__precision="bfloat16", run__checkpoint_every=6), tmp_path)
+    assert {leaf.dtype for leaf in jax.tree.leaves(variables)} == {np.dtype("float32")}
+    low, exact = (np.array(list(losses_of(directory).values())) for directory in (tmp_path, plain))
+    np.testing.assert_allclose(low, exact, rtol=0.03)
+    assert (low != exact).any()
 
 
-def test_evaluators_are_called_at_the_steps_that_the_config_names(tmp_path):
-    run(make_config(train__evaluate_every=4), tmp_path)
-    evaluated = {line["step"]: line for line in lines(tmp_path) if "validation_loss" in line}
+def test_evaluators_are_called_at_the_steps_that_the_config_names(averaged):
+    evaluated = {line["step"]: line for line in lines(averaged) if "validation_loss" in line}
     assert sorted(evaluated) == [4, 6]
     assert 0 <= evaluated[6]["validation_accuracy"] <= 1
-    assert list(tmp_path.glob("tensorboard/events*"))
+    assert list(averaged.glob("tensorboard/events*"))
 
 
 @pytest.mark.parametrize(
@@ -180,17 +200,10 @@ def test_settings_that_cannot_be_used_are_refused(changes, message):
     assert message in str(caught.value)
 
 
-def steps_of(config, directory, count):
-    """Losses of the first steps."""
-    run(config, directory)
-    losses = {line["step"]: line["loss"] for line in lines(directory) if "loss" in line}
-    return [losses[step] for step in range(1, count + 1)]
-
-
-def test_a_batch_in_parts_has_the_gradients_of_the_whole(tmp_path):
+def test_a_batch_in_parts_has_the_gradients_of_the_whole(plain, tmp_path):
     """Without BatchNorm a step does not depend on how many parts its batch has."""
-    whole = steps_of(make_config(train__steps=3, train__batch_size=32), tmp_path / "whole", 3)
-    parts = steps_of(make_config(train__steps=3, train__batch_size=32, train__accumulate=4), tmp_path / "parts", 3)
+    run(make_config(train__accumulate=4), tmp_path)
+    whole, parts = (list(losses_of(directory).values())[:3] for directory in (plain, tmp_path))
     np.testing.assert_allclose(parts, whole, rtol=1e-5)
     assert len(set(whole)) == 3
 
@@ -219,28 +232,16 @@ def test_batchnorm_sees_one_part_of_all_devices_at_a_time():
         np.testing.assert_allclose(left, right, rtol=1e-5, atol=1e-7)
 
 
-def test_the_average_of_the_weights_is_the_closed_form_and_survives_a_stop(tmp_path, monkeypatch):
-    decay = 0.7
-    options = {"train__steps": 4, "run__checkpoint_every": 1, "run__keep_checkpoints": 9}
-    run(make_config(**options), tmp_path / "plain")
-    averaged = run(make_config(**options, train__ema_decay=decay), tmp_path / "averaged")
-    checkpoints = Checkpoints(tmp_path / "plain" / "checkpoints", 9)
+def test_the_average_of_the_weights_is_the_closed_form(plain, averaged):
+    checkpoints, config = Checkpoints(plain / "checkpoints", 9), make_config()
     network = models.build("vit_nano_patch8", num_classes=4, image_size=24)
     like = jax.eval_shape(lambda: network.init(0))
-    every = [jax.tree.leaves(checkpoints.variables(step, like)) for step in range(1, 5)]
-    shares = np.array([decay ** (4 - step) for step in range(1, 5)])
+    every = [jax.tree.leaves(checkpoints.variables(step, like)) for step in range(1, 7)]
+    shares = np.array([DECAY ** (6 - step) for step in range(1, 7)])
     shares /= shares.sum()
-    for index, leaf in enumerate(jax.tree.leaves(averaged)):
+    for index, leaf in enumerate(jax.tree.leaves(final_variables(config, averaged))):
         expected = sum(share * arrays[index].astype(np.float64) for share, arrays in zip(shares, every, strict=True))
         np.testing.assert_allclose(leaf, expected, rtol=1e-5, atol=1e-6)
-
-    seen = []
-    monkeypatch.setattr(interrupt, "requested", lambda: seen.append(1) or len(seen) == 1)
-    config = make_config(**options, train__ema_decay=decay)
-    with pytest.raises(interrupt.Terminated):
-        run(config, tmp_path / "stopped")
-    monkeypatch.setattr(interrupt, "requested", lambda: False)
-    assert_same_bits(run(config, tmp_path / "stopped"), averaged)
 
 
 def test_smoothed_labels_give_pytorchs_loss():
@@ -250,14 +251,13 @@ def test_smoothed_labels_give_pytorchs_loss():
         expected = torch.nn.functional.cross_entropy(
             torch.from_numpy(logits), torch.from_numpy(labels), label_smoothing=smoothing
         )
-        found = step.cross_entropy(jnp.asarray(logits), jnp.asarray(labels), smoothing)
+        found = jax.jit(step.cross_entropy, static_argnums=2)(logits, labels, smoothing)
         np.testing.assert_allclose(found, expected, rtol=1e-6)
 
 
-def test_label_smoothing_reaches_the_step(tmp_path):
-    (plain,) = steps_of(make_config(train__steps=1), tmp_path / "plain", 1)
-    (smoothed,) = steps_of(make_config(train__steps=1, train__label_smoothing=0.5), tmp_path / "smoothed", 1)
-    assert smoothed != plain
+def test_label_smoothing_reaches_the_step(plain, tmp_path):
+    run(make_config(train__steps=1, train__label_smoothing=0.5), tmp_path)
+    assert losses_of(tmp_path)[1] != losses_of(plain)[1]
 
 
 def test_the_best_checkpoint_by_validation_loss_can_be_the_one_that_the_run_goes_on_with(tmp_path):
