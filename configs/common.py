@@ -81,7 +81,8 @@ FIELDS: config_fields.Table = {
         "name": ("resnet20", "a name of fsjax/models/__init__.py"),
         "weights": (
             "",
-            "'' = train; or a file of PyTorch weights (.pt, .pth, .ckpt, .safetensors), or the workdir of another run",
+            "'' = train; or a file of PyTorch weights (.pt, .pth, .ckpt, .safetensors), a model file (.fsjax), whose "
+            "name is then model.name, or the workdir of another run",
         ),
         "outputs": (
             "",

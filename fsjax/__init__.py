@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from fsjax.analysis import analyse, evaluate
     from fsjax.api import attribute, dominant_frequencies, filter, graft, load_weights
+    from fsjax.models.model_file import load_model, save_model
     from fsjax.models.pytorch.graph import from_torch
     from fsjax.result import Result, load_result
 
@@ -19,14 +20,17 @@ __all__ = [
     "filter",
     "from_torch",
     "graft",
+    "load_model",
     "load_result",
     "load_weights",
+    "save_model",
 ]
 
 _MODULES = {
     **dict.fromkeys(("analyse", "evaluate"), "analysis"),
     **dict.fromkeys(("attribute", "dominant_frequencies", "filter", "graft", "load_weights"), "api"),
     **dict.fromkeys(("Result", "load_result"), "result"),
+    **dict.fromkeys(("load_model", "save_model"), "models.model_file"),
     "from_torch": "models.pytorch.graph",
 }
 

@@ -10,6 +10,7 @@ from fsjax.evaluation import grafting
 from fsjax.evaluation.graft_masks import KINDS
 from fsjax.experiment import speed
 from fsjax.fourier import patches
+from fsjax.models import stored_weights
 from fsjax.runtime.progress import clock
 from fsjax.training.settings import num_steps
 
@@ -43,6 +44,8 @@ def _data(config: ConfigDict, datasets: dict[str, Dataset]) -> str:
 
 
 def _model(config: ConfigDict, datasets: dict[str, Dataset]) -> str:
+    if stored_weights.is_stored(config):
+        return f"model: {config.model.weights}"
     if config.model.weights:
         return f"model: {config.model.name} with the weights of {config.model.weights}"
     if "train" not in datasets:

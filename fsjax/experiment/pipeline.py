@@ -10,6 +10,7 @@ from ml_collections import ConfigDict
 from fsjax.experiment import opening
 from fsjax.experiment.stages.stage import Stage, fingerprint
 from fsjax.experiment.workspace import Workspace
+from fsjax.models import stored_weights
 from fsjax.runtime import files, lock, parallel, profiling, storage, writers
 from fsjax.runtime.errors import CheckFailed, InputError, unknown
 from fsjax.runtime.progress import clock
@@ -21,6 +22,7 @@ logger = logging.getLogger(__name__)
 
 def run(config: ConfigDict, directory: Path, stages: Mapping[str, Stage], *, command: list[str] | None = None) -> None:
     """Run those of the stages that config.stages names in a workdir, as fsjax.experiment.runner.run does."""
+    config = stored_weights.named(config)
     chosen = [stages[name] for name in check(config, stages)]
     parallel.decide(lambda: _check_records(config, directory, chosen))
     with lock.held(directory):

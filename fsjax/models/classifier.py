@@ -1,14 +1,16 @@
 """A trained classifier, ready to be searched and evaluated."""
 
 import dataclasses
+import hashlib
 from collections.abc import Callable
 
 import jax.numpy as jnp
 import numpy as np
+from jaxtyping import Array, Float
 from ml_collections import ConfigDict
 
 from fsjax.engine.model import Model
-from fsjax.models import weights
+from fsjax.models import stored_weights, weights
 from fsjax.models.folding import fold
 from fsjax.runtime.errors import InputError
 from fsjax.runtime.storage import Path
@@ -40,6 +42,8 @@ class Classifier:
 
 def load(config: ConfigDict, directory: Path) -> Classifier:
     """Load the classifier of a workdir; errors as of `weights.load`."""
+    if stored_weights.is_stored(config):
+        return _stored(config, directory)
     trained = weights.load(config, directory)
     apply, params = fold(trained.network, trained.variables)
     apply_bfloat16 = None
@@ -51,6 +55,23 @@ def load(config: ConfigDict, directory: Path) -> Classifier:
         apply_bfloat16 = apply_bfloat16 and _reordered(apply_bfloat16, trained.outputs)
     size = config.data.image_size
     return Classifier(Model(apply, params, (size, size, 3), apply_bfloat16), trained.mean_std, trained.classes)
+
+
+def _stored(config: ConfigDict, directory: Path) -> Classifier:
+    """Load the classifier of a workdir whose weights are a model file."""
+    classes, _ = weights.recorded_classes(config, directory)
+    stored = stored_weights.read(config)
+    # The program belongs to what partial results are tied to, as the parameters do.
+    program = np.frombuffer(hashlib.sha256(stored.program).digest(), np.uint8)
+    params = {"arrays": stored.arrays, "program": program}
+
+    def apply(params: dict, images: Float[Array, "images height width 3"]) -> Float[Array, "images classes"]:
+        return stored.apply(params["arrays"], images)
+
+    order = weights.stored_outputs(config, stored, classes)
+    reordered = apply if order == tuple(range(stored.outputs)) else _reordered(apply, order)
+    model = Model(reordered, params, stored.image_shape)
+    return Classifier(model, stored_weights.mean_std(config, stored), classes)
 
 
 def _reordered(apply: Callable, outputs: tuple[int, ...]) -> Callable:

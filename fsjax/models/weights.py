@@ -1,8 +1,8 @@
 """The weights of a run: its newest checkpoint, or those that config.model.weights names.
 
-These are a file of PyTorch weights or another workdir of ours. Instead of training, the train stage then reads them
-once, checks them, and leaves `weights.json`: their hash, and what their inputs and outputs mean. They stay where they
-are.
+These are a file of PyTorch weights, a model file or another workdir of ours. Instead of training, the train stage then
+reads them once, checks them, and leaves `weights.json`: their hash, and what their inputs and outputs mean. They stay
+where they are.
 """
 
 import dataclasses
@@ -12,7 +12,8 @@ import numpy as np
 from ml_collections import ConfigDict
 
 from fsjax.data import frequencies
-from fsjax.models import state_dict, trained
+from fsjax.models import state_dict, stored_weights, trained
+from fsjax.models.model_file import StoredModel
 from fsjax.models.trained import TrainedNetwork
 from fsjax.runtime import files, parallel, storage, torch_files
 from fsjax.runtime.checkpoints import chosen_hashes
@@ -33,6 +34,16 @@ def load(config: ConfigDict, directory: Path) -> TrainedNetwork:
     """
     if not config.model.weights:
         return trained.from_checkpoint(config, directory)
+    names, recorded = recorded_classes(config, directory)
+    imported = _read(config)
+    if imported.network.packed_frequencies.hex() != recorded.get(frequencies.FIELD, ""):
+        raise InputError(f"data.frequencies: {config.data.frequencies!r} has changed since; run the stage train again")
+    outputs = _outputs(config, imported.network.num_classes, len(names)) if config.model.outputs else None
+    return dataclasses.replace(imported, classes=names, outputs=outputs)
+
+
+def recorded_classes(config: ConfigDict, directory: Path) -> tuple[tuple[str, ...], dict]:
+    """Return the classes of the weights that a workdir's weights.json records, and the record; errors as of `load`."""
     file = directory / RECORD
     if not file.exists():
         raise InputError(
@@ -44,11 +55,7 @@ def load(config: ConfigDict, directory: Path) -> TrainedNetwork:
         raise InputError(f"{file}: not the record of weights; delete it to have them read again")
     if recorded.get("sha256") != files.sha256(file_of(config)):
         raise InputError(f"model.weights: {config.model.weights} has changed since; run the stage train again")
-    imported, classes = _read(config), tuple(names)
-    if imported.network.packed_frequencies.hex() != recorded.get(frequencies.FIELD, ""):
-        raise InputError(f"data.frequencies: {config.data.frequencies!r} has changed since; run the stage train again")
-    outputs = _outputs(config, imported.network.num_classes, len(classes)) if config.model.outputs else None
-    return dataclasses.replace(imported, classes=classes, outputs=outputs)
+    return tuple(names), recorded
 
 
 def record(config: ConfigDict, directory: Path, classes: tuple[str, ...]) -> None:
@@ -62,27 +69,61 @@ def record(config: ConfigDict, directory: Path, classes: tuple[str, ...]) -> Non
     Raises:
       InputError: weights that are missing, damaged, or not the config's model; no mean and std; too few outputs.
     """
+    if stored_weights.is_stored(config):
+        _record_stored(config, directory, classes)
+        return
     imported = _read(config)
     if imported.classes and imported.classes != classes:
         raise InputError(f"model.weights: {config.model.weights} was trained on other classes than the data's")
     available = imported.network.num_classes
     chosen = _outputs(config, available, len(classes))[: len(classes)]
-    note = f"; the classes are outputs {_some(chosen)}" if available > len(classes) else ""
-    logger.info("train: nothing to train: weights of %s with %d outputs%s", config.model.name, available, note)
-    mean, std = imported.mean_std
-    content = {
-        "file": str(storage.path(config.model.weights).absolute()),
-        "sha256": files.sha256(file_of(config)),
-        "model": config.model.name,
-        "naming": imported.naming.name,
-        "outputs": available,
-        "classes": list(classes),
-        "mean": mean.tolist(),
-        "std": std.tolist(),
-    }
+    content = _content(config, imported.naming.name, available, classes, imported.mean_std)
+    _log(config, available, chosen)
     if imported.network.packed_frequencies:
         content[frequencies.FIELD] = imported.network.packed_frequencies.hex()
     parallel.decide(lambda: files.write_json(directory / RECORD, content))
+
+
+def _record_stored(config: ConfigDict, directory: Path, classes: tuple[str, ...]) -> None:
+    stored = stored_weights.read(config)
+    chosen = stored_outputs(config, stored, classes)[: len(classes)]
+    mean_std = stored_weights.mean_std(config, stored)
+    content = _content(config, "model file", stored.outputs, classes, mean_std)
+    _log(config, stored.outputs, chosen)
+    parallel.decide(lambda: files.write_json(directory / RECORD, content))
+
+
+def _log(config: ConfigDict, available: int, chosen: tuple[int, ...]) -> None:
+    note = f"; the classes are outputs {_some(chosen)}" if available > len(chosen) else ""
+    logger.info("train: nothing to train: weights of %s with %d outputs%s", config.model.name, available, note)
+
+
+def _content(
+    config: ConfigDict, naming: str, outputs: int, classes: tuple[str, ...], mean_std: tuple[np.ndarray, np.ndarray]
+) -> dict:
+    return {
+        "file": str(storage.path(config.model.weights).absolute()),
+        "sha256": files.sha256(file_of(config)),
+        "model": config.model.name,
+        "naming": naming,
+        "outputs": outputs,
+        "classes": list(classes),
+        "mean": mean_std[0].tolist(),
+        "std": mean_std[1].tolist(),
+    }
+
+
+def stored_outputs(config: ConfigDict, stored: StoredModel, classes: tuple[str, ...]) -> tuple[int, ...]:
+    """Return all outputs of a stored model, those of the data's classes first: by model.outputs, or by their names."""
+    if config.model.outputs or not stored.classes:
+        return _outputs(config, stored.outputs, len(classes))
+    if missing := [name for name in classes if name not in stored.classes]:
+        raise InputError(
+            f"model.weights: {config.model.weights} has no class {missing[0]!r}; expected data of its classes "
+            f"({', '.join(stored.classes[:4])}{', ...' if len(stored.classes) > 4 else ''}), or model.outputs"
+        )
+    chosen = [stored.classes.index(name) for name in classes]
+    return (*chosen, *sorted(set(range(stored.outputs)) - set(chosen)))
 
 
 def file_of(config: ConfigDict) -> Path:
@@ -90,7 +131,9 @@ def file_of(config: ConfigDict) -> Path:
     path = storage.path(config.model.weights)
     path = chosen_hashes(path / "checkpoints", config.train.select) if path.is_dir() else path
     if not path.is_file():
-        raise InputError(f"model.weights: no file {path}; expected PyTorch weights, or a workdir with a trained model")
+        raise InputError(
+            f"model.weights: no file {path}; expected PyTorch weights, or a workdir with a trained model, or a .fsjax"
+        )
     return path
 
 

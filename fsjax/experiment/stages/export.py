@@ -7,7 +7,7 @@ from fsjax.experiment.stages.stage import Stage
 from fsjax.experiment.workspace import Workspace
 from fsjax.fourier import published_maps
 from fsjax.fourier.dfm import DominantFrequencyMaps
-from fsjax.models import state_dict, weights
+from fsjax.models import state_dict, stored_weights, weights
 from fsjax.models.trained import TrainedNetwork
 from fsjax.runtime import parallel, torch_files
 from fsjax.runtime.errors import InputError
@@ -16,6 +16,11 @@ from fsjax.runtime.storage import Path
 
 def check(config: ConfigDict) -> None:
     """Raise InputError for a config whose model PyTorch's module would not be."""
+    if stored_weights.is_stored(config):
+        raise InputError(
+            f"model.weights: got {config.model.weights}; expected PyTorch weights or a workdir with the stage export, "
+            "since a model file has no names for its arrays"
+        )
     if config.data.frequencies:
         raise InputError(
             f"data.frequencies: got {config.data.frequencies!r}; expected '' with the stage export, since weights "

@@ -6,7 +6,7 @@ from fsjax import data, models
 from fsjax.data import frequencies
 from fsjax.experiment.stages.stage import Stage
 from fsjax.experiment.workspace import Workspace
-from fsjax.models import weights
+from fsjax.models import stored_weights, weights
 from fsjax.runtime import files, parallel
 from fsjax.runtime.checkpoints import chosen_hashes
 from fsjax.runtime.errors import InputError
@@ -19,7 +19,10 @@ def check(config: ConfigDict) -> None:
     """Raise InputError for a field of data, model or train that cannot be used."""
     data.check(config.data)
     frequencies.read(config.data.frequencies, config.data.image_size)
-    models.build(config.model.name, num_classes=2, image_size=config.data.image_size)
+    if stored_weights.is_stored(config):
+        stored_weights.read(config)
+    else:
+        models.build(config.model.name, num_classes=2, image_size=config.data.image_size)
     if not config.model.weights:
         if config.model.outputs:
             raise InputError(f"model.outputs: got {config.model.outputs!r}; expected '' without model.weights")
