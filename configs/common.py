@@ -84,6 +84,10 @@ FIELDS: config_fields.Table = {
             "'' = train; or a file of PyTorch weights (.pt, .pth, .ckpt, .safetensors), a model file (.fsjax), whose "
             "name is then model.name, or the workdir of another run",
         ),
+        "check": (
+            "",
+            "an .npz of a few images as such weights see them, and of PyTorch's logits of these; '' = unchecked",
+        ),
         "outputs": (
             "",
             "outputs of such weights that stand for the data's classes, in index order: '404,436'; '' = the first ones",

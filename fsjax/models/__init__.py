@@ -45,7 +45,7 @@ _VITS = {
 #   rngs: the source of the initial parameters.
 # "_cifar" is the form that the frequency-shortcut papers train: ResNets with a 3x3 stem and no pool and VGGs with an
 # average over all positions at any image size, AlexNet at 32 pixels. "_imagenet" is torchvision's form, and
-# "_gap" a ViT that averages over patches and has no class token.
+# "_gap" a ViT that averages over patches and has no class token; "_gap_norm" one that does so after the last norm.
 MODELS: dict[str, Callable] = {
     "resnet20": partial(ResNet, BasicBlock, (3, 3, 3), (16, 32, 64), imagenet_stem=False),
     "resnet10w16_imagenet": partial(ResNet, BasicBlock, (1, 1, 1, 1), (16, 32, 64, 128), imagenet_stem=True),
@@ -57,6 +57,11 @@ MODELS: dict[str, Callable] = {
     **{f"{name}_imagenet": partial(VGG, depths, imagenet_head=True) for name, depths in _VGGS.items()},
     **{f"{name}_patch{n}": partial(vit, n) for name, vit in _VITS.items() for n in _PATCHES},
     **{f"{name}_patch{n}_gap": partial(vit, n, class_token=False) for name, vit in _VITS.items() for n in _PATCHES},
+    **{
+        f"{name}_patch{n}_gap_norm": partial(vit, n, class_token=False, norm_tokens=True)
+        for name, vit in _VITS.items()
+        for n in _PATCHES
+    },
 }
 
 

@@ -39,7 +39,8 @@ def candidates(state: Mapping[str, Shaped[ndarray, "..."]], models: Mapping[str,
     """Return the names of those of our models that a state dict under our names may be of, without building them."""
     kernel = state.get("patch_embed.proj.weight")
     if kernel is not None and kernel.ndim == 4:
-        end = f"_patch{kernel.shape[-1]}" + ("" if "cls_token" in state else "_gap")
+        pool = "" if "cls_token" in state else "_gap" if "fc_norm.weight" in state else "_gap_norm"
+        end = f"_patch{kernel.shape[-1]}{pool}"
         widths = {name: getattr(builder, "keywords", {}).get("width") for name, builder in models.items()}
         return [name for name in models if name.endswith(end) and widths[name] == kernel.shape[0]]
     start = _with_depth(state)

@@ -29,6 +29,8 @@ class VisionTransformer(nnx.Module):
         mlp_ratio: hidden channels of a block's MLP, over width.
         class_token: True to read the logits at a token of its own; False at the average over the patches, which is
             then what the last LayerNorm, `fc_norm`, normalises: timm's form with global_pool='avg' and no class token.
+        norm_tokens: without a class token, True to normalise the tokens (`norm`) and to average after that: the form
+            whose weights timm publishes, with fc_norm=False.
         num_classes: and the others as in fsjax.models.MODELS; image_size is a multiple of patch, else InputError.
             The softmax and LayerNorm's statistics are float32 too.
     """
@@ -42,6 +44,7 @@ class VisionTransformer(nnx.Module):
         heads: int,
         mlp_ratio: int = 4,
         class_token: bool = True,
+        norm_tokens: bool = False,
         num_classes: int,
         image_size: int,
         dtype: jnp.dtype,
@@ -58,7 +61,7 @@ class VisionTransformer(nnx.Module):
             self.cls_token = nnx.Param(nnx.initializers.normal(1e-6)(rngs.params(), (1, 1, width), jnp.float32))
         self.pos_embed = nnx.Param(_NORMAL(rngs.params(), (1, tokens, width), jnp.float32))
         self.blocks = nnx.Dict({str(i): Block(width, heads, mlp_ratio, dtype=dtype, rngs=rngs) for i in range(depth)})
-        self.last_norm = "norm" if class_token else "fc_norm"
+        self.last_norm = "norm" if class_token or norm_tokens else "fc_norm"
         setattr(self, self.last_norm, _layer_norm(width, dtype=dtype, rngs=rngs))
         self.head = _linear(width, num_classes, dtype=dtype, rngs=rngs)
 
@@ -73,9 +76,10 @@ class VisionTransformer(nnx.Module):
         x = x + self.pos_embed[...].astype(x.dtype)
         for i in range(len(self.blocks)):
             x = self.blocks[str(i)](x)
-        # The last norm is by token, so with a class token the others need none.
-        read = x[:, 0] if self.class_token else x.mean(axis=1)
-        return self.head(getattr(self, self.last_norm)(read))
+        norm = getattr(self, self.last_norm)
+        if self.class_token:  # the last norm is by token, so the others need none
+            return self.head(norm(x[:, 0]))
+        return self.head(norm(x).mean(axis=1) if self.last_norm == "norm" else norm(x.mean(axis=1)))
 
 
 def interpolate_positions(

@@ -7,12 +7,15 @@ where they are.
 
 import dataclasses
 import logging
+from collections.abc import Callable
 
 import numpy as np
+from jaxtyping import PyTree
 from ml_collections import ConfigDict
 
 from fsjax.data import frequencies
-from fsjax.models import state_dict, stored_weights, trained
+from fsjax.models import logits_check, state_dict, stored_weights, trained, weights_metadata
+from fsjax.models.folding import fold
 from fsjax.models.model_file import StoredModel
 from fsjax.models.trained import TrainedNetwork
 from fsjax.runtime import files, parallel, storage, torch_files
@@ -78,7 +81,8 @@ def record(config: ConfigDict, directory: Path, classes: tuple[str, ...]) -> Non
     available = imported.network.num_classes
     chosen = _outputs(config, available, len(classes))[: len(classes)]
     content = _content(config, imported.naming.name, available, classes, imported.mean_std)
-    _log(config, available, chosen)
+    checked = _checked(config, lambda: fold(imported.network.limited_to(None), imported.variables))
+    _log(config, available, chosen, checked)
     if imported.network.packed_frequencies:
         content[frequencies.FIELD] = imported.network.packed_frequencies.hex()
     parallel.decide(lambda: files.write_json(directory / RECORD, content))
@@ -89,13 +93,22 @@ def _record_stored(config: ConfigDict, directory: Path, classes: tuple[str, ...]
     chosen = stored_outputs(config, stored, classes)[: len(classes)]
     mean_std = stored_weights.mean_std(config, stored)
     content = _content(config, "model file", stored.outputs, classes, mean_std)
-    _log(config, stored.outputs, chosen)
+    _log(config, stored.outputs, chosen, _checked(config, lambda: (stored.apply, stored.arrays)))
     parallel.decide(lambda: files.write_json(directory / RECORD, content))
 
 
-def _log(config: ConfigDict, available: int, chosen: tuple[int, ...]) -> None:
+def _checked(config: ConfigDict, model: Callable[[], tuple[Callable, PyTree]]) -> str:
+    """Return what is known of the logits, in words; raise InputError where they are not those of model.check."""
+    if config.model.check:
+        return f"; {logits_check.check(config.model.check, *model(), config.data.image_size)}"
+    return "" if storage.path(config.model.weights).is_dir() else "; unchecked (model.check)"
+
+
+def _log(config: ConfigDict, available: int, chosen: tuple[int, ...], checked: str) -> None:
     note = f"; the classes are outputs {_some(chosen)}" if available > len(chosen) else ""
-    logger.info("train: nothing to train: weights of %s with %d outputs%s", config.model.name, available, note)
+    logger.info(
+        "train: nothing to train: weights of %s with %d outputs%s%s", config.model.name, available, note, checked
+    )
 
 
 def _content(
@@ -142,7 +155,9 @@ def _read(config: ConfigDict) -> TrainedNetwork:
     path = storage.path(config.model.weights)
     if path.is_dir():
         return trained.from_checkpoint(config, path)
-    if not config.data.mean:
+    metadata = weights_metadata.beside(path)
+    mean_std = config.data.mean or (metadata and metadata.mean), config.data.std or (metadata and metadata.std)
+    if not all(mean_std):
         raise InputError(
             "data.mean: got nothing; expected with model.weights, the mean and std that they were trained with"
         )
@@ -151,9 +166,11 @@ def _read(config: ConfigDict) -> TrainedNetwork:
     imported = state_dict.to_variables(state, config.model.name, config.data.image_size, str(path))
     if imported.positions:
         logger.info("interpolated the weights' positions, %d a side, to this image size", imported.positions)
-    mean_std = (np.array(config.data.mean, float), np.array(config.data.std, float))
+    if metadata:
+        weights_metadata.check(metadata, config, imported.network.num_classes)
     network = imported.network.limited_to(frequencies.read(config.data.frequencies, config.data.image_size))
-    return TrainedNetwork(network, imported.variables, mean_std, (), imported.naming, imported.copied)
+    mean, std = (np.array(of, float) for of in mean_std)
+    return TrainedNetwork(network, imported.variables, (mean, std), (), imported.naming, imported.copied)
 
 
 def _outputs(config: ConfigDict, available: int, classes: int) -> tuple[int, ...]:

@@ -66,7 +66,7 @@ def fingerprint(config: ConfigDict, stage: Stage) -> dict[str, Any]:
 
 
 def _changes_results(name: str, config: ConfigDict) -> bool:
-    if name == "data.cache_gib":
+    if name in ("data.cache_gib", "model.check"):
         return False
     group, _, field = name.partition(".")
     if group == "train":

@@ -7,7 +7,7 @@ from fsjax.data import frequencies
 from fsjax.experiment.stages.stage import Stage
 from fsjax.experiment.workspace import Workspace
 from fsjax.models import stored_weights, weights
-from fsjax.runtime import files, parallel
+from fsjax.runtime import files, parallel, storage
 from fsjax.runtime.checkpoints import chosen_hashes
 from fsjax.runtime.errors import InputError
 from fsjax.runtime.storage import Path
@@ -23,6 +23,10 @@ def check(config: ConfigDict) -> None:
         stored_weights.read(config)
     else:
         models.build(config.model.name, num_classes=2, image_size=config.data.image_size)
+    if config.model.check and not (config.model.weights and storage.path(config.model.check).is_file()):
+        raise InputError(
+            f"model.check: got {config.model.check!r}; expected an .npz of images and logits, with model.weights"
+        )
     if not config.model.weights:
         if config.model.outputs:
             raise InputError(f"model.outputs: got {config.model.outputs!r}; expected '' without model.weights")
@@ -56,7 +60,8 @@ def weights_file(workspace: Workspace) -> list[Path]:
 def _files_read(workspace: Workspace) -> list[Path]:
     config = workspace.config
     maps = None if config.model.weights else dfmx.maps_file(config.train.dfmx)
-    others = (maps, frequencies.file_of(config.data.frequencies))
+    checked = storage.path(config.model.check) if config.model.check else None
+    others = (maps, frequencies.file_of(config.data.frequencies), checked)
     return [*weights_file(workspace), *(file for file in others if file)]
 
 

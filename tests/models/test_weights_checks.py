@@ -1,0 +1,136 @@
+"""Weights that fit by their keys and are wrong: PyTorch's logits, and a config.json beside them, say so."""
+
+import json
+import logging
+
+import jax
+import numpy as np
+import pytest
+import timm
+import torch
+
+from benchmarks.parity.torch_models import randomise
+from fsjax.models import state_dict, weights, weights_metadata
+from fsjax.models.folding import fold
+from fsjax.runtime import torch_files
+from fsjax.runtime.errors import InputError
+from tests.helpers.small_run import small_config
+
+NAMES, SIZE = ("a", "b", "c"), 16
+TIMM = {
+    "architecture": "vit_nano_patch8_224.random",
+    "num_classes": 3,
+    "global_pool": "token",
+    "pretrained_cfg": {"mean": [0.5, 0.5, 0.5], "std": [0.25, 0.25, 0.25], "input_size": [3, 224, 224]},
+}
+
+
+def vit(**options):
+    torch.manual_seed(0)
+    size = {"img_size": SIZE, "patch_size": 8, "embed_dim": 16, "depth": 1, "num_heads": 2, "mlp_ratio": 2}
+    module = timm.models.VisionTransformer(num_classes=3, **size, **options)
+    randomise(module)
+    return module.eval()
+
+
+def of(folder, name="vit_nano_patch8", **changes):
+    normalised = {"data__mean": (0.5,) * 3, "data__std": (0.25,) * 3}
+    given = {"model__name": name, "model__weights": str(folder / "model.pt"), "data__image_size": SIZE}
+    return small_config(**{**normalised, **given, **changes})
+
+
+@pytest.fixture
+def small(monkeypatch):
+    """Let timm have our smallest ViT."""
+    smallest = (r"vit_nano_patch(\d+)_\d+", "vit_nano_patch{}")
+    monkeypatch.setattr(weights_metadata, "_OURS", (*weights_metadata._OURS, smallest))
+
+
+@pytest.fixture
+def folder(tmp_path):
+    """Weights of a small ViT of timm, and what its logits are."""
+    module = vit()
+    torch.save(module.state_dict(), tmp_path / "model.pt")
+    images = torch.randn(3, 3, SIZE, SIZE)
+    with torch.no_grad():
+        np.savez(tmp_path / "check.npz", images=images.numpy(), logits=module(images).numpy())
+    return tmp_path
+
+
+def test_logits_that_are_pytorchs_are_told_and_others_refused(folder, caplog):
+    check = folder / "check.npz"
+    with caplog.at_level(logging.INFO):
+        weights.record(of(folder), folder, NAMES)
+        assert "with 3 outputs; unchecked (model.check)" in caplog.text
+        weights.record(of(folder, model__check=str(check)), folder, NAMES)
+    assert f"with 3 outputs; logits are those of {check}, to " in caplog.text
+    with np.load(check) as file:
+        images, logits = file["images"], file["logits"]
+    (folder / "weights.json").unlink()
+    for content, message in (
+        ({"images": images, "logits": logits + 2e-3 * logits.std()}, r"logits that differ from PyTorch's in \S+ by 0"),
+        ({"images": images[:, ::-1], "logits": logits}, r"logits that differ from PyTorch's"),
+        ({"images": np.moveaxis(images, 1, -1), "logits": logits}, r"got images of float32 \[3, 16, 16, 3\] in"),
+        ({"images": images, "logits": logits[:, :2]}, "got 2 logits an image in"),
+        ({"images": images, "logits": logits[:2]}, r"got logits \[2, 3\] in"),
+        ({"images": images * np.nan, "logits": logits}, "not finite, or all alike"),
+        ({"images": images}, "no key 'logits'"),
+    ):
+        np.savez(check, **content)
+        with pytest.raises(InputError, match=message) as caught:
+            weights.record(of(folder, model__check=str(check)), folder, NAMES)
+        assert "\n" not in str(caught.value) and not (folder / "weights.json").exists()
+
+
+CONFIGS = {
+    "other blocks": (
+        {"architecture": "resnetaa50"},
+        r"says 'resnetaa50', which is none of ours; fsjax.save_model takes",
+    ),
+    "other model": ({"architecture": "resnet50.a1_in1k"}, "got vit_nano_patch8; expected resnet50_imagenet, since"),
+    "pool": ({"global_pool": "avg"}, "expected a model of global_pool 'avg', as"),
+    "argument": ({"model_args": {"img_size": 16, "act_layer": "quick_gelu"}}, "with 'act_layer'; expected none"),
+    "outputs": ({"num_classes": 1000}, "got 3 outputs; expected 1000, as"),
+    "mean": ({"pretrained_cfg": {"mean": [0.4, 0.4, 0.4]}}, r"got \(0.5, 0.5, 0.5\); expected \(0.4, 0.4, 0.4\), as"),
+    "transformers": ({"architecture": None, "architectures": ["ViTModel"]}, "says 'ViTModel' of transformers"),
+}
+
+
+@pytest.mark.parametrize("kind", CONFIGS)
+def test_a_config_beside_the_weights_that_says_another_model_is_one_line(kind, folder, small):
+    changes, message = CONFIGS[kind]
+    (folder / "config.json").write_text(json.dumps({**TIMM, **changes}))
+    with pytest.raises(InputError, match=message) as caught:
+        weights.record(of(folder), folder, NAMES)
+    assert "\n" not in str(caught.value) and str(folder / "config.json") in str(caught.value)
+
+
+def test_a_config_beside_the_weights_gives_mean_and_std(folder, small):
+    (folder / "config.json").write_text(json.dumps(TIMM))
+    weights.record(of(folder, data__mean=(), data__std=()), folder, NAMES)
+    record = json.loads((folder / "weights.json").read_text())
+    assert (record["mean"], record["std"]) == ([0.5] * 3, [0.25] * 3)
+    for other in ({"model": {"name": "a run of ours"}}, ["no object"]):
+        (folder / "config.json").write_text(json.dumps(other))
+        weights.record(of(folder), folder, NAMES)
+    (folder / "config.json").write_text("{")
+    with pytest.raises(InputError, match="which is not JSON; expected timm's, or none"):
+        weights.record(of(folder), folder, NAMES)
+
+
+def test_vits_without_a_class_token_are_timms_in_either_form(folder):
+    """With `norm` the tokens are normalised and then averaged; with `fc_norm` it is the other way round."""
+    images = torch.randn(2, 3, SIZE, SIZE)
+    for name, fc_norm in (("vit_nano_patch8_gap", True), ("vit_nano_patch8_gap_norm", False)):
+        module = vit(class_token=False, global_pool="avg", fc_norm=fc_norm)
+        torch.save(module.state_dict(), folder / "model.pt")
+        imported = state_dict.to_variables(torch_files.read(folder / "model.pt"), name, None, "model.pt")
+        apply, params = fold(imported.network, imported.variables)
+        with torch.no_grad():
+            expected = module(images).numpy()
+        found = jax.jit(apply)(params, np.moveaxis(images.numpy(), 1, -1))
+        np.testing.assert_allclose(found, expected, atol=1e-5 * np.abs(expected).max())
+    with pytest.raises(
+        InputError, match="got weights of vit_nano_patch8_gap_norm; expected those of vit_nano_patch8_gap"
+    ):
+        state_dict.to_variables(torch_files.read(folder / "model.pt"), "vit_nano_patch8_gap", SIZE, "model.pt")
