@@ -1,5 +1,7 @@
 """A model split behind its first convolution: the halves are the whole, and the first is linear."""
 
+from functools import partial
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -11,6 +13,8 @@ from fsjax.engine import first_layer
 from fsjax.engine.closure_conversion import convert_closure
 from fsjax.engine.model import Model
 from fsjax.models.folding import fold
+from fsjax.models.resnet import BasicBlock, ResNet
+from fsjax.models.vit import VisionTransformer
 
 KERNEL = np.random.default_rng(0).normal(size=(3, 3, 3, 5)).astype(np.float32)
 
@@ -21,16 +25,19 @@ def convolve(images, **options):
     )
 
 
+# One block of each kind of model that has another first convolution.
+SMALL_RESNET = partial(ResNet, BasicBlock, (1,), (8,), imagenet_stem=False)
+IMAGENET_STEM = partial(ResNet, BasicBlock, (1,), (8,), imagenet_stem=True)
+SMALL_VIT = partial(VisionTransformer, 4, width=16, depth=1, heads=2)
+
+
 @pytest.mark.parametrize(
-    ("name", "size", "features"),
-    [
-        ("resnet20", 16, (16, 16, 16)),
-        ("resnet18_imagenet", 33, (17, 17, 64)),
-        ("vit_micro_patch4", 16, (4, 4, 64)),
-    ],
+    ("builder", "size", "features"),
+    [(SMALL_RESNET, 8, (8, 8, 8)), (IMAGENET_STEM, 13, (7, 7, 8)), (SMALL_VIT, 8, (2, 2, 16))],
+    ids=["resnet", "resnet with torchvision's stem", "vit"],
 )
-def test_our_models_are_split_behind_their_first_convolution(name, size, features):
-    network = models.build(name, num_classes=4, image_size=size)
+def test_our_models_are_split_behind_their_first_convolution(builder, size, features):
+    network = models.Network(builder, 4, size, jnp.dtype("float32"))
     apply, params = fold(network, network.init(0))
     split = first_layer.split(Model(apply, params, (size, size, 3)))
     for count in (1, 6):
@@ -38,7 +45,7 @@ def test_our_models_are_split_behind_their_first_convolution(name, size, feature
         made = jax.jit(split.first)(params, images)
         assert made.shape == (count, *features)
         np.testing.assert_allclose(jax.jit(split.rest)(params, made), jax.jit(apply)(params, images), atol=1e-6)
-    np.testing.assert_array_equal(split.first(params, jnp.zeros((1, size, size, 3))), 0)
+    np.testing.assert_array_equal(jax.jit(split.first)(params, np.zeros_like(images)), 0)
     # Nothing of the images is left to do behind the split.
     text = jax.jit(split.rest).lower(params, made).as_text()
     assert (
@@ -50,10 +57,10 @@ def test_our_models_are_split_behind_their_first_convolution(name, size, feature
 def test_a_callable_under_jit_is_split_with_its_arrays_outside():
     apply, arrays = convert_closure(jax.jit(lambda images: jax.nn.relu(convolve(images) + 1).mean((1, 2))), (8, 9, 3))
     split = first_layer.split(Model(apply, arrays, (8, 9, 3)))
-    images = jnp.asarray(np.random.default_rng(1).normal(size=(4, 8, 9, 3)), jnp.float32)
-    made = split.first(arrays, images)
+    images = np.random.default_rng(1).normal(size=(4, 8, 9, 3)).astype(np.float32)
+    made = jax.jit(split.first)(arrays, images)
     assert made.shape == (4, 4, 9, 5)
-    np.testing.assert_allclose(split.rest(arrays, made), apply(arrays, images), atol=1e-6)
+    np.testing.assert_allclose(jax.jit(split.rest)(arrays, made), jax.jit(apply)(arrays, images), atol=1e-6)
 
 
 @pytest.mark.parametrize(
@@ -82,5 +89,5 @@ def test_what_does_not_begin_with_one_convolution_is_not_split(function):
 
 def test_a_model_in_bfloat16_is_not_split():
     """It rounds the images first, and that is not linear."""
-    network = models.build("resnet20", num_classes=4, image_size=16, dtype=jnp.dtype(jnp.bfloat16))
-    assert first_layer.split(Model(*fold(network, network.init(0)), (16, 16, 3))) is None
+    network = models.Network(SMALL_RESNET, 4, 8, jnp.dtype(jnp.bfloat16))
+    assert first_layer.split(Model(*fold(network, network.init(0)), (8, 8, 3))) is None

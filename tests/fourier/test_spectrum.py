@@ -1,11 +1,14 @@
 """The Fourier plane against NumPy in float64 and against closed forms."""
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
 
 from fsjax.fourier import patches, spectrum
 
+# One program a plane: called as they stand, each of their operations would be one.
+amplitude, filter_images, recombine = map(jax.jit, (spectrum.amplitude, spectrum.filter_images, spectrum.recombine))
 PLANES = [(32, 32), (7, 7), (8, 5), (5, 8), (12, 20), (9, 15)]
 
 
@@ -39,17 +42,17 @@ def test_orbits_pair_each_frequency_with_its_negative(height, width):
 
 @pytest.mark.parametrize(("height", "width"), PLANES)
 def test_dc_is_at_the_centre_and_constant_images_live_there(height, width):
-    amplitude = np.asarray(spectrum.amplitude(jnp.ones((1, height, width, 1))))[0, :, :, 0]
-    assert amplitude[height // 2, width // 2] == pytest.approx(height * width)
-    assert np.count_nonzero(amplitude > 1e-3) == 1
+    found = np.asarray(amplitude(np.ones((1, height, width, 1), np.float32)))[0, :, :, 0]
+    assert found[height // 2, width // 2] == pytest.approx(height * width)
+    assert np.count_nonzero(found > 1e-3) == 1
     assert spectrum.radius(height, width)[height // 2, width // 2] == 0
 
 
 def test_a_cosine_sits_at_its_frequency():
     rows, columns = np.mgrid[:32, :24]
     image = np.cos(2 * np.pi * (3 * rows / 32 - 5 * columns / 24)).astype(np.float32)[None, :, :, None]
-    amplitude = np.asarray(spectrum.amplitude(jnp.asarray(image)))[0, :, :, 0]
-    assert {tuple(position) for position in np.argwhere(amplitude > 1)} == {(16 + 3, 12 - 5), (16 - 3, 12 + 5)}
+    found = np.asarray(amplitude(image))[0, :, :, 0]
+    assert {tuple(position) for position in np.argwhere(found > 1)} == {(16 + 3, 12 - 5), (16 - 3, 12 + 5)}
 
 
 @pytest.mark.parametrize(("height", "width"), [*PLANES, (224, 224)])
@@ -60,7 +63,7 @@ def test_filtering_agrees_with_numpy_float64(height, width, hermitian):
     if hermitian:
         masks |= spectrum.conjugate(masks)
     assert spectrum.is_hermitian(masks) == hermitian
-    filtered = np.asarray(spectrum.filter_images(jnp.asarray(batch), jnp.asarray(masks)))
+    filtered = np.asarray(filter_images(batch, masks))
     assert filtered.shape == (2, *batch.shape)
     for mask, found in zip(masks, filtered, strict=True):
         np.testing.assert_allclose(found, numpy_filter(batch, mask), atol=3e-6)
@@ -90,10 +93,9 @@ def test_single_frequency_patches_are_the_orbits_and_partition_the_plane(height,
 
 @pytest.mark.parametrize(("height", "width"), PLANES)
 def test_removing_an_orbit_plus_that_component_gives_the_image_back(height, width):
-    batch = jnp.asarray(images(height, width, count=2))
-    component = jnp.asarray(patches.masks(height, width, 1))
-    together = spectrum.filter_images(batch, ~component) + spectrum.filter_images(batch, component)
-    np.testing.assert_allclose(np.asarray(together), np.broadcast_to(batch, together.shape), atol=5e-6)
+    batch, component = images(height, width, count=2), patches.masks(height, width, 1)
+    together = np.asarray(filter_images(batch, ~component)) + np.asarray(filter_images(batch, component))
+    np.testing.assert_allclose(together, np.broadcast_to(batch, together.shape), atol=5e-6)
 
 
 @pytest.mark.parametrize(
@@ -167,7 +169,7 @@ def test_orbit_positions_are_one_of_each_orbit_in_the_order_of_the_patches():
 @pytest.mark.parametrize(("height", "width"), PLANES)
 def test_recombined_images_have_the_amplitudes_of_some_and_the_phases_of_others(height, width):
     some, others = images(height, width), images(height, width, seed=1)
-    found = np.asarray(spectrum.recombine(jnp.asarray(some), jnp.asarray(others)))
+    found = np.asarray(recombine(some, others))
     assert found.dtype == np.float32 and found.shape == some.shape
     of_some, of_others, of_found = (np.fft.fft2(array.astype(float), axes=(1, 2)) for array in (some, others, found))
     expected = np.fft.ifft2(np.abs(of_some) * of_others / np.abs(of_others), axes=(1, 2))
@@ -176,7 +178,7 @@ def test_recombined_images_have_the_amplitudes_of_some_and_the_phases_of_others(
     np.testing.assert_allclose(np.abs(of_found), np.abs(of_some), atol=2e-5 * np.abs(of_some).max())
     turn = np.angle(of_found * of_others.conj())
     np.testing.assert_allclose(turn, 0, atol=1e-2)
-    np.testing.assert_allclose(spectrum.recombine(jnp.asarray(some), jnp.asarray(some)), some, atol=2e-5)
+    np.testing.assert_allclose(recombine(some, some), some, atol=2e-5)
 
 
 @pytest.mark.parametrize(("height", "width"), [*PLANES, (15, 20), (24, 24)])
@@ -186,9 +188,9 @@ def test_phases_of_nothing_are_0_and_keep_the_amplitudes(height, width):
     wave = np.cos(2 * np.pi * (rows / height + 2 * columns / width) + 0.7)
     plain = np.stack([wave, np.full_like(wave, -0.37), np.zeros_like(wave)])[..., None].astype(np.float32)
     some = images(height, width, channels=1)
-    found = np.asarray(spectrum.recombine(jnp.asarray(some), jnp.asarray(plain)))
+    found = np.asarray(recombine(some, plain))
     turns = np.ones((3, height, width, 1), complex)
     turns[0, 1, 2], turns[0, -1, -2], turns[1, 0, 0] = np.exp(0.7j), np.exp(-0.7j), -1
     expected = np.fft.ifft2(np.abs(np.fft.fft2(some.astype(float), axes=(1, 2))) * turns, axes=(1, 2)).real
     np.testing.assert_allclose(found, expected, atol=5e-5)
-    np.testing.assert_allclose(spectrum.recombine(jnp.asarray(plain), jnp.asarray(some))[2], 0, atol=1e-6)
+    np.testing.assert_allclose(recombine(plain, some)[2], 0, atol=1e-6)
