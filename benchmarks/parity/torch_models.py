@@ -123,7 +123,7 @@ class TorchVGG(torch.nn.Module):
 class TorchAlexNet(torch.nn.Module):
     """The AlexNet of the frequency-shortcut papers, for 32 pixels: BatchNorm after ReLU, and no bias anywhere."""
 
-    def __init__(self):
+    def __init__(self, head_width=4096):
         super().__init__()
         layers, channels = [], 3
         for number, width in enumerate((96, 256, 384, 384, 256), start=1):
@@ -136,12 +136,12 @@ class TorchAlexNet(torch.nn.Module):
         self.features = torch.nn.Sequential(*layers)
         self.classifier = torch.nn.Sequential(
             torch.nn.Dropout(),
-            torch.nn.Linear(1024, 4096, bias=False),
+            torch.nn.Linear(1024, head_width, bias=False),
             torch.nn.ReLU(),
             torch.nn.Dropout(),
-            torch.nn.Linear(4096, 4096, bias=False),
+            torch.nn.Linear(head_width, head_width, bias=False),
             torch.nn.ReLU(),
-            torch.nn.Linear(4096, 10, bias=False),
+            torch.nn.Linear(head_width, 10, bias=False),
         )
 
     def forward(self, x):

@@ -28,10 +28,11 @@ class AlexNet(nnx.Module):
         imagenet: True for torchvision's, from 63 pixels on: 3x3 pools, averages on a 6x6 grid, biases and no BatchNorm.
             False for the form of the frequency-shortcut papers, for 32 pixels: 3x3 convolutions, each with ReLU and
             then BatchNorm, 2x2 pools, and no biases.
+        head_width: channels of each of the two hidden linear layers.
         num_classes: and the others as in fsjax.models.MODELS.
     """
 
-    def __init__(self, *, imagenet: bool, num_classes: int, image_size: int, **shared: Any):
+    def __init__(self, *, imagenet: bool, head_width: int = 4096, num_classes: int, image_size: int, **shared: Any):
         if imagenet and image_size < _SMALLEST:
             raise InputError(f"data.image_size: got {image_size}; expected {_SMALLEST} or more for AlexNet")
         if not imagenet and image_size != _CIFAR_SIZE:
@@ -46,7 +47,8 @@ class AlexNet(nnx.Module):
             if not imagenet:
                 self.features[str(place + 2)] = BatchNorm(width, **shared)
             channels, place = width, self._place_after(number, place)
-        sizes = {"1": (channels * self.grid**2, 4096), "4": (4096, 4096), "6": (4096, num_classes)}
+        hidden = head_width
+        sizes = {"1": (channels * self.grid**2, hidden), "4": (hidden, hidden), "6": (hidden, num_classes)}
         self.classifier = nnx.Dict({place: linear(*size, **arguments) for place, size in sizes.items()})
 
     def __call__(

@@ -26,6 +26,7 @@ class VGG(nnx.Module):
         widths: channels of each stage.
         imagenet_head: True for torchvision's averages on a 7x7 grid and three linear layers with dropout; False for
             the form of the frequency-shortcut papers: the average over all positions and one linear layer.
+        head_width: channels of each of the two hidden layers of torchvision's head.
         num_classes: and the others as in fsjax.models.MODELS; InputError where the pools leave no pixel.
     """
 
@@ -35,6 +36,7 @@ class VGG(nnx.Module):
         widths: Sequence[int] = (64, 128, 256, 512, 512),
         *,
         imagenet_head: bool,
+        head_width: int = 4096,
         num_classes: int,
         image_size: int,
         **shared: Any,
@@ -55,7 +57,8 @@ class VGG(nnx.Module):
         arguments = {"kernel_init": _NORMAL, **shared}
         self.classifier: Any  # with the head of torchvision an nnx.Dict, else an nnx.Linear
         if imagenet_head:
-            sizes = {"0": (channels * _GRID**2, 4096), "3": (4096, 4096), "6": (4096, num_classes)}
+            hidden = head_width
+            sizes = {"0": (channels * _GRID**2, hidden), "3": (hidden, hidden), "6": (hidden, num_classes)}
             self.classifier = nnx.Dict({place: linear(*size, **arguments) for place, size in sizes.items()})
         else:
             self.classifier = linear(channels, num_classes, **arguments)

@@ -19,8 +19,9 @@ from jax.sharding import Mesh, PartitionSpec
 from torchvision.models import resnet as torch_blocks
 
 from benchmarks.parity.parity import agrees, compare, compare_with
-from benchmarks.parity.torch_models import from_torch, random_images, randomise, torch_model, torch_resnet
+from benchmarks.parity.torch_models import TorchAlexNet, from_torch, random_images, randomise, torch_model, torch_resnet
 from fsjax.models import MODELS, Network, build
+from fsjax.models.alexnet import AlexNet
 from fsjax.models.folding import fold
 from fsjax.models.layers import dropout, flat_average_pool
 from fsjax.models.resnet import BasicBlock, Bottleneck, ResNet
@@ -31,10 +32,12 @@ from fsjax.runtime.parallel import AXIS
 from fsjax.training import state
 from fsjax.training.step import make_update_fn
 
+HEAD = 128
 # Small models for what needs no published architecture.
 SMALL_RESNET = functools.partial(ResNet, BasicBlock, (1, 1), (4, 8), imagenet_stem=False)
 SMALL_VIT = functools.partial(VisionTransformer, 4, width=64, depth=2, heads=4)
-SMALL_VGG = functools.partial(VGG, (1, 1), (8, 16), imagenet_head=True)
+SMALL_VGG = functools.partial(VGG, (1, 1), (8, 16), imagenet_head=True, head_width=HEAD)
+SMALL_ALEXNET = functools.partial(AlexNet, imagenet=False, head_width=HEAD)
 FLOAT32, BFLOAT16 = jnp.dtype("float32"), jnp.dtype("bfloat16")
 
 
@@ -204,8 +207,8 @@ def test_training_mode_moves_the_batch_statistics_as_pytorch_does():
 def test_batch_statistics_are_those_of_the_images_of_all_devices(split):
     network = Network(SMALL_RESNET, 10, 16, FLOAT32)
     variables = network.init(0)
-    images = random_images(8, 16)
-    images = images.at[4:].multiply(2).at[4:].add(1)  # the two halves have other statistics
+    images = np.array(random_images(8, 16))
+    images[4:] = images[4:] * 2 + 1  # the two halves have other statistics
 
     whole_logits, whole = train_on(1, network, variables, images)
     logits, halves = train_on(2, network, variables, images, split=split)
@@ -255,11 +258,11 @@ def test_dropout_keeps_and_doubles_a_half_that_differs_by_image_and_layer():
         assert abs((one == other).mean() - 0.5) < 2.5 / math.sqrt(10_000), "independent of each other"
 
 
-@pytest.mark.parametrize("name", ["vgg", "alexnet_cifar"])
+@pytest.mark.parametrize("name", ["vgg", "alexnet"])
 def test_training_mode_drops_out_where_pytorch_does(name):
     """With the same features dropped, logits are PyTorch's; with others, or none, they are not."""
-    network = Network(SMALL_VGG, 10, 32, FLOAT32) if name == "vgg" else build(name, num_classes=10, image_size=32)
-    model = torch_small_vgg() if name == "vgg" else torch_model(name, 32)[0]
+    builder, model = (SMALL_VGG, torch_small_vgg()) if name == "vgg" else (SMALL_ALEXNET, TorchAlexNet(HEAD))
+    network = Network(builder, 10, 32, FLOAT32)
     randomise(model)
     variables, images = from_torch(model), random_images(4, 32)
     keys, other_keys = (jax.random.split(jax.random.key(seed), 4) for seed in (0, 1))
@@ -277,23 +280,27 @@ def test_training_mode_drops_out_where_pytorch_does(name):
 
 
 def test_a_training_step_drops_out_by_seed_epoch_and_image_on_any_number_of_devices():
-    network = Network(SMALL_VGG, 10, 16, FLOAT32)
-    variables = network.init(0)
+    network, optimizer = Network(SMALL_VGG, 10, 16, FLOAT32), optax.sgd(0.1)
+    variables = jax.device_get(network.init(0))
+    # Weights so large that what is dropped shows in the loss.
+    variables["params"]["classifier"] = jax.tree.map(lambda a: 5 * a, variables["params"]["classifier"])
     pixels = np.random.default_rng(0).integers(0, 255, (8, 16, 16, 3), np.uint8)
+
+    @functools.cache
+    def step(seed, devices):
+        mean_std = (np.full(3, 0.5), np.full(3, 0.25))
+        update = make_update_fn(network, optimizer, lambda _, images: images, mean_std, seed)
+        return jax.pmap(update, AXIS, in_axes=(0, 0, None), devices=jax.local_devices()[:devices])
 
     def loss(seed=0, devices=1, epoch=0):
         """Of a second step: the first one's gradients must be the same too."""
         batch = {"image": pixels, "label": np.arange(8), "epoch": np.full(8, epoch), "index": np.arange(8) + 5}
         batch = jax.tree.map(lambda a: a.reshape(devices, -1, *a.shape[1:]), batch)
-        optimizer = optax.sgd(0.1)
         replicas = jax.tree.map(
             lambda a: np.broadcast_to(a, (devices, *np.shape(a))), state.create(variables, optimizer)
         )
-        mean_std = (np.full(3, 0.5), np.full(3, 0.25))
-        update = make_update_fn(network, optimizer, lambda _, images: images, mean_std, seed)
-        step = jax.pmap(update, AXIS, in_axes=(0, 0, None), devices=jax.local_devices()[:devices])
         for _ in range(2):
-            replicas, measured = step(replicas, batch, 1.0)
+            replicas, measured = step(seed, devices)(replicas, batch, 1.0)
         return float(measured["loss"][0])
 
     expected = loss()
@@ -324,10 +331,14 @@ def test_position_embeddings_that_are_no_square_are_refused():
 # Initial variables
 
 
-@pytest.mark.parametrize("name", ["resnet20", "alexnet_cifar", "vgg", "vit_micro_patch4"])
+@pytest.mark.parametrize("name", ["resnet20", "alexnet", "vgg", "vit_micro_patch4"])
 def test_initial_weights_are_distributed_as_pytorchs(name):
-    model = torch_small_vgg() if name == "vgg" else torch_model(name, 32)[0]
-    network = Network(SMALL_VGG, 10, 32, FLOAT32) if name == "vgg" else build(name, num_classes=10, image_size=32)
+    small = {"vgg": (SMALL_VGG, torch_small_vgg), "alexnet": (SMALL_ALEXNET, lambda: TorchAlexNet(HEAD))}
+    if name in small:
+        builder, make = small[name]
+        network, model = Network(builder, 10, 32, FLOAT32), make()
+    else:
+        network, model = build(name, num_classes=10, image_size=32), torch_model(name, 32)[0]
     ours = network.init(0)
 
     def compare(path, ours, torchs):
@@ -443,9 +454,10 @@ def torch_small_vgg():
     """torchvision's counterpart of SMALL_VGG."""
     features = torchvision.models.vgg.make_layers([8, "M", 16, "M"], batch_norm=True)
     model = torchvision.models.VGG(features, num_classes=10)
-    model.classifier[0] = torch.nn.Linear(16 * 7 * 7, 4096)
-    torch.nn.init.normal_(model.classifier[0].weight, 0, 0.01)
-    torch.nn.init.zeros_(model.classifier[0].bias)
+    for place, sizes in ((0, (16 * 7 * 7, HEAD)), (3, (HEAD, HEAD)), (6, (HEAD, 10))):
+        model.classifier[place] = torch.nn.Linear(*sizes)
+        torch.nn.init.normal_(model.classifier[place].weight, 0, 0.01)
+        torch.nn.init.zeros_(model.classifier[place].bias)
     return model
 
 
