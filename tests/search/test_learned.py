@@ -326,10 +326,9 @@ def test_orbits_that_each_tell_other_images_are_all_found(tmp_path):
     assert maps.provenance["chosen"][0] == ["learned"]
 
 
-@pytest.mark.parametrize("share", [0.05, 0.1, 0.33, 1.0])
-def test_every_map_keeps_whole_orbits_within_its_budget(tmp_path, share):
-    maps = learned.search(make_problem(tmp_path, shares=(share, 0.5)))
-    assert maps.shares == tuple(sorted((share, 0.5)))
+def test_every_map_keeps_whole_orbits_within_its_budget(tmp_path):
+    maps = learned.search(make_problem(tmp_path, shares=(0.33, 0.05, 1.0, 0.1)))
+    assert maps.shares == (0.05, 0.1, 0.33, 1.0)
     for index, found in enumerate(maps.shares):
         allowed = masks.budget(found, SIZE, SIZE)
         assert ((allowed - 1 <= maps.positions[index]) & (maps.positions[index] <= allowed)).all()
@@ -438,8 +437,8 @@ def test_a_search_stopped_anywhere_goes_on_and_ends_with_the_same_masks(tmp_path
     monkeypatch.setattr(gradient, "batch_size", lambda problem: ROOM)
     expected = learned.search(make_problem(tmp_path / "whole", **fields))
     counted, taken, stops = Throughput.count, 0, 0
-    for limit in (1, 5, 8, 3, 5, 1000):
-        devices, seen = jax.local_devices()[: (2, 1, 3, 4, 2, 2)[stops]], []
+    for limit in (1, 8, 12, 1000):
+        devices, seen = jax.local_devices()[: (2, 1, 3, 2)[stops]], []
         monkeypatch.setattr(parallel, "local_devices", lambda devices=devices: devices)
         # A restart that would choose other pieces keeps those of the first start.
         monkeypatch.setattr(gradient, "batch_size", lambda problem, stops=stops: ROOM + stops)
@@ -460,7 +459,7 @@ def test_a_search_stopped_anywhere_goes_on_and_ends_with_the_same_masks(tmp_path
             stops += 1
         taken += sum(seen)
         monkeypatch.undo()
-    assert stops == 5
+    assert stops == 3
     np.testing.assert_array_equal(found.masks, expected.masks)
     assert found.provenance == expected.provenance
     assert taken == 3 * 2 * 4 + 3 * 2 * 8 + 3 * 2 * 1, "no step is taken twice"
