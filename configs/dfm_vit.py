@@ -18,7 +18,7 @@ from ml_collections import ConfigDict
 from configs import common
 
 _MODELS = {
-    "synthetic": "vit_micro_patch4",
+    "synthetic": "vit_micro_patch8",
     "cifar10": "vit_small_patch4",
     "imagenet10": "vit_base_patch8",
     "imagenet1k": "vit_base_patch16",
@@ -35,7 +35,7 @@ def get_config(arg: str = "synthetic") -> ConfigDict:
     config.train.weight_decay = 0.05
     if arg == "synthetic":
         config.data.name = "demo"
-        config.train.steps = 300
+        config.train.steps = 500
         config.train.batch_size = 128
         config.train.warmup_steps = 30
     else:
