@@ -78,7 +78,10 @@ FIELDS: config_fields.Table = {
         },
     },
     "model": {
-        "name": ("resnet20", "a name of fsjax/models/__init__.py"),
+        "name": (
+            "resnet20",
+            "a name of fsjax/models/__init__.py; or, with model.weights, of torchvision or timm: timm/convnext_tiny",
+        ),
         "weights": (
             "",
             "'' = train; or a file of PyTorch weights (.pt, .pth, .ckpt, .safetensors), a model file (.fsjax), whose "

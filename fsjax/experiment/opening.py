@@ -44,7 +44,7 @@ def _data(config: ConfigDict, datasets: dict[str, Dataset]) -> str:
 
 
 def _model(config: ConfigDict, datasets: dict[str, Dataset]) -> str:
-    if stored_weights.is_stored(config):
+    if stored_weights.is_stored(config) and not stored_weights.is_converted(config):
         return f"model: {config.model.weights}"
     if config.model.weights:
         return f"model: {config.model.name} with the weights of {config.model.weights}"
@@ -61,7 +61,7 @@ def _work(config: ConfigDict, stages: list[str], datasets: dict[str, Dataset]) -
     if not total:
         return f"run: {', '.join(stages)}"
     counted = f"about {total:,} forward passes of one image"
-    if total < _MEASURED_FROM:
+    if total < _MEASURED_FROM or stored_weights.is_converted(config):
         return f"run: {', '.join(stages)}; {counted}"
     rate = speed.passes_a_second(config, len(next(iter(datasets.values())).classes))
     seconds = {name: count / rate for name, count in passes.items()}

@@ -60,7 +60,7 @@ def load(config: ConfigDict, directory: Path) -> Classifier:
 def _stored(config: ConfigDict, directory: Path) -> Classifier:
     """Load the classifier of a workdir whose weights are a model file."""
     classes, _ = weights.recorded_classes(config, directory)
-    stored = stored_weights.read(config)
+    stored = stored_weights.read(config, directory)
     # The program belongs to what partial results are tied to, as the parameters do.
     program = np.frombuffer(hashlib.sha256(stored.program).digest(), np.uint8)
     params = {"arrays": stored.arrays, "program": program}

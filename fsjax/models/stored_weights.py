@@ -1,54 +1,109 @@
-"""A run whose model.weights is a model file: what the config has to say of it, and what the file says itself."""
+"""A run whose model is a model file: model.weights itself, or what a model of torchvision or timm is converted to."""
 
 import copy
 
 import numpy as np
 from ml_collections import ConfigDict
 
-from fsjax.models import model_file
+from fsjax.models import model_file, weights_metadata
 from fsjax.models.model_file import StoredModel
-from fsjax.runtime import storage
+from fsjax.models.pytorch import named_module
+from fsjax.runtime import storage, torch_files
 from fsjax.runtime.errors import InputError
+from fsjax.runtime.storage import Path
 
 # How far a config's mean and std may be from those of the file.
 _APART = 1e-4
+# What a model of torchvision or timm becomes, in the workdir.
+_CONVERTED = f"model{model_file.SUFFIX}"
 
 
 def is_stored(config: ConfigDict) -> bool:
-    """Return whether config.model.weights names a model file."""
+    """Return whether the model of a run is a model file."""
+    return _is_given(config) or named_module.is_one(config.model.name)
+
+
+def check(config: ConfigDict) -> None:
+    """Raise InputError for a model file, or a name of torchvision or timm, that the config does not fit."""
+    if _is_given(config):
+        read(config)
+        return
+    named_module.check(config.model.name)
+    if not config.model.weights:
+        raise InputError(
+            f"model.weights: got ''; expected a file of PyTorch weights of {config.model.name}, which no run trains"
+        )
+    _check_fields(config, "highest")
+
+
+def _is_given(config: ConfigDict) -> bool:
     return storage.path(config.model.weights).suffix == model_file.SUFFIX if config.model.weights else False
 
 
 def named(config: ConfigDict) -> ConfigDict:
     """Return the config with the model file's name for the model's, for the report and the log."""
-    if is_stored(config):
+    if _is_given(config):
         config = copy.deepcopy(config)
         config.model.name = storage.path(config.model.weights).stem
     return config
 
 
-def read(config: ConfigDict) -> StoredModel:
-    """Read the model file of a run, with its arrays.
+def is_converted(config: ConfigDict) -> bool:
+    """Return whether the model file of a run is made by its stage train."""
+    return is_stored(config) and not _is_given(config)
+
+
+def convert(config: ConfigDict, directory: Path) -> None:
+    """Write a workdir's model.fsjax: torchvision's or timm's module of config.model.name with the weights of a file.
+
+    Raises:
+      InputError: weights of another model, or a module that `from_torch` cannot follow.
+    """
+    path = storage.path(config.model.weights)
+    metadata = weights_metadata.beside(path)
+    if metadata and config.model.name not in (f"timm/{metadata.architecture.partition('.')[0]}", metadata.architecture):
+        raise InputError(
+            f"model.name: got {config.model.name}; expected timm/{metadata.architecture}, as {metadata.file} says"
+        )
+    mean_std = [config.data[field] or (getattr(metadata, field) if metadata else ()) for field in ("mean", "std")]
+    if not all(mean_std):
+        raise InputError("data.mean: got nothing; expected with model.weights, the mean and std of their training")
+    with storage.local(path) as file:
+        module = named_module.build(config.model.name, torch_files.read(file), str(path))
+    size = config.data.image_size
+    model_file.save_model(directory / _CONVERTED, module, image_size=size, mean_std=mean_std)
+
+
+def read(config: ConfigDict, directory: Path | None = None) -> StoredModel:
+    """Read the model file of a run, with its arrays; `directory` is the workdir, where the file may be.
 
     Raises:
       InputError: it cannot be read, or the config asks for other images, another normalisation or precision.
     """
-    stored, weights = model_file.load_model(config.model.weights), config.model.weights
+    weights = storage.path(config.model.weights)
+    if is_converted(config):
+        assert directory is not None, "a converted model is in the workdir"
+        weights = directory / _CONVERTED
+    stored = model_file.load_model(weights)
     size = config.data.image_size
     if stored.image_shape[2] != 3:
         raise InputError(f"model.weights: {weights} is for images of {stored.image_shape[2]} channels; expected 3")
     if stored.image_shape[:2] != (size, size):
         expected = " x ".join(map(str, stored.image_shape[:2]))
         raise InputError(f"data.image_size: got {size}; expected {expected} pixels, which {weights} was saved for")
+    _check_fields(config, stored.precision)
+    mean_std(config, stored)
+    return stored
+
+
+def _check_fields(config: ConfigDict, precision: str) -> None:
     if config.data.frequencies:
         raise InputError(f"data.frequencies: got {config.data.frequencies!r}; expected '' with a model file")
     if config.search.precision != "highest":
         raise InputError(
-            f"search.precision: got {config.search.precision!r}; expected highest, since {weights} has its own, "
-            f"{stored.precision}, which save_model fixed"
+            f"search.precision: got {config.search.precision!r}; expected highest, since the model file has its own, "
+            f"{precision}, which is fixed in it"
         )
-    mean_std(config, stored)
-    return stored
 
 
 def mean_std(config: ConfigDict, stored: StoredModel) -> tuple[np.ndarray, np.ndarray]:

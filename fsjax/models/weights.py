@@ -89,7 +89,9 @@ def record(config: ConfigDict, directory: Path, classes: tuple[str, ...]) -> Non
 
 
 def _record_stored(config: ConfigDict, directory: Path, classes: tuple[str, ...]) -> None:
-    stored = stored_weights.read(config)
+    if stored_weights.is_converted(config):
+        parallel.decide(lambda: stored_weights.convert(config, directory))
+    stored = stored_weights.read(config, directory)
     chosen = stored_outputs(config, stored, classes)[: len(classes)]
     mean_std = stored_weights.mean_std(config, stored)
     content = _content(config, "model file", stored.outputs, classes, mean_std)

@@ -20,7 +20,7 @@ def check(config: ConfigDict) -> None:
     data.check(config.data)
     frequencies.read(config.data.frequencies, config.data.image_size)
     if stored_weights.is_stored(config):
-        stored_weights.read(config)
+        stored_weights.check(config)
     else:
         models.build(config.model.name, num_classes=2, image_size=config.data.image_size)
     if config.model.check and not (config.model.weights and storage.path(config.model.check).is_file()):
