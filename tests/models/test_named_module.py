@@ -55,7 +55,7 @@ def test_a_model_of_timm_is_converted_by_its_name(weights, tmp_path):
             {"model__name": "timm/test_convnex"},
             r"^model.name: got 'timm/test_convnex'; .*did you mean timm/test_convnext",
         ),
-        ({"model__name": "timm/test_convnext2"}, r"^\S+model.pt, as timm/test_convnext2: .*Missing key"),
+        ({"model__name": "timm/test_convnext2"}, r"^\S+model.pt, as timm/test_convnext2: .*Unexpected key"),
         (
             {"model__name": "torchvision/resnet18"},
             r"^\S+model.pt: got no fc.weight or fc.bias; expected weights of torch",
