@@ -136,6 +136,8 @@ class Start:
         with open(self.log, "a", encoding="utf-8") as log:
             self.process = subprocess.Popen(command, cwd=ROOT, env=self.environment, stderr=log)
         self._before, self._started = self._mark(), time.monotonic()
+        run = self.fields.get("stages", "train,search,evaluate,report").split(",")
+        self._stages = [name for name in STAGES if name == "start" or name.partition("-")[0] in run]
 
     def kill_at_random(self, rng: random.Random, seconds: dict[str, float], kills: Counter) -> tuple[str, int | None]:
         """Kill the process at a random moment of a random unfinished stage.
@@ -147,7 +149,7 @@ class Start:
 
         Returns the stage of the kill, and the exit status if the process ended before the kill.
         """
-        to_do = [name for name in STAGES if not _record(self.directory, name).get("done")]
+        to_do = [name for name in self._stages if not _record(self.directory, name).get("done")]
         (name,) = rng.choices(to_do, [1 / (1 + kills[name]) ** 2 for name in to_do])
         part = rng.random()
         while self.process.poll() is None and not self._has_come(name):
@@ -179,7 +181,7 @@ class Start:
         if not self._begun():
             return "start"
         records = {name: _record(self.directory, name) for name in STAGES[1:]}
-        return next((name for name, record in records.items() if not record.get("done")), STAGES[-1])
+        return next((name for name, record in records.items() if not record.get("done")), self._stages[-1])
 
 
 def _record(directory: pathlib.Path, stage: str) -> dict:
