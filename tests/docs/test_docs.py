@@ -122,7 +122,7 @@ def test_every_config_field_that_a_page_names_exists(page):
     named = re.findall(r"--config\.([a-z][\w.]*)=", text)
     # In backticks, a dotted name of a group, unless it is a file's.
     for name in re.findall(r"`(\w+(?:\.\w+)+)(?:=[^`]*)?`", text):
-        if name.split(".")[0] in groups and not re.search(r"\.(py|npz|npy|json|jsonl|html|pt|pkl)$", name):
+        if name.split(".")[0] in groups and not re.search(r"\.(py|npz|npy|json|jsonl|html|pt|pkl|fsjax)$", name):
             named.append(name)
     assert not [name for name in named if name not in known]
 
