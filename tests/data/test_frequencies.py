@@ -200,7 +200,7 @@ def blind_outside(apply, params, kept):
     """Whether logits follow the frequencies kept and no others."""
     images = random_images(3, 24)
     logits, others, inside = (
-        np.asarray(apply(params, jnp.asarray(seen)))
+        np.asarray(jax.jit(apply)(params, seen))
         for seen in (images, filtered_by_numpy(images, kept), filtered_by_numpy(images, ~kept))
     )
     return np.abs(logits - others).max() < 2e-5 < 1e-3 < np.abs(logits - inside).max()

@@ -77,7 +77,7 @@ def reports(maps):
     return maps.provenance["adaptive"]["classes"]
 
 
-@pytest.mark.parametrize("options", [{}, {"patch": 2}, {"gradient": False}, {"size": 6, "patch": 3}])
+@pytest.mark.parametrize("options", [{"gradient": False}, {"size": 6, "patch": 3}])
 def test_with_bounds_that_decide_nothing_it_is_exact_removal(tmp_path, options):
     maps = adaptive.search(make_problem(tmp_path, confidence=1e6, **options))
     expected = exact_scores(tmp_path, **options)
@@ -91,7 +91,7 @@ def test_with_bounds_that_decide_nothing_it_is_exact_removal(tmp_path, options):
     assert [report["share_of_exact"] > 0.99 for report in reports(maps)] == [True, True]
 
 
-@pytest.mark.parametrize("options", [{}, {"patch": 2, "size": 16}, {"shares": (0.05, 0.3)}])
+@pytest.mark.parametrize("options", [{"patch": 2, "size": 16}, {"shares": (0.05, 0.3)}])
 def test_the_best_shares_are_those_of_exact_removal_at_a_part_of_its_cost(tmp_path, options):
     options = {"size": 12, "counts": (400, 200)} | options
     maps = adaptive.search(make_problem(tmp_path, **options))
@@ -120,7 +120,7 @@ def test_the_gradient_makes_it_cheaper_where_it_predicts_and_is_left_out_where_i
     np.testing.assert_array_equal(useless.masks, exact_scores(tmp_path, apply=staircase, **options).masks)
 
 
-@pytest.mark.parametrize("asked, first", [(64, [60, 16]), (16, [16, 16]), (8, [8, 8])])
+@pytest.mark.parametrize("asked, first", [(64, [60, 16]), (8, [8, 8])])
 def test_a_patch_begins_with_a_third_of_a_class_or_with_what_is_asked_for(tmp_path, asked, first):
     adaptive.search(make_problem(tmp_path, counts=(180, 30), first_images=asked))
     for label, expected in enumerate(first):
@@ -128,7 +128,7 @@ def test_a_patch_begins_with_a_third_of_a_class_or_with_what_is_asked_for(tmp_pa
         assert {files.read_npz(block)["values"].shape[0] for block in blocks} == {expected}
 
 
-@pytest.mark.parametrize("asked, begun", [(64, 32), (16, 16), (8, 8)])
+@pytest.mark.parametrize("asked, begun", [(64, 32), (16, 16)])
 def test_where_every_patch_begins_it_does_so_with_32_images_or_what_is_asked_for(tmp_path, monkeypatch, asked, begun):
     found, run = [], SuccessiveElimination.run
 
@@ -266,12 +266,12 @@ def test_patches_that_change_nothing_contradict_nothing(tmp_path):
 
 def test_scores_do_not_depend_on_the_number_of_devices(tmp_path, monkeypatch):
     found = []
-    for devices in (1, 2, 4):
+    for devices in (1, 4):
         monkeypatch.setattr(parallel, "local_devices", lambda devices=devices: jax.local_devices()[:devices])
         found.append(adaptive.search(make_problem(tmp_path / str(devices), counts=(60, 40))))
-    for maps in found[1:]:
-        np.testing.assert_array_equal(maps.scores, found[0].scores)
-        assert maps.provenance == found[0].provenance
+    one, four = found
+    np.testing.assert_array_equal(four.scores, one.scores)
+    assert four.provenance == one.provenance
 
 
 class Stopped(Exception):
@@ -302,7 +302,7 @@ def test_a_search_stopped_anywhere_goes_on_and_ends_with_the_same_bits(tmp_path,
     expected = adaptive.search(make_problem(tmp_path / "whole", **options))
     monkeypatch.undo()
     whole, total, stops = sum(seen), 0, 0
-    for count in (0, 1, 5, 3, 2, 0, np.inf):
+    for count in (0, 5, 3, np.inf):
         # A restart that would choose other tiles, and has other devices: the arithmetic stays that of the first start.
         monkeypatch.setattr(tile_size, "fit", lambda *_, stops=stops, **__: 64 // (1 + stops))
         monkeypatch.setattr(gradient, "batch_size", lambda _, stops=stops: 40 // (1 + stops))
@@ -314,7 +314,7 @@ def test_a_search_stopped_anywhere_goes_on_and_ends_with_the_same_bits(tmp_path,
             stops += 1
         total += sum(seen)
         monkeypatch.undo()
-    assert stops == 6
+    assert stops == 3
     np.testing.assert_array_equal(found.scores, expected.scores)
     assert found.provenance == expected.provenance
     assert total == whole, "nothing is computed twice"

@@ -229,11 +229,11 @@ def test_an_orbit_that_all_of_the_best_lack_comes_back_in_a_further_stage(tmp_pa
 
 def test_the_number_of_devices_changes_no_bit(tmp_path, monkeypatch):
     found = []
-    for devices in (1, 2, 4):
+    for devices in (1, 4):
         monkeypatch.setattr(parallel, "local_devices", lambda devices=devices: jax.local_devices()[:devices])
         maps = hierarchical.search(make_problem(tmp_path / str(devices)))
         found.append((maps.masks.tobytes(), maps.provenance["losses"]))
-    assert found[0] == found[1] == found[2]
+    assert found[0] == found[1]
 
 
 class Stopped(Exception):
@@ -243,7 +243,7 @@ class Stopped(Exception):
 def test_a_search_stopped_anywhere_goes_on_and_ends_with_the_same_bits(tmp_path, monkeypatch):
     expected = hierarchical.search(make_problem(tmp_path / "whole"))
     computed = stops = 0
-    for tiles in (0, 4, 3, 5, 1000):
+    for tiles in (0, 4, 8, 1000):
         seen = []
         counted = Throughput.count
 
@@ -266,7 +266,7 @@ def test_a_search_stopped_anywhere_goes_on_and_ends_with_the_same_bits(tmp_path,
             stops += 1
         computed += sum(seen)
         monkeypatch.undo()
-    assert stops == 4
+    assert stops == 3
     np.testing.assert_array_equal(found.masks, expected.masks)
     assert found.provenance == expected.provenance
     layouts = [json.loads(file.read_text()) for file in (tmp_path / "stopped").rglob("layout.json")]
