@@ -127,7 +127,7 @@ def evaluate(
       InputError: a ValueError that names what cannot be used.
 
     Examples:
-      >>> maps = fsjax.dominant_frequencies(model, images, labels, num_classes=3, classes=names)
+      >>> maps = fsjax.dominant_frequencies(model, images, labels, num_classes=3, classes=names, shares=(0.05, 0.2))
       >>> [verdict.kind for verdict in fsjax.evaluate(model, maps, (test_images, test_labels)).verdicts]
       ['default class', 'shortcut', 'coarse']
     """
