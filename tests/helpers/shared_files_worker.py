@@ -6,6 +6,7 @@ Each prints which files of the workdir it wrote, as JSON in its last line.
 import json
 import pathlib
 import sys
+import types
 
 import jax
 
@@ -16,6 +17,7 @@ if __name__ == "__main__":
 from configs import common
 from fsjax.experiment import runner
 from fsjax.runtime import files
+from tests.helpers.undrawn import leave_undrawn
 
 directory, written = pathlib.Path(sys.argv[1]), []
 
@@ -29,6 +31,7 @@ def recorded(function):
 
 
 files.replacing, files.replacing_folder = map(recorded, (files.replacing, files.replacing_folder))
+leave_undrawn(types.SimpleNamespace(setattr=setattr))
 config = common.base()
 config.data.image_size = 24
 config.data.synthetic.train_per_class, config.data.synthetic.test_per_class = 12, 4
@@ -37,7 +40,7 @@ config.train.batch_size, config.train.steps = 16, 2
 config.train.evaluators, config.train.evaluate_every = "validation,dynamics", 1
 config.dynamics.keep, config.dynamics.seeds = "1234,12", "0"
 config.search.patch, config.search.images_per_class, config.search.shares = 6, 4, (0.2,)
-config.search.resamples, config.report.share = 1, 0.2
+config.search.resamples, config.report.share, config.report.attributions = 1, 0.2, 0
 config.evaluate.pairs, config.ood.random_masks, config.evaluate.grid = 2, 1, (0.3,)
 config.heat_map.images_per_class = 1
 config.ood.attacks = "fgsm:4/255"

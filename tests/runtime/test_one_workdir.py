@@ -15,7 +15,8 @@ def processes(worker, *directories):
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         address = f"127.0.0.1:{free.getsockname()[1]}"
-    environment = {**os.environ, "XLA_FLAGS": "", "PYTHONPATH": str(ROOT)}
+    flags = f"{os.environ['XLA_FLAGS']} --xla_force_host_platform_device_count=1"
+    environment = {**os.environ, "XLA_FLAGS": flags, "PYTHONPATH": str(ROOT)}
     workers = [
         subprocess.Popen(
             [sys.executable, f"tests/helpers/{worker}.py", directory, address, "2", str(index)],
@@ -28,7 +29,7 @@ def processes(worker, *directories):
         for index, directory in enumerate(directories)
     ]
     try:
-        printed = [worker.communicate(timeout=240) for worker in workers]
+        printed = [worker.communicate(timeout=600) for worker in workers]
     finally:
         for worker in workers:
             worker.kill()
