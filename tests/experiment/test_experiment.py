@@ -92,6 +92,12 @@ def test_the_page_holds_everything_itself_and_says_what_was_measured(done):
         assert figure.size[0] > 300
 
 
+def test_settings_of_how_a_run_goes_may_change(done, caplog):
+    caplog.set_level(logging.INFO, "fsjax")
+    runner.run(small_config(run__memory_mib=64, run__save_seconds=0.0, run__log_every=1, data__cache_gib=0.0), done)
+    assert all(stage_lines(caplog).values())
+
+
 @pytest.mark.usefixtures("undrawn")
 def test_a_second_run_does_nothing_again_and_another_method_does_not_retrain(done, caplog, monkeypatch):
     caplog.set_level(logging.INFO, "fsjax")
@@ -192,17 +198,6 @@ def test_every_method_goes_from_the_search_to_its_words_in_the_report(done, capl
     assert all(stage_lines(caplog).values())
 
 
-@pytest.mark.usefixtures("undrawn")
-def test_a_result_that_is_gone_is_made_again_and_what_rests_on_it(done, caplog):
-    caplog.set_level(logging.INFO, "fsjax")
-    before = (done / "dfm" / "removal.npz").read_bytes()
-    (done / "dfm" / "removal.npz").unlink()
-    runner.run(small_config(), done)
-    assert stage_lines(caplog)["search"] is False
-    loaded = dfm.DominantFrequencyMaps.load(done / "dfm" / "removal.npz")
-    assert len(before) and loaded.scores.shape == (4, 24, 24)
-
-
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
@@ -223,28 +218,6 @@ def test_a_workdir_of_other_settings_is_refused_and_left_alone(done, changes, me
         runner.run(small_config(**changes), done)
     assert message in str(caught.value) and "go on with those settings, or name another --workdir" in str(caught.value)
     assert contents() == before
-
-
-def test_a_damaged_last_checkpoint_is_trained_again_from_the_one_before(tmp_path, caplog):
-    config = small_config(run__checkpoint_every=1)
-    config.stages = "train,search"
-    runner.run(config, tmp_path)
-    scores = dfm.DominantFrequencyMaps.load(tmp_path / "dfm" / "removal.npz").scores
-    (tmp_path / "checkpoints" / "3.sha256.json").write_text("{}")
-    with pytest.raises(InputError, match=r"the newest whole checkpoint is of step 2 of 3; delete stages/train\.json"):
-        runner.run(config, tmp_path)
-    (tmp_path / "stages" / "train.json").unlink()
-    caplog.set_level(logging.INFO, "fsjax")
-    caplog.clear()
-    runner.run(config, tmp_path)
-    assert stage_lines(caplog) == {"train": False, "search": False}, "a search rests on the checkpoint it was made from"
-    np.testing.assert_array_equal(dfm.DominantFrequencyMaps.load(tmp_path / "dfm" / "removal.npz").scores, scores)
-
-
-def test_settings_of_how_a_run_goes_may_change(done, caplog):
-    caplog.set_level(logging.INFO, "fsjax")
-    runner.run(small_config(run__memory_mib=64, run__save_seconds=0.0, run__log_every=1, data__cache_gib=0.0), done)
-    assert all(stage_lines(caplog).values())
 
 
 def test_stages_without_what_they_need_say_which_to_run_first(tmp_path):
