@@ -37,7 +37,8 @@ def convert_closure(function: Callable, shape: tuple[int, ...]) -> tuple[Callabl
     return apply, arrays
 
 
-def _trace(function: Callable, shape: tuple[int, ...]) -> ClosedJaxpr:
+def _trace(function: Callable, shape: tuple[Any, ...]) -> ClosedJaxpr:
+    """Return the jaxpr for images of a shape, whose number jax.export leaves open."""
     return jax.make_jaxpr(function)(jax.ShapeDtypeStruct(shape, jnp.float32))
 
 

@@ -156,7 +156,7 @@ def test_a_removal_search_finds_nothing_outside_and_inside_what_numpy_finds(mode
     apply, params = fold(limited, variables)
     assert first_layer.split(Model(apply, params, (SIZE, SIZE, 3))) is None
     images, labels = random_images(12), np.arange(12) % CLASSES
-    maps = fsjax.dominant_frequencies(lambda x: apply(params, x), images, labels, num_classes=CLASSES)
+    maps = fsjax.dominant_frequencies(lambda x: apply(params, x), images, labels, num_classes=CLASSES, shares=[0.1])
     losses = jax.jit(lambda x: -jax.nn.log_softmax(whole.apply(variables, x))[jnp.arange(12), labels])
 
     def class_losses(kept):

@@ -89,7 +89,7 @@ print(command.main(), "jax" in sys.modules)
 """
     done = run_installed(code, installed, tmp_path)
     assert done.stdout.splitlines()[:3] == [
-        "runs/dfm_vit-synthetic 3 300",
+        "runs/dfm_vit-synthetic 3 500",
         "runs/dfm_vit-cifar10 3 0",
         "runs/own-synthetic 3 7",
     ], done.stderr
@@ -116,8 +116,8 @@ for module in pkgutil.walk_packages(fsjax.__path__, "fsjax."):
         importlib.import_module(module.name)
 import numpy as np
 from fsjax.report import figures
-images = np.random.default_rng(0).normal(size=(4, 8, 8, 1)).astype(np.float32)
-maps = fsjax.dominant_frequencies(lambda x: x.sum((1, 3))[:, :2], images, np.arange(4) % 2, num_classes=2)
+images, labels = np.random.default_rng(0).normal(size=(4, 8, 8, 1)).astype(np.float32), np.arange(4) % 2
+maps = fsjax.dominant_frequencies(lambda x: x.sum((1, 3))[:, :2], images, labels, num_classes=2, shares=[0.05])
 figures.map_grid(maps.at(0.05), maps.classes, 0.05).savefig("maps.png")
 """
 

@@ -63,7 +63,7 @@ def launch(monkeypatch, capfd):
         ([VIT, "--config.adcs.zzz=2"], "--config.adcs.zzz: unknown field 'zzz'; expected compat, split"),
         (["--config.search.patch=2", VIT], "Found --config.search.patch=2 in argv before a value for --config"),
         ([VIT, "--config.search.patch=two"], "--config.search.patch: got 'two'; expected a whole number, such as 1"),
-        ([VIT, "--config.train.steps=3.5"], "--config.train.steps: got '3.5'; expected a whole number, such as 300"),
+        ([VIT, "--config.train.steps=3.5"], "--config.train.steps: got '3.5'; expected a whole number, such as 500"),
         ([VIT, "--config.train.learning_rate=fast"], "learning_rate: got 'fast'; expected a number, such as 0.001"),
         ([VIT, "--config.data.skip_undecodable=7"], "--config.data.skip_undecodable: got '7'; expected True or False"),
         (

@@ -185,6 +185,10 @@ CALLS = {
         {"patch": 2, "shares": (0.05, 0.2)},
         "search.shares: got 0.05, 3 of 8 x 8 frequencies, which holds no patch of 2 x 2 frequencies with its conjugate",
     ),
+    "a share that holds no frequency": (
+        {"shares": (0.01, 0.05)},
+        "search.shares: got 0.01, 0 of 8 x 8 frequencies, which holds no frequency with its conjugate; expected 0.0313",
+    ),
     "an NNX model in training mode": ({"model": Nnx()}, "expected model.eval() before the call"),
     "a Linen model in training mode": ({"model": (Linen(), VARIABLES)}, "module.apply(variables, images, train=False)"),
     "NumPy in a model": (
@@ -202,6 +206,9 @@ CALLS = {
 }
 
 
+GIVEN = {"model": plain, "train": (IMAGES, LABELS), "test": (IMAGES, LABELS), "shares": (0.1,)}
+
+
 @pytest.mark.parametrize("mistake", CALLS)
 def test_a_call_ends_with_one_line_before_anything_runs(monkeypatch, mistake):
     changes, message = CALLS[mistake]
@@ -209,7 +216,7 @@ def test_a_call_ends_with_one_line_before_anything_runs(monkeypatch, mistake):
     # The model is first run, rather than traced, where it is tried on a few images.
     monkeypatch.setattr(callables, "_try", lambda *arguments: ran.append(arguments))
     with pytest.raises(ValueError) as caught:
-        fsjax.analyse(**{"model": plain, "train": (IMAGES, LABELS), "test": (IMAGES, LABELS)} | changes)
+        fsjax.analyse(**GIVEN | changes)
     assert isinstance(caught.value, InputError) and message in str(caught.value) and "\n" not in str(caught.value)
     assert not ran
 

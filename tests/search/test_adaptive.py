@@ -369,4 +369,4 @@ def test_a_field_that_cannot_be_used_is_named(name, value):
     options.method = "adaptive"
     options.adaptive[name] = value
     with pytest.raises(InputError, match=rf"search.adaptive.{name}: got {value}; expected "):
-        search.check(options, (8, 8))
+        search.check(options, (16, 16))
