@@ -35,11 +35,11 @@ def test_a_run_of_some_length_says_how_long_each_stage_takes(monkeypatch):
     passes = opening.forward_passes(config, datasets)
     assert passes["train"] == 3 * 16 * 300 and passes["search"] == 56 * 291
     monkeypatch.setattr(speed, "passes_a_second", lambda *_: 100.0)
-    # Of a CPU, whose training step takes as long as seven forward passes.
+    # Of a CPU, whose training step takes as long as six forward passes.
     line = opening.lines(config, ["train", "search", "report"], datasets)[2]
     total = f"{144 * 100 + 56 * 291:,}"
     assert line == (
-        f"run: train about 5:36, search about 2:43, report; about {total} forward passes of one image, 100 a second as "
+        f"run: train about 4:48, search about 2:43, report; about {total} forward passes of one image, 100 a second as "
         "measured now"
     )
 
