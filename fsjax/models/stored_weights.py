@@ -65,9 +65,7 @@ def convert(config: ConfigDict, directory: Path) -> None:
         raise InputError(
             f"model.name: got {config.model.name}; expected timm/{metadata.architecture}, as {metadata.file} says"
         )
-    mean_std = [config.data[field] or (getattr(metadata, field) if metadata else ()) for field in ("mean", "std")]
-    if not all(mean_std):
-        raise InputError("data.mean: got nothing; expected with model.weights, the mean and std of their training")
+    mean_std = weights_metadata.mean_std(config, metadata)
     with storage.local(path) as file:
         module = named_module.build(config.model.name, torch_files.read(file), str(path))
     size = config.data.image_size

@@ -158,11 +158,7 @@ def _read(config: ConfigDict) -> TrainedNetwork:
     if path.is_dir():
         return trained.from_checkpoint(config, path)
     metadata = weights_metadata.beside(path)
-    mean_std = config.data.mean or (metadata and metadata.mean), config.data.std or (metadata and metadata.std)
-    if not all(mean_std):
-        raise InputError(
-            "data.mean: got nothing; expected with model.weights, the mean and std that they were trained with"
-        )
+    mean_std = weights_metadata.mean_std(config, metadata)
     with storage.local(path) as file:
         state = torch_files.read(file)
     imported = state_dict.to_variables(state, config.model.name, config.data.image_size, str(path))
@@ -171,8 +167,7 @@ def _read(config: ConfigDict) -> TrainedNetwork:
     if metadata:
         weights_metadata.check(metadata, config, imported.network.num_classes)
     network = imported.network.limited_to(frequencies.read(config.data.frequencies, config.data.image_size))
-    mean, std = (np.array(of, float) for of in mean_std)
-    return TrainedNetwork(network, imported.variables, (mean, std), (), imported.naming, imported.copied)
+    return TrainedNetwork(network, imported.variables, mean_std, (), imported.naming, imported.copied)
 
 
 def _outputs(config: ConfigDict, available: int, classes: int) -> tuple[int, ...]:

@@ -104,6 +104,16 @@ def check(metadata: Metadata, config: ConfigDict, outputs: int) -> None:
             raise InputError(f"data.{field}: got {given}; expected {of_file}, as {file} says, or ()")
 
 
+def mean_std(config: ConfigDict, metadata: Metadata | None) -> tuple[np.ndarray, np.ndarray]:
+    """Return what images are normalised with: the config's, or else what metadata say; raise InputError for neither."""
+    mean, std = (config.data[field] or getattr(metadata, field, ()) for field in ("mean", "std"))
+    if not mean or not std:
+        raise InputError(
+            "data.mean: got nothing; expected with model.weights, the mean and std that they were trained with"
+        )
+    return np.array(mean, float), np.array(std, float)
+
+
 def _ours(architecture: str) -> str | None:
     """Return our name of an architecture of timm, whose tag after a dot says how it was trained."""
     for pattern, ours in _OURS:
