@@ -36,6 +36,11 @@ _VITS = {
     "vit_base": partial(VisionTransformer, width=768, depth=12, heads=12),
     "vit_large": partial(VisionTransformer, width=1024, depth=24, heads=16),
 }
+_POOLS: dict[str, dict] = {
+    "": {},
+    "_gap": {"class_token": False},
+    "_gap_norm": {"class_token": False, "norm_tokens": True},
+}
 
 # name -> builder, called with
 #   num_classes: number of logits;
@@ -55,10 +60,9 @@ MODELS: dict[str, Callable] = {
     "alexnet_imagenet": partial(AlexNet, imagenet=True),
     **{f"{name}_cifar": partial(VGG, depths, imagenet_head=False) for name, depths in _VGGS.items()},
     **{f"{name}_imagenet": partial(VGG, depths, imagenet_head=True) for name, depths in _VGGS.items()},
-    **{f"{name}_patch{n}": partial(vit, n) for name, vit in _VITS.items() for n in _PATCHES},
-    **{f"{name}_patch{n}_gap": partial(vit, n, class_token=False) for name, vit in _VITS.items() for n in _PATCHES},
     **{
-        f"{name}_patch{n}_gap_norm": partial(vit, n, class_token=False, norm_tokens=True)
+        f"{name}_patch{n}{form}": partial(vit, n, **options)
+        for form, options in _POOLS.items()
         for name, vit in _VITS.items()
         for n in _PATCHES
     },
