@@ -16,8 +16,6 @@ from fsjax.training.settings import num_steps
 
 # Fewer forward passes than these are over about as soon as their time is measured.
 _MEASURED_FROM = 20_000
-# Forward passes that a step of training counts as, of each image, as in benchmarks/cost/estimates.py.
-_COUNTED = 3
 
 
 def lines(config: ConfigDict, stages: list[str], datasets: dict[str, Dataset]) -> list[str]:
@@ -66,7 +64,7 @@ def _work(config: ConfigDict, stages: list[str], datasets: dict[str, Dataset]) -
     rate = speed.passes_a_second(config, len(next(iter(datasets.values())).classes))
     seconds = {name: count / rate for name, count in passes.items()}
     if "train" in seconds:
-        seconds["train"] *= speed.training_cost() / _COUNTED
+        seconds["train"] *= speed.training_cost() / speed.TRAINING
     parts = [f"{name} about {clock(seconds[name])}" if name in seconds else name for name in stages]
     return f"run: {', '.join(parts)}; {counted}, {rate:,.0f} a second as measured now"
 
@@ -79,7 +77,7 @@ def forward_passes(config: ConfigDict, datasets: dict[str, Dataset]) -> dict[str
     """
     plane, found = (config.data.image_size, config.data.image_size), {}
     if (training := datasets.get("train")) is not None and not config.model.weights:
-        found["train"] = _COUNTED * config.train.batch_size * num_steps(config.train, len(training))
+        found["train"] = speed.TRAINING * config.train.batch_size * num_steps(config.train, len(training))
     if (searched := datasets.get(config.search.split)) is not None:
         found["search"] = _search_passes(config.search, np.bincount(searched.labels), plane)
     if (test := datasets.get("test")) is not None:
