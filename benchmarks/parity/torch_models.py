@@ -31,8 +31,9 @@ def torch_model(name, size):
       size: height and width of the images; only a ViT's arrays depend on it.
     """
     family, *rest = name.split("_")
-    if family.startswith("resnet"):
-        return torch_resnet(name), f"torchvision {family}" if rest == ["imagenet"] else "torchvision's blocks"
+    if "resne" in name:
+        plain = name.removesuffix("_imagenet")
+        return torch_resnet(name), "torchvision's blocks" if plain == name else f"torchvision {plain}"
     with torch.random.fork_rng():
         torch.manual_seed(0)
         if family == "vit":
@@ -72,7 +73,8 @@ def torch_resnet(name):
 def _torch_resnet(name):
     if name in ("resnet20", "resnet8"):
         return TorchResNet(3 if name == "resnet20" else 1)
-    model = getattr(torchvision.models, name.split("_")[0])(num_classes=10)
+    source = name.removesuffix("_imagenet").removesuffix("_cifar")
+    model = getattr(torchvision.models, source)(num_classes=10)
     if name.endswith("_cifar"):
         model.conv1 = torch.nn.Conv2d(3, 64, 3, stride=1, padding=1, bias=False)
         model.maxpool = torch.nn.Identity()

@@ -43,13 +43,13 @@ def candidates(state: Mapping[str, Shaped[ndarray, "..."]], models: Mapping[str,
         end = f"_patch{kernel.shape[-1]}{pool}"
         widths = {name: getattr(builder, "keywords", {}).get("width") for name, builder in models.items()}
         return [name for name in models if name.endswith(end) and widths[name] == kernel.shape[0]]
-    start = _with_depth(state)
-    return [name for name in models if start and name.startswith(start)]
+    depth = _with_depth(state)
+    return [name for name in models if depth and re.match(depth, name)]
 
 
 def _with_depth(state: Mapping[str, Shaped[ndarray, "..."]]) -> str:
-    """Return how the name of a convolutional network begins, whose number counts layers with weights; '' for none."""
+    """Return a pattern of how the name of a convolutional network begins, whose number counts layers; '' for none."""
     if in_blocks := sum(re.fullmatch(r"layer\d+\.\d+\.conv\d+\.weight", key) is not None for key in state):
-        return f"resnet{in_blocks + 2}"
+        return f"(wide_)?resnex?t{in_blocks + 2}"
     convolutions = sum(key.startswith("features.") and array.ndim == 4 for key, array in state.items())
     return {0: "", 5: "alexnet"}.get(convolutions, f"vgg{convolutions + 3}")

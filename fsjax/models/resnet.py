@@ -5,7 +5,7 @@ since "SAME" shifts strided convolutions by a pixel), the place of the stride (t
 except that the bias of the last layer starts at zero.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import jax
@@ -20,7 +20,7 @@ class ResNet(nnx.Module):
     """A residual network; any image size from the first convolution's on, since it ends in an average over positions.
 
     Args:
-        block: BasicBlock or Bottleneck.
+        block: BasicBlock or Bottleneck; the latter as a partial for the form of ResNeXts or of wide ResNets.
         depths: blocks in each stage.
         widths: channels of each stage, before the block's expansion; every stage but the first halves the resolution.
         imagenet_stem: True for a 7x7 convolution of stride 2 and a 3x3 max-pool of stride 2; False for the form that
@@ -30,7 +30,7 @@ class ResNet(nnx.Module):
 
     def __init__(
         self,
-        block: "type[BasicBlock | Bottleneck]",
+        block: "Callable[..., BasicBlock | Bottleneck]",
         depths: Sequence[int],
         widths: Sequence[int] = (64, 128, 256, 512),
         *,
@@ -54,7 +54,7 @@ class ResNet(nnx.Module):
             blocks: nnx.Dict = nnx.Dict()
             for i in range(depth):
                 blocks[str(i)] = block(channels, width, stride=2 if stage > 0 and i == 0 else 1, **shared)
-                channels = width * block.expansion
+                channels = width * blocks[str(i)].expansion
             setattr(self, f"layer{stage + 1}", blocks)
         self.fc = linear(channels, num_classes, kernel_init=TORCH_UNIFORM, **shared)
 
@@ -91,16 +91,25 @@ class BasicBlock(nnx.Module):
 
 
 class Bottleneck(nnx.Module):
-    """A 1x1, a 3x3 and a 1x1 convolution, the last to four times the width, and a shortcut as in BasicBlock."""
+    """A 1x1, a 3x3 and a 1x1 convolution, the last to four times the width, and a shortcut as in BasicBlock.
+
+    Args:
+        groups: of the 3x3 convolution; more than one makes the block of ResNeXts (Xie et al. 2017).
+        group_width: channels of a group in a stage of width 64, as torchvision counts them: 128 makes the block of wide
+            ResNets (Zagoruyko and Komodakis 2016), twice as wide inside.
+    """
 
     expansion = 4
 
-    def __init__(self, channels: int, width: int, *, stride: int, **shared: Any):
-        self.conv1 = _conv(channels, width, 1, **shared)
-        self.bn1 = BatchNorm(width, **shared)
-        self.conv2 = _conv(width, width, 3, strides=stride, **shared)
-        self.bn2 = BatchNorm(width, **shared)
-        self.conv3 = _conv(width, width * self.expansion, 1, **shared)
+    def __init__(
+        self, channels: int, width: int, *, stride: int, groups: int = 1, group_width: int = 64, **shared: Any
+    ):
+        inside = groups * (width * group_width // 64)
+        self.conv1 = _conv(channels, inside, 1, **shared)
+        self.bn1 = BatchNorm(inside, **shared)
+        self.conv2 = _conv(inside, inside, 3, strides=stride, feature_group_count=groups, **shared)
+        self.bn2 = BatchNorm(inside, **shared)
+        self.conv3 = _conv(inside, width * self.expansion, 1, **shared)
         self.bn3 = BatchNorm(width * self.expansion, **shared)
         self.downsample = _projection(channels, width * self.expansion, stride=stride, **shared)
 

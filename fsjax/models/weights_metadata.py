@@ -14,7 +14,8 @@ _NAME, _LONGEST = "config.json", 2**20
 _ELSEWHERE = "fsjax.save_model takes any PyTorch module"
 # timm's architecture, and ours; what is not listed may have the same keys and other arithmetic, as resnetaa50 has.
 _OURS = (
-    (r"(?:tv_)?resnet(18|34|50|101)", "resnet{}_imagenet"),
+    (r"(?:tv_)?resnet(18|34|50|101|152)", "resnet{}_imagenet"),
+    (r"(wide_resnet50_2|wide_resnet101_2|resnext50_32x4d|resnext101_32x8d|resnext101_64x4d)", "{}_imagenet"),
     (r"vgg(11|13|16|19)_bn", "vgg{}_imagenet"),
     (r"(?:vit|deit)_(tiny|small|base|large)_patch(\d+)(_gap)?_\d+(?:_in21k)?", "vit_{}_patch{}"),
 )

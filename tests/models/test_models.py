@@ -44,7 +44,7 @@ FLOAT32, BFLOAT16 = jnp.dtype("float32"), jnp.dtype("bfloat16")
 # Sizes
 
 
-@pytest.mark.parametrize("name", ["resnet18", "resnet50"])
+@pytest.mark.parametrize("name", ["resnet18", "resnet50", "wide_resnet50_2", "resnext50_32x4d"])
 def test_resnets_have_torchvisions_number_of_parameters(name):
     torchs = torch_count(getattr(torchvision.models, name))
     assert our_count(f"{name}_imagenet", 1000, 224) == torchs
@@ -120,12 +120,22 @@ def test_logits_and_input_gradients_are_pytorchs(name, size):
 
 
 @pytest.mark.parametrize(
-    "block, torchs", [(BasicBlock, torch_blocks.BasicBlock), (Bottleneck, torch_blocks.Bottleneck)]
+    "name, block, torchs, options",
+    [
+        ("shallow_basic", BasicBlock, torch_blocks.BasicBlock, {}),
+        ("shallow_bottleneck", Bottleneck, torch_blocks.Bottleneck, {}),
+        (
+            "shallow_groups",
+            functools.partial(Bottleneck, groups=4, group_width=24),
+            torch_blocks.Bottleneck,
+            {"groups": 4, "width_per_group": 24},
+        ),
+    ],
 )
-def test_a_resnet_of_either_block_behind_torchvisions_stem_is_torchvisions(monkeypatch, block, torchs):
-    monkeypatch.setitem(MODELS, *shallow_resnet(block))
+def test_a_resnet_of_any_block_behind_torchvisions_stem_is_torchvisions(monkeypatch, name, block, torchs, options):
+    monkeypatch.setitem(MODELS, name, shallow_resnet(block))
     # At 45 pixels every convolution and pool of stride 2 meets an odd side.
-    assert_parity(compare_with(torch_shallow_resnet(torchs), "torchvision's blocks", shallow_resnet(block)[0], 45))
+    assert_parity(compare_with(torch_shallow_resnet(torchs, **options), "torchvision's blocks", name, 45))
 
 
 def test_a_vgg_with_torchvisions_head_is_torchvisions(monkeypatch):
@@ -146,11 +156,11 @@ def test_averages_on_a_grid_are_pytorchs_of_any_size(height, width, side):
     np.testing.assert_allclose(flat_average_pool(jnp.asarray(x), side), expected, atol=1e-6)
 
 
-@pytest.mark.parametrize("name", ["resnet20", "shallow_Bottleneck", "vgg11_cifar", "alexnet_cifar", "vit_micro_patch8"])
+@pytest.mark.parametrize("name", ["resnet20", "shallow_bottleneck", "vgg11_cifar", "alexnet_cifar", "vit_micro_patch8"])
 def test_folding_batch_statistics_into_convolutions_changes_no_logit(monkeypatch, name):
-    monkeypatch.setitem(MODELS, *shallow_resnet(Bottleneck))
+    monkeypatch.setitem(MODELS, "shallow_bottleneck", shallow_resnet(Bottleneck))
     network = build(name, num_classes=10, image_size=32)
-    if name == "shallow_Bottleneck":
+    if name == "shallow_bottleneck":
         model = torch_shallow_resnet(torch_blocks.Bottleneck)
     else:
         model, _ = torch_model(name, 32)
@@ -441,13 +451,13 @@ class Dropped(torch.nn.Module):
 
 
 def shallow_resnet(block):
-    """(name, builder) of a ResNet of one block a stage behind torchvision's stem."""
-    return f"shallow_{block.__name__}", functools.partial(ResNet, block, (1, 1, 1, 1), imagenet_stem=True)
+    """The builder of a ResNet of one block a stage behind torchvision's stem."""
+    return functools.partial(ResNet, block, (1, 1, 1, 1), imagenet_stem=True)
 
 
-def torch_shallow_resnet(block):
+def torch_shallow_resnet(block, **options):
     """torchvision's counterpart of shallow_resnet."""
-    return torch_blocks.ResNet(block, [1, 1, 1, 1], num_classes=10)
+    return torch_blocks.ResNet(block, [1, 1, 1, 1], num_classes=10, **options)
 
 
 def torch_small_vgg():

@@ -259,6 +259,8 @@ def meta(make):
     ("make", "name", "fitting"),
     [
         (torchvision.models.resnet18, "resnet20", "resnet18_imagenet"),
+        (torchvision.models.resnext50_32x4d, "resnet50_imagenet", "resnext50_32x4d_imagenet"),
+        (torchvision.models.wide_resnet50_2, "resnet50_imagenet", "wide_resnet50_2_imagenet"),
         (torchvision.models.vgg11_bn, "resnet20", "vgg11_imagenet"),
         (MODELS["vit_micro_patch8"][0], "vit_nano_patch4", "vit_micro_patch8"),
         (IccvResNet18, "resnet20", "resnet18_cifar"),

@@ -88,6 +88,10 @@ CONFIGS = {
         r"says 'resnetaa50', which is none of ours; fsjax.save_model takes",
     ),
     "other model": ({"architecture": "resnet50.a1_in1k"}, "got vit_nano_patch8; expected resnet50_imagenet, since"),
+    "wider blocks": (
+        {"architecture": "wide_resnet50_2.racm_in1k"},
+        "got vit_nano_patch8; expected wide_resnet50_2_imagenet, since",
+    ),
     "pool": ({"global_pool": "avg"}, "expected a model of global_pool 'avg', as"),
     "argument": ({"model_args": {"img_size": 16, "act_layer": "quick_gelu"}}, "with 'act_layer'; expected none"),
     "outputs": ({"num_classes": 1000}, "got 3 outputs; expected 1000, as"),
