@@ -46,7 +46,7 @@ def plane_levels(plane: Float[np.ndarray, "height width"], norm: Normalize) -> t
     share = np.clip(np.asarray(norm(np.where(known, plane, 0.0)), float), 0, 1)
     grey = np.where(known, np.rint(share * (NOTHING - 1)), NOTHING).astype(np.uint8)
     values = np.asarray(norm.inverse(np.linspace(0, 1, NOTHING)), float)
-    return _png(Image.fromarray(grey)), [float(f"{value:.3g}") for value in values]
+    return png(Image.fromarray(grey)), [float(f"{value:.3g}") for value in values]
 
 
 def block_means(plane: Float[np.ndarray, "height width"], most: int) -> Float[np.ndarray, "rows columns"]:
@@ -72,20 +72,21 @@ def image_strip(images: Float[np.ndarray, "images height width 3"], most: int) -
     pixels = np.rint(np.clip(images, 0, 1) * 255).astype(np.uint8)
     resized = [np.asarray(Image.fromarray(image).resize(size, Image.Resampling.LANCZOS)) for image in pixels]
     joined = Image.fromarray(np.concatenate(resized, axis=1))
-    return _png(joined) if max(height, width) <= _LOSSLESS else _encoded(joined, "webp", quality=75, method=4)
+    return png(joined) if max(height, width) <= _LOSSLESS else _encoded(joined, "webp", quality=75, method=4)
 
 
 def _picture(pixels: UInt8[np.ndarray, "height width 3"]) -> str:
     """Return a PNG with exactly these colours, with a palette where they are few."""
     colours, indices = np.unique(pixels.reshape(-1, 3), axis=0, return_inverse=True)
     if len(colours) > 256:
-        return _png(Image.fromarray(pixels))
+        return png(Image.fromarray(pixels))
     image = Image.fromarray(indices.reshape(pixels.shape[:2]).astype(np.uint8), mode="P")
     image.putpalette(colours.tobytes())
-    return _png(image)
+    return png(image)
 
 
-def _png(image: Image.Image) -> str:
+def png(image: Image.Image) -> str:
+    """Return a picture without loss."""
     return _encoded(image, "png", optimize=True)
 
 

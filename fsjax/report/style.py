@@ -87,6 +87,12 @@ def paper(draw: Callable[..., Figure]) -> Callable[..., Figure]:
     return draw_in_style
 
 
+def keep_layout(figure: Figure) -> None:
+    """Draw a figure from now on in the layout in which it was drawn last; to lay it out takes as long as drawing."""
+    with _applied():
+        figure.set_layout_engine(None)
+
+
 def _applied() -> contextlib.AbstractContextManager:
     return matplotlib.style.context(["default", _STYLE])
 

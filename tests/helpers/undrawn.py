@@ -10,15 +10,24 @@ import types
 
 
 def leave_undrawn(patch, but_of_the_page=False):
-    """Write empty files for figures, as long as this MonkeyPatch lasts: drawing takes most of a report's time."""
+    """Write empty files for figures, as long as this MonkeyPatch lasts: drawing takes most of a report's time.
+
+    With `but_of_the_page` only PDFs are empty, and the page has its figures.
+    """
     from fsjax.report import html
 
-    saved = html._saved
+    saved, write = html._saved, html.write_figure
 
-    def empty(figure, kind, dpi):
-        return saved(figure, kind, dpi) if but_of_the_page and dpi == html._PAGE_DPI else b""
+    def empty(figure, kind):
+        return saved(figure, kind) if but_of_the_page and kind == "png" else b""
+
+    def embed(figure, path):
+        write(figure, path)
+        return "data:image/png;base64,"
 
     patch.setattr(html, "_saved", empty)
+    if not but_of_the_page:
+        patch.setattr(html, "embed_figure", embed)
 
 
 if __name__ == "__main__":
