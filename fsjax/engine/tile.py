@@ -11,7 +11,7 @@ Examples:
 """
 
 from collections.abc import Callable, Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -69,6 +69,23 @@ def make_tile(model: Model, statistics: Sequence[str], mesh: Mesh) -> Callable:
         }
 
     return over_devices(tile, mesh, (False, True, False), model.matmul_precision)
+
+
+def tile_shapes(model: Model, masks: int, images: int) -> tuple[PyTree, Perturbations, ImageBatch]:
+    """Return the shapes of a tile's arguments, with which `make_tile(...).lower` compiles it without running it.
+
+    Args:
+      model: the classifier; of its parameters only the shapes are used.
+      masks: over all devices.
+      images: of the image batch.
+    """
+    shape: Any = jax.ShapeDtypeStruct  # in place of arrays
+    perturbed: Any = shape((masks, *model.mask_spec.shape[1:]), model.mask_spec.dtype)
+    if model.encode_masks:
+        perturbed = jax.eval_shape(model.encode_masks, model.params, perturbed)
+    encoded = jax.eval_shape(model.encode_images, model.params, shape((images, *model.input_shape), jnp.float32))
+    batch = ImageBatch(encoded, shape((images,), jnp.int32), shape((images, 1), jnp.float32))
+    return jax.eval_shape(lambda params: params, model.params), Perturbations(perturbed), batch
 
 
 def over_devices(function: Callable, mesh: Mesh, split: tuple[bool, ...], precision: str) -> Callable:

@@ -17,7 +17,7 @@ from jax.sharding import Mesh
 from jaxtyping import PyTree
 
 from fsjax.engine.model import Model
-from fsjax.engine.tile import ImageBatch, Perturbations, make_tile
+from fsjax.engine.tile import make_tile, tile_shapes
 from fsjax.runtime import parallel
 from fsjax.runtime.errors import InputError
 
@@ -123,13 +123,7 @@ def split(temporaries: Callable[[int], int], image_shape: tuple[int, int, int]) 
 
 def temporary_bytes(model: Model, images: int) -> int:
     """Return what XLA allocates for a tile of one mask and some images, beside its arguments and results."""
-    shape: Any = jax.ShapeDtypeStruct  # in place of arrays
-    masks: Any = model.mask_spec
-    if model.encode_masks:
-        masks = jax.eval_shape(model.encode_masks, model.params, masks)
-    encoded = jax.eval_shape(model.encode_images, model.params, shape((images, *model.input_shape), jnp.float32))
-    batch = ImageBatch(encoded, shape((images,), jnp.int32), shape((images, 1), jnp.float32))
-    return compiled_bytes(functools.partial(make_tile, model, ("loss",)), model.params, Perturbations(masks), batch)
+    return compiled_bytes(functools.partial(make_tile, model, ("loss",)), *tile_shapes(model, 1, images))
 
 
 def compiled_bytes(make_program: Callable[[Mesh], Any], params: PyTree, *shapes: PyTree) -> int:

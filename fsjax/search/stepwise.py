@@ -19,7 +19,7 @@ from typing import Any, Generic, NamedTuple, TypeAlias, TypeVar
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jax.sharding import NamedSharding
+from jax.sharding import Mesh, NamedSharding
 from jax.sharding import PartitionSpec as P
 from jaxtyping import Float, PyTree
 
@@ -130,6 +130,19 @@ def run(problem: Problem, search: StepwiseSearch, partial_results: PartialResult
     return runner.merge(results)
 
 
+def make_step(search: StepwiseSearch, mesh: Mesh, precision: str) -> tuple[Callable, Callable]:
+    """Return `measure` and `update` of all tasks at once, jitted and split over the mesh by tasks.
+
+    (params, states, inputs, batches) -> measured, and (states, inputs, measured) -> states; all but the parameters have
+    a leading axis of tasks.
+    """
+    measure = jax.vmap(search.measure, in_axes=(None, 0, 0, 0))
+    return (
+        over_devices(measure, mesh, (False, True, True, True), precision),
+        over_devices(jax.vmap(search.update), mesh, (True, True, True), precision),
+    )
+
+
 class _Runner:
     """Computes as many tasks side by side as the devices take, and saves their states."""
 
@@ -138,9 +151,7 @@ class _Runner:
         self.width = search.tasks_per_device * self._mesh.size
         self._split = NamedSharding(self._mesh, P(parallel.AXIS))
         self._params = jax.device_put(problem.model.params, NamedSharding(self._mesh, P()))
-        precision = problem.searched_model.matmul_precision
-        self._measure = self._side_by_side(search.measure, precision, shared=1)
-        self._update = self._side_by_side(search.update, precision)
+        self._measure, self._update = make_step(search, self._mesh, problem.searched_model.matmul_precision)
         self._add = jax.jit(lambda measured, more: jax.tree.map(jnp.add, measured, more))
         # All tasks have arrays of the same shapes.
         self._like_state = search.initial_state(0)
@@ -193,11 +204,6 @@ class _Runner:
             return parallel.merge(np.asarray(leaf, np.float64)).astype(like.dtype)
 
         return [jax.tree.map(merge, results.get(task, unknown), like) for task in range(self._search.count)]
-
-    def _side_by_side(self, function: Callable, precision: str, shared: int = 0) -> Callable:
-        """Make a function of one task one of all tasks at once, which have its first `shared` arguments in common."""
-        tasks = jax.vmap(function, in_axes=(None,) * shared + (0,) * 3)
-        return over_devices(tasks, self._mesh, (False,) * shared + (True,) * 3, precision)
 
     def _step(self, state: PyTree, inputs: PyTree, batches: list[PyTree]) -> PyTree:
         measured = self._measure(self._params, state, inputs, batches[0])

@@ -1,0 +1,61 @@
+"""Search tiles compiled for TPUs and H100s: no device waits for another, and no image takes more than it did."""
+
+import numpy as np
+import pytest
+
+from tests.helpers import ahead_of_time
+
+SIZE, IMAGES, MASKS = 4, 64, 4  # on one device
+# Estimated cycles of an image on a TPU, a quarter above what they are.
+CYCLES = {"masks": 370, "single orbits": 340, "graft": 380}
+
+
+def programs(devices):
+    """Yield a tile of each kind of perturbation, of a classifier with two convolutions."""
+    import jax
+    from jax.sharding import Mesh
+
+    from fsjax.engine import first_layer, graft, tile
+    from fsjax.engine.model import Model
+    from fsjax.runtime import parallel
+
+    def apply(params, images):
+        features = images
+        for kernel in params:
+            features = jax.lax.conv_general_dilated(
+                features, kernel, (1, 1), "SAME", dimension_numbers=("NHWC", "HWIO", "NHWC")
+            )
+            features = jax.nn.relu(features)
+        return features.mean((1, 2))
+
+    kernels = [np.zeros((3, 3, inputs, 8), np.float32) for inputs in (3, 8)]
+    model = Model(apply, kernels, (SIZE, SIZE, 3))
+    mesh = Mesh(np.array(devices), (parallel.AXIS,))
+    for name, form in {
+        "masks": model,
+        "single orbits": first_layer.split(model),
+        "graft": graft.graft_model(model),
+    }.items():
+        shapes = tile.tile_shapes(form, MASKS * len(devices), IMAGES)
+        yield name, tile.make_tile(form, ("loss", "correct"), mesh).lower(*shapes), MASKS * IMAGES
+
+
+@pytest.fixture(scope="module")
+def rows():
+    return ahead_of_time.compile_elsewhere(__file__)
+
+
+@pytest.mark.parametrize("accelerator", ahead_of_time.ACCELERATORS)
+def test_nothing_passes_between_the_devices_of_a_tile(rows, accelerator):
+    for name, row in ahead_of_time.of_accelerator(rows, accelerator).items():
+        assert row["collectives"] == {}, name
+
+
+@pytest.mark.parametrize("accelerator", ahead_of_time.TPUS)
+def test_an_image_of_a_tile_takes_no_more_cycles_than_it_did(rows, accelerator):
+    for name, row in ahead_of_time.of_accelerator(rows, accelerator).items():
+        assert CYCLES[name] / 2 < row["cycles"] < CYCLES[name], name
+
+
+if __name__ == "__main__":
+    ahead_of_time.main(programs)

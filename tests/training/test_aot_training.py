@@ -1,0 +1,63 @@
+"""The pmapped training step compiled for TPUs and H100s: the devices agree by all-reduces, and by nothing else."""
+
+from functools import partial
+
+import numpy as np
+import pytest
+
+from tests.helpers import ahead_of_time
+
+SIZE, IMAGES = 8, 16  # on one device
+# Estimated cycles of an image on a TPU, a quarter above what they are.
+CYCLES = 12_000
+
+
+def programs(devices):
+    """Yield the step of a residual network with BatchNorm."""
+    import jax
+    import jax.numpy as jnp
+    import optax
+
+    from fsjax.data.augment import make_augment
+    from fsjax.models.network import Network
+    from fsjax.models.resnet import BasicBlock, ResNet
+    from fsjax.training import state, step
+
+    one_block = partial(ResNet, BasicBlock, (1,), (16,), imagenet_stem=False)
+    network, optimizer = Network(one_block, 10, SIZE, jnp.bfloat16), optax.sgd(0.1, 0.9)
+    update = step.make_update_fn(network, optimizer, make_augment("flip"), (np.zeros(3), np.ones(3)), seed=0)
+
+    def of_all_devices(tree):
+        return jax.tree.map(lambda leaf: jax.ShapeDtypeStruct((len(devices), *leaf.shape), leaf.dtype), tree)
+
+    replica = jax.eval_shape(
+        lambda: state.TrainState(**network.init(0), optimizer=optimizer.init(network.init(0)["params"]))
+    )
+    batch = {
+        "image": np.zeros((IMAGES, SIZE, SIZE, 3), np.uint8),
+        **{name: np.zeros(IMAGES, np.int32) for name in ("label", "index", "epoch")},
+    }
+    stop = jax.ShapeDtypeStruct((len(devices),), bool)
+    lowered = step.pmap_update(update, devices).lower(of_all_devices(replica), of_all_devices(batch), 1.0, stop)
+    yield "step", lowered, IMAGES
+
+
+@pytest.fixture(scope="module")
+def rows():
+    return ahead_of_time.compile_elsewhere(__file__)
+
+
+@pytest.mark.parametrize("accelerator", ahead_of_time.ACCELERATORS)
+def test_the_devices_of_a_training_agree_by_all_reduces_alone(rows, accelerator):
+    (row,) = ahead_of_time.of_accelerator(rows, accelerator).values()
+    assert set(row["collectives"]) == {"all-reduce"}
+
+
+@pytest.mark.parametrize("accelerator", ahead_of_time.TPUS)
+def test_an_image_of_a_training_step_takes_no_more_cycles_than_it_did(rows, accelerator):
+    (row,) = ahead_of_time.of_accelerator(rows, accelerator).values()
+    assert CYCLES / 2 < row["cycles"] < CYCLES
+
+
+if __name__ == "__main__":
+    ahead_of_time.main(programs)
