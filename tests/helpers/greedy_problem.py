@@ -13,8 +13,9 @@ SIZE = 8
 
 def make_problem(tmp_path, *, tolerance=0.1, shares=(0.2, 1.0), apply=None, images=None, save_seconds=0.0, seed=0):
     rng = np.random.default_rng(seed)
+    pixels = SIZE * SIZE * 3 if images is None else images[0][0].size
     params = {
-        "hidden": rng.normal(size=(SIZE * SIZE * 3, 8)).astype(np.float32) / 8,
+        "hidden": rng.normal(size=(pixels, 8)).astype(np.float32) / 8,
         "out": rng.normal(size=(8, 3)).astype(np.float32),
     }
     if images is None:

@@ -70,6 +70,8 @@ def test_a_search_killed_at_random_moments_ends_with_the_same_bits(whole, tmp_pa
 def of_methods(tmp_path_factory):
     """Maps and partial results of the other methods: of one process, and of two."""
     folders = tmp_path_factory.mktemp("one"), tmp_path_factory.mktemp("two")
+    # For greedy, position by position as DFM-X's code.
+    np.save(folders[0].parent / "order.npy", np.arange(64.0).reshape(8, 8))
     for processes, folder in enumerate(folders, start=1):
         worker = ("tests/helpers/method_worker.py",)
         finish(start(folder, folder, devices=2, processes=processes, worker=worker))
