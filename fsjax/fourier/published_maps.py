@@ -62,7 +62,7 @@ def read_maps(path: str | Path, *, classes: tuple[str, ...] | None, shares: tupl
     if file.suffix == ".npz":
         maps = DominantFrequencyMaps.load(file)
         return dataclasses.replace(maps, provenance={**maps.provenance, **source})
-    entries = _by_class(file, _unpickled(file))
+    entries = _by_class(file, _content(file))
     if classes is not None and len(classes) != len(entries):
         raise InputError(f"{file}: got maps of {len(entries)} classes; expected maps of {len(classes)} classes")
     if (numbers := _elements(entries, {})) > max(_MOST, file.stat().st_size):
@@ -98,14 +98,16 @@ def read_order(path: str | Path) -> Float64[np.ndarray, "height width"]:
       InputError: the file is missing or holds something else.
     """
     path = storage.path(path)
-    content = files.map_npy(path) if path.suffix == ".npy" else _unpickled(path)
-    order = _numbers(content) if _elements(content, {}) <= max(_MOST, path.stat().st_size) else None
-    if order is None or order.ndim != 2 or not np.isfinite(order).all() or order.min() < 0 or not order.any():
-        raise InputError(
-            f"{path}: got {_describe(content)}; "
-            "expected a removal order, one plane of numbers that are 0 (always removed) "
-            "or greater (larger = earlier)"
-        )
+    if not path.is_file():
+        raise _no_order(path, "a folder" if path.is_dir() else "no file")
+    content = _content(path)
+    order = _plane_of(content, path)
+    if order is None:
+        raise _no_order(path, _describe(content))
+    if unusable := int((~np.isfinite(order) | (order < 0)).sum()):
+        raise _no_order(path, f"{_describe(content)}, {unusable} of its values negative or not finite")
+    if not order.any():
+        raise _no_order(path, f"{_describe(content)}, all of it 0")
     return order.astype(np.float64)
 
 
@@ -151,13 +153,21 @@ def file_of(path: str | Path) -> Path:
     return files[0]
 
 
-def _unpickled(file: Path) -> Any:
+def _content(file: Path) -> Any:
+    """Return what an .npy or a pickle holds."""
+    if file.suffix == ".npy":
+        return files.map_npy(file)
     with storage.local(file) as copy:
         return inert_pickle.load(copy)
 
 
 def _by_class(file: Path, content: Any) -> list[Any]:
     """Return the entries in the order of their class indices."""
+    if _plane_of(content, file) is not None:
+        raise InputError(
+            f"{file}: got one plane, {_describe(content)}; expected maps of every class (a workdir, one of its "
+            "dfm/*.npz, or a published pickle); a removal order belongs to search.greedy.order"
+        )
     if not isinstance(content, dict) or not content:
         raise _refused(file, _describe(content))
     entries = {}
@@ -208,6 +218,14 @@ def _numbers(content: Any) -> np.ndarray | None:
     return numbers if numbers.dtype.kind in "biuf" and numbers.size else None
 
 
+def _plane_of(content: Any, file: Path) -> np.ndarray | None:
+    """Return the one plane of numbers that a file holds; None where it holds anything else."""
+    if isinstance(content, dict) or _elements(content, {}) > max(_MOST, file.stat().st_size):
+        return None
+    numbers = _numbers(content)
+    return numbers if numbers is not None and numbers.ndim == 2 else None
+
+
 def _share_of(file: Path, masks: list[np.ndarray]) -> float:
     """Return the share that a file's name gives, or the smallest that allows all masks."""
     needed = max(1, max(int(mask.sum()) for mask in masks)) / masks[0].size
@@ -216,6 +234,13 @@ def _share_of(file: Path, masks: list[np.ndarray]) -> float:
         if shares:
             return min(shares, key=lambda share: abs(math.log(share / needed)))
     return needed
+
+
+def _no_order(file: Path, content: str) -> InputError:
+    return InputError(
+        f"{file}: got {content}; expected a removal order, one plane of numbers that are 0 (always removed) or greater "
+        "(larger = earlier)"
+    )
 
 
 def _refused(file: Path, content: str) -> InputError:

@@ -59,7 +59,7 @@ def search(problem: Problem) -> dfm.DominantFrequencyMaps:
     options, model = problem.options, problem.searched_model
     walk, order_file = default_walk(*problem.plane), {}
     if options.greedy.order:
-        walk = walk_of(published_maps.read_order(options.greedy.order), compat=options.greedy.compat)
+        walk = walk_of(_order_in(options), compat=options.greedy.compat)
         order_file = {"path": options.greedy.order, "sha256": files.sha256(options.greedy.order)}
         # States under another order, even from a file of the same name, are of another search.
         problem = dataclasses.replace(problem, identity=f"{problem.identity} {order_file['sha256']}")
@@ -232,12 +232,20 @@ def _check(options: ConfigDict, plane: tuple[int, int]) -> None:
             "search.greedy.compat walks"
         )
     if options.greedy.order:
-        height, width = published_maps.read_order(options.greedy.order).shape
+        height, width = _order_in(options).shape
         if (height, width) != plane:
             raise InputError(
                 f"search.greedy.order: {options.greedy.order} is of {height} x {width}; expected of "
                 f"{plane[0]} x {plane[1]}, as the images are"
             )
+
+
+def _order_in(options: ConfigDict) -> Float[np.ndarray, "height width"]:
+    """Read the order of config.search, with errors that name its field."""
+    try:
+        return published_maps.read_order(options.greedy.order)
+    except InputError as error:
+        raise InputError(f"search.greedy.order: {error}") from error
 
 
 def _mask(scores: Float[np.ndarray, "height width"], share: float) -> Bool[np.ndarray, "height width"]:

@@ -209,14 +209,25 @@ def test_an_order_is_one_plane(tmp_path, form):
     np.testing.assert_array_equal(found, order)
 
 
+@pytest.mark.parametrize("form", ["array", "list", "npy"])
+def test_an_order_among_maps_is_sent_to_its_field(tmp_path, form):
+    order, path = np.arange(32.0).reshape(4, 8), tmp_path / "order.npy"
+    if form == "npy":
+        np.save(path, order)
+    else:
+        path = written(tmp_path / "order.pkl", order if form == "array" else order.tolist())
+    with pytest.raises(InputError, match=r"got one plane, .*4 x 8.*; a removal order belongs to search.greedy.order$"):
+        published_maps.read_maps(path, classes=None, shares=(0.1,))
+
+
 @pytest.mark.parametrize(
     ("content", "found"),
     [
         (np.ones((2, 4, 4)), "an array of 2 x 4 x 4, float64"),
         ({0: np.ones((4, 4))}, "a dict"),
-        (np.array([[1.0, -2.0]]), "an array of 1 x 2"),
-        (np.array([[1.0, np.nan]]), "an array of 1 x 2"),
-        (np.zeros((2, 2)), "an array of 2 x 2"),
+        (np.array([[1.0, -2.0]]), "an array of 1 x 2, float64, 1 of its values negative or not finite;"),
+        (np.array([[np.inf, np.nan]]), "an array of 1 x 2, float64, 2 of its values negative or not finite;"),
+        (np.zeros((2, 2)), "an array of 2 x 2, float64, all of it 0;"),
         (Payload(), "an object that is not read"),
     ],
 )

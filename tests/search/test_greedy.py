@@ -155,8 +155,15 @@ def test_an_order_that_cannot_be_used_is_named(tmp_path):
     options = search.options()
     options.update(method="greedy")
     options.greedy.order = str(tmp_path / "order.npy")
-    with pytest.raises(InputError, match=r"order\.npy"):
-        search.check(options, (8, 8))
+    unusable = {"missing.npy": "no file", "missing.pkl": "no file", "folder.pkl": "a folder", "text.pkl": ""}
+    (tmp_path / "folder.pkl").mkdir()
+    (tmp_path / "text.pkl").write_text("order")
+    np.save(tmp_path / "infinite.npy", np.full((8, 8), np.inf))
+    for name, found in {**unusable, "infinite.npy": "an array of 8 x 8"}.items():
+        options.greedy.order = str(tmp_path / name)
+        with pytest.raises(InputError, match=rf"^search\.greedy\.order: .*{name}: .*{found}"):
+            search.check(options, (8, 8))
+    options.greedy.order = str(tmp_path / "order.npy")
     np.save(tmp_path / "order.npy", np.ones((4, 8)))
     with pytest.raises(InputError, match=r"search.greedy.order: .*order.npy is of 4 x 8; expected of 8 x 8"):
         search.check(options, (8, 8))
