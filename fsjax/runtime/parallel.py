@@ -16,6 +16,9 @@ from fsjax.runtime.errors import InputError
 # The one axis that batches (training) and perturbations (searching) are split over.
 AXIS = "devices"
 
+# Free memory of an accelerator that does not report it: that of a core of a TPU v2, the least that JAX runs on.
+UNREPORTED_BYTES = 8 * 2**30
+
 # Numbers in a message between processes; messages of a thousand processes fit in memory together.
 _MESSAGE = 2**16
 
@@ -115,13 +118,18 @@ def _gather(message: Float[np.ndarray, " n"]) -> Float[np.ndarray, "processes n"
 
 
 def free_bytes() -> int | None:
-    """Return the free bytes of the fullest local device; None if devices do not report it, such as CPUs."""
+    """Return the free bytes of the fullest local device; None for CPUs, which share the memory of the machine.
+
+    Other devices that report none, as GPUs do under XLA_PYTHON_CLIENT_ALLOCATOR=platform, count as `UNREPORTED_BYTES`.
+    """
+    if local_devices()[0].platform == "cpu":
+        return None
     stats = _memory()
-    return min(stat["bytes_limit"] - stat["bytes_in_use"] for stat in stats) if stats else None
+    return min(stat["bytes_limit"] - stat["bytes_in_use"] for stat in stats) if stats else UNREPORTED_BYTES
 
 
 def peak_bytes() -> int | None:
-    """Return the largest peak use in bytes of a local device; None if devices do not report it, such as CPUs."""
+    """Return the largest peak use in bytes of a local device; None if one of them reports none, such as CPUs."""
     stats = _memory()
     return max(stat["peak_bytes_in_use"] for stat in stats) if stats else None
 

@@ -52,6 +52,48 @@ def test_without_a_budget_a_tile_takes_half_of_what_an_accelerator_has_free(mode
     assert tile_size.fit(model, resident_images=100) == tile_size.MOST_IMAGES
 
 
+def test_a_size_is_reduced_until_it_compiles_within_the_memory(monkeypatch):
+    """As on a TPU, whose probes lie in its caches, and which refuses to compile what exceeds its memory."""
+    compiled = []
+
+    def temporaries(images):
+        compiled.append(images)
+        if images > 900:
+            raise jax.errors.JaxRuntimeError("RESOURCE_EXHAUSTED: Ran out of memory in memory space hbm.")
+        return 0 if images < 50 else images * tile_size.MIB // 4
+
+    def most(temporaries):
+        return tile_size.most_images(model, temporaries, memory_mib=0, on_cpu=lambda each: 7, name="a tile")
+
+    model = Model(lambda *_: None, {}, IMAGE)
+    assert most(temporaries) == 7
+    monkeypatch.setattr(parallel, "free_bytes", lambda: 200 * tile_size.MIB)  # of which half is for tiles
+    compiled.clear()
+    assert most(temporaries) == 400
+    assert compiled[:3] == [8, 16, tile_size.MOST_IMAGES] and compiled[-1] == 400 and len(compiled) < 8
+    with pytest.raises(jax.errors.JaxRuntimeError, match="INTERNAL"):
+        most(broken)
+
+
+def broken(images):
+    if images > 16:
+        raise jax.errors.JaxRuntimeError("INTERNAL: no fault of the size")
+    return 0
+
+
+def test_an_accelerator_that_reports_no_memory_has_no_cpus_tile(model, monkeypatch):
+    class Silent:
+        platform = "tpu"
+
+        def memory_stats(self):
+            return {}
+
+    assert parallel.free_bytes() is None
+    monkeypatch.setattr(parallel, "local_devices", lambda: [Silent()])
+    assert parallel.free_bytes() == parallel.UNREPORTED_BYTES
+    assert parallel.peak_bytes() is None
+
+
 def test_a_tile_needs_no_more_memory_however_it_is_cut(model):
     """The probe is of one mask; a tile of the same images under several masks is the same."""
     mesh = jax.sharding.Mesh(np.array(jax.local_devices()[:1]), (parallel.AXIS,))
