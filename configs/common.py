@@ -119,6 +119,7 @@ FIELDS: config_fields.Table = {
             "maps": ("", "augment by other classes' dominant frequencies (DFM-X): '' = off, or a workdir or maps file"),
             "share": (0.05, "share of the plane that these maps keep"),
             "probability": (0.3, "probability that an image is augmented"),
+            "channel_roll": (False, "give such images the colour order GBR, as the published code does by accident"),
         },
         "stylised": ("", "folder of further training images, <class>/ in it: stylised copies"),
         "precision": ("float32", "float32, bfloat16"),

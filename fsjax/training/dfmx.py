@@ -30,19 +30,23 @@ def from_config(options: ConfigDict, size: int, classes: tuple[str, ...]) -> Fil
     if masks is None:
         return None
     logger.info("train: DFM-X keeps %.1f %% of the frequencies, on average over classes", 100 * masks.mean())
-    return make_dfmx(masks, options.probability)
+    return make_dfmx(masks, options.probability, options.channel_roll)
 
 
-def make_dfmx(masks: Bool[np.ndarray, "classes height width"], probability: float) -> Filter:
+def make_dfmx(
+    masks: Bool[np.ndarray, "classes height width"], probability: float, channel_roll: bool = False
+) -> Filter:
     """Return (keys, labels, normalised images) -> images; jit-able, the same for an image in any batch.
 
     With `probability` a class m is drawn from all classes; where it is not the image's label, the image keeps only DC
     and the frequencies of m's mask. So the share of filtered images is probability x (C - 1) / C; all others stay as
-    they are, bit for bit. The published code also rolls the colour channels of filtered images; this does not.
+    they are, bit for bit.
 
     Args:
       masks: of each class, centred; one that keeps a frequency without its conjugate acts as Re F^-1(M F x).
       probability: in [0, 1].
+      channel_roll: whether filtered images get their channels in the order GBR. The published code does that by
+        accident: it undoes the shift to the centred plane over all three axes of an image, the channels' among them.
     """
     if not probability:
         return lambda keys, labels, images: images
@@ -61,6 +65,8 @@ def make_dfmx(masks: Bool[np.ndarray, "classes height width"], probability: floa
         drawn, other = jax.vmap(draw)(keys)
         keep = jnp.unpackbits(jnp.asarray(packed)[other], axis=-1, count=width)
         filtered = spectrum.filter_spectra(spectrum.spectra(images), keep[None])[0]
+        if channel_roll:
+            filtered = jnp.roll(filtered, -1, axis=-1)
         return jnp.where((drawn & (other != labels))[:, None, None, None], filtered, images)
 
     return apply
