@@ -150,6 +150,7 @@ class Result(MethodResult):
             rows=shown,
             hidden=len(self._rows) - len(shown),
             share=self.share,
+            kept_differs=self.evaluation.methods[self.method].at(self.share).kept_differs,
         )
 
     @property

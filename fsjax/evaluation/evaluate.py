@@ -133,8 +133,8 @@ def filter_by_maps(
     """
     rates = filtered_rates(engine, test, classifier.mean_std, maps.masks, label="evaluate")
     return {
-        share: MapRates(**vars(at), positions=positions)
-        for share, at, positions in zip(maps.shares, rates, maps.positions, strict=True)
+        share: MapRates(**vars(at), positions=positions, kept=kept)
+        for share, at, positions, kept in zip(maps.shares, rates, maps.positions, maps.kept, strict=True)
     }
 
 

@@ -45,9 +45,20 @@ class Rates:
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class MapRates(Rates):
-    """Rates under the maps at one share; `positions` is how many each class's map keeps."""
+    """Rates under the maps at one share.
+
+    Attributes:
+      positions: how many each class's map keeps.
+      kept: the same as a share of the plane; None in a file of an earlier fsjax.
+    """
 
     positions: Int[np.ndarray, " classes"]
+    kept: Float[np.ndarray, " classes"] | None = None
+
+    @property
+    def kept_differs(self) -> bool:
+        """Whether a class's map keeps clearly less than another's, by more than a tenth, so that one share misleads."""
+        return self.kept is not None and bool(self.positions.min() < 0.9 * self.positions.max() - 1)
 
 
 @dataclasses.dataclass(frozen=True, eq=False)

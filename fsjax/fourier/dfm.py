@@ -3,6 +3,8 @@
 Examples:
   >>> maps.at(0.2).shape, maps.positions.tolist(), maps.nearest(0.1)  # DominantFrequencyMaps
   ((3, 8, 8), [[3, 3, 2], [12, 11, 11]], 0.05)
+  >>> maps.kept[0].tolist()  # of the plane
+  [0.046875, 0.046875, 0.03125]
   >>> maps.save("maps.npz")
   >>> np.array_equal(DominantFrequencyMaps.load("maps.npz").masks, maps.masks)
   True
@@ -72,6 +74,11 @@ class DominantFrequencyMaps:
     def positions(self) -> Int[np.ndarray, "shares classes"]:
         """Number of positions that each mask keeps."""
         return self.masks.sum((2, 3))
+
+    @property
+    def kept(self) -> Float[np.ndarray, "shares classes"]:
+        """Share of the plane that each mask keeps, in [0, 1]; of published maps it differs from class to class."""
+        return self.positions / math.prod(self.masks.shape[2:])
 
     def at(self, share: float) -> Bool[np.ndarray, "classes height width"]:
         """Return the masks at one of the shares."""

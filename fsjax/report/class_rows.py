@@ -16,8 +16,9 @@ def class_rows(names: tuple[str, ...], rates: MapRates, grafts: Grafts | None) -
 
     Rows have `name`, `kind` (of graft_results.KINDS), `by`, `verdict` (both in words), `shortcut` (whether it is one),
     `share`, `psi`, `psi_ci`, `smallest`, `smallest_ci` and `sentence`, as in graft_results.Verdict and Curve, `reason`
-    (the sentence without name and verdict), and `tpr`, `tpr_ci` and `fpr`. A missing number is None or NaN. Without
-    grafts, kind, verdict, sentence and reason are '', and shortcut is None.
+    (the sentence without name and verdict), `tpr`, `tpr_ci` and `fpr`, and `kept`, the share of the plane that the
+    class's map keeps. A missing number is None or NaN. Without grafts, kind, verdict, sentence and reason are '', and
+    shortcut is None.
     """
     return [
         {
@@ -26,6 +27,7 @@ def class_rows(names: tuple[str, ...], rates: MapRates, grafts: Grafts | None) -
             "tpr": float(rates.tpr[label]),
             "tpr_ci": rates.tpr_ci[label],
             "fpr": float(rates.fpr[label]),
+            "kept": None if rates.kept is None else float(rates.kept[label]),
         }
         for label, name in enumerate(names)
     ]

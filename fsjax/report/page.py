@@ -95,6 +95,7 @@ def write(
         maps=maps,
         share_rates=[(own, evaluated.at(own), _psi(grafts, own)) for own in maps.shares],
         share=share,
+        kept_differs=evaluated.at(share).kept_differs,
         threshold=threshold,
         rows=rows,
         cards=cards,

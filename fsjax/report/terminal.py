@@ -27,6 +27,9 @@ def table(evaluation: Evaluation, method: str, share: float, threshold: float) -
     lines = [_printable(headline(rows, evaluated.grafts, share, threshold)), others(rows), ""]
     shown = [row for label, row in enumerate(rows) if label < _FIRST or row["shortcut"]]
     cells = [(*_HEADINGS, *(f"{rate} at {share_text(share)}" for rate in ("TPR", "FPR"))), *map(_cells, shown)]
+    if evaluated.at(share).kept_differs:
+        kept = ["map keeps", *(share_text(row["kept"]) for row in shown)]
+        cells = [(*of_row, of_class) for of_row, of_class in zip(cells, kept, strict=True)]
     widths = [max(map(len, column)) for column in zip(*cells, strict=True)]
     lines += ["  ".join(map(str.ljust, of_row, widths)).rstrip() for of_row in cells]
     if hidden := len(rows) - len(shown):

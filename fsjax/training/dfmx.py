@@ -29,7 +29,9 @@ def from_config(options: ConfigDict, size: int, classes: tuple[str, ...]) -> Fil
     masks = read_masks(options, size, classes)
     if masks is None:
         return None
-    logger.info("train: DFM-X keeps %.1f %% of the frequencies, on average over classes", 100 * masks.mean())
+    kept = 100 * masks.mean((1, 2))
+    spread = "" if kept.min() == kept.max() else f" ({kept.min():.1f} to {kept.max():.1f} %)"
+    logger.info("train: DFM-X keeps %.1f %% of the frequencies, on average over classes%s", kept.mean(), spread)
     return make_dfmx(masks, options.probability, options.channel_roll)
 
 

@@ -37,6 +37,7 @@ def test_evaluation_is_scikit_learns_on_images_filtered_one_by_one(tmp_path):
             assert result["tpr"][label] == pytest.approx(recall_score(is_class, is_called))
             assert result["fpr"][label] == pytest.approx(1 - recall_score(~is_class, ~is_called))
             assert result["positions"][label] == maps.at(share)[label].sum()
+            assert result["kept"][label] == maps.at(share)[label].mean()
 
 
 def test_a_second_method_is_added_beside_the_first(tmp_path):

@@ -34,7 +34,8 @@ def test_the_first_version_is_read():
     for name in ("searched_on", "forward_equivalents", "grid", "planted"):
         assert typed_json.to_json(getattr(method, name)) == old["removal"][name]
     for share, rates in method.shares.items():
-        assert typed_json.to_json(rates) == {name: old["removal"][share][name] for name in RATES}
+        assert typed_json.to_json(rates) == {**{name: old["removal"][share][name] for name in RATES}, "kept": None}
+        assert not rates.kept_differs
     assert method.grafts is None
 
 
@@ -56,6 +57,7 @@ def test_a_file_with_controls_is_read_without_them():
     method["grafts"] = None
     for rates in method["shares"].values():
         del rates["controls"], rates["shortcut"]
+        rates["kept"] = None
     assert found.to_json() == expected
 
 
@@ -64,7 +66,7 @@ def test_an_evaluation_comes_back_from_its_file_as_it_was(tmp_path):
     grafts = results.grafts(names, ("shortcut by phase", "undecided"), share=0.1, smallest=[0.015625, None], **missing)
     without = dataclasses.replace(grafts.verdicts[1], share=None, psi=None, psi_ci=())
     grafts = dataclasses.replace(grafts, verdicts=(grafts.verdicts[0], without))
-    shares = {0.1: results.map_rates([0.5, None])}
+    shares = {0.1: results.map_rates([0.5, None], positions=[7, 2], plane=64)}
     methods = {"removal": results.method(shares, grafts=grafts), "other": results.method(shares)}
     found = results.evaluation(names, methods)
     results.write(tmp_path, found)
@@ -72,6 +74,7 @@ def test_an_evaluation_comes_back_from_its_file_as_it_was(tmp_path):
     assert written["version"] == 3
     assert list(written)[1:6] == ["classes", "images", "unfiltered", "methods", "planted"]
     assert again.to_json() == found.to_json()
+    assert again.methods["other"].at(0.1).kept.tolist() == [7 / 64, 2 / 64]
     back = again.methods["removal"].grafts
     assert back.verdicts == grafts.verdicts and back.curve_shares == grafts.curve_shares
     assert back.tested_shares == (0.1,) and back.rates.psi[0] == -0.25 and np.isnan(back.rates.psi[1])

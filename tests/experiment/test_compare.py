@@ -213,6 +213,9 @@ def test_the_command_leaves_numbers_and_a_page_and_its_status_says_whether_they_
     ]
     np.testing.assert_allclose([row["iou"] for row in result["shares"]], ious)
     assert result["shares"][1]["mean_iou"] == pytest.approx(np.mean(ious[1])) and result["headline"] == 1
+    kept = [row["kept"] for row in result["shares"]]
+    np.testing.assert_allclose([row["left"] for row in kept], left.masks.mean((2, 3)))
+    np.testing.assert_allclose([row["right"] for row in kept], right.masks.mean((2, 3)))
     assert 0 < np.mean(ious[0]) < 1 and np.mean(ious[0]) != np.mean(ious[1])
     (at_tenth, at_quarter) = (row["stability"] for row in result["shares"])
     assert at_tenth["right"] is None and at_tenth["left"]["mean"] == [0.5] * 3

@@ -30,9 +30,11 @@ def rates(tpr, fpr=None, tpr_ci=None):
     return Rates(tpr, limits, np.full(len(tpr), 0.1) if fpr is None else numbers(fpr))
 
 
-def map_rates(tpr, fpr=None, *, tpr_ci=None, positions=3):
-    """Rates under maps."""
-    return MapRates(**vars(rates(tpr, fpr, tpr_ci)), positions=np.full(len(tpr), positions))
+def map_rates(tpr, fpr=None, *, tpr_ci=None, positions=3, plane=None):
+    """Rates under maps, `plane` positions in all; None = not known, as of an earlier fsjax."""
+    positions = np.broadcast_to(positions, len(tpr)).copy()
+    kept = None if plane is None else positions / plane
+    return MapRates(**vars(rates(tpr, fpr, tpr_ci)), positions=positions, kept=kept)
 
 
 def control_rates(count, **rates):

@@ -94,6 +94,17 @@ def test_a_terminal_shows_verdicts_and_their_numbers_in_columns():
     ]
 
 
+def test_where_classes_keep_unlike_shares_a_terminal_shows_each():
+    of = evaluation(("spread",) * 4)
+    for positions, shown in (([59, 573, 80, 80], True), ([51, 50, 51, 50], False), ([4, 3, 4, 3], False)):
+        rates = results.map_rates([0.5] * 4, positions=positions, plane=1024)
+        of.methods["removal"] = results.method({0.56: rates})
+        head, *rows = [line.split("  ") for line in terminal.table(of, "removal", 0.56, 0.6).splitlines()[2:7]]
+        assert (head[-1] == "map keeps") == shown
+        if shown:
+            assert [row[-1].strip() for row in rows] == ["5.8 %", "56 %", "7.8 %", "7.8 %"]
+
+
 def test_of_many_classes_a_terminal_shows_the_first_and_the_shortcuts():
     names = tuple(f"class {index}" for index in range(30))
     kinds = tuple("shortcut" if index == 27 else "spread" for index in range(30))

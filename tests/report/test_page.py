@@ -197,7 +197,11 @@ def test_an_earlier_evaluation_without_grafts_has_a_page_with_rates_and_one_line
 
     def earlier(*arguments):
         evaluation = made(*arguments)
-        evaluation.methods["removal"] = dataclasses.replace(evaluation.methods["removal"], grafts=None)
+        method = dataclasses.replace(evaluation.methods["removal"], grafts=None)
+        for name, rates in method.shares.items():
+            uneven = results.map_rates(rates.tpr, rates.fpr, positions=[59, 573], plane=1024)
+            method.shares[name] = uneven
+        evaluation.methods["removal"] = method
         return evaluation
 
     monkeypatch.setattr(report_workdir, "evaluation", earlier)
@@ -205,6 +209,7 @@ def test_an_earlier_evaluation_without_grafts_has_a_page_with_rates_and_one_line
     page = Page((tmp_path / "report" / "removal" / "index.html").read_text())
     assert page.text.count("No verdict") == 1 and NO_VERDICT in page.text
     assert "psi" not in page.text.partition("</style>")[2] and "shortcut by" not in page.text
+    assert "map keeps" in page.text and "5.8 %" in page.text and "56 %" in page.text, "each class's own share"
     rates = results.Evaluation.read(tmp_path / "evaluation.json").methods["removal"].at(0.05)
     assert all(f"{value:.3f}" in page.text for value in [*rates.tpr, *rates.fpr])
 

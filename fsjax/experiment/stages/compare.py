@@ -191,7 +191,8 @@ def _overlap(paired: Pairing, row: int) -> dict:
         "iou": ious,
         "chance_iou": chance,
         "stability": {"left": _stability(paired.left, row), "right": _stability(paired.right, row)},
-        "positions": {"left": paired.left.positions[row].tolist(), "right": paired.right.positions[row].tolist()},
+        "positions": {side: getattr(paired, side).positions[row].tolist() for side in SIDES},
+        "kept": {side: getattr(paired, side).kept[row].tolist() for side in SIDES},
     }
 
 
