@@ -171,6 +171,9 @@ FIELDS: config_fields.Table = {
             "test images a class whose deciding frequencies are shown, the first ones, 24 in all; 0 = none",
         ),
     },
+    "export": {
+        "lightning": (False, "also write the weights as a Lightning checkpoint, which the published scripts load"),
+    },
     "wandb": {
         "project": ("", "Weights & Biases (fsjax[wandb]) gets what TensorBoard gets: '' = off, or a project"),
         "entity": ("", "'' = the user's own entity"),

@@ -54,17 +54,18 @@ def _replaced(key: str, parts: Iterable[tuple[str, str]]) -> str:
 
 
 OURS = Naming("torchvision/timm", sign="$^")
-NAMINGS = (
-    # Wang et al., ICCV 2023: stem and stages stand a second time in a sequence, without its ReLU.
-    Naming(
-        "iccv2023 resnet",
-        sign=r"^(layer\d+\.\d+\.shortcut\.\d+\.|features\.\d+\.\d+\.conv1\.)",
-        parts=(("shortcut.", "downsample."), ("classifier.", "fc.")),
-        copies=(
-            *(("features.0.", "conv1."), ("features.1.", "bn1."), ("features.3.", "layer1.")),
-            *(("features.4.", "layer2."), ("features.5.", "layer3."), ("features.6.", "layer4.")),
-        ),
+# Wang et al., ICCV 2023: stem and stages stand a second time in a sequence, without its ReLU.
+PUBLISHED_RESNET = Naming(
+    "iccv2023 resnet",
+    sign=r"^(layer\d+\.\d+\.shortcut\.\d+\.|features\.\d+\.\d+\.conv1\.)",
+    parts=(("shortcut.", "downsample."), ("classifier.", "fc.")),
+    copies=(
+        *(("features.0.", "conv1."), ("features.1.", "bn1."), ("features.3.", "layer1.")),
+        *(("features.4.", "layer2."), ("features.5.", "layer3."), ("features.6.", "layer4.")),
     ),
+)
+NAMINGS = (
+    PUBLISHED_RESNET,
     Naming(
         "torchvision vit",
         sign=r"^conv_proj\.",

@@ -50,10 +50,14 @@ def read(path: str | Path) -> dict[str, Shaped[np.ndarray, "..."]]:
     return dict(content)
 
 
-def write(path: str | Path, state: Mapping[str, Shaped[np.ndarray, "..."]]) -> None:
-    """Write a state dict as torch.save does, atomically; raise InputError where PyTorch is not installed."""
+def write(path: str | Path, state: Mapping[str, Shaped[np.ndarray, "..."]], beside: Mapping | None = None) -> None:
+    """Write a state dict as torch.save does, atomically; raise InputError where PyTorch is not installed.
+
+    With entries `beside` it, plain values by key, the file is a checkpoint that has the state dict under 'state_dict'.
+    """
+    tensors = {key: tensor(array) for key, array in state.items()}
     content = io.BytesIO()  # in memory: for a full disk, PyTorch raises an error of its own
-    _torch().save({key: tensor(array) for key, array in state.items()}, content)
+    _torch().save(tensors if beside is None else {"state_dict": tensors, **beside}, content)
     with files.replacing(storage.path(path)) as file:
         file.write(content.getbuffer())
 

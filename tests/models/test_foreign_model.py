@@ -203,6 +203,15 @@ def test_weights_and_maps_go_back_to_pytorch(done, foreign, images):
     config = make_config(images, name, weights)
     config.stages = "export"
     runner.run(config, done)
+    checkpoint = done / "export" / f"{name}.ckpt"
+    assert not checkpoint.exists()
+    config.export.lightning = True
+    runner.run(config, done)
+    content = torch.load(checkpoint, weights_only=True)
+    stored = torch.load(done / "export" / f"{name}.pt", weights_only=True)
+    if name != "resnet8":  # which gets the names of the published ResNet
+        assert content["state_dict"].keys() == {f"backbone_model.{key}" for key in stored}
+    assert content["hyper_parameters"].items() >= {"num_class": 10, "image_size": SIZE, "lr": 0.1, "p": 0.3}.items()
     again = new_model(name)
     again.load_state_dict(torch.load(done / "export" / f"{name}.pt", weights_only=True), strict=True)
     tensors = torch.from_numpy(torch_data(images)[0]).permute(0, 3, 1, 2)

@@ -7,7 +7,7 @@ from fsjax.experiment.stages.stage import Stage
 from fsjax.experiment.workspace import Workspace
 from fsjax.fourier import published_maps
 from fsjax.fourier.dfm import DominantFrequencyMaps
-from fsjax.models import state_dict, stored_weights, weights
+from fsjax.models import lightning_checkpoint, state_dict, stored_weights, weights
 from fsjax.models.trained import TrainedNetwork
 from fsjax.runtime import parallel, torch_files
 from fsjax.runtime.errors import InputError
@@ -29,14 +29,33 @@ def check(config: ConfigDict) -> None:
 
 
 def _run(workspace: Workspace) -> None:
-    maps, file = workspace.maps, weights_file(workspace)
-    trained = weights.load(workspace.config, workspace.directory)
-    parallel.decide(lambda: export(trained, maps, file, workspace.config.search.patch))
+    config, maps, file = workspace.config, workspace.maps, weights_file(workspace)
+    trained = weights.load(config, workspace.directory)
+
+    def write() -> None:
+        export(trained, maps, file, config.search.patch)
+        if config.export.lightning:
+            arguments = {
+                "lr": config.train.learning_rate,
+                "num_class": trained.network.num_classes,
+                "dataset": config.data.name,
+                "image_size": config.data.image_size,
+                "masks": config.train.dfmx.maps,
+                "p": config.train.dfmx.probability,
+            }
+            lightning_checkpoint.write(checkpoint_file(workspace), trained, config.model.name, arguments)
+
+    parallel.decide(write)
 
 
 def weights_file(workspace: Workspace) -> Path:
     """Return the file of the exported state dict."""
     return workspace.directory / "export" / f"{workspace.config.model.name}.pt"
+
+
+def checkpoint_file(workspace: Workspace) -> Path:
+    """Return the file of the exported Lightning checkpoint."""
+    return weights_file(workspace).with_suffix(".ckpt")
 
 
 def export(trained: TrainedNetwork, maps: DominantFrequencyMaps, file: Path, patch: int) -> None:
@@ -53,12 +72,17 @@ def export(trained: TrainedNetwork, maps: DominantFrequencyMaps, file: Path, pat
     torch_files.write(file, state)
 
 
+def _outputs(workspace: Workspace) -> list[Path]:
+    return [weights_file(workspace), *([checkpoint_file(workspace)] if workspace.config.export.lightning else [])]
+
+
 STAGE = Stage(
     name="export",
-    fields=(),
+    fields=("export",),
     needs=(search.STAGE,),
     check=check,
     by_method=True,
-    outputs=lambda workspace: [weights_file(workspace)],
+    outputs=_outputs,
     run=_run,
+    shown=("export",),
 )
