@@ -75,6 +75,8 @@ FUNCTIONS = {
         lambda x: x[:, :, torch.arange(H).flip(0)][:, torch.tensor([2, 0])] + x[:, 1:, 0, 3][..., None, None],
         lambda x: x.flatten(2).gather(2, torch.arange(5).expand(x.shape[0], C, 5)) + x.select(3, -1)[:, :, :5],
         lambda x: x.cumsum(3).tril() + x.triu(1) + torch.ones(H, W) + torch.full((W,), 0.5) + torch.linspace(0, 1, W),
+        lambda x: functional.fold(functional.unfold(x, 3, padding=1, stride=2), (H, W), 3, padding=1, stride=2),
+        lambda x: x.index_put((torch.arange(len(x))[:, None], torch.tensor([[2, 0]])), x[:, :2].flip(2)),
         lambda x: functional.interpolate(x, size=(13, 5), mode="bilinear") + functional.interpolate(x, size=(13, 5)),
         lambda x: functional.interpolate(x, scale_factor=1.7, mode="bilinear", align_corners=True),
         lambda x: functional.interpolate(x, scale_factor=1.7, mode="bicubic"),
@@ -82,9 +84,11 @@ FUNCTIONS = {
     ],
     "of reductions": [
         lambda x: x.mean((2, 3)) + x.sum(3).mean(2) + x.amax((2, 3)) - x.amin(dim=(2, 3)),
+        lambda x: x.max(3)[0].mean(2) + x.max(2, keepdim=True)[1].float().mean((2, 3)),
         lambda x: x.var((2, 3)) + x.var(3, unbiased=False).mean(2) + x.std(2).mean(2) + x.norm(dim=(2, 3)),
         lambda x: x.softmax(1) + x.log_softmax(2) + functional.normalize(x, dim=1),
         lambda x: functional.adaptive_avg_pool2d(x, (4, 3)) + functional.adaptive_avg_pool2d(x, 1),
+        lambda x: functional.adaptive_max_pool2d(x, (4, 3)) + functional.adaptive_max_pool2d(x, 1),
         lambda x: functional.avg_pool2d(x, 3, 2, 1, True) + functional.avg_pool2d(x, 3, 2, 1, False, False),
         lambda x: functional.avg_pool2d(x, (4, 3), (3, 2), (2, 1), ceil_mode=True),
         lambda x: functional.max_pool2d(x, 3, 2, 1, ceil_mode=True),
@@ -250,8 +254,10 @@ class Two(nn.Module):
 
 
 def test_arithmetic_that_is_not_pytorchs_is_refused(monkeypatch):
-    monkeypatch.setitem(graph.OPERATORS, "relu", lambda x: x)
+    """Also where it would not show in an example of zeros."""
+    convolution = graph.OPERATORS["convolution"]
+    monkeypatch.setitem(graph.OPERATORS, "convolution", lambda x, *others: convolution(x[..., ::-1], *others))
     with pytest.raises(
         InputError, match=r"from_torch: got logits that differ from PyTorch's by [\d.e-]+ of the largest"
     ):
-        fsjax.from_torch(perturbed(Small()), IMAGES)
+        fsjax.from_torch(perturbed(Small()), torch.zeros_like(IMAGES))

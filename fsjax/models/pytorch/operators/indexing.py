@@ -15,6 +15,12 @@ def _index(x: Array, indices: Sequence[Array | None]) -> Array:
     return x[tuple(slice(None) if index is None else index for index in indices)]
 
 
+@operator("index_put", "_unsafe_index_put")
+def _index_put(x: Array, indices: Sequence[Array | None], values: Array, accumulate: bool = False) -> Array:
+    place = jnp.asarray(x).at[tuple(slice(None) if index is None else index for index in indices)]
+    return place.add(values) if accumulate else place.set(values)
+
+
 @operator("as_strided")
 def _as_strided(x: Array, size: Sequence[int], places: np.ndarray) -> Array:
     """Take flat places, which the graph has in place of PyTorch's strides."""

@@ -100,6 +100,12 @@ def _amax(x: Array, dim: Any = None, keepdim: bool = False) -> Array:
     return jnp.max(x, _axes(dim), keepdims=keepdim)
 
 
+@operator("max")
+def _max(x: Array, dim: int, keepdim: bool = False) -> tuple[Array, Array]:
+    """Return the largest numbers along an axis, and where they are."""
+    return jnp.max(x, dim, keepdims=keepdim), jnp.argmax(x, dim, keepdims=keepdim)
+
+
 @operator("amin")
 def _amin(x: Array, dim: Any = None, keepdim: bool = False) -> Array:
     return jnp.min(x, _axes(dim), keepdims=keepdim)

@@ -104,6 +104,16 @@ def _max_pool2d(
     return _windows(x, _many(kernel_size, 2), stride, padding, dilation, ceil_mode, -np.inf, lax.max)
 
 
+@operator("adaptive_max_pool2d")
+def _adaptive_max_pool2d(x: Array, output_size: int | Sequence[int]) -> tuple:
+    """Return the maxima of windows that cover each side, of equal sizes give or take one; the indices are left out."""
+    for axis, m in zip((-2, -1), _many(output_size, 2), strict=True):
+        n = x.shape[axis]
+        edges = [(k * n // m, -(-(k + 1) * n // m)) for k in range(m)]
+        x = jnp.stack([lax.slice_in_dim(x, *edge, axis=axis).max(axis) for edge in edges], axis)
+    return (x, None)
+
+
 @operator("avg_pool2d")
 def _avg_pool2d(
     x: Array,
