@@ -17,14 +17,15 @@ from fsjax.fourier import spectrum
 
 
 def split(model: Model) -> "SplitModel | None":
-    """Return the model split behind its first convolution, found in its jaxpr.
+    """Return the model split behind its first convolution, found in its jaxpr, also behind a change of layout.
 
     None where something else takes the images: a model in bfloat16, which rounds them first, is not split. The masks
     of a split model are rows (row, column, share): a position of the centred plane, and the share of its orbit that is
     removed (1 = all of it; 1/2 = what removing one of two members does; 0 = nothing).
     """
     splitted = SplitModel(**{field.name: getattr(model, field.name) for field in dataclasses.fields(model)})
-    return None if _first_convolution(splitted.trace(1)) is None else splitted
+    # Several images, so that the axis of the images is none of length 1.
+    return None if _until_convolution(splitted.trace(7)) is None else splitted
 
 
 class SplitModel(Model):
@@ -34,17 +35,17 @@ class SplitModel(Model):
         self, params: PyTree, images: Float[Array, "n height width channels"]
     ) -> Float[Array, "n rows columns features"]:
         """Return the features that the convolution makes of images; linear, since the bias is in `rest`."""
-        closed, index = self._traced(len(images))
-        equations = closed.jaxpr.eqns[: index + 1]
+        closed, taken = self._traced(len(images))
+        equations = closed.jaxpr.eqns[: taken[-1] + 1]
         until = closed.jaxpr.replace(eqns=equations, outvars=equations[-1].outvars)
         (features,) = jax.core.eval_jaxpr(until, closed.consts, *jax.tree.leaves(params), images)
         return features
 
     def rest(self, params: PyTree, features: Float[Array, "n rows columns features"]) -> Float[Array, "n classes"]:
         """Return the logits that the rest of the model makes of features."""
-        closed, index = self._traced(len(features))
-        equations = list(closed.jaxpr.eqns)
-        outputs = equations.pop(index).outvars
+        closed, taken = self._traced(len(features))
+        equations = [equation for index, equation in enumerate(closed.jaxpr.eqns) if index not in taken]
+        outputs = closed.jaxpr.eqns[taken[-1]].outvars
         behind = closed.jaxpr.replace(eqns=equations, invars=[*closed.jaxpr.invars[:-1], *outputs])
         (logits,) = jax.core.eval_jaxpr(behind, closed.consts, *jax.tree.leaves(params), features)
         return logits
@@ -96,29 +97,53 @@ class SplitModel(Model):
         images = jax.ShapeDtypeStruct((count, *self.image_shape), jnp.float32)
         return jax.make_jaxpr(self.apply)(self.params, images)
 
-    def _traced(self, count: int) -> tuple[ClosedJaxpr, int]:
+    def _traced(self, count: int) -> tuple[ClosedJaxpr, list[int]]:
         closed = self.trace(count)
-        index = _first_convolution(closed)
-        assert index is not None, "a convolution that takes one image takes any number"
-        return closed, index
+        taken = _until_convolution(closed)
+        assert taken is not None, "a convolution that takes some images takes any number"
+        return closed, taken
 
 
 def _positions(removed: Float[Array, "masks 3"]) -> Array:
     return removed[:, :2].astype(jnp.int32)
 
 
-def _first_convolution(closed: ClosedJaxpr) -> int | None:
-    """Return the index of the equation that takes the images, the last argument; None where it is no convolution."""
+def _until_convolution(closed: ClosedJaxpr) -> list[int] | None:
+    """Return the indices of the equations from the images, the last argument, to the convolution that takes them.
+
+    Those before the convolution change the layout of each image, as models with channels first do. None where the
+    images go elsewhere too, or something else takes them.
+    """
     images = closed.jaxpr.invars[-1]
-    takers = [index for index, equation in enumerate(closed.jaxpr.eqns) if _takes(equation, images)]
-    if len(takers) != 1 or any(variable is images for variable in closed.jaxpr.outvars):
-        return None
-    equation = closed.jaxpr.eqns[takers[0]]
-    if equation.primitive.name != "conv_general_dilated" or equation.invars[0] is not images:
-        return None
-    axes = equation.params["dimension_numbers"]
-    image_by_image = axes.lhs_spec[0] == axes.out_spec[0] == 0 and equation.params["batch_group_count"] == 1
-    return takers[0] if image_by_image else None
+    count, path = images.aval.shape[0], []
+    while True:
+        takers = [index for index, equation in enumerate(closed.jaxpr.eqns) if _takes(equation, images)]
+        if len(takers) != 1 or any(variable is images for variable in closed.jaxpr.outvars):
+            return None
+        equation = closed.jaxpr.eqns[takers[0]]
+        path += takers
+        if equation.primitive.name == "conv_general_dilated":
+            axes = equation.params["dimension_numbers"]
+            image_by_image = axes.lhs_spec[0] == axes.out_spec[0] == 0 and equation.params["batch_group_count"] == 1
+            return path if image_by_image and equation.invars[0] is images else None
+        if not _changes_layout(equation, count):
+            return None
+        (images,) = equation.outvars
+
+
+def _changes_layout(equation: JaxprEqn, count: int) -> bool:
+    """Return whether an equation only moves the numbers of each image, whose axis stays the first."""
+    before, after = equation.invars[0].aval, equation.outvars[0].aval
+    match equation.primitive.name:
+        case "transpose":
+            return equation.params["permutation"][0] == 0
+        case "reshape":
+            return equation.params["dimensions"] is None and after.shape[:1] == (count,)
+        case "broadcast_in_dim":
+            return before.size == after.size and equation.params["broadcast_dimensions"][0] == 0
+        case "squeeze":
+            return 0 not in equation.params["dimensions"]
+    return False
 
 
 def _takes(equation: JaxprEqn, variable: Var) -> bool:

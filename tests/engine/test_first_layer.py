@@ -54,6 +54,23 @@ def test_our_models_are_split_behind_their_first_convolution(builder, size, feat
     )
 
 
+def test_a_model_with_channels_first_is_split_behind_its_change_of_layout():
+    def function(images):
+        def of_image(image):  # [1, 3, 8, 9], as a converted PyTorch module takes it
+            kernel = jnp.moveaxis(jnp.asarray(KERNEL), (3, 2), (0, 1))
+            return jax.nn.relu(lax.conv_general_dilated(image, kernel, (2, 1), "SAME") + 1).mean((0, 2, 3))
+
+        return jax.vmap(lambda image: of_image(image[None]))(jnp.moveaxis(images, -1, 1))
+
+    apply, arrays = convert_closure(function, (8, 9, 3))
+    split = first_layer.split(Model(apply, arrays, (8, 9, 3)))
+    for count in (1, 4):
+        images = np.random.default_rng(1).normal(size=(count, 8, 9, 3)).astype(np.float32)
+        made = jax.jit(split.first)(arrays, images)
+        assert made.shape == (count, 5, 4, 9)
+        np.testing.assert_allclose(jax.jit(split.rest)(arrays, made), function(images), atol=1e-6)
+
+
 def test_a_callable_under_jit_is_split_with_its_arrays_outside():
     apply, arrays = convert_closure(jax.jit(lambda images: jax.nn.relu(convolve(images) + 1).mean((1, 2))), (8, 9, 3))
     split = first_layer.split(Model(apply, arrays, (8, 9, 3)))
@@ -70,6 +87,7 @@ def test_a_callable_under_jit_is_split_with_its_arrays_outside():
         lambda images: convolve(images - 1).mean((1, 2)),
         lambda images: convolve(images).mean((1, 2)) + images.mean(),
         lambda images: convolve(images.astype(jnp.bfloat16).astype(jnp.float32)).mean((1, 2)),
+        lambda images: convolve(images.swapaxes(0, 1)).mean((0, 2)),
         lambda images: images[:, 0, 0],
         lambda images: images.reshape(len(images), -1),
     ],
@@ -78,6 +96,7 @@ def test_a_callable_under_jit_is_split_with_its_arrays_outside():
         "something before",
         "something beside",
         "rounded before",
+        "images for rows",
         "a part",
         "the images",
     ],
