@@ -41,8 +41,7 @@ def check(config: ConfigDict) -> None:
     for field in ("pairs", "grid_images"):
         if config.evaluate[field] < 0:
             raise InputError(f"evaluate.{field}: got {config.evaluate[field]}; expected 0 or more")
-    if config.evaluate.grid:
-        check_shares(config.evaluate.grid, "evaluate.grid")
+    check_shares(config.evaluate.grid, "evaluate.grid", may_be_none=True)
 
 
 def run(

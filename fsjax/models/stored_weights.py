@@ -59,16 +59,29 @@ def convert(config: ConfigDict, directory: Path) -> None:
     Raises:
       InputError: weights of another model, or a module that `from_torch` cannot follow.
     """
-    path = storage.path(config.model.weights)
+    path = weights_metadata.weights_path(config)
+    if not path.is_file():
+        raise InputError(f"model.weights: no file {path}; expected PyTorch weights of {config.model.name}")
     metadata = weights_metadata.beside(path)
     if metadata and config.model.name not in (f"timm/{metadata.architecture.partition('.')[0]}", metadata.architecture):
         raise InputError(
             f"model.name: got {config.model.name}; expected timm/{metadata.architecture}, as {metadata.file} says"
         )
-    mean_std = weights_metadata.mean_std(config, metadata)
+    mean_std, arguments, size = weights_metadata.mean_std(config, metadata), {}, config.data.image_size
+    if metadata:
+        weights_metadata.check_arguments(metadata)
+        arguments = {name: value for name, value in metadata.arguments.items() if name in weights_metadata.FOLLOWED}
+        side = arguments.get("img_size", size)
+        if side not in (size, [size, size]):
+            raise InputError(f"data.image_size: got {size}; expected {side}, as {metadata.file} says")
     with storage.local(path) as file:
-        module = named_module.build(config.model.name, torch_files.read(file), str(path))
-    size = config.data.image_size
+        module = named_module.build(config.model.name, torch_files.read(file), str(path), arguments)
+    pool = getattr(module, "global_pool", None)
+    if metadata and isinstance(pool, str) and metadata.pool not in ("", pool):
+        raise InputError(
+            f"model.name: got {config.model.name} of global_pool {pool!r}; expected {metadata.pool!a}, as "
+            f"{metadata.file} says"
+        )
     model_file.save_model(directory / _CONVERTED, module, image_size=size, mean_std=mean_std)
 
 

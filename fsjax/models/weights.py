@@ -103,7 +103,7 @@ def _checked(config: ConfigDict, model: Callable[[], tuple[Callable, PyTree]]) -
     """Return what is known of the logits, in words; raise InputError where they are not those of model.check."""
     if config.model.check:
         return f"; {logits_check.check(config.model.check, *model(), config.data.image_size)}"
-    return "" if storage.path(config.model.weights).is_dir() else "; unchecked (model.check)"
+    return "" if weights_metadata.weights_path(config).is_dir() else "; unchecked (model.check)"
 
 
 def _log(config: ConfigDict, available: int, chosen: tuple[int, ...], checked: str) -> None:
@@ -143,18 +143,19 @@ def stored_outputs(config: ConfigDict, stored: StoredModel, classes: tuple[str, 
 
 def file_of(config: ConfigDict) -> Path:
     """Return the file that config.model.weights names, or that of the hashes of a workdir's checkpoint."""
-    path = storage.path(config.model.weights)
-    path = chosen_hashes(path / "checkpoints", config.train.select) if path.is_dir() else path
-    if not path.is_file():
+    path = weights_metadata.weights_path(config)
+    file = chosen_hashes(path / "checkpoints", config.train.select) if path.is_dir() else path
+    if not file.is_file():
         raise InputError(
-            f"model.weights: no file {path}; expected PyTorch weights, or a workdir with a trained model, or a .fsjax"
+            f"model.weights: got {path}, {'without a trained model' if path.is_dir() else 'no file'}; expected PyTorch "
+            "weights (also a folder with model.safetensors), a workdir with a trained model, or a .fsjax"
         )
-    return path
+    return file
 
 
 def _read(config: ConfigDict) -> TrainedNetwork:
     """Return the network with the weights that the config names; from a file it has no classes."""
-    path = storage.path(config.model.weights)
+    path = weights_metadata.weights_path(config)
     if path.is_dir():
         return trained.from_checkpoint(config, path)
     metadata = weights_metadata.beside(path)

@@ -1,4 +1,4 @@
-"""What a config.json beside PyTorch weights says of them: timm's on the Hugging Face hub, and that of transformers."""
+"""Folders of PyTorch weights as timm and transformers publish them, and what the config.json in one says."""
 
 import re
 from typing import Any, NamedTuple
@@ -6,11 +6,13 @@ from typing import Any, NamedTuple
 import numpy as np
 from ml_collections import ConfigDict
 
-from fsjax.runtime import files
+from fsjax.runtime import files, storage
 from fsjax.runtime.errors import InputError
 from fsjax.runtime.storage import Path
 
 _NAME, _LONGEST = "config.json", 2**20
+# Names of the weights beside it.
+_WEIGHTS = ("model.safetensors", "pytorch_model.bin")
 _ELSEWHERE = "fsjax.save_model takes any PyTorch module"
 # timm's architecture, and ours; what is not listed may have the same keys and other arithmetic, as resnetaa50 has.
 _OURS = (
@@ -20,7 +22,9 @@ _OURS = (
     (r"(?:vit|deit)_(tiny|small|base|large)_patch(\d+)(_gap)?_\d+(?:_in21k)?", "vit_{}_patch{}"),
 )
 # Arguments of timm's models that change no arithmetic beyond what the keys show.
-_HARMLESS = ("img_size", "num_classes", "class_token", "fc_norm", "global_pool", "drop_rate", "drop_path_rate")
+_HARMLESS = ("num_classes", "in_chans", "drop_rate", "drop_path_rate")
+# Arguments that change arithmetic beside the keys, which our forms follow and timm's modules are built with.
+FOLLOWED = ("img_size", "class_token", "fc_norm", "global_pool")
 _APART = 1e-3
 
 
@@ -45,6 +49,12 @@ class Metadata(NamedTuple):
     outputs: int | None
     mean: tuple[float, ...]
     std: tuple[float, ...]
+
+
+def weights_path(config: ConfigDict) -> Path:
+    """Return what config.model.weights names: a file, a workdir, or the file of weights in a published folder."""
+    path = storage.path(config.model.weights)
+    return next((path / name for name in _WEIGHTS if (path / name).is_file()), path)
 
 
 def beside(weights: Path) -> Metadata | None:
@@ -95,22 +105,33 @@ def check(metadata: Metadata, config: ConfigDict, outputs: int) -> None:
     pool = "avg" if not name.startswith("vit") or "_gap" in name else "token"
     if metadata.pool not in ("", pool):
         raise InputError(f"model.name: got {name}; expected a model of global_pool {metadata.pool!a}, as {file} says")
-    if others := [argument for argument in metadata.arguments if argument not in _HARMLESS]:
-        raise InputError(f"model.weights: {file} says {said} with {others[0][:40]!a}; expected none ({_ELSEWHERE})")
+    check_arguments(metadata)
     if metadata.outputs not in (None, outputs):
         raise InputError(f"model.weights: got {outputs} outputs; expected {metadata.outputs}, as {file} says")
-    for field in ("mean", "std"):
-        given, of_file = tuple(config.data[field]), getattr(metadata, field)
-        if given and of_file and not np.allclose(given, of_file, rtol=0, atol=_APART):
-            raise InputError(f"data.{field}: got {given}; expected {of_file}, as {file} says, or ()")
+
+
+def check_arguments(metadata: Metadata) -> None:
+    """Raise InputError where metadata say arguments of a model that nothing here follows."""
+    file, said = metadata.file, f"{metadata.architecture!a}"
+    if others := [argument for argument in metadata.arguments if argument not in (*_HARMLESS, *FOLLOWED)]:
+        raise InputError(f"model.weights: {file} says {said} with {others[0][:40]!a}; expected none ({_ELSEWHERE})")
 
 
 def mean_std(config: ConfigDict, metadata: Metadata | None) -> tuple[np.ndarray, np.ndarray]:
-    """Return what images are normalised with: the config's, or else what metadata say; raise InputError for neither."""
+    """Return what images are normalised with: the config's, or else what metadata say.
+
+    Raises:
+      InputError: neither says it, or both say it and differ.
+    """
+    for field in ("mean", "std") if metadata else ():
+        given, of_file = tuple(config.data[field]), getattr(metadata, field)
+        if given and of_file and not np.allclose(given, of_file, rtol=0, atol=_APART):
+            raise InputError(f"data.{field}: got {given}; expected {of_file}, as {metadata.file} says, or ()")
     mean, std = (config.data[field] or getattr(metadata, field, ()) for field in ("mean", "std"))
     if not mean or not std:
         raise InputError(
-            "data.mean: got nothing; expected with model.weights, the mean and std that they were trained with"
+            "data.mean: got nothing; expected with model.weights, the mean and std that they were trained with; "
+            "ImageNet's are --config.data.mean=0.485,0.456,0.406 --config.data.std=0.229,0.224,0.225"
         )
     return np.array(mean, float), np.array(std, float)
 

@@ -124,13 +124,14 @@ def small_shares(options: ConfigDict, plane: tuple[int, int]) -> list[str]:
     return patch_maps.few(options.shares, plane, options.patch)
 
 
-def check_shares(shares: tuple, field: str = "search.shares") -> None:
-    """Raise InputError for a field that is not one or more shares of the plane."""
-    if not shares:
+def check_shares(shares: tuple, field: str = "search.shares", *, may_be_none: bool = False) -> None:
+    """Raise InputError for a field that is not one or more shares of the plane, or none where it may be ()."""
+    if not shares and not may_be_none:
         raise InputError(f"{field}: got nothing; expected one or more numbers in (0, 1]")
+    none = ", or () for none" if may_be_none else ""
     for share in shares:
         if isinstance(share, bool) or not isinstance(share, int | float) or not 0 < share <= 1:
-            raise InputError(f"{field}: got {share!r}; expected numbers in (0, 1]")
+            raise InputError(f"{field}: got {share!r}; expected numbers in (0, 1]{none}")
 
 
 def _check_resamples(options: ConfigDict) -> None:

@@ -148,7 +148,7 @@ def test_a_workdir_without_a_trained_model_is_refused(small, images, tmp_path):
         ({"model.outputs": "0,1,2,2"}, "model.outputs: got '0,1,2,2'; expected 4 different numbers"),
         ({"model.outputs": "0,1,2,10"}, "model.outputs: got '0,1,2,10'; expected 4 different numbers"),
         ({"model.outputs": "0,1,2,x"}, "model.outputs: got '0,1,2,x'; expected 4 different numbers"),
-        ({"model.weights": "nothing.pt"}, "model.weights: no file nothing.pt; expected PyTorch weights, or a workdir"),
+        ({"model.weights": "nothing.pt"}, "model.weights: got nothing.pt, no file; expected PyTorch weights"),
     ],
 )
 def test_weights_that_cannot_be_used_are_one_line_and_nothing_is_written(small, images, tmp_path, changes, message):

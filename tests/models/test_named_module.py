@@ -5,6 +5,7 @@ import json
 import jax
 import numpy as np
 import pytest
+import safetensors.torch
 import timm
 import torch
 
@@ -69,3 +70,82 @@ def test_weights_of_another_model_are_one_line(weights, changes, message, tmp_pa
     with pytest.raises(InputError, match=message) as caught:
         runner.run(of(weights[1], **changes), tmp_path / "run")
     assert "\n" not in str(caught.value) and not (tmp_path / "run" / "weights.json").exists()
+
+
+def published(module, folder, **changes):
+    """Write a folder as timm publishes one, and return it."""
+    folder.mkdir()
+    safetensors.torch.save_file(module.state_dict(), folder / "model.safetensors")
+    about = {
+        "architecture": "test_convnext",
+        "num_classes": 5,
+        "global_pool": "avg",
+        "model_args": {"num_classes": 5, "in_chans": 3, "global_pool": "avg"},
+        "pretrained_cfg": {"mean": [0.4, 0.5, 0.6], "std": [0.25, 0.25, 0.25]},
+    }
+    (folder / "config.json").write_text(json.dumps(about | changes))
+    return folder
+
+
+def test_a_folder_that_timm_publishes_is_read_with_its_mean_and_std(weights, tmp_path):
+    folder = published(weights[0], tmp_path / "hub")
+    runner.run(of(folder, data__mean=(), data__std=()), tmp_path / "run")
+    assert json.loads((tmp_path / "run" / "weights.json").read_text())["mean"] == [0.4, 0.5, 0.6]
+
+
+def test_arguments_of_a_config_json_change_the_model(weights, tmp_path):
+    """A largest number in place of a mean, which no key shows."""
+    folder = published(weights[0], tmp_path / "hub", global_pool="max", model_args={"global_pool": "max"})
+    config = of(folder, data__mean=(), data__std=())
+    runner.run(config, tmp_path / "run")
+    classifier = Workspace(config, tmp_path / "run").classifier
+    module = timm.create_model("test_convnext", num_classes=5, global_pool="max").eval()
+    module.load_state_dict(weights[0].state_dict())
+    images = torch.randn(3, 3, SIZE, SIZE)
+    with torch.no_grad():
+        expected = module(images).numpy()
+    found = jax.jit(classifier.model.apply)(classifier.model.params, np.moveaxis(images.numpy(), 1, -1))
+    np.testing.assert_allclose(found, expected, atol=1e-5 * np.abs(expected).max())
+
+
+@pytest.mark.parametrize(
+    ("about", "changes", "message"),
+    [
+        ({}, {}, r"^data.mean: got \(0.5, 0.5, 0.5\); expected \(0.4, 0.5, 0.6\), as \S+config.json says"),
+        (
+            {"model_args": {"checkpoint_path": "x.pt"}},
+            {"data__mean": (), "data__std": ()},
+            r"^model.weights: .* with 'checkpoint_path'",
+        ),
+        (
+            {"model_args": {"img_size": 10**6}},
+            {"data__mean": (), "data__std": ()},
+            r"^data.image_size: got 32; expected 1000000, as ",
+        ),
+        (
+            {"model_args": {"class_token": True}},
+            {"data__mean": (), "data__std": ()},
+            r"timm/test_convnext does not take .*class_token",
+        ),
+    ],
+)
+def test_what_a_config_json_says_otherwise_is_one_line(weights, about, changes, message, tmp_path):
+    folder = published(weights[0], tmp_path / "hub", **about)
+    with pytest.raises(InputError, match=message):
+        runner.run(of(folder, **changes), tmp_path / "run")
+
+
+def test_a_pool_that_no_key_shows_is_refused(tmp_path):
+    module = timm.create_model("test_vit", num_classes=5, img_size=SIZE)
+    arguments = {"img_size": SIZE}
+    folder = published(module, tmp_path / "hub", architecture="test_vit", global_pool="avg", model_args=arguments)
+    config = of(folder, model__name="timm/test_vit", data__mean=(), data__std=())
+    with pytest.raises(InputError, match=r"^model.name: got timm/test_vit of global_pool 'token'; expected 'avg', as"):
+        runner.run(config, tmp_path / "run")
+
+
+def test_a_folder_without_weights_is_one_line(tmp_path):
+    with pytest.raises(
+        InputError, match=r"without a trained model; expected PyTorch weights \(also a folder with model"
+    ):
+        runner.run(of(tmp_path), tmp_path / "run")

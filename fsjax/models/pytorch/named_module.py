@@ -24,22 +24,28 @@ def check(name: str) -> None:
     _maker(name)
 
 
-def build(name: str, state: dict[str, Shaped[np.ndarray, "..."]], where: str) -> Any:
+def build(
+    name: str, state: dict[str, Shaped[np.ndarray, "..."]], where: str, arguments: dict[str, Any] | None = None
+) -> Any:
     """Return the module in evaluation mode, with as many outputs as the weights have; every tensor is used once.
 
     Args:
       name: LIBRARY/NAME.
       state: key -> array of a state dict.
       where: what holds it, for messages.
+      arguments: of the model, beside its defaults.
 
     Raises:
-      InputError: weights of another model.
+      InputError: weights of another model, or arguments that it does not take.
     """
     import torch
 
-    make = _maker(name)
-    with torch.device("meta"):
-        probe = make(num_classes=_ANY).state_dict()
+    make = functools.partial(_maker(name), **(arguments or {}))
+    try:
+        with torch.device("meta"):
+            probe = make(num_classes=_ANY).state_dict()
+    except Exception as error:  # of the model's own code, about untrusted arguments
+        raise InputError(f"{where}: {name} does not take {arguments} ({one_line(error)[:200]})") from error
     heads = [key for key, tensor in probe.items() if tensor.ndim and tensor.shape[0] == _ANY]
     found = {len(state[key]) for key in heads if key in state and state[key].ndim}
     if len(found) != 1:
