@@ -6,6 +6,7 @@ each image. That saves the transform and the first convolution of every masked i
 
 import dataclasses
 from collections.abc import Callable
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -114,7 +115,7 @@ def _until_convolution(closed: ClosedJaxpr) -> list[int] | None:
     Those before the convolution change the layout of each image, as models with channels first do. None where the
     images go elsewhere too, or something else takes them.
     """
-    images = closed.jaxpr.invars[-1]
+    images: Any = closed.jaxpr.invars[-1]
     count, path = images.aval.shape[0], []
     while True:
         takers = [index for index, equation in enumerate(closed.jaxpr.eqns) if _takes(equation, images)]
@@ -133,7 +134,8 @@ def _until_convolution(closed: ClosedJaxpr) -> list[int] | None:
 
 def _changes_layout(equation: JaxprEqn, count: int) -> bool:
     """Return whether an equation only moves the numbers of each image, whose axis stays the first."""
-    before, after = equation.invars[0].aval, equation.outvars[0].aval
+    before: Any = equation.invars[0].aval
+    after: Any = equation.outvars[0].aval
     match equation.primitive.name:
         case "transpose":
             return equation.params["permutation"][0] == 0

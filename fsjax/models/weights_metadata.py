@@ -123,9 +123,9 @@ def mean_std(config: ConfigDict, metadata: Metadata | None) -> tuple[np.ndarray,
     Raises:
       InputError: neither says it, or both say it and differ.
     """
-    for field in ("mean", "std") if metadata else ():
-        given, of_file = tuple(config.data[field]), getattr(metadata, field)
-        if given and of_file and not np.allclose(given, of_file, rtol=0, atol=_APART):
+    for field in ("mean", "std"):
+        given, of_file = tuple(config.data[field]), getattr(metadata, field, ())
+        if metadata and given and of_file and not np.allclose(given, of_file, rtol=0, atol=_APART):
             raise InputError(f"data.{field}: got {given}; expected {of_file}, as {metadata.file} says, or ()")
     mean, std = (config.data[field] or getattr(metadata, field, ()) for field in ("mean", "std"))
     if not mean or not std:
