@@ -35,6 +35,9 @@ def find_decodable(decode: Callable[[int], object], names: Sequence[str], where:
     with ThreadPoolExecutor(os.cpu_count()) as pool:
         good = np.fromiter(pool.map(decodes, range(len(names))), bool, len(names))
     bad = [names[index] for index in np.flatnonzero(~good).tolist()]
-    named = f": {', '.join(bad[:_NAMED])}{', ...' if len(bad) > _NAMED else ''}" if bad else ""
-    logger.info("%s: left out %d of %d images, which do not decode%s", where, len(bad), len(names), named)
+    if not bad:
+        logger.info("%s: all %d images decode", where, len(names))
+        return good
+    named = f"{', '.join(bad[:_NAMED])}{', ...' if len(bad) > _NAMED else ''}"
+    logger.info("%s: left out %d of %d images, which do not decode: %s", where, len(bad), len(names), named)
     return good

@@ -1,6 +1,7 @@
 """A run whose model is a model file: model.weights itself, or what a model of torchvision or timm is converted to."""
 
 import copy
+import functools
 
 import numpy as np
 from ml_collections import ConfigDict
@@ -8,7 +9,7 @@ from ml_collections import ConfigDict
 from fsjax.models import model_file, weights_metadata
 from fsjax.models.model_file import StoredModel
 from fsjax.models.pytorch import named_module
-from fsjax.runtime import storage, torch_files
+from fsjax.runtime import files, storage, torch_files
 from fsjax.runtime.errors import InputError
 from fsjax.runtime.storage import Path
 
@@ -95,7 +96,7 @@ def read(config: ConfigDict, directory: Path | None = None) -> StoredModel:
     if is_converted(config):
         assert directory is not None, "a converted model is in the workdir"
         weights = directory / _CONVERTED
-    stored = model_file.load_model(weights)
+    stored = _load(weights, files.sha256(weights)) if weights.is_file() else model_file.load_model(weights)
     size = config.data.image_size
     if stored.image_shape[2] != 3:
         raise InputError(f"model.weights: {weights} is for images of {stored.image_shape[2]} channels; expected 3")
@@ -105,6 +106,13 @@ def read(config: ConfigDict, directory: Path | None = None) -> StoredModel:
     _check_fields(config, stored.precision)
     mean_std(config, stored)
     return stored
+
+
+@functools.lru_cache(maxsize=1)
+def _load(weights: Path, sha256: str) -> StoredModel:
+    """Read a model file once for all of a run: its check, the estimate of time, and the stages."""
+    del sha256
+    return model_file.load_model(weights)
 
 
 def _check_fields(config: ConfigDict, precision: str) -> None:

@@ -12,6 +12,7 @@ import fsjax
 from fsjax.experiment import runner
 from fsjax.experiment.stages import search
 from fsjax.experiment.workspace import Workspace
+from fsjax.models import model_file
 from fsjax.runtime.errors import InputError
 from tests.helpers.small_run import small_config
 
@@ -44,12 +45,15 @@ def of(file, **changes):
     )
 
 
-def test_a_model_file_goes_to_a_page(file, tmp_path, undrawn, caplog):
+def test_a_model_file_goes_to_a_page(file, tmp_path, undrawn, caplog, monkeypatch):
+    reads, load = [], model_file.load_model
+    monkeypatch.setattr(model_file, "load_model", lambda path: reads.append(path) or load(path))
     config = of(file, stages="train,search,evaluate,ood,heat_map,report", ood__attacks="fgsm:2/255")
     config.heat_map.images_per_class = 1
     with caplog.at_level(logging.INFO):
         runner.run(config, tmp_path)
     assert "weights of small with 5 outputs" in caplog.text and f"model: {file}" in caplog.text
+    assert reads == [file]
     record = json.loads((tmp_path / "weights.json").read_text())
     assert (record["mean"], record["std"], record["outputs"]) == ([0.5] * 3, [0.2] * 3, 5)
     assert "Which frequencies does small lean on?" in (tmp_path / "report/removal/index.html").read_text()
