@@ -26,7 +26,7 @@ from fsjax.runtime.errors import InputError
 from fsjax.runtime.metrics import Metrics
 from fsjax.runtime.progress import Progress
 from fsjax.runtime.storage import Path
-from fsjax.training import dfmx, evaluators, optimizers, state
+from fsjax.training import dfmx, divergence, evaluators, optimizers, state
 from fsjax.training.evaluators.evaluator import Evaluator, EvaluatorContext
 from fsjax.training.settings import PRECISIONS, num_steps
 from fsjax.training.state import LoopState, TrainState
@@ -151,6 +151,7 @@ def run_steps(
     evaluate_every, checkpoint_every = options.evaluate_every or epoch, run.checkpoint_every or epoch
     measured: list[dict[str, jax.Array]] = []  # since the last line of metrics
     stops: collections.deque[jax.Array] = collections.deque(maxlen=2)  # of the last two steps
+    diverges = divergence.DivergenceWatch(len(training.images.classes))
     done, total, note = loop.step * options.batch_size, steps * options.batch_size, ""
     with Progress("train", total, "images", done=done) as progress:
         for batch in _batches(training, loop.step):
@@ -167,6 +168,7 @@ def run_steps(
             progress.update(options.batch_size, note)
             if last or loop.step % run.log_every == 0:
                 means = _means(measured, loop.step)
+                diverges.add((float(state.unreplicate(values)["loss"]) for values in measured), loop.step)
                 note, measured = f"loss {means['loss']:.3f}", []
                 metrics.write("train", loop.step, {**means, "images_per_second": progress.rate, "scale": scale})
             evaluated: dict[str, float] = {}
@@ -207,7 +209,7 @@ def _means(measured: Sequence[dict[str, jax.Array]], step: int) -> dict[str, flo
     means = {name: float(np.mean([row[name] for row in values])) for name in (values[0] if values else ())}
     if not all(math.isfinite(mean) for mean in means.values()):
         bad = next(index for index, row in enumerate(values) if not math.isfinite(row["loss"]))
-        raise _diverged(f"the loss is {values[bad]['loss']} at step {step - len(values) + bad + 1}")
+        raise divergence.not_finite(f"the loss is {values[bad]['loss']} at step {step - len(values) + bad + 1}")
     return means
 
 
@@ -223,17 +225,10 @@ def _evaluate(training: Training, loop: LoopState, called: Sequence[Evaluator], 
 def _save(training: Training, loop: LoopState, checkpoints: Checkpoints, validation_loss: float | None) -> None:
     host = state.unreplicate(loop.replicas)
     if not all(np.isfinite(leaf).all() for leaf in jax.tree.leaves(host)):
-        raise _diverged(f"the weights are not finite after step {loop.step}")
+        raise divergence.not_finite(f"the weights are not finite after step {loop.step}")
     variables = state.evaluated_variables(host, training.config.train.ema_decay)
     resumed = {**state.resumed_arrays(host), "plateau": loop.plateau}
     checkpoints.save(loop.step, variables, resumed, training.metadata, validation_loss)
-
-
-def _diverged(cause: str) -> InputError:
-    return InputError(
-        f"train: {cause}; the last checkpoint is kept; lower train.learning_rate or lengthen train.warmup_steps, with "
-        "a new --workdir"
-    )
 
 
 def _file_hashes(config: ConfigDict, network: Network) -> dict[str, str]:
