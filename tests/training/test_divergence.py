@@ -33,13 +33,13 @@ def test_a_hard_start_single_bad_batches_and_a_model_that_learns_nothing_are_not
     overshoot = [1.4, 7.7, 43.6, 900.0, 60.0, 30.0, 12.0, 8.0, 4.0]
     assert not warned(overshoot + [2.3] * 91, every)
     assert not warned([1e6 if step % 3 == 0 else 1.0 for step in range(150)], every)
-    assert not warned([GUESSING] * 100, every) and not warned([4.9 * GUESSING] * 100, every)
+    assert not warned([GUESSING] * 100, every) and not warned([9.9 * GUESSING] * 100, every)
     assert not warned([1e4] * 19, 1), "too few steps to tell"
 
 
 def test_the_limit_is_that_of_the_classes():
-    assert warned([10.0] * 40, 20, classes=4) and not warned([10.0] * 40, 20, classes=10)
-    assert warned([10.0] * 40, 20, classes=1)
+    assert warned([20.0] * 40, 20, classes=4) and not warned([20.0] * 40, 20, classes=10)
+    assert warned([20.0] * 40, 20, classes=1)
 
 
 @pytest.mark.parametrize(("rate", "expected"), [(100.0, 1), (1e-3, 0)])
