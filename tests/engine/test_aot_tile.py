@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 
 from tests.helpers import ahead_of_time
+from tests.helpers.ahead_of_time import ACCELERATORS, TPUS
 
 SIZE, IMAGES, MASKS = 4, 64, 4  # on one device
 # Estimated cycles of an image on a TPU, a quarter above what they are.
@@ -45,13 +46,13 @@ def rows():
     return ahead_of_time.compile_elsewhere(__file__)
 
 
-@pytest.mark.parametrize("accelerator", ahead_of_time.ACCELERATORS)
+@pytest.mark.parametrize("accelerator", ACCELERATORS)
 def test_nothing_passes_between_the_devices_of_a_tile(rows, accelerator):
     for name, row in ahead_of_time.of_accelerator(rows, accelerator).items():
         assert row["collectives"] == {}, name
 
 
-@pytest.mark.parametrize("accelerator", ahead_of_time.TPUS)
+@pytest.mark.parametrize("accelerator", TPUS)
 def test_an_image_of_a_tile_takes_no_more_cycles_than_it_did(rows, accelerator):
     for name, row in ahead_of_time.of_accelerator(rows, accelerator).items():
         assert CYCLES[name] / 2 < row["cycles"] < CYCLES[name], name

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from tests.helpers import ahead_of_time
+from tests.helpers.ahead_of_time import ACCELERATORS, TPUS
 
 SIZE, IMAGES = 8, 16  # on one device
 # Estimated cycles of an image on a TPU, a quarter above what they are.
@@ -47,13 +48,13 @@ def rows():
     return ahead_of_time.compile_elsewhere(__file__)
 
 
-@pytest.mark.parametrize("accelerator", ahead_of_time.ACCELERATORS)
+@pytest.mark.parametrize("accelerator", ACCELERATORS)
 def test_the_devices_of_a_training_agree_by_all_reduces_alone(rows, accelerator):
     (row,) = ahead_of_time.of_accelerator(rows, accelerator).values()
     assert set(row["collectives"]) == {"all-reduce"}
 
 
-@pytest.mark.parametrize("accelerator", ahead_of_time.TPUS)
+@pytest.mark.parametrize("accelerator", TPUS)
 def test_an_image_of_a_training_step_takes_no_more_cycles_than_it_did(rows, accelerator):
     (row,) = ahead_of_time.of_accelerator(rows, accelerator).values()
     assert CYCLES / 2 < row["cycles"] < CYCLES

@@ -1,0 +1,69 @@
+"""Programs compiled for accelerators that are not here, and what XLA says of them. Nothing runs."""
+
+import collections
+import importlib.util
+import pathlib
+import re
+import time
+from typing import Any
+
+TPU, CUDA = "libtpu", "jax_cuda12_plugin"  # the packages that compile
+# Name -> the package, and what jax.experimental.topologies takes.
+ACCELERATORS: dict[str, tuple[str, dict[str, str]]] = {
+    "v5e:2x2": (TPU, {"platform": "tpu", "topology_name": "v5e:2x2"}),
+    "v5e:16x16": (TPU, {"platform": "tpu", "topology_name": "v5e:16x16"}),
+    "8 x H100": (CUDA, {"platform": "cuda", "topology_name": "h100", "topology": "1x1x8"}),
+}
+# To be set before JAX is imported.
+ENVIRONMENT = {
+    "JAX_PLATFORMS": "cpu",
+    "JAX_ENABLE_COMPILATION_CACHE": "false",  # a program read from it does not tell its cycles
+    "XLA_FLAGS": "",
+    # libtpu looks for a TPU otherwise, and prints that there is none; and a second process could not load it.
+    "TPU_SKIP_MDS_QUERY": "1",
+    "TPU_ACCELERATOR_TYPE": "v5litepod-4",
+    "TPU_WORKER_HOSTNAMES": "localhost",
+    "ALLOW_MULTIPLE_LIBTPU_LOAD": "1",
+}
+_COLLECTIVE = re.compile(r"\b(all-gather|all-reduce|all-to-all|collective-permute|reduce-scatter)(?:-start)?\(")
+_CYCLES = re.compile(r'"estimated_cycles":"(\d+)"')
+# Parts of a program by JAX's names of its operations; a TPU computes a transform by products of its own.
+_PARTS = (("transform", "fft"), ("products", "conv_general_dilated"), ("products", "dot_general"))
+
+
+def is_installed(accelerator: str) -> bool:
+    """Return whether programs can be compiled for it."""
+    return importlib.util.find_spec(ACCELERATORS[accelerator][0]) is not None
+
+
+def devices(accelerator: str) -> list:
+    """Return stand-ins of an accelerator's devices, for a mesh or pmap."""
+    from jax.experimental import topologies
+
+    package, topology = ACCELERATORS[accelerator]
+    if package == CUDA:
+        topology = topology | {"target_config": pathlib.Path(__file__).with_name("h100.txtpb").read_text()}
+    return list(topologies.get_topology_desc(**topology).devices)
+
+
+def describe(lowered: Any, images: int) -> dict:
+    """Compile a lowered program that takes so many images on a device.
+
+    Returns:
+      `collectives`, how many of each kind; `temporary_bytes` of a device; `cycles` of an image, as XLA estimates them
+      for a TPU (0 elsewhere), and `parts` of them; `compile_seconds`, of processor time.
+    """
+    began = time.process_time()
+    compiled = lowered.compile()
+    seconds, text = time.process_time() - began, compiled.as_text()
+    parts: collections.Counter[str] = collections.Counter()
+    for line in text.splitlines():
+        if estimated := _CYCLES.search(line):
+            parts[next((part for part, name in _PARTS if name in line), "other")] += int(estimated[1])
+    return {
+        "collectives": dict(collections.Counter(_COLLECTIVE.findall(text))),
+        "temporary_bytes": compiled.memory_analysis().temp_size_in_bytes,
+        "cycles": sum(parts.values()) / images,
+        "parts": {part: cycles / images for part, cycles in parts.items()},
+        "compile_seconds": round(seconds, 1),
+    }
