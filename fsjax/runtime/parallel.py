@@ -19,8 +19,8 @@ AXIS = "devices"
 # Free memory of an accelerator that does not report it: that of a core of a TPU v2, the least that JAX runs on.
 UNREPORTED_BYTES = 8 * 2**30
 
-# Numbers in a message between processes; messages of a thousand processes fit in memory together.
-_MESSAGE = 2**16
+# Numbers that a process sends in one message, and bytes that it receives with it from all of them at most.
+_MESSAGE, _MESSAGE_BYTES = 2**18, 64 * 2**20
 
 
 def local_devices() -> list[jax.Device]:
@@ -98,14 +98,17 @@ def total(values: Num[np.ndarray, "*shape"]) -> Num[np.ndarray, "*shape"]:
 
 
 def _first_value(gathered: Float[np.ndarray, "processes n"]) -> Float[np.ndarray, " n"]:
-    return gathered[(~np.isnan(gathered)).argmax(0), np.arange(gathered.shape[1])]
+    values = gathered[0].copy()
+    for row in gathered[1:]:
+        np.copyto(values, row, where=np.isnan(values))
+    return values
 
 
 def _by_messages(
     values: Num[np.ndarray, "*shape"], filler: float, combine: Callable[[np.ndarray], np.ndarray]
 ) -> Float[np.ndarray, "*shape"]:
     """Combine the values of all processes message by message, which limits the memory for many processes."""
-    width = max(1, min(values.size, _MESSAGE))
+    width = max(1, min(values.size, _MESSAGE, _MESSAGE_BYTES // 8 // jax.process_count()))
     row = values.astype(np.float64).ravel()
     messages = np.pad(row, (0, -len(row) % width), constant_values=filler).reshape(-1, width)
     combined = [combine(_gather(message)) for message in messages]

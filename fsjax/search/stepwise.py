@@ -31,6 +31,9 @@ from fsjax.runtime.progress import Progress
 from fsjax.search.problem import Problem
 from fsjax.search.throughput import Throughput
 
+# Numbers of results that processes give each other at once.
+_GATHERED = 2**22
+
 State = TypeVar("State")
 # States, inputs and batches have NumPy's arrays on the host and JAX's on the devices.
 AnyArray: TypeAlias = Any
@@ -197,13 +200,19 @@ class _Runner:
 
     def merge(self, results: dict[int, Any]) -> list[Any]:
         """Return the results of all processes, in the order of the tasks. Collective: every process must call this."""
-        like = self._like_result
+        like, count = self._like_result, self._search.count
         unknown = jax.tree.map(lambda leaf: np.full(np.shape(leaf), np.nan), like)
-
-        def merge(leaf: np.ndarray, like: np.ndarray) -> np.ndarray:
-            return parallel.merge(np.asarray(leaf, np.float64)).astype(like.dtype)
-
-        return [jax.tree.map(merge, results.get(task, unknown), like) for task in range(self._search.count)]
+        at_once = max(1, _GATHERED // sum(np.size(leaf) for leaf in jax.tree.leaves(like)))
+        merged: list[Any] = []
+        for start in range(0, count, at_once):
+            tasks = [results.get(task, unknown) for task in range(start, min(start + at_once, count))]
+            values = jax.tree.map(
+                lambda like, *leaves: parallel.merge(np.stack(leaves).astype(np.float64)).astype(like.dtype),
+                like,
+                *tasks,
+            )
+            merged += [jax.tree.map(lambda leaf, row=row: leaf[row], values) for row in range(len(tasks))]
+        return merged
 
     def _step(self, state: PyTree, inputs: PyTree, batches: list[PyTree]) -> PyTree:
         measured = self._measure(self._params, state, inputs, batches[0])

@@ -498,3 +498,38 @@ def test_a_gradient_that_is_not_finite_is_named(tmp_path):
     images = [np.full((3, SIZE, SIZE, 3), np.inf, np.float32)] * 2
     with pytest.raises(InputError, match="the model's loss on class 'a' is not finite"):
         learned.search(make_problem(tmp_path, images=images, start="zero"))
+
+
+# What processes give each other
+
+
+def test_results_of_many_tasks_go_to_the_other_processes_at_once(tmp_path, monkeypatch):
+    class Numbers(stepwise.StepwiseSearch):
+        count, steps, images_per_step = 7, 1, 1
+
+        def initial_state(self, task):
+            return {"half": np.float32(task / 2), "byte": np.array([task, 200], np.uint8)}
+
+        def inputs(self, task, step):
+            return np.float32(1)
+
+        def batches(self, task, step):
+            return [np.float32(1)]
+
+        def measure(self, params, state, inputs, batch):
+            return batch
+
+        def update(self, state, inputs, measured):
+            return state
+
+    merged, merge = [], parallel.merge
+    monkeypatch.setattr(parallel, "merge", lambda values: merged.append(values.shape) or merge(values))
+    problem = make_problem(tmp_path)
+    for numbers, shapes in ((2**22, [(7, 2), (7,)]), (6, [(2, 2), (2,)] * 3 + [(1, 2), (1,)])):
+        monkeypatch.setattr(stepwise, "_GATHERED", numbers)
+        merged.clear()
+        found = stepwise.run(problem, Numbers(), problem.partial_results({"tasks": 2}, f"{numbers}"), label="numbers")
+        assert merged == shapes
+        assert [one["half"] for one in found] == [task / 2 for task in range(7)]
+        assert [one["byte"].tolist() for one in found] == [[task, 200] for task in range(7)]
+        assert found[0]["byte"].dtype == np.uint8
