@@ -71,7 +71,7 @@ def _help(argv: list[str], usage: str, values: flags.FlagValues) -> str:
 def _run(argv: list[str], values: flags.FlagValues) -> None:
     config, directory = configuration(argv, values)
     from fsjax.experiment import runner  # importing JAX takes seconds: not before the command line is checked
-    from fsjax.runtime import parallel, startup
+    from fsjax.runtime import compilation_cache, parallel, startup
 
     several = startup.initialize(
         values.coordinator,
@@ -84,6 +84,7 @@ def _run(argv: list[str], values: flags.FlagValues) -> None:
         startup.use_cores(config.train.batch_size)
     logging.basicConfig(level=logging.WARNING, format="%(message)s", stream=sys.stderr, force=True)
     logging.getLogger("fsjax").setLevel(logging.INFO if parallel.is_main_process() else logging.WARNING)
+    compilation_cache.use()
     runner.run(config, directory, command=_as_typed(argv))
     if "report" in config.stages.split(",") and parallel.is_main_process():
         from fsjax.report import terminal
