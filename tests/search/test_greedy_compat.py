@@ -110,6 +110,20 @@ def test_a_smaller_share_holds_what_is_left_of_the_orbits_whose_better_member_co
             np.testing.assert_array_equal(mask, expected)
 
 
+@pytest.mark.parametrize("share", [0.1, 0.3, 0.6, 1.0])
+def test_an_orbit_of_which_one_member_is_left_counts_as_one_position(share):
+    rng = np.random.default_rng(0)
+    scores = np.where(rng.random((8, 8)) < 0.6, rng.permutation(64).reshape(8, 8) / 64, -1.0)
+    orbits, kept = spectrum.orbits(8, 8), scores >= 0
+    expected = np.zeros((8, 8), bool)
+    for orbit in sorted(set(orbits[kept]), key=lambda orbit: -scores[orbits == orbit].max()):
+        more = expected | (kept & (orbits == orbit))
+        if more.sum() > int(share * 64):
+            break
+        expected = more
+    np.testing.assert_array_equal(greedy.METHOD.mask(scores, share), expected)
+
+
 class Stopped(Exception):
     pass
 
