@@ -3,9 +3,9 @@
   python benchmarks/cost/converted.py                                # 64 pixels
   python benchmarks/cost/converted.py --model=resnet50_imagenet --image_size=224
 
-Prints a JSON line for `from_torch` and one for a model file: masked images a second over those of our model, for masks
-(as with larger patches) and for single orbits (search.patch=1), as medians over interleaved rounds with a bootstrap
-95 % interval. All in float32 'highest', each with the tile that a search chooses for it.
+Prints a JSON line for `from_torch` and one for a model file: masked images a second over those of our model, as medians
+over interleaved rounds with a bootstrap 95 % interval. All in float32 'highest', each with the tile that a search
+chooses for it.
 """
 
 import functools
@@ -43,25 +43,25 @@ def main(_: list[str]) -> None:
     images = np.random.default_rng(0).normal(size=(IMAGES.value, size, size, 3)).astype(np.float32)
     sides, layouts = {}, {}
     for name, model in classifiers(images).items():
-        for kind in ("masks", "orbits"):
-            search = Search(model, [len(images)], split=kind == "orbits")
-            batches = search.image_batches(images)
-            every = removal_masks((size, size), 1)
-            count = TILES.value * search.engine.perturbations_per_tile(search.batch_size)
-            masks = every[1 + np.arange(count) % (every.count - 1)]
-            sides[name, kind] = functools.partial(search.masked_images, batches, masks, len(images))
-            sides[name, kind]()  # compiles
-            layouts[name, kind] = search.layout
+        search = Search(model, [len(images)])
+        batches = search.image_batches(images)
+        every = removal_masks((size, size), 1)
+        count = TILES.value * search.engine.perturbations_per_tile(search.batch_size)
+        masks = every[1 + np.arange(count) % (every.count - 1)]
+        sides[name] = functools.partial(search.masked_images, batches, masks, len(images))
+        sides[name]()  # compiles
+        layouts[name] = search.layout
     rates = paired.rates(sides, PAIRS.value)
     for name in ("from_torch", "file"):
-        row = {"benchmark": "converted", "model": MODEL.value, "image_size": size, "converted": name}
-        for kind in ("masks", "orbits"):
-            ours = rates["ours", kind]
-            row[kind] = {
-                **paired.ratio(rates[name, kind], ours),
-                "our_masked_images_per_second": round(float(np.median(ours)), 1),
-                "layouts": [layouts["ours", kind], layouts[name, kind]],
-            }
+        row = {
+            "benchmark": "converted",
+            "model": MODEL.value,
+            "image_size": size,
+            "converted": name,
+            **paired.ratio(rates[name], rates["ours"]),
+            "our_masked_images_per_second": round(float(np.median(rates["ours"])), 1),
+            "layouts": [layouts["ours"], layouts[name]],
+        }
         print(json.dumps({**row, "devices": parallel.describe(), "pairs": PAIRS.value}), flush=True)
 
 

@@ -6,7 +6,6 @@
 
 Prints one JSON object a line. `ratio`: masked images a second over plain forward images a second of the same model,
 BatchNorm folded and float32 'highest' on both sides, the plain forward at its best batch size (1 = masking is free).
-`orbits` are removed one by one, as with search.patch=1; `masks` are any masks, as with larger patches;
 `filter_over_forward` is the time of filtering alone over that of a forward pass. `vs_pytorch`: time of the published
 procedure over ours, with the same weights and images, for the masks of a whole search. `memory`: what a search
 allocates at two numbers of masks. Ratios are medians over interleaved rounds, with a bootstrap 95 % interval. A CPU's
@@ -80,16 +79,13 @@ def ratio(name: str, size: int) -> dict:
     plain, batch, rate = best_forward(model, images)
     every = removal_masks((size, size), 1)
     sides = {"forward": paired.rounds_of(plain, batch, rate * SECONDS.value)}
-    searches = {}
-    for kind in ("orbits", "masks"):
-        search = Search(model, [len(images)], split=kind == "orbits")
-        batches = search.image_batches(images)
-        # Use whole tiles: a search of 515 masks at 32 pixels pads only its last tile.
-        tile = search.engine.perturbations_per_tile(search.batch_size)
-        count = tile * max(1, round(rate * SECONDS.value / len(images) / tile))
-        listed = every[1 + np.arange(count) % (every.count - 1)]
-        sides[kind] = functools.partial(search.masked_images, batches, listed, len(images))
-        searches[kind] = search
+    search = Search(model, [len(images)])
+    batches = search.image_batches(images)
+    # Use whole tiles: a search of 515 masks at 32 pixels pads only its last tile.
+    tile = search.engine.perturbations_per_tile(search.batch_size)
+    count = tile * max(1, round(rate * SECONDS.value / len(images) / tile))
+    listed = every[1 + np.arange(count) % (every.count - 1)]
+    sides["masks"] = functools.partial(search.masked_images, batches, listed, len(images))
     filtering = jax.jit(
         jax.shard_map(
             spectrum.filter_spectra,
@@ -98,21 +94,19 @@ def ratio(name: str, size: int) -> dict:
             out_specs=PartitionSpec(parallel.AXIS),
         )
     )
-    # These batches are from the search with masks, which came last: they hold spectra only.
     arguments = batches[0].encoded, listed[:tile]
     of_a_call = tile * search.batch_size
     sides["filter"] = paired.rounds_of(functools.partial(filtering, *arguments), of_a_call, rate * SECONDS.value)
     for side in sides.values():
         side()
     rates = paired.rates(sides, PAIRS.value)
-    row = {"benchmark": "ratio", "model": name, "image_size": size}
-    for kind, search in searches.items():
-        row[kind] = {
-            **paired.ratio(rates[kind], rates["forward"]),
-            "masked_images_per_second": round(float(np.median(rates[kind])), 1),
-            **search.layout,
-        }
-    return row | {
+    return {
+        "benchmark": "ratio",
+        "model": name,
+        "image_size": size,
+        **paired.ratio(rates["masks"], rates["forward"]),
+        "masked_images_per_second": round(float(np.median(rates["masks"])), 1),
+        **search.layout,
         "forward_images_per_second": round(float(np.median(rates["forward"])), 1),
         "forward_batch": batch,
         "filter_over_forward": round(float(np.median(rates["forward"] / rates["filter"])), 4),

@@ -15,7 +15,7 @@ from jax.sharding import PartitionSpec as P
 from jaxtyping import Array, Float, Int, PyTree
 
 from fsjax.engine.model import Model
-from fsjax.engine.tile import STATISTICS, ImageBatch, Perturbations, at_precision, make_tile, over_devices
+from fsjax.engine.tile import STATISTICS, ImageBatch, Perturbations, at_precision, make_tile
 from fsjax.runtime import parallel
 
 
@@ -85,18 +85,9 @@ class Engine:
         self._tile = make_tile(model, statistics, self._mesh)
         encode_images = at_precision(model.matmul_precision, model.encode_images)
         self._encode_images = jax.jit(encode_images, out_shardings=self._replicated)
-        self._encode_masks = None
-        if model.encode_masks:
-            self._encode_masks = over_devices(model.encode_masks, self._mesh, (False, True), model.matmul_precision)
 
     def with_params(self, params: PyTree) -> "Engine":
-        """Return the engine, compiled tile and all, with other parameters of the same shapes; image batches serve both.
-
-        Raises:
-          ValueError: the model's encoded images depend on its parameters.
-        """
-        if self._encode_masks:
-            raise ValueError("an engine whose image batches depend on the parameters keeps its parameters")
+        """Return the engine, compiled tile and all, with other parameters of the same shapes; batches serve both."""
         other = copy.copy(self)
         other._params = jax.device_put(params, self._replicated)
         return other
@@ -193,10 +184,7 @@ class Engine:
         def place(part: np.ndarray) -> Array:
             return jax.device_put(np.pad(part, [(0, size - len(part))] + [(0, 0)] * (part.ndim - 1)), self._sharded)
 
-        placed = jax.tree.map(place, perturbations)
-        if self._encode_masks:
-            placed = placed._replace(masks=self._encode_masks(self._params, placed.masks))
-        return placed
+        return jax.tree.map(place, perturbations)
 
 
 def _rows(rows: Sliceable | None, items: Int[np.ndarray, " n"]) -> Any:

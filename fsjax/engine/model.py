@@ -44,23 +44,12 @@ class Model:
         assert self.apply_bfloat16 is not None, "config validation rejects bfloat16 for models without that form"
         return dataclasses.replace(self, apply=self.apply_bfloat16, matmul_precision="default")
 
-    # How a tile computes the logits of masked images. `first_layer.SplitModel` has a faster way for single orbits, and
-    # `graft.GraftModel` takes pairs of images.
+    # How a tile computes the logits of masked images; `graft.GraftModel` takes pairs of images.
 
     @property
     def input_shape(self) -> tuple[int, ...]:
         """Shape of one of the images that `encode_images` takes."""
         return self.image_shape
-
-    @property
-    def mask_spec(self) -> jax.ShapeDtypeStruct:
-        """Shape and type of a list of one mask."""
-        return jax.ShapeDtypeStruct((1, *self.image_shape[:2]), jnp.bool_)
-
-    @property
-    def encode_masks(self) -> Callable | None:
-        """(params, masks) -> what `masked_logits` takes for them, computed once a tile; None = the masks themselves."""
-        return None
 
     def encode_images(self, params: PyTree, images: Float[Array, "n height width channels"]) -> PyTree:
         """Return what `masked_logits` takes for images, computed once: their half spectra."""

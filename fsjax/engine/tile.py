@@ -80,12 +80,10 @@ def tile_shapes(model: Model, masks: int, images: int) -> tuple[PyTree, Perturba
       images: of the image batch.
     """
     shape: Any = jax.ShapeDtypeStruct  # in place of arrays
-    perturbed: Any = shape((masks, *model.mask_spec.shape[1:]), model.mask_spec.dtype)
-    if model.encode_masks:
-        perturbed = jax.eval_shape(model.encode_masks, model.params, perturbed)
+    perturbations = Perturbations(shape((masks, *model.image_shape[:2]), jnp.bool_))
     encoded = jax.eval_shape(model.encode_images, model.params, shape((images, *model.input_shape), jnp.float32))
     batch = ImageBatch(encoded, shape((images,), jnp.int32), shape((images, 1), jnp.float32))
-    return jax.eval_shape(lambda params: params, model.params), Perturbations(perturbed), batch
+    return jax.eval_shape(lambda params: params, model.params), perturbations, batch
 
 
 def over_devices(function: Callable, mesh: Mesh, split: tuple[bool, ...], precision: str) -> Callable:

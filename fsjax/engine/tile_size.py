@@ -33,27 +33,22 @@ MOST_IMAGES = 2048
 _PROBE = 8
 
 
-def layout(model: Model, counts: Sequence[int], *, memory_mib: int = 0, faster: Model | None = None) -> dict[str, int]:
+def layout(model: Model, counts: Sequence[int], *, memory_mib: int = 0) -> dict[str, int]:
     """Return how a search divides its work, for groups of `counts` images that lie on the devices one at a time.
 
     Args:
       model: the classifier.
       counts: images of each group.
       memory_mib: as config.run.memory_mib.
-      faster: the same classifier in a form that needs more memory for a group's encoded images on each device.
 
     Returns:
-      `tile_images` and `chunk`, the tile size and the image batch size, and `first_layer`: 1 to use `faster`, else 0.
+      `tile_images` and `chunk`, the tile size and the image batch size.
 
     Raises:
       InputError: not one image fits into memory_mib.
     """
-    if faster is not None:
-        extra = max(counts) * (_encoded_bytes(faster) - _encoded_bytes(model))
-        faster = faster if extra <= _room(memory_mib) else None
-    tile_images = fit(faster or model, resident_images=max(counts), memory_mib=memory_mib)
-    chunk = image_batch_size(counts, tile_images)
-    return {"tile_images": tile_images, "chunk": chunk, "first_layer": int(faster is not None)}
+    tile_images = fit(model, resident_images=max(counts), memory_mib=memory_mib)
+    return {"tile_images": tile_images, "chunk": image_batch_size(counts, tile_images)}
 
 
 def fit(model: Model, *, resident_images: int, memory_mib: int = 0) -> int:
@@ -160,15 +155,6 @@ def image_batch_size(counts: Sequence[int], tile_images: int) -> int:
     thrifty = [size for size in sizes if padded[size] == min(padded.values())]
     filled = {size: tile_images // size * size for size in thrifty}
     return max(size for size in thrifty if 4 * filled[size] >= 3 * max(filled.values()))
-
-
-def _room(memory_mib: int) -> int:
-    """Return the bytes of a device that may hold more than spectra: most of its memory stays for everything else."""
-    if memory_mib:
-        return memory_mib * MIB // 2
-    if (free := parallel.free_bytes()) is not None:
-        return free // 4
-    return parallel.host_bytes() // 4 // len(parallel.local_devices())
 
 
 def _encoded_bytes(model: Model) -> int:

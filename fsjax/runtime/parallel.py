@@ -1,7 +1,6 @@
 """Devices and processes of a run that has started: the only file that names them."""
 
 import json
-import os
 from collections.abc import Callable
 from typing import Any
 
@@ -141,11 +140,6 @@ def _memory() -> list[dict[str, int]]:
     """Return the statistics of each local device; [] if one of them reports none."""
     stats = [device.memory_stats() for device in local_devices()]
     return stats if all(stats) else []
-
-
-def host_bytes() -> int:
-    """Return the bytes of memory of this machine, which its CPU devices share."""
-    return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
 
 
 def describe() -> str:

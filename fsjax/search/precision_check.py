@@ -8,9 +8,10 @@ import numpy as np
 import scipy
 from jaxtyping import Float
 
+from fsjax.engine.engine import LazyArray
 from fsjax.runtime.random_streams import Stream, generator
 from fsjax.search.problem import Problem
-from fsjax.search.sweep import MaskList, sweep
+from fsjax.search.sweep import sweep
 
 logger = logging.getLogger(__name__)
 
@@ -20,7 +21,7 @@ TOP_SHARE = 0.05
 
 def measure(
     problem: Problem,
-    masks: MaskList,
+    masks: LazyArray,
     sums: Float[np.ndarray, "classes masks"],
     weights: Callable[[int], Float[np.ndarray, " images"]] | None = None,
 ) -> dict:

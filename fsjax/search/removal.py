@@ -9,11 +9,12 @@ from collections.abc import Iterator
 import numpy as np
 from jaxtyping import Bool, Float
 
+from fsjax.engine.engine import LazyArray
 from fsjax.fourier import dfm, patches
 from fsjax.search import bootstrap, patch_maps, precision_check
 from fsjax.search.method import Method
 from fsjax.search.problem import Problem
-from fsjax.search.sweep import MaskList, sweep
+from fsjax.search.sweep import sweep
 
 
 def search(problem: Problem) -> dfm.DominantFrequencyMaps:
@@ -55,20 +56,14 @@ def search(problem: Problem) -> dfm.DominantFrequencyMaps:
     )
 
 
-def removal_masks(plane: tuple[int, int], patch: int) -> MaskList:
+def removal_masks(plane: tuple[int, int], patch: int) -> LazyArray:
     """Return the masks of a removal search: nothing removed first, then each patch of `fourier.patches`."""
 
     def masks(start: int, stop: int) -> Bool[np.ndarray, "masks height width"]:
         remaining = ~patches.masks(*plane, patch, max(start - 1, 0), stop - 1)
         return np.concatenate([np.ones((1, *plane), bool), remaining]) if start == 0 else remaining
 
-    count = 1 + patches.count(*plane, patch)
-    if patch > 1:
-        return MaskList(count, masks)
-    removed = np.ones((count, 3), np.float32)
-    removed[1:, :2] = patches.orbit_positions(*plane)
-    removed[0] = 0
-    return MaskList(count, masks, removed)
+    return LazyArray(1 + patches.count(*plane, patch), masks)
 
 
 METHOD = Method(search, patches=True, whole_patches=True, resamples=20)

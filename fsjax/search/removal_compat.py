@@ -10,13 +10,14 @@ import itertools
 import numpy as np
 from jaxtyping import Bool, Float, Int
 
+from fsjax.engine.engine import LazyArray
 from fsjax.fourier import dfm, spectrum
 from fsjax.fourier.masks import at_threshold
 from fsjax.runtime.errors import InputError
 from fsjax.search import precision_check
 from fsjax.search.method import Method
 from fsjax.search.problem import Problem
-from fsjax.search.sweep import MaskList, sweep
+from fsjax.search.sweep import sweep
 
 # Images of one published batch, in class-sorted order.
 BATCH = 100
@@ -71,17 +72,18 @@ def visited_blocks(size: int, patch: int) -> list[tuple[int, int]]:
     return [(row, column) for row in range(size // patch) for column in range(size // (2 * patch) + 1)]
 
 
-def distinct_masks(size: int, patch: int, blocks: list[tuple[int, int]]) -> tuple[MaskList, Int[np.ndarray, " blocks"]]:
+def distinct_masks(
+    size: int, patch: int, blocks: list[tuple[int, int]]
+) -> tuple[LazyArray, Int[np.ndarray, " blocks"]]:
     """Return the masks that leave something different of an image, and the index of each block's mask.
 
     On an even plane blocks in the first column and in that of DC come in pairs: a block takes from every orbit what the
     one on the other side of row S/2 takes. After taking the real part both leave the same, so it is computed once.
     """
-    orbits, orbit_sizes = spectrum.orbits(size, size), spectrum.orbit_sizes(size, size)
+    orbits = spectrum.orbits(size, size)
     positions = np.arange(size * size).reshape(size, size)
     index_of: dict[tuple[bytes, bytes], int] = {}
     distinct: list[tuple[int, int]] = []
-    shares: list[np.ndarray] = []
     mask_of_block = np.zeros(len(blocks), int)
     for index, block in enumerate(blocks):
         removed = np.unique(np.concatenate([positions[area].ravel() for area in _areas(size, patch, *block)]))
@@ -90,16 +92,12 @@ def distinct_masks(size: int, patch: int, blocks: list[tuple[int, int]]) -> tupl
         if key not in index_of:
             index_of[key] = len(distinct)
             distinct.append(block)
-            shares.append(counts / orbit_sizes[touched])
         mask_of_block[index] = index_of[key]
-    removed_orbits = None
-    if patch == 1 and all(len(share) == 1 for share in shares):
-        removed_orbits = np.column_stack([distinct, np.concatenate(shares)]).astype(np.float32)
 
     def masks(start: int, stop: int) -> Bool[np.ndarray, "masks height width"]:
         return block_masks(size, patch, distinct[start:stop])
 
-    return MaskList(len(distinct), masks, removed_orbits), mask_of_block
+    return LazyArray(len(distinct), masks), mask_of_block
 
 
 def block_masks(size: int, patch: int, blocks: list[tuple[int, int]]) -> Bool[np.ndarray, "blocks size size"]:

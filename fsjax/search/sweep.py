@@ -2,20 +2,20 @@
 
 Examples:
   >>> all_and_nothing = np.stack([np.ones((8, 8), bool), np.zeros((8, 8), bool)])
-  >>> masks = MaskList(2, lambda start, stop: all_and_nothing[start:stop])
+  >>> from fsjax.engine.engine import LazyArray
+  >>> masks = LazyArray(2, lambda start, stop: all_and_nothing[start:stop])
   >>> sums = sweep(problem, masks)  # a Problem, as a search method is given it
   >>> sums.shape  # nats, summed over the images: [classes, masks]
   (3, 2)
 """
 
-import dataclasses
 from collections.abc import Callable, Iterator
-from typing import Any, TypeAlias
+from typing import TypeAlias
 
 import numpy as np
 from jaxtyping import Float, Int
 
-from fsjax.engine import first_layer, tile_size
+from fsjax.engine import tile_size
 from fsjax.engine.engine import Engine, LazyArray, Sliceable
 from fsjax.engine.model import Model
 from fsjax.engine.tile import ImageBatch
@@ -30,27 +30,9 @@ from fsjax.search.throughput import Throughput
 Tiles: TypeAlias = Iterator[tuple[Int[np.ndarray, " masks"], Float[np.ndarray, "*shape masks"]]]
 
 
-@dataclasses.dataclass(frozen=True)
-class MaskList(LazyArray):
-    """Masks, True where a frequency is kept, that are made when a slice asks for them.
-
-    Attributes:
-      removed_orbits: (row, column, share) of each mask, as `first_layer.split` describes them, where every mask removes
-        (a share of) one orbit and nothing else; otherwise None.
-    """
-
-    removed_orbits: Float[np.ndarray, "masks 3"] | None = None
-
-    def __getitem__(self, which: slice | Int[np.ndarray, " masks"]) -> Any:
-        rows = super().__getitem__(which)
-        if isinstance(which, slice):
-            return rows
-        return MaskList(rows.count, rows.make, None if self.removed_orbits is None else self.removed_orbits[which])
-
-
 def sweep(
     problem: Problem,
-    masks: MaskList,
+    masks: LazyArray,
     *,
     weights: Callable[[int], Float[np.ndarray, " images *replicates"]] | None = None,
     replicates: int | None = None,
@@ -65,7 +47,7 @@ def sweep(
 
     Args:
       problem: classifier, images, and the directory of partial results.
-      masks: the list.
+      masks: the list, True where a frequency is kept.
       weights: class index -> weight of each of its images; default 1.
       replicates: number of weights of an image, each with a sum of its own from the same forward passes; None = one,
         and the sums have no such axis.
@@ -78,18 +60,15 @@ def sweep(
       interrupt.Terminated: SIGTERM came; computed sums are stored.
     """
     model = problem.model.at(precision or problem.options.precision)
-
-    def choose(faster: Model | None) -> dict[str, int]:
-        return layout or tile_size.layout(model, problem.counts, memory_mib=problem.run.memory_mib, faster=faster)
-
-    engine, perturbations, partial_results = start_engine(problem, model, masks, choose)
+    chosen = layout or tile_size.layout(model, problem.counts, memory_mib=problem.run.memory_mib)
+    engine, partial_results = start_engine(problem, model, masks, chosen)
 
     def tiles(class_index: int, items: Int[np.ndarray, " masks"]) -> tuple[int, Tiles]:
         images = problem.images(class_index)
         of_class = weights(class_index).reshape(len(images), -1).astype(np.float32) if weights else None
         labels, size = np.full(len(images), class_index), partial_results.layout["chunk"]
         batches = engine.image_batches(images, labels, of_class, size=size)
-        sums = finite_tiles(engine, batches, perturbations, items, problem.classes[class_index])
+        sums = finite_tiles(engine, batches, masks, items, problem.classes[class_index])
         return len(images), ((items, of_tile["loss"].T) for items, of_tile in sums)
 
     shape = (masks.count,) if replicates is None else (replicates, masks.count)
@@ -134,19 +113,11 @@ def fill(
 
 
 def start_engine(
-    problem: Problem, model: Model, masks: MaskList, choose_layout: Callable[[Model | None], dict[str, int]]
-) -> tuple[Engine, Sliceable, PartialResults]:
-    """Return an engine, the masks as it takes them, and the partial results, in the layout that these were begun with.
-
-    A search that begins here asks `choose_layout` for one, with a faster form of the model for these masks, or None.
-    """
-    faster = None if masks.removed_orbits is None else first_layer.split(model)
-    partial_results = problem.partial_results({**choose_layout(faster), "masks": masks.count})
-    perturbations: Sliceable = masks
-    if partial_results.layout["first_layer"]:
-        assert faster is not None and masks.removed_orbits is not None, "the layout is that of a split model"
-        model, perturbations = faster, masks.removed_orbits
-    return Engine(model, tile_images=partial_results.layout["tile_images"]), perturbations, partial_results
+    problem: Problem, model: Model, masks: LazyArray, layout: dict[str, int]
+) -> tuple[Engine, PartialResults]:
+    """Return an engine and the partial results, in the layout that these were begun with; `layout` if they are not."""
+    partial_results = problem.partial_results({**layout, "masks": masks.count})
+    return Engine(model, tile_images=partial_results.layout["tile_images"]), partial_results
 
 
 def finite_tiles(

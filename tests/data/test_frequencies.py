@@ -12,8 +12,6 @@ import fsjax
 from configs import common
 from fsjax import data
 from fsjax.data import frequencies
-from fsjax.engine import first_layer
-from fsjax.engine.model import Model
 from fsjax.experiment.stages import train as train_stage
 from fsjax.experiment.workspace import Workspace
 from fsjax.models import Network, build, classifier, state_dict, weights
@@ -151,10 +149,8 @@ def test_networks_behind_the_same_filter_are_equal_and_behind_another_are_not(mo
 
 
 def test_a_removal_search_finds_nothing_outside_and_inside_what_numpy_finds(model):
-    """The first convolution does not take the images: nothing is split there, and the general path is taken."""
     limited, whole, variables, kept = model
     apply, params = fold(limited, variables)
-    assert first_layer.split(Model(apply, params, (SIZE, SIZE, 3))) is None
     images, labels = random_images(12), np.arange(12) % CLASSES
     maps = fsjax.dominant_frequencies(lambda x: apply(params, x), images, labels, num_classes=CLASSES, shares=[0.1])
     losses = jax.jit(lambda x: -jax.nn.log_softmax(whole.apply(variables, x))[jnp.arange(12), labels])

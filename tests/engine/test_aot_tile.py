@@ -8,7 +8,7 @@ from tests.helpers.ahead_of_time import ACCELERATORS, TPUS
 
 SIZE, IMAGES, MASKS = 4, 64, 4  # on one device
 # Estimated cycles of an image on a TPU, a quarter above what they are.
-CYCLES = {"masks": 370, "single orbits": 340, "graft": 380}
+CYCLES = {"masks": 370, "graft": 380}
 
 
 def programs(devices):
@@ -16,7 +16,7 @@ def programs(devices):
     import jax
     from jax.sharding import Mesh
 
-    from fsjax.engine import first_layer, graft, tile
+    from fsjax.engine import graft, tile
     from fsjax.engine.model import Model
     from fsjax.runtime import parallel
 
@@ -34,7 +34,6 @@ def programs(devices):
     mesh = Mesh(np.array(devices), (parallel.AXIS,))
     for name, form in {
         "masks": model,
-        "single orbits": first_layer.split(model),
         "graft": graft.graft_model(model),
     }.items():
         shapes = tile.tile_shapes(form, MASKS * len(devices), IMAGES)

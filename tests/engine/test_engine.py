@@ -5,11 +5,9 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from fsjax.engine import first_layer
 from fsjax.engine.engine import Engine, LazyArray
 from fsjax.engine.model import Model
 from fsjax.engine.tile import STATISTICS, Perturbations
-from fsjax.fourier import spectrum
 from fsjax.runtime import parallel
 
 
@@ -89,50 +87,6 @@ def assert_sums(found, expected):
         np.testing.assert_allclose(found[name], expected[name], rtol=3e-6, atol=3e-6, err_msg=name)
 
 
-def convolutional(params, images):
-    features = jax.lax.conv_general_dilated(
-        images, params["kernel"], (1, 1), "SAME", dimension_numbers=("NHWC", "HWIO", "NHWC")
-    )
-    return apply(params, jnp.tanh(features))
-
-
-def split_problem(plane):
-    """A model that begins with a convolution, images, and the orbits removed from them in both forms."""
-    params, batch, labels, rng = problem(*plane)
-    params["kernel"] = rng.normal(size=(3, 3, 3, 3)).astype(np.float32) / 4
-    positions = np.stack(np.unravel_index(rng.permutation(plane[0] * plane[1])[:13], plane), axis=1)
-    orbits, sizes = spectrum.orbits(*plane), spectrum.orbit_sizes(*plane)
-    # Nothing, one member of an orbit, or all of it.
-    masks = np.ones((13, *plane), bool)
-    for index, (row, column) in enumerate(positions):
-        masks[index, row, column] = index % 3 == 0
-        masks[index][orbits == orbits[row, column]] &= index % 3 != 2
-    shares = (~masks).sum((1, 2)) / sizes[orbits[tuple(positions.T)]]
-    assert {0, 0.5, 1} == set(shares)
-    removed = np.column_stack([positions, shares]).astype(np.float32)
-    return Model(convolutional, params, batch.shape[1:]), batch, labels, removed, masks
-
-
-@pytest.mark.parametrize("plane", [(8, 6), (7, 9)])
-def test_orbits_subtracted_behind_the_first_convolution_are_those_of_masks(plane):
-    model, batch, labels, removed, masks = split_problem(plane)
-    weights = np.random.default_rng(1).random((11, 2)).astype(np.float32)
-    results = []
-    for devices in (1, 2, 4):
-        with pytest.MonkeyPatch.context() as patched:
-            patched.setattr(parallel, "local_devices", lambda devices=devices: jax.local_devices()[:devices])
-            sides = []
-            for form, perturbations in ((first_layer.split(model), removed), (model, masks)):
-                made = Engine(form, statistics=STATISTICS, tile_images=8)
-                sides.append(made.sums(made.image_batches(batch, labels, weights, size=4), perturbations))
-            results.append(sides[0])
-            expected = sides[1]
-        assert_sums(results[-1], expected)
-        assert len(np.unique(expected["loss"][:, 0])) > 5
-    for other in results[1:]:
-        np.testing.assert_array_equal(other["loss"], results[0]["loss"])
-
-
 def test_a_model_that_fails_on_empty_images_spoils_no_sum():
     """Padding has weight 0, but 0 x NaN is NaN."""
     _, batch, labels, _ = problem(height=8, width=8, images=5)
@@ -166,12 +120,6 @@ def test_nothing_passes_between_devices_in_a_tile():
     text = made._tile.lower(made._params, masks, images).compile().as_text()
     assert "fft" in text
     assert not collectives(text)
-    model, batch, labels, removed, _ = split_problem((8, 8))
-    made = Engine(first_layer.split(model))
-    placed = made._place(Perturbations(removed), 16)
-    text = made._tile.lower(made._params, placed, made.image_batches(batch, labels)[0]).compile().as_text()
-    assert "fft" not in text and not collectives(text)
-    assert not collectives(made._encode_masks.lower(made._params, placed.masks[0]).compile().as_text())
 
 
 def collectives(text):

@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 
 from fsjax import models
-from fsjax.engine import first_layer, tile_size
+from fsjax.engine import tile_size
 from fsjax.engine.model import Model
 from fsjax.engine.tile import ImageBatch, Perturbations, make_tile
 from fsjax.runtime import parallel
@@ -147,24 +147,3 @@ def test_what_a_tile_takes_whatever_its_images_counts_once():
 )
 def test_temporaries_are_split_into_those_of_each_image_and_the_rest(few, more, expected):
     assert tile_size.split({8: few, 16: more}.__getitem__, (5, 3, 1)) == expected
-
-
-def test_a_search_splits_its_model_where_the_features_of_a_class_fit(model, monkeypatch):
-    faster = first_layer.split(model)
-    features = 16 * 16 * 16 * 4
-    whole = tile_size.layout(model, [100, 40])
-    assert not whole["first_layer"]
-    made = tile_size.layout(model, [100, 40], faster=faster)
-    assert made["first_layer"] and made["chunk"] == tile_size.image_batch_size([100, 40], made["tile_images"])
-    monkeypatch.setattr(parallel, "local_devices", lambda: jax.local_devices()[:2])
-    for room, enough in ((8 * 100 * features, 1), (8 * 100 * features - 8, 0)):
-        monkeypatch.setattr(parallel, "host_bytes", lambda room=room: room)
-        assert tile_size.layout(model, [100, 40], faster=faster)["first_layer"] == enough
-    monkeypatch.setattr(parallel, "free_bytes", lambda: 4 * 100 * features - 4)
-    assert tile_size.layout(model, [100], faster=faster)["first_layer"] == 0
-    for memory in (3, 4):  # 100 images have 1.56 MiB of features
-        layout = tile_size.layout(model, [100], memory_mib=memory, faster=faster)
-        assert layout["first_layer"] == (memory == 4)
-        used = tile_size.temporary_bytes(faster if layout["first_layer"] else model, layout["tile_images"])
-        resident = sum(leaf.nbytes for leaf in jax.tree.leaves(model.params)) + 100 * 16 * 9 * 3 * 8
-        assert used + resident + layout["first_layer"] * 100 * features <= memory * tile_size.MIB * 1.02

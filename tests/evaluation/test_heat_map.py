@@ -154,7 +154,7 @@ def test_what_is_kept_of_a_stopped_run_is_not_computed_again_and_the_end_is_the_
     params, batch, labels = problem((6, 5))
     whole = measured(params, batch, labels)
     # Three tiles a part: a wave a device, of eight.
-    layout = {"tile_images": 6, "chunk": 6, "first_layer": 0}
+    layout = {"tile_images": 6, "chunk": 6}
     monkeypatch.setattr(tile_size, "layout", lambda *arguments, **options: layout)
     for tiles in (1, 5):
         checks = iter(range(tiles))

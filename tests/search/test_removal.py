@@ -86,27 +86,6 @@ def test_the_frequencies_a_classifier_reads_rank_first(tmp_path):
     assert maps.scores[0].ravel()[first][order[2]] < 1e-5 < maps.scores[0].ravel()[first][order[1]]
 
 
-def test_a_model_that_begins_with_a_convolution_gets_the_same_scores_through_its_cut(tmp_path, monkeypatch):
-    kernel = np.random.default_rng(3).normal(size=(3, 3, 3, 3)).astype(np.float32) / 4
-
-    def apply(params, images):
-        features = jax.lax.conv_general_dilated(
-            images, jnp.asarray(kernel), (1, 1), "SAME", dimension_numbers=("NHWC", "HWIO", "NHWC")
-        )
-        return network(params, jnp.tanh(features))
-
-    cut = removal.search(make_problem(tmp_path / "cut", apply=apply))
-    assert json.loads((tmp_path / "cut" / "search" / "layout.json").read_text())["first_layer"] == 1
-    removal.search(make_problem(tmp_path / "patches", apply=apply, patch=2))
-    assert json.loads((tmp_path / "patches" / "search" / "layout.json").read_text())["first_layer"] == 0
-    # Without room for what the convolution makes of a class's images, masks are used.
-    monkeypatch.setattr(parallel, "host_bytes", lambda: 0)
-    expected = removal.search(make_problem(tmp_path / "whole", apply=apply))
-    assert json.loads((tmp_path / "whole" / "search" / "layout.json").read_text())["first_layer"] == 0
-    np.testing.assert_allclose(cut.scores, expected.scores, atol=4e-6)
-    assert np.ptp(expected.scores) > 0.01
-
-
 class Stopped(Exception):
     pass
 

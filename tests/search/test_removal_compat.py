@@ -10,7 +10,6 @@ from benchmarks.parity import published as procedure
 from benchmarks.parity.torch_models import from_torch, randomise, torch_resnet
 from fsjax import search
 from fsjax.engine.model import Model
-from fsjax.fourier import spectrum
 from fsjax.models import Network
 from fsjax.models.folding import fold
 from fsjax.runtime.errors import InputError
@@ -107,14 +106,6 @@ def test_blocks_that_share_a_mask_leave_the_same_of_any_image(size, patch):
     np.testing.assert_allclose(np.array(computed)[of_block], left, atol=1e-12)
     apart = [np.abs(a - b).max() for a, b in itertools.combinations(computed, 2)]
     assert min(apart) > 1e-3
-    assert (masks.removed_orbits is not None) == (patch == 1 and size % 2 == 0)
-    if masks.removed_orbits is not None:
-        orbits = spectrum.orbits(size, size)
-        masks = masks[np.random.default_rng(1).permutation(masks.count)]
-        for mask, (*position, share) in zip(masks[:], masks.removed_orbits, strict=True):
-            weight = (mask + spectrum.conjugate(mask.astype(float))) / 2
-            expected = np.where(orbits == orbits[tuple(map(int, position))], 1 - share, 1)
-            np.testing.assert_array_equal(weight, expected)
 
 
 def test_the_published_masks_of_a_32_pixel_plane_are_514():

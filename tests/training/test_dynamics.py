@@ -16,7 +16,6 @@ from configs import dynamics as dynamics_config
 from fsjax import data
 from fsjax.data.dataset import Dataset
 from fsjax.engine.engine import Engine
-from fsjax.engine.first_layer import SplitModel
 from fsjax.engine.model import Model
 from fsjax.evaluation import bands, learning_curves
 from fsjax.experiment import runner
@@ -175,8 +174,6 @@ def test_an_engine_with_other_parameters_leaves_the_first_as_it_was():
     before, second = first.sums(batches, masks)["loss"], first.with_params(weights[1])
     np.testing.assert_array_equal(second.sums(batches, masks)["loss"], Engine(models[1]).sums(batches, masks)["loss"])
     np.testing.assert_array_equal(first.sums(batches, masks)["loss"], before)
-    with pytest.raises(ValueError, match="an engine whose image batches depend on the parameters"):
-        Engine(SplitModel(apply, weights[0], (4, 4, 3))).with_params(weights[1])
 
 
 def random_dynamics(rng, copies=("13", "1234", "4"), classes=3, seeds=2, evaluations=4):

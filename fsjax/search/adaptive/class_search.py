@@ -6,6 +6,7 @@ import logging
 import numpy as np
 from jaxtyping import Float
 
+from fsjax.engine.engine import LazyArray
 from fsjax.runtime import files, parallel
 from fsjax.runtime.errors import InputError
 from fsjax.runtime.progress import Progress
@@ -18,7 +19,6 @@ from fsjax.search.adaptive.ranking import Ranking
 from fsjax.search.adaptive.successive_elimination import SuccessiveElimination
 from fsjax.search.precision_check import correlation, rank_correlation
 from fsjax.search.problem import Problem
-from fsjax.search.sweep import MaskList
 
 logger = logging.getLogger(__name__)
 
@@ -63,7 +63,7 @@ class ClassSearcher:
       sample: patches drawn at random, which are evaluated exactly in every class.
     """
 
-    def __init__(self, problem: Problem, masks: MaskList, progress: Progress):
+    def __init__(self, problem: Problem, masks: LazyArray, progress: Progress):
         options, own = problem.options, problem.options.adaptive
         self._problem, self._own, self._progress = problem, own, progress
         self._ranking = Ranking.of_plane(problem.plane, options.patch, tuple(sorted(options.shares)))
@@ -178,7 +178,7 @@ class ClassSearcher:
         return values and ClassResult(np.array(values["rises"]), np.array(values["sums"]), values["report"])
 
 
-def exact_passes(problem: Problem, masks: MaskList, label: int) -> int:
+def exact_passes(problem: Problem, masks: LazyArray, label: int) -> int:
     """Return a class's forward passes where every patch is evaluated on all images."""
     return problem.counts[label] * (masks.count + (gradient.PASSES if problem.options.adaptive.gradient else 0))
 

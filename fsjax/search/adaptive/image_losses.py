@@ -6,12 +6,12 @@ import numpy as np
 from jaxtyping import Float, Int
 
 from fsjax.engine import tile_size
-from fsjax.engine.model import Model
+from fsjax.engine.engine import LazyArray
 from fsjax.runtime import parallel
 from fsjax.runtime.progress import Progress
 from fsjax.search import gradient
 from fsjax.search.problem import Problem
-from fsjax.search.sweep import MaskList, Tiles, finite_tiles, start_engine
+from fsjax.search.sweep import Tiles, finite_tiles, start_engine
 from fsjax.search.throughput import Throughput
 
 
@@ -33,20 +33,17 @@ class Evaluator:
     def __init__(
         self,
         problem: Problem,
-        masks: MaskList,
+        masks: LazyArray,
         blocks: Sequence[int],
         step: int,
         layout: dict[str, int],
         progress: Progress,
     ):
         model, memory_mib = problem.searched_model, problem.run.memory_mib
-
-        def choose(faster: Model | None) -> dict[str, int]:
-            chosen = layout | tile_size.layout(model, sorted(set(blocks)), memory_mib=memory_mib, faster=faster)
-            # Blocks are small and many: image batches that fill them, and more masks in a tile instead.
-            return chosen | {"chunk": tile_size.image_batch_size([step], chosen["tile_images"])}
-
-        self.engine, self.perturbations, self.partial_results = start_engine(problem, model, masks, choose)
+        chosen = layout | tile_size.layout(model, sorted(set(blocks)), memory_mib=memory_mib)
+        # Blocks are small and many: image batches that fill them, and more masks in a tile instead.
+        chosen["chunk"] = tile_size.image_batch_size([step], chosen["tile_images"])
+        self.engine, self.partial_results = start_engine(problem, model, masks, chosen)
         self.layout = self.partial_results.layout
         self.problem, self.masks, self.progress = problem, masks, progress
         # One number of replicates for all steps, so that one program serves them.
@@ -122,7 +119,7 @@ class ClassLosses:
         # One replicate per image, so that the weighted sums are the images' losses.
         weights = np.eye(len(images), evaluator.width, dtype=np.float32)
         batches = evaluator.engine.image_batches(images, labels, weights, size=evaluator.layout["chunk"])
-        for items, sums in finite_tiles(evaluator.engine, batches, evaluator.perturbations, masks, name):
+        for items, sums in finite_tiles(evaluator.engine, batches, evaluator.masks, masks, name):
             yield items, sums["loss"][:, : len(images)].T
 
 

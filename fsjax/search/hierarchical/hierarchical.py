@@ -15,6 +15,7 @@ import numpy as np
 from jaxtyping import Bool, Float, Int
 
 from fsjax.engine import tile_size
+from fsjax.engine.engine import LazyArray
 from fsjax.fourier import dfm, masks
 from fsjax.runtime.random_streams import Stream, generator
 from fsjax.search import precision_check
@@ -23,7 +24,7 @@ from fsjax.search.hierarchical.candidates import Candidates
 from fsjax.search.method import Method
 from fsjax.search.problem import Problem
 from fsjax.search.removal_compat import published_batches
-from fsjax.search.sweep import MaskList, sweep
+from fsjax.search.sweep import sweep
 
 
 def search(problem: Problem) -> dfm.DominantFrequencyMaps:
@@ -109,7 +110,7 @@ def advance(
         directory=problem.directory and problem.directory / f"stage{number + 1}",
         identity=candidates.digest(problem.identity),
     )
-    mask_list = MaskList(stage.count, functools.partial(candidates.masks, number))
+    mask_list = LazyArray(stage.count, functools.partial(candidates.masks, number))
     sums = sweep(
         *(problem, mask_list),
         weights=weights,
