@@ -159,13 +159,22 @@ class Attention(nnx.Module):
         self.proj = _linear(width, width, dtype=dtype, rngs=rngs)
 
     def __call__(self, x: Float[Array, "images tokens channels"]) -> Float[Array, "images tokens channels"]:
-        images, tokens, channels = x.shape
-        head = channels // self.heads
-        # Written out: training a small ViT on a CPU is a tenth faster than with jax.nn.dot_product_attention.
-        q, k, v = self.qkv(x).reshape(images, tokens, 3, self.heads, head).transpose(2, 0, 3, 1, 4)
-        similarity = (q * head**-0.5) @ k.swapaxes(2, 3)
-        y = jax.nn.softmax(similarity.astype(jnp.float32)).astype(v.dtype) @ v
-        return self.proj(y.swapaxes(1, 2).reshape(images, tokens, channels))
+        # Heads come out of products of their own: taken out of one product by a reshape, as PyTorch has it, they would
+        # be copied, which takes a TPU a fifth of ViT-B's time. Training a small ViT on a CPU is a tenth faster than
+        # with jax.nn.dot_product_attention.
+        kernel, bias = self._by_head(self.qkv, (x.shape[2], 3, self.heads, -1), (3, self.heads, 1, -1), x.dtype)
+        q, k, v = (jnp.einsum("ntc,chd->nhtd", x, kernel[:, part]) + bias[part] for part in range(3))
+        similarity = jnp.einsum("nhqd,nhkd->nhqk", q * q.shape[3] ** -0.5, k)
+        weights = jax.nn.softmax(similarity.astype(jnp.float32)).astype(v.dtype)
+        y = jnp.einsum("nhqk,nhkd->nhqd", weights, v)
+        kernel, bias = self._by_head(self.proj, (self.heads, -1, x.shape[2]), (-1,), x.dtype)
+        return jnp.einsum("nhtd,hdc->ntc", y, kernel) + bias
+
+    @staticmethod
+    def _by_head(layer: nnx.Linear, kernel: tuple, bias: tuple, dtype: jnp.dtype) -> tuple[Array, Array]:
+        """Return the arrays of a linear layer in these shapes."""
+        assert layer.bias is not None, "each layer of a ViT has one"
+        return layer.kernel[...].reshape(kernel).astype(dtype), layer.bias[...].reshape(bias).astype(dtype)
 
 
 class Mlp(nnx.Module):
