@@ -1,4 +1,4 @@
-"""Compiled programs are kept in the user's cache folder, unless JAX is told otherwise or it cannot be written."""
+"""Programs for accelerators are kept in the user's cache folder, unless JAX is told otherwise."""
 
 import os
 import subprocess
@@ -9,6 +9,7 @@ import logging, sys
 logging.basicConfig(format="%(message)s", stream=sys.stderr)
 import jax
 from fsjax.runtime import compilation_cache
+jax.default_backend = lambda: sys.argv[1]
 compilation_cache.use()
 print(jax.jit(lambda x: x * 2 + 1)(3.0))
 """
@@ -21,12 +22,13 @@ def test_programs_are_kept_where_xdg_or_jax_says_and_a_folder_that_cannot_be_wri
         "home": {"HOME": str(tmp_path / "home"), "XDG_CACHE_HOME": "relative"},
         "jax": {"XDG_CACHE_HOME": str(tmp_path / "unused"), "JAX_COMPILATION_CACHE_DIR": str(tmp_path / "jax")},
         "off": {"XDG_CACHE_HOME": str(tmp_path / "unused"), "JAX_ENABLE_COMPILATION_CACHE": "false"},
+        "cpu": {"XDG_CACHE_HOME": str(tmp_path / "unused")},
         "unwritable": {"XDG_CACHE_HOME": str(tmp_path / "file")},
     }
     common = {name: value for name, value in os.environ.items() if name != "JAX_COMPILATION_CACHE_DIR"}
     running = {
         name: subprocess.Popen(
-            [sys.executable, "-c", PROGRAM],
+            [sys.executable, "-c", PROGRAM, "cpu" if name == "cpu" else "gpu"],
             env={**common, **changes},
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
