@@ -1,6 +1,5 @@
 """Start of a process, before JAX's first use: it joins the other processes of the run, or makes CPU cores devices."""
 
-import importlib.util
 import os
 import socket
 from typing import Any
@@ -69,7 +68,7 @@ def initialize(
         if explicit:
             raise
         if launcher == "TPU" and "coordinator_address" in str(error):
-            return False  # libtpu is installed, but this is no TPU VM
+            return False  # no TPU VM
         raise InputError(
             f"{launcher} started several processes, which JAX does not find ({error}); give --coordinator=HOST:PORT, "
             "--processes=N and --process=I"
@@ -134,5 +133,6 @@ def _launcher() -> str:
         return "Slurm"
     if several("OMPI_COMM_WORLD_SIZE"):
         return "Open MPI"
-    # JAX reads the number of processes, which may be one, from the TPU VM's metadata or GKE's variables.
-    return "TPU" if importlib.util.find_spec("libtpu") else ""
+    # Where JAX finds TPU chips it names the platform, unless the user has; libtpu may only be there to compile. JAX
+    # reads the number of processes, which may be one, from the TPU VM's metadata or GKE's variables.
+    return "TPU" if "tpu" in (jax.config.jax_platforms or "") else ""  # type: ignore[attr-defined]

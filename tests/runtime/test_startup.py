@@ -33,3 +33,16 @@ def test_each_core_is_a_device_unless_jax_was_told_otherwise(batch, flags, devic
         text=True,
     ).stdout
     assert int(printed) == devices
+
+
+def test_libtpu_without_a_tpu_makes_no_process_one_of_several(tmp_path):
+    (tmp_path / "libtpu.py").write_text("def get_library_path():\n    return '/libtpu.so'\n")
+    program = "from fsjax.runtime import failure_detection, startup; print(startup.initialize()); "
+    environment = {name: value for name, value in os.environ.items() if name != "JAX_PLATFORMS"}
+    done = subprocess.run(
+        [sys.executable, "-c", program + "print(failure_detection.installed())"],
+        env={**environment, "PYTHONPATH": os.pathsep.join([str(tmp_path), *sys.path])},
+        capture_output=True,
+        text=True,
+    )
+    assert done.stdout == "False\nFalse\n", done.stderr
