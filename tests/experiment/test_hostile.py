@@ -505,7 +505,8 @@ def test_maps_whose_parts_do_not_fit_are_refused(tmp_path, name):
 
 
 def evaluation(**changes):
-    rates = {"tpr": [0.5, None], "fpr": [0.0, 1.0], "tpr_ci": [[0.1, 0.9], [None, None]], "positions": [3, 3]}
+    rates = {"tpr": [0.5, None], "fpr": [0.0, 1.0], "tpr_ci": [[0.1, 0.9], [None, None]]}
+    rates |= {"positions": [3, 3], "kept": [0.25, 0.25]}
     method = {"searched_on": "train", "forward_equivalents": 1, "grid": None, "planted": {}}
     grafts = json.loads(json.dumps(to_json(results.grafts(("a", "b"), ("shortcut by phase", "spread"), pairs=3))))
     return {
@@ -556,6 +557,8 @@ WRONG_EVALUATIONS = {
     "accuracy in words": evaluation(unfiltered={**evaluation()["unfiltered"], "accuracy": "<script>"}),
     "a rate of 1e300": with_rates(tpr=[1e300, 0]),
     "a rate in words": with_rates(tpr=["high", 0]),
+    "kept in words": with_rates(kept=["all", 0]),
+    "kept too few": with_rates(kept=[0.25]),
     "a rate of true": with_rates(tpr=[True, 0]),
     "grafts in a list": with_grafts("", rates=[]),
     "verdicts in a number": with_grafts("", verdicts=3),
