@@ -174,7 +174,8 @@ class Attention(nnx.Module):
     def _by_head(layer: nnx.Linear, kernel: tuple, bias: tuple, dtype: jnp.dtype) -> tuple[Array, Array]:
         """Return the arrays of a linear layer in these shapes."""
         assert layer.bias is not None, "each layer of a ViT has one"
-        return layer.kernel[...].reshape(kernel).astype(dtype), layer.bias[...].reshape(bias).astype(dtype)
+        # Of a network that is called without jit they are NumPy's.
+        return jnp.asarray(layer.kernel[...], dtype).reshape(kernel), jnp.asarray(layer.bias[...], dtype).reshape(bias)
 
 
 class Mlp(nnx.Module):
