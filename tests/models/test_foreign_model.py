@@ -133,7 +133,7 @@ def test_what_was_read_is_recorded_and_not_read_for_nothing(done, foreign, image
 
 def test_a_workdir_without_a_trained_model_is_refused(small, images, tmp_path):
     (tmp_path / "empty").mkdir()
-    with pytest.raises(InputError, match="expected PyTorch weights, or a workdir with a trained model"):
+    with pytest.raises(InputError, match=r"expected PyTorch weights .*, a workdir with a trained model, or a"):
         runner.run(make_config(images, small[0], tmp_path / "empty"), tmp_path / "run")
 
 
