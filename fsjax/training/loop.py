@@ -167,8 +167,9 @@ def run_steps(
             stopping = len(stops) == 2 and bool(state.unreplicate(stops[0]))
             progress.update(options.batch_size, note)
             if last or loop.step % run.log_every == 0:
-                means = _means(measured, loop.step)
-                diverges.add((float(state.unreplicate(values)["loss"]) for values in measured), loop.step)
+                fetched = [state.unreplicate(values) for values in measured]
+                means = _means(fetched, loop.step)
+                diverges.add((float(values["loss"]) for values in fetched), loop.step)
                 note, measured = f"loss {means['loss']:.3f}", []
                 metrics.write("train", loop.step, {**means, "images_per_second": progress.rate, "scale": scale})
             evaluated: dict[str, float] = {}
@@ -178,7 +179,9 @@ def run_steps(
                     _, plateau = training.plateau.update({}, loop.plateau, value=evaluated["validation_loss"])
                     loop = dataclasses.replace(loop, plateau=jax.device_get(plateau))
             if last or stopping or loop.step % checkpoint_every == 0:
-                _means(measured, loop.step)  # raises before a loss that is not finite is saved
+                _means(
+                    [state.unreplicate(values) for values in measured], loop.step
+                )  # raises before a loss that is not finite is saved
                 _save(training, loop, checkpoints, evaluated.get("validation_loss"))
             if stopping and not last:
                 # A scheduler may end all processes when one has ended, so all wait until the checkpoint is written.
@@ -203,9 +206,8 @@ def _batches(training: Training, start: int) -> Iterator[dict[str, np.ndarray]]:
     )
 
 
-def _means(measured: Sequence[dict[str, jax.Array]], step: int) -> dict[str, float]:
+def _means(values: Sequence[dict[str, np.floating]], step: int) -> dict[str, float]:
     """Return the mean of each value over the steps up to this one; raise InputError where one is not finite."""
-    values = [state.unreplicate(one_step) for one_step in measured]
     means = {name: float(np.mean([row[name] for row in values])) for name in (values[0] if values else ())}
     if not all(math.isfinite(mean) for mean in means.values()):
         bad = next(index for index, row in enumerate(values) if not math.isfinite(row["loss"]))
