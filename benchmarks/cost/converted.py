@@ -21,14 +21,13 @@ sys.path.insert(0, str(pathlib.Path(__file__).parents[2]))
 
 import fsjax
 from benchmarks.common import paired
-from benchmarks.cost.plain_search import Search
+from benchmarks.cost.plain_search import Search, random_images
 from benchmarks.parity import torch_models
 from fsjax import models
 from fsjax.engine.model import Model
 from fsjax.models.callables import as_model
 from fsjax.models.folding import fold
 from fsjax.runtime import parallel, startup
-from fsjax.search.removal import removal_masks
 
 MODEL = flags.DEFINE_string("model", "resnet18_imagenet", "A ResNet of fsjax.models that torchvision has.")
 SIZE = flags.DEFINE_integer("image_size", 64, "Side of the images, pixels.")
@@ -40,15 +39,12 @@ PAIRS = flags.DEFINE_integer("pairs", 20, "Interleaved rounds.")
 def main(_: list[str]) -> None:
     startup.use_cores(128)
     size = SIZE.value
-    images = np.random.default_rng(0).normal(size=(IMAGES.value, size, size, 3)).astype(np.float32)
+    images = random_images(IMAGES.value, size)
     sides, layouts = {}, {}
     for name, model in classifiers(images).items():
         search = Search(model, [len(images)])
         batches = search.image_batches(images)
-        every = removal_masks((size, size), 1)
-        count = TILES.value * search.engine.perturbations_per_tile(search.batch_size)
-        masks = every[1 + np.arange(count) % (every.count - 1)]
-        sides[name] = functools.partial(search.masked_images, batches, masks, len(images))
+        sides[name] = functools.partial(search.masked_images, batches, search.removals(TILES.value), len(images))
         sides[name]()  # compiles
         layouts[name] = search.layout
     rates = paired.rates(sides, PAIRS.value)

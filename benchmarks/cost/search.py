@@ -28,7 +28,7 @@ from jax.sharding import Mesh, NamedSharding, PartitionSpec
 sys.path.insert(0, str(pathlib.Path(__file__).parents[2]))
 
 from benchmarks.common import paired
-from benchmarks.cost.plain_search import Search
+from benchmarks.cost.plain_search import Search, random_images
 from fsjax import models
 from fsjax.engine import tile_size
 from fsjax.engine.model import Model
@@ -77,14 +77,11 @@ def ratio(name: str, size: int) -> dict:
     """Measure masked images a second over plain forward images a second."""
     model, images = classifier(name, size), random_images(IMAGES.value, size)
     plain, batch, rate = best_forward(model, images)
-    every = removal_masks((size, size), 1)
     sides = {"forward": paired.rounds_of(plain, batch, rate * SECONDS.value)}
     search = Search(model, [len(images)])
     batches = search.image_batches(images)
-    # Use whole tiles: a search of 515 masks at 32 pixels pads only its last tile.
     tile = search.engine.perturbations_per_tile(search.batch_size)
-    count = tile * max(1, round(rate * SECONDS.value / len(images) / tile))
-    listed = every[1 + np.arange(count) % (every.count - 1)]
+    listed = search.removals(tiles=max(1, round(rate * SECONDS.value / len(images) / tile)))
     sides["masks"] = functools.partial(search.masked_images, batches, listed, len(images))
     filtering = jax.jit(
         jax.shard_map(
@@ -223,10 +220,6 @@ def search_once(name: str, size: int, count: int) -> None:
 def classifier(name: str, size: int) -> Model:
     network = models.build(name, num_classes=10, image_size=size)
     return Model(*fold(network, network.init(0)), (size, size, 3))
-
-
-def random_images(count: int, size: int) -> np.ndarray:
-    return np.random.default_rng(0).normal(size=(count, size, size, 3)).astype(np.float32)
 
 
 def best_forward(model: Model, images: np.ndarray) -> tuple[Callable, int, float]:

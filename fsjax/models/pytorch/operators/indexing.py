@@ -12,13 +12,18 @@ from fsjax.models.pytorch.operators.registry import operator
 
 @operator("index", "_unsafe_index")
 def _index(x: Array, indices: Sequence[Array | None]) -> Array:
-    return x[tuple(slice(None) if index is None else index for index in indices)]
+    return x[_places(indices)]
 
 
 @operator("index_put", "_unsafe_index_put")
 def _index_put(x: Array, indices: Sequence[Array | None], values: Array, accumulate: bool = False) -> Array:
-    place = jnp.asarray(x).at[tuple(slice(None) if index is None else index for index in indices)]
+    place = jnp.asarray(x).at[_places(indices)]
     return place.add(values) if accumulate else place.set(values)
+
+
+def _places(indices: Sequence[Array | None]) -> tuple:
+    """Return an index of JAX; None takes all of its axis."""
+    return tuple(slice(None) if index is None else index for index in indices)
 
 
 @operator("as_strided")
