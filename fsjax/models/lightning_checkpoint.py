@@ -6,7 +6,9 @@ Examples:
   'backbone_model.bn1.bias'
 """
 
-from collections.abc import Mapping
+import importlib
+from collections.abc import Callable, Mapping
+from typing import Any
 
 from fsjax.models import state_dict
 from fsjax.models.naming import PUBLISHED_RESNET
@@ -18,16 +20,24 @@ from fsjax.runtime.storage import Path
 _PREFIX = "backbone_model."
 # Of the form of the file, which Lightning 2 brings up to date as it loads it.
 _VERSION = "1.9.0"
+# Our name -> the block and the blocks of each stage that the published ResNet is constructed with.
+_PUBLISHED = {
+    "resnet18_cifar": ("BasicBlock", [2, 2, 2, 2]),
+    "resnet34_cifar": ("BasicBlock", [3, 4, 6, 3]),
+    "resnet50_cifar": ("Bottleneck", [3, 4, 6, 3]),
+    "resnet101_cifar": ("Bottleneck", [3, 4, 23, 3]),
+}
 
 
 def write(
     path: str | Path, trained: TrainedNetwork, name: str, hyper_parameters: Mapping[str, str | int | float]
 ) -> None:
-    """Write a checkpoint that `Model.load_from_checkpoint(path, backbone_model=...)` loads strictly.
+    """Write a checkpoint that the published `Model.load_from_checkpoint(path)` loads strictly.
 
     A ResNet with a 3 x 3 stem has the names of the published one, its stem and stages twice; any other model has those
-    of its state dict. The published code itself stores the network among the hyper-parameters as a pickled module;
-    this file has plain values only, so the network is given by the caller.
+    of its state dict. The published code stores the network among the hyper-parameters as a pickled module. Where it
+    has the network, this file has a call of its constructor there: `Model` gets a network of the published class, in a
+    folder with the published packages. Elsewhere the caller gives one: `load_from_checkpoint(path, backbone_model=...)`.
 
     Args:
       path: of the file, such as `resnet18.ckpt`.
@@ -42,13 +52,37 @@ def write(
     if name.startswith("resnet") and not name.endswith("_imagenet"):
         naming, copied = PUBLISHED_RESNET, True
     state = state_dict.from_variables(trained.variables, naming, copied)
+    classes = trained.network.num_classes
+    network = {"backbone_model": _construction(*_PUBLISHED[name], classes)} if name in _PUBLISHED else {}
     beside = {
         "pytorch-lightning_version": _VERSION,
         "epoch": 0,
         "global_step": 0,
         "hparams_name": "kwargs",
-        "hyper_parameters": dict(hyper_parameters),
+        "hyper_parameters": {**network, **hyper_parameters},
         # There is no training to go on with.
         **{"callbacks": {}, "optimizer_states": [], "lr_schedulers": [], "loops": {}},
     }
     torch_files.write(path, {f"{_PREFIX}{key}": array for key, array in state.items()}, beside)
+
+
+class _Call:
+    """A call that is made when the file is loaded: a pickle of what a function of the published code returns."""
+
+    def __init__(self, function: Callable, *arguments: Any):
+        self._function, self._arguments = function, arguments
+
+    def __reduce__(self) -> tuple[Callable, tuple]:
+        return self._function, self._arguments
+
+    def __call__(self) -> None:
+        """Do nothing; pickle asks that a function be callable."""
+
+
+def _construction(block: str, blocks: list[int], classes: int) -> _Call:
+    """Return the call that constructs the published ResNet; its modules need not exist here."""
+
+    def imported(module: str, name: str) -> _Call:
+        return _Call(getattr, _Call(importlib.import_module, module), name)
+
+    return _Call(imported("backbone.resnet", "ResNet"), imported("blocks.resnet.Blocks", block), blocks, classes)

@@ -1,48 +1,75 @@
 """A Lightning checkpoint of ours goes into the module of the published code, transcribed from its description."""
 
 import inspect
+import sys
+import types
 
 import numpy as np
+import pytest
 import torch
 from torch import nn
 
-from benchmarks.parity.torch_models import randomise
-from fsjax.models import MODELS, lightning_checkpoint, state_dict
+from benchmarks.parity.torch_models import randomise, torch_resnet
+from fsjax.models import lightning_checkpoint, state_dict
 from fsjax.models.naming import OURS
 from fsjax.models.trained import TrainedNetwork
 from fsjax.runtime import torch_files
-from tests.helpers.resnet8 import RESNET8
 
-SIZE = 8
+SIZE, CLASSES = 8, 5
 
 
 class Block(nn.Module):
-    def __init__(self, before, planes, stride):
+    """The published block: convolutions, each with a BatchNorm, as `layers` lists them, and a shortcut."""
+
+    expansion = 1
+
+    def __init__(self, before, planes, stride=1, shortcut=True):
         super().__init__()
-        self.conv1 = nn.Conv2d(before, planes, 3, stride, 1, bias=False)
-        self.bn1 = nn.BatchNorm2d(planes)
-        self.conv2 = nn.Conv2d(planes, planes, 3, 1, 1, bias=False)
-        self.bn2 = nn.BatchNorm2d(planes)
+        after = planes * self.expansion
+        for index, (given, made, kernel, step) in enumerate(self.layers(before, planes, stride), 1):
+            self.add_module(f"conv{index}", nn.Conv2d(given, made, kernel, step, kernel // 2, bias=False))
+            self.add_module(f"bn{index}", nn.BatchNorm2d(made))
+        self.count = index
         self.shortcut = nn.Sequential()
-        if stride > 1 or before != planes:
-            self.shortcut = nn.Sequential(nn.Conv2d(before, planes, 1, stride, bias=False), nn.BatchNorm2d(planes))
+        if stride > 1 or before != after:
+            self.shortcut = nn.Sequential(nn.Conv2d(before, after, 1, stride, bias=False), nn.BatchNorm2d(after))
 
     def forward(self, x):
-        out = self.bn2(self.conv2(torch.relu(self.bn1(self.conv1(x)))))
-        return torch.relu(out + self.shortcut(x))
+        out = x
+        for index in range(1, self.count + 1):
+            out = getattr(self, f"bn{index}")(getattr(self, f"conv{index}")(out))
+            out = torch.relu(out if index < self.count else out + self.shortcut(x))
+        return out
 
 
-class PublishedResNet(nn.Module):
-    """With three stages of one block; stem and stages stand a second time in `features`."""
+class BasicBlock(Block):
+    def layers(self, before, planes, stride):
+        return (before, planes, 3, stride), (planes, planes, 3, 1)
 
-    def __init__(self, classes):
+
+class Bottleneck(Block):
+    expansion = 4
+
+    def layers(self, before, planes, stride):
+        return (before, planes, 1, 1), (planes, planes, 3, stride), (planes, 4 * planes, 1, 1)
+
+
+class ResNet(nn.Module):
+    """Stem and stages stand a second time in `features`."""
+
+    def __init__(self, block_en, num_blocks, num_class):
         super().__init__()
-        self.conv1, self.bn1, self.relu = nn.Conv2d(3, 16, 3, 1, 1, bias=False), nn.BatchNorm2d(16), nn.ReLU()
-        self.layer1 = nn.Sequential(Block(16, 16, 1))
-        self.layer2 = nn.Sequential(Block(16, 32, 2))
-        self.layer3 = nn.Sequential(Block(32, 64, 2))
-        self.features = nn.Sequential(self.conv1, self.bn1, self.relu, self.layer1, self.layer2, self.layer3)
-        self.classifier = nn.Linear(64, classes)
+        self.conv1, self.bn1, self.relu = nn.Conv2d(3, 64, 3, 1, 1, bias=False), nn.BatchNorm2d(64), nn.ReLU()
+        before = 64
+        for index, count in enumerate(num_blocks):
+            planes, stage = 64 * 2**index, []
+            for block in range(count):
+                stage.append(block_en(before, planes, 2 if index and not block else 1, shortcut=True))
+                before = planes * block_en.expansion
+            self.add_module(f"layer{index + 1}", nn.Sequential(*stage))
+        stages = (self.layer1, self.layer2, self.layer3, self.layer4)
+        self.features = nn.Sequential(self.conv1, self.bn1, self.relu, *stages)
+        self.classifier = nn.Linear(before, num_class)
 
     def forward(self, x):
         return self.classifier(self.features(x).mean((2, 3)))
@@ -57,35 +84,67 @@ class Model(nn.Module):
 
     @classmethod
     def load_from_checkpoint(cls, path, **given):
-        content = torch.load(path, weights_only=True)
+        content = torch.load(path, weights_only=False)
         accepted = inspect.signature(cls).parameters
         stored = {name: value for name, value in content["hyper_parameters"].items() if name in accepted}
-        model = cls(**stored, **given)
+        model = cls(**{**stored, **given})
         model.load_state_dict(content["state_dict"], strict=True)
         return model
 
 
-def test_the_published_module_loads_the_checkpoint_and_gives_the_same_logits(tmp_path, monkeypatch):
-    monkeypatch.setitem(MODELS, "resnet8", RESNET8)
-    source = PublishedResNet(5).eval()
+@pytest.fixture
+def published_packages(monkeypatch):
+    """The packages of the published code, as they are where its scripts run."""
+    monkeypatch.setitem(sys.modules, "backbone.resnet", types.SimpleNamespace(ResNet=ResNet))
+    blocks = types.SimpleNamespace(BasicBlock=BasicBlock, Bottleneck=Bottleneck)
+    monkeypatch.setitem(sys.modules, "blocks.resnet.Blocks", blocks)
+
+
+@pytest.mark.usefixtures("published_packages")
+@pytest.mark.parametrize(
+    ("name", "block", "blocks"),
+    [("resnet18_cifar", BasicBlock, [2, 2, 2, 2]), ("resnet50_cifar", Bottleneck, [3, 4, 6, 3])],
+)
+def test_the_published_script_loads_the_checkpoint_and_gives_the_same_logits(tmp_path, name, block, blocks):
+    source = ResNet(block, blocks, CLASSES).eval()
     randomise(source)
     state = {key: value.numpy() for key, value in source.state_dict().items()}
-    network, variables, *_ = state_dict.to_variables(dict(state), "resnet8", SIZE, "source")
-    trained = TrainedNetwork(network, variables, (np.zeros(3), np.ones(3)), tuple("abcde"), OURS, copied=False)
-    arguments = {"lr": 0.01, "num_class": 5, "dataset": "cifar", "image_size": SIZE, "masks": "maps.pkl", "p": 0.3}
-    lightning_checkpoint.write(tmp_path / "resnet8.ckpt", trained, "resnet8", arguments)
-    model = Model.load_from_checkpoint(tmp_path / "resnet8.ckpt", backbone_model=PublishedResNet(5)).eval()
+    file = written(tmp_path, name, state)
+    model = Model.load_from_checkpoint(file).eval()  # as Compute_DFM_CIFAR.py does
+    assert isinstance(model.backbone_model, ResNet)
     images = torch.randn(4, 3, SIZE, SIZE, generator=torch.Generator().manual_seed(0))
     with torch.no_grad():
         assert torch.equal(model.backbone_model(images), source(images))
-    assert (model.lr, model.num_class, model.masks, model.p) == (0.01, 5, "maps.pkl", 0.3)
+    assert (model.lr, model.num_class, model.masks, model.p) == (0.01, CLASSES, "maps.pkl", 0.3)
     # What Lightning asks of a file of its own.
-    content = torch.load(tmp_path / "resnet8.ckpt", weights_only=True)
+    content = torch.load(file, weights_only=False)
     expected = {"state_dict", "pytorch-lightning_version", "epoch", "global_step", "hparams_name", "hyper_parameters"}
     assert expected < content.keys() and not content["optimizer_states"]
     # And our own reader takes it back.
-    again = torch_files.read(tmp_path / "resnet8.ckpt")
+    again = torch_files.read(file)
     assert again.keys() == {f"backbone_model.{key}" for key in state}
     for key, array in state.items():
         if not key.endswith("num_batches_tracked"):
             np.testing.assert_array_equal(again[f"backbone_model.{key}"], array)
+
+
+def test_a_network_that_the_published_code_does_not_have_is_given_by_the_caller(tmp_path):
+    state = {key: value.numpy() for key, value in torch_resnet("resnet20").state_dict().items()}
+    file = written(tmp_path, "resnet20", state)
+    assert "backbone_model" not in torch.load(file, weights_only=True)["hyper_parameters"]
+
+
+def written(folder, name, state):
+    """The file of a state dict of the model of a name."""
+    network, variables, *_ = state_dict.to_variables(dict(state), name, SIZE, "source")
+    trained = TrainedNetwork(network, variables, (np.zeros(3), np.ones(3)), tuple("abcde"), OURS, copied=False)
+    arguments = {
+        "lr": 0.01,
+        "num_class": CLASSES,
+        "dataset": "cifar",
+        "image_size": SIZE,
+        "masks": "maps.pkl",
+        "p": 0.3,
+    }
+    lightning_checkpoint.write(folder / f"{name}.ckpt", trained, name, arguments)
+    return folder / f"{name}.ckpt"
