@@ -36,8 +36,8 @@ def write(
 
     A ResNet with a 3 x 3 stem has the names of the published one, its stem and stages twice; any other model has those
     of its state dict. The published code stores the network among the hyper-parameters as a pickled module. Where it
-    has the network, this file has a call of its constructor there: `Model` gets a network of the published class, in a
-    folder with the published packages. Elsewhere the caller gives one: `load_from_checkpoint(path, backbone_model=...)`.
+    has the network, this file has a call of its constructor there, which works in the folder of that code. Elsewhere
+    the caller gives a network: `load_from_checkpoint(path, backbone_model=...)`.
 
     Args:
       path: of the file, such as `resnet18.ckpt`.
