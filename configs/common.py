@@ -6,6 +6,7 @@ from fsjax import search
 from fsjax.evaluation import evaluate
 from fsjax.runtime import config_fields
 from fsjax.runtime.errors import InputError
+from fsjax.training import ways
 
 # Mean and standard deviation of pixels in [0, 1] that the published experiments normalise with.
 CIFAR10 = ((0.4914, 0.482158, 0.446531), (0.247032, 0.243485, 0.261588))
@@ -115,12 +116,7 @@ FIELDS: config_fields.Table = {
         ),
         "pad": (4, "pixels of zeros around an image before crop and resized_crop"),
         "min_scale": (0.08, "smallest area of a resized_crop, as a share of the image"),
-        "dfmx": {
-            "maps": ("", "augment by other classes' dominant frequencies (DFM-X): '' = off, or a workdir or maps file"),
-            "share": (0.05, "share of the plane that these maps keep"),
-            "probability": (0.3, "probability that an image is augmented"),
-            "channel_roll": (False, "give such images the colour order GBR, as the published code does by accident"),
-        },
+        **ways.FIELDS,
         "stylised": ("", "folder of further training images, <class>/ in it: stylised copies"),
         "precision": ("float32", "float32, bfloat16"),
         "label_smoothing": (0.0, "share of the target that is spread over all classes"),

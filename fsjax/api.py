@@ -79,8 +79,8 @@ def dominant_frequencies(
 
     Examples:
       >>> maps = fsjax.dominant_frequencies(model, images, labels, num_classes=3, classes=names, shares=(0.05, 0.2))
-      >>> maps.masks.shape, maps.positions.tolist()  # of 64 positions, by share and class
-      ((2, 3, 8, 8), [[3, 3, 2], [12, 11, 11]])
+      >>> maps.masks.shape, maps.positions[0].tolist()  # of 64 positions, at the first share, by class
+      ((2, 3, 8, 8), [3, 3, 2])
       >>> np.argwhere(maps.scores[1] > 0.1).tolist()  # nats, on the centred plane: DC is at (4, 4)
       [[1, 2], [7, 6]]
     """

@@ -25,8 +25,8 @@ _VALUES = {"low": 1, "high": 1, "band": 2}
 _ROUNDING = 1e-9
 
 
-def read(text: str, size: int) -> Bool[np.ndarray, "{size} {size}"] | None:
-    """Return the frequencies that data.frequencies keeps of size x size images, centred; None = all.
+def read(text: str, size: int, field: str = FIELD) -> Bool[np.ndarray, "{size} {size}"] | None:
+    """Return the frequencies that a field keeps of size x size images, centred; None = all.
 
     'low:A' keeps the radii up to A cycles per pixel, 'high:A' those from A on, 'band:A:B' from A to B, each with its
     boundaries; the largest radius is sqrt(0.5), in the plane's corners. DC is radius 0 and gets no special treatment:
@@ -38,39 +38,44 @@ def read(text: str, size: int) -> Bool[np.ndarray, "{size} {size}"] | None:
     """
     if not text:
         return None
-    mask = _from_file(storage.path(text), size) if file_of(text) else _from_range(text, size)
+    mask = _from_file(storage.path(text), size, field) if file_of(text) else _from_range(text, size, field)
     if not mask.any():
-        raise InputError(f"data.frequencies: {text!r} keeps nothing of {size} x {size} frequencies; {_ACCEPTED}")
+        raise InputError(f"{field}: {text!r} keeps nothing of {size} x {size} frequencies; {_ACCEPTED}")
     return mask
 
 
+def are_named(text: str) -> bool:
+    """Return whether a text names frequencies, by a range or a file, as far as its form tells."""
+    return file_of(text) is not None or text.partition(":")[0] in _VALUES
+
+
 def file_of(text: str) -> Path | None:
-    """Return the file that data.frequencies names, if it names one."""
+    """Return the .npy file that such a field names, if it names one."""
     return storage.path(text) if text.endswith(".npy") else None
 
 
-def _from_range(text: str, size: int) -> Bool[np.ndarray, "{size} {size}"]:
+def _from_range(text: str, size: int, field: str) -> Bool[np.ndarray, "{size} {size}"]:
     kind, *values = text.split(":")
     try:
         numbers = [float(value) for value in values]
     except ValueError:
         numbers = []
     if len(numbers) != _VALUES.get(kind) or not all(math.isfinite(number) and number >= 0 for number in numbers):
-        raise InputError(f"data.frequencies: got {text!r}; {_ACCEPTED}")
+        raise InputError(f"{field}: got {text!r}; {_ACCEPTED}")
     least, most = {"low": (0.0, numbers[0]), "high": (numbers[0], math.inf), "band": (numbers[0], numbers[-1])}[kind]
     radius = spectrum.radius(size, size)
     return (radius >= least - _ROUNDING) & (radius <= most + _ROUNDING)
 
 
-def _from_file(file: Path, size: int) -> Bool[np.ndarray, "{size} {size}"]:
+def _from_file(file: Path, size: int, field: str) -> Bool[np.ndarray, "{size} {size}"]:
     mask = np.array(files.map_npy(file))
     if mask.dtype != bool or mask.shape != (size, size):
         shape = " x ".join(map(str, mask.shape)) or "one number"
-        raise InputError(f"data.frequencies: {file} holds {mask.dtype} {shape}; expected bool {size} x {size}")
+        raise InputError(f"{field}: {file} holds {mask.dtype} {shape}; expected bool {size} x {size}")
     if not spectrum.is_hermitian(mask):
         alone = int((mask & ~spectrum.conjugate(mask)).sum())
         raise InputError(
-            f"data.frequencies: {file} keeps {alone} frequencies without their conjugates; expected a mask that keeps "
+            f"{field}: {file} keeps {alone} frequencies without their conjugates; expected a mask that keeps "
             "both of a pair or neither"
         )
     return mask

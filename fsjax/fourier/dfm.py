@@ -1,8 +1,8 @@
 """Dominant frequency maps: the frequencies that each class relies on, at several shares of the plane.
 
 Examples:
-  >>> maps.at(0.2).shape, maps.positions.tolist(), maps.nearest(0.1)  # DominantFrequencyMaps
-  ((3, 8, 8), [[3, 3, 2], [12, 11, 11]], 0.05)
+  >>> maps.at(0.2).shape, maps.positions[0].tolist(), maps.nearest(0.1)  # DominantFrequencyMaps
+  ((3, 8, 8), [3, 3, 2], 0.05)
   >>> maps.kept[0].tolist()  # of the plane
   [0.046875, 0.046875, 0.03125]
   >>> maps.save("maps.npz")

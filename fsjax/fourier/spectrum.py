@@ -27,6 +27,9 @@ Examples:
   >>> change, grafted = spectrum.graft(x[:1], x[1:], low)
   >>> bool(jnp.allclose(spectrum.filter_images(grafted, jnp.asarray(low)[None])[0], filtered[0, 1:], atol=1e-5))
   True
+  >>> kept = spectrum.coefficients(x, low)  # [images, frequencies, C]
+  >>> bool(jnp.allclose(spectrum.from_coefficients(kept, low), filtered[0], atol=1e-6))
+  True
   >>> bool(jnp.allclose(spectrum.recombine(amplitudes=x, phases=x), x, atol=1e-5))
   True
   >>> spectrum.amplitude(x).shape, spectrum.energy(np.asarray(x)).shape
@@ -215,6 +218,27 @@ def graft(
     return change, recipients + change
 
 
+def coefficients(
+    images: Float[Array, "n height width channels"], mask: Bool[np.ndarray, "height width"]
+) -> Complex[Array, "n kept channels"]:
+    """Return the DFT of images at a mask's frequencies, those of half the plane, as `from_coefficients` takes it."""
+    rows, columns = np.nonzero(_half_mask(mask))
+    return spectra(images)[:, rows, columns]
+
+
+def from_coefficients(
+    values: Complex[Array, "n kept channels"], mask: Bool[np.ndarray, "height width"]
+) -> Float[Array, "n height width channels"]:
+    """Return images that have these coefficients at a mask's frequencies, and 0 elsewhere: `coefficients` undone.
+
+    The mask must be constant on orbits.
+    """
+    half = _half_mask(mask)
+    rows, columns = np.nonzero(half)
+    spectrum = jnp.zeros((len(values), *half.shape, values.shape[-1]), values.dtype).at[:, rows, columns].set(values)
+    return jnp.fft.irfft2(spectrum, s=mask.shape, axes=(1, 2))
+
+
 def recombine(
     amplitudes: Float[Array, "images height width channels"], phases: Float[Array, "images height width channels"]
 ) -> Float[Array, "images height width channels"]:
@@ -254,6 +278,10 @@ def energy(images: Float[np.ndarray, "images height width channels"]) -> Float[n
 @jax.jit
 def _energies(images: Float[Array, "images height width channels"]) -> Float[Array, "height width"]:
     return jnp.square(amplitude(images)).sum((0, 3))
+
+
+def _half_mask(mask: Bool[np.ndarray, "height width"]) -> Bool[np.ndarray, "height half"]:
+    return np.fft.ifftshift(mask)[:, : mask.shape[1] // 2 + 1]
 
 
 def _half_components(

@@ -26,11 +26,12 @@ from fsjax.runtime.errors import InputError
 from fsjax.runtime.metrics import Metrics
 from fsjax.runtime.progress import Progress
 from fsjax.runtime.storage import Path
-from fsjax.training import dfmx, divergence, evaluators, optimizers, state
+from fsjax.training import divergence, evaluators, optimizers, state, ways
 from fsjax.training.evaluators.evaluator import Evaluator, EvaluatorContext
 from fsjax.training.settings import PRECISIONS, num_steps
 from fsjax.training.state import LoopState, TrainState
 from fsjax.training.step import make_update_fn, pmap_update, split_over_devices
+from fsjax.training.ways.way import Setting
 
 logger = logging.getLogger(__name__)
 
@@ -70,7 +71,7 @@ def train(
       InputError: a config value that cannot be used, or a loss or a weight that is no longer finite.
       interrupt.Terminated: a process was asked to stop; the last step is saved.
     """
-    training = build(config, dataset("train"), mean_std)
+    training = build(config, dataset("train"), mean_std, directory)
     with contextlib.closing(Checkpoints(directory / "checkpoints", config.run.keep_checkpoints)) as checkpoints:
         start = restore(training, checkpoints)
         context = EvaluatorContext(training.network, mean_std, config, dataset, directory)
@@ -78,8 +79,8 @@ def train(
         run_steps(training, start, called, checkpoints, metrics)
 
 
-def build(config: ConfigDict, dataset: Dataset, mean_std: tuple[np.ndarray, np.ndarray]) -> Training:
-    """Return what a training with this config needs; compiles and trains nothing."""
+def build(config: ConfigDict, dataset: Dataset, mean_std: tuple[np.ndarray, np.ndarray], directory: Path) -> Training:
+    """Return what a training with this config in this workdir needs; compiles and trains nothing."""
     options = config.train
     images: Dataset | JoinedDataset = dataset
     if options.stylised:
@@ -99,7 +100,7 @@ def build(config: ConfigDict, dataset: Dataset, mean_std: tuple[np.ndarray, np.n
         make_augment(options.augment, pad=options.pad, min_scale=options.min_scale),
         mean_std,
         config.seed,
-        dfmx.from_config(options.dfmx, config.data.image_size, images.classes),
+        ways.make(Setting(options, config.data.image_size, images.classes, mean_std, directory)),
         average=average,
         label_smoothing=options.label_smoothing,
         accumulate=options.accumulate or 1,
@@ -111,7 +112,7 @@ def build(config: ConfigDict, dataset: Dataset, mean_std: tuple[np.ndarray, np.n
         "mean": [float(value) for value in mean_std[0]],
         "std": [float(value) for value in mean_std[1]],
         "steps": steps,
-        **_file_hashes(config, network),
+        **_file_hashes(config, network, directory),
     }
     plateau = optimizers.plateau(options)
     return Training(config, images, steps, network, optimizer, average, plateau, pmap_update(update), metadata)
@@ -233,19 +234,17 @@ def _save(training: Training, loop: LoopState, checkpoints: Checkpoints, validat
     checkpoints.save(loop.step, variables, resumed, training.metadata, validation_loss)
 
 
-def _file_hashes(config: ConfigDict, network: Network) -> dict[str, str]:
+def _file_hashes(config: ConfigDict, network: Network, directory: Path) -> dict[str, str]:
     """Return field -> hexadecimal digest of the files that a training reads beside its images."""
-    hashes = {}
+    hashes = {field: files.sha256(file) for field, file in ways.files(config.train, directory).items()}
     if network.packed_frequencies:
         hashes[frequencies.FIELD] = network.packed_frequencies.hex()
-    if file := dfmx.maps_file(config.train.dfmx):
-        hashes[dfmx.FIELD] = files.sha256(file)
     return hashes
 
 
 def _check_files(saved: dict, current: dict, directory: Path) -> None:
     """Raise InputError where the files that the config names had other content when a checkpoint was trained."""
-    for field in (frequencies.FIELD, dfmx.FIELD):
+    for field in (frequencies.FIELD, *ways.FILE_FIELDS):
         if saved.get(field) != current.get(field):
             raise InputError(
                 f"{field}: the file has changed since {directory} was trained; put it back, or name another --workdir"

@@ -9,7 +9,7 @@ from ml_collections import ConfigDict
 from fsjax.data import host_augment, stylised
 from fsjax.data.augment import make_augment, split_names
 from fsjax.runtime.errors import InputError
-from fsjax.training import dfmx, evaluators, optimizers
+from fsjax.training import evaluators, optimizers, ways
 
 PRECISIONS = {"float32": jnp.float32, "bfloat16": jnp.bfloat16}
 
@@ -20,7 +20,7 @@ def check(config: ConfigDict) -> None:
     optimizers.make(options, 1)
     make_augment(options.augment, pad=options.pad, min_scale=options.min_scale)
     host_augment.check(split_names(options.augment)[0])
-    dfmx.read_masks(options.dfmx, config.data.image_size)
+    ways.check(options, config.data.image_size)
     if options.stylised:
         stylised.check(options.stylised)
     if options.precision not in PRECISIONS:

@@ -13,6 +13,7 @@ from fsjax.data.preprocess import normalise
 from fsjax.models.network import Network
 from fsjax.runtime import parallel
 from fsjax.training.state import TrainState
+from fsjax.training.ways.way import Transform
 
 Batch = dict[str, jax.Array]
 # (state, batch, scale) -> (state, {"loss", "accuracy"})
@@ -25,7 +26,7 @@ def make_update_fn(
     augment: Callable,
     mean_std: tuple,
     seed: int,
-    other_class: Callable | None = None,
+    ways: Sequence[Transform] = (),
     *,
     average: optax.GradientTransformation | None = None,
     label_smoothing: float = 0.0,
@@ -42,7 +43,7 @@ def make_update_fn(
       augment: (keys [n], images [n, S, S, 3] in [0, 255]) -> images.
       mean_std: of pixels in [0, 1], per channel.
       seed: of augmentation and dropout; keys depend on seed, epoch and image alone.
-      other_class: (keys, labels, normalised images) -> images, from dfmx.make_dfmx; the last augmentation.
+      ways: of training, of `ways.make`: each changes the normalised images, after the augmentation.
       average: moving average of weights and BatchNorm statistics over steps.
       label_smoothing: share of the target that is spread evenly over the classes, in [0, 1).
       accumulate: parts of each device's rows that go through the model one after the other; their gradients are
@@ -52,8 +53,8 @@ def make_update_fn(
     def forward(params: PyTree, batch_stats: PyTree, batch: Batch) -> tuple[jax.Array, tuple[PyTree, jax.Array]]:
         keys = image_keys(seed, batch["epoch"], batch["index"])
         images = normalise(augment(keys, batch["image"].astype(jnp.float32)), *mean_std)
-        if other_class is not None:
-            images = other_class(keys, batch["label"], images)
+        for change in ways:
+            images = change(keys, batch["label"], images)
         # Augmentation folds 0, 1, ... into the keys of images; dropout takes a branch far from those.
         dropout_keys = jax.vmap(lambda key: jax.random.fold_in(key, 2**31))(keys)
         variables = {"params": params, "batch_stats": batch_stats}

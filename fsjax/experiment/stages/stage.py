@@ -10,6 +10,7 @@ from fsjax import search
 from fsjax.experiment.workspace import Workspace
 from fsjax.runtime import config_fields
 from fsjax.runtime.storage import Path
+from fsjax.training import ways
 
 
 @dataclasses.dataclass(frozen=True)
@@ -70,5 +71,5 @@ def _changes_results(name: str, config: ConfigDict) -> bool:
         return False
     group, _, field = name.partition(".")
     if group == "train":
-        return not config.model.weights and (bool(config.train.dfmx.maps) or not field.startswith("dfmx."))
+        return not config.model.weights and ways.used(field, config.train)
     return group != "search" or search.used(field, config.search.method)

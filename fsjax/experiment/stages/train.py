@@ -11,7 +11,7 @@ from fsjax.runtime import files, parallel, storage
 from fsjax.runtime.checkpoints import chosen_hashes
 from fsjax.runtime.errors import InputError
 from fsjax.runtime.storage import Path
-from fsjax.training import dfmx, loop, settings
+from fsjax.training import loop, settings, ways
 from fsjax.training.evaluators import dynamics
 
 
@@ -59,9 +59,9 @@ def weights_file(workspace: Workspace) -> list[Path]:
 
 def _files_read(workspace: Workspace) -> list[Path]:
     config = workspace.config
-    maps = None if config.model.weights else dfmx.maps_file(config.train.dfmx)
+    of_ways = {} if config.model.weights else ways.files(config.train, workspace.directory)
     checked = storage.path(config.model.check) if config.model.check else None
-    others = (maps, frequencies.file_of(config.data.frequencies), checked)
+    others = (*of_ways.values(), frequencies.file_of(config.data.frequencies), checked)
     return [*weights_file(workspace), *(file for file in others if file)]
 
 

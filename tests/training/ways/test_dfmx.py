@@ -1,11 +1,13 @@
 """DFM-X: which images are filtered, by whose map, against NumPy; the same on any devices and after a restart."""
 
+import pathlib
 import pickle
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from ml_collections import ConfigDict
 from scipy.stats import binomtest, chisquare
 
 from configs import common
@@ -14,14 +16,14 @@ from fsjax.data.augment import image_keys
 from fsjax.experiment.stages import train as train_stage
 from fsjax.experiment.stages.stage import fingerprint
 from fsjax.experiment.workspace import Workspace
-from fsjax.fourier import dfm
 from fsjax.runtime import interrupt
 from fsjax.runtime.checkpoints import Checkpoints
 from fsjax.runtime.errors import InputError
 from fsjax.runtime.metrics import Metrics
-from fsjax.training import dfmx, loop, settings
-
-CLASSES = ("C0", "C1", "C2", "C3")
+from fsjax.training import loop, settings, ways
+from fsjax.training.ways import dfmx, map_file
+from fsjax.training.ways.way import Setting
+from tests.helpers.random_maps import CLASSES, save_maps
 
 
 def random_case(images, height=8, width=7, classes=4, seed=0):
@@ -131,29 +133,26 @@ def test_what_happens_to_an_image_follows_from_seed_epoch_and_index_alone():
         assert (drawn[0] != drawn[-1]).sum() > 20
 
 
-def save_maps(path, shares=(0.05, 0.2), size=16, classes=CLASSES, seed=0):
-    rng = np.random.default_rng(seed)
-    masks = np.stack([rng.random((len(classes), size, size)) < share for share in shares])
-    maps = dfm.DominantFrequencyMaps(
-        masks, tuple(shares), None, classes, "removal", "train", np.ones(len(classes), int), 0, {}
-    )
-    maps.save(path)
-    return maps
-
-
 def options(**changes):
     config = common.base().train.dfmx
     config.update(changes)
     return config
 
 
+def read_masks(own, size, classes):
+    """The masks of train.dfmx, after its check."""
+    config = common.base().train
+    config.dfmx = own
+    ways.check(config, size)
+    return map_file.read_masks("dfmx", own, size, classes)
+
+
 def test_the_share_asked_for_is_read_and_a_file_of_one_share_is_taken_as_it_is(tmp_path):
     maps = save_maps(tmp_path / "dfm" / "two.npz")
     for where in (tmp_path, tmp_path / "dfm" / "two.npz"):
-        np.testing.assert_array_equal(dfmx.read_masks(options(maps=str(where), share=0.2), 16, CLASSES), maps.masks[1])
+        np.testing.assert_array_equal(read_masks(options(maps=str(where), share=0.2), 16, CLASSES), maps.masks[1])
     one = save_maps(tmp_path / "one.npz", shares=(0.37,))
-    np.testing.assert_array_equal(dfmx.read_masks(options(maps=str(tmp_path / "one.npz")), 16, CLASSES), one.masks[0])
-    assert dfmx.read_masks(options(), 16, CLASSES) is None
+    np.testing.assert_array_equal(read_masks(options(maps=str(tmp_path / "one.npz")), 16, CLASSES), one.masks[0])
 
 
 def test_a_published_pickle_is_read_by_class_index(tmp_path):
@@ -161,13 +160,13 @@ def test_a_published_pickle_is_read_by_class_index(tmp_path):
     planes = rng.random((3, 16, 16)) < 0.3
     content = {label: plane.astype(float).tolist() for label, plane in enumerate(planes)}
     (tmp_path / "maps.pkl").write_bytes(pickle.dumps(content))
-    read = dfmx.read_masks(options(maps=str(tmp_path / "maps.pkl")), 16, ("a", "b", "c"))
+    read = read_masks(options(maps=str(tmp_path / "maps.pkl")), 16, ("a", "b", "c"))
     np.testing.assert_array_equal(read, planes)
     with pytest.raises(
         InputError,
         match=r"train\.dfmx\.maps: .*maps\.pkl has the 3 classes 0, 1, 2; expected the data's 2 classes a, b$",
     ):
-        dfmx.read_masks(options(maps=str(tmp_path / "maps.pkl")), 16, ("a", "b"))
+        read_masks(options(maps=str(tmp_path / "maps.pkl")), 16, ("a", "b"))
 
 
 @pytest.mark.parametrize(
@@ -188,7 +187,7 @@ def test_a_published_pickle_is_read_by_class_index(tmp_path):
 def test_maps_that_cannot_be_used_are_refused_in_one_line(tmp_path, changes, size, classes, message):
     save_maps(tmp_path / "maps.npz")
     with pytest.raises(InputError) as caught:
-        dfmx.read_masks(options(**{"maps": str(tmp_path / "maps.npz"), **changes}), size, classes)
+        read_masks(options(**{"maps": str(tmp_path / "maps.npz"), **changes}), size, classes)
     assert message in str(caught.value) and "\n" not in str(caught.value)
 
 
@@ -249,8 +248,10 @@ def test_the_config_has_the_channel_roll_and_it_is_off():
     for roll in (False, True):
         config = options(maps="maps.npz", probability=1.0, **({"channel_roll": True} if roll else {}))
         with pytest.MonkeyPatch.context() as patch:
-            patch.setattr(dfmx, "read_masks", lambda *_: masks)
-            made = jax.jit(dfmx.from_config(config, 8, CLASSES))(keys(8), labels, images)
+            patch.setattr(map_file, "read_masks", lambda *_: masks)
+            setting = Setting(ConfigDict({"dfmx": config}), 8, CLASSES, (np.zeros(3), np.ones(3)), pathlib.Path())
+            (made,) = ways.make(setting)
+            made = jax.jit(made)(keys(8), labels, images)
         expected = jax.jit(dfmx.make_dfmx(masks, 1.0, roll))(keys(8), labels, images)
         np.testing.assert_array_equal(np.asarray(made), np.asarray(expected))
 

@@ -1,0 +1,55 @@
+"""Ways of training that change what a network can learn from: a way is one file and one line of WAYS."""
+
+from ml_collections import ConfigDict
+
+from fsjax.runtime import config_fields
+from fsjax.runtime.errors import InputError, unknown
+from fsjax.runtime.storage import Path
+from fsjax.training.ways import dfmx, graft
+from fsjax.training.ways.way import Setting, Transform, Way
+
+WAYS: dict[str, Way] = {"graft": graft.WAY, "dfmx": dfmx.WAY}
+
+FIELDS: config_fields.Table = {
+    "ways": ("", f"some of {', '.join(WAYS)}, in this order, separated by commas; after train.augment"),
+    **{name: way.fields for name, way in WAYS.items()},
+}
+# Of files whose content a training that goes on must find unchanged.
+FILE_FIELDS = (graft.FIELD, dfmx.FIELD)
+
+
+def chosen(options: ConfigDict) -> tuple[str, ...]:
+    """Return the ways of config.train in order: those of train.ways, and dfmx last where it is set by its maps alone.
+
+    Raises:
+      InputError: an unknown way, or one that is named twice.
+    """
+    names = tuple(name.strip() for name in options.get("ways", "").split(",") if name.strip())
+    for name in names:
+        if name not in WAYS:
+            raise unknown("train.ways", name, WAYS)
+    if len(set(names)) < len(names):
+        raise InputError(f"train.ways: got {options.ways!r}; expected each way once")
+    return names if "dfmx" in names or not options.dfmx.maps else (*names, "dfmx")
+
+
+def check(options: ConfigDict, size: int) -> None:
+    """Raise InputError for a way of config.train that cannot be used, on images of this side."""
+    for name in chosen(options):
+        WAYS[name].check(options, size)
+
+
+def make(setting: Setting) -> tuple[Transform, ...]:
+    """Return what changes the images of a step, in order; raise InputError for files that do not fit the data."""
+    return tuple(WAYS[name].make(setting) for name in chosen(setting.options))
+
+
+def files(options: ConfigDict, directory: Path) -> dict[str, Path]:
+    """Return field -> file of what the ways of config.train read; raise InputError where one is missing."""
+    return {field: file for name in chosen(options) for field, file in WAYS[name].files(options, directory).items()}
+
+
+def used(field: str, options: ConfigDict) -> bool:
+    """Return whether the result of a training depends on this field of config.train."""
+    name = field.partition(".")[0]
+    return name not in WAYS or name in chosen(options)

@@ -1,0 +1,143 @@
+"""Grafting in training: against NumPy, what it leaves, what it says of the label, and what it reads."""
+
+import functools
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from scipy.stats import chi2_contingency
+
+from configs import common
+from fsjax.data.augment import image_keys
+from fsjax.fourier import spectrum
+from fsjax.runtime import parallel
+from fsjax.runtime.errors import InputError
+from fsjax.training import ways
+from fsjax.training.ways import graft
+from tests.helpers.random_maps import save_maps
+
+
+def keys(count, epoch=0):
+    return image_keys(0, jnp.full(count, epoch), jnp.arange(count))
+
+
+def grafted(mask, images, devices=1, epoch=0):
+    """Images after the way, on several devices of equally many rows."""
+    rows = [np.reshape(value, (devices, -1, *np.shape(value)[1:])) for value in (np.zeros(len(images), int), images)]
+    of_images = keys(len(images), epoch).reshape(devices, -1)
+    apply = jax.vmap(graft.make_graft(mask), axis_name=parallel.AXIS)
+    return np.asarray(jax.jit(apply)(of_images, *rows)).reshape(images.shape)
+
+
+def grafted_by_numpy(recipient, donor, mask):
+    """F^-1[(1 - M) F r + M F d] in float64."""
+    mask = np.fft.ifftshift(mask | spectrum.conjugate(mask))[..., None]
+    recipient, donor = (np.fft.fft2(image.astype(float), axes=(0, 1)) for image in (recipient, donor))
+    return np.fft.ifft2(np.where(mask, donor, recipient), axes=(0, 1)).real
+
+
+def filtered(images, mask):
+    return np.asarray(spectrum.filter_images(jnp.asarray(images), jnp.asarray(mask)[None]))[0]
+
+
+@pytest.mark.parametrize("plane", [(8, 8), (9, 7)])
+def test_each_image_gets_the_masks_frequencies_of_one_image_of_the_batch(plane):
+    rng = np.random.default_rng(0)
+    images = rng.normal(size=(12, *plane, 3)).astype(np.float32)
+    mask = rng.random(plane) < 0.2  # not constant on orbits
+    made, donors = grafted(mask, images), []
+    for image, out in zip(images, made, strict=True):
+        apart = [np.abs(grafted_by_numpy(image, donor, mask) - out).max() for donor in images]
+        assert min(apart) < 1e-5
+        donors.append(int(np.argmin(apart)))
+    assert len(set(donors)) > 4
+    own = [index for index, donor in enumerate(donors) if index == donor]
+    np.testing.assert_array_equal(made[own], images[own])  # bit for bit
+
+
+def test_devices_do_not_matter_and_epochs_do():
+    images = np.random.default_rng(0).normal(size=(8, 6, 6, 3)).astype(np.float32)
+    mask = spectrum.radius(6, 6) < 0.3
+    whole = grafted(mask, images)
+    np.testing.assert_allclose(grafted(mask, images, devices=4), whole, atol=1e-6)
+    assert np.abs(grafted(mask, images, epoch=1) - whole).max() > 0.1
+    np.testing.assert_array_equal(grafted(np.zeros((6, 6), bool), images), images)
+
+
+def test_the_frequencies_tell_nothing_of_the_label_also_of_classes_of_unlike_size():
+    """A class is written into one orbit; after the way it is independent of the label, and the rest as it was."""
+    labels = np.repeat([0, 1, 2], [12, 6, 2])
+    images = np.random.default_rng(0).normal(size=(20, 8, 8, 3)).astype(np.float32)
+    mask = spectrum.orbits(8, 8) == 3
+    wave = np.asarray(spectrum.waves(np.argwhere(mask)[:1], 8, 8))[0, 0]
+    images = filtered(images, ~mask)
+    planted = images + (1 + labels)[:, None, None, None] * wave[..., None]
+    table = np.zeros((3, 3))
+    for epoch in range(60):
+        made = grafted(mask, planted.astype(np.float32), epoch=epoch)
+        carried = np.rint(np.abs(np.fft.fft2(made, axes=(1, 2))).max((1, 2, 3)) / 32).astype(int) - 1
+        np.add.at(table, (labels, carried), 1)
+        np.testing.assert_allclose(filtered(made, ~mask), images, atol=1e-5)
+    assert chi2_contingency(table).pvalue > 0.01
+    np.testing.assert_allclose(table.sum(0) / table.sum(), [0.6, 0.3, 0.1], atol=0.05)
+
+
+def options(**own):
+    config = common.base().train
+    config.ways = "graft"
+    config.graft.update(own)
+    return config
+
+
+def test_a_mask_a_workdirs_maps_and_the_probes_are_read(tmp_path):
+    mask = np.random.default_rng(0).random((16, 16)) < 0.3
+    mask |= spectrum.conjugate(mask)
+    np.save(tmp_path / "mask.npy", mask)
+    read = functools.partial(graft.read_mask, size=16, directory=tmp_path)
+    np.testing.assert_array_equal(read(options(maps=str(tmp_path / "mask.npy"))), mask)
+    maps = save_maps(tmp_path / "dfm" / "two.npz")
+    np.testing.assert_array_equal(read(options(maps=str(tmp_path), share=0.2)), maps.masks[1].any(0))
+    np.testing.assert_array_equal(read(options(maps="low:0.2")), spectrum.radius(16, 16) <= 0.2)
+    ways.check(options(maps="probe"), 16)  # before there are any
+    with pytest.raises(InputError, match=r"train\.graft\.maps: got 'probe', and the workdir has no probes; run the st"):
+        ways.files(options(maps="probe"), tmp_path)
+    graft.probed_file(tmp_path).parent.mkdir()
+    np.save(graft.probed_file(tmp_path), mask)
+    np.testing.assert_array_equal(read(options(maps="probe")), mask)
+    assert ways.files(options(maps="probe"), tmp_path) == {"train.graft.maps": graft.probed_file(tmp_path)}
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        (np.ones((16, 16)), "holds float64 16 x 16; expected bool 16 x 16"),
+        (np.ones((8, 8), bool), "holds bool 8 x 8; expected bool 16 x 16"),
+        (np.zeros((16, 16), bool), "keeps nothing"),
+    ],
+)
+def test_a_mask_that_cannot_be_used_is_refused_in_one_line(tmp_path, content, message):
+    file = tmp_path / "mask.npy"
+    np.save(file, content)
+    with pytest.raises(InputError) as caught:
+        ways.check(options(maps=str(file)), 16)
+    assert str(caught.value).startswith("train.graft.maps: ") and message in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+def test_ways_are_named_once_and_in_order(tmp_path):
+    save_maps(tmp_path / "dfm" / "two.npz")
+    config = options()
+    config.dfmx.maps = str(tmp_path)
+    assert ways.chosen(config) == ("graft", "dfmx")
+    config.ways = "dfmx,graft"
+    assert ways.chosen(config) == ("dfmx", "graft")
+    config.ways = ""
+    assert ways.chosen(config) == ("dfmx",)  # as before there were names
+    for names, message in (("graft,graft", "expected each way once"), ("grafting", "graft")):
+        config.ways = names
+        with pytest.raises(InputError, match=rf"train\.ways: .*{message}"):
+            ways.check(config, 16)
+    config.ways, config.graft.maps = "graft", ""
+    with pytest.raises(InputError, match=r"train\.graft\.maps: got ''; expected .*probe"):
+        ways.check(config, 16)
