@@ -3,12 +3,16 @@
 from ml_collections import ConfigDict
 
 from fsjax.experiment import pipeline
-from fsjax.experiment.multi_run import dynamics, runs, study
+from fsjax.experiment.multi_run import dynamics, probe, runs, study
 from fsjax.experiment.stages import STAGES as STAGES_OF_ONE_RUN
 from fsjax.experiment.stages.stage import Stage
 from fsjax.runtime.storage import Path
 
-STAGES: dict[str, Stage] = STAGES_OF_ONE_RUN | {module.STAGE.name: module.STAGE for module in (dynamics, study, runs)}
+STAGES: dict[str, Stage] = {
+    probe.STAGE.name: probe.STAGE,
+    **STAGES_OF_ONE_RUN,
+    **{module.STAGE.name: module.STAGE for module in (dynamics, study, runs)},
+}
 
 
 def run(config: ConfigDict, directory: Path, *, command: list[str] | None = None) -> None:

@@ -1,0 +1,32 @@
+"""Train a network that does not lean on the frequency shortcuts of its data.
+
+  python launch.py --config=configs/mitigate.py                # planted shortcuts, made on the fly: minutes on a CPU
+  python launch.py --config=configs/mitigate.py:cifar10        # ResNet-18, a CIFAR-10 prepared by TFDS
+  python launch.py --config=configs/mitigate.py:cifar10 --config.data.source=folder --config.data.root=DIR
+  python launch.py --config=configs/mitigate.py:imagenet10 --config.data.root=DIR      # DIR/{train,val}/<wnid>/
+
+The stage probe trains networks for a part of the steps, each a run of its own in WORKDIR/probes/<round>, and finds by
+grafts which few frequencies control a class. The final training gives each image these frequencies of another one
+(train.ways=graft), so they tell nothing of the label. Then it is searched anew and judged as any run. Cost, in images
+that are trained on: at most 1 + probe.rounds x probe.length times a standard training. A class whose true cue is a few
+fixed frequencies would lose it, which the data cannot tell: config.probe.exempt_classes spares it.
+"""
+
+from ml_collections import ConfigDict
+
+from configs import dfm_resnet, dfm_vit
+from fsjax.experiment.multi_run import probe
+from fsjax.runtime import config_fields
+from fsjax.training.ways import graft
+
+FIELDS: config_fields.Table = {"probe": probe.FIELDS}
+
+
+def get_config(arg: str = "synthetic") -> ConfigDict:
+    """Return the config of a data set: synthetic, cifar10, imagenet10 or imagenet1k."""
+    config = dfm_vit.get_config(arg) if arg == "synthetic" else dfm_resnet.get_config(arg)
+    config.update(config_fields.config(FIELDS))
+    config.stages = f"probe,{config.stages}"
+    config.train.ways, config.train.graft.maps = "graft", graft.PROBE
+    config.search.method = "graft"
+    return config

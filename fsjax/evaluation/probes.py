@@ -1,0 +1,115 @@
+"""probes/probes.json: what networks trained for probing lean on, round by round, and what follows from it.
+
+Examples:
+  >>> probes = Probes.read(workdir / "probes" / "probes.json")
+  >>> [found.used for found in probes.rounds], probes.share
+  ([(True, True, False, False), (False, False, False, False)], 0.04)
+"""
+
+import dataclasses
+from typing import Annotated, Any
+
+import numpy as np
+from jaxtyping import Bool, Float
+
+from fsjax.data import pairs
+from fsjax.engine.model import Model
+from fsjax.evaluation import grafts, influence, verdict
+from fsjax.evaluation.grafts import GraftSample
+from fsjax.evaluation.typed_json import Between, Length, ResultFile
+from fsjax.runtime import parallel
+from fsjax.runtime.partial_results import PartialResults
+from fsjax.runtime.progress import Progress
+from fsjax.runtime.storage import Path
+
+_SIGNED = Between(-1, 1)
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class ProbeRound:
+    """One probe: a network that was trained for a part of the steps, under what earlier rounds had found.
+
+    Attributes:
+      base: q0 of each class, as in `graft_results.Baseline`.
+      psi: of the class's map; NaN without pairs of images.
+      psi_ci: its 95 % interval.
+      used: whether the network uses the map: the lower limit is above `verdict.control`.
+      added: positions of the plane that the maps in use add to what is grafted.
+      share: of the plane that is grafted after this round.
+    """
+
+    base: Float[np.ndarray, " classes"]
+    psi: Annotated[Float[np.ndarray, " classes"], _SIGNED]
+    psi_ci: Annotated[Float[np.ndarray, "classes 2"], _SIGNED]
+    used: Annotated[tuple[bool, ...], Length("classes")]
+    added: int
+    share: float
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Probes(ResultFile):
+    """All rounds.
+
+    Attributes:
+      classes: display names.
+      exempt: whether a class's maps were left out of what is grafted, by config.probe.exempt_classes.
+      rounds: in order; the last one found nothing more, or the number of rounds was reached.
+      share: of the plane that is grafted in the final training.
+    """
+
+    classes: tuple[str, ...]
+    exempt: Annotated[tuple[bool, ...], Length("classes")]
+    rounds: tuple[ProbeRound, ...]
+    share: float
+
+    stage = "probe"
+
+    @staticmethod
+    def from_version_1(content: dict[str, Any]) -> dict[str, Any]:
+        return content  # there was none
+
+
+def measure(
+    model: Model,
+    maps: Bool[np.ndarray, "classes height width"],
+    sample: GraftSample,
+    *,
+    memory_mib: int = 0,
+    directory: Path | None = None,
+) -> tuple[Float[np.ndarray, " classes"], Float[np.ndarray, " classes"], Float[np.ndarray, "classes 2"]]:
+    """Return q0, psi and its 95 % interval of each class's map, from grafts. Collective: processes share the classes.
+
+    Args:
+      model: the classifier.
+      maps: one a class.
+      sample: the images.
+      memory_mib: as in config.run.
+      directory: where outcomes are stored, so that a restart computes only the rest; None = nowhere.
+
+    Raises:
+      InputError: too little memory, or outcomes of another model in the directory.
+      interrupt.Terminated: SIGTERM came; what is computed is saved.
+    """
+    count = len(maps)
+    partial_results = PartialResults(directory, grafts.layout(model, sample.pairs, memory_mib), model.params)
+    engine = grafts.make_engine(model, partial_results.layout)
+    values = np.full((count, 4), np.nan)
+    own = range(count)[parallel.share(count)]
+    with Progress("probe grafts", 6 * sample.pairs * len(own), "grafts") as progress:
+        for number, label in enumerate(own, 1):
+            drawn = pairs.draw(sample.labels, sample.usable, label, sample.pairs, sample.seed)
+            if len(drawn):
+                of_class = grafts.ClassGrafts(engine, sample, label, drawn, partial_results, progress)
+                outcomes = of_class.under("map", maps[[label]])
+                measured = influence.measure(outcomes)
+                limits = np.clip([measured.psi, *measured.interval().T], -1, 1)
+                values[label] = outcomes.base.mean(), *limits[:, 0]
+            progress.skip(6 * sample.pairs * number - progress.count)
+    base, psi, *limits = parallel.merge(values).T
+    return base, psi, np.stack(limits, axis=1)
+
+
+def in_use(base: Float[np.ndarray, " classes"], psi_ci: Float[np.ndarray, "classes 2"]) -> Bool[np.ndarray, " classes"]:
+    """Return whether each class's map controls it, with 95 % confidence; False where psi is not known."""
+    control = np.array([verdict.control(float(of_class)) for of_class in base])
+    return psi_ci[:, 0] > control

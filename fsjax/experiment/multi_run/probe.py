@@ -1,0 +1,179 @@
+"""The stage probe: short trainings that show which frequencies a network leans on, so that the final one cannot.
+
+Round by round a fresh network is trained for a part of the steps, with the frequencies found so far grafted
+(`training.ways.graft`). The graft search ranks the frequencies of each class; where the class's map controls it, the
+map joins what is grafted. Rounds end when no class adds one. Finding is kept apart from the final training: a network
+that is cured while it learns stays near chance.
+"""
+
+import copy
+import functools
+import logging
+
+import numpy as np
+from jaxtyping import Bool
+from ml_collections import ConfigDict
+
+from fsjax.data import frequencies
+from fsjax.data.dataset import Dataset
+from fsjax.data.preprocess import normalise
+from fsjax.evaluation import probes
+from fsjax.evaluation.grafts import GraftSample
+from fsjax.evaluation.probes import ProbeRound, Probes
+from fsjax.experiment import pipeline
+from fsjax.experiment.stages import STAGES, search, train
+from fsjax.experiment.stages.stage import Stage
+from fsjax.experiment.workspace import Workspace
+from fsjax.runtime import files, parallel
+from fsjax.runtime.config_fields import Table
+from fsjax.runtime.errors import InputError, unknown
+from fsjax.runtime.storage import Path
+from fsjax.training.ways import graft
+
+logger = logging.getLogger(__name__)
+
+_EXEMPT_FREQUENCIES = "probe.exempt_frequencies"
+
+FIELDS: Table = {
+    "rounds": (3, "short trainings at most, each under what the ones before have found"),
+    "length": (0.3, "their length, as a share of the training's"),
+    "share": (0.02, "share of the plane that a class's map keeps"),
+    "pairs": (120, "pairs of training images a class whose frequencies are grafted to see whether a map is in use"),
+    "exempt_classes": (
+        "",
+        "classes whose maps are not grafted, separated by commas: their true cue is a few frequencies",
+    ),
+    "exempt_frequencies": ("", "frequencies that are not grafted: '' = none, or as data.frequencies"),
+}
+
+
+def check(config: ConfigDict) -> None:
+    """Raise InputError for a field that the stage cannot use."""
+    options = config.probe
+    if config.model.weights:
+        raise InputError(f"model.weights: got {config.model.weights!r}; expected '' for the stage probe, which trains")
+    if config.train.graft.maps != graft.PROBE or "graft" not in config.train.ways.split(","):
+        found = f"{config.train.ways!r} with train.graft.maps={config.train.graft.maps!r}"
+        raise InputError(f"train.ways: got {found}; expected graft with {graft.PROBE!r} for the stage probe")
+    if options.rounds < 1:
+        raise InputError(f"probe.rounds: got {options.rounds}; expected 1 or more")
+    if not 0 < options.length <= 1:
+        raise InputError(f"probe.length: got {options.length:g}; expected above 0, up to 1")
+    if not 0 < options.share < 1:
+        raise InputError(f"probe.share: got {options.share:g}; expected above 0 and below 1")
+    if options.pairs < 10:
+        raise InputError(f"probe.pairs: got {options.pairs}; expected 10 or more, or no interval is narrow enough")
+    frequencies.read(options.exempt_frequencies, config.data.image_size, _EXEMPT_FREQUENCIES)
+    first = round_config(config, 1, None)
+    train.check(first)
+    search.check(first)
+
+
+def round_config(config: ConfigDict, number: int, grafted: Path | None) -> ConfigDict:
+    """Return the config of a round's run: a part of the training of `config`, and the graft search of its network.
+
+    Args:
+      config: of the experiment.
+      number: of the round, from 1; each has a fresh network.
+      grafted: file of the frequencies that are grafted; None = none are.
+    """
+    options, one = config.probe, copy.deepcopy(config)
+    one.seed, one.stages = config.seed + number, "train,search"
+    one.train.epochs = options.length * config.train.epochs
+    one.train.steps = _part(options.length, config.train.steps)
+    one.train.warmup_steps = int(options.length * config.train.warmup_steps)
+    one.train.evaluators = ""
+    if grafted is None:
+        one.train.ways = ",".join(name for name in config.train.ways.split(",") if name != "graft")
+    else:
+        one.train.graft.maps = str(grafted)
+    one.search.method, one.search.split, one.search.shares, one.search.resamples = "graft", "train", (options.share,), 0
+    one.search.patch = 1
+    return one
+
+
+def _run(workspace: Workspace) -> None:
+    config, folder, dataset = workspace.config, workspace.directory / "probes", workspace.dataset("train")
+    exempt = _exempt(config, dataset.classes)
+    grafted = np.zeros(2 * [config.data.image_size], bool)
+    spared = frequencies.read(config.probe.exempt_frequencies, config.data.image_size, _EXEMPT_FREQUENCIES)
+    spared = grafted if spared is None else spared
+    rounds: list[ProbeRound] = []
+    for number in range(1, config.probe.rounds + 1):
+        directory, before = folder / str(number), folder / f"frequencies-{number - 1}.npy" if number > 1 else None
+        one = round_config(config, number, before)
+        logger.info("probe: round %d of at most %d, %.1f %% grafted", number, config.probe.rounds, 100 * grafted.mean())
+        pipeline.run(one, directory, STAGES)
+        of_round = Workspace(one, directory)
+        maps = of_round.maps.at(config.probe.share)
+        base, psi, psi_ci = _measure(config, of_round, dataset, maps)
+        used = probes.in_use(base, psi_ci)
+        added = maps[used & ~exempt].any(0) & ~grafted & ~spared
+        grafted = grafted | added
+        rounds.append(ProbeRound(base, psi, psi_ci, tuple(used.tolist()), int(added.sum()), float(grafted.mean())))
+        _log(dataset.classes, rounds[-1], number)
+        if not added.any():
+            break
+        parallel.decide(functools.partial(files.write_npy, folder / f"frequencies-{number}.npy", grafted))
+    found = Probes(dataset.classes, tuple(exempt.tolist()), tuple(rounds), float(grafted.mean()))
+    parallel.decide(lambda: files.write_json(folder / "probes.json", found.to_json()))
+    parallel.decide(lambda: files.write_npy(graft.probed_file(workspace.directory), grafted))
+    if not grafted.any():
+        logger.info("probe: no class is controlled by a map of %g %%; nothing is grafted", 100 * config.probe.share)
+
+
+def _part(share: float, steps: int) -> int:
+    """Return a share of a training's steps, 1 at least where it has any."""
+    return max(1, round(share * steps)) if steps else 0
+
+
+def _exempt(config: ConfigDict, classes: tuple[str, ...]) -> Bool[np.ndarray, " classes"]:
+    """Return whether each class is exempt; raise InputError for an unknown name."""
+    names = [name.strip() for name in config.probe.exempt_classes.split(",") if name.strip()]
+    for name in names:
+        if name not in classes:
+            raise unknown("probe.exempt_classes", name, classes)
+    return np.isin(classes, names)
+
+
+def _measure(
+    config: ConfigDict, of_round: Workspace, dataset: Dataset, maps: Bool[np.ndarray, "classes height width"]
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Return q0, psi and its interval of the maps of a round's network, on the training images."""
+    classifier = of_round.classifier
+    nothing = np.full(len(maps), np.nan)
+    sample = GraftSample(
+        images=lambda rows: np.asarray(normalise(dataset.images(rows), *classifier.mean_std)),
+        labels=dataset.labels,
+        usable=np.arange(len(dataset)),
+        tpr=nothing,
+        fpr=nothing,
+        pairs=config.probe.pairs,
+        seed=config.seed,
+        why_none="",
+    )
+    directory = of_round.directory / "search" / "probe"
+    return probes.measure(classifier.model, maps, sample, memory_mib=config.run.memory_mib, directory=directory)
+
+
+def _log(classes: tuple[str, ...], found: ProbeRound, number: int) -> None:
+    told = [
+        f"{name} {psi:.2f} [{low:.2f}, {high:.2f}]{' in use' if used else ''}"
+        for name, psi, (low, high), used in zip(classes, found.psi, found.psi_ci, found.used, strict=True)
+    ]
+    more = f", and {len(told) - 10} more" if len(told) > 10 else ""
+    logger.info("probe: round %d, psi of the maps: %s%s", number, ", ".join(told[:10]), more)
+
+
+STAGE = Stage(
+    name="probe",
+    fields=("seed", "data", "model", "train", "probe"),
+    check=check,
+    outputs=lambda workspace: [
+        workspace.directory / "probes" / "probes.json",
+        graft.probed_file(workspace.directory),
+    ],
+    run=_run,
+    partial=lambda config: "probes",
+    splits=lambda config: ("train",),
+)
