@@ -81,7 +81,7 @@ def compare_elimination(
     between = time.perf_counter()
     fields = {"order": ORDER.value, "compat": True, "tolerance": float(tolerance)}
     maps = fsjax.dominant_frequencies(
-        logits_fn, images, labels, num_classes=classes, method="greedy", shares=(1.0,), images_per_class=0, **fields
+        logits_fn, images, labels, num_classes=classes, method="greedy", shares=(1.0,), **fields
     )
     found = maps.at(1.0)
     row = {
