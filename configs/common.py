@@ -33,8 +33,8 @@ FIELDS: config_fields.Table = {
         "source": ("synthetic", "synthetic, folder, arrays, tfds, huggingface"),
         "name": (
             "syn1",
-            "synthetic: demo, syn1 to syn4; tfds: the name of the builder; huggingface: a set of the hub where root is "
-            "'', as 'OWNER/SET' or 'OWNER/SET:CONFIG'",
+            "synthetic: demo, biased, syn1 to syn4; tfds: the name of the builder; huggingface: a set of the hub where "
+            "root is '', as 'OWNER/SET' or 'OWNER/SET:CONFIG'",
         ),
         "root": (
             "",

@@ -26,6 +26,8 @@ def get_config(arg: str = "synthetic") -> ConfigDict:
     """Return the config of a data set: synthetic, cifar10, imagenet10 or imagenet1k."""
     config = dfm_vit.get_config(arg) if arg == "synthetic" else dfm_resnet.get_config(arg)
     config.update(config_fields.config(FIELDS))
+    if arg == "synthetic":
+        config.data.name = "biased"
     config.stages = f"probe,{config.stages}"
     config.train.ways, config.train.graft.maps = "graft", graft.PROBE
     config.search.method = "graft"

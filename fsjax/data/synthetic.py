@@ -21,7 +21,7 @@ import numpy as np
 from jaxtyping import Bool, Int32, UInt8
 from ml_collections import ConfigDict
 
-from fsjax.data import demo
+from fsjax.data import biased, demo
 from fsjax.data.noise import coloured_noise, gratings, noise_amplitude, to_pixels
 from fsjax.data.source import Source
 from fsjax.fourier import spectrum
@@ -131,5 +131,6 @@ def _raised(rng: np.random.Generator, count: int, band: np.ndarray) -> np.ndarra
 # data.name -> (classes, make(size, per_class, seed, whether of the test split) -> (images of each class, planted))
 SETS: dict[str, tuple[tuple[str, ...], Callable[[int, int, int, bool], tuple[list, dict]]]] = {
     "demo": (demo.CLASSES, demo.make),
+    "biased": (biased.CLASSES, biased.make),
     **{f"syn{band + 1}": (CLASSES, functools.partial(make_syn, band)) for band in range(4)},
 }

@@ -30,6 +30,7 @@ class ProbeRound:
     """One probe: a network that was trained for a part of the steps, under what earlier rounds had found.
 
     Attributes:
+      accuracy: of its network on the test images; near chance the round says little.
       base: q0 of each class, as in `graft_results.Baseline`.
       psi: of the class's map; NaN without pairs of images.
       psi_ci: its 95 % interval.
@@ -38,6 +39,7 @@ class ProbeRound:
       share: of the plane that is grafted after this round.
     """
 
+    accuracy: float
     base: Float[np.ndarray, " classes"]
     psi: Annotated[Float[np.ndarray, " classes"], _SIGNED]
     psi_ci: Annotated[Float[np.ndarray, "classes 2"], _SIGNED]

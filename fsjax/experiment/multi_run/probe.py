@@ -20,6 +20,7 @@ from fsjax.data.preprocess import normalise
 from fsjax.evaluation import probes
 from fsjax.evaluation.grafts import GraftSample
 from fsjax.evaluation.probes import ProbeRound, Probes
+from fsjax.evaluation.unfiltered import evaluate_unfiltered
 from fsjax.experiment import pipeline
 from fsjax.experiment.stages import STAGES, search, train
 from fsjax.experiment.stages.stage import Stage
@@ -110,7 +111,9 @@ def _run(workspace: Workspace) -> None:
         used = probes.in_use(base, psi_ci)
         added = maps[used & ~exempt].any(0) & ~grafted & ~spared
         grafted = grafted | added
-        rounds.append(ProbeRound(base, psi, psi_ci, tuple(used.tolist()), int(added.sum()), float(grafted.mean())))
+        accuracy = evaluate_unfiltered(of_round.classifier, workspace.dataset("test")).accuracy
+        share = float(grafted.mean())
+        rounds.append(ProbeRound(accuracy, base, psi, psi_ci, tuple(used.tolist()), int(added.sum()), share))
         _log(dataset.classes, rounds[-1], number)
         if not added.any():
             break
@@ -162,7 +165,8 @@ def _log(classes: tuple[str, ...], found: ProbeRound, number: int) -> None:
         for name, psi, (low, high), used in zip(classes, found.psi, found.psi_ci, found.used, strict=True)
     ]
     more = f", and {len(told) - 10} more" if len(told) > 10 else ""
-    logger.info("probe: round %d, psi of the maps: %s%s", number, ", ".join(told[:10]), more)
+    psi = ", ".join(told[:10])
+    logger.info("probe: round %d, accuracy %.2f; psi of the maps: %s%s", number, found.accuracy, psi, more)
 
 
 STAGE = Stage(
@@ -175,5 +179,5 @@ STAGE = Stage(
     ],
     run=_run,
     partial=lambda config: "probes",
-    splits=lambda config: ("train",),
+    splits=lambda config: ("train", "test"),
 )

@@ -1,11 +1,11 @@
 """Sections of the page about optional stages: one file each, and a line here, in the order of the page."""
 
 from fsjax.fourier.dfm import DominantFrequencyMaps
-from fsjax.report.sections import adcs, heat_map, out_of_distribution
+from fsjax.report.sections import adcs, heat_map, out_of_distribution, probes
 from fsjax.report.sections.section import Maker, Section
 from fsjax.runtime.storage import Path
 
-SECTIONS: tuple[Maker, ...] = (adcs, heat_map, out_of_distribution)
+SECTIONS: tuple[Maker, ...] = (probes, adcs, heat_map, out_of_distribution)
 
 
 def sections(directory: Path, maps: DominantFrequencyMaps, share: float) -> list[Section]:

@@ -1,0 +1,64 @@
+"""What the final training was kept from: the maps of each probe, and psi before and after."""
+
+import numpy as np
+from jaxtyping import Bool
+
+from fsjax.evaluation import evaluation_file
+from fsjax.evaluation.probes import Probes
+from fsjax.evaluation.statistics import limits_text
+from fsjax.fourier.dfm import DominantFrequencyMaps
+from fsjax.report import html, pictures
+from fsjax.report.sections.section import Section
+from fsjax.runtime import files
+from fsjax.runtime.storage import Path
+
+# Classes whose maps are drawn.
+_MOST = 40
+
+
+def inputs(directory: Path, method: str) -> list[Path]:
+    """See section.Maker."""
+    return [directory / "probes" / "probes.json", directory / "probes" / "frequencies.npy"]
+
+
+def make(directory: Path, maps: DominantFrequencyMaps, share: float) -> Section:
+    """See section.Maker."""
+    found = Probes.read(directory / "probes" / "probes.json")
+    after = evaluation_file.read_method(directory / "evaluation.json", maps.method)
+    grafts = after.methods[maps.method].grafts
+    drawn = len(found.classes[:_MOST])
+    of_rounds = [_maps(directory, number, drawn) for number in range(1, len(found.rounds) + 1)]
+    rows = [
+        {
+            "name": name,
+            "exempt": found.exempt[label],
+            "rounds": [
+                {
+                    "picture": pictures.mask_picture(of_round[label]),
+                    "psi": float(one.psi[label]),
+                    "limits": limits_text(one.psi_ci[label]),
+                    "used": one.used[label],
+                }
+                for one, of_round in zip(found.rounds, of_rounds, strict=True)
+            ],
+            "after": float(grafts.rates.psi[label]) if grafts else None,
+            "after_limits": limits_text(grafts.rates.psi_ci[label]) if grafts else "",
+            "after_share": float(grafts.rates.share[label]) if grafts else None,
+        }
+        for label, name in enumerate(found.classes[:_MOST])
+    ]
+    body = html.template("probes_section.html").render(
+        rounds=found.rounds,
+        rows=rows,
+        classes=len(found.classes),
+        grafted=pictures.mask_picture(np.array(files.map_npy(directory / "probes" / "frequencies.npy"))),
+        share=found.share,
+        accuracy=after.unfiltered.accuracy,
+        method=maps.method,
+    )
+    return Section("What the training was kept from", body)
+
+
+def _maps(directory: Path, number: int, count: int) -> Bool[np.ndarray, "classes height width"]:
+    """Return the maps of the first classes in a round."""
+    return DominantFrequencyMaps.load(directory / "probes" / str(number) / "dfm" / "graft.npz").masks[0, :count]

@@ -1,0 +1,46 @@
+"""psi of given maps, without controls: the same numbers as the whole judgement, and which maps count as in use."""
+
+import numpy as np
+import pytest
+
+from fsjax.evaluation import grafting, probes
+from fsjax.evaluation.probes import ProbeRound, Probes
+from fsjax.runtime.errors import InputError
+from tests.helpers import graft_problem
+
+
+def test_psi_is_that_of_the_whole_judgement_and_a_restart_computes_nothing(tmp_path, monkeypatch):
+    made = graft_problem.problem()
+    candidates, sample = graft_problem.candidates(made), made.sample()
+    maps = np.stack([candidates.masks(label)[1] for label in range(made.classes)])
+    base, psi, psi_ci = probes.measure(made.model, maps, sample, directory=tmp_path)
+    judged = grafting.judge(made.model, candidates, sample)
+    np.testing.assert_array_equal(base, judged.baseline.base)
+    np.testing.assert_allclose(psi, judged.curves["map"].psi[1], atol=1e-12)
+    np.testing.assert_allclose(psi_ci, judged.curves["map"].psi_ci[1], atol=1e-12)
+    monkeypatch.setattr("fsjax.engine.engine.Engine.tiles", None)
+    for again, before in zip(
+        probes.measure(made.model, maps, sample, directory=tmp_path), (base, psi, psi_ci), strict=True
+    ):
+        np.testing.assert_array_equal(again, before)
+
+
+def test_a_map_is_in_use_where_its_lower_limit_is_above_what_controls_a_class():
+    base = np.array([0.1, 0.1, 0.8, 0.8, np.nan])  # the third and fourth are what the model says of anything
+    limits = np.array([[0.51, 0.9], [0.49, 0.9], [0.85, 1.0], [0.91, 1.0], [np.nan, np.nan]])
+    assert probes.in_use(base, limits).tolist() == [True, False, False, True, False]
+
+
+def test_the_file_is_read_back_and_another_one_is_refused(tmp_path):
+    one = ProbeRound(
+        0.3, np.array([0.2, 0.3]), np.array([0.9, np.nan]), np.array([[0.8, 1], [np.nan] * 2]), (True, False), 6, 0.02
+    )
+    found = Probes(("a", "b"), (False, True), (one,), 0.02)
+    content = found.to_json()
+    again = Probes.from_json(content)
+    assert again.rounds[0].used == (True, False) and np.isnan(again.rounds[0].psi[1]) and again.to_json() == content
+    content["rounds"][0]["psi"] = [2.0, None]
+    with pytest.raises(InputError, match="psi"):
+        Probes.from_json(content)
+    with pytest.raises(InputError):
+        Probes.from_json({"rounds": []})

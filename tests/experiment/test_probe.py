@@ -1,0 +1,132 @@
+"""The stage probe: rounds, what they graft, restarts, what is refused, and a planted shortcut that training loses."""
+
+import json
+
+import jax
+import numpy as np
+import pytest
+
+from configs import dfm_vit, mitigate
+from fsjax import models
+from fsjax.evaluation.probes import Probes
+from fsjax.experiment import runner
+from fsjax.experiment.multi_run import probe
+from fsjax.runtime import interrupt, storage
+from fsjax.runtime.checkpoints import Checkpoints
+from fsjax.runtime.errors import InputError
+from fsjax.training.ways import graft
+
+
+def make_config(**fields):
+    """Two short rounds on 24 pixels, of a network that learns nothing much."""
+    config = small(mitigate.get_config())
+    config.probe.rounds, config.probe.length, config.probe.pairs = 2, 0.5, 12
+    for name, value in fields.items():
+        group, _, field = name.rpartition("__")
+        (config[group] if group else config)[field] = value
+    return config
+
+
+def small(config):
+    config.data.image_size = 24
+    config.data.synthetic.train_per_class, config.data.synthetic.test_per_class = 24, 6
+    config.model.name = "vit_nano_patch8"
+    config.train.steps, config.train.batch_size, config.train.warmup_steps = 4, 16, 2
+    config.search.images_per_class, config.search.resamples = 8, 0
+    config.search.graft.pairs, config.search.graft.steps = 6, 2
+    config.evaluate.pairs, config.evaluate.grid, config.report.samples = 12, (), 1
+    config.report.attributions = 0
+    return config
+
+
+def weights(directory):
+    network = models.build("vit_nano_patch8", num_classes=4, image_size=24)
+    checkpoints = Checkpoints(storage.path(directory) / "checkpoints")
+    return jax.tree.leaves(checkpoints.variables(checkpoints.newest(), jax.eval_shape(lambda: network.init(0))))
+
+
+@pytest.fixture
+def all_in_use(monkeypatch):
+    monkeypatch.setattr(probe.probes, "in_use", lambda base, psi_ci: np.array([True, True, False, False]))
+
+
+@pytest.mark.usefixtures("all_in_use", "undrawn")
+def test_rounds_graft_what_the_ones_before_found_and_the_final_training_all_of_it(tmp_path):
+    directory = storage.path(tmp_path)
+    runner.run(make_config(), directory)
+    found = Probes.read(directory / "probes" / "probes.json")
+    grafted = np.load(graft.probed_file(directory))
+    first = np.load(tmp_path / "probes" / "frequencies-1.npy")
+    assert len(found.rounds) == 2 and found.share == grafted.mean() == found.rounds[1].share
+    assert first.sum() == found.rounds[0].added and grafted.sum() == first.sum() + found.rounds[1].added
+    assert (grafted & first == first).all()
+    configs = [json.loads((tmp_path / f"probes/{number}/config.json").read_text()) for number in (1, 2)]
+    assert [one["train"]["steps"] for one in configs] == [2, 2] and [one["seed"] for one in configs] == [1, 2]
+    assert [one["train"]["ways"] for one in configs] == ["", "graft"]
+    assert configs[1]["train"]["graft"]["maps"] == str(tmp_path / "probes" / "frequencies-1.npy")
+    page = (tmp_path / "report" / "graft" / "index.html").read_text()
+    assert "What the training was kept from" in page and page.count("The map of ring in probe") == 2
+
+    # All of it again computes nothing, and the final training is tied to what was found.
+    before = (tmp_path / "stages" / "train.json").read_text()
+    runner.run(make_config(), directory)
+    assert (tmp_path / "stages" / "train.json").read_text() == before
+    record = json.loads(before)
+    assert "probes/frequencies.npy" in record["inputs"]
+
+
+@pytest.mark.usefixtures("all_in_use")
+def test_a_stopped_probe_goes_on_where_it_was(tmp_path, monkeypatch):
+    whole, stopped = storage.path(tmp_path / "whole"), storage.path(tmp_path / "stopped")
+    config = make_config(stages="probe")
+    runner.run(config, whole)
+    with monkeypatch.context() as patch:
+        patch.setattr(interrupt, "requested", lambda: (stopped / "probes" / "2").exists())
+        with pytest.raises(interrupt.Terminated):
+            runner.run(config, stopped)
+    runner.run(config, stopped)
+    for name in ("probes.json", "frequencies.npy", "frequencies-1.npy"):
+        assert (stopped / "probes" / name).read_bytes() == (whole / "probes" / name).read_bytes()
+
+
+def test_where_nothing_is_found_the_training_is_a_standard_one(tmp_path, monkeypatch):
+    monkeypatch.setattr(probe.probes, "in_use", lambda base, psi_ci: np.zeros(4, bool))
+    runner.run(make_config(stages="probe,train"), storage.path(tmp_path / "mitigated"))
+    standard = small(dfm_vit.get_config())
+    standard.data.name, standard.stages = make_config().data.name, "train"
+    runner.run(standard, storage.path(tmp_path / "standard"))
+    found = Probes.read(storage.path(tmp_path / "mitigated" / "probes" / "probes.json"))
+    assert len(found.rounds) == 1 and found.share == 0
+    for mitigated, standard in zip(*map(weights, (tmp_path / "mitigated", tmp_path / "standard")), strict=True):
+        np.testing.assert_array_equal(mitigated, standard)
+
+
+@pytest.mark.usefixtures("all_in_use")
+def test_classes_and_frequencies_can_be_exempted(tmp_path):
+    runner.run(make_config(stages="probe", probe__rounds=1), storage.path(tmp_path / "all"))
+    exempt = make_config(stages="probe", probe__rounds=1, probe__exempt_classes="ring, square")
+    exempt.probe.exempt_frequencies = "low:0.2"
+    runner.run(exempt, storage.path(tmp_path / "some"))
+    every, some = (np.load(tmp_path / name / "probes" / "frequencies.npy") for name in ("all", "some"))
+    assert some.sum() < every.sum() and not (some & ~every).any()
+    assert Probes.read(storage.path(tmp_path / "some" / "probes" / "probes.json")).exempt == (True, False, False, True)
+
+
+@pytest.mark.parametrize(
+    ("fields", "message"),
+    [
+        ({"probe__rounds": 0}, "probe.rounds: got 0; expected 1 or more"),
+        ({"probe__length": 0.0}, "probe.length: got 0; expected above 0, up to 1"),
+        ({"probe__share": 1.0}, "probe.share: got 1; expected above 0 and below 1"),
+        ({"probe__pairs": 5}, "probe.pairs: got 5; expected 10 or more"),
+        ({"probe__exempt_frequencies": "loud"}, "probe.exempt_frequencies: got 'loud'"),
+        ({"probe__exempt_classes": "circle"}, "probe.exempt_classes: got 'circle'"),
+        ({"train__ways": ""}, "train.ways: got '' with train.graft.maps='probe'; expected graft with 'probe'"),
+        ({"model__weights": "resnet.pt"}, "model.weights: got 'resnet.pt'; expected '' for the stage probe"),
+    ],
+)
+def test_what_cannot_be_used_is_refused_in_one_line_and_leaves_nothing(tmp_path, fields, message):
+    with pytest.raises(InputError) as caught:
+        runner.run(make_config(**fields), storage.path(tmp_path / "run"))
+    assert message in str(caught.value) and "\n" not in str(caught.value)
+    assert not [*tmp_path.glob("run/probes/*/checkpoints")]
