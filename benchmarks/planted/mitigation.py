@@ -1,0 +1,176 @@
+"""Ways of training against planted shortcuts: what of the accuracy without them is left where they are absent or lie.
+
+  python benchmarks/planted/mitigation.py --workdir=DIR --kinds=high --seeds=0  # about 15 minutes on two cores
+  python benchmarks/planted/mitigation.py --workdir=DIR --ways=standard,probe,told --model=vit_micro_patch8
+
+A set (mitigation_sets.py) has a true cue and a shortcut in its training images. Every way gets these and as many biased
+validation images, and as many images to train on, counting its probes and copies; it is told no kind and no seed.
+`standard` trains on what is there. `oracle` has the shortcuts present and independent of the label, and is what a way
+could reach; `told` grafts the planted frequencies, and is what grafting could. `probe` is configs/mitigate.py. A way of
+your own is a function of WAYS: (config, set) -> the config of its run.
+
+Prints a JSON line a run and one a set: `as_in_training`, `absent` and `conflicting` are accuracies on 300 test images a
+class, of all classes and of the worst; `robust` is the worst class's smaller one of absent and conflicting, and `share`
+that over the oracle's. Runs lie in the workdir and are not repeated.
+"""
+
+import copy
+import json
+import pathlib
+import sys
+from collections.abc import Callable
+from functools import partial
+
+import numpy as np
+from absl import app, flags
+from ml_collections import ConfigDict
+
+sys.path.insert(0, str(pathlib.Path(__file__).parents[2]))
+
+from benchmarks.planted.mitigation_sets import KINDS, BiasedSet
+from configs import common, mitigate
+from fsjax.data.in_memory import ArrayDataset
+from fsjax.evaluation.probes import Probes
+from fsjax.evaluation.unfiltered import evaluate_unfiltered
+from fsjax.experiment import runner
+from fsjax.experiment.workspace import Workspace
+from fsjax.models import MODELS
+from fsjax.models.resnet import BasicBlock, ResNet
+from fsjax.runtime import files, storage
+
+WORKDIR = flags.DEFINE_string("workdir", None, "Where runs are kept.", required=True)
+KINDS_RUN = flags.DEFINE_list("kinds", list(KINDS), "Kinds of sets.")
+SEEDS = flags.DEFINE_list("seeds", ["0", "1", "2", "3", "4"], "Seeds of sets and trainings.")
+WAYS_RUN = flags.DEFINE_list("ways", [], "Ways of WAYS; none = all. The oracle always runs.")
+MODEL = flags.DEFINE_string("model", "resnet8", "resnet8, a ResNet-20 of one block a stage, or a name of fsjax.models.")
+STEPS = flags.DEFINE_integer("steps", 500, "Steps of the oracle, and of the final training of probe.")
+SIZE = flags.DEFINE_integer("size", 32, "Side of the images.")
+PER_CLASS = flags.DEFINE_integer("per_class", 1500, "Training images of each class.")
+
+TEST = 300
+# Images that probe trains on, over those of its final training, at most.
+COST = 1.9
+
+
+def plain(config: ConfigDict, data: BiasedSet) -> ConfigDict:
+    """Return the config of a standard training of as many images as probe's."""
+    config.train.steps = round(COST * STEPS.value)
+    return config
+
+
+def probe(config: ConfigDict, data: BiasedSet) -> ConfigDict:
+    """Return that of configs/mitigate.py."""
+    config.stages = "probe,train"
+    config.train.ways, config.train.graft.maps = "graft", "probe"
+    return config
+
+
+def grafted(config: ConfigDict, data: BiasedSet, random: bool = False) -> ConfigDict:
+    """Return that of a training that grafts the planted frequencies, or as many others."""
+    mask = data.planted
+    if random:
+        rng, mask = np.random.default_rng(data.seed), np.zeros_like(mask)
+        while mask.mean() < 0.05:
+            row, column = rng.integers(1, data.size, 2)
+            mask[row, column] = mask[-row, -column] = True
+    if not mask.any():
+        return plain(config, data)
+    file = folder_of(data) / f"{'random' if random else 'planted'}.npy"
+    files.write_npy(storage.path(file), mask)
+    config.train.ways, config.train.graft.maps = "graft", str(file)
+    return plain(config, data)
+
+
+def way(name: str, passes: int, config: ConfigDict, data: BiasedSet) -> ConfigDict:
+    """Return that of a way of fsjax.training.ways, whose step trains on each image `passes` times."""
+    config.train.ways = name
+    config.train.steps = round(COST * STEPS.value / passes)
+    return config
+
+
+WAYS: dict[str, Callable[[ConfigDict, BiasedSet], ConfigDict]] = {
+    "standard": plain,
+    "probe": probe,
+    "told": grafted,
+    "random orbits": partial(grafted, random=True),
+}
+
+
+def main(_: list[str]) -> None:
+    MODELS.setdefault("resnet8", partial(ResNet, BasicBlock, (1, 1, 1), (16, 32, 64), imagenet_stem=False))
+    for kind in KINDS_RUN.value:
+        for seed in map(int, SEEDS.value):
+            data = BiasedSet(kind, SIZE.value, seed)
+            oracle = run("oracle", lambda config, data: config, data)
+            robust = {"oracle": oracle["robust"]}
+            for name in WAYS_RUN.value or WAYS:
+                robust[name] = run(name, WAYS[name], data)["robust"]
+            shares = {name: round(value / oracle["robust"], 3) for name, value in robust.items()}
+            print(json.dumps({"kind": kind, "seed": seed, "model": MODEL.value, "share": shares}), flush=True)
+
+
+def folder_of(data: BiasedSet) -> pathlib.Path:
+    return pathlib.Path(WORKDIR.value) / f"{data.kind}-{data.size}-{data.seed}"
+
+
+def run(name: str, configured: Callable, data: BiasedSet) -> dict:
+    """Train in a way, unless that was done, and return its row."""
+    directory = folder_of(data) / f"{MODEL.value}-{STEPS.value}-{name.replace(' ', '_')}"
+    if not (directory / "row.json").exists():
+        config = configured(base(data, "any" if name == "oracle" else "own"), data)
+        runner.run(config, storage.path(directory))
+        row = {"kind": data.kind, "seed": data.seed, "model": MODEL.value, "way": name}
+        (directory / "row.json").write_text(json.dumps(row | measured(config, directory, data)))
+    row = json.loads((directory / "row.json").read_text())
+    print(json.dumps(row), flush=True)
+    return row
+
+
+def base(data: BiasedSet, shown: str) -> ConfigDict:
+    """Return the config of a training on a set, whose arrays it writes where they are not there yet."""
+    root = folder_of(data) / shown
+    root.mkdir(parents=True, exist_ok=True)
+    for stream, (split, per_class) in enumerate({"train": PER_CLASS.value, "test": TEST}.items()):
+        if not (root / f"{split}_labels.npy").exists():
+            images, labels = data.draw(per_class, shown, stream)
+            np.save(root / f"{split}_images.npy", images)
+            np.save(root / f"{split}_labels.npy", labels.astype(np.int32))
+    config = mitigate.get_config()
+    config.data.source, config.data.root, config.data.image_size = "arrays", str(root), data.size
+    config.model.name, config.seed, config.stages = MODEL.value, data.seed, "train"
+    config.train.update(common.base().train)
+    config.train.steps, config.train.batch_size, config.train.schedule = STEPS.value, 64, "cosine"
+    config.train.warmup_steps, config.train.evaluators = 30, ""
+    if MODEL.value.startswith("vit"):
+        config.train.optimizer, config.train.learning_rate, config.train.weight_decay = "adamw", 1e-3, 0.05
+    else:
+        config.train.learning_rate = 0.05
+    return config
+
+
+def measured(config: ConfigDict, directory: pathlib.Path, data: BiasedSet) -> dict:
+    """Return the accuracies of a finished run, and what its probes found."""
+    workspace = Workspace(copy.deepcopy(config), storage.path(directory))
+    row: dict = {}
+    worst = {}
+    tests = {"as_in_training": "own", "absent": "absent", "conflicting": "conflicting"}
+    for stream, (name, shown) in enumerate(tests.items()):
+        images, labels = data.draw(TEST, shown, 10 + stream)
+        test = ArrayDataset(images, labels, workspace.classifier.classes)
+        found = evaluate_unfiltered(workspace.classifier, test)
+        worst[name] = float(found.tpr.min())
+        row[name] = [round(found.accuracy, 3), round(worst[name], 3)]
+    row["robust"] = min(worst["absent"], worst["conflicting"])
+    row["images"] = config.train.steps * config.train.batch_size
+    file = directory / "probes" / "probes.json"
+    if file.exists():
+        found = Probes.read(storage.path(file))
+        grafted, planted = np.load(directory / "probes" / "frequencies.npy"), data.planted
+        row["images"] += len(found.rounds) * round(config.probe.length * config.train.steps) * config.train.batch_size
+        row["grafted"] = round(found.share, 4)
+        row["recall"] = round(float(grafted[planted].mean()), 3) if planted.any() else None
+    return row
+
+
+if __name__ == "__main__":
+    app.run(main)
