@@ -16,6 +16,7 @@ that over the oracle's. Runs lie in the workdir and are not repeated.
 
 import copy
 import json
+import logging
 import pathlib
 import sys
 from collections.abc import Callable
@@ -97,6 +98,7 @@ WAYS: dict[str, Callable[[ConfigDict, BiasedSet], ConfigDict]] = {
 
 
 def main(_: list[str]) -> None:
+    logging.getLogger("absl").setLevel(logging.WARNING)  # checkpoints tell of each file
     MODELS.setdefault("resnet8", partial(ResNet, BasicBlock, (1, 1, 1), (16, 32, 64), imagenet_stem=False))
     for kind in KINDS_RUN.value:
         for seed in map(int, SEEDS.value):
@@ -105,7 +107,7 @@ def main(_: list[str]) -> None:
             robust = {"oracle": oracle["robust"]}
             for name in WAYS_RUN.value or WAYS:
                 robust[name] = run(name, WAYS[name], data)["robust"]
-            shares = {name: round(value / oracle["robust"], 3) for name, value in robust.items()}
+            shares = {name: round(value / (oracle["robust"] or 1), 3) for name, value in robust.items()}
             print(json.dumps({"kind": kind, "seed": seed, "model": MODEL.value, "share": shares}), flush=True)
 
 
