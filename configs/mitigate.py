@@ -1,6 +1,6 @@
 """Train a network that does not lean on the frequency shortcuts of its data.
 
-  python launch.py --config=configs/mitigate.py                # planted shortcuts, made on the fly: minutes on a CPU
+  python launch.py --config=configs/mitigate.py                # ResNet-8, shortcuts made on the fly: minutes on a CPU
   python launch.py --config=configs/mitigate.py:cifar10        # ResNet-18, a CIFAR-10 prepared by TFDS
   python launch.py --config=configs/mitigate.py:cifar10 --config.data.source=folder --config.data.root=DIR
   python launch.py --config=configs/mitigate.py:imagenet10 --config.data.root=DIR      # DIR/{train,val}/<wnid>/
@@ -14,7 +14,7 @@ fixed frequencies would lose it, which the data cannot tell: config.probe.exempt
 
 from ml_collections import ConfigDict
 
-from configs import dfm_resnet, dfm_vit
+from configs import dfm_resnet
 from fsjax.experiment.multi_run import probe
 from fsjax.runtime import config_fields
 from fsjax.training.ways import graft
@@ -24,10 +24,11 @@ FIELDS: config_fields.Table = {"probe": probe.FIELDS}
 
 def get_config(arg: str = "synthetic") -> ConfigDict:
     """Return the config of a data set: synthetic, cifar10, imagenet10 or imagenet1k."""
-    config = dfm_vit.get_config(arg) if arg == "synthetic" else dfm_resnet.get_config(arg)
+    config = dfm_resnet.get_config(arg)
     config.update(config_fields.config(FIELDS))
     if arg == "synthetic":
-        config.data.name = "biased"
+        config.data.name, config.model.name = "biased", "resnet8"
+        config.train.steps, config.train.learning_rate, config.train.warmup_steps = 500, 0.05, 30
     config.stages = f"probe,{config.stages}"
     config.train.ways, config.train.graft.maps = "graft", graft.PROBE
     config.search.method = "graft"

@@ -35,15 +35,13 @@ from fsjax.evaluation.probes import Probes
 from fsjax.evaluation.unfiltered import evaluate_unfiltered
 from fsjax.experiment import runner
 from fsjax.experiment.workspace import Workspace
-from fsjax.models import MODELS
-from fsjax.models.resnet import BasicBlock, ResNet
 from fsjax.runtime import files, storage
 
 WORKDIR = flags.DEFINE_string("workdir", None, "Where runs are kept.", required=True)
 KINDS_RUN = flags.DEFINE_list("kinds", list(KINDS), "Kinds of sets.")
 SEEDS = flags.DEFINE_list("seeds", ["0", "1", "2", "3", "4"], "Seeds of sets and trainings.")
 WAYS_RUN = flags.DEFINE_list("ways", [], "Ways of WAYS; none = all. The oracle always runs.")
-MODEL = flags.DEFINE_string("model", "resnet8", "resnet8, a ResNet-20 of one block a stage, or a name of fsjax.models.")
+MODEL = flags.DEFINE_string("model", "resnet8", "A name of fsjax.models.")
 STEPS = flags.DEFINE_integer("steps", 500, "Steps of the oracle, and of the final training of probe.")
 SIZE = flags.DEFINE_integer("size", 32, "Side of the images.")
 PER_CLASS = flags.DEFINE_integer("per_class", 1500, "Training images of each class.")
@@ -99,7 +97,6 @@ WAYS: dict[str, Callable[[ConfigDict, BiasedSet], ConfigDict]] = {
 
 def main(_: list[str]) -> None:
     logging.getLogger("absl").setLevel(logging.WARNING)  # checkpoints tell of each file
-    MODELS.setdefault("resnet8", partial(ResNet, BasicBlock, (1, 1, 1), (16, 32, 64), imagenet_stem=False))
     for kind in KINDS_RUN.value:
         for seed in map(int, SEEDS.value):
             data = BiasedSet(kind, SIZE.value, seed)

@@ -58,6 +58,7 @@ _POOLS: dict[str, dict] = {
 # average over all positions at any image size, AlexNet at 32 pixels. "_imagenet" is torchvision's form, and
 # "_gap" a ViT that averages over patches and has no class token; "_gap_norm" one that does so after the last norm.
 MODELS: dict[str, Callable] = {
+    "resnet8": partial(ResNet, BasicBlock, (1, 1, 1), (16, 32, 64), imagenet_stem=False),
     "resnet20": partial(ResNet, BasicBlock, (3, 3, 3), (16, 32, 64), imagenet_stem=False),
     "resnet10w16_imagenet": partial(ResNet, BasicBlock, (1, 1, 1, 1), (16, 32, 64, 128), imagenet_stem=True),
     **{f"{name}_cifar": partial(ResNet, *form, imagenet_stem=False) for name, form in _RESNETS.items()},

@@ -12,13 +12,11 @@ from configs import augment, dfm_resnet, dfm_vit, study
 from fsjax import search
 from fsjax.experiment import runner
 from fsjax.fourier import dfm
-from fsjax.models import MODELS
 from fsjax.report import page as page_lib
 from fsjax.report.class_rows import NO_VERDICT
 from fsjax.report.search_notes import search_notes
 from fsjax.runtime.errors import InputError
 from tests.helpers.html_page import Page
-from tests.helpers.resnet8 import RESNET8
 from tests.helpers.small_run import small_config
 
 
@@ -239,8 +237,7 @@ def test_a_training_killed_before_its_first_checkpoint_is_no_trained_model(tmp_p
         runner.run(config, tmp_path)
 
 
-def test_one_class_of_grey_images_of_odd_sizes_runs_to_the_report(tmp_path, monkeypatch, undrawn):
-    monkeypatch.setitem(MODELS, "resnet8", RESNET8)
+def test_one_class_of_grey_images_of_odd_sizes_runs_to_the_report(tmp_path, undrawn):
     rng = np.random.default_rng(0)
     for split, count in (("train", 9), ("test", 3)):
         for index in range(count):

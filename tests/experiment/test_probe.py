@@ -6,7 +6,7 @@ import jax
 import numpy as np
 import pytest
 
-from configs import dfm_vit, mitigate
+from configs import dfm_resnet, mitigate
 from fsjax import models
 from fsjax.evaluation.probes import Probes
 from fsjax.experiment import runner
@@ -92,8 +92,9 @@ def test_a_stopped_probe_goes_on_where_it_was(tmp_path, monkeypatch):
 def test_where_nothing_is_found_the_training_is_a_standard_one(tmp_path, monkeypatch):
     monkeypatch.setattr(probe.probes, "in_use", lambda base, psi_ci: np.zeros(4, bool))
     runner.run(make_config(stages="probe,train"), storage.path(tmp_path / "mitigated"))
-    standard = small(dfm_vit.get_config())
-    standard.data.name, standard.stages = make_config().data.name, "train"
+    standard = small(dfm_resnet.get_config())
+    standard.data.name, standard.stages = "biased", "train"
+    standard.train.learning_rate = make_config().train.learning_rate
     runner.run(standard, storage.path(tmp_path / "standard"))
     found = Probes.read(storage.path(tmp_path / "mitigated" / "probes" / "probes.json"))
     assert len(found.rounds) == 1 and found.share == 0

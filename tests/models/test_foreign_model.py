@@ -15,11 +15,10 @@ from configs import common, compare
 from fsjax.data.preprocess import normalise
 from fsjax.experiment import runner
 from fsjax.fourier import dfm
-from fsjax.models import MODELS, classifier
+from fsjax.models import classifier
 from fsjax.runtime import files
 from fsjax.runtime.errors import InputError
 from tests.helpers.lightning import lightning
-from tests.helpers.resnet8 import RESNET8
 from tests.helpers.undrawn import leave_undrawn
 
 SIZE = 16
@@ -43,13 +42,11 @@ def images(tmp_path_factory):
 @pytest.fixture(scope="module", params=["resnet8", "vit_nano_patch8"])
 def foreign(request, tmp_path_factory):
     """(our name, the PyTorch model, a file of its weights)."""
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setitem(MODELS, "resnet8", RESNET8)
-        model = new_model(request.param).eval()
-        randomise(model)
-        path = tmp_path_factory.mktemp("weights") / "model.ckpt"
-        torch.save(lightning(model), path)
-        yield request.param, model, path
+    model = new_model(request.param).eval()
+    randomise(model)
+    path = tmp_path_factory.mktemp("weights") / "model.ckpt"
+    torch.save(lightning(model), path)
+    return request.param, model, path
 
 
 @pytest.fixture(scope="module")

@@ -10,11 +10,10 @@ from benchmarks.parity import published as procedure
 from benchmarks.parity.torch_models import from_torch, randomise, torch_resnet
 from fsjax import search
 from fsjax.engine.model import Model
-from fsjax.models import Network
+from fsjax.models import build
 from fsjax.models.folding import fold
 from fsjax.runtime.errors import InputError
 from fsjax.search import removal_compat
-from tests.helpers.resnet8 import RESNET8
 
 SIZE = 16
 SHARES = (0.01, 0.05, 0.1, 0.2)
@@ -58,7 +57,7 @@ def problem(apply, params, images, labels, *, patch=1, shares=SHARES):
 def test_losses_and_maps_are_those_of_the_published_procedure(made, patch, record_property):
     model, images, labels = made
     expected = procedure.search(model, procedure.batches(images, labels), 3, patch)
-    apply, params = fold(Network(RESNET8, 10, SIZE, np.dtype("float32")), from_torch(model))
+    apply, params = fold(build("resnet8", num_classes=10, image_size=SIZE), from_torch(model))
     maps = removal_compat.search(problem(apply, params, images, labels, patch=patch))
     assert (np.ptp(expected, axis=(1, 2)) > 0.05).all(), "the comparison means something"
     assert (np.abs(maps.scores - expected) <= tolerance(expected)).all()

@@ -34,6 +34,8 @@ from fsjax.training.ways import graft
 logger = logging.getLogger(__name__)
 
 _EXEMPT_FREQUENCIES = "probe.exempt_frequencies"
+# A network that is right on less than this part of what guessing leaves has learned next to nothing.
+_LEARNED = 0.1
 
 FIELDS: Table = {
     "rounds": (3, "short trainings at most, each under what the ones before have found"),
@@ -114,7 +116,7 @@ def _run(workspace: Workspace) -> None:
         accuracy = evaluate_unfiltered(of_round.classifier, workspace.dataset("test")).accuracy
         share = float(grafted.mean())
         rounds.append(ProbeRound(accuracy, base, psi, psi_ci, tuple(used.tolist()), int(added.sum()), share))
-        _log(dataset.classes, rounds[-1], number)
+        _log(rounds[-1], number, workspace.dataset("test"))
         if not added.any():
             break
         parallel.decide(functools.partial(files.write_npy, folder / f"frequencies-{number}.npy", grafted))
@@ -159,14 +161,22 @@ def _measure(
     return probes.measure(classifier.model, maps, sample, memory_mib=config.run.memory_mib, directory=directory)
 
 
-def _log(classes: tuple[str, ...], found: ProbeRound, number: int) -> None:
+def _log(found: ProbeRound, number: int, test: Dataset) -> None:
     told = [
         f"{name} {psi:.2f} [{low:.2f}, {high:.2f}]{' in use' if used else ''}"
-        for name, psi, (low, high), used in zip(classes, found.psi, found.psi_ci, found.used, strict=True)
+        for name, psi, (low, high), used in zip(test.classes, found.psi, found.psi_ci, found.used, strict=True)
     ]
     more = f", and {len(told) - 10} more" if len(told) > 10 else ""
     psi = ", ".join(told[:10])
     logger.info("probe: round %d, accuracy %.2f; psi of the maps: %s%s", number, found.accuracy, psi, more)
+    guessed = np.bincount(test.labels).max() / len(test)
+    if found.accuracy < guessed + _LEARNED * (1 - guessed):
+        logger.warning(
+            "probe: the network of round %d is hardly better on the test images than guessing (%.2f), by shortcuts that "
+            "they lack or for want of steps; if it learned little, raise probe.length or train.steps",
+            number,
+            guessed,
+        )
 
 
 STAGE = Stage(
