@@ -12,6 +12,7 @@ from fsjax.experiment import speed
 from fsjax.fourier import patches
 from fsjax.models import stored_weights
 from fsjax.runtime.progress import clock
+from fsjax.training import ways
 from fsjax.training.settings import num_steps
 
 # Fewer forward passes than these are over about as soon as their time is measured.
@@ -77,7 +78,8 @@ def forward_passes(config: ConfigDict, datasets: dict[str, Dataset]) -> dict[str
     """
     plane, found = (config.data.image_size, config.data.image_size), {}
     if (training := datasets.get("train")) is not None and not config.model.weights:
-        found["train"] = speed.TRAINING * config.train.batch_size * num_steps(config.train, len(training))
+        steps = num_steps(config.train, len(training)) * ways.passes(config.train)
+        found["train"] = speed.TRAINING * config.train.batch_size * steps
     if (searched := datasets.get(config.search.split)) is not None:
         found["search"] = _search_passes(config.search, np.bincount(searched.labels), plane)
     if (test := datasets.get("test")) is not None:

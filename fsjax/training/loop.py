@@ -31,7 +31,7 @@ from fsjax.training.evaluators.evaluator import Evaluator, EvaluatorContext
 from fsjax.training.settings import PRECISIONS, num_steps
 from fsjax.training.state import LoopState, TrainState
 from fsjax.training.step import make_update_fn, pmap_update, split_over_devices
-from fsjax.training.ways.way import Setting
+from fsjax.training.ways.way import Copies, Setting
 
 logger = logging.getLogger(__name__)
 
@@ -48,6 +48,7 @@ class Training:
     average: optax.GradientTransformation | None  # of the weights
     plateau: optax.GradientTransformationExtraArgs
     update: Callable  # of step.pmap_update
+    auxiliary: bool  # whether copies have BatchNorms of their own
     metadata: dict[str, Any]  # of each checkpoint
 
 
@@ -94,13 +95,14 @@ def build(config: ConfigDict, dataset: Dataset, mean_std: tuple[np.ndarray, np.n
     ).limited_to(frequencies.read(config.data.frequencies, config.data.image_size))
     optimizer = optimizers.make(options, steps)
     average = optax.ema(options.ema_decay) if options.ema_decay else None
+    changes = ways.make(Setting(options, config.data.image_size, images.classes, mean_std, directory))
     update = make_update_fn(
         network,
         optimizer,
         make_augment(options.augment, pad=options.pad, min_scale=options.min_scale),
         mean_std,
         config.seed,
-        ways.make(Setting(options, config.data.image_size, images.classes, mean_std, directory)),
+        changes,
         average=average,
         label_smoothing=options.label_smoothing,
         accumulate=options.accumulate or 1,
@@ -115,7 +117,10 @@ def build(config: ConfigDict, dataset: Dataset, mean_std: tuple[np.ndarray, np.n
         **_file_hashes(config, network, directory),
     }
     plateau = optimizers.plateau(options)
-    return Training(config, images, steps, network, optimizer, average, plateau, pmap_update(update), metadata)
+    auxiliary = any(isinstance(way, Copies) and way.auxiliary for way in changes)
+    return Training(
+        config, images, steps, network, optimizer, average, plateau, pmap_update(update), auxiliary, metadata
+    )
 
 
 def restore(training: Training, checkpoints: Checkpoints) -> LoopState:
@@ -125,7 +130,7 @@ def restore(training: Training, checkpoints: Checkpoints) -> LoopState:
       InputError: the files that the config names had other content when the checkpoint was trained.
     """
     variables = jax.device_get(training.network.init(training.config.seed))
-    fresh = state.create(variables, training.optimizer, training.average)
+    fresh = state.create(variables, training.optimizer, training.average, auxiliary=training.auxiliary)
     plateau = jax.device_get(training.plateau.init(variables["params"]))
     step = checkpoints.newest() or 0
     checkpoints.discard_after(step)

@@ -11,6 +11,7 @@ from jax.sharding import PartitionSpec as P
 from jaxtyping import PyTree
 
 from fsjax.runtime import parallel
+from fsjax.training.auxiliary import batchnorms
 
 
 @jax.tree_util.register_dataclass
@@ -22,6 +23,7 @@ class TrainState:
     batch_stats: PyTree
     optimizer: PyTree
     average: PyTree = None  # state of the moving average of params and batch_stats, if there is one
+    auxiliary: "TrainState | None" = None  # of the BatchNorms for copies, if there are any: the network is without them
 
     @property
     def variables(self) -> dict[str, PyTree]:
@@ -42,14 +44,18 @@ def create(
     variables: dict,
     optimizer: optax.GradientTransformation,
     average: optax.GradientTransformation | None = None,
+    *,
+    auxiliary: bool = False,
 ) -> TrainState:
-    """Return the state before the first step, on the host."""
+    """Return the state before the first step, on the host; `auxiliary`: with BatchNorms for copies, if it has any."""
     variables = jax.device_get(variables)
+    own = batchnorms(variables) if auxiliary else None
     # Under jit: else JAX compiles a program for every shape of an array.
     return TrainState(
         **variables,
         optimizer=jax.device_get(jax.jit(optimizer.init)(variables["params"])),
         average=jax.device_get(jax.jit(average.init)(variables)) if average else None,
+        auxiliary=create(own, optimizer) if own else None,
     )
 
 
@@ -65,9 +71,12 @@ def resumed_arrays(state: TrainState) -> dict[str, PyTree]:
 
     With a moving average the last step's variables are among it.
     """
-    if state.average is None:
-        return {"optimizer": state.optimizer}
-    return {**state.variables, "optimizer": state.optimizer, "average": state.average}
+    arrays = {"optimizer": state.optimizer}
+    if state.average is not None:
+        arrays |= {**state.variables, "average": state.average}
+    if state.auxiliary is not None:
+        arrays |= {"auxiliary": state.auxiliary}
+    return arrays
 
 
 def replicate(tree: PyTree) -> PyTree:

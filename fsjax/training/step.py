@@ -1,5 +1,6 @@
 """One training step: a pure function on a device, and the same on all devices with jax.pmap."""
 
+import dataclasses
 from collections.abc import Callable, Sequence
 
 import jax
@@ -12,10 +13,13 @@ from fsjax.data.augment import image_keys
 from fsjax.data.preprocess import normalise
 from fsjax.models.network import Network
 from fsjax.runtime import parallel
+from fsjax.training.auxiliary import overlay
 from fsjax.training.state import TrainState
-from fsjax.training.ways.way import Transform
+from fsjax.training.ways.way import Copies, Images, Transform
 
 Batch = dict[str, jax.Array]
+# Of the network, and of its BatchNorms for copies; the latter is None where there are none.
+Pair = tuple[PyTree, PyTree]
 # (state, batch, scale) -> (state, {"loss", "accuracy"})
 UpdateFn = Callable[[TrainState, Batch, jax.Array | float], tuple[TrainState, dict[str, jax.Array]]]
 
@@ -26,7 +30,7 @@ def make_update_fn(
     augment: Callable,
     mean_std: tuple,
     seed: int,
-    ways: Sequence[Transform] = (),
+    ways: Sequence[Transform | Copies] = (),
     *,
     average: optax.GradientTransformation | None = None,
     label_smoothing: float = 0.0,
@@ -43,32 +47,57 @@ def make_update_fn(
       augment: (keys [n], images [n, S, S, 3] in [0, 255]) -> images.
       mean_std: of pixels in [0, 1], per channel.
       seed: of augmentation and dropout; keys depend on seed, epoch and image alone.
-      ways: of training, of `ways.make`: each changes the normalised images, after the augmentation.
+      ways: of training, of `ways.make`: each changes or copies the normalised images, after the augmentation. The loss
+        is the mean over the images and their copies, the accuracy that on the images.
       average: moving average of weights and BatchNorm statistics over steps.
       label_smoothing: share of the target that is spread evenly over the classes, in [0, 1).
       accumulate: parts of each device's rows that go through the model one after the other; their gradients are
         averaged, and BatchNorm sees one part of all devices at a time.
     """
 
-    def forward(params: PyTree, batch_stats: PyTree, batch: Batch) -> tuple[jax.Array, tuple[PyTree, jax.Array]]:
-        keys = image_keys(seed, batch["epoch"], batch["index"])
-        images = normalise(augment(keys, batch["image"].astype(jnp.float32)), *mean_std)
-        for change in ways:
-            images = change(keys, batch["label"], images)
+    def forward(params: Pair, batch_stats: Pair, batch: Batch) -> tuple[jax.Array, tuple[Pair, jax.Array]]:
+        keys, labels = image_keys(seed, batch["epoch"], batch["index"]), batch["label"]
         # Augmentation folds 0, 1, ... into the keys of images; dropout takes a branch far from those.
         dropout_keys = jax.vmap(lambda key: jax.random.fold_in(key, 2**31))(keys)
-        variables = {"params": params, "batch_stats": batch_stats}
-        logits, batch_stats = network.apply_train(variables, images, dropout_keys)
-        accuracy = (logits.argmax(-1) == batch["label"]).mean()
-        return cross_entropy(logits, batch["label"], label_smoothing), (batch_stats, accuracy)
+        statistics = list(batch_stats)
 
-    def gradients_of(params: PyTree, batch_stats: PyTree, batch: Batch) -> tuple[PyTree, tuple]:
+        def apply(images: Images, number: int = 0, auxiliary: bool = False) -> tuple[jax.Array, jax.Array]:
+            """Return loss and logits, and update the statistics; `number` 0 are the images, and others their copies."""
+            own = auxiliary and params[1] is not None
+            keys = jax.vmap(lambda key: jax.random.fold_in(key, 2**31 + number))(dropout_keys)
+            of_network = overlay(params[0], params[1]) if own else params[0]
+            variables = {"params": of_network, "batch_stats": statistics[own]}
+            logits, statistics[own] = network.apply_train(variables, images, keys if number else dropout_keys)
+            return cross_entropy(logits, labels, label_smoothing), logits
+
+        def gradient(images: Images) -> Images:
+            variables = jax.lax.stop_gradient({"params": params[0], "batch_stats": batch_stats[0]})
+
+            def loss(images: Images) -> jax.Array:
+                return cross_entropy(network.apply_train(variables, images, dropout_keys)[0], labels, label_smoothing)
+
+            return jax.grad(loss)(images)
+
+        images = normalise(augment(keys, batch["image"].astype(jnp.float32)), *mean_std)
+        copies: list[tuple[Images, bool]] = []
+        for way in ways:
+            if isinstance(way, Copies):
+                made = jax.lax.stop_gradient(way.make(keys, labels, images, gradient))
+                copies += [(copy, way.auxiliary) for copy in made]
+            else:
+                images = way(keys, labels, images)
+        loss, logits = apply(images)
+        losses = [loss, *(apply(copy, number, own)[0] for number, (copy, own) in enumerate(copies, 1))]
+        accuracy = (logits.argmax(-1) == labels).mean()
+        return sum(losses[1:], loss) / len(losses), (tuple(statistics), accuracy)
+
+    def gradients_of(params: Pair, batch_stats: Pair, batch: Batch) -> tuple[Pair, tuple]:
         (loss, (batch_stats, accuracy)), gradients = jax.value_and_grad(forward, has_aux=True)(
             params, batch_stats, batch
         )
         return batch_stats, (gradients, loss, accuracy)
 
-    def accumulated_gradients(params: PyTree, batch_stats: PyTree, batch: Batch) -> tuple[PyTree, tuple]:
+    def accumulated_gradients(params: Pair, batch_stats: Pair, batch: Batch) -> tuple[Pair, tuple]:
         parts = jax.tree.map(lambda rows: rows.reshape(accumulate, -1, *rows.shape[1:]), batch)
 
         def add(carry: tuple, part: Batch) -> tuple[tuple, None]:
@@ -80,16 +109,25 @@ def make_update_fn(
         (batch_stats, sums), _ = jax.lax.scan(add, (batch_stats, zeros), parts)
         return batch_stats, jax.tree.map(lambda value: value / accumulate, sums)
 
-    def update(state: TrainState, batch: Batch, scale: jax.Array | float) -> tuple[TrainState, dict[str, jax.Array]]:
-        compute = gradients_of if accumulate == 1 else accumulated_gradients
-        batch_stats, local = compute(state.params, state.batch_stats, batch)
-        gradients, loss, accuracy = jax.lax.pmean(local, parallel.AXIS)
+    def stepped(state: TrainState, gradients: PyTree, batch_stats: PyTree, scale: jax.Array | float) -> TrainState:
         updates, optimizer_state = optimizer.update(gradients, state.optimizer, state.params)
         params = optax.apply_updates(state.params, jax.tree.map(lambda value: value * scale, updates))
+        return TrainState(params, batch_stats, optimizer_state)
+
+    def update(state: TrainState, batch: Batch, scale: jax.Array | float) -> tuple[TrainState, dict[str, jax.Array]]:
+        compute = gradients_of if accumulate == 1 else accumulated_gradients
+        own = state.auxiliary
+        params, stats = (state.params, own and own.params), (state.batch_stats, own and own.batch_stats)
+        batch_stats, local = compute(params, stats, batch)
+        gradients, loss, accuracy = jax.lax.pmean(local, parallel.AXIS)
+        new = stepped(state, gradients[0], batch_stats[0], scale)
         average_state = state.average
         if average is not None:
-            _, average_state = average.update({"params": params, "batch_stats": batch_stats}, state.average)
-        return TrainState(params, batch_stats, optimizer_state, average_state), {"loss": loss, "accuracy": accuracy}
+            _, average_state = average.update(new.variables, state.average)
+        # The optimisers treat each array by itself, so these may have a state of their own.
+        auxiliary = own and stepped(own, gradients[1], batch_stats[1], scale)
+        new = dataclasses.replace(new, average=average_state, auxiliary=auxiliary)
+        return new, {"loss": loss, "accuracy": accuracy}
 
     return update
 

@@ -1,14 +1,24 @@
-"""Ways of training that change what a network can learn from: a way is one file and one line of WAYS."""
+"""Ways of training that change what a network can learn from: a way is one file and one line of WAYS.
+
+Low-pruning (arXiv 2606.03493) is none of them: it filters test images too, and is `data.frequencies=high:...`.
+"""
 
 from ml_collections import ConfigDict
 
 from fsjax.runtime import config_fields
 from fsjax.runtime.errors import InputError, unknown
 from fsjax.runtime.storage import Path
-from fsjax.training.ways import dfmx, graft
-from fsjax.training.ways.way import Setting, Transform, Way
+from fsjax.training.ways import afa, amplitude_dropout, amplitude_swap, dfmx, graft, orbit_dropout
+from fsjax.training.ways.way import Copies, Setting, Transform, Way
 
-WAYS: dict[str, Way] = {"graft": graft.WAY, "dfmx": dfmx.WAY}
+WAYS: dict[str, Way] = {
+    "graft": graft.WAY,
+    "dfmx": dfmx.WAY,
+    "amplitude_swap": amplitude_swap.WAY,
+    "orbit_dropout": orbit_dropout.WAY,
+    "afa": afa.WAY,
+    "amplitude_dropout": amplitude_dropout.WAY,
+}
 
 FIELDS: config_fields.Table = {
     "ways": ("", f"some of {', '.join(WAYS)}, in this order, separated by commas; after train.augment"),
@@ -39,14 +49,19 @@ def check(options: ConfigDict, size: int) -> None:
         WAYS[name].check(options, size)
 
 
-def make(setting: Setting) -> tuple[Transform, ...]:
-    """Return what changes the images of a step, in order; raise InputError for files that do not fit the data."""
+def make(setting: Setting) -> tuple[Transform | Copies, ...]:
+    """Return what changes or copies a step's images, in order; raise InputError for files that do not fit the data."""
     return tuple(WAYS[name].make(setting) for name in chosen(setting.options))
 
 
 def files(options: ConfigDict, directory: Path) -> dict[str, Path]:
     """Return field -> file of what the ways of config.train read; raise InputError where one is missing."""
     return {field: file for name in chosen(options) for field, file in WAYS[name].files(options, directory).items()}
+
+
+def passes(options: ConfigDict) -> int:
+    """Return how many times as long a step is as one without ways, about."""
+    return 1 + sum(WAYS[name].passes for name in chosen(options))
 
 
 def used(field: str, options: ConfigDict) -> bool:

@@ -13,7 +13,7 @@ from fsjax.runtime.config_fields import Table
 from fsjax.runtime.errors import InputError
 from fsjax.runtime.storage import Path
 from fsjax.training.ways import map_file
-from fsjax.training.ways.way import Images, Keys, Labels, Setting, Transform, Way
+from fsjax.training.ways.way import Images, Keys, Labels, Setting, Transform, Way, check_probability
 
 logger = logging.getLogger(__name__)
 
@@ -79,8 +79,7 @@ def _make(setting: Setting) -> Transform:
 
 def _check(options: ConfigDict, size: int) -> None:
     own = options.dfmx
-    if not 0 <= own.probability <= 1:
-        raise InputError(f"train.dfmx.probability: got {own.probability:g}; expected 0 to 1")
+    check_probability("dfmx.probability", own.probability)
     if not own.maps:
         raise InputError(f"{FIELD}: got ''; expected a workdir or maps file, with the way dfmx")
     map_file.read_masks("dfmx", own, size)

@@ -1,0 +1,86 @@
+"""Adversarial amplitude dropout: copies without the amplitudes that raise the loss (AdvFrequency, NeurIPS 2024).
+
+X. He et al., "Towards combating frequency simplicity-biased learning for domain generalization", arXiv 2410.16146; the
+arithmetic is that of the class AmpDrop of the authors' code, C0notSilly/AdvFrequency. Theirs are: pixels in [0, 1]; the
+gradient of the cross-entropy by each amplitude of an image and channel; its scaling to [0, 1] between its smallest and
+largest value over the plane; an amplitude that is set to 0 where that exceeds a uniform draw, in one copy times a
+threshold and in the other not; independent draws for a frequency and its conjugate; the absolute value of the inverse
+transform; and its division by the largest value of the batch. Ours are: the gradient is taken at the images themselves,
+where theirs divides these by their largest value too; the largest value is that of all devices; the loss is the mean
+over the images and both copies, which stands in their code as a comment and as a sum. Their second module, which moves
+the low frequencies' amplitudes (AAUA), is not here.
+"""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Float, Key
+from ml_collections import ConfigDict
+
+from fsjax.runtime import parallel
+from fsjax.runtime.config_fields import Table
+from fsjax.runtime.errors import InputError
+from fsjax.training.ways.way import Copies, Gradient, Images, Keys, Labels, Setting, Way, from_pixels, to_pixels
+
+# The branch of an image's key; AFA takes 2**31 + 5.
+_BRANCH = 2**31 + 6
+
+FIELDS: Table = {
+    "threshold": (1.0, "factor on the uniform draw of the first of the two copies: more keeps more amplitudes"),
+}
+
+
+def make_amplitude_dropout(threshold: float, mean_std: tuple[np.ndarray, np.ndarray]) -> Copies:
+    """Return what makes two copies of each image, to be called inside pmap over `parallel.AXIS`.
+
+    Args:
+      threshold: positive.
+      mean_std: that images are normalised with, of pixels in [0, 1], per channel.
+    """
+
+    def draw(key: Key[Array, ""], shape: tuple[int, ...]) -> Float[Array, "2 height width 3"]:
+        draws = jax.random.uniform(jax.random.fold_in(key, _BRANCH), (2, *shape))
+        return draws * jnp.array([threshold, 1.0])[:, None, None, None]
+
+    def make(keys: Keys, labels: Labels, images: Images, gradient: Gradient) -> tuple[Images, ...]:
+        spectra = jnp.fft.fft2(to_pixels(images, mean_std), axes=(1, 2))
+        scaled = _scaled(_by_amplitude(gradient(images), spectra))
+        draws = jax.vmap(lambda key: draw(key, images.shape[1:]))(keys)
+        copies = []
+        for copy in range(2):
+            kept = jnp.where(scaled > draws[:, copy], 0, spectra)
+            pixels = jnp.abs(jnp.fft.ifft2(kept, axes=(1, 2)))
+            largest = jax.lax.pmax(pixels.max(), parallel.AXIS)
+            copies.append(from_pixels(pixels / jnp.where(largest > 0, largest, 1), mean_std))
+        return tuple(copies)
+
+    return Copies(make)
+
+
+def _by_amplitude(slopes: Images, spectra: Array) -> Float[Array, "n height width 3"]:
+    """Return a positive multiple, of each channel, of the derivative by each amplitude at its phase.
+
+    Of pixels F^-1(A exp(i p)), whose slopes are G, it is Re(exp(i p) conj(F G)) / HW.
+    """
+    lengths = jnp.abs(spectra)
+    turns = jnp.where(lengths > 0, spectra / jnp.where(lengths > 0, lengths, 1), 1)
+    return (turns * jnp.fft.fft2(slopes, axes=(1, 2)).conj()).real
+
+
+def _scaled(values: Float[Array, "n height width 3"]) -> Float[Array, "n height width 3"]:
+    """Return values between 0, the smallest of an image and channel, and 1, the largest; 0 where all are equal."""
+    low, high = (extreme(values, axis=(1, 2), keepdims=True) for extreme in (jnp.min, jnp.max))
+    return (values - low) / jnp.where(high > low, high - low, 1)
+
+
+def _make(setting: Setting) -> Copies:
+    return make_amplitude_dropout(setting.options.amplitude_dropout.threshold, setting.mean_std)
+
+
+def _check(options: ConfigDict, size: int) -> None:
+    threshold = options.amplitude_dropout.threshold
+    if not 0 < threshold < np.inf:
+        raise InputError(f"train.amplitude_dropout.threshold: got {threshold:g}; expected above 0")
+
+
+WAY = Way(FIELDS, _make, _check, passes=3)

@@ -1,0 +1,69 @@
+"""Amplitude swapping: an image keeps its phases and gets the amplitudes of another image of the batch.
+
+That is APR-P of Chen et al., "Amplitude-phase recombination", ICCV 2021. Ours draws for each image, with replacement,
+where the published code draws once a batch, and takes the transform of each channel, where that takes it over the
+channels too.
+"""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Bool, Int, Key
+from ml_collections import ConfigDict
+
+from fsjax.fourier import spectrum
+from fsjax.runtime import parallel
+from fsjax.runtime.config_fields import Table
+from fsjax.training.ways.way import (
+    Images,
+    Keys,
+    Labels,
+    Setting,
+    Transform,
+    Way,
+    check_probability,
+    from_pixels,
+    to_pixels,
+)
+
+# The branch of an image's key; grafting takes 2**31 + 2.
+_BRANCH = 2**31 + 3
+
+FIELDS: Table = {"probability": (0.75, "probability that an image gets the amplitudes of another image of the batch")}
+
+
+def make_amplitude_swap(probability: float, mean_std: tuple[np.ndarray, np.ndarray]) -> Transform:
+    """Return (keys, labels, normalised images) -> images: to be called inside pmap over `parallel.AXIS`.
+
+    With `probability` an image gets |F| of each channel of an image that is drawn, by its key, from those that all
+    devices have in this call, of any label. Pixels have no negative mean, so DC comes wholly from the other image.
+
+    Args:
+      probability: in [0, 1].
+      mean_std: that images are normalised with, of pixels in [0, 1], per channel.
+    """
+
+    def apply(keys: Keys, labels: Labels, images: Images) -> Images:
+        everyone = jax.lax.all_gather(images, parallel.AXIS, tiled=True)
+
+        def draw(key: Key[Array, ""]) -> tuple[Bool[Array, ""], Int[Array, ""]]:
+            whether, which = jax.random.split(jax.random.fold_in(key, _BRANCH))
+            return jax.random.bernoulli(whether, probability), jax.random.randint(which, (), 0, len(everyone))
+
+        drawn, donors = jax.vmap(draw)(keys)
+        amplitudes, phases = (to_pixels(batch, mean_std) for batch in (everyone[donors], images))
+        swapped = from_pixels(spectrum.recombine(amplitudes, phases), mean_std)
+        return jnp.where(drawn[:, None, None, None], swapped, images)
+
+    return apply
+
+
+def _make(setting: Setting) -> Transform:
+    return make_amplitude_swap(setting.options.amplitude_swap.probability, setting.mean_std)
+
+
+def _check(options: ConfigDict, size: int) -> None:
+    check_probability("amplitude_swap.probability", options.amplitude_swap.probability)
+
+
+WAY = Way(FIELDS, _make, _check)

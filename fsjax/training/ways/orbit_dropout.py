@@ -1,0 +1,62 @@
+"""Orbit dropout: every orbit of an image's spectrum but DC is removed at random; ours, as a control of the others."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Bool, Float, Key
+from ml_collections import ConfigDict
+
+from fsjax.fourier import spectrum
+from fsjax.runtime.config_fields import Table
+from fsjax.training.ways.way import Images, Keys, Labels, Setting, Transform, Way, check_probability
+
+# The branch of an image's key; amplitude swapping takes 2**31 + 3.
+_BRANCH = 2**31 + 4
+
+FIELDS: Table = {
+    "probability": (0.75, "probability that orbits of an image are removed"),
+    "share": (0.5, "probability that an orbit of such an image is removed"),
+}
+
+
+def make_orbit_dropout(size: int, probability: float, share: float) -> Transform:
+    """Return (keys, labels, normalised images) -> images; jit-able, the same for an image in any batch.
+
+    With `probability` each orbit but DC is set to 0 in all channels, with probability `share` and independently of the
+    others. What is left is not scaled up.
+
+    Args:
+      size: side of the images.
+      probability: in [0, 1].
+      share: in [0, 1].
+    """
+    orbits = spectrum.orbits(size, size)
+    dc = np.arange(orbits.max() + 1) == orbits[size // 2, size // 2]
+
+    def draw(key: Key[Array, ""]) -> tuple[Bool[Array, ""], Float[Array, " orbits"]]:
+        """Return whether orbits of an image are removed, and the weight of each."""
+        whether, which = jax.random.split(jax.random.fold_in(key, _BRANCH))
+        keep = dc | ~jax.random.bernoulli(which, share, dc.shape)
+        return jax.random.bernoulli(whether, probability), keep.astype(jnp.float32)
+
+    def apply(keys: Keys, labels: Labels, images: Images) -> Images:
+        drawn, weights = jax.vmap(draw)(keys)
+        filtered = jax.vmap(lambda image, weights: spectrum.filter_orbits(image[None], weights, size)[0])(
+            spectrum.spectra(images), weights
+        )
+        return jnp.where(drawn[:, None, None, None], filtered, images)
+
+    return apply
+
+
+def _make(setting: Setting) -> Transform:
+    own = setting.options.orbit_dropout
+    return make_orbit_dropout(setting.size, own.probability, own.share)
+
+
+def _check(options: ConfigDict, size: int) -> None:
+    for field in ("probability", "share"):
+        check_probability(f"orbit_dropout.{field}", options.orbit_dropout[field])
+
+
+WAY = Way(FIELDS, _make, _check)

@@ -1,0 +1,97 @@
+"""Amplitude dropout against the published arithmetic, transcribed in PyTorch in float64 with autograd by amplitude."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+import torch
+
+from configs import common
+from fsjax.data.augment import image_keys
+from fsjax.runtime import parallel
+from fsjax.runtime.errors import InputError
+from fsjax.training import ways
+from fsjax.training.ways import amplitude_dropout
+from tests.helpers.small_cnn import MEAN_STD
+
+CLASSES, COUNT = 5, 8
+
+
+def case(height=6, width=5):
+    """Pixels, labels, and the weights of a network of two layers."""
+    rng = np.random.default_rng(0)
+    pixels = rng.random((COUNT, height, width, 3))
+    weights = [rng.normal(size=(height * width * 3, 16)), rng.normal(size=(16, CLASSES))]
+    return pixels, rng.integers(0, CLASSES, COUNT), weights
+
+
+def ours(pixels, labels, weights, threshold, devices=1):
+    """Pixels of both copies."""
+    images = ((pixels - MEAN_STD[0]) / MEAN_STD[1]).astype(np.float32)
+    way = amplitude_dropout.make_amplitude_dropout(threshold, MEAN_STD)
+    assert not way.auxiliary
+    inside, outside = (jnp.asarray(value, jnp.float32) for value in weights)
+
+    def copies(keys, labels, images):
+        def loss(images):
+            logits = jnp.tanh(images.reshape(len(images), -1) @ inside) @ outside
+            return -jnp.take_along_axis(jax.nn.log_softmax(logits), labels[:, None], 1).mean()
+
+        return jnp.stack(way.make(keys, labels, images, jax.grad(loss)))
+
+    keys = image_keys(0, jnp.zeros(COUNT, int), jnp.arange(COUNT))
+    split = [value.reshape(devices, -1, *value.shape[1:]) for value in (keys, labels, images)]
+    made = np.asarray(jax.jit(jax.vmap(copies, axis_name=parallel.AXIS))(*split), float)
+    return made.swapaxes(0, 1).reshape(2, *images.shape) * MEAN_STD[1] + MEAN_STD[0]
+
+
+def published(pixels, labels, weights, threshold):
+    """The same, with the uniform draws of ours."""
+    mean, std = (torch.tensor(value) for value in MEAN_STD)
+    spectra = torch.fft.fft2(torch.tensor(pixels), dim=(1, 2))
+    amplitudes, phases = torch.abs(spectra).requires_grad_(), torch.angle(spectra)
+    images = (torch.abs(torch.fft.ifft2(amplitudes * torch.exp(1j * phases), dim=(1, 2))) - mean) / std
+    inside, outside = (torch.tensor(value) for value in weights)
+    logits = torch.tanh(images.reshape(COUNT, -1) @ inside) @ outside
+    (slopes,) = torch.autograd.grad(torch.nn.functional.cross_entropy(logits, torch.tensor(labels)), amplitudes)
+    low, high = slopes.amin((1, 2), keepdim=True), slopes.amax((1, 2), keepdim=True)
+    scaled = (slopes - low) / (high - low)
+    keys = image_keys(0, jnp.zeros(COUNT, int), jnp.arange(COUNT))
+    drawn = jax.vmap(lambda key: jax.random.uniform(jax.random.fold_in(key, 2**31 + 6), (2, *pixels.shape[1:])))(keys)
+    copies = []
+    for factor, draws in zip((threshold, 1.0), torch.tensor(np.asarray(drawn, float)).unbind(1), strict=True):
+        kept = torch.where(scaled > factor * draws, 0, amplitudes.detach())
+        copy = torch.abs(torch.fft.ifft2(kept * torch.exp(1j * phases), dim=(1, 2)))
+        copies.append(copy / copy.max())
+    return torch.stack(copies).numpy(), scaled.numpy()
+
+
+@pytest.mark.parametrize(("plane", "threshold"), [((6, 5), 1.0), ((6, 6), 0.5), ((5, 5), 2.0)])
+def test_both_copies_are_the_published_ones(plane, threshold):
+    pixels, labels, weights = case(*plane)
+    made = ours(pixels, labels, weights, threshold)
+    expected, scaled = published(pixels, labels, weights, threshold)
+    np.testing.assert_allclose(made, expected, atol=1e-4)
+    assert scaled.min() == 0 and scaled.max() == 1 and np.abs(made[0] - made[1]).max() > 0.1
+
+
+def test_devices_do_not_matter():
+    pixels, labels, weights = case()
+    whole = ours(pixels, labels, weights, 1.0)
+    np.testing.assert_allclose(ours(pixels, labels, weights, 1.0, devices=4), whole, atol=1e-5)
+
+
+def test_black_images_and_a_loss_without_slopes_give_numbers():
+    pixels, labels, weights = case()
+    flat = [0 * weights[0], weights[1]]
+    made = ours(pixels, labels, flat, 1.0)
+    np.testing.assert_allclose(made[0], pixels / pixels.max(), atol=1e-5)  # nothing is dropped
+    assert np.isfinite(ours(0 * pixels, labels, flat, 1.0)).all()
+
+
+@pytest.mark.parametrize("value", [0.0, float("nan")])
+def test_a_threshold_that_cannot_be_used_is_refused(value):
+    config = common.base().train
+    config.ways, config.amplitude_dropout.threshold = "amplitude_dropout", value
+    with pytest.raises(InputError, match=rf"^train\.amplitude_dropout\.threshold: got {value:g}; expected above 0$"):
+        ways.check(config, 16)

@@ -1,0 +1,144 @@
+"""Copies that are trained on beside the images: a step against PyTorch, with BatchNorms for copies and without."""
+
+import functools
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+import pytest
+import torch
+
+from fsjax import data, models
+from fsjax.models import MODELS, Network
+from fsjax.runtime import interrupt, parallel
+from fsjax.runtime.checkpoints import Checkpoints
+from fsjax.training import loop, state, step
+from fsjax.training.ways.way import Copies
+from tests.helpers.small_cnn import MEAN_STD, SmallCnn, TorchCnn, normalised, small_batch
+from tests.training.test_train import assert_same_bits, make_config, run
+
+RATE, MOMENTUM, DECAY = 0.5, 0.9, 0.01
+
+
+def against_gradient(keys, labels, images, gradient):
+    return (images + 0.1 * jnp.sign(gradient(images)),)
+
+
+def darker(keys, labels, images, gradient):
+    return 0.5 * images, 0.25 * images - 0.3
+
+
+def brighter(keys, labels, images):
+    return images + 0.4
+
+
+OWN, SHARED = Copies(against_gradient, auxiliary=True), Copies(darker)
+
+
+def steps_of_ours(changes, devices, accumulate, count=2):
+    """Loss and arrays after steps on the same batch, on several devices."""
+    network = Network(SmallCnn, 4, 8, jnp.dtype("float32"))
+    optimizer = optax.chain(optax.add_decayed_weights(DECAY), optax.sgd(RATE, MOMENTUM))
+    variables = network.init(0)
+    update = step.make_update_fn(
+        network, optimizer, lambda _, images: images, MEAN_STD, 0, changes, accumulate=accumulate
+    )
+    update = jax.pmap(update, axis_name=parallel.AXIS, in_axes=(0, 0, None), devices=jax.local_devices()[:devices])
+    fresh = state.create(variables, optimizer, auxiliary=OWN in changes)
+    replicas = jax.tree.map(lambda leaf: np.broadcast_to(leaf, (devices, *np.shape(leaf))), fresh)
+    batch = {name: value.reshape(devices, -1, *value.shape[1:]) for name, value in small_batch(16).items()}
+    losses = []
+    for _ in range(count):
+        replicas, values = update(replicas, batch, 1.0)
+        losses.append(float(values["loss"][0]))
+    for leaf in jax.tree.leaves(replicas):
+        np.testing.assert_array_equal(np.asarray(leaf), np.broadcast_to(leaf[:1], leaf.shape), "replicas are equal")
+    return variables, losses, jax.tree.map(lambda leaf: np.asarray(leaf)[0], replicas)
+
+
+def steps_of_torch(variables, changes, parts, count=2):
+    """The same in PyTorch: `parts` are the rows that go through BatchNorm together."""
+    network, batch = TorchCnn(variables), small_batch(16)
+    optimizer = torch.optim.SGD(network.parameters(), RATE, MOMENTUM, weight_decay=DECAY)
+    images, labels = torch.tensor(np.asarray(normalised(batch), float)), torch.tensor(batch["label"].astype(int))
+    loss_of = torch.nn.functional.cross_entropy
+    losses = []
+    for _ in range(count):
+        optimizer.zero_grad()
+        total = 0.0
+        for rows in parts:
+            x, y = images[rows], labels[rows]
+            copies = []
+            for way in changes:
+                if way is brighter:
+                    x = x + 0.4
+                elif way is OWN:
+                    probe = TorchCnn(variables)
+                    probe.load_state_dict(network.state_dict())  # it leaves the statistics as they are
+                    moving = x.clone().requires_grad_()
+                    (slopes,) = torch.autograd.grad(loss_of(probe(moving), y), moving)
+                    copies.append((x + 0.1 * slopes.sign(), True))
+                else:
+                    copies += [(0.5 * x, False), (0.25 * x - 0.3, False)]
+            logits = [network(x), *(network(copy, own) for copy, own in copies)]
+            loss = torch.stack([loss_of(value, y) for value in logits]).mean() / len(parts)
+            loss.backward()
+            total += float(loss.detach())
+        optimizer.step()
+        losses.append(total)
+    return losses, network.variables()
+
+
+@pytest.mark.parametrize(
+    ("changes", "devices", "accumulate"),
+    [((OWN,), 1, 1), ((OWN,), 2, 2), ((SHARED,), 2, 1), ((OWN, brighter, SHARED), 2, 1)],
+)
+def test_a_step_with_copies_is_pytorchs(changes, devices, accumulate):
+    variables, losses, ours = steps_of_ours(changes, devices, accumulate)
+    rows = np.arange(16).reshape(devices, accumulate, -1).transpose(1, 0, 2).reshape(accumulate, -1)
+    expected_losses, (network, own) = steps_of_torch(variables, changes, rows)
+    np.testing.assert_allclose(losses, expected_losses, rtol=1e-5)
+    close = functools.partial(np.testing.assert_allclose, rtol=1e-4, atol=1e-5)
+    jax.tree.map(close, ours.variables, network)
+    if OWN in changes:
+        jax.tree.map(close, ours.auxiliary.variables, own)
+    else:
+        assert ours.auxiliary is None
+
+
+def test_copies_of_a_network_without_batchnorm_share_its_parameters():
+    network, optimizer = models.build("vit_nano_patch8", num_classes=4, image_size=24), optax.sgd(0.1)
+    assert state.create(network.init(0), optimizer, auxiliary=True).auxiliary is None
+
+
+def small_run(**changes):
+    fields = {"model__name": "small_cnn", "train__ways": "afa", "train__steps": 4, "train__ema_decay": 0.5}
+    return make_config(**fields | {"train__accumulate": 2, "train__precision": "bfloat16"} | changes)
+
+
+def test_a_training_with_batchnorms_for_copies_goes_on_bit_for_bit(tmp_path, monkeypatch):
+    monkeypatch.setitem(MODELS, "small_cnn", SmallCnn)
+    config = small_run()
+    whole, without = run(config, tmp_path / "whole"), run(small_run(train__ways=""), tmp_path / "without")
+    assert jax.tree.structure(whole) == jax.tree.structure(without), "the classifier has no arrays for copies"
+    apart = [np.abs(a - b).max() for a, b in zip(jax.tree.leaves(whole), jax.tree.leaves(without), strict=True)]
+    assert max(apart) > 1e-3
+    with monkeypatch.context() as patch:
+        patch.setattr(interrupt, "requested", lambda: True)
+        with pytest.raises(interrupt.Terminated):
+            run(config, tmp_path / "stopped")
+    assert Checkpoints(tmp_path / "stopped" / "checkpoints").newest() == 2
+    assert_same_bits(run(config, tmp_path / "stopped"), whole)
+    resumed, straight = (resumed_arrays(config, tmp_path / name) for name in ("stopped", "whole"))
+    assert_same_bits(resumed, straight)
+    own, network = straight.auxiliary.variables, straight.variables
+    for group, name in (("params", "scale"), ("params", "bias"), ("batch_stats", "mean"), ("batch_stats", "var")):
+        assert (own[group]["inside"]["bn"][name] != network[group]["inside"]["bn"][name]).all()
+
+
+def resumed_arrays(config, directory):
+    """The state of the newest checkpoint."""
+    images = data.load(config.data, "train", config.seed)
+    training = loop.build(config, images, (np.full(3, 0.5), np.full(3, 0.2)), directory)
+    return state.unreplicate(loop.restore(training, Checkpoints(directory / "checkpoints")).replicas)
