@@ -5,9 +5,10 @@
 
 Prints one JSON object a line. Device: `ratio` is time with the augmentation over time without, the median of
 interleaved pairs in one run, with a bootstrap 95 % interval; `seconds` is a step without. `dfmx` filters with
-probability 0.3 by random masks of a tenth of the plane, and `graft` grafts a tenth; `frequencies` is the filter that
-data.frequencies=low:0.25 puts before the network. Host: `images_per_core_second`, by CPU time, on images of noise. This
-is also the limit of a process: torch has one generator a process, so one thread augments at a time.
+probability 0.3 by random masks of a tenth of the plane, and `graft` grafts a tenth; `amplitude_swap` and
+`orbit_dropout` have their defaults; `frequencies` is the filter that data.frequencies=low:0.25 puts before the network.
+Host: `images_per_core_second`, by CPU time, on images of noise. This is also the limit of a process: torch has one
+generator a process, so one thread augments at a time.
 """
 
 import json
@@ -31,7 +32,7 @@ from fsjax.data.augment import AUGMENTATIONS, make_augment
 from fsjax.data.host_augment import HOST_AUGMENTATIONS, make_host_augment
 from fsjax.runtime import parallel, startup
 from fsjax.training import optimizers, state, step
-from fsjax.training.ways import dfmx, graft
+from fsjax.training.ways import amplitude_swap, dfmx, graft, orbit_dropout
 
 PAIRS = flags.DEFINE_integer("pairs", 30, "Interleaved pairs.", lower_bound=20)
 BATCH = flags.DEFINE_integer("batch", 128, "Images a step.")
@@ -42,7 +43,7 @@ ONLY = flags.DEFINE_list("only", [], "Names of rows; all by default.")
 HOST = flags.DEFINE_boolean("host", False, "Measure the host's augmentations instead.")
 
 CLASSES = 10
-DEVICE_ROWS = (*AUGMENTATIONS, "dfmx", "graft", "frequencies")
+DEVICE_ROWS = (*AUGMENTATIONS, "dfmx", "graft", "amplitude_swap", "orbit_dropout", "frequencies")
 
 
 def main(_: list[str]) -> None:
@@ -85,7 +86,12 @@ def step_of(name: str, size: int) -> Callable[[], int]:
     masks = np.random.default_rng(0).random((CLASSES, size, size)) < 0.1
     optimizer = optimizers.make(ConfigDict(options), 100)
     augment = make_augment(name if name in AUGMENTATIONS else "")
-    changes = {"dfmx": dfmx.make_dfmx(masks, 0.3), "graft": graft.make_graft(masks[0])}
+    changes = {
+        "dfmx": dfmx.make_dfmx(masks, 0.3),
+        "graft": graft.make_graft(masks[0]),
+        "amplitude_swap": amplitude_swap.make_amplitude_swap(options.amplitude_swap.probability, common.CIFAR10),
+        "orbit_dropout": orbit_dropout.make_orbit_dropout(size, **options.orbit_dropout),
+    }
     ways = [changes[name]] if name in changes else []
     update = step.pmap_update(step.make_update_fn(network, optimizer, augment, common.CIFAR10, 0, ways))
     no_stop = np.zeros(jax.local_device_count(), bool)

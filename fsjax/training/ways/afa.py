@@ -1,6 +1,6 @@
 """AFA, auxiliary Fourier augmentation: copies of the images with a planar wave on each channel (CVPR 2024).
 
-N. Vaish, S. Wang, N. Strisciuglio, "Fourier-basis functions to bridge augmentation gap", arXiv 2403.01944, with the
+P. Vaish, S. Wang, N. Strisciuglio, "Fourier-basis functions to bridge augmentation gap", arXiv 2403.01944, with the
 mean of both cross-entropies as the loss. Arithmetic and draws are those of the authors' code, nis-research/afa-augment:
 the pixels of its grid run from -S/2 to S/2 in S steps, directions are 448 from 0 to -pi, and the strength's mean of 10
 is that of its examples. Ours are the order of pieces (the wave lies on images as the ways before left them, augmented)
