@@ -22,12 +22,17 @@ def keys(count, epoch=0):
     return image_keys(0, jnp.full(count, epoch), jnp.arange(count))
 
 
+@functools.lru_cache
+def way(packed, plane):
+    mask = np.frombuffer(packed, bool).reshape(plane)
+    return jax.jit(jax.vmap(graft.make_graft(mask), axis_name=parallel.AXIS))
+
+
 def grafted(mask, images, devices=1, epoch=0):
     """Images after the way, on several devices of equally many rows."""
     rows = [np.reshape(value, (devices, -1, *np.shape(value)[1:])) for value in (np.zeros(len(images), int), images)]
     of_images = keys(len(images), epoch).reshape(devices, -1)
-    apply = jax.vmap(graft.make_graft(mask), axis_name=parallel.AXIS)
-    return np.asarray(jax.jit(apply)(of_images, *rows)).reshape(images.shape)
+    return np.asarray(way(mask.tobytes(), mask.shape)(of_images, *rows)).reshape(images.shape)
 
 
 def grafted_by_numpy(recipient, donor, mask):
