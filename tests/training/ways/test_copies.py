@@ -114,7 +114,8 @@ def test_copies_of_a_network_without_batchnorm_share_its_parameters():
 
 
 def small_run():
-    fields = {"model__name": "small_cnn", "train__ways": "afa", "train__steps": 3, "train__ema_decay": 0.5}
+    names = "amplitude_swap,afa,orbit_dropout,amplitude_dropout"
+    fields = {"model__name": "small_cnn", "train__ways": names, "train__steps": 3, "train__ema_decay": 0.5}
     return small_config(train__accumulate=2, train__precision="bfloat16", train__evaluators="", **fields)
 
 
