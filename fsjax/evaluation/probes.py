@@ -7,7 +7,7 @@ Examples:
 """
 
 import dataclasses
-from typing import Annotated, Any
+from typing import Annotated, Any, NamedTuple
 
 import numpy as np
 from jaxtyping import Bool, Float
@@ -25,14 +25,25 @@ from fsjax.runtime.storage import Path
 _SIGNED = Between(-1, 1)
 
 
+class Measured(NamedTuple):
+    """q0, w, psi and its 95 % interval of a map of each class; NaN without pairs of images."""
+
+    base: Float[np.ndarray, " classes"]
+    swapped: Float[np.ndarray, " classes"]
+    psi: Float[np.ndarray, " classes"]
+    psi_ci: Float[np.ndarray, "classes 2"]
+
+
 @dataclasses.dataclass(frozen=True, eq=False)
 class ProbeRound:
     """One probe: a network that was trained for a part of the steps, under what earlier rounds had found.
 
     Attributes:
-      accuracy: of its network on the test images; near chance the round says little.
-      base: q0 of each class, as in `graft_results.Baseline`.
-      psi: of the class's map; NaN without pairs of images.
+      accuracy: of its network on the test images.
+      base: q0 of each class, as in `graft_results.Baseline`; NaN here and below without pairs of images.
+      swapped: w of the class's map, as in `graft_results.GraftRates`: where it is low, the network has not learned the
+        class, and the round says little of it.
+      psi: of the class's map.
       psi_ci: its 95 % interval.
       used: whether the network uses the map: the lower limit is above `verdict.control`.
       added: positions of the plane that the maps in use add to what is grafted.
@@ -41,6 +52,7 @@ class ProbeRound:
 
     accuracy: float
     base: Float[np.ndarray, " classes"]
+    swapped: Float[np.ndarray, " classes"]
     psi: Annotated[Float[np.ndarray, " classes"], _SIGNED]
     psi_ci: Annotated[Float[np.ndarray, "classes 2"], _SIGNED]
     used: Annotated[tuple[bool, ...], Length("classes")]
@@ -78,8 +90,8 @@ def measure(
     *,
     memory_mib: int = 0,
     directory: Path | None = None,
-) -> tuple[Float[np.ndarray, " classes"], Float[np.ndarray, " classes"], Float[np.ndarray, "classes 2"]]:
-    """Return q0, psi and its 95 % interval of each class's map, from grafts. Collective: processes share the classes.
+) -> Measured:
+    """Measure a map of each class by grafts. Collective: processes share the classes.
 
     Args:
       model: the classifier.
@@ -95,7 +107,7 @@ def measure(
     count = len(maps)
     partial_results = PartialResults(directory, grafts.layout(model, sample.pairs, memory_mib), model.params)
     engine = grafts.make_engine(model, partial_results.layout)
-    values = np.full((count, 4), np.nan)
+    values = np.full((count, 5), np.nan)
     own = range(count)[parallel.share(count)]
     with Progress("probe grafts", 6 * sample.pairs * len(own), "grafts") as progress:
         for number, label in enumerate(own, 1):
@@ -105,10 +117,10 @@ def measure(
                 outcomes = of_class.under("map", maps[[label]])
                 measured = influence.measure(outcomes)
                 limits = np.clip([measured.psi, *measured.interval().T], -1, 1)
-                values[label] = outcomes.base.mean(), *limits[:, 0]
+                values[label] = outcomes.base.mean(), outcomes.swapped.mean(), *limits[:, 0]
             progress.skip(6 * sample.pairs * number - progress.count)
-    base, psi, *limits = parallel.merge(values).T
-    return base, psi, np.stack(limits, axis=1)
+    base, swapped, psi, *limits = parallel.merge(values).T
+    return Measured(base, swapped, psi, np.stack(limits, axis=1))
 
 
 def in_use(base: Float[np.ndarray, " classes"], psi_ci: Float[np.ndarray, "classes 2"]) -> Bool[np.ndarray, " classes"]:

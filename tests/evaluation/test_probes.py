@@ -1,5 +1,7 @@
 """psi of given maps, without controls: the same numbers as the whole judgement, and which maps count as in use."""
 
+import dataclasses
+
 import numpy as np
 import pytest
 
@@ -13,16 +15,18 @@ def test_psi_is_that_of_the_whole_judgement_and_a_restart_computes_nothing(tmp_p
     made = graft_problem.problem()
     candidates, sample = graft_problem.candidates(made), made.sample()
     maps = np.stack([candidates.masks(label)[1] for label in range(made.classes)])
-    base, psi, psi_ci = probes.measure(made.model, maps, sample, directory=tmp_path)
+    measured = probes.measure(made.model, maps, sample, directory=tmp_path)
     judged = grafting.judge(made.model, candidates, sample)
-    np.testing.assert_array_equal(base, judged.baseline.base)
-    np.testing.assert_allclose(psi, judged.curves["map"].psi[1], atol=1e-12)
-    np.testing.assert_allclose(psi_ci, judged.curves["map"].psi_ci[1], atol=1e-12)
+    np.testing.assert_array_equal(measured.base, judged.baseline.base)
+    np.testing.assert_allclose(measured.psi, judged.curves["map"].psi[1], atol=1e-12)
+    np.testing.assert_allclose(measured.psi_ci, judged.curves["map"].psi_ci[1], atol=1e-12)
+    alone = {"shares": candidates.shares[1:2], "tested": (True,), "masks": lambda label: maps[[label]]}
+    rates = grafting.judge(made.model, dataclasses.replace(candidates, **alone), sample).rates
+    np.testing.assert_array_equal(measured.swapped, rates.swapped)
     monkeypatch.setattr("fsjax.engine.engine.Engine.tiles", None)
-    for again, before in zip(
-        probes.measure(made.model, maps, sample, directory=tmp_path), (base, psi, psi_ci), strict=True
-    ):
-        np.testing.assert_array_equal(again, before)
+    again = probes.measure(made.model, maps, sample, directory=tmp_path)
+    for repeated, before in zip(again, measured, strict=True):
+        np.testing.assert_array_equal(repeated, before)
 
 
 def test_a_map_is_in_use_where_its_lower_limit_is_above_what_controls_a_class():
@@ -32,9 +36,9 @@ def test_a_map_is_in_use_where_its_lower_limit_is_above_what_controls_a_class():
 
 
 def test_the_file_is_read_back_and_another_one_is_refused(tmp_path):
-    one = ProbeRound(
-        0.3, np.array([0.2, 0.3]), np.array([0.9, np.nan]), np.array([[0.8, 1], [np.nan] * 2]), (True, False), 6, 0.02
-    )
+    of_classes = np.array([0.9, np.nan])
+    limits = np.array([[0.8, 1], [np.nan] * 2])
+    one = ProbeRound(0.25, of_classes / 3, of_classes, of_classes, limits, (True, False), 6, 0.02)
     found = Probes(("a", "b"), (False, True), (one,), 0.02)
     content = found.to_json()
     again = Probes.from_json(content)

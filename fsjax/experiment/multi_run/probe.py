@@ -19,7 +19,7 @@ from fsjax.data.dataset import Dataset
 from fsjax.data.preprocess import normalise
 from fsjax.evaluation import probes
 from fsjax.evaluation.grafts import GraftSample
-from fsjax.evaluation.probes import ProbeRound, Probes
+from fsjax.evaluation.probes import Measured, ProbeRound, Probes
 from fsjax.evaluation.unfiltered import evaluate_unfiltered
 from fsjax.experiment import pipeline
 from fsjax.experiment.stages import STAGES, search, train
@@ -34,8 +34,8 @@ from fsjax.training.ways import graft
 logger = logging.getLogger(__name__)
 
 _EXEMPT_FREQUENCIES = "probe.exempt_frequencies"
-# A network that is right on less than this part of what guessing leaves has learned next to nothing.
-_LEARNED = 0.1
+# A class of whose training images fewer than this are recognised has not been learned.
+_LEARNED = 0.5
 
 FIELDS: Table = {
     "rounds": (3, "short trainings at most, each under what the ones before have found"),
@@ -109,14 +109,14 @@ def _run(workspace: Workspace) -> None:
         pipeline.run(one, directory, STAGES)
         of_round = Workspace(one, directory)
         maps = of_round.maps.at(config.probe.share)
-        base, psi, psi_ci = _measure(config, of_round, dataset, maps)
-        used = probes.in_use(base, psi_ci)
+        measured = _measure(config, of_round, dataset, maps)
+        used = probes.in_use(measured.base, measured.psi_ci)
         added = maps[used & ~exempt].any(0) & ~grafted & ~spared
         grafted = grafted | added
         accuracy = evaluate_unfiltered(of_round.classifier, workspace.dataset("test")).accuracy
         share = float(grafted.mean())
-        rounds.append(ProbeRound(accuracy, base, psi, psi_ci, tuple(used.tolist()), int(added.sum()), share))
-        _log(rounds[-1], number, workspace.dataset("test"))
+        rounds.append(ProbeRound(accuracy, *measured, tuple(used.tolist()), int(added.sum()), share))
+        _log(dataset.classes, rounds[-1], number)
         if not added.any():
             break
         parallel.decide(functools.partial(files.write_npy, folder / f"frequencies-{number}.npy", grafted))
@@ -143,8 +143,8 @@ def _exempt(config: ConfigDict, classes: tuple[str, ...]) -> Bool[np.ndarray, " 
 
 def _measure(
     config: ConfigDict, of_round: Workspace, dataset: Dataset, maps: Bool[np.ndarray, "classes height width"]
-) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Return q0, psi and its interval of the maps of a round's network, on the training images."""
+) -> Measured:
+    """Measure the maps of a round's network on the training images."""
     classifier = of_round.classifier
     nothing = np.full(len(maps), np.nan)
     sample = GraftSample(
@@ -161,21 +161,21 @@ def _measure(
     return probes.measure(classifier.model, maps, sample, memory_mib=config.run.memory_mib, directory=directory)
 
 
-def _log(found: ProbeRound, number: int, test: Dataset) -> None:
+def _log(classes: tuple[str, ...], found: ProbeRound, number: int) -> None:
     told = [
         f"{name} {psi:.2f} [{low:.2f}, {high:.2f}]{' in use' if used else ''}"
-        for name, psi, (low, high), used in zip(test.classes, found.psi, found.psi_ci, found.used, strict=True)
+        for name, psi, (low, high), used in zip(classes, found.psi, found.psi_ci, found.used, strict=True)
     ]
     more = f", and {len(told) - 10} more" if len(told) > 10 else ""
     psi = ", ".join(told[:10])
     logger.info("probe: round %d, accuracy %.2f; psi of the maps: %s%s", number, found.accuracy, psi, more)
-    guessed = np.bincount(test.labels).max() / len(test)
-    if found.accuracy < guessed + _LEARNED * (1 - guessed):
+    if unlearned := int((found.swapped < _LEARNED).sum()):
         logger.warning(
-            "probe: the network of round %d is hardly better on the test images than guessing (%.2f), by shortcuts that "
-            "they lack or for want of steps; if it learned little, raise probe.length or train.steps",
+            "probe: the network of round %d recognises fewer than half of the training images of %d of %d classes, and "
+            "says little of these; train.steps or probe.length may be too low",
             number,
-            guessed,
+            unlearned,
+            len(classes),
         )
 
 
