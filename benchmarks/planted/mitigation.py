@@ -36,6 +36,7 @@ from fsjax.evaluation.unfiltered import evaluate_unfiltered
 from fsjax.experiment import runner
 from fsjax.experiment.workspace import Workspace
 from fsjax.runtime import files, storage
+from fsjax.training import ways
 
 WORKDIR = flags.DEFINE_string("workdir", None, "Where runs are kept.", required=True)
 KINDS_RUN = flags.DEFINE_list("kinds", list(KINDS), "Kinds of sets.")
@@ -80,11 +81,21 @@ def grafted(config: ConfigDict, data: BiasedSet, random: bool = False) -> Config
     return plain(config, data)
 
 
-def way(name: str, passes: int, config: ConfigDict, data: BiasedSet) -> ConfigDict:
-    """Return that of a way of fsjax.training.ways, whose step trains on each image `passes` times."""
+def way(name: str, config: ConfigDict, data: BiasedSet) -> ConfigDict:
+    """Return that of a way of fsjax.training.ways, whose copies count as images."""
     config.train.ways = name
-    config.train.steps = round(COST * STEPS.value / passes)
+    config.train.steps = round(COST * STEPS.value / ways.passes(config.train))
     return config
+
+
+def dfmx(config: ConfigDict, data: BiasedSet) -> ConfigDict:
+    """Return that of DFM-X with the maps of the standard training, which the graft search finds, at 5 %."""
+    found = plain(base(data, "own"), data)
+    found.stages = "train,search"
+    run("standard", plain, data)
+    runner.run(found, storage.path(directory_of("standard", data)))
+    config.train.dfmx.maps = str(directory_of("standard", data))
+    return plain(config, data)
 
 
 WAYS: dict[str, Callable[[ConfigDict, BiasedSet], ConfigDict]] = {
@@ -92,6 +103,8 @@ WAYS: dict[str, Callable[[ConfigDict, BiasedSet], ConfigDict]] = {
     "probe": probe,
     "told": grafted,
     "random orbits": partial(grafted, random=True),
+    "dfmx": dfmx,
+    **{name: partial(way, name) for name in ("amplitude_swap", "orbit_dropout", "afa", "amplitude_dropout")},
 }
 
 
@@ -112,9 +125,13 @@ def folder_of(data: BiasedSet) -> pathlib.Path:
     return pathlib.Path(WORKDIR.value) / f"{data.kind}-{data.size}-{data.seed}"
 
 
+def directory_of(name: str, data: BiasedSet) -> pathlib.Path:
+    return folder_of(data) / f"{MODEL.value}-{STEPS.value}-{name.replace(' ', '_')}"
+
+
 def run(name: str, configured: Callable, data: BiasedSet) -> dict:
     """Train in a way, unless that was done, and return its row."""
-    directory = folder_of(data) / f"{MODEL.value}-{STEPS.value}-{name.replace(' ', '_')}"
+    directory = directory_of(name, data)
     if not (directory / "row.json").exists():
         config = configured(base(data, "any" if name == "oracle" else "own"), data)
         runner.run(config, storage.path(directory))
@@ -160,7 +177,7 @@ def measured(config: ConfigDict, directory: pathlib.Path, data: BiasedSet) -> di
         worst[name] = float(found.tpr.min())
         row[name] = [round(found.accuracy, 3), round(worst[name], 3)]
     row["robust"] = min(worst["absent"], worst["conflicting"])
-    row["images"] = config.train.steps * config.train.batch_size
+    row["images"] = config.train.steps * config.train.batch_size * ways.passes(config.train)
     file = directory / "probes" / "probes.json"
     if file.exists():
         found = Probes.read(storage.path(file))
