@@ -1,6 +1,7 @@
 """The answer of a run as text for a terminal: the verdict on each class, and where the page is."""
 
 from fsjax.evaluation import evaluation_file, verdict
+from fsjax.evaluation.probes import Probes
 from fsjax.evaluation.results import Evaluation
 from fsjax.report.class_rows import NO_VERDICT, class_rows
 from fsjax.report.headline import headline, others
@@ -16,7 +17,20 @@ _HEADINGS = ("class", "verdict", "smallest share", "psi [95 %]", "at share")
 def of_run(directory: Path, method: str, share: float, threshold: float) -> str:
     """Return the text for a workdir with a page about the maps of a search method; see `table`."""
     evaluation = evaluation_file.read_method(directory / "evaluation.json", method)
-    return f"{table(evaluation, method, share, threshold)}\n\nPage: {directory / 'report' / 'index.html'}"
+    parts = [table(evaluation, method, share, threshold)]
+    if (file := directory / "probes" / "probes.json").exists():
+        parts.append(kept_from(Probes.read(file), evaluation.unfiltered.accuracy))
+    return "\n\n".join([*parts, f"Page: {directory / 'report' / 'index.html'}"])
+
+
+def kept_from(found: Probes, accuracy: float) -> str:
+    """Return what the training was kept from by its probes, and the accuracy before and after."""
+    if not found.share:
+        return "Nothing was kept from the training: no class's map was in use in its probe."
+    return (
+        f"Kept from the training: {share_text(found.share)} of the plane, found in {len(found.rounds)} probes. "
+        f"Accuracy on the test images: {found.rounds[0].accuracy:.2f} in the first probe, {accuracy:.2f} now."
+    )
 
 
 def table(evaluation: Evaluation, method: str, share: float, threshold: float) -> str:

@@ -11,6 +11,7 @@ from fsjax import models
 from fsjax.evaluation.probes import Probes
 from fsjax.experiment import runner
 from fsjax.experiment.multi_run import probe
+from fsjax.report import terminal
 from fsjax.runtime import interrupt, storage
 from fsjax.runtime.checkpoints import Checkpoints
 from fsjax.runtime.errors import InputError
@@ -67,6 +68,9 @@ def test_rounds_graft_what_the_ones_before_found_and_the_final_training_all_of_i
     page = (tmp_path / "report" / "graft" / "index.html").read_text()
     assert "What the training was kept from" in page and page.count("The map of ring in probe") == 2
 
+    told = terminal.of_run(directory, "graft", 0.05, 0.6)
+    assert f"Kept from the training: {100 * found.share:.2g} % of the plane, found in 2 probes. Accuracy on" in told
+
     # All of it again computes nothing, and the final training is tied to what was found.
     before = (tmp_path / "stages" / "train.json").read_text()
     runner.run(make_config(), directory)
@@ -98,6 +102,7 @@ def test_where_nothing_is_found_the_training_is_a_standard_one(tmp_path, monkeyp
     runner.run(standard, storage.path(tmp_path / "standard"))
     found = Probes.read(storage.path(tmp_path / "mitigated" / "probes" / "probes.json"))
     assert len(found.rounds) == 1 and found.share == 0
+    assert terminal.kept_from(found, 0.5).startswith("Nothing was kept from the training")
     for mitigated, standard in zip(*map(weights, (tmp_path / "mitigated", tmp_path / "standard")), strict=True):
         np.testing.assert_array_equal(mitigated, standard)
 
