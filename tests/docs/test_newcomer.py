@@ -1,8 +1,10 @@
 """A newcomer follows docs/contributing.md: its blocks, put where it says, make a run whose every part is as claimed.
 
-One process runs all four examples: images from the table, the linear model, the evaluator and the search of the page.
+One process runs all five examples: images from the table, the linear model, its way of training, the evaluator and the
+search of the page.
 """
 
+import contextlib
 import json
 import os
 import pathlib
@@ -83,6 +85,8 @@ def run(images, tmp_path_factory):
         "data.image_size": SIZE,
         "model.name": "linear",
         "train.evaluators": "validation,confidence",
+        "train.ways": "grey",
+        "train.grey.probability": 1.0,
         "train.steps": 30,
         "train.batch_size": 16,
         "train.learning_rate": 0.003,
@@ -106,6 +110,13 @@ def run(images, tmp_path_factory):
     return copy / "runs" / "dfm_vit-synthetic"
 
 
+def trained(run, step):
+    """The arrays of the linear model after a step."""
+    shapes = {"kernel": np.zeros((3 * SIZE**2, 3), np.float32), "bias": np.zeros(3, np.float32)}
+    with contextlib.closing(Checkpoints(run / "checkpoints")) as checkpoints:
+        return checkpoints.variables(step, {"params": {"fc": shapes}, "batch_stats": {}})["params"]["fc"]
+
+
 @pytest.fixture(scope="module")
 def truth(images, run):
     """What the blocks claim, in NumPy: normalised images of each split, and the logits of the trained weights."""
@@ -117,10 +128,7 @@ def truth(images, run):
         "test": raw["test"],
     }
     mean, std = splits["train"][0].mean((0, 1, 2)), splits["train"][0].std((0, 1, 2))
-    shapes = {"kernel": np.zeros((3 * SIZE**2, 3), np.float32), "bias": np.zeros(3, np.float32)}
-    checkpoints = Checkpoints(run / "checkpoints")
-    fc = checkpoints.variables(30, {"params": {"fc": shapes}, "batch_stats": {}})["params"]["fc"]
-    checkpoints.close()
+    fc = trained(run, 30)
 
     def logits(images):
         return images.reshape(len(images), -1) @ fc["kernel"].astype(float) + fc["bias"]
@@ -155,7 +163,7 @@ def test_the_search_method_is_a_file_of_fewer_than_30_lines_and_one_line_of_the_
     assert files["fsjax/search/contrast.py"].count("\n") < 30
     added = [line for line in diffs["fsjax/search/__init__.py"].splitlines() if line.startswith("+    ")]
     assert added == ['+    "contrast": contrast.METHOD,']
-    assert all(text.count("\n") < 35 for text in files.values()) and len(files) == len(diffs) == 4
+    assert all(text.count("\n") < 35 for text in files.values()) and len(files) == len(diffs) == 5
 
 
 def test_the_search_finds_what_it_claims(run, truth):
@@ -192,6 +200,13 @@ def test_the_model_s_weights_go_out_as_pytorch_s_module_names_them(run, truth):
     (images, _), logits = truth[0]["test"], truth[1]
     found = module["fc"](torch.tensor(images.reshape(len(images), -1), dtype=torch.float32)).detach().numpy()
     np.testing.assert_allclose(found, logits(images), atol=1e-4)
+
+
+def test_of_grey_images_alone_the_model_learns_no_colour(run):
+    """Where channels are equal so are their gradients: what tells channels apart only decays."""
+    after, before = (trained(run, step)["kernel"].reshape(SIZE**2, 3, 3) for step in (30, 27))
+    common, colour = (after - before).mean(1), np.diff(after - before, axis=1)
+    assert np.abs(colour).max() < 0.05 * np.abs(common).max()
 
 
 def test_the_evaluator_s_number_is_the_mean_largest_probability(run, truth):
