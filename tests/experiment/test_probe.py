@@ -15,6 +15,7 @@ from fsjax.report import terminal
 from fsjax.runtime import interrupt, storage
 from fsjax.runtime.checkpoints import Checkpoints
 from fsjax.runtime.errors import InputError
+from fsjax.training import settings
 from fsjax.training.ways import graft
 
 
@@ -116,6 +117,19 @@ def test_classes_and_frequencies_can_be_exempted(tmp_path):
     every, some = (np.load(tmp_path / name / "probes" / "frequencies.npy") for name in ("all", "some"))
     assert some.sum() < every.sum() and not (some & ~every).any()
     assert Probes.read(storage.path(tmp_path / "some" / "probes" / "probes.json")).exempt == (True, False, False, True)
+
+
+@pytest.mark.parametrize("arg", ["synthetic", "cifar10", "imagenet10", "imagenet1k"])
+def test_a_round_is_a_training_that_can_be_run_for_every_data_set(arg):
+    config = mitigate.get_config(arg)
+    config.train.ways = "afa, graft"
+    for file, names in ((None, "afa"), (storage.path("found.npy"), "afa, graft")):
+        one = probe.round_config(config, 2, file)
+        assert one.train.ways == names and one.train.graft.maps == str(file or "probe")
+        one.train.ways = ""  # no file is there to be read
+        settings.check(one)
+    lengths = [settings.num_steps(of.train, 10_000) for of in (config, one)]
+    assert lengths[1] == pytest.approx(config.probe.length * lengths[0], rel=0.01)
 
 
 @pytest.mark.parametrize(

@@ -29,6 +29,7 @@ from fsjax.runtime import files, parallel
 from fsjax.runtime.config_fields import Table
 from fsjax.runtime.errors import InputError, unknown
 from fsjax.runtime.storage import Path
+from fsjax.training import ways
 from fsjax.training.ways import graft
 
 logger = logging.getLogger(__name__)
@@ -55,7 +56,7 @@ def check(config: ConfigDict) -> None:
     options = config.probe
     if config.model.weights:
         raise InputError(f"model.weights: got {config.model.weights!r}; expected '' for the stage probe, which trains")
-    if config.train.graft.maps != graft.PROBE or "graft" not in config.train.ways.split(","):
+    if config.train.graft.maps != graft.PROBE or "graft" not in ways.chosen(config.train):
         found = f"{config.train.ways!r} with train.graft.maps={config.train.graft.maps!r}"
         raise InputError(f"train.ways: got {found}; expected graft with {graft.PROBE!r} for the stage probe")
     if options.rounds < 1:
@@ -85,9 +86,8 @@ def round_config(config: ConfigDict, number: int, grafted: Path | None) -> Confi
     one.train.epochs = options.length * config.train.epochs
     one.train.steps = _part(options.length, config.train.steps)
     one.train.warmup_steps = int(options.length * config.train.warmup_steps)
-    one.train.evaluators = ""
     if grafted is None:
-        one.train.ways = ",".join(name for name in config.train.ways.split(",") if name != "graft")
+        one.train.ways = ",".join(name for name in ways.chosen(config.train) if name != "graft")
     else:
         one.train.graft.maps = str(grafted)
     one.search.method, one.search.split, one.search.shares, one.search.resamples = "graft", "train", (options.share,), 0
