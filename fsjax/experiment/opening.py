@@ -64,8 +64,8 @@ def _work(config: ConfigDict, stages: list[str], datasets: dict[str, Dataset]) -
         return f"run: {', '.join(stages)}; {counted}"
     rate = speed.passes_a_second(config, len(next(iter(datasets.values())).classes))
     seconds = {name: count / rate for name, count in passes.items()}
-    if "train" in seconds:
-        seconds["train"] *= speed.training_cost() / speed.TRAINING
+    for name in seconds.keys() & {"probe", "train"}:
+        seconds[name] *= speed.training_cost() / speed.TRAINING
     parts = [f"{name} about {clock(seconds[name])}" if name in seconds else name for name in stages]
     return f"run: {', '.join(parts)}; {counted}, {rate:,.0f} a second as measured now"
 
@@ -80,6 +80,9 @@ def forward_passes(config: ConfigDict, datasets: dict[str, Dataset]) -> dict[str
     if (training := datasets.get("train")) is not None and not config.model.weights:
         steps = num_steps(config.train, len(training)) * ways.passes(config.train)
         found["train"] = speed.TRAINING * config.train.batch_size * steps
+        if "probe" in config:
+            each = config.probe.length * found["train"] + _graft_passes(config.search, len(training.classes))
+            found["probe"] = round(config.probe.rounds * each)
     if (searched := datasets.get(config.search.split)) is not None:
         found["search"] = _search_passes(config.search, np.bincount(searched.labels), plane)
     if (test := datasets.get("test")) is not None:
@@ -98,5 +101,9 @@ def _search_passes(options: ConfigDict, counts: np.ndarray, plane: tuple[int, in
     if options.method in ("removal", "removal_compat", "adaptive"):
         return images * (1 + patches.count(*plane, options.patch))
     if options.method == "graft":
-        return 3 * options.graft.pairs * options.graft.steps * len(counts)
+        return _graft_passes(options, len(counts))
     return 0
+
+
+def _graft_passes(options: ConfigDict, classes: int) -> int:
+    return 3 * options.graft.pairs * options.graft.steps * classes

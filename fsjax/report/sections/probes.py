@@ -5,7 +5,6 @@ from jaxtyping import Bool
 
 from fsjax.evaluation import evaluation_file
 from fsjax.evaluation.probes import Probes
-from fsjax.evaluation.statistics import limits_text
 from fsjax.fourier.dfm import DominantFrequencyMaps
 from fsjax.report import html, pictures
 from fsjax.report.sections.section import Section
@@ -36,13 +35,13 @@ def make(directory: Path, maps: DominantFrequencyMaps, share: float) -> Section:
                 {
                     "picture": pictures.mask_picture(of_round[label]),
                     "psi": float(one.psi[label]),
-                    "limits": limits_text(one.psi_ci[label]),
+                    "limits": one.psi_ci[label],
                     "used": one.used[label],
                 }
                 for one, of_round in zip(found.rounds, of_rounds, strict=True)
             ],
             "after": float(grafts.rates.psi[label]) if grafts else None,
-            "after_limits": limits_text(grafts.rates.psi_ci[label]) if grafts else "",
+            "after_limits": grafts.rates.psi_ci[label] if grafts else (),
             "after_share": float(grafts.rates.share[label]) if grafts else None,
         }
         for label, name in enumerate(found.classes[:_MOST])
