@@ -6,7 +6,8 @@
   python launch.py --config=configs/augment.py:imagenet10 --config.data.root=DIR    # ResNet-18, DIR/{train,val}/<wnid>/
 
 Reproduces the comparison of ways of training by Wang et al. (ICCV 2023): AutoAugment, AugMix and stylised copies
-(SIN). It adds DFM-X (Wang et al., ICCVW 2023), with the maps of the standard run, and band limits. For stylised copies
+(SIN). It adds DFM-X (Wang et al., ICCVW 2023), with the maps of the standard run, and band limits; mitigate, amplitude
+swapping, orbit dropout, AFA and amplitude dropout can be named in --config.study.variants as well. For stylised copies
 set --config.variants.sin=train.stylised=DIR and add sin to --config.study.variants. For results out of distribution add
 ood to --config.study.stages and set config.ood. The augmentations need pip install 'fsjax[augment]'
 (torchvision). Time on one H100-class GPU, ESTIMATED by benchmarks/cost/estimates.py and not measured:
@@ -16,6 +17,7 @@ cifar10 an hour and a half, imagenet10 88 hours, of which searches take 69; --co
 from ml_collections import ConfigDict
 
 from configs import cifar10_cpu, dfm_resnet, dfm_vit
+from fsjax.experiment.multi_run import probe
 from fsjax.runtime import config_fields
 from fsjax.runtime.errors import InputError
 
@@ -30,6 +32,8 @@ _VARIANTS = {
     "randaugment": "train.augment=randaugment{and}",
     "sin": "train.stylised=stylised",  # the folder of the copies
     "dfmx": "train.dfmx.maps={standard};train.dfmx.share=0.2",
+    "mitigate": "train.ways=graft;train.graft.maps=probe",
+    **{name: f"train.ways={name}" for name in ("amplitude_swap", "orbit_dropout", "afa", "amplitude_dropout")},
     "low_pass": "data.frequencies=low:0.25",
     "high_pass": "data.frequencies=high:0.0625",
 }
@@ -65,7 +69,7 @@ def base(arg: str) -> ConfigDict:
     config.arg = arg
     config.stages = "study"
     config.search.shares = (0.05, 0.2)
-    config.update(config_fields.config(FIELDS))
+    config.update(config_fields.config({**FIELDS, "probe": probe.FIELDS}))
     config.study.models = config.model.name
     also = "," + config.train.augment if config.train.augment else ""
     config.variants = ConfigDict({name: fields.replace("{and}", also) for name, fields in _VARIANTS.items()})

@@ -156,6 +156,10 @@ FIELDS: config_fields.Table = {
             "fsjax/evaluation/ood/mappings",
         ),
         "attacks": ("", "attacks on the test images, such as 'fgsm:4/255,pgd:4/255:10'"),
+        "corruptions": (
+            "",
+            "corruptions of the test images, each in five severities: some of noise, blur, contrast, jpeg, fog, or all",
+        ),
         "images_per_class": (0, "images of each class, in each group of a set, the first ones; 0 = all"),
         "random_masks": (10, "random masks of each kind that TPR under the maps is compared with; 0 = no other masks"),
     },

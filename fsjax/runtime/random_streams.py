@@ -42,6 +42,7 @@ class Stream(enum.IntEnum):
     GRAFT_CONTROLS = 23  # class, number of positions, index
     GRAFT_RESAMPLES = 24
     ATTRIBUTION_ORDER = 25  # index of the image
+    CORRUPTIONS = 26  # corruption, severity, index of the image
 
 
 def generator(seed: int, stream: Stream, *keys: int) -> np.random.Generator:

@@ -101,7 +101,7 @@ def test_images_keep_the_published_level_and_are_hardly_clipped():
 @pytest.mark.parametrize(
     ("made", "split", "message"),
     [
-        (config("syn5"), "train", "data.name: got 'syn5'; expected demo, syn1, syn2, syn3, syn4"),
+        (config("syn5"), "train", "data.name: got 'syn5'; expected demo, biased, syn1, syn2, syn3, syn4"),
         (config(), "val", "data.train_split, data.test_split: got 'val'; expected train, test"),
         (config(size=23), "train", "data.image_size: got 23, of too few orbits in a band; expected 24 or more"),
     ],

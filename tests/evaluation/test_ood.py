@@ -20,7 +20,7 @@ from fsjax.engine.model import Model
 from fsjax.evaluation import control_masks, evaluate, evaluation_file, ood
 from fsjax.evaluation.control_masks import mask_counts
 from fsjax.evaluation.filtered import predicted_counts
-from fsjax.evaluation.ood import judging, mapping, sets
+from fsjax.evaluation.ood import corruptions, judging, mapping, sets
 from fsjax.evaluation.ood.average_tpr import average_tpr
 from fsjax.evaluation.ood.results import InDistribution, OodResult, SetResult
 from fsjax.evaluation.results import Rates
@@ -233,6 +233,36 @@ def test_attacked_images_are_filtered_like_any_others(world, found):
         "attack": "fgsm:8/255",
         "images": 15,
     }
+
+
+def test_corrupted_images_are_a_set_with_a_group_a_corruption_and_a_severity(world):
+    config = world.asking()
+    config.ood.corruptions = "contrast, blur"
+    ood.check(config)
+    ood.run(config, world.directory, world.classifier, world.maps, world.test, {"inputs": ["corrupted"]})
+    one = files.read_json(world.directory / "ood" / "removal.json")["sets"]["corruptions"]
+    rng = np.random.default_rng(0)  # neither draws
+
+    def images(name, severity):
+        corrupt = corruptions.CORRUPTIONS[name]
+        of_class = {label: world.images["test", label].astype(float) for label in range(3)}
+        return {
+            label: np.rint(np.clip([corrupt(image, severity, rng) for image in levels], 0, 255))
+            for label, levels in of_class.items()
+        }
+
+    every = [images(name, severity) for name in ("contrast", "blur") for severity in range(5)]
+    rows = [looped(world, each) for each in every]
+    assert one["images"] == [50, 40, 60] and one["accuracy"] == pytest.approx(
+        np.mean([row["accuracy"] for row in rows])
+    )
+    for name, of_name in (("contrast", rows[:5]), ("blur", rows[5:])):
+        found = one["groups"]["corruption"][name]
+        assert found["accuracy"] == pytest.approx(np.mean([row["accuracy"] for row in of_name]))
+        assert found["filtered"]["tpr"] == pytest.approx(np.mean([row["filtered"]["tpr"] for row in of_name], axis=0))
+    for number in range(5):
+        found = one["groups"]["severity"][str(number + 1)]
+        assert found["accuracy"] == pytest.approx((rows[number]["accuracy"] + rows[5 + number]["accuracy"]) / 2)
 
 
 def test_average_tpr_groups_by_the_filtered_tpr_in_distribution(found):
@@ -692,7 +722,7 @@ def test_a_yaml_that_is_no_mapping_is_refused_in_one_line(tmp_path, text, said):
 @pytest.mark.parametrize(
     ("fields", "said"),
     [
-        ({}, "ood.sets, ood.attacks: got nothing; expected MAPPING=ROOT or an attack"),
+        ({}, "ood.sets, ood.attacks, ood.corruptions: got nothing; expected MAPPING=ROOT, an attack"),
         ({"folders": "imagenet_r"}, "ood.sets: got 'imagenet_r'; expected MAPPING=ROOT"),
         (
             {"folders": "imagenet_x={root}"},

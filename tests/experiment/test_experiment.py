@@ -314,7 +314,7 @@ def test_fields_that_cannot_be_used_are_refused_before_anything_is_written(tmp_p
 def test_unknown_stages_are_refused(tmp_path, stages):
     config = small_config()
     config.stages = stages
-    with pytest.raises(InputError, match="expected train, "):
+    with pytest.raises(InputError, match="expected probe, train, "):
         runner.run(config, tmp_path / "run")
 
 

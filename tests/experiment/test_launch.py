@@ -77,7 +77,7 @@ def launch(monkeypatch, capfd):
         ),
         ([VIT, "--zzz=x"], "--zzz: unknown flag; expected --config, --config.FIELD=VALUE, --workdir"),
         ([VIT, "extra"], "command line: got 'extra'; expected --config, "),
-        ([VIT, "--config.stages=trian"], "stages: got 'trian'; expected train, adcs, search, evaluate"),
+        ([VIT, "--config.stages=trian"], "stages: got 'trian'; expected probe, train, adcs, search, evaluate"),
         ([VIT, "--config.stages=trian"], " (did you mean train?)"),
         ([VIT, "--config.search.method=lerned"], "search.method: got 'lerned'; expected "),
         ([VIT, "--config.search.method=lerned"], " (did you mean learned?)"),

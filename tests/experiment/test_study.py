@@ -54,6 +54,14 @@ def test_a_grid_is_every_model_variant_and_seed_with_the_variants_own_fields(tmp
     assert "variants" not in own and own.is_locked
 
 
+def test_a_variant_that_grafts_what_probes_find_has_their_stage(tmp_path):
+    config = make_config(study__variants="standard,mitigate,afa")
+    pipeline.check(config, runner.STAGES)
+    standard, mitigate, afa = cells(config, tmp_path)
+    assert mitigate.config.stages == f"probe,{config.study.stages}" and mitigate.config.train.ways == "graft"
+    assert standard.config.stages == afa.config.stages == config.study.stages and afa.config.train.ways == "afa"
+
+
 def test_a_variant_comes_after_the_one_whose_workdir_it_names(tmp_path):
     config = make_config(study__variants="third,second,standard")
     with config.unlocked():

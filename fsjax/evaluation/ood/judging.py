@@ -1,4 +1,4 @@
-"""The stage ood: accuracy, TPR and FPR on other sets and under attacks, beside those in distribution."""
+"""The stage ood: accuracy, TPR and FPR on other sets, under corruptions and attacks, beside those in distribution."""
 
 import dataclasses
 import functools
@@ -16,7 +16,7 @@ from fsjax.evaluation import evaluation_file
 from fsjax.evaluation.control_masks import ENERGY_IMAGES, mask_counts, pack_controls
 from fsjax.evaluation.evaluate import make_engine
 from fsjax.evaluation.filtered import predicted_counts
-from fsjax.evaluation.ood import sets
+from fsjax.evaluation.ood import corruptions, sets
 from fsjax.evaluation.ood.average_tpr import average_tpr
 from fsjax.evaluation.ood.counts import Counts, control_rates, count_parts, rates
 from fsjax.evaluation.ood.results import ControlRates, InDistribution, OodResult, SetRates, SetResult, result_file
@@ -38,10 +38,10 @@ logger = logging.getLogger(__name__)
 def check(config: ConfigDict) -> None:
     """Raise InputError for a field of config.ood that cannot be used, and for folders that are not as it says."""
     folder_sets, attacks = sets.parse(config)
-    if not folder_sets and not attacks:
+    if not folder_sets and not attacks and not corruptions.parse(config.ood.corruptions):
         raise InputError(
-            "ood.sets, ood.attacks: got nothing; expected MAPPING=ROOT or an attack such as fgsm:4/255, "
-            "separated by commas"
+            "ood.sets, ood.attacks, ood.corruptions: got nothing; expected MAPPING=ROOT, an attack such as fgsm:4/255, "
+            "or corruptions, separated by commas"
         )
     for field in ("images_per_class", "random_masks"):
         if config.ood[field] < 0:

@@ -16,7 +16,7 @@ from fsjax.data.dataset import Dataset, Images
 from fsjax.data.folder import FolderSource
 from fsjax.data.image_selection import first_of_each_class
 from fsjax.data.source import parse_classes
-from fsjax.evaluation.ood import attacks, folders, mapping
+from fsjax.evaluation.ood import attacks, corruptions, folders, mapping
 from fsjax.models.classifier import Classifier
 from fsjax.runtime import parallel
 from fsjax.runtime.errors import InputError
@@ -24,6 +24,8 @@ from fsjax.runtime.storage import Path
 
 # What pages call the run's own test images; no set may have this name.
 IN_DISTRIBUTION = "in distribution"
+# What pages call the test images under config.ood.corruptions.
+CORRUPTIONS = "corruptions"
 # Images of a part: the most that are counted again after a kill, and that a process holds at a time.
 PART = 512
 
@@ -82,16 +84,18 @@ def parse(config: ConfigDict) -> tuple[list[FolderSet], list[attacks.Attack]]:
         folder_sets.append(FolderSet(name, where, file, fields, folder))
     parsed = [attacks.parse(part) for part in config.ood.attacks.split(",") if part.strip()]
     names = [file_name(name) for name in (*(each.name for each in folder_sets), *(each.name for each in parsed))]
-    names.append(file_name(IN_DISTRIBUTION))
+    names += [file_name(IN_DISTRIBUTION), *([CORRUPTIONS] if corruptions.parse(config.ood.corruptions) else [])]
     if twice := [name for name in names if names.count(name) > 1]:
         raise InputError(f"ood: got two sets called {twice[0]!r}; expected different names (of mappings, or of roots)")
     return folder_sets, parsed
 
 
 def openers(config: ConfigDict, classifier: Classifier, test: Dataset) -> list[Callable[[], Set]]:
-    """Return a function for each set and attack of config.ood, which opens it."""
+    """Return a function for each set and attack of config.ood, and for its corruptions, which opens it."""
     folder_sets, parsed = parse(config)
+    corrupted = corruptions.parse(config.ood.corruptions)
     return [
+        *([functools.partial(open_corruptions, corrupted, config, test)] if corrupted else []),
         *(functools.partial(open_folder, folder_set, config, classifier.classes) for folder_set in folder_sets),
         *(functools.partial(open_attack, attack, config, classifier, test) for attack in parsed),
     ]
@@ -170,6 +174,33 @@ def open_attack(attack: attacks.Attack, config: ConfigDict, classifier: Classifi
         restrict=False,
         repeated=False,
         made_of={"attack": attack.name, "images": len(rows)},
+    )
+
+
+def open_corruptions(names: tuple[str, ...], config: ConfigDict, test: Dataset) -> Set:
+    """Open the first images of each class of the test set as a set that has each once a corruption and severity."""
+    rows = first_of_each_class(test.labels, config.ood.images_per_class)
+
+    def opener(part: np.ndarray, name: str, severity: int) -> Callable[[], Images]:
+        return lambda: corruptions.Corrupted(test.subset(part), part, name, severity, config.seed)
+
+    return Set(
+        name=CORRUPTIONS,
+        parts=[
+            Part(
+                f"{name}-{severity}/{part[0]}",
+                {"corruption": name, "severity": severity},
+                opener(part, name, number),
+            )
+            for name in names
+            for number, severity in enumerate(corruptions.SEVERITIES)
+            for part in split(rows)
+        ],
+        classes=tuple(int(label) for label in np.unique(test.labels)),
+        groups={"corruption": names, "severity": corruptions.SEVERITIES},
+        restrict=False,
+        repeated=True,
+        made_of={"corruptions": list(names), "images": len(rows)},
     )
 
 

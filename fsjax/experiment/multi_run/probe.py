@@ -56,7 +56,7 @@ def check(config: ConfigDict) -> None:
     options = config.probe
     if config.model.weights:
         raise InputError(f"model.weights: got {config.model.weights!r}; expected '' for the stage probe, which trains")
-    if config.train.graft.maps != graft.PROBE or "graft" not in ways.chosen(config.train):
+    if not is_asked_for(config):
         found = f"{config.train.ways!r} with train.graft.maps={config.train.graft.maps!r}"
         raise InputError(f"train.ways: got {found}; expected graft with {graft.PROBE!r} for the stage probe")
     if options.rounds < 1:
@@ -71,6 +71,11 @@ def check(config: ConfigDict) -> None:
     first = round_config(config, 1, None)
     train.check(first)
     search.check(first)
+
+
+def is_asked_for(config: ConfigDict) -> bool:
+    """Return whether the training of a config grafts what probes find."""
+    return config.train.graft.maps == graft.PROBE and "graft" in ways.chosen(config.train)
 
 
 def round_config(config: ConfigDict, number: int, grafted: Path | None) -> ConfigDict:

@@ -7,7 +7,7 @@ import time
 from ml_collections import ConfigDict
 
 from fsjax.experiment import pipeline
-from fsjax.experiment.multi_run import dynamics, study_page
+from fsjax.experiment.multi_run import dynamics, probe, study_page
 from fsjax.experiment.multi_run.study_grid import Cell, cells
 from fsjax.experiment.multi_run.study_outcomes import read
 from fsjax.experiment.multi_run.study_tables import as_csv, as_latex, as_markdown, by_class, groups, summary
@@ -22,7 +22,7 @@ from fsjax.runtime.storage import Path
 logger = logging.getLogger(__name__)
 
 # What config.study.stages may name.
-_STAGES = STAGES_OF_ONE_RUN | {dynamics.STAGE.name: dynamics.STAGE}
+_STAGES = {probe.STAGE.name: probe.STAGE, **STAGES_OF_ONE_RUN, dynamics.STAGE.name: dynamics.STAGE}
 
 
 def check(config: ConfigDict) -> None:

@@ -9,6 +9,7 @@ from ml_collections import ConfigDict
 
 from fsjax import models
 from fsjax.experiment import training_length
+from fsjax.experiment.multi_run import probe
 from fsjax.runtime import config_fields, storage
 from fsjax.runtime.errors import InputError
 from fsjax.runtime.storage import Path
@@ -34,7 +35,8 @@ def cells(config: ConfigDict, directory: Path) -> list[Cell]:
     """Return the runs of config.study, each with a folder in the study's directory.
 
     config.variants holds, by name, the fields of a variant: 'field=value;field=value', in which {NAME} is the workdir
-    of another variant of the same model and seed. A variant comes after those whose workdir it names.
+    of another variant of the same model and seed. A variant comes after those whose workdir it names. One that grafts
+    what probes find has the stage probe as well.
 
     Raises:
       InputError: a model, variant, field or seed that cannot be used.
@@ -96,6 +98,8 @@ def _cell(config: ConfigDict, directory: Path, model: str, variant: str, seed: i
         _set(run, field, re.sub(r"\{(\w+)\}", lambda match: workdirs[match[1]], value), variant)
         given.add(field)
     training_length.choose(run, given)
+    if probe.is_asked_for(run):
+        run.stages = f"{probe.STAGE.name},{run.stages}"
     with run.unlocked():
         del run.study, run.variants
     return Cell(model, variant, seed, storage.path(workdirs[variant]), run)

@@ -51,9 +51,15 @@ def make(directory: Path, maps: DominantFrequencyMaps, share: float) -> Section:
         random_masks=result.random_masks,
         restricted=[name for name, of_set in sets.items() if of_set.restricted],
         attacked=[name for name, of_set in sets.items() if "attack" in of_set.made_of],
-        repeated=[name for name, of_set in sets.items() if of_set.made_of.get("fields", {}).get("repeated")],
+        repeated=[name for name, of_set in sets.items() if _is_repeated(of_set.made_of)],
+        corrupted="corruptions" in sets and "corruptions" in sets["corruptions"].made_of,
     )
     return Section("Out of distribution", body)
+
+
+def _is_repeated(made_of: dict) -> bool:
+    """Return whether the parts of a set show the same pictures."""
+    return "corruptions" in made_of or bool(made_of.get("fields", {}).get("repeated"))
 
 
 def sentence(name: str, of_set: SetResult, own: SetRates, classes: tuple[str, ...], threshold: float) -> str:

@@ -1,0 +1,114 @@
+"""Corruptions of the test images, made as they are read: five kinds in five severities.
+
+They follow kinds of Hendrycks and Dietterich (ICLR 2019), whose code today's NumPy does not run; the numbers are our own,
+so figures are not those of ImageNet-C or CIFAR-10-C.
+
+  noise     Gaussian, independent in each pixel and channel
+  blur      Gaussian, wide as a share of the image's side
+  contrast  pixels drawn towards the image's mean
+  jpeg      compression
+  fog       a bright field of 1/f noise laid over the image
+"""
+
+import io
+from collections.abc import Callable
+
+import numpy as np
+from jaxtyping import Float, Int, UInt8
+from PIL import Image
+from scipy import ndimage
+
+from fsjax.data.dataset import Dataset
+from fsjax.data.noise import coloured_noise, noise_amplitude
+from fsjax.runtime.errors import InputError, unknown
+from fsjax.runtime.random_streams import Stream, generator
+
+Levels = Float[np.ndarray, "size size 3"]
+
+# Strength of each severity, the mildest first.
+_DEVIATIONS = (0.04, 0.08, 0.12, 0.17, 0.23)  # of noise, of pixels in [0, 1]
+_WIDTHS = (0.4, 0.6, 0.9, 1.3, 1.8)  # standard deviations of the blur, pixels of an image of 32
+_CONTRASTS = (0.7, 0.5, 0.35, 0.22, 0.12)  # what is left of it
+_QUALITIES = (70, 45, 25, 15, 8)  # of JPEG
+_DENSITIES = (0.2, 0.35, 0.5, 0.6, 0.7)  # share of the fog in the image
+_FOG, _FOG_DEVIATION = 0.8, 0.1  # its mean and standard deviation, of pixels in [0, 1]
+SEVERITIES = tuple(str(severity) for severity in range(1, 1 + len(_DEVIATIONS)))
+
+
+def noise(levels: Levels, severity: int, rng: np.random.Generator) -> Levels:
+    """Add Gaussian noise."""
+    return levels + 255 * _DEVIATIONS[severity] * rng.normal(size=levels.shape)
+
+
+def blur(levels: Levels, severity: int, rng: np.random.Generator) -> Levels:
+    """Blur by a Gaussian; beyond its edges an image is mirrored."""
+    return ndimage.gaussian_filter(levels, _WIDTHS[severity] * len(levels) / 32, axes=(0, 1))
+
+
+def contrast(levels: Levels, severity: int, rng: np.random.Generator) -> Levels:
+    """Draw pixels towards the mean of each channel."""
+    mean = levels.mean((0, 1))
+    return mean + _CONTRASTS[severity] * (levels - mean)
+
+
+def jpeg(levels: Levels, severity: int, rng: np.random.Generator) -> Levels:
+    """Compress as JPEG and read that."""
+    file = io.BytesIO()
+    Image.fromarray(np.rint(levels).astype(np.uint8)).save(file, "JPEG", quality=_QUALITIES[severity])
+    return np.asarray(Image.open(file), float)
+
+
+def fog(levels: Levels, severity: int, rng: np.random.Generator) -> Levels:
+    """Mix with a field of 1/f noise, the same in all channels."""
+    field = coloured_noise(rng, noise_amplitude(len(levels))[None])[0, ..., :1]
+    density = _DENSITIES[severity]
+    return (1 - density) * levels + 255 * density * (_FOG + _FOG_DEVIATION * field)
+
+
+CORRUPTIONS: dict[str, Callable[[Levels, int, np.random.Generator], Levels]] = {
+    "noise": noise,
+    "blur": blur,
+    "contrast": contrast,
+    "jpeg": jpeg,
+    "fog": fog,
+}
+
+
+def parse(names: str) -> tuple[str, ...]:
+    """Return the corruptions of a comma-separated list, 'all' = all; raise InputError for an unknown one."""
+    chosen = tuple(CORRUPTIONS) if names.strip() == "all" else tuple(filter(None, map(str.strip, names.split(","))))
+    for name in chosen:
+        if name not in CORRUPTIONS:
+            raise unknown("ood.corruptions", name, CORRUPTIONS)
+    if len(set(chosen)) < len(chosen):
+        raise InputError(f"ood.corruptions: got {names!r}; expected each corruption once")
+    return chosen
+
+
+class Corrupted:
+    """Images of a data set, corrupted as they are read (a data.dataset.Images).
+
+    Args:
+      dataset: the images.
+      numbers: of each image; its draws depend on that, the seed, the corruption and the severity.
+      name: of CORRUPTIONS.
+      severity: from 0.
+      seed: of the draws.
+    """
+
+    def __init__(self, dataset: Dataset, numbers: Int[np.ndarray, " images"], name: str, severity: int, seed: int):
+        self.classes, self.labels, self.image_size = dataset.classes, dataset.labels, dataset.image_size
+        self._dataset, self._numbers, self._seed = dataset, numbers, seed
+        self._name, self._severity = name, severity
+
+    def __len__(self) -> int:
+        return len(self._dataset)
+
+    def images(self, indices: Int[np.ndarray, " n"]) -> UInt8[np.ndarray, "n size size 3"]:
+        """Return these images, corrupted."""
+        corrupt, kind = CORRUPTIONS[self._name], list(CORRUPTIONS).index(self._name)
+        made = []
+        for levels, number in zip(self._dataset.images(indices), self._numbers[indices], strict=True):
+            rng = generator(self._seed, Stream.CORRUPTIONS, kind, self._severity, int(number))
+            made.append(corrupt(np.asarray(levels, float), self._severity, rng))
+        return np.rint(np.clip(made, 0, 255)).astype(np.uint8)
