@@ -1,7 +1,7 @@
 """Corruptions of the test images, made as they are read: five kinds in five severities.
 
-They follow kinds of Hendrycks and Dietterich (ICLR 2019), whose code today's NumPy does not run; the numbers are our own,
-so figures are not those of ImageNet-C or CIFAR-10-C.
+They follow kinds of Hendrycks and Dietterich (ICLR 2019), whose code today's NumPy does not run. The numbers are our
+own, so figures are not those of ImageNet-C or CIFAR-10-C.
 
   noise     Gaussian, independent in each pixel and channel
   blur      Gaussian, wide as a share of the image's side
