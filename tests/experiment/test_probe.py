@@ -119,6 +119,16 @@ def test_classes_and_frequencies_can_be_exempted(tmp_path):
     assert Probes.read(storage.path(tmp_path / "some" / "probes" / "probes.json")).exempt == (True, False, False, True)
 
 
+def test_one_class_is_refused_before_anything_is_trained(tmp_path):
+    config = make_config(data__source="arrays", data__root=str(tmp_path))
+    for split in ("train", "test"):
+        np.save(tmp_path / f"{split}_images.npy", np.zeros((20, 24, 24, 3), np.uint8))
+        np.save(tmp_path / f"{split}_labels.npy", np.zeros(20, int))
+    with pytest.raises(InputError, match=r"^data: got 1 classes, the smallest of 18 training images; expected two or"):
+        runner.run(config, storage.path(tmp_path / "run"))
+    assert not (tmp_path / "run" / "probes").exists()
+
+
 @pytest.mark.parametrize("arg", ["synthetic", "cifar10", "imagenet10", "imagenet1k"])
 def test_a_round_is_a_training_that_can_be_run_for_every_data_set(arg):
     config = mitigate.get_config(arg)

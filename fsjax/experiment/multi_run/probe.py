@@ -102,6 +102,12 @@ def round_config(config: ConfigDict, number: int, grafted: Path | None) -> Confi
 
 def _run(workspace: Workspace) -> None:
     config, folder, dataset = workspace.config, workspace.directory / "probes", workspace.dataset("train")
+    counts = np.bincount(dataset.labels, minlength=len(dataset.classes))
+    if len(counts) < 2 or counts.min() < 2:
+        raise InputError(
+            f"data: got {len(counts)} classes, the smallest of {counts.min()} training images; expected two or more of "
+            "both for the stage probe, which grafts frequencies of a class into images of others"
+        )
     exempt = _exempt(config, dataset.classes)
     grafted = np.zeros(2 * [config.data.image_size], bool)
     spared = frequencies.read(config.probe.exempt_frequencies, config.data.image_size, _EXEMPT_FREQUENCIES)
