@@ -23,6 +23,7 @@ from fsjax.runtime.progress import Progress
 from fsjax.runtime.storage import Path
 
 _SIGNED = Between(-1, 1)
+_RECOGNISED = 0.5
 
 
 class Measured(NamedTuple):
@@ -45,7 +46,7 @@ class ProbeRound:
         class, and the round says little of it.
       psi: of the class's map.
       psi_ci: its 95 % interval.
-      used: whether the network uses the map: the lower limit is above `verdict.control`.
+      used: whether the network uses the map: the lower limit is above `verdict.control`, and w at least 1/2.
       added: positions of the plane that the maps in use add to what is grafted.
       share: of the plane that is grafted after this round.
     """
@@ -123,7 +124,12 @@ def measure(
     return Measured(base, swapped, psi, np.stack(limits, axis=1))
 
 
-def in_use(base: Float[np.ndarray, " classes"], psi_ci: Float[np.ndarray, "classes 2"]) -> Bool[np.ndarray, " classes"]:
-    """Return whether each class's map controls it, with 95 % confidence; False where psi is not known."""
-    control = np.array([verdict.control(float(of_class)) for of_class in base])
-    return psi_ci[:, 0] > control
+def in_use(measured: Measured) -> Bool[np.ndarray, " classes"]:
+    """Return whether each class's map controls it, with 95 % confidence; False where the network has not learned it."""
+    control = np.array([verdict.control(float(base)) for base in measured.base])
+    return (measured.psi_ci[:, 0] > control) & learned(measured.swapped)
+
+
+def learned(swapped: Float[np.ndarray, " classes"]) -> Bool[np.ndarray, " classes"]:
+    """Return whether a network recognises at least half of a class's images; else psi tells of what it says anyway."""
+    return swapped >= _RECOGNISED

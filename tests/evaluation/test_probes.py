@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from fsjax.evaluation import grafting, probes
-from fsjax.evaluation.probes import ProbeRound, Probes
+from fsjax.evaluation.probes import Measured, ProbeRound, Probes
 from fsjax.runtime.errors import InputError
 from tests.helpers import graft_problem
 
@@ -32,7 +32,11 @@ def test_psi_is_that_of_the_whole_judgement_and_a_restart_computes_nothing(tmp_p
 def test_a_map_is_in_use_where_its_lower_limit_is_above_what_controls_a_class():
     base = np.array([0.1, 0.1, 0.8, 0.8, np.nan])  # the third and fourth are what the model says of anything
     limits = np.array([[0.51, 0.9], [0.49, 0.9], [0.85, 1.0], [0.91, 1.0], [np.nan, np.nan]])
-    assert probes.in_use(base, limits).tolist() == [True, False, False, True, False]
+    swapped = np.array([0.9, 0.9, 0.9, 0.5, np.nan])
+    of_classes = Measured(base, swapped, limits.mean(1), limits)
+    assert probes.in_use(of_classes).tolist() == [True, False, False, True, False]
+    # What the network has not learned it cannot use.
+    assert not probes.in_use(of_classes._replace(swapped=0.45 + 0 * swapped)).any()
 
 
 def test_the_file_is_read_back_and_another_one_is_refused(tmp_path):

@@ -49,7 +49,7 @@ def weights(directory):
 
 @pytest.fixture
 def all_in_use(monkeypatch):
-    monkeypatch.setattr(probe.probes, "in_use", lambda base, psi_ci: np.array([True, True, False, False]))
+    monkeypatch.setattr(probe.probes, "in_use", lambda measured: np.array([True, True, False, False]))
 
 
 @pytest.mark.usefixtures("all_in_use", "undrawn")
@@ -95,7 +95,7 @@ def test_a_stopped_probe_goes_on_where_it_was(tmp_path, monkeypatch):
 
 
 def test_where_nothing_is_found_the_training_is_a_standard_one(tmp_path, monkeypatch):
-    monkeypatch.setattr(probe.probes, "in_use", lambda base, psi_ci: np.zeros(4, bool))
+    monkeypatch.setattr(probe.probes, "in_use", lambda measured: np.zeros(4, bool))
     runner.run(make_config(stages="probe,train"), storage.path(tmp_path / "mitigated"))
     standard = small(dfm_resnet.get_config())
     standard.data.name, standard.stages = "biased", "train"

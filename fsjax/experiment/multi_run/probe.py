@@ -35,8 +35,6 @@ from fsjax.training.ways import graft
 logger = logging.getLogger(__name__)
 
 _EXEMPT_FREQUENCIES = "probe.exempt_frequencies"
-# A class of whose training images fewer than this are recognised has not been learned.
-_LEARNED = 0.5
 
 FIELDS: Table = {
     "rounds": (3, "short trainings at most, each under what the ones before have found"),
@@ -121,7 +119,7 @@ def _run(workspace: Workspace) -> None:
         of_round = Workspace(one, directory)
         maps = of_round.maps.at(config.probe.share)
         measured = _measure(config, of_round, dataset, maps)
-        used = probes.in_use(measured.base, measured.psi_ci)
+        used = probes.in_use(measured)
         added = maps[used & ~exempt].any(0) & ~grafted & ~spared
         grafted = grafted | added
         accuracy = evaluate_unfiltered(of_round.classifier, workspace.dataset("test")).accuracy
@@ -180,7 +178,7 @@ def _log(classes: tuple[str, ...], found: ProbeRound, number: int) -> None:
     more = f", and {len(told) - 10} more" if len(told) > 10 else ""
     psi = ", ".join(told[:10])
     logger.info("probe: round %d, accuracy %.2f; psi of the maps: %s%s", number, found.accuracy, psi, more)
-    if unlearned := int((found.swapped < _LEARNED).sum()):
+    if unlearned := int((~probes.learned(found.swapped)).sum()):
         logger.warning(
             "probe: the network of round %d recognises fewer than half of the training images of %d of %d classes, and "
             "says little of these; train.steps or probe.length may be too low",
