@@ -84,6 +84,11 @@ class Probes(ResultFile):
         return content  # there was none
 
 
+def result_file(directory: Path) -> Path:
+    """Return the file of a workdir that holds what its probes found."""
+    return directory / "probes" / "probes.json"
+
+
 def measure(
     model: Model,
     maps: Bool[np.ndarray, "classes height width"],

@@ -1,6 +1,6 @@
 """The answer of a run as text for a terminal: the verdict on each class, and where the page is."""
 
-from fsjax.evaluation import evaluation_file, verdict
+from fsjax.evaluation import evaluation_file, probes, verdict
 from fsjax.evaluation.probes import Probes
 from fsjax.evaluation.results import Evaluation
 from fsjax.report.class_rows import NO_VERDICT, class_rows
@@ -18,7 +18,7 @@ def of_run(directory: Path, method: str, share: float, threshold: float) -> str:
     """Return the text for a workdir with a page about the maps of a search method; see `table`."""
     evaluation = evaluation_file.read_method(directory / "evaluation.json", method)
     parts = [table(evaluation, method, share, threshold)]
-    if (file := directory / "probes" / "probes.json").exists():
+    if (file := probes.result_file(directory)).exists():
         parts.append(kept_from(Probes.read(file), evaluation.unfiltered.accuracy))
     return "\n\n".join([*parts, f"Page: {directory / 'report' / 'index.html'}"])
 

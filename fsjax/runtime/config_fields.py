@@ -1,9 +1,11 @@
 """Tables of config fields: each default beside its help."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from typing import Any, NamedTuple, TypeAlias
 
 from ml_collections import ConfigDict
+
+from fsjax.runtime.errors import InputError, unknown
 
 # Name of a field -> (default, help); name of a group -> the table of its fields.
 Table: TypeAlias = Mapping[str, "tuple[Any, str] | Table"]
@@ -43,3 +45,17 @@ def flat(values: ConfigDict, prefix: str = "") -> Iterator[tuple[str, Any]]:
             yield from flat(value, f"{prefix}{name}.")
         else:
             yield prefix + name, value
+
+
+def names(field: str, text: str, known: Collection[str], each: str) -> tuple[str, ...]:
+    """Return the names of a comma-separated list; raise InputError for one that is not known, or is there twice.
+
+    `field` is what the message calls the list, `each` what it calls one of them.
+    """
+    listed = tuple(filter(None, map(str.strip, text.split(","))))
+    for name in listed:
+        if name not in known:
+            raise unknown(field, name, known)
+    if len(set(listed)) < len(listed):
+        raise InputError(f"{field}: got {text!r}; expected each {each} once")
+    return listed

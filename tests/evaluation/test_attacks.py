@@ -63,19 +63,26 @@ def attacked(text, images, *, weights=WEIGHTS, model=apply, seed=0, batch_size=1
     return attacker(weights, images, np.arange(len(images)) if numbers is None else numbers)
 
 
+def attacked_levels(*args, **fields):
+    """The grey levels of `attacked`."""
+    found = attacked(*args, **fields)
+    return found.images(np.arange(len(found)))
+
+
 def test_fgsm_is_pytorchs_and_exactly_of_its_radius():
     images = Made(21)
     found = attacked("fgsm:4/255", images)
     expected = images.levels + 4.0 * np.sign(torch_gradient(images.levels, images.labels, torch_perceptron))
-    np.testing.assert_array_equal(found.levels, expected)
-    assert (np.abs(found.levels - images.levels) == 4).all(), "no pixel is near 0 or 255, so nothing is clipped"
+    levels = found.images(np.arange(21))
+    np.testing.assert_array_equal(levels, expected)
+    assert (np.abs(levels - images.levels) == 4).all(), "no pixel is near 0 or 255, so nothing is clipped"
     np.testing.assert_array_equal(found.labels, images.labels)
     assert found.image_size == SIZE and len(found) == 21 and found.classes == images.classes
 
 
 def test_what_leaves_the_range_of_pixels_is_clipped():
     images = Made(9, 0, 255)
-    found = attacked("fgsm:0.1", images).levels
+    found = attacked_levels("fgsm:0.1", images)
     step = 25.5 * np.sign(torch_gradient(images.levels, images.labels, torch_perceptron))
     np.testing.assert_allclose(found, np.clip(images.levels + step, 0, 255), atol=1e-4)
     assert found.min() == 0 and found.max() == 255
@@ -84,7 +91,7 @@ def test_what_leaves_the_range_of_pixels_is_clipped():
 @pytest.mark.parametrize("steps", [1, 7])
 def test_pgd_is_a_loop_in_pytorch_from_the_same_start(steps):
     images, radius = Made(13, 0, 255, seed=1), 8.0
-    found = attacked(f"pgd:8/255:{steps}", images, seed=5).levels
+    found = attacked_levels(f"pgd:8/255:{steps}", images, seed=5)
     first = np.asarray(attacks.starts(5, jnp.arange(13), (SIZE, SIZE, 3), radius), float)
     assert (np.abs(first) <= radius).all() and np.abs(first).max() > 0.98 * radius and first.std() > 4
     current = np.clip(images.levels + first, 0, 255)
@@ -96,7 +103,7 @@ def test_pgd_is_a_loop_in_pytorch_from_the_same_start(steps):
 
 def test_pgd_stays_in_its_ball_and_in_the_range_of_pixels():
     images = Made(11, 0, 255, seed=2)
-    found = attacked("pgd:4/255:5", images).levels
+    found = attacked_levels("pgd:4/255:5", images)
     assert np.abs(found - images.levels).max() <= 4 and found.min() >= 0 and found.max() <= 255
     assert np.abs(found - images.levels).max() == 4
 
@@ -111,11 +118,11 @@ def test_where_the_loss_is_convex_pgd_raises_it_and_with_two_classes_it_ends_whe
     weights = np.random.default_rng(4).normal(size=(SIZE * SIZE * 3, CLASSES)).astype(np.float32) / 10
     start = losses(images.levels.astype(float), images, weights)
     for text in ("fgsm:4/255", "pgd:4/255:10"):
-        assert (losses(attacked(text, images, weights=weights, model=linear).levels, images, weights) > start).all()
+        assert (losses(attacked_levels(text, images, weights=weights, model=linear), images, weights) > start).all()
 
     # The gradient's sign is one and the same everywhere: FGSM is the worst of the ball, and PGD finds it.
     two = Made(12, classes=2)
-    pair = [attacked(text, two, weights=weights[:, :2], model=linear).levels for text in ("fgsm:4/255", "pgd:4/255:10")]
+    pair = [attacked_levels(text, two, weights=weights[:, :2], model=linear) for text in ("fgsm:4/255", "pgd:4/255:10")]
     np.testing.assert_allclose(pair[1], pair[0], atol=1e-4)
 
 
@@ -131,23 +138,23 @@ def test_the_gradient_is_right_where_the_model_is_sure_and_nothing_changes_where
     images.labels, images.levels = logits.argmax(1).astype(np.int32)[sure], images.levels[sure]
     model = lambda flat: flat @ torch.tensor(weights, dtype=torch.float64)  # noqa: E731
     expected = images.levels + 4.0 * np.sign(torch_gradient(images.levels, images.labels, model))
-    np.testing.assert_array_equal(attacked("fgsm:4/255", images, weights=weights, model=linear).levels, expected)
+    np.testing.assert_array_equal(attacked_levels("fgsm:4/255", images, weights=weights, model=linear), expected)
 
     only = Made(4, classes=1)
     np.testing.assert_array_equal(
-        attacked("fgsm:4/255", only, weights=weights[:, :1], model=linear).levels, only.levels
+        attacked_levels("fgsm:4/255", only, weights=weights[:, :1], model=linear), only.levels
     )
 
 
 def test_an_image_is_attacked_alike_in_any_batch_and_any_order():
     images = Made(19, seed=6)
-    whole = attacked("pgd:4/255:3", images).levels
-    np.testing.assert_array_equal(attacked("pgd:4/255:3", images, batch_size=1).levels, whole)
+    whole = attacked_levels("pgd:4/255:3", images)
+    np.testing.assert_array_equal(attacked_levels("pgd:4/255:3", images, batch_size=1), whole)
     some = np.array([17, 3, 8])
     part = Made(3)
     part.levels, part.labels = images.levels[some], images.labels[some]
-    np.testing.assert_array_equal(attacked("pgd:4/255:3", part, numbers=some).levels, whole[some])
-    assert (attacked("pgd:4/255:3", images, seed=1).levels != whole).any()
+    np.testing.assert_array_equal(attacked_levels("pgd:4/255:3", part, numbers=some), whole[some])
+    assert (attacked_levels("pgd:4/255:3", images, seed=1) != whole).any()
 
 
 @pytest.mark.parametrize(

@@ -9,7 +9,7 @@ from PIL import Image
 from fsjax.data.in_memory import ArrayDataset
 from fsjax.data.noise import coloured_noise, noise_amplitude
 from fsjax.evaluation.ood import corruptions
-from fsjax.evaluation.ood.corruptions import CORRUPTIONS, SEVERITIES, Corrupted
+from fsjax.evaluation.ood.corruptions import CORRUPTIONS, SEVERITIES
 from fsjax.runtime.errors import InputError
 
 SIZE = 32
@@ -80,12 +80,13 @@ def test_a_higher_severity_changes_more(name):
 
 
 def test_an_images_draws_depend_on_its_number_the_corruption_the_severity_and_the_seed_alone():
+    corrupted_set = corruptions.corrupted
     dataset = ArrayDataset(natural(6), np.arange(6) % 2, ("a", "b"))
     numbers = np.arange(6) + 40
 
     def images(rows, *, name="noise", severity=2, seed=3):
         rows = np.array(rows)
-        return Corrupted(dataset.subset(rows), numbers[rows], name, severity, seed).images(np.arange(len(rows)))
+        return corrupted_set(dataset.subset(rows), numbers[rows], name, severity, seed).images(np.arange(len(rows)))
 
     whole = images(range(6))
     assert whole.dtype == np.uint8 and whole.shape == (6, SIZE, SIZE, 3)

@@ -14,9 +14,10 @@ import jax.numpy as jnp
 import numpy as np
 from jax.sharding import NamedSharding
 from jax.sharding import PartitionSpec as P
-from jaxtyping import Array, Float, Int, Int32, PyTree
+from jaxtyping import Array, Float, Int, PyTree
 
 from fsjax.data.dataset import Images
+from fsjax.data.in_memory import ArrayDataset
 from fsjax.data.preprocess import normalise
 from fsjax.evaluation.predict import batch_of_device
 from fsjax.runtime import interrupt, parallel
@@ -38,27 +39,6 @@ class Attack:
     name: str
     radius: Fraction
     steps: int = 0
-
-
-@dataclasses.dataclass(frozen=True)
-class Attacked:
-    """Images that an attack has changed (a data.dataset.Images)."""
-
-    classes: tuple[str, ...]
-    labels: Int32[np.ndarray, " images"]
-    levels: Float[np.ndarray, "images size size 3"]
-
-    @property
-    def image_size(self) -> int:
-        """Return the side in pixels."""
-        return self.levels.shape[1]
-
-    def __len__(self) -> int:
-        return len(self.levels)
-
-    def images(self, indices: Int[np.ndarray, " n"]) -> Float[np.ndarray, "n size size 3"]:
-        """Return grey levels in [0, 255], not whole ones."""
-        return self.levels[indices]
 
 
 def parse(text: str) -> Attack:
@@ -85,7 +65,7 @@ def make_attacker(
     *,
     batch_size: int = 128,
 ) -> Callable:
-    """Return attacker(params, images, numbers) -> Attacked, computed on all local devices.
+    """Return attacker(params, images, numbers) -> the images changed, computed on all local devices.
 
     An image's random start depends on the seed and on its number in `numbers`, [images], and not on its batch.
 
@@ -115,7 +95,7 @@ def make_attacker(
             return fgsm(of_loss, levels, radius)
         return pgd(of_loss, levels, starts(seed, numbers, levels.shape[1:], radius), radius, attack.steps)
 
-    def attacker(params: PyTree, images: Images, numbers: Int[np.ndarray, " images"]) -> Attacked:
+    def attacker(params: PyTree, images: Images, numbers: Int[np.ndarray, " images"]) -> ArrayDataset:
         params = jax.device_put(params, everywhere)
         size = batch_of_device(len(images), batch_size) * mesh.size
         parts = []
@@ -129,7 +109,7 @@ def make_attacker(
                 parts.append(np.asarray(attack_batch(params, *batch))[: len(indices)])
                 progress.update(len(indices))
                 interrupt.check()
-        return Attacked(images.classes, images.labels, np.concatenate(parts))
+        return ArrayDataset(np.concatenate(parts), images.labels, images.classes)
 
     return attacker
 

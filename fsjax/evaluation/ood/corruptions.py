@@ -1,4 +1,4 @@
-"""Corruptions of the test images, made as they are read: five kinds in five severities.
+"""Corruptions of the test images, made part by part: five kinds in five severities.
 
 They follow kinds of Hendrycks and Dietterich (ICLR 2019), whose code today's NumPy does not run. The numbers are our
 own, so figures are not those of ImageNet-C or CIFAR-10-C.
@@ -14,13 +14,14 @@ import io
 from collections.abc import Callable
 
 import numpy as np
-from jaxtyping import Float, Int, UInt8
+from jaxtyping import Float, Int
 from PIL import Image
 from scipy import ndimage
 
 from fsjax.data.dataset import Dataset
+from fsjax.data.in_memory import ArrayDataset
 from fsjax.data.noise import coloured_noise, noise_amplitude
-from fsjax.runtime.errors import InputError, unknown
+from fsjax.runtime import config_fields
 from fsjax.runtime.random_streams import Stream, generator
 
 Levels = Float[np.ndarray, "size size 3"]
@@ -75,18 +76,16 @@ CORRUPTIONS: dict[str, Callable[[Levels, int, np.random.Generator], Levels]] = {
 
 
 def parse(names: str) -> tuple[str, ...]:
-    """Return the corruptions of a comma-separated list, 'all' = all; raise InputError for an unknown one."""
-    chosen = tuple(CORRUPTIONS) if names.strip() == "all" else tuple(filter(None, map(str.strip, names.split(","))))
-    for name in chosen:
-        if name not in CORRUPTIONS:
-            raise unknown("ood.corruptions", name, CORRUPTIONS)
-    if len(set(chosen)) < len(chosen):
-        raise InputError(f"ood.corruptions: got {names!r}; expected each corruption once")
-    return chosen
+    """Return the corruptions of a comma-separated list, 'all' = all; raise InputError for another one, or one twice."""
+    if names.strip() == "all":
+        return tuple(CORRUPTIONS)
+    return config_fields.names("ood.corruptions", names, CORRUPTIONS, each="corruption")
 
 
-class Corrupted:
-    """Images of a data set, corrupted as they are read (a data.dataset.Images).
+def corrupted(
+    dataset: Dataset, numbers: Int[np.ndarray, " images"], name: str, severity: int, seed: int
+) -> ArrayDataset:
+    """Return the images of a data set, corrupted: whole grey levels in [0, 255].
 
     Args:
       dataset: the images.
@@ -95,20 +94,9 @@ class Corrupted:
       severity: from 0.
       seed: of the draws.
     """
-
-    def __init__(self, dataset: Dataset, numbers: Int[np.ndarray, " images"], name: str, severity: int, seed: int):
-        self.classes, self.labels, self.image_size = dataset.classes, dataset.labels, dataset.image_size
-        self._dataset, self._numbers, self._seed = dataset, numbers, seed
-        self._name, self._severity = name, severity
-
-    def __len__(self) -> int:
-        return len(self._dataset)
-
-    def images(self, indices: Int[np.ndarray, " n"]) -> UInt8[np.ndarray, "n size size 3"]:
-        """Return these images, corrupted."""
-        corrupt, kind = CORRUPTIONS[self._name], list(CORRUPTIONS).index(self._name)
-        made = []
-        for levels, number in zip(self._dataset.images(indices), self._numbers[indices], strict=True):
-            rng = generator(self._seed, Stream.CORRUPTIONS, kind, self._severity, int(number))
-            made.append(corrupt(np.asarray(levels, float), self._severity, rng))
-        return np.rint(np.clip(made, 0, 255)).astype(np.uint8)
+    corrupt, kind = CORRUPTIONS[name], list(CORRUPTIONS).index(name)
+    made = []
+    for levels, number in zip(dataset.images(np.arange(len(dataset))), numbers, strict=True):
+        rng = generator(seed, Stream.CORRUPTIONS, kind, severity, int(number))
+        made.append(corrupt(np.asarray(levels, float), severity, rng))
+    return ArrayDataset(np.rint(np.clip(made, 0, 255)).astype(np.uint8), dataset.labels, dataset.classes)

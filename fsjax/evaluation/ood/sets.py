@@ -182,7 +182,7 @@ def open_corruptions(names: tuple[str, ...], config: ConfigDict, test: Dataset) 
     rows = first_of_each_class(test.labels, config.ood.images_per_class)
 
     def opener(part: np.ndarray, name: str, severity: int) -> Callable[[], Images]:
-        return lambda: corruptions.Corrupted(test.subset(part), part, name, severity, config.seed)
+        return lambda: corruptions.corrupted(test.subset(part), part, name, severity, config.seed)
 
     return Set(
         name=CORRUPTIONS,

@@ -130,7 +130,7 @@ def _run(workspace: Workspace) -> None:
             break
         parallel.decide(functools.partial(files.write_npy, folder / f"frequencies-{number}.npy", grafted))
     found = Probes(dataset.classes, tuple(exempt.tolist()), tuple(rounds), float(grafted.mean()))
-    parallel.decide(lambda: files.write_json(folder / "probes.json", found.to_json()))
+    parallel.decide(lambda: files.write_json(probes.result_file(workspace.directory), found.to_json()))
     parallel.decide(lambda: files.write_npy(graft.probed_file(workspace.directory), grafted))
     if not grafted.any():
         logger.info("probe: no class is controlled by a map of %g %%; nothing is grafted", 100 * config.probe.share)
@@ -192,10 +192,7 @@ STAGE = Stage(
     name="probe",
     fields=("seed", "data", "model", "train", "probe"),
     check=check,
-    outputs=lambda workspace: [
-        workspace.directory / "probes" / "probes.json",
-        graft.probed_file(workspace.directory),
-    ],
+    outputs=lambda workspace: [probes.result_file(workspace.directory), graft.probed_file(workspace.directory)],
     run=_run,
     partial=lambda config: "probes",
     splits=lambda config: ("train", "test"),

@@ -52,7 +52,7 @@ def make(directory: Path, maps: DominantFrequencyMaps, share: float) -> Section:
         restricted=[name for name, of_set in sets.items() if of_set.restricted],
         attacked=[name for name, of_set in sets.items() if "attack" in of_set.made_of],
         repeated=[name for name, of_set in sets.items() if _is_repeated(of_set.made_of)],
-        corrupted="corruptions" in sets and "corruptions" in sets["corruptions"].made_of,
+        corrupted=[name for name, of_set in sets.items() if "corruptions" in of_set.made_of],
     )
     return Section("Out of distribution", body)
 

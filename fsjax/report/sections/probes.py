@@ -4,12 +4,13 @@ import numpy as np
 from jaxtyping import Bool
 
 from fsjax.evaluation import evaluation_file
-from fsjax.evaluation.probes import Probes
+from fsjax.evaluation.probes import Probes, result_file
 from fsjax.fourier.dfm import DominantFrequencyMaps
 from fsjax.report import html, pictures
 from fsjax.report.sections.section import Section
 from fsjax.runtime import files
 from fsjax.runtime.storage import Path
+from fsjax.training.ways import graft
 
 # Classes whose maps are drawn.
 _MOST = 40
@@ -17,12 +18,12 @@ _MOST = 40
 
 def inputs(directory: Path, method: str) -> list[Path]:
     """See section.Maker."""
-    return [directory / "probes" / "probes.json", directory / "probes" / "frequencies.npy"]
+    return [result_file(directory), graft.probed_file(directory)]
 
 
 def make(directory: Path, maps: DominantFrequencyMaps, share: float) -> Section:
     """See section.Maker."""
-    found = Probes.read(directory / "probes" / "probes.json")
+    found = Probes.read(result_file(directory))
     after = evaluation_file.read_method(directory / "evaluation.json", maps.method)
     grafts = after.methods[maps.method].grafts
     drawn = len(found.classes[:_MOST])
@@ -50,7 +51,7 @@ def make(directory: Path, maps: DominantFrequencyMaps, share: float) -> Section:
         rounds=found.rounds,
         rows=rows,
         classes=len(found.classes),
-        grafted=pictures.mask_picture(np.array(files.map_npy(directory / "probes" / "frequencies.npy"))),
+        grafted=pictures.mask_picture(np.array(files.map_npy(graft.probed_file(directory)))),
         share=found.share,
         accuracy=after.unfiltered.accuracy,
         method=maps.method,

@@ -6,7 +6,6 @@ Low-pruning (arXiv 2606.03493) is none of them: it filters test images too, and 
 from ml_collections import ConfigDict
 
 from fsjax.runtime import config_fields
-from fsjax.runtime.errors import InputError, unknown
 from fsjax.runtime.storage import Path
 from fsjax.training.ways import afa, amplitude_dropout, amplitude_swap, dfmx, graft, orbit_dropout
 from fsjax.training.ways.way import Copies, Setting, Transform, Way
@@ -34,12 +33,7 @@ def chosen(options: ConfigDict) -> tuple[str, ...]:
     Raises:
       InputError: an unknown way, or one that is named twice.
     """
-    names = tuple(name.strip() for name in options.get("ways", "").split(",") if name.strip())
-    for name in names:
-        if name not in WAYS:
-            raise unknown("train.ways", name, WAYS)
-    if len(set(names)) < len(names):
-        raise InputError(f"train.ways: got {options.ways!r}; expected each way once")
+    names = config_fields.names("train.ways", options.get("ways", ""), WAYS, each="way")
     return names if "dfmx" in names or not options.dfmx.maps else (*names, "dfmx")
 
 

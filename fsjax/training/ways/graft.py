@@ -35,10 +35,7 @@ _ACCEPTED = (
 )
 
 FIELDS: Table = {
-    "maps": (
-        "",
-        f"the frequencies that are grafted: {_ACCEPTED}",
-    ),
+    "maps": ("", f"the frequencies that are grafted: {_ACCEPTED}"),
     "share": (0.02, "share of the plane that the maps of a workdir or maps file keep"),
 }
 
@@ -87,9 +84,11 @@ def read_mask(options: ConfigDict, size: int, directory: Path | None) -> Bool[np
         file = _file(options, directory)
         assert file is not None, "the probes leave a file"
         return np.array(files.map_npy(file))
-    if (mask := frequencies.read(named, size, FIELD) if frequencies.are_named(named) else None) is not None:
-        return mask
-    return np.asarray(map_file.read_masks("graft", options.graft, size).any(0))
+    if not frequencies.are_named(named):
+        return np.asarray(map_file.read_masks("graft", options.graft, size).any(0))
+    mask = frequencies.read(named, size, FIELD)
+    assert mask is not None, "only '' names none"
+    return mask
 
 
 def probed_file(directory: Path) -> Path:
