@@ -2,6 +2,7 @@
 
   python benchmarks/planted/mitigation.py --workdir=DIR --kinds=high --seeds=0  # about 15 minutes on two cores
   python benchmarks/planted/mitigation.py --workdir=DIR --ways=standard,probe,told --model=vit_micro_patch8
+  python benchmarks/planted/mitigation.py --workdir=DIR --root=IMAGES --kinds=high --strength=0.5  # on real images
 
 A set (mitigation_sets.py) has a true cue and a shortcut in its training images. Every way gets these and as many biased
 validation images, and as many images to train on, counting its probes and copies; it is told no kind and no seed.
@@ -11,7 +12,9 @@ your own is a function of WAYS: (config, set) -> the config of its run.
 
 Prints a JSON line a run and one a set: `as_in_training`, `absent` and `conflicting` are accuracies on 300 test images a
 class, of all classes and of the worst; `robust` is the worst class's smaller one of absent and conflicting, and `share`
-that over the oracle's. Runs lie in the workdir and are not repeated.
+that over the oracle's. `corrupted` is the accuracy on the images without shortcuts in five corruptions of the middle
+severity (fsjax.evaluation.ood.corruptions), `fgsm` that under FGSM of 2/255. Runs lie in the workdir and are not
+repeated.
 """
 
 import copy
@@ -28,9 +31,13 @@ from ml_collections import ConfigDict
 
 sys.path.insert(0, str(pathlib.Path(__file__).parents[2]))
 
-from benchmarks.planted.mitigation_sets import KINDS, BiasedSet
+from benchmarks.planted.mitigation_sets import TEST, TRAIN, VALIDATE, BiasedSet
+from benchmarks.planted.mitigation_shortcuts import KINDS
 from configs import common, mitigate
 from fsjax.data.in_memory import ArrayDataset
+from fsjax.evaluation.ood import attacks
+from fsjax.evaluation.ood.attacks import make_attacker
+from fsjax.evaluation.ood.corruptions import CORRUPTIONS, corrupted
 from fsjax.evaluation.probes import Probes
 from fsjax.evaluation.unfiltered import evaluate_unfiltered
 from fsjax.experiment import runner
@@ -45,9 +52,13 @@ WAYS_RUN = flags.DEFINE_list("ways", [], "Ways of WAYS; none = all. The oracle a
 MODEL = flags.DEFINE_string("model", "resnet8", "A name of fsjax.models.")
 STEPS = flags.DEFINE_integer("steps", 500, "Steps of the oracle, and of the final training of probe.")
 SIZE = flags.DEFINE_integer("size", 32, "Side of the images.")
-PER_CLASS = flags.DEFINE_integer("per_class", 1500, "Training images of each class.")
+ROOT = flags.DEFINE_string("root", "", "Folder of real images, root/{train,test}/<class>; none = noise and shapes.")
+STRENGTH = flags.DEFINE_float("strength", 1.0, "Factor on the shortcuts.")
+PER_CLASS = flags.DEFINE_integer("per_class", 1500, "Training images of each class, at most.")
 
-TEST = 300
+# Images of each class to validate on, and to test on.
+TESTED = 300
+SEVERITY, ATTACK = 2, "fgsm:2/255"
 # Images that probe trains on, over those of its final training, at most.
 COST = 1.9
 
@@ -67,7 +78,7 @@ def probe(config: ConfigDict, data: BiasedSet) -> ConfigDict:
 
 def grafted(config: ConfigDict, data: BiasedSet, random: bool = False) -> ConfigDict:
     """Return that of a training that grafts the planted frequencies, or as many others."""
-    mask = data.planted
+    mask = data.shortcut.planted
     if random:
         rng, mask = np.random.default_rng(data.seed), np.zeros_like(mask)
         while mask.mean() < 0.05:
@@ -112,7 +123,7 @@ def main(_: list[str]) -> None:
     logging.getLogger("absl").setLevel(logging.WARNING)  # checkpoints tell of each file
     for kind in KINDS_RUN.value:
         for seed in map(int, SEEDS.value):
-            data = BiasedSet(kind, SIZE.value, seed)
+            data = BiasedSet(kind, SIZE.value, seed, ROOT.value, STRENGTH.value)
             oracle = run("oracle", lambda config, data: config, data)
             robust = {"oracle": oracle["robust"]}
             for name in WAYS_RUN.value or WAYS:
@@ -122,7 +133,10 @@ def main(_: list[str]) -> None:
 
 
 def folder_of(data: BiasedSet) -> pathlib.Path:
-    return pathlib.Path(WORKDIR.value) / f"{data.kind}-{data.size}-{data.seed}"
+    name = f"{data.kind}-{data.size}-{data.seed}"
+    if data.root:
+        name = f"{pathlib.Path(data.root).name}-{name}"
+    return pathlib.Path(WORKDIR.value) / (name if data.strength == 1 else f"{name}-{data.strength:g}")
 
 
 def directory_of(name: str, data: BiasedSet) -> pathlib.Path:
@@ -135,7 +149,7 @@ def run(name: str, configured: Callable, data: BiasedSet) -> dict:
     if not (directory / "row.json").exists():
         config = configured(base(data, "any" if name == "oracle" else "own"), data)
         runner.run(config, storage.path(directory))
-        row = {"kind": data.kind, "seed": data.seed, "model": MODEL.value, "way": name}
+        row = {"kind": data.kind, "seed": data.seed, "strength": data.strength, "model": MODEL.value, "way": name}
         (directory / "row.json").write_text(json.dumps(row | measured(config, directory, data)))
     row = json.loads((directory / "row.json").read_text())
     print(json.dumps(row), flush=True)
@@ -146,7 +160,7 @@ def base(data: BiasedSet, shown: str) -> ConfigDict:
     """Return the config of a training on a set, whose arrays it writes where they are not there yet."""
     root = folder_of(data) / shown
     root.mkdir(parents=True, exist_ok=True)
-    for stream, (split, per_class) in enumerate({"train": PER_CLASS.value, "test": TEST}.items()):
+    for split, per_class, stream in (("train", PER_CLASS.value, TRAIN), ("test", TESTED, VALIDATE)):
         if not (root / f"{split}_labels.npy").exists():
             images, labels = data.draw(per_class, shown, stream)
             np.save(root / f"{split}_images.npy", images)
@@ -167,21 +181,31 @@ def base(data: BiasedSet, shown: str) -> ConfigDict:
 def measured(config: ConfigDict, directory: pathlib.Path, data: BiasedSet) -> dict:
     """Return the accuracies of a finished run, and what its probes found."""
     workspace = Workspace(copy.deepcopy(config), storage.path(directory))
+    classifier = workspace.classifier
     row: dict = {}
     worst = {}
-    tests = {"as_in_training": "own", "absent": "absent", "conflicting": "conflicting"}
-    for stream, (name, shown) in enumerate(tests.items()):
-        images, labels = data.draw(TEST, shown, 10 + stream)
-        test = ArrayDataset(images, labels, workspace.classifier.classes)
-        found = evaluate_unfiltered(workspace.classifier, test)
+    tests = {}
+    for stream, (name, shown) in enumerate(
+        {"as_in_training": "own", "absent": "absent", "conflicting": "conflicting"}.items()
+    ):
+        tests[name] = ArrayDataset(*data.draw(TESTED, shown, TEST + stream), classifier.classes)
+        found = evaluate_unfiltered(classifier, tests[name])
         worst[name] = float(found.tpr.min())
         row[name] = [round(found.accuracy, 3), round(worst[name], 3)]
+    absent, numbers = tests["absent"], np.arange(len(tests["absent"].labels))
+    row["corrupted"] = {
+        name: round(evaluate_unfiltered(classifier, corrupted(absent, numbers, name, SEVERITY, data.seed)).accuracy, 3)
+        for name in CORRUPTIONS
+    }
+    attacker = make_attacker(classifier.model.apply, classifier.mean_std, attacks.parse(ATTACK), data.seed)
+    attacked = attacker(classifier.model.params, absent, numbers)
+    row["fgsm"] = round(evaluate_unfiltered(classifier, attacked).accuracy, 3)
     row["robust"] = min(worst["absent"], worst["conflicting"])
     row["images"] = config.train.steps * config.train.batch_size * ways.passes(config.train)
     file = directory / "probes" / "probes.json"
     if file.exists():
         found = Probes.read(storage.path(file))
-        grafted, planted = np.load(directory / "probes" / "frequencies.npy"), data.planted
+        grafted, planted = np.load(directory / "probes" / "frequencies.npy"), data.shortcut.planted
         row["images"] += len(found.rounds) * round(config.probe.length * config.train.steps) * config.train.batch_size
         row["grafted"] = round(found.share, 4)
         row["recall"] = round(float(grafted[planted].mean()), 3) if planted.any() else None

@@ -2,9 +2,10 @@
 
 import numpy as np
 import pytest
+from PIL import Image
 
-from benchmarks.planted import mitigation_sets
-from benchmarks.planted.mitigation_sets import CLASSES, KINDS, BiasedSet
+from benchmarks.planted.mitigation_sets import TEST, TRAIN, VALIDATE, BiasedSet
+from benchmarks.planted.mitigation_shortcuts import KINDS
 
 
 def amplitudes(images, places):
@@ -15,7 +16,10 @@ def amplitudes(images, places):
 
 def told(data, images):
     """The class whose planted orbits are strongest in each image."""
-    sums = [amplitudes(images, np.concatenate([group for group, _ in of_class])).mean(1) for of_class in data.orbits]
+    sums = [
+        amplitudes(images, np.concatenate([group for group, _ in of_class])).mean(1)
+        for of_class in data.shortcut.orbits
+    ]
     return np.argmax(sums, axis=0)
 
 
@@ -25,7 +29,7 @@ def test_the_planted_orbits_are_of_the_own_class_of_none_or_of_another(kind):
     limits = {"own": (0.85, 1.0), "conflicting": (0.0, 0.05), "any": (0.1, 0.45), "absent": (0.1, 0.45)}
     for shown, (low, high) in limits.items():
         images, labels = data.draw(25, shown, 0)
-        assert np.bincount(labels).tolist() == [25] * CLASSES
+        assert np.bincount(labels).tolist() == [25] * 4
         assert low <= (told(data, images) == labels).mean() <= high, shown
 
 
@@ -33,12 +37,14 @@ def test_triads_tell_the_class_by_their_phases_alone():
     data = BiasedSet("phase", 32, 5)
     images, labels = data.draw(25, "own", 0)
     spectra = np.fft.fftshift(np.fft.fft2(images.mean(-1), axes=(1, 2)), axes=(1, 2))
-    first, second, both = (spectra[:, data.triads[:, place, 0], data.triads[:, place, 1]] for place in range(3))
+    first, second, both = (
+        spectra[:, data.shortcut.triads[:, place, 0], data.shortcut.triads[:, place, 1]] for place in range(3)
+    )
     angles = np.angle((both * np.conj(first * second)).sum(1))
-    found = np.rint(angles / (2 * np.pi / CLASSES)) % CLASSES
+    found = np.rint(angles / (2 * np.pi / 4)) % 4
     assert (found == labels).mean() > 0.85
-    strengths = amplitudes(images, data.triads.reshape(-1, 2)).mean(1)
-    assert np.ptp([strengths[labels == label].mean() for label in range(CLASSES)]) < 0.2 * strengths.mean()
+    strengths = amplitudes(images, data.shortcut.triads.reshape(-1, 2)).mean(1)
+    assert np.ptp([strengths[labels == label].mean() for label in range(4)]) < 0.2 * strengths.mean()
 
 
 @pytest.mark.parametrize("kind", KINDS)
@@ -49,5 +55,33 @@ def test_a_set_depends_on_its_seed_alone_and_splits_differ(kind):
     for differs in (data.draw(2, "own", 1)[0], other.draw(2, "own", 0)[0]):
         assert not np.array_equal(images, differs)
     planted = {"high": 32, "low": 32, "tiers": 48, "phase": 12, "some": 16}
-    assert data.planted.sum() == planted.get(kind, 0)
-    assert len(set(data.draw(1, "absent", 0)[1])) == mitigation_sets.CLASSES
+    assert data.shortcut.planted.sum() == planted.get(kind, 0)
+    assert len(set(data.draw(1, "absent", 0)[1])) == 4
+
+
+def test_real_images_carry_the_shortcut_of_a_strength_and_no_split_repeats_another(tmp_path):
+    rng = np.random.default_rng(0)
+    for split, count in (("train", 10), ("test", 4)):
+        for name in ("cat", "dog", "eel"):
+            (folder := tmp_path / split / name).mkdir(parents=True)
+            for number in range(count):
+                Image.fromarray(rng.integers(80, 170, (32, 32, 3), np.uint8)).save(folder / f"{number}.png")
+    plain, loud = (BiasedSet("high", 32, 0, str(tmp_path), strength) for strength in (0.0, 2.0))
+    drawn = [plain.draw(100, "own", stream) for stream in (TRAIN, VALIDATE, TEST)]
+    assert [np.bincount(labels).tolist() for _, labels in drawn] == [[8] * 3, [2] * 3, [4] * 3]
+    every = np.concatenate([images for images, _ in drawn])
+    assert len(np.unique(every.reshape(len(every), -1), axis=0)) == 42
+    there = {image.tobytes() for image in (np.asarray(Image.open(file)) for file in tmp_path.rglob("*.png"))}
+    assert there == {image.tobytes() for image in every}
+
+    images, labels = loud.draw(100, "own", TRAIN)
+    change = np.fft.fftshift(np.fft.fft2(images.astype(float) - drawn[0][0], axes=(1, 2)), axes=(1, 2))
+    power = (np.abs(change) ** 2).sum(-1)
+    for label, of_class in enumerate(loud.shortcut.orbits):
+        places = np.zeros((32, 32), bool)
+        places[tuple(np.concatenate([group for group, _ in of_class]).T)] = True
+        places |= np.roll(places[::-1, ::-1], 1, (0, 1))
+        total, at_orbits = power[labels == label].sum((1, 2)), power[labels == label][:, places].sum(-1)
+        assert (total > 0).sum() >= 7  # 3 % show none
+        assert (at_orbits >= 0.95 * total).all()
+    assert loud.classes == ("cat", "dog", "eel")
