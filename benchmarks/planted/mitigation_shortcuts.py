@@ -6,7 +6,7 @@ low      four fixed orbits of 3 to 6 cycles per image
 tiers    three loud and three quiet orbits, each enough by itself
 phase    two triads of orbits a, b, a + b, the same for all, whose phases add up to an angle of the class
 some     as high, in half of the classes
-patch    a bright or dark square of four pixels a side in a corner, for up to twelve classes: no frequency shortcut, a control that no such way should cure
+patch    a bright or dark square in a corner, for twelve classes at most: no frequency shortcut, a control
 clean    none: a way should cost no accuracy
 cue      none, and the true cue of half of the classes is four fixed orbits: a way may destroy it
 """
