@@ -84,6 +84,25 @@ def within_share(scores: Float[np.ndarray, "height width"], share: float) -> Boo
     return best_orbits(scores, budget(share, *scores.shape))
 
 
+def union(
+    masks: Bool[np.ndarray, "masks height width"], scores: Float[np.ndarray, "masks height width"], positions: int
+) -> Bool[np.ndarray, "height width"]:
+    """Return the union of masks; where it has more than so many positions, each mask gives as many orbits as fit.
+
+    Orbits go in by the best rank that their score has in a mask: the first ones of all masks, then the second ones.
+
+    Args:
+      masks: constant on orbits.
+      scores: of each mask's frequencies, read at an orbit's first member; larger = earlier.
+      positions: that the union has at most.
+    """
+    plane, inside = masks.shape[1:], spectrum.per_orbit(masks)
+    order = np.argsort(-np.where(inside, spectrum.per_orbit(scores), -np.inf), axis=-1, kind="stable")
+    best_rank = np.where(inside, order.argsort(-1), np.inf).min(0, initial=np.inf)
+    held = int(masks.any(0).sum())
+    return best(-best_rank, spectrum.orbit_sizes(*plane), min(positions, held))[spectrum.orbits(*plane)]
+
+
 def at_threshold(scores: Float[np.ndarray, "height width"], share: float) -> Bool[np.ndarray, "height width"]:
     """Return the positions whose score is at least the int(share * H * W)-th largest: the published rule.
 

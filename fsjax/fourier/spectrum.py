@@ -68,7 +68,8 @@ def orbit_sizes(height: int, width: int) -> Int[np.ndarray, " orbits"]:
 def per_orbit(plane: Shaped[np.ndarray, "*batch height width"]) -> Shaped[np.ndarray, "*batch orbits"]:
     """Return the plane at each orbit's first member, in orbit order; `values[orbits(H, W)]` is the inverse."""
     first = np.unique(orbits(*plane.shape[-2:]), return_index=True)[1]
-    return plane.reshape(*plane.shape[:-2], -1)[..., first]
+    rows, columns = np.unravel_index(first, plane.shape[-2:])
+    return plane[..., rows, columns]
 
 
 def conjugate(plane: Shaped[np.ndarray, "*batch height width"]) -> Shaped[np.ndarray, "*batch height width"]:

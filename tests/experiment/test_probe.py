@@ -94,6 +94,19 @@ def test_a_stopped_probe_goes_on_where_it_was(tmp_path, monkeypatch):
         assert (stopped / "probes" / name).read_bytes() == (whole / "probes" / name).read_bytes()
 
 
+@pytest.mark.usefixtures("all_in_use")
+def test_no_more_than_a_share_of_the_plane_is_grafted_and_the_log_tells(tmp_path, caplog):
+    config = make_config(stages="probe")
+    config.probe.max_share = 0.03
+    runner.run(config, storage.path(tmp_path))
+    found = Probes.read(storage.path(tmp_path) / "probes" / "probes.json")
+    assert 0.02 < found.share <= 0.03 and found.rounds[-1].added in (0, 1, 2)
+    assert "the first frequencies of each go up to 3 %" in caplog.text
+    config.probe.max_share = 0.0
+    with pytest.raises(InputError, match=r"probe.max_share: got 0; expected above 0, up to 1"):
+        probe.check(config)
+
+
 def test_where_nothing_is_found_the_training_is_a_standard_one(tmp_path, monkeypatch):
     monkeypatch.setattr(probe.probes, "in_use", lambda measured: np.zeros(4, bool))
     runner.run(make_config(stages="probe,train"), storage.path(tmp_path / "mitigated"))

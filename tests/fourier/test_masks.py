@@ -45,6 +45,26 @@ def test_masks_of_growing_shares_are_nested_even_with_ties():
     assert kept[-1].all()
 
 
+@pytest.mark.parametrize("positions", [0, 7, 30, 1000])
+def test_a_union_takes_the_best_orbits_of_each_mask_in_turn(positions):
+    rng, (height, width) = np.random.default_rng(3), (8, 8)
+    orbits, sizes = spectrum.orbits(height, width), spectrum.orbit_sizes(height, width)
+    scores = np.stack([constant_on_orbits(rng.normal(size=len(sizes)), height, width) for _ in range(3)])
+    of_classes = np.stack([masks.best_orbits(scores[0], 20), masks.best_orbits(scores[1], 9), np.zeros((8, 8), bool)])
+    turns = [
+        sorted(set(orbits[mask]), key=lambda orbit, scored=s: -scored[orbits == orbit][0])
+        for mask, s in zip(of_classes, scores, strict=True)
+    ]
+    expected, left = np.zeros((height, width), bool), positions
+    for turn in itertools.zip_longest(*turns):
+        for orbit in sorted({orbit for orbit in turn if orbit is not None and not expected[orbits == orbit].any()}):
+            left = left - sizes[orbit] if sizes[orbit] <= left else -1
+            if left >= 0:
+                expected |= orbits == orbit
+    np.testing.assert_array_equal(masks.union(of_classes, scores, positions), expected)
+    assert masks.union(of_classes[:0], scores[:0], positions).sum() == 0
+
+
 def test_trivial_masks_keep_what_their_names_say():
     rng = np.random.default_rng(0)
     low = masks.low_pass(32, 32, 101)

@@ -11,7 +11,7 @@ import functools
 import logging
 
 import numpy as np
-from jaxtyping import Bool
+from jaxtyping import Bool, Float
 from ml_collections import ConfigDict
 
 from fsjax.data import frequencies
@@ -25,6 +25,7 @@ from fsjax.experiment import pipeline
 from fsjax.experiment.stages import STAGES, search, train
 from fsjax.experiment.stages.stage import Stage
 from fsjax.experiment.workspace import Workspace
+from fsjax.fourier import masks
 from fsjax.runtime import files, parallel
 from fsjax.runtime.config_fields import Table
 from fsjax.runtime.errors import InputError, unknown
@@ -40,6 +41,10 @@ FIELDS: Table = {
     "rounds": (3, "short trainings at most, each under what the ones before have found"),
     "length": (0.3, "their length, as a share of the training's"),
     "share": (0.02, "share of the plane that a class's map keeps"),
+    "max_share": (
+        0.25,
+        "share of the plane that is grafted at most; where the maps in use hold more, each class's first frequencies",
+    ),
     "pairs": (120, "pairs of training images a class whose frequencies are grafted to see whether a map is in use"),
     "exempt_classes": (
         "",
@@ -63,6 +68,8 @@ def check(config: ConfigDict) -> None:
         raise InputError(f"probe.length: got {options.length:g}; expected above 0, up to 1")
     if not 0 < options.share < 1:
         raise InputError(f"probe.share: got {options.share:g}; expected above 0 and below 1")
+    if not 0 < options.max_share <= 1:
+        raise InputError(f"probe.max_share: got {options.max_share:g}; expected above 0, up to 1")
     if options.pairs < 10:
         raise InputError(f"probe.pairs: got {options.pairs}; expected 10 or more, or no interval is narrow enough")
     frequencies.read(options.exempt_frequencies, config.data.image_size, _EXEMPT_FREQUENCIES)
@@ -110,6 +117,7 @@ def _run(workspace: Workspace) -> None:
     grafted = np.zeros(2 * [config.data.image_size], bool)
     spared = frequencies.read(config.probe.exempt_frequencies, config.data.image_size, _EXEMPT_FREQUENCIES)
     spared = grafted if spared is None else spared
+    room = masks.budget(config.probe.max_share, *grafted.shape)
     rounds: list[ProbeRound] = []
     for number in range(1, config.probe.rounds + 1):
         directory, before = folder / str(number), folder / f"frequencies-{number - 1}.npy" if number > 1 else None
@@ -120,7 +128,15 @@ def _run(workspace: Workspace) -> None:
         maps = of_round.maps.at(config.probe.share)
         measured = _measure(config, of_round, dataset, maps)
         used = probes.in_use(measured)
-        added = maps[used & ~exempt].any(0) & ~grafted & ~spared
+        new = maps[used & ~exempt] & ~grafted & ~spared
+        added = masks.union(new, _scores(of_round)[used & ~exempt], room - int(grafted.sum()))
+        if added.sum() < new.any(0).sum():
+            logger.warning(
+                "probe: the maps in use hold %.1f %% of the plane; the first frequencies of each go up to %g %% "
+                "(probe.max_share)",
+                100 * (grafted | new.any(0)).mean(),
+                100 * config.probe.max_share,
+            )
         grafted = grafted | added
         accuracy = evaluate_unfiltered(of_round.classifier, workspace.dataset("test")).accuracy
         share = float(grafted.mean())
@@ -134,6 +150,13 @@ def _run(workspace: Workspace) -> None:
     parallel.decide(lambda: files.write_npy(graft.probed_file(workspace.directory), grafted))
     if not grafted.any():
         logger.info("probe: no class is controlled by a map of %g %%; nothing is grafted", 100 * config.probe.share)
+
+
+def _scores(of_round: Workspace) -> Float[np.ndarray, "classes height width"]:
+    """Return the scores of a round's maps."""
+    scores = of_round.maps.scores
+    assert scores is not None, "the graft search ranks frequencies"
+    return scores
 
 
 def _part(share: float, steps: int) -> int:
