@@ -1,0 +1,114 @@
+"""The rows of the mitigation benchmark as a table in Markdown, and as a figure: robust share and cost.
+
+  python benchmarks/planted/mitigation_table.py --workdir=DIR --figure=mitigation.png
+
+A line a set, model and way, over the seeds that were run: the median of its share of the oracle's robust accuracy, and
+the worst; the worst class's accuracy as in training, absent and conflicting, the mean accuracy under corruptions, and
+that under FGSM, medians; the images trained on, over the oracle's.
+"""
+
+import collections
+import json
+import pathlib
+import re
+import sys
+from typing import NamedTuple
+
+import numpy as np
+from absl import app, flags
+from matplotlib.figure import Figure
+
+sys.path.insert(0, str(pathlib.Path(__file__).parents[2]))
+
+from fsjax.report import style
+
+_WORKDIR = flags.DEFINE_string("workdir", None, "That of the benchmark.", required=True)
+_FIGURE = flags.DEFINE_string("figure", "", "File of the figure; none = none.")
+
+_COLUMNS = "seeds", "share", "worst", "as in training", "absent", "conflicting", "corrupted", "FGSM", "cost"
+
+
+class Line(NamedTuple):
+    """A way on a kind of sets: medians over seeds, but for `worst`; accuracies are in [0, 1]."""
+
+    seeds: int
+    share: float
+    worst: float
+    as_in_training: float
+    absent: float
+    conflicting: float
+    corrupted: float
+    fgsm: float
+    cost: float
+
+
+def summarise(rows: list[dict]) -> dict[tuple[str, str], dict[str, Line]]:
+    """Return the lines of each set (with its model), a way each; a seed without an oracle's row is left out.
+
+    Args:
+      rows: as in row.json, with `set` for the name of the set without its seed.
+    """
+    runs: dict = collections.defaultdict(lambda: collections.defaultdict(dict))
+    for row in rows:
+        runs[row["set"], row["model"]][row["way"]][row["seed"]] = row
+    lines: dict = {}
+    for of_set, ways in runs.items():
+        oracle = ways.get("oracle", {})
+        for way, seeds in ways.items():
+            values = [_values(row, oracle[seed]) for seed, row in seeds.items() if seed in oracle]
+            if values:
+                share, *rest = np.median(values, axis=0).tolist()
+                worst = min(value[0] for value in values)
+                lines.setdefault(of_set, {})[way] = Line(len(values), share, worst, *rest)
+    return lines
+
+
+def _values(row: dict, oracle: dict) -> list[float]:
+    """Return a run's share of the oracle's robust accuracy, and the other numbers of a line."""
+    worst_class = [row[shown][1] for shown in ("as_in_training", "absent", "conflicting")]
+    share = row["robust"] / oracle["robust"] if oracle["robust"] else 0.0
+    corrupted = float(np.mean(list(row["corrupted"].values())))
+    return [share, *worst_class, corrupted, row["fgsm"], row["images"] / oracle["images"]]
+
+
+def markdown(lines: dict[tuple[str, str], dict[str, Line]]) -> str:
+    """Return the table, the best share of a set first."""
+    table = [["set", "model", "way", *_COLUMNS], ["---"] * (3 + len(_COLUMNS))]
+    for (name, model), ways in sorted(lines.items()):
+        for way, line in sorted(ways.items(), key=lambda item: -item[1].share):
+            numbers = [f"{value:.3f}" for value in line[1:-1]]
+            table.append([name, model, way, str(line.seeds), *numbers, f"{line.cost:.2f}"])
+    return "\n".join(f"| {' | '.join(row)} |" for row in table)
+
+
+@style.paper
+def draw(lines: dict[tuple[str, str], dict[str, Line]]) -> Figure:
+    """Draw the shares of each way, from the worst seed to the median, a panel a set; the cost stands with the way."""
+    figure = style.empty(2.4 * len(lines), 2.2)
+    panels = figure.subplots(1, len(lines), squeeze=False)[0]
+    for axis, ((name, model), ways) in zip(panels, sorted(lines.items()), strict=True):
+        ordered = sorted(ways.items(), key=lambda item: item[1].share)
+        for place, (way, line) in enumerate(ordered):
+            colour = style.VERMILION if way == "probe" else style.BLUE
+            axis.plot([line.worst, line.share], [place, place], color=colour)
+            axis.plot(line.share, place, "o", color=colour)
+        axis.set_yticks(range(len(ordered)), [f"{way}, {line.cost:.1f}" for way, line in ordered])
+        axis.set(title=f"{name}, {model}", xlim=(-0.05, 1.05), xlabel="share of the oracle's")
+    return figure
+
+
+def main(_: list[str]) -> None:
+    rows = []
+    for file in sorted(pathlib.Path(_WORKDIR.value).glob("*/*/row.json")):
+        row = json.loads(file.read_text())
+        # <set>-<size>-<seed>, and the strength where it is not 1
+        name = re.sub(rf"-{row['seed']}(?=-|$)", "", file.parent.parent.name, count=1)
+        rows.append(row | {"set": name})
+    lines = summarise(rows)
+    print(markdown(lines))
+    if _FIGURE.value:
+        draw(lines).savefig(_FIGURE.value, dpi=150)
+
+
+if __name__ == "__main__":
+    app.run(main)
