@@ -3,6 +3,7 @@
   pip install libtpu            # or 'jax[cuda12]', for --accelerator='8 x H100'
   python benchmarks/cost/aot.py                                       # all of MODELS, in all precisions
   python benchmarks/cost/aot.py --models=resnet18_cifar:32 --precisions=bfloat16
+  python benchmarks/cost/aot.py --models=resnet18_imagenet:224 --transforms=fft,dft
 
 Prints one JSON object a program, and a table of them in the end. Of an image under one mask: cycles on a TPU, as
 XLA estimates them (on a GPU it estimates none), and where they go: the network's products and convolutions, the
@@ -30,6 +31,7 @@ from jax.sharding import Mesh
 from fsjax import models
 from fsjax.engine.model import PRECISIONS, Model
 from fsjax.engine.tile import make_tile, tile_shapes
+from fsjax.fourier.transforms import INVERSES
 from fsjax.models.folding import fold
 from fsjax.runtime import parallel
 
@@ -39,6 +41,7 @@ GHZ = 1.5
 
 CHOSEN = flags.DEFINE_list("models", list(MODELS), "Names of fsjax.models with their pixels, name:pixels.")
 AT = flags.DEFINE_list("precisions", list(PRECISIONS), "Precisions of the forward passes.")
+TRANSFORMS = flags.DEFINE_list("transforms", ["fft"], f"How images are filtered: {', '.join(INVERSES)}.")
 ACCELERATOR = flags.DEFINE_enum("accelerator", "v5e:2x2", list(ahead_of_time.ACCELERATORS), "What to compile for.")
 
 
@@ -47,18 +50,19 @@ def main(_: list[str]) -> None:
     for chosen in CHOSEN.value:
         name, size = chosen.split(":")
         for precision in AT.value:
-            rows.append(row(name, int(size), precision, *MODELS.get(chosen, (2, 16))))
-            print(json.dumps(rows[-1]), flush=True)
+            for transform in TRANSFORMS.value:
+                rows.append(row(name, int(size), precision, transform, *MODELS.get(chosen, (2, 16))))
+                print(json.dumps(rows[-1]), flush=True)
     print(table(rows))
 
 
-def row(name: str, size: int, precision: str, masks: int, images: int) -> dict:
+def row(name: str, size: int, precision: str, transform: str, masks: int, images: int) -> dict:
     """Return what XLA says of the tile of masks of a model of ten classes, BatchNorm folded as in a search."""
     dtype = jnp.dtype(jnp.bfloat16 if precision == "bfloat16" else jnp.float32)
     network = models.build(name, num_classes=10, image_size=size, dtype=dtype)
     variables = jax.tree.map(lambda leaf: np.zeros(leaf.shape, leaf.dtype), jax.eval_shape(lambda: network.init(0)))
     apply, params = fold(network, variables)
-    model = Model(apply, params, (size, size, 3), apply).at(precision)
+    model = Model(apply, params, (size, size, 3), apply, transform=transform).at(precision)
     mesh = Mesh(np.array(ahead_of_time.devices(ACCELERATOR.value)), (parallel.AXIS,))
     shapes = tile_shapes(model, masks * mesh.size, images)
     found = ahead_of_time.describe(make_tile(model, ("loss",), mesh).lower(*shapes), masks * images)
@@ -66,6 +70,7 @@ def row(name: str, size: int, precision: str, masks: int, images: int) -> dict:
         "model": name,
         "image_size": size,
         "precision": precision,
+        "by": transform,
         "accelerator": ACCELERATOR.value,
         "masks": masks,
         "images": images,
@@ -79,7 +84,7 @@ def row(name: str, size: int, precision: str, masks: int, images: int) -> dict:
 
 
 def table(rows: list[dict]) -> str:
-    columns = ("model", "image_size", "precision", "microseconds", "cycles", "products", "transform", "other")
+    columns = ("model", "image_size", "precision", "by", "microseconds", "cycles", "products", "transform", "other")
     columns += ("temporary_kib", "compile_seconds")
     lines = [columns, ["---"] * len(columns), *([str(row[column]) for column in columns] for row in rows)]
     return "\n".join(f"| {' | '.join(line)} |" for line in lines)

@@ -27,6 +27,7 @@ from jaxtyping import Bool, Float32, Int
 
 from fsjax.data.noise import noise_amplitude
 from fsjax.fourier import patches, spectrum
+from fsjax.fourier import waves as waves_lib
 
 KINDS = {"single": (6, 1), "pair": (3, 2), "triple": (2, 3), "redundant": (3, 2)}
 CLASSES = 4  # the last class owns no orbits
@@ -130,7 +131,7 @@ def draw(
     planted = GRATING * present.reshape(len(labels), -1)
     amplitudes = np.concatenate([planted, DISTRACTING * left.repeat(len(distractors), 1)], axis=1)
     phases = rng.uniform(0, 2 * np.pi, amplitudes.shape)
-    waves = np.asarray(spectrum.waves(np.concatenate([groups.reshape(-1, 2), distractors]), size, size))
+    waves = np.asarray(waves_lib.make(np.concatenate([groups.reshape(-1, 2), distractors]), size, size))
     gratings = np.tensordot(amplitudes * np.cos(phases), waves[:, 0], 1)
     gratings -= np.tensordot(amplitudes * np.sin(phases), waves[:, 1], 1)
     return np.ascontiguousarray(np.moveaxis(left[:, :, None, None] * noise + gratings[:, None], 1, -1), np.float32)

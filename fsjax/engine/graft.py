@@ -34,10 +34,10 @@ class GraftModel(Model):
         recipients, differences = encoded
         if masks is not None and masks.ndim == 4:
             masks = masks[:, labels]
-        grafted = recipients + spectrum.filter_spectra(differences, masks, components)
+        grafted = recipients + spectrum.filter_spectra(differences, masks, components, self.transform)
         return apply_to_pairs(self.apply, params, grafted)
 
 
 def graft_model(model: Model) -> GraftModel:
     """Return the classifier of grafts."""
-    return GraftModel(model.apply, model.params, model.image_shape, model.apply_bfloat16, model.matmul_precision)
+    return GraftModel(**vars(model))

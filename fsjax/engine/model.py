@@ -23,6 +23,7 @@ class Model:
       image_shape: (H, W, C).
       apply_bfloat16: the same function computed in bfloat16; None where there is no such form.
       matmul_precision: of matrix products and convolutions, as jax.default_matmul_precision takes it.
+      transform: how filtered images are made, of `transforms.INVERSES`.
     """
 
     apply: Callable
@@ -30,6 +31,7 @@ class Model:
     image_shape: tuple[int, int, int]
     apply_bfloat16: Callable | None = None
     matmul_precision: str = "highest"
+    transform: str = "fft"
 
     @property
     def num_logits(self) -> int:
@@ -66,7 +68,8 @@ class Model:
         """Return the logits of every encoded image under every mask and component, as in `tile.Perturbations`."""
         if masks is not None and masks.ndim == 4:
             masks = masks[:, labels]
-        return apply_to_pairs(self.apply, params, spectrum.filter_spectra(encoded, masks, components))
+        filtered = spectrum.filter_spectra(encoded, masks, components, self.transform)
+        return apply_to_pairs(self.apply, params, filtered)
 
 
 def apply_to_pairs(

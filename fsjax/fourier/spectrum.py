@@ -34,14 +34,14 @@ Examples:
   True
   >>> spectrum.amplitude(x).shape, spectrum.energy(np.asarray(x)).shape
   ((2, 8, 8, 3), (8, 8))
-  >>> spectrum.waves(np.array([[4, 5]]), 8, 8).shape  # cosine and sine of one cycle across
-  (1, 2, 8, 8)
 """
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Bool, Complex, Float, Int, Shaped
+
+from fsjax.fourier import transforms
 
 # Number of images whose energies are computed at once.
 _GROUP = 64
@@ -115,6 +115,7 @@ def filter_spectra(
     spectrum: Complex[Array, "images height half channels"],
     masks: Shaped[Array, "masks height width"] | Shaped[Array, "masks images height width"] | None,
     components: Complex[Array, "masks height width channels"] | None = None,
+    transform: str = "fft",
 ) -> Float[Array, "masks images height width channels"]:
     """Return every image under every perturbation, the same on every channel: Re F^-1(M * F x + A).
 
@@ -127,20 +128,24 @@ def filter_spectra(
       masks: M on the centred plane, one for all images or one an image; None = 1 everywhere.
       components: A on the centred plane, of the unnormalised DFT: c at one frequency adds a wave of amplitude
         |c|/(HW). None = 0.
+      transform: of `transforms.INVERSES`.
     """
     product = spectrum[None]
     if masks is not None:
-        height, width = masks.shape[-2:]
+        width = masks.shape[-1]
         weights = half_weights(masks)[..., None]
         product = product * (weights if masks.ndim == 4 else weights[:, None])
     if components is not None:
-        height, width = components.shape[1:3]
+        width = components.shape[2]
         product = product + _half_components(components)[:, None]
-    return jnp.fft.irfft2(product, s=(height, width), axes=(-3, -2))
+    return transforms.INVERSES[transform](product, spectrum.shape[1], width)
 
 
 def filter_orbits(
-    spectrum: Complex[Array, "images height half channels"], weights: Float[Array, " orbits"], width: int
+    spectrum: Complex[Array, "images height half channels"],
+    weights: Float[Array, " orbits"],
+    width: int,
+    transform: str = "fft",
 ) -> Float[Array, "images height width channels"]:
     """Return every image with each orbit of its spectrum multiplied by a weight, differentiable in the weights.
 
@@ -148,48 +153,11 @@ def filter_orbits(
       spectrum: what `spectra` returned.
       weights: one an orbit, in the order of `orbits`.
       width: W, which a half spectrum does not determine.
+      transform: of `transforms.INVERSES`.
     """
     height = spectrum.shape[1]
     half = np.fft.ifftshift(orbits(height, width))[:, : width // 2 + 1]
-    return jnp.fft.irfft2(spectrum * weights[half][None, :, :, None], s=(height, width), axes=(1, 2))
-
-
-def waves(
-    positions: Int[Array, "n 2"] | Int[np.ndarray, "n 2"], height: int, width: int
-) -> Float[Array, "n 2 height width"]:
-    """Return cosine and sine, over the pixels, of the frequency at each (row, column) of the centred plane."""
-    # From a table: the angle of a high frequency far from the corner would have a larger rounding error.
-    turns = [
-        (positions[:, axis, None] - size // 2) * np.arange(size) % size for axis, size in enumerate((height, width))
-    ]
-    tables = [np.exp(2j * np.pi * np.arange(size) / size).astype(np.complex64) for size in (height, width)]
-    vertical, horizontal = (jnp.asarray(table)[turn] for table, turn in zip(tables, turns, strict=True))
-    exponentials = vertical[:, :, None] * horizontal[:, None, :]
-    return jnp.stack([exponentials.real, exponentials.imag], axis=1)
-
-
-def wave_amplitudes(
-    spectrum: Complex[Array, "images height half channels"],
-    positions: Int[Array, "n 2"] | Int[np.ndarray, "n 2"],
-    width: int,
-) -> Float[Array, "n images channels 2"]:
-    """Return the amplitudes of the two `waves` of each position's orbit in each image.
-
-    Subtracted from an image, these waves leave what `filter_spectra` leaves under a mask without that orbit.
-
-    Args:
-      spectrum: what `spectra` returned.
-      positions: (row, column) on the centred plane, of either member of an orbit.
-      width: W, which a half spectrum does not determine.
-    """
-    height = spectrum.shape[1]
-    row, column = positions[:, 0] - height // 2, positions[:, 1] - width // 2
-    conjugated = column < 0  # a half spectrum holds the other member
-    coefficients = spectrum[:, jnp.where(conjugated, -row, row) % height, jnp.where(conjugated, -column, column)]
-    coefficients = jnp.moveaxis(jnp.where(conjugated[:, None], coefficients.conj(), coefficients), 1, 0)
-    self_conjugate = (2 * row % height == 0) & (2 * column % width == 0)
-    coefficients = coefficients * (jnp.where(self_conjugate, 1, 2) / (height * width))[:, None, None]
-    return jnp.stack([coefficients.real, -coefficients.imag], axis=-1)
+    return transforms.INVERSES[transform](spectrum * weights[half][None, :, :, None], height, width)
 
 
 def half_weights(masks: Shaped[Array, "*batch height width"]) -> Float[Array, "*batch height half"]:

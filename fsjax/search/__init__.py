@@ -7,6 +7,7 @@ from ml_collections import ConfigDict
 from fsjax.engine.model import PRECISIONS
 from fsjax.fourier import dfm
 from fsjax.fourier.dfm import DominantFrequencyMaps
+from fsjax.fourier.transforms import INVERSES
 from fsjax.runtime import config_fields
 from fsjax.runtime.errors import InputError, unknown
 from fsjax.runtime.storage import Path
@@ -43,6 +44,7 @@ FIELDS: config_fields.Table = {
         "20 for removal and graft, at no extra cost, and none for the others, which search once more for each",
     ),
     "precision": ("highest", "highest (float32), tensorfloat32, bfloat16; the latter two report their agreement"),
+    "transform": ("fft", "how filtered images are made: fft, or dft (matrix products, for TPUs)"),
     "agreement_masks": (256, "masks, drawn at random, that are evaluated in highest as well for this agreement"),
     **{name: method.defaults for name, method in SEARCHES.items() if method.defaults},
 }
@@ -104,6 +106,8 @@ def check(options: ConfigDict, plane: tuple[int, int]) -> None:
         raise InputError(f"search.split: got {options.split!r}; expected train, test")
     if options.precision not in PRECISIONS:
         raise InputError(f"search.precision: got {options.precision!r}; expected {', '.join(PRECISIONS)}")
+    if options.transform not in INVERSES:
+        raise InputError(f"search.transform: got {options.transform!r}; expected {', '.join(INVERSES)}")
     if options.agreement_masks < 2:
         raise InputError(f"search.agreement_masks: got {options.agreement_masks}; expected 2 or more")
     if options.images_per_class < 0:

@@ -13,7 +13,7 @@ from jaxtyping import Array, Float, Int, PyTree
 
 from fsjax.engine import tile_size
 from fsjax.engine.tile import over_devices
-from fsjax.fourier import patches, spectrum
+from fsjax.fourier import patches, spectrum, waves
 from fsjax.runtime import interrupt, parallel
 from fsjax.runtime.errors import InputError
 from fsjax.search.problem import Problem
@@ -167,7 +167,7 @@ def patch_slopes(
     sizes = spectrum.orbit_sizes(height, width)[patches.orbit_numbers(height, width)]
     gradients = jax.grad(lambda images: function(images).sum())(images)
     in_directions, in_gradients = (
-        spectrum.wave_amplitudes(spectrum.spectra(array), positions, width) for array in (directions, gradients)
+        waves.amplitudes(spectrum.spectra(array), positions, width) for array in (directions, gradients)
     )
     # A wave's product with the gradient is its amplitude there, times HW over the orbit's size.
     slopes = (in_directions * in_gradients).sum((2, 3)).T * (height * width / sizes).astype(np.float32)

@@ -168,7 +168,8 @@ class BackwardElimination(stepwise.StepwiseSearch[EliminationState]):
         if self._walk.compare_unfiltered:
             kept |= inputs.part < 0
         # A part without the conjugates of its positions leaves half the weight of their orbits.
-        filtered = spectrum.filter_spectra(batch.spectra, kept[self._walk.parts][None])[0]
+        masks, transform = kept[self._walk.parts][None], self._problem.options.transform
+        filtered = spectrum.filter_spectra(batch.spectra, masks, transform=transform)[0]
         logits = self._apply(params, filtered)
         return ((logits.argmax(-1) == inputs.label) & batch.real).sum()
 

@@ -51,7 +51,7 @@ def sweep(
       weights: class index -> weight of each of its images; default 1.
       replicates: number of weights of an image, each with a sum of its own from the same forward passes; None = one,
         and the sums have no such axis.
-      precision: default: config.search.precision.
+      precision: of the sums, by FFT; default: as config.search says.
       label: of the progress bar; default: the method.
       layout: from tile_size.layout; default: that of the partial results, or else chosen.
 
@@ -59,7 +59,7 @@ def sweep(
       InputError: partial results of another search, too little memory, or a loss that is not finite.
       interrupt.Terminated: SIGTERM came; computed sums are stored.
     """
-    model = problem.model.at(precision or problem.options.precision)
+    model = problem.model.at(precision) if precision else problem.searched_model
     chosen = layout or tile_size.layout(model, problem.counts, memory_mib=problem.run.memory_mib)
     engine, partial_results = start_engine(problem, model, masks, chosen)
 

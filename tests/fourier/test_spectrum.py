@@ -5,10 +5,11 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from fsjax.fourier import patches, spectrum
+from fsjax.fourier import patches, spectrum, transforms, waves
 
 # One program a plane: called as they stand, each of their operations would be one.
 amplitude, filter_images, recombine = map(jax.jit, (spectrum.amplitude, spectrum.filter_images, spectrum.recombine))
+filter_by = jax.jit(spectrum.filter_spectra, static_argnames="transform")
 PLANES = [(32, 32), (7, 7), (8, 5), (5, 8), (12, 20), (9, 15)]
 
 
@@ -57,16 +58,27 @@ def test_a_cosine_sits_at_its_frequency():
 
 @pytest.mark.parametrize(("height", "width"), [*PLANES, (224, 224)])
 @pytest.mark.parametrize("hermitian", [True, False])
-def test_filtering_agrees_with_numpy_float64(height, width, hermitian):
+@pytest.mark.parametrize("transform", transforms.INVERSES)
+def test_filtering_agrees_with_numpy_float64(height, width, hermitian, transform):
     batch = images(height, width)
     masks = np.random.default_rng(1).random((2, height, width)) < 0.3
     if hermitian:
         masks |= spectrum.conjugate(masks)
     assert spectrum.is_hermitian(masks) == hermitian
-    filtered = np.asarray(filter_images(batch, masks))
+    filtered = np.asarray(filter_by(spectrum.spectra(jnp.asarray(batch)), masks, transform=transform))
     assert filtered.shape == (2, *batch.shape)
     for mask, found in zip(masks, filtered, strict=True):
         np.testing.assert_allclose(found, numpy_filter(batch, mask), atol=3e-6)
+
+
+@pytest.mark.parametrize(("height", "width"), PLANES)
+@pytest.mark.parametrize("transform", transforms.INVERSES)
+def test_what_is_added_is_the_hermitian_part_of_components(height, width, transform):
+    rng, batch = np.random.default_rng(2), images(height, width)
+    components = (rng.normal(size=(2, height, width, 3)) + 1j * rng.normal(size=(2, height, width, 3))).astype("c8")
+    found = np.asarray(filter_by(spectrum.spectra(jnp.asarray(batch)), None, components, transform=transform))
+    waves_added = np.fft.ifft2(np.fft.ifftshift(components.astype(complex), axes=(1, 2)), axes=(1, 2)).real
+    np.testing.assert_allclose(found, batch[None] + waves_added[:, None], atol=3e-6)
 
 
 @pytest.mark.parametrize(("height", "width"), PLANES)
@@ -147,9 +159,9 @@ def test_an_orbits_waves_are_what_its_removal_takes_out_of_an_image(plane):
     own = np.flatnonzero(np.isin(spectrum.orbits(*plane), np.flatnonzero(spectrum.orbit_sizes(*plane) == 1)))
     positions = np.stack(np.unravel_index(np.union1d(positions, own), plane), axis=1)
     images = rng.normal(size=(2, height, width, 3))
-    amplitudes = spectrum.wave_amplitudes(spectrum.spectra(jnp.asarray(images, jnp.float32)), positions, width)
-    waves = spectrum.waves(positions, height, width)
-    found = np.einsum("nicw,nwhv->nihvc", np.asarray(amplitudes, float), np.asarray(waves, float))
+    amplitudes = waves.amplitudes(spectrum.spectra(jnp.asarray(images, jnp.float32)), positions, width)
+    made = waves.make(positions, height, width)
+    found = np.einsum("nicw,nwhv->nihvc", np.asarray(amplitudes, float), np.asarray(made, float))
     centred = np.fft.fftshift(np.fft.fft2(images, axes=(1, 2)), axes=(1, 2))
     orbits = spectrum.orbits(*plane)
     for component, position in zip(found, positions, strict=True):

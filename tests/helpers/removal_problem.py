@@ -20,7 +20,7 @@ def make_problem(
     }
     if images is None:
         images = [rng.normal(size=(count, size, size, 3)).astype(np.float32) for count in COUNTS]
-    shared = {"method": "removal", "patch": patch, "shares": (0.05, 0.2), "precision": "highest"}
+    shared = {"method": "removal", "patch": patch, "shares": (0.05, 0.2), "precision": "highest", "transform": "fft"}
     return search.Problem(
         model=Model(apply or network, params, (size, size, 3)),
         images=lambda label: images[label],

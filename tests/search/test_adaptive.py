@@ -44,7 +44,14 @@ def make_problem(tmp_path, *, size=8, apply=None, counts=COUNTS, save_seconds=0.
         "out": rng.normal(size=(16, 3)).astype(np.float32),
     }
     own = {"confidence": 3.0, "first_images": 16, "exact_sample": 8, "gradient": True}
-    shared = {"method": "adaptive", "patch": 1, "shares": (0.1,), "precision": "highest", "agreement_masks": 30}
+    shared = {
+        "method": "adaptive",
+        "patch": 1,
+        "shares": (0.1,),
+        "precision": "highest",
+        "transform": "fft",
+        "agreement_masks": 30,
+    }
     chosen = {name: options.pop(name) for name in list(options) if name in own}
     return search.Problem(
         model=Model(apply or network, params, (size, size, 3)),

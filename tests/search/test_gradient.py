@@ -29,7 +29,7 @@ def make_problem(*, plane=(6, 8), patch=1, apply=None, classes=3, images=None, m
         images=lambda label: images,
         counts=(len(images),),
         classes=("a", "b", "c"),
-        options=ConfigDict({"patch": patch, "precision": "highest"}),
+        options=ConfigDict({"patch": patch, "precision": "highest", "transform": "fft"}),
         run=ConfigDict({"memory_mib": memory_mib, "save_seconds": 0.0}),
         searched_on="train",
         provenance={},

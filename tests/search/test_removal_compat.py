@@ -46,7 +46,9 @@ def problem(apply, params, images, labels, *, patch=1, shares=SHARES):
         images=lambda label: images[labels == label],
         counts=counts,
         classes=("a", "b", "c")[: len(counts)],
-        options=ConfigDict({"method": "removal_compat", "patch": patch, "shares": shares, "precision": "highest"}),
+        options=ConfigDict(
+            {"method": "removal_compat", "patch": patch, "shares": shares, "precision": "highest", "transform": "fft"}
+        ),
         run=ConfigDict({"memory_mib": 0, "save_seconds": 30.0}),
         searched_on="test",
         provenance={},

@@ -147,7 +147,8 @@ class MaskOptimisation(StepwiseSearch[MaskState]):
         is_graft, images = self._options.objective == "graft", batch.images
         if is_graft:
             recipients, images = images[:, 0], images[:, 1] - images[:, 0]
-        filtered = spectrum.filter_orbits(spectrum.spectra(images), weights, self._problem.plane[1])
+        spectra, options = spectrum.spectra(images), self._problem.options
+        filtered = spectrum.filter_orbits(spectra, weights, self._problem.plane[1], options.transform)
         if is_graft:
             filtered += recipients
         outputs = jax.nn.log_softmax(self._apply(params, filtered).astype(jnp.float32))
