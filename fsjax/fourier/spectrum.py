@@ -1,4 +1,4 @@
-"""The Fourier plane: centring, orbits, bands and filtering. No other file depends on the layout of an FFT.
+"""The Fourier plane: centring, orbits, bands and filtering. No file but `transforms` depends on the layout of an FFT.
 
 Everything public uses the centred plane of an H x W image: position (r, c) holds vertical frequency r - H//2 and
 horizontal frequency c - W//2, in cycles per image, so DC is at (H//2, W//2).
