@@ -18,6 +18,10 @@ Examples:
   >>> drawn = masks.random(8, 8, 9, rng), masks.radial_matched(low, rng), masks.radial_neighbours(low, rng)
   >>> [int(mask.sum()) for mask in (low, *drawn)]
   [9, 8, 9, 8]
+  >>> ranked = np.stack([scores, -scores])
+  >>> of_classes = np.stack([masks.best_orbits(plane, 9) for plane in ranked])
+  >>> [int(masks.union(of_classes, ranked, positions).sum()) for positions in (8, 64)]
+  [8, 18]
   >>> bool((masks.outside(low, np.ones((8, 8)), 10.0, rng) & low).any())
   False
   >>> np.array_equal(masks.Packed.of(low[None])[:1], low[None])
