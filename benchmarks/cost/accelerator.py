@@ -33,6 +33,7 @@ from fsjax import models
 from fsjax.engine.engine import Engine
 from fsjax.engine.model import Model
 from fsjax.engine.tile import at_precision
+from fsjax.fourier import patches
 from fsjax.models.folding import fold
 from fsjax.runtime import parallel
 from fsjax.search.precision_check import rank_correlation, top_iou
@@ -155,7 +156,7 @@ def on_cpu(name: str, size: int, images: np.ndarray, labels: np.ndarray, masks: 
     losses = []
     with jax.default_device(cpu):
         params = jax.device_put(params, cpu)
-        for mask in removal_masks((size, size), 1)[:masks]:
+        for mask in np.asarray(patches.without(removal_masks((size, size), 1)[:masks], size, size)):
             kept = np.fft.ifftshift(spectra * mask[None, :, :, None], axes=(1, 2))
             logits = forward(params, np.fft.ifft2(kept, axes=(1, 2)).real.astype(np.float32))
             losses.append(-np.asarray(logits, float)[np.arange(len(labels)), labels].mean())

@@ -32,9 +32,8 @@ class GraftModel(Model):
         labels: Int[Array, " images"],
     ) -> Float[Array, "masks images classes"]:
         recipients, differences = encoded
-        if masks is not None and masks.ndim == 4:
-            masks = masks[:, labels]
-        grafted = recipients + spectrum.filter_spectra(differences, masks, components, self.transform)
+        filters = self.filters(masks, labels)
+        grafted = recipients + spectrum.filter_spectra(differences, filters, components, self.transform)
         return apply_to_pairs(self.apply, params, grafted)
 
 

@@ -7,7 +7,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Complex, Float, Int, PyTree
 
-from fsjax.fourier import spectrum
+from fsjax.fourier import patches, spectrum
 
 # How forward passes can be computed: in float32, in float32 with TF32 products, or in bfloat16.
 PRECISIONS = ("highest", "tensorfloat32", "bfloat16")
@@ -57,6 +57,12 @@ class Model:
         """Return what `masked_logits` takes for images, computed once: their half spectra."""
         return spectrum.spectra(images)
 
+    def filters(self, masks: PyTree, labels: Int[Array, " images"]) -> PyTree:
+        """Return masks of any form of `tile.Perturbations` as `spectrum.filter_spectra` takes them."""
+        if masks is None or masks.ndim == 3:
+            return masks
+        return masks[:, labels] if masks.ndim == 4 else patches.without(masks, *self.image_shape[:2])
+
     def masked_logits(
         self,
         params: PyTree,
@@ -66,8 +72,7 @@ class Model:
         labels: Int[Array, " images"],
     ) -> Float[Array, "masks images classes"]:
         """Return the logits of every encoded image under every mask and component, as in `tile.Perturbations`."""
-        if masks is not None and masks.ndim == 4:
-            masks = masks[:, labels]
+        masks = self.filters(masks, labels)
         filtered = spectrum.filter_spectra(encoded, masks, components, self.transform)
         return apply_to_pairs(self.apply, params, filtered)
 

@@ -7,6 +7,8 @@ Examples:
   >>> from fsjax.fourier import patches
   >>> patches.count(8, 8, 2), patches.largest(8, 8, 2), patches.masks(8, 8, 2).shape
   (12, 8, (12, 8, 8))
+  >>> np.array_equal(patches.without(patches.blocks(8, 8, 2), 8, 8), ~patches.masks(8, 8, 2))
+  True
   >>> scores = np.zeros(patches.count(8, 8, 2))
   >>> scores[0] = 1
   >>> plane = patches.position_scores(scores, 8, 8, 2)  # of each position: that of its best patch
@@ -17,11 +19,16 @@ Examples:
 """
 
 import functools
+from typing import Any, TypeAlias
 
+import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Bool, Float, Int
+from jaxtyping import Array, Bool, Float, Int
 
 from fsjax.fourier import spectrum
+
+# On the host or on a device.
+AnyArray: TypeAlias = Any
 
 
 def masks(
@@ -42,6 +49,25 @@ def masks(
     for mask, (row, column) in zip(inside, blocks, strict=True):
         mask[row : row + patch, column : column + patch] = True
     return inside | spectrum.conjugate(inside)
+
+
+def blocks(height: int, width: int, patch: int) -> Int[np.ndarray, "patches 3"]:
+    """Return (row, column, side) of the block of each patch: all that `without` needs to know of it."""
+    corners = np.array(_visited_blocks(height, width, patch), np.int32)
+    return np.pad(corners, [(0, 0), (0, 1)], constant_values=patch)
+
+
+def without(blocks: Int[AnyArray, "n 3"], height: int, width: int) -> Bool[Array, "n height width"]:
+    """Return masks that keep all but the patch of a block each; one of side 0 keeps everything."""
+    row, column, side = (part[:, None] for part in jnp.asarray(blocks).T)
+
+    def inside(rows: Int[np.ndarray, " height"], columns: Int[np.ndarray, " width"]) -> Bool[Array, "n height width"]:
+        in_rows, in_columns = (rows >= row) & (rows < row + side), (columns >= column) & (columns < column + side)
+        return in_rows[:, :, None] & in_columns[:, None, :]
+
+    rows, columns = np.arange(height), np.arange(width)
+    conjugates = inside((2 * (height // 2) - rows) % height, (2 * (width // 2) - columns) % width)
+    return ~(inside(rows, columns) | conjugates)
 
 
 def count(height: int, width: int, patch: int) -> int:

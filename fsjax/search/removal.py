@@ -7,7 +7,7 @@ Lk(c) - L0(c) for class c. A class is searched on its own images only: those of 
 from collections.abc import Iterator
 
 import numpy as np
-from jaxtyping import Bool, Float
+from jaxtyping import Float
 
 from fsjax.engine.engine import LazyArray
 from fsjax.fourier import dfm, patches
@@ -57,13 +57,9 @@ def search(problem: Problem) -> dfm.DominantFrequencyMaps:
 
 
 def removal_masks(plane: tuple[int, int], patch: int) -> LazyArray:
-    """Return the masks of a removal search: nothing removed first, then each patch of `fourier.patches`."""
-
-    def masks(start: int, stop: int) -> Bool[np.ndarray, "masks height width"]:
-        remaining = ~patches.masks(*plane, patch, max(start - 1, 0), stop - 1)
-        return np.concatenate([np.ones((1, *plane), bool), remaining]) if start == 0 else remaining
-
-    return LazyArray(1 + patches.count(*plane, patch), masks)
+    """Return the masks of a removal search, as blocks: nothing removed first, then each patch of `fourier.patches`."""
+    blocks = np.pad(patches.blocks(*plane, patch), [(1, 0), (0, 0)])
+    return LazyArray(len(blocks), lambda start, stop: blocks[start:stop])
 
 
 METHOD = Method(search, patches=True, whole_patches=True, resamples=20)

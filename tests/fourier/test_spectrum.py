@@ -136,6 +136,14 @@ def block_with_conjugate(height, width, patch, row, column):
     return mask
 
 
+@pytest.mark.parametrize(("height", "width", "patch"), [(8, 8, 2), (7, 7, 1), (8, 5, 1), (12, 20, 4), (9, 15, 3)])
+def test_masks_made_on_a_device_from_blocks_are_those_of_the_patches(height, width, patch):
+    blocks = np.concatenate([[[0, 0, 0]], patches.blocks(height, width, patch)])
+    kept = np.asarray(patches.without(blocks, height, width))
+    assert kept[0].all()
+    np.testing.assert_array_equal(kept[1:], ~patches.masks(height, width, patch))
+
+
 def test_a_patch_that_does_not_divide_the_plane_is_refused():
     with pytest.raises(ValueError, match="patch size 5 does not divide a plane of 32 x 32"):
         patches.masks(32, 32, 5)
