@@ -13,7 +13,7 @@ from fsjax import search
 from fsjax.engine import tile_size
 from fsjax.engine.model import Model
 from fsjax.fourier import patches
-from fsjax.runtime import files, interrupt, parallel
+from fsjax.runtime import files, parallel
 from fsjax.runtime.errors import InputError
 from fsjax.runtime.metrics import Metrics
 from fsjax.runtime.random_streams import Stream, generator
@@ -21,6 +21,7 @@ from fsjax.search import gradient, removal
 from fsjax.search.adaptive import adaptive, class_search, exact_sample, image_losses
 from fsjax.search.adaptive.ranking import Ranking
 from fsjax.search.adaptive.successive_elimination import SuccessiveElimination
+from tests.helpers.stopping import Stopped, stop_after
 
 COUNTS = (180, 90)
 
@@ -281,45 +282,24 @@ def test_scores_do_not_depend_on_the_number_of_devices(tmp_path, monkeypatch):
     assert four.provenance == one.provenance
 
 
-class Stopped(Exception):
-    pass
-
-
-def stop_after(monkeypatch, count):
-    """The search stops at its safe point after so many tiles; returns the list of their passes."""
-    seen, counted = [], image_losses.Evaluator.count
-
-    def count_passes(self, label, passes):
-        seen.append(passes)
-        counted(self, label, passes)
-
-    def check():
-        if len(seen) > count:
-            raise Stopped
-
-    monkeypatch.setattr(image_losses.Evaluator, "count", count_passes)
-    monkeypatch.setattr(interrupt, "check", check)
-    return seen
-
-
 @pytest.mark.parametrize("save_seconds", [0.0, 1000.0])
 def test_a_search_stopped_anywhere_goes_on_and_ends_with_the_same_bits(tmp_path, monkeypatch, save_seconds):
     options = {"counts": (60, 40), "save_seconds": save_seconds}
-    seen = stop_after(monkeypatch, np.inf)
+    seen = stop_after(monkeypatch, np.inf, image_losses.Evaluator)
     expected = adaptive.search(make_problem(tmp_path / "whole", **options))
     monkeypatch.undo()
-    whole, total, stops = sum(seen), 0, 0
-    for count in (0, 5, 3, np.inf):
+    whole, total, stops = sum(passes for _, passes in seen), 0, 0
+    for counts in (1, 6, 4, np.inf):
         # A restart that would choose other tiles, and has other devices: the arithmetic stays that of the first start.
         monkeypatch.setattr(tile_size, "fit", lambda *_, stops=stops, **__: 64 // (1 + stops))
         monkeypatch.setattr(gradient, "batch_size", lambda _, stops=stops: 40 // (1 + stops))
         monkeypatch.setattr(parallel, "local_devices", lambda stops=stops: jax.local_devices()[: 1 + stops % 3])
-        seen = stop_after(monkeypatch, count)
+        seen = stop_after(monkeypatch, counts, image_losses.Evaluator)
         try:
             found = adaptive.search(make_problem(tmp_path / "stopped", **options))
         except Stopped:
             stops += 1
-        total += sum(seen)
+        total += sum(passes for _, passes in seen)
         monkeypatch.undo()
     assert stops == 3
     np.testing.assert_array_equal(found.scores, expected.scores)
@@ -335,10 +315,10 @@ def test_a_finished_class_is_read_and_a_damaged_file_is_computed_again(tmp_path,
     assert not any(file.name.startswith("first") for file in files), "they take much room and are of no use any more"
     files[0].write_bytes(files[0].read_bytes()[:-20])
     files[1].write_bytes(b"")
-    seen = stop_after(monkeypatch, np.inf)
+    seen = stop_after(monkeypatch, np.inf, image_losses.Evaluator)
     found = adaptive.search(make_problem(tmp_path, **options))
     np.testing.assert_array_equal(found.scores, expected.scores)
-    assert 3 * 40 < sum(seen) < 0.5 * expected.forward_equivalents
+    assert 3 * 40 < sum(passes for _, passes in seen) < 0.5 * expected.forward_equivalents
     # Other shares need other losses, beside those that are kept.
     monkeypatch.undo()
     options["shares"] = (0.1, 0.3)

@@ -9,10 +9,10 @@ from ml_collections import ConfigDict
 from fsjax import search
 from fsjax.engine.model import Model
 from fsjax.fourier import patches, spectrum
-from fsjax.runtime import interrupt, parallel
+from fsjax.runtime import parallel
 from fsjax.runtime.errors import InputError
 from fsjax.search import gradient, graft, stepwise
-from fsjax.search.throughput import Throughput
+from tests.helpers.stopping import Stopped, stop_after
 
 COUNTS = (4, 3, 5)
 
@@ -204,35 +204,21 @@ def test_scores_do_not_depend_on_the_number_of_devices(monkeypatch):
         assert found[0].provenance == other.provenance
 
 
-class Stopped(Exception):
-    pass
-
-
 def test_a_search_stopped_anywhere_goes_on_and_takes_no_step_twice(tmp_path, monkeypatch):
     monkeypatch.setattr(gradient, "batch_size", lambda problem: 3)
     expected = search.run(make_problem(tmp_path / "whole", resamples=3))
-    counted, taken, stops = Throughput.count, 0, 0
+    taken, stops = 0, 0
     for limit in (1, 2, 3, 1000):
-        seen = []
         monkeypatch.setattr(parallel, "local_devices", lambda stops=stops: jax.local_devices()[: (2, 1, 3, 2)[stops]])
         # A restart that would choose other batches keeps those of the first start.
         monkeypatch.setattr(gradient, "batch_size", lambda problem, stops=stops: 3 + stops)
 
-        def count(self, units, *arguments, seen=seen):
-            seen.append(units)
-            counted(self, units, *arguments)
-
-        def check(seen=seen, limit=limit):
-            if len(seen) >= limit:
-                raise Stopped
-
-        monkeypatch.setattr(Throughput, "count", count)
-        monkeypatch.setattr(interrupt, "check", check)
+        seen = stop_after(monkeypatch, limit)
         try:
             found = search.run(make_problem(tmp_path / "stopped", resamples=3))
         except Stopped:
             stops += 1
-        taken += sum(seen)
+        taken += sum(units for units, *_ in seen)
         monkeypatch.undo()
     assert stops == 3
     np.testing.assert_array_equal(found.scores, expected.scores)

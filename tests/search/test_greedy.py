@@ -8,11 +8,12 @@ import pytest
 from fsjax import search
 from fsjax.engine import tile_size
 from fsjax.fourier import masks, spectrum
-from fsjax.runtime import interrupt, parallel
+from fsjax.runtime import parallel
 from fsjax.runtime.errors import InputError
 from fsjax.search import greedy
 from fsjax.search.throughput import Throughput
 from tests.helpers.greedy_problem import COUNTS, SIZE, make_problem
+from tests.helpers.stopping import Stopped, stop_after
 
 
 @pytest.fixture(autouse=True)
@@ -170,36 +171,20 @@ def test_an_order_that_cannot_be_used_is_named(tmp_path):
     assert search.reads(options) == [tmp_path / "order.npy"]
 
 
-class Stopped(Exception):
-    pass
-
-
 def test_a_culling_stopped_anywhere_goes_on_and_takes_no_step_twice(tmp_path, monkeypatch):
     expected = greedy.search(make_problem(tmp_path / "whole"))
     taken, stops = 0, 0
-    counted = Throughput.count
     for limit in (1, 17, 3, 40, 1000):
         monkeypatch.setattr(tile_size, "fit", lambda *_, stops=stops, **__: 4 + stops)
         monkeypatch.setattr(
             parallel, "local_devices", lambda stops=stops: jax.local_devices()[: (2, 1, 3, 4, 2)[stops]]
         )
-        seen = []
-
-        def count(self, units, *arguments, seen=seen):
-            seen.append(units)
-            counted(self, units, *arguments)
-
-        def check(seen=seen, limit=limit):
-            if len(seen) >= limit:
-                raise Stopped
-
-        monkeypatch.setattr(Throughput, "count", count)
-        monkeypatch.setattr(interrupt, "check", check)
+        seen = stop_after(monkeypatch, limit)
         try:
             found = greedy.search(make_problem(tmp_path / "stopped", save_seconds=1000.0))
         except Stopped:
             stops += 1
-        taken += sum(seen)
+        taken += sum(units for units, *_ in seen)
         monkeypatch.undo()
     assert stops == 4
     np.testing.assert_array_equal(found.scores, expected.scores)

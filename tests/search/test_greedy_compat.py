@@ -9,11 +9,10 @@ from benchmarks.parity.published import batches
 from fsjax import search
 from fsjax.engine import tile_size
 from fsjax.fourier import spectrum
-from fsjax.runtime import interrupt
 from fsjax.runtime.errors import InputError
 from fsjax.search import greedy
-from fsjax.search.throughput import Throughput
 from tests.helpers.greedy_problem import make_problem
+from tests.helpers.stopping import Stopped, stop_after
 
 COUNTS = (150, 90, 120)
 
@@ -124,30 +123,17 @@ def test_an_orbit_of_which_one_member_is_left_counts_as_one_position(share):
     np.testing.assert_array_equal(greedy.METHOD.mask(scores, share), expected)
 
 
-class Stopped(Exception):
-    pass
-
-
 def test_an_elimination_that_is_stopped_goes_on_and_takes_no_step_twice(tmp_path, monkeypatch):
     turns = as_published(8, 0)
     expected = greedy.search(compat_problem(tmp_path / "whole", turns, 0, 1)[0])
-    seen, count = [], Throughput.count
-
-    def counted(self, units, *arguments):
-        seen.append(units)
-        count(self, units, *arguments)
-
-    def check():
-        if len(seen) == 17:
-            raise Stopped
-
-    monkeypatch.setattr(Throughput, "count", counted)
-    monkeypatch.setattr(interrupt, "check", check)
+    stopped = stop_after(monkeypatch, 17)
     with pytest.raises(Stopped):
         greedy.search(compat_problem(tmp_path / "stopped", turns, 0, 1)[0])
+    monkeypatch.undo()
+    others = stop_after(monkeypatch, np.inf)
     found = greedy.search(compat_problem(tmp_path / "stopped", turns, 0, 1)[0])
     np.testing.assert_array_equal(found.scores, expected.scores)
-    assert sum(seen) == len(COUNTS) * (1 + len(np.unique(turns[turns > 0])))
+    assert sum(units for units, *_ in stopped + others) == len(COUNTS) * (1 + len(np.unique(turns[turns > 0])))
 
 
 def test_settings_that_the_published_code_does_not_have_are_named(tmp_path):

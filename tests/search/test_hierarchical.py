@@ -14,11 +14,11 @@ from fsjax.engine import tile_size
 from fsjax.engine.model import Model
 from fsjax.fourier import masks as masks_lib
 from fsjax.fourier import spectrum
-from fsjax.runtime import interrupt, parallel
+from fsjax.runtime import parallel
 from fsjax.runtime.errors import InputError
 from fsjax.search.hierarchical import candidate_regression, hierarchical
 from fsjax.search.hierarchical import stages as stages_lib
-from fsjax.search.throughput import Throughput
+from tests.helpers.stopping import Stopped, stop_after
 
 COUNTS = (5, 3, 4)
 FIELDS = {"patches": "4,2,1", "candidates": "12,15,18", "keep": 3}
@@ -236,35 +236,19 @@ def test_the_number_of_devices_changes_no_bit(tmp_path, monkeypatch):
     assert found[0] == found[1]
 
 
-class Stopped(Exception):
-    pass
-
-
 def test_a_search_stopped_anywhere_goes_on_and_ends_with_the_same_bits(tmp_path, monkeypatch):
     expected = hierarchical.search(make_problem(tmp_path / "whole"))
     computed = stops = 0
-    for tiles in (0, 4, 8, 1000):
-        seen = []
-        counted = Throughput.count
-
-        def count(self, masks, images, name, seen=seen, counted=counted):
-            seen.append(masks)
-            counted(self, masks, images, name)
-
-        def check(seen=seen, tiles=tiles):
-            if len(seen) > tiles:
-                raise Stopped
-
+    for counts in (1, 5, 9, 1000):
         # A restart that would choose other tiles, and has other devices.
-        monkeypatch.setattr(Throughput, "count", count)
-        monkeypatch.setattr(interrupt, "check", check)
+        seen = stop_after(monkeypatch, counts)
         monkeypatch.setattr(tile_size, "fit", lambda *_, stops=stops, **__: 6 * (1 + stops))
         monkeypatch.setattr(parallel, "local_devices", lambda stops=stops: jax.local_devices()[: 1 + stops % 3])
         try:
             found = hierarchical.search(make_problem(tmp_path / "stopped"))
         except Stopped:
             stops += 1
-        computed += sum(seen)
+        computed += sum(masks for masks, *_ in seen)
         monkeypatch.undo()
     assert stops == 3
     np.testing.assert_array_equal(found.masks, expected.masks)

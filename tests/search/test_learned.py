@@ -14,14 +14,14 @@ from scipy.special import expit
 from fsjax import search
 from fsjax.engine.model import Model
 from fsjax.fourier import masks, patches, spectrum
-from fsjax.runtime import interrupt, parallel
+from fsjax.runtime import parallel
 from fsjax.runtime.errors import InputError
 from fsjax.runtime.random_streams import Stream
 from fsjax.search import gradient, other_images, stepwise
 from fsjax.search.learned import initial_scores, learned, mask_selection
 from fsjax.search.learned.mask_optimisation import MaskOptimisation, batch_rows
 from fsjax.search.learned.soft_top_k import soft_top_k
-from fsjax.search.throughput import Throughput
+from tests.helpers.stopping import Stopped, stop_after
 
 SIZE = 8
 LAYOUT = {"batch_images": 5, "tasks_per_device": 1}
@@ -416,10 +416,6 @@ def test_forward_equivalents_count_a_backward_pass_twice(tmp_path):
 ROOM = 4  # images whose gradient fits
 
 
-class Stopped(Exception):
-    pass
-
-
 def test_masks_that_are_learned_are_read_and_not_learned_again(tmp_path, monkeypatch):
     """Saved at every step: the last save holds the masks, not the state that they come from."""
     problem = make_problem(tmp_path)
@@ -436,28 +432,19 @@ def test_a_search_stopped_anywhere_goes_on_and_ends_with_the_same_masks(tmp_path
     fields = {"shares": (0.1, 0.3), "objective": "specific"}
     monkeypatch.setattr(gradient, "batch_size", lambda problem: ROOM)
     expected = learned.search(make_problem(tmp_path / "whole", **fields))
-    counted, taken, stops = Throughput.count, 0, 0
+    taken, stops = 0, 0
     for limit in (1, 8, 12, 1000):
-        devices, seen = jax.local_devices()[: (2, 1, 3, 2)[stops]], []
+        devices = jax.local_devices()[: (2, 1, 3, 2)[stops]]
         monkeypatch.setattr(parallel, "local_devices", lambda devices=devices: devices)
         # A restart that would choose other pieces keeps those of the first start.
         monkeypatch.setattr(gradient, "batch_size", lambda problem, stops=stops: ROOM + stops)
 
-        def count(self, units, *arguments, seen=seen):
-            seen.append(units)
-            counted(self, units, *arguments)
-
-        def check(seen=seen, limit=limit):
-            if len(seen) >= limit:
-                raise Stopped
-
-        monkeypatch.setattr(Throughput, "count", count)
-        monkeypatch.setattr(interrupt, "check", check)
+        seen = stop_after(monkeypatch, limit)
         try:
             found = learned.search(make_problem(tmp_path / "stopped", **fields))
         except Stopped:
             stops += 1
-        taken += sum(seen)
+        taken += sum(units for units, *_ in seen)
         monkeypatch.undo()
     assert stops == 3
     np.testing.assert_array_equal(found.masks, expected.masks)

@@ -14,8 +14,8 @@ from fsjax.runtime import files, interrupt, parallel, partial_results
 from fsjax.runtime.errors import InputError
 from fsjax.runtime.metrics import Metrics
 from fsjax.search import removal
-from fsjax.search.throughput import Throughput
 from tests.helpers.removal_problem import COUNTS, make_problem, network
+from tests.helpers.stopping import Stopped, stop_after
 
 
 @pytest.fixture(autouse=True)
@@ -86,42 +86,20 @@ def test_the_frequencies_a_classifier_reads_rank_first(tmp_path):
     assert maps.scores[0].ravel()[first][order[2]] < 1e-5 < maps.scores[0].ravel()[first][order[1]]
 
 
-class Stopped(Exception):
-    pass
-
-
-def stop_after(monkeypatch, count):
-    """The search stops at its safe point after so many tiles; returns the list of the tiles' masks."""
-    seen = []
-    counted = Throughput.count
-
-    def count_masks(self, masks, images, name):
-        seen.append(masks)
-        counted(self, masks, images, name)
-
-    def check():
-        if len(seen) > count:
-            raise Stopped
-
-    monkeypatch.setattr(Throughput, "count", count_masks)
-    monkeypatch.setattr(interrupt, "check", check)
-    return seen
-
-
 @pytest.mark.parametrize("save_seconds", [0.0, 1000.0])
 def test_a_search_stopped_anywhere_goes_on_and_ends_with_the_same_bits(tmp_path, monkeypatch, save_seconds):
     expected = removal.search(make_problem(tmp_path / "whole"))
     total, stops = 0, 0
-    for count in (0, 3, 1, 2, 1000):
+    for counts in (1, 4, 2, 3, 1000):
         # A restart that would choose other tiles, and has other devices: the arithmetic stays that of the first start.
         monkeypatch.setattr(tile_size, "fit", lambda *_, stops=stops, **__: 6 * (1 + stops))
         monkeypatch.setattr(parallel, "local_devices", lambda stops=stops: jax.local_devices()[: 1 + stops % 3])
-        seen = stop_after(monkeypatch, count)
+        seen = stop_after(monkeypatch, counts)
         try:
             found = removal.search(make_problem(tmp_path / "stopped", save_seconds=save_seconds))
         except Stopped:
             stops += 1
-        total += sum(seen)
+        total += sum(masks for masks, *_ in seen)
         monkeypatch.undo()
     assert stops == 4
     np.testing.assert_array_equal(found.scores, expected.scores)
