@@ -15,7 +15,6 @@ cores are a device each, as in launch.py.
 import functools
 import json
 import pathlib
-import resource
 import subprocess
 import sys
 from collections.abc import Callable
@@ -33,7 +32,7 @@ from fsjax import models
 from fsjax.engine import tile_size
 from fsjax.engine.model import Model
 from fsjax.engine.tile import at_precision
-from fsjax.fourier import spectrum
+from fsjax.fourier import patches, spectrum
 from fsjax.models.folding import fold
 from fsjax.runtime import parallel, startup
 from fsjax.search import removal_compat
@@ -91,7 +90,7 @@ def ratio(name: str, size: int) -> dict:
             out_specs=PartitionSpec(parallel.AXIS),
         )
     )
-    arguments = batches[0].encoded, listed[:tile]
+    arguments = batches[0].encoded, np.asarray(patches.without(listed[:tile], size, size))
     of_a_call = tile * search.batch_size
     sides["filter"] = paired.rounds_of(functools.partial(filtering, *arguments), of_a_call, rate * SECONDS.value)
     for side in sides.values():
@@ -214,7 +213,14 @@ def search_once(name: str, size: int, count: int) -> None:
     images = random_images(IMAGES.value, size)
     search = Search(classifier(name, size), [len(images)])
     search.losses(search.image_batches(images), removal_masks((size, size), 1)[np.arange(count)])
-    print(json.dumps({"peak_mib": round(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024)}))
+    print(json.dumps({"peak_mib": peak_mib()}))
+
+
+def peak_mib() -> int:
+    """Return the most memory that this process has had; getrusage would count what its parent had before it began."""
+    status = pathlib.Path("/proc/self/status").read_text().splitlines()
+    (line,) = (line for line in status if line.startswith("VmHWM:"))
+    return round(int(line.split()[1]) / 1024)
 
 
 def classifier(name: str, size: int) -> Model:
