@@ -99,6 +99,12 @@ def way(name: str, config: ConfigDict, data: BiasedSet) -> ConfigDict:
     return config
 
 
+def pruned(config: ConfigDict, data: BiasedSet) -> ConfigDict:
+    """Return that of a training without the lowest frequencies, which are taken out of test images as well."""
+    config.data.frequencies = "high:0.0625"
+    return plain(config, data)
+
+
 def dfmx(config: ConfigDict, data: BiasedSet) -> ConfigDict:
     """Return that of DFM-X with the maps of the standard training, which the graft search finds, at 5 %."""
     found = plain(base(data, "own"), data)
@@ -114,6 +120,7 @@ WAYS: dict[str, Callable[[ConfigDict, BiasedSet], ConfigDict]] = {
     "probe": probe,
     "told": grafted,
     "random orbits": partial(grafted, random=True),
+    "low pruned": pruned,
     "dfmx": dfmx,
     **{name: partial(way, name) for name in ("amplitude_swap", "orbit_dropout", "afa", "amplitude_dropout")},
 }
