@@ -69,6 +69,8 @@ def fingerprint(config: ConfigDict, stage: Stage) -> dict[str, Any]:
 def _changes_results(name: str, config: ConfigDict) -> bool:
     if name in ("data.cache_gib", "model.check"):
         return False
+    if name == "search.transform" and config.search.transform == "fft":
+        return False  # as before there was a choice
     group, _, field = name.partition(".")
     if group == "train":
         return not config.model.weights and ways.used(field, config.train)
