@@ -9,6 +9,7 @@ from typing import Protocol, SupportsIndex, runtime_checkable
 import numpy as np
 from jaxtyping import Float64, Int, Int32, Num, UInt8
 
+from fsjax.data.prepared import PreparedImages
 from fsjax.data.preprocess import resize
 from fsjax.data.source import Source
 from fsjax.runtime import parallel
@@ -46,6 +47,7 @@ class Dataset:
       cache_gib: most memory for the images.
       rows: which of the source's images, in order; None = all.
       resize_shorter: preprocess.resize's `shorter`; 0 = both sides become image_size.
+      prepared: the source's images at image_size, which then are the cache; None = memory is.
     """
 
     def __init__(
@@ -55,15 +57,19 @@ class Dataset:
         cache_gib: float = 4.0,
         rows: Int[np.ndarray, "images"] | None = None,
         resize_shorter: int = 0,
+        prepared: PreparedImages | None = None,
     ):
         rows = np.arange(len(source)) if rows is None else rows
-        self._source, self._rows, self._shorter = source, rows, resize_shorter
-        self._positions = np.arange(len(rows))  # of these images in the cache, which subsets share
+        self._source, self._shorter = source, resize_shorter
+        # Of these images in the cache, which subsets share; prepared files hold all images of the source.
+        self._positions = np.arange(len(rows)) if prepared is None else rows
+        self._rows = rows if prepared is None else np.arange(len(source))
+        self._prepared = prepared
         self._pool = ThreadPoolExecutor(_WORKERS, thread_name_prefix="fsjax-decode")
         shape = (len(rows), image_size, image_size, 3)
         fits = np.prod(shape, dtype=float) <= cache_gib * 2**30
-        self._cache = np.empty(shape, np.uint8) if fits else None
-        self._filled = np.zeros(len(rows), bool)
+        self._cache = prepared.images if prepared else np.empty(shape, np.uint8) if fits else None
+        self._filled = np.zeros(len(self._rows), bool)
         self.classes, self.planted, self.image_size = source.classes, source.planted, image_size
         self.labels: Int32[np.ndarray, " images"] = source.labels[rows]
 
@@ -80,9 +86,13 @@ class Dataset:
             images = np.empty((len(positions), self.image_size, self.image_size, 3), np.uint8)
             self._decode(positions, images, np.arange(len(positions)))
             return images
-        missing = np.unique(positions[~self._filled[positions]])
+        missing = unknown = np.unique(positions[~self._filled[positions]])
+        if self._prepared:
+            missing = self._prepared.missing(unknown)
         self._decode(missing, self._cache, missing)
-        self._filled[missing] = True  # after the pixels: a flag seen by another thread means a whole image
+        if self._prepared:
+            self._prepared.keep(missing)
+        self._filled[unknown] = True  # after the pixels: a flag seen by another thread means a whole image
         return self._cache[positions]
 
     @property

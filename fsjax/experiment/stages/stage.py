@@ -67,7 +67,7 @@ def fingerprint(config: ConfigDict, stage: Stage) -> dict[str, Any]:
 
 
 def _changes_results(name: str, config: ConfigDict) -> bool:
-    if name in ("data.cache_gib", "model.check"):
+    if name in ("data.cache_gib", "data.prepare", "model.check"):
         return False
     if name == "search.transform" and config.search.transform == "fft":
         return False  # as before there was a choice
