@@ -5,6 +5,7 @@ from collections.abc import Callable
 import numpy as np
 from ml_collections import ConfigDict
 
+from fsjax.data import syn
 from fsjax.data.arrays import open_arrays
 from fsjax.data.dataset import Dataset, measure_mean_std
 from fsjax.data.folder import open_folder
@@ -62,6 +63,8 @@ def check(data_config: ConfigDict) -> None:
         )
     if shorter != 0 and data_config.source == "synthetic":  # scaling moves planted orbits
         raise InputError(f"data.resize_shorter: got {shorter}; expected 0 for data.source=synthetic")
+    if data_config.source == "synthetic":
+        syn.version_of(data_config)
     if not 0 <= data_config.validation_share < 1:
         raise InputError(
             f"data.validation_share: got {data_config.validation_share}; expected 0 or more, and less than 1"

@@ -28,9 +28,12 @@ def coloured_noise(
 
 
 def gratings(
-    rng: np.random.Generator, count: int, orbits: Bool[np.ndarray, "size size"]
+    rng: np.random.Generator,
+    count: int,
+    orbits: Bool[np.ndarray, "size size"],
+    amplitude: Float[np.ndarray, "count size size"] | None = None,
 ) -> Float[np.ndarray, "count size size"]:
-    """Return the sum of one grating of amplitude 1 for each orbit, of a random phase in each image."""
+    """Return the sum of one grating for each orbit, of a random phase in each image; an amplitude of None is 1."""
     size = len(orbits)
     total = np.zeros((count, size, size))
     rows, columns = np.mgrid[:size, :size]
@@ -38,7 +41,8 @@ def gratings(
     for orbit in np.unique(numbers[orbits]):
         row, column = np.argwhere(numbers == orbit)[0]
         angle = 2 * np.pi * ((row - size // 2) * rows + (column - size // 2) * columns) / size
-        total += np.cos(angle + rng.uniform(0, 2 * np.pi, (count, 1, 1)))
+        waves = np.cos(angle + rng.uniform(0, 2 * np.pi, (count, 1, 1)))
+        total += waves if amplitude is None else amplitude[:, row, column, None, None] * waves
     return total
 
 

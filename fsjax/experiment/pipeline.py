@@ -19,6 +19,9 @@ from fsjax.runtime.versions import versions
 
 logger = logging.getLogger(__name__)
 
+# Newer fields that are not off in runs from before them: what those runs did.
+_BEFORE = {"data.synthetic.version": 1}
+
 
 def run(config: ConfigDict, directory: Path, stages: Mapping[str, Stage], *, command: list[str] | None = None) -> None:
     """Run those of the stages that config.stages names in a workdir, as fsjax.experiment.runner.run does."""
@@ -64,7 +67,7 @@ def _check_records(config: ConfigDict, directory: Path, stages: list[Stage]) -> 
         if _has_results(record) or (record and _has_partial_results(config, directory, stage)):
             wanted, recorded = fingerprint(config, stage), record["fields"]
             changes = [
-                f"{field} was {recorded.get(field)!r}, now {wanted.get(field)!r}"
+                f"{field} was {_value(recorded, field)!r}, now {_value(wanted, field)!r}"
                 for field in _differing(wanted, recorded)
                 if not field.startswith(stage.shown)
             ]
@@ -179,8 +182,14 @@ def _inputs(stage: Stage, workspace: Workspace) -> dict[str, str]:
 
 
 def _differing(left: dict[str, Any], right: dict[str, Any]) -> list[str]:
-    """Return the names of fields that differ. A field that one side lacks counts as off, since it may be newer."""
-    return sorted(name for name in left.keys() | right.keys() if (left.get(name) or None) != (right.get(name) or None))
+    """Return the names of fields that differ."""
+    names = left.keys() | right.keys()
+    return sorted(name for name in names if (_value(left, name) or None) != (_value(right, name) or None))
+
+
+def _value(fields: dict[str, Any], name: str) -> Any:
+    """Return a field of a record; one that is lacking may be newer and counts as off, or as what runs did before it."""
+    return fields.get(name, _BEFORE.get(name))
 
 
 def _record_file(config: ConfigDict, directory: Path, stage: Stage) -> Path:

@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 from ml_collections import ConfigDict
 
-from fsjax.data.synthetic import CLASSES, open_synthetic
+from fsjax.data.syn import CLASSES
+from fsjax.data.synthetic import open_synthetic
 from fsjax.fourier import spectrum
 from fsjax.runtime.errors import InputError
 

@@ -7,6 +7,7 @@ from typing import Any
 from ml_collections import ConfigDict
 
 from fsjax import search
+from fsjax.data import syn
 from fsjax.experiment.workspace import Workspace
 from fsjax.runtime import config_fields
 from fsjax.runtime.storage import Path
@@ -71,6 +72,8 @@ def _changes_results(name: str, config: ConfigDict) -> bool:
         return False
     if name == "search.transform" and config.search.transform == "fft":
         return False  # as before there was a choice
+    if name == "data.synthetic.version":
+        return config.data.source == "synthetic" and config.data.name in syn.NAMES
     group, _, field = name.partition(".")
     if group == "train":
         return not config.model.weights and ways.used(field, config.train)
