@@ -9,8 +9,9 @@
 Reproduces the paper's figures of per-class F1 over the first iterations and of relative confusion in band-stop tests:
 the published optimiser at its first learning rate, and copies of the test set that keep some radial bands each
 (config.dynamics.keep). Natural images are trained on for 1,200 iterations, the synthetic sets for 200 instead of the
-published 500 (--config.train.steps=500), since ours are learned within 60. Each of config.dynamics.seeds is a run of
-its own in WORKDIR/seed-<k>; their joint results are WORKDIR/report/dynamics.html, dynamics.json and dynamics.npz.
+published 500 (--config.train.steps=500), since C2 and C3 of ours are learned within 60. Each of config.dynamics.seeds
+is a run of its own in WORKDIR/seed-<k>; their joint results are WORKDIR/report/dynamics.html, dynamics.json and
+dynamics.npz.
 
 Time: synthetic about six minutes on two CPU cores. One H100-class GPU, ESTIMATED from operation counts at 27 TFLOP/s
 and not measured: cifar10 a minute or two, imagenet10 40 minutes.
