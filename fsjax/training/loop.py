@@ -42,7 +42,8 @@ class Training:
 
     config: ConfigDict
     images: Dataset | JoinedDataset
-    steps: int  # of the whole training
+    steps: int  # of the whole training, from `start` on
+    start: Path | None  # the workdir of the run that it goes on from
     network: Network
     optimizer: optax.GradientTransformation
     average: optax.GradientTransformation | None  # of the weights
@@ -86,7 +87,10 @@ def build(config: ConfigDict, dataset: Dataset, mean_std: tuple[np.ndarray, np.n
     images: Dataset | JoinedDataset = dataset
     if options.stylised:
         images = stylised.join_stylised(dataset, options.stylised, config.data)
+    start = ways.start(options, directory)
     steps = num_steps(options, len(images))
+    if start:
+        steps = max(1, steps - steps_of(start))
     network = models.build(
         config.model.name,
         num_classes=len(images.classes),
@@ -119,17 +123,25 @@ def build(config: ConfigDict, dataset: Dataset, mean_std: tuple[np.ndarray, np.n
     plateau = optimizers.plateau(options)
     auxiliary = any(isinstance(way, Copies) and way.auxiliary for way in changes)
     return Training(
-        config, images, steps, network, optimizer, average, plateau, pmap_update(update), auxiliary, metadata
+        config, images, steps, start, network, optimizer, average, plateau, pmap_update(update), auxiliary, metadata
     )
 
 
+def steps_of(run: Path) -> int:
+    """Return how many steps a finished run was trained for."""
+    with contextlib.closing(Checkpoints(run / "checkpoints")) as checkpoints:
+        step = checkpoints.newest()
+        assert step is not None, "the run is finished"
+        return step
+
+
 def restore(training: Training, checkpoints: Checkpoints) -> LoopState:
-    """Return the state of the newest whole checkpoint, or a fresh one; newer, damaged checkpoints are deleted.
+    """Return the state of the newest whole checkpoint, or a first one; newer, damaged checkpoints are deleted.
 
     Raises:
       InputError: the files that the config names had other content when the checkpoint was trained.
     """
-    variables = jax.device_get(training.network.init(training.config.seed))
+    variables = _first_variables(training)
     fresh = state.create(variables, training.optimizer, training.average, auxiliary=training.auxiliary)
     plateau = jax.device_get(training.plateau.init(variables["params"]))
     step = checkpoints.newest() or 0
@@ -142,6 +154,18 @@ def restore(training: Training, checkpoints: Checkpoints) -> LoopState:
     restored = TrainState(**(checkpoints.variables(step, variables) | resumed))
     logger.info("train: resumes from step %d of %d", step, training.steps)
     return LoopState(step, state.replicate(restored), plateau)
+
+
+def _first_variables(training: Training) -> dict[str, Any]:
+    """Return random variables, or those of the run that the training goes on from."""
+    variables = jax.device_get(training.network.init(training.config.seed))
+    if not training.start:
+        return variables
+    with contextlib.closing(Checkpoints(training.start / "checkpoints")) as checkpoints:
+        step = checkpoints.newest()
+        assert step is not None, "the run is finished"
+        logger.info("train: goes on from step %d of %s, for %d more", step, training.start, training.steps)
+        return checkpoints.variables(step, variables)
 
 
 def run_steps(

@@ -2,8 +2,11 @@
 
 Round by round a fresh network is trained for a part of the steps, with the frequencies found so far grafted
 (`training.ways.graft`). The graft search ranks the frequencies of each class; where the class's map controls it, the
-map joins what is grafted. Rounds end when no class adds one. Finding is kept apart from the final training: a network
-that is cured while it learns stays near chance.
+map joins what is grafted. Short rounds end when no class adds one. Finding is kept apart from the final training: a
+network that is cured while it learns stays near chance.
+
+What takes longer to learn, such as the last of several orbits that stand in for each other, shows in a long round. It
+is the final training but for its last part, which goes on from its network, with what was found there grafted as well.
 """
 
 import copy
@@ -11,7 +14,7 @@ import functools
 import logging
 
 import numpy as np
-from jaxtyping import Bool, Float
+from jaxtyping import Bool
 from ml_collections import ConfigDict
 
 from fsjax.data import frequencies
@@ -26,6 +29,7 @@ from fsjax.experiment.stages import STAGES, search, train
 from fsjax.experiment.stages.stage import Stage
 from fsjax.experiment.workspace import Workspace
 from fsjax.fourier import masks
+from fsjax.fourier.dfm import DominantFrequencyMaps
 from fsjax.runtime import files, parallel
 from fsjax.runtime.config_fields import Table
 from fsjax.runtime.errors import InputError, unknown
@@ -35,11 +39,17 @@ from fsjax.training.ways import graft
 
 logger = logging.getLogger(__name__)
 
+# Of the score of a map's first frequency: what has less only fills the map.
+_FAINT = 0.05
 _EXEMPT_FREQUENCIES = "probe.exempt_frequencies"
 
 FIELDS: Table = {
     "rounds": (3, "short trainings at most, each under what the ones before have found"),
-    "length": (0.3, "their length, as a share of the training's"),
+    "length": (
+        0.3,
+        "their length, as a share of the training's; where they find something, the training is probed once more "
+        "when this share of it is left",
+    ),
     "share": (0.02, "share of the plane that a class's map keeps"),
     "max_share": (
         0.25,
@@ -64,8 +74,8 @@ def check(config: ConfigDict) -> None:
         raise InputError(f"train.ways: got {found}; expected graft with {graft.PROBE!r} for the stage probe")
     if options.rounds < 1:
         raise InputError(f"probe.rounds: got {options.rounds}; expected 1 or more")
-    if not 0 < options.length <= 1:
-        raise InputError(f"probe.length: got {options.length:g}; expected above 0, up to 1")
+    if not 0 < options.length < 1:
+        raise InputError(f"probe.length: got {options.length:g}; expected above 0 and below 1")
     if not 0 < options.share < 1:
         raise InputError(f"probe.share: got {options.share:g}; expected above 0 and below 1")
     if not 0 < options.max_share <= 1:
@@ -73,7 +83,7 @@ def check(config: ConfigDict) -> None:
     if options.pairs < 10:
         raise InputError(f"probe.pairs: got {options.pairs}; expected 10 or more, or no interval is narrow enough")
     frequencies.read(options.exempt_frequencies, config.data.image_size, _EXEMPT_FREQUENCIES)
-    first = round_config(config, 1, None)
+    first = round_config(config, 1, options.length, None)
     train.check(first)
     search.check(first)
 
@@ -83,19 +93,20 @@ def is_asked_for(config: ConfigDict) -> bool:
     return config.train.graft.maps == graft.PROBE and "graft" in ways.chosen(config.train)
 
 
-def round_config(config: ConfigDict, number: int, grafted: Path | None) -> ConfigDict:
+def round_config(config: ConfigDict, number: int, length: float, grafted: Path | None) -> ConfigDict:
     """Return the config of a round's run: a part of the training of `config`, and the graft search of its network.
 
     Args:
       config: of the experiment.
       number: of the round, from 1; each has a fresh network.
+      length: as a share of the training's.
       grafted: file of the frequencies that are grafted; None = none are.
     """
     options, one = config.probe, copy.deepcopy(config)
     one.seed, one.stages = config.seed + number, "train,search"
-    one.train.epochs = options.length * config.train.epochs
-    one.train.steps = _part(options.length, config.train.steps)
-    one.train.warmup_steps = int(options.length * config.train.warmup_steps)
+    one.train.epochs = length * config.train.epochs
+    one.train.steps = _part(length, config.train.steps)
+    one.train.warmup_steps = int(length * config.train.warmup_steps)
     if grafted is None:
         one.train.ways = ",".join(name for name in ways.chosen(config.train) if name != "graft")
     else:
@@ -115,48 +126,58 @@ def _run(workspace: Workspace) -> None:
         )
     exempt = _exempt(config, dataset.classes)
     grafted = np.zeros(2 * [config.data.image_size], bool)
-    spared = frequencies.read(config.probe.exempt_frequencies, config.data.image_size, _EXEMPT_FREQUENCIES)
-    spared = grafted if spared is None else spared
-    room = masks.budget(config.probe.max_share, *grafted.shape)
     rounds: list[ProbeRound] = []
-    for number in range(1, config.probe.rounds + 1):
-        directory, before = folder / str(number), folder / f"frequencies-{number - 1}.npy" if number > 1 else None
-        one = round_config(config, number, before)
-        logger.info("probe: round %d of at most %d, %.1f %% grafted", number, config.probe.rounds, 100 * grafted.mean())
-        pipeline.run(one, directory, STAGES)
-        of_round = Workspace(one, directory)
-        maps = of_round.maps.at(config.probe.share)
-        measured = _measure(config, of_round, dataset, maps)
+    before, is_long, last = None, False, False
+    while not last:
+        number = len(rounds) + 1
+        length = 1 - config.probe.length if is_long else config.probe.length
+        kind = "long" if is_long else f"the training's first {100 * length:g} %, at most {config.probe.rounds} of these"
+        logger.info("probe: round %d, %s; %.1f %% grafted", number, kind, 100 * grafted.mean())
+        one = round_config(config, number, length, before)
+        pipeline.run(one, folder / str(number), STAGES)
+        of_round = Workspace(one, folder / str(number))
+        measured = _measure(config, of_round, dataset)
         used = probes.in_use(measured)
-        new = maps[used & ~exempt] & ~grafted & ~spared
-        added = masks.union(new, _scores(of_round)[used & ~exempt], room - int(grafted.sum()))
-        if added.sum() < new.any(0).sum():
-            logger.warning(
-                "probe: the maps in use hold %.1f %% of the plane; the first frequencies of each go up to %g %% "
-                "(probe.max_share)",
-                100 * (grafted | new.any(0)).mean(),
-                100 * config.probe.max_share,
-            )
+        added = _added(config, of_round.maps, used & ~exempt, grafted)
         grafted = grafted | added
         accuracy = evaluate_unfiltered(of_round.classifier, workspace.dataset("test")).accuracy
-        share = float(grafted.mean())
-        rounds.append(ProbeRound(accuracy, *measured, tuple(used.tolist()), int(added.sum()), share))
+        rounds.append(ProbeRound(accuracy, *measured, tuple(used.tolist()), int(added.sum()), float(grafted.mean())))
         _log(dataset.classes, rounds[-1], number)
-        if not added.any():
-            break
-        parallel.decide(functools.partial(files.write_npy, folder / f"frequencies-{number}.npy", grafted))
+        last = is_long or not grafted.any()
+        is_long = not added.any() or number == config.probe.rounds
+        before = folder / f"frequencies-{number}.npy"
+        parallel.decide(functools.partial(files.write_npy, before, grafted))
     found = Probes(dataset.classes, tuple(exempt.tolist()), tuple(rounds), float(grafted.mean()))
+    start = {"run": len(rounds) if grafted.any() else None}
     parallel.decide(lambda: files.write_json(probes.result_file(workspace.directory), found.to_json()))
     parallel.decide(lambda: files.write_npy(graft.probed_file(workspace.directory), grafted))
+    parallel.decide(lambda: files.write_json(graft.start_file(workspace.directory), start))
     if not grafted.any():
         logger.info("probe: no class is controlled by a map of %g %%; nothing is grafted", 100 * config.probe.share)
 
 
-def _scores(of_round: Workspace) -> Float[np.ndarray, "classes height width"]:
-    """Return the scores of a round's maps."""
-    scores = of_round.maps.scores
-    assert scores is not None, "the graft search ranks frequencies"
-    return scores
+def _added(
+    config: ConfigDict,
+    maps: DominantFrequencyMaps,
+    chosen: Bool[np.ndarray, " classes"],
+    grafted: Bool[np.ndarray, "size size"],
+) -> Bool[np.ndarray, "size size"]:
+    """Return what the maps of the chosen classes add to the frequencies that are grafted."""
+    assert maps.scores is not None, "the graft search ranks frequencies"
+    scores = maps.scores[chosen]
+    clear = scores >= _FAINT * scores.max((1, 2), keepdims=True, initial=0)
+    spared = frequencies.read(config.probe.exempt_frequencies, config.data.image_size, _EXEMPT_FREQUENCIES)
+    new = maps.at(config.probe.share)[chosen] & clear & ~grafted & (True if spared is None else ~spared)
+    room = masks.budget(config.probe.max_share, *grafted.shape) - int(grafted.sum())
+    added = masks.union(new, scores, room)
+    if added.sum() < new.any(0).sum():
+        logger.warning(
+            "probe: the maps in use hold %.1f %% of the plane; the first frequencies of each go up to %g %% "
+            "(probe.max_share)",
+            100 * (grafted | new.any(0)).mean(),
+            100 * config.probe.max_share,
+        )
+    return added
 
 
 def _part(share: float, steps: int) -> int:
@@ -173,11 +194,9 @@ def _exempt(config: ConfigDict, classes: tuple[str, ...]) -> Bool[np.ndarray, " 
     return np.isin(classes, names)
 
 
-def _measure(
-    config: ConfigDict, of_round: Workspace, dataset: Dataset, maps: Bool[np.ndarray, "classes height width"]
-) -> Measured:
+def _measure(config: ConfigDict, of_round: Workspace, dataset: Dataset) -> Measured:
     """Measure the maps of a round's network on the training images."""
-    classifier = of_round.classifier
+    classifier, maps = of_round.classifier, of_round.maps.at(config.probe.share)
     nothing = np.full(len(maps), np.nan)
     sample = GraftSample(
         images=lambda rows: np.asarray(normalise(dataset.images(rows), *classifier.mean_std)),
@@ -215,7 +234,11 @@ STAGE = Stage(
     name="probe",
     fields=("seed", "data", "model", "train", "probe"),
     check=check,
-    outputs=lambda workspace: [probes.result_file(workspace.directory), graft.probed_file(workspace.directory)],
+    outputs=lambda workspace: [
+        probes.result_file(workspace.directory),
+        graft.probed_file(workspace.directory),
+        graft.start_file(workspace.directory),
+    ],
     run=_run,
     partial=lambda config: "probes",
     splits=lambda config: ("train", "test"),

@@ -53,6 +53,12 @@ def files(options: ConfigDict, directory: Path) -> dict[str, Path]:
     return {field: file for name in chosen(options) for field, file in WAYS[name].files(options, directory).items()}
 
 
+def start(options: ConfigDict, directory: Path) -> Path | None:
+    """Return the workdir of the run that the training of config.train goes on from; None = it begins with nothing."""
+    found = (WAYS[name].start(options, directory) for name in chosen(options))
+    return next((run for run in found if run), None)
+
+
 def passes(options: ConfigDict) -> int:
     """Return how many times as long a step is as one without ways, about."""
     return 1 + sum(WAYS[name].passes for name in chosen(options))

@@ -96,6 +96,19 @@ def probed_file(directory: Path) -> Path:
     return directory / "probes" / "frequencies.npy"
 
 
+def start_file(directory: Path) -> Path:
+    """Return the file of a workdir that names the probe whose network the training goes on from; null = none."""
+    return directory / "probes" / "start.json"
+
+
+def _start(options: ConfigDict, directory: Path) -> Path | None:
+    """Return the workdir of the long probe; None where the probes found nothing, or other frequencies are grafted."""
+    if options.graft.maps != PROBE:
+        return None
+    run = files.read_json(start_file(directory))["run"]
+    return directory / "probes" / str(run) if run else None
+
+
 def _file(options: ConfigDict, directory: Path | None) -> Path | None:
     """Return the file that train.graft.maps names, if it names one; raise InputError where it is missing."""
     named = options.graft.maps
@@ -122,4 +135,4 @@ def _files(options: ConfigDict, directory: Path) -> dict[str, Path]:
     return {FIELD: file} if file else {}
 
 
-WAY = Way(FIELDS, _make, _check, _files)
+WAY = Way(FIELDS, _make, _check, _files, start=_start)
