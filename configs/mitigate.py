@@ -7,8 +7,9 @@
 
 The stage probe trains networks for a part of the steps, each a run of its own in WORKDIR/probes/<round>, and finds by
 grafts which few frequencies control a class. The final training gives each image these frequencies of another one
-(train.ways=graft), so they tell nothing of the label. Then it is searched anew and judged as any run. Cost, in images
-that are trained on: at most 1 + probe.rounds x probe.length times a standard training. A class whose true cue is a few
+(train.ways=graft), so they tell nothing of the label; it is probed itself before its last part. Then it is searched
+anew and judged as any run. Cost, in images that are trained on: at most 1 + probe.rounds x probe.length times a
+standard training. A class whose true cue is a few
 fixed frequencies would lose it, which the data cannot tell: config.probe.exempt_classes spares it.
 """
 

@@ -68,7 +68,7 @@ class Probes(ResultFile):
     Attributes:
       classes: display names.
       exempt: whether a class's maps were left out of what is grafted, by config.probe.exempt_classes.
-      rounds: in order; the last one found nothing more, or the number of rounds was reached.
+      rounds: in order; the last one is long, unless no round found anything.
       share: of the plane that is grafted in the final training.
     """
 

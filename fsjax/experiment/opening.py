@@ -81,8 +81,11 @@ def forward_passes(config: ConfigDict, datasets: dict[str, Dataset]) -> dict[str
         steps = num_steps(config.train, len(training)) * ways.passes(config.train)
         found["train"] = speed.TRAINING * config.train.batch_size * steps
         if "probe" in config:
-            each = config.probe.length * found["train"] + _graft_passes(config.search, len(training.classes))
-            found["probe"] = round(config.probe.rounds * each)
+            options, whole = config.probe, found["train"]
+            searches = (options.rounds + 1) * _graft_passes(config.search, len(training.classes))
+            # Where they find something; the long one leaves the last part of the training.
+            found["probe"] = round((options.rounds * options.length + 1 - options.length) * whole + searches)
+            found["train"] = round(options.length * whole)
     if (searched := datasets.get(config.search.split)) is not None:
         found["search"] = _search_passes(config.search, np.bincount(searched.labels), plane)
     if (test := datasets.get("test")) is not None:

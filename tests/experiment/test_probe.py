@@ -11,6 +11,7 @@ from fsjax import models
 from fsjax.evaluation.probes import Probes
 from fsjax.experiment import runner
 from fsjax.experiment.multi_run import probe
+from fsjax.fourier import dfm, spectrum
 from fsjax.report import terminal
 from fsjax.runtime import interrupt, storage
 from fsjax.runtime.checkpoints import Checkpoints
@@ -22,7 +23,7 @@ from fsjax.training.ways import graft
 def make_config(**fields):
     """Two short rounds on 24 pixels, of a network that learns nothing much."""
     config = small(mitigate.get_config())
-    config.probe.rounds, config.probe.length, config.probe.pairs = 2, 0.5, 12
+    config.probe.rounds, config.probe.length, config.probe.pairs = 2, 0.3, 12
     for name, value in fields.items():
         group, _, field = name.rpartition("__")
         (config[group] if group else config)[field] = value
@@ -59,25 +60,63 @@ def test_rounds_graft_what_the_ones_before_found_and_the_final_training_all_of_i
     found = Probes.read(directory / "probes" / "probes.json")
     grafted = np.load(graft.probed_file(directory))
     first = np.load(tmp_path / "probes" / "frequencies-1.npy")
-    assert len(found.rounds) == 2 and found.share == grafted.mean() == found.rounds[1].share
-    assert first.sum() == found.rounds[0].added and grafted.sum() == first.sum() + found.rounds[1].added
+    assert len(found.rounds) == 3 and found.share == grafted.mean() == found.rounds[2].share
+    assert first.sum() == found.rounds[0].added and grafted.sum() == sum(one.added for one in found.rounds)
     assert (grafted & first == first).all()
-    configs = [json.loads((tmp_path / f"probes/{number}/config.json").read_text()) for number in (1, 2)]
-    assert [one["train"]["steps"] for one in configs] == [2, 2] and [one["seed"] for one in configs] == [1, 2]
-    assert [one["train"]["ways"] for one in configs] == ["", "graft"]
+    configs = [json.loads((tmp_path / f"probes/{number}/config.json").read_text()) for number in (1, 2, 3)]
+    assert [one["train"]["steps"] for one in configs] == [1, 1, 3] and [one["seed"] for one in configs] == [1, 2, 3]
+    assert [one["train"]["ways"] for one in configs] == ["", "graft", "graft"]
     assert configs[1]["train"]["graft"]["maps"] == str(tmp_path / "probes" / "frequencies-1.npy")
     page = (tmp_path / "report" / "graft" / "index.html").read_text()
-    assert "What the training was kept from" in page and page.count("The map of ring in probe") == 2
+    assert "What the training was kept from" in page and page.count("The map of ring in probe") == 3
 
     told = terminal.of_run(directory, "graft", 0.05, 0.6)
-    assert f"Kept from the training: {100 * found.share:.2g} % of the plane, found in 2 probes. Accuracy on" in told
+    assert f"Kept from the training: {100 * found.share:.2g} % of the plane, found in 3 probes. Accuracy on" in told
 
     # All of it again computes nothing, and the final training is tied to what was found.
     before = (tmp_path / "stages" / "train.json").read_text()
     runner.run(make_config(), directory)
     assert (tmp_path / "stages" / "train.json").read_text() == before
     record = json.loads(before)
-    assert "probes/frequencies.npy" in record["inputs"]
+    assert {"probes/frequencies.npy", "probes/start.json"} <= record["inputs"].keys()
+
+
+@pytest.mark.usefixtures("all_in_use")
+def test_the_final_training_goes_on_from_the_long_probe_for_the_steps_that_are_left(tmp_path, caplog):
+    directory = storage.path(tmp_path / "run")
+    config = make_config(stages="probe,train")
+    config.probe.rounds, config.train.learning_rate = 1, 0.0  # so that weights stay what they begin with
+    caplog.set_level("INFO")
+    runner.run(config, directory)
+    assert json.loads((tmp_path / "run/probes/start.json").read_text())["run"] == 2
+    assert "train: goes on from step 3 of" in caplog.text
+    final = Checkpoints(directory / "checkpoints")
+    assert final.newest() == 1 and final.metadata(1)["steps"] == 1
+    for after, before in zip(weights(directory), weights(tmp_path / "run/probes/2"), strict=True):
+        np.testing.assert_array_equal(after, before)
+
+
+@pytest.mark.usefixtures("all_in_use")
+def test_a_round_that_adds_nothing_is_followed_by_a_long_one(tmp_path, monkeypatch):
+    added = iter([True, False, True])
+    monkeypatch.setattr(probe, "_added", lambda config, maps, used, grafted: np.full_like(grafted, next(added)))
+    runner.run(make_config(stages="probe", probe__rounds=3), storage.path(tmp_path))
+    steps = [json.loads(file.read_text())["train"]["steps"] for file in sorted(tmp_path.glob("probes/?/config.json"))]
+    assert steps == [1, 1, 3]
+
+
+def test_what_only_fills_a_map_is_not_grafted():
+    scores = np.zeros((2, 24, 24))
+    orbits = spectrum.orbits(24, 24)
+    for orbit, score in ((5, 1.0), (6, 0.06), (7, 0.04)):
+        scores[0][orbits == orbit] = score
+    shares = {"shares": (0.02,), "classes": ("a", "b"), "method": "graft", "searched_on": "train"}
+    maps = dfm.from_scores(list(scores), **shares, images=np.ones(2, int), forward_equivalents=0, provenance={})
+    config, nothing = make_config(), np.zeros((24, 24), bool)
+    added = probe._added(config, maps, np.array([True, False]), nothing)
+    np.testing.assert_array_equal(added, np.isin(orbits, (5, 6)))
+    config.probe.exempt_frequencies = "high:0.0"
+    assert not probe._added(config, maps, np.array([True, False]), nothing).any()
 
 
 @pytest.mark.usefixtures("all_in_use")
@@ -127,7 +166,8 @@ def test_classes_and_frequencies_can_be_exempted(tmp_path):
     exempt = make_config(stages="probe", probe__rounds=1, probe__exempt_classes="ring, square")
     exempt.probe.exempt_frequencies = "low:0.2"
     runner.run(exempt, storage.path(tmp_path / "some"))
-    every, some = (np.load(tmp_path / name / "probes" / "frequencies.npy") for name in ("all", "some"))
+    # Of the first round: what is grafted after it changes what later networks learn.
+    every, some = (np.load(tmp_path / name / "probes" / "frequencies-1.npy") for name in ("all", "some"))
     assert some.sum() < every.sum() and not (some & ~every).any()
     assert Probes.read(storage.path(tmp_path / "some" / "probes" / "probes.json")).exempt == (True, False, False, True)
 
@@ -147,19 +187,19 @@ def test_a_round_is_a_training_that_can_be_run_for_every_data_set(arg):
     config = mitigate.get_config(arg)
     config.train.ways = "afa, graft"
     for file, names in ((None, "afa"), (storage.path("found.npy"), "afa, graft")):
-        one = probe.round_config(config, 2, file)
+        one = probe.round_config(config, 2, 0.3, file)
         assert one.train.ways == names and one.train.graft.maps == str(file or "probe")
         one.train.ways = ""  # no file is there to be read
         settings.check(one)
     lengths = [settings.num_steps(of.train, 10_000) for of in (config, one)]
-    assert lengths[1] == pytest.approx(config.probe.length * lengths[0], rel=0.01)
+    assert lengths[1] == pytest.approx(0.3 * lengths[0], rel=0.01)
 
 
 @pytest.mark.parametrize(
     ("fields", "message"),
     [
         ({"probe__rounds": 0}, "probe.rounds: got 0; expected 1 or more"),
-        ({"probe__length": 0.0}, "probe.length: got 0; expected above 0, up to 1"),
+        ({"probe__length": 0.0}, "probe.length: got 0; expected above 0 and below 1"),
         ({"probe__share": 1.0}, "probe.share: got 1; expected above 0 and below 1"),
         ({"probe__pairs": 5}, "probe.pairs: got 5; expected 10 or more"),
         ({"probe__exempt_frequencies": "loud"}, "probe.exempt_frequencies: got 'loud'"),

@@ -131,7 +131,7 @@ def _run(workspace: Workspace) -> None:
     while not last:
         number = len(rounds) + 1
         length = 1 - config.probe.length if is_long else config.probe.length
-        kind = "long" if is_long else f"the training's first {100 * length:g} %, at most {config.probe.rounds} of these"
+        kind = "the long one" if is_long else f"at most {config.probe.rounds} short ones"
         logger.info("probe: round %d, %s; %.1f %% grafted", number, kind, 100 * grafted.mean())
         one = round_config(config, number, length, before)
         pipeline.run(one, folder / str(number), STAGES)

@@ -15,6 +15,7 @@ from ml_collections import ConfigDict
 from fsjax.data import frequencies
 from fsjax.fourier import spectrum
 from fsjax.runtime import files, parallel
+from fsjax.runtime.checkpoints import chosen_hashes
 from fsjax.runtime.config_fields import Table
 from fsjax.runtime.errors import InputError
 from fsjax.runtime.storage import Path
@@ -132,7 +133,12 @@ def _check(options: ConfigDict, size: int) -> None:
 
 def _files(options: ConfigDict, directory: Path) -> dict[str, Path]:
     file = _file(options, directory)
-    return {FIELD: file} if file else {}
+    found = {FIELD: file} if file else {}
+    if options.graft.maps == PROBE:
+        found["train.graft.start"] = start_file(directory)
+        if run := _start(options, directory):
+            found["train.graft.weights"] = chosen_hashes(run / "checkpoints", "")
+    return found
 
 
 WAY = Way(FIELDS, _make, _check, _files, start=_start)
