@@ -70,8 +70,6 @@ def fingerprint(config: ConfigDict, stage: Stage) -> dict[str, Any]:
 def _changes_results(name: str, config: ConfigDict) -> bool:
     if name in ("data.cache_gib", "data.prepare", "model.check"):
         return False
-    if name == "search.transform" and config.search.transform == "fft":
-        return False  # as before there was a choice
     if name == "data.synthetic.version":
         return config.data.source == "synthetic" and config.data.name in syn.NAMES
     group, _, field = name.partition(".")
