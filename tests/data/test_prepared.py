@@ -95,8 +95,8 @@ def test_threads_and_two_sets_on_one_file_see_whole_images_only(root, tmp_path):
 
 
 def test_where_nothing_can_be_kept_one_line_says_so(root, tmp_path, monkeypatch):
-    with pytest.raises(InputError, match=r"^data.prepare: got data.source synthetic; expected folder, or"):
-        data.check(data_config("synthetic", prepare="kept"))
+    with pytest.raises(InputError, match=r"^data.prepare: got data.source arrays; expected folder, or"):
+        data.check(data_config("arrays", prepare="kept"))
     with pytest.raises(InputError, match=r"^data.prepare: got 'memory://kept'; expected a local folder$"):
         load(root, prepare="memory://kept")
     (tmp_path / "file").write_text("")

@@ -105,24 +105,28 @@ def test_a_round_that_adds_nothing_is_followed_by_a_long_one(tmp_path, monkeypat
     assert steps == [1, 1, 3]
 
 
+def ranked(*scores):
+    """Maps of two classes at 2 %, of which the first one ranks orbits by these scores."""
+    planes, orbits = np.zeros((2, 24, 24)), spectrum.orbits(24, 24)
+    for orbit, score in scores:
+        planes[0][orbits == orbit] = score
+    about = {"classes": ("a", "b"), "method": "graft", "searched_on": "train", "images": np.ones(2, int)}
+    return dfm.from_scores(list(planes), (0.02,), **about, forward_equivalents=0, provenance={})
+
+
 def test_what_only_fills_a_map_is_not_grafted():
-    scores = np.zeros((2, 24, 24))
-    orbits = spectrum.orbits(24, 24)
-    for orbit, score in ((5, 1.0), (6, 0.06), (7, 0.04)):
-        scores[0][orbits == orbit] = score
-    shares = {"shares": (0.02,), "classes": ("a", "b"), "method": "graft", "searched_on": "train"}
-    maps = dfm.from_scores(list(scores), **shares, images=np.ones(2, int), forward_equivalents=0, provenance={})
     config, nothing = make_config(), np.zeros((24, 24), bool)
-    added = probe._added(config, maps, np.array([True, False]), nothing)
-    np.testing.assert_array_equal(added, np.isin(orbits, (5, 6)))
+    maps, first = ranked((5, 1.0), (6, 0.06), (7, 0.04)), np.array([True, False])
+    added = probe._added(config, maps, first, nothing)
+    np.testing.assert_array_equal(added, np.isin(spectrum.orbits(24, 24), (5, 6)))
     config.probe.exempt_frequencies = "high:0.0"
-    assert not probe._added(config, maps, np.array([True, False]), nothing).any()
+    assert not probe._added(config, maps, first, nothing).any()
 
 
 @pytest.mark.usefixtures("all_in_use")
 def test_a_stopped_probe_goes_on_where_it_was(tmp_path, monkeypatch):
     whole, stopped = storage.path(tmp_path / "whole"), storage.path(tmp_path / "stopped")
-    config = make_config(stages="probe")
+    config = make_config(stages="probe", probe__rounds=1)
     runner.run(config, whole)
     with monkeypatch.context() as patch:
         patch.setattr(interrupt, "requested", lambda: (stopped / "probes" / "2").exists())
@@ -133,14 +137,13 @@ def test_a_stopped_probe_goes_on_where_it_was(tmp_path, monkeypatch):
         assert (stopped / "probes" / name).read_bytes() == (whole / "probes" / name).read_bytes()
 
 
-@pytest.mark.usefixtures("all_in_use")
-def test_no_more_than_a_share_of_the_plane_is_grafted_and_the_log_tells(tmp_path, caplog):
-    config = make_config(stages="probe")
-    config.probe.max_share = 0.03
-    runner.run(config, storage.path(tmp_path))
-    found = Probes.read(storage.path(tmp_path) / "probes" / "probes.json")
-    assert 0.02 < found.share <= 0.03 and found.rounds[-1].added in (0, 1, 2)
-    assert "the first frequencies of each go up to 3 %" in caplog.text
+def test_no_more_than_a_share_of_the_plane_is_grafted_and_the_log_tells(caplog):
+    config, maps = make_config(), ranked((5, 1.0), (6, 0.9), (7, 0.8), (8, 0.7))
+    config.probe.max_share = 8 / 576
+    before = np.isin(spectrum.orbits(24, 24), (20, 21))
+    added = probe._added(config, maps, np.array([True, False]), before)
+    np.testing.assert_array_equal(added, np.isin(spectrum.orbits(24, 24), (5, 6)))
+    assert "the first frequencies of each go up to 1.38889 %" in caplog.text
     config.probe.max_share = 0.0
     with pytest.raises(InputError, match=r"probe.max_share: got 0; expected above 0, up to 1"):
         probe.check(config)
@@ -161,15 +164,15 @@ def test_where_nothing_is_found_the_training_is_a_standard_one(tmp_path, monkeyp
 
 
 @pytest.mark.usefixtures("all_in_use")
-def test_classes_and_frequencies_can_be_exempted(tmp_path):
-    runner.run(make_config(stages="probe", probe__rounds=1), storage.path(tmp_path / "all"))
-    exempt = make_config(stages="probe", probe__rounds=1, probe__exempt_classes="ring, square")
-    exempt.probe.exempt_frequencies = "low:0.2"
-    runner.run(exempt, storage.path(tmp_path / "some"))
-    # Of the first round: what is grafted after it changes what later networks learn.
-    every, some = (np.load(tmp_path / name / "probes" / "frequencies-1.npy") for name in ("all", "some"))
-    assert some.sum() < every.sum() and not (some & ~every).any()
-    assert Probes.read(storage.path(tmp_path / "some" / "probes" / "probes.json")).exempt == (True, False, False, True)
+def test_classes_can_be_exempted(tmp_path):
+    directory = storage.path(tmp_path)
+    config = make_config(stages="probe", probe__rounds=1, probe__exempt_classes="ring, square")
+    runner.run(config, directory)
+    found = np.load(tmp_path / "probes" / "frequencies-1.npy")
+    maps = dfm.DominantFrequencyMaps.load(directory / "probes" / "1" / "dfm" / "graft.npz")
+    cross = probe._added(config, maps, np.array([False, True, False, False]), np.zeros((24, 24), bool))
+    np.testing.assert_array_equal(found, cross)
+    assert Probes.read(directory / "probes" / "probes.json").exempt == (True, False, False, True)
 
 
 def test_one_class_is_refused_before_anything_is_trained(tmp_path):

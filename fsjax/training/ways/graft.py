@@ -103,8 +103,8 @@ def start_file(directory: Path) -> Path:
 
 
 def _start(options: ConfigDict, directory: Path) -> Path | None:
-    """Return the workdir of the long probe; None where the probes found nothing, or other frequencies are grafted."""
-    if options.graft.maps != PROBE:
+    """Return the workdir of the long probe; None where there was none, or other frequencies are grafted."""
+    if options.graft.maps != PROBE or not start_file(directory).is_file():
         return None
     run = files.read_json(start_file(directory))["run"]
     return directory / "probes" / str(run) if run else None
@@ -134,10 +134,9 @@ def _check(options: ConfigDict, size: int) -> None:
 def _files(options: ConfigDict, directory: Path) -> dict[str, Path]:
     file = _file(options, directory)
     found = {FIELD: file} if file else {}
-    if options.graft.maps == PROBE:
+    if run := _start(options, directory):
         found["train.graft.start"] = start_file(directory)
-        if run := _start(options, directory):
-            found["train.graft.weights"] = chosen_hashes(run / "checkpoints", "")
+        found["train.graft.weights"] = chosen_hashes(run / "checkpoints", "")
     return found
 
 
