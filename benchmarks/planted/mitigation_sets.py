@@ -50,7 +50,7 @@ class BiasedSet:
 
     @functools.cached_property
     def classes(self) -> tuple[str, ...]:
-        return self._photographs("train").classes if self.root else biased.CLASSES
+        return _photographs(self.root, self.size, "train").classes if self.root else biased.CLASSES
 
     def draw(
         self, per_class: int, shown: str, stream: int
@@ -60,7 +60,7 @@ class BiasedSet:
         if self.root:
             photographs, rows = self._rows(per_class, stream)
             rows = rng.permutation(rows)
-            labels = photographs.labels[rows].astype(int)
+            labels, pictures = photographs.labels[rows].astype(int), photographs.images(rows)
         else:
             labels = rng.permutation(np.repeat(np.arange(len(self.classes)), per_class))
         others = (labels + rng.integers(1, len(self.classes), len(labels))) % len(self.classes)
@@ -70,7 +70,7 @@ class BiasedSet:
         images = []
         for number, (label, owner, has) in enumerate(zip(labels, owners, present, strict=True)):
             if self.root:
-                image = (photographs[rows[number]] / 255 - noise.MEAN) / noise.NOISE
+                image = (pictures[number] / 255 - noise.MEAN) / noise.NOISE
             else:
                 image = self._shape_in_noise(rng, int(label))
             shortcut = self.strength * self.shortcut.draw(rng, int(owner), bool(has))
@@ -87,7 +87,7 @@ class BiasedSet:
 
     def _rows(self, per_class: int, stream: int) -> tuple[Dataset, Int[np.ndarray, " n"]]:
         """Return the real images that a stream draws from, and which of them."""
-        photographs = self._photographs("test" if stream >= TEST else "train")
+        photographs = _photographs(self.root, self.size, "test" if stream >= TEST else "train")
         chosen = []
         for label in range(len(self.classes)):
             rows = np.flatnonzero(photographs.labels == label)
@@ -96,9 +96,6 @@ class BiasedSet:
                 rows = rows[:kept] if stream == TRAIN else rows[kept:]
             chosen.append(rows[:per_class])
         return photographs, np.concatenate(chosen)
-
-    def _photographs(self, split: str) -> Dataset:
-        return _photographs(self.root, self.size, split)
 
 
 @functools.cache

@@ -19,16 +19,12 @@ Examples:
 """
 
 import functools
-from typing import Any, TypeAlias
 
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Bool, Float, Int
 
 from fsjax.fourier import spectrum
-
-# On the host or on a device.
-AnyArray: TypeAlias = Any
 
 
 def masks(
@@ -57,7 +53,9 @@ def blocks(height: int, width: int, patch: int) -> Int[np.ndarray, "patches 3"]:
     return np.pad(corners, [(0, 0), (0, 1)], constant_values=patch)
 
 
-def without(blocks: Int[AnyArray, "n 3"], height: int, width: int) -> Bool[Array, "n height width"]:
+def without(
+    blocks: Int[Array, "n 3"] | Int[np.ndarray, "n 3"], height: int, width: int
+) -> Bool[Array, "n height width"]:
     """Return masks that keep all but the patch of a block each; one of side 0 keeps everything."""
     row, column, side = (part[:, None] for part in jnp.asarray(blocks).T)
 
@@ -65,9 +63,8 @@ def without(blocks: Int[AnyArray, "n 3"], height: int, width: int) -> Bool[Array
         in_rows, in_columns = (rows >= row) & (rows < row + side), (columns >= column) & (columns < column + side)
         return in_rows[:, :, None] & in_columns[:, None, :]
 
-    rows, columns = np.arange(height), np.arange(width)
-    conjugates = inside((2 * (height // 2) - rows) % height, (2 * (width // 2) - columns) % width)
-    return ~(inside(rows, columns) | conjugates)
+    conjugates = inside(*spectrum.conjugate_indices(height, width))
+    return ~(inside(np.arange(height), np.arange(width)) | conjugates)
 
 
 def count(height: int, width: int, patch: int) -> int:

@@ -74,7 +74,7 @@ def per_orbit(plane: Shaped[np.ndarray, "*batch height width"]) -> Shaped[np.nda
 
 def conjugate(plane: Shaped[np.ndarray, "*batch height width"]) -> Shaped[np.ndarray, "*batch height width"]:
     """Return the plane at the conjugate of every position: out(u, v) = plane(-u, -v)."""
-    rows, columns = _conjugate_indices(*plane.shape[-2:])
+    rows, columns = conjugate_indices(*plane.shape[-2:])
     return plane[..., rows[:, None], columns[None, :]]
 
 
@@ -163,7 +163,7 @@ def filter_orbits(
 def half_weights(masks: Shaped[Array, "*batch height width"]) -> Float[Array, "*batch height half"]:
     """Return the weight of each frequency of a half spectrum under masks of the centred plane."""
     height, width = masks.shape[-2:]
-    rows, columns = _conjugate_indices(height, width)
+    rows, columns = conjugate_indices(height, width)
     masks = masks.astype(jnp.float32)
     symmetric = (masks + masks[..., rows[:, None], columns[None, :]]) / 2
     return jnp.fft.ifftshift(symmetric, axes=(-2, -1))[..., : width // 2 + 1]
@@ -257,10 +257,11 @@ def _half_components(
     components: Complex[Array, "masks height width channels"],
 ) -> Complex[Array, "masks height half channels"]:
     height, width = components.shape[1:3]
-    rows, columns = _conjugate_indices(height, width)
+    rows, columns = conjugate_indices(height, width)
     hermitian = (components + components[:, rows[:, None], columns[None, :]].conj()) / 2
     return jnp.fft.ifftshift(hermitian, axes=(1, 2))[:, :, : width // 2 + 1]
 
 
-def _conjugate_indices(height: int, width: int) -> tuple[np.ndarray, np.ndarray]:
+def conjugate_indices(height: int, width: int) -> tuple[np.ndarray, np.ndarray]:
+    """Return the row of the conjugate of each row of the centred plane, and the column of that of each column."""
     return (2 * (height // 2) - np.arange(height)) % height, (2 * (width // 2) - np.arange(width)) % width

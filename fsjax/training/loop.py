@@ -141,10 +141,12 @@ def restore(training: Training, checkpoints: Checkpoints) -> LoopState:
     Raises:
       InputError: the files that the config names had other content when the checkpoint was trained.
     """
-    variables = _first_variables(training)
+    variables = jax.device_get(training.network.init(training.config.seed))
+    step = checkpoints.newest() or 0
+    if training.start and not step:
+        variables = _variables_of(training.start, variables, training.steps)
     fresh = state.create(variables, training.optimizer, training.average, auxiliary=training.auxiliary)
     plateau = jax.device_get(training.plateau.init(variables["params"]))
-    step = checkpoints.newest() or 0
     checkpoints.discard_after(step)
     if not step:
         return LoopState(0, state.replicate(fresh), plateau)
@@ -156,16 +158,13 @@ def restore(training: Training, checkpoints: Checkpoints) -> LoopState:
     return LoopState(step, state.replicate(restored), plateau)
 
 
-def _first_variables(training: Training) -> dict[str, Any]:
-    """Return random variables, or those of the run that the training goes on from."""
-    variables = jax.device_get(training.network.init(training.config.seed))
-    if not training.start:
-        return variables
-    with contextlib.closing(Checkpoints(training.start / "checkpoints")) as checkpoints:
+def _variables_of(run: Path, like: dict[str, Any], more: int) -> dict[str, Any]:
+    """Return the variables of a finished run, in the structure of `like`, for a training of so many steps more."""
+    with contextlib.closing(Checkpoints(run / "checkpoints")) as checkpoints:
         step = checkpoints.newest()
         assert step is not None, "the run is finished"
-        logger.info("train: goes on from step %d of %s, for %d more", step, training.start, training.steps)
-        return checkpoints.variables(step, variables)
+        logger.info("train: goes on from step %d of %s, for %d more", step, run, more)
+        return checkpoints.variables(step, like)
 
 
 def run_steps(
