@@ -18,12 +18,12 @@ repeated.
 """
 
 import copy
+import functools
 import json
 import logging
 import pathlib
 import sys
 from collections.abc import Callable
-from functools import partial
 
 import numpy as np
 from absl import app, flags
@@ -119,10 +119,10 @@ WAYS: dict[str, Callable[[ConfigDict, BiasedSet], ConfigDict]] = {
     "standard": plain,
     "probe": probe,
     "told": grafted,
-    "random orbits": partial(grafted, random=True),
+    "random orbits": functools.partial(grafted, random=True),
     "low pruned": pruned,
     "dfmx": dfmx,
-    **{name: partial(way, name) for name in ("amplitude_swap", "orbit_dropout", "afa", "amplitude_dropout")},
+    **{name: functools.partial(way, name) for name in ("amplitude_swap", "orbit_dropout", "afa", "amplitude_dropout")},
 }
 
 
@@ -185,21 +185,28 @@ def base(data: BiasedSet, shown: str) -> ConfigDict:
     return config
 
 
+@functools.lru_cache(maxsize=1)
+def tests(data: BiasedSet) -> dict[str, ArrayDataset]:
+    """Return the test images of a set, with shortcuts as in training, without, and with another class's."""
+    shown = {"as_in_training": "own", "absent": "absent", "conflicting": "conflicting"}
+    return {
+        name: ArrayDataset(*data.draw(TESTED, how, TEST + stream), data.classes)
+        for stream, (name, how) in enumerate(shown.items())
+    }
+
+
 def measured(config: ConfigDict, directory: pathlib.Path, data: BiasedSet) -> dict:
     """Return the accuracies of a finished run, and what its probes found."""
     workspace = Workspace(copy.deepcopy(config), storage.path(directory))
     classifier = workspace.classifier
     row: dict = {}
     worst = {}
-    tests = {}
-    for stream, (name, shown) in enumerate(
-        {"as_in_training": "own", "absent": "absent", "conflicting": "conflicting"}.items()
-    ):
-        tests[name] = ArrayDataset(*data.draw(TESTED, shown, TEST + stream), classifier.classes)
-        found = evaluate_unfiltered(classifier, tests[name])
+    tested = tests(data)
+    for name, dataset in tested.items():
+        found = evaluate_unfiltered(classifier, dataset)
         worst[name] = float(found.tpr.min())
         row[name] = [round(found.accuracy, 3), round(worst[name], 3)]
-    absent, numbers = tests["absent"], np.arange(len(tests["absent"].labels))
+    absent, numbers = tested["absent"], np.arange(len(tested["absent"].labels))
     row["corrupted"] = {
         name: round(evaluate_unfiltered(classifier, corrupted(absent, numbers, name, SEVERITY, data.seed)).accuracy, 3)
         for name in CORRUPTIONS
