@@ -1,6 +1,7 @@
 """What each patch of frequencies tells to first order, from one backward pass an image."""
 
 import functools
+import math
 from collections.abc import Callable
 
 import jax
@@ -60,8 +61,12 @@ def make_first_order(problem: Problem, *, batch: int) -> Callable:
     return first_order
 
 
-def batch_size(problem: Problem) -> int:
+def batch_size(problem: Problem, *, resident: int = 0) -> int:
     """Return how many images' backward pass fits on a device, by XLA's analysis, as `tile_size.fit` does for tiles.
+
+    Args:
+      problem: gives the model, and config.run.memory_mib.
+      resident: images that lie on the device beside those.
 
     Raises:
       InputError: not one image fits into run.memory_mib.
@@ -76,6 +81,7 @@ def batch_size(problem: Problem) -> int:
     size = tile_size.most_images(
         model,
         temporaries,
+        resident=resident * 4 * math.prod(model.image_shape),
         memory_mib=problem.run.memory_mib,
         on_cpu=lambda each: tile_size.CPU_MOST // each,
         name="the gradient",
@@ -83,13 +89,13 @@ def batch_size(problem: Problem) -> int:
     return min(size, max(problem.counts))
 
 
-def layout(problem: Problem, images: int) -> dict[str, int]:
-    """Return how a stepwise search of gradients of some images a task divides its work.
+def layout(problem: Problem, images: int, *, resident: int = 0) -> dict[str, int]:
+    """Return how a stepwise search of gradients of some images a task divides its work; `resident` as `batch_size`.
 
     Returns:
       `batch_images`, images of a call, and `tasks_per_device`, tasks whose images fit on a device at once.
     """
-    room = batch_size(problem)
+    room = batch_size(problem, resident=resident)
     batch_images = -(-images // -(-images // room))
     return {"batch_images": batch_images, "tasks_per_device": max(1, room // batch_images)}
 

@@ -93,8 +93,6 @@ class PathIntegration(StepwiseSearch[PathState]):
       layout: from `gradient.layout`.
     """
 
-    same_batches = True
-
     def __init__(self, problem: Problem, resamples: int, layout: dict[str, int]):
         own = problem.options.graft
         self._problem, self._pairs, self._resamples, self._layout = problem, own.pairs, resamples, layout
@@ -106,10 +104,11 @@ class PathIntegration(StepwiseSearch[PathState]):
     def initial_state(self, task: int) -> PathState:
         return PathState(np.zeros((1 + self._resamples, len(self._members)), np.float32))
 
-    def inputs(self, task: int, step: int) -> PathPoint:
-        return PathPoint(np.array(task, np.int32), np.array((step + 0.5) / self.steps, np.float32))
+    def inputs(self, task: int) -> PathPoint:
+        points = (np.arange(self.steps) + 0.5) / self.steps
+        return PathPoint(np.full(self.steps, task, np.int32), points.astype(np.float32))
 
-    def batches(self, task: int, step: int) -> list[ImageBatch]:
+    def batches(self, task: int) -> list[ImageBatch]:
         """Return the pairs (recipient, donor) of a class."""
         own, seed, is_other = self._problem.images(task), self._problem.seed, self._others.labels != task
         images = np.concatenate([self._others.images[is_other], own])
@@ -122,7 +121,7 @@ class PathIntegration(StepwiseSearch[PathState]):
         return stepwise.image_batches(both, weights, self._layout["batch_images"])
 
     def measure(
-        self, params: PyTree, state: PathState, inputs: PathPoint, batch: ImageBatch
+        self, params: PyTree, shared: tuple, state: PathState, inputs: PathPoint, batch: ImageBatch
     ) -> Float[Array, "replicates patches"]:
         recipients, donors = batch.images[:, 0], batch.images[:, 1]
         grafted = recipients + inputs.position * (donors - recipients)

@@ -130,8 +130,6 @@ class EliminationBatch(NamedTuple):
 class BackwardElimination(stepwise.StepwiseSearch[EliminationState]):
     """A task a class. Its first step drops nothing and counts the images that are correct before."""
 
-    same_batches = True
-
     def __init__(self, problem: Problem, walk: Walk, batch_size: int):
         self.count, self.steps = len(problem.counts), 1 + len(walk.order)
         self.images_per_step = round(sum(problem.counts) / len(problem.counts))
@@ -144,13 +142,13 @@ class BackwardElimination(stepwise.StepwiseSearch[EliminationState]):
         kept = np.isin(self._part_numbers, self._walk.order)
         return EliminationState(kept, lost=np.zeros(len(kept), np.int32), correct=zero, correct_before=zero)
 
-    def inputs(self, task: int, step: int) -> EliminationInputs:
+    def inputs(self, task: int) -> EliminationInputs:
         tolerance = self._problem.options.greedy.tolerance
         images = round(tolerance * self._problem.counts[task] if tolerance < 1 else tolerance)
-        part = self._walk.order[step - 1] if step else -1
-        return EliminationInputs(*(np.array(number, np.int32) for number in (part, task, images)))
+        parts = np.concatenate([[-1], self._walk.order]).astype(np.int32)
+        return EliminationInputs(parts, *(np.full(self.steps, number, np.int32) for number in (task, images)))
 
-    def batches(self, task: int, step: int) -> list[EliminationBatch]:
+    def batches(self, task: int) -> list[EliminationBatch]:
         images, size = self._problem.images(task), self._batch_size
         padded = -(-max(self._problem.counts) // size) * size - len(images)
         # With the last image and not with zeros, on which a model may return NaN.
@@ -162,7 +160,12 @@ class BackwardElimination(stepwise.StepwiseSearch[EliminationState]):
         ]
 
     def measure(
-        self, params: PyTree, state: EliminationState, inputs: EliminationInputs, batch: EliminationBatch
+        self,
+        params: PyTree,
+        shared: tuple,
+        state: EliminationState,
+        inputs: EliminationInputs,
+        batch: EliminationBatch,
     ) -> Int[Array, ""]:
         kept = self._without(state, inputs)
         if self._walk.compare_unfiltered:

@@ -4,9 +4,9 @@ Examples:
   >>> class Sums(StepwiseSearch):  # a task a class: its number times four images, summed over two steps
   ...     count, steps, images_per_step = 3, 2, 4
   ...     def initial_state(self, task): return np.zeros((), np.float32)
-  ...     def inputs(self, task, step): return np.float32(task)
-  ...     def batches(self, task, step): return [np.ones(4, np.float32)]
-  ...     def measure(self, params, state, inputs, batch): return batch.sum()
+  ...     def inputs(self, task): return np.full(2, task, np.float32)
+  ...     def batches(self, task): return [np.ones(4, np.float32)]
+  ...     def measure(self, params, shared, state, inputs, batch): return batch.sum()
   ...     def update(self, state, inputs, measured): return state + inputs * measured
   >>> [float(total) for total in run(problem, Sums(), problem.partial_results({"tasks": 3}, "sums"), label="sums")]
   [0.0, 8.0, 16.0]
@@ -21,7 +21,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax.sharding import Mesh, NamedSharding
 from jax.sharding import PartitionSpec as P
-from jaxtyping import Float, PyTree
+from jaxtyping import Array, Float, Int, PyTree
 
 from fsjax.engine.tile import over_devices
 from fsjax.runtime import interrupt, parallel
@@ -37,6 +37,8 @@ _GATHERED = 2**22
 State = TypeVar("State")
 # States, inputs and batches have NumPy's arrays on the host and JAX's on the devices.
 AnyArray: TypeAlias = Any
+# The number of a step, and the state before it.
+Carry: TypeAlias = tuple[AnyArray, Any]
 
 
 class ImageBatch(NamedTuple):
@@ -61,41 +63,46 @@ def image_batches(
 class StepwiseSearch(abc.ABC, Generic[State]):
     """Tasks that depend on nothing but themselves, with equally many steps and states of the same shapes.
 
-    A step measures something on one batch of images after another, adds it up, and updates the state with the sum. The
-    batches are separate calls: a CPU's convolutions are not threaded inside of a compiled loop, many times slower.
+    A step measures something on one batch after another, adds it up, and updates the state with the sum. The batches
+    are separate calls: a CPU's convolutions are not threaded inside of a compiled loop, many times slower.
 
-    States, inputs, batches and results are pytrees of arrays. JAX traces `measure` and `update`, for one task; `inputs`
-    and `batches` are made on the host.
+    States, inputs, batches and results are pytrees of arrays. JAX traces `measure` and `update`, for one task; what
+    they read is made on the host and on the devices before a task's first step, so that no step waits for a copy.
 
     Attributes:
       count: number of tasks.
       steps: of each task.
       images_per_step: forward passes of a step, or what costs as much; for the rate that is shown.
       tasks_per_device: tasks that a device computes at once.
-      same_batches: whether a task has the same batches in every step; they then stay on the device.
     """
 
     count: int
     steps: int
     images_per_step: int
     tasks_per_device: int = 1
-    same_batches: bool = False
 
     @abc.abstractmethod
     def initial_state(self, task: int) -> State:
         """Return the state before the first step."""
 
     @abc.abstractmethod
-    def inputs(self, task: int, step: int) -> Any:
-        """Return what `measure` and `update` need to know of a step."""
+    def inputs(self, task: int) -> Any:
+        """Return what `measure` and `update` need to know of each step; arrays with a leading axis of steps."""
+
+    def shared(self, tasks: list[int]) -> Any:
+        """Return what tasks that are computed side by side read of one copy on each device; here nothing.
+
+        There are as many as the devices take; the last one comes again where there are fewer.
+        """
+        return ()
 
     @abc.abstractmethod
-    def batches(self, task: int, step: int) -> list[Any]:
-        """Return the image batches of a step, all of the same shapes."""
+    def batches(self, task: int) -> list[Any]:
+        """Return what a step goes through, one after the other; all of the same shapes, the same in every step."""
 
     @abc.abstractmethod
-    def measure(self, params: PyTree, state: State, inputs: Any, batch: Any) -> Any:
-        """Return what is added up over the batches; arrays."""
+    def measure(self, params: PyTree, shared: Any, state: State, inputs: Any, batch: Any) -> Any:
+        """Return what is added up over the batches; arrays. `inputs` are those of the step."""
 
     @abc.abstractmethod
     def update(self, state: State, inputs: Any, measured: Any) -> State:
@@ -136,14 +143,29 @@ def run(problem: Problem, search: StepwiseSearch, partial_results: PartialResult
 def make_step(search: StepwiseSearch, mesh: Mesh, precision: str) -> tuple[Callable, Callable]:
     """Return `measure` and `update` of all tasks at once, jitted and split over the mesh by tasks.
 
-    (params, states, inputs, batches) -> measured, and (states, inputs, measured) -> states; all but the parameters have
-    a leading axis of tasks.
+    (params, shared, states, inputs, batches) -> measured, and (states, inputs, measured) -> states. States come with
+    the number of their step, (step, state), and inputs are those of all steps. All but the parameters and what is
+    shared have a leading axis of tasks.
     """
-    measure = jax.vmap(search.measure, in_axes=(None, 0, 0, 0))
+
+    def measure(params: PyTree, shared: Any, carry: Carry, inputs: PyTree, batch: Any) -> Any:
+        step, state = carry
+        return search.measure(params, shared, state, _at(inputs, step), batch)
+
+    def update(carry: Carry, inputs: PyTree, measured: Any) -> Carry:
+        step, state = carry
+        return step + 1, search.update(state, _at(inputs, step), measured)
+
     return (
-        over_devices(measure, mesh, (False, True, True, True), precision),
-        over_devices(jax.vmap(search.update), mesh, (True, True, True), precision),
+        over_devices(
+            jax.vmap(measure, in_axes=(None, None, 0, 0, 0)), mesh, (False, False, True, True, True), precision
+        ),
+        over_devices(jax.vmap(update), mesh, (True, True, True), precision),
     )
+
+
+def _at(inputs: PyTree, step: Int[Array, ""]) -> PyTree:
+    return jax.tree.map(lambda leaf: leaf[step], inputs)
 
 
 class _Runner:
@@ -153,7 +175,8 @@ class _Runner:
         self._search, self._partial_results, self._mesh = search, partial_results, parallel.mesh()
         self.width = search.tasks_per_device * self._mesh.size
         self._split = NamedSharding(self._mesh, P(parallel.AXIS))
-        self._params = jax.device_put(problem.model.params, NamedSharding(self._mesh, P()))
+        self._replicated = NamedSharding(self._mesh, P())
+        self._params = jax.device_put(problem.model.params, self._replicated)
         self._measure, self._update = make_step(search, self._mesh, problem.searched_model.matmul_precision)
         self._add = jax.jit(lambda measured, more: jax.tree.map(jnp.add, measured, more))
         # All tasks have arrays of the same shapes.
@@ -163,16 +186,14 @@ class _Runner:
     def finish(self, tasks: list[int], step: int, throughput: Throughput) -> dict[int, Any]:
         """Return the results of tasks that stand at a step; save as it goes and at the end, even after an error."""
         search, saved_step = self._search, step
-        state = self._place([self.read(task)[1] for task in tasks])
-        batches = None
+        state = self._place([(np.array(step, np.int32), self.read(task)[1]) for task in tasks])
         try:
+            shared = jax.device_put(search.shared(self._filled(tasks)), self._replicated)
+            inputs = self._place([search.inputs(task) for task in tasks])
+            batches = [self._place(list(batch)) for batch in zip(*map(search.batches, tasks), strict=True)]
             while step < search.steps:
-                if batches is None or not search.same_batches:
-                    of_tasks = [search.batches(task, step) for task in tasks]
-                    batches = [self._place(list(batch)) for batch in zip(*of_tasks, strict=True)]
-                inputs = self._place([search.inputs(task, step) for task in tasks])
-                previous, state = state, self._step(state, inputs, batches)
-                # One step ahead of the devices and no more: their queue would hold the inputs of all steps.
+                previous, state = state, self._step(shared, state, inputs, batches)
+                # One step ahead of the devices and no more: a stop would wait for all that are queued.
                 jax.block_until_ready(previous)
                 step += 1
                 throughput.count(len(tasks), len(tasks) * search.images_per_step)
@@ -214,20 +235,22 @@ class _Runner:
             merged += [jax.tree.map(lambda leaf, row=row: leaf[row], values) for row in range(len(tasks))]
         return merged
 
-    def _step(self, state: PyTree, inputs: PyTree, batches: list[PyTree]) -> PyTree:
-        measured = self._measure(self._params, state, inputs, batches[0])
+    def _step(self, shared: PyTree, state: Carry, inputs: PyTree, batches: list[PyTree]) -> Carry:
+        measured = self._measure(self._params, shared, state, inputs, batches[0])
         for batch in batches[1:]:
-            measured = self._add(measured, self._measure(self._params, state, inputs, batch))
+            measured = self._add(measured, self._measure(self._params, shared, state, inputs, batch))
         return self._update(state, inputs, measured)
 
     def _place(self, trees: list[PyTree]) -> PyTree:
         """Stack the arrays of the tasks on the devices; the last task fills the places that are free."""
-        trees = trees + trees[-1:] * (self.width - len(trees))
-        return jax.tree.map(lambda *arrays: jax.device_put(np.stack(arrays), self._split), *trees)
+        return jax.tree.map(lambda *arrays: jax.device_put(np.stack(arrays), self._split), *self._filled(trees))
 
-    def _fetch(self, stacked: PyTree, count: int) -> list[PyTree]:
+    def _filled(self, items: list[Any]) -> list[Any]:
+        return items + items[-1:] * (self.width - len(items))
+
+    def _fetch(self, stacked: Carry, count: int) -> list[PyTree]:
         """Return the states of the first `count` places."""
-        leaves, structure = jax.tree.flatten(jax.device_get(stacked))
+        leaves, structure = jax.tree.flatten(jax.device_get(stacked[1]))
         if not all(np.isfinite(leaf).all() for leaf in leaves):
             raise InputError("search: the model returned a loss or a gradient that is not finite; expected finite ones")
         return [jax.tree.unflatten(structure, [np.asarray(leaf[index]) for leaf in leaves]) for index in range(count)]

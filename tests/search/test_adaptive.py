@@ -292,7 +292,7 @@ def test_a_search_stopped_anywhere_goes_on_and_ends_with_the_same_bits(tmp_path,
     for counts in (1, 6, 4, np.inf):
         # A restart that would choose other tiles, and has other devices: the arithmetic stays that of the first start.
         monkeypatch.setattr(tile_size, "fit", lambda *_, stops=stops, **__: 64 // (1 + stops))
-        monkeypatch.setattr(gradient, "batch_size", lambda _, stops=stops: 40 // (1 + stops))
+        monkeypatch.setattr(gradient, "batch_size", lambda problem, stops=stops, **_: 40 // (1 + stops))
         monkeypatch.setattr(parallel, "local_devices", lambda stops=stops: jax.local_devices()[: 1 + stops % 3])
         seen = stop_after(monkeypatch, counts, image_losses.Evaluator)
         try:

@@ -66,7 +66,7 @@ def parts(images, masks):
 def drawn_pairs(problem, label, resamples=0):
     """Recipients and donors of a class, and the weights of each pair."""
     layout = {"batch_images": 3, "tasks_per_device": 1}
-    batches = graft.PathIntegration(problem, resamples, layout).batches(label, 0)
+    batches = graft.PathIntegration(problem, resamples, layout).batches(label)
     weights = np.concatenate([batch.weights for batch in batches])
     images = np.concatenate([batch.images for batch in batches])[weights[:, 0] > 0].astype(float)
     return images[:, 0], images[:, 1], weights[weights[:, 0] > 0].astype(float)
@@ -205,13 +205,13 @@ def test_scores_do_not_depend_on_the_number_of_devices(monkeypatch):
 
 
 def test_a_search_stopped_anywhere_goes_on_and_takes_no_step_twice(tmp_path, monkeypatch):
-    monkeypatch.setattr(gradient, "batch_size", lambda problem: 3)
+    monkeypatch.setattr(gradient, "batch_size", lambda problem, **_: 3)
     expected = search.run(make_problem(tmp_path / "whole", resamples=3))
     taken, stops = 0, 0
     for limit in (1, 2, 3, 1000):
         monkeypatch.setattr(parallel, "local_devices", lambda stops=stops: jax.local_devices()[: (2, 1, 3, 2)[stops]])
         # A restart that would choose other batches keeps those of the first start.
-        monkeypatch.setattr(gradient, "batch_size", lambda problem, stops=stops: 3 + stops)
+        monkeypatch.setattr(gradient, "batch_size", lambda problem, stops=stops, **_: 3 + stops)
 
         seen = stop_after(monkeypatch, limit)
         try:

@@ -19,7 +19,7 @@ from fsjax.runtime.errors import InputError
 from fsjax.runtime.random_streams import Stream
 from fsjax.search import gradient, other_images, stepwise
 from fsjax.search.learned import initial_scores, learned, mask_selection
-from fsjax.search.learned.mask_optimisation import MaskOptimisation, batch_rows
+from fsjax.search.learned.mask_optimisation import MaskOptimisation, rows_of_steps
 from fsjax.search.learned.soft_top_k import soft_top_k
 from tests.helpers.stopping import Stopped, stop_after
 
@@ -55,6 +55,11 @@ def make_problem(tmp_path, *, apply=network, images=None, shares=(0.1,), seed=0,
         provenance={},
         directory=tmp_path / "search",
     )
+
+
+def inputs_of(optimisation, task, step):
+    """Return the inputs of one step."""
+    return jax.tree.map(lambda leaf: leaf[step], optimisation.inputs(task))
 
 
 # The relaxation
@@ -134,12 +139,13 @@ def test_the_slope_of_a_step_is_that_of_the_objective_by_its_definition(tmp_path
     layout = {"batch_images": 3, "tasks_per_device": 1}
     optimisation = MaskOptimisation(problem, [7], lambda label, share: score_of(label), pool, layout)
     task, step = 2 * 3 + 2 * mirror, 3
-    batches, inputs = optimisation.batches(task, step), optimisation.inputs(task, step)
+    inputs = inputs_of(optimisation, task, step)
     assert inputs.temperature == pytest.approx(0.05 ** (3 / 7), rel=1e-5)
     state = optimisation.initial_state(task)
-    placed = jax.tree.map(jnp.asarray, (problem.model.params, state, inputs))
-    found = sum(np.asarray(optimisation.measure(*placed, jax.tree.map(jnp.asarray, batch))) for batch in batches)
-    images = np.concatenate([batch.images for batch in batches])
+    shared, batches = jax.tree.map(jnp.asarray, (optimisation.shared([0, task, 2]), optimisation.batches(task)))
+    placed = jax.tree.map(jnp.asarray, (problem.model.params, shared, state, inputs))
+    found = sum(np.asarray(optimisation.measure(*placed, batch)) for batch in batches)
+    images = np.concatenate([optimisation.images_of(shared, inputs, batch) for batch in batches])
     weights = np.concatenate([batch.weights for batch in batches])
     own, others = images[weights > 0], images[weights < 0]
     assert len(own) == 5 and len(others) == (5 if pool else 0)
@@ -162,8 +168,9 @@ def test_restarts_are_by_adam_from_scores_and_from_zero_and_by_mirror_descent_an
     optimisation = MaskOptimisation(problem, [7], lambda label, share: scores, None, LAYOUT)
     starts = [optimisation.initial_state(task).logits for task in range(6)]
     np.testing.assert_allclose(starts, [scores, 0 * scores, scores] * 2, rtol=1e-6)
-    assert [bool(optimisation.inputs(task, 0).mirror_descent) for task in range(6)] == [False, False, True] * 2
-    temperatures = np.array([[optimisation.inputs(task, step).temperature for step in range(8)] for task in range(3)])
+    inputs = [optimisation.inputs(task) for task in range(6)]
+    assert [set(of_task.mirror_descent.tolist()) for of_task in inputs] == [{False}, {False}, {True}] * 2
+    temperatures = np.array([of_task.temperature for of_task in inputs[:3]])
     np.testing.assert_allclose(temperatures[:, [0, -1]], [[2, 0.05]] * 3, rtol=1e-5)
     ratios = temperatures[:, 1:] / temperatures[:, :-1]
     np.testing.assert_allclose(ratios, np.full((3, 7), 0.025 ** (1 / 7)), rtol=1e-5)
@@ -176,7 +183,7 @@ def stepped(tmp_path, task, slopes):
     optimisation = MaskOptimisation(problem, [7], lambda label, share: scores, None, LAYOUT)
     states = [optimisation.initial_state(task)]
     for step, slope in enumerate(slopes):
-        placed = jax.tree.map(jnp.asarray, (states[-1], optimisation.inputs(task, step)))
+        placed = jax.tree.map(jnp.asarray, (states[-1], inputs_of(optimisation, task, step)))
         states.append(optimisation.update(*placed, jnp.asarray(slope, jnp.float32)))
     return [np.asarray(state.logits, float) for state in states]
 
@@ -203,12 +210,43 @@ def test_by_mirror_descent_logits_move_as_by_adam_with_one_scale_for_all_orbits(
         np.testing.assert_allclose(moved, expected, atol=1e-4)
 
 
+@pytest.mark.parametrize("objective", ["sufficient", "specific", "graft"])
+def test_nothing_is_sent_to_the_devices_once_a_class_has_begun(tmp_path, monkeypatch, objective):
+    taken, step = [], stepwise._Runner._step
+
+    def guarded(*arguments):
+        taken.append(1)
+        with jax.transfer_guard_host_to_device("disallow_explicit"):
+            return step(*arguments)
+
+    monkeypatch.setattr(stepwise._Runner, "_step", guarded)
+    learned.search(make_problem(tmp_path, objective=objective, start="energy"))
+    assert len(taken) >= 8
+
+
+def test_of_a_large_class_only_what_steps_take_is_on_the_devices(tmp_path):
+    problem = make_problem(tmp_path, steps=2, batch=2, restarts=2, objective="specific")
+    others = other_images.draw(problem)
+    optimisation = MaskOptimisation(problem, [7], lambda label, share: np.zeros(len(SIZES)), others, LAYOUT)
+    shared = optimisation.shared([2, 3, 4])  # of the classes b and c
+    assert shared.labels.tolist() == [1, 2]
+    taken = shared.images[len(others.labels) :].reshape(2, 8, SIZE, SIZE, 3)
+    for task in (2, 3, 4, 5):
+        label, restart = divmod(task, 2)
+        inputs = inputs_of(optimisation, task, 1)
+        images = optimisation.images_of(*jax.tree.map(jnp.asarray, (shared, inputs, optimisation.batches(task)[0])))
+        drawn = rows_of_steps(len(problem.images(label)), 2, 2, 0, Stream.LEARNED_IMAGES, label, restart)[1]
+        np.testing.assert_array_equal(images[:2], problem.images(label)[drawn])
+        assert (taken[label - 1] == images[0]).all((1, 2, 3)).any()
+    assert len(np.unique(taken[1], axis=0)) < len(problem.images(2))
+
+
 def test_every_image_comes_once_before_one_comes_again():
-    rows = np.concatenate([batch_rows(9, 4, step, 0, Stream.LEARNED_IMAGES, 1) for step in range(9)])
+    rows = rows_of_steps(9, 4, 9, 0, Stream.LEARNED_IMAGES, 1).ravel()
     for start in range(0, 36, 9):
         assert sorted(rows[start : start + 9]) == list(range(9))
     assert rows[:9].tolist() != rows[9:18].tolist()
-    few = batch_rows(3, 7, 0, 0, Stream.LEARNED_IMAGES)
+    few = rows_of_steps(3, 7, 1, 0, Stream.LEARNED_IMAGES)[0]
     assert len(few) == 7 and sorted(few[:3]) == sorted(few[3:6]) == [0, 1, 2]
 
 
@@ -430,14 +468,14 @@ def test_masks_that_are_learned_are_read_and_not_learned_again(tmp_path, monkeyp
 
 def test_a_search_stopped_anywhere_goes_on_and_ends_with_the_same_masks(tmp_path, monkeypatch):
     fields = {"shares": (0.1, 0.3), "objective": "specific"}
-    monkeypatch.setattr(gradient, "batch_size", lambda problem: ROOM)
+    monkeypatch.setattr(gradient, "batch_size", lambda problem, **_: ROOM)
     expected = learned.search(make_problem(tmp_path / "whole", **fields))
     taken, stops = 0, 0
     for limit in (1, 8, 12, 1000):
         devices = jax.local_devices()[: (2, 1, 3, 2)[stops]]
         monkeypatch.setattr(parallel, "local_devices", lambda devices=devices: devices)
         # A restart that would choose other pieces keeps those of the first start.
-        monkeypatch.setattr(gradient, "batch_size", lambda problem, stops=stops: ROOM + stops)
+        monkeypatch.setattr(gradient, "batch_size", lambda problem, stops=stops, **_: ROOM + stops)
 
         seen = stop_after(monkeypatch, limit)
         try:
@@ -497,13 +535,13 @@ def test_results_of_many_tasks_go_to_the_other_processes_at_once(tmp_path, monke
         def initial_state(self, task):
             return {"half": np.float32(task / 2), "byte": np.array([task, 200], np.uint8)}
 
-        def inputs(self, task, step):
-            return np.float32(1)
+        def inputs(self, task):
+            return np.ones(1, np.float32)
 
-        def batches(self, task, step):
+        def batches(self, task):
             return [np.float32(1)]
 
-        def measure(self, params, state, inputs, batch):
+        def measure(self, params, shared, state, inputs, batch):
             return batch
 
         def update(self, state, inputs, measured):

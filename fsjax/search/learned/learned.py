@@ -19,7 +19,7 @@ from fsjax.runtime.random_streams import Stream, generator
 from fsjax.search import gradient, other_images, stepwise
 from fsjax.search.learned import initial_scores, mask_selection
 from fsjax.search.learned.initial_scores import InitialScores
-from fsjax.search.learned.mask_optimisation import MaskOptimisation, images_per_step
+from fsjax.search.learned.mask_optimisation import MaskOptimisation, images_per_step, resident_images
 from fsjax.search.learned.mask_selection import Mask
 from fsjax.search.method import Method
 from fsjax.search.problem import Problem
@@ -93,7 +93,8 @@ def search(problem: Problem) -> dfm.DominantFrequencyMaps:
     def scores(label: int, share: int) -> Float[np.ndarray, " orbits"]:
         return initial[kinds[start[label, share]]].of_class(label)
 
-    partial_results = problem.partial_results(gradient.layout(problem, images_per_step(problem)), "masks")
+    layout = gradient.layout(problem, images_per_step(problem), resident=resident_images(problem, others))
+    partial_results = problem.partial_results(layout, "masks")
     optimisation = MaskOptimisation(problem, budgets, scores, others, partial_results.layout)
     results = stepwise.run(problem, optimisation, partial_results, label=f"search {problem.options.method}")
 

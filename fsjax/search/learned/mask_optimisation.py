@@ -22,8 +22,7 @@ from jaxtyping import Array, Bool, Float, Int, PyTree, UInt8
 
 from fsjax.fourier import masks, spectrum
 from fsjax.runtime.random_streams import Stream, generator
-from fsjax.search import gradient, stepwise
-from fsjax.search.learned import mask_selection
+from fsjax.search import gradient
 from fsjax.search.learned.soft_top_k import soft_top_k
 from fsjax.search.other_images import OtherImages
 from fsjax.search.problem import Problem
@@ -41,12 +40,31 @@ class MaskState(NamedTuple):
 
 
 class StepInputs(NamedTuple):
-    """A step: class, budget in positions, temperature of the soft mask, and the way of learning."""
+    """A step: class, budget in positions, temperature of the soft mask, the way of learning, and the step's images.
+
+    `rows` are numbers of images, or of pairs (recipient, donor): those below the number of others are theirs, and from
+    it on the class's.
+    """
 
     label: Int[AnyArray, ""]
     budget: Float[AnyArray, ""]
     temperature: Float[AnyArray, ""]
     mirror_descent: Bool[AnyArray, ""]
+    rows: Int[AnyArray, " *images"]
+
+
+class SharedImages(NamedTuple):
+    """The images of others, and then those of the classes `labels`, equally many of each."""
+
+    images: Float[AnyArray, "n height width channels"]
+    labels: Int[AnyArray, " classes"]
+
+
+class RowBatch(NamedTuple):
+    """Places of a batch among the step's rows, and the weight of each: above 0 where it should be called the class."""
+
+    places: Int[AnyArray, " n"]
+    weights: Float[AnyArray, " n"]
 
 
 class MaskOptimisation(StepwiseSearch[MaskState]):
@@ -72,8 +90,10 @@ class MaskOptimisation(StepwiseSearch[MaskState]):
         self._options, self._apply = problem.options.learned, problem.searched_model.apply
         self._orbits, self._sizes = spectrum.orbits(*problem.plane), spectrum.orbit_sizes(*problem.plane)
         self._adam = optax.scale_by_adam(_DECAY, _SQUARE_DECAY, _EPSILON)
-        # A class's tasks stand side by side and read the same images.
-        self._images = functools.lru_cache(maxsize=2)(problem.images)
+        # A class's tasks stand side by side and read the same rows.
+        self._rows = functools.lru_cache(maxsize=2 * self._options.restarts)(self._draw_rows)
+        self._num_others = 0 if others is None else len(others.labels)
+        self._most_images = _most_images(problem)
         self._batch_images, self.tasks_per_device = layout["batch_images"], layout["tasks_per_device"]
         self.shape = (len(problem.counts), len(budgets), self._options.restarts)
         self.count, self.steps = int(np.prod(self.shape)), self._options.steps
@@ -85,40 +105,64 @@ class MaskOptimisation(StepwiseSearch[MaskState]):
         logits = np.zeros(len(self._sizes)) if restart % 3 == 1 else self._scores(label, share)
         return MaskState(logits.astype(np.float32), self._adam.init(logits.astype(np.float32)))
 
-    def inputs(self, task: int, step: int) -> StepInputs:
+    def inputs(self, task: int) -> StepInputs:
         label, share, restart = self._indices(task)
-        cooling = self._options.coldest / self._options.hottest
-        temperature = self._options.hottest * cooling ** (step / max(1, self.steps - 1))
+        cooling, steps = self._options.coldest / self._options.hottest, np.arange(self.steps)
+        temperatures = self._options.hottest * cooling ** (steps / max(1, self.steps - 1))
+        rows = np.searchsorted(self._used_rows(label), self._rows(label, restart)) + self._num_others
+        if self._others is not None:
+            others = self._rows_of_others(label, restart)
+            if self._options.objective == "graft":
+                rows, others = np.stack([others, rows], -1), np.stack([rows, others], -1)
+            rows = np.concatenate([rows, others], axis=1)
         return StepInputs(
-            label=np.array(label, np.int32),
-            budget=np.array(self._budgets[share], np.float32),
-            temperature=np.array(temperature, np.float32),
-            mirror_descent=np.array(restart % 3 == 2),
+            label=np.full(self.steps, label, np.int32),
+            budget=np.full(self.steps, self._budgets[share], np.float32),
+            temperature=temperatures.astype(np.float32),
+            mirror_descent=np.full(self.steps, restart % 3 == 2),
+            rows=rows.astype(np.int32),
         )
 
-    def batches(self, task: int, step: int) -> list[ImageBatch]:
+    def shared(self, tasks: list[int]) -> SharedImages:
+        labels = sorted({self._indices(task)[0] for task in tasks})
+        # As many as so many tasks may be of, so that the shape, for which `measure` is compiled, is always the same.
+        most = -(-(len(tasks) - 1) // (self.count // len(self._problem.counts))) + 1
+        labels += labels[-1:] * (min(most, len(self._problem.counts)) - len(labels))
+        images = [] if self._others is None else [self._others.images]
+        for label in labels:
+            used = self._used_rows(label)
+            # Not with zeros, on which a model may return NaN.
+            used = np.pad(used, (0, self._most_images - len(used)), mode="edge")
+            images.append(np.asarray(self._problem.images(label), np.float32)[used])
+        return SharedImages(np.concatenate(images), np.array(labels, np.int32))
+
+    def batches(self, task: int) -> list[RowBatch]:
         """Return images that should be called the class, with weights above 0, and others, with weights below 0."""
-        (label, _, restart), size, seed = self._indices(task), self._options.batch, self._problem.seed
-        of_class = self._images(label)
-        images = of_class[batch_rows(len(of_class), size, step, seed, Stream.LEARNED_IMAGES, label, restart)]
+        size = self._options.batch
         weights = np.full(size, 1 / size, np.float32)
         if self._others is not None:
-            rows = np.flatnonzero(self._others.labels != label)
-            drawn = rows[batch_rows(len(rows), size, step, seed, Stream.LEARNED_OTHERS, label, restart)]
-            others = self._others.images[drawn]
-            if self._options.objective == "graft":
-                images, others = mask_selection.grafts(images, others)
-            images = np.concatenate([images, others])
             weights = np.concatenate([weights, np.float32(-self._options.others) * weights])
-        return stepwise.image_batches(images, weights, self._batch_images)
+        count, size = len(weights), self._batch_images
+        padding = -count % size
+        places = np.minimum(np.arange(count + padding), count - 1).astype(np.int32)
+        weights = np.pad(weights, (0, padding))
+        return [RowBatch(*batch) for batch in zip(places.reshape(-1, size), weights.reshape(-1, size), strict=True)]
 
     def measure(
-        self, params: PyTree, state: MaskState, inputs: StepInputs, batch: ImageBatch
+        self, params: PyTree, shared: SharedImages, state: MaskState, inputs: StepInputs, batch: RowBatch
     ) -> Float[Array, " orbits"]:
         """Return the gradient of the loss: with respect to the weights for mirror descent, else to the logits."""
+        images = self.images_of(shared, inputs, batch)
         weights = soft_top_k(state.logits, self._sizes, inputs.budget, inputs.temperature)
-        slope = jax.grad(self._loss)(weights, params, inputs.label, batch)
+        slope = jax.grad(self._loss)(weights, params, inputs.label, ImageBatch(images, batch.weights))
         return jnp.where(inputs.mirror_descent, slope, slope * weights * (1 - weights) / inputs.temperature)
+
+    def images_of(
+        self, shared: SharedImages, inputs: StepInputs, batch: RowBatch
+    ) -> Float[Array, "n *pair height width channels"]:
+        """Return the images, or the pairs of them, of a batch."""
+        rows, place = inputs.rows[batch.places], (shared.labels == inputs.label).argmax()
+        return shared.images[jnp.where(rows < self._num_others, rows, rows + place * self._most_images)]
 
     def update(self, state: MaskState, inputs: StepInputs, measured: Float[Array, " orbits"]) -> MaskState:
         direction, adam = self._adam.update(measured, state.adam)
@@ -139,6 +183,23 @@ class MaskOptimisation(StepwiseSearch[MaskState]):
         """Return class, index of the share, and restart."""
         label, share, restart = np.unravel_index(task, self.shape)
         return int(label), int(share), int(restart)
+
+    def _draw_rows(self, label: int, restart: int) -> Int[np.ndarray, "steps batch"]:
+        """Return which images of a class the steps take."""
+        options, seed = self._options, self._problem.seed
+        return rows_of_steps(
+            self._problem.counts[label], options.batch, self.steps, seed, Stream.LEARNED_IMAGES, label, restart
+        )
+
+    def _used_rows(self, label: int) -> Int[np.ndarray, " used"]:
+        """Return the images of a class that any step takes, in order."""
+        return np.unique([self._rows(label, restart) for restart in range(self._options.restarts)])
+
+    def _rows_of_others(self, label: int, restart: int) -> Int[np.ndarray, "steps batch"]:
+        """Return which of the others the steps take."""
+        assert self._others is not None
+        rows, (options, seed) = np.flatnonzero(self._others.labels != label), (self._options, self._problem.seed)
+        return rows[rows_of_steps(len(rows), options.batch, self.steps, seed, Stream.LEARNED_OTHERS, label, restart)]
 
     def _loss(
         self, weights: Float[Array, " orbits"], params: PyTree, label: Int[Array, ""], batch: ImageBatch
@@ -166,9 +227,21 @@ def images_per_step(problem: Problem) -> int:
     return options.batch * (1 if options.objective == "sufficient" else 2)
 
 
-def batch_rows(count: int, batch: int, step: int, seed: int, stream: Stream, *keys: int) -> Int[np.ndarray, " batch"]:
-    """Return the images of a step: every image once, in random order, before one comes again."""
-    first = step * batch
-    epochs = range(first // count, (first + batch - 1) // count + 1)
+def resident_images(problem: Problem, others: OtherImages | None) -> int:
+    """Return how many images lie on each device, about: those of others, and of the two classes under way at a time."""
+    return min(2, len(problem.counts)) * _most_images(problem) + (0 if others is None else len(others.labels))
+
+
+def _most_images(problem: Problem) -> int:
+    """Return how many images of a class the steps take at most."""
+    options = problem.options.learned
+    return min(max(problem.counts), options.restarts * options.steps * options.batch)
+
+
+def rows_of_steps(
+    count: int, batch: int, steps: int, seed: int, stream: Stream, *keys: int
+) -> Int[np.ndarray, "{steps} {batch}"]:
+    """Return the images of each step: every image once, in random order, before one comes again."""
+    epochs = range(-(-steps * batch // count))
     order = np.concatenate([generator(seed, stream, *keys, epoch).permutation(count) for epoch in epochs])
-    return order[first - epochs[0] * count :][:batch]
+    return order[: steps * batch].reshape(steps, batch)
