@@ -1,7 +1,7 @@
 """Predict images after all but some of their frequencies are removed."""
 
 import numpy as np
-from jaxtyping import Bool, Int
+from jaxtyping import Bool, Float, Int
 
 from fsjax.data.dataset import Images
 from fsjax.data.preprocess import normalise
@@ -12,6 +12,7 @@ from fsjax.evaluation.results import Rates
 from fsjax.fourier.masks import Packed
 from fsjax.runtime import interrupt, parallel
 from fsjax.runtime.progress import Progress
+from fsjax.runtime.read_ahead import read_ahead
 
 # Images whose spectra lie on a device at the same time.
 GROUP = 2048
@@ -71,16 +72,20 @@ def predicted_counts(
         "resident_images": GROUP,
     }
     blocks = sharing.share_pairs(len(dataset), len(masks), **options, alone=alone)
+
+    def read(block: sharing.Block) -> Float[np.ndarray, "images height width channels"]:
+        return np.asarray(normalise(dataset.images(np.array(block.images)), *mean_std))
+
     with Progress(label, sum(len(block.images) * len(block.masks) for block in blocks), "masked images") as progress:
-        for block in blocks:
+        for block, images in read_ahead(read, blocks):
 
             def on_tile(masks: int, images: int = len(block.images)) -> None:
                 progress.update(masks * images)
                 interrupt.check()
 
             labels, rows = dataset.labels[block.images], slice(block.masks.start, block.masks.stop)
-            images = np.asarray(normalise(dataset.images(np.array(block.images)), *mean_std))
             batches = engine.image_batches(images, labels, np.eye(classes, dtype=np.float32)[labels], size=batch_size)
+            del images  # the devices have them now, and the next ones are read
             of_block = None if targets is None else targets[rows]
             (sums,) = engine.sums(batches, masks[rows], targets=of_block, on_tile=on_tile).values()
             totals[rows] += np.rint(sums).astype(np.int64)

@@ -11,6 +11,7 @@ from jaxtyping import Array, Float, Int, Num, PyTree
 from fsjax.data.dataset import Images
 from fsjax.data.preprocess import normalise
 from fsjax.runtime import parallel
+from fsjax.runtime.read_ahead import read_ahead
 
 # Batches of a data set at least, so that as many devices have work.
 _LEAST_BATCHES = 8
@@ -22,7 +23,7 @@ def make_predictor(
     """Return predict(params, dataset, alone=False), an iterator of (indices, logits [n, classes]) in the set's order.
 
     All processes together cover the set, each image once; with `alone` this process covers all of it. An image's logits
-    are bit-equal for any number of processes and devices.
+    are bit-equal for any number of processes and devices. While a batch is computed the next one is read.
 
     Args:
       apply: (params, images [n, H, W, C] float32 normalised) -> logits.
@@ -42,6 +43,11 @@ def make_predictor(
         jax.shard_map(logits, mesh=mesh, in_specs=(P(), P(parallel.AXIS)), out_specs=P(parallel.AXIS), check_vma=False)
     )
 
+    def fetched(
+        indices: Int[np.ndarray, " n"], logits: Float[Array, "padded k"]
+    ) -> tuple[Int[np.ndarray, " n"], Float[np.ndarray, "n k"]]:
+        return indices, np.asarray(logits)[: len(indices)]
+
     def predict(
         params: PyTree, dataset: Images, alone: bool = False
     ) -> Iterator[tuple[Int[np.ndarray, " n"], Float[np.ndarray, "n k"]]]:
@@ -49,11 +55,20 @@ def make_predictor(
         size = batch_of_device(len(dataset), batch_size)
         batches = -(-len(dataset) // size)
         mine = range(batches) if alone else range(batches)[parallel.share(batches)]
-        for first in mine[:: mesh.size]:
+
+        def read(first: int) -> tuple[Int[np.ndarray, " n"], Num[np.ndarray, "padded height width channels"]]:
             indices = np.arange(first * size, min((first + mesh.size) * size, mine.stop * size, len(dataset)))
             images = dataset.images(indices)
-            padded = np.pad(images, [(0, size * mesh.size - len(images)), (0, 0), (0, 0), (0, 0)])
-            yield indices, np.asarray(forward(params, jax.device_put(padded, split)))[: len(images)]
+            return indices, np.pad(images, [(0, size * mesh.size - len(images)), (0, 0), (0, 0), (0, 0)])
+
+        previous = None
+        for _, (indices, padded) in read_ahead(read, mine[:: mesh.size]):
+            current = indices, forward(params, jax.device_put(padded, split))
+            if previous is not None:
+                yield fetched(*previous)
+            previous = current
+        if previous is not None:
+            yield fetched(*previous)
 
     return predict
 

@@ -10,7 +10,7 @@ Examples:
 """
 
 from collections.abc import Callable, Iterator
-from typing import TypeAlias
+from typing import TypeAlias, TypeVar
 
 import numpy as np
 from jaxtyping import Float, Int
@@ -23,11 +23,14 @@ from fsjax.runtime import parallel
 from fsjax.runtime.errors import InputError
 from fsjax.runtime.partial_results import PartialResults
 from fsjax.runtime.progress import Progress
+from fsjax.runtime.read_ahead import read_ahead
 from fsjax.search.problem import Problem
 from fsjax.search.throughput import Throughput
 
 # Masks, by their place in a list, and what was computed of each, masks last.
 Tiles: TypeAlias = Iterator[tuple[Int[np.ndarray, " masks"], Float[np.ndarray, "*shape masks"]]]
+Images: TypeAlias = Float[np.ndarray, "images height width channels"]
+ReadT = TypeVar("ReadT")
 
 
 def sweep(
@@ -63,8 +66,7 @@ def sweep(
     chosen = layout or tile_size.layout(model, problem.counts, memory_mib=problem.run.memory_mib)
     engine, partial_results = start_engine(problem, model, masks, chosen)
 
-    def tiles(class_index: int, items: Int[np.ndarray, " masks"]) -> tuple[int, Tiles]:
-        images = problem.images(class_index)
+    def tiles(class_index: int, images: Images, items: Int[np.ndarray, " masks"]) -> tuple[int, Tiles]:
         of_class = weights(class_index).reshape(len(images), -1).astype(np.float32) if weights else None
         labels, size = np.full(len(images), class_index), partial_results.layout["chunk"]
         batches = engine.image_batches(images, labels, of_class, size=size)
@@ -72,14 +74,15 @@ def sweep(
         return len(images), ((items, of_tile["loss"].T) for items, of_tile in sums)
 
     shape = (masks.count,) if replicates is None else (replicates, masks.count)
-    return fill(problem, partial_results, shape, tiles, label or f"search {problem.options.method}")
+    return fill(problem, partial_results, shape, problem.images, tiles, label or f"search {problem.options.method}")
 
 
 def fill(
     problem: Problem,
     partial_results: PartialResults,
     shape: tuple[int, ...],
-    tiles: Callable[[int, Int[np.ndarray, " masks"]], tuple[int, Tiles]],
+    read: Callable[[int], ReadT],
+    tiles: Callable[[int, ReadT, Int[np.ndarray, " masks"]], tuple[int, Tiles]],
     label: str,
 ) -> Float[np.ndarray, "classes *values masks"]:
     """Compute an array of each class mask by mask, as far as partial results lack it. Collective.
@@ -88,7 +91,9 @@ def fill(
       problem: its classes.
       partial_results: where the arrays are saved.
       shape: of a class's array; the last axis is that of the masks.
-      tiles: (class index, masks) -> how many images each mask takes, and the tiles, computed as they are asked for.
+      read: class index -> its images, and whatever belongs to them; in a thread, while the class before is computed.
+      tiles: (class index, what was read, masks) -> how many images each mask takes, and the tiles, computed as they are
+        asked for.
       label: of the progress bar.
     """
     count, arrays = shape[-1], np.empty((len(problem.classes), *shape))
@@ -102,13 +107,14 @@ def fill(
     done = len(arrays) * count - len(missing)
     with Progress(title, len(mine) + done, "masks", done=done) as progress:
         throughput = Throughput(problem, progress, partial_results)
-        for class_index in np.unique(mine // count).tolist():
-            images, of_class = tiles(class_index, mine[mine // count == class_index] % count)
+        for class_index, of_class in read_ahead(read, np.unique(mine // count).tolist()):
+            images, computed = tiles(class_index, of_class, mine[mine // count == class_index] % count)
+            del of_class  # the devices have it now, and the next one is read
 
             def on_tile(masks: int, images: int = images, name: str = problem.classes[class_index]) -> None:
                 throughput.count(masks, masks * images, name)
 
-            tables[class_index].fill(of_class, on_tile)
+            tables[class_index].fill(computed, on_tile)
     return parallel.merge(arrays)
 
 

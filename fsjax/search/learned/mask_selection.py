@@ -18,6 +18,8 @@ from fsjax.search.problem import Problem
 
 # (class, index of the share) -> orbits that are kept.
 Mask: TypeAlias = Callable[[int, int], Bool[np.ndarray, " orbits"]]
+# Images, or pairs of them, and their sides.
+Judged: TypeAlias = tuple[Float[np.ndarray, " n *image"], Float[np.ndarray, "n 2"]]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -54,8 +56,11 @@ def evaluate(problem: Problem, masks: Sequence[Mask], shares: int, others: Other
     partial_results, orbits = problem.partial_results(layout, name), spectrum.orbits(*problem.plane)
     engine = Engine(model, statistics=("correct", "loss"), tile_images=partial_results.layout["tile_images"])
 
-    def tiles(label: int, numbers: Int[np.ndarray, " numbers"]) -> tuple[int, sweep.Tiles]:
-        images, weights = judged_images(problem, label, others)
+    def read(label: int) -> Judged:
+        return judged_images(problem, label, others)
+
+    def tiles(label: int, judged: Judged, numbers: Int[np.ndarray, " numbers"]) -> tuple[int, sweep.Tiles]:
+        images, weights = judged
         labels, size = np.full(len(images), label), partial_results.layout["chunk"]
         batches = engine.image_batches(images, labels, weights, size=size)
 
@@ -67,16 +72,14 @@ def evaluate(problem: Problem, masks: Sequence[Mask], shares: int, others: Other
         return len(images), ((items, np.stack([of["correct"].T, of["loss"].T])) for items, of in sums)
 
     # Of both sides, which are asked for the class.
-    sums = sweep.fill(problem, partial_results, (2, 2, count), tiles, f"evaluate {name} masks")
+    sums = sweep.fill(problem, partial_results, (2, 2, count), read, tiles, f"evaluate {name} masks")
     rates = sums / np.maximum(images_of, 1)[:, None, :, None]
     quality = rates[:, :, 0] - problem.options.learned.others * rates[:, :, 1]
     recognised, loss = quality.reshape(len(classes), 2, shares, len(masks)).swapaxes(0, 1)
     return Quality(recognised, loss, int(images_of.sum()) * count)
 
 
-def judged_images(
-    problem: Problem, label: int, others: OtherImages | None
-) -> tuple[Float[np.ndarray, " n *image"], Float[np.ndarray, "n 2"]]:
+def judged_images(problem: Problem, label: int, others: OtherImages | None) -> Judged:
     """Return the images that a class's masks are judged on, and their sides.
 
     The first side (1, 0) should be called the class and the second (0, 1) not: for `specific` images of the class and
