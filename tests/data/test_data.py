@@ -6,6 +6,7 @@ import os
 import threading
 from types import SimpleNamespace
 
+import grain
 import numpy as np
 import pytest
 from PIL import Image
@@ -446,6 +447,13 @@ def test_another_seed_gives_another_order_and_no_shuffling_the_order_of_the_data
     assert (first != other).any()
     plain = joined(run(dataset, batch_size=8, seed=0, num_steps=5, shuffle=False), "index")
     np.testing.assert_array_equal(plain, np.arange(40) % 20)
+
+
+@pytest.mark.parametrize(("images", "seed"), [(1, 0), (13, 5), (40, 2**31)])
+def test_the_order_is_that_of_grains_own_shuffle(images, seed):
+    grains = grain.MapDataset.range(images).seed(seed).shuffle().repeat()
+    found = joined(run(numbered(images), batch_size=9, seed=seed, num_steps=11, start_step=3), "index")
+    np.testing.assert_array_equal(found, [grains[place] for place in range(27, 126)])
 
 
 def test_neighbouring_seeds_share_no_epoch():
