@@ -97,6 +97,7 @@ def build(config: ConfigDict, dataset: Dataset, mean_std: tuple[np.ndarray, np.n
         image_size=config.data.image_size,
         dtype=PRECISIONS[options.precision],
     ).limited_to(frequencies.read(config.data.frequencies, config.data.image_size))
+    network = dataclasses.replace(network, local_batch_norm=options.local_batch_norm)
     optimizer = optimizers.make(options, steps)
     average = optax.ema(options.ema_decay) if options.ema_decay else None
     changes = ways.make(Setting(options, config.data.image_size, images.classes, mean_std, directory))

@@ -39,7 +39,8 @@ def make_update_fn(
     """Return the step of one device, to be called inside pmap over `parallel.AXIS`.
 
     It maps (state, batch, scale) to (state, {"loss", "accuracy"}), where `scale`, which the plateau schedule lowers,
-    multiplies the updates. Gradients are averaged and BatchNorm is synchronised over the devices.
+    multiplies the updates. Gradients are averaged over the devices, and BatchNorm's statistics are of all devices'
+    images or, with `network.local_batch_norm`, the average of each device's.
 
     Args:
       network: the classifier.
@@ -120,6 +121,8 @@ def make_update_fn(
         params, stats = (state.params, own and own.params), (state.batch_stats, own and own.batch_stats)
         batch_stats, local = compute(params, stats, batch)
         gradients, loss, accuracy = jax.lax.pmean(local, parallel.AXIS)
+        if network.local_batch_norm:
+            batch_stats = jax.lax.pmean(batch_stats, parallel.AXIS)  # so that all devices have one state
         new = stepped(state, gradients[0], batch_stats[0], scale)
         average_state = state.average
         if average is not None:
