@@ -7,17 +7,19 @@
 
 Prints one JSON object a line. `loader`: images a second of the training loader over those of torchvision's ImageFolder
 with torch's DataLoader, on the same folder with the same pixels, with no worker processes and with two. Our loader
-decodes in one thread a core. By default nothing is cached between epochs, so both sides decode every image. With
---cache_gib=4, a run's default, ours decodes each image once and caches it if all fit; with --prepare=FOLDER it keeps
-them on the disk. `step`: training steps a second, input pipeline included, over bare steps a second on one batch that
-stays on the devices. Images come from --root and are decoded at each use; without --root they are synthetic and in
-memory. Ratios are medians over interleaved rounds, with a bootstrap 95 % interval; 1 = feeding has no cost. A CPU's
-cores are a device each, as in launch.py.
+decodes in one thread a core; `over_cores` is its rate over that of one process a core which decode and resize the same
+files and do nothing else, so 1 = the cores are what limits it. By default nothing is cached between epochs, so all
+sides decode every image. With --cache_gib=4, a run's default, ours decodes each image once and caches it if all fit;
+with --prepare=FOLDER it keeps them on the disk. `step`: training steps a second, input pipeline included, over bare
+steps a second on one batch that stays on the devices. Images come from --root and are decoded at each use; without
+--root they are synthetic and in memory. Ratios are medians over interleaved rounds, with a bootstrap 95 % interval; 1 =
+feeding has no cost. A CPU's cores are a device each, as in launch.py.
 """
 
 import functools
 import itertools
 import json
+import multiprocessing
 import os
 import pathlib
 import sys
@@ -37,6 +39,7 @@ from fsjax.data import Dataset, batches
 from fsjax.data.augment import make_augment
 from fsjax.data.folder import open_folder
 from fsjax.data.prepared import open_prepared
+from fsjax.data.preprocess import decode, resize
 from fsjax.runtime import parallel, startup
 from fsjax.training import optimizers, state
 from fsjax.training.settings import PRECISIONS
@@ -88,16 +91,21 @@ def loader(workers: int) -> dict:
     theirs = torch_loader(size, batch, workers)
     check_pixels(ours, theirs.dataset)
     # A round is a number of batches, not whole epochs, because an epoch waits for its last batch.
+    pool = multiprocessing.get_context("spawn").Pool(cores())  # not forked, because JAX has threads
     sides = {
+        "cores": lambda count: sum(pool.starmap(decode_files, parts_of(ours, count * batch))),
         "fsjax": lambda count: sum(len(loaded["image"]) for loaded in stream(ours, batch, count)),
         "torchvision": lambda count: sum(len(images) for images, _ in itertools.islice(theirs, count)),
     }
-    sides["torchvision"](8)  # starts the workers
+    for side in ("cores", "torchvision"):
+        sides[side](8)  # starts the workers
     if CACHE.value or PREPARE.value:
         ours.images(np.arange(len(ours)))
-    count = steps_of(functools.partial(sides["fsjax"], 8), 8)
-    theirs.sampler.rounds = count * batch
-    rates = paired.rates({name: functools.partial(side, count) for name, side in sides.items()}, PAIRS.value)
+    # As long for each side, one of which may read what it has kept.
+    counts = {name: steps_of(functools.partial(side, 8), 8) for name, side in sides.items()}
+    theirs.sampler.rounds = counts["torchvision"] * batch
+    rates = paired.rates({name: functools.partial(side, counts[name]) for name, side in sides.items()}, PAIRS.value)
+    pool.terminate()
     return {
         "benchmark": "loader",
         "root": ROOT.value,
@@ -107,8 +115,22 @@ def loader(workers: int) -> dict:
         "cache_gib": CACHE.value,
         "prepared": bool(PREPARE.value),
         **paired.ratio(rates["fsjax"], rates["torchvision"]),
+        "over_cores": paired.ratio(rates["fsjax"], rates["cores"]),
         "images_per_second": {name: round(float(np.median(rate)), 1) for name, rate in rates.items()},
     }
+
+
+def parts_of(images: Dataset, count: int) -> list[tuple[list[str], int]]:
+    """Return files of random images, a part a core, and the size that they are resized to."""
+    rows = np.random.default_rng(0).permutation(np.resize(np.arange(len(images)), count))
+    names = images.names
+    files = [str(pathlib.Path(ROOT.value) / "train" / names[row]) for row in rows.tolist()]
+    return [(files[core :: cores()], SIZE.value) for core in range(cores())]
+
+
+def decode_files(files: list[str], size: int) -> int:
+    """Decode and resize files, and return how many."""
+    return sum(len(resize(decode(file, file), size)) == size for file in files)
 
 
 def torch_loader(size: int, batch: int, workers: int):
