@@ -22,11 +22,15 @@ Examples:
   >>> of_classes = np.stack([masks.best_orbits(plane, 9) for plane in ranked])
   >>> [int(masks.union(of_classes, ranked, positions).sum()) for positions in (8, 64)]
   [8, 18]
+  >>> masks.PackedOnce(2, lambda start, stop: of_classes[start:stop])(0, 2).shape
+  (2, 8, 8)
   >>> bool((masks.outside(low, np.ones((8, 8)), 10.0, rng) & low).any())
   False
   >>> np.array_equal(masks.Packed.of(low[None])[:1], low[None])
   True
 """
+
+from collections.abc import Callable
 
 import numpy as np
 from jaxtyping import Bool, Float, Int, UInt8
@@ -55,6 +59,30 @@ class Packed:
 
     def __getitem__(self, which: slice) -> Bool[np.ndarray, "*masks height width"]:
         return np.unpackbits(self.bits[which], axis=-1, count=self.width).view(bool)
+
+
+class PackedOnce:
+    """Masks that are made when a slice asks for them the first time, and kept at one bit a position.
+
+    Args:
+      count: number of masks.
+      make: (start, stop) -> masks start..stop-1, [n, H, W].
+    """
+
+    def __init__(self, count: int, make: Callable[[int, int], Bool[np.ndarray, "masks height width"]]) -> None:
+        self.count, self._make = count, make
+        self._packed: Packed | None = None  # as large as the planes, which the first masks show
+        self._made = np.zeros(count, bool)
+
+    def __call__(self, start: int, stop: int) -> Bool[np.ndarray, "masks height width"]:
+        """Return masks start..stop-1."""
+        if self._packed is None or not self._made[start:stop].all():
+            masks = self._make(start, stop)
+            if self._packed is None:
+                height, width = masks.shape[1:]
+                self._packed = Packed(np.empty((self.count, height, -(-width // 8)), np.uint8), width)
+            self._packed.bits[start:stop], self._made[start:stop] = np.packbits(masks, axis=-1), True
+        return self._packed[start:stop]
 
 
 def budget(share: float, height: int, width: int) -> int:

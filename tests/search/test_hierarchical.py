@@ -84,7 +84,7 @@ def test_each_class_keeps_the_candidates_with_the_lowest_loss(tmp_path, compat):
     for number, stage in enumerate(made.stages):
         expected = np.zeros((3, stage.count))
         masks = made.masks(number, 0, stage.count)
-        made, losses, _ = hierarchical.advance(problem, made)
+        made, losses, *_ = hierarchical.advance(problem, made)
         for label in range(3):
             weights = 1 / sizes[batch[of_class == label]] if compat else np.ones(counts[label])
             for index, mask in enumerate(masks):
@@ -123,7 +123,7 @@ def published_stages(problem):
     """The candidates after the last published stage, and their losses."""
     made = hierarchical.begin(problem)
     for _ in range(3):
-        made, losses, _ = hierarchical.advance(problem, made)
+        made, losses, *_ = hierarchical.advance(problem, made)
     return made, losses
 
 

@@ -60,11 +60,10 @@ def search(problem: Problem) -> dfm.DominantFrequencyMaps:
         if stage.budget is not None and not len(candidates.ranking):
             ranking = candidate_regression.rank_orbits(candidates, published, stage.budget)
             candidates = dataclasses.replace(candidates, ranking=ranking)
-        candidates, losses, of_stage = advance(problem, candidates, layout)
+        candidates, losses, positions, of_stage = advance(problem, candidates, layout)
         precision_report |= of_stage
         if stage.budget is None:
             published.append(losses)
-        positions = np.array([candidates.mask(number, index).sum() for index in range(stage.count)])
         for share in stage.shares:
             choices[share] = _choose(number, losses, positions <= masks.budget(share, *problem.plane))
         spread = np.percentile(positions, [0, 50, 100], method="lower").tolist()
@@ -95,12 +94,13 @@ def begin(problem: Problem) -> Candidates:
 
 def advance(
     problem: Problem, candidates: Candidates, layout: dict[str, int] | None = None
-) -> tuple[Candidates, Float[np.ndarray, "classes candidates"], dict]:
+) -> tuple[Candidates, Float[np.ndarray, "classes candidates"], Int[np.ndarray, " candidates"], dict]:
     """Evaluate the next stage, with the tile layout of `sweep`.
 
     Returns:
       The candidates with the stage's N best of each class; the stage's losses, the weighted mean over each class's
-      images in nats; and, after the last published stage, the `precision_check` of a lower precision.
+      images in nats; how many positions each candidate keeps; and, after the last published stage, the
+      `precision_check` of a lower precision.
     """
     number, own = len(candidates.best), problem.options.hierarchical
     stage, weights = candidates.stages[number], image_weights(problem)
@@ -110,7 +110,9 @@ def advance(
         directory=problem.directory and problem.directory / f"stage{number + 1}",
         identity=candidates.digest(problem.identity),
     )
-    mask_list = LazyArray(stage.count, functools.partial(candidates.masks, number))
+    # Each class asks for all of them: at 224 pixels one takes longer to make than to unpack.
+    make = masks.PackedOnce(stage.count, functools.partial(candidates.masks, number))
+    mask_list = LazyArray(stage.count, make)
     sums = sweep(
         *(problem, mask_list),
         weights=weights,
@@ -124,7 +126,8 @@ def advance(
     best = np.argsort(sums, axis=1, kind="stable")[:, : own.keep]
     totals = np.array([weights(label).sum() for label in range(len(sums))])
     candidates = dataclasses.replace(candidates, best=(*candidates.best, best))
-    return candidates, sums / totals[:, None], precision_report
+    positions = np.array([int(make(index, index + 1).sum()) for index in range(stage.count)])
+    return candidates, sums / totals[:, None], positions, precision_report
 
 
 def image_weights(problem: Problem) -> Callable[[int], Float[np.ndarray, " images"]]:
