@@ -7,10 +7,10 @@
 
 The stage probe trains networks for a part of the steps, each a run of its own in WORKDIR/probes/<round>, and finds by
 grafts which few frequencies control a class. The final training gives each image these frequencies of another one
-(train.ways=graft), so they tell nothing of the label; it is probed itself before its last part. Then it is searched
-anew and judged as any run. Cost, in images that are trained on: at most 1 + probe.rounds x probe.length times a
-standard training. A class whose true cue is a few
-fixed frequencies would lose it, which the data cannot tell: config.probe.exempt_classes spares it.
+(train.ways=graft), so they tell nothing of the label; it is probed itself at probe.points. Then it is searched anew and
+judged as any run, and tried on corruptions and under an attack. Cost, in images that are trained on: at most 1 +
+probe.rounds x probe.length times a standard training. A class whose true cue is a few fixed frequencies would lose it,
+which the data cannot tell: config.probe.exempt_classes spares it.
 """
 
 from ml_collections import ConfigDict
@@ -30,7 +30,9 @@ def get_config(arg: str = "synthetic") -> ConfigDict:
     if arg == "synthetic":
         config.data.name, config.model.name = "biased", "resnet8"
         config.train.steps, config.train.learning_rate, config.train.warmup_steps = 500, 0.05, 30
-    config.stages = f"probe,{config.stages}"
+    config.stages = f"probe,{config.stages},ood"
+    config.ood.corruptions, config.ood.attacks = "all", "fgsm:2/255"
+    config.ood.images_per_class, config.ood.random_masks = 100, 0
     config.train.ways, config.train.graft.maps = "graft", graft.PROBE
     config.search.method = "graft"
     return config

@@ -40,6 +40,8 @@ class ProbeRound:
     """One probe: a network that was trained for a part of the steps, under what earlier rounds had found.
 
     Attributes:
+      end: how far it was trained, as a share of the whole training; None in files of version 2.
+      own: whether it was a training of its own, and not the final one up to there; None in files of version 2.
       accuracy: of its network on the test images.
       base: q0 of each class, as in `graft_results.Baseline`; NaN here and below without pairs of images.
       swapped: w of the class's map, as in `graft_results.GraftRates`: where it is low, the network has not learned the
@@ -51,6 +53,8 @@ class ProbeRound:
       share: of the plane that is grafted after this round.
     """
 
+    end: float | None
+    own: bool | None
     accuracy: float
     base: Float[np.ndarray, " classes"]
     swapped: Float[np.ndarray, " classes"]
@@ -68,7 +72,7 @@ class Probes(ResultFile):
     Attributes:
       classes: display names.
       exempt: whether a class's maps were left out of what is grafted, by config.probe.exempt_classes.
-      rounds: in order; the last one is long, unless no round found anything.
+      rounds: in order; trainings of their own, and then the final one at some points, unless nothing was found.
       share: of the plane that is grafted in the final training.
     """
 
@@ -77,7 +81,13 @@ class Probes(ResultFile):
     rounds: tuple[ProbeRound, ...]
     share: float
 
-    stage = "probe"
+    stage, version = "probe", 3
+
+    @property
+    def cost(self) -> float | None:
+        """The images trained on, over those of a standard training; None from files of version 2."""
+        ends = [one.end for one in self.rounds if one.own is not False]
+        return None if None in ends else 1 + sum(end for end in ends if end)
 
     @staticmethod
     def from_version_1(content: dict[str, Any]) -> dict[str, Any]:

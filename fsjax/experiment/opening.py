@@ -82,10 +82,11 @@ def forward_passes(config: ConfigDict, datasets: dict[str, Dataset]) -> dict[str
         found["train"] = speed.TRAINING * config.train.batch_size * steps
         if "probe" in config:
             options, whole = config.probe, found["train"]
-            searches = (options.rounds + 1) * _graft_passes(config.search, len(training.classes))
-            # Where they find something; the long one leaves the last part of the training.
-            found["probe"] = round((options.rounds * options.length + 1 - options.length) * whole + searches)
-            found["train"] = round(options.length * whole)
+            searches = (options.rounds + len(options.points)) * _graft_passes(config.search, len(training.classes))
+            # Where they find something; the final training then goes on from the last of the points.
+            probed = max((0.0, *options.points))
+            found["probe"] = round((options.rounds * options.length + probed) * whole + searches)
+            found["train"] = round((1 - probed) * whole)
     if (searched := datasets.get(config.search.split)) is not None:
         found["search"] = _search_passes(config.search, np.bincount(searched.labels), plane)
     if (test := datasets.get("test")) is not None:

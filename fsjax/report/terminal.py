@@ -30,6 +30,7 @@ def kept_from(found: Probes, accuracy: float) -> str:
     return (
         f"Kept from the training: {share_text(found.share)} of the plane, found in {len(found.rounds)} probes. "
         f"Accuracy on the test images: {found.rounds[0].accuracy:.2f} in the first probe, {accuracy:.2f} now."
+        + (f" Images trained on: {found.cost:.1f} times a standard training's." if found.cost else "")
     )
 
 

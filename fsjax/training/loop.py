@@ -89,8 +89,8 @@ def build(config: ConfigDict, dataset: Dataset, mean_std: tuple[np.ndarray, np.n
         images = stylised.join_stylised(dataset, options.stylised, config.data)
     start = ways.start(options, directory)
     steps = num_steps(options, len(images))
-    if start:
-        steps = max(1, steps - steps_of(start))
+    before = steps_of(start) if start else 0
+    steps = max(1, steps - before)
     network = models.build(
         config.model.name,
         num_classes=len(images.classes),
@@ -119,6 +119,7 @@ def build(config: ConfigDict, dataset: Dataset, mean_std: tuple[np.ndarray, np.n
         "mean": [float(value) for value in mean_std[0]],
         "std": [float(value) for value in mean_std[1]],
         "steps": steps,
+        "steps_before": before,
         **_file_hashes(config, network, directory),
     }
     plateau = optimizers.plateau(options)
@@ -129,11 +130,11 @@ def build(config: ConfigDict, dataset: Dataset, mean_std: tuple[np.ndarray, np.n
 
 
 def steps_of(run: Path) -> int:
-    """Return how many steps a finished run was trained for."""
+    """Return how many steps a finished run was trained for, with those of the run that it went on from."""
     with contextlib.closing(Checkpoints(run / "checkpoints")) as checkpoints:
         step = checkpoints.newest()
         assert step is not None, "the run is finished"
-        return step
+        return step + int(checkpoints.metadata(step).get("steps_before", 0))
 
 
 def restore(training: Training, checkpoints: Checkpoints) -> LoopState:

@@ -42,11 +42,18 @@ def test_a_map_is_in_use_where_its_lower_limit_is_above_what_controls_a_class():
 def test_the_file_is_read_back_and_another_one_is_refused(tmp_path):
     of_classes = np.array([0.9, np.nan])
     limits = np.array([[0.8, 1], [np.nan] * 2])
-    one = ProbeRound(0.25, of_classes / 3, of_classes, of_classes, limits, (True, False), 6, 0.02)
+    one = ProbeRound(0.3, True, 0.25, of_classes / 3, of_classes, of_classes, limits, (True, False), 6, 0.02)
     found = Probes(("a", "b"), (False, True), (one,), 0.02)
     content = found.to_json()
     again = Probes.from_json(content)
     assert again.rounds[0].used == (True, False) and np.isnan(again.rounds[0].psi[1]) and again.to_json() == content
+    assert found.cost == 1.3 and content["version"] == 3
+    before = {
+        **content,
+        "version": 2,
+        "rounds": [{k: v for k, v in content["rounds"][0].items() if k not in ("end", "own")}],
+    }
+    assert Probes.from_json(before).cost is None
     content["rounds"][0]["psi"] = [2.0, None]
     with pytest.raises(InputError, match="psi"):
         Probes.from_json(content)

@@ -16,14 +16,15 @@ from fsjax.report import terminal
 from fsjax.runtime import interrupt, storage
 from fsjax.runtime.checkpoints import Checkpoints
 from fsjax.runtime.errors import InputError
-from fsjax.training import settings
+from fsjax.training import loop, settings
 from fsjax.training.ways import graft
 
 
 def make_config(**fields):
-    """Two short rounds on 24 pixels, of a network that learns nothing much."""
+    """Two short rounds on 24 pixels and one in the training, of a network that learns nothing much."""
     config = small(mitigate.get_config())
-    config.probe.rounds, config.probe.length, config.probe.pairs = 2, 0.3, 12
+    config.stages = "probe,train,search,evaluate,report"
+    config.probe.rounds, config.probe.length, config.probe.pairs, config.probe.points = 2, 0.3, 12, (0.7,)
     for name, value in fields.items():
         group, _, field = name.rpartition("__")
         (config[group] if group else config)[field] = value
@@ -69,9 +70,11 @@ def test_rounds_graft_what_the_ones_before_found_and_the_final_training_all_of_i
     assert configs[1]["train"]["graft"]["maps"] == str(tmp_path / "probes" / "frequencies-1.npy")
     page = (tmp_path / "report" / "graft" / "index.html").read_text()
     assert "What the training was kept from" in page and page.count("The map of ring in probe") == 3
+    assert "the training at 70 %" in page and "1.60 times as many images" in page
 
     told = terminal.of_run(directory, "graft", 0.05, 0.6)
     assert f"Kept from the training: {100 * found.share:.2g} % of the plane, found in 3 probes. Accuracy on" in told
+    assert "Images trained on: 1.6 times a standard training's." in told
 
     # All of it again computes nothing, and the final training is tied to what was found.
     before = (tmp_path / "stages" / "train.json").read_text()
@@ -82,22 +85,31 @@ def test_rounds_graft_what_the_ones_before_found_and_the_final_training_all_of_i
 
 
 @pytest.mark.usefixtures("all_in_use")
-def test_the_final_training_goes_on_from_the_long_probe_for_the_steps_that_are_left(tmp_path, caplog):
+def test_the_training_goes_on_from_point_to_point_for_the_steps_that_are_left(tmp_path, caplog):
     directory = storage.path(tmp_path / "run")
-    config = make_config(stages="probe,train")
-    config.probe.rounds, config.train.learning_rate = 1, 0.0  # so that weights stay what they begin with
+    config = make_config(stages="probe,train", train__steps=8)
+    config.probe.rounds, config.probe.points = 1, (0.5, 0.75)
+    config.train.learning_rate = 0.0  # so that weights stay what they begin with
     caplog.set_level("INFO")
     runner.run(config, directory)
-    assert json.loads((tmp_path / "run/probes/start.json").read_text())["run"] == 2
-    assert "train: goes on from step 3 of" in caplog.text
-    final = Checkpoints(directory / "checkpoints")
-    assert final.newest() == 1 and final.metadata(1)["steps"] == 1
-    for after, before in zip(weights(directory), weights(tmp_path / "run/probes/2"), strict=True):
-        np.testing.assert_array_equal(after, before)
+    assert json.loads((tmp_path / "run/probes/start.json").read_text())["run"] == 3
+    runs = [tmp_path / "run/probes/2", tmp_path / "run/probes/3", directory]
+    steps = [Checkpoints(storage.path(run) / "checkpoints").newest() for run in runs]
+    assert steps == [4, 2, 2]
+    assert [loop.steps_of(storage.path(run)) for run in runs] == [4, 6, 8]
+    for after, *before in zip(*map(weights, reversed(runs)), strict=True):
+        for of_run in before:
+            np.testing.assert_array_equal(after, of_run)
+    found = Probes.read(directory / "probes" / "probes.json")
+    assert [(one.end, one.own) for one in found.rounds] == [(0.3, True), (0.5, False), (0.75, False)]
+    configs = [json.loads((tmp_path / f"run/probes/{number}/config.json").read_text()) for number in (2, 3)]
+    assert configs[1]["train"]["graft"]["start"] == str(tmp_path / "run/probes/2")
+    assert configs[0]["train"]["graft"]["start"] == ""
+    assert configs[1]["train"]["graft"]["maps"] == str(tmp_path / "run/probes/frequencies-2.npy")
 
 
 @pytest.mark.usefixtures("all_in_use")
-def test_a_round_that_adds_nothing_is_followed_by_a_long_one(tmp_path, monkeypatch):
+def test_a_round_that_adds_nothing_is_followed_by_the_training(tmp_path, monkeypatch):
     added = iter([True, False, True])
     monkeypatch.setattr(probe, "_added", lambda config, maps, used, grafted: np.full_like(grafted, next(added)))
     runner.run(make_config(stages="probe", probe__rounds=3), storage.path(tmp_path))
@@ -192,6 +204,7 @@ def test_a_round_is_a_training_that_can_be_run_for_every_data_set(arg):
     for file, names in ((None, "afa"), (storage.path("found.npy"), "afa, graft")):
         one = probe.round_config(config, 2, 0.3, file)
         assert one.train.ways == names and one.train.graft.maps == str(file or "probe")
+        assert one.train.graft.start == ""
         one.train.ways = ""  # no file is there to be read
         settings.check(one)
     lengths = [settings.num_steps(of.train, 10_000) for of in (config, one)]
@@ -203,6 +216,8 @@ def test_a_round_is_a_training_that_can_be_run_for_every_data_set(arg):
     [
         ({"probe__rounds": 0}, "probe.rounds: got 0; expected 1 or more"),
         ({"probe__length": 0.0}, "probe.length: got 0; expected above 0 and below 1"),
+        ({"probe__points": (0.7, 0.5)}, "probe.points: got (0.7, 0.5); expected rising shares above 0 and below 1"),
+        ({"probe__points": (0.5, 1.0)}, "probe.points: got (0.5, 1.0); expected rising shares"),
         ({"probe__share": 1.0}, "probe.share: got 1; expected above 0 and below 1"),
         ({"probe__pairs": 5}, "probe.pairs: got 5; expected 10 or more"),
         ({"probe__exempt_frequencies": "loud"}, "probe.exempt_frequencies: got 'loud'"),

@@ -5,8 +5,8 @@ Round by round a fresh network is trained for a part of the steps, with the freq
 map joins what is grafted. Short rounds end when no class adds one. Finding is kept apart from the final training: a
 network that is cured while it learns stays near chance.
 
-What takes longer to learn, such as the last of several orbits that stand in for each other, shows in a long round. It
-is the final training but for its last part, which goes on from its network, with what was found there grafted as well.
+What takes longer to learn, such as the last of several orbits that stand in for each other, shows in long rounds. They
+are the final training itself: it is probed at some points, and goes on from each with what was found grafted as well.
 """
 
 import copy
@@ -45,10 +45,11 @@ _EXEMPT_FREQUENCIES = "probe.exempt_frequencies"
 
 FIELDS: Table = {
     "rounds": (3, "short trainings at most, each under what the ones before have found"),
-    "length": (
-        0.3,
-        "their length, as a share of the training's; where they find something, the training is probed once more "
-        "when this share of it is left",
+    "length": (0.3, "their length, as a share of the training's"),
+    "points": (
+        (0.5, 0.7, 0.85),
+        "where the short trainings find something: shares of the training after which it is probed itself, and goes "
+        "on under what was found",
     ),
     "share": (0.02, "share of the plane that a class's map keeps"),
     "max_share": (
@@ -76,6 +77,9 @@ def check(config: ConfigDict) -> None:
         raise InputError(f"probe.rounds: got {options.rounds}; expected 1 or more")
     if not 0 < options.length < 1:
         raise InputError(f"probe.length: got {options.length:g}; expected above 0 and below 1")
+    points = (0.0, *options.points, 1.0)
+    if list(points) != sorted(set(points)):
+        raise InputError(f"probe.points: got {tuple(options.points)}; expected rising shares above 0 and below 1")
     if not 0 < options.share < 1:
         raise InputError(f"probe.share: got {options.share:g}; expected above 0 and below 1")
     if not 0 < options.max_share <= 1:
@@ -83,7 +87,7 @@ def check(config: ConfigDict) -> None:
     if options.pairs < 10:
         raise InputError(f"probe.pairs: got {options.pairs}; expected 10 or more, or no interval is narrow enough")
     frequencies.read(options.exempt_frequencies, config.data.image_size, _EXEMPT_FREQUENCIES)
-    first = round_config(config, 1, options.length, None)
+    first = round_config(config, 1, options.length)
     train.check(first)
     search.check(first)
 
@@ -93,24 +97,28 @@ def is_asked_for(config: ConfigDict) -> bool:
     return config.train.graft.maps == graft.PROBE and "graft" in ways.chosen(config.train)
 
 
-def round_config(config: ConfigDict, number: int, length: float, grafted: Path | None) -> ConfigDict:
+def round_config(
+    config: ConfigDict, number: int, end: float, grafted: Path | None = None, start: tuple[float, Path] | None = None
+) -> ConfigDict:
     """Return the config of a round's run: a part of the training of `config`, and the graft search of its network.
 
     Args:
       config: of the experiment.
-      number: of the round, from 1; each has a fresh network.
-      length: as a share of the training's.
+      number: of the round, from 1.
+      end: how far it goes, as a share of the training.
       grafted: file of the frequencies that are grafted; None = none are.
+      start: how far the run that it goes on from went, and its workdir; None = it begins with a fresh network.
     """
     options, one = config.probe, copy.deepcopy(config)
     one.seed, one.stages = config.seed + number, "train,search"
-    one.train.epochs = length * config.train.epochs
-    one.train.steps = _part(length, config.train.steps)
-    one.train.warmup_steps = int(length * config.train.warmup_steps)
+    one.train.epochs = end * config.train.epochs
+    one.train.steps = _part(end, config.train.steps)
+    begin, run = start or (0.0, "")
+    one.train.warmup_steps = int((end - begin) * config.train.warmup_steps)
     if grafted is None:
         one.train.ways = ",".join(name for name in ways.chosen(config.train) if name != "graft")
     else:
-        one.train.graft.maps = str(grafted)
+        one.train.graft.maps, one.train.graft.start = str(grafted), str(run)
     one.search.method, one.search.split, one.search.shares, one.search.resamples = "graft", "train", (options.share,), 0
     one.search.patch = 1
     return one
@@ -127,13 +135,15 @@ def _run(workspace: Workspace) -> None:
     exempt = _exempt(config, dataset.classes)
     grafted = np.zeros(2 * [config.data.image_size], bool)
     rounds: list[ProbeRound] = []
-    before, is_long, last = None, False, False
-    while not last:
+
+    def probed(end: float, *, own: bool, start: tuple[float, Path] | None = None) -> bool:
+        """Add a round, and return whether it found anything new."""
+        nonlocal grafted
         number = len(rounds) + 1
-        length = 1 - config.probe.length if is_long else config.probe.length
-        kind = "the long one" if is_long else f"at most {config.probe.rounds} short ones"
-        logger.info("probe: round %d, %s; %.1f %% grafted", number, kind, 100 * grafted.mean())
-        one = round_config(config, number, length, before)
+        before = folder / f"frequencies-{number - 1}.npy" if rounds else None
+        what = f"of at most {config.probe.rounds} short trainings" if own else f"the final training up to {end:.0%}"
+        logger.info("probe: round %d, %s; %.1f %% grafted", number, what, 100 * grafted.mean())
+        one = round_config(config, number, end, before, start)
         pipeline.run(one, folder / str(number), STAGES)
         of_round = Workspace(one, folder / str(number))
         measured = _measure(config, of_round, dataset)
@@ -141,17 +151,23 @@ def _run(workspace: Workspace) -> None:
         added = _added(config, of_round.maps, used & ~exempt, grafted)
         grafted = grafted | added
         accuracy = evaluate_unfiltered(of_round.classifier, workspace.dataset("test")).accuracy
-        rounds.append(ProbeRound(accuracy, *measured, tuple(used.tolist()), int(added.sum()), float(grafted.mean())))
+        found = (*measured, tuple(used.tolist()), int(added.sum()), float(grafted.mean()))
+        rounds.append(ProbeRound(end, own, accuracy, *found))
         _log(dataset.classes, rounds[-1], number)
-        last = is_long or not grafted.any()
-        is_long = not added.any() or number == config.probe.rounds
-        before = folder / f"frequencies-{number}.npy"
-        parallel.decide(functools.partial(files.write_npy, before, grafted))
+        parallel.decide(functools.partial(files.write_npy, folder / f"frequencies-{number}.npy", grafted))
+        return bool(added.any())
+
+    while len(rounds) < config.probe.rounds and probed(config.probe.length, own=True):
+        pass
+    start: tuple[float, Path] | None = None
+    for point in config.probe.points if grafted.any() else ():
+        probed(point, own=False, start=start)
+        start = point, folder / str(len(rounds))
     found = Probes(dataset.classes, tuple(exempt.tolist()), tuple(rounds), float(grafted.mean()))
-    start = {"run": len(rounds) if grafted.any() else None}
+    last = {"run": len(rounds) if start else None}
     parallel.decide(lambda: files.write_json(probes.result_file(workspace.directory), found.to_json()))
     parallel.decide(lambda: files.write_npy(graft.probed_file(workspace.directory), grafted))
-    parallel.decide(lambda: files.write_json(graft.start_file(workspace.directory), start))
+    parallel.decide(lambda: files.write_json(graft.start_file(workspace.directory), last))
     if not grafted.any():
         logger.info("probe: no class is controlled by a map of %g %%; nothing is grafted", 100 * config.probe.share)
 

@@ -53,6 +53,7 @@ def make(directory: Path, maps: DominantFrequencyMaps, share: float) -> Section:
         classes=len(found.classes),
         grafted=pictures.mask_picture(np.array(files.map_npy(graft.probed_file(directory)))),
         share=found.share,
+        cost=found.cost,
         accuracy=after.unfiltered.accuracy,
         method=maps.method,
     )

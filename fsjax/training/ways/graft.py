@@ -14,7 +14,7 @@ from ml_collections import ConfigDict
 
 from fsjax.data import frequencies
 from fsjax.fourier import spectrum
-from fsjax.runtime import files, parallel
+from fsjax.runtime import files, parallel, storage
 from fsjax.runtime.checkpoints import chosen_hashes
 from fsjax.runtime.config_fields import Table
 from fsjax.runtime.errors import InputError
@@ -38,6 +38,11 @@ _ACCEPTED = (
 FIELDS: Table = {
     "maps": ("", f"the frequencies that are grafted: {_ACCEPTED}"),
     "share": (0.02, "share of the plane that the maps of a workdir or maps file keep"),
+    "start": (
+        "",
+        "workdir of a run whose network the training goes on from, and whose steps count as its own; '' = with maps "
+        "'probe' as the stage probe says, else none",
+    ),
 }
 
 
@@ -103,7 +108,9 @@ def start_file(directory: Path) -> Path:
 
 
 def _start(options: ConfigDict, directory: Path) -> Path | None:
-    """Return the workdir of the long probe; None where there was none, or other frequencies are grafted."""
+    """Return the workdir that train.graft.start names, or that of the last long probe; None where there is none."""
+    if options.graft.start:
+        return storage.path(options.graft.start)
     if options.graft.maps != PROBE or not start_file(directory).is_file():
         return None
     run = files.read_json(start_file(directory))["run"]
@@ -135,7 +142,8 @@ def _files(options: ConfigDict, directory: Path) -> dict[str, Path]:
     file = _file(options, directory)
     found = {FIELD: file} if file else {}
     if run := _start(options, directory):
-        found["train.graft.start"] = start_file(directory)
+        if not options.graft.start:
+            found["train.graft.start"] = start_file(directory)
         found["train.graft.weights"] = chosen_hashes(run / "checkpoints", "")
     return found
 
