@@ -1,0 +1,31 @@
+"""A training step on a batch that stays on the devices."""
+
+from collections.abc import Callable
+from typing import Any
+
+import jax
+import numpy as np
+from jax.sharding import Mesh, NamedSharding, PartitionSpec
+
+from fsjax.runtime import parallel
+from fsjax.training.state import TrainState
+from fsjax.training.step import split_over_devices
+
+
+def place(batch: dict[str, np.ndarray]) -> dict[str, jax.Array]:
+    """Put a batch on all devices, as the pmapped step takes it."""
+    mesh = Mesh(np.array(jax.local_devices()), (parallel.AXIS,))
+    return jax.device_put(split_over_devices(batch), NamedSharding(mesh, PartitionSpec(parallel.AXIS)))
+
+
+def steps(update: Callable, replicas: TrainState, batch: dict[str, Any], count: int) -> Callable[[], int]:
+    """Return a side of a comparison that takes `count` steps on the same batch and returns their number."""
+    no_stop, held = np.zeros(jax.local_device_count(), bool), [replicas]
+
+    def run() -> int:
+        for _ in range(count):
+            held[0], values, _ = update(held[0], batch, 1.0, no_stop)
+        jax.block_until_ready((held[0], values))
+        return count
+
+    return run

@@ -1,0 +1,129 @@
+"""What the accelerator benchmark measures: sizes for an accelerator, and toy sizes for two CPU cores."""
+
+import dataclasses
+import pathlib
+from typing import Any
+
+METHODS = ("removal", "adaptive", "learned", "hierarchical", "graft")
+# A search in 'highest' takes several times as long on an accelerator: by default only exact removal.
+IN_HIGHEST = ("removal",)
+
+
+def _size(default: Any, help: str) -> Any:
+    return dataclasses.field(default=default, metadata={"help": help})
+
+
+@dataclasses.dataclass(frozen=True)
+class Sizes:
+    """Sizes of every part; each is a flag, whose default is that of an accelerator."""
+
+    model: str = _size("resnet18_cifar", "model that is trained and searched")
+    image_size: int = _size(32, "pixels of its images")
+    train_per_class: int = _size(1500, "training images of a class of the planted set, without --root")
+    test_per_class: int = _size(250, "test images of a class of the planted set")
+    # 30 epochs of CIFAR-10, of which 6 warm up.
+    steps: int = _size(2930, "training steps")
+    warmup_steps: int = _size(586, "steps in which the learning rate rises")
+    batch_size: int = _size(512, "images of a training step")
+    learning_rate: float = _size(0.4, "highest learning rate")
+    train_precision: str = _size("bfloat16", "as config.train.precision; float32 is TF32 on NVIDIA's devices")
+    round_steps: int = _size(294, "training steps of a round; three epochs of CIFAR-10")
+    images: int = _size(1000, "test images of a class that removal and adaptive search, at most")
+    images_highest: int = _size(100, "the same, in 'highest'")
+    gradient_images: int = _size(100, "images of a class that learned and graft search")
+    hierarchical_images: int = _size(10, "images of a class that hierarchical searches")
+    round_images: int = _size(250, "images of each of the two classes that removal searches in a round")
+    precision_images: int = _size(50, "images of a class on which precisions are compared")
+    checked: int = _size(8, "masks and images whose losses are compared with the CPU's")
+    large_models: str = _size("resnet18_imagenet,vit_base_patch16", "models whose masked passes are measured")
+    trained_models: str = _size("resnet50_imagenet,vit_base_patch16", "models whose training step is measured")
+    large_size: int = _size(224, "pixels of the images of these models")
+    large_images: int = _size(256, "images under masks")
+    large_checked: int = _size(2, "as checked, for the large models")
+    large_tiles: int = _size(4, "tiles of a round, at least")
+    large_batch: int = _size(128, "images of a training step on each device")
+    pairs: int = _size(5, "other interleaved rounds")
+    long_rounds: int = _size(3, "interleaved rounds of trainings, and of searches of two classes")
+    seconds: float = _size(0.5, "about how long one side of a round takes")
+    # Fields of config.search, as (dotted name, value); no flag.
+    search_options: tuple[tuple[str, Any], ...] = ()
+
+
+TOY = Sizes(
+    model="vit_nano_patch8",
+    image_size=24,
+    train_per_class=48,
+    test_per_class=8,
+    steps=6,
+    warmup_steps=2,
+    batch_size=32,
+    round_steps=2,
+    images=8,
+    images_highest=4,
+    gradient_images=4,
+    hierarchical_images=4,
+    round_images=4,
+    precision_images=4,
+    checked=3,
+    large_models="resnet8",
+    trained_models="vit_nano_patch8",
+    large_size=24,
+    large_images=8,
+    large_batch=8,
+    pairs=2,
+    long_rounds=1,
+    seconds=0.05,
+    search_options=(
+        ("patch", 4),
+        ("shares", (0.4,)),
+        ("adaptive.gradient", False),
+        ("adaptive.first_images", 8),
+        ("adaptive.exact_sample", 4),
+        ("learned.start", "energy"),
+        ("learned.steps", 3),
+        ("learned.restarts", 1),
+        ("learned.batch", 4),
+        ("learned.judged", 4),
+        ("hierarchical.patches", "4"),
+        ("hierarchical.candidates", "8"),
+        ("hierarchical.share", 0.4),
+        ("graft.pairs", 4),
+        ("graft.steps", 2),
+    ),
+)
+
+
+@dataclasses.dataclass(frozen=True)
+class Settings:
+    """A call of the benchmark.
+
+    Attributes:
+      directory: where the trained model, partial results and rows are kept.
+      root: of the images, root/{train,test}/<class>/; '' = a planted set.
+      sizes: of the parts.
+      methods: searches that are measured.
+      precisions: of these; () = all in TF32, and those of IN_HIGHEST in 'highest' too.
+      peaks: TFLOP/s of one device in TF32, float32 and bfloat16; () = those of `peaks.PEAKS`.
+    """
+
+    directory: pathlib.Path
+    root: str = ""
+    sizes: Sizes = dataclasses.field(default_factory=Sizes)
+    methods: tuple[str, ...] = METHODS
+    precisions: tuple[str, ...] = ()
+    peaks: tuple[float, ...] = ()
+
+    def searches(self) -> list[tuple[str, str]]:
+        """Return the (method, precision) pairs that are measured."""
+        if self.precisions:
+            return [(method, precision) for method in self.methods for precision in self.precisions]
+        in_highest = [(method, "highest") for method in self.methods if method in IN_HIGHEST]
+        return [*((method, "tensorfloat32") for method in self.methods), *in_highest]
+
+    def images_of(self, method: str, precision: str) -> int:
+        """Return how many images of a class a search takes, at most."""
+        if method == "hierarchical":
+            return self.sizes.hierarchical_images
+        if method in ("learned", "graft"):
+            return self.sizes.gradient_images
+        return self.sizes.images_highest if precision == "highest" else self.sizes.images
