@@ -1,7 +1,7 @@
 """Measure what a search costs against plain forward passes of the same model and the published PyTorch procedure.
 
-  python benchmarks/cost/search.py                                   # everything, about an hour on two cores
-  python benchmarks/cost/search.py --only=ratio --model=resnet20
+  python benchmarks/cost/search.py                                   # everything, about ten minutes on two cores
+  python benchmarks/cost/search.py --only=ratio --model=resnet20 --pairs=20 --seconds=1
   python benchmarks/cost/search.py --only=vs_pytorch --order=sorted
 
 Prints one JSON object a line. `ratio`: masked images a second over plain forward images a second of the same model,
@@ -46,8 +46,8 @@ MODEL = flags.DEFINE_string("model", None, "A name of fsjax.models, in place of 
 SIZE = flags.DEFINE_integer("image_size", 32, "Side of the images of --model, pixels.")
 IMAGES = flags.DEFINE_integer("images", 100, "Images of a class.")
 ORDER = flags.DEFINE_enum("order", None, ["shuffled", "sorted"], "Order of the images in the published procedure.")
-PAIRS = flags.DEFINE_integer("pairs", 20, "Interleaved rounds.")
-SECONDS = flags.DEFINE_float("seconds", 1.0, "Approximate time of one side of a round.")
+PAIRS = flags.DEFINE_integer("pairs", 8, "Interleaved rounds.")
+SECONDS = flags.DEFINE_float("seconds", 0.5, "Approximate time of one side of a round.")
 MASKS = flags.DEFINE_integer("masks", 0, "Number of masks; set for the processes of the memory benchmark.")
 
 
@@ -231,26 +231,30 @@ def classifier(name: str, size: int) -> Model:
 def best_forward(model: Model, images: np.ndarray) -> tuple[Callable, int, float]:
     """Return the jitted forward pass at the fastest of several batch sizes: (call, batch, images a second).
 
-    Each batch size is tried on one device and split over all devices.
+    Batch sizes a factor of four apart are tried on one device and split over all devices, then those beside the best.
     """
-
     forward = jax.jit(at_precision(model.matmul_precision, model.apply))
     devices, calls = parallel.local_devices(), {}
-    for count in {1, len(devices)}:
-        mesh = Mesh(np.array(devices[:count]), ("devices",))
-        placed = jax.device_put(model.params, NamedSharding(mesh, PartitionSpec()))
-        for batch in (2, 4, 8, 16, 32, 64, 128, 256, 512, 1024):
-            if batch > (64 if images.shape[1] > 100 else 256) and parallel.free_bytes() is None:
-                break  # far beyond a CPU's best
-            if batch % count:
-                continue
+    largest = 1024 if parallel.free_bytes() is not None else 64 if images.shape[1] > 100 else 256
+
+    def rates_of(sizes: list[tuple[int, int]]) -> dict[tuple[int, int], float]:
+        for count, batch in sizes:
+            mesh = Mesh(np.array(devices[:count]), ("devices",))
+            placed = jax.device_put(model.params, NamedSharding(mesh, PartitionSpec()))
             data = np.resize(images, (batch, *images.shape[1:]))
             data = jax.device_put(data, NamedSharding(mesh, PartitionSpec("devices")))
             calls[count, batch] = functools.partial(forward, placed, data)
             calls[count, batch]().block_until_ready()
-    rates = paired.rates({key: paired.rounds_of(call, key[1], 64) for key, call in calls.items()}, 5)
-    best = max(rates, key=lambda key: np.median(rates[key]))
-    return calls[best], best[1], float(np.median(rates[best]))
+        rounds = {key: paired.rounds_of(calls[key], key[1], 64) for key in sizes}
+        return {key: float(np.median(rate)) for key, rate in paired.rates(rounds, 5).items()}
+
+    sizes = [(count, batch) for count in {1, len(devices)} for batch in (4, 16, 64, 256, 1024) if batch <= largest]
+    rates = rates_of([size for size in sizes if size[1] % size[0] == 0])
+    count, batch = max(rates, key=rates.__getitem__)
+    beside = [(count, size) for size in (batch // 2, 2 * batch) if size <= largest and size % count == 0]
+    rates |= rates_of([(count, batch), *beside])
+    best = max(((count, batch), *beside), key=rates.__getitem__)
+    return calls[best], best[1], rates[best]
 
 
 if __name__ == "__main__":

@@ -220,8 +220,7 @@ def measured(config: ConfigDict, directory: pathlib.Path, data: BiasedSet) -> di
     if file.exists():
         found = Probes.read(storage.path(file))
         grafted, planted = np.load(directory / "probes" / "frequencies.npy"), data.shortcut.planted
-        short = len(found.rounds) - (len(config.probe.points) if found.share else 0)  # the others are the training
-        row["images"] += short * round(config.probe.length * config.train.steps) * config.train.batch_size
+        row["images"] = round(found.cost * row["images"])
         row["grafted"] = round(found.share, 4)
         row["recall"] = round(float(grafted[planted].mean()), 3) if planted.any() else None
     return row
