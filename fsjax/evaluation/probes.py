@@ -48,7 +48,7 @@ class ProbeRound:
         class, and the round says little of it.
       psi: of the class's map.
       psi_ci: its 95 % interval.
-      used: whether the network uses the map: the lower limit is above `verdict.control`, and w at least 1/2.
+      used: whether the network uses the map: the lower limit is above `verdict.CONTROL`, and w at least 1/2.
       added: positions of the plane that the maps in use add to what is grafted.
       share: of the plane that is grafted after this round.
     """
@@ -140,9 +140,12 @@ def measure(
 
 
 def in_use(measured: Measured) -> Bool[np.ndarray, " classes"]:
-    """Return whether each class's map controls it, with 95 % confidence; False where the network has not learned it."""
-    control = np.array([verdict.control(float(base)) for base in measured.base])
-    return (measured.psi_ci[:, 0] > control) & learned(measured.swapped)
+    """Return whether each class's map controls it, with 95 % confidence; False where the network has not learned it.
+
+    What controls a class here is `verdict.CONTROL`, also where the network says the class of anything and a verdict
+    would ask for more: a shortcut that is passed over stays in the training, and one that is none costs little.
+    """
+    return (measured.psi_ci[:, 0] > verdict.CONTROL) & learned(measured.swapped)
 
 
 def learned(swapped: Float[np.ndarray, " classes"]) -> Bool[np.ndarray, " classes"]:

@@ -29,9 +29,9 @@ def test_psi_is_that_of_the_whole_judgement_and_a_restart_computes_nothing(tmp_p
         np.testing.assert_array_equal(repeated, before)
 
 
-def test_a_map_is_in_use_where_its_lower_limit_is_above_what_controls_a_class():
+def test_a_map_is_in_use_where_its_lower_limit_is_above_a_half():
     base = np.array([0.1, 0.1, 0.8, 0.8, np.nan])  # the third and fourth are what the model says of anything
-    limits = np.array([[0.51, 0.9], [0.49, 0.9], [0.85, 1.0], [0.91, 1.0], [np.nan, np.nan]])
+    limits = np.array([[0.51, 0.9], [0.49, 0.9], [0.45, 1.0], [0.53, 1.0], [np.nan, np.nan]])
     swapped = np.array([0.9, 0.9, 0.9, 0.5, np.nan])
     of_classes = Measured(base, swapped, limits.mean(1), limits)
     assert probes.in_use(of_classes).tolist() == [True, False, False, True, False]

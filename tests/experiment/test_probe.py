@@ -109,17 +109,6 @@ def test_the_training_goes_on_from_point_to_point_for_the_steps_that_are_left(tm
 
 
 @pytest.mark.usefixtures("all_in_use")
-def test_a_point_that_adds_nothing_is_the_last(tmp_path, monkeypatch):
-    added = iter([True, False, False])
-    monkeypatch.setattr(probe, "_added", lambda config, maps, used, grafted: np.full_like(grafted, next(added)))
-    config = make_config(stages="probe", train__steps=8)
-    config.probe.points = (0.5, 0.75)
-    runner.run(config, storage.path(tmp_path))
-    found = Probes.read(storage.path(tmp_path) / "probes" / "probes.json")
-    assert [(one.end, one.own) for one in found.rounds] == [(0.3, True), (0.3, True), (0.5, False)]
-    assert json.loads((tmp_path / "probes/start.json").read_text())["run"] == 3
-
-
 def test_a_round_that_adds_nothing_is_followed_by_the_training(tmp_path, monkeypatch):
     added = iter([True, False, True])
     monkeypatch.setattr(probe, "_added", lambda config, maps, used, grafted: np.full_like(grafted, next(added)))

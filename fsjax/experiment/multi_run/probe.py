@@ -6,8 +6,7 @@ map joins what is grafted. Short rounds end when no class adds one. Finding is k
 network that is cured while it learns stays near chance.
 
 What takes longer to learn, such as the last of several orbits that stand in for each other, shows in long rounds. They
-are the final training itself: it is probed at some points, and goes on from each with what was found grafted as well,
-up to the first at which nothing new is: the last part has to be long enough to learn from what is left.
+are the final training itself: it is probed at some points, and goes on from each with what was found grafted as well.
 """
 
 import copy
@@ -48,9 +47,9 @@ FIELDS: Table = {
     "rounds": (3, "short trainings at most, each under what the ones before have found"),
     "length": (0.3, "their length, as a share of the training's"),
     "points": (
-        (0.4, 0.6, 0.8),
+        (0.5, 0.7, 0.85),
         "where the short trainings find something: shares of the training after which it is probed itself, and goes "
-        "on under what was found; up to the first at which nothing new is",
+        "on under what was found",
     ),
     "share": (0.02, "share of the plane that a class's map keeps"),
     "max_share": (
@@ -162,10 +161,8 @@ def _run(workspace: Workspace) -> None:
         pass
     start: tuple[float, Path] | None = None
     for point in config.probe.points if grafted.any() else ():
-        has_found = probed(point, own=False, start=start)
+        probed(point, own=False, start=start)
         start = point, folder / str(len(rounds))
-        if not has_found:
-            break
     found = Probes(dataset.classes, tuple(exempt.tolist()), tuple(rounds), float(grafted.mean()))
     last = {"run": len(rounds) if start else None}
     parallel.decide(lambda: files.write_json(probes.result_file(workspace.directory), found.to_json()))

@@ -90,7 +90,8 @@ class MaskOptimisation(StepwiseSearch[MaskState]):
         self._options, self._apply = problem.options.learned, problem.searched_model.apply
         self._orbits, self._sizes = spectrum.orbits(*problem.plane), spectrum.orbit_sizes(*problem.plane)
         self._adam = optax.scale_by_adam(_DECAY, _SQUARE_DECAY, _EPSILON)
-        # A class's tasks stand side by side and read the same rows.
+        # A class's tasks stand side by side, and may be more than the devices take at once.
+        self._images = functools.lru_cache(maxsize=2)(self._read_images)
         self._rows = functools.lru_cache(maxsize=2 * self._options.restarts)(self._draw_rows)
         self._num_others = 0 if others is None else len(others.labels)
         self._most_images = _most_images(problem)
@@ -129,11 +130,7 @@ class MaskOptimisation(StepwiseSearch[MaskState]):
         most = -(-(len(tasks) - 1) // (self.count // len(self._problem.counts))) + 1
         labels += labels[-1:] * (min(most, len(self._problem.counts)) - len(labels))
         images = [] if self._others is None else [self._others.images]
-        for label in labels:
-            used = self._used_rows(label)
-            # Not with zeros, on which a model may return NaN.
-            used = np.pad(used, (0, self._most_images - len(used)), mode="edge")
-            images.append(np.asarray(self._problem.images(label), np.float32)[used])
+        images += [self._images(label) for label in labels]
         return SharedImages(np.concatenate(images), np.array(labels, np.int32))
 
     def batches(self, task: int) -> list[RowBatch]:
@@ -183,6 +180,13 @@ class MaskOptimisation(StepwiseSearch[MaskState]):
         """Return class, index of the share, and restart."""
         label, share, restart = np.unravel_index(task, self.shape)
         return int(label), int(share), int(restart)
+
+    def _read_images(self, label: int) -> Float[np.ndarray, "most height width channels"]:
+        """Return the images of a class that any step takes, up to the same number for all classes."""
+        used = self._used_rows(label)
+        # Not with zeros, on which a model may return NaN.
+        used = np.pad(used, (0, self._most_images - len(used)), mode="edge")
+        return np.asarray(self._problem.images(label), np.float32)[used]
 
     def _draw_rows(self, label: int, restart: int) -> Int[np.ndarray, "steps batch"]:
         """Return which images of a class the steps take."""
