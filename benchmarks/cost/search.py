@@ -1,6 +1,6 @@
 """Measure what a search costs against plain forward passes of the same model and the published PyTorch procedure.
 
-  python benchmarks/cost/search.py                                   # everything, about ten minutes on two cores
+  python benchmarks/cost/search.py                                   # everything, meant for ten minutes on two cores
   python benchmarks/cost/search.py --only=ratio --model=resnet20 --pairs=20 --seconds=1
   python benchmarks/cost/search.py --only=vs_pytorch --order=sorted
 
