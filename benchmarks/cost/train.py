@@ -28,11 +28,10 @@ from collections.abc import Callable, Iterator
 import jax
 import numpy as np
 from absl import app, flags
-from jax.sharding import NamedSharding, PartitionSpec
 
 sys.path.insert(0, str(pathlib.Path(__file__).parents[2]))
 
-from benchmarks.common import paired
+from benchmarks.common import paired, resident_step
 from configs import common
 from fsjax import models
 from fsjax.data import Dataset, batches
@@ -179,10 +178,10 @@ def step(name: str, size: int, batch: int) -> dict:
     update = pmap_update(make_update_fn(network, optimizer, augment, mean_std, 0))
     dataset = folder(size) if ROOT.value else made_up(size, max(1024, 4 * batch))
     fresh = state.create(network.init(0), optimizer)
-    replicas = {"fed": state.replicate(fresh), "bare": state.replicate(fresh)}
+    replicas = {"fed": state.replicate(fresh)}
     no_stop = np.zeros(jax.local_device_count(), bool)
-    layout = NamedSharding(parallel.mesh(), PartitionSpec(parallel.AXIS))
-    resident = jax.device_put(split_over_devices(next(iter(stream(dataset, batch, 1)))), layout)
+    resident = resident_step.place(next(iter(stream(dataset, batch, 1))))
+    bare = resident_step.stepper(update, state.replicate(fresh), resident)
 
     def fed(count: int) -> int:
         """Run steps as the training loop does: up to two steps are in flight, and losses are read at the end."""
@@ -195,12 +194,6 @@ def step(name: str, size: int, batch: int) -> dict:
                 raise SystemExit("a training step reported a stop that was not requested")
         if not np.isfinite([state.unreplicate(values)["loss"] for values in measured]).all():
             raise SystemExit("training: the loss is not finite")
-        return count
-
-    def bare(count: int) -> int:
-        for _ in range(count):
-            replicas["bare"], values, _ = update(replicas["bare"], resident, 1.0, no_stop)
-        jax.block_until_ready((replicas["bare"], values))
         return count
 
     sides = {"fed": fed, "bare": bare}

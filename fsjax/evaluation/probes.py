@@ -86,8 +86,9 @@ class Probes(ResultFile):
     @property
     def cost(self) -> float | None:
         """The images trained on, over those of a standard training; None from files of version 2."""
-        ends = [one.end for one in self.rounds if one.own is not False]
-        return None if None in ends else 1 + sum(end for end in ends if end)
+        if any(one.own is None for one in self.rounds):
+            return None
+        return 1 + sum(one.end or 0 for one in self.rounds if one.own)
 
     @staticmethod
     def from_version_1(content: dict[str, Any]) -> dict[str, Any]:

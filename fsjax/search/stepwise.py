@@ -21,7 +21,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax.sharding import Mesh, NamedSharding
 from jax.sharding import PartitionSpec as P
-from jaxtyping import Array, Float, Int, PyTree
+from jaxtyping import Array, Float, Int, PyTree, Shaped
 
 from fsjax.engine.tile import over_devices
 from fsjax.runtime import interrupt, parallel
@@ -48,16 +48,19 @@ class ImageBatch(NamedTuple):
     weights: Float[AnyArray, " n *replicates"]
 
 
-def image_batches(
-    images: Float[np.ndarray, " n *image"], weights: Float[np.ndarray, " n *replicates"], size: int
-) -> list[ImageBatch]:
-    """Cut images into batches of one size; the last one is padded with its last image at weight 0."""
+def batches_of(
+    images: Shaped[np.ndarray, " n *image"], weights: Float[np.ndarray, " n *replicates"], size: int
+) -> list[tuple[Shaped[np.ndarray, " size *image"], Float[np.ndarray, " size *replicates"]]]:
+    """Cut images, or what stands for them, and their weights into batches of one size.
+
+    The last one is padded with its last image at weight 0.
+    """
     padding = [(0, -len(images) % size)]
     # Not with zeros, on which a model may return NaN, and 0 x NaN is NaN.
     images = np.pad(images, padding + [(0, 0)] * (images.ndim - 1), mode="edge")
     weights = np.pad(weights, padding + [(0, 0)] * (weights.ndim - 1))
     cuts = [slice(start, start + size) for start in range(0, len(images), size)]
-    return [ImageBatch(images[cut], weights[cut]) for cut in cuts]
+    return [(images[cut], weights[cut]) for cut in cuts]
 
 
 class StepwiseSearch(abc.ABC, Generic[State]):

@@ -131,9 +131,7 @@ def build(config: ConfigDict, dataset: Dataset, mean_std: tuple[np.ndarray, np.n
 
 def steps_of(run: Path) -> int:
     """Return how many steps a finished run was trained for, with those of the run that it went on from."""
-    with contextlib.closing(Checkpoints(run / "checkpoints")) as checkpoints:
-        step = checkpoints.newest()
-        assert step is not None, "the run is finished"
+    with _finished(run) as (checkpoints, step):
         return step + int(checkpoints.metadata(step).get("steps_before", 0))
 
 
@@ -162,11 +160,18 @@ def restore(training: Training, checkpoints: Checkpoints) -> LoopState:
 
 def _variables_of(run: Path, like: dict[str, Any], more: int) -> dict[str, Any]:
     """Return the variables of a finished run, in the structure of `like`, for a training of so many steps more."""
+    with _finished(run) as (checkpoints, step):
+        logger.info("train: goes on from step %d of %s, for %d more", step, run, more)
+        return checkpoints.variables(step, like)
+
+
+@contextlib.contextmanager
+def _finished(run: Path) -> Iterator[tuple[Checkpoints, int]]:
+    """Open the checkpoints of a finished run, with the number of its last step."""
     with contextlib.closing(Checkpoints(run / "checkpoints")) as checkpoints:
         step = checkpoints.newest()
         assert step is not None, "the run is finished"
-        logger.info("train: goes on from step %d of %s, for %d more", step, run, more)
-        return checkpoints.variables(step, like)
+        yield checkpoints, step
 
 
 def run_steps(

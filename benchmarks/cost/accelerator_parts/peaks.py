@@ -16,8 +16,6 @@ PEAKS: dict[str, tuple[float | None, float | None, float | None]] = {
     "TPU v5 lite": (None, None, 197.0),
 }
 _MODES = ("tensorfloat32", "highest", "bfloat16")
-# Forward passes that a training step counts as: its own, and two for the backward pass.
-TRAINING = 3
 
 
 def utilisation(

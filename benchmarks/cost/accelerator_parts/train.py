@@ -2,13 +2,14 @@
 
 import contextlib
 import dataclasses
+import functools
 from collections.abc import Callable, Iterator
 from typing import Any
 
 import numpy as np
 
-from benchmarks.common import paired
-from benchmarks.cost.accelerator_parts import peaks, resident_step, trained_model
+from benchmarks.common import paired, resident_step
+from benchmarks.cost.accelerator_parts import peaks, trained_model
 from benchmarks.cost.accelerator_parts.settings import Settings
 from benchmarks.cost.accelerator_parts.trained_model import TrainedModel
 from fsjax import models
@@ -17,6 +18,7 @@ from fsjax.evaluation.unfiltered import evaluate_unfiltered
 from fsjax.runtime import storage
 from fsjax.runtime.checkpoints import Checkpoints
 from fsjax.runtime.metrics import Metrics
+from fsjax.search.gradient import PASSES
 from fsjax.training import loop
 
 # Of config.train.precision: the mode of an accelerator's matrix units.
@@ -50,7 +52,7 @@ def measure(settings: Settings) -> Iterator[dict[str, Any]]:
         **paired.ratio(rates["loop"], rates["step"]),
         "loop_images_per_second": float(np.median(rates["loop"])) * batch,
         "step_images_per_second": float(np.median(rates["step"])) * batch,
-        **peaks.utilisation(peaks.TRAINING * rate, network, _MODES[config.train.precision], settings.peaks),
+        **peaks.utilisation(PASSES * rate, network, _MODES[config.train.precision], settings.peaks),
         "peak_mib": peak_gib and round(peak_gib * 1024),
     }
 
@@ -79,8 +81,11 @@ def paired_rates(trained: TrainedModel, settings: Settings) -> dict[str, np.ndar
 
         stream = batches(dataset, batch_size=config.train.batch_size, seed=config.seed, num_steps=1)
         resident = resident_step.place(next(iter(stream)))
-        bare = resident_step.steps(training.update, state.replicas, resident, sizes.round_steps)
-        sides: dict[str, Callable[[], int]] = {"loop": trained_steps, "step": bare}
+        bare = resident_step.stepper(training.update, state.replicas, resident)
+        sides: dict[str, Callable[[], int]] = {
+            "loop": trained_steps,
+            "step": functools.partial(bare, sizes.round_steps),
+        }
         for side in sides.values():
             side()  # compiles
         rates = paired.rates(sides, sizes.long_rounds)

@@ -1,5 +1,6 @@
 """Part `training_large`: the pmapped training step of large models in bfloat16, on data that stay on the devices."""
 
+import functools
 import time
 from collections.abc import Iterator
 from typing import Any
@@ -8,13 +9,14 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from benchmarks.common import paired
-from benchmarks.cost.accelerator_parts import peaks, resident_step
+from benchmarks.common import paired, resident_step
+from benchmarks.cost.accelerator_parts import peaks
 from benchmarks.cost.accelerator_parts.settings import Settings
 from configs import common
 from fsjax import models
 from fsjax.data.augment import make_augment
 from fsjax.runtime import parallel
+from fsjax.search.gradient import PASSES
 from fsjax.training import optimizers, state
 from fsjax.training.step import make_update_fn, pmap_update
 
@@ -45,11 +47,11 @@ def step_row(name: str, settings: Settings) -> dict[str, Any]:
     step = update.lower(replicas, batch, 1.0, np.zeros(jax.local_device_count(), bool)).compile()
     compile_seconds = time.perf_counter() - started
 
-    two_steps = resident_step.steps(step, replicas, batch, 2)
-    two_steps()
-    rate = paired.rates({"step": two_steps}, 1)["step"][0]
-    several = max(1, round(rate * sizes.seconds / 2))
-    rates = paired.rates({"step": lambda: sum(two_steps() for _ in range(several))}, sizes.pairs)
+    run = resident_step.stepper(step, replicas, batch)
+    run(2)
+    rate = paired.rates({"step": functools.partial(run, 2)}, 1)["step"][0]
+    several = max(2, round(rate * sizes.seconds))
+    rates = paired.rates({"step": functools.partial(run, several)}, sizes.pairs)
     per_second, peak = float(np.median(rates["step"])) * images, parallel.peak_bytes()
     return {
         "model": name,
@@ -58,7 +60,7 @@ def step_row(name: str, settings: Settings) -> dict[str, Any]:
         "precision": "bfloat16",
         "images": images,
         "images_per_second": per_second,
-        **peaks.utilisation(peaks.TRAINING * per_second, network, "bfloat16", settings.peaks),
+        **peaks.utilisation(PASSES * per_second, network, "bfloat16", settings.peaks),
         "temporary_mib": step.memory_analysis().temp_size_in_bytes / 2**20,
         "peak_mib": peak and round(peak / 2**20),
         "compile_seconds": compile_seconds,

@@ -22,7 +22,7 @@ from jaxtyping import Array, Bool, Float, Int, PyTree, UInt8
 
 from fsjax.fourier import masks, spectrum
 from fsjax.runtime.random_streams import Stream, generator
-from fsjax.search import gradient
+from fsjax.search import gradient, stepwise
 from fsjax.search.learned.soft_top_k import soft_top_k
 from fsjax.search.other_images import OtherImages
 from fsjax.search.problem import Problem
@@ -139,11 +139,8 @@ class MaskOptimisation(StepwiseSearch[MaskState]):
         weights = np.full(size, 1 / size, np.float32)
         if self._others is not None:
             weights = np.concatenate([weights, np.float32(-self._options.others) * weights])
-        count, size = len(weights), self._batch_images
-        padding = -count % size
-        places = np.minimum(np.arange(count + padding), count - 1).astype(np.int32)
-        weights = np.pad(weights, (0, padding))
-        return [RowBatch(*batch) for batch in zip(places.reshape(-1, size), weights.reshape(-1, size), strict=True)]
+        places = np.arange(len(weights), dtype=np.int32)
+        return [RowBatch(*batch) for batch in stepwise.batches_of(places, weights, self._batch_images)]
 
     def measure(
         self, params: PyTree, shared: SharedImages, state: MaskState, inputs: StepInputs, batch: RowBatch

@@ -134,6 +134,9 @@ def _make(setting: Setting) -> Transform:
 
 
 def _check(options: ConfigDict, size: int) -> None:
+    start = options.graft.start
+    if start and not (storage.path(start) / "checkpoints").exists():
+        raise InputError(f"train.graft.start: got {start!r}; expected the workdir of a finished training")
     if options.graft.maps != PROBE:
         read_mask(options, size, None)
 

@@ -146,3 +146,8 @@ def test_ways_are_named_once_and_in_order(tmp_path):
     config.ways, config.graft.maps = "graft", ""
     with pytest.raises(InputError, match=r"train\.graft\.maps: got ''; expected .*probe"):
         ways.check(config, 16)
+    config.graft.maps, config.graft.start = "low:0.2", str(tmp_path / "none")
+    with pytest.raises(
+        InputError, match=r"train\.graft\.start: got '.*none'; expected the workdir of a finished train"
+    ):
+        ways.check(config, 16)

@@ -18,11 +18,11 @@ def place(batch: dict[str, np.ndarray]) -> dict[str, jax.Array]:
     return jax.device_put(split_over_devices(batch), NamedSharding(mesh, PartitionSpec(parallel.AXIS)))
 
 
-def steps(update: Callable, replicas: TrainState, batch: dict[str, Any], count: int) -> Callable[[], int]:
-    """Return a side of a comparison that takes `count` steps on the same batch and returns their number."""
+def stepper(update: Callable, replicas: TrainState, batch: dict[str, Any]) -> Callable[[int], int]:
+    """Return a function that takes so many further steps on the same batch and returns their number."""
     no_stop, held = np.zeros(jax.local_device_count(), bool), [replicas]
 
-    def run() -> int:
+    def run(count: int) -> int:
         for _ in range(count):
             held[0], values, _ = update(held[0], batch, 1.0, no_stop)
         jax.block_until_ready((held[0], values))
