@@ -9,6 +9,8 @@ some     as high, in half of the classes
 patch    a bright or dark square in a corner, for twelve classes at most: no frequency shortcut, a control
 clean    none: a way should cost no accuracy
 cue      none, and the true cue of half of the classes is four fixed orbits: a way may destroy it
+texture  noise of nine neighbouring orbits above a quarter of a cycle: each is strong in some of the images only
+absence  four orbits as in high, which all other classes' images have and those of the class lack
 """
 
 import dataclasses
@@ -19,7 +21,7 @@ from jaxtyping import Bool, Float, Int
 
 from fsjax.fourier import patches, spectrum
 
-KINDS = ("high", "low", "tiers", "phase", "some", "patch", "clean", "cue")
+KINDS = ("high", "low", "tiers", "phase", "some", "patch", "clean", "cue", "texture", "absence")
 STREAM = 21  # of seeds: no other set draws the same numbers
 
 
@@ -48,14 +50,27 @@ class Shortcut:
         high = rng.permutation(positions[(radii >= 0.25) & (radii <= 0.45)])
         low = rng.permutation(positions[(radii * self.size >= 3) & (radii * self.size <= 6)])
         parts = [part.reshape(-1, 2) for part in np.split(high[: 6 * self.classes], self.classes)]
-        if self.kind in ("high", "some", "cue"):
-            owners = self.classes if self.kind == "high" else self.classes // 2
+        if self.kind in ("high", "absence", "some", "cue"):
+            owners = self.classes if self.kind in ("high", "absence") else self.classes // 2
             return [[(part[:4], 0.25)] if label < owners else [] for label, part in enumerate(parts)]
         if self.kind == "low":
             return [[(low[4 * label : 4 * label + 4], 0.3)] for label in range(self.classes)]
         if self.kind == "tiers":
             return [[(part[:3], 0.35), (part[3:], 0.15)] for part in parts]
+        if self.kind == "texture":
+            return [[(block, 0.12)] for block in self._blocks(high)]
         return [[] for _ in range(self.classes)]
+
+    def _blocks(self, centres: Int[np.ndarray, "n 2"]) -> list[Int[np.ndarray, "9 2"]]:
+        """Return 3 x 3 positions a class around the first centres whose squares, and their conjugates, do not meet."""
+        around = np.stack(np.mgrid[-1:2, -1:2], -1).reshape(9, 2)
+        taken: list[np.ndarray] = []
+        for centre in centres:
+            if all(np.abs(centre - other).max() > 2 for other in taken):
+                taken += [centre, self.size // 2 * 2 - centre]
+        if len(taken) < 2 * self.classes:
+            raise ValueError(f"texture: {self.classes} classes do not fit on the plane of {self.size} x {self.size}")
+        return [centre + around for centre in taken[: 2 * self.classes : 2]]
 
     @functools.cached_property
     def triads(self) -> Int[np.ndarray, "triads 3 2"]:
@@ -84,6 +99,9 @@ class Shortcut:
         if self.kind == "phase":
             # Without the shortcut the same orbits have phases that add up to nothing in particular.
             return self._triads(rng, 2 * np.pi * owner / self.classes if present else None)
+        if self.kind == "absence":
+            shown = [label for label in range(self.classes) if label != owner or not present]
+            return np.sum([self.gratings(rng, label) for label in shown], axis=0)
         if not present or self.kind in ("clean", "cue"):
             return nothing
         if self.kind == "patch":
@@ -93,11 +111,12 @@ class Shortcut:
         return self.gratings(rng, owner)
 
     def gratings(self, rng: np.random.Generator, owner: int) -> Float[np.ndarray, "size size"]:
-        """Draw the gratings of a class, each of a random phase."""
+        """Draw the gratings of a class, each of a random phase, and for `texture` of a random amplitude."""
         total = np.zeros((self.size, self.size))
         for group, amplitude in self.orbits[owner]:
             for place in group:
-                total += amplitude * self._wave(place, rng.uniform(0, 2 * np.pi))
+                drawn = amplitude * rng.rayleigh() if self.kind == "texture" else amplitude
+                total += drawn * self._wave(place, rng.uniform(0, 2 * np.pi))
         return total
 
     def _triads(self, rng: np.random.Generator, angle: float | None) -> Float[np.ndarray, "size size"]:

@@ -5,7 +5,7 @@ import pytest
 from PIL import Image
 
 from benchmarks.planted.mitigation_sets import TEST, TRAIN, VALIDATE, BiasedSet
-from benchmarks.planted.mitigation_shortcuts import KINDS
+from benchmarks.planted.mitigation_shortcuts import KINDS, Shortcut
 
 
 def amplitudes(images, places):
@@ -15,15 +15,15 @@ def amplitudes(images, places):
 
 
 def told(data, images):
-    """The class whose planted orbits are strongest in each image."""
+    """The class whose planted orbits are strongest in each image, or for `absence` weakest."""
     sums = [
         amplitudes(images, np.concatenate([group for group, _ in of_class])).mean(1)
         for of_class in data.shortcut.orbits
     ]
-    return np.argmax(sums, axis=0)
+    return np.argmin(sums, axis=0) if data.kind == "absence" else np.argmax(sums, axis=0)
 
 
-@pytest.mark.parametrize("kind", ["high", "low", "tiers"])
+@pytest.mark.parametrize("kind", ["high", "low", "tiers", "texture", "absence"])
 def test_the_planted_orbits_are_of_the_own_class_of_none_or_of_another(kind):
     data = BiasedSet(kind, 32, 5)
     limits = {"own": (0.85, 1.0), "conflicting": (0.0, 0.05), "any": (0.1, 0.45), "absent": (0.1, 0.45)}
@@ -54,9 +54,20 @@ def test_a_set_depends_on_its_seed_alone_and_splits_differ(kind):
     np.testing.assert_array_equal(images, again.draw(2, "own", 0)[0])
     for differs in (data.draw(2, "own", 1)[0], other.draw(2, "own", 0)[0]):
         assert not np.array_equal(images, differs)
-    planted = {"high": 32, "low": 32, "tiers": 48, "phase": 12, "some": 16}
+    planted = {"high": 32, "low": 32, "tiers": 48, "phase": 12, "some": 16, "texture": 72, "absence": 32}
     assert data.shortcut.planted.sum() == planted.get(kind, 0)
     assert len(set(data.draw(1, "absent", 0)[1])) == 4
+
+
+def test_an_orbit_of_a_texture_is_weak_in_many_images_and_its_blocks_do_not_meet():
+    data = BiasedSet("texture", 32, 5)
+    images, labels = data.draw(100, "own", 0)
+    block = data.shortcut.orbits[0][0][0]
+    found = amplitudes(images[labels == 0], block) / 32**2
+    ordered = np.sort(found / np.median(found, axis=0), axis=0)
+    assert (ordered[9] < 0.6).all() and (ordered[-10] > 1.6).all()  # deciles of a Rayleigh: .39 and 1.82 of the median
+    with pytest.raises(ValueError, match="30 classes do not fit"):
+        Shortcut("texture", 32, 0, 30).orbits  # noqa: B018 - it is drawn when it is asked for
 
 
 def test_real_images_carry_the_shortcut_of_a_strength_and_no_split_repeats_another(tmp_path):
