@@ -42,6 +42,7 @@ def sweep(
     precision: str | None = None,
     label: str | None = None,
     layout: dict[str, int] | None = None,
+    engine: Engine | None = None,
 ) -> Float[np.ndarray, "classes *replicates masks"]:
     """Sum the weighted cross-entropy of each class's images to the class, under each mask.
 
@@ -57,6 +58,7 @@ def sweep(
       precision: of the sums, by FFT; default: as config.search says.
       label: of the progress bar; default: the method.
       layout: from tile_size.layout; default: that of the partial results, or else chosen.
+      engine: with the model of this precision, for several sweeps in one layout, which then compile once.
 
     Raises:
       InputError: partial results of another search, too little memory, or a loss that is not finite.
@@ -64,7 +66,7 @@ def sweep(
     """
     model = problem.model.at(precision) if precision else problem.searched_model
     chosen = layout or tile_size.layout(model, problem.counts, memory_mib=problem.run.memory_mib)
-    engine, partial_results = start_engine(problem, model, masks, chosen)
+    engine, partial_results = start_engine(problem, model, masks, chosen, engine)
 
     def tiles(class_index: int, images: Images, items: Int[np.ndarray, " masks"]) -> tuple[int, Tiles]:
         of_class = weights(class_index).reshape(len(images), -1).astype(np.float32) if weights else None
@@ -119,11 +121,17 @@ def fill(
 
 
 def start_engine(
-    problem: Problem, model: Model, masks: LazyArray, layout: dict[str, int]
+    problem: Problem, model: Model, masks: LazyArray, layout: dict[str, int], engine: Engine | None = None
 ) -> tuple[Engine, PartialResults]:
-    """Return an engine and the partial results, in the layout that these were begun with; `layout` if they are not."""
+    """Return an engine and the partial results, in the layout that these were begun with; `layout` if they are not.
+
+    The engine is the one given, where its tiles are of that size.
+    """
     partial_results = problem.partial_results({**layout, "masks": masks.count})
-    return Engine(model, tile_images=partial_results.layout["tile_images"]), partial_results
+    tile_images = partial_results.layout["tile_images"]
+    if engine is None or engine.tile_images != tile_images:
+        engine = Engine(model, tile_images=tile_images)
+    return engine, partial_results
 
 
 def finite_tiles(

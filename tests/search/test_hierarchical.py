@@ -10,8 +10,9 @@ import pytest
 from ml_collections import ConfigDict
 
 from fsjax import search
-from fsjax.engine import tile_size
+from fsjax.engine import engine, tile_size
 from fsjax.engine.model import Model
+from fsjax.engine.tile import make_tile
 from fsjax.fourier import masks as masks_lib
 from fsjax.fourier import spectrum
 from fsjax.runtime import parallel
@@ -125,6 +126,15 @@ def published_stages(problem):
     for _ in range(3):
         made, losses, *_ = hierarchical.advance(problem, made)
     return made, losses
+
+
+def test_all_stages_compile_one_tile(tmp_path, monkeypatch):
+    made = []
+    monkeypatch.setattr(engine, "make_tile", lambda *given: made.append(given) or make_tile(*given))
+    problem = make_problem(tmp_path)
+    assert len(hierarchical.begin(problem).stages) > 3
+    hierarchical.search(problem)
+    assert len(made) == 1
 
 
 def test_a_share_of_one_is_the_best_of_the_last_published_stage(tmp_path):

@@ -3,8 +3,6 @@
 import dataclasses
 from collections.abc import Callable
 
-import numpy as np
-
 from fsjax import search
 from fsjax.engine import tile_size
 from fsjax.engine.engine import Engine
@@ -16,8 +14,7 @@ from fsjax.search.removal import METHOD, removal_masks
 def side(problem: search.Problem, images: int) -> Callable[[], int]:
     """Return a search of the first two classes under all masks, which returns its number of masked images.
 
-    It reads, encodes, computes and saves as `sweep.sweep` does, with a class boundary, in the problem's directory,
-    which it empties first. `sweep.sweep` itself compiles its tile in each call, which rounds cannot afford.
+    There is a class boundary in it. Results are saved in the problem's directory, which is emptied first.
 
     Args:
       problem: of exact removal.
@@ -32,22 +29,21 @@ def side(problem: search.Problem, images: int) -> Callable[[], int]:
         metrics=None,
     )
     masks, model = removal_masks(problem.plane, problem.options.patch), problem.searched_model
-    layout = {**tile_size.layout(model, counts, memory_mib=problem.run.memory_mib), "masks": masks.count}
+    layout = tile_size.layout(model, counts, memory_mib=problem.run.memory_mib)
     engine = Engine(model, tile_images=layout["tile_images"])
     resamples = bootstrap.resample_count(problem.options.resamples, METHOD.resamples)
-
-    def tiles(label: int, of_class: np.ndarray, items: np.ndarray) -> tuple[int, sweep.Tiles]:
-        weights = bootstrap.weights(len(of_class), resamples, problem.seed, label).reshape(len(of_class), -1)
-        labels = np.full(len(of_class), label)
-        batches = engine.image_batches(of_class, labels, weights.astype(np.float32), size=layout["chunk"])
-        sums = sweep.finite_tiles(engine, batches, masks, items, few.classes[label])
-        return len(of_class), ((items, of_tile["loss"].T) for items, of_tile in sums)
 
     def run() -> int:
         assert few.directory is not None
         storage.remove(few.directory)
-        partial_results = few.partial_results(layout)
-        sweep.fill(few, partial_results, (1 + resamples, masks.count), few.images, tiles, "search of two classes")
+        sweep.sweep(
+            few,
+            masks,
+            weights=lambda label: bootstrap.weights(counts[label], resamples, problem.seed, label),
+            replicates=1 + resamples,
+            layout=layout,
+            engine=engine,
+        )
         return masks.count * sum(counts)
 
     return run

@@ -15,7 +15,7 @@ import numpy as np
 from jaxtyping import Bool, Float, Int
 
 from fsjax.engine import tile_size
-from fsjax.engine.engine import LazyArray
+from fsjax.engine.engine import Engine, LazyArray
 from fsjax.fourier import dfm, masks
 from fsjax.runtime.random_streams import Stream, generator
 from fsjax.search import precision_check
@@ -51,6 +51,7 @@ def search(problem: Problem) -> dfm.DominantFrequencyMaps:
       interrupt.Terminated: SIGTERM came; computed losses are kept and not computed again.
     """
     candidates, layout = begin(problem), _layout(problem)
+    engine = Engine(problem.searched_model, tile_images=layout["tile_images"])
     shares = tuple(sorted(problem.options.shares))
     choices: dict[float, _Choice] = {}
     published: list[Float[np.ndarray, "classes _"]] = []
@@ -60,7 +61,7 @@ def search(problem: Problem) -> dfm.DominantFrequencyMaps:
         if stage.budget is not None and not len(candidates.ranking):
             ranking = candidate_regression.rank_orbits(candidates, published, stage.budget)
             candidates = dataclasses.replace(candidates, ranking=ranking)
-        candidates, losses, positions, of_stage = advance(problem, candidates, layout)
+        candidates, losses, positions, of_stage = advance(problem, candidates, layout, engine)
         precision_report |= of_stage
         if stage.budget is None:
             published.append(losses)
@@ -93,9 +94,9 @@ def begin(problem: Problem) -> Candidates:
 
 
 def advance(
-    problem: Problem, candidates: Candidates, layout: dict[str, int] | None = None
+    problem: Problem, candidates: Candidates, layout: dict[str, int] | None = None, engine: Engine | None = None
 ) -> tuple[Candidates, Float[np.ndarray, "classes candidates"], Int[np.ndarray, " candidates"], dict]:
-    """Evaluate the next stage, with the tile layout of `sweep`.
+    """Evaluate the next stage, with the layout and the engine of `sweep`.
 
     Returns:
       The candidates with the stage's N best of each class; the stage's losses, the weighted mean over each class's
@@ -118,6 +119,7 @@ def advance(
         weights=weights,
         label=f"search {problem.options.method}, stage {number + 1} of {len(candidates.stages)}",
         layout=layout,
+        engine=engine,
     )
     precision_report = {}
     if number + 1 == len(stages.published_patches(own, problem.plane)) and stage.count > 1:
