@@ -2,7 +2,6 @@
 
 import dataclasses
 import difflib
-import logging
 import os
 from typing import SupportsIndex
 
@@ -13,22 +12,19 @@ from ml_collections import ConfigDict
 from tensorflow_datasets.core import read_only_builder
 from tensorflow_datasets.core.data_sources.base import BaseDataSource
 
+from fsjax.data import tfds_labels
 from fsjax.data.preprocess import decode
 from fsjax.data.source import Source, choose_classes
 from fsjax.runtime.errors import InputError, one_line
-
-logger = logging.getLogger(__name__)
-
-_LABELS_AT_ONCE = 1024
 
 
 def open_tfds(data_config: ConfigDict, split: str) -> "TfdsSource":
     """Open data.name ('cifar10', 'cifar10:3.0.2', 'name/config:1.0.0') under data.root ('' is TFDS's own folder).
 
     The set's code is not needed, only its prepared files. split: a name or a slice of one, 'train[:80%]'. Labels are
-    read here, in one pass over the split; images are decoded on access. Raises InputError for a set that is unknown,
-    not prepared or prepared as TFRECORD (with the command that prepares it), an unknown split, and features other
-    than an 'image' and a 'label' with classes.
+    read here, the first time in one pass over the split; images are decoded on access. Raises InputError for a set that
+    is unknown, not prepared or prepared as TFRECORD (with the command that prepares it), an unknown split, and features
+    other than an 'image' and a 'label' with classes.
     """
     builder = _find_builder(data_config.name, os.path.expanduser(data_config.root))
     features = builder.info.features
@@ -47,7 +43,7 @@ def open_tfds(data_config: ConfigDict, split: str) -> "TfdsSource":
             f"{data_config.name}: got split {split!r} ({one_line(error)}); expected {available}"
         ) from error
     where = f"{data_config.name}, split {split}"
-    labels = _read_labels(records, label.num_classes, where)
+    labels = _checked(tfds_labels.read(records, where), label.num_classes, where)
     choice = choose_classes(data_config.classes, label.names, where)
     rows, labels = choice.relabel(labels, label.num_classes)
     return TfdsSource(choice.display, records, rows, labels, where)
@@ -114,12 +110,8 @@ def _command(imports: str, name: str, folder: str, downloads: str) -> str:
     )
 
 
-def _read_labels(records: BaseDataSource, num_classes: int, where: str) -> Int32[np.ndarray, "all"]:
-    logger.info("%s: reading the labels of %d images", where, len(records))
-    labels = np.empty(len(records), np.int32)
-    for start in range(0, len(records), _LABELS_AT_ONCE):
-        part = range(start, min(start + _LABELS_AT_ONCE, len(records)))
-        labels[part.start : part.stop] = [record["label"] for record in records.__getitems__(part)]
+def _checked(labels: Int32[np.ndarray, "all"], num_classes: int, where: str) -> Int32[np.ndarray, "all"]:
+    """Return labels that are all below `num_classes`; raise InputError for others."""
     if len(labels) and not 0 <= labels.min() <= labels.max() < num_classes:
         raise InputError(
             f"{where}: got labels {labels.min()} to {labels.max()}; expected 0 to {num_classes - 1} (is the split "

@@ -5,14 +5,11 @@ processor, up to an illegal instruction; on some it prints an error for each pro
 """
 
 import logging
-import os
-import pathlib
-import tempfile
 from typing import Any
 
 import jax
 
-from fsjax.runtime import parallel
+from fsjax.runtime import parallel, user_cache
 
 logger = logging.getLogger(__name__)
 
@@ -28,17 +25,9 @@ def use() -> None:
     if said or jax.default_backend() == "cpu":
         return
     try:
-        folder = _user_cache() / "fsjax" / "jax"
-        folder.mkdir(parents=True, exist_ok=True)
-        tempfile.TemporaryFile(dir=folder).close()
+        folder = user_cache.folder("jax")
     except (OSError, RuntimeError) as error:  # RuntimeError: there is no home folder
         if parallel.is_main_process():
             logger.warning("compiled programs are not kept for the next start: %s", error)
         return
     settings.update("jax_compilation_cache_dir", str(folder))
-
-
-def _user_cache() -> pathlib.Path:
-    """Return the user's cache folder by the XDG Base Directory Specification, which ignores relative paths."""
-    named = pathlib.Path(os.environ.get("XDG_CACHE_HOME", ""))
-    return named if named.is_absolute() else pathlib.Path.home() / ".cache"
