@@ -2,9 +2,9 @@
 
   python benchmarks/planted/mitigation_table.py --workdir=DIR --figure=mitigation.png
 
-A line a set, model and way, over the seeds that were run: the median of its share of the oracle's robust accuracy, and
-the worst; the worst class's accuracy as in training, absent and conflicting, the mean accuracy under corruptions, and
-that under FGSM, medians; the images trained on, over the oracle's.
+A line a set, model with its steps, and way, over the seeds that were run: the median of its share of the oracle's
+robust accuracy, and the worst; the worst class's accuracy as in training, absent and conflicting, the mean accuracy
+under corruptions, and that under FGSM, medians; the images trained on, over the oracle's.
 """
 
 import collections
@@ -26,6 +26,8 @@ _WORKDIR = flags.DEFINE_string("workdir", None, "That of the benchmark.", requir
 _FIGURE = flags.DEFINE_string("figure", "", "File of the figure; none = none.")
 
 _COLUMNS = "seeds", "share", "worst", "as in training", "absent", "conflicting", "corrupted", "FGSM", "cost"
+# Panels of the figure beside each other, at most.
+_PANELS = 3
 
 
 class Line(NamedTuple):
@@ -84,27 +86,39 @@ def markdown(lines: dict[tuple[str, str], dict[str, Line]]) -> str:
 @style.paper
 def draw(lines: dict[tuple[str, str], dict[str, Line]]) -> Figure:
     """Draw the shares of each way, from the worst seed to the median, a panel a set; the cost stands with the way."""
-    figure = style.empty(2.4 * len(lines), 2.2)
-    panels = figure.subplots(1, len(lines), squeeze=False)[0]
-    for axis, ((name, model), ways) in zip(panels, sorted(lines.items()), strict=True):
+    columns = min(len(lines), _PANELS)
+    rows, most = -(-len(lines) // columns), max(map(len, lines.values()))
+    figure = style.empty(2.7 * columns, (0.8 + 0.16 * most) * rows)
+    panels = figure.subplots(rows, columns, squeeze=False).ravel()
+    for axis in panels[len(lines) :]:
+        axis.remove()
+    for axis, ((name, model), ways) in zip(panels, sorted(lines.items()), strict=False):
         ordered = sorted(ways.items(), key=lambda item: item[1].share)
         for place, (way, line) in enumerate(ordered):
             colour = style.VERMILION if way == "probe" else style.BLUE
             axis.plot([line.worst, line.share], [place, place], color=colour)
             axis.plot(line.share, place, "o", color=colour)
         axis.set_yticks(range(len(ordered)), [f"{way}, {line.cost:.1f}" for way, line in ordered])
-        axis.set(title=f"{name}, {model}", xlim=(-0.05, 1.05), xlabel="share of the oracle's")
+        axis.set_title(f"{name}\n{model}", fontsize=style.SMALL)
+        axis.set(xlim=(-0.05, 1.1), ylim=(-0.6, len(ordered) - 0.4), xlabel="share of the oracle's")
     return figure
 
 
-def main(_: list[str]) -> None:
+def read(workdir: pathlib.Path) -> list[dict]:
+    """Return the rows of a workdir of the benchmark, each with its `set`, and the steps after the name of its model."""
     rows = []
-    for file in sorted(pathlib.Path(_WORKDIR.value).glob("*/*/row.json")):
+    for file in sorted(workdir.glob("*/*/row.json")):
         row = json.loads(file.read_text())
         # <set>-<size>-<seed>, and the strength where it is not 1
         name = re.sub(rf"-{row['seed']}(?=-|$)", "", file.parent.parent.name, count=1)
-        rows.append(row | {"set": name})
-    lines = summarise(rows)
+        # <model>-<steps>-<way>
+        steps = file.parent.name.removeprefix(f"{row['model']}-").split("-")[0]
+        rows.append(row | {"set": name, "model": f"{row['model']}, {steps} steps"})
+    return rows
+
+
+def main(_: list[str]) -> None:
+    lines = summarise(read(pathlib.Path(_WORKDIR.value)))
     print(markdown(lines))
     if _FIGURE.value:
         draw(lines).savefig(_FIGURE.value, dpi=150)

@@ -1,5 +1,7 @@
 """The mitigation benchmark's table: shares of the oracle, over seeds."""
 
+import json
+
 import pytest
 
 from benchmarks.planted import mitigation_table
@@ -32,5 +34,17 @@ def test_where_the_oracle_fails_nothing_is_a_share_of_it():
 def test_the_figure_has_a_panel_a_set_with_a_row_a_way():
     rows = [row(way, 0, 0.5, set=name) for way in ("oracle", "probe") for name in ("high-32", "low-32")]
     figure = mitigation_table.draw(mitigation_table.summarise(rows))
-    assert [axis.get_title() for axis in figure.axes] == ["high-32, m", "low-32, m"]
+    assert [axis.get_title() for axis in figure.axes] == ["high-32\nm", "low-32\nm"]
     assert [label.get_text() for label in figure.axes[0].get_yticklabels()] == ["oracle, 1.0", "probe, 1.0"]
+
+
+def test_runs_of_other_steps_and_strengths_are_other_lines(tmp_path):
+    for folder in ("high-32-2/a-1-30-oracle", "high-32-2/a-1-60-oracle", "high-32-2-0.5/a-1-30-oracle"):
+        (tmp_path / folder).mkdir(parents=True)
+        (tmp_path / folder / "row.json").write_text(json.dumps({"seed": 2, "model": "a-1"}))
+    found = [(row["set"], row["model"]) for row in mitigation_table.read(tmp_path)]
+    assert sorted(found) == [
+        ("high-32", "a-1, 30 steps"),
+        ("high-32", "a-1, 60 steps"),
+        ("high-32-0.5", "a-1, 30 steps"),
+    ]
