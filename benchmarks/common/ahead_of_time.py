@@ -18,7 +18,8 @@ ACCELERATORS: dict[str, tuple[str, dict[str, str]]] = {
 ENVIRONMENT = {
     "JAX_PLATFORMS": "cpu",
     "JAX_ENABLE_COMPILATION_CACHE": "false",  # a program read from it does not tell its cycles
-    "XLA_FLAGS": "",
+    # Without a GPU nothing is tuned, and in some shapes an untuned product of Triton's does not compile.
+    "XLA_FLAGS": "--xla_gpu_enable_triton_gemm=false",
     # libtpu looks for a TPU otherwise, and prints that there is none; and a second process could not load it.
     "TPU_SKIP_MDS_QUERY": "1",
     "TPU_ACCELERATOR_TYPE": "v5litepod-4",
@@ -50,19 +51,22 @@ def describe(lowered: Any, images: int) -> dict:
     """Compile a lowered program that takes so many images on a device.
 
     Returns:
-      `collectives`, how many of each kind; `temporary_bytes` of a device; `cycles` of an image, as XLA estimates them
-      for a TPU (0 elsewhere), and `parts` of them; `compile_seconds`, of processor time.
+      `collectives`, how many of each kind; `temporary_bytes` and `argument_bytes` of a device; `images`; `cycles` of an
+      image, as XLA estimates them for a TPU (0 elsewhere), and `parts` of them; `compile_seconds`, of processor time.
     """
     began = time.process_time()
     compiled = lowered.compile()
     seconds, text = time.process_time() - began, compiled.as_text()
+    memory = compiled.memory_analysis()
     parts: collections.Counter[str] = collections.Counter()
     for line in text.splitlines():
         if estimated := _CYCLES.search(line):
             parts[next((part for part, name in _PARTS if name in line), "other")] += int(estimated[1])
     return {
         "collectives": dict(collections.Counter(_COLLECTIVE.findall(text))),
-        "temporary_bytes": compiled.memory_analysis().temp_size_in_bytes,
+        "temporary_bytes": memory.temp_size_in_bytes,
+        "argument_bytes": memory.argument_size_in_bytes,
+        "images": images,
         "cycles": sum(parts.values()) / images,
         "parts": {part: cycles / images for part, cycles in parts.items()},
         "compile_seconds": round(seconds, 1),

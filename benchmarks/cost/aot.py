@@ -1,20 +1,24 @@
-"""Compile the search tiles of real models for accelerators that are not here, and say what XLA estimates of them.
+"""Compile search tiles and training steps of real models for accelerators that are not here: what XLA estimates.
 
   pip install libtpu            # or 'jax[cuda12]', for --accelerator='8 x H100'
   python benchmarks/cost/aot.py                                       # all of MODELS, in all precisions
   python benchmarks/cost/aot.py --models=resnet18_cifar:32 --precisions=bfloat16
   python benchmarks/cost/aot.py --models=resnet18_imagenet:224 --transforms=fft,dft
+  python benchmarks/cost/aot.py --programs=training --precisions=bfloat16 --accelerator='8 x H100'
 
-Prints one JSON object a program, and a table of them in the end. Of an image under one mask: cycles on a TPU, as
-XLA estimates them (on a GPU it estimates none), and where they go: the network's products and convolutions, the
-transform, and everything else; the temporaries; and processor seconds of the compilation. Microseconds are cycles at
-1.5 GHz, the clock of a v5e. Nothing runs, and weights are zeros.
+Prints one JSON object a program, and a table of them in the end. Of an image under one mask, or of one trained on:
+cycles on a TPU, as XLA estimates them (on a GPU it estimates none), and where they go: the network's products and
+convolutions, the transform, and everything else; the temporaries; and processor seconds of the compilation.
+Microseconds are cycles at 1.5 GHz, the clock of a v5e. `device_gib` is what a program takes of a device: arguments and
+temporaries. Nothing runs, and weights are zeros. In training, 'highest' and 'tensorfloat32' are both float32 in the
+device's default products.
 """
 
 import json
 import os
 import pathlib
 import sys
+from typing import Any
 
 sys.path.insert(0, str(pathlib.Path(__file__).parents[2]))
 
@@ -28,64 +32,104 @@ import numpy as np
 from absl import app, flags
 from jax.sharding import Mesh
 
+from configs import common
 from fsjax import models
+from fsjax.data.augment import make_augment
 from fsjax.engine.model import PRECISIONS, Model
 from fsjax.engine.tile import make_tile, tile_shapes
 from fsjax.fourier.transforms import INVERSES
 from fsjax.models.folding import fold
+from fsjax.models.network import Network
 from fsjax.runtime import parallel
+from fsjax.training import optimizers, state
+from fsjax.training.step import make_update_fn, pmap_update
 
-# Name and pixels -> masks and images of a tile on one device.
-MODELS = {"resnet18_cifar:32": (4, 64), "resnet50_imagenet:224": (2, 16), "vit_base_patch16:224": (2, 16)}
+# Name and pixels -> masks and images of a tile on one device, and images of a training step on one device.
+MODELS = {"resnet18_cifar:32": (4, 64, 64), "resnet50_imagenet:224": (2, 16, 128), "vit_base_patch16:224": (2, 16, 128)}
+OTHERS = (2, 16, 32)
+PROGRAMS = ("tile", "training")
 GHZ = 1.5
 
 CHOSEN = flags.DEFINE_list("models", list(MODELS), "Names of fsjax.models with their pixels, name:pixels.")
+WHICH = flags.DEFINE_list("programs", ["tile"], f"What is compiled: {', '.join(PROGRAMS)}.")
 AT = flags.DEFINE_list("precisions", list(PRECISIONS), "Precisions of the forward passes.")
 TRANSFORMS = flags.DEFINE_list("transforms", ["fft"], f"How images are filtered: {', '.join(INVERSES)}.")
 ACCELERATOR = flags.DEFINE_enum("accelerator", "v5e:2x2", list(ahead_of_time.ACCELERATORS), "What to compile for.")
 
 
 def main(_: list[str]) -> None:
+    mesh = Mesh(np.array(ahead_of_time.devices(ACCELERATOR.value)), (parallel.AXIS,))
     rows = []
     for chosen in CHOSEN.value:
-        name, size = chosen.split(":")
+        (name, size), (masks, images, batch) = chosen.split(":"), MODELS.get(chosen, OTHERS)
         for precision in AT.value:
-            for transform in TRANSFORMS.value:
-                rows.append(row(name, int(size), precision, transform, *MODELS.get(chosen, (2, 16))))
+            network = built(name, int(size), precision)
+            at = {"model": name, "image_size": int(size), "precision": precision, "accelerator": ACCELERATOR.value}
+            if "tile" in WHICH.value:
+                for transform in TRANSFORMS.value:
+                    found = ahead_of_time.describe(
+                        tile(network, precision, transform, masks, images, mesh), masks * images
+                    )
+                    rows.append(
+                        {"program": "tile", **at, "by": transform, "images": masks * images, **estimates(found)}
+                    )
+                    print(json.dumps(rows[-1]), flush=True)
+            if "training" in WHICH.value:
+                found = ahead_of_time.describe(training(network, batch, mesh), batch)
+                rows.append({"program": "training", **at, "by": "", "images": batch, **estimates(found)})
                 print(json.dumps(rows[-1]), flush=True)
     print(table(rows))
 
 
-def row(name: str, size: int, precision: str, transform: str, masks: int, images: int) -> dict:
-    """Return what XLA says of the tile of masks of a model of ten classes, BatchNorm folded as in a search."""
+def built(name: str, size: int, precision: str) -> Network:
+    """Return a network of ten classes, or at 224 pixels of a thousand."""
     dtype = jnp.dtype(jnp.bfloat16 if precision == "bfloat16" else jnp.float32)
-    network = models.build(name, num_classes=10, image_size=size, dtype=dtype)
+    return models.build(name, num_classes=10 if size < 224 else 1000, image_size=size, dtype=dtype)
+
+
+def tile(network: Network, precision: str, transform: str, masks: int, images: int, mesh: Mesh) -> Any:
+    """Return the lowered tile of masks, BatchNorm folded as in a search; masks and images are those of one device."""
     variables = jax.tree.map(lambda leaf: np.zeros(leaf.shape, leaf.dtype), jax.eval_shape(lambda: network.init(0)))
     apply, params = fold(network, variables)
-    model = Model(apply, params, (size, size, 3), apply, transform=transform).at(precision)
-    mesh = Mesh(np.array(ahead_of_time.devices(ACCELERATOR.value)), (parallel.AXIS,))
-    shapes = tile_shapes(model, masks * mesh.size, images)
-    found = ahead_of_time.describe(make_tile(model, ("loss",), mesh).lower(*shapes), masks * images)
+    model = Model(apply, params, (*2 * [network.image_size], 3), apply, transform=transform).at(precision)
+    return make_tile(model, ("loss",), mesh).lower(*tile_shapes(model, masks * mesh.size, images))
+
+
+def training(network: Network, images: int, mesh: Mesh) -> Any:
+    """Return the lowered pmapped step of a run that augments by flips and crops; images are those of one device."""
+    train, size = common.base().train, network.image_size
+    optimizer = optimizers.make(train, 10**6)
+    augment = make_augment("flip,crop", pad=train.pad, min_scale=train.min_scale)
+    update = pmap_update(make_update_fn(network, optimizer, augment, (np.zeros(3), np.ones(3)), 0), list(mesh.devices))
+    variables = jax.eval_shape(lambda: network.init(0))
+    replica = state.TrainState(**variables, optimizer=jax.eval_shape(optimizer.init, variables["params"]))
+    numbers = {name: jax.ShapeDtypeStruct((images,), jnp.int32) for name in ("label", "index", "epoch")}
+    batch = {"image": jax.ShapeDtypeStruct((images, size, size, 3), jnp.uint8), **numbers}
+
+    def on_all(tree: Any) -> Any:
+        return jax.tree.map(lambda leaf: jax.ShapeDtypeStruct((mesh.size, *leaf.shape), leaf.dtype), tree)
+
+    return update.lower(on_all(replica), on_all(batch), 1.0, jax.ShapeDtypeStruct((mesh.size,), bool))
+
+
+def estimates(found: dict) -> dict:
+    """Return the columns of a row of `ahead_of_time.describe`."""
     return {
-        "model": name,
-        "image_size": size,
-        "precision": precision,
-        "by": transform,
-        "accelerator": ACCELERATOR.value,
-        "masks": masks,
-        "images": images,
         "microseconds": round(found["cycles"] / GHZ / 1000, 2),
         "cycles": round(found["cycles"]),
         **{part: round(found["parts"].get(part, 0)) for part in ("products", "transform", "other")},
-        "temporary_kib": round(found["temporary_bytes"] / masks / images / 1024),
+        "temporary_kib": round(found["temporary_bytes"] / found["images"] / 1024),
+        "device_gib": round((found["temporary_bytes"] + found["argument_bytes"]) / 2**30, 2),
         "compile_seconds": found["compile_seconds"],
         "collectives": found["collectives"],
     }
 
 
 def table(rows: list[dict]) -> str:
-    columns = ("model", "image_size", "precision", "by", "microseconds", "cycles", "products", "transform", "other")
-    columns += ("temporary_kib", "compile_seconds")
+    columns = ["program", "model", "image_size", "precision", "by", "images"]
+    if any(row["cycles"] for row in rows):
+        columns += ["microseconds", "cycles", "products", "transform", "other"]
+    columns += ["temporary_kib", "device_gib", "compile_seconds"]
     lines = [columns, ["---"] * len(columns), *([str(row[column]) for column in columns] for row in rows)]
     return "\n".join(f"| {' | '.join(line)} |" for line in lines)
 
