@@ -2,10 +2,11 @@
 
   python benchmarks/cost/estimates.py                                     # all of EXPERIMENTS, at 27 TFLOP/s
   python benchmarks/cost/estimates.py --tflops=27 --devices=8 configs/dfm_resnet.py:imagenet10
+  python benchmarks/cost/estimates.py --microseconds=72.8 --devices=256 configs/dfm_resnet.py:imagenet1k  # of aot.py
 
 Prints one JSON object a stage. `gflop` is XLA's count for one image; a step of training counts as three forward passes.
-`hours` is an ESTIMATE: passes x gflop over the assumed speed of the devices; nothing is run. 27 TFLOP/s is 40 % of an
-H100's 67 in float32 without tensor cores, the mode that a search in 'highest' uses.
+`hours` is an ESTIMATE: passes x gflop over the assumed speed of the devices, or passes x --microseconds; nothing is
+run. 27 TFLOP/s is 40 % of an H100's 67 in float32 without tensor cores, the mode that a search in 'highest' uses.
 """
 
 import importlib
@@ -30,6 +31,7 @@ SETS = {"cifar10": (10, 50_000, 10_000), "imagenet10": (10, 13_000, 500), "image
 EXPERIMENTS = [f"configs/{name}.py:{data}" for name in ("dfm_resnet", "dfm_vit") for data in SETS]
 
 TFLOPS = flags.DEFINE_float("tflops", 27.0, "Speed of a device, 10^12 floating-point operations a second.")
+MICROSECONDS = flags.DEFINE_float("microseconds", 0.0, "Of a device for one image's forward pass; 0 = by --tflops.")
 DEVICES = flags.DEFINE_integer("devices", 1, "Number of devices.")
 
 
@@ -39,9 +41,10 @@ def main(arguments: list[str]) -> None:
         config = importlib.import_module(path.removesuffix(".py").replace("/", ".")).get_config(data)
         gflop = forward_gflop(config.model.name, SETS[data][0], config.data.image_size)
         for stage, passes in forward_passes(config, *SETS[data]).items():
-            hours = passes * gflop / (TFLOPS.value * 1000 * DEVICES.value) / 3600
+            seconds = MICROSECONDS.value / 1e6 or gflop / (TFLOPS.value * 1000)
+            hours = passes * seconds / DEVICES.value / 3600
             row = {"config": name, "model": config.model.name, "stage": stage, "forward_passes": passes}
-            print(json.dumps({**row, "gflop": round(gflop, 3), "hours": round(hours, 2)}), flush=True)
+            print(json.dumps({**row, "gflop": round(gflop, 3), "hours": round(hours, 4)}), flush=True)
 
 
 def forward_passes(config: ConfigDict, classes: int, training: int, test: int) -> dict[str, int]:
