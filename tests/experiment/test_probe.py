@@ -8,7 +8,7 @@ import pytest
 
 from configs import dfm_resnet, mitigate
 from fsjax import models
-from fsjax.evaluation.probes import Probes
+from fsjax.evaluation.probes import ProbeRound, Probes
 from fsjax.experiment import runner
 from fsjax.experiment.multi_run import probe
 from fsjax.fourier import dfm, spectrum
@@ -147,6 +147,14 @@ def test_a_stopped_probe_goes_on_where_it_was(tmp_path, monkeypatch):
     runner.run(config, stopped)
     for name in ("probes.json", "frequencies.npy", "frequencies-1.npy"):
         assert (stopped / "probes" / name).read_bytes() == (whole / "probes" / name).read_bytes()
+
+
+def test_a_class_that_a_round_has_not_learned_is_named(caplog):
+    rates = np.array([0.4, 0.9, np.nan, 0.5])
+    found = ProbeRound(0.3, True, 0.6, rates, rates, rates, np.stack([rates, rates], 1), (False,) * 4, 0, 0.0)
+    probe._log(("cat", "dog", "eel", "fox"), found, 2)
+    assert "network of round 2 recognises fewer than half of the training images of cat, eel, and" in caplog.text
+    assert "probe.exempt_classes" in caplog.text
 
 
 def test_no_more_than_a_share_of_the_plane_is_grafted_and_the_log_tells(caplog):

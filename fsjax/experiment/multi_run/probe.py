@@ -233,17 +233,21 @@ def _log(classes: tuple[str, ...], found: ProbeRound, number: int) -> None:
         f"{name} {psi:.2f} [{low:.2f}, {high:.2f}]{' in use' if used else ''}"
         for name, psi, (low, high), used in zip(classes, found.psi, found.psi_ci, found.used, strict=True)
     ]
-    more = f", and {len(told) - 10} more" if len(told) > 10 else ""
-    psi = ", ".join(told[:10])
-    logger.info("probe: round %d, accuracy %.2f; psi of the maps: %s%s", number, found.accuracy, psi, more)
-    if unlearned := int((~probes.learned(found.swapped)).sum()):
+    logger.info("probe: round %d, accuracy %.2f; psi of the maps: %s", number, found.accuracy, _first(told))
+    learned = probes.learned(found.swapped)
+    if unlearned := [name for name, known in zip(classes, learned, strict=True) if not known]:
         logger.warning(
-            "probe: the network of round %d recognises fewer than half of the training images of %d of %d classes, and "
-            "says little of these; train.steps or probe.length may be too low",
+            "probe: the network of round %d recognises fewer than half of the training images of %s, and says little "
+            "of these: train.steps or probe.length may be too low, or what is grafted is their only cue "
+            "(probe.exempt_classes)",
             number,
-            unlearned,
-            len(classes),
+            _first(unlearned),
         )
+
+
+def _first(told: list[str]) -> str:
+    """Return at most ten, and how many more there are."""
+    return ", ".join(told[:10]) + (f", and {len(told) - 10} more" if len(told) > 10 else "")
 
 
 STAGE = Stage(
