@@ -85,22 +85,30 @@ def markdown(lines: dict[tuple[str, str], dict[str, Line]]) -> str:
 
 @style.paper
 def draw(lines: dict[tuple[str, str], dict[str, Line]]) -> Figure:
-    """Draw the shares of each way, from the worst seed to the median, a panel a set; the cost stands with the way."""
+    """Draw the shares of each way, from the worst seed to the median, a panel a set; the cost stands beside them."""
+    best = collections.defaultdict(list)
+    for of_set in lines.values():
+        for way, line in of_set.items():
+            best[way].append(line.share)
+    places = {way: place for place, way in enumerate(sorted(best, key=lambda way: float(np.mean(best[way]))))}
     columns = min(len(lines), _PANELS)
-    rows, most = -(-len(lines) // columns), max(map(len, lines.values()))
-    figure = style.empty(2.7 * columns, (0.8 + 0.16 * most) * rows)
-    panels = figure.subplots(rows, columns, squeeze=False).ravel()
+    rows = -(-len(lines) // columns)
+    figure = style.empty(1.0 + 1.9 * columns, (0.55 + 0.15 * len(places)) * rows)
+    panels = figure.subplots(rows, columns, squeeze=False, sharex=True, sharey=True).ravel()
     for axis in panels[len(lines) :]:
         axis.remove()
     for axis, ((name, model), ways) in zip(panels, sorted(lines.items()), strict=False):
-        ordered = sorted(ways.items(), key=lambda item: item[1].share)
-        for place, (way, line) in enumerate(ordered):
+        for way, line in ways.items():
             colour = style.VERMILION if way == "probe" else style.BLUE
-            axis.plot([line.worst, line.share], [place, place], color=colour)
-            axis.plot(line.share, place, "o", color=colour)
-        axis.set_yticks(range(len(ordered)), [f"{way}, {line.cost:.1f}" for way, line in ordered])
+            axis.plot([line.worst, line.share], 2 * [places[way]], color=colour)
+            axis.plot(line.share, places[way], "o", color=colour)
+            axis.annotate(
+                f"{line.cost:.1f}", (line.share, places[way]), (5, -2), textcoords="offset points", fontsize=6
+            )
+        axis.set_yticks(list(places.values()), list(places))
         axis.set_title(f"{name}\n{model}", fontsize=style.SMALL)
-        axis.set(xlim=(-0.05, 1.1), ylim=(-0.6, len(ordered) - 0.4), xlabel="share of the oracle's")
+        axis.set(xlim=(-0.05, 1.25), ylim=(-0.6, len(places) - 0.4))
+    figure.supxlabel("share of the oracle's accuracy; beside it the images trained on, over the oracle's")
     return figure
 
 
