@@ -51,8 +51,8 @@ def describe(lowered: Any, images: int) -> dict:
     """Compile a lowered program that takes so many images on a device.
 
     Returns:
-      `collectives`, how many of each kind; `temporary_bytes` and `argument_bytes` of a device; `images`; `cycles` of an
-      image, as XLA estimates them for a TPU (0 elsewhere), and `parts` of them; `compile_seconds`, of processor time.
+      `collectives`, how many of each kind; `temporary_bytes` and `argument_bytes` of a device; `cycles` of an image, as
+      XLA estimates them for a TPU (0 elsewhere), and `parts` of them; `compile_seconds`, of processor time.
     """
     began = time.process_time()
     compiled = lowered.compile()
@@ -66,7 +66,6 @@ def describe(lowered: Any, images: int) -> dict:
         "collectives": dict(collections.Counter(_COLLECTIVE.findall(text))),
         "temporary_bytes": memory.temp_size_in_bytes,
         "argument_bytes": memory.argument_size_in_bytes,
-        "images": images,
         "cycles": sum(parts.values()) / images,
         "parts": {part: cycles / images for part, cycles in parts.items()},
         "compile_seconds": round(seconds, 1),

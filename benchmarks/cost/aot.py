@@ -18,6 +18,7 @@ import json
 import os
 import pathlib
 import sys
+from collections.abc import Iterator
 from typing import Any
 
 sys.path.insert(0, str(pathlib.Path(__file__).parents[2]))
@@ -61,24 +62,27 @@ def main(_: list[str]) -> None:
     mesh = Mesh(np.array(ahead_of_time.devices(ACCELERATOR.value)), (parallel.AXIS,))
     rows = []
     for chosen in CHOSEN.value:
-        (name, size), (masks, images, batch) = chosen.split(":"), MODELS.get(chosen, OTHERS)
+        name, size = chosen.split(":")
         for precision in AT.value:
-            network = built(name, int(size), precision)
             at = {"model": name, "image_size": int(size), "precision": precision, "accelerator": ACCELERATOR.value}
-            if "tile" in WHICH.value:
-                for transform in TRANSFORMS.value:
-                    found = ahead_of_time.describe(
-                        tile(network, precision, transform, masks, images, mesh), masks * images
-                    )
-                    rows.append(
-                        {"program": "tile", **at, "by": transform, "images": masks * images, **estimates(found)}
-                    )
-                    print(json.dumps(rows[-1]), flush=True)
-            if "training" in WHICH.value:
-                found = ahead_of_time.describe(training(network, batch, mesh), batch)
-                rows.append({"program": "training", **at, "by": "", "images": batch, **estimates(found)})
+            network = built(name, int(size), precision)
+            for program, by, images, lowered in programs(network, precision, MODELS.get(chosen, OTHERS), mesh):
+                found = ahead_of_time.describe(lowered, images)
+                rows.append({"program": program, **at, "by": by, "images": images, **estimates(found, images)})
                 print(json.dumps(rows[-1]), flush=True)
     print(table(rows))
+
+
+def programs(
+    network: Network, precision: str, sizes: tuple[int, int, int], mesh: Mesh
+) -> Iterator[tuple[str, str, int, Any]]:
+    """Yield the programs asked for: name, how it filters, images of one device, and what is lowered."""
+    masks, images, batch = sizes
+    if "tile" in WHICH.value:
+        for transform in TRANSFORMS.value:
+            yield "tile", transform, masks * images, tile(network, precision, transform, masks, images, mesh)
+    if "training" in WHICH.value:
+        yield "training", "", batch, training(network, batch, mesh)
 
 
 def built(name: str, size: int, precision: str) -> Network:
@@ -112,13 +116,13 @@ def training(network: Network, images: int, mesh: Mesh) -> Any:
     return update.lower(on_all(replica), on_all(batch), 1.0, jax.ShapeDtypeStruct((mesh.size,), bool))
 
 
-def estimates(found: dict) -> dict:
-    """Return the columns of a row of `ahead_of_time.describe`."""
+def estimates(found: dict, images: int) -> dict:
+    """Return the columns of what `ahead_of_time.describe` found of a program that takes so many images."""
     return {
         "microseconds": round(found["cycles"] / GHZ / 1000, 2),
         "cycles": round(found["cycles"]),
         **{part: round(found["parts"].get(part, 0)) for part in ("products", "transform", "other")},
-        "temporary_kib": round(found["temporary_bytes"] / found["images"] / 1024),
+        "temporary_kib": round(found["temporary_bytes"] / images / 1024),
         "device_gib": round((found["temporary_bytes"] + found["argument_bytes"]) / 2**30, 2),
         "compile_seconds": found["compile_seconds"],
         "collectives": found["collectives"],

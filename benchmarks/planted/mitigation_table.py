@@ -86,11 +86,11 @@ def markdown(lines: dict[tuple[str, str], dict[str, Line]]) -> str:
 @style.paper
 def draw(lines: dict[tuple[str, str], dict[str, Line]]) -> Figure:
     """Draw the shares of each way, from the worst seed to the median, a panel a set; the cost stands beside them."""
-    best = collections.defaultdict(list)
+    shares = collections.defaultdict(list)
     for of_set in lines.values():
         for way, line in of_set.items():
-            best[way].append(line.share)
-    places = {way: place for place, way in enumerate(sorted(best, key=lambda way: float(np.mean(best[way]))))}
+            shares[way].append(line.share)
+    places = {way: place for place, way in enumerate(sorted(shares, key=lambda way: float(np.mean(shares[way]))))}
     columns = min(len(lines), _PANELS)
     rows = -(-len(lines) // columns)
     figure = style.empty(1.0 + 1.9 * columns, (0.55 + 0.15 * len(places)) * rows)
