@@ -9,6 +9,7 @@ that 8 and 16 images take nothing there, and 2,048 of the same network 128 MiB. 
 
 import functools
 import math
+import weakref
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -31,6 +32,8 @@ CPU_BUDGET, CPU_IMAGES, CPU_MOST = 11 * MIB, 16, 22 * MIB
 # Larger tiles gain nothing on any device, and cost more padding and a longer wait for SIGTERM.
 MOST_IMAGES = 2048
 _PROBE = 8
+# Of each `apply`, what its tiles take: the search, the evaluation and the heat map of a run ask for the same ones.
+_KNOWN: weakref.WeakKeyDictionary[Callable, dict[tuple, int]] = weakref.WeakKeyDictionary()
 
 
 def layout(model: Model, counts: Sequence[int], *, memory_mib: int = 0) -> dict[str, int]:
@@ -132,8 +135,16 @@ def split(temporaries: Callable[[int], int], image_shape: tuple[int, int, int]) 
 
 
 def temporary_bytes(model: Model, images: int) -> int:
-    """Return what XLA allocates for a tile of one mask and some images, beside its arguments and results."""
-    return compiled_bytes(functools.partial(make_tile, model, ("loss",)), *tile_shapes(model, 1, images))
+    """Return what XLA allocates for a tile of one mask and some images, beside its arguments and results.
+
+    A tile is compiled once for an `apply`.
+    """
+    shapes = tile_shapes(model, 1, images)
+    known = _KNOWN.setdefault(model.apply, {})
+    key = type(model), model.image_shape, model.matmul_precision, model.transform, str(shapes)
+    if key not in known:
+        known[key] = compiled_bytes(functools.partial(make_tile, model, ("loss",)), *shapes)
+    return known[key]
 
 
 def compiled_bytes(make_program: Callable[[Mesh], Any], params: PyTree, *shapes: PyTree) -> int:

@@ -6,6 +6,7 @@ import pytest
 
 from fsjax import models
 from fsjax.engine import tile_size
+from fsjax.engine.graft import GraftModel
 from fsjax.engine.model import Model
 from fsjax.engine.tile import ImageBatch, Perturbations, make_tile
 from fsjax.runtime import parallel
@@ -73,6 +74,31 @@ def test_a_size_is_reduced_until_it_compiles_within_the_memory(monkeypatch):
     assert compiled[:3] == [8, 16, tile_size.MOST_IMAGES] and compiled[-1] == 400 and len(compiled) < 8
     with pytest.raises(jax.errors.JaxRuntimeError, match="INTERNAL"):
         most(broken)
+
+
+def test_the_tile_of_a_model_is_compiled_once_for_all_who_ask(monkeypatch):
+    compiled, weights = [], np.zeros((16 * 16 * 3, 2), np.float32)
+    monkeypatch.setattr(tile_size, "compiled_bytes", lambda *_: compiled.append(0) or len(compiled) * 2**20)
+
+    def taken(apply, images, model=Model, params=weights, **changes):
+        return tile_size.temporary_bytes(model(apply, params, IMAGE, **changes), images)
+
+    def made():
+        return lambda params, images: images.reshape(len(images), -1) @ params
+
+    one, other = made(), made()
+    different = [
+        lambda: taken(one, 8),
+        lambda: taken(one, 16),
+        lambda: taken(other, 8),
+        lambda: taken(one, 8, params=weights[:, :1]),
+        lambda: taken(one, 8, model=GraftModel),
+        lambda: taken(one, 8, matmul_precision="tensorfloat32"),
+        lambda: taken(one, 8, transform="dft"),
+    ]
+    sizes = [ask() for ask in different]
+    assert len(set(sizes)) == len(compiled) == len(different)
+    assert [ask() for ask in different] == sizes and len(compiled) == len(different)
 
 
 def broken(images):
