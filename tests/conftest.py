@@ -1,6 +1,7 @@
-"""Four CPU devices, one compilation a program, and every jaxtyping signature of fsjax checked at each call."""
+"""Four CPU devices for those who ask, one compilation a program, and every jaxtyping signature of fsjax checked."""
 
 import atexit
+import gc
 import importlib.metadata
 import os
 import shutil
@@ -11,7 +12,7 @@ import tempfile
 os.environ["XLA_FLAGS"] = " ".join(
     [
         os.environ.get("XLA_FLAGS", ""),
-        "--xla_force_host_platform_device_count=4 --xla_backend_optimization_level=0",
+        "--xla_backend_optimization_level=0",
         # XLA ends a process that sets a flag it does not know, and these two may go.
         "--xla_cpu_use_fusion_emitters=false --xla_cpu_parallel_codegen_split_count=1"
         if importlib.metadata.version("jaxlib").startswith(("0.8.", "0.9.", "0.10."))
@@ -34,14 +35,22 @@ from jaxtyping import install_import_hook
 
 install_import_hook("fsjax", "beartype.beartype")
 
+# XLA reads the flags once. Processes that tests start have one device, unless their test adds the flag.
+with pytest.MonkeyPatch.context() as patch:
+    patch.setenv("XLA_FLAGS", f"{os.environ['XLA_FLAGS']} --xla_force_host_platform_device_count=4")
+    jax.devices()
+
+# Tracing makes many small objects, none of them garbage: collecting every 700 of them took an eighth of the time.
+gc.set_threshold(200_000, 50, 50)
+
 
 @pytest.fixture(scope="session", autouse=True)
-def two_devices():
-    """Search and evaluate on two devices where a test asks for no others: four would take turns on two cores."""
+def one_device():
+    """Search and evaluate on one device where a test asks for no others: they would take turns on a core."""
     from fsjax.runtime import parallel
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(parallel, "local_devices", lambda: jax.local_devices()[:2])
+        patch.setattr(parallel, "local_devices", lambda: jax.local_devices()[:1])
         yield
 
 
