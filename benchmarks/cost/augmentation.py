@@ -7,8 +7,8 @@ Prints one JSON object a line. Device: `ratio` is time with the augmentation ove
 interleaved pairs in one run, with a bootstrap 95 % interval; `seconds` is a step without. `dfmx` filters with
 probability 0.3 by random masks of a tenth of the plane, and `graft` grafts a tenth; `amplitude_swap` and
 `orbit_dropout` have their defaults; `frequencies` is the filter that data.frequencies=low:0.25 puts before the network.
-Host: `images_per_core_second`, by CPU time, on images of noise. This is also the limit of a process: torch has one
-generator a process, so one thread augments at a time.
+Host: `images_per_core_second`, by CPU time, on images of noise, in one process; `ratio` is the rate of as many
+processes as there are cores, as in a training, over that of one, the median of interleaved rounds.
 """
 
 import json
@@ -29,7 +29,7 @@ from configs import common
 from fsjax import models
 from fsjax.data import frequencies
 from fsjax.data.augment import AUGMENTATIONS, make_augment
-from fsjax.data.host_augment import HOST_AUGMENTATIONS, make_host_augment
+from fsjax.data.host_augment import HOST_AUGMENTATIONS, available_cores, make_host_augment
 from fsjax.runtime import parallel, startup
 from fsjax.training import optimizers, state, step
 from fsjax.training.ways import amplitude_swap, dfmx, graft, orbit_dropout
@@ -64,7 +64,8 @@ def host_rows() -> Iterator[dict]:
     """Yield a row for each size and each augmentation on the host."""
     for size in (32, 224):
         for name in HOST_AUGMENTATIONS:
-            yield {"size": size, "name": name, "images_per_core_second": round(host_rate(name, size), 1)}
+            rate = round(host_rate(name, size), 1)
+            yield {"size": size, "name": name, "images_per_core_second": rate, **gain_of_processes(name, size)}
 
 
 def cost(plain: Callable[[], int], name: str) -> dict:
@@ -116,7 +117,7 @@ def step_of(name: str, size: int) -> Callable[[], int]:
 
 def host_rate(name: str, size: int, seconds: float = 5.0) -> float:
     """Measure images a core-second, batch by batch, in CPU time: other load on the machine does not lengthen it."""
-    augment, done = make_host_augment((name,), 0, size), 0
+    augment, done = make_host_augment((name,), 0), 0
     images = np.random.default_rng(0).integers(0, 256, (64, size, size, 3), np.uint8)
     augment(images[:2], np.zeros(2, int), np.arange(2))
     started = time.process_time()
@@ -124,6 +125,21 @@ def host_rate(name: str, size: int, seconds: float = 5.0) -> float:
         augment(images, np.zeros(64, int), np.arange(done, done + 64))
         done += 64
     return done / (time.process_time() - started)
+
+
+def gain_of_processes(name: str, size: int) -> dict:
+    """Measure images a second of one process a core over those of one process."""
+    images = np.random.default_rng(0).integers(0, 256, (256, size, size, 3), np.uint8)
+
+    def side(processes: int) -> Callable[[], int]:
+        augment = make_host_augment((name,), 0, processes)
+        return lambda: len(augment(images, np.zeros(len(images), int), np.arange(len(images))))
+
+    sides = {"one": side(1), "all": side(available_cores())}
+    for run in sides.values():
+        run()  # starts the processes
+    rates = paired.rates(sides, 10)
+    return {"processes": available_cores(), **paired.ratio(rates["all"], rates["one"])}
 
 
 if __name__ == "__main__":

@@ -38,6 +38,8 @@ from fsjax.runtime import parallel, startup
 from fsjax.search import removal_compat
 from fsjax.search.removal import removal_masks
 
+# The plain forward pass's batch sizes are tried as long as a call takes no more seconds than this.
+LONGEST_CALL = 2.0
 # The models measured without --model: three at 32 pixels and one at 224.
 MODELS = (("resnet20", 32), ("resnet18_cifar", 32), ("vit_tiny_patch4", 32), ("resnet18_imagenet", 224))
 
@@ -189,12 +191,12 @@ def memory(name: str, size: int) -> dict:
     """Measure peak resident memory of processes that search few and many masks, with XLA's memory for a tile."""
     model = classifier(name, size)
     few, many = 16, 400 if size < 100 else 48
-    peaks = []
+    images, peaks = min(IMAGES.value, 20), []  # a tile has no more, and the number of masks is what could take memory
     for count in (few, many):
-        command = [sys.executable, __file__, f"--model={name}", f"--image_size={size}", f"--images={IMAGES.value}"]
+        command = [sys.executable, __file__, f"--model={name}", f"--image_size={size}", f"--images={images}"]
         printed = subprocess.run([*command, f"--masks={count}"], check=True, capture_output=True, text=True).stdout
         peaks.append(json.loads(printed)["peak_mib"])
-    search = Search(model, [IMAGES.value])
+    search = Search(model, [images])
     tile_images = search.layout["tile_images"]
     tile = tile_size.temporary_bytes(search.model, tile_images)
     return {
@@ -234,26 +236,32 @@ def best_forward(model: Model, images: np.ndarray) -> tuple[Callable, int, float
     Batch sizes a factor of four apart are tried on one device and split over all devices, then those beside the best.
     """
     forward = jax.jit(at_precision(model.matmul_precision, model.apply))
-    devices, calls = parallel.local_devices(), {}
-    largest = 1024 if parallel.free_bytes() is not None else 64 if images.shape[1] > 100 else 256
+    devices = parallel.local_devices()
+    calls: dict[tuple[int, int], Callable] = {}
+    rates: dict[tuple[int, int], float] = {}
 
-    def rates_of(sizes: list[tuple[int, int]]) -> dict[tuple[int, int], float]:
-        for count, batch in sizes:
-            mesh = Mesh(np.array(devices[:count]), ("devices",))
-            placed = jax.device_put(model.params, NamedSharding(mesh, PartitionSpec()))
-            data = np.resize(images, (batch, *images.shape[1:]))
-            data = jax.device_put(data, NamedSharding(mesh, PartitionSpec("devices")))
-            calls[count, batch] = functools.partial(forward, placed, data)
-            calls[count, batch]().block_until_ready()
-        rounds = {key: paired.rounds_of(calls[key], key[1], 64) for key in sizes}
-        return {key: float(np.median(rate)) for key, rate in paired.rates(rounds, 5).items()}
+    def measure(count: int, batch: int) -> bool:
+        """Note the rate of this batch size on so many devices; return whether one four times larger may be tried."""
+        mesh = Mesh(np.array(devices[:count]), ("devices",))
+        placed = jax.device_put(model.params, NamedSharding(mesh, PartitionSpec()))
+        data = np.resize(images, (batch, *images.shape[1:]))
+        data = jax.device_put(data, NamedSharding(mesh, PartitionSpec("devices")))
+        call = calls[count, batch] = functools.partial(forward, placed, data)
+        call().block_until_ready()
+        (once,) = paired.rates({"": paired.rounds_of(call, batch, batch)}, 1)[""]
+        measured = paired.rates({"": paired.rounds_of(call, batch, SECONDS.value / 2 * once)}, 5)[""]
+        rates[count, batch] = float(np.median(measured))
+        return 4 * batch / rates[count, batch] < LONGEST_CALL
 
-    sizes = [(count, batch) for count in {1, len(devices)} for batch in (4, 16, 64, 256, 1024) if batch <= largest]
-    rates = rates_of([size for size in sizes if size[1] % size[0] == 0])
+    for count in {1, len(devices)}:
+        for batch in (4, 16, 64, 256, 1024):
+            if batch % count == 0 and not measure(count, batch):
+                break
     count, batch = max(rates, key=rates.__getitem__)
-    beside = [(count, size) for size in (batch // 2, 2 * batch) if size <= largest and size % count == 0]
-    rates |= rates_of([(count, batch), *beside])
-    best = max(((count, batch), *beside), key=rates.__getitem__)
+    for other in (batch // 2, 2 * batch):
+        if other % count == 0 and other / rates[count, batch] < LONGEST_CALL:
+            measure(count, other)
+    best = max(rates, key=rates.__getitem__)
     return calls[best], best[1], rates[best]
 
 

@@ -1,9 +1,14 @@
 """torchvision's augmentations on the host: as torchvision called by hand, and the same whoever calls them when."""
 
+import os
+import pathlib
+import signal
 import subprocess
 import sys
 import threading
+import time
 
+import loky
 import numpy as np
 import pytest
 import torch
@@ -46,7 +51,7 @@ def by_hand(made, images, seed, epochs, indices):
 def test_an_image_is_what_torchvision_makes_of_it_from_its_seed(names, size, made):
     images, epochs, indices = smooth_images(24, size), np.arange(24) // 12, np.arange(24) * 7
     expected = by_hand(made, images, 3, epochs, indices)
-    augment = make_host_augment(names, 3, size)
+    augment = make_host_augment(names, 3)
     before = torch.get_rng_state()
     out = augment(images, epochs, indices)
     assert out.dtype == np.uint8
@@ -59,11 +64,11 @@ def test_an_image_is_what_torchvision_makes_of_it_from_its_seed(names, size, mad
 @pytest.mark.parametrize("name", HOST_AUGMENTATIONS)
 def test_images_epochs_and_seeds_are_augmented_differently(name):
     images = smooth_images(1, 32).repeat(30, 0)
-    augment = make_host_augment((name,), 0, 32)
+    augment = make_host_augment((name,), 0)
     zeros, each = np.zeros(30, int), np.arange(30)
     of_images, of_epochs = augment(images, zeros, each), augment(images, each, zeros)
     of_seeds = np.concatenate(
-        [make_host_augment((name,), seed, 32)(images[:1], zeros[:1], zeros[:1]) for seed in range(30)]
+        [make_host_augment((name,), seed)(images[:1], zeros[:1], zeros[:1]) for seed in range(30)]
     )
     for out in (of_images, of_epochs, of_seeds):
         assert len(np.unique(out.reshape(30, -1), axis=0)) > 10
@@ -77,7 +82,7 @@ def dataset():
 
 
 def test_batches_are_the_same_in_one_and_two_processes_and_from_any_step():
-    images, augment = dataset(), make_host_augment(("augmix",), 5, 24)
+    images, augment = dataset(), make_host_augment(("augmix",), 5)
 
     def images_of(start, steps, process=0, processes=1):
         options = {"process_index": process, "process_count": processes, "augment": augment}
@@ -95,7 +100,7 @@ def test_batches_are_the_same_in_one_and_two_processes_and_from_any_step():
 
 def test_threads_do_not_draw_from_each_others_generator():
     images, epochs, indices = smooth_images(60, 16), np.zeros(60, int), np.arange(60)
-    augment = make_host_augment(("autoaugment",), 0, 16)
+    augment = make_host_augment(("autoaugment",), 0)
     alone, found = augment(images, epochs, indices), {}
 
     def run(thread):
@@ -110,9 +115,79 @@ def test_threads_do_not_draw_from_each_others_generator():
         np.testing.assert_array_equal(np.concatenate(parts), alone)
 
 
+@pytest.mark.parametrize("count", [1, 2, 7])
+def test_processes_that_share_a_batch_make_the_same_images(count):
+    images, epochs, indices = smooth_images(count, 32), np.arange(count) % 2, np.arange(count) * 5
+    of_processes = make_host_augment(("randaugment", "augmix"), 4, processes=2)(images, epochs, indices)
+    np.testing.assert_array_equal(
+        of_processes, make_host_augment(("randaugment", "augmix"), 4)(images, epochs, indices)
+    )
+    made = transforms.Compose([transforms.RandAugment(), transforms.AugMix()])
+    np.testing.assert_array_equal(of_processes, by_hand(made, images, 4, epochs, indices))
+
+
+def test_a_process_that_was_ended_is_told(monkeypatch):
+    class Broken:
+        def submit(self, *_):
+            raise loky.process_executor.TerminatedWorkerError
+
+    monkeypatch.setattr(loky, "get_reusable_executor", lambda *_, **__: Broken())
+    with pytest.raises(InputError, match=r"^train\.augment: a process of augmix was ended"):
+        make_host_augment(("augmix",), 0, processes=2)(smooth_images(1, 16), np.zeros(1, int), np.zeros(1, int))
+
+
+# Without a guard of its main module, as in a notebook or a short script.
+SCRIPT = """
+import sys
+import numpy as np
+from fsjax.data.host_augment import make_host_augment
+augment = make_host_augment(("augmix",), 0, processes=2)
+for line in sys.stdin:
+    images = np.zeros((int(line), 64, 64, 3), np.uint8)
+    print(len(augment(images, np.zeros(len(images), int), np.arange(len(images)))), flush=True)
+"""
+
+
+def children(process):
+    return pathlib.Path(f"/proc/{process.pid}/task/{process.pid}/children").read_text().split()
+
+
+def is_running(pid):
+    status = pathlib.Path(f"/proc/{pid}/stat")
+    return status.exists() and status.read_text().rsplit(")", 1)[1].split()[0] != "Z"
+
+
+def test_processes_outlive_a_sigterm_and_end_with_the_one_they_work_for(tmp_path):
+    script = tmp_path / "script.py"
+    script.write_text(SCRIPT)
+    environment = os.environ | {"PYTHONPATH": str(pathlib.Path(__file__).parents[2])}
+    pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "text": True}
+    with subprocess.Popen([sys.executable, script], env=environment, **pipes) as running:
+
+        def ask(images):
+            print(images, file=running.stdin, flush=True)
+
+        ask(4)
+        assert running.stdout.readline() == "4\n"
+        workers = children(running)
+        for pid in workers:
+            os.kill(int(pid), signal.SIGTERM)
+        ask(6)
+        assert running.stdout.readline() == "6\n"
+        assert children(running) == workers
+        assert len(workers) >= 2
+        ask(20_000)
+        time.sleep(1)
+        running.kill()
+    until = time.monotonic() + 60
+    while any(map(is_running, workers)) and time.monotonic() < until:
+        time.sleep(0.1)
+    assert not any(map(is_running, workers))
+
+
 def test_names_of_the_host_come_first_and_the_rest_is_the_devices():
     assert split_names(" autoaugment, augmix,flip,crop") == (("autoaugment", "augmix"), ("flip", "crop"))
-    assert make_host_augment((), 0, 32) is None
+    assert make_host_augment((), 0) is None
     for names in ("flip,augmix", "augmix,crop,randaugment"):
         with pytest.raises(InputError, match=r"^train\.augment: got '.*'; expected autoaugment, .* before flip, crop"):
             make_augment(names)
@@ -124,9 +199,10 @@ def make_config(augment):
     return config
 
 
-def test_without_torchvision_one_line_names_the_extra(monkeypatch):
-    monkeypatch.setitem(sys.modules, "torchvision", None)
-    with pytest.raises(InputError, match=r"^train\.augment: 'augmix' needs torchvision; .*fsjax\[augment\]$"):
+@pytest.mark.parametrize("package", ["torchvision", "loky"])
+def test_without_its_packages_one_line_names_the_extra(package, monkeypatch):
+    monkeypatch.setitem(sys.modules, package, None)
+    with pytest.raises(InputError, match=rf"^train\.augment: 'augmix' needs {package}; .*fsjax\[augment\]$"):
         settings.check(make_config("augmix,flip"))
     settings.check(make_config("flip"))
 
@@ -142,7 +218,7 @@ config.train.steps = 1
 for augment in ("flip", "augmix"):
     config.train.augment = augment
     settings.check(config)
-assert make_host_augment((), 0, 32) is None
+assert make_host_augment((), 0) is None
 assert "torchvision" not in sys.modules
 """
     subprocess.run([sys.executable, "-c", program], check=True)
