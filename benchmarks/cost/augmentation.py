@@ -29,7 +29,7 @@ from configs import common
 from fsjax import models
 from fsjax.data import frequencies
 from fsjax.data.augment import AUGMENTATIONS, make_augment
-from fsjax.data.host_augment import HOST_AUGMENTATIONS, available_cores, make_host_augment
+from fsjax.data.host_augment import HOST_AUGMENTATIONS, make_host_augment, most_processes
 from fsjax.runtime import parallel, startup
 from fsjax.training import optimizers, state, step
 from fsjax.training.ways import amplitude_swap, dfmx, graft, orbit_dropout
@@ -63,7 +63,7 @@ def device_rows() -> Iterator[dict]:
 def host_rows() -> Iterator[dict]:
     """Yield a row for each size and each augmentation on the host."""
     for size in (32, 224):
-        for name in HOST_AUGMENTATIONS:
+        for name in ONLY.value or HOST_AUGMENTATIONS:
             rate = round(host_rate(name, size), 1)
             yield {"size": size, "name": name, "images_per_core_second": rate, **gain_of_processes(name, size)}
 
@@ -135,11 +135,11 @@ def gain_of_processes(name: str, size: int) -> dict:
         augment = make_host_augment((name,), 0, processes)
         return lambda: len(augment(images, np.zeros(len(images), int), np.arange(len(images))))
 
-    sides = {"one": side(1), "all": side(available_cores())}
+    sides = {"one": side(1), "all": side(most_processes())}
     for run in sides.values():
         run()  # starts the processes
     rates = paired.rates(sides, 10)
-    return {"processes": available_cores(), **paired.ratio(rates["all"], rates["one"])}
+    return {"processes": most_processes(), **paired.ratio(rates["all"], rates["one"])}
 
 
 if __name__ == "__main__":

@@ -5,13 +5,16 @@ ImageNet for larger ones; AugMix (Hendrycks et al. 2020) and RandAugment (Cubuk 
 defaults. They act on PIL images.
 """
 
+import contextlib
 import functools
 import importlib.util
+import math
+import mmap
 import os
 import signal
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import SupportsInt
 
 import numpy as np
@@ -52,7 +55,7 @@ def make_host_augment(names: tuple[str, ...], seed: int, processes: int = 1) -> 
     Args:
       names: of HOST_AUGMENTATIONS.
       seed: of the run.
-      processes: that share a batch's images; with one it is this process, and its threads take turns.
+      processes: that share a batch's images, at most `most_processes()`; 1 = this one, whose threads take turns.
 
     Raises:
       InputError: torchvision is not installed; from the function, a process was ended from outside.
@@ -60,28 +63,64 @@ def make_host_augment(names: tuple[str, ...], seed: int, processes: int = 1) -> 
     if not names:
         return None
     check(names)
-    augment = functools.partial(_augment, names, seed)
     if processes == 1:
-        return augment
+        return functools.partial(_augment, names, seed)
     import loky
 
-    def augment_in_processes(images: np.ndarray, epochs: np.ndarray, indices: np.ndarray) -> np.ndarray:
+    def augment(images: np.ndarray, epochs: np.ndarray, indices: np.ndarray) -> np.ndarray:
         # Unlike those of concurrent.futures, its processes do not run the caller's script, which may have no guard.
         executor = loky.get_reusable_executor(processes, timeout=_IDLE_SECONDS, initializer=_follow_parent)
         parts = np.array_split(np.arange(len(images)), min(processes, len(images)))
         try:
-            shares = [executor.submit(augment, images[part], epochs[part], indices[part]) for part in parts]
-            return np.concatenate([share.result() for share in shares])
+            with _shared_copy(images) as (shared, path):
+                shares = [
+                    executor.submit(
+                        _augment_part, names, seed, path, images.shape, part[0], epochs[part], indices[part]
+                    )
+                    for part in parts
+                ]
+                for share in shares:
+                    share.result()
+                return shared
         except loky.process_executor.TerminatedWorkerError as error:
             raise InputError(f"train.augment: a process of {names[0]} was ended, maybe for want of memory") from error
 
-    return augment_in_processes
+    return augment
 
 
-def available_cores() -> int:
-    """Return how many cores this process may use, at most 32."""
-    of_process = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    return min(32, of_process)
+@contextlib.contextmanager
+def _shared_copy(images: np.ndarray) -> Iterator[tuple[np.ndarray, str]]:
+    """Copy images into memory that other processes open by the path: sending large ones costs as much as AutoAugment.
+
+    It has no name that could outlive a kill. After the context the path is gone, and the copy stays.
+    """
+    file = os.memfd_create("fsjax-augment")
+    try:
+        os.ftruncate(file, images.nbytes)
+        shared = np.frombuffer(mmap.mmap(file, images.nbytes), np.uint8).reshape(images.shape)
+        shared[:] = images
+        yield shared, f"/proc/{os.getpid()}/fd/{file}"
+    finally:
+        os.close(file)
+
+
+def _augment_part(
+    names: tuple[str, ...],
+    seed: int,
+    path: str,
+    shape: tuple[int, ...],
+    first: int,
+    epochs: np.ndarray,
+    indices: np.ndarray,
+) -> None:
+    part = len(epochs), *shape[1:]
+    shared = np.memmap(path, np.uint8, "r+", int(first) * math.prod(shape[1:]), part)
+    shared[:] = _augment(names, seed, np.asarray(shared), epochs, indices)
+
+
+def most_processes() -> int:
+    """Return how many processes can share a batch: one for each core, at most 32; one where there is no Linux."""
+    return min(32, len(os.sched_getaffinity(0))) if hasattr(os, "memfd_create") else 1
 
 
 def _augment(

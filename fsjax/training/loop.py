@@ -238,7 +238,7 @@ def _batches(training: Training, start: int) -> Iterator[dict[str, np.ndarray]]:
         num_steps=training.steps - start,
         process_index=process,
         process_count=processes,
-        augment=host_augment.make_host_augment(host_names, config.seed, host_augment.available_cores()),
+        augment=host_augment.make_host_augment(host_names, config.seed, host_augment.most_processes()),
     )
 
 
