@@ -47,6 +47,34 @@ def devices(accelerator: str) -> list:
     return list(topologies.get_topology_desc(**topology).devices)
 
 
+def lower_training_step(network: Any, optimizer: Any, augment: Any, images: int, devices: list) -> Any:
+    """Lower the pmapped step of a training.
+
+    Args:
+      network: a `fsjax.models.network.Network`.
+      optimizer: an optax.GradientTransformation.
+      augment: of `fsjax.data.augment.make_augment`.
+      images: of one device.
+      devices: as `devices` returns them.
+    """
+    import jax  # after ENVIRONMENT is set
+    import numpy as np
+
+    from fsjax.training import state, step
+
+    size = network.image_size
+    update = step.pmap_update(step.make_update_fn(network, optimizer, augment, (np.zeros(3), np.ones(3)), 0), devices)
+    variables = jax.eval_shape(lambda: network.init(0))
+    replica = state.TrainState(**variables, optimizer=jax.eval_shape(optimizer.init, variables["params"]))
+    numbers = {name: jax.ShapeDtypeStruct((images,), np.int32) for name in ("label", "index", "epoch")}
+    batch = {"image": jax.ShapeDtypeStruct((images, size, size, 3), np.uint8), **numbers}
+
+    def on_all(tree: Any) -> Any:
+        return jax.tree.map(lambda leaf: jax.ShapeDtypeStruct((len(devices), *leaf.shape), leaf.dtype), tree)
+
+    return update.lower(on_all(replica), on_all(batch), 1.0, jax.ShapeDtypeStruct((len(devices),), bool))
+
+
 def describe(lowered: Any, images: int) -> dict:
     """Compile a lowered program that takes so many images on a device.
 

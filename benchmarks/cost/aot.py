@@ -42,8 +42,7 @@ from fsjax.fourier.transforms import INVERSES
 from fsjax.models.folding import fold
 from fsjax.models.network import Network
 from fsjax.runtime import parallel
-from fsjax.training import optimizers, state
-from fsjax.training.step import make_update_fn, pmap_update
+from fsjax.training import optimizers
 
 # Name and pixels -> masks and images of a tile on one device, and images of a training step on one device.
 MODELS = {"resnet18_cifar:32": (4, 64, 64), "resnet50_imagenet:224": (2, 16, 128), "vit_base_patch16:224": (2, 16, 128)}
@@ -101,19 +100,10 @@ def tile(network: Network, precision: str, transform: str, masks: int, images: i
 
 def training(network: Network, images: int, mesh: Mesh) -> Any:
     """Return the lowered pmapped step of a run that augments by flips and crops; images are those of one device."""
-    train, size = common.base().train, network.image_size
-    optimizer = optimizers.make(train, 10**6)
+    train = common.base().train
     augment = make_augment("flip,crop", pad=train.pad, min_scale=train.min_scale)
-    update = pmap_update(make_update_fn(network, optimizer, augment, (np.zeros(3), np.ones(3)), 0), list(mesh.devices))
-    variables = jax.eval_shape(lambda: network.init(0))
-    replica = state.TrainState(**variables, optimizer=jax.eval_shape(optimizer.init, variables["params"]))
-    numbers = {name: jax.ShapeDtypeStruct((images,), jnp.int32) for name in ("label", "index", "epoch")}
-    batch = {"image": jax.ShapeDtypeStruct((images, size, size, 3), jnp.uint8), **numbers}
-
-    def on_all(tree: Any) -> Any:
-        return jax.tree.map(lambda leaf: jax.ShapeDtypeStruct((mesh.size, *leaf.shape), leaf.dtype), tree)
-
-    return update.lower(on_all(replica), on_all(batch), 1.0, jax.ShapeDtypeStruct((mesh.size,), bool))
+    optimizer = optimizers.make(train, 10**6)
+    return ahead_of_time.lower_training_step(network, optimizer, augment, images, list(mesh.devices))
 
 
 def estimates(found: dict, images: int) -> dict:

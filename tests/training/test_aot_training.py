@@ -2,9 +2,9 @@
 
 from functools import partial
 
-import numpy as np
 import pytest
 
+from benchmarks.common.ahead_of_time import lower_training_step
 from tests.helpers import ahead_of_time
 from tests.helpers.ahead_of_time import ACCELERATORS, TPUS
 
@@ -15,32 +15,16 @@ CYCLES = 12_000
 
 def programs(devices):
     """Yield the step of a residual network with BatchNorm."""
-    import jax
     import jax.numpy as jnp
     import optax
 
     from fsjax.data.augment import make_augment
     from fsjax.models.network import Network
     from fsjax.models.resnet import BasicBlock, ResNet
-    from fsjax.training import state, step
 
     one_block = partial(ResNet, BasicBlock, (1,), (16,), imagenet_stem=False)
     network, optimizer = Network(one_block, 10, SIZE, jnp.bfloat16), optax.sgd(0.1, 0.9)
-    update = step.make_update_fn(network, optimizer, make_augment("flip"), (np.zeros(3), np.ones(3)), seed=0)
-
-    def of_all_devices(tree):
-        return jax.tree.map(lambda leaf: jax.ShapeDtypeStruct((len(devices), *leaf.shape), leaf.dtype), tree)
-
-    replica = jax.eval_shape(
-        lambda: state.TrainState(**network.init(0), optimizer=optimizer.init(network.init(0)["params"]))
-    )
-    batch = {
-        "image": np.zeros((IMAGES, SIZE, SIZE, 3), np.uint8),
-        **{name: np.zeros(IMAGES, np.int32) for name in ("label", "index", "epoch")},
-    }
-    stop = jax.ShapeDtypeStruct((len(devices),), bool)
-    lowered = step.pmap_update(update, devices).lower(of_all_devices(replica), of_all_devices(batch), 1.0, stop)
-    yield "step", lowered, IMAGES
+    yield "step", lower_training_step(network, optimizer, make_augment("flip"), IMAGES, devices), IMAGES
 
 
 @pytest.fixture(scope="module")
