@@ -12,7 +12,7 @@ import tempfile
 os.environ["XLA_FLAGS"] = " ".join(
     [
         os.environ.get("XLA_FLAGS", ""),
-        "--xla_backend_optimization_level=0",
+        "--xla_backend_optimization_level=0 --xla_force_host_platform_device_count=1",
         # XLA ends a process that sets a flag it does not know, and these two may go.
         "--xla_cpu_use_fusion_emitters=false --xla_cpu_parallel_codegen_split_count=1"
         if importlib.metadata.version("jaxlib").startswith(("0.8.", "0.9.", "0.10."))
@@ -35,7 +35,8 @@ from jaxtyping import install_import_hook
 
 install_import_hook("fsjax", "beartype.beartype")
 
-# XLA reads the flags once. Processes that tests start have one device, unless their test adds the flag.
+# XLA reads the flags once, and the last of a name counts. Processes that tests start have one device, unless they are
+# given more.
 with pytest.MonkeyPatch.context() as patch:
     patch.setenv("XLA_FLAGS", f"{os.environ['XLA_FLAGS']} --xla_force_host_platform_device_count=4")
     jax.devices()
