@@ -139,7 +139,8 @@ def test_an_unknown_statistic_is_refused():
         Engine(Model(apply, problem()[0], (9, 6, 3)), statistics=("accuracy",))
 
 
-def test_some_lazy_masks_are_made_tile_by_tile_and_summed_as_those_of_an_array():
+def test_some_lazy_masks_are_made_tile_by_tile_and_summed_as_those_of_an_array(monkeypatch):
+    monkeypatch.setattr(parallel, "local_devices", lambda: jax.local_devices()[:2])
     params, batch, labels, rng = problem()
     masks = rng.random((40, 9, 6)) < 0.7
     engine = Engine(Model(apply, params, (9, 6, 3)), tile_images=44)

@@ -13,6 +13,7 @@ import subprocess
 import sys
 import time
 
+import jax
 import numpy as np
 import pytest
 from PIL import Image
@@ -27,6 +28,15 @@ FIELDS = killed.FIELDS | {"train.steps": 15, "search.patch": 3, "search.resample
 # Most of a start's seconds would be the report: only those that may be killed in one make it, of figures not drawn.
 FIELDS |= {"evaluate.pairs": 0, "evaluate.grid": (0.3,), "stages": "train,search,evaluate", "report.attributions": 0}
 WHOLE, UNDRAWN = "train,search,evaluate,report", ("tests/helpers/undrawn.py",)
+
+
+@pytest.fixture(scope="module", autouse=True)
+def equal_devices():
+    """Trainings of other processes end with the bits of those of this one."""
+    flags = f"{os.environ['XLA_FLAGS']} --xla_force_host_platform_device_count={jax.local_device_count()}"
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("XLA_FLAGS", flags)
+        yield
 
 
 def words(directory, **changes):
