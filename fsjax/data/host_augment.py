@@ -15,7 +15,7 @@ import signal
 import threading
 import time
 from collections.abc import Callable, Iterator
-from typing import SupportsInt
+from typing import Any, SupportsInt
 
 import numpy as np
 from jaxtyping import Int, UInt8
@@ -34,7 +34,7 @@ HOST_AUGMENTATIONS: dict[str, Callable] = {
     "randaugment": lambda transforms, size: transforms.RandAugment(),
 }
 
-# torch has one generator a process, and several threads read batches.
+# torch has one generator a process, and several threads read batches. They also share the processes that augment.
 _LOCK = threading.Lock()
 _PACKAGES = ("loky", "torchvision")
 _IDLE_SECONDS = 60  # after which processes without work end
@@ -68,24 +68,32 @@ def make_host_augment(names: tuple[str, ...], seed: int, processes: int = 1) -> 
     import loky
 
     def augment(images: np.ndarray, epochs: np.ndarray, indices: np.ndarray) -> np.ndarray:
-        # Unlike those of concurrent.futures, its processes do not run the caller's script, which may have no guard.
-        executor = loky.get_reusable_executor(processes, timeout=_IDLE_SECONDS, initializer=_follow_parent)
         parts = np.array_split(np.arange(len(images)), min(processes, len(images)))
         try:
             with _shared_copy(images) as (shared, path):
-                shares = [
-                    executor.submit(
-                        _augment_part, names, seed, path, images.shape, part[0], epochs[part], indices[part]
-                    )
-                    for part in parts
-                ]
-                for share in shares:
+                submit = functools.partial(_submit, processes, _augment_part, names, seed, path, images.shape)
+                for share in [submit(part[0], epochs[part], indices[part]) for part in parts]:
                     share.result()
                 return shared
         except loky.process_executor.TerminatedWorkerError as error:
+            _executor.cache_clear()
             raise InputError(f"train.augment: a process of {names[0]} was ended, maybe for want of memory") from error
 
     return augment
+
+
+def _submit(processes: int, function: Callable, *arguments: Any) -> Any:
+    """Return the future of a call in one of so many processes."""
+    with _LOCK:  # two threads would start them twice
+        return _executor(processes).submit(function, *arguments)
+
+
+@functools.lru_cache(maxsize=1)
+def _executor(processes: int) -> Any:
+    """Unlike those of concurrent.futures, loky's processes do not run the caller's script, which may have no guard."""
+    import loky
+
+    return loky.ProcessPoolExecutor(processes, timeout=_IDLE_SECONDS, initializer=_follow_parent)
 
 
 @contextlib.contextmanager

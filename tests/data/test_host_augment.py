@@ -131,25 +131,33 @@ def test_a_process_that_was_ended_is_told(monkeypatch):
         def submit(self, *_):
             raise loky.process_executor.TerminatedWorkerError
 
-    monkeypatch.setattr(loky, "get_reusable_executor", lambda *_, **__: Broken())
-    with pytest.raises(InputError, match=r"^train\.augment: a process of augmix was ended"):
-        make_host_augment(("augmix",), 0, processes=2)(smooth_images(1, 16), np.zeros(1, int), np.zeros(1, int))
+    augment, images = make_host_augment(("augmix",), 0, processes=3), smooth_images(1, 16)
+    with monkeypatch.context() as patched:
+        patched.setattr(loky, "ProcessPoolExecutor", lambda *_, **__: Broken())
+        with pytest.raises(InputError, match=r"^train\.augment: a process of augmix was ended"):
+            augment(images, np.zeros(1, int), np.zeros(1, int))
+    assert augment(images, np.zeros(1, int), np.zeros(1, int)).shape == images.shape, "others are started"
 
 
 # Without a guard of its main module, as in a notebook or a short script.
 SCRIPT = """
+import concurrent.futures
 import sys
 import numpy as np
 from fsjax.data.host_augment import make_host_augment
 augment = make_host_augment(("augmix",), 0, processes=2)
-for line in sys.stdin:
-    images = np.zeros((int(line), 64, 64, 3), np.uint8)
-    print(len(augment(images, np.zeros(len(images), int), np.arange(len(images)))), flush=True)
+def batch(count):
+    return augment(np.zeros((count, 64, 64, 3), np.uint8), np.zeros(count, int), np.arange(count))
+for line in sys.stdin:  # two threads, as readers are
+    with concurrent.futures.ThreadPoolExecutor(2) as readers:
+        print(sum(map(len, readers.map(batch, 2 * [int(line) // 2]))), flush=True)
 """
 
 
 def children(process):
-    return pathlib.Path(f"/proc/{process.pid}/task/{process.pid}/children").read_text().split()
+    """Process ids, of all its threads."""
+    of_threads = pathlib.Path(f"/proc/{process.pid}/task").glob("*/children")
+    return sorted(pid for of_thread in of_threads for pid in of_thread.read_text().split())
 
 
 def is_running(pid):
@@ -170,12 +178,13 @@ def test_processes_outlive_a_sigterm_and_end_with_the_one_they_work_for(tmp_path
         ask(4)
         assert running.stdout.readline() == "4\n"
         workers = children(running)
+        commands = [pathlib.Path(f"/proc/{pid}/cmdline").read_text() for pid in workers]
+        assert sum("LokyProcess" in command for command in commands) == 2
         for pid in workers:
             os.kill(int(pid), signal.SIGTERM)
         ask(6)
         assert running.stdout.readline() == "6\n"
         assert children(running) == workers
-        assert len(workers) >= 2
         ask(20_000)
         time.sleep(1)
         running.kill()
