@@ -191,7 +191,7 @@ def memory(name: str, size: int) -> dict:
     """Measure peak resident memory of processes that search few and many masks, with XLA's memory for a tile."""
     model = classifier(name, size)
     few, many = 16, 400 if size < 100 else 48
-    images, peaks = min(IMAGES.value, 20), []  # a tile has no more, and the number of masks is what could take memory
+    images, peaks = min(IMAGES.value, 20), []  # few: it is the masks that are not to take memory
     for count in (few, many):
         command = [sys.executable, __file__, f"--model={name}", f"--image_size={size}", f"--images={images}"]
         printed = subprocess.run([*command, f"--masks={count}"], check=True, capture_output=True, text=True).stdout

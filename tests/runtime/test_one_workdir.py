@@ -15,8 +15,7 @@ def processes(worker, *directories):
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         address = f"127.0.0.1:{free.getsockname()[1]}"
-    flags = f"{os.environ['XLA_FLAGS']} --xla_force_host_platform_device_count=1"
-    environment = {**os.environ, "XLA_FLAGS": flags, "PYTHONPATH": str(ROOT)}
+    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
     workers = [
         subprocess.Popen(
             [sys.executable, f"tests/helpers/{worker}.py", directory, address, "2", str(index)],
