@@ -5,8 +5,9 @@ from collections.abc import Sequence
 from typing import SupportsIndex
 
 import numpy as np
-from jaxtyping import Int32, UInt8
+from jaxtyping import Int32
 from ml_collections import ConfigDict
+from PIL import Image
 
 from fsjax.data.decodable import find_decodable
 from fsjax.data.preprocess import decode
@@ -51,7 +52,7 @@ class FolderSource(Source):
             np.arange(len(files), dtype=np.int32), [len(paths) for paths in files]
         )
 
-    def __getitem__(self, index: SupportsIndex) -> UInt8[np.ndarray, "height width 3"]:
+    def __getitem__(self, index: SupportsIndex) -> Image.Image:
         return _decode(self.files[index], "; --config.data.skip_undecodable=True leaves such images out")
 
 
@@ -91,7 +92,7 @@ def _listed(folder: Path) -> list[tuple[str, bool]]:
     return [(path.rpartition("/")[2], kind == "directory") for path, kind in entries if path != folder.path.strip("/")]
 
 
-def _decode(file: str, advice: str = "") -> UInt8[np.ndarray, "height width 3"]:
+def _decode(file: str, advice: str = "") -> Image.Image:
     where = storage.path(file)
     return decode(file if storage.is_local(where) else where.read_bytes(), file, advice)
 

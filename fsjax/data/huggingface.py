@@ -6,8 +6,9 @@ from typing import SupportsIndex
 
 import datasets
 import numpy as np
-from jaxtyping import Int, Int32, UInt8
+from jaxtyping import Int, Int32
 from ml_collections import ConfigDict
+from PIL import Image
 
 from fsjax.data.decodable import find_decodable
 from fsjax.data.preprocess import decode
@@ -34,7 +35,7 @@ def open_huggingface(data_config: ConfigDict, split: str) -> "HuggingFaceSource"
     an unknown split, columns that are not there or are several, and labels that are missing or negative.
 
     >>> source = open_huggingface(config.data, "train")  # config.data.name = "OWNER/SET"
-    >>> source.classes, source[0].shape  # ('cat', 'dog'), (480, 640, 3)
+    >>> source.classes, source[0].size  # ('cat', 'dog'), (640, 480)
     """
     splits, name = _open(data_config)
     records, where = _choose_split(splits, split, name, data_config), f"{name}, split {split}"
@@ -73,7 +74,7 @@ class HuggingFaceSource(Source):
     labels: Int32[np.ndarray, " images"]
     name: str
 
-    def __getitem__(self, index: SupportsIndex) -> UInt8[np.ndarray, "height width 3"]:
+    def __getitem__(self, index: SupportsIndex) -> Image.Image:
         row = int(self.rows[index])
         stored = self.records[row][self.image] or {}
         file = stored.get("bytes") or stored.get("path")

@@ -43,24 +43,29 @@ def normalise(
     return (images - jnp.asarray(mean, jnp.float32)) / jnp.asarray(std, jnp.float32)
 
 
-def resize(image: UInt8[np.ndarray, "height width 3"], size: int, shorter: int = 0) -> UInt8[np.ndarray, "size size 3"]:
+def resize(
+    image: Image.Image | UInt8[np.ndarray, "height width 3"], size: int, shorter: int = 0
+) -> UInt8[np.ndarray, "size size 3"]:
     """Resize to size x size pixels, PIL bilinear with antialiasing, rounded to uint8; may return a view of image.
 
-    shorter: 0 brings both sides to size, without a crop (Wang et al., ICCV 2023). Otherwise, from size on, the shorter
-    side becomes this long and the middle is cut out: torchvision's Resize(shorter) + CenterCrop(size).
+    image: RGB. shorter: 0 brings both sides to size, without a crop (Wang et al., ICCV 2023). Otherwise, from size on,
+    the shorter side becomes this long and the middle is cut out: torchvision's Resize(shorter) + CenterCrop(size).
     """
-    height, width = size, size
+    sides = image.size if isinstance(image, Image.Image) else image.shape[1::-1]
+    width, height = size, size
     if shorter:  # whole pixels as in torchvision: the longer side is rounded down, half a pixel of offset to even
-        height, width = (int(shorter * side / min(image.shape[:2])) for side in image.shape[:2])
-    if image.shape[:2] != (height, width):
-        image = np.asarray(Image.fromarray(image).resize((width, height), Image.Resampling.BILINEAR))
+        width, height = (int(shorter * side / min(sides)) for side in sides)
+    if sides != (width, height):
+        picture = image if isinstance(image, Image.Image) else Image.fromarray(image)
+        image = picture.resize((width, height), Image.Resampling.BILINEAR)
     top, left = round((height - size) / 2), round((width - size) / 2)
-    return image[top : top + size, left : left + size]
+    return np.asarray(image)[top : top + size, left : left + size]
 
 
-def decode(file: str | os.PathLike | bytes, name: str, advice: str = "") -> UInt8[np.ndarray, "height width 3"]:
+def decode(file: str | os.PathLike | bytes, name: str, advice: str = "") -> Image.Image:
     """Decode an image (a path, or its bytes) to RGB at its natural size; an EXIF rotation is not applied.
 
+    It stays Pillow's, which resizes it in several threads at once: to copy it to NumPy and back holds Python's lock.
     Raises InputError, which calls the image `name` and ends with `advice`, if it does not decode, has more pixels than
     PIL's limit against decompression bombs (Image.MAX_IMAGE_PIXELS), or one side is more than LONGEST times the other.
     """
@@ -79,14 +84,17 @@ def decode(file: str | os.PathLike | bytes, name: str, advice: str = "") -> UInt
     raise InputError(f"image {name} does not decode ({cause}){advice}")
 
 
-def to_rgb(image: Image.Image) -> UInt8[np.ndarray, "height width 3"]:
-    """Convert any mode that PIL decodes to: repeat grey, look up palettes, drop alpha, convert CMYK.
+def to_rgb(image: Image.Image) -> Image.Image:
+    """Load and convert any mode that PIL decodes to: repeat grey, look up palettes, drop alpha, convert CMYK.
 
     16-bit grey is scaled by 255/65535 and rounded; PIL alone would clip it at 255.
     """
     if image.mode.startswith("I"):
         grey = np.clip(np.rint(np.asarray(image) / 257), 0, 255).astype(np.uint8)
-        return np.repeat(grey[..., None], 3, axis=-1)
+        return Image.fromarray(grey).convert("RGB")
     if image.mode == "P":
         image = image.convert("RGBA")  # PIL warns of some transparent palettes when they go straight to RGB
-    return np.asarray(image if image.mode == "RGB" else image.convert("RGB"))  # convert() would copy
+    if image.mode == "RGB":  # convert() would copy
+        image.load()
+        return image
+    return image.convert("RGB")

@@ -8,6 +8,7 @@ from typing import NamedTuple, Protocol, SupportsIndex, runtime_checkable
 import numpy as np
 from jaxtyping import Int, Int32, UInt8
 from ml_collections import ConfigDict
+from PIL import Image
 
 from fsjax.runtime.errors import InputError
 
@@ -21,7 +22,8 @@ class Source(Protocol):
     """Images of one split at their natural size, with labels known before any image is decoded.
 
     classes: display names in index order. labels: int32 [images], each in [0, len(classes)). planted: the known
-    shortcuts of a synthetic set, None for all others. Reading an image that cannot be read raises InputError.
+    shortcuts of a synthetic set, None for all others. An image is RGB: Pillow's where it was decoded, else an array.
+    Reading one that cannot be read raises InputError.
     """
 
     classes: tuple[str, ...]
@@ -31,7 +33,7 @@ class Source(Protocol):
     def __len__(self) -> int:
         return len(self.labels)
 
-    def __getitem__(self, index: SupportsIndex) -> UInt8[np.ndarray, "height width 3"]: ...
+    def __getitem__(self, index: SupportsIndex) -> Image.Image | UInt8[np.ndarray, "height width 3"]: ...
 
 
 class ClassChoice(NamedTuple):

@@ -192,7 +192,7 @@ def _is_pair(item: Any) -> bool:
 
 
 def _sized(image: Any, image_size: int | None) -> np.ndarray:
-    image = to_rgb(image) if isinstance(image, Image.Image) else np.asarray(image)
+    image = np.asarray(to_rgb(image) if isinstance(image, Image.Image) else image)
     if image_size is None or image.shape[:2] == (image_size, image_size):
         return image
     if image.dtype != np.uint8 or image.ndim != 3 or image.shape[2] != 3:

@@ -7,8 +7,9 @@ from typing import SupportsIndex
 
 import numpy as np
 import tensorflow_datasets as tfds
-from jaxtyping import Int, Int32, UInt8
+from jaxtyping import Int, Int32
 from ml_collections import ConfigDict
+from PIL import Image
 from tensorflow_datasets.core import read_only_builder
 from tensorflow_datasets.core.data_sources.base import BaseDataSource
 
@@ -59,7 +60,7 @@ class TfdsSource(Source):
     labels: Int32[np.ndarray, " images"]
     name: str
 
-    def __getitem__(self, index: SupportsIndex) -> UInt8[np.ndarray, "height width 3"]:
+    def __getitem__(self, index: SupportsIndex) -> Image.Image:
         row = int(self.rows[index])
         return decode(self.records[row]["image"], f"{row} of {self.name}")
 
