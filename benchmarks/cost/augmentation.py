@@ -29,8 +29,9 @@ from configs import common
 from fsjax import models
 from fsjax.data import frequencies
 from fsjax.data.augment import AUGMENTATIONS, make_augment
-from fsjax.data.host_augment import HOST_AUGMENTATIONS, make_host_augment, most_processes
+from fsjax.data.host_augment import HOST_AUGMENTATIONS, make_host_augment
 from fsjax.runtime import parallel, startup
+from fsjax.runtime.workers import most_processes
 from fsjax.training import optimizers, state, step
 from fsjax.training.ways import amplitude_swap, dfmx, graft, orbit_dropout
 

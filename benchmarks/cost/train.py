@@ -7,7 +7,7 @@
 
 Prints one JSON object a line. `loader`: images a second of the training loader over those of torchvision's ImageFolder
 with torch's DataLoader, on the same folder with the same pixels, with no worker processes and with two. Our loader
-decodes in one thread a core; `over_cores` is its rate over that of one process a core which decode and resize the same
+decodes in one process a core; `over_cores` is its rate over that of one process a core which decode and resize the same
 files and do nothing else, so 1 = the cores are what limits it. By default nothing is cached between epochs, so all
 sides decode every image. With --cache_gib=4, a run's default, ours decodes each image once and caches it if all fit;
 with --prepare=FOLDER it keeps them on the disk. `step`: training steps a second, input pipeline included, over bare
@@ -38,8 +38,8 @@ from fsjax.data import Dataset, batches
 from fsjax.data.augment import make_augment
 from fsjax.data.folder import open_folder
 from fsjax.data.prepared import open_prepared
-from fsjax.data.preprocess import decode, resize
 from fsjax.runtime import parallel, startup
+from fsjax.runtime.image_files import decode, resize
 from fsjax.training import optimizers, state
 from fsjax.training.settings import PRECISIONS
 from fsjax.training.step import make_update_fn, pmap_update, split_over_devices

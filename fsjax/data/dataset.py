@@ -3,19 +3,21 @@
 import copy
 import os
 from collections.abc import Iterable
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor, wait
 from typing import Protocol, SupportsIndex, runtime_checkable
 
 import numpy as np
 from jaxtyping import Float64, Int, Int32, Num, UInt8
 
 from fsjax.data.prepared import PreparedImages
-from fsjax.data.preprocess import resize
-from fsjax.data.source import Source
-from fsjax.runtime import parallel
+from fsjax.data.source import EncodedSource, Source
+from fsjax.runtime import image_files, parallel, workers
 from fsjax.runtime.errors import InputError
+from fsjax.runtime.image_files import resize
 
-_WORKERS = min(32, os.cpu_count() or 1)
+_THREADS = min(workers.MOST, os.cpu_count() or 1)
+# Fewer images a process are decoded in threads: processes are not worth their start.
+_PROCESS_IMAGES = 8
 
 
 @runtime_checkable
@@ -65,7 +67,7 @@ class Dataset:
         self._positions = np.arange(len(rows)) if prepared is None else rows
         self._rows = rows if prepared is None else np.arange(len(source))
         self._prepared = prepared
-        self._pool = ThreadPoolExecutor(_WORKERS, thread_name_prefix="fsjax-decode")
+        self._pool = ThreadPoolExecutor(_THREADS, thread_name_prefix="fsjax-decode")
         shape = (len(rows), image_size, image_size, 3)
         fits = np.prod(shape, dtype=float) <= cache_gib * 2**30
         self._cache = prepared.images if prepared else np.empty(shape, np.uint8) if fits else None
@@ -80,9 +82,15 @@ class Dataset:
         return self.images(np.array([index]))[0]
 
     def images(self, indices: Iterable[int] | Int[np.ndarray, " n"]) -> UInt8[np.ndarray, "n size size 3"]:
-        """Return a copy of these images, decoded in threads; raise InputError for one that does not decode."""
+        """Return a copy of these images; raise InputError for one that does not decode.
+
+        They are decoded in threads or, many that will not be kept, in processes: Python runs in one thread at a time.
+        """
         positions = self._positions[np.asarray(indices, int)]
         if self._cache is None:
+            processes = workers.most_processes()
+            if isinstance(self._source, EncodedSource) and 1 < processes <= len(positions) // _PROCESS_IMAGES:
+                return self._decode_in(processes, self._source, positions)
             images = np.empty((len(positions), self.image_size, self.image_size, 3), np.uint8)
             self._decode(positions, images, np.arange(len(positions)))
             return images
@@ -113,8 +121,24 @@ class Dataset:
             for slot, row in part.tolist():
                 out[slot] = resize(self._source[row], self.image_size, self._shorter)
 
-        parts = np.array_split(np.stack([slots, self._rows[positions]], axis=1), min(_WORKERS, len(slots)) or 1)
+        parts = np.array_split(np.stack([slots, self._rows[positions]], axis=1), min(_THREADS, len(slots)) or 1)
         list(self._pool.map(decode_part, parts))
+
+    def _decode_in(self, processes: int, source: EncodedSource, positions: np.ndarray) -> np.ndarray:
+        """Return decoded images; a thread of a process reads their files or records."""
+
+        def decode_part(part: np.ndarray) -> None:
+            encoded = [source.encoded(row) for row in self._rows[positions[part]].tolist()]
+            arguments = shared, int(part[0]), encoded, self.image_size, self._shorter
+            workers.call(processes, "data: a process that decodes images", image_files.decode_into, [arguments])
+
+        with workers.shared_images((len(positions), self.image_size, self.image_size, 3)) as (images, shared):
+            parts = np.array_split(np.arange(len(positions)), processes)
+            decoding = [self._pool.submit(decode_part, part) for part in parts]
+            wait(decoding)  # none goes on after another's error
+            for part in decoding:
+                part.result()
+            return images
 
 
 def measure_mean_std(dataset: Dataset) -> tuple[Float64[np.ndarray, "3"], Float64[np.ndarray, "3"]]:

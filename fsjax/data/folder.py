@@ -7,13 +7,12 @@ from typing import SupportsIndex
 import numpy as np
 from jaxtyping import Int32
 from ml_collections import ConfigDict
-from PIL import Image
 
 from fsjax.data.decodable import find_decodable
-from fsjax.data.preprocess import decode
-from fsjax.data.source import Source, choose_classes
+from fsjax.data.source import EncodedSource, choose_classes
 from fsjax.runtime import storage
 from fsjax.runtime.errors import InputError
+from fsjax.runtime.image_files import Encoded, decode
 from fsjax.runtime.storage import Path
 
 EXTENSIONS = (".jpg", ".jpeg", ".png", ".webp", ".bmp")
@@ -42,7 +41,7 @@ def open_folder(data_config: ConfigDict, split: str) -> "FolderSource":
     return FolderSource(choice.display, files)
 
 
-class FolderSource(Source):
+class FolderSource(EncodedSource):
     """A Source of image files; files: the paths of each class's images."""
 
     def __init__(self, classes: tuple[str, ...], files: Sequence[Sequence[str]]):
@@ -52,8 +51,8 @@ class FolderSource(Source):
             np.arange(len(files), dtype=np.int32), [len(paths) for paths in files]
         )
 
-    def __getitem__(self, index: SupportsIndex) -> Image.Image:
-        return _decode(self.files[index], "; --config.data.skip_undecodable=True leaves such images out")
+    def encoded(self, index: SupportsIndex) -> Encoded:
+        return _encoded(self.files[index], "; --config.data.skip_undecodable=True leaves such images out")
 
 
 def _split_folder(root: str, split: str) -> Path:
@@ -92,14 +91,14 @@ def _listed(folder: Path) -> list[tuple[str, bool]]:
     return [(path.rpartition("/")[2], kind == "directory") for path, kind in entries if path != folder.path.strip("/")]
 
 
-def _decode(file: str, advice: str = "") -> Image.Image:
+def _encoded(file: str, advice: str = "") -> Encoded:
     where = storage.path(file)
-    return decode(file if storage.is_local(where) else where.read_bytes(), file, advice)
+    return Encoded(file if storage.is_local(where) else where.read_bytes(), file, advice)
 
 
 def decodable(files: list[list[str]], folder: Path) -> list[list[str]]:
     """Return the files of each class that decode; `folder` is what the log calls the set."""
     every = [path for paths in files for path in paths]
     names = ["/".join(path.rsplit("/", 2)[-2:]) for path in every]
-    good = iter(find_decodable(lambda index: _decode(every[index]), names, str(folder)))
+    good = iter(find_decodable(lambda index: decode(*_encoded(every[index])), names, str(folder)))
     return [[path for path in paths if next(good)] for paths in files]

@@ -5,23 +5,20 @@ ImageNet for larger ones; AugMix (Hendrycks et al. 2020) and RandAugment (Cubuk 
 defaults. They act on PIL images.
 """
 
-import contextlib
 import functools
 import importlib.util
-import math
-import mmap
-import os
-import signal
+import itertools
 import threading
-import time
-from collections.abc import Callable, Iterator
-from typing import Any, SupportsInt
+from collections.abc import Callable
+from typing import SupportsInt
 
 import numpy as np
 from jaxtyping import Int, UInt8
 from PIL import Image
 
+from fsjax.runtime import workers
 from fsjax.runtime.errors import InputError
+from fsjax.runtime.workers import Shared
 
 _SMALL = 64  # pixels: up to here images are like CIFAR-10's
 
@@ -34,10 +31,8 @@ HOST_AUGMENTATIONS: dict[str, Callable] = {
     "randaugment": lambda transforms, size: transforms.RandAugment(),
 }
 
-# torch has one generator a process, and several threads read batches. They also share the processes that augment.
+# torch has one generator a process, and several threads read batches.
 _LOCK = threading.Lock()
-_PACKAGES = ("loky", "torchvision")
-_IDLE_SECONDS = 60  # after which processes without work end
 
 # (images, epochs, indices in the dataset) -> images
 HostAugment = Callable[
@@ -55,7 +50,7 @@ def make_host_augment(names: tuple[str, ...], seed: int, processes: int = 1) -> 
     Args:
       names: of HOST_AUGMENTATIONS.
       seed: of the run.
-      processes: that share a batch's images, at most `most_processes()`; 1 = this one, whose threads take turns.
+      processes: that share a batch's images; 1 = this one, whose threads take turns.
 
     Raises:
       InputError: torchvision is not installed; from the function, a process was ended from outside.
@@ -65,70 +60,26 @@ def make_host_augment(names: tuple[str, ...], seed: int, processes: int = 1) -> 
     check(names)
     if processes == 1:
         return functools.partial(_augment, names, seed)
-    import loky
 
     def augment(images: np.ndarray, epochs: np.ndarray, indices: np.ndarray) -> np.ndarray:
-        parts = np.array_split(np.arange(len(images)), min(processes, len(images)))
-        try:
-            with _shared_copy(images) as (shared, path):
-                submit = functools.partial(_submit, processes, _augment_part, names, seed, path, images.shape)
-                for share in [submit(part[0], epochs[part], indices[part]) for part in parts]:
-                    share.result()
-                return shared
-        except loky.process_executor.TerminatedWorkerError as error:
-            _executor.cache_clear()
-            raise InputError(f"train.augment: a process of {names[0]} was ended, maybe for want of memory") from error
+        bounds = np.linspace(0, len(images), min(processes, len(images)) + 1).astype(int).tolist()
+        with workers.shared_images(images.shape) as (shared_images, shared):
+            shared_images[:] = images
+            size, parts = images.shape[1], [slice(*pair) for pair in itertools.pairwise(bounds)]
+            calls = [(names, seed, shared, size, part.start, epochs[part], indices[part]) for part in parts]
+            workers.call(processes, f"train.augment: a process of {names[0]}", _augment_part, calls)
+            return shared_images
 
     return augment
 
 
-def _submit(processes: int, function: Callable, *arguments: Any) -> Any:
-    """Return the future of a call in one of so many processes."""
-    with _LOCK:  # two threads would start them twice
-        return _executor(processes).submit(function, *arguments)
-
-
-@functools.lru_cache(maxsize=1)
-def _executor(processes: int) -> Any:
-    """Unlike those of concurrent.futures, loky's processes do not run the caller's script, which may have no guard."""
-    import loky
-
-    return loky.ProcessPoolExecutor(processes, timeout=_IDLE_SECONDS, initializer=_follow_parent)
-
-
-@contextlib.contextmanager
-def _shared_copy(images: np.ndarray) -> Iterator[tuple[np.ndarray, str]]:
-    """Copy images into memory that other processes open by the path: sending large ones costs as much as AutoAugment.
-
-    It has no name that could outlive a kill. After the context the path is gone, and the copy stays.
-    """
-    file = os.memfd_create("fsjax-augment")
-    try:
-        os.ftruncate(file, images.nbytes)
-        shared = np.frombuffer(mmap.mmap(file, images.nbytes), np.uint8).reshape(images.shape)
-        shared[:] = images
-        yield shared, f"/proc/{os.getpid()}/fd/{file}"
-    finally:
-        os.close(file)
-
-
 def _augment_part(
-    names: tuple[str, ...],
-    seed: int,
-    path: str,
-    shape: tuple[int, ...],
-    first: int,
-    epochs: np.ndarray,
-    indices: np.ndarray,
+    names: tuple[str, ...], seed: int, shared: Shared, size: int, first: int, epochs: np.ndarray, indices: np.ndarray
 ) -> None:
-    part = len(epochs), *shape[1:]
-    shared = np.memmap(path, np.uint8, "r+", int(first) * math.prod(shape[1:]), part)
-    shared[:] = _augment(names, seed, np.asarray(shared), epochs, indices)
-
-
-def most_processes() -> int:
-    """Return how many processes can share a batch: one for each core, at most 32; one where there is no Linux."""
-    return min(32, len(os.sched_getaffinity(0))) if hasattr(os, "memfd_create") else 1
+    with workers.opened(shared) as file:
+        start = first * 3 * size**2
+        images = workers.take(file, (len(epochs), size, size, 3), start)
+        workers.put(file, _augment(names, seed, images, epochs, indices), start)
 
 
 def _augment(
@@ -162,29 +113,11 @@ def _augmentations(names: tuple[str, ...], size: int) -> list[Callable]:
     return [HOST_AUGMENTATIONS[name](transforms, size) for name in names]
 
 
-def _follow_parent() -> None:
-    """Let a process of loky end when its parent does, however that ends, and not before.
-
-    A scheduler sends SIGTERM to all processes, and the one that trains ends its step first. After a SIGKILL of it the
-    others would stay.
-    """
-    for number in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(number, signal.SIG_IGN)
-    threading.Thread(target=_end_after, args=(os.getppid(),), daemon=True).start()
-
-
-def _end_after(parent: int) -> None:
-    while os.getppid() == parent:
-        time.sleep(1)
-    os._exit(1)
-
-
 def check(names: tuple[str, ...]) -> None:
     """Raise InputError where host augmentations are asked for and what they need is not installed."""
-    for package in _PACKAGES if names else ():
-        if not importlib.util.find_spec(package):
-            needed = f"{names[0]!r} needs {package}"
-            raise InputError(f"train.augment: {needed}; install it with: pip install fsjax[augment]")
+    if names and not importlib.util.find_spec("torchvision"):
+        needed = f"{names[0]!r} needs torchvision"
+        raise InputError(f"train.augment: {needed}; install it with: pip install fsjax[augment]")
 
 
 def torch_seed(seed: int, epoch: SupportsInt, index: SupportsInt) -> int:

@@ -8,13 +8,12 @@ import datasets
 import numpy as np
 from jaxtyping import Int, Int32
 from ml_collections import ConfigDict
-from PIL import Image
 
 from fsjax.data.decodable import find_decodable
-from fsjax.data.preprocess import decode
-from fsjax.data.source import Source, choose_classes, choose_numbered
+from fsjax.data.source import EncodedSource, choose_classes, choose_numbered
 from fsjax.runtime import storage
 from fsjax.runtime.errors import InputError, one_line, unknown
+from fsjax.runtime.image_files import Encoded
 
 # Columns that a message lists.
 _LISTED = 10
@@ -64,7 +63,7 @@ def of_dataset(records: datasets.Dataset, classes: Sequence[str], where: str) ->
 
 
 @dataclasses.dataclass
-class HuggingFaceSource(Source):
+class HuggingFaceSource(EncodedSource):
     """A Source of rows of a set; rows: which of them are used. image: the column. name: what errors call the set."""
 
     classes: tuple[str, ...]
@@ -74,13 +73,13 @@ class HuggingFaceSource(Source):
     labels: Int32[np.ndarray, " images"]
     name: str
 
-    def __getitem__(self, index: SupportsIndex) -> Image.Image:
+    def encoded(self, index: SupportsIndex) -> Encoded:
         row = int(self.rows[index])
         stored = self.records[row][self.image] or {}
         file = stored.get("bytes") or stored.get("path")
         if not file:
             raise InputError(f"image {row} of {self.name} does not decode (it is empty){_ADVICE}")
-        return decode(file, f"{row} of {self.name}", _ADVICE)
+        return Encoded(file, f"{row} of {self.name}", _ADVICE)
 
 
 def _open(data_config: ConfigDict) -> tuple[dict[str, datasets.Dataset], str]:

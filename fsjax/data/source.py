@@ -11,6 +11,7 @@ from ml_collections import ConfigDict
 from PIL import Image
 
 from fsjax.runtime.errors import InputError
+from fsjax.runtime.image_files import Encoded, decode
 
 # Characters of a class name: what file systems accept for a folder.
 LONGEST_NAME = 255
@@ -34,6 +35,18 @@ class Source(Protocol):
         return len(self.labels)
 
     def __getitem__(self, index: SupportsIndex) -> Image.Image | UInt8[np.ndarray, "height width 3"]: ...
+
+
+@runtime_checkable
+class EncodedSource(Source, Protocol):
+    """A Source whose images are decoded when they are read, here or in other processes."""
+
+    def encoded(self, index: SupportsIndex) -> Encoded:
+        """Return an image before it is decoded."""
+        ...
+
+    def __getitem__(self, index: SupportsIndex) -> Image.Image:
+        return decode(*self.encoded(index))
 
 
 class ClassChoice(NamedTuple):

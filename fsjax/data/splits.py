@@ -12,10 +12,11 @@ from PIL import Image
 from fsjax.data.dataset import Dataset
 from fsjax.data.folder import open_folder
 from fsjax.data.in_memory import ArrayDataset
-from fsjax.data.preprocess import NORMALISED, resize, to_rgb
+from fsjax.data.preprocess import NORMALISED
 from fsjax.data.source import Source, check_every_class_has_images
 from fsjax.runtime import storage
 from fsjax.runtime.errors import InputError
+from fsjax.runtime.image_files import resize, to_rgb
 
 # An array with this many rows, and more columns and channels than any image has, has its channels first.
 _CHANNELS = (1, 3)

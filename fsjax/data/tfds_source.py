@@ -9,14 +9,13 @@ import numpy as np
 import tensorflow_datasets as tfds
 from jaxtyping import Int, Int32
 from ml_collections import ConfigDict
-from PIL import Image
 from tensorflow_datasets.core import read_only_builder
 from tensorflow_datasets.core.data_sources.base import BaseDataSource
 
 from fsjax.data import tfds_labels
-from fsjax.data.preprocess import decode
-from fsjax.data.source import Source, choose_classes
+from fsjax.data.source import EncodedSource, choose_classes
 from fsjax.runtime.errors import InputError, one_line
+from fsjax.runtime.image_files import Encoded
 
 
 def open_tfds(data_config: ConfigDict, split: str) -> "TfdsSource":
@@ -51,7 +50,7 @@ def open_tfds(data_config: ConfigDict, split: str) -> "TfdsSource":
 
 
 @dataclasses.dataclass
-class TfdsSource(Source):
+class TfdsSource(EncodedSource):
     """A Source of records of a prepared set; rows: which of them are used. name: what errors call the set."""
 
     classes: tuple[str, ...]
@@ -60,9 +59,9 @@ class TfdsSource(Source):
     labels: Int32[np.ndarray, " images"]
     name: str
 
-    def __getitem__(self, index: SupportsIndex) -> Image.Image:
+    def encoded(self, index: SupportsIndex) -> Encoded:
         row = int(self.rows[index])
-        return decode(self.records[row]["image"], f"{row} of {self.name}")
+        return Encoded(self.records[row]["image"], f"{row} of {self.name}")
 
 
 def _find_builder(name: str, root: str) -> read_only_builder.ReadOnlyBuilder:

@@ -20,7 +20,7 @@ from fsjax.data.dataset import Dataset
 from fsjax.data.loader import batches
 from fsjax.data.stylised import JoinedDataset
 from fsjax.models.network import Network
-from fsjax.runtime import files, interrupt, parallel
+from fsjax.runtime import files, interrupt, parallel, workers
 from fsjax.runtime.checkpoints import Checkpoints
 from fsjax.runtime.errors import InputError
 from fsjax.runtime.metrics import Metrics
@@ -238,7 +238,7 @@ def _batches(training: Training, start: int) -> Iterator[dict[str, np.ndarray]]:
         num_steps=training.steps - start,
         process_index=process,
         process_count=processes,
-        augment=host_augment.make_host_augment(host_names, config.seed, host_augment.most_processes()),
+        augment=host_augment.make_host_augment(host_names, config.seed, workers.most_processes()),
     )
 
 

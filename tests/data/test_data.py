@@ -14,6 +14,7 @@ from torchvision.transforms import InterpolationMode, Normalize, Resize, ToTenso
 
 from fsjax import data
 from fsjax.data import folder, preprocess
+from fsjax.runtime import image_files
 from fsjax.runtime.errors import InputError
 from tests.helpers.data_config import data_config
 
@@ -80,7 +81,7 @@ def test_resize_equals_torchvision(shape):
     image = noise(*shape, 3)
     oracle = np.asarray(Resize((32, 32), InterpolationMode.BILINEAR, antialias=True)(Image.fromarray(image)))
     for given in (image, Image.fromarray(image)):
-        np.testing.assert_array_equal(preprocess.resize(given, 32), oracle)
+        np.testing.assert_array_equal(image_files.resize(given, 32), oracle)
 
 
 def test_normalise_equals_torchvision():
@@ -93,7 +94,7 @@ def test_normalise_equals_torchvision():
 def decoded(image, encoding="PNG", **options):
     buffer = io.BytesIO()
     image.save(buffer, encoding, **options)
-    return np.asarray(preprocess.decode(buffer.getvalue(), "it"))
+    return np.asarray(image_files.decode(buffer.getvalue(), "it"))
 
 
 def test_every_mode_becomes_rgb():
@@ -132,7 +133,7 @@ def test_a_folder_gives_its_images_class_by_class_in_sorted_order(tmp_path, monk
     assert dataset.classes == ("ant", "bee", "cat") and dataset.planted is None and dataset.image_size == 8
     np.testing.assert_array_equal(dataset.labels, [0, 0, 1, 1, 1, 2, 2])
     assert dataset.labels.dtype == np.int32
-    np.testing.assert_array_equal(dataset.images(range(7)), [preprocess.resize(image, 8) for image in images])
+    np.testing.assert_array_equal(dataset.images(range(7)), [image_files.resize(image, 8) for image in images])
 
 
 def test_data_classes_picks_orders_and_names_folders(tmp_path):
@@ -140,7 +141,7 @@ def test_data_classes_picks_orders_and_names_folders(tmp_path):
     dataset = data.load(config(root=tmp_path, classes="cat=Katze, ant"), "train", 0)
     assert dataset.classes == ("Katze", "ant")
     np.testing.assert_array_equal(dataset.labels, [0, 0, 1, 1])
-    np.testing.assert_array_equal(dataset[0], preprocess.resize(images[5], 8))
+    np.testing.assert_array_equal(dataset[0], image_files.resize(images[5], 8))
 
 
 @pytest.mark.parametrize("suffix", [".jpg", ".JPEG", ".webp", ".bmp"])
@@ -190,7 +191,7 @@ def test_an_image_that_does_not_decode_is_named_or_left_out(tmp_path, damage, mo
     with caplog.at_level(logging.INFO, logger="fsjax"):
         kept = data.load(config(root=tmp_path, skip_undecodable=True), "train", 0)
     assert "left out 1 of 5 images, which do not decode: ant/001.png" in caplog.text
-    np.testing.assert_array_equal(kept.images(range(4)), [preprocess.resize(images[i], 8) for i in (0, 2, 3, 4)])
+    np.testing.assert_array_equal(kept.images(range(4)), [image_files.resize(images[i], 8) for i in (0, 2, 3, 4)])
 
 
 def test_a_class_with_nothing_but_undecodable_images_is_refused(tmp_path):
@@ -327,7 +328,7 @@ def test_config_values_that_are_not_accepted_are_refused(tmp_path):
 
 def test_images_are_read_once_where_they_fit_and_each_time_where_not():
     images = [noise(5 + i % 3, 6, 3, seed=i) for i in range(12)]
-    expected = np.stack([preprocess.resize(image, 4) for image in images])
+    expected = np.stack([image_files.resize(image, 4) for image in images])
     for cache_gib, reads in ((12 * 48 / 2**30, 1), (11 * 48 / 2**30, 3)):
         source = MemorySource(images)
         dataset = data.Dataset(source, 4, cache_gib)
@@ -342,7 +343,7 @@ def test_images_are_read_once_where_they_fit_and_each_time_where_not():
 
 def test_threads_reading_at_once_see_whole_images_only():
     images = [noise(30, 30, 3, seed=i) for i in range(64)]
-    expected = np.stack([preprocess.resize(image, 16) for image in images])
+    expected = np.stack([image_files.resize(image, 16) for image in images])
     dataset, wrong = data.Dataset(MemorySource(images), 16), []
 
     def read(seed):

@@ -11,9 +11,9 @@ import pytest
 from PIL import Image
 
 from fsjax import data
-from fsjax.data import huggingface, splits
-from fsjax.data.preprocess import resize
+from fsjax.data import source, splits
 from fsjax.runtime.errors import InputError
+from fsjax.runtime.image_files import decode, resize
 from tests.helpers.data_config import data_config
 
 NAMES = ["cat", "dog", "emu, large"]
@@ -67,9 +67,7 @@ def write(form, root):
 def test_a_set_gives_its_images_labels_and_class_names(form, tmp_path, monkeypatch):
     root = write(form, tmp_path / "set")
     decoded = []
-    monkeypatch.setattr(
-        huggingface, "decode", lambda file, *names: (decoded.append(names[0]), data.preprocess.decode(file, *names))[1]
-    )
+    monkeypatch.setattr(source, "decode", lambda *encoded: (decoded.append(encoded[1]), decode(*encoded))[1])
     dataset = data.load(config(root=root), "train", 0)
     assert dataset.classes == tuple(NAMES) and dataset.planted is None and not decoded
     np.testing.assert_array_equal(dataset.labels, np.arange(12) % 3)

@@ -9,7 +9,8 @@ import pytest
 from PIL import Image
 
 from fsjax import data
-from fsjax.data import folder, prepared
+from fsjax.data import prepared, source
+from fsjax.runtime import image_files
 from fsjax.runtime.errors import InputError
 from tests.helpers.data_config import data_config
 
@@ -30,13 +31,13 @@ def root(tmp_path):
 @pytest.fixture
 def decoded(monkeypatch):
     """The files that are decoded, in order."""
-    files, decode = [], folder._decode
+    files = []
 
-    def counted(file, advice=""):
+    def counted(file, *of_messages):
         files.append(file)
-        return decode(file, advice)
+        return image_files.decode(file, *of_messages)
 
-    monkeypatch.setattr(folder, "_decode", counted)
+    monkeypatch.setattr(source, "decode", counted)
     return files
 
 

@@ -9,8 +9,9 @@ from torchvision.transforms.v2 import functional
 
 from configs import common
 from fsjax import data
-from fsjax.data.preprocess import normalise, resize
+from fsjax.data.preprocess import normalise
 from fsjax.runtime.errors import InputError
+from fsjax.runtime.image_files import resize
 
 # (height, width), and what each is there for when the shorter side becomes 256 and 224 x 224 are cut out.
 SHAPES = [

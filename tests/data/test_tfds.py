@@ -14,6 +14,7 @@ import pytest
 from tensorflow_datasets.core.data_sources.array_record import ArrayRecordDataSource
 
 from fsjax import data
+from fsjax.runtime import image_files
 from fsjax.runtime.errors import InputError
 from tests.helpers.data_config import data_config
 
@@ -110,7 +111,7 @@ def test_slices_and_chosen_classes(prepared):
     assert dataset.classes == ("Emu", "cat")
     np.testing.assert_array_equal(dataset.labels, np.where(whole.labels[kept] == 2, 0, 1))
     for i in range(len(kept)):
-        np.testing.assert_array_equal(dataset[i], data.preprocess.resize(whole[kept[i]], 6))
+        np.testing.assert_array_equal(dataset[i], image_files.resize(whole[kept[i]], 6))
 
 
 def test_reading_does_not_import_tensorflow(prepared):

@@ -23,9 +23,7 @@ from PIL import Image
 
 from configs import common
 from fsjax import data
-from fsjax.data import preprocess
 from fsjax.data.dataset import Dataset
-from fsjax.data.preprocess import decode
 from fsjax.data.source import choose_classes
 from fsjax.engine.model import Model
 from fsjax.evaluation import bands, evaluation_file
@@ -43,8 +41,9 @@ from fsjax.models.classifier import Classifier
 from fsjax.report import dynamics as dynamics_page
 from fsjax.report import page
 from fsjax.report.search_notes import search_notes
-from fsjax.runtime import files
+from fsjax.runtime import files, image_files
 from fsjax.runtime.errors import InputError
+from fsjax.runtime.image_files import decode
 from fsjax.runtime.partial_results import PartialResults
 from fsjax.search.bootstrap import at_share
 from tests.helpers import results
@@ -448,7 +447,7 @@ def test_files_that_shrink_well_and_are_honest_are_read(tmp_path):
 
 def test_images_of_many_pixels_are_decoded_one_at_a_time(tmp_path, monkeypatch):
     inside, most = [], []
-    real = preprocess.to_rgb
+    real = image_files.to_rgb
 
     def watched(image):
         inside.append(1)
@@ -457,8 +456,8 @@ def test_images_of_many_pixels_are_decoded_one_at_a_time(tmp_path, monkeypatch):
         inside.pop()
         return found
 
-    monkeypatch.setattr(preprocess, "_LARGE", 100)
-    monkeypatch.setattr(preprocess, "to_rgb", watched)
+    monkeypatch.setattr(image_files, "_LARGE", 100)
+    monkeypatch.setattr(image_files, "to_rgb", watched)
     files = [png(200, 200, bytes(200 * 601))] * 16
     with ThreadPoolExecutor(8) as pool:
         assert all(image.size == (200, 200) for image in pool.map(lambda file: decode(file, "x"), files))

@@ -8,10 +8,9 @@ import pathlib
 import resource
 import sys
 
-from fsjax.data import preprocess
 from fsjax.fourier import published_maps
 from fsjax.fourier.dfm import DominantFrequencyMaps
-from fsjax.runtime import files, torch_files
+from fsjax.runtime import files, image_files, torch_files
 from fsjax.runtime.errors import InputError
 
 READERS = {
@@ -22,7 +21,7 @@ READERS = {
     "maps": lambda path: published_maps.read_maps(path, classes=None, shares=(0.05,)),
     "order": published_maps.read_order,
     "weights": torch_files.read,
-    "image": lambda path: preprocess.decode(path, str(path)),
+    "image": lambda path: image_files.decode(path, str(path)),
 }
 
 

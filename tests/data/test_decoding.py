@@ -1,0 +1,108 @@
+"""Images that are not kept in memory are decoded in processes, and are those that threads decode."""
+
+import io
+import itertools
+
+import datasets
+import numpy as np
+import pytest
+from PIL import Image
+
+from fsjax import data
+from fsjax.runtime import workers
+from fsjax.runtime.errors import InputError
+from fsjax.runtime.image_files import Encoded, decode, resize
+from tests.helpers.data_config import data_config
+
+COUNT = 18
+
+
+def pixels(row):
+    return np.random.default_rng(row).integers(0, 256, (13 + row % 3, 11, 3), np.uint8)
+
+
+@pytest.fixture
+def called(monkeypatch):
+    """The calls in processes; there are two of them."""
+    calls, call = [], workers.call
+
+    def counted(processes, name, function, arguments):
+        calls.append((processes, len(arguments[0][2])))
+        return call(processes, name, function, arguments)
+
+    monkeypatch.setattr(workers, "call", counted)
+    monkeypatch.setattr(workers, "most_processes", lambda: 2)
+    return calls
+
+
+def folder(root):
+    for row in range(COUNT):
+        file = root / "train" / "cat" / f"{row:02}.png"
+        file.parent.mkdir(parents=True, exist_ok=True)
+        Image.fromarray(pixels(row)).save(file)
+    return {"source": "folder", "root": root}
+
+
+def parquet(root):
+    features = datasets.Features({"image": datasets.Image(), "label": datasets.ClassLabel(names=["cat"])})
+    rows = [{"image": Image.fromarray(pixels(row)), "label": 0} for row in range(COUNT)]
+    datasets.Dataset.from_list(rows, features=features).to_parquet(str(root / "train.parquet"))
+    return {"source": "huggingface", "root": root / "train.parquet", "huggingface": {"image": "", "label": ""}}
+
+
+@pytest.mark.parametrize("make", [folder, parquet])
+@pytest.mark.parametrize("shorter", [0, 10])
+def test_processes_decode_what_threads_decode(make, shorter, tmp_path, called):
+    fields = make(tmp_path) | {"image_size": 8, "resize_shorter": shorter}
+    dataset = data.load(data_config(**fields, cache_gib=0.0), "train", 0)
+    rows = [*range(COUNT), 3]
+    expected = np.stack([resize(pixels(row), 8, shorter) for row in rows])
+    np.testing.assert_array_equal(dataset.images(rows), expected)
+    assert sorted(called) == [(2, 9), (2, 10)]
+    np.testing.assert_array_equal(dataset.subset([7, 2]).images([1, 0]), expected[[2, 7]])
+    np.testing.assert_array_equal(data.load(data_config(**fields), "train", 0).images(rows), expected)
+    assert len(called) == 2, "few images, and those that stay in memory, are decoded in threads"
+
+
+def test_an_image_that_does_not_decode_is_named_after_all_others_are_done(tmp_path, called):
+    dataset = data.load(data_config(**folder(tmp_path), cache_gib=0.0), "train", 0)
+    (tmp_path / "train" / "cat" / "00.png").write_bytes(b"no picture")
+    with pytest.raises(InputError, match=r"cat/00\.png does not decode .*=True leaves such images out$"):
+        dataset.images(range(COUNT))
+    assert len(called) == 2
+    assert dataset.images(range(1, COUNT)).shape[0] == COUNT - 1
+
+
+# In a process: images of more than a hundred pixels are large, and to load one takes a while and is noted.
+SLOWLY = """
+import time
+from fsjax.runtime import image_files, workers
+from fsjax.runtime.image_files import Encoded
+from fsjax.runtime.workers import Shared
+load = image_files.to_rgb
+def noted(image):
+    began = time.monotonic()
+    time.sleep(0.2)
+    found = load(image)
+    open({notes!r}, "a").write(f"{{began}} {{time.monotonic()}}\\n")
+    return found
+image_files._LARGE, image_files.to_rgb = 100, noted
+try:
+    image_files.decode_into({shared!r}, {first!r}, [{image!r}] * 3, 8, 0)
+finally:
+    image_files._LARGE, image_files.to_rgb = 2**24, load
+"""
+
+
+def test_large_images_are_decoded_one_at_a_time_by_all_processes(tmp_path):
+    file = io.BytesIO()
+    Image.fromarray(pixels(0)).save(file, "PNG")
+    image, notes = Encoded(file.getvalue(), "it"), tmp_path / "notes"
+    with workers.shared_images((6, 8, 8, 3)) as (array, shared):
+        calls = [(SLOWLY.format(shared=shared, first=first, image=image, notes=str(notes)),) for first in (0, 3)]
+        workers.call(2, "", exec, [(code, {}) for (code,) in calls])
+    times = sorted(tuple(map(float, line.split())) for line in notes.read_text().splitlines())
+    assert len(times) == 6
+    for (_, end), (begin, _) in itertools.pairwise(times):
+        assert begin >= end
+    np.testing.assert_array_equal(array, np.broadcast_to(resize(decode(*image), 8), array.shape))
