@@ -1,11 +1,11 @@
 """Training batches: an endless, restartable stream, the same for any number of processes."""
 
-import functools
 from collections.abc import Callable, Iterator
 
 import numpy as np
 
 from fsjax.data.dataset import Images
+from fsjax.data.permutation import permuted
 from fsjax.runtime.errors import InputError
 
 
@@ -39,17 +39,15 @@ def batches(
 
     rows = batch_size // process_count
     images = len(dataset)
-    # As grain.MapDataset.range(images).seed(seed).shuffle().repeat() orders them, at a third of the time an image.
-    shuffled = functools.partial(grain.experimental.index_shuffle, max_index=images - 1, rounds=4)
     first_seed = int(np.random.SeedSequence([seed, 1]).generate_state(1)[0])
 
     def local_batch(step: int) -> dict[str, np.ndarray]:
         first = step * batch_size + process_index * rows
         epochs, places = np.divmod(np.arange(first, first + rows), images)
         if shuffle:
-            seeds = (first_seed + epochs) % 2**32
-            pairs = zip(places.tolist(), seeds.tolist(), strict=True)
-            places = np.array([shuffled(place, seed=of_epoch) for place, of_epoch in pairs])
+            for epoch in np.unique(epochs).tolist():
+                of_epoch = epochs == epoch
+                places[of_epoch] = permuted(places[of_epoch], images, (first_seed + epoch) % 2**32)
         indices, epochs = places.astype(np.int32), epochs.astype(np.int32)
         pixels = dataset.images(indices)
         return {
