@@ -1,4 +1,4 @@
-"""The order of an epoch, at many of its places at once: the permutation of Grain's `index_shuffle` with four rounds.
+"""The order of an epoch, all of its places at once: the permutation of Grain's `index_shuffle` with four rounds.
 
 A place is enciphered by a small block cipher (rounds of Simon; Beaulieu et al. 2013) of about as many bits as the set
 needs, again and again until it is in the set (Black and Rogaway 2002). Grain takes 20 us for a place, and 130 in a set
@@ -15,6 +15,7 @@ from jaxtyping import Int
 
 _ROUNDS = 4
 _LEAST_BITS = 8  # of half a block
+_MOST_BITS = 11  # of sets whose whole order is kept: 4 million images
 
 
 def permuted(places: Int[np.ndarray, " n"], images: int, seed: int) -> Int[np.ndarray, " n"]:
@@ -30,8 +31,8 @@ def permuted(places: Int[np.ndarray, " n"], images: int, seed: int) -> Int[np.nd
       [1, 2, 3, 0, 4]
     """
     bits = max(_LEAST_BITS, -(-(images - 1).bit_length() // 2))
-    if bits == _LEAST_BITS:
-        return _order(images, seed)[places]
+    if bits <= _MOST_BITS:
+        return _order(images, seed, bits)[places]
     keys = round_keys(seed)
     found = _encipher(places.astype(np.int64), keys, bits)
     while len(outside := np.flatnonzero(found >= images)):
@@ -39,13 +40,13 @@ def permuted(places: Int[np.ndarray, " n"], images: int, seed: int) -> Int[np.nd
     return found
 
 
-@functools.lru_cache(maxsize=8)
-def _order(images: int, seed: int) -> Int[np.ndarray, " images"]:
+@functools.lru_cache(maxsize=4)  # batches of two readers lie in few epochs, which follow each other
+def _order(images: int, seed: int, bits: int) -> Int[np.ndarray, " images"]:
     """Return the whole order of a set that may be much smaller than a block: of two images, one in 32,768 is inside."""
-    following = _encipher(np.arange(4**_LEAST_BITS), round_keys(seed), _LEAST_BITS)
+    following = _encipher(np.arange(4**bits), round_keys(seed), bits)
     while (following[:images] >= images).any():  # twice as far each time
         following = np.where(following >= images, following[following], following)
-    return following[:images]
+    return following[:images].copy()  # not the rest
 
 
 def _encipher(blocks: np.ndarray, keys: list[int], bits: int) -> np.ndarray:

@@ -15,10 +15,10 @@ def of_grain(places, images, seed):
     ]
 
 
-@pytest.mark.parametrize("images", [1, 2, 3, 255, 1106, 65535, 65536, 65538, 131073, 262144, 1281167, 2**22, 2**31 - 1])
+@pytest.mark.parametrize("images", [1, 2, 3, 255, 1106, 65535, 65536, 65538, 131073, 262144, 1281167, 2**31 - 1])
 def test_places_are_those_of_grain(images):
     rng = np.random.default_rng(images)
-    for seed in [0, 1, 2**31, 2**32 - 1, *rng.integers(0, 2**32, 4).tolist()]:
+    for seed in [0, 2**32 - 1, *rng.integers(0, 2**32, 2).tolist()]:
         places = np.unique([0, images - 1, *rng.integers(0, images, 50).tolist()])
         np.testing.assert_array_equal(permuted(places, images, seed), of_grain(places, images, seed))
 
