@@ -3,7 +3,7 @@
 import copy
 import os
 from collections.abc import Iterable
-from concurrent.futures import ThreadPoolExecutor, wait
+from concurrent.futures import ThreadPoolExecutor
 from typing import Protocol, SupportsIndex, runtime_checkable
 
 import numpy as np
@@ -13,7 +13,7 @@ from fsjax.data.prepared import PreparedImages
 from fsjax.data.source import EncodedSource, Source
 from fsjax.runtime import image_files, parallel, workers
 from fsjax.runtime.errors import InputError
-from fsjax.runtime.image_files import resize
+from fsjax.runtime.image_files import Encoded, resize
 
 _THREADS = min(workers.MOST, os.cpu_count() or 1)
 # Fewer images a process are decoded in threads: processes are not worth their start.
@@ -125,19 +125,19 @@ class Dataset:
         list(self._pool.map(decode_part, parts))
 
     def _decode_in(self, processes: int, source: EncodedSource, positions: np.ndarray) -> np.ndarray:
-        """Return decoded images; a thread of a process reads their files or records."""
+        """Return images that so many processes decode; threads read their files in stores, or records."""
 
-        def decode_part(part: np.ndarray) -> None:
-            encoded = [source.encoded(row) for row in self._rows[positions[part]].tolist()]
-            arguments = shared, int(part[0]), encoded, self.image_size, self._shorter
-            workers.call(processes, "data: a process that decodes images", image_files.decode_into, [arguments])
+        def encoded(part: np.ndarray) -> list[Encoded]:
+            return [source.encoded(row) for row in self._rows[positions[part]].tolist()]
 
+        parts = np.array_split(np.arange(len(positions)), processes)
+        read = list(self._pool.map(encoded, parts))
         with workers.shared_images((len(positions), self.image_size, self.image_size, 3)) as (images, shared):
-            parts = np.array_split(np.arange(len(positions)), processes)
-            decoding = [self._pool.submit(decode_part, part) for part in parts]
-            wait(decoding)  # none goes on after another's error
-            for part in decoding:
-                part.result()
+            calls = [
+                (shared, int(part[0]), of_part, self.image_size, self._shorter)
+                for part, of_part in zip(parts, read, strict=True)
+            ]
+            workers.call(processes, "data: a process that decodes images", image_files.decode_into, calls)
             return images
 
 

@@ -16,7 +16,6 @@ from collections.abc import Callable, Iterator, Sequence
 from multiprocessing import resource_tracker
 from typing import Any, NamedTuple
 
-import loky
 import numpy as np
 from jaxtyping import UInt8
 
@@ -46,6 +45,8 @@ def call(processes: int, name: str, function: Callable, calls: Sequence[tuple]) 
     Raises:
       InputError: a process was ended from outside; and what the function raises.
     """
+    import loky  # here: most runs need it never, and it takes a tenth of a second
+
     try:
         with _LOCK:  # two threads would start them twice
             futures = [_submit(processes, function, arguments) for arguments in calls]
@@ -157,6 +158,8 @@ def _submit(processes: int, function: Callable, arguments: tuple) -> Any:
 @functools.cache
 def _executor(processes: int, function: Callable) -> Any:
     """Keep processes for each function: loky takes one that imports torch after other work for a leak."""
+    import loky
+
     return loky.ProcessPoolExecutor(processes, timeout=_IDLE_SECONDS, initializer=_follow_parent)
 
 

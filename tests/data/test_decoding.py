@@ -23,11 +23,11 @@ def pixels(row):
 
 @pytest.fixture
 def called(monkeypatch):
-    """The calls in processes; there are two of them."""
+    """Processes and images of each call; there are two processes."""
     calls, call = [], workers.call
 
     def counted(processes, name, function, arguments):
-        calls.append((processes, len(arguments[0][2])))
+        calls.extend((processes, len(images)) for _, _, images, _, _ in arguments)
         return call(processes, name, function, arguments)
 
     monkeypatch.setattr(workers, "call", counted)
