@@ -79,8 +79,8 @@ def describe(lowered: Any, images: int) -> dict:
     """Compile a lowered program that takes so many images on a device.
 
     Returns:
-      `collectives`, how many of each kind; `temporary_bytes` and `argument_bytes` of a device; `cycles` of an image, as
-      XLA estimates them for a TPU (0 elsewhere), and `parts` of them; `compile_seconds`, of processor time.
+      `images`; `collectives`, how many of each kind; `temporary_bytes` and `argument_bytes` of a device; `cycles` of an
+      image, as XLA estimates them for a TPU (0 elsewhere), and `parts` of them; `compile_seconds`, of processor time.
     """
     began = time.process_time()
     compiled = lowered.compile()
@@ -91,6 +91,7 @@ def describe(lowered: Any, images: int) -> dict:
         if estimated := _CYCLES.search(line):
             parts[next((part for part, name in _PARTS if name in line), "other")] += int(estimated[1])
     return {
+        "images": images,
         "collectives": dict(collections.Counter(_COLLECTIVE.findall(text))),
         "temporary_bytes": memory.temp_size_in_bytes,
         "argument_bytes": memory.argument_size_in_bytes,
