@@ -20,7 +20,6 @@ import functools
 import itertools
 import json
 import multiprocessing
-import os
 import pathlib
 import sys
 from collections.abc import Callable, Iterator
@@ -38,7 +37,7 @@ from fsjax.data import Dataset, batches
 from fsjax.data.augment import make_augment
 from fsjax.data.folder import open_folder
 from fsjax.data.prepared import open_prepared
-from fsjax.runtime import parallel, startup
+from fsjax.runtime import cores, parallel, startup
 from fsjax.runtime.image_files import decode, resize
 from fsjax.training import optimizers, state
 from fsjax.training.settings import PRECISIONS
@@ -74,11 +73,7 @@ def main(_: list[str]) -> None:
 
 
 def report(row: dict) -> None:
-    print(json.dumps({**row, "devices": parallel.describe(), "cores": cores(), "pairs": PAIRS.value}), flush=True)
-
-
-def cores() -> int:
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
+    print(json.dumps({**row, "devices": parallel.describe(), "cores": cores.count(), "pairs": PAIRS.value}), flush=True)
 
 
 def loader(workers: int) -> dict:
@@ -90,7 +85,7 @@ def loader(workers: int) -> dict:
     theirs = torch_loader(size, batch, workers)
     check_pixels(ours, theirs.dataset)
     # A round is a number of batches, not whole epochs, because an epoch waits for its last batch.
-    pool = multiprocessing.get_context("spawn").Pool(cores())  # not forked, because JAX has threads
+    pool = multiprocessing.get_context("spawn").Pool(cores.count())  # not forked, because JAX has threads
     sides = {
         "cores": lambda count: sum(pool.starmap(decode_files, parts_of(ours, count * batch))),
         "fsjax": lambda count: sum(len(loaded["image"]) for loaded in stream(ours, batch, count)),
@@ -124,7 +119,7 @@ def parts_of(images: Dataset, count: int) -> list[tuple[list[str], int]]:
     rows = np.random.default_rng(0).permutation(np.resize(np.arange(len(images)), count))
     names = images.names
     files = [str(pathlib.Path(ROOT.value) / "train" / names[row]) for row in rows.tolist()]
-    return [(files[core :: cores()], SIZE.value) for core in range(cores())]
+    return [(files[core :: cores.count()], SIZE.value) for core in range(cores.count())]
 
 
 def decode_files(files: list[str], size: int) -> int:

@@ -11,11 +11,11 @@ from jaxtyping import Float64, Int, Int32, Num, UInt8
 
 from fsjax.data.prepared import PreparedImages
 from fsjax.data.source import EncodedSource, Source
-from fsjax.runtime import image_files, parallel, workers
+from fsjax.runtime import cores, image_files, parallel, workers
 from fsjax.runtime.errors import InputError
 from fsjax.runtime.image_files import Encoded, resize
 
-_THREADS = min(workers.MOST, os.cpu_count() or 1)
+_THREADS = min(workers.MOST, cores.count())
 # Fewer images a process are decoded in threads: processes are not worth their start.
 _PROCESS_IMAGES = 8
 

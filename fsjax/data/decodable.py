@@ -1,13 +1,13 @@
 """The images of a set that decode, and what the log says of those that do not."""
 
 import logging
-import os
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 from jaxtyping import Bool
 
+from fsjax.runtime import cores
 from fsjax.runtime.errors import InputError
 
 logger = logging.getLogger(__name__)
@@ -32,7 +32,7 @@ def find_decodable(decode: Callable[[int], object], names: Sequence[str], where:
             return False
         return True
 
-    with ThreadPoolExecutor(os.cpu_count()) as pool:
+    with ThreadPoolExecutor(cores.count()) as pool:
         good = np.fromiter(pool.map(decodes, range(len(names))), bool, len(names))
     bad = [names[index] for index in np.flatnonzero(~good).tolist()]
     if not bad:

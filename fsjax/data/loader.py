@@ -35,7 +35,7 @@ def batches(
         raise InputError(f"batch_size: got {batch_size}; expected a positive multiple of the {process_count} processes")
     if len(dataset) == 0:
         raise InputError("data: got no training images; expected one or more")
-    import grain  # of the extra launch: searches alone need no loader
+    import grain  # here, since searches alone need no loader and it takes a while
 
     rows = batch_size // process_count
     images = len(dataset)

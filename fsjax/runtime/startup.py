@@ -6,7 +6,7 @@ from typing import Any
 
 import jax
 
-from fsjax.runtime import failure_detection, parallel
+from fsjax.runtime import cores, failure_detection, parallel
 from fsjax.runtime.errors import InputError
 
 # The least images of a training batch for each core of a CPU, unless the batch itself is smaller.
@@ -88,8 +88,8 @@ def use_cores(batch_size: int) -> None:
     configured = jax.config.jax_num_cpu_devices  # type: ignore[attr-defined]  # JAX types few of its flags
     if forced or configured >= 0 or batch_size < 1:
         return
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    fitting = [count for count in range(1, cores + 1) if batch_size % count == 0 and batch_size >= count * _LEAST_ROWS]
+    possible = range(1, cores.count() + 1)
+    fitting = [count for count in possible if batch_size % count == 0 and batch_size >= count * _LEAST_ROWS]
     jax.config.update("jax_num_cpu_devices", max(fitting, default=1))
 
 

@@ -19,6 +19,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from jaxtyping import UInt8
 
+from fsjax.runtime import cores
 from fsjax.runtime.errors import InputError
 
 MOST = 32
@@ -30,7 +31,7 @@ _MOST_SPARE = 4
 
 def most_processes() -> int:
     """Return how many processes can share a batch: one for each core, at most MOST; one where there is no Linux."""
-    return min(MOST, len(os.sched_getaffinity(0))) if hasattr(os, "memfd_create") else 1
+    return min(MOST, cores.count()) if hasattr(os, "memfd_create") else 1
 
 
 def call(processes: int, name: str, function: Callable, calls: Sequence[tuple]) -> list:

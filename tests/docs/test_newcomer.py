@@ -21,6 +21,7 @@ from PIL import Image
 from fsjax import data
 from fsjax.fourier.dfm import DominantFrequencyMaps
 from fsjax.runtime.checkpoints import Checkpoints
+from tests.helpers.processes import of_devices
 
 ROOT = pathlib.Path(__file__).parents[2]
 SIZE, CLASSES = 16, ("east", "north", "west")
@@ -103,7 +104,7 @@ def run(images, tmp_path_factory):
     subprocess.run(
         [sys.executable, ROOT / "tests" / "helpers" / "undrawn.py", "--config=configs/dfm_vit.py", *words],
         cwd=copy,
-        env=os.environ | {"XLA_FLAGS": f"{os.environ['XLA_FLAGS']} --xla_force_host_platform_device_count=2"},
+        env=os.environ | {"XLA_FLAGS": of_devices(2)},
         check=True,
         timeout=300,
     )

@@ -21,6 +21,7 @@ from PIL import Image
 from benchmarks.cost import killed
 from fsjax.runtime import files
 from fsjax.runtime.checkpoints import Checkpoints
+from tests.helpers.processes import of_devices
 
 ROOT = pathlib.Path(__file__).parents[2]
 CONFIG = "--config=configs/dfm_vit.py"
@@ -33,9 +34,8 @@ WHOLE, UNDRAWN = "train,search,evaluate,report", ("tests/helpers/undrawn.py",)
 @pytest.fixture(scope="module", autouse=True)
 def equal_devices():
     """Trainings of other processes end with the bits of those of this one."""
-    flags = f"{os.environ['XLA_FLAGS']} --xla_force_host_platform_device_count={jax.local_device_count()}"
     with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("XLA_FLAGS", flags)
+        patch.setenv("XLA_FLAGS", of_devices(jax.local_device_count()))
         yield
 
 

@@ -19,6 +19,7 @@ from fsjax.fourier import dfm
 from fsjax.runtime import startup
 from fsjax.runtime.checkpoints import Checkpoints
 from fsjax.runtime.errors import InputError
+from tests.helpers.processes import environment, free_address
 
 ROOT = pathlib.Path(__file__).parents[2]
 HEARTBEAT = 10
@@ -44,21 +45,14 @@ SMALL = [
 ]
 
 
-def free_port():
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        return free.getsockname()[1]
-
-
 def start(command, *, devices=1, **variables):
-    environment = {
-        **os.environ,
-        "XLA_FLAGS": f"{os.environ['XLA_FLAGS']} --xla_force_host_platform_device_count={devices}",
-        "PYTHONPATH": os.pathsep.join([str(ROOT), os.environ.get("PYTHONPATH", "")]),
-        **variables,
-    }
     return subprocess.Popen(
-        [sys.executable, *command], cwd=ROOT, env=environment, stderr=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+        [sys.executable, *command],
+        cwd=ROOT,
+        env=environment(devices) | variables,
+        stderr=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
     )
 
 
@@ -67,7 +61,7 @@ def launch(directory, *flags, processes=1, devices=1):
     command = ["launch.py", *SMALL, f"--workdir={directory}", *flags]
     if processes == 1:
         return [start(command, devices=devices)]
-    together = [f"--coordinator=127.0.0.1:{free_port()}", f"--processes={processes}"]
+    together = [f"--coordinator={free_address()}", f"--processes={processes}"]
     return [start([*command, *together, f"--process={index}"], devices=devices) for index in range(processes)]
 
 
@@ -176,7 +170,7 @@ def test_a_process_that_never_comes_is_not_waited_for_longer_than_asked(tmp_path
     """Of two runs, one lacks its process 1 and the other its process 0."""
     command = ["launch.py", *SMALL, f"--workdir={tmp_path / 'run'}", "--processes=2", "--config.run.startup_seconds=3"]
     started = time.monotonic()
-    alone = [start([*command, f"--coordinator=127.0.0.1:{free_port()}", f"--process={index}"]) for index in range(2)]
+    alone = [start([*command, f"--coordinator={free_address()}", f"--process={index}"]) for index in range(2)]
     for index, text in enumerate(finish(alone, 1)):
         assert re.fullmatch(rf"error: process {index} of 2: another one ended or never came \(.*\n", text)
     assert time.monotonic() - started < 60
@@ -203,7 +197,7 @@ print(several, *parallel.process(), parallel.from_main(sys.argv[1]))
 
 @pytest.mark.parametrize("scheduler", ["slurm", "mpirun"])
 def test_processes_of_a_scheduler_find_each_other(scheduler):
-    port = free_port()
+    port = free_address().rpartition(":")[2]
     running = []
     for index in range(2):
         if scheduler == "slurm":
@@ -221,7 +215,7 @@ def test_processes_of_a_scheduler_find_each_other(scheduler):
                 "OMPI_COMM_WORLD_RANK": str(index),
                 "OMPI_COMM_WORLD_LOCAL_RANK": str(index),
             }
-        running.append(start(["-c", JOIN, str(index)], JAX_COORDINATOR_PORT=str(port), **variables))
+        running.append(start(["-c", JOIN, str(index)], JAX_COORDINATOR_PORT=port, **variables))
     printed = [process.communicate(timeout=120) for process in running]
     assert [process.returncode for process in running] == [0, 0], printed
     assert [out.splitlines()[-1] for out, _ in printed] == ["True 0 2 0", "True 1 2 0"]

@@ -9,18 +9,27 @@ import sys
 ROOT = pathlib.Path(__file__).parents[2]
 
 
+def of_devices(devices):
+    """XLA's flags of a process with this many devices."""
+    return f"{os.environ['XLA_FLAGS']} --xla_force_host_platform_device_count={devices}"
+
+
+def environment(devices):
+    """That of a process with this many devices, which finds the tests and fsjax."""
+    path = os.pathsep.join([str(ROOT), os.environ.get("PYTHONPATH", "")])
+    return {**os.environ, "XLA_FLAGS": of_devices(devices), "PYTHONPATH": path}
+
+
+def free_address():
+    """An address of this machine that nothing listens to."""
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        return f"127.0.0.1:{free.getsockname()[1]}"
+
+
 def start(directory, output, *, devices, processes=1, worker=("tests/helpers/removal_worker.py",)):
     """The processes of one search; each has this many devices."""
-    environment = {
-        **os.environ,
-        "XLA_FLAGS": f"{os.environ['XLA_FLAGS']} --xla_force_host_platform_device_count={devices}",
-        "PYTHONPATH": os.pathsep.join([str(ROOT), os.environ.get("PYTHONPATH", "")]),
-    }
-    address = []
-    if processes > 1:
-        with socket.socket() as free:
-            free.bind(("127.0.0.1", 0))
-            address = [f"127.0.0.1:{free.getsockname()[1]}", str(processes)]
+    address = [free_address(), str(processes)] if processes > 1 else []
     return [
         subprocess.Popen(
             [
@@ -32,7 +41,7 @@ def start(directory, output, *, devices, processes=1, worker=("tests/helpers/rem
                 *([str(index)] if address else []),
             ],
             cwd=ROOT,
-            env=environment,
+            env=environment(devices),
             stderr=subprocess.PIPE,
             text=True,
         )

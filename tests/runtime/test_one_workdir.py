@@ -3,19 +3,17 @@
 import json
 import os
 import pathlib
-import socket
 import subprocess
 import sys
+
+from tests.helpers.processes import free_address
 
 ROOT = pathlib.Path(__file__).parents[2]
 
 
 def processes(worker, *directories):
     """What each of two processes prints, one in each of the directories."""
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        address = f"127.0.0.1:{free.getsockname()[1]}"
-    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+    address, environment = free_address(), {**os.environ, "PYTHONPATH": str(ROOT)}
     workers = [
         subprocess.Popen(
             [sys.executable, f"tests/helpers/{worker}.py", directory, address, "2", str(index)],
