@@ -1,7 +1,7 @@
 """Ways of training against planted shortcuts: what of the accuracy without them is left where they are absent or lie.
 
   python benchmarks/planted/mitigation.py --workdir=DIR --kinds=high --seeds=0  # about 20 minutes on two cores
-  python benchmarks/planted/mitigation.py --workdir=DIR --ways=standard,probe,told --model=vit_micro_patch8
+  python benchmarks/planted/mitigation.py --workdir=DIR --ways=standard,probe,told --model=vit_micro_patch4
   python benchmarks/planted/mitigation.py --workdir=DIR --root=IMAGES --kinds=high --strength=0.5  # on real images
 
 A set (mitigation_sets.py) has a true cue and a shortcut in its training images. Every way gets these and as many biased
