@@ -242,8 +242,8 @@ def best_forward(model: Model, images: np.ndarray) -> tuple[Callable, int, float
     calls: dict[tuple[int, int], Callable] = {}
     rates: dict[tuple[int, int], float] = {}
 
-    def measure(count: int, batch: int) -> bool:
-        """Note the rate of this batch size on so many devices; return whether to try one four times larger."""
+    def measure(count: int, batch: int) -> float:
+        """Note and return the rate of this batch size on so many devices."""
         mesh = Mesh(np.array(devices[:count]), ("devices",))
         placed = jax.device_put(model.params, NamedSharding(mesh, PartitionSpec()))
         data = np.resize(images, (batch, *images.shape[1:]))
@@ -252,13 +252,15 @@ def best_forward(model: Model, images: np.ndarray) -> tuple[Callable, int, float
         call().block_until_ready()
         (once,) = paired.rates({"": paired.rounds_of(call, batch, batch)}, 1)[""]
         measured = paired.rates({"": paired.rounds_of(call, batch, SECONDS.value / 2 * once)}, 5)[""]
-        rate = rates[count, batch] = float(np.median(measured))
-        best = max(rate for (devices, _), rate in rates.items() if devices == count)
-        return rate > SLOWER * best and 4 * batch / rate < LONGEST_CALL
+        rates[count, batch] = float(np.median(measured))
+        return rates[count, batch]
 
     for count in {1, len(devices)}:
-        for batch in (4, 16, 64, 256, 1024):
-            if batch % count == 0 and not measure(count, batch):
+        fastest = 0.0
+        for batch in (size for size in (4, 16, 64, 256, 1024) if size % count == 0):
+            rate = measure(count, batch)
+            fastest = max(fastest, rate)
+            if rate <= SLOWER * fastest or 4 * batch / rate >= LONGEST_CALL:
                 break
     count, batch = max(rates, key=rates.__getitem__)
     for other in (batch // 2, 2 * batch):

@@ -48,6 +48,7 @@ from fsjax.runtime.partial_results import PartialResults
 from fsjax.search.bootstrap import at_share
 from tests.helpers import results
 from tests.helpers.hostile_reader import READERS
+from tests.helpers.processes import environment
 
 ROOT = pathlib.Path(__file__).parents[2]
 
@@ -403,10 +404,9 @@ def text_bomb():
 
 def read_all(files):
     """What the reader in its own process says of each of (reader, path)."""
-    environment = {**os.environ, "PYTHONPATH": os.pathsep.join([str(ROOT), os.environ.get("PYTHONPATH", "")])}
     lines = "".join(f"{reader} {path}\n" for reader, path in files)
     command = [sys.executable, str(ROOT / "tests" / "helpers" / "hostile_reader.py")]
-    done = subprocess.run(command, input=lines, env=environment, capture_output=True, text=True, timeout=300)
+    done = subprocess.run(command, input=lines, env=environment(devices=1), capture_output=True, text=True, timeout=300)
     assert done.returncode == 0, done.stderr[-3000:]
     assert "Warning" not in done.stderr
     return [json.loads(line) for line in done.stdout.splitlines()]

@@ -1,24 +1,23 @@
 """Several processes on one workdir: one writes what all share, all read the same, and all see the same folder."""
 
 import json
-import os
 import pathlib
 import subprocess
 import sys
 
-from tests.helpers.processes import free_address
+from tests.helpers.processes import environment, free_address
 
 ROOT = pathlib.Path(__file__).parents[2]
 
 
 def processes(worker, *directories):
     """What each of two processes prints, one in each of the directories."""
-    address, environment = free_address(), {**os.environ, "PYTHONPATH": str(ROOT)}
+    address = free_address()
     workers = [
         subprocess.Popen(
             [sys.executable, f"tests/helpers/{worker}.py", directory, address, "2", str(index)],
             cwd=ROOT,
-            env=environment,
+            env=environment(devices=1),
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
             text=True,
