@@ -8,6 +8,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Complex, Float, Int, PyTree
 
 from fsjax.fourier import patches, spectrum
+from fsjax.fourier.masks import unpack
 
 # How forward passes can be computed: in float32, in float32 with TF32 products, or in bfloat16.
 PRECISIONS = ("highest", "tensorfloat32", "bfloat16")
@@ -59,9 +60,13 @@ class Model:
 
     def filters(self, masks: PyTree, labels: Int[Array, " images"]) -> PyTree:
         """Return masks of any form of `tile.Perturbations` as `spectrum.filter_spectra` takes them."""
-        if masks is None or masks.ndim == 3:
-            return masks
-        return masks[:, labels] if masks.ndim == 4 else patches.without(masks, *self.image_shape[:2])
+        height, width = self.image_shape[:2]
+        if masks is None:
+            return None
+        if masks.ndim == 2:
+            return patches.without(masks, height, width)
+        of_images = masks[:, labels] if masks.ndim == 4 else masks
+        return unpack(of_images, width) if masks.dtype == jnp.uint8 else of_images
 
     def masked_logits(
         self,

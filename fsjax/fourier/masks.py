@@ -22,24 +22,26 @@ Examples:
   >>> of_classes = np.stack([masks.best_orbits(plane, 9) for plane in ranked])
   >>> [int(masks.union(of_classes, ranked, positions).sum()) for positions in (8, 64)]
   [8, 18]
-  >>> masks.PackedOnce(2, lambda start, stop: of_classes[start:stop])(0, 2).shape
-  (2, 8, 8)
+  >>> bits = masks.PackedOnce(2, lambda start, stop: of_classes[start:stop])(0, 2)
+  >>> np.array_equal(masks.unpack(bits, 8), of_classes)
+  True
   >>> bool((masks.outside(low, np.ones((8, 8)), 10.0, rng) & low).any())
   False
-  >>> np.array_equal(masks.Packed.of(low[None])[:1], low[None])
-  True
+  >>> masks.Packed.of(low[None])[:1].shape  # bits, which an engine unpacks on its devices
+  (1, 8, 1)
 """
 
 from collections.abc import Callable
 
+import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Bool, Float, Int, UInt8
+from jaxtyping import Array, Bool, Float, Int, UInt8
 
 from fsjax.fourier import spectrum
 
 
 class Packed:
-    """Masks at one bit a position; a slice of them is unpacked to bool.
+    """Masks at one bit a position; a slice of them is a slice of the bits, which an engine takes.
 
     Attributes:
       bits: uint8 [..., H, ceil(W / 8)].
@@ -57,8 +59,8 @@ class Packed:
     def __len__(self) -> int:
         return len(self.bits)
 
-    def __getitem__(self, which: slice) -> Bool[np.ndarray, "*masks height width"]:
-        return np.unpackbits(self.bits[which], axis=-1, count=self.width).view(bool)
+    def __getitem__(self, which: slice) -> UInt8[np.ndarray, "*masks height bytes"]:
+        return self.bits[which]
 
 
 class PackedOnce:
@@ -71,18 +73,24 @@ class PackedOnce:
 
     def __init__(self, count: int, make: Callable[[int, int], Bool[np.ndarray, "masks height width"]]) -> None:
         self.count, self._make = count, make
-        self._packed: Packed | None = None  # as large as the planes, which the first masks show
+        self._bits: UInt8[np.ndarray, "masks height bytes"] | None = None  # as large as the first masks show
         self._made = np.zeros(count, bool)
 
-    def __call__(self, start: int, stop: int) -> Bool[np.ndarray, "masks height width"]:
-        """Return masks start..stop-1."""
-        if self._packed is None or not self._made[start:stop].all():
-            masks = self._make(start, stop)
-            if self._packed is None:
-                height, width = masks.shape[1:]
-                self._packed = Packed(np.empty((self.count, height, -(-width // 8)), np.uint8), width)
-            self._packed.bits[start:stop], self._made[start:stop] = np.packbits(masks, axis=-1), True
-        return self._packed[start:stop]
+    def __call__(self, start: int, stop: int) -> UInt8[np.ndarray, "masks height bytes"]:
+        """Return the bits of masks start..stop-1."""
+        if self._bits is None or not self._made[start:stop].all():
+            bits = np.packbits(self._make(start, stop), axis=-1)
+            if self._bits is None:
+                self._bits = np.empty((self.count, *bits.shape[1:]), np.uint8)
+            self._bits[start:stop], self._made[start:stop] = bits, True
+        return self._bits[start:stop]
+
+
+def unpack(
+    bits: UInt8[Array, "*masks height bytes"] | UInt8[np.ndarray, "*masks height bytes"], width: int
+) -> Bool[Array, "*masks height width"]:
+    """Return the masks, of so many columns, that `Packed` and `PackedOnce` keep at a bit a position."""
+    return jnp.unpackbits(jnp.asarray(bits), axis=-1, count=width).astype(bool)
 
 
 def budget(share: float, height: int, width: int) -> int:

@@ -8,6 +8,7 @@ import pytest
 from fsjax.engine.engine import Engine, LazyArray
 from fsjax.engine.model import Model
 from fsjax.engine.tile import STATISTICS, Perturbations
+from fsjax.fourier.masks import Packed
 from fsjax.runtime import parallel
 
 
@@ -80,6 +81,21 @@ def test_masks_of_classes_and_added_components_are_those_of_the_definition(kind,
     made = Engine(Model(apply, params, batch.shape[1:]), statistics=STATISTICS, tile_images=8)
     found = made.sums(made.image_batches(batch, labels, weights, size=4), masks, components)
     assert_sums(found, oracle(params, batch, labels, weights, masks, components))
+
+
+@pytest.mark.parametrize("of_classes", [False, True])
+@pytest.mark.parametrize("plane", [(8, 16), (7, 9)])
+def test_masks_at_a_bit_a_position_are_unpacked_on_the_devices(of_classes, plane):
+    params, batch, labels, rng = problem(*plane)
+    masks = rng.random((5, 4, *plane) if of_classes else (5, *plane)) < 0.5
+    weights = rng.random((11, 2)).astype(np.float32)
+    made = Engine(Model(apply, params, batch.shape[1:]), statistics=STATISTICS, tile_images=8)
+    batches, packed = made.image_batches(batch, labels, weights, size=4), Packed.of(masks)
+    assert packed[:1].dtype == np.uint8
+    found = made.sums(batches, packed)
+    assert_sums(found, oracle(params, batch, labels, weights, masks))
+    for name, values in made.sums(batches, masks).items():
+        np.testing.assert_array_equal(found[name], values)
 
 
 def assert_sums(found, expected):
