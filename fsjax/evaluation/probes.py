@@ -4,6 +4,10 @@ Examples:
   >>> probes = Probes.read(workdir / "probes" / "probes.json")
   >>> [found.used for found in probes.rounds], probes.share
   ([(True, True, False, False), (False, False, False, False)], 0.04)
+  >>> scores = np.ones((1, 8, 8))
+  >>> whole = np.ones((1, 8, 8), bool)
+  >>> int(decisive(whole, scores, np.where(spectrum.radius(8, 8) < 0.2, 9.0, 1.0)).sum())  # all but the nine lowest
+  55
 """
 
 import dataclasses
@@ -17,6 +21,7 @@ from fsjax.engine.model import Model
 from fsjax.evaluation import grafts, influence, verdict
 from fsjax.evaluation.grafts import GraftSample
 from fsjax.evaluation.typed_json import Between, Length, ResultFile
+from fsjax.fourier import spectrum
 from fsjax.runtime import parallel
 from fsjax.runtime.partial_results import PartialResults
 from fsjax.runtime.progress import Progress
@@ -24,6 +29,8 @@ from fsjax.runtime.storage import Path
 
 _SIGNED = Between(-1, 1)
 _RECOGNISED = 0.5
+# Of the largest score of a map, or score over energy: what has less only fills the map.
+_FAINT = 0.05
 
 
 class Measured(NamedTuple):
@@ -44,11 +51,11 @@ class ProbeRound:
       own: whether it was a training of its own, and not the final one up to there; None in files of version 2.
       accuracy: of its network on the test images.
       base: q0 of each class, as in `graft_results.Baseline`; NaN here and below without pairs of images.
-      swapped: w of the class's map, as in `graft_results.GraftRates`: where it is low, the network has not learned the
-        class, and the round says little of it.
-      psi: of the class's map.
+      swapped: w of what is `decisive` in the class's map, as in `graft_results.GraftRates`: where it is low, the
+        network has not learned the class, and the round says little of it.
+      psi: of the same.
       psi_ci: its 95 % interval.
-      used: whether the network uses the map: the lower limit is above `verdict.CONTROL`, and w at least 1/2.
+      used: whether the network uses the map, as `in_use` says.
       added: positions of the plane that the maps in use add to what is grafted.
       share: of the plane that is grafted after this round.
     """
@@ -100,6 +107,35 @@ def result_file(directory: Path) -> Path:
     return directory / "probes" / "probes.json"
 
 
+def decisive(
+    maps: Bool[np.ndarray, "classes height width"],
+    scores: Float[np.ndarray, "classes height width"],
+    energy: Float[np.ndarray, "height width"],
+) -> Bool[np.ndarray, "classes height width"]:
+    """Return maps without frequencies that only fill them, or that decide no more than their energy lets expect.
+
+    The graft search splits a change of log-odds between all orbits. An orbit stays if it has a twentieth of the largest
+    score or more, if its share of the change, among orbits that raise the log-odds, exceeds its share of the energy in
+    which images differ, and if the ratio of the two is a twentieth or more of the largest in what is left of the map.
+    The lowest frequencies of photographs hold most of this energy: they decide a part, as any true cue does, and
+    grafting them costs accuracy.
+
+    Args:
+      maps: one a class.
+      scores: of the graft search, in nats.
+      energy: mean |F x|^2 of images without the mean image.
+    """
+    orbits, sizes = spectrum.orbits(*energy.shape), spectrum.orbit_sizes(*energy.shape)
+    raising = np.maximum(spectrum.per_orbit(scores), 0)
+    held = spectrum.per_orbit(energy) * sizes
+    inside = spectrum.per_orbit(maps) & (raising >= _FAINT * raising.max(1, keepdims=True))
+    total = max(held.sum(), np.finfo(np.float32).tiny)  # where images are all alike
+    per_energy = raising / np.maximum(held, 1e-12 * total)
+    mean = raising.sum(1, keepdims=True) / total
+    largest = np.where(inside, per_energy, 0).max(1, keepdims=True)
+    return (inside & (per_energy > mean) & (per_energy >= _FAINT * largest))[:, orbits]
+
+
 def measure(
     model: Model,
     maps: Bool[np.ndarray, "classes height width"],
@@ -131,7 +167,7 @@ def measure(
             drawn = pairs.draw(sample.labels, sample.usable, label, sample.pairs, sample.seed)
             if len(drawn):
                 of_class = grafts.ClassGrafts(engine, sample, label, drawn, partial_results, progress)
-                outcomes = of_class.under("map", maps[[label]])
+                outcomes = of_class.under("decisive", maps[[label]])
                 measured = influence.measure(outcomes)
                 limits = np.clip([measured.psi, *measured.interval().T], -1, 1)
                 values[label] = outcomes.base.mean(), outcomes.swapped.mean(), *limits[:, 0]
@@ -140,13 +176,19 @@ def measure(
     return Measured(base, swapped, psi, np.stack(limits, axis=1))
 
 
-def in_use(measured: Measured) -> Bool[np.ndarray, " classes"]:
+def in_use(measured: Measured, filled: Float[np.ndarray, " classes"]) -> Bool[np.ndarray, " classes"]:
     """Return whether each class's map controls it, with 95 % confidence; False where the network has not learned it.
 
-    What controls a class here is `verdict.CONTROL`, also where the network says the class of anything and a verdict
-    would ask for more: a shortcut that is passed over stays in the training, and one that is none costs little.
+    What controls a class here is `verdict.CONTROL` for a whole map, and for the `decisive` part of one as much less as
+    it is smaller: where two frequencies alone decide every third image, they are a shortcut. A network that says the
+    class of anything is no exception, where a verdict would ask for more: a shortcut that is passed over stays in the
+    training, and one that is none costs little.
+
+    Args:
+      measured: psi and w of the maps.
+      filled: how much of its budget of positions each map takes, in [0, 1].
     """
-    return (measured.psi_ci[:, 0] > verdict.CONTROL) & learned(measured.swapped)
+    return (measured.psi_ci[:, 0] > verdict.CONTROL * filled) & learned(measured.swapped)
 
 
 def learned(swapped: Float[np.ndarray, " classes"]) -> Bool[np.ndarray, " classes"]:

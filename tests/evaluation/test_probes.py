@@ -7,6 +7,7 @@ import pytest
 
 from fsjax.evaluation import grafting, probes
 from fsjax.evaluation.probes import Measured, ProbeRound, Probes
+from fsjax.fourier import spectrum
 from fsjax.runtime.errors import InputError
 from tests.helpers import graft_problem
 
@@ -29,14 +30,17 @@ def test_psi_is_that_of_the_whole_judgement_and_a_restart_computes_nothing(tmp_p
         np.testing.assert_array_equal(repeated, before)
 
 
-def test_a_map_is_in_use_where_its_lower_limit_is_above_a_half():
+def test_a_map_is_in_use_where_its_lower_limit_is_above_a_half_or_as_much_less_as_it_is_smaller():
     base = np.array([0.1, 0.1, 0.8, 0.8, np.nan])  # the third and fourth are what the model says of anything
     limits = np.array([[0.51, 0.9], [0.49, 0.9], [0.45, 1.0], [0.53, 1.0], [np.nan, np.nan]])
     swapped = np.array([0.9, 0.9, 0.9, 0.5, np.nan])
     of_classes = Measured(base, swapped, limits.mean(1), limits)
-    assert probes.in_use(of_classes).tolist() == [True, False, False, True, False]
+    assert probes.in_use(of_classes, np.ones(5)).tolist() == [True, False, False, True, False]
+    # A map of a tenth of the frequencies has to control a tenth as much.
+    assert probes.in_use(of_classes, np.array([1, 0.1, 0.89, 1.03, 0.1])).tolist() == [True, True, True, True, False]
+    assert not probes.in_use(of_classes, np.array([1.03, 1, 0.91, 1.07, 0])).any()
     # What the network has not learned it cannot use.
-    assert not probes.in_use(of_classes._replace(swapped=0.45 + 0 * swapped)).any()
+    assert not probes.in_use(of_classes._replace(swapped=0.45 + 0 * swapped), np.ones(5)).any()
 
 
 def test_the_file_is_read_back_and_another_one_is_refused(tmp_path):
@@ -59,3 +63,35 @@ def test_the_file_is_read_back_and_another_one_is_refused(tmp_path):
         Probes.from_json(content)
     with pytest.raises(InputError):
         Probes.from_json({"rounds": []})
+
+
+def test_what_only_fills_a_map_or_decides_no_more_than_its_energy_is_left_out():
+    """Against the shares of every orbit, one by one."""
+    rng = np.random.default_rng(0)
+    orbits = spectrum.orbits(8, 7)
+    count = orbits.max() + 1
+    energy = rng.gamma(0.5, size=count)
+    scores = rng.normal(size=(3, count)) * rng.gamma(0.5, size=count)
+    scores[2] = 0  # a class that nothing raises
+    maps = rng.random((3, count)) < 0.7
+    found = probes.decisive(maps[:, orbits], scores[:, orbits], energy[orbits])
+    for label in range(3):
+        raising = [max(score, 0) for score in scores[label]]
+        shares = [(orbits == orbit).sum() * energy[orbit] for orbit in range(count)]
+        shares = [share / sum(shares) for share in shares]
+        clear = [one for one in range(count) if maps[label, one] and raising[one] >= 0.05 * max(raising)]
+        largest = max(raising[one] / shares[one] for one in clear)
+        for orbit in range(count):
+            stays = orbit in clear and raising[orbit] > shares[orbit] * sum(raising)
+            stays = stays and raising[orbit] / shares[orbit] >= 0.05 * largest
+            assert (found[label][orbits == orbit] == stays).all()
+    assert found[:2].any((1, 2)).all() and (found != maps[:, orbits])[:2].any((1, 2)).all() and not found[2].any()
+    assert not probes.decisive(maps[:, orbits], scores[:, orbits], np.zeros((8, 7)))[2].any()
+
+
+def test_beside_what_decides_twenty_times_as_much_for_its_energy_the_rest_is_left_out():
+    orbits = spectrum.orbits(8, 8)
+    scores, energy, maps = np.zeros(34), np.ones(34), np.zeros(34, bool)
+    scores[[3, 5, 7, 9]], energy[[3, 5, 7, 9]], maps[[3, 5, 7]] = 1, [0.01, 0.19, 0.21, 0.001], True
+    found = probes.decisive(maps[None, orbits], scores[None, orbits], energy[orbits])
+    np.testing.assert_array_equal(found[0], np.isin(orbits, (3, 5)))

@@ -51,7 +51,7 @@ def weights(directory):
 
 @pytest.fixture
 def all_in_use(monkeypatch):
-    monkeypatch.setattr(probe.probes, "in_use", lambda measured: np.array([True, True, False, False]))
+    monkeypatch.setattr(probe.probes, "in_use", lambda measured, filled: np.array([True, True, False, False]))
 
 
 @pytest.mark.usefixtures("all_in_use", "undrawn")
@@ -111,28 +111,26 @@ def test_the_training_goes_on_from_point_to_point_for_the_steps_that_are_left(tm
 @pytest.mark.usefixtures("all_in_use")
 def test_a_round_that_adds_nothing_is_followed_by_the_training(tmp_path, monkeypatch):
     added = iter([True, False, True])
-    monkeypatch.setattr(probe, "_added", lambda config, maps, used, grafted: np.full_like(grafted, next(added)))
+    monkeypatch.setattr(probe, "_added", lambda config, maps, scores, grafted: np.full_like(grafted, next(added)))
     runner.run(make_config(stages="probe", probe__rounds=3), storage.path(tmp_path))
     steps = [json.loads(file.read_text())["train"]["steps"] for file in sorted(tmp_path.glob("probes/?/config.json"))]
     assert steps == [1, 1, 3]
 
 
 def ranked(*scores):
-    """Maps of two classes at 2 %, of which the first one ranks orbits by these scores."""
-    planes, orbits = np.zeros((2, 24, 24)), spectrum.orbits(24, 24)
+    """The map of a class with these orbits, and the scores."""
+    plane, orbits = np.zeros((1, 24, 24)), spectrum.orbits(24, 24)
     for orbit, score in scores:
-        planes[0][orbits == orbit] = score
-    about = {"classes": ("a", "b"), "method": "graft", "searched_on": "train", "images": np.ones(2, int)}
-    return dfm.from_scores(list(planes), (0.02,), **about, forward_equivalents=0, provenance={})
+        plane[0][orbits == orbit] = score
+    return plane > 0, plane
 
 
-def test_what_only_fills_a_map_is_not_grafted():
+def test_frequencies_can_be_exempted():
     config, nothing = make_config(), np.zeros((24, 24), bool)
-    maps, first = ranked((5, 1.0), (6, 0.06), (7, 0.04)), np.array([True, False])
-    added = probe._added(config, maps, first, nothing)
+    added = probe._added(config, *ranked((5, 1.0), (6, 0.06)), nothing)
     np.testing.assert_array_equal(added, np.isin(spectrum.orbits(24, 24), (5, 6)))
     config.probe.exempt_frequencies = "high:0.0"
-    assert not probe._added(config, maps, first, nothing).any()
+    assert not probe._added(config, *ranked((5, 1.0), (6, 0.06)), nothing).any()
 
 
 @pytest.mark.usefixtures("all_in_use")
@@ -158,10 +156,10 @@ def test_a_class_that_a_round_has_not_learned_is_named(caplog):
 
 
 def test_no_more_than_a_share_of_the_plane_is_grafted_and_the_log_tells(caplog):
-    config, maps = make_config(), ranked((5, 1.0), (6, 0.9), (7, 0.8), (8, 0.7))
+    config, of_class = make_config(), ranked((5, 1.0), (6, 0.9), (7, 0.8), (8, 0.7))
     config.probe.max_share = 8 / 576
     before = np.isin(spectrum.orbits(24, 24), (20, 21))
-    added = probe._added(config, maps, np.array([True, False]), before)
+    added = probe._added(config, *of_class, before)
     np.testing.assert_array_equal(added, np.isin(spectrum.orbits(24, 24), (5, 6)))
     assert "the first frequencies of each go up to 1.38889 %" in caplog.text
     config.probe.max_share = 0.0
@@ -170,7 +168,7 @@ def test_no_more_than_a_share_of_the_plane_is_grafted_and_the_log_tells(caplog):
 
 
 def test_where_nothing_is_found_the_training_is_a_standard_one(tmp_path, monkeypatch):
-    monkeypatch.setattr(probe.probes, "in_use", lambda measured: np.zeros(4, bool))
+    monkeypatch.setattr(probe.probes, "in_use", lambda measured, filled: np.zeros(4, bool))
     runner.run(make_config(stages="probe,train"), storage.path(tmp_path / "mitigated"))
     standard = small(dfm_resnet.get_config())
     standard.data.name, standard.stages = "biased", "train"
@@ -190,8 +188,8 @@ def test_classes_can_be_exempted(tmp_path):
     runner.run(config, directory)
     found = np.load(tmp_path / "probes" / "frequencies-1.npy")
     maps = dfm.DominantFrequencyMaps.load(directory / "probes" / "1" / "dfm" / "graft.npz")
-    cross = probe._added(config, maps, np.array([False, True, False, False]), np.zeros((24, 24), bool))
-    np.testing.assert_array_equal(found, cross)
+    cross, scores = maps.masks[0, 1], maps.scores[1]
+    assert found.any() and not (found & ~cross).any() and (scores[found] >= 0.05 * scores.max()).all()
     assert Probes.read(directory / "probes" / "probes.json").exempt == (True, False, False, True)
 
 

@@ -14,7 +14,7 @@ import functools
 import logging
 
 import numpy as np
-from jaxtyping import Bool
+from jaxtyping import Bool, Float
 from ml_collections import ConfigDict
 
 from fsjax.data import frequencies
@@ -28,8 +28,7 @@ from fsjax.experiment import pipeline
 from fsjax.experiment.stages import STAGES, search, train
 from fsjax.experiment.stages.stage import Stage
 from fsjax.experiment.workspace import Workspace
-from fsjax.fourier import masks
-from fsjax.fourier.dfm import DominantFrequencyMaps
+from fsjax.fourier import masks, spectrum
 from fsjax.runtime import files, parallel
 from fsjax.runtime.config_fields import Table
 from fsjax.runtime.errors import InputError, unknown
@@ -39,8 +38,8 @@ from fsjax.training.ways import graft
 
 logger = logging.getLogger(__name__)
 
-# Of the score of a map's first frequency: what has less only fills the map.
-_FAINT = 0.05
+# Images that show how much of the energy a frequency has, evenly over the training images.
+_ENERGY_IMAGES = 512
 _EXEMPT_FREQUENCIES = "probe.exempt_frequencies"
 
 FIELDS: Table = {
@@ -146,9 +145,11 @@ def _run(workspace: Workspace) -> None:
         one = round_config(config, number, end, before, start)
         pipeline.run(one, folder / str(number), STAGES)
         of_round = Workspace(one, folder / str(number))
-        measured = _measure(config, of_round, dataset)
-        used = probes.in_use(measured)
-        added = _added(config, of_round.maps, used & ~exempt, grafted)
+        maps = _decisive(config, of_round, dataset)
+        measured = _measure(config, of_round, maps, dataset)
+        used = probes.in_use(measured, maps.sum((1, 2)) / masks.budget(config.probe.share, *grafted.shape))
+        chosen = used & ~exempt
+        added = _added(config, maps[chosen], of_round.maps.scores[chosen], grafted)
         grafted = grafted | added
         accuracy = evaluate_unfiltered(of_round.classifier, workspace.dataset("test")).accuracy
         found = (*measured, tuple(used.tolist()), int(added.sum()), float(grafted.mean()))
@@ -174,16 +175,13 @@ def _run(workspace: Workspace) -> None:
 
 def _added(
     config: ConfigDict,
-    maps: DominantFrequencyMaps,
-    chosen: Bool[np.ndarray, " classes"],
+    maps: Bool[np.ndarray, "chosen size size"],
+    scores: Float[np.ndarray, "chosen size size"],
     grafted: Bool[np.ndarray, "size size"],
 ) -> Bool[np.ndarray, "size size"]:
     """Return what the maps of the chosen classes add to the frequencies that are grafted."""
-    assert maps.scores is not None, "the graft search ranks frequencies"
-    scores = maps.scores[chosen]
-    clear = scores >= _FAINT * scores.max((1, 2), keepdims=True, initial=0)
     spared = frequencies.read(config.probe.exempt_frequencies, config.data.image_size, _EXEMPT_FREQUENCIES)
-    new = maps.at(config.probe.share)[chosen] & clear & ~grafted & (True if spared is None else ~spared)
+    new = maps & ~grafted & (True if spared is None else ~spared)
     room = masks.budget(config.probe.max_share, *grafted.shape) - int(grafted.sum())
     added = masks.union(new, scores, room)
     if added.sum() < new.any(0).sum():
@@ -210,9 +208,20 @@ def _exempt(config: ConfigDict, classes: tuple[str, ...]) -> Bool[np.ndarray, " 
     return np.isin(classes, names)
 
 
-def _measure(config: ConfigDict, of_round: Workspace, dataset: Dataset) -> Measured:
-    """Measure the maps of a round's network on the training images."""
-    classifier, maps = of_round.classifier, of_round.maps.at(config.probe.share)
+def _decisive(config: ConfigDict, of_round: Workspace, dataset: Dataset) -> Bool[np.ndarray, "classes size size"]:
+    """Return the maps of a round, but for what is not decisive in them."""
+    maps = of_round.maps
+    assert maps.scores is not None, "the graft search ranks frequencies"
+    rows = np.unique(np.linspace(0, len(dataset) - 1, _ENERGY_IMAGES).astype(int))
+    images = np.asarray(normalise(dataset.images(rows), *of_round.classifier.mean_std))
+    return probes.decisive(maps.at(config.probe.share), maps.scores, spectrum.energy(images - images.mean(0)))
+
+
+def _measure(
+    config: ConfigDict, of_round: Workspace, maps: Bool[np.ndarray, "classes size size"], dataset: Dataset
+) -> Measured:
+    """Measure maps of a round's network on the training images."""
+    classifier = of_round.classifier
     nothing = np.full(len(maps), np.nan)
     sample = GraftSample(
         images=lambda rows: np.asarray(normalise(dataset.images(rows), *classifier.mean_std)),
