@@ -21,7 +21,7 @@ from fsjax.runtime import parallel
 
 @runtime_checkable
 class Sliceable(Protocol):
-    """A sequence whose slices are arrays: an array, `masks.Packed`, or a `LazyArray`."""
+    """A sequence whose slices are arrays: an array, or a `LazyArray`."""
 
     def __len__(self) -> int: ...
 

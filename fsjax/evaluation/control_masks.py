@@ -3,7 +3,7 @@
 import functools
 
 import numpy as np
-from jaxtyping import Bool, Float
+from jaxtyping import Bool, Float, UInt8
 
 from fsjax.data.dataset import Dataset
 from fsjax.data.preprocess import normalise
@@ -80,8 +80,8 @@ def pack_controls(
     *,
     random_masks: int,
     seed: int,
-) -> masks.Packed:
-    """Return the controls of every class's map: [masks, classes, H, W], as `mask_counts` has them.
+) -> UInt8[np.ndarray, "masks classes height bytes"]:
+    """Return the controls of every class's map, as `mask_counts` has them, at a bit a position (`masks.unpack`).
 
     Their energy is that of the first test images of each class, not of a set's own: a set is judged part by part, and
     its maps know as little of it. A class without test images has the low-pass mask twice. Pixels are in [0, 1] for
@@ -102,8 +102,8 @@ def pack_controls(
     own = range(classes)[parallel.share(classes)]
     with Progress("ood controls", len(own), "classes") as progress:
         for label in own:
-            bits[:, label] = masks.Packed.of(of_class(label)).bits
+            bits[:, label] = np.packbits(of_class(label), axis=-1)
             progress.update(1)
     for label in range(classes):  # one by one, since a message of all classes may not fit in memory
         bits[:, label] = parallel.total(bits[:, label])
-    return masks.Packed(bits, width)
+    return bits

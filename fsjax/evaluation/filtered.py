@@ -1,7 +1,7 @@
 """Predict images after all but some of their frequencies are removed."""
 
 import numpy as np
-from jaxtyping import Bool, Float, Int
+from jaxtyping import Bool, Float, Int, UInt8
 
 from fsjax.data.dataset import Images
 from fsjax.data.preprocess import normalise
@@ -9,7 +9,6 @@ from fsjax.engine import sharing
 from fsjax.engine.engine import Engine
 from fsjax.evaluation.rates import class_rates
 from fsjax.evaluation.results import Rates
-from fsjax.fourier.masks import Packed
 from fsjax.runtime import interrupt, parallel
 from fsjax.runtime.progress import Progress
 from fsjax.runtime.read_ahead import read_ahead
@@ -38,7 +37,7 @@ def predicted_counts(
     engine: Engine,
     dataset: Images,
     mean_std: tuple[np.ndarray, np.ndarray],
-    masks: Bool[np.ndarray, "masks *classes height width"] | Packed,
+    masks: Bool[np.ndarray, "masks *classes height width"] | UInt8[np.ndarray, "masks *classes height bytes"],
     targets: Int[np.ndarray, " masks"] | None,
     *,
     label: str,
@@ -56,7 +55,7 @@ def predicted_counts(
       engine: sums the statistic `predicted_target`; without targets `correct`.
       dataset: images with labels.
       mean_std: of pixels in [0, 1], per channel.
-      masks: filters.
+      masks: filters, or their bits, as in `tile.Perturbations`.
       targets: class of each mask.
       label: of the progress bar.
       alone: whether this process computes everything itself.

@@ -129,7 +129,7 @@ def decisive(
     raising = np.maximum(spectrum.per_orbit(scores), 0)
     held = spectrum.per_orbit(energy) * sizes
     inside = spectrum.per_orbit(maps) & (raising >= _FAINT * raising.max(1, keepdims=True))
-    total = max(held.sum(), np.finfo(np.float32).tiny)  # where images are all alike
+    total = max(held.sum(), 1e-30)  # where images are all alike
     per_energy = raising / np.maximum(held, 1e-12 * total)
     mean = raising.sum(1, keepdims=True) / total
     largest = np.where(inside, per_energy, 0).max(1, keepdims=True)

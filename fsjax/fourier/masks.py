@@ -27,8 +27,6 @@ Examples:
   True
   >>> bool((masks.outside(low, np.ones((8, 8)), 10.0, rng) & low).any())
   False
-  >>> masks.Packed.of(low[None])[:1].shape  # bits, which an engine unpacks on its devices
-  (1, 8, 1)
 """
 
 from collections.abc import Callable
@@ -40,31 +38,8 @@ from jaxtyping import Array, Bool, Float, Int, UInt8
 from fsjax.fourier import spectrum
 
 
-class Packed:
-    """Masks at one bit a position; a slice of them is a slice of the bits, which an engine takes.
-
-    Attributes:
-      bits: uint8 [..., H, ceil(W / 8)].
-      width: W.
-    """
-
-    def __init__(self, bits: UInt8[np.ndarray, "*masks height bytes"], width: int) -> None:
-        self.bits, self.width = bits, width
-
-    @classmethod
-    def of(cls, masks: Bool[np.ndarray, "*masks height width"]) -> "Packed":
-        """Pack bool masks."""
-        return cls(np.packbits(masks, axis=-1), masks.shape[-1])
-
-    def __len__(self) -> int:
-        return len(self.bits)
-
-    def __getitem__(self, which: slice) -> UInt8[np.ndarray, "*masks height bytes"]:
-        return self.bits[which]
-
-
 class PackedOnce:
-    """Masks that are made when a slice asks for them the first time, and kept at one bit a position.
+    """Masks that are made when they are first asked for, and kept at a bit a position, as an engine takes them.
 
     Args:
       count: number of masks.
@@ -89,7 +64,7 @@ class PackedOnce:
 def unpack(
     bits: UInt8[Array, "*masks height bytes"] | UInt8[np.ndarray, "*masks height bytes"], width: int
 ) -> Bool[Array, "*masks height width"]:
-    """Return the masks, of so many columns, that `Packed` and `PackedOnce` keep at a bit a position."""
+    """Return masks of so many columns that `np.packbits(masks, axis=-1)` keeps at a bit a position."""
     return jnp.unpackbits(jnp.asarray(bits), axis=-1, count=width).astype(bool)
 
 

@@ -49,7 +49,7 @@ def test_packed_controls_know_the_first_images_of_their_class(monkeypatch):
     monkeypatch.setattr(control_masks, "ENERGY_IMAGES", 2)
     source, maps = Made((3, 4, 0), size=SIDE), np.stack([of_size(29)] * 3)
     packed = pack_controls(maps, 29, Dataset(source, SIDE), MEAN_STD, random_masks=2, seed=5)
-    found, controls = packed[: len(packed)], ControlMasks(maps, 29, seed=5)
+    found, controls = np.asarray(masks.unpack(packed, SIDE)), ControlMasks(maps, 29, seed=5)
     assert found.shape == (1 + 1 + 2 + 2, 3, SIDE, SIDE)
     for label in range(2):
         pixels = (source.images[source.labels == label][:2] / 255 - MEAN_STD[0]) / MEAN_STD[1]

@@ -70,12 +70,12 @@ def test_what_only_fills_a_map_or_decides_no_more_than_its_energy_is_left_out():
     rng = np.random.default_rng(0)
     orbits = spectrum.orbits(8, 7)
     count = orbits.max() + 1
-    energy = rng.gamma(0.5, size=count)
-    scores = rng.normal(size=(3, count)) * rng.gamma(0.5, size=count)
+    classes, energy = 40, rng.lognormal(size=count)
+    scores = rng.lognormal(size=(classes, count)) * rng.normal(0.5, 1, size=(classes, count))
     scores[2] = 0  # a class that nothing raises
-    maps = rng.random((3, count)) < 0.7
+    maps = rng.random((classes, count)) < 0.7
     found = probes.decisive(maps[:, orbits], scores[:, orbits], energy[orbits])
-    for label in range(3):
+    for label in range(classes):
         raising = [max(score, 0) for score in scores[label]]
         shares = [(orbits == orbit).sum() * energy[orbit] for orbit in range(count)]
         shares = [share / sum(shares) for share in shares]

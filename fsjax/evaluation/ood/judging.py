@@ -7,7 +7,7 @@ from collections.abc import Callable
 
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Float, Int, PyTree
+from jaxtyping import Array, Float, Int, PyTree, UInt8
 from ml_collections import ConfigDict
 
 from fsjax.data.dataset import Dataset, Images
@@ -26,7 +26,7 @@ from fsjax.evaluation.results import Evaluation, Rates
 from fsjax.evaluation.statistics import wilson
 from fsjax.evaluation.unfiltered import confusion_matrix
 from fsjax.fourier.dfm import DominantFrequencyMaps
-from fsjax.fourier.masks import Packed, budget
+from fsjax.fourier.masks import budget
 from fsjax.models.classifier import Classifier
 from fsjax.runtime import files, parallel
 from fsjax.runtime.errors import InputError
@@ -186,7 +186,7 @@ class Judge:
         return {"random_masks": self.random_masks, "seed": self._config.seed}
 
     @functools.cached_property
-    def _controls(self) -> Packed:
+    def _controls(self) -> UInt8[np.ndarray, "masks classes height bytes"]:
         positions = budget(self.share, *self._maps.shape[1:])
         return pack_controls(self._maps, positions, self._test, self._classifier.mean_std, **self._control_options)
 

@@ -145,11 +145,14 @@ def _run(workspace: Workspace) -> None:
         one = round_config(config, number, end, before, start)
         pipeline.run(one, folder / str(number), STAGES)
         of_round = Workspace(one, folder / str(number))
-        maps = _decisive(config, of_round, dataset)
+        ranked = of_round.maps
+        assert ranked.scores is not None, "the graft search ranks frequencies"
+        energy = _energy(dataset, of_round.classifier.mean_std)
+        maps = probes.decisive(ranked.at(config.probe.share), ranked.scores, energy)
         measured = _measure(config, of_round, maps, dataset)
         used = probes.in_use(measured, maps.sum((1, 2)) / masks.budget(config.probe.share, *grafted.shape))
         chosen = used & ~exempt
-        added = _added(config, maps[chosen], of_round.maps.scores[chosen], grafted)
+        added = _added(config, maps[chosen], ranked.scores[chosen], grafted)
         grafted = grafted | added
         accuracy = evaluate_unfiltered(of_round.classifier, workspace.dataset("test")).accuracy
         found = (*measured, tuple(used.tolist()), int(added.sum()), float(grafted.mean()))
@@ -208,13 +211,11 @@ def _exempt(config: ConfigDict, classes: tuple[str, ...]) -> Bool[np.ndarray, " 
     return np.isin(classes, names)
 
 
-def _decisive(config: ConfigDict, of_round: Workspace, dataset: Dataset) -> Bool[np.ndarray, "classes size size"]:
-    """Return the maps of a round, but for what is not decisive in them."""
-    maps = of_round.maps
-    assert maps.scores is not None, "the graft search ranks frequencies"
+def _energy(dataset: Dataset, mean_std: tuple[np.ndarray, np.ndarray]) -> Float[np.ndarray, "size size"]:
+    """Return mean |F x|^2 of training images without the mean image."""
     rows = np.unique(np.linspace(0, len(dataset) - 1, _ENERGY_IMAGES).astype(int))
-    images = np.asarray(normalise(dataset.images(rows), *of_round.classifier.mean_std))
-    return probes.decisive(maps.at(config.probe.share), maps.scores, spectrum.energy(images - images.mean(0)))
+    images = np.asarray(normalise(dataset.images(rows), *mean_std))
+    return spectrum.energy(images - images.mean(0))
 
 
 def _measure(
