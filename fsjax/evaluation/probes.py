@@ -176,19 +176,23 @@ def measure(
     return Measured(base, swapped, psi, np.stack(limits, axis=1))
 
 
-def in_use(measured: Measured, filled: Float[np.ndarray, " classes"]) -> Bool[np.ndarray, " classes"]:
+def in_use(
+    measured: Measured, filled: Float[np.ndarray, " classes"], held: Float[np.ndarray, " classes"]
+) -> Bool[np.ndarray, " classes"]:
     """Return whether each class's map controls it, with 95 % confidence; False where the network has not learned it.
 
     What controls a class here is `verdict.CONTROL` for a whole map, and for the `decisive` part of one as much less as
-    it is smaller: where two frequencies alone decide every third image, they are a shortcut. A network that says the
-    class of anything is no exception, where a verdict would ask for more: a shortcut that is passed over stays in the
-    training, and one that is none costs little.
+    it is smaller: where two frequencies alone decide every third image, they are a shortcut. It has to come on top of
+    the energy that the map holds, which any cue would decide: psi - e, over 1 - e. A network that says the class of
+    anything is no exception, where a verdict would ask for more: a shortcut that is passed over stays in the training,
+    and one that is none costs little.
 
     Args:
       measured: psi and w of the maps.
       filled: how much of its budget of positions each map takes, in [0, 1].
+      held: how much of the energy in which images differ each map holds, e, in [0, 1].
     """
-    return (measured.psi_ci[:, 0] > verdict.CONTROL * filled) & learned(measured.swapped)
+    return (measured.psi_ci[:, 0] > held + (1 - held) * verdict.CONTROL * filled) & learned(measured.swapped)
 
 
 def learned(swapped: Float[np.ndarray, " classes"]) -> Bool[np.ndarray, " classes"]:

@@ -35,12 +35,17 @@ def test_a_map_is_in_use_where_its_lower_limit_is_above_a_half_or_as_much_less_a
     limits = np.array([[0.51, 0.9], [0.49, 0.9], [0.45, 1.0], [0.53, 1.0], [np.nan, np.nan]])
     swapped = np.array([0.9, 0.9, 0.9, 0.5, np.nan])
     of_classes = Measured(base, swapped, limits.mean(1), limits)
-    assert probes.in_use(of_classes, np.ones(5)).tolist() == [True, False, False, True, False]
+    nothing, whole = np.zeros(5), np.ones(5)
+    assert probes.in_use(of_classes, whole, nothing).tolist() == [True, False, False, True, False]
     # A map of a tenth of the frequencies has to control a tenth as much.
-    assert probes.in_use(of_classes, np.array([1, 0.1, 0.89, 1.03, 0.1])).tolist() == [True, True, True, True, False]
-    assert not probes.in_use(of_classes, np.array([1.03, 1, 0.91, 1.07, 0])).any()
+    smaller = np.array([1, 0.1, 0.89, 1.03, 0.1])
+    assert probes.in_use(of_classes, smaller, nothing).tolist() == [True, True, True, True, False]
+    assert not probes.in_use(of_classes, np.array([1.03, 1, 0.91, 1.07, 0]), nothing).any()
+    # What it controls comes on top of the energy that it holds.
+    held = np.array([0.01, 0.46, 0.03, 0.07, 0.0])
+    assert probes.in_use(of_classes, smaller, held).tolist() == [True, True, False, False, False]
     # What the network has not learned it cannot use.
-    assert not probes.in_use(of_classes._replace(swapped=0.45 + 0 * swapped), np.ones(5)).any()
+    assert not probes.in_use(of_classes._replace(swapped=0.45 + 0 * swapped), whole, nothing).any()
 
 
 def test_the_file_is_read_back_and_another_one_is_refused(tmp_path):

@@ -51,7 +51,7 @@ def weights(directory):
 
 @pytest.fixture
 def all_in_use(monkeypatch):
-    monkeypatch.setattr(probe.probes, "in_use", lambda measured, filled: np.array([True, True, False, False]))
+    monkeypatch.setattr(probe.probes, "in_use", lambda measured, filled, held: np.array([True, True, False, False]))
 
 
 @pytest.mark.usefixtures("all_in_use", "undrawn")
@@ -168,7 +168,7 @@ def test_no_more_than_a_share_of_the_plane_is_grafted_and_the_log_tells(caplog):
 
 
 def test_where_nothing_is_found_the_training_is_a_standard_one(tmp_path, monkeypatch):
-    monkeypatch.setattr(probe.probes, "in_use", lambda measured, filled: np.zeros(4, bool))
+    monkeypatch.setattr(probe.probes, "in_use", lambda measured, filled, held: np.zeros(4, bool))
     runner.run(make_config(stages="probe,train"), storage.path(tmp_path / "mitigated"))
     standard = small(dfm_resnet.get_config())
     standard.data.name, standard.stages = "biased", "train"
