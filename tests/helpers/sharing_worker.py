@@ -123,7 +123,7 @@ def evaluate_all(case):
         fewer = config.copy_and_resolve_references()
         fewer.report.share, fewer.ood.random_masks, fewer.seed = 0.3, 3, 1
         judge = judging.Judge(fewer, classifier, maps, dataset)
-        told(case, "controls out of distribution", judge._controls.bits.tolist())
+        told(case, "controls out of distribution", judge._controls.tolist())
         for turn in ("first", "second"):
             file, make_counter = output.parent / "ood" / "attack.json", functools.partial(judge.make_counter, image_set)
             counts = count_parts(image_set, file, {"made of": "this"}, judge.count_shape, make_counter)

@@ -1,5 +1,6 @@
 """Processes that share work: they start and end with the one they work for, and a signal for it is not theirs."""
 
+import contextlib
 import operator
 import os
 import pathlib
@@ -103,8 +104,11 @@ def test_a_process_that_was_ended_is_told_and_others_are_started():
 
 def children(process):
     """Process ids, of all its threads."""
-    of_threads = pathlib.Path(f"/proc/{process.pid}/task").glob("*/children")
-    return sorted(int(pid) for of_thread in of_threads for pid in of_thread.read_text().split())
+    found: list[int] = []
+    for of_thread in pathlib.Path(f"/proc/{process.pid}/task").glob("*/children"):
+        with contextlib.suppress(FileNotFoundError, ProcessLookupError):  # a thread may end meanwhile
+            found += map(int, of_thread.read_text().split())
+    return sorted(found)
 
 
 def is_running(pid):
