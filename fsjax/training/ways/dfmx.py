@@ -9,6 +9,7 @@ from jaxtyping import Array, Bool, Int, Key
 from ml_collections import ConfigDict
 
 from fsjax.fourier import spectrum
+from fsjax.fourier.masks import unpack
 from fsjax.runtime.config_fields import Table
 from fsjax.runtime.errors import InputError
 from fsjax.runtime.storage import Path
@@ -59,7 +60,7 @@ def make_dfmx(
 
     def apply(keys: Keys, labels: Labels, images: Images) -> Images:
         drawn, other = jax.vmap(draw)(keys)
-        keep = jnp.unpackbits(jnp.asarray(packed)[other], axis=-1, count=width)
+        keep = unpack(jnp.asarray(packed)[other], width)
         filtered = spectrum.filter_spectra(spectrum.spectra(images), keep[None])[0]
         if channel_roll:
             filtered = jnp.roll(filtered, -1, axis=-1)
