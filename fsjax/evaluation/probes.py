@@ -81,14 +81,17 @@ class Probes(ResultFile):
       exempt: whether a class's maps were left out of what is grafted, by config.probe.exempt_classes.
       rounds: in order; trainings of their own, and then the final one at some points, unless nothing was found.
       share: of the plane that is grafted in the final training.
+      before: accuracy of the first round's network on the sets of config.ood, by name; None where the run has no stage
+        ood, and in files of version 3.
     """
 
     classes: tuple[str, ...]
     exempt: Annotated[tuple[bool, ...], Length("classes")]
     rounds: tuple[ProbeRound, ...]
     share: float
+    before: dict[str, float] | None
 
-    stage, version = "probe", 3
+    stage, version = "probe", 4
 
     @property
     def cost(self) -> float | None:

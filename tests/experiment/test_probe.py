@@ -1,6 +1,7 @@
 """The stage probe: rounds, what they graft, restarts, what is refused, and a planted shortcut that training loses."""
 
 import json
+import re
 
 import jax
 import numpy as np
@@ -8,6 +9,9 @@ import pytest
 
 from configs import dfm_resnet, mitigate
 from fsjax import models
+from fsjax.data.preprocess import normalise
+from fsjax.evaluation.ood import attacks, corruptions
+from fsjax.evaluation.ood.results import OodResult
 from fsjax.evaluation.probes import ProbeRound, Probes
 from fsjax.experiment import runner
 from fsjax.experiment.multi_run import probe
@@ -83,6 +87,45 @@ def test_rounds_graft_what_the_ones_before_found_and_the_final_training_all_of_i
     assert (tmp_path / "stages" / "train.json").read_text() == before
     record = json.loads(before)
     assert {"probes/frequencies.npy", "probes/start.json"} <= record["inputs"].keys()
+
+
+@pytest.mark.usefixtures("all_in_use", "undrawn")
+def test_the_page_has_the_first_network_and_the_last_beside_each_other_on_corrupted_and_attacked_images(tmp_path):
+    """Against accuracies that are counted image by image."""
+    directory, config = storage.path(tmp_path), make_config(stages="probe,train,search,evaluate,ood,report")
+    config.probe.rounds, config.probe.points, config.train.steps = 1, (), 8
+    config.ood.corruptions, config.ood.attacks, config.ood.images_per_class = "noise,contrast", "fgsm:8/255", 3
+    runner.run(config, directory)
+    first = Workspace(probe.round_config(config, 1, config.probe.length), directory / "probes" / "1")
+    test, classifier = first.dataset("test"), first.classifier
+    rows = np.flatnonzero(np.arange(len(test)) % 6 < 3)  # six a class, in their order
+    chosen = test.subset(rows)
+
+    def right(images):
+        logits = [
+            classifier.model.apply(classifier.model.params, normalise(image[None], *classifier.mean_std))
+            for image in images
+        ]
+        return np.mean(np.argmax(np.concatenate(logits), 1) == chosen.labels)
+
+    def images_of(dataset):
+        return dataset.images(np.arange(len(dataset)))
+
+    kinds = [(name, severity) for name in ("noise", "contrast") for severity in range(5)]
+    corrupted = [corruptions.corrupted(chosen, rows, *kind, config.seed) for kind in kinds]
+    attacker = attacks.make_attacker(
+        classifier.model.apply, classifier.mean_std, attacks.parse("fgsm:8/255"), config.seed
+    )
+    attacked = attacker(classifier.model.params, chosen, rows)
+    found = Probes.read(directory / "probes" / "probes.json").before
+    assert found.keys() == {"corruptions", attacks.parse("fgsm:8/255").name}
+    assert found["corruptions"] == pytest.approx(np.mean([right(images_of(one)) for one in corrupted]), abs=1e-6)
+    assert found[attacks.parse("fgsm:8/255").name] == pytest.approx(right(images_of(attacked)), abs=1e-6)
+    after = OodResult.read(directory / "ood" / "graft.json").sets
+    page = (tmp_path / "report" / "graft" / "index.html").read_text()
+    for name, accuracy in found.items():
+        row = page.split(f"<td>on {name}</td>")[1].split("</tr>")[0]
+        assert re.findall(r"[\d.]+", re.sub("<.*?>", " ", row)) == [f"{accuracy:.3f}", f"{after[name].accuracy:.3f}"]
 
 
 @pytest.mark.usefixtures("all_in_use")

@@ -20,7 +20,7 @@ from ml_collections import ConfigDict
 from fsjax.data import frequencies
 from fsjax.data.dataset import Dataset
 from fsjax.data.preprocess import normalise
-from fsjax.evaluation import probes
+from fsjax.evaluation import ood, probes
 from fsjax.evaluation.grafts import GraftSample
 from fsjax.evaluation.probes import Measured, ProbeRound, Probes
 from fsjax.evaluation.unfiltered import evaluate_unfiltered
@@ -168,13 +168,22 @@ def _run(workspace: Workspace) -> None:
     for point in config.probe.points if grafted.any() else ():
         probed(point, own=False, start=start)
         start = point, folder / str(len(rounds))
-    found = Probes(dataset.classes, tuple(exempt.tolist()), tuple(rounds), float(grafted.mean()))
+    before = _before(workspace) if "ood" in config.stages.split(",") else None
+    found = Probes(dataset.classes, tuple(exempt.tolist()), tuple(rounds), float(grafted.mean()), before)
     last = {"run": len(rounds) if start else None}
     parallel.decide(lambda: files.write_json(probes.result_file(workspace.directory), found.to_json()))
     parallel.decide(lambda: files.write_npy(graft.probed_file(workspace.directory), grafted))
     parallel.decide(lambda: files.write_json(graft.start_file(workspace.directory), last))
     if not grafted.any():
         logger.info("probe: no class is controlled by a map of %g %%; nothing is grafted", 100 * config.probe.share)
+
+
+def _before(workspace: Workspace) -> dict[str, float]:
+    """Return the accuracy of the first round's network on the sets of the stage ood."""
+    directory = workspace.directory / "probes" / "1"
+    first = Workspace(round_config(workspace.config, 1, workspace.config.probe.length), directory)
+    identity = {path.name: files.sha256(path) for path in train.STAGE.outputs(first)}
+    return ood.accuracies(workspace.config, directory / "ood", first.classifier, workspace.dataset("test"), identity)
 
 
 def _added(
@@ -263,7 +272,7 @@ def _first(told: list[str]) -> str:
 
 STAGE = Stage(
     name="probe",
-    fields=("seed", "data", "model", "train", "probe"),
+    fields=("seed", "data", "model", "train", "probe", "ood"),
     check=check,
     outputs=lambda workspace: [
         probes.result_file(workspace.directory),
@@ -271,6 +280,8 @@ STAGE = Stage(
         graft.start_file(workspace.directory),
     ],
     run=_run,
+    # On other sets the first network is tried again, and everything else is there.
+    shown=("ood",),
     partial=lambda config: "probes",
     splits=lambda config: ("train", "test"),
 )

@@ -4,6 +4,7 @@ import numpy as np
 from jaxtyping import Bool
 
 from fsjax.evaluation import evaluation_file
+from fsjax.evaluation.ood import results as ood_results
 from fsjax.evaluation.probes import Probes, result_file
 from fsjax.fourier.dfm import DominantFrequencyMaps
 from fsjax.report import html, pictures
@@ -55,9 +56,18 @@ def make(directory: Path, maps: DominantFrequencyMaps, share: float) -> Section:
         share=found.share,
         cost=found.cost,
         accuracy=after.unfiltered.accuracy,
+        others=_others(directory, maps.method, found.before or {}),
         method=maps.method,
     )
     return Section("What the training was kept from", body)
+
+
+def _others(directory: Path, method: str, before: dict[str, float]) -> dict[str, tuple[float, float]]:
+    """Return the accuracy of the first and of the final network on each set of the stage ood that both have seen."""
+    if not (file := ood_results.result_file(directory, method)).exists():
+        return {}
+    after = ood_results.OodResult.read(file).sets
+    return {name: (accuracy, after[name].accuracy) for name, accuracy in before.items() if name in after}
 
 
 def _maps(directory: Path, number: int, count: int) -> Bool[np.ndarray, "classes height width"]:

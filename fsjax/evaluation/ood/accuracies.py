@@ -1,0 +1,47 @@
+"""How many images of other sets, corrupted or attacked, a classifier predicts correctly: no maps, no controls."""
+
+import numpy as np
+from ml_collections import ConfigDict
+
+from fsjax.data.dataset import Dataset
+from fsjax.evaluation.ood import sets
+from fsjax.evaluation.ood.counts import Counts, count_parts, rates
+from fsjax.evaluation.ood.judging import restrict
+from fsjax.evaluation.ood.sets import Part, Set
+from fsjax.evaluation.predict import make_predictor
+from fsjax.evaluation.unfiltered import confusion_matrix
+from fsjax.models.classifier import Classifier
+from fsjax.runtime.storage import Path
+
+
+def accuracies(
+    config: ConfigDict, directory: Path, classifier: Classifier, test: Dataset, identity: dict
+) -> dict[str, float]:
+    """Return the accuracy on each set that config.ood names, by its name. Collective: processes share the images.
+
+    Args:
+      config: of the run.
+      directory: where counts are stored, so that a restart counts only the rest.
+      classifier: that predicts.
+      test: test images, which are corrupted and attacked.
+      identity: JSON values that identify the classifier: counts of another one are not used.
+    """
+    classes, nothing = len(classifier.classes), np.zeros(len(classifier.classes), np.int64)
+
+    def of_set(image_set: Set) -> float:
+        restricted = restrict(classifier, image_set.classes if image_set.restrict else None)
+        predict = make_predictor(restricted.model.apply, *restricted.mean_std)
+
+        def count(part: Part) -> Counts:
+            images = part.open()
+            matrix = confusion_matrix(predict(restricted.model.params, images, alone=True), images.labels, classes)
+            right, called = np.stack([np.diag(matrix), nothing]), np.stack([matrix.sum(0), nothing])
+            return Counts(np.bincount(images.labels, minlength=classes), right, called, np.zeros((0, classes), int))
+
+        made_of = identity | {"set": image_set.made_of, "part": sets.PART}
+        made_of |= {"images_per_class": config.ood.images_per_class, "maps": False}
+        file = directory / f"{sets.file_name(image_set.name)}.json"
+        return rates(count_parts(image_set, file, made_of, (5, classes), lambda: count), {}).accuracy
+
+    opened = (open_set() for open_set in sets.openers(config, classifier, test))
+    return {image_set.name: of_set(image_set) for image_set in opened}
