@@ -93,7 +93,8 @@ def test_rounds_graft_what_the_ones_before_found_and_the_final_training_all_of_i
 def test_the_page_has_the_first_network_and_the_last_beside_each_other_on_corrupted_and_attacked_images(tmp_path):
     """Against accuracies that are counted image by image."""
     directory, config = storage.path(tmp_path), make_config(stages="probe,train,search,evaluate,ood,report")
-    config.probe.rounds, config.probe.points, config.train.steps = 1, (), 8
+    config.probe.rounds, config.probe.points, config.train.steps = 1, (), 100
+    config.train.optimizer, config.train.learning_rate = "adamw", 3e-3
     config.ood.corruptions, config.ood.attacks, config.ood.images_per_class = "noise,contrast", "fgsm:8/255", 3
     runner.run(config, directory)
     first = Workspace(probe.round_config(config, 1, config.probe.length), directory / "probes" / "1")
