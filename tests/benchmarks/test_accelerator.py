@@ -43,6 +43,7 @@ def of_part(rows, part, **fields):
     return [row for row in rows if row["part"] == part and fields.items() <= row.items()]
 
 
+@pytest.mark.slow
 def test_every_part_has_its_rows_with_finite_numbers(rows):
     assert [len(of_part(rows, part)) for part in accelerator.PARTS] == [1, len(METHODS), 3, 2, 1]
     for row in rows:
@@ -60,6 +61,7 @@ def test_every_part_has_its_rows_with_finite_numbers(rows):
     assert training["images"] == TOY.steps * TOY.batch_size
 
 
+@pytest.mark.slow
 def test_a_search_costs_the_passes_that_its_masks_and_images_make(rows):
     searched = {row["method"]: row for row in of_part(rows, "search")}
     assert list(searched) == list(METHODS)
@@ -74,6 +76,7 @@ def test_a_search_costs_the_passes_that_its_masks_and_images_make(rows):
         assert row["images_per_second"] == pytest.approx(rate, rel=0.01)
 
 
+@pytest.mark.slow
 def test_removal_is_held_against_plain_passes_and_the_cpu_and_scaled_to_cifar10_as_an_estimate(rows):
     (row,) = of_part(rows, "search", method="removal")
     assert row["tile_ratio"] > 0 and row["tiles"] >= 1
@@ -85,6 +88,7 @@ def test_removal_is_held_against_plain_passes_and_the_cpu_and_scaled_to_cifar10_
     assert row["loss_difference_from_cpu"] < 1e-5
 
 
+@pytest.mark.slow
 def test_precisions_agree_with_highest_as_far_as_they_differ(rows):
     highest, tf32, bfloat16 = of_part(rows, "precision")
     # On a CPU TF32 is float32.
@@ -95,6 +99,7 @@ def test_precisions_agree_with_highest_as_far_as_they_differ(rows):
         assert -1 <= row["worst_spearman"] <= row["spearman"] <= 1 and 0 <= row["worst_top_iou"] <= row["top_iou"] <= 1
 
 
+@pytest.mark.slow
 def test_a_part_given_alone_finds_the_trained_model_and_replaces_its_own_rows(rows, settings, monkeypatch):
     def trained_again(*_):
         raise AssertionError("trained again")
@@ -104,6 +109,7 @@ def test_a_part_given_alone_finds_the_trained_model_and_replaces_its_own_rows(ro
     assert len(again) == len(rows) and again[-3:] == of_part(rows, "precision")
 
 
+@pytest.mark.slow
 def test_a_round_searches_two_classes_anew_under_all_masks(rows, settings, monkeypatch):
     counted = []
 

@@ -23,6 +23,7 @@ def shown(notebook):
     return [{(one.output_type, *sorted(one.get("data", {}))) for one in of_cell} for of_cell in outputs]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("file", FILES, ids=lambda file: file.stem)
 def test_a_notebook_runs_holds_its_own_claims_and_is_committed_with_such_outputs(file, notebooks):
     committed, ran = nbformat.read(file, as_version=4), notebooks.run(file)

@@ -8,6 +8,8 @@ import pytest
 from tests.helpers import ahead_of_time
 from tests.helpers.ahead_of_time import ACCELERATORS, TPUS
 
+pytestmark = pytest.mark.slow
+
 SIZE, IMAGES, MASKS = 4, 64, 4  # on one device
 # Estimated cycles of an image on a TPU, a quarter above what they are.
 CYCLES = {"masks": 370, "removal by products": 370, "graft": 380}

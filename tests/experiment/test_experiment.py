@@ -137,6 +137,7 @@ def test_the_page_says_where_there_is_no_verdict_and_why(done, monkeypatch):
     assert NO_VERDICT in page and "smallest share" not in page
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("undrawn")
 def test_the_published_search_in_bfloat16_goes_to_the_report(done, caplog):
     caplog.set_level(logging.INFO, "fsjax")

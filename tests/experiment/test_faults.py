@@ -247,6 +247,7 @@ def kill_when(process, condition, seconds=240):
         time.sleep(0.0005)
 
 
+@pytest.mark.slow
 def test_kills_in_the_middle_of_writes_lose_nothing(whole, tmp_path):
     """In a checkpoint that is half written, in a part of the search, in a page whose figures are there."""
     directory = tmp_path / "run"
@@ -287,6 +288,7 @@ def test_sigterm_in_the_search_keeps_what_is_computed_and_exits_with_143(whole, 
     assert_same(whole, copy)
 
 
+@pytest.mark.slow
 def test_kills_at_random_moments_lose_nothing(whole, tmp_path):
     found = killed.run(tmp_path, kills=3, seed=6, whole=whole, fields=FIELDS)
     assert found["kills"] == 3 and sum(found["by_stage"].values()) == 3
@@ -354,6 +356,7 @@ def test_a_second_run_on_a_workdir_is_refused_and_the_first_goes_on(whole, copy,
     assert_same(whole, copy)
 
 
+@pytest.mark.slow
 def test_a_clock_that_was_moved_back_changes_nothing(whole, copy, tmp_path):
     """Files of next year, and a process that lives a year ago."""
     back_to(copy, "search-removal")

@@ -412,6 +412,7 @@ def read_all(files):
     return [json.loads(line) for line in done.stdout.splitlines()]
 
 
+@pytest.mark.slow
 def test_no_file_takes_more_than_a_small_multiple_of_its_size(tmp_path):
     files = bombs(tmp_path)
     # Those first that may take least: the most that the process has held so far only grows.

@@ -123,6 +123,7 @@ def test_two_processes_that_share_a_model_end_with_the_files_of_one(whole, tmp_p
     assert found == expected
 
 
+@pytest.mark.slow
 def test_sigterm_to_one_process_stops_all_in_the_same_step_and_one_process_goes_on_as_two_would(whole, tmp_path):
     # A checkpoint at every step makes steps long enough to be caught between two of them.
     flags = ("--config.train.steps=100000", "--config.run.checkpoint_every=1", "--config.train.evaluators=")
@@ -166,6 +167,7 @@ def test_when_a_process_is_killed_the_other_says_so_in_a_line_and_ends(tmp_path,
     assert Checkpoints(tmp_path / "checkpoints").newest() % 3 == 0, "what was saved is whole"
 
 
+@pytest.mark.slow
 def test_a_process_that_never_comes_is_not_waited_for_longer_than_asked(tmp_path):
     """Of two runs, one lacks its process 1 and the other its process 0."""
     command = ["launch.py", *SMALL, f"--workdir={tmp_path / 'run'}", "--processes=2", "--config.run.startup_seconds=3"]

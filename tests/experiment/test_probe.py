@@ -23,6 +23,9 @@ from fsjax.runtime.checkpoints import Checkpoints
 from fsjax.runtime.errors import InputError
 from fsjax.training import loop, settings
 from fsjax.training.ways import graft
+from tests.helpers.undrawn import leave_undrawn
+
+ATTACK = "fgsm:8/255"
 
 
 def make_config(**fields):
@@ -54,15 +57,37 @@ def weights(directory):
     return jax.tree.leaves(checkpoints.variables(checkpoints.newest(), jax.eval_shape(lambda: network.init(0))))
 
 
+def two_in_use(measured, filled, held):
+    return np.array([True, True, False, False])
+
+
 @pytest.fixture
 def all_in_use(monkeypatch):
-    monkeypatch.setattr(probe.probes, "in_use", lambda measured, filled, held: np.array([True, True, False, False]))
+    monkeypatch.setattr(probe.probes, "in_use", two_in_use)
 
 
-@pytest.mark.usefixtures("all_in_use", "undrawn")
-def test_rounds_graft_what_the_ones_before_found_and_the_final_training_all_of_it(tmp_path):
-    directory = storage.path(tmp_path)
-    runner.run(make_config(), directory)
+def config_to_the_page():
+    """Networks that learn enough to be told from each other, on corrupted and attacked images as well."""
+    config = make_config(stages="probe,train,search,evaluate,ood,report", train__steps=100)
+    config.train.optimizer, config.train.learning_rate = "adamw", 3e-3
+    config.ood.corruptions, config.ood.attacks, config.ood.images_per_class = "noise,contrast", ATTACK, 3
+    return config
+
+
+@pytest.fixture(scope="module")
+def to_the_page(tmp_path_factory):
+    """The workdir of a run of all stages."""
+    directory = tmp_path_factory.mktemp("whole")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(probe.probes, "in_use", two_in_use)
+        leave_undrawn(patch)
+        runner.run(config_to_the_page(), storage.path(directory))
+    return directory
+
+
+@pytest.mark.usefixtures("all_in_use")
+def test_rounds_graft_what_the_ones_before_found_and_the_final_training_all_of_it(to_the_page):
+    tmp_path, directory = to_the_page, storage.path(to_the_page)
     found = Probes.read(directory / "probes" / "probes.json")
     grafted = np.load(graft.probed_file(directory))
     first = np.load(tmp_path / "probes" / "frequencies-1.npy")
@@ -70,7 +95,7 @@ def test_rounds_graft_what_the_ones_before_found_and_the_final_training_all_of_i
     assert first.sum() == found.rounds[0].added and grafted.sum() == sum(one.added for one in found.rounds)
     assert (grafted & first == first).all()
     configs = [json.loads((tmp_path / f"probes/{number}/config.json").read_text()) for number in (1, 2, 3)]
-    assert [one["train"]["steps"] for one in configs] == [1, 1, 3] and [one["seed"] for one in configs] == [1, 2, 3]
+    assert [one["train"]["steps"] for one in configs] == [30, 30, 70] and [one["seed"] for one in configs] == [1, 2, 3]
     assert [one["train"]["ways"] for one in configs] == ["", "graft", "graft"]
     assert configs[1]["train"]["graft"]["maps"] == str(tmp_path / "probes" / "frequencies-1.npy")
     page = (tmp_path / "report" / "graft" / "index.html").read_text()
@@ -83,20 +108,15 @@ def test_rounds_graft_what_the_ones_before_found_and_the_final_training_all_of_i
 
     # All of it again computes nothing, and the final training is tied to what was found.
     before = (tmp_path / "stages" / "train.json").read_text()
-    runner.run(make_config(), directory)
+    runner.run(config_to_the_page(), directory)
     assert (tmp_path / "stages" / "train.json").read_text() == before
     record = json.loads(before)
     assert {"probes/frequencies.npy", "probes/start.json"} <= record["inputs"].keys()
 
 
-@pytest.mark.usefixtures("all_in_use", "undrawn")
-def test_the_page_has_the_first_network_and_the_last_beside_each_other_on_corrupted_and_attacked_images(tmp_path):
+def test_the_page_has_the_first_network_and_the_last_beside_each_other_on_corrupted_and_attacked_images(to_the_page):
     """Against accuracies that are counted image by image."""
-    directory, config = storage.path(tmp_path), make_config(stages="probe,train,search,evaluate,ood,report")
-    config.probe.rounds, config.probe.points, config.train.steps = 1, (), 100
-    config.train.optimizer, config.train.learning_rate = "adamw", 3e-3
-    config.ood.corruptions, config.ood.attacks, config.ood.images_per_class = "noise,contrast", "fgsm:8/255", 3
-    runner.run(config, directory)
+    tmp_path, directory, config = to_the_page, storage.path(to_the_page), config_to_the_page()
     first = Workspace(probe.round_config(config, 1, config.probe.length), directory / "probes" / "1")
     test, classifier = first.dataset("test"), first.classifier
     rows = np.flatnonzero(np.arange(len(test)) % 6 < 3)  # six a class, in their order
@@ -114,14 +134,12 @@ def test_the_page_has_the_first_network_and_the_last_beside_each_other_on_corrup
 
     kinds = [(name, severity) for name in ("noise", "contrast") for severity in range(5)]
     corrupted = [corruptions.corrupted(chosen, rows, *kind, config.seed) for kind in kinds]
-    attacker = attacks.make_attacker(
-        classifier.model.apply, classifier.mean_std, attacks.parse("fgsm:8/255"), config.seed
-    )
+    attacker = attacks.make_attacker(classifier.model.apply, classifier.mean_std, attacks.parse(ATTACK), config.seed)
     attacked = attacker(classifier.model.params, chosen, rows)
     found = Probes.read(directory / "probes" / "probes.json").before
-    assert found.keys() == {"corruptions", attacks.parse("fgsm:8/255").name}
+    assert found.keys() == {"corruptions", attacks.parse(ATTACK).name}
     assert found["corruptions"] == pytest.approx(np.mean([right(images_of(one)) for one in corrupted]), abs=1e-6)
-    assert found[attacks.parse("fgsm:8/255").name] == pytest.approx(right(images_of(attacked)), abs=1e-6)
+    assert found[attacks.parse(ATTACK).name] == pytest.approx(right(images_of(attacked)), abs=1e-6)
     after = OodResult.read(directory / "ood" / "graft.json").sets
     page = (tmp_path / "report" / "graft" / "index.html").read_text()
     for name, accuracy in found.items():

@@ -134,6 +134,7 @@ def test_weights_of_every_naming_and_kind_of_file_give_pytorchs_logits_and_go_ba
     np.testing.assert_array_equal(torch_logits(again, images), expected)
 
 
+@pytest.mark.slow
 def test_timms_vgg_head_of_convolutions_is_our_linear_one():
     with torch.device("meta"):
         model = timm.create_model("vgg11_bn", num_classes=CLASSES)

@@ -214,6 +214,7 @@ def test_an_earlier_evaluation_without_grafts_has_a_page_with_rates_and_one_line
     assert all(f"{value:.3f}" in page.text for value in [*rates.tpr, *rates.fpr])
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("classes", "patch"), [(10, 1), (5, 8)])
 def test_the_page_fits_its_budget(tmp_path, monkeypatch, classes, patch):
     """5 MB for 10 classes; in files beside the page, with room for each class as 1,000 have, a part of 30 MB."""

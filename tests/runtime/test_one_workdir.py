@@ -5,6 +5,8 @@ import pathlib
 import subprocess
 import sys
 
+import pytest
+
 from tests.helpers.processes import environment, free_address
 
 ROOT = pathlib.Path(__file__).parents[2]
@@ -58,6 +60,7 @@ def test_processes_that_see_different_folders_are_refused_in_all(tmp_path):
         )
 
 
+@pytest.mark.slow
 def test_the_main_process_alone_writes_what_all_share(tmp_path):
     """Others write the parts of a search and the grafts that they have computed, and nothing else, in any stage."""
     main, other = processes("shared_files_worker", tmp_path / "run", tmp_path / "run")

@@ -43,6 +43,7 @@ def test_scores_are_bit_equal_on_any_number_of_processes_and_devices(whole, tmp_
     assert not any("masks" in text for text in printed[1:]), "only the first process prints"
 
 
+@pytest.mark.slow
 def test_a_search_killed_at_random_moments_ends_with_the_same_bits(whole, tmp_path):
     """SIGKILL at random moments, on other devices each time, and at last two processes."""
     rng = random.Random(0)
