@@ -143,7 +143,7 @@ def test_the_page_has_the_first_network_and_the_last_beside_each_other_on_corrup
     after = OodResult.read(directory / "ood" / "graft.json").sets
     page = (tmp_path / "report" / "graft" / "index.html").read_text()
     for name, accuracy in found.items():
-        row = page.split(f"<td>on {name}</td>")[1].split("</tr>")[0]
+        row = page.split(f"<td>accuracy: {name}</td>")[1].split("</tr>")[0]
         assert re.findall(r"[\d.]+", re.sub("<.*?>", " ", row)) == [f"{accuracy:.3f}", f"{after[name].accuracy:.3f}"]
 
 
