@@ -46,6 +46,14 @@ gc.set_threshold(200_000, 50, 50)
 
 
 @pytest.fixture(scope="session", autouse=True)
+def no_waiting_for_the_disk():
+    """Files of tests need not outlive the machine, and a kill of a process loses nothing that it has written."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(os, "fsync", lambda descriptor: None)
+        yield
+
+
+@pytest.fixture(scope="session", autouse=True)
 def one_device():
     """Search and evaluate on one device where a test asks for no others: they would take turns on a core."""
     from fsjax.runtime import parallel
