@@ -6,10 +6,8 @@ from ml_collections import ConfigDict
 from fsjax.data.dataset import Dataset
 from fsjax.evaluation.ood import sets
 from fsjax.evaluation.ood.counts import Counts, count_parts, rates
-from fsjax.evaluation.ood.judging import restrict
+from fsjax.evaluation.ood.judging import make_plain_counter
 from fsjax.evaluation.ood.sets import Part, Set
-from fsjax.evaluation.predict import make_predictor
-from fsjax.evaluation.unfiltered import confusion_matrix
 from fsjax.models.classifier import Classifier
 from fsjax.runtime.storage import Path
 
@@ -29,17 +27,16 @@ def accuracies(
     classes, nothing = len(classifier.classes), np.zeros(len(classifier.classes), np.int64)
 
     def of_set(image_set: Set) -> float:
-        restricted = restrict(classifier, image_set.classes if image_set.restrict else None)
-        predict = make_predictor(restricted.model.apply, *restricted.mean_std)
+        count_plain = make_plain_counter(classifier, image_set)
 
         def count(part: Part) -> Counts:
             images = part.open()
-            matrix = confusion_matrix(predict(restricted.model.params, images, alone=True), images.labels, classes)
+            matrix = count_plain(images)
             right, called = np.stack([np.diag(matrix), nothing]), np.stack([matrix.sum(0), nothing])
             return Counts(np.bincount(images.labels, minlength=classes), right, called, np.zeros((0, classes), int))
 
-        made_of = identity | {"set": image_set.made_of, "part": sets.PART}
-        made_of |= {"images_per_class": config.ood.images_per_class, "maps": False}
+        fields = {"images_per_class": config.ood.images_per_class, "part": sets.PART}
+        made_of = {**identity, **fields, "set": image_set.made_of}
         file = directory / f"{sets.file_name(image_set.name)}.json"
         return rates(count_parts(image_set, file, made_of, (5, classes), lambda: count), {}).accuracy
 

@@ -123,14 +123,13 @@ class Judge:
 
         Collective: every process must call this.
         """
-        labels = image_set.classes if image_set.restrict else None
-        classifier, (engine, _) = restrict(self._classifier, labels), self._engines_of(labels)
-        predict, mean_std = make_predictor(classifier.model.apply, *classifier.mean_std), classifier.mean_std
-        count_controls, targets = self._control_counter(labels), np.array(image_set.classes)
+        (engine, _), mean_std = self._engines_of(image_set.outputs), self._classifier.mean_std
+        count_plain = make_plain_counter(self._classifier, image_set)
+        count_controls, targets = self._control_counter(image_set.outputs), np.array(image_set.classes)
 
         def count(part: Part) -> Counts:
-            images, classes, label = part.open(), len(classifier.classes), _label(image_set, part)
-            matrix = confusion_matrix(predict(classifier.model.params, images, alone=True), images.labels, classes)
+            images, classes, label = part.open(), self.count_shape[1], _label(image_set, part)
+            matrix = count_plain(images)
             right, called = np.zeros((2, 2, classes), np.int64)
             right[0], called[0] = np.diag(matrix), matrix.sum(0)
             # Maps of classes that the set lacks are not applied.
@@ -189,6 +188,15 @@ class Judge:
     def _controls(self) -> UInt8[np.ndarray, "masks classes height bytes"]:
         positions = budget(self.share, *self._maps.shape[1:])
         return pack_controls(self._maps, positions, self._test, self._classifier.mean_std, **self._control_options)
+
+
+def make_plain_counter(
+    classifier: Classifier, image_set: Set
+) -> Callable[[Images], Int[np.ndarray, "classes classes"]]:
+    """Return a function that counts images of a set as they are, in this process: true class and predicted class."""
+    restricted, classes = restrict(classifier, image_set.outputs), len(classifier.classes)
+    predict, params = make_predictor(restricted.model.apply, *classifier.mean_std), restricted.model.params
+    return lambda images: confusion_matrix(predict(params, images, alone=True), images.labels, classes)
 
 
 def _label(image_set: Set, part: Part) -> str:

@@ -60,6 +60,11 @@ class Set:
     repeated: bool
     made_of: dict
 
+    @property
+    def outputs(self) -> tuple[int, ...] | None:
+        """Classes whose logits count; None = all."""
+        return self.classes if self.restrict else None
+
 
 class FolderSet(NamedTuple):
     """A folder of images, `root`, and its mapping; `where` is what config.ood.sets calls it, `name` is for people."""
