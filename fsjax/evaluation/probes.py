@@ -21,7 +21,7 @@ from fsjax.engine.model import Model
 from fsjax.evaluation import grafts, influence, verdict
 from fsjax.evaluation.grafts import GraftSample
 from fsjax.evaluation.typed_json import Between, Length, ResultFile
-from fsjax.fourier import spectrum
+from fsjax.fourier import masks, spectrum
 from fsjax.runtime import parallel
 from fsjax.runtime.partial_results import PartialResults
 from fsjax.runtime.progress import Progress
@@ -31,6 +31,8 @@ _SIGNED = Between(-1, 1)
 _RECOGNISED = 0.5
 # Of the largest score of a map, or score over energy: what has less only fills the map.
 _FAINT = 0.05
+# The side of the planes on which it was chosen what a map of some size has to control.
+_SIDE = 32
 
 
 class Measured(NamedTuple):
@@ -179,8 +181,22 @@ def measure(
     return Measured(base, swapped, psi, np.stack(limits, axis=1))
 
 
+def size(maps: Bool[np.ndarray, "classes height width"], share: float) -> Float[np.ndarray, " classes"]:
+    """Return how large each map is for `in_use`: 1 and more = as large as a whole one.
+
+    Up to 32 pixels, for which the rule was made, a whole map has the positions of its budget. On larger planes the
+    budget grows with the area, and the few frequencies that make a shortcut do not: a whole map grows with the side.
+
+    Args:
+      maps: one a class.
+      share: of the plane that a map may keep.
+    """
+    height, width = maps.shape[1:]
+    return maps.sum((1, 2)) / masks.budget(share, min(height, _SIDE), width)
+
+
 def in_use(
-    measured: Measured, filled: Float[np.ndarray, " classes"], held: Float[np.ndarray, " classes"]
+    measured: Measured, sizes: Float[np.ndarray, " classes"], held: Float[np.ndarray, " classes"]
 ) -> Bool[np.ndarray, " classes"]:
     """Return whether each class's map controls it, with 95 % confidence; False where the network has not learned it.
 
@@ -192,10 +208,11 @@ def in_use(
 
     Args:
       measured: psi and w of the maps.
-      filled: how much of its budget of positions each map takes, in [0, 1].
+      sizes: of the maps, as `size` says; above 1 counts as 1.
       held: how much of the energy in which images differ each map holds, e, in [0, 1].
     """
-    return (measured.psi_ci[:, 0] > held + (1 - held) * verdict.CONTROL * filled) & learned(measured.swapped)
+    asked = verdict.CONTROL * np.minimum(sizes, 1)
+    return (measured.psi_ci[:, 0] > held + (1 - held) * asked) & learned(measured.swapped)
 
 
 def learned(swapped: Float[np.ndarray, " classes"]) -> Bool[np.ndarray, " classes"]:

@@ -38,14 +38,21 @@ def test_a_map_is_in_use_where_its_lower_limit_is_above_a_half_or_as_much_less_a
     nothing, whole = np.zeros(5), np.ones(5)
     assert probes.in_use(of_classes, whole, nothing).tolist() == [True, False, False, True, False]
     # A map of a tenth of the frequencies has to control a tenth as much.
-    smaller = np.array([1, 0.1, 0.89, 1.03, 0.1])
+    smaller = np.array([1, 0.1, 0.89, 0.99, 0.1])
     assert probes.in_use(of_classes, smaller, nothing).tolist() == [True, True, True, True, False]
-    assert not probes.in_use(of_classes, np.array([1.03, 1, 0.91, 1.07, 0]), nothing).any()
+    # One that is larger than a whole one has to control no more than that.
+    assert probes.in_use(of_classes, 7 * whole, nothing).tolist() == [True, False, False, True, False]
     # What it controls comes on top of the energy that it holds.
     held = np.array([0.01, 0.46, 0.03, 0.07, 0.0])
     assert probes.in_use(of_classes, smaller, held).tolist() == [True, True, False, False, False]
     # What the network has not learned it cannot use.
     assert not probes.in_use(of_classes._replace(swapped=0.45 + 0 * swapped), whole, nothing).any()
+
+
+@pytest.mark.parametrize(("side", "whole"), [(24, 11), (32, 20), (96, 61), (224, 143)])
+def test_a_whole_map_grows_with_the_side_beyond_32_pixels_and_with_the_area_below(side, whole):
+    maps = np.arange(side * side).reshape(side, side) < np.array([0, 1, whole, 2 * whole])[:, None, None]
+    np.testing.assert_allclose(probes.size(maps, 0.02), [0, 1 / whole, 1, 2])
 
 
 def test_the_file_is_read_back_and_another_one_is_refused(tmp_path):

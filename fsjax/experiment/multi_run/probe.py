@@ -150,8 +150,9 @@ def _run(workspace: Workspace) -> None:
         energy = _energy(dataset, of_round.classifier.mean_std)
         maps = probes.decisive(ranked.at(config.probe.share), ranked.scores, energy)
         measured = _measure(config, of_round, maps, dataset)
-        filled = maps.sum((1, 2)) / masks.budget(config.probe.share, *grafted.shape)
-        used = probes.in_use(measured, filled, (maps * energy).sum((1, 2)) / energy.sum())
+        used = probes.in_use(
+            measured, probes.size(maps, config.probe.share), (maps * energy).sum((1, 2)) / energy.sum()
+        )
         chosen = used & ~exempt
         added = _added(config, maps[chosen], ranked.scores[chosen], grafted)
         grafted = grafted | added
