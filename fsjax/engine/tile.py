@@ -10,6 +10,8 @@ Examples:
   ((45,), (45, 1))
 """
 
+import dataclasses
+import functools
 from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
@@ -58,8 +60,16 @@ class ImageBatch(NamedTuple):
 
 
 def make_tile(model: Model, statistics: Sequence[str], mesh: Mesh) -> Callable:
-    """Return the jitted tile: (params, perturbations, image batch) -> {statistic: [n, replicates, ...]}."""
+    """Return the jitted tile: (params, perturbations, image batch) -> {statistic: [n, replicates, ...]}.
 
+    It is the same object for models that differ only in their parameters.
+    """
+    return _make_tile(dataclasses.replace(model, params=None, apply_bfloat16=None), tuple(statistics), mesh)
+
+
+# Those of the networks of a run, and of a few more: each holds compiled programs.
+@functools.lru_cache(maxsize=16)
+def _make_tile(model: Model, statistics: tuple[str, ...], mesh: Mesh) -> Callable:
     def tile(params: PyTree, perturbations: Perturbations, batch: ImageBatch) -> dict[str, Array]:
         masks, components, targets = perturbations
         logits = model.masked_logits(params, masks, components, batch.encoded, batch.labels).astype(jnp.float32)

@@ -32,8 +32,8 @@ CPU_BUDGET, CPU_IMAGES, CPU_MOST = 11 * MIB, 16, 22 * MIB
 # Larger tiles gain nothing on any device, and cost more padding and a longer wait for SIGTERM.
 MOST_IMAGES = 2048
 _PROBE = 8
-# Of each `apply`, what its tiles take: the search, the evaluation and the heat map of a run ask for the same ones.
-_KNOWN: weakref.WeakKeyDictionary[Callable, dict[tuple, int]] = weakref.WeakKeyDictionary()
+# Of each program, what it takes: the search, the evaluation and the heat map of a run ask for the same ones.
+_KNOWN: weakref.WeakKeyDictionary[Callable, dict[str, int]] = weakref.WeakKeyDictionary()
 
 
 def layout(model: Model, counts: Sequence[int], *, memory_mib: int = 0) -> dict[str, int]:
@@ -135,23 +135,21 @@ def split(temporaries: Callable[[int], int], image_shape: tuple[int, int, int]) 
 
 
 def temporary_bytes(model: Model, images: int) -> int:
-    """Return what XLA allocates for a tile of one mask and some images, beside its arguments and results.
-
-    A tile is compiled once for an `apply`.
-    """
-    shapes = tile_shapes(model, 1, images)
-    known = _KNOWN.setdefault(model.apply, {})
-    key = type(model), model.image_shape, model.matmul_precision, model.transform, str(shapes)
-    if key not in known:
-        known[key] = compiled_bytes(functools.partial(make_tile, model, ("loss",)), *shapes)
-    return known[key]
+    """Return what XLA allocates for a tile of one mask and some images, beside its arguments and results."""
+    return compiled_bytes(functools.partial(make_tile, model, ("loss",)), *tile_shapes(model, 1, images))
 
 
 def compiled_bytes(make_program: Callable[[Mesh], Any], params: PyTree, *shapes: PyTree) -> int:
-    """Return the bytes of a jitted program's temporaries on one device, for arguments of these shapes."""
+    """Return the bytes of a jitted program's temporaries on one device, for arguments of these shapes.
+
+    A program is compiled for this once, whoever asks.
+    """
     program = make_program(Mesh(np.array(parallel.local_devices()[:1]), (parallel.AXIS,)))
-    lowered = program.lower(jax.eval_shape(lambda params: params, params), *shapes)
-    return lowered.compile().memory_analysis().temp_size_in_bytes
+    arguments = jax.eval_shape(lambda params: params, params), *shapes
+    known, key = _KNOWN.setdefault(program, {}), str(arguments)
+    if key not in known:
+        known[key] = program.lower(*arguments).compile().memory_analysis().temp_size_in_bytes
+    return known[key]
 
 
 def image_batch_size(counts: Sequence[int], tile_images: int) -> int:

@@ -1,15 +1,17 @@
 """Predict the logits of a whole data set in batches, shared by processes and split over the local devices."""
 
+import functools
 from collections.abc import Callable, Iterator
 
 import jax
 import numpy as np
-from jax.sharding import NamedSharding
+from jax.sharding import Mesh, NamedSharding
 from jax.sharding import PartitionSpec as P
 from jaxtyping import Array, Float, Int, Num, PyTree
 
 from fsjax.data.dataset import Images
 from fsjax.data.preprocess import normalise
+from fsjax.engine.tile import over_devices
 from fsjax.runtime import parallel
 from fsjax.runtime.read_ahead import read_ahead
 
@@ -33,15 +35,7 @@ def make_predictor(
     """
     mesh = parallel.mesh()
     split, replicated = NamedSharding(mesh, P(parallel.AXIS)), NamedSharding(mesh, P())
-
-    def logits(params: PyTree, images: Num[Array, "n height width channels"]) -> Float[Array, "n classes"]:
-        with jax.default_matmul_precision("highest"):
-            return apply(params, normalise(images, mean, std))
-
-    # Each device computes its batch by itself, so that logits do not depend on the number of devices.
-    forward = jax.jit(
-        jax.shard_map(logits, mesh=mesh, in_specs=(P(), P(parallel.AXIS)), out_specs=P(parallel.AXIS), check_vma=False)
-    )
+    forward, mean_std = _make_forward(apply, mesh), jax.device_put((mean, std), replicated)
 
     def fetched(
         indices: Int[np.ndarray, " n"], logits: Float[Array, "padded k"]
@@ -63,7 +57,7 @@ def make_predictor(
 
         previous = None
         for _, (indices, padded) in read_ahead(read, mine[:: mesh.size]):
-            current = indices, forward(params, jax.device_put(padded, split))
+            current = indices, forward(params, jax.device_put(padded, split), mean_std)
             if previous is not None:
                 yield fetched(*previous)
             previous = current
@@ -71,6 +65,19 @@ def make_predictor(
             yield fetched(*previous)
 
     return predict
+
+
+@functools.lru_cache(maxsize=8)
+def _make_forward(apply: Callable, mesh: Mesh) -> Callable:
+    """Return the jitted (params, images, (mean, std)) -> logits; equal networks share it."""
+
+    def logits(
+        params: PyTree, images: Num[Array, "n height width channels"], mean_std: tuple[Array, Array]
+    ) -> Float[Array, "n classes"]:
+        return apply(params, normalise(images, *mean_std))
+
+    # Each device computes its batch by itself, so that logits do not depend on the number of devices.
+    return over_devices(logits, mesh, (False, True, False), "highest")
 
 
 def batch_of_device(images: int, most: int) -> int:

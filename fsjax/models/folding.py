@@ -1,5 +1,6 @@
 """Folding of BatchNorm, which is linear in evaluation mode, into the convolution before it."""
 
+import functools
 from collections.abc import Callable
 from typing import Any
 
@@ -27,6 +28,7 @@ def fold(network: Network, variables: dict) -> tuple[Callable, PyTree]:
     Returns:
       (apply(params, images [n, H, W, C] float32 normalised) -> float32 logits, params). The logits are those of
       `network.apply` up to rounding: the scales are multiplied in float64 and rounded once. What was folded is NumPy's.
+      `apply` is the same object for equal networks.
     """
     module = network.bind(variables)
     modules: dict[tuple, nnx.Module] = dict(nnx.iter_modules(module))
@@ -36,12 +38,16 @@ def fold(network: Network, variables: dict) -> tuple[Callable, PyTree]:
             _absorb(conv, norm)
             setattr(modules.get(path[:-1], module), path[-1], Identity())
     graphdef, state = nnx.split(module)
-    params = nnx.to_pure_dict(state)
+    return _make_apply(network, graphdef), nnx.to_pure_dict(state)
 
+
+# The runs of a process that train equal networks, as those of a probe do, share what is traced and compiled.
+@functools.lru_cache(maxsize=8)
+def _make_apply(network: Network, graphdef: nnx.GraphDef) -> Callable:
     def apply(params: PyTree, images: Float[Array, "images height width channels"]) -> Float[Array, "images classes"]:
         return nnx.merge(graphdef, params)(network.seen(images), train=False).astype(jnp.float32)
 
-    return apply, params
+    return apply
 
 
 def _before(name: str) -> str:

@@ -13,6 +13,7 @@ from jax.typing import ArrayLike
 from jaxtyping import Array, Float, Int, PyTree
 
 from fsjax.engine import tile_size
+from fsjax.engine.model import Model
 from fsjax.engine.tile import over_devices
 from fsjax.fourier import patches, spectrum, waves
 from fsjax.runtime import interrupt, parallel
@@ -43,7 +44,7 @@ def make_first_order(problem: Problem, *, batch: int) -> Callable:
     split, replicated = NamedSharding(mesh, P(parallel.AXIS)), NamedSharding(mesh, P())
     params = jax.device_put(problem.model.params, replicated)
     members = jax.device_put(patches.members(*problem.plane, problem.options.patch), replicated)
-    compiled, step = _compiled(problem, mesh), batch * mesh.size
+    compiled, step = _compiled(problem.searched_model, mesh), batch * mesh.size
 
     def first_order(images: Float[np.ndarray, "n height width channels"], label: int) -> Float[np.ndarray, "n patches"]:
         scores = []
@@ -76,7 +77,7 @@ def batch_size(problem: Problem, *, resident: int = 0) -> int:
 
     def temporaries(images: int) -> int:
         shapes = shape((images, *model.image_shape), jnp.float32), shape((), jnp.int32), members
-        return tile_size.compiled_bytes(functools.partial(_compiled, problem), model.params, *shapes)
+        return tile_size.compiled_bytes(functools.partial(_compiled, problem.searched_model), model.params, *shapes)
 
     size = tile_size.most_images(
         model,
@@ -100,10 +101,13 @@ def layout(problem: Problem, images: int, *, resident: int = 0) -> dict[str, int
     return {"batch_images": batch_images, "tasks_per_device": max(1, room // batch_images)}
 
 
-def _compiled(problem: Problem, mesh: Mesh) -> Callable:
+def _compiled(model: Model, mesh: Mesh) -> Callable:
     """Return the jitted (params, images, label, members) -> [images, patches], split over the mesh by images."""
-    model = problem.searched_model
+    return _make_scores(model.apply, model.matmul_precision, mesh)
 
+
+@functools.lru_cache(maxsize=8)
+def _make_scores(apply: Callable, precision: str, mesh: Mesh) -> Callable:
     def scores(
         params: PyTree,
         images: Float[Array, "n height width channels"],
@@ -112,11 +116,11 @@ def _compiled(problem: Problem, mesh: Mesh) -> Callable:
     ) -> Float[Array, "n patches"]:
         def loss(images: Float[Array, "n height width channels"]) -> Float[Array, " n"]:
             # Cross-entropy in a form whose gradient does not cancel to 0 where the loss is tiny.
-            return jax.nn.softplus(-log_odds(model.apply(params, images), label))
+            return jax.nn.softplus(-log_odds(apply(params, images), label))
 
         return -patch_slopes(loss, images, images, members)
 
-    return over_devices(scores, mesh, (False, True, False, False), model.matmul_precision)
+    return over_devices(scores, mesh, (False, True, False, False), precision)
 
 
 def log_odds(logits: Float[Array, "n classes"], label: ArrayLike) -> Float[Array, " n"]:

@@ -1,13 +1,17 @@
 """The engine against loops in NumPy float64, on any number of devices."""
 
+import dataclasses
+
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from jax.sharding import Mesh
 
 from fsjax.engine.engine import Engine, LazyArray
+from fsjax.engine.graft import graft_model
 from fsjax.engine.model import Model
-from fsjax.engine.tile import STATISTICS, Perturbations
+from fsjax.engine.tile import STATISTICS, Perturbations, make_tile
 from fsjax.runtime import parallel
 
 
@@ -50,6 +54,18 @@ def oracle(params, batch, labels, weights, masks=None, components=None, targets=
             others = [-np.inf if of == label != target else logit for of, logit in enumerate(logits)]
             sums["captured"][m] += (np.argmax(others) == target) * weight
     return sums
+
+
+def test_models_that_differ_only_in_their_parameters_share_a_tile_and_no_others_do():
+    params, batch, *_ = problem()
+    model, mesh = Model(apply, params, batch.shape[1:]), parallel.mesh()
+    tile = make_tile(model, ["loss"], mesh)
+    assert make_tile(dataclasses.replace(model, params={}), ("loss",), mesh) is tile
+    changes = {"matmul_precision": "default"}, {"transform": "dft"}, {"image_shape": (6, 9, 3)}, {"apply": lambda *_: 0}
+    others = [make_tile(dataclasses.replace(model, **change), ("loss",), mesh) for change in changes]
+    others += [make_tile(graft_model(model), ("loss",), mesh), make_tile(model, ("correct",), mesh)]
+    others += [make_tile(model, ("loss",), Mesh(np.array(jax.local_devices()[1:2]), (parallel.AXIS,)))]
+    assert len({tile, *others}) == 1 + len(others)
 
 
 @pytest.mark.parametrize(("size", "tile_images"), [(None, 256), (4, 8), (5, 5), (11, 1000), (1, 3)])

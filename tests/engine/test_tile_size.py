@@ -1,5 +1,7 @@
 """The size of a tile: within a budget, whatever the model."""
 
+from types import SimpleNamespace
+
 import jax
 import numpy as np
 import pytest
@@ -78,7 +80,13 @@ def test_a_size_is_reduced_until_it_compiles_within_the_memory(monkeypatch):
 
 def test_the_tile_of_a_model_is_compiled_once_for_all_who_ask(monkeypatch):
     compiled, weights = [], np.zeros((16 * 16 * 3, 2), np.float32)
-    monkeypatch.setattr(tile_size, "compiled_bytes", lambda *_: compiled.append(0) or len(compiled) * 2**20)
+
+    def compile_nothing(lowered):
+        compiled.append(lowered)
+        analysis = SimpleNamespace(temp_size_in_bytes=len(compiled) * 2**20)
+        return SimpleNamespace(memory_analysis=lambda: analysis)
+
+    monkeypatch.setattr(jax.stages.Lowered, "compile", compile_nothing)
 
     def taken(apply, images, model=Model, params=weights, **changes):
         return tile_size.temporary_bytes(model(apply, params, IMAGE, **changes), images)

@@ -401,6 +401,21 @@ def test_networks_of_the_same_arguments_share_compilations():
 # Errors
 
 
+def test_folded_networks_of_the_same_arguments_share_a_function_and_all_others_have_their_own():
+    def folded(name="resnet8", seed=0, **changes):
+        network = build(name, num_classes=3, image_size=12)
+        return fold(dataclasses.replace(network, **changes), network.init(seed))[0]
+
+    apply = folded()
+    assert folded(seed=1) is apply
+    others = [
+        folded("resnet20"),
+        folded(dtype=BFLOAT16),
+        folded(packed_frequencies=np.packbits(np.eye(12) > 0).tobytes()),
+    ]
+    assert len({apply, *others}) == 4
+
+
 def test_an_unknown_name_is_refused_with_those_like_it():
     with pytest.raises(InputError) as error:
         build("resnet18_cifr", num_classes=10, image_size=32)
