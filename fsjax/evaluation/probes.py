@@ -200,9 +200,9 @@ def in_use(
 ) -> Bool[np.ndarray, " classes"]:
     """Return whether each class's map controls it, with 95 % confidence; False where the network has not learned it.
 
-    What controls a class here is `verdict.CONTROL` for a whole map, and for the `decisive` part of one as much less as
-    it is smaller: where two frequencies alone decide every third image, they are a shortcut. It has to come on top of
-    the energy that the map holds, which any cue would decide: psi - e, over 1 - e. A network that says the class of
+    What controls a class here is `verdict.CONTROL` for a whole map, times the square of its size for the `decisive` part
+    of one: where two frequencies alone decide every tenth image, they are a shortcut, while many of them share in any
+    cue. It has to come on top of the energy that the map holds, which any cue would decide: psi - e, over 1 - e. A network that says the class of
     anything is no exception, where a verdict would ask for more: a shortcut that is passed over stays in the training,
     and one that is none costs little.
 
@@ -211,7 +211,7 @@ def in_use(
       sizes: of the maps, as `size` says; above 1 counts as 1.
       held: how much of the energy in which images differ each map holds, e, in [0, 1].
     """
-    asked = verdict.CONTROL * np.minimum(sizes, 1)
+    asked = verdict.CONTROL * np.minimum(sizes, 1) ** 2
     return (measured.psi_ci[:, 0] > held + (1 - held) * asked) & learned(measured.swapped)
 
 

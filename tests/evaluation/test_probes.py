@@ -30,21 +30,21 @@ def test_psi_is_that_of_the_whole_judgement_and_a_restart_computes_nothing(tmp_p
         np.testing.assert_array_equal(repeated, before)
 
 
-def test_a_map_is_in_use_where_its_lower_limit_is_above_a_half_or_as_much_less_as_it_is_smaller():
-    base = np.array([0.1, 0.1, 0.8, 0.8, np.nan])  # the third and fourth are what the model says of anything
+def test_a_map_is_in_use_where_its_lower_limit_is_above_a_half_times_the_square_of_its_size():
     limits = np.array([[0.51, 0.9], [0.49, 0.9], [0.45, 1.0], [0.53, 1.0], [np.nan, np.nan]])
     swapped = np.array([0.9, 0.9, 0.9, 0.5, np.nan])
-    of_classes = Measured(base, swapped, limits.mean(1), limits)
+    of_classes = Measured(swapped / 9, swapped, limits.mean(1), limits)
     nothing, whole = np.zeros(5), np.ones(5)
     assert probes.in_use(of_classes, whole, nothing).tolist() == [True, False, False, True, False]
-    # A map of a tenth of the frequencies has to control a tenth as much.
-    smaller = np.array([1, 0.1, 0.89, 0.99, 0.1])
-    assert probes.in_use(of_classes, smaller, nothing).tolist() == [True, True, True, True, False]
+    # Sizes of which as much is asked as the limits say.
+    sizes = np.sqrt(2 * limits[:, 0])
+    assert probes.in_use(of_classes, sizes - 0.01, nothing).tolist() == [True, True, True, True, False]
+    assert probes.in_use(of_classes, sizes + 0.01, nothing).tolist() == [True, False, False, True, False]
     # One that is larger than a whole one has to control no more than that.
     assert probes.in_use(of_classes, 7 * whole, nothing).tolist() == [True, False, False, True, False]
     # What it controls comes on top of the energy that it holds.
-    held = np.array([0.01, 0.46, 0.03, 0.07, 0.0])
-    assert probes.in_use(of_classes, smaller, held).tolist() == [True, True, False, False, False]
+    held = np.array([0.01, 0.01, 0.03, 0.07, 0.0])
+    assert probes.in_use(of_classes, sizes - 0.01, held).tolist() == [True, True, False, False, False]
     # What the network has not learned it cannot use.
     assert not probes.in_use(of_classes._replace(swapped=0.45 + 0 * swapped), whole, nothing).any()
 

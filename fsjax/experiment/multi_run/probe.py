@@ -55,7 +55,7 @@ FIELDS: Table = {
         0.25,
         "share of the plane that is grafted at most; where the maps in use hold more, each class's first frequencies",
     ),
-    "pairs": (480, "pairs of training images a class whose frequencies are grafted to see whether a map is in use"),
+    "pairs": (240, "pairs of training images a class whose frequencies are grafted to see whether a map is in use"),
     "exempt_classes": (
         "",
         "classes whose maps are not grafted, separated by commas: their true cue is a few frequencies",
