@@ -203,8 +203,8 @@ def in_use(
     What controls a class here is `verdict.CONTROL` for a whole map, times the square of its size for the `decisive`
     part of one: where two frequencies alone decide every tenth image, they are a shortcut, while many of them share in
     any cue. It has to come on top of the energy that the map holds, which any cue would decide: psi - e, over 1 - e. A
-    network that says the class of anything is no exception, where a verdict would ask for more: a shortcut that is passed
-    over stays in the training, and one that is none costs little.
+    network that says the class of anything is no exception, where a verdict would ask for more: a shortcut that is
+    passed over stays in the training, and one that is none costs little.
 
     Args:
       measured: psi and w of the maps.
