@@ -192,7 +192,7 @@ def size(maps: Bool[np.ndarray, "classes height width"], share: float) -> Float[
       share: of the plane that a map may keep.
     """
     height, width = maps.shape[1:]
-    return maps.sum((1, 2)) / masks.budget(share, min(height, _SIDE), width)
+    return maps.sum((1, 2)) / max(1, masks.budget(share, min(height, _SIDE), width))
 
 
 def in_use(

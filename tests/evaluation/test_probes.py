@@ -53,6 +53,7 @@ def test_a_map_is_in_use_where_its_lower_limit_is_above_a_half_times_the_square_
 def test_a_whole_map_grows_with_the_side_beyond_32_pixels_and_with_the_area_below(side, whole):
     maps = np.arange(side * side).reshape(side, side) < np.array([0, 1, whole, 2 * whole])[:, None, None]
     np.testing.assert_allclose(probes.size(maps, 0.02), [0, 1 / whole, 1, 2])
+    np.testing.assert_array_equal(probes.size(maps[:2], 1e-4), [0, 1])
 
 
 def test_the_file_is_read_back_and_another_one_is_refused(tmp_path):
