@@ -11,7 +11,6 @@ Examples:
 """
 
 import dataclasses
-import functools
 from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
@@ -21,6 +20,7 @@ from jax.sharding import Mesh
 from jax.sharding import PartitionSpec as P
 from jaxtyping import Array, Complex, Float, Int, PyTree
 
+from fsjax.engine.kept_programs import kept
 from fsjax.engine.model import Model
 from fsjax.runtime import parallel
 
@@ -64,11 +64,10 @@ def make_tile(model: Model, statistics: Sequence[str], mesh: Mesh) -> Callable:
 
     It is the same object for models that differ only in their parameters.
     """
-    return _make_tile(dataclasses.replace(model, params=None, apply_bfloat16=None), tuple(statistics), mesh)
+    bare, names = dataclasses.replace(model, params=None, apply_bfloat16=None), tuple(statistics)
+    return kept(model.apply, (bare, names, mesh), lambda: _make_tile(bare, names, mesh))
 
 
-# Those of the networks of a run, and of a few more: each holds compiled programs.
-@functools.lru_cache(maxsize=16)
 def _make_tile(model: Model, statistics: tuple[str, ...], mesh: Mesh) -> Callable:
     def tile(params: PyTree, perturbations: Perturbations, batch: ImageBatch) -> dict[str, Array]:
         masks, components, targets = perturbations

@@ -1,6 +1,5 @@
 """Predict the logits of a whole data set in batches, shared by processes and split over the local devices."""
 
-import functools
 from collections.abc import Callable, Iterator
 
 import jax
@@ -11,6 +10,7 @@ from jaxtyping import Array, Float, Int, Num, PyTree
 
 from fsjax.data.dataset import Images
 from fsjax.data.preprocess import normalise
+from fsjax.engine.kept_programs import kept
 from fsjax.engine.tile import over_devices
 from fsjax.runtime import parallel
 from fsjax.runtime.read_ahead import read_ahead
@@ -35,7 +35,8 @@ def make_predictor(
     """
     mesh = parallel.mesh()
     split, replicated = NamedSharding(mesh, P(parallel.AXIS)), NamedSharding(mesh, P())
-    forward, mean_std = _make_forward(apply, mesh), jax.device_put((mean, std), replicated)
+    forward = kept(apply, ("logits", mesh), lambda: _make_forward(apply, mesh))
+    mean_std = jax.device_put((mean, std), replicated)
 
     def fetched(
         indices: Int[np.ndarray, " n"], logits: Float[Array, "padded k"]
@@ -67,9 +68,8 @@ def make_predictor(
     return predict
 
 
-@functools.lru_cache(maxsize=8)
 def _make_forward(apply: Callable, mesh: Mesh) -> Callable:
-    """Return the jitted (params, images, (mean, std)) -> logits; equal networks share it."""
+    """Return the jitted (params, images, (mean, std)) -> logits."""
 
     def logits(
         params: PyTree, images: Num[Array, "n height width channels"], mean_std: tuple[Array, Array]

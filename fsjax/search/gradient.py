@@ -13,6 +13,7 @@ from jax.typing import ArrayLike
 from jaxtyping import Array, Float, Int, PyTree
 
 from fsjax.engine import tile_size
+from fsjax.engine.kept_programs import kept
 from fsjax.engine.model import Model
 from fsjax.engine.tile import over_devices
 from fsjax.fourier import patches, spectrum, waves
@@ -103,10 +104,10 @@ def layout(problem: Problem, images: int, *, resident: int = 0) -> dict[str, int
 
 def _compiled(model: Model, mesh: Mesh) -> Callable:
     """Return the jitted (params, images, label, members) -> [images, patches], split over the mesh by images."""
-    return _make_scores(model.apply, model.matmul_precision, mesh)
+    apply, precision = model.apply, model.matmul_precision
+    return kept(apply, ("scores", precision, mesh), lambda: _make_scores(apply, precision, mesh))
 
 
-@functools.lru_cache(maxsize=8)
 def _make_scores(apply: Callable, precision: str, mesh: Mesh) -> Callable:
     def scores(
         params: PyTree,

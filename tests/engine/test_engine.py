@@ -1,6 +1,8 @@
 """The engine against loops in NumPy float64, on any number of devices."""
 
 import dataclasses
+import gc
+import weakref
 
 import jax
 import jax.numpy as jnp
@@ -8,6 +10,8 @@ import numpy as np
 import pytest
 from jax.sharding import Mesh
 
+from fsjax.engine import kept_programs
+from fsjax.engine.closure_conversion import convert_closure
 from fsjax.engine.engine import Engine, LazyArray
 from fsjax.engine.graft import graft_model
 from fsjax.engine.model import Model
@@ -66,6 +70,30 @@ def test_models_that_differ_only_in_their_parameters_share_a_tile_and_no_others_
     others += [make_tile(graft_model(model), ("loss",), mesh), make_tile(model, ("correct",), mesh)]
     others += [make_tile(model, ("loss",), Mesh(np.array(jax.local_devices()[1:2]), (parallel.AXIS,)))]
     assert len({tile, *others}) == 1 + len(others)
+
+
+def test_kept_programs_go_with_the_model_that_they_belong_to():
+    class Callers:
+        def __init__(self, params):
+            self.params = {name: jnp.asarray(array) for name, array in params.items()}
+
+        def __call__(self, images):
+            return apply(self.params, images)
+
+    def use(model, batch, labels):
+        function, arrays = convert_closure(model, batch.shape[1:])
+        for _ in range(2):
+            made = Engine(Model(function, arrays, batch.shape[1:]))
+            made.sums(made.image_batches(batch, labels), np.ones((2, *batch.shape[1:3]), bool))
+        assert len(vars(function)[kept_programs._ATTRIBUTE]) == 1
+
+    params, batch, labels, _ = problem()
+    model = Callers(params)
+    gone = weakref.ref(model)
+    use(model, batch, labels)
+    del model
+    gc.collect()
+    assert gone() is None
 
 
 @pytest.mark.parametrize(("size", "tile_images"), [(None, 256), (4, 8), (5, 5), (11, 1000), (1, 3)])

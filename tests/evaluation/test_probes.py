@@ -31,9 +31,10 @@ def test_psi_is_that_of_the_whole_judgement_and_a_restart_computes_nothing(tmp_p
 
 
 def test_a_map_is_in_use_where_its_lower_limit_is_above_a_half_times_the_square_of_its_size():
+    base = np.array([0.1, 0.1, 0.8, 0.8, np.nan])  # the third and fourth are what the model says of anything
     limits = np.array([[0.51, 0.9], [0.49, 0.9], [0.45, 1.0], [0.53, 1.0], [np.nan, np.nan]])
     swapped = np.array([0.9, 0.9, 0.9, 0.5, np.nan])
-    of_classes = Measured(swapped / 9, swapped, limits.mean(1), limits)
+    of_classes = Measured(base, swapped, limits.mean(1), limits)
     nothing, whole = np.zeros(5), np.ones(5)
     assert probes.in_use(of_classes, whole, nothing).tolist() == [True, False, False, True, False]
     # Sizes of which as much is asked as the limits say.

@@ -398,9 +398,6 @@ def test_networks_of_the_same_arguments_share_compilations():
     assert len(traced) == 2
 
 
-# Errors
-
-
 def test_folded_networks_of_the_same_arguments_share_a_function_and_all_others_have_their_own():
     def folded(name="resnet8", seed=0, **changes):
         network = build(name, num_classes=3, image_size=12)
@@ -414,6 +411,9 @@ def test_folded_networks_of_the_same_arguments_share_a_function_and_all_others_h
         folded(packed_frequencies=np.packbits(np.eye(12) > 0).tobytes()),
     ]
     assert len({apply, *others}) == 4
+
+
+# Errors
 
 
 def test_an_unknown_name_is_refused_with_those_like_it():
