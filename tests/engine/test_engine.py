@@ -1,6 +1,7 @@
 """The engine against loops in NumPy float64, on any number of devices."""
 
 import dataclasses
+import functools
 import gc
 import weakref
 
@@ -70,6 +71,20 @@ def test_models_that_differ_only_in_their_parameters_share_a_tile_and_no_others_
     others += [make_tile(graft_model(model), ("loss",), mesh), make_tile(model, ("correct",), mesh)]
     others += [make_tile(model, ("loss",), Mesh(np.array(jax.local_devices()[1:2]), (parallel.AXIS,)))]
     assert len({tile, *others}) == 1 + len(others)
+
+
+def test_methods_of_two_objects_and_other_callables_keep_no_programs():
+    class Network:
+        def apply(self, images):
+            return images
+
+    def make():
+        return lambda: 0
+
+    one, other = Network(), Network()
+    callables = [one.apply, other.apply, functools.partial(apply, {}), functools.partial(apply, {}), make(), make()]
+    assert len({kept_programs.kept(function, key, make) for function in callables for key in "ab"}) == 12
+    assert kept_programs.kept(callables[-1], "a", make) is kept_programs.kept(callables[-1], "a", make)
 
 
 def test_kept_programs_go_with_the_model_that_they_belong_to():

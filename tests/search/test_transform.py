@@ -12,7 +12,11 @@ METHODS = ("removal", "removal_compat", "adaptive", "hierarchical", "learned", "
 
 
 def make_problem(directory, method, transform):
-    problem = greedy_problem.make_problem(directory, shares=(0.2, 0.6))
+    def apply(params, images):
+        return greedy_problem.network(params, images)
+
+    # A function of its own: what is traced for another one's tiles stays as it is when a test changes a transform.
+    problem = greedy_problem.make_problem(directory, shares=(0.2, 0.6), apply=apply)
     problem.options.update(method=method, transform=transform, resamples=0)
     problem.options.learned.steps, problem.options.learned.restarts = 4, 1
     search.check(problem.options, problem.plane)
