@@ -64,14 +64,11 @@ def make_tile(model: Model, statistics: Sequence[str], mesh: Mesh) -> Callable:
 
     It is the same object for models that differ only in their parameters.
     """
-    bare, names = dataclasses.replace(model, params=None, apply_bfloat16=None), tuple(statistics)
-    return kept(model.apply, (bare, names, mesh), lambda: _make_tile(bare, names, mesh))
+    bare = dataclasses.replace(model, params=None, apply_bfloat16=None)
 
-
-def _make_tile(model: Model, statistics: tuple[str, ...], mesh: Mesh) -> Callable:
     def tile(params: PyTree, perturbations: Perturbations, batch: ImageBatch) -> dict[str, Array]:
         masks, components, targets = perturbations
-        logits = model.masked_logits(params, masks, components, batch.encoded, batch.labels).astype(jnp.float32)
+        logits = bare.masked_logits(params, masks, components, batch.encoded, batch.labels).astype(jnp.float32)
         targets = jnp.zeros(len(logits), int) if targets is None else targets
         per_image = _per_image(statistics, logits, batch.labels, targets)
         return {
@@ -79,7 +76,8 @@ def _make_tile(model: Model, statistics: tuple[str, ...], mesh: Mesh) -> Callabl
             for name, values in per_image.items()
         }
 
-    return over_devices(tile, mesh, (False, True, False), model.matmul_precision)
+    key = bare, tuple(statistics), mesh
+    return kept(bare.apply, key, lambda: over_devices(tile, mesh, (False, True, False), bare.matmul_precision))
 
 
 def tile_shapes(model: Model, masks: int, images: int) -> tuple[PyTree, Perturbations, ImageBatch]:

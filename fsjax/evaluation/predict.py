@@ -4,7 +4,7 @@ from collections.abc import Callable, Iterator
 
 import jax
 import numpy as np
-from jax.sharding import Mesh, NamedSharding
+from jax.sharding import NamedSharding
 from jax.sharding import PartitionSpec as P
 from jaxtyping import Array, Float, Int, Num, PyTree
 
@@ -35,8 +35,15 @@ def make_predictor(
     """
     mesh = parallel.mesh()
     split, replicated = NamedSharding(mesh, P(parallel.AXIS)), NamedSharding(mesh, P())
-    forward = kept(apply, ("logits", mesh), lambda: _make_forward(apply, mesh))
     mean_std = jax.device_put((mean, std), replicated)
+
+    def logits(
+        params: PyTree, images: Num[Array, "n height width channels"], mean_std: tuple[Array, Array]
+    ) -> Float[Array, "n classes"]:
+        return apply(params, normalise(images, *mean_std))
+
+    # Each device computes its batch by itself, so that logits do not depend on the number of devices.
+    forward = kept(apply, ("logits", mesh), lambda: over_devices(logits, mesh, (False, True, False), "highest"))
 
     def fetched(
         indices: Int[np.ndarray, " n"], logits: Float[Array, "padded k"]
@@ -66,18 +73,6 @@ def make_predictor(
             yield fetched(*previous)
 
     return predict
-
-
-def _make_forward(apply: Callable, mesh: Mesh) -> Callable:
-    """Return the jitted (params, images, (mean, std)) -> logits."""
-
-    def logits(
-        params: PyTree, images: Num[Array, "n height width channels"], mean_std: tuple[Array, Array]
-    ) -> Float[Array, "n classes"]:
-        return apply(params, normalise(images, *mean_std))
-
-    # Each device computes its batch by itself, so that logits do not depend on the number of devices.
-    return over_devices(logits, mesh, (False, True, False), "highest")
 
 
 def batch_of_device(images: int, most: int) -> int:

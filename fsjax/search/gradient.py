@@ -105,10 +105,7 @@ def layout(problem: Problem, images: int, *, resident: int = 0) -> dict[str, int
 def _compiled(model: Model, mesh: Mesh) -> Callable:
     """Return the jitted (params, images, label, members) -> [images, patches], split over the mesh by images."""
     apply, precision = model.apply, model.matmul_precision
-    return kept(apply, ("scores", precision, mesh), lambda: _make_scores(apply, precision, mesh))
 
-
-def _make_scores(apply: Callable, precision: str, mesh: Mesh) -> Callable:
     def scores(
         params: PyTree,
         images: Float[Array, "n height width channels"],
@@ -121,7 +118,8 @@ def _make_scores(apply: Callable, precision: str, mesh: Mesh) -> Callable:
 
         return -patch_slopes(loss, images, images, members)
 
-    return over_devices(scores, mesh, (False, True, False, False), precision)
+    split = False, True, False, False
+    return kept(apply, ("scores", precision, mesh), lambda: over_devices(scores, mesh, split, precision))
 
 
 def log_odds(logits: Float[Array, "n classes"], label: ArrayLike) -> Float[Array, " n"]:
