@@ -143,7 +143,11 @@ def folder_of(data: BiasedSet) -> pathlib.Path:
     name = f"{data.kind}-{data.size}-{data.seed}"
     if data.root:
         name = f"{pathlib.Path(data.root).name}-{name}"
-    return pathlib.Path(WORKDIR.value) / (name if data.strength == 1 else f"{name}-{data.strength:g}")
+    if data.strength != 1:
+        name = f"{name}-{data.strength:g}"
+    if PER_CLASS.value != PER_CLASS.default:
+        name = f"{name}-of-{PER_CLASS.value}"
+    return pathlib.Path(WORKDIR.value) / name
 
 
 def directory_of(name: str, data: BiasedSet) -> pathlib.Path:

@@ -80,7 +80,7 @@ def forward_passes(config: ConfigDict, datasets: dict[str, Dataset]) -> dict[str
     if (training := datasets.get("train")) is not None and not config.model.weights:
         steps = num_steps(config.train, len(training)) * ways.passes(config.train)
         found["train"] = speed.TRAINING * config.train.batch_size * steps
-        if "probe" in config:
+        if "probe" in config and ways.use_probes(config.train):
             options, whole = config.probe, found["train"]
             searches = (options.rounds + len(options.points)) * _graft_passes(config.search, len(training.classes))
             # Where they find something; the final training then goes on from the last of the points.

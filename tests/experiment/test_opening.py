@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from configs import cifar10_cpu
+from configs import cifar10_cpu, mitigate
 from fsjax import data
 from fsjax.experiment import cli, opening, speed, training_length
 from fsjax.runtime import parallel
@@ -42,6 +42,18 @@ def test_a_run_of_some_length_says_how_long_each_stage_takes(monkeypatch):
         f"run: train about 4:48, search about 2:43, report; about {total} forward passes of one image, 100 a second as "
         "measured now"
     )
+
+
+def test_a_training_that_goes_on_from_a_probe_counts_what_is_left_of_it_and_any_other_counts_whole():
+    config = mitigate.get_config("synthetic")
+    config.train.steps, config.train.epochs, config.probe.points = 100, 0.0, (0.5, 0.8)
+    config.data.synthetic.train_per_class = config.data.synthetic.test_per_class = 8
+    datasets = {"train": data.load(config.data, "train", 0)}
+    whole = 3 * config.train.batch_size * 100
+    assert opening.forward_passes(config, datasets)["train"] == round(0.2 * whole)
+    config.train.ways = ""
+    passes = opening.forward_passes(config, datasets)
+    assert passes["train"] == whole and "probe" not in passes
 
 
 def test_the_speed_is_that_of_the_model_on_all_devices(monkeypatch):

@@ -69,7 +69,7 @@ def check(config: ConfigDict) -> None:
     options = config.probe
     if config.model.weights:
         raise InputError(f"model.weights: got {config.model.weights!r}; expected '' for the stage probe, which trains")
-    if not is_asked_for(config):
+    if not ways.use_probes(config.train):
         found = f"{config.train.ways!r} with train.graft.maps={config.train.graft.maps!r}"
         raise InputError(f"train.ways: got {found}; expected graft with {graft.PROBE!r} for the stage probe")
     if options.rounds < 1:
@@ -89,11 +89,6 @@ def check(config: ConfigDict) -> None:
     first = round_config(config, 1, options.length)
     train.check(first)
     search.check(first)
-
-
-def is_asked_for(config: ConfigDict) -> bool:
-    """Return whether the training of a config grafts what probes find."""
-    return config.train.graft.maps == graft.PROBE and "graft" in ways.chosen(config.train)
 
 
 def round_config(

@@ -13,6 +13,7 @@ from fsjax.experiment.multi_run import probe
 from fsjax.runtime import config_fields, storage
 from fsjax.runtime.errors import InputError
 from fsjax.runtime.storage import Path
+from fsjax.training import ways
 
 
 @dataclasses.dataclass(frozen=True)
@@ -98,7 +99,7 @@ def _cell(config: ConfigDict, directory: Path, model: str, variant: str, seed: i
         _set(run, field, re.sub(r"\{(\w+)\}", lambda match: workdirs[match[1]], value), variant)
         given.add(field)
     training_length.choose(run, given)
-    if probe.is_asked_for(run):
+    if ways.use_probes(run.train):
         run.stages = f"{probe.STAGE.name},{run.stages}"
     with run.unlocked():
         del run.study, run.variants

@@ -37,6 +37,11 @@ def chosen(options: ConfigDict) -> tuple[str, ...]:
     return names if "dfmx" in names or not options.dfmx.maps else (*names, "dfmx")
 
 
+def use_probes(options: ConfigDict) -> bool:
+    """Return whether a training with this config.train grafts what the stage probe finds."""
+    return options.graft.maps == graft.PROBE and "graft" in chosen(options)
+
+
 def check(options: ConfigDict, size: int) -> None:
     """Raise InputError for a way of config.train that cannot be used, on images of this side."""
     for name in chosen(options):
