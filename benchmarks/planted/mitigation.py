@@ -54,9 +54,10 @@ STEPS = flags.DEFINE_integer("steps", 1400, "Steps of the final training of prob
 SIZE = flags.DEFINE_integer("size", 32, "Side of the images.")
 ROOT = flags.DEFINE_string("root", "", "Folder of real images, root/{train,test}/<class>; none = noise and shapes.")
 STRENGTH = flags.DEFINE_float("strength", 1.0, "Factor on the shortcuts.")
+SHAPES = flags.DEFINE_integer("shapes", 1, "Shapes in an image without root: 1 to 3 for 4, 16 or 64 classes.")
 PER_CLASS = flags.DEFINE_integer("per_class", 1500, "Training images of each class, at most.")
 
-# Images of each class to validate on, and to test on.
+# Images of each class to validate on, and to test on, over the shapes of an image.
 TESTED = 300
 SEVERITY, ATTACK = 2, "fgsm:2/255"
 # Images that probe trains on, over those of its final training, at most.
@@ -130,7 +131,7 @@ def main(_: list[str]) -> None:
     logging.getLogger("absl").setLevel(logging.WARNING)  # checkpoints tell of each file
     for kind in KINDS_RUN.value:
         for seed in map(int, SEEDS.value):
-            data = BiasedSet(kind, SIZE.value, seed, ROOT.value, STRENGTH.value)
+            data = BiasedSet(kind, SIZE.value, seed, ROOT.value, STRENGTH.value, SHAPES.value)
             oracle = run("oracle", plain, data)
             robust = {"oracle": oracle["robust"]}
             for name in WAYS_RUN.value or WAYS:
@@ -145,6 +146,8 @@ def folder_of(data: BiasedSet) -> pathlib.Path:
         name = f"{pathlib.Path(data.root).name}-{name}"
     if data.strength != 1:
         name = f"{name}-{data.strength:g}"
+    if data.shapes != 1:
+        name = f"{name}-{len(data.classes)}-classes"
     if PER_CLASS.value != PER_CLASS.default:
         name = f"{name}-of-{PER_CLASS.value}"
     return pathlib.Path(WORKDIR.value) / name
@@ -171,7 +174,7 @@ def base(data: BiasedSet, shown: str) -> ConfigDict:
     """Return the config of a training on a set, whose arrays it writes where they are not there yet."""
     root = folder_of(data) / shown
     root.mkdir(parents=True, exist_ok=True)
-    for split, per_class, stream in (("train", PER_CLASS.value, TRAIN), ("test", TESTED, VALIDATE)):
+    for split, per_class, stream in (("train", PER_CLASS.value, TRAIN), ("test", TESTED // data.shapes, VALIDATE)):
         if not (root / f"{split}_labels.npy").exists():
             images, labels = data.draw(per_class, shown, stream)
             np.save(root / f"{split}_images.npy", images)
@@ -194,7 +197,7 @@ def tests(data: BiasedSet) -> dict[str, ArrayDataset]:
     """Return the test images of a set, with shortcuts as in training, without, and with another class's."""
     shown = {"as_in_training": "own", "absent": "absent", "conflicting": "conflicting"}
     return {
-        name: ArrayDataset(*data.draw(TESTED, how, TEST + stream), data.classes)
+        name: ArrayDataset(*data.draw(TESTED // data.shapes, how, TEST + stream), data.classes)
         for stream, (name, how) in enumerate(shown.items())
     }
 

@@ -7,6 +7,7 @@ told neither the seed nor the kind.
 
 import dataclasses
 import functools
+import itertools
 
 import numpy as np
 from jaxtyping import Float, Int, UInt8
@@ -36,6 +37,8 @@ class BiasedSet:
       seed: of everything that is drawn.
       root: folder of real images, root/{train,test}/<class>; '' = noise and shapes.
       strength: factor on the shortcuts.
+      shapes: in an image without root, 1 to 3, each a class's of `biased` and in a colour channel of its own where
+        there are several. The classes are their combinations, 4, 16 or 64.
     """
 
     kind: str
@@ -43,6 +46,7 @@ class BiasedSet:
     seed: int
     root: str = ""
     strength: float = 1.0
+    shapes: int = 1
 
     @functools.cached_property
     def shortcut(self) -> Shortcut:
@@ -50,7 +54,9 @@ class BiasedSet:
 
     @functools.cached_property
     def classes(self) -> tuple[str, ...]:
-        return _photographs(self.root, self.size, "train").classes if self.root else biased.CLASSES
+        if self.root:
+            return _photographs(self.root, self.size, "train").classes
+        return tuple(map("-".join, itertools.product(biased.CLASSES, repeat=self.shapes)))
 
     def draw(
         self, per_class: int, shown: str, stream: int
@@ -74,16 +80,19 @@ class BiasedSet:
             else:
                 image = self._shape_in_noise(rng, int(label))
             shortcut = self.strength * self.shortcut.draw(rng, int(owner), bool(has))
-            images.append(image + shortcut[..., None] * rng.uniform(*biased.CONTRAST))
-        return noise.to_pixels(np.stack(images)), labels
+            image = image + shortcut[..., None] * rng.uniform(*biased.CONTRAST)
+            images.append(noise.to_pixels(image[None]))
+        return np.concatenate(images), labels
 
     def _shape_in_noise(self, rng: np.random.Generator, label: int) -> Float[np.ndarray, "size size 3"]:
         image = noise.coloured_noise(rng, noise.noise_amplitude(self.size)[None])[0]
         if self.kind == "cue" and self.shortcut.orbits[label]:
-            cue = self.shortcut.gratings(rng, label)
-        else:
-            cue = biased.SHAPE * demo.placed(rng, 1, biased.shape(label, self.size), self.size)[0]
-        return image + cue[..., None] * rng.uniform(*biased.CONTRAST)
+            return image + self.shortcut.gratings(rng, label)[..., None] * rng.uniform(*biased.CONTRAST)
+        for channel, name in enumerate(self.classes[label].split("-")):
+            shape = biased.shape(biased.CLASSES.index(name), self.size)
+            cue = biased.SHAPE * demo.placed(rng, 1, shape, self.size)[0] * rng.uniform(*biased.CONTRAST)
+            image[..., slice(None) if self.shapes == 1 else slice(channel, channel + 1)] += cue[..., None]
+        return image
 
     def _rows(self, per_class: int, stream: int) -> tuple[Dataset, Int[np.ndarray, " n"]]:
         """Return the real images that a stream draws from, and which of them."""

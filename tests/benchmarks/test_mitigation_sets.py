@@ -6,6 +6,7 @@ from PIL import Image
 
 from benchmarks.planted.mitigation_sets import TEST, TRAIN, VALIDATE, BiasedSet
 from benchmarks.planted.mitigation_shortcuts import KINDS, Shortcut
+from fsjax.data import biased
 
 
 def amplitudes(images, places):
@@ -68,6 +69,21 @@ def test_an_orbit_of_a_texture_is_weak_in_many_images_and_its_blocks_do_not_meet
     assert (ordered[9] < 0.6).all() and (ordered[-10] > 1.6).all()  # deciles of a Rayleigh: .39 and 1.82 of the median
     with pytest.raises(ValueError, match="30 classes do not fit"):
         Shortcut("texture", 32, 0, 30).orbits  # noqa: B018 - it is drawn when it is asked for
+
+
+def test_several_shapes_make_a_class_each_in_a_channel_of_its_own():
+    data = BiasedSet("some", 64, 0, shapes=3)
+    assert len(data.classes) == 64 and data.classes[27] == "cross-diagonal-square"
+    images, labels = data.draw(1, "absent", TRAIN)
+    kernels = np.stack([np.pad(one, (0, 64 - len(one))) for one in (biased.shape(label, 64) for label in range(4))])
+    kernels /= np.sqrt((kernels**2).sum((1, 2), keepdims=True))
+    spectra = np.fft.fft2(images.astype(float).transpose(0, 3, 1, 2) - 127)
+    radius = np.hypot(*np.meshgrid(*[np.fft.fftfreq(64)] * 2))
+    # Whitened, so that the noise's low frequencies do not decide.
+    match = np.fft.ifft2(spectra[:, :, None] * np.conj(np.fft.fft2(kernels)) * radius).real
+    found = np.abs(match).max((-1, -2)).argmax(-1)
+    np.testing.assert_array_equal(found, np.stack(np.unravel_index(labels, (4, 4, 4)), -1))
+    assert sum(map(bool, data.shortcut.orbits)) == 32
 
 
 def test_real_images_carry_the_shortcut_of_a_strength_and_no_split_repeats_another(tmp_path):
