@@ -11,6 +11,7 @@ from jax.sharding import PartitionSpec as P
 from jaxtyping import Array, Bool, Float, Int, PyTree, Shaped
 
 from fsjax.engine import tile_size
+from fsjax.engine.kept_programs import kept
 from fsjax.engine.model import Model
 from fsjax.engine.tile import over_devices
 from fsjax.fourier import patches, spectrum
@@ -54,7 +55,8 @@ class ImageGrafts:
         self._split, replicated = NamedSharding(mesh, P(parallel.AXIS)), NamedSharding(mesh, P())
         self._params = jax.device_put(model.params, replicated)
         self._members = jax.device_put(patches.members(height, width, 1), replicated)
-        self._logits, self._slopes = _compile_logits(model, mesh), _compile_slopes(model, mesh)
+        programs = model.apply, model.matmul_precision, mesh
+        self._logits, self._slopes = _make_logits(*programs), _make_slopes(*programs)
         self._step = mesh.size * (batch or _batch_size(model, len(images)))
         # Of the type of masks, for which `logits` is compiled anyway.
         ends = (np.full((len(images), height, width), end) for end in (True, False))
@@ -115,7 +117,7 @@ def _check_gradient(model: Model) -> None:
         ) from error
 
 
-def _compile_logits(model: Model, mesh: Mesh) -> Callable:
+def _make_logits(apply: Callable, precision: str, mesh: Mesh) -> Callable:
     """Return the jitted (params, images, baselines, weights) -> logits [n, K], split over the mesh by images."""
 
     def logits(
@@ -124,12 +126,13 @@ def _compile_logits(model: Model, mesh: Mesh) -> Callable:
         baselines: Float[Array, "n height width channels"],
         weights: Shaped[Array, "n height width"],
     ) -> Float[Array, "n classes"]:
-        return model.apply(params, _grafted(images, baselines, weights)).astype(jnp.float32)
+        return apply(params, _grafted(images, baselines, weights)).astype(jnp.float32)
 
-    return over_devices(logits, mesh, (False, True, True, True), model.matmul_precision)
+    split = False, True, True, True
+    return kept(apply, ("graft logits", precision, mesh), lambda: over_devices(logits, mesh, split, precision))
 
 
-def _compile_slopes(model: Model, mesh: Mesh) -> Callable:
+def _make_slopes(apply: Callable, precision: str, mesh: Mesh) -> Callable:
     """Return the jitted (params, images, baselines, weights, labels, members) -> slopes [n, orbits], split likewise."""
 
     def slopes(
@@ -141,10 +144,11 @@ def _compile_slopes(model: Model, mesh: Mesh) -> Callable:
         members: Int[Array, "orbits one"],
     ) -> Float[Array, "n orbits"]:
         grafted = _grafted(images, baselines, weights)
-        logits_of = functools.partial(model.apply, params)
+        logits_of = functools.partial(apply, params)
         return gradient.graft_slopes(logits_of, baselines, images, grafted, labels, members)
 
-    return over_devices(slopes, mesh, (False, True, True, True, True, False), model.matmul_precision)
+    split = False, True, True, True, True, False
+    return kept(apply, ("graft slopes", precision, mesh), lambda: over_devices(slopes, mesh, split, precision))
 
 
 def _grafted(
@@ -163,7 +167,7 @@ def _batch_size(model: Model, count: int) -> int:
     def temporaries(images: int) -> int:
         of_images = shape((images, *model.image_shape), jnp.float32)
         weights, labels = shape((images, height, width), jnp.float32), shape((images,), jnp.int32)
-        program = functools.partial(_compile_slopes, model)
+        program = functools.partial(_make_slopes, model.apply, model.matmul_precision)
         return tile_size.compiled_bytes(program, model.params, of_images, of_images, weights, labels, members)
 
     on_cpu = lambda each: tile_size.CPU_MOST // each  # noqa: E731
