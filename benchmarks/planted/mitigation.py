@@ -8,7 +8,8 @@ A set (mitigation_sets.py) has a true cue and a shortcut in its training images.
 validation images, and as many images to train on, counting its probes and copies; it is told no kind and no seed.
 `standard` trains on what is there. `oracle`, no shorter, has the shortcuts present and independent of the label, and is
 what a way could reach; `told` grafts the planted frequencies, and is what grafting could. `probe` is
-configs/mitigate.py. A way of your own is a function of WAYS: (config, set) -> the config of its run.
+configs/mitigate.py, and `reused` the training of another network with what that found, as long as its final one. A way
+of your own is a function of WAYS: (config, set) -> the config of its run.
 
 Prints a JSON line a run and one a set: `as_in_training`, `absent` and `conflicting` are accuracies on 300 test images a
 class, of all classes and of the worst; `robust` is the worst class's smaller one of absent and conflicting, and `share`
@@ -77,6 +78,15 @@ def probe(config: ConfigDict, data: BiasedSet) -> ConfigDict:
     return config
 
 
+def reused(config: ConfigDict, data: BiasedSet) -> ConfigDict:
+    """Return that of a fresh training, as long as probe's final one, that grafts what probe found."""
+    run("probe", probe, data)
+    file, config.seed = directory_of("probe", data) / "probes" / "frequencies.npy", data.seed + 100
+    if np.load(file).any():
+        config.train.ways, config.train.graft.maps = "graft", str(file)
+    return config
+
+
 def grafted(config: ConfigDict, data: BiasedSet, random: bool = False) -> ConfigDict:
     """Return that of a training that grafts the planted frequencies, or as many others."""
     mask = data.shortcut.planted
@@ -119,6 +129,7 @@ def dfmx(config: ConfigDict, data: BiasedSet) -> ConfigDict:
 WAYS: dict[str, Callable[[ConfigDict, BiasedSet], ConfigDict]] = {
     "standard": plain,
     "probe": probe,
+    "reused": reused,
     "told": grafted,
     "random orbits": functools.partial(grafted, random=True),
     "low pruned": pruned,
