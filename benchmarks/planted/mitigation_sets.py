@@ -88,10 +88,10 @@ class BiasedSet:
         image = noise.coloured_noise(rng, noise.noise_amplitude(self.size)[None])[0]
         if self.kind == "cue" and self.shortcut.orbits[label]:
             return image + self.shortcut.gratings(rng, label)[..., None] * rng.uniform(*biased.CONTRAST)
-        for channel, name in enumerate(self.classes[label].split("-")):
-            shape = biased.shape(biased.CLASSES.index(name), self.size)
+        for channel, number in enumerate(np.unravel_index(label, self.shapes * (len(biased.CLASSES),))):
+            shape = biased.shape(int(number), self.size)
             cue = biased.SHAPE * demo.placed(rng, 1, shape, self.size)[0] * rng.uniform(*biased.CONTRAST)
-            image[..., slice(None) if self.shapes == 1 else slice(channel, channel + 1)] += cue[..., None]
+            image[..., slice(None) if self.shapes == 1 else [channel]] += cue[..., None]
         return image
 
     def _rows(self, per_class: int, stream: int) -> tuple[Dataset, Int[np.ndarray, " n"]]:
