@@ -55,7 +55,7 @@ STEPS = flags.DEFINE_integer("steps", 1400, "Steps of the final training of prob
 SIZE = flags.DEFINE_integer("size", 32, "Side of the images.")
 ROOT = flags.DEFINE_string("root", "", "Folder of real images, root/{train,test}/<class>; none = noise and shapes.")
 STRENGTH = flags.DEFINE_float("strength", 1.0, "Factor on the shortcuts.")
-SHAPES = flags.DEFINE_integer("shapes", 1, "Shapes in an image without root: 1 to 3 for 4, 16 or 64 classes.")
+SHAPES = flags.DEFINE_integer("shapes", 1, "Shapes in an image without root, for 4, 16 or 64 classes.", 1, 3)
 PER_CLASS = flags.DEFINE_integer("per_class", 1500, "Training images of each class, at most.")
 
 # Images of each class to validate on, and to test on, over the shapes of an image.
