@@ -1,5 +1,6 @@
 """Progress of anything long: a bar on a terminal, a plain line every few seconds elsewhere."""
 
+import collections
 import contextlib
 import contextvars
 import sys
@@ -12,6 +13,8 @@ from tqdm import tqdm
 from fsjax.runtime import parallel
 
 LINE_SECONDS = 10
+# The time left follows the pace of this many lines: compilation and pauses leave it within a minute.
+_PACE_LINES = 6
 
 _on_update: contextvars.ContextVar[Callable[[], object]] = contextvars.ContextVar("on_update", default=lambda: None)
 
@@ -36,6 +39,8 @@ class Progress:
         self.label, self.total, self.unit = label, total, unit
         self.count, self.resumed = done, done
         self.started = self._printed = time.monotonic()
+        # Seconds, and units of this run, at the last lines, the oldest first.
+        self._pace = collections.deque([(self.started, 0)], maxlen=_PACE_LINES)
         self._note, self._observer = "", _on_update.get()
         quiet = not parallel.is_main_process()
         self._lines = not quiet and not sys.stderr.isatty()
@@ -59,9 +64,11 @@ class Progress:
             self._note = note
             self._bar.set_postfix_str(note, refresh=False)
         self._bar.update(count)
-        if self._lines and time.monotonic() - self._printed >= LINE_SECONDS:
-            self._printed = time.monotonic()
-            self._line()
+        if (now := time.monotonic()) - self._printed >= LINE_SECONDS:
+            self._printed = now
+            if self._lines:
+                self._line()
+            self._pace.append((now, self.count - self.resumed))
 
     def skip(self, count: int) -> None:
         """Count units of an earlier run as done: they move the bar and not the rate."""
@@ -81,8 +88,10 @@ class Progress:
 
     @property
     def eta(self) -> float:
-        """Seconds left at this rate."""
-        return (self.total - self.count) / self.rate if self.rate else 0.0
+        """Seconds left at the pace of the last minute."""
+        since, done = self._pace[0]
+        units = self.count - self.resumed - done
+        return (self.total - self.count) * (time.monotonic() - since) / units if units > 0 else 0.0
 
     def _line(self) -> None:
         rate = f"{self.rate:,.0f}" if self.rate >= 10 else f"{self.rate:.2g}"

@@ -48,6 +48,20 @@ def test_units_that_an_earlier_run_did_move_the_count_and_not_the_rate(monkeypat
         assert (shown.count, shown.rate, shown.eta) == (800, 20, 10)
 
 
+def test_the_time_left_forgets_compilation_and_pauses_within_a_minute(monkeypatch):
+    from fsjax.runtime import progress
+
+    now = [0.0]
+    monkeypatch.setattr(progress.time, "monotonic", lambda: now[0])
+    with progress.Progress("train", 100_000, "images") as shown:
+        for seconds, units in [(3600, 1)] + 10 * [(progress.LINE_SECONDS, 100)]:
+            now[0] += seconds
+            shown.update(units)
+        left = 100_000 - 1001
+        assert shown.eta == pytest.approx(left / 10)
+        assert shown.rate == pytest.approx(1001 / 3700)
+
+
 def test_on_a_terminal_there_is_one_bar_and_no_lines():
     ours, theirs = pty.openpty()
     fcntl.ioctl(theirs, termios.TIOCSWINSZ, struct.pack("HHHH", 24, 100, 0, 0))  # rows and columns

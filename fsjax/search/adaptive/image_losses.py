@@ -56,8 +56,7 @@ class Evaluator:
 
     def resume(self, passes: int) -> None:
         """Count forward passes that an earlier run made."""
-        self.progress.update(passes)
-        self.progress.resumed += passes
+        self.progress.skip(passes)
 
 
 class ClassLosses:
