@@ -14,7 +14,7 @@ from fsjax.evaluation.ood import attacks, corruptions
 from fsjax.evaluation.ood.results import OodResult
 from fsjax.evaluation.probes import ProbeRound, Probes
 from fsjax.experiment import runner
-from fsjax.experiment.multi_run import probe
+from fsjax.experiment.multi_run import probe, probe_rounds
 from fsjax.experiment.workspace import Workspace
 from fsjax.fourier import dfm, spectrum
 from fsjax.report import terminal
@@ -117,7 +117,7 @@ def test_rounds_graft_what_the_ones_before_found_and_the_final_training_all_of_i
 def test_the_page_has_the_first_network_and_the_last_beside_each_other_on_corrupted_and_attacked_images(to_the_page):
     """Against accuracies that are counted image by image."""
     tmp_path, directory, config = to_the_page, storage.path(to_the_page), config_to_the_page()
-    first = Workspace(probe.round_config(config, 1, config.probe.length), directory / "probes" / "1")
+    first = Workspace(probe_rounds.round_config(config, 1, config.probe.length), directory / "probes" / "1")
     test, classifier = first.dataset("test"), first.classifier
     rows = np.flatnonzero(np.arange(len(test)) % 6 < 3)  # six a class, in their order
     chosen = test.subset(rows)
@@ -174,7 +174,9 @@ def test_the_training_goes_on_from_point_to_point_for_the_steps_that_are_left(tm
 @pytest.mark.usefixtures("all_in_use")
 def test_a_round_that_adds_nothing_is_followed_by_the_training(tmp_path, monkeypatch):
     added = iter([True, False, True])
-    monkeypatch.setattr(probe, "_added", lambda config, maps, scores, grafted: np.full_like(grafted, next(added)))
+    monkeypatch.setattr(
+        probe_rounds, "_added", lambda config, maps, scores, grafted: np.full_like(grafted, next(added))
+    )
     runner.run(make_config(stages="probe", probe__rounds=3), storage.path(tmp_path))
     steps = [json.loads(file.read_text())["train"]["steps"] for file in sorted(tmp_path.glob("probes/?/config.json"))]
     assert steps == [1, 1, 3]
@@ -190,10 +192,10 @@ def ranked(*scores):
 
 def test_frequencies_can_be_exempted():
     config, nothing = make_config(), np.zeros((24, 24), bool)
-    added = probe._added(config, *ranked((5, 1.0), (6, 0.06)), nothing)
+    added = probe_rounds._added(config, *ranked((5, 1.0), (6, 0.06)), nothing)
     np.testing.assert_array_equal(added, np.isin(spectrum.orbits(24, 24), (5, 6)))
     config.probe.exempt_frequencies = "high:0.0"
-    assert not probe._added(config, *ranked((5, 1.0), (6, 0.06)), nothing).any()
+    assert not probe_rounds._added(config, *ranked((5, 1.0), (6, 0.06)), nothing).any()
 
 
 @pytest.mark.usefixtures("all_in_use")
@@ -213,7 +215,7 @@ def test_a_stopped_probe_goes_on_where_it_was(tmp_path, monkeypatch):
 def test_a_class_that_a_round_has_not_learned_is_named(caplog):
     rates = np.array([0.4, 0.9, np.nan, 0.5])
     found = ProbeRound(0.3, True, 0.6, rates, rates, rates, np.stack([rates, rates], 1), (False,) * 4, 0, 0.0)
-    probe._log(("cat", "dog", "eel", "fox"), found, 2)
+    probe_rounds._log(("cat", "dog", "eel", "fox"), found, 2)
     assert "network of round 2 recognises fewer than half of the training images of cat, eel, and" in caplog.text
     assert "probe.exempt_classes" in caplog.text
 
@@ -222,7 +224,7 @@ def test_no_more_than_a_share_of_the_plane_is_grafted_and_the_log_tells(caplog):
     config, of_class = make_config(), ranked((5, 1.0), (6, 0.9), (7, 0.8), (8, 0.7))
     config.probe.max_share = 8 / 576
     before = np.isin(spectrum.orbits(24, 24), (20, 21))
-    added = probe._added(config, *of_class, before)
+    added = probe_rounds._added(config, *of_class, before)
     np.testing.assert_array_equal(added, np.isin(spectrum.orbits(24, 24), (5, 6)))
     assert "the first frequencies of each go up to 1.38889 %" in caplog.text
     config.probe.max_share = 0.0
@@ -251,8 +253,8 @@ def test_classes_can_be_exempted(tmp_path):
     runner.run(config, directory)
     found = np.load(tmp_path / "probes" / "frequencies-1.npy")
     maps = dfm.DominantFrequencyMaps.load(directory / "probes" / "1" / "dfm" / "graft.npz")
-    of_round = Workspace(probe.round_config(config, 1, config.probe.length), directory / "probes" / "1")
-    energy = probe._energy(of_round.dataset("train"), of_round.classifier.mean_std)
+    of_round = Workspace(probe_rounds.round_config(config, 1, config.probe.length), directory / "probes" / "1")
+    energy = probe_rounds._energy(of_round.dataset("train"), of_round.classifier.mean_std)
     cross = probe.probes.decisive(maps.masks[0], maps.scores, energy)[1]
     assert cross.any()
     np.testing.assert_array_equal(found, cross)
@@ -274,7 +276,7 @@ def test_a_round_is_a_training_that_can_be_run_for_every_data_set(arg):
     config = mitigate.get_config(arg)
     config.train.ways = "afa, graft"
     for file, names in ((None, "afa"), (storage.path("found.npy"), "afa, graft")):
-        one = probe.round_config(config, 2, 0.3, file)
+        one = probe_rounds.round_config(config, 2, 0.3, file)
         assert one.train.ways == names and one.train.graft.maps == str(file or "probe")
         assert one.train.graft.start == ""
         one.train.ways = ""  # no file is there to be read

@@ -9,38 +9,26 @@ What takes longer to learn, such as the last of several orbits that stand in for
 are the final training itself: it is probed at some points, and goes on from each with what was found grafted as well.
 """
 
-import copy
-import functools
 import logging
 
 import numpy as np
-from jaxtyping import Bool, Float
+from jaxtyping import Bool
 from ml_collections import ConfigDict
 
 from fsjax.data import frequencies
-from fsjax.data.dataset import Dataset
-from fsjax.data.preprocess import normalise
 from fsjax.evaluation import ood, probes
-from fsjax.evaluation.grafts import GraftSample
-from fsjax.evaluation.probes import Measured, ProbeRound, Probes
-from fsjax.evaluation.unfiltered import evaluate_unfiltered
-from fsjax.experiment import pipeline
-from fsjax.experiment.stages import STAGES, search, train
+from fsjax.evaluation.probes import Probes
+from fsjax.experiment.multi_run.probe_rounds import EXEMPT_FREQUENCIES, Rounds, round_config
+from fsjax.experiment.stages import search, train
 from fsjax.experiment.stages.stage import Stage
 from fsjax.experiment.workspace import Workspace
-from fsjax.fourier import masks, spectrum
 from fsjax.runtime import files, parallel
 from fsjax.runtime.config_fields import Table
 from fsjax.runtime.errors import InputError, unknown
-from fsjax.runtime.storage import Path
 from fsjax.training import ways
 from fsjax.training.ways import graft
 
 logger = logging.getLogger(__name__)
-
-# Images that show how much of the energy a frequency has, evenly over the training images.
-_ENERGY_IMAGES = 512
-_EXEMPT_FREQUENCIES = "probe.exempt_frequencies"
 
 FIELDS: Table = {
     "rounds": (3, "short trainings at most, each under what the ones before have found"),
@@ -85,41 +73,14 @@ def check(config: ConfigDict) -> None:
         raise InputError(f"probe.max_share: got {options.max_share:g}; expected above 0, up to 1")
     if options.pairs < 10:
         raise InputError(f"probe.pairs: got {options.pairs}; expected 10 or more, or no interval is narrow enough")
-    frequencies.read(options.exempt_frequencies, config.data.image_size, _EXEMPT_FREQUENCIES)
+    frequencies.read(options.exempt_frequencies, config.data.image_size, EXEMPT_FREQUENCIES)
     first = round_config(config, 1, options.length)
     train.check(first)
     search.check(first)
 
 
-def round_config(
-    config: ConfigDict, number: int, end: float, grafted: Path | None = None, start: tuple[float, Path] | None = None
-) -> ConfigDict:
-    """Return the config of a round's run: a part of the training of `config`, and the graft search of its network.
-
-    Args:
-      config: of the experiment.
-      number: of the round, from 1.
-      end: how far it goes, as a share of the training.
-      grafted: file of the frequencies that are grafted; None = none are.
-      start: how far the run that it goes on from went, and its workdir; None = it begins with a fresh network.
-    """
-    options, one = config.probe, copy.deepcopy(config)
-    one.seed, one.stages = config.seed + number, "train,search"
-    one.train.epochs = end * config.train.epochs
-    one.train.steps = _part(end, config.train.steps)
-    begin, run = start or (0.0, "")
-    one.train.warmup_steps = int((end - begin) * config.train.warmup_steps)
-    if grafted is None:
-        one.train.ways = ",".join(name for name in ways.chosen(config.train) if name != "graft")
-    else:
-        one.train.graft.maps, one.train.graft.start = str(grafted), str(run)
-    one.search.method, one.search.split, one.search.shares, one.search.resamples = "graft", "train", (options.share,), 0
-    one.search.patch = 1
-    return one
-
-
 def _run(workspace: Workspace) -> None:
-    config, folder, dataset = workspace.config, workspace.directory / "probes", workspace.dataset("train")
+    config, dataset = workspace.config, workspace.dataset("train")
     counts = np.bincount(dataset.labels, minlength=len(dataset.classes))
     if len(counts) < 2 or counts.min() < 2:
         raise InputError(
@@ -127,50 +88,19 @@ def _run(workspace: Workspace) -> None:
             "both for the stage probe, which grafts frequencies of a class into images of others"
         )
     exempt = _exempt(config, dataset.classes)
-    grafted = np.zeros(2 * [config.data.image_size], bool)
-    rounds: list[ProbeRound] = []
-
-    def probed(end: float, *, own: bool, start: tuple[float, Path] | None = None) -> bool:
-        """Add a round, and return whether it found anything new."""
-        nonlocal grafted
-        number = len(rounds) + 1
-        before = folder / f"frequencies-{number - 1}.npy" if rounds else None
-        what = f"of at most {config.probe.rounds} short trainings" if own else f"the final training up to {end:.0%}"
-        logger.info("probe: round %d, %s; %.1f %% grafted", number, what, 100 * grafted.mean())
-        one = round_config(config, number, end, before, start)
-        pipeline.run(one, folder / str(number), STAGES)
-        of_round = Workspace(one, folder / str(number))
-        ranked = of_round.maps
-        assert ranked.scores is not None, "the graft search ranks frequencies"
-        energy = _energy(dataset, of_round.classifier.mean_std)
-        maps = probes.decisive(ranked.at(config.probe.share), ranked.scores, energy)
-        measured = _measure(config, of_round, maps, dataset)
-        used = probes.in_use(
-            measured, probes.size(maps, config.probe.share), (maps * energy).sum((1, 2)) / energy.sum()
-        )
-        chosen = used & ~exempt
-        added = _added(config, maps[chosen], ranked.scores[chosen], grafted)
-        grafted = grafted | added
-        accuracy = evaluate_unfiltered(of_round.classifier, workspace.dataset("test")).accuracy
-        found = (*measured, tuple(used.tolist()), int(added.sum()), float(grafted.mean()))
-        rounds.append(ProbeRound(end, own, accuracy, *found))
-        _log(dataset.classes, rounds[-1], number)
-        parallel.decide(functools.partial(files.write_npy, folder / f"frequencies-{number}.npy", grafted))
-        return bool(added.any())
-
-    while len(rounds) < config.probe.rounds and probed(config.probe.length, own=True):
+    rounds = Rounds(workspace, exempt)
+    while len(rounds.done) < config.probe.rounds and rounds.train_anew():
         pass
-    start: tuple[float, Path] | None = None
-    for point in config.probe.points if grafted.any() else ():
-        probed(point, own=False, start=start)
-        start = point, folder / str(len(rounds))
+    for point in config.probe.points if rounds.grafted.any() else ():
+        rounds.train_on(point)
     before = _before(workspace) if "ood" in config.stages.split(",") else None
-    found = Probes(dataset.classes, tuple(exempt.tolist()), tuple(rounds), float(grafted.mean()), before)
-    last = {"run": len(rounds) if start else None}
+    share = float(rounds.grafted.mean())
+    found = Probes(dataset.classes, tuple(exempt.tolist()), tuple(rounds.done), share, before)
+    start = {"run": len(rounds.done) if rounds.point else None}
     parallel.decide(lambda: files.write_json(probes.result_file(workspace.directory), found.to_json()))
-    parallel.decide(lambda: files.write_npy(graft.probed_file(workspace.directory), grafted))
-    parallel.decide(lambda: files.write_json(graft.start_file(workspace.directory), last))
-    if not grafted.any():
+    parallel.decide(lambda: files.write_npy(graft.probed_file(workspace.directory), rounds.grafted))
+    parallel.decide(lambda: files.write_json(graft.start_file(workspace.directory), start))
+    if not rounds.grafted.any():
         logger.info("probe: no class is controlled by a map of %g %%; nothing is grafted", 100 * config.probe.share)
 
 
@@ -182,32 +112,6 @@ def _before(workspace: Workspace) -> dict[str, float]:
     return ood.accuracies(workspace.config, directory / "ood", first.classifier, workspace.dataset("test"), identity)
 
 
-def _added(
-    config: ConfigDict,
-    maps: Bool[np.ndarray, "chosen size size"],
-    scores: Float[np.ndarray, "chosen size size"],
-    grafted: Bool[np.ndarray, "size size"],
-) -> Bool[np.ndarray, "size size"]:
-    """Return what the maps of the chosen classes add to the frequencies that are grafted."""
-    spared = frequencies.read(config.probe.exempt_frequencies, config.data.image_size, _EXEMPT_FREQUENCIES)
-    new = maps & ~grafted & (True if spared is None else ~spared)
-    room = masks.budget(config.probe.max_share, *grafted.shape) - int(grafted.sum())
-    added = masks.union(new, scores, room)
-    if added.sum() < new.any(0).sum():
-        logger.warning(
-            "probe: the maps in use hold %.1f %% of the plane; the first frequencies of each go up to %g %% "
-            "(probe.max_share)",
-            100 * (grafted | new.any(0)).mean(),
-            100 * config.probe.max_share,
-        )
-    return added
-
-
-def _part(share: float, steps: int) -> int:
-    """Return a share of a training's steps, 1 at least where it has any."""
-    return max(1, round(share * steps)) if steps else 0
-
-
 def _exempt(config: ConfigDict, classes: tuple[str, ...]) -> Bool[np.ndarray, " classes"]:
     """Return whether each class is exempt; raise InputError for an unknown name."""
     names = [name.strip() for name in config.probe.exempt_classes.split(",") if name.strip()]
@@ -215,55 +119,6 @@ def _exempt(config: ConfigDict, classes: tuple[str, ...]) -> Bool[np.ndarray, " 
         if name not in classes:
             raise unknown("probe.exempt_classes", name, classes)
     return np.isin(classes, names)
-
-
-def _energy(dataset: Dataset, mean_std: tuple[np.ndarray, np.ndarray]) -> Float[np.ndarray, "size size"]:
-    """Return mean |F x|^2 of training images without the mean image."""
-    rows = np.unique(np.linspace(0, len(dataset) - 1, _ENERGY_IMAGES).astype(int))
-    images = np.asarray(normalise(dataset.images(rows), *mean_std))
-    return spectrum.energy(images - images.mean(0))
-
-
-def _measure(
-    config: ConfigDict, of_round: Workspace, maps: Bool[np.ndarray, "classes size size"], dataset: Dataset
-) -> Measured:
-    """Measure maps of a round's network on the training images."""
-    classifier = of_round.classifier
-    nothing = np.full(len(maps), np.nan)
-    sample = GraftSample(
-        images=lambda rows: np.asarray(normalise(dataset.images(rows), *classifier.mean_std)),
-        labels=dataset.labels,
-        usable=np.arange(len(dataset)),
-        tpr=nothing,
-        fpr=nothing,
-        pairs=config.probe.pairs,
-        seed=config.seed,
-        why_none="",
-    )
-    directory = of_round.directory / "search" / "probe"
-    return probes.measure(classifier.model, maps, sample, memory_mib=config.run.memory_mib, directory=directory)
-
-
-def _log(classes: tuple[str, ...], found: ProbeRound, number: int) -> None:
-    told = [
-        f"{name} {psi:.2f} [{low:.2f}, {high:.2f}]{' in use' if used else ''}"
-        for name, psi, (low, high), used in zip(classes, found.psi, found.psi_ci, found.used, strict=True)
-    ]
-    logger.info("probe: round %d, accuracy %.2f; psi of the maps: %s", number, found.accuracy, _first(told))
-    learned = probes.learned(found.swapped)
-    if unlearned := [name for name, known in zip(classes, learned, strict=True) if not known]:
-        logger.warning(
-            "probe: the network of round %d recognises fewer than half of the training images of %s, and says little "
-            "of these: train.steps or probe.length may be too low, or what is grafted is their only cue "
-            "(probe.exempt_classes)",
-            number,
-            _first(unlearned),
-        )
-
-
-def _first(told: list[str]) -> str:
-    """Return at most ten, and how many more there are."""
-    return ", ".join(told[:10]) + (f", and {len(told) - 10} more" if len(told) > 10 else "")
 
 
 STAGE = Stage(

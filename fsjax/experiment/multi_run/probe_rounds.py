@@ -1,0 +1,192 @@
+"""Rounds of the stage probe: each trains a network under what the ones before have found, and adds what it finds."""
+
+import copy
+import functools
+import logging
+
+import numpy as np
+from jaxtyping import Bool, Float
+from ml_collections import ConfigDict
+
+from fsjax.data import frequencies
+from fsjax.data.dataset import Dataset
+from fsjax.data.preprocess import normalise
+from fsjax.evaluation import probes
+from fsjax.evaluation.grafts import GraftSample
+from fsjax.evaluation.probes import Measured, ProbeRound
+from fsjax.evaluation.unfiltered import evaluate_unfiltered
+from fsjax.experiment import pipeline
+from fsjax.experiment.stages import STAGES
+from fsjax.experiment.workspace import Workspace
+from fsjax.fourier import masks, spectrum
+from fsjax.runtime import files, parallel
+from fsjax.runtime.storage import Path
+from fsjax.training import ways
+
+logger = logging.getLogger(__name__)
+
+EXEMPT_FREQUENCIES = "probe.exempt_frequencies"
+# Images that show how much of the energy a frequency has, evenly over the training images.
+_ENERGY_IMAGES = 512
+
+
+class Rounds:
+    """The rounds of a workdir so far, each a run of its own under probes/<number>.
+
+    Attributes:
+      done: what each has found, in order.
+      grafted: the frequencies that the next one grafts, centred: all that were found.
+      point: how far the final training was probed, as a share of it, and the workdir of that round; None = not yet.
+    """
+
+    def __init__(self, workspace: Workspace, exempt: Bool[np.ndarray, " classes"]):
+        """Begin with the first round.
+
+        Args:
+          workspace: of the experiment.
+          exempt: whether each class's maps stay out of what is grafted.
+        """
+        self._workspace, self._exempt = workspace, exempt
+        self._folder = workspace.directory / "probes"
+        self.done: list[ProbeRound] = []
+        self.grafted = np.zeros(2 * [workspace.config.data.image_size], bool)
+        self.point: tuple[float, Path] | None = None
+
+    def train_anew(self) -> bool:
+        """Probe a fresh network after a short training, and return whether that found anything new.
+
+        In several processes every one calls this and `train_on`. Both resume a round that was stopped.
+        """
+        options = self._workspace.config.probe
+        return self._probe(options.length, None, f"of at most {options.rounds} short trainings")
+
+    def train_on(self, end: float) -> None:
+        """Probe the final training at a share of it, to which it goes on from the last such point."""
+        self._probe(end, self.point, f"the final training up to {end:.0%}", own=False)
+        self.point = end, self._folder / str(len(self.done))
+
+    def _probe(self, end: float, start: tuple[float, Path] | None, what: str, *, own: bool = True) -> bool:
+        """Train, search and measure a network, and return whether its maps add anything to what is grafted."""
+        config, number = self._workspace.config, len(self.done) + 1
+        before = self._folder / f"frequencies-{number - 1}.npy" if self.done else None
+        logger.info("probe: round %d, %s; %.1f %% grafted", number, what, 100 * self.grafted.mean())
+        of_round = Workspace(round_config(config, number, end, before, start), self._folder / str(number))
+        pipeline.run(of_round.config, of_round.directory, STAGES)
+        classifier, ranked, images = of_round.classifier, of_round.maps, self._workspace.dataset("train")
+        assert ranked.scores is not None, "the graft search ranks frequencies"
+        energy = _energy(images, classifier.mean_std)
+        maps = probes.decisive(ranked.at(config.probe.share), ranked.scores, energy)
+        measured = _measure(config, of_round, maps, images)
+        held = (maps * energy).sum((1, 2)) / energy.sum()
+        used = probes.in_use(measured, probes.size(maps, config.probe.share), held)
+        chosen = used & ~self._exempt
+        added = _added(config, maps[chosen], ranked.scores[chosen], self.grafted)
+        self.grafted = self.grafted | added
+        accuracy = evaluate_unfiltered(classifier, self._workspace.dataset("test")).accuracy
+        found = (*measured, tuple(used.tolist()), int(added.sum()), float(self.grafted.mean()))
+        self.done.append(ProbeRound(end, own, accuracy, *found))
+        _log(images.classes, self.done[-1], number)
+        parallel.decide(functools.partial(files.write_npy, self._folder / f"frequencies-{number}.npy", self.grafted))
+        return bool(added.any())
+
+
+def round_config(
+    config: ConfigDict, number: int, end: float, grafted: Path | None = None, start: tuple[float, Path] | None = None
+) -> ConfigDict:
+    """Return the config of a round's run: a part of the training of `config`, and the graft search of its network.
+
+    Args:
+      config: of the experiment.
+      number: of the round, from 1.
+      end: how far it goes, as a share of the training.
+      grafted: file of the frequencies that are grafted; None = none are.
+      start: how far the run that it goes on from went, and its workdir; None = it begins with a fresh network.
+    """
+    options, one = config.probe, copy.deepcopy(config)
+    one.seed, one.stages = config.seed + number, "train,search"
+    one.train.epochs = end * config.train.epochs
+    one.train.steps = _part(end, config.train.steps)
+    begin, run = start or (0.0, "")
+    one.train.warmup_steps = int((end - begin) * config.train.warmup_steps)
+    if grafted is None:
+        one.train.ways = ",".join(name for name in ways.chosen(config.train) if name != "graft")
+    else:
+        one.train.graft.maps, one.train.graft.start = str(grafted), str(run)
+    one.search.method, one.search.split, one.search.shares, one.search.resamples = "graft", "train", (options.share,), 0
+    one.search.patch = 1
+    return one
+
+
+def _part(share: float, steps: int) -> int:
+    """Return a share of a training's steps, 1 at least where it has any."""
+    return max(1, round(share * steps)) if steps else 0
+
+
+def _energy(dataset: Dataset, mean_std: tuple[np.ndarray, np.ndarray]) -> Float[np.ndarray, "size size"]:
+    """Return mean |F x|^2 of training images without the mean image."""
+    rows = np.unique(np.linspace(0, len(dataset) - 1, _ENERGY_IMAGES).astype(int))
+    images = np.asarray(normalise(dataset.images(rows), *mean_std))
+    return spectrum.energy(images - images.mean(0))
+
+
+def _measure(
+    config: ConfigDict, of_round: Workspace, maps: Bool[np.ndarray, "classes size size"], dataset: Dataset
+) -> Measured:
+    """Measure maps of a round's network on the training images."""
+    classifier = of_round.classifier
+    nothing = np.full(len(maps), np.nan)
+    sample = GraftSample(
+        images=lambda rows: np.asarray(normalise(dataset.images(rows), *classifier.mean_std)),
+        labels=dataset.labels,
+        usable=np.arange(len(dataset)),
+        tpr=nothing,
+        fpr=nothing,
+        pairs=config.probe.pairs,
+        seed=config.seed,
+        why_none="",
+    )
+    directory = of_round.directory / "search" / "probe"
+    return probes.measure(classifier.model, maps, sample, memory_mib=config.run.memory_mib, directory=directory)
+
+
+def _added(
+    config: ConfigDict,
+    maps: Bool[np.ndarray, "chosen size size"],
+    scores: Float[np.ndarray, "chosen size size"],
+    grafted: Bool[np.ndarray, "size size"],
+) -> Bool[np.ndarray, "size size"]:
+    """Return what the maps of the chosen classes add to the frequencies that are grafted."""
+    spared = frequencies.read(config.probe.exempt_frequencies, config.data.image_size, EXEMPT_FREQUENCIES)
+    new = maps & ~grafted & (True if spared is None else ~spared)
+    room = masks.budget(config.probe.max_share, *grafted.shape) - int(grafted.sum())
+    added = masks.union(new, scores, room)
+    if added.sum() < new.any(0).sum():
+        logger.warning(
+            "probe: the maps in use hold %.1f %% of the plane; the first frequencies of each go up to %g %% "
+            "(probe.max_share)",
+            100 * (grafted | new.any(0)).mean(),
+            100 * config.probe.max_share,
+        )
+    return added
+
+
+def _log(classes: tuple[str, ...], found: ProbeRound, number: int) -> None:
+    told = [
+        f"{name} {psi:.2f} [{low:.2f}, {high:.2f}]{' in use' if used else ''}"
+        for name, psi, (low, high), used in zip(classes, found.psi, found.psi_ci, found.used, strict=True)
+    ]
+    logger.info("probe: round %d, accuracy %.2f; psi of the maps: %s", number, found.accuracy, _first(told))
+    learned = probes.learned(found.swapped)
+    if unlearned := [name for name, known in zip(classes, learned, strict=True) if not known]:
+        logger.warning(
+            "probe: the network of round %d recognises fewer than half of the training images of %s, and says little "
+            "of these: train.steps or probe.length may be too low, or what is grafted is their only cue "
+            "(probe.exempt_classes)",
+            number,
+            _first(unlearned),
+        )
+
+
+def _first(told: list[str]) -> str:
+    """Return at most ten, and how many more there are."""
+    return ", ".join(told[:10]) + (f", and {len(told) - 10} more" if len(told) > 10 else "")
