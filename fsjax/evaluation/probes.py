@@ -27,6 +27,9 @@ from fsjax.runtime.partial_results import PartialResults
 from fsjax.runtime.progress import Progress
 from fsjax.runtime.storage import Path
 
+# Grafts of a pair of images: three under the map, and three under none.
+GRAFTS_A_PAIR = 6
+
 _SIGNED = Between(-1, 1)
 _RECOGNISED = 0.5
 # Of the largest score of a map, or score over energy: what has less only fills the map.
@@ -167,7 +170,7 @@ def measure(
     engine = grafts.make_engine(model, partial_results.layout)
     values = np.full((count, 5), np.nan)
     own = range(count)[parallel.share(count)]
-    with Progress("probe grafts", 6 * sample.pairs * len(own), "grafts") as progress:
+    with Progress("probe grafts", GRAFTS_A_PAIR * sample.pairs * len(own), "grafts") as progress:
         for number, label in enumerate(own, 1):
             drawn = pairs.draw(sample.labels, sample.usable, label, sample.pairs, sample.seed)
             if len(drawn):
@@ -176,7 +179,7 @@ def measure(
                 measured = influence.measure(outcomes)
                 limits = np.clip([measured.psi, *measured.interval().T], -1, 1)
                 values[label] = outcomes.base.mean(), outcomes.swapped.mean(), *limits[:, 0]
-            progress.skip(6 * sample.pairs * number - progress.count)
+            progress.skip(GRAFTS_A_PAIR * sample.pairs * number - progress.count)
     base, swapped, psi, *limits = parallel.merge(values).T
     return Measured(base, swapped, psi, np.stack(limits, axis=1))
 

@@ -8,6 +8,7 @@ from fsjax.data.dataset import Dataset
 from fsjax.data.source import set_name
 from fsjax.evaluation import grafting
 from fsjax.evaluation.graft_masks import KINDS
+from fsjax.evaluation.probes import GRAFTS_A_PAIR
 from fsjax.experiment import speed
 from fsjax.fourier import patches
 from fsjax.models import stored_weights
@@ -81,11 +82,12 @@ def forward_passes(config: ConfigDict, datasets: dict[str, Dataset]) -> dict[str
         steps = num_steps(config.train, len(training)) * ways.passes(config.train)
         found["train"] = speed.TRAINING * config.train.batch_size * steps
         if "probe" in config and ways.use_probes(config.train):
-            options, whole = config.probe, found["train"]
-            searches = (options.rounds + len(options.points)) * _graft_passes(config.search, len(training.classes))
+            options, whole, classes = config.probe, found["train"], len(training.classes)
             # Where they find something; the final training then goes on from the last of the points.
             probed = max((0.0, *options.points))
-            found["probe"] = round((options.rounds * options.length + probed) * whole + searches)
+            of_round = _graft_passes(config.search, classes) + GRAFTS_A_PAIR * options.pairs * classes
+            rounds = (options.rounds + len(options.points)) * of_round
+            found["probe"] = round((options.rounds * options.length + probed) * whole) + rounds
             found["train"] = round((1 - probed) * whole)
     if (searched := datasets.get(config.search.split)) is not None:
         found["search"] = _search_passes(config.search, np.bincount(searched.labels), plane)
