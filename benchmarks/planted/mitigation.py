@@ -139,6 +139,8 @@ WAYS: dict[str, Callable[[ConfigDict, BiasedSet], ConfigDict]] = {
 
 
 def main(_: list[str]) -> None:
+    if ROOT.value and SHAPES.value != 1:
+        raise app.UsageError("--shapes: got images of --root as well, which have classes of their own")
     logging.getLogger("absl").setLevel(logging.WARNING)  # checkpoints tell of each file
     for kind in KINDS_RUN.value:
         for seed in map(int, SEEDS.value):
@@ -185,7 +187,7 @@ def base(data: BiasedSet, shown: str) -> ConfigDict:
     """Return the config of a training on a set, whose arrays it writes where they are not there yet."""
     root = folder_of(data) / shown
     root.mkdir(parents=True, exist_ok=True)
-    for split, per_class, stream in (("train", PER_CLASS.value, TRAIN), ("test", TESTED // data.shapes, VALIDATE)):
+    for split, per_class, stream in (("train", PER_CLASS.value, TRAIN), ("test", tested_per_class(data), VALIDATE)):
         if not (root / f"{split}_labels.npy").exists():
             images, labels = data.draw(per_class, shown, stream)
             np.save(root / f"{split}_images.npy", images)
@@ -203,12 +205,16 @@ def base(data: BiasedSet, shown: str) -> ConfigDict:
     return config
 
 
+def tested_per_class(data: BiasedSet) -> int:
+    return TESTED // data.shapes
+
+
 @functools.lru_cache(maxsize=1)
 def tests(data: BiasedSet) -> dict[str, ArrayDataset]:
     """Return the test images of a set, with shortcuts as in training, without, and with another class's."""
     shown = {"as_in_training": "own", "absent": "absent", "conflicting": "conflicting"}
     return {
-        name: ArrayDataset(*data.draw(TESTED // data.shapes, how, TEST + stream), data.classes)
+        name: ArrayDataset(*data.draw(tested_per_class(data), how, TEST + stream), data.classes)
         for stream, (name, how) in enumerate(shown.items())
     }
 
