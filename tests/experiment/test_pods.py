@@ -146,7 +146,7 @@ def test_sigterm_to_one_process_stops_all_in_the_same_step_and_one_process_goes_
         assert abs(found[step] - expected[step]) < 1e-5, step
 
 
-@pytest.mark.parametrize("lost", [0, 1])
+@pytest.mark.parametrize("lost", [0, pytest.param(1, marks=pytest.mark.slow)])
 def test_when_a_process_is_killed_the_other_says_so_in_a_line_and_ends(tmp_path, lost):
     flags = (
         *("--config.train.steps=100000", "--config.run.checkpoint_every=3"),

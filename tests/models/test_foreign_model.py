@@ -39,7 +39,7 @@ def images(tmp_path_factory):
     return root
 
 
-@pytest.fixture(scope="module", params=["resnet8", "vit_nano_patch8"])
+@pytest.fixture(scope="module", params=["resnet8", pytest.param("vit_nano_patch8", marks=pytest.mark.slow)])
 def foreign(request, tmp_path_factory):
     """(our name, the PyTorch model, a file of its weights)."""
     model = new_model(request.param).eval()

@@ -103,7 +103,10 @@ def published_packages(monkeypatch):
 @pytest.mark.usefixtures("published_packages")
 @pytest.mark.parametrize(
     ("name", "block", "blocks"),
-    [("resnet18_cifar", BasicBlock, [2, 2, 2, 2]), ("resnet50_cifar", Bottleneck, [3, 4, 6, 3])],
+    [
+        ("resnet18_cifar", BasicBlock, [2, 2, 2, 2]),
+        pytest.param("resnet50_cifar", Bottleneck, [3, 4, 6, 3], marks=pytest.mark.slow),
+    ],
 )
 def test_the_published_script_loads_the_checkpoint_and_gives_the_same_logits(tmp_path, name, block, blocks):
     source = ResNet(block, blocks, CLASSES).eval()

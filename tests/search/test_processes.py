@@ -34,7 +34,7 @@ def assert_same(output, whole):
     assert found.provenance == whole.provenance and found.provenance["stability"]["resamples"] == 20
 
 
-@pytest.mark.parametrize(("processes", "devices"), [(1, 4), (3, 1)])
+@pytest.mark.parametrize(("processes", "devices"), [(1, 4), pytest.param(3, 1, marks=pytest.mark.slow)])
 def test_scores_are_bit_equal_on_any_number_of_processes_and_devices(whole, tmp_path, processes, devices):
     printed = finish(start(tmp_path / "parts", tmp_path / "maps.npz", devices=devices, processes=processes))
     assert_same(tmp_path / "maps.npz", whole[0])

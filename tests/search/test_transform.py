@@ -8,7 +8,10 @@ from fsjax.fourier import transforms
 from fsjax.runtime.errors import InputError
 from tests.helpers import greedy_problem
 
-METHODS = ("removal", "removal_compat", "adaptive", "hierarchical", "learned", "greedy")
+METHODS = (
+    *("removal", "removal_compat", "greedy"),
+    *(pytest.param(method, marks=pytest.mark.slow) for method in ("adaptive", "hierarchical", "learned")),
+)
 
 
 def make_problem(directory, method, transform):
