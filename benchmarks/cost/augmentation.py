@@ -95,7 +95,7 @@ def step_of(name: str, size: int) -> Callable[[], int]:
         "orbit_dropout": orbit_dropout.make_orbit_dropout(size, **options.orbit_dropout),
     }
     ways = [changes[name]] if name in changes else []
-    update = step.pmap_update(step.make_update_fn(network, optimizer, augment, common.CIFAR10, 0, ways))
+    update = step.pmap_update(step.Update(network, optimizer, augment, common.CIFAR10, 0, ways))
     no_stop = np.zeros(jax.local_device_count(), bool)
     count = BATCH.value
     batch = {

@@ -41,7 +41,7 @@ from fsjax.runtime import cores, parallel, startup
 from fsjax.runtime.image_files import decode, resize
 from fsjax.training import optimizers, state
 from fsjax.training.settings import PRECISIONS
-from fsjax.training.step import make_update_fn, pmap_update, split_over_devices
+from fsjax.training.step import Update, pmap_update, split_over_devices
 
 # (model, image size, batch) measured without --model; the batches are small enough for two cores.
 MODELS = (("resnet18_cifar", 32, 64), ("vit_small_patch16", 224, 16))
@@ -170,7 +170,7 @@ def step(name: str, size: int, batch: int) -> dict:
     optimizer = optimizers.make(config, 10**6)
     augment = make_augment(AUGMENT.value, pad=config.pad, min_scale=config.min_scale)
     mean_std = (np.array([0.5, 0.5, 0.5]), np.array([0.25, 0.25, 0.25]))
-    update = pmap_update(make_update_fn(network, optimizer, augment, mean_std, 0))
+    update = pmap_update(Update(network, optimizer, augment, mean_std, 0))
     dataset = folder(size) if ROOT.value else made_up(size, max(1024, 4 * batch))
     fresh = state.create(network.init(0), optimizer)
     replicas = {"fed": state.replicate(fresh)}

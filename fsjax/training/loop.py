@@ -30,7 +30,7 @@ from fsjax.training import divergence, evaluators, optimizers, state, ways
 from fsjax.training.evaluators.evaluator import Evaluator, EvaluatorContext
 from fsjax.training.settings import PRECISIONS, num_steps
 from fsjax.training.state import LoopState, TrainState
-from fsjax.training.step import make_update_fn, pmap_update, split_over_devices
+from fsjax.training.step import Update, pmap_update, split_over_devices
 from fsjax.training.ways.way import Copies, Setting
 
 logger = logging.getLogger(__name__)
@@ -101,7 +101,7 @@ def build(config: ConfigDict, dataset: Dataset, mean_std: tuple[np.ndarray, np.n
     optimizer = optimizers.make(options, steps)
     average = optax.ema(options.ema_decay) if options.ema_decay else None
     changes = ways.make(Setting(options, config.data.image_size, images.classes, mean_std, directory))
-    update = make_update_fn(
+    update = Update(
         network,
         optimizer,
         make_augment(options.augment, pad=options.pad, min_scale=options.min_scale),

@@ -15,34 +15,23 @@ from fsjax.models.network import Network
 from fsjax.runtime import parallel
 from fsjax.training.auxiliary import overlay
 from fsjax.training.state import TrainState
-from fsjax.training.ways.way import Copies, Images, Transform
+from fsjax.training.ways.way import Copies, Images, Keys, Labels, Transform
 
 Batch = dict[str, jax.Array]
 # Of the network, and of its BatchNorms for copies; the latter is None where there are none.
 Pair = tuple[PyTree, PyTree]
-# (state, batch, scale) -> (state, {"loss", "accuracy"})
-UpdateFn = Callable[[TrainState, Batch, jax.Array | float], tuple[TrainState, dict[str, jax.Array]]]
+Values = dict[str, jax.Array]
 
 
-def make_update_fn(
-    network: Network,
-    optimizer: optax.GradientTransformation,
-    augment: Callable,
-    mean_std: tuple,
-    seed: int,
-    ways: Sequence[Transform | Copies] = (),
-    *,
-    average: optax.GradientTransformation | None = None,
-    label_smoothing: float = 0.0,
-    accumulate: int = 1,
-) -> UpdateFn:
-    """Return the step of one device, to be called inside pmap over `parallel.AXIS`.
+@dataclasses.dataclass(frozen=True, eq=False)
+class Update:
+    """The step of one device, to be called inside pmap over `parallel.AXIS`.
 
     It maps (state, batch, scale) to (state, {"loss", "accuracy"}), where `scale`, which the plateau schedule lowers,
     multiplies the updates. Gradients are averaged over the devices, and BatchNorm's statistics are of all devices'
     images or, with `network.local_batch_norm`, the average of each device's.
 
-    Args:
+    Attributes:
       network: the classifier.
       optimizer: makes updates of gradients.
       augment: (keys [n], images [n, S, S, 3] in [0, 255]) -> images.
@@ -56,86 +45,126 @@ def make_update_fn(
         averaged, and BatchNorm sees one part of all devices at a time.
     """
 
-    def forward(params: Pair, batch_stats: Pair, batch: Batch) -> tuple[jax.Array, tuple[Pair, jax.Array]]:
-        keys, labels = image_keys(seed, batch["epoch"], batch["index"]), batch["label"]
-        # Augmentation folds 0, 1, ... into the keys of images; dropout takes a branch far from those.
-        dropout_keys = jax.vmap(lambda key: jax.random.fold_in(key, 2**31))(keys)
-        statistics = list(batch_stats)
+    network: Network
+    optimizer: optax.GradientTransformation
+    augment: Callable
+    mean_std: tuple
+    seed: int
+    ways: Sequence[Transform | Copies] = ()
+    _: dataclasses.KW_ONLY
+    average: optax.GradientTransformation | None = None
+    label_smoothing: float = 0.0
+    accumulate: int = 1
 
-        def apply(images: Images, number: int = 0, auxiliary: bool = False) -> tuple[jax.Array, jax.Array]:
-            """Return loss and logits, and update the statistics; `number` 0 are the images, and others their copies."""
-            own = auxiliary and params[1] is not None
-            keys = jax.vmap(lambda key: jax.random.fold_in(key, 2**31 + number))(dropout_keys)
-            of_network = overlay(params[0], params[1]) if own else params[0]
-            variables = {"params": of_network, "batch_stats": statistics[own]}
-            logits, statistics[own] = network.apply_train(variables, images, keys if number else dropout_keys)
-            return cross_entropy(logits, labels, label_smoothing), logits
+    def __call__(self, state: TrainState, batch: Batch, scale: jax.Array | float) -> tuple[TrainState, Values]:
+        """Return the state after the step, and its loss and accuracy."""
+        own = state.auxiliary
+        params, stats = (state.params, own and own.params), (state.batch_stats, own and own.batch_stats)
+        batch_stats, local = (self._gradients if self.accumulate == 1 else self._accumulated)(params, stats, batch)
+        gradients, loss, accuracy = jax.lax.pmean(local, parallel.AXIS)
+        if self.network.local_batch_norm:
+            batch_stats = jax.lax.pmean(batch_stats, parallel.AXIS)  # so that all devices have one state
+        new = self._stepped(state, gradients[0], batch_stats[0], scale)
+        average_state = state.average
+        if self.average is not None:
+            _, average_state = self.average.update(new.variables, state.average)
+        # The optimisers treat each array by itself, so these may have a state of their own.
+        auxiliary = own and self._stepped(own, gradients[1], batch_stats[1], scale)
+        new = dataclasses.replace(new, average=average_state, auxiliary=auxiliary)
+        return new, {"loss": loss, "accuracy": accuracy}
 
-        def gradient(images: Images) -> Images:
-            variables = jax.lax.stop_gradient({"params": params[0], "batch_stats": batch_stats[0]})
-
-            def loss(images: Images) -> jax.Array:
-                return cross_entropy(network.apply_train(variables, images, dropout_keys)[0], labels, label_smoothing)
-
-            return jax.grad(loss)(images)
-
-        images = normalise(augment(keys, batch["image"].astype(jnp.float32)), *mean_std)
+    def _loss(self, params: Pair, batch_stats: Pair, batch: Batch) -> tuple[jax.Array, tuple[Pair, jax.Array]]:
+        """Return the loss, and with it the new BatchNorm statistics and the accuracy."""
+        keys, labels = image_keys(self.seed, batch["epoch"], batch["index"]), batch["label"]
+        forward = _Forward(self.network, self.label_smoothing, params, batch_stats, keys, labels)
+        images = normalise(self.augment(keys, batch["image"].astype(jnp.float32)), *self.mean_std)
         copies: list[tuple[Images, bool]] = []
-        for way in ways:
+        for way in self.ways:
             if isinstance(way, Copies):
-                made = jax.lax.stop_gradient(way.make(keys, labels, images, gradient))
+                made = jax.lax.stop_gradient(way.make(keys, labels, images, forward.image_gradient))
                 copies += [(copy, way.auxiliary) for copy in made]
             else:
                 images = way(keys, labels, images)
-        loss, logits = apply(images)
-        losses = [loss, *(apply(copy, number, own)[0] for number, (copy, own) in enumerate(copies, 1))]
+        loss, logits = forward(images)
+        losses = [loss, *(forward(copy, number, own)[0] for number, (copy, own) in enumerate(copies, 1))]
         accuracy = (logits.argmax(-1) == labels).mean()
-        return sum(losses[1:], loss) / len(losses), (tuple(statistics), accuracy)
+        return sum(losses[1:], loss) / len(losses), (tuple(forward.batch_stats), accuracy)
 
-    def gradients_of(params: Pair, batch_stats: Pair, batch: Batch) -> tuple[Pair, tuple]:
-        (loss, (batch_stats, accuracy)), gradients = jax.value_and_grad(forward, has_aux=True)(
-            params, batch_stats, batch
-        )
+    def _gradients(self, params: Pair, batch_stats: Pair, batch: Batch) -> tuple[Pair, tuple]:
+        """Return the new BatchNorm statistics, and (gradients, loss, accuracy) of this device."""
+        of_params = jax.value_and_grad(self._loss, has_aux=True)
+        (loss, (batch_stats, accuracy)), gradients = of_params(params, batch_stats, batch)
         return batch_stats, (gradients, loss, accuracy)
 
-    def accumulated_gradients(params: Pair, batch_stats: Pair, batch: Batch) -> tuple[Pair, tuple]:
-        parts = jax.tree.map(lambda rows: rows.reshape(accumulate, -1, *rows.shape[1:]), batch)
+    def _accumulated(self, params: Pair, batch_stats: Pair, batch: Batch) -> tuple[Pair, tuple]:
+        """Return what `_gradients` does, averaged over parts of the batch."""
+        parts = jax.tree.map(lambda rows: rows.reshape(self.accumulate, -1, *rows.shape[1:]), batch)
 
         def add(carry: tuple, part: Batch) -> tuple[tuple, None]:
             batch_stats, sums = carry
-            batch_stats, values = gradients_of(params, batch_stats, part)
+            batch_stats, values = self._gradients(params, batch_stats, part)
             return (batch_stats, jax.tree.map(jnp.add, sums, values)), None
 
         zeros = jax.tree.map(jnp.zeros_like, (params, jnp.float32(0), jnp.float32(0)))
         (batch_stats, sums), _ = jax.lax.scan(add, (batch_stats, zeros), parts)
-        return batch_stats, jax.tree.map(lambda value: value / accumulate, sums)
+        return batch_stats, jax.tree.map(lambda value: value / self.accumulate, sums)
 
-    def stepped(state: TrainState, gradients: PyTree, batch_stats: PyTree, scale: jax.Array | float) -> TrainState:
-        updates, optimizer_state = optimizer.update(gradients, state.optimizer, state.params)
+    def _stepped(
+        self, state: TrainState, gradients: PyTree, batch_stats: PyTree, scale: jax.Array | float
+    ) -> TrainState:
+        """Return the state after a step of the optimiser, without moving average and auxiliary state."""
+        updates, optimizer_state = self.optimizer.update(gradients, state.optimizer, state.params)
         params = optax.apply_updates(state.params, jax.tree.map(lambda value: value * scale, updates))
         return TrainState(params, batch_stats, optimizer_state)
 
-    def update(state: TrainState, batch: Batch, scale: jax.Array | float) -> tuple[TrainState, dict[str, jax.Array]]:
-        compute = gradients_of if accumulate == 1 else accumulated_gradients
-        own = state.auxiliary
-        params, stats = (state.params, own and own.params), (state.batch_stats, own and own.batch_stats)
-        batch_stats, local = compute(params, stats, batch)
-        gradients, loss, accuracy = jax.lax.pmean(local, parallel.AXIS)
-        if network.local_batch_norm:
-            batch_stats = jax.lax.pmean(batch_stats, parallel.AXIS)  # so that all devices have one state
-        new = stepped(state, gradients[0], batch_stats[0], scale)
-        average_state = state.average
-        if average is not None:
-            _, average_state = average.update(new.variables, state.average)
-        # The optimisers treat each array by itself, so these may have a state of their own.
-        auxiliary = own and stepped(own, gradients[1], batch_stats[1], scale)
-        new = dataclasses.replace(new, average=average_state, auxiliary=auxiliary)
-        return new, {"loss": loss, "accuracy": accuracy}
 
-    return update
+class _Forward:
+    """Forward passes of a step's images and of their copies; each updates BatchNorm statistics.
+
+    Attributes:
+      batch_stats: of the network and of its BatchNorms for copies, after the passes so far.
+    """
+
+    def __init__(
+        self,
+        network: Network,
+        label_smoothing: float,
+        params: Pair,
+        batch_stats: Pair,
+        keys: Keys,
+        labels: Labels,
+    ):
+        self.batch_stats = list(batch_stats)
+        self._network, self._smoothing = network, label_smoothing
+        self._params, self._begun_with, self._labels = params, batch_stats, labels
+        # Augmentation folds 0, 1, ... into the keys of images; dropout takes a branch far from those.
+        self._dropout_keys = _folded(keys, 2**31)
+
+    def __call__(self, images: Images, number: int = 0, auxiliary: bool = False) -> tuple[jax.Array, jax.Array]:
+        """Return loss and logits; `number` 0 are the images, and others their copies."""
+        own = int(auxiliary and self._params[1] is not None)  # which statistics: the network's, or those for copies
+        params = overlay(*self._params) if own else self._params[0]
+        keys = _folded(self._dropout_keys, 2**31 + number) if number else self._dropout_keys
+        variables = {"params": params, "batch_stats": self.batch_stats[own]}
+        logits, self.batch_stats[own] = self._network.apply_train(variables, images, keys)
+        return cross_entropy(logits, self._labels, self._smoothing), logits
+
+    def image_gradient(self, images: Images) -> Images:
+        """Return d loss / d images before the step, without a trace in the statistics."""
+        variables = jax.lax.stop_gradient({"params": self._params[0], "batch_stats": self._begun_with[0]})
+
+        def loss(images: Images) -> jax.Array:
+            logits, _ = self._network.apply_train(variables, images, self._dropout_keys)
+            return cross_entropy(logits, self._labels, self._smoothing)
+
+        return jax.grad(loss)(images)
 
 
-def pmap_update(update: UpdateFn, devices: Sequence[jax.Device] | None = None) -> Callable:
+def _folded(keys: Keys, number: int) -> Keys:
+    return jax.vmap(lambda key: jax.random.fold_in(key, number))(keys)
+
+
+def pmap_update(update: Update, devices: Sequence[jax.Device] | None = None) -> Callable:
     """Return the step on all devices: (state, batch, scale, stop) -> (state, values, stop), its state donated.
 
     State and batch have a leading axis of local devices. `stop` [devices] says whether this process was asked to

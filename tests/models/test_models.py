@@ -30,7 +30,7 @@ from fsjax.models.vit import VisionTransformer, interpolate_positions
 from fsjax.runtime.errors import InputError
 from fsjax.runtime.parallel import AXIS
 from fsjax.training import state
-from fsjax.training.step import make_update_fn
+from fsjax.training.step import Update
 
 HEAD = 128
 # Small models for what needs no published architecture.
@@ -299,7 +299,7 @@ def test_a_training_step_drops_out_by_seed_epoch_and_image_on_any_number_of_devi
     @functools.cache
     def step(seed, devices):
         mean_std = (np.full(3, 0.5), np.full(3, 0.25))
-        update = make_update_fn(network, optimizer, lambda _, images: images, mean_std, seed)
+        update = Update(network, optimizer, lambda _, images: images, mean_std, seed)
         return jax.pmap(update, AXIS, in_axes=(0, 0, None), devices=jax.local_devices()[:devices])
 
     def loss(seed=0, devices=1, epoch=0):

@@ -159,7 +159,7 @@ def test_local_batchnorm_sees_each_devices_images_and_keeps_the_average():
 
 
 def make_update(network, optimizer):
-    return step.make_update_fn(network, optimizer, make_augment("flip"), MEAN_STD, 0)
+    return step.Update(network, optimizer, make_augment("flip"), MEAN_STD, 0)
 
 
 def test_bfloat16_follows_float32_and_keeps_its_weights_in_float32(plain, tmp_path):
@@ -247,7 +247,7 @@ def test_batchnorm_sees_one_part_of_all_devices_at_a_time():
     start = network.init(0)
 
     def after(accumulate, batches):
-        update = step.make_update_fn(network, optimizer, make_augment(""), MEAN_STD, 0, accumulate=accumulate)
+        update = step.Update(network, optimizer, make_augment(""), MEAN_STD, 0, accumulate=accumulate)
         update = jax.pmap(update, axis_name=parallel.AXIS, in_axes=(0, 0, None), devices=devices)
         fresh = state.create(start, optimizer)
         replicas = jax.tree.map(lambda value: np.broadcast_to(value, (2, *np.shape(value))), fresh)

@@ -18,7 +18,7 @@ from fsjax.data.augment import make_augment
 from fsjax.runtime import parallel
 from fsjax.search.gradient import PASSES
 from fsjax.training import optimizers, state
-from fsjax.training.step import make_update_fn, pmap_update
+from fsjax.training.step import Update, pmap_update
 
 CLASSES = 1000
 
@@ -40,7 +40,7 @@ def step_row(name: str, settings: Settings) -> dict[str, Any]:
     optimizer = optimizers.make(train, 10**6)
     augment = make_augment("flip,resized_crop", pad=train.pad, min_scale=train.min_scale)
     mean_std = (np.array(common.IMAGENET[0]), np.array(common.IMAGENET[1]))
-    update = pmap_update(make_update_fn(network, optimizer, augment, mean_std, 0))
+    update = pmap_update(Update(network, optimizer, augment, mean_std, 0))
     replicas = state.replicate(state.create(network.init(0), optimizer))
     batch = resident_step.place(random_batch(images, size))
     started = time.perf_counter()

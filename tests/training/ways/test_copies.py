@@ -42,9 +42,7 @@ def steps_of_ours(changes, devices, accumulate, count=2):
     network = Network(SmallCnn, 4, 8, jnp.dtype("float32"))
     optimizer = optax.chain(optax.add_decayed_weights(DECAY), optax.sgd(RATE, MOMENTUM))
     variables = network.init(0)
-    update = step.make_update_fn(
-        network, optimizer, lambda _, images: images, MEAN_STD, 0, changes, accumulate=accumulate
-    )
+    update = step.Update(network, optimizer, lambda _, images: images, MEAN_STD, 0, changes, accumulate=accumulate)
     update = jax.pmap(update, axis_name=parallel.AXIS, in_axes=(0, 0, None), devices=jax.local_devices()[:devices])
     fresh = state.create(variables, optimizer, auxiliary=OWN in changes)
     replicas = jax.tree.map(lambda leaf: np.broadcast_to(leaf, (devices, *np.shape(leaf))), fresh)
