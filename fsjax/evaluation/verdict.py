@@ -1,7 +1,7 @@
 """The verdict on a class: whether few frequencies control it, and if not, what it is instead. The one rule.
 
 `decide` judges a class from `Evidence`. Its thresholds were frozen on development networks of
-benchmarks/planted/verdict.py before the held-out run; docs/results.md has the scores.
+benchmarks/planted/verdict.py before the held-out run; docs/results/verdicts.md has the scores.
 
 Examples:
   >>> rates = {name: 0.0 for name in AtShare._fields} | {"share": 0.01, "psi": 0.9, "psi_ci": (0.8, 1.0)}
