@@ -6,7 +6,7 @@ import pathlib
 # From the top down: a row's purpose, and its modules and packages (with a slash) of fsjax/. A module belongs to the
 # innermost box that holds it. Imports go to a row below, or to the right in the same row.
 ROWS = (
-    ("what users call", "launch.py api analysis result"),
+    ("what users call", "launch.py api/"),
     ("the command line", "experiment/"),
     ("experiments of many runs", "experiment/runner experiment/multi_run/"),
     (

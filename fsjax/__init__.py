@@ -4,11 +4,13 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from fsjax.analysis import analyse, evaluate
-    from fsjax.api import attribute, dominant_frequencies, filter, graft, load_weights
+    from fsjax.api.analysis import analyse, evaluate
+    from fsjax.api.images import attribute, filter, graft
+    from fsjax.api.maps import dominant_frequencies
+    from fsjax.api.result import Result, load_result
+    from fsjax.api.weights import load_weights
     from fsjax.models.model_file import load_model, save_model
     from fsjax.models.pytorch.graph import from_torch
-    from fsjax.result import Result, load_result
 
 __version__ = "0.1.0"
 __all__ = [
@@ -27,10 +29,12 @@ __all__ = [
 ]
 
 _MODULES = {
-    **dict.fromkeys(("analyse", "evaluate"), "analysis"),
-    **dict.fromkeys(("attribute", "dominant_frequencies", "filter", "graft", "load_weights"), "api"),
-    **dict.fromkeys(("Result", "load_result"), "result"),
+    **dict.fromkeys(("analyse", "evaluate"), "api.analysis"),
+    **dict.fromkeys(("attribute", "filter", "graft"), "api.images"),
+    "dominant_frequencies": "api.maps",
+    **dict.fromkeys(("Result", "load_result"), "api.result"),
     **dict.fromkeys(("load_model", "save_model"), "models.model_file"),
+    "load_weights": "api.weights",
     "from_torch": "models.pytorch.graph",
 }
 

@@ -30,7 +30,7 @@ import json, sys, threading, time
 path, name, size, installed = sys.argv[1], sys.argv[2], int(sys.argv[3]), sys.argv[4] == "True"
 import torch
 import jax
-from fsjax import api
+from fsjax import load_weights
 if not installed:
     sys.modules["torch"] = None
 jax.block_until_ready(jax.numpy.zeros(1))
@@ -47,7 +47,7 @@ before, seen, done = anonymous(), [], threading.Event()
 watcher = threading.Thread(target=watch)
 watcher.start()
 started = time.perf_counter()
-logits_fn = api.load_weights(path, name, image_size=size)
+logits_fn = load_weights(path, name, image_size=size)
 seconds = time.perf_counter() - started
 done.set()
 watcher.join()

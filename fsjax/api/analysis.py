@@ -8,6 +8,7 @@ from jaxtyping import Float32
 from ml_collections import ConfigDict
 
 from fsjax import search as searches
+from fsjax.api.result import Result
 from fsjax.data.dataset import Dataset
 from fsjax.data.preprocess import normalise
 from fsjax.data.splits import mean_std_of, open_splits
@@ -15,7 +16,6 @@ from fsjax.evaluation import evaluate as evaluation
 from fsjax.fourier.dfm import DominantFrequencyMaps
 from fsjax.models.callables import as_model
 from fsjax.models.classifier import Classifier
-from fsjax.result import Result
 from fsjax.runtime import config_fields, storage
 from fsjax.runtime.errors import InputError, unknown
 from fsjax.runtime.storage import Path
