@@ -136,7 +136,7 @@ class _Forward:
     ):
         self.batch_stats = list(batch_stats)
         self._network, self._smoothing = network, label_smoothing
-        self._params, self._begun_with, self._labels = params, batch_stats, labels
+        self._params, self._labels = params, labels
         # Augmentation folds 0, 1, ... into the keys of images; dropout takes a branch far from those.
         self._dropout_keys = _folded(keys, 2**31)
 
@@ -150,8 +150,8 @@ class _Forward:
         return cross_entropy(logits, self._labels, self._smoothing), logits
 
     def image_gradient(self, images: Images) -> Images:
-        """Return d loss / d images before the step, without a trace in the statistics."""
-        variables = jax.lax.stop_gradient({"params": self._params[0], "batch_stats": self._begun_with[0]})
+        """Return d loss / d images, without a trace in the statistics."""
+        variables = jax.lax.stop_gradient({"params": self._params[0], "batch_stats": self.batch_stats[0]})
 
         def loss(images: Images) -> jax.Array:
             logits, _ = self._network.apply_train(variables, images, self._dropout_keys)
