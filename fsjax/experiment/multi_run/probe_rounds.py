@@ -40,7 +40,7 @@ class Rounds:
     """
 
     def __init__(self, workspace: Workspace, exempt: Bool[np.ndarray, " classes"]):
-        """Begin with the first round.
+        """Begin before the first round.
 
         Args:
           workspace: of the experiment.
