@@ -38,8 +38,8 @@ class Progress:
     def __init__(self, label: str, total: int, unit: str, *, done: int = 0):
         self.label, self.total, self.unit = label, total, unit
         self.count, self.resumed = done, done
-        self.started = self._printed = time.monotonic()
-        # Seconds, and units of this run, at the last lines, the oldest first.
+        self.started = time.monotonic()
+        # Seconds, and units of this run, at the start and at the last lines, the oldest first.
         self._pace = collections.deque([(self.started, 0)], maxlen=_PACE_LINES)
         self._note, self._observer = "", _on_update.get()
         quiet = not parallel.is_main_process()
@@ -53,7 +53,7 @@ class Progress:
 
     def __exit__(self, kind: type | None, error: BaseException | None, traceback: TracebackType | None) -> None:
         self._bar.close()
-        if self._lines and kind is None and self._printed != self.started:
+        if self._lines and kind is None and len(self._pace) > 1:
             self._line()
 
     def update(self, count: int, note: str = "") -> None:
@@ -64,8 +64,7 @@ class Progress:
             self._note = note
             self._bar.set_postfix_str(note, refresh=False)
         self._bar.update(count)
-        if (now := time.monotonic()) - self._printed >= LINE_SECONDS:
-            self._printed = now
+        if (now := time.monotonic()) - self._pace[-1][0] >= LINE_SECONDS:
             if self._lines:
                 self._line()
             self._pace.append((now, self.count - self.resumed))
