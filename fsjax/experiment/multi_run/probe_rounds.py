@@ -70,8 +70,9 @@ class Rounds:
         config, number = self._workspace.config, len(self.done) + 1
         before = self._folder / f"frequencies-{number - 1}.npy" if self.done else None
         logger.info("probe: round %d, %s; %.1f %% grafted", number, what, 100 * self.grafted.mean())
-        of_round = Workspace(round_config(config, number, end, before, start), self._folder / str(number))
-        pipeline.run(of_round.config, of_round.directory, STAGES)
+        one, directory = round_config(config, number, end, before, start), self._folder / str(number)
+        pipeline.run(one, directory, STAGES)
+        of_round = Workspace(one, directory)  # after the run, which checks and locks the folder before it writes there
         classifier, ranked, images = of_round.classifier, of_round.maps, self._workspace.dataset("train")
         assert ranked.scores is not None, "the graft search ranks frequencies"
         energy = _energy(images, classifier.mean_std)
