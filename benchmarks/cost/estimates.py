@@ -23,7 +23,6 @@ sys.path.insert(0, str(pathlib.Path(__file__).parents[2]))
 
 from fsjax import models
 from fsjax.evaluation import grafting
-from fsjax.evaluation.graft_masks import KINDS
 from fsjax.fourier import patches
 
 # Data set -> (classes, training images, test images), for data sets that a config may name.
@@ -54,7 +53,7 @@ def forward_passes(config: ConfigDict, classes: int, training: int, test: int) -
     masks = 1 + patches.count(*[config.data.image_size] * 2, config.search.patch)
     tested = [share for share in config.search.shares if share <= config.report.share]
     shares = {*grafting.curve_shares(*[config.data.image_size] * 2), *tested}
-    grafts = 3 * classes * config.evaluate.pairs * (len(KINDS) * len(shares) + grafting.MORE_MASKS)
+    grafts = classes * grafting.grafts_a_class(config.evaluate.pairs, len(shares))
     grid_images = min(config.evaluate.grid_images or test, test / classes) * classes
     grid = grid_images * classes * len(set(config.evaluate.grid) - set(config.search.shares))
     return {

@@ -25,7 +25,6 @@ from benchmarks.cost.plain_search import Search
 from fsjax import models
 from fsjax.engine.model import Model
 from fsjax.evaluation import grafting, grafts
-from fsjax.evaluation.graft_masks import KINDS
 from fsjax.evaluation.grafting import Candidates
 from fsjax.evaluation.grafts import GraftSample
 from fsjax.fourier import masks
@@ -51,8 +50,8 @@ def main(_: list[str]) -> None:
     # These are rounds a second, so the ratio of times is the inverse ratio of rates.
     rates = paired.rates(both, ROUNDS.value)
     for name, tested in (("verdict", tested_shares(False)), ("curve", tested_shares(True))):
-        masks_of_class = len(KINDS) * len(tested) + grafting.MORE_MASKS
-        passes = 3 * pairs() * masks_of_class / (IMAGES.value * removal_masks((SIZE.value, SIZE.value), 1).count)
+        removals = IMAGES.value * removal_masks((SIZE.value, SIZE.value), 1).count
+        passes = grafting.grafts_a_class(pairs(), len(tested)) / removals
         row = {
             "benchmark": f"grafts {name}",
             **paired.ratio(rates["removal"], rates[name]),

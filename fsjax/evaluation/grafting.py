@@ -13,7 +13,7 @@ Examples:
 """
 
 import dataclasses
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import jax
 import numpy as np
@@ -33,7 +33,7 @@ from fsjax.runtime.progress import Progress
 from fsjax.runtime.storage import Path
 
 # Masks of a class beside those of its shares, at most: the empty one, controls, and the contents of the map.
-MORE_MASKS = 1 + RADIAL + EQUAL_CHANGE + 1 + 2 + 1
+_MORE_MASKS = 1 + RADIAL + EQUAL_CHANGE + 1 + 2 + 1
 # Shares of a curve: their number, the largest, and the least that is of interest on a large plane.
 _POINTS, _LARGEST, _LEAST = 10, 0.5, 0.001
 
@@ -62,6 +62,11 @@ def curve_shares(height: int, width: int) -> tuple[float, ...]:
     shares = np.geomspace(max(2 / (height * width), _LEAST), _LARGEST, _POINTS)
     # Rounded up, so that the first has room for its orbit.
     return tuple((np.ceil(shares * 1e5) / 1e5).tolist())
+
+
+def grafts_a_class(pairs: int, shares: int, kinds: Sequence[str] = KINDS) -> int:
+    """Return how many grafts `judge` makes for a class, at most: with so many pairs, shares and kinds of masks."""
+    return grafts.GRAFTS_A_PAIR * pairs * (len(kinds) * shares + _MORE_MASKS)
 
 
 def judge(
@@ -95,7 +100,7 @@ def judge(
     summaries = [graft_summary.nothing(len(shares), kinds)] * count
     own = [label for label in range(count)[parallel.share(count)] if len(drawn[label])]
     level = verdict.level(count, sum(candidates.tested))
-    of_class = 3 * sample.pairs * (len(kinds) * len(shares) + MORE_MASKS)
+    of_class = grafts_a_class(sample.pairs, len(shares), kinds)
     with Progress("evaluate grafts", len(own) * of_class, "grafts") as progress:
         for number, label in enumerate(own, 1):
             of_label = grafts.ClassGrafts(engine, sample, label, drawn[label], partial_results, progress)

@@ -21,6 +21,8 @@ from fsjax.runtime.progress import Progress
 
 # What of a donor's frequencies is grafted beside all of them: their amplitudes, their phases, or zeros.
 CONTENTS = ("amplitude", "phase", "zeroed")
+# Grafts of a pair under a mask: donor into recipient, another image of the class into the donor, recipient into donor.
+GRAFTS_A_PAIR = 3
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -49,7 +51,7 @@ class GraftSample:
 
 def layout(model: Model, pairs: int, memory_mib: int) -> dict[str, int]:
     """Return the layout of `tile_size.layout` for the grafts of `pairs` pairs a class."""
-    return tile_size.layout(graft_model(model), [3 * pairs], memory_mib=memory_mib)
+    return tile_size.layout(graft_model(model), [GRAFTS_A_PAIR * pairs], memory_mib=memory_mib)
 
 
 def make_engine(model: Model, layout: dict[str, int]) -> Engine:
@@ -128,7 +130,7 @@ class ClassGrafts:
         self, name: str, masks: Bool[np.ndarray, "masks height width"], place: Callable[[], list[ImageBatch]]
     ) -> Bool[np.ndarray, "masks 3 n"]:
         """Return whether the model says the class of each pair of three groups under each mask."""
-        images = 3 * len(self._pairs)
+        images = GRAFTS_A_PAIR * len(self._pairs)
         values = np.empty((images, len(masks)), np.float32)
         table = self._partial_results.table(self._label, values, name)
         missing = np.flatnonzero(np.isnan(values).any(0))
@@ -138,4 +140,4 @@ class ClassGrafts:
             tiles = self._engine.tiles(place(), masks, targets=targets, items=missing)
             outcomes = ((items, sums["captured"].T) for items, sums in tiles)
             table.fill(outcomes, lambda count: self._progress.update(count * images))
-        return (values.T > 0.5).reshape(len(masks), 3, -1)
+        return (values.T > 0.5).reshape(len(masks), GRAFTS_A_PAIR, -1)

@@ -27,8 +27,8 @@ from fsjax.runtime.partial_results import PartialResults
 from fsjax.runtime.progress import Progress
 from fsjax.runtime.storage import Path
 
-# Grafts of a pair of images: three under the map, and three under none.
-GRAFTS_A_PAIR = 6
+# Grafts of a pair of images: under the map, and under none.
+GRAFTS_A_PAIR = 2 * grafts.GRAFTS_A_PAIR
 
 _SIGNED = Between(-1, 1)
 _RECOGNISED = 0.5

@@ -7,12 +7,12 @@ from fsjax import search
 from fsjax.data.dataset import Dataset
 from fsjax.data.source import set_name
 from fsjax.evaluation import grafting
-from fsjax.evaluation.graft_masks import KINDS
 from fsjax.evaluation.probes import GRAFTS_A_PAIR
 from fsjax.experiment import speed
 from fsjax.fourier import patches
 from fsjax.models import stored_weights
 from fsjax.runtime.progress import clock
+from fsjax.search import gradient
 from fsjax.training import ways
 from fsjax.training.settings import num_steps
 
@@ -95,7 +95,7 @@ def forward_passes(config: ConfigDict, datasets: dict[str, Dataset]) -> dict[str
         counts = np.bincount(test.labels)
         tested = [share for share in config.search.shares if share <= config.report.share]
         curve = {*grafting.curve_shares(*plane), *tested} if config.evaluate.pairs else set()
-        grafts = 3 * config.evaluate.pairs * (len(KINDS) * len(curve) + grafting.MORE_MASKS)
+        grafts = grafting.grafts_a_class(config.evaluate.pairs, len(curve))
         on_grid = np.minimum(counts, config.evaluate.grid_images or counts).sum()
         grid = on_grid * len(set(config.evaluate.grid) - set(config.search.shares))
         found["evaluate"] = int(len(test) + len(counts) * (len(test) * len(config.search.shares) + grid + grafts))
@@ -112,4 +112,4 @@ def _search_passes(options: ConfigDict, counts: np.ndarray, plane: tuple[int, in
 
 
 def _graft_passes(options: ConfigDict, classes: int) -> int:
-    return 3 * options.graft.pairs * options.graft.steps * classes
+    return gradient.PASSES * options.graft.pairs * options.graft.steps * classes
