@@ -4,6 +4,7 @@ import json
 import shlex
 
 import numpy as np
+from jaxtyping import Float
 from ml_collections import ConfigDict
 
 from fsjax.data.dataset import Dataset
@@ -24,12 +25,14 @@ from fsjax.report import (
     overview,
     pictures,
     run_figures,
+    script_data,
     style,
 )
 from fsjax.report.class_rows import NO_VERDICT
-from fsjax.report.plane import Plane, colour_table, symmetric_log
+from fsjax.report.plane import Plane, symmetric_log
 from fsjax.report.search_notes import search_notes
 from fsjax.report.sections import sections
+from fsjax.report.shown import Shown
 from fsjax.runtime import files, storage
 from fsjax.runtime.errors import InputError
 from fsjax.runtime.progress import clock
@@ -62,71 +65,95 @@ def write(
     The workdir is evaluated, and the maps are those of config.search.method; test images are shown filtered.
     """
     evaluation = evaluation_file.read_method(directory / "evaluation.json", maps.method)
-    evaluated, folder = evaluation.methods[maps.method], index.page_folder(directory, maps.method)
-    share, threshold = maps.nearest(config.report.share), config.evaluate.threshold
-    file = directory / "dfm" / f"{maps.method}.npz"
-    stability = read_provenance(file, lambda: bootstrap.at_share(maps, share))
+    shown = Shown(config, directory, classifier, maps, test, evaluation)
+    share, threshold, grafts = shown.share, shown.threshold, shown.grafts
+    stability = read_provenance(shown.maps_file, lambda: bootstrap.at_share(maps, share))
     rows = overview.rows(maps, evaluation, share, threshold, stability)
     cards = overview.cards(rows, maps, explorer.IN_PAGE)
-    grafts = evaluated.grafts
     gallery = [] if grafts is None else graft_gallery.gallery(config, maps, grafts, classifier, test, cards)
     overlaps = overview.overlaps(maps.at(share)[: figures.MOST_CLASSES])
-    images = {}
-    for name, figure in run_figures.draw(config, classifier, maps, test, evaluation, overlaps):
-        save = html.embed_figure if name in _EMBEDDED else html.write_figure
-        images[name] = save(figure, folder / "figures" / f"{name}.png")
-        for suffix in ("png", "pdf"):
-            # Of an fsjax whose methods had one page, where figures of another method may lie.
-            (directory / "report" / "figures" / f"{name}.{suffix}").unlink(missing_ok=True)
-    shown = sections(directory, maps, share)
+    images = _write_figures(shown, overlaps)
+    further = sections(directory, maps, share)
     labels = [row["label"] for row in cards or rows]
-    decided = attribution_gallery.section(config, classifier, test, labels, folder)
-    stops = explorer.stops(maps, evaluated, evaluation.images, share)
-    planes = [*_scores(maps), *(plane for section in shown for plane in section.planes)]
-    data = _script_data(config, classifier, maps, test, rows, grafts, stops, planes, folder)
+    decided = attribution_gallery.section(config, classifier, test, labels, shown.folder)
+    stops = explorer.stops(maps, shown.evaluated, evaluation.images, share)
+    planes = [*_scores(maps), *(plane for section in further for plane in section.planes)]
+    data = script_data.write(shown, rows, stops, planes)
     page = html.template("page.html").render(
-        title=directory.name,
-        config=config,
-        set_name=set_name(config.data),
-        command=command_of(directory),
-        config_json=json.dumps(config.to_dict(), indent=1),
-        stages=_stages(directory, config.search.method),
-        evaluation=evaluation,
-        maps=maps,
-        share_rates=[(own, evaluated.at(own), _psi(grafts, own)) for own in maps.shares],
-        share=share,
-        kept_differs=evaluated.at(share).kept_differs,
-        threshold=threshold,
+        **_of_run(shown),
+        **_of_maps(shown),
         rows=rows,
         cards=cards,
         headline_sentence=headline.headline(rows, grafts, share, threshold),
         others=headline.others(rows),
-        grafts=grafts,
         gallery=gallery,
-        evidence=overview.EVIDENCE,
-        rule=verdict.rule(),
-        control=verdict.CONTROL,
-        no_verdict=NO_VERDICT,
         stability=stability,
         overlap_sentence=overview.overlap_sentence(overlaps, maps.classes) if "overlap" in images else "",
-        planted=_planted(evaluation, maps.method),
-        agreement=_agreement(maps),
-        notes=read_provenance(file, lambda: search_notes(maps, share)),
-        patch=config.search.patch if maps.method in SEARCHES and SEARCHES[maps.method].patches else None,
         images=images,
         drawn_note=f" The first {figures.MOST_CLASSES} classes." if len(rows) > figures.MOST_CLASSES else "",
-        sections=[*filter(None, [decided]), *shown],
+        sections=[*filter(None, [decided]), *further],
         stops=stops,
         headline_stop=data["headline"],
         planes=planes,
         data=data,
         blank=pictures.mask_picture(np.zeros((1, 1), bool)),
     )
-    files.write_text(folder / "index.html", page)
+    files.write_text(shown.folder / "index.html", page)
     if data["classes"] is not None:
         # Of an earlier page of more classes.
-        storage.remove(folder / "data")
+        storage.remove(shown.folder / "data")
     index.write(config, directory)
+
+
+def _write_figures(shown: Shown, overlaps: Float[np.ndarray, "drawn drawn"]) -> dict[str, str]:
+    """Write the figures beside the page, and return the pictures, by name, of those that stand in it."""
+    embedded = {}
+    drawn = run_figures.draw(shown.config, shown.classifier, shown.maps, shown.test, shown.evaluation, overlaps)
+    for name, figure in drawn:
+        file = shown.folder / "figures" / f"{name}.png"
+        if name in _EMBEDDED:
+            embedded[name] = html.embed_figure(figure, file)
+        else:
+            html.write_figure(figure, file)
+        for suffix in ("png", "pdf"):
+            # Of an fsjax whose methods had one page, where figures of another method may lie.
+            (shown.directory / "report" / "figures" / f"{name}.{suffix}").unlink(missing_ok=True)
+    return embedded
+
+
+def _of_run(shown: Shown) -> dict:
+    """Return what the page says of the run as a whole, by the template's names."""
+    config = shown.config
+    return {
+        "title": shown.directory.name,
+        "config": config,
+        "set_name": set_name(config.data),
+        "command": command_of(shown.directory),
+        "config_json": json.dumps(config.to_dict(), indent=1),
+        "stages": _stages(shown.directory, config.search.method),
+    }
+
+
+def _of_maps(shown: Shown) -> dict:
+    """Return what the page says of the maps and of what was measured of them, by the template's names."""
+    maps, evaluated, share = shown.maps, shown.evaluated, shown.share
+    return {
+        "evaluation": shown.evaluation,
+        "maps": maps,
+        "share": share,
+        "share_rates": [(own, evaluated.at(own), _psi(shown.grafts, own)) for own in maps.shares],
+        "kept_differs": evaluated.at(share).kept_differs,
+        "threshold": shown.threshold,
+        "grafts": shown.grafts,
+        "evidence": overview.EVIDENCE,
+        "rule": verdict.rule(),
+        "control": verdict.CONTROL,
+        "no_verdict": NO_VERDICT,
+        "planted": _planted(shown.evaluation, maps.method),
+        "agreement": _agreement(maps),
+        "notes": read_provenance(shown.maps_file, lambda: search_notes(maps, share)),
+        "patch": shown.config.search.patch if maps.method in SEARCHES and SEARCHES[maps.method].patches else None,
+    }
 
 
 def _psi(grafts: Grafts | None, share: float) -> np.ndarray | None:
@@ -134,52 +161,6 @@ def _psi(grafts: Grafts | None, share: float) -> np.ndarray | None:
     if grafts is None or share not in grafts.curve_shares:
         return None
     return grafts.curves["map"].psi[grafts.curve_shares.index(share)]
-
-
-def _script_data(
-    config: ConfigDict,
-    classifier: Classifier,
-    maps: DominantFrequencyMaps,
-    test: Dataset,
-    rows: list[dict],
-    grafts: Grafts | None,
-    stops: list[explorer.Stop],
-    planes: list[Plane],
-    folder: Path,
-) -> dict:
-    """Return the data of the page's script; with many classes, write those of each class to report/data."""
-    height, width = maps.masks.shape[2:]
-    pictured = explorer.classes(maps, stops, planes, classifier, test, config.report.samples)
-    classes = (
-        {
-            **of_class,
-            **{name: row[name] for name in ("sentence", "at", "of_masks", "confused")},
-            "curve": explorer.curve(grafts, row["label"]),
-        }
-        for of_class, row in zip(pictured, rows, strict=True)
-    )
-    in_page = len(rows) <= explorer.IN_PAGE
-    if not in_page:
-        for label, of_class in enumerate(classes):
-            script = f"fsjaxClass({label},{json.dumps(of_class)});\n"
-            files.write_text(folder / "data" / f"class-{label:05d}.js", script)
-    shares = [stop.share for stop in stops]
-    return {
-        "names": maps.classes,
-        "width": width,
-        "height": height,
-        "dc": [height // 2, width // 2],
-        "shares": shares,
-        "headline": shares.index(maps.nearest(config.report.share)),
-        "curveShares": [] if grafts is None else grafts.curve_shares,
-        "threshold": config.evaluate.threshold,
-        "control": verdict.CONTROL,
-        "kept": pictures.KEPT_COLOUR,
-        "planes": [{"name": plane.name, "about": plane.about, "colours": plane.colours} for plane in planes],
-        "colours": {name: colour_table(name, pictures.NOTHING) for name in {plane.colours for plane in planes}},
-        "hint": "Point at a frequency, or move with the arrow keys, to read its values.",
-        "classes": list(classes) if in_page else None,
-    }
 
 
 def _scores(maps: DominantFrequencyMaps) -> list[Plane]:
