@@ -3,6 +3,8 @@
 Examples:
   >>> len(curve_shares(8, 8))
   10
+  >>> grafts_a_class(pairs=20, shares=10)
+  3000
   >>> candidates = Candidates(maps.classes, maps.shares, (True,) * len(maps.shares), lambda label: maps.masks[:, label])
   >>> sample = GraftSample(
   ...     images=lambda indices: test_images[indices], labels=test_labels, usable=np.arange(len(test_labels)),

@@ -31,11 +31,11 @@ from fsjax.evaluation.learning_curves import Dynamics
 from fsjax.evaluation.ood import mapping, sets
 from fsjax.evaluation.results import Recovery, Reliance
 from fsjax.evaluation.typed_json import to_json
-from fsjax.experiment.comparison import comparison_page, pairing
+from fsjax.experiment.comparison import comparison_page, overlaps, pairing
+from fsjax.experiment.comparison.results import Comparison, Side
 from fsjax.experiment.multi_run import study_page
 from fsjax.experiment.multi_run.study_grid import Cell
 from fsjax.experiment.multi_run.study_outcomes import Outcome
-from fsjax.experiment.stages import compare as compare_stage
 from fsjax.fourier import dfm
 from fsjax.models.classifier import Classifier
 from fsjax.report import dynamics as dynamics_page
@@ -856,7 +856,7 @@ def test_a_provenance_of_another_form_is_refused(workspace, wrong):
 
 def test_the_pages_of_a_comparison_a_study_and_of_learning_show_names_as_text(workspace, undrawn):
     left, right = hostile_maps(), hostile_maps()
-    comparison_page.write(workspace, compared(left, right), pairing.pair(left, right, (0.05, 0.25)), {}, {})
+    comparison_page.write(workspace, *compared(left, right))
     config = common.base()
     cells = [Cell(NAME, NAME, seed, workspace / NAME.replace("/", "∕"), config) for seed in (0, 1)]
     ones = np.ones(2)
@@ -874,20 +874,11 @@ def test_the_pages_of_a_comparison_a_study_and_of_learning_show_names_as_text(wo
         assert NAME in Page((workspace / "report" / f"{name}.html").read_text()).text, name
 
 
-def compared(left, right):
-    result = {
-        "left": compare_stage._description(left),
-        "right": compare_stage._description(right),
-        "classes": list(NAMES),
-        "plane": [8, 8],
-        "masks": NAME,
-        "shares": [compare_stage._overlap(pairing.pair(left, right, (0.05, 0.25)), row) for row in (0, 1)],
-        "headline": 0,
-        "scores": None,
-        "min_iou": 0.0,
-        "unfiltered": None,
-    }
-    return result
+def compared(left, right, classes=NAMES):
+    paired = pairing.pair(left, right, (0.05, 0.25))
+    shares = tuple(overlaps.overlap(paired, row) for row in (0, 1))
+    sides = (Side.of(left), Side.of(right))
+    return Comparison(*sides, classes, (8, 8), NAME, shares, headline=0, scores=None, min_iou=0.0), paired
 
 
 def test_a_long_name_or_one_of_another_script_makes_a_page_too(workspace):
@@ -896,8 +887,7 @@ def test_a_long_name_or_one_of_another_script_makes_a_page_too(workspace):
     found = Dynamics(names, (bands.ORIGINAL, "12"), (0,), np.array([5]), np.tile(np.eye(2, dtype=int), (1, 1, 2, 1, 1)))
     dynamics_page.write(workspace, found, found.summary())
     assert names[0] in (workspace / "report" / "dynamics.html").read_text()
-    result = compared(maps, maps) | {"classes": list(names)}
-    comparison_page.write(workspace, result, pairing.pair(maps, maps, (0.05, 0.25)), {}, {})
+    comparison_page.write(workspace, *compared(maps, maps, names))
     assert names[1] in (workspace / "report" / "compare.html").read_text()
 
 

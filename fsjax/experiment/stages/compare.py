@@ -2,7 +2,6 @@
 
 import dataclasses
 import logging
-from typing import Any
 
 import numpy as np
 from ml_collections import ConfigDict
@@ -12,30 +11,22 @@ from fsjax.data.dataset import Dataset
 from fsjax.evaluation import evaluate, map_grafts
 from fsjax.evaluation.graft_results import Grafts
 from fsjax.evaluation.results import MapRates, Unfiltered
-from fsjax.evaluation.statistics import mean
-from fsjax.evaluation.typed_json import to_json
 from fsjax.evaluation.unfiltered import evaluate_unfiltered
-from fsjax.experiment.comparison import comparison_page
+from fsjax.experiment.comparison import comparison_page, overlaps
 from fsjax.experiment.comparison.pairing import Pairing, class_names, pair
-from fsjax.experiment.comparison.rank_correlation import RESAMPLES, rank_correlations
+from fsjax.experiment.comparison.results import SIDES, Comparison, OnModel, Overlap, Side
 from fsjax.experiment.stages import train
 from fsjax.experiment.stages.stage import Stage
 from fsjax.experiment.workspace import Workspace
 from fsjax.fourier import published_maps
-from fsjax.fourier.dfm import DominantFrequencyMaps, read_provenance
-from fsjax.fourier.overlap import chance_iou, iou
+from fsjax.fourier.dfm import DominantFrequencyMaps
 from fsjax.models import weights
 from fsjax.models.classifier import Classifier
-from fsjax.runtime import files, interrupt, parallel, storage
+from fsjax.runtime import files, parallel, storage
 from fsjax.runtime.errors import CheckFailed, InputError
-from fsjax.runtime.progress import Progress
 from fsjax.runtime.storage import Path
-from fsjax.search.bootstrap import at_share
-from fsjax.search.imported import origin
 
 logger = logging.getLogger(__name__)
-
-SIDES = ("left", "right")
 
 
 def check(config: ConfigDict) -> None:
@@ -99,46 +90,35 @@ def compare(
     if classifier is not None and test is not None:
         classes = _classes_of(classifier, test, [left, right], classes)
     paired = pair(left, right, shares)
-    headline = _nearest_row(paired, config.report.share)
-    result = {
-        "left": _description(left),
-        "right": _description(right),
-        "classes": list(classes),
-        "plane": list(left.masks.shape[2:]),
-        "masks": paired.how,
-        "shares": [_overlap(paired, row) for row in range(len(paired.left.shares))],
-        "headline": headline,
-        "scores": _correlations(left, right, config.seed),
-        "min_iou": config.min_iou,
-        "unfiltered": None,
-    }
-    rates: dict[str, list[MapRates]] = {}
-    grafts: dict[str, Grafts | None] = {}
+    comparison = Comparison(
+        left=Side.of(left),
+        right=Side.of(right),
+        classes=classes,
+        plane=left.masks.shape[2:],
+        masks=paired.how,
+        shares=tuple(overlaps.overlap(paired, row) for row in range(len(paired.left.shares))),
+        headline=_nearest_row(paired, config.report.share),
+        scores=overlaps.correlations(left, right, config.seed),
+        min_iou=config.min_iou,
+    )
     partial_results = directory / "compare"
     if classifier is not None and test is not None:
-        unfiltered, rates = evaluate_unfiltered(classifier, test), _rates(config, classifier, test, paired)
-        grafts = _grafts(config, classifier, test, unfiltered, paired, partial_results)
-        result |= {
-            "unfiltered": to_json(unfiltered),
-            "images": np.bincount(test.labels, minlength=len(test.classes)).tolist(),
-            "threshold": config.evaluate.threshold,
-            "rates": to_json(rates),
-            "grafts": to_json(grafts),
-        }
+        on_model = _on_model(config, classifier, test, paired, partial_results)
+        comparison = dataclasses.replace(comparison, on_model=on_model)
 
     def write() -> None:
-        files.write_json(directory / "compare.json", result)
-        comparison_page.write(directory, result, paired, rates, grafts)
+        files.write_json(directory / "compare.json", comparison.to_json())
+        comparison_page.write(directory, comparison, paired)
         storage.remove(partial_results)
 
     parallel.decide(write)
-    _check_overlap(result["shares"][headline], config.min_iou)
+    _check_overlap(comparison.shares[comparison.headline], config.min_iou)
 
 
-def _check_overlap(overlap: dict, least: float) -> None:
+def _check_overlap(overlap: Overlap, least: float) -> None:
     """Log the mean IoU of one pair of shares; raise CheckFailed if it is below `least`."""
-    mean_iou = overlap["mean_iou"]
-    share = " and ".join(dict.fromkeys(f"{100 * overlap[side]:g} %" for side in SIDES))
+    mean_iou = overlap.mean_iou
+    share = " and ".join(dict.fromkeys(f"{100 * own:g} %" for own in (overlap.left, overlap.right)))
     logger.info(
         "compare: mean IoU %s at %s of the plane", "undefined" if mean_iou is None else f"{mean_iou:.3f}", share
     )
@@ -167,66 +147,30 @@ def _nearest_row(paired: Pairing, share: float) -> int:
     return min(range(len(pairs)), key=lambda row: max(abs(own - share) for own in pairs[row]))
 
 
-def _description(maps: DominantFrequencyMaps) -> dict:
-    """Return the file and the origin of a side's maps, as JSON values."""
-    return {
-        **maps.provenance["file"],
-        "method": origin(maps),
-        "searched_on": maps.searched_on,
-        "images": maps.images.tolist() if maps.images.any() else None,
-        "shares": list(maps.shares),
-        "scores": maps.scores is not None,
-    }
+def _on_model(
+    config: ConfigDict, classifier: Classifier, test: Dataset, paired: Pairing, partial_results: Path
+) -> OnModel:
+    """Return the rates on the test images, and what grafts between them say of both sides."""
+    unfiltered = evaluate_unfiltered(classifier, test)
+    return OnModel(
+        unfiltered=unfiltered,
+        images=np.bincount(test.labels, minlength=len(test.classes)),
+        threshold=config.evaluate.threshold,
+        rates=_rates(config, classifier, test, paired),
+        grafts=_grafts(config, classifier, test, unfiltered, paired, partial_results),
+    )
 
 
-def _overlap(paired: Pairing, row: int) -> dict:
-    """Return the IoU of each class's pair of masks, and what it is to be held against, as JSON values."""
-    masks = list(zip(paired.left.masks[row], paired.right.masks[row], strict=True))
-    ious, chance = [iou(*pair) for pair in masks], [chance_iou(*pair) for pair in masks]
-    return {
-        "left": paired.left.shares[row],
-        "right": paired.right.shares[row],
-        "mean_iou": mean(ious),
-        "mean_chance_iou": mean(chance),
-        "iou": ious,
-        "chance_iou": chance,
-        "stability": {"left": _stability(paired.left, row), "right": _stability(paired.right, row)},
-        "positions": {side: getattr(paired, side).positions[row].tolist() for side in SIDES},
-        "kept": {side: getattr(paired, side).kept[row].tolist() for side in SIDES},
-    }
-
-
-def _stability(maps: DominantFrequencyMaps, row: int) -> dict | None:
-    """Return the IoU of a side's maps with those of resampled images; None where its search has no resamples."""
-    return read_provenance(maps.provenance["file"]["path"], lambda: at_share(maps, maps.shares[row])) or None
-
-
-def _correlations(left: DominantFrequencyMaps, right: DominantFrequencyMaps, seed: int) -> dict | None:
-    """Return the rank correlations of each class's scores, as JSON values; None where a side has no scores."""
-    if left.scores is None or right.scores is None:
-        return None
-    correlations = []
-    with Progress("compare", len(left.scores), "classes") as progress:
-        for planes in zip(left.scores, right.scores, strict=True):
-            correlations.append(rank_correlations(*planes, seed))
-            progress.update(1)
-            interrupt.check()
-    result: dict[str, Any] = {"resamples": RESAMPLES}
-    for name in ("spearman", "kendall"):
-        result[name] = [of_class[name].value for of_class in correlations]
-        result[f"mean_{name}"] = mean(result[name])
-        result[f"{name}_ci"] = [of_class[name].interval for of_class in correlations]
-    return result
-
-
-def _rates(config: ConfigDict, classifier: Classifier, test: Dataset, paired: Pairing) -> dict[str, list[MapRates]]:
+def _rates(
+    config: ConfigDict, classifier: Classifier, test: Dataset, paired: Pairing
+) -> dict[str, tuple[MapRates, ...]]:
     """Return the rates on the test images under the masks of both sides."""
     engine = evaluate.make_engine(classifier, test, config.run.memory_mib)
     rates = {}
     for side in SIDES:
         maps: DominantFrequencyMaps = getattr(paired, side)
         by_share = evaluate.filter_by_maps(classifier, engine, maps, test)
-        rates[side] = [by_share[share] for share in maps.shares]
+        rates[side] = tuple(by_share[share] for share in maps.shares)
     return rates
 
 
