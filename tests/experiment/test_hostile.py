@@ -31,8 +31,8 @@ from fsjax.evaluation.learning_curves import Dynamics
 from fsjax.evaluation.ood import mapping, sets
 from fsjax.evaluation.results import Recovery, Reliance
 from fsjax.evaluation.typed_json import to_json
-from fsjax.experiment.comparison import comparison_page, overlaps, pairing
-from fsjax.experiment.comparison.results import Comparison, Side
+from fsjax.experiment.comparison import comparison_page, pairing, similarity
+from fsjax.experiment.comparison.comparison import Comparison, Side
 from fsjax.experiment.multi_run import study_page
 from fsjax.experiment.multi_run.study_grid import Cell
 from fsjax.experiment.multi_run.study_outcomes import Outcome
@@ -876,7 +876,7 @@ def test_the_pages_of_a_comparison_a_study_and_of_learning_show_names_as_text(wo
 
 def compared(left, right, classes=NAMES):
     paired = pairing.pair(left, right, (0.05, 0.25))
-    shares = tuple(overlaps.overlap(paired, row) for row in (0, 1))
+    shares = tuple(similarity.overlap(paired, row) for row in (0, 1))
     sides = (Side.of(left), Side.of(right))
     return Comparison(*sides, classes, (8, 8), NAME, shares, headline=0, scores=None, min_iou=0.0), paired
 

@@ -1,8 +1,8 @@
 """The page of a comparison: one self-contained file."""
 
 from fsjax.evaluation import verdict
+from fsjax.experiment.comparison.comparison import Comparison
 from fsjax.experiment.comparison.pairing import Pairing
-from fsjax.experiment.comparison.results import Comparison
 from fsjax.report import figures, html
 from fsjax.report.class_rows import class_rows
 from fsjax.runtime import files

@@ -12,9 +12,9 @@ from fsjax.evaluation import evaluate, map_grafts
 from fsjax.evaluation.graft_results import Grafts
 from fsjax.evaluation.results import MapRates, Unfiltered
 from fsjax.evaluation.unfiltered import evaluate_unfiltered
-from fsjax.experiment.comparison import comparison_page, overlaps
+from fsjax.experiment.comparison import comparison_page, similarity
+from fsjax.experiment.comparison.comparison import SIDES, Comparison, OnModel, Overlap, Side
 from fsjax.experiment.comparison.pairing import Pairing, class_names, pair
-from fsjax.experiment.comparison.results import SIDES, Comparison, OnModel, Overlap, Side
 from fsjax.experiment.stages import train
 from fsjax.experiment.stages.stage import Stage
 from fsjax.experiment.workspace import Workspace
@@ -96,9 +96,9 @@ def compare(
         classes=classes,
         plane=left.masks.shape[2:],
         masks=paired.how,
-        shares=tuple(overlaps.overlap(paired, row) for row in range(len(paired.left.shares))),
+        shares=tuple(similarity.overlap(paired, row) for row in range(len(paired.left.shares))),
         headline=_nearest_row(paired, config.report.share),
-        scores=overlaps.correlations(left, right, config.seed),
+        scores=similarity.correlations(left, right, config.seed),
         min_iou=config.min_iou,
     )
     partial_results = directory / "compare"

@@ -1,9 +1,9 @@
 """How alike the masks, and the scores, of two sets of maps are."""
 
 from fsjax.evaluation.statistics import mean
+from fsjax.experiment.comparison.comparison import SIDES, Correlations, Overlap
 from fsjax.experiment.comparison.pairing import Pairing
 from fsjax.experiment.comparison.rank_correlation import RESAMPLES, rank_correlations
-from fsjax.experiment.comparison.results import SIDES, Correlations, Overlap
 from fsjax.fourier.dfm import DominantFrequencyMaps, read_provenance
 from fsjax.fourier.overlap import chance_iou, iou
 from fsjax.runtime import interrupt
