@@ -23,8 +23,12 @@ class Workspace:
 
     def __init__(self, config: ConfigDict, directory: Path):
         self.config, self.directory = config, directory
-        self.metrics = Metrics(directory, lambda: writers.start_wandb(config, directory))
         self._datasets: dict[str, Dataset] = {}
+
+    @functools.cached_property
+    def metrics(self) -> Metrics:
+        """Where the numbers of this start of the run go; whoever opens it closes it."""
+        return Metrics(self.directory, lambda: writers.start_wandb(self.config, self.directory))
 
     def dataset(self, split: str) -> Dataset:
         """Return the 'train', 'validation' or 'test' images."""

@@ -98,6 +98,9 @@ def test_rounds_graft_what_the_ones_before_found_and_the_final_training_all_of_i
     assert [one["train"]["steps"] for one in configs] == [30, 30, 70] and [one["seed"] for one in configs] == [1, 2, 3]
     assert [one["train"]["ways"] for one in configs] == ["", "graft", "graft"]
     assert configs[1]["train"]["graft"]["maps"] == str(tmp_path / "probes" / "frequencies-1.npy")
+    # A round is one start of a run; reading its network again is none.
+    starts = [len(list((tmp_path / f"probes/{number}/tensorboard").glob("events*"))) for number in (1, 2, 3)]
+    assert starts == [1, 1, 1]
     page = (tmp_path / "report" / "graft" / "index.html").read_text()
     assert "What the training was kept from" in page and page.count("The map of ring in probe") == 3
     assert "the training at 70 %" in page and "1.60 times as many images" in page

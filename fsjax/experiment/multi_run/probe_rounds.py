@@ -72,7 +72,7 @@ class Rounds:
         logger.info("probe: round %d, %s; %.1f %% grafted", number, what, 100 * self.grafted.mean())
         one, directory = round_config(config, number, end, before, start), self._folder / str(number)
         pipeline.run(one, directory, STAGES)
-        of_round = Workspace(one, directory)  # after the run, which checks and locks the folder before it writes there
+        of_round = Workspace(one, directory)
         classifier, ranked, images = of_round.classifier, of_round.maps, self._workspace.dataset("train")
         assert ranked.scores is not None, "the graft search ranks frequencies"
         energy = _energy(images, classifier.mean_std)
