@@ -161,7 +161,11 @@ class Checkpoints:
             if recorded is None:
                 raise FileNotFoundError(f"{self._hash_file(step)}: no hashes of files")
             copy, names = tempfile.TemporaryDirectory(), recorded[0]
-            place.fs.get([f"{place.path}/{name}" for name in names], [f"{copy.name}/{name}" for name in names])
+            try:
+                place.fs.get([f"{place.path}/{name}" for name in names], [f"{copy.name}/{name}" for name in names])
+            except BaseException:
+                copy.cleanup()
+                raise
             self._copies[step] = copy
         return pathlib.Path(self._copies[step].name)
 

@@ -23,6 +23,21 @@ def place(request, tmp_path):
     return tmp_path if request.param == "disk" else storage.path(f"memory://{uuid.uuid4().hex}")
 
 
+@pytest.fixture(autouse=True)
+def closed_at_the_end(monkeypatch):
+    """Checkpoints that a test leaves open are closed: those of a store have copies on this machine."""
+    opened, begin = [], Checkpoints.__init__
+
+    def begin_and_note(self, *arguments):
+        begin(self, *arguments)
+        opened.append(self)
+
+    monkeypatch.setattr(Checkpoints, "__init__", begin_and_note)
+    yield
+    for checkpoints in opened:
+        checkpoints.close()
+
+
 def variables(step, rows=300):
     return {"params": {"fc": {"0": np.full((rows, 3), step, np.float32)}}, "batch_stats": {}}
 
