@@ -171,6 +171,13 @@ def test_a_run_that_ends_in_an_error_is_no_finished_one(tmp_path, monkeypatch):
     assert stand_in_wandb.runs[-1].exit_code == 1
 
 
+def test_a_workspace_that_is_only_read_begins_no_run_and_writes_nothing(tmp_path, monkeypatch):
+    monkeypatch.setitem(sys.modules, "wandb", stand_in_wandb)
+    count, workspace = len(stand_in_wandb.runs), Workspace(small_config(), tmp_path)
+    assert workspace.dataset("test").classes == NAMES
+    assert len(stand_in_wandb.runs) == count and [path.name for path in tmp_path.iterdir()] == ["images.json"]
+
+
 def test_names_of_classes_make_no_paths_and_no_more_than_forty_are_shown():
     shown = []
     workspace = object.__new__(Workspace)
