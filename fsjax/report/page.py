@@ -108,8 +108,7 @@ def write(
 def _write_figures(shown: Shown, overlaps: Float[np.ndarray, "drawn drawn"]) -> dict[str, str]:
     """Write the figures beside the page, and return the pictures, by name, of those that stand in it."""
     embedded = {}
-    drawn = run_figures.draw(shown.config, shown.classifier, shown.maps, shown.test, shown.evaluation, overlaps)
-    for name, figure in drawn:
+    for name, figure in run_figures.draw(shown, overlaps):
         file = shown.folder / "figures" / f"{name}.png"
         if name in _EMBEDDED:
             embedded[name] = html.embed_figure(figure, file)

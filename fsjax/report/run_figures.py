@@ -7,9 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Bool, Float, Num
 from matplotlib.figure import Figure
-from ml_collections import ConfigDict
 
-from fsjax.data.dataset import Dataset
 from fsjax.data.preprocess import normalise
 from fsjax.evaluation import planted
 from fsjax.evaluation.ood.average_tpr import average_tpr
@@ -19,36 +17,30 @@ from fsjax.fourier.dfm import DominantFrequencyMaps
 from fsjax.models.classifier import Classifier
 from fsjax.report import figures, graft_figures, ood_figures
 from fsjax.report.class_rows import class_rows
+from fsjax.report.shown import Shown
 from fsjax.search import method_of
 
 # Most classes whose sample images are drawn for a paper; the page shows those of all.
 _MOST_SAMPLED = 10
 
 
-def draw(
-    config: ConfigDict,
-    classifier: Classifier,
-    maps: DominantFrequencyMaps,
-    test: Dataset,
-    evaluation: Evaluation,
-    overlaps: Float[np.ndarray, "drawn drawn"],
-) -> Iterator[tuple[str, Figure]]:
-    """Yield names and figures: of the maps at the share nearest to config.report.share, and of filtered test images.
+def draw(shown: Shown, overlaps: Float[np.ndarray, "drawn drawn"]) -> Iterator[tuple[str, Figure]]:
+    """Yield names and figures of a page: of the maps at its share, and of filtered test images.
 
     `overlaps` is the IoU of the maps of every two of the classes that are drawn.
     """
-    evaluated, share = evaluation.methods[maps.method], maps.nearest(config.report.share)
-    for name, figure in of_results(maps, evaluation, share, config.evaluate.threshold).items():
+    maps, test, share = shown.maps, shown.test, shown.share
+    for name, figure in of_results(maps, shown.evaluation, share, shown.threshold).items():
         yield name, figure()
     masks, names = maps.at(share)[: figures.MOST_CLASSES], maps.classes[: figures.MOST_CLASSES]
     for label in range(min(len(names), _MOST_SAMPLED)):
-        indices = np.flatnonzero(test.labels == label)[: config.report.samples]
+        indices = np.flatnonzero(test.labels == label)[: shown.config.report.samples]
         if len(indices):
-            yield f"samples-{label}", _samples(classifier, test.images(indices), masks[label], names[label])
+            yield f"samples-{label}", _samples(shown.classifier, test.images(indices), masks[label], names[label])
     if len(names) > 1 and np.isfinite(overlaps[~np.eye(len(overlaps), dtype=bool)]).any():
         yield "overlap", figures.overlap_matrix(overlaps, names, share)
     if test.planted is not None and maps.scores is not None:
-        yield "planted", _planted(maps.scores, planted.positions(test.planted), maps.classes, evaluated.planted)
+        yield "planted", _planted(maps.scores, planted.positions(test.planted), maps.classes, shown.evaluated.planted)
 
 
 def of_results(

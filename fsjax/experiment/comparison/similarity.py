@@ -1,5 +1,7 @@
 """How alike the masks, and the scores, of two sets of maps are."""
 
+from typing import Any
+
 from fsjax.evaluation.statistics import mean
 from fsjax.experiment.comparison.comparison import SIDES, Correlations, Overlap
 from fsjax.experiment.comparison.pairing import Pairing
@@ -48,16 +50,9 @@ def correlations(left: DominantFrequencyMaps, right: DominantFrequencyMaps, seed
             of_classes.append(rank_correlations(*planes, seed))
             progress.update(1)
             interrupt.check()
-    values, intervals = (
-        {name: tuple(getattr(of[name], part) for of in of_classes) for name in ("spearman", "kendall")}
-        for part in ("value", "interval")
-    )
-    return Correlations(
-        resamples=RESAMPLES,
-        spearman=values["spearman"],
-        mean_spearman=mean(values["spearman"]),
-        spearman_ci=intervals["spearman"],
-        kendall=values["kendall"],
-        mean_kendall=mean(values["kendall"]),
-        kendall_ci=intervals["kendall"],
-    )
+    fields: dict[str, Any] = {}
+    for name in ("spearman", "kendall"):
+        values = tuple(of_class[name].value for of_class in of_classes)
+        intervals = tuple(of_class[name].interval for of_class in of_classes)
+        fields |= {name: values, f"mean_{name}": mean(values), f"{name}_ci": intervals}
+    return Correlations(RESAMPLES, **fields)

@@ -89,7 +89,7 @@ def compare(
     classes = class_names(left, right)
     if classifier is not None and test is not None:
         classes = _classes_of(classifier, test, [left, right], classes)
-    paired = pair(left, right, shares)
+    paired, partial_results = pair(left, right, shares), directory / "compare"
     comparison = Comparison(
         left=Side.of(left),
         right=Side.of(right),
@@ -100,11 +100,10 @@ def compare(
         headline=_nearest_row(paired, config.report.share),
         scores=similarity.correlations(left, right, config.seed),
         min_iou=config.min_iou,
+        on_model=None
+        if classifier is None or test is None
+        else _on_model(config, classifier, test, paired, partial_results),
     )
-    partial_results = directory / "compare"
-    if classifier is not None and test is not None:
-        on_model = _on_model(config, classifier, test, paired, partial_results)
-        comparison = dataclasses.replace(comparison, on_model=on_model)
 
     def write() -> None:
         files.write_json(directory / "compare.json", comparison.to_json())
