@@ -12,6 +12,7 @@ from fsjax.data.dataset import Dataset
 from fsjax.evaluation.graft_results import Grafts, Verdict
 from fsjax.evaluation.load_result import MethodResult, methods, read_result
 from fsjax.evaluation.results import MapRates
+from fsjax.fourier import dfm
 from fsjax.models.classifier import Classifier
 from fsjax.report import html, index, page, run_figures, terminal
 from fsjax.report.class_rows import class_rows
@@ -131,7 +132,7 @@ class Result(MethodResult):
             raise InputError(f"save: got {directory}, the workdir of a run; expected another folder")
         if present := [name for name in methods(directory) if name != self.method]:
             raise InputError(f"save: got {directory}, which holds maps of {present[0]}; expected another folder")
-        self.maps.save(directory / "dfm" / f"{self.method}.npz")
+        self.maps.save(dfm.file_in(directory, self.method))
         files.write_json(directory / "evaluation.json", self.evaluation.to_json())
         if self.planted is not None:
             nothing = np.zeros_like(self.planted)

@@ -59,7 +59,7 @@ def read_result(workdir: str | Path, method: str | None = None) -> MethodResult:
     """
     directory = storage.path(workdir)
     method = _choose(methods(directory), method, directory)
-    maps = dfm.DominantFrequencyMaps.load(directory / "dfm" / f"{method}.npz")
+    maps = dfm.DominantFrequencyMaps.load(dfm.file_in(directory, method))
     evaluation = evaluation_file.read_method(directory / "evaluation.json", method)
     if evaluation.classes != maps.classes:
         raise InputError(f"{directory}: evaluation.json has other classes than dfm/{method}.npz; run evaluate again")
@@ -77,7 +77,7 @@ def read_result(workdir: str | Path, method: str | None = None) -> MethodResult:
 
 def methods(directory: Path) -> list[str]:
     """Return the names of the searches that have maps in a workdir."""
-    return sorted(file.stem for file in (directory / "dfm").glob("*.npz"))
+    return [file.stem for file in dfm.files_in(directory)]
 
 
 def _choose(available: list[str], method: str | None, directory: Path) -> str:

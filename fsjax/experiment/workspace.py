@@ -74,7 +74,7 @@ class Workspace:
     @property
     def maps_file(self) -> Path:
         """The file of maps of the config's search method."""
-        return self.directory / "dfm" / f"{self.config.search.method}.npz"
+        return dfm.file_in(self.directory, self.config.search.method)
 
     @functools.cached_property
     def maps(self) -> dfm.DominantFrequencyMaps:

@@ -5,8 +5,11 @@ Examples:
   ((3, 8, 8), [3, 3, 2], 0.05)
   >>> maps.kept[0].tolist()  # of the plane
   [0.046875, 0.046875, 0.03125]
-  >>> maps.save("maps.npz")
-  >>> np.array_equal(DominantFrequencyMaps.load("maps.npz").masks, maps.masks)
+  >>> workdir = pathlib.Path("run")
+  >>> maps.save(file_in(workdir, "mine"))
+  >>> [file.name for file in files_in(workdir)]
+  ['mine.npz']
+  >>> np.array_equal(DominantFrequencyMaps.load(file_in(workdir, "mine")).masks, maps.masks)
   True
   >>> about = {"classes": ("a", "b"), "method": "mine", "searched_on": "train", "images": np.array([20, 20])}
   >>> mine = from_scores([maps.scores[0], maps.scores[1]], (0.05,), **about, forward_equivalents=0, provenance={})
@@ -158,6 +161,16 @@ class DominantFrequencyMaps:
             if isinstance(error, InputError):
                 raise
             raise InputError(f"{path}: not dominant frequency maps saved by fsjax ({error!r})") from error
+
+
+def file_in(workdir: Path, method: str) -> Path:
+    """Return the file of a workdir that holds the maps of a search method."""
+    return workdir / "dfm" / f"{method}.npz"
+
+
+def files_in(workdir: Path) -> list[Path]:
+    """Return the files of a workdir that hold maps, one a method, by name."""
+    return sorted((workdir / "dfm").glob("*.npz"), key=lambda file: file.stem)
 
 
 def read_provenance(file: str | Path, read: Callable[[], Any]) -> Any:

@@ -146,11 +146,11 @@ def file_of(path: str | Path) -> Path:
         raise InputError(f"{path}: not there; {_ACCEPTED}")
     if not path.is_dir():
         return path
-    files: list[Path] = sorted((path / "dfm").glob("*.npz"), key=str)
-    if len(files) != 1:
-        names = ", ".join(file.name for file in files) or "nothing"
+    found = dfm.files_in(path)
+    if len(found) != 1:
+        names = ", ".join(file.name for file in found) or "nothing"
         raise InputError(f"{path}: holds {names} in dfm/; expected a folder with one .npz there, or the file itself")
-    return files[0]
+    return found[0]
 
 
 def _content(file: Path) -> Any:

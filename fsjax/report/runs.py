@@ -12,7 +12,7 @@ from jaxtyping import Float
 from fsjax.data.source import set_name
 from fsjax.evaluation.load_result import MethodResult, methods, read_result
 from fsjax.evaluation.statistics import mean
-from fsjax.fourier.dfm import read_provenance
+from fsjax.fourier.dfm import file_in, files_in, read_provenance
 from fsjax.report import html, index, pictures
 from fsjax.runtime import files, storage
 from fsjax.runtime.errors import InputError
@@ -58,15 +58,11 @@ def find(text: str) -> list[Path]:
 
 def inputs(text: str) -> list[Path]:
     """Return the files that the page is made from."""
-    names = ("config.json", "evaluation.json", "report/index.html")
-    read = [
-        directory / name
-        for directory in find(text)
-        for name in (
-            *names,
-            *(of for name in methods(directory) for of in (f"dfm/{name}.npz", f"report/{name}/index.html")),
-        )
-    ]
+    read: list[Path] = []
+    for directory in find(text):
+        pages = (index.page_folder(directory, method) / "index.html" for method in methods(directory))
+        of_run = (directory / name for name in ("config.json", "evaluation.json", "report/index.html"))
+        read += [*of_run, *files_in(directory), *pages]
     return [file for file in read if file.is_file()]
 
 
@@ -118,7 +114,7 @@ def _row(directory: Path, result: MethodResult) -> dict:
     share = maps.nearest(_field(result.config, "report.share", int | float, file))
     threshold = _field(result.config, "evaluate.threshold", int | float, file)
     rates, grafts = result.rates(share), result.evaluation.methods[result.method].grafts
-    maps_file = directory / "dfm" / f"{result.method}.npz"
+    maps_file = file_in(directory, result.method)
     stability = read_provenance(maps_file, lambda: at_share(maps, share))
     pictures_of = zip(maps.classes[:_MOST_DRAWN], maps.at(share), strict=False)
     return {

@@ -7,6 +7,7 @@ from ml_collections import ConfigDict
 from fsjax.data.dataset import Dataset
 from fsjax.evaluation.graft_results import Grafts
 from fsjax.evaluation.results import Evaluation, MethodEvaluation
+from fsjax.fourier import dfm
 from fsjax.fourier.dfm import DominantFrequencyMaps
 from fsjax.models.classifier import Classifier
 from fsjax.report import index
@@ -61,4 +62,4 @@ class Shown:
     @property
     def maps_file(self) -> Path:
         """The file of the maps."""
-        return self.directory / "dfm" / f"{self.maps.method}.npz"
+        return dfm.file_in(self.directory, self.maps.method)

@@ -52,7 +52,7 @@ class Outcome:
 def read(cell: Cell, share: float) -> Outcome:
     """Read a run's outcome from its workdir, at the share of its maps that is nearest to the given one."""
     method = cell.config.search.method
-    file = cell.directory / "dfm" / f"{method}.npz"
+    file = dfm.file_in(cell.directory, method)
     maps = dfm.DominantFrequencyMaps.load(file)
     share = maps.nearest(share)
     evaluation = evaluation_file.read_method(cell.directory / "evaluation.json", method)

@@ -18,7 +18,7 @@ from fsjax.experiment.comparison.pairing import Pairing, class_names, pair
 from fsjax.experiment.stages import train
 from fsjax.experiment.stages.stage import Stage
 from fsjax.experiment.workspace import Workspace
-from fsjax.fourier import published_maps
+from fsjax.fourier import dfm, published_maps
 from fsjax.fourier.dfm import DominantFrequencyMaps
 from fsjax.models import weights
 from fsjax.models.classifier import Classifier
@@ -45,7 +45,7 @@ def check(config: ConfigDict) -> None:
 def _side_files(config: ConfigDict) -> dict[str, Path]:
     """Return the file of each side: where only `left` is named, those of the two methods of that workdir, by name."""
     if config.get("left") and not config.get("right"):
-        files_of_left: list[Path] = sorted((storage.path(config.left) / "dfm").glob("*.npz"), key=str)
+        files_of_left = dfm.files_in(storage.path(config.left))
         if len(files_of_left) == len(SIDES):
             return dict(zip(SIDES, files_of_left, strict=True))
     found = {}

@@ -6,6 +6,7 @@ from jaxtyping import Bool
 from fsjax.evaluation import evaluation_file
 from fsjax.evaluation.ood import results as ood_results
 from fsjax.evaluation.probes import Probes, result_file
+from fsjax.fourier import dfm
 from fsjax.fourier.dfm import DominantFrequencyMaps
 from fsjax.report import html, pictures
 from fsjax.report.sections.section import Section
@@ -72,4 +73,4 @@ def _others(directory: Path, method: str, before: dict[str, float]) -> dict[str,
 
 def _maps(directory: Path, number: int, count: int) -> Bool[np.ndarray, "classes height width"]:
     """Return the maps of the first classes in a round."""
-    return DominantFrequencyMaps.load(directory / "probes" / str(number) / "dfm" / "graft.npz").masks[0, :count]
+    return DominantFrequencyMaps.load(dfm.file_in(directory / "probes" / str(number), "graft")).masks[0, :count]
