@@ -16,7 +16,7 @@ from fsjax.evaluation import evaluate as evaluation
 from fsjax.evaluation.evaluation_file import read
 from fsjax.experiment.stages import search as search_stage
 from fsjax.experiment.workspace import Workspace
-from fsjax.runtime import interrupt
+from fsjax.runtime import interrupt, profiling
 from fsjax.runtime.errors import InputError
 from tests.helpers.linear_classifier import MEAN_STD, Made, make_classifier, predictions
 
@@ -158,6 +158,20 @@ def test_a_killed_call_goes_on_and_other_test_images_have_outcomes_of_their_own(
     assert swapped.verdicts != again.verdicts
     with pytest.raises(InputError, match="partial results of another search"):
         fsjax.analyse(model, test=planted(1), **arguments | {"train": planted(2)})
+
+
+def test_the_model_of_a_result_is_not_compiled_again(result):
+    images, labels = planted(2)
+    waves, others = images[labels == 1], images[labels == 0]
+    found = fsjax.attribute(result.model, waves)
+    grafts = fsjax.graft(result.model, others, waves, result.maps.at(0.05)[1])
+    np.testing.assert_array_equal(found.predicted, model(waves).argmax(1))
+    np.testing.assert_allclose(grafts.before, model(others), atol=1e-6)
+    before = profiling.compiled()[0]
+    fsjax.attribute(result.model, waves + 1)
+    fsjax.graft(result.model, waves, others, result.maps.at(0.05)[1])
+    fsjax.evaluate(result.model, result.maps, planted(1))
+    assert profiling.compiled()[0] == before
 
 
 def test_maps_are_evaluated_by_themselves(result):

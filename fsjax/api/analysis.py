@@ -51,7 +51,7 @@ def analyse(
     Args:
       model: a callable, images [n, H, W, C] float32 normalised, for any n -> logits [n, K], that JAX can trace; a Flax
         NNX module; (module, variables) of Flax Linen; an Equinox module; a Keras model on JAX; a PyTorch
-        module. In evaluation mode.
+        module. In evaluation mode. Or `Result.model` of an earlier call, which is not compiled again.
       train: images that are searched: (images, labels) as arrays [n, H, W, C] and [n]; a folder `<class>/*.jpg`, as its
         path; a datasets.Dataset with one column of Image and one of ClassLabel; or a sequence of (image, label). Of
         each class 100, drawn by the seed (images_per_class).
@@ -195,7 +195,7 @@ def _config(options: ConfigDict, model: Any, classifier: Classifier, test: Datas
         {
             "seed": seed,
             "data": {"source": source, "name": "", "root": "", "image_size": classifier.model.image_shape[0]},
-            "model": {"name": "the model" if name in ("<lambda>", "partial") else name},
+            "model": {"name": "the model" if name in ("<lambda>", "partial", "Model") else name},
             "search": options,
             "evaluate": config_fields.config(evaluation.FIELDS, "evaluate"),
             "report": {"share": max(options.shares), "samples": 3, "attributions": 2},

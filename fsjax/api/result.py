@@ -9,6 +9,7 @@ from matplotlib.figure import Figure
 from ml_collections import ConfigDict
 
 from fsjax.data.dataset import Dataset
+from fsjax.engine.model import Model
 from fsjax.evaluation.graft_results import Grafts, Verdict
 from fsjax.evaluation.load_result import MethodResult, methods, read_result
 from fsjax.evaluation.results import MapRates
@@ -48,6 +49,11 @@ class Result(MethodResult):
 
     classifier: Classifier | None = None
     test: Dataset | None = None
+
+    @property
+    def model(self) -> Model | None:
+        """The model as further calls take it without compiling it again; None where the result was read from files."""
+        return None if self.classifier is None else self.classifier.model
 
     @property
     def verdicts(self) -> list[Verdict]:

@@ -15,7 +15,7 @@ from jax.sharding import PartitionSpec as P
 from jaxtyping import Array, Float, Int, PyTree
 
 from fsjax.engine.model import Model
-from fsjax.engine.tile import STATISTICS, ImageBatch, Perturbations, at_precision, make_tile
+from fsjax.engine.tile import STATISTICS, ImageBatch, Perturbations, make_encoder, make_tile
 from fsjax.runtime import parallel
 
 
@@ -83,8 +83,7 @@ class Engine:
         self._sharded = NamedSharding(self._mesh, P(parallel.AXIS))
         self._params = jax.device_put(model.params, self._replicated)
         self._tile = make_tile(model, statistics, self._mesh)
-        encode_images = at_precision(model.matmul_precision, model.encode_images)
-        self._encode_images = jax.jit(encode_images, out_shardings=self._replicated)
+        self._encode_images = make_encoder(model, self._mesh)
 
     def with_params(self, params: PyTree) -> "Engine":
         """Return the engine, compiled tile and all, with other parameters of the same shapes; batches serve both."""

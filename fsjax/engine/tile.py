@@ -16,7 +16,7 @@ from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
-from jax.sharding import Mesh
+from jax.sharding import Mesh, NamedSharding
 from jax.sharding import PartitionSpec as P
 from jaxtyping import Array, Complex, Float, Int, PyTree
 
@@ -64,7 +64,7 @@ def make_tile(model: Model, statistics: Sequence[str], mesh: Mesh) -> Callable:
 
     It is the same object for models that differ only in their parameters.
     """
-    bare = dataclasses.replace(model, params=None, apply_bfloat16=None)
+    bare = _bare(model)
 
     def tile(params: PyTree, perturbations: Perturbations, batch: ImageBatch) -> dict[str, Array]:
         masks, components, targets = perturbations
@@ -78,6 +78,18 @@ def make_tile(model: Model, statistics: Sequence[str], mesh: Mesh) -> Callable:
 
     key = bare, tuple(statistics), mesh
     return kept(bare.apply, key, lambda: over_devices(tile, mesh, (False, True, False), bare.matmul_precision))
+
+
+def make_encoder(model: Model, mesh: Mesh) -> Callable:
+    """Return the jitted `Model.encode_images`, its results on every device; the same object as `make_tile` says."""
+    bare = _bare(model)
+    encode, everywhere = at_precision(bare.matmul_precision, bare.encode_images), NamedSharding(mesh, P())
+    return kept(bare.apply, (bare, "encoder", mesh), lambda: jax.jit(encode, out_shardings=everywhere))
+
+
+def _bare(model: Model) -> Model:
+    """Return the model without its parameters: what programs of it are kept by."""
+    return dataclasses.replace(model, params=None, apply_bfloat16=None)
 
 
 def tile_shapes(model: Model, masks: int, images: int) -> tuple[PyTree, Perturbations, ImageBatch]:

@@ -39,7 +39,7 @@ def as_model(
       model: a callable, images [n, H, W, C] float32 for any n -> logits [n, K], K >= num_classes, that JAX can trace; a
         Flax NNX module; (module, variables) of Flax Linen; an Equinox module, of a batch or of one image [H, W, C] or
         [C, H, W]; a Keras model on JAX; a PyTorch module, as `from_torch` takes it. Arrays that it holds become
-        arguments of the compiled program.
+        arguments of the compiled program. Or a `Model` that this made before, with the programs compiled for it.
       images: normalised; some of them are tried.
       num_classes: how many logits are used.
       field: what messages call the model.
@@ -48,6 +48,8 @@ def as_model(
       InputError: a ValueError: a model of another kind, one in training mode, one that NumPy computes, logits that are
         no floats, not finite, or not those of each image by itself.
     """
+    if isinstance(model, Model):
+        return _checked(model, images.shape[1:], num_classes, field)
     kind = _kind(model)
     try:
         function = _function(model, kind, images[:1])
@@ -61,6 +63,17 @@ def as_model(
     _check_shape(logits, len(images), num_classes, field)
     _try(apply, params, images, f"expected {_evaluation(model, kind)}", field)
     return Model(apply, params, images.shape[1:])
+
+
+def _checked(model: Model, shape: tuple[int, ...], num_classes: int, field: str) -> Model:
+    """Return a model that is converted already; raise InputError where it takes other images or has too few logits."""
+    if model.image_shape != shape:
+        raise InputError(
+            f"{field}: got a converted model of images {model.image_shape}; expected one of images {shape}"
+        )
+    if model.num_logits < num_classes:
+        raise InputError(f"{field}: got {model.num_logits} logits; expected {num_classes} or more")
+    return model
 
 
 def _kind(model: Any) -> str:

@@ -100,7 +100,7 @@ def test_kept_programs_go_with_the_model_that_they_belong_to():
         for _ in range(2):
             made = Engine(Model(function, arrays, batch.shape[1:]))
             made.sums(made.image_batches(batch, labels), np.ones((2, *batch.shape[1:3]), bool))
-        assert len(vars(function)[kept_programs._ATTRIBUTE]) == 1
+        assert len(vars(function)[kept_programs._ATTRIBUTE]) == 2, "the tile and the encoder"
 
     params, batch, labels, _ = problem()
     model = Callers(params)
