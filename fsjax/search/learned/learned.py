@@ -20,8 +20,9 @@ from fsjax.search import gradient, other_images, stepwise
 from fsjax.search.learned import initial_scores, mask_selection
 from fsjax.search.learned.initial_scores import InitialScores
 from fsjax.search.learned.mask_optimisation import MaskOptimisation, images_per_step, resident_images
-from fsjax.search.learned.mask_selection import Mask
+from fsjax.search.learned.mask_selection import Candidates, Mask
 from fsjax.search.method import Method
+from fsjax.search.other_images import OtherImages
 from fsjax.search.problem import Problem
 
 # Each with the scores among which `best` chooses.
@@ -73,26 +74,59 @@ def search(problem: Problem) -> dfm.DominantFrequencyMaps:
       interrupt.Terminated: SIGTERM came; what is computed is saved.
     """
     options, shares = problem.options.learned, tuple(sorted(problem.options.shares))
-    needs_others = options.objective != "sufficient"
-    if needs_others and len(problem.classes) < 2:
-        raise InputError(
-            f"search.learned.objective: {options.objective!r} needs other classes; found one; expected sufficient"
-        )
-    budgets = [masks.budget(share, *problem.plane) for share in shares]
+    budgets, orbits = [masks.budget(share, *problem.plane) for share in shares], spectrum.orbits(*problem.plane)
     # Partial results are known by numbers that depend on the shares.
     problem = dataclasses.replace(problem, identity=f"{problem.identity} at {budgets}")
-    others = other_images.draw(problem) if needs_others else None
+    others = _others(problem)
 
     kinds = OBJECTIVES[options.objective] if options.start == "best" else (options.start,)
     initial = {kind: initial_scores.make(problem, kind) for kind in kinds}
-    simple = _simple_masks(problem, budgets, initial)
-    simple_quality = mask_selection.evaluate(problem, list(simple.values()), len(shares), others, "simple")
+    simple = _judged(problem, _simple_masks(problem, budgets, initial), len(shares), others, "simple")
     # The masks of the initial scores come first. The first of them, unless another is clearly better:
-    start = (simple_quality.loss[:, :, : len(kinds)] + _CLEARLY * np.arange(len(kinds))).argmin(-1)
+    start = (simple.quality.loss[:, :, : len(kinds)] + _CLEARLY * np.arange(len(kinds))).argmin(-1)
 
     def scores(label: int, share: int) -> Float[np.ndarray, " orbits"]:
         return initial[kinds[start[label, share]]].of_class(label)
 
+    optimisation, masks_of_restarts = _learn(problem, budgets, scores, others)
+    learned = _judged(problem, [("learned", mask) for mask in masks_of_restarts], len(shares), others, "learned")
+    candidates = learned.beside(simple)
+    return dfm.from_classes(
+        ((candidates.best_masks(label)[:, orbits], None) for label in range(len(problem.counts))),
+        shares,
+        **problem.attributes(
+            sum(scores.forward_equivalents for scores in initial.values())
+            + optimisation.count * optimisation.steps * optimisation.images_per_step
+            + candidates.quality.forward_passes,
+            start=[[kinds[index] for index in row] for row in start],
+            chosen=[[candidates.names[place] for place in row] for row in candidates.best],
+            judged=candidates.recognised_by_best.tolist(),
+        ),
+    )
+
+
+def _others(problem: Problem) -> OtherImages | None:
+    """Return the images of other classes that the objective needs, if it needs any."""
+    objective = problem.options.learned.objective
+    if objective == "sufficient":
+        return None
+    if len(problem.classes) < 2:
+        raise InputError(f"search.learned.objective: {objective!r} needs other classes; found one; expected sufficient")
+    return other_images.draw(problem)
+
+
+def _judged(
+    problem: Problem, named: list[tuple[str, Mask]], shares: int, others: OtherImages | None, folder: str
+) -> Candidates:
+    """Return masks with how good they are; partial results lie in a folder of this name."""
+    names, of_names = [name for name, _ in named], [mask for _, mask in named]
+    return Candidates(names, of_names, mask_selection.evaluate(problem, of_names, shares, others, folder))
+
+
+def _learn(
+    problem: Problem, budgets: list[int], scores: Callable, others: OtherImages | None
+) -> tuple[MaskOptimisation, list[Mask]]:
+    """Return the optimisation after its last step, and the masks of each restart; `scores` as it takes them."""
     layout = gradient.layout(problem, images_per_step(problem), resident=resident_images(problem, others))
     partial_results = problem.partial_results(layout, "masks")
     optimisation = MaskOptimisation(problem, budgets, scores, others, partial_results.layout)
@@ -102,33 +136,11 @@ def search(problem: Problem) -> dfm.DominantFrequencyMaps:
         task = np.ravel_multi_index((label, share, restart), optimisation.shape)
         return optimisation.unpack(results[task])
 
-    learned = [functools.partial(learned_mask, restart) for restart in range(options.restarts)]
-    learned_quality = mask_selection.evaluate(problem, learned, len(shares), others, "learned")
-    recognised = np.concatenate([learned_quality.recognised, simple_quality.recognised], -1)
-    best = np.lexsort((np.concatenate([learned_quality.loss, simple_quality.loss], -1), -recognised), axis=-1)[..., 0]
-    names, candidates = ["learned"] * options.restarts + list(simple), learned + list(simple.values())
-
-    def best_masks(label: int) -> Bool[np.ndarray, "shares height width"]:
-        chosen = [candidates[index](label, share) for share, index in enumerate(best[label].tolist())]
-        return np.stack(chosen)[:, spectrum.orbits(*problem.plane)]
-
-    return dfm.from_classes(
-        ((best_masks(label), None) for label in range(len(problem.counts))),
-        shares,
-        **problem.attributes(
-            sum(scores.forward_equivalents for scores in initial.values())
-            + simple_quality.forward_passes
-            + optimisation.count * optimisation.steps * optimisation.images_per_step
-            + learned_quality.forward_passes,
-            start=[[kinds[index] for index in row] for row in start],
-            chosen=[[names[index] for index in row] for row in best],
-            judged=np.take_along_axis(recognised, best[..., None], -1)[..., 0].tolist(),
-        ),
-    )
+    return optimisation, [functools.partial(learned_mask, restart) for restart in range(optimisation.shape[-1])]
 
 
-def _simple_masks(problem: Problem, budgets: list[int], initial: dict[str, InitialScores]) -> dict[str, Mask]:
-    """Return masks that nothing is learned for: the best orbits by each kind of score, then the trivial ones."""
+def _simple_masks(problem: Problem, budgets: list[int], initial: dict[str, InitialScores]) -> list[tuple[str, Mask]]:
+    """Return named masks that nothing is learned for: the best orbits by each kind of score, then the trivial ones."""
 
     def best_by(scores: Callable, label: int, share: int) -> Bool[np.ndarray, " orbits"]:
         plane = scores(label)[spectrum.orbits(*problem.plane)]
@@ -143,7 +155,7 @@ def _simple_masks(problem: Problem, budgets: list[int], initial: dict[str, Initi
 
     simple: dict[str, Mask] = {kind: functools.partial(best_by, scores.of_class) for kind, scores in initial.items()}
     simple.setdefault("energy", functools.partial(best_by, functools.partial(initial_scores.energy, problem)))
-    return simple | {"low-pass": low_pass, "random": random}
+    return [*simple.items(), ("low-pass", low_pass), ("random", random)]
 
 
 def _check(options: ConfigDict, plane: tuple[int, int]) -> None:

@@ -1,6 +1,7 @@
 """Masks of one size compared on images: how many stay the class, and how many of other classes are drawn to it."""
 
 import dataclasses
+import functools
 from collections.abc import Callable, Sequence
 from typing import TypeAlias
 
@@ -36,6 +37,45 @@ class Quality:
     recognised: Float[np.ndarray, "classes shares masks"]
     loss: Float[np.ndarray, "classes shares masks"]
     forward_passes: int
+
+
+@dataclasses.dataclass(frozen=True)
+class Candidates:
+    """Masks that were compared, each for every class and share.
+
+    Attributes:
+      names: of each; several may have one name.
+      masks: the same masks.
+      quality: of them.
+    """
+
+    names: list[str]
+    masks: list[Mask]
+    quality: Quality
+
+    def beside(self, others: "Candidates") -> "Candidates":
+        """Return these and then the others, for the same classes and shares."""
+        own, further = self.quality, others.quality
+        quality = Quality(
+            np.concatenate([own.recognised, further.recognised], -1),
+            np.concatenate([own.loss, further.loss], -1),
+            own.forward_passes + further.forward_passes,
+        )
+        return Candidates(self.names + others.names, self.masks + others.masks, quality)
+
+    @functools.cached_property
+    def best(self) -> Int[np.ndarray, "classes shares"]:
+        """Place of the mask with the most images recognised, of equal ones of that with the smallest loss."""
+        return np.lexsort((self.quality.loss, -self.quality.recognised), axis=-1)[..., 0]
+
+    @property
+    def recognised_by_best(self) -> Float[np.ndarray, "classes shares"]:
+        """`Quality.recognised` of the best masks."""
+        return np.take_along_axis(self.quality.recognised, self.best[..., None], -1)[..., 0]
+
+    def best_masks(self, label: int) -> Bool[np.ndarray, "shares orbits"]:
+        """Return the best mask of a class at each share."""
+        return np.stack([self.masks[place](label, share) for share, place in enumerate(self.best[label].tolist())])
 
 
 def evaluate(problem: Problem, masks: Sequence[Mask], shares: int, others: OtherImages | None, name: str) -> Quality:
