@@ -168,6 +168,8 @@ def test_the_training_goes_on_from_point_to_point_for_the_steps_that_are_left(tm
             np.testing.assert_array_equal(after, of_run)
     found = Probes.read(directory / "probes" / "probes.json")
     assert [(one.end, one.own) for one in found.rounds] == [(0.3, True), (0.5, False), (0.75, False)]
+    told = re.search(r"grafted from now on: (.*) % of the plane, (.*) % of the energy in which images", caplog.text)
+    assert told and float(told[1]) == pytest.approx(100 * found.rounds[0].share, abs=0.05) and 0 < float(told[2]) < 100
     configs = [json.loads((tmp_path / f"run/probes/{number}/config.json").read_text()) for number in (2, 3)]
     assert configs[1]["train"]["graft"]["start"] == str(tmp_path / "run/probes/2")
     assert configs[0]["train"]["graft"]["start"] == ""

@@ -69,7 +69,7 @@ class Rounds:
         """Train, search and measure a network, and return whether its maps add anything to what is grafted."""
         config, number = self._workspace.config, len(self.done) + 1
         before = self._folder / f"frequencies-{number - 1}.npy" if self.done else None
-        logger.info("probe: round %d, %s; %.1f %% grafted", number, what, 100 * self.grafted.mean())
+        logger.info("probe: round %d, %s", number, what)
         one, directory = round_config(config, number, end, before, start), self._folder / str(number)
         pipeline.run(one, directory, STAGES)
         of_round = Workspace(one, directory)
@@ -78,7 +78,7 @@ class Rounds:
         energy = _energy(images, classifier.mean_std)
         maps = probes.decisive(ranked.at(config.probe.share), ranked.scores, energy)
         measured = _measure(config, of_round, maps, images)
-        held = (maps * energy).sum((1, 2)) / energy.sum()
+        held = _held(maps, energy)
         used = probes.in_use(measured, probes.size(maps, config.probe.share), held)
         chosen = used & ~self._exempt
         added = _added(config, maps[chosen], ranked.scores[chosen], self.grafted)
@@ -87,6 +87,12 @@ class Rounds:
         found = (*measured, tuple(used.tolist()), int(added.sum()), float(self.grafted.mean()))
         self.done.append(ProbeRound(end, own, accuracy, *found))
         _log(images.classes, self.done[-1], number)
+        if added.any():
+            logger.info(
+                "probe: grafted from now on: %.1f %% of the plane, %.2g %% of the energy in which images differ",
+                100 * self.grafted.mean(),
+                100 * _held(self.grafted[None], energy)[0],
+            )
         parallel.decide(functools.partial(files.write_npy, self._folder / f"frequencies-{number}.npy", self.grafted))
         return bool(added.any())
 
@@ -128,6 +134,11 @@ def _energy(dataset: Dataset, mean_std: tuple[np.ndarray, np.ndarray]) -> Float[
     rows = np.unique(np.linspace(0, len(dataset) - 1, _ENERGY_IMAGES).astype(int))
     images = np.asarray(normalise(dataset.images(rows), *mean_std))
     return spectrum.energy(images - images.mean(0))
+
+
+def _held(maps: Bool[np.ndarray, "n size size"], energy: Float[np.ndarray, "size size"]) -> Float[np.ndarray, " n"]:
+    """Return the share of the energy that each map holds, in [0, 1]."""
+    return (maps * energy).sum((1, 2)) / energy.sum()
 
 
 def _measure(
