@@ -9,8 +9,8 @@ whose leopards a black frame; cars, bonsais and others have neither. The ways ar
 
 Prints a JSON line a way: `accuracy` on the test images as they are, all with strips, and all with a frame; and for both
 classes `called`, the share of all others' images that are called the class, as they are and with its strips or frame,
-and `recognised`, that of its own images, as they are and with the border cut off and the rest made as large. The figure has the first test image of each of some other
-classes with both borders, and what each way calls it.
+and `recognised`, that of its own images, as they are and with the border cut off and the rest made as large. The
+figure has the first test image of each of some other classes, with both borders, and what each way calls it.
 """
 
 import json
