@@ -205,16 +205,17 @@ def in_use(
 
     What controls a class here is `verdict.CONTROL` for a whole map, times the square of its size for the `decisive`
     part of one: where two frequencies alone decide every tenth image, they are a shortcut, while many of them share in
-    any cue. It has to come on top of the energy that the map holds, which any cue would decide: psi - e, over 1 - e. A
-    network that says the class of anything is no exception, where a verdict would ask for more: a shortcut that is
-    passed over stays in the training, and one that is none costs little.
+    any cue. It has to come on top of the energy that the map holds, which any cue would decide: psi - e, over 1 - e.
+    And that has to be e once more, for the few frequencies that hold much of a photograph's energy decide a part of any
+    class. A network that says the class of anything is no exception, where a verdict would ask for more: a shortcut
+    that is passed over stays in the training, and one that is none costs little.
 
     Args:
       measured: psi and w of the maps.
       sizes: of the maps, as `size` says; above 1 counts as 1.
       held: how much of the energy in which images differ each map holds, e, in [0, 1].
     """
-    asked = verdict.CONTROL * np.minimum(sizes, 1) ** 2
+    asked = np.maximum(verdict.CONTROL * np.minimum(sizes, 1) ** 2, held)
     return (measured.psi_ci[:, 0] > held + (1 - held) * asked) & learned(measured.swapped)
 
 

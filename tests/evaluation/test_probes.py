@@ -46,6 +46,9 @@ def test_a_map_is_in_use_where_its_lower_limit_is_above_a_half_times_the_square_
     # What it controls comes on top of the energy that it holds.
     held = np.array([0.01, 0.01, 0.03, 0.07, 0.0])
     assert probes.in_use(of_classes, sizes - 0.01, held).tolist() == [True, True, False, False, False]
+    # Of much energy, and be the map small: more than as much of what is left.
+    held = np.array([0.29, 0.31, 0.25, 0.3, 0.0])  # e + (1 - e) e = 0.4959, 0.5239, 0.4375, 0.51
+    assert probes.in_use(of_classes, 0.1 * whole, held).tolist() == [True, False, True, True, False]
     # What the network has not learned it cannot use.
     assert not probes.in_use(of_classes._replace(swapped=0.45 + 0 * swapped), whole, nothing).any()
 
