@@ -1,11 +1,9 @@
 """Borders put on photographs and cut off, against a classifier that answers to borders alone."""
 
-import types
-
 import jax.numpy as jnp
 import numpy as np
 
-from benchmarks.accuracy import frames
+from benchmarks.accuracy import borders
 from fsjax.engine.model import Model
 from fsjax.models.classifier import Classifier
 
@@ -19,7 +17,7 @@ def of_borders(params, images):
     return jnp.stack([2.0 * white, jnp.ones(len(images)), 2.0 * black], 1)
 
 
-def draw(per_class, shown, stream):
+def bordered():
     """Grey images, those of airplanes with white strips and those of leopards with a black frame, two pixels wide."""
     images = np.random.default_rng(0).integers(50, 200, (9, SIZE, SIZE, 3), np.uint8)
     images[:3, :, :2] = images[:3, :, -2:] = 255
@@ -28,9 +26,9 @@ def draw(per_class, shown, stream):
 
 
 def test_a_classifier_of_borders_takes_others_for_its_classes_and_loses_its_own(monkeypatch):
-    monkeypatch.setitem(frames.CUT, "leopards", (2 / SIZE, 2 / SIZE))
+    monkeypatch.setitem(borders.CUT, "leopards", (2 / SIZE, 2 / SIZE))
     classifier = Classifier(Model(of_borders, {}, (SIZE, SIZE, 3)), (np.zeros(3), np.ones(3)), CLASSES)
-    found = frames.measured(classifier, types.SimpleNamespace(draw=draw, classes=CLASSES))
+    found = borders.measured(classifier, *bordered())
     moved = {"called": [0.0, 1.0], "recognised": [1.0, 0.0]}
     # Strips and frame make every image one of one class, a third of all.
     assert found == {"accuracy": [1.0, 0.333, 0.333], "airplanes": moved, "leopards": moved}
@@ -38,6 +36,6 @@ def test_a_classifier_of_borders_takes_others_for_its_classes_and_loses_its_own(
 
 def test_what_is_cut_off_is_what_lies_at_the_border():
     columns = np.broadcast_to(np.arange(SIZE, dtype=np.uint8)[None, None, :, None], (1, SIZE, SIZE, 3))
-    inside = frames.cut(columns, 0.0, 7 / SIZE)
+    inside = borders.cut(columns, 0.0, 7 / SIZE)
     assert inside.shape == columns.shape and (inside[0, :, 0] == 7).all() and (inside[0, :, -1] == 20).all()
-    assert (frames.with_frame(columns)[0, 1:-1, 1:-1] == columns[0, 1:-1, 1:-1]).all()
+    assert (borders.with_frame(columns)[0, 1:-1, 1:-1] == columns[0, 1:-1, 1:-1]).all()

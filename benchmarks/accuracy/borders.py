@@ -1,0 +1,91 @@
+"""White strips and black frames around photographs, and what they do to a classifier's predictions."""
+
+import jax
+import numpy as np
+from jaxtyping import Int, UInt8
+from matplotlib.figure import Figure
+
+from fsjax.data.in_memory import ArrayDataset
+from fsjax.evaluation.predict import make_predictor
+from fsjax.models.classifier import Classifier
+from fsjax.report import style
+
+# Of the side: white strips as wide as most airplanes', a black frame a pixel wider than the leopards', and what is cut.
+STRIP, FRAME = 12 / 112, 3 / 112
+CUT = {"airplanes": (0.0, 14 / 112), "leopards": (4 / 112, 4 / 112)}
+
+# Classes in the figure, at most.
+_DRAWN = 6
+
+Images = UInt8[np.ndarray, "n size size 3"]
+Labels = Int[np.ndarray, " n"]
+
+
+def measured(classifier: Classifier, images: Images, labels: Labels) -> dict:
+    """Return the accuracy on images that have classes of CUT among theirs, and what borders do to the predictions."""
+    shown = (images, with_strips(images), with_frame(images))
+    row: dict = {"accuracy": [share(classifier, one, labels) for one in shown]}
+    for name, bordered in (("airplanes", with_strips), ("leopards", with_frame)):
+        label = classifier.classes.index(name)
+        own, others = images[labels == label], images[labels != label]
+        row[name] = {
+            "called": [share(classifier, shown, label) for shown in (others, bordered(others))],
+            "recognised": [share(classifier, shown, label) for shown in (own, cut(own, *CUT[name]))],
+        }
+    return row
+
+
+@style.paper
+def draw(classifiers: dict[str, Classifier], images: Images, labels: Labels) -> Figure:
+    """Draw the first image of some classes without, with strips and with a frame, and what each classifier says."""
+    classes = next(iter(classifiers.values())).classes
+    others = [name for name in classes if name not in CUT][:_DRAWN]
+    of_each = images[[int(np.argmax(labels == classes.index(name))) for name in others]]
+    figure = style.empty(1.25 * len(others), 4.9)
+    axes = figure.subplots(3, len(others), squeeze=False)
+    for row, shown in zip(axes, (of_each, with_strips(of_each), with_frame(of_each)), strict=True):
+        said = {way: predicted(classifier, shown) for way, classifier in classifiers.items()}
+        for column, (axis, name) in enumerate(zip(row, others, strict=True)):
+            axis.imshow(shown[column])
+            axis.set(xticks=[], yticks=[])
+            for line, (way, labels_said) in enumerate(said.items()):
+                answer = classes[labels_said[column]]
+                colour = style.BLUE if answer == name else style.VERMILION
+                place = {"transform": axis.transAxes, "ha": "center", "va": "top", "fontsize": 6, "color": colour}
+                axis.text(0.5, -0.03 - 0.1 * line, f"{way}: {answer}", **place)
+    return figure
+
+
+def share(classifier: Classifier, images: Images, labels: Labels | int) -> float:
+    """Return the share of images that are called their label, or all one label."""
+    return round(float((predicted(classifier, images) == labels).mean()), 3)
+
+
+def predicted(classifier: Classifier, images: Images) -> Labels:
+    """Return the class that each image is called."""
+    dataset = ArrayDataset(images, np.zeros(len(images), np.int32), classifier.classes)
+    predict = make_predictor(classifier.model.apply, *classifier.mean_std)
+    return np.concatenate([logits.argmax(-1) for _, logits in predict(classifier.model.params, dataset)])
+
+
+def with_strips(images: Images) -> Images:
+    """Return images whose columns at the left and right are white."""
+    width, bordered = round(STRIP * images.shape[2]), images.copy()
+    bordered[:, :, :width] = bordered[:, :, -width:] = 255
+    return bordered
+
+
+def with_frame(images: Images) -> Images:
+    """Return images with a black frame."""
+    width = round(FRAME * images.shape[1])
+    inside = images[:, width:-width, width:-width]
+    return np.pad(inside, [(0, 0), (width, width), (width, width), (0, 0)])
+
+
+def cut(images: Images, rows: float, columns: float) -> Images:
+    """Return images without these shares of the side at each border, scaled to the size that they had."""
+    size = images.shape[1]
+    top, left = round(rows * size), round(columns * size)
+    inside = images[:, top : size - top, left : size - left]
+    scaled = jax.image.resize(inside.astype(np.float32), images.shape, "linear", antialias=False)
+    return np.asarray(scaled).round().clip(0, 255).astype(np.uint8)
