@@ -2,7 +2,7 @@
 
 import jax
 import numpy as np
-from jaxtyping import Int, UInt8
+from jaxtyping import Bool, Int, UInt8
 from matplotlib.figure import Figure
 
 from fsjax.data.in_memory import ArrayDataset
@@ -24,13 +24,15 @@ Labels = Int[np.ndarray, " n"]
 def measured(classifier: Classifier, images: Images, labels: Labels) -> dict:
     """Return the accuracy on images that have classes of CUT among theirs, and what borders do to the predictions."""
     shown = (images, with_strips(images), with_frame(images))
-    row: dict = {"accuracy": [share(classifier, one, labels) for one in shown]}
-    for name, bordered in (("airplanes", with_strips), ("leopards", with_frame)):
+    plain, strips, frame = (predicted(classifier, one) for one in shown)
+    row: dict = {"accuracy": [_share(said == labels) for said in (plain, strips, frame)]}
+    for name, bordered in (("airplanes", strips), ("leopards", frame)):
         label = classifier.classes.index(name)
-        own, others = images[labels == label], images[labels != label]
+        own = labels == label
+        without = predicted(classifier, cut(images[own], *CUT[name]))
         row[name] = {
-            "called": [share(classifier, shown, label) for shown in (others, bordered(others))],
-            "recognised": [share(classifier, shown, label) for shown in (own, cut(own, *CUT[name]))],
+            "called": [_share(said[~own] == label) for said in (plain, bordered)],
+            "recognised": [_share(said == label) for said in (plain[own], without)],
         }
     return row
 
@@ -56,16 +58,15 @@ def draw(classifiers: dict[str, Classifier], images: Images, labels: Labels) -> 
     return figure
 
 
-def share(classifier: Classifier, images: Images, labels: Labels | int) -> float:
-    """Return the share of images that are called their label, or all one label."""
-    return round(float((predicted(classifier, images) == labels).mean()), 3)
-
-
 def predicted(classifier: Classifier, images: Images) -> Labels:
     """Return the class that each image is called."""
     dataset = ArrayDataset(images, np.zeros(len(images), np.int32), classifier.classes)
     predict = make_predictor(classifier.model.apply, *classifier.mean_std)
     return np.concatenate([logits.argmax(-1) for _, logits in predict(classifier.model.params, dataset)])
+
+
+def _share(hits: Bool[np.ndarray, " n"]) -> float:
+    return round(float(hits.mean()), 3)
 
 
 def with_strips(images: Images) -> Images:

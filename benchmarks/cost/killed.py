@@ -29,7 +29,7 @@ from absl import app, flags, logging
 sys.path.insert(0, str(pathlib.Path(__file__).parents[2]))
 
 from configs import dfm_vit
-from fsjax.fourier.dfm import DominantFrequencyMaps
+from fsjax.fourier.dfm import DominantFrequencyMaps, file_in
 from fsjax.models import trained
 from fsjax.runtime.errors import InputError
 from fsjax.runtime.progress import Progress
@@ -198,7 +198,7 @@ def differences(left: pathlib.Path, right: pathlib.Path, fields: dict) -> list[s
     with_report = "report" in config.stages.split(",")
     try:
         weights = [jax.tree.leaves(trained.from_checkpoint(config, side).variables) for side in (left, right)]
-        maps = [DominantFrequencyMaps.load(side / "dfm" / "removal.npz") for side in (left, right)]
+        maps = [DominantFrequencyMaps.load(file_in(side, "removal")) for side in (left, right)]
     except InputError as error:
         return [str(error)]
     pairs = {

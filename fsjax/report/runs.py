@@ -60,9 +60,10 @@ def inputs(text: str) -> list[Path]:
     """Return the files that the page is made from."""
     read: list[Path] = []
     for directory in find(text):
-        pages = (index.page_folder(directory, method) / "index.html" for method in methods(directory))
+        maps = files_in(directory)
+        pages = (index.page_folder(directory, file.stem) / "index.html" for file in maps)
         of_run = (directory / name for name in ("config.json", "evaluation.json", "report/index.html"))
-        read += [*of_run, *files_in(directory), *pages]
+        read += [*of_run, *maps, *pages]
     return [file for file in read if file.is_file()]
 
 
