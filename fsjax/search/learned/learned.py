@@ -99,7 +99,7 @@ def search(problem: Problem) -> dfm.DominantFrequencyMaps:
             + optimisation.count * optimisation.steps * optimisation.images_per_step
             + candidates.quality.forward_passes,
             start=[[kinds[index] for index in row] for row in start],
-            chosen=[[candidates.names[place] for place in row] for row in candidates.best],
+            chosen=[[candidates.named[place][0] for place in row] for row in candidates.best],
             judged=candidates.recognised_by_best.tolist(),
         ),
     )
@@ -119,8 +119,8 @@ def _judged(
     problem: Problem, named: list[tuple[str, Mask]], shares: int, others: OtherImages | None, folder: str
 ) -> Candidates:
     """Return masks with how good they are; partial results lie in a folder of this name."""
-    names, of_names = [name for name, _ in named], [mask for _, mask in named]
-    return Candidates(names, of_names, mask_selection.evaluate(problem, of_names, shares, others, folder))
+    candidates = [mask for _, mask in named]
+    return Candidates(named, mask_selection.evaluate(problem, candidates, shares, others, folder))
 
 
 def _learn(

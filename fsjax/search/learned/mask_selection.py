@@ -44,13 +44,11 @@ class Candidates:
     """Masks that were compared, each for every class and share.
 
     Attributes:
-      names: of each; several may have one name.
-      masks: the same masks.
+      named: the masks, each with a name, which several may have.
       quality: of them.
     """
 
-    names: list[str]
-    masks: list[Mask]
+    named: list[tuple[str, Mask]]
     quality: Quality
 
     def beside(self, others: "Candidates") -> "Candidates":
@@ -61,7 +59,7 @@ class Candidates:
             np.concatenate([own.loss, further.loss], -1),
             own.forward_passes + further.forward_passes,
         )
-        return Candidates(self.names + others.names, self.masks + others.masks, quality)
+        return Candidates(self.named + others.named, quality)
 
     @functools.cached_property
     def best(self) -> Int[np.ndarray, "classes shares"]:
@@ -75,7 +73,7 @@ class Candidates:
 
     def best_masks(self, label: int) -> Bool[np.ndarray, "shares orbits"]:
         """Return the best mask of a class at each share."""
-        return np.stack([self.masks[place](label, share) for share, place in enumerate(self.best[label].tolist())])
+        return np.stack([self.named[place][1](label, share) for share, place in enumerate(self.best[label].tolist())])
 
 
 def evaluate(problem: Problem, masks: Sequence[Mask], shares: int, others: OtherImages | None, name: str) -> Quality:
