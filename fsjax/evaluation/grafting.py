@@ -21,7 +21,6 @@ import jax
 import numpy as np
 from jaxtyping import Bool
 
-from fsjax.data import pairs
 from fsjax.data.pairs import Pairs
 from fsjax.engine.engine import Engine
 from fsjax.engine.model import Model
@@ -95,7 +94,7 @@ def judge(
       interrupt.Terminated: SIGTERM came; what is computed is saved.
     """
     count, shares, kinds = len(candidates.names), candidates.shares, candidates.kinds
-    drawn = [pairs.draw(sample.labels, sample.usable, label, sample.pairs, sample.seed) for label in range(count)]
+    drawn = [sample.draw(label) for label in range(count)]
     layout = grafts.layout(model, sample.pairs, memory_mib)
     partial_results = PartialResults(directory, layout, model.params)
     engine = engine or grafts.make_engine(model, partial_results.layout)

@@ -8,6 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Bool, Float, Int
 
+from fsjax.data import pairs
 from fsjax.data.pairs import Pairs
 from fsjax.engine import tile_size
 from fsjax.engine.engine import Engine
@@ -48,6 +49,14 @@ class GraftSample:
     seed: int
     why_none: str
 
+    @functools.cached_property
+    def _by_class(self) -> dict[int, Int[np.ndarray, " n"]]:
+        return pairs.by_class(self.labels, self.usable)
+
+    def draw(self, label: int) -> Pairs:
+        """Draw the pairs of a class; none where it has too few images."""
+        return pairs.draw(self._by_class, label, self.pairs, self.seed)
+
 
 def layout(model: Model, pairs: int, memory_mib: int) -> dict[str, int]:
     """Return the layout of `tile_size.layout` for the grafts of `pairs` pairs a class."""
@@ -69,11 +78,6 @@ class ClassGrafts:
       pairs: one or more.
       partial_results: where outcomes are stored, and taken from.
       progress: counts grafts.
-
-    Attributes:
-      class_energy: mean |F x|^2 of the donors.
-      others_energy: mean |F x|^2 of the recipients.
-      differences: mean |F (d - r)|^2 of the pairs.
     """
 
     def __init__(
@@ -98,10 +102,23 @@ class ClassGrafts:
                 np.concatenate([self._theirs, own, own]),
             )
         )
-        self.class_energy, self.others_energy = spectrum.energy(self._donors), spectrum.energy(self._recipients)
-        self.differences = spectrum.energy(self._donors - self._recipients)
         nothing = np.zeros((1, *self._donors.shape[1:3]), bool)
         self._base = self._said("base", nothing, self._batches)[0, 0]
+
+    @functools.cached_property
+    def class_energy(self) -> Float[np.ndarray, "height width"]:
+        """Mean |F x|^2 of the donors."""
+        return spectrum.energy(self._donors)
+
+    @functools.cached_property
+    def others_energy(self) -> Float[np.ndarray, "height width"]:
+        """Mean |F x|^2 of the recipients."""
+        return spectrum.energy(self._recipients)
+
+    @functools.cached_property
+    def differences(self) -> Float[np.ndarray, "height width"]:
+        """Mean |F (d - r)|^2 of the pairs."""
+        return spectrum.energy(self._donors - self._recipients)
 
     def under(self, name: str, masks: Bool[np.ndarray, "masks height width"]) -> Outcomes:
         """Return the outcomes of all pairs under masks; the name is that of the files they are stored in."""

@@ -16,7 +16,6 @@ from typing import Annotated, Any, NamedTuple
 import numpy as np
 from jaxtyping import Bool, Float
 
-from fsjax.data import pairs
 from fsjax.engine.model import Model
 from fsjax.evaluation import grafts, influence, verdict
 from fsjax.evaluation.grafts import GraftSample
@@ -172,7 +171,7 @@ def measure(
     own = range(count)[parallel.share(count)]
     with Progress("probe grafts", GRAFTS_A_PAIR * sample.pairs * len(own), "grafts") as progress:
         for number, label in enumerate(own, 1):
-            drawn = pairs.draw(sample.labels, sample.usable, label, sample.pairs, sample.seed)
+            drawn = sample.draw(label)
             if len(drawn):
                 of_class = grafts.ClassGrafts(engine, sample, label, drawn, partial_results, progress)
                 outcomes = of_class.under("decisive", maps[[label]])

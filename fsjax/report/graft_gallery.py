@@ -40,17 +40,17 @@ def gallery(
     `title`, `picture`, `said` (the prediction), `otherwise` (that without the recipient's class, where it is counted)
     and `hit` (whether the counted prediction is the row's class).
     """
-    usable = map_grafts.unseen(config, maps, test)
+    by_class = pairs.by_class(test.labels, map_grafts.unseen(config, maps, test))
     logits_of = jax.jit(classifier.model.apply)
     most = _PAIRS if len(rows) <= _FEW else _PAIRS_OF_MANY
     shown = []
     for row in rows:
         label, count = row["label"], int(grafts.baseline.pairs[row["label"]])
-        drawn = pairs.draw(test.labels, usable, label, count, config.seed)
+        drawn = pairs.draw(by_class, label, count, config.seed)
         if not len(drawn):
             continue
         recipients, donors = (
-            normalise(test.images(images[:most]), *classifier.mean_std) for images in (drawn.recipients, drawn.donors)
+            normalise(test.images(side[:most]), *classifier.mean_std) for side in (drawn.recipients, drawn.donors)
         )
         change, grafted = spectrum.graft(recipients, donors, mask_at(maps, label, row["at"]))
         with jax.default_matmul_precision(classifier.model.matmul_precision):

@@ -113,7 +113,7 @@ class PathIntegration(StepwiseSearch[PathState]):
         own, seed, is_other = self._problem.images(task), self._problem.seed, self._others.labels != task
         images = np.concatenate([self._others.images[is_other], own])
         labels = np.concatenate([self._others.labels[is_other], np.full(len(own), task)])
-        drawn = pairs.draw(labels, np.arange(len(labels)), task, self._pairs, seed)
+        drawn = pairs.draw(pairs.by_class(labels, np.arange(len(labels))), task, self._pairs, seed)
         donors, of_pair = np.unique(drawn.donors, return_inverse=True)
         weights = bootstrap.weights(len(donors), self._resamples, seed, task)[of_pair]
         weights = (weights / weights.sum(0) / self.steps).astype(np.float32)

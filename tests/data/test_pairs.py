@@ -12,6 +12,17 @@ def labels_of(counts, seed=0):
     return np.random.default_rng(seed).permutation(np.repeat(np.arange(len(counts)), counts))
 
 
+def draw(labels, usable, label, count, seed):
+    return pairs.draw(pairs.by_class(labels, usable), label, count, seed)
+
+
+def test_images_are_grouped_by_class_in_their_order():
+    labels, usable = np.array([2, 0, 2, 5, 0, 2, 7]), np.array([5, 4, 3, 2, 1, 0])
+    found = pairs.by_class(labels, usable)
+    assert {label: images.tolist() for label, images in found.items()} == {0: [4, 1], 2: [5, 2, 0], 5: [3]}
+    assert pairs.by_class(labels, usable[:0]) == {}
+
+
 def times(images, rows):
     """How often each of some images was drawn."""
     assert np.isin(rows, images).all()
@@ -23,7 +34,7 @@ def times(images, rows):
 def test_every_image_comes_once_before_one_comes_again_and_classes_give_equally_many(label, count):
     labels = labels_of(COUNTS)
     usable = np.flatnonzero(np.random.default_rng(1).random(len(labels)) < 0.8)
-    found = pairs.draw(labels, usable, label, count, seed=3)
+    found = draw(labels, usable, label, count, seed=3)
     assert len(found) == len(found.donors) == len(found.recipients) == len(found.partners) == count
     own = usable[labels[usable] == label]
     assert np.ptp(times(own, found.donors)) <= 1
@@ -41,7 +52,7 @@ def test_every_image_comes_once_before_one_comes_again_and_classes_give_equally_
 
 def test_a_donor_meets_every_partner_before_one_again_and_classes_come_in_no_order():
     labels = labels_of((4, 30, 30))
-    found = pairs.draw(labels, np.arange(64), 0, 36, seed=0)
+    found = draw(labels, np.arange(64), 0, 36, seed=0)
     for donor in np.unique(found.donors):
         partners = found.partners[found.donors == donor]
         assert len(partners) == 9 and np.ptp(times(np.unique(found.donors[found.donors != donor]), partners)) == 0
@@ -56,22 +67,22 @@ def test_a_donor_meets_every_partner_before_one_again_and_classes_come_in_no_ord
 )
 def test_without_another_class_or_a_second_image_there_are_none(counts, label):
     labels = labels_of(counts)
-    found = pairs.draw(labels, np.arange(len(labels)), label, 12, seed=0)
+    found = draw(labels, np.arange(len(labels)), label, 12, seed=0)
     assert len(found) == 0 and all(rows.dtype.kind == "i" for rows in vars(found).values())
     others_only = np.flatnonzero(labels != label)
-    assert len(pairs.draw(labels, others_only, label, 12, seed=0)) == 0
+    assert len(draw(labels, others_only, label, 12, seed=0)) == 0
 
 
 def test_pairs_are_those_of_their_seed_and_class():
     """The numbers of today, which are part of every result."""
     labels = np.tile(np.arange(3), 10)
-    found = pairs.draw(labels, np.arange(30), 1, 6, seed=5)
+    found = draw(labels, np.arange(30), 1, 6, seed=5)
     assert found.donors.tolist() == [4, 7, 10, 22, 13, 1]
     assert found.recipients.tolist() == [24, 11, 3, 9, 26, 2]
     assert found.partners.tolist() == [7, 10, 22, 13, 1, 28]
-    again, other_seed = (pairs.draw(labels, np.arange(30), 1, 6, seed=seed) for seed in (5, 6))
+    again, other_seed = (draw(labels, np.arange(30), 1, 6, seed=seed) for seed in (5, 6))
     for name, rows in vars(found).items():
         np.testing.assert_array_equal(getattr(again, name), rows)
         assert (getattr(other_seed, name) != rows).any()
-    more = pairs.draw(labels, np.arange(30), 1, 9, seed=5)
+    more = draw(labels, np.arange(30), 1, 9, seed=5)
     np.testing.assert_array_equal(more.donors[:6], found.donors)

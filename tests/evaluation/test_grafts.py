@@ -61,7 +61,7 @@ def test_every_outcome_is_that_of_images_grafted_one_by_one(judged):
     made, _, kept = judged
     sample = made.sample()
     for label, of_class in kept.items():
-        drawn = pairs.draw(sample.labels, sample.usable, label, sample.pairs, sample.seed)
+        drawn = pairs.draw(pairs.by_class(sample.labels, sample.usable), label, sample.pairs, sample.seed)
         recipients, donors, partners = (made.images[rows] for rows in (drawn.recipients, drawn.donors, drawn.partners))
         theirs, own = made.labels[drawn.recipients], np.full(len(drawn), label)
         mask, contents = of_class.pop("content")
@@ -92,6 +92,14 @@ def psi_of(outcomes, row):
 
 
 UNDER = ("grafted", "swapped", "replaced")
+
+
+def test_images_are_looked_through_once_for_the_pairs_of_all_classes(monkeypatch):
+    calls, by_class = [], pairs.by_class
+    monkeypatch.setattr(pairs, "by_class", lambda *args: calls.append(args) or by_class(*args))
+    sample = problem().sample()
+    drawn = [sample.draw(label) for label in range(3)]
+    assert len(calls) == 1 and all(map(len, drawn))
 
 
 def test_the_numbers_of_a_class_are_those_of_its_outcomes(judged):
