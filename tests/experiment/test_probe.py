@@ -225,6 +225,18 @@ def test_a_class_that_a_round_has_not_learned_is_named(caplog):
     assert "probe.exempt_classes" in caplog.text
 
 
+def test_the_log_tells_of_many_classes_the_maps_of_the_highest_psi(caplog):
+    caplog.set_level("INFO")
+    low = np.append(np.linspace(-0.1, 0.45, 12), np.nan)
+    psi, one = low + 0.05, np.ones(13)
+    used = (False,) * 11 + (True, False)
+    found = ProbeRound(0.3, True, 0.6, one, one, psi, np.stack([low, low + 0.1], 1), used, 8, 0.02)
+    probe_rounds._log(tuple("abcdefghijklm"), found, 1)
+    assert "round 1, accuracy 0.60; 1 of 13 maps in use; psi, the highest lower limit first: l 0.50" in caplog.text
+    assert "l 0.50 [0.45, 0.55] in use, k 0.45 [0.40, 0.50], j " in caplog.text
+    assert "c 0.05 [0.00, 0.10], and 3 more" in caplog.text
+
+
 def test_no_more_than_a_share_of_the_plane_is_grafted_and_the_log_tells(caplog):
     config, of_class = make_config(), ranked((5, 1.0), (6, 0.9), (7, 0.8), (8, 0.7))
     config.probe.max_share = 8 / 576

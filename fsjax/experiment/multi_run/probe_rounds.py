@@ -183,11 +183,19 @@ def _added(
 
 
 def _log(classes: tuple[str, ...], found: ProbeRound, number: int) -> None:
-    told = [
-        f"{name} {psi:.2f} [{low:.2f}, {high:.2f}]{' in use' if used else ''}"
-        for name, psi, (low, high), used in zip(classes, found.psi, found.psi_ci, found.used, strict=True)
-    ]
-    logger.info("probe: round %d, accuracy %.2f; psi of the maps: %s", number, found.accuracy, _first(told))
+    told = []
+    for label in np.argsort(-np.nan_to_num(found.psi_ci[:, 0], nan=-1), kind="stable").tolist():
+        low, high = found.psi_ci[label]
+        in_use = " in use" if found.used[label] else ""
+        told.append(f"{classes[label]} {found.psi[label]:.2f} [{low:.2f}, {high:.2f}]{in_use}")
+    logger.info(
+        "probe: round %d, accuracy %.2f; %d of %d maps in use; psi, the highest lower limit first: %s",
+        number,
+        found.accuracy,
+        sum(found.used),
+        len(classes),
+        _first(told),
+    )
     learned = probes.learned(found.swapped)
     if unlearned := [name for name, known in zip(classes, learned, strict=True) if not known]:
         logger.warning(
