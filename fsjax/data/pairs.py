@@ -35,7 +35,7 @@ def by_class(labels: Int[np.ndarray, " images"], usable: Int[np.ndarray, " usabl
       labels: class of each image.
       usable: indices of the images to draw from.
     """
-    # Sorted once for all classes: to look for each class among all images would take hours on ImageNet.
+    # Sorted once for all classes: to look for each class among all images takes half an hour on ImageNet.
     order = usable[np.argsort(labels[usable], kind="stable")]
     classes, first = np.unique(labels[order], return_index=True)
     return dict(zip(classes.tolist(), np.split(order, first[1:]), strict=False))  # of no images, split makes one part
