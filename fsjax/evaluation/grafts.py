@@ -9,7 +9,7 @@ import numpy as np
 from jaxtyping import Bool, Float, Int
 
 from fsjax.data import pairs
-from fsjax.data.pairs import Pairs
+from fsjax.data.pairs import Indices, Pairs
 from fsjax.engine import tile_size
 from fsjax.engine.engine import Engine
 from fsjax.engine.graft import graft_model
@@ -50,7 +50,7 @@ class GraftSample:
     why_none: str
 
     @functools.cached_property
-    def _by_class(self) -> dict[int, Int[np.ndarray, " n"]]:
+    def _by_class(self) -> dict[int, Indices]:
         return pairs.by_class(self.labels, self.usable)
 
     def draw(self, label: int) -> Pairs:

@@ -184,7 +184,7 @@ def _added(
 
 def _log(classes: tuple[str, ...], found: ProbeRound, number: int) -> None:
     told = []
-    for label in np.argsort(-np.nan_to_num(found.psi_ci[:, 0], nan=-1), kind="stable").tolist():
+    for label in np.argsort(-found.psi_ci[:, 0], kind="stable").tolist():  # NaN last
         low, high = found.psi_ci[label]
         in_use = " in use" if found.used[label] else ""
         told.append(f"{classes[label]} {found.psi[label]:.2f} [{low:.2f}, {high:.2f}]{in_use}")
