@@ -24,7 +24,7 @@ import json
 import logging
 import pathlib
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 
 import numpy as np
 from absl import app, flags
@@ -142,15 +142,20 @@ def main(_: list[str]) -> None:
     if ROOT.value and SHAPES.value != 1:
         raise app.UsageError("--shapes: got images of --root as well, which have classes of their own")
     logging.getLogger("absl").setLevel(logging.WARNING)  # checkpoints tell of each file
+    for data in sets():
+        oracle = run("oracle", plain, data)
+        robust = {"oracle": oracle["robust"]}
+        for name in WAYS_RUN.value or WAYS:
+            robust[name] = run(name, WAYS[name], data)["robust"]
+        shares = {name: round(value / (oracle["robust"] or 1), 3) for name, value in robust.items()}
+        print(json.dumps({"kind": data.kind, "seed": data.seed, "model": MODEL.value, "share": shares}), flush=True)
+
+
+def sets() -> Iterator[BiasedSet]:
+    """Yield the sets that the flags name."""
     for kind in KINDS_RUN.value:
         for seed in map(int, SEEDS.value):
-            data = BiasedSet(kind, SIZE.value, seed, ROOT.value, STRENGTH.value, SHAPES.value)
-            oracle = run("oracle", plain, data)
-            robust = {"oracle": oracle["robust"]}
-            for name in WAYS_RUN.value or WAYS:
-                robust[name] = run(name, WAYS[name], data)["robust"]
-            shares = {name: round(value / (oracle["robust"] or 1), 3) for name, value in robust.items()}
-            print(json.dumps({"kind": kind, "seed": seed, "model": MODEL.value, "share": shares}), flush=True)
+            yield BiasedSet(kind, SIZE.value, seed, ROOT.value, STRENGTH.value, SHAPES.value)
 
 
 def folder_of(data: BiasedSet) -> pathlib.Path:

@@ -1,0 +1,71 @@
+"""What still controls a network of each way of training: runs of the mitigation benchmark, searched anew and judged.
+
+  python benchmarks/planted/mitigation_verdicts.py --workdir=DIR --kinds=high --seeds=6 --ways=oracle,standard,probe
+
+The flags are those of mitigation.py, whose finished runs it takes, and trains what is missing. Each network is searched
+on its training images and judged on its validation images, which are as biased.
+
+Prints a JSON line a network and search: the number of classes of each verdict; `psi`, the median over classes of that
+of the map at 2 % of the plane, and `largest`, the largest; `smallest`, the median, in per cent, of the share at which
+psi reaches 1/2, over the `controlled` classes, in which it does.
+"""
+
+import collections
+import json
+import pathlib
+import sys
+
+import numpy as np
+from absl import app, flags
+from ml_collections import ConfigDict
+
+sys.path.insert(0, str(pathlib.Path(__file__).parents[2]))
+
+from benchmarks.planted import mitigation
+from benchmarks.planted.mitigation_sets import BiasedSet
+from fsjax.evaluation.graft_results import Grafts
+from fsjax.evaluation.results import Evaluation
+from fsjax.experiment import runner
+from fsjax.runtime import files, storage
+
+_SEARCHES = flags.DEFINE_list("searches", ["graft"], "Search methods of fsjax.")
+
+_SHARE = 0.02
+
+
+def main(_: list[str]) -> None:
+    for data in mitigation.sets():
+        for name in mitigation.WAYS_RUN.value or mitigation.WAYS:
+            for search in _SEARCHES.value:
+                row = {"kind": data.kind, "seed": data.seed, "model": mitigation.MODEL.value, "way": name}
+                print(json.dumps({**row, "search": search, **measured(name, data, search)}), flush=True)
+
+
+def measured(name: str, data: BiasedSet, search: str) -> dict:
+    """Search and judge the network of a way, which it trains unless that was done, and return the numbers of a row."""
+    mitigation.run(name, {**mitigation.WAYS, "oracle": mitigation.plain}[name], data)
+    directory = storage.path(mitigation.directory_of(name, data))
+    config = ConfigDict(files.read_json(directory / "config.json"))
+    config.stages, config.search.method = "search,evaluate", search
+    runner.run(config, directory)
+    grafts = Evaluation.read(directory / "evaluation.json").methods[search].grafts
+    assert grafts is not None, "config.evaluate.pairs is not 0"
+    return summarised(grafts)
+
+
+def summarised(grafts: Grafts) -> dict:
+    """Return the numbers of a row."""
+    curve, shares = grafts.curves["map"], np.array(grafts.curve_shares)
+    psi = curve.psi[np.abs(shares - _SHARE).argmin()]
+    reached = ~np.isnan(curve.smallest)
+    return {
+        "verdicts": dict(collections.Counter(verdict.kind for verdict in grafts.verdicts)),
+        "psi": round(float(np.nanmedian(psi)), 3),
+        "largest": round(float(np.nanmax(psi)), 3),
+        "smallest": round(100 * float(np.median(curve.smallest[reached])), 2) if reached.any() else None,
+        "controlled": int(reached.sum()),
+    }
+
+
+if __name__ == "__main__":
+    app.run(main)
