@@ -97,7 +97,8 @@ def draw(lines: dict[tuple[str, str], dict[str, Line]]) -> Figure:
     panels = figure.subplots(rows, columns, squeeze=False, sharex=True, sharey=True).ravel()
     for axis in panels[len(lines) :]:
         axis.remove()
-    for axis, ((name, model), ways) in zip(panels, sorted(lines.items()), strict=False):
+    models = {model for _, model in lines}
+    for number, (axis, ((name, model), ways)) in enumerate(zip(panels, sorted(lines.items()), strict=False)):
         for way, line in ways.items():
             colour = style.VERMILION if way == "probe" else style.BLUE
             axis.plot([line.worst, line.share], 2 * [places[way]], color=colour)
@@ -106,9 +107,11 @@ def draw(lines: dict[tuple[str, str], dict[str, Line]]) -> Figure:
                 f"{line.cost:.1f}", (line.share, places[way]), (5, -2), textcoords="offset points", fontsize=6
             )
         axis.set_yticks(list(places.values()), list(places))
-        axis.set_title(f"{name}\n{model}", fontsize=style.SMALL)
+        axis.set_title(name if len(models) == 1 else f"{name}\n{model}", fontsize=style.SMALL)
+        axis.tick_params(labelbottom=number + columns >= len(lines))
         axis.set(xlim=(-0.05, 1.25), ylim=(-0.6, len(places) - 0.4))
-    figure.supxlabel("share of the oracle's accuracy; beside it the images trained on, over the oracle's")
+    what = "share of the oracle's accuracy;\nbeside it the images trained on, over the oracle's"
+    figure.supxlabel(f"{' and '.join(sorted(models))}: {what}", fontsize=style.SMALL)
     return figure
 
 

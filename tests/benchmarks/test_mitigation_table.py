@@ -34,9 +34,12 @@ def test_where_the_oracle_fails_nothing_is_a_share_of_it():
 def test_the_figure_has_a_panel_a_set_with_a_row_a_way():
     rows = [row("oracle", 0, 0.5, set=name) for name in ("high-32", "low-32")] + [row("probe", 0, 0.4, 150)]
     figure = mitigation_table.draw(mitigation_table.summarise(rows))
-    assert [axis.get_title() for axis in figure.axes] == ["high-32\nm", "low-32\nm"]
+    assert [axis.get_title() for axis in figure.axes] == ["high-32", "low-32"]
+    assert figure.get_supxlabel().startswith("m: share")
     assert [label.get_text() for label in figure.axes[0].get_yticklabels()] == ["probe", "oracle"]
     assert [text.get_text() for text in figure.axes[0].texts] == ["1.0", "1.5"]
+    figure = mitigation_table.draw(mitigation_table.summarise([*rows, row("oracle", 0, 0.5, model="vit")]))
+    assert [axis.get_title() for axis in figure.axes] == ["high-32\nm", "high-32\nvit", "low-32\nm"]
 
 
 def test_runs_of_other_steps_and_strengths_are_other_lines(tmp_path):
