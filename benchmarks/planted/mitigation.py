@@ -139,8 +139,6 @@ WAYS: dict[str, Callable[[ConfigDict, BiasedSet], ConfigDict]] = {
 
 
 def main(_: list[str]) -> None:
-    if ROOT.value and SHAPES.value != 1:
-        raise app.UsageError("--shapes: got images of --root as well, which have classes of their own")
     logging.getLogger("absl").setLevel(logging.WARNING)  # checkpoints tell of each file
     for data in sets():
         oracle = run("oracle", plain, data)
@@ -152,7 +150,9 @@ def main(_: list[str]) -> None:
 
 
 def sets() -> Iterator[BiasedSet]:
-    """Yield the sets that the flags name."""
+    """Yield the sets that the flags name; raise UsageError where they name none."""
+    if ROOT.value and SHAPES.value != 1:
+        raise app.UsageError("--shapes: got images of --root as well, which have classes of their own")
     for kind in KINDS_RUN.value:
         for seed in map(int, SEEDS.value):
             yield BiasedSet(kind, SIZE.value, seed, ROOT.value, STRENGTH.value, SHAPES.value)

@@ -6,12 +6,14 @@ The flags are those of mitigation.py, whose finished runs it takes, and trains w
 on its training images and judged on its validation images, which are as biased.
 
 Prints a JSON line a network and search: the number of classes of each verdict; `psi`, the median over classes of that
-of the map at 2 % of the plane, and `largest`, the largest; `smallest`, the median, in per cent, of the share at which
-psi reaches 1/2, over the `controlled` classes, in which it does.
+of the map at `share` of the plane, the share nearest to 2 % of a curve of psi, and `largest`, the largest; `smallest`,
+the median of the share at which psi reaches 1/2, over the `controlled` classes, in which it does. Both shares are in
+per cent.
 """
 
 import collections
 import json
+import logging
 import pathlib
 import sys
 
@@ -34,6 +36,7 @@ _SHARE = 0.02
 
 
 def main(_: list[str]) -> None:
+    logging.getLogger("absl").setLevel(logging.WARNING)  # checkpoints tell of each file
     for data in mitigation.sets():
         for name in mitigation.WAYS_RUN.value or mitigation.WAYS:
             for search in _SEARCHES.value:
@@ -56,10 +59,11 @@ def measured(name: str, data: BiasedSet, search: str) -> dict:
 def summarised(grafts: Grafts) -> dict:
     """Return the numbers of a row."""
     curve, shares = grafts.curves["map"], np.array(grafts.curve_shares)
-    psi = curve.psi[np.abs(shares - _SHARE).argmin()]
-    reached = ~np.isnan(curve.smallest)
+    nearest = np.abs(shares - _SHARE).argmin()
+    psi, reached = curve.psi[nearest], ~np.isnan(curve.smallest)
     return {
         "verdicts": dict(collections.Counter(verdict.kind for verdict in grafts.verdicts)),
+        "share": round(100 * float(shares[nearest]), 2),
         "psi": round(float(np.nanmedian(psi)), 3),
         "largest": round(float(np.nanmax(psi)), 3),
         "smallest": round(100 * float(np.median(curve.smallest[reached])), 2) if reached.any() else None,
