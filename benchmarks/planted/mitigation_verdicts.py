@@ -5,10 +5,10 @@
 The flags are those of mitigation.py, whose finished runs it takes, and trains what is missing. Each network is searched
 on its training images and judged on its validation images, which are as biased.
 
-Prints a JSON line a network and search: the number of classes of each verdict; `psi`, the median over classes of that
-of the map at `share` of the plane, the share nearest to 2 % of a curve of psi, and `largest`, the largest; `smallest`,
-the median of the share at which psi reaches 1/2, over the `controlled` classes, in which it does. Both shares are in
-per cent.
+Prints the row of each run, and after it a JSON line a search: the number of classes of each verdict; `psi`, the median
+over classes of that of the map at `share` of the plane, the share nearest to 2 % of a curve of psi, and `largest`, the
+largest; `smallest`, the median of the share at which psi reaches 1/2, over the `controlled` classes, in which it does.
+Both shares are in per cent.
 """
 
 import collections
@@ -24,7 +24,6 @@ from ml_collections import ConfigDict
 sys.path.insert(0, str(pathlib.Path(__file__).parents[2]))
 
 from benchmarks.planted import mitigation
-from benchmarks.planted.mitigation_sets import BiasedSet
 from fsjax.evaluation.graft_results import Grafts
 from fsjax.evaluation.results import Evaluation
 from fsjax.experiment import runner
@@ -39,15 +38,15 @@ def main(_: list[str]) -> None:
     logging.getLogger("absl").setLevel(logging.WARNING)  # checkpoints tell of each file
     for data in mitigation.sets():
         for name in mitigation.WAYS_RUN.value or mitigation.WAYS:
+            mitigation.run(name, {**mitigation.WAYS, "oracle": mitigation.plain}[name], data)
+            directory = storage.path(mitigation.directory_of(name, data))
             for search in _SEARCHES.value:
                 row = {"kind": data.kind, "seed": data.seed, "model": mitigation.MODEL.value, "way": name}
-                print(json.dumps({**row, "search": search, **measured(name, data, search)}), flush=True)
+                print(json.dumps({**row, "search": search, **measured(directory, search)}), flush=True)
 
 
-def measured(name: str, data: BiasedSet, search: str) -> dict:
-    """Search and judge the network of a way, which it trains unless that was done, and return the numbers of a row."""
-    mitigation.run(name, {**mitigation.WAYS, "oracle": mitigation.plain}[name], data)
-    directory = storage.path(mitigation.directory_of(name, data))
+def measured(directory: storage.Path, search: str) -> dict:
+    """Search and judge the network of a finished run, and return the numbers of a row."""
     config = ConfigDict(files.read_json(directory / "config.json"))
     config.stages, config.search.method = "search,evaluate", search
     runner.run(config, directory)
