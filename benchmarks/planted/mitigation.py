@@ -146,7 +146,7 @@ def main(_: list[str]) -> None:
         for name in WAYS_RUN.value or WAYS:
             robust[name] = run(name, WAYS[name], data)["robust"]
         shares = {name: round(value / (oracle["robust"] or 1), 3) for name, value in robust.items()}
-        print(json.dumps({"kind": data.kind, "seed": data.seed, "model": MODEL.value, "share": shares}), flush=True)
+        print(json.dumps({"set": name_of(data), "seed": data.seed, "model": MODEL.value, "share": shares}), flush=True)
 
 
 def sets() -> Iterator[BiasedSet]:
@@ -158,17 +158,21 @@ def sets() -> Iterator[BiasedSet]:
             yield BiasedSet(kind, SIZE.value, seed, ROOT.value, STRENGTH.value, SHAPES.value)
 
 
-def folder_of(data: BiasedSet) -> pathlib.Path:
-    name = f"{data.kind}-{data.size}-{data.seed}"
-    if data.root:
-        name = f"{pathlib.Path(data.root).name}-{name}"
+def name_of(data: BiasedSet, *seed: int) -> str:
+    """Return the name of a set, with its seed where that is given."""
+    parts: list = [pathlib.Path(data.root).name] if data.root else []
+    parts += [data.kind, data.size, *seed]
     if data.strength != 1:
-        name = f"{name}-{data.strength:g}"
+        parts += [f"{data.strength:g}"]
     if data.shapes != 1:
-        name = f"{name}-{len(data.classes)}-classes"
+        parts += [len(data.classes), "classes"]
     if PER_CLASS.value != PER_CLASS.default:
-        name = f"{name}-of-{PER_CLASS.value}"
-    return pathlib.Path(WORKDIR.value) / name
+        parts += ["of", PER_CLASS.value]
+    return "-".join(map(str, parts))
+
+
+def folder_of(data: BiasedSet) -> pathlib.Path:
+    return pathlib.Path(WORKDIR.value) / name_of(data, data.seed)
 
 
 def directory_of(name: str, data: BiasedSet) -> pathlib.Path:
@@ -181,8 +185,8 @@ def run(name: str, configured: Callable, data: BiasedSet) -> dict:
     if not (directory / "row.json").exists():
         config = configured(base(data, "any" if name == "oracle" else "own"), data)
         runner.run(config, storage.path(directory))
-        row = {"kind": data.kind, "seed": data.seed, "strength": data.strength, "model": MODEL.value, "way": name}
-        (directory / "row.json").write_text(json.dumps(row | measured(config, directory, data)))
+        row = {"set": name_of(data), "seed": data.seed, "model": MODEL.value, "steps": STEPS.value, "way": name}
+        (directory / "row.json").write_text(json.dumps(row | measured(config, directory, data)) + "\n")
     row = json.loads((directory / "row.json").read_text())
     print(json.dumps(row), flush=True)
     return row

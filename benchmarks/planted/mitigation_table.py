@@ -1,6 +1,7 @@
 """The rows of the mitigation benchmark as a table in Markdown, and as a figure: robust share and cost.
 
-  python benchmarks/planted/mitigation_table.py --workdir=DIR --figure=mitigation.png
+  python benchmarks/planted/mitigation_table.py --rows=DIR --figure=mitigation.png
+  python benchmarks/planted/mitigation_table.py --rows=DIR,docs/results/mitigation.jsonl  # beside those published
 
 A line a set, model with its steps, and way, over the seeds that were run: the median of its share of the oracle's
 robust accuracy, and the worst; the worst class's accuracy as in training, absent and conflicting, the mean accuracy
@@ -10,7 +11,6 @@ under corruptions, and that under FGSM, medians; the images trained on, over the
 import collections
 import json
 import pathlib
-import re
 import sys
 from typing import NamedTuple
 
@@ -22,7 +22,7 @@ sys.path.insert(0, str(pathlib.Path(__file__).parents[2]))
 
 from fsjax.report import style
 
-_WORKDIR = flags.DEFINE_string("workdir", None, "That of the benchmark.", required=True)
+_ROWS = flags.DEFINE_list("rows", None, "Workdirs of the benchmark, and files with a row a line.", required=True)
 _FIGURE = flags.DEFINE_string("figure", "", "File of the figure; none = none.")
 
 _COLUMNS = "seeds", "share", "worst", "as in training", "absent", "conflicting", "corrupted", "FGSM", "cost"
@@ -48,11 +48,11 @@ def summarise(rows: list[dict]) -> dict[tuple[str, str], dict[str, Line]]:
     """Return the lines of each set (with its model), a way each; a seed without an oracle's row is left out.
 
     Args:
-      rows: as in row.json, with `set` for the name of the set without its seed.
+      rows: as in row.json.
     """
     runs: dict = collections.defaultdict(lambda: collections.defaultdict(dict))
     for row in rows:
-        runs[row["set"], row["model"]][row["way"]][row["seed"]] = row
+        runs[row["set"], f"{row['model']}, {row['steps']} steps"][row["way"]][row["seed"]] = row
     lines: dict = {}
     for of_set, ways in runs.items():
         oracle = ways.get("oracle", {})
@@ -115,21 +115,16 @@ def draw(lines: dict[tuple[str, str], dict[str, Line]]) -> Figure:
     return figure
 
 
-def read(workdir: pathlib.Path) -> list[dict]:
-    """Return the rows of a workdir of the benchmark, each with its `set`, and the steps after the name of its model."""
-    rows = []
-    for file in sorted(workdir.glob("*/*/row.json")):
-        row = json.loads(file.read_text())
-        # <set>-<size>-<seed>, and the strength where it is not 1
-        name = re.sub(rf"-{row['seed']}(?=-|$)", "", file.parent.parent.name, count=1)
-        # <model>-<steps>-<way>
-        steps = file.parent.name.removeprefix(f"{row['model']}-").split("-")[0]
-        rows.append(row | {"set": name, "model": f"{row['model']}, {steps} steps"})
-    return rows
+def read(source: pathlib.Path) -> list[dict]:
+    """Return the rows of a workdir of the benchmark, or those of a file; raise UsageError where there are none."""
+    files = [source] if source.is_file() else sorted(source.glob("*/*/row.json"))
+    if not files:
+        raise app.UsageError(f"--rows: got {source}; expected a workdir with finished runs or a file of rows")
+    return [json.loads(line) for file in files for line in file.read_text().splitlines()]
 
 
 def main(_: list[str]) -> None:
-    lines = summarise(read(pathlib.Path(_WORKDIR.value)))
+    lines = summarise([row for source in _ROWS.value for row in read(pathlib.Path(source))])
     print(markdown(lines))
     if _FIGURE.value:
         draw(lines).savefig(_FIGURE.value, dpi=150)

@@ -41,7 +41,7 @@ def main(_: list[str]) -> None:
             mitigation.run(name, {**mitigation.WAYS, "oracle": mitigation.plain}[name], data)
             directory = storage.path(mitigation.directory_of(name, data))
             for search in _SEARCHES.value:
-                row = {"kind": data.kind, "seed": data.seed, "model": mitigation.MODEL.value, "way": name}
+                row = {"set": mitigation.name_of(data), "seed": data.seed, "model": mitigation.MODEL.value, "way": name}
                 print(json.dumps({**row, "search": search, **measured(directory, search)}), flush=True)
 
 
