@@ -52,4 +52,5 @@ def file_of(options: ConfigDict) -> Path:
 
 
 def _short(classes: tuple[str, ...]) -> str:
-    return f"{len(classes)} classes {', '.join(classes[:4])}{', ...' if len(classes) > 4 else ''}"
+    noun = "class" if len(classes) == 1 else "classes"
+    return f"{len(classes)} {noun} {', '.join(classes[:4])}{', ...' if len(classes) > 4 else ''}"
