@@ -106,6 +106,7 @@ FIELDS: config_fields.Table = {
     "train": {
         "epochs": (0.0, "length of the training in epochs; 0 = train.steps says it"),
         "steps": (0, "length of the training in steps, where train.epochs is 0"),
+        "until": (1.0, "share of the training after which it stops; its schedule stays that of the whole"),
         "batch_size": (128, "over all devices and processes"),
         "optimizer": ("sgd", "sgd (Nesterov), adamw"),
         "learning_rate": (0.1, "the highest of the schedule"),

@@ -14,7 +14,7 @@ from fsjax.models import stored_weights
 from fsjax.runtime.progress import clock
 from fsjax.search import gradient
 from fsjax.training import ways
-from fsjax.training.settings import num_steps
+from fsjax.training.settings import last_step
 
 # Fewer forward passes than these are over about as soon as their time is measured.
 _MEASURED_FROM = 20_000
@@ -51,7 +51,7 @@ def _model(config: ConfigDict, datasets: dict[str, Dataset]) -> str:
     if "train" not in datasets:
         return f"model: {config.model.name}"
     options = config.train
-    steps = num_steps(options, len(datasets["train"]))
+    steps = last_step(options, len(datasets["train"]))
     return f"model: {config.model.name}, trained by {options.optimizer}: {steps:,} steps of {options.batch_size} images"
 
 
@@ -79,7 +79,7 @@ def forward_passes(config: ConfigDict, datasets: dict[str, Dataset]) -> dict[str
     """
     plane, found = (config.data.image_size, config.data.image_size), {}
     if (training := datasets.get("train")) is not None and not config.model.weights:
-        steps = num_steps(config.train, len(training)) * ways.passes(config.train)
+        steps = last_step(config.train, len(training)) * ways.passes(config.train)
         found["train"] = speed.TRAINING * config.train.batch_size * steps
         if "probe" in config and ways.use_probes(config.train):
             options, whole, classes = config.probe, found["train"], len(training.classes)

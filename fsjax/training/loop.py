@@ -28,7 +28,7 @@ from fsjax.runtime.progress import Progress
 from fsjax.runtime.storage import Path
 from fsjax.training import divergence, evaluators, optimizers, state, ways
 from fsjax.training.evaluators.evaluator import Evaluator, EvaluatorContext
-from fsjax.training.settings import PRECISIONS, num_steps
+from fsjax.training.settings import PRECISIONS, last_step, num_steps
 from fsjax.training.state import LoopState, TrainState
 from fsjax.training.step import Update, pmap_update, split_over_devices
 from fsjax.training.ways.way import Copies, Setting
@@ -42,7 +42,7 @@ class Training:
 
     config: ConfigDict
     images: Dataset | JoinedDataset
-    steps: int  # of the whole training, from `start` on
+    steps: int  # after which it ends
     start: Path | None  # the workdir of the run that it goes on from
     network: Network
     optimizer: optax.GradientTransformation
@@ -76,6 +76,8 @@ def train(
     training = build(config, dataset("train"), mean_std, directory)
     with contextlib.closing(Checkpoints(directory / "checkpoints", config.run.keep_checkpoints)) as checkpoints:
         start = restore(training, checkpoints)
+        if start.step == training.steps and checkpoints.newest() is None:
+            _save(training, start, checkpoints, None)  # the run that it goes on from ended there
         context = EvaluatorContext(training.network, mean_std, config, dataset, directory)
         called = [evaluator(context) for evaluator in evaluators.parse(config.train.evaluators)]
         run_steps(training, start, called, checkpoints, metrics)
@@ -87,10 +89,6 @@ def build(config: ConfigDict, dataset: Dataset, mean_std: tuple[np.ndarray, np.n
     images: Dataset | JoinedDataset = dataset
     if options.stylised:
         images = stylised.join_stylised(dataset, options.stylised, config.data)
-    start = ways.start(options, directory)
-    steps = num_steps(options, len(images))
-    before = steps_of(start) if start else 0
-    steps = max(1, steps - before)
     network = models.build(
         config.model.name,
         num_classes=len(images.classes),
@@ -98,7 +96,7 @@ def build(config: ConfigDict, dataset: Dataset, mean_std: tuple[np.ndarray, np.n
         dtype=PRECISIONS[options.precision],
     ).limited_to(frequencies.read(config.data.frequencies, config.data.image_size))
     network = dataclasses.replace(network, local_batch_norm=options.local_batch_norm)
-    optimizer = optimizers.make(options, steps)
+    optimizer, steps = optimizers.make(options, num_steps(options, len(images))), last_step(options, len(images))
     average = optax.ema(options.ema_decay) if options.ema_decay else None
     changes = ways.make(Setting(options, config.data.image_size, images.classes, mean_std, directory))
     update = Update(
@@ -119,59 +117,73 @@ def build(config: ConfigDict, dataset: Dataset, mean_std: tuple[np.ndarray, np.n
         "mean": [float(value) for value in mean_std[0]],
         "std": [float(value) for value in mean_std[1]],
         "steps": steps,
-        "steps_before": before,
         **_file_hashes(config, network, directory),
     }
     plateau = optimizers.plateau(options)
     auxiliary = any(isinstance(way, Copies) and way.auxiliary for way in changes)
+    start = ways.start(options, directory)
     return Training(
         config, images, steps, start, network, optimizer, average, plateau, pmap_update(update), auxiliary, metadata
     )
-
-
-def steps_of(run: Path) -> int:
-    """Return how many steps a finished run was trained for, with those of the run that it went on from."""
-    with _finished(run) as (checkpoints, step):
-        return step + int(checkpoints.metadata(step).get("steps_before", 0))
 
 
 def restore(training: Training, checkpoints: Checkpoints) -> LoopState:
     """Return the state of the newest whole checkpoint, or a first one; newer, damaged checkpoints are deleted.
 
     Raises:
-      InputError: the files that the config names had other content when the checkpoint was trained.
+      InputError: the files that the config names had other content when the checkpoint was trained, or the run that it
+        goes on from is longer or of another network or optimiser.
     """
-    variables = jax.device_get(training.network.init(training.config.seed))
     step = checkpoints.newest() or 0
-    if training.start and not step:
-        variables = _variables_of(training.start, variables, training.steps)
-    fresh = state.create(variables, training.optimizer, training.average, auxiliary=training.auxiliary)
-    plateau = jax.device_get(training.plateau.init(variables["params"]))
     checkpoints.discard_after(step)
-    if not step:
-        return LoopState(0, state.replicate(fresh), plateau)
-    _check_files(checkpoints.metadata(step), training.metadata, checkpoints.directory)
+    if step:
+        metadata = checkpoints.metadata(step)
+        _check_steps(metadata, checkpoints.directory)
+        _check_files(metadata, training.metadata, checkpoints.directory)
+        logger.info("train: resumes from step %d of %d", step, training.steps)
+        return _read(training, checkpoints, step)
+    if training.start:
+        return _go_on(training, training.start)
+    fresh, plateau = _first(training)
+    return LoopState(0, state.replicate(fresh), plateau)
+
+
+def _first(training: Training) -> tuple[TrainState, Any]:
+    """Return the state before the first step, and that of the plateau schedule."""
+    variables = jax.device_get(training.network.init(training.config.seed))
+    fresh = state.create(variables, training.optimizer, training.average, auxiliary=training.auxiliary)
+    return fresh, jax.device_get(training.plateau.init(variables["params"]))
+
+
+def _read(training: Training, checkpoints: Checkpoints, step: int) -> LoopState:
+    """Return the state of a checkpoint."""
+    fresh, plateau = _first(training)
     resumed = checkpoints.training(step, {**state.resumed_arrays(fresh), "plateau": plateau})
     plateau = resumed.pop("plateau")
-    restored = TrainState(**(checkpoints.variables(step, variables) | resumed))
-    logger.info("train: resumes from step %d of %d", step, training.steps)
+    restored = TrainState(**(checkpoints.variables(step, fresh.variables) | resumed))
     return LoopState(step, state.replicate(restored), plateau)
 
 
-def _variables_of(run: Path, like: dict[str, Any], more: int) -> dict[str, Any]:
-    """Return the variables of a finished run, in the structure of `like`, for a training of so many steps more."""
-    with _finished(run) as (checkpoints, step):
-        logger.info("train: goes on from step %d of %s, for %d more", step, run, more)
-        return checkpoints.variables(step, like)
-
-
-@contextlib.contextmanager
-def _finished(run: Path) -> Iterator[tuple[Checkpoints, int]]:
-    """Open the checkpoints of a finished run, with the number of its last step."""
+def _go_on(training: Training, run: Path) -> LoopState:
+    """Return the last state of another run."""
     with contextlib.closing(Checkpoints(run / "checkpoints")) as checkpoints:
         step = checkpoints.newest()
-        assert step is not None, "the run is finished"
-        yield checkpoints, step
+        if step is None or step > training.steps:
+            raise InputError(
+                f"train.graft.start: {run} was trained for {step or 0} steps; expected 1 to {training.steps}, those "
+                "of this training"
+            )
+        metadata = checkpoints.metadata(step)
+        _check_steps(metadata, checkpoints.directory)
+        try:
+            if all(metadata[name] == training.metadata[name] for name in ("model", "image_size", "classes")):
+                logger.info("train: goes on from step %d of %s, up to %d", step, run, training.steps)
+                return _read(training, checkpoints, step)
+        except ValueError as error:  # Orbax's, in many lines, where the state has other arrays
+            logger.debug("%s", error)
+        raise InputError(
+            f"train.graft.start: got {run}; expected a run of the same model, image size, classes, optimiser and ways"
+        )
 
 
 def run_steps(
@@ -275,6 +287,12 @@ def _file_hashes(config: ConfigDict, network: Network, directory: Path) -> dict[
     if network.packed_frequencies:
         hashes[frequencies.FIELD] = network.packed_frequencies.hex()
     return hashes
+
+
+def _check_steps(metadata: dict, directory: Path) -> None:
+    """Raise InputError for a checkpoint that counts its steps from another run's last one, as those of fsjax 0.1 do."""
+    if metadata.get("steps_before"):
+        raise InputError(f"{directory}: fsjax 0.1 trained it as a part of a training; delete the folder to train anew")
 
 
 def _check_files(saved: dict, current: dict, directory: Path) -> None:

@@ -33,6 +33,8 @@ def check(config: ConfigDict) -> None:
             f"train.epochs, train.steps: got {options.epochs:g}, {options.steps}; expected one of them above 0, and "
             "the other 0"
         )
+    if not 0 < options.until <= 1:
+        raise InputError(f"train.until: got {options.until:g}; expected above 0, up to 1")
     devices = jax.device_count()
     if options.batch_size < 1 or options.batch_size % devices:
         raise InputError(
@@ -49,6 +51,11 @@ def check(config: ConfigDict) -> None:
 def num_steps(options: ConfigDict, images: int) -> int:
     """Return the steps of a training: train.epochs over `images` images, or train.steps where epochs is 0."""
     return math.ceil(options.epochs * images / options.batch_size) if options.epochs else options.steps
+
+
+def last_step(options: ConfigDict, images: int) -> int:
+    """Return the step after which a training ends: train.until of all, and 1 at least."""
+    return max(1, round(options.until * num_steps(options, images)))
 
 
 def _check_validation(config: ConfigDict) -> None:

@@ -21,7 +21,7 @@ from fsjax.report import terminal
 from fsjax.runtime import interrupt, storage
 from fsjax.runtime.checkpoints import Checkpoints
 from fsjax.runtime.errors import InputError
-from fsjax.training import loop, settings
+from fsjax.training import settings
 from fsjax.training.ways import graft
 from tests.helpers.undrawn import leave_undrawn
 
@@ -95,7 +95,8 @@ def test_rounds_graft_what_the_ones_before_found_and_the_final_training_all_of_i
     assert first.sum() == found.rounds[0].added and grafted.sum() == sum(one.added for one in found.rounds)
     assert (grafted & first == first).all()
     configs = [json.loads((tmp_path / f"probes/{number}/config.json").read_text()) for number in (1, 2, 3)]
-    assert [one["train"]["steps"] for one in configs] == [30, 30, 70] and [one["seed"] for one in configs] == [1, 2, 3]
+    assert [one["train"]["steps"] for one in configs] == [30, 30, 100]
+    assert [one["train"]["until"] for one in configs] == [1, 1, 0.7] and [one["seed"] for one in configs] == [1, 2, 3]
     assert [one["train"]["ways"] for one in configs] == ["", "graft", "graft"]
     assert configs[1]["train"]["graft"]["maps"] == str(tmp_path / "probes" / "frequencies-1.npy")
     # A round is one start of a run; reading its network again is none.
@@ -120,7 +121,7 @@ def test_rounds_graft_what_the_ones_before_found_and_the_final_training_all_of_i
 def test_the_page_has_the_first_network_and_the_last_beside_each_other_on_corrupted_and_attacked_images(to_the_page):
     """Against accuracies that are counted image by image."""
     tmp_path, directory, config = to_the_page, storage.path(to_the_page), config_to_the_page()
-    first = Workspace(probe_rounds.round_config(config, 1, config.probe.length), directory / "probes" / "1")
+    first = Workspace(probe_rounds.short_config(config, 1), directory / "probes" / "1")
     test, classifier = first.dataset("test"), first.classifier
     rows = np.flatnonzero(np.arange(len(test)) % 6 < 3)  # six a class, in their order
     chosen = test.subset(rows)
@@ -161,8 +162,7 @@ def test_the_training_goes_on_from_point_to_point_for_the_steps_that_are_left(tm
     assert json.loads((tmp_path / "run/probes/start.json").read_text())["run"] == 3
     runs = [tmp_path / "run/probes/2", tmp_path / "run/probes/3", directory]
     steps = [Checkpoints(storage.path(run) / "checkpoints").newest() for run in runs]
-    assert steps == [4, 2, 2]
-    assert [loop.steps_of(storage.path(run)) for run in runs] == [4, 6, 8]
+    assert steps == [4, 6, 8]
     for after, *before in zip(*map(weights, reversed(runs)), strict=True):
         for of_run in before:
             np.testing.assert_array_equal(after, of_run)
@@ -184,7 +184,7 @@ def test_a_round_that_adds_nothing_is_followed_by_the_training(tmp_path, monkeyp
     )
     runner.run(make_config(stages="probe", probe__rounds=3), storage.path(tmp_path))
     steps = [json.loads(file.read_text())["train"]["steps"] for file in sorted(tmp_path.glob("probes/?/config.json"))]
-    assert steps == [1, 1, 3]
+    assert steps == [1, 1, 4]
 
 
 def ranked(*scores):
@@ -270,7 +270,7 @@ def test_classes_can_be_exempted(tmp_path):
     runner.run(config, directory)
     found = np.load(tmp_path / "probes" / "frequencies-1.npy")
     maps = dfm.DominantFrequencyMaps.load(directory / "probes" / "1" / "dfm" / "graft.npz")
-    of_round = Workspace(probe_rounds.round_config(config, 1, config.probe.length), directory / "probes" / "1")
+    of_round = Workspace(probe_rounds.short_config(config, 1), directory / "probes" / "1")
     energy = probe_rounds._energy(of_round.dataset("train"), of_round.classifier.mean_std)
     cross = probe.probes.decisive(maps.masks[0], maps.scores, energy)[1]
     assert cross.any()
@@ -293,7 +293,7 @@ def test_a_round_is_a_training_that_can_be_run_for_every_data_set(arg):
     config = mitigate.get_config(arg)
     config.train.ways = "afa, graft"
     for file, names in ((None, "afa"), (storage.path("found.npy"), "afa, graft")):
-        one = probe_rounds.round_config(config, 2, 0.3, file)
+        one = probe_rounds.short_config(config, 2, file)
         assert one.train.ways == names and one.train.graft.maps == str(file or "probe")
         assert one.train.graft.start == ""
         one.train.ways = ""  # no file is there to be read

@@ -18,7 +18,7 @@ from ml_collections import ConfigDict
 from fsjax.data import frequencies
 from fsjax.evaluation import ood, probes
 from fsjax.evaluation.probes import Probes
-from fsjax.experiment.multi_run.probe_rounds import EXEMPT_FREQUENCIES, Rounds, round_config
+from fsjax.experiment.multi_run.probe_rounds import EXEMPT_FREQUENCIES, Rounds, short_config
 from fsjax.experiment.stages import search, train
 from fsjax.experiment.stages.stage import Stage
 from fsjax.experiment.workspace import Workspace
@@ -74,7 +74,7 @@ def check(config: ConfigDict) -> None:
     if options.pairs < 10:
         raise InputError(f"probe.pairs: got {options.pairs}; expected 10 or more, or no interval is narrow enough")
     frequencies.read(options.exempt_frequencies, config.data.image_size, EXEMPT_FREQUENCIES)
-    first = round_config(config, 1, options.length)
+    first = short_config(config, 1)
     train.check(first)
     search.check(first)
 
@@ -107,7 +107,7 @@ def _run(workspace: Workspace) -> None:
 def _before(workspace: Workspace) -> dict[str, float]:
     """Return the accuracy of the first round's network on the sets of the stage ood."""
     directory = workspace.directory / "probes" / "1"
-    first = Workspace(round_config(workspace.config, 1, workspace.config.probe.length), directory)
+    first = Workspace(short_config(workspace.config, 1), directory)
     identity = {path.name: files.sha256(path) for path in train.STAGE.outputs(first)}
     return ood.accuracies(workspace.config, directory / "ood", first.classifier, workspace.dataset("test"), identity)
 

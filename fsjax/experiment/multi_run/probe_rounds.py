@@ -36,7 +36,7 @@ class Rounds:
     Attributes:
       done: what each has found, in order.
       grafted: the frequencies that the next one grafts, centred: all that were found.
-      point: how far the final training was probed, as a share of it, and the workdir of that round; None = not yet.
+      point: the workdir of the round that probed the final training last; None = none has.
     """
 
     def __init__(self, workspace: Workspace, exempt: Bool[np.ndarray, " classes"]):
@@ -50,7 +50,7 @@ class Rounds:
         self._folder = workspace.directory / "probes"
         self.done: list[ProbeRound] = []
         self.grafted = np.zeros(2 * [workspace.config.data.image_size], bool)
-        self.point: tuple[float, Path] | None = None
+        self.point: Path | None = None
 
     def train_anew(self) -> bool:
         """Probe a fresh network after a short training, and return whether that found anything new.
@@ -58,19 +58,25 @@ class Rounds:
         In several processes every one calls this and `train_on`. Both resume a round that was stopped.
         """
         options = self._workspace.config.probe
-        return self._probe(options.length, None, f"of at most {options.rounds} short trainings")
+        one = short_config(self._workspace.config, len(self.done) + 1, self._before)
+        return self._probe(one, options.length, f"of at most {options.rounds} short trainings")
 
     def train_on(self, end: float) -> None:
         """Probe the final training at a share of it, to which it goes on from the last such point."""
-        self._probe(end, self.point, f"the final training up to {end:.0%}", own=False)
-        self.point = end, self._folder / str(len(self.done))
+        one = point_config(self._workspace.config, len(self.done) + 1, end, self._before, self.point)
+        self._probe(one, end, f"the final training up to {end:.0%}", own=False)
+        self.point = self._folder / str(len(self.done))
 
-    def _probe(self, end: float, start: tuple[float, Path] | None, what: str, *, own: bool = True) -> bool:
+    @property
+    def _before(self) -> Path | None:
+        """The file of what is grafted; None before the first round."""
+        return self._folder / f"frequencies-{len(self.done)}.npy" if self.done else None
+
+    def _probe(self, one: ConfigDict, end: float, what: str, *, own: bool = True) -> bool:
         """Train, search and measure a network, and return whether its maps add anything to what is grafted."""
         config, number = self._workspace.config, len(self.done) + 1
-        before = self._folder / f"frequencies-{number - 1}.npy" if self.done else None
         logger.info("probe: round %d, %s", number, what)
-        one, directory = round_config(config, number, end, before, start), self._folder / str(number)
+        directory = self._folder / str(number)
         pipeline.run(one, directory, STAGES)
         of_round = Workspace(one, directory)
         classifier, ranked, images = of_round.classifier, of_round.maps, self._workspace.dataset("train")
@@ -97,36 +103,47 @@ class Rounds:
         return bool(added.any())
 
 
-def round_config(
-    config: ConfigDict, number: int, end: float, grafted: Path | None = None, start: tuple[float, Path] | None = None
-) -> ConfigDict:
-    """Return the config of a round's run: a part of the training of `config`, and the graft search of its network.
+def short_config(config: ConfigDict, number: int, grafted: Path | None = None) -> ConfigDict:
+    """Return the config of a round's run with a short training of its own.
 
     Args:
       config: of the experiment.
       number: of the round, from 1.
-      end: how far it goes, as a share of the training.
       grafted: file of the frequencies that are grafted; None = none are.
-      start: how far the run that it goes on from went, and its workdir; None = it begins with a fresh network.
     """
-    options, one = config.probe, copy.deepcopy(config)
-    one.seed, one.stages = config.seed + number, "train,search"
-    one.train.epochs = end * config.train.epochs
-    one.train.steps = _part(end, config.train.steps)
-    begin, run = start or (0.0, "")
-    one.train.warmup_steps = int((end - begin) * config.train.warmup_steps)
-    if grafted is None:
-        one.train.ways = ",".join(name for name in ways.chosen(config.train) if name != "graft")
-    else:
-        one.train.graft.maps, one.train.graft.start = str(grafted), str(run)
-    one.search.method, one.search.split, one.search.shares, one.search.resamples = "graft", "train", (options.share,), 0
-    one.search.patch = 1
+    one, length = _round_config(config, number, grafted), config.probe.length
+    one.train.epochs = length * config.train.epochs
+    one.train.steps = max(1, round(length * config.train.steps)) if config.train.steps else 0
+    one.train.warmup_steps = int(length * config.train.warmup_steps)
     return one
 
 
-def _part(share: float, steps: int) -> int:
-    """Return a share of a training's steps, 1 at least where it has any."""
-    return max(1, round(share * steps)) if steps else 0
+def point_config(config: ConfigDict, number: int, end: float, grafted: Path | None, start: Path | None) -> ConfigDict:
+    """Return the config of a round's run that is the final training up to a point.
+
+    Args:
+      config: of the experiment.
+      number: of the round, from 1.
+      end: the point, as a share of the training.
+      grafted: file of the frequencies that are grafted; None = none are.
+      start: workdir of the run up to the point before; None = this is the first.
+    """
+    one = _round_config(config, number, grafted)
+    one.train.until, one.train.graft.start = end, str(start or "")
+    return one
+
+
+def _round_config(config: ConfigDict, number: int, grafted: Path | None) -> ConfigDict:
+    """Return the config of a run that trains as `config` does, under what was found, and searches."""
+    options, one = config.probe, copy.deepcopy(config)
+    one.seed, one.stages = config.seed + number, "train,search"
+    if grafted is None:
+        one.train.ways = ",".join(name for name in ways.chosen(config.train) if name != "graft")
+    else:
+        one.train.graft.maps = str(grafted)
+    one.search.method, one.search.split, one.search.shares, one.search.resamples = "graft", "train", (options.share,), 0
+    one.search.patch = 1
+    return one
 
 
 def _energy(dataset: Dataset, mean_std: tuple[np.ndarray, np.ndarray]) -> Float[np.ndarray, "size size"]:

@@ -40,8 +40,8 @@ FIELDS: Table = {
     "share": (0.02, "share of the plane that the maps of a workdir or maps file keep"),
     "start": (
         "",
-        "workdir of a run whose network the training goes on from, and whose steps count as its own; '' = with maps "
-        "'probe' as the stage probe says, else none",
+        "workdir of a run that the training goes on from, at its last step; '' = with maps 'probe' as the stage probe "
+        "says, else none",
     ),
 }
 

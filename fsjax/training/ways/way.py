@@ -86,8 +86,8 @@ class Way:
       check: (config.train, side of the images) raises InputError for what cannot be used, before anything runs.
       files: (config.train, workdir) -> field -> the file that it reads.
       passes: that it adds to a step, each as long as a step without it.
-      start: (config.train, workdir) -> the workdir of a run whose weights the training begins with, and whose steps
-        count as its own; None = random weights.
+      start: (config.train, workdir) -> the workdir of a run that the training goes on from, at its last step; None =
+        random weights.
     """
 
     fields: Table
