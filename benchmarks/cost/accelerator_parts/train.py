@@ -20,6 +20,8 @@ from fsjax.runtime.checkpoints import Checkpoints
 from fsjax.runtime.metrics import Metrics
 from fsjax.search.gradient import PASSES
 from fsjax.training import loop
+from fsjax.training.restore import restore
+from fsjax.training.training import build
 
 # Of config.train.precision: the mode of an accelerator's matrix units.
 _MODES = {"bfloat16": "bfloat16", "float32": "tensorfloat32"}
@@ -60,7 +62,7 @@ def measure(settings: Settings) -> Iterator[dict[str, Any]]:
 def paired_rates(trained: TrainedModel, settings: Settings) -> dict[str, np.ndarray]:
     """Return steps a second of the training loop and of the bare step, round by round."""
     sizes, config, dataset = settings.sizes, trained.config, trained.training
-    built = loop.build(config, dataset, trained.classifier.mean_std, trained.directory)
+    built = build(config, dataset, trained.classifier.mean_std, trained.directory)
     training = dataclasses.replace(built, steps=sizes.round_steps)
     scratch = settings.directory / "training-rounds"
     storage.remove(scratch)
@@ -70,7 +72,7 @@ def paired_rates(trained: TrainedModel, settings: Settings) -> dict[str, np.ndar
         for number in range(sizes.long_rounds + 2):
             checkpoints = Checkpoints(scratch / f"checkpoints{number}")
             stack.enter_context(contextlib.closing(checkpoints))
-            starts.append((loop.restore(training, checkpoints), checkpoints))
+            starts.append((restore(training, checkpoints), checkpoints))
         (state, _), *starts = starts
         left = iter(starts)
 
