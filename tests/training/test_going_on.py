@@ -6,7 +6,7 @@ import pytest
 from fsjax.runtime.checkpoints import Checkpoints
 from fsjax.runtime.errors import InputError
 from fsjax.training import settings
-from tests.training.test_train import assert_same_bits, losses_of, make_config, run
+from tests.helpers.short_training import assert_same_bits, losses_of, make_config, run
 
 FIELDS = {"train__ways": "graft", "train__graft__maps": "low:0.2", "train__warmup_steps": 2}
 

@@ -1,7 +1,6 @@
 """Training: the same on any device count, goes on where it stopped bit for bit, stops when the loss is not finite."""
 
 import dataclasses
-import json
 from functools import partial
 
 import jax
@@ -18,42 +17,10 @@ from fsjax.models.resnet import BasicBlock, ResNet
 from fsjax.runtime import interrupt, parallel
 from fsjax.runtime.checkpoints import Checkpoints
 from fsjax.runtime.errors import InputError
-from fsjax.runtime.metrics import Metrics
-from fsjax.training import loop, optimizers, settings, state, step
-from tests.helpers.small_run import small_config
+from fsjax.training import optimizers, settings, state, step
+from tests.helpers.short_training import MEAN_STD, assert_same_bits, final_variables, lines, losses_of, make_config, run
 
-MEAN_STD = (np.full(3, 0.5), np.full(3, 0.2))
 DECAY = 0.7  # of the average of the weights
-
-
-def make_config(**changes):
-    fields = {"data__synthetic__train_per_class": 20, "data__synthetic__test_per_class": 8, "train__steps": 6}
-    fields |= {"train__optimizer": "adamw", "train__learning_rate": 1e-3, "train__augment": "flip,crop"}
-    return small_config(**fields | {"run__log_every": 1, "run__checkpoint_every": 2} | changes)
-
-
-def run(config, directory):
-    metrics = Metrics(directory)
-    try:
-        loop.train(config, lambda split: data.load(config.data, split, config.seed), MEAN_STD, directory, metrics)
-    finally:
-        metrics.close()
-    return final_variables(config, directory)
-
-
-def final_variables(config, directory):
-    network = models.build(config.model.name, num_classes=4, image_size=config.data.image_size)
-    checkpoints = Checkpoints(directory / "checkpoints")
-    return checkpoints.variables(checkpoints.newest(), jax.eval_shape(lambda: network.init(0)))
-
-
-def lines(directory):
-    return [json.loads(line) for line in (directory / "metrics.jsonl").read_text().splitlines()]
-
-
-def assert_same_bits(left, right):
-    for a, b in zip(jax.tree.leaves(left), jax.tree.leaves(right), strict=True):
-        np.testing.assert_array_equal(a, b)
 
 
 @pytest.fixture(scope="module")
@@ -70,10 +37,6 @@ def averaged(tmp_path_factory):
     directory = tmp_path_factory.mktemp("averaged")
     run(make_config(train__ema_decay=DECAY, train__evaluate_every=4), directory)
     return directory
-
-
-def losses_of(directory):
-    return {line["step"]: line["loss"] for line in lines(directory) if "loss" in line}
 
 
 def test_stopped_and_started_again_equals_uninterrupted_bit_for_bit(averaged, tmp_path, monkeypatch):
