@@ -314,6 +314,7 @@ def test_a_round_is_a_training_that_can_be_run_for_every_data_set(arg):
         ({"probe__exempt_frequencies": "loud"}, "probe.exempt_frequencies: got 'loud'"),
         ({"probe__exempt_classes": "circle"}, "probe.exempt_classes: got 'circle'"),
         ({"train__ways": ""}, "train.ways: got '' with train.graft.maps='probe'; expected graft with 'probe'"),
+        ({"train__until": 0.5}, "train.until: got 0.5; expected 1 with the stage probe"),
         ({"model__weights": "resnet.pt"}, "model.weights: got 'resnet.pt'; expected '' for the stage probe"),
     ],
 )

@@ -60,6 +60,8 @@ def check(config: ConfigDict) -> None:
     if not ways.use_probes(config.train):
         found = f"{config.train.ways!r} with train.graft.maps={config.train.graft.maps!r}"
         raise InputError(f"train.ways: got {found}; expected graft with {graft.PROBE!r} for the stage probe")
+    if config.train.until != 1:
+        raise InputError(f"train.until: got {config.train.until:g}; expected 1 with the stage probe")
     if options.rounds < 1:
         raise InputError(f"probe.rounds: got {options.rounds}; expected 1 or more")
     if not 0 < options.length < 1:
