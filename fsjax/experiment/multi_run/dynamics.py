@@ -51,7 +51,7 @@ def steps(config: ConfigDict, length: int) -> list[int]:
 
 def _run_all(workspace: Workspace) -> None:
     config = workspace.config
-    steps(config, settings.num_steps(config.train, len(workspace.dataset("train"))))
+    steps(config, settings.last_step(config.train, len(workspace.dataset("train"))))
     workdirs = {seed: workspace.directory / f"seed-{seed}" for seed in seeds(config)}
     for seed, directory in workdirs.items():
         pipeline.run(_config_of(config, seed), directory, STAGES)
