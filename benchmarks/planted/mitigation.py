@@ -12,10 +12,10 @@ configs/mitigate.py, and `reused` the training of another network with what that
 of your own is a function of WAYS: (config, set) -> the config of its run.
 
 Prints a JSON line a run and one a set: `as_in_training`, `absent` and `conflicting` are accuracies on 300 test images a
-class, of all classes and of the worst; `robust` is the worst class's smaller one of absent and conflicting, and `share`
-that over the oracle's. `corrupted` is the accuracy on the images without shortcuts in five corruptions of the middle
-severity (fsjax.evaluation.ood.corruptions), `fgsm` that under FGSM of 2/255. Runs lie in the workdir and are not
-repeated.
+class, of all classes and of the worst (with `--silhouettes` on 300 over their number, and of the worst that share a
+shortcut); `robust` is the worst class's smaller one of absent and conflicting, and `share` that over the oracle's.
+`corrupted` is the accuracy on the images without shortcuts in five corruptions of the middle severity
+(fsjax.evaluation.ood.corruptions), `fgsm` that under FGSM of 2/255. Runs lie in the workdir and are not repeated.
 """
 
 import copy
@@ -51,14 +51,22 @@ KINDS_RUN = flags.DEFINE_list("kinds", list(KINDS), "Kinds of sets.")
 SEEDS = flags.DEFINE_list("seeds", ["0", "1", "2", "3", "4"], "Seeds of sets and trainings.")
 WAYS_RUN = flags.DEFINE_list("ways", [], "Ways of WAYS; none = all. The oracle always runs.")
 MODEL = flags.DEFINE_string("model", "resnet10w16_imagenet", "A name of fsjax.models.")
+RATE = flags.DEFINE_float("learning_rate", 0.0, "0 = 0.05, or AdamW's 0.001 for a ViT.")
 STEPS = flags.DEFINE_integer("steps", 1400, "Steps of the final training of probe; all others take COST as many.")
 SIZE = flags.DEFINE_integer("size", 32, "Side of the images.")
 ROOT = flags.DEFINE_string("root", "", "Folder of real images, root/{train,test}/<class>; none = noise and shapes.")
 STRENGTH = flags.DEFINE_float("strength", 1.0, "Factor on the shortcuts.")
 SHAPES = flags.DEFINE_integer("shapes", 1, "Shapes in an image without root, for 4, 16 or 64 classes.", 1, 3)
+SILHOUETTES = flags.DEFINE_integer(
+    "silhouettes",
+    0,
+    "Silhouettes in each of two channels in place of shapes, for this number squared of classes.",
+    0,
+    100,
+)
 PER_CLASS = flags.DEFINE_integer("per_class", 1500, "Training images of each class, at most.")
 
-# Images of each class to validate on, and to test on, over the shapes of an image.
+# Images of each class to validate on, and to test on, over the shapes of an image or the silhouettes of a channel.
 TESTED = 300
 SEVERITY, ATTACK = 2, "fgsm:2/255"
 # Images that probe trains on, over those of its final training, at most.
@@ -151,11 +159,15 @@ def main(_: list[str]) -> None:
 
 def sets() -> Iterator[BiasedSet]:
     """Yield the sets that the flags name; raise UsageError where they name none."""
-    if ROOT.value and SHAPES.value != 1:
-        raise app.UsageError("--shapes: got images of --root as well, which have classes of their own")
+    if (ROOT.value != "") + (SHAPES.value != 1) + (SILHOUETTES.value > 0) > 1:
+        raise app.UsageError(
+            "expected one of --root, --shapes and --silhouettes at most: each says what the classes are"
+        )
+    if SILHOUETTES.value == 1:
+        raise app.UsageError("--silhouettes: got 1, which makes one class; expected 0 or 2 and more")
     for kind in KINDS_RUN.value:
         for seed in map(int, SEEDS.value):
-            yield BiasedSet(kind, SIZE.value, seed, ROOT.value, STRENGTH.value, SHAPES.value)
+            yield BiasedSet(kind, SIZE.value, seed, ROOT.value, STRENGTH.value, SHAPES.value, SILHOUETTES.value)
 
 
 def name_of(data: BiasedSet, *seed: int) -> str:
@@ -164,7 +176,7 @@ def name_of(data: BiasedSet, *seed: int) -> str:
     parts += [data.kind, data.size, *seed]
     if data.strength != 1:
         parts += [f"{data.strength:g}"]
-    if data.shapes != 1:
+    if data.shapes != 1 or data.silhouettes:
         parts += [len(data.classes), "classes"]
     if PER_CLASS.value != PER_CLASS.default:
         parts += ["of", PER_CLASS.value]
@@ -208,14 +220,13 @@ def base(data: BiasedSet, shown: str) -> ConfigDict:
     config.train.steps, config.train.batch_size, config.train.schedule = STEPS.value, 64, "cosine"
     config.train.warmup_steps, config.train.evaluators = 30, ""
     if MODEL.value.startswith("vit"):
-        config.train.optimizer, config.train.learning_rate, config.train.weight_decay = "adamw", 1e-3, 0.05
-    else:
-        config.train.learning_rate = 0.05
+        config.train.optimizer, config.train.weight_decay = "adamw", 0.05
+    config.train.learning_rate = RATE.value or (1e-3 if config.train.optimizer == "adamw" else 0.05)
     return config
 
 
 def tested_per_class(data: BiasedSet) -> int:
-    return TESTED // data.shapes
+    return TESTED // (data.silhouettes or data.shapes)
 
 
 @functools.lru_cache(maxsize=1)
@@ -237,7 +248,7 @@ def measured(config: ConfigDict, directory: pathlib.Path, data: BiasedSet) -> di
     tested = tests(data)
     for name, dataset in tested.items():
         found = evaluate_unfiltered(classifier, dataset)
-        worst[name] = float(found.tpr.min())
+        worst[name] = float(found.tpr.reshape(-1, data.sharing).mean(1).min())
         row[name] = [round(found.accuracy, 3), round(worst[name], 3)]
     absent, numbers = tested["absent"], np.arange(len(tested["absent"].labels))
     row["corrupted"] = {

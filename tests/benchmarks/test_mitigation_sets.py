@@ -112,3 +112,27 @@ def test_real_images_carry_the_shortcut_of_a_strength_and_no_split_repeats_anoth
         assert (total > 0).sum() >= 7  # 3 % show none
         assert (at_orbits >= 0.95 * total).all()
     assert loud.classes == ("cat", "dog", "eel")
+
+
+def test_pairs_of_silhouettes_make_the_classes_and_the_red_one_tells_the_gratings():
+    data = BiasedSet("some", 32, 0, silhouettes=8)
+    assert len(data.classes) == 64 and data.classes[27] == "003-003"
+    images, labels = data.draw(10, "absent", TRAIN)
+    red, blue = np.divmod(labels, 8)
+    differences = images - images.mean(0)
+
+    def told(channel, numbers):
+        """The share of silhouettes whose mean images in two halves of the set are alike in a channel."""
+        halves = [
+            np.stack([differences[numbers == one][part::2, ..., channel].mean(0).ravel() for one in range(8)])
+            for part in (0, 1)
+        ]
+        return (np.corrcoef(*halves)[:8, 8:].argmax(1) == np.arange(8)).mean()
+
+    assert told(0, red) == told(2, blue) == 1
+    assert max(told(1, red), told(1, blue), told(0, blue), told(2, red)) < 0.5
+    shortcuts, labels = data.draw(3, "own", TRAIN)
+    assert [bool(of_red) for of_red in data.shortcut.orbits] == 4 * [True] + 4 * [False]
+    sums = [amplitudes(shortcuts, group).mean(1) for of_red in data.shortcut.orbits for group, _ in of_red]
+    shown = labels < 32
+    assert (np.argmax(sums, axis=0) == labels // 8)[shown].mean() > 0.85
