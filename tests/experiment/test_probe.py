@@ -187,6 +187,24 @@ def test_a_round_that_adds_nothing_is_followed_by_the_training(tmp_path, monkeyp
     assert steps == [1, 1, 4]
 
 
+@pytest.mark.usefixtures("all_in_use")
+@pytest.mark.parametrize(("learned", "steps"), [(1, [3, 6, 10]), (2, [3])])
+def test_nothing_found_in_a_network_that_has_learned_few_classes_means_a_longer_training(
+    learned, steps, tmp_path, monkeypatch
+):
+    """Of four classes; a training of twice the length is two of the three that there may be."""
+    added = iter([False, True, True])
+    monkeypatch.setattr(
+        probe_rounds, "_added", lambda config, maps, scores, grafted: np.full_like(grafted, next(added))
+    )
+    monkeypatch.setattr(probe.probes, "learned", lambda swapped: np.arange(4) < learned)
+    runner.run(make_config(stages="probe", probe__rounds=3, train__steps=10), storage.path(tmp_path))
+    runs = sorted(tmp_path.glob("probes/?/config.json"))
+    assert [json.loads(file.read_text())["train"]["steps"] for file in runs] == steps
+    found = Probes.read(storage.path(tmp_path) / "probes" / "probes.json")
+    assert found.cost == pytest.approx(1.9 if learned == 1 else 1.3)
+
+
 def ranked(*scores):
     """The map of a class with these orbits, and the scores."""
     plane, orbits = np.zeros((1, 24, 24)), spectrum.orbits(24, 24)

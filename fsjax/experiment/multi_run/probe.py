@@ -2,7 +2,8 @@
 
 Round by round a fresh network is trained for a part of the steps, with the frequencies found so far grafted
 (`training.ways.graft`). The graft search ranks the frequencies of each class; where the class's map controls it, the
-map joins what is grafted. Short rounds end when no class adds one. Finding is kept apart from the final training: a
+map joins what is grafted. Short rounds end when no class adds one; where the network has not learned most classes, as
+of many, the next is longer. Finding is kept apart from the final training: a
 network that is cured while it learns stays near chance.
 
 What takes longer to learn, such as the last of several orbits that stand in for each other, shows in long rounds. They
@@ -30,9 +31,16 @@ from fsjax.training.ways import graft
 
 logger = logging.getLogger(__name__)
 
+# The share of the classes that a training has to have learned for what it does not show to say anything.
+_LEARNED = 0.5
+
 FIELDS: Table = {
     "rounds": (3, "short trainings at most, each under what the ones before have found"),
-    "length": (0.3, "their length, as a share of the training's"),
+    "length": (
+        0.3,
+        "their length, as a share of the training's; after one that finds nothing, and has learned fewer than half of "
+        "the classes, twice as long, which counts as two",
+    ),
     "points": (
         (0.5, 0.7, 0.85),
         "where the short trainings find something: shares of the training after which it is probed itself, and goes "
@@ -91,8 +99,7 @@ def _run(workspace: Workspace) -> None:
         )
     exempt = _exempt(config, dataset.classes)
     rounds = Rounds(workspace, exempt)
-    while len(rounds.done) < config.probe.rounds and rounds.train_anew():
-        pass
+    _train_short(rounds, config.probe.rounds)
     for point in config.probe.points if rounds.grafted.any() else ():
         rounds.train_on(point)
     before = _before(workspace) if "ood" in config.stages.split(",") else None
@@ -104,6 +111,23 @@ def _run(workspace: Workspace) -> None:
     parallel.decide(lambda: files.write_json(graft.start_file(workspace.directory), start))
     if not rounds.grafted.any():
         logger.info("probe: no class is controlled by a map of %g %%; nothing is grafted", 100 * config.probe.share)
+
+
+def _train_short(rounds: Rounds, left: int) -> None:
+    """Probe fresh networks after short trainings, until one that has learned the classes adds nothing.
+
+    Args:
+      rounds: none so far.
+      left: how many trainings of one length there may be; one of twice the length counts as two.
+    """
+    lengths = 1
+    while lengths <= left:
+        left -= lengths
+        if rounds.train_anew(lengths):
+            continue
+        if probes.learned(rounds.done[-1].swapped).mean() >= _LEARNED:
+            return
+        lengths *= 2
 
 
 def _before(workspace: Workspace) -> dict[str, float]:

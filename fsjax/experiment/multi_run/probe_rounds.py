@@ -52,14 +52,15 @@ class Rounds:
         self.grafted = np.zeros(2 * [workspace.config.data.image_size], bool)
         self.point: Path | None = None
 
-    def train_anew(self) -> bool:
-        """Probe a fresh network after a short training, and return whether that found anything new.
+    def train_anew(self, lengths: int = 1) -> bool:
+        """Probe a fresh network after a training of so many short lengths, and return whether that found anything new.
 
         In several processes every one calls this and `train_on`. Both resume a round that was stopped.
         """
-        options = self._workspace.config.probe
-        one = short_config(self._workspace.config, len(self.done) + 1, self._before)
-        return self._probe(one, options.length, f"of at most {options.rounds} short trainings")
+        config = self._workspace.config
+        end = lengths * config.probe.length
+        one = short_config(config, len(self.done) + 1, self._before, lengths)
+        return self._probe(one, end, f"a training of {end:.0%} of the steps")
 
     def train_on(self, end: float) -> None:
         """Probe the final training at a share of it, to which it goes on from the last such point."""
@@ -69,8 +70,8 @@ class Rounds:
 
     @property
     def _before(self) -> Path | None:
-        """The file of what is grafted; None before the first round."""
-        return self._folder / f"frequencies-{len(self.done)}.npy" if self.done else None
+        """The file of what is grafted; None where nothing is."""
+        return self._folder / f"frequencies-{len(self.done)}.npy" if self.grafted.any() else None
 
     def _probe(self, one: ConfigDict, end: float, what: str, *, own: bool = True) -> bool:
         """Train, search and measure a network, and return whether its maps add anything to what is grafted."""
@@ -103,15 +104,16 @@ class Rounds:
         return bool(added.any())
 
 
-def short_config(config: ConfigDict, number: int, grafted: Path | None = None) -> ConfigDict:
+def short_config(config: ConfigDict, number: int, grafted: Path | None = None, lengths: int = 1) -> ConfigDict:
     """Return the config of a round's run with a short training of its own.
 
     Args:
       config: of the experiment.
       number: of the round, from 1.
       grafted: file of the frequencies that are grafted; None = none are.
+      lengths: how many times as long as config.probe.length it is.
     """
-    one, length = _round_config(config, number, grafted), config.probe.length
+    one, length = _round_config(config, number, grafted), lengths * config.probe.length
     one.train.epochs = length * config.train.epochs
     one.train.steps = max(1, round(length * config.train.steps)) if config.train.steps else 0
     one.train.warmup_steps = int(length * config.train.warmup_steps)
