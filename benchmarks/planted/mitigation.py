@@ -34,6 +34,7 @@ sys.path.insert(0, str(pathlib.Path(__file__).parents[2]))
 
 from benchmarks.planted.mitigation_sets import TEST, TRAIN, VALIDATE, BiasedSet
 from benchmarks.planted.mitigation_shortcuts import KINDS
+from benchmarks.planted.mitigation_silhouettes import CHANNELS
 from configs import common, mitigate
 from fsjax.data.in_memory import ArrayDataset
 from fsjax.evaluation.ood import attacks
@@ -57,16 +58,12 @@ SIZE = flags.DEFINE_integer("size", 32, "Side of the images.")
 ROOT = flags.DEFINE_string("root", "", "Folder of real images, root/{train,test}/<class>; none = noise and shapes.")
 STRENGTH = flags.DEFINE_float("strength", 1.0, "Factor on the shortcuts.")
 SHAPES = flags.DEFINE_integer("shapes", 1, "Shapes in an image without root, for 4, 16 or 64 classes.", 1, 3)
-SILHOUETTES = flags.DEFINE_integer(
-    "silhouettes",
-    0,
-    "Silhouettes in each of two channels in place of shapes, for this number squared of classes.",
-    0,
-    100,
+SILHOUETTES = flags.DEFINE_list(
+    "silhouettes", [], "How many in each of 1 to 3 channels, in place of shapes; 16,16 = 256 classes, 10,10,10 = 1,000."
 )
 PER_CLASS = flags.DEFINE_integer("per_class", 1500, "Training images of each class, at most.")
 
-# Images of each class to validate on, and to test on, over the shapes of an image or the silhouettes of a channel.
+# Images of each class to validate on, and to test on, over the shapes of an image or a channel's silhouettes.
 TESTED = 300
 SEVERITY, ATTACK = 2, "fgsm:2/255"
 # Images that probe trains on, over those of its final training, at most.
@@ -159,15 +156,16 @@ def main(_: list[str]) -> None:
 
 def sets() -> Iterator[BiasedSet]:
     """Yield the sets that the flags name; raise UsageError where they name none."""
-    if (ROOT.value != "") + (SHAPES.value != 1) + (SILHOUETTES.value > 0) > 1:
+    if (ROOT.value != "") + (SHAPES.value != 1) + (len(SILHOUETTES.value) > 0) > 1:
         raise app.UsageError(
             "expected one of --root, --shapes and --silhouettes at most: each says what the classes are"
         )
-    if SILHOUETTES.value == 1:
-        raise app.UsageError("--silhouettes: got 1, which makes one class; expected 0 or 2 and more")
+    silhouettes = tuple(map(int, SILHOUETTES.value))
+    if len(silhouettes) > len(CHANNELS) or min(silhouettes, default=2) < 2:
+        raise app.UsageError(f"--silhouettes: got {silhouettes}; expected 1 to {len(CHANNELS)} numbers of 2 or more")
     for kind in KINDS_RUN.value:
         for seed in map(int, SEEDS.value):
-            yield BiasedSet(kind, SIZE.value, seed, ROOT.value, STRENGTH.value, SHAPES.value, SILHOUETTES.value)
+            yield BiasedSet(kind, SIZE.value, seed, ROOT.value, STRENGTH.value, SHAPES.value, silhouettes)
 
 
 def name_of(data: BiasedSet, *seed: int) -> str:
@@ -226,7 +224,7 @@ def base(data: BiasedSet, shown: str) -> ConfigDict:
 
 
 def tested_per_class(data: BiasedSet) -> int:
-    return TESTED // (data.silhouettes or data.shapes)
+    return TESTED // (max(data.silhouettes, default=0) or data.shapes)
 
 
 @functools.lru_cache(maxsize=1)

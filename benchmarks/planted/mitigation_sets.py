@@ -1,13 +1,14 @@
 """Sets whose training images carry a shortcut beside the true cue, and test images without it or with a false one.
 
 The images are 1/f noise with a shape at a random place, which tells the class, as in `fsjax.data.biased`; noise with
-two silhouettes (mitigation_silhouettes.py), for many classes; or those of a folder of real images. A set draws its
+silhouettes (mitigation_silhouettes.py), for many classes; or those of a folder of real images. A set draws its
 shortcuts (mitigation_shortcuts.py) from its seed alone; a way of training is told neither the seed nor the kind.
 """
 
 import dataclasses
 import functools
 import itertools
+import math
 
 import numpy as np
 from jaxtyping import Float, Int, UInt8
@@ -40,8 +41,8 @@ class BiasedSet:
       strength: factor on the shortcuts.
       shapes: in an image without root, 1 to 3, each a class's of `biased` and in a colour channel of its own where
         there are several. The classes are their combinations, 4, 16 or 64.
-      silhouettes: 0, or as many in each of two channels in place of shapes. The classes are their pairs, and those with
-        the same first one have the same shortcut.
+      silhouettes: how many there are in each of one to three channels, in place of shapes; () = none. The classes are
+        their combinations, and those with the same first one have the same shortcut.
     """
 
     kind: str
@@ -50,7 +51,7 @@ class BiasedSet:
     root: str = ""
     strength: float = 1.0
     shapes: int = 1
-    silhouettes: int = 0
+    silhouettes: tuple[int, ...] = ()
 
     @functools.cached_property
     def shortcut(self) -> Shortcut:
@@ -59,14 +60,14 @@ class BiasedSet:
     @property
     def sharing(self) -> int:
         """How many classes, one after the other, have the same shortcut."""
-        return self.silhouettes or 1
+        return math.prod(self.silhouettes[1:])
 
     @functools.cached_property
     def classes(self) -> tuple[str, ...]:
         if self.root:
             return _photographs(self.root, self.size, "train").classes
         if self.silhouettes:
-            return tuple(f"{red:03d}-{blue:03d}" for red, blue in np.ndindex(self.silhouettes, self.silhouettes))
+            return tuple("-".join(f"{number:02d}" for number in choice) for choice in np.ndindex(self.silhouettes))
         return tuple(map("-".join, itertools.product(biased.CLASSES, repeat=self.shapes)))
 
     def draw(
@@ -96,14 +97,14 @@ class BiasedSet:
         return np.concatenate(images), labels
 
     @functools.cached_property
-    def _silhouettes(self) -> Float[np.ndarray, "2 count side side"]:
+    def _silhouettes(self) -> mitigation_silhouettes.Silhouettes:
         rng = np.random.default_rng([self.seed, STREAM, 3])
         return mitigation_silhouettes.draw_all(rng, self.silhouettes, self.size)
 
     def _cue_in_noise(self, rng: np.random.Generator, label: int) -> Float[np.ndarray, "size size 3"]:
         image = noise.coloured_noise(rng, noise.noise_amplitude(self.size)[None])[0]
         if self.silhouettes:
-            mitigation_silhouettes.add_pair(rng, image, self._silhouettes, label)
+            mitigation_silhouettes.add(rng, image, self._silhouettes, label)
             return image
         if self.kind == "cue" and self.shortcut.orbits[label]:
             return image + self.shortcut.gratings(rng, label)[..., None] * rng.uniform(*biased.CONTRAST)

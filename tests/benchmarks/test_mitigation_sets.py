@@ -114,9 +114,11 @@ def test_real_images_carry_the_shortcut_of_a_strength_and_no_split_repeats_anoth
     assert loud.classes == ("cat", "dog", "eel")
 
 
-def test_pairs_of_silhouettes_make_the_classes_and_the_red_one_tells_the_gratings():
-    data = BiasedSet("some", 32, 0, silhouettes=8)
-    assert len(data.classes) == 64 and data.classes[27] == "003-003"
+def test_silhouettes_in_channels_make_the_classes_and_the_red_one_tells_the_gratings():
+    data = BiasedSet("some", 32, 0, silhouettes=(8, 8))
+    assert len(data.classes) == 64 and data.classes[27] == "03-03"
+    thousand = BiasedSet("high", 32, 0, silhouettes=(10, 10, 10))
+    assert len(thousand.classes) == 1000 and thousand.sharing == 100 and len(thousand.shortcut.orbits) == 10
     images, labels = data.draw(10, "absent", TRAIN)
     red, blue = np.divmod(labels, 8)
     differences = images - images.mean(0)
