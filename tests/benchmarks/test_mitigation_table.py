@@ -1,6 +1,8 @@
 """The mitigation benchmark's table: shares of the oracle, over seeds."""
 
 import json
+import pathlib
+import re
 
 import pytest
 from absl import app
@@ -63,3 +65,24 @@ def test_rows_come_from_a_workdir_and_from_a_file(tmp_path):
     assert mitigation_table.read(tmp_path) == mitigation_table.read(file) == rows
     with pytest.raises(app.UsageError, match="nowhere"):
         mitigation_table.read(tmp_path / "nowhere")
+
+
+def test_the_page_of_results_says_what_the_published_rows_say():
+    results = pathlib.Path(__file__).parents[2] / "docs" / "results"
+    lines = mitigation_table.summarise(mitigation_table.read(results / "mitigation.jsonl"))
+    page = (results / "mitigation.md").read_text()
+
+    def of(kind, way):
+        return lines[f"{kind}-32", "resnet10w16_imagenet, 1400 steps"][way]
+
+    probes = re.findall(r"^\| `(\w+)` \| ((?:\d+, )*\d+) \|(?: [\d.]+ \|){4} ([\d.]+) \| ([\d.]+) \|", page, re.M)
+    assert len(probes) == 8
+    for kind, seeds, share, worst in probes:
+        line = of(kind, "probe")
+        assert (line.seeds, f"{line.share:.3f}", f"{line.worst:.3f}") == (seeds.count(",") + 1, share, worst), kind
+    header, *ways = re.findall(r"^\| (?:way|`[\w ]+`) \|(?: (?:`\w+`(?:, \d+)?|[\d.]+)? ?\|){6}$", page, re.M)
+    kinds = re.findall(r"`(\w+)`", header)
+    assert len(kinds) == 6 and len(ways) == 10
+    for row in ways:
+        way, *shares = [cell.strip(" `") for cell in row.strip("|").split("|")]
+        assert shares == [f"{of(kind, way).share:.3f}" for kind in kinds], way
