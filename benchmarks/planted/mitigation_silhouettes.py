@@ -8,6 +8,7 @@ import numpy as np
 from jaxtyping import Float
 
 from fsjax.data import biased
+from fsjax.fourier import spectrum
 
 # In this order; more channels than these there are not.
 CHANNELS = (0, 2, 1)  # red, blue, green
@@ -25,7 +26,7 @@ def draw_all(rng: np.random.Generator, counts: tuple[int, ...], size: int) -> Si
     side = size // 2
     rows, columns = np.mgrid[:side, :side] - (side - 1) / 2
     disc = np.hypot(rows, columns) <= (side - 1) / 2
-    coarse = np.hypot(*np.meshgrid(np.fft.fftfreq(side), np.fft.fftfreq(side))) < _COARSE
+    coarse = np.fft.ifftshift(spectrum.radius(side, side)) < _COARSE
     silhouettes = []
     for count in counts:
         height = np.fft.ifft2(np.fft.fft2(rng.normal(size=(count, side, side))) * coarse).real

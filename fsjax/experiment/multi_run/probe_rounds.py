@@ -52,7 +52,7 @@ class Rounds:
         self.grafted = np.zeros(2 * [workspace.config.data.image_size], bool)
         self.point: Path | None = None
 
-    def train_anew(self, lengths: int = 1) -> bool:
+    def train_anew(self, lengths: int) -> bool:
         """Probe a fresh network after a training of so many short lengths, and return whether that found anything new.
 
         In several processes every one calls this and `train_on`. Both resume a round that was stopped.
