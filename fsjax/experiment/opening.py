@@ -7,7 +7,7 @@ from fsjax import search
 from fsjax.data.dataset import Dataset
 from fsjax.data.source import set_name
 from fsjax.evaluation import grafting
-from fsjax.evaluation.probes import GRAFTS_A_PAIR
+from fsjax.evaluation.probe_maps import GRAFTS_A_PAIR
 from fsjax.experiment import speed
 from fsjax.fourier import patches
 from fsjax.models import stored_weights

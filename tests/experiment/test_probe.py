@@ -10,6 +10,7 @@ import pytest
 from configs import dfm_resnet, mitigate
 from fsjax import models
 from fsjax.data.preprocess import normalise
+from fsjax.evaluation import probe_maps
 from fsjax.evaluation.ood import attacks, corruptions
 from fsjax.evaluation.ood.results import OodResult
 from fsjax.evaluation.probes import ProbeRound, Probes
@@ -63,7 +64,7 @@ def two_in_use(measured, filled, held):
 
 @pytest.fixture
 def all_in_use(monkeypatch):
-    monkeypatch.setattr(probe.probes, "in_use", two_in_use)
+    monkeypatch.setattr(probe_maps, "in_use", two_in_use)
 
 
 def config_to_the_page():
@@ -79,7 +80,7 @@ def to_the_page(tmp_path_factory):
     """The workdir of a run of all stages."""
     directory = tmp_path_factory.mktemp("whole")
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(probe.probes, "in_use", two_in_use)
+        patch.setattr(probe_maps, "in_use", two_in_use)
         leave_undrawn(patch)
         runner.run(config_to_the_page(), storage.path(directory))
     return directory
@@ -197,7 +198,7 @@ def test_nothing_found_in_a_network_that_has_learned_few_classes_means_a_longer_
     monkeypatch.setattr(
         probe_rounds, "_added", lambda config, maps, scores, grafted: np.full_like(grafted, next(added))
     )
-    monkeypatch.setattr(probe.probes, "learned", lambda swapped: np.arange(4) < learned)
+    monkeypatch.setattr(probe_maps, "learned", lambda swapped: np.arange(4) < learned)
     runner.run(make_config(stages="probe", probe__rounds=3, train__steps=10), storage.path(tmp_path))
     runs = sorted(tmp_path.glob("probes/?/config.json"))
     assert [json.loads(file.read_text())["train"]["steps"] for file in runs] == steps
@@ -268,7 +269,7 @@ def test_no_more_than_a_share_of_the_plane_is_grafted_and_the_log_tells(caplog):
 
 
 def test_where_nothing_is_found_the_training_is_a_standard_one(tmp_path, monkeypatch):
-    monkeypatch.setattr(probe.probes, "in_use", lambda measured, filled, held: np.zeros(4, bool))
+    monkeypatch.setattr(probe_maps, "in_use", lambda measured, filled, held: np.zeros(4, bool))
     runner.run(make_config(stages="probe,train"), storage.path(tmp_path / "mitigated"))
     standard = small(dfm_resnet.get_config())
     standard.data.name, standard.stages = "biased", "train"
@@ -290,7 +291,7 @@ def test_classes_can_be_exempted(tmp_path):
     maps = dfm.DominantFrequencyMaps.load(directory / "probes" / "1" / "dfm" / "graft.npz")
     of_round = Workspace(probe_rounds.short_config(config, 1), directory / "probes" / "1")
     energy = probe_rounds._energy(of_round.dataset("train"), of_round.classifier.mean_std)
-    cross = probe.probes.decisive(maps.masks[0], maps.scores, energy)[1]
+    cross = probe_maps.decisive(maps.masks[0], maps.scores, energy)[1]
     assert cross.any()
     np.testing.assert_array_equal(found, cross)
     assert Probes.read(directory / "probes" / "probes.json").exempt == (True, False, False, True)

@@ -17,7 +17,7 @@ from jaxtyping import Bool
 from ml_collections import ConfigDict
 
 from fsjax.data import frequencies
-from fsjax.evaluation import ood, probes
+from fsjax.evaluation import ood, probe_maps, probes
 from fsjax.evaluation.probes import Probes
 from fsjax.experiment.multi_run.probe_rounds import EXEMPT_FREQUENCIES, Rounds, short_config
 from fsjax.experiment.stages import search, train
@@ -125,7 +125,7 @@ def _train_short(rounds: Rounds, left: int) -> None:
         left -= lengths
         if rounds.train_anew(lengths):
             continue
-        if probes.learned(rounds.done[-1].swapped).mean() >= _LEARNED:
+        if probe_maps.learned(rounds.done[-1].swapped).mean() >= _LEARNED:
             return
         lengths *= 2
 

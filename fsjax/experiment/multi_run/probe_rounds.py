@@ -11,9 +11,10 @@ from ml_collections import ConfigDict
 from fsjax.data import frequencies
 from fsjax.data.dataset import Dataset
 from fsjax.data.preprocess import normalise
-from fsjax.evaluation import probes
+from fsjax.evaluation import probe_maps
 from fsjax.evaluation.grafts import GraftSample
-from fsjax.evaluation.probes import Measured, ProbeRound
+from fsjax.evaluation.probe_maps import Measured
+from fsjax.evaluation.probes import ProbeRound
 from fsjax.evaluation.unfiltered import evaluate_unfiltered
 from fsjax.experiment import pipeline
 from fsjax.experiment.stages import STAGES
@@ -83,10 +84,10 @@ class Rounds:
         classifier, ranked, images = of_round.classifier, of_round.maps, self._workspace.dataset("train")
         assert ranked.scores is not None, "the graft search ranks frequencies"
         energy = _energy(images, classifier.mean_std)
-        maps = probes.decisive(ranked.at(config.probe.share), ranked.scores, energy)
+        maps = probe_maps.decisive(ranked.at(config.probe.share), ranked.scores, energy)
         measured = _measure(config, of_round, maps, images)
         held = _held(maps, energy)
-        used = probes.in_use(measured, probes.size(maps, config.probe.share), held)
+        used = probe_maps.in_use(measured, probe_maps.size(maps, config.probe.share), held)
         chosen = used & ~self._exempt
         added = _added(config, maps[chosen], ranked.scores[chosen], self.grafted)
         self.grafted = self.grafted | added
@@ -177,7 +178,7 @@ def _measure(
         why_none="",
     )
     directory = of_round.directory / "search" / "probe"
-    return probes.measure(classifier.model, maps, sample, memory_mib=config.run.memory_mib, directory=directory)
+    return probe_maps.measure(classifier.model, maps, sample, memory_mib=config.run.memory_mib, directory=directory)
 
 
 def _added(
@@ -215,7 +216,7 @@ def _log(classes: tuple[str, ...], found: ProbeRound, number: int) -> None:
         len(classes),
         _first(told),
     )
-    learned = probes.learned(found.swapped)
+    learned = probe_maps.learned(found.swapped)
     if unlearned := [name for name, known in zip(classes, learned, strict=True) if not known]:
         logger.warning(
             "probe: the network of round %d recognises fewer than half of the training images of %s, and says little "
