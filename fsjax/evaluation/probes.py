@@ -27,11 +27,11 @@ class ProbeRound:
       own: whether it was a training of its own, and not the final one up to there; None in files of version 2.
       accuracy: of its network on the test images.
       base: q0 of each class, as in `graft_results.Baseline`; NaN here and below without pairs of images.
-      swapped: w of what is `probe_maps.decisive` in the class's map, as in `graft_results.GraftRates`: where it is low,
-        the network has not learned the class, and the round says little of it.
+      swapped: w of the part of the class's map that `probe_maps.measure` chooses, as in `graft_results.GraftRates`:
+        where it is low, the network has not learned the class, and the round says little of it.
       psi: of the same.
       psi_ci: its 95 % interval.
-      used: whether the network uses the map, as `probe_maps.in_use` says.
+      used: whether the network uses that part, as `probe_maps.measure` says.
       added: positions of the plane that the maps in use add to what is grafted.
       share: of the plane that is grafted after this round.
     """

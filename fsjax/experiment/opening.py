@@ -6,8 +6,7 @@ from ml_collections import ConfigDict
 from fsjax import search
 from fsjax.data.dataset import Dataset
 from fsjax.data.source import set_name
-from fsjax.evaluation import grafting
-from fsjax.evaluation.probe_maps import GRAFTS_A_PAIR
+from fsjax.evaluation import grafting, probe_maps
 from fsjax.experiment import speed
 from fsjax.fourier import patches
 from fsjax.models import stored_weights
@@ -85,7 +84,8 @@ def forward_passes(config: ConfigDict, datasets: dict[str, Dataset]) -> dict[str
             options, whole, classes = config.probe, found["train"], len(training.classes)
             # Where they find something; the final training then goes on from the last of the points.
             probed = max((0.0, *options.points))
-            of_round = _graft_passes(config.search, classes) + GRAFTS_A_PAIR * options.pairs * classes
+            of_class = probe_maps.grafts_a_class(options.pairs, options.share, *plane)
+            of_round = _graft_passes(config.search, classes) + of_class * classes
             rounds = (options.rounds + len(options.points)) * of_round
             found["probe"] = round((options.rounds * options.length + probed) * whole) + rounds
             found["train"] = round((1 - probed) * whole)

@@ -1,55 +1,99 @@
-"""psi of given maps, without controls: the same numbers as the whole judgement, and which maps count as in use."""
-
-import dataclasses
+"""What is in use of a map, against the whole judgement of each of its beginnings, and what is decisive in it."""
 
 import numpy as np
 import pytest
 
 from fsjax.evaluation import grafting, probe_maps
-from fsjax.evaluation.probe_maps import Measured
+from fsjax.evaluation.grafting import Candidates
 from fsjax.fourier import spectrum
 from tests.helpers import graft_problem
 
 
-def test_psi_is_that_of_the_whole_judgement_and_a_restart_computes_nothing(tmp_path, monkeypatch):
-    made = graft_problem.problem()
-    candidates, sample = graft_problem.candidates(made), made.sample()
-    maps = np.stack([candidates.masks(label)[1] for label in range(made.classes)])
-    measured = probe_maps.measure(made.model, maps, sample, directory=tmp_path)
-    judged = grafting.judge(made.model, candidates, sample)
-    np.testing.assert_array_equal(measured.base, judged.baseline.base)
-    np.testing.assert_allclose(measured.psi, judged.curves["map"].psi[1], atol=1e-12)
-    np.testing.assert_allclose(measured.psi_ci, judged.curves["map"].psi_ci[1], atol=1e-12)
-    alone = {"shares": candidates.shares[1:2], "tested": (True,), "masks": lambda label: maps[[label]]}
-    rates = grafting.judge(made.model, dataclasses.replace(candidates, **alone), sample).rates
-    np.testing.assert_array_equal(measured.swapped, rates.swapped)
+def test_in_use_is_the_beginning_that_most_exceeds_what_is_asked_of_its_size(tmp_path, monkeypatch):
+    """Against the whole judgement of every beginning: the class's wave is the first orbit, the third one, or none."""
+    made, rng = graft_problem.problem(), np.random.default_rng(2)
+    orbits, sample = spectrum.orbits(*made.plane), made.sample(pairs=60)
+    energy, waves = rng.lognormal(size=orbits.max() + 1)[orbits], [orbits[4 + u, 3 + v] for u, v in made.waves]
+    ranked = [[one for one in rng.permutation(orbits.max() + 1) if one not in waves][:8] for _ in waves]
+    ranked[0][0], ranked[1][2] = waves[:2]
+    scores = np.zeros((3, *made.plane))
+    for label, rank in np.ndindex(3, 8):
+        scores[label][orbits == ranked[label][rank]] = 8 - rank
+    maps = scores > 0
+    options = {"scores": scores, "energy": energy, "share": 0.3, "directory": tmp_path}
+    measured = probe_maps.measure(made.model, maps, sample, **options)
+
+    for label, count in enumerate((1, 3, None)):
+        above = {}
+        for first in (1, 2, 3, 4, 6, 8):
+            mask = np.isin(orbits, ranked[label][:first])
+            alone = Candidates(("a", "b", "c"), (0.3,), (True,), lambda _, mask=mask: mask[None])
+            judged = grafting.judge(made.model, alone, sample)
+            (low, high), w = judged.curves["map"].psi_ci[0, label], judged.rates.swapped[label]
+            held = energy[mask].sum() / energy.sum()
+            asked = max(held, 0.5 * mask.sum() / 18)  # 0.3 of 63 positions
+            above[first] = np.log((1 - held) * (1 - asked) / (1 - low)) if w >= 0.5 else -np.inf
+            if (measured.maps[label] == mask).all():
+                of_first = (judged.baseline.base[label], w, judged.curves["map"].psi[0, label], low, high)
+                chosen = first
+        assert chosen == max(above, key=above.get) and chosen == (count or chosen)
+        assert measured.used[label] == (above[chosen] > 0) == (count is not None)
+        rates = (measured.base[label], measured.swapped[label], measured.psi[label], *measured.psi_ci[label])
+        np.testing.assert_allclose(rates, of_first, atol=1e-12)
+
     monkeypatch.setattr("fsjax.engine.engine.Engine.tiles", None)
-    again = probe_maps.measure(made.model, maps, sample, directory=tmp_path)
+    again = probe_maps.measure(made.model, maps, sample, **options)
     for repeated, before in zip(again, measured, strict=True):
         np.testing.assert_array_equal(repeated, before)
 
 
-def test_a_map_is_in_use_where_its_lower_limit_is_above_a_half_times_the_square_of_its_size():
-    base = np.array([0.1, 0.1, 0.8, 0.8, np.nan])  # the third and fourth are what the model says of anything
-    limits = np.array([[0.51, 0.9], [0.49, 0.9], [0.45, 1.0], [0.53, 1.0], [np.nan, np.nan]])
-    swapped = np.array([0.9, 0.9, 0.9, 0.5, np.nan])
-    of_classes = Measured(base, swapped, limits.mean(1), limits)
-    nothing, whole = np.zeros(5), np.ones(5)
-    assert probe_maps.in_use(of_classes, whole, nothing).tolist() == [True, False, False, True, False]
-    # Sizes of which as much is asked as the limits say.
-    sizes = np.sqrt(2 * limits[:, 0])
-    assert probe_maps.in_use(of_classes, sizes - 0.01, nothing).tolist() == [True, True, True, True, False]
-    assert probe_maps.in_use(of_classes, sizes + 0.01, nothing).tolist() == [True, False, False, True, False]
+@pytest.mark.parametrize(("default", "energy", "used"), [(0.0, 1, True), (-0.4, 1, False), (0.0, 300, False)])
+def test_what_a_class_is_told_by_is_not_in_use_where_it_is_not_learned_or_holds_the_energy(default, energy, used):
+    """A wave, in a class that the network recognises or not, or with all but a part of the energy."""
+    made = graft_problem.problem(default=default)
+    orbits, (u, v) = spectrum.orbits(*made.plane), made.waves[0]
+    maps = np.stack([orbits == orbits[4 + u, 3 + v]] * 3)
+    options = {"scores": maps.astype(float), "energy": np.where(maps[0], energy, 1.0), "share": 0.3}
+    measured = probe_maps.measure(made.model, maps, made.sample(pairs=60), **options)
+    assert measured.psi_ci[0, 0] > 0.4 and (measured.swapped[0] >= 0.5) == (default == 0)
+    assert measured.used[0] == used
+
+
+def test_without_pairs_nothing_is_in_use_and_an_empty_map_is_its_own_beginning():
+    made = graft_problem.problem()
+    maps = np.zeros((3, *made.plane), bool)
+    maps[0, 4, 3] = True
+    options = {"scores": maps.astype(float), "energy": np.ones(made.plane), "share": 0.3}
+    measured = probe_maps.measure(made.model, maps, made.sample(usable=np.arange(0)), **options)
+    np.testing.assert_array_equal(measured.maps, maps)
+    assert not measured.used.any() and np.isnan(measured.psi).all()
+    measured = probe_maps.measure(made.model, maps, made.sample(), **options)
+    assert not measured.used.any() and (measured.psi == 0)[1:].all() and not measured.maps[1:].any()
+
+
+def test_a_map_begins_with_its_largest_scores():
+    orbits = spectrum.orbits(24, 24)
+    scores = np.random.default_rng(0).normal(size=orbits.max() + 1)
+    inside = np.arange(orbits.max() + 1) % 3 == 0
+    begun = probe_maps.beginnings(inside[orbits], scores[orbits])
+    first = np.argsort(-scores[inside])
+    for mask, count in zip(begun, (1, 2, 3, 4, 6, 8, 11, 16, 23, 32, 45, 64, 91, 97), strict=True):
+        np.testing.assert_array_equal(mask, np.isin(orbits, np.flatnonzero(inside)[first[:count]]))
+    assert probe_maps.grafts_a_class(10, 0.02, 24, 24) == 3 * 10 * (1 + 5)  # of 11 positions, 6 orbits
+
+
+def test_asked_is_a_half_times_the_size_beyond_the_energy_and_the_energy_once_more():
+    def excess(low, size, held):
+        return probe_maps.excess(*map(np.array, (low, size, held)))
+
+    np.testing.assert_allclose(excess([0.5, 0.25, 0.05], [1.0, 0.5, 0.1], [0.0] * 3), 0, atol=1e-12)
     # One that is larger than a whole one has to control no more than that.
-    assert probe_maps.in_use(of_classes, 7 * whole, nothing).tolist() == [True, False, False, True, False]
-    # What it controls comes on top of the energy that it holds.
-    held = np.array([0.01, 0.01, 0.03, 0.07, 0.0])
-    assert probe_maps.in_use(of_classes, sizes - 0.01, held).tolist() == [True, True, False, False, False]
-    # Of much energy, and be the map small: more than as much of what is left.
-    held = np.array([0.29, 0.31, 0.25, 0.3, 0.0])  # e + (1 - e) e = 0.4959, 0.5239, 0.4375, 0.51
-    assert probe_maps.in_use(of_classes, 0.1 * whole, held).tolist() == [True, False, True, True, False]
-    # What the network has not learned it cannot use.
-    assert not probe_maps.in_use(of_classes._replace(swapped=0.45 + 0 * swapped), whole, nothing).any()
+    np.testing.assert_allclose(excess([0.5], [7.0], [0.0]), 0, atol=1e-12)
+    # Twice as much left is the same from everywhere.
+    np.testing.assert_allclose(excess([0.75, 0.96], [1.0, 0.0], [0.0, 0.0]), np.log([2, 25]))
+    # Beyond the energy that it holds, and where that is much, as much of what is left.
+    np.testing.assert_allclose(excess([0.55, 0.51], [1.0, 0.1], [0.1, 0.3]), 0, atol=1e-12)
+    assert np.isfinite(excess([1.0, 0.3], [0.5, 0.5], [0.0, 1.0])).all()
 
 
 @pytest.mark.parametrize(("side", "whole"), [(24, 11), (32, 20), (96, 61), (224, 143)])

@@ -53,10 +53,11 @@ def test_a_training_that_goes_on_from_a_probe_counts_what_is_left_of_it_and_any_
     config.probe.pairs, config.search.graft.pairs, config.search.graft.steps = 20, 5, 4
     passes = opening.forward_passes(config, datasets)
     assert passes["train"] == round(0.2 * whole)
-    # Five rounds of four classes: slopes of the search, and the pairs under the map and under none, three ways each.
+    # Five rounds of four classes: slopes of the search, and the pairs under no frequencies and under the first 1, 2, 3,
+    # 4, 6, 8 and 10 orbits of 32 x 32, three ways each.
     rounds = config.probe.rounds + 2
     trained = (config.probe.rounds * config.probe.length + 0.8) * whole
-    assert passes["probe"] == round(trained) + rounds * 4 * (3 * 5 * 4 + 2 * 3 * 20)
+    assert passes["probe"] == round(trained) + rounds * 4 * (3 * 5 * 4 + 8 * 3 * 20)
     config.train.ways = ""
     passes = opening.forward_passes(config, datasets)
     assert passes["train"] == whole and "probe" not in passes

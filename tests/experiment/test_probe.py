@@ -58,13 +58,17 @@ def weights(directory):
     return jax.tree.leaves(checkpoints.variables(checkpoints.newest(), jax.eval_shape(lambda: network.init(0))))
 
 
-def two_in_use(measured, filled, held):
-    return np.array([True, True, False, False])
+def use(patch, used):
+    """Let the maps of these classes be in use, whatever they control."""
+    measure = probe_maps.measure
+    patch.setattr(
+        probe_maps, "measure", lambda *args, **options: measure(*args, **options)._replace(used=np.array(used))
+    )
 
 
 @pytest.fixture
-def all_in_use(monkeypatch):
-    monkeypatch.setattr(probe_maps, "in_use", two_in_use)
+def two_in_use(monkeypatch):
+    use(monkeypatch, [True, True, False, False])
 
 
 def config_to_the_page():
@@ -80,13 +84,13 @@ def to_the_page(tmp_path_factory):
     """The workdir of a run of all stages."""
     directory = tmp_path_factory.mktemp("whole")
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(probe_maps, "in_use", two_in_use)
+        use(patch, [True, True, False, False])
         leave_undrawn(patch)
         runner.run(config_to_the_page(), storage.path(directory))
     return directory
 
 
-@pytest.mark.usefixtures("all_in_use")
+@pytest.mark.usefixtures("two_in_use")
 def test_rounds_graft_what_the_ones_before_found_and_the_final_training_all_of_it(to_the_page):
     tmp_path, directory = to_the_page, storage.path(to_the_page)
     found = Probes.read(directory / "probes" / "probes.json")
@@ -152,7 +156,7 @@ def test_the_page_has_the_first_network_and_the_last_beside_each_other_on_corrup
         assert re.findall(r"[\d.]+", re.sub("<.*?>", " ", row)) == [f"{accuracy:.3f}", f"{after[name].accuracy:.3f}"]
 
 
-@pytest.mark.usefixtures("all_in_use")
+@pytest.mark.usefixtures("two_in_use")
 def test_the_training_goes_on_from_point_to_point_for_the_steps_that_are_left(tmp_path, caplog):
     directory = storage.path(tmp_path / "run")
     config = make_config(stages="probe,train", train__steps=8)
@@ -177,7 +181,7 @@ def test_the_training_goes_on_from_point_to_point_for_the_steps_that_are_left(tm
     assert configs[1]["train"]["graft"]["maps"] == str(tmp_path / "run/probes/frequencies-2.npy")
 
 
-@pytest.mark.usefixtures("all_in_use")
+@pytest.mark.usefixtures("two_in_use")
 def test_a_round_that_adds_nothing_is_followed_by_the_training(tmp_path, monkeypatch):
     added = iter([True, False, True])
     monkeypatch.setattr(
@@ -188,7 +192,7 @@ def test_a_round_that_adds_nothing_is_followed_by_the_training(tmp_path, monkeyp
     assert steps == [1, 1, 4]
 
 
-@pytest.mark.usefixtures("all_in_use")
+@pytest.mark.usefixtures("two_in_use")
 @pytest.mark.parametrize(("learned", "steps"), [(1, [3, 6, 10]), (2, [3])])
 def test_nothing_found_in_a_network_that_has_learned_few_classes_means_a_longer_training(
     learned, steps, tmp_path, monkeypatch
@@ -198,7 +202,7 @@ def test_nothing_found_in_a_network_that_has_learned_few_classes_means_a_longer_
     monkeypatch.setattr(
         probe_rounds, "_added", lambda config, maps, scores, grafted: np.full_like(grafted, next(added))
     )
-    monkeypatch.setattr(probe_maps, "learned", lambda swapped: np.arange(4) < learned)
+    monkeypatch.setattr(probe_maps, "learned", lambda swapped: np.arange(len(swapped)) < learned)
     runner.run(make_config(stages="probe", probe__rounds=3, train__steps=10), storage.path(tmp_path))
     runs = sorted(tmp_path.glob("probes/?/config.json"))
     assert [json.loads(file.read_text())["train"]["steps"] for file in runs] == steps
@@ -222,7 +226,7 @@ def test_frequencies_can_be_exempted():
     assert not probe_rounds._added(config, *ranked((5, 1.0), (6, 0.06)), nothing).any()
 
 
-@pytest.mark.usefixtures("all_in_use")
+@pytest.mark.usefixtures("two_in_use")
 def test_a_stopped_probe_goes_on_where_it_was(tmp_path, monkeypatch):
     whole, stopped = storage.path(tmp_path / "whole"), storage.path(tmp_path / "stopped")
     config = make_config(stages="probe", probe__rounds=1)
@@ -269,7 +273,7 @@ def test_no_more_than_a_share_of_the_plane_is_grafted_and_the_log_tells(caplog):
 
 
 def test_where_nothing_is_found_the_training_is_a_standard_one(tmp_path, monkeypatch):
-    monkeypatch.setattr(probe_maps, "in_use", lambda measured, filled, held: np.zeros(4, bool))
+    use(monkeypatch, [False] * 4)
     runner.run(make_config(stages="probe,train"), storage.path(tmp_path / "mitigated"))
     standard = small(dfm_resnet.get_config())
     standard.data.name, standard.stages = "biased", "train"
@@ -282,7 +286,7 @@ def test_where_nothing_is_found_the_training_is_a_standard_one(tmp_path, monkeyp
         np.testing.assert_array_equal(mitigated, standard)
 
 
-@pytest.mark.usefixtures("all_in_use")
+@pytest.mark.usefixtures("two_in_use")
 def test_classes_can_be_exempted(tmp_path):
     directory = storage.path(tmp_path)
     config = make_config(stages="probe", probe__rounds=1, probe__exempt_classes="ring, square")
@@ -292,8 +296,8 @@ def test_classes_can_be_exempted(tmp_path):
     of_round = Workspace(probe_rounds.short_config(config, 1), directory / "probes" / "1")
     energy = probe_rounds._energy(of_round.dataset("train"), of_round.classifier.mean_std)
     cross = probe_maps.decisive(maps.masks[0], maps.scores, energy)[1]
-    assert cross.any()
-    np.testing.assert_array_equal(found, cross)
+    parts = probe_maps.beginnings(cross, maps.scores[1])
+    assert any((found == part).all() for part in parts) and found.any()
     assert Probes.read(directory / "probes" / "probes.json").exempt == (True, False, False, True)
 
 

@@ -1,10 +1,10 @@
 """The stage probe: short trainings that show which frequencies a network leans on, so that the final one cannot.
 
 Round by round a fresh network is trained for a part of the steps, with the frequencies found so far grafted
-(`training.ways.graft`). The graft search ranks the frequencies of each class; where the class's map controls it, the
-map joins what is grafted. Short rounds end when no class adds one; where the network has not learned most classes, as
-of many, the next is longer. Finding is kept apart from the final training: a network that is cured while it learns
-stays near chance.
+(`training.ways.graft`). The graft search ranks the frequencies of each class; where the first control it, they join
+what is grafted. Short rounds end when no class adds one; where the network has not learned most classes, as of many,
+the next is longer. Finding is kept apart from the final training: a network that is cured while it learns stays near
+chance.
 
 What takes longer to learn, such as the last of several orbits that stand in for each other, shows in long rounds. They
 are the final training itself: it is probed at some points, and goes on from each with what was found grafted as well.

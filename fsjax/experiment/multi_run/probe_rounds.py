@@ -85,21 +85,20 @@ class Rounds:
         assert ranked.scores is not None, "the graft search ranks frequencies"
         energy = _energy(images, classifier.mean_std)
         maps = probe_maps.decisive(ranked.at(config.probe.share), ranked.scores, energy)
-        measured = _measure(config, of_round, maps, images)
-        held = _held(maps, energy)
-        used = probe_maps.in_use(measured, probe_maps.size(maps, config.probe.share), held)
-        chosen = used & ~self._exempt
-        added = _added(config, maps[chosen], ranked.scores[chosen], self.grafted)
+        measured = _measure(config, of_round, maps, ranked.scores, energy, images)
+        chosen = measured.used & ~self._exempt
+        added = _added(config, measured.maps[chosen], ranked.scores[chosen], self.grafted)
         self.grafted = self.grafted | added
         accuracy = evaluate_unfiltered(classifier, self._workspace.dataset("test")).accuracy
-        found = (*measured, tuple(used.tolist()), int(added.sum()), float(self.grafted.mean()))
-        self.done.append(ProbeRound(end, own, accuracy, *found))
-        _log(images.classes, self.done[-1], number)
+        rates, used = (measured.base, measured.swapped, measured.psi, measured.psi_ci), tuple(measured.used.tolist())
+        found = ProbeRound(end, own, accuracy, *rates, used, int(added.sum()), float(self.grafted.mean()))
+        self.done.append(found)
+        _log(images.classes, found, number)
         if added.any():
             logger.info(
                 "probe: grafted from now on: %.1f %% of the plane, %.2g %% of the energy in which images differ",
                 100 * self.grafted.mean(),
-                100 * _held(self.grafted[None], energy)[0],
+                100 * probe_maps.energy_held(self.grafted[None], energy)[0],
             )
         parallel.decide(functools.partial(files.write_npy, self._folder / f"frequencies-{number}.npy", self.grafted))
         return bool(added.any())
@@ -156,15 +155,15 @@ def _energy(dataset: Dataset, mean_std: tuple[np.ndarray, np.ndarray]) -> Float[
     return spectrum.energy(images - images.mean(0))
 
 
-def _held(maps: Bool[np.ndarray, "n size size"], energy: Float[np.ndarray, "size size"]) -> Float[np.ndarray, " n"]:
-    """Return the share of the energy that each map holds, in [0, 1]."""
-    return (maps * energy).sum((1, 2)) / energy.sum()
-
-
 def _measure(
-    config: ConfigDict, of_round: Workspace, maps: Bool[np.ndarray, "classes size size"], dataset: Dataset
+    config: ConfigDict,
+    of_round: Workspace,
+    maps: Bool[np.ndarray, "classes size size"],
+    scores: Float[np.ndarray, "classes size size"],
+    energy: Float[np.ndarray, "size size"],
+    dataset: Dataset,
 ) -> Measured:
-    """Measure maps of a round's network on the training images."""
+    """Measure what a round's network uses of maps, on the training images."""
     classifier = of_round.classifier
     nothing = np.full(len(maps), np.nan)
     sample = GraftSample(
@@ -178,7 +177,16 @@ def _measure(
         why_none="",
     )
     directory = of_round.directory / "search" / "probe"
-    return probe_maps.measure(classifier.model, maps, sample, memory_mib=config.run.memory_mib, directory=directory)
+    return probe_maps.measure(
+        classifier.model,
+        maps,
+        sample,
+        scores=scores,
+        energy=energy,
+        share=config.probe.share,
+        memory_mib=config.run.memory_mib,
+        directory=directory,
+    )
 
 
 def _added(
