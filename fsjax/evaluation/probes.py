@@ -27,8 +27,10 @@ class ProbeRound:
       own: whether it was a training of its own, and not the final one up to there; None in files of version 2.
       accuracy: of its network on the test images.
       base: q0 of each class, as in `graft_results.Baseline`; NaN here and below without pairs of images.
-      swapped: w of the part of the class's map that `probe_maps.measure` chooses, as in `graft_results.GraftRates`:
-        where it is low, the network has not learned the class, and the round says little of it.
+      positions: how many of the plane are in the part of the class's map that `probe_maps.measure` chooses; None in
+        files of version 4.
+      swapped: w of that part, as in `graft_results.GraftRates`: where it is low, the network has not learned the class,
+        and the round says little of it.
       psi: of the same.
       psi_ci: its 95 % interval.
       used: whether the network uses that part, as `probe_maps.measure` says.
@@ -40,6 +42,7 @@ class ProbeRound:
     own: bool | None
     accuracy: float
     base: Float[np.ndarray, " classes"]
+    positions: Annotated[tuple[int, ...], Length("classes")] | None
     swapped: Float[np.ndarray, " classes"]
     psi: Annotated[Float[np.ndarray, " classes"], _SIGNED]
     psi_ci: Annotated[Float[np.ndarray, "classes 2"], _SIGNED]
@@ -67,7 +70,7 @@ class Probes(ResultFile):
     share: float
     before: dict[str, float] | None
 
-    stage, version = "probe", 4
+    stage, version = "probe", 5
 
     @property
     def cost(self) -> float | None:

@@ -99,6 +99,7 @@ def test_rounds_graft_what_the_ones_before_found_and_the_final_training_all_of_i
     assert len(found.rounds) == 3 and found.share == grafted.mean() == found.rounds[2].share
     assert first.sum() == found.rounds[0].added and grafted.sum() == sum(one.added for one in found.rounds)
     assert (grafted & first == first).all()
+    assert all(0 < size <= 11 for one in found.rounds for size in one.positions)  # 2 % of 24 x 24
     configs = [json.loads((tmp_path / f"probes/{number}/config.json").read_text()) for number in (1, 2, 3)]
     assert [one["train"]["steps"] for one in configs] == [30, 30, 100]
     assert [one["train"]["until"] for one in configs] == [1, 1, 0.7] and [one["seed"] for one in configs] == [1, 2, 3]
@@ -109,6 +110,7 @@ def test_rounds_graft_what_the_ones_before_found_and_the_final_training_all_of_i
     assert starts == [1, 1, 1]
     page = (tmp_path / "report" / "graft" / "index.html").read_text()
     assert "What the training was kept from" in page and page.count("The map of ring in probe") == 3
+    assert page.count(f"] of {found.rounds[0].positions[0]}</span>") > 0
     assert "the training at 70 %" in page and "1.60 times as many images" in page
 
     told = terminal.of_run(directory, "graft", 0.05, 0.6)
@@ -242,7 +244,7 @@ def test_a_stopped_probe_goes_on_where_it_was(tmp_path, monkeypatch):
 
 def test_a_class_that_a_round_has_not_learned_is_named(caplog):
     rates = np.array([0.4, 0.9, np.nan, 0.5])
-    found = ProbeRound(0.3, True, 0.6, rates, rates, rates, np.stack([rates, rates], 1), (False,) * 4, 0, 0.0)
+    found = ProbeRound(0.3, True, 0.6, rates, (2,) * 4, rates, rates, np.stack([rates, rates], 1), (False,) * 4, 0, 0.0)
     probe_rounds._log(("cat", "dog", "eel", "fox"), found, 2)
     assert "network of round 2 recognises fewer than half of the training images of cat, eel, and" in caplog.text
     assert "probe.exempt_classes" in caplog.text
@@ -253,7 +255,7 @@ def test_the_log_tells_of_many_classes_the_maps_of_the_highest_psi(caplog):
     low = np.append(np.linspace(-0.1, 0.45, 12), np.nan)
     psi, one = low + 0.05, np.ones(13)
     used = (False,) * 11 + (True, False)
-    found = ProbeRound(0.3, True, 0.6, one, one, psi, np.stack([low, low + 0.1], 1), used, 8, 0.02)
+    found = ProbeRound(0.3, True, 0.6, one, (2,) * 13, one, psi, np.stack([low, low + 0.1], 1), used, 8, 0.02)
     probe_rounds._log(tuple("abcdefghijklm"), found, 1)
     assert "round 1, accuracy 0.60; 1 of 13 maps in use; psi, the highest lower limit first: l 0.50" in caplog.text
     assert "l 0.50 [0.45, 0.55] in use, k 0.45 [0.40, 0.50], j " in caplog.text

@@ -90,8 +90,19 @@ class Rounds:
         added = _added(config, measured.maps[chosen], ranked.scores[chosen], self.grafted)
         self.grafted = self.grafted | added
         accuracy = evaluate_unfiltered(classifier, self._workspace.dataset("test")).accuracy
-        rates, used = (measured.base, measured.swapped, measured.psi, measured.psi_ci), tuple(measured.used.tolist())
-        found = ProbeRound(end, own, accuracy, *rates, used, int(added.sum()), float(self.grafted.mean()))
+        found = ProbeRound(
+            end,
+            own,
+            accuracy,
+            measured.base,
+            tuple(measured.maps.sum((1, 2)).tolist()),
+            measured.swapped,
+            measured.psi,
+            measured.psi_ci,
+            tuple(measured.used.tolist()),
+            int(added.sum()),
+            float(self.grafted.mean()),
+        )
         self.done.append(found)
         _log(images.classes, found, number)
         if added.any():

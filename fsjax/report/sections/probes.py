@@ -39,6 +39,7 @@ def make(directory: Path, maps: DominantFrequencyMaps, share: float) -> Section:
                     "picture": pictures.mask_picture(of_round[label]),
                     "psi": float(one.psi[label]),
                     "limits": one.psi_ci[label],
+                    "positions": one.positions[label] if one.positions else None,
                     "used": one.used[label],
                 }
                 for one, of_round in zip(found.rounds, of_rounds, strict=True)
