@@ -189,18 +189,22 @@ def test_a_round_that_adds_nothing_is_followed_by_the_training(tmp_path, monkeyp
     monkeypatch.setattr(
         probe_rounds, "_added", lambda config, maps, scores, grafted: np.full_like(grafted, next(added))
     )
+    monkeypatch.setattr(probe_maps, "learned", lambda swapped: np.ones(len(swapped), bool))
     runner.run(make_config(stages="probe", probe__rounds=3), storage.path(tmp_path))
     steps = [json.loads(file.read_text())["train"]["steps"] for file in sorted(tmp_path.glob("probes/?/config.json"))]
     assert steps == [1, 1, 4]
 
 
 @pytest.mark.usefixtures("two_in_use")
-@pytest.mark.parametrize(("learned", "steps"), [(1, [3, 6, 10]), (2, [3])])
-def test_nothing_found_in_a_network_that_has_learned_few_classes_means_a_longer_training(
-    learned, steps, tmp_path, monkeypatch
+@pytest.mark.parametrize(
+    ("learned", "found", "steps"),
+    [(1, [False, True, True, True], [3, 6, 6, 10]), (1, [False, False], [3, 6]), (2, [False], [3])],
+)
+def test_nothing_found_in_a_network_that_has_learned_few_classes_means_longer_trainings(
+    learned, found, steps, tmp_path, monkeypatch
 ):
-    """Of four classes; a training of twice the length is two of the three that there may be."""
-    added = iter([False, True, True])
+    """Fewer than half of four, and they are twice as long."""
+    added = iter(found)
     monkeypatch.setattr(
         probe_rounds, "_added", lambda config, maps, scores, grafted: np.full_like(grafted, next(added))
     )
@@ -208,8 +212,8 @@ def test_nothing_found_in_a_network_that_has_learned_few_classes_means_a_longer_
     runner.run(make_config(stages="probe", probe__rounds=3, train__steps=10), storage.path(tmp_path))
     runs = sorted(tmp_path.glob("probes/?/config.json"))
     assert [json.loads(file.read_text())["train"]["steps"] for file in runs] == steps
-    found = Probes.read(storage.path(tmp_path) / "probes" / "probes.json")
-    assert found.cost == pytest.approx(1.9 if learned == 1 else 1.3)
+    cost = Probes.read(storage.path(tmp_path) / "probes" / "probes.json").cost
+    assert cost == pytest.approx(1 + sum(length for length in steps if length < 10) / 10)
 
 
 def ranked(*scores):
@@ -276,7 +280,7 @@ def test_no_more_than_a_share_of_the_plane_is_grafted_and_the_log_tells(caplog):
 
 def test_where_nothing_is_found_the_training_is_a_standard_one(tmp_path, monkeypatch):
     use(monkeypatch, [False] * 4)
-    runner.run(make_config(stages="probe,train"), storage.path(tmp_path / "mitigated"))
+    runner.run(make_config(stages="probe,train", probe__rounds=1), storage.path(tmp_path / "mitigated"))
     standard = small(dfm_resnet.get_config())
     standard.data.name, standard.stages = "biased", "train"
     standard.train.learning_rate = make_config().train.learning_rate

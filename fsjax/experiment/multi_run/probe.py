@@ -3,8 +3,8 @@
 Round by round a fresh network is trained for a part of the steps, with the frequencies found so far grafted
 (`training.ways.graft`). The graft search ranks the frequencies of each class; where the first control it, they join
 what is grafted. Short rounds end when no class adds one; where the network has not learned most classes, as of many,
-the next is longer. Finding is kept apart from the final training: a network that is cured while it learns stays near
-chance.
+the next ones are longer. Finding is kept apart from the final training: a network that is cured while it learns stays
+near chance.
 
 What takes longer to learn, such as the last of several orbits that stand in for each other, shows in long rounds. They
 are the final training itself: it is probed at some points, and goes on from each with what was found grafted as well.
@@ -33,13 +33,15 @@ logger = logging.getLogger(__name__)
 
 # The share of the classes that a training has to have learned for what it does not show to say anything.
 _LEARNED = 0.5
+# Lengths of the trainings after one that has learned too little.
+_LONGER = 2
 
 FIELDS: Table = {
     "rounds": (3, "short trainings at most, each under what the ones before have found"),
     "length": (
         0.3,
         "their length, as a share of the training's; after one that finds nothing, and has learned fewer than half of "
-        "the classes, twice as long, which counts as two",
+        "the classes, twice as long",
     ),
     "points": (
         (0.5, 0.7, 0.85),
@@ -113,21 +115,20 @@ def _run(workspace: Workspace) -> None:
         logger.info("probe: no class is controlled by a map of %g %%; nothing is grafted", 100 * config.probe.share)
 
 
-def _train_short(rounds: Rounds, left: int) -> None:
-    """Probe fresh networks after short trainings, until one that has learned the classes adds nothing.
+def _train_short(rounds: Rounds, count: int) -> None:
+    """Probe fresh networks after short trainings, until one that was long enough to learn the classes adds nothing.
 
     Args:
       rounds: none so far.
-      left: how many trainings of one length there may be; one of twice the length counts as two.
+      count: how many there may be.
     """
     lengths = 1
-    while lengths <= left:
-        left -= lengths
+    for _ in range(count):
         if rounds.train_anew(lengths):
             continue
-        if probe_maps.learned(rounds.done[-1].swapped).mean() >= _LEARNED:
+        if lengths == _LONGER or probe_maps.learned(rounds.done[-1].swapped).mean() >= _LEARNED:
             return
-        lengths *= 2
+        lengths = _LONGER
 
 
 def _before(workspace: Workspace) -> dict[str, float]:
