@@ -23,6 +23,7 @@ from jaxtyping import Bool, Float, Int
 from fsjax.engine.model import Model
 from fsjax.evaluation import grafts, influence, verdict
 from fsjax.evaluation.grafts import GRAFTS_A_PAIR, GraftSample
+from fsjax.evaluation.influence import Outcomes
 from fsjax.fourier import masks, spectrum
 from fsjax.runtime import parallel
 from fsjax.runtime.partial_results import PartialResults
@@ -156,19 +157,24 @@ def measure(
             if len(drawn):
                 begun = beginnings(maps[label], scores[label])
                 of_class = grafts.ClassGrafts(engine, sample, label, drawn, partial_results, progress)
-                outcomes = of_class.under("beginnings", begun)
-                influences, swapped = influence.measure(outcomes), outcomes.swapped.mean(-1)
-                low, high = np.clip(influences.interval().T, -1, 1)
-                above = np.where(learned(swapped), excess(low, size(begun, share), energy_held(begun, energy)), -np.inf)
-                best = above.argmax()
-                of_best = (rates[best] for rates in (swapped, influences.psi.clip(-1, 1), low, high))
-                values[label] = best, above[best] > 0, outcomes.base.mean(), *of_best
+                asked = size(begun, share), energy_held(begun, energy)
+                values[label] = _best(of_class.under("beginnings", begun), *asked)
             progress.skip(done - progress.count)
     best, used, base, swapped, psi, *limits = parallel.merge(values).T
     parts = np.stack(
         [beginnings(maps[label], scores[label])[-1 if np.isnan(one) else int(one)] for label, one in enumerate(best)]
     )
     return Measured(parts, used == 1, base, swapped, psi, np.stack(limits, axis=1))
+
+
+def _best(outcomes: Outcomes, sizes: Float[np.ndarray, " n"], held: Float[np.ndarray, " n"]) -> Float[np.ndarray, " 7"]:
+    """Return which of n masks has the largest excess, whether it is above 0, q0, and w, psi and its limits of that."""
+    influences, swapped = influence.measure(outcomes), outcomes.swapped.mean(-1)
+    psi, low, high = np.clip([influences.psi, *influences.interval().T], -1, 1)
+    above = np.where(learned(swapped), excess(low, sizes, held), -np.inf)
+    best = above.argmax()
+    of_best = (rates[best] for rates in (swapped, psi, low, high))
+    return np.array([best, above[best] > 0, outcomes.base.mean(), *of_best])
 
 
 def excess(
