@@ -97,15 +97,14 @@ def beginnings(
       chosen: the map, constant on orbits; an empty one has one beginning, itself.
       scores: read at an orbit's first member.
     """
-    inside = spectrum.per_orbit(chosen)
-    order = np.argsort(-np.where(inside, spectrum.per_orbit(scores), -np.inf), kind="stable")
-    return (order.argsort() < _counts(int(inside.sum()))[:, None])[:, spectrum.orbits(*chosen.shape)]
+    ranks = masks.ranks(chosen, scores)
+    return (ranks < _counts(int(np.isfinite(ranks).sum()))[:, None])[:, spectrum.orbits(*chosen.shape)]
 
 
 def grafts_a_class(pairs: int, share: float, height: int, width: int) -> int:
     """Return how many grafts of so many pairs `measure` makes at most for a class whose map keeps a share."""
     orbits = (masks.budget(share, height, width) + 1) // 2
-    return GRAFTS_A_PAIR * pairs * (1 + len(_counts(orbits)))
+    return _grafts(pairs, orbits)
 
 
 def measure(
@@ -149,8 +148,7 @@ def measure(
     values = np.full((count, 7), np.nan)
     mine = parallel.share(count)
     own = range(count)[mine]
-    counts = spectrum.per_orbit(maps[mine]).sum(1).tolist()
-    of_each = [GRAFTS_A_PAIR * sample.pairs * (1 + len(_counts(n))) for n in counts]
+    of_each = [_grafts(sample.pairs, orbits) for orbits in spectrum.per_orbit(maps[mine]).sum(1).tolist()]
     with Progress("probe grafts", sum(of_each), "grafts") as progress:
         for label, done in zip(own, np.cumsum(of_each).tolist(), strict=True):
             drawn = sample.draw(label)
@@ -158,12 +156,12 @@ def measure(
                 begun = beginnings(maps[label], scores[label])
                 of_class = grafts.ClassGrafts(engine, sample, label, drawn, partial_results, progress)
                 asked = size(begun, share), energy_held(begun, energy)
-                values[label] = _best(of_class.under("beginnings", begun), *asked)
+                best, *of_best = _best(of_class.under("beginnings", begun), *asked)
+                values[label] = spectrum.per_orbit(begun[int(best)]).sum(), *of_best
             progress.skip(done - progress.count)
-    best, used, base, swapped, psi, *limits = parallel.merge(values).T
-    parts = np.stack(
-        [beginnings(maps[label], scores[label])[-1 if np.isnan(one) else int(one)] for label, one in enumerate(best)]
-    )
+    first, used, base, swapped, psi, *limits = parallel.merge(values).T
+    first = np.where(np.isnan(first), np.inf, first)  # the whole map without pairs
+    parts = (masks.ranks(maps, scores) < first[:, None])[:, spectrum.orbits(*energy.shape)]
     return Measured(parts, used == 1, base, swapped, psi, np.stack(limits, axis=1))
 
 
@@ -221,6 +219,11 @@ def energy_held(
 def learned(swapped: Float[np.ndarray, " n"]) -> Bool[np.ndarray, " n"]:
     """Return whether a network recognises at least half of a class's images; else psi tells of what it says anyway."""
     return swapped >= _RECOGNISED
+
+
+def _grafts(pairs: int, orbits: int) -> int:
+    """Return how many grafts of so many pairs the beginnings of a map of so many orbits take, and the empty map."""
+    return GRAFTS_A_PAIR * pairs * (1 + len(_counts(orbits)))
 
 
 def _counts(orbits: int) -> Int[np.ndarray, " n"]:

@@ -20,6 +20,8 @@ Examples:
   [9, 8, 9, 8]
   >>> ranked = np.stack([scores, -scores])
   >>> of_classes = np.stack([masks.best_orbits(plane, 9) for plane in ranked])
+  >>> masks.ranks(of_classes, ranked).min(-1).tolist()
+  [0.0, 0.0]
   >>> [int(masks.union(of_classes, ranked, positions).sum()) for positions in (8, 64)]
   [8, 18]
   >>> bits = masks.PackedOnce(2, lambda start, stop: of_classes[start:stop])(0, 2)
@@ -99,6 +101,22 @@ def within_share(scores: Float[np.ndarray, "height width"], share: float) -> Boo
     return best_orbits(scores, budget(share, *scores.shape))
 
 
+def ranks(
+    masks: Bool[np.ndarray, "*batch height width"], scores: Float[np.ndarray, "*batch height width"]
+) -> Float[np.ndarray, "*batch orbits"]:
+    """Return the rank of each orbit in a mask by its score, 0 for the largest, and infinity outside.
+
+    Equal scores go in orbit order.
+
+    Args:
+      masks: constant on orbits.
+      scores: read at an orbit's first member.
+    """
+    inside = spectrum.per_orbit(masks)
+    order = np.argsort(-np.where(inside, spectrum.per_orbit(scores), -np.inf), axis=-1, kind="stable")
+    return np.where(inside, order.argsort(-1), np.inf)
+
+
 def union(
     masks: Bool[np.ndarray, "masks height width"], scores: Float[np.ndarray, "masks height width"], positions: int
 ) -> Bool[np.ndarray, "height width"]:
@@ -111,9 +129,7 @@ def union(
       scores: of each mask's frequencies, read at an orbit's first member; larger = earlier.
       positions: that the union has at most.
     """
-    plane, inside = masks.shape[1:], spectrum.per_orbit(masks)
-    order = np.argsort(-np.where(inside, spectrum.per_orbit(scores), -np.inf), axis=-1, kind="stable")
-    best_rank = np.where(inside, order.argsort(-1), np.inf).min(0, initial=np.inf)
+    plane, best_rank = masks.shape[1:], ranks(masks, scores).min(0, initial=np.inf)
     held = int(masks.any(0).sum())
     return best(-best_rank, spectrum.orbit_sizes(*plane), min(positions, held))[spectrum.orbits(*plane)]
 
