@@ -80,9 +80,14 @@ def test_the_page_of_results_says_what_the_published_rows_say():
     for kind, seeds, share, worst in probes:
         line = of(kind, "probe")
         assert (line.seeds, f"{line.share:.3f}", f"{line.worst:.3f}") == (seeds.count(",") + 1, share, worst), kind
-    header, *ways = re.findall(r"^\| (?:way|`[\w ]+`) \|(?: (?:`\w+`|[\d.]+) \|){6}$", page, re.M)
+    cell = r" (?:`\w+`|[\d.]+(?: \([\d.]+\))?) \|"
+    header, *ways = re.findall(rf"^\| (?:way|`[\w ]+`) \|(?:{cell}){{8}}$", page, re.M)
     kinds = re.findall(r"`(\w+)`", header)
-    assert len(kinds) == 6 and len(ways) == 10
+    assert len(kinds) == 8 and len(ways) == 10
     for row in ways:
         way, *shares = [cell.strip(" `") for cell in row.strip("|").split("|")]
-        assert shares == [f"{of(kind, way).share:.3f}" for kind in kinds], way
+        assert shares == [share_and_worst(of(kind, way)) for kind in kinds], way
+
+
+def share_and_worst(line):
+    return f"{line.share:.3f}" + (f" ({line.worst:.3f})" if line.seeds > 1 else "")
