@@ -163,7 +163,7 @@ def sets() -> Iterator[BiasedSet]:
     if len(silhouettes) > len(CHANNELS) or min(silhouettes, default=2) < 2:
         raise app.UsageError(f"--silhouettes: got {silhouettes}; expected 1 to {len(CHANNELS)} numbers of 2 or more")
     if "cue" in KINDS_RUN.value and (ROOT.value or silhouettes):
-        raise app.UsageError("--kinds: got cue, which has the shapes of an image without --root and --silhouettes")
+        raise app.UsageError("--kinds: got cue, which needs shapes; expected others with --root or --silhouettes")
     for kind in KINDS_RUN.value:
         for seed in map(int, SEEDS.value):
             yield BiasedSet(kind, SIZE.value, seed, ROOT.value, STRENGTH.value, SHAPES.value, silhouettes)
