@@ -96,6 +96,8 @@ def test_partial_results_of_another_program_are_not_taken(tmp_path):
         fsjax.save_model(file, lambda x, model=model, sign=sign: sign * model(x), image_size=24, mean_std=MEAN_STD)
         config = of(file, stages="train")
         runner.run(config, tmp_path / name)
-        problem = search.problem(Workspace(config, tmp_path / name), 0)
-        params.append(problem.partial_results({"items": 1}).layout["model"])
+        workspace = Workspace(config, tmp_path / name)
+        with workspace.metrics:
+            problem = search.problem(workspace, 0)
+            params.append(problem.partial_results({"items": 1}).layout["model"])
     assert params[0] != params[1]
