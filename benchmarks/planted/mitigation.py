@@ -86,8 +86,7 @@ def reused(config: ConfigDict, data: BiasedSet) -> ConfigDict:
     """Return that of a fresh training, as long as probe's final one, that grafts what probe found."""
     run("probe", probe, data)
     file, config.seed = directory_of("probe", data) / "probes" / "frequencies.npy", data.seed + 100
-    if np.load(file).any():
-        config.train.ways, config.train.graft.maps = "graft", str(file)
+    config.train.ways, config.train.graft.maps = "graft", str(file)
     return config
 
 

@@ -38,7 +38,7 @@ def read(text: str, size: int, field: str = FIELD) -> Bool[np.ndarray, "{size} {
     """
     if not text:
         return None
-    mask = _from_file(storage.path(text), size, field) if file_of(text) else _from_range(text, size, field)
+    mask = from_file(storage.path(text), size, field) if file_of(text) else _from_range(text, size, field)
     if not mask.any():
         raise InputError(f"{field}: {text!r} keeps nothing of {size} x {size} frequencies; {_ACCEPTED}")
     return mask
@@ -67,7 +67,8 @@ def _from_range(text: str, size: int, field: str) -> Bool[np.ndarray, "{size} {s
     return (radius >= least - _ROUNDING) & (radius <= most + _ROUNDING)
 
 
-def _from_file(file: Path, size: int, field: str) -> Bool[np.ndarray, "{size} {size}"]:
+def from_file(file: Path, size: int, field: str) -> Bool[np.ndarray, "{size} {size}"]:
+    """Return the frequencies of a file, which may be none, as `read` does; raise InputError as that says."""
     mask = np.array(files.map_npy(file))
     if mask.dtype != bool or mask.shape != (size, size):
         shape = " x ".join(map(str, mask.shape)) or "one number"

@@ -26,7 +26,7 @@ def of_run(directory: Path, method: str, share: float, threshold: float) -> str:
 def kept_from(found: Probes, accuracy: float) -> str:
     """Return what the training was kept from by its probes, and the accuracy before and after."""
     if not found.share:
-        return "Nothing was kept from the training: no class's map was in use in its probe."
+        return "Nothing was kept from the training: no class's map was in use in its probes."
     return (
         f"Kept from the training: {share_text(found.share)} of the plane, found in {len(found.rounds)} probes. "
         f"Accuracy on the test images: {found.rounds[0].accuracy:.2f} in the first probe, {accuracy:.2f} now."

@@ -8,6 +8,7 @@ near chance.
 
 What takes longer to learn, such as the last of several orbits that stand in for each other, shows in long rounds. They
 are the final training itself: it is probed at some points, and goes on from each with what was found grafted as well.
+That is so where short trainings find nothing, too: of two networks one may learn the true cue, and one the shortcut.
 """
 
 import logging
@@ -45,8 +46,7 @@ FIELDS: Table = {
     ),
     "points": (
         (0.5, 0.7, 0.85),
-        "where the short trainings find something: shares of the training after which it is probed itself, and goes "
-        "on under what was found",
+        "shares of the training after which it is probed itself, and goes on under what was found",
     ),
     "share": (0.02, "share of the plane that a class's map keeps"),
     "max_share": (
@@ -102,7 +102,7 @@ def _run(workspace: Workspace) -> None:
     exempt = _exempt(config, dataset.classes)
     rounds = Rounds(workspace, exempt)
     _train_short(rounds, config.probe.rounds)
-    for point in config.probe.points if rounds.grafted.any() else ():
+    for point in config.probe.points:
         rounds.train_on(point)
     before = _before(workspace) if "ood" in config.stages.split(",") else None
     share = float(rounds.grafted.mean())

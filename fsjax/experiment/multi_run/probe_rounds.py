@@ -65,14 +65,15 @@ class Rounds:
 
     def train_on(self, end: float) -> None:
         """Probe the final training at a share of it, to which it goes on from the last such point."""
+        assert self._before is not None, "short trainings come first"
         one = point_config(self._workspace.config, len(self.done) + 1, end, self._before, self.point)
         self._probe(one, end, f"the final training up to {end:.0%}", own=False)
         self.point = self._folder / str(len(self.done))
 
     @property
     def _before(self) -> Path | None:
-        """The file of what is grafted; None where nothing is."""
-        return self._folder / f"frequencies-{len(self.done)}.npy" if self.grafted.any() else None
+        """The file of what is grafted, which may be nothing; None before the first round."""
+        return self._folder / f"frequencies-{len(self.done)}.npy" if self.done else None
 
     def _probe(self, one: ConfigDict, end: float, what: str, *, own: bool = True) -> bool:
         """Train, search and measure a network, and return whether its maps add anything to what is grafted."""
@@ -131,18 +132,18 @@ def short_config(config: ConfigDict, number: int, grafted: Path | None = None, l
     return one
 
 
-def point_config(config: ConfigDict, number: int, end: float, grafted: Path | None, start: Path | None) -> ConfigDict:
-    """Return the config of a round's run that is the final training up to a point.
+def point_config(config: ConfigDict, number: int, end: float, grafted: Path, start: Path | None) -> ConfigDict:
+    """Return the config of a round's run that is the final training up to a point, of the same seed.
 
     Args:
       config: of the experiment.
       number: of the round, from 1.
       end: the point, as a share of the training.
-      grafted: file of the frequencies that are grafted; None = none are.
+      grafted: file of the frequencies that are grafted.
       start: workdir of the run up to the point before; None = this is the first.
     """
     one = _round_config(config, number, grafted)
-    one.train.until, one.train.graft.start = end, str(start or "")
+    one.seed, one.train.until, one.train.graft.start = config.seed, end, str(start or "")
     return one
 
 

@@ -73,7 +73,7 @@ def make_graft(mask: Bool[np.ndarray, "height width"]) -> Transform:
 
 
 def read_mask(options: ConfigDict, size: int, directory: Path | None) -> Bool[np.ndarray, "size size"]:
-    """Return the frequencies that train.graft.maps names, centred; none where the probes found none.
+    """Return the frequencies that train.graft.maps names, centred; a file of probes that found none has none.
 
     Args:
       options: config.train.
@@ -90,6 +90,8 @@ def read_mask(options: ConfigDict, size: int, directory: Path | None) -> Bool[np
         file = _file(options, directory)
         assert file is not None, "the probes leave a file"
         return np.array(files.map_npy(file))
+    if file := frequencies.file_of(named):
+        return frequencies.from_file(file, size, FIELD)
     if not frequencies.are_named(named):
         return np.asarray(map_file.read_masks("graft", options.graft, size).any(0))
     mask = frequencies.read(named, size, FIELD)
