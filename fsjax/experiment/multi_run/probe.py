@@ -118,17 +118,21 @@ def _run(workspace: Workspace) -> None:
 def _train_short(rounds: Rounds, count: int) -> None:
     """Probe fresh networks after short trainings, until one that was long enough to learn the classes adds nothing.
 
+    The first one may add nothing because it has learned the true cue, by chance, or too little; the second one has to
+    say the same.
+
     Args:
       rounds: none so far.
       count: how many there may be.
     """
     lengths = 1
-    for _ in range(count):
+    for number in range(count):
         if rounds.train_anew(lengths):
             continue
-        if lengths == _LONGER or probe_maps.learned(rounds.done[-1].swapped).mean() >= _LEARNED:
+        few = probe_maps.learned(rounds.done[-1].swapped).mean() < _LEARNED
+        if lengths == _LONGER or (number and not few):
             return
-        lengths = _LONGER
+        lengths = _LONGER if few else 1
 
 
 def _before(workspace: Workspace) -> dict[str, float]:
