@@ -184,15 +184,15 @@ def test_the_training_goes_on_from_point_to_point_for_the_steps_that_are_left(tm
 
 
 @pytest.mark.usefixtures("two_in_use")
-def test_a_round_that_adds_nothing_is_followed_by_the_training(tmp_path, monkeypatch):
-    added = iter([True, False, True])
+def test_rounds_that_add_nothing_are_followed_by_the_training(tmp_path, monkeypatch):
+    added = iter([True, False, False, True])
     monkeypatch.setattr(
         probe_rounds, "_added", lambda config, maps, scores, grafted: np.full_like(grafted, next(added))
     )
     monkeypatch.setattr(probe_maps, "learned", lambda swapped: np.ones(len(swapped), bool))
-    runner.run(make_config(stages="probe", probe__rounds=3), storage.path(tmp_path))
+    runner.run(make_config(stages="probe", probe__rounds=4), storage.path(tmp_path))
     steps = [json.loads(file.read_text())["train"]["steps"] for file in sorted(tmp_path.glob("probes/?/config.json"))]
-    assert steps == [1, 1, 4]
+    assert steps == [1, 1, 1, 4]
 
 
 @pytest.mark.usefixtures("two_in_use")
@@ -218,10 +218,10 @@ def test_nothing_found_in_a_network_that_has_learned_few_classes_means_longer_tr
 
 @pytest.mark.usefixtures("two_in_use")
 @pytest.mark.parametrize(
-    ("found", "steps"), [([False, True, False, True], [3, 3, 3, 10]), ([False, False, True], [3, 3, 10])]
+    ("found", "steps"), [([False, True, False, False], [3, 3, 3, 10]), ([False, False, True], [3, 3, 10])]
 )
-def test_a_second_network_is_asked_where_the_first_finds_nothing(found, steps, tmp_path, monkeypatch):
-    """The first may have learned the true cue by chance, and the final one the shortcut."""
+def test_short_trainings_end_when_two_in_a_row_add_nothing(found, steps, tmp_path, monkeypatch):
+    """One may have learned the true cue by chance, and the final network learns the shortcut."""
     added = iter(found)
     monkeypatch.setattr(
         probe_rounds, "_added", lambda config, maps, scores, grafted: np.full_like(grafted, next(added))

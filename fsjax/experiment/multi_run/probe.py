@@ -2,13 +2,13 @@
 
 Round by round a fresh network is trained for a part of the steps, with the frequencies found so far grafted
 (`training.ways.graft`). The graft search ranks the frequencies of each class; where the first control it, they join
-what is grafted. Short rounds end when no class adds one; where the network has not learned most classes, as of many,
-the next ones are longer. Finding is kept apart from the final training: a network that is cured while it learns stays
-near chance.
+what is grafted. Short rounds end when two in a row add nothing, since of two networks one may learn the true cue, and one the shortcut;
+where the network has not learned most classes, as of many, the next ones are longer. Finding is kept apart from the
+final training: a network that is cured while it learns stays near chance.
 
 What takes longer to learn, such as the last of several orbits that stand in for each other, shows in long rounds. They
 are the final training itself: it is probed at some points, and goes on from each with what was found grafted as well.
-That is so where short trainings find nothing, too: of two networks one may learn the true cue, and one the shortcut.
+That is so where short trainings find nothing, too.
 """
 
 import logging
@@ -116,23 +116,22 @@ def _run(workspace: Workspace) -> None:
 
 
 def _train_short(rounds: Rounds, count: int) -> None:
-    """Probe fresh networks after short trainings, until one that was long enough to learn the classes adds nothing.
+    """Probe fresh networks after short trainings, until two in a row add nothing.
 
-    The first one may add nothing because it has learned the true cue, by chance, or too little; the second one has to
-    say the same.
+    One may add nothing because it has learned the true cue, by chance. Where it has learned too little, the next ones
+    are longer.
 
     Args:
       rounds: none so far.
       count: how many there may be.
     """
-    lengths = 1
-    for number in range(count):
-        if rounds.train_anew(lengths):
-            continue
-        few = probe_maps.learned(rounds.done[-1].swapped).mean() < _LEARNED
-        if lengths == _LONGER or (number and not few):
+    lengths, in_a_row = 1, 0
+    for _ in range(count):
+        in_a_row = 0 if rounds.train_anew(lengths) else in_a_row + 1
+        if in_a_row == 2:
             return
-        lengths = _LONGER if few else 1
+        if in_a_row and probe_maps.learned(rounds.done[-1].swapped).mean() < _LEARNED:
+            lengths = _LONGER
 
 
 def _before(workspace: Workspace) -> dict[str, float]:
