@@ -2,9 +2,9 @@
 
 Round by round a fresh network is trained for a part of the steps, with the frequencies found so far grafted
 (`training.ways.graft`). The graft search ranks the frequencies of each class; where the first control it, they join
-what is grafted. Short rounds end when two in a row add nothing, since of two networks one may learn the true cue, and one the shortcut;
-where the network has not learned most classes, as of many, the next ones are longer. Finding is kept apart from the
-final training: a network that is cured while it learns stays near chance.
+what is grafted. Short rounds end when two in a row add nothing, since of two networks one may learn the true cue, and
+one the shortcut; where the network has not learned most classes, as of many, the next ones are longer. Finding is kept
+apart from the final training: a network that is cured while it learns stays near chance.
 
 What takes longer to learn, such as the last of several orbits that stand in for each other, shows in long rounds. They
 are the final training itself: it is probed at some points, and goes on from each with what was found grafted as well.
