@@ -65,7 +65,7 @@ PER_CLASS = flags.DEFINE_integer("per_class", 1500, "Training images of each cla
 # Images of each class to validate on, and to test on, over the shapes of an image or a channel's silhouettes.
 TESTED = 300
 SEVERITY, ATTACK = 2, "fgsm:2/255"
-# Images that probe trains on, over those of its final training, at most.
+# Images that probe trains on, over those of its final training, at most, but where short trainings have to be longer.
 COST = 1.9
 
 
