@@ -9,8 +9,9 @@ The stage probe trains networks for a part of the steps, each a run of its own i
 grafts which few frequencies control a class. The final training gives each image these frequencies of another one
 (train.ways=graft), so they tell nothing of the label; it is probed itself at probe.points. Then it is searched anew and
 judged as any run, and tried on corruptions and under an attack. Cost, in images that are trained on: at most 1 +
-probe.rounds x probe.length times a standard training. A class whose true cue is a few fixed frequencies would lose it,
-which the data cannot tell: config.probe.exempt_classes spares it.
+probe.rounds x probe.length times a standard training, or 2.5 times where few classes are learned so early and the next
+short trainings are longer. A class whose true cue is a few fixed frequencies would lose it, which the data cannot tell:
+config.probe.exempt_classes spares it.
 """
 
 from ml_collections import ConfigDict
