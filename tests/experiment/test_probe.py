@@ -198,7 +198,7 @@ def test_rounds_that_add_nothing_are_followed_by_the_training(tmp_path, monkeypa
 @pytest.mark.usefixtures("two_in_use")
 @pytest.mark.parametrize(
     ("learned", "found", "steps"),
-    [(1, [False, True, True, True], [3, 6, 6, 10]), (1, [False] * 3, [3, 6, 10])],
+    [(1, [False, True, True, True], [3, 6, 6, 10]), (1, [False] * 3, [3, 6, 10]), (2, [False] * 3, [3, 3, 10])],
 )
 def test_nothing_found_in_a_network_that_has_learned_few_classes_means_longer_trainings(
     learned, found, steps, tmp_path, monkeypatch
