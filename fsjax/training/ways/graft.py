@@ -86,11 +86,7 @@ def read_mask(options: ConfigDict, size: int, directory: Path | None) -> Bool[np
     named = options.graft.maps
     if not named:
         raise InputError(f"{FIELD}: got ''; expected {_ACCEPTED}, with the way graft")
-    if named == PROBE:
-        file = _file(options, directory)
-        assert file is not None, "the probes leave a file"
-        return np.array(files.map_npy(file))
-    if file := frequencies.file_of(named):
+    if file := _file(options, directory) if named == PROBE else frequencies.file_of(named):
         return frequencies.from_file(file, size, FIELD)
     if not frequencies.are_named(named):
         return np.asarray(map_file.read_masks("graft", options.graft, size).any(0))
