@@ -184,30 +184,19 @@ def test_the_training_goes_on_from_point_to_point_for_the_steps_that_are_left(tm
 
 
 @pytest.mark.usefixtures("two_in_use")
-def test_rounds_that_add_nothing_are_followed_by_the_training(tmp_path, monkeypatch):
-    added = iter([True, False, False, True])
-    monkeypatch.setattr(
-        probe_rounds, "_added", lambda config, maps, scores, grafted: np.full_like(grafted, next(added))
-    )
-    monkeypatch.setattr(probe_maps, "learned", lambda swapped: np.ones(len(swapped), bool))
-    runner.run(make_config(stages="probe", probe__rounds=4), storage.path(tmp_path))
-    steps = [json.loads(file.read_text())["train"]["steps"] for file in sorted(tmp_path.glob("probes/?/config.json"))]
-    assert steps == [1, 1, 1, 4]
-
-
-@pytest.mark.usefixtures("two_in_use")
 @pytest.mark.parametrize(
-    ("learned", "found", "steps"),
+    ("rounds", "learned", "found", "steps"),
     [
-        (1, [False, True, True, True], [3, 6, 6, 10]),
-        (1, [False] * 3, [3, 6, 10]),
-        (2, [False] * 3, [3, 3, 10]),
-        (4, [False, True, False, False], [3, 3, 3, 10]),
-        (4, [False, False, True], [3, 3, 10]),
+        (3, 1, [False, True, True, True], [3, 6, 6, 10]),
+        (3, 1, [False] * 3, [3, 6, 10]),
+        (3, 2, [False] * 3, [3, 3, 10]),
+        (3, 4, [False, True, False, False], [3, 3, 3, 10]),
+        (3, 4, [False, False, True], [3, 3, 10]),
+        (4, 4, [True, False, False, True], [3, 3, 3, 10]),
     ],
 )
 def test_short_trainings_end_when_two_in_a_row_add_nothing_and_are_longer_where_few_classes_are_learned(
-    learned, found, steps, tmp_path, monkeypatch
+    rounds, learned, found, steps, tmp_path, monkeypatch
 ):
     """One may have learned the true cue by chance. With fewer than half of four classes they are twice as long."""
     added = iter(found)
@@ -215,7 +204,7 @@ def test_short_trainings_end_when_two_in_a_row_add_nothing_and_are_longer_where_
         probe_rounds, "_added", lambda config, maps, scores, grafted: np.full_like(grafted, next(added))
     )
     monkeypatch.setattr(probe_maps, "learned", lambda swapped: np.arange(len(swapped)) < learned)
-    runner.run(make_config(stages="probe", probe__rounds=3, train__steps=10), storage.path(tmp_path))
+    runner.run(make_config(stages="probe", probe__rounds=rounds, train__steps=10), storage.path(tmp_path))
     runs = sorted(tmp_path.glob("probes/?/config.json"))
     assert [json.loads(file.read_text())["train"]["steps"] for file in runs] == steps
     cost = Probes.read(storage.path(tmp_path) / "probes" / "probes.json").cost
