@@ -38,7 +38,6 @@ from fsjax.search.learned import initial_scores
 # Row name -> (method, images of each class, the method's fields, whether each share has its own search).
 RUNS = {
     "removal": ("removal", 100, {}, False),
-    "adaptive": ("adaptive", 100, {}, False),
     "greedy": ("greedy", 100, {}, False),
     "hierarchical": ("hierarchical", 30, {}, False),
     # Two masks in place of the default three: at most 115,000 forward equivalents for ten classes.

@@ -8,7 +8,7 @@
 Without --root a planted set of four classes is made. The parts:
 
   train           a ResNet-18 with the 3x3 stem, trained by the project's runner; its loop against its bare step
-  search          removal, adaptive, learned, hierarchical and graft on that model; removal against plain passes
+  search          removal, learned, hierarchical and graft on that model; removal against plain passes
   precision       removal scores in TF32 and bfloat16 against those in 'highest', on that model
   large           masked against plain forward passes of a ResNet-18 with the ImageNet stem and a ViT-B/16, 224 pixels
   training_large  the training step of a ResNet-50 and a ViT-B/16, 224 pixels, bfloat16

@@ -1,6 +1,6 @@
 """Measure the peak memory of each search at 224 pixels by number of classes: no search holds the whole result.
 
-python benchmarks/cost/many_classes.py --method=removal,adaptive,hierarchical,learned --classes=250,1000
+python benchmarks/cost/many_classes.py --method=removal,hierarchical,learned --classes=250,1000
 
 Each row is a process that searches this number of classes of random images, two a class, with a small random
 classifier, and saves the maps. Masks and scores of a class are written when the class is done; an array of the result
@@ -32,7 +32,6 @@ SIZE, IMAGES, SHARES = 224, 2, (0.01, 0.05, 0.1, 0.2)
 # The least work that each method accepts, because only memory is measured.
 FIELDS = {
     "removal": {},
-    "adaptive": {"first_images": 8, "exact_sample": 2},
     "hierarchical": {"candidates": "4,4,4,4,4,4"},
     "learned": {"steps": 1, "batch": 1, "restarts": 1, "start": "energy", "judged": 1},
 }

@@ -2,7 +2,7 @@
 
   python benchmarks/planted/recall.py --table                                # every registered method, analytic model
   python benchmarks/planted/recall.py --model=trained --set=single,pair  # trains a small network a set, a minute each
-  python benchmarks/planted/recall.py --method=removal,adaptive --size=32,64
+  python benchmarks/planted/recall.py --method=removal,graft --size=32,64
   python benchmarks/planted/recall.py --seed=0,1,2 --table  # in the table: the mean [the least, the greatest]
 
 Sets (sets.py): planted orbits indicate a class alone, only as whole pairs or triples, or redundantly. Distractors carry

@@ -73,8 +73,7 @@ def _work(config: ConfigDict, stages: list[str], datasets: dict[str, Dataset]) -
 def forward_passes(config: ConfigDict, datasets: dict[str, Dataset]) -> dict[str, int]:
     """Return about how many forward passes of one image a stage takes, where that is known before it runs.
 
-    Searches that end when they have found what they look for have none; `adaptive` has those of exact removal, which
-    are its most.
+    Searches that end when they have found what they look for have none.
     """
     plane, found = (config.data.image_size, config.data.image_size), {}
     if (training := datasets.get("train")) is not None and not config.model.weights:
@@ -104,7 +103,7 @@ def forward_passes(config: ConfigDict, datasets: dict[str, Dataset]) -> dict[str
 
 def _search_passes(options: ConfigDict, counts: np.ndarray, plane: tuple[int, int]) -> int:
     images = int(np.minimum(counts, options.images_per_class or counts).sum())
-    if options.method in ("removal", "removal_compat", "adaptive"):
+    if options.method in ("removal", "removal_compat"):
         return images * (1 + patches.count(*plane, options.patch))
     if options.method == "graft":
         return _graft_passes(options, len(counts))

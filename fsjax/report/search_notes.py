@@ -4,7 +4,6 @@ from collections import Counter
 
 from fsjax.fourier.dfm import WHOLE_PATCHES, DominantFrequencyMaps
 from fsjax.search import SEARCHES, patch_maps
-from fsjax.search.precision_check import in_words
 
 
 def search_notes(maps: DominantFrequencyMaps, share: float) -> list[str]:
@@ -19,17 +18,6 @@ def search_notes(maps: DominantFrequencyMaps, share: float) -> list[str]:
     if maps.method in SEARCHES and SEARCHES[maps.method].whole_patches:
         patch = provenance.get(WHOLE_PATCHES, provenance.get("fields", {}).get("search.patch", 1))
         notes += patch_maps.few(maps.shares, maps.masks.shape[2:], patch)
-    if "adaptive" in provenance:
-        adaptive = provenance["adaptive"]
-        classes = adaptive["classes"]
-        correlations = in_words([of_class["agreement"]["spearman"] for of_class in classes])
-        exact = sum(of_class["went_exact"] for of_class in classes)
-        notes.append(
-            f"The search spent {100 * adaptive['share_of_exact']:.0f} % of the forward passes of exact removal. On "
-            f"{adaptive['sampled']} random patches a class, evaluated exactly, the rank correlation of the estimates "
-            f"with the exact scores was {correlations}, lowest to highest class. {exact} of {len(classes)} classes "
-            "were evaluated exactly, because their sample contradicted the estimates."
-        )
     if "chosen" in provenance:
         index = maps.shares.index(share)
         chosen = Counter(of_class[index] for of_class in provenance["chosen"])

@@ -12,7 +12,6 @@ from fsjax.runtime import config_fields
 from fsjax.runtime.errors import InputError, unknown
 from fsjax.runtime.storage import Path
 from fsjax.search import bootstrap, graft, greedy, imported, patch_maps, removal, removal_compat
-from fsjax.search.adaptive import adaptive
 from fsjax.search.hierarchical import hierarchical
 from fsjax.search.learned import learned
 from fsjax.search.method import Method
@@ -23,7 +22,6 @@ logger = logging.getLogger(__name__)
 SEARCHES = {
     "removal": removal.METHOD,
     "removal_compat": removal_compat.METHOD,
-    "adaptive": adaptive.METHOD,
     "graft": graft.METHOD,
     "greedy": greedy.METHOD,
     "hierarchical": hierarchical.METHOD,
@@ -34,7 +32,7 @@ SEARCHES = {
 
 FIELDS: config_fields.Table = {
     "method": ("removal", ", ".join(SEARCHES)),
-    "patch": (1, "side of the squares of frequencies that are scored as a whole, for removal, adaptive and graft"),
+    "patch": (1, "side of the squares of frequencies that are scored as a whole, for removal and graft"),
     "shares": ((0.01, 0.05, 0.1, 0.2), "shares of the plane that the maps keep"),
     "split": ("train", "images that are searched: train, or test as published"),
     "images_per_class": (100, "0 = all"),

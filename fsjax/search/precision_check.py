@@ -72,11 +72,6 @@ def rank_correlation(scores: np.ndarray, expected: np.ndarray) -> float | None:
     return float(scipy.stats.spearmanr(scores, expected).statistic)
 
 
-def correlation(scores: Float[np.ndarray, " n"], expected: Float[np.ndarray, " n"]) -> float | None:
-    """Return Pearson's correlation, in [-1, 1]; None where one side is constant."""
-    return float(np.corrcoef(scores, expected)[0, 1]) if np.ptp(scores) and np.ptp(expected) else None
-
-
 def top_iou(scores: np.ndarray, expected: np.ndarray) -> float:
     """Return the intersection over union of the best 5 % by either, at least one mask, in [0, 1]."""
     count = max(1, round(TOP_SHARE * len(scores)))

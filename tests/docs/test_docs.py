@@ -147,8 +147,7 @@ def test_the_table_of_fields_has_every_field_with_its_default_and_its_help():
     for line in (
         "| `train.schedule` | `'cosine'` | cosine, plateau, constant |",
         "| `search.images_per_class` | `100` | 0 = all |",
-        "| `search.adaptive.first_images` | "
-        "`64` | for a patch that begins; at most a third of the class, or 16; 32 where all begin |",
+        "| `search.graft.steps` | `8` | points of the path between them where the gradient is taken |",
         "this many pixels and cut out the middle: torchvision's Resize(resize_shorter) + CenterCrop(image_size) |",
         "| `study.seeds` | `'0'` | seeds of each model and variant, separated by commas |",
     ):

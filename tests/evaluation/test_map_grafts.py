@@ -117,7 +117,7 @@ def test_stored_outcomes_are_of_the_same_pairs_and_masks(monkeypatch, tmp_path):
         judged(monkeypatch, config_of(**changes), of, tmp_path, test)["directory"]
         for changes, of, test in [
             *(({}, of, None) for of in (maps, searched, dataclasses.replace(maps, scores=None))),
-            ({}, dataclasses.replace(maps, method="adaptive"), None),
+            ({}, dataclasses.replace(maps, method="graft"), None),
             ({}, dataclasses.replace(maps, masks=~maps.masks, scores=None), None),
             ({}, dataclasses.replace(maps, scores=2 * maps.scores), None),
             ({}, maps, of_others),

@@ -56,11 +56,10 @@ def test_where_nothing_is_to_be_measured_nothing_is_left():
     assert share_grid.shares_of(dataclasses.replace(maps, masks=other), ASKED) == (), "scores of other masks"
 
 
-@pytest.mark.parametrize("method", ["removal", "removal_compat", "adaptive", "greedy", "hierarchical", "learned"])
+@pytest.mark.parametrize("method", ["removal", "removal_compat", "greedy", "hierarchical", "learned"])
 def test_every_method_with_scores_has_its_own_masks_at_its_own_shares(method):
     """Of a model that most frequencies are nothing to, so that many scores are nearly equal."""
     fields = {
-        "adaptive": {"first_images": 8, "exact_sample": 2},
         "greedy": {"tolerance": 0.1},
         "hierarchical": {"candidates": "6,6"},
         "learned": {"steps": 2, "judged": 10},

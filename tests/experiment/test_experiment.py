@@ -163,7 +163,6 @@ def test_the_published_search_in_bfloat16_goes_to_the_report(done, caplog):
 @pytest.mark.parametrize(
     ("method", "fields", "said"),
     [
-        ("adaptive", {"search__adaptive__exact_sample": 4}, "% of the forward passes of exact removal. On 4 "),
         ("greedy", {"search__greedy__tolerance": 0.2}, "Greedy removal kept"),
         ("hierarchical", {"search__hierarchical__candidates": "6,6,6"}, "Candidates of each stage: 6 of patch 6"),
         (
@@ -192,7 +191,7 @@ def test_every_method_goes_from_the_search_to_its_words_in_the_report(done, capl
     with config.unlocked():
         config.search.hierarchical.keep += method != "hierarchical"
         config.search.learned.steps += method != "learned"
-        config.search.patch = 1 if method == "adaptive" else 2
+        config.search.patch = 2
     runner.run(config, done)
     assert all(stage_lines(caplog).values())
 
@@ -269,7 +268,7 @@ def test_one_class_of_grey_images_of_odd_sizes_runs_to_the_report(tmp_path, undr
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"search__method": "remove"}, "search.method: got 'remove'; expected adaptive, graft, greedy"),
+        ({"search__method": "remove"}, "search.method: got 'remove'; expected graft, greedy"),
         (
             {"search__shares": (0.05, 0.0)},
             "search.shares: got 0.0; expected numbers in (0, 1]",

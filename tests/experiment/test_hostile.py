@@ -845,9 +845,7 @@ _UNSTABLE = (
 )
 
 
-@pytest.mark.parametrize(
-    "wrong", [{"adaptive": 3}, {"imported": []}, {"stages": [1]}, {"chosen": [[]]}, *_UNSTABLE], ids=list
-)
+@pytest.mark.parametrize("wrong", [{"imported": []}, {"stages": [1]}, {"chosen": [[]]}, *_UNSTABLE], ids=list)
 def test_a_provenance_of_another_form_is_refused(workspace, wrong):
     maps = dataclasses.replace(hostile_maps(), provenance=wrong)
     said = refused(dfm.read_provenance, "maps.npz", lambda: (search_notes(maps, 0.05), at_share(maps, 0.05)))

@@ -15,7 +15,6 @@ import fsjax
 from fsjax.runtime import parallel
 
 FIELDS = {
-    "adaptive": {"first_images": 16, "exact_sample": 4},
     "hierarchical": {"candidates": "20,20", "resamples": 2},
     "graft": {"pairs": 6, "steps": 4},
     "greedy": {"tolerance": 2.0, "compat": True, "order": str(pathlib.Path(sys.argv[1]).parent / "order.npy")},

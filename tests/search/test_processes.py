@@ -86,18 +86,3 @@ def test_every_method_finds_the_same_maps_in_two_processes(of_methods, method, t
     assert one.masks.any() and one.provenance == two.provenance
     for folder in of_methods:
         assert len(list((folder / method).rglob("task*.npz"))) == tasks
-
-
-def test_processes_of_the_adaptive_search_share_the_work_and_end_with_the_bits_of_one(of_methods):
-    one, two = (dfm.DominantFrequencyMaps.load(folder / "adaptive.npz") for folder in of_methods)
-    np.testing.assert_array_equal(one.scores, two.scores)
-    assert one.provenance == two.provenance
-    shapes_of = [
-        [files.read_npz(file)["values"].T.shape for file in (folder / "adaptive").rglob("block*.npz")]
-        for folder in of_methods
-    ]
-    for shapes in shapes_of:
-        assert sum(masks * images for masks, images in shapes) == one.forward_equivalents - 3 * 100
-    # All 34 patches, but for the four of the exact sample, which were evaluated before.
-    most = [max(masks for masks, _ in shapes) for shapes in shapes_of]
-    assert most == [30, 15], "each process has its share and no more"

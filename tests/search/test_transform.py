@@ -10,7 +10,7 @@ from tests.helpers import greedy_problem
 
 METHODS = (
     *("removal", "removal_compat", "greedy"),
-    *(pytest.param(method, marks=pytest.mark.slow) for method in ("adaptive", "hierarchical", "learned")),
+    *(pytest.param(method, marks=pytest.mark.slow) for method in ("hierarchical", "learned")),
 )
 
 

@@ -4,7 +4,7 @@ import dataclasses
 import pathlib
 from typing import Any
 
-METHODS = ("removal", "adaptive", "learned", "hierarchical", "graft")
+METHODS = ("removal", "learned", "hierarchical", "graft")
 # A search in 'highest' takes several times as long on an accelerator: by default only exact removal.
 IN_HIGHEST = ("removal",)
 
@@ -28,7 +28,7 @@ class Sizes:
     learning_rate: float = _size(0.4, "highest learning rate")
     train_precision: str = _size("bfloat16", "as config.train.precision; float32 is TF32 on NVIDIA's devices")
     round_steps: int = _size(294, "training steps of a round; three epochs of CIFAR-10")
-    images: int = _size(1000, "test images of a class that removal and adaptive search, at most")
+    images: int = _size(1000, "test images of a class that removal searches, at most")
     images_highest: int = _size(100, "the same, in 'highest'")
     gradient_images: int = _size(100, "images of a class that learned and graft search")
     hierarchical_images: int = _size(10, "images of a class that hierarchical searches")
@@ -76,9 +76,6 @@ TOY = Sizes(
     search_options=(
         ("patch", 4),
         ("shares", (0.4,)),
-        ("adaptive.gradient", False),
-        ("adaptive.first_images", 8),
-        ("adaptive.exact_sample", 4),
         ("learned.start", "energy"),
         ("learned.steps", 3),
         ("learned.restarts", 1),

@@ -1,1 +1,0 @@
-"""`adaptive`: removal's top frequencies from a part of its forward passes."""
