@@ -17,7 +17,7 @@ from fsjax.engine.model import Model
 from fsjax.engine.tile import ImageBatch
 from fsjax.evaluation.influence import Outcomes
 from fsjax.fourier import spectrum
-from fsjax.runtime.partial_results import PartialResults
+from fsjax.runtime.partial_results import PartialResults, class_item
 from fsjax.runtime.progress import Progress
 
 # What of a donor's frequencies is grafted beside all of them: their amplitudes, their phases, or zeros.
@@ -149,7 +149,7 @@ class ClassGrafts:
         """Return whether the model says the class of each pair of three groups under each mask."""
         images = GRAFTS_A_PAIR * len(self._pairs)
         values = np.empty((images, len(masks)), np.float32)
-        table = self._partial_results.table(self._label, values, name)
+        table = self._partial_results.table(f"{class_item(self._label)}/{name}", values)
         missing = np.flatnonzero(np.isnan(values).any(0))
         self._progress.skip((len(masks) - len(missing)) * images)
         if len(missing):

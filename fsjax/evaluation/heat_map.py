@@ -86,12 +86,12 @@ def measure(
     of_group = np.empty((classes, waves.count))  # of one group at a time: together they may not fit
     done = 0
     for number, group in enumerate(groups):
-        partial_results.table(number, of_group)
+        partial_results.table(f"group{number:05d}", of_group)
         done += len(group) * int(np.isfinite(of_group).all(0).sum())
     correct = np.zeros_like(of_group)
     with Progress("heat map", waves.count * len(labels), "images", done=done) as progress:
         for number, group in enumerate(groups):
-            table = partial_results.table(number, of_group)
+            table = partial_results.table(f"group{number:05d}", of_group)
             # None goes on to write what another has still to look for.
             of_group[...] = parallel.merge(of_group)
             missing = np.flatnonzero(np.isnan(of_group).any(0))

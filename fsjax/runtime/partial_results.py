@@ -1,4 +1,4 @@
-"""Partial results of a search on disk: what is computed is saved as it goes, and a restart computes only the rest."""
+"""Store partial results on disk as they are computed, so that a restart computes only the rest."""
 
 import hashlib
 import re
@@ -7,39 +7,35 @@ from collections.abc import Callable, Iterable
 
 import jax
 import numpy as np
-from jaxtyping import Float, Int, PyTree
+from jaxtyping import Float, Int, PyTree, Shaped
 
 from fsjax.runtime import files, interrupt, parallel
 from fsjax.runtime.errors import InputError
 from fsjax.runtime.storage import Path
 
-# Of the files, and of the random draws that they rest on: another one's are refused.
-FORMAT = 2
-# Machines differ in memory, and so in the sizes that they choose, by less than this factor.
+# Version of the files and of the random streams behind them; results of another version are refused.
+FORMAT = 3
+# Two machines choose sizes by their memory; the sizes differ by less than this factor.
 _FACTOR = 1000
+_ITEM = r"\w[\w.-]*(/\w[\w.-]*)*"
 
 
 class PartialResults:
-    """The folder of partial results of one search.
+    """A folder of partial results: tables, which fill up, and states, which are replaced.
 
-    A restart keeps the layout, such as the tile size, of the first start. So it repeats the same arithmetic on any
-    number of devices or processes, and the final file equals that of a run that was never stopped. Files are named
-    after their content, never after the process that wrote them, and are written atomically: a kill loses what was
-    computed since the last save, and a damaged file counts as missing.
-
-    A search whose results stay as they are fills tables. One that replaces its state step by step, as
-    search/stepwise.py, starts from `read(name)`; when `is_due()`, and at its end, it calls `write(name, state)` for
-    each state and then `save()`.
+    A restart uses the layout of the first start, such as its tile size. It thus repeats the same arithmetic on any
+    number of devices or processes, and its final file equals the file of an uninterrupted run. Writes are atomic: a
+    kill loses what was computed since the last save, and a damaged file counts as missing.
 
     Args:
-      directory: made on the first write; None = nothing is kept.
-      layout: numbers that the arithmetic depends on, for a search that starts here; the attribute holds those in use.
-      params: of the classifier that is searched.
+      directory: the folder, made on the first write; None stores nothing.
+      layout: numbers that the arithmetic depends on, for a new folder; the attribute holds the layout to use.
+      params: parameters of the model.
       identity: names everything else that the results depend on.
-      save_seconds: between two saves; `on_save` is called after each.
+      save_seconds: time between two saves; `on_save` is called after each.
 
     Raises:
-      InputError: the directory holds the results of another search, another classifier or another version.
+      InputError: the folder holds results of another search, model or version of fsjax.
     """
 
     def __init__(
@@ -52,25 +48,44 @@ class PartialResults:
         save_seconds: int | float = 30,
     ):
         self.directory = directory
-        # One process reads and decides, so that all compute alike and all stop alike.
+        # The main process reads and decides, so that all processes compute alike and stop alike.
         self.layout: dict = parallel.decide(lambda: self._decide(layout, params, identity))
         self.on_save: Callable[[], object] = lambda: None
-        self.unsaved: set[Table] = set()
+        self._tables: set[Table] = set()
+        self._states: dict[str, dict[str, np.ndarray]] = {}
         self._save_seconds, self._saved = save_seconds, time.monotonic()
 
-    def table(self, label: int, values: Float[np.ndarray, "*shape items"], name: str = "") -> "Table":
-        """Return a table over `values`, an array or a view: filled with what the folder holds, and NaN elsewhere.
+    def table(self, item: str, values: Float[np.ndarray, "*shape rows"]) -> "Table":
+        """Return the table of an item, such as "class00003", over `values`, an array or a view.
 
-        `label` is the class, or part of the images, that it belongs to; `name` tells a label's tables and files apart.
+        Stored rows are read into `values`; the other rows become NaN.
         """
-        return Table(self, label, values, name)
+        return Table(self, item, values)
 
-    def folder(self, label: int) -> Path | None:
-        """Return the folder of a class's files; None where nothing is kept."""
-        return self.directory and self.directory / _folder_name(label)
+    def state(self, item: str) -> dict[str, Shaped[np.ndarray, "..."]]:
+        """Return the saved arrays of an item; {} where they are missing or damaged."""
+        return self._read(_checked(item))
 
-    def read(self, name: str) -> dict[str, np.ndarray]:
-        """Return the arrays of a file; none where it is missing or damaged."""
+    def set_state(self, item: str, arrays: dict[str, Shaped[np.ndarray, "..."]]) -> None:
+        """Replace the arrays of an item; the next save writes them."""
+        self._states[_checked(item)] = arrays
+
+    def is_due(self) -> bool:
+        """Return whether the last save was `save_seconds` ago."""
+        return time.monotonic() - self._saved >= self._save_seconds
+
+    def save(self) -> None:
+        """Write the rows and states that were set since the last save; raise InputError where the disk is full."""
+        for table in self._tables:
+            table.save()
+        for item, arrays in self._states.items():
+            self._write(item, arrays)
+        self._tables.clear()
+        self._states.clear()
+        self._saved = time.monotonic()
+        self.on_save()
+
+    def _read(self, name: str) -> dict[str, np.ndarray]:
         if self.directory is None:
             return {}
         try:
@@ -78,25 +93,12 @@ class PartialResults:
         except (FileNotFoundError, InputError):
             return {}
 
-    def write(self, name: str, arrays: dict[str, np.ndarray]) -> None:
-        """Write arrays to a file at once, in place of what was there; raise InputError where it cannot be written."""
+    def _write(self, name: str, arrays: dict[str, np.ndarray]) -> None:
         if self.directory is not None:
             files.write_npz(self.directory / f"{name}.npz", **arrays)
 
-    def is_due(self) -> bool:
-        """Whether the last save is `save_seconds` ago."""
-        return time.monotonic() - self._saved >= self._save_seconds
-
-    def save(self) -> None:
-        """Write what the tables were filled with since the last save."""
-        for table in self.unsaved:
-            table.save()
-        self.unsaved.clear()
-        self._saved = time.monotonic()
-        self.on_save()
-
     def _decide(self, layout: dict, params: PyTree, identity: str) -> dict:
-        """Return the layout to compute with; raise InputError where the one on disk is another search's."""
+        """Return the layout to compute with; raise InputError where the folder belongs to another search."""
         if self.directory is None:
             return layout
         files.remove_leftovers(self.directory)
@@ -120,68 +122,81 @@ class PartialResults:
 
 
 class Table:
-    """Values that are computed item by item, such as the losses of a class under each mask; NaN if not known."""
+    """Values that are computed row by row, such as the losses of a class under each mask; NaN where unknown.
 
-    def __init__(self, store: PartialResults, label: int, values: Float[np.ndarray, "*shape items"], name: str):
-        self.values, self._store, self._label, self._name = values, store, label, name
-        self._unsaved: list[Int[np.ndarray, " items"]] = []
+    Rows lie along the last axis of `values`.
+    """
+
+    def __init__(self, store: PartialResults, item: str, values: Float[np.ndarray, "*shape rows"]):
+        self.values, self._store, self._item = values, store, _checked(item)
+        self._unsaved: list[Int[np.ndarray, " rows"]] = []
         self.values[...] = np.nan
-        folder = store.folder(label)
-        for file in sorted(path.name for path in folder.glob(f"{name}*.npz")) if folder else ():
-            if re.fullmatch(re.escape(name) + r"\d+-\d+\.npz", file):
+        folder = store.directory and store.directory / item
+        for file in sorted(path.name for path in folder.glob("*.npz")) if folder else ():
+            if re.fullmatch(r"\d+-\d+\.npz", file):
                 self._read(file.removesuffix(".npz"))
 
     def fill(
         self,
-        tiles: Iterable[tuple[Int[np.ndarray, " items"], Float[np.ndarray, "*shape items"]]],
+        tiles: Iterable[tuple[Int[np.ndarray, " rows"], Float[np.ndarray, "*shape rows"]]],
         on_tile: Callable[[int], object],
     ) -> None:
-        """Compute items and their values, tile by tile; save as it goes and at the end, even after an error.
+        """Set rows tile by tile; save when it is due and at the end, even after an error.
 
-        `on_tile` is called with the number of items of each tile. Raises Terminated after SIGTERM.
+        `on_tile` is called with the number of rows of each tile.
+
+        Raises:
+          interrupt.Terminated: SIGTERM came; what was computed is saved.
         """
         try:
-            for items, values in tiles:
-                self.set(items, values)
-                on_tile(len(items))
+            for rows, values in tiles:
+                self.set(rows, values)
+                on_tile(len(rows))
                 if self._store.is_due():
                     self._store.save()
                 interrupt.check()
         finally:
             self._store.save()
 
-    def set(self, items: Int[np.ndarray, " items"], values: Float[np.ndarray, "*shape items"]) -> None:
-        """Set the values of items; the next save writes them."""
-        self.values[..., items] = values
-        self._unsaved.append(items)
-        self._store.unsaved.add(self)
+    def set(self, rows: Int[np.ndarray, " rows"], values: Float[np.ndarray, "*shape rows"]) -> None:
+        """Set the values of rows; the next save writes them."""
+        self.values[..., rows] = values
+        self._unsaved.append(rows)
+        self._store._tables.add(self)
 
     def save(self) -> None:
-        """Write what was filled in since the last save; `PartialResults.save` calls this."""
-        items = np.concatenate([np.zeros(0, int), *self._unsaved])
+        """Write the rows that were set since the last save; `PartialResults.save` calls this."""
+        rows = np.concatenate([np.zeros(0, int), *self._unsaved])
         self._unsaved = []
-        if len(items):
-            name = f"{self._name}{items[0]:06d}-{items[-1] + 1:06d}"
-            arrays = {"items": items, "values": self.values[..., items]}
-            self._store.write(f"{_folder_name(self._label)}/{name}", arrays)
+        if len(rows):
+            arrays = {"items": rows, "values": self.values[..., rows]}
+            self._store._write(f"{self._item}/{rows[0]:06d}-{rows[-1] + 1:06d}", arrays)
 
     def _read(self, file: str) -> None:
-        """Take over what a file holds; nothing where it is damaged or does not fit."""
-        arrays = self._store.read(f"{_folder_name(self._label)}/{file}")
-        items, values = arrays.get("items"), arrays.get("values")
-        if items is None or values is None or items.ndim != 1 or items.dtype.kind != "i" or not len(items):
+        """Read the rows of a file; ignore a file that is damaged or does not fit."""
+        arrays = self._store._read(f"{self._item}/{file}")
+        rows, values = arrays.get("items"), arrays.get("values")
+        if rows is None or values is None or rows.ndim != 1 or rows.dtype.kind != "i" or not len(rows):
             return
-        fits = values.shape == (*self.values.shape[:-1], len(items)) and values.dtype.kind == "f"
-        if fits and items.min() >= 0 and items.max() < self.values.shape[-1] and np.isfinite(values).all():
-            self.values[..., items] = values
+        fits = values.shape == (*self.values.shape[:-1], len(rows)) and values.dtype.kind == "f"
+        if fits and rows.min() >= 0 and rows.max() < self.values.shape[-1] and np.isfinite(values).all():
+            self.values[..., rows] = values
 
 
-def _folder_name(label: int) -> str:
+def _checked(item: str) -> str:
+    """Return the name of an item; raise ValueError for a name that is no relative path of plain names."""
+    if not re.fullmatch(_ITEM, item):
+        raise ValueError(f"item: got {item!r}; expected a name such as 'class00003/base'")
+    return item
+
+
+def class_item(label: int) -> str:
+    """Return the item of a class."""
     return f"class{label:05d}"
 
 
 def _are_near(on_disk: dict, layout: dict) -> bool:
-    """Whether the numbers on disk may come from another machine, whose memory is larger or smaller."""
+    """Return whether the numbers on disk may come from a machine with more or less memory."""
     return all(
         type(on_disk[name]) is int and 0 <= on_disk[name] <= _FACTOR * max(1, number)
         for name, number in layout.items()
@@ -190,7 +205,7 @@ def _are_near(on_disk: dict, layout: dict) -> bool:
 
 
 def _digest(params: PyTree) -> str:
-    """SHA-256 of the arrays, in the order of the tree."""
+    """Return the SHA-256 of the arrays, in the order of the tree."""
     digest = hashlib.sha256()
     for leaf in jax.tree.leaves(jax.device_get(params)):
         digest.update(np.ascontiguousarray(leaf).tobytes())

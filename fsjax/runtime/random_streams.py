@@ -1,21 +1,12 @@
-"""Random streams: every use of random numbers has its own, so that no two draw the same ones.
-
-A seed and a list of numbers is not enough: NumPy fills short lists with zeros, so [5, 6] and [5, 6, 0] are one stream.
-Here a stream's entropy always has the same length.
-
-Data sets keep their own short lists, [seed, 7] and the like (fsjax/data): the images of finished runs rest on them.
-"""
+"""Random streams: each use of random numbers has a stream, so that no two uses draw the same numbers."""
 
 import enum
 
 import numpy as np
 
-# Keys of a stream at most.
-_KEYS = 4
-
 
 class Stream(enum.IntEnum):
-    """What random numbers are drawn for; the numbers are part of all results and never change."""
+    """What random numbers are drawn for. Results depend on the numbers, so they never change."""
 
     CHOSEN_IMAGES = 1  # keys: class
     RANDOM_CONTROLS = 2  # index of the mask
@@ -43,13 +34,31 @@ class Stream(enum.IntEnum):
     GRAFT_RESAMPLES = 24
     ATTRIBUTION_ORDER = 25  # index of the image
     CORRUPTIONS = 26  # corruption, severity, index of the image
+    VALIDATION_SPLIT = 27
+    EPOCH_ORDER = 28  # epoch
+    HOST_AUGMENTATION = 29  # epoch, index of the image
+    DEMO_ORBITS = 30
+    DEMO_IMAGES = 31  # whether of the test split, class
+    SYN_ORBITS = 32
+    SYN_IMAGES = 33  # whether of the test split, class
+    BIASED_ORBITS = 34
+    BIASED_IMAGES = 35  # whether of the test split, class
+
+    # Training folds these into an image's JAX key. Augmentations fold in 0, 1, ..., far below.
+    DROPOUT = 2**31
+    DFMX = 2**31 + 1
+    GRAFTED_IMAGES = 2**31 + 2
+    AMPLITUDE_SWAP = 2**31 + 3
+    ORBIT_DROPOUT = 2**31 + 4
+    AFA = 2**31 + 5
+    AMPLITUDE_DROPOUT = 2**31 + 6
 
 
 def generator(seed: int, stream: Stream, *keys: int) -> np.random.Generator:
-    """Return the generator of a stream; `seed` and the keys, at most 4 such as a class, are from 0 to 2^64 - 1."""
-    if len(keys) > _KEYS:
-        raise ValueError(f"keys: got {len(keys)}; expected {_KEYS} or fewer")
-    padded = [*keys, *[0] * (_KEYS - len(keys))]
-    # 64-bit numbers, each as two words: a number below 2^32 would otherwise be one word, and a larger one two.
-    entropy = np.array([stream, len(keys), seed, *padded], np.uint64).view(np.uint32)
-    return np.random.default_rng(np.random.SeedSequence(entropy.tolist()))
+    """Return NumPy's generator of a stream; the keys, such as a class, are below 2^32."""
+    return np.random.default_rng(seed_sequence(seed, stream, *keys))
+
+
+def seed_sequence(seed: int, stream: Stream, *keys: int) -> np.random.SeedSequence:
+    """Return the seed sequence of a stream, from which other libraries' seeds are drawn."""
+    return np.random.SeedSequence(seed % 2**64, spawn_key=(int(stream), *map(int, keys)))

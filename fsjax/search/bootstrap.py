@@ -86,7 +86,7 @@ def search_again(
     partial_results = PartialResults(folder and folder / "stability", {}, problem.model.params, identity)
     # For each resample the IoU of every class and share, -1 where there is none, and the cost of its search.
     rows = np.empty((shape[0] * shape[1] + 1, resamples))
-    table = partial_results.table(0, rows)
+    table = partial_results.table("resamples", rows)
     missing = np.flatnonzero(np.isnan(rows).any(0)).tolist()
     with Progress(f"stability of {maps.method}", resamples, "searches", done=resamples - len(missing)) as progress:
         for index in missing:

@@ -214,7 +214,7 @@ class _Runner:
 
     def read(self, task: int) -> tuple[int, Any]:
         """Return the saved step of a task, with its state or, at the last step, its result; else its initial state."""
-        arrays = self._partial_results.read(_file_name(task))
+        arrays = self._partial_results.state(_file_name(task))
         step = int(arrays.pop("step", 0))
         like = self._like_result if step == self._search.steps else self._like_state
         expected = {name: leaf.shape for name, leaf in zip(*_named_leaves(like), strict=True)}
@@ -261,7 +261,7 @@ class _Runner:
     def _write(self, tasks: list[int], step: int, states: list[PyTree]) -> None:
         for task, state in zip(tasks, states, strict=True):
             arrays = dict(zip(*_named_leaves(state), strict=True))
-            self._partial_results.write(_file_name(task), {"step": np.array(step), **arrays})
+            self._partial_results.set_state(_file_name(task), {"step": np.array(step), **arrays})
         self._partial_results.save()
 
 

@@ -21,7 +21,7 @@ from fsjax.engine.model import Model
 from fsjax.engine.tile import ImageBatch
 from fsjax.runtime import parallel
 from fsjax.runtime.errors import InputError
-from fsjax.runtime.partial_results import PartialResults
+from fsjax.runtime.partial_results import PartialResults, class_item
 from fsjax.runtime.progress import Progress
 from fsjax.runtime.read_ahead import read_ahead
 from fsjax.search.problem import Problem
@@ -99,7 +99,7 @@ def fill(
       label: of the progress bar.
     """
     count, arrays = shape[-1], np.empty((len(problem.classes), *shape))
-    tables = [partial_results.table(class_index, of_class) for class_index, of_class in enumerate(arrays)]
+    tables = [partial_results.table(class_item(class_index), of_class) for class_index, of_class in enumerate(arrays)]
     arrays[...] = parallel.merge(arrays)
     # In class order, so that a process reads the images of few classes.
     missing = np.flatnonzero(np.isnan(arrays.reshape(len(arrays), -1, count)).any(1))

@@ -16,13 +16,13 @@ def opened(directory, **options):
 
 def filled(directory, values, tiles, **options):
     """Fill a table of class 3 tile by tile; return the table."""
-    table = opened(directory, **options).table(3, np.empty_like(values))
+    table = opened(directory, **options).table("class00003", np.empty_like(values))
     table.fill(((np.array(tile), values[..., tile]) for tile in tiles), lambda items: None)
     return table
 
 
 def on_disk(directory, like):
-    return opened(directory).table(3, np.empty_like(like)).values
+    return opened(directory).table("class00003", np.empty_like(like)).values
 
 
 def test_a_restart_takes_over_neighbouring_and_scattered_items(tmp_path):
@@ -33,17 +33,23 @@ def test_a_restart_takes_over_neighbouring_and_scattered_items(tmp_path):
     np.testing.assert_array_equal(on_disk(tmp_path, values), expected)
 
 
-def test_tables_of_a_class_do_not_read_each_others_files(tmp_path):
+def test_tables_do_not_read_each_others_files(tmp_path):
     store, values = opened(tmp_path), np.arange(4.0)
-    for name in ("", "block00-", "block01-"):
-        table = store.table(3, np.empty(4), name)
+    items = ("class00003", "class00003/base", "class00003/base-2")
+    for number, item in enumerate(items):
+        table = store.table(item, np.empty(4))
         assert np.isnan(table.values).all()
-        table.set(np.array([0, 1]), values[:2] + len(name))
+        table.set(np.array([0, 1]), values[:2] + 10 * number)
         store.save()
-        values = values + 10
-    found = [opened(tmp_path).table(3, np.empty(4), name).values[0] for name in ("", "block00-", "block01-")]
-    assert found == [0, 18, 28]
-    assert np.isnan(opened(tmp_path).table(4, np.empty(4)).values).all()
+    assert [opened(tmp_path).table(item, np.empty(4)).values[0] for item in items] == [0, 10, 20]
+    assert np.isnan(opened(tmp_path).table("class00004", np.empty(4)).values).all()
+
+
+@pytest.mark.parametrize("item", ["", "../other", "/etc/x", "a//b", ".hidden", "a/../b"])
+def test_an_item_never_names_a_file_outside_the_folder(tmp_path, item):
+    for use in (lambda store: store.table(item, np.empty(1)), lambda store: store.set_state(item, {})):
+        with pytest.raises(ValueError, match="item: got"):
+            use(opened(tmp_path / "inside"))
 
 
 @pytest.mark.parametrize(
@@ -73,7 +79,7 @@ def test_one_timer_saves_all_tables(tmp_path, monkeypatch):
     monkeypatch.setattr(partial_results.time, "monotonic", lambda: clock[0])
     store = opened(tmp_path, save_seconds=3.0)
     store.on_save = lambda: saves.append(clock[0])
-    other, table = (store.table(label, np.empty(9)) for label in (0, 3))
+    other, table = (store.table(item, np.empty(9)) for item in ("class00000", "class00003"))
     other.set(np.array([2]), np.ones(1))
 
     def tiles():
@@ -98,27 +104,29 @@ def test_what_is_computed_is_saved_whatever_ends_it(tmp_path, error):
         raise error
 
     with pytest.raises(error):
-        opened(tmp_path).table(3, np.empty(2)).fill(tiles(), lambda items: None)
+        opened(tmp_path).table("class00003", np.empty(2)).fill(tiles(), lambda items: None)
     np.testing.assert_array_equal(on_disk(tmp_path, np.empty(2)), [np.nan, 1])
 
 
 def test_a_state_is_replaced_and_read_back_and_a_damaged_one_is_none(tmp_path):
     store = opened(tmp_path)
-    assert store.read("chain000001") == {}
+    assert store.state("task000001") == {}
     for steps in (1, 2):
-        store.write("chain000001", {"steps": np.array(steps), "logits": np.ones(3) * steps})
-    state = opened(tmp_path).read("chain000001")
+        store.set_state("task000001", {"steps": np.array(steps), "logits": np.ones(3) * steps})
+        store.save()
+    store.set_state("task000001", {"steps": np.array(3)})
+    state = opened(tmp_path).state("task000001")
     assert state.keys() == {"steps", "logits"} and state["steps"] == 2
-    file = tmp_path / "chain000001.npz"
+    file = tmp_path / "task000001.npz"
     file.write_bytes(file.read_bytes()[:-9])
-    assert opened(tmp_path).read("chain000001") == {}
+    assert opened(tmp_path).state("task000001") == {}
 
 
-def test_without_a_directory_nothing_is_kept(tmp_path, monkeypatch):
+def test_without_a_directory_nothing_is_stored(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     table = filled(None, np.ones(4), [[0, 1]])
     np.testing.assert_array_equal(table.values, [1, 1, np.nan, np.nan])
-    assert opened(None).read("a") == {} and opened(None).folder(3) is None and not list(tmp_path.iterdir())
+    assert opened(None).state("a") == {} and not list(tmp_path.iterdir())
 
 
 def test_results_of_another_search_model_or_version_are_refused(tmp_path):
@@ -135,6 +143,6 @@ def test_results_of_another_search_model_or_version_are_refused(tmp_path):
         opened(tmp_path)
 
 
-def test_the_first_layout_is_kept(tmp_path):
+def test_a_restart_uses_the_first_layout(tmp_path):
     opened(tmp_path)
     assert PartialResults(tmp_path, {"tile": 24}, PARAMS, "a search").layout["tile"] == 8
