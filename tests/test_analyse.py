@@ -88,7 +88,7 @@ def test_verdicts_are_those_of_launch_on_the_same_data_and_model(tmp_path):
     evaluation.run(config, workspace.directory, classifier, maps, workspace.dataset("test"))
     workspace.metrics.close()
     expected = read(workspace.directory / "evaluation.json")
-    params = jnp.asarray(classifier.model.params)
+    params = jnp.asarray(classifier.params)
     result = fsjax.analyse(
         lambda images: images.reshape(len(images), -1) @ params,
         train=(sources["train"].images, sources["train"].labels),

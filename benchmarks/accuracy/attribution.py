@@ -51,7 +51,7 @@ def main(_: list[str]) -> None:
     classifier, test = workspace.classifier, workspace.dataset("test")
     drawn = np.random.default_rng(0).permutation(len(test))[own.skip : own.skip + own.images]
     images = np.asarray(normalise(test.images(np.sort(drawn)), *classifier.mean_std), np.float32)
-    for row in rows(classifier.model, images, own.refinements):
+    for row in rows(classifier, images, own.refinements):
         print(json.dumps(row), flush=True)
 
 

@@ -6,8 +6,8 @@ from jaxtyping import Bool, Int, UInt8
 from matplotlib.figure import Figure
 
 from fsjax.data.in_memory import ArrayDataset
+from fsjax.engine.model import Model
 from fsjax.evaluation.predict import make_predictor
-from fsjax.models.classifier import Classifier
 from fsjax.report import style
 
 # Of the side: white strips as wide as most airplanes', a black frame a pixel wider than the leopards', and what is cut.
@@ -21,7 +21,7 @@ Images = UInt8[np.ndarray, "n size size 3"]
 Labels = Int[np.ndarray, " n"]
 
 
-def measured(classifier: Classifier, images: Images, labels: Labels) -> dict:
+def measured(classifier: Model, images: Images, labels: Labels) -> dict:
     """Return the accuracy on images that have classes of CUT among theirs, and what borders do to the predictions."""
     shown = (images, with_strips(images), with_frame(images))
     plain, strips, frame = (predicted(classifier, one) for one in shown)
@@ -38,7 +38,7 @@ def measured(classifier: Classifier, images: Images, labels: Labels) -> dict:
 
 
 @style.paper
-def draw(classifiers: dict[str, Classifier], images: Images, labels: Labels) -> Figure:
+def draw(classifiers: dict[str, Model], images: Images, labels: Labels) -> Figure:
     """Draw the first image of some classes without, with strips and with a frame, and what each classifier says."""
     classes = next(iter(classifiers.values())).classes
     others = [name for name in classes if name not in CUT][:_DRAWN]
@@ -58,11 +58,11 @@ def draw(classifiers: dict[str, Classifier], images: Images, labels: Labels) -> 
     return figure
 
 
-def predicted(classifier: Classifier, images: Images) -> Labels:
+def predicted(classifier: Model, images: Images) -> Labels:
     """Return the class that each image is called."""
     dataset = ArrayDataset(images, np.zeros(len(images), np.int32), classifier.classes)
-    predict = make_predictor(classifier.model.apply, *classifier.mean_std)
-    return np.concatenate([logits.argmax(-1) for _, logits in predict(classifier.model.params, dataset)])
+    predict = make_predictor(classifier.apply, *classifier.mean_std)
+    return np.concatenate([logits.argmax(-1) for _, logits in predict(classifier.params, dataset)])
 
 
 def _share(hits: Bool[np.ndarray, " n"]) -> float:

@@ -156,7 +156,7 @@ def trivial(workspace: Workspace, test, name: str, seed: int, shares: tuple[floa
 def judged(workspace: Workspace, test, class_masks: np.ndarray) -> dict:
     """Return TPR and FPR on the test images under one mask a class."""
     classifier = workspace.classifier
-    engine = Engine(classifier.model, statistics=("predicted_target",), tile_images=32)
+    engine = Engine(classifier, statistics=("predicted_target",), tile_images=32)
     (rates,) = filtered_rates(engine, test, classifier.mean_std, class_masks[None], label="judge")
     tpr, fpr = rates.tpr, rates.fpr
     return {

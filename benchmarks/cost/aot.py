@@ -94,7 +94,8 @@ def tile(network: Network, precision: str, transform: str, masks: int, images: i
     """Return the lowered tile of masks, BatchNorm folded as in a search; masks and images are those of one device."""
     variables = jax.tree.map(lambda leaf: np.zeros(leaf.shape, leaf.dtype), jax.eval_shape(lambda: network.init(0)))
     apply, params = fold(network, variables)
-    model = Model(apply, params, (*2 * [network.image_size], 3), apply, transform=transform).at(precision)
+    shape = (network.image_size, network.image_size, 3)
+    model = Model(apply, params, shape, apply_bfloat16=apply, transform=transform).at(precision)
     return make_tile(model, ("loss",), mesh).lower(*tile_shapes(model, masks * mesh.size, images))
 
 

@@ -15,7 +15,6 @@ from fsjax.evaluation.graft_results import KINDS, Baseline, Curve, GraftRates, G
 from fsjax.evaluation.results import Evaluation, Grid, MapRates, MethodEvaluation, Rates, Unfiltered
 from fsjax.evaluation.verdict import CONTROL
 from fsjax.fourier import dfm, spectrum
-from fsjax.models.classifier import Classifier
 from fsjax.report import page
 from fsjax.runtime import files
 from fsjax.runtime.storage import Path
@@ -75,7 +74,7 @@ def write(
     def logits(params: dict, images: np.ndarray) -> np.ndarray:
         return images.reshape(len(images), -1)[:, : len(classes)]
 
-    classifier = Classifier(Model(logits, {}, (size, size, 3)), mean_std, classes)
+    classifier = Model(logits, {}, (size, size, 3), classes, mean_std)
     page.write(config, directory, classifier, maps, Dataset(_Pictures(classes, size), size))
     return maps
 

@@ -255,8 +255,8 @@ def measured(config: ConfigDict, directory: pathlib.Path, data: BiasedSet) -> di
         name: round(evaluate_unfiltered(classifier, corrupted(absent, numbers, name, SEVERITY, data.seed)).accuracy, 3)
         for name in CORRUPTIONS
     }
-    attacker = make_attacker(classifier.model.apply, classifier.mean_std, attacks.parse(ATTACK), data.seed)
-    attacked = attacker(classifier.model.params, absent, numbers)
+    attacker = make_attacker(classifier.apply, classifier.mean_std, attacks.parse(ATTACK), data.seed)
+    attacked = attacker(classifier.params, absent, numbers)
     row["fgsm"] = round(evaluate_unfiltered(classifier, attacked).accuracy, 3)
     row["robust"] = min(worst["absent"], worst["conflicting"])
     row["images"] = config.train.steps * config.train.batch_size * ways.passes(config.train)

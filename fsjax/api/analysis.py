@@ -1,5 +1,6 @@
 """The whole answer in one call: search the frequencies of a model, graft them, and give a verdict on each class."""
 
+import dataclasses
 from collections.abc import Sequence
 from typing import Any
 
@@ -12,10 +13,10 @@ from fsjax.api.result import Result
 from fsjax.data.dataset import Dataset
 from fsjax.data.preprocess import normalise
 from fsjax.data.splits import mean_std_of, open_splits
+from fsjax.engine.model import Model
 from fsjax.evaluation import evaluate as evaluation
 from fsjax.fourier.dfm import DominantFrequencyMaps
 from fsjax.models.callables import as_model
-from fsjax.models.classifier import Classifier
 from fsjax.runtime import config_fields, storage
 from fsjax.runtime.errors import InputError, unknown
 from fsjax.runtime.storage import Path
@@ -135,7 +136,7 @@ def evaluate(
     normalisation = mean_std_of(mean_std)
     splits = open_splits({"test": test}, classes=maps.classes, mean_std=normalisation, image_size=image_size)
     classifier = _classifier(model, splits, normalisation)
-    height, width = classifier.model.image_shape[:2]
+    height, width = classifier.image_shape[:2]
     if maps.masks.shape[2:] != (height, width):
         got = " x ".join(map(str, maps.masks.shape[2:]))
         raise InputError(f"maps: got planes of {got}; expected {height} x {width}, as the images of test have")
@@ -148,7 +149,7 @@ def evaluate(
 
 
 def _evaluated(
-    config: ConfigDict, classifier: Classifier, maps: DominantFrequencyMaps, test: Dataset, directory: Path | None
+    config: ConfigDict, classifier: Model, maps: DominantFrequencyMaps, test: Dataset, directory: Path | None
 ) -> Result:
     """Return what the stage evaluate measures; outcomes of grafts are stored by the images they are of."""
     folder = directory and directory / "grafts" / arguments.digest_of(test).hex()[:16]
@@ -161,7 +162,7 @@ def _evaluated(
         evaluation=measured,
         config=config.to_dict(),
         planted=None,
-        classifier=classifier,
+        model=classifier,
         test=test,
     )
 
@@ -174,11 +175,11 @@ def _options(method: str, shares: Sequence[float], fields: dict[str, Any]) -> Co
     return arguments.options_of(method, own, shares=tuple(sorted(shares)), **shared)
 
 
-def _classifier(model: Any, splits: dict[str, Dataset], mean_std: tuple[np.ndarray, np.ndarray]) -> Classifier:
+def _classifier(model: Any, splits: dict[str, Dataset], mean_std: tuple[np.ndarray, np.ndarray]) -> Model:
     """Return the model with what its inputs and outputs mean, once it has given logits for a few images."""
     classes = splits["test"].classes
     tried = np.concatenate([_few(dataset, mean_std) for dataset in splits.values()])
-    return Classifier(as_model(model, tried, len(classes)), mean_std, classes)
+    return dataclasses.replace(as_model(model, tried, len(classes)), classes=classes, mean_std=mean_std)
 
 
 def _few(dataset: Dataset, mean_std: tuple[np.ndarray, np.ndarray]) -> Float32[np.ndarray, "few height width channels"]:
@@ -186,7 +187,7 @@ def _few(dataset: Dataset, mean_std: tuple[np.ndarray, np.ndarray]) -> Float32[n
     return np.asarray(normalise(dataset.images(spread), *mean_std))
 
 
-def _config(options: ConfigDict, model: Any, classifier: Classifier, test: Dataset, seed: int) -> ConfigDict:
+def _config(options: ConfigDict, model: Any, classifier: Model, test: Dataset, seed: int) -> ConfigDict:
     """Return the fields that evaluation and report read, with the defaults of a run."""
     source = "folder" if test.names else "arrays"
     named = model[0] if isinstance(model, tuple) else model
@@ -194,7 +195,7 @@ def _config(options: ConfigDict, model: Any, classifier: Classifier, test: Datas
     return ConfigDict(
         {
             "seed": seed,
-            "data": {"source": source, "name": "", "root": "", "image_size": classifier.model.image_shape[0]},
+            "data": {"source": source, "name": "", "root": "", "image_size": classifier.image_shape[0]},
             "model": {"name": "the model" if name in ("<lambda>", "partial", "Model") else name},
             "search": options,
             "evaluate": config_fields.config(evaluation.FIELDS, "evaluate"),

@@ -1,5 +1,6 @@
 """The maps alone: one of the searches on any model that `analyse` takes."""
 
+import dataclasses
 from collections.abc import Sequence
 from typing import Any
 
@@ -9,11 +10,10 @@ from numpy.typing import ArrayLike
 
 from fsjax import search
 from fsjax.data.in_memory import ArrayDataset
-from fsjax.data.preprocess import NORMALISED
 from fsjax.data.splits import count_classes, normalised_images
+from fsjax.engine.model import NORMALISED
 from fsjax.fourier import dfm
 from fsjax.models.callables import as_model
-from fsjax.models.classifier import Classifier
 from fsjax.runtime import storage
 from fsjax.runtime.errors import InputError
 from fsjax.runtime.storage import Path
@@ -98,9 +98,10 @@ def dominant_frequencies(
     )
     search.check(options, images.shape[1:3])
     dataset = ArrayDataset(images, labels, names)
+    model = as_model(logits_fn, images, num_classes, "logits_fn")
     return search.run(
         of_dataset(
-            Classifier(as_model(logits_fn, images, num_classes, "logits_fn"), NORMALISED, names),
+            dataclasses.replace(model, classes=names, mean_std=NORMALISED),
             dataset,
             options=options,
             seed=seed,

@@ -14,7 +14,6 @@ from fsjax.evaluation.graft_results import Grafts, Verdict
 from fsjax.evaluation.load_result import MethodResult, methods, read_result
 from fsjax.evaluation.results import MapRates
 from fsjax.fourier import dfm
-from fsjax.models.classifier import Classifier
 from fsjax.report import html, index, page, run_figures, terminal
 from fsjax.report.class_rows import class_rows
 from fsjax.report.displayed import displayed
@@ -32,7 +31,7 @@ class Result(MethodResult):
     """The maps of one search method, the verdict on each class, and what was measured for it.
 
     Attributes, beside those of MethodResult:
-      classifier: the model that was asked; None where the result was read from files.
+      model: the model that was analysed, which further calls do not compile again; None for a result read from files.
       test: the images that it was judged on; None where the result was read from files.
 
     Examples:
@@ -47,13 +46,8 @@ class Result(MethodResult):
       'saved'
     """
 
-    classifier: Classifier | None = None
+    model: Model | None = None
     test: Dataset | None = None
-
-    @property
-    def model(self) -> Model | None:
-        """The model as further calls take it without compiling it again; None where the result was read from files."""
-        return None if self.classifier is None else self.classifier.model
 
     @property
     def verdicts(self) -> list[Verdict]:
@@ -118,11 +112,11 @@ class Result(MethodResult):
         Raises:
           InputError: a result that was read from files, or images that are not of 1 or 3 channels.
         """
-        if self.classifier is None or self.test is None:
+        if self.model is None or self.test is None:
             raise InputError("report: got a result read from files; expected that of fsjax.analyse or fsjax.evaluate")
-        classifier, test = displayed(self.classifier, self.test)
+        model, test = displayed(self.model, self.test)
         directory = self.save(path)
-        page.write(ConfigDict(self.config), directory, classifier, self.maps, test)
+        page.write(ConfigDict(self.config), directory, model, self.maps, test)
         return index.page_folder(directory, self.method) / "index.html"
 
     def save(self, path: str | Path) -> Path:

@@ -6,9 +6,6 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float32, Num
 
-# The mean and std of images that are normalised already.
-NORMALISED = (np.empty(0), np.empty(0))
-
 
 def normalise(
     images: Num[Array, "*batch channels"] | Num[np.ndarray, "*batch channels"],
@@ -17,7 +14,7 @@ def normalise(
 ) -> Float32[Array, "*batch channels"]:
     """Return (images / 255 - mean) / std by channel, in float32; images are in [0, 255], with any leading axes.
 
-    With NORMALISED for mean and std the images come back as they are.
+    With `engine.model.NORMALISED` for mean and std the images come back unchanged.
     """
     if not len(mean):
         return jnp.asarray(images, jnp.float32)

@@ -12,8 +12,8 @@ from PIL import Image
 from fsjax.data.dataset import Dataset
 from fsjax.data.folder import open_folder
 from fsjax.data.in_memory import ArrayDataset
-from fsjax.data.preprocess import NORMALISED
 from fsjax.data.source import Source, check_every_class_has_images
+from fsjax.engine.model import NORMALISED
 from fsjax.runtime import storage
 from fsjax.runtime.errors import InputError
 from fsjax.runtime.image_files import resize, to_rgb

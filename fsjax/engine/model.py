@@ -1,17 +1,21 @@
-"""A classifier as the engine and the searches take it: one function, its parameters, and the shape of its images."""
+"""A classifier as a pure function with its parameters, and what its inputs and outputs mean."""
 
 import dataclasses
 from collections.abc import Callable
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jaxtyping import Array, Complex, Float, Int, PyTree
 
 from fsjax.fourier import patches, spectrum
 from fsjax.fourier.masks import unpack
+from fsjax.runtime.errors import InputError
 
 # How forward passes can be computed: in float32, in float32 with TF32 products, or in bfloat16.
 PRECISIONS = ("highest", "tensorfloat32", "bfloat16")
+# The mean and std of images that are normalised already.
+NORMALISED = (np.empty(0), np.empty(0))
 
 
 @dataclasses.dataclass(frozen=True)
@@ -22,6 +26,9 @@ class Model:
       apply: (params, images [n, H, W, C] float32 normalised) -> logits [n, K].
       params: the first argument of `apply`.
       image_shape: (H, W, C).
+      classes: display names of the first outputs in index order; () = not known.
+      mean_std: the mean and std that images are normalised with, of pixels in [0, 1], per channel; NORMALISED where
+        images come normalised.
       apply_bfloat16: the same function computed in bfloat16; None where there is no such form.
       matmul_precision: of matrix products and convolutions, as jax.default_matmul_precision takes it.
       transform: how filtered images are made, of `transforms.INVERSES`.
@@ -30,6 +37,8 @@ class Model:
     apply: Callable
     params: PyTree
     image_shape: tuple[int, int, int]
+    classes: tuple[str, ...] = ()
+    mean_std: tuple[np.ndarray, np.ndarray] = dataclasses.field(default=NORMALISED, compare=False)
     apply_bfloat16: Callable | None = None
     matmul_precision: str = "highest"
     transform: str = "fft"
@@ -46,6 +55,13 @@ class Model:
             return dataclasses.replace(self, matmul_precision=precision)
         assert self.apply_bfloat16 is not None, "config validation rejects bfloat16 for models without that form"
         return dataclasses.replace(self, apply=self.apply_bfloat16, matmul_precision="default")
+
+    def check_classes(self, classes: tuple[str, ...], where: str) -> None:
+        """Raise InputError where another list of classes meets the model's."""
+        if classes != self.classes:
+            raise InputError(
+                f"{where}: got the classes {_short(classes)}; expected the model's, {_short(self.classes)}"
+            )
 
     # How a tile computes the logits of masked images; `graft.GraftModel` takes pairs of images.
 
@@ -88,3 +104,7 @@ def apply_to_pairs(
     """Apply a function of one batch axis to inputs with two."""
     logits = apply(params, inputs.reshape(-1, *inputs.shape[2:]))
     return logits.reshape(*inputs.shape[:2], -1)
+
+
+def _short(classes: tuple[str, ...]) -> str:
+    return f"{len(classes)} ({', '.join(classes[:4])}{', ...' if len(classes) > 4 else ''})"

@@ -21,7 +21,7 @@ from jax.sharding import PartitionSpec as P
 from jaxtyping import Array, Complex, Float, Int, PyTree
 
 from fsjax.engine.kept_programs import kept
-from fsjax.engine.model import Model
+from fsjax.engine.model import NORMALISED, Model
 from fsjax.runtime import parallel
 
 STATISTICS = ("loss", "loss_squared", "correct", "predicted_target", "captured", "predicted")
@@ -89,7 +89,7 @@ def make_encoder(model: Model, mesh: Mesh) -> Callable:
 
 def _bare(model: Model) -> Model:
     """Return the model without its parameters: what programs of it are kept by."""
-    return dataclasses.replace(model, params=None, apply_bfloat16=None)
+    return dataclasses.replace(model, params=None, classes=(), mean_std=NORMALISED, apply_bfloat16=None)
 
 
 def tile_shapes(model: Model, masks: int, images: int) -> tuple[PyTree, Perturbations, ImageBatch]:

@@ -10,6 +10,7 @@ from fsjax.data.dataset import Dataset, Images
 from fsjax.data.image_selection import first_of_each_class
 from fsjax.engine import tile_size
 from fsjax.engine.engine import Engine
+from fsjax.engine.model import Model
 from fsjax.evaluation import evaluation_file, map_grafts, planted, share_grid
 from fsjax.evaluation.filtered import GROUP, filtered_rates, predicted_counts
 from fsjax.evaluation.rates import ratio
@@ -17,7 +18,6 @@ from fsjax.evaluation.results import Evaluation, MapRates, MethodEvaluation, Rec
 from fsjax.evaluation.typed_json import to_json
 from fsjax.evaluation.unfiltered import evaluate_unfiltered
 from fsjax.fourier.dfm import DominantFrequencyMaps
-from fsjax.models.classifier import Classifier
 from fsjax.runtime import config_fields, files, parallel, storage
 from fsjax.runtime.errors import InputError
 from fsjax.runtime.storage import Path
@@ -44,9 +44,7 @@ def check(config: ConfigDict) -> None:
     check_shares(config.evaluate.grid, "evaluate.grid", may_be_none=True)
 
 
-def run(
-    config: ConfigDict, directory: Path, classifier: Classifier, maps: DominantFrequencyMaps, test: Dataset
-) -> None:
+def run(config: ConfigDict, directory: Path, classifier: Model, maps: DominantFrequencyMaps, test: Dataset) -> None:
     """Write evaluation.json in a workdir, keeping the results of other search methods in it.
 
     Masks cut from the maps' scores are judged at the shares of config.evaluate.grid, and grafts give the verdicts.
@@ -61,7 +59,7 @@ def run(
 
 def measure(
     config: ConfigDict,
-    classifier: Classifier,
+    classifier: Model,
     maps: DominantFrequencyMaps,
     test: Dataset,
     folder: Path | None,
@@ -88,19 +86,19 @@ def _write(evaluation: Evaluation, file: Path, partial_results: Path) -> None:
     storage.remove(partial_results)
 
 
-def make_engine(classifier: Classifier, test: Images, memory_mib: int) -> Engine:
+def make_engine(classifier: Model, test: Images, memory_mib: int) -> Engine:
     """Return an engine that sums the statistic `predicted_target`; memory_mib as in config.run.
 
     Collective: every process must call this.
     """
-    tile_images = tile_size.fit(classifier.model, resident_images=min(GROUP, len(test)), memory_mib=memory_mib)
+    tile_images = tile_size.fit(classifier, resident_images=min(GROUP, len(test)), memory_mib=memory_mib)
     # One size in all processes, although their free memory differs.
-    return Engine(classifier.model, statistics=("predicted_target",), tile_images=parallel.from_main(tile_images))
+    return Engine(classifier, statistics=("predicted_target",), tile_images=parallel.from_main(tile_images))
 
 
 def evaluate_maps(
     config: ConfigDict,
-    classifier: Classifier,
+    classifier: Model,
     engine: Engine,
     maps: DominantFrequencyMaps,
     test: Dataset,
@@ -124,7 +122,7 @@ def evaluate_maps(
 
 
 def filter_by_maps(
-    classifier: Classifier, engine: Engine, maps: DominantFrequencyMaps, test: Dataset
+    classifier: Model, engine: Engine, maps: DominantFrequencyMaps, test: Dataset
 ) -> dict[float, MapRates]:
     """Return the rates of the test set filtered by each class's map, by share.
 
@@ -137,7 +135,7 @@ def filter_by_maps(
     }
 
 
-def measure_reliance(classifier: Classifier, engine: Engine, test: Dataset) -> dict[str, Reliance]:
+def measure_reliance(classifier: Model, engine: Engine, test: Dataset) -> dict[str, Reliance]:
     """Return the TPR of each class with planted orbits without them and with them alone; empty where none are planted.
 
     Collective: every process must call this.

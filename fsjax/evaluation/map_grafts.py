@@ -9,20 +9,20 @@ from ml_collections import ConfigDict
 from fsjax.data.dataset import Dataset
 from fsjax.data.image_selection import sample_of_class
 from fsjax.data.preprocess import normalise
+from fsjax.engine.model import Model
 from fsjax.evaluation import grafting, share_grid
 from fsjax.evaluation.graft_results import Grafts
 from fsjax.evaluation.grafting import Candidates
 from fsjax.evaluation.grafts import GraftSample
 from fsjax.evaluation.results import Unfiltered
 from fsjax.fourier.dfm import DominantFrequencyMaps
-from fsjax.models.classifier import Classifier
 from fsjax.runtime.storage import Path
 from fsjax.search import rule_of
 
 
 def judge_maps(
     config: ConfigDict,
-    classifier: Classifier,
+    classifier: Model,
     maps: DominantFrequencyMaps,
     test: Dataset,
     unfiltered: Unfiltered,
@@ -48,7 +48,7 @@ def judge_maps(
     )
     candidates = candidates_of(maps, maps.nearest(config.report.share))
     directory = folder and folder / _identity(maps, candidates, sample)
-    return grafting.judge(classifier.model, candidates, sample, memory_mib=config.run.memory_mib, directory=directory)
+    return grafting.judge(classifier, candidates, sample, memory_mib=config.run.memory_mib, directory=directory)
 
 
 def candidates_of(maps: DominantFrequencyMaps, largest_tested: float) -> Candidates:

@@ -5,10 +5,10 @@ from jaxtyping import Bool
 
 from fsjax.data.dataset import Dataset
 from fsjax.engine.engine import Engine
+from fsjax.engine.model import Model
 from fsjax.evaluation.filtered import filtered_rates
 from fsjax.evaluation.results import Grid
 from fsjax.fourier.dfm import WHOLE_PATCHES, DominantFrequencyMaps
-from fsjax.models.classifier import Classifier
 from fsjax.search import patch_maps, rule_of
 
 # Positions of all masks in memory: those of 1,000 classes at 224 pixels are 5 x 10^7 at every share.
@@ -38,7 +38,7 @@ def masks_at(maps: DominantFrequencyMaps, share: float) -> Bool[np.ndarray, "cla
 
 
 def measure(
-    classifier: Classifier,
+    classifier: Model,
     engine: Engine,
     maps: DominantFrequencyMaps,
     images: Dataset,

@@ -6,18 +6,18 @@ import numpy as np
 from jaxtyping import Float, Int
 
 from fsjax.data.dataset import Dataset
+from fsjax.engine.model import Model
 from fsjax.evaluation.predict import make_predictor
 from fsjax.evaluation.rates import class_rates
 from fsjax.evaluation.results import Unfiltered
-from fsjax.models.classifier import Classifier
 from fsjax.runtime import parallel
 
 
-def evaluate_unfiltered(classifier: Classifier, test: Dataset) -> Unfiltered:
+def evaluate_unfiltered(classifier: Model, test: Dataset) -> Unfiltered:
     """Evaluate the classifier on the test images as they are. Collective: every process must call this."""
     classes = len(test.classes)
-    predict = make_predictor(classifier.model.apply, *classifier.mean_std)
-    matrix = parallel.total(confusion_matrix(predict(classifier.model.params, test), test.labels, classes))
+    predict = make_predictor(classifier.apply, *classifier.mean_std)
+    matrix = parallel.total(confusion_matrix(predict(classifier.params, test), test.labels, classes))
     rates = class_rates(matrix.T, np.bincount(test.labels, minlength=classes))
     return Unfiltered(float(np.trace(matrix) / len(test)), rates.tpr, rates.fpr, matrix)
 

@@ -9,9 +9,9 @@ from ml_collections import ConfigDict
 from fsjax import data
 from fsjax.data import listing
 from fsjax.data.dataset import Dataset, measure_mean_std
+from fsjax.engine.model import Model
 from fsjax.fourier import dfm
 from fsjax.models import classifier
-from fsjax.models.classifier import Classifier
 from fsjax.runtime import parallel, writers
 from fsjax.runtime.errors import InputError
 from fsjax.runtime.metrics import Metrics
@@ -67,7 +67,7 @@ class Workspace:
         return measure_mean_std(self.dataset("train"))
 
     @functools.cached_property
-    def classifier(self) -> Classifier:
+    def classifier(self) -> Model:
         """The trained classifier of this workdir."""
         return classifier.load(self.config, self.directory)
 

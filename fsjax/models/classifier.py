@@ -12,35 +12,10 @@ from ml_collections import ConfigDict
 from fsjax.engine.model import Model
 from fsjax.models import stored_weights, weights
 from fsjax.models.folding import fold
-from fsjax.runtime.errors import InputError
 from fsjax.runtime.storage import Path
 
 
-@dataclasses.dataclass(frozen=True)
-class Classifier:
-    """A classifier with what its inputs and outputs mean.
-
-    Attributes:
-      model: images [n, H, W, C] float32 normalised -> logits [n, classes]. BatchNorm of a trained one is folded into
-        its parameters.
-      mean_std: that images are normalised with, of pixels in [0, 1], per channel; preprocess.NORMALISED where they come
-        normalised.
-      classes: display names in index order.
-    """
-
-    model: Model
-    mean_std: tuple[np.ndarray, np.ndarray]
-    classes: tuple[str, ...]
-
-    def check_classes(self, classes: tuple[str, ...], where: str) -> None:
-        """Raise InputError where another list of classes meets this classifier's."""
-        if classes != self.classes:
-            raise InputError(
-                f"{where}: got the classes {_short(classes)}; expected the model's, {_short(self.classes)}"
-            )
-
-
-def load(config: ConfigDict, directory: Path) -> Classifier:
+def load(config: ConfigDict, directory: Path) -> Model:
     """Load the classifier of a workdir; errors as of `weights.load`."""
     if stored_weights.is_stored(config):
         return _stored(config, directory)
@@ -54,10 +29,10 @@ def load(config: ConfigDict, directory: Path) -> Classifier:
         apply = _reordered(apply, trained.outputs)
         apply_bfloat16 = apply_bfloat16 and _reordered(apply_bfloat16, trained.outputs)
     size = config.data.image_size
-    return Classifier(Model(apply, params, (size, size, 3), apply_bfloat16), trained.mean_std, trained.classes)
+    return Model(apply, params, (size, size, 3), trained.classes, trained.mean_std, apply_bfloat16)
 
 
-def _stored(config: ConfigDict, directory: Path) -> Classifier:
+def _stored(config: ConfigDict, directory: Path) -> Model:
     """Load the classifier of a workdir whose weights are a model file."""
     classes, _ = weights.recorded_classes(config, directory)
     stored = stored_weights.read(config, directory)
@@ -70,14 +45,9 @@ def _stored(config: ConfigDict, directory: Path) -> Classifier:
 
     order = weights.stored_outputs(config, stored, classes)
     reordered = apply if order == tuple(range(stored.outputs)) else _reordered(apply, order)
-    model = Model(reordered, params, stored.image_shape)
-    return Classifier(model, stored_weights.mean_std(config, stored), classes)
+    return Model(reordered, params, stored.image_shape, classes, stored_weights.mean_std(config, stored))
 
 
 def _reordered(apply: Callable, outputs: tuple[int, ...]) -> Callable:
     order = np.array(outputs)
     return lambda params, images: apply(params, images)[:, order]
-
-
-def _short(classes: tuple[str, ...]) -> str:
-    return f"{len(classes)} ({', '.join(classes[:4])}{', ...' if len(classes) > 4 else ''})"

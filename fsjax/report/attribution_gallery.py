@@ -6,10 +6,10 @@ from ml_collections import ConfigDict
 
 from fsjax.data.dataset import Dataset
 from fsjax.data.preprocess import normalise
+from fsjax.engine.model import Model
 from fsjax.evaluation import attribution
 from fsjax.evaluation.attribution import Attribution
 from fsjax.evaluation.image_grafts import ImageGrafts
-from fsjax.models.classifier import Classifier
 from fsjax.report import attribution_figures, html, pictures
 from fsjax.report.prediction import name_of, predicted
 from fsjax.report.sections.section import Section
@@ -24,25 +24,23 @@ _BATCH = 8
 _PIXELS = 144
 
 
-def section(
-    config: ConfigDict, classifier: Classifier, test: Dataset, labels: list[int], folder: Path
-) -> Section | None:
+def section(config: ConfigDict, classifier: Model, test: Dataset, labels: list[int], folder: Path) -> Section | None:
     """Return the section about the first test images of these classes, up to config.report.attributions of each.
 
     There are 24 images in all at most. The baseline is the mean colour, and the numbers are those of `fsjax.attribute`.
     Its figure is also written to folder/figures. None where there is nothing to show: no images, a model of one output,
     or a plane too small for a set of frequencies.
     """
-    plane = classifier.model.image_shape[:2]
+    plane = classifier.image_shape[:2]
     shares = attribution.default_shares(plane)
     each = min(config.report.attributions, max(1, _MOST // max(1, len(labels))))
     of_classes = [np.flatnonzero(test.labels == label)[:each] for label in labels[:_MOST]]
     chosen = np.concatenate([np.zeros(0, int), *of_classes])
-    if not len(chosen) or not shares or classifier.model.num_logits < 2:
+    if not len(chosen) or not shares or classifier.num_logits < 2:
         return None
     images = np.asarray(normalise(test.images(chosen), *classifier.mean_std), np.float32)
     try:
-        grafts = ImageGrafts(classifier.model, images, np.zeros_like(images), min(_BATCH, len(images)))
+        grafts = ImageGrafts(classifier, images, np.zeros_like(images), min(_BATCH, len(images)))
         found = attribution.of_grafts(grafts, shares, seed=config.seed)
     except InputError as error:
         # A search by forward passes alone takes models that have no gradient.
@@ -68,7 +66,7 @@ def _section(**values: object) -> Section:
     return Section("Which frequencies decided this image?", body)
 
 
-def _shown(grafts: ImageGrafts, found: Attribution, classifier: Classifier) -> list[list[dict]]:
+def _shown(grafts: ImageGrafts, found: Attribution, classifier: Model) -> list[list[dict]]:
     """Return of each image its pictures: whole, its smallest set, that set alone, and all without it."""
     everything = np.ones_like(found.smallest)
     parts = {"image": everything, "the set alone": found.smallest, "without the set": ~found.smallest}
@@ -90,6 +88,6 @@ def _figure(title: str, picture: str, said: str, changed: bool = False, is_map: 
     return {"title": title, "picture": picture, "said": said, "changed": changed, "is_map": is_map}
 
 
-def _picture(image: Float[np.ndarray, "height width channels"], classifier: Classifier) -> str:
+def _picture(image: Float[np.ndarray, "height width channels"], classifier: Model) -> str:
     mean, std = classifier.mean_std
     return pictures.image_strip((image * std + mean)[None], _PIXELS)

@@ -10,11 +10,10 @@ from jaxtyping import Array, Float, PyTree
 from fsjax.data.dataset import Dataset
 from fsjax.data.in_memory import ArrayDataset
 from fsjax.engine.model import Model
-from fsjax.models.classifier import Classifier
 from fsjax.runtime.errors import InputError
 
 
-def displayed(classifier: Classifier, test: Dataset) -> tuple[Classifier, Dataset]:
+def displayed(classifier: Model, test: Dataset) -> tuple[Model, Dataset]:
     """Return a classifier and test images with grey levels in [0, 255] and three channels, which give the same logits.
 
     Images that come normalised are scaled so that their lowest value is black and their highest white. One channel
@@ -23,7 +22,7 @@ def displayed(classifier: Classifier, test: Dataset) -> tuple[Classifier, Datase
     Raises:
       InputError: images of another number of channels.
     """
-    channels = classifier.model.image_shape[2]
+    channels = classifier.image_shape[2]
     if channels not in (1, 3):
         raise InputError(f"report: got images of {channels} channels; expected 1 or 3, which a page can show")
     mean, std = classifier.mean_std
@@ -34,11 +33,11 @@ def displayed(classifier: Classifier, test: Dataset) -> tuple[Classifier, Datase
         low, high = float(levels.min()), float(levels.max())
         span = max(high - low, 1e-6)
         levels, mean, std = (levels - low) * np.float32(255 / span), np.array([-low / span]), np.array([1 / span])
-    shape = (*classifier.model.image_shape[:2], 3)
-    model = Model(_of_channels(classifier.model.apply, channels), classifier.model.params, shape)
+    shape = (*classifier.image_shape[:2], 3)
     images = np.repeat(levels, 3, -1) if channels == 1 else levels
     mean_std = (np.broadcast_to(mean, 3).astype(float), np.broadcast_to(std, 3).astype(float))
-    return Classifier(model, mean_std, classifier.classes), ArrayDataset(images, test.labels, test.classes)
+    model = Model(_of_channels(classifier.apply, channels), classifier.params, shape, classifier.classes, mean_std)
+    return model, ArrayDataset(images, test.labels, test.classes)
 
 
 def _of_channels(apply: Callable, channels: int) -> Callable:

@@ -10,12 +10,12 @@ from jaxtyping import Bool, Int, Num
 
 from fsjax.data.dataset import Dataset
 from fsjax.data.preprocess import normalise
+from fsjax.engine.model import Model
 from fsjax.evaluation.graft_results import Grafts
 from fsjax.evaluation.results import MethodEvaluation, Rates
 from fsjax.evaluation.typed_json import to_json
 from fsjax.fourier import spectrum
 from fsjax.fourier.dfm import DominantFrequencyMaps
-from fsjax.models.classifier import Classifier
 from fsjax.report import pictures
 from fsjax.report.plane import Plane
 from fsjax.search import rule_of
@@ -76,7 +76,7 @@ def classes(
     maps: DominantFrequencyMaps,
     stops: list[Stop],
     planes: list[Plane],
-    classifier: Classifier,
+    classifier: Model,
     test: Dataset,
     samples: int,
 ) -> Iterator[dict]:
@@ -113,7 +113,7 @@ def _class(
     masks: Bool[np.ndarray, "stops height width"],
     stops: list[Stop],
     planes: list[Plane],
-    classifier: Classifier,
+    classifier: Model,
     images: Num[np.ndarray, "images height width 3"] | None,
     detail: _Detail,
 ) -> dict:
@@ -158,7 +158,7 @@ def _samples(
     images: Num[np.ndarray, "images height width 3"],
     masks: Bool[np.ndarray, "stops height width"],
     stops: list[Stop],
-    classifier: Classifier,
+    classifier: Model,
     detail: _Detail,
 ) -> dict:
     """Return the images, and the same filtered by each of the masks: a strip each, or None where it is not shown."""

@@ -9,11 +9,11 @@ from ml_collections import ConfigDict
 from fsjax.data import pairs
 from fsjax.data.dataset import Dataset
 from fsjax.data.preprocess import normalise
+from fsjax.engine.model import Model
 from fsjax.evaluation import map_grafts
 from fsjax.evaluation.graft_results import Grafts
 from fsjax.fourier import spectrum
 from fsjax.fourier.dfm import DominantFrequencyMaps
-from fsjax.models.classifier import Classifier
 from fsjax.report import pictures
 from fsjax.report.explorer import mask_at
 from fsjax.report.figures import stretch
@@ -29,7 +29,7 @@ def gallery(
     config: ConfigDict,
     maps: DominantFrequencyMaps,
     grafts: Grafts,
-    classifier: Classifier,
+    classifier: Model,
     test: Dataset,
     rows: list[dict],
 ) -> list[dict]:
@@ -41,7 +41,7 @@ def gallery(
     and `hit` (whether the counted prediction is the row's class).
     """
     by_class = pairs.by_class(test.labels, map_grafts.unseen(config, maps, test))
-    logits_of = jax.jit(classifier.model.apply)
+    logits_of = jax.jit(classifier.apply)
     most = _PAIRS if len(rows) <= _FEW else _PAIRS_OF_MANY
     shown = []
     for row in rows:
@@ -53,8 +53,8 @@ def gallery(
             normalise(test.images(side[:most]), *classifier.mean_std) for side in (drawn.recipients, drawn.donors)
         )
         change, grafted = spectrum.graft(recipients, donors, mask_at(maps, label, row["at"]))
-        with jax.default_matmul_precision(classifier.model.matmul_precision):
-            logits = logits_of(classifier.model.params, jnp.concatenate([recipients, donors, grafted]))
+        with jax.default_matmul_precision(classifier.matmul_precision):
+            logits = logits_of(classifier.params, jnp.concatenate([recipients, donors, grafted]))
         of_recipient, of_donor, of_graft = np.asarray(logits, float).reshape(3, len(donors), -1)
         of_pairs = []
         for i, recipient in enumerate(test.labels[drawn.recipients[:most]].tolist()):
@@ -78,7 +78,7 @@ def _shown(
     image: Float[Array, "height width channels"],
     logits: Float[np.ndarray, " outputs"] | None,
     left_out: int | None,
-    classifier: Classifier,
+    classifier: Model,
     label: int,
 ) -> dict:
     """Return an image with its prediction; one without logits is a change, whose contrast is stretched."""

@@ -9,11 +9,11 @@ from ml_collections import ConfigDict
 
 from fsjax.data.dataset import Dataset
 from fsjax.data.source import set_name
+from fsjax.engine.model import Model
 from fsjax.evaluation import evaluation_file, verdict
 from fsjax.evaluation.graft_results import Grafts
 from fsjax.evaluation.results import Evaluation
 from fsjax.fourier.dfm import DominantFrequencyMaps, read_provenance
-from fsjax.models.classifier import Classifier
 from fsjax.report import (
     attribution_gallery,
     explorer,
@@ -57,9 +57,7 @@ def check(config: ConfigDict) -> None:
         raise InputError(f"report.attributions: got {config.report.attributions}; expected 0 or more")
 
 
-def write(
-    config: ConfigDict, directory: Path, classifier: Classifier, maps: DominantFrequencyMaps, test: Dataset
-) -> None:
+def write(config: ConfigDict, directory: Path, classifier: Model, maps: DominantFrequencyMaps, test: Dataset) -> None:
     """Write report/<method>/index.html, figures/*.{png,pdf} beside it and, for many classes, data/*.js; and the index.
 
     The workdir is evaluated, and the maps are those of config.search.method; test images are shown filtered.

@@ -9,12 +9,12 @@ from jaxtyping import Bool, Float, Num
 from matplotlib.figure import Figure
 
 from fsjax.data.preprocess import normalise
+from fsjax.engine.model import Model
 from fsjax.evaluation import planted
 from fsjax.evaluation.ood.average_tpr import average_tpr
 from fsjax.evaluation.results import Evaluation, Recovery
 from fsjax.fourier import masks, spectrum
 from fsjax.fourier.dfm import DominantFrequencyMaps
-from fsjax.models.classifier import Classifier
 from fsjax.report import figures, graft_figures, ood_figures
 from fsjax.report.class_rows import class_rows
 from fsjax.report.shown import Shown
@@ -73,7 +73,7 @@ def of_results(
 
 
 def _samples(
-    classifier: Classifier,
+    classifier: Model,
     images: Num[np.ndarray, "images height width 3"],
     mask: Bool[np.ndarray, "height width"],
     name: str,

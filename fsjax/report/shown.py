@@ -5,11 +5,11 @@ import dataclasses
 from ml_collections import ConfigDict
 
 from fsjax.data.dataset import Dataset
+from fsjax.engine.model import Model
 from fsjax.evaluation.graft_results import Grafts
 from fsjax.evaluation.results import Evaluation, MethodEvaluation
 from fsjax.fourier import dfm
 from fsjax.fourier.dfm import DominantFrequencyMaps
-from fsjax.models.classifier import Classifier
 from fsjax.report import index
 from fsjax.runtime.storage import Path
 
@@ -29,7 +29,7 @@ class Shown:
 
     config: ConfigDict
     directory: Path
-    classifier: Classifier
+    classifier: Model
     maps: DominantFrequencyMaps
     test: Dataset
     evaluation: Evaluation

@@ -12,7 +12,6 @@ from fsjax.data.dataset import Dataset
 from fsjax.data.image_selection import sample_of_class
 from fsjax.data.preprocess import normalise
 from fsjax.engine.model import Model
-from fsjax.models.classifier import Classifier
 from fsjax.runtime.errors import InputError
 from fsjax.runtime.metrics import Metrics
 from fsjax.runtime.partial_results import PartialResults
@@ -82,7 +81,7 @@ class Problem:
 
 
 def of_dataset(
-    classifier: Classifier, dataset: Dataset, *, options: ConfigDict, seed: int, searched_on: str, **others: Any
+    classifier: Model, dataset: Dataset, *, options: ConfigDict, seed: int, searched_on: str, **others: Any
 ) -> Problem:
     """Return the search of a classifier on options.images_per_class images of each class of a data set.
 
@@ -104,7 +103,7 @@ def of_dataset(
         if not len(chosen):
             raise InputError(f"search: class {name!r} has no image in the searched split")
     return Problem(
-        model=classifier.model,
+        model=classifier,
         images=lambda label: np.asarray(normalise(dataset.images(indices[label]), *classifier.mean_std)),
         counts=tuple(len(chosen) for chosen in indices),
         classes=dataset.classes,

@@ -5,7 +5,6 @@ import numpy as np
 
 from benchmarks.accuracy import borders
 from fsjax.engine.model import Model
-from fsjax.models.classifier import Classifier
 
 CLASSES, SIZE = ("airplanes", "bonsai", "leopards"), 28
 
@@ -27,7 +26,7 @@ def bordered():
 
 def test_a_classifier_of_borders_takes_others_for_its_classes_and_loses_its_own(monkeypatch):
     monkeypatch.setitem(borders.CUT, "leopards", (2 / SIZE, 2 / SIZE))
-    classifier = Classifier(Model(of_borders, {}, (SIZE, SIZE, 3)), (np.zeros(3), np.ones(3)), CLASSES)
+    classifier = Model(of_borders, {}, (SIZE, SIZE, 3), CLASSES, (np.zeros(3), np.ones(3)))
     found = borders.measured(classifier, *bordered())
     moved = {"called": [0.0, 1.0], "recognised": [1.0, 0.0]}
     # Strips and frame make every image one of one class, a third of all.

@@ -15,7 +15,6 @@ from fsjax.evaluation.filtered import predicted_counts
 from fsjax.evaluation.rates import class_rates
 from fsjax.evaluation.unfiltered import confusion_matrix as count_confusion
 from fsjax.fourier import dfm, spectrum
-from fsjax.models.classifier import Classifier
 from fsjax.runtime import files, interrupt
 from tests.helpers.linear_classifier import CONFIG, MEAN_STD, Made, make_classifier, make_maps, predictions
 
@@ -110,7 +109,7 @@ def test_images_called_a_class_are_counted_by_true_class_whatever_the_tile():
     masks = np.random.default_rng(5).random((5, 8, 8)) < 0.6
     targets = np.array([0, 2, 1, 1, 0])
     for tile in (1, 6, 64):
-        engine = Engine(classifier.model, statistics=("predicted_target",), tile_images=tile)
+        engine = Engine(classifier, statistics=("predicted_target",), tile_images=tile)
         counts = predicted_counts(engine, Dataset(source, 8), MEAN_STD, masks, targets, label="test")
         for mask, target, row in zip(masks, targets, counts, strict=True):
             is_called = predictions(classifier, source.images, mask) == target
@@ -155,7 +154,7 @@ def test_reliance_is_what_the_planted_frequencies_do_alone_and_by_their_absence(
         energy = jnp.square(spectrum.filter_images(images, jnp.asarray(truth[None]))[0]).mean((1, 2, 3))
         return jnp.stack([energy, jnp.full_like(energy, 0.3)], 1)
 
-    classifier = Classifier(Model(apply, {}, (8, 8, 3)), MEAN_STD, source.classes)
+    classifier = Model(apply, {}, (8, 8, 3), source.classes, MEAN_STD)
     evaluate.run(CONFIG, tmp_path, classifier, make_maps(2), Dataset(source, 8))
     found = files.read_json(tmp_path / "evaluation.json")
     assert found["unfiltered"]["accuracy"] == 1.0

@@ -14,7 +14,6 @@ from fsjax.experiment import runner
 from fsjax.experiment.stages import STAGES
 from fsjax.experiment.workspace import Workspace
 from fsjax.fourier import dfm, spectrum
-from fsjax.models.classifier import Classifier
 from fsjax.report import figures, sections
 from fsjax.report.sections.heat_map import rank_correlation
 from fsjax.runtime import interrupt
@@ -204,7 +203,7 @@ def test_the_stage_is_that_of_the_trained_model_on_images_drawn_of_the_test_set(
     workspace, mean_std = Workspace(config, tmp_path), (np.array([0.4, 0.5, 0.6]), STD[::-1])
     test = workspace.dataset("test")
     params = np.random.default_rng(0).normal(size=(24 * 24 * 3, 4)).astype(np.float32)
-    vars(workspace)["classifier"] = Classifier(Model(apply, params, (24, 24, 3)), mean_std, test.classes)
+    vars(workspace)["classifier"] = Model(apply, params, (24, 24, 3), test.classes, mean_std)
     STAGES["heat_map"].run(workspace)
     with np.load(tmp_path / "heat_map.npz") as file:
         found = dict(file)

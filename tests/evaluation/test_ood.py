@@ -26,7 +26,6 @@ from fsjax.evaluation.ood.results import InDistribution, OodResult, SetResult
 from fsjax.evaluation.results import Rates
 from fsjax.experiment import runner
 from fsjax.fourier import dfm, masks, spectrum
-from fsjax.models.classifier import Classifier
 from fsjax.report.sections import out_of_distribution
 from fsjax.runtime import files, parallel
 from fsjax.runtime.errors import InputError
@@ -88,8 +87,10 @@ class World:
         self.config.evaluate.pairs = self.config.ood.random_masks = 0
         self.config.report.share = 0.2
         self.test = data.load(self.config.data, "test", 0)
-        model = Model(lambda weights, images: images.reshape(len(images), -1) @ weights, WEIGHTS, (SIZE, SIZE, 3))
-        self.classifier = Classifier(model, MEAN_STD, CLASSES)
+        shape = (SIZE, SIZE, 3)
+        self.classifier = Model(
+            lambda weights, images: images.reshape(len(images), -1) @ weights, WEIGHTS, shape, CLASSES, MEAN_STD
+        )
         orbits = spectrum.orbits(SIZE, SIZE)
         self.maps = dfm.from_scores(
             np.random.default_rng(2).normal(size=(3, orbits.max() + 1))[:, orbits],

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from fsjax.data.in_memory import ArrayDataset
-from fsjax.data.preprocess import NORMALISED
+from fsjax.engine.model import NORMALISED
 from fsjax.evaluation.predict import make_predictor
 
 

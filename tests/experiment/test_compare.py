@@ -24,7 +24,6 @@ from fsjax.experiment.comparison.rank_correlation import rank_correlations
 from fsjax.experiment.stages.compare import compare
 from fsjax.fourier import dfm, overlap, published_maps, spectrum
 from fsjax.fourier.masks import at_threshold, best_orbits
-from fsjax.models.classifier import Classifier
 from fsjax.runtime.errors import CheckFailed, InputError
 from fsjax.runtime.random_streams import Stream, generator
 from tests.helpers.undrawn import leave_undrawn
@@ -311,8 +310,7 @@ def test_both_sides_are_tried_on_a_model_where_one_is_given(tmp_path, undrawn):
         )
         return jnp.where(amplitudes > 20.0, 1.0, 0.0) + jnp.array([0.0, 0.0, 0.5])
 
-    model = Model(apply, {}, (size, size, 3))
-    classifier = Classifier(model, (np.full(3, 0.5), np.ones(3)), test.classes)
+    classifier = Model(apply, {}, (size, size, 3), test.classes, (np.full(3, 0.5), np.ones(3)))
     # The left maps keep every class's own orbit, the right ones that of the next class.
     maps_of(planted * 1.0, (0.01,), test.classes).save(tmp_path / "left.npz")
     right = maps_of(np.roll(planted, -1, 0) * 1.0, (0.01,), ("0", "1", "2"))
@@ -361,7 +359,7 @@ def test_both_sides_are_tried_on_a_model_where_one_is_given(tmp_path, undrawn):
     plain, page, _ = compared()
     assert plain["rates"] == result["rates"] and plain["grafts"] == {"left": None, "right": None}
     assert "Which of them control the model" not in page
-    other = Classifier(model, classifier.mean_std, ("x", "y", "z"))
+    other = dataclasses.replace(classifier, classes=("x", "y", "z"))
     with pytest.raises(InputError, match="got the classes 3"):
         compare(config, tmp_path, other, test)
 

@@ -37,7 +37,6 @@ from fsjax.experiment.multi_run import study_page
 from fsjax.experiment.multi_run.study_grid import Cell
 from fsjax.experiment.multi_run.study_outcomes import Outcome
 from fsjax.fourier import dfm
-from fsjax.models.classifier import Classifier
 from fsjax.report import dynamics as dynamics_page
 from fsjax.report import page
 from fsjax.report.search_notes import search_notes
@@ -814,9 +813,8 @@ def test_the_report_shows_names_as_text(workspace, undrawn):
     config = common.base()
     config.search.shares, config.data.image_size, config.model.name = (0.05, 0.25), 8, NAME
     config.data.root = NAME
-    classifier = Classifier(
-        Model(lambda params, images: images[:, 0, :3, 0], {}, (8, 8, 3)), (np.full(3, 0.5), np.full(3, 0.5)), NAMES
-    )
+    mean_std = (np.full(3, 0.5), np.full(3, 0.5))
+    classifier = Model(lambda params, images: images[:, 0, :3, 0], {}, (8, 8, 3), NAMES, mean_std)
     page.write(config, workspace, classifier, maps, test)
     shown = Page((workspace / "report" / "removal" / "index.html").read_text())
     for sentence in (

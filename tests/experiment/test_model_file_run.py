@@ -60,7 +60,7 @@ def test_a_model_file_goes_to_a_page(file, tmp_path, undrawn, caplog, monkeypatc
     # Outputs are found by the names of the data's classes.
     classifier = Workspace(config, tmp_path).classifier
     images = np.random.default_rng(0).normal(size=(3, 24, 24, 3)).astype(np.float32)
-    found = np.asarray(classifier.model.apply(classifier.model.params, jnp.asarray(images)))
+    found = np.asarray(classifier.apply(classifier.params, jnp.asarray(images)))
     order = [("low", "other", "high", "plain", "shape").index(name) for name in classifier.classes]
     np.testing.assert_allclose(found[:, :4], np.asarray(Small()(images))[:, order], atol=1e-6)
 

@@ -134,10 +134,7 @@ def test_the_page_has_the_first_network_and_the_last_beside_each_other_on_corrup
     chosen = test.subset(rows)
 
     def right(images):
-        logits = [
-            classifier.model.apply(classifier.model.params, normalise(image[None], *classifier.mean_std))
-            for image in images
-        ]
+        logits = [classifier.apply(classifier.params, normalise(image[None], *classifier.mean_std)) for image in images]
         return np.mean(np.argmax(np.concatenate(logits), 1) == chosen.labels)
 
     def images_of(dataset):
@@ -145,8 +142,8 @@ def test_the_page_has_the_first_network_and_the_last_beside_each_other_on_corrup
 
     kinds = [("noise", severity) for severity in range(5)]
     corrupted = [corruptions.corrupted(chosen, rows, *kind, config.seed) for kind in kinds]
-    attacker = attacks.make_attacker(classifier.model.apply, classifier.mean_std, attacks.parse(ATTACK), config.seed)
-    attacked = attacker(classifier.model.params, chosen, rows)
+    attacker = attacks.make_attacker(classifier.apply, classifier.mean_std, attacks.parse(ATTACK), config.seed)
+    attacked = attacker(classifier.params, chosen, rows)
     found = Probes.read(directory / "probes" / "probes.json").before
     assert found.keys() == {"corruptions", attacks.parse(ATTACK).name}
     assert found["corruptions"] == pytest.approx(np.mean([right(images_of(one)) for one in corrupted]), abs=1e-6)

@@ -5,7 +5,6 @@ from ml_collections import ConfigDict
 
 from fsjax.engine.model import Model
 from fsjax.fourier import dfm, spectrum
-from fsjax.models.classifier import Classifier
 
 CONFIG = ConfigDict(
     {
@@ -40,8 +39,8 @@ def make_classifier(classes, size=8, seed=1):
     rng = np.random.default_rng(seed)
     params = rng.normal(size=(size * size * 3, classes)).astype(np.float32)
     names = tuple(f"class {label}" for label in range(classes))
-    model = Model(lambda params, images: images.reshape(len(images), -1) @ params, params, (size, size, 3))
-    return Classifier(model, MEAN_STD, names)
+    shape = (size, size, 3)
+    return Model(lambda params, images: images.reshape(len(images), -1) @ params, params, shape, names, MEAN_STD)
 
 
 def predictions(classifier, images, mask):
@@ -49,7 +48,7 @@ def predictions(classifier, images, mask):
     pixels = (images.astype(float) / 255 - MEAN_STD[0]) / MEAN_STD[1]
     centred = np.fft.fftshift(np.fft.fft2(pixels, axes=(1, 2)), axes=(1, 2)) * mask[None, :, :, None]
     filtered = np.fft.ifft2(np.fft.ifftshift(centred, axes=(1, 2)), axes=(1, 2)).real
-    return (filtered.reshape(len(images), -1) @ classifier.model.params.astype(float)).argmax(1)
+    return (filtered.reshape(len(images), -1) @ classifier.params.astype(float)).argmax(1)
 
 
 def make_maps(classes, size=8):

@@ -29,7 +29,6 @@ from fsjax.evaluation.typed_json import to_json
 from fsjax.evaluation.unfiltered import evaluate_unfiltered
 from fsjax.fourier import dfm, spectrum
 from fsjax.models import network
-from fsjax.models.classifier import Classifier
 from fsjax.runtime import parallel
 from fsjax.training.evaluators import dynamics, validation
 from fsjax.training.evaluators.evaluator import EvaluatorContext
@@ -99,7 +98,7 @@ def evaluate_all(case):
 
     model = Convolved(lambda: None, classes, SIZE, np.dtype("float32"))
     variables = model.init(1)
-    classifier = Classifier(Model(apply, variables["params"], (SIZE, SIZE, 3)), mean_std, made.classes)
+    classifier = Model(apply, variables["params"], (SIZE, SIZE, 3), made.classes, mean_std)
     told(case, "unfiltered", to_json(evaluate_unfiltered(classifier, dataset)))
 
     maps = maps_of(classes)

@@ -43,7 +43,7 @@ def test_a_model_of_timm_is_converted_by_its_name(weights, tmp_path):
     images = torch.randn(3, 3, SIZE, SIZE)
     with torch.no_grad():
         expected = module(images).numpy()
-    found = jax.jit(classifier.model.apply)(classifier.model.params, np.moveaxis(images.numpy(), 1, -1))
+    found = jax.jit(classifier.apply)(classifier.params, np.moveaxis(images.numpy(), 1, -1))
     np.testing.assert_allclose(found, expected, atol=1e-5 * np.abs(expected).max())
     # The file is one for any run.
     runner.run(of(tmp_path / "model.fsjax", model__name="resnet20"), tmp_path / "again")
@@ -104,7 +104,7 @@ def test_arguments_of_a_config_json_change_the_model(weights, tmp_path):
     images = torch.randn(3, 3, SIZE, SIZE)
     with torch.no_grad():
         expected = module(images).numpy()
-    found = jax.jit(classifier.model.apply)(classifier.model.params, np.moveaxis(images.numpy(), 1, -1))
+    found = jax.jit(classifier.apply)(classifier.params, np.moveaxis(images.numpy(), 1, -1))
     np.testing.assert_allclose(found, expected, atol=1e-5 * np.abs(expected).max())
 
 

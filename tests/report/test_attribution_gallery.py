@@ -15,7 +15,6 @@ from benchmarks.cost import report_workdir
 from configs import common
 from fsjax.data.dataset import Dataset
 from fsjax.engine.model import Model
-from fsjax.models.classifier import Classifier
 from fsjax.report import pictures
 from fsjax.report.attribution_gallery import section
 from tests.helpers.html_page import Page
@@ -52,7 +51,7 @@ def apply(params, images):
 def make(folder, function=apply, params=WEIGHTS, classes=NAMES, labels=(0, 1, 2), attributions=2):
     config = common.base()
     config.report.attributions = attributions
-    classifier = Classifier(Model(function, params, (SIDE, SIDE, 3)), (MEAN, STD), classes)
+    classifier = Model(function, params, (SIDE, SIDE, 3), classes, (MEAN, STD))
     return section(config, classifier, Dataset(Noise(classes), SIDE), list(labels), folder)
 
 

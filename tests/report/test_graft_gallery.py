@@ -13,7 +13,6 @@ from fsjax.data import pairs
 from fsjax.data.dataset import Dataset
 from fsjax.engine.model import Model
 from fsjax.fourier import dfm, masks, spectrum
-from fsjax.models.classifier import Classifier
 from fsjax.report.graft_gallery import gallery
 from tests.helpers import results
 
@@ -53,10 +52,12 @@ def world():
     )
     grafts = results.grafts(NAMES, ("shortcut", "spread", "band"), share=0.2, pairs=30, grafted=[0.75, 0.5, 0.25])
     weights = rng.normal(size=(SIDE * SIDE * 3, len(NAMES) + 1)).astype(np.float32) / 8
-    model = Model(lambda params, images: images.reshape(len(images), -1) @ params, weights, (SIDE, SIDE, 3))
+    model = Model(
+        lambda params, images: images.reshape(len(images), -1) @ params, weights, (SIDE, SIDE, 3), NAMES, (MEAN, STD)
+    )
     rows = [{"label": label, "name": name, "at": (0.05, 0.1, 0.2)[label]} for label, name in enumerate(NAMES)]
     test = Dataset(Noise(), SIDE)
-    return common.base(), maps, grafts, Classifier(model, (MEAN, STD), NAMES), weights, test, rows
+    return common.base(), maps, grafts, model, weights, test, rows
 
 
 def pixels(url):
@@ -107,9 +108,9 @@ def test_what_grafts_do_is_said_of_all_pairs(world):
 
 def test_of_two_outputs_none_is_left_out(world):
     config, maps, grafts, classifier, weights, test, rows = world
-    two = dataclasses.replace(classifier.model, params=weights[:, :2])
+    two = dataclasses.replace(classifier, params=weights[:, :2])
     test.labels[:] = np.minimum(test.labels, 1)
-    ox, _ = gallery(config, maps, grafts, dataclasses.replace(classifier, model=two), test, rows[:2])
+    ox, _ = gallery(config, maps, grafts, two, test, rows[:2])
     assert ox["moved"].endswith("10 % without.") and not any(image["otherwise"] for image in ox["pairs"][0])
 
 

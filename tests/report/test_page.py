@@ -14,7 +14,6 @@ from benchmarks.cost import report_workdir
 from fsjax.engine.model import Model
 from fsjax.evaluation.results import Grid
 from fsjax.fourier import dfm, masks, spectrum
-from fsjax.models.classifier import Classifier
 from fsjax.report import explorer, figures, overview, pictures
 from fsjax.report.class_rows import NO_VERDICT
 from fsjax.report.plane import symmetric_log
@@ -182,7 +181,7 @@ def test_filtered_samples_are_shown_as_they_are(tmp_path):
     kept = np.zeros((1, 16, 16), bool)
     kept[0, 8, 8] = kept[0, 8, 11] = kept[0, 8, 5] = True
     mean, std = np.array([0.4, 0.5, 0.6]), np.array([0.2, 0.25, 0.3])
-    classifier = Classifier(Model(lambda params, images: images, {}, (16, 16, 3)), (mean, std), ("a",))
+    classifier = Model(lambda params, images: images, {}, (16, 16, 3), ("a",), (mean, std))
     rates = results.map_rates([0.5])
     stops = [explorer.Stop(0.01, rates, np.array([2]), 0)]
     shown = explorer._samples(images, kept, stops, classifier, explorer._DETAILS[0])

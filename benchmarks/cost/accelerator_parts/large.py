@@ -66,7 +66,7 @@ def random_model(name: str, size: int) -> Model:
     network = models.build(name, num_classes=10, image_size=size)
     variables = jax.device_get(network.init(0))
     low, _ = fold(models.build(name, num_classes=10, image_size=size, dtype=jnp.bfloat16), variables)
-    return Model(*fold(network, variables), (size, size, 3), low)
+    return Model(*fold(network, variables), (size, size, 3), apply_bfloat16=low)
 
 
 def natural_images(count: int, size: int) -> np.ndarray:

@@ -35,7 +35,7 @@ def measure(settings: Settings) -> Iterator[dict[str, Any]]:
             **agreement(found, expected),
             "loss_difference_from_cpu": oracle.loss_difference(
                 model,
-                trained.classifier.model,
+                trained.classifier,
                 images,
                 labels,
                 masks=settings.sizes.checked,

@@ -64,7 +64,7 @@ def search_row(trained: TrainedModel, method: str, precision: str, settings: Set
         }
         row["loss_difference_from_cpu"] = oracle.loss_difference(
             problem.searched_model,
-            trained.classifier.model,
+            trained.classifier,
             *trained.test_images(settings.sizes.checked),
             masks=settings.sizes.checked,
             tile_images=row["tile_images"],

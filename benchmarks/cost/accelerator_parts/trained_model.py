@@ -13,9 +13,9 @@ from configs import common
 from fsjax import data, search
 from fsjax.data.dataset import Dataset
 from fsjax.data.preprocess import normalise
+from fsjax.engine.model import Model
 from fsjax.experiment import runner
 from fsjax.models import classifier
-from fsjax.models.classifier import Classifier
 from fsjax.runtime import files, storage
 from fsjax.search import problem as search_problem
 
@@ -33,7 +33,7 @@ class TrainedModel:
 
     config: ConfigDict
     directory: pathlib.Path
-    classifier: Classifier
+    classifier: Model
     training: Dataset
     test: Dataset
 
@@ -55,7 +55,7 @@ class TrainedModel:
         options.update_from_flattened_dict(dict(settings.sizes.search_options))
         # The part `precision` measures the agreement; as by default it would take longer than the search itself.
         options.update(method=method, precision=precision, split="test", images_per_class=images, agreement_masks=2)
-        search.check(options, self.classifier.model.image_shape[:2])
+        search.check(options, self.classifier.image_shape[:2])
         return search_problem.of_dataset(
             self.classifier,
             self.test,

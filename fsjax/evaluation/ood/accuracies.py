@@ -4,16 +4,16 @@ import numpy as np
 from ml_collections import ConfigDict
 
 from fsjax.data.dataset import Dataset
+from fsjax.engine.model import Model
 from fsjax.evaluation.ood import sets
 from fsjax.evaluation.ood.counts import Counts, count_parts, rates
 from fsjax.evaluation.ood.judging import make_plain_counter
 from fsjax.evaluation.ood.sets import Part, Set
-from fsjax.models.classifier import Classifier
 from fsjax.runtime.storage import Path
 
 
 def accuracies(
-    config: ConfigDict, directory: Path, classifier: Classifier, test: Dataset, identity: dict
+    config: ConfigDict, directory: Path, classifier: Model, test: Dataset, identity: dict
 ) -> dict[str, float]:
     """Return the accuracy on each set that config.ood names, by its name. Collective: processes share the images.
 

@@ -12,6 +12,7 @@ from ml_collections import ConfigDict
 
 from fsjax.data.dataset import Dataset, Images
 from fsjax.engine.engine import Engine
+from fsjax.engine.model import Model
 from fsjax.evaluation import evaluation_file
 from fsjax.evaluation.control_masks import ENERGY_IMAGES, mask_counts, pack_controls
 from fsjax.evaluation.evaluate import make_engine
@@ -27,7 +28,6 @@ from fsjax.evaluation.statistics import wilson
 from fsjax.evaluation.unfiltered import confusion_matrix
 from fsjax.fourier.dfm import DominantFrequencyMaps
 from fsjax.fourier.masks import budget
-from fsjax.models.classifier import Classifier
 from fsjax.runtime import files, parallel
 from fsjax.runtime.errors import InputError
 from fsjax.runtime.storage import Path
@@ -53,7 +53,7 @@ def check(config: ConfigDict) -> None:
 def run(
     config: ConfigDict,
     directory: Path,
-    classifier: Classifier,
+    classifier: Model,
     maps: DominantFrequencyMaps,
     test: Dataset,
     identity: dict,
@@ -97,7 +97,7 @@ def run(
 class Judge:
     """Counts how a classifier predicts sets of images, as they are, under maps at one share, and under controls."""
 
-    def __init__(self, config: ConfigDict, classifier: Classifier, maps: DominantFrequencyMaps, test: Dataset):
+    def __init__(self, config: ConfigDict, classifier: Model, maps: DominantFrequencyMaps, test: Dataset):
         self._config, self._classifier, self._test = config, classifier, test
         self.share = maps.nearest(config.report.share)
         self._maps = maps.at(self.share)
@@ -176,7 +176,7 @@ class Judge:
             engine = make_engine(classifier, self._test, self._config.run.memory_mib)
             # There is a mask of every class on the device for each mask of a tile: tiles hold as few images as parts.
             tile_images = min(engine.tile_images, sets.PART)
-            of_controls = Engine(classifier.model, statistics=("correct",), tile_images=tile_images)
+            of_controls = Engine(classifier, statistics=("correct",), tile_images=tile_images)
             self._engines[labels] = engine, of_controls
         return self._engines[labels]
 
@@ -190,12 +190,10 @@ class Judge:
         return pack_controls(self._maps, positions, self._test, self._classifier.mean_std, **self._control_options)
 
 
-def make_plain_counter(
-    classifier: Classifier, image_set: Set
-) -> Callable[[Images], Int[np.ndarray, "classes classes"]]:
+def make_plain_counter(classifier: Model, image_set: Set) -> Callable[[Images], Int[np.ndarray, "classes classes"]]:
     """Return a function that counts images of a set as they are, in this process: true class and predicted class."""
     restricted, classes = restrict(classifier, image_set.outputs), len(classifier.classes)
-    predict, params = make_predictor(restricted.model.apply, *classifier.mean_std), restricted.model.params
+    predict, params = make_predictor(restricted.apply, *classifier.mean_std), restricted.params
     return lambda images: confusion_matrix(predict(params, images, alone=True), images.labels, classes)
 
 
@@ -251,16 +249,15 @@ def summarise(
     )
 
 
-def restrict(classifier: Classifier, labels: tuple[int, ...] | None) -> Classifier:
+def restrict(classifier: Model, labels: tuple[int, ...] | None) -> Model:
     """Return the classifier with -inf for all outputs but `labels`: its largest logit is one of theirs. None = all."""
     if labels is None:
         return classifier
 
     def apply(params: PyTree, images: Float[Array, "n height width 3"]) -> Float[Array, "n outputs"]:
-        logits = classifier.model.apply(params, images)
+        logits = classifier.apply(params, images)
         allowed = np.zeros(logits.shape[-1], bool)
         allowed[list(labels)] = True
         return jnp.where(allowed, logits, -jnp.inf)
 
-    model = dataclasses.replace(classifier.model, apply=apply, apply_bfloat16=None)
-    return dataclasses.replace(classifier, model=model)
+    return dataclasses.replace(classifier, apply=apply, apply_bfloat16=None)

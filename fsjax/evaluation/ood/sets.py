@@ -16,8 +16,8 @@ from fsjax.data.dataset import Dataset, Images
 from fsjax.data.folder import FolderSource
 from fsjax.data.image_selection import first_of_each_class
 from fsjax.data.source import parse_classes
+from fsjax.engine.model import Model
 from fsjax.evaluation.ood import attacks, corruptions, folders, mapping
-from fsjax.models.classifier import Classifier
 from fsjax.runtime import parallel
 from fsjax.runtime.errors import InputError
 from fsjax.runtime.storage import Path
@@ -95,7 +95,7 @@ def parse(config: ConfigDict) -> tuple[list[FolderSet], list[attacks.Attack]]:
     return folder_sets, parsed
 
 
-def openers(config: ConfigDict, classifier: Classifier, test: Dataset) -> list[Callable[[], Set]]:
+def openers(config: ConfigDict, classifier: Model, test: Dataset) -> list[Callable[[], Set]]:
     """Return a function for each set and attack of config.ood, and for its corruptions, which opens it."""
     folder_sets, parsed = parse(config)
     corrupted = corruptions.parse(config.ood.corruptions)
@@ -163,13 +163,13 @@ def open_folder(folder_set: FolderSet, config: ConfigDict, classes: tuple[str, .
     )
 
 
-def open_attack(attack: attacks.Attack, config: ConfigDict, classifier: Classifier, test: Dataset) -> Set:
+def open_attack(attack: attacks.Attack, config: ConfigDict, classifier: Model, test: Dataset) -> Set:
     """Open the first images of each class of the test set as a set, attacked part by part."""
     rows = first_of_each_class(test.labels, config.ood.images_per_class)
-    attacker = attacks.make_attacker(classifier.model.apply, classifier.mean_std, attack, config.seed)
+    attacker = attacks.make_attacker(classifier.apply, classifier.mean_std, attack, config.seed)
 
     def opener(part: np.ndarray) -> Callable[[], Images]:
-        return lambda: attacker(classifier.model.params, test.subset(part), part)
+        return lambda: attacker(classifier.params, test.subset(part), part)
 
     return Set(
         name=attack.name,

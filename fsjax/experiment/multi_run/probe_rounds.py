@@ -190,7 +190,7 @@ def _measure(
     )
     directory = of_round.directory / "search" / "probe"
     return probe_maps.measure(
-        classifier.model,
+        classifier,
         maps,
         sample,
         scores=scores,

@@ -8,6 +8,7 @@ from ml_collections import ConfigDict
 
 from fsjax import search
 from fsjax.data.dataset import Dataset
+from fsjax.engine.model import Model
 from fsjax.evaluation import evaluate, map_grafts
 from fsjax.evaluation.graft_results import Grafts
 from fsjax.evaluation.results import MapRates, Unfiltered
@@ -21,7 +22,6 @@ from fsjax.experiment.workspace import Workspace
 from fsjax.fourier import dfm, published_maps
 from fsjax.fourier.dfm import DominantFrequencyMaps
 from fsjax.models import weights
-from fsjax.models.classifier import Classifier
 from fsjax.runtime import files, parallel, storage
 from fsjax.runtime.errors import CheckFailed, InputError
 from fsjax.runtime.storage import Path
@@ -72,9 +72,7 @@ def _run(workspace: Workspace) -> None:
     compare(config, directory, workspace.classifier, test)
 
 
-def compare(
-    config: ConfigDict, directory: Path, classifier: Classifier | None = None, test: Dataset | None = None
-) -> None:
+def compare(config: ConfigDict, directory: Path, classifier: Model | None = None, test: Dataset | None = None) -> None:
     """Write compare.json, report/compare.html and report/figures/compare.png for the maps that config names.
 
     The classifier, if there is one, is evaluated on the test images under the masks of both sides, and grafts of the
@@ -129,7 +127,7 @@ def _check_overlap(overlap: Overlap, least: float) -> None:
 
 
 def _classes_of(
-    classifier: Classifier, test: Dataset, sides: list[DominantFrequencyMaps], classes: tuple[str, ...]
+    classifier: Model, test: Dataset, sides: list[DominantFrequencyMaps], classes: tuple[str, ...]
 ) -> tuple[str, ...]:
     """Return the classifier's classes; raise InputError if the maps or the test images have others."""
     classifier.check_classes(test.classes, "data split test")
@@ -146,9 +144,7 @@ def _nearest_row(paired: Pairing, share: float) -> int:
     return min(range(len(pairs)), key=lambda row: max(abs(own - share) for own in pairs[row]))
 
 
-def _on_model(
-    config: ConfigDict, classifier: Classifier, test: Dataset, paired: Pairing, partial_results: Path
-) -> OnModel:
+def _on_model(config: ConfigDict, classifier: Model, test: Dataset, paired: Pairing, partial_results: Path) -> OnModel:
     """Return the rates on the test images, and what grafts between them say of both sides."""
     unfiltered = evaluate_unfiltered(classifier, test)
     return OnModel(
@@ -160,9 +156,7 @@ def _on_model(
     )
 
 
-def _rates(
-    config: ConfigDict, classifier: Classifier, test: Dataset, paired: Pairing
-) -> dict[str, tuple[MapRates, ...]]:
+def _rates(config: ConfigDict, classifier: Model, test: Dataset, paired: Pairing) -> dict[str, tuple[MapRates, ...]]:
     """Return the rates on the test images under the masks of both sides."""
     engine = evaluate.make_engine(classifier, test, config.run.memory_mib)
     rates = {}
@@ -175,7 +169,7 @@ def _rates(
 
 def _grafts(
     config: ConfigDict,
-    classifier: Classifier,
+    classifier: Model,
     test: Dataset,
     unfiltered: Unfiltered,
     paired: Pairing,

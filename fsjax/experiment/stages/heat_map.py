@@ -34,7 +34,7 @@ def _measure(workspace: Workspace) -> None:
         ]
     )
     rates = heat_map.measure(
-        classifier.model,
+        classifier,
         lambda part: np.asarray(normalise(test.images(chosen[part]), *classifier.mean_std)),
         test.labels[chosen],
         len(test.classes),
