@@ -165,7 +165,7 @@ def test_compat_takes_images_in_class_order(made):
         ({"classes": ["a"]}, "classes: got 1 names; expected 3"),
         ({"logits_fn": lambda images: images[:, 0, :2, 0]}, r"logits_fn: got shape \(14, 2\) for 14 images"),
         ({"method": "removal_compat"}, "search.method: got images of 6 x 10; expected square ones for removal_compat"),
-        ({"method": "guess"}, "search.method: got 'guess'; expected .*removal"),
+        ({"method": "guess"}, "search: got 'guess'; expected .*removal"),
         ({"steps": 3}, "steps: got a field that the method 'removal' lacks; expected none"),
         ({"memory_mib": -1}, "memory_mib: got -1; expected 0 or more"),
     ],

@@ -18,16 +18,13 @@ from fsjax.evaluation import evaluate as evaluation
 from fsjax.fourier.dfm import DominantFrequencyMaps
 from fsjax.models.callables import as_model
 from fsjax.runtime import config_fields, storage
-from fsjax.runtime.errors import InputError, unknown
+from fsjax.runtime.errors import InputError
 from fsjax.runtime.storage import Path
 from fsjax.runtime.versions import versions
-from fsjax.search import arguments
-from fsjax.search.problem import of_dataset
+from fsjax.search.method import dataset_digest, make_problem, search_identity
 
 # Images of each split that a model is tried on before anything long begins.
 _TRIED = 4
-# Fields of config.search that a call may set by their names, beside the method's own.
-_SHARED = ("patch", "images_per_class", "resamples", "precision")
 
 
 def analyse(
@@ -80,7 +77,7 @@ def analyse(
     """
     where = None if directory is None else storage.path(directory)
     normalisation = mean_std_of(mean_std)
-    options = _options(search, shares, fields)
+    options = searches.options(search, shares=tuple(sorted(shares)), **fields)
     splits = open_splits({"train": train, "test": test}, classes=classes, mean_std=normalisation, image_size=image_size)
     # Before the model is tried on any image.
     searches.check(options, splits["test"].images(np.arange(1)).shape[1:3])
@@ -88,7 +85,7 @@ def analyse(
     config = _config(options, model, classifier, splits["test"], seed)
     evaluation.check(config)
     maps = searches.run(
-        of_dataset(
+        make_problem(
             classifier,
             splits["train"],
             options=options,
@@ -97,7 +94,7 @@ def analyse(
             run=config.run,
             provenance=versions(),
             directory=where and where / "search" / search,
-            identity=arguments.identity(options, seed, splits["train"]),
+            identity=search_identity(options, seed, splits["train"]),
         )
     )
     return _evaluated(config, classifier, maps, splits["test"], where)
@@ -152,7 +149,7 @@ def _evaluated(
     config: ConfigDict, classifier: Model, maps: DominantFrequencyMaps, test: Dataset, directory: Path | None
 ) -> Result:
     """Return what the stage evaluate measures; outcomes of grafts are stored by the images they are of."""
-    folder = directory and directory / "grafts" / arguments.digest_of(test).hex()[:16]
+    folder = directory and directory / "grafts" / dataset_digest(test).hex()[:16]
     measured = evaluation.measure(config, classifier, maps, test, folder)
     return Result(
         directory=directory,
@@ -165,14 +162,6 @@ def _evaluated(
         model=classifier,
         test=test,
     )
-
-
-def _options(method: str, shares: Sequence[float], fields: dict[str, Any]) -> ConfigDict:
-    if method not in searches.SEARCHES:
-        raise unknown("search", method, sorted(searches.SEARCHES))
-    shared = {name: value for name, value in fields.items() if name in _SHARED}
-    own = {name: value for name, value in fields.items() if name not in _SHARED}
-    return arguments.options_of(method, own, shares=tuple(sorted(shares)), **shared)
 
 
 def _classifier(model: Any, splits: dict[str, Dataset], mean_std: tuple[np.ndarray, np.ndarray]) -> Model:

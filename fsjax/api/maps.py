@@ -17,8 +17,7 @@ from fsjax.models.callables import as_model
 from fsjax.runtime import storage
 from fsjax.runtime.errors import InputError
 from fsjax.runtime.storage import Path
-from fsjax.search import arguments
-from fsjax.search.problem import of_dataset
+from fsjax.search.method import make_problem, search_identity
 
 
 def dominant_frequencies(
@@ -86,21 +85,21 @@ def dominant_frequencies(
     names = tuple(classes) if classes is not None else tuple(str(label) for label in range(num_classes))
     if len(names) != num_classes:
         raise InputError(f"classes: got {len(names)} names; expected {num_classes}, one a class")
-    options = arguments.options_of(
+    options = search.options(
         method,
-        fields,
         patch=patch,
         split=searched_on,
         precision=precision,
         images_per_class=0,
         shares=tuple(shares),
         resamples=resamples,
+        **fields,
     )
     search.check(options, images.shape[1:3])
     dataset = ArrayDataset(images, labels, names)
     model = as_model(logits_fn, images, num_classes, "logits_fn")
     return search.run(
-        of_dataset(
+        make_problem(
             dataclasses.replace(model, classes=names, mean_std=NORMALISED),
             dataset,
             options=options,
@@ -109,6 +108,6 @@ def dominant_frequencies(
             run=ConfigDict({"memory_mib": memory_mib, "save_seconds": float(save_seconds)}),
             provenance={},
             directory=storage.path(directory) if directory is not None else None,
-            identity=arguments.identity(options, seed, dataset),
+            identity=search_identity(options, seed, dataset),
         )
     )

@@ -17,7 +17,7 @@ from fsjax.evaluation.grafts import GraftSample
 from fsjax.evaluation.results import Unfiltered
 from fsjax.fourier.dfm import DominantFrequencyMaps
 from fsjax.runtime.storage import Path
-from fsjax.search import rule_of
+from fsjax.search import mask_rule
 
 
 def judge_maps(
@@ -58,7 +58,7 @@ def candidates_of(maps: DominantFrequencyMaps, largest_tested: float) -> Candida
     cut = share_grid.shares_of(maps, curve)
     own = [share for share in maps.shares if share <= largest_tested or share in curve or not cut]
     shares = tuple(sorted({*own, *cut}))
-    rule = rule_of(maps)
+    rule = mask_rule(maps)
 
     def masks(label: int) -> Bool[np.ndarray, "shares height width"]:
         def at(share: float) -> Bool[np.ndarray, "height width"]:

@@ -9,7 +9,7 @@ from fsjax.engine.model import Model
 from fsjax.evaluation.filtered import filtered_rates
 from fsjax.evaluation.results import Grid
 from fsjax.fourier.dfm import WHOLE_PATCHES, DominantFrequencyMaps
-from fsjax.search import patch_maps, rule_of
+from fsjax.search import mask_rule, patch_maps
 
 # Positions of all masks in memory: those of 1,000 classes at 224 pixels are 5 x 10^7 at every share.
 _MASK_POSITIONS = 2**26
@@ -32,7 +32,7 @@ def shares_of(maps: DominantFrequencyMaps, requested: tuple[float, ...]) -> tupl
 
 def masks_at(maps: DominantFrequencyMaps, share: float) -> Bool[np.ndarray, "classes height width"]:
     """Return the masks that the method cuts from its scores at any share in (0, 1]."""
-    rule = rule_of(maps)
+    rule = mask_rule(maps)
     assert maps.scores is not None, "masks are made of scores"
     return np.stack([rule(scores, share) for scores in maps.scores])
 

@@ -18,7 +18,7 @@ from fsjax.fourier import spectrum
 from fsjax.fourier.dfm import DominantFrequencyMaps
 from fsjax.report import pictures
 from fsjax.report.plane import Plane
-from fsjax.search import rule_of
+from fsjax.search import mask_rule
 
 # Most classes whose data are in the page itself; with more, each class has a file beside it, which a page may run.
 IN_PAGE = 40
@@ -134,7 +134,7 @@ def mask_at(maps: DominantFrequencyMaps, label: int, share: float) -> Bool[np.nd
     if share in maps.shares:
         return maps.at(share)[label]
     assert maps.scores is not None, "only scores are cut"
-    return rule_of(maps)(np.asarray(maps.scores[label]), share)
+    return mask_rule(maps)(np.asarray(maps.scores[label]), share)
 
 
 def _plane(plane: Plane, label: int, most: int) -> dict:

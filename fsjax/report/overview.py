@@ -50,7 +50,7 @@ def rows(
 
     `at` is the share that its verdict is about, or the given one. `evidence` holds the fields of GraftRates, with q0,
     the number of pairs, and the smallest share of low-pass; it is empty without grafts. For `stability` see
-    search.bootstrap.at_share.
+    search.bootstrap.stability_at_share.
     """
     evaluated, unfiltered = evaluation.methods[maps.method], evaluation.unfiltered
     mean, low, high = (stability.get(name, [None] * len(maps.classes)) for name in ("mean", "low", "high"))

@@ -37,8 +37,8 @@ from fsjax.runtime import files, storage
 from fsjax.runtime.errors import InputError
 from fsjax.runtime.progress import clock
 from fsjax.runtime.storage import Path
-from fsjax.search import SEARCHES, bootstrap, method_of
-from fsjax.search.precision_check import in_words
+from fsjax.search import SEARCHES, bootstrap, method_for_maps
+from fsjax.search.precision_check import range_in_words
 
 # A model whose TPR falls by less than this without the planted frequencies does not use them.
 USES_PLANTED = 0.1
@@ -65,7 +65,7 @@ def write(config: ConfigDict, directory: Path, classifier: Model, maps: Dominant
     evaluation = evaluation_file.read_method(directory / "evaluation.json", maps.method)
     shown = Shown(config, directory, classifier, maps, test, evaluation)
     share, threshold, grafts = shown.share, shown.threshold, shown.grafts
-    stability = read_provenance(shown.maps_file, lambda: bootstrap.at_share(maps, share))
+    stability = read_provenance(shown.maps_file, lambda: bootstrap.stability_at_share(maps, share))
     rows = overview.rows(maps, evaluation, share, threshold, stability)
     cards = overview.cards(rows, maps, explorer.IN_PAGE)
     gallery = [] if grafts is None else graft_gallery.gallery(config, maps, grafts, classifier, test, cards)
@@ -164,7 +164,7 @@ def _scores(maps: DominantFrequencyMaps) -> list[Plane]:
     """Return the scores of the maps, where there are any."""
     if (scores := maps.scores) is None:
         return []
-    method = method_of(maps)
+    method = method_for_maps(maps)
 
     def values(label: int) -> np.ndarray:
         return method.drawable(np.asarray(scores[label : label + 1]))[0]
@@ -186,7 +186,7 @@ def _planted(evaluation: Evaluation, method: str) -> list[dict]:
 def _agreement(maps: DominantFrequencyMaps) -> dict:
     """Return, in words, how far a search in lower precision agrees with 'highest'; empty for one in 'highest'."""
     agreement = maps.provenance.get("agreement") or {}
-    return agreement and agreement | {name: in_words(agreement[name]) for name in ("spearman", "top_iou")}
+    return agreement and agreement | {name: range_in_words(agreement[name]) for name in ("spearman", "top_iou")}
 
 
 def _stages(directory: Path, method: str) -> list[dict]:

@@ -18,7 +18,7 @@ from fsjax.fourier.dfm import DominantFrequencyMaps
 from fsjax.report import figures, graft_figures, ood_figures
 from fsjax.report.class_rows import class_rows
 from fsjax.report.shown import Shown
-from fsjax.search import method_of
+from fsjax.search import method_for_maps
 
 # Most classes whose sample images are drawn for a paper; the page shows those of all.
 _MOST_SAMPLED = 10
@@ -67,7 +67,7 @@ def of_results(
         "average_tpr": functools.partial(ood_figures.average_tpr, {"in distribution": curve}),
     }
     if maps.scores is not None:
-        method, scores = method_of(maps), maps.scores[: len(names)]
+        method, scores = method_for_maps(maps), maps.scores[: len(names)]
         drawn["scores"] = lambda: figures.score_grid(method.drawable(scores), names, method.scored)
     return drawn
 

@@ -17,7 +17,7 @@ from fsjax.report import html, index, pictures
 from fsjax.runtime import files, storage
 from fsjax.runtime.errors import InputError
 from fsjax.runtime.storage import Path
-from fsjax.search.bootstrap import at_share
+from fsjax.search.bootstrap import stability_at_share
 
 # Most classes of a run whose maps are drawn.
 _MOST_DRAWN = 12
@@ -116,7 +116,7 @@ def _row(directory: Path, result: MethodResult) -> dict:
     threshold = _field(result.config, "evaluate.threshold", int | float, file)
     rates, grafts = result.rates(share), result.evaluation.methods[result.method].grafts
     maps_file = file_in(directory, result.method)
-    stability = read_provenance(maps_file, lambda: at_share(maps, share))
+    stability = read_provenance(maps_file, lambda: stability_at_share(maps, share))
     pictures_of = zip(maps.classes[:_MOST_DRAWN], maps.at(share), strict=False)
     return {
         "model": _field(result.config, "model.name", str, file),

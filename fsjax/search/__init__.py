@@ -1,6 +1,7 @@
 """Searches for dominant frequency maps: a method is one file and one line of SEARCHES."""
 
 import logging
+from typing import Any
 
 from ml_collections import ConfigDict
 
@@ -14,8 +15,7 @@ from fsjax.runtime.storage import Path
 from fsjax.search import bootstrap, graft, greedy, imported, patch_maps, removal, removal_compat
 from fsjax.search.hierarchical import hierarchical
 from fsjax.search.learned import learned
-from fsjax.search.method import Method
-from fsjax.search.problem import Problem
+from fsjax.search.method import MaskRule, Method, Problem
 
 logger = logging.getLogger(__name__)
 
@@ -48,9 +48,27 @@ FIELDS: config_fields.Table = {
 }
 
 
-def options() -> ConfigDict:
-    """Return config.search with its defaults: the fields that all methods share, and each method's under its name."""
-    return config_fields.config(FIELDS, "search")
+def options(method: str = "removal", **fields: Any) -> ConfigDict:
+    """Return config.search of a method: the defaults, changed by shared fields and the method's own, by their names.
+
+    Raises:
+      InputError: an unknown method or field, or a value of another type.
+    """
+    if method not in SEARCHES:
+        raise unknown("search", method, sorted(SEARCHES))
+    values = config_fields.config(FIELDS, "search")
+    values.method = method
+    own = values.get(method, ConfigDict())
+    for name, value in fields.items():
+        group = own if name in own else values
+        if name not in group or name in SEARCHES:
+            accepted = ", ".join(sorted(own)) or "none"
+            raise InputError(f"{name}: got a field that the method {method!r} lacks; expected {accepted}")
+        try:
+            group[name] = value
+        except TypeError as error:
+            raise InputError(f"{name}: got {value!r}; expected a {type(group[name]).__name__}") from error
+    return values
 
 
 def run(problem: Problem) -> DominantFrequencyMaps:
@@ -79,16 +97,16 @@ def used(field: str, method: str) -> bool:
     return name == method or name not in SEARCHES
 
 
-def method_of(maps: DominantFrequencyMaps) -> Method:
-    """Return the method that made the maps, also where they were imported since."""
+def method_for_maps(maps: DominantFrequencyMaps) -> Method:
+    """Return the method that made the maps, before they were imported."""
     return SEARCHES.get(imported.origin(maps), imported.METHOD)
 
 
-def rule_of(maps: DominantFrequencyMaps) -> patch_maps.Rule:
-    """Return the rule that cuts the maps' scores: (scores of a class, share in (0, 1]) -> its mask."""
+def mask_rule(maps: DominantFrequencyMaps) -> MaskRule:
+    """Return the rule that makes masks from the maps' scores: (scores of a class, share in (0, 1]) -> its mask."""
     if (patch := maps.provenance.get(dfm.WHOLE_PATCHES, 1)) > 1:
         return patch_maps.rule(patch)
-    return method_of(maps).mask
+    return method_for_maps(maps).mask
 
 
 def reads(options: ConfigDict) -> list[Path]:

@@ -25,7 +25,7 @@ from fsjax.runtime.partial_results import PartialResults, Table
 from fsjax.runtime.progress import Progress
 from fsjax.runtime.random_streams import Stream, generator
 from fsjax.runtime.storage import Path
-from fsjax.search.problem import Problem
+from fsjax.search.method import Problem
 
 # Bytes of a search's sums at most, since they are all in memory.
 _MOST_BYTES = 2**30
@@ -102,7 +102,7 @@ def search_again(
     )
 
 
-def at_share(maps: DominantFrequencyMaps, share: float) -> dict:
+def stability_at_share(maps: DominantFrequencyMaps, share: float) -> dict:
     """Return `resamples` and each class's `mean`, `low` and `high` IoU at a share; empty where it was not measured.
 
     Raises:

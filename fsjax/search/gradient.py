@@ -19,7 +19,7 @@ from fsjax.engine.tile import over_devices
 from fsjax.fourier import patches, spectrum, waves
 from fsjax.runtime import interrupt, parallel
 from fsjax.runtime.errors import InputError
-from fsjax.search.problem import Problem
+from fsjax.search.method import Problem
 
 # Forward passes that the gradient of one image counts as: its own, and two for the backward pass.
 PASSES = 3

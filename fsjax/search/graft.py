@@ -6,6 +6,7 @@ turning one into the other: integrated gradients (Sundararajan, Taly and Yan, IC
 contributions of all orbits add up to what the path changes, so none is counted twice.
 """
 
+import dataclasses
 import functools
 from collections.abc import Iterator
 from typing import NamedTuple
@@ -19,10 +20,13 @@ from fsjax.data import pairs
 from fsjax.fourier import dfm, patches
 from fsjax.runtime.config_fields import Table
 from fsjax.runtime.errors import InputError
-from fsjax.search import bootstrap, gradient, other_images, patch_maps, stepwise
-from fsjax.search.method import Method
-from fsjax.search.problem import Problem
+from fsjax.runtime.random_streams import Stream, generator
+from fsjax.search import bootstrap, gradient, patch_maps, stepwise
+from fsjax.search.method import Method, Problem
 from fsjax.search.stepwise import AnyArray, ImageBatch, StepwiseSearch
+
+# Size of the pool of images from all classes, drawn as evenly as possible.
+_POOL = 512
 
 DEFAULTS: Table = {
     "pairs": (60, "pairs of an image of another class and one of the class, whose frequencies are grafted"),
@@ -96,7 +100,7 @@ class PathIntegration(StepwiseSearch[PathState]):
     def __init__(self, problem: Problem, resamples: int, layout: dict[str, int]):
         own = problem.options.graft
         self._problem, self._pairs, self._resamples, self._layout = problem, own.pairs, resamples, layout
-        self._apply, self._others = problem.searched_model.apply, other_images.draw(problem)
+        self._apply, self._others = problem.searched_model.apply, draw_others(problem)
         self._members = patches.members(*problem.plane, problem.options.patch)
         self.tasks_per_device = layout["tasks_per_device"]
         self.count, self.steps, self.images_per_step = len(problem.counts), own.steps, gradient.PASSES * own.pairs
@@ -131,6 +135,35 @@ class PathIntegration(StepwiseSearch[PathState]):
 
     def update(self, state: PathState, inputs: PathPoint, measured: Float[Array, "replicates patches"]) -> PathState:
         return PathState(state.scores + measured)
+
+
+@dataclasses.dataclass(frozen=True)
+class OtherImages:
+    """A pool of images of all classes; a class uses those of the other classes.
+
+    Attributes:
+      images: [n, H, W, C], normalised.
+      labels: class of each image.
+    """
+
+    images: Float[np.ndarray, "n height width channels"]
+    labels: Int[np.ndarray, " n"]
+
+
+def draw_others(problem: Problem) -> OtherImages:
+    """Draw a pool by seed; with a thousand classes some have no image in it."""
+    rng = generator(problem.seed, Stream.MASK_SELECTION_OTHERS)
+    each = max(2, -(-_POOL // len(problem.counts)))
+    classes = np.arange(len(problem.counts))
+    if each * len(classes) > 2 * _POOL:
+        classes = np.sort(rng.choice(classes, _POOL // each, replace=False))
+    images, labels = [], []
+    for label in classes.tolist():
+        class_images = problem.images(label)
+        rows = np.sort(rng.choice(len(class_images), min(each, len(class_images)), replace=False))
+        images.append(class_images[rows])
+        labels += [label] * len(rows)
+    return OtherImages(np.concatenate(images), np.array(labels))
 
 
 def _check(options: ConfigDict, plane: tuple[int, int]) -> None:

@@ -30,8 +30,7 @@ from fsjax.runtime import files, storage
 from fsjax.runtime.config_fields import Table
 from fsjax.runtime.errors import InputError
 from fsjax.search import stepwise
-from fsjax.search.method import Method
-from fsjax.search.problem import Problem
+from fsjax.search.method import Method, Problem
 from fsjax.search.stepwise import AnyArray
 
 DEFAULTS: Table = {

@@ -12,8 +12,7 @@ from fsjax.fourier.dfm import WHOLE_PATCHES, DominantFrequencyMaps
 from fsjax.runtime import storage
 from fsjax.runtime.config_fields import Table
 from fsjax.runtime.errors import InputError
-from fsjax.search.method import Method
-from fsjax.search.problem import Problem
+from fsjax.search.method import Method, Problem
 
 DEFAULTS: Table = {
     "maps": ("", "a workdir, one of its dfm/*.npz, or a published pickle"),

@@ -1,17 +1,15 @@
 """Maps of methods that score patches: unions of whole patches, at the shares of the search and at any other."""
 
-from collections.abc import Callable, Iterable
-from typing import Any, TypeAlias
+from collections.abc import Iterable
+from typing import Any
 
 import numpy as np
-from jaxtyping import Bool, Float
+from jaxtyping import Float
 from ml_collections import ConfigDict
 
 from fsjax.fourier import dfm, masks, patches
 from fsjax.runtime.errors import InputError
-from fsjax.search.problem import Problem
-
-Rule: TypeAlias = Callable[[Float[np.ndarray, "height width"], float], Bool[np.ndarray, "height width"]]
+from fsjax.search.method import MaskRule, Problem
 
 # A share with fewer whole patches is warned of: the next patch would change much of the map.
 FEW = 4
@@ -36,7 +34,7 @@ def cut(
     )
 
 
-def rule(patch: int) -> Rule:
+def rule(patch: int) -> MaskRule:
     """Return (scores of a class, share in (0, 1]) -> its mask, of the best whole patches within the share."""
     if patch == 1:
         return masks.within_share

@@ -10,7 +10,7 @@ from jaxtyping import Float
 
 from fsjax.engine.engine import LazyArray
 from fsjax.runtime.random_streams import Stream, generator
-from fsjax.search.problem import Problem
+from fsjax.search.method import Problem
 from fsjax.search.sweep import sweep
 
 logger = logging.getLogger(__name__)
@@ -54,12 +54,12 @@ def measure(
     }
     logger.info(
         "search: %s against 'highest' on %d masks: rank correlation %s, IoU of the best 5 %% %s over the classes",
-        *(precision, len(sample), in_words(report["spearman"]), in_words(report["top_iou"])),
+        *(precision, len(sample), range_in_words(report["spearman"]), range_in_words(report["top_iou"])),
     )
     return report
 
 
-def in_words(values: list[float | None]) -> str:
+def range_in_words(values: list[float | None]) -> str:
     """Word the range of a measure over the classes."""
     known = [value for value in values if value is not None]
     return f"{min(known):.3f} to {max(known):.3f}" if known else "undefined"

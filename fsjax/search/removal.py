@@ -12,8 +12,7 @@ from jaxtyping import Float
 from fsjax.engine.engine import LazyArray
 from fsjax.fourier import dfm, patches
 from fsjax.search import bootstrap, patch_maps, precision_check
-from fsjax.search.method import Method
-from fsjax.search.problem import Problem
+from fsjax.search.method import Method, Problem
 from fsjax.search.sweep import sweep
 
 

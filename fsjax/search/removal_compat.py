@@ -15,8 +15,7 @@ from fsjax.fourier import dfm, spectrum
 from fsjax.fourier.masks import at_threshold
 from fsjax.runtime.errors import InputError
 from fsjax.search import precision_check
-from fsjax.search.method import Method
-from fsjax.search.problem import Problem
+from fsjax.search.method import Method, Problem
 from fsjax.search.sweep import sweep
 
 # Images of one published batch, in class-sorted order.

@@ -28,8 +28,8 @@ from fsjax.runtime import interrupt, parallel
 from fsjax.runtime.errors import InputError
 from fsjax.runtime.partial_results import PartialResults
 from fsjax.runtime.progress import Progress
-from fsjax.search.problem import Problem
-from fsjax.search.throughput import Throughput
+from fsjax.search.method import Problem
+from fsjax.search.sweep import Throughput
 
 # Numbers of results that processes give each other at once.
 _GATHERED = 2**22

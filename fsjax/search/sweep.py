@@ -24,8 +24,7 @@ from fsjax.runtime.errors import InputError
 from fsjax.runtime.partial_results import PartialResults, class_item
 from fsjax.runtime.progress import Progress
 from fsjax.runtime.read_ahead import read_ahead
-from fsjax.search.problem import Problem
-from fsjax.search.throughput import Throughput
+from fsjax.search.method import Problem
 
 # Masks, by their place in a list, and what was computed of each, masks last.
 Tiles: TypeAlias = Iterator[tuple[Int[np.ndarray, " masks"], Float[np.ndarray, "*shape masks"]]]
@@ -142,3 +141,33 @@ def finite_tiles(
         if not np.isfinite(sums["loss"]).all():
             raise InputError(f"search: the model's loss on class {name!r} is not finite; expected a finite one")
         yield of_tile, sums
+
+
+class Throughput:
+    """Count the images that pass the model: on the progress bar, and in metrics.jsonl at each save of partial results.
+
+    Args:
+      problem: says where metrics are written.
+      progress: progress bar of the search, in any unit.
+      partial_results: each of its saves writes the rates.
+    """
+
+    def __init__(self, problem: Problem, progress: Progress, partial_results: PartialResults):
+        self._metrics, self._progress, self._images = problem.metrics, progress, 0
+        partial_results.on_save = self._write
+
+    def count(self, units: int, images: int, note: str = "") -> None:
+        """Count units of progress, which took this many images; show the note after the rate."""
+        self._images += images
+        rate = f"{self._images / self._progress.seconds:,.0f} images/s"
+        self._progress.update(units, f"{rate}, {note}" if note else rate)
+
+    def _write(self) -> None:
+        if self._metrics and self._images:
+            progress = self._progress
+            rates = {
+                f"{progress.unit}_per_second": progress.rate,
+                "images_per_second": self._images / progress.seconds,
+                "eta_seconds": progress.eta,
+            }
+            self._metrics.write("search", progress.count, rates)

@@ -12,7 +12,7 @@ from benchmarks.cost.accelerator_parts.rows import Rows
 from benchmarks.cost.accelerator_parts.settings import METHODS, TOY, Settings
 from fsjax.engine import tile_size
 from fsjax.fourier import patches
-from fsjax.search import sweep, throughput
+from fsjax.search import sweep
 from fsjax.training import loop
 
 CLASSES, DEVICES, ORBITS = 4, 4, (24**2 + 4) // 2
@@ -113,7 +113,7 @@ def test_a_part_given_alone_finds_the_trained_model_and_replaces_its_own_rows(ro
 def test_a_round_searches_two_classes_anew_under_all_masks(rows, settings, monkeypatch):
     counted = []
 
-    class Counted(throughput.Throughput):
+    class Counted(sweep.Throughput):
         def count(self, masks, images, name):
             counted.append((name, masks))
             super().count(masks, images, name)

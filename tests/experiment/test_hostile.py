@@ -44,7 +44,7 @@ from fsjax.runtime import files, image_files
 from fsjax.runtime.errors import InputError
 from fsjax.runtime.image_files import decode
 from fsjax.runtime.partial_results import PartialResults
-from fsjax.search.bootstrap import at_share
+from fsjax.search.bootstrap import stability_at_share
 from tests.helpers import results
 from tests.helpers.hostile_reader import READERS
 from tests.helpers.processes import environment
@@ -846,7 +846,7 @@ _UNSTABLE = (
 @pytest.mark.parametrize("wrong", [{"imported": []}, {"stages": [1]}, {"chosen": [[]]}, *_UNSTABLE], ids=list)
 def test_a_provenance_of_another_form_is_refused(workspace, wrong):
     maps = dataclasses.replace(hostile_maps(), provenance=wrong)
-    said = refused(dfm.read_provenance, "maps.npz", lambda: (search_notes(maps, 0.05), at_share(maps, 0.05)))
+    said = refused(dfm.read_provenance, "maps.npz", lambda: (search_notes(maps, 0.05), stability_at_share(maps, 0.05)))
     assert said.startswith("maps.npz: its provenance is not what a search leaves")
 
 

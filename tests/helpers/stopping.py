@@ -1,7 +1,7 @@
 """Searches that stop at their safe point, as after SIGTERM."""
 
 from fsjax.runtime import interrupt
-from fsjax.search.throughput import Throughput
+from fsjax.search.sweep import Throughput
 
 
 class Stopped(Exception):

@@ -145,7 +145,7 @@ def test_a_row_has_its_evidence_and_says_how_stable_a_map_is_and_what_the_class_
     evaluation.unfiltered.confusion[:] = [[1, 3], [0, 4]]
     evaluated = evaluation.methods["removal"]
     evaluated.at(0.05).tpr[:], evaluated.at(0.2).tpr[:] = [0.5, 0.7], [0.9, 0.4]
-    one, other = overview.rows(maps, evaluation, 0.05, 0.6, bootstrap.at_share(maps, 0.05))
+    one, other = overview.rows(maps, evaluation, 0.05, 0.6, bootstrap.stability_at_share(maps, 0.05))
     assert [(row["kind"], row["over"], row["marked"]) for row in (one, other)] == [
         ("shortcut", False, True),
         ("band", True, False),
@@ -159,7 +159,7 @@ def test_a_row_has_its_evidence_and_says_how_stable_a_map_is_and_what_the_class_
         assert [row["evidence"][name] for row in (one, other)] == measured.tolist()
     assert one["evidence"]["pairs"] == 4
     # The verdict is about 5 %, whatever share the report shows; the published criterion is about that one.
-    far, _ = overview.rows(maps, evaluation, 0.2, 0.6, bootstrap.at_share(maps, 0.2))
+    far, _ = overview.rows(maps, evaluation, 0.2, 0.6, bootstrap.stability_at_share(maps, 0.2))
     assert (far["at"], far["tpr"], far["over"], far["stability"]) == (0.05, 0.9, True, 0.3)
     evaluation.methods["removal"] = dataclasses.replace(evaluated, grafts=None)
     plain, _ = overview.rows(maps, evaluation, 0.2, 0.6, {})

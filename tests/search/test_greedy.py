@@ -11,7 +11,7 @@ from fsjax.fourier import masks, spectrum
 from fsjax.runtime import parallel
 from fsjax.runtime.errors import InputError
 from fsjax.search import greedy
-from fsjax.search.throughput import Throughput
+from fsjax.search.sweep import Throughput
 from tests.helpers.greedy_problem import COUNTS, SIZE, make_problem
 from tests.helpers.stopping import Stopped, stop_after
 

@@ -17,7 +17,7 @@ from fsjax.fourier import masks, patches, spectrum
 from fsjax.runtime import parallel
 from fsjax.runtime.errors import InputError
 from fsjax.runtime.random_streams import Stream
-from fsjax.search import gradient, other_images, stepwise
+from fsjax.search import gradient, graft, stepwise
 from fsjax.search.learned import initial_scores, learned, mask_selection
 from fsjax.search.learned.mask_optimisation import MaskOptimisation, rows_of_steps
 from fsjax.search.learned.soft_top_k import soft_top_k
@@ -134,7 +134,7 @@ def float64_slope(problem, label, logits, own, others, positions, temperature, m
 )
 def test_the_slope_of_a_step_is_that_of_the_objective_by_its_definition(tmp_path, objective, mirror):
     problem = make_problem(tmp_path, objective=objective, restarts=3, others=0.4)
-    pool = other_images.draw(problem) if objective != "sufficient" else None
+    pool = graft.draw_others(problem) if objective != "sufficient" else None
     score_of = initial_scores.make(problem, "energy").of_class
     layout = {"batch_images": 3, "tasks_per_device": 1}
     optimisation = MaskOptimisation(problem, [7], lambda label, share: score_of(label), pool, layout)
@@ -226,7 +226,7 @@ def test_nothing_is_sent_to_the_devices_once_a_class_has_begun(tmp_path, monkeyp
 
 def test_of_a_large_class_only_what_steps_take_is_on_the_devices(tmp_path):
     problem = make_problem(tmp_path, steps=2, batch=2, restarts=2, objective="specific")
-    others = other_images.draw(problem)
+    others = graft.draw_others(problem)
     optimisation = MaskOptimisation(problem, [7], lambda label, share: np.zeros(len(SIZES)), others, LAYOUT)
     shared = optimisation.shared([2, 3, 4])  # of the classes b and c
     assert shared.labels.tolist() == [1, 2]
@@ -409,7 +409,7 @@ def test_learning_starts_from_energy_unless_the_gradient_has_a_clearly_smaller_l
 @pytest.mark.parametrize("objective", ["sufficient", "specific", "graft"])
 def test_candidates_are_judged_by_what_they_keep_less_what_they_draw(tmp_path, objective):
     problem = make_problem(tmp_path, objective=objective, others=0.4)
-    pool = other_images.draw(problem) if objective != "sufficient" else None
+    pool = graft.draw_others(problem) if objective != "sufficient" else None
     rng = np.random.default_rng(0)
     planes = np.stack([masks.random(SIZE, SIZE, 12, rng) for _ in range(3 * 2 * 4)]).reshape(3, 2, 4, SIZE, SIZE)
     candidates = [

@@ -17,7 +17,7 @@ from fsjax.engine.model import Model
 from fsjax.experiment import runner
 from fsjax.models import classifier
 from fsjax.runtime import files, storage
-from fsjax.search import problem as search_problem
+from fsjax.search.method import make_problem
 
 
 @dataclasses.dataclass(frozen=True)
@@ -56,7 +56,7 @@ class TrainedModel:
         # The part `precision` measures the agreement; as by default it would take longer than the search itself.
         options.update(method=method, precision=precision, split="test", images_per_class=images, agreement_masks=2)
         search.check(options, self.classifier.image_shape[:2])
-        return search_problem.of_dataset(
+        return make_problem(
             self.classifier,
             self.test,
             options=options,

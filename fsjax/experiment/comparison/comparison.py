@@ -57,7 +57,7 @@ class Overlap:
       mean_iou, mean_chance_iou: over the classes that have one.
       iou: of each class, in [0, 1]; None where both masks are empty.
       chance_iou: expected of random sets of these sizes.
-      stability: of each side, as of `search.bootstrap.at_share`; None where its search has no resamples.
+      stability: of each side, as of `search.bootstrap.stability_at_share`; None where its search has no resamples.
       positions: that each class's mask keeps.
       kept: the same as a share of the plane.
     """

@@ -10,7 +10,7 @@ from fsjax.fourier.dfm import DominantFrequencyMaps, read_provenance
 from fsjax.fourier.overlap import chance_iou, iou
 from fsjax.runtime import interrupt
 from fsjax.runtime.progress import Progress
-from fsjax.search.bootstrap import at_share
+from fsjax.search.bootstrap import stability_at_share
 
 
 def overlap(paired: Pairing, row: int) -> Overlap:
@@ -33,7 +33,7 @@ def overlap(paired: Pairing, row: int) -> Overlap:
 
 def _stability(maps: DominantFrequencyMaps, row: int) -> dict | None:
     """Return the IoU of a side's maps with those of resampled images; None where its search has no resamples."""
-    return read_provenance(maps.provenance["file"]["path"], lambda: at_share(maps, maps.shares[row])) or None
+    return read_provenance(maps.provenance["file"]["path"], lambda: stability_at_share(maps, maps.shares[row])) or None
 
 
 def correlations(left: DominantFrequencyMaps, right: DominantFrequencyMaps, seed: int) -> Correlations | None:

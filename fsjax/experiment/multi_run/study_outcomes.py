@@ -15,7 +15,7 @@ from fsjax.evaluation.statistics import mean
 from fsjax.experiment.multi_run.study_grid import Cell
 from fsjax.fourier import dfm
 from fsjax.fourier.overlap import chance_iou, iou
-from fsjax.search.bootstrap import at_share
+from fsjax.search.bootstrap import stability_at_share
 
 
 @dataclasses.dataclass(frozen=True)
@@ -58,7 +58,7 @@ def read(cell: Cell, share: float) -> Outcome:
     evaluation = evaluation_file.read_method(cell.directory / "evaluation.json", method)
     rates, unfiltered = evaluation.methods[method].at(share), evaluation.unfiltered
     psi, smallest, shortcut = _of_grafts(evaluation.methods[method].grafts, len(maps.classes))
-    resampled = dfm.read_provenance(file, lambda: at_share(maps, share))
+    resampled = dfm.read_provenance(file, lambda: stability_at_share(maps, share))
     ood_file = result_file(cell.directory, method)
     return Outcome(
         cell=cell,

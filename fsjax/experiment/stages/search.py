@@ -13,7 +13,7 @@ from fsjax.fourier.dfm import DominantFrequencyMaps
 from fsjax.fourier.masks import budget
 from fsjax.runtime import parallel
 from fsjax.runtime.versions import versions
-from fsjax.search.problem import of_dataset
+from fsjax.search.method import make_problem
 
 # Classes whose maps TensorBoard and Weights & Biases show, and pixels of a picture's shorter side at least.
 _MOST_SHOWN, _LEAST_PIXELS = 40, 128
@@ -29,7 +29,7 @@ def check(config: ConfigDict) -> None:
 def problem(workspace: Workspace, seed: int) -> search.Problem:
     """Return the search problem of config.search; the seed draws the searched images, and seeds the method."""
     config = workspace.config
-    return of_dataset(
+    return make_problem(
         workspace.classifier,
         workspace.dataset(config.search.split),
         options=config.search,

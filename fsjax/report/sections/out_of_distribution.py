@@ -13,7 +13,7 @@ from fsjax.report import html, index, ood_figures
 from fsjax.report.class_rows import class_rows
 from fsjax.report.sections.section import Section
 from fsjax.runtime.storage import Path
-from fsjax.search.bootstrap import at_share
+from fsjax.search.bootstrap import stability_at_share
 
 # Columns beside a map's TPR, and the field of ControlRates that each shows.
 _CONTROLS = {"trivial_tpr": "trivial mask", "random_tpr": "random", "radial_tpr": "radial"}
@@ -37,7 +37,7 @@ def make(directory: Path, maps: DominantFrequencyMaps, share: float) -> Section:
     }
     curves = ood_figures.average_tpr({name: of_set.average_tpr for name, of_set in judged.items()})
     body = html.template("ood_section.html").render(
-        stability=at_share(maps, result.share),
+        stability=stability_at_share(maps, result.share),
         share=result.share,
         threshold=threshold,
         rows=[row for name, of_set in judged.items() for row in _rows(name, of_set, own.filtered.tpr, threshold)],

@@ -21,8 +21,7 @@ from fsjax.runtime.random_streams import Stream, generator
 from fsjax.search import precision_check
 from fsjax.search.hierarchical import candidate_regression, stages
 from fsjax.search.hierarchical.candidates import Candidates
-from fsjax.search.method import Method
-from fsjax.search.problem import Problem
+from fsjax.search.method import Method, Problem
 from fsjax.search.removal_compat import published_batches
 from fsjax.search.sweep import sweep
 

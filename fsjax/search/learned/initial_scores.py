@@ -13,7 +13,7 @@ from jaxtyping import Float
 from fsjax.fourier import patches, spectrum
 from fsjax.runtime.random_streams import Stream, generator
 from fsjax.search import gradient, graft, removal
-from fsjax.search.problem import Problem
+from fsjax.search.method import Problem
 
 KINDS = ("energy", "gradient", "removal", "graft", "zero")
 # Classes whose scores are remembered: tasks that run side by side are of neighbouring classes.

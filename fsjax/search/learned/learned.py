@@ -16,14 +16,13 @@ from fsjax.fourier import dfm, masks, spectrum
 from fsjax.runtime.config_fields import Table
 from fsjax.runtime.errors import InputError
 from fsjax.runtime.random_streams import Stream, generator
-from fsjax.search import gradient, other_images, stepwise
+from fsjax.search import gradient, graft, stepwise
+from fsjax.search.graft import OtherImages
 from fsjax.search.learned import initial_scores, mask_selection
 from fsjax.search.learned.initial_scores import InitialScores
 from fsjax.search.learned.mask_optimisation import MaskOptimisation, images_per_step, resident_images
 from fsjax.search.learned.mask_selection import Candidates, Mask
-from fsjax.search.method import Method
-from fsjax.search.other_images import OtherImages
-from fsjax.search.problem import Problem
+from fsjax.search.method import Method, Problem
 
 # Each with the scores among which `best` chooses.
 OBJECTIVES = {"sufficient": ("energy", "gradient"), "specific": ("energy", "gradient"), "graft": ("graft",)}
@@ -112,7 +111,7 @@ def _others(problem: Problem) -> OtherImages | None:
         return None
     if len(problem.classes) < 2:
         raise InputError(f"search.learned.objective: {objective!r} needs other classes; found one; expected sufficient")
-    return other_images.draw(problem)
+    return graft.draw_others(problem)
 
 
 def _judged(

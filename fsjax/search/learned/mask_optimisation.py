@@ -23,9 +23,9 @@ from jaxtyping import Array, Bool, Float, Int, PyTree, UInt8
 from fsjax.fourier import masks, spectrum
 from fsjax.runtime.random_streams import Stream, generator
 from fsjax.search import gradient, stepwise
+from fsjax.search.graft import OtherImages
 from fsjax.search.learned.soft_top_k import soft_top_k
-from fsjax.search.other_images import OtherImages
-from fsjax.search.problem import Problem
+from fsjax.search.method import Problem
 from fsjax.search.stepwise import AnyArray, ImageBatch, StepwiseSearch
 
 # Adam's: the decay rates of the means of gradients and of their squares, and the least scale.

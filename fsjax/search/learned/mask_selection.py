@@ -14,8 +14,8 @@ from fsjax.engine.graft import graft_model
 from fsjax.fourier import spectrum
 from fsjax.runtime.random_streams import Stream, generator
 from fsjax.search import sweep
-from fsjax.search.other_images import OtherImages
-from fsjax.search.problem import Problem
+from fsjax.search.graft import OtherImages
+from fsjax.search.method import Problem
 
 # (class, index of the share) -> orbits that are kept.
 Mask: TypeAlias = Callable[[int, int], Bool[np.ndarray, " orbits"]]
