@@ -72,11 +72,6 @@ FIELDS: config_fields.Table = {
             "0.125 cycles per pixel, 'high:0.125' (without DC), 'band:0.1:0.3', or an .npy file of bool",
         ),
         "cache_gib": (4.0, "keep the decoded images of a split in memory where they fit into this many GiB"),
-        "prepare": (
-            "",
-            "local folder where the images of data.source=folder are kept, decoded and resized, for later epochs and "
-            "runs; '' = nowhere",
-        ),
         "synthetic": {
             "seed": (0, "seed of the generator, beside the experiment's own"),
             "train_per_class": (1500, "training images of each class"),

@@ -27,7 +27,7 @@ from ml_collections import config_flags
 
 sys.path.insert(0, str(pathlib.Path(__file__).parents[2]))
 
-from fsjax.data.preprocess import normalise
+from fsjax.data.normalisation import normalise
 from fsjax.evaluation import attribution, statistics
 from fsjax.evaluation.image_grafts import ImageGrafts
 from fsjax.experiment import runner

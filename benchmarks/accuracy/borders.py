@@ -5,7 +5,7 @@ import numpy as np
 from jaxtyping import Bool, Int, UInt8
 from matplotlib.figure import Figure
 
-from fsjax.data.in_memory import ArrayDataset
+from fsjax.data.dataset import ArrayDataset
 from fsjax.engine.model import Model
 from fsjax.evaluation.predict import make_predictor
 from fsjax.report import style

@@ -25,7 +25,7 @@ sys.path.insert(0, str(pathlib.Path(__file__).parents[2]))
 from configs import common
 from fsjax import data
 from fsjax.data.folder import open_folder
-from fsjax.data.preprocess import normalise
+from fsjax.data.normalisation import normalise
 
 BATCH = 64
 

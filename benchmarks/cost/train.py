@@ -9,8 +9,8 @@ Prints one JSON object a line. `loader`: images a second of the training loader 
 with torch's DataLoader, on the same folder with the same pixels, with no worker processes and with two. Our loader
 decodes in one process a core; `over_cores` is its rate over that of one process a core which decode and resize the same
 files and do nothing else, so 1 = the cores are what limits it. By default nothing is cached between epochs, so all
-sides decode every image. With --cache_gib=4, a run's default, ours decodes each image once and caches it if all fit;
-with --prepare=FOLDER it keeps them on the disk. `step`: training steps a second, input pipeline included, over bare
+sides decode every image. With --cache_gib=4, a run's default, ours decodes each image once and caches it if all fit.
+`step`: training steps a second, input pipeline included, over bare
 steps a second on one batch that stays on the devices. Images come from --root and are decoded at each use; without
 --root they are synthetic and in memory. Ratios are medians over interleaved rounds, with a bootstrap 95 % interval; 1 =
 feeding has no cost. A CPU's cores are a device each, as in launch.py.
@@ -36,7 +36,6 @@ from fsjax import models
 from fsjax.data import Dataset, batches
 from fsjax.data.augment import make_augment
 from fsjax.data.folder import open_folder
-from fsjax.data.prepared import open_prepared
 from fsjax.runtime import cores, parallel, startup
 from fsjax.runtime.image_files import decode, resize
 from fsjax.training import optimizers, state
@@ -56,7 +55,6 @@ BATCH = flags.DEFINE_integer("batch", 0, "Images of a batch; 0 = as in MODELS, a
 PRECISION = flags.DEFINE_enum("precision", "float32", list(PRECISIONS), "As config.train.precision.")
 AUGMENT = flags.DEFINE_string("augment", "flip,crop", "As config.train.augment, augmentations on the device only.")
 CACHE = flags.DEFINE_float("cache_gib", 0.0, "As config.data.cache_gib; 0 = images are decoded at each use.")
-PREPARE = flags.DEFINE_string("prepare", "", "As config.data.prepare; '' = no images are kept on the disk.")
 PAIRS = flags.DEFINE_integer("pairs", 20, "Interleaved rounds.")
 SECONDS = flags.DEFINE_float("seconds", 3.0, "Approximate time of one side of a round.")
 
@@ -93,7 +91,7 @@ def loader(workers: int) -> dict:
     }
     for side in ("cores", "torchvision"):
         sides[side](8)  # starts the workers
-    if CACHE.value or PREPARE.value:
+    if CACHE.value:
         ours.images(np.arange(len(ours)))
     # As long for each side, one of which may read what it has kept.
     counts = {name: steps_of(functools.partial(side, 8), 8) for name, side in sides.items()}
@@ -107,7 +105,6 @@ def loader(workers: int) -> dict:
         "batch": batch,
         "workers": workers,
         "cache_gib": CACHE.value,
-        "prepared": bool(PREPARE.value),
         **paired.ratio(rates["fsjax"], rates["torchvision"]),
         "over_cores": paired.ratio(rates["fsjax"], rates["cores"]),
         "images_per_second": {name: round(float(np.median(rate)), 1) for name, rate in rates.items()},
@@ -228,9 +225,7 @@ def folder(size: int) -> Dataset:
     """Return the images of --root."""
     config = common.base().data
     config.update({"source": "folder", "root": ROOT.value, "image_size": size})
-    source = open_folder(config, "train")
-    prepared = open_prepared(PREPARE.value, source, size, 0) if PREPARE.value else None
-    return Dataset(source, size, cache_gib=CACHE.value, prepared=prepared)
+    return Dataset(open_folder(config, "train"), size, cache_gib=CACHE.value)
 
 
 def made_up(size: int, images: int) -> Dataset:

@@ -31,7 +31,7 @@ from benchmarks.parity import published, published_greedy
 from benchmarks.parity.torch_models import torch_resnet
 from configs import common
 from fsjax import data
-from fsjax.data.preprocess import normalise
+from fsjax.data.normalisation import normalise
 from fsjax.fourier import published_maps, spectrum
 from fsjax.fourier.dfm import DominantFrequencyMaps
 

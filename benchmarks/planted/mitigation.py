@@ -36,7 +36,7 @@ from benchmarks.planted.mitigation_sets import TEST, TRAIN, VALIDATE, BiasedSet
 from benchmarks.planted.mitigation_shortcuts import KINDS
 from benchmarks.planted.mitigation_silhouettes import CHANNELS
 from configs import common, mitigate
-from fsjax.data.in_memory import ArrayDataset
+from fsjax.data.dataset import ArrayDataset
 from fsjax.evaluation.ood import attacks
 from fsjax.evaluation.ood.attacks import make_attacker
 from fsjax.evaluation.ood.corruptions import CORRUPTIONS, corrupted

@@ -11,8 +11,8 @@ from ml_collections import ConfigDict
 from fsjax import search as searches
 from fsjax.api.result import Result
 from fsjax.data.dataset import Dataset
-from fsjax.data.preprocess import normalise
-from fsjax.data.splits import mean_std_of, open_splits
+from fsjax.data.normalisation import normalise, parse_mean_std
+from fsjax.data.splits import open_splits
 from fsjax.engine.model import Model
 from fsjax.evaluation import evaluate as evaluation
 from fsjax.fourier.dfm import DominantFrequencyMaps
@@ -76,7 +76,7 @@ def analyse(
       'wave: shortcut by amplitude: 3.1 % of the plane control it (psi 1.00), and others like them do not.'
     """
     where = None if directory is None else storage.path(directory)
-    normalisation = mean_std_of(mean_std)
+    normalisation = parse_mean_std(mean_std)
     options = searches.options(search, shares=tuple(sorted(shares)), **fields)
     splits = open_splits({"train": train, "test": test}, classes=classes, mean_std=normalisation, image_size=image_size)
     # Before the model is tried on any image.
@@ -130,7 +130,7 @@ def evaluate(
       ['default class', 'shortcut', 'coarse']
     """
     where = None if directory is None else storage.path(directory)
-    normalisation = mean_std_of(mean_std)
+    normalisation = parse_mean_std(mean_std)
     splits = open_splits({"test": test}, classes=maps.classes, mean_std=normalisation, image_size=image_size)
     classifier = _classifier(model, splits, normalisation)
     height, width = classifier.image_shape[:2]

@@ -9,7 +9,7 @@ from ml_collections import ConfigDict
 from numpy.typing import ArrayLike
 
 from fsjax import search
-from fsjax.data.in_memory import ArrayDataset
+from fsjax.data.dataset import ArrayDataset
 from fsjax.data.splits import count_classes, normalised_images
 from fsjax.engine.model import NORMALISED
 from fsjax.fourier import dfm

@@ -7,10 +7,10 @@ from ml_collections import ConfigDict
 
 from fsjax.data import syn
 from fsjax.data.arrays import open_arrays
-from fsjax.data.dataset import Dataset, measure_mean_std
+from fsjax.data.dataset import Dataset
 from fsjax.data.folder import open_folder
 from fsjax.data.loader import batches
-from fsjax.data.prepared import open_prepared
+from fsjax.data.normalisation import measure_mean_std
 from fsjax.data.source import Source, check_every_class_has_images
 from fsjax.data.synthetic import open_synthetic
 from fsjax.runtime import extras
@@ -42,9 +42,7 @@ def load(data_config: ConfigDict, split: str, seed: int) -> Dataset:
         rows = train if split == "train" else validation
     if len(rows) == 0:
         raise InputError(f"data: split {split_name!r} has no {split} images; expected a class with two images or more")
-    size, shorter = data_config.image_size, data_config.resize_shorter
-    prepared = open_prepared(data_config.prepare, source, size, shorter) if data_config.prepare else None
-    return Dataset(source, size, data_config.cache_gib, rows, shorter, prepared)
+    return Dataset(source, data_config.image_size, data_config.cache_gib, rows, data_config.resize_shorter)
 
 
 def check(data_config: ConfigDict) -> None:
@@ -79,8 +77,6 @@ def check(data_config: ConfigDict) -> None:
             raise InputError(
                 f"data.{field}: got {tuple(values)}; expected three numbers in [0, 1], a std above 0, or ()"
             )
-    if data_config.prepare and data_config.source != "folder":
-        raise InputError(f"data.prepare: got data.source {data_config.source}; expected folder, or data.prepare=''")
     if not data_config.cache_gib >= 0:
         raise InputError(f"data.cache_gib: got {data_config.cache_gib}; expected 0 (keep none) or more")
 

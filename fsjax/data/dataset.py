@@ -7,12 +7,10 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import Protocol, SupportsIndex, runtime_checkable
 
 import numpy as np
-from jaxtyping import Float64, Int, Int32, Num, UInt8
+from jaxtyping import Int, Int32, Num, UInt8
 
-from fsjax.data.prepared import PreparedImages
 from fsjax.data.source import EncodedSource, Source
-from fsjax.runtime import cores, image_files, parallel, workers
-from fsjax.runtime.errors import InputError
+from fsjax.runtime import cores, image_files, workers
 from fsjax.runtime.image_files import Encoded, resize
 
 _THREADS = min(workers.MOST, cores.count())
@@ -40,16 +38,14 @@ class Images(Protocol):
 class Dataset:
     """Images and labels of one split; thread-safe.
 
-    Images are uint8 [image_size, image_size, 3], RGB; if all of them take at most cache_gib GiB, each is decoded once
-    only.
+    Images are RGB, uint8 [image_size, image_size, 3]. If all of them fit in cache_gib GiB, each is decoded only once.
 
     Args:
-      source: of the images, their classes, labels and planted shortcuts.
+      source: gives the images, their classes, labels and planted shortcuts.
       image_size: height and width in pixels.
-      cache_gib: most memory for the images.
-      rows: which of the source's images, in order; None = all.
-      resize_shorter: preprocess.resize's `shorter`; 0 = both sides become image_size.
-      prepared: the source's images at image_size, which then are the cache; None = memory is.
+      cache_gib: most memory for decoded images.
+      rows: indices of the source's images, in order; None = all.
+      resize_shorter: `shorter` of image_files.resize; 0 = both sides become image_size.
     """
 
     def __init__(
@@ -59,21 +55,17 @@ class Dataset:
         cache_gib: float = 4.0,
         rows: Int[np.ndarray, "images"] | None = None,
         resize_shorter: int = 0,
-        prepared: PreparedImages | None = None,
     ):
-        rows = np.arange(len(source)) if rows is None else rows
         self._source, self._shorter = source, resize_shorter
-        # Of these images in the cache, which subsets share; prepared files hold all images of the source.
-        self._positions = np.arange(len(rows)) if prepared is None else rows
-        self._rows = rows if prepared is None else np.arange(len(source))
-        self._prepared = prepared
+        self._rows = np.arange(len(source)) if rows is None else rows
+        self._positions = np.arange(len(self._rows))  # in the cache, which subsets share
         self._pool = ThreadPoolExecutor(_THREADS, thread_name_prefix="fsjax-decode")
-        shape = (len(rows), image_size, image_size, 3)
+        shape = (len(self._rows), image_size, image_size, 3)
         fits = np.prod(shape, dtype=float) <= cache_gib * 2**30
-        self._cache = prepared.images if prepared else np.empty(shape, np.uint8) if fits else None
+        self._cache = np.empty(shape, np.uint8) if fits else None
         self._filled = np.zeros(len(self._rows), bool)
         self.classes, self.planted, self.image_size = source.classes, source.planted, image_size
-        self.labels: Int32[np.ndarray, " images"] = source.labels[rows]
+        self.labels: Int32[np.ndarray, " images"] = source.labels[self._rows]
 
     def __len__(self) -> int:
         return len(self._positions)
@@ -82,9 +74,9 @@ class Dataset:
         return self.images(np.array([index]))[0]
 
     def images(self, indices: Iterable[int] | Int[np.ndarray, " n"]) -> UInt8[np.ndarray, "n size size 3"]:
-        """Return a copy of these images; raise InputError for one that does not decode.
+        """Return a copy of these images; raise InputError for an image that does not decode.
 
-        They are decoded in threads or, many that will not be kept, in processes: Python runs in one thread at a time.
+        Threads decode them, or processes where many images do not fit the cache.
         """
         positions = self._positions[np.asarray(indices, int)]
         if self._cache is None:
@@ -94,13 +86,9 @@ class Dataset:
             images = np.empty((len(positions), self.image_size, self.image_size, 3), np.uint8)
             self._decode(positions, images, np.arange(len(positions)))
             return images
-        missing = unknown = np.unique(positions[~self._filled[positions]])
-        if self._prepared:
-            missing = self._prepared.missing(unknown)
+        missing = np.unique(positions[~self._filled[positions]])
         self._decode(missing, self._cache, missing)
-        if self._prepared:
-            self._prepared.keep(missing)
-        self._filled[unknown] = True  # after the pixels: a flag seen by another thread means a whole image
+        self._filled[missing] = True  # after the pixels, since other threads read images whose flag is set
         return self._cache[positions]
 
     @property
@@ -141,26 +129,30 @@ class Dataset:
             return images
 
 
-def measure_mean_std(dataset: Dataset) -> tuple[Float64[np.ndarray, "3"], Float64[np.ndarray, "3"]]:
-    """Return mean and population standard deviation of each channel, of pixels scaled to [0,1].
+class ArrayDataset(Dataset):
+    """Images and labels of one split as arrays of any size and number of channels; never decoded, resized or rounded.
 
-    Collective: every process must call this; they share the images. Sums are of integers, so exact in any order.
-    Raises InputError where a channel is constant.
+    Args:
+      images: grey levels in [0, 255], integers or not, or normalised images.
+      labels: class of each image.
+      classes: display names in index order.
     """
-    total, squares = np.zeros(3, np.int64), np.zeros(3, np.int64)
-    at_once = max(1, 2**24 // dataset.image_size**2 // 3)
-    mine = range(len(dataset))[parallel.share(len(dataset))]
-    for start in mine[::at_once]:
-        pixels = dataset.images(np.arange(start, min(start + at_once, mine.stop))).reshape(-1, 3)
-        total += pixels.sum(0, dtype=np.int64)
-        squares += np.square(pixels, dtype=np.uint16).sum(0, dtype=np.int64)
-    # In halves: sums travel as floats, which hold whole numbers up to 2^53.
-    high, low = parallel.total(np.stack(np.divmod(np.stack([total, squares]), 2**32)))
-    total, squares = high * 2**32 + low
-    count = len(dataset) * dataset.image_size**2
-    spread = [count * int(q) - int(s) ** 2 for s, q in zip(total, squares, strict=True)]  # Python integers: no overflow
-    if not all(spread):
-        raise InputError(
-            "data.mean, data.std: got nothing, and the images have a constant colour channel; expected values"
-        )
-    return total / count / 255, np.sqrt(np.array(spread, float)) / count / 255
+
+    def __init__(
+        self,
+        images: Num[np.ndarray, "images height width channels"],
+        labels: Int[np.ndarray, " images"],
+        classes: tuple[str, ...],
+    ):
+        self._images, self._positions = images, np.arange(len(images))
+        self.labels, self.classes = np.asarray(labels, np.int32), classes
+        self.planted, self.image_size = None, images.shape[1]
+
+    def images(self, indices: Iterable[int] | Int[np.ndarray, " n"]) -> Num[np.ndarray, "n height width channels"]:
+        """Return a copy of these images."""
+        return self._images[self._positions[np.asarray(indices, int)]]
+
+    @property
+    def names(self) -> list[str]:
+        """Return no names, since the images are not files."""
+        return []

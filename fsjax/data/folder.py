@@ -8,8 +8,7 @@ import numpy as np
 from jaxtyping import Int32
 from ml_collections import ConfigDict
 
-from fsjax.data.decodable import find_decodable
-from fsjax.data.source import EncodedSource, choose_classes
+from fsjax.data.source import EncodedSource, choose_classes, find_decodable
 from fsjax.runtime import storage
 from fsjax.runtime.errors import InputError
 from fsjax.runtime.image_files import Encoded, decode

@@ -9,8 +9,7 @@ import numpy as np
 from jaxtyping import Int, Int32
 from ml_collections import ConfigDict
 
-from fsjax.data.decodable import find_decodable
-from fsjax.data.source import EncodedSource, choose_classes, choose_numbered
+from fsjax.data.source import EncodedSource, choose_classes, choose_numbered, find_decodable
 from fsjax.runtime import storage
 from fsjax.runtime.errors import InputError, one_line, unknown
 from fsjax.runtime.image_files import Encoded

@@ -1,20 +1,27 @@
 """The protocol of data sources, what a set is called, and how data.classes chooses and orders its classes."""
 
 import difflib
+import logging
 import unicodedata
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from typing import NamedTuple, Protocol, SupportsIndex, runtime_checkable
 
 import numpy as np
-from jaxtyping import Int, Int32, UInt8
+from jaxtyping import Bool, Int, Int32, UInt8
 from ml_collections import ConfigDict
 from PIL import Image
 
+from fsjax.runtime import cores
 from fsjax.runtime.errors import InputError
 from fsjax.runtime.image_files import Encoded, decode
 
-# Characters of a class name: what file systems accept for a folder.
+logger = logging.getLogger(__name__)
+
+# Characters of a class name; file systems accept as many for a folder.
 LONGEST_NAME = 255
+# Undecodable images that the log names.
+_NAMED = 5
 _DIRECTION_MARKS = "\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069"
 
 
@@ -161,3 +168,30 @@ def check_every_class_has_images(source: Source, where: str) -> None:
     if empty:
         more = f" and {len(empty) - 5} more" if len(empty) > 5 else ""
         raise InputError(f"{where}: got no image of class {', '.join(empty[:5])}{more}; expected one or more of each")
+
+
+def find_decodable(decode: Callable[[int], object], names: Sequence[str], where: str) -> Bool[np.ndarray, " images"]:
+    """Return which images decode, and log how many do not and the names of the first ones.
+
+    Args:
+      decode: index of an image -> the image; raises InputError where it does not decode.
+      names: what the log calls each image.
+      where: what the log calls the set.
+    """
+
+    def decodes(index: int) -> bool:
+        try:
+            decode(index)
+        except InputError:
+            return False
+        return True
+
+    with ThreadPoolExecutor(cores.count()) as pool:
+        good = np.fromiter(pool.map(decodes, range(len(names))), bool, len(names))
+    bad = [names[index] for index in np.flatnonzero(~good).tolist()]
+    if not bad:
+        logger.info("%s: all %d images decode", where, len(names))
+        return good
+    named = f"{', '.join(bad[:_NAMED])}{', ...' if len(bad) > _NAMED else ''}"
+    logger.info("%s: left out %d of %d images, which do not decode: %s", where, len(bad), len(names), named)
+    return good

@@ -9,11 +9,9 @@ from jaxtyping import Float32, Num
 from ml_collections import ConfigDict
 from PIL import Image
 
-from fsjax.data.dataset import Dataset
+from fsjax.data.dataset import ArrayDataset, Dataset
 from fsjax.data.folder import open_folder
-from fsjax.data.in_memory import ArrayDataset
 from fsjax.data.source import Source, check_every_class_has_images
-from fsjax.engine.model import NORMALISED
 from fsjax.runtime import storage
 from fsjax.runtime.errors import InputError
 from fsjax.runtime.image_files import resize, to_rgb
@@ -86,21 +84,6 @@ def count_classes(labels: np.ndarray, images: int, num_classes: int, field: str 
     if not counts.all():
         raise InputError(f"{field}: got no image of class {int(np.argmin(counts))}; expected one or more of each class")
     return tuple(counts.tolist())
-
-
-def mean_std_of(mean_std: Any) -> tuple[np.ndarray, np.ndarray]:
-    """Return mean and standard deviation per channel as arrays; None = NORMALISED; raise InputError for others."""
-    if mean_std is None:
-        return NORMALISED
-    try:
-        mean, std = (np.atleast_1d(np.asarray(values, float)) for values in mean_std)
-    except (TypeError, ValueError):
-        mean = std = np.empty(0)
-    if not len(mean) or mean.shape != std.shape or mean.ndim != 1 or not (std > 0).all():
-        raise InputError(
-            f"mean_std: got {mean_std!r}; expected the mean and the std of pixels in [0, 1], a number for each channel"
-        )
-    return mean, std
 
 
 def _from_source(

@@ -23,7 +23,7 @@ from jax.sharding import NamedSharding
 from jax.sharding import PartitionSpec as P
 from jaxtyping import Array, Float, Float32, Int, UInt8
 
-from fsjax.data.preprocess import normalise
+from fsjax.data.normalisation import normalise
 from fsjax.fourier import spectrum
 from fsjax.runtime import interrupt, parallel
 from fsjax.runtime.progress import Progress

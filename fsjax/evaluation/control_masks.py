@@ -6,7 +6,7 @@ import numpy as np
 from jaxtyping import Bool, Float, UInt8
 
 from fsjax.data.dataset import Dataset
-from fsjax.data.preprocess import normalise
+from fsjax.data.normalisation import normalise
 from fsjax.fourier import masks, spectrum
 from fsjax.runtime import parallel
 from fsjax.runtime.progress import Progress

@@ -7,7 +7,7 @@ import numpy as np
 from ml_collections import ConfigDict
 
 from fsjax.data.dataset import Dataset, Images
-from fsjax.data.image_selection import first_of_each_class
+from fsjax.data.selection import first_of_each_class
 from fsjax.engine import tile_size
 from fsjax.engine.engine import Engine
 from fsjax.engine.model import Model

@@ -4,7 +4,7 @@ import numpy as np
 from jaxtyping import Bool, Float, Int, UInt8
 
 from fsjax.data.dataset import Images
-from fsjax.data.preprocess import normalise
+from fsjax.data.normalisation import normalise
 from fsjax.engine import sharing
 from fsjax.engine.engine import Engine
 from fsjax.evaluation.rates import class_rates

@@ -21,7 +21,7 @@ import jax
 import numpy as np
 from jaxtyping import Bool
 
-from fsjax.data.pairs import Pairs
+from fsjax.data.selection import Pairs
 from fsjax.engine.engine import Engine
 from fsjax.engine.model import Model
 from fsjax.evaluation import graft_summary, grafts, verdict

@@ -8,8 +8,8 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Bool, Float, Int
 
-from fsjax.data import pairs
-from fsjax.data.pairs import Indices, Pairs
+from fsjax.data import selection
+from fsjax.data.selection import Indices, Pairs
 from fsjax.engine import tile_size
 from fsjax.engine.engine import Engine
 from fsjax.engine.graft import graft_model
@@ -51,11 +51,11 @@ class GraftSample:
 
     @functools.cached_property
     def _by_class(self) -> dict[int, Indices]:
-        return pairs.by_class(self.labels, self.usable)
+        return selection.images_by_class(self.labels, self.usable)
 
     def draw(self, label: int) -> Pairs:
         """Draw the pairs of a class; none where it has too few images."""
-        return pairs.draw(self._by_class, label, self.pairs, self.seed)
+        return selection.draw_pairs(self._by_class, label, self.pairs, self.seed)
 
 
 def layout(model: Model, pairs: int, memory_mib: int) -> dict[str, int]:

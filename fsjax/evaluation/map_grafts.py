@@ -7,8 +7,8 @@ from jaxtyping import Bool, Int
 from ml_collections import ConfigDict
 
 from fsjax.data.dataset import Dataset
-from fsjax.data.image_selection import sample_of_class
-from fsjax.data.preprocess import normalise
+from fsjax.data.normalisation import normalise
+from fsjax.data.selection import sample_of_class
 from fsjax.engine.model import Model
 from fsjax.evaluation import grafting, share_grid
 from fsjax.evaluation.graft_results import Grafts

@@ -9,7 +9,7 @@ from jax.sharding import PartitionSpec as P
 from jaxtyping import Array, Float, Int, Num, PyTree
 
 from fsjax.data.dataset import Images
-from fsjax.data.preprocess import normalise
+from fsjax.data.normalisation import normalise
 from fsjax.engine.kept_programs import kept
 from fsjax.engine.tile import over_devices
 from fsjax.runtime import parallel

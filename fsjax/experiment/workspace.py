@@ -8,7 +8,8 @@ from ml_collections import ConfigDict
 
 from fsjax import data
 from fsjax.data import listing
-from fsjax.data.dataset import Dataset, measure_mean_std
+from fsjax.data.dataset import Dataset
+from fsjax.data.normalisation import measure_mean_std
 from fsjax.engine.model import Model
 from fsjax.fourier import dfm
 from fsjax.models import classifier

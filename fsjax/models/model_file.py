@@ -12,7 +12,7 @@ from jax.typing import ArrayLike
 from jaxtyping import Array, Float, Shaped
 
 import fsjax
-from fsjax.data.splits import mean_std_of
+from fsjax.data.normalisation import parse_mean_std
 from fsjax.models import stored_program
 from fsjax.models.callables import as_model
 from fsjax.runtime import files, npz, storage
@@ -97,7 +97,7 @@ def save_model(
         raise InputError(f"path: got {where.name!r}; expected a name that ends with {SUFFIX}")
     if precision not in _PRECISIONS:
         raise InputError(f"precision: got {precision!r}; expected {', '.join(_PRECISIONS)}")
-    names, normalisation = tuple(classes), None if mean_std is None else mean_std_of(mean_std)
+    names, normalisation = tuple(classes), None if mean_std is None else parse_mean_std(mean_std)
     if normalisation is not None and len(normalisation[0]) not in (1, channels):
         raise InputError(f"mean_std: got {len(normalisation[0])} channels; expected {channels}")
     shape = (image_size, image_size, channels)

@@ -5,7 +5,7 @@ from jaxtyping import Float
 from ml_collections import ConfigDict
 
 from fsjax.data.dataset import Dataset
-from fsjax.data.preprocess import normalise
+from fsjax.data.normalisation import normalise
 from fsjax.engine.model import Model
 from fsjax.evaluation import attribution
 from fsjax.evaluation.attribution import Attribution

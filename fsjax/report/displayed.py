@@ -7,8 +7,7 @@ from typing import Any
 import numpy as np
 from jaxtyping import Array, Float, PyTree
 
-from fsjax.data.dataset import Dataset
-from fsjax.data.in_memory import ArrayDataset
+from fsjax.data.dataset import ArrayDataset, Dataset
 from fsjax.engine.model import Model
 from fsjax.runtime.errors import InputError
 

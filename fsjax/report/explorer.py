@@ -9,7 +9,7 @@ import numpy as np
 from jaxtyping import Bool, Int, Num
 
 from fsjax.data.dataset import Dataset
-from fsjax.data.preprocess import normalise
+from fsjax.data.normalisation import normalise
 from fsjax.engine.model import Model
 from fsjax.evaluation.graft_results import Grafts
 from fsjax.evaluation.results import MethodEvaluation, Rates

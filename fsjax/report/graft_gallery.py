@@ -6,9 +6,9 @@ import numpy as np
 from jaxtyping import Array, Float
 from ml_collections import ConfigDict
 
-from fsjax.data import pairs
+from fsjax.data import selection
 from fsjax.data.dataset import Dataset
-from fsjax.data.preprocess import normalise
+from fsjax.data.normalisation import normalise
 from fsjax.engine.model import Model
 from fsjax.evaluation import map_grafts
 from fsjax.evaluation.graft_results import Grafts
@@ -40,13 +40,13 @@ def gallery(
     `title`, `picture`, `said` (the prediction), `otherwise` (that without the recipient's class, where it is counted)
     and `hit` (whether the counted prediction is the row's class).
     """
-    by_class = pairs.by_class(test.labels, map_grafts.unseen(config, maps, test))
+    by_class = selection.images_by_class(test.labels, map_grafts.unseen(config, maps, test))
     logits_of = jax.jit(classifier.apply)
     most = _PAIRS if len(rows) <= _FEW else _PAIRS_OF_MANY
     shown = []
     for row in rows:
         label, count = row["label"], int(grafts.baseline.pairs[row["label"]])
-        drawn = pairs.draw(by_class, label, count, config.seed)
+        drawn = selection.draw_pairs(by_class, label, count, config.seed)
         if not len(drawn):
             continue
         recipients, donors = (

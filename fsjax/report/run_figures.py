@@ -8,7 +8,7 @@ import numpy as np
 from jaxtyping import Bool, Float, Num
 from matplotlib.figure import Figure
 
-from fsjax.data.preprocess import normalise
+from fsjax.data.normalisation import normalise
 from fsjax.engine.model import Model
 from fsjax.evaluation import planted
 from fsjax.evaluation.ood.average_tpr import average_tpr

@@ -16,7 +16,7 @@ import numpy as np
 from jaxtyping import Array, Float, Int, PyTree
 from ml_collections import ConfigDict
 
-from fsjax.data import pairs
+from fsjax.data import selection
 from fsjax.fourier import dfm, patches
 from fsjax.runtime.config_fields import Table
 from fsjax.runtime.errors import InputError
@@ -117,7 +117,7 @@ class PathIntegration(StepwiseSearch[PathState]):
         own, seed, is_other = self._problem.images(task), self._problem.seed, self._others.labels != task
         images = np.concatenate([self._others.images[is_other], own])
         labels = np.concatenate([self._others.labels[is_other], np.full(len(own), task)])
-        drawn = pairs.draw(pairs.by_class(labels, np.arange(len(labels))), task, self._pairs, seed)
+        drawn = selection.draw_pairs(selection.images_by_class(labels, np.arange(len(labels))), task, self._pairs, seed)
         donors, of_pair = np.unique(drawn.donors, return_inverse=True)
         weights = bootstrap.weights(len(donors), self._resamples, seed, task)[of_pair]
         weights = (weights / weights.sum(0) / self.steps).astype(np.float32)

@@ -9,10 +9,9 @@ import numpy as np
 from jaxtyping import Bool, Float
 from ml_collections import ConfigDict
 
-from fsjax.data.dataset import Dataset
-from fsjax.data.image_selection import sample_of_class
-from fsjax.data.in_memory import ArrayDataset
-from fsjax.data.preprocess import normalise
+from fsjax.data.dataset import ArrayDataset, Dataset
+from fsjax.data.normalisation import normalise
+from fsjax.data.selection import sample_of_class
 from fsjax.engine.model import Model
 from fsjax.fourier import masks
 from fsjax.fourier.dfm import DominantFrequencyMaps

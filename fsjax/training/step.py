@@ -10,7 +10,7 @@ import optax
 from jaxtyping import Array, Float, Int, PyTree
 
 from fsjax.data.augment import image_keys
-from fsjax.data.preprocess import normalise
+from fsjax.data.normalisation import normalise
 from fsjax.models.network import Network
 from fsjax.runtime import parallel
 from fsjax.training.auxiliary import overlay

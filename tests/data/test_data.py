@@ -13,7 +13,7 @@ from PIL import Image
 from torchvision.transforms import InterpolationMode, Normalize, Resize, ToTensor
 
 from fsjax import data
-from fsjax.data import folder, preprocess
+from fsjax.data import folder, normalisation
 from fsjax.runtime import image_files
 from fsjax.runtime.errors import InputError
 from tests.helpers.data_config import data_config
@@ -87,8 +87,8 @@ def test_resize_equals_torchvision(shape):
 def test_normalise_equals_torchvision():
     image, mean, std = noise(8, 9, 3), (0.48, 0.47, 0.43), (0.258, 0.253, 0.272)
     oracle = Normalize(mean, std)(ToTensor()(Image.fromarray(image))).numpy().transpose(1, 2, 0)
-    np.testing.assert_allclose(preprocess.normalise(image[None], mean, std)[0], oracle, atol=1e-6)
-    np.testing.assert_allclose(preprocess.normalise(image.astype(np.float32), mean, std), oracle, atol=1e-6)
+    np.testing.assert_allclose(normalisation.normalise(image[None], mean, std)[0], oracle, atol=1e-6)
+    np.testing.assert_allclose(normalisation.normalise(image.astype(np.float32), mean, std), oracle, atol=1e-6)
 
 
 def decoded(image, encoding="PNG", **options):

@@ -9,7 +9,7 @@ from torchvision.transforms.v2 import functional
 
 from configs import common
 from fsjax import data
-from fsjax.data.preprocess import normalise
+from fsjax.data.normalisation import normalise
 from fsjax.runtime.errors import InputError
 from fsjax.runtime.image_files import resize
 

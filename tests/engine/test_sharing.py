@@ -8,7 +8,8 @@ import jax
 import numpy as np
 import pytest
 
-from fsjax.data.dataset import Dataset, measure_mean_std
+from fsjax.data.dataset import Dataset
+from fsjax.data.normalisation import measure_mean_std
 from fsjax.engine import sharing
 from tests.helpers.processes import finish, start
 

@@ -5,7 +5,7 @@ import pytest
 
 from configs import adcs as adcs_config
 from fsjax import data
-from fsjax.data.dataset import measure_mean_std
+from fsjax.data.normalisation import measure_mean_std
 from fsjax.evaluation import adcs
 from fsjax.experiment import runner
 from fsjax.fourier import spectrum

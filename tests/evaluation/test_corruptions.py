@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from fsjax.data.in_memory import ArrayDataset
+from fsjax.data.dataset import ArrayDataset
 from fsjax.data.noise import coloured_noise, noise_amplitude
 from fsjax.evaluation.ood import corruptions
 from fsjax.evaluation.ood.corruptions import CORRUPTIONS, SEVERITIES

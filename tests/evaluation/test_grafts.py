@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from scipy.stats import binomtest, gmean
 
-from fsjax.data import pairs
+from fsjax.data import selection
 from fsjax.evaluation import graft_masks, grafting, grafts, influence, smallest_share
 from fsjax.evaluation.graft_masks import KINDS
 from fsjax.evaluation.typed_json import to_json
@@ -61,7 +61,9 @@ def test_every_outcome_is_that_of_images_grafted_one_by_one(judged):
     made, _, kept = judged
     sample = made.sample()
     for label, of_class in kept.items():
-        drawn = pairs.draw(pairs.by_class(sample.labels, sample.usable), label, sample.pairs, sample.seed)
+        drawn = selection.draw_pairs(
+            selection.images_by_class(sample.labels, sample.usable), label, sample.pairs, sample.seed
+        )
         recipients, donors, partners = (made.images[rows] for rows in (drawn.recipients, drawn.donors, drawn.partners))
         theirs, own = made.labels[drawn.recipients], np.full(len(drawn), label)
         mask, contents = of_class.pop("content")
@@ -95,8 +97,8 @@ UNDER = ("grafted", "swapped", "replaced")
 
 
 def test_images_are_looked_through_once_for_the_pairs_of_all_classes(monkeypatch):
-    calls, by_class = [], pairs.by_class
-    monkeypatch.setattr(pairs, "by_class", lambda *args: calls.append(args) or by_class(*args))
+    calls, by_class = [], selection.images_by_class
+    monkeypatch.setattr(selection, "images_by_class", lambda *args: calls.append(args) or by_class(*args))
     sample = problem().sample()
     drawn = [sample.draw(label) for label in range(3)]
     assert len(calls) == 1 and all(map(len, drawn))

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from fsjax.data.in_memory import ArrayDataset
+from fsjax.data.dataset import ArrayDataset
 from fsjax.engine.model import NORMALISED
 from fsjax.evaluation.predict import make_predictor
 

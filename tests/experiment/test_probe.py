@@ -9,7 +9,7 @@ import pytest
 
 from configs import dfm_resnet, mitigate
 from fsjax import models
-from fsjax.data.preprocess import normalise
+from fsjax.data.normalisation import normalise
 from fsjax.evaluation import probe_maps
 from fsjax.evaluation.ood import attacks, corruptions
 from fsjax.evaluation.ood.results import OodResult

@@ -19,6 +19,5 @@ def data_config(source, **fields):
         "mean": (),
         "std": (),
         "cache_gib": 1.0,
-        "prepare": "",
     }
     return ConfigDict(defaults | {name: str(value) if name == "root" else value for name, value in fields.items()})

@@ -19,7 +19,8 @@ if len(sys.argv) > 3:
     jax.distributed.initialize(sys.argv[3], int(sys.argv[4]), int(sys.argv[5]))
 
 from configs import common
-from fsjax.data.dataset import Dataset, measure_mean_std
+from fsjax.data.dataset import Dataset
+from fsjax.data.normalisation import measure_mean_std
 from fsjax.engine import tile_size
 from fsjax.engine.model import Model
 from fsjax.evaluation import evaluate, map_grafts

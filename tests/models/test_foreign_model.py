@@ -12,7 +12,7 @@ import fsjax
 from benchmarks.parity import published
 from benchmarks.parity.torch_models import randomise, torch_resnet
 from configs import common, compare
-from fsjax.data.preprocess import normalise
+from fsjax.data.normalisation import normalise
 from fsjax.experiment import runner
 from fsjax.fourier import dfm
 from fsjax.models import classifier

@@ -9,7 +9,7 @@ import pytest
 from PIL import Image
 
 from configs import common
-from fsjax.data import pairs
+from fsjax.data import selection
 from fsjax.data.dataset import Dataset
 from fsjax.engine.model import Model
 from fsjax.fourier import dfm, masks, spectrum
@@ -69,7 +69,9 @@ def test_a_pair_is_shown_with_what_is_grafted_and_with_what_the_model_says(world
     found = gallery(config, maps, grafts, classifier, test, rows)
     assert [row["name"] for row in found] == list(NAMES)
     for label, row in enumerate(found):
-        drawn = pairs.draw(pairs.by_class(test.labels, np.arange(len(test))), label, 30, config.seed)
+        drawn = selection.draw_pairs(
+            selection.images_by_class(test.labels, np.arange(len(test))), label, 30, config.seed
+        )
         mask = np.fft.ifftshift(masks.within_share(maps.scores[label], row["at"]))[..., None]
         assert len(row["pairs"]) == 2
         for index, shown in enumerate(row["pairs"]):

@@ -12,7 +12,7 @@ from benchmarks.cost.accelerator_parts.settings import Settings
 from configs import common
 from fsjax import data, search
 from fsjax.data.dataset import Dataset
-from fsjax.data.preprocess import normalise
+from fsjax.data.normalisation import normalise
 from fsjax.engine.model import Model
 from fsjax.experiment import runner
 from fsjax.models import classifier

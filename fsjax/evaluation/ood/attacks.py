@@ -16,9 +16,8 @@ from jax.sharding import NamedSharding
 from jax.sharding import PartitionSpec as P
 from jaxtyping import Array, Float, Int, PyTree
 
-from fsjax.data.dataset import Images
-from fsjax.data.in_memory import ArrayDataset
-from fsjax.data.preprocess import normalise
+from fsjax.data.dataset import ArrayDataset, Images
+from fsjax.data.normalisation import normalise
 from fsjax.evaluation.predict import batch_of_device
 from fsjax.runtime import interrupt, parallel
 from fsjax.runtime.errors import InputError

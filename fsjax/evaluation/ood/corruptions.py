@@ -18,8 +18,7 @@ from jaxtyping import Float, Int
 from PIL import Image
 from scipy import ndimage
 
-from fsjax.data.dataset import Dataset
-from fsjax.data.in_memory import ArrayDataset
+from fsjax.data.dataset import ArrayDataset, Dataset
 from fsjax.data.noise import coloured_noise, noise_amplitude
 from fsjax.runtime import config_fields
 from fsjax.runtime.random_streams import Stream, generator

@@ -14,7 +14,7 @@ from ml_collections import ConfigDict
 from fsjax.data import SOURCES
 from fsjax.data.dataset import Dataset, Images
 from fsjax.data.folder import FolderSource
-from fsjax.data.image_selection import first_of_each_class
+from fsjax.data.selection import first_of_each_class
 from fsjax.data.source import parse_classes
 from fsjax.engine.model import Model
 from fsjax.evaluation.ood import attacks, corruptions, folders, mapping

@@ -10,7 +10,7 @@ from ml_collections import ConfigDict
 
 from fsjax.data import frequencies
 from fsjax.data.dataset import Dataset
-from fsjax.data.preprocess import normalise
+from fsjax.data.normalisation import normalise
 from fsjax.evaluation import probe_maps
 from fsjax.evaluation.grafts import GraftSample
 from fsjax.evaluation.probe_maps import Measured

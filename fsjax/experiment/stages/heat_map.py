@@ -5,8 +5,8 @@ import math
 import numpy as np
 from ml_collections import ConfigDict
 
-from fsjax.data.image_selection import sample_of_class
-from fsjax.data.preprocess import normalise
+from fsjax.data.normalisation import normalise
+from fsjax.data.selection import sample_of_class
 from fsjax.evaluation import heat_map
 from fsjax.experiment.stages import train
 from fsjax.experiment.stages.stage import Stage

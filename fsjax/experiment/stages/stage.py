@@ -68,7 +68,7 @@ def fingerprint(config: ConfigDict, stage: Stage) -> dict[str, Any]:
 
 
 def _changes_results(name: str, config: ConfigDict) -> bool:
-    if name in ("data.cache_gib", "data.prepare", "model.check"):
+    if name in ("data.cache_gib", "model.check"):
         return False
     if name == "data.synthetic.version":
         return config.data.source == "synthetic" and config.data.name in syn.NAMES

@@ -8,8 +8,8 @@ from jaxtyping import Int, PyTree
 from ml_collections import ConfigDict
 
 from fsjax.data.dataset import Dataset
-from fsjax.data.image_selection import first_of_each_class
-from fsjax.data.preprocess import normalise
+from fsjax.data.normalisation import normalise
+from fsjax.data.selection import first_of_each_class
 from fsjax.engine import sharing, tile_size
 from fsjax.engine.engine import Engine
 from fsjax.engine.model import Model

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from fsjax.data import pairs
+from fsjax.data import selection
 
 COUNTS = (7, 20, 3, 5)
 
@@ -13,14 +13,14 @@ def labels_of(counts, seed=0):
 
 
 def draw(labels, usable, label, count, seed):
-    return pairs.draw(pairs.by_class(labels, usable), label, count, seed)
+    return selection.draw_pairs(selection.images_by_class(labels, usable), label, count, seed)
 
 
 def test_images_are_grouped_by_class_in_their_order():
     labels, usable = np.array([2, 0, 2, 5, 0, 2, 7]), np.array([5, 4, 3, 2, 1, 0])
-    found = pairs.by_class(labels, usable)
+    found = selection.images_by_class(labels, usable)
     assert {label: images.tolist() for label, images in found.items()} == {0: [4, 1], 2: [5, 2, 0], 5: [3]}
-    assert pairs.by_class(labels, usable[:0]) == {}
+    assert selection.images_by_class(labels, usable[:0]) == {}
 
 
 def times(images, rows):

@@ -1,0 +1,71 @@
+"""Normalise images by the mean and standard deviation of their pixels."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Float32, Float64, Num
+
+from fsjax.data.dataset import Dataset
+from fsjax.engine.model import NORMALISED
+from fsjax.runtime import parallel
+from fsjax.runtime.errors import InputError
+
+
+def normalise(
+    images: Num[Array, "*batch channels"] | Num[np.ndarray, "*batch channels"],
+    mean: Sequence[float] | Num[Array, " means"] | Num[np.ndarray, " means"],
+    std: Sequence[float] | Num[Array, " means"] | Num[np.ndarray, " means"],
+) -> Float32[Array, "*batch channels"]:
+    """Return (images / 255 - mean) / std by channel, in float32.
+
+    Args:
+      images: grey levels in [0, 255], with any leading axes.
+      mean: of pixels in [0, 1]; NORMALISED for mean and std returns the images unchanged.
+      std: of pixels in [0, 1].
+    """
+    if not len(mean):
+        return jnp.asarray(images, jnp.float32)
+    images = jnp.asarray(images, jnp.float32) / 255
+    return (images - jnp.asarray(mean, jnp.float32)) / jnp.asarray(std, jnp.float32)
+
+
+def parse_mean_std(mean_std: Any) -> tuple[np.ndarray, np.ndarray]:
+    """Return mean and standard deviation per channel as arrays; None = NORMALISED; raise InputError for others."""
+    if mean_std is None:
+        return NORMALISED
+    try:
+        mean, std = (np.atleast_1d(np.asarray(values, float)) for values in mean_std)
+    except (TypeError, ValueError):
+        mean = std = np.empty(0)
+    if not len(mean) or mean.shape != std.shape or mean.ndim != 1 or not (std > 0).all():
+        raise InputError(
+            f"mean_std: got {mean_std!r}; expected the mean and the std of pixels in [0, 1], a number for each channel"
+        )
+    return mean, std
+
+
+def measure_mean_std(dataset: Dataset) -> tuple[Float64[np.ndarray, "3"], Float64[np.ndarray, "3"]]:
+    """Return mean and population standard deviation of each channel, of pixels scaled to [0, 1].
+
+    Collective: every process must call this; they share the images. The sums are integers, so their order is free.
+    Raises InputError where a channel is constant.
+    """
+    total, squares = np.zeros(3, np.int64), np.zeros(3, np.int64)
+    at_once = max(1, 2**24 // dataset.image_size**2 // 3)
+    mine = range(len(dataset))[parallel.share(len(dataset))]
+    for start in mine[::at_once]:
+        pixels = dataset.images(np.arange(start, min(start + at_once, mine.stop))).reshape(-1, 3)
+        total += pixels.sum(0, dtype=np.int64)
+        squares += np.square(pixels, dtype=np.uint16).sum(0, dtype=np.int64)
+    # Processes exchange floats, which hold whole numbers up to 2^53; so each sum travels in two halves.
+    high, low = parallel.total(np.stack(np.divmod(np.stack([total, squares]), 2**32)))
+    total, squares = high * 2**32 + low
+    count = len(dataset) * dataset.image_size**2
+    spread = [count * int(q) - int(s) ** 2 for s, q in zip(total, squares, strict=True)]  # Python integers: no overflow
+    if not all(spread):
+        raise InputError(
+            "data.mean, data.std: got nothing, and the images have a constant colour channel; expected values"
+        )
+    return total / count / 255, np.sqrt(np.array(spread, float)) / count / 255
