@@ -1,46 +1,201 @@
-"""The command `fsjax`, the same as launch.py: its flags, and where it begins.
+"""The command line of launch.py and `fsjax`: from its words to an exit status.
 
   fsjax --config=dfm_vit[:ARG] [--workdir=DIR] [--config.FIELD=VALUE ...]
 
-A config is the name of one of fsjax's experiments, which `fsjax --help` lists, or a file of your own.
+A config is the name of one of fsjax's experiments, which `fsjax --help` lists, or a file of your own. absl parses the
+flags. Its `app.run` is not used: it ends a mistake with a page of usage and status 1.
 """
 
+import logging
+import os
+import pathlib
+import re
 import sys
+import traceback
+from collections.abc import Callable
+from typing import NamedTuple
 
 from absl import flags
-from ml_collections import config_flags
+from ml_collections import ConfigDict, config_flags
 
-from fsjax.experiment import cli
+import fsjax
+from fsjax.experiment import command_text
+from fsjax.runtime import failure_detection, interrupt, storage
+from fsjax.runtime.errors import CheckFailed, InputError, one_line
+from fsjax.runtime.storage import Path
 
-USAGE = """Runs an experiment: fsjax --config=dfm_vit[:ARG] [--workdir=DIR] [--config.FIELD=VALUE ...]
+FAILED = CHECK_FAILED = 1
+BAD_INPUT = 2
 
-Exit status: 0 done, 1 compare found a mean IoU below --config.min_iou, or another process of the run is lost, 2 the
-command, the config or a file cannot be used, 143 stopped by SIGTERM and saved. After a loss and after 143 the same
-command goes on."""
+_HELP = {"--help", "-help", "-h", "--helpfull", "--helpshort"}
+_PACKAGE = pathlib.Path(fsjax.__file__).parent
+_SHIPPED = _PACKAGE / "shipped" / "configs"
 
 
-def main(argv: list[str] | None = None, usage: str = USAGE, values: flags.FlagValues | None = None) -> int:
-    """Run a command line and return its exit status.
+class Command(NamedTuple):
+    """A parsed command line."""
+
+    config: ConfigDict
+    workdir: Path
+    values: flags.FlagValues
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Run the experiment of a command line, or print help, and return the exit status.
 
     Args:
-      argv: the words, the program's own first; None = those of this process.
-      usage: the first part of the help.
-      values: of `flag_values`, not parsed yet; None = new ones.
+      argv: the command line, with the program's name first; None = that of this process.
     """
-    return cli.main(sys.argv if argv is None else argv, usage, flag_values() if values is None else values)
+    argv = sys.argv if argv is None else argv
+    if _HELP & set(argv[1:]):
+        return _exit_status(lambda: print(_help(argv)))
+    interrupt.install()
+    status = _exit_status(lambda: _run(argv))
+    if status and failure_detection.installed():
+        # Do not wait for the other processes at exit: they may be waiting for this one.
+        sys.stdout.flush()
+        os._exit(status)
+    return status
 
 
-def flag_values() -> flags.FlagValues:
+def _exit_status(action: Callable[[], None]) -> int:
+    """Run an action, print the one line of an expected error, and return the exit status."""
+    try:
+        action()
+    except InputError as error:
+        print(f"error: {one_line(error)}", file=sys.stderr)
+        return BAD_INPUT
+    except CheckFailed as failed:
+        print(failed, file=sys.stderr)
+        return CHECK_FAILED
+    except interrupt.Terminated:
+        print("stopped by SIGTERM; finished work is saved, and the same command continues it", file=sys.stderr)
+        return interrupt.EXIT_STATUS
+    except Exception as error:
+        if failure_detection.is_lost_process(error):
+            failure_detection.exit_process(error)
+        if not failure_detection.installed():
+            raise
+        traceback.print_exc()
+        return FAILED
+    return 0
+
+
+def _help(argv: list[str]) -> str:
+    name = _split_config(argv[1:])[0]
+    if not name:
+        return command_text.overview(_as_typed(argv[:1]), config_folder(), _define_flags(argv))
+    return command_text.fields(name, parse([word for word in argv if word not in _HELP]).config)
+
+
+def _run(argv: list[str]) -> None:
+    config, workdir, values = parse(argv)
+    from fsjax.experiment import runner  # imports JAX, which takes seconds: check the command line first
+    from fsjax.runtime import compilation_cache, parallel, startup
+
+    several = startup.initialize(
+        values.coordinator,
+        values.processes,
+        values.process,
+        startup_seconds=config.run.startup_seconds,
+        heartbeat_seconds=config.run.heartbeat_seconds,
+    )
+    if not several:
+        startup.use_cores(config.train.batch_size)
+    logging.basicConfig(level=logging.WARNING, format="%(message)s", stream=sys.stderr, force=True)
+    logging.getLogger("fsjax").setLevel(logging.INFO if parallel.is_main_process() else logging.WARNING)
+    compilation_cache.use()
+    runner.run(config, workdir, command=[*_as_typed(argv[:1]), *argv[1:]])
+    if "report" in config.stages.split(",") and parallel.is_main_process():
+        from fsjax.report import terminal
+
+        print(terminal.of_run(workdir, config.search.method, config.report.share, config.evaluate.threshold))
+
+
+def _as_typed(program: list[str]) -> list[str]:
+    """Return the words with which a user starts this program."""
+    (path,) = map(pathlib.PurePath, program)
+    return ["python", str(path)] if path.suffix == ".py" else [path.name]
+
+
+def parse(argv: list[str]) -> Command:
+    """Return the config, the workdir and the flags of a command line.
+
+    Raises:
+      InputError: no config file, a config that refuses its argument, an unknown flag or field, or a value of the wrong
+        type.
+    """
+    name, words = _split_config(argv[1:])
+    path, colon, argument = name.partition(":")
+    path = config_file(path)
+    if not pathlib.Path(path).is_file():
+        raise command_text.no_config(config_folder(), path)
+    if (parent := str(config_folder().parent)) not in sys.path:
+        sys.path.append(parent)  # so that a user's own config can write `from configs import common`
+    argv = [argv[0], f"--config={path}{colon}{argument}", *words]
+    values = _define_flags(argv)
+    try:
+        _, *rest = values(argv)
+        config = values.config.lock()
+    except flags.Error as error:
+        raise command_text.bad_flag(error, values) from error
+    except (AttributeError, LookupError, ValueError) as error:
+        # ml_collections raises these for an unknown field; so may the code of the config file.
+        known = _define_flags(argv[:2])
+        known(argv[:2])
+        if (unknown_field := command_text.unknown_field(words, known.config)) is None:
+            raise
+        raise unknown_field from error
+    if rest:
+        raise InputError(f"command line: got {rest[0]!r}; expected {command_text.EXPECTED}")
+    from fsjax.training import settings  # the config has imported JAX by now
+
+    settings.choose_length(config, {match[1] for word in words if (match := re.match(r"--?config\.([\w.]+)", word))})
+    # An ARG that is a folder contributes its last part.
+    parts = (pathlib.Path(path).stem, pathlib.PurePath(argument or config.get("arg") or "").name)
+    default = pathlib.Path("runs") / "-".join(part for part in parts if part)
+    return Command(config, storage.path(values.workdir) if values.workdir else default, values)
+
+
+def _split_config(words: list[str]) -> tuple[str, list[str]]:
+    """Return FILE:ARG of `--config=FILE:ARG` or `--config FILE:ARG`, '' without it, and the other words."""
+    name, others, following = "", [], iter(words)
+    for word in following:
+        if match := re.fullmatch(r"--?config(=(.*))?", word):
+            name = match[2] if match[1] else next(following, "")
+        else:
+            others.append(word)
+    return name, others
+
+
+def _define_flags(argv: list[str]) -> flags.FlagValues:
     """Return the flags of a command line, not parsed yet."""
     values = flags.FlagValues()
-    config_flags.DEFINE_config_file(
-        "config", None, "An experiment: a name or a file of configs/, with :ARG where it takes one.", flag_values=values
-    )
-    flags.DEFINE_string(
-        "workdir", None, "Where results are kept; runs/<config>-<arg> if not given.", flag_values=values
-    )
-    # Of several processes that neither Slurm, mpirun nor a TPU slice has started.
+    help = "An experiment: a name or a file of configs/, with :ARG where it takes one."
+    config_flags.DEFINE_config_file("config", None, help, flag_values=values, sys_argv=argv)
+    help = "Folder of the results; runs/<config>-<arg> if not given."
+    flags.DEFINE_string("workdir", None, help, flag_values=values)
+    # For several processes that neither Slurm, mpirun nor a TPU slice has started.
     flags.DEFINE_string("coordinator", None, "HOST:PORT of process 0, as every process reaches it.", flag_values=values)
-    flags.DEFINE_integer("processes", None, "How many processes run this command.", flag_values=values)
-    flags.DEFINE_integer("process", None, "Which of them this is, from 0.", flag_values=values)
+    flags.DEFINE_integer("processes", None, "Number of processes that run this command.", flag_values=values)
+    flags.DEFINE_integer("process", None, "Index of this process, from 0.", flag_values=values)
     return values
+
+
+def config_folder() -> pathlib.Path:
+    """Return configs/ of this checkout, or the copy that the wheel ships."""
+    return _SHIPPED if _SHIPPED.is_dir() else _PACKAGE.parent / "configs"
+
+
+def config_file(path: str) -> str:
+    """Return the file of an experiment: `path` itself, or the shipped file of that name.
+
+    `dfm_vit`, `dfm_vit.py` and `configs/dfm_vit.py` name fsjax's own config in any folder without such a file. An
+    unknown name is returned unchanged.
+    """
+    if not path or pathlib.Path(path).is_file():
+        return path
+    asked = pathlib.PurePath(path)
+    shipped = config_folder() / f"{asked.stem}.py"
+    is_name = asked.parent.as_posix() in (".", "configs") and asked.suffix in ("", ".py") and asked.stem != "common"
+    return str(shipped) if is_name and shipped.is_file() else path

@@ -1,6 +1,7 @@
 """Validation of the train fields of a config."""
 
 import math
+from collections.abc import Collection
 
 import jax
 import jax.numpy as jnp
@@ -46,6 +47,22 @@ def check(config: ConfigDict) -> None:
             f"images of a batch on {devices} devices evenly"
         )
     _check_validation(config)
+
+
+def choose_length(config: ConfigDict, given: Collection[str]) -> None:
+    """Set train.steps or train.epochs to 0 where only the other one is given, with a value above 0.
+
+    So --config.train.steps=100 suffices for a config file that sets epochs. `check` refuses a config with both.
+
+    Args:
+      config: changed in place.
+      given: dotted names of the fields that a command line, or the variant of a study, sets.
+    """
+    chosen = [name for name in ("train.epochs", "train.steps") if name in given]
+    if chosen == ["train.epochs"] and config.train.epochs:
+        config.train.steps = 0
+    elif chosen == ["train.steps"] and config.train.steps:
+        config.train.epochs = 0.0
 
 
 def num_steps(options: ConfigDict, images: int) -> int:

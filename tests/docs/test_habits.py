@@ -46,7 +46,7 @@ def test_a_wheel_has_every_file_of_the_package_and_nothing_beside_it(installed):
         return {file.relative_to(folder).as_posix() for file in folder.rglob("*") if file.is_file()}
 
     expected = {name for name in files(ROOT / "fsjax") if "__pycache__" not in name}
-    named = {"py.typed", "report/base.html", "experiment/cli.py", "evaluation/ood/mappings/same.yaml"}
+    named = {"py.typed", "report/base.html", "experiment/command.py", "evaluation/ood/mappings/same.yaml"}
     configs = {f"shipped/configs/{name}" for name in files(ROOT / "configs") if "__pycache__" not in name}
     assert files(installed / "fsjax") == expected | configs and named <= expected
     assert (installed / "fsjax/shipped/configs/dfm_vit.py").read_text() == (ROOT / "configs/dfm_vit.py").read_text()
@@ -79,13 +79,11 @@ def test_the_installed_command_finds_experiments_by_name_and_files_of_one_s_own_
     )
     code = """
 import sys
-from fsjax.experiment import cli, command
+from fsjax.experiment import command
 for name in ("dfm_vit", "configs/dfm_vit.py:cifar10", "own.py"):
-    sys.argv = ["fsjax", f"--config={name}", "--config.seed=3"]
-    config, workdir = cli.configuration(sys.argv, command.flag_values())
+    config, workdir, _ = command.parse(["fsjax", f"--config={name}", "--config.seed=3"])
     print(workdir, config.seed, config.train.steps)
-sys.argv = ["fsjax", "--config=dfm_vti"]
-print(command.main(), "jax" in sys.modules)
+print(command.main(["fsjax", "--config=dfm_vti"]), "jax" in sys.modules)
 """
     done = run_installed(code, installed, tmp_path)
     assert done.stdout.splitlines()[:3] == [

@@ -1,14 +1,12 @@
 """Two sets of maps beside each other: SciPy's correlations, enumerated and simulated chance, planted overlaps."""
 
 import dataclasses
+import functools
 import html
-import importlib
 import itertools
 import json
 import pickle
 import re
-import signal
-import sys
 
 import jax.numpy as jnp
 import numpy as np
@@ -26,6 +24,7 @@ from fsjax.fourier import dfm, overlap, published_maps, spectrum
 from fsjax.fourier.masks import at_threshold, best_orbits
 from fsjax.runtime.errors import CheckFailed, InputError
 from fsjax.runtime.random_streams import Stream, generator
+from tests.helpers.launching import launched
 from tests.helpers.undrawn import leave_undrawn
 
 SIZE = 8
@@ -173,19 +172,7 @@ def test_sides_of_other_classes_or_planes_are_refused():
 @pytest.fixture
 def launch(monkeypatch, capfd):
     """Runs launch.py in this process: (arguments) -> (exit status, what it printed)."""
-    root = compare_config.__file__.rpartition("/configs/")[0]
-    monkeypatch.chdir(root)
-
-    def run(*arguments):
-        handler = signal.getsignal(signal.SIGTERM)
-        monkeypatch.setattr(sys, "argv", ["launch.py", "--config=configs/compare.py", *arguments])
-        try:
-            status = importlib.reload(importlib.import_module("launch")).main(sys.argv)
-        finally:
-            signal.signal(signal.SIGTERM, handler)
-        return status, capfd.readouterr().err
-
-    return run
+    return functools.partial(launched, monkeypatch, capfd, "--config=configs/compare.py")
 
 
 def test_the_command_leaves_numbers_and_a_page_and_its_status_says_whether_they_are_alike(

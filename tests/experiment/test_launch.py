@@ -10,7 +10,7 @@ import sys
 import pytest
 
 from configs import common, dfm_vit
-from fsjax.experiment import runner
+from fsjax.experiment import command, runner
 from fsjax.runtime import config_fields
 from tests.helpers import results
 from tests.helpers.launching import launched
@@ -26,75 +26,49 @@ def launch(monkeypatch, capfd):
     return functools.partial(launched, monkeypatch, capfd)
 
 
-@pytest.mark.parametrize(
-    ("arguments", "message"),
-    [
-        ([], "--config: got nothing; expected an experiment, such as --config=configs/dfm_vit.py"),
-        (["--config"], "--config: got nothing; expected"),
-        (
-            ["--config=configs/nothing.py"],
-            "--config: got 'configs/nothing.py', which is no file; expected a Python file",
-        ),
-        (
-            ["--config=configs/dfm_vti.py"],
-            "--config: got 'configs/dfm_vti.py', which is no file; did you mean configs/dfm_vit.py?",
-        ),
-        (["--config=dfm_vti:cifar10"], "--config: got 'dfm_vti', which is no file; did you mean configs/dfm_vit.py?"),
-        (
-            [VIT + ":cifar11"],
-            "--config: got the data set 'cifar11'; expected synthetic, cifar10, imagenet10, imagenet1k",
-        ),
-        (
-            [VIT, "--config.serch.patch=2"],
-            "--config.serch.patch: unknown field 'serch'; did you mean --config.search.patch?",
-        ),
-        (
-            [VIT, "--config.search.patc=2"],
-            "--config.search.patc: unknown field 'patc'; did you mean --config.search.patch?",
-        ),
-        ([VIT, "--config.trian.steps=3"], "unknown field 'trian'; did you mean --config.train.steps?"),
-        ([VIT, "--config.patch=2"], "--config.patch: unknown field 'patch'; did you mean --config.search.patch?"),
-        ([VIT, "--config.search.learned.stepz=1"], "'stepz'; did you mean --config.search.learned.steps?"),
-        ([VIT, "--config.search.steps=1"], "unknown field 'steps'; did you mean --config.search.graft.steps?"),
-        ([VIT, "--noconfig.profle"], "--config.profle: unknown field 'profle'; did you mean --config.profile?"),
-        ([VIT, "--config.seed.x=1"], "--config.seed.x: unknown field 'x'; did you mean --config.seed?"),
-        ([VIT, "--config.search.=1"], "--config.search.: unknown field ''"),
-        ([VIT, "--config.zzz=2"], "--config.zzz: unknown field 'zzz'; expected adcs, arg, data, "),
-        ([VIT, "--config.adcs.zzz=2"], "--config.adcs.zzz: unknown field 'zzz'; expected compat, split"),
-        (["--config.search.patch=2", VIT], "Found --config.search.patch=2 in argv before a value for --config"),
-        ([VIT, "--config.search.patch=two"], "--config.search.patch: got 'two'; expected a whole number, such as 1"),
-        ([VIT, "--config.train.steps=3.5"], "--config.train.steps: got '3.5'; expected a whole number, such as 500"),
-        ([VIT, "--config.train.learning_rate=fast"], "learning_rate: got 'fast'; expected a number, such as 0.001"),
-        ([VIT, "--config.data.skip_undecodable=7"], "--config.data.skip_undecodable: got '7'; expected True or False"),
-        (
-            [VIT, "--config.search=1"],
-            "--config.search: got '1'; expected values of its fields, such as --config.search.",
-        ),
-        ([VIT, "--processes=two"], "--processes: got 'two'; expected a whole number"),
-        (
-            [VIT, "--wokdir=x"],
-            "--wokdir: unknown flag (did you mean --workdir?); expected --config, --config.FIELD=VALUE",
-        ),
-        ([VIT, "--zzz=x"], "--zzz: unknown flag; expected --config, --config.FIELD=VALUE, --workdir"),
-        ([VIT, "extra"], "command line: got 'extra'; expected --config, "),
-        ([VIT, "--config.stages=trian"], "stages: got 'trian'; expected probe, train, adcs, search, evaluate"),
-        ([VIT, "--config.stages=trian"], " (did you mean train?)"),
-        ([VIT, "--config.search.method=lerned"], "search.method: got 'lerned'; expected "),
-        ([VIT, "--config.search.method=lerned"], " (did you mean learned?)"),
-        ([VIT, "--config.train.evaluators=validate"], "expected validation, dynamics (did you mean validation?)"),
-        ([VIT, "--config.model.name=resnet_20"], " (did you mean resnet20?)"),
-        ([VIT, "--config.model.name=vit"], "model.name: got 'vit'; expected "),
-        ([VIT, "--config.train.optimizer=adam"], "train.optimizer: got 'adam'; expected adamw, sgd"),
-        ([VIT, "--config.search.shares=(0.05,1.5)"], "search.shares: got 1.5; expected numbers in (0, 1]"),
-        ([VIT, "--config.data.source=folder"], "data.root"),
-    ],
+MISTAKES = (
+    ([], "--config: got nothing; expected an experiment, such as --config=configs/dfm_vit.py"),
+    (["--config"], "--config: got nothing; expected"),
+    (["--config=configs/nothing.py"], "--config: got 'configs/nothing.py', which is no file; expected a Python file"),
+    (["--config=configs/dfm_vti.py"], "'configs/dfm_vti.py', which is no file; did you mean configs/dfm_vit.py?"),
+    (["--config=dfm_vti:cifar10"], "--config: got 'dfm_vti', which is no file; did you mean configs/dfm_vit.py?"),
+    ([VIT + ":cifar11"], "--config: got the data set 'cifar11'; expected synthetic, cifar10, imagenet10, imagenet1k"),
+    ([VIT, "--config.serch.patch=2"], "unknown field 'serch'; did you mean --config.search.patch?"),
+    ([VIT, "--config.patch=2"], "--config.patch: unknown field 'patch'; did you mean --config.search.patch?"),
+    ([VIT, "--config.search.learned.stepz=1"], "'stepz'; did you mean --config.search.learned.steps?"),
+    ([VIT, "--config.search.steps=1"], "unknown field 'steps'; did you mean --config.search.graft.steps?"),
+    ([VIT, "--noconfig.profle"], "--config.profle: unknown field 'profle'; did you mean --config.profile?"),
+    ([VIT, "--config.seed.x=1"], "--config.seed.x: unknown field 'x'; did you mean --config.seed?"),
+    ([VIT, "--config.search.=1"], "--config.search.: unknown field ''"),
+    ([VIT, "--config.zzz=2"], "--config.zzz: unknown field 'zzz'; expected adcs, arg, data, "),
+    (["--config.search.patch=two", VIT], "--config.search.patch: got 'two'; expected a value of type int, such as 1"),
+    ([VIT, "--config.train.learning_rate=fast"], "got 'fast'; expected a value of type float, such as 0.001"),
+    (
+        [VIT, "--config.data.skip_undecodable=7"],
+        "skip_undecodable: got '7'; expected a value of type bool",
+    ),
+    ([VIT, "--config.data.mean=(1,"], "--config.data.mean: got '(1,'; expected a value of type tuple"),
+    ([VIT, "--config.search=1"], "got '1'; expected values of its fields, --config.search.FIELD=VALUE"),
+    ([VIT, "--processes=two"], "--processes: got 'two'; expected a value of type int"),
+    ([VIT, "--wokdir=x"], "--wokdir: unknown flag (did you mean --workdir?); expected --config, --config.FIELD=VALUE"),
+    ([VIT, "--zzz=x"], "--zzz: unknown flag; expected --config, --config.FIELD=VALUE, --workdir"),
+    ([VIT, "extra"], "command line: got 'extra'; expected --config, "),
+    ([VIT, "--config.stages=trian"], " (did you mean train?)"),
+    ([VIT, "--config.search.method=lerned"], " (did you mean learned?)"),
+    ([VIT, "--config.train.evaluators=validate"], "expected validation, dynamics (did you mean validation?)"),
+    ([VIT, "--config.model.name=resnet_20"], " (did you mean resnet20?)"),
+    ([VIT, "--config.train.optimizer=adam"], "train.optimizer: got 'adam'; expected adamw, sgd"),
+    ([VIT, "--config.data.source=folder"], "data.root"),
 )
+
+
+@pytest.mark.parametrize(("arguments", "message"), MISTAKES)
 def test_a_mistake_is_one_line_and_status_2(launch, tmp_path, arguments, message):
     status, printed = launch(*arguments, *([f"--workdir={tmp_path / 'run'}"] if "--config" not in arguments else []))
     assert status == 2
     assert printed.startswith("error: ") and printed.count("\n") == 1
     assert message in printed
-    assert not list((tmp_path / "run").rglob("*.npz")) and not (tmp_path / "run" / "checkpoints").exists()
+    assert not [*tmp_path.iterdir()]
 
 
 def test_a_workdir_that_is_a_file_is_refused(launch, tmp_path):
@@ -116,7 +90,8 @@ def test_a_run_with_a_page_ends_with_its_verdicts_and_another_with_nothing(launc
 
 
 def test_help_lists_every_experiment_and_flag_without_a_word_of_absl_s_and_without_importing_jax(tmp_path):
-    code = f"import sys, launch; status = launch.main([{str(ROOT / 'launch.py')!r}, '--help']); "
+    code = "import sys; from fsjax.experiment import command; "
+    code += "status = command.main(['launch.py', '--help']); "
     code += "print(status, {'jax', 'numpy', 'tensorflow_datasets', 'matplotlib'} & set(sys.modules))"
     done = subprocess.run(
         [sys.executable, "-c", code], capture_output=True, text=True, cwd=tmp_path, env={"PYTHONPATH": str(ROOT)}
@@ -158,7 +133,6 @@ def test_help_of_an_experiment_lists_its_fields_with_their_help_and_the_values_t
     ("words", "expected"),
     [
         ([VIT], "runs/dfm_vit-synthetic"),
-        ([VIT + ":cifar10"], "runs/dfm_vit-cifar10"),
         (["--config", "configs/cifar10_cpu.py"], "runs/cifar10_cpu"),
         ([VIT, "--workdir=elsewhere"], "elsewhere"),
         (["--config=dfm_vit:cifar10"], "runs/dfm_vit-cifar10"),
@@ -167,14 +141,26 @@ def test_help_of_an_experiment_lists_its_fields_with_their_help_and_the_values_t
 )
 def test_the_workdir_is_named_after_config_and_argument(monkeypatch, words, expected):
     monkeypatch.chdir(ROOT)
-    from fsjax.experiment import cli
-
-    monkeypatch.setattr(sys, "argv", ["launch.py", *words])
-    module = importlib.reload(importlib.import_module("launch"))
-    config, directory = cli.configuration(sys.argv, module.FLAGS)
+    config, directory, _ = command.parse(["launch.py", *words])
     assert str(directory) == expected
     with pytest.raises(AttributeError):
         config.search.nothing = 1
+
+
+@pytest.mark.parametrize(
+    ("given", "expected"),
+    [
+        (["--config.train.steps=9"], (0.0, 9)),
+        (["--config.train.epochs", "2.5", "--config.seed=1"], (2.5, 0)),
+        (["--config.seed=1"], (6.0, 0)),
+        (["--config.train.steps=9", "--config.train.epochs=2.5"], (2.5, 9)),
+        (["--config.train.steps=0"], (6.0, 0)),
+    ],
+)
+def test_a_length_that_the_command_line_sets_replaces_the_other_one_of_the_config_file(monkeypatch, given, expected):
+    monkeypatch.chdir(ROOT)
+    options = command.parse(["launch.py", "--config=cifar10_cpu", *given]).config.train
+    assert (options.epochs, options.steps) == expected
 
 
 @pytest.mark.parametrize("file", sorted((ROOT / "configs").glob("*.py")), ids=lambda file: file.stem)

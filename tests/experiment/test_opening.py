@@ -1,11 +1,10 @@
 """A run begins with three lines: what data, what model, and how much work: forward passes, and about how long."""
 
 import numpy as np
-import pytest
 
-from configs import cifar10_cpu, mitigate
+from configs import mitigate
 from fsjax import data
-from fsjax.experiment import cli, opening, speed, training_length
+from fsjax.experiment import opening, speed
 from fsjax.runtime import parallel
 from tests.helpers.small_run import small_config
 
@@ -73,24 +72,3 @@ def test_the_speed_is_that_of_the_model_on_all_devices(monkeypatch):
     assert speed.passes_a_second(config, 4) == 16 * devices
     assert [len(of_devices) for of_devices in calls] == [devices] * 2
     assert {logits.shape for logits in calls[0]} == {(16, 4)}
-
-
-@pytest.mark.parametrize(
-    ("given", "expected"),
-    [
-        (["--config.train.steps=9"], (0.0, 9)),
-        (["--config.train.epochs=2.5", "--config.seed=1"], (2.5, 0)),
-        (["--config.train.epochs", "2.5"], (2.5, 0)),
-        (["--config.seed=1"], (6.0, 0)),
-        (["--config.train.steps=9", "--config.train.epochs=2.5"], (2.5, 9)),
-        (["--config.train.steps=0"], (6.0, 0)),
-    ],
-)
-def test_the_length_that_a_command_sets_replaces_that_of_the_config_file(given, expected):
-    config = cifar10_cpu.get_config().lock()
-    for word in given:
-        name, _, value = word.removeprefix("--config.").partition("=")
-        if name in training_length.FIELDS:
-            config.update_from_flattened_dict({name: type(config[name])(value or 2.5)})
-    training_length.choose(config, cli._given_fields(["launch.py", *given]))
-    assert (config.train.epochs, config.train.steps) == expected and np.isreal(config.train.epochs)

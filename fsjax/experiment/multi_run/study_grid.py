@@ -8,12 +8,11 @@ import re
 from ml_collections import ConfigDict
 
 from fsjax import models
-from fsjax.experiment import training_length
 from fsjax.experiment.multi_run import probe
 from fsjax.runtime import config_fields, storage
 from fsjax.runtime.errors import InputError
 from fsjax.runtime.storage import Path
-from fsjax.training import ways
+from fsjax.training import settings, ways
 
 
 @dataclasses.dataclass(frozen=True)
@@ -98,7 +97,7 @@ def _cell(config: ConfigDict, directory: Path, model: str, variant: str, seed: i
             raise InputError(f"variants.{variant}: got {entry!r}; expected 'field=value'")
         _set(run, field, re.sub(r"\{(\w+)\}", lambda match: workdirs[match[1]], value), variant)
         given.add(field)
-    training_length.choose(run, given)
+    settings.choose_length(run, given)
     if ways.use_probes(run.train):
         run.stages = f"{probe.STAGE.name},{run.stages}"
     with run.unlocked():
