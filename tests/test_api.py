@@ -138,11 +138,11 @@ def test_compat_takes_images_in_class_order(made):
 
     maps = [
         fsjax.dominant_frequencies(
-            model, images[index], labels[index], num_classes=3, method="removal_compat", classes=["x", "y", "z"]
+            model, images[index], labels[index], num_classes=3, compat=True, classes=["x", "y", "z"]
         )
         for index in (np.arange(14), order)
     ]
-    assert maps[0].method == "removal_compat" and maps[0].classes == ("x", "y", "z")
+    assert maps[0].provenance["compat"] and maps[0].classes == ("x", "y", "z")
     np.testing.assert_allclose(maps[0].scores, maps[1].scores, atol=1e-6)
 
 
@@ -164,9 +164,9 @@ def test_compat_takes_images_in_class_order(made):
         ({"precision": "float16"}, "search.precision: got 'float16'; expected highest"),
         ({"classes": ["a"]}, "classes: got 1 names; expected 3"),
         ({"logits_fn": lambda images: images[:, 0, :2, 0]}, r"logits_fn: got shape \(14, 2\) for 14 images"),
-        ({"method": "removal_compat"}, "search.method: got images of 6 x 10; expected square ones for removal_compat"),
+        ({"compat": True}, "search.removal.compat: got images of 6 x 10; expected square ones"),
         ({"method": "guess"}, "search: got 'guess'; expected .*removal"),
-        ({"steps": 3}, "steps: got a field that the method 'removal' lacks; expected none"),
+        ({"steps": 3}, "steps: got a field that the method 'removal' lacks; expected compat"),
         ({"memory_mib": -1}, "memory_mib: got -1; expected 0 or more"),
     ],
 )

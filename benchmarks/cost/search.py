@@ -35,8 +35,7 @@ from fsjax.engine.tile import at_precision
 from fsjax.fourier import patches, spectrum
 from fsjax.models.folding import fold
 from fsjax.runtime import parallel, startup
-from fsjax.search import removal_compat
-from fsjax.search.removal import removal_masks
+from fsjax.search.removal import distinct_masks, removal_masks, visited_blocks
 
 # The plain forward pass's batch sizes grow as long as a call takes no more seconds than this, and as the rate holds.
 LONGEST_CALL = 2.0
@@ -131,8 +130,8 @@ def vs_pytorch(name: str, size: int, order: str) -> dict:
     labels = np.repeat(np.arange(classes), IMAGES.value)
     shuffled = np.random.default_rng(1).permutation(len(labels)) if order == "shuffled" else np.arange(len(labels))
     batches = procedure.batches(images[shuffled], labels[shuffled])
-    blocks = removal_compat.visited_blocks(size, 1)
-    distinct, of_block = removal_compat.distinct_masks(size, 1, blocks)
+    blocks = visited_blocks(size, 1)
+    distinct, of_block = distinct_masks(size, 1, blocks)
     weights = [np.full((IMAGES.value, 1), 1 / IMAGES.value, np.float32)] * classes
     search = Search(model, [IMAGES.value])
     mask = iter(np.random.default_rng(2).permutation(distinct.count).tolist() * 100)

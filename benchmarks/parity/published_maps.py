@@ -5,7 +5,7 @@
   python benchmarks/parity/published_maps.py --weights=FILE --root=DIR --order=removal_order.pkl --tolerance=6
 
 PyTorch loads the state dict strictly; ours reads the same file. Both search the same images in class order, ours with
-`removal_compat`. Prints one JSON object a patch size: the largest difference of a loss, in units of the tolerance,
+`removal` with compat. Prints one JSON object a patch size: the largest difference of a loss, in units of the tolerance,
 2e-6 * max(1, loss); and for each share the number of positions that differ in the maps of all classes, and the number
 of positions within twice the tolerance of their class's threshold, where maps may differ. Exit status 1 if a position
 differs elsewhere.
@@ -60,7 +60,7 @@ def main(_: list[str]) -> int:
         expected = published.search(model, published.batches(images, labels), classes, patch)
         between = time.perf_counter()
         maps = fsjax.dominant_frequencies(
-            logits_fn, images, labels, num_classes=classes, method="removal_compat", patch=patch, shares=SHARES
+            logits_fn, images, labels, num_classes=classes, method="removal", compat=True, patch=patch, shares=SHARES
         )
         seconds = {"pytorch": round(between - started, 1), "ours": round(time.perf_counter() - between, 1)}
         differences = compare(maps, expected)

@@ -51,12 +51,12 @@ def dominant_frequencies(
       images: [n, H, W, C] as logits_fn takes them: normalised, where it wants that. Any height, width and channels.
       labels: [n], class index of each image, in [0, num_classes); every class has an image.
       num_classes: how many classes are searched.
-      method: a name of fsjax.search.SEARCHES. removal_compat sorts the images by class.
+      method: a name of fsjax.search.SEARCHES. `removal` with compat=True sorts the images by class.
       patch: side of the square of frequencies removed together; divides height and width.
       shares: of the plane that the maps keep, in (0, 1]; where the method has patches, each has room for one with its
         conjugate, which a share of 0.01 lacks below 15 x 15.
       resamples: bootstrap resamples of the images; the provenance compares their maps with these under "stability".
-        -1 = 20 for removal, at no extra cost, and none for the others, which search once more for each.
+        -1 = 20 for removal and graft, at no extra cost; the other methods have none.
       classes: names in index order; default '0', '1', ...
       precision: 'highest' (float32) or 'tensorfloat32', whose agreement with 'highest' stands in the maps' provenance.
       seed: of the method's random draws.

@@ -8,10 +8,8 @@ from fsjax.data.dataset import Dataset
 from fsjax.data.source import set_name
 from fsjax.evaluation import grafting, probe_maps
 from fsjax.experiment import speed
-from fsjax.fourier import patches
 from fsjax.models import stored_weights
 from fsjax.runtime.progress import clock
-from fsjax.search import gradient
 from fsjax.training import ways
 from fsjax.training.settings import last_step
 
@@ -73,7 +71,7 @@ def _work(config: ConfigDict, stages: list[str], datasets: dict[str, Dataset]) -
 def forward_passes(config: ConfigDict, datasets: dict[str, Dataset]) -> dict[str, int]:
     """Return about how many forward passes of one image a stage takes, where that is known before it runs.
 
-    Searches that end when they have found what they look for have none.
+    Some searches have none, because their length depends on what they find.
     """
     plane, found = (config.data.image_size, config.data.image_size), {}
     if (training := datasets.get("train")) is not None and not config.model.weights:
@@ -84,12 +82,12 @@ def forward_passes(config: ConfigDict, datasets: dict[str, Dataset]) -> dict[str
             # Where they find something; the final training then goes on from the last of the points.
             probed = max((0.0, *options.points))
             of_class = probe_maps.grafts_a_class(options.pairs, options.share, *plane)
-            of_round = _graft_passes(config.search, classes) + of_class * classes
-            rounds = (options.rounds + len(options.points)) * of_round
+            grafted = search.SEARCHES["graft"].forward_passes(config.search, (0,) * classes, plane)
+            rounds = (options.rounds + len(options.points)) * (grafted + of_class * classes)
             found["probe"] = round((options.rounds * options.length + probed) * whole) + rounds
             found["train"] = round((1 - probed) * whole)
     if (searched := datasets.get(config.search.split)) is not None:
-        found["search"] = _search_passes(config.search, np.bincount(searched.labels), plane)
+        found["search"] = search.forward_passes(config.search, np.bincount(searched.labels).tolist(), plane)
     if (test := datasets.get("test")) is not None:
         counts = np.bincount(test.labels)
         tested = [share for share in config.search.shares if share <= config.report.share]
@@ -99,16 +97,3 @@ def forward_passes(config: ConfigDict, datasets: dict[str, Dataset]) -> dict[str
         grid = on_grid * len(set(config.evaluate.grid) - set(config.search.shares))
         found["evaluate"] = int(len(test) + len(counts) * (len(test) * len(config.search.shares) + grid + grafts))
     return {name: count for name, count in found.items() if count}
-
-
-def _search_passes(options: ConfigDict, counts: np.ndarray, plane: tuple[int, int]) -> int:
-    images = int(np.minimum(counts, options.images_per_class or counts).sum())
-    if options.method in ("removal", "removal_compat"):
-        return images * (1 + patches.count(*plane, options.patch))
-    if options.method == "graft":
-        return _graft_passes(options, len(counts))
-    return 0
-
-
-def _graft_passes(options: ConfigDict, classes: int) -> int:
-    return gradient.PASSES * options.graft.pairs * options.graft.steps * classes

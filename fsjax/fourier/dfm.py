@@ -44,6 +44,8 @@ IN_MEMORY, IN_ONE_FILE = 2**24, 2**28
 
 # Key of the provenance with the side of the patches that masks are unions of; maps without it are cut orbit by orbit.
 WHOLE_PATCHES = "whole_patches"
+# Key of the provenance of maps from `removal` with compat, whose masks are cut by the published threshold.
+COMPAT = "compat"
 
 
 @dataclasses.dataclass(frozen=True)

@@ -40,7 +40,7 @@ _ACCEPTED = (
 def read_maps(path: str | Path, *, classes: tuple[str, ...] | None, shares: tuple[float, ...]) -> DominantFrequencyMaps:
     """Load maps of fsjax, or of a published pickle, whose masks need not be constant on orbits.
 
-    A pickle of scores becomes masks by the published threshold, with the method `removal_compat`. A pickle of masks
+    A pickle of scores becomes masks by the published threshold, as maps of `removal` with compat. A pickle of masks
     becomes maps at one share: the X of `_DFM_<X>` in its name, a share or per cent, whichever is nearer to what the
     masks keep; without such a name the smallest share that allows all of them. Of a list of masks the first is the map,
     as HFSS takes it. Nothing in a pickle is ever executed.
@@ -77,11 +77,11 @@ def read_maps(path: str | Path, *, classes: tuple[str, ...] | None, shares: tupl
     planes = [plane[0] if plane.ndim == 3 else plane for plane in planes]
     attributes = {
         "classes": classes or tuple(str(label) for label in range(len(planes))),
-        "method": "published" if binary else "removal_compat",
+        "method": "published" if binary else "removal",
         "searched_on": "test",
         "images": np.zeros(len(planes), int),
         "forward_equivalents": 0,
-        "provenance": {**source, "masks_in_file": masks_in_file},
+        "provenance": {**source, "masks_in_file": masks_in_file, **({} if binary else {dfm.COMPAT: True})},
     }
     if binary:
         masks = [plane.astype(bool) for plane in planes]

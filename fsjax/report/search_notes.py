@@ -3,7 +3,7 @@
 from collections import Counter
 
 from fsjax.fourier.dfm import WHOLE_PATCHES, DominantFrequencyMaps
-from fsjax.search import SEARCHES, patch_maps
+from fsjax.search import method_for_maps, patch_maps
 
 
 def search_notes(maps: DominantFrequencyMaps, share: float) -> list[str]:
@@ -15,7 +15,7 @@ def search_notes(maps: DominantFrequencyMaps, share: float) -> list[str]:
             f"These maps were imported from {origin['path']} "
             f"(SHA-256 {origin['sha256'][:12]}…), made by {origin['method']}."
         )
-    if maps.method in SEARCHES and SEARCHES[maps.method].whole_patches:
+    if method_for_maps(maps).whole_patches:
         patch = provenance.get(WHOLE_PATCHES, provenance.get("fields", {}).get("search.patch", 1))
         notes += patch_maps.few(maps.shares, maps.masks.shape[2:], patch)
     if "chosen" in provenance:

@@ -15,8 +15,6 @@ class Stream(enum.IntEnum):
     HEAT_MAP_SIGNS = 5
     BOOTSTRAP = 6  # class
     PRECISION_CHECK = 7  # number of masks
-    ADAPTIVE_EXACT_SAMPLE = 8
-    ADAPTIVE_IMAGE_ORDER = 9  # class
     HIERARCHICAL_CANDIDATE = 10  # stage, index
     HIERARCHICAL_PARENT = 11  # stage, index
     HIERARCHICAL_TRIM = 12  # class

@@ -1,6 +1,7 @@
 """Searches for dominant frequency maps: a method is one file and one line of SEARCHES."""
 
 import logging
+from collections.abc import Sequence
 from typing import Any
 
 from ml_collections import ConfigDict
@@ -12,7 +13,7 @@ from fsjax.fourier.transforms import INVERSES
 from fsjax.runtime import config_fields
 from fsjax.runtime.errors import InputError, unknown
 from fsjax.runtime.storage import Path
-from fsjax.search import bootstrap, graft, greedy, imported, patch_maps, removal, removal_compat
+from fsjax.search import graft, greedy, imported, patch_maps, removal
 from fsjax.search.hierarchical import hierarchical
 from fsjax.search.learned import learned
 from fsjax.search.method import MaskRule, Method, Problem
@@ -21,7 +22,6 @@ logger = logging.getLogger(__name__)
 
 SEARCHES = {
     "removal": removal.METHOD,
-    "removal_compat": removal_compat.METHOD,
     "graft": graft.METHOD,
     "greedy": greedy.METHOD,
     "hierarchical": hierarchical.METHOD,
@@ -38,8 +38,8 @@ FIELDS: config_fields.Table = {
     "images_per_class": (100, "0 = all"),
     "resamples": (
         -1,
-        "bootstrap resamples of a class's images, which show how strongly its map depends on the searched images; -1 = "
-        "20 for removal and graft, at no extra cost, and none for the others, which search once more for each",
+        "bootstrap resamples of a class's images, which show how strongly its map depends on the searched images, at "
+        "no extra cost; -1 = 20 for removal and graft; the other methods have none",
     ),
     "precision": ("highest", "highest (float32), tensorfloat32, bfloat16; the latter two report their agreement"),
     "transform": ("fft", "how filtered images are made: fft, or dft (matrix products, for TPUs)"),
@@ -72,7 +72,7 @@ def options(method: str = "removal", **fields: Any) -> ConfigDict:
 
 
 def run(problem: Problem) -> DominantFrequencyMaps:
-    """Return the maps by the method that config.search names, with their stability where that is asked for.
+    """Return the maps by the method that config.search names.
 
     Collective: every process must call this, and all return the same maps.
 
@@ -80,13 +80,15 @@ def run(problem: Problem) -> DominantFrequencyMaps:
       InputError: partial results of another search, too little memory, or what the method cannot search.
       interrupt.Terminated: SIGTERM came; what is computed is saved.
     """
-    method = SEARCHES[problem.options.method]
     for sentence in small_shares(problem.options, problem.plane):
         logger.warning("search: %s", sentence)
-    maps, resamples = method.search(problem), bootstrap.resample_count(problem.options.resamples, method.resamples)
-    if not resamples or maps.provenance.get("stability"):  # measured in the search's own passes
-        return maps
-    return bootstrap.search_again(problem, method.search, maps, resamples)
+    return _selected(problem.options).search(problem)
+
+
+def forward_passes(options: ConfigDict, counts: Sequence[int], plane: tuple[int, int]) -> int:
+    """Return the expected forward passes of a search on a split with these images of each class; 0 = unknown."""
+    images = tuple(min(count, options.images_per_class or count) for count in counts)
+    return _selected(options).forward_passes(options, images, plane)
 
 
 def used(field: str, method: str) -> bool:
@@ -99,7 +101,8 @@ def used(field: str, method: str) -> bool:
 
 def method_for_maps(maps: DominantFrequencyMaps) -> Method:
     """Return the method that made the maps, before they were imported."""
-    return SEARCHES.get(imported.origin(maps), imported.METHOD)
+    method = SEARCHES.get(imported.origin(maps), imported.METHOD)
+    return method.compat if method.compat and maps.provenance.get(dfm.COMPAT) else method
 
 
 def mask_rule(maps: DominantFrequencyMaps) -> MaskRule:
@@ -111,7 +114,7 @@ def mask_rule(maps: DominantFrequencyMaps) -> MaskRule:
 
 def reads(options: ConfigDict) -> list[Path]:
     """Return the files from outside that the result of config.search depends on."""
-    return SEARCHES[options.method].reads(options)
+    return _selected(options).reads(options)
 
 
 def check(options: ConfigDict, plane: tuple[int, int]) -> None:
@@ -128,18 +131,23 @@ def check(options: ConfigDict, plane: tuple[int, int]) -> None:
         raise InputError(f"search.agreement_masks: got {options.agreement_masks}; expected 2 or more")
     if options.images_per_class < 0:
         raise InputError(f"search.images_per_class: got {options.images_per_class}; expected 0 (all) or more")
-    _check_resamples(options)
+    method = _selected(options)
+    if options.resamples < -1:
+        raise InputError(f"search.resamples: got {options.resamples}; expected -1 (the method's own number) or more")
+    if options.resamples > 0 and not method.resamples:
+        resampling = " and ".join(sorted(name for name in SEARCHES if SEARCHES[name].resamples))
+        raise InputError(f"search.resamples: got {options.resamples}; expected 0 or -1, as only {resampling} resample")
     check_shares(options.shares)
-    if SEARCHES[options.method].patches:
+    if method.patches:
         _check_patch(options.patch, plane)
-    if SEARCHES[options.method].whole_patches:
+    if method.whole_patches:
         patch_maps.check(options, plane)
-    SEARCHES[options.method].check(options, plane)
+    method.check(options, plane)
 
 
 def small_shares(options: ConfigDict, plane: tuple[int, int]) -> list[str]:
     """Return a sentence for each share of a checked config.search whose maps hold only a few whole patches."""
-    if not SEARCHES[options.method].whole_patches:
+    if not _selected(options).whole_patches:
         return []
     return patch_maps.few(options.shares, plane, options.patch)
 
@@ -154,11 +162,10 @@ def check_shares(shares: tuple, field: str = "search.shares", *, may_be_none: bo
             raise InputError(f"{field}: got {share!r}; expected numbers in (0, 1]{none}")
 
 
-def _check_resamples(options: ConfigDict) -> None:
-    none = SEARCHES[options.method].resamples is None
-    if options.resamples < -1 or (none and options.resamples > 0):
-        why = f", for {options.method} searches no images" if none else " (none) or more, and -1 (the method's own)"
-        raise InputError(f"search.resamples: got {options.resamples}; expected 0{why}")
+def _selected(options: ConfigDict) -> Method:
+    """Return the method of config.search, or its published variant where the options select that."""
+    method = SEARCHES[options.method]
+    return method.compat if method.compat and options[options.method].compat else method
 
 
 def _check_patch(patch: int, plane: tuple[int, int]) -> None:

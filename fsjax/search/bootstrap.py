@@ -1,16 +1,13 @@
 """Bootstrap resamples show how strongly a map depends on the searched images (Efron, Annals of Statistics 7, 1979).
 
 A resample draws as many images of a class as were searched, with replacement. A search that sums losses over images
-obtains the resamples' maps from its own forward passes, in which an image counts as often as it was drawn (`weights`,
-`measure`); other searches run once more for each (`search_again`). The model stays the same, so the result does not say
-how much another training would change the map.
+gets the resamples' maps from its own forward passes: an image counts as often as it was drawn. The model stays the
+same, so the result does not say how much another training would change the map.
 
-Files of maps keep the result under the name "stability"; the field is config.search.resamples.
+The provenance of maps has the result as "stability"; the field is config.search.resamples.
 """
 
-import dataclasses
-import functools
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 
 import numpy as np
 from jaxtyping import Float
@@ -18,24 +15,22 @@ from ml_collections import ConfigDict
 
 from fsjax.fourier import masks, patches, spectrum
 from fsjax.fourier.dfm import DominantFrequencyMaps
-from fsjax.fourier.overlap import iou
-from fsjax.runtime import parallel, storage
 from fsjax.runtime.errors import InputError
-from fsjax.runtime.partial_results import PartialResults, Table
-from fsjax.runtime.progress import Progress
 from fsjax.runtime.random_streams import Stream, generator
-from fsjax.runtime.storage import Path
-from fsjax.search.method import Problem
 
-# Bytes of a search's sums at most, since they are all in memory.
+# Resamples where config.search.resamples is -1.
+DEFAULT = 20
+# Limit of a search's sums in bytes, since they are all in memory.
 _MOST_BYTES = 2**30
 # Share of the resamples between the low and the high quantile.
 _LEVEL = 0.95
 
 
-def resample_count(asked: int, default: int | None) -> int:
-    """Return the number that config.search.resamples asks for: -1 stands for the method's default, None for 0."""
-    return asked if asked >= 0 else default or 0
+def resample_count(options: ConfigDict, method: str) -> int:
+    """Return the resamples that config.search asks a method for; 0 where another method starts from its scores."""
+    if options.method != method:
+        return 0
+    return options.resamples if options.resamples >= 0 else DEFAULT
 
 
 def check_size(classes: int, mask_count: int, resamples: int) -> None:
@@ -70,38 +65,6 @@ def measure(planes: Iterable[Float[np.ndarray, "replicates height width"]], opti
     return _summary(np.array([_ious(of_class, shares, options.patch) for of_class in planes]), shares)
 
 
-def search_again(
-    problem: Problem, search: Callable[[Problem], DominantFrequencyMaps], maps: DominantFrequencyMaps, resamples: int
-) -> DominantFrequencyMaps:
-    """Search each resample and return the maps with what `measure` returns in their provenance.
-
-    After a stop finished resamples are not searched again, and the current one resumes.
-
-    Raises:
-      InputError: what the search raises, or partial results of another search.
-      interrupt.Terminated: SIGTERM came; what is computed is kept.
-    """
-    folder, shape = problem.directory, (len(maps.classes), len(maps.shares))
-    identity = f"{problem.identity} at {list(maps.shares)}"
-    partial_results = PartialResults(folder and folder / "stability", {}, problem.model.params, identity)
-    # For each resample the IoU of every class and share, -1 where there is none, and the cost of its search.
-    rows = np.empty((shape[0] * shape[1] + 1, resamples))
-    table = partial_results.table("resamples", rows)
-    missing = np.flatnonzero(np.isnan(rows).any(0)).tolist()
-    with Progress(f"stability of {maps.method}", resamples, "searches", done=resamples - len(missing)) as progress:
-        for index in missing:
-            again = _resampled(problem, index)
-            rows[:, index] = _row(maps, search(again))
-            parallel.decide(functools.partial(_write, table, index, rows[:, [index]], again.directory))
-            progress.update(1)
-    ious = np.where(rows[:-1] < 0, np.nan, rows[:-1]).reshape(*shape, resamples)
-    return dataclasses.replace(
-        maps,
-        forward_equivalents=maps.forward_equivalents + int(rows[-1].sum()),
-        provenance={**maps.provenance, "stability": _summary(ious, maps.shares)},
-    )
-
-
 def stability_at_share(maps: DominantFrequencyMaps, share: float) -> dict:
     """Return `resamples` and each class's `mean`, `low` and `high` IoU at a share; empty where it was not measured.
 
@@ -119,38 +82,6 @@ def stability_at_share(maps: DominantFrequencyMaps, share: float) -> dict:
             raise ValueError(f"stability of {len(values)} classes")
         result[name] = [None if value is None else float(value) for value in values]
     return result
-
-
-def _resampled(problem: Problem, index: int) -> Problem:
-    """Return the problem on the images of a resample, with a folder of its own for partial results."""
-
-    def images(label: int) -> Float[np.ndarray, "images height width channels"]:
-        of_class = problem.images(label)
-        times = weights(len(of_class), index + 1, problem.seed, label)[:, -1]
-        return np.repeat(of_class, times.astype(int), axis=0)
-
-    return dataclasses.replace(
-        problem,
-        images=images,
-        directory=problem.directory and problem.directory / f"resample{index:03d}",
-        identity=f"{problem.identity} on resample {index}",
-        metrics=None,
-    )
-
-
-def _row(maps: DominantFrequencyMaps, again: DominantFrequencyMaps) -> list[float]:
-    """Return the IoU of each class's maps at each share, -1 where neither keeps anything, then the search's cost."""
-    pairs = zip(maps.masks.swapaxes(0, 1), again.masks.swapaxes(0, 1), strict=True)
-    ious = [iou(*pair) for of_class in pairs for pair in zip(*of_class, strict=True)]
-    return [*(-1.0 if value is None else value for value in ious), float(again.forward_equivalents)]
-
-
-def _write(table: Table, index: int, row: Float[np.ndarray, "values 1"], finished: Path | None) -> None:
-    """Write a resample's row and delete the partial results of its search, which nothing needs any more."""
-    table.set(np.array([index]), row)
-    table.save()
-    if finished is not None:
-        storage.remove(finished)
 
 
 def _summary(ious: Float[np.ndarray, "classes shares resamples"], shares: tuple[float, ...]) -> dict:

@@ -55,8 +55,7 @@ def search(problem: Problem) -> dfm.DominantFrequencyMaps:
             f"search.method: got graft with {len(counts)} classes, the smallest of {min(counts)} images; expected two "
             "or more classes of two or more images, for it puts frequencies of a class into images of others"
         )
-    # A method that starts with these scores needs nothing else.
-    resamples = bootstrap.resample_count(options.resamples, METHOD.resamples) if options.method == "graft" else 0
+    resamples = bootstrap.resample_count(options, "graft")
     bootstrap.check_size(len(counts), patches.count(*problem.plane, options.patch), resamples)
     partial_results = problem.partial_results(gradient.layout(problem, options.graft.pairs))
     integration = PathIntegration(problem, resamples, partial_results.layout)
@@ -172,12 +171,17 @@ def _check(options: ConfigDict, plane: tuple[int, int]) -> None:
             raise InputError(f"search.graft.{name}: got {options.graft[name]}; expected 1 or more")
 
 
+def _forward_passes(options: ConfigDict, counts: tuple[int, ...], plane: tuple[int, int]) -> int:
+    return gradient.PASSES * options.graft.pairs * options.graft.steps * len(counts)
+
+
 METHOD = Method(
     search,
     DEFAULTS,
     _check,
+    forward_passes=_forward_passes,
     patches=True,
     whole_patches=True,
-    resamples=20,
+    resamples=True,
     scored="Rise of the class's log-odds when a frequency is grafted into other images (nats)",
 )

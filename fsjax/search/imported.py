@@ -8,7 +8,7 @@ import dataclasses
 from ml_collections import ConfigDict
 
 from fsjax.fourier import published_maps
-from fsjax.fourier.dfm import WHOLE_PATCHES, DominantFrequencyMaps
+from fsjax.fourier.dfm import COMPAT, WHOLE_PATCHES, DominantFrequencyMaps
 from fsjax.runtime import storage
 from fsjax.runtime.config_fields import Table
 from fsjax.runtime.errors import InputError
@@ -42,19 +42,19 @@ def search(problem: Problem) -> DominantFrequencyMaps:
         raise InputError(f"{got} {rows} x {columns}; expected {height} x {width}, the size of the images")
     provenance = dict(maps.provenance)
     imported = {**provenance.pop("file"), "method": origin(maps), "provenance": provenance}
-    whole = {key: provenance[key] for key in (WHOLE_PATCHES,) if key in provenance}
+    # Masks at other shares are cut from the scores by the same rule as before the import.
+    rule = {key: provenance[key] for key in (WHOLE_PATCHES, COMPAT) if key in provenance}
     return dataclasses.replace(
         maps,
         classes=classes,
         method=problem.options.method,
         forward_equivalents=0,
-        # Scores are cut as where they were found.
-        provenance={**problem.provenance, **whole, "imported": imported},
+        provenance={**problem.provenance, **rule, "imported": imported},
     )
 
 
 def origin(maps: DominantFrequencyMaps) -> str:
-    """Return the name of the method that made the maps, also where they were imported since."""
+    """Return the name of the method that made the maps, before they were imported."""
     return maps.provenance.get("imported", {}).get("method", maps.method)
 
 
@@ -71,7 +71,6 @@ METHOD = Method(
     search,
     DEFAULTS,
     _check,
-    resamples=None,
     scored="Scores, as they were imported",
     reads=lambda options: [published_maps.file_of(options.imported.maps)],
 )

@@ -1,36 +1,46 @@
 """The removal search: how much a class's loss rises when one patch of frequencies is removed (Wang et al., ICCV 2023).
 
 L0(c) is the mean cross-entropy of the images of class c to c, Lk(c) the same with patch k removed; patch k scores
-Lk(c) - L0(c) for class c. A class is searched on its own images only: those of other classes do not enter its loss.
+Lk(c) - L0(c) for class c. The images of other classes do not enter a class's loss.
+
+With `compat` the search is the published code, number by number, for comparison with maps made in PyTorch. It removes
+other patches: the mirror image of a block is one off the conjugate, and blocks in row 0 and column 0 have none. Its
+scores are losses, to which each batch's other classes add a constant. Its maps keep all positions above a threshold.
 """
 
+import itertools
 from collections.abc import Iterator
 
 import numpy as np
-from jaxtyping import Float
+from jaxtyping import Bool, Float, Int
+from ml_collections import ConfigDict
 
 from fsjax.engine.engine import LazyArray
-from fsjax.fourier import dfm, patches
+from fsjax.fourier import dfm, patches, spectrum
+from fsjax.fourier.masks import at_threshold
+from fsjax.runtime.errors import InputError
 from fsjax.search import bootstrap, patch_maps, precision_check
-from fsjax.search.method import Method, Problem
+from fsjax.search.method import Method, Planes, Problem
 from fsjax.search.sweep import sweep
+
+# Images in a batch of the published code, whose images are sorted by class.
+_BATCH = 100
 
 
 def search(problem: Problem) -> dfm.DominantFrequencyMaps:
     """Return exact removal scores of every patch for every class, and the maps at the config's shares.
 
-    The provenance has under "stability" how well the maps of bootstrap resamples agree with them (`bootstrap.measure`),
-    empty if none were asked for, and under "agreement" the `precision_check`.
+    The provenance has under "stability" what `bootstrap.measure` returns, empty without resamples, and under
+    "agreement" the `precision_check`.
 
     Raises:
       InputError: too many resamples to hold, too little memory, partial results of another search, or a loss that is
         not finite.
-      interrupt.Terminated: SIGTERM came; computed losses are kept and not computed again.
+      interrupt.Terminated: SIGTERM came; computed losses are stored.
     """
     options, counts = problem.options, problem.counts
     masks = removal_masks(problem.plane, options.patch)
-    # A method that starts with a removal search needs only its scores.
-    resamples = bootstrap.resample_count(options.resamples, METHOD.resamples) if options.method == "removal" else 0
+    resamples = bootstrap.resample_count(options, "removal")
     bootstrap.check_size(len(counts), masks.count, resamples)
     sums = sweep(
         problem,
@@ -38,19 +48,19 @@ def search(problem: Problem) -> dfm.DominantFrequencyMaps:
         weights=lambda label: bootstrap.weights(counts[label], resamples, problem.seed, label),
         replicates=1 + resamples,
     )
-    precision_report = precision_check.measure(problem, masks, sums[:, 0])
+    agreement = precision_check.measure(problem, masks, sums[:, 0])
 
     def planes(replicates: slice) -> Iterator[Float[np.ndarray, "replicates height width"]]:
-        for of_class, count in zip(sums, counts, strict=True):
-            losses = of_class[replicates] / count
+        for class_sums, count in zip(sums, counts, strict=True):
+            losses = class_sums[replicates] / count
             yield patches.position_scores(losses[:, 1:] - losses[:, :1], *problem.plane, options.patch)
 
     return patch_maps.cut(
         problem,
         (plane for (plane,) in planes(slice(1))),
-        sum(counts) * (masks.count + precision_report.get("masks", 0)),
+        sum(counts) * (masks.count + agreement.get("masks", 0)),
         loss_before_removal=(sums[:, 0, 0] / np.array(counts)).tolist(),
-        agreement=precision_report,
+        agreement=agreement,
         stability=bootstrap.measure(planes(slice(None)), options) if resamples else {},
     )
 
@@ -61,4 +71,133 @@ def removal_masks(plane: tuple[int, int], patch: int) -> LazyArray:
     return LazyArray(len(blocks), lambda start, stop: blocks[start:stop])
 
 
-METHOD = Method(search, patches=True, whole_patches=True, resamples=20)
+def search_compat(problem: Problem) -> dfm.DominantFrequencyMaps:
+    """Return the published loss of every block for every class, and the maps at the config's shares.
+
+    The published code sets the logits and label of other classes' images to 0, so that each adds ln(number of logits)
+    to its batch; only batches with an image of the class count. This sum is constant, so only a class's own images are
+    forwarded here.
+
+    Raises:
+      InputError, interrupt.Terminated: as `search`.
+    """
+    options, size = problem.options, problem.plane[0]
+    blocks = visited_blocks(size, options.patch)
+    masks, mask_of_block = distinct_masks(size, options.patch, blocks)
+    batches, batch_sizes = published_batches(problem.counts)
+
+    def weights(label: int) -> Float[np.ndarray, " images"]:
+        return 1 / batch_sizes[batches[label]]
+
+    sums = sweep(problem, masks, weights=weights)
+    others = [sum(1 - np.sum(own == batch) / batch_sizes[batch] for batch in np.unique(own)) for own in batches]
+    losses = sums[:, mask_of_block] + np.array(others)[:, None] * np.log(problem.model.num_logits)
+    agreement = precision_check.measure(problem, masks, sums, weights)
+    return dfm.from_scores(  # float32 before the threshold, as in the published code
+        (plane_losses(class_losses, size, options.patch, blocks) for class_losses in losses),
+        tuple(options.shares),
+        mask=at_threshold,
+        **problem.attributes(
+            sum(problem.counts) * (masks.count + agreement.get("masks", 0)), agreement=agreement, **{dfm.COMPAT: True}
+        ),
+    )
+
+
+def published_batches(counts: tuple[int, ...]) -> tuple[list[Int[np.ndarray, " images"]], Int[np.ndarray, " batches"]]:
+    """Return the batch of each class's images, sorted by class, and the sizes of the batches."""
+    first, total = np.cumsum([0, *counts]), sum(counts)
+    sizes = np.minimum(_BATCH, total - _BATCH * np.arange(-(-total // _BATCH)))
+    return [np.arange(start, stop) // _BATCH for start, stop in itertools.pairwise(first)], sizes
+
+
+def visited_blocks(size: int, patch: int) -> list[tuple[int, int]]:
+    """Return (row, column) in the grid of patches of every block that the published code visits, in order."""
+    return [(row, column) for row in range(size // patch) for column in range(size // (2 * patch) + 1)]
+
+
+def distinct_masks(
+    size: int, patch: int, blocks: list[tuple[int, int]]
+) -> tuple[LazyArray, Int[np.ndarray, " blocks"]]:
+    """Return the masks that give different filtered images, and the index of each block's mask.
+
+    On an even plane the blocks in column 0 and in DC's column come in pairs, mirrored at row S/2. Both blocks of a pair
+    take the same from every orbit and give the same real images, so they share a mask.
+    """
+    orbits = spectrum.orbits(size, size)
+    positions = np.arange(size * size).reshape(size, size)
+    index_by_removal: dict[tuple[bytes, bytes], int] = {}
+    distinct: list[tuple[int, int]] = []
+    mask_of_block = np.zeros(len(blocks), int)
+    for index, block in enumerate(blocks):
+        removed = np.unique(np.concatenate([positions[area].ravel() for area in _areas(size, patch, *block)]))
+        touched, counts = np.unique(orbits.flat[removed], return_counts=True)
+        key = (touched.tobytes(), counts.tobytes())
+        if key not in index_by_removal:
+            index_by_removal[key] = len(distinct)
+            distinct.append(block)
+        mask_of_block[index] = index_by_removal[key]
+    return LazyArray(len(distinct), lambda start, stop: block_masks(size, patch, distinct[start:stop])), mask_of_block
+
+
+def block_masks(size: int, patch: int, blocks: list[tuple[int, int]]) -> Bool[np.ndarray, "blocks size size"]:
+    """Return masks that keep everything but a block and its mirror block."""
+    masks = np.ones((len(blocks), size, size), bool)
+    for mask, block in zip(masks, blocks, strict=True):
+        for area in _areas(size, patch, *block):
+            mask[area] = False
+    return masks
+
+
+def plane_losses(
+    losses: Float[np.ndarray, " blocks"], size: int, patch: int, blocks: list[tuple[int, int]]
+) -> Float[np.ndarray, "size size"]:
+    """Return the plane of losses: each block's loss at its own and its mirror block's positions, 0 elsewhere."""
+    plane = np.zeros((size, size))
+    for loss, block in zip(losses, blocks, strict=True):
+        for area in _areas(size, patch, *block):
+            plane[area] = loss
+    return plane
+
+
+def _areas(size: int, patch: int, row: int, column: int) -> list[tuple[slice, slice]]:
+    """Return the block and, beyond row 0 and column 0, its mirror block."""
+    corners = [(patch * row, patch * column)]
+    if row > 0 and column > 0:
+        corners.append((size - patch * row, size - patch * column))
+    return [(slice(top, top + patch), slice(left, left + patch)) for top, left in corners]
+
+
+def _check_square(options: ConfigDict, plane: tuple[int, int]) -> None:
+    height, width = plane
+    if height != width:
+        raise InputError(f"search.removal.compat: got images of {height} x {width}; expected square ones")
+
+
+def _above_median(scores: Planes) -> Planes:
+    """Return distances from a class's median, since its losses are nearly alike; NaN where no block was visited."""
+    visited = np.where(scores == 0, np.nan, scores)
+    return visited - np.nanmedian(visited, axis=(1, 2), keepdims=True)
+
+
+def _forward_passes(options: ConfigDict, counts: tuple[int, ...], plane: tuple[int, int]) -> int:
+    return sum(counts) * (1 + patches.count(*plane, options.patch))
+
+
+COMPAT = Method(
+    search_compat,
+    check=_check_square,
+    forward_passes=_forward_passes,
+    patches=True,
+    scored="Loss without a frequency, less the median (nats)",
+    drawable=_above_median,
+    mask=at_threshold,
+)
+METHOD = Method(
+    search,
+    {"compat": (False, "losses, blocks and threshold of the published code, number by number; for square images")},
+    forward_passes=_forward_passes,
+    patches=True,
+    whole_patches=True,
+    resamples=True,
+    compat=COMPAT,
+)

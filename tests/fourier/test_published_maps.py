@@ -64,7 +64,12 @@ def test_scores_become_masks_at_the_published_threshold(tmp_path, form):
             np.testing.assert_array_equal(
                 mask, plane >= torch.topk(torch.tensor(plane).ravel(), count).values[-1].item()
             )
-    assert maps.method == "removal_compat" and maps.searched_on == "test" and not maps.images.any()
+    assert (
+        maps.method == "removal"
+        and maps.provenance[dfm.COMPAT]
+        and maps.searched_on == "test"
+        and not maps.images.any()
+    )
     assert maps.provenance["file"]["sha256"] == files.sha256(file) and len(files.sha256(file)) == 64
 
 

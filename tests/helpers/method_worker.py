@@ -15,7 +15,7 @@ import fsjax
 from fsjax.runtime import parallel
 
 FIELDS = {
-    "hierarchical": {"candidates": "20,20", "resamples": 2},
+    "hierarchical": {"candidates": "20,20"},
     "graft": {"pairs": 6, "steps": 4},
     "greedy": {"tolerance": 2.0, "compat": True, "order": str(pathlib.Path(sys.argv[1]).parent / "order.npy")},
     "learned": {"steps": 5, "objective": "specific", "judged": 20},

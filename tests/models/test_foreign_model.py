@@ -70,7 +70,8 @@ def make_config(images, name, weights, **search):
     config.data.update({"source": "arrays", "root": str(images), "image_size": SIZE, "classes": "a,b,c,d"})
     config.data.mean, config.data.std = MEAN_STD
     config.model.update({"name": name, "weights": str(weights)})
-    config.search.update({"method": "removal_compat", "split": "test", "images_per_class": 0, **search})
+    config.search.update({"split": "test", "images_per_class": 0, **search})
+    config.search.removal.compat = True
     config.search.shares = (0.01, 0.05, 0.1, 0.2)
     config.report.attributions = 0
     return config
@@ -91,7 +92,7 @@ def torch_data(images):
 
 
 def test_the_maps_are_those_of_the_published_procedure_in_pytorch(done, foreign, images):
-    maps = dfm.DominantFrequencyMaps.load(done / "dfm/removal_compat.npz")
+    maps = dfm.DominantFrequencyMaps.load(done / "dfm/removal.npz")
     # The published loss has the logits of images of other classes at 0: each adds the logarithm of the outputs.
     expected = published.search(foreign[1], published.batches(*torch_data(images)), 4, 1)
     tolerance = 2e-6 * np.maximum(1, expected)
@@ -214,7 +215,7 @@ def test_weights_and_maps_go_back_to_pytorch(done, foreign, images):
     tensors = torch.from_numpy(torch_data(images)[0]).permute(0, 3, 1, 2)
     with torch.no_grad():
         assert torch.equal(again.eval()(tensors), model(tensors))
-    maps = dfm.DominantFrequencyMaps.load(done / "dfm/removal_compat.npz")
+    maps = dfm.DominantFrequencyMaps.load(done / "dfm/removal.npz")
     losses = pickle.loads((done / "export" / f"{name}loss1.pkl").read_bytes())
     kept = pickle.loads((done / "export" / f"{name}_DFM_5.pkl").read_bytes())
     for label in range(4):
@@ -229,10 +230,10 @@ def test_the_callable_of_a_file_is_searched_with_the_same_maps(done, foreign, im
         fsjax.load_weights(weights, name, image_size=SIZE),
         *(normalised, labels),
         num_classes=4,
-        method="removal_compat",
+        compat=True,
         shares=(0.01, 0.05, 0.1, 0.2),
     )
-    expected = dfm.DominantFrequencyMaps.load(done / "dfm/removal_compat.npz")
+    expected = dfm.DominantFrequencyMaps.load(done / "dfm/removal.npz")
     np.testing.assert_allclose(maps.scores, expected.scores, rtol=2e-6)
 
 
@@ -249,7 +250,7 @@ def test_a_comparison_tries_both_sides_on_a_given_model(done, foreign, images, t
     comparison.data, comparison.model = config.data, config.model
     runner.run(comparison, tmp_path)
     found, evaluation = (files.read_json(file) for file in (tmp_path / "compare.json", done / "evaluation.json"))
-    shares = evaluation["methods"]["removal_compat"]["shares"]
+    shares = evaluation["methods"]["removal"]["shares"]
     assert found["classes"] == ["a", "b", "c", "d"] and found["unfiltered"] == evaluation["unfiltered"]
     for row, share in enumerate(config.search.shares):
         assert found["shares"][row]["iou"] == [1.0] * 4

@@ -8,13 +8,10 @@ import numpy as np
 import pytest
 from ml_collections import ConfigDict
 
-import fsjax
 from fsjax import search
 from fsjax.fourier import patches, spectrum
 from fsjax.runtime.errors import InputError
-from fsjax.runtime.interrupt import Terminated
-from fsjax.search import bootstrap, greedy, removal
-from tests.helpers.greedy_problem import make_problem as make_greedy
+from fsjax.search import bootstrap, removal
 from tests.helpers.removal_problem import COUNTS, make_problem, network
 
 SHARES = (0.05, 0.2)
@@ -112,9 +109,10 @@ def test_it_takes_no_forward_pass_and_leaves_the_scores_as_they_are(tmp_path):
     assert none.provenance["stability"] == {}
 
 
-def test_only_a_removal_search_of_its_own_resamples(tmp_path):
-    start = removal.search(make_problem(tmp_path, method="learned"))
-    assert start.provenance["stability"] == {}
+def test_only_removal_itself_resamples_and_no_method_that_starts_from_its_scores():
+    assert bootstrap.resample_count(search.options("learned"), "removal") == 0
+    counts = [bootstrap.resample_count(search.options(resamples=asked), "removal") for asked in (-1, 0, 3)]
+    assert counts == [20, 0, 3]
 
 
 def test_a_map_that_keeps_nothing_has_no_iou():
@@ -126,70 +124,11 @@ def test_a_map_that_keeps_nothing_has_no_iou():
     assert found["mean"][0] == found["low"][0] == [None, None] and None not in found["mean"][1]
 
 
-def test_searching_resampled_images_gives_what_their_weights_do(tmp_path):
-    found = removal.search(make_problem(tmp_path / "weighted", resamples=5))
-    plain = make_problem(tmp_path / "again", resamples=0)
-    again = bootstrap.search_again(plain, removal.search, removal.search(plain), 5)
-    assert again.provenance["stability"] == found.provenance["stability"]
-    np.testing.assert_array_equal(again.masks, found.masks)
-    assert again.forward_equivalents == 6 * found.forward_equivalents
-    kept = [file.name for file in plain.directory.iterdir()]
-    assert "stability" in kept and not [name for name in kept if name.startswith("resample")]
-
-
-def test_a_resample_that_is_done_is_not_searched_again(tmp_path):
-    searched = []
-
-    def counting(problem):
-        searched.append(problem.directory.name)
-        if len(searched) == 3:
-            raise Terminated
-        return greedy.search(problem)
-
-    problem = dataclasses.replace(make_greedy(tmp_path), seed=1)
-    maps = greedy.search(problem)
-    whole = dataclasses.replace(make_greedy(tmp_path / "whole"), seed=1)
-    expected = bootstrap.search_again(whole, greedy.search, maps, 4)
-    iou = expected.provenance["stability"]["iou"]
-    assert 0 < iou["low"][1][1] < iou["mean"][1][1] < iou["high"][1][1] < 1, "the comparison means something"
-    with pytest.raises(Terminated):
-        bootstrap.search_again(problem, counting, maps, 4)
-    found = bootstrap.search_again(problem, counting, maps, 4)
-    assert searched == ["resample000", "resample001", "resample002", "resample002", "resample003"]
-    assert found.provenance == expected.provenance and found.forward_equivalents == expected.forward_equivalents
-    assert bootstrap.search_again(problem, counting, maps, 4).provenance == expected.provenance and len(searched) == 5
-    with pytest.raises(InputError, match="stability: partial results of another search"):
-        bootstrap.search_again(dataclasses.replace(problem, identity="other images"), counting, maps, 4)
-
-
-def test_each_method_has_as_many_resamples_as_are_asked_for():
-    rng = np.random.default_rng(0)
-    images, labels = rng.normal(size=(24, 6, 6, 3)).astype(np.float32), np.repeat(np.arange(2), 12)
-    params = jnp.asarray(rng.normal(size=(108, 2)), jnp.float32)
-
-    def found(method, **asked):
-        maps = fsjax.dominant_frequencies(
-            lambda images: jnp.tanh(images.reshape(len(images), -1) @ params),
-            *(images, labels),
-            num_classes=2,
-            method=method,
-            shares=(0.2,),
-            **asked,
-        )
-        return {"cost": maps.forward_equivalents, **(maps.provenance.get("stability") or {"resamples": 0})}
-
-    several = [found("removal", **asked) for asked in ({}, {"resamples": 0}, {"resamples": 3})]
-    assert [one["resamples"] for one in several] == [20, 0, 3] and len({one["cost"] for one in several}) == 1
-    assert found("greedy")["resamples"] == 0
-    again = found("hierarchical", resamples=2, candidates="9", patches="1")
-    assert again["resamples"] == 2 and again["shares"] == [0.2] and np.shape(again["iou"]["mean"]) == (1, 2)
-
-
 def test_what_cannot_be_held_or_drawn_is_refused_before_anything_is_computed(tmp_path, monkeypatch):
     options = search.options()
     for method, asked, said in (
-        ("removal", -2, r"-2; expected 0 \(none\) or more, and -1 \(the method's own\)"),
-        ("imported", 3, "3; expected 0, for imported searches no images"),
+        ("removal", -2, r"-2; expected -1 \(the method's own number\) or more"),
+        ("greedy", 3, "3; expected 0 or -1, as only graft and removal resample"),
     ):
         options.update(method=method, resamples=asked)
         with pytest.raises(InputError, match=f"search.resamples: got {said}"):

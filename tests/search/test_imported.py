@@ -150,7 +150,7 @@ def test_a_file_that_has_changed_is_imported_anew(run, tmp_path, caplog):
         np.testing.assert_allclose(maps.scores, planes, rtol=1e-6)
         assert maps.shares == (0.01, 0.05, 0.1, 0.2)
     page = run(file)[2]
-    assert "Loss without a frequency, less the median" in page and "made by removal_compat" in page
+    assert "Loss without a frequency, less the median" in page and "made by removal" in page
 
 
 @pytest.mark.parametrize(

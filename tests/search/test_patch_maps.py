@@ -77,7 +77,7 @@ def test_a_share_that_holds_no_whole_patch_is_refused_with_the_nearest_that_work
     least, _, patch = re.search(r"expected ([\d.]+) or more(, or search.patch=(\d+))?", str(caught.value)).groups()
     for fitting in ({"shares": (float(least),)}, *([{"patch": int(patch)}] if patch else [])):
         search.check(options(**fields | fitting), plane)
-    search.check(options("removal_compat", **fields), plane)  # as published
+    search.check(options(compat=True, **fields), plane)  # as published
     search.check(options("learned", **fields), plane)  # has no patches
 
 
@@ -87,7 +87,7 @@ def test_few_whole_patches_are_said_in_the_log_and_on_the_page(caplog):
         "share, or a smaller search.patch, shows more."
     ]
     assert not search.small_shares(options(patch=8, shares=(0.011,)), (224, 224))
-    assert not search.small_shares(options("removal_compat", patch=8, shares=(0.01,)), (224, 224))
+    assert not search.small_shares(options(compat=True, patch=8, shares=(0.01,)), (224, 224))
     _, maps = maps_of((16, 16), 2, (0.05, 0.4))
     assert [note[:47] for note in search_notes(maps, 0.05)] == ["A map at 5 % has room for 1 patch of 2 x 2 freq"]
     images = np.random.default_rng(0).normal(size=(4, 8, 8, 1)).astype(np.float32)
@@ -97,19 +97,13 @@ def test_few_whole_patches_are_said_in_the_log_and_on_the_page(caplog):
     assert "search: A map at 20 % has room for 1 patch" in caplog.text
 
 
-def test_maps_of_before_go_on_being_cut_orbit_by_orbit_and_new_ones_by_patches(tmp_path):
-    _, new = maps_of((16, 16), 2, (0.1, 0.4))
-    new.save(tmp_path / "new.npz")
-    scores = new.scores
-    old = dfm.from_scores(scores, (0.1, 0.4), method="removal", provenance={"fields": {"search.patch": 2}}, **ABOUT)
-    old.save(tmp_path / "old.npz")
-    assert (old.masks != new.masks).any()
-    for maps in (dfm.DominantFrequencyMaps.load(tmp_path / f"{name}.npz") for name in ("old", "new")):
-        assert share_grid.shares_of(maps, (0.2,)) == (0.2,), "the rule is that of the masks"
-    assert share_grid.shares_of(new, (0.02, 0.2)) == (0.2,) and share_grid.shares_of(old, (0.02, 0.2)) == (0.02, 0.2)
-    candidates = map_grafts.candidates_of(new, 0.4)
+def test_other_shares_of_saved_maps_are_cut_by_whole_patches_too(tmp_path):
+    _, made = maps_of((16, 16), 2, (0.1, 0.4))
+    made.save(tmp_path / "maps.npz")
+    maps = dfm.DominantFrequencyMaps.load(tmp_path / "maps.npz")
+    assert share_grid.shares_of(maps, (0.02, 0.2)) == (0.2,), "0.02 holds no whole patch"
+    candidates = map_grafts.candidates_of(maps, 0.4)
     assert all(mask.any() for mask in candidates.masks(0)), "no share of the curve is empty"
-    damaged = dataclasses.replace(new, provenance={dfm.WHOLE_PATCHES: 3})
-    damaged.save(tmp_path / "damaged.npz")
+    dataclasses.replace(made, provenance={dfm.WHOLE_PATCHES: 3}).save(tmp_path / "damaged.npz")
     with pytest.raises(InputError, match=r"not dominant frequency maps saved by fsjax .*whole_patches 3"):
         dfm.DominantFrequencyMaps.load(tmp_path / "damaged.npz")

@@ -1,4 +1,4 @@
-"""`removal_compat` against the published procedure in PyTorch: the same weights, images and masks, number by number."""
+"""`removal` with compat equals the published procedure in PyTorch, number by number."""
 
 import itertools
 
@@ -13,7 +13,7 @@ from fsjax.engine.model import Model
 from fsjax.models import build
 from fsjax.models.folding import fold
 from fsjax.runtime.errors import InputError
-from fsjax.search import removal_compat
+from fsjax.search import removal
 
 SIZE = 16
 SHARES = (0.01, 0.05, 0.1, 0.2)
@@ -47,7 +47,7 @@ def problem(apply, params, images, labels, *, patch=1, shares=SHARES):
         counts=counts,
         classes=("a", "b", "c")[: len(counts)],
         options=ConfigDict(
-            {"method": "removal_compat", "patch": patch, "shares": shares, "precision": "highest", "transform": "fft"}
+            {"method": "removal", "patch": patch, "shares": shares, "precision": "highest", "transform": "fft"}
         ),
         run=ConfigDict({"memory_mib": 0, "save_seconds": 30.0}),
         searched_on="test",
@@ -60,7 +60,7 @@ def test_losses_and_maps_are_those_of_the_published_procedure(made, patch, recor
     model, images, labels = made
     expected = procedure.search(model, procedure.batches(images, labels), 3, patch)
     apply, params = fold(build("resnet8", num_classes=10, image_size=SIZE), from_torch(model))
-    maps = removal_compat.search(problem(apply, params, images, labels, patch=patch))
+    maps = removal.search_compat(problem(apply, params, images, labels, patch=patch))
     assert (np.ptp(expected, axis=(1, 2)) > 0.05).all(), "the comparison means something"
     assert (np.abs(maps.scores - expected) <= tolerance(expected)).all()
     if patch == 1:
@@ -87,7 +87,7 @@ def test_a_batch_without_the_class_is_skipped_and_one_with_it_adds_ln_of_the_out
         np.zeros((220, 4, 4, 3), np.float32),
         labels,
     )
-    scores = removal_compat.search(zeros).scores
+    scores = removal.search_compat(zeros).scores
     # Class a is in the first two batches of 100, 100 and 20 images; class b in the last two.
     np.testing.assert_allclose(scores[:, :, :3], 2 * np.log(10), rtol=1e-6)
     assert (scores[:, 0, 3] == 0).all()
@@ -98,11 +98,9 @@ def test_blocks_that_share_a_mask_leave_the_same_of_any_image(size, patch):
     """In float64: masks are computed once where, and only where, what they leave is the same."""
     image = np.random.default_rng(0).normal(size=(size, size))
     centred = np.fft.fftshift(np.fft.fft2(image))
-    blocks = removal_compat.visited_blocks(size, patch)
-    masks, of_block = removal_compat.distinct_masks(size, patch, blocks)
-    left = [
-        np.fft.ifft2(np.fft.ifftshift(centred * mask)).real for mask in removal_compat.block_masks(size, patch, blocks)
-    ]
+    blocks = removal.visited_blocks(size, patch)
+    masks, of_block = removal.distinct_masks(size, patch, blocks)
+    left = [np.fft.ifft2(np.fft.ifftshift(centred * mask)).real for mask in removal.block_masks(size, patch, blocks)]
     computed = [np.fft.ifft2(np.fft.ifftshift(centred * mask)).real for mask in masks[:]]
     np.testing.assert_allclose(np.array(computed)[of_block], left, atol=1e-12)
     apart = [np.abs(a - b).max() for a, b in itertools.combinations(computed, 2)]
@@ -110,19 +108,17 @@ def test_blocks_that_share_a_mask_leave_the_same_of_any_image(size, patch):
 
 
 def test_the_published_masks_of_a_32_pixel_plane_are_514():
-    blocks = removal_compat.visited_blocks(32, 1)
-    assert len(blocks) == 544 and removal_compat.distinct_masks(32, 1, blocks)[0].count == 514
+    blocks = removal.visited_blocks(32, 1)
+    assert len(blocks) == 544 and removal.distinct_masks(32, 1, blocks)[0].count == 514
 
 
 def test_ties_at_the_threshold_are_kept():
     plane = np.array([[3.0, 2.0], [2.0, 1.0]])
-    np.testing.assert_array_equal(removal_compat.at_threshold(plane, 0.5), [[True, True], [True, False]])
-    np.testing.assert_array_equal(removal_compat.at_threshold(plane, 0.25), [[True, False], [False, False]])
+    np.testing.assert_array_equal(removal.at_threshold(plane, 0.5), [[True, True], [True, False]])
+    np.testing.assert_array_equal(removal.at_threshold(plane, 0.25), [[True, False], [False, False]])
 
 
 def test_images_that_are_not_square_are_refused():
-    images = np.zeros((2, 4, 6, 3), np.float32)
-    with pytest.raises(
-        InputError, match=r"search.method: got images of 4 x 6; expected square ones for removal_compat"
-    ):
-        removal_compat.search(problem(lambda _, images: images[:, 0, :, 0], {}, images, np.array([0, 1])))
+    options = search.options(compat=True, shares=(0.5,))
+    with pytest.raises(InputError, match=r"search.removal.compat: got images of 4 x 6; expected square ones"):
+        search.check(options, (4, 6))

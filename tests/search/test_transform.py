@@ -9,7 +9,7 @@ from fsjax.runtime.errors import InputError
 from tests.helpers import greedy_problem
 
 METHODS = (
-    *("removal", "removal_compat", "greedy"),
+    *("removal", "greedy"),
     *(pytest.param(method, marks=pytest.mark.slow) for method in ("hierarchical", "learned")),
 )
 

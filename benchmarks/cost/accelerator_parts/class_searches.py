@@ -8,7 +8,7 @@ from fsjax.engine import tile_size
 from fsjax.engine.engine import Engine
 from fsjax.runtime import storage
 from fsjax.search import bootstrap, sweep
-from fsjax.search.removal import METHOD, removal_masks
+from fsjax.search.removal import removal_masks
 
 
 def side(problem: search.Problem, images: int) -> Callable[[], int]:
@@ -31,7 +31,7 @@ def side(problem: search.Problem, images: int) -> Callable[[], int]:
     masks, model = removal_masks(problem.plane, problem.options.patch), problem.searched_model
     layout = tile_size.layout(model, counts, memory_mib=problem.run.memory_mib)
     engine = Engine(model, tile_images=layout["tile_images"])
-    resamples = bootstrap.resample_count(problem.options.resamples, METHOD.resamples)
+    resamples = bootstrap.resample_count(problem.options, "removal")
 
     def run() -> int:
         assert few.directory is not None

@@ -22,7 +22,7 @@ from fsjax.search import precision_check
 from fsjax.search.hierarchical import candidate_regression, stages
 from fsjax.search.hierarchical.candidates import Candidates
 from fsjax.search.method import Method, Problem
-from fsjax.search.removal_compat import published_batches
+from fsjax.search.removal import published_batches
 from fsjax.search.sweep import sweep
 
 
