@@ -76,7 +76,6 @@ FIELDS: config_fields.Table = {
             "seed": (0, "seed of the generator, beside the experiment's own"),
             "train_per_class": (1500, "training images of each class"),
             "test_per_class": (250, "test images of each class"),
-            "version": (2, "of syn1 to syn4: 1 or 2, as in fsjax/data/syn.py; runs before version 2 used 1"),
         },
     },
     "model": {

@@ -1,8 +1,8 @@
 """Sets whose training images carry a shortcut beside the true cue, and test images without it or with a false one.
 
-The images are 1/f noise with a shape at a random place, which tells the class, as in `fsjax.data.biased`; noise with
-silhouettes (mitigation_silhouettes.py), for many classes; or those of a folder of real images. A set draws its
-shortcuts (mitigation_shortcuts.py) from its seed alone; a way of training is told neither the seed nor the kind.
+The images are 1/f noise with a shape at a random place, which tells the class, as in `fsjax.data.shape_sets`; noise
+with silhouettes (mitigation_silhouettes.py), for many classes; or the images of a folder. A set draws its shortcuts
+(mitigation_shortcuts.py) from its seed alone; a way of training is told neither the seed nor the kind.
 """
 
 import dataclasses
@@ -16,7 +16,7 @@ from jaxtyping import Float, Int, UInt8
 from benchmarks.planted import mitigation_silhouettes
 from benchmarks.planted.mitigation_shortcuts import KINDS, STREAM, Shortcut
 from configs import common
-from fsjax.data import biased, demo, noise
+from fsjax.data import noise, shape_sets
 from fsjax.data.dataset import Dataset
 from fsjax.data.folder import open_folder
 
@@ -68,7 +68,7 @@ class BiasedSet:
             return _photographs(self.root, self.size, "train").classes
         if self.silhouettes:
             return tuple("-".join(f"{number:02d}" for number in choice) for choice in np.ndindex(self.silhouettes))
-        return tuple(map("-".join, itertools.product(biased.CLASSES, repeat=self.shapes)))
+        return tuple(map("-".join, itertools.product(shape_sets.BIASED_CLASSES, repeat=self.shapes)))
 
     def draw(
         self, per_class: int, shown: str, stream: int
@@ -92,7 +92,7 @@ class BiasedSet:
             else:
                 image = self._cue_in_noise(rng, int(label))
             shortcut = self.strength * self.shortcut.draw(rng, int(owner) // self.sharing, bool(has))
-            image = image + shortcut[..., None] * rng.uniform(*biased.CONTRAST)
+            image = image + shortcut[..., None] * rng.uniform(*shape_sets.BIASED_CONTRAST)
             images.append(noise.to_pixels(image[None]))
         return np.concatenate(images), labels
 
@@ -107,10 +107,14 @@ class BiasedSet:
             mitigation_silhouettes.add(rng, image, self._silhouettes, label)
             return image
         if self.kind == "cue" and self.shortcut.orbits[label]:
-            return image + self.shortcut.gratings(rng, label)[..., None] * rng.uniform(*biased.CONTRAST)
-        for channel, number in enumerate(np.unravel_index(label, self.shapes * (len(biased.CLASSES),))):
-            shape = biased.shape(int(number), self.size)
-            cue = biased.SHAPE * demo.placed(rng, 1, shape, self.size)[0] * rng.uniform(*biased.CONTRAST)
+            return image + self.shortcut.gratings(rng, label)[..., None] * rng.uniform(*shape_sets.BIASED_CONTRAST)
+        for channel, number in enumerate(np.unravel_index(label, self.shapes * (len(shape_sets.BIASED_CLASSES),))):
+            shape = shape_sets.class_shape(int(number), self.size)
+            cue = (
+                shape_sets.SHAPE
+                * shape_sets.place_shape(rng, 1, shape, self.size)[0]
+                * rng.uniform(*shape_sets.BIASED_CONTRAST)
+            )
             image[..., slice(None) if self.shapes == 1 else [channel]] += cue[..., None]
         return image
 

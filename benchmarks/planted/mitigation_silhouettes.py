@@ -7,7 +7,7 @@ class are those of its first silhouette: who reads them needs the others only.
 import numpy as np
 from jaxtyping import Float
 
-from fsjax.data import biased
+from fsjax.data import shape_sets
 from fsjax.fourier import spectrum
 
 # In this order; more channels than these there are not.
@@ -43,5 +43,5 @@ def add(
     for channel, of_channel, number in zip(CHANNELS, silhouettes, numbers, strict=False):
         side = of_channel.shape[-1]
         row, column = (len(image) - side) // 2 + rng.integers(-_OFF, _OFF + 1, 2)
-        contrast = biased.SHAPE * rng.uniform(*biased.CONTRAST)
+        contrast = shape_sets.SHAPE * rng.uniform(*shape_sets.BIASED_CONTRAST)
         image[row : row + side, column : column + side, channel] += contrast * of_channel[number]

@@ -5,7 +5,6 @@ from collections.abc import Callable
 import numpy as np
 from ml_collections import ConfigDict
 
-from fsjax.data import syn
 from fsjax.data.arrays import open_arrays
 from fsjax.data.dataset import Dataset
 from fsjax.data.folder import open_folder
@@ -15,6 +14,7 @@ from fsjax.data.source import Source, check_every_class_has_images
 from fsjax.data.synthetic import open_synthetic
 from fsjax.runtime import extras
 from fsjax.runtime.errors import InputError
+from fsjax.runtime.random_streams import Stream, generator
 
 __all__ = ["SOURCES", "Dataset", "Source", "batches", "load", "measure_mean_std", "split_off_validation"]
 
@@ -61,8 +61,6 @@ def check(data_config: ConfigDict) -> None:
         )
     if shorter != 0 and data_config.source == "synthetic":  # scaling moves planted orbits
         raise InputError(f"data.resize_shorter: got {shorter}; expected 0 for data.source=synthetic")
-    if data_config.source == "synthetic":
-        syn.version_of(data_config)
     if not 0 <= data_config.validation_share < 1:
         raise InputError(
             f"data.validation_share: got {data_config.validation_share}; expected 0 or more, and less than 1"
@@ -93,23 +91,23 @@ def split_off_validation(labels: np.ndarray, share: float, seed: int) -> tuple[n
     A class of n images gives round(share * n) to validation, but at least one, and keeps at least one for training
     first. share 0 gives none.
     """
-    generator = np.random.default_rng([seed, 0x5EED])
+    rng = generator(seed, Stream.VALIDATION_SPLIT)
     in_validation = np.zeros(len(labels), bool)
     for label in np.unique(labels) if share else ():
         members = np.flatnonzero(labels == label)
         count = min(max(1, round(share * len(members))), len(members) - 1)
-        in_validation[generator.permutation(members)[:count]] = True
+        in_validation[rng.permutation(members)[:count]] = True
     return np.flatnonzero(~in_validation), np.flatnonzero(in_validation)
 
 
 def _open_tfds(data_config: ConfigDict, split: str) -> Source:
-    from fsjax.data.tfds_source import open_tfds  # on first use: importing TFDS takes seconds
+    from fsjax.data.tfds import open_tfds  # on first use, since importing TFDS takes seconds
 
     return open_tfds(data_config, split)
 
 
 def _open_huggingface(data_config: ConfigDict, split: str) -> Source:
-    from fsjax.data.huggingface import open_huggingface  # on first use, as it needs an extra and takes seconds
+    from fsjax.data.huggingface import open_huggingface  # on first use, since it needs an extra and takes seconds
 
     return open_huggingface(data_config, split)
 

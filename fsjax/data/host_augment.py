@@ -18,6 +18,7 @@ from PIL import Image
 
 from fsjax.runtime import workers
 from fsjax.runtime.errors import InputError
+from fsjax.runtime.random_streams import Stream, seed_sequence
 from fsjax.runtime.workers import Shared
 
 _SMALL = 64  # pixels: up to here images are like CIFAR-10's
@@ -122,4 +123,4 @@ def check(names: tuple[str, ...]) -> None:
 
 def torch_seed(seed: int, epoch: SupportsInt, index: SupportsInt) -> int:
     """Return the seed of torch's generator for an image, of 32 bits: all that it uses."""
-    return int(np.random.SeedSequence([seed % 2**64, int(epoch), int(index)]).generate_state(1)[0])
+    return int(seed_sequence(seed, Stream.HOST_AUGMENTATION, int(epoch), int(index)).generate_state(1)[0])

@@ -1,12 +1,14 @@
 """Training batches: an endless, restartable stream, the same for any number of processes."""
 
+import functools
 from collections.abc import Callable, Iterator
 
 import numpy as np
+from jaxtyping import Int
 
 from fsjax.data.dataset import Images
-from fsjax.data.permutation import permuted
 from fsjax.runtime.errors import InputError
+from fsjax.runtime.random_streams import Stream, generator
 
 
 def batches(
@@ -18,18 +20,30 @@ def batches(
     num_steps: int,
     process_index: int = 0,
     process_count: int = 1,
-    shuffle: bool = True,
     augment: Callable | None = None,
 ) -> Iterator[dict[str, np.ndarray]]:
     """Return this process's rows of the global batches of steps start_step .. start_step + num_steps - 1.
 
-    Yields {'image': uint8 [b,S,S,3], 'label': int32 [b], 'index': int32 [b] in the dataset, 'epoch': int32 [b]} with
-    b = batch_size / process_count. Each epoch is one permutation of the whole dataset, drawn from seed and epoch;
-    batches run on across epochs and are never padded. The batch of a step depends on seed and step alone, and
-    process p holds its rows p*b .. (p+1)*b - 1, so a run resumes at any step with any number of processes.
-    augment: (images, epochs, indices) -> images, of host_augment.make_host_augment, called in the readers' threads.
-    Raises InputError for a batch size that is not a positive multiple of process_count and for an empty dataset;
-    the iterator raises InputError for an image that does not decode.
+    Each epoch is one permutation of the whole dataset, drawn from seed and epoch. Batches run on across epochs and are
+    never padded. The batch of a step depends on seed and step alone, and process p of P takes its rows p*b to
+    p*b + b - 1, where b = batch_size / P. So a run resumes at any step with any number of processes.
+
+    Args:
+      dataset: the training images.
+      batch_size: rows of a global batch.
+      seed: of the order.
+      start_step: first step.
+      num_steps: number of steps.
+      process_index: this process, from 0.
+      process_count: number of processes, P.
+      augment: (images, epochs, indices) -> images, of host_augment.make_host_augment; called in the reading threads.
+
+    Yields:
+      {'image': uint8 [b, S, S, 3], 'label': int32 [b], 'index': int32 [b] in the dataset, 'epoch': int32 [b]}
+
+    Raises:
+      InputError: a batch size that is not a positive multiple of process_count, or an empty dataset; from the iterator,
+        an image that does not decode.
     """
     if batch_size < 1 or batch_size % process_count:
         raise InputError(f"batch_size: got {batch_size}; expected a positive multiple of the {process_count} processes")
@@ -38,17 +52,10 @@ def batches(
     import grain  # here, since searches alone need no loader and it takes a while
 
     rows = batch_size // process_count
-    images = len(dataset)
-    first_seed = int(np.random.SeedSequence([seed, 1]).generate_state(1)[0])
 
     def local_batch(step: int) -> dict[str, np.ndarray]:
         first = step * batch_size + process_index * rows
-        epochs, places = np.divmod(np.arange(first, first + rows), images)
-        if shuffle:
-            for epoch in np.unique(epochs).tolist():
-                of_epoch = epochs == epoch
-                places[of_epoch] = permuted(places[of_epoch], images, (first_seed + epoch) % 2**32)
-        indices, epochs = places.astype(np.int32), epochs.astype(np.int32)
+        indices, epochs = _order(np.arange(first, first + rows), len(dataset), seed)
         pixels = dataset.images(indices)
         return {
             "image": augment(pixels, epochs, indices) if augment else pixels,
@@ -58,5 +65,22 @@ def batches(
         }
 
     steps = grain.MapDataset.range(start_step, start_step + num_steps).map(local_batch)
-    # Dataset has decoding threads of its own; two readers keep those busy between batches.
+    # The dataset has decoding threads; two readers keep those busy between batches.
     return iter(steps.to_iter_dataset(grain.ReadOptions(num_threads=2, prefetch_buffer_size=4)))
+
+
+def _order(
+    positions: Int[np.ndarray, " n"], images: int, seed: int
+) -> tuple[Int[np.ndarray, " n"], Int[np.ndarray, " n"]]:
+    """Return the image at each position of the endless stream, and its epoch."""
+    epochs, places = np.divmod(positions, images)
+    indices = np.empty(len(positions), np.int32)
+    for epoch in np.unique(epochs).tolist():
+        rows = epochs == epoch
+        indices[rows] = _permutation(images, seed, epoch)[places[rows]]
+    return indices, epochs.astype(np.int32)
+
+
+@functools.lru_cache(maxsize=4)  # the two readers are at most a few batches apart
+def _permutation(images: int, seed: int, epoch: int) -> Int[np.ndarray, " images"]:
+    return generator(seed, Stream.EPOCH_ORDER, epoch).permutation(images)

@@ -1,7 +1,9 @@
-"""1/f noise and gratings, the parts of synthetic images.
+"""The parts of synthetic images: 1/f noise, gratings and pixels.
 
 Images are made in standard deviations of the noise, on the centred plane of `fourier.spectrum`, and become pixels last.
 """
+
+from collections.abc import Callable
 
 import numpy as np
 from jaxtyping import Bool, Float, UInt8
@@ -9,10 +11,11 @@ from jaxtyping import Bool, Float, UInt8
 from fsjax.fourier import spectrum
 
 MEAN, NOISE = 0.498, 0.15  # of pixels in [0, 1]: the mean, and the standard deviation of the noise
+_BLOCK = 256  # images whose float64 planes are in memory at once
 
 
 def noise_amplitude(size: int) -> Float[np.ndarray, "size size"]:
-    """Return each frequency's amplitude, 1/f and 0 at DC, which keeps the deviation 1 of white noise."""
+    """Return each frequency's amplitude, 1/f and 0 at DC, scaled to keep the deviation 1 of white noise."""
     radius = spectrum.radius(size, size)
     amplitude = np.divide(1, radius, out=np.zeros_like(radius), where=radius > 0)
     return amplitude / np.sqrt((amplitude**2).mean())
@@ -33,7 +36,7 @@ def gratings(
     orbits: Bool[np.ndarray, "size size"],
     amplitude: Float[np.ndarray, "count size size"] | None = None,
 ) -> Float[np.ndarray, "count size size"]:
-    """Return the sum of one grating for each orbit, of a random phase in each image; an amplitude of None is 1."""
+    """Return the sum of a grating for each orbit, at a random phase in each image; amplitude None = 1."""
     size = len(orbits)
     total = np.zeros((count, size, size))
     rows, columns = np.mgrid[:size, :size]
@@ -46,6 +49,14 @@ def gratings(
     return total
 
 
+def make_pixels(
+    count: int, make: Callable[[int], Float[np.ndarray, "block size size 3"]]
+) -> UInt8[np.ndarray, "count size size 3"]:
+    """Return the pixels of `count` images; make: number of images -> images in deviations of the noise."""
+    blocks = [to_pixels(make(min(_BLOCK, count - start))) for start in range(0, count, _BLOCK)]
+    return np.concatenate(blocks)
+
+
 def to_pixels(images: Float[np.ndarray, "count size size 3"]) -> UInt8[np.ndarray, "count size size 3"]:
-    """Return the 8-bit pixels of images in deviations of the noise, clipped to the range of pixels."""
+    """Return the 8-bit pixels of images in deviations of the noise, clipped to [0, 255]."""
     return np.rint(np.clip(MEAN + NOISE * images, 0, 1) * 255).astype(np.uint8)

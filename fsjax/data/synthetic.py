@@ -1,4 +1,18 @@
-"""Sets of images generated on the fly, whose planted frequencies are known: demo, biased, and Syn_1 to Syn_4."""
+"""Sets of images generated on the fly, whose planted frequencies are known: demo, biased, and Syn_1 to Syn_4.
+
+Syn_1 to Syn_4 follow the description in Wang et al. (ICCV 2023, section 3), whose generator is not published. Syn_b
+carries its bias in radial band B_b of four. An image is 1/f noise of random phase (noise.py), independent in each
+channel, plus gratings common to the channels:
+
+  C0  all bands, nothing planted
+  C1  all bands, a random half of B_b's orbits raised, another half in each image
+  C2  all bands, eight fixed orbits, two in each band, each a grating of random phase
+  C3  B_b and B4 alone, three fixed orbits in B_b, each a grating of random phase
+
+The fixed orbits are drawn once from the seed and are the same in every split. Every band of every image has a random
+contrast, which multiplies its noise and C2's gratings. So faint bands occur in every class: a network cannot recognise
+C3 by its missing bands, and learns each part of C2's pattern.
+"""
 
 import dataclasses
 import functools
@@ -6,23 +20,31 @@ from collections.abc import Callable
 from typing import SupportsIndex
 
 import numpy as np
-from jaxtyping import Int32, UInt8
+from jaxtyping import Bool, Float, Int32, UInt8
 from ml_collections import ConfigDict
 
-from fsjax.data import biased, demo, syn
+from fsjax.data import shape_sets
+from fsjax.data.noise import coloured_noise, gratings, make_pixels, noise_amplitude
+from fsjax.data.shape_sets import Images, Planted
 from fsjax.data.source import Source
+from fsjax.fourier import spectrum
 from fsjax.runtime.errors import InputError
+from fsjax.runtime.random_streams import Stream, generator
 
 SMALLEST = 24  # pixels; below, the lowest band has fewer orbits than are planted there
+
+SYN_CLASSES = ("C0", "C1", "C2", "C3")
+# Amplitudes of a grating of C2, at contrast 1, and of C3, in standard deviations of the noise.
+REDUNDANT, SPECIAL = 0.8, 1.0
+RAISED = (3.0, 4.0, 5.0, 5.0)  # factor on the amplitude of C1's raised orbits, in Syn_1 to Syn_4
+CONTRAST = 0.4  # a band's contrast is uniform between 0 and this
 
 
 def open_synthetic(data: ConfigDict, split: str) -> Source:
     """Make the images of one split, 'train' or 'test', in memory, from data.synthetic.seed.
 
-    Raises InputError for a data.name that is not in SETS, another split, an image too small for four bands, or an
-    unknown data.synthetic.version.
+    Raises InputError for a data.name that is not in SETS, another split, or an image too small for four bands.
     """
-    version = syn.version_of(data)
     if data.name not in SETS:
         raise InputError(f"data.name: got {data.name!r}; expected {', '.join(SETS)}")
     if split not in ("train", "test"):
@@ -33,8 +55,7 @@ def open_synthetic(data: ConfigDict, split: str) -> Source:
         )
     per_class = data.synthetic.train_per_class if split == "train" else data.synthetic.test_per_class
     classes, make = SETS[data.name]
-    options = {"version": version} if data.name in syn.NAMES else {}
-    images, planted = make(data.image_size, per_class, data.synthetic.seed, split == "test", **options)
+    images, planted = make(data.image_size, per_class, data.synthetic.seed, split == "test")
     labels = np.repeat(np.arange(len(classes), dtype=np.int32), per_class)
     return SyntheticSource(np.concatenate(images), labels, classes, planted)
 
@@ -52,10 +73,70 @@ class SyntheticSource(Source):
         return self.images[index]
 
 
-# data.name -> (classes, make(size, per_class, seed, whether of the test split) -> (images of each class, planted));
-# Syn_1 to Syn_4 take their version too
-SETS: dict[str, tuple[tuple[str, ...], Callable[..., tuple[list, dict]]]] = {
-    "demo": (demo.CLASSES, demo.make),
-    "biased": (biased.CLASSES, biased.make),
-    **{name: (syn.CLASSES, functools.partial(syn.make, band)) for band, name in enumerate(syn.NAMES)},
+def make_syn(biased: int, size: int, per_class: int, seed: int, test: bool) -> tuple[Images, Planted]:
+    """Return the images of each class of the set whose bias lies in band `biased`, from 0, and the planted orbits."""
+    fixed = syn_orbits(biased, size, seed)
+    any_half = np.zeros_like(fixed)
+    any_half[1] = _raisable(biased, size)
+    images = []
+    for label in range(len(SYN_CLASSES)):
+        rng = generator(seed, Stream.SYN_IMAGES, test, label)
+        block = functools.partial(_make_block, rng, label, biased, fixed[label])
+        images.append(make_pixels(per_class, block))
+    return images, {"fixed": fixed, "any": any_half}
+
+
+def syn_orbits(biased: int, size: int, seed: int) -> Bool[np.ndarray, "classes size size"]:
+    """Return the fixed orbits of each class: two in each band for C2, three in band `biased` (from 0) for C3."""
+    rng = generator(seed, Stream.SYN_ORBITS)
+    orbits, bands = spectrum.orbits(size, size), spectrum.bands(size, size, 4)
+    pairs = (spectrum.orbit_sizes(size, size) == 2)[orbits]
+    # Without the corners beyond Nyquist, a planted orbit looks alike in every direction.
+    candidates = [np.unique(orbits[(bands == band) & pairs & (spectrum.radius(size, size) < 0.5)]) for band in range(4)]
+    redundant = np.concatenate([rng.choice(band, 2, replace=False) for band in candidates])
+    special = rng.choice(np.setdiff1d(candidates[biased], redundant), 3, replace=False)
+    fixed = np.zeros((len(SYN_CLASSES), size, size), bool)
+    fixed[2], fixed[3] = np.isin(orbits, redundant), np.isin(orbits, special)
+    return fixed
+
+
+def _make_block(
+    rng: np.random.Generator, label: int, biased: int, fixed: Bool[np.ndarray, "size size"], count: int
+) -> Float[np.ndarray, "count size size 3"]:
+    """Make `count` images of one class, in deviations of the noise."""
+    size = len(fixed)
+    bands = spectrum.bands(size, size, 4)
+    contrast = rng.uniform(0, CONTRAST, (count, 4))[:, bands]
+    amplitude = noise_amplitude(size) * contrast
+    if label == 1:
+        amplitude = amplitude * _raise_half(rng, _raisable(biased, size), count, RAISED[biased])
+    if label == 3:
+        amplitude = amplitude * ((bands == biased) | (bands == 3))
+    images = coloured_noise(rng, amplitude)
+    planted = REDUNDANT * contrast if label == 2 else np.full_like(contrast, SPECIAL)
+    return images + gratings(rng, count, fixed, planted)[..., None]
+
+
+def _raisable(biased: int, size: int) -> Bool[np.ndarray, "size size"]:
+    """Return the orbits of band `biased` without DC; C1 raises half of them in each image."""
+    return (spectrum.bands(size, size, 4) == biased) & (spectrum.radius(size, size) > 0)
+
+
+def _raise_half(
+    rng: np.random.Generator, band: Bool[np.ndarray, "size size"], count: int, factor: float
+) -> Float[np.ndarray, "count size size"]:
+    """Return `factor` at a random half of a band's orbits in each image, and 1 elsewhere."""
+    orbits = spectrum.orbits(*band.shape)
+    members = np.unique(orbits[band])
+    order = rng.random((count, len(members))).argsort(axis=1)
+    factors = np.ones((count, orbits.max() + 1))
+    np.put_along_axis(factors, members[order[:, : len(members) // 2]], factor, axis=1)
+    return factors[:, orbits]
+
+
+# data.name -> (classes, make(size, per_class, seed, whether of the test split) -> (images of each class, planted))
+SETS: dict[str, tuple[tuple[str, ...], Callable[..., tuple[Images, Planted]]]] = {
+    "demo": (shape_sets.DEMO_CLASSES, shape_sets.make_demo),
+    "biased": (shape_sets.BIASED_CLASSES, shape_sets.make_biased),
+    **{f"syn{band + 1}": (SYN_CLASSES, functools.partial(make_syn, band)) for band in range(4)},
 }

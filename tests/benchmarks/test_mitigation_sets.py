@@ -6,7 +6,7 @@ from PIL import Image
 
 from benchmarks.planted.mitigation_sets import TEST, TRAIN, VALIDATE, BiasedSet
 from benchmarks.planted.mitigation_shortcuts import KINDS, Shortcut
-from fsjax.data import biased
+from fsjax.data import shape_sets
 
 
 def amplitudes(images, places):
@@ -75,7 +75,9 @@ def test_several_shapes_make_a_class_each_in_a_channel_of_its_own():
     data = BiasedSet("some", 64, 0, shapes=3)
     assert len(data.classes) == 64 and data.classes[27] == "cross-diagonal-square"
     images, labels = data.draw(1, "absent", TRAIN)
-    kernels = np.stack([np.pad(one, (0, 64 - len(one))) for one in (biased.shape(label, 64) for label in range(4))])
+    kernels = np.stack(
+        [np.pad(one, (0, 64 - len(one))) for one in (shape_sets.class_shape(label, 64) for label in range(4))]
+    )
     kernels /= np.sqrt((kernels**2).sum((1, 2), keepdims=True))
     spectra = np.fft.fft2(images.astype(float).transpose(0, 3, 1, 2) - 127)
     radius = np.hypot(*np.meshgrid(*[np.fft.fftfreq(64)] * 2))

@@ -6,7 +6,6 @@ import os
 import threading
 from types import SimpleNamespace
 
-import grain
 import numpy as np
 import pytest
 from PIL import Image
@@ -441,21 +440,6 @@ def test_a_restart_at_any_step_on_other_processes_goes_on_with_the_same_batches(
             dataset, batch_size=8, seed=1, start_step=step, num_steps=12 - step, process_index=1, process_count=2
         )
         np.testing.assert_array_equal(joined(second, "index").reshape(-1, 4), whole[step:, 4:])
-
-
-def test_another_seed_gives_another_order_and_no_shuffling_the_order_of_the_data():
-    dataset = numbered(20)
-    first, other = (joined(run(dataset, batch_size=10, seed=s, num_steps=2), "index") for s in (0, 1))
-    assert (first != other).any()
-    plain = joined(run(dataset, batch_size=8, seed=0, num_steps=5, shuffle=False), "index")
-    np.testing.assert_array_equal(plain, np.arange(40) % 20)
-
-
-@pytest.mark.parametrize(("images", "seed"), [(1, 0), (13, 5), (40, 2**31)])
-def test_the_order_is_that_of_grains_own_shuffle(images, seed):
-    grains = grain.MapDataset.range(images).seed(seed).shuffle().repeat()
-    found = joined(run(numbered(images), batch_size=9, seed=seed, num_steps=11, start_step=3), "index")
-    np.testing.assert_array_equal(found, [grains[place] for place in range(27, 126)])
 
 
 def test_neighbouring_seeds_share_no_epoch():

@@ -3,7 +3,6 @@
 import os
 import re
 import shlex
-import shutil
 import subprocess
 import sys
 import textwrap
@@ -11,7 +10,6 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from tensorflow_datasets.core.data_sources.array_record import ArrayRecordDataSource
 
 from fsjax import data
 from fsjax.runtime import image_files
@@ -125,57 +123,6 @@ def test_reading_does_not_import_tensorflow(prepared):
         print("tensorflow" in sys.modules)
     """
     assert python(prepared, script).split("\n")[:2] == ["(6, 6, 6, 3) (2,)", "False"]
-
-
-@pytest.fixture(autouse=True)
-def cache(tmp_path, monkeypatch):
-    """A user's cache of the test's own."""
-    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
-    return tmp_path / "cache" / "fsjax" / "tfds_labels"
-
-
-@pytest.fixture
-def read_records(monkeypatch):
-    """The records of which labels are read, as a list that grows."""
-    read, method = [], ArrayRecordDataSource.__getitems__
-    monkeypatch.setattr(
-        ArrayRecordDataSource, "__getitems__", lambda records, keys: read.extend(keys) or method(records, keys)
-    )
-    return read
-
-
-def test_labels_are_read_once_a_split_and_again_where_its_files_change(prepared, tmp_path, cache, read_records):
-    root = tmp_path / "copy"
-    shutil.copytree(prepared / "records", root)
-
-    def labels(split="train"):
-        return data.SOURCES["tfds"](config(root), split).labels
-
-    first = labels()
-    assert read_records == list(range(12)) and len(list(cache.iterdir())) == 1
-    np.testing.assert_array_equal(labels(), first)
-    assert len(read_records) == 12
-    np.testing.assert_array_equal(labels("train[3:]"), first[3:])  # another part, read for itself
-    assert len(read_records) == 21
-    for file in (root / "house_pets" / "pets" / "1.0.0").glob("*train*"):
-        os.utime(file, (1, 1))
-    np.testing.assert_array_equal(labels(), first)
-    assert len(read_records) == 33
-
-
-@pytest.mark.parametrize("damage", [b"", b"not an array", None])
-def test_labels_are_read_again_where_the_cache_is_damaged_or_cannot_be_used(
-    prepared, tmp_path, cache, read_records, damage, monkeypatch
-):
-    first = data.SOURCES["tfds"](config(prepared / "records"), "test").labels
-    if damage is None:
-        (tmp_path / "file").touch()
-        monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "file"))
-    else:
-        (kept,) = cache.iterdir()
-        kept.write_bytes(damage)
-    np.testing.assert_array_equal(data.SOURCES["tfds"](config(prepared / "records"), "test").labels, first)
-    assert len(read_records) == 12
 
 
 def refused(found, root, split="train", **fields):

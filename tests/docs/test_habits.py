@@ -141,7 +141,7 @@ def without(modules, arguments, folder):
 def test_the_core_alone_searches_and_draws(tmp_path):
     hidden = [module for modules in EXTRAS.values() for module in modules]
     hidden = [*hidden, "tensorflow", "torch", "torchvision", "wandb"]
-    needing = ["fsjax.data.huggingface", "fsjax.data.tfds_labels", "fsjax.data.tfds_source"]
+    needing = ["fsjax.data.huggingface", "fsjax.data.tfds"]
     done = without(hidden, ["-c", CORE_ALONE.format(needing=needing)], tmp_path)
     assert done.returncode == 0, done.stderr
     assert (tmp_path / "maps.png").stat().st_size > 1000

@@ -8,7 +8,6 @@ def small_config(**changes):
     config.data.image_size = 24
     config.data.synthetic.train_per_class = 16
     config.data.synthetic.test_per_class = 6
-    config.data.synthetic.version = 1  # learned within a few steps
     config.model.name = "vit_nano_patch8"
     config.train.steps = 3
     config.train.batch_size = 16

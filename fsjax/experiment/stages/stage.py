@@ -7,7 +7,6 @@ from typing import Any
 from ml_collections import ConfigDict
 
 from fsjax import search
-from fsjax.data import syn
 from fsjax.experiment.workspace import Workspace
 from fsjax.runtime import config_fields
 from fsjax.runtime.storage import Path
@@ -70,8 +69,6 @@ def fingerprint(config: ConfigDict, stage: Stage) -> dict[str, Any]:
 def _changes_results(name: str, config: ConfigDict) -> bool:
     if name in ("data.cache_gib", "model.check"):
         return False
-    if name == "data.synthetic.version":
-        return config.data.source == "synthetic" and config.data.name in syn.NAMES
     group, _, field = name.partition(".")
     if group == "train":
         return not config.model.weights and ways.used(field, config.train)

@@ -2,6 +2,7 @@
 
 import dataclasses
 import difflib
+import logging
 import os
 from typing import SupportsIndex
 
@@ -12,19 +13,22 @@ from ml_collections import ConfigDict
 from tensorflow_datasets.core import read_only_builder
 from tensorflow_datasets.core.data_sources.base import BaseDataSource
 
-from fsjax.data import tfds_labels
 from fsjax.data.source import EncodedSource, choose_classes
 from fsjax.runtime.errors import InputError, one_line
 from fsjax.runtime.image_files import Encoded
 
+logger = logging.getLogger(__name__)
+
+_AT_ONCE = 1024  # records whose labels are read together
+
 
 def open_tfds(data_config: ConfigDict, split: str) -> "TfdsSource":
-    """Open data.name ('cifar10', 'cifar10:3.0.2', 'name/config:1.0.0') under data.root ('' is TFDS's own folder).
+    """Open data.name ('cifar10', 'cifar10:3.0.2', 'name/config:1.0.0') under data.root ('' = TFDS's default folder).
 
-    The set's code is not needed, only its prepared files. split: a name or a slice of one, 'train[:80%]'. Labels are
-    read here, the first time in one pass over the split; images are decoded on access. Raises InputError for a set that
-    is unknown, not prepared or prepared as TFRECORD (with the command that prepares it), an unknown split, and features
-    other than an 'image' and a 'label' with classes.
+    Only the set's prepared files are needed, not its code. split: a name or a slice, 'train[:80%]'. Labels are read
+    here, in one pass over the split; images are decoded on access. Raises InputError for a set that is unknown, not
+    prepared, or prepared as TFRECORD (with the command that prepares it), for an unknown split, and for features other
+    than an 'image' and a 'label' with classes.
     """
     builder = _find_builder(data_config.name, os.path.expanduser(data_config.root))
     features = builder.info.features
@@ -43,7 +47,7 @@ def open_tfds(data_config: ConfigDict, split: str) -> "TfdsSource":
             f"{data_config.name}: got split {split!r} ({one_line(error)}); expected {available}"
         ) from error
     where = f"{data_config.name}, split {split}"
-    labels = _checked(tfds_labels.read(records, where), label.num_classes, where)
+    labels = _read_labels(records, label.num_classes, where)
     choice = choose_classes(data_config.classes, label.names, where)
     rows, labels = choice.relabel(labels, label.num_classes)
     return TfdsSource(choice.display, records, rows, labels, where)
@@ -51,7 +55,7 @@ def open_tfds(data_config: ConfigDict, split: str) -> "TfdsSource":
 
 @dataclasses.dataclass
 class TfdsSource(EncodedSource):
-    """A Source of records of a prepared set; rows: which of them are used. name: what errors call the set."""
+    """A Source of records of a prepared set; rows: indices of the used records. name: what errors call the set."""
 
     classes: tuple[str, ...]
     records: BaseDataSource
@@ -95,7 +99,7 @@ def _not_found(name: str, root: str, place: str) -> str:
 
 
 def _prepare_anew(name: str, builder: read_only_builder.ReadOnlyBuilder) -> tuple[str, str]:
-    """Return another folder, since TFDS does not prepare a second format in the same one, and the command."""
+    """Return another folder, since TFDS cannot prepare a second format in the same folder, and the command."""
     root = builder.data_dir.removesuffix(f"/{builder.info.full_name}")
     own_code = "" if builder.__module__.startswith("tensorflow_datasets.") else f"import {builder.__module__}; "
     downloads = os.path.join(root, "downloads")
@@ -110,8 +114,13 @@ def _command(imports: str, name: str, folder: str, downloads: str) -> str:
     )
 
 
-def _checked(labels: Int32[np.ndarray, "all"], num_classes: int, where: str) -> Int32[np.ndarray, "all"]:
-    """Return labels that are all below `num_classes`; raise InputError for others."""
+def _read_labels(records: BaseDataSource, num_classes: int, where: str) -> Int32[np.ndarray, " records"]:
+    """Return the label of each record; raise InputError for labels that are not below `num_classes`."""
+    logger.info("%s: reading the labels of %d images", where, len(records))
+    labels = np.empty(len(records), np.int32)
+    for start in range(0, len(records), _AT_ONCE):
+        part = range(start, min(start + _AT_ONCE, len(records)))
+        labels[part.start : part.stop] = [record["label"] for record in records.__getitems__(part)]
     if len(labels) and not 0 <= labels.min() <= labels.max() < num_classes:
         raise InputError(
             f"{where}: got labels {labels.min()} to {labels.max()}; expected 0 to {num_classes - 1} (is the split "
