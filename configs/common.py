@@ -127,11 +127,6 @@ FIELDS: config_fields.Table = {
             "evaluated, saved and searched",
         ),
         "accumulate": (0, "split a batch into this many parts, run one after the other; 0 = do not split"),
-        "local_batch_norm": (
-            False,
-            "BatchNorm over each device's own images, without waiting for the others; results then depend on the "
-            "number of devices",
-        ),
         "select": ("", "the weights that later stages use: '' = of the last step, best = by validation loss"),
         "evaluators": ("validation", "some of validation, dynamics, separated by commas"),
         "evaluate_every": (0, "steps between two calls of the evaluators, 0 = once an epoch"),

@@ -28,8 +28,6 @@ class Network:
         image_size: height and width of the images in pixels.
         dtype: of computation, float32 or bfloat16; variables and logits are always float32.
         packed_frequencies: the frequencies of an image that it sees, a bit each; empty = all.
-        local_batch_norm: whether BatchNorm takes its statistics over each device's own images in training, not over
-            those of all devices.
 
     Examples:
         >>> from fsjax import models
@@ -44,7 +42,6 @@ class Network:
     image_size: int
     dtype: jnp.dtype
     packed_frequencies: bytes = b""
-    local_batch_norm: bool = False
 
     def limited_to(self, frequencies: Bool[np.ndarray, "size size"] | None) -> "Network":
         """Return the network behind a fixed filter that keeps these centred frequencies of an image; None = all."""
@@ -84,7 +81,7 @@ class Network:
 
         Dropout draws from the key of each image; without keys nothing is dropped. Call this inside pmap or shard_map
         over the axis `fsjax.runtime.parallel.AXIS`: BatchNorm takes its means and variances over the images of all
-        devices, which must hold equally many, unless `local_batch_norm`.
+        devices, which must hold equally many.
         """
         module = self.bind(variables)
         logits = module(self.seen(images), train=True, keys=keys).astype(jnp.float32)
@@ -100,9 +97,8 @@ class Network:
         return self._variables(self._module(_make_rngs(key)))
 
     def _module(self, rngs: nnx.Rngs) -> nnx.Module:
-        axis = None if self.local_batch_norm else AXIS
         return self.builder(
-            num_classes=self.num_classes, image_size=self.image_size, dtype=self.dtype, axis_name=axis, rngs=rngs
+            num_classes=self.num_classes, image_size=self.image_size, dtype=self.dtype, axis_name=AXIS, rngs=rngs
         )
 
     def bind(self, variables: dict) -> nnx.Module:

@@ -1,11 +1,11 @@
-"""Data-parallel training with jax.pmap: build what stays the same, restore where it begins, loop over steps."""
+"""Data-parallel training with jax.pmap: set up, loop over the steps that are left, log, evaluate and save."""
 
 import collections
 import contextlib
 import dataclasses
 import logging
 import math
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 
 import jax
 import numpy as np
@@ -17,17 +17,22 @@ from fsjax.data.dataset import Dataset
 from fsjax.data.loader import batches
 from fsjax.runtime import interrupt, parallel, workers
 from fsjax.runtime.checkpoints import Checkpoints
+from fsjax.runtime.errors import InputError
 from fsjax.runtime.metrics import Metrics
 from fsjax.runtime.progress import Progress
 from fsjax.runtime.storage import Path
-from fsjax.training import divergence, evaluators, state
+from fsjax.training import evaluators, state
 from fsjax.training.evaluators.evaluator import Evaluator, EvaluatorContext
-from fsjax.training.restore import restore
+from fsjax.training.setup import Training, build, restore
 from fsjax.training.state import LoopState
 from fsjax.training.step import split_over_devices
-from fsjax.training.training import Training, build
 
 logger = logging.getLogger(__name__)
+
+_WHAT_TO_CHANGE = "lower train.learning_rate or lengthen train.warmup_steps, with a new --workdir"
+# The loss diverges where its median over so many steps exceeds so many ln C, the loss of guessing among C classes. An
+# AlexNet that recovers has single losses of 30 ln C, but a median of 4 ln C.
+_DIVERGING_STEPS, _DIVERGING_FACTOR = 20, 10.0
 
 
 def train(
@@ -37,12 +42,12 @@ def train(
     directory: Path,
     metrics: Metrics,
 ) -> None:
-    """Train the config's model and leave its last step in `directory`/checkpoints; resume from the newest one there.
+    """Train the config's model and save its last step in `directory`/checkpoints; resume from the newest checkpoint.
 
     Args:
       config: of the run.
-      dataset: returns the images of the split 'train', and of those that evaluators ask for.
-      mean_std: that images are normalised with, of pixels in [0, 1], per channel.
+      dataset: split -> its images; called for 'train' and for the splits that evaluators use.
+      mean_std: of pixels in [0, 1], per channel; normalises the images.
       directory: the workdir.
       metrics: gets losses and the evaluators' values.
 
@@ -54,7 +59,7 @@ def train(
     with contextlib.closing(Checkpoints(directory / "checkpoints", config.run.keep_checkpoints)) as checkpoints:
         start = restore(training, checkpoints)
         if start.step == training.steps and checkpoints.newest() is None:
-            _save(training, start, checkpoints, None)  # the run that it goes on from ended there
+            _save(training, start, checkpoints, None)  # the run that this training continues ended there
         context = EvaluatorContext(training.network, mean_std, config, dataset, directory)
         called = [evaluator(context) for evaluator in evaluators.parse(config.train.evaluators)]
         run_steps(training, start, called, checkpoints, metrics)
@@ -67,13 +72,13 @@ def run_steps(
     checkpoints: Checkpoints,
     metrics: Metrics,
 ) -> None:
-    """Take the steps that are left; log, evaluate and save in between. Errors as of `train`."""
+    """Take the steps that are left; log, evaluate and save in between. Raises what `train` raises."""
     run, options, steps = training.config.run, training.config.train, training.steps
     epoch = max(1, round(len(training.images) / options.batch_size))
     evaluate_every, checkpoint_every = options.evaluate_every or epoch, run.checkpoint_every or epoch
     measured: list[dict[str, jax.Array]] = []  # since the last line of metrics
     stops: collections.deque[jax.Array] = collections.deque(maxlen=2)  # of the last two steps
-    diverges = divergence.DivergenceWatch(len(training.images.classes))
+    watch = DivergenceWatch(len(training.images.classes))
     done, total, note = loop.step * options.batch_size, steps * options.batch_size, ""
     with Progress("train", total, "images", done=done) as progress:
         for batch in _batches(training, loop.step):
@@ -84,14 +89,14 @@ def run_steps(
             measured.append(values)
             stops.append(stop)
             last = loop.step == steps
-            # Reading the flag of the step before lets two steps be under way, so the devices never wait, what counts
-            # as done is done, and all processes learn of a stop in the same step.
+            # Read the stop flag of the previous step: the devices never wait, since two steps are in flight, and all
+            # processes learn of a stop in the same step.
             stopping = len(stops) == 2 and bool(state.unreplicate(stops[0]))
             progress.update(options.batch_size, note)
             if last or loop.step % run.log_every == 0:
                 fetched = [state.unreplicate(values) for values in measured]
                 means = _means(fetched, loop.step)
-                diverges.add((float(values["loss"]) for values in fetched), loop.step)
+                watch.add((float(values["loss"]) for values in fetched), loop.step)
                 note, measured = f"loss {means['loss']:.3f}", []
                 metrics.write("train", loop.step, {**means, "images_per_second": progress.rate, "scale": scale})
             evaluated: dict[str, float] = {}
@@ -101,12 +106,11 @@ def run_steps(
                     _, plateau = training.plateau.update({}, loop.plateau, value=evaluated["validation_loss"])
                     loop = dataclasses.replace(loop, plateau=jax.device_get(plateau))
             if last or stopping or loop.step % checkpoint_every == 0:
-                _means(
-                    [state.unreplicate(values) for values in measured], loop.step
-                )  # raises before a loss that is not finite is saved
+                # Raises before a checkpoint with a loss that is not finite is saved.
+                _means([state.unreplicate(values) for values in measured], loop.step)
                 _save(training, loop, checkpoints, evaluated.get("validation_loss"))
             if stopping and not last:
-                # A scheduler may end all processes when one has ended, so all wait until the checkpoint is written.
+                # All wait for the checkpoint, since a scheduler may end all processes once one has ended.
                 checkpoints.wait()
                 parallel.wait_for_main()
                 raise interrupt.Terminated
@@ -133,7 +137,7 @@ def _means(values: Sequence[dict[str, np.floating]], step: int) -> dict[str, flo
     means = {name: float(np.mean([row[name] for row in values])) for name in (values[0] if values else ())}
     if not all(math.isfinite(mean) for mean in means.values()):
         bad = next(index for index, row in enumerate(values) if not math.isfinite(row["loss"]))
-        raise divergence.not_finite(f"the loss is {values[bad]['loss']} at step {step - len(values) + bad + 1}")
+        raise _not_finite(f"the loss is {values[bad]['loss']} at step {step - len(values) + bad + 1}")
     return means
 
 
@@ -149,7 +153,44 @@ def _evaluate(training: Training, loop: LoopState, called: Sequence[Evaluator], 
 def _save(training: Training, loop: LoopState, checkpoints: Checkpoints, validation_loss: float | None) -> None:
     host = state.unreplicate(loop.replicas)
     if not all(np.isfinite(leaf).all() for leaf in jax.tree.leaves(host)):
-        raise divergence.not_finite(f"the weights are not finite after step {loop.step}")
+        raise _not_finite(f"the weights are not finite after step {loop.step}")
     variables = state.evaluated_variables(host, training.config.train.ema_decay)
     resumed = {**state.resumed_arrays(host), "plateau": loop.plateau}
     checkpoints.save(loop.step, variables, resumed, training.metadata, validation_loss)
+
+
+def _not_finite(cause: str) -> InputError:
+    return InputError(f"train: {cause}; the last checkpoint is kept; {_WHAT_TO_CHANGE}")
+
+
+class DivergenceWatch:
+    """Warn once, in the log, when the median loss of the last 20 steps exceeds 10 ln C, of C classes.
+
+    Examples:
+      >>> watch = DivergenceWatch(classes=10)
+      >>> watch.add([9000.0] * 3 + [1.2] * 17, step=20)  # a hard start
+      False
+      >>> watch.add([23527.0] * 20, step=40)
+      True
+    """
+
+    def __init__(self, classes: int):
+        self._losses: collections.deque[float] = collections.deque(maxlen=_DIVERGING_STEPS)
+        self._guessing, self._warned = math.log(max(classes, 2)), False
+
+    def add(self, losses: Iterable[float], step: int) -> bool:
+        """Add the losses of the steps up to `step`; return whether this call warns."""
+        self._losses.extend(losses)
+        median = float(np.median(self._losses)) if len(self._losses) == _DIVERGING_STEPS else 0.0
+        if self._warned or median <= _DIVERGING_FACTOR * self._guessing:
+            return False
+        self._warned = True
+        logger.warning(
+            "train: the loss is %.4g (median of %d steps) at step %d, and guessing has %.2f: the training diverges; %s",
+            median,
+            _DIVERGING_STEPS,
+            step,
+            self._guessing,
+            _WHAT_TO_CHANGE,
+        )
+        return True

@@ -1,4 +1,7 @@
-"""The state of a training: what a step updates on the devices, and what the loop carries from step to step."""
+"""The state of a training: the arrays that a step updates, and what the loop carries from step to step.
+
+Copies of images may go through BatchNorms apart from the classifier's (AdvProp; AFA): the auxiliary state.
+"""
 
 import dataclasses
 from typing import Any
@@ -11,7 +14,6 @@ from jax.sharding import PartitionSpec as P
 from jaxtyping import PyTree
 
 from fsjax.runtime import parallel
-from fsjax.training.auxiliary import batchnorms
 
 
 @jax.tree_util.register_dataclass
@@ -23,7 +25,7 @@ class TrainState:
     batch_stats: PyTree
     optimizer: PyTree
     average: PyTree = None  # state of the moving average of params and batch_stats, if there is one
-    auxiliary: "TrainState | None" = None  # of the BatchNorms for copies, if there are any: the network is without them
+    auxiliary: "TrainState | None" = None  # of the BatchNorms for copies, which the trained classifier lacks
 
     @property
     def variables(self) -> dict[str, PyTree]:
@@ -36,8 +38,8 @@ class LoopState:
     """A training after `step` steps."""
 
     step: int
-    replicas: TrainState  # its arrays stand once on each local device
-    plateau: Any  # state of the plateau schedule, whose `scale` multiplies the updates; on the host
+    replicas: TrainState  # with a leading axis of local devices
+    plateau: Any  # state of the plateau schedule, on the host; its `scale` multiplies the updates
 
 
 def create(
@@ -47,29 +49,49 @@ def create(
     *,
     auxiliary: bool = False,
 ) -> TrainState:
-    """Return the state before the first step, on the host; `auxiliary`: with BatchNorms for copies, if it has any."""
+    """Return the state before the first step, on the host; auxiliary: with BatchNorms for copies, if it has any."""
     variables = jax.device_get(variables)
-    own = batchnorms(variables) if auxiliary else None
-    # Under jit: else JAX compiles a program for every shape of an array.
+    for_copies = _batchnorms(variables) if auxiliary else None
+    # Under jit, since JAX otherwise compiles a program for every shape of an array.
     return TrainState(
         **variables,
         optimizer=jax.device_get(jax.jit(optimizer.init)(variables["params"])),
         average=jax.device_get(jax.jit(average.init)(variables)) if average else None,
-        auxiliary=create(own, optimizer) if own else None,
+        auxiliary=create(for_copies, optimizer) if for_copies else None,
     )
 
 
+def _batchnorms(variables: dict[str, Any]) -> dict[str, Any] | None:
+    """Return the variables of a network's BatchNorms alone, None where it has none."""
+    statistics = variables["batch_stats"]
+    return {"params": _below(statistics, variables["params"]), "batch_stats": statistics} if statistics else None
+
+
+def _below(statistics: dict[str, Any], params: dict[str, Any]) -> dict[str, Any]:
+    """Return the params of the modules that have statistics: their arrays stand side by side under one name."""
+    if not all(isinstance(value, dict) for value in statistics.values()):
+        return params
+    return {name: _below(below, params[name]) for name, below in statistics.items()}
+
+
+def overlay(params: PyTree, others: PyTree) -> PyTree:
+    """Return params with some replaced by `others`, nested dicts with a part of the names."""
+    if not isinstance(others, dict):
+        return others
+    return {**params, **{name: overlay(params[name], other) for name, other in others.items()}}
+
+
 def evaluated_variables(state: TrainState, ema_decay: float) -> dict[str, PyTree]:
-    """Return the variables that are evaluated and saved: those of the last step, or their moving average."""
+    """Return the variables that are evaluated and saved: after the last step, or their moving average."""
     if not ema_decay:
         return state.variables
     return jax.tree.map(np.asarray, optax.tree.bias_correction(state.average.ema, ema_decay, state.average.count))
 
 
 def resumed_arrays(state: TrainState) -> dict[str, PyTree]:
-    """Return what a checkpoint holds beside the evaluated variables, so that training can resume.
+    """Return the arrays of a checkpoint beside the evaluated variables, from which training resumes.
 
-    With a moving average the last step's variables are among it.
+    With a moving average they include the last step's variables.
     """
     arrays = {"optimizer": state.optimizer}
     if state.average is not None:

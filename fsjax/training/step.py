@@ -1,4 +1,4 @@
-"""One training step: a pure function on a device, and the same on all devices with jax.pmap."""
+"""One training step: a pure function on one device, and the same function on all devices with jax.pmap."""
 
 import dataclasses
 from collections.abc import Callable, Sequence
@@ -13,12 +13,12 @@ from fsjax.data.augment import image_keys
 from fsjax.data.normalisation import normalise
 from fsjax.models.network import Network
 from fsjax.runtime import parallel
-from fsjax.training.auxiliary import overlay
-from fsjax.training.state import TrainState
+from fsjax.runtime.random_streams import Stream
+from fsjax.training.state import TrainState, overlay
 from fsjax.training.ways.way import Copies, Images, Keys, Labels, Transform
 
 Batch = dict[str, jax.Array]
-# Of the network, and of its BatchNorms for copies; the latter is None where there are none.
+# Arrays of the network, and of its BatchNorms for copies; the second is None where there are none.
 Pair = tuple[PyTree, PyTree]
 Values = dict[str, jax.Array]
 
@@ -27,21 +27,21 @@ Values = dict[str, jax.Array]
 class Update:
     """The step of one device, to be called inside pmap over `parallel.AXIS`.
 
-    It maps (state, batch, scale) to (state, {"loss", "accuracy"}), where `scale`, which the plateau schedule lowers,
-    multiplies the updates. Gradients are averaged over the devices, and BatchNorm's statistics are of all devices'
-    images or, with `network.local_batch_norm`, the average of each device's.
+    It maps (state, batch, scale) to (state, {"loss", "accuracy"}). `scale`, which the plateau schedule lowers,
+    multiplies the updates. Gradients are averaged over the devices; BatchNorm takes its statistics over the images of
+    all devices.
 
     Attributes:
       network: the classifier.
-      optimizer: makes updates of gradients.
+      optimizer: turns gradients into updates.
       augment: (keys [n], images [n, S, S, 3] in [0, 255]) -> images.
       mean_std: of pixels in [0, 1], per channel.
       seed: of augmentation and dropout; keys depend on seed, epoch and image alone.
-      ways: of training, of `ways.make`: each changes or copies the normalised images, after the augmentation. The loss
-        is the mean over the images and their copies, the accuracy that on the images.
+      ways: from `ways.make`; each changes or copies the normalised images, after the augmentation. The loss is the mean
+        over the images and their copies; the accuracy counts the images alone.
       average: moving average of weights and BatchNorm statistics over steps.
       label_smoothing: share of the target that is spread evenly over the classes, in [0, 1).
-      accumulate: parts of each device's rows that go through the model one after the other; their gradients are
+      accumulate: parts of each device's rows that go through the network one after the other. Their gradients are
         averaged, and BatchNorm sees one part of all devices at a time.
     """
 
@@ -58,18 +58,16 @@ class Update:
 
     def __call__(self, state: TrainState, batch: Batch, scale: jax.Array | float) -> tuple[TrainState, Values]:
         """Return the state after the step, and its loss and accuracy."""
-        own = state.auxiliary
-        params, stats = (state.params, own and own.params), (state.batch_stats, own and own.batch_stats)
+        copies = state.auxiliary
+        params, stats = (state.params, copies and copies.params), (state.batch_stats, copies and copies.batch_stats)
         batch_stats, local = (self._gradients if self.accumulate == 1 else self._accumulated)(params, stats, batch)
         gradients, loss, accuracy = jax.lax.pmean(local, parallel.AXIS)
-        if self.network.local_batch_norm:
-            batch_stats = jax.lax.pmean(batch_stats, parallel.AXIS)  # so that all devices have one state
         new = self._stepped(state, gradients[0], batch_stats[0], scale)
         average_state = state.average
         if self.average is not None:
             _, average_state = self.average.update(new.variables, state.average)
-        # The optimisers treat each array by itself, so these may have a state of their own.
-        auxiliary = own and self._stepped(own, gradients[1], batch_stats[1], scale)
+        # The optimisers treat each array separately, so the BatchNorms for copies may have an optimiser state apart.
+        auxiliary = copies and self._stepped(copies, gradients[1], batch_stats[1], scale)
         new = dataclasses.replace(new, average=average_state, auxiliary=auxiliary)
         return new, {"loss": loss, "accuracy": accuracy}
 
@@ -86,18 +84,18 @@ class Update:
             else:
                 images = way(keys, labels, images)
         loss, logits = forward(images)
-        losses = [loss, *(forward(copy, number, own)[0] for number, (copy, own) in enumerate(copies, 1))]
+        losses = [loss, *(forward(copy, number, auxiliary)[0] for number, (copy, auxiliary) in enumerate(copies, 1))]
         accuracy = (logits.argmax(-1) == labels).mean()
         return sum(losses[1:], loss) / len(losses), (tuple(forward.batch_stats), accuracy)
 
     def _gradients(self, params: Pair, batch_stats: Pair, batch: Batch) -> tuple[Pair, tuple]:
         """Return the new BatchNorm statistics, and (gradients, loss, accuracy) of this device."""
-        of_params = jax.value_and_grad(self._loss, has_aux=True)
-        (loss, (batch_stats, accuracy)), gradients = of_params(params, batch_stats, batch)
+        loss_and_gradients = jax.value_and_grad(self._loss, has_aux=True)
+        (loss, (batch_stats, accuracy)), gradients = loss_and_gradients(params, batch_stats, batch)
         return batch_stats, (gradients, loss, accuracy)
 
     def _accumulated(self, params: Pair, batch_stats: Pair, batch: Batch) -> tuple[Pair, tuple]:
-        """Return what `_gradients` does, averaged over parts of the batch."""
+        """Return what `_gradients` returns, averaged over parts of the batch."""
         parts = jax.tree.map(lambda rows: rows.reshape(self.accumulate, -1, *rows.shape[1:]), batch)
 
         def add(carry: tuple, part: Batch) -> tuple[tuple, None]:
@@ -119,7 +117,7 @@ class Update:
 
 
 class _Forward:
-    """Forward passes of a step's images and of their copies; each updates BatchNorm statistics.
+    """Forward passes of a step's images and copies; each pass updates BatchNorm statistics.
 
     Attributes:
       batch_stats: of the network and of its BatchNorms for copies, after the passes so far.
@@ -137,20 +135,19 @@ class _Forward:
         self.batch_stats = list(batch_stats)
         self._network, self._smoothing = network, label_smoothing
         self._params, self._labels = params, labels
-        # Augmentation folds 0, 1, ... into the keys of images; dropout takes a branch far from those.
-        self._dropout_keys = _folded(keys, 2**31)
+        self._dropout_keys = _folded(keys, Stream.DROPOUT)
 
     def __call__(self, images: Images, number: int = 0, auxiliary: bool = False) -> tuple[jax.Array, jax.Array]:
-        """Return loss and logits; `number` 0 are the images, and others their copies."""
-        own = int(auxiliary and self._params[1] is not None)  # which statistics: the network's, or those for copies
-        params = overlay(*self._params) if own else self._params[0]
-        keys = _folded(self._dropout_keys, 2**31 + number) if number else self._dropout_keys
-        variables = {"params": params, "batch_stats": self.batch_stats[own]}
-        logits, self.batch_stats[own] = self._network.apply_train(variables, images, keys)
+        """Return loss and logits; number: 0 for the images, 1, 2, ... for copies."""
+        which = int(auxiliary and self._params[1] is not None)
+        params = overlay(*self._params) if which else self._params[0]
+        keys = _folded(self._dropout_keys, Stream.DROPOUT + number) if number else self._dropout_keys
+        variables = {"params": params, "batch_stats": self.batch_stats[which]}
+        logits, self.batch_stats[which] = self._network.apply_train(variables, images, keys)
         return cross_entropy(logits, self._labels, self._smoothing), logits
 
     def image_gradient(self, images: Images) -> Images:
-        """Return d loss / d images, without a trace in the statistics."""
+        """Return d loss / d images, without an update of the statistics."""
         variables = jax.lax.stop_gradient({"params": self._params[0], "batch_stats": self.batch_stats[0]})
 
         def loss(images: Images) -> jax.Array:
@@ -167,8 +164,8 @@ def _folded(keys: Keys, number: int) -> Keys:
 def pmap_update(update: Update, devices: Sequence[jax.Device] | None = None) -> Callable:
     """Return the step on all devices: (state, batch, scale, stop) -> (state, values, stop), its state donated.
 
-    State and batch have a leading axis of local devices. `stop` [devices] says whether this process was asked to
-    stop; it comes back True on every device of every process where any process was.
+    State and batch have a leading axis of local devices. `stop` [devices] says whether this process was asked to stop;
+    it comes back True on every device of every process where any process was.
     """
 
     def update_and_agree(state: TrainState, batch: Batch, scale: jax.Array | float, stop: jax.Array) -> tuple:

@@ -10,7 +10,7 @@ import pytest
 from fsjax import data
 from fsjax.runtime.metrics import Metrics
 from fsjax.training import loop, optimizers
-from fsjax.training.divergence import DivergenceWatch
+from fsjax.training.loop import DivergenceWatch
 from tests.helpers.small_run import small_config
 
 GUESSING = math.log(10)

@@ -37,7 +37,7 @@ def test_a_part_without_a_step_of_its_own_leaves_what_it_goes_on_from(tmp_path):
 def test_what_cannot_be_gone_on_from_is_refused_in_one_line(tmp_path):
     run(part(1.0), tmp_path / "whole")
     for config, message in (
-        (part(0.5, tmp_path / "whole"), "whole was trained for 6 steps; expected 1 to 3, those of this training"),
+        (part(0.5, tmp_path / "whole"), "whole was trained for 6 steps; expected 1 to 3, the steps of this training"),
         (part(1.0, tmp_path / "whole", train__optimizer="sgd"), "got .*whole; expected a run of the same model"),
         (
             part(1.0, tmp_path / "whole", model__name="vit_micro_patch8"),
@@ -48,15 +48,6 @@ def test_what_cannot_be_gone_on_from_is_refused_in_one_line(tmp_path):
             run(config, tmp_path / "refused")
         assert "\n" not in str(caught.value)
         assert Checkpoints(tmp_path / "refused" / "checkpoints").newest() is None
-
-
-def test_a_part_of_the_version_before_is_refused(tmp_path, monkeypatch):
-    """Its checkpoints count steps from where the part began."""
-    run(part(0.5), tmp_path / "first")
-    written = Checkpoints.metadata
-    monkeypatch.setattr(Checkpoints, "metadata", lambda *of: written(*of) | {"steps_before": 2})
-    with pytest.raises(InputError, match=r"first.checkpoints: fsjax 0\.1 trained it as a part .*; delete the folder"):
-        run(part(1.0, tmp_path / "first"), tmp_path / "second")
 
 
 @pytest.mark.parametrize("until", [0.0, -0.5, 1.5, np.nan])

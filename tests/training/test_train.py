@@ -1,6 +1,5 @@
 """Training: the same on any device count, goes on where it stopped bit for bit, stops when the loss is not finite."""
 
-import dataclasses
 from functools import partial
 
 import jax
@@ -91,34 +90,6 @@ def test_losses_do_not_depend_on_the_device_count():
         for leaf in jax.tree.leaves(replicas):
             np.testing.assert_array_equal(np.asarray(leaf), np.broadcast_to(leaf[:1], leaf.shape), "replicas are equal")
     np.testing.assert_allclose(losses[4], losses[1], rtol=1e-5)
-
-
-def test_local_batchnorm_sees_each_devices_images_and_keeps_the_average():
-    """A step on two devices has the mean of what two steps on one device have, each with half of the images."""
-    config = make_config()
-    network = Network(partial(ResNet, BasicBlock, (1,), (4,), imagenet_stem=False), 4, 24, np.dtype("float32"))
-    optimizer = optax.sgd(0.1)
-    start, images = state.create(network.init(0), optimizer), data.load(config.data, "train", 0)
-    (batch,) = data.batches(images, batch_size=16, seed=0, num_steps=1)
-    halves = {name: value.reshape(2, 8, *value.shape[1:]) for name, value in batch.items()}
-
-    def stepped(network, batch):
-        """Return state and values after one step, for a batch with a leading axis of devices."""
-        update, count = make_update(network, optimizer), len(batch["label"])
-        of_devices = jax.pmap(update, axis_name=parallel.AXIS, in_axes=(None, 0, None), devices=jax.devices()[:count])
-        return of_devices(start, batch, 1.0)
-
-    local, measured = stepped(dataclasses.replace(network, local_batch_norm=True), halves)
-    alone = [stepped(network, {name: value[half : half + 1] for name, value in halves.items()}) for half in (0, 1)]
-    for leaf, *of_halves in zip(*map(jax.tree.leaves, (local, *(found for found, _ in alone))), strict=True):
-        np.testing.assert_allclose(leaf[0], np.mean(of_halves, axis=0)[0], atol=1e-6)
-        np.testing.assert_array_equal(leaf[0], leaf[1], "replicas are equal")
-    np.testing.assert_allclose(measured["loss"][0], np.mean([values["loss"] for _, values in alone]), rtol=1e-6)
-    synchronised, _ = stepped(network, halves)
-    different = [
-        abs(left - right).max() for left, right in zip(*map(jax.tree.leaves, (local, synchronised)), strict=True)
-    ]
-    assert max(different) > 1e-4
 
 
 def make_update(network, optimizer):

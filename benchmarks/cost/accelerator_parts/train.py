@@ -20,8 +20,7 @@ from fsjax.runtime.checkpoints import Checkpoints
 from fsjax.runtime.metrics import Metrics
 from fsjax.search.gradient import PASSES
 from fsjax.training import loop
-from fsjax.training.restore import restore
-from fsjax.training.training import build
+from fsjax.training.setup import build, restore
 
 # Of config.train.precision: the mode of an accelerator's matrix units.
 _MODES = {"bfloat16": "bfloat16", "float32": "tensorfloat32"}

@@ -1,6 +1,6 @@
-"""Ways of training that change what a network can learn from: a way is one file and one line of WAYS.
+"""Ways of training that change what a network can learn from: a way is a file and a line of WAYS.
 
-Low-pruning (arXiv 2606.03493) is none of them: it filters test images too, and is `data.frequencies=high:...`.
+Low-pruning (arXiv 2606.03493) filters test images too, so it is `data.frequencies=high:...` instead of a way.
 """
 
 from ml_collections import ConfigDict
@@ -20,25 +20,28 @@ WAYS: dict[str, Way] = {
 }
 
 FIELDS: config_fields.Table = {
-    "ways": ("", f"some of {', '.join(WAYS)}, in this order, separated by commas; after train.augment"),
+    "ways": (
+        "",
+        f"some of {', '.join(WAYS)}, separated by commas, in their order; after train.augment",
+    ),
     **{name: way.fields for name, way in WAYS.items()},
 }
-# Of files whose content a training that goes on must find unchanged.
+# Fields that name files whose content must be unchanged when a training resumes.
 FILE_FIELDS = (graft.FIELD, dfmx.FIELD)
 
 
 def chosen(options: ConfigDict) -> tuple[str, ...]:
-    """Return the ways of config.train in order: those of train.ways, and dfmx last where it is set by its maps alone.
+    """Return the ways of config.train in order; dfmx comes last where only its maps are set.
 
     Raises:
-      InputError: an unknown way, or one that is named twice.
+      InputError: an unknown way, or a way that is named twice.
     """
     names = config_fields.names("train.ways", options.get("ways", ""), WAYS, each="way")
     return names if "dfmx" in names or not options.dfmx.maps else (*names, "dfmx")
 
 
 def use_probes(options: ConfigDict) -> bool:
-    """Return whether a training with this config.train grafts what the stage probe finds."""
+    """Return whether a training with this config.train grafts the frequencies that the stage probe finds."""
     return options.graft.maps == graft.PROBE and "graft" in chosen(options)
 
 
@@ -49,23 +52,23 @@ def check(options: ConfigDict, size: int) -> None:
 
 
 def make(setting: Setting) -> tuple[Transform | Copies, ...]:
-    """Return what changes or copies a step's images, in order; raise InputError for files that do not fit the data."""
+    """Return the chosen ways of a step, in order; raise InputError for files that do not fit the data."""
     return tuple(WAYS[name].make(setting) for name in chosen(setting.options))
 
 
 def files(options: ConfigDict, directory: Path) -> dict[str, Path]:
-    """Return field -> file of what the ways of config.train read; raise InputError where one is missing."""
+    """Return field -> file that the ways of config.train read; raise InputError for a missing file."""
     return {field: file for name in chosen(options) for field, file in WAYS[name].files(options, directory).items()}
 
 
 def start(options: ConfigDict, directory: Path) -> Path | None:
-    """Return the workdir of the run that the training of config.train goes on from; None = it begins with nothing."""
-    found = (WAYS[name].start(options, directory) for name in chosen(options))
-    return next((run for run in found if run), None)
+    """Return the workdir of the run that the training continues; None = random weights."""
+    runs = (WAYS[name].start(options, directory) for name in chosen(options))
+    return next((run for run in runs if run), None)
 
 
 def passes(options: ConfigDict) -> int:
-    """Return how many times as long a step is as one without ways, about."""
+    """Return the passes of a step through the network, where a step without ways has 1: about its relative time."""
     return 1 + sum(WAYS[name].passes for name in chosen(options))
 
 

@@ -16,10 +16,9 @@ from ml_collections import ConfigDict
 
 from fsjax.runtime.config_fields import Table
 from fsjax.runtime.errors import InputError
+from fsjax.runtime.random_streams import Stream
 from fsjax.training.ways.way import Copies, Gradient, Images, Keys, Labels, Setting, Way, from_pixels, to_pixels
 
-# The branch of an image's key; orbit dropout takes 2**31 + 4.
-_BRANCH = 2**31 + 5
 _DIRECTIONS = 448
 
 FIELDS: Table = {
@@ -44,7 +43,7 @@ def make_afa(size: int, mean_strength: float, min_strength: float, mean_std: tup
     x, y = (plane[..., None] for plane in np.meshgrid(axis, axis, indexing="ij"))
 
     def wave(key: Key[Array, ""]) -> Float[Array, "size size 3"]:
-        of_frequency, of_direction, of_strength = jax.random.split(jax.random.fold_in(key, _BRANCH), 3)
+        of_frequency, of_direction, of_strength = jax.random.split(jax.random.fold_in(key, Stream.AFA), 3)
         frequency = jax.random.randint(of_frequency, (3,), 1, size + 1) / size
         angle = -jnp.pi * jax.random.randint(of_direction, (3,), 0, _DIRECTIONS) / (_DIRECTIONS - 1)
         strength = min_strength + mean_strength * jax.random.exponential(of_strength, (3,))

@@ -20,10 +20,8 @@ from ml_collections import ConfigDict
 from fsjax.runtime import parallel
 from fsjax.runtime.config_fields import Table
 from fsjax.runtime.errors import InputError
+from fsjax.runtime.random_streams import Stream
 from fsjax.training.ways.way import Copies, Gradient, Images, Keys, Labels, Setting, Way, from_pixels, to_pixels
-
-# The branch of an image's key; AFA takes 2**31 + 5.
-_BRANCH = 2**31 + 6
 
 FIELDS: Table = {
     "threshold": (1.0, "factor on the uniform draw of the first of the two copies: more keeps more amplitudes"),
@@ -39,7 +37,7 @@ def make_amplitude_dropout(threshold: float, mean_std: tuple[np.ndarray, np.ndar
     """
 
     def draw(key: Key[Array, ""], shape: tuple[int, ...]) -> Float[Array, "2 height width 3"]:
-        draws = jax.random.uniform(jax.random.fold_in(key, _BRANCH), (2, *shape))
+        draws = jax.random.uniform(jax.random.fold_in(key, Stream.AMPLITUDE_DROPOUT), (2, *shape))
         return draws * jnp.array([threshold, 1.0])[:, None, None, None]
 
     def make(keys: Keys, labels: Labels, images: Images, gradient: Gradient) -> tuple[Images, ...]:

@@ -14,6 +14,7 @@ from ml_collections import ConfigDict
 from fsjax.fourier import spectrum
 from fsjax.runtime import parallel
 from fsjax.runtime.config_fields import Table
+from fsjax.runtime.random_streams import Stream
 from fsjax.training.ways.way import (
     Images,
     Keys,
@@ -25,9 +26,6 @@ from fsjax.training.ways.way import (
     from_pixels,
     to_pixels,
 )
-
-# The branch of an image's key; grafting takes 2**31 + 2.
-_BRANCH = 2**31 + 3
 
 FIELDS: Table = {"probability": (0.75, "probability that an image gets the amplitudes of another image of the batch")}
 
@@ -47,7 +45,7 @@ def make_amplitude_swap(probability: float, mean_std: tuple[np.ndarray, np.ndarr
         everyone = jax.lax.all_gather(images, parallel.AXIS, tiled=True)
 
         def draw(key: Key[Array, ""]) -> tuple[Bool[Array, ""], Int[Array, ""]]:
-            whether, which = jax.random.split(jax.random.fold_in(key, _BRANCH))
+            whether, which = jax.random.split(jax.random.fold_in(key, Stream.AMPLITUDE_SWAP))
             return jax.random.bernoulli(whether, probability), jax.random.randint(which, (), 0, len(everyone))
 
         drawn, donors = jax.vmap(draw)(keys)

@@ -8,20 +8,17 @@ import numpy as np
 from jaxtyping import Array, Bool, Int, Key
 from ml_collections import ConfigDict
 
-from fsjax.fourier import spectrum
+from fsjax.fourier import published_maps, spectrum
 from fsjax.fourier.masks import unpack
 from fsjax.runtime.config_fields import Table
 from fsjax.runtime.errors import InputError
+from fsjax.runtime.random_streams import Stream
 from fsjax.runtime.storage import Path
-from fsjax.training.ways import map_file
-from fsjax.training.ways.way import Images, Keys, Labels, Setting, Transform, Way, check_probability
+from fsjax.training.ways.way import Images, Keys, Labels, Setting, Transform, Way, check_probability, read_masks
 
 logger = logging.getLogger(__name__)
 
 FIELD = "train.dfmx.maps"
-# The branch of an image's key: augmentations fold 0, 1, ... into it and dropout 2**31.
-_BRANCH = 2**31 + 1
-
 FIELDS: Table = {
     "maps": ("", "augment by other classes' dominant frequencies (DFM-X): '' = off, or a workdir or maps file"),
     "share": (0.05, "share of the plane that these maps keep"),
@@ -36,26 +33,26 @@ def make_dfmx(
     """Return (keys, labels, normalised images) -> images; jit-able, the same for an image in any batch.
 
     With `probability` a class m is drawn from all classes; where it is not the image's label, the image keeps only DC
-    and the frequencies of m's mask. So the share of filtered images is probability x (C - 1) / C; all others stay as
-    they are, bit for bit.
+    and the frequencies of m's mask. So the share of filtered images is probability x (C - 1) / C; the others are
+    unchanged, bit for bit.
 
     Args:
-      masks: of each class, centred; one that keeps a frequency without its conjugate acts as Re F^-1(M F x).
+      masks: of each class, centred; a mask that keeps a frequency without its conjugate acts as Re F^-1(M F x).
       probability: in [0, 1].
       channel_roll: whether filtered images get their channels in the order GBR. The published code does that by
-        accident: it undoes the shift to the centred plane over all three axes of an image, the channels' among them.
+        accident: it undoes the shift to the centred plane over the channels, too.
     """
     if not probability:
         return lambda keys, labels, images: images
     classes, height, width = masks.shape
     masks = masks.copy()
     masks[:, height // 2, width // 2] = True
-    # A bit each: they become a constant of the compiled step, and a thousand classes at 224 pixels would be 200 MB.
+    # Packed, since they are a constant of the compiled step: 1,000 classes at 224 pixels would take 200 MB as bools.
     packed = np.packbits(masks, axis=-1)
 
     def draw(key: Key[Array, ""]) -> tuple[Bool[Array, ""], Int[Array, ""]]:
-        """Return whether an image is to be filtered, and the class whose mask it keeps."""
-        whether, which = jax.random.split(jax.random.fold_in(key, _BRANCH))
+        """Return whether an image is filtered, and the class whose mask it keeps."""
+        whether, which = jax.random.split(jax.random.fold_in(key, Stream.DFMX))
         return jax.random.bernoulli(whether, probability), jax.random.randint(which, (), 0, classes)
 
     def apply(keys: Keys, labels: Labels, images: Images) -> Images:
@@ -71,7 +68,7 @@ def make_dfmx(
 
 def _make(setting: Setting) -> Transform:
     options = setting.options.dfmx
-    masks = map_file.read_masks("dfmx", options, setting.size, setting.classes)
+    masks = read_masks("dfmx", options, setting.size, setting.classes)
     kept = 100 * masks.mean((1, 2))
     spread = "" if kept.min() == kept.max() else f" ({kept.min():.1f} to {kept.max():.1f} %)"
     logger.info("train: DFM-X keeps %.1f %% of the frequencies, on average over classes%s", kept.mean(), spread)
@@ -79,15 +76,14 @@ def _make(setting: Setting) -> Transform:
 
 
 def _check(options: ConfigDict, size: int) -> None:
-    own = options.dfmx
-    check_probability("dfmx.probability", own.probability)
-    if not own.maps:
+    check_probability("dfmx.probability", options.dfmx.probability)
+    if not options.dfmx.maps:
         raise InputError(f"{FIELD}: got ''; expected a workdir or maps file, with the way dfmx")
-    map_file.read_masks("dfmx", own, size)
+    read_masks("dfmx", options.dfmx, size)
 
 
 def _files(options: ConfigDict, directory: Path) -> dict[str, Path]:
-    return {FIELD: map_file.file_of(options.dfmx)}
+    return {FIELD: published_maps.file_of(options.dfmx.maps)}
 
 
 WAY = Way(FIELDS, _make, _check, _files)

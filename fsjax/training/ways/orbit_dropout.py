@@ -8,10 +8,8 @@ from ml_collections import ConfigDict
 
 from fsjax.fourier import spectrum
 from fsjax.runtime.config_fields import Table
+from fsjax.runtime.random_streams import Stream
 from fsjax.training.ways.way import Images, Keys, Labels, Setting, Transform, Way, check_probability
-
-# The branch of an image's key; amplitude swapping takes 2**31 + 3.
-_BRANCH = 2**31 + 4
 
 FIELDS: Table = {
     "probability": (0.75, "probability that orbits of an image are removed"),
@@ -35,7 +33,7 @@ def make_orbit_dropout(size: int, probability: float, share: float) -> Transform
 
     def draw(key: Key[Array, ""]) -> tuple[Bool[Array, ""], Float[Array, " orbits"]]:
         """Return whether orbits of an image are removed, and the weight of each."""
-        whether, which = jax.random.split(jax.random.fold_in(key, _BRANCH))
+        whether, which = jax.random.split(jax.random.fold_in(key, Stream.ORBIT_DROPOUT))
         keep = dc | ~jax.random.bernoulli(which, share, dc.shape)
         return jax.random.bernoulli(whether, probability), keep.astype(jnp.float32)
 

@@ -1,13 +1,17 @@
-"""What a way of training is: a change of the images of a step, or copies that are trained on beside them."""
+"""The interface of a way of training, and what ways share.
+
+A way changes the images of a step, or makes copies that are trained on beside them.
+"""
 
 import dataclasses
 from collections.abc import Callable
 
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Float, Int, Key
+from jaxtyping import Array, Bool, Float, Int, Key
 from ml_collections import ConfigDict
 
+from fsjax.fourier import published_maps
 from fsjax.runtime.config_fields import Table
 from fsjax.runtime.errors import InputError
 from fsjax.runtime.storage import Path
@@ -26,9 +30,9 @@ class Copies:
     """Copies of a step's images: the loss is the mean of the cross-entropies of the images and of each copy.
 
     Attributes:
-      make: (keys, labels, normalised images, gradient) -> copies, inside pmap over parallel.AXIS. The images are those
-        that the ways before have changed. No gradient flows through the copies.
-      auxiliary: whether the copies go through BatchNorms with parameters and statistics of their own, which the trained
+      make: (keys, labels, normalised images, gradient) -> copies, inside pmap over parallel.AXIS. The ways before have
+        changed the images already. No gradient flows through the copies.
+      auxiliary: whether the copies go through BatchNorms with other parameters and statistics, which the trained
         classifier does not have; all such copies share them.
     """
 
@@ -38,13 +42,13 @@ class Copies:
 
 @dataclasses.dataclass(frozen=True)
 class Setting:
-    """What a way is made for.
+    """What a way knows of the training.
 
     Attributes:
       options: config.train.
       size: side of the images.
       classes: display names of the data's classes.
-      mean_std: that images are normalised with, of pixels in [0, 1], per channel.
+      mean_std: of pixels in [0, 1], per channel; images are normalised with it.
       directory: the workdir.
     """
 
@@ -55,39 +59,20 @@ class Setting:
     directory: Path
 
 
-def check_probability(field: str, value: float) -> None:
-    """Raise InputError for a field of config.train that is not in [0, 1]."""
-    if not 0 <= value <= 1:
-        raise InputError(f"train.{field}: got {value:g}; expected 0 to 1")
-
-
-def to_pixels(images: Images, mean_std: tuple[np.ndarray, np.ndarray]) -> Images:
-    """Return the pixels, in [0, 1], of normalised images; `from_pixels` undoes it."""
-    mean, std = (jnp.asarray(value, jnp.float32) for value in mean_std)
-    return images * std + mean
-
-
-def from_pixels(pixels: Images, mean_std: tuple[np.ndarray, np.ndarray]) -> Images:
-    """Return pixels in [0, 1] normalised."""
-    mean, std = (jnp.asarray(value, jnp.float32) for value in mean_std)
-    return (pixels - mean) / std
-
-
 @dataclasses.dataclass(frozen=True)
 class Way:
     """A way of training.
 
-    Its draws depend on the keys of images alone, which come from seed, epoch and image: never on devices, processes or
-    a restart.
+    Its draws depend only on the keys of images, which come from seed, epoch and image: never on devices, processes or a
+    restart.
 
     Attributes:
       fields: of config.train.<name>.
       make: Setting -> what changes or copies the images; raises InputError for files that do not fit the data.
-      check: (config.train, side of the images) raises InputError for what cannot be used, before anything runs.
-      files: (config.train, workdir) -> field -> the file that it reads.
-      passes: that it adds to a step, each as long as a step without it.
-      start: (config.train, workdir) -> the workdir of a run that the training goes on from, at its last step; None =
-        random weights.
+      check: (config.train, side of the images) -> None; raises InputError for unusable fields, before anything runs.
+      files: (config.train, workdir) -> field -> the file that the way reads.
+      passes: forward and backward passes that it adds to a step.
+      start: (config.train, workdir) -> the workdir of the run that the training continues; None = random weights.
     """
 
     fields: Table
@@ -96,3 +81,63 @@ class Way:
     files: Callable[[ConfigDict, Path], dict[str, Path]] = lambda options, directory: {}
     passes: int = 0
     start: Callable[[ConfigDict, Path], Path | None] = lambda options, directory: None
+
+
+def check_probability(field: str, value: float) -> None:
+    """Raise InputError for a field of config.train that is not in [0, 1]."""
+    if not 0 <= value <= 1:
+        raise InputError(f"train.{field}: got {value:g}; expected 0 to 1")
+
+
+def to_pixels(images: Images, mean_std: tuple[np.ndarray, np.ndarray]) -> Images:
+    """Return the pixels, in [0, 1], of normalised images; `from_pixels` is the inverse."""
+    mean, std = (jnp.asarray(value, jnp.float32) for value in mean_std)
+    return images * std + mean
+
+
+def from_pixels(pixels: Images, mean_std: tuple[np.ndarray, np.ndarray]) -> Images:
+    """Normalise pixels in [0, 1]."""
+    mean, std = (jnp.asarray(value, jnp.float32) for value in mean_std)
+    return (pixels - mean) / std
+
+
+def read_masks(
+    way: str, options: ConfigDict, size: int, classes: tuple[str, ...] | None = None
+) -> Bool[np.ndarray, "classes size size"]:
+    """Return the masks that train.<way>.maps names, a workdir or a file, in the order of the classes.
+
+    A file of several shares must contain train.<way>.share; the masks of a single share are used as they are. Scores in
+    a pickle are cut at that share by the published threshold.
+
+    Args:
+      way: its name.
+      options: config.train.<way>.
+      size: side of the images.
+      classes: display names of the data's classes; None = not compared.
+
+    Raises:
+      InputError: a share that cannot be used, or maps that are missing, of another size or share, or of other classes.
+    """
+    if not 0 < options.share <= 1:
+        raise InputError(f"train.{way}.share: got {options.share:g}; expected above 0, up to 1")
+    maps = published_maps.read_maps(options.maps, classes=None, shares=(options.share,))
+    height, width = maps.masks.shape[-2:]
+    if (height, width) != (size, size):
+        raise InputError(
+            f"train.{way}.maps: {options.maps} has {height} x {width} pixels; expected data.image_size, {size}"
+        )
+    # Published files number their classes.
+    if classes is not None and (maps.classes != classes if maps.named else len(maps.classes) != len(classes)):
+        raise InputError(
+            f"train.{way}.maps: {options.maps} has the {_short(maps.classes)}; expected the data's {_short(classes)}"
+        )
+    share = maps.nearest(options.share)
+    if len(maps.shares) > 1 and abs(share - options.share) > 1e-9:
+        available = ", ".join(f"{share:g}" for share in maps.shares)
+        raise InputError(f"train.{way}.share: got {options.share:g}; expected a share of {options.maps}: {available}")
+    return np.array(maps.at(share))
+
+
+def _short(classes: tuple[str, ...]) -> str:
+    noun = "class" if len(classes) == 1 else "classes"
+    return f"{len(classes)} {noun} {', '.join(classes[:4])}{', ...' if len(classes) > 4 else ''}"

@@ -10,6 +10,7 @@ from configs import common
 from fsjax.data.augment import image_keys
 from fsjax.runtime import parallel
 from fsjax.runtime.errors import InputError
+from fsjax.runtime.random_streams import Stream
 from fsjax.training import ways
 from fsjax.training.ways import amplitude_dropout
 from tests.helpers.small_cnn import MEAN_STD
@@ -57,7 +58,9 @@ def published(pixels, labels, weights, threshold):
     low, high = slopes.amin((1, 2), keepdim=True), slopes.amax((1, 2), keepdim=True)
     scaled = (slopes - low) / (high - low)
     keys = image_keys(0, jnp.zeros(COUNT, int), jnp.arange(COUNT))
-    drawn = jax.vmap(lambda key: jax.random.uniform(jax.random.fold_in(key, 2**31 + 6), (2, *pixels.shape[1:])))(keys)
+    drawn = jax.vmap(
+        lambda key: jax.random.uniform(jax.random.fold_in(key, Stream.AMPLITUDE_DROPOUT), (2, *pixels.shape[1:]))
+    )(keys)
     copies = []
     for factor, draws in zip((threshold, 1.0), torch.tensor(np.asarray(drawn, float)).unbind(1), strict=True):
         kept = torch.where(scaled > factor * draws, 0, amplitudes.detach())

@@ -14,7 +14,7 @@ from fsjax.models import MODELS, Network
 from fsjax.runtime import interrupt, parallel
 from fsjax.runtime.checkpoints import Checkpoints
 from fsjax.runtime.metrics import Metrics
-from fsjax.training import loop, restore, state, step, training
+from fsjax.training import loop, setup, state, step
 from fsjax.training.ways.way import Copies
 from tests.helpers.small_cnn import MEAN_STD, SmallCnn, TorchCnn, normalised, small_batch
 from tests.helpers.small_run import small_config
@@ -149,5 +149,5 @@ def test_a_training_with_batchnorms_for_copies_goes_on_bit_for_bit(tmp_path, mon
 def resumed_arrays(config, directory):
     """The state of the newest checkpoint."""
     images = data.load(config.data, "train", config.seed)
-    built = training.build(config, images, MEAN_STD, directory)
-    return state.unreplicate(restore.restore(built, Checkpoints(directory / "checkpoints")).replicas)
+    built = setup.build(config, images, MEAN_STD, directory)
+    return state.unreplicate(setup.restore(built, Checkpoints(directory / "checkpoints")).replicas)

@@ -21,8 +21,8 @@ from fsjax.runtime.checkpoints import Checkpoints
 from fsjax.runtime.errors import InputError
 from fsjax.runtime.metrics import Metrics
 from fsjax.training import loop, settings, ways
-from fsjax.training.ways import dfmx, map_file
-from fsjax.training.ways.way import Setting
+from fsjax.training.ways import dfmx
+from fsjax.training.ways.way import Setting, read_masks
 from tests.helpers.random_maps import CLASSES, save_maps
 
 
@@ -139,20 +139,20 @@ def options(**changes):
     return config
 
 
-def read_masks(own, size, classes):
+def checked_masks(own, size, classes):
     """The masks of train.dfmx, after its check."""
     config = common.base().train
     config.dfmx = own
     ways.check(config, size)
-    return map_file.read_masks("dfmx", own, size, classes)
+    return read_masks("dfmx", own, size, classes)
 
 
 def test_the_share_asked_for_is_read_and_a_file_of_one_share_is_taken_as_it_is(tmp_path):
     maps = save_maps(tmp_path / "dfm" / "two.npz")
     for where in (tmp_path, tmp_path / "dfm" / "two.npz"):
-        np.testing.assert_array_equal(read_masks(options(maps=str(where), share=0.2), 16, CLASSES), maps.masks[1])
+        np.testing.assert_array_equal(checked_masks(options(maps=str(where), share=0.2), 16, CLASSES), maps.masks[1])
     one = save_maps(tmp_path / "one.npz", shares=(0.37,))
-    np.testing.assert_array_equal(read_masks(options(maps=str(tmp_path / "one.npz")), 16, CLASSES), one.masks[0])
+    np.testing.assert_array_equal(checked_masks(options(maps=str(tmp_path / "one.npz")), 16, CLASSES), one.masks[0])
 
 
 def test_a_published_pickle_is_read_by_class_index(tmp_path):
@@ -160,13 +160,13 @@ def test_a_published_pickle_is_read_by_class_index(tmp_path):
     planes = rng.random((3, 16, 16)) < 0.3
     content = {label: plane.astype(float).tolist() for label, plane in enumerate(planes)}
     (tmp_path / "maps.pkl").write_bytes(pickle.dumps(content))
-    read = read_masks(options(maps=str(tmp_path / "maps.pkl")), 16, ("a", "b", "c"))
+    read = checked_masks(options(maps=str(tmp_path / "maps.pkl")), 16, ("a", "b", "c"))
     np.testing.assert_array_equal(read, planes)
     with pytest.raises(
         InputError,
         match=r"train\.dfmx\.maps: .*maps\.pkl has the 3 classes 0, 1, 2; expected the data's 2 classes a, b$",
     ):
-        read_masks(options(maps=str(tmp_path / "maps.pkl")), 16, ("a", "b"))
+        checked_masks(options(maps=str(tmp_path / "maps.pkl")), 16, ("a", "b"))
 
 
 @pytest.mark.parametrize(
@@ -187,7 +187,7 @@ def test_a_published_pickle_is_read_by_class_index(tmp_path):
 def test_maps_that_cannot_be_used_are_refused_in_one_line(tmp_path, changes, size, classes, message):
     save_maps(tmp_path / "maps.npz")
     with pytest.raises(InputError) as caught:
-        read_masks(options(**{"maps": str(tmp_path / "maps.npz"), **changes}), size, classes)
+        checked_masks(options(**{"maps": str(tmp_path / "maps.npz"), **changes}), size, classes)
     assert message in str(caught.value) and "\n" not in str(caught.value)
 
 
@@ -248,7 +248,7 @@ def test_the_config_has_the_channel_roll_and_it_is_off():
     for roll in (False, True):
         config = options(maps="maps.npz", probability=1.0, **({"channel_roll": True} if roll else {}))
         with pytest.MonkeyPatch.context() as patch:
-            patch.setattr(map_file, "read_masks", lambda *_: masks)
+            patch.setattr(dfmx, "read_masks", lambda *_: masks)
             setting = Setting(ConfigDict({"dfmx": config}), 8, CLASSES, (np.zeros(3), np.ones(3)), pathlib.Path())
             (made,) = ways.make(setting)
             made = jax.jit(made)(keys(8), labels, images)

@@ -1,0 +1,181 @@
+"""Set up a training: build what stays the same from step to step, and restore the state that it begins with."""
+
+import contextlib
+import dataclasses
+import logging
+from collections.abc import Callable
+from typing import Any
+
+import jax
+import numpy as np
+import optax
+from ml_collections import ConfigDict
+
+from fsjax import models
+from fsjax.data import frequencies, stylised
+from fsjax.data.augment import make_augment
+from fsjax.data.dataset import Images
+from fsjax.models.network import Network
+from fsjax.runtime import files
+from fsjax.runtime.checkpoints import Checkpoints
+from fsjax.runtime.errors import InputError
+from fsjax.runtime.storage import Path
+from fsjax.training import optimizers, state, ways
+from fsjax.training.settings import PRECISIONS, last_step, num_steps
+from fsjax.training.state import LoopState, TrainState
+from fsjax.training.step import Update, pmap_update
+from fsjax.training.ways.way import Copies, Setting
+
+logger = logging.getLogger(__name__)
+
+
+@dataclasses.dataclass(frozen=True)
+class Training:
+    """What stays the same from step to step.
+
+    Attributes:
+      config: of the run.
+      images: to train on.
+      steps: after which the training ends.
+      start: workdir of the run that the training continues; None = random weights.
+      network: the classifier.
+      optimizer: turns gradients into updates.
+      average: moving average of the weights, if there is one.
+      plateau: schedule that lowers the learning rate when the validation loss stops falling.
+      update: from `step.pmap_update`.
+      auxiliary: whether copies have BatchNorms apart from the classifier's.
+      metadata: of each checkpoint.
+    """
+
+    config: ConfigDict
+    images: Images
+    steps: int
+    start: Path | None
+    network: Network
+    optimizer: optax.GradientTransformation
+    average: optax.GradientTransformation | None
+    plateau: optax.GradientTransformationExtraArgs
+    update: Callable
+    auxiliary: bool
+    metadata: dict[str, Any]
+
+
+def build(config: ConfigDict, dataset: Images, mean_std: tuple[np.ndarray, np.ndarray], directory: Path) -> Training:
+    """Return what a training with this config in this workdir needs; compile and train nothing."""
+    options = config.train
+    images = stylised.join_stylised(dataset, options.stylised, config.data) if options.stylised else dataset
+    network = models.build(
+        config.model.name,
+        num_classes=len(images.classes),
+        image_size=config.data.image_size,
+        dtype=PRECISIONS[options.precision],
+    ).limited_to(frequencies.read(config.data.frequencies, config.data.image_size))
+    optimizer, steps = optimizers.make(options, num_steps(options, len(images))), last_step(options, len(images))
+    average = optax.ema(options.ema_decay) if options.ema_decay else None
+    changes = ways.make(Setting(options, config.data.image_size, images.classes, mean_std, directory))
+    update = Update(
+        network,
+        optimizer,
+        make_augment(options.augment, pad=options.pad, min_scale=options.min_scale),
+        mean_std,
+        config.seed,
+        changes,
+        average=average,
+        label_smoothing=options.label_smoothing,
+        accumulate=options.accumulate or 1,
+    )
+    metadata = {
+        "model": config.model.name,
+        "image_size": config.data.image_size,
+        "classes": list(images.classes),
+        "mean": [float(value) for value in mean_std[0]],
+        "std": [float(value) for value in mean_std[1]],
+        "steps": steps,
+        **_file_hashes(config, network, directory),
+    }
+    return Training(
+        config=config,
+        images=images,
+        steps=steps,
+        start=ways.start(options, directory),
+        network=network,
+        optimizer=optimizer,
+        average=average,
+        plateau=optimizers.plateau(options),
+        update=pmap_update(update),
+        auxiliary=any(isinstance(way, Copies) and way.auxiliary for way in changes),
+        metadata=metadata,
+    )
+
+
+def _file_hashes(config: ConfigDict, network: Network, directory: Path) -> dict[str, str]:
+    """Return field -> hexadecimal digest of the files that a training reads beside its images."""
+    hashes = {field: files.sha256(file) for field, file in ways.files(config.train, directory).items()}
+    if network.packed_frequencies:
+        hashes[frequencies.FIELD] = network.packed_frequencies.hex()
+    return hashes
+
+
+def restore(training: Training, checkpoints: Checkpoints) -> LoopState:
+    """Return the state of the newest whole checkpoint, or a first one; delete newer, damaged checkpoints.
+
+    Raises:
+      InputError: the content of a file that the config names has changed since the checkpoint was trained, or the run
+        that the training continues is longer or has another network or optimiser.
+    """
+    step = checkpoints.newest() or 0
+    checkpoints.discard_after(step)
+    if step:
+        _check_files(checkpoints.metadata(step), training.metadata, checkpoints.directory)
+        logger.info("train: resumes from step %d of %d", step, training.steps)
+        return _read(training, checkpoints, step)
+    if training.start:
+        return _continue_run(training, training.start)
+    fresh, plateau = _first(training)
+    return LoopState(0, state.replicate(fresh), plateau)
+
+
+def _first(training: Training) -> tuple[TrainState, Any]:
+    """Return the state before the first step, and the first state of the plateau schedule."""
+    variables = jax.device_get(training.network.init(training.config.seed))
+    fresh = state.create(variables, training.optimizer, training.average, auxiliary=training.auxiliary)
+    return fresh, jax.device_get(training.plateau.init(variables["params"]))
+
+
+def _read(training: Training, checkpoints: Checkpoints, step: int) -> LoopState:
+    """Return the state of a checkpoint."""
+    fresh, plateau = _first(training)
+    resumed = checkpoints.training(step, {**state.resumed_arrays(fresh), "plateau": plateau})
+    plateau = resumed.pop("plateau")
+    restored = TrainState(**(checkpoints.variables(step, fresh.variables) | resumed))
+    return LoopState(step, state.replicate(restored), plateau)
+
+
+def _continue_run(training: Training, run: Path) -> LoopState:
+    """Return the last state of another run."""
+    with contextlib.closing(Checkpoints(run / "checkpoints")) as checkpoints:
+        step = checkpoints.newest()
+        if step is None or step > training.steps:
+            raise InputError(
+                f"train.graft.start: {run} was trained for {step or 0} steps; expected 1 to {training.steps}, the "
+                "steps of this training"
+            )
+        metadata = checkpoints.metadata(step)
+        try:
+            if all(metadata[name] == training.metadata[name] for name in ("model", "image_size", "classes")):
+                logger.info("train: continues %s from step %d, up to %d", run, step, training.steps)
+                return _read(training, checkpoints, step)
+        except ValueError as error:  # Orbax's, in many lines, where the state has other arrays
+            logger.debug("%s", error)
+        raise InputError(
+            f"train.graft.start: got {run}; expected a run of the same model, image size, classes, optimiser and ways"
+        )
+
+
+def _check_files(saved: dict, current: dict, directory: Path) -> None:
+    """Raise InputError where a file that the config names has changed since a checkpoint was trained."""
+    for field in (frequencies.FIELD, *ways.FILE_FIELDS):
+        if saved.get(field) != current.get(field):
+            raise InputError(
+                f"{field}: the file has changed since {directory} was trained; put it back, or name another --workdir"
+            )
