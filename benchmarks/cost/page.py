@@ -22,7 +22,7 @@ from absl import app, flags, logging
 sys.path.insert(0, str(pathlib.Path(__file__).parents[2]))
 
 from benchmarks.cost import report_workdir
-from fsjax.report import explorer, index
+from fsjax.report import explorer, html
 
 CLASSES = flags.DEFINE_list("page_classes", ["10", "1000"], "Numbers of classes, a row each.")
 SIZE = flags.DEFINE_integer("page_size", 224, "Side of the images, pixels.")
@@ -41,7 +41,7 @@ def row(directory: pathlib.Path, classes: int, size: int) -> dict:
     """Write a page of a number of classes and measure it."""
     few = {} if classes <= explorer.IN_PAGE else {"grid": (), "patch": 8}
     report_workdir.write(directory, tuple(f"class {index}" for index in range(classes)), size, **few)
-    report = index.page_folder(directory, "removal")
+    report = html.page_folder(directory, "removal")
     files = [report / "index.html", *report.glob("data/*")]
     sizes = {
         "classes": classes,

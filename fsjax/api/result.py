@@ -14,10 +14,7 @@ from fsjax.evaluation.graft_results import Grafts, Verdict
 from fsjax.evaluation.load_result import MethodResult, methods, read_result
 from fsjax.evaluation.results import MapRates
 from fsjax.fourier import dfm
-from fsjax.report import html, index, page, run_figures, terminal
-from fsjax.report.class_rows import class_rows
-from fsjax.report.displayed import displayed
-from fsjax.report.headline import headline, others
+from fsjax.report import answer, html, page, pictures, run_figures
 from fsjax.runtime import files, storage
 from fsjax.runtime.errors import InputError, unknown
 from fsjax.runtime.storage import Path
@@ -65,7 +62,7 @@ class Result(MethodResult):
 
     def table(self) -> str:
         """Return the answer as text: a headline, and for each class verdict, smallest share, psi, TPR and FPR."""
-        return terminal.table(self.evaluation, self.method, self.share, self._threshold)
+        return answer.table(self.evaluation, self.method, self.share, self._threshold)
 
     def to_frame(self) -> Any:
         """Return a pandas DataFrame with a row for each class: verdict, share, psi with limits, TPR, FPR and sentence.
@@ -114,10 +111,10 @@ class Result(MethodResult):
         """
         if self.model is None or self.test is None:
             raise InputError("report: got a result read from files; expected that of fsjax.analyse or fsjax.evaluate")
-        model, test = displayed(self.model, self.test)
+        model, test = pictures.displayable(self.model, self.test)
         directory = self.save(path)
         page.write(ConfigDict(self.config), directory, model, self.maps, test)
-        return index.page_folder(directory, self.method) / "index.html"
+        return html.page_folder(directory, self.method) / "index.html"
 
     def save(self, path: str | Path) -> Path:
         """Write maps, evaluation and settings into a folder, for fsjax.load_result and fsjax.report; return it.
@@ -147,7 +144,7 @@ class Result(MethodResult):
         shown = self._rows[:_MOST_SHOWN]
         return html.template("result.html").render(
             headline=self._headline,
-            others=others(self._rows),
+            others=answer.others(self._rows),
             rows=shown,
             hidden=len(self._rows) - len(shown),
             share=self.share,
@@ -164,15 +161,15 @@ class Result(MethodResult):
 
     @property
     def _headline(self) -> str:
-        return headline(self._rows, self._grafts, self.share, self._threshold)
+        return answer.headline(self._rows, self._grafts, self.share, self._threshold)
 
     @functools.cached_property
     def _rows(self) -> list[dict]:
-        return class_rows(self.classes, self.rates(), self._grafts)
+        return answer.class_rows(self.classes, self.rates(), self._grafts)
 
     @functools.cached_property
     def _drawn(self) -> dict[str, Any]:
-        return run_figures.of_results(self.maps, self.evaluation, self.share, self._threshold)
+        return run_figures.result_figures(self.maps, self.evaluation, self.share, self._threshold)
 
     def _field(self, group: str, name: str) -> float:
         value = self.config.get(group, {}).get(name)

@@ -107,9 +107,9 @@ def _run(argv: list[str]) -> None:
     compilation_cache.use()
     runner.run(config, workdir, command=[*_as_typed(argv[:1]), *argv[1:]])
     if "report" in config.stages.split(",") and parallel.is_main_process():
-        from fsjax.report import terminal
+        from fsjax.report import answer
 
-        print(terminal.of_run(workdir, config.search.method, config.report.share, config.evaluate.threshold))
+        print(answer.terminal_text(workdir, config.search.method, config.report.share, config.evaluate.threshold))
 
 
 def _as_typed(program: list[str]) -> list[str]:

@@ -1,4 +1,4 @@
-"""Figures of attributions: predictions kept as frequencies are put in or taken out, and the smallest sets as images.
+"""Figures of attributions: predictions kept as frequencies enter or leave, and the smallest sets as images.
 
 Examples:
   >>> found = fsjax.attribute(model, images[:4], shares=(0.05, 0.2))
@@ -17,10 +17,9 @@ from fsjax.evaluation import statistics
 from fsjax.evaluation.attribution import Attribution
 from fsjax.fourier import spectrum
 from fsjax.report import style
-from fsjax.report.axes import draw_mask
-from fsjax.report.style import DOUBLE, SMALL
+from fsjax.report.style import DOUBLE, SMALL, draw_mask
 
-# Line and colour of each order; another order gets the last.
+# Line and colour of each order.
 _LOOKS = {"attribution": ("-", style.BLUE), "energy": ("-.", style.GREEN), "random": (":", style.GREY)}
 
 
@@ -28,8 +27,8 @@ _LOOKS = {"attribution": ("-", style.BLUE), "energy": ("-.", style.GREEN), "rand
 def kept_curves(found: Attribution, width: int | float = DOUBLE) -> Figure:
     """Draw the share of predictions kept over the share of the plane, by order, with 95 % Wilson intervals.
 
-    First the first frequencies alone (insertion), then all without them (deletion), then how many more predictions the
-    attribution keeps than each other order, with 95 % intervals of paired differences over images.
+    Panels: the first frequencies alone (insertion), all other frequencies (deletion), and how many more predictions
+    the attribution keeps than each other order, with 95 % intervals of paired differences over images.
     """
     figure, axes, _ = style.panels(3, width, 3, (1.3, 2.3), ratio=0.8)
     shares, images = list(found.shares), len(found.predicted)
@@ -70,13 +69,13 @@ def smallest_sets(
     """Draw images, a row each: whole, the smallest set that keeps its prediction, that set alone, and all without it.
 
     Args:
-      found: what `fsjax.attribute` returned.
-      images: as it took them.
+      found: the result of `fsjax.attribute`.
+      images: its images.
       classes: names in index order.
-      baselines: as it took them, one an image; None = zeros.
-      mean_std: that images were normalised with, of pixels in [0, 1], per channel.
-      most: rows.
-      width: in inches.
+      baselines: its baselines, one an image; None = zeros.
+      mean_std: mean and std that normalised the images, of pixels in [0, 1], per channel.
+      most: largest number of rows.
+      width: width in inches.
     """
     rows = min(most, len(images))
     images = images[:rows]
@@ -86,9 +85,9 @@ def smallest_sets(
     titles = ("image", "smallest set", "alone", "without it")
     figure, axes, room = style.panels(4 * rows, width, 4, (0.7, 1.4))
     for row in range(rows):
-        of_row, share = axes[4 * row : 4 * row + 4], found.smallest_shares[row]
+        panels, share = axes[4 * row : 4 * row + 4], found.smallest_shares[row]
         pictures = (images[row], None, baselines[row] + parts[row], images[row] - parts[row])
-        for axis, title, picture in zip(of_row, titles, pictures, strict=True):
+        for axis, title, picture in zip(panels, titles, pictures, strict=True):
             axis.set_xticks([])
             axis.set_yticks([])
             if picture is None:
@@ -98,6 +97,6 @@ def smallest_sets(
                 axis.imshow(pixels if pixels.shape[2] == 3 else pixels.mean(2), cmap="gray", vmin=0, vmax=1)
             if row == 0:
                 axis.set_title(title)
-        of_row[0].set_ylabel(style.fitted(classes[int(found.predicted[row])], room, SMALL), fontsize=SMALL)
-        of_row[1].set_xlabel(f"{100 * share:.2g} % of the plane", fontsize=SMALL)
+        panels[0].set_ylabel(style.fitted(classes[int(found.predicted[row])], room, SMALL), fontsize=SMALL)
+        panels[1].set_xlabel(f"{100 * share:.2g} % of the plane", fontsize=SMALL)
     return figure

@@ -1,6 +1,6 @@
 "use strict";
-// Shows one class at one share of the plane. What it draws was computed by fsjax; nothing is fetched but files beside
-// the page, and names of classes are only ever text.
+// Shows a class at a share of the plane. fsjax computed all values; the script fetches only files beside the page, and
+// treats class names as text alone.
 (() => {
   const page = JSON.parse(document.getElementById("explorer-data").textContent);
   const root = document.getElementById("explorer");
@@ -35,7 +35,7 @@
     return context.getImageData(0, 0, canvas.width, canvas.height);
   };
 
-  // What is read from the pictures of a class, once.
+  // Decodes the pictures of a class once.
   const decoded = async (found) => {
     found.decoded ??= (async () => {
       const masks = await pixelsOf(found.masks);
@@ -68,19 +68,19 @@
 
   const drawPlane = (found, { planes }) => {
     const image = planes[state.plane];
-    const { colours, about } = page.planes[state.plane];
+    const { colours, meaning } = page.planes[state.plane];
     const plane = found.planes[state.plane];
     const table = Array.from({ length: 255 }, (_, level) => colour(page.colours[colours], level));
     paint(part("plane"), image.width, image.height, (i) => table[image.data[4 * i]] ?? [221, 221, 221]);
     paint(part("bar"), 1, 255, (i) => table[254 - i]);
     [254, 127, 0].forEach((level, i) => (part("bar-ticks").children[i].textContent = short(plane.levels[level])));
-    part("about").textContent = about;
+    part("meaning").textContent = meaning;
     // Blocks of positions may jut out of the plane.
     const zero = plane.dc.map((at) => at * plane.side);
     extend(part("plane"), zero, [image.height, image.width].map((length) => length * plane.side));
   };
 
-  // Where DC is on a canvas and how much it shows, in positions as [rows, columns]; with marks at -1/2, 0 and 1/2
+  // Sets the place of DC and the extent of a canvas, in positions as [rows, columns], and marks at -1/2, 0 and 1/2
   // cycles per pixel.
   const extend = (canvas, zero, size) => {
     canvas.extent = { zero, size };
@@ -106,7 +106,7 @@
     const every = [...page.shares, ...page.curveShares].map(Math.log);
     const [first, span] = [Math.min(...every), Math.max(...every) - Math.min(...every)];
     const x = (share) => (span ? left + ((right - left) * (Math.log(share) - first)) / span : (left + right) / 2);
-    // psi may be negative; a class that a graft takes away from is drawn at 0.
+    // psi may be negative; it is then drawn at 0.
     const y = (rate) => bottom - (bottom - top) * Math.max(rate, 0);
     const points = (shares, rates) =>
       rates.flatMap((rate, i) => (rate === null ? [] : [`${x(shares[i])},${y(rate)}`])).join(" ");
@@ -171,8 +171,8 @@
     part("mask").setAttribute("aria-label", `The map: ${kept} of ${whole} positions kept, DC in the middle.`);
     part("sentence").textContent = found.sentence;
     part("name").textContent = page.names[state.label];
-    const confused = found.confused.map(([name, count]) => `${name} ${count}`).join(", ");
-    part("confused").textContent = confused || "no test image of it";
+    const predictions = found.predictions.map(([name, count]) => `${name} ${count}`).join(", ");
+    part("predictions").textContent = predictions || "no test image of this class";
     const fill = (row, [mask, psi]) => {
       row.append(Object.assign(document.createElement("th"), { scope: "row", textContent: mask }));
       row.append(Object.assign(document.createElement("td"), { textContent: rateOf(psi) }));
@@ -183,8 +183,8 @@
       return row;
     };
     part("at").textContent = percent(found.at);
-    part("of_masks").replaceChildren(...found.of_masks.map((row) => fill(document.createElement("tr"), row)));
-    part("of_masks").closest("div").hidden = !found.of_masks.length;
+    part("masks_psi").replaceChildren(...found.masks_psi.map((row) => fill(document.createElement("tr"), row)));
+    part("masks_psi").closest("div").hidden = !found.masks_psi.length;
     samples(found, share);
   };
 
@@ -200,10 +200,10 @@
     below.hidden = !there;
     if (there) [below.src, below.alt] = [filtered[state.stop], `${many}, filtered to ${percent(share)} of the plane.`];
     const shown = page.shares.filter((_, i) => filtered[i]).map(percent).join(", ");
-    part("absent").textContent = there ? "" : `With so many classes filtered images are kept at ${shown} only.`;
+    part("absent").textContent = there ? "" : `With this many classes the page has filtered images at ${shown} only.`;
   };
 
-  // A frequency under the pointer, or where the arrow keys moved: its values, and a mark on both canvases.
+  // Reads out the frequency under the pointer or the arrow keys, and marks it on both canvases.
   const readOut = (found, { bits, planes }) => {
     const marks = root.querySelectorAll(".cursor");
     marks.forEach((mark) => (mark.hidden = !state.cursor));
@@ -235,7 +235,7 @@
     try {
       const found = await load(state.label);
       const pictures = await decoded(found);
-      if (mine !== turn) return; // another class or share was asked for meanwhile
+      if (mine !== turn) return; // the user chose another class or share meanwhile
       part("trouble").textContent = "";
       part("class").value = state.label;
       part("slider").value = state.stop;

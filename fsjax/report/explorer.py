@@ -1,33 +1,37 @@
-"""Data of the page's script: for each class its planes, its map and its images at several shares."""
+"""The data of the page's script: for each class its planes, its map and its images at several shares.
+
+With many classes each one's data lie in a file beside the page.
+"""
 
 import json
 from collections.abc import Iterator
 from typing import NamedTuple
 
 import jax.numpy as jnp
+import matplotlib
 import numpy as np
 from jaxtyping import Bool, Int, Num
 
-from fsjax.data.dataset import Dataset
 from fsjax.data.normalisation import normalise
 from fsjax.engine.model import Model
+from fsjax.evaluation import verdict
 from fsjax.evaluation.graft_results import Grafts
-from fsjax.evaluation.results import MethodEvaluation, Rates
+from fsjax.evaluation.results import Rates
 from fsjax.evaluation.typed_json import to_json
 from fsjax.fourier import spectrum
-from fsjax.fourier.dfm import DominantFrequencyMaps
 from fsjax.report import pictures
-from fsjax.report.plane import Plane
-from fsjax.search import mask_rule
+from fsjax.report.overview import Subject
+from fsjax.report.section import Plane
+from fsjax.runtime import files
 
-# Most classes whose data are in the page itself; with more, each class has a file beside it, which a page may run.
+# The page itself holds the data of at most this many classes.
 IN_PAGE = 40
-# Most bytes of all classes in the page, of all in files beside it, and of a class.
+# Bytes at most: of all classes in the page, of all in files beside it, and of one class.
 _PAGE, _FILES, _CLASS = 3_000_000, 23_000_000, 400_000
 
 
 class _Detail(NamedTuple):
-    """How much of a class is shown at most."""
+    """How much of a class the page shows at most."""
 
     samples: int
     pixels: int  # of an image's longer side
@@ -40,7 +44,6 @@ _DETAILS = (
     _Detail(4, 160, 256, True),
     _Detail(3, 128, 256, True),
     _Detail(3, 96, 128, True),
-    _Detail(2, 96, 128, True),
     _Detail(1, 96, 128, True),
     _Detail(1, 96, 64, False),
     _Detail(1, 64, 64, False),
@@ -52,99 +55,115 @@ class Stop(NamedTuple):
 
     share: float
     rates: Rates
-    images: Int[np.ndarray, " classes"]  # that the rates are of
-    own: int | None  # index among the maps' shares; None where the mask is cut from the scores
+    images: Int[np.ndarray, " classes"]  # that the rates count
+    is_map: bool  # False where the mask is cut from the scores
 
 
-def stops(
-    maps: DominantFrequencyMaps, evaluated: MethodEvaluation, images: Int[np.ndarray, " classes"], share: float
-) -> list[Stop]:
-    """Return the maps' own shares and those of the grid, ascending, as many as a picture has room for.
+def stops(subject: Subject) -> list[Stop]:
+    """Return the maps' shares and those of the grid, ascending, as many as a picture has room for.
 
-    `images` is the number of test images of each class; `share`, one of the maps' own, is always among the stops.
+    The subject's share is always among them.
     """
-    all_stops = [Stop(own, evaluated.at(own), images, index) for index, own in enumerate(maps.shares)]
+    maps, evaluated = subject.maps, subject.evaluated
+    all_stops = [Stop(share, evaluated.at(share), subject.evaluation.images, True) for share in maps.shares]
     grid = evaluated.grid
     if grid is not None and maps.scores is not None:
-        for further, *rates in zip(grid.shares, grid.tpr, grid.tpr_ci, grid.fpr, strict=True):
-            all_stops.append(Stop(further, Rates(*rates), grid.images, None))
-    all_stops.sort(key=lambda stop: stop.share != share)
+        for share, *rates in zip(grid.shares, grid.tpr, grid.tpr_ci, grid.fpr, strict=True):
+            all_stops.append(Stop(share, Rates(*rates), grid.images, False))
+    all_stops.sort(key=lambda stop: stop.share != subject.share)
     return sorted(all_stops[: pictures.MOST_MASKS], key=lambda stop: stop.share)
 
 
-def classes(
-    maps: DominantFrequencyMaps,
-    stops: list[Stop],
-    planes: list[Plane],
-    classifier: Model,
-    test: Dataset,
-    samples: int,
-) -> Iterator[dict]:
-    """Yield the data of each class as JSON values, in as much detail as the page has room for.
+def script_data(subject: Subject, rows: list[dict], stops: list[Stop], planes: list[Plane]) -> dict:
+    """Return the script's data as JSON values; write each class to data/ where there are more than IN_PAGE.
 
-    The page has a choice of planes, and shows `samples` test images of a class at most, filtered.
+    Args:
+      subject: the subject of the page.
+      rows: those of `overview.rows`.
+      stops: those of the slider.
+      planes: the choice of values on the plane.
     """
-    names = maps.classes
-    room = min(_CLASS, (_PAGE if len(names) <= IN_PAGE else _FILES) // len(names))
+    maps, grafts = subject.maps, subject.grafts
+    height, width = maps.masks.shape[2:]
+    classes = (
+        {
+            **pictured,
+            **{name: row[name] for name in ("sentence", "at", "masks_psi", "predictions")},
+            "curve": _curve(grafts, row["label"]),
+        }
+        for pictured, row in zip(_pictured_classes(subject, stops, planes), rows, strict=True)
+    )
+    in_page = len(rows) <= IN_PAGE
+    if not in_page:
+        for label, data in enumerate(classes):
+            script = f"fsjaxClass({label},{json.dumps(data)});\n"
+            files.write_text(subject.folder / "data" / f"class-{label:05d}.js", script)
+    shares = [stop.share for stop in stops]
+    return {
+        "names": maps.classes,
+        "width": width,
+        "height": height,
+        "dc": [height // 2, width // 2],
+        "shares": shares,
+        "headline": shares.index(subject.share),
+        "curveShares": [] if grafts is None else grafts.curve_shares,
+        "threshold": subject.threshold,
+        "control": verdict.CONTROL,
+        "kept": pictures.KEPT_COLOUR,
+        "planes": [{"name": plane.name, "meaning": plane.meaning, "colours": plane.colours} for plane in planes],
+        "colours": {name: _colour_table(name, pictures.NOTHING) for name in {plane.colours for plane in planes}},
+        "hint": "Point at a frequency, or move with the arrow keys, to read its values.",
+        "classes": list(classes) if in_page else None,
+    }
+
+
+def _pictured_classes(subject: Subject, stops: list[Stop], planes: list[Plane]) -> Iterator[dict]:
+    """Yield the pictures and rates of each class as JSON values, in as much detail as the page has room for."""
+    count, test = len(subject.maps.classes), subject.test
+    room = min(_CLASS, (_PAGE if count <= IN_PAGE else _FILES) // count)
     details = list(_DETAILS)
-    for label in range(len(names)):
-        masks = _masks(maps, stops, label)
-        shown = np.flatnonzero(test.labels == label)[:samples]
-        images = test.images(shown) if len(shown) else None
+    for label in range(count):
+        masks = np.stack([subject.mask_at(label, stop.share) for stop in stops])
+        rows = np.flatnonzero(test.labels == label)[: subject.config.report.samples]
+        images = test.images(rows) if len(rows) else None
         # A detail that was too much for one class is not tried on the next.
-        while len(json.dumps(data := _class(label, masks, stops, planes, classifier, images, details[0]))) > room:
-            if len(details) == 1:
-                break
+        shown = subject.model, label, masks, images, stops, planes
+        while len(json.dumps(data := _class_data(*shown, details[0]))) > room and len(details) > 1:
             details.pop(0)
         yield data
 
 
-def curve(grafts: Grafts | None, label: int) -> dict | None:
-    """Return psi of a class's map at each of `Grafts.curve_shares`, and its interval, as JSON values; None without."""
-    if grafts is None:
-        return None
-    of_map = grafts.curves["map"]
-    psi, psi_ci = (to_json(np.round(values[:, label], 4)) for values in (of_map.psi, of_map.psi_ci))
-    return {"psi": psi, "psi_ci": psi_ci}
-
-
-def _class(
+def _class_data(
+    model: Model,
     label: int,
     masks: Bool[np.ndarray, "stops height width"],
+    images: Num[np.ndarray, "images height width 3"] | None,
     stops: list[Stop],
     planes: list[Plane],
-    classifier: Model,
-    images: Num[np.ndarray, "images height width 3"] | None,
     detail: _Detail,
 ) -> dict:
     return {
         "masks": pictures.mask_bits(masks),
         "planes": [_plane(plane, label, detail.plane) for plane in planes],
         "stops": [_stop(stop, mask, label) for stop, mask in zip(stops, masks, strict=True)],
-        "samples": None if images is None else _samples(images[: detail.samples], masks, stops, classifier, detail),
+        "samples": None if images is None else _samples(images[: detail.samples], masks, stops, model, detail),
     }
 
 
-def _masks(maps: DominantFrequencyMaps, stops: list[Stop], label: int) -> Bool[np.ndarray, "stops height width"]:
-    return np.stack([mask_at(maps, label, stop.share) for stop in stops])
-
-
-def mask_at(maps: DominantFrequencyMaps, label: int, share: float) -> Bool[np.ndarray, "height width"]:
-    """Return the map of a class at one of the maps' own shares, or cut from its scores at another."""
-    if share in maps.shares:
-        return maps.at(share)[label]
-    assert maps.scores is not None, "only scores are cut"
-    return mask_rule(maps)(np.asarray(maps.scores[label]), share)
+def _curve(grafts: Grafts | None, label: int) -> dict | None:
+    """Return psi of a class's map at each of `Grafts.curve_shares`, and its interval, as JSON values."""
+    if grafts is None:
+        return None
+    curve = grafts.curves["map"]
+    return {name: to_json(np.round(getattr(curve, name)[:, label], 4)) for name in ("psi", "psi_ci")}
 
 
 def _plane(plane: Plane, label: int, most: int) -> dict:
     values = np.asarray(plane.values(label), float)
-    height, width = values.shape
-    small = pictures.block_means(values, most)
-    side = -(-max(height, width) // most)
-    image, levels = pictures.plane_levels(small, plane.norm(values))
-    # Where DC is, in blocks from the top left corner.
-    dc = [-(-(length // 2) // side) for length in (height, width)]
+    side = -(-max(values.shape) // most)
+    image, levels = pictures.plane_levels(pictures.block_means(values, most), plane.norm(values))
+    # The place of DC, in blocks from the top left corner.
+    dc = [-(-(length // 2) // side) for length in values.shape]
     return {"image": image, "levels": levels, "side": side, "dc": dc}
 
 
@@ -158,19 +177,25 @@ def _samples(
     images: Num[np.ndarray, "images height width 3"],
     masks: Bool[np.ndarray, "stops height width"],
     stops: list[Stop],
-    classifier: Model,
+    model: Model,
     detail: _Detail,
 ) -> dict:
-    """Return the images, and the same filtered by each of the masks: a strip each, or None where it is not shown."""
-    mean, std = classifier.mean_std
-    shown = [index for index, stop in enumerate(stops) if detail.every_share or stop.own is not None]
+    """Return the images, and the same filtered by each mask: a strip each, or None at a share that is left out."""
+    mean, std = model.mean_std
+    shown = [index for index, stop in enumerate(stops) if detail.every_share or stop.is_map]
     filtered = spectrum.filter_images(normalise(images, mean, std), jnp.asarray(masks[shown]))
     strips: list[str | None] = [None] * len(stops)
-    for index, left in zip(shown, np.asarray(filtered), strict=True):
-        strips[index] = pictures.image_strip(left * std + mean, detail.pixels)
+    for index, pixels in zip(shown, np.asarray(filtered), strict=True):
+        strips[index] = pictures.image_strip(pixels * std + mean, detail.pixels)
     return {
         "count": len(images),
         "originals": pictures.image_strip(images / 255.0, detail.pixels),
         "filtered": strips,
         "pixels": max(images.shape[1:3]),
     }
+
+
+def _colour_table(name: str, levels: int) -> str:
+    """Return the colours of a matplotlib colour map, first to last, as six hexadecimal digits each."""
+    colours = matplotlib.colormaps[name](np.linspace(0, 1, levels), bytes=True)[:, :3]
+    return colours.tobytes().hex()

@@ -1,8 +1,8 @@
 """Figures of maps, scores and filtered images.
 
 Every function returns a matplotlib Figure, without pyplot state, in the style of fsjax.report.style. `width` is in
-inches, style.SINGLE for one column of a paper and style.DOUBLE for two. Panels share the width; a row has fewer of them
-where they would be too small, and a figure of few panels may be narrower. Text has one size at any width.
+inches: style.SINGLE for one column of a paper, style.DOUBLE for two. Panels share the width; a row has at most five.
+Text has one size at any width.
 
 Examples:
   >>> from fsjax.report import figures
@@ -34,30 +34,26 @@ from matplotlib.figure import Figure
 from matplotlib.patches import Patch
 
 from fsjax.report import style
-from fsjax.report.axes import colour_bar, draw_mask, draw_plane, frequency_axes
-from fsjax.report.plane import symmetric_log
-from fsjax.report.style import DOUBLE, SMALL
+from fsjax.report.section import symmetric_log
+from fsjax.report.style import DOUBLE, SMALL, colour_bar, draw_mask, draw_plane, frequency_axes
 
-# Most classes that a figure draws; tables have all.
+# Figures draw at most this many classes; tables list all.
 MOST_CLASSES = 40
-# Most classes whose overlaps are written into the cells.
+# An overlap matrix of at most this many classes has its numbers in the cells.
 _MOST_NUMBERED = 12
-# Smallest and largest width of a panel, in inches.
-PANEL = (0.92, 1.7)
+# Panels in a row at most, and the smallest and largest width of a panel in inches.
+COLUMNS, PANEL = 5, (0.92, 1.7)
+_BESIDE_BAR = (1.15, 0.65)
 _UNDEFINED = "#d0d0d0"
 _ERROR: dict[str, Any] = {"cmap": style.SEQUENTIAL, "vmin": 0, "vmax": 1}
 
 
 @style.paper
 def map_grid(
-    masks: Bool[np.ndarray, "classes height width"],
-    names: tuple[str, ...],
-    share: float,
-    columns: int = 5,
-    width: int | float = DOUBLE,
+    masks: Bool[np.ndarray, "classes height width"], names: tuple[str, ...], share: float, width: int | float = DOUBLE
 ) -> Figure:
     """Draw the mask of each class: kept frequencies dark, DC in the middle, axes in cycles per pixel."""
-    figure, axes, room = style.panels(len(masks), width, columns, PANEL)
+    figure, axes, room = style.panels(len(masks), width, COLUMNS, PANEL)
     for axis, mask, name in zip(axes, masks, names, strict=False):
         draw_mask(axis, mask)
         axis.set_title(style.fitted(name, room, end=f" ({mask.sum()})"))
@@ -68,17 +64,13 @@ def map_grid(
 
 @style.paper
 def score_grid(
-    scores: Float[np.ndarray, "classes height width"],
-    names: tuple[str, ...],
-    title: str,
-    columns: int = 5,
-    width: int | float = DOUBLE,
+    scores: Float[np.ndarray, "classes height width"], names: tuple[str, ...], title: str, width: int | float = DOUBLE
 ) -> Figure:
     """Draw the score of every frequency, each class on its own scale; blank where it is NaN.
 
     Scores span orders of magnitude and may be negative, so colours are linear near 0 and logarithmic beyond.
     """
-    figure, axes, room = style.panels(len(scores), width, columns, PANEL, margins=(1.15, 0.65))
+    figure, axes, room = style.panels(len(scores), width, COLUMNS, PANEL, margins=_BESIDE_BAR)
     for axis, plane, name in zip(axes, scores, names, strict=False):
         norm = symmetric_log(plane)
         draw_plane(axis, plane, cmap=style.DIVERGING, norm=norm)
@@ -98,20 +90,13 @@ def planted_grid(
     titles: list[str],
     width: int | float = DOUBLE,
 ) -> Figure:
-    """Draw planted orbits (open circles) over those that were found (dark squares)."""
+    """Draw planted orbits (open circles) over the orbits that a search found (dark squares)."""
     figure, axes, room = style.panels(len(found), width, 4, (1.1, 2.1), margins=(0.45, 0.45))
     for axis, mask, truth, title in zip(axes, found, planted, titles, strict=False):
         draw_mask(axis, mask)
-        rows, columns = np.nonzero(truth)
-        height, breadth = mask.shape
-        axis.scatter(
-            (columns - breadth // 2) / breadth,
-            (rows - height // 2) / height,
-            s=20 * room,
-            facecolors="none",
-            edgecolors=style.VERMILION,
-            linewidths=0.9,
-        )
+        (rows, columns), (height, breadth) = np.nonzero(truth), mask.shape
+        places = (columns - breadth // 2) / breadth, (rows - height // 2) / height
+        axis.scatter(*places, s=20 * room, facecolors="none", edgecolors=style.VERMILION, linewidths=0.9)
         style.title(axis, title, room)
     frequency_axes(figure)
     return figure
@@ -123,13 +108,12 @@ def difference_grid(
     right: Bool[np.ndarray, "classes height width"],
     titles: list[str],
     names: tuple[str, str] = ("left", "right"),
-    columns: int = 5,
     width: int | float = DOUBLE,
 ) -> Figure:
-    """Draw where two masks of each class differ: frequencies of both in black, those of one side in its colour."""
+    """Draw where two masks of each class differ: shared frequencies in black, others in their side's colour."""
     only = [f"{name} only" for name in names]
     colours = {"neither": "#ffffff", only[0]: style.VERMILION, only[1]: style.SKY, "both": style.BLACK}
-    figure, axes, room = style.panels(len(left), width, columns, PANEL)
+    figure, axes, room = style.panels(len(left), width, COLUMNS, PANEL)
     for axis, ours, theirs, title in zip(axes, left, right, titles, strict=False):
         sides = ours + 2 * theirs.astype(int)
         draw_plane(axis, sides, cmap=ListedColormap(list(colours.values())), vmin=-0.5, vmax=3.5)
@@ -142,14 +126,10 @@ def difference_grid(
 
 @style.paper
 def adcs_grid(
-    adcs: Int[np.ndarray, "classes height width"],
-    names: tuple[str, ...],
-    largest: int,
-    columns: int = 5,
-    width: int | float = DOUBLE,
+    adcs: Int[np.ndarray, "classes height width"], names: tuple[str, ...], largest: int, width: int | float = DOUBLE
 ) -> Figure:
     """Draw the ADCS of each class, all on one scale: from minus to plus the largest possible value."""
-    figure, axes, room = style.panels(len(adcs), width, columns, PANEL, margins=(1.15, 0.65))
+    figure, axes, room = style.panels(len(adcs), width, COLUMNS, PANEL, margins=_BESIDE_BAR)
     largest = max(largest, 1)
     for axis, plane, name in zip(axes, adcs, names, strict=False):
         draw_plane(axis, plane, cmap=style.DIVERGING, vmin=-largest, vmax=largest)
@@ -164,7 +144,7 @@ def adcs_grid(
 @style.paper
 def heat_map(error: Float[np.ndarray, "height width"], title: str, width: int | float = style.SINGLE) -> Figure:
     """Draw the error rate under the wave of each frequency."""
-    figure, axes, _ = style.panels(1, width, 1, (1.0, 2.6), margins=(1.15, 0.65))
+    figure, axes, _ = style.panels(1, width, 1, (1.0, 2.6), margins=_BESIDE_BAR)
     draw_plane(axes[0], error, **_ERROR)
     colour_bar(figure, axes[0].images[0], axes, "error rate", [0, 0.5, 1])
     style.heading(figure, title)
@@ -177,11 +157,10 @@ def heat_map_grid(
     error: Float[np.ndarray, "classes height width"],
     masks: Bool[np.ndarray, "classes height width"],
     names: tuple[str, ...],
-    columns: int = 5,
     width: int | float = DOUBLE,
 ) -> Figure:
     """Draw the error rate of each class under the wave of each frequency, and below it the map of the class."""
-    columns = max(1, min(columns, len(names), int((width - 0.9) / PANEL[0])))
+    columns = max(1, min(COLUMNS, len(names), int((width - 0.9) / PANEL[0])))
     blocks = -(-len(names) // columns)
     figure, axes, room = style.panels(2 * columns * blocks, width, columns, PANEL, margins=(0.9, 0.65))
     for index, name in enumerate(names):
@@ -206,7 +185,7 @@ def samples(
     name: str,
     width: int | float = DOUBLE,
 ) -> Figure:
-    """Draw images of one class above the same filtered by its map, both in [0, 1]; filtered ones are stretched."""
+    """Draw images of one class in [0, 1], and below them the same filtered by its map, with stretched contrast."""
     count = len(originals)
     pitch = min((width - 0.3) / count, 1.05)
     figure = style.empty(pitch * count + 0.3, 2 * pitch + 0.35)
@@ -235,9 +214,9 @@ def rates(
     width: int | float = DOUBLE,
 ) -> Figure:
     """Draw TPR (line) and FPR (dashes) of each class over the share of the plane that its map keeps."""
-    figure, axes, room = style.panels(len(names), width, 5, PANEL, ratio=0.85, sharey=True)
+    figure, axes, room = style.panels(len(names), width, COLUMNS, PANEL, ratio=0.85, sharey=True)
     tpr, fpr = np.array(tpr, float), np.array(fpr, float)
-    labels, marker = _sparse(shares, room), "os" if len(shares) <= 10 else ("", "")
+    labels, marker = _sparse_labels(shares, room), "os" if len(shares) <= 10 else ("", "")
     for index, (axis, name) in enumerate(zip(axes, names, strict=False)):
         axis.plot(shares, tpr[:, index], "-", marker=marker[0], color=style.BLUE, ms=2.5, label="TPR")
         axis.plot(shares, fpr[:, index], "--", marker=marker[1], color=style.VERMILION, ms=2.5, label="FPR")
@@ -269,7 +248,7 @@ def overlap_matrix(
         value = iou[row, column]
         text, dark = ("–", False) if np.isnan(value) else (f"{value:.2f}".lstrip("0") or "0", value < 0.5)
         axis.text(column, row, text, ha="center", va="center", fontsize=6, color="white" if dark else "black")
-    # As many names as there is room for, evenly spaced.
+    # Evenly spaced names, as many as there is room for.
     step = max(1, math.ceil(count * (SMALL + 1) / (72 * side)))
     places = range(0, count, step)
     shown = [style.fitted(names[place], 0.8, SMALL) for place in places]
@@ -281,11 +260,11 @@ def overlap_matrix(
     return figure
 
 
-def _sparse(shares: list[float], inches: float) -> dict[float, str]:
-    """Return labels of shares on a logarithmic axis, without those that would overlap the one before."""
-    inches_of = 0.8 * inches / max(np.log(max(shares) / min(shares)), 1e-9)
+def _sparse_labels(shares: list[float], inches: float) -> dict[float, str]:
+    """Return labels of shares on a logarithmic axis, without labels that would overlap the one before."""
+    scale = 0.8 * inches / max(np.log(max(shares) / min(shares)), 1e-9)
     labels, before = {}, 0.0
     for share in sorted(shares):
-        if not before or np.log(share / before) * inches_of >= 0.26:
+        if not before or np.log(share / before) * scale >= 0.26:
             labels[share], before = f"{100 * share:g}%", share
     return labels

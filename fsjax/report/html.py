@@ -1,8 +1,8 @@
-"""Templates in which every value is escaped, and figures that are embedded in the page."""
+"""Pages: templates that escape every value, the frame of pages over several runs, and figures in a page."""
 
 import io
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import jinja2
 import numpy as np
@@ -11,12 +11,31 @@ from matplotlib.figure import Figure
 from PIL import Image
 
 from fsjax.evaluation import statistics
-from fsjax.report import pictures, shares, style
+from fsjax.report import answer, pictures, style
 from fsjax.runtime import files
 from fsjax.runtime.storage import Path
 
 # Dots per inch, as journals ask for. A page shows every second one: a figure of two columns is then as wide as it.
 _PRINT_DPI, _PAGE_STEP = 300, 2
+
+
+def page_folder(directory: Path, method: str) -> Path:
+    """Return the folder of a search method's page in a workdir, with its figures and data."""
+    return directory / "report" / method
+
+
+def write_page(directory: Path, name: str, figures: Mapping[str, Figure] | None = None, **values: object) -> None:
+    """Write report/<name>.html in a workdir, from the template of that name.
+
+    The template gets `title`, the workdir's name, and `figures`: file name -> embedded picture. Figures also go to
+    report/figures, for print.
+    """
+    folder = directory / "report"
+    embedded = {
+        file: embed_figure(figure, folder / "figures" / f"{file}.png") for file, figure in (figures or {}).items()
+    }
+    page = template(f"{name}.html").render(title=directory.name, figures=embedded, **values)
+    files.write_text(folder / f"{name}.html", page)
 
 
 def template(name: str) -> jinja2.Template:
@@ -30,12 +49,12 @@ def template(name: str) -> jinja2.Template:
         loader=jinja2.PackageLoader("fsjax", "report"), autoescape=True, undefined=jinja2.StrictUndefined
     )
     environment.filters |= {
-        "rate": lambda value: shares.MISSING if _is_missing(value) else f"{value:.3f}",
-        "short": lambda value: shares.MISSING if _is_missing(value) else f"{value:.2f}",
-        "interval": lambda limits: "" if _are_missing(limits) else statistics.limits_text(limits),
-        "short_interval": lambda limits: "" if _are_missing(limits) else "[{:.2f}, {:.2f}]".format(*limits),
-        "share": shares.share_text,
-        "share_limits": shares.limits_text,
+        "rate": lambda value: answer.MISSING if _is_missing(value) else f"{value:.3f}",
+        "short": lambda value: answer.MISSING if _is_missing(value) else f"{value:.2f}",
+        "interval": lambda limits: "" if _any_missing(limits) else statistics.limits_text(limits),
+        "short_interval": lambda limits: "" if _any_missing(limits) else "[{:.2f}, {:.2f}]".format(*limits),
+        "share": answer.share_text,
+        "share_limits": answer.share_limits_text,
         "percent": lambda share: f"{100 * float(share):g} %",
         "sortable": lambda value: "" if _is_missing(value) else value,
     }
@@ -66,7 +85,7 @@ def _saved(figure: Figure, kind: str) -> bytes:
     return file.getvalue()
 
 
-def _are_missing(limits: Sequence[float | None] | Float[np.ndarray, " n"]) -> bool:
+def _any_missing(limits: Sequence[float | None] | Float[np.ndarray, " n"]) -> bool:
     return not len(limits) or any(map(_is_missing, limits))
 
 

@@ -1,19 +1,26 @@
-"""What the page says about all classes: a row per class, the cards, and how their maps overlap."""
+"""The overview of a page: its subject, a row and a card for each class, and how the classes' maps overlap."""
+
+import dataclasses
 
 import numpy as np
 from jaxtyping import Bool, Float, Int
+from ml_collections import ConfigDict
 
+from fsjax.data.dataset import Dataset
+from fsjax.engine.model import Model
 from fsjax.evaluation.graft_results import Grafts
-from fsjax.evaluation.results import Evaluation
+from fsjax.evaluation.results import Evaluation, MethodEvaluation
+from fsjax.fourier import dfm
 from fsjax.fourier.dfm import DominantFrequencyMaps
 from fsjax.fourier.overlap import iou
-from fsjax.report import pictures
-from fsjax.report.class_rows import class_rows
-from fsjax.report.explorer import mask_at
-from fsjax.report.kinds import LOOKS
+from fsjax.report import html, pictures
+from fsjax.report.answer import class_rows
+from fsjax.report.verdict_figures import LOOKS
+from fsjax.runtime.storage import Path
+from fsjax.search import mask_rule
 
-# Predicted classes that are named.
-_MOST_CONFUSED = 6
+# A row names at most this many predicted classes.
+_MOST_PREDICTIONS = 6
 # Columns of the table of evidence: heading, and the name in a row's `evidence`.
 EVIDENCE = (
     ("low-pass", "low_pass_psi"),
@@ -33,7 +40,7 @@ EVIDENCE = (
     ("zeroed", "zeroed"),
     ("energy ratio", "energy_ratio"),
 )
-# Masks whose psi is shown beside each other, and the field of GraftRates of each.
+# Masks whose psi the page compares, and the field of GraftRates for each.
 _MASKS = (
     ("its map", "psi"),
     ("low-pass", "low_pass_psi"),
@@ -43,24 +50,80 @@ _MASKS = (
 )
 
 
-def rows(
-    maps: DominantFrequencyMaps, evaluation: Evaluation, share: float, threshold: float, stability: dict
-) -> list[dict]:
-    """Return the rows of `class_rows`, at a share, with what else the page says about a class.
+@dataclasses.dataclass(frozen=True, eq=False)
+class Subject:
+    """The subject of a page.
 
-    `at` is the share that its verdict is about, or the given one. `evidence` holds the fields of GraftRates, with q0,
-    the number of pairs, and the smallest share of low-pass; it is empty without grafts. For `stability` see
-    search.bootstrap.stability_at_share.
+    Attributes:
+      config: the run's config.
+      directory: the workdir.
+      model: the classifier.
+      maps: those of config.search.method.
+      test: images that the page shows filtered.
+      evaluation: the workdir's evaluation.json.
     """
-    evaluated, unfiltered = evaluation.methods[maps.method], evaluation.unfiltered
-    mean, low, high = (stability.get(name, [None] * len(maps.classes)) for name in ("mean", "low", "high"))
-    found = []
-    for label, row in enumerate(class_rows(maps.classes, evaluated.at(share), evaluated.grafts)):
-        over = bool(row["tpr"] > threshold)
-        evidence = {} if evaluated.grafts is None else _evidence(evaluated.grafts, label)
+
+    config: ConfigDict
+    directory: Path
+    model: Model
+    maps: DominantFrequencyMaps
+    test: Dataset
+    evaluation: Evaluation
+
+    @property
+    def evaluated(self) -> MethodEvaluation:
+        """The results of the maps' method."""
+        return self.evaluation.methods[self.maps.method]
+
+    @property
+    def grafts(self) -> Grafts | None:
+        """The grafts of the maps; None without pairs."""
+        return self.evaluated.grafts
+
+    @property
+    def share(self) -> float:
+        """The map share that the page begins with."""
+        return self.maps.nearest(self.config.report.share)
+
+    @property
+    def threshold(self) -> float:
+        """The published criterion: a class whose TPR is above this is a shortcut."""
+        return self.config.evaluate.threshold
+
+    @property
+    def folder(self) -> Path:
+        """The folder of the page."""
+        return html.page_folder(self.directory, self.maps.method)
+
+    @property
+    def maps_file(self) -> Path:
+        """The file of the maps."""
+        return dfm.file_in(self.directory, self.maps.method)
+
+    def mask_at(self, label: int, share: float) -> Bool[np.ndarray, "height width"]:
+        """Return a class's map at one of the maps' shares, or a mask cut from its scores at another share."""
+        if share in self.maps.shares:
+            return self.maps.at(share)[label]
+        assert self.maps.scores is not None, "only maps with scores are judged at other shares"
+        return mask_rule(self.maps)(np.asarray(self.maps.scores[label]), share)
+
+
+def rows(subject: Subject, stability: dict) -> list[dict]:
+    """Return the rows of `class_rows` at the subject's share, with what else the page shows of a class.
+
+    `at` is the share that the verdict rests on, or the subject's. `evidence` holds the fields of GraftRates, q0 as
+    `base`, the number of pairs, and the smallest share of low-pass; it is empty without grafts. `stability` is the
+    result of search.bootstrap.stability_at_share.
+    """
+    names, unfiltered, grafts = subject.maps.classes, subject.evaluation.unfiltered, subject.grafts
+    mean, low, high = (stability.get(name, [None] * len(names)) for name in ("mean", "low", "high"))
+    all_rows = []
+    for label, row in enumerate(class_rows(names, subject.evaluated.at(subject.share), grafts)):
+        over = bool(row["tpr"] > subject.threshold)
+        evidence = {} if grafts is None else _evidence(grafts, label)
         more = {
             "label": label,
-            "at": share if row["share"] is None else row["share"],
+            "at": subject.share if row["share"] is None else row["share"],
             "look": LOOKS[row["kind"]],
             "over": over,
             "marked": over if row["shortcut"] is None else row["shortcut"],
@@ -69,11 +132,11 @@ def rows(
             "stability": mean[label],
             "stability_ci": [low[label], high[label]],
             "evidence": evidence,
-            "of_masks": [(mask, evidence[name]) for mask, name in _MASKS if np.isfinite(evidence.get(name, np.nan))],
-            "confused": _most_confused(unfiltered.confusion[label], maps.classes),
+            "masks_psi": [(mask, evidence[name]) for mask, name in _MASKS if np.isfinite(evidence.get(name, np.nan))],
+            "predictions": _predictions(unfiltered.confusion[label], names),
         }
-        found.append(row | more)
-    return found
+        all_rows.append(row | more)
+    return all_rows
 
 
 def _evidence(grafts: Grafts, label: int) -> dict:
@@ -84,10 +147,16 @@ def _evidence(grafts: Grafts, label: int) -> dict:
     }
 
 
-def cards(rows: list[dict], maps: DominantFrequencyMaps, most: int) -> list[dict]:
+def _predictions(counts: Int[np.ndarray, " classes"], names: tuple[str, ...]) -> list[tuple[str, int]]:
+    """Return the most frequent predictions for images of a class, with the number of images."""
+    order = np.argsort(-counts, kind="stable")[:_MOST_PREDICTIONS]
+    return [(names[label], int(counts[label])) for label in order if counts[label]]
+
+
+def cards(rows: list[dict], subject: Subject, most: int) -> list[dict]:
     """Return the rows of the first screen, with each class's map as a picture: all, or the first marked ones."""
     chosen = rows if len(rows) <= most else [row for row in rows if row["marked"]][:most]
-    return [row | {"map": pictures.mask_picture(mask_at(maps, row["label"], row["at"]))} for row in chosen]
+    return [row | {"map": pictures.mask_picture(subject.mask_at(row["label"], row["at"]))} for row in chosen]
 
 
 def overlaps(masks: Bool[np.ndarray, "classes height width"]) -> Float[np.ndarray, "classes classes"]:
@@ -96,14 +165,8 @@ def overlaps(masks: Bool[np.ndarray, "classes height width"]) -> Float[np.ndarra
 
 
 def overlap_sentence(ious: Float[np.ndarray, "classes classes"], names: tuple[str, ...]) -> str:
-    """Name the two classes whose maps overlap most; there have to be two classes, and a pair with a value."""
+    """Name the two classes whose maps overlap most; at least one pair must have a value."""
     pairs = np.where(np.eye(len(ious), dtype=bool), np.nan, ious)
     left, right = np.unravel_index(np.nanargmax(pairs), pairs.shape)
     mean = f"{np.nanmean(pairs):.3f}"
     return f"Most alike are {names[left]} and {names[right]} (IoU {pairs[left, right]:.3f}); the mean is {mean}."
-
-
-def _most_confused(counts: Int[np.ndarray, " classes"], names: tuple[str, ...]) -> list[tuple[str, int]]:
-    """Return the classes that images of a class are predicted as most often, with the number of images."""
-    order = np.argsort(-counts, kind="stable")[:_MOST_CONFUSED]
-    return [(names[label], int(counts[label])) for label in order if counts[label]]

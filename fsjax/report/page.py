@@ -1,7 +1,8 @@
-"""The stage report: reads a workdir's results, draws the figures, and writes one self-contained page."""
+"""The stage report: read a workdir's results, draw the figures, and write a self-contained page."""
 
 import json
 import shlex
+from collections import Counter
 
 import numpy as np
 from jaxtyping import Float
@@ -13,36 +14,32 @@ from fsjax.engine.model import Model
 from fsjax.evaluation import evaluation_file, verdict
 from fsjax.evaluation.graft_results import Grafts
 from fsjax.evaluation.results import Evaluation
-from fsjax.fourier.dfm import DominantFrequencyMaps, read_provenance
+from fsjax.fourier.dfm import WHOLE_PATCHES, DominantFrequencyMaps, read_provenance
 from fsjax.report import (
-    attribution_gallery,
+    answer,
     explorer,
     figures,
-    graft_gallery,
-    headline,
+    galleries,
     html,
-    index,
+    indexes,
     overview,
     pictures,
     run_figures,
-    script_data,
+    sections,
     style,
 )
-from fsjax.report.class_rows import NO_VERDICT
-from fsjax.report.plane import Plane, symmetric_log
-from fsjax.report.search_notes import search_notes
-from fsjax.report.sections import sections
-from fsjax.report.shown import Shown
+from fsjax.report.overview import Subject
+from fsjax.report.section import Plane, symmetric_log
 from fsjax.runtime import files, storage
 from fsjax.runtime.errors import InputError
 from fsjax.runtime.progress import clock
 from fsjax.runtime.storage import Path
-from fsjax.search import SEARCHES, bootstrap, method_for_maps
+from fsjax.search import SEARCHES, bootstrap, method_for_maps, patch_maps
 from fsjax.search.precision_check import range_in_words
 
-# A model whose TPR falls by less than this without the planted frequencies does not use them.
+# A model uses planted frequencies where its TPR falls by at least this without them.
 USES_PLANTED = 0.1
-# Figures in the page; the others are beside it for papers, since the page's script shows more.
+# The page embeds these figures; the others lie beside it for papers, since the page's script shows more.
 _EMBEDDED = ("psi", "published_and_verdict", "radial_profiles", "average_tpr", "overlap", "planted")
 
 
@@ -57,99 +54,95 @@ def check(config: ConfigDict) -> None:
         raise InputError(f"report.attributions: got {config.report.attributions}; expected 0 or more")
 
 
-def write(config: ConfigDict, directory: Path, classifier: Model, maps: DominantFrequencyMaps, test: Dataset) -> None:
-    """Write report/<method>/index.html, figures/*.{png,pdf} beside it and, for many classes, data/*.js; and the index.
+def write(config: ConfigDict, directory: Path, model: Model, maps: DominantFrequencyMaps, test: Dataset) -> None:
+    """Write report/<method>/index.html with figures/*.{png,pdf}, for many classes data/*.js, and the index of methods.
 
-    The workdir is evaluated, and the maps are those of config.search.method; test images are shown filtered.
+    The workdir is evaluated, and the maps are those of config.search.method. The page shows test images filtered.
     """
     evaluation = evaluation_file.read_method(directory / "evaluation.json", maps.method)
-    shown = Shown(config, directory, classifier, maps, test, evaluation)
-    share, threshold, grafts = shown.share, shown.threshold, shown.grafts
-    stability = read_provenance(shown.maps_file, lambda: bootstrap.stability_at_share(maps, share))
-    rows = overview.rows(maps, evaluation, share, threshold, stability)
-    cards = overview.cards(rows, maps, explorer.IN_PAGE)
-    gallery = [] if grafts is None else graft_gallery.gallery(config, maps, grafts, classifier, test, cards)
+    subject = Subject(config, directory, model, maps, test, evaluation)
+    share, threshold, grafts = subject.share, subject.threshold, subject.grafts
+    stability = read_provenance(subject.maps_file, lambda: bootstrap.stability_at_share(maps, share))
+    rows = overview.rows(subject, stability)
+    cards = overview.cards(rows, subject, explorer.IN_PAGE)
     overlaps = overview.overlaps(maps.at(share)[: figures.MOST_CLASSES])
-    images = _write_figures(shown, overlaps)
-    further = sections(directory, maps, share)
+    images = _write_figures(subject, overlaps)
+    further = sections.sections(directory, maps, share)
     labels = [row["label"] for row in cards or rows]
-    decided = attribution_gallery.section(config, classifier, test, labels, shown.folder)
-    stops = explorer.stops(maps, shown.evaluated, evaluation.images, share)
+    attributed = galleries.attribution_section(config, model, test, labels, subject.folder)
+    stops = explorer.stops(subject)
     planes = [*_scores(maps), *(plane for section in further for plane in section.planes)]
-    data = script_data.write(shown, rows, stops, planes)
+    data = explorer.script_data(subject, rows, stops, planes)
     page = html.template("page.html").render(
-        **_of_run(shown),
-        **_of_maps(shown),
+        **_run_values(subject),
+        **_map_values(subject),
         rows=rows,
         cards=cards,
-        headline_sentence=headline.headline(rows, grafts, share, threshold),
-        others=headline.others(rows),
-        gallery=gallery,
+        headline_sentence=answer.headline(rows, grafts, share, threshold),
+        others=answer.others(rows),
+        gallery=[] if grafts is None else galleries.graft_gallery(subject, grafts, cards),
         stability=stability,
         overlap_sentence=overview.overlap_sentence(overlaps, maps.classes) if "overlap" in images else "",
         images=images,
         drawn_note=f" The first {figures.MOST_CLASSES} classes." if len(rows) > figures.MOST_CLASSES else "",
-        sections=[*filter(None, [decided]), *further],
+        sections=[*filter(None, [attributed]), *further],
         stops=stops,
         headline_stop=data["headline"],
         planes=planes,
         data=data,
         blank=pictures.mask_picture(np.zeros((1, 1), bool)),
     )
-    files.write_text(shown.folder / "index.html", page)
+    files.write_text(subject.folder / "index.html", page)
     if data["classes"] is not None:
-        # Of an earlier page of more classes.
-        storage.remove(shown.folder / "data")
-    index.write(config, directory)
+        # An earlier page may have had more classes.
+        storage.remove(subject.folder / "data")
+    indexes.write_methods(config, directory)
 
 
-def _write_figures(shown: Shown, overlaps: Float[np.ndarray, "drawn drawn"]) -> dict[str, str]:
-    """Write the figures beside the page, and return the pictures, by name, of those that stand in it."""
+def _write_figures(subject: Subject, overlaps: Float[np.ndarray, "drawn drawn"]) -> dict[str, str]:
+    """Write the figures beside the page, and return the pictures that the page embeds, by name."""
     embedded = {}
-    for name, figure in run_figures.draw(shown, overlaps):
-        file = shown.folder / "figures" / f"{name}.png"
+    for name, figure in run_figures.draw(subject, overlaps):
+        file = subject.folder / "figures" / f"{name}.png"
         if name in _EMBEDDED:
             embedded[name] = html.embed_figure(figure, file)
         else:
             html.write_figure(figure, file)
-        for suffix in ("png", "pdf"):
-            # Of an fsjax whose methods had one page, where figures of another method may lie.
-            (shown.directory / "report" / "figures" / f"{name}.{suffix}").unlink(missing_ok=True)
     return embedded
 
 
-def _of_run(shown: Shown) -> dict:
-    """Return what the page says of the run as a whole, by the template's names."""
-    config = shown.config
+def _run_values(subject: Subject) -> dict:
+    """Return the template's values about the run as a whole."""
+    config = subject.config
     return {
-        "title": shown.directory.name,
+        "title": subject.directory.name,
         "config": config,
         "set_name": set_name(config.data),
-        "command": command_of(shown.directory),
+        "command": shell_command(subject.directory),
         "config_json": json.dumps(config.to_dict(), indent=1),
-        "stages": _stages(shown.directory, config.search.method),
+        "stages": _stages(subject.directory, config.search.method),
     }
 
 
-def _of_maps(shown: Shown) -> dict:
-    """Return what the page says of the maps and of what was measured of them, by the template's names."""
-    maps, evaluated, share = shown.maps, shown.evaluated, shown.share
+def _map_values(subject: Subject) -> dict:
+    """Return the template's values about the maps and what was measured of them."""
+    maps, evaluated, share = subject.maps, subject.evaluated, subject.share
     return {
-        "evaluation": shown.evaluation,
+        "evaluation": subject.evaluation,
         "maps": maps,
         "share": share,
-        "share_rates": [(own, evaluated.at(own), _psi(shown.grafts, own)) for own in maps.shares],
+        "share_rates": [(each, evaluated.at(each), _psi(subject.grafts, each)) for each in maps.shares],
         "kept_differs": evaluated.at(share).kept_differs,
-        "threshold": shown.threshold,
-        "grafts": shown.grafts,
+        "threshold": subject.threshold,
+        "grafts": subject.grafts,
         "evidence": overview.EVIDENCE,
         "rule": verdict.rule(),
         "control": verdict.CONTROL,
-        "no_verdict": NO_VERDICT,
-        "planted": _planted(shown.evaluation, maps.method),
+        "no_verdict": answer.NO_VERDICT,
+        "planted": _planted(subject.evaluation, maps.method),
         "agreement": _agreement(maps),
-        "notes": read_provenance(shown.maps_file, lambda: search_notes(maps, share)),
-        "patch": shown.config.search.patch if maps.method in SEARCHES and SEARCHES[maps.method].patches else None,
+        "notes": read_provenance(subject.maps_file, lambda: search_notes(maps, share)),
+        "patch": subject.config.search.patch if maps.method in SEARCHES and SEARCHES[maps.method].patches else None,
     }
 
 
@@ -184,9 +177,39 @@ def _planted(evaluation: Evaluation, method: str) -> list[dict]:
 
 
 def _agreement(maps: DominantFrequencyMaps) -> dict:
-    """Return, in words, how far a search in lower precision agrees with 'highest'; empty for one in 'highest'."""
+    """Return, in words, how far a search in lower precision agrees with 'highest'; {} for a search in 'highest'."""
     agreement = maps.provenance.get("agreement") or {}
     return agreement and agreement | {name: range_in_words(agreement[name]) for name in ("spearman", "top_iou")}
+
+
+def search_notes(maps: DominantFrequencyMaps, share: float) -> list[str]:
+    """Return sentences on what a search recorded in the provenance of its maps, some about one share."""
+    provenance, notes = maps.provenance, []
+    if "imported" in provenance:
+        origin = provenance["imported"]
+        notes.append(
+            f"These maps were imported from {origin['path']} "
+            f"(SHA-256 {origin['sha256'][:12]}…), made by {origin['method']}."
+        )
+    if method_for_maps(maps).whole_patches:
+        patch = provenance.get(WHOLE_PATCHES, provenance.get("fields", {}).get("search.patch", 1))
+        notes += patch_maps.few(maps.shares, maps.masks.shape[2:], patch)
+    if "chosen" in provenance:
+        index = maps.shares.index(share)
+        chosen = Counter(choices[index] for choices in provenance["chosen"])
+        learned = chosen.pop("learned", 0)
+        others = ", ".join(f"{name} ({count})" for name, count in chosen.most_common()) or "none"
+        notes.append(
+            f"At {100 * share:g} % the learned mask was the best candidate for {learned} of {len(maps.classes)} "
+            f"classes; masks chosen in its place: {others}."
+        )
+    if "stages" in provenance:
+        stages = ", ".join(f"{stage['candidates']} of patch {stage['patch']}" for stage in provenance["stages"])
+        notes.append(f"Candidates of each stage: {stages}.")
+    if "positions_kept" in provenance:
+        positions = provenance["positions_kept"]
+        notes.append(f"Greedy removal kept {min(positions)} to {max(positions)} positions a class.")
+    return notes
 
 
 def _stages(directory: Path, method: str) -> list[dict]:
@@ -203,7 +226,7 @@ def _stages(directory: Path, method: str) -> list[dict]:
     return records
 
 
-def command_of(directory: Path) -> str:
+def shell_command(directory: Path) -> str:
     """Return the command that made the workdir, for a shell."""
     file = directory / "command.json"
     words = files.read_json(file) if file.exists() else []

@@ -1,20 +1,25 @@
-"""Masks, planes and images as pictures that are embedded in a page, whose script reads numbers back from them."""
+"""Masks, planes and images as pictures in a page, whose script reads numbers back from them."""
 
 import base64
+import dataclasses
 import io
 from typing import Any
 
 import numpy as np
-from jaxtyping import Bool, Float, UInt8
+from jaxtyping import Array, Bool, Float, PyTree, UInt8
 from matplotlib.colors import Normalize
 from PIL import Image
 
-# Bits of a pixel with three bytes.
+from fsjax.data.dataset import ArrayDataset, Dataset
+from fsjax.engine.model import Model
+from fsjax.runtime.errors import InputError
+
+# A pixel of three bytes has this many bits.
 MOST_MASKS = 24
-# Grey level that stands for no value; those below are levels of a value.
+# This grey level stands for no value; lower levels stand for values.
 NOTHING = 255
 KEPT_COLOUR = (11, 60, 111)
-# Longest side of images that are stored without loss.
+# Images with longer sides are stored with loss.
 _LOSSLESS = 64
 
 
@@ -36,7 +41,7 @@ def mask_picture(mask: Bool[np.ndarray, "height width"]) -> str:
 
 
 def plane_levels(plane: Float[np.ndarray, "height width"], norm: Normalize) -> tuple[str, list[float]]:
-    """Return a grey PNG of levels 0 to 254, NOTHING where the plane is NaN, and the value of each level.
+    """Return a grey PNG of levels 0 to 254, NOTHING where the plane is NaN, and each level's value.
 
     Args:
       plane: the values.
@@ -50,9 +55,9 @@ def plane_levels(plane: Float[np.ndarray, "height width"], norm: Normalize) -> t
 
 
 def block_means(plane: Float[np.ndarray, "height width"], most: int) -> Float[np.ndarray, "rows columns"]:
-    """Return means over square blocks, so that no side is longer than `most`; NaN for a block without a finite value.
+    """Return means over square blocks, so that no side exceeds `most`; NaN where a block has no finite value.
 
-    Blocks have a corner at DC, and may reach beyond the plane.
+    A block begins at DC, and blocks may reach beyond the plane.
     """
     side = -(-max(plane.shape) // most)
     if side == 1:
@@ -65,7 +70,7 @@ def block_means(plane: Float[np.ndarray, "height width"], most: int) -> Float[np
 
 
 def image_strip(images: Float[np.ndarray, "images height width 3"], most: int) -> str:
-    """Return images in [0, 1] side by side, no side of one longer than `most` pixels."""
+    """Return images in [0, 1] side by side, each at most `most` pixels high and wide."""
     height, width = images.shape[1:3]
     scale = min(1.0, most / max(height, width))
     size = (max(1, round(width * scale)), max(1, round(height * scale)))
@@ -95,3 +100,31 @@ def _encoded(image: Image.Image, kind: str, **options: Any) -> str:
     file = io.BytesIO()
     image.save(file, kind, **options)
     return f"data:image/{kind};base64,{base64.b64encode(file.getvalue()).decode()}"
+
+
+def displayable(model: Model, test: Dataset) -> tuple[Model, Dataset]:
+    """Return a model and test images of three channels in [0, 255], which give the same logits.
+
+    Normalised images are scaled so that their lowest value is black and their highest white. One channel becomes grey.
+
+    Raises:
+      InputError: images of another number of channels.
+    """
+    channels, (mean, std) = model.image_shape[2], model.mean_std
+    if channels not in (1, 3):
+        raise InputError(f"report: got images of {channels} channels; expected 1 or 3, which a page can show")
+    if len(mean) and channels == 3:
+        return dataclasses.replace(model, mean_std=(np.broadcast_to(mean, 3), np.broadcast_to(std, 3))), test
+    levels = np.asarray(test.images(np.arange(len(test))), np.float32)
+    if not len(mean):
+        low, high = float(levels.min()), float(levels.max())
+        span = max(high - low, 1e-6)
+        levels, mean, std = (levels - low) * np.float32(255 / span), np.array([-low / span]), np.array([1 / span])
+
+    def apply(params: PyTree, images: Float[Array, "n height width 3"]) -> Any:
+        return model.apply(params, images[..., :channels])
+
+    images = np.repeat(levels, 3, -1) if channels == 1 else levels
+    mean_std = (np.broadcast_to(mean, 3).astype(float), np.broadcast_to(std, 3).astype(float))
+    shape = (*model.image_shape[:2], 3)
+    return Model(apply, model.params, shape, model.classes, mean_std), ArrayDataset(images, test.labels, test.classes)

@@ -1,10 +1,10 @@
-// Every table.sortable sorts its rows by the column whose heading is pressed; pressed again, the other way round.
-// A cell's data-value counts before its text, numbers as numbers; cells without a value stay last either way.
+// A press on a heading sorts the rows of a table.sortable by its column; a second press reverses the order.
+// A cell's data-value goes before its text, numbers sort as numbers, and cells without a value stay last.
 (() => {
   "use strict";
   for (const table of document.querySelectorAll("table.sortable")) {
     for (const [heading, column] of headings(table.tHead)) {
-      // Made here, so that without scripts there is no button that does nothing.
+      // The script adds the button, so that no button is idle without scripts.
       const button = document.createElement("button");
       button.type = "button";
       button.append(...heading.childNodes);
@@ -18,7 +18,7 @@
     }
   }
 
-  // [heading, column] of the headings over one column each that have a text; cells may span rows and columns.
+  // Returns [heading, column] for each heading with text over a single column; cells may span rows and columns.
   function headings(head) {
     const found = [], taken = [...head.rows].map(() => []);
     [...head.rows].forEach((row, top) => {

@@ -1,4 +1,4 @@
-"""Figures of a study: the maps of its ways of training, how far they control classes, and the TPR under them."""
+"""Figures of a study: maps of each way of training, their control over classes, and the TPR under them."""
 
 import numpy as np
 from jaxtyping import Bool, Float
@@ -7,8 +7,7 @@ from matplotlib.figure import Figure
 
 from fsjax.evaluation.verdict import CONTROL
 from fsjax.report import style
-from fsjax.report.axes import draw_mask, frequency_axes
-from fsjax.report.style import DOUBLE, SMALL
+from fsjax.report.style import DOUBLE, SMALL, draw_mask, frequency_axes
 
 # Colours that colour-blind readers can tell apart, and markers for print.
 _COLOURS = (*style.COLOURS[1:], style.BLACK)
@@ -27,8 +26,8 @@ def map_rows(
     pitch = min((width - 0.8) / columns, 1.05)
     figure = style.empty(pitch * columns + 0.8, max(pitch, 0.45) * rows + 0.8)
     axes = figure.subplots(rows, columns, squeeze=False)
-    for row, (of_run, label) in enumerate(zip(masks, labels, strict=True)):
-        for column, mask in enumerate(of_run):
+    for row, (run_masks, label) in enumerate(zip(masks, labels, strict=True)):
+        for column, mask in enumerate(run_masks):
             draw_mask(axes[row, column], mask)
             if row == 0:
                 style.title(axes[row, column], names[column], pitch, SMALL)
@@ -49,7 +48,7 @@ def rates(
 ) -> Figure:
     """Draw psi and TPR of each class's map: mean and range of each way of training over its seeds.
 
-    Where no psi was measured, only the TPR is drawn. Dotted: psi of a map that controls a class; the TPR's threshold.
+    Without psi only the TPR is drawn. Dotted lines: the psi that controls a class; the TPR's threshold.
     """
     panels = [("TPR on the map's frequencies", tpr, threshold)]
     if any(np.isfinite(values).any() for values in psi):
@@ -58,7 +57,7 @@ def rates(
     for axis, (title, values, level) in zip(figure.subplots(len(panels), squeeze=False)[:, 0], panels, strict=True):
         _markers(axis, values, labels)
         axis.axhline(level, color="0.5", lw=0.8, ls=":")
-        lowest = min(0, *(np.nanmin(of_run, initial=0) for of_run in values))
+        lowest = min(0, *(np.nanmin(each, initial=0) for each in values))
         axis.set(ylabel=title, ylim=(lowest - 0.03, 1.03), xlim=(-0.6, len(names) - 0.4))
         axis.set_xticks(np.arange(len(names)), [])
     axis.set_xticklabels([style.fitted(name, 0.9, SMALL) for name in names], rotation=30, ha="right")
@@ -68,13 +67,13 @@ def rates(
 
 
 def _markers(axis: Axes, values: list[Float[np.ndarray, "seeds classes"]], labels: list[str]) -> None:
-    for index, (of_run, label) in enumerate(zip(values, labels, strict=True)):
+    for index, (by_seed, label) in enumerate(zip(values, labels, strict=True)):
         offset = (index - (len(values) - 1) / 2) * 0.7 / len(values)
-        mean = of_run.mean(0)
+        mean = by_seed.mean(0)
         axis.errorbar(
             np.arange(len(mean)) + offset,
             mean,
-            np.stack([mean - of_run.min(0), of_run.max(0) - mean]) if len(of_run) > 1 else None,
+            np.stack([mean - by_seed.min(0), by_seed.max(0) - mean]) if len(by_seed) > 1 else None,
             fmt=_MARKERS[index % len(_MARKERS)],
             color=_COLOURS[index % len(_COLOURS)],
             ms=3.5,

@@ -1,4 +1,7 @@
-"""How figures look on paper and on a page; nothing here touches the style or the backend of whoever draws others."""
+"""The style of figures on paper and on a page, and the Fourier plane on their axes.
+
+The style and the backend of a user's own figures stay as they are.
+"""
 
 import bisect
 import contextlib
@@ -10,14 +13,18 @@ from typing import Any
 
 import matplotlib
 import matplotlib.style
+import numpy as np
+from jaxtyping import Bool, Shaped
 from matplotlib import font_manager
 from matplotlib.axes import Axes
+from matplotlib.cm import ScalarMappable
+from matplotlib.colorbar import Colorbar
 from matplotlib.figure import Figure
 from matplotlib.textpath import text_to_path
 
-# Widths of one column and of two in inches, as in journals of the field.
+# Widths of one column and of two columns in inches, as in journals of the field.
 SINGLE, DOUBLE = 3.3, 6.9
-# Sizes of text in points at any width: of titles and labels, and of ticks and keys.
+# Text sizes in points at any width: titles and labels; ticks and keys.
 TEXT, SMALL = 8.0, 7.0
 # Okabe and Ito's colours, which colour-blind readers can tell apart, without yellow, which is too pale for lines.
 BLACK, BLUE, VERMILION, GREEN, PURPLE, ORANGE, SKY = COLOURS = (
@@ -30,9 +37,11 @@ BLACK, BLUE, VERMILION, GREEN, PURPLE, ORANGE, SKY = COLOURS = (
     "#56b4e9",
 )
 GREY = "#999999"
-# Colour maps of values from 0 on, and of values around 0.
+# Colour maps for values from 0 on, and for values around 0.
 SEQUENTIAL, DIVERGING = "cividis", "PuOr_r"
 
+# Ticks on the Fourier plane; the outermost ones are its edges and need no label.
+_PLANE_TICKS = {-0.5: "", -0.25: "−¼", 0: "0", 0.25: "¼", 0.5: ""}
 _FAMILY, _NO_GLYPH = "DejaVu Sans", "□"
 _STYLE = {
     "font.family": [_FAMILY],
@@ -49,7 +58,7 @@ _STYLE = {
     "lines.linewidth": 1.1,
     "figure.dpi": 110,
     "savefig.dpi": 300,
-    # Text of a PDF stays text that can be searched and edited.
+    # Readers of a PDF can search and edit its text.
     "pdf.fonttype": 42,
     "ps.fonttype": 42,
     # A $ in a class name does not start a formula.
@@ -58,7 +67,7 @@ _STYLE = {
 
 
 class PaperFigure(Figure):
-    """A matplotlib Figure in this style wherever it is drawn or saved, which notebooks display."""
+    """A matplotlib Figure that has this style wherever it is drawn or saved; notebooks display it."""
 
     def draw(self, renderer: Any) -> None:
         """See Figure.draw: some artists are created only here."""
@@ -77,7 +86,7 @@ class PaperFigure(Figure):
 
 
 def paper(draw: Callable[..., Figure]) -> Callable[..., Figure]:
-    """Make a function that draws a figure draw it in this style."""
+    """Decorate a function that draws a figure, so that it draws in this style."""
 
     @functools.wraps(draw)
     def draw_in_style(*args: Any, **kwargs: Any) -> Figure:
@@ -88,13 +97,9 @@ def paper(draw: Callable[..., Figure]) -> Callable[..., Figure]:
 
 
 def keep_layout(figure: Figure) -> None:
-    """Draw a figure from now on in the layout in which it was drawn last; to lay it out takes as long as drawing."""
+    """Keep the layout of the last drawing of a figure, since a layout takes as long as drawing."""
     with _applied():
         figure.set_layout_engine(None)
-
-
-def _applied() -> contextlib.AbstractContextManager:
-    return matplotlib.style.context(["default", _STYLE])
 
 
 def empty(width: int | float, height: float) -> PaperFigure:
@@ -114,13 +119,13 @@ def panels(
     """Return a figure of panels in rows, the axes row by row, and the width of a panel in inches.
 
     Args:
-      count: of panels; surplus axes of the last row are switched off.
+      count: number of panels; surplus axes of the last row are switched off.
       width: largest width of the figure, in inches.
-      columns: most panels in a row; fewer where they would be smaller than sizes allow.
+      columns: most panels in a row; fewer where panels would be smaller than sizes allow.
       sizes: smallest and largest width of a panel with its gap, in inches.
-      ratio: of a panel's height to its width.
+      ratio: a panel's height over its width.
       margins: room beside the panels, and above and below them, in inches.
-      **shared: sharex and sharey, as of subplots.
+      **shared: sharex and sharey, as `subplots` takes them.
     """
     smallest, largest = sizes
     columns = max(1, min(count, columns, int((width - margins[0]) / smallest)))
@@ -143,7 +148,7 @@ def outer(axes: list[Axes]) -> Iterator[tuple[Axes, bool, bool]]:
 
 
 def fitted(text: str, inches: float, points: float = TEXT, end: str = "") -> str:
-    """Return a text and its end, shortened before the end to fit a width; a box stands for a missing glyph."""
+    """Return text + end, with the text shortened to fit a width; a box stands for a missing glyph."""
     text = "".join(character if ord(character) in _glyphs() else _NO_GLYPH for character in text)
     if _inches(text + end, points) <= inches:
         return text + end
@@ -164,8 +169,59 @@ def heading(figure: Figure, text: str) -> None:
 
 
 def title(axis: Axes, text: str, inches: float, points: float = TEXT) -> None:
-    """Add a title over a panel, every line shortened to a width."""
+    """Add a title over a panel, and shorten every line to a width."""
     axis.set_title("\n".join(fitted(line, inches, points) for line in text.split("\n")), fontsize=points)
+
+
+def draw_mask(axis: Axes, mask: Bool[np.ndarray, "height width"]) -> None:
+    """Draw a mask on the plane: kept frequencies dark."""
+    draw_plane(axis, ~mask, cmap="gray", vmin=-0.15, vmax=1)
+
+
+def plane_extent(plane: tuple[int, int]) -> tuple[float, float, float, float]:
+    """Return left, right, bottom and top edge of the plane in cycles per pixel, rows downwards."""
+    height, width = plane
+    left, top = -(width // 2) - 0.5, -(height // 2) - 0.5
+    return left / width, (left + width) / width, (top + height) / height, top / height
+
+
+def frequency_axes(figure: Figure) -> None:
+    """Set ticks in cycles per pixel on every image of a figure, and label the outer panels."""
+    panels = [axis for axis in figure.axes if axis.images]
+    for axis, leftmost, lowest in outer(panels):
+        left, right, bottom, top = axis.images[0].get_extent()
+        for name, low, high in (("x", left, right), ("y", top, bottom)):
+            # A tick beyond the pixels, where an even plane has no +1/2, would widen the axis.
+            ticks = [tick for tick in _PLANE_TICKS if low <= tick <= high]
+            axis.set(**{f"{name}ticks": ticks, f"{name}ticklabels": [_PLANE_TICKS[tick] for tick in ticks]})
+        axis.tick_params(labelbottom=lowest, labelleft=leftmost)
+    across, down = "horizontal frequency (cycles/pixel)", "vertical (cycles/pixel)"
+    if len(panels) == 1:
+        axis.set(xlabel=across, ylabel=down)
+    else:
+        figure.supxlabel(across)
+        figure.supylabel(down)
+
+
+def draw_plane(axis: Axes, plane: Shaped[np.ndarray, "height width"], **kwargs: Any) -> None:
+    """Draw the values of the plane as squares; average the colours of squares that are too small."""
+    extent = plane_extent(plane.shape)
+    axis.imshow(plane, extent=extent, interpolation="antialiased", interpolation_stage="rgba", **kwargs)
+
+
+def colour_bar(
+    figure: Figure, image: ScalarMappable, axes: list[Axes], label: str, ticks: list[int | float]
+) -> Colorbar:
+    """Add a labelled colour bar beside the panels."""
+    shrink = min(1.0, 3 / figure.get_figheight())
+    bar = figure.colorbar(image, ax=axes, ticks=ticks, pad=0.02, fraction=0.05, aspect=25, shrink=shrink)
+    bar.ax.set_yticklabels([f"{tick:g}".replace("-", "−") for tick in ticks])
+    bar.set_label(label, fontsize=SMALL)
+    return bar
+
+
+def _applied() -> contextlib.AbstractContextManager:
+    return matplotlib.style.context(["default", _STYLE])
 
 
 def _inches(text: str, points: float) -> float:

@@ -4,7 +4,7 @@ from conftest import HOSTILE, shown
 
 from benchmarks.cost import report_workdir
 from configs import common
-from fsjax.report import runs
+from fsjax.report import indexes
 from fsjax.runtime import files
 
 
@@ -13,7 +13,7 @@ def test_runs_sort_by_a_column_and_lead_to_their_reports(opened, tmp_path):
         directory = tmp_path / "runs" / name
         report_workdir.write(directory, classes, 8, samples=1).save(directory / "dfm" / "removal.npz")
         files.write_json(directory / "config.json", common.base().to_dict())
-    runs.write(tmp_path / "index", str(tmp_path / "runs"))
+    indexes.write_runs(tmp_path / "index", str(tmp_path / "runs"))
     browser = opened(tmp_path / "index" / "report" / "runs.html")
 
     def names():

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from fsjax.evaluation.ood.average_tpr import THRESHOLDS, Group, average_tpr
-from fsjax.report import ood_figures
+from fsjax.report import verdict_figures
 
 
 def looped(grouping, filtered, unfiltered, threshold, above):
@@ -58,7 +58,7 @@ def test_without_a_class_above_t_there_is_none_and_no_nan():
 def test_the_figure_draws_each_group_where_it_has_classes_larger_where_it_has_more():
     grouping = np.array([0.05, 0.35, 0.55, 0.75])
     curve = average_tpr(grouping, np.array([0.1, 0.2, 0.3, 0.4]), np.array([0.5, 0.6, 0.7, 0.8]))
-    figure = ood_figures.average_tpr({"$here": curve, "there": curve})
+    figure = verdict_figures.average_tpr({"$here": curve, "there": curve})
     assert [axis.get_title() for axis in figure.axes[:2]] == ["$here", "there"]
     filtered, unfiltered = figure.axes[1].collections[:2]
     shown = np.ma.filled(filtered.get_offsets(), np.nan)

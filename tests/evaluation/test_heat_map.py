@@ -15,7 +15,7 @@ from fsjax.experiment.stages import STAGES
 from fsjax.experiment.workspace import Workspace
 from fsjax.fourier import dfm, spectrum
 from fsjax.report import figures, sections
-from fsjax.report.sections.heat_map import rank_correlation
+from fsjax.report.sections import rank_correlation
 from fsjax.runtime import interrupt
 from fsjax.runtime.errors import InputError
 from fsjax.runtime.random_streams import Stream, generator
@@ -276,7 +276,7 @@ def test_the_page_has_sections_of_what_has_run_with_the_numbers_that_were_found(
 def test_each_class_is_drawn_above_its_map():
     rng = np.random.default_rng(0)
     error, kept = rng.random((7, 8, 10)), rng.random((7, 8, 10)) < 0.3
-    drawn = figures.heat_map_grid(error, kept, tuple("abcdefg"), columns=5)
+    drawn = figures.heat_map_grid(error, kept, tuple("abcdefg"))
     panels = np.array([axis for axis in drawn.axes if axis.get_label() != "<colorbar>"]).reshape(4, 5)
     for index, name in enumerate("abcdefg"):
         block, column = divmod(index, 5)

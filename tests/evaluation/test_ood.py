@@ -26,7 +26,7 @@ from fsjax.evaluation.ood.results import InDistribution, OodResult, SetResult
 from fsjax.evaluation.results import Rates
 from fsjax.experiment import runner
 from fsjax.fourier import dfm, masks, spectrum
-from fsjax.report.sections import out_of_distribution
+from fsjax.report import ood_section, sections
 from fsjax.runtime import files, parallel
 from fsjax.runtime.errors import InputError
 from fsjax.runtime.random_streams import Stream, generator
@@ -359,7 +359,7 @@ def test_maps_stand_beside_masks_of_their_size_on_the_classs_own_images(world, f
     assert found["in_distribution"]["controls"] is None
     files.write_json(world.directory / "ood" / "removal.json", result)
 
-    section = out_of_distribution.make(world.directory, world.maps, 0.2)
+    section = ood_section.make(world.directory, world.maps, 0.2)
     rows = [re.sub(r"<[^>]*>", " ", row).split() for row in re.findall(r"<tr[^>]*>(.*?)</tr>", section.body)]
     (cat,) = (row for row in rows if row[0] == "cat")
     for name in ("Renditions", "Restricted"):
@@ -378,7 +378,7 @@ def test_there_are_radial_masks_only_of_maps_with_a_profile(world):
 
 def section_of(world, found):
     files.write_json(world.directory / "ood" / "removal.json", found)
-    return out_of_distribution.make(world.directory, world.maps, 0.2).body
+    return ood_section.make(world.directory, world.maps, 0.2).body
 
 
 def test_masks_that_an_image_takes_by_its_class_cost_two_filters_an_image(world, monkeypatch):
@@ -480,9 +480,10 @@ def test_a_killed_run_goes_on_with_the_parts_that_it_lacks_and_other_images_are_
 
 def test_the_section_shows_what_was_found(world, found):
     files.write_json(world.directory / "ood" / "removal.json", found)
-    (file,) = out_of_distribution.inputs(world.directory, "removal")
-    assert file.exists() and not out_of_distribution.inputs(world.directory, "greedy")[0].exists()
-    section = out_of_distribution.make(world.directory, world.maps, 0.2)
+    file = world.directory / "ood" / "removal.json"
+    assert file in sections.inputs(world.directory, "removal")
+    assert not sections.inputs(world.directory, "greedy")
+    section = ood_section.make(world.directory, world.maps, 0.2)
     text = re.sub(r"<[^>]*>", " ", section.body)
     for name, one in found["sets"].items():
         assert f"{name}: accuracy {one['accuracy']:.3f}, in distribution" in text
@@ -494,7 +495,7 @@ def test_the_section_shows_what_was_found(world, found):
     assert "stability" not in section.body
     iou = {name: [[value] * 3] for name, value in (("mean", 0.625), ("low", 0.5), ("high", 0.75))}
     told = {"stability": {"resamples": 3, "shares": [0.2], "iou": iou}}
-    section = out_of_distribution.make(world.directory, dataclasses.replace(world.maps, provenance=told), 0.2)
+    section = ood_section.make(world.directory, dataclasses.replace(world.maps, provenance=told), 0.2)
     text = " ".join(re.sub(r"<[^>]*>", " ", section.body).split())
     assert "stability of its map (IoU)" in text and "cat 0.625 [0.500, 0.750]" in text
 
@@ -503,11 +504,11 @@ def test_the_section_names_the_verdict_of_each_class(world, found, tmp_path):
     files.write_json(tmp_path / "ood" / "removal.json", found)
     evaluation = evaluation_file.read(world.directory / "evaluation.json")
     results.write(tmp_path, evaluation)
-    assert "verdict" not in out_of_distribution.make(tmp_path, world.maps, 0.2).body
+    assert "verdict" not in ood_section.make(tmp_path, world.maps, 0.2).body
     grafts = results.grafts(CLASSES, ("shortcut by phase", "spread", "undecided"), share=0.2)
     judged = dataclasses.replace(evaluation.methods["removal"], grafts=grafts)
     results.write(tmp_path, dataclasses.replace(evaluation, methods={"removal": judged}))
-    body = out_of_distribution.make(tmp_path, world.maps, 0.2).body
+    body = ood_section.make(tmp_path, world.maps, 0.2).body
     rows = [re.findall(r"<td[^>]*>(.*?)</td>", row)[:2] for row in re.findall(r"<tr[^>]*>(.*?)</tr>", body)]
     assert [row for row in rows if row and row[0] in CLASSES] == [
         ["cat", "shortcut by phase"],
@@ -540,14 +541,14 @@ def test_the_sentence_of_a_set_names_the_classes_above_the_threshold_that_it_has
     own, names = rates(InDistribution, [0.9, 0.7, 0.2, 0.8], [0.8, 0.6, 0.9, 0.7]), ("a", "b", "c", "d")
     others = {"restricted": False, "made_of": {}, "groups": {}}
     one = rates(SetResult, [0.5, 0.3, 0.1, None], [0.2, 0.25, 0.4, None], **others)
-    said = out_of_distribution.sentence("Set", one, own, names, 0.6)
+    said = ood_section.sentence("Set", one, own, names, 0.6)
     assert said == (
         "Set: accuracy 0.500, in distribution 0.500. a, b (in distribution TPR > 0.6 under their maps): "
         "mean TPR there 0.400, in distribution 0.800; unfiltered 0.225, in distribution 0.700. The other classes: "
         "under their maps 0.100, in distribution 0.200; unfiltered 0.400, in distribution 0.900. a: the map's "
         "frequencies alone serve better there than the whole image."
     )
-    assert out_of_distribution.sentence("Set", one, own, names, 0.95).endswith(
+    assert ood_section.sentence("Set", one, own, names, 0.95).endswith(
         "None of its classes has a TPR above 0.95 under its map in distribution."
     )
 

@@ -15,8 +15,8 @@ from fsjax import search
 from fsjax.experiment import runner
 from fsjax.fourier import dfm
 from fsjax.report import page as page_lib
-from fsjax.report.class_rows import NO_VERDICT
-from fsjax.report.search_notes import search_notes
+from fsjax.report.answer import NO_VERDICT
+from fsjax.report.page import search_notes
 from fsjax.runtime.errors import InputError
 from tests.helpers.html_page import Page
 from tests.helpers.small_run import small_config

@@ -39,7 +39,7 @@ from fsjax.experiment.multi_run.study_outcomes import Outcome
 from fsjax.fourier import dfm
 from fsjax.report import dynamics as dynamics_page
 from fsjax.report import page
-from fsjax.report.search_notes import search_notes
+from fsjax.report.page import search_notes
 from fsjax.runtime import files, image_files
 from fsjax.runtime.errors import InputError
 from fsjax.runtime.image_files import decode

@@ -18,7 +18,7 @@ from fsjax.experiment import runner
 from fsjax.experiment.multi_run import probe, probe_rounds
 from fsjax.experiment.workspace import Workspace
 from fsjax.fourier import dfm, spectrum
-from fsjax.report import terminal
+from fsjax.report import answer
 from fsjax.runtime import interrupt, storage
 from fsjax.runtime.checkpoints import Checkpoints
 from fsjax.runtime.errors import InputError
@@ -113,7 +113,7 @@ def test_rounds_graft_what_the_ones_before_found_and_the_final_training_all_of_i
     assert page.count(f"] of {found.rounds[0].positions[0]}</span>") > 0
     assert "the training at 70 %" in page and "1.60 times as many images" in page
 
-    told = terminal.of_run(directory, "graft", 0.05, 0.6)
+    told = answer.terminal_text(directory, "graft", 0.05, 0.6)
     assert f"Kept from the training: {100 * found.share:.2g} % of the plane, found in 3 probes. Accuracy on" in told
     assert "Images trained on: 1.6 times a standard training's." in told
 
@@ -279,7 +279,7 @@ def test_where_nothing_is_found_the_training_is_a_standard_one(tmp_path, monkeyp
     runner.run(standard, storage.path(tmp_path / "standard"))
     found = Probes.read(storage.path(tmp_path / "mitigated" / "probes" / "probes.json"))
     assert [one.end for one in found.rounds] == [0.3, 0.7] and found.share == 0 and found.cost == 1.3
-    assert terminal.kept_from(found, 0.5).startswith("Nothing was kept from the training")
+    assert answer.probes_text(found, 0.5).startswith("Nothing was kept from the training")
     for mitigated, standard in zip(*map(weights, (tmp_path / "mitigated", tmp_path / "standard")), strict=True):
         np.testing.assert_array_equal(mitigated, standard)
 

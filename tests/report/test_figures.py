@@ -1,4 +1,4 @@
-"""Figures: nothing of a user's own style or backend is touched, every name fits any width, PDFs are for print."""
+"""Figures: they draw what was measured, names fit any width, PDFs are for print, and a user's style stays."""
 
 import itertools
 import re
@@ -13,12 +13,14 @@ import pytest
 from PIL import Image
 
 from fsjax.evaluation import bands
+from fsjax.evaluation.attribution import Attribution
 from fsjax.evaluation.graft_results import KINDS
 from fsjax.evaluation.learning_curves import Dynamics
 from fsjax.evaluation.ood.average_tpr import average_tpr
 from fsjax.fourier import masks as masks_lib
 from fsjax.fourier import spectrum
-from fsjax.report import axes, curves, figures, graft_figures, html, ood_figures, study_figures, style
+from fsjax.report import attribution_figures, dynamics, figures, html, study_figures, style, verdict_figures
+from fsjax.report.verdict_figures import LOOKS
 from tests.helpers import results
 
 HOSTILE = ("<script>alert(1)</script>", r"$\frac{1}{0}$", "x" * 255, "猫 \U0001f9a6", "a_b^c%")
@@ -53,14 +55,14 @@ def every_figure(names, height, width, inches):
     yield "rates", figures.rates([0.01, 0.05, 0.1, 0.2], rates, rates, names, width=inches)
     yield "overlap", figures.overlap_matrix(pairs, names, 0.05, width=inches)
     grafts = results.grafts(names, [KINDS[label % len(KINDS)] for label in range(classes)], smallest=[0.1] * classes)
-    yield "psi", graft_figures.psi_curves(grafts, names, width=inches)
-    kinds = [of_class.kind for of_class in grafts.verdicts]
+    yield "psi", verdict_figures.psi_curves(grafts, names, width=inches)
+    kinds = [verdict.kind for verdict in grafts.verdicts]
     rates = rng.random((2, classes))
-    yield "verdicts", graft_figures.published_and_verdict(*rates, kinds, names, 0.05, 0.6, width=inches)
-    yield "profiles", graft_figures.radial_profiles(kept, names, 0.05, width=inches)
-    yield "f1", curves.f1_curves(found, width=inches)
-    yield "confusion", curves.confusion_grid(found, 2, width=inches)
-    yield "AvgTPR", ood_figures.average_tpr({names[0]: curve}, width=inches)
+    yield "verdicts", verdict_figures.published_and_verdict(*rates, kinds, names, 0.05, 0.6, width=inches)
+    yield "profiles", verdict_figures.radial_profiles(kept, names, 0.05, width=inches)
+    yield "f1", dynamics.f1_curves(found, width=inches)
+    yield "confusion", dynamics.confusion_grid(found, 2, width=inches)
+    yield "AvgTPR", verdict_figures.average_tpr({names[0]: curve}, width=inches)
     yield "study maps", study_figures.map_rows([kept, kept], labels, names, width=inches)
     yield "study rates", study_figures.rates(seeds, seeds, labels, names, 0.6, width=inches)
 
@@ -207,7 +209,7 @@ before = state()
 import io, sys
 import numpy as np
 import fsjax.report
-from fsjax.report import figures, curves, ood_figures, study_figures, html
+from fsjax.report import figures, page
 figure = figures.overlap_matrix(np.eye(2), ("$x$", "b"), 0.05)
 assert isinstance(figure, matplotlib.figure.Figure)
 figure.savefig(io.BytesIO(), format="pdf")
@@ -235,4 +237,124 @@ def test_a_class_without_a_value_has_no_line_and_a_constant_plane_is_drawn():
     assert np.isnan(figure.axes[0].lines[0].get_ydata()).all()
     flat = figures.score_grid(np.zeros((1, 4, 4), np.float32), ("a",), "nats")
     flat.draw_without_rendering()
-    assert axes.plane_extent((4, 5)) == (-0.5, 0.5, 0.375, -0.625)
+    assert style.plane_extent((4, 5)) == (-0.5, 0.5, 0.375, -0.625)
+
+
+NAMES = ("ox", "zebra", "frog")
+
+
+def test_every_kind_of_verdict_has_a_sign_and_a_marker_of_its_own():
+    assert set(LOOKS) == {*KINDS, ""}
+    for part in ("sign", "marker"):
+        assert len({getattr(look, part) for look in LOOKS.values()}) == len(LOOKS)
+
+
+def test_psi_of_maps_and_controls_is_drawn_over_the_share_with_interval_and_smallest_share():
+    rng = np.random.default_rng(0)
+    grafts = results.grafts(NAMES, ("shortcut", "spread", "band"), smallest=[0.02, None, 0.3])
+    for curve in grafts.curves.values():
+        curve.psi[:] = rng.random(curve.psi.shape)
+    of_map = grafts.curves["map"]
+    of_map.psi_ci[:] = np.stack([of_map.psi - 0.125, of_map.psi + 0.125], -1)
+    figure = verdict_figures.psi_curves(grafts, NAMES)
+    words = {"map": "map", "low-pass": "low_pass", "class energy": "energy", "random, radial profile": "radial"}
+    for label, axis in enumerate(figure.axes[:3]):
+        lines = {line.get_label(): line for line in axis.lines}
+        for name, kind in words.items():
+            assert lines[name].get_xdata().tolist() == list(grafts.curve_shares)
+            np.testing.assert_array_equal(lines[name].get_ydata(), grafts.curves[kind].psi[:, label])
+        np.testing.assert_array_equal(lines["smallest share"].get_xdata(), [of_map.smallest[label]])
+        (band,) = axis.collections
+        heights = band.get_paths()[0].vertices[:, 1]
+        assert heights.min() == of_map.psi_ci[:, label, 0].min() and heights.max() == of_map.psi_ci[:, label, 1].max()
+        assert axis.get_xscale() == "log" and axis.get_title() == NAMES[label]
+        assert [text.get_text() for text in axis.get_xticklabels()] == ["1%", "10%", "50%"]
+    without = results.grafts(("a",), ("undecided",), psi=[np.nan])
+    for curve in without.curves.values():
+        curve.psi[:], curve.psi_ci[:] = np.nan, np.nan
+    verdict_figures.psi_curves(without, ("a",)).draw_without_rendering()
+
+
+def test_tpr_and_fpr_of_every_class_are_marked_by_its_verdict():
+    tpr, fpr = np.array([0.9, 0.5, np.nan, 0.75]), np.array([0.25, 0.125, np.nan, np.nan])
+    kinds, names = ["shortcut", "spread", "undecided", "shortcut"], ("ox", "zebra", "frog", "ship")
+    figure = verdict_figures.published_and_verdict(tpr, fpr, kinds, names, 0.05, 0.6)
+    (axis,) = figure.axes
+    lines = {line.get_label(): line for line in axis.lines}
+    shortcuts = lines["shortcut (2)"]
+    np.testing.assert_array_equal(
+        np.stack([shortcuts.get_xdata(), shortcuts.get_ydata()]), [[0.25, np.nan], [0.9, 0.75]]
+    )
+    assert shortcuts.get_marker() == LOOKS["shortcut"].marker != lines["spread (1)"].get_marker()
+    assert lines["spread (1)"].get_xdata() == 0.125 and "undecided (1)" in lines
+    assert any(line.get_linestyle() == ":" and set(line.get_ydata()) == {0.6} for line in axis.lines)
+    named = [text.get_text() for text in axis.texts if isinstance(text, matplotlib.text.Annotation)]
+    assert named == ["ox", "zebra"]
+    many = tuple(str(label) for label in range(50))
+    crowd = verdict_figures.published_and_verdict(np.full(50, 0.5), np.full(50, 0.5), ["band"] * 50, many, 0.05, 0.6)
+    assert not [text for text in crowd.axes[0].texts if isinstance(text, matplotlib.text.Annotation)]
+
+
+@pytest.mark.parametrize("plane", [(8, 8), (9, 9), (5, 10)])
+def test_a_radial_profile_is_the_share_of_each_ring_that_a_map_keeps(plane):
+    masks = np.random.default_rng(1).random((2, *plane)) < 0.4
+    kept, radii = verdict_figures.profiles(masks)
+    rows, columns = (np.arange(length) - length // 2 for length in plane)
+    distances = np.hypot(rows[:, None] / plane[0], columns[None] / plane[1])
+    assert radii[0] == 0 and kept[:, 0].tolist() == masks[:, plane[0] // 2, plane[1] // 2].tolist()
+    total = np.zeros(2)
+    for ring, radius in enumerate(radii):
+        inside = np.abs(distances - radius) < 0.5 / max(plane) - 1e-9
+        np.testing.assert_allclose(kept[:, ring], masks[:, inside].mean(1), rtol=1e-12)
+        total += masks[:, inside].sum(1)
+    np.testing.assert_array_equal(total, masks.sum((1, 2)))
+    image = verdict_figures.radial_profiles(masks, ("a", "b"), 0.05).axes[0].images[0]
+    np.testing.assert_array_equal(image.get_array(), kept)
+    assert image.get_clim() == (0, 1)
+
+
+RNG = np.random.default_rng(0)
+SHARES = (0.05, 0.1, 0.5)
+
+
+def attribution(count=8, plane=(6, 6)):
+    curves = [{name: RNG.random((count, 3)) < 0.6 for name in ("attribution", "energy", "random")} for _ in range(2)]
+    return Attribution(
+        predicted=np.arange(count) % 2,
+        of_baseline=np.zeros(count, int),
+        scores=RNG.normal(size=(count, *plane)).astype(np.float32),
+        places=np.zeros((count, *plane), np.int32),
+        shares=SHARES,
+        kept=curves[0],
+        kept_without=curves[1],
+        smallest=np.stack([masks_lib.low_pass(*plane, 1 + 2 * index) for index in range(count)]),
+    )
+
+
+def test_curves_are_shares_of_kept_predictions_and_their_paired_differences():
+    found = attribution()
+    inserted, deleted, differences = attribution_figures.kept_curves(found).axes[:3]
+    for axis, curves in ((inserted, found.kept), (deleted, found.kept_without)):
+        for line in axis.lines:
+            np.testing.assert_array_equal(line.get_ydata(), curves[line.get_label()].mean(0))
+            assert list(line.get_xdata()) == list(SHARES)
+    for line, name in zip(differences.lines[1:], ("energy", "random"), strict=True):
+        np.testing.assert_allclose(line.get_ydata(), found.kept["attribution"].mean(0) - found.kept[name].mean(0))
+
+
+def test_a_row_shows_the_image_its_smallest_set_alone_and_the_image_without_it():
+    found = attribution()
+    images = RNG.normal(size=(8, 6, 6, 3)).astype(np.float32) / 20
+    baselines = np.full_like(images, 0.01)
+    mean_std = ((0.4, 0.5, 0.6), (0.5, 0.5, 0.5))
+    figure = attribution_figures.smallest_sets(
+        found, images, ("ox", "frog"), baselines=baselines, mean_std=mean_std, most=2
+    )
+    assert len(figure.axes) == 8 and figure.axes[4].get_ylabel() == "frog"
+    whole, chosen, alone, without = (axis.images[0].get_array() for axis in figure.axes[4:])
+    np.testing.assert_array_equal(np.asarray(chosen) == 0, found.smallest[1])
+    centred = np.fft.fftshift(np.fft.fft2(images[1].astype(float) - 0.01, axes=(0, 1)), axes=(0, 1))
+    part = np.fft.ifft2(np.fft.ifftshift(centred * found.smallest[1][..., None], axes=(0, 1)), axes=(0, 1)).real
+    pixels = [image * 0.5 + mean_std[0] for image in (images[1], 0.01 + part, images[1] - part)]
+    for drawn, expected in zip((whole, alone, without), pixels, strict=True):
+        np.testing.assert_allclose(drawn, expected, atol=1e-6)

@@ -1,4 +1,4 @@
-"""What the report hands to its page: pictures from which masks and scores are read back, and rows in words."""
+"""What the report hands to its page: rows in words, and pictures from which its script reads masks and scores."""
 
 import base64
 import dataclasses
@@ -11,12 +11,14 @@ from matplotlib.colors import Normalize
 from PIL import Image
 
 from benchmarks.cost import report_workdir
+from configs import common
 from fsjax.engine.model import Model
 from fsjax.evaluation.results import Grid
 from fsjax.fourier import dfm, masks, spectrum
 from fsjax.report import explorer, figures, overview, pictures
-from fsjax.report.class_rows import NO_VERDICT
-from fsjax.report.plane import symmetric_log
+from fsjax.report.answer import NO_VERDICT
+from fsjax.report.overview import Subject
+from fsjax.report.section import symmetric_log
 from fsjax.search import bootstrap
 from tests.helpers import results
 from tests.helpers.html_page import Page
@@ -67,7 +69,7 @@ def test_a_plane_is_shrunk_around_dc_by_means(plane):
     assert np.nanmin(weights) == np.nanmax(weights) == 1 and max(small.shape) <= 12
 
 
-def maps_of(scores, shares=(0.05, 0.2), **about):
+def maps_of(scores, shares=(0.05, 0.2), **fields):
     return dfm.from_scores(
         scores,
         shares,
@@ -75,7 +77,7 @@ def maps_of(scores, shares=(0.05, 0.2), **about):
         searched_on="train",
         images=np.full(len(scores), 5),
         forward_equivalents=1,
-        **{"method": "removal", "provenance": {}, **about},
+        **{"method": "removal", "provenance": {}, **fields},
     )
 
 
@@ -84,41 +86,45 @@ def scores_of(count, side=16):
     return scores + spectrum.conjugate(scores)
 
 
+def subject_of(maps, evaluation, share=0.05):
+    config = common.base()
+    config.report.share, config.evaluate.threshold = share, 0.6
+    return Subject(config, None, None, maps, None, evaluation)
+
+
 def test_the_slider_stops_at_the_maps_own_shares_and_those_of_the_grid():
-    maps = maps_of(scores_of(2))
-    rates, images = results.map_rates([0.5, 0.25]), np.array([9, 9])
+    maps, rates = maps_of(scores_of(2)), results.map_rates([0.5, 0.25])
     limits = np.array([[[0, 1], [0, 1.0]]])
     grid = Grid(np.array([3, 4]), (0.1,), np.array([[0.7, 0.8]]), limits, np.array([[0.1, 0.2]]))
-    result = results.method({0.05: rates, 0.2: rates}, grid=grid)
-    found = explorer.stops(maps, result, images, 0.05)
-    assert [(stop.share, stop.own, stop.images.tolist()) for stop in found] == [
-        (0.05, 0, [9, 9]),
-        (0.1, None, [3, 4]),
-        (0.2, 1, [9, 9]),
+    method = results.method({0.05: rates, 0.2: rates}, grid=grid)
+    subject = subject_of(maps, results.evaluation(maps.classes, {"removal": method}, images=9))
+    found = explorer.stops(subject)
+    assert [(stop.share, stop.is_map, stop.images.tolist()) for stop in found] == [
+        (0.05, True, [9, 9]),
+        (0.1, False, [3, 4]),
+        (0.2, True, [9, 9]),
     ]
-    kept = explorer._masks(maps, found, 1)
-    for mask, share in zip(kept, (0.05, 0.1, 0.2), strict=True):
-        np.testing.assert_array_equal(mask, masks.within_share(maps.scores[1], share))
-    shown = explorer._stop(found[1], kept[1], 1)
-    assert shown == {
+    for share in (0.05, 0.1, 0.2):
+        np.testing.assert_array_equal(subject.mask_at(1, share), masks.within_share(maps.scores[1], share))
+    kept = subject.mask_at(1, 0.1)
+    assert explorer._stop(found[1], kept, 1) == {
         "tpr": 0.8,
         "fpr": 0.2,
         "tpr_ci": [0, 1],
-        "positions": int(kept[1].sum()),
+        "positions": int(kept.sum()),
         "images": 4,
         "others": 3,
     }
-    without = dfm.dataclasses.replace(maps, scores=None)
-    assert [stop.share for stop in explorer.stops(without, result, images, 0.05)] == [0.05, 0.2]
+    without = dataclasses.replace(subject, maps=dataclasses.replace(maps, scores=None))
+    assert [stop.share for stop in explorer.stops(without)] == [0.05, 0.2]
 
 
 def test_of_more_shares_than_a_picture_has_room_for_the_one_shown_first_is_kept():
     shares = tuple(index / 100 for index in range(1, 31))
-    maps = maps_of(scores_of(1), shares)
-    result, images = results.method({share: results.map_rates([0.5], [None]) for share in shares}), np.array([9])
-    found = [stop.share for stop in explorer.stops(maps, result, images, 0.3)]
+    method = results.method({share: results.map_rates([0.5], [None]) for share in shares})
+    subject = subject_of(maps_of(scores_of(1), shares), results.evaluation(("a",), {"removal": method}), 0.3)
+    found = [stop.share for stop in explorer.stops(subject)]
     assert found == [*shares[: pictures.MOST_MASKS - 1], 0.3]
-    pictures.mask_bits(explorer._masks(maps, explorer.stops(maps, result, images, 0.3), 0))
 
 
 def test_overlaps_are_the_iou_of_every_two_maps_and_the_most_alike_are_named():
@@ -145,35 +151,37 @@ def test_a_row_has_its_evidence_and_says_how_stable_a_map_is_and_what_the_class_
     evaluation.unfiltered.confusion[:] = [[1, 3], [0, 4]]
     evaluated = evaluation.methods["removal"]
     evaluated.at(0.05).tpr[:], evaluated.at(0.2).tpr[:] = [0.5, 0.7], [0.9, 0.4]
-    one, other = overview.rows(maps, evaluation, 0.05, 0.6, bootstrap.stability_at_share(maps, 0.05))
+    one, other = overview.rows(subject_of(maps, evaluation), bootstrap.stability_at_share(maps, 0.05))
     assert [(row["kind"], row["over"], row["marked"]) for row in (one, other)] == [
         ("shortcut", False, True),
         ("band", True, False),
     ]
     assert (one["stability"], other["stability"], one["stability_ci"]) == (0.1, 0.2, [0.0, 1.0])
-    assert one["confused"] == [("b", 3), ("a", 1)] and other["confused"] == [("b", 4)]
+    assert one["predictions"] == [("b", 3), ("a", 1)] and other["predictions"] == [("b", 4)]
     rates = evaluated.grafts.rates
-    assert dict(one["of_masks"])["low-pass"] == rates.low_pass_psi[0] and len(one["of_masks"]) == 5
+    assert dict(one["masks_psi"])["low-pass"] == rates.low_pass_psi[0] and len(one["masks_psi"]) == 5
     for _, name in overview.EVIDENCE:
         measured = evaluated.grafts.baseline.base if name == "base" else getattr(rates, name)
         assert [row["evidence"][name] for row in (one, other)] == measured.tolist()
     assert one["evidence"]["pairs"] == 4
-    # The verdict is about 5 %, whatever share the report shows; the published criterion is about that one.
-    far, _ = overview.rows(maps, evaluation, 0.2, 0.6, bootstrap.stability_at_share(maps, 0.2))
+    # The verdict rests on 5 %, whatever share the report shows; the published criterion follows the report's share.
+    subject = subject_of(maps, evaluation, 0.2)
+    far, _ = overview.rows(subject, bootstrap.stability_at_share(maps, 0.2))
     assert (far["at"], far["tpr"], far["over"], far["stability"]) == (0.05, 0.9, True, 0.3)
     evaluation.methods["removal"] = dataclasses.replace(evaluated, grafts=None)
-    plain, _ = overview.rows(maps, evaluation, 0.2, 0.6, {})
-    assert plain["evidence"] == {} and plain["of_masks"] == [] and plain["marked"] and plain["at"] == 0.2
+    plain, _ = overview.rows(subject, {})
+    assert plain["evidence"] == {} and plain["masks_psi"] == [] and plain["marked"] and plain["at"] == 0.2
 
 
 def test_cards_show_the_map_at_the_share_of_the_verdict_and_of_many_classes_those_that_are_marked():
     maps, shares = maps_of(scores_of(3)), (0.05, 0.02, 0.2)
+    subject = subject_of(maps, None)
     rows = [{"label": label, "at": shares[label], "marked": label > 0} for label in range(3)]
-    assert [card["map"] for card in overview.cards(rows, maps, 3)] == [
+    assert [card["map"] for card in overview.cards(rows, subject, 3)] == [
         pictures.mask_picture(masks.within_share(maps.scores[label], share)) for label, share in enumerate(shares)
     ]
-    assert [card["label"] for card in overview.cards(rows, maps, 2)] == [1, 2]
-    assert [card["label"] for card in overview.cards(rows, maps, 1)] == [1]
+    assert [card["label"] for card in overview.cards(rows, subject, 2)] == [1, 2]
+    assert [card["label"] for card in overview.cards(rows, subject, 1)] == [1]
 
 
 def test_filtered_samples_are_shown_as_they_are(tmp_path):
@@ -183,7 +191,7 @@ def test_filtered_samples_are_shown_as_they_are(tmp_path):
     mean, std = np.array([0.4, 0.5, 0.6]), np.array([0.2, 0.25, 0.3])
     classifier = Model(lambda params, images: images, {}, (16, 16, 3), ("a",), (mean, std))
     rates = results.map_rates([0.5])
-    stops = [explorer.Stop(0.01, rates, np.array([2]), 0)]
+    stops = [explorer.Stop(0.01, rates, np.array([2]), True)]
     shown = explorer._samples(images, kept, stops, classifier, explorer._DETAILS[0])
     planes = np.fft.fftshift(np.fft.fft2(images / 255.0, axes=(1, 2)), axes=(1, 2)) * kept[..., None]
     expected = np.fft.ifft2(np.fft.ifftshift(planes, axes=(1, 2)), axes=(1, 2)).real
@@ -191,24 +199,24 @@ def test_filtered_samples_are_shown_as_they_are(tmp_path):
     np.testing.assert_allclose(strip / 255, np.clip(expected, 0, 1), atol=0.6 / 255)
 
 
-def test_an_earlier_evaluation_without_grafts_has_a_page_with_rates_and_one_line_on_it(tmp_path, monkeypatch, undrawn):
+def test_an_evaluation_without_grafts_has_a_page_with_rates_and_one_line_on_it(tmp_path, monkeypatch, undrawn):
     made = report_workdir.evaluation
 
-    def earlier(*arguments):
+    def without_grafts(*arguments):
         evaluation = made(*arguments)
         method = dataclasses.replace(evaluation.methods["removal"], grafts=None)
         for name, rates in method.shares.items():
-            uneven = results.map_rates(rates.tpr, rates.fpr, positions=[59, 573], plane=1024)
-            method.shares[name] = uneven
+            method.shares[name] = results.map_rates(rates.tpr, rates.fpr, positions=[59, 573], plane=1024)
         evaluation.methods["removal"] = method
         return evaluation
 
-    monkeypatch.setattr(report_workdir, "evaluation", earlier)
+    monkeypatch.setattr(report_workdir, "evaluation", without_grafts)
     report_workdir.write(tmp_path, ("a", "b"), 16, samples=1)
     page = Page((tmp_path / "report" / "removal" / "index.html").read_text())
     assert page.text.count("No verdict") == 1 and NO_VERDICT in page.text
     assert "psi" not in page.text.partition("</style>")[2] and "shortcut by" not in page.text
     assert "map keeps" in page.text and "5.8 %" in page.text and "56 %" in page.text, "each class's own share"
+    assert "Which frequencies decided this image?" not in page.text, "report.attributions is 0 here"
     rates = results.Evaluation.read(tmp_path / "evaluation.json").methods["removal"].at(0.05)
     assert all(f"{value:.3f}" in page.text for value in [*rates.tpr, *rates.fpr])
 

@@ -10,7 +10,7 @@ import fsjax
 from fsjax import search
 from fsjax.evaluation import map_grafts, share_grid
 from fsjax.fourier import dfm, masks, patches, spectrum
-from fsjax.report.search_notes import search_notes
+from fsjax.report.page import search_notes
 from fsjax.runtime.errors import InputError
 from fsjax.search import patch_maps
 

@@ -22,7 +22,6 @@ from fsjax.experiment import runner
 from fsjax.experiment.stages.stage import fingerprint
 from fsjax.fourier import spectrum
 from fsjax.models import Network, weights
-from fsjax.report import curves as figures
 from fsjax.report import dynamics as page
 from fsjax.runtime import files, interrupt
 from fsjax.runtime.checkpoints import Checkpoints
@@ -235,7 +234,7 @@ def test_the_class_that_more_seeds_learn_comes_first_and_then_the_earlier(tmp_pa
 
 def test_the_curves_show_mean_and_range_of_the_seeds():
     found = random_dynamics(np.random.default_rng(1), seeds=3)
-    figure = figures.f1_curves(found)
+    figure = page.f1_curves(found)
     for copy, axis in enumerate(figure.axes[:3]):
         assert axis.get_title() == bands.title(found.copies[copy])
         lines = [line for line in axis.lines if line.get_label() in found.classes]
@@ -246,7 +245,7 @@ def test_the_curves_show_mean_and_range_of_the_seeds():
             for step, column in zip(found.steps, scores.T, strict=True):
                 heights = edge[edge[:, 0] == step, 1]
                 np.testing.assert_allclose([heights.min(), heights.max()], [column.min(), column.max()])
-    figure = figures.confusion_grid(found, 2)
+    figure = page.confusion_grid(found, 2)
     shown = [axis for axis in figure.axes if axis.images]
     assert [axis.get_title() for axis in shown] == [bands.title("13"), bands.title("4")]
     np.testing.assert_allclose(shown[1].images[0].get_array(), found.relative_confusion[:, 2, 2].mean(0))

@@ -4,31 +4,30 @@ from fsjax.evaluation import verdict
 from fsjax.experiment.comparison.comparison import Comparison
 from fsjax.experiment.comparison.pairing import Pairing
 from fsjax.report import figures, html
-from fsjax.report.class_rows import class_rows
-from fsjax.runtime import files
+from fsjax.report.answer import class_rows
 from fsjax.runtime.storage import Path
 
 
 def write(directory: Path, comparison: Comparison, paired: Pairing) -> None:
     """Write report/compare.html and report/figures/compare.png in the workdir; `paired` are the compared maps."""
-    folder, names, main = directory / "report", _names(comparison), comparison.shares[comparison.headline]
+    names, main = _names(comparison), comparison.shares[comparison.headline]
     titles = [
         f"{name}\nIoU {'–' if iou is None else f'{iou:.2f}'}"
         for name, iou in zip(comparison.classes[: figures.MOST_CLASSES], main.iou, strict=False)
     ]
     masks = (maps.masks[comparison.headline][: figures.MOST_CLASSES] for maps in (paired.left, paired.right))
     figure = figures.difference_grid(*masks, titles, (names["left"], names["right"]))
-    page = html.template("compare.html").render(
-        title=directory.name,
+    html.write_page(
+        directory,
+        "compare",
+        {"compare": figure},
         names=names,
         drawn=len(titles),
-        figure=html.embed_figure(figure, folder / "figures" / "compare.png"),
         judged=_judged(comparison),
         rule=verdict.rule(),
         main=main,
         **vars(comparison),
     )
-    files.write_text(folder / "compare.html", page)
 
 
 def _names(comparison: Comparison) -> dict[str, str]:

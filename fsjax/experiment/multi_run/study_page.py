@@ -7,8 +7,7 @@ from fsjax.evaluation import verdict
 from fsjax.experiment.multi_run.study_outcomes import Outcome
 from fsjax.experiment.multi_run.study_tables import Value, in_words
 from fsjax.report import html, study_figures
-from fsjax.report.page import command_of
-from fsjax.runtime import files
+from fsjax.report.page import shell_command
 from fsjax.runtime.storage import Path
 
 _MOST_CLASSES = 12  # in the figures; the tables have them all
@@ -21,7 +20,7 @@ def write(
     tables: dict[str, tuple[list[str], list[list[Value]]]],
 ) -> None:
     """Write report/study.html and its figures, of outcomes grouped over seeds, and tables (headings, rows) by name."""
-    folder, firsts = directory / "report", [seeds[0] for seeds in groups]
+    firsts = [seeds[0] for seeds in groups]
     names = firsts[0].classes[:_MOST_CLASSES]
     several = len({first.cell.model for first in firsts}) > 1
     labels = [f"{o.cell.model}\n{o.cell.variant}" if several else o.cell.variant for o in firsts]
@@ -30,8 +29,10 @@ def write(
     psi = [np.stack([seed.psi[: len(names)] for seed in seeds]) for seeds in groups]
     rates = study_figures.rates(tpr, psi, labels, names, config.evaluate.threshold)
     runs = [seed.cell for seeds in groups for seed in seeds]
-    page = html.template("study.html").render(
-        title=directory.name,
+    html.write_page(
+        directory,
+        "study",
+        {"study-maps": maps, "study-rates": rates},
         share=config.report.share,
         threshold=config.evaluate.threshold,
         rule=verdict.rule(),
@@ -39,12 +40,9 @@ def write(
             name: (headings, [[in_words(value) for value in row] for row in rows])
             for name, (headings, rows) in tables.items()
         },
-        maps=html.embed_figure(maps, folder / "figures" / "study-maps.png"),
-        rates=html.embed_figure(rates, folder / "figures" / "study-rates.png"),
         drawn=len(names),
         classes=len(firsts[0].classes),
         seeds=len(groups[0]),
         runs=[(cell.name, (cell.directory / "report" / "index.html").exists()) for cell in runs],
-        command=command_of(directory),
+        command=shell_command(directory),
     )
-    files.write_text(folder / "study.html", page)

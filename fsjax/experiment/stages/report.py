@@ -4,7 +4,7 @@ from fsjax import report
 from fsjax.experiment.stages import evaluate
 from fsjax.experiment.stages.stage import Stage
 from fsjax.experiment.workspace import Workspace
-from fsjax.report import index, sections
+from fsjax.report import html, sections
 from fsjax.runtime import parallel
 
 
@@ -21,7 +21,7 @@ STAGE = Stage(
     by_method=True,
     reads=lambda workspace: sections.inputs(workspace.directory, workspace.config.search.method),
     outputs=lambda workspace: [
-        index.page_folder(workspace.directory, workspace.config.search.method) / "index.html",
+        html.page_folder(workspace.directory, workspace.config.search.method) / "index.html",
         workspace.directory / "report" / "index.html",
     ],
     run=_write,

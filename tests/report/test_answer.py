@@ -1,15 +1,41 @@
-"""The answer of a run in sentences and as a table of a terminal."""
+"""The answer of a run as rows, in sentences and as a table of a terminal."""
 
 import numpy as np
 import pytest
 
-from fsjax.report import terminal
-from fsjax.report.class_rows import NO_VERDICT, class_rows
-from fsjax.report.headline import headline, others
-from fsjax.report.shares import limits_text, share_text
+from fsjax.report import answer
+from fsjax.report.answer import NO_VERDICT, class_rows, headline, others, share_limits_text, share_text
 from tests.helpers import results
 
-NAMES = ("ox", "zebra", "frog", "ship")
+NAMES, PAIR = ("ox", "zebra", "frog", "ship"), ("zebra", "ox")
+
+
+def test_a_row_has_the_verdict_of_its_class_and_the_rates_under_its_map():
+    grafts = results.grafts(
+        PAIR,
+        ("shortcut by phase", "spread"),
+        smallest=[0.006, None],
+        psi=[0.9, 0.1],
+        psi_ci=[[0.8, 1.0], [0.0, 0.2]],
+    )
+    rates = results.map_rates([0.75, 0.5], [0.1, None], tpr_ci=[[0.6, 0.9], [0.4, 0.6]])
+    zebra, ox = class_rows(PAIR, rates, grafts)
+    named = [zebra[field] for field in ("name", "kind", "by", "verdict")]
+    assert named == ["zebra", "shortcut", "phase", "shortcut by phase"]
+    assert (zebra["shortcut"], zebra["share"], zebra["psi"], zebra["psi_ci"]) == (True, 0.05, 0.9, (0.8, 1.0))
+    assert zebra["smallest"] == 0.006 and zebra["smallest_ci"].tolist() == [0.006, 0.006]
+    assert (zebra["tpr"], zebra["tpr_ci"].tolist(), zebra["fpr"]) == (0.75, [0.6, 0.9], 0.1)
+    assert (ox["verdict"], ox["shortcut"], ox["psi"], ox["smallest"], ox["tpr"]) == ("spread", False, 0.1, None, 0.5)
+    assert np.isnan(ox["fpr"]) and (ox["sentence"], ox["reason"]) == ("ox: spread: made up.", "made up.")
+
+
+def test_rows_without_grafts_have_rates_and_no_verdict():
+    rates = results.map_rates([0.75, 0.5])
+    zebra, ox = class_rows(PAIR, rates, None)
+    assert zebra.keys() == class_rows(PAIR, rates, results.grafts(PAIR, ["band"] * 2))[0].keys()
+    assert zebra["tpr"] == 0.75 and ox["tpr"] == 0.5
+    for row in (zebra, ox):
+        assert (row["kind"], row["verdict"], row["sentence"], row["shortcut"], row["psi"]) == ("", "", "", None, None)
 
 
 def evaluation(kinds, names=NAMES, low_pass=0.09, **grafts):
@@ -67,9 +93,9 @@ def test_a_share_has_two_digits(share, words):
 
 
 def test_limits_of_a_share_may_lie_beyond_the_largest_that_was_tried():
-    assert limits_text([0.0042, 0.0091], 0.5) == "[0.42, 0.91] %"
-    assert limits_text([0.0042, np.nan], 0.5) == "[0.42, > 50] %"
-    assert limits_text([np.nan, np.nan], 0.5) == ""
+    assert share_limits_text([0.0042, 0.0091], 0.5) == "[0.42, 0.91] %"
+    assert share_limits_text([0.0042, np.nan], 0.5) == "[0.42, > 50] %"
+    assert share_limits_text([np.nan, np.nan], 0.5) == ""
 
 
 def test_a_terminal_shows_verdicts_and_their_numbers_in_columns():
@@ -80,7 +106,7 @@ def test_a_terminal_shows_verdicts_and_their_numbers_in_columns():
         psi=psi,
         psi_ci=limits,
     )
-    assert terminal.table(of, "removal", 0.05, 0.6).splitlines() == [
+    assert answer.table(of, "removal", 0.05, 0.6).splitlines() == [
         "1 of 4 classes is a frequency shortcut: zebra. 0.59 % of the plane controls zebra; low-pass needs 9 %.",
         "The others: 1 spread, 1 not recognised, 1 undecided.",
         "",
@@ -99,7 +125,7 @@ def test_where_classes_keep_unlike_shares_a_terminal_shows_each():
     for positions, shown in (([59, 573, 80, 80], True), ([51, 50, 51, 50], False), ([4, 3, 4, 3], False)):
         rates = results.map_rates([0.5] * 4, positions=positions, plane=1024)
         of.methods["removal"] = results.method({0.56: rates})
-        head, *rows = [line.split("  ") for line in terminal.table(of, "removal", 0.56, 0.6).splitlines()[2:7]]
+        head, *rows = [line.split("  ") for line in answer.table(of, "removal", 0.56, 0.6).splitlines()[2:7]]
         assert (head[-1] == "map keeps") == shown
         if shown:
             assert [row[-1].strip() for row in rows] == ["5.8 %", "56 %", "7.8 %", "7.8 %"]
@@ -108,7 +134,7 @@ def test_where_classes_keep_unlike_shares_a_terminal_shows_each():
 def test_of_many_classes_a_terminal_shows_the_first_and_the_shortcuts():
     names = tuple(f"class {index}" for index in range(30))
     kinds = tuple("shortcut" if index == 27 else "spread" for index in range(30))
-    lines = terminal.table(evaluation(kinds, names), "removal", 0.04, 0.6).splitlines()
+    lines = answer.table(evaluation(kinds, names), "removal", 0.04, 0.6).splitlines()
     listed = [line.partition("  ")[0] for line in lines if line.startswith("class ")][1:]
     assert listed == [*names[:20], "class 27"]
     assert "and 9 more, none of them a shortcut" in lines
@@ -116,17 +142,17 @@ def test_of_many_classes_a_terminal_shows_the_first_and_the_shortcuts():
 
 def test_a_name_that_would_steer_the_terminal_or_fill_it_is_made_plain():
     names = ("\x1b[2Jox\n", "z" * 99)
-    text = terminal.table(evaluation(("shortcut", "spread"), names), "removal", 0.05, 0.6)
+    text = answer.table(evaluation(("shortcut", "spread"), names), "removal", 0.05, 0.6)
     assert "\x1b" not in text and "?[2Jox?" in text and f"{'z' * 27}...  " in text and "z" * 28 not in text
 
 
 def test_a_terminal_says_where_the_page_is_and_where_there_is_no_verdict(tmp_path):
     of = evaluation(("spread",) * 4)
     results.write(tmp_path, of)
-    text = terminal.of_run(tmp_path, "removal", 0.05, 0.6)
+    text = answer.terminal_text(tmp_path, "removal", 0.05, 0.6)
     assert text.endswith(f"\n\nPage: {tmp_path / 'report' / 'index.html'}")
     of.methods["removal"] = results.method({0.05: results.map_rates([0.5, None, 0.75, 0.5])})
     results.write(tmp_path, of)
-    lines = terminal.of_run(tmp_path, "removal", 0.05, 0.6).splitlines()
+    lines = answer.terminal_text(tmp_path, "removal", 0.05, 0.6).splitlines()
     assert NO_VERDICT in lines and lines[0] == "TPR above 0.6 at 5 % of the plane for 1 of 4 classes."
     assert lines[4].split() == ["zebra", "-", "-", "-", "-", "-", "0.10"]

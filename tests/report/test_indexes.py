@@ -1,4 +1,4 @@
-"""Results that are loaded, and the page over several runs: the numbers of each, and a word on those that have none."""
+"""Results that are loaded, the page over several runs, and the page over a workdir's search methods."""
 
 import html.parser
 import logging
@@ -12,15 +12,18 @@ import pytest
 from upath import UPath
 
 import fsjax
+from benchmarks.cost import report_workdir
+from configs import common
 from configs import runs as runs_config
 from fsjax.evaluation import evaluation_file
+from fsjax.evaluation.results import Evaluation
 from fsjax.experiment import runner
 from fsjax.fourier import dfm
-from fsjax.report import pictures
-from fsjax.report import runs as runs_page
+from fsjax.report import indexes, pictures
 from fsjax.runtime import files, storage
 from fsjax.runtime.errors import InputError
 from tests.helpers import results
+from tests.helpers.html_page import Page
 
 NAMES = ("cat", "<script>alert(1)</script>", "dog")
 HEADINGS = "run,model,data,accuracy,method,share,classes,shortcuts,mean psi,median smallest share,TPR above threshold"
@@ -93,7 +96,7 @@ class Table(html.parser.HTMLParser):
 @pytest.fixture
 def page(tmp_path):
     def write(text):
-        runs_page.write(tmp_path / "index", text)
+        indexes.write_runs(tmp_path / "index", text)
         return Table((tmp_path / "index" / "report" / "runs.html").read_text())
 
     return write
@@ -141,21 +144,20 @@ def test_a_result_in_a_store_is_read_and_listed(tmp_path, page):
     store = storage.path("memory://results/runs")
     maps = make_run(store / "far")
     np.testing.assert_array_equal(fsjax.load_result("memory://results/runs/far").maps.masks, maps.masks)
-    files.write_text(store / "far" / "report" / "index.html", "")
+    files.write_text(store / "far" / "report" / "removal" / "index.html", "")
     (row,) = page("memory://results/runs").rows[1:]
     assert row[0]["text"].strip().startswith("far") and row[3]["text"] == "0.750"
     assert row[0]["link"] is None, "a page on a disk has no way into a store"
-    runs_page.write(store / "index", "memory://results/runs")
-    assert 'href="../../far/report/index.html"' in (store / "index" / "report" / "runs.html").read_text()
-    other = UPath("memory://results/runs/far/report/index.html", account="of somebody else")
-    assert runs_page._relative(other, store / "index" / "report") is None
+    indexes.write_runs(store / "index", "memory://results/runs")
+    assert 'href="../../far/report/removal/index.html"' in (store / "index" / "report" / "runs.html").read_text()
+    other = UPath("memory://results/runs/far/report/removal/index.html", account="of somebody else")
+    assert indexes._relative(other, store / "index" / "report") is None
 
 
 def test_a_row_has_the_numbers_of_its_run_at_the_share_that_it_reports(tmp_path, page):
     maps = make_run(tmp_path / "a#1 & 5%25")
     make_run(tmp_path / "a#1 & 5%25", "learned", tpr=(0.9, None, None), grafted=False)
     files.write_text(tmp_path / "a#1 & 5%25" / "report" / "removal" / "index.html", "here")
-    files.write_text(tmp_path / "a#1 & 5%25" / "report" / "index.html", "of before")
     head, learned, removal = page(str(tmp_path)).rows
     assert [cell["text"] for cell in head][:14] == HEADINGS.split(",")
     assert [cell["text"] for cell in removal[1:8]] == ["resnet20", "syn2", "0.750", "removal", "25 %", "3", "1"]
@@ -167,17 +169,16 @@ def test_a_row_has_the_numbers_of_its_run_at_the_share_that_it_reports(tmp_path,
     linked = os.path.join(tmp_path / "index" / "report", urllib.parse.unquote(removal[0]["link"]))
     with open(linked) as file:
         assert file.read() == "here"
-    with open(os.path.join(tmp_path / "index" / "report", urllib.parse.unquote(learned[0]["link"]))) as file:
-        assert file.read() == "of before"
+    assert learned[0]["link"] is None
     assert [alt for alt, _ in removal[0]["maps"]] == [f"Map of {name}" for name in NAMES]
     for mask, (_, picture) in zip(maps.at(0.25), removal[0]["maps"], strict=True):
         assert picture == pictures.mask_picture(mask)
 
 
 def test_a_median_of_smallest_shares_is_missing_where_half_of_the_classes_reach_none():
-    assert runs_page._median(np.array([0.5, 0.125, 0.25])) == 0.25
-    assert runs_page._median(np.array([0.125, np.nan, 0.25])) == 0.25
-    assert runs_page._median(np.array([0.125, np.nan])) is runs_page._median(np.full(3, np.nan)) is None
+    assert indexes._median(np.array([0.5, 0.125, 0.25])) == 0.25
+    assert indexes._median(np.array([0.125, np.nan, 0.25])) == 0.25
+    assert indexes._median(np.array([0.125, np.nan])) is indexes._median(np.full(3, np.nan)) is None
 
 
 def test_a_folder_of_images_is_named_by_its_last_part_and_names_are_text(tmp_path, page):
@@ -193,7 +194,7 @@ def test_a_folder_of_images_is_named_by_its_last_part_and_names_are_text(tmp_pat
 
 
 def test_more_classes_than_there_is_room_for_are_counted(tmp_path, page, monkeypatch):
-    monkeypatch.setattr(runs_page, "_MOST_DRAWN", 2)
+    monkeypatch.setattr(indexes, "_MOST_DRAWN", 2)
     make_run(tmp_path / "run")
     (row,) = page(str(tmp_path)).rows[1:]
     assert len(row[0]["maps"]) == 2 and "and 1 more" in row[0]["text"]
@@ -248,7 +249,7 @@ def test_what_is_no_run_is_not_listed_and_a_run_once(tmp_path):
         files.write_json(tmp_path / name / "config.json", {"stages": stages})
     (tmp_path / "notes").mkdir()
     (tmp_path / "file.txt").write_text("")
-    found = runs_page.find(f"{tmp_path}, {tmp_path / 'run'},{tmp_path / 'study'}")
+    found = indexes.find_runs(f"{tmp_path}, {tmp_path / 'run'},{tmp_path / 'study'}")
     assert found == [tmp_path / "run", tmp_path / "study" / "cell"]
 
 
@@ -276,3 +277,27 @@ def test_the_page_is_written_again_when_a_run_has_changed(tmp_path, caplog):
     runner.run(config, tmp_path / "index")
     table = Table((tmp_path / "index" / "report" / "runs.html").read_text())
     assert [row[0]["text"] for row in table.rows[1:]] == ["a", "b"]
+
+
+def test_one_page_is_led_to_and_several_are_laid_side_by_side(tmp_path, undrawn):
+    report_workdir.write(tmp_path, ("ox", "elk", "zebra"), 16, samples=1)
+    assert (tmp_path / "report" / "removal" / "figures" / "maps.png").exists()
+    led = (tmp_path / "report" / "index.html").read_text()
+    assert '<meta http-equiv="refresh" content="0; url=removal/index.html">' in led
+    assert Page(led).addresses == ["removal/index.html"] and "side by side" not in led
+
+    content = files.read_json(tmp_path / "evaluation.json")
+    content["methods"]["learned"] = content["methods"]["removal"] | {"grafts": None}
+    content["methods"]["unseen"] = content["methods"]["removal"]
+    files.write_json(tmp_path / "evaluation.json", content)
+    files.write_text(tmp_path / "report" / "learned" / "index.html", "a page")
+    indexes.write_methods(common.base(), tmp_path)
+    both = (tmp_path / "report" / "index.html").read_text()
+    page = Page(both)
+    assert set(page.addresses) == {"removal/index.html", "learned/index.html"} and "refresh" not in both
+    removal = Evaluation.read(tmp_path / "evaluation.json").methods["removal"]
+    text = " ".join(page.text.split())
+    for label, name in enumerate(("ox", "elk", "zebra")):
+        verdict, rates = removal.grafts.verdicts[label], removal.at(0.05)
+        row = rf"{name}\S*\s?– no verdict.*?{rates.tpr[label]:.2f} / .*?{verdict.kind}.*?{rates.tpr[label]:.2f} / "
+        assert re.search(row, text), (row, text)

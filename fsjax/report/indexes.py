@@ -1,4 +1,4 @@
-"""The page over several runs: one self-contained file with a row for each run and search method."""
+"""Pages that list other pages: the search methods of a workdir, and several runs."""
 
 import os
 import pathlib
@@ -8,36 +8,79 @@ from typing import Any
 
 import numpy as np
 from jaxtyping import Float
+from ml_collections import ConfigDict
 
 from fsjax.data.source import set_name
+from fsjax.evaluation import evaluation_file
 from fsjax.evaluation.load_result import MethodResult, methods, read_result
+from fsjax.evaluation.results import Evaluation
 from fsjax.evaluation.statistics import mean
 from fsjax.fourier.dfm import file_in, files_in, read_provenance
-from fsjax.report import html, index, pictures
+from fsjax.report import answer, html, pictures
+from fsjax.report.verdict_figures import LOOKS
 from fsjax.runtime import files, storage
 from fsjax.runtime.errors import InputError
 from fsjax.runtime.storage import Path
 from fsjax.search.bootstrap import stability_at_share
 
-# Most classes of a run whose maps are drawn.
+# Classes in the table of methods; all are on each page.
+_MOST_CLASSES = 40
+# A row of the runs shows the maps of at most this many classes.
 _MOST_DRAWN = 12
-# Stages without maps of a model; a workdir with only these is not a run.
+# A workdir with only these stages has no maps of a model, so it is no run.
 _WITHOUT_MAPS = {"runs", "compare", "study", "adcs", "dynamics"}
 
 
-def check(text: str) -> None:
+def write_methods(config: ConfigDict, directory: Path) -> None:
+    """Write report/index.html: lead to the only page, or lay the verdicts of several pages side by side."""
+    evaluation = evaluation_file.read(directory / "evaluation.json")
+    names = sorted(evaluation.methods) if evaluation else []
+    judged = [name for name in names if (html.page_folder(directory, name) / "index.html").exists()]
+    evaluation = evaluation_file.read_method(directory / "evaluation.json", judged[0])
+    html.write_page(
+        directory,
+        "index",
+        model=config.model.name,
+        methods=[_method_values(config, evaluation, method) for method in judged],
+        classes=evaluation.classes[:_MOST_CLASSES],
+        all_classes=len(evaluation.classes),
+    )
+
+
+def _method_values(config: ConfigDict, evaluation: Evaluation, method: str) -> dict:
+    """Return name, answer and cost of a method's maps, and a row of `class_rows` a class with its look."""
+    evaluated = evaluation.methods[method]
+    share = evaluated.nearest(config.report.share)
+    rows = answer.class_rows(evaluation.classes, evaluated.at(share), evaluated.grafts)
+    return {
+        "name": method,
+        "share": share,
+        "sentence": answer.headline(rows, evaluated.grafts, share, config.evaluate.threshold),
+        "others": answer.others(rows),
+        "passes": evaluated.forward_equivalents,
+        "rows": [{**row, "look": LOOKS[row["kind"]]} for row in rows[:_MOST_CLASSES]],
+    }
+
+
+def write_runs(directory: Path, text: str) -> None:
+    """Write report/runs.html in the workdir, with a row for each search method of the runs that a text names."""
+    rows = [row for run in find_runs(text) for row in _run_rows(run, directory / "report")]
+    html.write_page(directory, "runs", rows=rows)
+
+
+def check_runs(text: str) -> None:
     """Raise InputError where a text names no runs."""
-    find(text)
+    find_runs(text)
 
 
-def find(text: str) -> list[Path]:
+def find_runs(text: str) -> list[Path]:
     """Return the workdirs that a text names, each once.
 
     Args:
       text: workdirs, or folders whose direct subfolders are workdirs, separated by commas.
 
     Raises:
-      InputError: one of them holds no run, or there is none.
+      InputError: an entry that holds no run, or no entry.
     """
     entries = [entry.strip() for entry in text.split(",") if entry.strip()]
     if not entries:
@@ -56,22 +99,14 @@ def find(text: str) -> list[Path]:
     return list(runs.values())
 
 
-def inputs(text: str) -> list[Path]:
-    """Return the files that the page is made from."""
+def run_inputs(text: str) -> list[Path]:
+    """Return the files that the page of runs is made from."""
     read: list[Path] = []
-    for directory in find(text):
+    for directory in find_runs(text):
         maps = files_in(directory)
-        pages = (index.page_folder(directory, file.stem) / "index.html" for file in maps)
-        of_run = (directory / name for name in ("config.json", "evaluation.json", "report/index.html"))
-        read += [*of_run, *maps, *pages]
+        read += [directory / "config.json", directory / "evaluation.json", *maps]
+        read += [html.page_folder(directory, file.stem) / "index.html" for file in maps]
     return [file for file in read if file.is_file()]
-
-
-def write(directory: Path, text: str) -> None:
-    """Write report/runs.html in the workdir, about the runs that a text names (see `find`)."""
-    folder = directory / "report"
-    rows = [row for run in find(text) for row in _rows(run, folder)]
-    files.write_text(folder / "runs.html", html.template("runs.html").render(title="runs", rows=rows))
 
 
 def _is_run(folder: Path) -> bool:
@@ -85,42 +120,37 @@ def _is_run(folder: Path) -> bool:
     return bool(methods(folder)) or not set(stages.split(",")) <= _WITHOUT_MAPS
 
 
-def _rows(directory: Path, page_folder: Path) -> list[dict]:
-    """Return a row for each search method of a run, by name; one with `problem` where it cannot be read.
+def _run_rows(directory: Path, page_folder: Path) -> list[dict]:
+    """Return a row for each search method of a run; a row has a `problem` where its results cannot be read.
 
-    Links lead from a page in `page_folder`.
+    Links start at a page in `page_folder`.
     """
     rows = []
     for method in methods(directory) or [""]:
-        named = {"name": directory.name, "link": _link(directory, method, page_folder)}
+        page = html.page_folder(directory, method) / "index.html"
+        named = {"name": directory.name, "link": _relative(page, page_folder) if page.exists() else None}
         try:
             if not method:
                 raise InputError("no maps: the stage search is not done")
-            rows.append({**named, "problem": None, **_row(directory, read_result(directory, method))})
+            rows.append({**named, "problem": None, **_run_values(directory, read_result(directory, method))})
         except (InputError, OSError) as error:
             message = f"{method}: {error}" if method else str(error)
             rows.append({**named, "problem": message.replace(f"{directory}/", "")})
     return rows
 
 
-def _link(directory: Path, method: str, page_folder: Path) -> str | None:
-    """Return a link to the page of a method, or to the only page of a workdir of before; None where there is none."""
-    places = (index.page_folder(directory, method), directory / "report")
-    page = next((place / "index.html" for place in places if (place / "index.html").exists()), None)
-    return None if page is None else _relative(page, page_folder)
-
-
-def _row(directory: Path, result: MethodResult) -> dict:
+def _run_values(directory: Path, result: MethodResult) -> dict:
     file, maps = directory / "config.json", result.maps
     share = maps.nearest(_field(result.config, "report.share", int | float, file))
     threshold = _field(result.config, "evaluate.threshold", int | float, file)
+    data = {name: _field(result.config, f"data.{name}", str, file) for name in ("source", "name", "root")}
     rates, grafts = result.rates(share), result.evaluation.methods[result.method].grafts
     maps_file = file_in(directory, result.method)
     stability = read_provenance(maps_file, lambda: stability_at_share(maps, share))
-    pictures_of = zip(maps.classes[:_MOST_DRAWN], maps.at(share), strict=False)
+    drawn = zip(maps.classes[:_MOST_DRAWN], maps.at(share), strict=False)
     return {
         "model": _field(result.config, "model.name", str, file),
-        "data": _data(result.config, file),
+        "data": set_name(data) or pathlib.PurePosixPath(data["root"]).name or data["source"],
         "accuracy": result.evaluation.unfiltered.accuracy,
         "method": result.method,
         "share": share,
@@ -135,20 +165,14 @@ def _row(directory: Path, result: MethodResult) -> dict:
         "stability": mean(stability.get("mean", [])),
         "forward": maps.forward_equivalents,
         "date": _date(maps_file),
-        "maps": [(name, pictures.mask_picture(mask)) for name, mask in pictures_of],
+        "maps": [(name, pictures.mask_picture(mask)) for name, mask in drawn],
     }
 
 
 def _median(smallest: Float[np.ndarray, " classes"]) -> float | None:
-    """Return the median of smallest shares; None where half of the classes or more reach psi 1/2 at no share."""
+    """Return the median of smallest shares; None where psi stays below 1/2 for half of the classes or more."""
     middle = float(np.median(np.nan_to_num(smallest, nan=np.inf)))
     return middle if np.isfinite(middle) else None
-
-
-def _data(config: dict, file: Path) -> str:
-    """Return the name of the data set, or of its folder."""
-    data = {name: _field(config, f"data.{name}", str, file) for name in ("source", "name", "root")}
-    return set_name(data) or pathlib.PurePosixPath(data["root"]).name or data["source"]
 
 
 def _field(config: Any, dotted: str, kind: Any, file: Path) -> Any:
@@ -167,7 +191,7 @@ def _date(file: Path) -> str | None:
 
 
 def _relative(file: Path, folder: Path) -> str | None:
-    """Return a link from a page in a folder to a file; None from one store or disk to another."""
+    """Return a link from a page in a folder to a file; None between different stores, or a store and a disk."""
     if storage.is_local(file) and storage.is_local(folder):
         path = os.path.relpath(file, folder)
     elif not storage.is_local(file) and not storage.is_local(folder) and file.fs == folder.fs:

@@ -1,4 +1,4 @@
-"""A model and its maps on other sets and under attacks, beside the test images."""
+"""The section on other sets: a model and its maps out of distribution and under attacks, beside the test images."""
 
 import numpy as np
 from jaxtyping import Float
@@ -9,23 +9,18 @@ from fsjax.evaluation.ood.results import OodResult, SetRates, SetResult, result_
 from fsjax.evaluation.ood.sets import IN_DISTRIBUTION
 from fsjax.evaluation.statistics import mean
 from fsjax.fourier.dfm import DominantFrequencyMaps
-from fsjax.report import html, index, ood_figures
-from fsjax.report.class_rows import class_rows
-from fsjax.report.sections.section import Section
+from fsjax.report import html, verdict_figures
+from fsjax.report.answer import class_rows
+from fsjax.report.section import Section
 from fsjax.runtime.storage import Path
 from fsjax.search.bootstrap import stability_at_share
 
-# Columns beside a map's TPR, and the field of ControlRates that each shows.
+# The fields of ControlRates that stand beside a map's TPR, and their headings.
 _CONTROLS = {"trivial_tpr": "trivial mask", "random_tpr": "random", "radial_tpr": "radial"}
 
 
-def inputs(directory: Path, method: str) -> list[Path]:
-    """See section.Maker."""
-    return [result_file(directory, method)]
-
-
 def make(directory: Path, maps: DominantFrequencyMaps, share: float) -> Section:
-    """See section.Maker; the share is that of the stage ood, which read it from the same field."""
+    """Return the section; the stage ood read its share from the same field."""
     result = OodResult.read(result_file(directory, maps.method))
     evaluation = evaluation_file.read_method(directory / "evaluation.json", maps.method).methods[maps.method]
     own, sets, threshold = result.in_distribution, result.sets, result.threshold
@@ -33,26 +28,26 @@ def make(directory: Path, maps: DominantFrequencyMaps, share: float) -> Section:
     columns = {
         name: heading
         for name, heading in _CONTROLS.items()
-        if any(np.isfinite(getattr(of_set.control_rates, name)).any() for of_set in judged.values())
+        if any(np.isfinite(getattr(rates.control_rates, name)).any() for rates in judged.values())
     }
-    curves = ood_figures.average_tpr({name: of_set.average_tpr for name, of_set in judged.items()})
+    curves = verdict_figures.average_tpr({name: rates.average_tpr for name, rates in judged.items()})
     body = html.template("ood_section.html").render(
         stability=stability_at_share(maps, result.share),
         share=result.share,
         threshold=threshold,
-        rows=[row for name, of_set in judged.items() for row in _rows(name, of_set, own.filtered.tpr, threshold)],
-        sentences=[sentence(name, of_set, own, result.classes, threshold) for name, of_set in sets.items()],
-        curves=html.embed_figure(curves, index.page_folder(directory, maps.method) / "figures" / "ood.png"),
+        rows=[row for name, rates in judged.items() for row in _rows(name, rates, own.filtered.tpr, threshold)],
+        sentences=[sentence(name, rates, own, result.classes, threshold) for name, rates in sets.items()],
+        curves=html.embed_figure(curves, html.page_folder(directory, maps.method) / "figures" / "ood.png"),
         classes=result.classes,
         above=own.filtered.tpr > threshold,
         verdicts=evaluation.grafts and class_rows(result.classes, evaluation.at(result.share), evaluation.grafts),
         judged=judged,
         controls=columns,
         random_masks=result.random_masks,
-        restricted=[name for name, of_set in sets.items() if of_set.restricted],
-        attacked=[name for name, of_set in sets.items() if "attack" in of_set.made_of],
-        repeated=[name for name, of_set in sets.items() if _is_repeated(of_set.made_of)],
-        corrupted=[name for name, of_set in sets.items() if "corruptions" in of_set.made_of],
+        restricted=[name for name, rates in sets.items() if rates.restricted],
+        attacked=[name for name, rates in sets.items() if "attack" in rates.made_of],
+        repeated=[name for name, rates in sets.items() if _is_repeated(rates.made_of)],
+        corrupted=[name for name, rates in sets.items() if "corruptions" in rates.made_of],
     )
     return Section("Out of distribution", body)
 
@@ -62,23 +57,22 @@ def _is_repeated(made_of: dict) -> bool:
     return "corruptions" in made_of or bool(made_of.get("fields", {}).get("repeated"))
 
 
-def sentence(name: str, of_set: SetResult, own: SetRates, classes: tuple[str, ...], threshold: float) -> str:
-    """Return what a set shows about its classes above the threshold and its others; `own` are rates in distribution."""
-    grouping, present = own.filtered.tpr, np.isfinite(of_set.filtered.tpr)
+def sentence(name: str, rates: SetResult, own: SetRates, classes: tuple[str, ...], threshold: float) -> str:
+    """Return what a set shows about the classes above the threshold and the others; `own` are test set rates."""
+    grouping, present = own.filtered.tpr, np.isfinite(rates.filtered.tpr)
     here = _groups(own, np.where(present, grouping, np.nan), threshold)
-    there = _groups(of_set, grouping, threshold)
-    text = f"{name}: accuracy {of_set.accuracy:.3f}, in distribution {own.accuracy:.3f}. "
+    there = _groups(rates, grouping, threshold)
+    text = f"{name}: accuracy {rates.accuracy:.3f}, in distribution {own.accuracy:.3f}. "
     if not there.shortcut.classes:
         return f"{text}None of its classes has a TPR above {threshold:g} under its map in distribution."
     members = np.flatnonzero(present & (grouping > threshold))
     whose = "its map" if len(members) == 1 else "their maps"
     text += f"{_listed([classes[label] for label in members])} (in distribution TPR > {threshold:g} under {whose}): "
-    text += "mean TPR there "
-    text += _compare(there.shortcut, here.shortcut)
+    text += f"mean TPR there {_compare(there.shortcut, here.shortcut)}"
     if there.other.classes:
         text += f" The other classes: under their maps {_compare(there.other, here.other)}"
-    # Intervals have to be apart, since a set may have few images of a class.
-    lower, upper = of_set.filtered.tpr_ci[:, 0], of_set.unfiltered.tpr_ci[:, 1]
+    # Intervals must lie apart, since a set may have few images of a class.
+    lower, upper = rates.filtered.tpr_ci[:, 0], rates.unfiltered.tpr_ci[:, 1]
     if better := [classes[label] for label in members if lower[label] > upper[label]]:
         text += f" {_listed(better)}: the map's frequencies alone serve better there than the whole image."
     return text
@@ -89,13 +83,13 @@ def _compare(there: Group, here: Group) -> str:
     return f"{filtered}; unfiltered {there.unfiltered:.3f}, in distribution {here.unfiltered:.3f}."
 
 
-def _rows(name: str, of_set: SetRates, grouping: Float[np.ndarray, " classes"], threshold: float) -> list[dict]:
-    """Return a row for the set, and one for each folder of its first placeholder."""
-    folders = next(iter(of_set.groups.values()), {}) if isinstance(of_set, SetResult) else {}
+def _rows(name: str, rates: SetRates, grouping: Float[np.ndarray, " classes"], threshold: float) -> list[dict]:
+    """Return a row for the set, and a row for each folder of its first placeholder."""
+    folders = next(iter(rates.groups.values()), {}) if isinstance(rates, SetResult) else {}
     return [
         {
             "name": label,
-            "part": part is not of_set,
+            "part": part is not rates,
             "images": int(part.images.sum()),
             "classes": int((part.images > 0).sum()),
             "accuracy": part.accuracy,
@@ -105,7 +99,7 @@ def _rows(name: str, of_set: SetRates, grouping: Float[np.ndarray, " classes"], 
             "fpr": mean(part.filtered.fpr),
             "groups": _groups(part, grouping, threshold),
         }
-        for label, part in {name: of_set, **folders}.items()
+        for label, part in {name: rates, **folders}.items()
     ]
 
 
@@ -113,5 +107,5 @@ def _groups(rates: SetRates, grouping: Float[np.ndarray, " classes"], threshold:
     return average_tpr(grouping, rates.filtered.tpr, rates.unfiltered.tpr, (threshold,))[0]
 
 
-def _listed(names: list[str], shown: int = 6) -> str:
-    return ", ".join(names[:shown]) + (f" and {len(names) - shown} more" if len(names) > shown else "")
+def _listed(names: list[str], most: int = 6) -> str:
+    return ", ".join(names[:most]) + (f" and {len(names) - most} more" if len(names) > most else "")

@@ -1,9 +1,8 @@
-"""Values at every frequency that the page can show."""
+"""A section of the page, and the values on the Fourier plane that it lets the page's script show."""
 
 import dataclasses
 from collections.abc import Callable
 
-import matplotlib
 import numpy as np
 from jaxtyping import Float
 from matplotlib.colors import Normalize, SymLogNorm
@@ -15,17 +14,32 @@ class Plane:
 
     Attributes:
       name: a word or two, for the list of choices.
-      about: what a value means, with its unit.
+      meaning: what a value means, with its unit.
       values: class index -> its values [H, W] on the centred plane, NaN where there is none.
       norm: values of one class -> a scale from them to [0, 1].
-      colours: a colour map of matplotlib, safe for the colour-blind.
+      colours: a matplotlib colour map that colour-blind readers can read.
     """
 
     name: str
-    about: str
+    meaning: str
     values: Callable[[int], Float[np.ndarray, "height width"]]
     norm: Callable[[Float[np.ndarray, "height width"]], Normalize]
     colours: str
+
+
+@dataclasses.dataclass(frozen=True)
+class Section:
+    """A heading and the content under it.
+
+    Attributes:
+      title: plain text.
+      body: HTML from a template of fsjax.report.html, which escapes every value.
+      planes: values of each class that the page can show in place of its scores.
+    """
+
+    title: str
+    body: str
+    planes: tuple[Plane, ...] = ()
 
 
 def symmetric_log(plane: Float[np.ndarray, "height width"]) -> SymLogNorm:
@@ -37,9 +51,3 @@ def symmetric_log(plane: Float[np.ndarray, "height width"]) -> SymLogNorm:
 def between(low: int | float, high: int | float) -> Callable[[Float[np.ndarray, "height width"]], Normalize]:
     """Return one linear scale for every class."""
     return lambda plane: Normalize(low, high)
-
-
-def colour_table(name: str, levels: int) -> str:
-    """Return colours of a colour map of matplotlib, first to last, as six hexadecimal digits each."""
-    colours = matplotlib.colormaps[name](np.linspace(0, 1, levels), bytes=True)[:, :3]
-    return colours.tobytes().hex()

@@ -1,0 +1,176 @@
+"""The answer of a run: a row for each class, the headline, and both as text for a terminal."""
+
+from collections import Counter
+from collections.abc import Sequence
+
+import numpy as np
+from jaxtyping import Float
+
+from fsjax.evaluation import evaluation_file, probes, verdict
+from fsjax.evaluation.graft_results import Grafts
+from fsjax.evaluation.probes import Probes
+from fsjax.evaluation.results import Evaluation, MapRates
+from fsjax.runtime.storage import Path
+
+NO_VERDICT = "No verdict: the stage evaluate ran without pairs of images (evaluate.pairs=0)."
+# Stands for a missing number.
+MISSING = "–"
+
+# The headline names at most this many shortcut classes.
+_MOST_NAMED = 6
+# A terminal lists this many classes, and of the others only shortcuts.
+_FIRST = 20
+_LONGEST_NAME = 30
+_HEADINGS = ("class", "verdict", "smallest share", "psi [95 %]", "at share")
+_WITHOUT_GRAFTS = {
+    **dict.fromkeys(("kind", "by", "verdict", "sentence", "reason"), ""),
+    **dict.fromkeys(("shortcut", "share", "psi", "smallest")),
+    "psi_ci": (),
+    "smallest_ci": np.full(2, np.nan),
+}
+
+
+def class_rows(names: tuple[str, ...], rates: MapRates, grafts: Grafts | None) -> list[dict]:
+    """Return a row for each class.
+
+    A row has the fields of `graft_results.Verdict` but `name`'s, and `smallest_ci` as in `Curve`. `verdict` is kind and
+    cause in words, `reason` the sentence without name and verdict, `shortcut` whether the class is a shortcut. `tpr`,
+    `tpr_ci`, `fpr` and `kept`, the share that the class's map keeps, come from the rates. A missing number is None or
+    NaN. Without grafts texts are '' and `shortcut` is None.
+    """
+    return [
+        {
+            "name": name,
+            **(_WITHOUT_GRAFTS if grafts is None else _verdict_fields(grafts, label)),
+            "tpr": float(rates.tpr[label]),
+            "tpr_ci": rates.tpr_ci[label],
+            "fpr": float(rates.fpr[label]),
+            "kept": None if rates.kept is None else float(rates.kept[label]),
+        }
+        for label, name in enumerate(names)
+    ]
+
+
+def _verdict_fields(grafts: Grafts, label: int) -> dict:
+    judged = grafts.verdicts[label]
+    words = f"{judged.kind} by {judged.by}" if judged.by else judged.kind
+    fields = ("kind", "by", "share", "psi", "psi_ci", "smallest", "sentence")
+    return {
+        **{name: getattr(judged, name) for name in fields},
+        "smallest_ci": grafts.curves["map"].smallest_ci[label],
+        "verdict": words,
+        "shortcut": judged.kind == "shortcut",
+        "reason": judged.sentence.removeprefix(f"{judged.name}: {words}: "),
+    }
+
+
+def headline(rows: list[dict], grafts: Grafts | None, share: float, threshold: float) -> str:
+    """Return the first sentences of a page, from rows of `class_rows` at a share.
+
+    Without grafts they count the classes that meet the published criterion, a TPR above the threshold.
+    """
+    count = len(rows)
+    classes = "class" if count == 1 else "classes"
+    if grafts is None:
+        over = sum(row["tpr"] > threshold for row in rows)
+        return f"TPR above {threshold:g} at {share_text(share)} of the plane for {over} of {count} {classes}."
+    shortcuts = [row["name"] for row in rows if row["shortcut"]]
+    are_shortcuts = "is a frequency shortcut" if len(shortcuts) == 1 else "are frequency shortcuts"
+    listed = f": {', '.join(shortcuts)}" if 0 < len(shortcuts) <= _MOST_NAMED else ""
+    return f"{len(shortcuts)} of {count} {classes} {are_shortcuts}{listed}. {_smallest_shortcut(rows, grafts)}".strip()
+
+
+def others(rows: list[dict]) -> str:
+    """Return how many classes have each other verdict; '' without any, and without grafts."""
+    kinds = Counter(row["kind"] for row in rows if row["shortcut"] is False)
+    if not kinds:
+        return ""
+    before = "The others: " if any(row["shortcut"] for row in rows) else "Verdicts: "
+    return before + ", ".join(f"{count} {kind}" for kind, count in kinds.most_common()) + "."
+
+
+def _smallest_shortcut(rows: list[dict], grafts: Grafts) -> str:
+    """Return the smallest share of any shortcut beside the share that low-pass masks need; '' without one."""
+    known = [label for label, row in enumerate(rows) if row["shortcut"] and row["smallest"] is not None]
+    if not known:
+        return ""
+    label = min(known, key=lambda label: rows[label]["smallest"])
+    low_pass = grafts.curves["low_pass"].smallest[label]
+    needs = f"needs {share_text(low_pass)}"
+    if np.isnan(low_pass):
+        needs = f"does not reach that with {share_text(grafts.curve_shares[-1])}"
+    return f"{share_text(rows[label]['smallest'])} of the plane controls {rows[label]['name']}; low-pass {needs}."
+
+
+def share_text(share: float | None) -> str:
+    """Return a share in [0, 1] in percent, with two digits: '0.59 %'; a dash for None and NaN."""
+    return MISSING if share is None or np.isnan(share) else f"{_two_digits(share)} %"
+
+
+def share_limits_text(limits: Sequence[float] | Float[np.ndarray, "2"], largest: float) -> str:
+    """Return the interval of a smallest share, '[0.42, 0.91] %'; '' where both limits are missing.
+
+    A missing upper limit lies beyond `largest`, the largest share that was tried.
+    """
+    low, high = limits
+    if np.isnan(low):
+        return ""
+    return f"[{_two_digits(low)}, {f'> {_two_digits(largest)}' if np.isnan(high) else _two_digits(high)}] %"
+
+
+def _two_digits(share: float) -> str:
+    return f"{float(f'{100 * share:.2g}'):g}"
+
+
+def terminal_text(directory: Path, method: str, share: float, threshold: float) -> str:
+    """Return `table` of a workdir's search method, what its probes found, and where its page is."""
+    evaluation = evaluation_file.read_method(directory / "evaluation.json", method)
+    parts = [table(evaluation, method, share, threshold)]
+    if (file := probes.result_file(directory)).exists():
+        parts.append(probes_text(Probes.read(file), evaluation.unfiltered.accuracy))
+    return "\n\n".join([*parts, f"Page: {directory / 'report' / 'index.html'}"])
+
+
+def probes_text(found: Probes, accuracy: float) -> str:
+    """Return how much of the plane probes kept from the training, and the accuracy before and after."""
+    if not found.share:
+        return "Nothing was kept from the training: no class's map was in use in its probes."
+    return (
+        f"Kept from the training: {share_text(found.share)} of the plane, found in {len(found.rounds)} probes. "
+        f"Accuracy on the test images: {found.rounds[0].accuracy:.2f} in the first probe, {accuracy:.2f} now."
+        + (f" Images trained on: {found.cost:.1f} times a standard training's." if found.cost else "")
+    )
+
+
+def table(evaluation: Evaluation, method: str, share: float, threshold: float) -> str:
+    """Return headline and table at the map share nearest to `share`, without control characters."""
+    evaluated = evaluation.methods[method]
+    share = evaluated.nearest(share)
+    rows = class_rows(evaluation.classes, evaluated.at(share), evaluated.grafts)
+    lines = [_printable(headline(rows, evaluated.grafts, share, threshold)), others(rows), ""]
+    listed = [row for label, row in enumerate(rows) if label < _FIRST or row["shortcut"]]
+    cells = [(*_HEADINGS, *(f"{rate} at {share_text(share)}" for rate in ("TPR", "FPR"))), *map(_cells, listed)]
+    if evaluated.at(share).kept_differs:
+        column = ["map keeps", *(share_text(row["kept"]) for row in listed)]
+        cells = [(*before, kept) for before, kept in zip(cells, column, strict=True)]
+    widths = [max(map(len, column)) for column in zip(*cells, strict=True)]
+    lines += ["  ".join(map(str.ljust, texts, widths)).rstrip() for texts in cells]
+    if hidden := len(rows) - len(listed):
+        lines.append(f"and {hidden} more{'' if evaluated.grafts is None else ', none of them a shortcut'}")
+    rule = NO_VERDICT if evaluated.grafts is None else f"psi at least {verdict.CONTROL:g}: the map controls the class."
+    lines += ["", rule]
+    return "\n".join(line for line, before in zip(lines, ["", *lines], strict=False) if line or before)
+
+
+def _cells(row: dict) -> tuple[str, ...]:
+    name = _printable(row["name"])
+    if len(name) > _LONGEST_NAME:
+        name = f"{name[: _LONGEST_NAME - 3]}..."
+    psi = "-" if row["psi"] is None else "{:.2f} [{:.2f}, {:.2f}]".format(row["psi"], *row["psi_ci"])
+    smallest, at = (share_text(row[field]).replace(MISSING, "-") for field in ("smallest", "share"))
+    rates = ("-" if np.isnan(row[name]) else f"{row[name]:.2f}" for name in ("tpr", "fpr"))
+    return (name, row["verdict"] or "-", smallest, psi, at, *rates)
+
+
+def _printable(text: str) -> str:
+    return "".join(character if character.isprintable() else "?" for character in text)

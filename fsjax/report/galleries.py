@@ -1,0 +1,185 @@
+"""Pictures of single images in a page: grafts with predictions, and the frequencies that decided an image."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Float
+from ml_collections import ConfigDict
+
+from fsjax.data import selection
+from fsjax.data.dataset import Dataset
+from fsjax.data.normalisation import normalise
+from fsjax.engine.model import Model
+from fsjax.evaluation import attribution, map_grafts
+from fsjax.evaluation.attribution import Attribution
+from fsjax.evaluation.graft_results import Grafts
+from fsjax.evaluation.image_grafts import ImageGrafts
+from fsjax.fourier import spectrum
+from fsjax.report import attribution_figures, html, pictures
+from fsjax.report.figures import stretch
+from fsjax.report.overview import Subject
+from fsjax.report.section import Section
+from fsjax.runtime.errors import InputError
+from fsjax.runtime.storage import Path
+
+# Most pixels of an image's longer side.
+_PIXELS = 144
+# Pairs shown for each class, and for each of more than _FEW classes.
+_PAIRS, _PAIRS_OF_MANY, _FEW = 2, 1, 12
+# Attributed images in all; each costs about 150 forward passes.
+_MOST_ATTRIBUTED = 24
+# Images that a device attributes at a time: small enough wherever the search fitted.
+_BATCH = 8
+
+
+def graft_gallery(subject: Subject, grafts: Grafts, rows: list[dict]) -> list[dict]:
+    """Return the rows whose class has pairs, with pictures of the first pairs that the evaluation drew.
+
+    Rows come from `overview.rows`; the map is cut at a row's share, `at`. Each row gets `moved`, a sentence about all
+    its pairs, and `pairs`: recipient, donor, the grafted change and the graft, as images with `title`, `picture`,
+    `prediction`, `second`, and `hit`. `second` is the second choice where the first is the recipient's own class,
+    which psi leaves out; `hit` says which text names the row's class: 'prediction', 'second' or ''.
+    """
+    config, maps, model, test = subject.config, subject.maps, subject.model, subject.test
+    by_class = selection.images_by_class(test.labels, map_grafts.unseen(config, maps, test))
+    apply, most = jax.jit(model.apply), _PAIRS if len(rows) <= _FEW else _PAIRS_OF_MANY
+    gallery = []
+    for row in rows:
+        label = row["label"]
+        drawn = selection.draw_pairs(by_class, label, int(grafts.baseline.pairs[label]), config.seed)
+        if not len(drawn):
+            continue
+        recipients, donors = (
+            normalise(test.images(side[:most]), *model.mean_std) for side in (drawn.recipients, drawn.donors)
+        )
+        change, grafted = spectrum.graft(recipients, donors, subject.mask_at(label, row["at"]))
+        with jax.default_matmul_precision(model.matmul_precision):
+            logits = apply(model.params, jnp.concatenate([recipients, donors, grafted]))
+        before, of_donor, after = np.asarray(logits, float).reshape(3, len(donors), -1)
+        pictured = []
+        for i, own in enumerate(test.labels[drawn.recipients[:most]].tolist()):
+            # With two outputs none is left out: the other one would always be the answer.
+            left_out = own if logits.shape[-1] > 2 else None
+            images = (
+                _predicted(f"image of {model.classes[own]}", recipients[i], before[i], left_out, model, label),
+                _predicted(f"donor: {row['name']}", donors[i], of_donor[i], None, model, label),
+                {
+                    **dict.fromkeys(("prediction", "second", "hit"), ""),
+                    "title": "what is grafted, contrast stretched",
+                    "picture": _picture(stretch(np.asarray(change[i]) * model.mean_std[1])),
+                },
+                _predicted("with the graft", grafted[i], after[i], left_out, model, label),
+            )
+            pictured.append(list(images))
+        gallery.append(row | {"pairs": pictured, "moved": _moved(grafts, label, row["name"], logits.shape[-1])})
+    return gallery
+
+
+def _predicted(
+    title: str,
+    image: Float[Array, "height width channels"],
+    logits: Float[np.ndarray, " outputs"],
+    left_out: int | None,
+    model: Model,
+    label: int,
+) -> dict:
+    """Return an image with the model's prediction; `left_out` and `hit` as in `graft_gallery`."""
+    best, prediction = _prediction(logits, model.classes)
+    second, hit = "", "prediction" if best == label else ""
+    if best == left_out:
+        best, words = _prediction(logits, model.classes, place=1)
+        second, hit = f"second choice: {words}", "second" if best == label else ""
+    mean, std = model.mean_std
+    picture = _picture(np.asarray(image) * std + mean)
+    return {"title": title, "picture": picture, "prediction": prediction, "second": second, "hit": hit}
+
+
+def _moved(grafts: Grafts, label: int, name: str, outputs: int) -> str:
+    grafted, before = grafts.rates.grafted[label], grafts.baseline.base[label]
+    own = ", where their own class is left out" if outputs > 2 else ""
+    return (
+        f"Over {grafts.baseline.pairs[label]} pairs: the model predicts {name} for {100 * grafted:.0f} % of other "
+        f"classes' images with the graft, for {100 * before:.0f} % without it{own}."
+    )
+
+
+def attribution_section(
+    config: ConfigDict, model: Model, test: Dataset, labels: list[int], folder: Path
+) -> Section | None:
+    """Return the section about the first test images of these classes, config.report.attributions of each at most.
+
+    The section shows at most 24 images. The baseline is the mean colour, and the numbers are those of
+    `fsjax.attribute`. The figure also goes to folder/figures. None without images, for a model of one output, and for a
+    plane too small for a set of frequencies.
+    """
+    plane = model.image_shape[:2]
+    shares = attribution.default_shares(plane)
+    each = min(config.report.attributions, max(1, _MOST_ATTRIBUTED // max(1, len(labels))))
+    chosen = [np.flatnonzero(test.labels == label)[:each] for label in labels[:_MOST_ATTRIBUTED]]
+    indices = np.concatenate([np.zeros(0, int), *chosen])
+    if not len(indices) or not shares or model.num_logits < 2:
+        return None
+    images = np.asarray(normalise(test.images(indices), *model.mean_std), np.float32)
+    try:
+        grafts = ImageGrafts(model, images, np.zeros_like(images), min(_BATCH, len(images)))
+        found = attribution.of_grafts(grafts, shares, seed=config.seed)
+    except InputError as error:
+        # Searches need forward passes alone, so a model may have no gradient.
+        return _attribution_section(trouble=str(error))
+    pictured = iter(_attributed(grafts, found, model))
+    return _attribution_section(
+        classes=[
+            {"name": model.classes[label], "images": [next(pictured) for _ in rows]}
+            for label, rows in zip(labels, chosen, strict=False)
+            if len(rows)
+        ],
+        count=len(indices),
+        median=float(np.median(found.smallest_shares)),
+        coarse=max(plane) <= 96,
+        curves=html.embed_figure(attribution_figures.kept_curves(found), folder / "figures" / "attribution.png"),
+    )
+
+
+def _attribution_section(**values: object) -> Section:
+    body = html.template("attribution_section.html").render({"trouble": "", **values})
+    return Section("Which frequencies decided this image?", body)
+
+
+def _attributed(grafts: ImageGrafts, found: Attribution, model: Model) -> list[list[dict]]:
+    """Return the pictures of each image: whole, its smallest set, that set alone, and all without it."""
+    mean, std = model.mean_std
+    masks = {"image": np.ones_like(found.smallest), "the set alone": found.smallest, "without the set": ~found.smallest}
+    drawn = {title: (grafts.images_of(mask), grafts.logits(mask)) for title, mask in masks.items()}
+    pictured = []
+    for index, (mask, share) in enumerate(zip(found.smallest, found.smallest_shares, strict=True)):
+        figures, label = [], int(found.predicted[index])
+        for title, (images, logits) in drawn.items():
+            best, words = _prediction(logits[index], model.classes)
+            picture = _picture(images[index] * std + mean)
+            figures.append(_attributed_figure(title, picture, words, changed=best != label))
+        needed = f"{100 * share:.2g} % of the plane"
+        if not share:
+            needed = f"none: mean colour alone is {_output_name(label, model.classes)}"
+        figures.insert(1, _attributed_figure("its smallest set", pictures.mask_picture(mask), needed, is_map=True))
+        pictured.append(figures)
+    return pictured
+
+
+def _attributed_figure(title: str, picture: str, words: str, changed: bool = False, is_map: bool = False) -> dict:
+    return {"title": title, "picture": picture, "words": words, "changed": changed, "is_map": is_map}
+
+
+def _picture(pixels: Float[np.ndarray, "height width 3"]) -> str:
+    return pictures.image_strip(pixels[None], _PIXELS)
+
+
+def _prediction(logits: Float[np.ndarray, " outputs"], names: tuple[str, ...], place: int = 0) -> tuple[int, str]:
+    """Return the first or a later choice of the model, and its name and probability in words."""
+    shares = np.exp(logits - logits.max())
+    chosen = int(np.argsort(-shares, kind="stable")[place])
+    return chosen, f"{_output_name(chosen, names)} {shares[chosen] / shares.sum():.2f}"
+
+
+def _output_name(output: int, names: tuple[str, ...]) -> str:
+    """Return the name of an output; a model may have outputs for classes that the data lack."""
+    return names[output] if output < len(names) else f"output {output}"

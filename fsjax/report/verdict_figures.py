@@ -1,0 +1,210 @@
+"""Figures of verdicts and rates: psi over the share, TPR against FPR, AvgTPR over its threshold, radial profiles."""
+
+from typing import NamedTuple
+
+import numpy as np
+from jaxtyping import Bool, Float
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
+
+from fsjax.evaluation.graft_results import Grafts
+from fsjax.evaluation.ood.average_tpr import Group, Point
+from fsjax.evaluation.verdict import CONTROL
+from fsjax.fourier import spectrum
+from fsjax.report import style
+from fsjax.report.figures import COLUMNS, PANEL
+from fsjax.report.style import DOUBLE, SINGLE, SMALL, colour_bar
+
+
+class Look(NamedTuple):
+    """How a kind of verdict looks: by sign and marker as well, so that colour alone never tells.
+
+    Attributes:
+      sign: on pages.
+      tone: a class of the page's style: 'shortcut', 'controlled' where a map controls the class though it is no
+        shortcut, 'spread', or 'open' where nothing was decided about the map.
+      marker: in figures, as matplotlib takes it.
+      colour: in figures.
+    """
+
+    sign: str
+    tone: str
+    marker: str
+    colour: str
+
+
+LOOKS = {
+    "shortcut": Look("\N{BLACK UP-POINTING TRIANGLE}", "shortcut", "^", style.VERMILION),
+    "band": Look("\N{BLACK DIAMOND}", "controlled", "D", style.ORANGE),
+    "coarse": Look("\N{BLACK SQUARE}", "controlled", "s", style.SKY),
+    "by absence": Look("\N{WHITE DOWN-POINTING TRIANGLE}", "controlled", "v", style.PURPLE),
+    "default class": Look("\N{BULLSEYE}", "open", "P", style.GREEN),
+    "spread": Look("\N{WHITE CIRCLE}", "spread", "o", style.BLUE),
+    "not recognised": Look("\N{MULTIPLICATION X}", "open", "X", style.GREY),
+    "undecided": Look("?", "open", "*", style.GREY),
+    "": Look("\N{EN DASH}", "open", ".", style.BLACK),  # without grafts
+}
+
+# Kinds of masks whose psi is drawn: name, line, colour, width. The map comes last, above the others.
+_CURVES = {
+    "radial": ("random, radial profile", ":", style.GREY, 1.0),
+    "energy": ("class energy", "-.", style.GREEN, 0.9),
+    "low_pass": ("low-pass", "--", style.VERMILION, 0.9),
+    "map": ("map", "-", style.BLUE, 1.5),
+}
+_TICKS = {0.001: "0.1%", 0.01: "1%", 0.1: "10%", 0.5: "50%"}
+# Classes have their name beside the marker where there are at most this many.
+_MOST_NAMED = 12
+# AvgTPR: groups of classes with their colour, rates with their line, and shares in the key.
+_GROUPS = (("shortcut", "classes above t", style.BLUE), ("other", "other classes", style.VERMILION))
+_RATES = (("filtered", "-", "under their maps"), ("unfiltered", ":", "unfiltered"))
+_KEY_SHARES = (0.1, 0.5, 1.0)
+
+
+@style.paper
+def psi_curves(grafts: Grafts, names: tuple[str, ...], width: int | float = DOUBLE) -> Figure:
+    """Draw psi of each class over the share of the plane: its map, with 95 % interval, and controls of the same size.
+
+    A triangle on the line at 1/2 marks the smallest share at which the map's psi reaches it.
+    """
+    shares, of_map = list(grafts.curve_shares), grafts.curves["map"]
+    figure, axes, room = style.panels(len(names), width, COLUMNS, PANEL, ratio=0.85, sharey=True)
+    ticks = {share: words for share, words in _TICKS.items() if shares[0] <= share <= shares[-1]}
+    drawn = [grafts.curves[kind].psi[:, : len(axes)] for kind in _CURVES]
+    lowest = min(-0.08, float(np.nanmin([0.0, *np.ravel(drawn)])) - 0.03)
+    low, high = np.moveaxis(of_map.psi_ci, -1, 0)
+    marker = {"marker": "o" if len(shares) == 1 else "", "ms": 2.5}
+    for label, (axis, name) in enumerate(zip(axes, names, strict=False)):
+        axis.axhline(CONTROL, color="#bbbbbb", lw=0.6, zorder=0)
+        axis.fill_between(shares, low[:, label], high[:, label], color=style.BLUE, alpha=0.18, lw=0)
+        for kind, (words, line, colour, thick) in _CURVES.items():
+            psi = grafts.curves[kind].psi[:, label]
+            axis.plot(shares, psi, ls=line, color=colour, lw=thick, label=words, **marker)
+        axis.plot(of_map.smallest[label], CONTROL, "v", color=style.BLACK, ms=3.5, label="smallest share")
+        axis.set(xscale="log", ylim=(lowest, 1.05), yticks=[0, 0.5, 1])
+        axis.set_title(style.fitted(name, room))
+        axis.set_xticks(list(ticks), list(ticks.values()))
+        axis.minorticks_off()
+    handles = {line.get_label(): line for line in axes[0].lines}
+    order = [*(words for words, *_ in reversed(_CURVES.values())), "smallest share"]
+    columns = {"ncols": 5 if width > SINGLE else 2, "columnspacing": 1.2}
+    figure.legend(handles=[handles[words] for words in order], loc="outside upper center", frameon=False, **columns)
+    figure.supxlabel("share of the plane grafted")
+    figure.supylabel("psi")
+    return figure
+
+
+@style.paper
+def published_and_verdict(
+    tpr: Float[np.ndarray, " classes"],
+    fpr: Float[np.ndarray, " classes"],
+    kinds: list[str],
+    names: tuple[str, ...],
+    share: float,
+    threshold: float,
+    width: int | float = SINGLE,
+) -> Figure:
+    """Draw TPR against FPR of every class under its map, its verdict as the marker, and the published threshold."""
+    figure = style.empty(min(width, 3.6), 3.1)
+    axis = figure.subplots()
+    axis.axhline(threshold, color="0.4", lw=0.8, ls=":")
+    axis.text(1.02, threshold + 0.015, "published criterion", ha="right", va="bottom", fontsize=SMALL, color="0.3")
+    for kind in [kind for kind in LOOKS if kind in kinds]:
+        chosen = np.array([other == kind for other in kinds])
+        label = f"{kind or 'no verdict'} ({chosen.sum()})"
+        axis.plot(fpr[chosen], tpr[chosen], LOOKS[kind].marker, color=LOOKS[kind].colour, ms=5, mew=0, label=label)
+    for name, x, y in zip(names, fpr, tpr, strict=True) if len(names) <= _MOST_NAMED else ():
+        if np.isfinite([x, y]).all():
+            right, low = x > 0.7, y < 0.15
+            offset, place = (-4 if right else 4, 2 if low else -2), style.fitted(name, 0.9, SMALL)
+            sides = {"ha": "right" if right else "left", "va": "bottom" if low else "top"}
+            axis.annotate(place, (x, y), offset, textcoords="offset points", fontsize=SMALL, **sides)
+    axis.set(xlim=(-0.04, 1.04), ylim=(-0.04, 1.04), xlabel="FPR", ylabel="TPR", aspect="equal")
+    axis.set_title(f"Under maps of {100 * share:g} % of the plane")
+    figure.legend(loc="outside lower center", ncols=2, frameon=False, columnspacing=1.0, handletextpad=0.2)
+    return figure
+
+
+@style.paper
+def average_tpr(curves: dict[str, tuple[Point, ...]], width: int | float = DOUBLE) -> Figure:
+    """Draw a panel per set: mean TPR of classes above t and of others, filtered (solid) and unfiltered (dotted).
+
+    The area of a marker is the share of classes in its group; a group without a class has no marker.
+    """
+    shared = {"sharex": True, "sharey": True}
+    figure, axes, room = style.panels(len(curves), width, 3, (1.6, 2.9), ratio=0.8, margins=(0.35, 1.1), **shared)
+    for axis, (name, curve) in zip(axes, curves.items(), strict=False):
+        _draw_average_tpr(axis, curve)
+        axis.set(ylim=(-0.06, 1.06), xlim=(0.03, 0.97))
+        style.title(axis, name, room)
+        axis.set_xticks(np.arange(1, 10, 2) / 10)
+        axis.tick_params(labelleft=True, labelbottom=True)
+    figure.supxlabel("t: threshold of a class's TPR\nunder its map, in distribution")
+    figure.supylabel("AvgTPR")
+    lines = [
+        Line2D([], [], color=colour, ls=line, label=f"{group}, {rate}")
+        for _, group, colour in _GROUPS
+        for _, line, rate in _RATES
+    ]
+    dots: dict = {"color": style.GREY, "ls": "", "marker": "o"}
+    sizes = [
+        Line2D([], [], ms=_area(share) ** 0.5, label=f"{100 * share:g} % of classes", **dots) for share in _KEY_SHARES
+    ]
+    columns = 1 + (figure.get_figwidth() > 5)
+    figure.legend(handles=lines, loc="outside upper left", ncols=columns, frameon=False, handlelength=1.6)
+    figure.legend(handles=sizes, loc="outside upper right", ncols=1, frameon=False, handlelength=1.2)
+    return figure
+
+
+def _draw_average_tpr(axis: Axes, curve: tuple[Point, ...]) -> None:
+    thresholds = [point.threshold for point in curve]
+    for name, _, colour in _GROUPS:
+        groups: list[Group] = [getattr(point, name) for point in curve]
+        areas = [_area(group.share or 0.0) for group in groups]
+        for rate, line, _ in _RATES:
+            values = np.array([getattr(group, rate) for group in groups], float)
+            axis.plot(thresholds, values, line, color=colour)
+            filled = colour if rate == "filtered" else "white"
+            axis.scatter(thresholds, values, areas, facecolors=filled, edgecolors=colour, linewidths=0.9, zorder=3)
+
+
+def _area(share: float) -> float:
+    """Return the area of a marker in square points."""
+    return 4 + 66 * share
+
+
+@style.paper
+def radial_profiles(
+    masks: Bool[np.ndarray, "classes height width"], names: tuple[str, ...], share: float, width: int | float = SINGLE
+) -> Figure:
+    """Draw how much of each ring of the plane each class's map keeps: a row for each class, DC on the left."""
+    kept, radii = profiles(masks)
+    rows = len(names)
+    figure = style.empty(width, min(max(0.17 * rows, 0.7), 6.5) + 1.1)
+    axis = figure.subplots()
+    half = radii[1] / 2 if len(radii) > 1 else 0.5
+    extent = (-half, radii[-1] + half, rows - 0.5, -0.5)
+    image = axis.imshow(kept, cmap=style.SEQUENTIAL, vmin=0, vmax=1, aspect="auto", extent=extent, interpolation="none")
+    step = max(1, int(np.ceil(rows * (SMALL + 1) / (72 * (figure.get_figheight() - 1.1)))))
+    axis.set_yticks(range(0, rows, step), [style.fitted(names[at], 0.9, SMALL) for at in range(0, rows, step)])
+    ticks = [tick for tick in (0, 0.25, 0.5) if tick <= radii[-1] + half]
+    axis.set(xlabel="radial frequency (cycles/pixel)", xticks=ticks)
+    colour_bar(figure, image, [axis], "share of the ring kept", [0, 0.5, 1])
+    style.heading(figure, f"Radial profiles of the maps, {100 * share:g} % of the plane")
+    return figure
+
+
+def profiles(
+    masks: Bool[np.ndarray, "n height width"],
+) -> tuple[Float[np.ndarray, "n rings"], Float[np.ndarray, " rings"]]:
+    """Return the share of each ring that masks keep, in [0, 1], and the rings' middle radii in cycles per pixel.
+
+    Rings are as wide as one cycle over the longer side; DC is the first.
+    """
+    longer = max(masks.shape[1:])
+    ring = np.rint(spectrum.radius(*masks.shape[1:]) * longer).astype(int).ravel()
+    sizes = np.bincount(ring)
+    kept = np.stack([np.bincount(ring, mask.ravel(), len(sizes)) for mask in masks])
+    present = sizes > 0
+    return kept[:, present] / sizes[present], np.arange(len(sizes))[present] / longer

@@ -1,0 +1,211 @@
+"""Pictures of single images: grafts and smallest sets as NumPy makes them, with the model's predictions in words."""
+
+import base64
+import dataclasses
+import io
+import re
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from PIL import Image
+
+import fsjax
+from configs import common
+from fsjax.data import selection
+from fsjax.data.dataset import Dataset
+from fsjax.engine.model import Model
+from fsjax.fourier import dfm, masks, spectrum
+from fsjax.report import pictures
+from fsjax.report.galleries import attribution_section, graft_gallery
+from fsjax.report.overview import Subject
+from tests.helpers import results
+from tests.helpers.html_page import Page
+
+NAMES, SIDE, EACH = ("ox", "<zebra>", "frog"), 9, 5
+OUTPUTS = (*NAMES, "output 3")
+MEAN, STD = np.array([0.5, 0.4, 0.3]), np.array([0.2, 0.25, 0.3])
+DRAWN = np.random.default_rng(0).normal(size=(SIDE * SIDE, 3, len(OUTPUTS))).astype(np.float32) / 5
+# Blind to the mean colour, by which all of these images differ most from the baseline.
+WEIGHTS = (DRAWN - DRAWN.mean(0)).reshape(-1, len(OUTPUTS))
+
+
+class Noise:
+    """A source of random images, EACH of every class."""
+
+    planted = None
+
+    def __init__(self, classes=NAMES):
+        self.classes = classes
+        self.labels = np.repeat(np.arange(len(classes)), EACH).astype(np.int32)
+
+    def __len__(self):
+        return len(self.labels)
+
+    def __getitem__(self, index):
+        # In the middle of the range, which neither a graft nor a part of an image leaves.
+        return np.random.default_rng(int(index)).integers(90, 160, (SIDE, SIDE, 3)).astype(np.uint8)
+
+
+def apply(params, images):
+    return images.reshape(len(images), -1) @ params
+
+
+def make_model(weights=WEIGHTS, function=apply, classes=NAMES):
+    return Model(function, weights, (SIDE, SIDE, 3), classes, (MEAN, STD))
+
+
+def pixels(url):
+    return np.asarray(Image.open(io.BytesIO(base64.b64decode(url.partition(",")[2]))).convert("RGB"), float)
+
+
+def words(odds, place=0):
+    """The name and the probability of the first or a later output."""
+    chosen = np.argsort(-odds)[place]
+    return chosen, f"{OUTPUTS[chosen]} {odds[chosen] / odds.sum():.2f}"
+
+
+@pytest.fixture
+def subject():
+    """Maps at 5 and 20 %, with grafts, of a classifier with one output more than classes."""
+    rng = np.random.default_rng(0)
+    scores = rng.normal(size=(len(NAMES), SIDE, SIDE)).astype(np.float32)
+    maps = dfm.from_scores(
+        scores + spectrum.conjugate(scores),
+        (0.05, 0.2),
+        classes=NAMES,
+        method="removal",
+        searched_on="train",
+        images=np.full(len(NAMES), 5),
+        forward_equivalents=1,
+        provenance={},
+    )
+    grafts = results.grafts(NAMES, ("shortcut", "spread", "band"), share=0.2, pairs=30, grafted=[0.75, 0.5, 0.25])
+    evaluation = results.evaluation(NAMES, {"removal": results.method({}, grafts=grafts)})
+    weights = rng.normal(size=(SIDE * SIDE * 3, len(OUTPUTS))).astype(np.float32) / 8
+    return Subject(common.base(), None, make_model(weights), maps, Dataset(Noise(), SIDE), evaluation)
+
+
+def gallery(subject, count=3):
+    rows = [{"label": label, "name": name, "at": (0.05, 0.1, 0.2)[label]} for label, name in enumerate(NAMES[:count])]
+    return graft_gallery(subject, subject.grafts, rows)
+
+
+def test_a_pair_is_shown_with_what_is_grafted_and_with_what_the_model_predicts(subject):
+    found, test = gallery(subject), subject.test
+    weights, seconds = subject.model.params.astype(float), 0
+    assert [row["name"] for row in found] == list(NAMES)
+    for label, row in enumerate(found):
+        drawn = selection.draw_pairs(
+            selection.images_by_class(test.labels, np.arange(len(test))), label, 30, subject.config.seed
+        )
+        mask = np.fft.ifftshift(masks.within_share(subject.maps.scores[label], row["at"]))[..., None]
+        assert len(row["pairs"]) == 2
+        for index, shown in enumerate(row["pairs"]):
+            recipient, donor = (test[images[index]] / 255.0 for images in (drawn.recipients, drawn.donors))
+            spectra = [np.fft.fft2(image, axes=(0, 1)) for image in (recipient, donor)]
+            grafted = np.fft.ifft2((1 - mask) * spectra[0] + mask * spectra[1], axes=(0, 1)).real
+            change = grafted - recipient
+            stretched = (change - change.min()) / (change.max() - change.min())
+            for image, picture in zip([recipient, donor, stretched, grafted], shown, strict=True):
+                assert np.abs(pixels(picture["picture"]) - 255 * image).max() <= 0.51
+            own = test.labels[drawn.recipients[index]]
+            for image, picture, left_out in (
+                (recipient, shown[0], own),
+                (donor, shown[1], -1),
+                (grafted, shown[3], own),
+            ):
+                odds = np.exp(((image - MEAN) / STD).reshape(-1) @ weights)
+                (first, prediction), (second, further) = words(odds), words(odds, 1)
+                assert picture["prediction"] == prediction
+                assert picture["second"] == (f"second choice: {further}" if first == left_out else "")
+                counted, place = (second, "second") if first == left_out else (first, "prediction")
+                assert picture["hit"] == (place if counted == label else "")
+                seconds += first == left_out
+            assert not shown[2]["prediction"] and not shown[2]["hit"]
+            assert shown[0]["title"] == f"image of {NAMES[own]}"
+    assert seconds, "the comparison means something"
+
+
+def test_a_sentence_tells_what_grafts_do_over_all_pairs(subject):
+    assert gallery(subject)[1]["moved"] == (
+        "Over 30 pairs: the model predicts <zebra> for 50 % of other classes' images with the graft, for 10 % without "
+        "it, where their own class is left out."
+    )
+
+
+def test_of_two_outputs_none_is_left_out(subject):
+    two = dataclasses.replace(subject, model=make_model(subject.model.params[:, :2]))
+    two.test.labels[:] = np.minimum(two.test.labels, 1)
+    ox, _ = gallery(two, 2)
+    assert ox["moved"].endswith("10 % without it.") and not any(image["second"] for image in ox["pairs"][0])
+
+
+def test_classes_without_pairs_and_images_that_may_have_been_searched_are_not_shown(subject):
+    subject.grafts.baseline.pairs[1] = 0
+    assert [row["name"] for row in gallery(subject)] == ["ox", "frog"]
+    methods = {"imported": subject.evaluated}
+    unknown = dataclasses.replace(
+        subject,
+        maps=dataclasses.replace(subject.maps, searched_on="test", method="imported"),
+        evaluation=dataclasses.replace(subject.evaluation, methods=methods),
+    )
+    assert gallery(unknown) == []
+
+
+def section(folder, model=None, labels=(0, 1, 2), attributions=2):
+    config, model = common.base(), model or make_model()
+    config.report.attributions = attributions
+    return attribution_section(config, model, Dataset(Noise(model.classes), SIDE), list(labels), folder)
+
+
+@pytest.mark.usefixtures("undrawn")
+def test_each_image_stands_with_its_smallest_set_that_set_alone_and_without_it(tmp_path):
+    body = section(tmp_path).body
+    chosen = [index for label in range(3) for index in (EACH * label, EACH * label + 1)]
+    images = np.stack([(Noise()[index] / 255 - MEAN) / STD for index in chosen])
+    found = fsjax.attribute(lambda images: apply(WEIGHTS, images), images.astype(np.float32))
+    assert found.smallest.any((1, 2)).sum() >= 4 and len(np.unique(found.smallest, axis=0)) > 3, "it means something"
+    assert len(set(found.predicted)) > 2 and not found.of_baseline.any()
+    figures = re.findall(r'<figure><p>([^<]*)</p>\s*<img[^>]*src="([^"]*)"[^>]*><figcaption>(.*?)</figcaption>', body)
+    assert len(figures) == 6 * 4 and [name for name, *_ in figures[:4]] == [
+        *("image", "its smallest set", "the set alone", "without the set")
+    ]
+    for index, image in enumerate(images):
+        shown = figures[4 * index : 4 * index + 4]
+        mask, predicted = found.smallest[index], found.predicted[index]
+        plane = np.fft.fftshift(np.fft.fft2(image, axes=(0, 1)), axes=(0, 1)) * mask[..., None]
+        alone = np.fft.ifft2(np.fft.ifftshift(plane, axes=(0, 1)), axes=(0, 1)).real
+        assert (pixels(shown[1][1]) == pixels(pictures.mask_picture(mask))).all()
+        needed = f"{100 * mask.mean():.2g} % of the plane" if mask.any() else "none: mean colour alone is ox"
+        assert shown[1][2] == needed
+        for part, (_, picture, text) in zip((image, alone, image - alone), shown[:1] + shown[2:], strict=True):
+            assert np.abs(pixels(picture) - 255 * (part * STD + MEAN)).max() <= 0.51
+            best, expected = words(np.exp(part.reshape(-1) @ WEIGHTS.astype(float)))
+            expected = expected.replace("<zebra>", "&lt;zebra&gt;")
+            assert text == (expected if best == predicted else f"<strong>{expected}</strong>")
+    assert f"{100 * np.median(found.smallest_shares):.2g} %" in Page(body).text
+    assert re.findall(r"<h3>(.*?)</h3>", body) == ["ox", "&lt;zebra&gt;", "frog"]
+
+
+@pytest.mark.usefixtures("undrawn")
+def test_there_are_24_images_at_most_the_first_of_each_class(tmp_path):
+    names = tuple(f"class {label}" for label in range(30))
+    weights = np.random.default_rng(1).normal(size=(SIDE * SIDE * 3, 30)).astype(np.float32)
+    body = section(tmp_path, make_model(weights, classes=names), range(3, 30)).body
+    assert re.findall(r"<h3>(.*?)</h3>", body) == list(names[3:27]) and body.count("its smallest set</p>") == 24
+
+
+def test_a_model_without_a_gradient_is_named_and_others_have_no_section(tmp_path):
+    def undifferentiated(params, images):
+        shape = jax.ShapeDtypeStruct((len(images), 4), jnp.float32)
+        return jax.pure_callback(lambda images: np.zeros((len(images), 4), np.float32), shape, images)
+
+    text = " ".join(Page(section(tmp_path, make_model(function=undifferentiated)).body).text.split())
+    assert text.startswith("Not measured: model: got ") and text.endswith("that JAX can differentiate.")
+    rooted = section(tmp_path, make_model(function=lambda params, images: jnp.sqrt(apply(params, images) * 0))).body
+    assert "Not measured: model: got a non-finite gradient on image 0" in rooted
+    assert section(tmp_path, attributions=0) is None
+    assert section(tmp_path, make_model(WEIGHTS[:, :1])) is None
+    assert section(tmp_path, labels=()) is None
