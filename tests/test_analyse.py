@@ -13,7 +13,7 @@ from configs import dfm_vit
 from fsjax import search as searches
 from fsjax.data.dataset import Dataset
 from fsjax.evaluation import evaluate as evaluation
-from fsjax.evaluation.evaluation_file import read
+from fsjax.evaluation.results import read_evaluation
 from fsjax.experiment.stages import search as search_stage
 from fsjax.experiment.workspace import Workspace
 from fsjax.runtime import interrupt, profiling
@@ -87,7 +87,7 @@ def test_verdicts_are_those_of_launch_on_the_same_data_and_model(tmp_path):
     maps = searches.run(search_stage.problem(workspace, config.seed))
     evaluation.run(config, workspace.directory, classifier, maps, workspace.dataset("test"))
     workspace.metrics.close()
-    expected = read(workspace.directory / "evaluation.json")
+    expected = read_evaluation(workspace.directory / "evaluation.json")
     params = jnp.asarray(classifier.params)
     result = fsjax.analyse(
         lambda images: images.reshape(len(images), -1) @ params,

@@ -27,7 +27,7 @@ sys.path.insert(0, str(pathlib.Path(__file__).parents[2]))
 
 from fsjax import search
 from fsjax.engine.engine import Engine
-from fsjax.evaluation.filtered import filtered_rates
+from fsjax.evaluation.rates import filtered_rates
 from fsjax.experiment import runner
 from fsjax.experiment.stages import search as search_stage
 from fsjax.experiment.workspace import Workspace

@@ -22,7 +22,7 @@ from ml_collections import ConfigDict
 sys.path.insert(0, str(pathlib.Path(__file__).parents[2]))
 
 from fsjax import models
-from fsjax.evaluation import grafting
+from fsjax.evaluation import judge_maps
 from fsjax.fourier import patches
 
 # Data set -> (classes, training images, test images), for data sets that a config may name.
@@ -52,8 +52,8 @@ def forward_passes(config: ConfigDict, classes: int, training: int, test: int) -
     images = min(config.search.images_per_class or training, trained_on / classes) * classes
     masks = 1 + patches.count(*[config.data.image_size] * 2, config.search.patch)
     tested = [share for share in config.search.shares if share <= config.report.share]
-    shares = {*grafting.curve_shares(*[config.data.image_size] * 2), *tested}
-    grafts = classes * grafting.grafts_a_class(config.evaluate.pairs, len(shares))
+    shares = {*judge_maps.curve_shares(*[config.data.image_size] * 2), *tested}
+    grafts = classes * judge_maps.grafts_a_class(config.evaluate.pairs, len(shares))
     grid_images = min(config.evaluate.grid_images or test, test / classes) * classes
     grid = grid_images * classes * len(set(config.evaluate.grid) - set(config.search.shares))
     return {

@@ -24,9 +24,9 @@ from benchmarks.common import paired
 from benchmarks.cost.plain_search import Search
 from fsjax import models
 from fsjax.engine.model import Model
-from fsjax.evaluation import grafting, grafts
-from fsjax.evaluation.grafting import Candidates
-from fsjax.evaluation.grafts import GraftSample
+from fsjax.evaluation import graft_outcomes, judge_maps
+from fsjax.evaluation.graft_outcomes import GraftSample
+from fsjax.evaluation.judge_maps import Candidates
 from fsjax.fourier import masks
 from fsjax.models.folding import fold
 from fsjax.runtime import parallel, startup
@@ -51,7 +51,7 @@ def main(_: list[str]) -> None:
     rates = paired.rates(both, ROUNDS.value)
     for name, tested in (("verdict", tested_shares(False)), ("curve", tested_shares(True))):
         removals = IMAGES.value * removal_masks((SIZE.value, SIZE.value), 1).count
-        passes = grafting.grafts_a_class(pairs(), len(tested)) / removals
+        passes = judge_maps.grafts_a_class(pairs(), len(tested)) / removals
         row = {
             "benchmark": f"grafts {name}",
             **paired.ratio(rates["removal"], rates[name]),
@@ -68,7 +68,7 @@ def pairs() -> int:
 
 def tested_shares(with_curve: bool) -> dict[float, bool]:
     """Return the shares of the maps, ascending, and whether a verdict may rest on each."""
-    curve = grafting.curve_shares(SIZE.value, SIZE.value) if with_curve else ()
+    curve = judge_maps.curve_shares(SIZE.value, SIZE.value) if with_curve else ()
     return {share: share in TESTED for share in sorted({*TESTED, *curve})}
 
 
@@ -83,7 +83,7 @@ def sides() -> dict:
     # Recognised, so that nothing is left out; the verdicts themselves mean nothing.
     ones, zeros = np.ones(CLASSES.value), np.zeros(CLASSES.value)
     sample = GraftSample(lambda rows: images[rows], labels, np.arange(len(labels)), ones, zeros, pairs(), 0, "")
-    engine = grafts.make_engine(model, grafts.layout(model, pairs(), 0))
+    engine = graft_outcomes.make_engine(model, graft_outcomes.layout(model, pairs(), 0))
     search, orbits = Search(model, [IMAGES.value]), removal_masks((SIZE.value, SIZE.value), 1)
 
     def judged(with_curve: bool) -> int:
@@ -94,7 +94,7 @@ def sides() -> dict:
 
         names = tuple(str(label) for label in range(CLASSES.value))
         candidates = Candidates(names, tuple(tested), tuple(tested.values()), cut)
-        grafting.judge(model, candidates, sample, engine=engine)
+        judge_maps.judge(model, candidates, sample, engine=engine)
         return 1
 
     def searched() -> int:

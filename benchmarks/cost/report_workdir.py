@@ -10,7 +10,7 @@ import numpy as np
 from configs import common
 from fsjax.data.dataset import Dataset
 from fsjax.engine.model import Model
-from fsjax.evaluation.graft_masks import KINDS as CURVES
+from fsjax.evaluation.graft_measures import KINDS as CURVES
 from fsjax.evaluation.graft_results import KINDS, Baseline, Curve, GraftRates, Grafts, Verdict
 from fsjax.evaluation.results import Evaluation, Grid, MapRates, MethodEvaluation, Rates, Unfiltered
 from fsjax.evaluation.verdict import CONTROL

@@ -41,7 +41,7 @@ from fsjax.evaluation.ood import attacks
 from fsjax.evaluation.ood.attacks import make_attacker
 from fsjax.evaluation.ood.corruptions import CORRUPTIONS, corrupted
 from fsjax.evaluation.probes import Probes
-from fsjax.evaluation.unfiltered import evaluate_unfiltered
+from fsjax.evaluation.rates import evaluate_unfiltered
 from fsjax.experiment import runner
 from fsjax.experiment.workspace import Workspace
 from fsjax.runtime import files, storage

@@ -9,7 +9,7 @@ import numpy as np
 from jaxtyping import Array, Bool, Float, Int
 
 from benchmarks.planted.sets import PlantedSet
-from fsjax.evaluation import planted
+from fsjax.evaluation.evaluate import recovery
 from fsjax.fourier import spectrum
 
 
@@ -36,7 +36,7 @@ def score(
     called = [called_share(logits_fn, data, label, masks[label]) for label in range(owners)]
     ranked = None
     if scores is not None:
-        recovered = [planted.recovery(scores[label], data.planted[label]) for label in range(owners)]
+        recovered = [recovery(scores[label], data.planted[label]) for label in range(owners)]
         ranked = float(np.mean([row.average_precision for row in recovered]))
     means = {name: float(np.mean([overlap[name] for overlap in overlaps])) for name in overlaps[0]}
     own = int(np.prod(data.groups.shape[1:3]))

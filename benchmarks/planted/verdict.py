@@ -44,9 +44,9 @@ from benchmarks.planted import verdict_networks, verdict_truth
 from benchmarks.planted.verdict_networks import Network
 from benchmarks.planted.verdict_rules import other_rules
 from benchmarks.planted.verdict_score import tables
-from fsjax.evaluation import grafting, grafts
-from fsjax.evaluation.grafts import GraftSample
-from fsjax.evaluation.map_grafts import candidates_of
+from fsjax.evaluation import graft_outcomes, judge_maps
+from fsjax.evaluation.graft_outcomes import GraftSample
+from fsjax.evaluation.judge_maps import cut_candidates
 from fsjax.fourier import masks
 from fsjax.fourier.dfm import DominantFrequencyMaps
 from fsjax.runtime import startup
@@ -100,12 +100,12 @@ def rows(seed: int, searches: list[str], cache: str | None) -> Iterator[dict]:
     sample = GraftSample(
         lambda rows: images["test"][rows], labels["test"], np.arange(len(labels["test"])), tpr, fpr, _PAIRS, seed, ""
     )
-    engine = grafts.make_engine(network.model, grafts.layout(network.model, _PAIRS, 0))
+    engine = graft_outcomes.make_engine(network.model, graft_outcomes.layout(network.model, _PAIRS, 0))
     about = {"seed": seed, "architecture": network.architecture, "size": network.cue_set.size}
     found_maps = _search(network, searches, images["train"], labels["train"])
     planted = network.cue_set.masks()
     for source, candidates in _sources(network, found_maps).items():
-        found = grafting.judge(network.model, candidates, sample, engine=engine)
+        found = judge_maps.judge(network.model, candidates, sample, engine=engine)
         passes = found_maps[source].forward_equivalents // classes if source in found_maps else None
         largest = np.stack([candidates.masks(label)[-1] for label in range(classes)])
         others = other_rules(network.model, largest, images["test"], labels["test"], seed)
@@ -159,14 +159,14 @@ def _value(text: str) -> object:
         return text
 
 
-def _sources(network: Network, found: dict[str, DominantFrequencyMaps]) -> dict[str, grafting.Candidates]:
+def _sources(network: Network, found: dict[str, DominantFrequencyMaps]) -> dict[str, judge_maps.Candidates]:
     """Return the candidates of every source of maps: the searches first, then those that are handed in."""
     classes = network.cue_set.num_classes
     names = tuple(str(label) for label in range(classes))
 
-    def handed(maps: np.ndarray) -> grafting.Candidates:
+    def handed(maps: np.ndarray) -> judge_maps.Candidates:
         share = float(maps.mean((1, 2)).max())
-        return grafting.Candidates(names, (share,), (True,), lambda label: maps[label][None], ("map",))
+        return judge_maps.Candidates(names, (share,), (True,), lambda label: maps[label][None], ("map",))
 
     sources = {search: _tested(maps) for search, maps in found.items()}
     planted, distractors = network.cue_set.masks(), network.cue_set.distractors
@@ -190,12 +190,12 @@ def _sources(network: Network, found: dict[str, DominantFrequencyMaps]) -> dict[
     return sources
 
 
-def _tested(maps: DominantFrequencyMaps) -> grafting.Candidates:
+def _tested(maps: DominantFrequencyMaps) -> judge_maps.Candidates:
     """Return the maps at the shares that a run's verdicts may rest on, without the curves of controls."""
-    every = candidates_of(maps, SHARES[-1])
+    every = cut_candidates(maps, SHARES[-1])
     tested = np.flatnonzero(every.tested)
     shares = tuple(every.shares[index] for index in tested)
-    return grafting.Candidates(
+    return judge_maps.Candidates(
         every.names, shares, (True,) * len(shares), lambda label: every.masks(label)[tested], ("map",)
     )
 

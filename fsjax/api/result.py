@@ -11,8 +11,7 @@ from ml_collections import ConfigDict
 from fsjax.data.dataset import Dataset
 from fsjax.engine.model import Model
 from fsjax.evaluation.graft_results import Grafts, Verdict
-from fsjax.evaluation.load_result import MethodResult, methods, read_result
-from fsjax.evaluation.results import MapRates
+from fsjax.evaluation.results import MapRates, MethodResult, read_result, searched_methods
 from fsjax.fourier import dfm
 from fsjax.report import answer, html, page, pictures, run_figures
 from fsjax.runtime import files, storage
@@ -127,7 +126,7 @@ class Result(MethodResult):
         directory = storage.path(path)
         if (directory / "stages").exists() or (directory / "checkpoints").exists():
             raise InputError(f"save: got {directory}, the workdir of a run; expected another folder")
-        if present := [name for name in methods(directory) if name != self.method]:
+        if present := [name for name in searched_methods(directory) if name != self.method]:
             raise InputError(f"save: got {directory}, which holds maps of {present[0]}; expected another folder")
         self.maps.save(dfm.file_in(directory, self.method))
         files.write_json(directory / "evaluation.json", self.evaluation.to_json())

@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from types import MappingProxyType
 
 import numpy as np
+from jaxtyping import Bool, Float
 from ml_collections import ConfigDict
 
 from fsjax.data.dataset import Dataset, Images
@@ -11,12 +12,28 @@ from fsjax.data.selection import first_of_each_class
 from fsjax.engine import tile_size
 from fsjax.engine.engine import Engine
 from fsjax.engine.model import Model
-from fsjax.evaluation import evaluation_file, map_grafts, planted, share_grid
-from fsjax.evaluation.filtered import GROUP, filtered_rates, predicted_counts
-from fsjax.evaluation.rates import ratio
-from fsjax.evaluation.results import Evaluation, MapRates, MethodEvaluation, Recovery, Reliance, Unfiltered
+from fsjax.evaluation import judge_maps
+from fsjax.evaluation.rates import (
+    GROUP,
+    evaluate_unfiltered,
+    filtered_rates,
+    grid_shares,
+    measure_grid,
+    predicted_counts,
+    ratio,
+)
+from fsjax.evaluation.results import (
+    Evaluation,
+    MapRates,
+    MethodEvaluation,
+    Recovery,
+    Reliance,
+    Unfiltered,
+    planted_positions,
+    read_evaluation,
+)
 from fsjax.evaluation.typed_json import to_json
-from fsjax.evaluation.unfiltered import evaluate_unfiltered
+from fsjax.fourier import spectrum
 from fsjax.fourier.dfm import DominantFrequencyMaps
 from fsjax.runtime import config_fields, files, parallel, storage
 from fsjax.runtime.errors import InputError
@@ -25,7 +42,7 @@ from fsjax.search import check_shares
 
 FIELDS: config_fields.Table = {
     "threshold": (0.6, "the published criterion: TPR under a class's map above this"),
-    "pairs": (120, "pairs of images that a class's frequencies are grafted in, for its verdict; 0 = no verdicts"),
+    "pairs": (120, "pairs of images whose frequencies are grafted for the verdict on a class; 0 = no verdicts"),
     "grid": (
         (0.01, 0.02, 0.03, 0.05, 0.07, 0.1, 0.15, 0.2, 0.3, 0.4, 0.5),
         "shares of the plane at which TPR and FPR are measured beside search.shares, where maps have scores; () = none",
@@ -44,108 +61,101 @@ def check(config: ConfigDict) -> None:
     check_shares(config.evaluate.grid, "evaluate.grid", may_be_none=True)
 
 
-def run(config: ConfigDict, directory: Path, classifier: Model, maps: DominantFrequencyMaps, test: Dataset) -> None:
+def run(config: ConfigDict, directory: Path, model: Model, maps: DominantFrequencyMaps, test: Dataset) -> None:
     """Write evaluation.json in a workdir, keeping the results of other search methods in it.
 
     Masks cut from the maps' scores are judged at the shares of config.evaluate.grid, and grafts give the verdicts.
     """
-    classifier.check_classes(test.classes, "data split test")
-    file = directory / "evaluation.json"
-    before = parallel.decide(lambda: evaluation_file.read(file))
-    folder = directory / "grafts"
-    evaluation = measure(config, classifier, maps, test, folder, before.methods if before else {})
-    parallel.decide(lambda: _write(evaluation, file, folder))
+    model.check_classes(test.classes, "data split test")
+    file, folder = directory / "evaluation.json", directory / "grafts"
+    before = parallel.decide(lambda: read_evaluation(file))
+    evaluation = measure(config, model, maps, test, folder, before.methods if before else {})
+
+    def write() -> None:
+        files.write_json(file, evaluation.to_json())
+        storage.remove(folder)
+
+    parallel.decide(write)
 
 
 def measure(
     config: ConfigDict,
-    classifier: Model,
+    model: Model,
     maps: DominantFrequencyMaps,
     test: Dataset,
     folder: Path | None,
     others: Mapping[str, MethodEvaluation] = MappingProxyType({}),
 ) -> Evaluation:
-    """Return what the test images say of maps, beside the results of other methods.
+    """Measure maps on the test images, and return the results beside those of other methods.
 
-    Outcomes of grafts are kept in the folder. Collective: every process must call this.
+    Outcomes of grafts are stored in the folder. Collective: every process must call this.
     """
-    engine = make_engine(classifier, test, config.run.memory_mib)
-    unfiltered = evaluate_unfiltered(classifier, test)
-    method = evaluate_maps(config, classifier, engine, maps, test, unfiltered, folder)
+    engine = make_engine(model, test, config.run.memory_mib)
+    unfiltered = evaluate_unfiltered(model, test)
     return Evaluation(
         classes=tuple(test.classes),
         images=np.bincount(test.labels, minlength=len(test.classes)),
         unfiltered=unfiltered,
-        methods={**others, maps.method: method},
-        planted=measure_reliance(classifier, engine, test),
+        methods={**others, maps.method: evaluate_maps(config, model, engine, maps, test, unfiltered, folder)},
+        planted=measure_reliance(model, engine, test),
     )
 
 
-def _write(evaluation: Evaluation, file: Path, partial_results: Path) -> None:
-    files.write_json(file, evaluation.to_json())
-    storage.remove(partial_results)
-
-
-def make_engine(classifier: Model, test: Images, memory_mib: int) -> Engine:
+def make_engine(model: Model, test: Images, memory_mib: int) -> Engine:
     """Return an engine that sums the statistic `predicted_target`; memory_mib as in config.run.
 
     Collective: every process must call this.
     """
-    tile_images = tile_size.fit(classifier, resident_images=min(GROUP, len(test)), memory_mib=memory_mib)
-    # One size in all processes, although their free memory differs.
-    return Engine(classifier, statistics=("predicted_target",), tile_images=parallel.from_main(tile_images))
+    tile_images = tile_size.fit(model, resident_images=min(GROUP, len(test)), memory_mib=memory_mib)
+    # The same size in all processes, although their free memory differs.
+    return Engine(model, statistics=("predicted_target",), tile_images=parallel.from_main(tile_images))
 
 
 def evaluate_maps(
     config: ConfigDict,
-    classifier: Model,
+    model: Model,
     engine: Engine,
     maps: DominantFrequencyMaps,
     test: Dataset,
     unfiltered: Unfiltered,
     folder: Path | None,
 ) -> MethodEvaluation:
-    """Judge the maps of a search method; outcomes of grafts are kept in the folder. Collective."""
-    shares, usable = filter_by_maps(classifier, engine, maps, test), map_grafts.unseen(config, maps, test)
+    """Judge the maps of a search method; outcomes of grafts are stored in the folder. Collective."""
+    shares, usable = filter_by_maps(model, engine, maps, test), judge_maps.unseen(config, maps, test)
     grid = None
-    if further := share_grid.shares_of(maps, tuple(config.evaluate.grid)):
+    if further := grid_shares(maps, tuple(config.evaluate.grid)):
         first = test.subset(first_of_each_class(test.labels, config.evaluate.grid_images))
-        grid = share_grid.measure(classifier, engine, maps, first, further)
+        grid = measure_grid(model, engine, maps, first, further)
     return MethodEvaluation(
         searched_on=maps.searched_on,
         forward_equivalents=maps.forward_equivalents,
         shares={f"{share:g}": rates for share, rates in shares.items()},
         grid=grid,
         planted=measure_recovery(maps, test),
-        grafts=map_grafts.judge_maps(config, classifier, maps, test, unfiltered, usable, folder),
+        grafts=judge_maps.judge_maps(config, model, maps, test, unfiltered, usable, folder),
     )
 
 
-def filter_by_maps(
-    classifier: Model, engine: Engine, maps: DominantFrequencyMaps, test: Dataset
-) -> dict[float, MapRates]:
-    """Return the rates of the test set filtered by each class's map, by share.
-
-    Collective: every process must call this.
-    """
-    rates = filtered_rates(engine, test, classifier.mean_std, maps.masks, label="evaluate")
+def filter_by_maps(model: Model, engine: Engine, maps: DominantFrequencyMaps, test: Dataset) -> dict[float, MapRates]:
+    """Return the rates of the test set filtered by each class's map, by share. Collective."""
+    rates = filtered_rates(engine, test, model.mean_std, maps.masks, label="evaluate")
     return {
         share: MapRates(**vars(at), positions=positions, kept=kept)
         for share, at, positions, kept in zip(maps.shares, rates, maps.positions, maps.kept, strict=True)
     }
 
 
-def measure_reliance(classifier: Model, engine: Engine, test: Dataset) -> dict[str, Reliance]:
-    """Return the TPR of each class with planted orbits without them and with them alone; empty where none are planted.
+def measure_reliance(model: Model, engine: Engine, test: Dataset) -> dict[str, Reliance]:
+    """Return the TPR of each class with planted orbits without them and with them alone; {} without planted orbits.
 
     Collective: every process must call this.
     """
     if test.planted is None:
         return {}
-    truth = planted.positions(test.planted)
+    truth = planted_positions(test.planted)
     labels = np.flatnonzero(truth.any((1, 2)))
     masks, targets = np.concatenate([~truth[labels], truth[labels]]), np.tile(labels, 2)
-    counts = predicted_counts(engine, test, classifier.mean_std, masks, targets, label="evaluate planted")
+    counts = predicted_counts(engine, test, model.mean_std, masks, targets, label="evaluate planted")
     sizes = np.bincount(test.labels, minlength=len(test.classes))
     tpr = to_json(ratio(counts[np.arange(len(targets)), targets], sizes[targets]))
     return {
@@ -155,9 +165,30 @@ def measure_reliance(classifier: Model, engine: Engine, test: Dataset) -> dict[s
 
 
 def measure_recovery(maps: DominantFrequencyMaps, test: Dataset) -> dict[str, Recovery]:
-    """Return how well each class's scores rank its planted orbits; empty without scores, or where none are planted."""
+    """Return how well each class's scores rank its planted orbits; {} without scores or planted orbits."""
     if test.planted is None or maps.scores is None:
         return {}
-    truth = planted.positions(test.planted)
+    truth = planted_positions(test.planted)
     labels = np.flatnonzero(truth.any((1, 2)))
-    return {test.classes[label]: planted.recovery(maps.scores[label], truth[label]) for label in labels}
+    return {test.classes[label]: recovery(maps.scores[label], truth[label]) for label in labels}
+
+
+def recovery(scores: Float[np.ndarray, "height width"], planted: Bool[np.ndarray, "height width"]) -> Recovery:
+    """Return precision and recall of the k best orbits, where k are planted, and average precision.
+
+    At k, precision and recall are equal. Average precision is the mean, over the planted orbits, of the precision at
+    the rank of each; ties are ranked in orbit order, as in the maps.
+    """
+    order = np.argsort(-spectrum.per_orbit(scores), kind="stable")
+    is_planted = spectrum.per_orbit(planted)[order]
+    count = int(is_planted.sum())
+    hits = int(is_planted[:count].sum())
+    ranks = np.flatnonzero(is_planted) + 1
+    return Recovery(
+        planted_orbits=count,
+        found=hits,
+        precision=hits / count,
+        recall=hits / count,
+        average_precision=float(np.mean(np.arange(1, count + 1) / ranks)),
+        chance=count / len(order),
+    )

@@ -1,6 +1,7 @@
-"""What grafts measured and what follows from it, as dataclasses: a part of evaluation.json (docs/files.md).
+"""Measures of grafts and the verdicts that rest on them, as dataclasses: a part of evaluation.json (docs/files.md).
 
-Rates are in [0, 1]. A class without pairs of images has NaN everywhere; null in the file.
+Rates are in [0, 1]. A class without pairs of images has NaN everywhere; null in the file. A `Measure` in a
+field's annotation declares what the field is; rule, file, table and page read it there.
 
 Examples:
   >>> grafts = result.evaluation.methods["removal"].grafts  # a Grafts
@@ -11,11 +12,14 @@ Examples:
   ((12, 3), 0.031)
   >>> grafts.verdicts[1].kind, grafts.verdicts[1].share, len(grafts.verdicts[1].psi_interval)  # a Verdict
   ('shortcut', 0.03125, 2)
+  >>> MEASURES["necessity"].help, MEASURES["necessity"].column  # a Measure
+  ('(w - n) / w', 'N')
 """
 
 import dataclasses
 import reprlib
-from typing import Annotated
+import typing
+from typing import Annotated, NamedTuple
 
 import numpy as np
 from jaxtyping import Float, Int
@@ -25,83 +29,104 @@ from fsjax.runtime.errors import InputError
 
 KINDS = ("shortcut", "band", "coarse", "by absence", "default class", "spread", "not recognised", "undecided")
 
-_SIGNED = Between(-1, 1)
+# Arrays of all classes; the results of a single class lack that axis.
+_Rate = Float[np.ndarray, "*classes"]
+_Limits = Float[np.ndarray, "*classes 2"]
+_Count = Int[np.ndarray, "*classes"]
+_Signed = Annotated[_Rate, Between(-1, 1)]
+_SignedLimits = Annotated[_Limits, Between(-1, 1)]
+_Ratio = Annotated[_Rate, Between(0, np.inf)]
+_CurvePsi = Annotated[Float[np.ndarray, "curve_shares *classes"], Between(-1, 1)]  # noqa: F821
+_CurveLimits = Annotated[Float[np.ndarray, "curve_shares *classes 2"], Between(-1, 1)]
+
+
+class Measure(NamedTuple):
+    """Declaration of a measure, which annotates its field.
+
+    Attributes:
+      help: what it measures, with its unit.
+      column: its heading in the table of evidence; '' = not shown there.
+      mask: for a psi that is drawn beside others, the mask that it belongs to.
+    """
+
+    help: str
+    column: str = ""
+    mask: str = ""
+
+
+# Random controls that hold as much as the map, as the page calls them.
+_RADIAL, _EQUAL_CHANGE = "random, with its radial profile (mean)", "random, equal change (mean)"
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class Baseline:
-    """The images of the pairs, before anything is grafted.
+    """The images of the pairs, before anything is grafted."""
 
-    Attributes:
-      pairs: of each class.
-      donors: different images of the class in them.
-      recipients: different images of other classes in them.
-      base: q0, share of recipients called the class where their own class is left out.
-    """
-
-    pairs: Int[np.ndarray, " classes"]
-    donors: Int[np.ndarray, " classes"]
-    recipients: Int[np.ndarray, " classes"]
-    base: Float[np.ndarray, " classes"]
+    pairs: Annotated[_Count, Measure("number of pairs")]
+    donors: Annotated[_Count, Measure("number of different images of the class in the pairs")]
+    recipients: Annotated[_Count, Measure("number of different images of other classes in the pairs")]
+    base: Annotated[_Rate, Measure("recipients predicted as the class where their true class is left out", "q0")]
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class GraftRates:
-    """What grafting the map of a class does at the share that its verdict rests on.
+    """The effect of grafting the frequencies in a class's map, at the share that its verdict rests on."""
 
-    Attributes:
-      share: of the plane: the smallest tested one that controls the class with confidence, or that of the largest psi.
-      grafted: q, recipients called the class with the map's frequencies of a donor.
-      swapped: w, images of the class still called it with the map's frequencies of another image of the class.
-      replaced: n, the same with those of an image of another class.
-      sufficiency: S = (q - q0) / (1 - q0).
-      necessity: N = (w - n) / w.
-      psi: (S + N) / 2.
-      psi_ci: its 95 % interval.
-      p_value: of psi being at most what controls the class (`verdict.control`); one-sided, of this class and share.
-      swapped_ci: Wilson interval of w.
-      difference: e, how much of what tells pairs apart lies in the map, DC left out.
-      prominence: how much more of that difference an orbit of the map holds than one beside it with its radial profile.
-      amplitude: q where only the amplitudes are grafted.
-      phase: q where only the phases are grafted.
-      zeroed: recipients called the class with the map's frequencies set to 0.
-      energy_ratio: energy of the class's images over that of others', at a position of the map: the geometric mean, DC
-        left out; NaN where the map holds nothing else.
-      largest_energy_ratio: the largest of these ratios.
-      radial_psi: mean psi of random masks beside the map with its radial profile.
-      equal_change_psi: mean psi of random masks outside the map that hold as much of the difference; NaN without any.
-      no_dc_psi: psi of the map without DC; NaN where it does not hold DC.
-      low_pass_psi: psi of as many of the lowest frequencies.
-      energy_psi: psi of as many frequencies in which the class has most energy.
-    """
+    share: Annotated[_Rate, Measure("share of the plane: the smallest that controls the class, or of largest psi")]
+    grafted: Annotated[_Rate, Measure("recipients predicted as the class with frequencies of a donor", "q")]
+    swapped: Annotated[_Rate, Measure("images of the class still predicted as it with frequencies of another one", "w")]
+    replaced: Annotated[
+        _Rate, Measure("images of the class still predicted as it with frequencies of other classes", "n")
+    ]
+    sufficiency: Annotated[_Signed, Measure("(q - q0) / (1 - q0)", "S")]
+    necessity: Annotated[_Signed, Measure("(w - n) / w", "N")]
+    psi: Annotated[_Signed, Measure("(S + N) / 2", mask="its map")]
+    psi_ci: Annotated[_SignedLimits, Measure("95 % interval of psi")]
+    p_value: Annotated[_Rate, Measure("one-sided p-value for psi at or below `verdict.control`")]
+    swapped_ci: Annotated[_Limits, Measure("95 % Wilson interval of w")]
+    difference: Annotated[
+        _Rate, Measure("share of the energy of pairs' differences that the map holds, without DC", "e")
+    ]
+    prominence: Annotated[
+        _Ratio, Measure("mean energy of differences in the map, over the energy beside it", "prominence")
+    ]
+    amplitude: Annotated[_Rate, Measure("q where only amplitudes are grafted", "amplitude")]
+    phase: Annotated[_Rate, Measure("q where only phases are grafted", "phase")]
+    zeroed: Annotated[_Rate, Measure("recipients predicted as the class with these frequencies set to 0", "zeroed")]
+    energy_ratio: Annotated[_Ratio, Measure("class's energy over others': geometric mean without DC", "energy ratio")]
+    largest_energy_ratio: Annotated[_Ratio, Measure("the largest of these ratios in the map")]
+    low_pass_psi: Annotated[_Signed, Measure("psi of as many lowest frequencies", "low-pass", "low-pass")]
+    energy_psi: Annotated[
+        _Signed, Measure("psi of as many frequencies of highest energy", "class energy", "class energy")
+    ]
+    radial_psi: Annotated[_Signed, Measure("mean psi of random masks around the map", "radial", _RADIAL)]
+    equal_change_psi: Annotated[
+        _Signed, Measure("mean psi of random masks with the same e", "equal change", _EQUAL_CHANGE)
+    ]
+    no_dc_psi: Annotated[_Signed, Measure("psi of the map without DC; NaN where the map lacks DC")]
 
-    share: Float[np.ndarray, " classes"]
-    grafted: Float[np.ndarray, " classes"]
-    swapped: Float[np.ndarray, " classes"]
-    replaced: Float[np.ndarray, " classes"]
-    sufficiency: Annotated[Float[np.ndarray, " classes"], _SIGNED]
-    necessity: Annotated[Float[np.ndarray, " classes"], _SIGNED]
-    psi: Annotated[Float[np.ndarray, " classes"], _SIGNED]
-    psi_ci: Annotated[Float[np.ndarray, "classes 2"], _SIGNED]
-    p_value: Float[np.ndarray, " classes"]
-    swapped_ci: Float[np.ndarray, "classes 2"]
-    difference: Float[np.ndarray, " classes"]
-    prominence: Annotated[Float[np.ndarray, " classes"], Between(0, np.inf)]
-    amplitude: Float[np.ndarray, " classes"]
-    phase: Float[np.ndarray, " classes"]
-    zeroed: Float[np.ndarray, " classes"]
-    energy_ratio: Annotated[Float[np.ndarray, " classes"], Between(0, np.inf)]
-    largest_energy_ratio: Annotated[Float[np.ndarray, " classes"], Between(0, np.inf)]
-    radial_psi: Annotated[Float[np.ndarray, " classes"], _SIGNED]
-    equal_change_psi: Annotated[Float[np.ndarray, " classes"], _SIGNED]
-    no_dc_psi: Annotated[Float[np.ndarray, " classes"], _SIGNED]
-    low_pass_psi: Annotated[Float[np.ndarray, " classes"], _SIGNED]
-    energy_psi: Annotated[Float[np.ndarray, " classes"], _SIGNED]
+    @classmethod
+    def unknown(cls) -> "GraftRates":
+        """Return the rates of a class without pairs: all NaN."""
+        names = [field.name for field in dataclasses.fields(cls)]
+        return cls(**{name: np.full((2,) * name.endswith("_ci"), np.nan) for name in names})
+
+    def at(self, label: int) -> "GraftRates":
+        """Return the rates of one class."""
+        return GraftRates(**{name: np.asarray(values[label]) for name, values in vars(self).items()})
+
+
+# Declarations by the field's name, in the order of the table.
+MEASURES: dict[str, Measure] = {
+    name: next(note for note in hint.__metadata__ if isinstance(note, Measure))
+    for kind in (Baseline, GraftRates)
+    for name, hint in typing.get_type_hints(kind, include_extras=True).items()
+}
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class Curve:
-    """psi over the share of the plane, of one kind of mask.
+    """psi over the share of the plane, for one kind of mask.
 
     Attributes:
       psi: at each of `Grafts.curve_shares`.
@@ -110,10 +135,15 @@ class Curve:
       smallest_ci: 95 % interval over resampled images; its upper limit is NaN where it lies beyond the largest share.
     """
 
-    psi: Annotated[Float[np.ndarray, "curve_shares classes"], _SIGNED]
-    psi_ci: Annotated[Float[np.ndarray, "curve_shares classes 2"], _SIGNED]
-    smallest: Float[np.ndarray, " classes"]
-    smallest_ci: Float[np.ndarray, "classes 2"]
+    psi: _CurvePsi
+    psi_ci: _CurveLimits
+    smallest: _Rate
+    smallest_ci: _Limits
+
+    @classmethod
+    def unknown(cls, shares: int) -> "Curve":
+        """Return the curve of a class without pairs: all NaN."""
+        return cls(*(np.full(shape, np.nan) for shape in ((shares,), (shares, 2), (), (2,))))
 
 
 @dataclasses.dataclass(frozen=True)
@@ -121,11 +151,11 @@ class Verdict:
     """The verdict on a class.
 
     Attributes:
-      name: of the class.
+      name: display name of the class.
       kind: one of KINDS.
-      by: what carries a shortcut: 'amplitude', 'phase', or 'amplitude and phase'; else ''.
-      share: of the plane that the verdict is about; None where it is about none.
-      psi: there.
+      by: 'amplitude', 'phase', or 'amplitude and phase' where it carries a shortcut; else ''.
+      share: of the plane that the verdict is about; None without pairs.
+      psi: at this share.
       psi_ci: its interval, two numbers.
       smallest: share at which psi reaches 1/2; None where it does not, or was not measured.
       sentence: the verdict with its reason.
@@ -135,15 +165,15 @@ class Verdict:
     kind: str
     by: str
     share: float | None
-    psi: Annotated[float | None, _SIGNED]
-    psi_ci: Annotated[tuple[float, ...], _SIGNED]
+    psi: Annotated[float | None, Between(-1, 1)]
+    psi_ci: Annotated[tuple[float, ...], Between(-1, 1)]
     smallest: float | None
     sentence: str
 
     def __post_init__(self) -> None:
         if self.kind not in KINDS or len(self.psi_ci) not in (0, 2):
-            found = f"{reprlib.repr(self.kind)} and {len(self.psi_ci)} limits of psi"
-            raise InputError(f"verdicts: got {found}; expected one of {', '.join(KINDS)}, and two limits or none")
+            got = f"{reprlib.repr(self.kind)} and {len(self.psi_ci)} limits of psi"
+            raise InputError(f"verdicts: got {got}; expected one of {', '.join(KINDS)}, and two limits or none")
 
     @property
     def psi_interval(self) -> tuple[float, ...]:
@@ -153,15 +183,15 @@ class Verdict:
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class Grafts:
-    """What grafts measured of the maps of one search method.
+    """Measurements by grafts on the maps of one search method.
 
     Attributes:
-      baseline: of the pairs.
-      rates: of grafts under the maps, each class at one share.
-      tested_shares: those that verdicts may rest on.
+      baseline: the pairs.
+      rates: effects of the maps, each class at one share.
+      tested_shares: the shares that verdicts may rest on.
       curve_shares: shares of the curves, ascending.
-      curves: kind of mask, of `graft_masks.KINDS` -> psi over share.
-      verdicts: of each class.
+      curves: kind of mask, of `graft_measures.KINDS` -> psi over share.
+      verdicts: one a class.
     """
 
     baseline: Baseline

@@ -1,9 +1,9 @@
 """How far a mask controls a class, from the outcomes of grafts: sufficiency, necessity, psi, and their intervals.
 
 Examples:
-  >>> told = np.array([True, True, True, False])  # whether the model says the class, in each of four pairs
+  >>> called = np.array([True, True, True, False])  # whether the model predicts the class, in each of four pairs
   >>> pairs = {"donors": np.arange(4), "recipients": np.arange(4)}
-  >>> outcomes = Outcomes(base=~told, grafted=told[None], swapped=told[None], replaced=~told[None], **pairs)
+  >>> outcomes = Outcomes(base=~called, grafted=called[None], swapped=called[None], replaced=~called[None], **pairs)
   >>> influence = measure(outcomes)  # an Influence; S and N are `parts` of the rates
   >>> influence.sufficiency.round(2).tolist(), influence.necessity.round(2).tolist(), influence.psi.round(2).tolist()
   ([0.67], [0.67], [0.67])
@@ -11,6 +11,8 @@ Examples:
   True
   >>> influence.interval().shape  # [masks, 2]
   (1, 2)
+  >>> round(smallest_share(outcomes, shares=(0.05,), threshold=0.5, seed=0)[0], 3)
+  0.05
 """
 
 import dataclasses
@@ -20,20 +22,23 @@ import numpy as np
 import scipy
 from jaxtyping import Bool, Float, Int
 
-RATES = ("base", "grafted", "swapped", "replaced")
+from fsjax.runtime.random_streams import Stream, generator
+
+_RATES = ("base", "grafted", "swapped", "replaced")
 # 1 - q0 and w are at least this, so that a rate of 0 does not divide by 0.
 _FLOOR = 0.02
+_RESAMPLES = 200
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class Outcomes:
-    """Whether the model says the class, in every pair and under every mask.
+    """Whether the model predicts the class, in every pair and under every mask.
 
     Attributes:
-      base: of the recipient as it is. Here and in `grafted` the recipient's own class is left out.
-      grafted: of the recipient with the mask's frequencies of the donor.
-      swapped: of the donor with the mask's frequencies of another image of the class.
-      replaced: of the donor with the mask's frequencies of the recipient.
+      base: for the recipient as it is. Here and in `grafted` the recipient's true class is left out.
+      grafted: for the recipient with the mask's frequencies of the donor.
+      swapped: for the donor with the mask's frequencies of another image of the class.
+      replaced: for the donor with the mask's frequencies of the recipient.
       donors, recipients: which image of the data set each is.
     """
 
@@ -44,31 +49,26 @@ class Outcomes:
     donors: Int[np.ndarray, " n"]
     recipients: Int[np.ndarray, " n"]
 
-    def of_masks(self, rows: list[int]) -> "Outcomes":
-        """Return the outcomes under some of the masks."""
-        under = {name: getattr(self, name)[rows] for name in ("grafted", "swapped", "replaced")}
-        return dataclasses.replace(self, **under)
-
     def rates(
         self, weights: Float[np.ndarray, "*resamples n"]
     ) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
-        """Return q0 [*resamples], and q, w and n [*masks, *resamples], of pairs with weights that add up to 1."""
-        base, *others = (np.asarray(getattr(self, name), float) @ np.moveaxis(weights, -1, 0) for name in RATES)
+        """Return q0 [*resamples], and q, w and n [*masks, *resamples], for pairs with weights that add up to 1."""
+        base, *others = (np.asarray(getattr(self, name), float) @ np.moveaxis(weights, -1, 0) for name in _RATES)
         return base, *others
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class Influence:
-    """What masks do to the model's answer, each in [-1, 1] or so, and NaN without pairs.
+    """The effect of masks on the model's answer, each in [-1, 1] or so, and NaN without pairs.
 
     Attributes:
-      sufficiency: S = (q - q0) / (1 - q0), where q is the rate of `grafted` and q0 that of `base`: how many of the
-        recipients that can be made the class become it.
-      necessity: N = (w - n) / w, where w is the rate of `swapped` and n that of `replaced`: how many of the class's
-        images are lost by frequencies of another class, beyond those lost by frequencies of their own.
+      sufficiency: S = (q - q0) / (1 - q0), where q is the rate of `grafted` and q0 the rate of `base`: the share of
+        recipients that become the class, among those that can.
+      necessity: N = (w - n) / w, where w is the rate of `swapped` and n the rate of `replaced`: the share of the
+        class's images lost to frequencies of another class, beyond those lost to frequencies of the same class.
       psi: (S + N) / 2, the Shapley value of the mask's frequencies in the game of two players against the others.
       standard_error: of psi, clustered by donors and by recipients.
-      centre: psi shrunk towards 1/2 by one pair at 0 and one at 1, from which intervals reach out.
+      centre: the middle of the intervals: psi shrunk towards 1/2 by one pair at 0 and another at 1.
     """
 
     sufficiency: Float[np.ndarray, "*masks"]
@@ -83,28 +83,28 @@ class Influence:
         return self.centre[..., None] + z * self.standard_error[..., None] * np.array([-1, 1])
 
     def p_above(self, threshold: float) -> Float[np.ndarray, "*masks"]:
-        """Return the one-sided p-value of psi being at most a threshold."""
+        """Return the one-sided p-value for psi at or below a threshold."""
         return scipy.stats.norm.sf((self.centre - threshold) / self.standard_error)
 
 
 def measure(outcomes: Outcomes) -> Influence:
-    """Return what each mask does, from the outcomes of all pairs.
+    """Return the influence of each mask, from the outcomes of all pairs.
 
-    The standard error is that of the delta method over pairs, as a sum of squares over clusters (Cameron, Gelbach and
-    Miller, J. Bus. Econ. Stat. 29 (2011) 238). Like Agresti and Caffo (Am. Stat. 54 (2000) 280) it counts a pair at 0
-    and one at 1 beside those seen, so that rates of 0 and 1 have a width; they weigh by the number of distinct images.
+    The delta method over pairs gives the standard error, as a sum of squares over clusters (Cameron, Gelbach and
+    Miller, J. Bus. Econ. Stat. 29 (2011) 238). As in Agresti and Caffo (Am. Stat. 54 (2000) 280), a pair at 0 and a
+    pair at 1 are added, so that rates of 0 and 1 have a width; they weigh by the number of distinct images.
     """
-    base, grafted, swapped, replaced = (np.asarray(getattr(outcomes, name), float) for name in RATES)
+    base, grafted, swapped, replaced = (np.asarray(getattr(outcomes, name), float) for name in _RATES)
     pairs = base.size
     if not pairs:
         return Influence(*[np.full(grafted.shape[:-1], np.nan)] * 5)
     q0, q, w, n = (array.mean(-1, keepdims=True) for array in (base, grafted, swapped, replaced))
     sufficiency, necessity = parts(q0, q, w, n)
-    room, kept = np.maximum(1 - q0, _FLOOR), np.maximum(w, _FLOOR)
+    room, retained = np.maximum(1 - q0, _FLOOR), np.maximum(w, _FLOOR)
     # What each pair adds to psi - its mean, to first order.
-    of_sufficiency = (grafted - q) / room - (base - q0) * (1 - sufficiency) / room
-    of_necessity = (swapped - w) * (1 - necessity) / kept - (replaced - n) / kept
-    each = (of_sufficiency + of_necessity) / 2
+    to_sufficiency = (grafted - q) / room - (base - q0) * (1 - sufficiency) / room
+    to_necessity = (swapped - w) * (1 - necessity) / retained - (replaced - n) / retained
+    each = (to_sufficiency + to_necessity) / 2
     psi = (sufficiency + necessity)[..., 0] / 2
     by_donor, by_recipient = (_clustered(each, images) for images in (outcomes.donors, outcomes.recipients))
     squares = np.maximum(np.maximum(by_donor, by_recipient), by_donor + by_recipient - (each**2).sum(-1))
@@ -130,3 +130,43 @@ def _clustered(each: Float[np.ndarray, "*masks n"], images: Int[np.ndarray, " n"
     _, cluster = np.unique(images, return_inverse=True)
     sums = each @ np.eye(cluster.max() + 1)[cluster]
     return (sums**2).sum(-1)
+
+
+def smallest_share(
+    outcomes: Outcomes, shares: tuple[float, ...], threshold: float, seed: int
+) -> tuple[float, Float[np.ndarray, "2"]]:
+    """Return the share of the plane at which psi reaches a threshold, and its 95 % interval over resampled images.
+
+    The side with fewer images, donors or recipients, is resampled with all of its pairs. Where psi reaches the
+    threshold before the first share, the first share is returned; where it never does, NaN. A limit beyond the last
+    share is NaN.
+
+    Args:
+      outcomes: a row for each share, ascending.
+      shares: of the plane.
+      threshold: of psi.
+      seed: of the resamples.
+    """
+    sides = [np.unique(images, return_inverse=True) for images in (outcomes.donors, outcomes.recipients)]
+    images, image = min(sides, key=lambda side: len(side[0]))
+    equal = np.full(len(images), 1 / len(images))
+    drawn = generator(seed, Stream.GRAFT_RESAMPLES).multinomial(len(images), equal, _RESAMPLES)
+    weights = np.concatenate([np.ones((1, len(images))), drawn])[:, image]
+    psi = np.mean(parts(*outcomes.rates(weights / weights.sum(-1, keepdims=True))), axis=0)
+    crossings = _crossings(psi.T, shares, threshold)
+    # As infinity, shares that are not reached sort behind all others.
+    limits = np.quantile(np.nan_to_num(crossings[1:], nan=np.inf), [0.025, 0.975], method="inverted_cdf")
+    return float(crossings[0]), np.where(np.isfinite(limits), limits, np.nan)
+
+
+def _crossings(
+    psi: Float[np.ndarray, "n shares"], shares: tuple[float, ...], threshold: float
+) -> Float[np.ndarray, " n"]:
+    """Return the share at which psi first reaches the threshold, on a straight line over the logarithm of the share."""
+    logs, reached = np.log(shares), psi >= threshold
+    first = reached.argmax(-1)
+    before, rows = np.maximum(first - 1, 0), np.arange(len(psi))
+    rise = psi[rows, first] - psi[rows, before]
+    part = np.divide(threshold - psi[rows, before], rise, out=np.zeros(len(psi)), where=rise > 0)
+    crossing = np.exp(logs[before] + part * (logs[first] - logs[before]))
+    return np.where(reached.any(-1), crossing, np.nan)

@@ -1,48 +1,59 @@
-"""probes/probes.json: what networks trained for probing lean on, round by round, and what follows from it.
+"""Probes: which top-ranked frequencies networks rely on after parts of a training, and probes/probes.json about them.
 
-Examples:
-  >>> probes = Probes.read(workdir / "probes" / "probes.json")
-  >>> [found.used for found in probes.rounds], probes.share
-  ([(True, True, False, False), (False, False, False, False)], 0.04)
+A probe searches a network and measures prefixes of each class's map, its frequencies with the largest scores.
 """
 
 import dataclasses
-from typing import Annotated, Any
+from typing import Annotated, NamedTuple
 
 import numpy as np
-from jaxtyping import Float
+from jaxtyping import Bool, Float, Int
 
+from fsjax.engine.model import Model
+from fsjax.evaluation import graft_outcomes, influence, verdict
+from fsjax.evaluation.graft_outcomes import GRAFTS_A_PAIR, ClassGrafts, GraftSample
+from fsjax.evaluation.influence import Outcomes
 from fsjax.evaluation.typed_json import Between, Length, ResultFile
+from fsjax.fourier import masks, spectrum
+from fsjax.runtime import parallel
+from fsjax.runtime.partial_results import PartialResults
+from fsjax.runtime.progress import Progress
 from fsjax.runtime.storage import Path
 
 _SIGNED = Between(-1, 1)
+_RECOGNISED = 0.5
+# An orbit only fills the map where its score, or its score over energy, is below this part of the map's largest.
+_FAINT = 0.05
+# Side of the planes for which the control that a map of some size needs was chosen.
+_SIDE = 32
+# Numbers of orbits of the measured prefixes, each about sqrt 2 times the one before.
+_COUNTS = np.unique(np.round(np.sqrt(2.0) ** np.arange(40))).astype(int)
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class ProbeRound:
-    """One probe: a network that was trained for a part of the steps, under what earlier rounds had found.
+    """One probe: a network trained for a part of the steps, under what earlier rounds had found.
 
     Attributes:
-      end: how far it was trained, as a share of the whole training; None in files of version 2.
-      own: whether it was a training of its own, and not the final one up to there; None in files of version 2.
+      end: share of the whole training that it went through.
+      own: whether it had a training of its own; otherwise it is the final training up to there.
       accuracy: of its network on the test images.
       base: q0 of each class, as in `graft_results.Baseline`; NaN here and below without pairs of images.
-      positions: how many of the plane are in the part of the class's map that `probe_maps.measure` chooses; None in
-        files of version 4.
-      swapped: w of that part, as in `graft_results.GraftRates`: where it is low, the network has not learned the class,
-        and the round says little of it.
-      psi: of the same.
+      positions: number of positions of the plane in the prefix that `measure` chooses.
+      swapped: w under this prefix, as in `graft_results.GraftRates`; where it is low, the network has not learned the
+        class, and the round says little about it.
+      psi: of this prefix.
       psi_ci: its 95 % interval.
-      used: whether the network uses that part, as `probe_maps.measure` says.
-      added: positions of the plane that the maps in use add to what is grafted.
+      used: whether the network uses the prefix, as `measure` decides.
+      added: positions of the plane that the prefixes in use add to the grafted ones.
       share: of the plane that is grafted after this round.
     """
 
-    end: float | None
-    own: bool | None
+    end: float
+    own: bool
     accuracy: float
     base: Float[np.ndarray, " classes"]
-    positions: Annotated[tuple[int, ...], Length("classes")] | None
+    positions: Annotated[tuple[int, ...], Length("classes")]
     swapped: Float[np.ndarray, " classes"]
     psi: Annotated[Float[np.ndarray, " classes"], _SIGNED]
     psi_ci: Annotated[Float[np.ndarray, "classes 2"], _SIGNED]
@@ -53,15 +64,14 @@ class ProbeRound:
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class Probes(ResultFile):
-    """All rounds.
+    """All rounds: the content of probes/probes.json.
 
     Attributes:
       classes: display names.
-      exempt: whether a class's maps were left out of what is grafted, by config.probe.exempt_classes.
-      rounds: in order; trainings of their own, and then the final one at some points, unless nothing was found.
+      exempt: whether config.probe.exempt_classes keeps a class's maps from being grafted.
+      rounds: in order; trainings of their own, then the final training at some points.
       share: of the plane that is grafted in the final training.
-      before: accuracy of the first round's network on the sets of config.ood, by name; None where the run has no stage
-        ood, and in files of version 3.
+      before: accuracy of the first round's network on the sets of config.ood, by name; None without the stage ood.
     """
 
     classes: tuple[str, ...]
@@ -73,17 +83,199 @@ class Probes(ResultFile):
     stage, version = "probe", 5
 
     @property
-    def cost(self) -> float | None:
-        """The images trained on, over those of a standard training; None from files of version 2."""
-        if any(one.own is None for one in self.rounds):
-            return None
-        return 1 + sum(one.end or 0 for one in self.rounds if one.own)
-
-    @staticmethod
-    def from_version_1(content: dict[str, Any]) -> dict[str, Any]:
-        return content  # there was none
+    def cost(self) -> float:
+        """The images trained on, over those of a standard training."""
+        return 1 + sum(probe.end for probe in self.rounds if probe.own)
 
 
 def result_file(directory: Path) -> Path:
-    """Return the file of a workdir that holds what its probes found."""
+    """Return the file of a workdir with the results of its probes."""
     return directory / "probes" / "probes.json"
+
+
+class Measured(NamedTuple):
+    """What a network uses of each class's map, and its effect; rates are NaN without pairs of images.
+
+    Attributes:
+      prefixes: of each class's map, the prefix with the largest `excess`.
+      used: whether the network uses it: its excess is above 0.
+      base: q0, as in `influence`.
+      swapped: w under the prefix.
+      psi: of the prefix.
+      psi_ci: its 95 % interval.
+    """
+
+    prefixes: Bool[np.ndarray, "classes height width"]
+    used: Bool[np.ndarray, " classes"]
+    base: Float[np.ndarray, " classes"]
+    swapped: Float[np.ndarray, " classes"]
+    psi: Float[np.ndarray, " classes"]
+    psi_ci: Float[np.ndarray, "classes 2"]
+
+
+def decisive(
+    maps: Bool[np.ndarray, "classes height width"],
+    scores: Float[np.ndarray, "classes height width"],
+    energy: Float[np.ndarray, "height width"],
+) -> Bool[np.ndarray, "classes height width"]:
+    """Return maps without frequencies that matter little, or no more than their energy predicts.
+
+    The graft search splits a change of log-odds between all orbits. An orbit stays on three conditions. Its score is
+    at least a twentieth of the largest. Its share of the change, among orbits that raise the log-odds, exceeds its
+    share of the energy of differences between images. The ratio of the two is at least a twentieth of the largest ratio
+    left in the map. The lowest frequencies of photographs hold most of this energy: like any true cue they decide a
+    part, and grafting them costs accuracy.
+
+    Args:
+      maps: one a class.
+      scores: of the graft search, in nats.
+      energy: mean |F x|^2 of images without the mean image.
+    """
+    orbits, sizes = spectrum.orbits(*energy.shape), spectrum.orbit_sizes(*energy.shape)
+    raising = np.maximum(spectrum.per_orbit(scores), 0)
+    held = spectrum.per_orbit(energy) * sizes
+    inside = spectrum.per_orbit(maps) & (raising >= _FAINT * raising.max(1, keepdims=True))
+    total = max(held.sum(), 1e-30)  # 0 where all images are alike
+    per_energy = raising / np.maximum(held, 1e-12 * total)
+    mean = raising.sum(1, keepdims=True) / total
+    largest = np.where(inside, per_energy, 0).max(1, keepdims=True)
+    return (inside & (per_energy > mean) & (per_energy >= _FAINT * largest))[:, orbits]
+
+
+def prefixes(
+    chosen: Bool[np.ndarray, "height width"], scores: Float[np.ndarray, "height width"]
+) -> Bool[np.ndarray, "n height width"]:
+    """Return the orbits of a map with the largest scores: 1, 2, 3, 4, 6, 8, 11, 16, ... of them, and all.
+
+    Args:
+      chosen: the map, constant on orbits; the only prefix of an empty map is itself.
+      scores: read at an orbit's first member.
+    """
+    ranks = masks.ranks(chosen, scores)
+    return (ranks < _counts(int(np.isfinite(ranks).sum()))[:, None])[:, spectrum.orbits(*chosen.shape)]
+
+
+def grafts_a_class(pairs: int, share: float, height: int, width: int) -> int:
+    """Return the largest number of grafts that `measure` makes for a class whose map keeps a share."""
+    return _grafts(pairs, orbits=(masks.budget(share, height, width) + 1) // 2)
+
+
+def measure(
+    model: Model,
+    maps: Bool[np.ndarray, "classes height width"],
+    sample: GraftSample,
+    *,
+    scores: Float[np.ndarray, "classes height width"],
+    energy: Float[np.ndarray, "height width"],
+    share: float,
+    memory_mib: int = 0,
+    directory: Path | None = None,
+) -> Measured:
+    """Measure the prefixes of each class's map by grafts. Collective: processes share the classes.
+
+    A shortcut needs few frequencies, while many have a part in any cue. So a larger prefix has to control more: the
+    chosen one exceeds most what a prefix of its size has to control. The rest of the map adds too little, such as
+    frequencies of the true cue behind those of a shortcut. Where many classes share a shortcut, psi stays low, since
+    images with this cue and another true one are predicted as neither class. Still its first frequencies decide.
+
+    Unlike in a verdict, a network that predicts a class by default needs no larger psi: an overlooked shortcut stays in
+    the training, and a false one costs little.
+
+    Args:
+      model: the classifier.
+      maps: one a class.
+      sample: the images.
+      scores: of the frequencies; a prefix has the largest.
+      energy: mean |F x|^2 of images without the mean image.
+      share: of the plane that a map may keep.
+      memory_mib: as in config.run.
+      directory: where outcomes are stored, so that a restart computes only the rest; None = nowhere.
+
+    Raises:
+      InputError: too little memory, or outcomes of another model in the directory.
+      interrupt.Terminated: SIGTERM came; computed outcomes are saved.
+    """
+    count = len(maps)
+    layout = graft_outcomes.layout(model, sample.pairs, memory_mib)
+    partial_results = PartialResults(directory, layout, model.params)
+    engine = graft_outcomes.make_engine(model, partial_results.layout)
+    values = np.full((count, 7), np.nan)
+    labels = range(count)[parallel.share(count)]
+    totals = np.cumsum([_grafts(sample.pairs, int(spectrum.per_orbit(maps[label]).sum())) for label in labels])
+    with Progress("probe grafts", int(totals[-1]) if len(totals) else 0, "grafts") as progress:
+        for label, done in zip(labels, totals.tolist(), strict=True):
+            pairs = sample.draw(label)
+            if len(pairs):
+                measured = prefixes(maps[label], scores[label])
+                grafts = ClassGrafts(engine, sample, label, pairs, partial_results, progress)
+                sizes, held = relative_sizes(measured, share), energy_held(measured, energy)
+                best, *rates = _best(grafts.outcomes("prefixes", measured), sizes, held)
+                values[label] = spectrum.per_orbit(measured[int(best)]).sum(), *rates
+            progress.skip(done - progress.count)
+    orbits, used, base, swapped, psi, *limits = parallel.merge(values).T
+    orbits = np.where(np.isnan(orbits), np.inf, orbits)  # the whole map without pairs
+    chosen = (masks.ranks(maps, scores) < orbits[:, None])[:, spectrum.orbits(*energy.shape)]
+    return Measured(chosen, used == 1, base, swapped, psi, np.stack(limits, axis=1))
+
+
+def _best(outcomes: Outcomes, sizes: Float[np.ndarray, " n"], held: Float[np.ndarray, " n"]) -> Float[np.ndarray, " 7"]:
+    """Return the index of the mask with the largest excess, whether it is above 0, q0, and its w, psi and limits."""
+    influences, swapped = influence.measure(outcomes), outcomes.swapped.mean(-1)
+    psi, low, high = np.clip([influences.psi, *influences.interval().T], -1, 1)
+    above = np.where(learned(swapped), excess(low, sizes, held), -np.inf)
+    best = above.argmax()
+    rates = (values[best] for values in (swapped, psi, low, high))
+    return np.array([best, above[best] > 0, outcomes.base.mean(), *rates])
+
+
+def excess(
+    limit: Float[np.ndarray, " n"], sizes: Float[np.ndarray, " n"], held: Float[np.ndarray, " n"]
+) -> Float[np.ndarray, " n"]:
+    """Return how far maps control a class beyond what they have to, with 95 % confidence; 0 = just as much.
+
+    A map has to control `verdict.CONTROL` times its size. That comes on top of the energy e that it holds, which any
+    cue would decide: psi - e, over 1 - e. And this has to be at least e again, since the few frequencies that hold much
+    of a photograph's energy decide a part of any class. The excess is the log of what this leaves to all other
+    frequencies, over what psi leaves to them: each halving counts the same, whether psi is 0 or 0.9.
+
+    Args:
+      limit: the lower limit of psi.
+      sizes: from `relative_sizes`; above 1 counts as 1.
+      held: share of the energy of differences between images that each map holds, e, in [0, 1].
+    """
+    needed = np.maximum(verdict.CONTROL * np.minimum(sizes, 1), held)
+    left = np.maximum([(1 - held) * (1 - needed), 1 - limit], np.finfo(float).tiny)
+    return np.log(left[0] / left[1])
+
+
+def relative_sizes(maps: Bool[np.ndarray, "n height width"], share: float) -> Float[np.ndarray, " n"]:
+    """Return the size of each map over a whole map's, whose plane may keep this share.
+
+    Up to 32 pixels, for which the rule was made, a whole map has the positions of its budget. On larger planes the
+    budget grows with the area, but the few frequencies of a shortcut do not: a whole map grows with the side.
+    """
+    height, width = maps.shape[1:]
+    return maps.sum((1, 2)) / max(1, masks.budget(share, min(height, _SIDE), width))
+
+
+def energy_held(
+    maps: Bool[np.ndarray, "n height width"], energy: Float[np.ndarray, "height width"]
+) -> Float[np.ndarray, " n"]:
+    """Return the share of the energy that each map holds, in [0, 1]; NaN without energy."""
+    return (maps * energy).sum((1, 2)) / energy.sum()
+
+
+def learned(swapped: Float[np.ndarray, " n"]) -> Bool[np.ndarray, " n"]:
+    """Return whether a network recognises at least half of a class's images; otherwise psi says little about it."""
+    return swapped >= _RECOGNISED
+
+
+def _grafts(pairs: int, orbits: int) -> int:
+    """Return the number of grafts for the prefixes of a map with this many orbits, and for the empty map."""
+    return GRAFTS_A_PAIR * pairs * (1 + len(_counts(orbits)))
+
+
+def _counts(orbits: int) -> Int[np.ndarray, " n"]:
+    """Return the numbers of orbits in the prefixes of a map with this many orbits."""
+    fewer = _COUNTS[: np.searchsorted(_COUNTS, orbits)]
+    return np.append(fewer, orbits)

@@ -1,10 +1,128 @@
-"""True and false positive rates from counts of images."""
+"""TPR and FPR of each class: on images as they are, and on images that a class's mask filters."""
+
+from collections.abc import Iterable
 
 import numpy as np
-from jaxtyping import Float, Int, Real
+from jaxtyping import Bool, Float, Int, Real, UInt8
 
-from fsjax.evaluation.results import Rates
+from fsjax.data.dataset import Dataset, Images
+from fsjax.data.normalisation import normalise
+from fsjax.engine import sharing
+from fsjax.engine.engine import Engine
+from fsjax.engine.model import Model
+from fsjax.evaluation.predict import make_predictor
+from fsjax.evaluation.results import Grid, Rates, Unfiltered
 from fsjax.evaluation.statistics import wilson
+from fsjax.fourier.dfm import WHOLE_PATCHES, DominantFrequencyMaps
+from fsjax.runtime import interrupt, parallel
+from fsjax.runtime.progress import Progress
+from fsjax.runtime.read_ahead import read_ahead
+from fsjax.search import mask_rule, patch_maps
+
+# Images whose spectra lie on a device at the same time.
+GROUP = 2048
+# Positions of all masks of a grid in memory: 1,000 classes at 224 pixels have 5 x 10^7 at every share.
+_MASK_POSITIONS = 2**26
+
+
+def evaluate_unfiltered(model: Model, test: Dataset) -> Unfiltered:
+    """Evaluate a model on the test images as they are. Collective: every process must call this."""
+    classes = len(test.classes)
+    predict = make_predictor(model.apply, *model.mean_std)
+    matrix = parallel.total(confusion_matrix(predict(model.params, test), test.labels, classes))
+    rates = class_rates(matrix.T, np.bincount(test.labels, minlength=classes))
+    return Unfiltered(float(np.trace(matrix) / len(test)), rates.tpr, rates.fpr, matrix)
+
+
+def confusion_matrix(
+    predictions: Iterable[tuple[Int[np.ndarray, " n"], Float[np.ndarray, "n outputs"]]],
+    labels: Int[np.ndarray, " images"],
+    classes: int,
+) -> Int[np.ndarray, "classes classes"]:
+    """Count images by true class (rows) and predicted class (columns).
+
+    Args:
+      predictions: batches of (indices, logits).
+      labels: true class of each image.
+      classes: their number; images predicted as an output beyond them are in no column.
+    """
+    counts = np.zeros((classes, classes), np.int64)
+    for indices, logits in predictions:
+        predicted = logits.argmax(-1)
+        known = predicted < classes
+        np.add.at(counts, (labels[indices][known], predicted[known]), 1)
+    return counts
+
+
+def filtered_rates(
+    engine: Engine,
+    dataset: Images,
+    mean_std: tuple[np.ndarray, np.ndarray],
+    masks: Bool[np.ndarray, "shares classes height width"],
+    *,
+    label: str,
+) -> list[Rates]:
+    """Return the rates of images filtered by each class's mask, for each share. Collective, as `predicted_counts`."""
+    shares, classes = masks.shape[:2]
+    targets = np.tile(np.arange(classes), shares)
+    counts = predicted_counts(engine, dataset, mean_std, masks.reshape(-1, *masks.shape[2:]), targets, label=label)
+    sizes = np.bincount(dataset.labels, minlength=classes)
+    return [class_rates(at_share, sizes) for at_share in np.split(counts, shares)]
+
+
+def predicted_counts(
+    engine: Engine,
+    dataset: Images,
+    mean_std: tuple[np.ndarray, np.ndarray],
+    masks: Bool[np.ndarray, "masks *classes height width"] | UInt8[np.ndarray, "masks *classes height bytes"],
+    targets: Int[np.ndarray, " masks"] | None,
+    *,
+    label: str,
+    alone: bool = False,
+) -> Int[np.ndarray, "masks true_classes"]:
+    """Count the images of each true class that are predicted as a mask's target class when filtered by that mask.
+
+    Every mask filters every image, after normalisation. Row m over the class sizes gives the TPR of mask m at its
+    target and, over the other classes, its FPR. Without targets, masks are [masks, classes, H, W], the mask of its own
+    class filters an image, and correct predictions are counted. Collective, unless `alone`: processes share the pairs
+    of images and masks, and all return the same.
+
+    Args:
+      engine: sums the statistic `predicted_target`; without targets `correct`.
+      dataset: images with labels.
+      mean_std: of pixels in [0, 1], per channel.
+      masks: filters, or their bits, as in `tile.Perturbations`.
+      targets: class of each mask.
+      label: of the progress bar.
+      alone: whether this process computes everything itself.
+    """
+    classes = len(dataset.classes)
+    totals = np.zeros((len(masks), classes), np.int64)
+    batch_size = min(engine.tile_images, GROUP)
+    if targets is not None:
+        batch_size = min(batch_size, len(dataset))
+    tile_masks = engine.perturbations_per_tile(batch_size)
+    blocks = sharing.share_pairs(
+        len(dataset), len(masks), batch_size=batch_size, tile_masks=tile_masks, resident_images=GROUP, alone=alone
+    )
+
+    def read(block: sharing.Block) -> Float[np.ndarray, "images height width channels"]:
+        return np.asarray(normalise(dataset.images(np.array(block.images)), *mean_std))
+
+    with Progress(label, sum(len(block.images) * len(block.masks) for block in blocks), "masked images") as progress:
+        for block, images in read_ahead(read, blocks):
+
+            def on_tile(masks: int, images: int = len(block.images)) -> None:
+                progress.update(masks * images)
+                interrupt.check()
+
+            labels, rows = dataset.labels[block.images], slice(block.masks.start, block.masks.stop)
+            batches = engine.image_batches(images, labels, np.eye(classes, dtype=np.float32)[labels], size=batch_size)
+            del images  # the devices have them now, and the next ones are read
+            block_targets = None if targets is None else targets[rows]
+            (sums,) = engine.sums(batches, masks[rows], targets=block_targets, on_tile=on_tile).values()
+            totals[rows] += np.rint(sums).astype(np.int64)
+    return totals if alone else parallel.total(totals)
 
 
 def class_rates(predicted: Real[np.ndarray, "classes classes"], sizes: Int[np.ndarray, " classes"]) -> Rates:
@@ -12,7 +130,7 @@ def class_rates(predicted: Real[np.ndarray, "classes classes"], sizes: Int[np.nd
 
     Args:
       predicted: images of each true class (columns) that are predicted as a class (rows), under that class's mask.
-      sizes: images of each class.
+      sizes: number of images of each class.
     """
     correct = np.diagonal(predicted)
     fpr = ratio(predicted.sum(1) - correct, sizes.sum() - sizes)
@@ -22,3 +140,39 @@ def class_rates(predicted: Real[np.ndarray, "classes classes"], sizes: Int[np.nd
 def ratio(part: Real[np.ndarray, "*rows n"], whole: Int[np.ndarray, " n"]) -> Float[np.ndarray, "*rows n"]:
     """Return part / whole, NaN where the whole is 0."""
     return np.divide(part, whole, out=np.full(part.shape, np.nan), where=whole > 0)
+
+
+def measure_grid(
+    model: Model, engine: Engine, maps: DominantFrequencyMaps, images: Dataset, shares: tuple[float, ...]
+) -> Grid:
+    """Return the rates of each class at the shares of `grid_shares`; each class's mask filters all images.
+
+    The engine sums the statistic `predicted_target`. Collective: every process must call this.
+    """
+    rates, step = [], max(1, _MASK_POSITIONS // maps.masks[0].size)
+    for start in range(0, len(shares), step):
+        masks = np.stack([masks_at(maps, share) for share in shares[start : start + step]])
+        rates += filtered_rates(engine, images, model.mean_std, masks, label="evaluate other shares")
+    tpr, tpr_ci, fpr = (np.stack([getattr(at, name) for at in rates]) for name in ("tpr", "tpr_ci", "fpr"))
+    return Grid(np.bincount(images.labels, minlength=len(maps.classes)), shares, tpr, tpr_ci, fpr)
+
+
+def grid_shares(maps: DominantFrequencyMaps, requested: tuple[float, ...]) -> tuple[float, ...]:
+    """Return the requested shares that the maps lack, ascending, where they hold a whole patch.
+
+    Empty without scores, or where the method's rule cuts other masks than the maps from them.
+    """
+    plane, patch = maps.masks.shape[2:], maps.provenance.get(WHOLE_PATCHES, 1)
+    hold = [share for share in requested if patch == 1 or patch_maps.whole(share, plane, patch)]
+    further = tuple(sorted(set(hold) - set(maps.shares)))
+    if not further or maps.scores is None:
+        return ()
+    same = all(np.array_equal(masks_at(maps, share), maps.at(share)) for share in maps.shares)
+    return further if same else ()
+
+
+def masks_at(maps: DominantFrequencyMaps, share: float) -> Bool[np.ndarray, "classes height width"]:
+    """Return the masks that the method cuts from its scores at any share in (0, 1]."""
+    rule = mask_rule(maps)
+    assert maps.scores is not None, "masks are made of scores"
+    return np.stack([rule(scores, share) for scores in maps.scores])

@@ -1,27 +1,31 @@
-"""What the stage evaluate measured, as dataclasses: the content of evaluation.json (docs/files.md).
+"""What the stage evaluate measured, as dataclasses: the content of evaluation.json (docs/files.md), and its readers.
 
-Rates are in [0, 1], and NaN where there is nothing to count, such as the FPR of an only class; null in the file.
+Rates are in [0, 1], and NaN where there is nothing to count, such as the FPR of a single class; null in the file.
 
 Examples:
   >>> evaluation = result.evaluation  # an Evaluation
-  >>> evaluation.images.tolist(), evaluation.unfiltered.confusion.shape  # of an Unfiltered: a row for each true class
+  >>> evaluation.images.tolist(), evaluation.unfiltered.confusion.shape  # an Unfiltered: a row for each true class
   ([15, 15, 15], (3, 3))
-  >>> of_method = evaluation.methods["removal"]  # a MethodEvaluation
-  >>> of_method.at(0.05).positions.tolist(), of_method.at(0.05).tpr_ci.shape  # MapRates at a share of the maps
+  >>> removal = evaluation.methods["removal"]  # a MethodEvaluation
+  >>> removal.at(0.05).positions.tolist(), removal.at(0.05).tpr_ci.shape  # MapRates at a share of the maps
   ([3, 3, 2], (3, 2))
-  >>> of_method.grid.tpr.shape  # a Grid: [shares, classes]
+  >>> removal.grid.tpr.shape  # a Grid: [shares, classes]
   (9, 3)
 """
 
 import dataclasses
+from typing import Any
 
 import numpy as np
-from jaxtyping import Float, Int
+from jaxtyping import Bool, Float, Int
 
 from fsjax.evaluation.graft_results import Grafts
 from fsjax.evaluation.typed_json import ResultFile
-from fsjax.evaluation.version_1 import from_version_1
+from fsjax.fourier import dfm
+from fsjax.runtime import storage
 from fsjax.runtime.errors import InputError
+from fsjax.runtime.files import read_json, read_npz
+from fsjax.runtime.storage import Path
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -48,22 +52,22 @@ class MapRates(Rates):
     """Rates under the maps at one share.
 
     Attributes:
-      positions: how many each class's map keeps.
-      kept: the same as a share of the plane; None in a file of an earlier fsjax.
+      positions: number of positions that each class's map keeps.
+      kept: the same as a share of the plane.
     """
 
     positions: Int[np.ndarray, " classes"]
-    kept: Float[np.ndarray, " classes"] | None = None
+    kept: Float[np.ndarray, " classes"]
 
     @property
     def kept_differs(self) -> bool:
-        """Whether a class's map keeps clearly less than another's, by more than a tenth, so that one share misleads."""
-        return self.kept is not None and bool(self.positions.min() < 0.9 * self.positions.max() - 1)
+        """Whether a class's map keeps at least a tenth less than another's, so that one share misleads."""
+        return bool(self.positions.min() < 0.9 * self.positions.max() - 1)
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class Grid:
-    """Rates of masks that are cut from the maps' scores at further shares, on the first images of each class."""
+    """Rates under masks cut from the maps' scores at further shares, on the first images of each class."""
 
     images: Int[np.ndarray, " classes"]
     shares: tuple[float, ...]
@@ -74,7 +78,7 @@ class Grid:
 
 @dataclasses.dataclass(frozen=True)
 class Recovery:
-    """How well a class's scores rank its planted orbits (evaluation.planted.recovery)."""
+    """How well a class's scores rank its planted orbits (`evaluate.recovery`)."""
 
     planted_orbits: int
     found: int
@@ -95,15 +99,15 @@ class Reliance:
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class MethodEvaluation:
-    """What was measured of the maps of one search method.
+    """Measurements on the maps of one search method.
 
     Attributes:
       searched_on: the split of the searched images, 'train' or 'test'.
       forward_equivalents: image forward passes that the search spent; a backward pass counts 2.
       shares: rates under the maps, by share as text; see `at`.
       grid: None without further shares.
-      planted: class name -> recovery of its planted orbits; empty where none were planted or maps have no scores.
-      grafts: what grafts measured, and the verdicts; None in a file of an earlier fsjax, or where evaluate.pairs is 0.
+      planted: class name -> recovery of its planted orbits; empty without planted orbits or without scores.
+      grafts: measurements by grafts, and the verdicts; None where evaluate.pairs is 0.
     """
 
     searched_on: str
@@ -114,7 +118,7 @@ class MethodEvaluation:
     grafts: Grafts | None
 
     def at(self, share: float) -> MapRates:
-        """Return the rates under the maps at one of their shares; raises InputError where there are none."""
+        """Return the rates under the maps at one of their shares; raises InputError for another share."""
         if (name := f"{share:g}") not in self.shares:
             raise InputError(
                 f"evaluation.json: no rates of the maps at {100 * share:g} %; run the stage evaluate again"
@@ -122,8 +126,8 @@ class MethodEvaluation:
         return self.shares[name]
 
     def nearest(self, share: float) -> float:
-        """Return that of the maps' shares which is nearest to one."""
-        return min(map(float, self.shares), key=lambda own: abs(own - share))
+        """Return the share of the maps that is nearest to the given share."""
+        return min(map(float, self.shares), key=lambda candidate: abs(candidate - share))
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -132,9 +136,9 @@ class Evaluation(ResultFile):
 
     Attributes:
       classes: display names in index order.
-      images: test images of each class.
+      images: number of test images of each class.
       unfiltered: rates of the test images as they are.
-      methods: what was measured of the maps, by search method.
+      methods: measurements on the maps, by search method.
       planted: class name -> reliance on its planted orbits; empty where none were planted.
     """
 
@@ -145,4 +149,104 @@ class Evaluation(ResultFile):
     planted: dict[str, Reliance]
 
     stage, version = "evaluate", 3
-    from_version_1 = staticmethod(from_version_1)
+
+
+@dataclasses.dataclass(frozen=True)
+class MethodResult:
+    """The maps of one search method of a run, and the measurements on them.
+
+    Attributes:
+      directory: the workdir; None for the result of a Python call.
+      method: name of the search.
+      maps: dominant frequency maps of each class.
+      classes: display names in index order.
+      evaluation: the content of evaluation.json; `evaluation.methods[method]` is about these maps.
+      config: every field of the run's config, nested.
+      planted: True where a class has planted frequencies, on the centred plane, [classes, H, W]; None where none were
+        planted.
+
+    Examples:
+      >>> isinstance(fsjax.load_result("saved"), MethodResult)  # `Result` adds verdicts, figures and the page
+      True
+    """
+
+    directory: Path | None
+    method: str
+    maps: dfm.DominantFrequencyMaps
+    classes: tuple[str, ...]
+    evaluation: Evaluation
+    config: dict[str, Any]
+    planted: Bool[np.ndarray, "classes height width"] | None
+
+    def rates(self, share: float) -> MapRates:
+        """Return the rates under this method's maps at one of their shares."""
+        return self.evaluation.methods[self.method].at(share)
+
+
+def read_evaluation(file: Path) -> Evaluation | None:
+    """Read evaluation.json; None where it is missing. Raises InputError as `Evaluation.read`."""
+    return Evaluation.read(file) if file.exists() else None
+
+
+def read_method(file: Path, method: str) -> Evaluation:
+    """Read evaluation.json; raises InputError also where it has no results of a search method."""
+    evaluation = read_evaluation(file)
+    if evaluation is None or method not in evaluation.methods:
+        raise InputError(f"{file}: no results of {method}; run the stage evaluate first")
+    return evaluation
+
+
+def read_result(workdir: str | Path, method: str | None = None) -> MethodResult:
+    """Read the results of a workdir.
+
+    Args:
+      workdir: a local folder or a store's URL.
+      method: name of the search; None = the only one that has maps there.
+
+    Raises:
+      InputError: a ValueError: no maps, several methods, the stage evaluate has not run, or a damaged file.
+    """
+    directory = storage.path(workdir)
+    method = _choose(searched_methods(directory), method, directory)
+    maps = dfm.DominantFrequencyMaps.load(dfm.file_in(directory, method))
+    evaluation = read_method(directory / "evaluation.json", method)
+    if evaluation.classes != maps.classes:
+        raise InputError(f"{directory}: evaluation.json has other classes than dfm/{method}.npz; run evaluate again")
+    truth = directory / "planted.npz"
+    return MethodResult(
+        directory=directory,
+        method=method,
+        maps=maps,
+        classes=maps.classes,
+        evaluation=evaluation,
+        config=_config(directory / "config.json"),
+        planted=planted_positions(read_npz(truth, ("fixed", "any"))) if truth.exists() else None,
+    )
+
+
+def searched_methods(directory: Path) -> list[str]:
+    """Return the names of the searches that have maps in a workdir."""
+    return [file.stem for file in dfm.files_in(directory)]
+
+
+def planted_positions(planted: dict[str, np.ndarray]) -> Bool[np.ndarray, "classes height width"]:
+    """Return the planted positions of each class: fixed orbits, or the band whose orbits are raised at random."""
+    return planted["fixed"] | planted["any"]
+
+
+def _choose(available: list[str], method: str | None, directory: Path) -> str:
+    if not available:
+        raise InputError(f"workdir: got {directory}, which has no maps; expected a folder where the stage search ran")
+    if method not in available and (method is not None or len(available) > 1):
+        got = "nothing" if method is None else repr(method)
+        raise InputError(f"method: got {got}; expected one of {', '.join(available)}, which have maps in {directory}")
+    return method or available[0]
+
+
+def _config(file: Path) -> dict[str, Any]:
+    if not file.exists():
+        raise InputError(f"{file}: no such file; expected the workdir of a run")
+    config = read_json(file)
+    if not isinstance(config, dict):
+        raise InputError(f"{file}: got {type(config).__name__}; expected the config of a run")
+    return config

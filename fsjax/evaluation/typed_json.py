@@ -1,8 +1,9 @@
-"""Dataclasses of results as JSON values and back; their annotations are the schema that untrusted files have to meet.
+"""Dataclasses of results as JSON and back; their annotations are the schema that untrusted files have to meet.
 
 Arrays become nested lists in which null stands for NaN. A dimension of an array is a number, or the name of a tuple
 field of the same object or of one around it: `tpr: Float[np.ndarray, " classes"]` beside `classes: tuple[str, ...]`.
-Other fields are str, bool, int (at least 0), float, dict[str, X], tuple[X, ...], dataclasses, X | None and Any.
+Other fields are str, bool, int (at least 0), float (in [0, 1]), dict[str, X], tuple[X, ...], dataclasses, X | None and
+Any. `Annotated` adds limits of floats, or the length of a tuple.
 """
 
 import dataclasses
@@ -28,13 +29,13 @@ R = TypeVar("R", bound="ResultFile")
 
 
 class Length(NamedTuple):
-    """Annotation of a tuple field: the name of the dimension that it is as long as."""
+    """The dimension that is as long as an annotated tuple."""
 
     dimension: str
 
 
 class Between(NamedTuple):
-    """Annotation of floats: their limits, where these are not 0 and 1."""
+    """Limits of annotated floats."""
 
     lowest: float
     highest: float
@@ -44,9 +45,9 @@ _SHARE = Between(0, 1)
 
 
 class ResultFile:
-    """Base of the dataclasses that are all of a JSON file; version 1 of these files has another form, and no version.
+    """Base of the dataclasses that fill a JSON file of their own.
 
-    `stage` is the one that writes the file. A later `version` has further fields, which may be None.
+    `stage` writes the file. `version` changes with its form; a file of another version is refused.
     """
 
     stage, version = "", 2
@@ -57,28 +58,20 @@ class ResultFile:
 
     @classmethod
     def from_json(cls: type[R], content: Any) -> R:
-        """Return what `to_json` wrote, in this version or an earlier one; raises InputError for another form."""
-        if isinstance(content, dict):
-            version = content.get("version", 1)
-            if type(version) is not int or not 1 <= version <= cls.version:
-                raise InputError(f"version: got {version!r}; expected at most {cls.version}")
-            if version == 1:
-                content = cls.from_version_1(content)
+        """Return what `to_json` wrote; raises InputError for another form or version."""
+        version = content.get("version") if isinstance(content, dict) else cls.version
+        if type(version) is not int or version != cls.version:
+            raise InputError(f"version: got {reprlib.repr(version)}; expected {cls.version}")
         return from_json(cls, content)
 
     @classmethod
     def read(cls: type[R], file: Path) -> R:
-        """Read a file; raises InputError where it is damaged, or not what the stage writes."""
+        """Read a file; raises InputError where it is damaged, or has another form or version."""
         content = files.read_json(file)
         try:
             return cls.from_json(content)
         except InputError as error:
             raise InputError(f"{file}: {error}; delete it and run the stage {cls.stage} again") from error
-
-    @staticmethod
-    def from_version_1(content: dict[str, Any]) -> dict[str, Any]:
-        """Return untrusted content of version 1 in the form of version 2; what is no object stays as it is."""
-        raise NotImplementedError
 
 
 def to_json(value: Any) -> Any:
@@ -96,22 +89,20 @@ def from_json(kind: type[T], value: Any, where: str = "", **sizes: int) -> T:
     """Return the dataclass of this kind that `to_json` made into a value.
 
     Args:
-      kind: of the dataclass.
+      kind: the dataclass.
       value: untrusted.
       where: what error messages call the value.
-      **sizes: of dimensions that the object takes from outside.
+      **sizes: dimensions that an object around it defines.
 
     Raises:
-      InputError: the value is of another form.
+      InputError: the value has another form.
     """
     if not isinstance(value, dict):
         raise _wrong(where, value, "a JSON object")
     fields = typing.get_type_hints(kind, include_extras=True)
     tuples = [name for name, hint in fields.items() if typing.get_origin(hint) is tuple]
-    own = {name: len(value[name]) for name in tuples if isinstance(value.get(name), list)}
-    return kind(
-        **{name: _value(hint, value.get(name), _join(where, name), sizes | own) for name, hint in fields.items()}
-    )
+    sizes |= {name: len(value[name]) for name in tuples if isinstance(value.get(name), list)}
+    return kind(**{name: _value(hint, value.get(name), _join(where, name), sizes) for name, hint in fields.items()})
 
 
 def _value(hint: Any, value: Any, where: str, sizes: dict[str, int], limits: Between = _SHARE) -> Any:
@@ -121,9 +112,8 @@ def _value(hint: Any, value: Any, where: str, sizes: dict[str, int], limits: Bet
     origin, parts = typing.get_origin(hint), typing.get_args(hint)
     if origin is Annotated:
         for note in parts[1:]:
-            if isinstance(note, Between):
-                limits = note
-            elif not isinstance(value, list) or len(value) != sizes[note.dimension]:
+            limits = note if isinstance(note, Between) else limits
+            if isinstance(note, Length) and (not isinstance(value, list) or len(value) != sizes[note.dimension]):
                 raise _wrong(where, value, f"a list of {sizes[note.dimension]}")
         return _value(parts[0], value, where, sizes, limits)
     if origin in (types.UnionType, typing.Union):
@@ -136,7 +126,7 @@ def _value(hint: Any, value: Any, where: str, sizes: dict[str, int], limits: Bet
         if not isinstance(value, dict):
             raise _wrong(where, value, "a JSON object")
         return {key: _value(parts[1], part, _join(where, key), sizes) for key, part in value.items()}
-    if isinstance(hint, type) and dataclasses.is_dataclass(hint):
+    if dataclasses.is_dataclass(hint):
         return from_json(hint, value, where, **sizes)
     if issubclass(hint, AbstractArray):
         return _array(hint, value, where, sizes, limits)
@@ -147,14 +137,18 @@ def _value(hint: Any, value: Any, where: str, sizes: dict[str, int], limits: Bet
 
 
 def _array(hint: Any, value: Any, where: str, sizes: dict[str, int], limits: Between) -> np.ndarray:
-    shape = tuple(sizes[part] if part in sizes else int(part) for part in hint.dim_str.split())
+    # A starred dimension is left out of the results of a single class, which no file holds.
+    names = [part.removeprefix("*") for part in hint.dim_str.split()]
+    shape = tuple(sizes[name] if name in sizes else int(name) for name in names)
     kind = int if "int64" in hint.dtypes else float
     is_scalar, expected = _scalar(kind, limits)
 
-    def is_valid(value: Any) -> bool:
-        return is_scalar(value) or (value is None and kind is float)
+    def is_nested(value: Any, shape: tuple[int, ...]) -> bool:
+        if not shape:
+            return is_scalar(value) or (value is None and kind is float)
+        return isinstance(value, list) and len(value) == shape[0] and all(is_nested(part, shape[1:]) for part in value)
 
-    if not _is_nested(value, shape, is_valid):
+    if not is_nested(value, shape):
         raise _wrong(where, value, f"{expected}, as lists of shape [{', '.join(map(str, shape))}]")
     return np.array(value, kind).reshape(shape)
 
@@ -164,22 +158,13 @@ def _scalar(kind: type, limits: Between) -> tuple[Callable[[Any], bool], str]:
     if kind is int:
         return lambda value: type(value) is int and 0 <= value <= _LARGEST_COUNT, "a whole number of at least 0"
     if kind is float:
-        lowest, highest = limits
-        return (
-            lambda value: type(value) in (int, float) and lowest <= value <= highest,
-            f"a number in [{lowest:g}, {highest:g}]",
-        )
+        low, high = limits
+        return lambda value: type(value) in (int, float) and low <= value <= high, f"a number in [{low:g}, {high:g}]"
     return lambda value: type(value) is kind, {bool: "true or false", str: "a text"}[kind]
 
 
-def _is_nested(value: Any, shape: tuple[int, ...], is_valid: Callable[[Any], bool]) -> bool:
-    if not shape:
-        return is_valid(value)
-    return isinstance(value, list) and len(value) == shape[0] and all(_is_nested(v, shape[1:], is_valid) for v in value)
-
-
 def _join(where: str, name: str) -> str:
-    # A name in an untrusted file may be of any length and hold line breaks.
+    # A name in an untrusted file may have any length and hold line breaks.
     shown = name if re.fullmatch(r"[\w.+-]{1,60}", name) else reprlib.repr(name)
     return f"{where}.{shown}" if where else shown
 

@@ -1,11 +1,13 @@
-"""The verdict on a class: whether few frequencies control it, and if not, what it is instead. The one rule.
+"""The verdict on a class: whether few frequencies control it, and otherwise how it is recognised. The one rule.
 
 `decide` judges a class from `Evidence`. Its thresholds were frozen on development networks of
 benchmarks/planted/verdict.py before the held-out run; docs/results/verdicts.md has the scores.
 
 Examples:
-  >>> rates = {name: 0.0 for name in AtShare._fields} | {"share": 0.01, "psi": 0.9, "psi_ci": (0.8, 1.0)}
-  >>> at = AtShare(**rates | {"grafted": 0.9, "amplitude": 0.9, "energy_ratio": 8.0, "no_dc_psi": np.nan})
+  >>> measured = {"psi": 0.9, "psi_ci": [0.8, 1.0], "p_value": 0, "grafted": 0.9, "amplitude": 0.9, "phase": 0.1}
+  >>> controls = {"equal_change_psi": 0, "radial_psi": 0, "difference": 0.2, "zeroed": 0, "share": 0.01}
+  >>> rates = {name: np.array(value, float) for name, value in (measured | controls).items()}
+  >>> at = dataclasses.replace(GraftRates.unknown(), **rates)
   >>> evidence = Evidence(tpr=0.95, fpr=0.02, pairs=120, why_none="", base=0.05, at=at, level=0.004)
   >>> decision = decide(evidence)  # a Decision
   >>> decision.kind, decision.by
@@ -27,55 +29,34 @@ from fsjax.evaluation.graft_results import Baseline, Curve, GraftRates, Verdict
 CONTROL = 0.5
 # A class is recognised where its TPR, unfiltered, is above its FPR by this much.
 RECOGNISED = 0.5
-# Others' images called the class, as they are, beyond which it is what the model says by default, unless psi is above
-# COMPLETE: S rests on few pairs there, and what takes others' cues away brings such a class about.
+# A model predicts a class by default where it does so for more than DEFAULT of others' images as they are. Such a class
+# is controlled only where psi is above COMPLETE: S rests on few pairs there, and losing others' cues yields the class.
 DEFAULT, COMPLETE = 0.5, 0.9
-# Of what tells a class's images from others', a map of few frequencies holds at most this much, unless its orbits stand
-# out from those beside them by this factor of energy, and are not what low-pass would keep as well: the lowest
+# A map of few frequencies holds at most FEW of the energy that tells the images apart. It may hold more where its
+# orbits stand out from their neighbours by a factor of PROMINENT and low-pass does not do as well: the lowest
 # frequencies of natural images stand out, too.
 FEW, PROMINENT = 0.5, 16.0
-# Chance that psi of any class at any share is taken to be above CONTROL where none is: one-sided, as of 95 % intervals.
+# One-sided chance that any class at any share seems controlled where none is, as for 95 % intervals.
 RATE = 0.025
 # A control carries as much as the map where its psi is this share of the map's.
 AS_MUCH = 0.5
-# The class lacks the map's frequencies where its energy there is below LESS of others' (geometric mean over the map),
-# and at none of them above MORE of theirs: a map may hold others' cues beside its own.
+# The class lacks the map's frequencies where its energy there is below LESS of others' (geometric mean over the map)
+# and nowhere above MORE of theirs: a map may hold others' cues beside the class's.
 LESS, MORE = 0.75, 3.0
-
-
-class AtShare(NamedTuple):
-    """What grafting a class's map at one share did; names and units of `graft_results.GraftRates`."""
-
-    share: float
-    psi: float
-    psi_ci: tuple[float, float]
-    p_value: float
-    grafted: float
-    difference: float
-    prominence: float
-    amplitude: float
-    phase: float
-    zeroed: float
-    energy_ratio: float
-    largest_energy_ratio: float
-    radial_psi: float
-    equal_change_psi: float
-    no_dc_psi: float
-    low_pass_psi: float
 
 
 @dataclasses.dataclass(frozen=True)
 class Evidence:
-    """What is known of a class.
+    """The evidence on a class.
 
     Attributes:
       tpr, fpr: of its unfiltered images; NaN where there is no image to count.
-      pairs: of images that were grafted; 0 = none.
-      why_none: where there are none, the reason.
-      base: q0, others' images called the class as they are, where their own class is left out.
-      at: the share of `rests_on`; None without pairs.
-      level: at which psi is above `control` there, as of `level`.
-      low_pass: share of the plane that as many of the lowest frequencies need; NaN where they do not suffice.
+      pairs: number of grafted pairs of images.
+      why_none: the reason where there are no pairs.
+      base: q0, others' images predicted as the class as they are, where their true class is left out.
+      at: measures at the share of `rests_on`; None without pairs.
+      level: p-value at which psi is above `control` there, from `level`.
+      low_pass: share of the plane at which low-pass controls the class; NaN where it does not.
     """
 
     tpr: float
@@ -83,7 +64,7 @@ class Evidence:
     pairs: int
     why_none: str
     base: float
-    at: AtShare | None
+    at: GraftRates | None
     level: float
     low_pass: float = np.nan
 
@@ -100,23 +81,24 @@ def rule() -> str:
     """Return the rule as sentences for people."""
     return (
         "Frequencies of images of the class are grafted into images of other classes, and the other way round. psi is "
-        "the mean of two shares: of others' images that become the class, and of its own that are lost. A class is a "
-        f"shortcut where psi of its map is above {CONTROL:g} with 95 % confidence, over all classes and shares "
-        "together, and neither random frequencies that change images as much, nor random ones beside the map with its "
-        f"radial profile do the same, the map holds at most {100 * FEW:g} % of what tells the images apart (or stands "
-        f"out from the frequencies beside it, by a factor of {PROMINENT:g} in energy, while low-pass of its size has "
-        "not half of its psi), and the class is not told by what it lacks (there, setting these frequencies to 0 does "
-        "the same, or the class has less energy than others)."
+        "the mean of two shares: others' images that become the class, and images of the class that are lost. A class "
+        f"is a shortcut if it meets four conditions. First, psi of its map is above {CONTROL:g} with 95 % confidence, "
+        "over all classes and shares together. Second, neither random frequencies that change images as much, nor "
+        "random ones beside the map with its radial profile do the same. Third, the map holds at most "
+        f"{100 * FEW:g} % of what tells the images apart. It may hold more if it exceeds the energy beside it by a "
+        f"factor of {PROMINENT:g}, while low-pass of its size has less than half of its psi. Fourth, "
+        "the class is not told by its lack of these frequencies: it has no less energy there than others, and setting "
+        "them to 0 does not do the same."
     )
 
 
 def control(base: float) -> float:
-    """Return what psi of a map has to be above to control a class whose q0 is `base`."""
+    """Return the psi above which a map controls a class with this q0."""
     return COMPLETE if base > DEFAULT else CONTROL
 
 
 def level(classes: int, shares: int) -> float:
-    """Return the p-value at which psi of one class at one share is above `control`, of all of them (Bonferroni)."""
+    """Return the p-value for psi above `control` at one share of one class, corrected for all of them (Bonferroni)."""
     return RATE / max(1, classes * shares)
 
 
@@ -128,14 +110,14 @@ def rests_on(
 ) -> int:
     """Return the index of the share that a verdict rests on: the first tested one where psi is above `control`.
 
-    Without any, that of the largest psi of those tested, or of all where none is. The p-values are those of psi being
-    at most `control`.
+    Otherwise it is the tested share with the largest psi, or the largest of all where none is tested. The p-values are
+    for psi at or below `control`.
     """
     above = np.flatnonzero(tested & (p_value <= level))
     return int(above[0]) if len(above) else int(np.where(tested | ~tested.any(), psi, -np.inf).argmax())
 
 
-def of_classes(
+def verdicts_for_classes(
     names: tuple[str, ...],
     tpr: Float[np.ndarray, " classes"],
     fpr: Float[np.ndarray, " classes"],
@@ -145,7 +127,15 @@ def of_classes(
     curves: dict[str, Curve],
     why_none: str,
 ) -> tuple[Verdict, ...]:
-    """Return the verdict on each class; names, units and meaning as in `graft_results`; `shares` were tested."""
+    """Return the verdict on each class.
+
+    Args:
+      names: display names.
+      tpr, fpr: of unfiltered images.
+      baseline, rates, curves: as in `graft_results.Grafts`.
+      shares: number of tested shares.
+      why_none: as in Evidence.
+    """
     low_pass = curves["low_pass"].smallest if "low_pass" in curves else np.full(len(names), np.nan)
     verdicts = []
     for label, name in enumerate(names):
@@ -156,18 +146,12 @@ def of_classes(
             pairs=pairs,
             why_none=why_none,
             base=float(baseline.base[label]),
-            at=_at_share(rates, label) if pairs else None,
+            at=rates.at(label) if pairs else None,
             level=level(len(names), shares),
             low_pass=float(low_pass[label]),
         )
         verdicts.append(_verdict(name, evidence, decide(evidence), float(curves["map"].smallest[label])))
     return tuple(verdicts)
-
-
-def _at_share(rates: GraftRates, label: int) -> AtShare:
-    low, high = rates.psi_ci[label].tolist()
-    numbers = {name: float(getattr(rates, name)[label]) for name in AtShare._fields if name != "psi_ci"}
-    return AtShare(psi_ci=(low, high), **numbers)
 
 
 def _verdict(name: str, evidence: Evidence, decision: Decision, smallest: float) -> Verdict:
@@ -176,21 +160,22 @@ def _verdict(name: str, evidence: Evidence, decision: Decision, smallest: float)
         name=name,
         kind=decision.kind,
         by=decision.by,
-        share=at and at.share,
-        psi=at and at.psi,
-        psi_ci=at.psi_ci if at else (),
+        share=float(at.share) if at else None,
+        psi=float(at.psi) if at else None,
+        psi_ci=tuple(at.psi_ci.tolist()) if at else (),
         smallest=None if np.isnan(smallest) else smallest,
         sentence=f"{name}: {decision.kind}{' by ' + decision.by if decision.by else ''}: {decision.reason}.",
     )
 
 
 def decide(evidence: Evidence) -> Decision:
-    """Return what a class is."""
+    """Return the kind of a class, with the reason."""
     if np.isnan(evidence.tpr):
-        return Decision("undecided", "", "there is no test image of it")
+        return Decision("undecided", "", "it has no test image")
     if evidence.tpr - np.nan_to_num(evidence.fpr) < RECOGNISED:
-        others = "" if np.isnan(evidence.fpr) else f", and {_percent(evidence.fpr)} of others'"
-        return Decision("not recognised", "", f"the model says it of {_percent(evidence.tpr)} of its images{others}")
+        others = "" if np.isnan(evidence.fpr) else f", and for {_percent(evidence.fpr)} of others'"
+        reason = f"the model predicts it for {_percent(evidence.tpr)} of its images{others}"
+        return Decision("not recognised", "", reason)
     at = evidence.at
     if at is None:
         return Decision("undecided", "", evidence.why_none)
@@ -198,29 +183,27 @@ def decide(evidence: Evidence) -> Decision:
         return _controlled(evidence, at)
     if evidence.base > DEFAULT:
         others = f"{_percent(evidence.base)} of others' images"
-        reason = f"the model says it of {others} as they are, where their own class is left out"
+        reason = f"the model predicts it for {others} as they are, where their true class is left out"
         return Decision("default class", "", reason)
     if at.psi_ci[1] < CONTROL:
-        return Decision("spread", "", f"of all maps tested, {_of_plane(at.share)} reach the largest psi, {at.psi:.2f}")
+        return Decision("spread", "", f"no tested map controls it; the largest psi is {at.psi:.2f}, at {_plane(at)}")
     return Decision("undecided", "", _too_few(at, evidence.pairs, evidence.level))
 
 
-def _controlled(evidence: Evidence, at: AtShare) -> Decision:
+def _controlled(evidence: Evidence, at: GraftRates) -> Decision:
     """Return the decision on a class whose map at this share controls it."""
     gain = at.grafted - evidence.base
     carries = {name: getattr(at, name) - evidence.base >= AS_MUCH * gain for name in ("amplitude", "phase", "zeroed")}
-    # What the model says by default is told by what others have, whether or not amplitudes alone bring it about.
+    # Others' frequencies tell what the model predicts by default, whether or not amplitudes alone bring it about.
     by_default = evidence.base > DEFAULT
-    controls = f"{_of_plane(at.share)} control it (psi {at.psi:.2f})"
+    controls = f"{_plane(at)} control it (psi {at.psi:.2f})"
     if at.equal_change_psi >= at.psi_ci[0]:
         return Decision("spread", "", f"{controls}, but so do random frequencies that change images as much")
     if carries["zeroed"] and (carries["amplitude"] or by_default):
-        return Decision(
-            "by absence", "", f"{controls} by what they lack: setting them to 0 in other images does it too"
-        )
+        return Decision("by absence", "", f"{controls}, and setting them to 0 in other images has the same effect")
     if at.energy_ratio < LESS and at.largest_energy_ratio < MORE and (carries["amplitude"] or by_default):
         less = f"its images have {_percent(at.energy_ratio)} of others' energy there"
-        return Decision("by absence", "", f"{controls} by what they lack: {less}")
+        return Decision("by absence", "", f"{controls}, and {less}")
     stands_out = at.prominence >= PROMINENT and not at.low_pass_psi >= AS_MUCH * at.psi
     if at.difference > FEW and not stands_out:
         return Decision("coarse", "", f"{controls}, but hold {_percent(at.difference)} of what tells the images apart")
@@ -234,19 +217,19 @@ def _controlled(evidence: Evidence, at: AtShare) -> Decision:
     return Decision("shortcut", by, f"{controls}, and others like them do not{beside}")
 
 
-def _too_few(at: AtShare, pairs: int, level: float) -> str:
-    """Return in words how many pairs would decide, if psi stays what it is."""
+def _too_few(at: GraftRates, pairs: int, level: float) -> str:
+    """Return in words how many pairs would decide, if psi stays the same."""
     two_sided = scipy.stats.norm.isf(0.025)
     error, distance = (at.psi_ci[1] - at.psi_ci[0]) / 2 / two_sided, max(abs(at.psi - CONTROL), 1e-3)
     wanted = scipy.stats.norm.isf(level) if at.psi > CONTROL else two_sided
     needed = int(float(f"{max(1.1 * pairs, pairs * (wanted * error / distance) ** 2):.2g}"))
     shown = f"about {needed:,}" if needed < 100_000 else "more than 100,000"
-    return f"psi is {at.psi:.2f} at {_of_plane(at.share)}, too near {CONTROL:g} for {pairs} pairs; {shown} may decide"
+    return f"psi is {at.psi:.2f} at {_plane(at)}, too near {CONTROL:g} for {pairs} pairs; {shown} may decide"
 
 
-def _percent(rate: float) -> str:
+def _percent(rate: float | np.ndarray) -> str:
     return f"{100 * rate:.0f} %"
 
 
-def _of_plane(share: float) -> str:
-    return f"{100 * share:.2g} % of the plane"
+def _plane(at: GraftRates) -> str:
+    return f"{100 * at.share:.2g} % of the plane"

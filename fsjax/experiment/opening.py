@@ -6,7 +6,7 @@ from ml_collections import ConfigDict
 from fsjax import search
 from fsjax.data.dataset import Dataset
 from fsjax.data.source import set_name
-from fsjax.evaluation import grafting, probe_maps
+from fsjax.evaluation import judge_maps, probes
 from fsjax.experiment import speed
 from fsjax.models import stored_weights
 from fsjax.runtime.progress import clock
@@ -81,7 +81,7 @@ def forward_passes(config: ConfigDict, datasets: dict[str, Dataset]) -> dict[str
             options, whole, classes = config.probe, found["train"], len(training.classes)
             # Where they find something; the final training then goes on from the last of the points.
             probed = max((0.0, *options.points))
-            of_class = probe_maps.grafts_a_class(options.pairs, options.share, *plane)
+            of_class = probes.grafts_a_class(options.pairs, options.share, *plane)
             grafted = search.SEARCHES["graft"].forward_passes(config.search, (0,) * classes, plane)
             rounds = (options.rounds + len(options.points)) * (grafted + of_class * classes)
             found["probe"] = round((options.rounds * options.length + probed) * whole) + rounds
@@ -91,8 +91,8 @@ def forward_passes(config: ConfigDict, datasets: dict[str, Dataset]) -> dict[str
     if (test := datasets.get("test")) is not None:
         counts = np.bincount(test.labels)
         tested = [share for share in config.search.shares if share <= config.report.share]
-        curve = {*grafting.curve_shares(*plane), *tested} if config.evaluate.pairs else set()
-        grafts = grafting.grafts_a_class(config.evaluate.pairs, len(curve))
+        curve = {*judge_maps.curve_shares(*plane), *tested} if config.evaluate.pairs else set()
+        grafts = judge_maps.grafts_a_class(config.evaluate.pairs, len(curve))
         on_grid = np.minimum(counts, config.evaluate.grid_images or counts).sum()
         grid = on_grid * len(set(config.evaluate.grid) - set(config.search.shares))
         found["evaluate"] = int(len(test) + len(counts) * (len(test) * len(config.search.shares) + grid + grafts))

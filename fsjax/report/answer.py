@@ -6,10 +6,10 @@ from collections.abc import Sequence
 import numpy as np
 from jaxtyping import Float
 
-from fsjax.evaluation import evaluation_file, probes, verdict
+from fsjax.evaluation import probes, verdict
 from fsjax.evaluation.graft_results import Grafts
 from fsjax.evaluation.probes import Probes
-from fsjax.evaluation.results import Evaluation, MapRates
+from fsjax.evaluation.results import Evaluation, MapRates, read_method
 from fsjax.runtime.storage import Path
 
 NO_VERDICT = "No verdict: the stage evaluate ran without pairs of images (evaluate.pairs=0)."
@@ -124,7 +124,7 @@ def _two_digits(share: float) -> str:
 
 def terminal_text(directory: Path, method: str, share: float, threshold: float) -> str:
     """Return `table` of a workdir's search method, what its probes found, and where its page is."""
-    evaluation = evaluation_file.read_method(directory / "evaluation.json", method)
+    evaluation = read_method(directory / "evaluation.json", method)
     parts = [table(evaluation, method, share, threshold)]
     if (file := probes.result_file(directory)).exists():
         parts.append(probes_text(Probes.read(file), evaluation.unfiltered.accuracy))

@@ -5,8 +5,8 @@ import itertools
 import numpy as np
 from matplotlib.figure import Figure
 
-from fsjax.evaluation import bands
-from fsjax.evaluation.learning_curves import THRESHOLDS, Dynamics
+from fsjax.evaluation import band_dynamics
+from fsjax.evaluation.band_dynamics import THRESHOLDS, Dynamics
 from fsjax.report import html, style
 from fsjax.report.style import DOUBLE, SMALL
 from fsjax.runtime.storage import Path
@@ -31,7 +31,7 @@ def write(directory: Path, dynamics: Dynamics, summary: dict) -> None:
         "dynamics",
         {"f1_curves": f1_curves(dynamics), **confusion},
         **{name: summary[name] for name in ("classes", "seeds", "images", "steps")},
-        copies=[bands.title(name) for name in dynamics.copies],
+        copies=[band_dynamics.title(name) for name in dynamics.copies],
         thresholds=[f"{threshold:g}" for threshold in THRESHOLDS],
         drawn=MOST_CLASSES,
         order=order,
@@ -71,7 +71,7 @@ def f1_curves(dynamics: Dynamics, width: int | float = DOUBLE) -> Figure:
             scores = dynamics.f1[:, :, copy, label]
             axis.fill_between(dynamics.steps, scores.min(0), scores.max(0), color=colour, alpha=0.18, lw=0)
             axis.plot(dynamics.steps, scores.mean(0), color=colour, ls=line, label=classes[label])
-        style.title(axis, bands.title(dynamics.copies[copy]), room)
+        style.title(axis, band_dynamics.title(dynamics.copies[copy]), room)
         axis.set(xlim=(0, dynamics.steps[-1]), ylim=(-0.03, 1.03), yticks=[0, 0.5, 1])
         axis.tick_params(labelbottom=True)
         axis.spines[["top", "right"]].set_visible(False)
@@ -120,7 +120,7 @@ def confusion_grid(dynamics: Dynamics, evaluation: int, width: int | float = DOU
             axis.set_xticks(range(classes), names, rotation=90, fontsize=6)
             axis.set_yticks(range(classes), names, fontsize=6)
         axis.tick_params(length=0, labelbottom=lowest)
-        style.title(axis, bands.title(dynamics.copies[copy]), room)
+        style.title(axis, band_dynamics.title(dynamics.copies[copy]), room)
     style.colour_bar(figure, image, panels, "% of the class's images", [-100, -50, 0, 50, 100])
     figure.supxlabel("predicted class")
     figure.supylabel("true class")

@@ -10,7 +10,7 @@ from fsjax.data import selection
 from fsjax.data.dataset import Dataset
 from fsjax.data.normalisation import normalise
 from fsjax.engine.model import Model
-from fsjax.evaluation import attribution, map_grafts
+from fsjax.evaluation import attribution, judge_maps
 from fsjax.evaluation.attribution import Attribution
 from fsjax.evaluation.graft_results import Grafts
 from fsjax.evaluation.image_grafts import ImageGrafts
@@ -41,7 +41,7 @@ def graft_gallery(subject: Subject, grafts: Grafts, rows: list[dict]) -> list[di
     which psi leaves out; `hit` says which text names the row's class: 'prediction', 'second' or ''.
     """
     config, maps, model, test = subject.config, subject.maps, subject.model, subject.test
-    by_class = selection.images_by_class(test.labels, map_grafts.unseen(config, maps, test))
+    by_class = selection.images_by_class(test.labels, judge_maps.unseen(config, maps, test))
     apply, most = jax.jit(model.apply), _PAIRS if len(rows) <= _FEW else _PAIRS_OF_MANY
     gallery = []
     for row in rows:

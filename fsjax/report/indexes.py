@@ -11,9 +11,14 @@ from jaxtyping import Float
 from ml_collections import ConfigDict
 
 from fsjax.data.source import set_name
-from fsjax.evaluation import evaluation_file
-from fsjax.evaluation.load_result import MethodResult, methods, read_result
-from fsjax.evaluation.results import Evaluation
+from fsjax.evaluation.results import (
+    Evaluation,
+    MethodResult,
+    read_evaluation,
+    read_method,
+    read_result,
+    searched_methods,
+)
 from fsjax.evaluation.statistics import mean
 from fsjax.fourier.dfm import file_in, files_in, read_provenance
 from fsjax.report import answer, html, pictures
@@ -33,10 +38,10 @@ _WITHOUT_MAPS = {"runs", "compare", "study", "adcs", "dynamics"}
 
 def write_methods(config: ConfigDict, directory: Path) -> None:
     """Write report/index.html: lead to the only page, or lay the verdicts of several pages side by side."""
-    evaluation = evaluation_file.read(directory / "evaluation.json")
+    evaluation = read_evaluation(directory / "evaluation.json")
     names = sorted(evaluation.methods) if evaluation else []
     judged = [name for name in names if (html.page_folder(directory, name) / "index.html").exists()]
-    evaluation = evaluation_file.read_method(directory / "evaluation.json", judged[0])
+    evaluation = read_method(directory / "evaluation.json", judged[0])
     html.write_page(
         directory,
         "index",
@@ -117,7 +122,7 @@ def _is_run(folder: Path) -> bool:
         stages = _field(files.read_json(file), "stages", str, file)
     except (InputError, OSError):
         return True  # its row says what is wrong
-    return bool(methods(folder)) or not set(stages.split(",")) <= _WITHOUT_MAPS
+    return bool(searched_methods(folder)) or not set(stages.split(",")) <= _WITHOUT_MAPS
 
 
 def _run_rows(directory: Path, page_folder: Path) -> list[dict]:
@@ -126,7 +131,7 @@ def _run_rows(directory: Path, page_folder: Path) -> list[dict]:
     Links start at a page in `page_folder`.
     """
     rows = []
-    for method in methods(directory) or [""]:
+    for method in searched_methods(directory) or [""]:
         page = html.page_folder(directory, method) / "index.html"
         named = {"name": directory.name, "link": _relative(page, page_folder) if page.exists() else None}
         try:

@@ -3,10 +3,10 @@
 import numpy as np
 from jaxtyping import Float
 
-from fsjax.evaluation import evaluation_file
 from fsjax.evaluation.ood.average_tpr import Group, Point, average_tpr
 from fsjax.evaluation.ood.results import OodResult, SetRates, SetResult, result_file
 from fsjax.evaluation.ood.sets import IN_DISTRIBUTION
+from fsjax.evaluation.results import read_method
 from fsjax.evaluation.statistics import mean
 from fsjax.fourier.dfm import DominantFrequencyMaps
 from fsjax.report import html, verdict_figures
@@ -22,7 +22,7 @@ _CONTROLS = {"trivial_tpr": "trivial mask", "random_tpr": "random", "radial_tpr"
 def make(directory: Path, maps: DominantFrequencyMaps, share: float) -> Section:
     """Return the section; the stage ood read its share from the same field."""
     result = OodResult.read(result_file(directory, maps.method))
-    evaluation = evaluation_file.read_method(directory / "evaluation.json", maps.method).methods[maps.method]
+    evaluation = read_method(directory / "evaluation.json", maps.method).methods[maps.method]
     own, sets, threshold = result.in_distribution, result.sets, result.threshold
     judged = {IN_DISTRIBUTION: own, **sets}
     columns = {

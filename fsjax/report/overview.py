@@ -8,7 +8,7 @@ from ml_collections import ConfigDict
 
 from fsjax.data.dataset import Dataset
 from fsjax.engine.model import Model
-from fsjax.evaluation.graft_results import Grafts
+from fsjax.evaluation.graft_results import MEASURES, Grafts
 from fsjax.evaluation.results import Evaluation, MethodEvaluation
 from fsjax.fourier import dfm
 from fsjax.fourier.dfm import DominantFrequencyMaps
@@ -22,32 +22,9 @@ from fsjax.search import mask_rule
 # A row names at most this many predicted classes.
 _MOST_PREDICTIONS = 6
 # Columns of the table of evidence: heading, and the name in a row's `evidence`.
-EVIDENCE = (
-    ("low-pass", "low_pass_psi"),
-    ("class energy", "energy_psi"),
-    ("radial", "radial_psi"),
-    ("equal change", "equal_change_psi"),
-    ("e", "difference"),
-    ("prominence", "prominence"),
-    ("q0", "base"),
-    ("q", "grafted"),
-    ("S", "sufficiency"),
-    ("w", "swapped"),
-    ("n", "replaced"),
-    ("N", "necessity"),
-    ("amplitude", "amplitude"),
-    ("phase", "phase"),
-    ("zeroed", "zeroed"),
-    ("energy ratio", "energy_ratio"),
-)
+EVIDENCE = tuple((measure.column, name) for name, measure in MEASURES.items() if measure.column)
 # Masks whose psi the page compares, and the field of GraftRates for each.
-_MASKS = (
-    ("its map", "psi"),
-    ("low-pass", "low_pass_psi"),
-    ("class energy", "energy_psi"),
-    ("random, with its radial profile (mean)", "radial_psi"),
-    ("random, equal change (mean)", "equal_change_psi"),
-)
+_MASKS = tuple((measure.mask, name) for name, measure in MEASURES.items() if measure.mask)
 
 
 @dataclasses.dataclass(frozen=True, eq=False)

@@ -11,9 +11,9 @@ from ml_collections import ConfigDict
 from fsjax.data.dataset import Dataset
 from fsjax.data.source import set_name
 from fsjax.engine.model import Model
-from fsjax.evaluation import evaluation_file, verdict
+from fsjax.evaluation import verdict
 from fsjax.evaluation.graft_results import Grafts
-from fsjax.evaluation.results import Evaluation
+from fsjax.evaluation.results import Evaluation, read_method
 from fsjax.fourier.dfm import WHOLE_PATCHES, DominantFrequencyMaps, read_provenance
 from fsjax.report import (
     answer,
@@ -59,7 +59,7 @@ def write(config: ConfigDict, directory: Path, model: Model, maps: DominantFrequ
 
     The workdir is evaluated, and the maps are those of config.search.method. The page shows test images filtered.
     """
-    evaluation = evaluation_file.read_method(directory / "evaluation.json", maps.method)
+    evaluation = read_method(directory / "evaluation.json", maps.method)
     subject = Subject(config, directory, model, maps, test, evaluation)
     share, threshold, grafts = subject.share, subject.threshold, subject.grafts
     stability = read_provenance(subject.maps_file, lambda: bootstrap.stability_at_share(maps, share))

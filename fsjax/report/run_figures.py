@@ -10,9 +10,8 @@ from matplotlib.figure import Figure
 
 from fsjax.data.normalisation import normalise
 from fsjax.engine.model import Model
-from fsjax.evaluation import planted
 from fsjax.evaluation.ood.average_tpr import average_tpr
-from fsjax.evaluation.results import Evaluation, Recovery
+from fsjax.evaluation.results import Evaluation, Recovery, planted_positions
 from fsjax.fourier import masks, spectrum
 from fsjax.fourier.dfm import DominantFrequencyMaps
 from fsjax.report import figures, verdict_figures
@@ -40,7 +39,7 @@ def draw(subject: Subject, overlaps: Float[np.ndarray, "drawn drawn"]) -> Iterat
     if len(names) > 1 and np.isfinite(overlaps[~np.eye(len(overlaps), dtype=bool)]).any():
         yield "overlap", figures.overlap_matrix(overlaps, names, share)
     if test.planted is not None and maps.scores is not None:
-        truth = planted.positions(test.planted)
+        truth = planted_positions(test.planted)
         yield "planted", _planted(maps.scores, truth, maps.classes, subject.evaluated.planted)
 
 

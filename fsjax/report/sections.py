@@ -9,9 +9,10 @@ import numpy as np
 import scipy
 from jaxtyping import Bool, Float
 
-from fsjax.evaluation import evaluation_file, probes
+from fsjax.evaluation import probes
 from fsjax.evaluation.ood import results as ood_results
 from fsjax.evaluation.probes import Probes
+from fsjax.evaluation.results import read_method
 from fsjax.fourier import dfm, spectrum
 from fsjax.fourier.dfm import DominantFrequencyMaps
 from fsjax.report import figures, html, ood_section, pictures, style
@@ -107,7 +108,7 @@ def rank_correlation(left: Float[np.ndarray, "height width"], right: Float[np.nd
 def probes_section(directory: Path, maps: DominantFrequencyMaps, share: float) -> Section:
     """Return the section on the frequencies that were kept from training: each probe's maps, psi before and after."""
     found = Probes.read(probes.result_file(directory))
-    after = evaluation_file.read_method(directory / "evaluation.json", maps.method)
+    after = read_method(directory / "evaluation.json", maps.method)
     grafts = after.methods[maps.method].grafts
     names = found.classes[: figures.MOST_CLASSES]
     round_maps = [_probe_maps(directory, number, len(names)) for number in range(1, len(found.rounds) + 1)]

@@ -10,10 +10,9 @@ from sklearn.metrics import average_precision_score, confusion_matrix, recall_sc
 from fsjax.data.dataset import Dataset
 from fsjax.engine.engine import Engine
 from fsjax.engine.model import Model
-from fsjax.evaluation import evaluate, planted
-from fsjax.evaluation.filtered import predicted_counts
-from fsjax.evaluation.rates import class_rates
-from fsjax.evaluation.unfiltered import confusion_matrix as count_confusion
+from fsjax.evaluation import evaluate
+from fsjax.evaluation.rates import class_rates, predicted_counts
+from fsjax.evaluation.rates import confusion_matrix as count_confusion
 from fsjax.fourier import dfm, spectrum
 from fsjax.runtime import files, interrupt
 from tests.helpers.linear_classifier import CONFIG, MEAN_STD, Made, make_classifier, make_maps, predictions
@@ -132,7 +131,7 @@ def test_recovery_is_scikit_learns_average_precision_over_orbits(seed):
     rng = np.random.default_rng(seed)
     orbits = spectrum.orbits(8, 8)
     scores, truth = rng.normal(size=orbits.max() + 1), rng.random(orbits.max() + 1) < 0.2
-    found = planted.recovery(scores[orbits], truth[orbits])
+    found = evaluate.recovery(scores[orbits], truth[orbits])
     assert found.average_precision == pytest.approx(average_precision_score(truth, scores))
     best = np.argsort(-scores)[: truth.sum()]
     assert found.recall == found.precision == pytest.approx(truth[best].mean())

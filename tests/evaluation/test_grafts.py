@@ -9,8 +9,8 @@ import pytest
 from scipy.stats import binomtest, gmean
 
 from fsjax.data import selection
-from fsjax.evaluation import graft_masks, grafting, grafts, influence, smallest_share
-from fsjax.evaluation.graft_masks import KINDS
+from fsjax.evaluation import graft_measures, graft_outcomes, influence, judge_maps
+from fsjax.evaluation.graft_measures import KINDS
 from fsjax.evaluation.typed_json import to_json
 from fsjax.fourier import masks, spectrum
 from fsjax.runtime import interrupt, parallel, partial_results
@@ -30,13 +30,13 @@ def judge(made, sample=None, **options):
     """What grafts give, and of each class its masks and outcomes by their names in files."""
     kept = {}
 
-    class Kept(grafts.ClassGrafts):
+    class Kept(graft_outcomes.ClassGrafts):
         def __init__(self, engine, sample, label, *rest):
             self.of_class = kept[label] = {}
             super().__init__(engine, sample, label, *rest)
 
-        def under(self, name, given):
-            found = super().under(name, given)
+        def outcomes(self, name, given):
+            found = super().outcomes(name, given)
             self.of_class[name] = (given, found)
             return found
 
@@ -46,8 +46,8 @@ def judge(made, sample=None, **options):
             return found
 
     with pytest.MonkeyPatch.context() as patched:
-        patched.setattr(grafts, "ClassGrafts", Kept)
-        found = grafting.judge(made.model, candidates(made), sample or made.sample(), **options)
+        patched.setattr(judge_maps, "ClassGrafts", Kept)
+        found = judge_maps.judge(made.model, candidates(made), sample or made.sample(), **options)
     return found, kept
 
 
@@ -122,7 +122,7 @@ def test_the_numbers_of_a_class_are_those_of_its_outcomes(judged):
         mask, contents = of_class["content"]
         np.testing.assert_array_equal(mask, candidates(made).masks(label)[share])
         expected |= dict(zip(("amplitude", "phase", "zeroed"), contents.mean(1), strict=True))
-        given, of_controls = of_class[f"control{share}-"]
+        given, of_controls = of_class[f"control{share}"]
         of_control = [np.clip(psi_of(of_controls, row)[2], -1, 1) for row in range(len(given))]
         expected |= {"radial_psi": np.mean(of_control[:3]), "equal_change_psi": np.mean(of_control[3:5])}
         assert len(given) == 7 + mask[made.plane[0] // 2, made.plane[1] // 2]
@@ -154,7 +154,7 @@ def test_the_numbers_of_a_class_are_those_of_its_outcomes(judged):
             assert curve.psi[:, label] == pytest.approx(psis)
             intervals = influence.measure(outcomes).interval()
             np.testing.assert_allclose(curve.psi_ci[:, label], np.clip(intervals, -1, 1))
-            smallest, limits = smallest_share.smallest_share(outcomes, SHARES, 0.5, 4)
+            smallest, limits = influence.smallest_share(outcomes, SHARES, 0.5, 4)
             assert curve.smallest[label] == pytest.approx(smallest, nan_ok=True)
             np.testing.assert_array_equal(curve.smallest_ci[label], limits)
 
@@ -180,7 +180,7 @@ def test_masks_are_those_that_their_kinds_say(judged):
             assert not (radial & either).any() and not radial[centre] and spectrum.is_hermitian(radial)
             if SHARES[share] != found.rates.share[label]:
                 continue
-            controls = of_class[f"control{share}-"][0]
+            controls = of_class[f"control{share}"][0]
             assert len(np.unique(controls[:3], axis=0)) > 1 and (controls[:3] == radial).all((1, 2)).any()
             for other in controls[:5]:
                 assert spectrum.is_hermitian(other) and not (other & either).any() and not other[centre]
@@ -197,9 +197,9 @@ def test_an_orbit_of_which_the_map_keeps_one_member_counts_as_its():
     half = np.zeros((9, 9), bool)
     half[6:8, 3:6] = True  # second members of six orbits
     flat = np.ones((9, 9))
-    found = graft_masks.GraftMasks(half[None], 0, 0, flat, flat, flat)
+    found = graft_measures.ClassMasks(half[None], 0, 0, flat, flat, flat)
     controls, either = found.controls(0), half | spectrum.conjugate(half)
-    for other in (found.of_kind("radial")[0], *controls["radial"]):
+    for other in (found.at_every_share("radial")[0], *controls["radial"]):
         assert other.sum() == either.sum() == 12 and not (other & either).any()
     for other in controls["equal_change"]:
         assert other.sum() == half.sum() and not (other & either).any()
@@ -208,7 +208,7 @@ def test_an_orbit_of_which_the_map_keeps_one_member_counts_as_its():
 def test_random_controls_depend_on_seed_and_class():
     mask, flat = masks.random(12, 12, 20, np.random.default_rng(0)), np.ones((12, 12))
     made = [
-        graft_masks.GraftMasks(mask[None], seed, label, flat, flat, flat).controls(0)
+        graft_measures.ClassMasks(mask[None], seed, label, flat, flat, flat).controls(0)
         for seed, label in ((0, 0), (0, 0), (1, 0), (0, 1))
     ]
     for kind in ("radial", "equal_change"):
@@ -274,7 +274,7 @@ def test_a_run_that_is_stopped_goes_on_with_the_rows_that_it_lacks(whole, tmp_pa
         if len(checks) == 5:
             raise interrupt.Terminated
 
-    class Bar(grafting.Progress):
+    class Bar(judge_maps.Progress):
         def __init__(self, *arguments):
             super().__init__(*arguments)
             bars.append(self)
@@ -285,7 +285,7 @@ def test_a_run_that_is_stopped_goes_on_with_the_rows_that_it_lacks(whole, tmp_pa
 
     monkeypatch.setattr(partial_results.Table, "set", count)
     monkeypatch.setattr(interrupt, "check", stop)
-    monkeypatch.setattr(grafting, "Progress", Bar)
+    monkeypatch.setattr(judge_maps, "Progress", Bar)
     with pytest.raises(interrupt.Terminated):
         judge(problem(), memory_mib=1, directory=tmp_path)
     before, images = sum(rows), 3 * 10
@@ -319,7 +319,7 @@ def test_memory_for_less_than_a_graft_is_refused():
 
 def test_shares_of_a_curve_begin_with_one_orbit_or_a_thousandth_and_end_with_half_the_plane():
     for plane, first in (((9, 7), 2 / 63), ((32, 32), 2 / 1024), ((224, 224), 0.001)):
-        shares = np.array(grafting.curve_shares(*plane))
+        shares = np.array(judge_maps.curve_shares(*plane))
         assert shares[[0, -1]] == pytest.approx([first, 0.5], rel=5e-3)
         np.testing.assert_allclose(shares[1:] / shares[:-1], (0.5 / first) ** (1 / (len(shares) - 1)), rtol=5e-3)
         assert masks.budget(shares[0], *plane) >= 2

@@ -7,7 +7,7 @@ import pytest
 
 from configs import dfm_vit
 from fsjax.data.dataset import Dataset
-from fsjax.evaluation import grafting, map_grafts
+from fsjax.evaluation import judge_maps
 from fsjax.experiment.stages import search
 from fsjax.experiment.workspace import Workspace
 from fsjax.fourier import masks
@@ -42,7 +42,7 @@ def test_grafts_use_the_test_images_that_the_search_did_not_ask_for(tmp_path, pe
     for label in range(3):
         problem.images(label)
     maps = dataclasses.replace(make_maps(3), searched_on="test")
-    usable = map_grafts.unseen(config, maps, test)
+    usable = judge_maps.unseen(config, maps, test)
     workspace.metrics.close()
     assert sorted([*usable, *asked]) == list(range(25)) and len(usable) == left
 
@@ -51,15 +51,15 @@ def test_all_images_are_unseen_by_a_search_of_others_and_none_by_one_of_unknown_
     test, maps = Dataset(Made(COUNTS), 8), make_maps(3)
     imported = dataclasses.replace(maps, method="imported")
     for of, searched_on, expected in ((maps, "train", 25), (imported, "train", 25), (imported, "test", 0)):
-        found = map_grafts.unseen(config_of(), dataclasses.replace(of, searched_on=searched_on), test)
+        found = judge_maps.unseen(config_of(), dataclasses.replace(of, searched_on=searched_on), test)
         np.testing.assert_array_equal(found, np.arange(expected))
 
 
 def test_masks_are_the_maps_at_their_own_shares_and_cut_from_their_scores_between():
-    maps, curve = make_maps(3), grafting.curve_shares(8, 8)
+    maps, curve = make_maps(3), judge_maps.curve_shares(8, 8)
     assert maps.shares == (0.2, 0.5)
     for tested, own in ((0.2, (0.2,)), (0.5, (0.2, 0.5))):
-        found = map_grafts.candidates_of(maps, tested)
+        found = judge_maps.cut_candidates(maps, tested)
         assert found.names == maps.classes and found.shares == tuple(sorted({*curve, *own}))
         assert found.tested == tuple(share <= tested for share in found.shares)
         for label in range(3):
@@ -76,7 +76,7 @@ def test_without_scores_or_with_scores_of_other_masks_the_maps_stand_alone():
     other[1, 0] = ~other[1, 0]
     for change in ({"scores": None}, {"masks": other}):
         maps = dataclasses.replace(make_maps(3), **change)
-        found = map_grafts.candidates_of(maps, 0.2)
+        found = judge_maps.cut_candidates(maps, 0.2)
         assert found.shares == (0.2, 0.5) and found.tested == (True, False)
         np.testing.assert_array_equal(found.masks(0), maps.masks[:, 0])
 
@@ -88,10 +88,10 @@ def judged(monkeypatch, config, maps, tmp_path, test=None):
     def judge(model, candidates, sample, **options):
         given.update(options, model=model, candidates=candidates, sample=sample)
 
-    monkeypatch.setattr(grafting, "judge", judge)
+    monkeypatch.setattr(judge_maps, "judge", judge)
     test, unfiltered = test or Dataset(Made(COUNTS), 8), results.unfiltered([0.9, 0.8, 0.7])
-    usable = map_grafts.unseen(config, maps, test)
-    map_grafts.judge_maps(config, make_classifier(3), maps, test, unfiltered, usable, tmp_path)
+    usable = judge_maps.unseen(config, maps, test)
+    judge_maps.judge_maps(config, make_classifier(3), maps, test, unfiltered, usable, tmp_path)
     return given
 
 
@@ -133,7 +133,7 @@ def test_stored_outcomes_are_of_the_same_pairs_and_masks(monkeypatch, tmp_path):
 def test_a_class_without_pairs_is_told_why(monkeypatch, tmp_path):
     maps = make_maps(3)
     reason = judged(monkeypatch, config_of(), maps, tmp_path)["sample"].why_none
-    assert reason == "too few test images: it takes two of the class, and one of another"
+    assert reason == "too few test images: a verdict needs two of the class, and one of another"
     searched = dataclasses.replace(maps, searched_on="test")
     assert "test images that were not searched" in judged(monkeypatch, config_of(), searched, None)["sample"].why_none
     assert "no other class" in judged(monkeypatch, config_of(), make_maps(1), tmp_path)["sample"].why_none

@@ -17,13 +17,13 @@ from configs import common
 from fsjax import data
 from fsjax.engine.engine import Engine
 from fsjax.engine.model import Model
-from fsjax.evaluation import control_masks, evaluate, evaluation_file, ood
+from fsjax.evaluation import control_masks, evaluate, ood
 from fsjax.evaluation.control_masks import mask_counts
-from fsjax.evaluation.filtered import predicted_counts
 from fsjax.evaluation.ood import corruptions, judging, mapping, sets
 from fsjax.evaluation.ood.average_tpr import average_tpr
 from fsjax.evaluation.ood.results import InDistribution, OodResult, SetResult
-from fsjax.evaluation.results import Rates
+from fsjax.evaluation.rates import predicted_counts
+from fsjax.evaluation.results import Rates, read_evaluation
 from fsjax.experiment import runner
 from fsjax.fourier import dfm, masks, spectrum
 from fsjax.report import ood_section, sections
@@ -502,7 +502,7 @@ def test_the_section_shows_what_was_found(world, found):
 
 def test_the_section_names_the_verdict_of_each_class(world, found, tmp_path):
     files.write_json(tmp_path / "ood" / "removal.json", found)
-    evaluation = evaluation_file.read(world.directory / "evaluation.json")
+    evaluation = read_evaluation(world.directory / "evaluation.json")
     results.write(tmp_path, evaluation)
     assert "verdict" not in ood_section.make(tmp_path, world.maps, 0.2).body
     grafts = results.grafts(CLASSES, ("shortcut by phase", "spread", "undecided"), share=0.2)

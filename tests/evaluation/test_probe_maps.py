@@ -3,8 +3,8 @@
 import numpy as np
 import pytest
 
-from fsjax.evaluation import grafting, probe_maps
-from fsjax.evaluation.grafting import Candidates
+from fsjax.evaluation import judge_maps, probes
+from fsjax.evaluation.judge_maps import Candidates
 from fsjax.fourier import spectrum
 from tests.helpers import graft_problem
 
@@ -21,14 +21,14 @@ def test_in_use_is_the_beginning_that_most_exceeds_what_is_asked_of_its_size(tmp
         scores[label][orbits == ranked[label][rank]] = 8 - rank
     maps = scores > 0
     options = {"scores": scores, "energy": energy, "share": 0.3, "directory": tmp_path}
-    measured = probe_maps.measure(made.model, maps, sample, **options)
+    measured = probes.measure(made.model, maps, sample, **options)
 
     for label, count in enumerate((1, 3, None)):
         above = {}
         for first in (1, 2, 3, 4, 6, 8):
             mask = np.isin(orbits, ranked[label][:first])
             alone = Candidates(("a", "b", "c"), (0.3,), (True,), lambda _, mask=mask: mask[None])
-            judged = grafting.judge(made.model, alone, sample)
+            judged = judge_maps.judge(made.model, alone, sample)
             (low, high), w = judged.curves["map"].psi_ci[0, label], judged.rates.swapped[label]
             held = energy[mask].sum() / energy.sum()
             asked = max(held, 0.5 * mask.sum() / 18)  # 0.3 of 63 positions
@@ -42,7 +42,7 @@ def test_in_use_is_the_beginning_that_most_exceeds_what_is_asked_of_its_size(tmp
         np.testing.assert_allclose(rates, of_first, atol=1e-12)
 
     monkeypatch.setattr("fsjax.engine.engine.Engine.tiles", None)
-    again = probe_maps.measure(made.model, maps, sample, **options)
+    again = probes.measure(made.model, maps, sample, **options)
     for repeated, before in zip(again, measured, strict=True):
         np.testing.assert_array_equal(repeated, before)
 
@@ -54,7 +54,7 @@ def test_what_a_class_is_told_by_is_not_in_use_where_it_is_not_learned_or_holds_
     orbits, (u, v) = spectrum.orbits(*made.plane), made.waves[0]
     maps = np.stack([orbits == orbits[4 + u, 3 + v]] * 3)
     options = {"scores": maps.astype(float), "energy": np.where(maps[0], energy, 1.0), "share": 0.3}
-    measured = probe_maps.measure(made.model, maps, made.sample(pairs=60), **options)
+    measured = probes.measure(made.model, maps, made.sample(pairs=60), **options)
     assert measured.psi_ci[0, 0] > 0.4 and (measured.swapped[0] >= 0.5) == (default == 0)
     assert measured.used[0] == used
 
@@ -64,10 +64,10 @@ def test_without_pairs_nothing_is_in_use_and_an_empty_map_is_its_own_beginning()
     maps = np.zeros((3, *made.plane), bool)
     maps[0, 4, 3] = True
     options = {"scores": maps.astype(float), "energy": np.ones(made.plane), "share": 0.3}
-    measured = probe_maps.measure(made.model, maps, made.sample(usable=np.arange(0)), **options)
+    measured = probes.measure(made.model, maps, made.sample(usable=np.arange(0)), **options)
     np.testing.assert_array_equal(measured.maps, maps)
     assert not measured.used.any() and np.isnan(measured.psi).all()
-    measured = probe_maps.measure(made.model, maps, made.sample(), **options)
+    measured = probes.measure(made.model, maps, made.sample(), **options)
     assert not measured.used.any() and (measured.psi == 0)[1:].all() and not measured.maps[1:].any()
 
 
@@ -75,16 +75,16 @@ def test_a_map_begins_with_its_largest_scores():
     orbits = spectrum.orbits(24, 24)
     scores = np.random.default_rng(0).normal(size=orbits.max() + 1)
     inside = np.arange(orbits.max() + 1) % 3 == 0
-    begun = probe_maps.beginnings(inside[orbits], scores[orbits])
+    begun = probes.prefixes(inside[orbits], scores[orbits])
     first = np.argsort(-scores[inside])
     for mask, count in zip(begun, (1, 2, 3, 4, 6, 8, 11, 16, 23, 32, 45, 64, 91, 97), strict=True):
         np.testing.assert_array_equal(mask, np.isin(orbits, np.flatnonzero(inside)[first[:count]]))
-    assert probe_maps.grafts_a_class(10, 0.02, 24, 24) == 3 * 10 * (1 + 5)  # of 11 positions, 6 orbits
+    assert probes.grafts_a_class(10, 0.02, 24, 24) == 3 * 10 * (1 + 5)  # of 11 positions, 6 orbits
 
 
 def test_asked_is_a_half_times_the_size_beyond_the_energy_and_the_energy_once_more():
     def excess(low, size, held):
-        return probe_maps.excess(*map(np.array, (low, size, held)))
+        return probes.excess(*map(np.array, (low, size, held)))
 
     np.testing.assert_allclose(excess([0.5, 0.25, 0.05], [1.0, 0.5, 0.1], [0.0] * 3), 0, atol=1e-12)
     # One that is larger than a whole one has to control no more than that.
@@ -99,8 +99,8 @@ def test_asked_is_a_half_times_the_size_beyond_the_energy_and_the_energy_once_mo
 @pytest.mark.parametrize(("side", "whole"), [(24, 11), (32, 20), (96, 61), (224, 143)])
 def test_a_whole_map_grows_with_the_side_beyond_32_pixels_and_with_the_area_below(side, whole):
     maps = np.arange(side * side).reshape(side, side) < np.array([0, 1, whole, 2 * whole])[:, None, None]
-    np.testing.assert_allclose(probe_maps.size(maps, 0.02), [0, 1 / whole, 1, 2])
-    np.testing.assert_array_equal(probe_maps.size(maps[:2], 1e-4), [0, 1])
+    np.testing.assert_allclose(probes.relative_sizes(maps, 0.02), [0, 1 / whole, 1, 2])
+    np.testing.assert_array_equal(probes.relative_sizes(maps[:2], 1e-4), [0, 1])
 
 
 def test_what_only_fills_a_map_or_decides_no_more_than_its_energy_is_left_out():
@@ -112,7 +112,7 @@ def test_what_only_fills_a_map_or_decides_no_more_than_its_energy_is_left_out():
     scores = rng.lognormal(size=(classes, count)) * rng.normal(0.5, 1, size=(classes, count))
     scores[2] = 0  # a class that nothing raises
     maps = rng.random((classes, count)) < 0.7
-    found = probe_maps.decisive(maps[:, orbits], scores[:, orbits], energy[orbits])
+    found = probes.decisive(maps[:, orbits], scores[:, orbits], energy[orbits])
     for label in range(classes):
         raising = [max(score, 0) for score in scores[label]]
         shares = [(orbits == orbit).sum() * energy[orbit] for orbit in range(count)]
@@ -124,12 +124,12 @@ def test_what_only_fills_a_map_or_decides_no_more_than_its_energy_is_left_out():
             stays = stays and raising[orbit] / shares[orbit] >= 0.05 * largest
             assert (found[label][orbits == orbit] == stays).all()
     assert found[:2].any((1, 2)).all() and (found != maps[:, orbits])[:2].any((1, 2)).all() and not found[2].any()
-    assert not probe_maps.decisive(maps[:, orbits], scores[:, orbits], np.zeros((8, 7)))[2].any()
+    assert not probes.decisive(maps[:, orbits], scores[:, orbits], np.zeros((8, 7)))[2].any()
 
 
 def test_beside_what_decides_twenty_times_as_much_for_its_energy_the_rest_is_left_out():
     orbits = spectrum.orbits(8, 8)
     scores, energy, maps = np.zeros(34), np.ones(34), np.zeros(34, bool)
     scores[[3, 5, 7, 9]], energy[[3, 5, 7, 9]], maps[[3, 5, 7]] = 1, [0.01, 0.19, 0.21, 0.001], True
-    found = probe_maps.decisive(maps[None, orbits], scores[None, orbits], energy[orbits])
+    found = probes.decisive(maps[None, orbits], scores[None, orbits], energy[orbits])
     np.testing.assert_array_equal(found[0], np.isin(orbits, (3, 5)))

@@ -1,119 +1,131 @@
-"""Results as JSON and back: nothing is lost, and the versions before are read."""
+"""Results as JSON and back: nothing is lost, and damaged or older files are refused in one line."""
 
+import copy
 import dataclasses
 import json
-import pathlib
 from typing import Annotated
 
 import numpy as np
 import pytest
 from jaxtyping import Float, Int
 
-from fsjax.evaluation import evaluation_file, typed_json
-from fsjax.evaluation.results import Evaluation
+from fsjax.evaluation import judge_maps, typed_json
+from fsjax.evaluation.probes import ProbeRound, Probes
+from fsjax.evaluation.results import Evaluation, read_evaluation, read_method
 from fsjax.evaluation.typed_json import Between, Length
 from fsjax.runtime import files
 from fsjax.runtime.errors import InputError
 from tests.helpers import results
-
-FILES = pathlib.Path(__file__).parent / "files"
-# As the version wrote it: 20 steps of configs/dfm_vit.py, searched on 5 images a class.
-VERSION_1 = FILES / "evaluation_version_1.json"
-# As the version wrote it: configs/dfm_vit.py, with controls at 5 %.
-VERSION_2 = FILES / "evaluation_version_2.json"
-RATES = ("tpr", "tpr_ci", "fpr", "positions")
+from tests.helpers.graft_problem import candidates, problem
 
 
-def test_the_first_version_is_read():
-    old, found = files.read_json(VERSION_1), evaluation_file.read(VERSION_1)
-    method, classes = found.methods["removal"], old["classes"]
-    assert list(found.classes) == classes and found.images.tolist() == old["images"]
-    assert list(found.methods) == ["removal"] and list(method.shares) == ["0.01", "0.05", "0.1", "0.2"]
-    assert typed_json.to_json(found.unfiltered) == old["unfiltered"]
-    assert typed_json.to_json(found.planted) == old["planted"]
-    for name in ("searched_on", "forward_equivalents", "grid", "planted"):
-        assert typed_json.to_json(getattr(method, name)) == old["removal"][name]
-    for share, rates in method.shares.items():
-        assert typed_json.to_json(rates) == {**{name: old["removal"][share][name] for name in RATES}, "kept": None}
-        assert not rates.kept_differs
-    assert method.grafts is None
+def refused(read, content):
+    """The message of the error, which is one line."""
+    with pytest.raises(InputError) as caught:
+        read(content)
+    assert "\n" not in str(caught.value)
+    return str(caught.value)
 
 
-def test_the_first_files_had_no_intervals(tmp_path):
-    old = files.read_json(VERSION_1)
-    old["removal"] = old["removal"] | {
-        "0.05": {name: old["removal"]["0.05"][name] for name in ("tpr", "fpr", "positions")}
-    }
-    files.write_json(tmp_path / "evaluation.json", old)
-    rates = evaluation_file.read(tmp_path / "evaluation.json").methods["removal"].at(0.05)
-    assert np.isnan(rates.tpr_ci).all()
+def numbers_by_place(value, where=""):
+    """Every number, array and text by where it stands."""
+    if dataclasses.is_dataclass(value):
+        value = vars(value)
+    if isinstance(value, dict | tuple):
+        pairs = value.items() if isinstance(value, dict) else enumerate(value)
+        return {at: part for key, each in pairs for at, part in numbers_by_place(each, f"{where}.{key}").items()}
+    return {where: value}
 
 
-def test_a_file_with_controls_is_read_without_them():
-    old, found = files.read_json(VERSION_2), evaluation_file.read(VERSION_2)
-    assert old["version"] == 2 and old["methods"]["removal"]["shares"]["0.05"]["controls"]["margin"]
-    expected = {name: value for name, value in old.items() if name != "checksum"} | {"version": 3}
-    (method,) = expected["methods"].values()
-    method["grafts"] = None
-    for rates in method["shares"].values():
-        del rates["controls"], rates["shortcut"]
-        rates["kept"] = None
-    assert found.to_json() == expected
-
-
-def test_an_evaluation_comes_back_from_its_file_as_it_was(tmp_path):
-    names, missing = ("a", "b"), {"psi": [-0.25, None], "psi_ci": [[-0.5, 0.125], [None, None]]}
-    grafts = results.grafts(names, ("shortcut by phase", "undecided"), share=0.1, smallest=[0.015625, None], **missing)
-    without = dataclasses.replace(grafts.verdicts[1], share=None, psi=None, psi_ci=())
-    grafts = dataclasses.replace(grafts, verdicts=(grafts.verdicts[0], without))
-    shares = {0.1: results.map_rates([0.5, None], positions=[7, 2], plane=64)}
+@pytest.fixture(scope="module")
+def measured():
+    """An evaluation with grafts of three classes, of which the last has no images."""
+    made = problem(counts=(9, 8, 0))
+    grafts = judge_maps.judge(made.model, candidates(made), made.sample(pairs=6))
+    shares = {0.1: results.map_rates([0.5, 0.25, None], positions=[7, 2, 2])}
     methods = {"removal": results.method(shares, grafts=grafts), "other": results.method(shares)}
-    found = results.evaluation(names, methods)
-    results.write(tmp_path, found)
-    written, again = files.read_json(tmp_path / "evaluation.json"), evaluation_file.read(tmp_path / "evaluation.json")
-    assert written["version"] == 3
-    assert list(written)[1:6] == ["classes", "images", "unfiltered", "methods", "planted"]
-    assert again.to_json() == found.to_json()
-    assert again.methods["other"].at(0.1).kept.tolist() == [7 / 64, 2 / 64]
-    back = again.methods["removal"].grafts
-    assert back.verdicts == grafts.verdicts and back.curve_shares == grafts.curve_shares
-    assert back.tested_shares == (0.1,) and back.rates.psi[0] == -0.25 and np.isnan(back.rates.psi[1])
-    assert np.isnan(back.rates.psi_ci[1]).all() and back.curves["map"].smallest[0] == 0.015625
-    assert back.baseline.pairs.dtype.kind == "i" and again.methods["other"].grafts is None
+    return results.evaluation(("a", "b", "c"), methods)
+
+
+def test_an_evaluation_comes_back_from_its_file_as_it_was(tmp_path, measured):
+    results.write(tmp_path, measured)
+    text = (tmp_path / "evaluation.json").read_text()
+    written, found = (numbers_by_place(one) for one in (measured, read_evaluation(tmp_path / "evaluation.json")))
+    assert set(written) == set(found) and len(written) > 60 and "NaN" not in text
+    for where, value in written.items():
+        np.testing.assert_array_equal(found[where], value, err_msg=where)
+        assert np.asarray(found[where]).dtype == np.asarray(value).dtype, where
+    assert np.isnan(found[".methods.removal.grafts.rates.psi"][2]) and found[".methods.other.grafts"] is None
+    content = json.loads(text)
+    assert content["version"] == 3
+    assert list(content)[1:6] == ["classes", "images", "unfiltered", "methods", "planted"]
+    assert list(content["methods"]["removal"]["shares"]["0.1"]) == ["tpr", "tpr_ci", "fpr", "positions", "kept"]
+
+
+@pytest.mark.parametrize("version", [1, 2, 4, None, "3", []])
+def test_a_file_of_another_version_is_refused_with_the_stage_to_run(tmp_path, measured, version):
+    file = tmp_path / "evaluation.json"
+    files.write_json(file, measured.to_json() | {"version": version})
+    said = refused(read_evaluation, file)
+    assert said == f"{file}: version: got {version!r}; expected 3; delete it and run the stage evaluate again"
 
 
 @pytest.mark.parametrize(
-    ("change", "said"),
+    ("path", "value", "said"),
     [
-        ({"verdicts": [{"name": "a"}]}, "verdicts: got [{'name': 'a'}]; expected a list of 2"),
-        ({"verdicts": [{"name": "a"}] * 2}, "verdicts[0].kind: got None; expected a text"),
-        ({"curve_shares": [0.1]}, "curves.map.psi: got [[0.5, 0.5],"),
-        ({"curve_shares": [0.1, 2, 0.5]}, "curve_shares[1]: got 2; expected a number in [0, 1]"),
-        ({"baseline": None}, "baseline: got None; expected a JSON object"),
-        ({"rates": {}}, "rates.share: got None; expected a number in [0, 1], as lists of shape [2]"),
+        ("rates.psi", [0.5, -1.5, None], "rates.psi: got [0.5, -1.5, None]; expected a number in [-1, 1]"),
+        ("rates.grafted", [0.5, -0.5, None], "rates.grafted: got [0.5, -0.5, None]; expected a number in [0, 1]"),
+        ("rates.psi", [0.5, 0.5], "rates.psi: got [0.5, 0.5]; expected a number in [-1, 1], as lists of shape [3]"),
+        ("rates.psi_ci", [[0, 1]] * 2, "rates.psi_ci: got"),
+        ("rates.prominence", [-1, 0, 0], "rates.prominence: got [-1, 0, 0]; expected a number in [0, inf]"),
+        ("baseline.pairs", [6, 6, -1], "baseline.pairs: got [6, 6, -1]"),
+        ("curves.map.psi", [[0, 0, 0]], "curves.map.psi: got"),
+        ("curves.map.smallest", [0.1, 2, None], "curves.map.smallest: got"),
+        ("curve_shares", [0.1, 0.2, 1.5], "curve_shares[2]: got 1.5; expected a number in [0, 1]"),
+        ("verdicts.0.psi", -1.5, "verdicts[0].psi: got -1.5; expected a number in [-1, 1]"),
+        ("verdicts.0.psi_ci", [-0.5, 1.5], "verdicts[0].psi_ci[1]: got 1.5; expected a number in [-1, 1]"),
+        ("verdicts.0.share", -0.5, "verdicts[0].share: got -0.5; expected a number in [0, 1]"),
+        ("verdicts.0.kind", 3, "verdicts[0].kind: got 3; expected a text"),
+        ("verdicts", [{"name": "a"}], "verdicts: got [{'name': 'a'}]; expected a list of 3"),
+        ("rates", None, "rates: got None; expected a JSON object"),
+        ("rates", {}, "rates.share: got None; expected a number in [0, 1], as lists of shape [3]"),
     ],
 )
-def test_grafts_of_another_form_are_refused_in_one_line(change, said):
-    names = ("a", "b")
-    method = results.method({0.1: results.map_rates([0.5, 1])}, grafts=results.grafts(names, ["spread"] * 2))
-    content = results.evaluation(names, {"removal": method}).to_json()
-    content["methods"]["removal"]["grafts"] |= change
-    with pytest.raises(InputError) as caught:
-        Evaluation.from_json(content)
-    assert str(caught.value).startswith(f"methods.removal.grafts.{said}") and "\n" not in str(caught.value)
+def test_grafts_of_another_form_are_refused_in_one_line(measured, path, value, said):
+    content = copy.deepcopy(measured.to_json())
+    *outer, last = path.split(".")
+    inner = content["methods"]["removal"]["grafts"]
+    for name in outer:
+        inner = inner[int(name) if name.isdigit() else name]
+    inner[last] = value
+    assert refused(Evaluation.from_json, content).startswith(f"methods.removal.grafts.{said}")
 
 
 def test_rates_are_found_by_their_share():
     method = results.method({0.05: results.map_rates([0.5]), 0.1: results.map_rates([0.7])})
-    assert method.at(0.1).tpr == 0.7 and method.at(0.05).tpr == 0.5
+    assert method.at(0.1).tpr == 0.7 and method.at(0.05).tpr == 0.5 and method.nearest(0.09) == 0.1
     with pytest.raises(InputError, match=r"^evaluation.json: no rates of the maps at 20 %; run the stage evaluate"):
         method.at(0.2)
 
 
 def test_without_an_evaluation_the_stage_is_named(tmp_path):
-    assert evaluation_file.read(tmp_path / "evaluation.json") is None
+    assert read_evaluation(tmp_path / "evaluation.json") is None
     with pytest.raises(InputError, match=r"evaluation.json: no results of removal; run the stage evaluate first"):
-        evaluation_file.read_method(tmp_path / "evaluation.json", "removal")
+        read_method(tmp_path / "evaluation.json", "removal")
+
+
+def test_probes_come_back_from_their_file_and_cost_what_their_trainings_do():
+    rates, limits = np.array([0.9, np.nan]), np.array([[0.8, 1], [np.nan] * 2])
+    probe = ProbeRound(0.3, True, 0.25, rates / 3, (6, 2), rates, rates, limits, (True, False), 6, 0.02)
+    final = dataclasses.replace(probe, end=0.5, own=False)
+    found = Probes(("a", "b"), (False, True), (probe, final), 0.02, {"corruptions": 0.5})
+    content = found.to_json()
+    again = Probes.from_json(content)
+    assert again.to_json() == content and content["version"] == 5 and found.cost == 1.3
+    assert again.rounds[0].used == (True, False) and np.isnan(again.rounds[0].psi[1])
+    assert refused(Probes.from_json, content | {"version": 4}) == "version: got 4; expected 5"
+    content["rounds"][0]["psi"] = [2.0, None]
+    assert refused(Probes.from_json, content).startswith("rounds[0].psi: got [2.0, None]; expected a number in [-1, 1]")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -122,21 +134,25 @@ class Inner:
     changes: Annotated[Float[np.ndarray, " names"], Between(-1, 1)]
     counts: Int[np.ndarray, " places"]
     flags: Annotated[tuple[bool | None, ...], Length("names")]
+    steps: Annotated[tuple[float | None, ...], Between(-2, 1)]
 
 
 @dataclasses.dataclass(frozen=True)
 class Outer:
     names: tuple[str, ...]
     places: tuple[float, ...]
-    inner: dict[str, Inner]
-    share: float | None
+    inner: Annotated[dict[str, Inner], Between(-1, 1)]
+    share: Annotated[float | None, Between(-1, 1)]
 
 
 VALID = {
     "names": ["a", "b"],
     "places": [0.5],
     "inner": {
-        "x": {"rates": [[0, 1], [None, 0.5]], "changes": [-1, 0.5], "counts": [3], "flags": [True, None]},
+        "x": {
+            **{"rates": [[0, 1], [None, 0.5]], "changes": [-1, 0.5], "counts": [3]},
+            **{"flags": [True, None], "steps": [-1.5, None]},
+        },
     },
     "share": None,
 }
@@ -147,6 +163,9 @@ def test_annotations_are_the_schema():
     assert found.names == ("a", "b") and found.inner["x"].flags == (True, None) and found.share is None
     np.testing.assert_array_equal(found.inner["x"].rates, [[0, 1], [np.nan, 0.5]])
     assert found.inner["x"].counts.dtype.kind == "i" and typed_json.to_json(found) == VALID
+    assert refused(lambda content: typed_json.from_json(Outer, content), VALID | {"share": 1.5}) == (
+        "share: got 1.5; expected a number in [-1, 1]"
+    )
 
 
 @pytest.mark.parametrize(
@@ -154,6 +173,7 @@ def test_annotations_are_the_schema():
     [
         ("rates", [[0, 1]], "inner.x.rates: got [[0, 1]]; expected a number in [0, 1], as lists of shape [2, 2]"),
         ("rates", [[0, 1], [0, 1.5]], "inner.x.rates: got"),
+        ("rates", [[0, 1], [0, -0.5]], "inner.x.rates: got"),
         ("rates", [[0, 1], [0, "1"]], "inner.x.rates: got"),
         ("rates", [[0, 1], [0, True]], "inner.x.rates: got"),
         ("changes", [-1.5, 0], "inner.x.changes: got [-1.5, 0]; expected a number in [-1, 1]"),
@@ -163,11 +183,10 @@ def test_annotations_are_the_schema():
         ("counts", [10**300], "inner.x.counts: got"),
         ("flags", [True], "inner.x.flags: got [True]; expected a list of 2"),
         ("flags", [1, None], "inner.x.flags[0]: got 1; expected true or false"),
+        ("steps", [0, -2.5], "inner.x.steps[1]: got -2.5; expected a number in [-2, 1]"),
     ],
 )
 def test_a_value_of_another_form_is_refused_in_one_line(field, value, said):
     wrong = json.loads(json.dumps(VALID))
     wrong["inner"]["x"][field] = value
-    with pytest.raises(InputError) as caught:
-        typed_json.from_json(Outer, wrong)
-    assert str(caught.value).startswith(said) and "\n" not in str(caught.value)
+    assert refused(lambda content: typed_json.from_json(Outer, content), wrong).startswith(said)

@@ -10,7 +10,9 @@ from scipy.stats import binomtest
 import fsjax
 from configs import dfm_vit
 from fsjax.data.dataset import Dataset
-from fsjax.evaluation import evaluate, evaluation_file, share_grid
+from fsjax.evaluation import evaluate, rates
+from fsjax.evaluation.rates import grid_shares, masks_at
+from fsjax.evaluation.results import read_evaluation
 from fsjax.experiment import runner
 from fsjax.fourier import dfm, masks, spectrum
 from fsjax.runtime import files
@@ -24,12 +26,12 @@ def evaluated(directory, maps, source, images):
     config = CONFIG.copy_and_resolve_references()
     config.evaluate.grid, config.evaluate.grid_images = ASKED, images
     evaluate.run(config, directory, make_classifier(len(maps.classes)), maps, Dataset(source, 8))
-    return evaluation_file.read(directory / "evaluation.json").methods["removal"]
+    return read_evaluation(directory / "evaluation.json").methods["removal"]
 
 
 @pytest.mark.parametrize("at_once", [2**26, 1], ids=["all shares at once", "one by one"])
 def test_rates_are_those_of_the_first_images_filtered_one_by_one(tmp_path, monkeypatch, at_once):
-    monkeypatch.setattr(share_grid, "_MASK_POSITIONS", at_once)
+    monkeypatch.setattr(rates, "_MASK_POSITIONS", at_once)
     source, maps = Made((9, 4, 12)), make_maps(3)
     found, classifier = evaluated(tmp_path, maps, source, 6).grid, make_classifier(3)
     assert found.images.tolist() == [6, 4, 6] and found.shares == (0.1, 0.35), "not those that the maps have"
@@ -48,12 +50,12 @@ def test_rates_are_those_of_the_first_images_filtered_one_by_one(tmp_path, monke
 
 def test_where_nothing_is_to_be_measured_nothing_is_left():
     maps = make_maps(2)
-    assert share_grid.shares_of(maps, ASKED) == (0.1, 0.35) and share_grid.shares_of(maps, (0.5, 0.2)) == ()
-    assert share_grid.shares_of(maps, (0.7, 0.1, 0.7)) == (0.1, 0.7)
-    assert share_grid.shares_of(maps, ()) == () == share_grid.shares_of(dataclasses.replace(maps, scores=None), ASKED)
+    assert grid_shares(maps, ASKED) == (0.1, 0.35) and grid_shares(maps, (0.5, 0.2)) == ()
+    assert grid_shares(maps, (0.7, 0.1, 0.7)) == (0.1, 0.7)
+    assert grid_shares(maps, ()) == () == grid_shares(dataclasses.replace(maps, scores=None), ASKED)
     other = maps.masks.copy()
     other[1, 0] = ~other[1, 0]
-    assert share_grid.shares_of(dataclasses.replace(maps, masks=other), ASKED) == (), "scores of other masks"
+    assert grid_shares(dataclasses.replace(maps, masks=other), ASKED) == (), "scores of other masks"
 
 
 @pytest.mark.parametrize(
@@ -81,9 +83,9 @@ def test_every_method_with_scores_has_its_own_masks_at_its_own_shares(method, fi
     )
     scored = method not in ("hierarchical", "learned")
     assert (maps.scores is not None) == scored
-    assert share_grid.shares_of(maps, (0.05, 0.2, 0.4)) == ((0.05, 0.2) if scored else ())
+    assert grid_shares(maps, (0.05, 0.2, 0.4)) == ((0.05, 0.2) if scored else ())
     if scored:
-        at = {share: share_grid.masks_at(maps, share) for share in (0.05, 0.2)} | {0.1: maps.at(0.1), 0.4: maps.at(0.4)}
+        at = {share: masks_at(maps, share) for share in (0.05, 0.2)} | {0.1: maps.at(0.1), 0.4: maps.at(0.4)}
         for smaller, larger in ((0.05, 0.1), (0.1, 0.2), (0.2, 0.4)):
             assert not (at[smaller] & ~at[larger]).any(), "a larger share only adds frequencies"
 
@@ -94,7 +96,7 @@ def test_maps_are_cut_from_the_scores_that_are_kept():
     scores = (1 + 1e-9 * order)[spectrum.orbits(8, 8)]
     about = {"method": "removal", "searched_on": "train", "images": np.ones(1, int), "forward_equivalents": 0}
     maps = dfm.from_scores([scores], (0.3,), classes=("a",), provenance={}, **about)
-    assert len(np.unique(maps.scores)) == 1 and share_grid.shares_of(maps, (0.5,)) == (0.5,)
+    assert len(np.unique(maps.scores)) == 1 and grid_shares(maps, (0.5,)) == (0.5,)
 
 
 @pytest.fixture(scope="module")
@@ -128,7 +130,7 @@ def test_a_grid_of_another_form_is_refused(left, change):
     with pytest.raises(
         InputError, match=rf"evaluation.json: methods.removal.grid.{field}.*: got .*; expected .*delete it"
     ):
-        evaluation_file.read(file)
+        read_evaluation(file)
 
 
 @pytest.mark.parametrize(

@@ -3,8 +3,7 @@
 import numpy as np
 import pytest
 
-from fsjax.evaluation.influence import Outcomes
-from fsjax.evaluation.smallest_share import smallest_share
+from fsjax.evaluation.influence import Outcomes, smallest_share
 
 SHARES = (0.01, 0.04, 0.16, 0.64)
 

@@ -6,37 +6,33 @@ import numpy as np
 import pytest
 
 from fsjax.evaluation import verdict
-from fsjax.evaluation.graft_results import KINDS
-from fsjax.evaluation.verdict import AtShare, Evidence
+from fsjax.evaluation.graft_results import KINDS, GraftRates
+from fsjax.evaluation.verdict import Evidence
 
 # A shortcut by amplitude, far from every boundary.
-AT = AtShare(
-    share=0.01,
-    psi=0.9,
-    psi_ci=(0.85, 0.95),
-    p_value=1e-9,
-    grafted=0.9,
-    difference=0.2,
-    prominence=3.0,
-    amplitude=0.9,
-    phase=0.1,
-    zeroed=0.1,
-    energy_ratio=5.0,
-    largest_energy_ratio=9.0,
-    radial_psi=0.0,
-    equal_change_psi=0.1,
-    no_dc_psi=np.nan,
-    low_pass_psi=0.0,
-)
+RATES = {
+    **{"share": 0.01, "psi": 0.9, "psi_ci": (0.85, 0.95), "p_value": 1e-9, "grafted": 0.9, "difference": 0.2},
+    **{"prominence": 3.0, "amplitude": 0.9, "phase": 0.1, "zeroed": 0.1, "energy_ratio": 5.0},
+    **{"largest_energy_ratio": 9.0, "radial_psi": 0.0, "equal_change_psi": 0.1, "low_pass_psi": 0.0},
+}
+
+
+def with_rates(rates, **values):
+    """Measures of one class with other values."""
+    return dataclasses.replace(rates, **{name: np.array(value, float) for name, value in values.items()})
+
+
+AT = with_rates(GraftRates.unknown(), **RATES)
 SHORTCUT = Evidence(tpr=0.95, fpr=0.02, pairs=120, why_none="", base=0.1, at=AT, level=1e-3)
 NOTHING = {"psi": 0.1, "psi_ci": (0.05, 0.15), "p_value": 1.0, "grafted": 0.15, "amplitude": 0.1}
 BARELY = {"psi": 0.55, "psi_ci": (0.45, 0.65), "p_value": 0.2}
 
 
 def changed(**values):
-    """Return the evidence with other values, some of them of AT."""
-    own = {name: values.pop(name) for name in list(values) if name in AtShare._fields}
-    return dataclasses.replace(SHORTCUT, **{"at": AT._replace(**own), **values})
+    """Return the evidence with other values, some of them measures."""
+    names = [field.name for field in dataclasses.fields(GraftRates)]
+    rates = {name: values.pop(name) for name in list(values) if name in names}
+    return dataclasses.replace(SHORTCUT, **{"at": with_rates(AT, **rates), **values})
 
 
 def kind(evidence):

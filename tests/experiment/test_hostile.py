@@ -26,10 +26,10 @@ from fsjax import data
 from fsjax.data.dataset import Dataset
 from fsjax.data.source import choose_classes
 from fsjax.engine.model import Model
-from fsjax.evaluation import bands, evaluation_file
-from fsjax.evaluation.learning_curves import Dynamics
+from fsjax.evaluation import band_dynamics
+from fsjax.evaluation.band_dynamics import Dynamics
 from fsjax.evaluation.ood import mapping, sets
-from fsjax.evaluation.results import Recovery, Reliance
+from fsjax.evaluation.results import Recovery, Reliance, read_method
 from fsjax.evaluation.typed_json import to_json
 from fsjax.experiment.comparison import comparison_page, pairing, similarity
 from fsjax.experiment.comparison.comparison import Comparison, Side
@@ -586,10 +586,10 @@ WRONG_EVALUATIONS = {
 def test_an_evaluation_of_another_form_is_refused(tmp_path, name):
     file, content = tmp_path / "evaluation.json", WRONG_EVALUATIONS[name]
     file.write_text(json.dumps(evaluation()))
-    assert evaluation_file.read_method(file, "removal").to_json() == evaluation()
+    assert read_method(file, "removal").to_json() == evaluation()
     file.write_text(content if isinstance(content, str) else json.dumps(content))
-    assert refused(evaluation_file.read_method, file, "removal").startswith(f"{file}: ")
-    assert "delete it" in refused(evaluation_file.read_method, file, "removal")
+    assert refused(read_method, file, "removal").startswith(f"{file}: ")
+    assert "delete it" in refused(read_method, file, "removal")
 
 
 def test_a_number_that_has_changed_in_a_file_is_seen(tmp_path):
@@ -864,7 +864,7 @@ def test_the_pages_of_a_comparison_a_study_and_of_learning_show_names_as_text(wo
     tables = {name: ([NAME, "TPR"], [[NAME, 0.5]]) for name in ("summary", "classes")}
     study_page.write(config, workspace, [outcomes], tables)
     confusion = np.tile(np.array([[3, 1], [1, 3]]), (1, 2, 2, 1, 1))
-    found = Dynamics(NAMES, (bands.ORIGINAL, "12"), (0,), np.array([5, 10]), confusion)
+    found = Dynamics(NAMES, (band_dynamics.ORIGINAL, "12"), (0,), np.array([5, 10]), confusion)
     dynamics_page.write(workspace, found, found.summary())
     for name in ("compare", "study", "dynamics"):
         assert NAME in Page((workspace / "report" / f"{name}.html").read_text()).text, name
@@ -880,7 +880,8 @@ def compared(left, right, classes=NAMES):
 def test_a_long_name_or_one_of_another_script_makes_a_page_too(workspace):
     names = ("a" * 255, "نمر虎")
     maps = hostile_maps(names)
-    found = Dynamics(names, (bands.ORIGINAL, "12"), (0,), np.array([5]), np.tile(np.eye(2, dtype=int), (1, 1, 2, 1, 1)))
+    counts = np.tile(np.eye(2, dtype=int), (1, 1, 2, 1, 1))
+    found = Dynamics(names, (band_dynamics.ORIGINAL, "12"), (0,), np.array([5]), counts)
     dynamics_page.write(workspace, found, found.summary())
     assert names[0] in (workspace / "report" / "dynamics.html").read_text()
     comparison_page.write(workspace, *compared(maps, maps, names))

@@ -10,7 +10,7 @@ import pytest
 from configs import dfm_resnet, mitigate
 from fsjax import models
 from fsjax.data.normalisation import normalise
-from fsjax.evaluation import probe_maps
+from fsjax.evaluation import probes
 from fsjax.evaluation.ood import attacks, corruptions
 from fsjax.evaluation.ood.results import OodResult
 from fsjax.evaluation.probes import ProbeRound, Probes
@@ -60,10 +60,8 @@ def weights(directory):
 
 def use(patch, used):
     """Let the maps of these classes be in use, whatever they control."""
-    measure = probe_maps.measure
-    patch.setattr(
-        probe_maps, "measure", lambda *args, **options: measure(*args, **options)._replace(used=np.array(used))
-    )
+    measure = probes.measure
+    patch.setattr(probes, "measure", lambda *args, **options: measure(*args, **options)._replace(used=np.array(used)))
 
 
 @pytest.fixture
@@ -200,7 +198,7 @@ def test_short_trainings_end_when_two_in_a_row_add_nothing_and_are_longer_where_
     monkeypatch.setattr(
         probe_rounds, "_added", lambda config, maps, scores, grafted: np.full_like(grafted, next(added))
     )
-    monkeypatch.setattr(probe_maps, "learned", lambda swapped: np.arange(len(swapped)) < learned)
+    monkeypatch.setattr(probes, "learned", lambda swapped: np.arange(len(swapped)) < learned)
     runner.run(make_config(stages="probe", probe__rounds=rounds, train__steps=10), storage.path(tmp_path))
     runs = sorted(tmp_path.glob("probes/?/config.json"))
     assert [json.loads(file.read_text())["train"]["steps"] for file in runs] == steps
@@ -293,8 +291,8 @@ def test_classes_can_be_exempted(tmp_path):
     maps = dfm.DominantFrequencyMaps.load(directory / "probes" / "1" / "dfm" / "graft.npz")
     of_round = Workspace(probe_rounds.short_config(config, 1), directory / "probes" / "1")
     energy = probe_rounds._energy(of_round.dataset("train"), of_round.classifier.mean_std)
-    cross = probe_maps.decisive(maps.masks[0], maps.scores, energy)[1]
-    parts = probe_maps.beginnings(cross, maps.scores[1])
+    cross = probes.decisive(maps.masks[0], maps.scores, energy)[1]
+    parts = probes.prefixes(cross, maps.scores[1])
     assert any((found == part).all() for part in parts) and found.any()
     assert Probes.read(directory / "probes" / "probes.json").exempt == (True, False, False, True)
 

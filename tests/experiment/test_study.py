@@ -10,8 +10,8 @@ import numpy as np
 import pytest
 
 from configs import augment
-from fsjax.evaluation import evaluation_file
 from fsjax.evaluation.ood.results import InDistribution, OodResult, SetResult
+from fsjax.evaluation.results import read_evaluation
 from fsjax.experiment import pipeline, runner
 from fsjax.experiment.multi_run.study import run_study
 from fsjax.experiment.multi_run.study_grid import cells
@@ -254,7 +254,7 @@ def test_a_median_is_none_where_half_of_the_values_are_beyond_every_share():
 def test_a_run_of_an_earlier_fsjax_has_no_psi_and_no_shortcuts(tmp_path):
     (cell,) = cells(make_config(), tmp_path)
     make_outcome(cell, np.random.default_rng(0))
-    evaluation = evaluation_file.read(cell.directory / "evaluation.json")
+    evaluation = read_evaluation(cell.directory / "evaluation.json")
     found = [read(cell, 0.05)]
     methods = {"removal": dataclasses.replace(evaluation.methods["removal"], grafts=None)}
     results.write(cell.directory, dataclasses.replace(evaluation, methods=methods))

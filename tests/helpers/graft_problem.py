@@ -17,9 +17,9 @@ if __name__ == "__main__" and len(sys.argv) > 3:
     jax.distributed.initialize(sys.argv[3], int(sys.argv[4]), int(sys.argv[5]))
 
 from fsjax.engine.model import Model
-from fsjax.evaluation import grafting
-from fsjax.evaluation.grafting import Candidates
-from fsjax.evaluation.grafts import GraftSample
+from fsjax.evaluation import judge_maps
+from fsjax.evaluation.graft_outcomes import GraftSample
+from fsjax.evaluation.judge_maps import Candidates
 from fsjax.evaluation.typed_json import to_json
 from fsjax.fourier import masks, spectrum
 from fsjax.runtime import parallel
@@ -130,7 +130,7 @@ def said(made, recipients, contents, mask, label, left_out):
 
 if __name__ == "__main__":
     made = problem()
-    found = grafting.judge(
+    found = judge_maps.judge(
         made.model, candidates(made), made.sample(), memory_mib=1, directory=pathlib.Path(sys.argv[1])
     )
     if parallel.is_main_process():

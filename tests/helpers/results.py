@@ -4,7 +4,7 @@ import dataclasses
 
 import numpy as np
 
-from fsjax.evaluation.graft_masks import KINDS
+from fsjax.evaluation.graft_measures import KINDS
 from fsjax.evaluation.graft_results import Baseline, Curve, GraftRates, Grafts, Verdict
 from fsjax.evaluation.ood.results import ControlRates
 from fsjax.evaluation.results import Evaluation, MapRates, MethodEvaluation, Rates, Unfiltered
@@ -30,10 +30,10 @@ def rates(tpr, fpr=None, tpr_ci=None):
     return Rates(tpr, limits, np.full(len(tpr), 0.1) if fpr is None else numbers(fpr))
 
 
-def map_rates(tpr, fpr=None, *, tpr_ci=None, positions=3, plane=None):
-    """Rates under maps, `plane` positions in all; None = not known, as of an earlier fsjax."""
+def map_rates(tpr, fpr=None, *, tpr_ci=None, positions=3, plane=64):
+    """Rates under maps of a plane with this many positions."""
     positions = np.broadcast_to(positions, len(tpr)).copy()
-    kept = None if plane is None else positions / plane
+    kept = positions / plane
     return MapRates(**vars(rates(tpr, fpr, tpr_ci)), positions=positions, kept=kept)
 
 

@@ -23,11 +23,11 @@ from fsjax.data.dataset import Dataset
 from fsjax.data.normalisation import measure_mean_std
 from fsjax.engine import tile_size
 from fsjax.engine.model import Model
-from fsjax.evaluation import evaluate, map_grafts
+from fsjax.evaluation import evaluate, judge_maps
 from fsjax.evaluation.ood import attacks, judging, sets
 from fsjax.evaluation.ood.counts import count_parts
+from fsjax.evaluation.rates import evaluate_unfiltered
 from fsjax.evaluation.typed_json import to_json
-from fsjax.evaluation.unfiltered import evaluate_unfiltered
 from fsjax.fourier import dfm, spectrum
 from fsjax.models import network
 from fsjax.runtime import parallel
@@ -107,7 +107,7 @@ def evaluate_all(case):
     rates = evaluate.filter_by_maps(classifier, engine, maps, dataset)
     told(case, "filtered", to_json(list(rates.values())))
     usable, unfiltered = np.arange(len(dataset)), evaluate_unfiltered(classifier, dataset)
-    told(case, "grafts", to_json(map_grafts.judge_maps(config, classifier, maps, dataset, unfiltered, usable, None)))
+    told(case, "grafts", to_json(judge_maps.judge_maps(config, classifier, maps, dataset, unfiltered, usable, None)))
 
     context = EvaluatorContext(model, mean_std, config, lambda split: dataset, output.parent / "workdir")
     validate, count = (

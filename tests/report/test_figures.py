@@ -12,10 +12,10 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from fsjax.evaluation import bands
+from fsjax.evaluation import band_dynamics
 from fsjax.evaluation.attribution import Attribution
+from fsjax.evaluation.band_dynamics import Dynamics
 from fsjax.evaluation.graft_results import KINDS
-from fsjax.evaluation.learning_curves import Dynamics
 from fsjax.evaluation.ood.average_tpr import average_tpr
 from fsjax.fourier import masks as masks_lib
 from fsjax.fourier import spectrum
@@ -41,7 +41,7 @@ def every_figure(names, height, width, inches):
     error, images, pairs = rng.random(kept.shape), rng.random((3, height, width, 3)), rng.random((classes, classes))
     rates = rng.random((4, classes)).tolist()
     confusion = rng.integers(1, 9, (2, 3, 3, classes, classes))
-    found = Dynamics(names, (bands.ORIGINAL, "12", "3"), (0, 1), np.array([5, 10, 15]), confusion)
+    found = Dynamics(names, (band_dynamics.ORIGINAL, "12", "3"), (0, 1), np.array([5, 10, 15]), confusion)
     curve = average_tpr(*rng.random((3, 6)))
     labels, seeds = ["vit\nplain", "resnet\nplain"], [rng.random((2, classes)) for _ in range(2)]
     yield "maps", figures.map_grid(kept, names, 0.05, width=inches)

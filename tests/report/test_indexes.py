@@ -15,8 +15,7 @@ import fsjax
 from benchmarks.cost import report_workdir
 from configs import common
 from configs import runs as runs_config
-from fsjax.evaluation import evaluation_file
-from fsjax.evaluation.results import Evaluation
+from fsjax.evaluation.results import Evaluation, read_evaluation
 from fsjax.experiment import runner
 from fsjax.fourier import dfm
 from fsjax.report import indexes, pictures
@@ -52,7 +51,7 @@ def make_run(directory, method="removal", tpr=(0.9, 0.5, 0.61), grafted=True, **
         measured = {"share": 0.25, "psi": [0.75, None, 0.25], "smallest": [0.004, 0.02, None]}
         grafts = results.grafts(NAMES, ("shortcut by phase", "undecided", "spread"), **measured)
     of_method = results.method({0.05: results.map_rates([0.0] * 3), 0.25: rates}, grafts=grafts)
-    before = evaluation_file.read(directory / "evaluation.json")
+    before = read_evaluation(directory / "evaluation.json")
     methods = {**(before.methods if before else {}), method: of_method}
     plain = results.unfiltered([0.8] * 3, accuracy=0.75)
     results.write(directory, results.evaluation(NAMES, methods, of_images=plain))

@@ -8,7 +8,8 @@ import pytest
 
 import fsjax
 from fsjax import search
-from fsjax.evaluation import map_grafts, share_grid
+from fsjax.evaluation import judge_maps
+from fsjax.evaluation.rates import grid_shares, masks_at
 from fsjax.fourier import dfm, masks, patches, spectrum
 from fsjax.report.page import search_notes
 from fsjax.runtime.errors import InputError
@@ -45,7 +46,7 @@ def test_masks_are_the_best_whole_patches_that_fit(plane, patch):
             if (kept | squares[best]).sum() > masks.budget(share, *plane):
                 break
             kept |= squares[best]
-        np.testing.assert_array_equal(share_grid.masks_at(maps, share)[0], kept)
+        np.testing.assert_array_equal(masks_at(maps, share)[0], kept)
         if share in maps.shares:
             np.testing.assert_array_equal(maps.at(share)[0], kept)
 
@@ -101,8 +102,8 @@ def test_other_shares_of_saved_maps_are_cut_by_whole_patches_too(tmp_path):
     _, made = maps_of((16, 16), 2, (0.1, 0.4))
     made.save(tmp_path / "maps.npz")
     maps = dfm.DominantFrequencyMaps.load(tmp_path / "maps.npz")
-    assert share_grid.shares_of(maps, (0.02, 0.2)) == (0.2,), "0.02 holds no whole patch"
-    candidates = map_grafts.candidates_of(maps, 0.4)
+    assert grid_shares(maps, (0.02, 0.2)) == (0.2,), "0.02 holds no whole patch"
+    candidates = judge_maps.cut_candidates(maps, 0.4)
     assert all(mask.any() for mask in candidates.masks(0)), "no share of the curve is empty"
     dataclasses.replace(made, provenance={dfm.WHOLE_PATCHES: 3}).save(tmp_path / "damaged.npz")
     with pytest.raises(InputError, match=r"not dominant frequency maps saved by fsjax .*whole_patches 3"):

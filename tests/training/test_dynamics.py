@@ -17,7 +17,7 @@ from fsjax import data
 from fsjax.data.dataset import Dataset
 from fsjax.engine.engine import Engine
 from fsjax.engine.model import Model
-from fsjax.evaluation import bands, learning_curves
+from fsjax.evaluation import band_dynamics
 from fsjax.experiment import runner
 from fsjax.experiment.stages.stage import fingerprint
 from fsjax.fourier import spectrum
@@ -90,8 +90,8 @@ def plainly_filtered(images, digits, mean_std=MEAN_STD):
 
 @pytest.mark.parametrize("size", [(8, 8), (9, 9), (32, 32), (8, 11)])
 def test_bands_partition_the_plane_and_a_copy_is_what_numpy_leaves(size):
-    names = bands.parse("")
-    masks = dict(zip(names, bands.masks(names, *size), strict=True))
+    names = band_dynamics.parse("")
+    masks = dict(zip(names, band_dynamics.masks(names, *size), strict=True))
     np.testing.assert_array_equal(sum(masks[band].astype(int) for band in "1234"), np.ones(size, int))
     assert masks["1234"].all() and masks["1"][size[0] // 2, size[1] // 2], "DC belongs to band 1"
     images = np.random.default_rng(1).integers(0, 256, (2, *size, 3)).astype(np.uint8)
@@ -106,9 +106,9 @@ def test_bands_partition_the_plane_and_a_copy_is_what_numpy_leaves(size):
 
 
 def test_copies_are_named_by_what_they_keep():
-    assert bands.parse("") == ("1234", "12", "34", "13", "14", "23", "24", "1", "2", "3", "4")
-    assert bands.parse(" 24, 1234") == ("24", "1234")
-    kinds = {name: bands.title(name) for name in bands.parse("1234,12,123,34,4,2,23,13,14,124")}
+    assert band_dynamics.parse("") == ("1234", "12", "34", "13", "14", "23", "24", "1", "2", "3", "4")
+    assert band_dynamics.parse(" 24, 1234") == ("24", "1234")
+    kinds = {name: band_dynamics.title(name) for name in band_dynamics.parse("1234,12,123,34,4,2,23,13,14,124")}
     assert kinds.pop("1234") == "original"
     assert {name for name, title in kinds.items() if "low-pass" in title} == {"12", "123"}
     assert {name for name, title in kinds.items() if "high-pass" in title} == {"34", "4"}
@@ -140,7 +140,7 @@ def test_confusion_and_f1_are_scikit_learns_on_copies_filtered_one_by_one(
             predicted = (pixels.reshape(len(rows), -1) @ variables["params"].astype(float)).argmax(1)
             np.testing.assert_array_equal(counts, confusion_matrix(labels, predicted, labels=range(3)))
             scores = f1_score(labels, predicted, average=None, labels=range(3))
-            np.testing.assert_allclose(learning_curves.f1(counts), scores)
+            np.testing.assert_allclose(band_dynamics.f1(counts), scores)
             assert values.pop(f"f1_bands_{name}") == pytest.approx(scores.mean())
             if name == "1234":
                 assert [values.pop(f"f1_class_class {label}") for label in range(3)] == pytest.approx(scores.tolist())
@@ -181,7 +181,7 @@ def random_dynamics(rng, copies=("13", "1234", "4"), classes=3, seeds=2, evaluat
     for index in np.ndindex(counts.shape[:4]):
         counts[index] = rng.multinomial(sizes[index[3]], rng.dirichlet(np.ones(classes)))
     names = tuple(f"class {label}" for label in range(classes))
-    return learning_curves.Dynamics(names, copies, tuple(range(seeds)), 5 * np.arange(1, evaluations + 1), counts)
+    return band_dynamics.Dynamics(names, copies, tuple(range(seeds)), 5 * np.arange(1, evaluations + 1), counts)
 
 
 def test_relative_confusion_and_first_steps_are_those_of_a_loop():
@@ -209,7 +209,7 @@ def test_relative_confusion_and_first_steps_are_those_of_a_loop():
 def test_the_original_is_learned_from_where_its_mean_f1_stays_above():
     right, wrong = np.diag([4, 4]), np.array([[4, 0], [4, 0]])
     history = np.stack([wrong, right, wrong, right, right])[None, :, None]
-    found = learning_curves.Dynamics(("a", "b"), ("1234",), (7,), np.arange(1, 6) * 10, history)
+    found = band_dynamics.Dynamics(("a", "b"), ("1234",), (7,), np.arange(1, 6) * 10, history)
     assert found.learned == 3 and found.shown == [3, 4]
     assert dataclasses.replace(found, confusion=history[:, ::-1]).learned is None
     summary = found.summary()
@@ -222,7 +222,7 @@ def test_the_class_that_more_seeds_learn_comes_first_and_then_the_earlier(tmp_pa
     b_alone, a_alone = np.array([[0, 0, 4], [0, 4, 0], [4, 0, 0]]), np.array([[4, 0, 0], [0, 0, 4], [0, 4, 0]])
     history = np.stack([[wrong, b_alone, right, right], [wrong, wrong, a_alone, a_alone]])
     history = np.repeat(history[:, :, None], 2, axis=2)
-    found = learning_curves.Dynamics(("a", "b", "c"), ("1234", "2"), (0, 1), np.arange(1, 5) * 10, history)
+    found = band_dynamics.Dynamics(("a", "b", "c"), ("1234", "2"), (0, 1), np.arange(1, 5) * 10, history)
     assert found.first_reached(0.5)[0, 0].tolist() == [10.0, 20.0, 30.0], "an F1 of just 0.5 counts"
     assert page.by_first_step(found) == [("a", 30.0, 2), ("b", 20.0, 1), ("c", 30.0, 1)]
     page.write(tmp_path, found, found.summary())
@@ -236,7 +236,7 @@ def test_the_curves_show_mean_and_range_of_the_seeds():
     found = random_dynamics(np.random.default_rng(1), seeds=3)
     figure = page.f1_curves(found)
     for copy, axis in enumerate(figure.axes[:3]):
-        assert axis.get_title() == bands.title(found.copies[copy])
+        assert axis.get_title() == band_dynamics.title(found.copies[copy])
         lines = [line for line in axis.lines if line.get_label() in found.classes]
         for label, (line, area) in enumerate(zip(lines, axis.collections, strict=True)):
             scores = found.f1[:, :, copy, label]
@@ -247,7 +247,7 @@ def test_the_curves_show_mean_and_range_of_the_seeds():
                 np.testing.assert_allclose([heights.min(), heights.max()], [column.min(), column.max()])
     figure = page.confusion_grid(found, 2)
     shown = [axis for axis in figure.axes if axis.images]
-    assert [axis.get_title() for axis in shown] == [bands.title("13"), bands.title("4")]
+    assert [axis.get_title() for axis in shown] == [band_dynamics.title("13"), band_dynamics.title("4")]
     np.testing.assert_allclose(shown[1].images[0].get_array(), found.relative_confusion[:, 2, 2].mean(0))
 
 
@@ -398,7 +398,7 @@ def test_one_class_of_odd_size_and_one_seed(tmp_path):
     context = watch(tmp_path, Made((5,), 9), 9)
     assert dict(dynamics.DynamicsEvaluator(context).run(1, context.network.init(0)))["f1_class_class 0"] == 1.0
     counts = dynamics.read(tmp_path, [1])[None]
-    found = learning_curves.Dynamics(("<b>",), bands.DEFAULT, (0,), np.array([1]), counts)
+    found = band_dynamics.Dynamics(("<b>",), band_dynamics.DEFAULT, (0,), np.array([1]), counts)
     assert not found.relative_confusion.any() and found.learned == 0 and found.shown == [0]
     page.write(tmp_path, found, found.summary())
     assert "&lt;b&gt; is the first" in (tmp_path / "report" / "dynamics.html").read_text()

@@ -14,7 +14,7 @@ from benchmarks.cost.accelerator_parts.settings import Settings
 from benchmarks.cost.accelerator_parts.trained_model import TrainedModel
 from fsjax import models
 from fsjax.data.loader import batches
-from fsjax.evaluation.unfiltered import evaluate_unfiltered
+from fsjax.evaluation.rates import evaluate_unfiltered
 from fsjax.runtime import storage
 from fsjax.runtime.checkpoints import Checkpoints
 from fsjax.runtime.metrics import Metrics

@@ -13,19 +13,17 @@ from ml_collections import ConfigDict
 from fsjax.data.dataset import Dataset, Images
 from fsjax.engine.engine import Engine
 from fsjax.engine.model import Model
-from fsjax.evaluation import evaluation_file
 from fsjax.evaluation.control_masks import ENERGY_IMAGES, mask_counts, pack_controls
 from fsjax.evaluation.evaluate import make_engine
-from fsjax.evaluation.filtered import predicted_counts
 from fsjax.evaluation.ood import corruptions, sets
 from fsjax.evaluation.ood.average_tpr import average_tpr
 from fsjax.evaluation.ood.counts import Counts, control_rates, count_parts, rates
 from fsjax.evaluation.ood.results import ControlRates, InDistribution, OodResult, SetRates, SetResult, result_file
 from fsjax.evaluation.ood.sets import Part, Set
 from fsjax.evaluation.predict import make_predictor
-from fsjax.evaluation.results import Evaluation, Rates
+from fsjax.evaluation.rates import confusion_matrix, predicted_counts
+from fsjax.evaluation.results import Evaluation, Rates, read_method
 from fsjax.evaluation.statistics import wilson
-from fsjax.evaluation.unfiltered import confusion_matrix
 from fsjax.fourier.dfm import DominantFrequencyMaps
 from fsjax.fourier.masks import budget
 from fsjax.runtime import files, parallel
@@ -64,7 +62,7 @@ def run(
     and the maps: counts of another one are not used.
     """
     judge = Judge(config, classifier, maps, test)
-    evaluation = evaluation_file.read_method(directory / "evaluation.json", maps.method)
+    evaluation = read_method(directory / "evaluation.json", maps.method)
 
     def count(image_set: Set, make_counter: Callable[[Set], Callable[[Part], Counts]]) -> list[Counts]:
         file = directory / "ood" / maps.method / f"{sets.file_name(image_set.name)}.json"

@@ -4,7 +4,7 @@ import dataclasses
 
 import numpy as np
 
-from fsjax.evaluation.share_grid import masks_at
+from fsjax.evaluation.rates import masks_at
 from fsjax.fourier.dfm import DominantFrequencyMaps
 from fsjax.runtime.errors import InputError
 

@@ -5,7 +5,7 @@ import copy
 import numpy as np
 from ml_collections import ConfigDict
 
-from fsjax.evaluation import bands, learning_curves
+from fsjax.evaluation import band_dynamics
 from fsjax.experiment import pipeline
 from fsjax.experiment.stages import STAGES, train
 from fsjax.experiment.stages.stage import Stage
@@ -62,9 +62,9 @@ def _run_all(workspace: Workspace) -> None:
 def _write(config: ConfigDict, directory: Path, workdirs: dict[int, Path], classes: tuple[str, ...]) -> None:
     evaluated = steps(config, dynamics.last_step(next(iter(workdirs.values()))))
     confusion = np.stack([dynamics.read(workdir, evaluated) for workdir in workdirs.values()])
-    curves = learning_curves.Dynamics(
+    curves = band_dynamics.Dynamics(
         classes=classes,
-        copies=bands.parse(config.dynamics.keep),
+        copies=band_dynamics.parse(config.dynamics.keep),
         seeds=tuple(workdirs),
         steps=np.array(evaluated),
         confusion=confusion,

@@ -18,7 +18,7 @@ from jaxtyping import Bool
 from ml_collections import ConfigDict
 
 from fsjax.data import frequencies
-from fsjax.evaluation import ood, probe_maps, probes
+from fsjax.evaluation import ood, probes
 from fsjax.evaluation.probes import Probes
 from fsjax.experiment.multi_run.probe_rounds import EXEMPT_FREQUENCIES, Rounds, short_config
 from fsjax.experiment.stages import search, train
@@ -130,7 +130,7 @@ def _train_short(rounds: Rounds, count: int) -> None:
         in_a_row = 0 if rounds.train_anew(lengths) else in_a_row + 1
         if in_a_row == 2:
             return
-        if in_a_row and probe_maps.learned(rounds.done[-1].swapped).mean() < _LEARNED:
+        if in_a_row and probes.learned(rounds.done[-1].swapped).mean() < _LEARNED:
             lengths = _LONGER
 
 

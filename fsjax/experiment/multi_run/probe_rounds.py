@@ -11,11 +11,10 @@ from ml_collections import ConfigDict
 from fsjax.data import frequencies
 from fsjax.data.dataset import Dataset
 from fsjax.data.normalisation import normalise
-from fsjax.evaluation import probe_maps
-from fsjax.evaluation.grafts import GraftSample
-from fsjax.evaluation.probe_maps import Measured
-from fsjax.evaluation.probes import ProbeRound
-from fsjax.evaluation.unfiltered import evaluate_unfiltered
+from fsjax.evaluation import probes
+from fsjax.evaluation.graft_outcomes import GraftSample
+from fsjax.evaluation.probes import Measured, ProbeRound
+from fsjax.evaluation.rates import evaluate_unfiltered
 from fsjax.experiment import pipeline
 from fsjax.experiment.stages import STAGES
 from fsjax.experiment.workspace import Workspace
@@ -85,10 +84,10 @@ class Rounds:
         classifier, ranked, images = of_round.classifier, of_round.maps, self._workspace.dataset("train")
         assert ranked.scores is not None, "the graft search ranks frequencies"
         energy = _energy(images, classifier.mean_std)
-        maps = probe_maps.decisive(ranked.at(config.probe.share), ranked.scores, energy)
+        maps = probes.decisive(ranked.at(config.probe.share), ranked.scores, energy)
         measured = _measure(config, of_round, maps, ranked.scores, energy, images)
         chosen = measured.used & ~self._exempt
-        added = _added(config, measured.maps[chosen], ranked.scores[chosen], self.grafted)
+        added = _added(config, measured.prefixes[chosen], ranked.scores[chosen], self.grafted)
         self.grafted = self.grafted | added
         accuracy = evaluate_unfiltered(classifier, self._workspace.dataset("test")).accuracy
         found = ProbeRound(
@@ -96,7 +95,7 @@ class Rounds:
             own,
             accuracy,
             measured.base,
-            tuple(measured.maps.sum((1, 2)).tolist()),
+            tuple(measured.prefixes.sum((1, 2)).tolist()),
             measured.swapped,
             measured.psi,
             measured.psi_ci,
@@ -110,7 +109,7 @@ class Rounds:
             logger.info(
                 "probe: grafted from now on: %.1f %% of the plane, %.2g %% of the energy in which images differ",
                 100 * self.grafted.mean(),
-                100 * probe_maps.energy_held(self.grafted[None], energy)[0],
+                100 * probes.energy_held(self.grafted[None], energy)[0],
             )
         parallel.decide(functools.partial(files.write_npy, self._folder / f"frequencies-{number}.npy", self.grafted))
         return bool(added.any())
@@ -189,7 +188,7 @@ def _measure(
         why_none="",
     )
     directory = of_round.directory / "search" / "probe"
-    return probe_maps.measure(
+    return probes.measure(
         classifier,
         maps,
         sample,
@@ -236,7 +235,7 @@ def _log(classes: tuple[str, ...], found: ProbeRound, number: int) -> None:
         len(classes),
         _first(told),
     )
-    learned = probe_maps.learned(found.swapped)
+    learned = probes.learned(found.swapped)
     if unlearned := [name for name, known in zip(classes, learned, strict=True) if not known]:
         logger.warning(
             "probe: the network of round %d recognises fewer than half of the training images of %s, and says little "

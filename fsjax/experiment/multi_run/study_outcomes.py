@@ -7,10 +7,9 @@ from collections.abc import Iterable, Sequence
 import numpy as np
 from jaxtyping import Bool, Float
 
-from fsjax.evaluation import evaluation_file
 from fsjax.evaluation.graft_results import Grafts
 from fsjax.evaluation.ood.results import OodResult, SetRates, result_file
-from fsjax.evaluation.results import MapRates
+from fsjax.evaluation.results import MapRates, read_method
 from fsjax.evaluation.statistics import mean
 from fsjax.experiment.multi_run.study_grid import Cell
 from fsjax.fourier import dfm
@@ -55,7 +54,7 @@ def read(cell: Cell, share: float) -> Outcome:
     file = dfm.file_in(cell.directory, method)
     maps = dfm.DominantFrequencyMaps.load(file)
     share = maps.nearest(share)
-    evaluation = evaluation_file.read_method(cell.directory / "evaluation.json", method)
+    evaluation = read_method(cell.directory / "evaluation.json", method)
     rates, unfiltered = evaluation.methods[method].at(share), evaluation.unfiltered
     psi, smallest, shortcut = _of_grafts(evaluation.methods[method].grafts, len(maps.classes))
     resampled = dfm.read_provenance(file, lambda: stability_at_share(maps, share))

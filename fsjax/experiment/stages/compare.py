@@ -9,10 +9,10 @@ from ml_collections import ConfigDict
 from fsjax import search
 from fsjax.data.dataset import Dataset
 from fsjax.engine.model import Model
-from fsjax.evaluation import evaluate, map_grafts
+from fsjax.evaluation import evaluate, judge_maps
 from fsjax.evaluation.graft_results import Grafts
+from fsjax.evaluation.rates import evaluate_unfiltered
 from fsjax.evaluation.results import MapRates, Unfiltered
-from fsjax.evaluation.unfiltered import evaluate_unfiltered
 from fsjax.experiment.comparison import comparison_page, similarity
 from fsjax.experiment.comparison.comparison import SIDES, Comparison, OnModel, Overlap, Side
 from fsjax.experiment.comparison.pairing import Pairing, class_names, pair
@@ -183,7 +183,7 @@ def _grafts(
     for side in SIDES:
         maps = dataclasses.replace(getattr(paired, side), classes=classifier.classes)
         usable = np.arange(0 if maps.searched_on == "test" else len(test))
-        grafts[side] = map_grafts.judge_maps(config, classifier, maps, test, unfiltered, usable, partial_results)
+        grafts[side] = judge_maps.judge_maps(config, classifier, maps, test, unfiltered, usable, partial_results)
     return grafts
 
 

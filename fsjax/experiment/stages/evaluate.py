@@ -4,7 +4,7 @@ from ml_collections import ConfigDict
 
 from fsjax import report
 from fsjax.evaluation import evaluate as evaluate_stage
-from fsjax.evaluation import evaluation_file
+from fsjax.evaluation.results import read_method
 from fsjax.evaluation.statistics import mean
 from fsjax.experiment.stages import search
 from fsjax.experiment.stages.stage import Stage, fingerprint
@@ -28,7 +28,7 @@ def _evaluate(workspace: Workspace) -> None:
 
 def _write_means(workspace: Workspace, maps: DominantFrequencyMaps) -> None:
     """Send the means at the share nearest to config.report.share to TensorBoard and Weights & Biases."""
-    evaluation = evaluation_file.read_method(workspace.directory / "evaluation.json", maps.method)
+    evaluation = read_method(workspace.directory / "evaluation.json", maps.method)
     of_method, share = evaluation.methods[maps.method], maps.nearest(workspace.config.report.share)
     rates, grafts = of_method.at(share), of_method.grafts
     means = {"accuracy": evaluation.unfiltered.accuracy, "mean_tpr": mean(rates.tpr), "mean_fpr": mean(rates.fpr)}

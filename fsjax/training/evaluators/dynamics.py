@@ -14,9 +14,9 @@ from fsjax.engine import sharing, tile_size
 from fsjax.engine.engine import Engine
 from fsjax.engine.model import Model
 from fsjax.engine.tile import ImageBatch
-from fsjax.evaluation import bands
-from fsjax.evaluation.filtered import GROUP
-from fsjax.evaluation.learning_curves import f1
+from fsjax.evaluation import band_dynamics
+from fsjax.evaluation.band_dynamics import f1
+from fsjax.evaluation.rates import GROUP
 from fsjax.runtime import files, parallel
 from fsjax.runtime.errors import InputError
 from fsjax.runtime.storage import Path
@@ -44,7 +44,7 @@ class DynamicsEvaluator:
                 f"data.test_split: {context.config.data.test_split!r} has other classes than the training images; "
                 "expected the same ones"
             )
-        self.context, self.copies = context, bands.parse(options.keep)
+        self.context, self.copies = context, band_dynamics.parse(options.keep)
         self.dataset = test.subset(first_of_each_class(test.labels, options.images_per_class))
 
     def run(self, step: int, variables: PyTree) -> Iterator[tuple[str, float]]:
@@ -55,7 +55,8 @@ class DynamicsEvaluator:
         scores = f1(counts)
         for copy, of_copy in zip(self.copies, scores, strict=True):
             yield f"f1_bands_{copy}", float(of_copy.mean())
-        for name, score in zip(classes[:_MOST_CLASSES], scores[self.copies.index(bands.ORIGINAL)], strict=False):
+        original = self.copies.index(band_dynamics.ORIGINAL)
+        for name, score in zip(classes[:_MOST_CLASSES], scores[original], strict=False):
             yield f"f1_class_{name}", float(score)
 
     @functools.cached_property
@@ -80,7 +81,7 @@ def make_counter(context: EvaluatorContext, copies: tuple[str, ...], dataset: Da
     group stay on the devices, and one compiled tile serves every call.
     """
     network, size, classes = context.network, dataset.image_size, len(dataset.classes)
-    variables, masks = network.init(0), bands.masks(copies, size, size)
+    variables, masks = network.init(0), band_dynamics.masks(copies, size, size)
     model, memory_mib = Model(network.apply, variables, (size, size, 3)), context.config.run.memory_mib
     tile_images = tile_size.fit(model, resident_images=min(GROUP, len(dataset)), memory_mib=memory_mib)
     # One size in all processes, although their free memory differs.
@@ -111,7 +112,7 @@ def make_counter(context: EvaluatorContext, copies: tuple[str, ...], dataset: Da
 
 def check(options: ConfigDict) -> None:
     """Raise InputError for a field of config.dynamics that the evaluator cannot use."""
-    bands.parse(options.keep)
+    band_dynamics.parse(options.keep)
     if options.images_per_class < 0:
         raise InputError(f"dynamics.images_per_class: got {options.images_per_class}; expected 0 (all) or more")
 

@@ -1,4 +1,4 @@
-"""Graft frequencies of a class into other classes' images, and the other way round, and note what the model says."""
+"""Graft frequencies of a class into other classes' images, and the other way round; record what the model predicts."""
 
 import dataclasses
 import functools
@@ -20,7 +20,7 @@ from fsjax.fourier import spectrum
 from fsjax.runtime.partial_results import PartialResults, class_item
 from fsjax.runtime.progress import Progress
 
-# What of a donor's frequencies is grafted beside all of them: their amplitudes, their phases, or zeros.
+# Parts of a donor's frequencies that are grafted by themselves: amplitudes, phases, or zeros.
 CONTENTS = ("amplitude", "phase", "zeroed")
 # Grafts of a pair under a mask: donor into recipient, another image of the class into the donor, recipient into donor.
 GRAFTS_A_PAIR = 3
@@ -35,9 +35,9 @@ class GraftSample:
       labels: class of each image.
       usable: indices of the images that no search has seen.
       tpr, fpr: of each class, unfiltered; NaN where there is no image to count.
-      pairs: to draw for each class.
+      pairs: number of pairs to draw for each class.
       seed: of all random draws.
-      why_none: the reason where a class has too few usable images, for people.
+      why_none: for people, why a class has too few usable images.
     """
 
     images: Callable[[Int[np.ndarray, " n"]], Float[np.ndarray, "n height width channels"]]
@@ -69,14 +69,14 @@ def make_engine(model: Model, layout: dict[str, int]) -> Engine:
 
 
 class ClassGrafts:
-    """Grafts of one class, in this process alone.
+    """Grafts of one class, computed in this process alone.
 
     Args:
-      engine: of `make_engine`.
+      engine: from `make_engine`.
       sample: the images.
-      label: of the class.
+      label: the class.
       pairs: one or more.
-      partial_results: where outcomes are stored, and taken from.
+      partial_results: where outcomes are stored, and read again after a restart.
       progress: counts grafts.
     """
 
@@ -89,21 +89,21 @@ class ClassGrafts:
         partial_results: PartialResults,
         progress: Progress,
     ):
-        self._engine, self._label, self._pairs = engine, label, pairs
+        self.label, self._engine, self._pairs = label, engine, pairs
         self._partial_results, self._progress = partial_results, progress
         self._recipients, self._donors, partners = (
             sample.images(rows) for rows in (pairs.recipients, pairs.donors, pairs.partners)
         )
-        self._theirs, own = sample.labels[pairs.recipients], np.full(len(pairs), label)
+        self._recipient_labels, donor_labels = sample.labels[pairs.recipients], np.full(len(pairs), label)
         self._batches = functools.lru_cache(1)(
             functools.partial(
                 self._place,
                 [(self._recipients, self._donors), (self._donors, partners), (self._donors, self._recipients)],
-                np.concatenate([self._theirs, own, own]),
+                np.concatenate([self._recipient_labels, donor_labels, donor_labels]),
             )
         )
         nothing = np.zeros((1, *self._donors.shape[1:3]), bool)
-        self._base = self._said("base", nothing, self._batches)[0, 0]
+        self._base = self._predicted("base", nothing, self._batches)[0, 0]
 
     @functools.cached_property
     def class_energy(self) -> Float[np.ndarray, "height width"]:
@@ -116,45 +116,45 @@ class ClassGrafts:
         return spectrum.energy(self._recipients)
 
     @functools.cached_property
-    def differences(self) -> Float[np.ndarray, "height width"]:
+    def differences_energy(self) -> Float[np.ndarray, "height width"]:
         """Mean |F (d - r)|^2 of the pairs."""
         return spectrum.energy(self._donors - self._recipients)
 
-    def under(self, name: str, masks: Bool[np.ndarray, "masks height width"]) -> Outcomes:
-        """Return the outcomes of all pairs under masks; the name is that of the files they are stored in."""
-        grafted, swapped, replaced = np.moveaxis(self._said(name, masks, self._batches), 1, 0)
+    def outcomes(self, name: str, masks: Bool[np.ndarray, "masks height width"]) -> Outcomes:
+        """Return the outcomes of all pairs under masks, which are stored under this name."""
+        grafted, swapped, replaced = np.moveaxis(self._predicted(name, masks, self._batches), 1, 0)
         return Outcomes(self._base, grafted, swapped, replaced, self._pairs.donors, self._pairs.recipients)
 
     def contents(self, name: str, mask: Bool[np.ndarray, "height width"]) -> Bool[np.ndarray, "contents n"]:
-        """Return whether each recipient is called the class when only one of CONTENTS of the donor is grafted."""
+        """Return whether each recipient is predicted as the class when only one of CONTENTS is grafted."""
         recipients, donors = jnp.asarray(self._recipients), jnp.asarray(self._donors)
         amplitude = np.asarray(spectrum.recombine(donors, recipients))
         phase = np.asarray(spectrum.recombine(recipients, donors))
         inputs = [(self._recipients, content) for content in (amplitude, phase, np.zeros_like(self._donors))]
-        place = functools.partial(self._place, inputs, np.tile(self._theirs, len(CONTENTS)))
-        return self._said(name, mask[None], place)[0]
+        place = functools.partial(self._place, inputs, np.tile(self._recipient_labels, len(CONTENTS)))
+        return self._predicted(name, mask[None], place)[0]
 
     def _place(
         self, inputs: list[tuple[np.ndarray, np.ndarray]], labels: Int[np.ndarray, " images"]
     ) -> list[ImageBatch]:
-        """Return groups of n pairs, (recipients, donors) each, on the devices; labels are the recipients'."""
+        """Put groups of n pairs, (recipients, donors) each, on the devices; labels are the recipients'."""
         images = np.concatenate([np.stack(pair, 1) for pair in inputs])
-        # One replicate an image: the weighted sums are the outcomes of single images.
+        # Each image is its own replicate: the weighted sums are the outcomes of single images.
         weights = np.eye(len(images), dtype=np.float32)
         return self._engine.image_batches(images, labels, weights, size=self._partial_results.layout["chunk"])
 
-    def _said(
+    def _predicted(
         self, name: str, masks: Bool[np.ndarray, "masks height width"], place: Callable[[], list[ImageBatch]]
     ) -> Bool[np.ndarray, "masks 3 n"]:
-        """Return whether the model says the class of each pair of three groups under each mask."""
+        """Return whether the model predicts the class for each pair of three groups under each mask."""
         images = GRAFTS_A_PAIR * len(self._pairs)
         values = np.empty((images, len(masks)), np.float32)
-        table = self._partial_results.table(f"{class_item(self._label)}/{name}", values)
+        table = self._partial_results.table(f"{class_item(self.label)}/{name}", values)
         missing = np.flatnonzero(np.isnan(values).any(0))
         self._progress.skip((len(masks) - len(missing)) * images)
         if len(missing):
-            targets = np.full(len(masks), self._label)
+            targets = np.full(len(masks), self.label)
             tiles = self._engine.tiles(place(), masks, targets=targets, items=missing)
-            outcomes = ((items, sums["captured"].T) for items, sums in tiles)
-            table.fill(outcomes, lambda count: self._progress.update(count * images))
+            captured = ((items, sums["captured"].T) for items, sums in tiles)
+            table.fill(captured, lambda count: self._progress.update(count * images))
         return (values.T > 0.5).reshape(len(masks), GRAFTS_A_PAIR, -1)

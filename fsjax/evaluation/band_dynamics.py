@@ -1,13 +1,24 @@
-"""F1 and relative confusion over the course of trainings with different seeds."""
+"""How a training learns frequency bands: F1 and confusion on copies of the test set that keep some bands only.
+
+A copy is named by the radial bands that it keeps, 1 (lowest) to 4: '1234' is the original, '12' a low-pass, '34' a
+high-pass, '14' a band-stop and '2' a band-pass copy. DC belongs to band 1. Images are filtered after normalisation: a
+copy without band 1 gives every image the mean colour of the training images. The synthetic sets have no energy at DC.
+"""
 
 import dataclasses
+import re
 
 import numpy as np
-from jaxtyping import Float, Int
+from jaxtyping import Bool, Float, Int
 
-from fsjax.evaluation import bands
 from fsjax.evaluation.typed_json import to_json
+from fsjax.fourier import spectrum
+from fsjax.runtime.errors import InputError
 
+_BANDS = 4
+ORIGINAL = "1234"
+# The original, each pair of bands, and each single band.
+DEFAULT = (ORIGINAL, "12", "34", "13", "14", "23", "24", "1", "2", "3", "4")
 # F1 from which a class counts as partly recognised, and as learned.
 THRESHOLDS = (0.5, 0.8)
 
@@ -18,9 +29,9 @@ class Dynamics:
 
     Attributes:
       classes: display names.
-      copies: names of fsjax.evaluation.bands, the original among them.
+      copies: names as in this module's docstring, the original among them.
       seeds: one per training.
-      steps: of the evaluations, ascending.
+      steps: training steps of the evaluations, ascending.
       confusion: counts by true (rows) and predicted class; every class has an image.
     """
 
@@ -33,7 +44,7 @@ class Dynamics:
     @property
     def original(self) -> int:
         """Index of the original among the copies."""
-        return self.copies.index(bands.ORIGINAL)
+        return self.copies.index(ORIGINAL)
 
     @property
     def f1(self) -> Float[np.ndarray, "seeds evaluations copies classes"]:
@@ -56,7 +67,7 @@ class Dynamics:
 
     @property
     def learned(self) -> int | None:
-        """The evaluation from which on the original's mean F1, over seeds and classes, stays at 0.8 or more."""
+        """The evaluation after which the original's mean F1, over seeds and classes, stays at 0.8 or more."""
         below = np.flatnonzero(self.f1[:, :, self.original].mean((0, 2)) < THRESHOLDS[-1])
         first = int(below.max()) + 1 if len(below) else 0
         return first if first < len(self.steps) else None
@@ -70,6 +81,7 @@ class Dynamics:
     def summary(self) -> dict:
         """Return JSON values: first steps by seed; mean and spread over seeds of final F1 and relative confusion."""
         relative = self.relative_confusion
+        first_steps = {threshold: np.moveaxis(self.first_reached(threshold), 1, 0) for threshold in THRESHOLDS}
         return {
             "classes": list(self.classes),
             "keep": list(self.copies),
@@ -78,10 +90,10 @@ class Dynamics:
             "images": self.confusion[0, 0, 0].sum(-1).tolist(),
             "first_step": {
                 f"{threshold:g}": {
-                    copy: dict(zip(self.classes, to_json(of_copy.T), strict=True))
-                    for copy, of_copy in zip(self.copies, np.moveaxis(self.first_reached(threshold), 1, 0), strict=True)
+                    copy: dict(zip(self.classes, to_json(by_seed.T), strict=True))
+                    for copy, by_seed in zip(self.copies, by_copy, strict=True)
                 }
-                for threshold in THRESHOLDS
+                for threshold, by_copy in first_steps.items()
             },
             "f1": self._by_copy(self.f1[:, -1]),
             "relative_confusion": {
@@ -102,3 +114,45 @@ def f1(confusion: Int[np.ndarray, "*batch classes classes"]) -> Float[np.ndarray
     """Return each class's F1, in [0, 1], from counts by true (rows) and predicted class; every class has an image."""
     right = np.diagonal(confusion, axis1=-2, axis2=-1)
     return 2 * right / (confusion.sum(-1) + confusion.sum(-2))
+
+
+def parse(keep: str) -> tuple[str, ...]:
+    """Return the copies of a comma-separated list, in its order; DEFAULT for ''.
+
+    Raises:
+      InputError: an entry other than ascending digits from 1 to 4, a repeated entry, or a list without the original or
+        with nothing else.
+    """
+    if not keep:
+        return DEFAULT
+    names = tuple(name.strip() for name in keep.split(","))
+    for name in names:
+        if not (name and re.fullmatch("1?2?3?4?", name)):
+            raise InputError(
+                f"dynamics.keep: {name!r} in {keep!r}; expected bands that a copy keeps, of the digits 1 to 4, each "
+                "once and ascending, such as 1234,12,34"
+            )
+    if len(set(names)) < max(2, len(names)) or ORIGINAL not in names:
+        raise InputError(
+            f"dynamics.keep: got {keep!r}; expected two or more different copies, {ORIGINAL} (the original) among them"
+        )
+    return names
+
+
+def masks(names: tuple[str, ...], height: int, width: int) -> Bool[np.ndarray, "copies height width"]:
+    """Return the mask of each copy on the centred plane."""
+    band = spectrum.bands(height, width, _BANDS) + 1
+    return np.stack([np.isin(band, [int(digit) for digit in name]) for name in names])
+
+
+def title(name: str) -> str:
+    """Return a copy's name for readers, as in 'B1 + B2 (low-pass)'."""
+    if name == ORIGINAL:
+        return "original"
+    if name not in ORIGINAL:
+        kind = "band-stop"
+    elif name.startswith("1"):
+        kind = "low-pass"
+    else:
+        kind = "high-pass" if name.endswith("4") else "band-pass"
+    return f"{' + '.join(f'B{digit}' for digit in name)} ({kind})"

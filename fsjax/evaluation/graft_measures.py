@@ -1,0 +1,214 @@
+"""Measure one class by grafts: under its maps at every share, and under control masks of their size."""
+
+import dataclasses
+import functools
+from collections.abc import Callable
+
+import numpy as np
+from jaxtyping import Bool, Float
+
+from fsjax.evaluation import influence, verdict
+from fsjax.evaluation.graft_outcomes import CONTENTS, ClassGrafts
+from fsjax.evaluation.graft_results import Curve, GraftRates
+from fsjax.evaluation.influence import Influence, Outcomes
+from fsjax.evaluation.statistics import wilson
+from fsjax.fourier import masks, spectrum
+from fsjax.runtime.random_streams import Stream, generator
+
+# Kinds of masks with a psi at every share.
+KINDS = ("map", "low_pass", "energy", "radial")
+# Draws of each random control at the share that a verdict rests on.
+_RADIAL, _EQUAL_CHANGE = 3, 2
+# Masks of a class beside the kinds at every share, at most: the empty one, controls, and the contents of the map.
+MORE_MASKS = 1 + _RADIAL + _EQUAL_CHANGE + 1 + 2 + 1
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class ClassMeasures:
+    """The part of `graft_results.Grafts` that one class adds: q0, rates, and a curve for each kind of mask."""
+
+    base: Float[np.ndarray, ""]
+    rates: GraftRates
+    curves: dict[str, Curve]
+
+
+def unknown(shares: int, kinds: tuple[str, ...]) -> ClassMeasures:
+    """Return the measures of a class without pairs: all NaN."""
+    return ClassMeasures(np.array(np.nan), GraftRates.unknown(), {kind: Curve.unknown(shares) for kind in kinds})
+
+
+def measure(
+    grafts: ClassGrafts,
+    maps: Bool[np.ndarray, "shares height width"],
+    shares: tuple[float, ...],
+    tested: tuple[bool, ...],
+    kinds: tuple[str, ...],
+    level: float,
+    seed: int,
+) -> ClassMeasures:
+    """Graft under every mask of a class and return the measures.
+
+    Args:
+      grafts: of the class.
+      maps: of the class, at each share; need not be constant on orbits.
+      shares: of the plane.
+      tested: whether a verdict may rest on each share.
+      kinds: masks, of KINDS, that are grafted at every share; the map first.
+      level: of `verdict.rests_on`.
+      seed: of random controls and resampled images.
+    """
+    class_masks = ClassMasks(
+        maps, seed, grafts.label, grafts.class_energy, grafts.others_energy, grafts.differences_energy
+    )
+    outcomes = {kind: grafts.outcomes(kind, class_masks.at_every_share(kind)) for kind in kinds}
+    influences = {kind: influence.measure(under_kind) for kind, under_kind in outcomes.items()}
+    curves = {kind: _curve(outcomes[kind], influences[kind], shares, seed) for kind in kinds}
+    base = outcomes["map"].base.mean()
+    p_value = influences["map"].p_above(verdict.control(float(base)))
+    at = verdict.rests_on(influences["map"].psi, p_value, np.array(tested), level)
+    rates = {
+        "share": shares[at],
+        "p_value": p_value[at],
+        **_map_rates(outcomes["map"], influences["map"], at),
+        **dict(zip(CONTENTS, grafts.contents(f"content{at}", maps[at]).mean(-1), strict=True)),
+        **_control_psi(grafts, class_masks, at),
+        "difference": class_masks.share_of_difference(at),
+        "prominence": class_masks.prominence(at),
+        **dict(zip(("energy_ratio", "largest_energy_ratio"), class_masks.energy_ratios(at), strict=True)),
+    }
+    return ClassMeasures(np.array(base), GraftRates(**{name: np.array(rate) for name, rate in rates.items()}), curves)
+
+
+def _curve(outcomes: Outcomes, influences: Influence, shares: tuple[float, ...], seed: int) -> Curve:
+    smallest, limits = influence.smallest_share(outcomes, shares, verdict.CONTROL, seed)
+    psi, psi_ci = (np.clip(values, -1, 1) for values in (influences.psi, influences.interval()))
+    return Curve(psi, psi_ci, np.array(smallest), limits)
+
+
+def _map_rates(outcomes: Outcomes, influences: Influence, at: int) -> dict[str, np.ndarray]:
+    """Return the effects of the map at a share, by its index."""
+    swapped = outcomes.swapped[at]
+    return {
+        **{name: getattr(outcomes, name)[at].mean() for name in ("grafted", "swapped", "replaced")},
+        **{name: np.clip(getattr(influences, name)[at], -1, 1) for name in ("sufficiency", "necessity", "psi")},
+        "psi_ci": np.clip(influences.interval()[at], -1, 1),
+        "swapped_ci": wilson(np.array(swapped.sum()), np.array(swapped.size)),
+    }
+
+
+def _control_psi(grafts: ClassGrafts, class_masks: "ClassMasks", at: int) -> dict[str, float]:
+    """Return the mean psi of each kind of control of the map at a share, by its index; NaN without any."""
+    controls = class_masks.controls(at)
+    # Named after the share, which depends on the level and so on the number of classes.
+    under = influence.measure(grafts.outcomes(f"control{at}", np.concatenate(list(controls.values()))))
+    ends = np.cumsum([len(drawn) for drawn in controls.values()])
+    psi = zip(controls, np.split(np.clip(under.psi, -1, 1), ends[:-1]), strict=True)
+    return {f"{kind}_psi": float(values.mean()) if len(values) else np.nan for kind, values in psi}
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class ClassMasks:
+    """The masks of one class.
+
+    Attributes:
+      maps: at each share; need not be constant on orbits.
+      seed: of the random controls.
+      label: the class.
+      class_energy: mean |F x|^2 of images of the class.
+      others_energy: the same of other images.
+      differences_energy: mean |F (d - r)|^2 of the pairs.
+    """
+
+    maps: Bool[np.ndarray, "shares height width"]
+    seed: int
+    label: int
+    class_energy: Float[np.ndarray, "height width"]
+    others_energy: Float[np.ndarray, "height width"]
+    differences_energy: Float[np.ndarray, "height width"]
+
+    @functools.cached_property
+    def _differences(self) -> Float[np.ndarray, "height width"]:
+        return np.where(self._without_dc, self.differences_energy, 0)
+
+    @functools.cached_property
+    def _without_dc(self) -> Bool[np.ndarray, "height width"]:
+        return spectrum.radius(*self._plane) > 0
+
+    @property
+    def _plane(self) -> tuple[int, int]:
+        return self.maps.shape[1], self.maps.shape[2]
+
+    def at_every_share(self, kind: str) -> Bool[np.ndarray, "shares height width"]:
+        """Return the masks of one of KINDS.
+
+        The map itself; `low_pass`, as many of the lowest frequencies; `energy`, as many in which the class's images
+        have most energy; `radial`, the map's nearest neighbours in radius, drawn at random outside it.
+        """
+        make = {"map": lambda at: self.maps[at], "radial": lambda at: self._radial(at, 0)}
+        make |= {"low_pass": self._low_pass, "energy": self._most_energy}
+        return np.stack([make[kind](at) for at in range(len(self.maps))])
+
+    def controls(self, at: int) -> dict[str, Bool[np.ndarray, "masks height width"]]:
+        """Return the controls of the map at a share, by its index, that a verdict takes; lists may be empty.
+
+        `radial`, `low_pass` and `energy` as above; `equal_change`, orbits drawn outside the map until they hold as much
+        of the pairs' differences; `no_dc`, the map without DC, where it holds DC.
+        """
+        mask = self.maps[at]
+        held = float(self._differences[mask].sum())
+        changes = [
+            masks.outside(self._hermitian(at), self._differences, held, self._rng(at, _RADIAL + draw))
+            for draw in range(_EQUAL_CHANGE)
+        ]
+        without_dc = mask & self._without_dc
+        controls = {
+            "radial": [self._radial(at, draw) for draw in range(_RADIAL)],
+            "equal_change": changes,
+            "no_dc": [without_dc] if (without_dc != mask).any() else [],
+            "low_pass": [self._low_pass(at)],
+            "energy": [self._most_energy(at)],
+        }
+        return {kind: np.array(drawn, bool).reshape(-1, *self._plane) for kind, drawn in controls.items()}
+
+    def share_of_difference(self, at: int) -> float:
+        """Return e, the share of the energy of the pairs' differences that lies in the map, DC left out, in [0, 1]."""
+        total = self._differences.sum()
+        return float(self._differences[self.maps[at]].sum() / total) if total else 0.0
+
+    def energy_ratios(self, at: int) -> tuple[float, float]:
+        """Return the energy of the class over the energy of others at a position: geometric mean and largest.
+
+        DC is left out. NaN for a map of DC alone, and where either side has no energy at a position.
+        """
+        mask = self.maps[at] & self._without_dc
+        own, theirs = (energy[mask].astype(float) for energy in (self.class_energy, self.others_energy))
+        if not mask.any() or not own.all() or not theirs.all():
+            return np.nan, np.nan
+        logs = np.log(own / theirs)
+        return float(np.exp(logs.mean())), float(np.exp(logs.max()))
+
+    def prominence(self, at: int) -> float:
+        """Return how much of the difference a position of the map holds, over a position of its radial controls.
+
+        DC is left out. NaN where either holds nothing.
+        """
+        own = self._differences[self.maps[at]]
+        beside = np.concatenate([self._differences[self._radial(at, draw)] for draw in range(_RADIAL)])
+        return float(own.mean() / beside.mean()) if own.sum() and beside.sum() else np.nan
+
+    def _low_pass(self, at: int) -> Bool[np.ndarray, "height width"]:
+        return masks.low_pass(*self._plane, int(self.maps[at].sum()))
+
+    def _most_energy(self, at: int) -> Bool[np.ndarray, "height width"]:
+        return masks.best_orbits(self.class_energy, int(self.maps[at].sum()))
+
+    @functools.cached_property
+    def _radial(self) -> Callable[[int, int], Bool[np.ndarray, "height width"]]:
+        """Draw a radial control of the map at a share; a repeated call does not draw again."""
+        return functools.cache(lambda at, draw: masks.radial_neighbours(self._hermitian(at), self._rng(at, draw)))
+
+    def _hermitian(self, at: int) -> Bool[np.ndarray, "height width"]:
+        return self.maps[at] | spectrum.conjugate(self.maps[at])
+
+    def _rng(self, at: int, draw: int) -> np.random.Generator:
+        return generator(self.seed, Stream.GRAFT_CONTROLS, self.label, int(self.maps[at].sum()), draw)

@@ -1,0 +1,223 @@
+"""Judge the maps of a search method by grafts: choose masks and images, measure each class, and give the verdicts.
+
+Examples:
+  >>> len(curve_shares(8, 8))
+  10
+  >>> grafts_a_class(pairs=20, shares=10)
+  3000
+  >>> candidates = Candidates(maps.classes, maps.shares, (True,) * len(maps.shares), lambda label: maps.masks[:, label])
+  >>> sample = GraftSample(
+  ...     images=lambda indices: test_images[indices], labels=test_labels, usable=np.arange(len(test_labels)),
+  ...     tpr=np.ones(3), fpr=np.zeros(3), pairs=20, seed=0, why_none="",
+  ... )
+  >>> [verdict.kind for verdict in judge(as_model(model, test_images, 3), candidates, sample).verdicts]
+  ['default class', 'shortcut', 'coarse']
+"""
+
+import dataclasses
+import hashlib
+from collections.abc import Callable, Sequence
+
+import jax
+import numpy as np
+from jaxtyping import Bool, Int
+from ml_collections import ConfigDict
+
+from fsjax.data.dataset import Dataset
+from fsjax.data.normalisation import normalise
+from fsjax.data.selection import Pairs, sample_of_class
+from fsjax.engine.engine import Engine
+from fsjax.engine.model import Model
+from fsjax.evaluation import graft_measures, graft_outcomes, verdict
+from fsjax.evaluation.graft_measures import KINDS, ClassMeasures
+from fsjax.evaluation.graft_outcomes import ClassGrafts, GraftSample
+from fsjax.evaluation.graft_results import Baseline, Curve, GraftRates, Grafts
+from fsjax.evaluation.rates import grid_shares
+from fsjax.evaluation.results import Unfiltered
+from fsjax.fourier.dfm import DominantFrequencyMaps
+from fsjax.runtime import parallel
+from fsjax.runtime.partial_results import PartialResults
+from fsjax.runtime.progress import Progress
+from fsjax.runtime.storage import Path
+from fsjax.search import mask_rule
+
+# Shares of a curve: their number, the largest, and the least that is of interest on a large plane.
+_POINTS, _LARGEST, _LEAST = 10, 0.5, 0.001
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Candidates:
+    """Masks of every class at ascending shares of the plane.
+
+    Attributes:
+      names: display names of the classes.
+      shares: in (0, 1].
+      tested: whether a verdict may rest on a share.
+      masks: class -> its masks.
+      kinds: masks, of graft_measures.KINDS, that are grafted at every share; the map first.
+    """
+
+    names: tuple[str, ...]
+    shares: tuple[float, ...]
+    tested: tuple[bool, ...]
+    masks: Callable[[int], Bool[np.ndarray, "shares height width"]]
+    kinds: tuple[str, ...] = KINDS
+
+
+def judge_maps(
+    config: ConfigDict,
+    model: Model,
+    maps: DominantFrequencyMaps,
+    test: Dataset,
+    unfiltered: Unfiltered,
+    usable: Int[np.ndarray, " usable"],
+    folder: Path | None,
+) -> Grafts | None:
+    """Judge maps by grafts between a run's test images; None where config.evaluate.pairs is 0. Collective.
+
+    Pairs are drawn from the usable test images. Verdicts rest on the maps at shares up to the share nearest to
+    config.report.share. Outcomes are stored in the folder, so that a restart computes only the rest.
+    """
+    if not config.evaluate.pairs:
+        return None
+    sample = GraftSample(
+        images=lambda rows: np.asarray(normalise(test.images(rows), *model.mean_std)),
+        labels=test.labels,
+        usable=usable,
+        tpr=unfiltered.tpr,
+        fpr=unfiltered.fpr,
+        pairs=config.evaluate.pairs,
+        seed=config.seed,
+        why_none=_why_none(len(maps.classes), len(usable) < len(test)),
+    )
+    candidates = cut_candidates(maps, maps.nearest(config.report.share))
+    directory = folder and folder / _identity(maps, candidates, sample)
+    return judge(model, candidates, sample, memory_mib=config.run.memory_mib, directory=directory)
+
+
+def judge(
+    model: Model,
+    candidates: Candidates,
+    sample: GraftSample,
+    *,
+    memory_mib: int = 0,
+    directory: Path | None = None,
+    engine: Engine | None = None,
+) -> Grafts:
+    """Measure every class's masks by grafts, and give the verdicts. Collective: processes share the classes.
+
+    Args:
+      model: the classifier.
+      candidates: the masks.
+      sample: the images.
+      memory_mib: as in config.run.
+      directory: where outcomes are stored, so that a restart computes only the rest; None = nowhere.
+      engine: from `graft_outcomes.make_engine` for this model; None = made here.
+
+    Raises:
+      InputError: too little memory, or outcomes of another search in the directory.
+      interrupt.Terminated: SIGTERM came; computed outcomes are saved.
+    """
+    count, shares, kinds = len(candidates.names), candidates.shares, candidates.kinds
+    pairs = [sample.draw(label) for label in range(count)]
+    layout = graft_outcomes.layout(model, sample.pairs, memory_mib)
+    partial_results = PartialResults(directory, layout, model.params)
+    engine = engine or graft_outcomes.make_engine(model, partial_results.layout)
+    measures = [graft_measures.unknown(len(shares), kinds)] * count
+    labels = [label for label in range(count)[parallel.share(count)] if len(pairs[label])]
+    level = verdict.level(count, sum(candidates.tested))
+    grafts_each = grafts_a_class(sample.pairs, len(shares), kinds)
+    with Progress("evaluate grafts", len(labels) * grafts_each, "grafts") as progress:
+        for number, label in enumerate(labels, 1):
+            grafts = ClassGrafts(engine, sample, label, pairs[label], partial_results, progress)
+            measures[label] = graft_measures.measure(
+                grafts, candidates.masks(label), shares, candidates.tested, kinds, level, sample.seed
+            )
+            progress.skip(number * grafts_each - progress.count)  # a map without DC has a mask less
+    return _results(candidates, sample, pairs, measures)
+
+
+def grafts_a_class(pairs: int, shares: int, kinds: Sequence[str] = KINDS) -> int:
+    """Return how many grafts `judge` makes for a class at most, with these numbers of pairs and shares."""
+    return graft_outcomes.GRAFTS_A_PAIR * pairs * (len(kinds) * shares + graft_measures.MORE_MASKS)
+
+
+def curve_shares(height: int, width: int) -> tuple[float, ...]:
+    """Return shares of the plane, ascending by a constant factor, each with room for an orbit."""
+    shares = np.geomspace(max(2 / (height * width), _LEAST), _LARGEST, _POINTS)
+    # Rounded up, so that the first has room for its orbit.
+    return tuple((np.ceil(shares * 1e5) / 1e5).tolist())
+
+
+def cut_candidates(maps: DominantFrequencyMaps, largest_tested: float) -> Candidates:
+    """Return the maps at the shares of a curve and at the tested shares; without scores at their own shares alone."""
+    height, width = maps.masks.shape[2:]
+    curve = curve_shares(height, width)
+    cut = grid_shares(maps, curve)
+    own = [share for share in maps.shares if share <= largest_tested or share in curve or not cut]
+    shares = tuple(sorted({*own, *cut}))
+    rule = mask_rule(maps)
+
+    def masks(label: int) -> Bool[np.ndarray, "shares height width"]:
+        def at(share: float) -> Bool[np.ndarray, "height width"]:
+            if share in maps.shares:
+                return maps.masks[maps.shares.index(share), label]
+            assert maps.scores is not None, "only scores are cut"
+            return rule(maps.scores[label], share)
+
+        return np.stack([at(share) for share in shares])
+
+    return Candidates(maps.classes, shares, tuple(share <= largest_tested for share in shares), masks)
+
+
+def unseen(config: ConfigDict, maps: DominantFrequencyMaps, test: Dataset) -> Int[np.ndarray, " usable"]:
+    """Return the test images that the search has not seen; none for imported maps that were searched on test images."""
+    everything = np.arange(len(test))
+    if maps.searched_on != "test":
+        return everything
+    if maps.method == "imported":
+        return everything[:0]
+    images_each, classes = config.search.images_per_class, range(len(maps.classes))
+    seen = [sample_of_class(test.labels, label, images_each, config.seed) for label in classes]
+    return np.setdiff1d(everything, np.concatenate(seen))
+
+
+def _results(candidates: Candidates, sample: GraftSample, pairs: list[Pairs], measures: list[ClassMeasures]) -> Grafts:
+    """Merge the measures of all classes, which processes have for some classes each, and add the verdicts."""
+    merged = jax.tree.map(
+        lambda *values: parallel.merge(np.stack(values)), *[dataclasses.asdict(of_class) for of_class in measures]
+    )
+    baseline = Baseline(
+        pairs=np.array([len(drawn) for drawn in pairs]),
+        donors=np.array([len(np.unique(drawn.donors)) for drawn in pairs]),
+        recipients=np.array([len(np.unique(drawn.recipients)) for drawn in pairs]),
+        base=merged["base"],
+    )
+    # Arrays have the classes first, psi of a curve the shares.
+    curves = {
+        kind: Curve(np.moveaxis(curve["psi"], 0, 1), np.moveaxis(curve["psi_ci"], 0, 1), *list(curve.values())[2:])
+        for kind, curve in merged["curves"].items()
+    }
+    rates = GraftRates(**merged["rates"])
+    tested = tuple(share for share, is_tested in zip(candidates.shares, candidates.tested, strict=True) if is_tested)
+    verdicts = verdict.verdicts_for_classes(
+        candidates.names, sample.tpr, sample.fpr, baseline, rates, len(tested), curves, sample.why_none
+    )
+    return Grafts(baseline, rates, tested, candidates.shares, curves, verdicts)
+
+
+def _why_none(classes: int, searched: bool) -> str:
+    if classes == 1:
+        return "there is no other class whose images could be grafted"
+    images = "test images that were not searched" if searched else "test images"
+    return f"too few {images}: a verdict needs two of the class, and one of another"
+
+
+def _identity(maps: DominantFrequencyMaps, candidates: Candidates, sample: GraftSample) -> str:
+    """Return a name for everything that outcomes depend on beside the model."""
+    # The method cuts its scores by its own rule, and what is tested has more masks.
+    numbers = (maps.method, maps.shares, candidates.shares, candidates.tested, sample.pairs, sample.seed)
+    digest = hashlib.sha256(repr(numbers).encode())
+    for array in (maps.masks, maps.scores, sample.usable, sample.labels):
+        digest.update(b"none" if array is None else np.ascontiguousarray(array).tobytes())
+    return digest.hexdigest()[:16]
