@@ -188,7 +188,7 @@ def test_maps_are_evaluated_by_themselves(result):
 
 def test_arrays_pairs_and_folders_give_the_same_result(tmp_path):
     sources = {split: Made((9, 8), seed=seed) for seed, split in enumerate(("train", "val"))}
-    params = jnp.asarray(make_classifier(2).model.params)
+    params = jnp.asarray(make_classifier(2).params)
     for split, source in sources.items():
         for index in np.argsort(source.labels, kind="stable"):
             folder = tmp_path / split / source.classes[source.labels[index]]

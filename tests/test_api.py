@@ -10,8 +10,8 @@ import pytest
 from flax import nnx
 
 import fsjax
-from fsjax.engine.closure_conversion import convert_closure
 from fsjax.fourier import spectrum
+from fsjax.models.callables import convert_closure
 from fsjax.runtime.errors import InputError
 
 SHAPE = (6, 10, 1)

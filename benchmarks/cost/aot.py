@@ -39,8 +39,7 @@ from fsjax.data.augment import make_augment
 from fsjax.engine.model import PRECISIONS, Model
 from fsjax.engine.tile import make_tile, tile_shapes
 from fsjax.fourier.transforms import INVERSES
-from fsjax.models.folding import fold
-from fsjax.models.network import Network
+from fsjax.models.network import Network, fold
 from fsjax.runtime import parallel
 from fsjax.training import optimizers
 

@@ -26,7 +26,7 @@ from benchmarks.parity import torch_models
 from fsjax import models
 from fsjax.engine.model import Model
 from fsjax.models.callables import as_model
-from fsjax.models.folding import fold
+from fsjax.models.network import fold
 from fsjax.runtime import parallel, startup
 
 MODEL = flags.DEFINE_string("model", "resnet18_imagenet", "A ResNet of fsjax.models that torchvision has.")
@@ -71,9 +71,7 @@ def classifiers(images: np.ndarray) -> dict[str, Model]:
     with tempfile.TemporaryDirectory() as folder:
         path = pathlib.Path(folder) / "model.fsjax"
         fsjax.save_model(path, module, image_size=size)
-        stored = fsjax.load_model(path)
-    file = Model(stored.apply, stored.arrays, images.shape[1:])
-    return {"ours": ours, "from_torch": as_model(module, images, 10), "file": file}
+        return {"ours": ours, "from_torch": as_model(module, images, 10), "file": fsjax.load_model(path)}
 
 
 if __name__ == "__main__":

@@ -28,7 +28,7 @@ from fsjax.evaluation import graft_outcomes, judge_maps
 from fsjax.evaluation.graft_outcomes import GraftSample
 from fsjax.evaluation.judge_maps import Candidates
 from fsjax.fourier import masks
-from fsjax.models.folding import fold
+from fsjax.models.network import fold
 from fsjax.runtime import parallel, startup
 from fsjax.search.removal import removal_masks
 

@@ -30,7 +30,7 @@ sys.path.insert(0, str(pathlib.Path(__file__).parents[2]))
 
 from configs import dfm_vit
 from fsjax.fourier.dfm import DominantFrequencyMaps, file_in
-from fsjax.models import trained
+from fsjax.models import trained_network
 from fsjax.runtime.errors import InputError
 from fsjax.runtime.progress import Progress
 
@@ -197,7 +197,7 @@ def differences(left: pathlib.Path, right: pathlib.Path, fields: dict) -> list[s
     config.update_from_flattened_dict(fields)
     with_report = "report" in config.stages.split(",")
     try:
-        weights = [jax.tree.leaves(trained.from_checkpoint(config, side).variables) for side in (left, right)]
+        weights = [jax.tree.leaves(trained_network.load_checkpoint(config, side).variables) for side in (left, right)]
         maps = [DominantFrequencyMaps.load(file_in(side, "removal")) for side in (left, right)]
     except InputError as error:
         return [str(error)]

@@ -31,9 +31,9 @@ from benchmarks.cost.plain_search import Search, random_images
 from fsjax import models
 from fsjax.engine import tile_size
 from fsjax.engine.model import Model
-from fsjax.engine.tile import at_precision
+from fsjax.engine.programs import at_precision
 from fsjax.fourier import patches, spectrum
-from fsjax.models.folding import fold
+from fsjax.models.network import fold
 from fsjax.runtime import parallel, startup
 from fsjax.search.removal import distinct_masks, removal_masks, visited_blocks
 

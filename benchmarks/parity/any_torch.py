@@ -28,6 +28,7 @@ from absl import app, flags
 sys.path.insert(0, str(pathlib.Path(__file__).parents[2]))
 
 from fsjax import from_torch
+from fsjax.models.pytorch.graph import export_graph
 from fsjax.runtime.errors import InputError
 
 ARCHITECTURES = {
@@ -148,7 +149,7 @@ def compared(module: torch.nn.Module, images: torch.Tensor) -> dict:
         expected = module(images).numpy()
     with jax.default_matmul_precision("highest"):
         logits = np.asarray(jax.jit(model.apply)(model.params, np.moveaxis(images.numpy(), 1, -1)))
-    operators = [step.operator for step in model.steps]
+    operators = [step.operator for step in export_graph(module, images[:1]).steps]
     row = {
         "size": size,
         "difference": float(np.abs(logits - expected).max()),

@@ -78,7 +78,8 @@ def compare_with(model: torch.nn.Module, source: str, name: str, size: int) -> d
     started = time.perf_counter()
     randomise(model)
     state = {key: value.numpy() for key, value in model.state_dict().items()}
-    network, variables, *_ = state_dict.to_variables(state, name, size, source)
+    imported = state_dict.to_network(state, name, size, source)
+    network, variables = imported.network, imported.variables
     images = random_images(IMAGES, size)
     direction = np.random.default_rng(0).normal(size=(IMAGES, 10)).astype(np.float32)
     logits, gradients = _logits_and_gradients(network, variables, images, direction)

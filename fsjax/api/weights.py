@@ -1,24 +1,21 @@
 """PyTorch's weights as a function of images."""
 
-import functools
-from collections.abc import Callable
-
+from fsjax.engine.model import Model
 from fsjax.models import state_dict
-from fsjax.models.folding import fold
 from fsjax.runtime import torch_files
 from fsjax.runtime.storage import Path
 
 
-def load_weights(path: str | Path, model: str, *, image_size: int | None = None) -> Callable:
-    """Load PyTorch's weights into a model of ours: images [n, S, S, 3] float32, normalised -> logits [n, K].
+def load_weights(path: str | Path, model: str, *, image_size: int | None = None) -> Model:
+    """Load PyTorch's weights into a `Model` of ours: images [n, S, S, 3] float32, normalised -> logits [n, K].
 
-    The logits are those of the PyTorch module in evaluation mode. Names of torchvision, timm and the ICCV 2023 code are
+    The logits equal the PyTorch module's in evaluation mode. Names of torchvision, timm and the ICCV 2023 code are
     recognised; every tensor is used once. No code in the file is run.
 
     Args:
       path: .pt, .pth, .ckpt (also of Lightning) or .safetensors.
       model: a name of fsjax.models.MODELS.
-      image_size: S; None = that of a vision transformer's positions, which are interpolated to any other.
+      image_size: S, to which a vision transformer's positions are interpolated; None = the size of the positions.
 
     Raises:
       InputError: a ValueError that lists what is missing, not expected, or of another shape.
@@ -28,6 +25,4 @@ def load_weights(path: str | Path, model: str, *, image_size: int | None = None)
       >>> logits_fn(jnp.zeros((2, 24, 24, 3))).shape
       (2, 10)
     """
-    imported = state_dict.to_variables(torch_files.read(path), model, image_size, str(path))
-    apply, params = fold(imported.network, imported.variables)
-    return functools.partial(apply, params)
+    return state_dict.to_network(torch_files.read(path), model, image_size, str(path)).model()

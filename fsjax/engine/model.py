@@ -6,42 +6,54 @@ from collections.abc import Callable
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax.typing import ArrayLike
 from jaxtyping import Array, Complex, Float, Int, PyTree
 
 from fsjax.fourier import patches, spectrum
 from fsjax.fourier.masks import unpack
 from fsjax.runtime.errors import InputError
 
-# How forward passes can be computed: in float32, in float32 with TF32 products, or in bfloat16.
+# Precision of forward passes: float32, float32 with TF32 products, or bfloat16.
 PRECISIONS = ("highest", "tensorfloat32", "bfloat16")
 # The mean and std of images that are normalised already.
 NORMALISED = (np.empty(0), np.empty(0))
 
 
-@dataclasses.dataclass(frozen=True)
+@dataclasses.dataclass(frozen=True, eq=False)
 class Model:
-    """A classifier as a pure function with its parameters.
+    """A classifier as a pure function with its parameters; calling it with images returns their logits.
 
     Attributes:
       apply: (params, images [n, H, W, C] float32 normalised) -> logits [n, K].
       params: the first argument of `apply`.
       image_shape: (H, W, C).
       classes: display names of the first outputs in index order; () = not known.
-      mean_std: the mean and std that images are normalised with, of pixels in [0, 1], per channel; NORMALISED where
-        images come normalised.
+      mean_std: the mean and std that normalise images, of pixels in [0, 1], per channel; NORMALISED where images come
+        normalised, or where it is not known.
       apply_bfloat16: the same function computed in bfloat16; None where there is no such form.
-      matmul_precision: of matrix products and convolutions, as jax.default_matmul_precision takes it.
-      transform: how filtered images are made, of `transforms.INVERSES`.
+      matmul_precision: of matrix products and convolutions, as jax.default_matmul_precision takes it. The program of a
+        model file has its own, which this repeats.
+      transform: how filtered images are computed, a name of `transforms.INVERSES`.
+
+    Examples:
+      >>> fsjax.save_model("wave.fsjax", model, image_size=8, channels=1, classes=names)
+      >>> stored = fsjax.load_model("wave.fsjax")  # a Model
+      >>> stored.image_shape, stored.num_logits, stored.classes, stored.matmul_precision
+      ((8, 8, 1), 3, ('plain', 'wave', 'bright'), 'highest')
     """
 
     apply: Callable
     params: PyTree
     image_shape: tuple[int, int, int]
     classes: tuple[str, ...] = ()
-    mean_std: tuple[np.ndarray, np.ndarray] = dataclasses.field(default=NORMALISED, compare=False)
+    mean_std: tuple[np.ndarray, np.ndarray] = NORMALISED
     apply_bfloat16: Callable | None = None
     matmul_precision: str = "highest"
     transform: str = "fft"
+
+    def __call__(self, images: Float[ArrayLike, "n height width channels"]) -> Float[Array, "n logits"]:
+        """Return the logits of normalised images."""
+        return self.apply(self.params, jnp.asarray(images))
 
     @property
     def num_logits(self) -> int:
@@ -63,11 +75,11 @@ class Model:
                 f"{where}: got the classes {_short(classes)}; expected the model's, {_short(self.classes)}"
             )
 
-    # How a tile computes the logits of masked images; `graft.GraftModel` takes pairs of images.
+    # How a tile computes the logits of masked images; `GraftModel` takes pairs of images.
 
     @property
     def input_shape(self) -> tuple[int, ...]:
-        """Shape of one of the images that `encode_images` takes."""
+        """Shape of one image that `encode_images` takes."""
         return self.image_shape
 
     def encode_images(self, params: PyTree, images: Float[Array, "n height width channels"]) -> PyTree:
@@ -81,8 +93,8 @@ class Model:
             return None
         if masks.ndim == 2:
             return patches.without(masks, height, width)
-        of_images = masks[:, labels] if masks.ndim == 4 else masks
-        return unpack(of_images, width) if masks.dtype == jnp.uint8 else of_images
+        image_masks = masks[:, labels] if masks.ndim == 4 else masks
+        return unpack(image_masks, width) if masks.dtype == jnp.uint8 else image_masks
 
     def masked_logits(
         self,
@@ -93,9 +105,44 @@ class Model:
         labels: Int[Array, " images"],
     ) -> Float[Array, "masks images classes"]:
         """Return the logits of every encoded image under every mask and component, as in `tile.Perturbations`."""
-        masks = self.filters(masks, labels)
-        filtered = spectrum.filter_spectra(encoded, masks, components, self.transform)
+        filtered = spectrum.filter_spectra(encoded, self.filters(masks, labels), components, self.transform)
         return apply_to_pairs(self.apply, params, filtered)
+
+
+class GraftModel(Model):
+    """A classifier of grafts, for an engine whose images are pairs [n, 2, H, W, C]: recipient r, then donor d.
+
+    A mask M, which need not be constant on orbits, makes of each pair Re F^-1[(1 - M) F r + M F d].
+    """
+
+    @property
+    def input_shape(self) -> tuple[int, ...]:
+        return (2, *self.image_shape)
+
+    def encode_images(
+        self, params: PyTree, images: Float[Array, "n 2 height width channels"]
+    ) -> tuple[Float[Array, "n height width channels"], Complex[Array, "n height half channels"]]:
+        # A graft is the recipient plus the filtered difference, so the empty mask leaves it as it is, bit for bit.
+        recipients, donors = images[:, 0], images[:, 1]
+        return recipients, spectrum.spectra(donors) - spectrum.spectra(recipients)
+
+    def masked_logits(
+        self,
+        params: PyTree,
+        masks: PyTree,
+        components: Complex[Array, "masks height width channels"] | None,
+        encoded: tuple[Array, Array],
+        labels: Int[Array, " images"],
+    ) -> Float[Array, "masks images classes"]:
+        recipients, differences = encoded
+        filters = self.filters(masks, labels)
+        grafted = recipients + spectrum.filter_spectra(differences, filters, components, self.transform)
+        return apply_to_pairs(self.apply, params, grafted)
+
+
+def graft_model(model: Model) -> GraftModel:
+    """Return the classifier of grafts."""
+    return GraftModel(**vars(model))
 
 
 def apply_to_pairs(

@@ -11,7 +11,7 @@ Examples:
 """
 
 import dataclasses
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Hashable, Sequence
 from typing import Any, NamedTuple
 
 import jax
@@ -20,9 +20,8 @@ from jax.sharding import Mesh, NamedSharding
 from jax.sharding import PartitionSpec as P
 from jaxtyping import Array, Complex, Float, Int, PyTree
 
-from fsjax.engine.kept_programs import kept
-from fsjax.engine.model import NORMALISED, Model
-from fsjax.runtime import parallel
+from fsjax.engine.model import Model
+from fsjax.engine.programs import at_precision, cached_program, over_devices
 
 STATISTICS = ("loss", "loss_squared", "correct", "predicted_target", "captured", "predicted")
 
@@ -62,34 +61,36 @@ class ImageBatch(NamedTuple):
 def make_tile(model: Model, statistics: Sequence[str], mesh: Mesh) -> Callable:
     """Return the jitted tile: (params, perturbations, image batch) -> {statistic: [n, replicates, ...]}.
 
-    It is the same object for models that differ only in their parameters.
+    Models that differ only in their parameters share it.
     """
-    bare = _bare(model)
+    bare, key = _without_params(model)
 
     def tile(params: PyTree, perturbations: Perturbations, batch: ImageBatch) -> dict[str, Array]:
         masks, components, targets = perturbations
         logits = bare.masked_logits(params, masks, components, batch.encoded, batch.labels).astype(jnp.float32)
         targets = jnp.zeros(len(logits), int) if targets is None else targets
-        per_image = _per_image(statistics, logits, batch.labels, targets)
         return {
             name: jnp.einsum("mi...,ir->mr...", values, batch.weights, precision="highest")
-            for name, values in per_image.items()
+            for name, values in _image_statistics(statistics, logits, batch.labels, targets).items()
         }
 
-    key = bare, tuple(statistics), mesh
-    return kept(bare.apply, key, lambda: over_devices(tile, mesh, (False, True, False), bare.matmul_precision))
+    def make() -> Callable:
+        return over_devices(tile, mesh, (False, True, False), bare.matmul_precision)
+
+    return cached_program(bare.apply, (key, tuple(statistics), mesh), make)
 
 
 def make_encoder(model: Model, mesh: Mesh) -> Callable:
-    """Return the jitted `Model.encode_images`, its results on every device; the same object as `make_tile` says."""
-    bare = _bare(model)
+    """Return the jitted `Model.encode_images`, with its results on every device; shared as `make_tile` says."""
+    bare, key = _without_params(model)
     encode, everywhere = at_precision(bare.matmul_precision, bare.encode_images), NamedSharding(mesh, P())
-    return kept(bare.apply, (bare, "encoder", mesh), lambda: jax.jit(encode, out_shardings=everywhere))
+    return cached_program(bare.apply, (key, "encoder", mesh), lambda: jax.jit(encode, out_shardings=everywhere))
 
 
-def _bare(model: Model) -> Model:
-    """Return the model without its parameters: what programs of it are kept by."""
-    return dataclasses.replace(model, params=None, classes=(), mean_std=NORMALISED, apply_bfloat16=None)
+def _without_params(model: Model) -> tuple[Model, Hashable]:
+    """Return the model without its parameters, and the key of its programs beside `apply`."""
+    bare = dataclasses.replace(model, params=None, apply_bfloat16=None)
+    return bare, (type(model), model.image_shape, model.matmul_precision, model.transform)
 
 
 def tile_shapes(model: Model, masks: int, images: int) -> tuple[PyTree, Perturbations, ImageBatch]:
@@ -107,29 +108,7 @@ def tile_shapes(model: Model, masks: int, images: int) -> tuple[PyTree, Perturba
     return jax.eval_shape(lambda params: params, model.params), perturbations, batch
 
 
-def over_devices(function: Callable, mesh: Mesh, split: tuple[bool, ...], precision: str) -> Callable:
-    """Return the jitted function, whose results are split over the mesh, as are the arguments that `split` says.
-
-    The others are on every device, so nothing passes between devices: under plain jit with shardings the compiler
-    gathers batched FFTs onto every one of them.
-    """
-    in_specs = tuple(P(parallel.AXIS) if is_split else P() for is_split in split)
-    # Unchecked, because a callable that was traced before does not say what differs from device to device.
-    sharded = jax.shard_map(function, mesh=mesh, in_specs=in_specs, out_specs=P(parallel.AXIS), check_vma=False)
-    return jax.jit(at_precision(precision, sharded))
-
-
-def at_precision(precision: str, function: Callable) -> Callable:
-    """Return the function with its matrix products and convolutions in a precision."""
-
-    def with_precision(*arguments: PyTree) -> PyTree:
-        with jax.default_matmul_precision(precision):
-            return function(*arguments)
-
-    return with_precision
-
-
-def _per_image(
+def _image_statistics(
     statistics: Sequence[str],
     logits: Float[Array, "n images classes"],
     labels: Int[Array, " images"],

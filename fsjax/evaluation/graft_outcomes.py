@@ -12,8 +12,7 @@ from fsjax.data import selection
 from fsjax.data.selection import Indices, Pairs
 from fsjax.engine import tile_size
 from fsjax.engine.engine import Engine
-from fsjax.engine.graft import graft_model
-from fsjax.engine.model import Model
+from fsjax.engine.model import Model, graft_model
 from fsjax.engine.tile import ImageBatch
 from fsjax.evaluation.influence import Outcomes
 from fsjax.fourier import spectrum

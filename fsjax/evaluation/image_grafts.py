@@ -11,9 +11,8 @@ from jax.sharding import PartitionSpec as P
 from jaxtyping import Array, Bool, Float, Int, PyTree, Shaped
 
 from fsjax.engine import tile_size
-from fsjax.engine.kept_programs import kept
 from fsjax.engine.model import Model
-from fsjax.engine.tile import over_devices
+from fsjax.engine.programs import cached_program, over_devices
 from fsjax.fourier import patches, spectrum
 from fsjax.runtime import interrupt, parallel
 from fsjax.runtime.errors import InputError, one_line
@@ -129,7 +128,9 @@ def _make_logits(apply: Callable, precision: str, mesh: Mesh) -> Callable:
         return apply(params, _grafted(images, baselines, weights)).astype(jnp.float32)
 
     split = False, True, True, True
-    return kept(apply, ("graft logits", precision, mesh), lambda: over_devices(logits, mesh, split, precision))
+    return cached_program(
+        apply, ("graft logits", precision, mesh), lambda: over_devices(logits, mesh, split, precision)
+    )
 
 
 def _make_slopes(apply: Callable, precision: str, mesh: Mesh) -> Callable:
@@ -148,7 +149,9 @@ def _make_slopes(apply: Callable, precision: str, mesh: Mesh) -> Callable:
         return gradient.graft_slopes(logits_of, baselines, images, grafted, labels, members)
 
     split = False, True, True, True, True, False
-    return kept(apply, ("graft slopes", precision, mesh), lambda: over_devices(slopes, mesh, split, precision))
+    return cached_program(
+        apply, ("graft slopes", precision, mesh), lambda: over_devices(slopes, mesh, split, precision)
+    )
 
 
 def _grafted(

@@ -10,8 +10,7 @@ from jaxtyping import Array, Float, Int, Num, PyTree
 
 from fsjax.data.dataset import Images
 from fsjax.data.normalisation import normalise
-from fsjax.engine.kept_programs import kept
-from fsjax.engine.tile import over_devices
+from fsjax.engine.programs import cached_program, over_devices
 from fsjax.runtime import parallel
 from fsjax.runtime.read_ahead import read_ahead
 
@@ -43,7 +42,9 @@ def make_predictor(
         return apply(params, normalise(images, *mean_std))
 
     # Each device computes its batch by itself, so that logits do not depend on the number of devices.
-    forward = kept(apply, ("logits", mesh), lambda: over_devices(logits, mesh, (False, True, False), "highest"))
+    forward = cached_program(
+        apply, ("logits", mesh), lambda: over_devices(logits, mesh, (False, True, False), "highest")
+    )
 
     def fetched(
         indices: Int[np.ndarray, " n"], logits: Float[Array, "padded k"]

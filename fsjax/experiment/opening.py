@@ -8,7 +8,7 @@ from fsjax.data.dataset import Dataset
 from fsjax.data.source import set_name
 from fsjax.evaluation import judge_maps, probes
 from fsjax.experiment import speed
-from fsjax.models import stored_weights
+from fsjax.models.source import model_source
 from fsjax.runtime.progress import clock
 from fsjax.training import ways
 from fsjax.training.settings import last_step
@@ -41,15 +41,11 @@ def _data(config: ConfigDict, datasets: dict[str, Dataset]) -> str:
 
 
 def _model(config: ConfigDict, datasets: dict[str, Dataset]) -> str:
-    if stored_weights.is_stored(config) and not stored_weights.is_converted(config):
-        return f"model: {config.model.weights}"
-    if config.model.weights:
-        return f"model: {config.model.name} with the weights of {config.model.weights}"
-    if "train" not in datasets:
-        return f"model: {config.model.name}"
-    options = config.train
+    source, options = model_source(config), config.train
+    if not source.trains or "train" not in datasets:
+        return f"model: {source.describe()}"
     steps = last_step(options, len(datasets["train"]))
-    return f"model: {config.model.name}, trained by {options.optimizer}: {steps:,} steps of {options.batch_size} images"
+    return f"model: {source.describe()}, trained by {options.optimizer}: {steps:,} steps of {options.batch_size} images"
 
 
 def _work(config: ConfigDict, stages: list[str], datasets: dict[str, Dataset]) -> str:
@@ -58,9 +54,10 @@ def _work(config: ConfigDict, stages: list[str], datasets: dict[str, Dataset]) -
     if not total:
         return f"run: {', '.join(stages)}"
     counted = f"about {total:,} forward passes of one image"
-    if total < _MEASURED_FROM or stored_weights.is_converted(config):
+    classes = len(next(iter(datasets.values())).classes)
+    rate = speed.passes_a_second(config, classes) if total >= _MEASURED_FROM else None
+    if rate is None:
         return f"run: {', '.join(stages)}; {counted}"
-    rate = speed.passes_a_second(config, len(next(iter(datasets.values())).classes))
     seconds = {name: count / rate for name, count in passes.items()}
     for name in seconds.keys() & {"probe", "train"}:
         seconds[name] *= speed.training_cost() / speed.TRAINING
@@ -74,7 +71,7 @@ def forward_passes(config: ConfigDict, datasets: dict[str, Dataset]) -> dict[str
     Some searches have none, because their length depends on what they find.
     """
     plane, found = (config.data.image_size, config.data.image_size), {}
-    if (training := datasets.get("train")) is not None and not config.model.weights:
+    if (training := datasets.get("train")) is not None and model_source(config).trains:
         steps = last_step(config.train, len(training)) * ways.passes(config.train)
         found["train"] = speed.TRAINING * config.train.batch_size * steps
         if "probe" in config and ways.use_probes(config.train):

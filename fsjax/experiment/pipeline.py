@@ -10,7 +10,7 @@ from ml_collections import ConfigDict
 from fsjax.experiment import opening
 from fsjax.experiment.stages.stage import Stage, fingerprint
 from fsjax.experiment.workspace import Workspace
-from fsjax.models import stored_weights
+from fsjax.models.source import model_source
 from fsjax.runtime import files, lock, parallel, profiling, storage, writers
 from fsjax.runtime.errors import CheckFailed, InputError, unknown
 from fsjax.runtime.progress import clock
@@ -25,7 +25,7 @@ _BEFORE = {"search.transform": "fft", "probe.points": [0.7], "train.until": 1.0}
 
 def run(config: ConfigDict, directory: Path, stages: Mapping[str, Stage], *, command: list[str] | None = None) -> None:
     """Run those of the stages that config.stages names in a workdir, as fsjax.experiment.runner.run does."""
-    config = stored_weights.named(config)
+    config = model_source(config).named_config()
     chosen = [stages[name] for name in check(config, stages)]
     parallel.decide(lambda: _check_records(config, directory, chosen))
     with lock.held(directory):

@@ -1,16 +1,12 @@
 """How fast forward passes are here, for telling how long a run will take before it begins."""
 
 import time
-from collections.abc import Callable
 
 import jax
 import jax.numpy as jnp
-from jaxtyping import PyTree
 from ml_collections import ConfigDict
 
-from fsjax import models
-from fsjax.models import stored_weights
-from fsjax.models.folding import fold
+from fsjax.models.source import model_source
 from fsjax.runtime import parallel
 
 # Images of a call on each device: what a tile takes on a CPU, and enough to fill an accelerator.
@@ -22,17 +18,18 @@ _SECONDS = 0.3
 TRAINING, _TRAINING_ON_CPU = 3, 6.0
 
 
-def passes_a_second(config: ConfigDict, classes: int) -> float:
-    """Return about how many images a second the config's model takes forward, on all devices of all processes.
+def passes_a_second(config: ConfigDict, classes: int) -> float | None:
+    """Measure how many images a second the config's model takes forward, on all devices of all processes.
 
-    Weights are random, but those of a model file. This process's devices work at the same time, since those of a CPU
-    share its cores.
+    Weights are random, except a model file's; None before the stage train converts a model. This process's devices work
+    at the same time, since a CPU's devices share its cores.
     """
     size, devices = config.data.image_size, parallel.local_devices()
-    apply, params = _model(config, classes)
+    if (model := model_source(config).timed_model(classes)) is None:
+        return None
     images = jnp.zeros((_ON_CPU if devices[0].platform == "cpu" else _ON_ACCELERATOR, size, size, 3))
-    inputs = [jax.device_put((params, images), device) for device in devices]
-    forward = jax.jit(apply)
+    inputs = [jax.device_put((model.params, images), device) for device in devices]
+    forward = jax.jit(model.apply)
 
     def call() -> None:
         jax.block_until_ready([forward(*of_device) for of_device in inputs])
@@ -48,12 +45,3 @@ def passes_a_second(config: ConfigDict, classes: int) -> float:
 def training_cost() -> float:
     """Return how many forward passes of its images a training step takes as long as, on these devices."""
     return _TRAINING_ON_CPU if parallel.local_devices()[0].platform == "cpu" else TRAINING
-
-
-def _model(config: ConfigDict, classes: int) -> tuple[Callable, PyTree]:
-    if stored_weights.is_stored(config):
-        stored = stored_weights.read(config)
-        return stored.apply, stored.arrays
-    dtype = jnp.bfloat16 if config.search.precision == "bfloat16" else jnp.float32
-    network = models.build(config.model.name, num_classes=classes, image_size=config.data.image_size, dtype=dtype)
-    return fold(network, network.init(config.seed))

@@ -12,7 +12,7 @@ from fsjax.data.dataset import Dataset
 from fsjax.data.normalisation import measure_mean_std
 from fsjax.engine.model import Model
 from fsjax.fourier import dfm
-from fsjax.models import classifier
+from fsjax.models.source import model_source
 from fsjax.runtime import parallel, writers
 from fsjax.runtime.errors import InputError
 from fsjax.runtime.metrics import Metrics
@@ -70,7 +70,7 @@ class Workspace:
     @functools.cached_property
     def classifier(self) -> Model:
         """The trained classifier of this workdir."""
-        return classifier.load(self.config, self.directory)
+        return model_source(self.config).model(self.directory)
 
     @property
     def maps_file(self) -> Path:

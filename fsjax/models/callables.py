@@ -1,24 +1,24 @@
-"""Models as people hold them: any JAX callable, Flax, Equinox, Keras and PyTorch, as a function that was checked."""
+"""Convert and check models as people hold them: JAX callables, Flax, Equinox, Keras and PyTorch modules."""
 
 import inspect
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Float, PyTree
+from jax.extend.core import ClosedJaxpr, Jaxpr, Literal
+from jaxtyping import Array, Float, Shaped
 
-from fsjax.engine.closure_conversion import convert_closure
 from fsjax.engine.model import Model
 from fsjax.models.pytorch.graph import from_torch
 from fsjax.runtime.errors import InputError, one_line
 
-# Images that a model is tried on, and how far their logits may be apart, as a share of the largest.
+# Images that a model is tried on, and how far their logits may differ, as a share of the largest.
 _TRIED, _APART = 4, 1e-3
-# Errors of Flax where something that training changes or draws is asked for.
-_OF_TRAINING = ("TraceContextError", "ModifyScopeVariableError", "InvalidRngError")
+# Errors of Flax for something that training changes or draws.
+_TRAINING_ERRORS = ("TraceContextError", "ModifyScopeVariableError", "InvalidRngError")
 _EVALUATION = {
     "nnx": "model.eval() before the call",
     "linen": "its form for evaluation: lambda images: module.apply(variables, images, {argument})",
@@ -28,45 +28,44 @@ _EVALUATION = {
     "": "a function of each image by itself, in evaluation mode (model.eval(), train=False)",
 }
 _LONGEST = 200
+_JIT = ("jit", "pjit")
 
 
 def as_model(
     model: Any, images: Float[np.ndarray, "images height width channels"], num_classes: int, field: str = "model"
 ) -> Model:
-    """Return a model as the engine takes it, once it has given logits for a few images.
+    """Convert a model for the engine and try it on a few images.
 
     Args:
       model: a callable, images [n, H, W, C] float32 for any n -> logits [n, K], K >= num_classes, that JAX can trace; a
-        Flax NNX module; (module, variables) of Flax Linen; an Equinox module, of a batch or of one image [H, W, C] or
-        [C, H, W]; a Keras model on JAX; a PyTorch module, as `from_torch` takes it. Arrays that it holds become
-        arguments of the compiled program. Or a `Model` that this made before, with the programs compiled for it.
+        Flax NNX module; (module, variables) of Flax Linen; an Equinox module, of a batch or of a single image [H, W, C]
+        or [C, H, W]; a Keras model on JAX; a PyTorch module, as `from_torch` takes it. Arrays that it holds become
+        arguments of the compiled program. A `Model` is returned unchanged, with the programs compiled for it.
       images: normalised; some of them are tried.
       num_classes: how many logits are used.
       field: what messages call the model.
 
     Raises:
-      InputError: a ValueError: a model of another kind, one in training mode, one that NumPy computes, logits that are
-        no floats, not finite, or not those of each image by itself.
+      InputError: a ValueError: a model of another kind, in training mode or computed by NumPy; logits that are no
+        floats, not finite, or different for an image alone.
     """
     if isinstance(model, Model):
         return _checked(model, images.shape[1:], num_classes, field)
     kind = _kind(model)
     try:
-        function = _function(model, kind, images[:1])
-        _check_array(jax.eval_shape(function, jax.ShapeDtypeStruct((1, *images.shape[1:]), jnp.float32)))
-        apply, params = convert_closure(function, images.shape[1:])
-        logits = jax.eval_shape(apply, params, jax.ShapeDtypeStruct(images.shape, jnp.float32))
+        converted = _convert(model, kind, images[:1])
+        logits = jax.eval_shape(converted.apply, converted.params, jax.ShapeDtypeStruct(images.shape, jnp.float32))
     except InputError as error:
         raise InputError(re.sub("^(logits_fn|from_torch):", f"{field}:", str(error))) from error
     except Exception as error:  # the caller's code may raise anything; the cause stays attached
         raise InputError(f"{field}: {_reason(error, model, kind, images.shape[1:])}") from error
     _check_shape(logits, len(images), num_classes, field)
-    _try(apply, params, images, f"expected {_evaluation(model, kind)}", field)
-    return Model(apply, params, images.shape[1:])
+    _try(converted, images, f"expected {_evaluation(model, kind)}", field)
+    return converted
 
 
 def _checked(model: Model, shape: tuple[int, ...], num_classes: int, field: str) -> Model:
-    """Return a model that is converted already; raise InputError where it takes other images or has too few logits."""
+    """Return a converted model; raise InputError where it takes other images or has too few logits."""
     if model.image_shape != shape:
         raise InputError(
             f"{field}: got a converted model of images {model.image_shape}; expected one of images {shape}"
@@ -80,15 +79,24 @@ def _kind(model: Any) -> str:
     """Return 'nnx', 'linen', 'equinox', 'keras', 'torch', or '' for any other; imports none of them."""
     if isinstance(model, tuple):
         return "linen"
-    modules = [of.__module__ + "." for of in type(model).__mro__]
+    modules = [base.__module__ + "." for base in type(model).__mro__]
     prefixes = {"nnx": "flax.nnx.", "linen": "flax.linen.", "equinox": "equinox.", "keras": "keras.", "torch": "torch."}
-    return next((kind for kind, prefix in prefixes.items() if any(of.startswith(prefix) for of in modules)), "")
+    return next((kind for kind, prefix in prefixes.items() if any(name.startswith(prefix) for name in modules)), "")
 
 
-def _function(model: Any, kind: str, image: Float[np.ndarray, "1 height width channels"]) -> Callable:
-    """Return the model as a function of images [n, H, W, C], of which `image` is one."""
+def _convert(model: Any, kind: str, image: Float[np.ndarray, "1 height width channels"]) -> Model:
+    """Return the model with the arrays that it holds as parameters."""
     if kind == "torch":
         return from_torch(model, np.moveaxis(image, -1, 1))
+    function = _as_function(model, kind, image.shape[1:])
+    logits = jax.eval_shape(function, jax.ShapeDtypeStruct(image.shape, jnp.float32))
+    if not isinstance(logits, jax.ShapeDtypeStruct):
+        raise InputError(f"logits_fn: got {type(logits).__name__}; expected one array of logits [n, K]")
+    return Model(*convert_closure(function, image.shape[1:]), image.shape[1:])
+
+
+def _as_function(model: Any, kind: str, shape: tuple[int, ...]) -> Callable:
+    """Return the model as a function of images [n, H, W, C]; `shape` is [H, W, C]."""
     if kind == "linen":
         if not isinstance(model, tuple) or len(model) != 2 or not hasattr(model[0], "apply"):
             raise InputError("logits_fn: got no variables; expected (module, variables) for a Linen module")
@@ -98,17 +106,17 @@ def _function(model: Any, kind: str, image: Float[np.ndarray, "1 height width ch
         raise InputError(f"logits_fn: got {type(model).__name__}; expected a callable from images to logits")
     if kind == "keras":
         return lambda images: model(images, training=False)
-    return _of_batches(model, image.shape[1:]) if kind == "equinox" else model
+    return _over_batches(model, shape) if kind == "equinox" else model
 
 
-def _of_batches(model: Callable, shape: tuple[int, ...]) -> Callable:
-    """Return an Equinox module of a batch, or of one image with channels last or first, as a function of a batch."""
+def _over_batches(model: Callable, shape: tuple[int, ...]) -> Callable:
+    """Return an Equinox module of a batch, or of an image with channels last or first, as a function of a batch."""
     forms: list[Callable] = [model, jax.vmap(model), lambda images: jax.vmap(model)(jnp.moveaxis(images, -1, 1))]
     batch, causes = jax.ShapeDtypeStruct((7, *shape), jnp.float32), []
     for form in forms:
         try:
             logits = jax.eval_shape(form, batch)
-        except Exception as error:  # of the caller's code; the last one is raised
+        except Exception as error:  # the caller's code may raise anything; the last error is raised
             causes.append(error)
             continue
         if isinstance(logits, jax.ShapeDtypeStruct) and logits.shape[:1] == (7,) and logits.ndim == 2:
@@ -119,25 +127,25 @@ def _of_batches(model: Callable, shape: tuple[int, ...]) -> Callable:
 
 
 def _reason(error: Exception, model: Any, kind: str, shape: tuple[int, ...]) -> str:
-    """Return what was found and what is expected of a model that JAX cannot trace."""
+    """Return what is wrong with a model that JAX cannot trace, and what is expected."""
     if isinstance(error, jax.errors.TracerArrayConversionError):
         return "got a function that makes NumPy arrays of its images; expected jax.numpy in place of numpy in all of it"
     if isinstance(error, jax.errors.ConcretizationTypeError):
         return "got a function that branches on values of its images; expected jax.numpy.where in place of if"
-    if _is_of_training(error) or (kind == "equinox" and _is_training_equinox(model)):
+    if _is_training_error(error) or (kind == "equinox" and _is_training_equinox(model)):
         return f"got a model in training mode ({type(error).__name__}); expected {_evaluation(model, kind)}"
-    found = one_line(error)
-    found = found if len(found) <= _LONGEST else f"{found[:_LONGEST]}..."
+    text = one_line(error)
+    text = text if len(text) <= _LONGEST else f"{text[:_LONGEST]}..."
     return (
-        f"got {type(error).__name__} for images of shape {[1, *shape]} ({found}); "
+        f"got {type(error).__name__} for images of shape {[1, *shape]} ({text}); "
         "expected a function from float32 images [n, height, width, channels] to logits [n, classes]"
     )
 
 
-def _is_of_training(error: Exception) -> bool:
+def _is_training_error(error: Exception) -> bool:
     words = str(error)
-    is_told = any(f"{word}" in words for word in ("use_running_average", "deterministic", "'train'", "'training'"))
-    return type(error).__name__ in _OF_TRAINING or (isinstance(error, TypeError | ValueError) and is_told)
+    names_mode = any(word in words for word in ("use_running_average", "deterministic", "'train'", "'training'"))
+    return type(error).__name__ in _TRAINING_ERRORS or (isinstance(error, TypeError | ValueError) and names_mode)
 
 
 def _is_training_equinox(model: Any) -> bool:
@@ -157,11 +165,6 @@ def _evaluation(model: Any, kind: str) -> str:
     return _EVALUATION[kind].format(argument=argument)
 
 
-def _check_array(logits: Any) -> None:
-    if not isinstance(logits, jax.ShapeDtypeStruct):
-        raise InputError(f"logits_fn: got {type(logits).__name__}; expected one array of logits [n, K]")
-
-
 def _check_shape(logits: jax.ShapeDtypeStruct, images: int, num_classes: int, field: str) -> None:
     shape, dtype = logits.shape, logits.dtype
     if len(shape) != 2 or shape[0] != images or shape[1] < num_classes:
@@ -170,20 +173,14 @@ def _check_shape(logits: jax.ShapeDtypeStruct, images: int, num_classes: int, fi
         raise InputError(f"{field}: got logits of {dtype}; expected floats, not predicted classes")
 
 
-def _try(
-    apply: Callable,
-    params: PyTree,
-    images: Float[np.ndarray, "images height width channels"],
-    expected: str,
-    field: str,
-) -> None:
-    """Raise InputError where the logits of an image depend on those beside it, on its place, or on the call."""
+def _try(model: Model, images: Float[np.ndarray, "images height width channels"], expected: str, field: str) -> None:
+    """Raise InputError where the logits of an image depend on the other images, on its place, or on the call."""
     few = images[np.linspace(0, len(images) - 1, _TRIED).round().astype(int)]
-    forward: Callable[..., Array] = jax.jit(apply)
+    forward: Callable[..., Array] = jax.jit(model.apply)
     with jax.default_matmul_precision("highest"):
         # One shape, and so one compilation: copies of an image stand for that image alone.
         together, again, alone = (
-            np.asarray(forward(params, batch), float) for batch in (few, few, np.repeat(few[:1], _TRIED, 0))
+            np.asarray(forward(model.params, batch), float) for batch in (few, few, np.repeat(few[:1], _TRIED, 0))
         )
     if not np.isfinite([together, alone]).all():
         raise InputError(f"{field}: got logits that are not finite; expected finite numbers for finite images")
@@ -197,3 +194,62 @@ def _try(
                 f"{field}: got other logits for an image {case} (by {np.abs(difference).max():.2g}), as in training "
                 f"mode; {expected}"
             )
+
+
+def convert_closure(function: Callable, shape: tuple[int, ...]) -> tuple[Callable, list[Array]]:
+    """Lift the arrays that a function closes over into an argument: return (apply(arrays, images), arrays).
+
+    Constants would compile slowly, and again for every set of weights. Arrays that nested jitted functions close over
+    are lifted too; arrays inside loops and branches of jax.lax stay there.
+
+    Args:
+      function: takes a float32 array of images, of any number.
+      shape: of an image.
+    """
+    arrays = [jnp.asarray(const) for const in _consts(_trace(function, (1, *shape)))]
+
+    def apply(arrays: list[Array], images: Shaped[Array, "images ..."]) -> Shaped[Array, "..."]:
+        closed = _trace(function, images.shape)
+        if [const.shape for const in _consts(closed)] != [array.shape for array in arrays]:
+            raise InputError(
+                "logits_fn: got other closed-over arrays for another number of images; expected the same for any number"
+            )
+        (result,) = _evaluate(closed.jaxpr, iter(arrays), [images])
+        return result
+
+    return apply, arrays
+
+
+def _trace(function: Callable, shape: tuple[Any, ...]) -> ClosedJaxpr:
+    """Return the jaxpr for images of a shape, whose number jax.export leaves open."""
+    return jax.make_jaxpr(function)(jax.ShapeDtypeStruct(shape, jnp.float32))
+
+
+def _consts(closed: ClosedJaxpr) -> list[Any]:
+    """Return the closed-over arrays in the order in which _evaluate meets them."""
+    consts = list(closed.consts)
+    for equation in closed.jaxpr.eqns:
+        if equation.primitive.name in _JIT:
+            consts += _consts(equation.params["jaxpr"])
+    return consts
+
+
+def _evaluate(jaxpr: Jaxpr, arrays: Iterator[Array], arguments: list[Any]) -> list[Any]:
+    """Evaluate a jaxpr with nested jitted functions inlined, taking every constant from `arrays`."""
+    values = dict(zip(jaxpr.constvars, [next(arrays) for _ in jaxpr.constvars], strict=True))
+    values |= zip(jaxpr.invars, arguments, strict=True)
+
+    def read(variable: Any) -> Any:
+        return variable.val if isinstance(variable, Literal) else values[variable]
+
+    for equation in jaxpr.eqns:
+        if equation.primitive.name in _JIT:
+            inner = equation.params["jaxpr"].jaxpr
+            outputs = _evaluate(inner, arrays, [read(variable) for variable in equation.invars])
+        else:
+            # As a jaxpr of one equation: how a primitive is called is internal to JAX and changes with its versions.
+            inputs = list(dict.fromkeys(variable for variable in equation.invars if not isinstance(variable, Literal)))
+            single = jaxpr.replace(constvars=[], invars=inputs, outvars=equation.outvars, eqns=[equation])
+            outputs = jax.core.eval_jaxpr(single, [], *(read(variable) for variable in inputs))
+        values |= zip(equation.outvars, outputs, strict=True)
+    return [read(variable) for variable in jaxpr.outvars]

@@ -12,7 +12,7 @@ from typing import Any
 
 from fsjax.models import state_dict
 from fsjax.models.naming import PUBLISHED_RESNET
-from fsjax.models.trained import TrainedNetwork
+from fsjax.models.trained_network import TrainedNetwork
 from fsjax.runtime import torch_files
 from fsjax.runtime.storage import Path
 

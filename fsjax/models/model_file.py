@@ -1,18 +1,18 @@
-"""A file that holds a model, `.fsjax`: its program, its arrays, and what its inputs and outputs mean."""
+"""Model files, `.fsjax`: a model's program, its arrays, and what its inputs and outputs mean."""
 
-import dataclasses
+import hashlib
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jax.typing import ArrayLike
-from jaxtyping import Array, Float, Shaped
+from jaxtyping import Array, Float, PyTree, Shaped
 
 import fsjax
 from fsjax.data.normalisation import parse_mean_std
+from fsjax.engine.model import NORMALISED, Model
 from fsjax.models import stored_program
 from fsjax.models.callables import as_model
 from fsjax.runtime import files, npz, storage
@@ -23,41 +23,6 @@ SUFFIX = ".fsjax"
 VERSION = 1
 _PRECISIONS = ("highest", "tensorfloat32")
 _TRIED = 4
-
-
-@dataclasses.dataclass(frozen=True, eq=False)
-class StoredModel:
-    """A model of a file: images [n, H, W, C] float32, normalised -> logits [n, K].
-
-    Attributes:
-      apply: (arrays, images) -> logits.
-      arrays: its parameters.
-      program: StableHLO, as jax.export.deserialize takes it.
-      image_shape: (H, W, C).
-      outputs: K.
-      classes: names of the first outputs, in their order; () = not told.
-      mean_std: of pixels in [0, 1], per channel, that images are normalised with; None = not told.
-      precision: of matrix products and convolutions, which nothing changes any more.
-
-    Examples:
-      >>> fsjax.save_model("wave.fsjax", model, image_size=8, channels=1, classes=names)
-      >>> stored = fsjax.load_model("wave.fsjax")  # a StoredModel
-      >>> stored.image_shape, stored.outputs, stored.classes, stored.precision
-      ((8, 8, 1), 3, ('plain', 'wave', 'bright'), 'highest')
-    """
-
-    apply: Callable
-    arrays: list[Shaped[np.ndarray, "..."]]
-    program: bytes
-    image_shape: tuple[int, int, int]
-    outputs: int
-    classes: tuple[str, ...]
-    mean_std: tuple[np.ndarray, np.ndarray] | None
-    precision: str
-
-    def __call__(self, images: Float[ArrayLike, "n height width channels"]) -> Float[Array, "n logits"]:
-        """Return the logits of images."""
-        return self.apply(self.arrays, jnp.asarray(images))
 
 
 def save_model(
@@ -73,18 +38,17 @@ def save_model(
     """Write any model that `analyse` takes to one file, which `load_model` and `model.weights` read.
 
     The file holds the model as StableHLO (jax.export) for any number of images, with its gradient, for CPU, CUDA, ROCm
-    and TPU; its arrays beside the program; and what the inputs and outputs mean. Reading it needs none of the code that
-    made the model, nor PyTorch. JAX reads such programs for at least six months after it wrote them.
+    and TPU. Its arrays lie beside the program, with what the inputs and outputs mean. Reading it needs neither the code
+    that made the model nor PyTorch. JAX reads such programs for at least six months after it wrote them.
 
     Args:
       path: of the file, which ends with .fsjax.
       model: as of `analyse`, in evaluation mode: a JAX callable, Flax, Equinox, Keras, or a PyTorch module.
       image_size: height and width in pixels.
       channels: of an image; a run's images have 3.
-      classes: names of the first outputs, in their order. A run then finds the outputs of the data's classes by their
-        names.
-      mean_std: of pixels in [0, 1], per channel, that the model's images are normalised with.
-      precision: of matrix products and convolutions, 'highest' (float32) or 'tensorfloat32'; fixed in the file.
+      classes: names of the first outputs, in their order, by which a run finds the outputs of the data's classes.
+      mean_std: the mean and std that normalise the model's images, of pixels in [0, 1], per channel.
+      precision: of matrix products and convolutions, 'highest' (float32) or 'tensorfloat32'; the file fixes it.
 
     Raises:
       InputError: a ValueError that says why it is no model, or cannot be written.
@@ -97,37 +61,41 @@ def save_model(
         raise InputError(f"path: got {where.name!r}; expected a name that ends with {SUFFIX}")
     if precision not in _PRECISIONS:
         raise InputError(f"precision: got {precision!r}; expected {', '.join(_PRECISIONS)}")
-    names, normalisation = tuple(classes), None if mean_std is None else parse_mean_std(mean_std)
-    if normalisation is not None and len(normalisation[0]) not in (1, channels):
-        raise InputError(f"mean_std: got {len(normalisation[0])} channels; expected {channels}")
+    names, (mean, std) = tuple(classes), parse_mean_std(mean_std)
+    if len(mean) not in (0, 1, channels):
+        raise InputError(f"mean_std: got {len(mean)} channels; expected {channels}")
     shape = (image_size, image_size, channels)
     images = np.random.default_rng(0).normal(size=(_TRIED, *shape)).astype(np.float32)
     checked = as_model(model, images, max(1, len(names)))
-    if any(jnp.issubdtype(array.dtype, jax.dtypes.extended) for array in checked.params):
-        raise InputError("model: got one that holds random keys; expected one that draws nothing")
-    mean, std = (None, None) if normalisation is None else (np.resize(of, channels).tolist() for of in normalisation)
+    arrays, tree = jax.tree.flatten(checked.params)
+    if any(jnp.issubdtype(array.dtype, jax.dtypes.extended) for array in arrays):
+        raise InputError("model: got a model that holds random keys; expected a model that draws nothing")
+
+    def apply(arrays: list[Array], images: Float[Array, "n height width channels"]) -> Float[Array, "n logits"]:
+        return checked.apply(jax.tree.unflatten(tree, arrays), images)
+
     about = {
         "version": VERSION,
         "image_shape": shape,
         "classes": names,
-        "mean": mean,
-        "std": std,
+        "mean": np.resize(mean, channels).tolist() if len(mean) else None,
+        "std": np.resize(std, channels).tolist() if len(mean) else None,
         "precision": precision,
         "fsjax": fsjax.__version__,
         "jax": jax.__version__,
     }
-    program = stored_program.write(checked.apply, checked.params, shape, precision)
-    arrays = {f"array{index}": _plain(np.asarray(array)) for index, array in enumerate(checked.params)}
+    program = np.frombuffer(stored_program.write(apply, arrays, shape, precision), np.uint8)
+    stored = {f"array{index}": _plain(np.asarray(array)) for index, array in enumerate(arrays)}
     with files.replacing(where) as file:
-        # Not compressed: weights are noise to a packer, and would take minutes.
-        np.savez(file, about=np.array(json.dumps(about)), program=np.frombuffer(program, np.uint8), **arrays)  # type: ignore[arg-type]
+        # Not compressed: packing weights takes minutes and gains nothing.
+        np.savez(file, about=np.array(json.dumps(about)), program=program, **stored)  # type: ignore[arg-type]
 
 
-def load_model(path: str | Path) -> StoredModel:
-    """Read a model of `save_model`: a callable, as `analyse` and all others take one.
+def load_model(path: str | Path) -> Model:
+    """Read a model of `save_model`: a `Model`, which maps images to logits when called and which `analyse` takes.
 
-    The file is untrusted: its sizes are checked before anything is read, no Python is in it, and its program may only
-    compute. How long it computes, and in how much memory, is up to it.
+    The file is untrusted: its sizes are checked before anything is read, it holds no Python, and its program may only
+    compute. The program decides how long it computes, and in how much memory.
 
     Raises:
       InputError: a ValueError that names the file and says why it is no model.
@@ -150,7 +118,7 @@ def load_model(path: str | Path) -> StoredModel:
         raise InputError(f"{where}: not a readable model of fsjax.save_model ({one_line(error)[:300]})") from error
 
 
-def _model(content: dict[str, Shaped[np.ndarray, "..."]]) -> StoredModel:
+def _model(content: dict[str, Shaped[np.ndarray, "..."]]) -> Model:
     if missing := {"about", "program"} - content.keys():
         raise ValueError(f"it has no {' and no '.join(sorted(missing))}")
     about = json.loads(str(content["about"]))
@@ -168,25 +136,34 @@ def _model(content: dict[str, Shaped[np.ndarray, "..."]]) -> StoredModel:
     if program.dtype != np.uint8 or program.ndim != 1:
         raise ValueError("its program is no row of bytes")
     arrays = [content[f"array{index}"] for index in range(len(content) - 2)]
-    apply, outputs, arrays = stored_program.read(program.tobytes(), arrays, tuple(shape))
+    stored_apply, outputs, arrays = stored_program.read(program.tobytes(), arrays, tuple(shape))
     if len(classes) > outputs or len(set(classes)) < len(classes):
         raise ValueError(f"it names {len(set(classes))} classes and has {outputs} outputs")
-    mean_std = _mean_std(about["mean"], about["std"], shape[2])
-    return StoredModel(apply, arrays, program.tobytes(), tuple(shape), outputs, tuple(classes), mean_std, precision)
+    # Partial results are tied to a model's parameters, and two programs may take the same arrays.
+    digest = np.frombuffer(hashlib.sha256(program.tobytes()).digest(), np.uint8)
+
+    def apply(params: PyTree, images: Float[Array, "n height width channels"]) -> Float[Array, "n logits"]:
+        return stored_apply(params["arrays"], images)
+
+    return Model(
+        apply,
+        {"arrays": arrays, "program": digest},
+        tuple(shape),
+        tuple(classes),
+        _mean_std(about["mean"], about["std"], shape[2]),
+        matmul_precision=precision,
+    )
 
 
-def _mean_std(mean: Any, std: Any, channels: int) -> tuple[np.ndarray, np.ndarray] | None:
+def _mean_std(mean: Any, std: Any, channels: int) -> tuple[np.ndarray, np.ndarray]:
     if mean is None and std is None:
-        return None
-    of_channels = np.asarray(mean, float), np.asarray(std, float)
-    if (
-        any(of.shape != (channels,) or not np.isfinite(of).all() for of in of_channels)
-        or not (of_channels[1] > 0).all()
-    ):
+        return NORMALISED
+    values = np.asarray(mean, float), np.asarray(std, float)
+    if any(part.shape != (channels,) or not np.isfinite(part).all() for part in values) or not (values[1] > 0).all():
         raise ValueError(f"its mean and std are no numbers of {channels} channels")
-    return of_channels
+    return values
 
 
 def _plain(array: Shaped[np.ndarray, "..."]) -> Shaped[np.ndarray, "..."]:
-    """Return an array as NumPy writes it: bfloat16 and other kinds that it has not are kept exactly as float32."""
+    """Return an array as NumPy writes it; bfloat16 and other kinds that NumPy lacks become float32, exactly."""
     return array.astype(np.float32) if array.dtype.kind == "V" else array

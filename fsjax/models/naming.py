@@ -1,23 +1,26 @@
-"""Naming schemes of PyTorch state dicts, recognised by their keys.
+"""Naming schemes and architectures of PyTorch state dicts, recognised by their keys.
 
-Our own names are torchvision's for convolutional networks and timm's for vision transformers. NAMINGS lists the others.
+Our names are torchvision's for convolutional networks and timm's for vision transformers. NAMINGS lists the others.
 """
 
 import dataclasses
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
+
+from jaxtyping import Shaped
+from numpy import ndarray
 
 
 @dataclasses.dataclass(frozen=True)
 class Naming:
-    """A naming scheme, as parts of keys to replace, theirs by ours.
+    """A naming scheme: the parts of PyTorch's keys and our names for them.
 
     Attributes:
       name: of the scheme.
-      sign: a pattern that one of its keys matches, and no key of another scheme.
+      sign: a pattern that matches a key of this scheme, and no key of another.
       parts: (theirs, ours), in order; each stands for whole dotted segments of a key, at its start or behind a dot.
       copies: (theirs, ours) under which the same arrays may stand a second time.
-      kernels: arrays of a linear layer that are those of a convolution there: its shape but for the first axis.
+      kernels: linear layers of ours that are convolutions there: key -> its shape without the first axis.
     """
 
     name: str
@@ -27,11 +30,11 @@ class Naming:
     kernels: Mapping[str, tuple[int, ...]] = dataclasses.field(default_factory=dict)
 
     def ours(self, key: str) -> str:
-        """Return our name of one of their arrays."""
+        """Return our name of a PyTorch array."""
         return _replaced(key, (*self.copies, *self.parts))
 
     def theirs(self, key: str) -> list[str]:
-        """Return their name of one of our arrays, and a second one where it is stored twice."""
+        """Return PyTorch's name of our array, and a second name where it is stored twice."""
         back = [(ours, theirs) for theirs, ours in self.parts]
         named = _replaced(key, back)
         copies = [named.replace(ours, theirs, 1) for theirs, ours in self.copies if named.startswith(ours)]
@@ -91,3 +94,48 @@ NAMINGS = (
         kernels={"pre_logits.fc1.weight": (512, 7, 7), "pre_logits.fc2.weight": (4096, 1, 1)},
     ),
 )
+# Architectures that we lack, each with a pattern that a key of torchvision, timm, transformers or the original code
+# matches; the first match counts.
+_LACKING = (
+    ("CLIP", r"^(visual|vision_model|text_model)\.|^transformer\.resblocks\."),
+    ("a Swin Transformer", r"\.relative_position_bias_table$"),
+    ("a distilled DeiT", r"^(head_dist\.|dist_token$)"),
+    ("DINOv2 or another ViT with layer scale", r"^blocks\.\d+\.ls1\."),
+    ("a ViT of Hugging Face's transformers", r"(^|\.)embeddings\.patch_embeddings\.|^encoder\.layer\.\d+\.attention\."),
+    (
+        "a ConvNeXt",
+        r"^stages\.\d+\.blocks\.\d+\.conv_dw\.|^stages\.\d+\.\d+\.dwconv\.|^features\.\d+\.\d+\.layer_scale$",
+    ),
+    ("a DenseNet", r"^features\.denseblock1\."),
+    ("an EfficientNet or a MobileNet", r"^conv_stem\.|^features\.\d+\.(\d+\.block|block|conv)\.\d+\.\d+\."),
+    ("a RegNet", r"^trunk_output\.|^s1\.b1\.conv1\."),
+    ("a SqueezeNet", r"^features\.\d+\.squeeze\."),
+    ("an Inception network", r"^(Mixed_5b|inception3a)\."),
+    ("an MLP-Mixer", r"^blocks\.\d+\.mlp_tokens\."),
+)
+
+
+def lacking_architecture(keys: Collection[str]) -> tuple[str, str] | None:
+    """Return the architecture that we lack and the keys show, and the first such key; None for any other."""
+    matches = ((name, key) for name, sign in _LACKING for key in keys if re.search(sign, key))
+    return next(matches, None)
+
+
+def candidate_models(state: Mapping[str, Shaped[ndarray, "..."]], models: Mapping[str, Callable]) -> list[str]:
+    """Return the names of our models that may fit a state dict under our names, without building them."""
+    kernel = state.get("patch_embed.proj.weight")
+    if kernel is not None and kernel.ndim == 4:
+        pool = "" if "cls_token" in state else "_gap" if "fc_norm.weight" in state else "_gap_norm"
+        end = f"_patch{kernel.shape[-1]}{pool}"
+        widths = {name: getattr(builder, "keywords", {}).get("width") for name, builder in models.items()}
+        return [name for name in models if name.endswith(end) and widths[name] == kernel.shape[0]]
+    depth = _with_depth(state)
+    return [name for name in models if depth and re.match(depth, name)]
+
+
+def _with_depth(state: Mapping[str, Shaped[ndarray, "..."]]) -> str:
+    """Return a pattern for the name of a convolutional network, whose number counts layers; '' for other networks."""
+    if in_blocks := sum(re.fullmatch(r"layer\d+\.\d+\.conv\d+\.weight", key) is not None for key in state):
+        return f"(wide_)?resnex?t{in_blocks + 2}"
+    convolutions = sum(key.startswith("features.") and array.ndim == 4 for key, array in state.items())
+    return {0: "", 5: "alexnet"}.get(convolutions, f"vgg{convolutions + 3}")

@@ -1,14 +1,15 @@
-"""A classifier as pure functions over pure dicts of arrays."""
+"""A classifier as pure functions of pure dicts of arrays: for training, and for evaluation with BatchNorm folded."""
 
 import dataclasses
 import functools
 from collections.abc import Callable
+from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 from flax import nnx
-from jaxtyping import Array, Bool, Float, Key
+from jaxtyping import Array, Bool, Float, Float32, Key, PyTree, Shaped
 
 from fsjax.fourier import spectrum
 from fsjax.runtime.parallel import AXIS
@@ -27,7 +28,7 @@ class Network:
         num_classes: number of logits.
         image_size: height and width of the images in pixels.
         dtype: of computation, float32 or bfloat16; variables and logits are always float32.
-        packed_frequencies: the frequencies of an image that it sees, a bit each; empty = all.
+        packed_frequencies: the frequencies of an image that the network sees, a bit each; empty = all.
 
     Examples:
         >>> from fsjax import models
@@ -50,7 +51,7 @@ class Network:
 
     @property
     def frequencies(self) -> Bool[np.ndarray, "size size"] | None:
-        """The centred frequencies of an image that it sees; None = all."""
+        """The centred frequencies of an image that the network sees; None = all."""
         if not self.packed_frequencies:
             return None
         size = self.image_size
@@ -63,8 +64,8 @@ class Network:
         return images if frequencies is None else spectrum.filter_images(images, jnp.asarray(frequencies)[None])[0]
 
     def init(self, seed: int) -> dict:
-        """Draw fresh variables; the same seed gives the same ones on devices of the same kind."""
-        # JAX's default generator is the same on all kinds of device, but takes several times as long to compile.
+        """Draw fresh variables; a seed gives the same variables on devices of the same kind."""
+        # JAX's default generator gives the same numbers on all kinds of device, but compiles several times as long.
         return self._fresh(jax.random.key(seed, impl="rbg"))
 
     def apply(self, variables: dict, images: Float[Array, "images height width 3"]) -> Float[Array, "images classes"]:
@@ -80,7 +81,7 @@ class Network:
         """Return float32 logits in training mode, and the new batch statistics.
 
         Dropout draws from the key of each image; without keys nothing is dropped. Call this inside pmap or shard_map
-        over the axis `fsjax.runtime.parallel.AXIS`: BatchNorm takes its means and variances over the images of all
+        over the axis `fsjax.runtime.parallel.AXIS`. BatchNorm takes its means and variances over the images of all
         devices, which must hold equally many.
         """
         module = self.bind(variables)
@@ -111,7 +112,83 @@ class Network:
         return {"params": nnx.to_pure_dict(params), "batch_stats": nnx.to_pure_dict(batch_stats)}
 
 
-# Each stage of a run builds an equal network of its own.
+def fold(network: Network, variables: dict) -> tuple[Callable, PyTree]:
+    """Return a network for evaluation only, with BatchNorms folded into the convolutions that they follow.
+
+    A BatchNorm `bnN` belongs to the `convN` beside it; BatchNorm n of a sequence belongs to its convolution n-1.
+
+    Returns:
+      (apply(params, images [n, H, W, C] float32 normalised) -> float32 logits, params). The logits equal those of
+      `network.apply` up to rounding: the scales are multiplied in float64 and rounded once. Folded arrays are NumPy's.
+      Equal networks share one `apply`.
+    """
+    module = network.bind(variables)
+    modules: dict[tuple, nnx.Module] = dict(nnx.iter_modules(module))
+    for path, norm in modules.items():
+        conv = modules.get((*path[:-1], _before(path[-1]))) if path else None
+        if isinstance(norm, nnx.BatchNorm) and isinstance(conv, nnx.Conv):
+            _absorb(conv, norm)
+            setattr(modules.get(path[:-1], module), path[-1], Identity())
+    graphdef, state = nnx.split(module)
+    return _make_apply(network, graphdef), nnx.to_pure_dict(state)
+
+
+# Runs that train equal networks in one process, as a probe does, share what is traced and compiled.
+@functools.lru_cache(maxsize=8)
+def _make_apply(network: Network, graphdef: nnx.GraphDef) -> Callable:
+    def apply(params: PyTree, images: Float[Array, "images height width channels"]) -> Float[Array, "images classes"]:
+        return nnx.merge(graphdef, params)(network.seen(images), train=False).astype(jnp.float32)
+
+    return apply
+
+
+def _before(name: str) -> str:
+    """Return the name of the convolution that a BatchNorm of this name follows."""
+    return str(int(name) - 1) if name.isdigit() else name.replace("bn", "conv")
+
+
+def folded(
+    kernel: Shaped[np.ndarray, "*window outputs"],
+    bias: Any,
+    scale: Any,
+    shift: Any,
+    mean: Shaped[np.ndarray, " outputs"],
+    variance: Shaped[np.ndarray, " outputs"],
+    epsilon: float,
+) -> tuple[Float32[np.ndarray, "*window outputs"], Float32[np.ndarray, " outputs"]]:
+    """Return kernel and bias of a convolution with the BatchNorm behind it: scale * (conv(x) - mean) + shift.
+
+    scale is divided by sqrt(variance + epsilon). bias, scale and shift have a number for each output, or one for all.
+    Computed in float64.
+    """
+    mean, variance = np.asarray(mean, np.float64), np.asarray(variance, np.float64)
+    scale = np.asarray(scale, np.float64) / np.sqrt(variance + epsilon)
+    moved = (np.asarray(bias, np.float64) - mean) * scale + np.asarray(shift, np.float64)
+    return (kernel * scale).astype(np.float32), moved.astype(np.float32)
+
+
+def _absorb(conv: nnx.Conv, norm: nnx.BatchNorm) -> None:
+    """Fold the BatchNorm into the convolution."""
+    # get_value: indexing a variable would make a JAX array of it first, and a second copy.
+    scale, shift, mean, variance = (
+        np.asarray(part.get_value()) for part in (norm.scale, norm.bias, norm.mean, norm.var) if part is not None
+    )
+    before = 0 if conv.bias is None else np.asarray(conv.bias.get_value())
+    # New variables: assigning to elements of the old ones would write into the caller's NumPy arrays.
+    arrays: Any = folded(np.asarray(conv.kernel.get_value()), before, scale, shift, mean, variance, norm.epsilon)
+    conv.kernel, conv.bias = map(nnx.Param, arrays)
+    conv.use_bias = True
+
+
+class Identity(nnx.Module):
+    """The replacement of a folded BatchNorm."""
+
+    def __call__(self, x: Float[Array, "n h w c"], *, train: bool) -> Float[Array, "n h w c"]:
+        del train
+        return x
+
+
+# Each stage of a run builds an equal network.
 @functools.lru_cache(maxsize=8)
 def _graphdef(network: Network) -> nnx.GraphDef:
     return nnx.graphdef(nnx.eval_shape(lambda: network._module(_make_rngs(jax.random.key(0)))))
@@ -127,8 +204,8 @@ def _make_rngs(key: Key[Array, ""]) -> nnx.Rngs:
 class _CountedStream(nnx.RngStream):
     """The keys of nnx.RngStream, counted in Python.
 
-    Flax counts with an array. Under jit it asks for that array's sharding at each draw, and JAX goes through all that
-    was traced before to word the error that follows, so deep networks took long to initialise.
+    Flax counts with an array. Under jit it asks for that array's sharding at each draw. JAX then walks through
+    everything traced so far to word an error, so deep networks took long to initialise.
     """
 
     drawn = 0

@@ -1,50 +1,35 @@
-"""Conversion of PyTorch state dicts to the arrays of our models and back."""
+"""Convert PyTorch state dicts to networks and back."""
 
 import functools
+import logging
 from collections.abc import Sequence
-from typing import Any, NamedTuple
+from typing import Any
 
 import jax
 import numpy as np
 from jaxtyping import Shaped
 
 from fsjax import models
-from fsjax.models import architectures
-from fsjax.models.naming import OURS, Naming, recognise
-from fsjax.models.network import Network
+from fsjax.models import naming as namings
+from fsjax.models.naming import OURS, Naming
+from fsjax.models.trained_network import TrainedNetwork
 from fsjax.models.vit import interpolate_positions
 from fsjax.runtime.errors import InputError
+
+logger = logging.getLogger(__name__)
 
 State = dict[str, Shaped[np.ndarray, "..."]]
 
 
-class Imported(NamedTuple):
-    """A model with the weights of a state dict.
+def to_network(state: State, name: str, image_size: int | None, where: str) -> TrainedNetwork:
+    """Build the named model with these weights and as many classes as they have; every tensor is used once.
 
-    Attributes:
-      network: with as many classes as the weights have.
-      variables: its arrays, float32.
-      naming: the state dict's naming scheme.
-      copied: whether it held some arrays twice.
-      positions: tokens a side that a vision transformer's positions were interpolated from; None = not interpolated.
-    """
-
-    network: Network
-    variables: dict
-    naming: Naming
-    copied: bool
-    positions: int | None
-
-
-def to_variables(state: State, name: str, image_size: int | None, where: str) -> Imported:
-    """Build the named model with these weights, every one used once, and as many classes as they have.
-
-    Keys may have a prefix that all share, such as Lightning's. `num_batches_tracked` is ignored.
+    Keys may share a prefix, such as Lightning's. `num_batches_tracked` is ignored.
 
     Args:
       state: key -> array; emptied, so that no array is in memory twice.
       name: a key of fsjax.models.MODELS.
-      image_size: in pixels, to which a vision transformer's positions are interpolated; None = that of the positions.
+      image_size: in pixels, to which a vision transformer's positions are interpolated; None = their own.
       where: what holds the state dict, for messages.
 
     Raises:
@@ -57,11 +42,12 @@ def to_variables(state: State, name: str, image_size: int | None, where: str) ->
         raise InputError(f"image_size: got None; expected a number of pixels, which weights of {name} do not tell")
     shapes, classes = _shapes(state, name, image_size)
     expected = _expected(shapes)
-    positions, prefix = None, int("cls_token" in expected)
+    prefix = int("cls_token" in expected)
     if "pos_embed" in expected and own_size not in (None, image_size) and prefix == ("cls_token" in state):
         counts = expected["pos_embed"][1], state["pos_embed"].shape[1]
-        side, positions = (round((count - prefix) ** 0.5) for count in counts)
+        side, old_side = (round((count - prefix) ** 0.5) for count in counts)
         state["pos_embed"] = interpolate_positions(np.asarray(state["pos_embed"], np.float32), side, prefix)
+        logger.info("interpolated the weights' positions, %d a side, to this image size", old_side)
     if wrong := _wrong(state, expected):
         raise _misfit(state, name, image_size, where, wrong)
     network = models.build(name, num_classes=classes, image_size=image_size)
@@ -70,13 +56,13 @@ def to_variables(state: State, name: str, image_size: int | None, where: str) ->
         *parts, last = path
         node = functools.reduce(lambda node, part: node.setdefault(part, {}), parts, variables)
         node[last] = _ours(state.pop(_key(path)), shape)
-    return Imported(network, variables, naming, copied, positions)
+    return TrainedNetwork(network, variables, naming=naming, copied=copied)
 
 
 def from_variables(variables: dict, naming: Naming = OURS, copied: bool = False) -> State:
-    """Return the state dict of a model's arrays by a naming scheme, with its second copies if asked.
+    """Return the state dict of a network's arrays in a naming scheme, with its second copies if asked.
 
-    BatchNorm's `num_batches_tracked`, which we do not count, is 0.
+    BatchNorm's `num_batches_tracked` is 0, since we do not count batches.
     """
     state = {}
     for path, leaf in jax.tree_util.tree_leaves_with_path(variables):
@@ -90,10 +76,10 @@ def from_variables(variables: dict, naming: Naming = OURS, copied: bool = False)
 
 
 def _rename(state: State, where: str) -> tuple[Naming, bool]:
-    """Give the arrays our names in place; two copies of one must be equal."""
+    """Give the arrays our names in place; two copies of an array must be equal."""
     prefix = _shared_prefix(list(state))
     keys = [key for key in state if not key.endswith("num_batches_tracked")]
-    naming = recognise(key[len(prefix) :] for key in keys)
+    naming = namings.recognise(key[len(prefix) :] for key in keys)
     given = {key: state[key] for key in keys}
     state.clear()
     for key, array in given.items():
@@ -125,7 +111,7 @@ def _image_size(state: State) -> int | None:
 
 
 def _shapes(state: State, name: str, image_size: int) -> tuple[dict[tuple[str, ...], tuple[int, ...]], int]:
-    """Return path -> shape of every array of a model with as many classes as the weights have, and that number."""
+    """Return path -> shape of every array of a model, and its number of classes, taken from the weights."""
     probe = models.build(name, num_classes=_ANY, image_size=image_size)
     leaves = jax.tree_util.tree_leaves_with_path(jax.eval_shape(lambda: probe.init(0)))
     shapes = {tuple(part.key for part in path): leaf.shape for path, leaf in leaves}
@@ -134,7 +120,7 @@ def _shapes(state: State, name: str, image_size: int) -> tuple[dict[tuple[str, .
     return {path: tuple(classes if n == _ANY else n for n in shape) for path, shape in shapes.items()}, classes
 
 
-# A number of classes that is no other size in any model.
+# A number of classes that no other axis of any model has.
 _ANY = 1009
 
 
@@ -145,7 +131,7 @@ def _expected(shapes: dict[tuple[str, ...], tuple[int, ...]]) -> dict[str, tuple
 
 def _wrong(state: State, expected: dict[str, tuple[int, ...]]) -> dict[str, list[str]]:
     """Return the keys that do not fit, by what is wrong with them."""
-    found = {
+    misfits = {
         "missing": sorted(expected.keys() - state.keys()),
         "not expected": sorted(state.keys() - expected.keys()),
         "of another shape": [
@@ -154,25 +140,25 @@ def _wrong(state: State, expected: dict[str, tuple[int, ...]]) -> dict[str, list
             if state[key].shape != expected[key] and _flat(state[key].shape) != expected[key]
         ],
     }
-    return {what: keys for what, keys in found.items() if keys}
+    return {what: keys for what, keys in misfits.items() if keys}
 
 
 def _misfit(state: State, name: str, image_size: int, where: str, wrong: dict[str, list[str]]) -> InputError:
-    """Return the error for weights of another model, with the name of the one that they are of, where that is known."""
-    if (lacking := architectures.lacking(state)) is not None:
+    """Return the error for weights of another model, with that model's name where it is known."""
+    if (lacking := namings.lacking_architecture(state)) is not None:
         looks, key = lacking
         return InputError(
             f"{where}: got keys of {looks} ({key}), which we lack; expected weights of {name} "
             "(in Python, fsjax.from_torch takes any module)"
         )
-    fitting = [other for other in architectures.candidates(state, models.MODELS) if _fits(state, other, image_size)]
+    fitting = [other for other in namings.candidate_models(state, models.MODELS) if _fits(state, other, image_size)]
     if fit := " or ".join(fitting):
         return InputError(f"{where}: got weights of {fit}; expected those of {name}, or the model {fit}")
     return InputError(f"{where}, as {name}: " + "; ".join(f"{what}: {_some(keys)}" for what, keys in wrong.items()))
 
 
 def _fits(state: State, name: str, image_size: int) -> bool:
-    """Return whether every array of a model is in the state dict, and none beside."""
+    """Return whether the state dict has the arrays of a model and no others."""
     try:
         shapes, _ = _shapes(state, name, _image_size(state) or image_size)
     except InputError:  # a model that takes no images of this size

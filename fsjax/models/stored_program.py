@@ -10,12 +10,12 @@ import numpy as np
 from jax import export
 from jaxtyping import Array, Shaped
 
-from fsjax.engine.tile import at_precision
+from fsjax.engine.programs import at_precision
 from fsjax.runtime.errors import InputError, one_line
 
 PLATFORMS = ("cpu", "cuda", "rocm", "tpu")
-# A custom call names a function of the runtime that takes raw memory, and one of them runs Python: only those that
-# stand for an operator, or assert a shape, may be in a file.
+# A custom call names a function of the runtime that takes raw memory; some such functions run Python. A file may only
+# hold custom calls that stand for an operator, or that assert a shape.
 _CUSTOM_CALL = re.compile(r"custom_call\b")
 _HARMLESS = re.compile(r"custom_call @(shape_assertion|Sharding|(mhlo|chlo|stablehlo)\.\w+)\(")
 # Operators that talk to the host.
@@ -34,14 +34,14 @@ def write(apply: Callable, arrays: Sequence[Array], image_shape: tuple[int, ...]
     named = jax.config.values["jax_traceback_in_locations_limit"]
     function, errors = at_precision(precision, apply), []
     try:
-        # The names of the files whose code made the program are the author's affair.
+        # Keep the names of the author's source files out of the program.
         jax.config.update("jax_traceback_in_locations_limit", 0)
-        # Code that takes the number of images for a number, such as len(images), is written image by image.
+        # Code that needs a concrete number of images, such as len(images), is written image by image.
         for form in (function, _image_by_image(function)):
             try:
                 exported = export.export(jax.jit(form), platforms=PLATFORMS)(specs, images)
                 return bytes(exported.serialize(vjp_order=1))
-            except Exception as error:  # of the model's code, or of what jax.export cannot write
+            except Exception as error:  # the model's code may raise anything, as may jax.export
                 errors.append(error)
     finally:
         jax.config.update("jax_traceback_in_locations_limit", named)
@@ -56,25 +56,25 @@ def read(
 ) -> tuple[Callable, int, list[np.ndarray]]:
     """Return apply(arrays, images), the number of its logits, and the arrays as it takes them.
 
-    It may be differentiated once, with respect to the images, and mapped over images by jax.vmap.
+    The function can be differentiated once, with respect to the images, and mapped over images by jax.vmap.
 
     Raises:
-      ValueError: no program, one of other arrays or images, or one that does more than compute.
+      ValueError: no program, a program of other arrays or images, or a program that does more than compute.
     """
     exported = export.deserialize(bytearray(program))
-    *of_arrays, of_images = exported.in_avals
+    *array_avals, image_aval = exported.in_avals
     expected: Any = jax.tree.structure((([0] * len(arrays), 0), {}))
-    if expected != exported.in_tree or [aval.shape for aval in of_arrays] != [array.shape for array in arrays]:
+    if expected != exported.in_tree or [aval.shape for aval in array_avals] != [array.shape for array in arrays]:
         raise ValueError("its program takes other arrays than the file has")
-    if of_images.shape[1:] != image_shape or of_images.dtype != jnp.float32 or not _is_any(of_images.shape[0]):
-        raise ValueError(f"its program takes images {of_images}; expected float32 [n, {image_shape}]")
-    (of_logits,) = exported.out_avals
+    if image_aval.shape[1:] != image_shape or image_aval.dtype != jnp.float32 or not _is_any(image_aval.shape[0]):
+        raise ValueError(f"its program takes images {image_aval}; expected float32 [n, {image_shape}]")
+    (logit_aval,) = exported.out_avals
     if (
-        len(of_logits.shape) != 2
-        or not _is_any(of_logits.shape[0])
-        or not jnp.issubdtype(of_logits.dtype, jnp.floating)
+        len(logit_aval.shape) != 2
+        or not _is_any(logit_aval.shape[0])
+        or not jnp.issubdtype(logit_aval.dtype, jnp.floating)
     ):
-        raise ValueError(f"its program returns {of_logits}; expected logits [n, K]")
+        raise ValueError(f"its program returns {logit_aval}; expected logits [n, K]")
     if not exported.has_vjp():
         raise ValueError("its program has no gradient")
     gradient = exported.vjp()
@@ -83,8 +83,8 @@ def read(
     slope = gradient.out_avals[-1]
     if slope.shape[1:] != image_shape or slope.dtype != jnp.float32 or not _is_any(slope.shape[0]):
         raise ValueError("its program has no gradient with respect to the images")
-    typed = [np.asarray(array, aval.dtype) for array, aval in zip(arrays, of_arrays, strict=True)]
-    return _function(exported, gradient), of_logits.shape[1], typed
+    typed = [np.asarray(array, aval.dtype) for array, aval in zip(arrays, array_avals, strict=True)]
+    return _function(exported, gradient), logit_aval.shape[1], typed
 
 
 def _image_by_image(function: Callable) -> Callable:
@@ -105,7 +105,7 @@ def _check(exported: export.Exported) -> None:
 
 
 def _function(exported: export.Exported, gradient: export.Exported) -> Callable:
-    """Return the program as a function that has a gradient and that jax.vmap maps, as an exported one has no rule."""
+    """Return the program as a function with a gradient and a rule for jax.vmap, which exported programs lack."""
     logits = _mapped(lambda arrays, images: exported.call(arrays, images))
     slope = _mapped(lambda arrays, images, by_logits: gradient.call(*arrays, images, by_logits)[-1])
     apply = jax.custom_vjp(logits)
@@ -117,16 +117,16 @@ def _function(exported: export.Exported, gradient: export.Exported) -> Callable:
 
 
 def _mapped(function: Callable) -> Callable:
-    """Return function(arrays, *batches), [n, ...] -> [n, ...], which jax.vmap maps by making one batch of several."""
+    """Return function(arrays, *batches), [n, ...] -> [n, ...]; jax.vmap joins several batches into a single batch."""
     mapped = jax.custom_batching.custom_vmap(function)
 
     @mapped.def_vmap
     def _(size: int, is_mapped: list, arrays: Any, *batches: Any) -> tuple[Array, bool]:
-        of_arrays, *of_batches = is_mapped
-        assert not any(of_arrays), "a model file is mapped over images, not over weights"
+        maps_arrays, *maps_batches = is_mapped
+        assert not any(maps_arrays), "a model file is mapped over images alone"
         whole = [
-            batch if of_batch else jnp.broadcast_to(batch, (size, *batch.shape))
-            for batch, of_batch in zip(batches, of_batches, strict=True)
+            batch if is_batch else jnp.broadcast_to(batch, (size, *batch.shape))
+            for batch, is_batch in zip(batches, maps_batches, strict=True)
         ]
         result = mapped(arrays, *(batch.reshape(-1, *batch.shape[2:]) for batch in whole))
         return result.reshape(size, -1, *result.shape[1:]), True

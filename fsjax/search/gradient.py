@@ -13,9 +13,8 @@ from jax.typing import ArrayLike
 from jaxtyping import Array, Float, Int, PyTree
 
 from fsjax.engine import tile_size
-from fsjax.engine.kept_programs import kept
 from fsjax.engine.model import Model
-from fsjax.engine.tile import over_devices
+from fsjax.engine.programs import cached_program, over_devices
 from fsjax.fourier import patches, spectrum, waves
 from fsjax.runtime import interrupt, parallel
 from fsjax.runtime.errors import InputError
@@ -119,7 +118,7 @@ def _compiled(model: Model, mesh: Mesh) -> Callable:
         return -patch_slopes(loss, images, images, members)
 
     split = False, True, False, False
-    return kept(apply, ("scores", precision, mesh), lambda: over_devices(scores, mesh, split, precision))
+    return cached_program(apply, ("scores", precision, mesh), lambda: over_devices(scores, mesh, split, precision))
 
 
 def log_odds(logits: Float[Array, "n classes"], label: ArrayLike) -> Float[Array, " n"]:

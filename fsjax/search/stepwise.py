@@ -23,7 +23,7 @@ from jax.sharding import Mesh, NamedSharding
 from jax.sharding import PartitionSpec as P
 from jaxtyping import Array, Float, Int, PyTree, Shaped
 
-from fsjax.engine.tile import over_devices
+from fsjax.engine.programs import over_devices
 from fsjax.runtime import interrupt, parallel
 from fsjax.runtime.errors import InputError
 from fsjax.runtime.partial_results import PartialResults

@@ -14,10 +14,11 @@ from fsjax import data
 from fsjax.data import frequencies
 from fsjax.experiment.stages import train as train_stage
 from fsjax.experiment.workspace import Workspace
-from fsjax.models import Network, build, classifier, state_dict, weights
-from fsjax.models.folding import fold
+from fsjax.models import Network, build, state_dict
 from fsjax.models.naming import OURS
+from fsjax.models.network import fold
 from fsjax.models.resnet import BasicBlock, ResNet
+from fsjax.models.source import model_source
 from fsjax.runtime import files
 from fsjax.runtime.errors import InputError
 from fsjax.runtime.metrics import Metrics
@@ -205,13 +206,13 @@ def blind_outside(apply, params, kept):
 def test_a_checkpoint_is_restored_with_its_filter_and_with_no_other(trained):
     directory, file, config = trained
     kept = np.load(file)
-    found = classifier.load(config, directory)
-    assert blind_outside(found.model.apply, found.model.params, kept)
+    found = model_source(config).model(directory)
+    assert blind_outside(found.apply, found.params, kept)
     # The same frequencies by another name are the same model.
-    assert weights.load(make_config("low:0.2"), directory).network.packed_frequencies
+    assert model_source(make_config("low:0.2")).trained_network(directory).network.packed_frequencies
     for other in ("", "low:0.3", "high:0.2"):
         with pytest.raises(InputError, match=rf"^data\.frequencies: got '{other}'; expected the frequencies"):
-            classifier.load(make_config(other), directory)
+            model_source(make_config(other)).model(directory)
 
 
 def test_a_file_that_changed_is_refused_by_a_training_that_would_go_on(trained, tmp_path):
@@ -236,12 +237,12 @@ def test_pytorch_weights_get_the_filter_too(tmp_path):
     np.save(tmp_path / "kept.npy", frequencies.read("low:0.2", 24))
     config = make_config(str(tmp_path / "kept.npy"))
     config.model.weights = str(tmp_path / "model.pt")
-    weights.record(config, tmp_path, ("a", "b", "c", "d"))
-    found = classifier.load(config, tmp_path)
-    assert blind_outside(found.model.apply, found.model.params, np.load(tmp_path / "kept.npy"))
+    model_source(config).record(tmp_path, ("a", "b", "c", "d"))
+    found = model_source(config).model(tmp_path)
+    assert blind_outside(found.apply, found.params, np.load(tmp_path / "kept.npy"))
     np.save(tmp_path / "kept.npy", frequencies.read("low:0.4", 24))
     with pytest.raises(InputError, match=r"^data\.frequencies: .*kept\.npy' has changed since; run"):
-        classifier.load(config, tmp_path)
+        model_source(config).model(tmp_path)
     config.data.frequencies = ""
-    weights.record(config, tmp_path, ("a", "b", "c", "d"))
+    model_source(config).record(tmp_path, ("a", "b", "c", "d"))
     assert "data.frequencies" not in files.read_json(tmp_path / "weights.json"), "old records stay what they were"

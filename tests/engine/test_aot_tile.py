@@ -22,8 +22,8 @@ def programs(devices):
     import jax
     from jax.sharding import Mesh
 
-    from fsjax.engine import graft, tile
-    from fsjax.engine.model import Model
+    from fsjax.engine import tile
+    from fsjax.engine.model import Model, graft_model
     from fsjax.runtime import parallel
 
     def apply(params, images):
@@ -39,7 +39,7 @@ def programs(devices):
     model = Model(apply, kernels, (SIZE, SIZE, 3))
     mesh = Mesh(np.array(devices), (parallel.AXIS,))
     products = dataclasses.replace(model, transform="dft")
-    for name, form in {"masks": model, "removal by products": products, "graft": graft.graft_model(model)}.items():
+    for name, form in {"masks": model, "removal by products": products, "graft": graft_model(model)}.items():
         params, perturbations, batch = tile.tile_shapes(form, MASKS * len(devices), IMAGES)
         if form is products:
             perturbations = tile.Perturbations(jax.ShapeDtypeStruct((MASKS * len(devices), 3), np.int32))

@@ -11,12 +11,11 @@ import numpy as np
 import pytest
 from jax.sharding import Mesh
 
-from fsjax.engine import kept_programs
-from fsjax.engine.closure_conversion import convert_closure
+from fsjax.engine import programs
 from fsjax.engine.engine import Engine, LazyArray
-from fsjax.engine.graft import graft_model
-from fsjax.engine.model import Model
+from fsjax.engine.model import Model, graft_model
 from fsjax.engine.tile import STATISTICS, Perturbations, make_tile
+from fsjax.models.callables import convert_closure
 from fsjax.runtime import parallel
 
 
@@ -83,8 +82,8 @@ def test_methods_of_two_objects_and_other_callables_keep_no_programs():
 
     one, other = Network(), Network()
     callables = [one.apply, other.apply, functools.partial(apply, {}), functools.partial(apply, {}), make(), make()]
-    assert len({kept_programs.kept(function, key, make) for function in callables for key in "ab"}) == 12
-    assert kept_programs.kept(callables[-1], "a", make) is kept_programs.kept(callables[-1], "a", make)
+    assert len({programs.cached_program(function, key, make) for function in callables for key in "ab"}) == 12
+    assert programs.cached_program(callables[-1], "a", make) is programs.cached_program(callables[-1], "a", make)
 
 
 def test_kept_programs_go_with_the_model_that_they_belong_to():
@@ -100,7 +99,7 @@ def test_kept_programs_go_with_the_model_that_they_belong_to():
         for _ in range(2):
             made = Engine(Model(function, arrays, batch.shape[1:]))
             made.sums(made.image_batches(batch, labels), np.ones((2, *batch.shape[1:3]), bool))
-        assert len(vars(function)[kept_programs._ATTRIBUTE]) == 2, "the tile and the encoder"
+        assert len(vars(function)[programs._ATTRIBUTE]) == 2, "the tile and the encoder"
 
     params, batch, labels, _ = problem()
     model = Callers(params)

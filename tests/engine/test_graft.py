@@ -7,8 +7,7 @@ import pytest
 
 from fsjax.engine import tile_size
 from fsjax.engine.engine import Engine
-from fsjax.engine.graft import graft_model
-from fsjax.engine.model import Model
+from fsjax.engine.model import Model, graft_model
 from fsjax.engine.tile import STATISTICS, Perturbations
 from fsjax.runtime import parallel
 from fsjax.runtime.errors import InputError

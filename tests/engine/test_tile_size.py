@@ -8,8 +8,7 @@ import pytest
 
 from fsjax import models
 from fsjax.engine import tile_size
-from fsjax.engine.graft import GraftModel
-from fsjax.engine.model import Model
+from fsjax.engine.model import GraftModel, Model
 from fsjax.engine.tile import ImageBatch, Perturbations, make_tile
 from fsjax.runtime import parallel
 from fsjax.runtime.errors import InputError

@@ -13,7 +13,7 @@ if len(sys.argv) > 3:
 
 import fsjax
 from fsjax.models import Network
-from fsjax.models.folding import fold
+from fsjax.models.network import fold
 from fsjax.models.resnet import BasicBlock, ResNet
 from fsjax.runtime import parallel, progress
 

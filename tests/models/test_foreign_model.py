@@ -15,7 +15,7 @@ from configs import common, compare
 from fsjax.data.normalisation import normalise
 from fsjax.experiment import runner
 from fsjax.fourier import dfm
-from fsjax.models import classifier
+from fsjax.models.source import model_source
 from fsjax.runtime import files
 from fsjax.runtime.errors import InputError
 from tests.helpers.lightning import lightning
@@ -191,8 +191,8 @@ def test_classes_may_be_any_of_the_outputs(small, images, tmp_path):
     normalised, _ = torch_data(images)
     with torch.no_grad():
         expected = model(torch.from_numpy(normalised).permute(0, 3, 1, 2)).numpy()
-    found = classifier.load(config, tmp_path)
-    logits = np.asarray(jax.jit(found.model.apply)(found.model.params, normalised))
+    found = model_source(config).model(tmp_path)
+    logits = np.asarray(jax.jit(found.apply)(found.params, normalised))
     np.testing.assert_allclose(logits, expected[:, [7, 2, 9, 0, 1, 3, 4, 5, 6, 8]], atol=1e-4)
 
 

@@ -1,5 +1,6 @@
 """A Lightning checkpoint of ours goes into the module of the published code, transcribed from its description."""
 
+import dataclasses
 import inspect
 import sys
 import types
@@ -12,7 +13,6 @@ from torch import nn
 from benchmarks.parity.torch_models import randomise, torch_resnet
 from fsjax.models import lightning_checkpoint, state_dict
 from fsjax.models.naming import OURS
-from fsjax.models.trained import TrainedNetwork
 from fsjax.runtime import torch_files
 
 SIZE, CLASSES = 8, 5
@@ -139,8 +139,8 @@ def test_a_network_that_the_published_code_does_not_have_is_given_by_the_caller(
 
 def written(folder, name, state):
     """The file of a state dict of the model of a name."""
-    network, variables, *_ = state_dict.to_variables(dict(state), name, SIZE, "source")
-    trained = TrainedNetwork(network, variables, (np.zeros(3), np.ones(3)), tuple("abcde"), OURS, copied=False)
+    trained = state_dict.to_network(dict(state), name, SIZE, "source")
+    trained = dataclasses.replace(trained, classes=tuple("abcde"), naming=OURS, copied=False)
     arguments = {
         "lr": 0.01,
         "num_class": CLASSES,

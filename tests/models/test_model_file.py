@@ -113,14 +113,16 @@ def test_logits_and_gradients_are_those_of_the_model(kind, tmp_path):
 def test_the_file_says_what_inputs_and_outputs_mean(tmp_path):
     fsjax.save_model(tmp_path / "model.fsjax", nnx_model()[0], precision="tensorfloat32", **FACTS)
     stored = fsjax.load_model(tmp_path / "model.fsjax")
-    assert (stored.image_shape, stored.outputs, stored.classes) == ((SIZE, SIZE, 3), 4, CLASSES)
-    assert stored.precision == "tensorfloat32" and [of.tolist() for of in stored.mean_std] == [
+    assert (stored.image_shape, stored.num_logits, stored.classes) == ((SIZE, SIZE, 3), 4, CLASSES)
+    assert stored.matmul_precision == "tensorfloat32" and [of.tolist() for of in stored.mean_std] == [
         [0.4, 0.5, 0.6],
         [0.2, 0.2, 0.3],
     ]
     # Weights lie beside the program and not in it, and no file of the author's machine is named.
-    assert sum(array.size for array in stored.arrays) == 3 * 3 * 3 * 4 + 4 + 4 * 4 + 4 * 4 + 4
-    assert b".py" not in stored.program and str(tmp_path).encode() not in stored.program
+    assert sum(array.size for array in stored.params["arrays"]) == 3 * 3 * 3 * 4 + 4 + 4 * 4 + 4 * 4 + 4
+    with np.load(tmp_path / "model.fsjax") as file:
+        program = file["program"].tobytes()
+    assert b".py" not in program and str(tmp_path).encode() not in program
 
 
 def test_any_search_finds_with_the_file_what_it_finds_with_the_model(tmp_path):
@@ -146,7 +148,7 @@ def test_any_search_finds_with_the_file_what_it_finds_with_the_model(tmp_path):
         (nnx_model, {"classes": "abcde"}, r"^model: got shape \(4, 4\) for 4 images; expected \[4, K\], K >= 5$"),
         (lambda: (Convolutions(), None), {}, r"^model: got a model in training mode .*expected model.eval\(\)"),
         (nnx_model, {"mean_std": ((0.5,) * 2, (0.2,) * 2)}, r"^mean_std: got 2 channels; expected 3$"),
-        (lambda: (draws, None), {}, r"^model: got one that holds random keys"),
+        (lambda: (draws, None), {}, r"^model: got a model that holds random keys"),
         (lambda: (asks_numpy, None), {}, r"^save_model: got NotImplementedError from jax.export .*callback"),
     ],
 )

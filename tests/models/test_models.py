@@ -22,8 +22,8 @@ from benchmarks.parity.parity import agrees, compare, compare_with
 from benchmarks.parity.torch_models import TorchAlexNet, from_torch, random_images, randomise, torch_model, torch_resnet
 from fsjax.models import MODELS, Network, build
 from fsjax.models.alexnet import AlexNet
-from fsjax.models.folding import fold
 from fsjax.models.layers import dropout, flat_average_pool
+from fsjax.models.network import fold
 from fsjax.models.resnet import BasicBlock, Bottleneck, ResNet
 from fsjax.models.vgg import VGG
 from fsjax.models.vit import VisionTransformer, interpolate_positions

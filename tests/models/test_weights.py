@@ -102,7 +102,7 @@ def assert_same(found, expected):
 
 
 def imported(path, name, image_size=None):
-    return state_dict.to_variables(torch_files.read(path), name, image_size, str(path))
+    return state_dict.to_network(torch_files.read(path), name, image_size, str(path))
 
 
 def write(model, path):
@@ -121,7 +121,7 @@ def test_weights_of_every_naming_and_kind_of_file_give_pytorchs_logits_and_go_ba
     found, *others = (imported(file, name, size) for file in files)
     for other in others:
         assert_same(other, found)
-    assert (found.network.num_classes, found.naming.name, found.positions) == (CLASSES, naming, None)
+    assert (found.network.num_classes, found.naming.name) == (CLASSES, naming)
     assert found.copied == (naming == "iccv2023 resnet")
     images = random_images(size)
     expected = torch_logits(model, images)
@@ -142,7 +142,7 @@ def test_timms_vgg_head_of_convolutions_is_our_linear_one():
         key: np.broadcast_to(np.float32(0), tuple(value.shape)) for key, value in model.state_dict().items()
     }  # takes no memory
     kernel = np.random.default_rng(0).normal(size=(4096, 512, 7, 7)).astype(np.float32)
-    found = state_dict.to_variables({**given, "pre_logits.fc1.weight": kernel}, "vgg11_imagenet", 64, "weights")
+    found = state_dict.to_network({**given, "pre_logits.fc1.weight": kernel}, "vgg11_imagenet", 64, "weights")
     assert found.naming.name == "timm vgg"
     features = np.random.default_rng(1).normal(size=(512, 7, 7)).astype(np.float32)
     expected = np.tensordot(kernel, features, 3)
@@ -167,7 +167,7 @@ def test_weights_of_another_precision_become_float32(tmp_path, dtype, suffix):
 def test_positions_of_another_image_size_are_interpolated_as_timm_does(tmp_path, size):
     model = random_model("vit_micro_patch4")
     found = imported(write(model, tmp_path / "model.pt"), "vit_micro_patch4", size)
-    assert found.positions == 8 and found.network.image_size == size
+    assert found.network.image_size == size
     other = timm.models.VisionTransformer(img_size=size, patch_size=4, num_classes=CLASSES, **MICRO).eval()
     other.load_state_dict(timm.models.vision_transformer.checkpoint_filter_fn(model.state_dict(), other))
     images = random_images(size)
@@ -185,7 +185,7 @@ def test_the_image_size_is_that_of_the_positions_and_else_must_be_given(tmp_path
 def test_a_prefix_that_all_keys_share_is_no_part_of_them():
     state = random_model("resnet18_cifar").state_dict()
     found, *others = (
-        state_dict.to_variables(
+        state_dict.to_network(
             {prefix + key: value.numpy() for key, value in state.items()}, "resnet18_cifar", 32, "weights"
         )
         for prefix in ("", "module.", "model.", "_orig_mod.module.", "backbone_model.")
@@ -204,7 +204,7 @@ def state():
 
 def refused(state, name="resnet18_cifar"):
     with pytest.raises(InputError) as error:
-        state_dict.to_variables(state, name, 32, "model.pt")
+        state_dict.to_network(state, name, 32, "model.pt")
     assert "\n" not in str(error.value)
     return str(error.value)
 
@@ -230,7 +230,7 @@ def test_copies_must_be_equal_and_either_alone_will_do(state):
         {key: value for key, value in state.items() if not key.startswith("features.")},
         {key: value for key, value in state.items() if key.startswith(("features.", "classifier."))},
     ):
-        found = state_dict.to_variables(given, "resnet18_cifar", 32, "model.pt")
+        found = state_dict.to_network(given, "resnet18_cifar", 32, "model.pt")
         assert not found.copied
         np.testing.assert_array_equal(
             found.variables["params"]["layer1"]["0"]["bn2"]["bias"], state["layer1.0.bn2.bias"]

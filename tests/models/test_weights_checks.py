@@ -10,8 +10,9 @@ import timm
 import torch
 
 from benchmarks.parity.torch_models import randomise
-from fsjax.models import state_dict, weights, weights_metadata
-from fsjax.models.folding import fold
+from fsjax.models import published_weights, state_dict
+from fsjax.models.network import fold
+from fsjax.models.source import model_source
 from fsjax.runtime import torch_files
 from fsjax.runtime.errors import InputError
 from tests.helpers.small_run import small_config
@@ -43,7 +44,7 @@ def of(folder, name="vit_nano_patch8", **changes):
 def small(monkeypatch):
     """Let timm have our smallest ViT."""
     smallest = (r"vit_nano_patch(\d+)_\d+", "vit_nano_patch{}")
-    monkeypatch.setattr(weights_metadata, "_OURS", (*weights_metadata._OURS, smallest))
+    monkeypatch.setattr(published_weights, "_OURS", (*published_weights._OURS, smallest))
 
 
 @pytest.fixture
@@ -60,9 +61,9 @@ def folder(tmp_path):
 def test_logits_that_are_pytorchs_are_told_and_others_refused(folder, caplog):
     check = folder / "check.npz"
     with caplog.at_level(logging.INFO):
-        weights.record(of(folder), folder, NAMES)
+        model_source(of(folder)).record(folder, NAMES)
         assert "with 3 outputs; unchecked (model.check)" in caplog.text
-        weights.record(of(folder, model__check=str(check)), folder, NAMES)
+        model_source(of(folder, model__check=str(check))).record(folder, NAMES)
     assert f"with 3 outputs; logits are those of {check}, to " in caplog.text
     with np.load(check) as file:
         images, logits = file["images"], file["logits"]
@@ -78,14 +79,14 @@ def test_logits_that_are_pytorchs_are_told_and_others_refused(folder, caplog):
     ):
         np.savez(check, **content)
         with pytest.raises(InputError, match=message) as caught:
-            weights.record(of(folder, model__check=str(check)), folder, NAMES)
+            model_source(of(folder, model__check=str(check))).record(folder, NAMES)
         assert "\n" not in str(caught.value) and not (folder / "weights.json").exists()
 
 
 CONFIGS = {
     "other blocks": (
         {"architecture": "resnetaa50"},
-        r"says 'resnetaa50', which is none of ours; fsjax.save_model takes",
+        r"says 'resnetaa50', which is not supported; fsjax.save_model takes",
     ),
     "other model": ({"architecture": "resnet50.a1_in1k"}, "got vit_nano_patch8; expected resnet50_imagenet, since"),
     "wider blocks": (
@@ -105,21 +106,21 @@ def test_a_config_beside_the_weights_that_says_another_model_is_one_line(kind, f
     changes, message = CONFIGS[kind]
     (folder / "config.json").write_text(json.dumps({**TIMM, **changes}))
     with pytest.raises(InputError, match=message) as caught:
-        weights.record(of(folder), folder, NAMES)
+        model_source(of(folder)).record(folder, NAMES)
     assert "\n" not in str(caught.value) and str(folder / "config.json") in str(caught.value)
 
 
 def test_a_config_beside_the_weights_gives_mean_and_std(folder, small):
     (folder / "config.json").write_text(json.dumps(TIMM))
-    weights.record(of(folder, data__mean=(), data__std=()), folder, NAMES)
+    model_source(of(folder, data__mean=(), data__std=())).record(folder, NAMES)
     record = json.loads((folder / "weights.json").read_text())
     assert (record["mean"], record["std"]) == ([0.5] * 3, [0.25] * 3)
     for other in ({"model": {"name": "a run of ours"}}, ["no object"]):
         (folder / "config.json").write_text(json.dumps(other))
-        weights.record(of(folder), folder, NAMES)
+        model_source(of(folder)).record(folder, NAMES)
     (folder / "config.json").write_text("{")
     with pytest.raises(InputError, match="which is not JSON; expected timm's, or none"):
-        weights.record(of(folder), folder, NAMES)
+        model_source(of(folder)).record(folder, NAMES)
 
 
 def test_vits_without_a_class_token_are_timms_in_either_form(folder):
@@ -128,7 +129,7 @@ def test_vits_without_a_class_token_are_timms_in_either_form(folder):
     for name, fc_norm in (("vit_nano_patch8_gap", True), ("vit_nano_patch8_gap_norm", False)):
         module = vit(class_token=False, global_pool="avg", fc_norm=fc_norm)
         torch.save(module.state_dict(), folder / "model.pt")
-        imported = state_dict.to_variables(torch_files.read(folder / "model.pt"), name, None, "model.pt")
+        imported = state_dict.to_network(torch_files.read(folder / "model.pt"), name, None, "model.pt")
         apply, params = fold(imported.network, imported.variables)
         with torch.no_grad():
             expected = module(images).numpy()
@@ -137,4 +138,4 @@ def test_vits_without_a_class_token_are_timms_in_either_form(folder):
     with pytest.raises(
         InputError, match="got weights of vit_nano_patch8_gap_norm; expected those of vit_nano_patch8_gap"
     ):
-        state_dict.to_variables(torch_files.read(folder / "model.pt"), "vit_nano_patch8_gap", SIZE, "model.pt")
+        state_dict.to_network(torch_files.read(folder / "model.pt"), "vit_nano_patch8_gap", SIZE, "model.pt")

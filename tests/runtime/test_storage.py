@@ -18,7 +18,7 @@ from upath import UPath
 from fsjax import data
 from fsjax.experiment import runner
 from fsjax.fourier import dfm, published_maps
-from fsjax.models import classifier
+from fsjax.models.source import model_source
 from fsjax.runtime import files, interrupt, lock, storage
 from fsjax.runtime.errors import InputError
 from tests.helpers.small_run import small_config
@@ -72,7 +72,7 @@ def test_a_run_in_a_store_that_was_stopped_finds_what_one_on_a_disk_finds(runs):
     np.testing.assert_array_equal(maps[0].scores, maps[1].scores)
     np.testing.assert_array_equal(maps[0].masks, maps[1].masks)
     assert files.read_json(disk / "evaluation.json") == files.read_json(place / "evaluation.json")
-    variables = [classifier.load(make_config(), run).model.params for run in runs]
+    variables = [model_source(make_config()).model(run).params for run in runs]
     for one, other in zip(*map(jax.tree.leaves, variables), strict=True):
         np.testing.assert_array_equal(one, other)
     losses = [
@@ -111,10 +111,8 @@ def test_a_run_in_a_store_serves_as_weights_and_as_maps(runs, tmp_path):
     config.stages = "train,search"
     runner.run(config, tmp_path)
     images = jax.random.normal(jax.random.key(0), (3, 24, 24, 3))
-    one, other = classifier.load(config, tmp_path), classifier.load(make_config(), place)
-    np.testing.assert_array_equal(
-        one.model.apply(one.model.params, images), other.model.apply(other.model.params, images)
-    )
+    one, other = model_source(config).model(tmp_path), model_source(make_config()).model(place)
+    np.testing.assert_array_equal(one.apply(one.params, images), other.apply(other.params, images))
     imported = dfm.DominantFrequencyMaps.load(tmp_path / "dfm" / "imported.npz")
     np.testing.assert_array_equal(imported.masks, dfm.DominantFrequencyMaps.load(place / "dfm" / "removal.npz").masks)
     assert json.loads((tmp_path / "weights.json").read_text())["file"] == str(place)
@@ -139,8 +137,8 @@ def test_the_best_weights_are_those_of_the_lowest_validation_loss(tmp_path):
         if model:
             directory, config.stages = tmp_path / f"other-{select}", "train"
             runner.run(config, directory)
-        found = classifier.load(config, directory)
-        return np.asarray(found.model.apply(found.model.params, images))
+        found = model_source(config).model(directory)
+        return np.asarray(found.apply(found.params, images))
 
     assert not np.array_equal(logits("best"), logits(""))
     for select, step in (("best", lowest), ("", 6)):

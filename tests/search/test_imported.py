@@ -16,7 +16,7 @@ from configs import common
 from fsjax import data, search
 from fsjax.experiment import runner
 from fsjax.fourier import dfm, spectrum
-from fsjax.models import classifier
+from fsjax.models.source import model_source
 from fsjax.runtime import files
 from fsjax.runtime.errors import InputError
 
@@ -82,13 +82,13 @@ def low_pass(classes=CLASSES, shares=(0.1, 0.3)):
 def rates(directory, masks):
     """TPR and FPR of the test images, filtered by NumPy."""
     config = make_config("train")
-    loaded, test = classifier.load(config, directory), data.load(config.data, "test", config.seed)
+    loaded, test = model_source(config).model(directory), data.load(config.data, "test", config.seed)
     images = (test.images(np.arange(len(test))) / 255.0 - loaded.mean_std[0]) / loaded.mean_std[1]
     centred = np.fft.fftshift(np.fft.fft2(images, axes=(1, 2)), axes=(1, 2))
     tpr, fpr = [], []
     for label, mask in enumerate(masks):
         filtered = np.fft.ifft2(np.fft.ifftshift(centred * mask[None, :, :, None], axes=(1, 2)), axes=(1, 2)).real
-        logits = jax.jit(loaded.model.apply)(loaded.model.params, filtered.astype(np.float32))
+        logits = jax.jit(loaded.apply)(loaded.params, filtered.astype(np.float32))
         called = np.asarray(logits).argmax(1) == label
         tpr.append(called[test.labels == label].mean())
         fpr.append(called[test.labels != label].mean())

@@ -11,7 +11,7 @@ from benchmarks.parity.torch_models import from_torch, randomise, torch_resnet
 from fsjax import search
 from fsjax.engine.model import Model
 from fsjax.models import build
-from fsjax.models.folding import fold
+from fsjax.models.network import fold
 from fsjax.runtime.errors import InputError
 from fsjax.search import removal
 

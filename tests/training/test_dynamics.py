@@ -21,7 +21,8 @@ from fsjax.evaluation import band_dynamics
 from fsjax.experiment import runner
 from fsjax.experiment.stages.stage import fingerprint
 from fsjax.fourier import spectrum
-from fsjax.models import Network, weights
+from fsjax.models import Network
+from fsjax.models.source import model_source
 from fsjax.report import dynamics as page
 from fsjax.runtime import files, interrupt
 from fsjax.runtime.checkpoints import Checkpoints
@@ -282,7 +283,7 @@ def seed_config(seed, **changes):
 
 
 def variables_of(directory):
-    network = weights.load(seed_config(0), directory)
+    network = model_source(seed_config(0)).trained_network(directory)
     return jax.tree.leaves(network.variables)
 
 
@@ -304,7 +305,7 @@ def test_the_stage_measures_the_trained_networks_as_a_loop_does(done):
     test = data.load(small_config().data, "test", 0)
     rows = np.sort(np.concatenate([np.flatnonzero(test.labels == label)[:6] for label in range(4)]))
     for index, seed in enumerate((0, 3)):
-        trained = weights.load(seed_config(seed), done / f"seed-{seed}")
+        trained = model_source(seed_config(seed)).trained_network(done / f"seed-{seed}")
         for copy, name in enumerate(("1234", "24", "1")):
             pixels = plainly_filtered(test.images(rows), name, trained.mean_std).astype(np.float32)
             predicted = np.asarray(trained.network.apply(trained.variables, jnp.asarray(pixels))).argmax(1)

@@ -11,7 +11,7 @@ import torch
 
 from fsjax import data, models
 from fsjax.data.augment import make_augment
-from fsjax.models import Network, trained
+from fsjax.models import Network, trained_network
 from fsjax.models.resnet import BasicBlock, ResNet
 from fsjax.runtime import interrupt, parallel
 from fsjax.runtime.checkpoints import Checkpoints
@@ -230,7 +230,7 @@ def test_the_best_checkpoint_by_validation_loss_can_be_the_one_that_the_run_goes
     found = {line["step"]: line["validation_loss"] for line in lines(tmp_path) if "validation_loss" in line}
     best = min(found, key=found.get)
     assert best < 5, "else this test shows nothing"
-    taken = jax.tree.leaves(trained.from_checkpoint(config, tmp_path).variables)
+    taken = jax.tree.leaves(trained_network.load_checkpoint(config, tmp_path).variables)
     checkpoints = Checkpoints(tmp_path / "checkpoints")
     network = models.build("vit_nano_patch8", num_classes=4, image_size=24)
     saved = checkpoints.variables(best, jax.eval_shape(lambda: network.init(0)))

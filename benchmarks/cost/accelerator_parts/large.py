@@ -13,7 +13,7 @@ from benchmarks.cost.accelerator_parts.settings import Settings
 from fsjax import models
 from fsjax.engine import tile_size
 from fsjax.engine.model import Model
-from fsjax.models.folding import fold
+from fsjax.models.network import fold
 from fsjax.runtime import parallel
 
 

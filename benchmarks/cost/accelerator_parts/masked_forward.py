@@ -10,7 +10,7 @@ from jax.sharding import NamedSharding, PartitionSpec
 from benchmarks.common import paired
 from benchmarks.cost.plain_search import Search
 from fsjax.engine.model import Model
-from fsjax.engine.tile import at_precision
+from fsjax.engine.programs import at_precision
 from fsjax.runtime import parallel, profiling
 
 

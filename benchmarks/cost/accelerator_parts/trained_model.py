@@ -15,7 +15,7 @@ from fsjax.data.dataset import Dataset
 from fsjax.data.normalisation import normalise
 from fsjax.engine.model import Model
 from fsjax.experiment import runner
-from fsjax.models import classifier
+from fsjax.models.source import model_source
 from fsjax.runtime import files, storage
 from fsjax.search.method import make_problem
 
@@ -87,7 +87,7 @@ def load_or_train(settings: Settings) -> TrainedModel:
     loaded = config.copy_and_resolve_references()
     loaded.search.precision = "bfloat16"  # so that the classifier has this form too
     training, test = (data.load(config.data, split, config.seed) for split in ("train", "test"))
-    return TrainedModel(config, directory, classifier.load(loaded, directory), training, test)
+    return TrainedModel(config, directory, model_source(loaded).model(directory), training, test)
 
 
 def run_config(settings: Settings) -> ConfigDict:

@@ -10,6 +10,7 @@ from fsjax.experiment import pipeline
 from fsjax.experiment.stages import STAGES, train
 from fsjax.experiment.stages.stage import Stage
 from fsjax.experiment.workspace import Workspace
+from fsjax.models.source import model_source
 from fsjax.report import dynamics as page
 from fsjax.runtime import files, parallel
 from fsjax.runtime.errors import InputError
@@ -20,10 +21,7 @@ from fsjax.training.evaluators import dynamics
 
 def check(config: ConfigDict) -> None:
     """Raise InputError for a field that the stage cannot use."""
-    if config.model.weights:
-        raise InputError(
-            f"model.weights: got {config.model.weights!r}; expected '' for the stage dynamics, which trains"
-        )
+    model_source(config).check_untrained("dynamics")
     train.check(config)
     seeds(config)
     if not config.train.epochs:

@@ -24,6 +24,7 @@ from fsjax.experiment.multi_run.probe_rounds import EXEMPT_FREQUENCIES, Rounds, 
 from fsjax.experiment.stages import search, train
 from fsjax.experiment.stages.stage import Stage
 from fsjax.experiment.workspace import Workspace
+from fsjax.models.source import model_source
 from fsjax.runtime import files, parallel
 from fsjax.runtime.config_fields import Table
 from fsjax.runtime.errors import InputError, unknown
@@ -65,8 +66,7 @@ FIELDS: Table = {
 def check(config: ConfigDict) -> None:
     """Raise InputError for a field that the stage cannot use."""
     options = config.probe
-    if config.model.weights:
-        raise InputError(f"model.weights: got {config.model.weights!r}; expected '' for the stage probe, which trains")
+    model_source(config).check_untrained("probe")
     if not ways.use_probes(config.train):
         found = f"{config.train.ways!r} with train.graft.maps={config.train.graft.maps!r}"
         raise InputError(f"train.ways: got {found}; expected graft with {graft.PROBE!r} for the stage probe")

@@ -21,7 +21,7 @@ from fsjax.experiment.stages.stage import Stage
 from fsjax.experiment.workspace import Workspace
 from fsjax.fourier import dfm, published_maps
 from fsjax.fourier.dfm import DominantFrequencyMaps
-from fsjax.models import weights
+from fsjax.models.source import model_source
 from fsjax.runtime import files, parallel, storage
 from fsjax.runtime.errors import CheckFailed, InputError
 from fsjax.runtime.storage import Path
@@ -38,7 +38,7 @@ def check(config: ConfigDict) -> None:
         raise InputError(f"report.share: got {config.report.share:g}; expected a share in (0, 1]")
     search.check_shares(config.search.shares)
     evaluate.check(config)
-    if config.model.weights:
+    if not model_source(config).trains:
         train.check(config)
 
 
@@ -64,11 +64,12 @@ def _side_files(config: ConfigDict) -> dict[str, Path]:
 
 def _run(workspace: Workspace) -> None:
     config, directory = workspace.config, workspace.directory
-    if not config.model.weights:
+    source = model_source(config)
+    if source.trains:  # no weights are named
         compare(config, directory)
         return
     test = workspace.dataset("test")
-    weights.record(config, directory, test.classes)
+    source.record(directory, test.classes)
     compare(config, directory, workspace.classifier, test)
 
 
@@ -198,7 +199,7 @@ STAGE = Stage(
     run=_run,
     reads=lambda workspace: [
         *_side_files(workspace.config).values(),
-        *train.weights_file(workspace),
+        *model_source(workspace.config).weights_files(),
     ],
     shown=("min_iou", "report", "evaluate"),
 )

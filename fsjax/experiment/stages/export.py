@@ -7,8 +7,9 @@ from fsjax.experiment.stages.stage import Stage
 from fsjax.experiment.workspace import Workspace
 from fsjax.fourier import published_maps
 from fsjax.fourier.dfm import DominantFrequencyMaps
-from fsjax.models import lightning_checkpoint, state_dict, stored_weights, weights
-from fsjax.models.trained import TrainedNetwork
+from fsjax.models import lightning_checkpoint, state_dict
+from fsjax.models.source import model_source
+from fsjax.models.trained_network import TrainedNetwork
 from fsjax.runtime import parallel, torch_files
 from fsjax.runtime.errors import InputError
 from fsjax.runtime.storage import Path
@@ -16,11 +17,7 @@ from fsjax.runtime.storage import Path
 
 def check(config: ConfigDict) -> None:
     """Raise InputError for a config whose model PyTorch's module would not be."""
-    if stored_weights.is_stored(config):
-        raise InputError(
-            f"model.weights: got {config.model.weights}; expected PyTorch weights or a workdir with the stage export, "
-            "since a model file has no names for its arrays"
-        )
+    model_source(config).check_export()
     if config.data.frequencies:
         raise InputError(
             f"data.frequencies: got {config.data.frequencies!r}; expected '' with the stage export, since weights "
@@ -30,7 +27,7 @@ def check(config: ConfigDict) -> None:
 
 def _run(workspace: Workspace) -> None:
     config, maps, file = workspace.config, workspace.maps, weights_file(workspace)
-    trained = weights.load(config, workspace.directory)
+    trained = model_source(config).trained_network(workspace.directory)
 
     def write() -> None:
         export(trained, maps, file, config.search.patch)

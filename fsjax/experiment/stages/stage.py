@@ -8,6 +8,7 @@ from ml_collections import ConfigDict
 
 from fsjax import search
 from fsjax.experiment.workspace import Workspace
+from fsjax.models.source import model_source
 from fsjax.runtime import config_fields
 from fsjax.runtime.storage import Path
 from fsjax.training import ways
@@ -71,5 +72,5 @@ def _changes_results(name: str, config: ConfigDict) -> bool:
         return False
     group, _, field = name.partition(".")
     if group == "train":
-        return not config.model.weights and ways.used(field, config.train)
+        return model_source(config).trains and ways.used(field, config.train)
     return group != "search" or search.used(field, config.search.method)

@@ -9,16 +9,16 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jax.typing import ArrayLike
 from jaxtyping import Array, Float
 
-from fsjax.models.folding import folded
-from fsjax.models.pytorch.operators import OPERATORS
+from fsjax.engine.model import Model
+from fsjax.models.network import folded
+from fsjax.models.pytorch import OPERATORS, arithmetic, planes, shapes  # noqa: F401 - they register operators
 from fsjax.runtime.errors import InputError, one_line
 
-# Arguments of operators that say where and how an array lies, which is JAX's affair.
+# Arguments for the device and memory layout of arrays, which JAX chooses.
 _PLACEMENT = ("device", "layout", "memory_format", "pin_memory", "non_blocking", "requires_grad")
-# What is left of a BatchNorm that was folded.
+# The operator of a step whose BatchNorm was folded.
 _FOLDED = "folded"
 OPERATORS[_FOLDED] = lambda x: (x,)
 # Largest difference of logits from PyTorch's, as a share of the largest logit.
@@ -27,7 +27,7 @@ _APART = 1e-3
 
 @dataclasses.dataclass(frozen=True)
 class Value:
-    """An array of the graph, by name: a parameter, the images, or what a step returned."""
+    """An array of the graph, by name: a parameter, the images, or the result of a step."""
 
     name: str
 
@@ -49,12 +49,12 @@ class Step:
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
-class TorchModel:
-    """A PyTorch module as a function that JAX traces, differentiates and compiles.
+class Graph:
+    """The graph of a PyTorch module.
 
     Attributes:
       params: float32 arrays and others, by name.
-      steps: of the graph, in order, for one image [1, C, H, W].
+      steps: in order, for one image [1, C, H, W].
       images, logits: names of the graph's input and output.
     """
 
@@ -63,36 +63,37 @@ class TorchModel:
     images: str
     logits: str
 
-    def __call__(self, images: Float[ArrayLike, "n height width channels"]) -> Float[Array, "n logits"]:
-        """Return logits of images, normalised as the module takes them, channels last."""
-        return self.apply(self.params, jnp.asarray(images))
+    def as_function(self) -> Callable:
+        """Return (params, images [n, H, W, C]) -> logits [n, K]."""
+        steps, images_name, logits_name = self.steps, self.images, self.logits
 
-    def apply(self, params: dict, images: Float[Array, "n height width channels"]) -> Float[Array, "n logits"]:
-        """Return logits with other values of the parameters."""
-        return jax.vmap(functools.partial(self._of_image, params))(jnp.moveaxis(images, -1, 1))
+        def image_logits(params: dict, image: Float[Array, "channels height width"]) -> Float[Array, " logits"]:
+            values: dict[str, Any] = {name: jnp.asarray(value) for name, value in params.items()}
+            values[images_name] = image[None]
+            for step in steps:
+                values[step.name] = step.run(values)
+            return values[logits_name][0]
 
-    def _of_image(self, params: dict, image: Float[Array, "channels height width"]) -> Float[Array, " logits"]:
-        values: dict[str, Any] = {name: jnp.asarray(value) for name, value in params.items()}
-        values[self.images] = image[None]
-        for step in self.steps:
-            values[step.name] = step.run(values)
-        return values[self.logits][0]
+        def apply(params: dict, images: Float[Array, "n height width channels"]) -> Float[Array, "n logits"]:
+            return jax.vmap(functools.partial(image_logits, params))(jnp.moveaxis(images, -1, 1))
+
+        return apply
 
 
-def from_torch(module: Any, example: Any) -> TorchModel:
-    """Return a PyTorch classifier as a JAX function of images [n, H, W, C] -> logits [n, K].
+def from_torch(module: Any, example: Any) -> Model:
+    """Convert a PyTorch classifier to a `Model`, a JAX function of images [n, H, W, C] -> logits [n, K].
 
-    `torch.export` follows the module on one image and gives a graph of operators, whose arithmetic is JAX's. BatchNorm
-    after a convolution is folded into it.
+    `torch.export` follows the module on one image and gives a graph of operators, which JAX computes. BatchNorm after a
+    convolution is folded into it.
 
     Args:
       module: a torch.nn.Module in evaluation mode, of images [n, C, H, W] -> logits [n, K].
-      example: images as the module takes them, float32 [n, C, H, W]; the first one is followed. Its size is the
-        model's. Logits are compared on an image of noise, since those of an example of zeros would show little.
+      example: images as the module takes them, float32 [n, C, H, W]; the first image is followed. Its size is the
+        model's. Logits are compared on an image of noise, since an example of zeros would show little.
 
     Raises:
-      InputError: a ValueError: a module in training mode, one that torch.export cannot follow, an operator that is not
-        in fsjax/models/pytorch, an output that is not one array of logits, or logits that are not PyTorch's.
+      InputError: a ValueError: a module in training mode, a module that torch.export cannot follow, an operator that is
+        not in fsjax/models/pytorch, an output that is not one array of logits, or logits that differ from PyTorch's.
 
     Examples:
       >>> import torch
@@ -105,6 +106,21 @@ def from_torch(module: Any, example: Any) -> TorchModel:
         import torch
     except ImportError as error:
         raise InputError("torch: got no such package; expected the extra torch: pip install 'fsjax[torch]'") from error
+    graph, (channels, height, width) = export_graph(module, example), np.shape(example)[1:]
+    model = Model(graph.as_function(), graph.params, (height, width, channels))
+    with torch.no_grad():
+        noise = torch.randn(1, channels, height, width, generator=torch.Generator().manual_seed(0))
+        expected = module(noise)
+    if not isinstance(expected, torch.Tensor):
+        (expected,) = (value for value in torch.utils._pytree.tree_leaves(expected) if value is not None)
+    _check(model, np.moveaxis(noise.numpy(), 1, -1), expected.numpy())
+    return model
+
+
+def export_graph(module: Any, example: Any) -> Graph:
+    """Return the graph of a PyTorch module, with BatchNorms folded; arguments and errors as of `from_torch`."""
+    import torch
+
     if any(part.training for part in module.modules()):
         raise InputError("from_torch: got a module in training mode; expected module.eval() before the call")
     image = torch.as_tensor(np.asarray(example[:1]), dtype=torch.float32)
@@ -112,24 +128,18 @@ def from_torch(module: Any, example: Any) -> TorchModel:
         raise InputError(f"from_torch: got an example of shape {list(image.shape)}; expected images [n, C, H, W]")
     try:
         with torch.no_grad(), warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # of torch.export about itself
+            warnings.simplefilter("ignore")  # torch.export warns about itself
             exported = torch.export.export(module, (image,), strict=False).run_decompositions()
-            noise = torch.randn(image.shape, generator=torch.Generator().manual_seed(0))
-            expected = module(noise)
-    except Exception as error:  # of the module's own code, or of what torch.export cannot follow
+    except Exception as error:  # the module's code may raise anything, as may torch.export
         raise InputError(
             f"from_torch: got {type(error).__name__} from torch.export ({one_line(error)[:200]}); expected a module "
             "whose forward takes one batch of images and does not branch on their values"
         ) from error
-    model = _fold(_model(exported))
-    if not isinstance(expected, torch.Tensor):
-        (expected,) = (value for value in torch.utils._pytree.tree_leaves(expected) if value is not None)
-    _check(model, np.moveaxis(noise.numpy(), 1, -1), expected.numpy())
-    return model
+    return _fold(_read_graph(exported))
 
 
-def _model(exported: Any) -> TorchModel:
-    """Return an exported program as a model."""
+def _read_graph(exported: Any) -> Graph:
+    """Return an exported program as a graph."""
     signature, steps, params = exported.graph_signature, [], {}
     arrays = {**exported.state_dict, **exported.constants}
     held = {
@@ -164,7 +174,7 @@ def _model(exported: Any) -> TorchModel:
                 arguments = (arguments[0], arguments[1], _places(node))
             steps.append(Step(node.name, name, arguments, _plain(keywords)))
     (images,) = signature.user_inputs
-    return TorchModel(params, tuple(steps), images, signature.user_outputs[0])
+    return Graph(params, tuple(steps), images, signature.user_outputs[0])
 
 
 def _operator_name(node: Any) -> str:
@@ -174,10 +184,10 @@ def _operator_name(node: Any) -> str:
 
 
 def _places(node: Any) -> np.ndarray:
-    """Return where `as_strided`, which reads memory by its own steps, finds its numbers in the flat array before it."""
+    """Return the places in the flat input from which `as_strided`, which steps through memory, takes its numbers."""
     array, size, stride, *offset = node.args
-    held = array.meta["val"]
-    in_memory = _offsets(held.shape, held.stride())
+    value = array.meta["val"]
+    in_memory = _offsets(value.shape, value.stride())
     place = np.zeros(in_memory.max() + 1, np.int32)
     place[in_memory] = np.arange(in_memory.size)
     return place[_offsets(size, stride) + (offset[0] if offset and offset[0] else 0)]
@@ -218,27 +228,27 @@ def _dtype(dtype: Any) -> Any:
     return jnp.bool_ if dtype == torch.bool else jnp.int32
 
 
-def _fold(model: TorchModel) -> TorchModel:
-    """Fold each BatchNorm whose images come from a convolution that nothing else reads into that convolution."""
-    params, steps = dict(model.params), {step.name: step for step in model.steps}
-    leaves = [leaf for step in model.steps for leaf in jax.tree.leaves((step.arguments, step.keywords))]
+def _fold(graph: Graph) -> Graph:
+    """Fold each BatchNorm into the convolution before it, where nothing else reads that convolution."""
+    params, steps = dict(graph.params), {step.name: step for step in graph.steps}
+    leaves = [leaf for step in graph.steps for leaf in jax.tree.leaves((step.arguments, step.keywords))]
     reads = [leaf.name for leaf in leaves if isinstance(leaf, Value)]
-    for step in model.steps:
+    for step in graph.steps:
         if step.operator != "_native_batch_norm_legit_no_training":
             continue
-        source, *of_norm = step.arguments[:5]
+        source, *statistics = step.arguments[:5]
         convolution = steps.get(source.name)
         if convolution is None or convolution.operator != "convolution" or reads.count(source.name) != 1:
             continue
         kernel, bias, transposed = convolution.arguments[1], convolution.arguments[2], convolution.arguments[6]
-        read = [value.name for value in (kernel, bias, *of_norm) if value is not None]
+        read = [value.name for value in (kernel, bias, *statistics) if value is not None]
         if transposed or not all(name in params and reads.count(name) == 1 for name in read):
             continue
         weight, shift = (
             default if value is None else params.pop(value.name)
-            for value, default in zip(of_norm[:2], (1.0, 0.0), strict=True)
+            for value, default in zip(statistics[:2], (1.0, 0.0), strict=True)
         )
-        mean, variance = (params.pop(value.name) for value in of_norm[2:])
+        mean, variance = (params.pop(value.name) for value in statistics[2:])
         old = 0.0 if bias is None else params.pop(bias.name)
         outputs_last = np.moveaxis(params[kernel.name], 0, -1)
         new, moved = folded(outputs_last, old, weight, shift, mean, variance, step.arguments[6])
@@ -246,10 +256,11 @@ def _fold(model: TorchModel) -> TorchModel:
         arguments = (*convolution.arguments[:2], Value(f"{step.name}_bias"), *convolution.arguments[3:])
         steps[convolution.name] = dataclasses.replace(convolution, arguments=arguments)
         steps[step.name] = Step(step.name, _FOLDED, (source,), {})
-    return dataclasses.replace(model, params=params, steps=tuple(steps.values()))
+    return dataclasses.replace(graph, params=params, steps=tuple(steps.values()))
 
 
-def _check(model: TorchModel, image: np.ndarray, expected: np.ndarray) -> None:
+def _check(model: Model, image: np.ndarray, expected: np.ndarray) -> None:
+    """Raise InputError where an output is not logits, or where logits differ from PyTorch's."""
     if expected.ndim != 2:
         raise InputError(f"from_torch: got an output of shape {list(expected.shape)}; expected logits [n, K]")
     forward: Callable[..., Array] = jax.jit(model.apply)

@@ -10,7 +10,7 @@ from jaxtyping import Bool, Float, Int
 
 from fsjax.engine import tile_size
 from fsjax.engine.engine import Engine, LazyArray
-from fsjax.engine.graft import graft_model
+from fsjax.engine.model import graft_model
 from fsjax.fourier import spectrum
 from fsjax.runtime.random_streams import Stream, generator
 from fsjax.search import sweep

@@ -1,16 +1,19 @@
-"""A network with its weights as they were trained, before anything is folded for evaluation."""
+"""A network with its weights as training gave them, before BatchNorm is folded for evaluation."""
 
 import contextlib
 import dataclasses
+from collections.abc import Callable
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 from ml_collections import ConfigDict
 
 from fsjax import models
 from fsjax.data import frequencies
+from fsjax.engine.model import NORMALISED, Model
 from fsjax.models.naming import OURS, Naming
-from fsjax.models.network import Network
+from fsjax.models.network import Network, fold
 from fsjax.runtime.checkpoints import Checkpoints
 from fsjax.runtime.errors import InputError
 from fsjax.runtime.storage import Path
@@ -23,27 +26,44 @@ class TrainedNetwork:
     Attributes:
       network: the architecture.
       variables: its arrays.
-      mean_std: that images are normalised with, of pixels in [0, 1], per channel.
+      mean_std: the mean and std that normalise images, of pixels in [0, 1], per channel; NORMALISED = not known.
       classes: display names in index order; the network may have more outputs.
       naming: what PyTorch calls the arrays, where they came from there.
-      copied: whether they stood there twice.
-      outputs: the network's outputs, those of the classes first and in their order; None = as they are.
+      copied: whether the state dict held some arrays twice.
+      outputs: the network's outputs in the order in which `model` returns them; None = unchanged.
     """
 
     network: Network
     variables: dict
-    mean_std: tuple[np.ndarray, np.ndarray]
-    classes: tuple[str, ...]
+    mean_std: tuple[np.ndarray, np.ndarray] = NORMALISED
+    classes: tuple[str, ...] = ()
     naming: Naming = OURS
     copied: bool = False
     outputs: tuple[int, ...] | None = None
 
+    def model(self, *, bfloat16: bool = False) -> Model:
+        """Return the model for evaluation, with BatchNorm folded into the parameters, and a bfloat16 form if asked."""
+        apply, params = fold(self.network, self.variables)
+        low = None
+        if bfloat16:
+            low, _ = fold(dataclasses.replace(self.network, dtype=jnp.dtype(jnp.bfloat16)), self.variables)
+        if self.outputs is not None:
+            apply, low = reorder(apply, self.outputs), low and reorder(low, self.outputs)
+        size = self.network.image_size
+        return Model(apply, params, (size, size, 3), self.classes, self.mean_std, low)
 
-def from_checkpoint(config: ConfigDict, directory: Path) -> TrainedNetwork:
+
+def reorder(apply: Callable, outputs: tuple[int, ...]) -> Callable:
+    """Return the function with its logits in the order of `outputs`."""
+    order = np.array(outputs)
+    return lambda params, images: apply(params, images)[:, order]
+
+
+def load_checkpoint(config: ConfigDict, directory: Path) -> TrainedNetwork:
     """Load what training left in a workdir: the weights of its last step, or those that train.select chooses.
 
     Raises:
-      InputError: there is nothing, or it is of another architecture or other frequencies than the config's.
+      InputError: there is none, or it has another architecture or other frequencies than the config.
     """
     with contextlib.closing(Checkpoints(directory / "checkpoints")) as checkpoints:
         step = checkpoints.newest()
@@ -68,7 +88,7 @@ def from_checkpoint(config: ConfigDict, directory: Path) -> TrainedNetwork:
 
 
 def _check(config: ConfigDict, directory: Path, step: int, metadata: dict) -> None:
-    """Raise InputError where a checkpoint is of another architecture, or of a training that did not end."""
+    """Raise InputError for a checkpoint of another architecture, or one of an unfinished training."""
     if metadata["model"] != config.model.name or metadata["image_size"] != config.data.image_size:
         raise InputError(
             f"model.name, data.image_size: got {config.model.name}, {config.data.image_size}; expected those of the "

@@ -1,0 +1,298 @@
+"""Where the model of a run comes from: its training, PyTorch weights, a model file, or a module of torchvision or timm.
+
+Weights that the config names stay where they are. Instead of training, the stage train reads them once, checks them,
+and leaves weights.json.
+"""
+
+import abc
+import copy
+import dataclasses
+import functools
+
+from ml_collections import ConfigDict
+
+from fsjax import models
+from fsjax.data import frequencies
+from fsjax.engine.model import Model
+from fsjax.models import model_file, published_weights, state_dict, trained_network, weights_record
+from fsjax.models.trained_network import TrainedNetwork
+from fsjax.runtime import files, parallel, storage, torch_files
+from fsjax.runtime.checkpoints import chosen_hashes
+from fsjax.runtime.errors import InputError
+from fsjax.runtime.storage import Path
+
+# What a module of torchvision or timm becomes, in the workdir.
+_CONVERTED = f"model{model_file.SUFFIX}"
+
+
+def model_source(config: ConfigDict) -> "ModelSource":
+    """Return the source of a run's model, which config.model names."""
+    weights = config.model.weights
+    if weights and storage.path(weights).suffix == model_file.SUFFIX:
+        return ModelFile(config)
+    if published_weights.is_library_name(config.model.name):
+        return LibraryModule(config)
+    return ImportedWeights(config) if weights else Training(config)
+
+
+class ModelSource(abc.ABC):
+    """Where the model of a run comes from.
+
+    Attributes:
+      config: of the run.
+      trains: whether the stage train trains the model, rather than read the weights that the config names.
+    """
+
+    trains = False
+
+    def __init__(self, config: ConfigDict):
+        self.config = config
+
+    def check(self) -> None:
+        """Raise InputError for a field of config.model that does not fit; reads no weights but a model file."""
+        self._check()
+        options = self.config.model
+        if options.check and not (options.weights and storage.path(options.check).is_file()):
+            raise InputError(
+                f"model.check: got {options.check!r}; expected an .npz of images and logits, with model.weights"
+            )
+        if options.outputs and self.trains:
+            raise InputError(f"model.outputs: got {options.outputs!r}; expected '' without model.weights")
+
+    def check_untrained(self, stage: str) -> None:
+        """Raise InputError where a stage that trains meets weights."""
+        if weights := self.config.model.weights:
+            raise InputError(f"model.weights: got {weights!r}; expected '' for the stage {stage}, which trains")
+
+    def describe(self) -> str:
+        """Return the model's name and where its weights come from, for the log."""
+        return f"{self.config.model.name} with the weights of {self.config.model.weights}"
+
+    def named_config(self) -> ConfigDict:
+        """Return the config with the model's name in reports as config.model.name."""
+        return self.config
+
+    def weights_files(self) -> list[Path]:
+        """Return the file of the weights that the config names, if any; raise InputError where it does not exist."""
+        return [weights_record.weights_file(self.config)]
+
+    def identity_file(self, directory: Path) -> Path:
+        """Return the file of a workdir that identifies the model once the stage train is done."""
+        return directory / weights_record.NAME
+
+    def record(self, directory: Path, classes: tuple[str, ...]) -> None:
+        """Check the weights that the config names and leave weights.json in the workdir.
+
+        Args:
+          directory: the workdir.
+          classes: display names of the data's classes.
+
+        Raises:
+          InputError: missing or damaged weights, those of another model, no mean and std, or too few outputs.
+        """
+        raise NotImplementedError
+
+    def check_export(self) -> None:  # noqa: B027 - most sources have names
+        """Raise InputError where the model's arrays have no names that PyTorch could read."""
+
+    def trained_network(self, directory: Path) -> TrainedNetwork:
+        """Load the network of a workdir with its weights by name; errors as of `check_export` and `model`."""
+        raise NotImplementedError
+
+    @abc.abstractmethod
+    def model(self, directory: Path) -> Model:
+        """Load the model of a workdir whose stage train is done.
+
+        Raises:
+          InputError: there is none, the weights have changed since, or the config has another architecture or other
+            frequencies.
+        """
+
+    @abc.abstractmethod
+    def timed_model(self, classes: int) -> Model | None:
+        """Return a model as fast as the run's, perhaps with other weights; None before the stage train makes it."""
+
+    @abc.abstractmethod
+    def _check(self) -> None: ...
+
+
+class _NetworkSource(ModelSource):
+    """A source of one of our networks."""
+
+    def _check(self) -> None:
+        models.build(self.config.model.name, num_classes=2, image_size=self.config.data.image_size)
+
+    def model(self, directory: Path) -> Model:
+        return self.trained_network(directory).model(bfloat16=self.config.search.precision == "bfloat16")
+
+    def timed_model(self, classes: int) -> Model:
+        size, low = self.config.data.image_size, self.config.search.precision == "bfloat16"
+        network = models.build(self.config.model.name, num_classes=classes, image_size=size)
+        model = TrainedNetwork(network, network.init(self.config.seed)).model(bfloat16=low)
+        return model.at("bfloat16") if low else model
+
+
+class Training(_NetworkSource):
+    """The network that the run's stage train trains."""
+
+    trains = True
+
+    def describe(self) -> str:
+        return self.config.model.name
+
+    def weights_files(self) -> list[Path]:
+        return []
+
+    def identity_file(self, directory: Path) -> Path:
+        return chosen_hashes(directory / "checkpoints", self.config.train.select)
+
+    def trained_network(self, directory: Path) -> TrainedNetwork:
+        return trained_network.load_checkpoint(self.config, directory)
+
+
+class ImportedWeights(_NetworkSource):
+    """PyTorch weights for one of our networks, or another workdir."""
+
+    def record(self, directory: Path, classes: tuple[str, ...]) -> None:
+        imported = self._read()
+        if imported.classes and imported.classes != classes:
+            raise InputError(f"model.weights: {self.config.model.weights} was trained on other classes than the data's")
+        # PyTorch's logits are of unfiltered images.
+        model = dataclasses.replace(imported, network=imported.network.limited_to(None)).model()
+        others = {"naming": imported.naming.name}
+        if imported.network.packed_frequencies:
+            others[frequencies.FIELD] = imported.network.packed_frequencies.hex()
+        outputs = weights_record.choose_outputs(self.config, imported.network.num_classes, (), classes)
+        weights_record.write(self.config, directory, classes, model, outputs, **others)
+
+    def trained_network(self, directory: Path) -> TrainedNetwork:
+        recorded, imported = weights_record.read(self.config, directory), self._read()
+        if imported.network.packed_frequencies.hex() != recorded.frequencies:
+            raise InputError(
+                f"data.frequencies: {self.config.data.frequencies!r} has changed since; run the stage train again"
+            )
+        outputs = None
+        if self.config.model.outputs:
+            available = imported.network.num_classes
+            outputs = weights_record.choose_outputs(self.config, available, (), recorded.classes)
+        return dataclasses.replace(imported, classes=recorded.classes, outputs=outputs)
+
+    def _read(self) -> TrainedNetwork:
+        """Return the network with the weights that the config names; a file of weights tells no classes."""
+        config, path = self.config, published_weights.weights_path(self.config)
+        if path.is_dir():
+            return trained_network.load_checkpoint(config, path)
+        metadata = published_weights.read_metadata(path)
+        mean_std = published_weights.metadata_mean_std(config, metadata)
+        with storage.local(path) as file:
+            state = torch_files.read(file)
+        imported = state_dict.to_network(state, config.model.name, config.data.image_size, str(path))
+        if metadata:
+            published_weights.check_metadata(metadata, config, imported.network.num_classes)
+        seen = frequencies.read(config.data.frequencies, config.data.image_size)
+        return dataclasses.replace(imported, network=imported.network.limited_to(seen), mean_std=mean_std)
+
+
+class ModelFile(ModelSource):
+    """A model file, which config.model.weights names."""
+
+    def _check(self) -> None:
+        self._read(self._path(None))
+
+    def describe(self) -> str:
+        return self.config.model.weights
+
+    def check_export(self) -> None:
+        raise InputError(
+            f"model.weights: got {self.config.model.weights}; expected PyTorch weights or a workdir with the stage "
+            "export, since a model file has no names for its arrays"
+        )
+
+    def named_config(self) -> ConfigDict:
+        config = copy.deepcopy(self.config)
+        config.model.name = storage.path(config.model.weights).stem
+        return config
+
+    def record(self, directory: Path, classes: tuple[str, ...]) -> None:
+        model = self._read(self._path(directory))
+        outputs = weights_record.choose_outputs(self.config, model.num_logits, model.classes, classes)
+        weights_record.write(self.config, directory, classes, model, outputs, naming="model file")
+
+    def model(self, directory: Path) -> Model:
+        classes, model = weights_record.read(self.config, directory).classes, self._read(self._path(directory))
+        outputs = weights_record.choose_outputs(self.config, model.num_logits, model.classes, classes)
+        is_ordered = outputs == tuple(range(len(outputs)))
+        apply = model.apply if is_ordered else trained_network.reorder(model.apply, outputs)
+        return dataclasses.replace(model, apply=apply, classes=classes)
+
+    def timed_model(self, classes: int) -> Model | None:
+        return self._read(self._path(None))
+
+    def _path(self, directory: Path | None) -> Path:
+        """Return the model file; `directory` is the workdir, where it may be."""
+        return storage.path(self.config.model.weights)
+
+    def _read(self, path: Path) -> Model:
+        """Read the file; raise InputError where the config asks for other images, normalisation or precision."""
+        model = _load(path, files.sha256(path)) if path.is_file() else model_file.load_model(path)
+        size, (height, width, channels) = self.config.data.image_size, model.image_shape
+        if channels != 3:
+            raise InputError(f"model.weights: {path} is for images of {channels} channels; expected 3")
+        if (height, width) != (size, size):
+            raise InputError(
+                f"data.image_size: got {size}; expected {height} x {width} pixels, which {path} was saved for"
+            )
+        self._check_fields(model.matmul_precision)
+        mean_std = published_weights.choose_mean_std(self.config, model.mean_std, str(path))
+        return dataclasses.replace(model, mean_std=mean_std)
+
+    def _check_fields(self, precision: str) -> None:
+        if self.config.data.frequencies:
+            raise InputError(f"data.frequencies: got {self.config.data.frequencies!r}; expected '' with a model file")
+        if self.config.search.precision != "highest":
+            raise InputError(
+                f"search.precision: got {self.config.search.precision!r}; expected highest, since the model file fixes "
+                f"its own precision, {precision}"
+            )
+
+
+class LibraryModule(ModelFile):
+    """A module of torchvision or timm with the weights of a file, which the stage train converts to a model file."""
+
+    def _check(self) -> None:
+        published_weights.check_library_name(self.config.model.name)
+        if not self.config.model.weights:
+            raise InputError(
+                f"model.weights: got ''; expected a file of PyTorch weights of {self.config.model.name}, which no run "
+                "trains"
+            )
+        self._check_fields("highest")
+
+    def describe(self) -> str:
+        return ModelSource.describe(self)
+
+    def named_config(self) -> ConfigDict:
+        return self.config
+
+    def record(self, directory: Path, classes: tuple[str, ...]) -> None:
+        parallel.decide(lambda: self._convert(directory))
+        super().record(directory, classes)
+
+    def timed_model(self, classes: int) -> Model | None:
+        return None
+
+    def _path(self, directory: Path | None) -> Path:
+        assert directory is not None, "a converted model is in the workdir"
+        return directory / _CONVERTED
+
+    def _convert(self, directory: Path) -> None:
+        module, mean_std = published_weights.read_module(self.config)
+        size = self.config.data.image_size
+        model_file.save_model(directory / _CONVERTED, module, image_size=size, mean_std=mean_std)
+
+
+@functools.lru_cache(maxsize=1)
+def _load(path: Path, sha256: str) -> Model:
+    """Read a model file once for a whole run: its check, the estimate of time, and the stages."""
+    del sha256
+    return model_file.load_model(path)
