@@ -33,7 +33,7 @@ from fsjax.experiment.stages import search as search_stage
 from fsjax.experiment.workspace import Workspace
 from fsjax.fourier import dfm, masks, spectrum
 from fsjax.runtime import startup
-from fsjax.search.learned import initial_scores
+from fsjax.search import learned
 
 # Row name -> (method, images of each class, the method's fields, whether each share has its own search).
 RUNS = {
@@ -141,7 +141,7 @@ def trivial(workspace: Workspace, test, name: str, seed: int, shares: tuple[floa
         workspace.config.search.images_per_class = 100
     problem = search_stage.problem(workspace, seed)
     rng, orbits = np.random.default_rng([seed, 9]), spectrum.orbits(*problem.plane)
-    energies = [initial_scores.energy(problem, label)[orbits] for label in range(CLASSES.value or len(problem.classes))]
+    energies = [learned.energy(problem, label)[orbits] for label in range(CLASSES.value or len(problem.classes))]
     for share in shares:
         budget = masks.budget(share, *problem.plane)
         kinds = {

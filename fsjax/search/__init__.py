@@ -13,9 +13,7 @@ from fsjax.fourier.transforms import INVERSES
 from fsjax.runtime import config_fields
 from fsjax.runtime.errors import InputError, unknown
 from fsjax.runtime.storage import Path
-from fsjax.search import graft, greedy, imported, patch_maps, removal
-from fsjax.search.hierarchical import hierarchical
-from fsjax.search.learned import learned
+from fsjax.search import graft, greedy, hierarchical, imported, learned, patch_maps, removal
 from fsjax.search.method import MaskRule, Method, Problem
 
 logger = logging.getLogger(__name__)

@@ -54,15 +54,42 @@ def measure(planes: Iterable[Float[np.ndarray, "replicates height width"]], opti
     """Return the IoU of each resample's map with the map itself, as JSON values.
 
     Args:
-      planes: of each class, the `patches.position_scores` on all images and then those on each resample.
-      options: config.search, of which the shares and the patch say how maps are cut.
+      planes: the `patches.position_scores` of each class, on all images and then on each resample.
+      options: config.search; its shares and patch say how maps are cut.
 
     Returns:
-      `resamples`, `shares`, and `iou`: over the resamples its `mean`, and its `low` and `high`, the 2.5 and 97.5 %
+      `resamples`, `shares`, and `iou`: its `mean` over the resamples and its `low` and `high`, the 2.5 and 97.5 %
       quantiles, [shares][classes] in [0, 1]; None for a map that keeps nothing.
     """
-    shares = tuple(sorted(options.shares))
-    return _summary(np.array([_ious(of_class, shares, options.patch) for of_class in planes]), shares)
+    shares, tail = tuple(sorted(options.shares)), (1 - _LEVEL) / 2
+    ious = np.array([_class_ious(class_planes, shares, options.patch) for class_planes in planes])
+    low, high = np.quantile(ious, (tail, 1 - tail), axis=-1)
+    statistics = {"mean": ious.mean(-1), "low": low, "high": high}
+    return {
+        "resamples": ious.shape[-1],
+        "shares": list(shares),
+        "iou": {
+            name: np.where(np.isfinite(values), values, np.array(None)).T.tolist()
+            for name, values in statistics.items()
+        },
+    }
+
+
+def _class_ious(
+    planes: Float[np.ndarray, "replicates height width"], shares: tuple[float, ...], patch: int
+) -> Float[np.ndarray, "shares resamples"]:
+    """Return one class's IoUs, NaN where neither map keeps anything; the maps are cut as in `patch_maps.cut`."""
+    planes, plane, ious = planes.astype(np.float32), planes.shape[1:], []
+    scores, sizes = spectrum.per_orbit(planes), spectrum.orbit_sizes(*plane)
+    for share in shares:
+        positions = masks.budget(share, *plane)
+        if patch == 1:
+            chosen = masks.best(scores, sizes, positions)
+        else:
+            chosen = spectrum.per_orbit(np.stack([patches.best(scored, positions, patch) for scored in planes]))
+        both, either = (chosen[1:] & chosen[0]) @ sizes, (chosen[1:] | chosen[0]) @ sizes
+        ious.append(np.divide(both, either, out=np.full(len(both), np.nan), where=either > 0))
+    return np.stack(ious)
 
 
 def stability_at_share(maps: DominantFrequencyMaps, share: float) -> dict:
@@ -82,35 +109,3 @@ def stability_at_share(maps: DominantFrequencyMaps, share: float) -> dict:
             raise ValueError(f"stability of {len(values)} classes")
         result[name] = [None if value is None else float(value) for value in values]
     return result
-
-
-def _summary(ious: Float[np.ndarray, "classes shares resamples"], shares: tuple[float, ...]) -> dict:
-    tail = (1 - _LEVEL) / 2
-    statistics = {
-        "mean": ious.mean(-1),
-        "low": np.quantile(ious, tail, axis=-1),
-        "high": np.quantile(ious, 1 - tail, axis=-1),
-    }
-    return {
-        "resamples": ious.shape[-1],
-        "shares": list(shares),
-        "iou": {name: np.where(np.isfinite(of), of, np.array(None)).T.tolist() for name, of in statistics.items()},
-    }
-
-
-def _ious(
-    planes: Float[np.ndarray, "replicates height width"], shares: tuple[float, ...], patch: int
-) -> Float[np.ndarray, "shares resamples"]:
-    """Return one class's IoUs, NaN where neither map keeps anything; the maps are those of patch_maps.cut."""
-    planes, plane, ious = planes.astype(np.float32), planes.shape[1:], []
-    scores, sizes = spectrum.per_orbit(planes), spectrum.orbit_sizes(*plane)
-    for share in shares:
-        positions = masks.budget(share, *plane)
-        if patch == 1:
-            chosen = masks.best(scores, sizes, positions)
-        else:
-            chosen = spectrum.per_orbit(np.stack([patches.best(one, positions, patch) for one in planes]))
-        own, others = chosen[0], chosen[1:]
-        both, either = (others & own) @ sizes, (others | own) @ sizes
-        ious.append(np.divide(both, either, out=np.full(len(others), np.nan), where=either > 0))
-    return np.stack(ious)

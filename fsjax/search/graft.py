@@ -121,7 +121,7 @@ class PathIntegration(StepwiseSearch[PathState]):
         weights = bootstrap.weights(len(donors), self._resamples, seed, task)[of_pair]
         weights = (weights / weights.sum(0) / self.steps).astype(np.float32)
         both = np.stack([images[drawn.recipients], images[drawn.donors]], axis=1)
-        return [ImageBatch(*batch) for batch in stepwise.batches_of(both, weights, self._layout["batch_images"])]
+        return [ImageBatch(*batch) for batch in stepwise.cut_batches(both, weights, self._layout["batch_images"])]
 
     def measure(
         self, params: PyTree, shared: tuple, state: PathState, inputs: PathPoint, batch: ImageBatch

@@ -1,4 +1,4 @@
-"""Check on a random sample of masks whether a search in TF32 or bfloat16 finds what one in float32 finds."""
+"""Compare a search in TF32 or bfloat16 with float32 on a random sample of masks."""
 
 import dataclasses
 import logging
@@ -15,7 +15,7 @@ from fsjax.search.sweep import sweep
 
 logger = logging.getLogger(__name__)
 
-# Share of the sampled masks whose best are compared.
+# Share of the sampled masks that are compared as the best.
 TOP_SHARE = 0.05
 
 
@@ -25,16 +25,17 @@ def measure(
     sums: Float[np.ndarray, "classes masks"],
     weights: Callable[[int], Float[np.ndarray, " images"]] | None = None,
 ) -> dict:
-    """Compare a sweep's scores with those in 'highest' precision; files of maps keep the result as "agreement".
+    """Compare a sweep's scores with scores in 'highest' precision; the provenance of maps has it as "agreement".
 
     Args:
-      problem: its options give the precision of the sweep and how many masks are sampled.
-      masks: of the sweep, as are `sums` and `weights`; scores are differences from the first one.
+      problem: its options give the precision of the sweep and the number of sampled masks.
+      masks: the masks of the sweep; a score is the difference from the first mask's sum.
+      sums: the sums of the sweep.
+      weights: the weights of the sweep.
 
     Returns:
-      JSON values, none where the sweep was made in 'highest': `precision`; `masks`, the number of masks computed again;
-      for each class `spearman`, the rank correlation of the scores, and `top_iou`, the intersection over union of the
-      best 5 % of the sample by either, at least one mask.
+      JSON values, none for a sweep in 'highest': `precision`; `masks`, the number of masks computed again; for each
+      class `spearman`, the rank correlation of the scores, and `top_iou`.
     """
     precision = problem.options.precision
     if precision == "highest":
@@ -42,25 +43,20 @@ def measure(
     count = min(problem.options.agreement_masks, sums.shape[1] - 1)
     rng = generator(0, Stream.PRECISION_CHECK, count)
     sample = np.concatenate([[0], 1 + np.sort(rng.choice(sums.shape[1] - 1, count, replace=False))])
-
     in_highest = dataclasses.replace(problem, directory=problem.directory and problem.directory / "highest")
-    reference = sweep(in_highest, masks[sample], weights=weights, precision="highest", label="search in highest")
-    scores, expected = (losses[:, 1:] - losses[:, :1] for losses in (sums[:, sample], reference))
-    report = {
-        "precision": precision,
-        "masks": len(sample),
-        "spearman": [rank_correlation(*pair) for pair in zip(scores, expected, strict=True)],
-        "top_iou": [top_iou(*pair) for pair in zip(scores, expected, strict=True)],
-    }
+    model = problem.model.at("highest")
+    reference = sweep(in_highest, masks[sample], weights=weights, model=model, label="search in highest")
+    pairs = list(zip(*(losses[:, 1:] - losses[:, :1] for losses in (sums[:, sample], reference)), strict=True))
+    spearman, iou = [rank_correlation(*pair) for pair in pairs], [top_iou(*pair) for pair in pairs]
     logger.info(
         "search: %s against 'highest' on %d masks: rank correlation %s, IoU of the best 5 %% %s over the classes",
-        *(precision, len(sample), range_in_words(report["spearman"]), range_in_words(report["top_iou"])),
+        *(precision, len(sample), range_in_words(spearman), range_in_words(iou)),
     )
-    return report
+    return {"precision": precision, "masks": len(sample), "spearman": spearman, "top_iou": iou}
 
 
 def range_in_words(values: list[float | None]) -> str:
-    """Word the range of a measure over the classes."""
+    """Return the range of a measure over the classes, in words."""
     known = [value for value in values if value is not None]
     return f"{min(known):.3f} to {max(known):.3f}" if known else "undefined"
 

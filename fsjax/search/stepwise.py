@@ -1,7 +1,7 @@
-"""Searches that go step by step: independent tasks, such as one a class, computed side by side and saved as they go.
+"""Searches that go step by step: independent tasks, such as one for each class, that run side by side.
 
 Examples:
-  >>> class Sums(StepwiseSearch):  # a task a class: its number times four images, summed over two steps
+  >>> class Sums(StepwiseSearch):  # a task for each class: its number times four images, summed over two steps
   ...     count, steps, images_per_step = 3, 2, 4
   ...     def initial_state(self, task): return np.zeros((), np.float32)
   ...     def inputs(self, task): return np.full(2, task, np.float32)
@@ -31,32 +31,29 @@ from fsjax.runtime.progress import Progress
 from fsjax.search.method import Problem
 from fsjax.search.sweep import Throughput
 
-# Numbers of results that processes give each other at once.
+# Numbers that processes exchange at once.
 _GATHERED = 2**22
 
 State = TypeVar("State")
-# States, inputs and batches have NumPy's arrays on the host and JAX's on the devices.
+# States, inputs and batches hold NumPy arrays on the host and JAX arrays on the devices.
 AnyArray: TypeAlias = Any
 # The number of a step, and the state before it.
 Carry: TypeAlias = tuple[AnyArray, Any]
 
 
 class ImageBatch(NamedTuple):
-    """Images, or pairs of them, and the weights of each."""
+    """Images, or pairs of images, and their weights."""
 
     images: Float[AnyArray, " n *image"]
     weights: Float[AnyArray, " n *replicates"]
 
 
-def batches_of(
+def cut_batches(
     images: Shaped[np.ndarray, " n *image"], weights: Float[np.ndarray, " n *replicates"], size: int
 ) -> list[tuple[Shaped[np.ndarray, " size *image"], Float[np.ndarray, " size *replicates"]]]:
-    """Cut images, or what stands for them, and their weights into batches of one size.
-
-    The last one is padded with its last image at weight 0.
-    """
+    """Cut images, or their numbers, and weights into batches of one size, the last padded at weight 0."""
     padding = [(0, -len(images) % size)]
-    # Not with zeros, on which a model may return NaN, and 0 x NaN is NaN.
+    # Padded with the last image: a model may return NaN for zeros, and 0 x NaN is NaN.
     images = np.pad(images, padding + [(0, 0)] * (images.ndim - 1), mode="edge")
     weights = np.pad(weights, padding + [(0, 0)] * (weights.ndim - 1))
     cuts = [slice(start, start + size) for start in range(0, len(images), size)]
@@ -64,18 +61,18 @@ def batches_of(
 
 
 class StepwiseSearch(abc.ABC, Generic[State]):
-    """Tasks that depend on nothing but themselves, with equally many steps and states of the same shapes.
+    """Independent tasks with equally many steps, and with states of the same shapes.
 
-    A step measures something on one batch after another, adds it up, and updates the state with the sum. The batches
-    are separate calls: a CPU's convolutions are not threaded inside of a compiled loop, many times slower.
+    A step measures each batch, adds the measurements up, and updates the state with the sum. The batches are separate
+    calls: inside a compiled loop a CPU's convolutions are not threaded and many times slower.
 
-    States, inputs, batches and results are pytrees of arrays. JAX traces `measure` and `update`, for one task; what
-    they read is made on the host and on the devices before a task's first step, so that no step waits for a copy.
+    States, inputs, batches and results are pytrees of arrays. JAX traces `measure` and `update` for one task. All their
+    arguments are on the devices before a task's first step, so that no step waits for a copy.
 
     Attributes:
       count: number of tasks.
-      steps: of each task.
-      images_per_step: forward passes of a step, or what costs as much; for the rate that is shown.
+      steps: steps of each task.
+      images_per_step: cost of a step in forward passes, for the displayed rate.
       tasks_per_device: tasks that a device computes at once.
     """
 
@@ -90,41 +87,41 @@ class StepwiseSearch(abc.ABC, Generic[State]):
 
     @abc.abstractmethod
     def inputs(self, task: int) -> Any:
-        """Return what `measure` and `update` need to know of each step; arrays with a leading axis of steps."""
+        """Return the inputs of all steps, for `measure` and `update`: arrays with a leading axis of steps."""
 
     def shared(self, tasks: list[int]) -> Any:
-        """Return what tasks that are computed side by side read of one copy on each device; here nothing.
+        """Return arrays that tasks computed side by side share, one copy on each device.
 
-        There are as many as the devices take; the last one comes again where there are fewer.
+        As many tasks are passed as the devices take; the last one is repeated if there are fewer.
         """
         return ()
 
     @abc.abstractmethod
     def batches(self, task: int) -> list[Any]:
-        """Return what a step goes through, one after the other; all of the same shapes, the same in every step."""
+        """Return the batches of a step: the same in every step, and all of the same shapes."""
 
     @abc.abstractmethod
     def measure(self, params: PyTree, shared: Any, state: State, inputs: Any, batch: Any) -> Any:
-        """Return what is added up over the batches; arrays. `inputs` are those of the step."""
+        """Return the arrays to add up over the batches, from the inputs of one step."""
 
     @abc.abstractmethod
     def update(self, state: State, inputs: Any, measured: Any) -> State:
         """Return the state after the step."""
 
     def result(self, task: int, state: State) -> Any:
-        """Return what remains of the last state; less than the state, where there are many tasks."""
+        """Return the part of the last state that is stored and returned."""
         return state
 
 
 def run(problem: Problem, search: StepwiseSearch, partial_results: PartialResults, *, label: str) -> list[Any]:
     """Return the result of every task. Collective: every process must call this.
 
-    Every process takes an equal part of the tasks and all return the same results. A task's arithmetic does not depend
-    on what runs beside it, so results do not depend on the number of devices and processes.
+    Every process computes an equal part of the tasks, and all return the same results. A task's arithmetic does not
+    depend on the tasks beside it, so results do not depend on the number of devices and processes.
 
     Raises:
-      InputError: the model returned a loss or a gradient that is not finite.
-      interrupt.Terminated: SIGTERM came; states are saved.
+      InputError: the model returned a non-finite loss or gradient.
+      interrupt.Terminated: SIGTERM came; states are stored.
     """
     runner = _Runner(problem, search, partial_results)
     own = range(search.count)[parallel.share(search.count)]
@@ -135,7 +132,7 @@ def run(problem: Problem, search: StepwiseSearch, partial_results: PartialResult
             results[task] = state
     with Progress(label, len(own) * search.steps, "steps", done=sum(steps.values())) as progress:
         throughput = Throughput(problem, progress, partial_results)
-        # Tasks at the same step go together; after a restart there may be several such steps.
+        # Tasks at the same step run together; after a restart tasks may stand at several steps.
         for step in sorted(set(steps.values()) - {search.steps}):
             tasks = [task for task in own if steps[task] == step]
             for start in range(0, len(tasks), runner.width):
@@ -146,9 +143,9 @@ def run(problem: Problem, search: StepwiseSearch, partial_results: PartialResult
 def make_step(search: StepwiseSearch, mesh: Mesh, precision: str) -> tuple[Callable, Callable]:
     """Return `measure` and `update` of all tasks at once, jitted and split over the mesh by tasks.
 
-    (params, shared, states, inputs, batches) -> measured, and (states, inputs, measured) -> states. States come with
-    the number of their step, (step, state), and inputs are those of all steps. All but the parameters and what is
-    shared have a leading axis of tasks.
+    (params, shared, states, inputs, batches) -> measured, and (states, inputs, measured) -> states. A state comes with
+    the number of its step, (step, state), and with the inputs of all steps. All arguments but `params` and `shared`
+    have a leading axis of tasks.
     """
 
     def measure(params: PyTree, shared: Any, carry: Carry, inputs: PyTree, batch: Any) -> Any:
@@ -159,10 +156,9 @@ def make_step(search: StepwiseSearch, mesh: Mesh, precision: str) -> tuple[Calla
         step, state = carry
         return step + 1, search.update(state, _at(inputs, step), measured)
 
+    measures = jax.vmap(measure, in_axes=(None, None, 0, 0, 0))
     return (
-        over_devices(
-            jax.vmap(measure, in_axes=(None, None, 0, 0, 0)), mesh, (False, False, True, True, True), precision
-        ),
+        over_devices(measures, mesh, (False, False, True, True, True), precision),
         over_devices(jax.vmap(update), mesh, (True, True, True), precision),
     )
 
@@ -172,7 +168,7 @@ def _at(inputs: PyTree, step: Int[Array, ""]) -> PyTree:
 
 
 class _Runner:
-    """Computes as many tasks side by side as the devices take, and saves their states."""
+    """Compute as many tasks side by side as the devices take, and store their states."""
 
     def __init__(self, problem: Problem, search: StepwiseSearch, partial_results: PartialResults):
         self._search, self._partial_results, self._mesh = search, partial_results, parallel.mesh()
@@ -187,7 +183,7 @@ class _Runner:
         self._like_result = search.result(0, self._like_state)
 
     def finish(self, tasks: list[int], step: int, throughput: Throughput) -> dict[int, Any]:
-        """Return the results of tasks that stand at a step; save as it goes and at the end, even after an error."""
+        """Run tasks from a step to the end and return their results; store states on the way, even after an error."""
         search, saved_step = self._search, step
         state = self._place([(np.array(step, np.int32), self.read(task)[1]) for task in tasks])
         try:
@@ -196,7 +192,7 @@ class _Runner:
             batches = [self._place(list(batch)) for batch in zip(*map(search.batches, tasks), strict=True)]
             while step < search.steps:
                 previous, state = state, self._step(shared, state, inputs, batches)
-                # One step ahead of the devices and no more: a stop would wait for all that are queued.
+                # At most one step ahead of the devices, since a stop waits for all queued steps.
                 jax.block_until_ready(previous)
                 step += 1
                 throughput.count(len(tasks), len(tasks) * search.images_per_step)
@@ -213,8 +209,8 @@ class _Runner:
         return dict(zip(tasks, states, strict=True))
 
     def read(self, task: int) -> tuple[int, Any]:
-        """Return the saved step of a task, with its state or, at the last step, its result; else its initial state."""
-        arrays = self._partial_results.state(_file_name(task))
+        """Return the stored step of a task with its state, or its result at the last step; else its initial state."""
+        arrays = self._partial_results.state(_item(task))
         step = int(arrays.pop("step", 0))
         like = self._like_result if step == self._search.steps else self._like_state
         expected = {name: leaf.shape for name, leaf in zip(*_named_leaves(like), strict=True)}
@@ -245,7 +241,7 @@ class _Runner:
         return self._update(state, inputs, measured)
 
     def _place(self, trees: list[PyTree]) -> PyTree:
-        """Stack the arrays of the tasks on the devices; the last task fills the places that are free."""
+        """Stack the arrays of the tasks on the devices; the last task fills free places."""
         return jax.tree.map(lambda *arrays: jax.device_put(np.stack(arrays), self._split), *self._filled(trees))
 
     def _filled(self, items: list[Any]) -> list[Any]:
@@ -255,13 +251,13 @@ class _Runner:
         """Return the states of the first `count` places."""
         leaves, structure = jax.tree.flatten(jax.device_get(stacked[1]))
         if not all(np.isfinite(leaf).all() for leaf in leaves):
-            raise InputError("search: the model returned a loss or a gradient that is not finite; expected finite ones")
+            raise InputError("search: the model returned a non-finite loss or gradient")
         return [jax.tree.unflatten(structure, [np.asarray(leaf[index]) for leaf in leaves]) for index in range(count)]
 
     def _write(self, tasks: list[int], step: int, states: list[PyTree]) -> None:
         for task, state in zip(tasks, states, strict=True):
             arrays = dict(zip(*_named_leaves(state), strict=True))
-            self._partial_results.set_state(_file_name(task), {"step": np.array(step), **arrays})
+            self._partial_results.set_state(_item(task), {"step": np.array(step), **arrays})
         self._partial_results.save()
 
 
@@ -271,5 +267,5 @@ def _named_leaves(tree: PyTree) -> tuple[list[str], list[AnyArray]]:
     return [jax.tree_util.keystr(path, simple=True, separator=".") for path, _ in pairs], [leaf for _, leaf in pairs]
 
 
-def _file_name(task: int) -> str:
+def _item(task: int) -> str:
     return f"task{task:06d}"

@@ -9,16 +9,15 @@ Examples:
   (3, 2)
 """
 
-from collections.abc import Callable, Iterator
-from typing import TypeAlias, TypeVar
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from typing import TypeAlias
 
 import numpy as np
 from jaxtyping import Float, Int
 
 from fsjax.engine import tile_size
-from fsjax.engine.engine import Engine, LazyArray, Sliceable
+from fsjax.engine.engine import Engine, LazyArray
 from fsjax.engine.model import Model
-from fsjax.engine.tile import ImageBatch
 from fsjax.runtime import parallel
 from fsjax.runtime.errors import InputError
 from fsjax.runtime.partial_results import PartialResults, class_item
@@ -26,10 +25,8 @@ from fsjax.runtime.progress import Progress
 from fsjax.runtime.read_ahead import read_ahead
 from fsjax.search.method import Problem
 
-# Masks, by their place in a list, and what was computed of each, masks last.
-Tiles: TypeAlias = Iterator[tuple[Int[np.ndarray, " masks"], Float[np.ndarray, "*shape masks"]]]
-Images: TypeAlias = Float[np.ndarray, "images height width channels"]
-ReadT = TypeVar("ReadT")
+# Images, or pairs of them, and their weights; None weighs each image 1.
+WeightedImages: TypeAlias = tuple[Float[np.ndarray, " images *image"], Float[np.ndarray, "images replicates"] | None]
 
 
 def sweep(
@@ -38,7 +35,7 @@ def sweep(
     *,
     weights: Callable[[int], Float[np.ndarray, " images *replicates"]] | None = None,
     replicates: int | None = None,
-    precision: str | None = None,
+    model: Model | None = None,
     label: str | None = None,
     layout: dict[str, int] | None = None,
     engine: Engine | None = None,
@@ -52,95 +49,88 @@ def sweep(
       problem: classifier, images, and the directory of partial results.
       masks: the list, True where a frequency is kept.
       weights: class index -> weight of each of its images; default 1.
-      replicates: number of weights of an image, each with a sum of its own from the same forward passes; None = one,
+      replicates: number of weights of an image, each with its own sum from the same forward passes; None = one weight,
         and the sums have no such axis.
-      precision: of the sums, by FFT; default: as config.search says.
-      label: of the progress bar; default: the method.
-      layout: from tile_size.layout; default: that of the partial results, or else chosen.
-      engine: with the model of this precision, for several sweeps in one layout, which then compile once.
+      model: default: the problem's model, as config.search says.
+      label: title of the progress bar; default: the method.
+      layout: from tile_size.layout; default: chosen. Partial results keep the layout of the first start.
+      engine: an engine of this model, shared by sweeps of one layout so that they compile once.
 
     Raises:
       InputError: partial results of another search, too little memory, or a loss that is not finite.
       interrupt.Terminated: SIGTERM came; computed sums are stored.
     """
-    model = problem.model.at(precision) if precision else problem.searched_model
-    chosen = layout or tile_size.layout(model, problem.counts, memory_mib=problem.run.memory_mib)
-    engine, partial_results = start_engine(problem, model, masks, chosen, engine)
 
-    def tiles(class_index: int, images: Images, items: Int[np.ndarray, " masks"]) -> tuple[int, Tiles]:
-        of_class = weights(class_index).reshape(len(images), -1).astype(np.float32) if weights else None
-        labels, size = np.full(len(images), class_index), partial_results.layout["chunk"]
-        batches = engine.image_batches(images, labels, of_class, size=size)
-        sums = finite_tiles(engine, batches, masks, items, problem.classes[class_index])
-        return len(images), ((items, of_tile["loss"].T) for items, of_tile in sums)
+    def read(class_index: int) -> WeightedImages:
+        images = problem.images(class_index)
+        return images, weights(class_index).reshape(len(images), -1).astype(np.float32) if weights else None
 
-    shape = (masks.count,) if replicates is None else (replicates, masks.count)
-    return fill(problem, partial_results, shape, problem.images, tiles, label or f"search {problem.options.method}")
+    model = model or problem.searched_model
+    layout = layout or tile_size.layout(model, problem.counts, memory_mib=problem.run.memory_mib)
+    partial_results = problem.partial_results({**layout, "masks": masks.count})
+    tile_images = partial_results.layout["tile_images"]
+    if engine is None or engine.tile_images != tile_images:
+        engine = Engine(model, tile_images=tile_images)
+    shape = 1, replicates or 1, masks.count
+    label = label or f"search {problem.options.method}"
+    sums = sweep_statistics(problem, engine, partial_results, read, lambda _: masks, ("loss",), shape, label)[:, 0]
+    return sums if replicates else sums[:, 0]
 
 
-def fill(
+def sweep_statistics(
     problem: Problem,
+    engine: Engine,
     partial_results: PartialResults,
-    shape: tuple[int, ...],
-    read: Callable[[int], ReadT],
-    tiles: Callable[[int, ReadT, Int[np.ndarray, " masks"]], tuple[int, Tiles]],
+    read: Callable[[int], WeightedImages],
+    class_masks: Callable[[int], LazyArray],
+    statistics: Sequence[str],
+    shape: tuple[int, int, int],
     label: str,
-) -> Float[np.ndarray, "classes *values masks"]:
-    """Compute an array of each class mask by mask, as far as partial results lack it. Collective.
+) -> Float[np.ndarray, "classes statistics replicates masks"]:
+    """Sum the engine's statistics of each class under its masks, as far as partial results lack them. Collective.
 
     Args:
-      problem: its classes.
-      partial_results: where the arrays are saved.
-      shape: of a class's array; the last axis is that of the masks.
-      read: class index -> its images, and whatever belongs to them; in a thread, while the class before is computed.
-      tiles: (class index, what was read, masks) -> how many images each mask takes, and the tiles, computed as they are
-        asked for.
-      label: of the progress bar.
+      problem: the classes.
+      engine: sums the statistics.
+      partial_results: where the sums are stored; its layout has the image batch size, `chunk`.
+      read: class index -> its images, read in a thread while the class before is computed.
+      class_masks: class index -> its masks.
+      statistics: the names of the sums, `loss` among them.
+      shape: numbers of statistics, replicates and masks.
+      label: title of the progress bar.
     """
     count, arrays = shape[-1], np.empty((len(problem.classes), *shape))
-    tables = [partial_results.table(class_item(class_index), of_class) for class_index, of_class in enumerate(arrays)]
+    tables = [partial_results.table(class_item(class_index), array) for class_index, array in enumerate(arrays)]
     arrays[...] = parallel.merge(arrays)
     # In class order, so that a process reads the images of few classes.
-    missing = np.flatnonzero(np.isnan(arrays.reshape(len(arrays), -1, count)).any(1))
+    missing = np.flatnonzero(np.isnan(arrays).any((1, 2)))
     mine = missing[parallel.share(len(missing))]
     index, processes = parallel.process()
     title = label if processes == 1 else f"{label} (process {index + 1} of {processes})"
     done = len(arrays) * count - len(missing)
     with Progress(title, len(mine) + done, "masks", done=done) as progress:
         throughput = Throughput(problem, progress, partial_results)
-        for class_index, of_class in read_ahead(read, np.unique(mine // count).tolist()):
-            images, computed = tiles(class_index, of_class, mine[mine // count == class_index] % count)
-            del of_class  # the devices have it now, and the next one is read
+        for class_index, (images, weights) in read_ahead(read, np.unique(mine // count).tolist()):
+            labels, name, size = np.full(len(images), class_index), problem.classes[class_index], len(images)
+            batches = engine.image_batches(images, labels, weights, size=partial_results.layout["chunk"])
+            del images, weights  # the devices have them now, and the next class is being read
+            items = mine[mine // count == class_index] % count
+            tiles = engine.tiles(batches, class_masks(class_index), items=items)
 
-            def on_tile(masks: int, images: int = images, name: str = problem.classes[class_index]) -> None:
-                throughput.count(masks, masks * images, name)
+            def on_tile(masks: int, size: int = size, name: str = name) -> None:
+                throughput.count(masks, masks * size, name)
 
-            tables[class_index].fill(computed, on_tile)
+            tables[class_index].fill(_finite_sums(tiles, statistics, name), on_tile)
     return parallel.merge(arrays)
 
 
-def start_engine(
-    problem: Problem, model: Model, masks: LazyArray, layout: dict[str, int], engine: Engine | None = None
-) -> tuple[Engine, PartialResults]:
-    """Return an engine and the partial results, in the layout that these were begun with; `layout` if they are not.
-
-    The engine is the one given, where its tiles are of that size.
-    """
-    partial_results = problem.partial_results({**layout, "masks": masks.count})
-    tile_images = partial_results.layout["tile_images"]
-    if engine is None or engine.tile_images != tile_images:
-        engine = Engine(model, tile_images=tile_images)
-    return engine, partial_results
-
-
-def finite_tiles(
-    engine: Engine, batches: list[ImageBatch], masks: Sliceable, items: Int[np.ndarray, " masks"], name: str
-) -> Iterator[tuple[Int[np.ndarray, " masks"], dict[str, Float[np.ndarray, "masks replicates"]]]]:
-    """Yield masks and their sums, tile by tile; raise InputError, which names the class, where a loss is not finite."""
-    for of_tile, sums in engine.tiles(batches, masks, items=items):
+def _finite_sums(
+    tiles: Iterable[tuple[Int[np.ndarray, " masks"], dict]], statistics: Sequence[str], name: str
+) -> Iterator[tuple[Int[np.ndarray, " masks"], Float[np.ndarray, "statistics replicates masks"]]]:
+    for masks, sums in tiles:
         if not np.isfinite(sums["loss"]).all():
-            raise InputError(f"search: the model's loss on class {name!r} is not finite; expected a finite one")
-        yield of_tile, sums
+            raise InputError(f"search: the model returned a non-finite loss on class {name!r}")
+        yield masks, np.stack([sums[statistic].T for statistic in statistics])
 
 
 class Throughput:

@@ -23,7 +23,7 @@ def programs(devices):
     from fsjax.fourier import spectrum
     from fsjax.runtime import parallel
     from fsjax.search import stepwise
-    from fsjax.search.learned.mask_optimisation import MaskOptimisation
+    from fsjax.search.mask_optimisation import MaskOptimisation
 
     def apply(params, images):
         hidden, out = params

@@ -253,5 +253,5 @@ def test_there_has_to_be_something_to_graft_from_and_into(counts, got):
 
 def test_a_gradient_that_is_not_finite_is_refused():
     images = [np.full((3, 6, 6, 2), np.inf, np.float32)] * 2
-    with pytest.raises(InputError, match="the model returned a loss or a gradient that is not finite"):
+    with pytest.raises(InputError, match="the model returned a non-finite loss or gradient"):
         search.run(make_problem(images=images))

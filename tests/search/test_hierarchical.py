@@ -17,8 +17,7 @@ from fsjax.fourier import masks as masks_lib
 from fsjax.fourier import spectrum
 from fsjax.runtime import parallel
 from fsjax.runtime.errors import InputError
-from fsjax.search.hierarchical import candidate_regression, hierarchical
-from fsjax.search.hierarchical import stages as stages_lib
+from fsjax.search import candidate_masks, hierarchical
 from tests.helpers.stopping import Stopped, stop_after
 
 COUNTS = (5, 3, 4)
@@ -72,25 +71,17 @@ def cross_entropies(params, images, label, mask):
 # Choices
 
 
-@pytest.mark.parametrize("compat", [False, True])
-def test_each_class_keeps_the_candidates_with_the_lowest_loss(tmp_path, compat):
-    counts = (60, 45, 12) if compat else COUNTS  # batches of 100 and 17; the second class lies in both
-    rng = np.random.default_rng(0)
-    images = [rng.normal(size=(count, 16, 16, 3)).astype(np.float32) for count in counts]
-    problem = make_problem(tmp_path, images=images, shares=(0.5,), compat=compat)
-    batch = np.minimum(np.arange(sum(counts)) // 100, 1)
-    sizes = np.bincount(batch, minlength=2)
-    of_class = np.repeat(np.arange(3), counts)
+def test_each_class_keeps_the_candidates_with_the_lowest_loss(tmp_path):
+    problem = make_problem(tmp_path, shares=(0.5,))
     made = hierarchical.begin(problem)
     for number, stage in enumerate(made.stages):
         expected = np.zeros((3, stage.count))
         masks = made.masks(number, 0, stage.count)
         made, losses, *_ = hierarchical.advance(problem, made)
         for label in range(3):
-            weights = 1 / sizes[batch[of_class == label]] if compat else np.ones(counts[label])
             for index, mask in enumerate(masks):
-                found = cross_entropies(problem.model.params, images[label], label, mask)
-                expected[label, index] = (weights * found).sum() / weights.sum()
+                found = cross_entropies(problem.model.params, problem.images(label), label, mask)
+                expected[label, index] = found.mean()
         np.testing.assert_allclose(losses, expected, atol=4e-6)
         gaps = np.diff(np.sort(np.unique(expected.round(5)), axis=None))
         assert len(gaps) and (made.best[number] == expected.argsort(1, kind="stable")[:, :3]).mean() > 0.9
@@ -98,26 +89,6 @@ def test_each_class_keeps_the_candidates_with_the_lowest_loss(tmp_path, compat):
             kept = expected[label, made.best[number][label]]
             np.testing.assert_allclose(kept, np.sort(expected[label])[:3], atol=1e-5)
     assert (made.best[0][0] != made.best[0][1]).any(), "classes differ"
-
-
-def test_compat_is_the_published_loss_but_for_a_constant(tmp_path):
-    """Zeroed logits and labels in batches of 100, written out: the same differences between masks."""
-    counts = (60, 45, 12)
-    rng = np.random.default_rng(0)
-    images = [rng.normal(size=(count, 16, 16, 3)).astype(np.float32) for count in counts]
-    problem = make_problem(tmp_path, images=images, compat=True)
-    weights = hierarchical.image_weights(problem)
-    labels, stacked = np.repeat(np.arange(3), counts), np.concatenate(images)
-    masks = hierarchical.begin(problem).masks(0, 0, 2)
-    for label in range(3):
-        published, ours = [], []
-        for mask in masks:
-            own = labels == label
-            losses = np.full(len(labels), np.log(4))  # logits 0, label 0, and the network has four outputs
-            losses[own] = cross_entropies(problem.model.params, stacked[own], label, mask)
-            published.append(sum(losses[start : start + 100].mean() for start in range(0, len(labels), 100)))
-            ours.append((weights(label) * losses[own]).sum())
-        assert published[1] - published[0] == pytest.approx(ours[1] - ours[0], abs=1e-12)
 
 
 def published_stages(problem):
@@ -229,7 +200,7 @@ def test_an_orbit_that_all_of_the_best_lack_comes_back_in_a_further_stage(tmp_pa
         assert not np.isin(needed, orbits[made.mask(2, int(index))]).all()
     assert np.isin(needed, orbits[maps.at(0.12)[0]]).all()
     # What the further stages search follows from the ranking too.
-    monkeypatch.setattr(candidate_regression, "PENALTY", 500.0)
+    monkeypatch.setattr(candidate_masks, "PENALTY", 500.0)
     with pytest.raises(InputError, match="stage4: partial results of another search"):
         hierarchical.search(problem)
 
@@ -296,23 +267,16 @@ def test_a_lower_precision_reports_how_far_it_agrees(tmp_path):
 # Fields
 
 
-def test_compat_makes_a_third_of_the_candidates_where_nothing_is_shifted(tmp_path):
-    stages = stages_lib.plan(make_problem(tmp_path, compat=True, candidates="10,15,20").options, (16, 16))
-    assert [stage.count for stage in stages[:3]] == [9, 15, 6]
-
-
 @pytest.mark.parametrize(
     ("side", "patches"), [(32, "8,4,2,1"), (64, "16,8,4,2,1"), (128, "32,16,8,4,2"), (224, "56,28,14,8,4,2")]
 )
-@pytest.mark.parametrize("compat", [False, True])
-def test_published_sizes_have_presets(side, patches, compat):
+def test_published_sizes_have_presets(side, patches):
     options = search.options()
     options.update(method="hierarchical", shares=(1.0,))
-    options.hierarchical.compat = compat
     search.check(options, (side, side))
-    stages = stages_lib.plan(options, (side, side))
+    stages = hierarchical.plan_stages(options, (side, side))
     assert ",".join(str(stage.patch) for stage in stages) == patches
-    if side == 32 and not compat:
+    if side == 32:
         assert [stage.count for stage in stages] == [250, 500, 1000, 2000]
 
 
@@ -321,14 +285,14 @@ def test_other_planes_get_patches_that_fit(plane):
     options = search.options()
     options.update(method="hierarchical")
     search.check(options, plane)
-    sizes = [stage.patch for stage in stages_lib.plan(options, plane)]
+    sizes = [stage.patch for stage in hierarchical.plan_stages(options, plane)]
     assert all(side % size == 0 for side in plane for size in sizes)
 
 
 def test_further_stages_go_from_share_to_share_in_equal_ratios():
     options = search.options()
     options.update(method="hierarchical", shares=(0.15, 0.05, 0.01))
-    stages = stages_lib.plan(options, (32, 32))
+    stages = hierarchical.plan_stages(options, (32, 32))
     assert stages[3].shares == (0.15,) and stages[3].budget is None
     further = stages[4:]
     assert {(stage.patch, stage.count) for stage in further} == {(1, 2000)}
@@ -347,8 +311,6 @@ def test_further_stages_go_from_share_to_share_in_equal_ratios():
         ({"patches": "4,x"}, "patches: got '4,x'; expected whole numbers between commas"),
         ({"candidates": "10,10"}, "candidates: got '10,10'; expected 3 numbers, one for each patch size, 1 or more"),
         ({"candidates": "10,0,10"}, "candidates: got '10,0,10'; expected"),
-        ({"compat": True, "candidates": "10,10,2"}, "candidates: got '10,10,2'; expected 3 numbers, .* 3 or more"),
-        ({"compat": True, "patches": "16"}, "patches: got '16' for images of 16 x 16; .* of 1, 2, 4, 8"),
         ({"keep": 0}, "keep: got 0; expected 1 or more"),
         ({"share": 1.0}, "share: got 1.0; expected a number between 0 and 1"),
         ({"share": 0.0}, "share: got 0.0; expected a number between 0 and 1"),
@@ -357,8 +319,3 @@ def test_further_stages_go_from_share_to_share_in_equal_ratios():
 def test_a_field_that_cannot_be_used_is_named(tmp_path, fields, message):
     with pytest.raises(InputError, match=rf"search\.hierarchical\.{message}"):
         search.check(make_problem(tmp_path, **fields).options, (16, 16))
-
-
-def test_compat_takes_square_images(tmp_path):
-    with pytest.raises(InputError, match=r"search\.hierarchical\.compat: got images of 16 x 32; expected square ones"):
-        search.check(make_problem(tmp_path, compat=True).options, (16, 32))

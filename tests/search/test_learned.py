@@ -17,10 +17,8 @@ from fsjax.fourier import masks, patches, spectrum
 from fsjax.runtime import parallel
 from fsjax.runtime.errors import InputError
 from fsjax.runtime.random_streams import Stream
-from fsjax.search import gradient, graft, stepwise
-from fsjax.search.learned import initial_scores, learned, mask_selection
-from fsjax.search.learned.mask_optimisation import MaskOptimisation, rows_of_steps
-from fsjax.search.learned.soft_top_k import soft_top_k
+from fsjax.search import gradient, graft, learned, stepwise
+from fsjax.search.mask_optimisation import MaskOptimisation, draw_rows, soft_top_k
 from tests.helpers.stopping import Stopped, stop_after
 
 SIZE = 8
@@ -135,7 +133,7 @@ def float64_slope(problem, label, logits, own, others, positions, temperature, m
 def test_the_slope_of_a_step_is_that_of_the_objective_by_its_definition(tmp_path, objective, mirror):
     problem = make_problem(tmp_path, objective=objective, restarts=3, others=0.4)
     pool = graft.draw_others(problem) if objective != "sufficient" else None
-    score_of = initial_scores.make(problem, "energy").of_class
+    score_of, _ = learned.initial_scores(problem, "energy")
     layout = {"batch_images": 3, "tasks_per_device": 1}
     optimisation = MaskOptimisation(problem, [7], lambda label, share: score_of(label), pool, layout)
     task, step = 2 * 3 + 2 * mirror, 3
@@ -145,7 +143,7 @@ def test_the_slope_of_a_step_is_that_of_the_objective_by_its_definition(tmp_path
     shared, batches = jax.tree.map(jnp.asarray, (optimisation.shared([0, task, 2]), optimisation.batches(task)))
     placed = jax.tree.map(jnp.asarray, (problem.model.params, shared, state, inputs))
     found = sum(np.asarray(optimisation.measure(*placed, batch)) for batch in batches)
-    images = np.concatenate([optimisation.images_of(shared, inputs, batch) for batch in batches])
+    images = np.concatenate([optimisation.batch_images(shared, inputs, batch) for batch in batches])
     weights = np.concatenate([batch.weights for batch in batches])
     own, others = images[weights > 0], images[weights < 0]
     assert len(own) == 5 and len(others) == (5 if pool else 0)
@@ -234,19 +232,19 @@ def test_of_a_large_class_only_what_steps_take_is_on_the_devices(tmp_path):
     for task in (2, 3, 4, 5):
         label, restart = divmod(task, 2)
         inputs = inputs_of(optimisation, task, 1)
-        images = optimisation.images_of(*jax.tree.map(jnp.asarray, (shared, inputs, optimisation.batches(task)[0])))
-        drawn = rows_of_steps(len(problem.images(label)), 2, 2, 0, Stream.LEARNED_IMAGES, label, restart)[1]
+        images = optimisation.batch_images(*jax.tree.map(jnp.asarray, (shared, inputs, optimisation.batches(task)[0])))
+        drawn = draw_rows(len(problem.images(label)), 2, 2, 0, Stream.LEARNED_IMAGES, label, restart)[1]
         np.testing.assert_array_equal(images[:2], problem.images(label)[drawn])
         assert (taken[label - 1] == images[0]).all((1, 2, 3)).any()
     assert len(np.unique(taken[1], axis=0)) < len(problem.images(2))
 
 
 def test_every_image_comes_once_before_one_comes_again():
-    rows = rows_of_steps(9, 4, 9, 0, Stream.LEARNED_IMAGES, 1).ravel()
+    rows = draw_rows(9, 4, 9, 0, Stream.LEARNED_IMAGES, 1).ravel()
     for start in range(0, 36, 9):
         assert sorted(rows[start : start + 9]) == list(range(9))
     assert rows[:9].tolist() != rows[9:18].tolist()
-    few = rows_of_steps(3, 7, 1, 0, Stream.LEARNED_IMAGES)[0]
+    few = draw_rows(3, 7, 1, 0, Stream.LEARNED_IMAGES)[0]
     assert len(few) == 7 and sorted(few[:3]) == sorted(few[3:6]) == [0, 1, 2]
 
 
@@ -257,8 +255,8 @@ def test_scores_are_spread_as_a_standard_normal_in_the_order_of_what_they_are_ma
     problem = make_problem(tmp_path)
     spectra = np.fft.fftshift(np.fft.fft2(problem.images(1).astype(float), axes=(1, 2)), axes=(1, 2))
     energy = spectrum.per_orbit((abs(spectra) ** 2).mean((0, 3)))
-    np.testing.assert_allclose(initial_scores.energy(problem, 1), energy, rtol=1e-5)
-    found = initial_scores.make(problem, "energy").of_class(1)
+    np.testing.assert_allclose(learned.energy(problem, 1), energy, rtol=1e-5)
+    found = learned.initial_scores(problem, "energy")[0](1)
     assert (np.argsort(found) == np.argsort(energy)).all()
     assert abs(found.mean()) < 1e-9 and found.std() == pytest.approx(1, abs=0.05)
 
@@ -266,29 +264,29 @@ def test_scores_are_spread_as_a_standard_normal_in_the_order_of_what_they_are_ma
 def test_scores_by_graft_follow_the_graft_search(tmp_path):
     problem = make_problem(tmp_path)
     problem.options.graft.update(pairs=5, steps=2)
-    found = initial_scores.make(problem, "graft")
+    scores, cost = learned.initial_scores(problem, "graft")
     options = search.options()
     options.update(method="graft", shares=(0.1,))
     options.graft = problem.options.graft
     maps = search.graft.search(dataclasses.replace(problem, options=options, directory=None))
     for label in range(3):
-        ranks = [np.argsort(values) for values in (found.of_class(label), spectrum.per_orbit(maps.scores[label]))]
+        ranks = [np.argsort(values) for values in (scores(label), spectrum.per_orbit(maps.scores[label]))]
         assert (ranks[0] == ranks[1]).mean() > 0.9, "equal but for rounding"
-    assert found.forward_equivalents == maps.forward_equivalents == 3 * 5 * 2 * 3
+    assert cost == maps.forward_equivalents == 3 * 5 * 2 * 3
 
 
 @pytest.mark.parametrize("start", ["gradient", "removal"])
 def test_scores_by_removal_follow_the_removal_search(tmp_path, start):
     problem = make_problem(tmp_path, judged=12)
-    found = initial_scores.make(problem, start)
+    found, cost = learned.initial_scores(problem, start)
     options = search.options()
     options.update(method="removal", shares=(0.1,))
     exact = search.removal.search(dataclasses.replace(problem, options=options, directory=None))
     for label in range(3):
         scores = spectrum.per_orbit(exact.scores[label])
-        ranks = [np.argsort(np.argsort(values)) for values in (found.of_class(label), scores)]
+        ranks = [np.argsort(np.argsort(values)) for values in (found(label), scores)]
         assert np.corrcoef(*ranks)[0, 1] > (0.999 if start == "removal" else 0.8)
-    assert found.forward_equivalents == (exact.forward_equivalents if start == "removal" else 3 * 26)
+    assert cost == (exact.forward_equivalents if start == "removal" else 3 * 26)
 
 
 # What it finds
@@ -415,9 +413,9 @@ def test_candidates_are_judged_by_what_they_keep_less_what_they_draw(tmp_path, o
     candidates = [
         lambda label, share, index=index: spectrum.per_orbit(planes[label, share, index]) for index in range(4)
     ]
-    found = mask_selection.evaluate(problem, candidates, 2, pool, "tried")
+    found = learned.evaluate_masks(problem, tuple(candidates), 2, pool, "tried")
     for label in range(3):
-        images, sides = mask_selection.judged_images(problem, label, pool)
+        images, sides = learned.judged_images(problem, label, pool)
         own, others = sides.sum(0).astype(float)
         assert own == (7 if objective == "graft" else min(7, len(problem.images(label)))) and others == (
             7 if pool else 0
@@ -436,7 +434,7 @@ def test_candidates_are_judged_by_what_they_keep_less_what_they_draw(tmp_path, o
             logits = logits.reshape(4, len(images), 3)
             right = ((logits.argmax(-1) == label) * weights).sum(1)
             loss = ((np.log(np.exp(logits).sum(-1)) - logits[..., label]) * weights).sum(1)
-            np.testing.assert_allclose(found.recognised[label, share], right, atol=1e-12)
+            np.testing.assert_allclose(found.correct[label, share], right, atol=1e-12)
             np.testing.assert_allclose(found.loss[label, share], loss, atol=1e-5)
     # All 26 images are in the pool; a class is held against at most 7 of its own and 7 of the others.
     assert found.forward_passes == (3 * 7 if objective == "graft" else 7 + 5 + 7) * 8 + (3 * 7 * 8 if pool else 0)
@@ -513,7 +511,9 @@ def test_a_field_that_cannot_be_used_is_named(tmp_path, field, value, message):
 @pytest.mark.parametrize("objective", ["specific", "graft"])
 def test_one_class_has_nothing_to_be_specific_against(tmp_path, objective):
     images = [np.random.default_rng(0).normal(size=(3, SIZE, SIZE, 3)).astype(np.float32)]
-    with pytest.raises(InputError, match=f"'{objective}' needs other classes; found one; expected sufficient"):
+    with pytest.raises(
+        InputError, match=f"search.learned.objective: got '{objective}' with one class; expected sufficient"
+    ):
         learned.search(make_problem(tmp_path, images=images, objective=objective))
     maps = learned.search(make_problem(tmp_path, images=images))
     assert maps.masks.shape == (1, 1, SIZE, SIZE) and maps.masks.any()
@@ -521,7 +521,7 @@ def test_one_class_has_nothing_to_be_specific_against(tmp_path, objective):
 
 def test_a_gradient_that_is_not_finite_is_named(tmp_path):
     images = [np.full((3, SIZE, SIZE, 3), np.inf, np.float32)] * 2
-    with pytest.raises(InputError, match="the model's loss on class 'a' is not finite"):
+    with pytest.raises(InputError, match="the model returned a non-finite loss on class 'a'"):
         learned.search(make_problem(tmp_path, images=images, start="zero"))
 
 

@@ -153,7 +153,7 @@ def test_partial_results_of_another_model_or_search_are_refused(tmp_path):
 
 def test_a_model_whose_loss_is_not_finite_is_named(tmp_path):
     images = [np.ones((2, 8, 8, 3), np.float32), np.full((2, 8, 8, 3), np.inf, np.float32)]
-    with pytest.raises(InputError, match="the model's loss on class 'b' is not finite"):
+    with pytest.raises(InputError, match="the model returned a non-finite loss on class 'b'"):
         removal.search(make_problem(tmp_path, images=images))
 
 

@@ -1,13 +1,12 @@
 """Masks learned by gradients on a soft mask whose temperature falls from step to step.
 
-A mask has a logit z for every orbit, which passes with the weight sigmoid((z - tau) / T), where tau is such that the
-weights make up the budget. In the end the orbits with the largest logits are kept.
+A mask has a logit z for every orbit, which passes with the weight sigmoid((z - tau) / T); tau is such that the weights
+add up to the budget. In the end the orbits with the largest logits are kept.
 
-Every third mask is learned by Adam from the initial scores, by Adam from zero, or by mirror descent from the scores,
-for what one misses another finds. Adam scales the gradient of each orbit by itself, and a gradient with respect to a
-logit has the factor w (1 - w) / T, which holds an orbit where it is once it is left out. Mirror descent takes from the
-logits the gradients with respect to the weights, with one scale for all orbits of a mask, so that the few orbits that
-tell much move far and draw each other in.
+Restarts alternate between Adam from the initial scores, Adam from zero, and mirror descent from the scores; each finds
+masks that the others miss. Adam scales the gradient of each orbit by itself, and a gradient with respect to a logit has
+the factor w (1 - w) / T, which stops an orbit once it is left out. Mirror descent subtracts the gradients with respect
+to the weights from the logits, with one scale for all orbits of a mask, so that the few decisive orbits move far.
 """
 
 import functools
@@ -18,18 +17,20 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
+from jax.typing import ArrayLike
 from jaxtyping import Array, Bool, Float, Int, PyTree, UInt8
 
 from fsjax.fourier import masks, spectrum
 from fsjax.runtime.random_streams import Stream, generator
 from fsjax.search import gradient, stepwise
 from fsjax.search.graft import OtherImages
-from fsjax.search.learned.soft_top_k import soft_top_k
 from fsjax.search.method import Problem
 from fsjax.search.stepwise import AnyArray, ImageBatch, StepwiseSearch
 
-# Adam's: the decay rates of the means of gradients and of their squares, and the least scale.
+# Adam's decay rates of the means of gradients and of their squares, and its least scale.
 _DECAY, _SQUARE_DECAY, _EPSILON = 0.9, 0.999, 1e-8
+# Halvings of the interval in which tau lies.
+_BISECTIONS = 40
 
 
 class MaskState(NamedTuple):
@@ -40,10 +41,9 @@ class MaskState(NamedTuple):
 
 
 class StepInputs(NamedTuple):
-    """A step: class, budget in positions, temperature of the soft mask, the way of learning, and the step's images.
+    """Inputs of a step: class, budget in positions, temperature of the soft mask, way of learning, and images.
 
-    `rows` are numbers of images, or of pairs (recipient, donor): those below the number of others are theirs, and from
-    it on the class's.
+    `rows` are numbers of images, or of pairs (recipient, donor). The images of others come first, then the class's.
     """
 
     label: Int[AnyArray, ""]
@@ -54,14 +54,14 @@ class StepInputs(NamedTuple):
 
 
 class SharedImages(NamedTuple):
-    """The images of others, and then those of the classes `labels`, equally many of each."""
+    """The images of others, then equally many images of each of the classes `labels`."""
 
     images: Float[AnyArray, "n height width channels"]
     labels: Int[AnyArray, " classes"]
 
 
 class RowBatch(NamedTuple):
-    """Places of a batch among the step's rows, and the weight of each: above 0 where it should be called the class."""
+    """Places of a batch among the step's rows, and the weight of each: above 0 where it should be the class."""
 
     places: Int[AnyArray, " n"]
     weights: Float[AnyArray, " n"]
@@ -74,8 +74,8 @@ class MaskOptimisation(StepwiseSearch[MaskState]):
       problem: the classes and the options.
       budgets: positions of a mask at each share.
       scores: (class, index of the share) -> initial scores of the orbits.
-      others: as `mask_selection.evaluate`.
-      layout: `batch_images`, the images of a call, and `tasks_per_device`.
+      others: images of other classes; None for the objective `sufficient`.
+      layout: from `gradient.layout`.
     """
 
     def __init__(
@@ -90,7 +90,7 @@ class MaskOptimisation(StepwiseSearch[MaskState]):
         self._options, self._apply = problem.options.learned, problem.searched_model.apply
         self._orbits, self._sizes = spectrum.orbits(*problem.plane), spectrum.orbit_sizes(*problem.plane)
         self._adam = optax.scale_by_adam(_DECAY, _SQUARE_DECAY, _EPSILON)
-        # A class's tasks stand side by side, and may be more than the devices take at once.
+        # A class's tasks are neighbours, and may be more than the devices take at once.
         self._images = functools.lru_cache(maxsize=2)(self._read_images)
         self._rows = functools.lru_cache(maxsize=2 * self._options.restarts)(self._draw_rows)
         self._num_others = 0 if others is None else len(others.labels)
@@ -102,7 +102,7 @@ class MaskOptimisation(StepwiseSearch[MaskState]):
 
     def initial_state(self, task: int) -> MaskState:
         label, share, restart = self._indices(task)
-        # Some classes are found only from a start in which every orbit has the same say, others only from the scores.
+        # Some classes are found only from equal scores of all orbits, others only from their initial scores.
         logits = np.zeros(len(self._sizes)) if restart % 3 == 1 else self._scores(label, share)
         return MaskState(logits.astype(np.float32), self._adam.init(logits.astype(np.float32)))
 
@@ -112,7 +112,8 @@ class MaskOptimisation(StepwiseSearch[MaskState]):
         temperatures = self._options.hottest * cooling ** (steps / max(1, self.steps - 1))
         rows = np.searchsorted(self._used_rows(label), self._rows(label, restart)) + self._num_others
         if self._others is not None:
-            others = self._rows_of_others(label, restart)
+            candidates = np.flatnonzero(self._others.labels != label)
+            others = candidates[self._draw(len(candidates), Stream.LEARNED_OTHERS, label, restart)]
             if self._options.objective == "graft":
                 rows, others = np.stack([others, rows], -1), np.stack([rows, others], -1)
             rows = np.concatenate([rows, others], axis=1)
@@ -126,7 +127,7 @@ class MaskOptimisation(StepwiseSearch[MaskState]):
 
     def shared(self, tasks: list[int]) -> SharedImages:
         labels = sorted({self._indices(task)[0] for task in tasks})
-        # As many as so many tasks may be of, so that the shape, for which `measure` is compiled, is always the same.
+        # Always as many classes as these tasks can belong to, so that `measure` is compiled for one shape.
         most = -(-(len(tasks) - 1) // (self.count // len(self._problem.counts))) + 1
         labels += labels[-1:] * (min(most, len(self._problem.counts)) - len(labels))
         images = [] if self._others is None else [self._others.images]
@@ -134,27 +135,26 @@ class MaskOptimisation(StepwiseSearch[MaskState]):
         return SharedImages(np.concatenate(images), np.array(labels, np.int32))
 
     def batches(self, task: int) -> list[RowBatch]:
-        """Return images that should be called the class, with weights above 0, and others, with weights below 0."""
         size = self._options.batch
         weights = np.full(size, 1 / size, np.float32)
         if self._others is not None:
             weights = np.concatenate([weights, np.float32(-self._options.others) * weights])
         places = np.arange(len(weights), dtype=np.int32)
-        return [RowBatch(*batch) for batch in stepwise.batches_of(places, weights, self._batch_images)]
+        return [RowBatch(*batch) for batch in stepwise.cut_batches(places, weights, self._batch_images)]
 
     def measure(
         self, params: PyTree, shared: SharedImages, state: MaskState, inputs: StepInputs, batch: RowBatch
     ) -> Float[Array, " orbits"]:
         """Return the gradient of the loss: with respect to the weights for mirror descent, else to the logits."""
-        images = self.images_of(shared, inputs, batch)
+        images = self.batch_images(shared, inputs, batch)
         weights = soft_top_k(state.logits, self._sizes, inputs.budget, inputs.temperature)
         slope = jax.grad(self._loss)(weights, params, inputs.label, ImageBatch(images, batch.weights))
         return jnp.where(inputs.mirror_descent, slope, slope * weights * (1 - weights) / inputs.temperature)
 
-    def images_of(
+    def batch_images(
         self, shared: SharedImages, inputs: StepInputs, batch: RowBatch
     ) -> Float[Array, "n *pair height width channels"]:
-        """Return the images, or the pairs of them, of a batch."""
+        """Return the images, or the pairs of images, of a batch."""
         rows, place = inputs.rows[batch.places], (shared.labels == inputs.label).argmax()
         return shared.images[jnp.where(rows < self._num_others, rows, rows + place * self._most_images)]
 
@@ -170,7 +170,7 @@ class MaskOptimisation(StepwiseSearch[MaskState]):
         return np.packbits(spectrum.per_orbit(masks.best_orbits(state.logits[self._orbits], budget)))
 
     def unpack(self, result: UInt8[np.ndarray, " bytes"]) -> Bool[np.ndarray, " orbits"]:
-        """Return the mask that a result stands for."""
+        """Return the mask of a result."""
         return np.unpackbits(result, count=len(self._sizes)).astype(bool)
 
     def _indices(self, task: int) -> tuple[int, int, int]:
@@ -179,33 +179,27 @@ class MaskOptimisation(StepwiseSearch[MaskState]):
         return int(label), int(share), int(restart)
 
     def _read_images(self, label: int) -> Float[np.ndarray, "most height width channels"]:
-        """Return the images of a class that any step takes, up to the same number for all classes."""
+        """Return the images of a class that any step uses, padded to the same number for all classes."""
         used = self._used_rows(label)
-        # Not with zeros, on which a model may return NaN.
+        # Padded with an image, since a model may return NaN for zeros.
         used = np.pad(used, (0, self._most_images - len(used)), mode="edge")
         return np.asarray(self._problem.images(label), np.float32)[used]
 
-    def _draw_rows(self, label: int, restart: int) -> Int[np.ndarray, "steps batch"]:
-        """Return which images of a class the steps take."""
-        options, seed = self._options, self._problem.seed
-        return rows_of_steps(
-            self._problem.counts[label], options.batch, self.steps, seed, Stream.LEARNED_IMAGES, label, restart
-        )
-
     def _used_rows(self, label: int) -> Int[np.ndarray, " used"]:
-        """Return the images of a class that any step takes, in order."""
+        """Return the images of a class that any step uses, in order."""
         return np.unique([self._rows(label, restart) for restart in range(self._options.restarts)])
 
-    def _rows_of_others(self, label: int, restart: int) -> Int[np.ndarray, "steps batch"]:
-        """Return which of the others the steps take."""
-        assert self._others is not None
-        rows, (options, seed) = np.flatnonzero(self._others.labels != label), (self._options, self._problem.seed)
-        return rows[rows_of_steps(len(rows), options.batch, self.steps, seed, Stream.LEARNED_OTHERS, label, restart)]
+    def _draw_rows(self, label: int, restart: int) -> Int[np.ndarray, "steps batch"]:
+        """Return the images of a class that the steps use."""
+        return self._draw(self._problem.counts[label], Stream.LEARNED_IMAGES, label, restart)
+
+    def _draw(self, count: int, stream: Stream, *keys: int) -> Int[np.ndarray, "steps batch"]:
+        return draw_rows(count, self._options.batch, self.steps, self._problem.seed, stream, *keys)
 
     def _loss(
         self, weights: Float[Array, " orbits"], params: PyTree, label: Int[Array, ""], batch: ImageBatch
     ) -> Float[Array, ""]:
-        """Return the cross-entropy to the class where weights are above 0, and -log(1 - p) below, by weight."""
+        """Return the weighted sum of the cross-entropy to the class, or of -log(1 - p) where weights are below 0."""
         is_graft, images = self._options.objective == "graft", batch.images
         if is_graft:
             recipients, images = images[:, 0], images[:, 1] - images[:, 0]
@@ -222,27 +216,51 @@ class MaskOptimisation(StepwiseSearch[MaskState]):
         return -(wanted * abs(batch.weights)).sum()
 
 
+def soft_top_k(
+    logits: Float[Array, " orbits"], sizes: Int[np.ndarray, " orbits"], budget: ArrayLike, temperature: ArrayLike
+) -> Float[Array, " orbits"]:
+    """Return the weights sigmoid((z - tau) / T) in [0, 1] that add up to a budget of positions.
+
+    Args:
+      logits: z of each orbit.
+      sizes: positions of each orbit.
+      budget: sum of the weights times the sizes.
+      temperature: T, above 0; towards 0 the weights become a mask.
+    """
+
+    def halve(_: ArrayLike, interval: tuple[Array, Array]) -> tuple[Array, Array]:
+        low, high = interval
+        middle = (low + high) / 2
+        over = (sizes * jax.nn.sigmoid((logits - middle) / temperature)).sum() > budget
+        return jnp.where(over, middle, low), jnp.where(over, high, middle)
+
+    # At these ends every weight is within exp(-16) of 1 or of 0.
+    interval = logits.min() - 16 * temperature, logits.max() + 16 * temperature
+    low, high = jax.lax.fori_loop(0, _BISECTIONS, halve, interval)
+    return jax.nn.sigmoid((logits - (low + high) / 2) / temperature)
+
+
 def images_per_step(problem: Problem) -> int:
-    """Return how many images a step takes: of the class, and for `specific` and `graft` as many of others."""
+    """Return the images of a step: of the class, and for `specific` and `graft` as many of others."""
     options = problem.options.learned
     return options.batch * (1 if options.objective == "sufficient" else 2)
 
 
 def resident_images(problem: Problem, others: OtherImages | None) -> int:
-    """Return how many images lie on each device, about: those of others, and of the two classes under way at a time."""
+    """Return roughly how many images lie on each device: others, and two classes at a time."""
     return min(2, len(problem.counts)) * _most_images(problem) + (0 if others is None else len(others.labels))
 
 
 def _most_images(problem: Problem) -> int:
-    """Return how many images of a class the steps take at most."""
+    """Return the largest number of images of a class that the steps use."""
     options = problem.options.learned
     return min(max(problem.counts), options.restarts * options.steps * options.batch)
 
 
-def rows_of_steps(
+def draw_rows(
     count: int, batch: int, steps: int, seed: int, stream: Stream, *keys: int
 ) -> Int[np.ndarray, "{steps} {batch}"]:
-    """Return the images of each step: every image once, in random order, before one comes again."""
+    """Return the images of each step: every image once, in random order, before one is repeated."""
     epochs = range(-(-steps * batch // count))
     order = np.concatenate([generator(seed, stream, *keys, epoch).permutation(count) for epoch in epochs])
     return order[: steps * batch].reshape(steps, batch)

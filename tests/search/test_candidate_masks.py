@@ -1,4 +1,4 @@
-"""The masks of the hierarchical search against their description, written out with blocks and half-turns."""
+"""Candidates of the hierarchical search against their description, and the regression of their losses."""
 
 import dataclasses
 
@@ -6,16 +6,15 @@ import numpy as np
 import pytest
 
 from fsjax.fourier import spectrum
-from fsjax.search.hierarchical import candidates
-from fsjax.search.hierarchical.candidates import Candidates
-from fsjax.search.hierarchical.stages import Stage
+from fsjax.search import candidate_masks
+from fsjax.search.candidate_masks import Candidates, Stage
 
 TWO_STAGES = (Stage(8, 99), Stage(4, 99))
 
 
-def drawn(stages=TWO_STAGES, *, compat=False):
+def drawn(stages=TWO_STAGES):
     """Candidates at 32 pixels and P = 0.6, with four random best ones of three classes in the first stages."""
-    made = Candidates((32, 32), stages, 0, 0.6, compat)
+    made = Candidates((32, 32), stages, 0, 0.6)
     best = [np.random.default_rng(7).integers(stage.count, size=(3, 4)) for stage in stages[:-1]]
     return dataclasses.replace(made, best=tuple(best))
 
@@ -26,7 +25,7 @@ def drawn(stages=TWO_STAGES, *, compat=False):
 @pytest.mark.parametrize("shifted", [False, True])
 @pytest.mark.parametrize(("plane", "patch"), [((32, 32), 8), ((32, 32), 2), ((24, 36), 6), ((15, 25), 5), ((8, 20), 4)])
 def test_a_patch_is_a_block_with_its_conjugate_in_whole_orbits(plane, patch, shifted):
-    patch_of = candidates.patches(plane, patch, shifted, False)
+    patch_of = candidate_masks.patch_numbers(plane, patch, shifted)
     assert spectrum.is_hermitian(patch_of)
     if patch % 2 and shifted:
         return  # half a patch is no whole frequency
@@ -48,7 +47,7 @@ def test_a_patch_is_a_block_with_its_conjugate_in_whole_orbits(plane, patch, shi
 
 
 def test_patches_of_one_frequency_are_the_orbits():
-    np.testing.assert_array_equal(candidates.patches((12, 9), 1, False, False), spectrum.orbits(12, 9))
+    np.testing.assert_array_equal(candidate_masks.patch_numbers((12, 9), 1, False), spectrum.orbits(12, 9))
 
 
 # Masks
@@ -56,7 +55,7 @@ def test_patches_of_one_frequency_are_the_orbits():
 
 def test_the_plain_the_shifted_and_the_union_keep_their_share_of_the_patches():
     made = drawn()
-    plain, shifted = (candidates.patches((32, 32), 8, moved, False) for moved in (False, True))
+    plain, shifted = (candidate_masks.patch_numbers((32, 32), 8, moved) for moved in (False, True))
     for index, mask in enumerate(made.masks(0, 0, 99)):
         whole = [
             np.bincount(patch_of[mask], minlength=patch_of.max() + 1) == np.bincount(patch_of.ravel())
@@ -131,48 +130,81 @@ def test_a_mask_does_not_depend_on_those_made_before_it():
     assert (other.mask(0, 0) != first.mask(0, 0)).any() or (other.mask(0, 1) != first.mask(0, 1)).any()
 
 
-# Compat
+# Regression of candidate losses
+
+STAGES = (Stage(4, 60), Stage(2, 90), Stage(1, 120), Stage(1, 40, 20, 0.5))
 
 
-def half_turned(top, size):
-    """The published way: the top half of an array, its bottom half that turned by 180 degrees."""
-    mask = np.zeros((size, size), bool)
-    mask[: size // 2] = top[: size // 2]
-    for row in range(size // 2, size):
-        for column in range(size):
-            mask[row, column] = mask[size - 1 - row, size - 1 - column]
-    return mask
+@pytest.mark.parametrize("orbits", [30, 1500])
+def test_slopes_are_those_of_ridge_regression_with_an_intercept_for_each_stage(orbits, monkeypatch):
+    rng = np.random.default_rng(0)
+    stage = rng.integers(3, size=80)
+    kept = rng.random((80, orbits)) < (0.3 + 0.2 * stage[:, None])
+    losses = rng.normal(size=(3, 80)) + 3 * stage
+    x, y = kept.astype(float), losses.copy()
+    for number in range(3):
+        x[stage == number] -= x[stage == number].mean(0)
+        y[:, stage == number] -= y[:, stage == number].mean(1, keepdims=True)
+    penalty = 0.05 * (x**2).sum(0).mean()
+    expected = np.linalg.solve(x.T @ x + penalty * np.eye(orbits), x.T @ y.T).T
+    monkeypatch.setattr(candidate_masks, "_CLASSES", 2)
+    monkeypatch.setattr(candidate_masks, "_ORBITS", 400)
+    found = list(candidate_masks.regression_slopes(kept, losses, stage))
+    assert [len(of_classes) for of_classes in found] == [2, 1]
+    np.testing.assert_allclose(np.concatenate(found), expected, atol=1e-9)
 
 
-def test_compat_draws_blocks_of_the_top_half_and_turns_them():
-    made = drawn(compat=True)
-    for mask in made.masks(0, 0, 99)[::3]:
-        top = np.zeros((32, 32), bool)
-        chosen = [(row, column) for row in range(2) for column in range(4) if mask[8 * row, 8 * column]]
-        assert len(chosen) == 4, "int(0.6 * 8)"
-        for row, column in chosen:
-            top[8 * row : 8 * row + 8, 8 * column : 8 * column + 8] = True
-        np.testing.assert_array_equal(mask, half_turned(top, 32))
-        assert not spectrum.is_hermitian(mask)
+def searched(needed, *, seed=0):
+    """Candidates at 16 pixels after their published stages, and losses that count what a class needs and lacks."""
+    made, found = Candidates((16, 16), STAGES, seed, 0.6), []
+    orbits = spectrum.orbits(16, 16)
+    for number in range(3):
+        masks = made.masks(number, 0, STAGES[number].count)
+        held = np.array([[np.isin(of_class, orbits[mask]) for mask in masks] for of_class in needed])
+        found.append(~held @ np.arange(1.0, 1 + len(needed[0])) + number)
+        best = np.argsort(found[-1], axis=1, kind="stable")[:, :2]
+        made = dataclasses.replace(made, best=(*made.best, best))
+    return made, found
 
 
-def test_compat_shifts_the_grid_by_half_a_patch():
-    made = drawn(compat=True)
-    for index, mask in enumerate(made.masks(0, 0, 99)):
-        np.testing.assert_array_equal(mask, half_turned(mask, 32))
-        if index % 3 == 1:
-            blocks = np.roll(mask, (4, 4), (0, 1)).reshape(4, 8, 4, 8).swapaxes(1, 2).reshape(16, 64)
-            assert (blocks.all(1) | ~blocks.any(1)).all()
-    single = dataclasses.replace(made, stages=(Stage(1, 9),), best=())
-    for mask in single.masks(0, 0, 9):
-        np.testing.assert_array_equal(mask, half_turned(mask, 32))
-        assert mask.sum() == 2 * int(0.6 * 512)
+def test_what_a_class_needs_ranks_first_also_where_its_best_candidates_lack_it():
+    needed = np.random.default_rng(0).permutation(130)[:12].reshape(2, 6)
+    for seed in (1, 2, 5):  # draws whose best candidates all lack an orbit of each class
+        made, found = searched(needed, seed=seed)
+        ranking = candidate_masks.rank_orbits(made, found, 20)
+        assert ranking.shape == (2, 20)
+        for label in range(2):
+            # The more it costs to lack an orbit, the better it ranks.
+            assert ranking[label, :5].tolist() == needed[label, :0:-1].tolist()
+            assert needed[label, 0] in ranking[label, 5:10]
+            for index in made.best[2][label]:
+                mask = made.mask(2, int(index))
+                assert not np.isin(needed[label], spectrum.orbits(16, 16)[mask]).all()
 
 
-@pytest.mark.parametrize("compat", [False, True])
-def test_only_in_compat_the_three_of_a_pass_have_one_parent(compat):
-    made = drawn(compat=compat)
-    alike = [
-        all(made.parent(1, first) is made.parent(1, first + other) for other in (1, 2)) for first in range(0, 99, 3)
-    ]
-    assert all(alike) if compat else np.mean(alike) < 0.2
+def test_of_many_candidates_some_are_looked_at_and_of_all_stages(monkeypatch):
+    made, found = searched(np.array([[5, 40, 77, 101]]))
+    seen, slopes = [], candidate_masks.regression_slopes
+
+    def noted(*given):
+        seen.append(given)
+        return slopes(*given)
+
+    monkeypatch.setattr(candidate_masks, "MOST_CANDIDATES", 90)
+    monkeypatch.setattr(candidate_masks, "regression_slopes", noted)
+    ranking = candidate_masks.rank_orbits(made, found, 20)
+    ((kept, losses, stage),) = seen
+    assert kept.shape == (90, 130) and losses.shape == (1, 90) and np.bincount(stage).min() >= 10
+    assert np.isin([77, 101], ranking[0, :8]).all()
+    for row, loss, number in zip(kept, losses[0], stage, strict=True):
+        lacking = [not row[orbit] for orbit in (5, 40, 77, 101)]
+        assert loss == lacking @ np.arange(1.0, 5) + number, "a loss beside its own candidate"
+
+
+@pytest.mark.parametrize("count", [1, 20])
+def test_where_losses_tell_nothing_orbits_keep_their_order(count):
+    made = Candidates((16, 16), (Stage(4, count), *STAGES[1:]), 0, 0.6)
+    with np.errstate(all="raise"):
+        np.testing.assert_array_equal(
+            candidate_masks.rank_orbits(made, [np.full((2, count), 1.5)], 20), [range(20)] * 2
+        )

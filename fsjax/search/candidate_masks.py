@@ -1,0 +1,212 @@
+"""Candidate masks of the hierarchical search: nested from stage to stage, and computed only when needed."""
+
+import dataclasses
+import functools
+import hashlib
+import math
+from collections.abc import Callable, Iterator
+
+import numpy as np
+from jaxtyping import Bool, Float, Int
+
+from fsjax.fourier import spectrum
+from fsjax.runtime import parallel
+from fsjax.runtime.random_streams import Stream, generator
+
+# Bytes of parent masks that are cached.
+PARENT_BYTES = 2**26
+# Limit of the candidates in the regression, drawn at random: its matrix grows with their square.
+MOST_CANDIDATES = 2048
+# Ridge penalty, as a share of the mean sum of squares of an orbit.
+PENALTY = 0.05
+# Smallest divisor and penalty, for candidates or losses that are all alike.
+_LEAST = 1e-9
+# Orbits and classes in one matrix product.
+_ORBITS, _CLASSES = 1024, 64
+
+
+@dataclasses.dataclass(frozen=True)
+class Stage:
+    """The common settings of a stage's candidates.
+
+    Attributes:
+      patch: side of the kept patches, in frequencies.
+      count: number of candidates.
+      budget: limit of the kept positions, in a further stage; None = no limit, as published.
+      ratio: share of its parent that a candidate of a further stage keeps, where the parent is within the budget.
+      shares: the shares of config.search.shares that the stage serves.
+    """
+
+    patch: int
+    count: int
+    budget: int | None = None
+    ratio: float = 1.0
+    # Not in the representation, which partial results are tied to.
+    shares: tuple[float, ...] = dataclasses.field(default=(), repr=False)
+
+
+@dataclasses.dataclass(frozen=True)
+class Candidates:
+    """The masks of every stage, each a pure function of the seed, its stage, its index and the best of earlier stages.
+
+    So no mask is stored: the 10 best of each of 1,000 classes would take 500 MB at 224 pixels, for each stage.
+
+    Attributes:
+      plane: (H, W).
+      stages: stages of the search, counted from 0.
+      seed: seed of all random draws.
+      share: share of the patches that a mask keeps, P.
+      best: for each finished stage, the indices of the N best candidates of each class, best first.
+      ranking: each class's best orbits, best first. The first candidates of a further stage, at most half of the stage,
+        belong to one class each and keep its best orbits within the budget.
+    """
+
+    plane: tuple[int, int]
+    stages: tuple[Stage, ...]
+    seed: int
+    share: float
+    best: tuple[Int[np.ndarray, "classes _"], ...] = ()
+    ranking: Int[np.ndarray, "ranked _"] = dataclasses.field(default_factory=lambda: np.zeros((0, 0), int))
+
+    def masks(self, stage: int, start: int, stop: int) -> Bool[np.ndarray, "masks height width"]:
+        """Return candidates start..stop-1 of a stage."""
+        return np.stack([self.mask(stage, index) for index in range(start, stop)])
+
+    def mask(self, stage: int, index: int) -> Bool[np.ndarray, "height width"]:
+        """Return a candidate: from the plain grid, the shifted grid, and both at half the share each, in turn."""
+        settings, rng = self.stages[stage], generator(self.seed, Stream.HIERARCHICAL_CANDIDATE, stage, index)
+        if settings.budget is not None and index < min(len(self.ranking), settings.count // 2):
+            return self._fill(self.ranking[index], np.ones(self.plane, bool), settings.budget)
+        parent = self.parent(stage, index) if stage else np.ones(self.plane, bool)
+        if settings.budget is not None:
+            size = int(parent.sum())
+            target = settings.budget if size > settings.budget else int(settings.ratio * size)
+            return self.trim(parent, target, rng)
+        grids = (False,) if settings.patch == 1 else ((False,), (True,), (False, True))[index % 3]
+        drawn = [self._draw(settings.patch, shifted, self.share / len(grids), rng) for shifted in grids]
+        return np.logical_or.reduce(drawn) & parent
+
+    def parent(self, stage: int, index: int) -> Bool[np.ndarray, "height width"]:
+        """Return the mask that contains a candidate: one of the N best of a random class in the stage before."""
+        rng, best = generator(self.seed, Stream.HIERARCHICAL_PARENT, stage, index), self.best[stage - 1]
+        return self._cached_mask(stage - 1, int(best[rng.integers(best.shape[0]), rng.integers(best.shape[1])]))
+
+    def trim(
+        self, mask: Bool[np.ndarray, "height width"], positions: int, rng: np.random.Generator
+    ) -> Bool[np.ndarray, "height width"]:
+        """Keep as many of a mask's orbits, in random order, as fit into `positions`; at most one stays unused."""
+        return self._fill(rng.permutation(len(spectrum.orbit_sizes(*self.plane))), mask, positions)
+
+    def digest(self, identity: str) -> str:
+        """Hash everything that determines the next stage's masks, together with `identity`."""
+        fields = (identity, self.plane, self.stages[: len(self.best) + 1], self.seed, self.share)
+        digest = hashlib.sha256(repr(fields).encode())
+        for table in (*self.best, self.ranking):
+            digest.update(np.ascontiguousarray(table, np.int64).tobytes())
+        return digest.hexdigest()
+
+    def _draw(
+        self, patch: int, shifted: bool, share: float, rng: np.random.Generator
+    ) -> Bool[np.ndarray, "height width"]:
+        """Keep a random share of the patches."""
+        numbers = patch_numbers(self.plane, patch, shifted)
+        inside = np.zeros(numbers.max() + 1, bool)
+        inside[rng.permutation(len(inside))[: max(1, round(share * len(inside)))]] = True
+        return inside[numbers]
+
+    def _fill(
+        self, order: Int[np.ndarray, " orbits"], mask: Bool[np.ndarray, "height width"], positions: int
+    ) -> Bool[np.ndarray, "height width"]:
+        """Keep as many of a mask's orbits, in this order, as fit."""
+        orbit = spectrum.orbits(*self.plane)
+        sizes = np.bincount(orbit[mask], minlength=orbit.max() + 1)
+        inside = np.zeros(len(sizes), bool)
+        inside[order[np.cumsum(sizes[order]) <= positions]] = True
+        return inside[orbit] & mask
+
+    @functools.cached_property
+    def _cached_mask(self) -> Callable[[int, int], Bool[np.ndarray, "height width"]]:
+        return functools.lru_cache(max(1, PARENT_BYTES // math.prod(self.plane)))(self.mask)
+
+
+@functools.lru_cache(maxsize=64)
+def patch_numbers(plane: tuple[int, int], patch: int, shifted: bool) -> Int[np.ndarray, "height width"]:
+    """Return the number of the patch that each position of the centred plane belongs to.
+
+    The plane is cut into patch x patch blocks from its top left corner or, shifted, from half a patch further, around
+    its edges. A patch is a block with its image under a half-turn of the array, (r, c) -> (H-1-r, W-1-c). On an even
+    plane the true conjugate of a block lies one row and column further, so each orbit belongs as a whole to the patch
+    of its last member in raster order. Patches are thus Hermitian and do not overlap: a share of them is that share of
+    the plane but for a row and a column of each. At size 1 they are the orbits, and nothing shifts.
+    """
+    if patch == 1:
+        return spectrum.orbits(*plane).astype(np.intp)
+    counts = [side // patch for side in plane]
+    # For each axis: the block of each index, and the block that a half-turn maps it to.
+    blocks = [
+        (np.arange(side) + shifted * (patch // 2)) // patch % count for side, count in zip(plane, counts, strict=True)
+    ]
+    turned = [(count - 1 + shifted - block) % count for block, count in zip(blocks, counts, strict=True)]
+    pair = np.minimum(*(rows[:, None] * counts[1] + columns for rows, columns in (blocks, turned)))
+    positions = np.arange(math.prod(plane)).reshape(plane)
+    pair = pair.ravel()[np.maximum(positions, spectrum.conjugate(positions))]
+    return np.unique(pair, return_inverse=True)[1].reshape(plane)
+
+
+def rank_orbits(
+    candidates: Candidates, losses: list[Float[np.ndarray, "classes _"]], positions: int
+) -> Int[np.ndarray, "classes orbits"]:
+    """Return the orbits that lower each class's loss most where a candidate keeps them, best first.
+
+    Every candidate is evaluated for every class, also the descendants of other classes' best candidates. So a
+    regression of a class's losses on the kept orbits (`regression_slopes`) finds orbits that its best candidates lack.
+    It costs no forward pass.
+
+    Args:
+      candidates: the candidates of all finished stages.
+      losses: the losses of every candidate of each finished stage.
+      positions: positions that a ranking has to fill; at most as many orbits are returned.
+
+    Returns:
+      Numbers of `spectrum.orbits`.
+    """
+    stage = np.repeat(np.arange(len(losses)), [stage_losses.shape[1] for stage_losses in losses])
+    index = np.concatenate([np.arange(stage_losses.shape[1]) for stage_losses in losses])
+    sampled = generator(candidates.seed, Stream.HIERARCHICAL_REGRESSION).permutation(len(stage))[:MOST_CANDIDATES]
+    first_position = np.unique(spectrum.orbits(*candidates.plane), return_index=True)[1]
+    keeps = np.stack([candidates.mask(int(stage[i]), int(index[i])).ravel()[first_position] for i in sampled])
+    rankings = []
+    for slopes in regression_slopes(keeps, np.concatenate(losses, axis=1)[:, sampled], stage[sampled]):
+        # Rounded beyond the differences between machines, so that a search that moves to another one stays the same.
+        scale = np.abs(slopes).max(axis=1, keepdims=True, initial=_LEAST)
+        order = np.argsort(np.round(slopes / scale, 6), axis=1, kind="stable")
+        rankings.append(order[:, :positions].astype(np.float64))
+    # All processes use the ranking of the first.
+    return parallel.merge(np.concatenate(rankings)).astype(int)
+
+
+def regression_slopes(
+    keeps: Bool[np.ndarray, "candidates orbits"],
+    losses: Float[np.ndarray, "classes candidates"],
+    stage: Int[np.ndarray, " candidates"],
+) -> Iterator[Float[np.ndarray, "_ orbits"]]:
+    """Yield, some classes at a time, how much keeping an orbit adds to a class's loss.
+
+    Ridge regression with an intercept for each stage, solved in its dual form, whose matrix has a row for each
+    candidate on a plane of any size.
+    """
+    in_stage = np.eye(stage.max() + 1)[stage]
+
+    def centred(values: Float[np.ndarray, "candidates _"]) -> Float[np.ndarray, "candidates _"]:
+        return values - in_stage @ (in_stage.T @ values / np.maximum(in_stage.sum(0), 1)[:, None])
+
+    column_ranges = [keeps[:, start : start + _ORBITS] for start in range(0, keeps.shape[1], _ORBITS)]
+    gram = np.zeros((len(keeps), len(keeps)))
+    for columns in column_ranges:
+        gram += columns.astype(float) @ columns.T
+    gram = centred(gram)  # one side is enough: the weights, too, sum to 0 in each stage
+    gram[np.diag_indices(len(gram))] += max(_LEAST, PENALTY * np.trace(gram) / keeps.shape[1])
+    weights = np.linalg.solve(gram, centred(losses.T)).T
+    for start in range(0, len(weights), _CLASSES):
+        class_weights = weights[start : start + _CLASSES]
+        yield np.concatenate([class_weights @ columns for columns in column_ranges], axis=1)

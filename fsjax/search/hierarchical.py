@@ -1,0 +1,257 @@
+"""`hierarchical`: sets of frequencies that suffice together, from coarse patches to fine (HFSS, Wang et al., CVPR'25).
+
+A stage draws B candidate masks that keep a share P of the patches of its size. From the second stage on each candidate
+lies within one of the N best masks of a random class from the stage before. A candidate's loss for a class is the mean
+cross-entropy of that class's images under it, so one pass over all images serves all classes. The result is sets of
+frequencies: the maps have no scores.
+"""
+
+import dataclasses
+import functools
+import math
+from typing import NamedTuple
+
+import numpy as np
+from jaxtyping import Bool, Float, Int
+from ml_collections import ConfigDict
+
+from fsjax.engine import tile_size
+from fsjax.engine.engine import Engine, LazyArray
+from fsjax.fourier import dfm, masks
+from fsjax.runtime.config_fields import Table
+from fsjax.runtime.errors import InputError
+from fsjax.runtime.random_streams import Stream, generator
+from fsjax.search import candidate_masks, precision_check
+from fsjax.search.candidate_masks import Candidates, Stage
+from fsjax.search.method import Method, Problem
+from fsjax.search.sweep import sweep
+
+# Published for this size; `published_patches` has the rule for all others.
+PATCHES_224 = (56, 28, 14, 8, 4, 2)
+# Planes with a longer side end with squares of 2 x 2, others with single orbits.
+FINE_SIDE = 64
+# Default number of candidates of the last stage; each stage before has half as many.
+LAST_CANDIDATES = 2000
+DEFAULTS: Table = {
+    "patches": (
+        "",
+        "sizes of the stages' patches, such as '8,4,2,1'; '' = for the image size: 8,4,2,1 at 32 pixels, "
+        "16,8,4,2,1 at 64, 32,16,8,4,2 at 128, 56,28,14,8,4,2 at 224",
+    ),
+    "candidates": (
+        "",
+        "B of each stage; '' = 2000 in the last and half as many in each before, so 250,500,1000,2000 at 32 "
+        "pixels: a quarter of what was published for CIFAR ('CF-1': 1000,2000,4000,8000); 500 each in the "
+        "published code",
+    ),
+    "keep": (10, "N: best masks of each class from which the next stage's descend"),
+    "share": (0.6, "P: share of the patches that a mask keeps; 0.8 in the published code"),
+}
+
+
+def search(problem: Problem) -> dfm.DominantFrequencyMaps:
+    """Return the best mask of each class within the budget of each share.
+
+    The published stages end with masks that keep about P^stages of the plane, 13 % by default at 32 pixels. They serve
+    larger shares: a class's map is its best candidate of the last published stage that fits the budget. At a share of 1
+    it is HFSS's map as published.
+
+    For smaller shares further stages, which are ours, go from share to share in equal ratios as near to P as possible,
+    with as many candidates as the last published stage. Each candidate keeps random orbits of its parent up to the
+    stage's budget (or, where the parent is within the budget already, the stage's ratio of it). A candidate never has
+    an orbit that its parent lacks, so one candidate of each class, and half of a stage at most, keeps the best orbits
+    by `rank_orbits` instead. The best candidate of the stage that reaches a share is the map.
+
+    If no candidate of the last published stage fits a budget, random orbits are removed from each class's best until it
+    fits, and the loss under that map is unknown.
+
+    Provenance: `stages`, each with its `patch`, `candidates`, `positions` (the least, median and most kept) and the
+    `shares` it serves; `losses` [shares][classes], of each class under its map in nats, or None; `agreement`, the
+    precision check of the last published stage's losses.
+
+    Raises:
+      InputError: partial results of another search, too little memory, or a loss that is not finite.
+      interrupt.Terminated: SIGTERM came; computed losses are stored.
+    """
+    candidates, layout = begin(problem), _layout(problem)
+    engine = Engine(problem.searched_model, tile_images=layout["tile_images"])
+    shares = tuple(sorted(problem.options.shares))
+    choices: dict[float, _Choice] = {}
+    published: list[Float[np.ndarray, "classes _"]] = []
+    stage_reports: list[dict] = []
+    agreement: dict = {}
+    for number, stage in enumerate(candidates.stages):
+        if stage.budget is not None and not len(candidates.ranking):
+            ranking = candidate_masks.rank_orbits(candidates, published, stage.budget)
+            candidates = dataclasses.replace(candidates, ranking=ranking)
+        candidates, losses, positions, stage_agreement = advance(problem, candidates, layout, engine)
+        agreement |= stage_agreement
+        if stage.budget is None:
+            published.append(losses)
+        for share in stage.shares:
+            choices[share] = _choose(number, losses, positions <= masks.budget(share, *problem.plane))
+        spread = np.percentile(positions, [0, 50, 100], method="lower").tolist()
+        stage_reports.append(
+            {"patch": stage.patch, "candidates": stage.count, "positions": spread, "shares": list(stage.shares)}
+        )
+    evaluated = sum(stage.count for stage in candidates.stages) + agreement.get("masks", 0)
+    return dfm.from_classes(
+        (
+            (np.stack([_chosen_mask(candidates, choices[share], label, share) for share in shares]), None)
+            for label in range(len(problem.counts))
+        ),
+        shares,
+        **problem.attributes(
+            sum(problem.counts) * evaluated,
+            stages=stage_reports,
+            losses=[choices[share].losses for share in shares],
+            agreement=agreement,
+        ),
+    )
+
+
+def begin(problem: Problem) -> Candidates:
+    """Return the candidates of a search before its first stage."""
+    own = problem.options.hierarchical
+    return Candidates(problem.plane, plan_stages(problem.options, problem.plane), problem.seed, own.share)
+
+
+def advance(
+    problem: Problem, candidates: Candidates, layout: dict[str, int] | None = None, engine: Engine | None = None
+) -> tuple[Candidates, Float[np.ndarray, "classes candidates"], Int[np.ndarray, " candidates"], dict]:
+    """Evaluate the next stage, with the layout and the engine of `sweep`.
+
+    Returns:
+      The candidates with the stage's N best of each class; the stage's losses, the mean over each class's images in
+      nats; how many positions each candidate keeps; and, after the last published stage, the
+      `precision_check` of a lower precision.
+    """
+    number, own = len(candidates.best), problem.options.hierarchical
+    stage, counts = candidates.stages[number], np.array(problem.counts)
+    # The best of the stages before determine a stage's masks, so its partial results are tied to them.
+    problem = dataclasses.replace(
+        problem,
+        directory=problem.directory and problem.directory / f"stage{number + 1}",
+        identity=candidates.digest(problem.identity),
+    )
+    # Each class asks for all of them, and at 224 pixels one takes up to 3 ms to make.
+    make = masks.PackedOnce(stage.count, functools.partial(candidates.masks, number))
+    mask_list = LazyArray(stage.count, make)
+    label = f"search {problem.options.method}, stage {number + 1} of {len(candidates.stages)}"
+    sums = sweep(problem, mask_list, label=label, layout=layout, engine=engine)
+    agreement = {}
+    if number + 1 == len(published_patches(own, problem.plane)) and stage.count > 1:
+        # The check compares the masks with the largest sums; the best have the lowest losses.
+        agreement = precision_check.measure(problem, mask_list, -sums, lambda label: -np.ones(counts[label]))
+    best = np.argsort(sums, axis=1, kind="stable")[:, : own.keep]
+    candidates = dataclasses.replace(candidates, best=(*candidates.best, best))
+    positions = np.array([np.bitwise_count(make(index, index + 1)).sum(dtype=int) for index in range(stage.count)])
+    return candidates, sums / counts[:, None], positions, agreement
+
+
+def _layout(problem: Problem) -> dict[str, int]:
+    """Return the layout of all stages; a restart uses the layout of the first start."""
+    layout = tile_size.layout(problem.searched_model, problem.counts, memory_mib=problem.run.memory_mib)
+    return problem.partial_results(layout).layout
+
+
+class _Choice(NamedTuple):
+    """Each class's best candidate of a stage, and its loss where a candidate fits the budget."""
+
+    stage: int
+    candidate: Int[np.ndarray, " classes"]
+    losses: list[float | None]
+
+
+def _choose(
+    stage: int, losses: Float[np.ndarray, "classes candidates"], fits: Bool[np.ndarray, " candidates"]
+) -> _Choice:
+    if not fits.any():
+        return _Choice(stage, losses.argmin(1), [None] * len(losses))
+    losses = np.where(fits, losses, np.inf)
+    return _Choice(stage, losses.argmin(1), losses.min(1).tolist())
+
+
+def _chosen_mask(candidates: Candidates, choice: _Choice, label: int, share: float) -> Bool[np.ndarray, "height width"]:
+    """Return the chosen candidate of a class, trimmed to the share where it does not fit."""
+    chosen, budget = candidates.mask(choice.stage, int(choice.candidate[label])), masks.budget(share, *candidates.plane)
+    if chosen.sum() <= budget:
+        return chosen
+    return candidates.trim(chosen, budget, generator(candidates.seed, Stream.HIERARCHICAL_TRIM, label))
+
+
+def plan_stages(options: ConfigDict, plane: tuple[int, int]) -> tuple[Stage, ...]:
+    """Return the stages of a search: the published ones, then the further stages to smaller shares."""
+    own = options.hierarchical
+    patches = published_patches(own, plane)
+    counts = _candidate_counts(own, len(patches))
+    reached = own.share ** len(patches)
+    stages = [Stage(patch, count) for patch, count in zip(patches, counts, strict=True)]
+    stages[-1] = dataclasses.replace(stages[-1], shares=tuple(share for share in options.shares if share >= reached))
+    for share in sorted({share for share in options.shares if share < reached}, reverse=True):
+        steps = max(1, round(math.log(share / reached) / math.log(own.share)))
+        ratio = (share / reached) ** (1 / steps)
+        between = [masks.budget(reached * ratio**step, *plane) for step in range(1, steps)]
+        stages += [Stage(1, counts[-1], budget, ratio) for budget in between]
+        stages.append(Stage(1, counts[-1], masks.budget(share, *plane), ratio, (share,)))
+        reached = share
+    return tuple(stages)
+
+
+def published_patches(own: ConfigDict, plane: tuple[int, int]) -> tuple[int, ...]:
+    """Return the patch sizes of the published stages: the field's, or sizes chosen for the plane.
+
+    The first is the largest that fits into a quarter of the shorter side, each further one the largest that fits into
+    half of the one before.
+    """
+    if own.patches:
+        return _numbers("patches", own.patches)
+    if plane == (224, 224):
+        return PATCHES_224
+    patches: list[int] = []
+    largest = min(plane) // 4
+    while fitting := [side for side in _sides(plane) if side <= largest]:
+        patches.append(fitting[-1])
+        largest = patches[-1] // 2
+    return tuple(patches[:-1] if max(plane) > FINE_SIDE and len(patches) > 1 else patches) or (1,)
+
+
+def _sides(plane: tuple[int, int]) -> list[int]:
+    """Return the patch sizes that divide the plane, ascending."""
+    return [side for side in range(1, min(plane) + 1) if not any(length % side for length in plane)]
+
+
+def _candidate_counts(own: ConfigDict, stages: int) -> tuple[int, ...]:
+    if own.candidates:
+        return _numbers("candidates", own.candidates)
+    return tuple(max(3, LAST_CANDIDATES >> (stages - 1 - stage)) for stage in range(stages))
+
+
+def _numbers(field: str, text: str) -> tuple[int, ...]:
+    try:
+        return tuple(int(number) for number in text.split(","))
+    except ValueError as error:
+        raise InputError(f"search.hierarchical.{field}: got {text!r}; expected whole numbers between commas") from error
+
+
+def _check(options: ConfigDict, plane: tuple[int, int]) -> None:
+    own, size = options.hierarchical, f"{plane[0]} x {plane[1]}"
+    patches, sides = published_patches(own, plane), _sides(plane)
+    if list(patches) != sorted(set(patches) & set(sides), reverse=True):
+        raise InputError(
+            f"search.hierarchical.patches: got {','.join(map(str, patches))!r} for images of {size}; "
+            f"expected descending sizes of {', '.join(map(str, sides)) or 'none'}"
+        )
+    counts = _candidate_counts(own, len(patches))
+    if len(counts) != len(patches) or min(counts) < 1:
+        raise InputError(
+            f"search.hierarchical.candidates: got {own.candidates!r}; "
+            f"expected {len(patches)} numbers, one for each patch size, 1 or more"
+        )
+    if own.keep < 1:
+        raise InputError(f"search.hierarchical.keep: got {own.keep}; expected 1 or more")
+    if not 0 < own.share < 1:
+        raise InputError(f"search.hierarchical.share: got {own.share}; expected a number between 0 and 1")
+
+
+METHOD = Method(search, DEFAULTS, _check)

@@ -1,1 +1,0 @@
-"""`hierarchical`: frequency sets that suffice together, searched from coarse patches to fine (HFSS)."""

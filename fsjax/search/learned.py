@@ -1,0 +1,296 @@
+"""`learned`: masks found by gradients, each for one class and one share of the plane.
+
+Removing one frequency at a time misses frequencies that work only together, or that can replace each other; learning a
+mask weighs all of them at once. The search scores the orbits of each class, learns masks from these scores
+(`mask_optimisation`), and compares the learned masks with simple ones of the same size. The best mask is the map.
+"""
+
+import copy
+import dataclasses
+import functools
+from collections.abc import Callable
+from typing import NamedTuple, TypeAlias
+
+import numpy as np
+import scipy
+from jaxtyping import Bool, Float
+from ml_collections import ConfigDict
+
+from fsjax.engine import tile_size
+from fsjax.engine.engine import Engine, LazyArray
+from fsjax.engine.model import graft_model
+from fsjax.fourier import dfm, masks, patches, spectrum
+from fsjax.runtime.config_fields import Table
+from fsjax.runtime.errors import InputError
+from fsjax.runtime.random_streams import Stream, generator
+from fsjax.search import gradient, graft, removal, stepwise
+from fsjax.search.graft import OtherImages
+from fsjax.search.mask_optimisation import MaskOptimisation, images_per_step, resident_images
+from fsjax.search.method import Method, Problem
+from fsjax.search.sweep import WeightedImages, sweep_statistics
+
+# (class, index of the share) -> the orbits that a mask keeps.
+OrbitMask: TypeAlias = Callable[[int, int], Bool[np.ndarray, " orbits"]]
+# Class -> scores of the orbits, larger = more promising, in the quantiles of a standard normal distribution.
+ClassScores: TypeAlias = Callable[[int], Float[np.ndarray, " orbits"]]
+
+# Objectives, each with the scores among which `best` chooses.
+OBJECTIVES = {"sufficient": ("energy", "gradient"), "specific": ("energy", "gradient"), "graft": ("graft",)}
+STARTS = ("best", "energy", "gradient", "removal", "graft", "zero")
+# The gradient's mask has to have a loss smaller by this many nats: at equal losses energy leads to better masks.
+_CLEARLY = 0.2
+# Cached classes of scores: tasks that run side by side belong to neighbouring classes.
+_CACHED = 32
+DEFAULTS: Table = {
+    "objective": (
+        "sufficient",
+        "sufficient: images with these frequencies alone are predicted as the class; specific: and images of others "
+        "are not; graft: others' images with these frequencies of the class become the class, and images of the class "
+        "with others' frequencies there do not stay it",
+    ),
+    "start": (
+        "best",
+        "scores to start from: energy, gradient (first-order removal), removal (exact; costs a removal search), graft "
+        "(costs a graft search), zero, or best: for each class and share energy, or gradient where its mask has the "
+        "clearly smaller loss; for objective graft the graft scores",
+    ),
+    "steps": (110, "steps of each mask"),
+    "batch": (16, "images of the class a step; objectives specific and graft take as many of others beside them"),
+    "learning_rate": (0.2, "how far logits move a step; initial scores have standard deviation 1"),
+    "hottest": (1.0, "temperature of the first step; it falls by the same factor each step"),
+    "coldest": (0.05, "temperature of the last step"),
+    "restarts": (
+        3,
+        "masks learned for each class and share, the best of which is taken: by Adam from start, by Adam from zero, by "
+        "mirror descent from start, and so on",
+    ),
+    "others": (1.0, "weight of the images that should not be predicted as the class, with specific and graft"),
+    "judged": (100, "images of the class, and for specific and graft of others, that decide which mask is taken"),
+}
+
+
+def search(problem: Problem) -> dfm.DominantFrequencyMaps:
+    """Return masks that suffice for the class, are specific to it, or carry it, for every class and share.
+
+    The loss of the objective `sufficient` is the cross-entropy of filtered images of the class to the class. `specific`
+    adds -log(1 - p) with the weight `others`, where p is the probability of the class on filtered images of others.
+    `graft` has the cross-entropy of others' images with the mask's frequencies from the class, and -log(1 - p) of
+    images of the class with those from others. A map is the mask with the most judged images predicted as the class,
+    less `others` times the images that should not be, and of equal masks the mask with the smallest loss.
+
+    Raises:
+      InputError: a loss that is not finite, too little memory, or partial results of another search.
+      interrupt.Terminated: SIGTERM came; what is computed is stored.
+    """
+    options, shares = problem.options.learned, tuple(sorted(problem.options.shares))
+    budgets, orbits = [masks.budget(share, *problem.plane) for share in shares], spectrum.orbits(*problem.plane)
+    if options.objective != "sufficient" and len(problem.classes) < 2:
+        raise InputError(f"search.learned.objective: got {options.objective!r} with one class; expected sufficient")
+    # Partial results are numbered by share, so they belong to these shares alone.
+    problem = dataclasses.replace(problem, identity=f"{problem.identity} at {budgets}")
+    others = None if options.objective == "sufficient" else graft.draw_others(problem)
+
+    kinds = OBJECTIVES[options.objective] if options.start == "best" else (options.start,)
+    initial, costs = zip(*(initial_scores(problem, kind) for kind in kinds), strict=True)
+    names, candidates = zip(*_simple_masks(problem, budgets, dict(zip(kinds, initial, strict=True))), strict=True)
+    simple = evaluate_masks(problem, candidates, len(shares), others, "simple")
+    # The masks of the initial scores come first. Start from the first of them, unless another is clearly better.
+    start = (simple.loss[:, :, : len(kinds)] + _CLEARLY * np.arange(len(kinds))).argmin(-1)
+
+    def start_scores(label: int, share: int) -> Float[np.ndarray, " orbits"]:
+        return initial[start[label, share]](label)
+
+    learned_masks, learning_passes = _learn(problem, budgets, start_scores, others)
+    learned = evaluate_masks(problem, learned_masks, len(shares), others, "learned")
+    names, candidates = ("learned",) * len(learned_masks) + names, learned_masks + candidates
+    correct, loss = (np.concatenate(pair, -1) for pair in zip(learned[:2], simple[:2], strict=True))
+    best = np.lexsort((loss, -correct), axis=-1)[..., 0]
+    return dfm.from_classes(
+        (
+            (np.stack([candidates[place](label, share) for share, place in enumerate(row)])[:, orbits], None)
+            for label, row in enumerate(best.tolist())
+        ),
+        shares,
+        **problem.attributes(
+            sum(costs) + learning_passes + learned.forward_passes + simple.forward_passes,
+            start=[[kinds[index] for index in row] for row in start],
+            chosen=[[names[place] for place in row] for row in best],
+            judged=np.take_along_axis(correct, best[..., None], -1)[..., 0].tolist(),
+        ),
+    )
+
+
+def initial_scores(problem: Problem, kind: str) -> tuple[ClassScores, int]:
+    """Return the scores of one of STARTS but `best`, and the forward equivalents that they cost.
+
+    `energy` is the class's mean energy, `gradient` first-order removal on at most search.learned.judged images,
+    `removal` and `graft` are whole searches, and `zero` is 0 for every orbit.
+    """
+    if kind == "zero":
+        return lambda label: np.zeros(len(spectrum.orbit_sizes(*problem.plane))), 0
+    if kind == "energy":
+        return functools.lru_cache(_CACHED)(lambda label: normal_scores(energy(problem, label))), 0
+    options = copy.deepcopy(problem.options)
+    options.patch = 1
+    problem = dataclasses.replace(problem, options=options, directory=problem.directory and problem.directory / kind)
+    if kind == "gradient":
+        return _gradient_scores(problem)
+    maps = {"removal": removal, "graft": graft}[kind].search(problem)
+    scores = maps.scores
+    assert scores is not None, "removal and graft score every frequency"
+    return lambda label: normal_scores(spectrum.per_orbit(scores[label])), maps.forward_equivalents
+
+
+def energy(problem: Problem, label: int) -> Float[np.ndarray, " orbits"]:
+    """Return the mean |F x|^2 over the images of a class and the channels."""
+    return spectrum.per_orbit(spectrum.energy(problem.images(label)))
+
+
+def normal_scores(values: Float[np.ndarray, " orbits"]) -> Float[np.ndarray, " orbits"]:
+    """Return the quantiles of a standard normal distribution in the order of the values."""
+    return scipy.stats.norm.ppf((scipy.stats.rankdata(values) - 0.5) / len(values))
+
+
+def _gradient_scores(problem: Problem) -> tuple[ClassScores, int]:
+    first_order = gradient.make_first_order(problem, batch=gradient.batch_size(problem))
+    most, orbits = problem.options.learned.judged, patches.orbit_numbers(*problem.plane)
+
+    @functools.lru_cache(_CACHED)
+    def class_scores(label: int) -> Float[np.ndarray, " orbits"]:
+        images = problem.images(label)
+        drawn = generator(problem.seed, Stream.LEARNED_INITIAL_SCORES, label).permutation(len(images))[:most]
+        scores = np.empty(len(orbits))
+        scores[orbits] = first_order(images[np.sort(drawn)], label).mean(0)
+        return normal_scores(scores)
+
+    return class_scores, gradient.PASSES * sum(min(most, count) for count in problem.counts)
+
+
+def _simple_masks(problem: Problem, budgets: list[int], initial: dict[str, ClassScores]) -> list[tuple[str, OrbitMask]]:
+    """Return named masks that need no learning: the best orbits by each kind of score, then the trivial masks."""
+
+    def best_by(scores: ClassScores, label: int, share: int) -> Bool[np.ndarray, " orbits"]:
+        plane = scores(label)[spectrum.orbits(*problem.plane)]
+        return spectrum.per_orbit(masks.best_orbits(plane, budgets[share]))
+
+    def low_pass(label: int, share: int) -> Bool[np.ndarray, " orbits"]:
+        return spectrum.per_orbit(masks.low_pass(*problem.plane, budgets[share]))
+
+    def random(label: int, share: int) -> Bool[np.ndarray, " orbits"]:
+        rng = generator(problem.seed, Stream.LEARNED_RANDOM_MASK, label, share)
+        return spectrum.per_orbit(masks.random(*problem.plane, budgets[share], rng))
+
+    scores = {**initial, "energy": initial.get("energy", functools.partial(energy, problem))}
+    by_scores = [(kind, functools.partial(best_by, class_scores)) for kind, class_scores in scores.items()]
+    return [*by_scores, ("low-pass", low_pass), ("random", random)]
+
+
+def _learn(
+    problem: Problem, budgets: list[int], scores: Callable, others: OtherImages | None
+) -> tuple[tuple[OrbitMask, ...], int]:
+    """Return the learned masks of each restart, and the forward equivalents; `scores` as `MaskOptimisation` takes."""
+    layout = gradient.layout(problem, images_per_step(problem), resident=resident_images(problem, others))
+    partial_results = problem.partial_results(layout, "masks")
+    optimisation = MaskOptimisation(problem, budgets, scores, others, partial_results.layout)
+    results = stepwise.run(problem, optimisation, partial_results, label=f"search {problem.options.method}")
+
+    def learned_mask(restart: int, label: int, share: int) -> Bool[np.ndarray, " orbits"]:
+        return optimisation.unpack(results[np.ravel_multi_index((label, share, restart), optimisation.shape)])
+
+    learned = (functools.partial(learned_mask, restart) for restart in range(optimisation.shape[-1]))
+    return tuple(learned), optimisation.count * optimisation.steps * optimisation.images_per_step
+
+
+class MaskQuality(NamedTuple):
+    """Share of the judged images predicted as the class, mean cross-entropy to the class in nats, and the cost.
+
+    Both measures are of the side (1, 0) less `others` times the side (0, 1).
+    """
+
+    correct: Float[np.ndarray, "classes shares masks"]
+    loss: Float[np.ndarray, "classes shares masks"]
+    forward_passes: int
+
+
+def evaluate_masks(
+    problem: Problem, candidates: tuple[OrbitMask, ...], shares: int, others: OtherImages | None, name: str
+) -> MaskQuality:
+    """Return the quality of masks on the judged images. Collective: every process must call this.
+
+    Args:
+      problem: config.search.learned has the number of judged images and the weight of others.
+      candidates: masks, each for every class and share.
+      shares: number of shares.
+      others: images of other classes; None judges the class's own images alone.
+      name: folder of partial results.
+    """
+    model, count = problem.searched_model, shares * len(candidates)
+    if problem.options.learned.objective == "graft":
+        model = graft_model(model)
+    image_counts = np.array([_judged_counts(problem, label, others) for label in range(len(problem.counts))])
+    layout = tile_size.layout(model, image_counts.sum(1).tolist(), memory_mib=problem.run.memory_mib)
+    partial_results, orbits = problem.partial_results(layout, name), spectrum.orbits(*problem.plane)
+    engine = Engine(model, statistics=("correct", "loss"), tile_images=partial_results.layout["tile_images"])
+
+    def class_masks(label: int) -> LazyArray:
+        def make(start: int, stop: int) -> Bool[np.ndarray, "items height width"]:
+            pairs = [divmod(item, len(candidates)) for item in range(start, stop)]
+            return np.stack([candidates[index](label, share)[orbits] for share, index in pairs])
+
+        return LazyArray(count, make)
+
+    read, title = functools.partial(judged_images, problem, others=others), f"evaluate {name} masks"
+    sums = sweep_statistics(
+        problem, engine, partial_results, read, class_masks, ("correct", "loss"), (2, 2, count), title
+    )
+    rates = sums / np.maximum(image_counts, 1)[:, None, :, None]
+    quality = rates[:, :, 0] - problem.options.learned.others * rates[:, :, 1]
+    correct, loss = quality.reshape(-1, 2, shares, len(candidates)).swapaxes(0, 1)
+    return MaskQuality(correct, loss, int(image_counts.sum()) * count)
+
+
+def judged_images(problem: Problem, label: int, others: OtherImages | None) -> WeightedImages:
+    """Return the images that a class's masks are judged on, and their sides.
+
+    Images of the side (1, 0) should be predicted as the class, images of the side (0, 1) should not. For `specific` the
+    sides are images of the class and of others, for `graft` pairs in which others receive from the class and in which
+    the class receives from others.
+    """
+    rng, most = generator(problem.seed, Stream.MASK_SELECTION_IMAGES, label), problem.options.learned.judged
+
+    def draw(images: Float[np.ndarray, "n height width channels"]) -> Float[np.ndarray, "m height width channels"]:
+        return images[np.sort(rng.choice(len(images), min(most, len(images)), replace=False))]
+
+    images = draw(problem.images(label))
+    if others is not None:
+        rest = draw(others.images[others.labels != label])
+        if problem.options.learned.objective == "graft":
+            rows = np.arange(max(len(images), len(rest)))
+            images = np.stack([rest[rows % len(rest)], images[rows % len(images)]], axis=1)  # (recipient, donor)
+            rest = images[:, ::-1]
+        images = np.concatenate([images, rest])
+    return images, np.repeat(np.eye(2, dtype=np.float32), _judged_counts(problem, label, others), axis=0)
+
+
+def _judged_counts(problem: Problem, label: int, others: OtherImages | None) -> tuple[int, int]:
+    """Return the number of judged images of each side."""
+    most = problem.options.learned.judged
+    available = 0 if others is None else int((others.labels != label).sum())
+    own, rest = min(most, problem.counts[label]), min(most, available)
+    return (max(own, rest),) * 2 if problem.options.learned.objective == "graft" else (own, rest)
+
+
+def _check(options: ConfigDict, plane: tuple[int, int]) -> None:
+    own = options.learned
+    for name, accepted in (("objective", OBJECTIVES), ("start", STARTS)):
+        if own[name] not in accepted:
+            raise InputError(f"search.learned.{name}: got {own[name]!r}; expected {', '.join(accepted)}")
+    for name in ("steps", "batch", "restarts", "judged"):
+        if own[name] < 1:
+            raise InputError(f"search.learned.{name}: got {own[name]}; expected 1 or more")
+    for name in ("learning_rate", "hottest", "coldest", "others"):
+        if not own[name] > 0:
+            raise InputError(f"search.learned.{name}: got {own[name]}; expected a number above 0")
+
+
+METHOD = Method(search, DEFAULTS, _check)
