@@ -17,7 +17,7 @@ cifar10 an hour and a half, imagenet10 88 hours, of which searches take 69; --co
 from ml_collections import ConfigDict
 
 from configs import cifar10_cpu, dfm_resnet, dfm_vit
-from fsjax.experiment.multi_run import probe
+from fsjax.experiment.stages import probe
 from fsjax.runtime import config_fields
 from fsjax.runtime.errors import InputError
 

@@ -17,7 +17,7 @@ config.probe.exempt_classes spares it.
 from ml_collections import ConfigDict
 
 from configs import dfm_resnet
-from fsjax.experiment.multi_run import probe
+from fsjax.experiment.stages import probe
 from fsjax.runtime import config_fields
 from fsjax.training.ways import graft
 

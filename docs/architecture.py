@@ -8,11 +8,10 @@ import pathlib
 ROWS = (
     ("what users call", "launch.py api/"),
     ("the command line", "experiment/"),
-    ("experiments of many runs", "experiment/runner experiment/multi_run/"),
+    ("the stages of experiments", "experiment/runner experiment/stages/"),
     (
-        "one run and its stages",
-        "experiment/pipeline experiment/opening experiment/stages/ experiment/comparison/ experiment/workspace "
-        "experiment/training_length experiment/speed",
+        "running stages",
+        "experiment/pipeline experiment/opening experiment/comparison experiment/study_tables experiment/stage",
     ),
     ("pages and figures", "report/"),
     ("training", "training/"),

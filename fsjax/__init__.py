@@ -4,9 +4,8 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from fsjax.api.analysis import analyse, evaluate
+    from fsjax.api.analysis import analyse, dominant_frequencies, evaluate
     from fsjax.api.images import attribute, filter, graft
-    from fsjax.api.maps import dominant_frequencies
     from fsjax.api.result import Result, load_result
     from fsjax.api.weights import load_weights
     from fsjax.models.model_file import load_model, save_model
@@ -29,9 +28,8 @@ __all__ = [
 ]
 
 _MODULES = {
-    **dict.fromkeys(("analyse", "evaluate"), "api.analysis"),
+    **dict.fromkeys(("analyse", "dominant_frequencies", "evaluate"), "api.analysis"),
     **dict.fromkeys(("attribute", "filter", "graft"), "api.images"),
-    "dominant_frequencies": "api.maps",
     **dict.fromkeys(("Result", "load_result"), "api.result"),
     **dict.fromkeys(("load_model", "save_model"), "models.model_file"),
     "load_weights": "api.weights",
@@ -40,7 +38,7 @@ _MODULES = {
 
 
 def __getattr__(name: str) -> Any:
-    # On first use: importing JAX takes seconds, which the command line's own errors need not wait for.
+    # Import on first use: JAX takes seconds, and errors of the command line need not wait for it.
     if name in _MODULES:
         return getattr(importlib.import_module(f"fsjax.{_MODULES[name]}"), name)
     raise AttributeError(f"module 'fsjax' has no attribute {name!r}")

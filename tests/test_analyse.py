@@ -14,8 +14,8 @@ from fsjax import search as searches
 from fsjax.data.dataset import Dataset
 from fsjax.evaluation import evaluate as evaluation
 from fsjax.evaluation.results import read_evaluation
+from fsjax.experiment.stage import Workspace
 from fsjax.experiment.stages import search as search_stage
-from fsjax.experiment.workspace import Workspace
 from fsjax.runtime import interrupt, profiling
 from fsjax.runtime.errors import InputError
 from tests.helpers.linear_classifier import MEAN_STD, Made, make_classifier, predictions

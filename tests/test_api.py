@@ -38,7 +38,7 @@ def made():
 
 def test_scores_of_any_callable_are_the_rise_in_loss_by_the_definition(made):
     model, images, labels = made
-    maps = fsjax.dominant_frequencies(model, images, labels, num_classes=3, shares=[0.1])
+    maps = fsjax.dominant_frequencies(model, images, labels, shares=[0.1])
     orbits = spectrum.orbits(6, 10)
 
     def loss(kept, label):
@@ -113,18 +113,16 @@ def test_the_arrays_that_a_callable_closes_over_are_arguments_of_the_compiled_pr
 
 def test_a_directory_goes_on_and_is_tied_to_images_labels_and_weights(made, tmp_path):
     model, images, labels = made
-    first = fsjax.dominant_frequencies(
-        model, images, labels, num_classes=3, directory=tmp_path, save_seconds=0, shares=[0.1]
-    )
+    first = fsjax.dominant_frequencies(model, images, labels, directory=tmp_path, save_seconds=0, shares=[0.1])
     files = {path: path.stat().st_mtime_ns for path in tmp_path.rglob("*.npz")}
-    again = fsjax.dominant_frequencies(model, images, labels, num_classes=3, directory=tmp_path, shares=[0.2])
+    again = fsjax.dominant_frequencies(model, images, labels, directory=tmp_path, shares=[0.2])
     assert files and {path: path.stat().st_mtime_ns for path in tmp_path.rglob("*.npz")} == files
     np.testing.assert_array_equal(first.scores, again.scores)
     for other in ((images + 1, labels), (images, labels[::-1])):
         with pytest.raises(InputError, match="partial results of another search"):
-            fsjax.dominant_frequencies(model, *other, num_classes=3, directory=tmp_path, shares=[0.1])
+            fsjax.dominant_frequencies(model, *other, directory=tmp_path, shares=[0.1])
     with pytest.raises(InputError, match="partial results of another model"):
-        fsjax.dominant_frequencies(Model(nnx.Rngs(1)), images, labels, num_classes=3, directory=tmp_path, shares=[0.1])
+        fsjax.dominant_frequencies(Model(nnx.Rngs(1)), images, labels, directory=tmp_path, shares=[0.1])
 
 
 def test_compat_takes_images_in_class_order(made):
@@ -137,9 +135,7 @@ def test_compat_takes_images_in_class_order(made):
         return images.reshape(len(images), -1) @ weights
 
     maps = [
-        fsjax.dominant_frequencies(
-            model, images[index], labels[index], num_classes=3, compat=True, classes=["x", "y", "z"]
-        )
+        fsjax.dominant_frequencies(model, images[index], labels[index], compat=True, classes=["x", "y", "z"])
         for index in (np.arange(14), order)
     ]
     assert maps[0].provenance["compat"] and maps[0].classes == ("x", "y", "z")
@@ -162,17 +158,17 @@ def test_compat_takes_images_in_class_order(made):
         ({"shares": [0.0]}, r"search.shares: got 0.0; expected numbers in \(0, 1\]"),
         ({"precision": "bfloat16"}, "precision: got 'bfloat16', .*; expected highest, tensorfloat32"),
         ({"precision": "float16"}, "search.precision: got 'float16'; expected highest"),
-        ({"classes": ["a"]}, "classes: got 1 names; expected 3"),
-        ({"logits_fn": lambda images: images[:, 0, :2, 0]}, r"logits_fn: got shape \(14, 2\) for 14 images"),
+        ({"classes": ["a"]}, "images labels: got 1; expected 0 to 0"),
+        ({"model": lambda images: images[:, 0, :2, 0]}, r"model: got shape \(4, 2\) for 4 images"),
         ({"compat": True}, "search.removal.compat: got images of 6 x 10; expected square ones"),
-        ({"method": "guess"}, "search: got 'guess'; expected .*removal"),
+        ({"search": "guess"}, "search: got 'guess'; expected .*removal"),
         ({"steps": 3}, "steps: got a field that the method 'removal' lacks; expected compat"),
         ({"memory_mib": -1}, "memory_mib: got -1; expected 0 or more"),
     ],
 )
 def test_what_cannot_be_used_is_named(made, changes, message):
     model, images, labels = made
-    arguments = {"logits_fn": model, "images": images, "labels": labels, "num_classes": 3, "shares": [0.1]}
+    arguments = {"model": model, "images": images, "labels": labels, "classes": ["a", "b", "c"], "shares": [0.1]}
     with pytest.raises(ValueError, match=message):
         fsjax.dominant_frequencies(**arguments | changes)
 

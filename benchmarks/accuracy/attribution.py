@@ -31,7 +31,7 @@ from fsjax.data.normalisation import normalise
 from fsjax.evaluation import attribution, statistics
 from fsjax.evaluation.image_grafts import ImageGrafts
 from fsjax.experiment import runner
-from fsjax.experiment.workspace import Workspace
+from fsjax.experiment.stage import Workspace
 from fsjax.runtime import startup
 
 SHARES = (0.005, 0.01, 0.02, 0.04, 0.08, 0.16)

@@ -26,7 +26,7 @@ sys.path.insert(0, str(pathlib.Path(__file__).parents[2]))
 from benchmarks.accuracy import borders
 from benchmarks.planted import mitigation
 from benchmarks.planted.mitigation_sets import TEST, BiasedSet
-from fsjax.experiment.workspace import Workspace
+from fsjax.experiment.stage import Workspace
 from fsjax.runtime import files, storage
 
 _FIGURE = flags.DEFINE_string("figure", "", "File of the figure, of the last seed; none = none.")

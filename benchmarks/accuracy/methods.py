@@ -29,8 +29,8 @@ from fsjax import search
 from fsjax.engine.engine import Engine
 from fsjax.evaluation.rates import filtered_rates
 from fsjax.experiment import runner
+from fsjax.experiment.stage import Workspace
 from fsjax.experiment.stages import search as search_stage
-from fsjax.experiment.workspace import Workspace
 from fsjax.fourier import dfm, masks, spectrum
 from fsjax.runtime import startup
 from fsjax.search import learned

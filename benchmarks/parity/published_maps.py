@@ -60,7 +60,7 @@ def main(_: list[str]) -> int:
         expected = published.search(model, published.batches(images, labels), classes, patch)
         between = time.perf_counter()
         maps = fsjax.dominant_frequencies(
-            logits_fn, images, labels, num_classes=classes, method="removal", compat=True, patch=patch, shares=SHARES
+            logits_fn, images, labels, search="removal", compat=True, patch=patch, shares=SHARES
         )
         seconds = {"pytorch": round(between - started, 1), "ours": round(time.perf_counter() - between, 1)}
         differences = compare(maps, expected)
@@ -80,9 +80,7 @@ def compare_elimination(
     expected = published_greedy.search(model, data, classes, order, tolerance)
     between = time.perf_counter()
     fields = {"order": ORDER.value, "compat": True, "tolerance": float(tolerance)}
-    maps = fsjax.dominant_frequencies(
-        logits_fn, images, labels, num_classes=classes, method="greedy", shares=(1.0,), **fields
-    )
+    maps = fsjax.dominant_frequencies(logits_fn, images, labels, search="greedy", shares=(1.0,), **fields)
     found = maps.at(1.0)
     row = {
         "model": MODEL.value,

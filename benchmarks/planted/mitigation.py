@@ -43,7 +43,7 @@ from fsjax.evaluation.ood.corruptions import CORRUPTIONS, corrupted
 from fsjax.evaluation.probes import Probes
 from fsjax.evaluation.rates import evaluate_unfiltered
 from fsjax.experiment import runner
-from fsjax.experiment.workspace import Workspace
+from fsjax.experiment.stage import Workspace
 from fsjax.runtime import files, storage
 from fsjax.training import ways
 

@@ -110,8 +110,7 @@ def searched(method: str, data: PlantedSet, logits_fn: Callable, seed: int) -> d
         logits_fn,
         data.images["train"],
         data.labels["train"],
-        num_classes=CLASSES,
-        method=method,
+        search=method,
         shares=(data.share,),
         seed=seed,
     )

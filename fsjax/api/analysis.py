@@ -1,12 +1,12 @@
-"""The whole answer in one call: search the frequencies of a model, graft them, and give a verdict on each class."""
+"""Searches and verdicts for any model, with images as arrays, folders, data sets or pairs."""
 
 import dataclasses
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
-from jaxtyping import Float32
 from ml_collections import ConfigDict
+from numpy.typing import ArrayLike
 
 from fsjax import search as searches
 from fsjax.api.result import Result
@@ -23,7 +23,7 @@ from fsjax.runtime.storage import Path
 from fsjax.runtime.versions import versions
 from fsjax.search.method import dataset_digest, make_problem, search_identity
 
-# Images of each split that a model is tried on before anything long begins.
+# Images of each split on which a model is tried before anything long begins.
 _TRIED = 4
 
 
@@ -41,33 +41,33 @@ def analyse(
     directory: str | Path | None = None,
     **fields: Any,
 ) -> Result:
-    """Find the frequencies that each class leans on, and decide for each class whether they are a shortcut.
+    """Find the frequencies that each class depends on, and decide for each class whether they are a shortcut.
 
-    The stages `search` and `evaluate` of a run, with their defaults. Collective: in several processes every one calls
+    Runs the stages `search` and `evaluate` with their defaults. Collective: in several processes every process calls
     this with the same arguments.
 
     Args:
       model: a callable, images [n, H, W, C] float32 normalised, for any n -> logits [n, K], that JAX can trace; a Flax
-        NNX module; (module, variables) of Flax Linen; an Equinox module; a Keras model on JAX; a PyTorch
-        module. In evaluation mode. Or `Result.model` of an earlier call, which is not compiled again.
-      train: images that are searched: (images, labels) as arrays [n, H, W, C] and [n]; a folder `<class>/*.jpg`, as its
-        path; a datasets.Dataset with one column of Image and one of ClassLabel; or a sequence of (image, label). Of
-        each class 100, drawn by the seed (images_per_class).
-      test: images that verdicts and rates rest on, in the same forms; others than those of train.
-      classes: display names in index order, K at most; None = the folders' or the set's names, or '0', '1', ...
+        NNX module; (module, variables) of Flax Linen; an Equinox module; a Keras model on JAX; a PyTorch module, all in
+        evaluation mode. Or `Result.model` of an earlier call, which is not compiled again.
+      train: images to search: (images, labels) as arrays [n, H, W, C] and [n]; the path of a folder `<class>/*.jpg`; a
+        datasets.Dataset with one column of Image and one of ClassLabel; or a sequence of (image, label). The seed draws
+        100 of each class (images_per_class).
+      test: other images, in the same forms, for verdicts and rates.
+      classes: display names in index order, K at most; None = the names of the folders or the set, or '0', '1', ...
       search: a name of fsjax.search.SEARCHES.
-      shares: of the plane that the maps keep, in (0, 1]; a verdict may rest on any up to the largest. Each has room for
-        a patch with its conjugate, which 0.01 lacks below 15 x 15.
-      mean_std: of pixels in [0, 1], per channel, that the model's images are normalised with; images are then uint8, or
-        floats in [0, 1]. None = arrays are normalised already.
-      image_size: of the model, for folders, a datasets.Dataset and images that are resized.
-      seed: of all random draws.
-      directory: of partial results: the same call goes on there after a kill, and begins anew for other images, weights
-        or seeds with one line.
+      shares: shares of the plane that the maps keep, in (0, 1]; a verdict may depend on any up to the largest. Each has
+        room for a patch with its conjugate; 0.01 has none below 15 x 15.
+      mean_std: mean and std of pixels in [0, 1], per channel, to normalise uint8 images or floats in [0, 1] with.
+        None = arrays are normalised already.
+      image_size: the model's size, for folders, a datasets.Dataset and images to resize.
+      seed: seed of all random draws.
+      directory: folder of partial results. The same call resumes there after a kill; other images, weights or seeds are
+        refused.
       **fields: patch, images_per_class (0 = all), resamples, precision, and the method's own, such as steps=100.
 
     Raises:
-      InputError: a ValueError that names what cannot be used, before anything long begins.
+      InputError: a ValueError that names the bad argument, before anything long begins.
 
     Examples:
       >>> train, test = (images, labels), (test_images, test_labels)
@@ -75,29 +75,66 @@ def analyse(
       >>> result.verdicts[1].sentence
       'wave: shortcut by amplitude: 3.1 % of the plane control it (psi 1.00), and others like them do not.'
     """
-    where = None if directory is None else storage.path(directory)
-    normalisation = parse_mean_std(mean_std)
     options = searches.options(search, shares=tuple(sorted(shares)), **fields)
-    splits = open_splits({"train": train, "test": test}, classes=classes, mean_std=normalisation, image_size=image_size)
-    # Before the model is tried on any image.
-    searches.check(options, splits["test"].images(np.arange(1)).shape[1:3])
-    classifier = _classifier(model, splits, normalisation)
+    given = {"train": train, "test": test}
+    classifier, splits = _open(model, given, options, classes=classes, mean_std=mean_std, image_size=image_size)
     config = _config(options, model, classifier, splits["test"], seed)
     evaluation.check(config)
-    maps = searches.run(
-        make_problem(
-            classifier,
-            splits["train"],
-            options=options,
-            seed=seed,
-            searched_on="train",
-            run=config.run,
-            provenance=versions(),
-            directory=where and where / "search" / search,
-            identity=search_identity(options, seed, splits["train"]),
-        )
-    )
-    return _evaluated(config, classifier, maps, splits["test"], where)
+    folder = None if directory is None else storage.path(directory)
+    maps = _search(config, classifier, splits["train"], folder and folder / "search" / search)
+    return _judge(config, classifier, maps, splits["test"], folder)
+
+
+def dominant_frequencies(
+    model: Any,
+    images: ArrayLike,
+    labels: ArrayLike,
+    *,
+    classes: Sequence[str] | None = None,
+    search: str = "removal",
+    shares: Sequence[float] = (0.01, 0.05, 0.1, 0.2),
+    mean_std: Any = None,
+    image_size: int | None = None,
+    seed: int = 0,
+    directory: str | Path | None = None,
+    searched_on: str = "train",
+    memory_mib: int = 0,
+    save_seconds: int | float = 30,
+    **fields: Any,
+) -> DominantFrequencyMaps:
+    """Find the dominant frequency maps of each class with one of the search methods.
+
+    Collective: in several processes every process calls this with the same arguments, does a part of the work and
+    returns the same maps. Arguments that are not listed are those of `analyse`.
+
+    Args:
+      model: as for `analyse`.
+      images: [n, H, W, C]; all of them are searched, unless images_per_class is set. Any height, width and channels.
+      labels: [n], class index of each image; every class has an image.
+      shares: as for `analyse`.
+      searched_on: 'train' or 'test', recorded in the maps.
+      memory_mib: memory of a device for the images, the weights and a tile; 0 = chosen automatically.
+      save_seconds: seconds between two partial results.
+      **fields: as for `analyse`.
+
+    Raises:
+      InputError: a ValueError that names the bad argument.
+
+    Examples:
+      >>> maps = fsjax.dominant_frequencies(model, images, labels, classes=names, shares=(0.05, 0.2))
+      >>> maps.masks.shape, maps.positions[0].tolist()  # of 64 positions, at the first share, by class
+      ((2, 3, 8, 8), [3, 3, 2])
+      >>> np.argwhere(maps.scores[1] > 0.1).tolist()  # nats, on the centred plane: DC is at (4, 4)
+      [[1, 2], [7, 6]]
+    """
+    if memory_mib < 0:
+        raise InputError(f"memory_mib: got {memory_mib}; expected 0 or more")
+    options = searches.options(search, shares=tuple(shares), split=searched_on, **{"images_per_class": 0, **fields})
+    given = {"images": (images, labels)}
+    classifier, splits = _open(model, given, options, classes=classes, mean_std=mean_std, image_size=image_size)
+    config = _config(options, model, classifier, splits["images"], seed)
+    config.run.memory_mib, config.run.save_seconds = memory_mib, float(save_seconds)
+    return _search(config, classifier, splits["images"], None if directory is None else storage.path(directory))
 
 
 def evaluate(
@@ -113,26 +150,24 @@ def evaluate(
     """Judge maps by grafts between test images, and measure the rates under them.
 
     Args:
-      model: as of `analyse`.
-      maps: of the model's classes in index order, such as `dominant_frequencies` or `Result.maps` gives them.
-      test: images that no search has seen, as of `analyse`. Maps that were searched on test images get no verdict.
-      mean_std: as of `analyse`.
-      image_size: as of `analyse`.
-      seed: of the pairs.
-      directory: of partial results.
+      model: as for `analyse`.
+      maps: maps of the model's classes in index order, such as `dominant_frequencies` or `Result.maps`.
+      test: images that were not searched, as for `analyse`. Maps searched on test images get no verdict.
+      mean_std: as for `analyse`.
+      image_size: as for `analyse`.
+      seed: seed of the pairs.
+      directory: folder of partial results.
 
     Raises:
-      InputError: a ValueError that names what cannot be used.
+      InputError: a ValueError that names the bad argument.
 
     Examples:
-      >>> maps = fsjax.dominant_frequencies(model, images, labels, num_classes=3, classes=names, shares=(0.05, 0.2))
+      >>> maps = fsjax.dominant_frequencies(model, images, labels, classes=names, shares=(0.05, 0.2))
       >>> [verdict.kind for verdict in fsjax.evaluate(model, maps, (test_images, test_labels)).verdicts]
       ['default class', 'shortcut', 'coarse']
     """
-    where = None if directory is None else storage.path(directory)
-    normalisation = parse_mean_std(mean_std)
-    splits = open_splits({"test": test}, classes=maps.classes, mean_std=normalisation, image_size=image_size)
-    classifier = _classifier(model, splits, normalisation)
+    given = {"test": test}
+    classifier, splits = _open(model, given, None, classes=maps.classes, mean_std=mean_std, image_size=image_size)
     height, width = classifier.image_shape[:2]
     if maps.masks.shape[2:] != (height, width):
         got = " x ".join(map(str, maps.masks.shape[2:]))
@@ -140,23 +175,63 @@ def evaluate(
     options = searches.options()
     with options.unlocked():
         options.method, options.shares, options.images_per_class = maps.method, maps.shares, 0
-    return _evaluated(
-        _config(options, model, classifier, splits["test"], seed), classifier, maps, splits["test"], where
+    config = _config(options, model, classifier, splits["test"], seed)
+    return _judge(config, classifier, maps, splits["test"], None if directory is None else storage.path(directory))
+
+
+def _open(
+    model: Any,
+    given: Mapping[str, Any],
+    options: ConfigDict | None,
+    *,
+    classes: Sequence[str] | None,
+    mean_std: Any,
+    image_size: int | None,
+) -> tuple[Model, dict[str, Dataset]]:
+    """Open the splits, check config.search for their images, and return the model after a trial on a few of them."""
+    normalisation = parse_mean_std(mean_std)
+    splits = open_splits(given, classes=classes, mean_std=normalisation, image_size=image_size)
+    first, *_ = splits.values()
+    if options is not None:
+        if options.precision == "bfloat16":
+            raise InputError("precision: got 'bfloat16', which is up to the model; expected highest, tensorfloat32")
+        searches.check(options, first.images(np.arange(1)).shape[1:3])
+    tried = np.concatenate(
+        [
+            normalise(dataset.images(np.linspace(0, len(dataset) - 1, _TRIED).round().astype(int)), *normalisation)
+            for dataset in splits.values()
+        ]
     )
+    converted = as_model(model, tried, len(first.classes))
+    return dataclasses.replace(converted, classes=first.classes, mean_std=normalisation), splits
 
 
-def _evaluated(
+def _search(config: ConfigDict, classifier: Model, dataset: Dataset, folder: Path | None) -> DominantFrequencyMaps:
+    problem = make_problem(
+        classifier,
+        dataset,
+        options=config.search,
+        seed=config.seed,
+        searched_on=config.search.split,
+        run=config.run,
+        provenance=versions(),
+        directory=folder,
+        identity=search_identity(config.search, config.seed, dataset),
+    )
+    return searches.run(problem)
+
+
+def _judge(
     config: ConfigDict, classifier: Model, maps: DominantFrequencyMaps, test: Dataset, directory: Path | None
 ) -> Result:
-    """Return what the stage evaluate measures; outcomes of grafts are stored by the images they are of."""
+    """Return the measurements of the stage evaluate; partial results of grafts are stored by a digest of the images."""
     folder = directory and directory / "grafts" / dataset_digest(test).hex()[:16]
-    measured = evaluation.measure(config, classifier, maps, test, folder)
     return Result(
         directory=directory,
         method=maps.method,
         maps=maps,
         classes=maps.classes,
-        evaluation=measured,
+        evaluation=evaluation.measure(config, classifier, maps, test, folder),
         config=config.to_dict(),
         planted=None,
         model=classifier,
@@ -164,21 +239,9 @@ def _evaluated(
     )
 
 
-def _classifier(model: Any, splits: dict[str, Dataset], mean_std: tuple[np.ndarray, np.ndarray]) -> Model:
-    """Return the model with what its inputs and outputs mean, once it has given logits for a few images."""
-    classes = splits["test"].classes
-    tried = np.concatenate([_few(dataset, mean_std) for dataset in splits.values()])
-    return dataclasses.replace(as_model(model, tried, len(classes)), classes=classes, mean_std=mean_std)
-
-
-def _few(dataset: Dataset, mean_std: tuple[np.ndarray, np.ndarray]) -> Float32[np.ndarray, "few height width channels"]:
-    spread = np.linspace(0, len(dataset) - 1, min(_TRIED, len(dataset))).round().astype(int)
-    return np.asarray(normalise(dataset.images(spread), *mean_std))
-
-
-def _config(options: ConfigDict, model: Any, classifier: Model, test: Dataset, seed: int) -> ConfigDict:
-    """Return the fields that evaluation and report read, with the defaults of a run."""
-    source = "folder" if test.names else "arrays"
+def _config(options: ConfigDict, model: Any, classifier: Model, images: Dataset, seed: int) -> ConfigDict:
+    """Return the fields that search, evaluation and report read, with the defaults of a run."""
+    source = "folder" if images.names else "arrays"
     named = model[0] if isinstance(model, tuple) else model
     name = getattr(named, "__name__", type(named).__name__)
     return ConfigDict(

@@ -1,4 +1,4 @@
-"""Single images of any model that `analyse` takes: grafts, filters, and what keeps a prediction."""
+"""Grafts, filters and attributions of single images, for any model that `analyse` takes."""
 
 from collections.abc import Sequence
 from typing import Any, NamedTuple
@@ -17,12 +17,12 @@ from fsjax.runtime.errors import InputError
 
 
 class Graft(NamedTuple):
-    """Images with frequencies of others, and what a model says of them.
+    """Images with frequencies of other images, and the logits of a model.
 
     Attributes:
       images: the grafts, [n, H, W, C].
       logits: of the grafts, [n, K].
-      before: logits of the recipients as they are, [n, K].
+      before: logits of the unchanged recipients, [n, K].
 
     Examples:
       >>> grafts = fsjax.graft(model, images[labels == 0], images[labels == 1], maps.at(0.05)[1])  # a Graft
@@ -36,18 +36,18 @@ class Graft(NamedTuple):
 
 
 def graft(model: Any, recipients: ArrayLike, donors: ArrayLike, mask: ArrayLike) -> Graft:
-    """Put frequencies of some images into others, and ask the model what they are.
+    """Put frequencies of some images into others, and classify the results.
 
-    A graft is Re F^-1[(1 - M) F r + M F d] of recipient r and donor d, channel by channel.
+    A graft is Re F^-1[(1 - M) F r + M F d] for recipient r and donor d, channel by channel.
 
     Args:
-      model: as of `analyse`.
+      model: as for `analyse`.
       recipients: [n, H, W, C], normalised.
       donors: [n, H, W, C], normalised, one for each recipient.
-      mask: True where a frequency is the donor's, [H, W] on the centred plane.
+      mask: True where a frequency comes from the donor, [H, W] on the centred plane.
 
     Raises:
-      InputError: a ValueError that names what cannot be used.
+      InputError: a ValueError that names the bad argument.
 
     Examples:
       >>> recipients, donors = images[labels == 0], images[labels == 1]
@@ -59,22 +59,23 @@ def graft(model: Any, recipients: ArrayLike, donors: ArrayLike, mask: ArrayLike)
     if donors.shape != recipients.shape:
         raise InputError(f"donors: got shape {donors.shape}; expected {recipients.shape}, one for each recipient")
     checked = _mask(mask, recipients.shape[1:3])
-    of = as_model(model, recipients, 1)
+    classifier = as_model(model, recipients, 1)
     _, grafted = spectrum.graft(jnp.asarray(recipients), jnp.asarray(donors), checked)
-    with jax.default_matmul_precision(of.matmul_precision):
-        logits = np.asarray(jax.jit(of.apply)(of.params, jnp.concatenate([grafted, jnp.asarray(recipients)])))
+    with jax.default_matmul_precision(classifier.matmul_precision):
+        inputs = jnp.concatenate([grafted, jnp.asarray(recipients)])
+        logits = np.asarray(jax.jit(classifier.apply)(classifier.params, inputs))
     return Graft(np.asarray(grafted), *np.split(logits, 2))
 
 
 def filter(images: ArrayLike, mask: ArrayLike) -> Float[np.ndarray, "n height width channels"]:
-    """Return images that keep only a mask's frequencies, Re F^-1[M F x], channel by channel.
+    """Keep only the frequencies of a mask in images: Re F^-1[M F x], channel by channel.
 
     Args:
       images: [n, H, W, C], floats.
       mask: True where a frequency is kept, [H, W] on the centred plane: DC is at (H // 2, W // 2).
 
     Raises:
-      InputError: a ValueError that names what cannot be used.
+      InputError: a ValueError that names the bad argument.
 
     Examples:
       >>> dc = np.zeros((8, 8), bool)
@@ -97,25 +98,26 @@ def attribute(
     refinements: int = 24,
     seed: int = 0,
 ) -> attribution.Attribution:
-    """Rank the frequencies of single images by what they add to the prediction, and find the sets that keep it.
+    """Rank the frequencies of single images by their effect on the prediction, and find sets that suffice for it.
 
-    Every image is put into a baseline orbit by orbit. What an orbit adds to the log-odds of the predicted class on the
-    straight way is its score, in nats: integrated gradients (Sundararajan, Taly and Yan, ICML 2017) in the Fourier
-    basis. The order in which sets grow is refined where the sets lie; `fsjax.evaluation.attribution.attribute` says
-    how. The sets show what suffices for this model and baseline; others of the same size may suffice as well.
+    Scores are integrated gradients (Sundararajan, Taly and Yan, ICML 2017) in the Fourier basis: an orbit's
+    contribution, in nats, to the log-odds of the predicted class on the straight path from a baseline to the image.
+    `fsjax.evaluation.attribution.attribute` describes how the order of growing sets is refined. Other sets of the same
+    size may suffice as well.
 
     Args:
-      model: as of `analyse`, of two or more classes.
-      images: [n, H, W, C] as the model takes them: normalised, where it wants that. Any height, width and channels.
-      baseline: what an image without the frequencies is: another image, a blurred copy, the mean of a class;
-        [H, W, C] for all images, or one an image. None = zeros, an empty spectrum: mean colour of normalised images.
-      shares: of the plane, in (0, 1], at which sets of the first orbits are put in and taken out; None = 0.5 to 32 %.
+      model: as for `analyse`, with two or more classes.
+      images: [n, H, W, C] as the model takes them. Any height, width and channels.
+      baseline: an image without the frequencies, such as another image, a blurred copy or a class mean: [H, W, C] for
+        all images, or one for each. None = zeros, the mean colour of normalised images.
+      shares: shares of the plane, in (0, 1], at which sets are inserted and removed; None = 0.5 to 32 %.
       steps: points of the straight path.
-      refinements: slopes that refine the order, 3 forward equivalents an image each, as the steps; 0 = by the scores.
-      seed: of the random order that stands beside.
+      refinements: gradients that refine the order; each costs 3 forward passes per image, as a step does. 0 = order by
+        scores.
+      seed: seed of the random order for comparison.
 
     Raises:
-      InputError: a ValueError that names what cannot be used.
+      InputError: a ValueError that names the bad argument.
 
     Examples:
       >>> found = fsjax.attribute(model, images[labels == 1][:4])

@@ -1,10 +1,11 @@
-"""What fsjax.analyse and fsjax.load_result return: maps, verdicts and rates, as objects, text, figures and files."""
+"""The result of fsjax.analyse and fsjax.load_result: maps, verdicts and rates as objects, text, figures and files."""
 
 import dataclasses
 import functools
 from typing import Any
 
 import numpy as np
+import pandas as pd
 from matplotlib.figure import Figure
 from ml_collections import ConfigDict
 
@@ -18,17 +19,17 @@ from fsjax.runtime import files, storage
 from fsjax.runtime.errors import InputError, unknown
 from fsjax.runtime.storage import Path
 
-# Classes that a notebook shows.
+# A notebook shows the first classes.
 _MOST_SHOWN = 40
 
 
 @dataclasses.dataclass(frozen=True, eq=False, repr=False)
 class Result(MethodResult):
-    """The maps of one search method, the verdict on each class, and what was measured for it.
+    """The maps of one search method, the verdict on each class, and the measurements behind it.
 
     Attributes, beside those of MethodResult:
-      model: the model that was analysed, which further calls do not compile again; None for a result read from files.
-      test: the images that it was judged on; None where the result was read from files.
+      model: the analysed model, which further calls do not compile again; None for a result read from files.
+      test: the images that judged it; None for a result read from files.
 
     Examples:
       >>> result  # a Result, which fsjax.analyse and fsjax.load_result return
@@ -47,48 +48,32 @@ class Result(MethodResult):
 
     @property
     def verdicts(self) -> list[Verdict]:
-        """The verdict on each class, in index order; empty where nothing was grafted (evaluate.pairs=0)."""
+        """The verdict on each class, in index order; empty without grafts (evaluate.pairs=0)."""
         return [] if self._grafts is None else list(self._grafts.verdicts)
 
     @property
     def share(self) -> float:
-        """Share of the plane, in (0, 1], of the maps that the table's TPR and FPR are of; one of `maps.shares`."""
+        """Share of the plane, in (0, 1], at which the table shows TPR and FPR; one of `maps.shares`."""
         return self.maps.nearest(self._field("report", "share"))
 
     def rates(self, share: float | None = None) -> MapRates:
-        """Return TPR, FPR and TPR's interval of each class under the maps at one of their shares; None = `share`."""
+        """Return TPR, its interval and FPR of each class under the maps at one of their shares; None = `share`."""
         return super().rates(self.share if share is None else share)
 
     def table(self) -> str:
-        """Return the answer as text: a headline, and for each class verdict, smallest share, psi, TPR and FPR."""
+        """Return text: a headline, and for each class verdict, smallest share, psi, TPR and FPR."""
         return answer.table(self.evaluation, self.method, self.share, self._threshold)
 
-    def to_frame(self) -> Any:
-        """Return a pandas DataFrame with a row for each class: verdict, share, psi with limits, TPR, FPR and sentence.
-
-        Raises:
-          InputError: pandas is not installed.
-        """
-        try:
-            import pandas
-        except ImportError as error:
-            raise InputError("pandas: got no such package; expected pip install pandas") from error
-        rows = []
-        for row in self._rows:
-            low, high = row["psi_ci"] if len(row["psi_ci"]) else (None, None)
-            named = {name: row[name] for name in ("name", "kind", "by", "share", "psi")}
-            rows.append(
-                {**named, "psi_low": low, "psi_high": high}
-                | {name: row[name] for name in ("smallest", "tpr", "fpr", "sentence")}
-            )
-        return pandas.DataFrame(rows)
+    def to_frame(self) -> pd.DataFrame:
+        """Return a row for each class: verdict, share, psi with limits, TPR, FPR and sentence."""
+        table = pd.DataFrame(self._rows)
+        limits = [tuple(interval) if len(interval) else (None, None) for interval in table.pop("psi_ci")]
+        table[["psi_low", "psi_high"]] = pd.DataFrame(limits, dtype=float)
+        shown = ["name", "kind", "by", "share", "psi", "psi_low", "psi_high", "smallest", "tpr", "fpr", "sentence"]
+        return table[shown]
 
     def plot(self, name: str | None = None) -> Figure:
-        """Return a figure: of `figures`, by default psi over the share of the plane, or the maps without verdicts.
-
-        Raises:
-          InputError: another name.
-        """
+        """Return one of `figures`; by default psi over the share of the plane, or the maps without verdicts."""
         drawn = self._drawn
         if name is not None and name not in drawn:
             raise unknown("plot", name, list(drawn))
@@ -96,29 +81,26 @@ class Result(MethodResult):
 
     @property
     def figures(self) -> list[str]:
-        """Names of the figures that `plot` draws, such as 'psi', 'maps', 'scores', 'rates', 'radial_profiles'."""
+        """Names of the figures for `plot`, such as 'psi', 'maps', 'scores', 'rates', 'radial_profiles'."""
         return list(self._drawn)
 
     def report(self, path: str | Path) -> Path:
-        """Save the result in a folder and write its page, report/<method>/index.html there, with figures for papers.
-
-        Returns:
-          The file of the page.
+        """Save the result in a folder, write report/<method>/index.html there, and return this file.
 
         Raises:
-          InputError: a result that was read from files, or images that are not of 1 or 3 channels.
+          InputError: a result read from files, or images without 1 or 3 channels.
         """
         if self.model is None or self.test is None:
-            raise InputError("report: got a result read from files; expected that of fsjax.analyse or fsjax.evaluate")
+            raise InputError("report: got a result read from files; expected one from fsjax.analyse or fsjax.evaluate")
         model, test = pictures.displayable(self.model, self.test)
         directory = self.save(path)
         page.write(ConfigDict(self.config), directory, model, self.maps, test)
         return html.page_folder(directory, self.method) / "index.html"
 
     def save(self, path: str | Path) -> Path:
-        """Write maps, evaluation and settings into a folder, for fsjax.load_result and fsjax.report; return it.
+        """Write dfm/<method>.npz, evaluation.json and config.json into a folder, and return it.
 
-        The files are those of a run's workdir: dfm/<method>.npz, evaluation.json and config.json.
+        `fsjax.load_result` reads them, as it reads the workdir of a run.
 
         Raises:
           InputError: the folder is the workdir of a run, or holds the result of another search method.
@@ -178,14 +160,14 @@ class Result(MethodResult):
 
 
 def load_result(workdir: str | Path, method: str | None = None) -> Result:
-    """Load the results of a run of launch.py, or what `Result.save` wrote.
+    """Load the results of a run, or of `Result.save`.
 
     Args:
-      workdir: of the run, a local folder or a store's URL.
-      method: name of the search; None = the only one that has maps there.
+      workdir: a local folder or the URL of a store.
+      method: name of the search; None = the only method with maps there.
 
     Raises:
-      InputError: a ValueError: no maps, or of several methods, the stage evaluate has not run, or a damaged file.
+      InputError: a ValueError: no maps, maps of several methods, a missing evaluation, or a damaged file.
 
     Examples:
       >>> result = fsjax.load_result("saved")  # or the workdir of a run: "runs/dfm_vit-synthetic"

@@ -8,8 +8,7 @@ from typing import Any
 from ml_collections import ConfigDict
 
 from fsjax.experiment import opening
-from fsjax.experiment.stages.stage import Stage, fingerprint
-from fsjax.experiment.workspace import Workspace
+from fsjax.experiment.stage import Stage, Workspace, fingerprint
 from fsjax.models.source import model_source
 from fsjax.runtime import files, lock, parallel, profiling, storage, writers
 from fsjax.runtime.errors import CheckFailed, InputError, unknown
@@ -20,7 +19,7 @@ from fsjax.runtime.versions import versions
 logger = logging.getLogger(__name__)
 
 # Newer fields that are not off in runs from before them: what those runs did.
-_BEFORE = {"search.transform": "fft", "probe.points": [0.7], "train.until": 1.0}
+_BEFORE = {}
 
 
 def run(config: ConfigDict, directory: Path, stages: Mapping[str, Stage], *, command: list[str] | None = None) -> None:
@@ -129,7 +128,7 @@ def _run_stage(stage: Stage, workspace: Workspace, remaining: list[Stage], *, fi
         return False
     datasets = workspace.open(split for following in remaining for split in following.splits(workspace.config))
     if first:
-        for line in opening.lines(workspace.config, [following.name for following in remaining], datasets):
+        for line in opening.lines(workspace.config, remaining, datasets):
             logger.info(line)
     is_first = not record_file.exists()
     parallel.decide(lambda: files.write_json(record_file, record))

@@ -3,23 +3,23 @@
 from ml_collections import ConfigDict
 
 from fsjax.experiment import pipeline
-from fsjax.experiment.multi_run import dynamics, probe, runs, study
+from fsjax.experiment.stage import Stage
 from fsjax.experiment.stages import STAGES as STAGES_OF_ONE_RUN
-from fsjax.experiment.stages.stage import Stage
+from fsjax.experiment.stages import dynamics, probe, report, study
 from fsjax.runtime.storage import Path
 
 STAGES: dict[str, Stage] = {
     probe.STAGE.name: probe.STAGE,
     **STAGES_OF_ONE_RUN,
-    **{module.STAGE.name: module.STAGE for module in (dynamics, study, runs)},
+    **{stage.name: stage for stage in (dynamics.STAGE, study.STAGE, report.RUNS)},
 }
 
 
 def run(config: ConfigDict, directory: Path, *, command: list[str] | None = None) -> None:
-    """Run the config's stages in a workdir; `command` is kept beside the results, for the report.
+    """Run the config's stages in a workdir, and store `command` beside the results for the report.
 
     Raises:
-      InputError: a field that cannot be used, an earlier result made with other fields, a stage whose input is missing.
+      InputError: a bad field, an earlier result made with other fields, or a stage without its input.
       CheckFailed: all is done, and compare's maps overlap less than config.min_iou demands.
       interrupt.Terminated: SIGTERM came.
 
@@ -34,5 +34,5 @@ def run(config: ConfigDict, directory: Path, *, command: list[str] | None = None
 
 
 def check(config: ConfigDict) -> list[str]:
-    """Return the names of the config's stages; raise InputError for a field that cannot be used."""
+    """Return the names of the config's stages; raise InputError for a bad field."""
     return pipeline.check(config, STAGES)

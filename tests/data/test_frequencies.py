@@ -12,8 +12,8 @@ import fsjax
 from configs import common
 from fsjax import data
 from fsjax.data import frequencies
+from fsjax.experiment.stage import Workspace
 from fsjax.experiment.stages import train as train_stage
-from fsjax.experiment.workspace import Workspace
 from fsjax.models import Network, build, state_dict
 from fsjax.models.naming import OURS
 from fsjax.models.network import fold
@@ -153,7 +153,7 @@ def test_a_removal_search_finds_nothing_outside_and_inside_what_numpy_finds(mode
     limited, whole, variables, kept = model
     apply, params = fold(limited, variables)
     images, labels = random_images(12), np.arange(12) % CLASSES
-    maps = fsjax.dominant_frequencies(lambda x: apply(params, x), images, labels, num_classes=CLASSES, shares=[0.1])
+    maps = fsjax.dominant_frequencies(lambda x: apply(params, x), images, labels, shares=[0.1])
     losses = jax.jit(lambda x: -jax.nn.log_softmax(whole.apply(variables, x))[jnp.arange(12), labels])
 
     def class_losses(kept):

@@ -115,7 +115,7 @@ for module in pkgutil.walk_packages(fsjax.__path__, "fsjax."):
 import numpy as np
 from fsjax.report import figures
 images, labels = np.random.default_rng(0).normal(size=(4, 8, 8, 1)).astype(np.float32), np.arange(4) % 2
-maps = fsjax.dominant_frequencies(lambda x: x.sum((1, 3))[:, :2], images, labels, num_classes=2, shares=[0.05])
+maps = fsjax.dominant_frequencies(lambda x: x.sum((1, 3))[:, :2], images, labels, shares=[0.05])
 figures.map_grid(maps.at(0.05), maps.classes, 0.05).savefig("maps.png")
 """
 

@@ -11,8 +11,8 @@ from fsjax.engine import tile_size
 from fsjax.engine.model import Model
 from fsjax.evaluation import adcs, heat_map
 from fsjax.experiment import runner
+from fsjax.experiment.stage import Workspace
 from fsjax.experiment.stages import STAGES
-from fsjax.experiment.workspace import Workspace
 from fsjax.fourier import dfm, spectrum
 from fsjax.report import figures, sections
 from fsjax.report.sections import rank_correlation

@@ -8,8 +8,8 @@ import pytest
 from configs import dfm_vit
 from fsjax.data.dataset import Dataset
 from fsjax.evaluation import judge_maps
+from fsjax.experiment.stage import Workspace
 from fsjax.experiment.stages import search
-from fsjax.experiment.workspace import Workspace
 from fsjax.fourier import masks
 from tests.helpers import results
 from tests.helpers.linear_classifier import MEAN_STD, Made, make_classifier, make_maps

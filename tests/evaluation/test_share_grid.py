@@ -78,9 +78,7 @@ def test_every_method_with_scores_has_its_own_masks_at_its_own_shares(method, fi
         return spectrum.filter_images(images, read[None])[0].reshape(len(images), -1) @ weights
 
     images = rng.normal(size=(40, 8, 8, 3)).astype(np.float32)
-    maps = fsjax.dominant_frequencies(
-        model, images, np.arange(40) % 2, num_classes=2, method=method, shares=(0.1, 0.4), **fields
-    )
+    maps = fsjax.dominant_frequencies(model, images, np.arange(40) % 2, search=method, shares=(0.1, 0.4), **fields)
     scored = method not in ("hierarchical", "learned")
     assert (maps.scores is not None) == scored
     assert grid_shares(maps, (0.05, 0.2, 0.4)) == ((0.05, 0.2) if scored else ())

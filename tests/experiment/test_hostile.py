@@ -17,6 +17,7 @@ import zlib
 from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
+import pandas as pd
 import pytest
 import torch
 from PIL import Image
@@ -31,11 +32,10 @@ from fsjax.evaluation.band_dynamics import Dynamics
 from fsjax.evaluation.ood import mapping, sets
 from fsjax.evaluation.results import Recovery, Reliance, read_method
 from fsjax.evaluation.typed_json import to_json
-from fsjax.experiment.comparison import comparison_page, pairing, similarity
-from fsjax.experiment.comparison.comparison import Comparison, Side
-from fsjax.experiment.multi_run import study_page
-from fsjax.experiment.multi_run.study_grid import Cell
-from fsjax.experiment.multi_run.study_outcomes import Outcome
+from fsjax.experiment import study_tables
+from fsjax.experiment.comparison import compare_maps
+from fsjax.experiment.stages import compare
+from fsjax.experiment.study_tables import Cell, Outcome
 from fsjax.fourier import dfm
 from fsjax.report import dynamics as dynamics_page
 from fsjax.report import page
@@ -852,17 +852,15 @@ def test_a_provenance_of_another_form_is_refused(workspace, wrong):
 
 def test_the_pages_of_a_comparison_a_study_and_of_learning_show_names_as_text(workspace, undrawn):
     left, right = hostile_maps(), hostile_maps()
-    comparison_page.write(workspace, *compared(left, right))
+    compare.write_page(workspace, *compared(left, right))
     config = common.base()
     cells = [Cell(NAME, NAME, seed, workspace / NAME.replace("/", "∕"), config) for seed in (0, 1)]
-    ones = np.ones(2)
-    of_classes = dict.fromkeys(("unfiltered_tpr", "psi", "smallest", "shortcut", "resampled"), ones)
-    of_classes |= {"rates": results.map_rates(ones), "accuracy": 0.5, "above_threshold": 1.0, "elsewhere": {}}
-    outcomes = [Outcome(cell, NAMES, left.at(0.05), **of_classes) for cell in cells]
+    table = pd.DataFrame({"class": NAMES, "TPR": 1.0, "psi": 1.0})
+    outcomes = [Outcome(cell, left.at(0.05), table) for cell in cells]
     (cells[0].directory / "report").mkdir(parents=True)
     (cells[0].directory / "report" / "index.html").write_text("")
-    tables = {name: ([NAME, "TPR"], [[NAME, 0.5]]) for name in ("summary", "classes")}
-    study_page.write(config, workspace, [outcomes], tables)
+    tables = dict.fromkeys(("summary", "classes"), pd.DataFrame({NAME: [NAME], "TPR": [0.5]}))
+    study_tables.write_page(config, workspace, outcomes, tables)
     confusion = np.tile(np.array([[3, 1], [1, 3]]), (1, 2, 2, 1, 1))
     found = Dynamics(NAMES, (band_dynamics.ORIGINAL, "12"), (0,), np.array([5, 10]), confusion)
     dynamics_page.write(workspace, found, found.summary())
@@ -871,10 +869,8 @@ def test_the_pages_of_a_comparison_a_study_and_of_learning_show_names_as_text(wo
 
 
 def compared(left, right, classes=NAMES):
-    paired = pairing.pair(left, right, (0.05, 0.25))
-    shares = tuple(similarity.overlap(paired, row) for row in (0, 1))
-    sides = (Side.of(left), Side.of(right))
-    return Comparison(*sides, classes, (8, 8), NAME, shares, headline=0, scores=None, min_iou=0.0), paired
+    comparison, paired = compare_maps(left, right, (0.05, 0.25), 0.05, seed=0)
+    return comparison | {"classes": classes, "masks": NAME, "min_iou": 0.0, "unfiltered": None}, paired
 
 
 def test_a_long_name_or_one_of_another_script_makes_a_page_too(workspace):
@@ -884,7 +880,7 @@ def test_a_long_name_or_one_of_another_script_makes_a_page_too(workspace):
     found = Dynamics(names, (band_dynamics.ORIGINAL, "12"), (0,), np.array([5]), counts)
     dynamics_page.write(workspace, found, found.summary())
     assert names[0] in (workspace / "report" / "dynamics.html").read_text()
-    comparison_page.write(workspace, *compared(maps, maps, names))
+    compare.write_page(workspace, *compared(maps, maps, names))
     assert names[1] in (workspace / "report" / "compare.html").read_text()
 
 

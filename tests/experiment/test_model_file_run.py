@@ -10,8 +10,8 @@ from flax import nnx
 
 import fsjax
 from fsjax.experiment import runner
+from fsjax.experiment.stage import Workspace
 from fsjax.experiment.stages import search
-from fsjax.experiment.workspace import Workspace
 from fsjax.models import model_file
 from fsjax.runtime.errors import InputError
 from tests.helpers.small_run import small_config

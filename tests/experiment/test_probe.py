@@ -15,8 +15,8 @@ from fsjax.evaluation.ood import attacks, corruptions
 from fsjax.evaluation.ood.results import OodResult
 from fsjax.evaluation.probes import ProbeRound, Probes
 from fsjax.experiment import runner
-from fsjax.experiment.multi_run import probe, probe_rounds
-from fsjax.experiment.workspace import Workspace
+from fsjax.experiment.stage import Workspace
+from fsjax.experiment.stages import probe, probe_rounds
 from fsjax.fourier import dfm, spectrum
 from fsjax.report import answer
 from fsjax.runtime import interrupt, storage
@@ -214,12 +214,9 @@ def ranked(*scores):
     return plane > 0, plane
 
 
-def test_frequencies_can_be_exempted():
-    config, nothing = make_config(), np.zeros((24, 24), bool)
-    added = probe_rounds._added(config, *ranked((5, 1.0), (6, 0.06)), nothing)
+def test_the_maps_in_use_are_added():
+    added = probe_rounds._added(make_config(), *ranked((5, 1.0), (6, 0.06)), np.zeros((24, 24), bool))
     np.testing.assert_array_equal(added, np.isin(spectrum.orbits(24, 24), (5, 6)))
-    config.probe.exempt_frequencies = "high:0.0"
-    assert not probe_rounds._added(config, *ranked((5, 1.0), (6, 0.06)), nothing).any()
 
 
 @pytest.mark.usefixtures("two_in_use")
@@ -262,7 +259,7 @@ def test_no_more_than_a_share_of_the_plane_is_grafted_and_the_log_tells(caplog):
     before = np.isin(spectrum.orbits(24, 24), (20, 21))
     added = probe_rounds._added(config, *of_class, before)
     np.testing.assert_array_equal(added, np.isin(spectrum.orbits(24, 24), (5, 6)))
-    assert "the first frequencies of each go up to 1.38889 %" in caplog.text
+    assert "the first frequencies of each are grafted, up to 1.38889 %" in caplog.text
     config.probe.max_share = 0.0
     with pytest.raises(InputError, match=r"probe.max_share: got 0; expected above 0, up to 1"):
         probe.check(config)
@@ -330,7 +327,6 @@ def test_a_round_is_a_training_that_can_be_run_for_every_data_set(arg):
         ({"probe__points": (0.5, 1.0)}, "probe.points: got (0.5, 1.0); expected rising shares"),
         ({"probe__share": 1.0}, "probe.share: got 1; expected above 0 and below 1"),
         ({"probe__pairs": 5}, "probe.pairs: got 5; expected 10 or more"),
-        ({"probe__exempt_frequencies": "loud"}, "probe.exempt_frequencies: got 'loud'"),
         ({"probe__exempt_classes": "circle"}, "probe.exempt_classes: got 'circle'"),
         ({"train__ways": ""}, "train.ways: got '' with train.graft.maps='probe'; expected graft with 'probe'"),
         ({"train__until": 0.5}, "train.until: got 0.5; expected 1 with the stage probe"),

@@ -7,16 +7,15 @@ import json
 import re
 
 import numpy as np
+import pandas as pd
 import pytest
 
 from configs import augment
 from fsjax.evaluation.ood.results import InDistribution, OodResult, SetResult
 from fsjax.evaluation.results import read_evaluation
 from fsjax.experiment import pipeline, runner
-from fsjax.experiment.multi_run.study import run_study
-from fsjax.experiment.multi_run.study_grid import cells
-from fsjax.experiment.multi_run.study_outcomes import Measured, measured, median, read, stability
-from fsjax.experiment.multi_run.study_tables import as_csv, as_latex, as_markdown, by_class
+from fsjax.experiment.stages.study import cells, run_study
+from fsjax.experiment.study_tables import as_latex, as_markdown, by_class, read, summary
 from fsjax.fourier import dfm
 from fsjax.runtime.errors import InputError
 from tests.helpers import results
@@ -84,8 +83,8 @@ def test_maps_that_a_run_of_the_grid_will_leave_need_not_be_there_yet():
     ("changes", "message"),
     [
         ({"study__models": "resnet21"}, "study.models: got 'resnet21'; expected .*resnet20"),
-        ({"study__models": ""}, "study.models: got ''; expected one or more different ones"),
-        ({"study__seeds": "0,0"}, "study.seeds: got '0,0'; expected one or more different ones"),
+        ({"study__models": ""}, "study.models: got ''; expected different names"),
+        ({"study__seeds": "0,0"}, "study.seeds: got '0,0'; expected different names"),
         ({"study__seeds": "0,-1"}, "study.seeds: got '-1'; expected whole numbers from 0"),
         ({"study__variants": "standard,cut"}, "study.variants: got 'cut'; expected .*standard"),
         ({"variants__standard": "train.rate=1"}, "variants.standard: got 'train.rate'; expected"),
@@ -237,41 +236,50 @@ def test_tables_are_means_and_spreads_over_seeds_of_what_the_runs_wrote(tmp_path
     assert "cat|dog" in page and "6 runs, 3 seeds" in page
 
 
-def test_one_seed_has_no_spread_and_what_is_missing_is_left_out():
-    assert measured([0.5]) == Measured(0.5, None)
-    assert measured([0.5, None, float("nan")]) == Measured(0.5, None)
-    assert measured([None]) == Measured(None, None)
-    assert stability([np.eye(4, dtype=bool)]) == (Measured(None, None), Measured(None, None))
-    headings, rows = ["class", "TPR"], [["a", Measured(0.5, None)], ["b", Measured(None, None)]]
-    assert as_csv(headings, rows) == "class,TPR,TPR spread\na,0.5,\nb,,\n"
-
-
-def test_a_median_is_none_where_half_of_the_values_are_beyond_every_share():
-    assert median([0.5, 0.125, np.nan, np.inf]) == 0.5 and median([0.25, 0.5]) == 0.375
-    assert median([np.inf, 0.5]) is median([np.inf]) is median([]) is median([np.nan]) is None
-
-
-def test_a_run_of_an_earlier_fsjax_has_no_psi_and_no_shortcuts(tmp_path):
+def test_one_seed_has_no_spread_and_a_run_without_grafts_no_psi(tmp_path):
     (cell,) = cells(make_config(), tmp_path)
     make_outcome(cell, np.random.default_rng(0))
     evaluation = read_evaluation(cell.directory / "evaluation.json")
-    found = [read(cell, 0.05)]
+    outcomes = [read(cell, 0.05)]
     methods = {"removal": dataclasses.replace(evaluation.methods["removal"], grafts=None)}
     results.write(cell.directory, dataclasses.replace(evaluation, methods=methods))
-    found.append(read(cell, 0.05))
-    rows = [dict(zip(headings, rows[0], strict=True)) for headings, rows in (by_class([one]) for one in found)]
-    assert rows[0]["psi"].mean is not None and rows[0]["shortcut"].mean is not None
-    assert rows[1]["psi"] == rows[1]["shortcut"] == Measured(None, None) and rows[1]["smallest share"] is None
-    assert rows[1]["TPR"] == rows[0]["TPR"]
+    outcomes.append(read(cell, 0.05))
+    judged, without = (by_class([outcome]).iloc[0] for outcome in outcomes)
+    assert judged["TPR"] == without["TPR"] and judged.notna()[["psi", "shortcut", "TPR"]].all()
+    assert without.isna()[["psi", "shortcut", "smallest share"]].all()
+    spreads = [name for name in judged.index if name.endswith("spread")]
+    assert spreads and judged.isna()[[*spreads, "map IoU", "chance IoU"]].all()
+
+
+@pytest.mark.parametrize(
+    ("smallest", "expected"),
+    [([0.5, 0.125, np.nan, np.inf], 0.5), ([0.25, 0.5], 0.375), ([np.inf, 0.5], np.nan), ([np.nan], np.nan)],
+)
+def test_a_median_is_missing_where_half_of_the_values_are_beyond_every_share(tmp_path, smallest, expected):
+    (cell,) = cells(make_config(), tmp_path)
+    make_outcome(cell, np.random.default_rng(0))
+    outcome = read(cell, 0.05)
+    outcomes = [
+        dataclasses.replace(
+            outcome,
+            cell=dataclasses.replace(cell, seed=seed),
+            table=outcome.table[:1].assign(**{"seed": seed, "smallest share": share}),
+        )
+        for seed, share in enumerate(smallest)
+    ]
+    np.testing.assert_equal([table["smallest share"][0] for table in map_tables(outcomes)], [expected] * 2)
+
+
+def map_tables(outcomes):
+    return summary(outcomes), by_class(outcomes)
 
 
 def test_names_are_text_in_every_form_of_a_table():
-    headings, rows = ["class", "TPR"], [["cat|dog", Measured(0.25, 0.125)], ["a_b & 5 %", None]]
-    cells = re.split(r"(?<!\\)\|", as_markdown(headings, rows).splitlines()[2])
+    table = pd.DataFrame({"class": ["cat|dog", "a_b & 5 %"], "TPR": [0.25, np.nan], "TPR spread": [0.125, np.nan]})
+    cells = re.split(r"(?<!\\)\|", as_markdown(table).splitlines()[2])
     assert [cell.strip() for cell in cells[1:-1]] == [r"cat\|dog", "0.250 ± 0.125"]
-    latex = as_latex(headings, rows)
-    assert r"a\_b \& 5 \%" in latex and r"0.250 $\pm$ 0.125" in latex and "--" in latex
-    assert list(csv.reader(as_csv(headings, rows).splitlines()))[1] == ["cat|dog", "0.25", "0.125"]
+    latex = as_latex(table)
+    assert r"a\_b \& 5 \%" in latex and r"0.250 $\pm$ 0.125" in latex and "--" in latex and r"\toprule" in latex
 
 
 def test_a_run_that_fails_is_named(tmp_path, monkeypatch):

@@ -27,7 +27,6 @@ maps = fsjax.dominant_frequencies(
     lambda images: apply(params, images),
     rng.normal(size=(75, 24, 24, 3)).astype(np.float32),
     np.repeat([0, 1, 2], [30, 25, 20]),
-    num_classes=3,
     directory=sys.argv[1],
     save_seconds=0,
     memory_mib=2,

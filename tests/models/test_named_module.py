@@ -10,7 +10,7 @@ import timm
 import torch
 
 from fsjax.experiment import runner
-from fsjax.experiment.workspace import Workspace
+from fsjax.experiment.stage import Workspace
 from fsjax.runtime.errors import InputError
 from tests.helpers.small_run import small_config
 

@@ -15,8 +15,8 @@ from configs import common
 from fsjax import search
 from fsjax.evaluation import evaluate as evaluate_stage
 from fsjax.experiment import runner
+from fsjax.experiment.stage import Workspace
 from fsjax.experiment.stages import search as search_stage
-from fsjax.experiment.workspace import Workspace
 from fsjax.fourier import dfm, masks
 from fsjax.runtime import writers
 from fsjax.runtime.errors import InputError

@@ -93,7 +93,7 @@ def test_few_whole_patches_are_said_in_the_log_and_on_the_page(caplog):
     assert [note[:47] for note in search_notes(maps, 0.05)] == ["A map at 5 % has room for 1 patch of 2 x 2 freq"]
     images = np.random.default_rng(0).normal(size=(4, 8, 8, 1)).astype(np.float32)
     fsjax.dominant_frequencies(
-        lambda x: x.sum((1, 3))[:, :2], images, np.arange(4) % 2, num_classes=2, patch=2, shares=(0.2,), resamples=0
+        lambda x: x.sum((1, 3))[:, :2], images, np.arange(4) % 2, patch=2, shares=(0.2,), resamples=0
     )
     assert "search: A map at 20 % has room for 1 patch" in caplog.text
 

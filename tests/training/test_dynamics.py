@@ -19,7 +19,7 @@ from fsjax.engine.engine import Engine
 from fsjax.engine.model import Model
 from fsjax.evaluation import band_dynamics
 from fsjax.experiment import runner
-from fsjax.experiment.stages.stage import fingerprint
+from fsjax.experiment.stage import fingerprint
 from fsjax.fourier import spectrum
 from fsjax.models import Network
 from fsjax.models.source import model_source

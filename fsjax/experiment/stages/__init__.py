@@ -1,9 +1,19 @@
-"""The stages of one run: one file each, and a line here, in the order in which they run."""
+"""The stages of one run, in the order in which they run."""
 
-from fsjax.experiment.stages import adcs, compare, evaluate, export, heat_map, ood, report, search, train
-from fsjax.experiment.stages.stage import Stage
+from fsjax.experiment.stage import Stage
+from fsjax.experiment.stages import compare, evaluate, export, report, search, spectra, train
 
 STAGES: dict[str, Stage] = {
-    module.STAGE.name: module.STAGE
-    for module in (train, adcs, search, evaluate, ood, heat_map, report, export, compare)
+    stage.name: stage
+    for stage in (
+        train.STAGE,
+        spectra.ADCS,
+        search.STAGE,
+        evaluate.STAGE,
+        evaluate.OOD,
+        spectra.HEAT_MAP,
+        report.STAGE,
+        export.STAGE,
+        compare.STAGE,
+    )
 }

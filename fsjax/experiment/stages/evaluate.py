@@ -1,27 +1,31 @@
-"""The stage evaluate: rates of the maps on the test images, and verdicts."""
+"""The stages that judge maps: evaluate, by rates and grafts on test images, and ood, on other sets and attacks."""
 
+from collections.abc import Mapping
+
+import numpy as np
 from ml_collections import ConfigDict
 
 from fsjax import report
-from fsjax.evaluation import evaluate as evaluate_stage
+from fsjax.data.dataset import Dataset
+from fsjax.evaluation import evaluate, judge_maps, ood
+from fsjax.evaluation.ood import sets
+from fsjax.evaluation.ood.results import result_file
 from fsjax.evaluation.results import read_method
 from fsjax.evaluation.statistics import mean
-from fsjax.experiment.stages import search
-from fsjax.experiment.stages.stage import Stage, fingerprint
-from fsjax.experiment.workspace import Workspace
+from fsjax.experiment.stage import Stage, Workspace, fingerprint
+from fsjax.experiment.stages import search, train
 from fsjax.fourier.dfm import DominantFrequencyMaps
-from fsjax.runtime import parallel
+from fsjax.runtime import files, parallel
 
 
-def check(config: ConfigDict) -> None:
-    """Raise InputError for a field that the evaluation, or the report of it, cannot use."""
-    evaluate_stage.check(config)
+def _check(config: ConfigDict) -> None:
+    evaluate.check(config)
     report.check(config)
 
 
 def _evaluate(workspace: Workspace) -> None:
     maps = workspace.maps
-    evaluate_stage.run(workspace.config, workspace.directory, workspace.classifier, maps, workspace.dataset("test"))
+    evaluate.run(workspace.config, workspace.directory, workspace.classifier, maps, workspace.dataset("test"))
     if parallel.is_main_process():
         _write_means(workspace, maps)
 
@@ -29,8 +33,8 @@ def _evaluate(workspace: Workspace) -> None:
 def _write_means(workspace: Workspace, maps: DominantFrequencyMaps) -> None:
     """Send the means at the share nearest to config.report.share to TensorBoard and Weights & Biases."""
     evaluation = read_method(workspace.directory / "evaluation.json", maps.method)
-    of_method, share = evaluation.methods[maps.method], maps.nearest(workspace.config.report.share)
-    rates, grafts = of_method.at(share), of_method.grafts
+    measured, share = evaluation.methods[maps.method], maps.nearest(workspace.config.report.share)
+    rates, grafts = measured.at(share), measured.grafts
     means = {"accuracy": evaluation.unfiltered.accuracy, "mean_tpr": mean(rates.tpr), "mean_fpr": mean(rates.fpr)}
     if grafts:
         means["mean_psi"] = mean(grafts.rates.psi)
@@ -39,15 +43,55 @@ def _write_means(workspace: Workspace, maps: DominantFrequencyMaps) -> None:
     workspace.metrics.outcome(maps.method, fingerprint(workspace.config, STAGE), values)
 
 
+def _cost(config: ConfigDict, datasets: Mapping[str, Dataset]) -> int:
+    """Return the forward passes of the test images: unfiltered, under each class's map and grid, and with grafts."""
+    counts = np.bincount(datasets["test"].labels)
+    plane = (config.data.image_size, config.data.image_size)
+    tested = [share for share in config.search.shares if share <= config.report.share]
+    curve = {*judge_maps.curve_shares(*plane), *tested} if config.evaluate.pairs else set()
+    grafts = judge_maps.grafts_a_class(config.evaluate.pairs, len(curve))
+    on_grid = np.minimum(counts, config.evaluate.grid_images or counts).sum()
+    grid = on_grid * len(set(config.evaluate.grid) - set(config.search.shares))
+    images = counts.sum()
+    return int(images + len(counts) * (images * len(config.search.shares) + grid + grafts))
+
+
 STAGE = Stage(
     name="evaluate",
-    # Verdicts rest on the shares up to the one that is shown.
+    # Verdicts depend on the shares up to the share of the report.
     fields=("evaluate", "report.share"),
     needs=(search.STAGE,),
-    check=check,
+    check=_check,
     by_method=True,
     outputs=lambda workspace: [workspace.directory / "evaluation.json"],
     run=_evaluate,
     shown=("evaluate", "report"),
+    splits=lambda config: ("test",),
+    cost=_cost,
+)
+
+
+def _evaluate_ood(workspace: Workspace) -> None:
+    config, maps, test = workspace.config, workspace.maps, workspace.dataset("test")
+    inputs = [path for stage in (train.STAGE, search.STAGE) for path in stage.outputs(workspace)]
+    identity = {
+        "fields": fingerprint(config, search.STAGE),
+        "inputs": {path.name: files.sha256(path) for path in inputs},
+    }
+    ood.run(config, workspace.directory, workspace.classifier, maps, test, identity)
+
+
+OOD = Stage(
+    name="ood",
+    fields=("ood", "report.share"),
+    needs=(STAGE,),
+    check=ood.check,
+    by_method=True,
+    outputs=lambda workspace: [result_file(workspace.directory, workspace.config.search.method)],
+    run=_evaluate_ood,
+    reads=lambda workspace: [folder_set.file for folder_set in sets.parse(workspace.config)[0]],
+    # Another set, or another share, is another view of the same search.
+    shown=("ood", "evaluate", "report"),
+    partial=lambda config: f"ood/{config.search.method}",
     splits=lambda config: ("test",),
 )

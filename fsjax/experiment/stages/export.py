@@ -2,9 +2,8 @@
 
 from ml_collections import ConfigDict
 
+from fsjax.experiment.stage import Stage, Workspace
 from fsjax.experiment.stages import search
-from fsjax.experiment.stages.stage import Stage
-from fsjax.experiment.workspace import Workspace
 from fsjax.fourier import published_maps
 from fsjax.fourier.dfm import DominantFrequencyMaps
 from fsjax.models import lightning_checkpoint, state_dict

@@ -1,10 +1,9 @@
-"""The stage report: the page with all results of the run."""
+"""The stages that only write pages: report, with all results of a run, and runs, which lists several runs."""
 
 from fsjax import report
+from fsjax.experiment.stage import Stage, Workspace
 from fsjax.experiment.stages import evaluate
-from fsjax.experiment.stages.stage import Stage
-from fsjax.experiment.workspace import Workspace
-from fsjax.report import html, sections
+from fsjax.report import html, indexes, sections
 from fsjax.runtime import parallel
 
 
@@ -27,4 +26,14 @@ STAGE = Stage(
     run=_write,
     shown=("report", "evaluate"),
     splits=lambda config: ("test",),
+)
+
+RUNS = Stage(
+    name="runs",
+    fields=("runs",),
+    shown=("runs",),
+    check=lambda config: indexes.check_runs(config.runs),
+    outputs=lambda workspace: [workspace.directory / "report" / "runs.html"],
+    run=lambda workspace: parallel.decide(lambda: indexes.write_runs(workspace.directory, workspace.config.runs)),
+    reads=lambda workspace: indexes.run_inputs(workspace.config.runs),
 )

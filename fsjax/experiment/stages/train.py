@@ -1,16 +1,22 @@
 """The stage train: trains the classifier, or imports weights that were trained elsewhere."""
 
+from collections.abc import Mapping
+
 from ml_collections import ConfigDict
 
 from fsjax import data
 from fsjax.data import frequencies
-from fsjax.experiment.stages.stage import Stage
-from fsjax.experiment.workspace import Workspace
+from fsjax.data.dataset import Dataset
+from fsjax.experiment.stage import Stage, Workspace
 from fsjax.models.source import model_source
 from fsjax.runtime import files, parallel, storage
 from fsjax.runtime.storage import Path
 from fsjax.training import loop, settings, ways
 from fsjax.training.evaluators import dynamics
+
+# A training step takes as long as so many forward passes of each image: 3 as in benchmarks/cost/estimates.py.
+# XLA's gradients are slow on a CPU: resnet20 6.0, vit_micro_patch4 7.0 and vit_micro_patch8 3.3 (measured).
+_STEP, _STEP_ON_CPU = 3, 6
 
 
 def check(config: ConfigDict) -> None:
@@ -44,6 +50,21 @@ def _files_read(workspace: Workspace) -> list[Path]:
     return [*source.weights_files(), *(file for file in others if file)]
 
 
+def training_cost(config: ConfigDict, images: int) -> int:
+    """Return about how many forward passes of one image a training on so many images takes as long as."""
+    on_cpu = parallel.local_devices()[0].platform == "cpu"
+    step = config.train.batch_size * ways.passes(config.train) * (_STEP_ON_CPU if on_cpu else _STEP)
+    return step * settings.last_step(config.train, images)
+
+
+def _cost(config: ConfigDict, datasets: Mapping[str, Dataset]) -> int:
+    if not model_source(config).trains:
+        return 0
+    # With probes the final training continues the last one of them.
+    probed = max((0.0, *config.probe.points)) if "probe" in config and ways.use_probes(config.train) else 0.0
+    return round((1 - probed) * training_cost(config, len(datasets["train"])))
+
+
 def _splits(config: ConfigDict) -> tuple[str, ...]:
     if not model_source(config).trains:
         return ("test",)
@@ -61,4 +82,5 @@ STAGE = Stage(
     reads=_files_read,
     partial=lambda config: "checkpoints",
     splits=_splits,
+    cost=_cost,
 )

@@ -13,9 +13,8 @@ from scipy.stats import binomtest, chisquare
 from configs import common
 from fsjax import data, models
 from fsjax.data.augment import image_keys
+from fsjax.experiment.stage import Workspace, fingerprint
 from fsjax.experiment.stages import train as train_stage
-from fsjax.experiment.stages.stage import fingerprint
-from fsjax.experiment.workspace import Workspace
 from fsjax.runtime import interrupt
 from fsjax.runtime.checkpoints import Checkpoints
 from fsjax.runtime.errors import InputError

@@ -1,4 +1,4 @@
-"""The stage dynamics: trainings with several seeds, and which frequencies each class is learned from first."""
+"""The stage dynamics: trainings with several seeds, and the frequencies from which each class is learned first."""
 
 import copy
 
@@ -7,9 +7,8 @@ from ml_collections import ConfigDict
 
 from fsjax.evaluation import band_dynamics
 from fsjax.experiment import pipeline
-from fsjax.experiment.stages import STAGES, train
-from fsjax.experiment.stages.stage import Stage
-from fsjax.experiment.workspace import Workspace
+from fsjax.experiment.stage import Stage, Workspace
+from fsjax.experiment.stages import train
 from fsjax.models.source import model_source
 from fsjax.report import dynamics as page
 from fsjax.runtime import files, parallel
@@ -29,7 +28,7 @@ def check(config: ConfigDict) -> None:
 
 
 def seeds(config: ConfigDict) -> list[int]:
-    """Return the seeds of the trainings; raise InputError for a list that cannot be used."""
+    """Return the seeds of the trainings; raise InputError for a bad list."""
     names = [name.strip() for name in config.dynamics.seeds.split(",")]
     numbers = [int(name) for name in names if name.isdecimal()]
     if len(set(numbers)) < len(names):
@@ -47,14 +46,23 @@ def steps(config: ConfigDict, length: int) -> list[int]:
     return [*range(every, length, every), length]
 
 
-def _run_all(workspace: Workspace) -> None:
+def _run(workspace: Workspace) -> None:
     config = workspace.config
     steps(config, settings.last_step(config.train, len(workspace.dataset("train"))))
     workdirs = {seed: workspace.directory / f"seed-{seed}" for seed in seeds(config)}
     for seed, directory in workdirs.items():
-        pipeline.run(_config_of(config, seed), directory, STAGES)
+        pipeline.run(_seed_config(config, seed), directory, {"train": train.STAGE})
     classes = workspace.dataset("test").classes
     parallel.decide(lambda: _write(config, workspace.directory, workdirs, classes))
+
+
+def _seed_config(config: ConfigDict, seed: int) -> ConfigDict:
+    """Return the config of the training with one seed."""
+    training = copy.deepcopy(config)
+    training.seed, training.stages = seed, "train"
+    evaluators = [name for name in config.train.evaluators.split(",") if name]
+    training.train.evaluators = ",".join(dict.fromkeys([*evaluators, "dynamics"]))
+    return training
 
 
 def _write(config: ConfigDict, directory: Path, workdirs: dict[int, Path], classes: tuple[str, ...]) -> None:
@@ -75,15 +83,6 @@ def _write(config: ConfigDict, directory: Path, workdirs: dict[int, Path], class
     page.write(directory, curves, summary)
 
 
-def _config_of(config: ConfigDict, seed: int) -> ConfigDict:
-    """Return the config of the training with one seed."""
-    one_seed = copy.deepcopy(config)
-    one_seed.seed, one_seed.stages = seed, "train"
-    evaluators = [name for name in config.train.evaluators.split(",") if name]
-    one_seed.train.evaluators = ",".join(dict.fromkeys([*evaluators, "dynamics"]))
-    return one_seed
-
-
 STAGE = Stage(
     name="dynamics",
     fields=("data", "model", "train", "dynamics"),
@@ -91,7 +90,7 @@ STAGE = Stage(
     outputs=lambda workspace: [
         workspace.directory / name for name in ("dynamics.npz", "dynamics.json", "report/dynamics.html")
     ],
-    run=_run_all,
+    run=_run,
     reads=train.STAGE.reads,
     # Another seed adds a training; each training guards its own settings.
     shown=("dynamics.seeds",),

@@ -1,0 +1,153 @@
+"""A stage of an experiment, the workspace that it reads and writes, and the fields that its result depends on."""
+
+import dataclasses
+import functools
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any
+
+import numpy as np
+from ml_collections import ConfigDict
+
+from fsjax import data, search
+from fsjax.data import listing
+from fsjax.data.dataset import Dataset
+from fsjax.data.normalisation import measure_mean_std
+from fsjax.engine.model import Model
+from fsjax.fourier import dfm
+from fsjax.models.source import model_source
+from fsjax.runtime import config_fields, parallel, writers
+from fsjax.runtime.errors import InputError
+from fsjax.runtime.metrics import Metrics
+from fsjax.runtime.storage import Path
+from fsjax.training import ways
+
+
+class Workspace:
+    """A config, its workdir, and what stages read, opened on first use."""
+
+    def __init__(self, config: ConfigDict, directory: Path):
+        self.config, self.directory = config, directory
+        self._datasets: dict[str, Dataset] = {}
+
+    @functools.cached_property
+    def metrics(self) -> Metrics:
+        """The writer of this start's numbers; whoever opens it closes it."""
+        return Metrics(self.directory, lambda: writers.start_wandb(self.config, self.directory))
+
+    def dataset(self, split: str) -> Dataset:
+        """Return the 'train', 'validation' or 'test' images."""
+        if split not in self._datasets:
+            dataset = data.load(self.config.data, split, self.config.seed)
+            if parallel.is_main_process():
+                listing.check(self.directory / "images.json", split, dataset)
+            self._datasets[split] = dataset
+        return self._datasets[split]
+
+    def open(self, splits: Iterable[str]) -> dict[str, Dataset]:
+        """Open splits of the data before anything depends on one of them; no image is decoded.
+
+        Raises:
+          InputError: an unreadable split, or a split that lacks a class of another.
+        """
+        opened = {split: self.dataset(split) for split in dict.fromkeys(splits)}
+        first, *others = opened or ("",)
+        for split in others:
+            for lacking, having in ((split, first), (first, split)):
+                missing = [name for name in opened[having].classes if name not in opened[lacking].classes]
+                if missing:
+                    more = f" and {len(missing) - 3} more" if len(missing) > 3 else ""
+                    raise InputError(
+                        f"data: got no class {', '.join(map(repr, missing[:3]))}{more} in the {lacking} images, which "
+                        f"the {having} images have; expected the same classes in every split, or data.classes=..., "
+                        "which chooses some"
+                    )
+        return opened
+
+    @functools.cached_property
+    def mean_std(self) -> tuple[np.ndarray, np.ndarray]:
+        """Mean and standard deviation of pixels in [0, 1], per channel: the config's, or of the training images."""
+        if self.config.data.mean:
+            return np.array(self.config.data.mean, float), np.array(self.config.data.std, float)
+        return measure_mean_std(self.dataset("train"))
+
+    @functools.cached_property
+    def classifier(self) -> Model:
+        """The trained classifier of this workdir."""
+        return model_source(self.config).model(self.directory)
+
+    @property
+    def maps_file(self) -> Path:
+        """The file of maps of the config's search method."""
+        return dfm.file_in(self.directory, self.config.search.method)
+
+    @functools.cached_property
+    def maps(self) -> dfm.DominantFrequencyMaps:
+        """The maps of the config's search method; raises InputError before the stage search."""
+        if not self.maps_file.exists():
+            raise InputError(f"{self.maps_file}: no maps; run the stage search first (--config.stages=search,...)")
+        maps = dfm.DominantFrequencyMaps.load(self.maps_file)
+        self.classifier.check_classes(maps.classes, str(self.maps_file))
+        return maps
+
+
+@dataclasses.dataclass(frozen=True)
+class Stage:
+    """A step of an experiment.
+
+    Attributes:
+      name: its name in config.stages.
+      fields: prefixes of the config fields that its result depends on, beyond those of the stages in `needs`.
+      outputs: workspace -> the files that exist after it.
+      run: computes and writes them.
+      needs: stages whose results it reads.
+      check: raises InputError for a bad field, before anything runs; reads no result.
+      by_method: whether each search method has its own result.
+      reads: workspace -> further files that its result depends on.
+      shown: prefixes of fields that may change in a workdir: the new result then replaces the old one.
+      partial: config -> the folder of partial results in the workdir, or None; only the same settings continue them.
+      splits: config -> the splits that it reads, of 'train', 'validation', 'test'.
+      cost: config, datasets by split -> about how many forward passes of one image it takes as long as; 0 = unknown.
+
+    Examples:
+      >>> from fsjax.experiment.runner import STAGES
+      >>> isinstance(STAGES["evaluate"], Stage), [stage.name for stage in STAGES["evaluate"].with_needs()]
+      (True, ['train', 'search', 'evaluate'])
+    """
+
+    name: str
+    fields: tuple[str, ...]
+    outputs: Callable[[Workspace], list[Path]]
+    run: Callable[[Workspace], None]
+    needs: tuple["Stage", ...] = ()
+    check: Callable[[ConfigDict], None] = lambda config: None
+    by_method: bool = False
+    reads: Callable[[Workspace], list[Path]] = lambda workspace: []
+    shown: tuple[str, ...] = ()
+    partial: Callable[[ConfigDict], str | None] = lambda config: None
+    splits: Callable[[ConfigDict], tuple[str, ...]] = lambda config: ()
+    cost: Callable[[ConfigDict, Mapping[str, Dataset]], int] = lambda config, datasets: 0
+
+    def with_needs(self) -> list["Stage"]:
+        """Return this stage after all stages that it needs, directly or indirectly, each once."""
+        needed = {stage.name: stage for need in self.needs for stage in need.with_needs()}
+        return [*needed.values(), self]
+
+
+def fingerprint(config: ConfigDict, stage: Stage) -> dict[str, Any]:
+    """Return the config fields that a stage's result depends on: dotted name -> JSON value."""
+    prefixes = [prefix for needed in stage.with_needs() for prefix in needed.fields]
+    return {
+        name: list(value) if isinstance(value, tuple) else value
+        for name, value in config_fields.flat(config)
+        if any(name == prefix or name.startswith(prefix + ".") for prefix in prefixes)
+        and _changes_results(name, config)
+    }
+
+
+def _changes_results(name: str, config: ConfigDict) -> bool:
+    if name in ("data.cache_gib", "model.check"):
+        return False
+    group, _, field = name.partition(".")
+    if group == "train":
+        return model_source(config).trains and ways.used(field, config.train)
+    return group != "search" or search.used(field, config.search.method)

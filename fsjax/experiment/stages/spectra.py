@@ -1,0 +1,120 @@
+"""Two Fourier measurements without a search: adcs, of the data, and heat_map, of the classifier.
+
+`adcs` compares the spectra of the classes' images. `heat_map` adds one Fourier wave to test images and measures the
+error rate.
+"""
+
+import math
+
+import numpy as np
+from ml_collections import ConfigDict
+
+from fsjax import data
+from fsjax.data.normalisation import normalise
+from fsjax.data.selection import sample_of_class
+from fsjax.evaluation import adcs, heat_map
+from fsjax.experiment.stage import Stage, Workspace
+from fsjax.experiment.stages import train
+from fsjax.report import figures, html
+from fsjax.runtime import files, parallel
+from fsjax.runtime.errors import InputError
+
+
+def _check_adcs(config: ConfigDict) -> None:
+    data.check(config.data)
+    if config.adcs.split not in ("train", "test"):
+        raise InputError(f"adcs.split: got {config.adcs.split!r}; expected train, test")
+
+
+def _measure_adcs(workspace: Workspace) -> None:
+    options, directory = workspace.config.adcs, workspace.directory
+    dataset = workspace.dataset(options.split)
+    amplitudes = adcs.class_amplitudes(
+        dataset.images,
+        dataset.labels,
+        len(dataset.classes),
+        (dataset.image_size, dataset.image_size),
+        workspace.mean_std,
+        compat=options.compat,
+    )
+    scores = adcs.adcs(amplitudes, compat=options.compat)
+    if not parallel.is_main_process():
+        return
+    largest = len(scores) - (not options.compat)
+    figure = figures.adcs_grid(scores[: figures.MOST_CLASSES], dataset.classes, largest)
+    html.embed_figure(figure, directory / "report" / "figures" / "adcs.png")
+    files.write_npz(
+        directory / "adcs.npz",
+        adcs=scores,
+        amplitudes=amplitudes.astype(np.float32),
+        classes=np.array(dataset.classes, dtype=np.str_),
+        images=np.bincount(dataset.labels, minlength=len(dataset.classes)),
+        compat=np.array(options.compat),
+        split=np.array(options.split),
+    )
+
+
+ADCS = Stage(
+    name="adcs",
+    fields=("seed", "data", "adcs"),
+    check=_check_adcs,
+    outputs=lambda workspace: [
+        workspace.directory / "adcs.npz",
+        workspace.directory / "report" / "figures" / "adcs.png",
+    ],
+    run=_measure_adcs,
+    splits=lambda config: (config.adcs.split,),
+)
+
+
+def _check_heat_map(config: ConfigDict) -> None:
+    norm, count = config.heat_map.norm, config.heat_map.images_per_class
+    if not 0 < norm < math.inf:
+        raise InputError(f"heat_map.norm: got {norm:g}; expected a number above 0")
+    if count < 0:
+        raise InputError(f"heat_map.images_per_class: got {count}; expected 0 (all) or more")
+
+
+def _measure_heat_map(workspace: Workspace) -> None:
+    config, classifier, test = workspace.config, workspace.classifier, workspace.dataset("test")
+    classifier.check_classes(test.classes, "data split test")
+    chosen = np.concatenate(
+        [
+            sample_of_class(test.labels, label, config.heat_map.images_per_class, config.seed)
+            for label in range(len(test.classes))
+        ]
+    )
+    rates = heat_map.measure(
+        classifier,
+        lambda part: np.asarray(normalise(test.images(chosen[part]), *classifier.mean_std)),
+        test.labels[chosen],
+        len(test.classes),
+        classifier.mean_std[1],
+        norm=config.heat_map.norm,
+        seed=config.seed,
+        memory_mib=config.run.memory_mib,
+        save_seconds=config.run.save_seconds,
+        directory=workspace.directory / "heat_map",
+    )
+    if parallel.is_main_process():
+        files.write_npz(
+            workspace.directory / "heat_map.npz",
+            error=rates.error.astype(np.float32),
+            class_error=rates.class_error.astype(np.float32),
+            clean_error=rates.clean_error.astype(np.float32),
+            images=rates.images,
+            classes=np.array(test.classes, dtype=np.str_),
+            norm=np.array(config.heat_map.norm),
+        )
+
+
+HEAT_MAP = Stage(
+    name="heat_map",
+    fields=("heat_map",),
+    needs=(train.STAGE,),
+    check=_check_heat_map,
+    outputs=lambda workspace: [workspace.directory / "heat_map.npz"],
+    run=_measure_heat_map,
+    partial=lambda config: "heat_map",
+    splits=lambda config: ("test",),
+)

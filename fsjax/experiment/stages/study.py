@@ -1,0 +1,171 @@
+"""The stage study: a run for each model, way of training and seed, and tables that compare them."""
+
+import ast
+import copy
+import logging
+import pathlib
+import re
+import time
+
+from ml_collections import ConfigDict
+
+from fsjax import models
+from fsjax.experiment import pipeline, study_tables
+from fsjax.experiment.stage import Stage, Workspace
+from fsjax.experiment.stages import STAGES as STAGES_OF_ONE_RUN
+from fsjax.experiment.stages import dynamics, probe
+from fsjax.experiment.study_tables import Cell
+from fsjax.runtime import config_fields, parallel, storage
+from fsjax.runtime.errors import InputError
+from fsjax.runtime.progress import clock
+from fsjax.runtime.storage import Path
+from fsjax.training import settings, ways
+
+logger = logging.getLogger(__name__)
+
+# The stages that config.study.stages may name.
+_STAGES = {probe.STAGE.name: probe.STAGE, **STAGES_OF_ONE_RUN, dynamics.STAGE.name: dynamics.STAGE}
+
+
+def check(config: ConfigDict) -> None:
+    """Raise InputError for an impossible run of the grid, before the first run starts."""
+    grid = cells(config, pathlib.Path())
+    workdirs = {str(cell.directory) for cell in grid}
+    for cell in grid:
+        if cell.seed != grid[0].seed:
+            continue  # no error depends on the seed
+        if cell.config.train.dfmx.maps in workdirs:
+            cell.config.train.dfmx.maps = ""  # an earlier run of the grid writes these maps
+        try:
+            names = pipeline.check(cell.config, _STAGES)
+            if not {"train", "search", "evaluate"} <= set(names):
+                raise InputError(
+                    f"study.stages: got {config.study.stages!r}; expected train, search, evaluate and others"
+                )
+        except InputError as error:
+            raise InputError(f"{cell.name}: {error}") from error
+
+
+def run_study(config: ConfigDict, directory: Path) -> None:
+    """Complete the unfinished runs, and write the tables in study/ and report/study.html.
+
+    An InputError begins with the name of the failing run.
+    """
+    grid = cells(config, directory)
+    started = time.monotonic()
+    for index, cell in enumerate(grid):
+        spent = time.monotonic() - started
+        left = f", {clock(spent)} so far, about {clock(spent / index * (len(grid) - index))} left" if index else ""
+        logger.info("study: run %d of %d, %s%s", index + 1, len(grid), cell.name, left)
+        try:
+            pipeline.run(cell.config, cell.directory, _STAGES)
+        except InputError as error:
+            raise InputError(f"{cell.name}: {error}") from error
+    parallel.decide(lambda: study_tables.write(config, directory, grid))
+
+
+def cells(config: ConfigDict, directory: Path) -> list[Cell]:
+    """Return the runs of config.study, each with a folder in the study's directory.
+
+    config.variants maps a name to fields: 'field=value;field=value', where {NAME} stands for the workdir of another
+    variant with the same model and seed. A variant comes after those whose workdirs it names. A variant that grafts
+    what probes find also runs the stage probe.
+
+    Raises:
+      InputError: an unknown model, variant, field or seed, or a bad value.
+    """
+    study = config.study
+    names = _split(study.models, "study.models")
+    for name in names:
+        if name not in models.MODELS:
+            raise InputError(f"study.models: got {name!r}; expected {', '.join(sorted(models.MODELS))}")
+    variants = _ordered(_split(study.variants, "study.variants"), config.variants)
+    seeds = _split(study.seeds, "study.seeds")
+    if bad := [seed for seed in seeds if not seed.isdecimal()]:
+        raise InputError(f"study.seeds: got {bad[0]!r}; expected whole numbers from 0, separated by commas")
+    return [
+        _cell(config, directory, model, variant, int(seed), variants)
+        for model in names
+        for variant in variants
+        for seed in seeds
+    ]
+
+
+def _split(text: str, field: str) -> list[str]:
+    names = [name.strip() for name in text.split(",") if name.strip()]
+    if not names or len(set(names)) < len(names):
+        raise InputError(f"{field}: got {text!r}; expected different names, separated by commas")
+    return names
+
+
+def _ordered(wanted: list[str], known: ConfigDict) -> list[str]:
+    """Return the wanted variants, each after those whose workdirs it names."""
+    ordered: list[str] = []
+
+    def add(name: str, before: tuple[str, ...]) -> None:
+        if name not in known:
+            raise InputError(f"study.variants: got {name!r}; expected {', '.join(sorted(known))}")
+        if name in before:
+            raise InputError(f"variants.{name}: needs itself, by {' and '.join(before)}; expected another variant")
+        for needed in re.findall(r"\{(\w+)\}", known[name]):
+            if needed not in wanted:
+                raise InputError(f"variants.{name}: needs the variant {needed!r}; expected it in study.variants")
+            add(needed, (*before, name))
+        if name not in ordered:
+            ordered.append(name)
+
+    for name in wanted:
+        add(name, ())
+    return ordered
+
+
+def _cell(config: ConfigDict, directory: Path, model: str, variant: str, seed: int, variants: list[str]) -> Cell:
+    run = copy.deepcopy(config)
+    run.model.name, run.seed, run.stages = model, seed, config.study.stages
+    workdirs = {name: str(directory / f"{model}-{name}-{seed}") for name in variants}
+    given = set()
+    for entry in filter(None, (part.strip() for part in config.variants[variant].split(";"))):
+        field, equals, value = (part.strip() for part in entry.partition("="))
+        if not equals:
+            raise InputError(f"variants.{variant}: got {entry!r}; expected 'field=value'")
+        _set(run, field, re.sub(r"\{(\w+)\}", lambda match: workdirs[match[1]], value), variant)
+        given.add(field)
+    settings.choose_length(run, given)
+    if ways.use_probes(run.train):
+        run.stages = f"{probe.STAGE.name},{run.stages}"
+    with run.unlocked():
+        del run.study, run.variants
+    return Cell(model, variant, seed, storage.path(workdirs[variant]), run)
+
+
+def _set(config: ConfigDict, field: str, text: str, variant: str) -> None:
+    """Set a dotted field to a text, parsed as the field's type."""
+    values = dict(config_fields.flat(config))
+    if field not in values:
+        raise InputError(f"variants.{variant}: got {field!r}; expected a field of the config")
+    try:
+        value = text if isinstance(values[field], str) else ast.literal_eval(text)
+        config.update_from_flattened_dict({field: value})
+    except (ValueError, SyntaxError, TypeError) as error:
+        kind = type(values[field]).__name__
+        raise InputError(f"variants.{variant}: {field}: got {text}; expected the field's type, {kind}") from error
+
+
+def _results(workspace: Workspace) -> list[Path]:
+    """Return the results of the runs so far: a change of one of them repeats the stage."""
+    results = [cell.directory / "evaluation.json" for cell in cells(workspace.config, workspace.directory)]
+    return [file for file in results if file.exists()]
+
+
+# Any of these may change: each run guards its own results, and the tables take no time.
+_FIELDS = ("study", "variants", "data", "train", "search", "evaluate", "report", "ood")
+
+STAGE = Stage(
+    name="study",
+    fields=_FIELDS,
+    shown=_FIELDS,
+    check=check,
+    outputs=lambda workspace: [workspace.directory / "report" / "study.html"],
+    run=lambda workspace: run_study(workspace.config, workspace.directory),
+    reads=_results,
+)

@@ -1,0 +1,253 @@
+"""The tables and the page of a study: means and spreads over seeds of what its runs measured."""
+
+import dataclasses
+import itertools
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from jaxtyping import Bool
+from ml_collections import ConfigDict
+
+from fsjax.evaluation import verdict
+from fsjax.evaluation.ood.results import OodResult, result_file
+from fsjax.evaluation.results import Rates, read_method
+from fsjax.fourier import dfm
+from fsjax.fourier.overlap import chance_iou, iou
+from fsjax.report import html, study_figures
+from fsjax.report.page import shell_command
+from fsjax.runtime import files
+from fsjax.runtime.errors import InputError
+from fsjax.runtime.storage import Path
+from fsjax.search.bootstrap import stability_at_share
+
+_GROUP = ["model", "training"]
+_RATES = ["TPR unfiltered", "TPR", "TPR low", "TPR high", "FPR"]
+_CONTROLS = ["trivial TPR", "random TPR", "radial TPR"]
+# The median over seeds; infinite for a class whose psi stays below 1/2.
+_SMALLEST = "smallest share"
+# Means without a spread beside them.
+_ALONE = ("seeds", _SMALLEST, "map IoU", "chance IoU", "TPR low", "TPR high")
+_MOST_CLASSES = 12  # in the figures; the tables have all classes
+
+
+@dataclasses.dataclass(frozen=True)
+class Cell:
+    """One run of a study: a model, a way of training and a seed."""
+
+    model: str
+    variant: str
+    seed: int
+    directory: Path
+    config: ConfigDict
+
+    @property
+    def name(self) -> str:
+        """Name of the run's workdir."""
+        return self.directory.name
+
+
+@dataclasses.dataclass(frozen=True)
+class Outcome:
+    """The results of one run at the share that the study shows.
+
+    Attributes:
+      masks: the maps at this share.
+      table: a row for each class; its columns are those of the study's tables. Values of a whole run, such as its
+        accuracy, stand in each row.
+    """
+
+    cell: Cell
+    masks: Bool[np.ndarray, "classes height width"]
+    table: pd.DataFrame
+
+
+def write(config: ConfigDict, directory: Path, grid: list[Cell]) -> None:
+    """Write study/*.csv, tables.md and tables.tex, and report/study.html; print the summary.
+
+    Raises:
+      InputError: the runs have different classes, or lack a result.
+    """
+    outcomes = [read(cell, config.report.share) for cell in grid]
+    if len({tuple(outcome.table["class"]) for outcome in outcomes}) > 1:
+        raise InputError(f"{directory}: its runs have different classes; expected one data set for a study")
+    tables = {"summary": summary(outcomes), "classes": by_class(outcomes)}
+    folder = directory / "study"
+    for name, table in tables.items():
+        files.write_text(folder / f"{name}.csv", table.to_csv(index=False, lineterminator="\n"))
+    for suffix, as_text in (("md", as_markdown), ("tex", as_latex)):
+        files.write_text(folder / f"tables.{suffix}", "\n\n".join(map(as_text, tables.values())) + "\n")
+    write_page(config, directory, outcomes, tables)
+    print(as_markdown(tables["summary"]), flush=True)
+
+
+def read(cell: Cell, share: float) -> Outcome:
+    """Read the outcome of a run from its workdir, at the share of its maps nearest to `share`."""
+    method = cell.config.search.method
+    file = dfm.file_in(cell.directory, method)
+    maps = dfm.DominantFrequencyMaps.load(file)
+    share = maps.nearest(share)
+    evaluation = read_method(cell.directory / "evaluation.json", method)
+    rates, grafts = evaluation.methods[method].at(share), evaluation.methods[method].grafts
+    resampled = dfm.read_provenance(file, lambda: stability_at_share(maps, share))
+    columns: dict[str, Any] = {"class": maps.classes, "model": cell.model, "training": cell.variant, "seed": cell.seed}
+    columns |= {"accuracy": evaluation.unfiltered.accuracy} | _rates("", evaluation.unfiltered.tpr, rates)
+    columns |= {"above threshold": np.mean(rates.tpr > cell.config.evaluate.threshold)}
+    columns |= dict.fromkeys(("psi", _SMALLEST, "shortcut"), np.nan)
+    if grafts is not None:
+        smallest = grafts.curves["map"].smallest
+        columns["psi"] = grafts.rates.psi
+        columns[_SMALLEST] = np.where(np.isnan(smallest) & (grafts.baseline.pairs > 0), np.inf, smallest)
+        columns["shortcut"] = [
+            np.nan if decision.kind == "undecided" else float(decision.kind == "shortcut")
+            for decision in grafts.verdicts
+        ]
+    columns["resampled IoU"] = np.array(resampled.get("mean", [None] * len(maps.classes)), float)
+    if (ood_file := result_file(cell.directory, method)).exists():
+        for name, measured in OodResult.read(ood_file).sets.items():
+            controls = measured.control_rates
+            columns |= {f"{name} accuracy": measured.accuracy}
+            columns |= _rates(f"{name} ", measured.unfiltered.tpr, measured.filtered)
+            for control, tpr in zip(
+                _CONTROLS, (controls.trivial_tpr, controls.random_tpr, controls.radial_tpr), strict=True
+            ):
+                columns[f"{name} {control}"] = tpr
+    return Outcome(cell, maps.at(share), pd.DataFrame(columns))
+
+
+def _rates(prefix: str, unfiltered_tpr: np.ndarray, rates: Rates) -> dict[str, np.ndarray]:
+    columns = (unfiltered_tpr, rates.tpr, *rates.tpr_ci.T, rates.fpr)
+    return {prefix + name: column for name, column in zip(_RATES, columns, strict=True)}
+
+
+def summary(outcomes: list[Outcome]) -> pd.DataFrame:
+    """Return a row for each model and way of training: accuracy, mean rates, shortcuts, stability of the maps.
+
+    The smallest share is the median over classes and seeds, and missing where half of them do not reach psi = 1/2.
+    """
+    classes = _table(outcomes)
+    runs = classes.drop(columns=["class", _SMALLEST]).groupby([*_GROUP, "seed"], sort=False).mean().reset_index()
+    seeds = runs.groupby(_GROUP, sort=False)["seed"].count().rename("seeds")
+    smallest = classes.groupby(_GROUP, sort=False)[_SMALLEST].median()
+    stability = _stability(outcomes).groupby(_GROUP, sort=False)[["map IoU", "chance IoU"]].mean()
+    table = _with_spread(runs, _GROUP).join([seeds, smallest, stability]).rename(columns=_plural).reset_index()
+    sets = [name for name in table if name.removesuffix(" spread").endswith(" accuracy")]
+    measured = ["accuracy", "TPR", "FPR", "above threshold", "psi", _SMALLEST, "shortcuts", "map IoU", "chance IoU"]
+    shown = [*_GROUP, "seeds", *_beside_spread([*measured, "resampled IoU"]), *sets]
+    return _finite(table[shown])
+
+
+def _plural(name: str) -> str:
+    return name.replace("shortcut", "shortcuts")
+
+
+def by_class(outcomes: list[Outcome]) -> pd.DataFrame:
+    """Return a row for each class, model and way of training: its rates on the test images and on other sets.
+
+    "shortcut" is the share of decided runs that call the class a shortcut. "smallest share" is the median over seeds,
+    and missing where half of them do not reach psi = 1/2.
+    """
+    classes, by = _table(outcomes), ["class", *_GROUP]
+    order = classes["class"].unique().tolist()
+    means = _with_spread(classes.drop(columns=_SMALLEST), by)
+    smallest = classes.groupby(by, sort=False)[_SMALLEST].median()
+    table = means.join([smallest, _stability(outcomes).set_index(by)]).reset_index()
+    table = table.sort_values("class", key=lambda names: names.map(order.index), kind="stable")
+    first = _beside_spread([*_RATES, "psi", _SMALLEST, "shortcut", "map IoU", "chance IoU", "resampled IoU"])
+    runs = [name for name in table if name.removesuffix(" spread").endswith(("accuracy", "above threshold"))]
+    others = [name for name in table if name not in {*by, *first, *runs}]
+    return _finite(table[[*by, *first, *others]])
+
+
+def _table(outcomes: list[Outcome]) -> pd.DataFrame:
+    """Return the rows of all runs, with the columns that every run has."""
+    return pd.concat([outcome.table for outcome in outcomes], join="inner", ignore_index=True)
+
+
+def _with_spread(table: pd.DataFrame, by: list[str]) -> pd.DataFrame:
+    """Return the means over seeds, each with its standard deviation (n - 1) beside it."""
+    groups = table.drop(columns="seed").groupby(by, sort=False)
+    means = groups.mean()
+    return means.join(groups.std().add_suffix(" spread"))[_beside_spread(list(means))]
+
+
+def _beside_spread(names: list[str]) -> list[str]:
+    return [part for name in names for part in ([name] if name.endswith(_ALONE) else [name, f"{name} spread"])]
+
+
+def _finite(table: pd.DataFrame) -> pd.DataFrame:
+    return table.replace([np.inf], np.nan).reset_index(drop=True)
+
+
+def _stability(outcomes: list[Outcome]) -> pd.DataFrame:
+    """Return the mean IoU of each class's maps over pairs of seeds, and the mean IoU by chance."""
+    rows = []
+    for group, runs in itertools.groupby(outcomes, key=lambda outcome: (outcome.cell.model, outcome.cell.variant)):
+        masks = [run.masks for run in runs]
+        for label, name in enumerate(outcomes[0].table["class"]):
+            pairs = [(left[label], right[label]) for left, right in itertools.combinations(masks, 2)]
+            overlaps = np.array([(iou(*pair), chance_iou(*pair)) for pair in pairs], float).reshape(-1, 2)
+            rows.append([name, *group, *pd.DataFrame(overlaps).mean()])
+    return pd.DataFrame(rows, columns=["class", *_GROUP, "map IoU", "chance IoU"])
+
+
+def as_markdown(table: pd.DataFrame) -> str:
+    """Return a table for a README."""
+    words = in_words(table).map(lambda text: text.replace("|", r"\|"))
+    words.columns = words.columns.str.replace("|", r"\|")
+    return words.to_markdown(index=False, tablefmt="github", disable_numparse=True)
+
+
+def as_latex(table: pd.DataFrame) -> str:
+    """Return a table for a paper; it needs the package booktabs."""
+    text = in_words(table).to_latex(index=False, escape=True)
+    return text.replace("±", r"$\pm$").replace("–", "--")
+
+
+def in_words(table: pd.DataFrame) -> pd.DataFrame:
+    """Return texts for a reader: three digits, 'mean ± spread' over seeds, a dash for no value."""
+    words = {}
+    for name in table:
+        if not name.endswith(" spread"):
+            spread = table.get(f"{name} spread", pd.Series(np.nan, table.index))
+            words[name] = [_in_words(*values) for values in zip(table[name], spread, strict=True)]
+    return pd.DataFrame(words)
+
+
+def _in_words(value: str | float, spread: float) -> str:
+    if isinstance(value, str | int | np.integer):
+        return str(value)
+    if np.isnan(value):
+        return "–"
+    return f"{value:.3f}" if np.isnan(spread) else f"{value:.3f} ± {spread:.3f}"
+
+
+def write_page(config: ConfigDict, directory: Path, outcomes: list[Outcome], tables: dict[str, pd.DataFrame]) -> None:
+    by_group = itertools.groupby(outcomes, key=lambda outcome: (outcome.cell.model, outcome.cell.variant))
+    groups = [list(seeds) for _, seeds in by_group]
+    firsts = [seeds[0] for seeds in groups]
+    names = tuple(firsts[0].table["class"][:_MOST_CLASSES])
+    several = len({first.cell.model for first in firsts}) > 1
+    labels = [f"{o.cell.model}\n{o.cell.variant}" if several else o.cell.variant for o in firsts]
+    maps = study_figures.map_rows([first.masks[: len(names)] for first in firsts], labels, names)
+    tpr, psi = (
+        [np.stack([seed.table[column][: len(names)] for seed in seeds]) for seeds in groups]
+        for column in ("TPR", "psi")
+    )
+    rates = study_figures.rates(tpr, psi, labels, names, config.evaluate.threshold)
+    words = {name: in_words(table) for name, table in tables.items()}
+    cells = [outcome.cell for outcome in outcomes]
+    html.write_page(
+        directory,
+        "study",
+        {"study-maps": maps, "study-rates": rates},
+        share=config.report.share,
+        threshold=config.evaluate.threshold,
+        rule=verdict.rule(),
+        tables={name: (list(table), table.values.tolist()) for name, table in words.items()},
+        drawn=len(names),
+        classes=len(firsts[0].table),
+        seeds=len(groups[0]),
+        runs=[(cell.name, (cell.directory / "report" / "index.html").exists()) for cell in cells],
+        command=shell_command(directory),
+    )
