@@ -214,8 +214,8 @@ def in_words(table: pd.DataFrame) -> pd.DataFrame:
     return pd.DataFrame(words)
 
 
-def _in_words(value: str | float, spread: float) -> str:
-    if isinstance(value, str | int | np.integer):
+def _in_words(value: str | int | float, spread: float) -> str:
+    if isinstance(value, str | int):
         return str(value)
     if np.isnan(value):
         return "–"
