@@ -1,4 +1,8 @@
-"""The pipeline of a workdir: stages run in order, each reads and writes files, and none is done twice."""
+"""The pipeline of a workdir: stages run in order, and finished stages are not repeated.
+
+A record in stages/ holds the fields and the input files of each started stage. A result made with other fields is
+refused; a stage with other inputs runs again.
+"""
 
 import logging
 import time
@@ -18,12 +22,9 @@ from fsjax.runtime.versions import versions
 
 logger = logging.getLogger(__name__)
 
-# Newer fields that are not off in runs from before them: what those runs did.
-_BEFORE = {}
-
 
 def run(config: ConfigDict, directory: Path, stages: Mapping[str, Stage], *, command: list[str] | None = None) -> None:
-    """Run those of the stages that config.stages names in a workdir, as fsjax.experiment.runner.run does."""
+    """Run the stages that config.stages names in a workdir, as fsjax.experiment.runner.run does."""
     config = model_source(config).named_config()
     chosen = [stages[name] for name in check(config, stages)]
     parallel.decide(lambda: _check_records(config, directory, chosen))
@@ -42,7 +43,7 @@ def run(config: ConfigDict, directory: Path, stages: Mapping[str, Stage], *, com
 
 
 def check(config: ConfigDict, stages: Mapping[str, Stage]) -> list[str]:
-    """Return the names of the config's stages in order; raise InputError for a field that cannot be used."""
+    """Return the names of the config's stages in order; raise InputError for a bad field."""
     names = [name for name in config.stages.split(",") if name]
     for name in names:
         if name not in stages:
@@ -59,16 +60,16 @@ def check(config: ConfigDict, stages: Mapping[str, Stage]) -> list[str]:
 
 
 def _check_records(config: ConfigDict, directory: Path, stages: list[Stage]) -> None:
-    """Raise InputError for a workdir that cannot be reached, or that holds results made with other settings."""
+    """Raise InputError for an unreachable workdir, or results in it that were made with other settings."""
     storage.check_reachable(directory, "--workdir")
     for stage in stages:
         record = _read_record(_record_file(config, directory, stage))
         if _has_results(record) or (record and _has_partial_results(config, directory, stage)):
             wanted, recorded = fingerprint(config, stage), record["fields"]
             changes = [
-                f"{field} was {_value(recorded, field)!r}, now {_value(wanted, field)!r}"
-                for field in _differing(wanted, recorded)
-                if not field.startswith(stage.shown)
+                f"{name} was {recorded.get(name)!r}, now {wanted.get(name)!r}"
+                for name in sorted(wanted.keys() | recorded.keys())
+                if recorded.get(name) != wanted.get(name) and not name.startswith(stage.shown)
             ]
             if changes:
                 raise InputError(
@@ -77,49 +78,45 @@ def _check_records(config: ConfigDict, directory: Path, stages: list[Stage]) -> 
                 )
 
 
-def _keeps_results(config: ConfigDict, directory: Path, stages: Mapping[str, Stage]) -> bool:
-    """Return whether a workdir has a finished stage, or partial results of one."""
-    return (
-        any(_has_results(_read_record(file)) for file in _record_files(directory))
-        or any(_has_partial_results(config, directory, stage) for stage in stages.values())
-        or any(True for _ in directory.glob("*/config.json"))  # of the runs of a study
-    )
-
-
-def _has_results(record: dict[str, Any]) -> bool:
-    """Return whether a stage has written its results, be it that these failed its check."""
-    return bool(record and (record["done"] or record.get("failed_check")))
-
-
-def _has_partial_results(config: ConfigDict, directory: Path, stage: Stage) -> bool:
-    folder = stage.partial(config)
-    if folder is None or not (directory / folder).exists():
-        return False
-    return any(path.is_file() for path in (directory / folder).rglob("*"))
-
-
-def _forget_start(directory: Path) -> None:
-    """Remove what a start leaves that kept no result: the corrected command may use other settings and other data."""
-    for name in ("config.json", "command.json", "images.json"):
-        (directory / name).unlink(missing_ok=True)
-    # Records alone: a folder that is no workdir may have been named by mistake.
-    for record in _record_files(directory):
-        record.unlink()
-
-
 def _prepare(config: ConfigDict, directory: Path, stages: Mapping[str, Stage], command: list[str] | None) -> None:
     files.remove_leftovers(directory)
     if not _keeps_results(config, directory, stages):
-        _forget_start(directory)  # of one that was killed
+        _forget_start(directory)  # left by a killed start
     files.write_json(directory / "config.json", config.to_dict())
     if command:
         files.write_json(directory / "command.json", command)
 
 
-def _run_stage(stage: Stage, workspace: Workspace, remaining: list[Stage], *, first: bool) -> bool:
-    """Run a stage that is not done yet, and return whether it was not.
+def _keeps_results(config: ConfigDict, directory: Path, stages: Mapping[str, Stage]) -> bool:
+    """Return whether a workdir has a finished stage, partial results, or the runs of a study."""
+    return (
+        any(_has_results(_read_record(file)) for file in _record_files(directory))
+        or any(_has_partial_results(config, directory, stage) for stage in stages.values())
+        or any(True for _ in directory.glob("*/config.json"))
+    )
 
-    `remaining` has it and those after it, whose data are opened before anything long; the first says what will run.
+
+def _has_results(record: dict[str, Any]) -> bool:
+    return bool(record and (record["done"] or record.get("failed_check")))
+
+
+def _has_partial_results(config: ConfigDict, directory: Path, stage: Stage) -> bool:
+    if (name := stage.partial(config)) is None or not (directory / name).exists():
+        return False
+    return any(path.is_file() for path in (directory / name).rglob("*"))
+
+
+def _forget_start(directory: Path) -> None:
+    """Remove the files of a start without results, so that the corrected command may use other settings and data."""
+    named = [directory / name for name in ("config.json", "command.json", "images.json")]
+    for file in (*named, *_record_files(directory)):
+        file.unlink(missing_ok=True)
+
+
+def _run_stage(stage: Stage, workspace: Workspace, remaining: list[Stage], *, first: bool) -> bool:
+    """Run an unfinished stage, and return whether it was unfinished.
+
+    `remaining` are this stage and later ones: their data are opened before anything long. `first` logs the opening.
     """
     record_file = _record_file(workspace.config, workspace.directory, stage)
     record = parallel.decide(lambda: _new_record(stage, workspace, record_file))
@@ -130,7 +127,6 @@ def _run_stage(stage: Stage, workspace: Workspace, remaining: list[Stage], *, fi
     if first:
         for line in opening.lines(workspace.config, remaining, datasets):
             logger.info(line)
-    is_first = not record_file.exists()
     parallel.decide(lambda: files.write_json(record_file, record))
     started, compiled_before = time.monotonic(), profiling.compiled()
     traced = workspace.config.profile and parallel.is_main_process()
@@ -140,14 +136,8 @@ def _run_stage(stage: Stage, workspace: Workspace, remaining: list[Stage], *, fi
     except CheckFailed:
         parallel.decide(lambda: files.write_json(record_file, {**record, "failed_check": True}))
         raise
-    except InputError:
-        # Nothing is left that a record has to guard: the corrected command may use other settings.
-        partial = _has_partial_results(workspace.config, workspace.directory, stage)
-        if is_first and not partial and parallel.is_main_process():
-            record_file.unlink(missing_ok=True)
-        raise
     seconds = time.monotonic() - started
-    # decide: the other processes go on once the main process has written what they may read.
+    # decide: the other processes continue after the main process has written the files that they may read.
     parallel.decide(lambda: files.write_json(record_file, {**record, "done": True, "seconds": round(seconds, 2)}))
     _log_costs(stage.name, workspace, seconds, compiled_before)
     return True
@@ -166,29 +156,18 @@ def _log_costs(name: str, workspace: Workspace, seconds: float, compiled_before:
 def _new_record(stage: Stage, workspace: Workspace, record_file: Path) -> dict[str, Any] | None:
     """Return the record of a stage that has to run; None if it is done."""
     record = _read_record(record_file)
-    fields, inputs = fingerprint(workspace.config, stage), _inputs(stage, workspace)
-    unchanged = record and not _differing(record["fields"], fields) and record["inputs"] == inputs
-    if unchanged and record["done"] and all(path.exists() for path in stage.outputs(workspace)):
+    fields, inputs = fingerprint(workspace.config, stage), _hash_inputs(stage, workspace)
+    is_unchanged = record and (record["fields"], record["inputs"], record["done"]) == (fields, inputs, True)
+    if is_unchanged and all(path.exists() for path in stage.outputs(workspace)):
         return None
     return {"stage": stage.name, "fields": fields, "inputs": inputs, "done": False, "seconds": 0, **versions()}
 
 
-def _inputs(stage: Stage, workspace: Workspace) -> dict[str, str]:
-    """Return the SHA-256 of each file that the stage reads: if one changes, the stage runs again."""
+def _hash_inputs(stage: Stage, workspace: Workspace) -> dict[str, str]:
+    """Return the SHA-256 of each file that the stage reads."""
     paths = [path for needed in stage.needs for path in needed.outputs(workspace)]
     paths = [*(path for path in paths if path.is_file()), *stage.reads(workspace)]
     return {str(path).removeprefix(f"{workspace.directory}/"): files.sha256(path) for path in paths}
-
-
-def _differing(left: dict[str, Any], right: dict[str, Any]) -> list[str]:
-    """Return the names of fields that differ."""
-    names = left.keys() | right.keys()
-    return sorted(name for name in names if (_value(left, name) or None) != (_value(right, name) or None))
-
-
-def _value(fields: dict[str, Any], name: str) -> Any:
-    """Return a field of a record; one that is lacking may be newer and counts as off, or as what runs did before it."""
-    return fields.get(name, _BEFORE.get(name))
 
 
 def _record_file(config: ConfigDict, directory: Path, stage: Stage) -> Path:
@@ -202,7 +181,7 @@ def _record_files(directory: Path) -> list[Path]:
 
 
 def _read_record(file: Path) -> dict[str, Any]:
-    """Return the fields and inputs that a stage was started with and whether it is done; {} if it never started."""
+    """Return the record of a started stage; {} if it never started."""
     if not file.exists():
         return {}
     record = files.read_json(file)

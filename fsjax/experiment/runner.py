@@ -5,13 +5,13 @@ from ml_collections import ConfigDict
 from fsjax.experiment import pipeline
 from fsjax.experiment.stage import Stage
 from fsjax.experiment.stages import STAGES as STAGES_OF_ONE_RUN
-from fsjax.experiment.stages import dynamics, probe, report, study
+from fsjax.experiment.stages import dynamics, evaluate, probe, study
 from fsjax.runtime.storage import Path
 
 STAGES: dict[str, Stage] = {
     probe.STAGE.name: probe.STAGE,
     **STAGES_OF_ONE_RUN,
-    **{stage.name: stage for stage in (dynamics.STAGE, study.STAGE, report.RUNS)},
+    **{stage.name: stage for stage in (dynamics.STAGE, study.STAGE, evaluate.RUNS)},
 }
 
 

@@ -1,7 +1,7 @@
 """The stages of one run, in the order in which they run."""
 
 from fsjax.experiment.stage import Stage
-from fsjax.experiment.stages import compare, evaluate, export, report, search, spectra, train
+from fsjax.experiment.stages import compare, evaluate, export, search, spectra, train
 
 STAGES: dict[str, Stage] = {
     stage.name: stage
@@ -12,7 +12,7 @@ STAGES: dict[str, Stage] = {
         evaluate.STAGE,
         evaluate.OOD,
         spectra.HEAT_MAP,
-        report.STAGE,
+        evaluate.REPORT,
         export.STAGE,
         compare.STAGE,
     )

@@ -1,4 +1,8 @@
-"""The stages that judge maps: evaluate, by rates and grafts on test images, and ood, on other sets and attacks."""
+"""The stages that judge maps and show the results.
+
+`evaluate` measures rates and grafts on test images, `ood` rates on other sets and under attacks. `report` writes the
+page of a run, `runs` a page that lists several runs.
+"""
 
 from collections.abc import Mapping
 
@@ -15,6 +19,7 @@ from fsjax.evaluation.statistics import mean
 from fsjax.experiment.stage import Stage, Workspace, fingerprint
 from fsjax.experiment.stages import search, train
 from fsjax.fourier.dfm import DominantFrequencyMaps
+from fsjax.report import html, indexes, sections
 from fsjax.runtime import files, parallel
 
 
@@ -94,4 +99,36 @@ OOD = Stage(
     shown=("ood", "evaluate", "report"),
     partial=lambda config: f"ood/{config.search.method}",
     splits=lambda config: ("test",),
+)
+
+
+def _report(workspace: Workspace) -> None:
+    config, directory = workspace.config, workspace.directory
+    maps, classifier, test = workspace.maps, workspace.classifier, workspace.dataset("test")
+    parallel.decide(lambda: report.write(config, directory, classifier, maps, test))
+
+
+REPORT = Stage(
+    name="report",
+    fields=("report",),
+    needs=(STAGE,),
+    by_method=True,
+    reads=lambda workspace: sections.inputs(workspace.directory, workspace.config.search.method),
+    outputs=lambda workspace: [
+        html.page_folder(workspace.directory, workspace.config.search.method) / "index.html",
+        workspace.directory / "report" / "index.html",
+    ],
+    run=_report,
+    shown=("report", "evaluate"),
+    splits=lambda config: ("test",),
+)
+
+RUNS = Stage(
+    name="runs",
+    fields=("runs",),
+    shown=("runs",),
+    check=lambda config: indexes.check_runs(config.runs),
+    outputs=lambda workspace: [workspace.directory / "report" / "runs.html"],
+    run=lambda workspace: parallel.decide(lambda: indexes.write_runs(workspace.directory, workspace.config.runs)),
+    reads=lambda workspace: indexes.run_inputs(workspace.config.runs),
 )
