@@ -88,9 +88,8 @@ def test_verdicts_are_those_of_launch_on_the_same_data_and_model(tmp_path):
     evaluation.run(config, workspace.directory, classifier, maps, workspace.dataset("test"))
     workspace.metrics.close()
     expected = read_evaluation(workspace.directory / "evaluation.json")
-    params = jnp.asarray(classifier.params)
     result = fsjax.analyse(
-        lambda images: images.reshape(len(images), -1) @ params,
+        classifier,
         train=(sources["train"].images, sources["train"].labels),
         test=(sources["test"].images, sources["test"].labels),
         classes=classifier.classes,
@@ -125,22 +124,16 @@ def test_what_is_saved_is_loaded_and_has_the_page_of_a_run(result, tmp_path, und
         result.save(tmp_path / "again")
 
 
-def test_figures_have_names_and_a_frame_has_a_row_for_each_class(result, monkeypatch):
+def test_figures_have_names_and_a_frame_has_a_row_for_each_class(result):
     assert result.figures[0] == "psi" and {"maps", "scores", "rates", "radial_profiles"} < set(result.figures)
     assert [axis.get_title() for axis in result.plot().axes[:3]] == NAMES
     assert result.plot("maps").axes[1].get_title().startswith("wave (")
     with pytest.raises(InputError, match=r"plot: got 'mapps'; expected psi, .* \(did you mean maps\?\)"):
         result.plot("mapps")
 
-    class Pandas:
-        DataFrame = list
-
-    monkeypatch.setitem(__import__("sys").modules, "pandas", Pandas)
-    rows = result.to_frame()
-    assert [row["name"] for row in rows] == NAMES and rows[1]["psi_low"] == result.verdicts[1].psi_ci[0]
-    monkeypatch.setitem(__import__("sys").modules, "pandas", None)
-    with pytest.raises(InputError, match="pandas: got no such package; expected pip install pandas"):
-        result.to_frame()
+    table = result.to_frame()
+    assert table["name"].tolist() == NAMES and table["psi_low"][1] == result.verdicts[1].psi_ci[0]
+    assert table["sentence"].tolist() == [verdict.sentence for verdict in result.verdicts]
 
 
 def test_a_killed_call_goes_on_and_other_test_images_have_outcomes_of_their_own(result, tmp_path, monkeypatch):
@@ -148,37 +141,38 @@ def test_a_killed_call_goes_on_and_other_test_images_have_outcomes_of_their_own(
     checks, wanted = [], [4]
     monkeypatch.setattr(interrupt, "requested", lambda: checks.append(1) or len(checks) > wanted[0])
     with pytest.raises(interrupt.Terminated):
-        fsjax.analyse(model, test=planted(1), **arguments)
+        fsjax.analyse(result.model, test=planted(1), **arguments)
     kept = {file: file.stat().st_mtime_ns for file in tmp_path.rglob("*.npz")}
     wanted[0] = np.inf
-    again = fsjax.analyse(model, test=planted(1), **arguments)
+    again = fsjax.analyse(result.model, test=planted(1), **arguments)
     assert kept and kept.items() <= {file: file.stat().st_mtime_ns for file in tmp_path.rglob("*.npz")}.items()
     assert again.evaluation.to_json() == result.evaluation.to_json()
-    swapped = fsjax.analyse(model, test=(planted(1)[0][::-1].copy(), planted(1)[1]), **arguments)
+    swapped = fsjax.analyse(result.model, test=(planted(1)[0][::-1].copy(), planted(1)[1]), **arguments)
     assert swapped.verdicts != again.verdicts
     with pytest.raises(InputError, match="partial results of another search"):
-        fsjax.analyse(model, test=planted(1), **arguments | {"train": planted(2)})
+        fsjax.analyse(result.model, test=planted(1), **arguments | {"train": planted(2)})
 
 
 def test_the_model_of_a_result_is_not_compiled_again(result):
     images, labels = planted(2)
     waves, others = images[labels == 1], images[labels == 0]
-    found = fsjax.attribute(result.model, waves)
+    few = {"steps": 2, "refinements": 2}
+    found = fsjax.attribute(result.model, waves, **few)
     grafts = fsjax.graft(result.model, others, waves, result.maps.at(0.05)[1])
     np.testing.assert_array_equal(found.predicted, model(waves).argmax(1))
     np.testing.assert_allclose(grafts.before, model(others), atol=1e-6)
     before = profiling.compiled()[0]
-    fsjax.attribute(result.model, waves + 1)
+    fsjax.attribute(result.model, waves + 1, **few)
     fsjax.graft(result.model, waves, others, result.maps.at(0.05)[1])
     fsjax.evaluate(result.model, result.maps, planted(1))
     assert profiling.compiled()[0] == before
 
 
 def test_maps_are_evaluated_by_themselves(result):
-    judged = fsjax.evaluate(model, result.maps, planted(1))
+    judged = fsjax.evaluate(result.model, result.maps, planted(1))
     assert judged.evaluation.to_json() == result.evaluation.to_json()
     searched = dataclasses.replace(result.maps, searched_on="test", method="mine", scores=None)
-    judged = fsjax.evaluate(model, searched, planted(1))
+    judged = fsjax.evaluate(result.model, searched, planted(1))
     assert {verdict.kind for verdict in judged.verdicts} == {"undecided"} and "not searched" in judged.table() + str(
         judged.verdicts
     )
@@ -195,32 +189,27 @@ def test_arrays_pairs_and_folders_give_the_same_result(tmp_path):
             folder.mkdir(parents=True, exist_ok=True)
             Image.fromarray(source.images[index]).save(folder / f"{index:03d}.png")
 
-    def of(form, **options):
+    def analyse(classifier, form, **options):
         splits = {"train": form("train"), "test": form("val")}
-        return fsjax.analyse(
-            lambda images: images.reshape(len(images), -1) @ params,
-            **splits,
-            mean_std=MEAN_STD,
-            resamples=0,
-            shares=SHARES[1:],
-            **options,
-        )
+        fields = {"mean_std": MEAN_STD, "resamples": 0, "shares": SHARES[1:]}
+        return fsjax.analyse(classifier, **splits, **fields, **options)
 
     def sorted_arrays(split):
         order = np.argsort(sources[split].labels, kind="stable")
         return sources[split].images[order], sources[split].labels[order]
 
-    arrays = of(sorted_arrays)
+    def sorted_pairs(split):
+        return [(Image.fromarray(image), int(label)) for image, label in zip(*sorted_arrays(split), strict=True)]
+
+    arrays = analyse(lambda images: images.reshape(len(images), -1) @ params, sorted_arrays)
     assert arrays.classes == ("0", "1")
-    pairs = of(
-        lambda split: [(Image.fromarray(image), int(label)) for image, label in zip(*sorted_arrays(split), strict=True)]
-    )
-    folders = of(lambda split: tmp_path / split, image_size=8)
+    pairs = analyse(arrays.model, sorted_pairs)
+    folders = analyse(arrays.model, lambda split: tmp_path / split, image_size=8)
     assert folders.classes == ("class 0", "class 1") and folders.config["data"]["source"] == "folder"
+    expected = json.dumps(arrays.evaluation.to_json())
     for other in (pairs, folders):
         np.testing.assert_array_equal(other.maps.scores, arrays.maps.scores)
-        of_other, of_arrays = (json.dumps(of.evaluation.to_json()).replace("class ", "") for of in (other, arrays))
-        assert of_other == of_arrays
+        assert json.dumps(other.evaluation.to_json()).replace("class ", "") == expected
 
 
 IMAGES, LABELS = planted(0, count=12, size=8)

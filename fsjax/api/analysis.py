@@ -193,8 +193,6 @@ def _open(
     splits = open_splits(given, classes=classes, mean_std=normalisation, image_size=image_size)
     first, *_ = splits.values()
     if options is not None:
-        if options.precision == "bfloat16":
-            raise InputError("precision: got 'bfloat16', which is up to the model; expected highest, tensorfloat32")
         searches.check(options, first.images(np.arange(1)).shape[1:3])
     tried = np.concatenate(
         [
@@ -203,6 +201,8 @@ def _open(
         ]
     )
     converted = as_model(model, tried, len(first.classes))
+    if options is not None and options.precision == "bfloat16" and converted.apply_bfloat16 is None:
+        raise InputError("precision: got 'bfloat16', which is up to the model; expected highest, tensorfloat32")
     return dataclasses.replace(converted, classes=first.classes, mean_std=normalisation), splits
 
 
