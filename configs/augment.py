@@ -11,7 +11,7 @@ swapping, orbit dropout, AFA and amplitude dropout can be named in --config.stud
 set --config.variants.sin=train.stylised=DIR and add sin to --config.study.variants. For results out of distribution add
 ood to --config.study.stages and set config.ood. The augmentations need pip install 'fsjax[augment]'
 (torchvision). Time on one H100-class GPU, ESTIMATED by benchmarks/cost/estimates.py and not measured:
-cifar10 an hour and a half, imagenet10 88 hours, of which searches take 69; --config.search.patch=8 makes those 1.
+cifar10 an hour and a half; imagenet10 88 hours, 69 of them for searches, or 1 with --config.search.patch=8.
 """
 
 from ml_collections import ConfigDict
@@ -23,8 +23,8 @@ from fsjax.runtime.errors import InputError
 
 DATA_SETS = ("synthetic", "cifar10_cpu", "cifar10", "imagenet10")
 
-# Name of a way of training -> its fields; {standard} is the workdir of the variant of that name, and {and} adds the
-# augmentations of the data set, which all variants share.
+# Way of training -> its fields. {standard} stands for the workdir of that variant, and {and} adds the augmentations of
+# the data set, which all variants share.
 _VARIANTS = {
     "standard": "",
     "autoaugment": "train.augment=autoaugment{and}",
@@ -44,7 +44,7 @@ FIELDS: config_fields.Table = {
         "models": ("", "names of fsjax/models/__init__.py, separated by commas"),
         "variants": ("standard", "names of config.variants, separated by commas"),
         "seeds": ("0", "seeds of each model and variant, separated by commas"),
-        "stages": ("train,search,evaluate,report", "the stages of each run; ood too, where config.ood asks for it"),
+        "stages": ("train,search,evaluate,report", "stages of each run; add ood for the sets of config.ood"),
     }
 }
 
@@ -57,7 +57,7 @@ def get_config(arg: str = "synthetic") -> ConfigDict:
 
 
 def base(arg: str) -> ConfigDict:
-    """Return a study of the standard variant on a data set; config.variants has all of them."""
+    """Return a study of the standard variant on a data set; config.variants has every variant."""
     if arg not in DATA_SETS:
         raise InputError(f"--config: got the data set {arg!r}; expected {', '.join(DATA_SETS)}")
     if arg == "cifar10_cpu":

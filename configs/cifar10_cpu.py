@@ -12,7 +12,7 @@ from configs import common
 
 
 def get_config() -> ConfigDict:
-    """Return a config with a short schedule; the published one is configs/dfm_resnet.py:cifar10."""
+    """Return a config with a short schedule; configs/dfm_resnet.py:cifar10 has the published schedule."""
     config = common.base()
     config.data.source = "folder"
     config.data.mean, config.data.std = common.CIFAR10

@@ -20,35 +20,32 @@ IMAGENET10_CLASSES = (
     "n04467665=trailer truck"
 )
 
-# Name: (default, help). Fields of `run` and `wandb` change how a run goes, never its results.
+# Name: (default, help). Fields of `run` and `wandb` never change results.
 FIELDS: config_fields.Table = {
-    "arg": ("", "the ARG of --config=FILE:ARG, or its default"),
-    "seed": (0, "seed of all random draws: weights, order, augmentation, splits, images that are searched"),
+    "arg": ("", "ARG of --config=FILE:ARG, or its default"),
+    "seed": (0, "seed of all random draws: weights, order, augmentation, splits, searched images"),
     "stages": (
         "train,search,evaluate,report",
-        "the stages to run, separated by commas; they run in the order of fsjax/experiment/stages/__init__.py",
+        "stages to run, separated by commas; they run in the order of fsjax/experiment/stages/__init__.py",
     ),
     "profile": (False, "write a JAX trace of a few steps of each stage under WORKDIR/profile/"),
     "data": {
         "source": ("synthetic", "synthetic, folder, arrays, tfds, huggingface"),
         "name": (
             "syn1",
-            "synthetic: demo, biased, syn1 to syn4; tfds: the name of the builder; huggingface: a set of the hub where "
-            "root is '', as 'OWNER/SET' or 'OWNER/SET:CONFIG'",
+            "synthetic: demo, biased, syn1 to syn4; tfds: name of the builder; huggingface without root: 'OWNER/SET' "
+            "or 'OWNER/SET:CONFIG' on the hub",
         ),
         "root": (
             "",
-            "folder, arrays: where the files are; tfds: its data_dir; huggingface: a folder that save_to_disk wrote, "
-            "or a file or folder of parquet",
+            "folder, arrays: folder of the files; tfds: data_dir; huggingface: a folder from save_to_disk, or a file "
+            "or folder of parquet",
         ),
-        "classes": (
-            "",
-            "'' = the source's own order; or folders in index order: 'n02690373=airliner,n02917=wagon'",
-        ),
-        "train_split": ("train", "the source's name of the split: of folder and arrays a folder or part of file names"),
+        "classes": ("", "folders in index order, as 'n02690373=airliner,n02917=wagon'; '' = the source's order"),
+        "train_split": ("train", "the source's name of the split; folder, arrays: a folder or part of file names"),
         "test_split": ("test", "the source's name of the split"),
-        "validation_share": (0.1, "share of the training split to validate on, drawn by seed"),
-        "image_size": (32, "pixels of either side, as the model sees an image"),
+        "validation_share": (0.1, "share of the training split for validation, drawn by seed"),
+        "image_size": (32, "height and width of the model's images, in pixels"),
         "resize_shorter": (
             0,
             "0 = resize both sides to image_size, as published for searches; else resize the shorter side to this many "
@@ -56,58 +53,49 @@ FIELDS: config_fields.Table = {
         ),
         "mean": ((), "mean of pixels in [0, 1], per channel; () = measure it on the training images"),
         "std": ((), "standard deviation of pixels in [0, 1], per channel; () = measure it on the training images"),
-        "images": ("{split}_images.npy", "arrays: file of a split under root; '{split}.npz' has images and labels"),
-        "labels": ("{split}_labels.npy", "arrays: file of a split under root"),
+        "images": ("{split}_images.npy", "arrays: file under root; '{split}.npz' has images and labels"),
+        "labels": ("{split}_labels.npy", "arrays: file under root"),
         "huggingface": {
-            "image": ("", "huggingface: the column of images; '' = the only one of the feature Image"),
-            "label": (
-                "",
-                "huggingface: the column of labels, also of whole numbers or strings; '' = the only one of ClassLabel",
-            ),
+            "image": ("", "huggingface: column of images; '' = the column of type Image, if there is one"),
+            "label": ("", "huggingface: column of labels, numbers or strings; '' = the column of type ClassLabel"),
         },
-        "skip_undecodable": (False, "leave out images that cannot be decoded, instead of stopping"),
+        "skip_undecodable": (False, "leave out images that do not decode, instead of stopping"),
         "frequencies": (
             "",
-            "the only frequencies of an image that the model is trained and tested on: '' = all, 'low:0.125' = up to "
-            "0.125 cycles per pixel, 'high:0.125' (without DC), 'band:0.1:0.3', or an .npy file of bool",
+            "frequencies of the images that the model is trained and tested on: '' = all, 'low:0.125' = up to 0.125 "
+            "cycles per pixel, 'high:0.125' (without DC), 'band:0.1:0.3', or an .npy file of bool",
         ),
-        "cache_gib": (4.0, "keep the decoded images of a split in memory where they fit into this many GiB"),
+        "cache_gib": (4.0, "keep the decoded images of a split in memory if they need at most this many GiB"),
         "synthetic": {
-            "seed": (0, "seed of the generator, beside the experiment's own"),
-            "train_per_class": (1500, "training images of each class"),
-            "test_per_class": (250, "test images of each class"),
+            "seed": (0, "seed of the generator, beside the experiment's seed"),
+            "train_per_class": (1500, "training images per class"),
+            "test_per_class": (250, "test images per class"),
         },
     },
     "model": {
         "name": (
             "resnet20",
-            "a name of fsjax/models/__init__.py; or, with model.weights, of torchvision or timm: timm/convnext_tiny",
+            "a name of fsjax/models/__init__.py; with model.weights also of torchvision or timm: timm/convnext_tiny",
         ),
         "weights": (
             "",
-            "'' = train; or a file of PyTorch weights (.pt, .pth, .ckpt, .safetensors), a model file (.fsjax), whose "
-            "name is then model.name, or the workdir of another run",
+            "'' = train; or PyTorch weights (.pt, .pth, .ckpt, .safetensors), a model file (.fsjax), which also names "
+            "the model, or the workdir of another run",
         ),
-        "check": (
-            "",
-            "an .npz of a few images as such weights see them, and of PyTorch's logits of these; '' = unchecked",
-        ),
-        "outputs": (
-            "",
-            "outputs of such weights that stand for the data's classes, in index order: '404,436'; '' = the first ones",
-        ),
+        "check": ("", ".npz of a few images, as the weights see them, and PyTorch's logits for them; '' = unchecked"),
+        "outputs": ("", "output of each class, in index order: '404,436'; '' = the first outputs in order"),
     },
     "train": {
-        "epochs": (0.0, "length of the training in epochs; 0 = train.steps says it"),
+        "epochs": (0.0, "length of the training in epochs; 0 = use train.steps"),
         "steps": (0, "length of the training in steps, where train.epochs is 0"),
-        "until": (1.0, "share of the training after which it stops; its schedule stays that of the whole"),
-        "batch_size": (128, "over all devices and processes"),
+        "until": (1.0, "share of the training after which it stops; the schedule still spans the full training"),
+        "batch_size": (128, "images per step, over all devices and processes"),
         "optimizer": ("sgd", "sgd (Nesterov), adamw"),
-        "learning_rate": (0.1, "the highest of the schedule"),
+        "learning_rate": (0.1, "highest learning rate of the schedule"),
         "schedule": ("cosine", "cosine, plateau, constant"),
-        "warmup_steps": (0, "steps in which the learning rate rises from 0"),
+        "warmup_steps": (0, "steps during which the learning rate rises from 0"),
         "plateau_patience": (10, "validations without a lower loss before the learning rate falls"),
-        "plateau_factor": (0.1, "the learning rate is multiplied by this when it falls"),
+        "plateau_factor": (0.1, "factor by which the learning rate falls"),
         "momentum": (0.9, "momentum of sgd"),
         "weight_decay": (1e-4, "sgd: L2 in the gradient; adamw: decoupled"),
         "augment": (
@@ -115,45 +103,45 @@ FIELDS: config_fields.Table = {
             "some of autoaugment, augmix, randaugment (on the host, fsjax[augment]), then of flip, crop, resized_crop, "
             "in this order, separated by commas",
         ),
-        "pad": (4, "pixels of zeros around an image before crop and resized_crop"),
+        "pad": (4, "width of the zero border around an image before crop and resized_crop, in pixels"),
         "min_scale": (0.08, "smallest area of a resized_crop, as a share of the image"),
         **ways.FIELDS,
-        "stylised": ("", "folder of further training images, <class>/ in it: stylised copies"),
+        "stylised": ("", "folder of stylised copies, in <class>/, to train on as well"),
         "precision": ("float32", "float32, bfloat16"),
         "label_smoothing": (0.0, "share of the target that is spread over all classes"),
         "ema_decay": (
             0.0,
-            "decay over steps of an average of weights and BatchNorm statistics; where it is above 0, the average is "
-            "evaluated, saved and searched",
+            "decay per step of an average of weights and BatchNorm statistics, which is then evaluated, saved and "
+            "searched; 0 = no average",
         ),
-        "accumulate": (0, "split a batch into this many parts, run one after the other; 0 = do not split"),
-        "select": ("", "the weights that later stages use: '' = of the last step, best = by validation loss"),
+        "accumulate": (0, "split a batch into this many parts and add up their gradients; 0 = do not split"),
+        "select": ("", "weights for later stages: '' = of the last step, best = of the lowest validation loss"),
         "evaluators": ("validation", "some of validation, dynamics, separated by commas"),
-        "evaluate_every": (0, "steps between two calls of the evaluators, 0 = once an epoch"),
+        "evaluate_every": (0, "steps between two evaluations; 0 = once an epoch"),
     },
     "search": search.FIELDS,
     "evaluate": evaluate.FIELDS,
     "dynamics": {
         "keep": (
             "",
-            "copies of the test set for the evaluator dynamics, each by the radial bands, 1 (lowest) to 4, it keeps: "
-            "'1234,12,34'; '' = the original, every two bands and every single band",
+            "copies of the test set, each with the radial bands it keeps, 1 (lowest) to 4: '1234,12,34'; '' = the "
+            "original, every two bands and every single band",
         ),
-        "images_per_class": (0, "images of each class of the test set, the first ones; 0 = all"),
-        "seeds": ("", "seeds that the stage dynamics trains with: '0,1,2'"),
+        "images_per_class": (0, "test images per class, in order; 0 = all"),
+        "seeds": ("", "seeds of the trainings: '0,1,2'"),
     },
     "adcs": {
-        "split": ("train", "images whose spectra are compared: train, which a model learns from, or test as published"),
-        "compat": (False, "as the published code: amplitudes summed, grey of three channels, ties counted as less"),
+        "split": ("train", "split whose spectra are compared: train, which a model learns from, or test, as published"),
+        "compat": (False, "as the published code: amplitudes summed, grey from three channels, ties counted as less"),
     },
     "heat_map": {
-        "norm": (4.0, "L2 norm, in each channel, of the wave that is added to pixels in [0, 1]"),
-        "images_per_class": (40, "test images of each class, drawn by seed; 0 = all"),
+        "norm": (4.0, "L2 norm per channel of the wave added to pixels in [0, 1]"),
+        "images_per_class": (40, "test images per class, drawn by seed; 0 = all"),
     },
     "ood": {
         "sets": (
             "",
-            "out-of-distribution sets 'MAPPING=ROOT,...'; a MAPPING is a .yaml file or a name of "
+            "out-of-distribution sets 'MAPPING=ROOT,...'; MAPPING is a .yaml file or a name in "
             "fsjax/evaluation/ood/mappings",
         ),
         "attacks": ("", "attacks on the test images, such as 'fgsm:4/255,pgd:4/255:10'"),
@@ -161,37 +149,34 @@ FIELDS: config_fields.Table = {
             "",
             "corruptions of the test images, each in five severities: some of noise, blur, contrast, jpeg, fog, or all",
         ),
-        "images_per_class": (0, "images of each class, in each group of a set, the first ones; 0 = all"),
-        "random_masks": (10, "random masks of each kind that TPR under the maps is compared with; 0 = no other masks"),
+        "images_per_class": (0, "images per class in each group of a set, in order; 0 = all"),
+        "random_masks": (10, "random control masks of each kind, beside the trivial ones; 0 = no control masks at all"),
     },
     "report": {
-        "share": (0.05, "the share of the plane that the report shows"),
-        "samples": (3, "filtered sample images a class"),
-        "attributions": (
-            2,
-            "test images a class whose deciding frequencies are shown, the first ones, 24 in all; 0 = none",
-        ),
+        "share": (0.05, "share of the plane that the report shows"),
+        "samples": (3, "filtered sample images per class"),
+        "attributions": (2, "test images per class, at most 24 in all, whose deciding frequencies are shown; 0 = none"),
     },
     "export": {
         "lightning": (False, "also write the weights as a Lightning checkpoint, which the published scripts load"),
     },
     "wandb": {
-        "project": ("", "Weights & Biases (fsjax[wandb]) gets what TensorBoard gets: '' = off, or a project"),
+        "project": ("", "project on Weights & Biases (fsjax[wandb]) that gets everything TensorBoard gets; '' = off"),
         "entity": ("", "'' = the user's own entity"),
         "mode": ("online", "online, offline"),
     },
     "run": {
         "log_every": (50, "steps between two lines of metrics"),
-        "checkpoint_every": (0, "steps between two checkpoints, 0 = once an epoch"),
-        "keep_checkpoints": (2, "how many checkpoints are kept"),
+        "checkpoint_every": (0, "steps between two checkpoints; 0 = once an epoch"),
+        "keep_checkpoints": (2, "number of checkpoints to keep"),
         "memory_mib": (
             0,
             "memory of a device for a search's images, weights and one tile; 0 = tiles that fit a CPU's cache, or half "
             "of an accelerator's free memory",
         ),
         "save_seconds": (30.0, "seconds between two partial results of a search"),
-        "startup_seconds": (300, "of several processes: seconds to wait for the others at the start"),
-        "heartbeat_seconds": (100, "of several processes: seconds that one may be silent before it counts as lost"),
+        "startup_seconds": (300, "several processes: seconds to wait for the others at the start"),
+        "heartbeat_seconds": (100, "several processes: seconds of silence after which a process counts as lost"),
     },
 }
 
@@ -219,7 +204,7 @@ def dataset(name: str) -> ConfigDict:
         data.image_size = 224
         config.search.patch = 8
         config.search.images_per_class = 50
-        # Each share of the grid would cost as much as one share of the maps.
+        # Each share of the grid costs as much as a share of the maps.
         config.evaluate.grid = ()
     elif name != "synthetic":
         raise InputError(f"--config: got the data set {name!r}; expected synthetic, cifar10, imagenet10, imagenet1k")

@@ -1,4 +1,4 @@
-"""Two sets of dominant frequency maps side by side, from any source.
+"""Compare two sets of dominant frequency maps, from any source.
 
   python launch.py --config=configs/compare.py --config.left=runs/A --config.right=runs/B
   python launch.py --config=configs/compare.py --config.left=runs/A/dfm/removal.npz --config.right=resnet18loss1.pkl
@@ -6,7 +6,7 @@
   python launch.py --config=configs/compare.py --config.left=runs/A          # two methods of one workdir
 
 A side is a workdir with one file of maps, such a file, or a pickle of the published code. With --config.min_iou=0.5 the
-exit status is 1 where the mean IoU at config.report.share is below 0.5.
+exit status is 1 if the mean IoU at config.report.share is below 0.5.
 """
 
 from ml_collections import ConfigDict
@@ -16,13 +16,13 @@ from fsjax.runtime import config_fields
 
 FIELDS: config_fields.Table = {
     "left": ("", "the maps on the left: a workdir with one file of maps, such a file, or a published pickle"),
-    "right": ("", "the maps on the right; '' = left is a workdir with maps of two methods, which are compared"),
-    "min_iou": (0.0, "exit with status 1 where the mean IoU is below this; 0 = no check"),
+    "right": ("", "the maps on the right; '' = compare the two methods of the workdir on the left"),
+    "min_iou": (0.0, "exit with status 1 if the mean IoU is below this; 0 = no check"),
 }
 
 
 def get_config() -> ConfigDict:
-    """Return the config; of the shared fields, search.shares, report.share and seed matter."""
+    """Return the config; the shared fields search.shares, report.share and seed matter."""
     config = common.base()
     config.stages = "compare"
     config.update(config_fields.config(FIELDS))

@@ -10,7 +10,7 @@ Any field can be set: --config.data.source=folder --config.data.root=DIR reads C
 Reproduces the maps, and TPR and FPR under them, of the ViT-B of Wang et al. (ICCV 2023). The planted set, `demo`,
 has two classes with a known shortcut and two without; --config.data.name=syn1 has the form of the published sets. Time:
 the planted set 1:40 on two CPU cores (measured). One H100-class GPU, ESTIMATED by benchmarks/cost/estimates.py and not
-measured: cifar10 1 h, imagenet10 53 h (search 41 h), imagenet1k 350 h, of which training takes 250.
+measured: cifar10 1 h, imagenet10 53 h (search 41 h), imagenet1k 350 h (training 250 h).
 """
 
 from ml_collections import ConfigDict
@@ -39,7 +39,7 @@ def get_config(arg: str = "synthetic") -> ConfigDict:
         config.train.batch_size = 128
         config.train.warmup_steps = 30
     else:
-        # Wang et al. train a ViT as they do a ResNet; AdamW with a warm-up is what a ViT from scratch needs to learn.
+        # Wang et al. train a ViT like a ResNet; from scratch a ViT needs AdamW with a warm-up to learn.
         config.train.epochs = 200.0
         config.train.batch_size = 512
         config.train.warmup_steps = 1000

@@ -1,11 +1,11 @@
-"""A folder of images and no model: trains one on DIR/{train,test}/<class>/, searches it, and says what it leans on.
+"""Train a model on a folder of images, DIR/{train,test}/<class>/, search it, and report its frequency shortcuts.
 
   python launch.py --config=configs/folder.py:DIR             # test images in DIR/test, or else in DIR/val
   python launch.py --config=configs/folder.py:DIR --config.train.epochs=60 --workdir=runs/mine
 
 Image size, model, patch and shares follow from the images' sizes and number: up to 64 pixels a ResNet-20, above it a
-small ResNet with the ImageNet stem. Images may have any size and be grey; those that do not decode are named in the log
-and left out. Every field can be set, and `--help` lists what was chosen.
+small ResNet with the ImageNet stem. Images may have any size and be grey; files that do not decode are named in the log
+and left out. Every field can be set, and `--help` lists the chosen values.
 """
 
 import pathlib
@@ -21,17 +21,17 @@ from fsjax.search import patch_maps
 
 SIZES = (32, 48, 64, 96, 128, 160, 224)
 SHARES = (0.01, 0.02, 0.05, 0.1, 0.2)
-# Images of which a size is read, without decoding them.
+# Read the size of at most so many images, without decoding them.
 _MEASURED = 200
-# Pixels that training goes over, which two cores do in about ten minutes, and the epochs that this may give.
+# Train on about so many pixels, ten minutes on two cores, within these limits of epochs.
 _PIXELS, _EPOCHS = 1.7e9, (5, 60)
 
 
 def get_config(arg: str = "") -> ConfigDict:
-    """Return the config of a folder DIR; without one data.root is still to be set.
+    """Return the config for a folder DIR; without DIR, set data.root.
 
     Raises:
-      InputError: there is no such folder, or none of images in its train folder.
+      InputError: a missing folder, or a train folder without images.
     """
     config = common.base()
     config.arg = arg
@@ -49,7 +49,7 @@ def get_config(arg: str = "") -> ConfigDict:
     config.model.name = "resnet20" if small else "resnet10w16_imagenet"
     config.train.augment, config.train.min_scale = ("flip,crop", 0.08) if small else ("flip,resized_crop", 0.5)
     config.train.epochs = float(np.clip(round(_PIXELS / size**2 / max(1, len(files))), *_EPOCHS))
-    # A plane of about 30 x 30 patches, which fit, as they are powers of two.
+    # A plane of about 30 x 30 patches; powers of two divide every size.
     config.search.patch = next(side for side in (1, 2, 4, 8) if size / side <= 32)
     config.search.images_per_class = 100 if small else 40
     held = [share for share in SHARES if patch_maps.whole(share, (size, size), config.search.patch) >= patch_maps.FEW]
@@ -58,7 +58,7 @@ def get_config(arg: str = "") -> ConfigDict:
 
 
 def _files(root: str) -> list[pathlib.Path]:
-    """Return the training images; none without a folder, and where only the run's own check can tell what is wrong."""
+    """Return the training images; none without a folder, or for a store, which the run itself checks."""
     if not root or "://" in root:
         return []
     train = pathlib.Path(root) / "train"
@@ -82,6 +82,6 @@ def _image_size(files: list[pathlib.Path]) -> int:
         try:
             with Image.open(file) as image:
                 sides.append(min(image.size))
-        except Exception:  # one that does not decode is named, and left out, when the run begins
+        except Exception:  # the run itself names undecodable files and leaves them out
             continue
     return max([size for size in SIZES if sides and size <= np.median(sides)], default=SIZES[0])

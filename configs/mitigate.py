@@ -5,13 +5,13 @@
   python launch.py --config=configs/mitigate.py:cifar10 --config.data.source=folder --config.data.root=DIR
   python launch.py --config=configs/mitigate.py:imagenet10 --config.data.root=DIR      # DIR/{train,val}/<wnid>/
 
-The stage probe trains networks for a part of the steps, each a run of its own in WORKDIR/probes/<round>, and finds by
-grafts which few frequencies control a class. The final training gives each image these frequencies of another one
-(train.ways=graft), so they tell nothing of the label; it is probed itself at probe.points. Then it is searched anew and
-judged as any run, and tried on corruptions and under an attack. Cost, in images that are trained on: at most 1 +
-probe.rounds x probe.length times a standard training, or 2.5 times where few classes are learned so early and the next
-short trainings are longer. A class whose true cue is a few fixed frequencies would lose it, which the data cannot tell:
-config.probe.exempt_classes spares it.
+The stage probe trains networks for a part of the steps, each a run in WORKDIR/probes/<round>, and finds by grafts which
+few frequencies control a class. The final training replaces these frequencies of each image by another image's
+(train.ways=graft), so they carry no information on the label; it is probed at probe.points. It is then searched and
+judged as any run, and tested on corruptions and under an attack. Cost, in training images: at most 1 + probe.rounds x
+probe.length times a standard training, or 2.5 times if few classes are learned early and short trainings get longer. A
+class whose true cue is a few fixed frequencies would lose it, which the data cannot show: name it in
+config.probe.exempt_classes.
 """
 
 from ml_collections import ConfigDict
