@@ -1,1 +1,1 @@
-"""What is called from Python, as fsjax.analyse and the other names of fsjax/__init__.py."""
+"""The functions that `import fsjax` offers."""

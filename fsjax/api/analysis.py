@@ -105,11 +105,11 @@ def dominant_frequencies(
     """Find the dominant frequency maps of each class with one of the search methods.
 
     Collective: in several processes every process calls this with the same arguments, does a part of the work and
-    returns the same maps. Arguments that are not listed are those of `analyse`.
+    returns the same maps. Other arguments are as for `analyse`.
 
     Args:
       model: as for `analyse`.
-      images: [n, H, W, C]; all of them are searched, unless images_per_class is set. Any height, width and channels.
+      images: [n, H, W, C]; all are searched, unless images_per_class is set. Any height, width and channels.
       labels: [n], class index of each image; every class has an image.
       shares: as for `analyse`.
       searched_on: 'train' or 'test', recorded in the maps.
@@ -188,7 +188,7 @@ def _open(
     mean_std: Any,
     image_size: int | None,
 ) -> tuple[Model, dict[str, Dataset]]:
-    """Open the splits, check config.search for their images, and return the model after a trial on a few of them."""
+    """Open the splits, check config.search for their images, and return the model after a trial on a few images."""
     normalisation = parse_mean_std(mean_std)
     splits = open_splits(given, classes=classes, mean_std=normalisation, image_size=image_size)
     first, *_ = splits.values()

@@ -27,7 +27,7 @@ _MOST_SHOWN = 40
 class Result(MethodResult):
     """The maps of one search method, the verdict on each class, and the measurements behind it.
 
-    Attributes, beside those of MethodResult:
+    Attributes, in addition to MethodResult:
       model: the analysed model, which further calls do not compile again; None for a result read from files.
       test: the images that judged it; None for a result read from files.
 

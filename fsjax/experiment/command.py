@@ -44,7 +44,7 @@ def main(argv: list[str] | None = None) -> int:
     """Run the experiment of a command line, or print help, and return the exit status.
 
     Args:
-      argv: the command line, with the program's name first; None = that of this process.
+      argv: the command line, with the program's name first; None = sys.argv.
     """
     argv = sys.argv if argv is None else argv
     if _HELP & set(argv[1:]):
@@ -52,14 +52,14 @@ def main(argv: list[str] | None = None) -> int:
     interrupt.install()
     status = _exit_status(lambda: _run(argv))
     if status and failure_detection.installed():
-        # Do not wait for the other processes at exit: they may be waiting for this one.
+        # Do not wait for the other processes at exit: they may wait for this process.
         sys.stdout.flush()
         os._exit(status)
     return status
 
 
 def _exit_status(action: Callable[[], None]) -> int:
-    """Run an action, print the one line of an expected error, and return the exit status."""
+    """Run an action, print an expected error in one line, and return the exit status."""
     try:
         action()
     except InputError as error:
@@ -113,7 +113,7 @@ def _run(argv: list[str]) -> None:
 
 
 def _as_typed(program: list[str]) -> list[str]:
-    """Return the words with which a user starts this program."""
+    """Return the words that start this program."""
     (path,) = map(pathlib.PurePath, program)
     return ["python", str(path)] if path.suffix == ".py" else [path.name]
 
@@ -175,7 +175,7 @@ def _define_flags(argv: list[str]) -> flags.FlagValues:
     config_flags.DEFINE_config_file("config", None, help, flag_values=values, sys_argv=argv)
     help = "Folder of the results; runs/<config>-<arg> if not given."
     flags.DEFINE_string("workdir", None, help, flag_values=values)
-    # For several processes that neither Slurm, mpirun nor a TPU slice has started.
+    # For several processes that the user starts, without Slurm, mpirun or a TPU slice.
     flags.DEFINE_string("coordinator", None, "HOST:PORT of process 0, as every process reaches it.", flag_values=values)
     flags.DEFINE_integer("processes", None, "Number of processes that run this command.", flag_values=values)
     flags.DEFINE_integer("process", None, "Index of this process, from 0.", flag_values=values)

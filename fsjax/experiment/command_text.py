@@ -30,7 +30,7 @@ def overview(program: list[str], configs: pathlib.Path, values: flags.FlagValues
             _USAGE.format(program=" ".join(program), config=config),
             "\nExperiments; the text of each file tells more:",
             *_columns(experiment_rows),
-            "\nFlags, the last three where neither Slurm, mpirun nor a TPU slice starts several processes:",
+            "\nFlags; the last three start several processes without Slurm, mpirun or a TPU slice:",
             *_columns([config_flag, field_flag, *others]),
         ]
     )
@@ -78,7 +78,7 @@ def bad_flag(error: flags.Error, values: flags.FlagValues) -> InputError:
 
 
 def unknown_field(words: list[str], known: ConfigDict) -> InputError | None:
-    """Return the error for the first --config.FIELD that `known` lacks; None if it has all of them."""
+    """Return the error for the first --config.FIELD that `known` lacks; None if it has every field."""
     for field in (match[1] for word in words if (match := re.match(r"--?(?:no)?config\.([^=]*)", word))):
         group: Any = known
         for part in field.split("."):

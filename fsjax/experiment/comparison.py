@@ -166,8 +166,8 @@ def rank_correlations(
 ) -> dict[str, tuple[float | None, tuple[float, float] | None]]:
     """Return Spearman's rho and Kendall's tau-b of two planes of scores, over orbits, each with its 95 % interval.
 
-    An orbit's score is the larger one of its members: the published code may remove half of an orbit and leave the
-    score 0 for the other half. The intervals are the middle 95 % over bootstrap resamples of the orbits, the same for
+    An orbit has the larger score of its members: the published code may remove half of an orbit and leave the score 0
+    for the other half. The intervals are the middle 95 % over bootstrap resamples of the orbits, the same for
     both measures. Resamples treat orbits as independent; neighbours are not, and for patches the intervals are too
     narrow. A side of equal scores has no ranks: both are then None.
     """

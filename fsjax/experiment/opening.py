@@ -15,7 +15,7 @@ from fsjax.runtime import parallel
 from fsjax.runtime.progress import clock
 from fsjax.training.settings import last_step
 
-# Measuring the speed takes about as long as so many forward passes.
+# Measuring the speed takes about as long as this number of forward passes.
 _MEASURED_FROM = 20_000
 # Images of a call on each device: the size of a tile on a CPU, and enough to fill an accelerator.
 _ON_CPU, _ON_ACCELERATOR = 16, 256
@@ -68,7 +68,7 @@ def passes_a_second(config: ConfigDict, classes: int) -> float | None:
     """Measure how many images a second the config's model takes forward, on all devices of all processes.
 
     Weights are random, except for a model file's. None for a model that the stage train is to convert. All devices of
-    this process work at the same time, since those of a CPU share its cores.
+    this process work at the same time, since CPU devices share the cores.
     """
     size, devices = config.data.image_size, parallel.local_devices()
     if (model := model_source(config).timed_model(classes)) is None:

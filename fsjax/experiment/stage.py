@@ -44,7 +44,7 @@ class Workspace:
         return self._datasets[split]
 
     def open(self, splits: Iterable[str]) -> dict[str, Dataset]:
-        """Open splits of the data before anything depends on one of them; no image is decoded.
+        """Open splits of the data early, without decoding any image.
 
         Raises:
           InputError: an unreadable split, or a split that lacks a class of another.
@@ -96,14 +96,14 @@ class Stage:
 
     Attributes:
       name: its name in config.stages.
-      fields: prefixes of the config fields that its result depends on, beyond those of the stages in `needs`.
+      fields: prefixes of the config fields that its result depends on, beyond the fields of the stages in `needs`.
       outputs: workspace -> the files that exist after it.
       run: computes and writes them.
       needs: stages whose results it reads.
       check: raises InputError for a bad field, before anything runs; reads no result.
       by_method: whether each search method has its own result.
       reads: workspace -> further files that its result depends on.
-      shown: prefixes of fields that may change in a workdir: the new result then replaces the old one.
+      shown: prefixes of fields that may change in a workdir: a new result then replaces the old result.
       partial: config -> the folder of partial results in the workdir, or None; only the same settings continue them.
       splits: config -> the splits that it reads, of 'train', 'validation', 'test'.
       cost: config, datasets by split -> about how many forward passes of one image it takes as long as; 0 = unknown.

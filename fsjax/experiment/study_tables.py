@@ -53,8 +53,8 @@ class Outcome:
 
     Attributes:
       masks: the maps at this share.
-      table: a row for each class; its columns are those of the study's tables. Values of a whole run, such as its
-        accuracy, stand in each row.
+      table: a row for each class; its columns appear in the study's tables. Values of a whole run, such as its
+        accuracy, are in each row.
     """
 
     cell: Cell
@@ -123,7 +123,7 @@ def _rates(prefix: str, unfiltered_tpr: np.ndarray, rates: Rates) -> dict[str, n
 def summary(outcomes: list[Outcome]) -> pd.DataFrame:
     """Return a row for each model and way of training: accuracy, mean rates, shortcuts, stability of the maps.
 
-    The smallest share is the median over classes and seeds, and missing where half of them do not reach psi = 1/2.
+    The smallest share is the median over classes and seeds, and missing where half of the values lack psi = 1/2.
     """
     classes = _table(outcomes)
     runs = classes.drop(columns=["class", _SMALLEST]).groupby([*_GROUP, "seed"], sort=False).mean().reset_index()
@@ -145,7 +145,7 @@ def by_class(outcomes: list[Outcome]) -> pd.DataFrame:
     """Return a row for each class, model and way of training: its rates on the test images and on other sets.
 
     "shortcut" is the share of decided runs that call the class a shortcut. "smallest share" is the median over seeds,
-    and missing where half of them do not reach psi = 1/2.
+    and missing where half of the values lack psi = 1/2.
     """
     classes, by = _table(outcomes), ["class", *_GROUP]
     order = classes["class"].unique().tolist()

@@ -1,4 +1,4 @@
-"""The stages of one run, in the order in which they run."""
+"""The stages of one run, in their order."""
 
 from fsjax.experiment.stage import Stage
 from fsjax.experiment.stages import compare, evaluate, export, search, spectra, train

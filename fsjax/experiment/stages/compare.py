@@ -112,7 +112,7 @@ def _check_fit(classifier: Model, test: Dataset, sides: list[DominantFrequencyMa
 def _on_model(
     config: ConfigDict, classifier: Model, test: Dataset, paired: Pairing, partial_results: Path
 ) -> dict[str, Any]:
-    """Return the rates on the test images, and the grafts between the same pairs of them, for both sides."""
+    """Return rates on the test images and grafts between the same pairs of images, for both sides."""
     unfiltered = evaluate_unfiltered(classifier, test)
     engine = evaluate.make_engine(classifier, test, config.run.memory_mib)
     rates, grafts = {}, {}

@@ -57,8 +57,7 @@ def checkpoint_file(workspace: Workspace) -> Path:
 def export(trained: TrainedNetwork, maps: DominantFrequencyMaps, file: Path, patch: int) -> None:
     """Write a state dict, <model>.pt, and beside it <model>loss<patch>.pkl and <model>_DFM_<per cent>.pkl.
 
-    The state dict has the names of torchvision or timm, or those that imported weights had: the same module loads it
-    strictly.
+    The state dict has the names of torchvision or timm, or of the imported weights, and loads strictly.
 
     Raises:
       InputError: PyTorch is not installed.

@@ -1,13 +1,14 @@
 """The stage probe: short trainings show which frequencies a network leans on, so that the final training avoids them.
 
 In each round a fresh network is trained for a part of the steps, with the frequencies found so far grafted
-(`training.ways.graft`). The graft search ranks the frequencies of each class; if the first ones control the class, they
-join the grafted ones. Short rounds end when two in a row add nothing: a single network may learn the true cue by
+(`training.ways.graft`). The graft search ranks the frequencies of each class; if the top frequencies control the class,
+later rounds graft them too. Short rounds end when two in a row add nothing: a single network may learn the true cue by
 chance. If the network has not learned most classes, the next rounds are longer. Probing is separate from the final
 training because a network that is cured while it learns stays near chance.
 
 Slowly learned cues, such as the last of several redundant orbits, show in long rounds only. These are the final
-training itself: it is probed at some points, even if short rounds find nothing, and continues with what was found.
+training itself: it is probed at some points, even if short rounds find nothing, and continues with the new frequencies grafted
+as well.
 """
 
 import logging
@@ -37,13 +38,13 @@ logger = logging.getLogger(__name__)
 _LEARNED, _LONGER = 0.5, 2
 
 FIELDS: Table = {
-    "rounds": (3, "largest number of short trainings, each with everything grafted that earlier ones found"),
+    "rounds": (3, "largest number of short trainings, each with the frequencies grafted that earlier trainings found"),
     "length": (
         0.3,
-        "length of a short training, as a share of the full one; doubled after one that finds nothing and learns fewer "
-        "than half of the classes",
+        "length of a short training, as a share of the full training; doubled after a training that finds nothing and "
+        "learns fewer than half of the classes",
     ),
-    "points": ((0.5, 0.7, 0.85), "shares of the final training at which it is probed, to continue with what was found"),
+    "points": ((0.5, 0.7, 0.85), "shares of the final training after which it is probed"),
     "share": (0.02, "share of the plane that a class's map keeps"),
     "max_share": (0.25, "largest share of the plane to graft; larger maps contribute each class's first frequencies"),
     "pairs": (240, "pairs of training images per class that show by grafts whether a map is in use"),

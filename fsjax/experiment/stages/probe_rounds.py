@@ -1,4 +1,4 @@
-"""Rounds of the stage probe: each trains a network with what earlier rounds found grafted, and adds what it finds."""
+"""Rounds of the stage probe: each grafts the frequencies of earlier rounds, trains a network, and adds its findings."""
 
 import copy
 import logging
@@ -174,7 +174,7 @@ def _added(
     scores: Float[np.ndarray, "chosen size size"],
     grafted: Bool[np.ndarray, "size size"],
 ) -> Bool[np.ndarray, "size size"]:
-    """Return the frequencies that the maps of the chosen classes add to the grafted ones."""
+    """Return the new frequencies in the maps of the chosen classes."""
     new = maps & ~grafted
     room = masks.budget(config.probe.max_share, *grafted.shape) - int(grafted.sum())
     added = masks.union(new, scores, room)

@@ -16,7 +16,7 @@ from fsjax.runtime import parallel
 from fsjax.runtime.versions import versions
 from fsjax.search.method import make_problem
 
-# TensorBoard and Weights & Biases show the maps of at most so many classes, at least so many pixels wide.
+# TensorBoard and Weights & Biases show the maps of the first classes, enlarged to this width in pixels.
 _MOST_SHOWN, _LEAST_PIXELS = 40, 128
 # These writers turn names into paths.
 _UNSAFE = re.compile(r"[^-.\w]")

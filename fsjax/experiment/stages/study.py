@@ -152,7 +152,7 @@ def _set(config: ConfigDict, field: str, text: str, variant: str) -> None:
 
 
 def _results(workspace: Workspace) -> list[Path]:
-    """Return the results of the runs so far: a change of one of them repeats the stage."""
+    """Return the results of the runs so far: a change in any file repeats the stage."""
     results = [cell.directory / "evaluation.json" for cell in cells(workspace.config, workspace.directory)]
     return [file for file in results if file.exists()]
 

@@ -14,7 +14,7 @@ from fsjax.runtime.storage import Path
 from fsjax.training import loop, settings, ways
 from fsjax.training.evaluators import dynamics
 
-# A training step takes as long as so many forward passes of each image: 3 as in benchmarks/cost/estimates.py.
+# Duration of a training step in forward passes of its images; 3 as in benchmarks/cost/estimates.py.
 # XLA's gradients are slow on a CPU: resnet20 6.0, vit_micro_patch4 7.0 and vit_micro_patch8 3.3 (measured).
 _STEP, _STEP_ON_CPU = 3, 6
 
@@ -51,7 +51,7 @@ def _files_read(workspace: Workspace) -> list[Path]:
 
 
 def training_cost(config: ConfigDict, images: int) -> int:
-    """Return about how many forward passes of one image a training on so many images takes as long as."""
+    """Return the duration of a training in forward passes of one image, for a training split of this size."""
     on_cpu = parallel.local_devices()[0].platform == "cpu"
     step = config.train.batch_size * ways.passes(config.train) * (_STEP_ON_CPU if on_cpu else _STEP)
     return step * settings.last_step(config.train, images)
@@ -60,7 +60,7 @@ def training_cost(config: ConfigDict, images: int) -> int:
 def _cost(config: ConfigDict, datasets: Mapping[str, Dataset]) -> int:
     if not model_source(config).trains:
         return 0
-    # With probes the final training continues the last one of them.
+    # With probes the final training continues from the last probed point.
     probed = max((0.0, *config.probe.points)) if "probe" in config and ways.use_probes(config.train) else 0.0
     return round((1 - probed) * training_cost(config, len(datasets["train"])))
 
