@@ -7,8 +7,8 @@ chance. If the network has not learned most classes, the next rounds are longer.
 training because a network that is cured while it learns stays near chance.
 
 Slowly learned cues, such as the last of several redundant orbits, show in long rounds only. These are the final
-training itself: it is probed at some points, even if short rounds find nothing, and continues with the new frequencies grafted
-as well.
+training itself: it is probed at some points, even if short rounds find nothing, and continues with the new frequencies
+grafted as well.
 """
 
 import logging
