@@ -105,17 +105,14 @@ def dominant_frequencies(
     """Find the dominant frequency maps of each class with one of the search methods.
 
     Collective: in several processes every process calls this with the same arguments, does a part of the work and
-    returns the same maps. Other arguments are as for `analyse`.
+    returns the same maps. The arguments are as for `analyse`, except:
 
     Args:
-      model: as for `analyse`.
       images: [n, H, W, C]; all are searched, unless images_per_class is set. Any height, width and channels.
       labels: [n], class index of each image; every class has an image.
-      shares: as for `analyse`.
       searched_on: 'train' or 'test', recorded in the maps.
       memory_mib: memory of a device for the images, the weights and a tile; 0 = chosen automatically.
       save_seconds: seconds between two partial results.
-      **fields: as for `analyse`.
 
     Raises:
       InputError: a ValueError that names the bad argument.
@@ -149,14 +146,11 @@ def evaluate(
 ) -> Result:
     """Judge maps by grafts between test images, and measure the rates under them.
 
+    The arguments are as for `analyse`, except:
+
     Args:
-      model: as for `analyse`.
       maps: maps of the model's classes in index order, such as `dominant_frequencies` or `Result.maps`.
-      test: images that were not searched, as for `analyse`. Maps searched on test images get no verdict.
-      mean_std: as for `analyse`.
-      image_size: as for `analyse`.
-      seed: seed of the pairs.
-      directory: folder of partial results.
+      test: images that were not searched. Maps searched on test images get no verdict.
 
     Raises:
       InputError: a ValueError that names the bad argument.

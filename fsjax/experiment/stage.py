@@ -2,6 +2,7 @@
 
 import dataclasses
 import functools
+import itertools
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
@@ -50,17 +51,14 @@ class Workspace:
           InputError: an unreadable split, or a split that lacks a class of another.
         """
         opened = {split: self.dataset(split) for split in dict.fromkeys(splits)}
-        first, *others = opened or ("",)
-        for split in others:
-            for lacking, having in ((split, first), (first, split)):
-                missing = [name for name in opened[having].classes if name not in opened[lacking].classes]
-                if missing:
-                    more = f" and {len(missing) - 3} more" if len(missing) > 3 else ""
-                    raise InputError(
-                        f"data: got no class {', '.join(map(repr, missing[:3]))}{more} in the {lacking} images, which "
-                        f"the {having} images have; expected the same classes in every split, or data.classes=..., "
-                        "which chooses some"
-                    )
+        for having, lacking in itertools.permutations(opened, 2):
+            missing = [name for name in opened[having].classes if name not in opened[lacking].classes]
+            if missing:
+                more = f" and {len(missing) - 3} more" if len(missing) > 3 else ""
+                raise InputError(
+                    f"data: got no class {', '.join(map(repr, missing[:3]))}{more} in the {lacking} images, which the "
+                    f"{having} images have; expected the same classes in every split, or data.classes=..."
+                )
         return opened
 
     @functools.cached_property
