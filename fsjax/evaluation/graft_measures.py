@@ -85,7 +85,7 @@ def _curve(outcomes: Outcomes, influences: Influence, shares: tuple[float, ...],
     return Curve(psi, psi_ci, np.array(smallest), limits)
 
 
-def _map_rates(outcomes: Outcomes, influences: Influence, at: int) -> dict[str, np.ndarray]:
+def _map_rates(outcomes: Outcomes, influences: Influence, at: int) -> dict[str, float | np.ndarray]:
     """Return the effects of the map at a share, by its index."""
     swapped = outcomes.swapped[at]
     return {
