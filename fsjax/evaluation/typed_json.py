@@ -126,7 +126,7 @@ def _value(hint: Any, value: Any, where: str, sizes: dict[str, int], limits: Bet
         if not isinstance(value, dict):
             raise _wrong(where, value, "a JSON object")
         return {key: _value(parts[1], part, _join(where, key), sizes) for key, part in value.items()}
-    if dataclasses.is_dataclass(hint):
+    if isinstance(hint, type) and dataclasses.is_dataclass(hint):
         return from_json(hint, value, where, **sizes)
     if issubclass(hint, AbstractArray):
         return _array(hint, value, where, sizes, limits)

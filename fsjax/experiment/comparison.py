@@ -84,22 +84,23 @@ def pair(left: DominantFrequencyMaps, right: DominantFrequencyMaps, shares: tupl
     Without scores either, the side with fewer masks keeps them, and each is paired with the nearest of the other side.
     """
     if common := sorted(set(left.shares) & set(right.shares)):
-        return Pairing(_at(left, common), _at(right, common), "their own masks, at the shares that both have")
+        return Pairing(_nearest(left, common), _nearest(right, common), "their own masks, at the shares that both have")
     if left.scores is not None and right.scores is not None:
-        ordered = tuple(sorted(shares))
-        cut = (
-            dataclasses.replace(maps, masks=np.stack([masks_at(maps, share) for share in ordered]), shares=ordered)
-            for maps in (left, right)
-        )
-        return Pairing(*cut, "masks cut from the scores of each side, since they have no share in common")
-    fewer = left.shares if len(left.shares) <= len(right.shares) else right.shares
-    nearest = (_at(maps, [maps.nearest(share) for share in fewer]) for maps in (left, right))
-    return Pairing(*nearest, "their own masks, at the nearest shares, since they have none in common")
+        how = "masks cut from the scores of each side, since they have no share in common"
+        return Pairing(_cut(left, shares), _cut(right, shares), how)
+    fewer = list(left.shares if len(left.shares) <= len(right.shares) else right.shares)
+    how = "their own masks, at the nearest shares, since they have none in common"
+    return Pairing(_nearest(left, fewer), _nearest(right, fewer), how)
 
 
-def _at(maps: DominantFrequencyMaps, shares: list[float]) -> DominantFrequencyMaps:
-    indices = [maps.shares.index(share) for share in shares]
-    return dataclasses.replace(maps, masks=maps.masks[indices], shares=tuple(shares))
+def _nearest(maps: DominantFrequencyMaps, shares: list[float]) -> DominantFrequencyMaps:
+    indices = [maps.shares.index(maps.nearest(share)) for share in shares]
+    return dataclasses.replace(maps, masks=maps.masks[indices], shares=tuple(maps.shares[index] for index in indices))
+
+
+def _cut(maps: DominantFrequencyMaps, shares: tuple[float, ...]) -> DominantFrequencyMaps:
+    ordered = tuple(sorted(shares))
+    return dataclasses.replace(maps, masks=np.stack([masks_at(maps, share) for share in ordered]), shares=ordered)
 
 
 def class_names(left: DominantFrequencyMaps, right: DominantFrequencyMaps) -> tuple[str, ...]:
@@ -181,7 +182,7 @@ def rank_correlations(
         "spearman": lambda sample: scipy.stats.spearmanr(*sample).statistic,
         "kendall": lambda sample: scipy.stats.kendalltau(*sample, method="asymptotic").statistic,
     }
-    measured = {}
+    measured: dict[str, tuple[float | None, tuple[float, float] | None]] = {}
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", scipy.stats.ConstantInputWarning)  # such a resample counts as missing
         for name, measure in measures.items():

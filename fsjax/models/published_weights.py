@@ -115,7 +115,7 @@ def check_metadata(metadata: Metadata, config: ConfigDict, outputs: int) -> None
         raise InputError(f"model.weights: got {outputs} outputs; expected {metadata.outputs}, as {file} says")
 
 
-def choose_mean_std(config: ConfigDict, told: Sequence[Sequence[float]], where: str) -> tuple[np.ndarray, np.ndarray]:
+def choose_mean_std(config: ConfigDict, told: Sequence[Any], where: str) -> tuple[np.ndarray, np.ndarray]:
     """Return the mean and std that normalise images: the config's, or else what is told beside the weights.
 
     Args:

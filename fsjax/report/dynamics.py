@@ -86,8 +86,12 @@ def f1_curves(dynamics: Dynamics, width: int | float = DOUBLE) -> Figure:
         if len(dynamics.seeds) > 1
         else f"seed {dynamics.seeds[0]}",
         title_fontsize=SMALL,
-        **{"loc": "center", "ncols": columns, "frameon": False, "fontsize": size},
-        **{"handlelength": 1.6, "columnspacing": 0.8},
+        loc="center",
+        ncols=columns,
+        frameon=False,
+        fontsize=size,
+        handlelength=1.6,
+        columnspacing=0.8,
     )
     figure.supxlabel("iteration")
     figure.supylabel("F1")

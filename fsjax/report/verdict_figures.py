@@ -74,13 +74,13 @@ def psi_curves(grafts: Grafts, names: tuple[str, ...], width: int | float = DOUB
     drawn = [grafts.curves[kind].psi[:, : len(axes)] for kind in _CURVES]
     lowest = min(-0.08, float(np.nanmin([0.0, *np.ravel(drawn)])) - 0.03)
     low, high = np.moveaxis(of_map.psi_ci, -1, 0)
-    marker = {"marker": "o" if len(shares) == 1 else "", "ms": 2.5}
+    marker = "o" if len(shares) == 1 else ""
     for label, (axis, name) in enumerate(zip(axes, names, strict=False)):
         axis.axhline(CONTROL, color="#bbbbbb", lw=0.6, zorder=0)
         axis.fill_between(shares, low[:, label], high[:, label], color=style.BLUE, alpha=0.18, lw=0)
         for kind, (words, line, colour, thick) in _CURVES.items():
             psi = grafts.curves[kind].psi[:, label]
-            axis.plot(shares, psi, ls=line, color=colour, lw=thick, label=words, **marker)
+            axis.plot(shares, psi, ls=line, color=colour, lw=thick, label=words, marker=marker, ms=2.5)
         axis.plot(of_map.smallest[label], CONTROL, "v", color=style.BLACK, ms=3.5, label="smallest share")
         axis.set(xscale="log", ylim=(lowest, 1.05), yticks=[0, 0.5, 1])
         axis.set_title(style.fitted(name, room))
@@ -118,8 +118,8 @@ def published_and_verdict(
         if np.isfinite([x, y]).all():
             right, low = x > 0.7, y < 0.15
             offset, place = (-4 if right else 4, 2 if low else -2), style.fitted(name, 0.9, SMALL)
-            sides = {"ha": "right" if right else "left", "va": "bottom" if low else "top"}
-            axis.annotate(place, (x, y), offset, textcoords="offset points", fontsize=SMALL, **sides)
+            ha, va = "right" if right else "left", "bottom" if low else "top"
+            axis.annotate(place, (x, y), offset, textcoords="offset points", fontsize=SMALL, ha=ha, va=va)
     axis.set(xlim=(-0.04, 1.04), ylim=(-0.04, 1.04), xlabel="FPR", ylabel="TPR", aspect="equal")
     axis.set_title(f"Under maps of {100 * share:g} % of the plane")
     figure.legend(loc="outside lower center", ncols=2, frameon=False, columnspacing=1.0, handletextpad=0.2)

@@ -2,7 +2,7 @@
 
 import dataclasses
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import numpy as np
 import scipy
@@ -55,7 +55,7 @@ def measure(
     return {"precision": precision, "masks": len(sample), "spearman": spearman, "top_iou": iou}
 
 
-def range_in_words(values: list[float | None]) -> str:
+def range_in_words(values: Sequence[float | None]) -> str:
     """Return the range of a measure over the classes, in words."""
     known = [value for value in values if value is not None]
     return f"{min(known):.3f} to {max(known):.3f}" if known else "undefined"

@@ -14,7 +14,7 @@ from ml_collections import ConfigDict
 from fsjax import models
 from fsjax.data import frequencies, stylised
 from fsjax.data.augment import make_augment
-from fsjax.data.dataset import Images
+from fsjax.data.dataset import Dataset, Images
 from fsjax.models.network import Network
 from fsjax.runtime import files
 from fsjax.runtime.checkpoints import Checkpoints
@@ -60,7 +60,7 @@ class Training:
     metadata: dict[str, Any]
 
 
-def build(config: ConfigDict, dataset: Images, mean_std: tuple[np.ndarray, np.ndarray], directory: Path) -> Training:
+def build(config: ConfigDict, dataset: Dataset, mean_std: tuple[np.ndarray, np.ndarray], directory: Path) -> Training:
     """Return what a training with this config in this workdir needs; compile and train nothing."""
     options = config.train
     images = stylised.join_stylised(dataset, options.stylised, config.data) if options.stylised else dataset
