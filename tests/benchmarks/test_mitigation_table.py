@@ -67,27 +67,28 @@ def test_rows_come_from_a_workdir_and_from_a_file(tmp_path):
         mitigation_table.read(tmp_path / "nowhere")
 
 
-def test_the_page_of_results_says_what_the_published_rows_say():
+def test_the_page_of_results_has_the_numbers_of_the_published_rows():
     results = pathlib.Path(__file__).parents[2] / "docs" / "results"
     lines = mitigation_table.summarise(mitigation_table.read(results / "mitigation.jsonl"))
     page = (results / "mitigation.md").read_text()
 
-    def of(kind, way):
-        return lines[f"{kind}-32", "resnet10w16_imagenet, 1400 steps"][way]
+    def line(kind, way, model="resnet10w16_imagenet, 1400 steps"):
+        return lines[kind, model][way]
 
     probes = re.findall(r"^\| `(\w+)` \| ((?:\d+, )*\d+) \|(?: [\d.]+ \|){4} ([\d.]+) \| ([\d.]+) \|", page, re.M)
     assert len(probes) == 8
     for kind, seeds, share, worst in probes:
-        line = of(kind, "probe")
-        assert (line.seeds, f"{line.share:.3f}", f"{line.worst:.3f}") == (seeds.count(",") + 1, share, worst), kind
+        probe = line(f"{kind}-32", "probe")
+        assert (probe.seeds, f"{probe.share:.3f}", f"{probe.worst:.3f}") == (seeds.count(",") + 1, share, worst), kind
     cell = r" (?:`\w+`|[\d.]+(?: \([\d.]+\))?) \|"
     header, *ways = re.findall(rf"^\| (?:way|`[\w ]+`) \|(?:{cell}){{8}}$", page, re.M)
     kinds = re.findall(r"`(\w+)`", header)
     assert len(kinds) == 8 and len(ways) == 10
     for row in ways:
         way, *shares = [cell.strip(" `") for cell in row.strip("|").split("|")]
-        assert shares == [share_and_worst(of(kind, way)) for kind in kinds], way
-
-
-def share_and_worst(line):
-    return f"{line.share:.3f}" + (f" ({line.worst:.3f})" if line.seeds > 1 else "")
+        expected = [line(f"{kind}-32", way) for kind in kinds]
+        assert shares == [f"{summary.share:.3f} ({summary.worst:.3f})" for summary in expected], way
+    for kind in ("high", "low"):
+        probe = line(f"{kind}-32-of-12000", "probe", "vit_micro_patch4_gap, 6000 steps")
+        shares = re.search(rf"\| `{kind}` \| 23, 24, 25 \| 6,000 \| ([\d., ]+) \|", page)[1].split(", ")
+        assert sorted(map(float, shares))[:2] == [round(probe.worst, 3), round(probe.share, 3)], kind

@@ -87,7 +87,7 @@ def test_every_number_of_the_readme_s_results_stands_in_the_page_of_results():
     rows = re.findall(r"^\| .+\? \| (.+) \| `.+` \|$", readme, re.MULTILINE)
     numbers = [number for row in rows for number in re.findall(r"\d+[.:,]\d+", row)]
     results = "".join(page.read_text() for page in (DOCS / "results").glob("*.md"))
-    assert len(rows) == 15 and len(numbers) > 10 and not [number for number in numbers if number not in results]
+    assert len(rows) >= 5 and len(numbers) > 10 and not [number for number in numbers if number not in results]
 
 
 def anchors(page):
