@@ -11,6 +11,7 @@ import zipfile
 import pytest
 
 from fsjax.runtime.extras import EXTRAS
+from tests.helpers.launching import launched
 
 ROOT = pathlib.Path(__file__).parents[2]
 
@@ -54,44 +55,35 @@ def test_a_wheel_has_every_file_of_the_package_and_nothing_beside_it(installed):
     assert len(others) == 1 and others.pop().endswith(".dist-info")
 
 
-def run_installed(code, installed, folder):
-    """What Python prints for this code in a folder, with the installed package alone on its path."""
-    return subprocess.run(
-        [sys.executable, "-c", code],
-        cwd=folder,
-        env={"PYTHONPATH": str(installed), "JAX_PLATFORMS": "cpu"},
-        capture_output=True,
-        text=True,
-    )
+INSTALLED = """
+import sys, fsjax
+print(fsjax.__file__, "jax" in sys.modules)
+from fsjax.experiment import command
+print(command.main(["fsjax", "--config=dfm_vti"]), "jax" in sys.modules)
+for name in ("dfm_vit", "configs/dfm_vit.py:cifar10", "own.py"):
+    config, workdir, _ = command.parse(["fsjax", f"--config={name}", "--config.seed=3"])
+    print(workdir, config.seed, config.train.steps)
+print(fsjax.dominant_frequencies.__name__)
+"""
 
 
-def test_what_is_installed_is_imported_from_anywhere_and_loads_jax_on_first_use(installed, tmp_path):
-    code = "import sys, fsjax; print(fsjax.__file__, 'jax' in sys.modules, fsjax.dominant_frequencies.__name__)"
-    done = run_installed(code, installed, tmp_path)
-    assert done.returncode == 0, done.stderr
-    assert done.stdout.split() == [str(installed / "fsjax" / "__init__.py"), "False", "dominant_frequencies"]
-
-
-def test_the_installed_command_finds_experiments_by_name_and_files_of_one_s_own_from_any_folder(installed, tmp_path):
+def test_what_is_installed_works_from_any_folder_and_its_command_finds_experiments_by_name(installed, tmp_path):
+    """With the installed package alone on Python's path; JAX is loaded on first use."""
     (tmp_path / "own.py").write_text(
         "from configs import dfm_vit\n\ndef get_config():\n    config = dfm_vit.get_config()\n"
         "    config.train.steps = 7\n    return config\n"
     )
-    code = """
-import sys
-from fsjax.experiment import command
-for name in ("dfm_vit", "configs/dfm_vit.py:cifar10", "own.py"):
-    config, workdir, _ = command.parse(["fsjax", f"--config={name}", "--config.seed=3"])
-    print(workdir, config.seed, config.train.steps)
-print(command.main(["fsjax", "--config=dfm_vti"]), "jax" in sys.modules)
-"""
-    done = run_installed(code, installed, tmp_path)
-    assert done.stdout.splitlines()[:3] == [
+    environment = {"PYTHONPATH": str(installed), "JAX_PLATFORMS": "cpu"}
+    command = [sys.executable, "-c", INSTALLED]
+    done = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True)
+    assert done.stdout.splitlines() == [
+        f"{installed / 'fsjax' / '__init__.py'} False",
+        "2 False",
         "runs/dfm_vit-synthetic 3 500",
         "runs/dfm_vit-cifar10 3 0",
         "runs/own-synthetic 3 7",
+        "dominant_frequencies",
     ], done.stderr
-    assert done.stdout.splitlines()[3].startswith("2 ")
     assert done.stderr == "error: --config: got 'dfm_vti', which is no file; did you mean configs/dfm_vit.py?\n"
 
 
@@ -130,31 +122,29 @@ sys.meta_path.insert(0, Hidden())
 """
 
 
-def without(modules, arguments, folder):
-    """What Python says of arguments where modules are not installed."""
-    (folder / "sitecustomize.py").write_text(HIDE.format(modules=modules))
-    path = os.pathsep.join([str(folder), str(ROOT)])
-    environment = os.environ | {"PYTHONPATH": path, "JAX_PLATFORMS": "cpu"}
-    return subprocess.run([sys.executable, *arguments], cwd=folder, env=environment, capture_output=True, text=True)
-
-
 def test_the_core_alone_searches_and_draws(tmp_path):
     hidden = [module for modules in EXTRAS.values() for module in modules]
     hidden = [*hidden, "tensorflow", "torch", "torchvision", "wandb"]
     needing = ["fsjax.data.huggingface", "fsjax.data.tfds"]
-    done = without(hidden, ["-c", CORE_ALONE.format(needing=needing)], tmp_path)
+    (tmp_path / "sitecustomize.py").write_text(HIDE.format(modules=hidden))
+    path = os.pathsep.join([str(tmp_path), str(ROOT)])
+    done = subprocess.run(
+        [sys.executable, "-c", CORE_ALONE.format(needing=needing)],
+        cwd=tmp_path,
+        env=os.environ | {"PYTHONPATH": path, "JAX_PLATFORMS": "cpu"},
+        capture_output=True,
+        text=True,
+    )
     assert done.returncode == 0, done.stderr
     assert (tmp_path / "maps.png").stat().st_size > 1000
 
 
-@pytest.mark.parametrize(
-    ("module", "flags", "extra"),
-    [("tensorflow_datasets", ["--config.data.source=tfds", "--config.data.name=x"], "tfds")],
-)
-def test_what_is_not_installed_is_one_line_that_names_its_extra(module, flags, extra, tmp_path):
-    command = [str(ROOT / "launch.py"), f"--config={ROOT / 'configs' / 'dfm_vit.py'}", *flags]
-    done = without([module], command, tmp_path)
-    assert done.returncode == 2 and done.stderr.splitlines()[-1] == (
-        f"error: {module}: got no such package; expected the extra {extra}: pip install 'fsjax[{extra}]'"
+def test_what_is_not_installed_is_one_line_that_names_its_extra(tmp_path, monkeypatch, capfd):
+    monkeypatch.setitem(sys.modules, "tensorflow_datasets", None)  # as if it were not installed
+    flags = ["--config=dfm_vit", "--config.data.source=tfds", "--config.data.name=x", f"--workdir={tmp_path / 'run'}"]
+    status, printed = launched(monkeypatch, capfd, *flags)
+    assert (status, printed) == (
+        2,
+        "error: tensorflow_datasets: got no such package; expected the extra tfds: pip install 'fsjax[tfds]'\n",
     )
-    assert not (tmp_path / "runs").exists()
+    assert not (tmp_path / "run").exists()

@@ -57,6 +57,9 @@ def test_the_expected_iou_is_the_mean_over_all_pairs_of_sets(total, left, right)
     ]
     assert overlap.expected_iou(total, left, right) == pytest.approx(np.mean(found), abs=1e-12)
     assert overlap.expected_iou(total, 0, 0) is None
+    one, other = np.arange(total)[None] < left, np.arange(total)[None] >= total - right
+    shared = max(0, left + right - total)
+    assert overlap.iou(one, other) == shared / (left + right - shared) and overlap.iou(one & ~one, ~one & one) is None
 
 
 @pytest.mark.parametrize("hermitian", [True, False])
@@ -68,7 +71,7 @@ def test_chance_is_what_random_masks_of_these_sizes_have(hermitian):
             return best_orbits(rng.random((size, size)), kept)
         return (rng.permutation(size * size) < kept).reshape(size, size)
 
-    pairs = [(draw(), draw()) for _ in range(3000)]
+    pairs = [(draw(), draw()) for _ in range(1000)]
     ious = np.array([(left & right).sum() / (left | right).sum() for left, right in pairs])
     expected = np.mean([overlap.chance_iou(*pair) for pair in pairs])
     error = np.std(ious) / len(ious) ** 0.5
@@ -77,27 +80,17 @@ def test_chance_is_what_random_masks_of_these_sizes_have(hermitian):
     assert (abs(expected - overlap.expected_iou(size * size, kept, kept)) > 4 * error) == hermitian
 
 
-@pytest.mark.parametrize(("size", "digits"), [(8, 6), (8, 0), (15, 1), (32, 6), (32, 1)])
-def test_correlations_are_scipys_with_and_without_ties(size, digits):
+@pytest.mark.parametrize(("size", "digits"), [(8, 1), (15, 6)])
+def test_correlations_and_their_intervals_are_scipys_on_orbits_and_resamples(size, digits):
     left = np.round(planes(1, 1, size)[0], digits)
     right = np.round(left + planes(2, 1, size)[0], digits)
-    found = rank_correlations(left, right, seed=0, resamples=5)
+    found = rank_correlations(left, right, seed=3, resamples=60)
     first, second = spectrum.per_orbit(left), spectrum.per_orbit(right)
-    assert found["spearman"][0] == pytest.approx(spearmanr(first, second).statistic, abs=1e-12)
-    assert found["kendall"][0] == pytest.approx(kendalltau(first, second).statistic, abs=1e-12)
-
-
-def test_intervals_are_those_of_scipys_values_on_resampled_orbits():
-    left = np.round(planes(1, 1)[0], 1)
-    right = np.round(left + planes(2, 1)[0], 1)
-    found = rank_correlations(left, right, seed=3, resamples=150)
-    first, second = spectrum.per_orbit(left), spectrum.per_orbit(right)
-    drawn = generator(3, Stream.RANK_CORRELATION).integers(len(first), size=(150, len(first)))
+    drawn = generator(3, Stream.RANK_CORRELATION).integers(len(first), size=(60, len(first)))
     for name, measure in (("spearman", spearmanr), ("kendall", kendalltau)):
         values = [measure(first[rows], second[rows]).statistic for rows in drawn]
+        assert found[name][0] == pytest.approx(measure(first, second).statistic, abs=1e-12)
         np.testing.assert_allclose(found[name][1], np.percentile(values, [2.5, 97.5]), atol=1e-9)
-    other = rank_correlations(left, right, seed=4, resamples=150)
-    assert other["kendall"][0] == found["kendall"][0] and other["kendall"][1] != found["kendall"][1]
 
 
 def test_constant_scores_have_no_ranks_and_half_removed_orbits_count_as_what_was_removed():
@@ -107,14 +100,6 @@ def test_constant_scores_have_no_ranks_and_half_removed_orbits_count_as_what_was
     half = symmetric.copy()
     half[0, SIZE // 2 + 1 :] = 0  # as where the published code visits nothing
     assert rank_correlations(symmetric, half, seed=0)["spearman"][0] == pytest.approx(1)
-
-
-def test_iou_of_planted_overlaps():
-    left, right = np.zeros((4, 4), bool), np.zeros((4, 4), bool)
-    left.flat[:6], right.flat[4:8] = True, True
-    assert overlap.iou(left, right) == 2 / 8
-    assert overlap.iou(left, ~left) == 0 and overlap.iou(left, left) == 1
-    assert overlap.iou(~left & left, left & ~left) is None
 
 
 def test_masks_at_common_shares_are_the_maps_own():
@@ -359,15 +344,12 @@ def test_both_sides_are_tried_on_a_model_where_one_is_given(tmp_path, undrawn):
         ({"evaluate": {"pairs": -1}}, "evaluate.pairs: got -1; expected 0 or more"),
     ],
 )
-def test_fields_that_cannot_be_used_are_refused_before_anything_is_written(tmp_path, changes, message):
-    maps_of(planes()).save(tmp_path / "a.npz")
-    with pytest.raises(InputError) as caught:
-        runner.run(config_of(**{"left": tmp_path / "a.npz", "right": tmp_path / "a.npz", **changes}), tmp_path / "w")
-    assert message in str(caught.value) and "\n" not in str(caught.value) and not (tmp_path / "w").exists()
-
-
-def test_what_only_training_needs_is_not_asked_for(tmp_path):
+def test_bad_fields_are_refused_before_anything_is_written_and_training_fields_are_not_read(tmp_path, changes, message):
     maps_of(planes()).save(tmp_path / "a.npz")
     config = config_of(tmp_path / "a.npz", tmp_path / "a.npz")
     config.data.source, config.train.steps, config.report.share = "folder", 0, 0.2
     assert runner.check(config) == ["compare"]
+    config.update(changes)
+    with pytest.raises(InputError) as caught:
+        runner.run(config, tmp_path / "w")
+    assert message in str(caught.value) and "\n" not in str(caught.value) and not (tmp_path / "w").exists()
