@@ -19,7 +19,7 @@ from fsjax.evaluation.rates import masks_at
 from fsjax.evaluation.statistics import mean
 from fsjax.fourier import spectrum
 from fsjax.fourier.dfm import DominantFrequencyMaps, read_provenance
-from fsjax.fourier.overlap import chance_iou, iou
+from fsjax.fourier.masks import chance_iou, iou
 from fsjax.runtime import interrupt
 from fsjax.runtime.errors import InputError
 from fsjax.runtime.progress import Progress

@@ -13,7 +13,7 @@ from fsjax.evaluation import verdict
 from fsjax.evaluation.ood.results import OodResult, result_file
 from fsjax.evaluation.results import Rates, read_method
 from fsjax.fourier import dfm
-from fsjax.fourier.overlap import chance_iou, iou
+from fsjax.fourier.masks import chance_iou, iou
 from fsjax.report import html, study_figures
 from fsjax.report.page import shell_command
 from fsjax.runtime import files

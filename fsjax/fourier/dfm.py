@@ -1,4 +1,4 @@
-"""Dominant frequency maps: the frequencies that each class relies on, at several shares of the plane.
+"""Dominant frequency maps: the frequencies that each class relies on, at several shares of the plane, and their files.
 
 Examples:
   >>> maps.at(0.2).shape, maps.positions[0].tolist(), maps.nearest(0.1)  # DominantFrequencyMaps
@@ -38,11 +38,11 @@ from fsjax.runtime import files, storage
 from fsjax.runtime.errors import InputError
 from fsjax.runtime.storage import Path
 
-# Bytes of an array beyond which it is assembled in a memory-mapped file, and beyond which it is saved beside the .npz:
-# scores of 1,000 classes at 224 pixels take 200 MB, compress well and are mostly read as a whole.
+# Larger arrays, in bytes, are assembled in a memory-mapped file, and saved beside the .npz. Scores of 1,000 classes at
+# 224 pixels take 200 MB, compress well and are mostly read as a whole.
 IN_MEMORY, IN_ONE_FILE = 2**24, 2**28
 
-# Key of the provenance with the side of the patches that masks are unions of; maps without it are cut orbit by orbit.
+# Key of the provenance: side of the patches that masks are unions of. Maps without it are cut orbit by orbit.
 WHOLE_PATCHES = "whole_patches"
 # Key of the provenance of maps from `removal` with compat, whose masks are cut by the published threshold.
 COMPAT = "compat"
@@ -53,16 +53,16 @@ class DominantFrequencyMaps:
     """Masks of every class at every share, on the centred plane, with their provenance.
 
     Attributes:
-      masks: True where a frequency is kept, [shares, classes, H, W]. Those of fsjax are constant on orbits.
+      masks: True where a frequency is kept, [shares, classes, H, W]. Masks made by fsjax are constant on orbits.
       shares: share of the plane that each mask may keep, in (0, 1], ascending.
-      scores: larger = more dominant, [classes, H, W]; None where a method has no ranking. For removal the rise in mean
+      scores: larger = more dominant, [classes, H, W]; None where a method has no ranking. For removal: the rise in mean
         cross-entropy, in nats, when the frequency's patch is removed.
       classes: display names in index order.
       method: name of the search.
       searched_on: 'train' or 'test', the split whose images were searched.
-      images: number of searched images of each class; 0 where that is not known.
+      images: number of searched images of each class; 0 = unknown.
       forward_equivalents: image forward passes spent; a backward pass counts 2.
-      provenance: JSON values: the config fields, fingerprint, versions, loss before removal.
+      provenance: JSON values such as config fields, fingerprint and versions.
     """
 
     masks: Bool[np.ndarray, "shares classes height width"]
@@ -82,7 +82,7 @@ class DominantFrequencyMaps:
 
     @property
     def kept(self) -> Float[np.ndarray, "shares classes"]:
-        """Share of the plane that each mask keeps, in [0, 1]; of published maps it differs from class to class."""
+        """Share of the plane that each mask keeps, in [0, 1]; in published maps it differs between classes."""
         return self.positions / math.prod(self.masks.shape[2:])
 
     def at(self, share: float) -> Bool[np.ndarray, "classes height width"]:
@@ -97,11 +97,11 @@ class DominantFrequencyMaps:
         return self.classes != tuple(str(label) for label in range(len(self.classes)))
 
     def nearest(self, share: float) -> float:
-        """Return the nearest of the shares; of two as near the smaller."""
+        """Return the nearest share; the smaller one of two at the same distance."""
         return min(self.shares, key=lambda candidate: (abs(candidate - share), candidate))
 
     def save(self, path: str | Path) -> None:
-        """Write an .npz atomically; each array beyond IN_ONE_FILE bytes becomes an .npy beside it that it names."""
+        """Write an .npz atomically; an array beyond IN_ONE_FILE bytes is written to an .npy beside it."""
         path = storage.path(path)
         arrays = {
             "shares": np.array(self.shares),
@@ -118,7 +118,7 @@ class DominantFrequencyMaps:
         beside = {}
         for name, array in (("masks", self.masks), ("scores", self.scores)):
             if array is not None and array.nbytes > IN_ONE_FILE:
-                # Under a new name, so that the maps saved before stay whole until the .npz is replaced.
+                # A new name keeps earlier maps whole until the .npz is replaced.
                 beside[name] = f"{path.stem}.{uuid.uuid4().hex[:12]}.{name}.npy"
                 files.write_npy(path.with_name(beside[name]), array)
             elif array is not None:
@@ -131,7 +131,7 @@ class DominantFrequencyMaps:
 
     @classmethod
     def load(cls, path: str | Path) -> "DominantFrequencyMaps":
-        """Load what `save` wrote; arrays beside the file are memory-mapped.
+        """Load maps that `save` wrote; arrays beside the file are memory-mapped.
 
         Raises:
           InputError: the file is damaged or holds something else.
@@ -171,24 +171,24 @@ def file_in(workdir: Path, method: str) -> Path:
 
 
 def files_in(workdir: Path) -> list[Path]:
-    """Return the files of a workdir that hold maps, one a method, by name."""
+    """Return the files of maps in a workdir, one per method, sorted by name."""
     return sorted((workdir / "dfm").glob("*.npz"), key=lambda file: file.stem)
 
 
 def read_provenance(file: str | Path, read: Callable[[], Any]) -> Any:
-    """Return what `read` takes from the provenance of a file's maps, which is untrusted input.
+    """Return `read()`, which reads a file's provenance, untrusted input.
 
     Raises:
-      InputError: the provenance is not that of a search.
+      InputError: the provenance has another form.
     """
     try:
         return read()
     except (AttributeError, IndexError, KeyError, TypeError, ValueError) as error:
-        raise InputError(f"{file}: its provenance is not what a search leaves ({error!r})") from error
+        raise InputError(f"{file}: its provenance is not one that a search writes ({error!r})") from error
 
 
 def _check(arrays: dict[str, np.ndarray], metadata: dict) -> None:
-    """Raise ValueError where the contents of a file do not fit together or have another type."""
+    """Raise ValueError where the arrays of a file do not fit together or have another type."""
     masks, scores = arrays["masks"], arrays.get("scores")
     if masks.dtype != bool or masks.ndim != 4 or not masks.shape[0] or not all(masks.shape[2:]):
         raise ValueError(f"masks of {masks.dtype} {list(masks.shape)}")
@@ -221,9 +221,9 @@ def from_scores(
     """Return maps that keep the best orbits of each class at each share.
 
     Args:
-      scores: of each class, constant on orbits, larger = more dominant.
+      scores: scores of each class, constant on orbits, larger = more dominant.
       shares: in (0, 1].
-      mask: (scores [H, W] of a class, share) -> its mask.
+      mask: (scores [H, W] of a class, share) -> mask.
       **attributes: the other attributes of DominantFrequencyMaps.
     """
     shares = tuple(sorted(shares))
@@ -231,7 +231,7 @@ def from_scores(
     def masks_and_scores(
         plane: np.ndarray,
     ) -> tuple[Bool[np.ndarray, "shares height width"], Float[np.ndarray, "height width"]]:
-        # Rounded as in the file, so that masks at other shares made from its scores lie inside and around these.
+        # Rounded as in the file, so that masks made from its scores at other shares are nested with these.
         plane = plane.astype(np.float32)
         return np.stack([mask(plane, share) for share in shares]), plane
 
@@ -245,13 +245,11 @@ def from_classes(
     shares: tuple[float, ...],
     **attributes: Any,
 ) -> DominantFrequencyMaps:
-    """Return maps assembled class by class, in memory or, beyond IN_MEMORY bytes an array, in a temporary mapped file.
-
-    Where the temporary folder has no room, arrays stay in memory.
+    """Return maps assembled class by class. Arrays beyond IN_MEMORY bytes lie in a temporary mapped file if it has room.
 
     Args:
       classes_in_order: masks, and scores or None, of each class.
-      shares: of the masks, ascending.
+      shares: shares of the masks, ascending.
       **attributes: the other attributes of DominantFrequencyMaps.
     """
     count, scores = len(attributes["classes"]), None
@@ -270,8 +268,7 @@ def _empty(shape: tuple[int, ...], dtype: type) -> np.ndarray:
     size = math.prod(shape) * np.dtype(dtype).itemsize
     if size <= IN_MEMORY:
         return np.empty(shape, dtype)
-    # The file has no name and is deleted with the last array that maps it. Its space is allocated now, where the system
-    # can: a page without space later ends the process by a signal.
+    # The unnamed file is deleted with the last array that maps it. Preallocate it: mmap cannot report a full disk.
     try:
         with tempfile.TemporaryFile() as file:
             if hasattr(os, "posix_fallocate"):

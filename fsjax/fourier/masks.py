@@ -1,7 +1,7 @@
-"""Masks of a given size: the best orbits by a score, and the trivial masks that a search's mask has to beat.
+"""Masks of a given size: the best orbits by a score, control masks, and the overlap of two masks.
 
-All masks are bool [H, W] on the centred plane. They are constant on orbits and keep whole orbits within a budget of
-positions; only the published rule, `at_threshold`, looks at single positions.
+Masks are bool [H, W] on the centred plane. They are constant on orbits and keep whole orbits within a budget of
+positions. Only the published rule, `at_threshold`, ignores orbits.
 
 Examples:
   >>> from fsjax.fourier import masks, spectrum
@@ -19,29 +19,37 @@ Examples:
   >>> [int(mask.sum()) for mask in (low, *drawn)]
   [9, 8, 9, 8]
   >>> ranked = np.stack([scores, -scores])
-  >>> of_classes = np.stack([masks.best_orbits(plane, 9) for plane in ranked])
-  >>> masks.ranks(of_classes, ranked).min(-1).tolist()
+  >>> ranked_masks = np.stack([masks.best_orbits(plane, 9) for plane in ranked])
+  >>> masks.ranks(ranked_masks, ranked).min(-1).tolist()
   [0.0, 0.0]
-  >>> [int(masks.union(of_classes, ranked, positions).sum()) for positions in (8, 64)]
+  >>> [int(masks.union(ranked_masks, ranked, positions).sum()) for positions in (8, 64)]
   [8, 18]
-  >>> bits = masks.PackedOnce(2, lambda start, stop: of_classes[start:stop])(0, 2)
-  >>> np.array_equal(masks.unpack(bits, 8), of_classes)
+  >>> bits = masks.PackedOnce(2, lambda start, stop: ranked_masks[start:stop])(0, 2)
+  >>> np.array_equal(masks.unpack(bits, 8), ranked_masks)
   True
   >>> bool((masks.outside(low, np.ones((8, 8)), 10.0, rng) & low).any())
   False
+  >>> left, right = np.zeros((2, 8, 8), bool)
+  >>> left[4, 3:6] = right[3:6, 4] = True
+  >>> masks.iou(left, right), round(masks.chance_iou(left, right), 3)
+  (0.2, 0.04)
+  >>> round(masks.expected_iou(total=34, left=2, right=2), 3)  # of 34 orbits
+  0.04
 """
 
+import functools
 from collections.abc import Callable
 
 import jax.numpy as jnp
 import numpy as np
+import scipy
 from jaxtyping import Array, Bool, Float, Int, UInt8
 
 from fsjax.fourier import spectrum
 
 
 class PackedOnce:
-    """Masks that are made when they are first asked for, and kept at a bit a position, as an engine takes them.
+    """Masks that are made on first use and stored at one bit per position, as an engine takes them.
 
     Args:
       count: number of masks.
@@ -50,7 +58,7 @@ class PackedOnce:
 
     def __init__(self, count: int, make: Callable[[int, int], Bool[np.ndarray, "masks height width"]]) -> None:
         self.count, self._make = count, make
-        self._bits: UInt8[np.ndarray, "masks height bytes"] | None = None  # as large as the first masks show
+        self._bits: UInt8[np.ndarray, "masks height bytes"] | None = None  # allocated with the first masks
         self._made = np.zeros(count, bool)
 
     def __call__(self, start: int, stop: int) -> UInt8[np.ndarray, "masks height bytes"]:
@@ -66,21 +74,21 @@ class PackedOnce:
 def unpack(
     bits: UInt8[Array, "*masks height bytes"] | UInt8[np.ndarray, "*masks height bytes"], width: int
 ) -> Bool[Array, "*masks height width"]:
-    """Return masks of so many columns that `np.packbits(masks, axis=-1)` keeps at a bit a position."""
+    """Undo `np.packbits(masks, axis=-1)` for masks of this width."""
     return jnp.unpackbits(jnp.asarray(bits), axis=-1, count=width).astype(bool)
 
 
 def budget(share: float, height: int, width: int) -> int:
     """Return how many positions a share in (0, 1] of the plane allows: floor(share * H * W)."""
-    # The small term keeps a product that is whole in exact arithmetic, 0.29 * 100, from losing a position to rounding.
+    # Without the small term, rounding would lose a position where the exact product is whole, such as 0.29 * 100.
     return int(share * height * width + 1e-9)
 
 
 def best_orbits(scores: Float[np.ndarray, "height width"], positions: int) -> Bool[np.ndarray, "height width"]:
     """Return the orbits with the largest scores, best first, as many as fit into `positions`.
 
-    A score is read at an orbit's first member. Equal scores go in orbit order, so a smaller budget's mask always lies
-    inside a larger one's. The first orbit that does not fit ends the mask: at most one position stays unused.
+    Scores are read at an orbit's first member. Equal scores go in orbit order, so masks of growing budgets are nested.
+    The first orbit that does not fit ends the mask: at most one position stays unused.
     """
     chosen = best(spectrum.per_orbit(scores), spectrum.orbit_sizes(*scores.shape), positions)
     return chosen[spectrum.orbits(*scores.shape)]
@@ -89,7 +97,7 @@ def best_orbits(scores: Float[np.ndarray, "height width"], positions: int) -> Bo
 def best(
     scores: Float[np.ndarray, "*batch orbits"], sizes: Int[np.ndarray, " orbits"], positions: int
 ) -> Bool[np.ndarray, "*batch orbits"]:
-    """Choose orbits as `best_orbits` does, from a score and a size of each."""
+    """Choose orbits as `best_orbits` does, from the score and size of each orbit."""
     order = np.argsort(-scores, axis=-1, kind="stable")
     chosen = np.zeros(scores.shape, bool)
     np.put_along_axis(chosen, order, np.cumsum(sizes[order], axis=-1) <= positions, axis=-1)
@@ -104,13 +112,9 @@ def within_share(scores: Float[np.ndarray, "height width"], share: float) -> Boo
 def ranks(
     masks: Bool[np.ndarray, "*batch height width"], scores: Float[np.ndarray, "*batch height width"]
 ) -> Float[np.ndarray, "*batch orbits"]:
-    """Return the rank of each orbit in a mask by its score, 0 for the largest, and infinity outside.
+    """Return the rank of each orbit in a mask by its score, 0 for the largest score, and infinity outside.
 
-    Equal scores go in orbit order.
-
-    Args:
-      masks: constant on orbits.
-      scores: read at an orbit's first member.
+    Equal scores go in orbit order. Masks are constant on orbits; scores are read at an orbit's first member.
     """
     inside = spectrum.per_orbit(masks)
     order = np.argsort(-np.where(inside, spectrum.per_orbit(scores), -np.inf), axis=-1, kind="stable")
@@ -120,14 +124,14 @@ def ranks(
 def union(
     masks: Bool[np.ndarray, "masks height width"], scores: Float[np.ndarray, "masks height width"], positions: int
 ) -> Bool[np.ndarray, "height width"]:
-    """Return the union of masks; where it has more than so many positions, each mask gives as many orbits as fit.
+    """Return the union of masks, cut to at most `positions` positions.
 
-    Orbits go in by the best rank that their score has in a mask: the first ones of all masks, then the second ones.
+    Orbits enter by their best rank in any mask: the first orbits of all masks, then the second ones.
 
     Args:
       masks: constant on orbits.
-      scores: of each mask's frequencies, read at an orbit's first member; larger = earlier.
-      positions: that the union has at most.
+      scores: scores of each mask's frequencies, read at an orbit's first member; larger = earlier.
+      positions: the budget.
     """
     plane, best_rank = masks.shape[1:], ranks(masks, scores).min(0, initial=np.inf)
     held = int(masks.any(0).sum())
@@ -144,40 +148,39 @@ def at_threshold(scores: Float[np.ndarray, "height width"], share: float) -> Boo
 
 
 def random(height: int, width: int, positions: int, rng: np.random.Generator) -> Bool[np.ndarray, "height width"]:
-    """Draw orbits at random, as many as fit."""
+    """Draw as many random orbits as fit."""
     return best_orbits(rng.random((height, width)), positions)
 
 
 def low_pass(height: int, width: int, positions: int) -> Bool[np.ndarray, "height width"]:
-    """Return the orbits nearest to DC, as many as fit."""
+    """Return as many of the orbits nearest to DC as fit."""
     return best_orbits(-spectrum.radius(height, width), positions)
 
 
 def radial_matched(
     mask: Bool[np.ndarray, "height width"], rng: np.random.Generator
 ) -> Bool[np.ndarray, "height width"]:
-    """Draw a mask with the radial profile of another.
+    """Draw a mask with the radial profile of another, which is constant on orbits.
 
-    Each ring, one cycle per image wide, gets as many orbits of each size as the given mask has there. The given
-    mask must be constant on orbits.
+    Each ring, one cycle per image wide, gets as many orbits of each size as the given mask has there.
     """
     inside = spectrum.per_orbit(mask)
     strata = _strata(*mask.shape)
     chosen = np.zeros(len(strata), bool)
     for stratum in np.unique(strata[inside]):
-        of_stratum = strata == stratum
-        chosen[rng.choice(np.flatnonzero(of_stratum), int(inside[of_stratum].sum()), replace=False)] = True
+        members = strata == stratum
+        chosen[rng.choice(np.flatnonzero(members), int(inside[members].sum()), replace=False)] = True
     return chosen[spectrum.orbits(*mask.shape)]
 
 
 def radial_neighbours(
     mask: Bool[np.ndarray, "height width"], rng: np.random.Generator
 ) -> Bool[np.ndarray, "height width"]:
-    """Draw a mask outside another with a radial profile as near to it as that allows.
+    """Draw a mask outside another, with a radial profile as similar as possible.
 
-    Orbit by orbit, in random order, the free orbit of the nearest radius is taken (of those as near one at random);
-    DC and other orbits of one position are left out. Where the given mask, constant on orbits, keeps more than half of
-    the plane, the mask keeps all that is outside.
+    For each orbit of the given mask, in random order, draw from the free orbits of the nearest radius. DC and other
+    orbits of one position are left out. Where the given mask keeps more than half of the plane, the result is its
+    complement. The given mask is constant on orbits.
     """
     inside, rings = spectrum.per_orbit(mask), _rings(*mask.shape)
     pairs = spectrum.orbit_sizes(*mask.shape) == 2
@@ -198,9 +201,9 @@ def outside(
     total: float,
     rng: np.random.Generator,
 ) -> Bool[np.ndarray, "height width"]:
-    """Draw orbits outside a mask, DC left out, until they hold a total of the energy, or all of them.
+    """Draw orbits outside a mask, without DC, until they hold `total` of the energy, or no orbit is left.
 
-    The energy and the mask are constant on orbits, the total is of the same unit as the energy.
+    The energy and the mask are constant on orbits; the total has the unit of the energy.
     """
     sizes = spectrum.orbit_sizes(*mask.shape)
     free = ~spectrum.per_orbit(mask) & (_rings(*mask.shape) > 0)
@@ -211,6 +214,34 @@ def outside(
     return chosen[spectrum.orbits(*mask.shape)]
 
 
+def iou(left: Bool[np.ndarray, "height width"], right: Bool[np.ndarray, "height width"]) -> float | None:
+    """Return the intersection over union of two masks, in [0, 1]; None where both are empty."""
+    union = int((left | right).sum())
+    return int((left & right).sum()) / union if union else None
+
+
+def chance_iou(left: Bool[np.ndarray, "height width"], right: Bool[np.ndarray, "height width"]) -> float | None:
+    """Return the expected IoU of two random masks of these sizes; None where both are empty.
+
+    The masks are drawn orbit by orbit where both given masks are constant on orbits, else position by position.
+    """
+    if spectrum.is_hermitian(left) and spectrum.is_hermitian(right):
+        left, right = spectrum.per_orbit(left), spectrum.per_orbit(right)
+    return expected_iou(left.size, int(left.sum()), int(right.sum()))
+
+
+@functools.lru_cache(maxsize=4096)
+def expected_iou(total: int, left: int, right: int) -> float | None:
+    """Return E[k / (left + right - k)] for the overlap k of two random sets of these sizes among `total` elements.
+
+    k is hypergeometric, so the expectation is a finite sum. None where both sets are empty.
+    """
+    if not left + right:
+        return None
+    overlap = np.arange(max(0, left + right - total), min(left, right) + 1)
+    return float((scipy.stats.hypergeom.pmf(overlap, total, left, right) * overlap / (left + right - overlap)).sum())
+
+
 def _rings(height: int, width: int) -> Int[np.ndarray, " orbits"]:
     """Return the distance of each orbit from DC in whole cycles per image (of the longer side)."""
     radius = spectrum.per_orbit(spectrum.radius(height, width))
@@ -218,5 +249,5 @@ def _rings(height: int, width: int) -> Int[np.ndarray, " orbits"]:
 
 
 def _strata(height: int, width: int) -> Int[np.ndarray, " orbits"]:
-    """Return one number for all orbits of a ring and of one size."""
+    """Return a number of each orbit that orbits of the same ring and size share."""
     return 2 * _rings(height, width) + spectrum.orbit_sizes(height, width) - 1

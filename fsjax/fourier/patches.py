@@ -1,7 +1,7 @@
 """Patches of the plane that a removal search removes: squares of frequencies with their conjugates.
 
 A map of such a search is a union of whole patches. A position has the score of the best patch that holds it, so the
-positions that score at least t are the patches that do.
+positions that score at least t are exactly the patches that score at least t.
 
 Examples:
   >>> from fsjax.fourier import patches
@@ -11,7 +11,7 @@ Examples:
   True
   >>> scores = np.zeros(patches.count(8, 8, 2))
   >>> scores[0] = 1
-  >>> plane = patches.position_scores(scores, 8, 8, 2)  # of each position: that of its best patch
+  >>> plane = patches.position_scores(scores, 8, 8, 2)
   >>> np.array_equal(patches.best(plane, 8, 2), patches.masks(8, 8, 2)[0])
   True
   >>> patches.orbit_positions(8, 8).shape  # (row, column) of a member of each orbit
@@ -30,12 +30,12 @@ from fsjax.fourier import spectrum
 def masks(
     height: int, width: int, patch: int, start: int = 0, stop: int | None = None
 ) -> Bool[np.ndarray, "patches height width"]:
-    """Return masks of patches start..stop-1: True inside the patch. A 224-pixel plane has 25,090, too many to hold.
+    """Return masks of patches start..stop-1: True inside the patch. A 224-pixel plane has 25,090 orbits.
 
     The plane is divided into patch x patch blocks from its top left corner; a patch is a block with its true conjugate.
-    Blocks whose first column lies right of DC add nothing new and are not visited, and a
-    pair of blocks that is the same patch is visited once: with patch = 1 the patches are the orbits.
-    For patch > 1 neighbouring patches may share positions, because an even grid is not closed under conjugation.
+    Blocks whose first column lies right of DC are skipped, and two blocks that form the same patch are visited once.
+    With patch = 1 the patches are the orbits. For patch > 1 neighbouring patches may share positions, because an even
+    grid is not closed under conjugation.
 
     Raises:
       ValueError: patch does not divide both sides.
@@ -48,7 +48,7 @@ def masks(
 
 
 def blocks(height: int, width: int, patch: int) -> Int[np.ndarray, "patches 3"]:
-    """Return (row, column, side) of the block of each patch: all that `without` needs to know of it."""
+    """Return (row, column, side) of the block of each patch, as `without` takes them."""
     corners = np.array(_visited_blocks(height, width, patch), np.int32)
     return np.pad(corners, [(0, 0), (0, 1)], constant_values=patch)
 
@@ -56,7 +56,7 @@ def blocks(height: int, width: int, patch: int) -> Int[np.ndarray, "patches 3"]:
 def without(
     blocks: Int[Array, "n 3"] | Int[np.ndarray, "n 3"], height: int, width: int
 ) -> Bool[Array, "n height width"]:
-    """Return masks that keep all but the patch of a block each; one of side 0 keeps everything."""
+    """Return a mask for each block that keeps everything but its patch; a block of side 0 removes nothing."""
     row, column, side = (part[:, None] for part in jnp.asarray(blocks).T)
 
     def inside(rows: Int[np.ndarray, " height"], columns: Int[np.ndarray, " width"]) -> Bool[Array, "n height width"]:
@@ -76,7 +76,7 @@ def largest(height: int, width: int, patch: int) -> int:
     """Return the number of positions of the largest patch: 2 patch^2, or less where a block is its own conjugate."""
 
     def least_overlap(size: int, starts: range) -> int:
-        """Positions of an axis that a block shares with its conjugate, of the block that shares fewest."""
+        """Return the fewest positions along an axis that a block shares with its conjugate."""
         blocks = [set(range(start, start + patch)) for start in starts]
         return min(len(block & {(2 * (size // 2) - place) % size for place in block}) for block in blocks)
 
@@ -87,7 +87,7 @@ def largest(height: int, width: int, patch: int) -> int:
 def position_scores(
     scores: Float[np.ndarray, "*batch patches"], height: int, width: int, patch: int
 ) -> Float[np.ndarray, "*batch height width"]:
-    """Return the score of each position of the plane: that of the best patch that holds it."""
+    """Return the score of each position of the plane: the score of the best patch that holds it."""
     numbers = orbit_numbers(height, width)
     by_orbit = np.empty((*scores.shape[:-1], len(numbers)))
     by_orbit[..., numbers] = orbit_scores(scores, members(height, width, patch), len(numbers))
@@ -97,24 +97,24 @@ def position_scores(
 def orbit_scores(
     scores: Float[np.ndarray, "*batch patches"], members: Int[np.ndarray, "patches most"], count: int
 ) -> Float[np.ndarray, "*batch orbits"]:
-    """Return the score of each of `count` orbits, in the order of `orbit_positions`: of the best patch that holds it.
+    """Return the score of the best patch that holds each of `count` orbits, in the order of `orbit_positions`.
 
-    members: the orbits of each patch, rows filled up with `count`, as `members` returns them.
+    `members` are the orbits of each patch, as the function `members` returns them.
     """
-    best_of = np.full((count + 1, *scores.shape[:-1]), -np.inf)
+    best_scores = np.full((count + 1, *scores.shape[:-1]), -np.inf)
     for column in members.T:
-        np.maximum.at(best_of, column, np.moveaxis(scores, -1, 0))
-    return np.moveaxis(best_of[:-1], 0, -1)
+        np.maximum.at(best_scores, column, np.moveaxis(scores, -1, 0))
+    return np.moveaxis(best_scores[:-1], 0, -1)
 
 
 def best(scores: Float[np.ndarray, "height width"], positions: int, patch: int) -> Bool[np.ndarray, "height width"]:
     """Return the patches with the largest scores, best first, as many as fit whole into `positions`.
 
-    A smaller budget's mask lies inside a larger one's. The first patch that does not fit ends the mask.
+    Masks of growing budgets are nested. The first patch that does not fit ends the mask.
 
     Args:
-      scores: what `position_scores` returns.
-      positions: that the mask may keep.
+      scores: from `position_scores`.
+      positions: the budget of the mask.
       patch: side of a patch.
     """
     height, width = scores.shape
@@ -136,9 +136,9 @@ def best_of_orbits(
     """Choose patches as `best` does, from the score and the size of each orbit in the order of `orbit_positions`."""
     sizes = np.append(orbit_sizes, 0)
     held = np.append(scores, np.inf)[members]
-    of_patch = held.min(1)
-    # A patch that others hold completely has the least of their scores, and less of it than they: it goes after them.
-    order = np.lexsort([-np.where(held == of_patch[:, None], sizes[members], 0).sum(1), -of_patch])
+    patch_scores = held.min(1)
+    # A patch that others cover has the lowest of their scores, on fewer positions than they: it goes after them.
+    order = np.lexsort([-np.where(held == patch_scores[:, None], sizes[members], 0).sum(1), -patch_scores])
     rank, taken_by = np.empty(len(order), int), np.full(len(sizes), len(order))
     rank[order] = np.arange(len(order))
     for column in members.T:
@@ -153,7 +153,7 @@ def orbit_positions(height: int, width: int) -> Int[np.ndarray, "orbits 2"]:
 
 
 def orbit_numbers(height: int, width: int) -> Int[np.ndarray, " orbits"]:
-    """Return the number, in `spectrum.orbits`, of the orbit that each patch of size 1 is."""
+    """Return the number in `spectrum.orbits` of each patch of size 1, in the order of `orbit_positions`."""
     rows, columns = orbit_positions(height, width).T
     return spectrum.orbits(height, width)[rows, columns]
 
@@ -162,7 +162,7 @@ def orbit_numbers(height: int, width: int) -> Int[np.ndarray, " orbits"]:
 def members(height: int, width: int, patch: int) -> Int[np.ndarray, "patches most"]:
     """Return the orbits of each patch, as indices into `orbit_positions`; a read-only array.
 
-    Patches on an axis of the plane have fewer orbits; their rows are filled up with the number of orbits.
+    Patches on an axis of the plane have fewer orbits; their rows are padded with the number of all orbits.
     """
     index, orbits = np.argsort(orbit_numbers(height, width)), spectrum.orbits(height, width)
     if patch == 1:
@@ -172,12 +172,12 @@ def members(height: int, width: int, patch: int) -> Int[np.ndarray, "patches mos
     step = 256  # patches at once, for memory
     starts = range(0, count(height, width, patch), step)
     insides = (mask for start in starts for mask in masks(height, width, patch, start, start + step))
-    of_patches = [index[np.unique(orbits[inside])] for inside in insides]
-    filled = np.full((len(of_patches), max(map(len, of_patches))), len(index), np.int32)
-    for row, of_patch in zip(filled, of_patches, strict=True):
-        row[: len(of_patch)] = of_patch
-    filled.flags.writeable = False
-    return filled
+    patch_orbits = [index[np.unique(orbits[inside])] for inside in insides]
+    padded = np.full((len(patch_orbits), max(map(len, patch_orbits))), len(index), np.int32)
+    for row, numbers in zip(padded, patch_orbits, strict=True):
+        row[: len(numbers)] = numbers
+    padded.flags.writeable = False
+    return padded
 
 
 @functools.lru_cache(maxsize=8)
@@ -188,7 +188,7 @@ def _visited_blocks(height: int, width: int, patch: int) -> list[tuple[int, int]
     for row in range(0, height, patch):
         for column in range(0, width // 2 + 1, patch):
             corner = ((2 * (height // 2) - row - patch + 1) % height, (2 * (width // 2) - column - patch + 1) % width)
-            # A block's conjugate is a block too; it is one of the grid's own only where it wraps onto it.
+            # The conjugate of a block is a block too, but rarely a block of the grid.
             if (corner not in seen) and (row, column) not in seen:
                 blocks.append((row, column))
             seen.add((row, column))

@@ -1,4 +1,4 @@
-"""The Fourier plane: centring, orbits, bands and filtering. No file but `transforms` depends on the layout of an FFT.
+"""The Fourier plane: centring, orbits, bands and filtering. Only this file and `transforms` know the layout of an FFT.
 
 Everything public uses the centred plane of an H x W image: position (r, c) holds vertical frequency r - H//2 and
 horizontal frequency c - W//2, in cycles per image, so DC is at (H//2, W//2).
@@ -43,17 +43,16 @@ from jaxtyping import Array, Bool, Complex, Float, Int, Shaped
 
 from fsjax.fourier import transforms
 
-# Number of images whose energies are computed at once.
-_GROUP = 64
-# Of the largest coefficient of an image: float32 transforms are exact to this.
+_GROUP = 64  # images whose energies are computed at once
+# Relative rounding error of a float32 transform, by the largest coefficient of an image.
 _ROUNDING = 1e-6
 
 
 def orbits(height: int, width: int) -> Int[np.ndarray, "height width"]:
-    """Return the number of the orbit of each position of the plane.
+    """Return the orbit's number of each position of the plane.
 
     An orbit is a frequency with its conjugate, {(u, v), (-u, -v)} modulo (H, W). Orbits are numbered from 0 in raster
-    order of their first member; there are (HW + 4)/2 on an even x even plane and (HW + 1)/2 on an odd x odd one.
+    order of their first member. An even x even plane has (HW + 4)/2 orbits, an odd x odd plane (HW + 1)/2.
     """
     positions = np.arange(height * width).reshape(height, width)
     representative = np.minimum(positions, conjugate(positions))
@@ -61,7 +60,7 @@ def orbits(height: int, width: int) -> Int[np.ndarray, "height width"]:
 
 
 def orbit_sizes(height: int, width: int) -> Int[np.ndarray, " orbits"]:
-    """Return the number of positions of each orbit: 2, or 1 where a frequency is its own conjugate."""
+    """Return the number of positions of each orbit: 1 where a frequency is its own conjugate, else 2."""
     return np.bincount(orbits(height, width).ravel())
 
 
@@ -99,10 +98,10 @@ def radius(height: int, width: int) -> Float[np.ndarray, "height width"]:
 def bands(height: int, width: int, count: int = 4) -> Int[np.ndarray, "height width"]:
     """Return the radial band of each position, 0 (lowest) to count-1.
 
-    Bands have equal width between 0 and the Nyquist frequency, 0.5 cycles per pixel; the corners of the plane, beyond
-    it, belong to the last band.
+    Bands have equal width between 0 and the Nyquist frequency, 0.5 cycles per pixel. The corners of the plane, beyond
+    Nyquist, belong to the last band.
     """
-    # The small term keeps a radius that is exactly a boundary in the upper band.
+    # The small term puts a radius on a boundary into the upper band.
     return np.minimum((radius(height, width) * 2 * count + 1e-9).astype(np.int32), count - 1)
 
 
@@ -119,16 +118,15 @@ def filter_spectra(
 ) -> Float[Array, "masks images height width channels"]:
     """Return every image under every perturbation, the same on every channel: Re F^-1(M * F x + A).
 
-    A mask need not be constant on orbits. Taking the real part makes (M(u,v) + M(-u,-v))/2 the weight of an orbit, so
-    weighting half the plane by that is the same filter at half the transform's cost. Components are
-    likewise replaced by their Hermitian part.
+    A mask need not be constant on orbits. The real part weights an orbit by (M(u,v) + M(-u,-v))/2, so the half spectrum
+    with these weights gives the same filter at half the cost. Components are likewise replaced by their Hermitian part.
 
     Args:
-      spectrum: what `spectra` returned.
-      masks: M on the centred plane, one for all images or one an image; None = 1 everywhere.
+      spectrum: from `spectra`.
+      masks: M on the centred plane, one for all images or one per image; None = 1 everywhere.
       components: A on the centred plane, of the unnormalised DFT: c at one frequency adds a wave of amplitude
         |c|/(HW). None = 0.
-      transform: of `transforms.INVERSES`.
+      transform: a key of `transforms.INVERSES`.
     """
     product = spectrum[None]
     if masks is not None:
@@ -150,10 +148,10 @@ def filter_orbits(
     """Return every image with each orbit of its spectrum multiplied by a weight, differentiable in the weights.
 
     Args:
-      spectrum: what `spectra` returned.
-      weights: one an orbit, in the order of `orbits`.
+      spectrum: from `spectra`.
+      weights: a weight per orbit, in the order of `orbits`.
       width: W, which a half spectrum does not determine.
-      transform: of `transforms.INVERSES`.
+      transform: a key of `transforms.INVERSES`.
     """
     height = spectrum.shape[1]
     half = np.fft.ifftshift(orbits(height, width))[:, : width // 2 + 1]
@@ -161,7 +159,7 @@ def filter_orbits(
 
 
 def half_weights(masks: Shaped[Array, "*batch height width"]) -> Float[Array, "*batch height half"]:
-    """Return the weight of each frequency of a half spectrum under masks of the centred plane."""
+    """Return the weight of each frequency of a half spectrum, for masks on the centred plane."""
     height, width = masks.shape[-2:]
     rows, columns = conjugate_indices(height, width)
     masks = masks.astype(jnp.float32)
@@ -181,7 +179,7 @@ def graft(
     donors: Float[Array, "n height width channels"],
     mask: Bool[np.ndarray, "height width"],
 ) -> tuple[Float[Array, "n height width channels"], Float[Array, "n height width channels"]]:
-    """Return what a graft adds to the recipients, and the recipients with the mask's frequencies of the donors."""
+    """Return the change by a graft, and the recipients with the donors' frequencies inside the mask."""
     differences = spectra(donors) - spectra(recipients)
     change = filter_spectra(differences, jnp.asarray(mask[None]))[0]
     return change, recipients + change
@@ -190,7 +188,7 @@ def graft(
 def coefficients(
     images: Float[Array, "n height width channels"], mask: Bool[np.ndarray, "height width"]
 ) -> Complex[Array, "n kept channels"]:
-    """Return the DFT of images at a mask's frequencies, those of half the plane, as `from_coefficients` takes it."""
+    """Return the DFT of images at a mask's frequencies in half the plane, for `from_coefficients`."""
     rows, columns = np.nonzero(_half_mask(mask))
     return spectra(images)[:, rows, columns]
 
@@ -198,9 +196,9 @@ def coefficients(
 def from_coefficients(
     values: Complex[Array, "n kept channels"], mask: Bool[np.ndarray, "height width"]
 ) -> Float[Array, "n height width channels"]:
-    """Return images that have these coefficients at a mask's frequencies, and 0 elsewhere: `coefficients` undone.
+    """Invert `coefficients`: return images with these coefficients at a mask's frequencies, and 0 elsewhere.
 
-    The mask must be constant on orbits.
+    The mask is constant on orbits.
     """
     half = _half_mask(mask)
     rows, columns = np.nonzero(half)
@@ -211,13 +209,16 @@ def from_coefficients(
 def recombine(
     amplitudes: Float[Array, "images height width channels"], phases: Float[Array, "images height width channels"]
 ) -> Float[Array, "images height width channels"]:
-    """Return images with the amplitudes |F| of some and the phases of others; a phase of 0 where |F| is rounding."""
+    """Return images with the amplitudes |F| of some images and the phases of others.
+
+    The phase is 0 where |F| is only rounding error.
+    """
     size = amplitudes.shape[1:3]
-    of_phases = spectra(phases)
-    length = jnp.abs(of_phases)
-    # What rounding leaves of a zero is not Hermitian, and its phases would lose a part of the amplitudes.
+    phase_spectra = spectra(phases)
+    length = jnp.abs(phase_spectra)
+    # Rounding errors are not Hermitian, so their phases would lose a part of the amplitudes.
     has_phase = length > _ROUNDING * length.max((1, 2), keepdims=True)
-    turns = jnp.where(has_phase, of_phases / jnp.where(has_phase, length, 1), 1)
+    turns = jnp.where(has_phase, phase_spectra / jnp.where(has_phase, length, 1), 1)
     return jnp.fft.irfft2(jnp.abs(spectra(amplitudes)) * turns, s=size, axes=(1, 2))
 
 
@@ -263,5 +264,5 @@ def _half_components(
 
 
 def conjugate_indices(height: int, width: int) -> tuple[np.ndarray, np.ndarray]:
-    """Return the row of the conjugate of each row of the centred plane, and the column of that of each column."""
+    """Return the conjugate's row for each row of the centred plane, and the conjugate's column for each column."""
     return (2 * (height // 2) - np.arange(height)) % height, (2 * (width // 2) - np.arange(width)) % width

@@ -1,13 +1,4 @@
-"""The two waves of an orbit, cosine and sine over the pixels, and how much of them an image has.
-
-Examples:
-  >>> from fsjax.fourier import spectrum, waves
-  >>> across = waves.make(np.array([[4, 5]]), 8, 8)  # one cycle across
-  >>> across.shape
-  (1, 2, 8, 8)
-  >>> waves.amplitudes(spectrum.spectra(across[0, :1, :, :, None]), np.array([[4, 5]]), 8).round(4).ravel().tolist()
-  [1.0, 0.0]
-"""
+"""The cosine and sine wave of an orbit over the pixels, and their amplitudes in an image."""
 
 import jax.numpy as jnp
 import numpy as np
@@ -18,7 +9,7 @@ def make(
     positions: Int[Array, "n 2"] | Int[np.ndarray, "n 2"], height: int, width: int
 ) -> Float[Array, "n 2 height width"]:
     """Return cosine and sine, over the pixels, of the frequency at each (row, column) of the centred plane."""
-    # From a table: the angle of a high frequency far from the corner would have a larger rounding error.
+    # From a table, since the angle of a high frequency far from the corner has a larger rounding error.
     turns = [
         (positions[:, axis, None] - size // 2) * np.arange(size) % size for axis, size in enumerate((height, width))
     ]
@@ -35,10 +26,10 @@ def amplitudes(
 ) -> Float[Array, "n images channels 2"]:
     """Return the amplitudes of the two waves of each position's orbit in each image.
 
-    Subtracted from an image, these waves leave what `spectrum.filter_spectra` leaves under a mask without that orbit.
+    An image minus these waves equals the image filtered by a mask without that orbit.
 
     Args:
-      spectrum: what `spectrum.spectra` returned.
+      spectrum: from `spectrum.spectra`.
       positions: (row, column) on the centred plane, of either member of an orbit.
       width: W, which a half spectrum does not determine.
     """

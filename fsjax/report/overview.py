@@ -12,7 +12,7 @@ from fsjax.evaluation.graft_results import MEASURES, Grafts
 from fsjax.evaluation.results import Evaluation, MethodEvaluation
 from fsjax.fourier import dfm
 from fsjax.fourier.dfm import DominantFrequencyMaps
-from fsjax.fourier.overlap import iou
+from fsjax.fourier.masks import iou
 from fsjax.report import html, pictures
 from fsjax.report.answer import class_rows
 from fsjax.report.verdict_figures import LOOKS

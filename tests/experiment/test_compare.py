@@ -19,8 +19,8 @@ from fsjax.engine.model import Model
 from fsjax.experiment import runner
 from fsjax.experiment.comparison import class_names, pair, rank_correlations
 from fsjax.experiment.stages.compare import compare
-from fsjax.fourier import dfm, overlap, published_maps, spectrum
-from fsjax.fourier.masks import at_threshold, best_orbits
+from fsjax.fourier import dfm, published_maps, spectrum
+from fsjax.fourier.masks import at_threshold, best_orbits, chance_iou, expected_iou, iou
 from fsjax.runtime.errors import CheckFailed, InputError
 from fsjax.runtime.random_streams import Stream, generator
 from tests.helpers.launching import launched
@@ -55,11 +55,11 @@ def test_the_expected_iou_is_the_mean_over_all_pairs_of_sets(total, left, right)
         for one in itertools.combinations(range(total), left)
         for other in itertools.combinations(range(total), right)
     ]
-    assert overlap.expected_iou(total, left, right) == pytest.approx(np.mean(found), abs=1e-12)
-    assert overlap.expected_iou(total, 0, 0) is None
+    assert expected_iou(total, left, right) == pytest.approx(np.mean(found), abs=1e-12)
+    assert expected_iou(total, 0, 0) is None
     one, other = np.arange(total)[None] < left, np.arange(total)[None] >= total - right
     shared = max(0, left + right - total)
-    assert overlap.iou(one, other) == shared / (left + right - shared) and overlap.iou(one & ~one, ~one & one) is None
+    assert iou(one, other) == shared / (left + right - shared) and iou(one & ~one, ~one & one) is None
 
 
 @pytest.mark.parametrize("hermitian", [True, False])
@@ -73,11 +73,11 @@ def test_chance_is_what_random_masks_of_these_sizes_have(hermitian):
 
     pairs = [(draw(), draw()) for _ in range(1000)]
     ious = np.array([(left & right).sum() / (left | right).sum() for left, right in pairs])
-    expected = np.mean([overlap.chance_iou(*pair) for pair in pairs])
+    expected = np.mean([chance_iou(*pair) for pair in pairs])
     error = np.std(ious) / len(ious) ** 0.5
     assert expected == pytest.approx(ious.mean(), abs=4 * error)
     # Orbits are fewer things to draw from: that they are what is counted shows beyond the simulation's error.
-    assert (abs(expected - overlap.expected_iou(size * size, kept, kept)) > 4 * error) == hermitian
+    assert (abs(expected - expected_iou(size * size, kept, kept)) > 4 * error) == hermitian
 
 
 @pytest.mark.parametrize(("size", "digits"), [(8, 1), (15, 6)])
