@@ -25,11 +25,10 @@ from jaxtyping import Float, Float64
 from fsjax.fourier import dfm
 from fsjax.fourier.dfm import DominantFrequencyMaps
 from fsjax.fourier.masks import at_threshold
-from fsjax.runtime import files, inert_pickle, storage
+from fsjax.runtime import files, storage, torch_files
 from fsjax.runtime.errors import InputError
-from fsjax.runtime.pickle_constructors import Inert
 from fsjax.runtime.storage import Path
-from fsjax.runtime.torch_files import tensor
+from fsjax.runtime.torch_files import Inert, tensor
 
 _ACCEPTED = (
     "expected a workdir of fsjax or one of its dfm/*.npz, or a pickle of {class index: S x S scores, or S x S of 0 "
@@ -65,8 +64,6 @@ def read_maps(path: str | Path, *, classes: tuple[str, ...] | None, shares: tupl
     entries = _by_class(file, _content(file))
     if classes is not None and len(classes) != len(entries):
         raise InputError(f"{file}: got maps of {len(entries)} classes; expected maps of {len(classes)} classes")
-    if (numbers := _elements(entries, {})) > max(_MOST, file.stat().st_size):
-        raise _refused(file, f"{numbers} numbers, more than the {_MOST} that are read of a file of its size")
     planes = [_plane(file, label, entry) for label, entry in enumerate(entries)]
     if len(shapes := {plane.shape[-2:] for plane in planes}) > 1:
         raise _refused(file, f"planes of {' and '.join(f'{h} x {w}' for h, w in sorted(shapes))}")
@@ -101,7 +98,7 @@ def read_order(path: str | Path) -> Float64[np.ndarray, "height width"]:
     if not path.is_file():
         raise _no_order(path, "a folder" if path.is_dir() else "no file")
     content = _content(path)
-    order = _plane_of(content, path)
+    order = _one_plane(content)
     if order is None:
         raise _no_order(path, _describe(content))
     if unusable := int((~np.isfinite(order) | (order < 0)).sum()):
@@ -158,12 +155,12 @@ def _content(file: Path) -> Any:
     if file.suffix == ".npy":
         return files.map_npy(file)
     with storage.local(file) as copy:
-        return inert_pickle.load(copy)
+        return torch_files.load(copy)
 
 
 def _by_class(file: Path, content: Any) -> list[Any]:
     """Return the entries in the order of their class indices."""
-    if _plane_of(content, file) is not None:
+    if _one_plane(content) is not None:
         raise InputError(
             f"{file}: got one plane, {_describe(content)}; expected maps of every class (a workdir, one of its "
             "dfm/*.npz, or a published pickle); a removal order belongs to search.greedy.order"
@@ -192,21 +189,6 @@ def _plane(file: Path, label: int, entry: Any) -> Float[np.ndarray, "*masks heig
     return numbers.astype(np.float64) if numbers.dtype.kind != "f" else numbers
 
 
-# Numbers that are read of a file: 1,000 classes at 224 pixels. A small pickle can repeat one list a million times.
-_MOST = 2**26
-
-
-def _elements(content: Any, seen: dict[int, int]) -> int:
-    """Count the numbers in nested lists and arrays, repeated ones too. `seen`: the counts of lists by id."""
-    if isinstance(content, np.ndarray):
-        return content.size
-    if not isinstance(content, list | tuple):
-        return 1
-    if id(content) not in seen:
-        seen[id(content)] = sum(_elements(element, seen) for element in content)
-    return seen[id(content)]
-
-
 def _numbers(content: Any) -> np.ndarray | None:
     """Return nested lists and arrays as one array of real numbers; None where they are anything else, or empty."""
     if not isinstance(content, list | tuple | np.ndarray):
@@ -218,10 +200,8 @@ def _numbers(content: Any) -> np.ndarray | None:
     return numbers if numbers.dtype.kind in "biuf" and numbers.size else None
 
 
-def _plane_of(content: Any, file: Path) -> np.ndarray | None:
-    """Return the one plane of numbers that a file holds; None where it holds anything else."""
-    if isinstance(content, dict) or _elements(content, {}) > max(_MOST, file.stat().st_size):
-        return None
+def _one_plane(content: Any) -> np.ndarray | None:
+    """Return the plane of numbers that a file holds; None where it holds anything else."""
     numbers = _numbers(content)
     return numbers if numbers is not None and numbers.ndim == 2 else None
 
@@ -254,6 +234,6 @@ def _describe(content: Any) -> str:
     if isinstance(content, Inert):
         return f"an object that is not read{f' ({content.name})' if content.name else ''}"
     if isinstance(content, list | tuple):
-        numbers = _numbers(content) if _elements(content, {}) <= _MOST else None
+        numbers = _numbers(content)
         return "a list that is no plane of numbers" if numbers is None else _describe(numbers)
     return f"a {type(content).__name__}" if content or not isinstance(content, dict) else "an empty dict"

@@ -1,29 +1,28 @@
-"""Files from others: numbers come back as PyTorch and pickle read them, and nothing in a file runs."""
+"""Untrusted files: numbers come back as PyTorch and pickle read them, and nothing in a file runs."""
 
 import contextlib
 import io
 import os
 import pathlib
 import pickle
-import zipfile
+import subprocess
+import sys
 
 import ml_dtypes
 import numpy as np
 import pytest
 import torch
 
-from fsjax.runtime import inert_pickle
+from fsjax.runtime import torch_files
 from fsjax.runtime.errors import InputError
-from fsjax.runtime.pickle_constructors import Inert
-
-PROTOCOLS = range(pickle.HIGHEST_PROTOCOL + 1)
+from fsjax.runtime.torch_files import Inert
 
 
 def pickled(protocol):
     return lambda value, path: path.write_bytes(pickle.dumps(value, protocol=protocol))
 
 
-WRITERS = {f"pickle{protocol}": pickled(protocol) for protocol in PROTOCOLS} | {
+WRITERS = {f"pickle{protocol}": pickled(protocol) for protocol in (0, 2, 3, 4, 5)} | {
     "zip": torch.save,
     "legacy": lambda value, path: torch.save(value, path, _use_new_zipfile_serialization=False),
 }
@@ -35,7 +34,7 @@ def reread(request, tmp_path):
 
     def write_and_read(value):
         WRITERS[request.param](value, tmp_path / "file")
-        return inert_pickle.load(tmp_path / "file")
+        return torch_files.load(tmp_path / "file")
 
     return write_and_read
 
@@ -57,8 +56,11 @@ def tensors():
     }
 
 
-def test_tensors_come_back_as_arrays(reread):
-    found = reread(tensors())
+@pytest.mark.parametrize("beside", [{}, {"module": torch.nn.Linear(1, 1)}], ids=["weights only", "with a module"])
+def test_tensors_come_back_as_arrays(reread, beside):
+    """Beside a module `torch.load(weights_only=True)` refuses the file."""
+    found = reread(tensors() | beside)
+    assert not beside or isinstance(found.pop("module"), Inert)
     assert found.keys() == tensors().keys()
     for name, tensor in tensors().items():
         tensor = tensor.detach()
@@ -91,6 +93,7 @@ def test_what_is_no_plain_number_is_inert(reread):
         "text": np.array(["abc"]),
         "path": pathlib.PurePosixPath("a"),
         "class": torch.nn.Linear,
+        "sparse": torch.eye(3).to_sparse(),
         "kept": torch.ones(2),
     }
     found = reread(value)
@@ -100,14 +103,23 @@ def test_what_is_no_plain_number_is_inert(reread):
     assert found["class"].name == "torch.nn.modules.linear.Linear"
 
 
-def test_a_state_dict_with_its_metadata_is_a_dict_and_shares_its_numbers(tmp_path):
-    model = torch.nn.Sequential(torch.nn.Linear(300, 300))
-    shared = {"a": model[0].weight, "b": model[0].weight}
-    torch.save({"state_dict": model.state_dict(), "shared": shared}, tmp_path / "file")
-    found = inert_pickle.load(tmp_path / "file")
-    assert list(found["state_dict"]) == ["0.weight", "0.bias"]
-    np.testing.assert_array_equal(found["state_dict"]["0.weight"], model[0].weight.detach().numpy())
-    assert np.shares_memory(found["shared"]["a"], found["shared"]["b"])
+def test_without_pytorch_its_files_are_refused_with_the_extra_and_numpy_s_are_read(tmp_path):
+    for name, write in WRITERS.items():
+        write({"a": torch.ones(2)}, tmp_path / f"{name}.pt")
+    pickled(4)({"a": np.ones(2)}, tmp_path / "arrays.pkl")
+    code = (
+        "import pathlib, sys; sys.modules['torch'] = None\n"
+        "from fsjax.runtime import torch_files\n"
+        "print(torch_files.load(pathlib.Path(sys.argv[1]) / 'arrays.pkl')['a'].tolist())\n"
+        "for file in sorted(pathlib.Path(sys.argv[1]).glob('*.pt')):\n"
+        "    try: torch_files.load(file)\n"
+        "    except ValueError as error: print(error)\n"
+    )
+    printed = subprocess.run([sys.executable, "-c", code, tmp_path], check=True, capture_output=True, text=True).stdout
+    arrays, *refused = printed.splitlines()
+    assert arrays == "[1.0, 1.0]" and len(refused) == len(WRITERS)
+    for line in refused:
+        assert line.endswith("holds tensors of PyTorch, which is not installed: pip install 'fsjax[torch]'")
 
 
 # Hostile files
@@ -153,7 +165,7 @@ def ignoring_errors(read, *arguments, **fields):
 def test_nothing_in_a_file_runs(tmp_path, name, form):
     marker, path = tmp_path / "it-ran", tmp_path / "file"
     WRITERS[form](attacks(marker)[name], path)
-    ignoring_errors(inert_pickle.load, path)
+    ignoring_errors(torch_files.load, path)
     assert not marker.exists()
     # The file is one that does run, where it is read without care.
     if form.startswith("pickle"):
@@ -163,21 +175,36 @@ def test_nothing_in_a_file_runs(tmp_path, name, form):
     assert marker.exists()
 
 
+def test_a_torchscript_archive_is_refused(tmp_path):
+    """`torch.load` would run `torch.jit.load` on it."""
+    torch.jit.script(torch.nn.Linear(1, 1)).save(tmp_path / "file")
+    with pytest.raises(InputError, match="TorchScript"):
+        torch_files.load(tmp_path / "file")
+
+
+def test_the_source_text_of_a_module_makes_no_file(tmp_path, monkeypatch):
+    """PyTorch's legacy reader writes NAME.patch where a class asks for it, and a pickle may set its attributes."""
+    monkeypatch.chdir(tmp_path)
+    content, function = legacy([torch.ones(1)]), b"ctorch._utils\n_rebuild_parameter\n"
+    build = b"N}X\x08\x00\x00\x00__name__X\x01\x00\x00\x00asX\x0c\x00\x00\x00dump_patches\x88s\x86b"
+    for changed in (function, function + build, b"cother\nClass\n", b"cother\nClass\n" + build):
+        module = b"(X\x06\x00\x00\x00module" + changed + b"X\x01\x00\x00\x00fX\x01\x00\x00\x00ttQ."
+        start = content.index(b"\x80\x02]")
+        (tmp_path / "file").write_bytes(content[:start] + b"\x80\x02" + module + content[start:])
+        ignoring_errors(torch_files.load, tmp_path / "file")
+        assert [path.name for path in tmp_path.iterdir()] == ["file"]
+
+
 @pytest.mark.parametrize("name", ["_rebuild_parameter", "_rebuild_tensor_v2", "_load_from_bytes", "Size"])
-def test_a_file_cannot_change_our_constructors(tmp_path, name):
+def test_a_file_cannot_change_our_functions_and_unknown_globals_share_no_class(tmp_path, name):
     """BUILD sets attributes of whatever stands on the stack: here __name__ of the global itself."""
-    before = inert_pickle._KNOWN["torch"][name]
-    attributes = dict(vars(before))
+    before = torch_files._FUNCTIONS["torch", name]
     body = b"\x80\x02ctorch._utils\n" + name.encode() + b"\nN}X\x08\x00\x00\x00__name__X\x06\x00\x00\x00brokens\x86b."
     (tmp_path / "file").write_bytes(body)
-    ignoring_errors(inert_pickle.load, tmp_path / "file")
-    assert inert_pickle._KNOWN["torch"][name] is before and dict(vars(before)) == attributes
-    assert before.__name__ != "broken"
-
-
-def test_two_unknown_globals_share_no_class(tmp_path):
+    ignoring_errors(torch_files.load, tmp_path / "file")
+    assert torch_files._FUNCTIONS["torch", name] is before and before.__name__ != "broken"
     (tmp_path / "file").write_bytes(pickle.dumps([torch.nn.Linear, torch.nn.Conv2d]))
-    first, second = inert_pickle.load(tmp_path / "file")
+    first, second = torch_files.load(tmp_path / "file")
     assert type(first) is not type(second) and type(first) is not Inert
 
 
@@ -186,32 +213,14 @@ def test_two_unknown_globals_share_no_class(tmp_path):
 
 def test_a_tensor_beyond_its_numbers_is_refused(tmp_path):
     tensor = torch.arange(4.0)
-    for size, stride, offset in [
-        ((5,), (1,), 0),
-        ((2,), (4,), 0),
-        ((2,), (1,), 3),
-        ((1 << 40,), (0,), 0),
-        ((2,), (-1,), 3),
-    ]:
-        arguments = (tensor.untyped_storage(), offset, size, stride)
-        storage = Attack(torch.storage._load_from_bytes, legacy(tensor.storage()))
+    for size, stride, offset in [((5,), (1,), 0), ((2,), (4,), 0), ((2,), (1,), 3), ((2,), (-1,), 3)]:
+        numbers = Attack(torch.storage._load_from_bytes, legacy(tensor.storage()))
         path = tmp_path / "file"
-        path.write_bytes(pickle.dumps(Attack(torch._utils._rebuild_tensor_v2, storage, *arguments[1:], False, {})))
-        with pytest.raises(InputError, match="reaches beyond its 4 numbers"):
-            inert_pickle.load(path)
-
-
-def test_compressed_numbers_are_refused(tmp_path):
-    """A few kilobytes may unpack to gigabytes."""
-    torch.save({"a": torch.zeros(1000)}, tmp_path / "plain")
-    with (
-        zipfile.ZipFile(tmp_path / "plain") as plain,
-        zipfile.ZipFile(tmp_path / "file", "w", zipfile.ZIP_DEFLATED) as packed,
-    ):
-        for name in plain.namelist():
-            packed.writestr(name, plain.read(name))
-    with pytest.raises(InputError, match="is compressed"):
-        inert_pickle.load(tmp_path / "file")
+        path.write_bytes(
+            pickle.dumps(Attack(torch._utils._rebuild_tensor_v2, numbers, offset, size, stride, False, {}))
+        )
+        with pytest.raises(InputError, match="not a readable pickle or PyTorch file"):
+            torch_files.load(path)
 
 
 @pytest.mark.parametrize("form", WRITERS)
@@ -220,28 +229,26 @@ def test_a_file_cut_anywhere_or_with_a_flipped_byte_is_read_or_refused_in_one_li
     WRITERS[form]({"a": torch.arange(40.0), "b": [np.arange(3)]}, path)
     whole = path.read_bytes()
     rng = np.random.default_rng(0)
-    for _ in range(200):
+    for _ in range(100):
         damaged = bytearray(whole[: rng.integers(len(whole))] if rng.random() < 0.5 else whole)
         if damaged:
             damaged[rng.integers(len(damaged))] ^= 1 << rng.integers(8)
         path.write_bytes(bytes(damaged))
         try:
-            inert_pickle.load(path)
+            torch_files.load(path)
         except InputError as error:
             assert str(error).startswith(f"{path}: ") and "\n" not in str(error)
 
 
 def test_nothing_there_and_nesting_without_end_are_refused(tmp_path):
     with pytest.raises(InputError, match="no such file"):
-        inert_pickle.load(tmp_path / "file")
-    (tmp_path / "file").write_bytes(b"]" * 100_000 + b"a" * 100_000 + b".")
-    with pytest.raises(InputError):
-        inert_pickle.load(tmp_path / "file")
-
-
-def test_a_list_that_holds_itself_ends(tmp_path):
+        torch_files.load(tmp_path / "file")
+    for content in (b"]" * 100_000 + b"a" * 100_000 + b".", b"\x80\x05\x96" + (1 << 60).to_bytes(8, "little") + b"."):
+        (tmp_path / "file").write_bytes(content)
+        with pytest.raises(InputError):
+            torch_files.load(tmp_path / "file")
     endless = [1]
     endless.append(endless)
     (tmp_path / "file").write_bytes(pickle.dumps(endless))
-    found = inert_pickle.load(tmp_path / "file")
+    found = torch_files.load(tmp_path / "file")
     assert found[0] == 1 and isinstance(found[1], Inert)
