@@ -34,7 +34,7 @@ from benchmarks.cost.accelerator_parts import aims, large, precisions, searches,
 from benchmarks.cost.accelerator_parts.rows import Rows
 from benchmarks.cost.accelerator_parts.settings import METHODS, TOY, Settings, Sizes
 from fsjax.engine.model import PRECISIONS
-from fsjax.runtime import compilation_cache, parallel, startup
+from fsjax.runtime import parallel, startup
 
 PARTS: dict[str, Callable[[Settings], Iterator[dict[str, Any]]]] = {
     "train": train.measure,
@@ -59,7 +59,7 @@ def main(_: list[str]) -> None:
         peaks=tuple(map(float, asked.peak_tflops)),
     )
     startup.use_cores(settings.sizes.batch_size)
-    compilation_cache.use()
+    startup.use_compilation_cache()
     rows, lines = measure(asked.parts, settings)
     print(table.markdown(rows), *lines, sep="\n")
 

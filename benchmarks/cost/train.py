@@ -36,8 +36,9 @@ from fsjax import models
 from fsjax.data import Dataset, batches
 from fsjax.data.augment import make_augment
 from fsjax.data.folder import open_folder
-from fsjax.runtime import cores, parallel, startup
+from fsjax.runtime import parallel, startup
 from fsjax.runtime.image_files import decode, resize
+from fsjax.runtime.workers import core_count
 from fsjax.training import optimizers, state
 from fsjax.training.settings import PRECISIONS
 from fsjax.training.step import Update, pmap_update, split_over_devices
@@ -71,7 +72,10 @@ def main(_: list[str]) -> None:
 
 
 def report(row: dict) -> None:
-    print(json.dumps({**row, "devices": parallel.describe(), "cores": cores.count(), "pairs": PAIRS.value}), flush=True)
+    print(
+        json.dumps({**row, "devices": parallel.describe(), "cores": core_count(), "pairs": PAIRS.value}),
+        flush=True,
+    )
 
 
 def loader(workers: int) -> dict:
@@ -83,7 +87,7 @@ def loader(workers: int) -> dict:
     theirs = torch_loader(size, batch, workers)
     check_pixels(ours, theirs.dataset)
     # A round is a number of batches, not whole epochs, because an epoch waits for its last batch.
-    pool = multiprocessing.get_context("spawn").Pool(cores.count())  # not forked, because JAX has threads
+    pool = multiprocessing.get_context("spawn").Pool(core_count())  # not forked, because JAX has threads
     sides = {
         "cores": lambda count: sum(pool.starmap(decode_files, parts_of(ours, count * batch))),
         "fsjax": lambda count: sum(len(loaded["image"]) for loaded in stream(ours, batch, count)),
@@ -116,7 +120,7 @@ def parts_of(images: Dataset, count: int) -> list[tuple[list[str], int]]:
     rows = np.random.default_rng(0).permutation(np.resize(np.arange(len(images)), count))
     names = images.names
     files = [str(pathlib.Path(ROOT.value) / "train" / names[row]) for row in rows.tolist()]
-    return [(files[core :: cores.count()], SIZE.value) for core in range(cores.count())]
+    return [(files[core :: core_count()], SIZE.value) for core in range(core_count())]
 
 
 def decode_files(files: list[str], size: int) -> int:

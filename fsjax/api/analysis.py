@@ -19,8 +19,8 @@ from fsjax.fourier.dfm import DominantFrequencyMaps
 from fsjax.models.callables import as_model
 from fsjax.runtime import config_fields, storage
 from fsjax.runtime.errors import InputError
+from fsjax.runtime.parallel import versions
 from fsjax.runtime.storage import Path
-from fsjax.runtime.versions import versions
 from fsjax.search.method import dataset_digest, make_problem, search_identity
 
 # Images of each split on which a model is tried before anything long begins.

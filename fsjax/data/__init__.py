@@ -12,8 +12,7 @@ from fsjax.data.loader import batches
 from fsjax.data.normalisation import measure_mean_std
 from fsjax.data.source import Source, check_every_class_has_images
 from fsjax.data.synthetic import open_synthetic
-from fsjax.runtime import extras
-from fsjax.runtime.errors import InputError
+from fsjax.runtime.errors import EXTRAS, InputError, require
 from fsjax.runtime.random_streams import Stream, generator
 
 __all__ = ["SOURCES", "Dataset", "Source", "batches", "load", "measure_mean_std", "split_off_validation"]
@@ -49,8 +48,8 @@ def check(data_config: ConfigDict) -> None:
     """Raise InputError for a field of config.data that cannot be used; reads no file."""
     if data_config.source not in SOURCES:
         raise InputError(f"data.source: got {data_config.source!r}; expected {', '.join(SOURCES)}")
-    if data_config.source in extras.EXTRAS:
-        extras.require(data_config.source)
+    if data_config.source in EXTRAS:
+        require(data_config.source)
     if data_config.image_size < 1:
         raise InputError(f"data.image_size: got {data_config.image_size}; expected whole numbers from 1")
     shorter = data_config.resize_shorter

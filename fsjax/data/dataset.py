@@ -10,10 +10,10 @@ import numpy as np
 from jaxtyping import Int, Int32, Num, UInt8
 
 from fsjax.data.source import EncodedSource, Source
-from fsjax.runtime import cores, image_files, workers
+from fsjax.runtime import image_files, workers
 from fsjax.runtime.image_files import Encoded, resize
 
-_THREADS = min(workers.MOST, cores.count())
+_THREADS = workers.most_processes()
 # Fewer images a process are decoded in threads: processes are not worth their start.
 _PROCESS_IMAGES = 8
 
@@ -113,20 +113,17 @@ class Dataset:
         list(self._pool.map(decode_part, parts))
 
     def _decode_in(self, processes: int, source: EncodedSource, positions: np.ndarray) -> np.ndarray:
-        """Return images that so many processes decode; threads read their files in stores, or records."""
+        """Decode images in worker processes; threads read their files in stores, or their records."""
 
         def encoded(part: np.ndarray) -> list[Encoded]:
             return [source.encoded(row) for row in self._rows[positions[part]].tolist()]
 
         parts = np.array_split(np.arange(len(positions)), processes)
         read = list(self._pool.map(encoded, parts))
-        with workers.shared_images((len(positions), self.image_size, self.image_size, 3)) as (images, shared):
-            calls = [
-                (shared, int(part[0]), of_part, self.image_size, self._shorter)
-                for part, of_part in zip(parts, read, strict=True)
-            ]
-            workers.call(processes, "data: a process that decodes images", image_files.decode_into, calls)
-            return images
+        calls = [(images, self.image_size, self._shorter) for images in read]
+        return np.concatenate(
+            workers.call(processes, "data: a process that decodes images", image_files.decode_all, calls)
+        )
 
 
 class ArrayDataset(Dataset):

@@ -7,7 +7,6 @@ defaults. They act on PIL images.
 
 import functools
 import importlib.util
-import itertools
 import threading
 from collections.abc import Callable
 from typing import SupportsInt
@@ -19,7 +18,6 @@ from PIL import Image
 from fsjax.runtime import workers
 from fsjax.runtime.errors import InputError
 from fsjax.runtime.random_streams import Stream, seed_sequence
-from fsjax.runtime.workers import Shared
 
 _SMALL = 64  # pixels: up to here images are like CIFAR-10's
 
@@ -54,7 +52,7 @@ def make_host_augment(names: tuple[str, ...], seed: int, processes: int = 1) -> 
       processes: that share a batch's images; 1 = this one, whose threads take turns.
 
     Raises:
-      InputError: torchvision is not installed; from the function, a process was ended from outside.
+      InputError: torchvision is not installed; from the function, a worker process was killed.
     """
     if not names:
         return None
@@ -63,24 +61,12 @@ def make_host_augment(names: tuple[str, ...], seed: int, processes: int = 1) -> 
         return functools.partial(_augment, names, seed)
 
     def augment(images: np.ndarray, epochs: np.ndarray, indices: np.ndarray) -> np.ndarray:
-        bounds = np.linspace(0, len(images), min(processes, len(images)) + 1).astype(int).tolist()
-        with workers.shared_images(images.shape) as (shared_images, shared):
-            shared_images[:] = images
-            size, parts = images.shape[1], [slice(*pair) for pair in itertools.pairwise(bounds)]
-            calls = [(names, seed, shared, size, part.start, epochs[part], indices[part]) for part in parts]
-            workers.call(processes, f"train.augment: a process of {names[0]}", _augment_part, calls)
-            return shared_images
+        count = min(processes, len(images))
+        parts = zip(*(np.array_split(rows, count) for rows in (images, epochs, indices)), strict=True)
+        calls = [(names, seed, *part) for part in parts]
+        return np.concatenate(workers.call(processes, f"train.augment: a process of {names[0]}", _augment, calls))
 
     return augment
-
-
-def _augment_part(
-    names: tuple[str, ...], seed: int, shared: Shared, size: int, first: int, epochs: np.ndarray, indices: np.ndarray
-) -> None:
-    with workers.opened(shared) as file:
-        start = first * 3 * size**2
-        images = workers.take(file, (len(epochs), size, size, 3), start)
-        workers.put(file, _augment(names, seed, images, epochs, indices), start)
 
 
 def _augment(

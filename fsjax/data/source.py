@@ -12,7 +12,7 @@ from jaxtyping import Bool, Int, Int32, UInt8
 from ml_collections import ConfigDict
 from PIL import Image
 
-from fsjax.runtime import cores
+from fsjax.runtime import workers
 from fsjax.runtime.errors import InputError
 from fsjax.runtime.image_files import Encoded, decode
 
@@ -186,7 +186,7 @@ def find_decodable(decode: Callable[[int], object], names: Sequence[str], where:
             return False
         return True
 
-    with ThreadPoolExecutor(cores.count()) as pool:
+    with ThreadPoolExecutor(workers.core_count()) as pool:
         good = np.fromiter(pool.map(decodes, range(len(names))), bool, len(names))
     bad = [names[index] for index in np.flatnonzero(~good).tolist()]
     if not bad:

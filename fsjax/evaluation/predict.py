@@ -12,7 +12,7 @@ from fsjax.data.dataset import Images
 from fsjax.data.normalisation import normalise
 from fsjax.engine.programs import cached_program, over_devices
 from fsjax.runtime import parallel
-from fsjax.runtime.read_ahead import read_ahead
+from fsjax.runtime.workers import read_ahead
 
 # Batches of a data set at least, so that as many devices have work.
 _LEAST_BATCHES = 8

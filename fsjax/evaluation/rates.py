@@ -16,7 +16,7 @@ from fsjax.evaluation.statistics import wilson
 from fsjax.fourier.dfm import WHOLE_PATCHES, DominantFrequencyMaps
 from fsjax.runtime import interrupt, parallel
 from fsjax.runtime.progress import Progress
-from fsjax.runtime.read_ahead import read_ahead
+from fsjax.runtime.workers import read_ahead
 from fsjax.search import mask_rule, patch_maps
 
 # Images whose spectra lie on a device at the same time.

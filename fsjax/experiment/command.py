@@ -20,11 +20,11 @@ from ml_collections import ConfigDict, config_flags
 
 import fsjax
 from fsjax.experiment import command_text
-from fsjax.runtime import failure_detection, interrupt, storage
+from fsjax.runtime import interrupt, storage
 from fsjax.runtime.errors import CheckFailed, InputError, one_line
 from fsjax.runtime.storage import Path
 
-FAILED = CHECK_FAILED = 1
+CHECK_FAILED = 1
 BAD_INPUT = 2
 
 _HELP = {"--help", "-help", "-h", "--helpfull", "--helpshort"}
@@ -51,7 +51,7 @@ def main(argv: list[str] | None = None) -> int:
         return _exit_status(lambda: print(_help(argv)))
     interrupt.install()
     status = _exit_status(lambda: _run(argv))
-    if status and failure_detection.installed():
+    if status and interrupt.one_of_several():
         # Do not wait for the other processes at exit: they may wait for this process.
         sys.stdout.flush()
         os._exit(status)
@@ -71,13 +71,11 @@ def _exit_status(action: Callable[[], None]) -> int:
     except interrupt.Terminated:
         print("stopped by SIGTERM; finished work is saved, and the same command continues it", file=sys.stderr)
         return interrupt.EXIT_STATUS
-    except Exception as error:
-        if failure_detection.is_lost_process(error):
-            failure_detection.exit_process(error)
-        if not failure_detection.installed():
+    except Exception:
+        if not interrupt.one_of_several():
             raise
-        traceback.print_exc()
-        return FAILED
+        traceback.print_exc()  # calls that wait for a lost process raise
+        return interrupt.lost_status()
     return 0
 
 
@@ -91,7 +89,7 @@ def _help(argv: list[str]) -> str:
 def _run(argv: list[str]) -> None:
     config, workdir, values = parse(argv)
     from fsjax.experiment import runner  # imports JAX, which takes seconds: check the command line first
-    from fsjax.runtime import compilation_cache, parallel, startup
+    from fsjax.runtime import parallel, startup
 
     several = startup.initialize(
         values.coordinator,
@@ -104,7 +102,7 @@ def _run(argv: list[str]) -> None:
         startup.use_cores(config.train.batch_size)
     logging.basicConfig(level=logging.WARNING, format="%(message)s", stream=sys.stderr, force=True)
     logging.getLogger("fsjax").setLevel(logging.INFO if parallel.is_main_process() else logging.WARNING)
-    compilation_cache.use()
+    startup.use_compilation_cache()
     runner.run(config, workdir, command=[*_as_typed(argv[:1]), *argv[1:]])
     if "report" in config.stages.split(",") and parallel.is_main_process():
         from fsjax.report import answer

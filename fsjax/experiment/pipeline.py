@@ -14,11 +14,11 @@ from ml_collections import ConfigDict
 from fsjax.experiment import opening
 from fsjax.experiment.stage import Stage, Workspace, fingerprint
 from fsjax.models.source import model_source
-from fsjax.runtime import files, lock, parallel, profiling, storage, writers
+from fsjax.runtime import files, lock, metrics, parallel, profiling, storage
 from fsjax.runtime.errors import CheckFailed, InputError, unknown
+from fsjax.runtime.parallel import versions
 from fsjax.runtime.progress import clock
 from fsjax.runtime.storage import Path
-from fsjax.runtime.versions import versions
 
 logger = logging.getLogger(__name__)
 
@@ -55,7 +55,7 @@ def check(config: ConfigDict, stages: Mapping[str, Stage]) -> list[str]:
     for field, least in (("log_every", 1), ("keep_checkpoints", 1), ("memory_mib", 0), ("save_seconds", 0)):
         if config.run[field] < least:
             raise InputError(f"run.{field}: got {config.run[field]}; expected {least} or more")
-    writers.check_wandb(config.wandb)
+    metrics.check_wandb(config.wandb)
     return sorted(names, key=list(stages).index)
 
 

@@ -16,9 +16,9 @@ from fsjax.data.normalisation import measure_mean_std
 from fsjax.engine.model import Model
 from fsjax.fourier import dfm
 from fsjax.models.source import model_source
-from fsjax.runtime import config_fields, parallel, writers
+from fsjax.runtime import config_fields, parallel
 from fsjax.runtime.errors import InputError
-from fsjax.runtime.metrics import Metrics
+from fsjax.runtime.metrics import Metrics, start_wandb
 from fsjax.runtime.storage import Path
 from fsjax.training import ways
 
@@ -33,7 +33,7 @@ class Workspace:
     @functools.cached_property
     def metrics(self) -> Metrics:
         """The writer of this start's numbers; whoever opens it closes it."""
-        return Metrics(self.directory, lambda: writers.start_wandb(self.config, self.directory))
+        return Metrics(self.directory, lambda: start_wandb(self.config, self.directory))
 
     def dataset(self, split: str) -> Dataset:
         """Return the 'train', 'validation' or 'test' images."""

@@ -1,6 +1,8 @@
 """Errors that end a run with one line and their own exit status."""
 
+import contextlib
 import difflib
+import importlib.util
 from collections.abc import Iterable
 
 
@@ -16,17 +18,23 @@ class CheckFailed(Exception):
     """A finished run whose result fails a check that the config asks for; launch.py exits with status 1."""
 
 
-# More names than these are not listed.
-_MOST_LISTED = 20
+_MOST_LISTED = 20  # names in a message
+
+# Extra of fsjax -> its modules, for each data.source that needs one; pyproject.toml has all extras.
+EXTRAS = {
+    "huggingface": ("datasets",),
+    "tfds": ("array_record", "importlib_resources", "tensorflow_datasets"),
+}
 
 
 def unknown(field: str, name: str, known: Iterable[str]) -> InputError:
-    """Return an error for an unknown name: what is likely meant, and the known names or, of many, those like it.
+    """Return an error for an unknown name, with the known names and a suggestion.
 
-    Likely meant are the names that begin with the unknown one, else the nearest.
+    The suggestion is the names that begin with the unknown one, or else the nearest. Of many known names, the message
+    lists only similar ones.
     """
     names = list(known)
-    longer = [of for of in names if name and of.startswith(name)][:3]
+    longer = [candidate for candidate in names if name and candidate.startswith(name)][:3]
     near = " or ".join(longer) or nearest(name, names)
     hint = f" (did you mean {near}?)" if near else ""
     if len(names) > _MOST_LISTED:
@@ -43,3 +51,12 @@ def one_line(error: BaseException) -> str:
 def nearest(name: str, known: Iterable[str], least: float = 0.6) -> str | None:
     """Return the known name most similar to `name`; None if their similarity, in [0, 1], is below `least`."""
     return next(iter(difflib.get_close_matches(name, known, n=1, cutoff=least)), None)
+
+
+def require(extra: str) -> None:
+    """Raise InputError, naming the extra, if one of its modules is not installed."""
+    for module in EXTRAS[extra]:
+        with contextlib.suppress(ImportError, ValueError):  # an import hook or sys.modules[module] = None hides it
+            if importlib.util.find_spec(module):
+                continue
+        raise InputError(f"{module}: got no such package; expected the extra {extra}: pip install 'fsjax[{extra}]'")

@@ -1,79 +1,55 @@
-"""Decoding and resizing of image files, by Pillow, in this process or in others; they import no JAX."""
+"""Decode and resize image files by Pillow, in this process or in workers, which import no JAX."""
 
 import contextlib
+import fcntl
 import io
 import os
-import threading
+import pathlib
+import tempfile
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
 import numpy as np
 from jaxtyping import UInt8
 from PIL import Image
 
-from fsjax.runtime import workers
 from fsjax.runtime.errors import InputError, one_line
-from fsjax.runtime.workers import Shared
 
-# The only decoders that are tried: a file's name says nothing of its content (ImageNet has PNGs called .JPEG), and some
-# of PIL's other decoders run programs.
+# Other decoders are never tried, since some of PIL's run programs. A file's name does not matter: ImageNet has PNGs
+# called .JPEG.
 FORMATS = ("JPEG", "PNG", "WEBP", "BMP", "GIF")
-# `decode` refuses what PIL warns of.
+# `decode` refuses these images.
 warnings.filterwarnings("ignore", category=Image.DecompressionBombWarning)
-# Images of more pixels are decoded one at a time: at PIL's limit an image takes a gigabyte, in every thread.
+# Larger images, in pixels, are decoded one at a time: at PIL's limit an image takes a gigabyte, in every thread.
 _LARGE = 2**24
-_ONE_THREAD = threading.Lock()
 # Largest ratio of the longer side to the shorter: a line of 65,535 pixels, scaled to a shorter side of 256, is 13 GB.
 LONGEST = 256
 
 
 class Encoded(NamedTuple):
-    """An image before `decode`, whose arguments these are."""
+    """An encoded image: the arguments of `decode`."""
 
     file: str | os.PathLike | bytes
     name: str
     advice: str = ""
 
 
-def decode_into(shared: Shared, first: int, images: list[Encoded], size: int, shorter: int) -> None:
-    """Decode images, and write them resized to a file in memory, one after the other.
-
-    Args:
-      shared: the file.
-      first: the images before them in it.
-      images: the images.
-      size: as in `resize`.
-      shorter: as in `resize`.
-
-    Raises:
-      InputError: as `decode`.
-    """
-    with workers.opened(shared) as file:
-        for position, image in enumerate(images, first):
-            resized = resize(decode(*image, alone=lambda: _locked(file)), size, shorter)
-            workers.put(file, resized, position * resized.size)
-
-
-@contextlib.contextmanager
-def _locked(file: int) -> Iterator[None]:
-    """Keep other processes out that have opened the same file, by its descriptor."""
-    import fcntl
-
-    fcntl.flock(file, fcntl.LOCK_EX)
-    try:
-        yield
-    finally:
-        fcntl.flock(file, fcntl.LOCK_UN)
+def decode_all(images: Sequence[Encoded], size: int, shorter: int) -> UInt8[np.ndarray, "n size size 3"]:
+    """Decode and resize images, as `decode` and `resize` do; a worker process can import this."""
+    return np.stack([resize(decode(*image), size, shorter) for image in images])
 
 
 def resize(
     image: Image.Image | UInt8[np.ndarray, "height width 3"], size: int, shorter: int = 0
 ) -> UInt8[np.ndarray, "size size 3"]:
-    """Resize to size x size pixels, PIL bilinear with antialiasing, rounded to uint8; may return a view of image.
+    """Resize to size x size pixels, PIL bilinear with antialiasing, rounded to uint8; may return a view.
 
-    image: RGB. shorter: 0 brings both sides to size, without a crop (Wang et al., ICCV 2023). Otherwise, from size on,
-    the shorter side becomes this long and the middle is cut out: torchvision's Resize(shorter) + CenterCrop(size).
+    Args:
+      image: RGB.
+      size: side of the result, in pixels.
+      shorter: 0 resizes both sides to `size`, without a crop (Wang et al., ICCV 2023). Otherwise, from `size` on, the
+        shorter side becomes this long and the centre is cut out: torchvision's Resize(shorter) + CenterCrop(size).
     """
     sides = image.size if isinstance(image, Image.Image) else image.shape[1::-1]
     width, height = size, size
@@ -86,24 +62,20 @@ def resize(
     return np.asarray(image)[top : top + size, left : left + size]
 
 
-def decode(
-    file: str | os.PathLike | bytes,
-    name: str,
-    advice: str = "",
-    alone: Callable[[], contextlib.AbstractContextManager] = lambda: _ONE_THREAD,
-) -> Image.Image:
+def decode(file: str | os.PathLike | bytes, name: str, advice: str = "") -> Image.Image:
     """Decode an image (a path, or its bytes) to RGB at its natural size; an EXIF rotation is not applied.
 
-    It stays Pillow's, which resizes it in several threads at once: to copy it to NumPy and back holds Python's lock.
-    alone: the context in which a large image is decoded, so that not many take their memory at once.
-    Raises InputError, which calls the image `name` and ends with `advice`, if it does not decode, has more pixels than
-    PIL's limit against decompression bombs (Image.MAX_IMAGE_PIXELS), or one side is more than LONGEST times the other.
+    The result stays a PIL image, which threads resize in parallel: copying it to NumPy and back holds Python's lock.
+
+    Raises:
+      InputError: the image does not decode, has more pixels than Image.MAX_IMAGE_PIXELS, or one side is more than
+        LONGEST times the other. The message calls it `name` and ends with `advice`.
     """
     try:
         with Image.open(io.BytesIO(file) if isinstance(file, bytes) else file, formats=FORMATS) as image:
             pixels, longest = image.width * image.height, LONGEST * min(image.size)
             if pixels <= (Image.MAX_IMAGE_PIXELS or float("inf")) and max(image.size) <= longest:
-                with alone() if pixels > _LARGE else contextlib.nullcontext():
+                with _alone() if pixels > _LARGE else contextlib.nullcontext():
                     return to_rgb(image)
             cause = (
                 f"got {image.width} x {image.height} pixels; expected at most {Image.MAX_IMAGE_PIXELS}, and a side at "
@@ -112,6 +84,14 @@ def decode(
     except Exception as error:  # PIL's decoders raise anything on damaged bytes; the cause stays attached.
         raise InputError(f"image {name} does not decode ({one_line(error)}){advice}") from error
     raise InputError(f"image {name} does not decode ({cause}){advice}")
+
+
+@contextlib.contextmanager
+def _alone() -> Iterator[None]:
+    """Exclude the other threads, and the user's other processes on this machine."""
+    with open(pathlib.Path(tempfile.gettempdir()) / f"fsjax-{os.getuid()}.lock", "ab") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)  # closing the file unlocks it
+        yield
 
 
 def to_rgb(image: Image.Image) -> Image.Image:
@@ -123,7 +103,7 @@ def to_rgb(image: Image.Image) -> Image.Image:
         grey = np.clip(np.rint(np.asarray(image) / 257), 0, 255).astype(np.uint8)
         return Image.fromarray(grey).convert("RGB")
     if image.mode == "P":
-        image = image.convert("RGBA")  # PIL warns of some transparent palettes when they go straight to RGB
+        image = image.convert("RGBA")  # straight to RGB, PIL warns about some transparent palettes
     if image.mode == "RGB":  # convert() would copy
         image.load()
         return image

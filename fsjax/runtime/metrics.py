@@ -1,46 +1,51 @@
-"""Metrics of a run: JSON lines for programs, and TensorBoard and Weights & Biases for people."""
+"""Metrics of a run: JSON lines for programs, TensorBoard and Weights & Biases for people."""
 
+import importlib.util
 import json
 import logging
 import math
 import pathlib
+import re
 import tempfile
 import time
+import uuid
 from collections.abc import Callable, Mapping
 from types import TracebackType
 from typing import Any
 
 import numpy as np
 from jaxtyping import UInt8
+from ml_collections import ConfigDict
 from upath import UPath
 
 from fsjax.runtime import files, parallel, storage
+from fsjax.runtime.errors import InputError, one_line
 from fsjax.runtime.storage import Path
-from fsjax.runtime.writers import TensorBoard, Writer
 
 logger = logging.getLogger(__name__)
 
-# Between two uploads to a store, which cannot append.
-UPLOAD_SECONDS = 30
+UPLOAD_SECONDS = 30  # between two uploads to a store, which cannot append
+MODES = ("online", "offline")
+Images = Mapping[str, UInt8[np.ndarray, "height width"]]
 
 
 class Metrics:
-    """Appends to metrics.jsonl and to writers; only the main process writes. A context manager, or `close` ends it.
+    """Appends to metrics.jsonl and shows the same values on writers; only the main process writes.
 
-    TensorBoard's events are a file of their own for each start. For a store both are written on this machine, and
-    uploaded every UPLOAD_SECONDS and at the end.
+    A context manager. Each start writes TensorBoard events to a new file. For a store, the files are written on this
+    machine and uploaded every UPLOAD_SECONDS and at the end.
 
     Args:
       directory: the workdir.
-      other_writer: starts a writer beside TensorBoard's, and returns None for none.
+      start_wandb: starts a writer for Weights & Biases, or returns None.
 
     Raises:
-      InputError: a file that cannot be written, as on a full disk; so do its methods.
+      InputError: a file cannot be written, as on a full disk; the methods raise it too.
     """
 
-    def __init__(self, directory: Path, other_writer: Callable[[], Writer | None] = lambda: None):
+    def __init__(self, directory: Path, start_wandb: Callable[[], "WeightsAndBiases | None"] = lambda: None):
         self._shown, self._uploaded = directory / "metrics.jsonl", time.monotonic()
-        self._writers: list[Writer] = []
+        self._writers: list[TensorBoard | WeightsAndBiases] = []
         self._copies: tempfile.TemporaryDirectory | None = None  # deleted with this object
         self._writes = parallel.is_main_process()
         if not self._writes:
@@ -56,8 +61,8 @@ class Metrics:
             if self._copies and self._shown.exists():
                 self._file.write_bytes(self._shown.read_bytes())
             _drop_damaged_lines(self._file, self._shown)
-        if other := other_writer():
-            self._writers.append(other)
+        if wandb_writer := start_wandb():
+            self._writers.append(wandb_writer)
 
     def __enter__(self) -> "Metrics":
         return self
@@ -79,14 +84,14 @@ class Metrics:
             if self._copies and time.monotonic() - self._uploaded > UPLOAD_SECONDS:
                 self._upload()
 
-    def images(self, section: str, step: int, images: Mapping[str, UInt8[np.ndarray, "height width"]]) -> None:
-        """Show grey images by name; the writers alone get them."""
+    def images(self, section: str, step: int, images: Images) -> None:
+        """Show grey images by name, on the writers alone; `step` counts within the section."""
         with files.writing(self._shown):
             for writer in self._writers:
                 writer.images(section, step, images)
 
     def outcome(self, name: str, fields: Mapping[str, Any], values: Mapping[str, float]) -> None:
-        """Show final results, in place of earlier ones, and the config fields that they depend on, on writers alone."""
+        """Show final results and the config fields behind them, on the writers alone; replace earlier ones."""
         if not self._writes:
             return
         for place in (self._folder, self._shown.parent):
@@ -96,7 +101,7 @@ class Metrics:
                 writer.outcome(name, fields, values)
 
     def close(self, *, failed: bool = False) -> None:
-        """Close the writers, which learn whether the run failed, and upload what was written."""
+        """Close the writers, tell them whether the run failed, and upload the files."""
         with files.writing(self._shown):
             for writer in self._writers:
                 writer.close(failed=failed)
@@ -112,8 +117,144 @@ class Metrics:
                 to.fs.put_file(str(file), to.path)
 
 
+class TensorBoard:
+    """Writes TensorBoard events to a local folder, and each outcome to a folder in it.
+
+    EventsWriter writes at once; the thread of SummaryWriter would hang on a full disk. Outcomes are apart because
+    TensorBoard reads one session of HPARAMS per folder.
+    """
+
+    def __init__(self, folder: pathlib.Path):
+        self._folder, self._file = folder, _open_events(folder)
+
+    def write(self, stage: str, step: int, values: Mapping[str, float]) -> None:
+        """Add the scalars stage/name."""
+        from tensorboardX import summary
+
+        _add(self._file, step, *(summary.scalar(f"{stage}/{name}", value) for name, value in values.items()))
+
+    def images(self, section: str, step: int, images: Images) -> None:
+        """Add the images section/name; the slider above an image goes through its steps."""
+        from tensorboardX import summary
+
+        pictures = (summary.image(f"{section}/{name}", grey, dataformats="HW") for name, grey in images.items())
+        _add(self._file, step, *pictures)
+
+    def outcome(self, name: str, fields: Mapping[str, Any], values: Mapping[str, float]) -> None:
+        """Add a row to the table HPARAMS."""
+        from tensorboardX import summary
+
+        hparams = {key: value if isinstance(value, bool | int | float) else str(value) for key, value in fields.items()}
+        # Without the first part, which would fix the table's columns to those of the first row.
+        _, start, end = summary.hparams(hparams, {})
+        file = _open_events(self._folder / name)
+        _add(file, 0, start, *(summary.scalar(key, value) for key, value in values.items()), end)
+        file.close()
+
+    def close(self, *, failed: bool) -> None:
+        """Close the file."""
+        self._file.close()
+
+
+class WeightsAndBiases:
+    """Logs to a W&B run. W&B's own steps only grow, so ours are logged beside the values as `<section>/step`."""
+
+    def __init__(self, run: Any, image: Any):
+        self._run, self._image = run, image  # wandb.Image
+        self._sections: set[str] = set()
+
+    def write(self, stage: str, step: int, values: Mapping[str, Any]) -> None:
+        """Log values as stage/name."""
+        if stage not in self._sections:
+            self._sections.add(stage)
+            self._run.define_metric(f"{stage}/*", step_metric=f"{stage}/step")
+        self._run.log({**{f"{stage}/{name}": value for name, value in values.items()}, f"{stage}/step": step})
+
+    def images(self, section: str, step: int, images: Images) -> None:
+        """Log images as section/name."""
+        self.write(section, step, {name: self._image(grey) for name, grey in images.items()})
+
+    def outcome(self, name: str, fields: Mapping[str, Any], values: Mapping[str, float]) -> None:
+        """Update the run's summary; its config is there already."""
+        self._run.summary.update({f"{name}/{key}": value for key, value in values.items()})
+
+    def close(self, *, failed: bool) -> None:
+        """Finish the run."""
+        self._run.finish(exit_code=int(failed))
+
+
+def check_wandb(options: ConfigDict) -> None:
+    """Raise InputError for an invalid field of config.wandb, or where the package is missing."""
+    if options.mode not in MODES:
+        raise InputError(f"wandb.mode: got {options.mode!r}; expected {', '.join(MODES)}")
+    if not options.project:
+        return
+    package = importlib.util.find_spec("wandb")
+    # W&B leaves a folder of its name where it ran; Python takes that for an empty package, without an origin.
+    if package is None or package.origin is None:
+        raise InputError(
+            f"wandb.project: {options.project!r} needs a package that is not installed: pip install 'fsjax[wandb]'"
+        )
+
+
+def start_wandb(config: ConfigDict, directory: Path) -> WeightsAndBiases | None:
+    """Begin or resume the W&B run of a workdir, whose id is in wandb.json; return None where W&B is off.
+
+    Raises:
+      InputError: W&B refuses, for example without a login; wandb.json is damaged.
+    """
+    if not config.wandb.project:
+        return None
+    import wandb
+
+    try:
+        run = wandb.init(
+            project=config.wandb.project,
+            entity=config.wandb.entity or None,
+            mode=config.wandb.mode,
+            id=_wandb_id(directory / "wandb.json"),
+            resume="allow",
+            name=str(directory),
+            config=config.to_dict(),
+            allow_val_change=True,  # fields such as `run` may differ from the last start's
+            dir=str(directory) if storage.is_local(directory) else None,
+            reinit="create_new",  # a study has runs inside its own
+            settings=wandb.Settings(silent=True, console="off"),
+        )
+    except wandb.Error as error:
+        expected = "expected offline, or a user logged in"
+        raise InputError(f"wandb.mode: {config.wandb.mode!r}: {one_line(error)}; {expected}") from error
+    logger.info("wandb: %s", run.url if config.wandb.mode == "online" else f"offline, in {run.dir}")
+    return WeightsAndBiases(run, wandb.Image)
+
+
+def _open_events(folder: pathlib.Path) -> Any:
+    from tensorboardX.event_file_writer import EventsWriter  # on first use, since it takes a second
+
+    folder.mkdir(parents=True, exist_ok=True)
+    # The file's name has the second in it, and the clock may be moved back.
+    return EventsWriter(str(folder / "events"), f".{uuid.uuid4().hex[:8]}")
+
+
+def _add(file: Any, step: int, *parts: Any) -> None:
+    from tensorboardX.proto.event_pb2 import Event
+
+    for part in parts:
+        file.write_event(Event(wall_time=time.time(), step=step, summary=part))
+    file.flush()
+
+
+def _wandb_id(file: Path) -> str:
+    if not file.exists():
+        files.write_json(file, {"id": uuid.uuid4().hex[:8]})
+    content = files.read_json(file)
+    if not (isinstance(content, dict) and re.fullmatch(r"\w+", str(content.get("id")))):
+        raise InputError(f"{file}: not the id of a run; delete it to begin another run")
+    return content["id"]
+
+
 def _drop_damaged_lines(file: pathlib.Path, shown: Path) -> None:
-    """Drop lines that are damaged, or unfinished since their writer was killed; the warning names the file `shown`."""
+    """Drop damaged and unfinished lines; the warning calls the file `shown`."""
     lines = file.read_bytes().splitlines(keepends=True) if file.exists() else []
     bad = {number for number, line in enumerate(lines, 1) if not (line.endswith(b"\n") and _is_object(line))}
     if bad:

@@ -1,4 +1,4 @@
-"""Devices and processes of a run that has started: the only file that names them."""
+"""Devices and processes of a run that has started; no other file asks JAX about them."""
 
 import json
 from collections.abc import Callable
@@ -10,6 +10,7 @@ from jax.experimental import multihost_utils
 from jax.sharding import Mesh
 from jaxtyping import Float, Num
 
+import fsjax
 from fsjax.runtime.errors import InputError
 
 # The one axis that batches (training) and perturbations (searching) are split over.
@@ -146,3 +147,8 @@ def describe() -> str:
     """Describe the devices for logs and provenance, such as '8 x TPU v4' or '1 x cpu'."""
     devices = jax.devices()
     return f"{len(devices)} x {devices[0].device_kind}"
+
+
+def versions() -> dict[str, str]:
+    """Return the versions of fsjax and JAX and a description of the devices, for provenance."""
+    return {"fsjax": fsjax.__version__, "jax": jax.__version__, "devices": describe()}

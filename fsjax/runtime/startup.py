@@ -1,15 +1,20 @@
-"""Start of a process, before JAX's first use: it joins the other processes of the run, or makes CPU cores devices."""
+"""Start a process before JAX's first use: join the run's other processes, or make each CPU core a device."""
 
+import logging
 import os
+import pathlib
 import socket
+import tempfile
 from typing import Any
 
 import jax
 
-from fsjax.runtime import cores, failure_detection, parallel
+from fsjax.runtime import interrupt, parallel, workers
 from fsjax.runtime.errors import InputError
 
-# The least images of a training batch for each core of a CPU, unless the batch itself is smaller.
+logger = logging.getLogger(__name__)
+
+# A CPU core gets at least this many images of a training batch, unless the batch itself is smaller.
 _LEAST_ROWS = 16
 
 
@@ -21,15 +26,15 @@ def initialize(
     startup_seconds: int = 300,
     heartbeat_seconds: int = 100,
 ) -> bool:
-    """Join the other processes of the run, if there are any. Call it before JAX's first use.
+    """Join the other processes of the run, if there are any.
 
-    Without arguments, jax.distributed.initialize finds the processes of a Slurm step, of mpirun, or of a TPU slice on
-    Cloud TPU VMs or GKE. If another process does not come, or is lost later, this one ends with a line and status 1.
+    Without arguments, jax.distributed.initialize detects the processes of a Slurm step, of mpirun, or of a TPU slice on
+    Cloud TPU VMs or GKE. If another process does not come, or is lost later, this process ends with status 1.
 
     Args:
       coordinator: HOST:PORT of process 0, as all processes reach it; None together with the next two.
-      processes: their number.
-      index: the index of this process, from 0.
+      processes: number of processes.
+      index: index of this process, from 0.
       startup_seconds: how long to wait for the others.
       heartbeat_seconds: how long a process may be silent before it counts as lost.
 
@@ -50,11 +55,9 @@ def initialize(
     jax.config.update("jax_enable_preemption_service", False)
     if jax.config.jax_platforms in ("cpu", None):  # type: ignore[attr-defined]  # JAX types few of its flags
         jax.config.update("jax_cpu_collectives_implementation", "gloo")
-    failure_detection.install()
-    if explicit:
-        failure_detection.set_process_name(f"process {index} of {processes}")
-        if index == 0 and coordinator is not None:
-            _check_free(coordinator)
+    interrupt.end_with_the_others()
+    if explicit and index == 0 and coordinator is not None:
+        _check_free(coordinator)
     try:
         jax.distributed.initialize(
             coordinator,
@@ -73,24 +76,45 @@ def initialize(
             f"{launcher} started several processes, which JAX does not find ({error}); give --coordinator=HOST:PORT, "
             "--processes=N and --process=I"
         ) from error
-    own, count = parallel.process()
-    failure_detection.set_process_name(f"process {own} of {count}")
-    return count > 1
+    return parallel.process()[1] > 1
 
 
 def use_cores(batch_size: int) -> None:
-    """Make each CPU core a device, unless JAX was given a number of devices. Call it before JAX's first use.
+    """Make each CPU core a device, unless JAX was given a number of devices.
 
-    One device per core is faster than one device with a thread per core, whose threads wait for each other in every
-    convolution. Training splits its batch over all devices, so their number divides the batch size.
+    One device per core is faster than one device with a thread per core: the threads wait for each other in every
+    convolution. Training splits its batch over all devices, so the number of devices divides the batch size.
     """
     forced = "xla_force_host_platform_device_count" in os.environ.get("XLA_FLAGS", "")
     configured = jax.config.jax_num_cpu_devices  # type: ignore[attr-defined]  # JAX types few of its flags
     if forced or configured >= 0 or batch_size < 1:
         return
-    possible = range(1, cores.count() + 1)
+    possible = range(1, workers.core_count() + 1)
     fitting = [count for count in possible if batch_size % count == 0 and batch_size >= count * _LEAST_ROWS]
     jax.config.update("jax_num_cpu_devices", max(fitting, default=1))
+
+
+def use_compilation_cache() -> None:
+    """Cache compiled programs in $XDG_CACHE_HOME/fsjax/jax or ~/.cache/fsjax/jax, so that a restart compiles less.
+
+    JAX's own settings come first, such as JAX_COMPILATION_CACHE_DIR. Programs for CPUs are not cached: several machines
+    may share a home folder, and XLA runs a program that was compiled for another processor (jax-ml/jax#38445).
+    """
+    settings: Any = jax.config  # JAX types few of its flags
+    chosen = settings.jax_compilation_cache_dir is not None or not settings.jax_enable_compilation_cache
+    if chosen or jax.default_backend() == "cpu":
+        return
+    # The XDG specification ignores relative paths.
+    named = pathlib.Path(os.environ.get("XDG_CACHE_HOME", ""))
+    try:
+        folder = (named if named.is_absolute() else pathlib.Path.home() / ".cache") / "fsjax" / "jax"
+        folder.mkdir(parents=True, exist_ok=True)
+        tempfile.TemporaryFile(dir=folder).close()
+    except (OSError, RuntimeError) as error:  # RuntimeError: no home folder
+        if parallel.is_main_process():
+            logger.warning("compiled programs are not cached for the next start: %s", error)
+        return
+    settings.update("jax_compilation_cache_dir", str(folder))
 
 
 def _are_given(given: dict[str, Any]) -> bool:
@@ -124,7 +148,7 @@ def _check_free(coordinator: str) -> None:
 
 
 def _launcher() -> str:
-    """Return what started several processes of one run; '' if nothing known did."""
+    """Return the launcher that started several processes of this run; '' where there is none."""
 
     def several(variable: str) -> bool:
         return os.environ.get(variable, "").isdecimal() and int(os.environ[variable]) > 1
@@ -133,6 +157,6 @@ def _launcher() -> str:
         return "Slurm"
     if several("OMPI_COMM_WORLD_SIZE"):
         return "Open MPI"
-    # Where JAX finds TPU chips it names the platform, unless the user has; libtpu may only be there to compile. JAX
-    # reads the number of processes, which may be one, from the TPU VM's metadata or GKE's variables.
+    # JAX names the platform where it detects TPU chips; libtpu alone may only be there to compile. JAX reads the number
+    # of processes, which may be one, from the TPU VM's metadata or from GKE's variables.
     return "TPU" if "tpu" in (jax.config.jax_platforms or "") else ""  # type: ignore[attr-defined]

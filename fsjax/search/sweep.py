@@ -22,7 +22,7 @@ from fsjax.runtime import parallel
 from fsjax.runtime.errors import InputError
 from fsjax.runtime.partial_results import PartialResults, class_item
 from fsjax.runtime.progress import Progress
-from fsjax.runtime.read_ahead import read_ahead
+from fsjax.runtime.workers import read_ahead
 from fsjax.search.method import Problem
 
 # Images, or pairs of them, and their weights; None weighs each image 1.

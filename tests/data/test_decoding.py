@@ -11,7 +11,7 @@ from PIL import Image
 from fsjax import data
 from fsjax.runtime import workers
 from fsjax.runtime.errors import InputError
-from fsjax.runtime.image_files import Encoded, decode, resize
+from fsjax.runtime.image_files import Encoded, resize
 from tests.helpers.data_config import data_config
 
 COUNT = 18
@@ -27,7 +27,7 @@ def called(monkeypatch):
     calls, call = [], workers.call
 
     def counted(processes, name, function, arguments):
-        calls.extend((processes, len(images)) for _, _, images, _, _ in arguments)
+        calls.extend((processes, len(images)) for images, _, _ in arguments)
         return call(processes, name, function, arguments)
 
     monkeypatch.setattr(workers, "call", counted)
@@ -73,12 +73,11 @@ def test_an_image_that_does_not_decode_is_named_after_all_others_are_done(tmp_pa
     assert dataset.images(range(1, COUNT)).shape[0] == COUNT - 1
 
 
-# In a process: images of more than a hundred pixels are large, and to load one takes a while and is noted.
+# In a worker: images of more than a hundred pixels are large, and to load one takes a while and is noted.
 SLOWLY = """
 import time
-from fsjax.runtime import image_files, workers
+from fsjax.runtime import image_files
 from fsjax.runtime.image_files import Encoded
-from fsjax.runtime.workers import Shared
 load = image_files.to_rgb
 def noted(image):
     began = time.monotonic()
@@ -88,7 +87,7 @@ def noted(image):
     return found
 image_files._LARGE, image_files.to_rgb = 100, noted
 try:
-    image_files.decode_into({shared!r}, {first!r}, [{image!r}] * 3, 8, 0)
+    image_files.decode_all([{image!r}] * 3, 8, 0)
 finally:
     image_files._LARGE, image_files.to_rgb = 2**24, load
 """
@@ -97,12 +96,9 @@ finally:
 def test_large_images_are_decoded_one_at_a_time_by_all_processes(tmp_path):
     file = io.BytesIO()
     Image.fromarray(pixels(0)).save(file, "PNG")
-    image, notes = Encoded(file.getvalue(), "it"), tmp_path / "notes"
-    with workers.shared_images((6, 8, 8, 3)) as (array, shared):
-        calls = [(SLOWLY.format(shared=shared, first=first, image=image, notes=str(notes)),) for first in (0, 3)]
-        workers.call(2, "", exec, [(code, {}) for (code,) in calls])
-    times = sorted(tuple(map(float, line.split())) for line in notes.read_text().splitlines())
+    code = SLOWLY.format(image=Encoded(file.getvalue(), "it"), notes=str(tmp_path / "notes"))
+    workers.call(2, "", exec, [(code, {})] * 2)
+    times = sorted(tuple(map(float, line.split())) for line in (tmp_path / "notes").read_text().splitlines())
     assert len(times) == 6
     for (_, end), (begin, _) in itertools.pairwise(times):
         assert begin >= end
-    np.testing.assert_array_equal(array, np.broadcast_to(resize(decode(*image), 8), array.shape))

@@ -10,7 +10,7 @@ import zipfile
 
 import pytest
 
-from fsjax.runtime.extras import EXTRAS
+from fsjax.runtime.errors import EXTRAS
 from tests.helpers.launching import launched
 
 ROOT = pathlib.Path(__file__).parents[2]

@@ -847,7 +847,7 @@ _UNSTABLE = (
 def test_a_provenance_of_another_form_is_refused(workspace, wrong):
     maps = dataclasses.replace(hostile_maps(), provenance=wrong)
     said = refused(dfm.read_provenance, "maps.npz", lambda: (search_notes(maps, 0.05), stability_at_share(maps, 0.05)))
-    assert said.startswith("maps.npz: its provenance is not what a search leaves")
+    assert said.startswith("maps.npz: its provenance is not one that a search writes")
 
 
 def test_the_pages_of_a_comparison_a_study_and_of_learning_show_names_as_text(workspace, undrawn):

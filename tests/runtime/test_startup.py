@@ -1,4 +1,4 @@
-"""Start of a process on a machine without an accelerator."""
+"""Start of a process: which devices it uses, which processes it joins, and where it caches compiled programs."""
 
 import os
 import subprocess
@@ -7,26 +7,22 @@ import sys
 import pytest
 
 CORES = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
-PROGRAM = """
+USE_CORES = """
+import sys
 import jax
 from fsjax.runtime import startup
-startup.use_cores({batch})
+startup.use_cores(int(sys.argv[1]))
 print(jax.device_count())
 """
 
 
 @pytest.mark.parametrize(
     ("batch", "flags", "devices"),
-    [
-        (16 * CORES, "", CORES),
-        (33, "", 1),
-        (1, "", 1),
-        (64, "--xla_force_host_platform_device_count=3", 3),
-    ],
+    [(16 * CORES, "", CORES), (33, "", 1), (64, "--xla_force_host_platform_device_count=3", 3)],
 )
 def test_each_core_is_a_device_unless_jax_was_told_otherwise(batch, flags, devices):
     printed = subprocess.run(
-        [sys.executable, "-c", PROGRAM.format(batch=batch)],
+        [sys.executable, "-c", USE_CORES, str(batch)],
         env={**os.environ, "XLA_FLAGS": flags, "JAX_PLATFORMS": "cpu"},
         check=True,
         capture_output=True,
@@ -37,12 +33,55 @@ def test_each_core_is_a_device_unless_jax_was_told_otherwise(batch, flags, devic
 
 def test_libtpu_without_a_tpu_makes_no_process_one_of_several(tmp_path):
     (tmp_path / "libtpu.py").write_text("def get_library_path():\n    return '/libtpu.so'\n")
-    program = "from fsjax.runtime import failure_detection, startup; print(startup.initialize()); "
+    program = "from fsjax.runtime import interrupt, startup; print(startup.initialize()); "
     environment = {name: value for name, value in os.environ.items() if name != "JAX_PLATFORMS"}
     done = subprocess.run(
-        [sys.executable, "-c", program + "print(failure_detection.installed())"],
+        [sys.executable, "-c", program + "print(interrupt.one_of_several())"],
         env={**environment, "PYTHONPATH": os.pathsep.join([str(tmp_path), *sys.path])},
         capture_output=True,
         text=True,
     )
     assert done.stdout == "False\nFalse\n", done.stderr
+
+
+CACHE = """
+import logging, os, sys
+logging.basicConfig(format="%(message)s", stream=sys.stderr)
+import jax
+from fsjax.runtime import startup
+jax.default_backend = lambda: sys.argv[1]
+startup.use_compilation_cache()
+print(jax.config.jax_compilation_cache_dir)
+"""
+
+
+def test_programs_are_cached_where_xdg_or_jax_says_and_a_folder_that_cannot_be_written_costs_one_warning(tmp_path):
+    (tmp_path / "file").write_text("no folder")
+    settings = {
+        "xdg": {"XDG_CACHE_HOME": str(tmp_path / "xdg")},
+        "home": {"HOME": str(tmp_path / "home"), "XDG_CACHE_HOME": "relative"},
+        "jax": {"XDG_CACHE_HOME": str(tmp_path / "unused"), "JAX_COMPILATION_CACHE_DIR": str(tmp_path / "jax")},
+        "off": {"XDG_CACHE_HOME": str(tmp_path / "unused"), "JAX_ENABLE_COMPILATION_CACHE": "false"},
+        "cpu": {"XDG_CACHE_HOME": str(tmp_path / "unused")},
+        "unwritable": {"XDG_CACHE_HOME": str(tmp_path / "file")},
+    }
+    common = {name: value for name, value in os.environ.items() if name != "JAX_COMPILATION_CACHE_DIR"}
+    running = {
+        name: subprocess.Popen(
+            [sys.executable, "-c", CACHE, "cpu" if name == "cpu" else "gpu"],
+            env={**common, **changes},
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+        for name, changes in settings.items()
+    }
+    printed = {name: process.communicate(timeout=120) for name, process in running.items()}
+    folders = {"xdg": "xdg/fsjax/jax", "home": "home/.cache/fsjax/jax", "jax": "jax"}
+    expected = {name: str(tmp_path / folders[name]) if name in folders else "None" for name in settings}
+    assert {name: out.strip() for name, (out, _) in printed.items()} == expected
+    assert not (tmp_path / "unused").exists()
+    warning = printed.pop("unwritable")[1]
+    assert warning.startswith("compiled programs are not cached for the next start: ") and warning.count("\n") == 1
+    assert str(tmp_path / "file") in warning
+    assert not any(errors for _, errors in printed.values())

@@ -1,19 +1,22 @@
-"""Processes that share work: they start and end with the one they work for, and a signal for it is not theirs."""
+"""Workers: a thread that reads ahead, and processes that start and end with the process they work for."""
 
 import contextlib
+import gc
 import operator
 import os
 import pathlib
 import signal
 import subprocess
 import sys
+import threading
 import time
+import weakref
 
-import numpy as np
 import pytest
 
 from fsjax.runtime import workers
 from fsjax.runtime.errors import InputError
+from fsjax.runtime.workers import read_ahead
 
 # Without a guard of its main module, as in a notebook or a short script. Two threads call, as readers do.
 SCRIPT = """
@@ -29,6 +32,50 @@ for line in sys.stdin:
 """
 
 
+def test_the_next_item_is_read_while_one_is_used_and_no_more():
+    started = [threading.Event() for _ in range(4)]
+
+    def read(item):
+        started[item].set()
+        return 10 * item
+
+    for item, value in read_ahead(read, range(4)):
+        assert value == 10 * item
+        if item < 3:
+            assert started[item + 1].wait(5), "in a thread"
+        assert not any(event.is_set() for event in started[item + 2 :])
+
+
+def test_an_error_comes_in_its_turn():
+    def read(item):
+        if item == 1:
+            raise ValueError("the second")
+        return item
+
+    items = read_ahead(read, [0, 1, 2])
+    assert next(items) == (0, 0)
+    with pytest.raises(ValueError, match="the second"):
+        next(items)
+
+
+def test_nothing_is_read_of_nothing_and_a_closed_iterator_reads_no_further():
+    assert list(read_ahead(len, [])) == []
+    read = []
+    items = read_ahead(lambda item: read.append(item), range(9))
+    next(items)
+    items.close()
+    assert read == [0, 1]
+
+
+def test_what_was_given_out_is_not_held():
+    items = read_ahead(lambda item: set(range(item)), [3, 4])
+    _, value = next(items)
+    held = weakref.ref(value)
+    del value
+    gc.collect()
+    assert held() is None
+
+
 def test_calls_return_in_order_and_wait_for_each_other_before_an_error(tmp_path):
     assert workers.call(2, "", operator.mul, [(2, 3), (4, 5), (6, 7)]) == [6, 20, 42]
     slow = f"import pathlib, time; time.sleep(0.5); pathlib.Path({str(tmp_path / 'file')!r}).touch()"
@@ -37,67 +84,10 @@ def test_calls_return_in_order_and_wait_for_each_other_before_an_error(tmp_path)
     assert (tmp_path / "file").exists()
 
 
-WRITE = """
-import numpy as np
-from fsjax.runtime import workers
-with workers.opened(workers.{shared}) as file:
-    workers.put(file, workers.take(file, (2, 3), {start}) * 2, {start})
-"""
-
-
-def doubled(images):
-    """The images, the first and the last two of them doubled by other processes."""
-    with workers.shared_images(images.shape) as (array, shared):
-        array[:] = images
-        workers.call(2, "", exec, [(WRITE.format(shared=shared, start=start),) for start in (0, 12)])
-        return array
-
-
-def test_other_processes_read_and_write_what_is_shared_and_memory_serves_again_when_its_array_is_gone(monkeypatch):
-    monkeypatch.setattr(workers, "_SPARE", [])
-    images, times = np.arange(18, dtype=np.uint8).reshape(6, 3), np.array([2, 2, 1, 1, 2, 2], np.uint8)[:, None]
-    first, second = doubled(images), doubled(images + 1)
-    np.testing.assert_array_equal(first, images * times)
-    np.testing.assert_array_equal(second, (images + 1) * times)
-    view, address = first[3:], first.ctypes.data
-    del first
-    assert not workers._SPARE, "a view keeps it"
-    del view
-    assert len(workers._SPARE) == 1
-    third = doubled(images)
-    assert third.ctypes.data == address and not workers._SPARE
-    np.testing.assert_array_equal(second, (images + 1) * times)
-    for size in range(20, 40):
-        with workers.shared_images((size,)):
-            pass
-    assert [len(memory.mapped) for memory in workers._SPARE] == [36, 37, 38, 39]
-
-
-def test_images_are_not_read_behind_the_end():
-    with workers.shared_images((5, 3)) as (_, shared), workers.opened(shared) as file:
-        assert workers.take(file, (1, 3), 12).shape == (1, 3)
-        with pytest.raises(OSError, match="ends after 15 bytes"):
-            workers.take(file, (2, 3), 12)
-
-
-def test_after_an_error_nothing_is_written_to_what_has_the_number_next(tmp_path):
-    with pytest.raises(ZeroDivisionError), workers.shared_images((18,)) as (_, shared):
-        workers.call(2, "", exec, [("1 / 0",)])
-    number, file = int(shared.path.rpartition("/")[2]), tmp_path / "file"
-    file.write_bytes(b"a checkpoint, maybe")
-    with file.open("r+b") as other:
-        moved = other.fileno() == number or os.dup2(other.fileno(), number)
-        with pytest.raises(OSError, match="no longer shared"):
-            workers.call(2, "", exec, [(WRITE.format(shared=shared, start=0),)])
-        if moved is not True:
-            os.close(number)
-    assert file.read_bytes() == b"a checkpoint, maybe"
-
-
-def test_a_process_that_was_ended_is_told_and_others_are_started():
+def test_a_worker_that_was_killed_is_named_and_others_are_started():
     workers.call(3, "", time.sleep, [(0,)])
     end = "import os, signal; os.kill(os.getpid(), signal.SIGKILL)"
-    with pytest.raises(InputError, match=r"^train\.augment: a process of augmix was ended, maybe for want of memory$"):
+    with pytest.raises(InputError, match=r"^train\.augment: a process of augmix was killed, possibly out of memory$"):
         workers.call(3, "train.augment: a process of augmix", exec, [(end,)])
     assert workers.call(3, "", operator.neg, [(1,)]) == [-1]
 

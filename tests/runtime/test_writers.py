@@ -3,7 +3,6 @@
 import io
 import json
 import logging
-import subprocess
 import sys
 import types
 
@@ -18,7 +17,7 @@ from fsjax.experiment import runner
 from fsjax.experiment.stage import Workspace
 from fsjax.experiment.stages import search as search_stage
 from fsjax.fourier import dfm, masks
-from fsjax.runtime import writers
+from fsjax.runtime import metrics
 from fsjax.runtime.errors import InputError
 from tests.helpers import results, stand_in_wandb
 
@@ -118,15 +117,6 @@ def test_tensorboard_s_table_has_the_settings_and_what_was_found_in_the_end(done
     }
 
 
-def test_a_run_loads_no_pytorch_for_its_writers_and_leaves_it_to_be_loaded(tmp_path):
-    code = (
-        "import pathlib, sys, fsjax.experiment.runner; from fsjax.runtime.metrics import Metrics; "
-        "Metrics(pathlib.Path(sys.argv[1])).close(); print('torch' in sys.modules); import torch"
-    )
-    found = subprocess.run([sys.executable, "-c", code, str(tmp_path)], capture_output=True, text=True)
-    assert (found.returncode, found.stdout) == (0, "False\n"), found.stderr
-
-
 def test_weights_and_biases_goes_on_with_one_run_and_gets_what_tensorboard_gets(done):
     first, second = stand_in_wandb.runs
     assert first.given["id"] == second.given["id"] == json.loads((done / "wandb.json").read_text())["id"]
@@ -220,7 +210,7 @@ def test_a_mode_that_is_none_of_ours_a_refusal_and_a_damaged_id_are_one_line(tmp
     config = small_config()
     config.wandb.mode = "shared"
     with pytest.raises(InputError, match=r"wandb\.mode: got 'shared'; expected online, offline"):
-        writers.check_wandb(config.wandb)
+        metrics.check_wandb(config.wandb)
     config.wandb.mode = "online"
     monkeypatch.setitem(sys.modules, "wandb", stand_in_wandb)
 
@@ -230,7 +220,7 @@ def test_a_mode_that_is_none_of_ours_a_refusal_and_a_damaged_id_are_one_line(tmp
     with monkeypatch.context() as patch:
         patch.setattr(stand_in_wandb, "init", refused)
         with pytest.raises(InputError, match=r"No API key configured\. Use `wandb login`\.; expected offline"):
-            writers.start_wandb(config, tmp_path)
+            metrics.start_wandb(config, tmp_path)
     (tmp_path / "wandb.json").write_text('{"id": "../x"}')
     with pytest.raises(InputError, match=r"wandb\.json: not the id of a run"):
-        writers.start_wandb(config, tmp_path)
+        metrics.start_wandb(config, tmp_path)

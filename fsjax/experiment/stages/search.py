@@ -13,7 +13,7 @@ from fsjax.experiment.stages import train
 from fsjax.fourier.dfm import DominantFrequencyMaps
 from fsjax.fourier.masks import budget
 from fsjax.runtime import parallel
-from fsjax.runtime.versions import versions
+from fsjax.runtime.parallel import versions
 from fsjax.search.method import make_problem
 
 # TensorBoard and Weights & Biases show the maps of the first classes, enlarged to this width in pixels.
