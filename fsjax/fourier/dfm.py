@@ -245,7 +245,7 @@ def from_classes(
     shares: tuple[float, ...],
     **attributes: Any,
 ) -> DominantFrequencyMaps:
-    """Return maps assembled class by class. Arrays beyond IN_MEMORY bytes lie in a temporary mapped file if it has room.
+    """Return maps assembled class by class; arrays beyond IN_MEMORY bytes lie in a temporary mapped file.
 
     Args:
       classes_in_order: masks, and scores or None, of each class.

@@ -32,26 +32,26 @@ from fsjax.runtime.torch_files import Inert, tensor
 
 _ACCEPTED = (
     "expected a workdir of fsjax or one of its dfm/*.npz, or a pickle of {class index: S x S scores, or S x S of 0 "
-    "and 1, or a list of such masks}, its indices 0, 1, ... and its planes of one size"
+    "and 1, or a list of such masks} with indices 0, 1, ... and planes of one size"
 )
 
 
 def read_maps(path: str | Path, *, classes: tuple[str, ...] | None, shares: tuple[float, ...]) -> DominantFrequencyMaps:
     """Load maps of fsjax, or of a published pickle, whose masks need not be constant on orbits.
 
-    A pickle of scores becomes masks by the published threshold, as maps of `removal` with compat. A pickle of masks
-    becomes maps at one share: the X of `_DFM_<X>` in its name, a share or per cent, whichever is nearer to what the
-    masks keep; without such a name the smallest share that allows all of them. Of a list of masks the first is the map,
-    as HFSS takes it. Nothing in a pickle is ever executed.
+    Scores in a pickle become masks by the published threshold, as maps of `removal` with compat. Masks in a pickle
+    become maps at one share: the X of `_DFM_<X>` in the file's name, as a share or in per cent, whichever is nearer to
+    what the masks keep. Without such a name it is the smallest share that allows all masks. Of a list of masks the
+    first is the map, as in HFSS. Nothing in a pickle runs.
 
     Args:
       path: a workdir with one file dfm/*.npz, such a file, or a pickle.
       classes: names of a pickle's class indices; None = '0', '1', ... Files of fsjax have their own.
-      shares: of the masks made from a pickle's scores, in (0, 1].
+      shares: shares of the masks that are made from a pickle's scores, in (0, 1].
 
     Returns:
       The maps; `provenance["file"]` has the path and the SHA-256 of the file. A pickle does not say which images were
-      searched nor how many: `searched_on` is 'test', as in the published code, and `images` 0.
+      searched, nor how many: `searched_on` is 'test', as in the published code, and `images` is 0.
 
     Raises:
       InputError: no file, several maps in a workdir, or a file that holds something else.
@@ -109,11 +109,11 @@ def read_order(path: str | Path) -> Float64[np.ndarray, "height width"]:
 
 
 def write_maps(maps: DominantFrequencyMaps, folder: str | Path, name: str, patch: int = 1) -> list[Path]:
-    """Write maps as the published code does, and return the files, which it reads with pickle.load.
+    """Write maps as pickles that the published code reads, and return the files.
 
-    `<name>loss<patch>.pkl` has {class index: H x W float32 tensor} of the scores, where there are scores, and
-    `<name>_DFM_<X>.pkl` {class index: H x W float32 array of 0 and 1}, one file a share, X in per cent. Needs PyTorch
-    where there are scores. Class names and provenance are not written.
+    `<name>loss<patch>.pkl` has {class index: H x W float32 tensor} of the scores, if there are scores; writing it needs
+    PyTorch. `<name>_DFM_<X>.pkl` has {class index: H x W float32 array of 0 and 1} for a share of X per cent. Class
+    names and provenance are not written.
     """
     folder = storage.path(folder)
     written = []
@@ -151,7 +151,7 @@ def file_of(path: str | Path) -> Path:
 
 
 def _content(file: Path) -> Any:
-    """Return what an .npy or a pickle holds."""
+    """Return the content of an .npy or a pickle."""
     if file.suffix == ".npy":
         return files.map_npy(file)
     with storage.local(file) as copy:
@@ -207,7 +207,7 @@ def _one_plane(content: Any) -> np.ndarray | None:
 
 
 def _share_of(file: Path, masks: list[np.ndarray]) -> float:
-    """Return the share that a file's name gives, or the smallest that allows all masks."""
+    """Return the share in a file's name, or the smallest share that allows all masks."""
     needed = max(1, max(int(mask.sum()) for mask in masks)) / masks[0].size
     for named in reversed(re.findall(r"_DFM_(\d*\.?\d+(?:e-?\d+)?)", file.name)):
         shares = [share for share in (float(named), float(named) / 100) if 0 < share <= 1]

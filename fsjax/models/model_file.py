@@ -15,7 +15,7 @@ from fsjax.data.normalisation import parse_mean_std
 from fsjax.engine.model import NORMALISED, Model
 from fsjax.models import stored_program
 from fsjax.models.callables import as_model
-from fsjax.runtime import files, npz, storage
+from fsjax.runtime import files, storage
 from fsjax.runtime.errors import InputError, one_line
 from fsjax.runtime.storage import Path
 
@@ -110,7 +110,7 @@ def load_model(path: str | Path) -> Model:
         raise InputError(f"{where}: no such file; expected a model of fsjax.save_model")
     try:
         with storage.local(where) as copy:
-            content = npz.read(copy)
+            content = files.read_npz(copy)
         return _model(content)
     except InputError:
         raise

@@ -1,7 +1,7 @@
-"""Checkpoints of a training run: Orbax files, each with the SHA-256 of its bytes.
+"""Checkpoints of a training run: Orbax files, and a JSON file with their SHA-256 hashes.
 
-Orbax restores flipped bits without an error, so hashes are compared before anything is read, and a checkpoint that does
-not match is skipped for the one before. The file of hashes is written last: without it there is no checkpoint.
+Orbax restores flipped bits without an error, so hashes are compared before anything is read; a checkpoint that does not
+match is skipped. The file of hashes is written last: without it a checkpoint does not count.
 """
 
 import errno
@@ -25,15 +25,13 @@ from fsjax.runtime.storage import Path
 
 logger = logging.getLogger(__name__)
 
-# Key of the loss in the file of hashes; no file of a checkpoint has this name.
-_LOSS = "loss"
+_LOSS = "loss"  # a key in the file of hashes; no file of a checkpoint has this name
 
 
 class Checkpoints:
-    """The newest checkpoints in a directory, and the one with the lowest loss.
+    """The `keep` newest checkpoints in a directory, and the checkpoint with the lowest loss.
 
-    The main process writes, in a thread; all processes read. Collective: every process calls the same methods. `keep`
-    counts the newest ones.
+    The main process writes, in a thread; all processes read. Collective: every process must call the same methods.
     """
 
     def __init__(self, directory: Path, keep: int = 2):
@@ -46,10 +44,14 @@ class Checkpoints:
     def save(
         self, step: int, variables: PyTree, training: PyTree, metadata: dict[str, Any], loss: float | None = None
     ) -> None:
-        """Start to save a step in a thread, after the previous one is written; `wait` returns when it is done.
+        """Start to save a step in a thread, after the previous step is written; `wait` returns when it is done.
 
-        `variables` are the model's arrays of one replica, `training` what training resumes from beside them, both in
-        host memory. `metadata` is JSON. `loss` is that on validation images, if measured at this step.
+        Args:
+          step: the step.
+          variables: the model's arrays of one replica, in host memory.
+          training: everything else that training resumes from, in host memory.
+          metadata: JSON values.
+          loss: validation loss, if measured at this step.
 
         Raises:
           InputError: the previous checkpoint could not be written.
@@ -57,23 +59,23 @@ class Checkpoints:
         self.wait()
         if parallel.is_main_process():
             loss = loss if loss is not None and math.isfinite(loss) else None
-            # A NumPy view of a device's memory may see what the next step writes there.
+            # Copy: the next step may write to the device memory under a NumPy view.
             variables, training = jax.tree.map(np.array, (variables, training))
             self._writing = self._thread.submit(self._write, step, variables, training, metadata, loss)
 
     def wait(self) -> None:
-        """Wait until the last checkpoint is written; raise InputError where it could not be, as on a full disk."""
+        """Wait until the last checkpoint is written; raise InputError where writing failed, as on a full disk."""
         writing, self._writing = self._writing, None
         if writing is not None:
             writing.result()
 
     def newest(self) -> int | None:
-        """Return the newest step whose hashes match, None without checkpoints; raise InputError if none is whole."""
+        """Return the newest step whose hashes match; None without checkpoints. Raise InputError if none match."""
         self.wait()
         return parallel.decide(self._newest)
 
     def best(self) -> int | None:
-        """Return the first step with the lowest loss, None without losses; raise InputError if it is not whole."""
+        """Return the first step with the lowest loss; None without losses. Raise InputError if it is damaged."""
         self.wait()
         return parallel.decide(self._best)
 
@@ -86,7 +88,7 @@ class Checkpoints:
         return self._restore(step, "variables", like)
 
     def training(self, step: int, like: PyTree) -> PyTree:
-        """Restore what training resumes from beside the model's arrays."""
+        """Restore everything else that training resumes from."""
         return self._restore(step, "training", like)
 
     def discard_after(self, step: int) -> None:
@@ -126,25 +128,25 @@ class Checkpoints:
     def _newest(self) -> int | None:
         steps = _steps(self.directory)
         for step in reversed(steps):
-            if self._is_whole(step):
+            if self._matches(step):
                 return step
-            logger.warning("checkpoint %s is damaged or incomplete and is passed over", self.directory / str(step))
+            logger.warning("checkpoint %s is damaged or incomplete; skipping it", self.directory / str(step))
         if steps:
             raise InputError(
-                f"{self.directory}: none of the checkpoints {steps[::-1]} is whole; delete the folder to train anew"
+                f"{self.directory}: all checkpoints {steps[::-1]} are damaged; delete the folder to train anew"
             )
         return None
 
     def _best(self) -> int | None:
         step = _lowest(_losses(self.directory))
-        if step is not None and not self._is_whole(step):
+        if step is not None and not self._matches(step):
             raise InputError(
                 f"{self.directory / str(step)}: the best checkpoint is damaged; expected train.select='', the last "
                 f"step, or delete {self.directory} and stages/train.json beside it to train anew"
             )
         return step
 
-    def _is_whole(self, step: int) -> bool:
+    def _matches(self, step: int) -> bool:
         recorded = _recorded(self._hash_file(step))
         try:
             return recorded is not None and _hashes(self._files(step)) == recorded[0]
@@ -186,14 +188,14 @@ class Checkpoints:
 
 
 def chosen_hashes(directory: Path, select: str) -> Path:
-    """Return the file of hashes, which identifies the content, of the checkpoint that train.select chooses."""
+    """Return the file of hashes of the checkpoint that train.select chooses; it identifies the checkpoint's content."""
     losses = _losses(directory)
     step = _lowest(losses) if select == "best" else max(losses, default=None)
     return directory / ("none" if step is None else f"{step}.sha256.json")
 
 
 def _check_space(file: pathlib.Path, arrays: PyTree) -> None:
-    """Raise OSError where a disk has no space for arrays; Orbax and TensorStore would say so in many lines."""
+    """Raise OSError where a disk has no space for arrays; Orbax and TensorStore would print many lines."""
     size = sum(np.asarray(leaf).nbytes for leaf in jax.tree.leaves(arrays))
     if not size or not hasattr(os, "posix_fallocate"):
         return
@@ -201,7 +203,7 @@ def _check_space(file: pathlib.Path, arrays: PyTree) -> None:
         with open(file, "wb") as opened:
             os.posix_fallocate(opened.fileno(), 0, size)
     except OSError as error:
-        if error.errno not in (errno.EOPNOTSUPP, errno.EINVAL):  # of file systems that cannot allocate
+        if error.errno not in (errno.EOPNOTSUPP, errno.EINVAL):  # the file system cannot allocate
             raise
     finally:
         file.unlink(missing_ok=True)
@@ -212,7 +214,7 @@ def _save(folder: pathlib.Path, arrays: PyTree) -> None:
         with _orbax() as writer:
             writer.save(folder, args=ocp.args.StandardSave(arrays))
     except ValueError as error:
-        # TensorStore raises ValueError for an operating system's error.
+        # TensorStore raises ValueError for an OSError.
         if code := re.search(r"os_error_code='(\d+)'", str(error)):
             raise OSError(int(code[1]), os.strerror(int(code[1]))) from error
         raise
@@ -227,7 +229,7 @@ def _orbax() -> ocp.Checkpointer:
 
 
 def _steps(directory: Path) -> list[int]:
-    """List the checkpoints in order, whole or not."""
+    """List the checkpoints in order, damaged ones too."""
     names = [path.name for path in directory.iterdir()] if directory.exists() else []
     return sorted(int(name) for name in names if name.isdecimal())
 
@@ -248,7 +250,7 @@ def _lowest(losses: dict[int, float | None]) -> int | None:
 
 
 def _recorded(file: Path) -> tuple[dict[str, str], float | None] | None:
-    """Read the hashes and the loss; None for a file that is missing, damaged, or names files of other folders."""
+    """Read the hashes and the loss; None for a file that is missing, damaged, or names files in other folders."""
     try:
         hashes = files.read_json(file)
     except (FileNotFoundError, InputError):

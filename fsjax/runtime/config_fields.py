@@ -1,4 +1,4 @@
-"""Tables of config fields: each default beside its help."""
+"""Tables of config fields, each with its default and its help."""
 
 from collections.abc import Collection, Iterator, Mapping
 from typing import Any, NamedTuple, TypeAlias
@@ -18,14 +18,14 @@ class Field(NamedTuple):
     help: str
 
 
-# Every field that `config` has built, by dotted name, in the order of the tables. A ConfigDict holds values alone.
+# Every field that `config` has built, by dotted name, in the order of the tables. A ConfigDict holds only values.
 FIELDS: dict[str, Field] = {}
 
 
 def config(table: Table, prefix: str = "") -> ConfigDict:
     """Return the defaults of a table as a ConfigDict, and record its fields in FIELDS.
 
-    `prefix` is the dotted name of the group that the ConfigDict becomes in an experiment; '' = the experiment itself.
+    `prefix` is the dotted name of the ConfigDict's group in an experiment; '' = the experiment itself.
     """
     values = ConfigDict()
     for name, entry in table.items():
@@ -48,9 +48,9 @@ def flat(values: ConfigDict, prefix: str = "") -> Iterator[tuple[str, Any]]:
 
 
 def names(field: str, text: str, known: Collection[str], each: str) -> tuple[str, ...]:
-    """Return the names of a comma-separated list; raise InputError for one that is not known, or is there twice.
+    """Split a comma-separated list of names; raise InputError for an unknown or a repeated name.
 
-    `field` is what the message calls the list, `each` what it calls one of them.
+    The message calls the list `field` and a name `each`.
     """
     listed = tuple(filter(None, map(str.strip, text.split(","))))
     for name in listed:

@@ -1,7 +1,11 @@
-"""Atomic file writes: a kill or a full disk leaves the old file or the new one."""
+"""Atomic file writes, and readers of JSON, .npz and .npy that check untrusted files.
+
+A kill or a full disk leaves the old file or the new file. Array headers are checked before anything is unpacked.
+"""
 
 import contextlib
 import hashlib
+import io
 import json
 import math
 import os
@@ -9,23 +13,30 @@ import pathlib
 import re
 import socket
 import tempfile
+import zipfile
 from collections.abc import Iterator, Sequence
 from typing import IO, Any
 
 import numpy as np
+from jaxtyping import Shaped
 
-from fsjax.runtime import npz, storage
-from fsjax.runtime.errors import InputError
+from fsjax.runtime import storage
+from fsjax.runtime.errors import InputError, one_line
 from fsjax.runtime.storage import Path
 
 _CHECKSUM = "checksum"  # a field of JSON objects
+# An .npz may unpack to LARGEST bytes, or to TIMES its own size if that is more. Nearly constant masks and scores of
+# 1,000 classes at 224 pixels, 225 MB, may take 1 MB in the file.
+LARGEST, TIMES = 2**29, 64
+_LONGEST_HEADER = 10_000  # NumPy's limit, which NumPy checks after reading the header
+_File = io.BufferedIOBase | IO[bytes]
 
 
 @contextlib.contextmanager
 def replacing(path: Path) -> Iterator[IO[bytes]]:
     """Yield a binary file that replaces `path` when the block ends without an error.
 
-    On a disk it is written under a temporary name, synced and renamed; an object of a store appears whole.
+    On a disk it is written under a temporary name, synced and renamed; a store's object appears whole.
 
     Raises:
       InputError: it cannot be written, as on a full disk; the old file stays.
@@ -38,7 +49,7 @@ def replacing(path: Path) -> Iterator[IO[bytes]]:
                 path.fs.put_file(file.name, path.path)
             return
         path.parent.mkdir(parents=True, exist_ok=True)
-        temporary = temporary_name(path)
+        temporary = _temporary_name(path)
         try:
             with open(temporary, "wb") as file:
                 yield file
@@ -47,7 +58,7 @@ def replacing(path: Path) -> Iterator[IO[bytes]]:
             os.replace(temporary, path)
         finally:
             temporary.unlink(missing_ok=True)
-        sync(path.parent)
+        _sync(path.parent)
 
 
 @contextlib.contextmanager
@@ -64,17 +75,17 @@ def replacing_folder(path: Path) -> Iterator[pathlib.Path]:
             targets = [f"{path.path}/{file.relative_to(folder).as_posix()}" for file in files]
             path.fs.put([str(file) for file in files], targets)
         return
-    temporary = temporary_name(path)
+    temporary = _temporary_name(path)
     storage.remove(temporary)
     temporary.mkdir(parents=True)
     try:
         yield temporary
         for file in temporary.rglob("*"):
-            sync(file)
+            _sync(file)
         os.replace(temporary, path)
     finally:
         storage.remove(temporary)
-    sync(path.parent)
+    _sync(path.parent)
 
 
 @contextlib.contextmanager
@@ -84,28 +95,11 @@ def writing(path: Path) -> Iterator[None]:
         yield
     except OSError as error:
         reason = " ".join((error.strerror or str(error)).split())
-        raise InputError(f"{path}: cannot be written ({reason}); what was there before is as it was") from error
-
-
-def temporary_name(path: pathlib.Path) -> pathlib.Path:
-    """Return a temporary name beside `path`, which remove_leftovers recognises."""
-    return path.with_name(f".{path.name}.{_host()}.{os.getpid()}.tmp")
-
-
-def sync(path: pathlib.Path) -> None:
-    """Flush a file, or the names in a folder, to the disk."""
-    descriptor = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
+        raise InputError(f"{path}: cannot be written ({reason}); the previous file is unchanged") from error
 
 
 def remove_leftovers(directory: Path) -> None:
-    """Delete temporary files and folders that killed processes of this machine left under a directory.
-
-    Stores have none.
-    """
+    """Delete temporary files and folders that killed processes of this machine left under a local directory."""
     if not storage.is_local(directory):
         return
     for path in list(directory.rglob(f".*.{_host()}.*.tmp")):
@@ -115,6 +109,107 @@ def remove_leftovers(directory: Path) -> None:
                 storage.remove(path)
             else:
                 path.unlink(missing_ok=True)
+
+
+def write_bytes(path: Path, content: bytes) -> None:
+    """Write a file atomically."""
+    with replacing(path) as file:
+        file.write(content)
+
+
+def write_text(path: Path, text: str) -> None:
+    """Write UTF-8 text atomically."""
+    write_bytes(path, text.encode())
+
+
+def write_json(path: Path, value: Any) -> None:
+    """Write strict JSON atomically. NaN is an error; use None.
+
+    An object also gets the SHA-256 of its fields, since a flipped bit may leave valid JSON with another number.
+    """
+    if isinstance(value, dict):
+        value = {**value, _CHECKSUM: _checksum(value)}
+    write_text(path, json.dumps(value, indent=1, allow_nan=False) + "\n")
+
+
+def read_json(path: Path) -> Any:
+    """Read JSON, without an object's checksum; raise InputError for anything but JSON, or for a wrong checksum."""
+    try:
+        value = json.loads(path.read_text(encoding="utf-8"), parse_constant=_refuse, parse_float=_finite)
+    except (ValueError, RecursionError, IsADirectoryError) as error:
+        raise InputError(f"{path}: not JSON ({error}); delete it to write it anew") from error
+    if isinstance(value, dict) and value.pop(_CHECKSUM, None) not in (None, _checksum(value)):
+        raise InputError(f"{path}: damaged, or changed by hand (its checksum differs); delete it to make it anew")
+    return value
+
+
+def write_npz(path: Path, **arrays: np.ndarray) -> None:
+    """Write a compressed .npz atomically."""
+    with replacing(path) as file:
+        np.savez_compressed(file, **arrays)  # type: ignore[arg-type]  # no array has the name of an option
+
+
+def read_npz(path: Path, keys: Sequence[str] = ()) -> dict[str, Shaped[np.ndarray, "..."]]:
+    """Read the arrays of an .npz, all or only `keys`: numbers, booleans and text.
+
+    Raises:
+      InputError: the file is not an .npz, is damaged, lacks a key, holds anything but plain arrays, or would unpack to
+        more than both LARGEST bytes and TIMES its own size.
+      FileNotFoundError: there is no file.
+    """
+    try:
+        with storage.local(path) as copy, copy.open("rb") as file, zipfile.ZipFile(file) as archive:
+            members = {member.filename.removesuffix(".npy"): member for member in archive.infolist()}
+            for key in keys:
+                if key not in members:
+                    raise InputError(f"{path}: no key {key!r}; found: {', '.join(members)[:200] or 'none'}")
+            members = {key: members[key] for key in keys or members}
+            _check_members(archive, members, copy.stat().st_size)
+            return {key: _read_member(archive, member) for key, member in members.items()}
+    except (InputError, FileNotFoundError):
+        raise
+    except Exception as error:  # untrusted input: zipfile, zlib and NumPy may raise anything
+        raise InputError(f"{path}: not a readable .npz of plain arrays ({one_line(error)[:300]})") from error
+
+
+def write_npy(path: Path, array: np.ndarray) -> None:
+    """Write an .npy atomically."""
+    with replacing(path) as file:
+        np.lib.format.write_array(file, array, allow_pickle=False)
+
+
+def map_npy(path: Path) -> np.ndarray:
+    """Memory-map an .npy, or a temporary copy of a store's; raise InputError where it is missing or damaged."""
+    try:
+        with storage.local(path) as copy:
+            with copy.open("rb") as file:
+                if (needed := _npy_bytes(file)) > (size := copy.stat().st_size):
+                    raise ValueError(f"got {size} bytes; expected {needed} by its header")
+            return np.load(copy, mmap_mode="r", allow_pickle=False)
+    except FileNotFoundError as error:
+        raise InputError(f"{path}: no such file; expected an .npy of plain numbers") from error
+    except Exception as error:  # untrusted input
+        raise InputError(f"{path}: not a readable .npy of plain numbers ({one_line(error)[:300]})") from error
+
+
+def sha256(path: str | Path) -> str:
+    """Return the SHA-256 of a file's content as hexadecimal digits."""
+    with storage.path(path).open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()  # type: ignore[arg-type]  # all open files have readinto
+
+
+def _temporary_name(path: pathlib.Path) -> pathlib.Path:
+    """Return a temporary name beside `path`, which remove_leftovers recognises."""
+    return path.with_name(f".{path.name}.{_host()}.{os.getpid()}.tmp")
+
+
+def _sync(path: pathlib.Path) -> None:
+    """Flush a file, or the names in a folder, to the disk."""
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
 
 
 def _is_running(process: int) -> bool:
@@ -132,38 +227,6 @@ def _host() -> str:
     return re.sub(r"\W", "-", socket.gethostname())
 
 
-def write_bytes(path: Path, content: bytes) -> None:
-    """Write a file atomically."""
-    with replacing(path) as file:
-        file.write(content)
-
-
-def write_text(path: Path, text: str) -> None:
-    """Write UTF-8 text atomically."""
-    write_bytes(path, text.encode())
-
-
-def write_json(path: Path, value: Any) -> None:
-    """Write strict JSON atomically. NaN is an error; use None.
-
-    Adds to an object the SHA-256 of its fields, since a flipped bit may leave valid JSON with another number.
-    """
-    if isinstance(value, dict):
-        value = {**value, _CHECKSUM: _checksum(value)}
-    write_text(path, json.dumps(value, indent=1, allow_nan=False) + "\n")
-
-
-def read_json(path: Path) -> Any:
-    """Read JSON without an object's checksum; raise InputError for what is not JSON, or has another checksum."""
-    try:
-        value = json.loads(path.read_text(encoding="utf-8"), parse_constant=_refuse, parse_float=_finite)
-    except (ValueError, RecursionError, IsADirectoryError) as error:
-        raise InputError(f"{path}: not JSON ({error}); delete it to have it written anew") from error
-    if isinstance(value, dict) and value.pop(_CHECKSUM, None) not in (None, _checksum(value)):
-        raise InputError(f"{path}: damaged, or changed by hand (its checksum differs); delete it to have it made anew")
-    return value
-
-
 def _checksum(value: dict) -> str:
     return hashlib.sha256(json.dumps(value, allow_nan=False).encode()).hexdigest()
 
@@ -176,35 +239,39 @@ def _refuse(constant: str) -> float:
     raise ValueError(f"{constant[:40]} is not a JSON number")
 
 
-def write_npz(path: Path, **arrays: np.ndarray) -> None:
-    """Write a compressed .npz atomically."""
-    with replacing(path) as file:
-        np.savez_compressed(file, **arrays)  # type: ignore[arg-type]  # no array has the name of an option
+def _check_members(archive: zipfile.ZipFile, members: dict[str, zipfile.ZipInfo], size: int) -> None:
+    """Raise ValueError if the members are too large together, or differ from their headers."""
+    total, limit = sum(member.file_size for member in members.values()), max(LARGEST, TIMES * size)
+    if total > limit:
+        raise ValueError(
+            f"got {total} bytes once unpacked; expected at most {limit}, or an uncompressed file of np.savez"
+        )
+    for key, member in members.items():
+        # Other kinds of compression may need any amount of memory to unpack a few bytes.
+        if member.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):
+            raise ValueError(f"{key}: got zip compression {member.compress_type}; expected none or deflate")
+        with archive.open(member) as file:
+            if (needed := _npy_bytes(file)) != member.file_size:
+                raise ValueError(f"{key}: got {member.file_size} bytes; expected {needed} by its header")
 
 
-def read_npz(path: Path, keys: Sequence[str] = ()) -> dict[str, np.ndarray]:
-    """Read the arrays of an .npz, all or those of `keys`; errors as of `npz.read`."""
-    with storage.local(path) as copy:
-        return npz.read(copy, keys)
+def _read_member(archive: zipfile.ZipFile, member: zipfile.ZipInfo) -> np.ndarray:
+    with archive.open(member) as file:
+        return np.lib.format.read_array(file, allow_pickle=False)
 
 
-def sha256(path: str | Path) -> str:
-    """Return the SHA-256 of a file's content as hexadecimal digits."""
-    with storage.path(path).open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()  # type: ignore[arg-type]  # all open files have readinto
-
-
-def write_npy(path: Path, array: np.ndarray) -> None:
-    """Write an .npy atomically."""
-    with replacing(path) as file:
-        np.lib.format.write_array(file, array, allow_pickle=False)
-
-
-def map_npy(path: Path) -> np.ndarray:
-    """Memory-map an .npy, a temporary copy of one in a store; raise InputError where it is missing or damaged."""
-    try:
-        with storage.local(path) as copy:
-            npz.check_npy(copy)
-            return np.load(copy, mmap_mode="r", allow_pickle=False)
-    except FileNotFoundError as error:
-        raise InputError(f"{path}: no such file; expected an .npy of plain numbers") from error
+def _npy_bytes(file: _File) -> int:
+    """Return the size of an .npy by its header; raise ValueError for anything but plain values."""
+    start = file.read(8)
+    width = {b"\x93NUMPY\x01\x00": 2, b"\x93NUMPY\x02\x00": 4}.get(start)
+    if width is None:
+        raise ValueError("no header of an .npy")
+    length = file.read(width)
+    if len(length) < width or (characters := int.from_bytes(length, "little")) > _LONGEST_HEADER:
+        raise ValueError("its header is cut off or too long")
+    header = length + file.read(characters)
+    parse = np.lib.format.read_array_header_1_0 if width == 2 else np.lib.format.read_array_header_2_0
+    shape, _, dtype = parse(io.BytesIO(header))
+    if dtype.hasobject or dtype.kind == "V":
+        raise ValueError("pickled objects are not read, nor are records")
+    return len(start) + len(header) + math.prod(shape) * dtype.itemsize

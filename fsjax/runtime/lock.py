@@ -31,10 +31,10 @@ def held(directory: Path) -> Iterator[None]:
     Raises:
       InputError: another run holds the lock, the workdir cannot be written, or the processes see different folders.
     """
+    file = directory / ".lock"
     with contextlib.ExitStack() as stack:
-        lock = _locked if storage.is_local(directory) else _marked
-        run = parallel.decide(lambda: stack.enter_context(lock(directory / ".lock")))
-        _check_all_see(directory / ".lock", run)
+        run = parallel.decide(lambda: stack.enter_context(_locked(file) if storage.is_local(file) else _marked(file)))
+        _check_all_see(file, run)
         yield
 
 

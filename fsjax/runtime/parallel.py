@@ -13,13 +13,13 @@ from jaxtyping import Float, Num
 import fsjax
 from fsjax.runtime.errors import InputError
 
-# The one axis that batches (training) and perturbations (searching) are split over.
+# Training splits batches over this axis, and a search splits perturbations.
 AXIS = "devices"
 
-# Free memory of an accelerator that does not report it: that of a core of a TPU v2, the least that JAX runs on.
+# Assumed free memory of an accelerator that does not report it: a core of a TPU v2, the smallest that JAX runs on.
 UNREPORTED_BYTES = 8 * 2**30
 
-# Numbers that a process sends in one message, and bytes that it receives with it from all of them at most.
+# Limits of a message: numbers that a process sends, and bytes that it receives from all processes.
 _MESSAGE, _MESSAGE_BYTES = 2**18, 64 * 2**20
 
 
@@ -62,7 +62,7 @@ def from_main(value: Any) -> Any:
 def decide(find: Callable[[], Any]) -> Any:
     """Call `find` in the main process only, and return its JSON value in every process. Collective.
 
-    No process returns before the main process has the value. An InputError of `find` is raised in all of them.
+    No process returns before the main process has the value. An InputError of `find` is raised in all processes.
     """
     if jax.process_count() == 1:
         return find()
@@ -79,19 +79,19 @@ def decide(find: Callable[[], Any]) -> Any:
 
 
 def wait_for_main() -> None:
-    """Wait until the main process comes here. Collective."""
+    """Wait until the main process calls this. Collective."""
     from_main(None)
 
 
 def merge(values: Float[np.ndarray, "*shape"]) -> Float[np.ndarray, "*shape"]:
-    """Merge the values of all processes, in float64; a process has NaN where it has no value. Collective."""
+    """Merge the values of all processes, in float64; NaN marks the values that a process lacks. Collective."""
     if jax.process_count() == 1:
         return values.astype(np.float64, copy=False)
     return _by_messages(values, np.nan, _first_value)
 
 
 def total(values: Num[np.ndarray, "*shape"]) -> Num[np.ndarray, "*shape"]:
-    """Return the sum over the processes, computed in float64 and the same bits in all of them. Collective."""
+    """Return the sum over the processes, computed in float64, with the same bits in every process. Collective."""
     if jax.process_count() == 1:
         return values
     return _by_messages(values, 0.0, lambda gathered: gathered.sum(0)).astype(values.dtype)
@@ -107,7 +107,7 @@ def _first_value(gathered: Float[np.ndarray, "processes n"]) -> Float[np.ndarray
 def _by_messages(
     values: Num[np.ndarray, "*shape"], filler: float, combine: Callable[[np.ndarray], np.ndarray]
 ) -> Float[np.ndarray, "*shape"]:
-    """Combine the values of all processes message by message, which limits the memory for many processes."""
+    """Combine the values of all processes message by message, to limit the memory with many processes."""
     width = max(1, min(values.size, _MESSAGE, _MESSAGE_BYTES // 8 // jax.process_count()))
     row = values.astype(np.float64).ravel()
     messages = np.pad(row, (0, -len(row) % width), constant_values=filler).reshape(-1, width)
@@ -116,14 +116,15 @@ def _by_messages(
 
 
 def _gather(message: Float[np.ndarray, " n"]) -> Float[np.ndarray, "processes n"]:
-    """Return every process's float64 message; sent as integers, since JAX would round it to float32."""
+    """Return every process's float64 message, sent as integers since JAX would round to float32."""
     return np.asarray(multihost_utils.process_allgather(message.view(np.uint32))).view(np.float64)
 
 
 def free_bytes() -> int | None:
-    """Return the free bytes of the fullest local device; None for CPUs, which share the memory of the machine.
+    """Return the free bytes of the fullest local device; None for CPUs, which share the machine's memory.
 
-    Other devices that report none, as GPUs do under XLA_PYTHON_CLIENT_ALLOCATOR=platform, count as `UNREPORTED_BYTES`.
+    Accelerators that report no memory, such as GPUs under XLA_PYTHON_CLIENT_ALLOCATOR=platform, count as
+    `UNREPORTED_BYTES`.
     """
     if local_devices()[0].platform == "cpu":
         return None
@@ -132,13 +133,13 @@ def free_bytes() -> int | None:
 
 
 def peak_bytes() -> int | None:
-    """Return the largest peak use in bytes of a local device; None if one of them reports none, such as CPUs."""
+    """Return the largest peak memory of a local device in bytes; None if a device does not report it, such as a CPU."""
     stats = _memory()
     return max(stat["peak_bytes_in_use"] for stat in stats) if stats else None
 
 
 def _memory() -> list[dict[str, int]]:
-    """Return the statistics of each local device; [] if one of them reports none."""
+    """Return the memory statistics of each local device; [] if a device reports none."""
     stats = [device.memory_stats() for device in local_devices()]
     return stats if all(stats) else []
 

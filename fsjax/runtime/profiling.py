@@ -1,4 +1,4 @@
-"""Where time goes: a JAX trace of a few steps of each stage, the seconds spent compiling, the devices' memory."""
+"""Profile a run: a JAX trace of a few steps of each stage, and the seconds spent compiling."""
 
 import contextlib
 import itertools
@@ -10,7 +10,7 @@ import jax
 from fsjax.runtime import files, progress, storage
 from fsjax.runtime.storage import Path
 
-# Updates of progress bars that a trace leaves out, which compile and fill caches, and then covers.
+# Updates of progress bars: a trace skips the first, which compile and fill caches, and covers the next.
 SKIPPED, TRACED = 3, 5
 
 _COMPILED = "/jax/core/compile/backend_compile_duration"
@@ -18,9 +18,9 @@ _COMPILED = "/jax/core/compile/backend_compile_duration"
 
 @contextlib.contextmanager
 def tracing(directory: Path | None) -> Iterator[None]:
-    """Write a trace of the first steps of the block's progress bars, in place of an earlier one; None = no trace.
+    """Trace the first steps of the block's progress bars, and replace an earlier trace; None = no trace.
 
-    TensorBoard's profile plugin and Perfetto read it.
+    TensorBoard's profile plugin and Perfetto read the trace.
     """
     if directory is None:
         yield
@@ -41,7 +41,7 @@ def tracing(directory: Path | None) -> Iterator[None]:
 
 
 def compiled() -> tuple[int, float]:
-    """Return how many programs this process has compiled so far, and the seconds that took."""
+    """Return how many programs this process has compiled, and the seconds spent compiling."""
     return len(_compile_seconds), math.fsum(_compile_seconds)
 
 

@@ -1,4 +1,4 @@
-"""Progress of anything long: a bar on a terminal, a plain line every few seconds elsewhere."""
+"""Show the progress of long work: a bar on a terminal, a plain line every few seconds elsewhere."""
 
 import collections
 import contextlib
@@ -13,7 +13,7 @@ from tqdm import tqdm
 from fsjax.runtime import parallel
 
 LINE_SECONDS = 10
-# The time left follows the pace of this many lines: compilation and pauses leave it within a minute.
+# The time left follows the pace of this many lines, so that compilation and pauses stop counting within a minute.
 _PACE_LINES = 6
 
 _on_update: contextvars.ContextVar[Callable[[], object]] = contextvars.ContextVar("on_update", default=lambda: None)
@@ -21,7 +21,7 @@ _on_update: contextvars.ContextVar[Callable[[], object]] = contextvars.ContextVa
 
 @contextlib.contextmanager
 def observed(on_update: Callable[[], object]) -> Iterator[None]:
-    """Call `on_update` at every update of the progress bars that the block begins."""
+    """Call `on_update` at every update of the progress bars that start in the block."""
     token = _on_update.set(on_update)
     try:
         yield
@@ -32,14 +32,14 @@ def observed(on_update: Callable[[], object]) -> Iterator[None]:
 class Progress:
     """Counts units done, with rate and time left; only the main process prints. A context manager.
 
-    `unit` is a plural, such as "images"; `done` ones, of an earlier run, move the bar and not the rate.
+    `unit` is a plural, such as "images"; `done` units were finished by an earlier run and do not change the rate.
     """
 
     def __init__(self, label: str, total: int, unit: str, *, done: int = 0):
         self.label, self.total, self.unit = label, total, unit
         self.count, self.resumed = done, done
         self.started = time.monotonic()
-        # Seconds, and units of this run, at the start and at the last lines, the oldest first.
+        # (seconds, units of this run) at the start and at the last lines, oldest first.
         self._pace = collections.deque([(self.started, 0)], maxlen=_PACE_LINES)
         self._note, self._observer = "", _on_update.get()
         quiet = not parallel.is_main_process()
@@ -57,7 +57,7 @@ class Progress:
             self._line()
 
     def update(self, count: int, note: str = "") -> None:
-        """Count units as done; show the note, such as a loss, behind the rate."""
+        """Count units as done; show a note, such as a loss, after the rate."""
         self.count += count
         self._observer()
         if note != self._note:
@@ -70,7 +70,7 @@ class Progress:
             self._pace.append((now, self.count - self.resumed))
 
     def skip(self, count: int) -> None:
-        """Count units of an earlier run as done: they move the bar and not the rate."""
+        """Count units as done without changing the rate, because an earlier run finished them."""
         self.count += count
         self.resumed += count
         self._bar.update(count)
@@ -82,12 +82,12 @@ class Progress:
 
     @property
     def rate(self) -> float:
-        """Units a second since this run began."""
+        """Units per second since this run began."""
         return (self.count - self.resumed) / self.seconds
 
     @property
     def eta(self) -> float:
-        """Seconds left at the pace of the last minute."""
+        """Seconds left, at the pace of the last minute."""
         since, done = self._pace[0]
         units = self.count - self.resumed - done
         return (self.total - self.count) * (time.monotonic() - since) / units if units > 0 else 0.0

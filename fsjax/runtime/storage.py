@@ -1,4 +1,4 @@
-"""Paths of local folders and of stores that fsspec reaches by URL, such as gs:// and s3://."""
+"""Paths on a disk, and in stores that fsspec reaches by URL, such as gs:// and s3://."""
 
 import contextlib
 import pathlib
@@ -14,17 +14,18 @@ from fsjax.runtime.errors import InputError, one_line
 if TYPE_CHECKING:
     from typing_extensions import TypeIs
 
-# Both have pathlib's methods; a file of a store cannot be mapped or locked.
+# Both have pathlib's methods; a file in a store cannot be mapped or locked.
 Path = pathlib.Path | UPath
 
-# Protocol -> the extra of fsjax with its driver.
+# Protocol -> extra of fsjax that installs its driver.
 _EXTRAS = {"gs": "gcs", "gcs": "gcs", "s3": "s3", "s3a": "s3"}
 
 
 def path(text: str | Path) -> Path:
-    """Return the path that a user wrote; a URL with `://` is a path of a store.
+    """Return the path that a user wrote; a URL with `://` is a path in a store.
 
-    Raises InputError where fsspec does not know the protocol, or its driver is not installed.
+    Raises:
+      InputError: fsspec does not know the protocol, or its driver is not installed.
     """
     if not isinstance(text, str):
         return text
@@ -32,7 +33,7 @@ def path(text: str | Path) -> Path:
     if not url or protocol == "file":
         return pathlib.Path(rest if url else text).expanduser()
     try:
-        # Other processes write there too: a cached listing may be out of date.
+        # No cached listings, since other processes write there too.
         place = UPath(text, use_listings_cache=False)
         place.fs  # noqa: B018 (imports the driver)
     except ImportError as error:
@@ -46,7 +47,7 @@ def path(text: str | Path) -> Path:
 
 
 def is_local(where: Path) -> "TypeIs[pathlib.Path]":
-    """Return whether a path is one of the operating system's."""
+    """Return whether a path is on a disk."""
     return isinstance(where, pathlib.Path)
 
 
@@ -69,7 +70,7 @@ def check_reachable(where: Path, field: str) -> None:
 def local(where: Path) -> Iterator[pathlib.Path]:
     """Yield a local file: the file itself, or a copy that is deleted when the block ends.
 
-    A memory map of the copy remains valid. An InputError of the block names the file and not the copy.
+    A memory map of the copy stays valid. An InputError of the block names the original file.
 
     Raises:
       FileNotFoundError: there is no file.

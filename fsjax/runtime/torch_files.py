@@ -27,6 +27,7 @@ if TYPE_CHECKING:
 
 # Keys under which training scripts store the state dict; Lightning's first.
 _KEYS = ("state_dict", "model_state_dict", "model", "net")
+_File = io.BufferedIOBase | IO[bytes]
 _LEGACY_START = pickle.dumps(0x1950A86A20F9469CFC6C, protocol=2)  # of torch.save before PyTorch 1.6
 
 
@@ -118,7 +119,7 @@ def _read_safetensors(path: Path) -> dict[str, Shaped[np.ndarray, "..."]]:
         raise InputError(f"{path}: not a readable safetensors file ({one_line(error)})") from error
 
 
-def _unpickled(file: IO[bytes]) -> Any:
+def _unpickled(file: _File) -> Any:
     start = file.read(len(_LEGACY_START))
     file.seek(0)
     if not start.startswith(b"PK") and start != _LEGACY_START:
@@ -170,7 +171,7 @@ class _Unpickler(pickle._Unpickler):
     fill the memory.
     """
 
-    def __init__(self, file: IO[bytes], **_: Any):
+    def __init__(self, file: _File, **_: Any):
         super().__init__(file, encoding="latin1")  # in which Python 2 wrote the bytes of arrays
 
     def find_class(self, module: str, name: str) -> Any:
@@ -191,7 +192,11 @@ def _bytes(data: bytes | bytearray | str = b"", encoding: str = "latin1") -> byt
 
 
 def _tensor(storage: Any, offset: int, size: tuple, stride: tuple, *_: Any) -> Any:
-    return _torch()._utils._rebuild_tensor(storage, offset, size, stride)
+    held = storage.nbytes()
+    tensor = _torch()._utils._rebuild_tensor(storage, offset, size, stride)
+    if storage.nbytes() != held:
+        raise ValueError(f"a tensor of shape {tuple(size)} reaches beyond its numbers")
+    return tensor
 
 
 def _array(data: Any, dtype: np.dtype, shape: tuple, order: Any = "C") -> np.ndarray:
@@ -215,7 +220,9 @@ _FUNCTIONS: dict[tuple[str, str], Callable] = {
     **{(module, name): _bytes for module in ("builtins", "__builtin__") for name in ("bytes", "bytearray")},
     ("_codecs", "encode"): _bytes,
 }
-_PICKLE_MODULE = types.SimpleNamespace(Unpickler=_Unpickler, load=lambda file, **_: _Unpickler(file).load())
+_PICKLE_MODULE = types.SimpleNamespace(
+    __name__="inert", Unpickler=_Unpickler, load=lambda file, **_: _Unpickler(file).load()
+)
 
 
 def _plain(content: Any, seen: dict[int, Any]) -> Any:

@@ -179,7 +179,7 @@ CALLS = {
     ),
     "NaN": ({"test": (np.where(IMAGES > 2, np.nan, IMAGES), LABELS)}, "test: got NaN or infinity in image"),
     "an unknown method": ({"search": "removals"}, " (did you mean removal?)"),
-    "a field of another method": ({"steps": 9}, "steps: got a field that the method 'removal' lacks; expected none"),
+    "a field of another method": ({"steps": 9}, "steps: got a field that the method 'removal' lacks; expected compat"),
     "a patch that does not divide the images": ({"patch": 3}, "search.patch: got 3; expected a divisor of the image "),
     "a share without a whole patch": (
         {"patch": 2, "shares": (0.05, 0.2)},

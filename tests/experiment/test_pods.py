@@ -1,4 +1,4 @@
-"""launch.py in several processes: they train as one, stop together, and none waits for one that is lost."""
+"""launch.py in several processes: they train as one, stop together, and end when one of them is lost."""
 
 import json
 import os
@@ -13,7 +13,9 @@ import jax
 import numpy as np
 import pytest
 
+from configs import dfm_vit
 from fsjax import models
+from fsjax.experiment import runner
 from fsjax.fourier import dfm
 from fsjax.runtime import startup
 from fsjax.runtime.checkpoints import Checkpoints
@@ -22,26 +24,27 @@ from tests.helpers.processes import environment, free_address
 
 ROOT = pathlib.Path(__file__).parents[2]
 HEARTBEAT = 10
-STEPS = 40
-SMALL = [
-    "--config=configs/dfm_vit.py",
-    "--config.data.image_size=24",
-    "--config.data.synthetic.train_per_class=24",
-    "--config.data.synthetic.test_per_class=4",
-    "--config.model.name=vit_nano_patch8",
-    "--config.train.batch_size=16",
-    f"--config.train.steps={STEPS}",
-    "--config.train.schedule=constant",
-    "--config.run.log_every=1",
-    "--config.run.checkpoint_every=15",
-    "--config.run.memory_mib=2",
-    "--config.search.images_per_class=20",
-    "--config.report.attributions=0",
-    # What is compared rests on these as on more of them.
-    "--config.search.resamples=2",
-    "--config.evaluate.pairs=2",
-    "--config.evaluate.grid=(0.3,)",
-]
+STEPS = 30
+SMALL = {
+    "data.image_size": 24,
+    "data.synthetic.train_per_class": 24,
+    "data.synthetic.test_per_class": 4,
+    "model.name": "vit_nano_patch8",
+    "train.batch_size": 16,
+    "train.steps": STEPS,
+    "train.schedule": "constant",
+    "train.evaluators": "",
+    "run.log_every": 1,
+    "run.checkpoint_every": 15,
+    "run.memory_mib": 2,
+    "search.images_per_class": 10,
+    "search.patch": 2,
+    "search.shares": (0.05, 0.2),
+    "search.resamples": 2,
+    "report.attributions": 0,
+    "evaluate.pairs": 2,
+    "evaluate.grid": (0.3,),
+}
 
 
 def start(command, *, devices=1, **variables):
@@ -55,13 +58,26 @@ def start(command, *, devices=1, **variables):
     )
 
 
-def launch(directory, *flags, processes=1, devices=1):
+def words(directory, **fields):
+    fields = SMALL | {name.replace("__", "."): value for name, value in fields.items()}
+    given = [f"--config.{name}={value}" for name, value in fields.items()]
+    return ["launch.py", "--config=configs/dfm_vit.py", f"--workdir={directory}", *given]
+
+
+def launch(directory, processes=1, devices=1, **fields):
     """The processes of one run of launch.py, each with this many devices."""
-    command = ["launch.py", *SMALL, f"--workdir={directory}", *flags]
-    if processes == 1:
-        return [start(command, devices=devices)]
-    together = [f"--coordinator={free_address()}", f"--processes={processes}"]
-    return [start([*command, *together, f"--process={index}"], devices=devices) for index in range(processes)]
+    together = [f"--coordinator={free_address()}", f"--processes={processes}"] if processes > 1 else []
+    return [
+        start([*words(directory, **fields), *together, *[f"--process={index}"] * bool(together)], devices=devices)
+        for index in range(processes)
+    ]
+
+
+def launch_here(directory, **fields):
+    """The same run in this process."""
+    config = dfm_vit.get_config()
+    config.update_from_flattened_dict(SMALL | {name.replace("__", "."): value for name, value in fields.items()})
+    runner.run(config, directory)
 
 
 def finish(running, status=0, seconds=300):
@@ -93,40 +109,35 @@ def wait_until(condition, running, seconds=240):
 
 
 @pytest.fixture(scope="module")
-def whole(tmp_path_factory):
-    """A run in one process on one device that nothing interrupted."""
+def trained(tmp_path_factory):
+    """A training in one process that nothing interrupted."""
     directory = tmp_path_factory.mktemp("whole") / "run"
-    finish(launch(directory, "--config.stages=train,search,evaluate"))
+    launch_here(directory, stages="train")
     return directory
 
 
-def test_processes_with_several_devices_train_as_one_device_does(whole, tmp_path):
-    flags = ("--config.stages=train", "--config.train.evaluators=")
-    written = finish(launch(tmp_path, *flags, processes=2, devices=2))
-    expected, found = losses(whole), losses(tmp_path)
+def test_two_processes_train_as_one_does_and_search_and_evaluate_to_the_same_bits(trained, tmp_path):
+    pod, alone = tmp_path / "pod", tmp_path / "alone"
+    written = finish(launch(pod, processes=2, devices=2, stages="train,search,evaluate"))
+    assert not any("train" in text for text in written[1:]), "only the first process prints"
+    expected, found = losses(trained), losses(pod)
     assert found.keys() == expected.keys() == set(range(1, STEPS + 1))
     np.testing.assert_allclose(list(found.values()), list(expected.values()), atol=1e-5, rtol=0)
-    for array, other in zip(weights(tmp_path), weights(whole), strict=True):
+    for array, other in zip(weights(pod), weights(trained), strict=True):
         np.testing.assert_allclose(array, other, atol=1e-3)  # Adam divides by what is near 0
-    assert not any("train" in text for text in written[1:]), "only the first process prints"
-
-
-def test_two_processes_that_share_a_model_end_with_the_files_of_one(whole, tmp_path):
-    """The same weights, in two processes of two devices: maps and rates are equal bit for bit."""
-    flags = (f"--config.model.weights={whole}", "--config.stages=train,search,evaluate")
-    finish(launch(tmp_path, *flags, processes=2, devices=2))
-    expected, found = (dfm.DominantFrequencyMaps.load(run / "dfm" / "removal.npz") for run in (whole, tmp_path))
+    launch_here(alone, stages="train,search,evaluate", model__weights=str(pod))
+    expected, found = (dfm.DominantFrequencyMaps.load(run / "dfm" / "removal.npz") for run in (alone, pod))
     np.testing.assert_array_equal(found.scores, expected.scores)
     np.testing.assert_array_equal(found.masks, expected.masks)
-    expected, found = (json.loads((run / "evaluation.json").read_text()) for run in (whole, tmp_path))
+    expected, found = (json.loads((run / "evaluation.json").read_text()) for run in (alone, pod))
     assert found == expected
 
 
 @pytest.mark.slow
-def test_sigterm_to_one_process_stops_all_in_the_same_step_and_one_process_goes_on_as_two_would(whole, tmp_path):
+def test_sigterm_to_one_process_stops_all_in_the_same_step_and_one_process_goes_on_as_two_would(trained, tmp_path):
     # A checkpoint at every step makes steps long enough to be caught between two of them.
-    flags = ("--config.train.steps=100000", "--config.run.checkpoint_every=1", "--config.train.evaluators=")
-    running = launch(tmp_path, *flags, "--config.stages=train", processes=2)
+    fields = {"train__steps": 100000, "run__checkpoint_every": 1, "stages": "train"}
+    running = launch(tmp_path, processes=2, **fields)
     wait_until(lambda: (tmp_path / "metrics.jsonl").exists() and len(losses(tmp_path)) > 1, running)
     running[1].send_signal(signal.SIGTERM)
     written = finish(running, 143, seconds=60)
@@ -134,12 +145,12 @@ def test_sigterm_to_one_process_stops_all_in_the_same_step_and_one_process_goes_
     stopped = max(losses(tmp_path))
     assert Checkpoints(tmp_path / "checkpoints").newest() == stopped < STEPS - 2, "else this test shows nothing"
 
-    (alone,) = launch(tmp_path, *flags, "--config.stages=train", devices=4)
+    (alone,) = launch(tmp_path, devices=4, **fields)
     wait_until(lambda: len(losses(tmp_path)) > stopped + 1, [alone])
     alone.send_signal(signal.SIGTERM)
     (text,) = finish([alone], 143, seconds=60)
     assert f"resumes from step {stopped} of 100000" in text
-    found, expected = losses(tmp_path), losses(whole)
+    found, expected = losses(tmp_path), losses(trained)
     assert sorted(found) == list(range(1, len(found) + 1)), "each step once"
     for step in range(1, min(len(found), STEPS) + 1):
         assert abs(found[step] - expected[step]) < 1e-5, step
@@ -147,11 +158,8 @@ def test_sigterm_to_one_process_stops_all_in_the_same_step_and_one_process_goes_
 
 @pytest.mark.parametrize("lost", [0, pytest.param(1, marks=pytest.mark.slow)])
 def test_when_a_process_is_killed_the_other_ends_with_status_1(tmp_path, lost):
-    flags = (
-        *("--config.train.steps=100000", "--config.run.checkpoint_every=3"),
-        *("--config.train.evaluators=", "--config.stages=train"),
-    )
-    running = launch(tmp_path, *flags, f"--config.run.heartbeat_seconds={HEARTBEAT}", processes=2)
+    fields = {"train__steps": 100000, "run__checkpoint_every": 3, "run__heartbeat_seconds": HEARTBEAT}
+    running = launch(tmp_path, processes=2, stages="train", **fields)
     wait_until(lambda: any((tmp_path / "checkpoints").glob("*.sha256.json")), running)
     running[lost].kill()
     killed = time.monotonic()
@@ -166,7 +174,7 @@ def test_when_a_process_is_killed_the_other_ends_with_status_1(tmp_path, lost):
 @pytest.mark.slow
 def test_a_process_that_never_comes_is_not_waited_for_longer_than_asked(tmp_path):
     """Of two runs, one lacks its process 1 and the other its process 0."""
-    command = ["launch.py", *SMALL, f"--workdir={tmp_path / 'run'}", "--processes=2", "--config.run.startup_seconds=3"]
+    command = [*words(tmp_path / "run", run__startup_seconds=3), "--processes=2"]
     started = time.monotonic()
     alone = [start([*command, f"--coordinator={free_address()}", f"--process={index}"]) for index in range(2)]
     finish(alone, 1)
@@ -180,7 +188,7 @@ def test_a_port_that_is_taken_is_one_line(tmp_path):
         taken.listen()
         address = f"127.0.0.1:{taken.getsockname()[1]}"
         flags = [f"--coordinator={address}", "--processes=2", "--process=0"]
-        (text,) = finish([start(["launch.py", *SMALL, f"--workdir={tmp_path / 'run'}", *flags])], 2)
+        (text,) = finish([start([*words(tmp_path / "run"), *flags])], 2)
     assert text.startswith(f"error: --coordinator: process 0 cannot listen at {address} (") and text.count("\n") == 1
 
 

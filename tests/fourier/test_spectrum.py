@@ -10,7 +10,7 @@ from fsjax.fourier import patches, spectrum, transforms, waves
 # One program a plane: called as they stand, each of their operations would be one.
 amplitude, filter_images, recombine = map(jax.jit, (spectrum.amplitude, spectrum.filter_images, spectrum.recombine))
 filter_by = jax.jit(spectrum.filter_spectra, static_argnames="transform")
-PLANES = [(32, 32), (7, 7), (8, 5), (5, 8), (12, 20), (9, 15)]
+PLANES = [(8, 8), (7, 7), (8, 5), (5, 8), (12, 20)]
 
 
 def images(height, width, count=3, channels=3, seed=0):
@@ -56,7 +56,7 @@ def test_a_cosine_sits_at_its_frequency():
     assert {tuple(position) for position in np.argwhere(found > 1)} == {(16 + 3, 12 - 5), (16 - 3, 12 + 5)}
 
 
-@pytest.mark.parametrize(("height", "width"), [*PLANES, (224, 224)])
+@pytest.mark.parametrize(("height", "width"), [*PLANES, (96, 96)])
 @pytest.mark.parametrize("hermitian", [True, False])
 @pytest.mark.parametrize("transform", transforms.INVERSES)
 def test_filtering_agrees_with_numpy_float64(height, width, hermitian, transform):
@@ -110,9 +110,7 @@ def test_removing_an_orbit_plus_that_component_gives_the_image_back(height, widt
     np.testing.assert_allclose(together, np.broadcast_to(batch, together.shape), atol=5e-6)
 
 
-@pytest.mark.parametrize(
-    ("height", "width", "patch"), [(32, 32, 2), (32, 32, 4), (224, 224, 8), (9, 15, 3), (12, 20, 4)]
-)
+@pytest.mark.parametrize(("height", "width", "patch"), [(32, 32, 4), (8, 8, 2), (9, 15, 3), (12, 20, 4)])
 def test_a_patch_is_a_block_with_its_true_conjugate(height, width, patch):
     masks = patches.masks(height, width, patch)
     assert masks.any(0).all(), "every position is visited"
@@ -136,7 +134,7 @@ def block_with_conjugate(height, width, patch, row, column):
     return mask
 
 
-@pytest.mark.parametrize(("height", "width", "patch"), [(8, 8, 2), (7, 7, 1), (8, 5, 1), (12, 20, 4), (9, 15, 3)])
+@pytest.mark.parametrize(("height", "width", "patch"), [(8, 8, 2), (8, 5, 1), (9, 15, 3)])
 def test_masks_made_on_a_device_from_blocks_are_those_of_the_patches(height, width, patch):
     blocks = np.concatenate([[[0, 0, 0]], patches.blocks(height, width, patch)])
     kept = np.asarray(patches.without(blocks, height, width))
@@ -158,12 +156,12 @@ def test_bands_have_equal_width_up_to_nyquist_and_are_constant_on_orbits():
     np.testing.assert_array_equal(bands, spectrum.conjugate(bands))
 
 
-@pytest.mark.parametrize("plane", [(8, 8), (7, 9), (6, 11), (224, 224)])
+@pytest.mark.parametrize("plane", [(7, 8), (224, 224)])
 def test_an_orbits_waves_are_what_its_removal_takes_out_of_an_image(plane):
     """Against NumPy float64, from either member of an orbit and for those that are their own conjugate."""
     height, width = plane
     rng = np.random.default_rng(0)
-    positions = rng.permutation(height * width)[: min(height * width, 120)]
+    positions = rng.permutation(height * width)[:40]
     own = np.flatnonzero(np.isin(spectrum.orbits(*plane), np.flatnonzero(spectrum.orbit_sizes(*plane) == 1)))
     positions = np.stack(np.unravel_index(np.union1d(positions, own), plane), axis=1)
     images = rng.normal(size=(2, height, width, 3))
@@ -201,7 +199,7 @@ def test_recombined_images_have_the_amplitudes_of_some_and_the_phases_of_others(
     np.testing.assert_allclose(recombine(some, some), some, atol=2e-5)
 
 
-@pytest.mark.parametrize(("height", "width"), [*PLANES, (15, 20), (24, 24)])
+@pytest.mark.parametrize(("height", "width"), [*PLANES, (15, 20)])
 def test_phases_of_nothing_are_0_and_keep_the_amplitudes(height, width):
     """A wave has two coefficients and, in float32, rounding elsewhere; flat and black images have DC or nothing."""
     rows, columns = np.mgrid[:height, :width]

@@ -103,7 +103,7 @@ def test_a_damaged_checkpoint_is_passed_over_for_the_one_before(place, damage, c
         hashes.write_text(json.dumps({**recorded, "../about/metadata": recorded["about/metadata"]}))
     checkpoints = Checkpoints(place, 2)
     assert checkpoints.newest() == 2
-    assert "is damaged or incomplete and is passed over" in caplog.text
+    assert "is damaged or incomplete; skipping it" in caplog.text
     checkpoints.discard_after(2)
     checkpoints.save(3, variables(30), training(30), ABOUT)
     assert checkpoints.newest() == 3
@@ -120,7 +120,7 @@ def test_names_that_lead_out_of_a_checkpoint_are_not_followed(monkeypatch):
     monkeypatch.setattr(type(place.fs), "get", lambda self, sources, targets: asked.extend(sources + targets))
     for name in ("../secret", "/etc/secret", "a/../../secret"):
         (place / "3.sha256.json").write_text(json.dumps({"about/metadata": recorded["about/metadata"], name: "0"}))
-        with pytest.raises(InputError, match="none of the checkpoints"):
+        with pytest.raises(InputError, match="all checkpoints"):
             Checkpoints(place, 2).newest()
     assert not any("secret" in name for name in asked)
 
@@ -130,7 +130,7 @@ def test_a_folder_with_nothing_whole_is_refused_and_an_empty_one_is_not(place):
     saved(place / "full")
     for hashes in (place / "full").glob("*.json"):
         hashes.write_text("{}")
-    with pytest.raises(InputError, match=r"none of the checkpoints \[3, 2\] is whole"):
+    with pytest.raises(InputError, match=r"all checkpoints \[3, 2\] are damaged"):
         Checkpoints(place / "full", 2).newest()
 
 

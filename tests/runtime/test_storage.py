@@ -19,7 +19,7 @@ from fsjax import data
 from fsjax.experiment import runner
 from fsjax.fourier import dfm, published_maps
 from fsjax.models.source import model_source
-from fsjax.runtime import files, interrupt, lock, storage
+from fsjax.runtime import files, interrupt, storage
 from fsjax.runtime.errors import InputError
 from tests.helpers.small_run import small_config
 from tests.helpers.undrawn import leave_undrawn
@@ -33,14 +33,6 @@ def make_config(**changes):
     fields = {"data__synthetic__train_per_class": 12, "data__synthetic__test_per_class": 4, "train__steps": 6}
     fields |= {"run__checkpoint_every": 1, "run__log_every": 1, "run__save_seconds": 0.0}
     return small_config(**fields, search__patch=2, search__shares=(0.05, 0.2), evaluate__pairs=2, **changes)
-
-
-@pytest.fixture(autouse=True, scope="module")
-def no_rivals():
-    """Nobody else writes to a store that is in this process."""
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(lock, "SETTLE_SECONDS", 0.0)
-        yield
 
 
 @pytest.fixture(scope="module")

@@ -7,6 +7,7 @@ import pathlib
 import pickle
 import subprocess
 import sys
+import warnings
 
 import ml_dtypes
 import numpy as np
@@ -177,7 +178,9 @@ def test_nothing_in_a_file_runs(tmp_path, name, form):
 
 def test_a_torchscript_archive_is_refused(tmp_path):
     """`torch.load` would run `torch.jit.load` on it."""
-    torch.jit.script(torch.nn.Linear(1, 1)).save(tmp_path / "file")
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        torch.jit.script(torch.nn.Linear(1, 1)).save(tmp_path / "file")
     with pytest.raises(InputError, match="TorchScript"):
         torch_files.load(tmp_path / "file")
 
