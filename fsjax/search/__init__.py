@@ -75,8 +75,8 @@ def run(problem: Problem) -> DominantFrequencyMaps:
     Collective: every process must call this, and all return the same maps.
 
     Raises:
-      InputError: partial results of another search, too little memory, or what the method cannot search.
-      interrupt.Terminated: SIGTERM came; what is computed is saved.
+      InputError: partial results of another search, too little memory, or a problem that the method cannot search.
+      interrupt.Terminated: SIGTERM came; finished work is stored.
     """
     for sentence in small_shares(problem.options, problem.plane):
         logger.warning("search: %s", sentence)
@@ -119,19 +119,17 @@ def check(options: ConfigDict, plane: tuple[int, int]) -> None:
     """Raise InputError for a field of config.search that cannot be used on this plane."""
     if options.method not in SEARCHES:
         raise unknown("search.method", options.method, sorted(SEARCHES))
-    if options.split not in ("train", "test"):
-        raise InputError(f"search.split: got {options.split!r}; expected train, test")
-    if options.precision not in PRECISIONS:
-        raise InputError(f"search.precision: got {options.precision!r}; expected {', '.join(PRECISIONS)}")
-    if options.transform not in INVERSES:
-        raise InputError(f"search.transform: got {options.transform!r}; expected {', '.join(INVERSES)}")
-    if options.agreement_masks < 2:
-        raise InputError(f"search.agreement_masks: got {options.agreement_masks}; expected 2 or more")
-    if options.images_per_class < 0:
-        raise InputError(f"search.images_per_class: got {options.images_per_class}; expected 0 (all) or more")
+    for name, accepted in (("split", ("train", "test")), ("precision", PRECISIONS), ("transform", tuple(INVERSES))):
+        if options[name] not in accepted:
+            raise InputError(f"search.{name}: got {options[name]!r}; expected {', '.join(accepted)}")
+    for name, least, words in (
+        ("agreement_masks", 2, "2"),
+        ("images_per_class", 0, "0 (all)"),
+        ("resamples", -1, "-1 (the method's own number)"),
+    ):
+        if options[name] < least:
+            raise InputError(f"search.{name}: got {options[name]}; expected {words} or more")
     method = _selected(options)
-    if options.resamples < -1:
-        raise InputError(f"search.resamples: got {options.resamples}; expected -1 (the method's own number) or more")
     if options.resamples > 0 and not method.resamples:
         resampling = " and ".join(sorted(name for name in SEARCHES if SEARCHES[name].resamples))
         raise InputError(f"search.resamples: got {options.resamples}; expected 0 or -1, as only {resampling} resample")

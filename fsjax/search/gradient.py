@@ -1,4 +1,4 @@
-"""What each patch of frequencies tells to first order, from one backward pass an image."""
+"""First-order scores of patches of frequencies, from one backward pass of each image."""
 
 import functools
 import math
@@ -20,21 +20,19 @@ from fsjax.runtime import interrupt, parallel
 from fsjax.runtime.errors import InputError
 from fsjax.search.method import Problem
 
-# Forward passes that the gradient of one image counts as: its own, and two for the backward pass.
+# The gradient of an image costs as much as three forward passes: its own, and two for the backward pass.
 PASSES = 3
 
 
 def make_first_order(problem: Problem, *, batch: int) -> Callable:
     """Return the first-order scores of single images as a function (images [n, H, W, C], label) -> [n, patches].
 
-    The loss is cross-entropy to the label, in nats. A score is how much it rises when the patch is removed: to first
-    order, the slope against the image itself (`patch_slopes`). It is exact for a loss that is linear in the image.
-
-    Each device computes `batch` images at a time, so that scores do not depend on the number of devices.
+    A score is how much the cross-entropy to the label, in nats, rises to first order when the patch is removed: the
+    slope towards the image without it (`patch_slopes`). It is exact for a loss that is linear in the image.
 
     Args:
       problem: its options give the patch size and the precision.
-      batch: images of a device, from `batch_size`.
+      batch: images that each device computes at a time, so that scores do not depend on the number of devices.
 
     Raises (the returned function):
       InputError: a gradient that is not finite.
@@ -50,10 +48,10 @@ def make_first_order(problem: Problem, *, batch: int) -> Callable:
         scores = []
         for start in range(0, len(images), step):
             interrupt.check()
-            of_step = np.asarray(images[start : start + step], np.float32)
-            padded = np.pad(of_step, [(0, step - len(of_step)), (0, 0), (0, 0), (0, 0)], mode="edge")
+            taken = np.asarray(images[start : start + step], np.float32)
+            padded = np.pad(taken, [(0, step - len(taken)), (0, 0), (0, 0), (0, 0)], mode="edge")
             result = compiled(params, jax.device_put(padded, split), np.int32(label), members)
-            scores.append(np.asarray(result)[: len(of_step)])
+            scores.append(np.asarray(result)[: len(taken)])
             if not np.isfinite(scores[-1]).all():
                 name = problem.classes[label]
                 raise InputError(f"search: the model returned a non-finite gradient on class {name!r}")
@@ -62,12 +60,23 @@ def make_first_order(problem: Problem, *, batch: int) -> Callable:
     return first_order
 
 
+def layout(problem: Problem, images: int, *, resident: int = 0) -> dict[str, int]:
+    """Return how a stepwise search of gradients divides the images of a task; `resident` as in `batch_size`.
+
+    Returns:
+      `batch_images`, images of a call, and `tasks_per_device`, tasks whose images fit on a device at once.
+    """
+    room = batch_size(problem, resident=resident)
+    batch_images = -(-images // -(-images // room))
+    return {"batch_images": batch_images, "tasks_per_device": max(1, room // batch_images)}
+
+
 def batch_size(problem: Problem, *, resident: int = 0) -> int:
     """Return how many images' backward pass fits on a device, by XLA's analysis, as `tile_size.fit` does for tiles.
 
     Args:
-      problem: gives the model, and config.run.memory_mib.
-      resident: images that lie on the device beside those.
+      problem: gives the model and config.run.memory_mib.
+      resident: further images that lie on the device.
 
     Raises:
       InputError: not one image fits into run.memory_mib.
@@ -88,17 +97,6 @@ def batch_size(problem: Problem, *, resident: int = 0) -> int:
         name="the gradient",
     )
     return min(size, max(problem.counts))
-
-
-def layout(problem: Problem, images: int, *, resident: int = 0) -> dict[str, int]:
-    """Return how a stepwise search of gradients of some images a task divides its work; `resident` as `batch_size`.
-
-    Returns:
-      `batch_images`, images of a call, and `tasks_per_device`, tasks whose images fit on a device at once.
-    """
-    room = batch_size(problem, resident=resident)
-    batch_images = -(-images // -(-images // room))
-    return {"batch_images": batch_images, "tasks_per_device": max(1, room // batch_images)}
 
 
 def _compiled(model: Model, mesh: Mesh) -> Callable:
@@ -122,9 +120,9 @@ def _compiled(model: Model, mesh: Mesh) -> Callable:
 
 
 def log_odds(logits: Float[Array, "n classes"], label: ArrayLike) -> Float[Array, " n"]:
-    """Return the log of p / (1 - p), where p is the probability of a class, or of one an image, in nats and float32."""
+    """Return log(p / (1 - p)) in nats and float32, where p is the probability of a class, or of one class an image."""
     logits, labels = logits.astype(jnp.float32), jnp.broadcast_to(jnp.asarray(label), len(logits))[:, None]
-    # A finite stand-in for -inf, so that the gradient is defined if there is no other class.
+    # A finite stand-in for -inf, so that the gradient is defined for a model of one class.
     others = jax.nn.logsumexp(jnp.where(jnp.arange(logits.shape[1]) == labels, -1e30, logits), axis=1)
     return jnp.take_along_axis(logits, labels, axis=1)[:, 0] - others
 
@@ -137,17 +135,17 @@ def graft_slopes(
     label: ArrayLike,
     members: Int[Array, "patches most"] | Int[np.ndarray, "patches most"],
 ) -> Float[Array, "n patches"]:
-    """Return the slope of a class's log-odds, in nats, as more of a patch of the donor is put into a graft.
+    """Return the slope of a class's log-odds, in nats, as more of the donor's patch replaces the recipient's.
 
     The mean over a path of grafts from recipient to donor is the integrated gradient of Sundararajan et al. (2017) in
-    the Fourier basis, whose sum over all orbits is the log-odds of the donor less those of the recipient.
+    the Fourier basis. Its sum over all orbits is the difference of the log-odds of donor and recipient.
 
     Args:
       logits_of: images -> logits [n, K].
-      recipients: one an image.
-      donors: one an image.
-      grafted: where the slopes are taken, recipients with a part of their donors.
-      label: the class, or one an image.
+      recipients: start of each path.
+      donors: end of each path.
+      grafted: points of the paths at which the slopes are taken.
+      label: the class, or one class an image.
       members: from `patches.members`.
     """
     return patch_slopes(lambda images: log_odds(logits_of(images), label), grafted, donors - recipients, members)
@@ -161,13 +159,13 @@ def patch_slopes(
 ) -> Float[Array, "n patches"]:
     """Return the slope of a function as the part of a direction that lies in a patch is added to the image.
 
-    With G the DFT of the function's gradient and V that of the direction, an orbit has the slope
+    With G the DFT of the function's gradient and V the DFT of the direction, an orbit has the slope
     (1/HW) * sum over its positions and the channels of Re(conj(G) V), and a patch the sum over its orbits.
 
     Args:
-      function: images -> [n], each value of its own image alone.
+      function: images -> [n]; each value depends on its own image alone.
       images: where the slopes are taken.
-      directions: one an image.
+      directions: a direction for each image.
       members: from `patches.members`.
     """
     height, width = images.shape[1:3]

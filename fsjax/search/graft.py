@@ -1,9 +1,9 @@
 """The graft search: integrated gradients of putting a class's frequencies into images of other classes.
 
-A graft takes the frequencies of a patch from a donor d of class c, and the rest from a recipient r of another class.
+A graft takes the frequencies of a patch from a donor d of class c, and all others from a recipient r of another class.
 Along the straight path from r to d the gradient of the class's log-odds says how much each frequency contributes to
-turning one into the other: integrated gradients (Sundararajan, Taly and Yan, ICML 2017) in the Fourier basis. The
-contributions of all orbits add up to what the path changes, so none is counted twice.
+turning r into d: integrated gradients (Sundararajan, Taly and Yan, ICML 2017) in the Fourier basis. The contributions
+of all orbits add up to the change along the path, so none is counted twice.
 """
 
 import dataclasses
@@ -29,31 +29,31 @@ from fsjax.search.stepwise import AnyArray, ImageBatch, StepwiseSearch
 _POOL = 512
 
 DEFAULTS: Table = {
-    "pairs": (60, "pairs of an image of another class and one of the class, whose frequencies are grafted"),
-    "steps": (8, "points of the path between them where the gradient is taken"),
+    "pairs": (60, "pairs of a recipient of another class and a donor of the class"),
+    "steps": (8, "points of the path from recipient to donor at which the gradient is taken"),
 }
 
 
 def search(problem: Problem) -> dfm.DominantFrequencyMaps:
     """Return how much each patch raises the class's log-odds by being grafted, and the maps at the config's shares.
 
-    With the points x_t = r + t (d - r), t = 1/2n, 3/2n, ... of n steps, G the DFT of the gradient of the log-odds of
-    class c at x_t, and V that of d - r, an orbit's score is the mean over pairs and points of (1/HW) * sum over its
-    positions and the channels of Re(conj(G) V), in nats. With many steps the scores of all orbits add up to the mean
-    of the log-odds of d less those of r. A patch scores the sum over its orbits.
+    Each pair has n points x_t = r + t (d - r), t = 1/2n, 3/2n, ... G is the DFT of the log-odds' gradient at x_t, and V
+    the DFT of d - r. An orbit's score is the mean over pairs and points of (1/HW) * sum over its positions and the
+    channels of Re(conj(G) V), in nats. With many steps the scores of all orbits add up to the mean difference of the
+    log-odds of d and r. The score of a patch is the sum over its orbits.
 
-    The provenance has under "stability" how well the maps of resampled donors agree with them (`bootstrap.measure`).
+    The provenance has under "stability" what `bootstrap.measure` returns for resampled donors.
 
     Raises:
       InputError: no two classes of two images, too many resamples to hold, too little memory, partial results of
         another search, or a gradient that is not finite.
-      interrupt.Terminated: SIGTERM came; states are saved.
+      interrupt.Terminated: SIGTERM came; states are stored.
     """
     options, counts = problem.options, problem.counts
     if len(counts) < 2 or min(counts) < 2:
         raise InputError(
             f"search.method: got graft with {len(counts)} classes, the smallest of {min(counts)} images; expected two "
-            "or more classes of two or more images, for it puts frequencies of a class into images of others"
+            "or more classes of two or more images"
         )
     resamples = bootstrap.resample_count(options, "graft")
     bootstrap.check_size(len(counts), patches.count(*problem.plane, options.patch), resamples)
@@ -75,24 +75,24 @@ def search(problem: Problem) -> dfm.DominantFrequencyMaps:
 
 
 class PathState(NamedTuple):
-    """The scores that the points of the path gave so far, with every donor once and as resampled."""
+    """The sum of the scores so far, with every donor once and then as resampled."""
 
     scores: Float[AnyArray, "replicates patches"]
 
 
 class PathPoint(NamedTuple):
-    """A step: class, and how far the point is from recipient to donor, in (0, 1)."""
+    """A step: class, and position of the point from recipient to donor, in (0, 1)."""
 
     label: Int[AnyArray, ""]
     position: Float[AnyArray, ""]
 
 
 class PathIntegration(StepwiseSearch[PathState]):
-    """A task a class, with one step a point of the path, at which all pairs are.
+    """A task for each class, and a step for each point of the path, with all pairs at once.
 
     Args:
       problem: the classes and the options.
-      resamples: of the donors.
+      resamples: number of bootstrap resamples of the donors.
       layout: from `gradient.layout`.
     """
 
@@ -117,8 +117,8 @@ class PathIntegration(StepwiseSearch[PathState]):
         images = np.concatenate([self._others.images[is_other], own])
         labels = np.concatenate([self._others.labels[is_other], np.full(len(own), task)])
         drawn = selection.draw_pairs(selection.images_by_class(labels, np.arange(len(labels))), task, self._pairs, seed)
-        donors, of_pair = np.unique(drawn.donors, return_inverse=True)
-        weights = bootstrap.weights(len(donors), self._resamples, seed, task)[of_pair]
+        donors, donor_of_pair = np.unique(drawn.donors, return_inverse=True)
+        weights = bootstrap.weights(len(donors), self._resamples, seed, task)[donor_of_pair]
         weights = (weights / weights.sum(0) / self.steps).astype(np.float32)
         both = np.stack([images[drawn.recipients], images[drawn.donors]], axis=1)
         return [ImageBatch(*batch) for batch in stepwise.cut_batches(both, weights, self._layout["batch_images"])]
@@ -138,7 +138,7 @@ class PathIntegration(StepwiseSearch[PathState]):
 
 @dataclasses.dataclass(frozen=True)
 class OtherImages:
-    """A pool of images of all classes; a class uses those of the other classes.
+    """A pool of images of all classes; a class uses the images of the others.
 
     Attributes:
       images: [n, H, W, C], normalised.

@@ -1,17 +1,13 @@
 """`greedy`: frequencies are dropped one after another, as long as the class stays recognised (DFM-X).
 
-The orbits are walked from low to high frequency. One is dropped for good if the class then keeps at least its current
-number of correct images less a tolerance, else it is kept. What an orbit is worth thus depends on what was dropped
-before it: of frequencies that stand in for each other the last one is kept, and of ones that work together all.
+The orbits are walked from low to high frequency. An orbit is dropped for good if the class then keeps at least its
+current number of correct images less a tolerance. So the value of an orbit depends on the orbits dropped before it: of
+frequencies that can replace each other the last is kept, and of frequencies that work only together all are kept.
 
-An order from a file, such as the published one, is a value a position: larger = earlier, 0 = removed from the start.
-The published code takes 79 positions of a 32 x 32 plane (row 0, column 0 and DC's row) out without their conjugates,
-which leaves half of the orbit. Here an orbit goes as a whole, in the turn of its member that comes first, and is
-removed from the start only where both its members are; of equal turns the first in raster order goes first.
-
-With `compat` positions go as in the published code: those of equal value in one step, so that an orbit of which one
-member is left acts with half its weight. And the first drop is compared with the images that are correct unfiltered,
-before anything is removed from the start.
+With `compat` the published order is walked in the published way. Its file has a value for each position: larger =
+earlier, 0 = removed from the start. Positions of equal value are dropped in one step. The file has 79 positions of a
+32 x 32 plane (row 0, column 0 and DC's row) apart from their conjugates, and an orbit that has lost one of its two
+positions acts with half its weight. The first drop is compared with the unfiltered images.
 """
 
 import dataclasses
@@ -36,41 +32,43 @@ from fsjax.search.stepwise import AnyArray
 DEFAULTS: Table = {
     "tolerance": (
         0.006,
-        "share of a class's images that dropping one orbit may cost; 6 of 1,000 as published. With `compat`, a number "
-        "from 1 on is of images",
+        "share of a class's images that may be lost with an orbit; 6 of 1,000 as published. With `compat` numbers from "
+        "1 on count images",
     ),
-    "order": ("", "a file with the order in which orbits are dropped; '' = from low to high frequency"),
-    "compat": (False, "drop positions step by step as the published code does, singles without their conjugates"),
+    "order": ("", "file of the published order, removal_order.pkl, for `compat`"),
+    "compat": (False, "drop positions in the order of a file as the published code does, without their conjugates"),
 }
 
 
 def search(problem: Problem) -> dfm.DominantFrequencyMaps:
-    """Return what the elimination leaves of each class's plane, and of that the best within the config's shares.
+    """Return the frequencies that survive the elimination, and the best of them within the config's shares.
 
-    An orbit's score is the number of images that were lost without it when it was its turn, over the class's images;
-    -1 where it was dropped. A map at a share holds the best of the orbits that were left; at share 1 all of them,
-    which is the published map. With `compat` this holds of positions, and an orbit is as good as its better member.
+    An orbit's score is the share of the class's images lost without it in its turn; -1 where it was dropped. A map at a
+    share holds the best of the surviving orbits; at share 1 it holds all of them and is the published map. With
+    `compat` positions are scored, and an orbit is as good as its better member.
 
     Raises:
       InputError: too little memory, or partial results of another search.
-      interrupt.Terminated: SIGTERM came; states are saved.
+      interrupt.Terminated: SIGTERM came; states are stored.
     """
     options, model = problem.options, problem.searched_model
-    walk, order_file = default_walk(*problem.plane), {}
-    if options.greedy.order:
-        walk = walk_of(_order_in(options), compat=options.greedy.compat)
+    walk, order_file = Walk(spectrum.orbits(*problem.plane), removal_order(*problem.plane)), {}
+    if options.greedy.compat:
+        walk = published_walk(published_maps.read_order(options.greedy.order))
         order_file = {"path": options.greedy.order, "sha256": files.sha256(options.greedy.order)}
-        # States under another order, even from a file of the same name, are of another search.
+        # States under another order, even from a file of the same name, belong to another search.
         problem = dataclasses.replace(problem, identity=f"{problem.identity} {order_file['sha256']}")
     tile_images = tile_size.fit(model, resident_images=max(problem.counts), memory_mib=problem.run.memory_mib)
     partial_results = problem.partial_results({"batch_size": tile_size.image_batch_size(problem.counts, tile_images)})
     elimination = BackwardElimination(problem, walk, partial_results.layout["batch_size"])
     states = stepwise.run(problem, elimination, partial_results, label=f"search {options.method}")
-    of_classes = zip(states, problem.counts, strict=True)
     return dfm.from_scores(
-        (np.where(state.kept, state.lost / count, -1.0)[walk.parts] for state, count in of_classes),
+        (
+            np.where(state.kept, state.lost / count, -1.0)[walk.parts]
+            for state, count in zip(states, problem.counts, strict=True)
+        ),
         tuple(options.shares),
-        mask=_mask,
+        mask=surviving_mask,
         **problem.attributes(
             sum(problem.counts) * elimination.steps,
             correct_before=[int(state.correct_before) for state in states],
@@ -82,7 +80,7 @@ def search(problem: Problem) -> dfm.DominantFrequencyMaps:
 
 
 class Walk(NamedTuple):
-    """Which frequencies are dropped together, and when.
+    """The frequencies that are dropped together, and their order.
 
     Attributes:
       parts: number of the part that each position belongs to.
@@ -96,12 +94,12 @@ class Walk(NamedTuple):
 
 
 class EliminationState(NamedTuple):
-    """What is known of a class.
+    """Progress of a class.
 
     Attributes:
       kept: parts that are not dropped.
       lost: images lost without each part, when it was its turn.
-      correct: images called the class with the parts that are kept.
+      correct: images predicted as the class with the kept parts.
       correct_before: the same before the first turn.
     """
 
@@ -112,7 +110,7 @@ class EliminationState(NamedTuple):
 
 
 class EliminationInputs(NamedTuple):
-    """A step: the part whose turn it is, -1 in the first one; the class; and the images that dropping it may cost."""
+    """Inputs of a step: the part whose turn it is (-1 in the first step), the class, and the images it may cost."""
 
     part: Int[AnyArray, ""]
     label: Int[AnyArray, ""]
@@ -120,14 +118,14 @@ class EliminationInputs(NamedTuple):
 
 
 class EliminationBatch(NamedTuple):
-    """Spectra of images, and which of the images are real and not padding."""
+    """Spectra of images, and False for padding."""
 
     spectra: Complex[AnyArray, "images height half channels"]
     real: Bool[AnyArray, " images"]
 
 
 class BackwardElimination(stepwise.StepwiseSearch[EliminationState]):
-    """A task a class. Its first step drops nothing and counts the images that are correct before."""
+    """A task for each class. Its first step drops nothing and counts the correct images before."""
 
     def __init__(self, problem: Problem, walk: Walk, batch_size: int):
         self.count, self.steps = len(problem.counts), 1 + len(walk.order)
@@ -150,7 +148,7 @@ class BackwardElimination(stepwise.StepwiseSearch[EliminationState]):
     def batches(self, task: int) -> list[EliminationBatch]:
         images, size = self._problem.images(task), self._batch_size
         padded = -(-max(self._problem.counts) // size) * size - len(images)
-        # With the last image and not with zeros, on which a model may return NaN.
+        # Padded with the last image, since a model may return NaN for zeros.
         images = np.pad(images, [(0, padded), (0, 0), (0, 0), (0, 0)], mode="edge")
         real = np.arange(len(images)) < self._problem.counts[task]
         return [
@@ -189,39 +187,32 @@ class BackwardElimination(stepwise.StepwiseSearch[EliminationState]):
         return state.kept & (self._part_numbers != inputs.part)
 
 
-def default_walk(height: int, width: int) -> Walk:
-    """Return the walk over whole orbits in `removal_order`."""
-    return Walk(spectrum.orbits(height, width), removal_order(height, width))
-
-
-def walk_of(turns: Float[np.ndarray, "height width"], *, compat: bool) -> Walk:
-    """Return the walk of an order: over whole orbits in `order_of`, or with `compat` over all positions of a value."""
-    if not compat:
-        return Walk(spectrum.orbits(*turns.shape), order_of(turns))
-    values, parts = np.unique(turns, return_inverse=True)
-    order = np.flatnonzero(values > 0)[::-1]
-    return Walk(parts.reshape(turns.shape).astype(np.int32), order, compare_unfiltered=True)
-
-
 def removal_order(height: int, width: int) -> Int[np.ndarray, " orbits"]:
     """Return the orbits from low to high frequency: squares around DC outwards, each walked by angle; DC last.
 
     On a plane that is not square the squares are rectangles of its shape.
     """
-    vertical, horizontal = spectrum.frequencies(height, width)
-    vertical, horizontal = spectrum.per_orbit(vertical), spectrum.per_orbit(horizontal)
-    # Rounded, so that the sides of a square are alike, and angles are those of the member in the upper half.
+    vertical, horizontal = map(spectrum.per_orbit, spectrum.frequencies(height, width))
+    # Rounded, so that the sides of a square are equal; the angle is the angle of the member in the upper half.
     ring = np.round(np.maximum(abs(vertical), abs(horizontal)) * max(height, width), 6)
     angle = np.round(np.arctan2(vertical, horizontal) % np.pi, 6)
     order = np.lexsort((angle, ring))
     return np.append(order[ring[order] > 0], order[ring[order] == 0])
 
 
-def order_of(turns: Float[np.ndarray, "height width"]) -> Int[np.ndarray, " walked"]:
-    """Return the orbits from the first turn to the last, without those whose members are all 0."""
-    earliest = spectrum.per_orbit(np.maximum(turns, spectrum.conjugate(turns)))
-    order = np.argsort(-earliest, kind="stable")
-    return order[earliest[order] > 0]
+def published_walk(turns: Float[np.ndarray, "height width"]) -> Walk:
+    """Return the walk of the published code: all positions of a value in one step, the largest value first."""
+    values, parts = np.unique(turns, return_inverse=True)
+    order = np.flatnonzero(values > 0)[::-1]
+    return Walk(parts.reshape(turns.shape).astype(np.int32), order, compare_unfiltered=True)
+
+
+def surviving_mask(scores: Float[np.ndarray, "height width"], share: float) -> Bool[np.ndarray, "height width"]:
+    """Return the best of the surviving orbits within a share, and of each orbit the surviving members."""
+    kept, orbits = scores >= 0, spectrum.orbits(*scores.shape)
+    best = spectrum.per_orbit(np.maximum(scores, spectrum.conjugate(scores)))
+    sizes = np.bincount(orbits[kept], minlength=len(best))
+    return masks.best(best, sizes, masks.budget(share, *scores.shape))[orbits] & kept
 
 
 def _check(options: ConfigDict, plane: tuple[int, int]) -> None:
@@ -229,34 +220,19 @@ def _check(options: ConfigDict, plane: tuple[int, int]) -> None:
     if not (0 <= tolerance < 1 or (own.compat and math.isfinite(tolerance) and tolerance == round(tolerance) >= 1)):
         number = " or a whole number of images" if own.compat else ""
         raise InputError(f"search.greedy.tolerance: got {tolerance}; expected a share in [0, 1){number}")
-    if own.compat and not own.order:
-        raise InputError(
-            "search.greedy.order: got nothing; expected the file of the published order, removal_order.pkl, which "
-            "search.greedy.compat walks"
-        )
-    if options.greedy.order:
-        height, width = _order_in(options).shape
+    if bool(own.order) != own.compat:
+        expected = "the file of the published order, removal_order.pkl" if own.compat else "no file without compat"
+        raise InputError(f"search.greedy.order: got {own.order or 'nothing'}; expected {expected}")
+    if own.compat:
+        try:
+            height, width = published_maps.read_order(own.order).shape
+        except InputError as error:
+            raise InputError(f"search.greedy.order: {error}") from error
         if (height, width) != plane:
             raise InputError(
-                f"search.greedy.order: {options.greedy.order} is of {height} x {width}; expected of "
-                f"{plane[0]} x {plane[1]}, as the images are"
+                f"search.greedy.order: got {own.order} of {height} x {width}; expected {plane[0]} x {plane[1]}, as the "
+                "images have"
             )
-
-
-def _order_in(options: ConfigDict) -> Float[np.ndarray, "height width"]:
-    """Read the order of config.search, with errors that name its field."""
-    try:
-        return published_maps.read_order(options.greedy.order)
-    except InputError as error:
-        raise InputError(f"search.greedy.order: {error}") from error
-
-
-def _mask(scores: Float[np.ndarray, "height width"], share: float) -> Bool[np.ndarray, "height width"]:
-    """The best of the orbits that were kept, of each the members that were."""
-    kept, orbits = scores >= 0, spectrum.orbits(*scores.shape)
-    best = spectrum.per_orbit(np.maximum(scores, spectrum.conjugate(scores)))
-    sizes = np.bincount(orbits[kept], minlength=len(best))
-    return masks.best(best, sizes, masks.budget(share, *scores.shape))[orbits] & kept
 
 
 METHOD = Method(
@@ -265,6 +241,6 @@ METHOD = Method(
     _check,
     scored="Share of the class's images lost without a frequency, in its turn; blank where it was dropped",
     drawable=lambda scores: np.where(scores < 0, np.nan, scores),
-    mask=_mask,
-    reads=lambda options: [storage.path(options.greedy.order)] if options.greedy.order else [],
+    mask=surviving_mask,
+    reads=lambda options: [storage.path(options.greedy.order)] if options.greedy.compat else [],
 )

@@ -80,7 +80,7 @@ def search(problem: Problem) -> dfm.DominantFrequencyMaps:
 
     Raises:
       InputError: a loss that is not finite, too little memory, or partial results of another search.
-      interrupt.Terminated: SIGTERM came; what is computed is stored.
+      interrupt.Terminated: SIGTERM came; finished work is stored.
     """
     options, shares = problem.options.learned, tuple(sorted(problem.options.shares))
     budgets, orbits = [masks.budget(share, *problem.plane) for share in shares], spectrum.orbits(*problem.plane)

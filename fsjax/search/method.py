@@ -1,4 +1,4 @@
-"""The interface of a search method: what it offers to the registry (`Method`) and what it is given (`Problem`)."""
+"""The interface of a search method: its entry in the registry (`Method`) and its input (`Problem`)."""
 
 import dataclasses
 import hashlib
@@ -68,10 +68,7 @@ class Problem:
         return dataclasses.replace(self.model.at(self.options.precision), transform=self.options.transform)
 
     def attributes(self, forward_equivalents: int, **provenance: Any) -> dict[str, Any]:
-        """Return the attributes of maps that `dfm.from_scores` and `dfm.from_classes` take, for any method.
-
-        `provenance` has JSON values, which are added to those of the problem.
-        """
+        """Return the attributes of maps for `dfm.from_scores` and `dfm.from_classes`, with further provenance."""
         return {
             "classes": self.classes,
             "method": self.options.method,
@@ -89,7 +86,7 @@ class Problem:
 
 @dataclasses.dataclass(frozen=True)
 class Method:
-    """A search method, as its file offers it to the registry.
+    """The entry of a search method in the registry.
 
     Attributes:
       search: returns the maps. Collective: every process calls it, and all get the same maps.
@@ -101,9 +98,9 @@ class Method:
       whole_patches: whether its maps are unions of whole patches.
       resamples: whether it measures bootstrap resamples in its own passes.
       scored: what its scores measure, for a title.
-      drawable: scores -> what a figure shows: signed, and NaN where it is blank.
+      drawable: scores -> values of a figure: signed, and NaN where it is blank.
       mask: (scores of a class, share in (0, 1]) -> its mask, for patches of size 1.
-      compat: the published code's variant, where config.search.<name>.compat selects one that differs in these fields.
+      compat: the variant that config.search.<name>.compat selects; None = the search itself handles that field.
     """
 
     search: Callable[[Problem], DominantFrequencyMaps]
@@ -155,7 +152,7 @@ def make_problem(
 
 
 def search_identity(options: ConfigDict, seed: int, dataset: Dataset) -> str:
-    """Return a digest of what partial results of a search depend on, beside the parameters of the model."""
+    """Return a digest of everything that partial results of a search depend on, but the parameters of the model."""
     own = options.get(options.method)
     shape = (len(dataset), *dataset.images([0]).shape[1:])
     settings = (options.method, options.patch, options.precision, seed, own and own.to_dict(), shape)

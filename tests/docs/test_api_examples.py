@@ -14,7 +14,7 @@ from safetensors.numpy import save_file
 import fsjax
 from fsjax import models
 from fsjax.models import state_dict
-from tests.helpers.removal_problem import make_problem
+from tests.helpers.search_problem import make_problem
 
 DOCS = pathlib.Path(__file__).parents[2] / "docs"
 PAGES = (DOCS / "api.md").read_text() + (DOCS / "contributing.md").read_text()

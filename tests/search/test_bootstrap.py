@@ -1,4 +1,4 @@
-"""Stability of a map: resampled losses of single images in float64, maps of them one by one, and what it costs."""
+"""Stability of a map: resampled losses of single images in float64, maps of them, and the cost."""
 
 import dataclasses
 
@@ -12,17 +12,7 @@ from fsjax import search
 from fsjax.fourier import patches, spectrum
 from fsjax.runtime.errors import InputError
 from fsjax.search import bootstrap, removal
-from tests.helpers.removal_problem import COUNTS, make_problem, network
-
-SHARES = (0.05, 0.2)
-
-
-def losses_without(params, images, label, removed):
-    """Cross-entropy of each image without some positions of its plane, in float64."""
-    centred = np.fft.fftshift(np.fft.fft2(images.astype(float), axes=(1, 2)), axes=(1, 2)) * ~removed[..., None]
-    filtered = np.fft.ifft2(np.fft.ifftshift(centred, axes=(1, 2)), axes=(1, 2)).real
-    logits = np.tanh(filtered.reshape(len(images), -1) @ params["hidden"].astype(float)) @ params["out"].astype(float)
-    return np.log(np.exp(logits).sum(1)) - logits[:, label]
+from tests.helpers.search_problem import COUNTS, filtered, losses, make_problem, network
 
 
 def best_squares(squares, rises, positions):
@@ -36,23 +26,23 @@ def best_squares(squares, rises, positions):
     return kept
 
 
-@pytest.mark.parametrize(("patch", "shares"), [(1, SHARES), (2, (0.3, 0.6))])
+@pytest.mark.parametrize(("patch", "shares"), [(1, (0.05, 0.2)), (2, (0.3, 0.6))])
 def test_it_is_the_iou_of_maps_of_losses_resampled_one_by_one(tmp_path, patch, shares):
-    problem = dataclasses.replace(make_problem(tmp_path, patch=patch, resamples=7, shares=shares), seed=5)
+    problem = make_problem(tmp_path, patch=patch, resamples=7, shares=shares, draws=5)
     found = removal.search(problem).provenance["stability"]
     assert found["resamples"] == 7 and found["shares"] == list(shares)
-    squares = patches.masks(8, 8, patch)
+    squares, params = patches.masks(8, 8, patch), problem.model.params
     for label, count in enumerate(COUNTS):
         images, counts = problem.images(label), bootstrap.weights(count, 7, problem.seed, label)
-        before = losses_without(problem.model.params, images, label, np.zeros((8, 8), bool))
-        without = [losses_without(problem.model.params, images, label, one) for one in squares]
+        before = losses(params, images.astype(float), label)
+        without = losses(params, filtered(images, ~squares), label)
         maps = []
         for times in counts.T:
             drawn = np.repeat(np.arange(count), times.astype(int))
-            rises = np.array([of_images[drawn].mean() for of_images in without]) - before[drawn].mean()
+            rises = without[:, drawn].mean(1) - before[drawn].mean()
             maps.append([best_squares(squares, rises, int(share * 64)) for share in shares])
         for index in range(len(shares)):
-            own, *others = (of_shares[index] for of_shares in maps)
+            own, *others = (kept[index] for kept in maps)
             ious = [len(own & other) / len(own | other) for other in others]
             expected = {"mean": np.mean(ious), "low": np.quantile(ious, 0.025), "high": np.quantile(ious, 0.975)}
             assert {name: found["iou"][name][index][label] for name in expected} == pytest.approx(expected)
@@ -71,7 +61,7 @@ def test_a_resample_draws_as_many_images_by_seed_and_label():
         assert (drawn[:, 1:] != bootstrap.weights(40, 500, seed, label)[:, 1:]).any(0).all()
 
 
-def test_what_a_class_is_read_by_is_in_every_map_and_the_rest_changes_with_the_images(tmp_path):
+def test_the_orbit_that_identifies_a_class_is_in_every_map_and_the_rest_changes_with_the_images():
     orbits = spectrum.orbits(16, 16)
     kept = jnp.asarray(orbits == orbits[8 + 3, 8 + 2])
 
@@ -82,13 +72,13 @@ def test_what_a_class_is_read_by_is_in_every_map_and_the_rest_changes_with_the_i
         return jnp.stack([energy * 400 + also, jnp.zeros_like(energy)], axis=1)
 
     images = [np.random.default_rng(label).normal(size=(30, 16, 16, 3)).astype(np.float32) for label in range(2)]
-    problem = make_problem(tmp_path, size=16, apply=apply, images=images, resamples=20, shares=(2 / 256, 0.2))
+    problem = make_problem(apply=apply, images=images, resamples=20, shares=(2 / 256, 0.2))
     iou = removal.search(problem).provenance["stability"]["iou"]
     assert iou["mean"][0][0] == iou["low"][0][0] == 1, "one orbit is kept"
     assert 0.1 < iou["low"][1][0] < iou["mean"][1][0] < iou["high"][1][0] < 0.9
 
 
-def test_it_takes_no_forward_pass_and_leaves_the_scores_as_they_are(tmp_path):
+def test_it_takes_no_forward_pass_and_leaves_the_scores_as_they_are():
     seen = []
 
     def counting(params, images):
@@ -98,8 +88,7 @@ def test_it_takes_no_forward_pass_and_leaves_the_scores_as_they_are(tmp_path):
     found = {}
     for resamples in (0, 20):
         seen.clear()
-        problem = make_problem(tmp_path / str(resamples), apply=counting, resamples=resamples)
-        maps = removal.search(problem)
+        maps = removal.search(make_problem(apply=counting, resamples=resamples))
         jax.effects_barrier()
         found[resamples] = maps, sum(seen)
     (none, passes), (some, passes_with) = found[0], found[20]
@@ -109,7 +98,7 @@ def test_it_takes_no_forward_pass_and_leaves_the_scores_as_they_are(tmp_path):
     assert none.provenance["stability"] == {}
 
 
-def test_only_removal_itself_resamples_and_no_method_that_starts_from_its_scores():
+def test_only_the_method_itself_resamples_and_no_method_that_starts_from_its_scores():
     assert bootstrap.resample_count(search.options("learned"), "removal") == 0
     counts = [bootstrap.resample_count(search.options(resamples=asked), "removal") for asked in (-1, 0, 3)]
     assert counts == [20, 0, 3]
@@ -118,21 +107,12 @@ def test_only_removal_itself_resamples_and_no_method_that_starts_from_its_scores
 def test_a_map_that_keeps_nothing_has_no_iou():
     planes = np.random.default_rng(0).normal(size=(2, 4, 8, 8))
     planes += spectrum.conjugate(planes)
-    found = bootstrap.measure(planes, ConfigDict({"shares": (0.01, 0.1), "patch": 1}))[
-        "iou"
-    ]  # less than one position, and six of them
+    # Less than one position, and six positions.
+    found = bootstrap.measure(planes, ConfigDict({"shares": (0.01, 0.1), "patch": 1}))["iou"]
     assert found["mean"][0] == found["low"][0] == [None, None] and None not in found["mean"][1]
 
 
-def test_what_cannot_be_held_or_drawn_is_refused_before_anything_is_computed(tmp_path, monkeypatch):
-    options = search.options()
-    for method, asked, said in (
-        ("removal", -2, r"-2; expected -1 \(the method's own number\) or more"),
-        ("greedy", 3, "3; expected 0 or -1, as only graft and removal resample"),
-    ):
-        options.update(method=method, resamples=asked)
-        with pytest.raises(InputError, match=f"search.resamples: got {said}"):
-            search.check(options, (8, 8))
+def test_resamples_that_do_not_fit_are_refused_before_anything_is_computed(tmp_path, monkeypatch):
     problem, each = make_problem(tmp_path, resamples=20), 3 * 35 * 8
     monkeypatch.setattr(bootstrap, "_MOST_BYTES", 21 * each)
     removal.search(problem)
@@ -144,4 +124,4 @@ def test_what_cannot_be_held_or_drawn_is_refused_before_anything_is_computed(tmp
     monkeypatch.undo()
     with pytest.raises(InputError, match=r"of 1000 classes under 25091 masks would take 3\.9 GiB; expected 4 or fewer"):
         bootstrap.check_size(1000, 25091, 20)
-    bootstrap.check_size(10**6, 25091, 0)  # what a search without resamples may take is not asked here
+    bootstrap.check_size(10**6, 25091, 0)  # without resamples there is nothing to refuse

@@ -169,7 +169,7 @@ def searched(needed, *, seed=0):
 
 def test_what_a_class_needs_ranks_first_also_where_its_best_candidates_lack_it():
     needed = np.random.default_rng(0).permutation(130)[:12].reshape(2, 6)
-    for seed in (1, 2, 5):  # draws whose best candidates all lack an orbit of each class
+    for seed in (0, 4, 5):  # draws whose best candidates all lack an orbit of each class
         made, found = searched(needed, seed=seed)
         ranking = candidate_masks.rank_orbits(made, found, 20)
         assert ranking.shape == (2, 20)

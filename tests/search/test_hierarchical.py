@@ -1,54 +1,27 @@
-"""The hierarchical search: its choices against losses in NumPy float64, its budgets, and being stopped half-way."""
+"""The hierarchical search: its choices against losses in NumPy float64, its budgets, and its stages."""
 
 import dataclasses
 import json
 
-import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from ml_collections import ConfigDict
 
 from fsjax import search
 from fsjax.engine import engine, tile_size
-from fsjax.engine.model import Model
 from fsjax.engine.tile import make_tile
 from fsjax.fourier import masks as masks_lib
 from fsjax.fourier import spectrum
-from fsjax.runtime import parallel
 from fsjax.runtime.errors import InputError
 from fsjax.search import candidate_masks, hierarchical
-from tests.helpers.stopping import Stopped, stop_after
+from tests.helpers import search_problem
+from tests.helpers.search_problem import COUNTS, filtered, network
 
-COUNTS = (5, 3, 4)
-FIELDS = {"patches": "4,2,1", "candidates": "12,15,18", "keep": 3}
+FIELDS = {"patches": "4,2,1", "candidates": "12,15,18", "keep": 3, "shares": (0.1, 0.25, 1.0), "agreement_masks": 10}
 
 
-def make_problem(tmp_path, *, size=16, seed=0, shares=(0.1, 0.25, 1.0), images=None, apply=None, params=None, **fields):
-    rng = np.random.default_rng(1)
-    if params is None:
-        params = {
-            "hidden": rng.normal(size=(size * size * 3, 8)).astype(np.float32) / 16,
-            "out": rng.normal(size=(8, 4)).astype(np.float32) * 2,
-        }
-    if images is None:
-        images = [rng.normal(size=(count, size, size, 3)).astype(np.float32) for count in COUNTS]
-    options = search.options()
-    options.update(method="hierarchical", agreement_masks=10)
-    options.shares = shares
-    options.hierarchical.update(FIELDS | fields)
-    return search.Problem(
-        model=Model(apply or network, params, (size, size, 3)),
-        images=lambda label: images[label],
-        counts=tuple(len(of_class) for of_class in images),
-        classes=("a", "b", "c")[: len(images)],
-        options=options,
-        run=ConfigDict({"memory_mib": 0, "save_seconds": 0.0}),
-        searched_on="train",
-        seed=seed,
-        provenance={},
-        directory=tmp_path / "search",
-    )
+def make_problem(directory=None, **fields):
+    return search_problem.make_problem(directory, "hierarchical", plane=(16, 16), **FIELDS | fields)
 
 
 @pytest.fixture(autouse=True)
@@ -56,38 +29,25 @@ def small_tiles(monkeypatch):
     monkeypatch.setattr(tile_size, "fit", lambda *_, **__: 6)
 
 
-def network(params, images):
-    return jnp.tanh(images.reshape(len(images), -1) @ params["hidden"]) @ params["out"]
-
-
-def cross_entropies(params, images, label, mask):
-    """Of each image in float64, by the definition of filtering."""
-    kept = np.fft.ifftshift(mask)[None, :, :, None]
-    filtered = np.fft.ifft2(np.fft.fft2(images.astype(float), axes=(1, 2)) * kept, axes=(1, 2)).real
-    logits = np.tanh(filtered.reshape(len(images), -1) @ params["hidden"].astype(float)) @ params["out"].astype(float)
-    return np.log(np.exp(logits).sum(1)) - logits[:, label]
+def mean_losses(problem, label, masks):
+    """Mean cross-entropy of a class's images under each mask, in float64."""
+    return search_problem.losses(problem.model.params, filtered(problem.images(label), masks), label).mean(-1)
 
 
 # Choices
 
 
-def test_each_class_keeps_the_candidates_with_the_lowest_loss(tmp_path):
-    problem = make_problem(tmp_path, shares=(0.5,))
+def test_each_class_keeps_the_candidates_with_the_lowest_loss():
+    problem = make_problem(shares=(0.5,))
     made = hierarchical.begin(problem)
     for number, stage in enumerate(made.stages):
-        expected = np.zeros((3, stage.count))
         masks = made.masks(number, 0, stage.count)
-        made, losses, *_ = hierarchical.advance(problem, made)
-        for label in range(3):
-            for index, mask in enumerate(masks):
-                found = cross_entropies(problem.model.params, problem.images(label), label, mask)
-                expected[label, index] = found.mean()
-        np.testing.assert_allclose(losses, expected, atol=4e-6)
-        gaps = np.diff(np.sort(np.unique(expected.round(5)), axis=None))
-        assert len(gaps) and (made.best[number] == expected.argsort(1, kind="stable")[:, :3]).mean() > 0.9
-        for label in range(3):
-            kept = expected[label, made.best[number][label]]
-            np.testing.assert_allclose(kept, np.sort(expected[label])[:3], atol=1e-5)
+        made, found, *_ = hierarchical.advance(problem, made)
+        expected = np.stack([mean_losses(problem, label, masks) for label in range(3)])
+        np.testing.assert_allclose(found, expected, atol=4e-6)
+        assert (made.best[number] == expected.argsort(1, kind="stable")[:, :3]).mean() > 0.9
+        kept = np.take_along_axis(expected, made.best[number], 1)
+        np.testing.assert_allclose(kept, np.sort(expected)[:, :3], atol=1e-5)
     assert (made.best[0][0] != made.best[0][1]).any(), "classes differ"
 
 
@@ -127,10 +87,9 @@ def test_a_map_is_the_best_that_fits_its_budget(tmp_path):
     budgets = np.array([masks_lib.budget(share, 16, 16) for share in maps.shares])
     assert (maps.positions <= budgets[:, None]).all() and (maps.positions[:2] >= budgets[:2, None] - 1).any()
     assert spectrum.is_hermitian(maps.masks)
-    for share, of_share, losses in zip(maps.shares, maps.masks, maps.provenance["losses"], strict=True):
-        for label, (mask, loss) in enumerate(zip(of_share, losses, strict=True)):
-            own = cross_entropies(problem.model.params, problem.images(label), label, mask).mean()
-            assert loss == pytest.approx(own, abs=4e-6), share
+    for share, share_masks, losses in zip(maps.shares, maps.masks, maps.provenance["losses"], strict=True):
+        for label, (mask, loss) in enumerate(zip(share_masks, losses, strict=True)):
+            assert loss == pytest.approx(mean_losses(problem, label, mask), abs=4e-6), share
     stages = maps.provenance["stages"]
     assert [stage["shares"] for stage in stages if stage["shares"]] == [[1.0, 0.22, 0.25], [0.1], [0.02]]
     made, losses = published_stages(problem)
@@ -168,9 +127,7 @@ def test_frequencies_that_only_work_together_are_found_together(tmp_path):
 
     rng = np.random.default_rng(0)
     images = [rng.normal(size=(6, 16, 16, 3)).astype(np.float32) for _ in range(2)]
-    problem = make_problem(
-        tmp_path, images=images, apply=apply, params={}, shares=(0.05, 0.3), candidates="60,60,120", keep=10
-    )
+    problem = make_problem(tmp_path, images=images, apply=apply, shares=(0.05, 0.3), candidates="60,60,120", keep=10)
     maps = hierarchical.search(problem)
     for index, share in enumerate(maps.shares):
         assert np.isin(pair, orbits[maps.masks[index, 0]]).all(), share
@@ -192,7 +149,7 @@ def test_an_orbit_that_all_of_the_best_lack_comes_back_in_a_further_stage(tmp_pa
 
     rng = np.random.default_rng(0)
     images = [rng.normal(size=(6, 16, 16, 3)).astype(np.float32) for _ in range(2)]
-    fields = {"images": images, "apply": apply, "params": {}, "candidates": "40,60,80", "keep": 3}
+    fields = {"images": images, "apply": apply, "candidates": "40,60,80", "keep": 3}
     problem = make_problem(tmp_path, shares=(1.0, 0.12), **fields)
     maps = hierarchical.search(problem)
     made, _ = published_stages(problem)
@@ -205,58 +162,11 @@ def test_an_orbit_that_all_of_the_best_lack_comes_back_in_a_further_stage(tmp_pa
         hierarchical.search(problem)
 
 
-# Restarts, devices, precision
-
-
-def test_the_number_of_devices_changes_no_bit(tmp_path, monkeypatch):
-    found = []
-    for devices in (1, 4):
-        monkeypatch.setattr(parallel, "local_devices", lambda devices=devices: jax.local_devices()[:devices])
-        maps = hierarchical.search(make_problem(tmp_path / str(devices)))
-        found.append((maps.masks.tobytes(), maps.provenance["losses"]))
-    assert found[0] == found[1]
-
-
-def test_a_search_stopped_anywhere_goes_on_and_ends_with_the_same_bits(tmp_path, monkeypatch):
-    expected = hierarchical.search(make_problem(tmp_path / "whole"))
-    computed = stops = 0
-    for counts in (1, 5, 9, 1000):
-        # A restart that would choose other tiles, and has other devices.
-        seen = stop_after(monkeypatch, counts)
-        monkeypatch.setattr(tile_size, "fit", lambda *_, stops=stops, **__: 6 * (1 + stops))
-        monkeypatch.setattr(parallel, "local_devices", lambda stops=stops: jax.local_devices()[: 1 + stops % 3])
-        try:
-            found = hierarchical.search(make_problem(tmp_path / "stopped"))
-        except Stopped:
-            stops += 1
-        computed += sum(masks for masks, *_ in seen)
-        monkeypatch.undo()
-    assert stops == 3
-    np.testing.assert_array_equal(found.masks, expected.masks)
-    assert found.provenance == expected.provenance
-    layouts = [json.loads(file.read_text()) for file in (tmp_path / "stopped").rglob("layout.json")]
-    assert {layout["tile_images"] for layout in layouts} == {6}, "later stages too are cut as at the first start"
-    assert computed == 3 * sum(stage["candidates"] for stage in expected.provenance["stages"]), "nothing twice"
-
-
-def test_partial_results_are_tied_to_what_the_stages_before_kept(tmp_path):
-    hierarchical.search(make_problem(tmp_path))
-    with pytest.raises(InputError, match="stage1: partial results of another search"):
-        hierarchical.search(make_problem(tmp_path, seed=1))
-    with pytest.raises(InputError, match="stage2: partial results of another search"):
-        hierarchical.search(make_problem(tmp_path, keep=2))
-    # Other shares change the further stages alone.
-    hierarchical.search(make_problem(tmp_path, shares=(0.3, 0.5)))
-    with pytest.raises(InputError, match="stage4: partial results of another search"):
-        hierarchical.search(make_problem(tmp_path, shares=(0.05,)))
-
-
-def test_a_lower_precision_reports_how_far_it_agrees(tmp_path):
+def test_a_lower_precision_reports_how_far_it_agrees():
     def lower(params, images):
         return network(params, images.astype(jnp.float8_e4m3fn).astype(jnp.float32))
 
-    problem = make_problem(tmp_path, shares=(0.3,))
-    problem.options.precision = "bfloat16"
+    problem = make_problem(shares=(0.3,), precision="bfloat16")
     model = dataclasses.replace(problem.model, apply_bfloat16=lower)
     maps = hierarchical.search(dataclasses.replace(problem, model=model))
     agreement = maps.provenance["agreement"]
@@ -271,8 +181,7 @@ def test_a_lower_precision_reports_how_far_it_agrees(tmp_path):
     ("side", "patches"), [(32, "8,4,2,1"), (64, "16,8,4,2,1"), (128, "32,16,8,4,2"), (224, "56,28,14,8,4,2")]
 )
 def test_published_sizes_have_presets(side, patches):
-    options = search.options()
-    options.update(method="hierarchical", shares=(1.0,))
+    options = search.options("hierarchical", shares=(1.0,))
     search.check(options, (side, side))
     stages = hierarchical.plan_stages(options, (side, side))
     assert ",".join(str(stage.patch) for stage in stages) == patches
@@ -282,16 +191,14 @@ def test_published_sizes_have_presets(side, patches):
 
 @pytest.mark.parametrize("plane", [(24, 36), (15, 15), (31, 31), (1, 5), (300, 200), (7, 49)])
 def test_other_planes_get_patches_that_fit(plane):
-    options = search.options()
-    options.update(method="hierarchical")
+    options = search.options("hierarchical")
     search.check(options, plane)
     sizes = [stage.patch for stage in hierarchical.plan_stages(options, plane)]
     assert all(side % size == 0 for side in plane for size in sizes)
 
 
 def test_further_stages_go_from_share_to_share_in_equal_ratios():
-    options = search.options()
-    options.update(method="hierarchical", shares=(0.15, 0.05, 0.01))
+    options = search.options("hierarchical", shares=(0.15, 0.05, 0.01))
     stages = hierarchical.plan_stages(options, (32, 32))
     assert stages[3].shares == (0.15,) and stages[3].budget is None
     further = stages[4:]
@@ -316,6 +223,6 @@ def test_further_stages_go_from_share_to_share_in_equal_ratios():
         ({"share": 0.0}, "share: got 0.0; expected a number between 0 and 1"),
     ],
 )
-def test_a_field_that_cannot_be_used_is_named(tmp_path, fields, message):
+def test_a_field_that_cannot_be_used_is_named(fields, message):
     with pytest.raises(InputError, match=rf"search\.hierarchical\.{message}"):
-        search.check(make_problem(tmp_path, **fields).options, (16, 16))
+        search.check(search.options("hierarchical", **FIELDS | fields), (16, 16))

@@ -18,12 +18,6 @@ from fsjax.search import patch_maps
 ABOUT = {"classes": ("a",), "searched_on": "train", "images": np.ones(1, int), "forward_equivalents": 0}
 
 
-def options(method="removal", **fields):
-    made = search.options()
-    made.update({"method": method, **fields})
-    return made
-
-
 def maps_of(plane, patch, shares, seed=0, **provenance):
     scores = np.random.default_rng(seed).normal(size=patches.count(*plane, patch))
     marked = {dfm.WHOLE_PATCHES: patch} | provenance
@@ -73,22 +67,22 @@ def test_equal_scores_are_cut_at_whole_patches_too():
 )
 def test_a_share_that_holds_no_whole_patch_is_refused_with_the_nearest_that_work(plane, fields, message):
     with pytest.raises(InputError) as caught:
-        search.check(options(**fields), plane)
+        search.check(search.options(**fields), plane)
     assert message in str(caught.value) and "\n" not in str(caught.value)
     least, _, patch = re.search(r"expected ([\d.]+) or more(, or search.patch=(\d+))?", str(caught.value)).groups()
     for fitting in ({"shares": (float(least),)}, *([{"patch": int(patch)}] if patch else [])):
-        search.check(options(**fields | fitting), plane)
-    search.check(options(compat=True, **fields), plane)  # as published
-    search.check(options("learned", **fields), plane)  # has no patches
+        search.check(search.options(**fields | fitting), plane)
+    search.check(search.options(compat=True, **fields), plane)  # as published
+    search.check(search.options("learned", **fields), plane)  # has no patches
 
 
 def test_few_whole_patches_are_said_in_the_log_and_on_the_page(caplog):
-    assert search.small_shares(options(patch=8, shares=(0.05, 0.01)), (224, 224)) == [
+    assert search.small_shares(search.options(patch=8, shares=(0.05, 0.01)), (224, 224)) == [
         "A map at 1 % has room for 3 patches of 8 x 8 frequencies with their conjugates, which is coarse: a larger "
         "share, or a smaller search.patch, shows more."
     ]
-    assert not search.small_shares(options(patch=8, shares=(0.011,)), (224, 224))
-    assert not search.small_shares(options(compat=True, patch=8, shares=(0.01,)), (224, 224))
+    assert not search.small_shares(search.options(patch=8, shares=(0.011,)), (224, 224))
+    assert not search.small_shares(search.options(compat=True, patch=8, shares=(0.01,)), (224, 224))
     _, maps = maps_of((16, 16), 2, (0.05, 0.4))
     assert [note[:47] for note in search_notes(maps, 0.05)] == ["A map at 5 % has room for 1 patch of 2 x 2 freq"]
     images = np.random.default_rng(0).normal(size=(4, 8, 8, 1)).astype(np.float32)

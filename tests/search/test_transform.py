@@ -5,39 +5,44 @@ import pytest
 
 from fsjax import search
 from fsjax.fourier import transforms
-from fsjax.runtime.errors import InputError
-from tests.helpers import greedy_problem
+from tests.helpers.search_problem import make_problem, network
 
-METHODS = (
-    *("removal", "greedy"),
-    *(pytest.param(method, marks=pytest.mark.slow) for method in ("hierarchical", "learned")),
+METHODS = {
+    "removal": {"resamples": 0},
+    "removal compat": {"compat": True},
+    "greedy": {},
+    "hierarchical": {"candidates": "40,60"},
+    "learned": {"steps": 4, "restarts": 1},
+}
+
+
+@pytest.mark.parametrize(
+    "case", [*list(METHODS)[:3], *(pytest.param(case, marks=pytest.mark.slow) for case in list(METHODS)[3:])]
 )
+def test_every_search_filters_by_products_and_finds_the_same(monkeypatch, case):
+    def found(transform):
+        # A function of its own: programs of another one stay as they are when a test changes a transform.
+        problem = make_problem(
+            None,
+            case.split()[0],
+            counts=(9, 5, 12),
+            shares=(0.2, 0.6),
+            apply=lambda params, images: network(params, images),
+            transform=transform,
+            **METHODS[case],
+        )
+        return search.run(problem)
 
-
-def make_problem(directory, method, transform):
-    def apply(params, images):
-        return greedy_problem.network(params, images)
-
-    # A function of its own: what is traced for another one's tiles stays as it is when a test changes a transform.
-    problem = greedy_problem.make_problem(directory, shares=(0.2, 0.6), apply=apply)
-    problem.options.update(method=method, transform=transform, resamples=0)
-    problem.options.learned.steps, problem.options.learned.restarts = 4, 1
-    search.check(problem.options, problem.plane)
-    return problem
-
-
-@pytest.mark.parametrize("method", METHODS)
-def test_every_search_filters_by_products_and_finds_the_same(tmp_path, monkeypatch, method):
-    expected = search.run(make_problem(tmp_path / "fft", method, "fft"))
+    expected = found("fft")
     with monkeypatch.context() as patch:
         patch.setitem(transforms.INVERSES, "fft", None)
-        found = search.run(make_problem(tmp_path / "dft", method, "dft"))
-    np.testing.assert_array_equal(found.masks, expected.masks)
+        maps = found("dft")
+    np.testing.assert_array_equal(maps.masks, expected.masks)
     if expected.scores is not None:
-        np.testing.assert_allclose(found.scores, expected.scores, atol=1e-5)
+        np.testing.assert_allclose(maps.scores, expected.scores, atol=1e-5)
 
 
-def test_a_lower_precision_is_compared_with_the_fft_in_highest(tmp_path, monkeypatch):
+def test_a_lower_precision_is_compared_with_the_fft_in_highest(monkeypatch):
     used = []
 
     def by_fft(*arguments):
@@ -45,13 +50,7 @@ def test_a_lower_precision_is_compared_with_the_fft_in_highest(tmp_path, monkeyp
         return transforms.by_fft(*arguments)
 
     monkeypatch.setitem(transforms.INVERSES, "fft", by_fft)
-    problem = make_problem(tmp_path, "removal", "dft")
-    problem.options.precision = "tensorfloat32"
+    problem = make_problem(
+        apply=lambda params, images: network(params, images), transform="dft", precision="tensorfloat32"
+    )
     assert min(search.run(problem).provenance["agreement"]["spearman"]) > 0.99 and used
-
-
-def test_another_transform_is_refused():
-    options = search.options()
-    options.transform = "dct"
-    with pytest.raises(InputError, match=r"^search.transform: got 'dct'; expected fft, dft$"):
-        search.check(options, (8, 8))

@@ -1,0 +1,161 @@
+"""Searches that are stopped, damaged or moved to other devices end with the bits of an uninterrupted search."""
+
+import dataclasses
+import json
+
+import numpy as np
+import pytest
+
+from fsjax import search
+from fsjax.engine import tile_size
+from fsjax.runtime import files, interrupt, partial_results
+from fsjax.runtime.errors import InputError
+from fsjax.runtime.metrics import Metrics
+from fsjax.search import gradient, removal
+from tests.helpers.search_problem import Stopped, make_problem, on_devices, stop_after
+
+ORDER = np.maximum(np.random.default_rng(0).integers(-15, 30, (8, 8)), 0).astype(float)
+LEARNED = {"counts": (9, 5, 12), "steps": 8, "batch": 5, "judged": 7, "restarts": 1, "shares": (0.1, 0.3)}
+# Name -> fields of the problem, and the counts of work after which a search is stopped.
+CASES = {
+    "removal": ({"resamples": 3}, (1, 4)),
+    "removal compat": ({"compat": True}, (4,)),
+    "graft": ({"counts": (4, 3, 5), "plane": (6, 6), "shares": (0.1,), "pairs": 7, "steps": 3, "resamples": 3}, (1, 3)),
+    "greedy": ({"counts": (9, 5, 12), "shares": (0.2, 1.0), "tolerance": 0.1, "save_seconds": 1000.0}, (1, 17)),
+    "greedy compat": ({"counts": (9, 5, 12), "shares": (0.2, 1.0), "tolerance": 1.0, "compat": True}, (9,)),
+    "hierarchical": ({"patches": "2,1", "candidates": "12,15", "keep": 3, "shares": (0.1, 1.0)}, (1, 5)),
+    "learned": (LEARNED | {"objective": "specific"}, (1, 12)),
+}
+
+
+def small_pieces(monkeypatch, restart):
+    """Sizes and devices that a search would choose at this restart, were it the first start."""
+    monkeypatch.setattr(tile_size, "fit", lambda *_, **__: 6 * (1 + restart))
+    monkeypatch.setattr(gradient, "batch_size", lambda problem, **_: 4 + restart)
+    on_devices(monkeypatch, 1 + restart)
+
+
+def problem_of(case, directory, **changes):
+    fields = CASES[case][0] | changes
+    if case == "greedy compat":
+        np.save(directory.parent / "order.npy", ORDER)
+        fields["order"] = str(directory.parent / "order.npy")
+    return make_problem(directory, case.split()[0], **fields)
+
+
+def layouts(directory):
+    return {str(file.relative_to(directory)): json.loads(file.read_text()) for file in directory.rglob("layout.json")}
+
+
+def work(seen):
+    return sum(units for units, *_ in seen)
+
+
+@pytest.mark.parametrize("case", CASES)
+def test_a_stopped_search_goes_on_with_the_same_arithmetic_on_other_devices_and_repeats_nothing(
+    tmp_path, monkeypatch, case
+):
+    with monkeypatch.context() as patch:
+        small_pieces(patch, 0)
+        expected_work = stop_after(patch, np.inf)
+        expected = search.run(problem_of(case, tmp_path / "whole"))
+    done, limits = [], (*CASES[case][1], np.inf, np.inf)
+    for restart, limit in enumerate(limits):
+        with monkeypatch.context() as patch:
+            small_pieces(patch, restart)
+            seen = stop_after(patch, limit)
+            if restart < len(limits) - 2:
+                with pytest.raises(Stopped):
+                    search.run(problem_of(case, tmp_path / "stopped"))
+            else:
+                found = search.run(problem_of(case, tmp_path / "stopped"))
+        done.append(work(seen))
+    assert all(done[:-1]) and not done[-1], "the last run only reads what is finished"
+    assert sum(done) == work(expected_work)
+    np.testing.assert_array_equal(found.masks, expected.masks)
+    if expected.scores is not None:
+        np.testing.assert_array_equal(found.scores, expected.scores)
+    assert found.provenance == expected.provenance, "resamples and losses too"
+    if case != "learned":  # whose three parts may begin at three starts
+        assert layouts(tmp_path / "stopped") == layouts(tmp_path / "whole")
+
+
+@pytest.mark.parametrize("case", ["removal", "greedy"])
+def test_damaged_partial_results_are_computed_again(tmp_path, monkeypatch, case):
+    small_pieces(monkeypatch, 0)
+    expected = search.run(problem_of(case, tmp_path, save_seconds=0.0)).scores
+    paths = sorted((tmp_path / "search").rglob("*.npz"))
+    assert len(paths) >= 3
+    truncated, flipped, other = paths[0], paths[1], paths[2]
+    truncated.write_bytes(truncated.read_bytes()[:-20])
+    damaged = bytearray(flipped.read_bytes())
+    damaged[len(damaged) // 2] ^= 0x40
+    flipped.write_bytes(bytes(damaged))
+    # Arrays that would fit, broadcast.
+    arrays = files.read_npz(other)
+    fewer = {name: array[:1] for name, array in arrays.items() if name != "items" and array.ndim}
+    files.write_npz(other, **arrays | fewer)
+    for path in paths[3:5]:
+        path.unlink()
+    np.testing.assert_array_equal(search.run(problem_of(case, tmp_path)).scores, expected)
+
+
+@pytest.mark.parametrize(
+    ("case", "fields", "changes", "message"),
+    [
+        ("removal", {}, {"seed": 1}, "another model; delete the folder to search anew"),
+        ("removal", {}, {"identity": "other images"}, "another search; delete the folder to search anew"),
+        ("learned", {"steps": 1}, {"shares": (0.2,)}, "another search"),
+        ("hierarchical", {}, {"draws": 1}, "search/stage1: partial results of another search"),
+        ("hierarchical", {}, {"keep": 2}, "search/stage2: partial results of another search"),
+        ("hierarchical", {}, {"shares": (0.05,)}, "search/stage3: partial results of another search"),
+    ],
+)
+def test_partial_results_of_another_search_are_refused(tmp_path, case, fields, changes, message):
+    identity = changes.pop("identity", "")
+    search.run(problem_of(case, tmp_path, **fields))
+    with pytest.raises(InputError, match=message):
+        problem = problem_of(case, tmp_path, **fields | changes)
+        search.run(dataclasses.replace(problem, identity=identity))
+
+
+def test_an_order_of_other_content_under_the_same_name_is_another_search(tmp_path, monkeypatch):
+    search.run(problem_of("greedy compat", tmp_path / "run"))
+    monkeypatch.setattr(f"{__name__}.ORDER", np.roll(ORDER, 1))
+    with pytest.raises(InputError, match="partial results of another search"):
+        search.run(problem_of("greedy compat", tmp_path / "run"))
+
+
+def test_a_damaged_layout_is_named(tmp_path):
+    removal.search(make_problem(tmp_path))
+    (tmp_path / "search" / "layout.json").write_text("{")
+    with pytest.raises(InputError, match=r"layout.json: not JSON"):
+        removal.search(make_problem(tmp_path))
+
+
+def test_partial_results_are_stored_at_the_interval(tmp_path, monkeypatch):
+    """A clock that a tile moves by a second: a file holds 3 seconds of work, and a kill loses no more."""
+    clock = [0.0]
+    small_pieces(monkeypatch, 0)
+    monkeypatch.setattr(partial_results.time, "monotonic", lambda: clock[0])
+    monkeypatch.setattr(tile_size, "fit", lambda *_, **__: 1)
+
+    def check():
+        clock[0] += 1
+
+    monkeypatch.setattr(interrupt, "check", check)
+    removal.search(make_problem(tmp_path, save_seconds=3.0))
+    starts = sorted(int(file.name[:6]) for file in (tmp_path / "search" / "class00000").glob("*.npz"))
+    gaps = np.diff([*starts, 35])
+    assert (gaps[1:-1] == 3).all() and len(starts) > 8, "a tile is one mask"
+
+
+def test_rates_are_written_as_numbers(tmp_path, monkeypatch):
+    small_pieces(monkeypatch, 0)
+    with Metrics(tmp_path) as metrics:
+        removal.search(dataclasses.replace(make_problem(tmp_path), metrics=metrics))
+    lines = [json.loads(line) for line in (tmp_path / "metrics.jsonl").read_text().splitlines()]
+    assert lines[-1]["step"] == 3 * 35 and lines[-1]["eta_seconds"] == 0
+    for line in lines:
+        # Class a, the largest, has 5 images in batches of 6; no class has fewer than 3.
+        assert 3 * line["masks_per_second"] <= line["images_per_second"] <= 6 * line["masks_per_second"] * 1.001
