@@ -103,43 +103,35 @@ def test_settings_of_how_a_run_goes_may_change(done, caplog):
 
 @pytest.mark.usefixtures("undrawn")
 def test_a_second_run_does_nothing_again_and_another_method_does_not_retrain(done, caplog, monkeypatch):
+    """The other method has the same maps, but searched on test images: the same rates, and no verdict."""
+
+    def other(problem):
+        maps = dfm.DominantFrequencyMaps.load(done / "dfm" / "removal.npz")
+        return dfm.dataclasses.replace(maps, method="other", searched_on="test")
+
+    def run(**changes):
+        runner.run(small_config(search__method="other", search__images_per_class=0, **changes), done)
+        method = json.loads((done / "evaluation.json").read_text())["methods"]["other"]
+        return stage_lines(caplog), method, Page((done / "report" / "other" / "index.html").read_text()).text
+
     caplog.set_level(logging.INFO, "fsjax")
     runner.run(small_config(), done)
     assert stage_lines(caplog) == {"train": True, "search": True, "evaluate": True, "report": True}
-
-    def other(problem):
-        maps = dfm.DominantFrequencyMaps.load(done / "dfm" / "removal.npz")
-        return dfm.dataclasses.replace(maps, method="other")
-
     monkeypatch.setitem(search.SEARCHES, "other", search.Method(other))
-    runner.run(small_config(search__method="other"), done)
-    assert stage_lines(caplog) == {"train": True, "search": False, "evaluate": False, "report": False}
-    evaluation = json.loads((done / "evaluation.json").read_text())
-    assert evaluation["methods"]["other"] == evaluation["methods"]["removal"]
-
-    runner.run(small_config(report__share=0.2, evaluate__threshold=0.5), done)
-    assert stage_lines(caplog) == {"train": True, "search": True, "evaluate": False, "report": False}
-    shares = json.loads((done / "evaluation.json").read_text())["methods"]["removal"]["shares"]
-    tested = json.loads((done / "evaluation.json").read_text())["methods"]["removal"]["grafts"]["tested_shares"]
-    assert set(map(float, shares)) <= set(tested), "verdicts rest on shares up to the one shown"
-    assert "TPR > 0.5" in Page((done / "report" / "removal" / "index.html").read_text()).text
-
-
-@pytest.mark.usefixtures("undrawn")
-def test_the_page_says_where_there_is_no_verdict_and_why(done, monkeypatch):
-    def other(problem):
-        maps = dfm.DominantFrequencyMaps.load(done / "dfm" / "removal.npz")
-        return dfm.dataclasses.replace(maps, method="tested", searched_on="test")
-
-    monkeypatch.setitem(search.SEARCHES, "tested", search.Method(other))
-    runner.run(small_config(search__method="tested", search__images_per_class=0), done)
-    page = Page((done / "report" / "tested" / "index.html").read_text()).text
-    grafts = json.loads((done / "evaluation.json").read_text())["methods"]["tested"]["grafts"]
+    ran, method, page = run()
+    assert ran == {"train": True, "search": False, "evaluate": False, "report": False}
+    assert method["shares"] == json.loads((done / "evaluation.json").read_text())["methods"]["removal"]["shares"]
+    grafts = method["grafts"]
     assert grafts["baseline"]["pairs"] == [0] * 4 and "image of C" not in page and "psi below" not in page
     assert "Searched and judged on the same images" in page and grafts["verdicts"][0]["kind"] in page
-    runner.run(small_config(search__method="tested", search__images_per_class=0, evaluate__pairs=0), done)
-    page = Page((done / "report" / "tested" / "index.html").read_text()).text
-    assert NO_VERDICT in page and "smallest share" not in page
+
+    ran, method, page = run(report__share=0.2, evaluate__threshold=0.5)
+    assert ran == {"train": True, "search": True, "evaluate": False, "report": False} and "TPR > 0.5" in page
+    assert set(map(float, method["shares"])) <= set(method["grafts"]["tested_shares"]), (
+        "verdicts rest on shares up to it"
+    )
+
+    assert NO_VERDICT in (page := run(evaluate__pairs=0)[2]) and "smallest share" not in page
 
 
 @pytest.mark.slow
