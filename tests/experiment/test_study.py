@@ -113,61 +113,67 @@ def test_a_run_that_cannot_be_made_is_refused_before_the_first_one_starts(change
 
 
 def make_outcome(cell, rng):
-    """Writes what a run leaves, drawn at random, and returns what a study needs of it."""
+    """Writes the files of a run, drawn at random; returns its masks, and values of both classes by their heading."""
     scores = rng.random((2, 24, 24))
     scores = scores + scores[:, ::-1, ::-1]
-    iou = {name: [[float(rng.random()), None]] for name in ("mean", "low", "high")}
-    about = {
-        "classes": CLASSES,
-        "method": "removal",
-        "searched_on": "train",
-        "images": np.array([4, 4]),
-        "forward_equivalents": 1,
-        "provenance": {"stability": {"resamples": 4, "shares": [0.05], "iou": iou}},
-    }
-    maps = dfm.from_scores(scores, (0.05, 0.2), **about)
+    resampled = rng.random()
+    iou = {name: [[resampled, None]] for name in ("mean", "low", "high")}
+    stability = {"stability": {"resamples": 4, "shares": [0.05], "iou": iou}}
+    about = {"classes": CLASSES, "method": "removal", "searched_on": "train", "images": np.array([4, 4])}
+    maps = dfm.from_scores(scores, (0.05, 0.2), **about, forward_equivalents=1, provenance=stability)
     maps.save(cell.directory / "dfm" / "removal.npz")
-    names = ("low_pass_tpr", "highest_energy_tpr", "random_tpr")
-    rates = {name: rng.random(2).round(3).tolist() for name in ("tpr", "fpr")}
-    kinds = ("shortcut by phase" if rng.random() < 0.5 else "spread", "undecided")
-    psi, smallest = rng.uniform(-1, 1, 2).tolist(), [rng.random() if rng.random() < 0.7 else None for _ in range(2)]
-    grafts = results.grafts(CLASSES, kinds, psi=psi, smallest=smallest)
-    rates["tpr_ci"] = rng.random((2, 2)).tolist()
-    unfiltered = {"accuracy": float(rng.random()), "tpr": rng.random(2).tolist()}
-    method = results.method({0.05: results.map_rates(**rates), 0.2: results.map_rates([0.0, 0.0])}, grafts=grafts)
-    plain = results.unfiltered(unfiltered["tpr"], accuracy=unfiltered["accuracy"])
-    results.write(cell.directory, results.evaluation(CLASSES, {"removal": method}, of_images=plain))
-    other = {name: {"tpr": rng.random(2).tolist()} for name in ("unfiltered", "filtered")}
-    other["filtered"] |= {"tpr_ci": rng.random((2, 2)).tolist(), "fpr": [rng.random(), None]}
-    of_controls = {name: rng.random(2).tolist() for name in names} | {"radial_tpr": [rng.random(), None]}
+    tpr, fpr, plain, psi, intervals = rng.random((5, 2)), *rng.random((3, 2)), rng.random((2, 2, 2))
+    accuracy, shortcut = rng.random(2), rng.random() < 0.5
+    smallest = np.where(rng.random(2) < 0.7, rng.random(2), np.nan)
+    grafts = results.grafts(
+        CLASSES, ("shortcut by phase" if shortcut else "spread", "undecided"), psi=psi, smallest=smallest
+    )
+    rates = results.map_rates(tpr[0], fpr, tpr_ci=intervals[0])
+    method = results.method({0.05: rates, 0.2: results.map_rates([0.0, 0.0])}, grafts=grafts)
+    of_images = results.unfiltered(plain, accuracy=accuracy[0])
+    results.write(cell.directory, results.evaluation(CLASSES, {"removal": method}, of_images=of_images))
+    low, highest, random, radial = *rng.random((3, 2)), np.array([rng.random(), np.nan])
+    controls = {"low_pass_tpr": low, "highest_energy_tpr": highest, "random_tpr": random, "radial_tpr": radial}
     sketches = {
         "images": np.array([3, 3]),
-        "accuracy": rng.random(),
-        "unfiltered": results.rates(other["unfiltered"]["tpr"]),
-        "filtered": results.rates(**other["filtered"]),
-        "controls": results.control_rates(2, **of_controls),
+        "accuracy": accuracy[1],
+        "unfiltered": results.rates(tpr[1]),
+        "filtered": results.rates(tpr[2], [fpr[0], None], intervals[1]),
+        "controls": results.control_rates(2, **controls),
         "average_tpr": (),
     }
-    own, of_set = InDistribution(**sketches), SetResult(**sketches, restricted=False, made_of={}, groups={})
-    written = OodResult(CLASSES, 0.05, 0.6, 20, "train", own, {"sketches": of_set})
+    of_set = SetResult(**sketches, restricted=False, made_of={}, groups={})
+    written = OodResult(CLASSES, 0.05, 0.6, 20, "train", InDistribution(**sketches), {"sketches": of_set})
     (cell.directory / "ood").mkdir()
     (cell.directory / "ood" / "removal.json").write_text(json.dumps(written.to_json()))
-    of_grafts = {"psi": psi, "smallest": smallest, "shortcut": [float(kinds[0] != "spread"), None]}
-    return unfiltered, rates | of_grafts, maps.at(0.05), other | of_controls, iou["mean"][0][0]
+    values = {"accuracy": accuracy[0], "TPR unfiltered": plain, "TPR": tpr[0], "FPR": fpr, "psi": psi}
+    values |= {"TPR low": intervals[0, :, 0], "TPR high": intervals[0, :, 1], "resampled IoU": [resampled, np.nan]}
+    values |= {"above threshold": (tpr[0] > 0.5).mean(), "shortcut": [float(shortcut), np.nan]}
+    values |= {"sketches accuracy": accuracy[1], "sketches TPR unfiltered": tpr[1], "sketches TPR": tpr[2]}
+    values |= {"sketches TPR low": intervals[1, :, 0], "sketches TPR high": intervals[1, :, 1]}
+    values |= {"sketches FPR": [fpr[0], np.nan], "sketches trivial TPR": np.maximum(low, highest)}
+    values |= {"sketches random TPR": random, "sketches radial TPR": radial}
+    values |= {"smallest share": np.where(np.isnan(smallest), np.inf, smallest)}
+    return maps.at(0.05), {name: np.broadcast_to(value, 2) for name, value in values.items()}
 
 
 def rows_of(file):
+    """The rows of a CSV file, numbers as floats: NaN where there is none."""
     with open(file, newline="") as text:
-        return list(csv.DictReader(text))
+        named = ("class", "model", "training")
+        return [
+            {name: text if name in named else float(text or "nan") for name, text in row.items()}
+            for row in csv.DictReader(text)
+        ]
 
 
-def middle(shares):
-    """The median as text, where None is beyond every share."""
-    ordered, count = sorted(np.inf if share is None else share for share in shares), len(shares)
-    found = (ordered[(count - 1) // 2] + ordered[count // 2]) / 2
-    return "" if np.isinf(found) else str(found)
+def alike(masks):
+    """The mean IoU of one class's masks over pairs of seeds, by sets of positions."""
+    pairs = itertools.combinations([set(zip(*np.nonzero(mask), strict=True)) for mask in masks], 2)
+    return np.mean([len(left & right) / len(left | right) for left, right in pairs])
 
 
+@pytest.mark.filterwarnings("ignore:Mean of empty slice")
 def test_tables_are_means_and_spreads_over_seeds_of_what_the_runs_wrote(tmp_path, capsys, monkeypatch):
     config = make_config(study__seeds="0,1,2", study__variants="standard,low_pass", evaluate__threshold=0.5)
     config.variants.low_pass = "train.steps=7"
@@ -176,65 +182,35 @@ def test_tables_are_means_and_spreads_over_seeds_of_what_the_runs_wrote(tmp_path
 
     def run(own, directory, stages):
         assert own == made[directory].config
-        wrote[made[directory].variant, made[directory].seed] = make_outcome(made[directory], rng)
+        wrote.setdefault(made[directory].variant, []).append(make_outcome(made[directory], rng))
 
     monkeypatch.setattr(pipeline, "run", run)
     run_study(config, tmp_path)
-    assert len(wrote) == 6
-    summary = {row["training"]: row for row in rows_of(tmp_path / "study" / "summary.csv")}
-    for variant, row in summary.items():
-        found = [wrote[variant, seed] for seed in range(3)]
-        assert row["seeds"] == "3" and row["model"] == "vit_nano_patch8"
-        for heading, values in (
-            ("accuracy", [one[0]["accuracy"] for one in found]),
-            ("TPR", [np.mean(one[1]["tpr"]) for one in found]),
-            ("FPR", [np.mean(one[1]["fpr"]) for one in found]),
-            ("psi", [np.mean(one[1]["psi"]) for one in found]),
-            ("above threshold", [np.mean(np.array(one[1]["tpr"]) > 0.5) for one in found]),
-            ("shortcuts", [one[1]["shortcut"][0] for one in found]),
-            ("resampled IoU", [one[4] for one in found]),
-        ):
-            np.testing.assert_allclose(float(row[heading]), sum(values) / 3)
-            variance = sum((value - sum(values) / 3) ** 2 for value in values) / 2
-            np.testing.assert_allclose(float(row[f"{heading} spread"]), variance**0.5)
-        assert row["smallest share"] == middle([share for one in found for share in one[1]["smallest"]])
-        alike = []
-        for label, (a, b) in itertools.product(range(2), itertools.combinations(range(3), 2)):
-            left, right = (set(zip(*np.nonzero(found[seed][2][label]), strict=True)) for seed in (a, b))
-            alike.append(len(left & right) / len(left | right))
-        np.testing.assert_allclose(float(row["map IoU"]), np.mean(alike))
-        assert 0 < float(row["chance IoU"]) < 0.06
-    classes = rows_of(tmp_path / "study" / "classes.csv")
-    assert [(row["class"], row["training"]) for row in classes] == list(itertools.product(CLASSES, summary))
-    for row in classes:
-        found = [wrote[row["training"], seed] for seed in range(3)]
-        label = CLASSES.index(row["class"])
-        np.testing.assert_allclose(float(row["TPR unfiltered"]), np.mean([one[0]["tpr"][label] for one in found]))
-        for heading, images in (("sketches TPR unfiltered", "unfiltered"), ("sketches TPR", "filtered")):
-            np.testing.assert_allclose(float(row[heading]), np.mean([one[3][images]["tpr"][label] for one in found]))
-        best = [max(one[3][mask][label] for mask in ("low_pass_tpr", "highest_energy_tpr")) for one in found]
-        np.testing.assert_allclose(float(row["sketches trivial TPR"]), np.mean(best))
-        np.testing.assert_allclose(
-            float(row["sketches random TPR"]), np.mean([one[3]["random_tpr"][label] for one in found])
-        )
-        np.testing.assert_allclose(float(row["psi"]), np.mean([one[1]["psi"][label] for one in found]))
-        assert row["smallest share"] == middle([one[1]["smallest"][label] for one in found])
-        for where, part in (("", 1), ("sketches ", 3)):
-            rows = [one[part].get("filtered", one[part]) for one in found]
-            for end, name in enumerate(("low", "high")):
-                ends = [of_run["tpr_ci"][label][end] for of_run in rows]
-                np.testing.assert_allclose(float(row[f"{where}TPR {name}"]), np.mean(ends))
-        radial = [one[3]["radial_tpr"][label] for one in found]
-        assert "radial TPR" not in row
-        assert (
-            row["sketches radial TPR"] == "" if label else float(row["sketches radial TPR"]) == approx(np.mean(radial))
-        )
-        assert (row["sketches FPR"] == "") == bool(label)
-        stable = [one[4] for one in found]
-        assert float(row["resampled IoU"] or "nan") == approx(np.nan if label else np.mean(stable), nan_ok=True)
-        verdicts = [one[1]["shortcut"][label] for one in found]
-        assert row["shortcut"] == "" if verdicts[0] is None else float(row["shortcut"]) == approx(np.mean(verdicts))
-        np.testing.assert_allclose(float(row["FPR spread"]), np.std([one[1]["fpr"][label] for one in found], ddof=1))
+    alone = ("low", "high", "smallest share")
+    tables = {name: rows_of(tmp_path / "study" / f"{name}.csv") for name in ("summary", "classes")}
+    assert [row["training"] for row in tables["summary"]] == ["standard", "low_pass"]
+    for row in tables["summary"]:
+        masks, runs = zip(*wrote[row["training"]], strict=True)
+        assert row["seeds"] == 3 and row["model"] == "vit_nano_patch8"
+        for heading in ("accuracy", "TPR", "FPR", "psi", "above threshold", "shortcut", "resampled IoU"):
+            values = [np.nanmean(values[heading]) for values in runs]
+            name = heading.replace("shortcut", "shortcuts")
+            assert (row[name], row[f"{name} spread"]) == approx((np.mean(values), np.std(values, ddof=1)))
+        middle = np.median([values["smallest share"] for values in runs])
+        assert row["smallest share"] == approx(middle if np.isfinite(middle) else np.nan, nan_ok=True)
+        assert row["map IoU"] == approx(np.mean([alike(of_class) for of_class in np.stack(masks, 1)]))
+        assert 0 < row["chance IoU"] < 0.06
+    keys = [(row["class"], row["training"]) for row in tables["classes"]]
+    assert keys == list(itertools.product(CLASSES, ("standard", "low_pass")))
+    for row in tables["classes"]:
+        label, (masks, runs) = CLASSES.index(row["class"]), zip(*wrote[row["training"]], strict=True)
+        for heading in runs[0].keys() - {"accuracy", "sketches accuracy", "above threshold"}:
+            values = [values[heading][label] for values in runs]
+            mean = np.median(values) if heading == "smallest share" else np.mean(values)
+            assert row[heading] == approx(mean if np.isfinite(mean) else np.nan, nan_ok=True), heading
+            if not heading.endswith(alone):
+                assert row[f"{heading} spread"] == approx(np.std(values, ddof=1), nan_ok=True)
+        assert row["map IoU"] == approx(alike([mask[label] for mask in masks])) and "radial TPR" not in row
     assert "| vit_nano_patch8 | standard" in capsys.readouterr().out
     page = (tmp_path / "report" / "study.html").read_text()
     assert "cat|dog" in page and "6 runs, 3 seeds" in page
@@ -271,11 +247,8 @@ def test_a_median_is_missing_where_half_of_the_values_are_beyond_every_share(tmp
         )
         for seed, share in enumerate(smallest)
     ]
-    np.testing.assert_equal([table["smallest share"][0] for table in map_tables(outcomes)], [expected] * 2)
-
-
-def map_tables(outcomes):
-    return summary(outcomes), by_class(outcomes)
+    tables = summary(outcomes), by_class(outcomes)
+    np.testing.assert_equal([table["smallest share"][0] for table in tables], [expected] * 2)
 
 
 def test_names_are_text_in_every_form_of_a_table():
@@ -323,15 +296,13 @@ def test_a_small_study_goes_from_nothing_to_its_tables_and_is_not_made_twice(tmp
         own = tmp_path / f"vit_nano_patch8-{row['training']}-0"
         evaluation = json.loads((own / "evaluation.json").read_text())
         attacked = json.loads((own / "ood" / "removal.json").read_text())["sets"]["fgsm:8/255"]
-        assert float(row["accuracy"]) == evaluation["unfiltered"]["accuracy"]
-        np.testing.assert_allclose(
-            float(row["TPR"]), np.mean(evaluation["methods"]["removal"]["shares"]["0.05"]["tpr"])
-        )
-        assert float(row["fgsm:8/255 accuracy"]) == attacked["accuracy"]
-        assert row["map IoU"] == "" and -1 <= float(row["psi"]) <= 1  # one seed
+        assert row["accuracy"] == evaluation["unfiltered"]["accuracy"]
+        assert row["TPR"] == approx(np.mean(evaluation["methods"]["removal"]["shares"]["0.05"]["tpr"]))
+        assert row["fgsm:8/255 accuracy"] == attacked["accuracy"]
+        assert np.isnan(row["map IoU"]) and -1 <= row["psi"] <= 1  # one seed
         verdicts = evaluation["methods"]["removal"]["grafts"]["verdicts"]
         decided = [verdict["kind"] == "shortcut" for verdict in verdicts if verdict["kind"] != "undecided"]
-        assert row["shortcuts"] == (str(np.mean(decided)) if decided else "")
+        assert row["shortcuts"] == approx(np.mean(decided) if decided else np.nan, nan_ok=True)
     maps = str(tmp_path / "vit_nano_patch8-standard-0")
     assert (
         json.loads((tmp_path / "vit_nano_patch8-dfmx-0" / "config.json").read_text())["train"]["dfmx"]["maps"] == maps
