@@ -29,7 +29,7 @@ sys.path.insert(0, str(pathlib.Path(__file__).parents[2]))
 
 from fsjax.data.normalisation import normalise
 from fsjax.evaluation import attribution, statistics
-from fsjax.evaluation.image_grafts import ImageGrafts
+from fsjax.evaluation.baseline_grafts import BaselineGrafts
 from fsjax.experiment import runner
 from fsjax.experiment.stage import Workspace
 from fsjax.runtime import startup
@@ -59,11 +59,11 @@ def rows(model, images: np.ndarray, refinements: int):
     """Yield the rows of a model and normalised images."""
     baselines = np.zeros_like(images)
     found = attribution.attribute(model, images, baselines, shares=SHARES, refinements=refinements)
-    grafts = ImageGrafts(model, images, baselines)
+    grafts = BaselineGrafts(model, images, baselines)
     kept, kept_without = dict(found.kept), dict(found.kept_without)
 
     def measure(name: str, scores: np.ndarray) -> None:
-        sets = [attribution.within(scores.astype(float), share) for share in SHARES]
+        sets = [attribution.first_orbits(scores.astype(float), share) for share in SHARES]
         kept[name] = np.stack([grafts.keep(chosen) for chosen in sets], axis=1)
         kept_without[name] = np.stack([grafts.keep(~chosen) for chosen in sets], axis=1)
 
@@ -74,7 +74,7 @@ def rows(model, images: np.ndarray, refinements: int):
         kept[f"ffc{steps}"], kept_without[f"ffc{steps}"] = keep_channels(model, images, found.predicted, scores)
     about = {
         "images": len(images),
-        "of_baseline": float((found.predicted == found.of_baseline).mean()),
+        "as_baseline": float((found.predicted == found.baseline_predicted).mean()),
         "median_smallest_share": float(np.median(found.smallest_shares)),
     }
     yield about

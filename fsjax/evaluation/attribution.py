@@ -1,4 +1,4 @@
-"""Which frequencies decided single images: the orbits of each image ranked, and the sets that keep its prediction."""
+"""Which frequencies decided single images: a ranking of each image's orbits, and the sets that keep its prediction."""
 
 import dataclasses
 from collections.abc import Sequence
@@ -8,7 +8,7 @@ from jaxtyping import Bool, Float, Int
 
 from fsjax.engine.model import Model
 from fsjax.evaluation import statistics
-from fsjax.evaluation.image_grafts import ImageGrafts
+from fsjax.evaluation.baseline_grafts import BaselineGrafts
 from fsjax.fourier import masks, spectrum
 from fsjax.runtime.errors import InputError
 from fsjax.runtime.random_streams import Stream, generator
@@ -23,15 +23,15 @@ class Attribution:
     """The frequencies that decided single images.
 
     Attributes:
-      predicted: the class that the model gives each image.
-      of_baseline: the class that it gives each image's baseline; where it is `predicted`, the empty set keeps it.
-      scores: nats, constant on orbits. Summed over an image's orbits they are the log-odds of `predicted` at the image
-        less those at its baseline, but for the error of the path's steps.
+      predicted: the class that the model predicts for each image.
+      baseline_predicted: the same for each image's baseline; where both agree, the empty set keeps the prediction.
+      scores: nats, constant on orbits. Their sum over an image's orbits is the log-odds of `predicted` at the image
+        less the log-odds at its baseline, up to the error of the path's steps.
       places: place of each position's orbit in the image's order, 0 the first; constant on orbits.
       shares: of the plane, in (0, 1].
-      kept: whether the baseline with the image's first orbits within each share is given `predicted` (insertion), by
-        order: "attribution", "energy" (of the difference between image and baseline), "random".
-      kept_without: whether the image with the baseline's frequencies there still is (deletion), by order.
+      kept: whether the model predicts `predicted` for the baseline with the image's first orbits within each share
+        (insertion), by order: "attribution", "energy" (of the difference between image and baseline), "random".
+      kept_without: the same for the image with the baseline's frequencies there (deletion), by order.
       smallest: first orbits that keep the prediction, where those without the last one do not.
 
     Examples:
@@ -44,7 +44,7 @@ class Attribution:
     """
 
     predicted: Int[np.ndarray, " n"]
-    of_baseline: Int[np.ndarray, " n"]
+    baseline_predicted: Int[np.ndarray, " n"]
     scores: Float[np.ndarray, "n height width"]
     places: Int[np.ndarray, "n height width"]
     shares: tuple[float, ...]
@@ -59,12 +59,12 @@ class Attribution:
 
     def masks(self, share: float) -> Bool[np.ndarray, "n height width"]:
         """Return each image's first orbits within a share of the plane, in (0, 1]."""
-        return within(-self.places.astype(float), share)
+        return first_orbits(-self.places.astype(float), share)
 
     def advantage(self, over: str = "energy") -> tuple[Float[np.ndarray, " shares"], Float[np.ndarray, "shares 2"]]:
         """Return how many more predictions the attribution keeps than another order, in [-1, 1] at each share.
 
-        The 95 % intervals are of paired differences, over resampled images.
+        Images are resampled for the 95 % intervals of the paired differences.
         """
         differences = self.kept["attribution"].astype(float) - self.kept[over]
         return differences.mean(0), statistics.bootstrap_interval(differences)
@@ -90,7 +90,7 @@ def attribute(
       baselines: one an image.
       shares: of the plane, of the sets on the curves; None = those of SHARES that hold an orbit.
       steps: points of the straight path at which `scores` are taken.
-      refinements: slopes that refine the order, which is that of the scores with 0.
+      refinements: slopes that refine the order; 0 = the order of the scores.
       seed: of the random order.
 
     Raises:
@@ -98,27 +98,27 @@ def attribute(
       interrupt.Terminated: SIGTERM came.
     """
     shares = _checked(shares, model.image_shape[:2], steps, refinements)
-    return of_grafts(ImageGrafts(model, images, baselines), shares, steps=steps, refinements=refinements, seed=seed)
+    grafts = BaselineGrafts(model, images, baselines)
+    return attribute_grafts(grafts, shares, steps=steps, refinements=refinements, seed=seed)
 
 
-def of_grafts(
-    grafts: ImageGrafts, shares: Sequence[float], *, steps: int = 8, refinements: int = 24, seed: int = 0
+def attribute_grafts(
+    grafts: BaselineGrafts, shares: Sequence[float], *, steps: int = 8, refinements: int = 24, seed: int = 0
 ) -> Attribution:
-    """Return what `attribute` does for the images and baselines of grafts."""
-    images, baselines = grafts.images, grafts.baselines
-    scores = integrated_gradients(grafts, len(images), steps)
-    energy = np.stack([spectrum.energy(difference[None]) for difference in images - baselines])
-    random = [generator(seed, Stream.ATTRIBUTION_ORDER, index).random(grafts.plane) for index in range(len(images))]
+    """Return the attribution of the images and baselines of grafts, as `attribute` does."""
+    scores = integrated_gradients(grafts, steps)
+    energy = np.stack([spectrum.energy(difference[None]) for difference in grafts.images - grafts.baselines])
+    random = [generator(seed, Stream.ATTRIBUTION_ORDER, index).random(grafts.plane) for index in range(len(scores))]
     orders = {"attribution": refine(grafts, scores, refinements), "energy": energy, "random": np.stack(random)}
     kept, kept_without = {}, {}
     for name, order in orders.items():
-        sets = [within(order, share) for share in shares]
-        kept[name] = np.stack([grafts.keep(of_share) for of_share in sets], axis=1)
-        kept_without[name] = np.stack([grafts.keep(~of_share) for of_share in sets], axis=1)
+        sets = [first_orbits(order, share) for share in shares]
+        kept[name] = np.stack([grafts.keep(chosen) for chosen in sets], axis=1)
+        kept_without[name] = np.stack([grafts.keep(~chosen) for chosen in sets], axis=1)
     places = _places(orders["attribution"])
     return Attribution(
         predicted=grafts.predicted,
-        of_baseline=grafts.of_baseline,
+        baseline_predicted=grafts.baseline_predicted,
         scores=scores.astype(np.float32),
         places=places,
         shares=tuple(shares),
@@ -129,17 +129,17 @@ def of_grafts(
 
 
 def default_shares(plane: tuple[int, int]) -> tuple[float, ...]:
-    """Return those of SHARES that hold an orbit of a plane (H, W)."""
-    return tuple(share for share in SHARES if share >= _of_one_orbit(plane))
+    """Return the SHARES that hold an orbit of a plane (H, W)."""
+    return tuple(share for share in SHARES if share >= _orbit_share(plane))
 
 
-def _of_one_orbit(plane: tuple[int, int]) -> float:
+def _orbit_share(plane: tuple[int, int]) -> float:
     return 2 / (plane[0] * plane[1])
 
 
 def _checked(shares: Sequence[float] | None, plane: tuple[int, int], steps: int, refinements: int) -> tuple[float, ...]:
     """Return the shares of the curves; raise InputError for arguments of `attribute` that cannot be used."""
-    least = _of_one_orbit(plane)
+    least = _orbit_share(plane)
     shares = default_shares(plane) if shares is None else shares
     for share in shares:
         if not least <= share <= 1:
@@ -150,33 +150,34 @@ def _checked(shares: Sequence[float] | None, plane: tuple[int, int], steps: int,
     return tuple(shares)
 
 
-def integrated_gradients(grafts: ImageGrafts, count: int, steps: int) -> Float[np.ndarray, "n height width"]:
+def integrated_gradients(grafts: BaselineGrafts, steps: int) -> Float[np.ndarray, "n height width"]:
     """Return each orbit's integrated gradient on the straight path from baseline to image, in nats."""
+    shape = len(grafts.images), *grafts.plane
     points = [(step + 0.5) / steps for step in range(steps)]
-    return np.mean([grafts.slopes(np.full((count, *grafts.plane), point, np.float32)) for point in points], axis=0)
+    return np.mean([grafts.slopes(np.full(shape, point, np.float32)) for point in points], axis=0)
 
 
 def refine(
-    grafts: ImageGrafts, scores: Float[np.ndarray, "n height width"], refinements: int
+    grafts: BaselineGrafts, scores: Float[np.ndarray, "n height width"], refinements: int
 ) -> Float[np.ndarray, "n height width"]:
     """Return an order of the orbits, largest first, whose first orbits keep more predictions than those of the scores.
 
-    The straight path leads through images with a part of every orbit, which no set of few orbits is like. So slopes are
-    taken where the sets lie: at baselines with the first orbits of the image, within six shares in turn. They enter a
-    running mean that starts with the scores, all of them scaled to one length.
+    The straight path leads through images with a part of every orbit, unlike any set of few orbits. So slopes are taken
+    at such sets: at baselines with the first orbits of the image, within six shares in turn. The slopes, each scaled to
+    length one, enter a running mean that starts with the scores.
     """
-    order, least = _of_length_one(scores), 2 / scores[0].size
+    order, least = _unit_length(scores), _orbit_share(grafts.plane)
     for index in range(refinements):
-        chosen = within(order, max(least, _REFINED_AT[index % len(_REFINED_AT)]))
-        order = (1 - _NEW) * order + _NEW * _of_length_one(grafts.slopes(chosen))
+        chosen = first_orbits(order, max(least, _REFINED_AT[index % len(_REFINED_AT)]))
+        order = (1 - _NEW) * order + _NEW * _unit_length(grafts.slopes(chosen))
     return order
 
 
-def _of_length_one(values: Float[np.ndarray, "n height width"]) -> Float[np.ndarray, "n height width"]:
+def _unit_length(values: Float[np.ndarray, "n height width"]) -> Float[np.ndarray, "n height width"]:
     return values / np.maximum(np.sqrt(np.square(values).sum((1, 2), keepdims=True)), np.finfo(float).tiny)
 
 
-def within(order: Float[np.ndarray, "n height width"], share: float) -> Bool[np.ndarray, "n height width"]:
+def first_orbits(order: Float[np.ndarray, "n height width"], share: float) -> Bool[np.ndarray, "n height width"]:
     """Return the orbits of the largest values of each image within a share of the plane, in (0, 1]."""
     plane = order.shape[1], order.shape[2]
     chosen = masks.best(spectrum.per_orbit(order), spectrum.orbit_sizes(*plane), masks.budget(share, *plane))
@@ -189,19 +190,19 @@ def _places(order: Float[np.ndarray, "n height width"]) -> Int[np.ndarray, "n he
     return np.argsort(best_first, axis=1).astype(np.int32)[:, spectrum.orbits(*order.shape[1:])]
 
 
-def _smallest(grafts: ImageGrafts, places: Int[np.ndarray, "n height width"]) -> Bool[np.ndarray, "n height width"]:
+def _smallest(grafts: BaselineGrafts, places: Int[np.ndarray, "n height width"]) -> Bool[np.ndarray, "n height width"]:
     """Return first orbits that keep the prediction, where one fewer do not: by bisection below the first power of two.
 
     All orbits make the image itself, and keep it.
     """
     count = int(places.max()) + 1
     grid = np.array([0, *(2**power for power in range(count.bit_length()) if 2**power < count), count])
-    kept = np.stack([grafts.keep(places < number) for number in grid[:-1]] + [np.ones(len(places), bool)], axis=1)
-    first = kept.argmax(1)
+    keeps = np.stack([grafts.keep(places < number) for number in grid[:-1]] + [np.ones(len(places), bool)], axis=1)
+    first = keeps.argmax(1)
     low, high = np.where(first > 0, grid[first - 1], -1), grid[first]
     while (is_open := high - low > 1).any():
         middle = (low + high) // 2
-        kept_by_middle = grafts.keep(places < middle[:, None, None])
-        low = np.where(is_open & ~kept_by_middle, middle, low)
-        high = np.where(is_open & kept_by_middle, middle, high)
+        middle_keeps = grafts.keep(places < middle[:, None, None])
+        low = np.where(is_open & ~middle_keeps, middle, low)
+        high = np.where(is_open & middle_keeps, middle, high)
     return places < high[:, None, None]

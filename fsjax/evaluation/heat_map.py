@@ -1,10 +1,10 @@
 """Fourier heat map: a classifier's error when one wave is added to its images (Yin et al., NeurIPS 2019).
 
-The wave U of an orbit has unit L2 norm over the pixels, and its transform is zero outside the orbit. It is added to
-every channel with a norm v and a random sign r: x + r v U. As in the paper the norm is that of pixels in [0, 1], and
-nothing is clipped. Signs are drawn differently: in the paper independently for every image, frequency and channel; here
-images are divided at random into groups, as many for each combination of signs, and every orbit permutes which group
-has which. So an image's signs are uniform at every orbit, and over the images all combinations are equally frequent.
+The wave U of an orbit has unit L2 norm over the pixels, and its transform is zero outside the orbit. Every channel gets
+it with a norm v and a random sign r: x + r v U. As in the paper, the norm refers to pixels in [0, 1], and nothing is
+clipped. The paper draws signs independently for every image, frequency and channel. Here images are divided at random
+into groups of equal size, as many for each combination of signs, and every orbit permutes which group has which. So an
+image's signs are uniform at every orbit, and over the images all combinations are equally frequent.
 """
 
 import dataclasses
@@ -65,8 +65,8 @@ def measure(
       read: indices -> images, normalised.
       labels: class of each image; every class has one.
       classes: their number.
-      std: that the channels of pixels in [0, 1] were divided by.
-      norm: L2 norm of the wave in each channel, of pixels in [0, 1]; Yin et al. take 4 at 32 x 32.
+      std: that normalisation divides the channels of pixels in [0, 1] by.
+      norm: L2 norm of the wave in each channel, for pixels in [0, 1]; Yin et al. take 4 at 32 x 32.
       seed: of the signs.
       memory_mib: as config.run.
       save_seconds: between two partial results.
@@ -83,23 +83,20 @@ def measure(
     partial_results = PartialResults(directory, layout, model.params, identity, save_seconds=save_seconds)
     layout, waves = partial_results.layout, _Waves(image, norm / std, seed)
     engine = Engine(model, statistics=("correct",), tile_images=layout["tile_images"])
-    of_group = np.empty((classes, waves.count))  # of one group at a time: together they may not fit
-    done = 0
-    for number, group in enumerate(groups):
-        partial_results.table(f"group{number:05d}", of_group)
-        done += len(group) * int(np.isfinite(of_group).all(0).sum())
-    correct = np.zeros_like(of_group)
-    with Progress("heat map", waves.count * len(labels), "images", done=done) as progress:
+    group_correct = np.empty((classes, waves.count))  # of one group at a time: together they may not fit
+    correct = np.zeros_like(group_correct)
+    with Progress("heat map", waves.count * len(labels), "images") as progress:
         for number, group in enumerate(groups):
-            table = partial_results.table(f"group{number:05d}", of_group)
-            # None goes on to write what another has still to look for.
-            of_group[...] = parallel.merge(of_group)
-            missing = np.flatnonzero(np.isnan(of_group).any(0))
+            table = partial_results.table(f"group{number:05d}", group_correct)
+            # Each process reads all files before another writes.
+            group_correct[...] = parallel.merge(group_correct)
+            missing = np.flatnonzero(np.isnan(group_correct).any(0))
             mine = missing[parallel.share(len(missing))]
+            progress.skip((waves.count - len(missing)) * len(group))
             if len(mine):
                 weights = np.eye(classes, dtype=np.float32)[labels[group]]
                 batches = engine.image_batches(read(group), labels[group], weights, size=layout["chunk"])
-                components = LazyArray(waves.count, functools.partial(waves.of_group, number))
+                components = LazyArray(waves.count, functools.partial(waves.components, number))
 
                 def on_tile(waves: int, images: int = len(group)) -> None:
                     progress.update(waves * images)
@@ -107,13 +104,13 @@ def measure(
                 tiles = engine.tiles(batches, None, components, items=mine)
                 table.fill(((items, sums["correct"].T) for items, sums in tiles), on_tile)
             progress.update((len(missing) - len(mine)) * len(group))  # by the other processes
-            correct += parallel.merge(of_group)
+            correct += parallel.merge(group_correct)
     images, orbits = np.bincount(labels, minlength=classes), spectrum.orbits(*image[:2])
-    of_class = 1 - correct / images[:, None]
+    class_error = 1 - correct / images[:, None]
     return HeatMap(
         error=(1 - correct.sum(0) / len(labels))[1:][orbits],
-        class_error=of_class[:, 1:][:, orbits],
-        clean_error=of_class[:, 0],
+        class_error=class_error[:, 1:][:, orbits],
+        clean_error=class_error[:, 0],
         images=images,
     )
 
@@ -125,7 +122,7 @@ def basis_components(
 
     The wave is (cos - sin)/sqrt(HW) of the orbit's first member, as in the published code; its transform has
     (1 + i)/2 * sqrt(HW) there and the conjugate at the other member, or sqrt(HW) where there is no other. The engine
-    takes the Hermitian group of its input, so twice that at the first member alone is enough.
+    takes the Hermitian part of its input, so twice that at the first member alone is enough.
 
     Args:
       orbits: their numbers, as in `spectrum.orbits`.
@@ -151,7 +148,7 @@ def _deal(images: int, combinations: int, seed: int) -> list[Int[np.ndarray, " g
 
 
 class _Waves:
-    """The waves that are added to the images of a group: nothing first, then each orbit's, of an L2 norm a channel."""
+    """The waves added to the images of a group: nothing first, then each orbit's, with an L2 norm for each channel."""
 
     def __init__(self, image: tuple[int, int, int], lengths: Float[np.ndarray, " channels"], seed: int):
         self.plane, self.lengths = image[:2], lengths
@@ -159,8 +156,8 @@ class _Waves:
         # The exclusive or of a wave's permutation with a group's number has the wave's signs as bits.
         self.permutations = generator(seed, Stream.HEAT_MAP_SIGNS).integers(2 ** len(lengths), size=self.count)
 
-    def of_group(self, group: int, start: int, stop: int) -> Complex[np.ndarray, "waves height width channels"]:
-        """Return waves start..stop-1 with the signs of a group."""
+    def components(self, group: int, start: int, stop: int) -> Complex[np.ndarray, "waves height width channels"]:
+        """Return the components of waves start..stop-1 with the signs of a group."""
         numbers = np.arange(start, stop)
         bits = (self.permutations[start:stop] ^ group)[:, None] >> np.arange(len(self.lengths)) & 1
         lengths = np.where(numbers[:, None] == 0, 0, (1 - 2 * bits) * self.lengths)

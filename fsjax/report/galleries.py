@@ -12,8 +12,8 @@ from fsjax.data.normalisation import normalise
 from fsjax.engine.model import Model
 from fsjax.evaluation import attribution, judge_maps
 from fsjax.evaluation.attribution import Attribution
+from fsjax.evaluation.baseline_grafts import BaselineGrafts
 from fsjax.evaluation.graft_results import Grafts
-from fsjax.evaluation.image_grafts import ImageGrafts
 from fsjax.fourier import spectrum
 from fsjax.report import attribution_figures, html, pictures
 from fsjax.report.figures import stretch
@@ -121,8 +121,8 @@ def attribution_section(
         return None
     images = np.asarray(normalise(test.images(indices), *model.mean_std), np.float32)
     try:
-        grafts = ImageGrafts(model, images, np.zeros_like(images), min(_BATCH, len(images)))
-        found = attribution.of_grafts(grafts, shares, seed=config.seed)
+        grafts = BaselineGrafts(model, images, np.zeros_like(images), min(_BATCH, len(images)))
+        found = attribution.attribute_grafts(grafts, shares, seed=config.seed)
     except InputError as error:
         # Searches need forward passes alone, so a model may have no gradient.
         return _attribution_section(trouble=str(error))
@@ -145,11 +145,11 @@ def _attribution_section(**values: object) -> Section:
     return Section("Which frequencies decided this image?", body)
 
 
-def _attributed(grafts: ImageGrafts, found: Attribution, model: Model) -> list[list[dict]]:
+def _attributed(grafts: BaselineGrafts, found: Attribution, model: Model) -> list[list[dict]]:
     """Return the pictures of each image: whole, its smallest set, that set alone, and all without it."""
     mean, std = model.mean_std
     masks = {"image": np.ones_like(found.smallest), "the set alone": found.smallest, "without the set": ~found.smallest}
-    drawn = {title: (grafts.images_of(mask), grafts.logits(mask)) for title, mask in masks.items()}
+    drawn = {title: (grafts.grafted(mask), grafts.logits(mask)) for title, mask in masks.items()}
     pictured = []
     for index, (mask, share) in enumerate(zip(found.smallest, found.smallest_shares, strict=True)):
         figures, label = [], int(found.predicted[index])

@@ -50,8 +50,8 @@ def found():
 def test_scores_of_all_orbits_add_up_to_the_log_odds_of_the_image_less_those_of_its_baseline(found):
     predicted = logits_of(IMAGES).argmax(1)
     np.testing.assert_array_equal(found.predicted, predicted)
-    np.testing.assert_array_equal(found.of_baseline, logits_of(BASELINES).argmax(1))
-    assert spectrum.is_hermitian(found.scores) and (found.predicted != found.of_baseline).any()
+    np.testing.assert_array_equal(found.baseline_predicted, logits_of(BASELINES).argmax(1))
+    assert spectrum.is_hermitian(found.scores) and (found.predicted != found.baseline_predicted).any()
     total = spectrum.per_orbit(found.scores).sum(1)
     np.testing.assert_allclose(total, log_odds(IMAGES, predicted) - log_odds(BASELINES, predicted), atol=0.02)
 
@@ -125,7 +125,7 @@ def test_a_planted_orbit_comes_first_and_suffices():
     assert planted.tolist() == [[-3, -2], [3, 2]] and found.predicted.tolist() == [1] * 4
     np.testing.assert_array_equal(found.smallest, found.places == 0)
     assert found.kept["attribution"].all() and not found.kept_without["attribution"].any()
-    assert not found.kept["energy"].any() and found.of_baseline.tolist() == [0] * 4
+    assert not found.kept["energy"].any() and found.baseline_predicted.tolist() == [0] * 4
 
 
 def test_results_are_the_same_bits_on_one_device(found, monkeypatch):

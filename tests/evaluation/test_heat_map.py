@@ -131,7 +131,7 @@ def test_a_classifier_that_looks_at_one_frequency_is_disturbed_there_alone_and_b
 
 def test_every_orbit_sees_all_combinations_of_signs_equally_often_and_they_are_dealt_anew():
     waves = heat_map._Waves((12, 9, 3), 2 / STD, seed=0)
-    made = np.stack([waves.of_group(part, 0, waves.count) for part in range(8)])
+    made = np.stack([waves.components(part, 0, waves.count) for part in range(8)])
     assert not made[:, 0].any(), "first the images as they are"
     signs = np.sign(made.real.sum((2, 3)))[:, 1:]
     for orbit in range(waves.count - 1):

@@ -2,6 +2,7 @@
 
 import json
 import re
+from types import SimpleNamespace
 
 import jax
 import numpy as np
@@ -153,57 +154,100 @@ def test_the_page_has_the_first_network_and_the_last_beside_each_other_on_corrup
         assert re.findall(r"[\d.]+", re.sub("<.*?>", " ", row)) == [f"{accuracy:.3f}", f"{after[name].accuracy:.3f}"]
 
 
-@pytest.mark.usefixtures("two_in_use")
-def test_the_training_goes_on_from_point_to_point_for_the_steps_that_are_left(tmp_path, caplog):
-    directory = storage.path(tmp_path / "run")
-    config = make_config(stages="probe,train", train__steps=8)
-    config.probe.rounds, config.probe.points = 1, (0.5, 0.75)
-    config.train.learning_rate = 0.0  # so that weights stay what they begin with
-    caplog.set_level("INFO")
-    runner.run(config, directory)
-    assert json.loads((tmp_path / "run/probes/start.json").read_text())["run"] == 3
-    runs = [tmp_path / "run/probes/2", tmp_path / "run/probes/3", directory]
-    steps = [Checkpoints(storage.path(run) / "checkpoints").newest() for run in runs]
-    assert steps == [4, 6, 8]
+def config_of_points():
+    """One round and two points of a training that leaves weights as they begin; only `cross` can be grafted."""
+    config = make_config(stages="probe,train", train__steps=8, train__learning_rate=0.0)
+    config.probe.rounds, config.probe.points, config.probe.exempt_classes = 1, (0.5, 0.75), "ring, square"
+    return config
+
+
+@pytest.fixture(scope="module")
+def pointed(tmp_path_factory):
+    """The workdir of `config_of_points`, and its log."""
+    directory, told = tmp_path_factory.mktemp("points"), []
+    with pytest.MonkeyPatch.context() as patch:
+        use(patch, [True, True, False, False])
+        patch.setattr(probe_rounds.logger, "info", lambda text, *values: told.append(text % values))
+        runner.run(config_of_points(), storage.path(directory))
+    return directory, "\n".join(told)
+
+
+def test_the_training_goes_on_from_point_to_point_for_the_steps_that_are_left(pointed):
+    directory, told = storage.path(pointed[0]), pointed[1]
+    assert json.loads((directory / "probes/start.json").read_text())["run"] == 3
+    runs = [directory / "probes/2", directory / "probes/3", directory]
+    assert [Checkpoints(run / "checkpoints").newest() for run in runs] == [4, 6, 8]
     for after, *before in zip(*map(weights, reversed(runs)), strict=True):
-        for of_run in before:
-            np.testing.assert_array_equal(after, of_run)
+        for earlier in before:
+            np.testing.assert_array_equal(after, earlier)
     found = Probes.read(directory / "probes" / "probes.json")
     assert [(one.end, one.own) for one in found.rounds] == [(0.3, True), (0.5, False), (0.75, False)]
-    told = re.search(r"grafted from now on: (.*) % of the plane, (.*) % of the energy in which images", caplog.text)
+    told = re.search(r"grafted from now on: (.*) % of the plane, (.*) % of the energy in which images", told)
     assert told and float(told[1]) == pytest.approx(100 * found.rounds[0].share, abs=0.05) and 0 < float(told[2]) < 100
-    configs = [json.loads((tmp_path / f"run/probes/{number}/config.json").read_text()) for number in (2, 3)]
-    assert configs[1]["train"]["graft"]["start"] == str(tmp_path / "run/probes/2")
-    assert configs[0]["train"]["graft"]["start"] == ""
-    assert configs[1]["train"]["graft"]["maps"] == str(tmp_path / "run/probes/frequencies-2.npy")
+    configs = [json.loads((directory / f"probes/{number}/config.json").read_text()) for number in (2, 3)]
+    assert [one["train"]["graft"]["start"] for one in configs] == ["", str(directory / "probes/2")]
+    assert configs[1]["train"]["graft"]["maps"] == str(directory / "probes/frequencies-2.npy")
+
+
+def test_classes_can_be_exempted_and_a_prefix_of_what_decides_the_others_is_grafted(pointed):
+    directory, config = storage.path(pointed[0]), config_of_points()
+    found = np.load(directory / "probes" / "frequencies-1.npy")
+    maps = dfm.DominantFrequencyMaps.load(directory / "probes" / "1" / "dfm" / "graft.npz")
+    first = Workspace(probe_rounds.short_config(config, 1), directory / "probes" / "1")
+    energy = probe_rounds._energy(first.dataset("train"), first.classifier.mean_std)
+    cross = probes.decisive(maps.masks[0], maps.scores, energy)[1]
+    prefixes = probes.prefixes(cross, maps.scores[1])
+    assert any((found == prefix).all() for prefix in prefixes) and found.any()
+    assert Probes.read(directory / "probes" / "probes.json").exempt == (True, False, False, True)
 
 
 @pytest.mark.usefixtures("two_in_use")
+def test_a_stopped_probe_goes_on_where_it_was(pointed, tmp_path, monkeypatch):
+    config, whole, stopped = config_of_points(), storage.path(pointed[0]), storage.path(tmp_path)
+    config.stages = "probe"
+    with monkeypatch.context() as patch:
+        patch.setattr(interrupt, "requested", lambda: (stopped / "probes" / "2").exists())
+        with pytest.raises(interrupt.Terminated):
+            runner.run(config, stopped)
+    runner.run(config, stopped)
+    for name in ("probes.json", "frequencies.npy", "frequencies-1.npy"):
+        assert (stopped / "probes" / name).read_bytes() == (whole / "probes" / name).read_bytes()
+
+
+class Trained:
+    """Rounds that add something or nothing, by networks that learn so many of four classes."""
+
+    def __init__(self, adds, learned):
+        self.adds, self.lengths, self.done = adds, [], []
+        self.swapped = np.where(np.arange(4) < learned, 1.0, 0.0)
+
+    def train_anew(self, lengths):
+        self.lengths.append(lengths)
+        self.done.append(SimpleNamespace(swapped=self.swapped))
+        return self.adds[len(self.done) - 1]
+
+
 @pytest.mark.parametrize(
-    ("rounds", "learned", "found", "steps"),
+    ("rounds", "learned", "adds", "lengths"),
     [
-        (3, 1, [False, True, True, True], [3, 6, 6, 10]),
-        (3, 1, [False] * 3, [3, 6, 10]),
-        (3, 2, [False] * 3, [3, 3, 10]),
-        (3, 4, [False, True, False, False], [3, 3, 3, 10]),
-        (3, 4, [False, False, True], [3, 3, 10]),
-        (4, 4, [True, False, False, True], [3, 3, 3, 10]),
+        (3, 1, [False, True, True], [1, 2, 2]),
+        (3, 1, [False] * 3, [1, 2]),
+        (3, 2, [False] * 3, [1, 1]),
+        (3, 4, [False, True, False], [1, 1, 1]),
+        (3, 4, [False, False, True], [1, 1]),
+        (4, 4, [True, False, False, True], [1, 1, 1]),
     ],
 )
 def test_short_trainings_end_when_two_in_a_row_add_nothing_and_are_longer_where_few_classes_are_learned(
-    rounds, learned, found, steps, tmp_path, monkeypatch
+    rounds, learned, adds, lengths
 ):
     """One may have learned the true cue by chance. With fewer than half of four classes they are twice as long."""
-    added = iter(found)
-    monkeypatch.setattr(
-        probe_rounds, "_added", lambda config, maps, scores, grafted: np.full_like(grafted, next(added))
-    )
-    monkeypatch.setattr(probes, "learned", lambda swapped: np.arange(len(swapped)) < learned)
-    runner.run(make_config(stages="probe", probe__rounds=rounds, train__steps=10), storage.path(tmp_path))
-    runs = sorted(tmp_path.glob("probes/?/config.json"))
-    assert [json.loads(file.read_text())["train"]["steps"] for file in runs] == steps
-    cost = Probes.read(storage.path(tmp_path) / "probes" / "probes.json").cost
-    assert cost == pytest.approx(1 + sum(length for length in steps if length < 10) / 10)
+    trained = Trained(adds, learned)
+    probe._train_short(trained, rounds)
+    assert trained.lengths == lengths
+    config = make_config(train__steps=10)
+    steps = [probe_rounds.short_config(config, 1, None, length).train.steps for length in lengths]
+    assert steps == [3 * length for length in lengths]
 
 
 def ranked(*scores):
@@ -217,20 +261,6 @@ def ranked(*scores):
 def test_the_maps_in_use_are_added():
     added = probe_rounds._added(make_config(), *ranked((5, 1.0), (6, 0.06)), np.zeros((24, 24), bool))
     np.testing.assert_array_equal(added, np.isin(spectrum.orbits(24, 24), (5, 6)))
-
-
-@pytest.mark.usefixtures("two_in_use")
-def test_a_stopped_probe_goes_on_where_it_was(tmp_path, monkeypatch):
-    whole, stopped = storage.path(tmp_path / "whole"), storage.path(tmp_path / "stopped")
-    config = make_config(stages="probe", probe__rounds=1)
-    runner.run(config, whole)
-    with monkeypatch.context() as patch:
-        patch.setattr(interrupt, "requested", lambda: (stopped / "probes" / "2").exists())
-        with pytest.raises(interrupt.Terminated):
-            runner.run(config, stopped)
-    runner.run(config, stopped)
-    for name in ("probes.json", "frequencies.npy", "frequencies-1.npy"):
-        assert (stopped / "probes" / name).read_bytes() == (whole / "probes" / name).read_bytes()
 
 
 def test_a_class_that_a_round_has_not_learned_is_named(caplog):
@@ -277,21 +307,6 @@ def test_where_nothing_is_found_the_training_is_a_standard_one(tmp_path, monkeyp
     assert answer.probes_text(found, 0.5).startswith("Nothing was kept from the training")
     for mitigated, standard in zip(*map(weights, (tmp_path / "mitigated", tmp_path / "standard")), strict=True):
         np.testing.assert_array_equal(mitigated, standard)
-
-
-@pytest.mark.usefixtures("two_in_use")
-def test_classes_can_be_exempted(tmp_path):
-    directory = storage.path(tmp_path)
-    config = make_config(stages="probe", probe__rounds=1, probe__exempt_classes="ring, square")
-    runner.run(config, directory)
-    found = np.load(tmp_path / "probes" / "frequencies-1.npy")
-    maps = dfm.DominantFrequencyMaps.load(directory / "probes" / "1" / "dfm" / "graft.npz")
-    of_round = Workspace(probe_rounds.short_config(config, 1), directory / "probes" / "1")
-    energy = probe_rounds._energy(of_round.dataset("train"), of_round.classifier.mean_std)
-    cross = probes.decisive(maps.masks[0], maps.scores, energy)[1]
-    parts = probes.prefixes(cross, maps.scores[1])
-    assert any((found == part).all() for part in parts) and found.any()
-    assert Probes.read(directory / "probes" / "probes.json").exempt == (True, False, False, True)
 
 
 def test_one_class_is_refused_before_anything_is_trained(tmp_path):

@@ -321,7 +321,7 @@ def attribution(count=8, plane=(6, 6)):
     curves = [{name: RNG.random((count, 3)) < 0.6 for name in ("attribution", "energy", "random")} for _ in range(2)]
     return Attribution(
         predicted=np.arange(count) % 2,
-        of_baseline=np.zeros(count, int),
+        baseline_predicted=np.zeros(count, int),
         scores=RNG.normal(size=(count, *plane)).astype(np.float32),
         places=np.zeros((count, *plane), np.int32),
         shares=SHARES,

@@ -167,7 +167,7 @@ def test_each_image_stands_with_its_smallest_set_that_set_alone_and_without_it(t
     images = np.stack([(Noise()[index] / 255 - MEAN) / STD for index in chosen])
     found = fsjax.attribute(lambda images: apply(WEIGHTS, images), images.astype(np.float32))
     assert found.smallest.any((1, 2)).sum() >= 4 and len(np.unique(found.smallest, axis=0)) > 3, "it means something"
-    assert len(set(found.predicted)) > 2 and not found.of_baseline.any()
+    assert len(set(found.predicted)) > 2 and not found.baseline_predicted.any()
     figures = re.findall(r'<figure><p>([^<]*)</p>\s*<img[^>]*src="([^"]*)"[^>]*><figcaption>(.*?)</figcaption>', body)
     assert len(figures) == 6 * 4 and [name for name, *_ in figures[:4]] == [
         *("image", "its smallest set", "the set alone", "without the set")

@@ -1,4 +1,4 @@
-"""Single images put into their baselines frequency by frequency: what a model says of it, and the slopes on the way."""
+"""Grafts of images into their baselines: what a model predicts for them, and the slopes of its log-odds there."""
 
 import functools
 from collections.abc import Callable
@@ -19,8 +19,8 @@ from fsjax.runtime.errors import InputError, one_line
 from fsjax.search import gradient
 
 
-class ImageGrafts:
-    """Grafts of images, the donors, into baselines, the recipients: one of each, with a mask of their own.
+class BaselineGrafts:
+    """Grafts of images, the donors, into baselines, the recipients: one of each, with masks of their own.
 
     Every device computes its batch by itself, so that results do not depend on the number of devices.
 
@@ -28,14 +28,13 @@ class ImageGrafts:
       model: the classifier, of two or more outputs.
       images: normalised, as the model takes them.
       baselines: one an image.
-      batch: images that a device takes at a time; None = as many as fit, which two compilations tell.
+      batch: images that a device takes at a time; None = as many as fit, by two compilations.
 
     Attributes:
-      images: as given.
-      baselines: as given.
+      images, baselines: as given.
       plane: (H, W).
-      predicted: the class that the model gives each image.
-      of_baseline: the class that it gives each baseline.
+      predicted: the class that the model predicts for each image.
+      baseline_predicted: the same for each baseline.
 
     Raises:
       InputError: a model that JAX cannot differentiate.
@@ -54,23 +53,22 @@ class ImageGrafts:
         self._split, replicated = NamedSharding(mesh, P(parallel.AXIS)), NamedSharding(mesh, P())
         self._params = jax.device_put(model.params, replicated)
         self._members = jax.device_put(patches.members(height, width, 1), replicated)
-        programs = model.apply, model.matmul_precision, mesh
-        self._logits, self._slopes = _make_logits(*programs), _make_slopes(*programs)
+        self._logits, self._slopes = _programs(model, mesh)
         self._step = mesh.size * (batch or _batch_size(model, len(images)))
-        # Of the type of masks, for which `logits` is compiled anyway.
+        # Masks rather than shares, since `logits` is compiled for masks anyway.
         ends = (np.full((len(images), height, width), end) for end in (True, False))
-        self.predicted, self.of_baseline = (self.logits(end).argmax(-1).astype(np.int32) for end in ends)
+        self.predicted, self.baseline_predicted = (self.logits(end).argmax(-1).astype(np.int32) for end in ends)
 
     def logits(self, weights: Shaped[np.ndarray, "n height width"]) -> Float[np.ndarray, "n classes"]:
         """Return the logits of baselines with this part, masks or in [0, 1], of their images' frequencies."""
         return self._batched(functools.partial(self._logits, self._params), self.images, self.baselines, weights)
 
-    def images_of(self, masks: Bool[np.ndarray, "n height width"]) -> Float[np.ndarray, "n height width channels"]:
-        """Return the grafts of masks: baselines with these frequencies of their images."""
+    def grafted(self, masks: Bool[np.ndarray, "n height width"]) -> Float[np.ndarray, "n height width channels"]:
+        """Return the baselines with these frequencies of their images."""
         return np.asarray(jax.jit(_grafted)(self.images, self.baselines, masks))
 
     def keep(self, masks: Bool[np.ndarray, "n height width"]) -> Bool[np.ndarray, " n"]:
-        """Return whether the model gives the grafts of masks what it gives the images."""
+        """Return whether the model predicts the same for the grafts of masks as for the images."""
         return self.logits(masks).argmax(-1) == self.predicted
 
     def slopes(self, weights: Shaped[np.ndarray, "n height width"]) -> Float[np.ndarray, "n height width"]:
@@ -80,10 +78,7 @@ class ImageGrafts:
           InputError: a slope that is not finite.
           interrupt.Terminated: SIGTERM came.
         """
-
-        def program(*arrays: Array) -> Float[Array, "n orbits"]:
-            return self._slopes(self._params, *arrays, self._members)
-
+        program = functools.partial(self._slopes, self._params, self._members)
         slopes = self._batched(program, self.images, self.baselines, weights, self.predicted)
         if not np.isfinite(slopes).all():
             image = int(np.flatnonzero(~np.isfinite(slopes).all(1))[0])
@@ -116,41 +111,36 @@ def _check_gradient(model: Model) -> None:
         ) from error
 
 
-def _make_logits(apply: Callable, precision: str, mesh: Mesh) -> Callable:
-    """Return the jitted (params, images, baselines, weights) -> logits [n, K], split over the mesh by images."""
+def _programs(model: Model, mesh: Mesh) -> tuple[Callable, Callable]:
+    """Return two jitted functions that split images over the mesh.
 
-    def logits(
-        params: PyTree,
-        images: Float[Array, "n height width channels"],
-        baselines: Float[Array, "n height width channels"],
-        weights: Shaped[Array, "n height width"],
-    ) -> Float[Array, "n classes"]:
-        return apply(params, _grafted(images, baselines, weights)).astype(jnp.float32)
+    (params, images, baselines, weights) -> logits [n, K] of the grafts, and (params, members, images, baselines,
+    weights, labels) -> slopes [n, orbits].
+    """
+    apply, precision = model.apply, model.matmul_precision
 
-    split = False, True, True, True
-    return cached_program(
-        apply, ("graft logits", precision, mesh), lambda: over_devices(logits, mesh, split, precision)
-    )
-
-
-def _make_slopes(apply: Callable, precision: str, mesh: Mesh) -> Callable:
-    """Return the jitted (params, images, baselines, weights, labels, members) -> slopes [n, orbits], split likewise."""
+    def logits(params: PyTree, *grafts: Shaped[Array, "n ..."]) -> Float[Array, "n classes"]:
+        return apply(params, _grafted(*grafts)).astype(jnp.float32)
 
     def slopes(
         params: PyTree,
+        members: Int[Array, "orbits one"],
         images: Float[Array, "n height width channels"],
         baselines: Float[Array, "n height width channels"],
         weights: Shaped[Array, "n height width"],
         labels: Int[Array, " n"],
-        members: Int[Array, "orbits one"],
     ) -> Float[Array, "n orbits"]:
         grafted = _grafted(images, baselines, weights)
-        logits_of = functools.partial(apply, params)
-        return gradient.graft_slopes(logits_of, baselines, images, grafted, labels, members)
+        return gradient.graft_slopes(functools.partial(apply, params), baselines, images, grafted, labels, members)
 
-    split = False, True, True, True, True, False
-    return cached_program(
-        apply, ("graft slopes", precision, mesh), lambda: over_devices(slopes, mesh, split, precision)
+    logits_split, slopes_split = (False, True, True, True), (False, False, True, True, True, True)
+    return (
+        cached_program(
+            apply, ("graft logits", precision, mesh), lambda: over_devices(logits, mesh, logits_split, precision)
+        ),
+        cached_program(
+            apply, ("graft slopes", precision, mesh), lambda: over_devices(slopes, mesh, slopes_split, precision)
+        ),
     )
 
 
@@ -163,15 +153,15 @@ def _grafted(
 
 
 def _batch_size(model: Model, count: int) -> int:
-    """Return how many images' slopes fit on a device, and no more than there are."""
+    """Return how many images' slopes fit on a device, up to their number."""
     (height, width, _), shape = model.image_shape, jax.ShapeDtypeStruct
     members = patches.members(height, width, 1)
 
     def temporaries(images: int) -> int:
-        of_images = shape((images, *model.image_shape), jnp.float32)
+        image_shape = shape((images, *model.image_shape), jnp.float32)
         weights, labels = shape((images, height, width), jnp.float32), shape((images,), jnp.int32)
-        program = functools.partial(_make_slopes, model.apply, model.matmul_precision)
-        return tile_size.compiled_bytes(program, model.params, of_images, of_images, weights, labels, members)
+        shapes = members, image_shape, image_shape, weights, labels
+        return tile_size.compiled_bytes(lambda mesh: _programs(model, mesh)[1], model.params, *shapes)
 
     on_cpu = lambda each: tile_size.CPU_MOST // each  # noqa: E731
     return min(count, tile_size.most_images(model, temporaries, memory_mib=0, on_cpu=on_cpu, name="the gradient"))
