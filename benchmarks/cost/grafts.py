@@ -24,7 +24,7 @@ from benchmarks.common import paired
 from benchmarks.cost.plain_search import Search
 from fsjax import models
 from fsjax.engine.model import Model
-from fsjax.evaluation import graft_outcomes, judge_maps
+from fsjax.evaluation import judge_maps
 from fsjax.evaluation.graft_outcomes import GraftSample
 from fsjax.evaluation.judge_maps import Candidates
 from fsjax.fourier import masks
@@ -83,7 +83,6 @@ def sides() -> dict:
     # Recognised, so that nothing is left out; the verdicts themselves mean nothing.
     ones, zeros = np.ones(CLASSES.value), np.zeros(CLASSES.value)
     sample = GraftSample(lambda rows: images[rows], labels, np.arange(len(labels)), ones, zeros, pairs(), 0, "")
-    engine = graft_outcomes.make_engine(model, graft_outcomes.layout(model, pairs(), 0))
     search, orbits = Search(model, [IMAGES.value]), removal_masks((SIZE.value, SIZE.value), 1)
 
     def judged(with_curve: bool) -> int:
@@ -94,7 +93,7 @@ def sides() -> dict:
 
         names = tuple(str(label) for label in range(CLASSES.value))
         candidates = Candidates(names, tuple(tested), tuple(tested.values()), cut)
-        judge_maps.judge(model, candidates, sample, engine=engine)
+        judge_maps.judge(model, candidates, sample)
         return 1
 
     def searched() -> int:

@@ -44,7 +44,7 @@ from benchmarks.planted import verdict_networks, verdict_truth
 from benchmarks.planted.verdict_networks import Network
 from benchmarks.planted.verdict_rules import other_rules
 from benchmarks.planted.verdict_score import tables
-from fsjax.evaluation import graft_outcomes, judge_maps
+from fsjax.evaluation import judge_maps
 from fsjax.evaluation.graft_outcomes import GraftSample
 from fsjax.evaluation.judge_maps import cut_candidates
 from fsjax.fourier import masks
@@ -100,12 +100,11 @@ def rows(seed: int, searches: list[str], cache: str | None) -> Iterator[dict]:
     sample = GraftSample(
         lambda rows: images["test"][rows], labels["test"], np.arange(len(labels["test"])), tpr, fpr, _PAIRS, seed, ""
     )
-    engine = graft_outcomes.make_engine(network.model, graft_outcomes.layout(network.model, _PAIRS, 0))
     about = {"seed": seed, "architecture": network.architecture, "size": network.cue_set.size}
     found_maps = _search(network, searches, images["train"], labels["train"])
     planted = network.cue_set.masks()
     for source, candidates in _sources(network, found_maps).items():
-        found = judge_maps.judge(network.model, candidates, sample, engine=engine)
+        found = judge_maps.judge(network.model, candidates, sample)
         passes = found_maps[source].forward_equivalents // classes if source in found_maps else None
         largest = np.stack([candidates.masks(label)[-1] for label in range(classes)])
         others = other_rules(network.model, largest, images["test"], labels["test"], seed)

@@ -1,1 +1,1 @@
-"""What is measured with a classifier and its maps: rates, controls, heat maps, class-wise spectra."""
+"""Measurements with a classifier and with maps, and their results."""

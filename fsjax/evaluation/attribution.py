@@ -13,6 +13,10 @@ from fsjax.fourier import masks, spectrum
 from fsjax.runtime.errors import InputError
 from fsjax.runtime.random_streams import Stream, generator
 
+# A value, or whether it is chosen, for each position of each image's plane.
+Planes = Float[np.ndarray, "n height width"]
+Masks = Bool[np.ndarray, "n height width"]
+
 SHARES = (0.005, 0.01, 0.02, 0.04, 0.08, 0.16, 0.32)
 # Shares of the sets at which the order is refined, in turn, and the weight of a new slope in its mean.
 _REFINED_AT, _NEW = (0.005, 0.01, 0.02, 0.04, 0.08, 0.16), 0.1
@@ -32,7 +36,7 @@ class Attribution:
       kept: whether the model predicts `predicted` for the baseline with the image's first orbits within each share
         (insertion), by order: "attribution", "energy" (of the difference between image and baseline), "random".
       kept_without: the same for the image with the baseline's frequencies there (deletion), by order.
-      smallest: first orbits that keep the prediction, where those without the last one do not.
+      smallest: the fewest first orbits that keep the prediction.
 
     Examples:
       >>> found = fsjax.attribute(model, images[:20], shares=(0.05, 0.2))  # an Attribution
@@ -45,19 +49,19 @@ class Attribution:
 
     predicted: Int[np.ndarray, " n"]
     baseline_predicted: Int[np.ndarray, " n"]
-    scores: Float[np.ndarray, "n height width"]
+    scores: Planes
     places: Int[np.ndarray, "n height width"]
     shares: tuple[float, ...]
     kept: dict[str, Bool[np.ndarray, "n shares"]]
     kept_without: dict[str, Bool[np.ndarray, "n shares"]]
-    smallest: Bool[np.ndarray, "n height width"]
+    smallest: Masks
 
     @property
     def smallest_shares(self) -> Float[np.ndarray, " n"]:
         """Share of the plane that each image's smallest set takes, in [0, 1]."""
         return self.smallest.mean((1, 2))
 
-    def masks(self, share: float) -> Bool[np.ndarray, "n height width"]:
+    def masks(self, share: float) -> Masks:
         """Return each image's first orbits within a share of the plane, in (0, 1]."""
         return first_orbits(-self.places.astype(float), share)
 
@@ -80,15 +84,15 @@ def attribute(
     refinements: int = 24,
     seed: int = 0,
 ) -> Attribution:
-    """Rank each image's orbits by what they add to the log-odds of its predicted class on the way from its baseline.
+    """Rank each image's orbits by their share of the predicted class's log-odds on the way from its baseline.
 
-    Takes 3 (steps + refinements) forward equivalents an image, and those of the curves.
+    An image takes 3 (steps + refinements) forward equivalents, beside the forward passes of the curves.
 
     Args:
       model: the classifier, of two or more outputs.
       images: normalised, as the model takes them.
       baselines: one an image.
-      shares: of the plane, of the sets on the curves; None = those of SHARES that hold an orbit.
+      shares: of the plane, of the sets on the curves; None = the SHARES that hold an orbit.
       steps: points of the straight path at which `scores` are taken.
       refinements: slopes that refine the order; 0 = the order of the scores.
       seed: of the random order.
@@ -106,7 +110,10 @@ def attribute_grafts(
     grafts: BaselineGrafts, shares: Sequence[float], *, steps: int = 8, refinements: int = 24, seed: int = 0
 ) -> Attribution:
     """Return the attribution of the images and baselines of grafts, as `attribute` does."""
-    scores = integrated_gradients(grafts, steps)
+    shape = len(grafts.images), *grafts.plane
+    # The integrated gradient of each orbit on the straight path from baseline to image.
+    slopes = [grafts.slopes(np.full(shape, (step + 0.5) / steps, np.float32)) for step in range(steps)]
+    scores = np.mean(slopes, axis=0)
     energy = np.stack([spectrum.energy(difference[None]) for difference in grafts.images - grafts.baselines])
     random = [generator(seed, Stream.ATTRIBUTION_ORDER, index).random(grafts.plane) for index in range(len(scores))]
     orders = {"attribution": refine(grafts, scores, refinements), "energy": energy, "random": np.stack(random)}
@@ -150,17 +157,8 @@ def _checked(shares: Sequence[float] | None, plane: tuple[int, int], steps: int,
     return tuple(shares)
 
 
-def integrated_gradients(grafts: BaselineGrafts, steps: int) -> Float[np.ndarray, "n height width"]:
-    """Return each orbit's integrated gradient on the straight path from baseline to image, in nats."""
-    shape = len(grafts.images), *grafts.plane
-    points = [(step + 0.5) / steps for step in range(steps)]
-    return np.mean([grafts.slopes(np.full(shape, point, np.float32)) for point in points], axis=0)
-
-
-def refine(
-    grafts: BaselineGrafts, scores: Float[np.ndarray, "n height width"], refinements: int
-) -> Float[np.ndarray, "n height width"]:
-    """Return an order of the orbits, largest first, whose first orbits keep more predictions than those of the scores.
+def refine(grafts: BaselineGrafts, scores: Planes, refinements: int) -> Planes:
+    """Return an order of the orbits, largest first, whose first orbits keep more predictions than the scores' order.
 
     The straight path leads through images with a part of every orbit, unlike any set of few orbits. So slopes are taken
     at such sets: at baselines with the first orbits of the image, within six shares in turn. The slopes, each scaled to
@@ -173,24 +171,24 @@ def refine(
     return order
 
 
-def _unit_length(values: Float[np.ndarray, "n height width"]) -> Float[np.ndarray, "n height width"]:
+def _unit_length(values: Planes) -> Planes:
     return values / np.maximum(np.sqrt(np.square(values).sum((1, 2), keepdims=True)), np.finfo(float).tiny)
 
 
-def first_orbits(order: Float[np.ndarray, "n height width"], share: float) -> Bool[np.ndarray, "n height width"]:
+def first_orbits(order: Planes, share: float) -> Masks:
     """Return the orbits of the largest values of each image within a share of the plane, in (0, 1]."""
     plane = order.shape[1], order.shape[2]
     chosen = masks.best(spectrum.per_orbit(order), spectrum.orbit_sizes(*plane), masks.budget(share, *plane))
     return chosen[:, spectrum.orbits(*plane)]
 
 
-def _places(order: Float[np.ndarray, "n height width"]) -> Int[np.ndarray, "n height width"]:
+def _places(order: Planes) -> Int[np.ndarray, "n height width"]:
     """Return the place of each position's orbit, best first."""
     best_first = np.argsort(-spectrum.per_orbit(order), axis=1, kind="stable")
     return np.argsort(best_first, axis=1).astype(np.int32)[:, spectrum.orbits(*order.shape[1:])]
 
 
-def _smallest(grafts: BaselineGrafts, places: Int[np.ndarray, "n height width"]) -> Bool[np.ndarray, "n height width"]:
+def _smallest(grafts: BaselineGrafts, places: Int[np.ndarray, "n height width"]) -> Masks:
     """Return first orbits that keep the prediction, where one fewer do not: by bisection below the first power of two.
 
     All orbits make the image itself, and keep it.

@@ -1,4 +1,4 @@
-"""Grafts of images into their baselines: what a model predicts for them, and the slopes of its log-odds there."""
+"""Grafts of images into their baselines: a model's predictions for them, and the slopes of its log-odds there."""
 
 import functools
 from collections.abc import Callable
@@ -17,6 +17,10 @@ from fsjax.fourier import patches, spectrum
 from fsjax.runtime import interrupt, parallel
 from fsjax.runtime.errors import InputError, one_line
 from fsjax.search import gradient
+
+Images = Float[np.ndarray, "n height width channels"]
+# Masks, or a part in [0, 1] of each frequency, for each image.
+Weights = Shaped[np.ndarray, "n height width"]
 
 
 class BaselineGrafts:
@@ -43,8 +47,8 @@ class BaselineGrafts:
     def __init__(
         self,
         model: Model,
-        images: Float[np.ndarray, "n height width channels"],
-        baselines: Float[np.ndarray, "n height width channels"],
+        images: Images,
+        baselines: Images,
         batch: int | None = None,
     ):
         _check_gradient(model)
@@ -59,11 +63,11 @@ class BaselineGrafts:
         ends = (np.full((len(images), height, width), end) for end in (True, False))
         self.predicted, self.baseline_predicted = (self.logits(end).argmax(-1).astype(np.int32) for end in ends)
 
-    def logits(self, weights: Shaped[np.ndarray, "n height width"]) -> Float[np.ndarray, "n classes"]:
+    def logits(self, weights: Weights) -> Float[np.ndarray, "n classes"]:
         """Return the logits of baselines with this part, masks or in [0, 1], of their images' frequencies."""
         return self._batched(functools.partial(self._logits, self._params), self.images, self.baselines, weights)
 
-    def grafted(self, masks: Bool[np.ndarray, "n height width"]) -> Float[np.ndarray, "n height width channels"]:
+    def grafted(self, masks: Bool[np.ndarray, "n height width"]) -> Images:
         """Return the baselines with these frequencies of their images."""
         return np.asarray(jax.jit(_grafted)(self.images, self.baselines, masks))
 
@@ -71,7 +75,7 @@ class BaselineGrafts:
         """Return whether the model predicts the same for the grafts of masks as for the images."""
         return self.logits(masks).argmax(-1) == self.predicted
 
-    def slopes(self, weights: Shaped[np.ndarray, "n height width"]) -> Float[np.ndarray, "n height width"]:
+    def slopes(self, weights: Weights) -> Float[np.ndarray, "n height width"]:
         """Return the slope of the predicted class's log-odds at a graft as more of an orbit is put in, in nats.
 
         Raises:

@@ -47,7 +47,7 @@ FIELDS: config_fields.Table = {
         (0.01, 0.02, 0.03, 0.05, 0.07, 0.1, 0.15, 0.2, 0.3, 0.4, 0.5),
         "shares of the plane at which TPR and FPR are measured beside search.shares, where maps have scores; () = none",
     ),
-    "grid_images": (100, "images of each class to measure the grid on, the first ones; 0 = all"),
+    "grid_images": (100, "images of each class to measure the grid on, in their order; 0 = all"),
 }
 
 
@@ -86,7 +86,7 @@ def measure(
     folder: Path | None,
     others: Mapping[str, MethodEvaluation] = MappingProxyType({}),
 ) -> Evaluation:
-    """Measure maps on the test images, and return the results beside those of other methods.
+    """Measure maps on the test images, and return the results beside the other methods'.
 
     Outcomes of grafts are stored in the folder. Collective: every process must call this.
     """

@@ -19,13 +19,13 @@ from fsjax.runtime.random_streams import Stream, generator
 KINDS = ("map", "low_pass", "energy", "radial")
 # Draws of each random control at the share that a verdict rests on.
 _RADIAL, _EQUAL_CHANGE = 3, 2
-# Masks of a class beside the kinds at every share, at most: the empty one, controls, and the contents of the map.
+# Masks of a class beside the kinds at every share, at most: the empty mask, controls, and the contents of the map.
 MORE_MASKS = 1 + _RADIAL + _EQUAL_CHANGE + 1 + 2 + 1
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class ClassMeasures:
-    """The part of `graft_results.Grafts` that one class adds: q0, rates, and a curve for each kind of mask."""
+    """The part of a class in `graft_results.Grafts`: q0, rates, and a curve for each kind of mask."""
 
     base: Float[np.ndarray, ""]
     rates: GraftRates
@@ -57,9 +57,8 @@ def measure(
       level: of `verdict.rests_on`.
       seed: of random controls and resampled images.
     """
-    class_masks = ClassMasks(
-        maps, seed, grafts.label, grafts.class_energy, grafts.others_energy, grafts.differences_energy
-    )
+    images = grafts.donors, grafts.recipients, grafts.donors - grafts.recipients
+    class_masks = ClassMasks(maps, seed, grafts.label, *map(spectrum.energy, images))
     outcomes = {kind: grafts.outcomes(kind, class_masks.at_every_share(kind)) for kind in kinds}
     influences = {kind: influence.measure(under_kind) for kind, under_kind in outcomes.items()}
     curves = {kind: _curve(outcomes[kind], influences[kind], shares, seed) for kind in kinds}
@@ -97,7 +96,7 @@ def _map_rates(outcomes: Outcomes, influences: Influence, at: int) -> dict[str, 
 
 
 def _control_psi(grafts: ClassGrafts, class_masks: "ClassMasks", at: int) -> dict[str, float]:
-    """Return the mean psi of each kind of control of the map at a share, by its index; NaN without any."""
+    """Return the mean psi of each kind of control at a share, by its index; NaN without any."""
     controls = class_masks.controls(at)
     # Named after the share, which depends on the level and so on the number of classes.
     under = influence.measure(grafts.outcomes(f"control{at}", np.concatenate(list(controls.values()))))
@@ -141,8 +140,8 @@ class ClassMasks:
     def at_every_share(self, kind: str) -> Bool[np.ndarray, "shares height width"]:
         """Return the masks of one of KINDS.
 
-        The map itself; `low_pass`, as many of the lowest frequencies; `energy`, as many in which the class's images
-        have most energy; `radial`, the map's nearest neighbours in radius, drawn at random outside it.
+        The map itself; `low_pass`, as many of the lowest frequencies; `energy`, the class's frequencies of
+        highest energy, as many; `radial`, the map's nearest neighbours in radius, drawn at random outside it.
         """
         make = {"map": lambda at: self.maps[at], "radial": lambda at: self._radial(at, 0)}
         make |= {"low_pass": self._low_pass, "energy": self._most_energy}

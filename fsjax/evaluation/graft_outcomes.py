@@ -1,4 +1,4 @@
-"""Graft frequencies of a class into other classes' images, and the other way round; record what the model predicts."""
+"""Graft frequencies of a class into other classes' images, and the other way round; record the predictions."""
 
 import dataclasses
 import functools
@@ -18,6 +18,7 @@ from fsjax.evaluation.influence import Outcomes
 from fsjax.fourier import spectrum
 from fsjax.runtime.partial_results import PartialResults, class_item
 from fsjax.runtime.progress import Progress
+from fsjax.runtime.storage import Path
 
 # Parts of a donor's frequencies that are grafted by themselves: amplitudes, phases, or zeros.
 CONTENTS = ("amplitude", "phase", "zeroed")
@@ -57,81 +58,69 @@ class GraftSample:
         return selection.draw_pairs(self._by_class, label, self.pairs, self.seed)
 
 
-def layout(model: Model, pairs: int, memory_mib: int) -> dict[str, int]:
-    """Return the layout of `tile_size.layout` for the grafts of `pairs` pairs a class."""
-    return tile_size.layout(graft_model(model), [GRAFTS_A_PAIR * pairs], memory_mib=memory_mib)
+class Grafter:
+    """Graft the pairs of a sample for one model.
 
+    Args:
+      model: the classifier.
+      sample: the images.
+      memory_mib: as in config.run.
+      directory: where outcomes are stored, so that a restart computes only the rest; None = nowhere.
 
-def make_engine(model: Model, layout: dict[str, int]) -> Engine:
-    """Return an engine for grafts, with the tile size of a layout."""
-    return Engine(graft_model(model), statistics=("captured",), tile_images=layout["tile_images"])
+    Raises:
+      InputError: too little memory, or outcomes of another model in the directory.
+    """
+
+    def __init__(self, model: Model, sample: GraftSample, memory_mib: int, directory: Path | None):
+        grafts = graft_model(model)
+        layout = tile_size.layout(grafts, [GRAFTS_A_PAIR * sample.pairs], memory_mib=memory_mib)
+        self.sample = sample
+        self.partial_results = PartialResults(directory, layout, model.params)
+        self.engine = Engine(grafts, statistics=("captured",), tile_images=self.partial_results.layout["tile_images"])
 
 
 class ClassGrafts:
     """Grafts of one class, computed in this process alone.
 
     Args:
-      engine: from `make_engine`.
-      sample: the images.
+      grafter: gives model, images and storage.
       label: the class.
       pairs: one or more.
-      partial_results: where outcomes are stored, and read again after a restart.
       progress: counts grafts.
+
+    Attributes:
+      label: the class.
+      donors, recipients: images of the pairs.
     """
 
-    def __init__(
-        self,
-        engine: Engine,
-        sample: GraftSample,
-        label: int,
-        pairs: Pairs,
-        partial_results: PartialResults,
-        progress: Progress,
-    ):
-        self.label, self._engine, self._pairs = label, engine, pairs
-        self._partial_results, self._progress = partial_results, progress
-        self._recipients, self._donors, partners = (
-            sample.images(rows) for rows in (pairs.recipients, pairs.donors, pairs.partners)
-        )
-        self._recipient_labels, donor_labels = sample.labels[pairs.recipients], np.full(len(pairs), label)
-        self._batches = functools.lru_cache(1)(
-            functools.partial(
-                self._place,
-                [(self._recipients, self._donors), (self._donors, partners), (self._donors, self._recipients)],
-                np.concatenate([self._recipient_labels, donor_labels, donor_labels]),
-            )
-        )
-        nothing = np.zeros((1, *self._donors.shape[1:3]), bool)
-        self._base = self._predicted("base", nothing, self._batches)[0, 0]
+    def __init__(self, grafter: Grafter, label: int, pairs: Pairs, progress: Progress):
+        self.label, self._grafter, self._pairs, self._progress = label, grafter, pairs, progress
+        sample = grafter.sample
+        self.recipients, self.donors = sample.images(pairs.recipients), sample.images(pairs.donors)
+        self._recipient_labels = sample.labels[pairs.recipients]
+        nothing = np.zeros((1, *self.donors.shape[1:3]), bool)
+        self._base = self._predicted("base", nothing, lambda: self._batches)[0, 0]
 
     @functools.cached_property
-    def class_energy(self) -> Float[np.ndarray, "height width"]:
-        """Mean |F x|^2 of the donors."""
-        return spectrum.energy(self._donors)
-
-    @functools.cached_property
-    def others_energy(self) -> Float[np.ndarray, "height width"]:
-        """Mean |F x|^2 of the recipients."""
-        return spectrum.energy(self._recipients)
-
-    @functools.cached_property
-    def differences_energy(self) -> Float[np.ndarray, "height width"]:
-        """Mean |F (d - r)|^2 of the pairs."""
-        return spectrum.energy(self._donors - self._recipients)
+    def _batches(self) -> list[ImageBatch]:
+        """The pairs on the devices, in the order of GRAFTS_A_PAIR."""
+        partners, labels = self._grafter.sample.images(self._pairs.partners), np.full(len(self._pairs), self.label)
+        pairs = [(self.recipients, self.donors), (self.donors, partners), (self.donors, self.recipients)]
+        return self._place(pairs, np.concatenate([self._recipient_labels, labels, labels]))
 
     def outcomes(self, name: str, masks: Bool[np.ndarray, "masks height width"]) -> Outcomes:
         """Return the outcomes of all pairs under masks, which are stored under this name."""
-        grafted, swapped, replaced = np.moveaxis(self._predicted(name, masks, self._batches), 1, 0)
+        grafted, swapped, replaced = np.moveaxis(self._predicted(name, masks, lambda: self._batches), 1, 0)
         return Outcomes(self._base, grafted, swapped, replaced, self._pairs.donors, self._pairs.recipients)
 
     def contents(self, name: str, mask: Bool[np.ndarray, "height width"]) -> Bool[np.ndarray, "contents n"]:
         """Return whether each recipient is predicted as the class when only one of CONTENTS is grafted."""
-        recipients, donors = jnp.asarray(self._recipients), jnp.asarray(self._donors)
+        recipients, donors = jnp.asarray(self.recipients), jnp.asarray(self.donors)
         amplitude = np.asarray(spectrum.recombine(donors, recipients))
         phase = np.asarray(spectrum.recombine(recipients, donors))
-        inputs = [(self._recipients, content) for content in (amplitude, phase, np.zeros_like(self._donors))]
-        place = functools.partial(self._place, inputs, np.tile(self._recipient_labels, len(CONTENTS)))
-        return self._predicted(name, mask[None], place)[0]
+        inputs = [(self.recipients, content) for content in (amplitude, phase, np.zeros_like(self.donors))]
+        labels = np.tile(self._recipient_labels, len(CONTENTS))
+        return self._predicted(name, mask[None], lambda: self._place(inputs, labels))[0]
 
     def _place(
         self, inputs: list[tuple[np.ndarray, np.ndarray]], labels: Int[np.ndarray, " images"]
@@ -140,7 +129,9 @@ class ClassGrafts:
         images = np.concatenate([np.stack(pair, 1) for pair in inputs])
         # Each image is its own replicate: the weighted sums are the outcomes of single images.
         weights = np.eye(len(images), dtype=np.float32)
-        return self._engine.image_batches(images, labels, weights, size=self._partial_results.layout["chunk"])
+        return self._grafter.engine.image_batches(
+            images, labels, weights, size=self._grafter.partial_results.layout["chunk"]
+        )
 
     def _predicted(
         self, name: str, masks: Bool[np.ndarray, "masks height width"], place: Callable[[], list[ImageBatch]]
@@ -148,12 +139,12 @@ class ClassGrafts:
         """Return whether the model predicts the class for each pair of three groups under each mask."""
         images = GRAFTS_A_PAIR * len(self._pairs)
         values = np.empty((images, len(masks)), np.float32)
-        table = self._partial_results.table(f"{class_item(self.label)}/{name}", values)
+        table = self._grafter.partial_results.table(f"{class_item(self.label)}/{name}", values)
         missing = np.flatnonzero(np.isnan(values).any(0))
         self._progress.skip((len(masks) - len(missing)) * images)
         if len(missing):
             targets = np.full(len(masks), self.label)
-            tiles = self._engine.tiles(place(), masks, targets=targets, items=missing)
+            tiles = self._grafter.engine.tiles(place(), masks, targets=targets, items=missing)
             captured = ((items, sums["captured"].T) for items, sums in tiles)
             table.fill(captured, lambda count: self._progress.update(count * images))
         return (values.T > 0.5).reshape(len(masks), GRAFTS_A_PAIR, -1)

@@ -1,7 +1,7 @@
 """Measures of grafts and the verdicts that rest on them, as dataclasses: a part of evaluation.json (docs/files.md).
 
 Rates are in [0, 1]. A class without pairs of images has NaN everywhere; null in the file. A `Measure` in a
-field's annotation declares what the field is; rule, file, table and page read it there.
+field's annotation declares the field for rule, file, table and page.
 
 Examples:
   >>> grafts = result.evaluation.methods["removal"].grafts  # a Grafts
@@ -44,7 +44,7 @@ class Measure(NamedTuple):
     """Declaration of a measure, which annotates its field.
 
     Attributes:
-      help: what it measures, with its unit.
+      help: its definition, with its unit.
       column: its heading in the table of evidence; '' = not shown there.
       mask: for a psi that is drawn beside others, the mask that it belongs to.
     """
@@ -74,10 +74,8 @@ class GraftRates:
 
     share: Annotated[_Rate, Measure("share of the plane: the smallest that controls the class, or of largest psi")]
     grafted: Annotated[_Rate, Measure("recipients predicted as the class with frequencies of a donor", "q")]
-    swapped: Annotated[_Rate, Measure("images of the class still predicted as it with frequencies of another one", "w")]
-    replaced: Annotated[
-        _Rate, Measure("images of the class still predicted as it with frequencies of other classes", "n")
-    ]
+    swapped: Annotated[_Rate, Measure("images of the class that keep it with frequencies of their class", "w")]
+    replaced: Annotated[_Rate, Measure("images of the class that keep it with frequencies of other classes", "n")]
     sufficiency: Annotated[_Signed, Measure("(q - q0) / (1 - q0)", "S")]
     necessity: Annotated[_Signed, Measure("(w - n) / w", "N")]
     psi: Annotated[_Signed, Measure("(S + N) / 2", mask="its map")]

@@ -121,7 +121,7 @@ def basis_components(
     """Return the components that add each orbit's wave with an L2 norm |length| in each channel.
 
     The wave is (cos - sin)/sqrt(HW) of the orbit's first member, as in the published code; its transform has
-    (1 + i)/2 * sqrt(HW) there and the conjugate at the other member, or sqrt(HW) where there is no other. The engine
+    (1 + i)/2 * sqrt(HW) there and the conjugate at the other member, or sqrt(HW) for a single member. The engine
     takes the Hermitian part of its input, so twice that at the first member alone is enough.
 
     Args:

@@ -63,7 +63,7 @@ class Influence:
 
     Attributes:
       sufficiency: S = (q - q0) / (1 - q0), where q is the rate of `grafted` and q0 the rate of `base`: the share of
-        recipients that become the class, among those that can.
+        recipients that become the class, among all that can.
       necessity: N = (w - n) / w, where w is the rate of `swapped` and n the rate of `replaced`: the share of the
         class's images lost to frequencies of another class, beyond those lost to frequencies of the same class.
       psi: (S + N) / 2, the Shapley value of the mask's frequencies in the game of two players against the others.

@@ -26,17 +26,15 @@ from ml_collections import ConfigDict
 from fsjax.data.dataset import Dataset
 from fsjax.data.normalisation import normalise
 from fsjax.data.selection import Pairs, sample_of_class
-from fsjax.engine.engine import Engine
 from fsjax.engine.model import Model
-from fsjax.evaluation import graft_measures, graft_outcomes, verdict
+from fsjax.evaluation import graft_measures, verdict
 from fsjax.evaluation.graft_measures import KINDS, ClassMeasures
-from fsjax.evaluation.graft_outcomes import ClassGrafts, GraftSample
+from fsjax.evaluation.graft_outcomes import GRAFTS_A_PAIR, ClassGrafts, Grafter, GraftSample
 from fsjax.evaluation.graft_results import Baseline, Curve, GraftRates, Grafts
 from fsjax.evaluation.rates import grid_shares
 from fsjax.evaluation.results import Unfiltered
 from fsjax.fourier.dfm import DominantFrequencyMaps
 from fsjax.runtime import parallel
-from fsjax.runtime.partial_results import PartialResults
 from fsjax.runtime.progress import Progress
 from fsjax.runtime.storage import Path
 from fsjax.search import mask_rule
@@ -102,7 +100,6 @@ def judge(
     *,
     memory_mib: int = 0,
     directory: Path | None = None,
-    engine: Engine | None = None,
 ) -> Grafts:
     """Measure every class's masks by grafts, and give the verdicts. Collective: processes share the classes.
 
@@ -112,7 +109,6 @@ def judge(
       sample: the images.
       memory_mib: as in config.run.
       directory: where outcomes are stored, so that a restart computes only the rest; None = nowhere.
-      engine: from `graft_outcomes.make_engine` for this model; None = made here.
 
     Raises:
       InputError: too little memory, or outcomes of another search in the directory.
@@ -120,16 +116,14 @@ def judge(
     """
     count, shares, kinds = len(candidates.names), candidates.shares, candidates.kinds
     pairs = [sample.draw(label) for label in range(count)]
-    layout = graft_outcomes.layout(model, sample.pairs, memory_mib)
-    partial_results = PartialResults(directory, layout, model.params)
-    engine = engine or graft_outcomes.make_engine(model, partial_results.layout)
+    grafter = Grafter(model, sample, memory_mib, directory)
     measures = [graft_measures.unknown(len(shares), kinds)] * count
     labels = [label for label in range(count)[parallel.share(count)] if len(pairs[label])]
     level = verdict.level(count, sum(candidates.tested))
     grafts_each = grafts_a_class(sample.pairs, len(shares), kinds)
     with Progress("evaluate grafts", len(labels) * grafts_each, "grafts") as progress:
         for number, label in enumerate(labels, 1):
-            grafts = ClassGrafts(engine, sample, label, pairs[label], partial_results, progress)
+            grafts = ClassGrafts(grafter, label, pairs[label], progress)
             measures[label] = graft_measures.measure(
                 grafts, candidates.masks(label), shares, candidates.tested, kinds, level, sample.seed
             )
@@ -139,7 +133,7 @@ def judge(
 
 def grafts_a_class(pairs: int, shares: int, kinds: Sequence[str] = KINDS) -> int:
     """Return how many grafts `judge` makes for a class at most, with these numbers of pairs and shares."""
-    return graft_outcomes.GRAFTS_A_PAIR * pairs * (len(kinds) * shares + graft_measures.MORE_MASKS)
+    return GRAFTS_A_PAIR * pairs * (len(kinds) * shares + graft_measures.MORE_MASKS)
 
 
 def curve_shares(height: int, width: int) -> tuple[float, ...]:
@@ -215,7 +209,7 @@ def _why_none(classes: int, searched: bool) -> str:
 
 def _identity(maps: DominantFrequencyMaps, candidates: Candidates, sample: GraftSample) -> str:
     """Return a name for everything that outcomes depend on beside the model."""
-    # The method cuts its scores by its own rule, and what is tested has more masks.
+    # The method cuts its scores by its own rule, and tested shares have more masks.
     numbers = (maps.method, maps.shares, candidates.shares, candidates.tested, sample.pairs, sample.seed)
     digest = hashlib.sha256(repr(numbers).encode())
     for array in (maps.masks, maps.scores, sample.usable, sample.labels):

@@ -14,7 +14,7 @@ from fsjax.engine.programs import cached_program, over_devices
 from fsjax.runtime import parallel
 from fsjax.runtime.workers import read_ahead
 
-# Batches of a data set at least, so that as many devices have work.
+# A data set has at least this many batches, so that as many devices have work.
 _LEAST_BATCHES = 8
 
 
@@ -23,14 +23,14 @@ def make_predictor(
 ) -> Callable:
     """Return predict(params, dataset, alone=False), an iterator of (indices, logits [n, classes]) in the set's order.
 
-    All processes together cover the set, each image once; with `alone` this process covers all of it. An image's logits
-    are bit-equal for any number of processes and devices. While a batch is computed the next one is read.
+    The processes share the set; with `alone` this process predicts the whole set. An image's logits are bit-equal for
+    any number of processes and devices. The next batch is read while a batch is computed.
 
     Args:
       apply: (params, images [n, H, W, C] float32 normalised) -> logits.
       mean: of pixels in [0, 1], per channel.
       std: of pixels in [0, 1], per channel.
-      batch_size: most images of a device's batch; the last one is padded.
+      batch_size: most images of a device's batch; the last batch is padded.
     """
     mesh = parallel.mesh()
     split, replicated = NamedSharding(mesh, P(parallel.AXIS)), NamedSharding(mesh, P())

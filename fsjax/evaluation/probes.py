@@ -10,13 +10,12 @@ import numpy as np
 from jaxtyping import Bool, Float, Int
 
 from fsjax.engine.model import Model
-from fsjax.evaluation import graft_outcomes, influence, verdict
-from fsjax.evaluation.graft_outcomes import GRAFTS_A_PAIR, ClassGrafts, GraftSample
+from fsjax.evaluation import influence, verdict
+from fsjax.evaluation.graft_outcomes import GRAFTS_A_PAIR, ClassGrafts, Grafter, GraftSample
 from fsjax.evaluation.influence import Outcomes
 from fsjax.evaluation.typed_json import Between, Length, ResultFile
 from fsjax.fourier import masks, spectrum
 from fsjax.runtime import parallel
-from fsjax.runtime.partial_results import PartialResults
 from fsjax.runtime.progress import Progress
 from fsjax.runtime.storage import Path
 
@@ -24,9 +23,9 @@ _SIGNED = Between(-1, 1)
 _RECOGNISED = 0.5
 # An orbit only fills the map where its score, or its score over energy, is below this part of the map's largest.
 _FAINT = 0.05
-# Side of the planes for which the control that a map of some size needs was chosen.
+# Side of the planes for which the rule was made.
 _SIDE = 32
-# Numbers of orbits of the measured prefixes, each about sqrt 2 times the one before.
+# Numbers of orbits of the measured prefixes, each about sqrt 2 times the previous.
 _COUNTS = np.unique(np.round(np.sqrt(2.0) ** np.arange(40))).astype(int)
 
 
@@ -45,7 +44,7 @@ class ProbeRound:
       psi: of this prefix.
       psi_ci: its 95 % interval.
       used: whether the network uses the prefix, as `measure` decides.
-      added: positions of the plane that the prefixes in use add to the grafted ones.
+      added: positions of the plane that the prefixes in use add.
       share: of the plane that is grafted after this round.
     """
 
@@ -84,7 +83,7 @@ class Probes(ResultFile):
 
     @property
     def cost(self) -> float:
-        """The images trained on, over those of a standard training."""
+        """Images trained on, over the images of a standard training."""
         return 1 + sum(probe.end for probe in self.rounds if probe.own)
 
 
@@ -94,7 +93,7 @@ def result_file(directory: Path) -> Path:
 
 
 class Measured(NamedTuple):
-    """What a network uses of each class's map, and its effect; rates are NaN without pairs of images.
+    """The prefix of each class's map that a network uses, and its effect; rates are NaN without pairs of images.
 
     Attributes:
       prefixes: of each class's map, the prefix with the largest `excess`.
@@ -175,11 +174,11 @@ def measure(
 
     A shortcut needs few frequencies, while many have a part in any cue. So a larger prefix has to control more: the
     chosen one exceeds most what a prefix of its size has to control. The rest of the map adds too little, such as
-    frequencies of the true cue behind those of a shortcut. Where many classes share a shortcut, psi stays low, since
-    images with this cue and another true one are predicted as neither class. Still its first frequencies decide.
+    frequencies of the true cue behind a shortcut's. Where many classes share a shortcut, psi stays low, since
+    images with this cue and another true cue are predicted as neither class. Still its first frequencies decide.
 
     Unlike in a verdict, a network that predicts a class by default needs no larger psi: an overlooked shortcut stays in
-    the training, and a false one costs little.
+    the training, and a false shortcut costs little.
 
     Args:
       model: the classifier.
@@ -196,9 +195,7 @@ def measure(
       interrupt.Terminated: SIGTERM came; computed outcomes are saved.
     """
     count = len(maps)
-    layout = graft_outcomes.layout(model, sample.pairs, memory_mib)
-    partial_results = PartialResults(directory, layout, model.params)
-    engine = graft_outcomes.make_engine(model, partial_results.layout)
+    grafter = Grafter(model, sample, memory_mib, directory)
     values = np.full((count, 7), np.nan)
     labels = range(count)[parallel.share(count)]
     totals = np.cumsum([_grafts(sample.pairs, int(spectrum.per_orbit(maps[label]).sum())) for label in labels])
@@ -207,7 +204,7 @@ def measure(
             pairs = sample.draw(label)
             if len(pairs):
                 measured = prefixes(maps[label], scores[label])
-                grafts = ClassGrafts(engine, sample, label, pairs, partial_results, progress)
+                grafts = ClassGrafts(grafter, label, pairs, progress)
                 sizes, held = relative_sizes(measured, share), energy_held(measured, energy)
                 best, *rates = _best(grafts.outcomes("prefixes", measured), sizes, held)
                 values[label] = spectrum.per_orbit(measured[int(best)]).sum(), *rates
@@ -231,7 +228,7 @@ def _best(outcomes: Outcomes, sizes: Float[np.ndarray, " n"], held: Float[np.nda
 def excess(
     limit: Float[np.ndarray, " n"], sizes: Float[np.ndarray, " n"], held: Float[np.ndarray, " n"]
 ) -> Float[np.ndarray, " n"]:
-    """Return how far maps control a class beyond what they have to, with 95 % confidence; 0 = just as much.
+    """Return by how much maps exceed the control that they need, with 95 % confidence; 0 = just enough.
 
     A map has to control `verdict.CONTROL` times its size. That comes on top of the energy e that it holds, which any
     cue would decide: psi - e, over 1 - e. And this has to be at least e again, since the few frequencies that hold much
@@ -251,7 +248,7 @@ def excess(
 def relative_sizes(maps: Bool[np.ndarray, "n height width"], share: float) -> Float[np.ndarray, " n"]:
     """Return the size of each map over a whole map's, whose plane may keep this share.
 
-    Up to 32 pixels, for which the rule was made, a whole map has the positions of its budget. On larger planes the
+    The rule was made for up to 32 pixels, where a whole map has the positions of its budget. On larger planes the
     budget grows with the area, but the few frequencies of a shortcut do not: a whole map grows with the side.
     """
     height, width = maps.shape[1:]

@@ -118,7 +118,7 @@ def predicted_counts(
 
             labels, rows = dataset.labels[block.images], slice(block.masks.start, block.masks.stop)
             batches = engine.image_batches(images, labels, np.eye(classes, dtype=np.float32)[labels], size=batch_size)
-            del images  # the devices have them now, and the next ones are read
+            del images  # the devices have them now, and the next images are read
             block_targets = None if targets is None else targets[rows]
             (sums,) = engine.sums(batches, masks[rows], targets=block_targets, on_tile=on_tile).values()
             totals[rows] += np.rint(sums).astype(np.int64)

@@ -1,4 +1,4 @@
-"""What the stage evaluate measured, as dataclasses: the content of evaluation.json (docs/files.md), and its readers.
+"""Results of the stage evaluate as dataclasses: the content of evaluation.json (docs/files.md), and its readers.
 
 Rates are in [0, 1], and NaN where there is nothing to count, such as the FPR of a single class; null in the file.
 
@@ -201,7 +201,7 @@ def read_result(workdir: str | Path, method: str | None = None) -> MethodResult:
 
     Args:
       workdir: a local folder or a store's URL.
-      method: name of the search; None = the only one that has maps there.
+      method: name of the search; None = the only search with maps there.
 
     Raises:
       InputError: a ValueError: no maps, several methods, the stage evaluate has not run, or a damaged file.

@@ -1,4 +1,4 @@
-"""Intervals for rates over a few images, and means over what is known: pure functions over arrays.
+"""Intervals for rates over a few images, and means over known values: pure functions over arrays.
 
 Examples:
   >>> limits = wilson(np.array([9]), np.array([10]))[0]  # of a rate of 9 in 10
@@ -48,7 +48,7 @@ def bootstrap_interval(
 
 
 def mean(values: Iterable[int | float | None]) -> float | None:
-    """Return the mean of the values that are neither None nor NaN; None without any."""
+    """Return the mean of the values, leaving out None and NaN; None without any."""
     known = [value for value in values if value is not None and np.isfinite(value)]
     return float(np.mean(known)) if known else None
 

@@ -1,6 +1,6 @@
 """Dataclasses of results as JSON and back; their annotations are the schema that untrusted files have to meet.
 
-Arrays become nested lists in which null stands for NaN. A dimension of an array is a number, or the name of a tuple
+Arrays become nested lists, with null for NaN. A dimension of an array is a number, or the name of a tuple
 field of the same object or of one around it: `tpr: Float[np.ndarray, " classes"]` beside `classes: tuple[str, ...]`.
 Other fields are str, bool, int (at least 0), float (in [0, 1]), dict[str, X], tuple[X, ...], dataclasses, X | None and
 Any. `Annotated` adds limits of floats, or the length of a tuple.
@@ -154,7 +154,7 @@ def _array(hint: Any, value: Any, where: str, sizes: dict[str, int], limits: Bet
 
 
 def _scalar(kind: type, limits: Between) -> tuple[Callable[[Any], bool], str]:
-    """Return what a value of a simple kind has to meet, and the same in words."""
+    """Return the test of a value of a simple kind, and the same in words."""
     if kind is int:
         return lambda value: type(value) is int and 0 <= value <= _LARGEST_COUNT, "a whole number of at least 0"
     if kind is float:

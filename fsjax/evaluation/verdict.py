@@ -1,4 +1,4 @@
-"""The verdict on a class: whether few frequencies control it, and otherwise how it is recognised. The one rule.
+"""The verdict on a class: whether few frequencies control it, and otherwise how it is recognised.
 
 `decide` judges a class from `Evidence`. Its thresholds were frozen on development networks of
 benchmarks/planted/verdict.py before the held-out run; docs/results/verdicts.md has the scores.
@@ -83,12 +83,12 @@ def rule() -> str:
         "Frequencies of images of the class are grafted into images of other classes, and the other way round. psi is "
         "the mean of two shares: others' images that become the class, and images of the class that are lost. A class "
         f"is a shortcut if it meets four conditions. First, psi of its map is above {CONTROL:g} with 95 % confidence, "
-        "over all classes and shares together. Second, neither random frequencies that change images as much, nor "
-        "random ones beside the map with its radial profile do the same. Third, the map holds at most "
+        "over all classes and shares together. Second, random frequencies do less: both those that change images as "
+        "much, and those beside the map with its radial profile. Third, the map holds at most "
         f"{100 * FEW:g} % of what tells the images apart. It may hold more if it exceeds the energy beside it by a "
-        f"factor of {PROMINENT:g}, while low-pass of its size has less than half of its psi. Fourth, "
-        "the class is not told by its lack of these frequencies: it has no less energy there than others, and setting "
-        "them to 0 does not do the same."
+        f"factor of {PROMINENT:g}, while low-pass of its size has less than half of its psi. Fourth, the class is not "
+        "recognised by an absence: it has at least the energy of others there, and setting these frequencies to 0 "
+        "does not have the same effect."
     )
 
 
@@ -98,7 +98,7 @@ def control(base: float) -> float:
 
 
 def level(classes: int, shares: int) -> float:
-    """Return the p-value for psi above `control` at one share of one class, corrected for all of them (Bonferroni)."""
+    """Return the p-value for psi above `control` at one share of one class, corrected for all (Bonferroni)."""
     return RATE / max(1, classes * shares)
 
 
@@ -194,7 +194,7 @@ def _controlled(evidence: Evidence, at: GraftRates) -> Decision:
     """Return the decision on a class whose map at this share controls it."""
     gain = at.grafted - evidence.base
     carries = {name: getattr(at, name) - evidence.base >= AS_MUCH * gain for name in ("amplitude", "phase", "zeroed")}
-    # Others' frequencies tell what the model predicts by default, whether or not amplitudes alone bring it about.
+    # Others' frequencies decide about a class predicted by default, whether or not amplitudes alone bring it about.
     by_default = evidence.base > DEFAULT
     controls = f"{_plane(at)} control it (psi {at.psi:.2f})"
     if at.equal_change_psi >= at.psi_ci[0]:

@@ -11,8 +11,6 @@ from fsjax.data.dataset import Dataset
 from fsjax.engine.engine import Engine
 from fsjax.engine.model import Model
 from fsjax.evaluation import evaluate
-from fsjax.evaluation.rates import class_rates, predicted_counts
-from fsjax.evaluation.rates import confusion_matrix as count_confusion
 from fsjax.fourier import dfm, spectrum
 from fsjax.runtime import files, interrupt
 from tests.helpers.linear_classifier import CONFIG, MEAN_STD, Made, make_classifier, make_maps, predictions
@@ -101,29 +99,6 @@ def test_one_class_has_a_tpr_and_no_fpr(tmp_path):
     found = files.read_json(tmp_path / "evaluation.json")
     assert found["unfiltered"]["fpr"] == [None] and found["unfiltered"]["tpr"] == [1.0]
     assert found["methods"]["removal"]["shares"]["0.2"]["fpr"] == [None]
-
-
-def test_images_called_a_class_are_counted_by_true_class_whatever_the_tile():
-    source, classifier = Made((7, 4, 10)), make_classifier(3)
-    masks = np.random.default_rng(5).random((5, 8, 8)) < 0.6
-    targets = np.array([0, 2, 1, 1, 0])
-    for tile in (1, 6, 64):
-        engine = Engine(classifier, statistics=("predicted_target",), tile_images=tile)
-        counts = predicted_counts(engine, Dataset(source, 8), MEAN_STD, masks, targets, label="test")
-        for mask, target, row in zip(masks, targets, counts, strict=True):
-            is_called = predictions(classifier, source.images, mask) == target
-            np.testing.assert_array_equal(row, np.bincount(source.labels[is_called], minlength=3))
-
-
-def test_rates_are_nan_where_there_is_nothing_to_count():
-    rates = class_rates(np.array([[0.0, 3.0], [2.0, 1.0]]), np.array([0, 4]))
-    assert np.isnan(rates.tpr[0]) and np.isnan(rates.fpr[1]) and rates.fpr[0] == 0.75
-
-
-def test_predictions_of_outputs_beyond_the_classes_count_as_wrong():
-    logits = np.eye(5, dtype=np.float32)[[0, 1, 4, 4]]
-    found = count_confusion([(np.arange(4), logits)], np.array([0, 0, 1, 1], np.int32), 2)
-    np.testing.assert_array_equal(found, [[1, 1], [0, 0]])
 
 
 @pytest.mark.parametrize("seed", range(5))

@@ -4,6 +4,7 @@ As a process it judges maps of the classes: DIRECTORY OUTPUT [ADDRESS PROCESSES 
 """
 
 import dataclasses
+import functools
 import json
 import pathlib
 import sys
@@ -28,7 +29,7 @@ WAVES = ((1, 2), (2, -1), (3, 1))  # vertical and horizontal cycles of each clas
 SHARES = (0.05, 0.2, 0.5)
 
 
-@dataclasses.dataclass
+@dataclasses.dataclass(frozen=True)
 class Problem:
     """Images [n, H, W, C] and their labels; a model in JAX, and the same in NumPy float64; the wave of each class."""
 
@@ -60,8 +61,9 @@ class Problem:
         )
 
 
+@functools.cache
 def problem(plane=(9, 7), channels=3, counts=(9, 8, 10), cue="amplitude", default=0.0, weakest=0.1):
-    """Noise with a wave in each image: of its class's frequency, or with its class's phase.
+    """Noise with a wave in each image: of its class's frequency, or with its class's phase. One object a call.
 
     `default` is added to the logit of class 0; the amplitudes are from `weakest` to 1.2.
     """

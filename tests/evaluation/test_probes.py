@@ -1,4 +1,4 @@
-"""What is in use of a map, against the whole judgement of each of its beginnings, and what is decisive in it."""
+"""The prefix of a map that is in use, against the whole judgement of each prefix, and what is decisive in a map."""
 
 import numpy as np
 import pytest
@@ -9,8 +9,8 @@ from fsjax.fourier import spectrum
 from tests.helpers import graft_problem
 
 
-def test_in_use_is_the_beginning_that_most_exceeds_what_is_asked_of_its_size(tmp_path, monkeypatch):
-    """Against the whole judgement of every beginning: the class's wave is the first orbit, the third one, or none."""
+def test_in_use_is_the_prefix_that_most_exceeds_what_its_size_needs(tmp_path, monkeypatch):
+    """Against the whole judgement of every prefix: the class's wave is the first orbit, the third one, or none."""
     made, rng = graft_problem.problem(), np.random.default_rng(2)
     orbits, sample = spectrum.orbits(*made.plane), made.sample(pairs=60)
     energy, waves = rng.lognormal(size=orbits.max() + 1)[orbits], [orbits[4 + u, 3 + v] for u, v in made.waves]
@@ -23,17 +23,20 @@ def test_in_use_is_the_beginning_that_most_exceeds_what_is_asked_of_its_size(tmp
     options = {"scores": scores, "energy": energy, "share": 0.3, "directory": tmp_path}
     measured = probes.measure(made.model, maps, sample, **options)
 
+    judgements = {}
+    for first in (1, 2, 3, 4, 6, 8):
+        prefixes = [np.isin(orbits, rank[:first]) for rank in ranked]
+        alone = Candidates(("a", "b", "c"), (0.3,), (True,), lambda label, made=prefixes: made[label][None], ("map",))
+        judgements[first] = judge_maps.judge(made.model, alone, sample)
     for label, count in enumerate((1, 3, None)):
         above = {}
-        for first in (1, 2, 3, 4, 6, 8):
+        for first, judged in judgements.items():
             mask = np.isin(orbits, ranked[label][:first])
-            alone = Candidates(("a", "b", "c"), (0.3,), (True,), lambda _, mask=mask: mask[None])
-            judged = judge_maps.judge(made.model, alone, sample)
             (low, high), w = judged.curves["map"].psi_ci[0, label], judged.rates.swapped[label]
             held = energy[mask].sum() / energy.sum()
             asked = max(held, 0.5 * mask.sum() / 18)  # 0.3 of 63 positions
             above[first] = np.log((1 - held) * (1 - asked) / (1 - low)) if w >= 0.5 else -np.inf
-            if (measured.maps[label] == mask).all():
+            if (measured.prefixes[label] == mask).all():
                 of_first = (judged.baseline.base[label], w, judged.curves["map"].psi[0, label], low, high)
                 chosen = first
         assert chosen == max(above, key=above.get) and chosen == (count or chosen)
@@ -59,25 +62,25 @@ def test_what_a_class_is_told_by_is_not_in_use_where_it_is_not_learned_or_holds_
     assert measured.used[0] == used
 
 
-def test_without_pairs_nothing_is_in_use_and_an_empty_map_is_its_own_beginning():
+def test_without_pairs_nothing_is_in_use_and_an_empty_map_is_its_own_prefix():
     made = graft_problem.problem()
     maps = np.zeros((3, *made.plane), bool)
     maps[0, 4, 3] = True
     options = {"scores": maps.astype(float), "energy": np.ones(made.plane), "share": 0.3}
     measured = probes.measure(made.model, maps, made.sample(usable=np.arange(0)), **options)
-    np.testing.assert_array_equal(measured.maps, maps)
+    np.testing.assert_array_equal(measured.prefixes, maps)
     assert not measured.used.any() and np.isnan(measured.psi).all()
     measured = probes.measure(made.model, maps, made.sample(), **options)
-    assert not measured.used.any() and (measured.psi == 0)[1:].all() and not measured.maps[1:].any()
+    assert not measured.used.any() and (measured.psi == 0)[1:].all() and not measured.prefixes[1:].any()
 
 
 def test_a_map_begins_with_its_largest_scores():
     orbits = spectrum.orbits(24, 24)
     scores = np.random.default_rng(0).normal(size=orbits.max() + 1)
     inside = np.arange(orbits.max() + 1) % 3 == 0
-    begun = probes.prefixes(inside[orbits], scores[orbits])
+    found = probes.prefixes(inside[orbits], scores[orbits])
     first = np.argsort(-scores[inside])
-    for mask, count in zip(begun, (1, 2, 3, 4, 6, 8, 11, 16, 23, 32, 45, 64, 91, 97), strict=True):
+    for mask, count in zip(found, (1, 2, 3, 4, 6, 8, 11, 16, 23, 32, 45, 64, 91, 97), strict=True):
         np.testing.assert_array_equal(mask, np.isin(orbits, np.flatnonzero(inside)[first[:count]]))
     assert probes.grafts_a_class(10, 0.02, 24, 24) == 3 * 10 * (1 + 5)  # of 11 positions, 6 orbits
 

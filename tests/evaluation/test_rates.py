@@ -1,4 +1,4 @@
-"""TPR and FPR at shares between those of the maps: against single images in float64, and by every method's own rule."""
+"""Logits, counts and rates against single images in float64, also at shares between those of the maps."""
 
 import dataclasses
 
@@ -9,15 +9,17 @@ from scipy.stats import binomtest
 
 import fsjax
 from configs import dfm_vit
-from fsjax.data.dataset import Dataset
+from fsjax.data.dataset import ArrayDataset, Dataset
+from fsjax.engine.engine import Engine
+from fsjax.engine.model import NORMALISED
 from fsjax.evaluation import evaluate, rates
-from fsjax.evaluation.rates import grid_shares, masks_at
+from fsjax.evaluation.predict import make_predictor
+from fsjax.evaluation.rates import class_rates, confusion_matrix, grid_shares, masks_at, predicted_counts
 from fsjax.evaluation.results import read_evaluation
 from fsjax.experiment import runner
 from fsjax.fourier import dfm, masks, spectrum
-from fsjax.runtime import files
 from fsjax.runtime.errors import InputError
-from tests.helpers.linear_classifier import CONFIG, Made, make_classifier, make_maps, predictions
+from tests.helpers.linear_classifier import CONFIG, MEAN_STD, Made, make_classifier, make_maps, predictions
 
 ASKED = (0.1, 0.2, 0.35, 0.5)
 
@@ -29,9 +31,7 @@ def evaluated(directory, maps, source, images):
     return read_evaluation(directory / "evaluation.json").methods["removal"]
 
 
-@pytest.mark.parametrize("at_once", [2**26, 1], ids=["all shares at once", "one by one"])
-def test_rates_are_those_of_the_first_images_filtered_one_by_one(tmp_path, monkeypatch, at_once):
-    monkeypatch.setattr(rates, "_MASK_POSITIONS", at_once)
+def test_rates_at_further_shares_are_those_of_the_first_images_filtered_one_by_one(tmp_path, monkeypatch):
     source, maps = Made((9, 4, 12)), make_maps(3)
     found, classifier = evaluated(tmp_path, maps, source, 6).grid, make_classifier(3)
     assert found.images.tolist() == [6, 4, 6] and found.shares == (0.1, 0.35), "not those that the maps have"
@@ -45,7 +45,32 @@ def test_rates_are_those_of_the_first_images_filtered_one_by_one(tmp_path, monke
             assert found.fpr[index, label] == pytest.approx(calls[~is_class].mean())
             limits = binomtest(int(calls[is_class].sum()), int(is_class.sum())).proportion_ci(method="wilson")
             assert found.tpr_ci[index, label] == pytest.approx(limits, abs=1e-12)
+    monkeypatch.setattr(rates, "_MASK_POSITIONS", 1)  # one share at a time
+    np.testing.assert_array_equal(evaluated(tmp_path, maps, source, 6).grid.tpr, found.tpr)
     assert evaluated(tmp_path, maps, source, 0).grid.images.tolist() == [9, 4, 12]
+
+
+def test_images_called_a_class_are_counted_by_true_class_whatever_the_tile():
+    source, classifier = Made((7, 4, 10)), make_classifier(3)
+    masks = np.random.default_rng(5).random((5, 8, 8)) < 0.6
+    targets = np.array([0, 2, 1, 1, 0])
+    for tile in (1, 6, 64):
+        engine = Engine(classifier, statistics=("predicted_target",), tile_images=tile)
+        counts = predicted_counts(engine, Dataset(source, 8), MEAN_STD, masks, targets, label="test")
+        for mask, target, row in zip(masks, targets, counts, strict=True):
+            is_called = predictions(classifier, source.images, mask) == target
+            np.testing.assert_array_equal(row, np.bincount(source.labels[is_called], minlength=3))
+
+
+def test_rates_are_nan_where_there_is_nothing_to_count():
+    rates = class_rates(np.array([[0.0, 3.0], [2.0, 1.0]]), np.array([0, 4]))
+    assert np.isnan(rates.tpr[0]) and np.isnan(rates.fpr[1]) and rates.fpr[0] == 0.75
+
+
+def test_predictions_of_outputs_beyond_the_classes_count_as_wrong():
+    logits = np.eye(5, dtype=np.float32)[[0, 1, 4, 4]]
+    found = confusion_matrix([(np.arange(4), logits)], np.array([0, 0, 1, 1], np.int32), 2)
+    np.testing.assert_array_equal(found, [[1, 1], [0, 0]])
 
 
 def test_where_nothing_is_to_be_measured_nothing_is_left():
@@ -60,13 +85,7 @@ def test_where_nothing_is_to_be_measured_nothing_is_left():
 
 @pytest.mark.parametrize(
     ("method", "fields"),
-    [
-        ("removal", {}),
-        ("removal", {"compat": True}),
-        ("greedy", {"tolerance": 0.1}),
-        ("hierarchical", {"candidates": "6,6"}),
-        ("learned", {"steps": 2, "judged": 10}),
-    ],
+    [("removal", {}), ("removal", {"compat": True}), ("greedy", {"tolerance": 0.1})],
 )
 def test_every_method_with_scores_has_its_own_masks_at_its_own_shares(method, fields):
     """Of a model that most frequencies are nothing to, so that many scores are nearly equal."""
@@ -79,13 +98,10 @@ def test_every_method_with_scores_has_its_own_masks_at_its_own_shares(method, fi
 
     images = rng.normal(size=(40, 8, 8, 3)).astype(np.float32)
     maps = fsjax.dominant_frequencies(model, images, np.arange(40) % 2, search=method, shares=(0.1, 0.4), **fields)
-    scored = method not in ("hierarchical", "learned")
-    assert (maps.scores is not None) == scored
-    assert grid_shares(maps, (0.05, 0.2, 0.4)) == ((0.05, 0.2) if scored else ())
-    if scored:
-        at = {share: masks_at(maps, share) for share in (0.05, 0.2)} | {0.1: maps.at(0.1), 0.4: maps.at(0.4)}
-        for smaller, larger in ((0.05, 0.1), (0.1, 0.2), (0.2, 0.4)):
-            assert not (at[smaller] & ~at[larger]).any(), "a larger share only adds frequencies"
+    assert grid_shares(maps, (0.05, 0.2, 0.4)) == (0.05, 0.2)
+    at = {share: masks_at(maps, share) for share in (0.05, 0.2)} | {0.1: maps.at(0.1), 0.4: maps.at(0.4)}
+    for smaller, larger in ((0.05, 0.1), (0.1, 0.2), (0.2, 0.4)):
+        assert not (at[smaller] & ~at[larger]).any(), "a larger share only adds frequencies"
 
 
 def test_maps_are_cut_from_the_scores_that_are_kept():
@@ -95,40 +111,6 @@ def test_maps_are_cut_from_the_scores_that_are_kept():
     about = {"method": "removal", "searched_on": "train", "images": np.ones(1, int), "forward_equivalents": 0}
     maps = dfm.from_scores([scores], (0.3,), classes=("a",), provenance={}, **about)
     assert len(np.unique(maps.scores)) == 1 and grid_shares(maps, (0.5,)) == (0.5,)
-
-
-@pytest.fixture(scope="module")
-def left(tmp_path_factory):
-    """What the stage leaves, and where."""
-    directory = tmp_path_factory.mktemp("left")
-    evaluated(directory, make_maps(3), Made((4, 4, 4)), 2)
-    return directory / "evaluation.json", files.read_json(directory / "evaluation.json")
-
-
-@pytest.mark.parametrize(
-    "change",
-    [
-        {"shares": [0.1, None]},
-        {"shares": "0.1"},
-        {"shares": [0.1, 2.0]},
-        {"images": [1, 2]},
-        {"tpr": [[0.5, 0.5, 0.5]]},
-        {"tpr": [[0.5, 0.5], [0.5, 0.5]]},
-        {"fpr": [["<b>", 0, 0], [0, 0, 0]]},
-        {"tpr_ci": [[[0, 1], [0, 1], [0]], [[0, 1]] * 3]},
-        {"tpr_ci": None},
-    ],
-)
-def test_a_grid_of_another_form_is_refused(left, change):
-    file, found = left
-    rates = found["methods"]["removal"]
-    methods = {"removal": rates | {"grid": rates["grid"] | change}}
-    files.write_json(file, found | {"methods": methods})
-    (field,) = change
-    with pytest.raises(
-        InputError, match=rf"evaluation.json: methods.removal.grid.{field}.*: got .*; expected .*delete it"
-    ):
-        read_evaluation(file)
 
 
 @pytest.mark.parametrize(
@@ -149,3 +131,25 @@ def test_what_cannot_be_measured_is_refused_at_the_door(field, value, message):
     with pytest.raises(InputError) as caught:
         runner.check(config)
     assert message in str(caught.value)
+
+
+def apply(params, images):
+    return images.mean((1, 2)) * params
+
+
+@pytest.mark.parametrize("images", [1, 21])
+def test_logits_are_of_images_normalised_as_each_predictor_says_though_they_share_a_program(images):
+    rng = np.random.default_rng(0)
+    pixels = rng.integers(0, 256, (images, 5, 4, 3)).astype(np.uint8)
+    dataset = ArrayDataset(pixels, np.zeros(images, int), ("a",))
+    scale = np.array([1, -2, 3], np.float32)
+    half = np.full(3, 0.5), np.full(3, 0.25)
+    for mean, std in (half, (rng.random(3), 1 + rng.random(3)), half):
+        rows, logits = zip(*make_predictor(apply, mean, std)(scale, dataset), strict=True)
+        np.testing.assert_array_equal(np.concatenate(rows), np.arange(images))
+        expected = ((pixels / 255 - mean) / std).mean((1, 2)) * scale
+        np.testing.assert_allclose(np.concatenate(logits), expected, atol=1e-5)
+    ((_, logits),) = make_predictor(apply, *NORMALISED, batch_size=1)(
+        scale, ArrayDataset(pixels[:1], np.zeros(1, int), ("a",))
+    )
+    np.testing.assert_allclose(logits, pixels[:1].mean((1, 2)) * scale, rtol=1e-5)
