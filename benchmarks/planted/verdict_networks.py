@@ -49,14 +49,17 @@ def network(seed: int) -> Network:
     )
 
 
-def load_or_train(directory: str | pathlib.Path, seed: int) -> Network:
-    """Return a trained network, from `directory` if it was trained there with the same set, architecture and steps."""
+def load_or_train(directory: str | pathlib.Path | None, seed: int) -> Network:
+    """Return a trained network, from `directory` if it was trained there with the same set, architecture and steps.
+
+    Without a directory the network is trained and not stored.
+    """
     planned = network(seed)
-    path = pathlib.Path(directory) / f"network-{seed}.npz"
+    path = None if directory is None else pathlib.Path(directory) / f"network-{seed}.npz"
     shape = (planned.cue_set.size, planned.cue_set.size, planned.cue_set.channels)
     template = jax.eval_shape(lambda: initial(planned.architecture, shape, planned.cue_set.num_classes, _key(seed)))
     leaves, tree = jax.tree.flatten(template)
-    if path.exists():
+    if path and path.exists():
         stored = files.read_npz(path)
         if str(stored.pop("fingerprint")) == _fingerprint(planned):
             params = tree.unflatten([jnp.asarray(stored[f"leaf{i}"]) for i in range(len(leaves))])
@@ -65,8 +68,9 @@ def load_or_train(directory: str | pathlib.Path, seed: int) -> Network:
     started = time.process_time()
     model = train(planned.cue_set, planned.architecture, seed, planned.steps)
     seconds = time.process_time() - started
-    arrays = {f"leaf{i}": np.asarray(leaf) for i, leaf in enumerate(jax.tree.leaves(model.params))}
-    files.write_npz(path, fingerprint=np.array(_fingerprint(planned)), seconds=np.array(seconds), **arrays)
+    if path:
+        arrays = {f"leaf{i}": np.asarray(leaf) for i, leaf in enumerate(jax.tree.leaves(model.params))}
+        files.write_npz(path, fingerprint=np.array(_fingerprint(planned)), seconds=np.array(seconds), **arrays)
     return dataclasses.replace(planned, model=model, seconds=seconds)
 
 

@@ -138,6 +138,8 @@ def test_a_trained_network_is_read_from_disk_until_what_it_depends_on_changes(tm
     trained = verdict_networks.load_or_train(tmp_path, 4)
     images = trained.cue_set.draw(np.arange(4) % 3, 0)
     logits = jax.jit(trained.model.apply)(trained.model.params, images)
+    unstored = verdict_networks.load_or_train(None, 4).model
+    np.testing.assert_array_equal(jax.jit(unstored.apply)(unstored.params, images), logits)
     calls = []
     train = verdict_networks.train
     monkeypatch.setattr(verdict_networks, "train", lambda *args: calls.append(args) or train(*args))

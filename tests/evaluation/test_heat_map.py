@@ -193,7 +193,7 @@ def test_two_processes_share_the_work_and_end_with_the_numbers_of_one_with_eight
         for name, expected in one.items():
             np.testing.assert_array_equal(two[name], expected)
     for name, most in (("one", 27), ("two", 14)):
-        files = list((tmp_path / name).rglob("class*/*.npz"))
+        files = list((tmp_path / name).rglob("group*/*.npz"))
         assert computed(files) == 8 * 27, "each wave of each part once"
         assert max(computed([file]) for file in files) == most, "each process has its share and no more"
 

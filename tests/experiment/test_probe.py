@@ -110,7 +110,7 @@ def test_rounds_graft_what_the_ones_before_found_and_the_final_training_all_of_i
     page = (tmp_path / "report" / "graft" / "index.html").read_text()
     assert "What the training was kept from" in page and page.count("The map of ring in probe") == 3
     assert page.count(f"] of {found.rounds[0].positions[0]}</span>") > 0
-    assert "the training at 70 %" in page and "1.60 times as many images" in page
+    assert "the training at 70 %" in page and "1.60 times the images of a standard training" in page
 
     told = answer.terminal_text(directory, "graft", 0.05, 0.6)
     assert f"Kept from the training: {100 * found.share:.2g} % of the plane, found in 3 probes. Accuracy on" in told
@@ -214,7 +214,7 @@ def test_a_stopped_probe_goes_on_where_it_was(pointed, tmp_path, monkeypatch):
         assert (stopped / "probes" / name).read_bytes() == (whole / "probes" / name).read_bytes()
 
 
-class Trained:
+class Trained(probe_rounds.Rounds):
     """Rounds that add something or nothing, by networks that learn so many of four classes."""
 
     def __init__(self, adds, learned):
