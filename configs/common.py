@@ -109,12 +109,6 @@ FIELDS: config_fields.Table = {
         "stylised": ("", "folder of stylised copies, in <class>/, to train on as well"),
         "precision": ("float32", "float32, bfloat16"),
         "label_smoothing": (0.0, "share of the target that is spread over all classes"),
-        "ema_decay": (
-            0.0,
-            "decay per step of an average of weights and BatchNorm statistics, which is then evaluated, saved and "
-            "searched; 0 = no average",
-        ),
-        "accumulate": (0, "split a batch into this many parts and add up their gradients; 0 = do not split"),
         "select": ("", "weights for later stages: '' = of the last step, best = of the lowest validation loss"),
         "evaluators": ("validation", "some of validation, dynamics, separated by commas"),
         "evaluate_every": (0, "steps between two evaluations; 0 = once an epoch"),

@@ -18,25 +18,22 @@ def open_arrays(data_config: ConfigDict, split: str) -> "ArraysSource":
 
     images: [n,h,w,3], [n,3,h,w], [n,h,w,1], [n,1,h,w] or [n,h,w]; uint8, or floats that are clipped to [0,1], times
     255, cut to uint8 (the published form of the synthetic sets, Wang et al., ICCV 2023). labels: integers >= 0, [n]
-    or [n,1]. Class names are '0', '1', ... up to the largest label. data.classes picks among those ('3=cat,5=dog'),
-    or, where its names are others, names the labels 0, 1, ... in order ('plane,car').
-    Raises InputError for missing files, pickled objects, other types or shapes, negative labels, unequal lengths.
+    or [n,1]. Classes are called '0', '1', ... up to the largest label; data.classes picks among those ('3=cat,5=dog')
+    or names them in order ('plane,car'). Raises InputError for missing files, pickled objects, other types or shapes,
+    negative labels, and unequal lengths.
     """
     if not data_config.root:
         raise InputError("data.root: got nothing; expected the folder that holds the arrays")
     root = storage.path(data_config.root)
     storage.check_reachable(root, "data.root")
-    images_path = root / data_config.images.format(split=split)
-    _check_file(images_path)
+    images_path = _existing(root / data_config.images.format(split=split))
     if images_path.suffix == ".npz":
         arrays = files.read_npz(images_path, ("images", "labels"))
         images, labels, labels_name = arrays["images"], arrays["labels"], f"labels in {images_path}"
     else:
-        labels_path = root / data_config.labels.format(split=split)
-        _check_file(labels_path)
+        labels_path = _existing(root / data_config.labels.format(split=split))
         images, labels, labels_name = files.map_npy(images_path), files.map_npy(labels_path), str(labels_path)
-    labels = _checked_labels(labels, labels_name)
-    images = _channels_last(images, str(images_path))
+    labels, images = _check_labels(labels, labels_name), _channels_last(images, str(images_path))
     if len(images) != len(labels):
         raise InputError(
             f"{labels_name}: got {len(labels)} labels; expected {len(images)}, one an image of {images_path}"
@@ -49,7 +46,7 @@ def open_arrays(data_config: ConfigDict, split: str) -> "ArraysSource":
 
 @dataclasses.dataclass
 class ArraysSource(Source):
-    """A Source of rows of an array; rows: which of images are used. name: what errors call the array."""
+    """A Source of rows of an array; rows: indices of the used images. name: what errors call the array."""
 
     classes: tuple[str, ...]
     images: Shaped[np.ndarray, "all height width channels"]
@@ -58,22 +55,22 @@ class ArraysSource(Source):
     name: str
 
     def __getitem__(self, index: SupportsIndex) -> UInt8[np.ndarray, "height width 3"]:
-        image = np.asarray(self.images[self.rows[index]])
+        row = self.rows[index]
+        image = np.asarray(self.images[row])
         if image.dtype != np.uint8:
             if not np.isfinite(image).all():
-                raise InputError(
-                    f"{self.name}: image {self.rows[index]} has values that are not finite; expected 0 to 1"
-                )
+                raise InputError(f"{self.name}: image {row} has values that are not finite; expected 0 to 1")
             image = (np.clip(image, 0, 1) * 255).astype(np.uint8)
         return np.ascontiguousarray(np.broadcast_to(image, (*image.shape[:2], 3)))
 
 
-def _check_file(path: Path) -> None:
+def _existing(path: Path) -> Path:
     if not path.is_file():
         raise InputError(f"data.images, data.labels: no file {path}; expected the names of files under data.root")
+    return path
 
 
-def _checked_labels(labels: np.ndarray, name: str) -> Int[np.ndarray, " images"]:
+def _check_labels(labels: np.ndarray, name: str) -> Int[np.ndarray, " images"]:
     if labels.dtype.kind not in "iu" or not (labels.ndim == 1 or (labels.ndim == 2 and labels.shape[1] == 1)):
         raise InputError(f"{name}: got {labels.dtype} {list(labels.shape)}; expected integers [n] or [n,1]")
     if labels.size == 0 or labels.min() < 0:

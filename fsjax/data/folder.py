@@ -1,5 +1,6 @@
 """Source of image folders: <root>/<split>/<class>/*.jpg."""
 
+import logging
 import os
 from collections.abc import Sequence
 from typing import SupportsIndex
@@ -8,34 +9,60 @@ import numpy as np
 from jaxtyping import Int32
 from ml_collections import ConfigDict
 
-from fsjax.data.source import EncodedSource, choose_classes, find_decodable
+from fsjax.data.dataset import Dataset, JoinedDataset
+from fsjax.data.source import EncodedSource, choose_classes, find_decodable, parse_classes
 from fsjax.runtime import storage
 from fsjax.runtime.errors import InputError
 from fsjax.runtime.image_files import Encoded, decode
 from fsjax.runtime.storage import Path
 
+logger = logging.getLogger(__name__)
+
 EXTENSIONS = (".jpg", ".jpeg", ".png", ".webp", ".bmp")
 
 
 def open_folder(data_config: ConfigDict, split: str) -> "FolderSource":
-    """List <data.root>/<split>/<class>/, class by class in index order, files in plain sorted order.
+    """List <data.root>/<split>/<class>/ as `read_classes` does; raise InputError for a missing root or split."""
+    root = check_folder(data_config.root, "data.root", "<split>/<class>/")
+    if not (root / split).is_dir():
+        available = ", ".join(_folders(root)) or "a folder for each split"
+        raise InputError(f"data.root: {root} has no folder for split {split!r}; expected {available}")
+    return read_classes(root / split, data_config.classes, data_config.skip_undecodable)
 
-    Classes are the sorted folder names, or those that data.classes names. With data.skip_undecodable every file is
-    decoded once here and those that fail are left out. Raises InputError for a missing root or split, a class that
-    is not there and a class without images; reading an image that does not decode raises InputError too.
+
+def check_folder(text: str, field: str, layout: str) -> Path:
+    """Return the folder that a field names; raise InputError where it is none. layout: of its subfolders."""
+    folder = storage.path(text)
+    if text:
+        storage.check_reachable(folder, field)
+    if not (text and folder.is_dir()):
+        raise InputError(f"{field}: got {text!r}; expected a folder with {layout} folders in it")
+    return folder
+
+
+def read_classes(folder: Path, classes: str | Sequence[str], skip_undecodable: bool = False) -> "FolderSource":
+    """List the images of <folder>/<class>/, class by class in index order and sorted by name in each class.
+
+    Args:
+      folder: the folder of the class folders.
+      classes: as `choose_classes` reads it; '' or () = all class folders, sorted.
+      skip_undecodable: decode every file here and leave out those that fail; else reading such an image raises
+        InputError.
+
+    Raises:
+      InputError: no class folders, a class that is missing, or a class without images.
     """
-    folder = _split_folder(data_config.root, split)
     names = [name for name in _folders(folder) if not name.startswith(".")]
     if not names:
-        raise InputError(f"{folder}: got no class folders; expected <data.root>/<split>/<class>/*{EXTENSIONS[0]}")
-    choice = choose_classes(data_config.classes, names, str(folder))
-    class_folders = [folder / names[i] for i in choice.indices]
+        raise InputError(f"{folder}: got no class folders; expected <class>/*{EXTENSIONS[0]} in it")
+    choice = choose_classes(classes, names, str(folder))
+    class_folders = [folder / names[index] for index in choice.indices]
     files = [image_files(class_folder) for class_folder in class_folders]
-    if data_config.skip_undecodable:
+    if skip_undecodable:
         files = decodable(files, folder)
     for class_folder, paths in zip(class_folders, files, strict=True):
         if not paths:
-            kind = "that decode" if data_config.skip_undecodable else f"({', '.join(EXTENSIONS)})"
+            kind = "that decode" if skip_undecodable else f"({', '.join(EXTENSIONS)})"
             raise InputError(f"{class_folder}: got no images {kind}; expected one or more for each class")
     return FolderSource(choice.display, files)
 
@@ -54,21 +81,24 @@ class FolderSource(EncodedSource):
         return _encoded(self.files[index], "; --config.data.skip_undecodable=True leaves such images out")
 
 
-def _split_folder(root: str, split: str) -> Path:
-    if not root:
-        raise InputError("data.root: got nothing; expected a folder with <split>/<class>/ folders in it")
-    folder = storage.path(root)
-    storage.check_reachable(folder, "data.root")
-    if not folder.is_dir():
-        raise InputError(f"data.root: got {root!r}; expected a folder with <split>/<class>/ folders in it")
-    if not (folder / split).is_dir():
-        available = ", ".join(_folders(folder)) or "a folder for each split"
-        raise InputError(f"data.root: {root} has no folder for split {split!r}; expected {available}")
-    return folder / split
+def join_stylised(training: Dataset, root: str, data_config: ConfigDict) -> JoinedDataset:
+    """Join the training images and the stylised copies in <root>/<class>/ (SIN), resized alike.
+
+    The folders have the names of the data's class folders. data.cache_gib applies to the training images and, once
+    more, to the copies. Raises InputError where the root is not a folder, or a class has no folder or no image there.
+    """
+    folder = check_folder(root, "train.stylised", "<class>/")
+    names = [name for name, _ in parse_classes(data_config.classes)] or training.classes
+    source = read_classes(folder, names, data_config.skip_undecodable)
+    source.classes = training.classes
+    logger.info("train: %d stylised images beside %d", len(source), len(training))
+    shorter = data_config.resize_shorter
+    copies = Dataset(source, data_config.image_size, data_config.cache_gib, resize_shorter=shorter)
+    return JoinedDataset(training, copies)
 
 
 def image_files(folder: Path) -> list[str]:
-    """Return the sorted paths of the images in a folder, but not in its subfolders."""
+    """Return the sorted paths of the images in a folder, without its subfolders."""
     names = [name for name, is_folder in _listed(folder) if not is_folder and name.lower().endswith(EXTENSIONS)]
     return sorted(f"{folder}/{name}" for name in names)
 
@@ -79,7 +109,7 @@ def _folders(folder: Path) -> list[str]:
 
 
 def _listed(folder: Path) -> list[tuple[str, bool]]:
-    """Return the names in a folder and whether each is a folder, of a store in one request."""
+    """Return the names in a folder and whether each is a folder; a store gets one request."""
     if storage.is_local(folder):
         try:
             return [(entry.name, entry.is_dir()) for entry in os.scandir(folder)]

@@ -1,4 +1,4 @@
-"""Source of sets of the `datasets` library: of the Hugging Face hub, parquet files, or what save_to_disk wrote."""
+"""Source of sets of the `datasets` library: from the Hugging Face hub, parquet files, or a save_to_disk folder."""
 
 import dataclasses
 from collections.abc import Sequence
@@ -16,7 +16,7 @@ from fsjax.runtime.image_files import Encoded
 
 # Columns that a message lists.
 _LISTED = 10
-# A column of larger numbers holds no labels.
+# A column with larger numbers holds no labels.
 _LARGEST_LABEL = 99_999
 _FILES = "a folder that save_to_disk wrote, or a file or folder of parquet"
 _ADVICE = "; --config.data.skip_undecodable=True leaves such images out"
@@ -25,12 +25,11 @@ _ADVICE = "; --config.data.skip_undecodable=True leaves such images out"
 def open_huggingface(data_config: ConfigDict, split: str) -> "HuggingFaceSource":
     """Open the files of data.root or, where it is '', the set data.name of the Hugging Face hub.
 
-    data.root: a folder that save_to_disk wrote, or a file or folder of parquet. data.name: 'OWNER/SET', or
-    'OWNER/SET:CONFIG'. split: a name or a slice of one, 'train[:80%]'; all of a set without splits is 'train'.
-    The columns are the one of Image and the one of ClassLabel, or those of data.huggingface.image and .label, where a
-    label may be a whole number, whose classes are '0', '1', ..., or a string. Labels are read here, in one pass; images
-    are decoded on access, with data.skip_undecodable each once here. Raises InputError for a set that cannot be opened,
-    an unknown split, columns that are not there or are several, and labels that are missing or negative.
+    split: a name or a slice, 'train[:80%]'; a set without splits has the split 'train'. The columns are the only Image
+    and the only ClassLabel, or data.huggingface.image and .label; a label may also be a whole number, with classes '0',
+    '1', ..., or a string. Labels are read here, in one pass; images are decoded on access and, with
+    data.skip_undecodable, once here. Raises InputError for a set that cannot be opened, an unknown split, columns that
+    are missing or ambiguous, and labels that are missing or negative.
 
     >>> source = open_huggingface(config.data, "train")  # config.data.name = "OWNER/SET"
     >>> source.classes, source[0].size  # ('cat', 'dog'), (640, 480)
@@ -50,11 +49,11 @@ def open_huggingface(data_config: ConfigDict, split: str) -> "HuggingFaceSource"
     return dataclasses.replace(source, rows=source.rows[good], labels=source.labels[good])
 
 
-def of_dataset(records: datasets.Dataset, classes: Sequence[str], where: str) -> "HuggingFaceSource":
+def read_dataset(records: datasets.Dataset, classes: Sequence[str], where: str) -> "HuggingFaceSource":
     """Return the images of an opened set with one column of Image and one of ClassLabel.
 
-    classes: those that are used, in index order; () = all. where: what messages call the set. Raises InputError for
-    other columns and for labels that are missing.
+    classes: the used classes in index order; () = all. where: what messages call the set. Raises InputError for other
+    columns and for labels that are missing.
     """
     advice = ": cast_column makes a column one, remove_columns leaves one"
     image, label = (_only_column(records, kind, where, advice) for kind in (datasets.Image, datasets.ClassLabel))
@@ -63,7 +62,7 @@ def of_dataset(records: datasets.Dataset, classes: Sequence[str], where: str) ->
 
 @dataclasses.dataclass
 class HuggingFaceSource(EncodedSource):
-    """A Source of rows of a set; rows: which of them are used. image: the column. name: what errors call the set."""
+    """A Source of rows of a set; rows: indices of the used rows. image: the column. name: what errors call the set."""
 
     classes: tuple[str, ...]
     records: datasets.Dataset
@@ -114,10 +113,9 @@ def _choose_split(
         return splits[split]
     try:
         parts = datasets.ReadInstruction.from_spec(split).to_absolute({key: len(part) for key, part in splits.items()})
-        return datasets.concatenate_datasets(
-            [splits[part.splitname].select(range(part.from_, part.to)) for part in parts]
-        )
-    except Exception as error:  # an unknown name, a malformed slice, one of no rows: the cause stays attached
+        rows = [splits[part.splitname].select(range(part.from_, part.to)) for part in parts]
+        return datasets.concatenate_datasets(rows)
+    except Exception as error:  # an unknown name, a malformed or empty slice; the cause stays attached
         field = "data.test_split" if split == data_config.test_split else "data.train_split"
         raise InputError(
             f"{field}: got {split!r} of {name} ({one_line(error)}); expected {', '.join(splits)}, or a part of one, "
@@ -126,9 +124,9 @@ def _choose_split(
 
 
 def _only_column(records: datasets.Dataset, feature: type, where: str, advice: str) -> str:
-    found = [name for name, kind in records.features.items() if isinstance(kind, feature)]
-    if len(found) == 1:
-        return found[0]
+    named = [name for name, kind in records.features.items() if isinstance(kind, feature)]
+    if len(named) == 1:
+        return named[0]
     listed = [f"{name}: {_kind(records, name)}" for name in records.features]
     got = ", ".join(listed[:_LISTED]) + (f" and {len(listed) - _LISTED} more" if len(listed) > _LISTED else "")
     raise InputError(f"{where}: got the columns {got}; expected one column of {feature.__name__}{advice}")
@@ -142,15 +140,14 @@ def _kind(records: datasets.Dataset, column: str) -> str:
 def _read(
     records: datasets.Dataset, image: str, label: str, classes: str | Sequence[str], where: str
 ) -> HuggingFaceSource:
-    # In a format or under a transform of its own, a set's rows are tensors or something else.
-    records = records.with_format(None)
+    records = records.with_format(None)  # else a set's format or transform changes its rows
     labels, names = _read_labels(records, label, where)
     numbered = names == [str(number) for number in range(len(names))]
     choice = choose_numbered(classes, len(names), where) if numbered else choose_classes(classes, names, where)
     rows, labels = choice.relabel(labels, len(names))
     try:
         images = records.select_columns([image]).cast_column(image, datasets.Image(decode=False))
-    except Exception as error:  # Arrow's, of a column that holds other things; the cause stays attached
+    except Exception as error:  # Arrow's, where the column holds no images; the cause stays attached
         raise InputError(f"{where}: got {_kind(records, image)} in column {image!r}; expected images") from error
     return HuggingFaceSource(choice.display, images, image, rows, labels, where)
 

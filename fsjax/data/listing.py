@@ -1,4 +1,4 @@
-"""The images that a run began with: its later stages and restarts must find the same ones."""
+"""The images that a run began with, which its later stages and restarts must find again."""
 
 import hashlib
 
@@ -13,29 +13,25 @@ from fsjax.runtime.storage import Path
 def check(file: Path, split: str, dataset: Dataset) -> None:
     """Compare a split with its entry in `file`, or add the entry.
 
-    It holds the number of images of each class and, where they are files, a hash of their names; not their content.
-    Raises InputError where an image was added, removed or renamed since.
+    An entry holds the number of images of each class and, for files, a hash of their names; not their content. Raises
+    InputError where an image was added, removed or renamed since.
     """
     recorded = files.read_json(file) if file.exists() else {}
     if not isinstance(recorded, dict):
-        raise InputError(f"{file}: not what a run began with; delete it to have it written anew")
-    current = _entry(dataset)
-    if split not in recorded:
-        files.write_json(file, {**recorded, split: current})
-    elif recorded[split] != current:
-        raise InputError(
-            f"data: the images of split {split!r} are not those that this run began with "
-            f"({_change(recorded[split], current)}); put them back, or name another --workdir"
-        )
-
-
-def _entry(dataset: Dataset) -> dict:
-    counts = np.bincount(dataset.labels, minlength=len(dataset.classes))
+        raise InputError(f"{file}: got no record of images; delete it, and the run writes it again")
+    counts = np.bincount(dataset.labels, minlength=len(dataset.classes)).tolist()
     names = "\n".join(dataset.names).encode(errors="surrogateescape")
-    return {
-        "images": [list(pair) for pair in zip(dataset.classes, counts.tolist(), strict=True)],
+    entry = {
+        "images": [list(pair) for pair in zip(dataset.classes, counts, strict=True)],
         "names": hashlib.sha256(names).hexdigest(),
     }
+    if split not in recorded:
+        files.write_json(file, {**recorded, split: entry})
+    elif recorded[split] != entry:
+        raise InputError(
+            f"data: the images of split {split!r} are not those that this run began with "
+            f"({_change(recorded[split], entry)}); put them back, or name another --workdir"
+        )
 
 
 def _change(before: object, now: dict) -> str:

@@ -1,4 +1,4 @@
-"""The protocol of data sources, what a set is called, and how data.classes chooses and orders its classes."""
+"""The protocol of data sources, and how data.classes chooses and orders their classes."""
 
 import difflib
 import logging
@@ -20,9 +20,9 @@ logger = logging.getLogger(__name__)
 
 # Characters of a class name; file systems accept as many for a folder.
 LONGEST_NAME = 255
-# Undecodable images that the log names.
-_NAMED = 5
 _DIRECTION_MARKS = "\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069"
+# Classes or images that a message names.
+_NAMED = 5
 
 
 @runtime_checkable
@@ -31,7 +31,7 @@ class Source(Protocol):
 
     classes: display names in index order. labels: int32 [images], each in [0, len(classes)). planted: the known
     shortcuts of a synthetic set, None for all others. An image is RGB: Pillow's where it was decoded, else an array.
-    Reading one that cannot be read raises InputError.
+    Reading an image raises InputError where it cannot be read.
     """
 
     classes: tuple[str, ...]
@@ -46,7 +46,7 @@ class Source(Protocol):
 
 @runtime_checkable
 class EncodedSource(Source, Protocol):
-    """A Source whose images are decoded when they are read, here or in other processes."""
+    """A Source whose images are decoded when they are read, in this process or in others."""
 
     def encoded(self, index: SupportsIndex) -> Encoded:
         """Return an image before it is decoded."""
@@ -56,8 +56,14 @@ class EncodedSource(Source, Protocol):
         return decode(*self.encoded(index))
 
 
+def set_name(data: Mapping | ConfigDict) -> str:
+    """Return data.name where data.source uses it, '' where it uses data.root. data: the fields of config.data."""
+    by_name = data["source"] in ("synthetic", "tfds") or (data["source"] == "huggingface" and not data["root"])
+    return data["name"] if by_name else ""
+
+
 class ClassChoice(NamedTuple):
-    """The classes a run uses: their indices in the source's own list, and their display names, in the run's order."""
+    """The classes that a run uses: their indices in the source, and their display names, in the run's order."""
 
     indices: tuple[int, ...]
     display: tuple[str, ...]
@@ -65,9 +71,9 @@ class ClassChoice(NamedTuple):
     def relabel(
         self, labels: Int[np.ndarray, " images"], available: int
     ) -> tuple[Int[np.ndarray, " chosen"], Int32[np.ndarray, " chosen"]]:
-        """Return positions of the chosen classes' images and their labels in the run's order.
+        """Return positions of the chosen classes' images, and their labels in the run's order.
 
-        labels: the source's own, in [0, available).
+        labels: the source's, in [0, available).
         """
         table = np.full(available, -1, np.int32)
         table[list(self.indices)] = np.arange(len(self.indices), dtype=np.int32)
@@ -76,35 +82,29 @@ class ClassChoice(NamedTuple):
         return chosen, relabelled[chosen]
 
 
-def set_name(data: Mapping | ConfigDict) -> str:
-    """Return data.name where data.source goes by it; '' where it goes by data.root. data: the fields of config.data."""
-    by_name = data["source"] in ("synthetic", "tfds") or (data["source"] == "huggingface" and not data["root"])
-    return data["name"] if by_name else ""
-
-
 def choose_classes(chosen: str | Sequence[str], names: Sequence[str], where: str) -> ClassChoice:
-    """Choose classes of a source by data.classes; '' = all of them in their own order.
+    """Choose classes of a source by data.classes; '' = all of them in the source's order.
 
     chosen: 'cat,dog' or 'n02690373=airliner,n02814533=wagon', a subset in index order with optional display names; or
-    a sequence of names. where: what holds the names, for the message. Raises InputError for a malformed text and for a
-    name not there.
+    a sequence of names. where: what holds the names, for messages. Raises InputError for a malformed text and for an
+    unknown name.
     """
-    index_of = {name: i for i, name in enumerate(names)}
+    positions = {name: position for position, name in enumerate(names)}
     given = _pairs(chosen)
     pairs = given or [(name, name) for name in names]
     for name, _ in pairs:
-        if name not in index_of:
+        if name not in positions:
             raise InputError(f"data.classes: no class {name!r} in {where}; {suggest(name, names)}")
     for _, display in pairs:
         _check_name(display, "data.classes" if given else where)
-    return ClassChoice(tuple(index_of[name] for name, _ in pairs), tuple(display for _, display in pairs))
+    return ClassChoice(tuple(positions[name] for name, _ in pairs), tuple(display for _, display in pairs))
 
 
 def choose_numbered(chosen: str | Sequence[str], available: int, where: str) -> ClassChoice:
     """Choose among labels 0 to available - 1, whose classes are called '0', '1', ...
 
-    chosen: picks among those ('3=cat,5=dog') or, where its names are others, names the labels 0, 1, ... in order
-    ('plane,car'). Raises InputError for fewer such names than there are labels.
+    chosen: picks among those ('3=cat,5=dog'); or other names, which name the labels 0, 1, ... in order ('plane,car').
+    Raises InputError for fewer such names than labels.
     """
     numbers = [str(label) for label in range(available)]
     pairs = _pairs(chosen)
@@ -117,19 +117,6 @@ def choose_numbered(chosen: str | Sequence[str], available: int, where: str) -> 
 
 def _pairs(chosen: str | Sequence[str]) -> list[tuple[str, str]]:
     return parse_classes(chosen) if isinstance(chosen, str) else _each_once([(name, name) for name in chosen])
-
-
-def _check_name(name: str, where: str) -> None:
-    """Raise InputError for a name that is not a line of text: names stand in tables, figures, logs and messages."""
-    # Control characters, half characters (from a folder's name that is not UTF-8), line ends, and marks that turn the
-    # direction of what follows. Letters that are written from right to left are accepted.
-    bad = [c for c in name if unicodedata.category(c) in ("Cc", "Cs", "Zl", "Zp") or c in _DIRECTION_MARKS]
-    if bad or not 0 < len(name) <= LONGEST_NAME:
-        cause = f"has the character {bad[0]!a}" if bad else f"is {len(name)} characters long"
-        raise InputError(
-            f"{where}: class name {name[:40]!a} {cause}; expected one line of 1 to {LONGEST_NAME} "
-            "characters (a folder may be given another name: data.classes=FOLDER=NAME,...)"
-        )
 
 
 def parse_classes(text: str) -> list[tuple[str, str]]:
@@ -153,8 +140,21 @@ def _each_once(pairs: list[tuple[str, str]]) -> list[tuple[str, str]]:
     return pairs
 
 
+def _check_name(name: str, where: str) -> None:
+    """Raise InputError for a name that is not a line of text: names stand in tables, figures, logs and messages."""
+    # Control characters, half characters (from a folder's name that is not UTF-8), line ends, and marks that reverse
+    # the direction of what follows. Letters of right-to-left scripts are accepted.
+    bad = [c for c in name if unicodedata.category(c) in ("Cc", "Cs", "Zl", "Zp") or c in _DIRECTION_MARKS]
+    if bad or not 0 < len(name) <= LONGEST_NAME:
+        cause = f"has the character {bad[0]!a}" if bad else f"is {len(name)} characters long"
+        raise InputError(
+            f"{where}: class name {name[:40]!a} {cause}; expected one line of 1 to {LONGEST_NAME} "
+            "characters (a folder may be given another name: data.classes=FOLDER=NAME,...)"
+        )
+
+
 def suggest(name: str, names: Sequence[str], shown: int = 10) -> str:
-    """Return the names near a wrong one, or the first few accepted ones, as the end of an error message."""
+    """Return the names near a wrong name, or the first few accepted names, as the end of an error message."""
     if near := difflib.get_close_matches(name, names, n=3, cutoff=0.6):
         return "near names: " + ", ".join(near)
     more = f" and {len(names) - shown} more" if len(names) > shown else ""
@@ -166,8 +166,9 @@ def check_every_class_has_images(source: Source, where: str) -> None:
     counts = np.bincount(source.labels, minlength=len(source.classes))
     empty = [name for name, count in zip(source.classes, counts, strict=True) if count == 0]
     if empty:
-        more = f" and {len(empty) - 5} more" if len(empty) > 5 else ""
-        raise InputError(f"{where}: got no image of class {', '.join(empty[:5])}{more}; expected one or more of each")
+        more = f" and {len(empty) - _NAMED} more" if len(empty) > _NAMED else ""
+        named = ", ".join(empty[:_NAMED])
+        raise InputError(f"{where}: got no image of class {named}{more}; expected one or more of each")
 
 
 def find_decodable(decode: Callable[[int], object], names: Sequence[str], where: str) -> Bool[np.ndarray, " images"]:

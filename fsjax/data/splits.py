@@ -1,4 +1,4 @@
-"""Splits as people hold them: arrays, a folder of class folders, a datasets.Dataset, a sequence of (image, label)."""
+"""Splits for calls from Python: arrays, a folder of class folders, a datasets.Dataset, a sequence of (image, label)."""
 
 import os
 from collections.abc import Mapping, Sequence
@@ -6,17 +6,15 @@ from typing import Any
 
 import numpy as np
 from jaxtyping import Float32, Num
-from ml_collections import ConfigDict
 from PIL import Image
 
 from fsjax.data.dataset import ArrayDataset, Dataset
-from fsjax.data.folder import open_folder
+from fsjax.data.folder import check_folder, read_classes
 from fsjax.data.source import Source, check_every_class_has_images
-from fsjax.runtime import storage
 from fsjax.runtime.errors import InputError
 from fsjax.runtime.image_files import resize, to_rgb
 
-# An array with this many rows, and more columns and channels than any image has, has its channels first.
+# An array with so many rows, and more columns and channels than any image has, has its channels first.
 _CHANNELS = (1, 3)
 
 
@@ -30,13 +28,13 @@ def open_splits(
     """Return the images of each split; all have the same classes, in the same order.
 
     Args:
-      splits: what a message calls a split -> (images, labels) as arrays; a folder <class>/*.jpg, as its path; a
-        datasets.Dataset with one column of Image and one of ClassLabel; or a sequence of (image, label), whose images
-        are arrays or PIL's.
-      classes: display names in index order, of named classes those that are used; None = the split's own, or '0', ...
+      splits: name for messages -> (images, labels) as arrays; the path of a folder <class>/*.jpg; a datasets.Dataset
+        with one column of Image and one of ClassLabel; or a sequence of (image, label), whose images are arrays or
+        PIL's.
+      classes: display names in index order, a choice where the split names its classes; None = the split's names, or
+        '0', '1', ...
       mean_std: of pixels in [0, 1], per channel; NORMALISED where images are normalised already.
-      image_size: that images of folders and of a datasets.Dataset, and other images of uint8, are resized to; None =
-        images keep their size.
+      image_size: folders, datasets.Dataset and other uint8 images are resized to it; None = images keep their size.
 
     Raises:
       InputError: a ValueError that names what cannot be used.
@@ -44,23 +42,25 @@ def open_splits(
     names = None if classes is None else tuple(classes)
     opened: dict[str, Dataset] = {}
     for field, split in splits.items():
-        if (dataset := _from_source(split, field, names, mean_std, image_size)) is not None:
-            opened[field], names = dataset, dataset.classes
-    arrays = {
-        field: _arrays(split, field, mean_std, image_size) for field, split in splits.items() if field not in opened
-    }
+        if (source := _open_source(split, field, names, mean_std, image_size)) is not None:
+            assert image_size is not None, "_open_source refuses None"
+            opened[field], names = Dataset(source, image_size), source.classes
+    arrays = {field: _arrays(splits[field], field, mean_std, image_size) for field in splits if field not in opened}
     if names is None:
         names = tuple(map(str, range(max(int(labels.max(initial=0)) for _, labels in arrays.values()) + 1)))
     for field, (images, labels) in arrays.items():
         count_classes(labels, len(images), len(names), f"{field} labels")
         opened[field] = ArrayDataset(images, labels, names)
-    _check_sizes(opened)
+    shapes = {field: opened[field].images([0]).shape[1:] for field in splits}
+    if len(set(shapes.values())) > 1:
+        (first, shape), (second, other), *_ = shapes.items()
+        raise InputError(f"{second}: got images of shape {other}; expected {shape}, as {first} has")
     return {field: opened[field] for field in splits}
 
 
 def normalised_images(images: Any, field: str) -> Float32[np.ndarray, "images height width channels"]:
     """Return normalised images as float32; raise InputError for pixels, NaN, or channels before height and width."""
-    images = _with_channels_last(np.asarray(images), field)
+    images = _check_shape(np.asarray(images), field)
     if images.dtype.kind != "f":
         raise InputError(
             f"{field}: got {images.dtype}; expected normalised floats, (images / 255 - mean) / std, "
@@ -74,7 +74,7 @@ def normalised_images(images: Any, field: str) -> Float32[np.ndarray, "images he
 
 
 def count_classes(labels: np.ndarray, images: int, num_classes: int, field: str = "labels") -> tuple[int, ...]:
-    """Return how many images each class has; raise InputError for labels that cannot be used."""
+    """Return the number of images of each class; raise InputError for labels that cannot be used."""
     if labels.shape != (images,) or not np.issubdtype(labels.dtype, np.integer):
         raise InputError(f"{field}: got {labels.dtype} of shape {labels.shape}; expected {images} whole numbers")
     outside = labels[(labels < 0) | (labels >= num_classes)]
@@ -86,14 +86,14 @@ def count_classes(labels: np.ndarray, images: int, num_classes: int, field: str 
     return tuple(counts.tolist())
 
 
-def _from_source(
+def _open_source(
     split: Any,
     field: str,
     names: tuple[str, ...] | None,
     mean_std: tuple[np.ndarray, np.ndarray],
     image_size: int | None,
-) -> Dataset | None:
-    """Return the images of a folder or a datasets.Dataset, grey levels in [0, 255]; None for another split."""
+) -> Source | None:
+    """Return the source of a folder or a datasets.Dataset; None for another split."""
     is_folder = isinstance(split, str | os.PathLike)
     if not is_folder and type(split).__module__ != "datasets.arrow_dataset":
         return None
@@ -105,23 +105,11 @@ def _from_source(
             f"mean_std: got nothing; expected what the model's images are normalised with, since {field} is a {kind} "
             "(((0, 0, 0), (1, 1, 1)) for pixels in [0, 1])"
         )
-    return Dataset(_folder(split, field, names) if is_folder else _huggingface(split, field, names), image_size)
+    if is_folder:
+        return read_classes(check_folder(str(split), field, "<class>/"), names or ())
+    from fsjax.data.huggingface import read_dataset  # here, since it needs an extra
 
-
-def _folder(path: str | os.PathLike, field: str, names: tuple[str, ...] | None) -> Source:
-    folder = storage.path(str(path))
-    if not folder.is_dir():
-        raise InputError(f"{field}: got {str(path)!r}; expected a folder with a folder of images for each class in it")
-    data = ConfigDict(
-        {"root": str(folder.absolute().parent), "classes": ",".join(names or ()), "skip_undecodable": False}
-    )
-    return open_folder(data, folder.absolute().name)
-
-
-def _huggingface(records: Any, field: str, names: tuple[str, ...] | None) -> Source:
-    from fsjax.data.huggingface import of_dataset  # of an extra, which whoever has such a set has installed
-
-    source = of_dataset(records, names or (), field)
+    source = read_dataset(split, names or (), field)
     check_every_class_has_images(source, field)
     return source
 
@@ -130,12 +118,13 @@ def _arrays(
     split: Any, field: str, mean_std: tuple[np.ndarray, np.ndarray], image_size: int | None
 ) -> tuple[np.ndarray, np.ndarray]:
     """Return images and labels: grey levels in [0, 255], or normalised images where there is no mean and std."""
-    images, labels = _read(split, field, image_size)
-    if not len(mean_std[0]):
+    images, labels = _read_arrays(split, field, image_size)
+    channels = len(mean_std[0])
+    if not channels:
         return normalised_images(images, field), labels
-    images = _with_channels_last(images, field)
+    images = _check_shape(images, field)
     if images.dtype.kind == "f":
-        if not (images.min() >= 0 and images.max() <= 1):  # as written, NaN is refused, too
+        if not (images.min() >= 0 and images.max() <= 1):  # also False for NaN
             raise InputError(
                 f"{field}: got floats from {images.min():g} to {images.max():g} beside mean_std; expected pixels in "
                 "[0, 1] or uint8, or no mean_std where images are normalised already"
@@ -143,14 +132,14 @@ def _arrays(
         return images.astype(np.float32) * np.float32(255), labels
     if images.dtype != np.uint8:
         raise InputError(f"{field}: got {images.dtype}; expected uint8, or floats in [0, 1]")
-    if images.shape[3] != len(mean_std[0]) and len(mean_std[0]) > 1:
-        raise InputError(f"mean_std: got {len(mean_std[0])} channels; expected {images.shape[3]}, as {field} has")
+    if channels not in (1, images.shape[3]):
+        raise InputError(f"mean_std: got {channels} channels; expected {images.shape[3]}, as {field} has")
     return images, labels
 
 
-def _read(split: Any, field: str, image_size: int | None) -> tuple[np.ndarray, np.ndarray]:
+def _read_arrays(split: Any, field: str, image_size: int | None) -> tuple[np.ndarray, np.ndarray]:
     try:
-        if _is_two_arrays(split):
+        if isinstance(split, tuple | list) and len(split) == 2 and not all(map(_is_pair, split)):
             images, labels = split
         else:
             images, labels = zip(*(split[index] for index in range(len(split))), strict=True)
@@ -160,22 +149,18 @@ def _read(split: Any, field: str, image_size: int | None) -> tuple[np.ndarray, n
             "sequence of (image, label)"
         ) from error
     if image_size is not None or isinstance(images, tuple | list):
-        images = [_sized(image, image_size) for image in images]
+        images = [_resized(image, image_size) for image in images]
         if len(shapes := sorted({image.shape for image in images})) > 1:
             raise InputError(f"{field}: got images of shapes {shapes[0]} and {shapes[-1]}; expected one, or image_size")
     return np.asarray(images), np.asarray(labels)
 
 
-def _is_two_arrays(split: Any) -> bool:
-    """Whether a split is (images, labels), and no sequence of two pairs (image, label)."""
-    return isinstance(split, tuple | list) and len(split) == 2 and not all(map(_is_pair, split))
-
-
 def _is_pair(item: Any) -> bool:
+    """Return whether an item is (image, label)."""
     return isinstance(item, tuple | list) and len(item) == 2 and np.ndim(item[1]) == 0
 
 
-def _sized(image: Any, image_size: int | None) -> np.ndarray:
+def _resized(image: Any, image_size: int | None) -> np.ndarray:
     image = np.asarray(to_rgb(image) if isinstance(image, Image.Image) else image)
     if image_size is None or image.shape[:2] == (image_size, image_size):
         return image
@@ -187,7 +172,7 @@ def _sized(image: Any, image_size: int | None) -> np.ndarray:
     return resize(image, image_size)
 
 
-def _with_channels_last(images: np.ndarray, field: str) -> Num[np.ndarray, "images height width channels"]:
+def _check_shape(images: np.ndarray, field: str) -> Num[np.ndarray, "images height width channels"]:
     if images.ndim != 4 or not len(images):
         raise InputError(f"{field}: got shape {images.shape}; expected [images, height, width, channels], one or more")
     if images.shape[1] in _CHANNELS and min(images.shape[2:]) > 4:
@@ -196,10 +181,3 @@ def _with_channels_last(images: np.ndarray, field: str) -> Num[np.ndarray, "imag
             "images.transpose(0, 2, 3, 1)"
         )
     return images
-
-
-def _check_sizes(opened: Mapping[str, Dataset]) -> None:
-    shapes = {field: dataset.images([0]).shape[1:] for field, dataset in opened.items()}
-    if len(set(shapes.values())) > 1:
-        (first, shape), (second, other), *_ = shapes.items()
-        raise InputError(f"{second}: got images of shape {other}; expected {shape}, as {first} has")

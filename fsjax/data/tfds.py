@@ -79,10 +79,12 @@ def _find_builder(name: str, root: str) -> read_only_builder.ReadOnlyBuilder:
         raise InputError(f"data.name: {name!r} in {place} cannot be opened ({one_line(error)})") from error
     formats = {file_format.value for file_format in builder.info.available_file_formats()}
     if "array_record" not in formats:
-        new_root, command = _prepare_anew(name, builder)
+        # TFDS does not prepare a second format in the same folder.
+        new_root = builder.data_dir.removesuffix(f"/{builder.info.full_name}") + "_array_record"
+        code = "" if builder.__module__.startswith("tensorflow_datasets.") else f"import {builder.__module__}; "
         raise InputError(
             f"data.name: {name} in {place} is prepared as {', '.join(sorted(formats))}, not array_record; "
-            f"prepare it in another folder {command} and set --config.data.root={new_root}"
+            f"prepare it in another folder {_command(name, new_root, code)} and set --config.data.root={new_root}"
         )
     builder.info.set_file_format("array_record", override=True, override_if_initialized=True)
     return builder
@@ -92,25 +94,16 @@ def _not_found(name: str, root: str, place: str) -> str:
     known = tfds.list_builders(with_community_datasets=False)
     bare = name.split(":")[0].split("/")[0]
     if bare in known:
-        folder = f"data_dir={root!r}, " if root else ""
-        return f"data.name: {name} is not prepared in {place}; prepare it " + _command("", name, folder, "")
+        return f"data.name: {name} is not prepared in {place}; prepare it {_command(name, root)}"
     near = ", ".join(difflib.get_close_matches(bare, known, n=3)) or "none"
     return f"data.name: {name!r} is neither prepared in {place} nor known to TFDS; near names: {near}"
 
 
-def _prepare_anew(name: str, builder: read_only_builder.ReadOnlyBuilder) -> tuple[str, str]:
-    """Return another folder, since TFDS cannot prepare a second format in the same folder, and the command."""
-    root = builder.data_dir.removesuffix(f"/{builder.info.full_name}")
-    own_code = "" if builder.__module__.startswith("tensorflow_datasets.") else f"import {builder.__module__}; "
-    downloads = os.path.join(root, "downloads")
-    keep = f"download_dir={downloads!r}" if os.path.isdir(downloads) else ""
-    return f"{root}_array_record", _command(own_code, name, f"data_dir={root + '_array_record'!r}, ", keep)
-
-
-def _command(imports: str, name: str, folder: str, downloads: str) -> str:
+def _command(name: str, root: str, imports: str = "") -> str:
+    folder = f"data_dir={root!r}, " if root else ""
     return (
         f'with: python -c "import tensorflow_datasets as tfds; {imports}'
-        f"tfds.builder({name!r}, {folder}file_format='array_record').download_and_prepare({downloads})\""
+        f"tfds.builder({name!r}, {folder}file_format='array_record').download_and_prepare()\""
     )
 
 

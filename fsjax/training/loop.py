@@ -142,7 +142,7 @@ def _means(values: Sequence[dict[str, np.floating]], step: int) -> dict[str, flo
 
 
 def _evaluate(training: Training, loop: LoopState, called: Sequence[Evaluator], metrics: Metrics) -> dict[str, float]:
-    variables = state.evaluated_variables(state.unreplicate(loop.replicas), training.config.train.ema_decay)
+    variables = state.unreplicate(loop.replicas).variables
     values = dict(value for evaluator in called for value in evaluator.run(loop.step, variables))
     if values:
         metrics.write("train", loop.step, values)
@@ -154,9 +154,8 @@ def _save(training: Training, loop: LoopState, checkpoints: Checkpoints, validat
     host = state.unreplicate(loop.replicas)
     if not all(np.isfinite(leaf).all() for leaf in jax.tree.leaves(host)):
         raise _not_finite(f"the weights are not finite after step {loop.step}")
-    variables = state.evaluated_variables(host, training.config.train.ema_decay)
     resumed = {**state.resumed_arrays(host), "plateau": loop.plateau}
-    checkpoints.save(loop.step, variables, resumed, training.metadata, validation_loss)
+    checkpoints.save(loop.step, host.variables, resumed, training.metadata, validation_loss)
 
 
 def _not_finite(cause: str) -> InputError:

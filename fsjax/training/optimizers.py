@@ -8,7 +8,7 @@ from ml_collections import ConfigDict
 from fsjax.runtime.errors import unknown
 
 OPTIMIZERS = {
-    # Weight decay is added to the gradient, before the momentum, as in torch.optim.SGD.
+    # As in torch.optim.SGD, weight decay is added to the gradient before the momentum.
     "sgd": lambda rate, train: optax.chain(
         optax.add_decayed_weights(train.weight_decay), optax.sgd(rate, train.momentum, nesterov=True)
     ),
@@ -18,14 +18,14 @@ SCHEDULES = ("cosine", "plateau", "constant")
 
 
 def make(train: ConfigDict, steps: int) -> optax.GradientTransformation:
-    """Return the optimiser that a config names, with its schedule; raise InputError for one that is unknown."""
+    """Return the optimiser of a config, with its schedule; raise InputError for an unknown name."""
     if train.optimizer not in OPTIMIZERS:
         raise unknown("train.optimizer", train.optimizer, sorted(OPTIMIZERS))
     return OPTIMIZERS[train.optimizer](learning_rate(train, steps), train)
 
 
 def learning_rate(train: ConfigDict, steps: int) -> Callable:
-    """Return step -> learning rate: linear warm-up from 0, then a cosine to 0 or a constant, which `plateau` scales.
+    """Return step -> learning rate: a linear warm-up from 0, then a cosine to 0, or a constant, which `plateau` scales.
 
     Raises InputError for an unknown schedule.
     """
@@ -41,9 +41,9 @@ def learning_rate(train: ConfigDict, steps: int) -> Callable:
 
 
 def plateau(train: ConfigDict) -> optax.GradientTransformationExtraArgs:
-    """Return what lowers the factor on the learning rate when the validation loss stops falling.
+    """Return the transformation that lowers a factor on the learning rate when the validation loss stops falling.
 
-    Update it once a validation with `value` = its loss; the state's `scale` is the factor.
+    Update it after each validation with `value` = its loss; the state's `scale` is the factor.
     """
-    # optax lowers the factor at the patience-th validation without a gain, torch and the published code one later.
+    # optax lowers the factor at the patience-th validation without a gain; torch and the published code, one later.
     return optax.contrib.reduce_on_plateau(factor=train.plateau_factor, patience=train.plateau_patience + 1)

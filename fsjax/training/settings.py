@@ -1,4 +1,4 @@
-"""Validation of the train fields of a config."""
+"""Check the fields of config.train, and work out the length of a training."""
 
 import math
 from collections.abc import Collection
@@ -7,8 +7,9 @@ import jax
 import jax.numpy as jnp
 from ml_collections import ConfigDict
 
-from fsjax.data import host_augment, stylised
+from fsjax.data import host_augment
 from fsjax.data.augment import make_augment, split_names
+from fsjax.data.folder import check_folder
 from fsjax.runtime.errors import InputError
 from fsjax.training import evaluators, optimizers, ways
 
@@ -23,12 +24,13 @@ def check(config: ConfigDict) -> None:
     host_augment.check(split_names(options.augment)[0])
     ways.check(options, config.data.image_size)
     if options.stylised:
-        stylised.check(options.stylised)
+        check_folder(options.stylised, "train.stylised", "<class>/")
     if options.precision not in PRECISIONS:
         raise InputError(f"train.precision: got {options.precision!r}; expected {', '.join(PRECISIONS)}")
-    for field in ("ema_decay", "label_smoothing"):
-        if not 0 <= options[field] < 1:
-            raise InputError(f"train.{field}: got {options[field]:g}; expected 0 (off) or more, and less than 1")
+    if not 0 <= options.label_smoothing < 1:
+        raise InputError(
+            f"train.label_smoothing: got {options.label_smoothing:g}; expected 0 (off) or more, and less than 1"
+        )
     if options.epochs < 0 or options.steps < 0 or bool(options.epochs) == bool(options.steps):
         raise InputError(
             f"train.epochs, train.steps: got {options.epochs:g}, {options.steps}; expected one of them above 0, and "
@@ -40,11 +42,6 @@ def check(config: ConfigDict) -> None:
     if options.batch_size < 1 or options.batch_size % devices:
         raise InputError(
             f"train.batch_size: got {options.batch_size}; expected a positive multiple of the {devices} devices"
-        )
-    if options.accumulate < 0 or options.batch_size % (devices * (options.accumulate or 1)):
-        raise InputError(
-            f"train.accumulate: got {options.accumulate}; expected a number that divides the {options.batch_size} "
-            f"images of a batch on {devices} devices evenly"
         )
     _check_validation(config)
 
@@ -66,12 +63,12 @@ def choose_length(config: ConfigDict, given: Collection[str]) -> None:
 
 
 def num_steps(options: ConfigDict, images: int) -> int:
-    """Return the steps of a training: train.epochs over `images` images, or train.steps where epochs is 0."""
+    """Return the number of steps: train.epochs over `images` images, or train.steps where epochs is 0."""
     return math.ceil(options.epochs * images / options.batch_size) if options.epochs else options.steps
 
 
 def last_step(options: ConfigDict, images: int) -> int:
-    """Return the step after which a training ends: train.until of all, and 1 at least."""
+    """Return the step after which a training ends: the share train.until of all steps, and at least 1."""
     return max(1, round(options.until * num_steps(options, images)))
 
 

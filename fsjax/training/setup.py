@@ -12,9 +12,10 @@ import optax
 from ml_collections import ConfigDict
 
 from fsjax import models
-from fsjax.data import frequencies, stylised
+from fsjax.data import frequencies
 from fsjax.data.augment import make_augment
 from fsjax.data.dataset import Dataset, Images
+from fsjax.data.folder import join_stylised
 from fsjax.models.network import Network
 from fsjax.runtime import files
 from fsjax.runtime.checkpoints import Checkpoints
@@ -40,7 +41,6 @@ class Training:
       start: workdir of the run that the training continues; None = random weights.
       network: the classifier.
       optimizer: turns gradients into updates.
-      average: moving average of the weights, if there is one.
       plateau: schedule that lowers the learning rate when the validation loss stops falling.
       update: from `step.pmap_update`.
       auxiliary: whether copies have BatchNorms apart from the classifier's.
@@ -53,7 +53,6 @@ class Training:
     start: Path | None
     network: Network
     optimizer: optax.GradientTransformation
-    average: optax.GradientTransformation | None
     plateau: optax.GradientTransformationExtraArgs
     update: Callable
     auxiliary: bool
@@ -63,7 +62,7 @@ class Training:
 def build(config: ConfigDict, dataset: Dataset, mean_std: tuple[np.ndarray, np.ndarray], directory: Path) -> Training:
     """Return what a training with this config in this workdir needs; compile and train nothing."""
     options = config.train
-    images = stylised.join_stylised(dataset, options.stylised, config.data) if options.stylised else dataset
+    images = join_stylised(dataset, options.stylised, config.data) if options.stylised else dataset
     network = models.build(
         config.model.name,
         num_classes=len(images.classes),
@@ -71,7 +70,6 @@ def build(config: ConfigDict, dataset: Dataset, mean_std: tuple[np.ndarray, np.n
         dtype=PRECISIONS[options.precision],
     ).limited_to(frequencies.read(config.data.frequencies, config.data.image_size))
     optimizer, steps = optimizers.make(options, num_steps(options, len(images))), last_step(options, len(images))
-    average = optax.ema(options.ema_decay) if options.ema_decay else None
     changes = ways.make(Setting(options, config.data.image_size, images.classes, mean_std, directory))
     update = Update(
         network,
@@ -80,9 +78,7 @@ def build(config: ConfigDict, dataset: Dataset, mean_std: tuple[np.ndarray, np.n
         mean_std,
         config.seed,
         changes,
-        average=average,
-        label_smoothing=options.label_smoothing,
-        accumulate=options.accumulate or 1,
+        options.label_smoothing,
     )
     metadata = {
         "model": config.model.name,
@@ -100,7 +96,6 @@ def build(config: ConfigDict, dataset: Dataset, mean_std: tuple[np.ndarray, np.n
         start=ways.start(options, directory),
         network=network,
         optimizer=optimizer,
-        average=average,
         plateau=optimizers.plateau(options),
         update=pmap_update(update),
         auxiliary=any(isinstance(way, Copies) and way.auxiliary for way in changes),
@@ -138,7 +133,7 @@ def restore(training: Training, checkpoints: Checkpoints) -> LoopState:
 def _first(training: Training) -> tuple[TrainState, Any]:
     """Return the state before the first step, and the first state of the plateau schedule."""
     variables = jax.device_get(training.network.init(training.config.seed))
-    fresh = state.create(variables, training.optimizer, training.average, auxiliary=training.auxiliary)
+    fresh = state.create(variables, training.optimizer, auxiliary=training.auxiliary)
     return fresh, jax.device_get(training.plateau.init(variables["params"]))
 
 

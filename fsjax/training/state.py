@@ -24,7 +24,6 @@ class TrainState:
     params: PyTree
     batch_stats: PyTree
     optimizer: PyTree
-    average: PyTree = None  # state of the moving average of params and batch_stats, if there is one
     auxiliary: "TrainState | None" = None  # of the BatchNorms for copies, which the trained classifier lacks
 
     @property
@@ -45,7 +44,6 @@ class LoopState:
 def create(
     variables: dict,
     optimizer: optax.GradientTransformation,
-    average: optax.GradientTransformation | None = None,
     *,
     auxiliary: bool = False,
 ) -> TrainState:
@@ -56,7 +54,6 @@ def create(
     return TrainState(
         **variables,
         optimizer=jax.device_get(jax.jit(optimizer.init)(variables["params"])),
-        average=jax.device_get(jax.jit(average.init)(variables)) if average else None,
         auxiliary=create(for_copies, optimizer) if for_copies else None,
     )
 
@@ -81,24 +78,10 @@ def overlay(params: PyTree, others: PyTree) -> PyTree:
     return {**params, **{name: overlay(params[name], other) for name, other in others.items()}}
 
 
-def evaluated_variables(state: TrainState, ema_decay: float) -> dict[str, PyTree]:
-    """Return the variables that are evaluated and saved: after the last step, or their moving average."""
-    if not ema_decay:
-        return state.variables
-    return jax.tree.map(np.asarray, optax.tree.bias_correction(state.average.ema, ema_decay, state.average.count))
-
-
 def resumed_arrays(state: TrainState) -> dict[str, PyTree]:
-    """Return the arrays of a checkpoint beside the evaluated variables, from which training resumes.
-
-    With a moving average they include the last step's variables.
-    """
+    """Return the arrays of a checkpoint beside the network's variables, from which training resumes."""
     arrays = {"optimizer": state.optimizer}
-    if state.average is not None:
-        arrays |= {**state.variables, "average": state.average}
-    if state.auxiliary is not None:
-        arrays |= {"auxiliary": state.auxiliary}
-    return arrays
+    return arrays if state.auxiliary is None else {**arrays, "auxiliary": state.auxiliary}
 
 
 def replicate(tree: PyTree) -> PyTree:

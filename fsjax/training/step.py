@@ -39,10 +39,7 @@ class Update:
       seed: of augmentation and dropout; keys depend on seed, epoch and image alone.
       ways: from `ways.make`; each changes or copies the normalised images, after the augmentation. The loss is the mean
         over the images and their copies; the accuracy counts the images alone.
-      average: moving average of weights and BatchNorm statistics over steps.
       label_smoothing: share of the target that is spread evenly over the classes, in [0, 1).
-      accumulate: parts of each device's rows that go through the network one after the other. Their gradients are
-        averaged, and BatchNorm sees one part of all devices at a time.
     """
 
     network: Network
@@ -51,25 +48,19 @@ class Update:
     mean_std: tuple
     seed: int
     ways: Sequence[Transform | Copies] = ()
-    _: dataclasses.KW_ONLY
-    average: optax.GradientTransformation | None = None
     label_smoothing: float = 0.0
-    accumulate: int = 1
 
     def __call__(self, state: TrainState, batch: Batch, scale: jax.Array | float) -> tuple[TrainState, Values]:
         """Return the state after the step, and its loss and accuracy."""
         copies = state.auxiliary
         params, stats = (state.params, copies and copies.params), (state.batch_stats, copies and copies.batch_stats)
-        batch_stats, local = (self._gradients if self.accumulate == 1 else self._accumulated)(params, stats, batch)
-        gradients, loss, accuracy = jax.lax.pmean(local, parallel.AXIS)
+        differentiate = jax.value_and_grad(self._loss, has_aux=True)
+        (loss, (batch_stats, accuracy)), gradients = differentiate(params, stats, batch)
+        gradients, loss, accuracy = jax.lax.pmean((gradients, loss, accuracy), parallel.AXIS)
         new = self._stepped(state, gradients[0], batch_stats[0], scale)
-        average_state = state.average
-        if self.average is not None:
-            _, average_state = self.average.update(new.variables, state.average)
         # The optimisers treat each array separately, so the BatchNorms for copies may have an optimiser state apart.
         auxiliary = copies and self._stepped(copies, gradients[1], batch_stats[1], scale)
-        new = dataclasses.replace(new, average=average_state, auxiliary=auxiliary)
-        return new, {"loss": loss, "accuracy": accuracy}
+        return dataclasses.replace(new, auxiliary=auxiliary), {"loss": loss, "accuracy": accuracy}
 
     def _loss(self, params: Pair, batch_stats: Pair, batch: Batch) -> tuple[jax.Array, tuple[Pair, jax.Array]]:
         """Return the loss, and with it the new BatchNorm statistics and the accuracy."""
@@ -88,29 +79,10 @@ class Update:
         accuracy = (logits.argmax(-1) == labels).mean()
         return sum(losses[1:], loss) / len(losses), (tuple(forward.batch_stats), accuracy)
 
-    def _gradients(self, params: Pair, batch_stats: Pair, batch: Batch) -> tuple[Pair, tuple]:
-        """Return the new BatchNorm statistics, and (gradients, loss, accuracy) of this device."""
-        loss_and_gradients = jax.value_and_grad(self._loss, has_aux=True)
-        (loss, (batch_stats, accuracy)), gradients = loss_and_gradients(params, batch_stats, batch)
-        return batch_stats, (gradients, loss, accuracy)
-
-    def _accumulated(self, params: Pair, batch_stats: Pair, batch: Batch) -> tuple[Pair, tuple]:
-        """Return what `_gradients` returns, averaged over parts of the batch."""
-        parts = jax.tree.map(lambda rows: rows.reshape(self.accumulate, -1, *rows.shape[1:]), batch)
-
-        def add(carry: tuple, part: Batch) -> tuple[tuple, None]:
-            batch_stats, sums = carry
-            batch_stats, values = self._gradients(params, batch_stats, part)
-            return (batch_stats, jax.tree.map(jnp.add, sums, values)), None
-
-        zeros = jax.tree.map(jnp.zeros_like, (params, jnp.float32(0), jnp.float32(0)))
-        (batch_stats, sums), _ = jax.lax.scan(add, (batch_stats, zeros), parts)
-        return batch_stats, jax.tree.map(lambda value: value / self.accumulate, sums)
-
     def _stepped(
         self, state: TrainState, gradients: PyTree, batch_stats: PyTree, scale: jax.Array | float
     ) -> TrainState:
-        """Return the state after a step of the optimiser, without moving average and auxiliary state."""
+        """Return the state after a step of the optimiser, without auxiliary state."""
         updates, optimizer_state = self.optimizer.update(gradients, state.optimizer, state.params)
         params = optax.apply_updates(state.params, jax.tree.map(lambda value: value * scale, updates))
         return TrainState(params, batch_stats, optimizer_state)

@@ -1,4 +1,4 @@
-"""Sources, preprocessing, splits and batches, against PIL, torchvision, NumPy float64 and explicit counting."""
+"""Sources, splits and batches, against PIL, NumPy float64 and explicit counting."""
 
 import io
 import logging
@@ -9,10 +9,9 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 from PIL import Image
-from torchvision.transforms import InterpolationMode, Normalize, Resize, ToTensor
 
 from fsjax import data
-from fsjax.data import folder, normalisation
+from fsjax.data import folder
 from fsjax.runtime import image_files
 from fsjax.runtime.errors import InputError
 from tests.helpers.data_config import data_config
@@ -72,22 +71,7 @@ def refused(found, call, *arguments, **named):
     assert "\n" not in str(caught.value)
 
 
-# --- preprocessing
-
-
-@pytest.mark.parametrize("shape", [(40, 30), (32, 32), (7, 90), (16, 33), (300, 200)])
-def test_resize_equals_torchvision(shape):
-    image = noise(*shape, 3)
-    oracle = np.asarray(Resize((32, 32), InterpolationMode.BILINEAR, antialias=True)(Image.fromarray(image)))
-    for given in (image, Image.fromarray(image)):
-        np.testing.assert_array_equal(image_files.resize(given, 32), oracle)
-
-
-def test_normalise_equals_torchvision():
-    image, mean, std = noise(8, 9, 3), (0.48, 0.47, 0.43), (0.258, 0.253, 0.272)
-    oracle = Normalize(mean, std)(ToTensor()(Image.fromarray(image))).numpy().transpose(1, 2, 0)
-    np.testing.assert_allclose(normalisation.normalise(image[None], mean, std)[0], oracle, atol=1e-6)
-    np.testing.assert_allclose(normalisation.normalise(image.astype(np.float32), mean, std), oracle, atol=1e-6)
+# --- decoding
 
 
 def decoded(image, encoding="PNG", **options):
@@ -159,7 +143,7 @@ def test_folders_that_cannot_be_used_are_refused(tmp_path):
     def load(**fields):
         return data.load(config(**{"root": tmp_path, **fields}), "train", 0)
 
-    refused("^data.root: got nothing; expected", load, root="")
+    refused("^data.root: got ''; expected a folder", load, root="")
     refused("data.root: got .*nowhere'; expected a folder", load, root=tmp_path / "nowhere")
     refused("'trian'; expected full, train, val", load, train_split="trian")
     refused("val: got no class folders", load, train_split="val")
@@ -359,20 +343,13 @@ def test_threads_reading_at_once_see_whole_images_only():
 
 
 def test_mean_and_std_equal_numpy_in_float64():
-    images = [noise(20, 20, 3, seed=i) // (1, 2, 3) for i in range(30)]
-    images = [image.astype(np.uint8) for image in images]
-    mean, std = data.measure_mean_std(data.Dataset(MemorySource(images), 20))
-    pixels = np.stack(images).reshape(-1, 3) / 255
-    np.testing.assert_allclose(mean, pixels.mean(0), rtol=1e-13)
-    np.testing.assert_allclose(std, pixels.std(0), rtol=1e-12)
-
-
-def test_mean_and_std_are_exact_over_chunks():
-    images = [noise(300, 300, 3, seed=i) for i in range(70)]  # more than one chunk of 2**24 bytes
+    scale = np.array([1, 2, 3], np.uint8)
+    images = [noise(300, 300, 3, seed=i) // scale for i in range(70)]  # two chunks of 2**24 bytes
     mean, std = data.measure_mean_std(data.Dataset(MemorySource(images), 300, cache_gib=0.0))
     pixels = np.stack(images).reshape(-1, 3) / 255
-    np.testing.assert_allclose(mean, pixels.mean(0), rtol=1e-12)
-    np.testing.assert_allclose(std, pixels.std(0), rtol=1e-11)
+    # Ours are sums of integers; NumPy's errors add up along the pixels.
+    np.testing.assert_allclose(mean, pixels.mean(0), rtol=1e-9)
+    np.testing.assert_allclose(std, pixels.std(0), rtol=1e-9)
 
 
 def test_a_constant_channel_is_refused():
@@ -394,12 +371,8 @@ def run(dataset, **arguments):
     for batch in batches:
         np.testing.assert_array_equal(batch["image"][:, 0, 0, 0], batch["index"])
         np.testing.assert_array_equal(batch["label"], dataset.labels[batch["index"]])
-        assert [batch[k].dtype for k in ("image", "label", "index", "epoch")] == [
-            np.uint8,
-            np.int32,
-            np.int32,
-            np.int32,
-        ]
+        dtypes = {name: str(batch[name].dtype) for name in batch}
+        assert dtypes == {"image": "uint8", "label": "int32", "index": "int32", "epoch": "int32"}
     return batches
 
 
@@ -407,8 +380,7 @@ def joined(batches, name):
     return np.concatenate([batch[name] for batch in batches])
 
 
-@pytest.mark.parametrize("processes", [1, 2, 4])
-@pytest.mark.parametrize("images, batch_size", [(30, 8), (32, 8), (5, 12)])
+@pytest.mark.parametrize(("processes", "images", "batch_size"), [(2, 30, 8), (4, 32, 8), (4, 5, 12)])
 def test_each_epoch_holds_each_image_once_on_any_number_of_processes(processes, images, batch_size):
     dataset, steps = numbered(images), 15
     parts = [
@@ -454,27 +426,10 @@ def test_an_image_that_does_not_decode_stops_the_batches_with_its_own_error():
     refused("image 5 does not decode", list, data.batches(dataset, batch_size=2, seed=0, num_steps=20))
 
 
-def test_no_steps_give_no_batches():
-    assert run(numbered(4), batch_size=2, seed=0, start_step=7, num_steps=0) == []
-
-
 def test_batches_that_cannot_be_made_are_refused():
-    dataset = numbered(6)
-    refused(
-        "batch_size: got 6; .* the 4 processes",
-        data.batches,
-        dataset,
-        batch_size=6,
-        seed=0,
-        num_steps=1,
-        process_count=4,
-    )
-    refused("batch_size: got 0; expected a positive multiple", data.batches, dataset, batch_size=0, seed=0, num_steps=1)
-    refused(
-        "data: got no training images; expected",
-        data.batches,
-        dataset.subset(np.array([], int)),
-        batch_size=2,
-        seed=0,
-        num_steps=1,
-    )
+    dataset, options = numbered(6), {"seed": 0, "num_steps": 1}
+    refused("got 6; .* the 4 processes", data.batches, dataset, batch_size=6, process_count=4, **options)
+    refused("batch_size: got 0; expected a positive multiple", data.batches, dataset, batch_size=0, **options)
+    none = dataset.subset(np.array([], int))
+    refused("data: got no training images; expected", data.batches, none, batch_size=2, **options)
+    assert run(dataset, batch_size=2, seed=0, start_step=7, num_steps=0) == []

@@ -160,7 +160,7 @@ class Linen(linen.Module):
 VARIABLES = {"batch_stats": {"BatchNorm_0": {"mean": jnp.zeros(1), "var": jnp.ones(1)}}}
 FOLDER = {"train": "/nowhere", "image_size": 8, "mean_std": ((0, 0, 0), (1, 1, 1))}
 CALLS = {
-    "a mistyped path": (FOLDER, "train: got '/nowhere'; expected a folder with a folder of images for each class"),
+    "a mistyped path": (FOLDER, "train: got '/nowhere'; expected a folder with <class>/ folders in it"),
     "a class without test images": (
         {"test": (IMAGES[LABELS > 0], LABELS[LABELS > 0])},
         "test labels: got no image of class 0; expected",

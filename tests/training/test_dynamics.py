@@ -149,18 +149,6 @@ def test_confusion_and_f1_are_scikit_learns_on_copies_filtered_one_by_one(
     np.testing.assert_array_equal(dynamics.read(tmp_path, [10, 5])[0], file["confusion"])
 
 
-@pytest.mark.parametrize(("group", "times"), [(2048, 1), (10, 6)])
-def test_images_that_fit_a_group_are_transformed_once(tmp_path, monkeypatch, group, times):
-    context, calls = watch(tmp_path, Made((12, 12), 8), 8), []
-    monkeypatch.setattr(dynamics, "GROUP", group)
-    monkeypatch.setattr(dynamics, "normalise", lambda *args, plain=dynamics.normalise: calls.append(1) or plain(*args))
-    evaluate = dynamics.DynamicsEvaluator(context)
-    assert not calls, "nothing before the first evaluation"
-    for step in (1, 2):
-        dict(evaluate.run(step, context.network.init(0)))
-    assert len(calls) == times
-
-
 def test_an_engine_with_other_parameters_leaves_the_first_as_it_was():
     images, labels = np.random.default_rng(0).normal(size=(5, 4, 4, 3)).astype(np.float32), np.arange(5) % 3
     weights = [np.random.default_rng(seed).normal(size=(48, 3)).astype(np.float32) for seed in (1, 2)]

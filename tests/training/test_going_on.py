@@ -1,4 +1,4 @@
-"""A training that goes on from another run's last step is the one that was never cut."""
+"""A training that continues another run's last step equals the uninterrupted training."""
 
 import numpy as np
 import pytest
@@ -6,43 +6,43 @@ import pytest
 from fsjax.runtime.checkpoints import Checkpoints
 from fsjax.runtime.errors import InputError
 from fsjax.training import settings
-from tests.helpers.short_training import assert_same_bits, losses_of, make_config, run
+from tests.helpers.short_training import assert_same_bits, final_variables, losses_of, make_config, run
 
-FIELDS = {"train__ways": "graft", "train__graft__maps": "low:0.2", "train__warmup_steps": 2}
+FIELDS = {"train__ways": "graft,afa", "train__graft__maps": "low:0.2", "train__warmup_steps": 2}
 
 
 def part(until, start="", **fields):
     return make_config(**FIELDS | {"train__until": until, "train__graft__start": str(start)} | fields)
 
 
-@pytest.mark.parametrize("fields", [{}, {"train__ema_decay": 0.7}, {"train__ways": "graft,afa"}], ids=str)
-def test_parts_are_the_whole_bit_for_bit(tmp_path, fields):
+@pytest.fixture(scope="module")
+def runs(tmp_path_factory):
+    """The workdirs of a whole training and of its first half."""
+    root = tmp_path_factory.mktemp("runs")
+    run(part(1.0), root / "whole")
+    run(part(0.5), root / "half")
+    return root
+
+
+def test_two_halves_are_the_whole_bit_for_bit(runs, tmp_path):
     """On a cosine with Adam, whose state and schedule a fresh start would lose."""
-    whole = run(make_config(**FIELDS | fields), tmp_path / "whole")
-    run(part(0.5, **fields), tmp_path / "first")
-    run(part(0.7, tmp_path / "first", **fields), tmp_path / "second")
-    assert_same_bits(run(part(1.0, tmp_path / "second", **fields), tmp_path / "third"), whole)
-    steps = {name: sorted(losses_of(tmp_path / name)) for name in ("first", "second", "third")}
-    assert steps == {"first": [1, 2, 3], "second": [4], "third": [5, 6]}
-    together = {step: loss for name in steps for step, loss in losses_of(tmp_path / name).items()}
-    assert together == losses_of(tmp_path / "whole")
+    second = run(part(1.0, runs / "half"), tmp_path / "second")
+    assert_same_bits(second, final_variables(part(1.0), runs / "whole"))
+    losses = losses_of(runs / "half"), losses_of(tmp_path / "second")
+    assert [sorted(steps) for steps in losses] == [[1, 2, 3], [4, 5, 6]]
+    assert losses[0] | losses[1] == losses_of(runs / "whole")
 
 
-def test_a_part_without_a_step_of_its_own_leaves_what_it_goes_on_from(tmp_path):
-    first = run(part(0.5), tmp_path / "first")
-    assert_same_bits(run(part(0.55, tmp_path / "first"), tmp_path / "second"), first)
-    assert Checkpoints(tmp_path / "second" / "checkpoints").newest() == 3
+def test_a_part_without_a_further_step_saves_the_step_that_it_continues(runs, tmp_path):
+    assert_same_bits(run(part(0.55, runs / "half"), tmp_path), final_variables(part(0.5), runs / "half"))
+    assert Checkpoints(tmp_path / "checkpoints").newest() == 3
 
 
-def test_what_cannot_be_gone_on_from_is_refused_in_one_line(tmp_path):
-    run(part(1.0), tmp_path / "whole")
+def test_a_run_that_cannot_be_continued_is_refused_in_one_line(runs, tmp_path):
     for config, message in (
-        (part(0.5, tmp_path / "whole"), "whole was trained for 6 steps; expected 1 to 3, the steps of this training"),
-        (part(1.0, tmp_path / "whole", train__optimizer="sgd"), "got .*whole; expected a run of the same model"),
-        (
-            part(1.0, tmp_path / "whole", model__name="vit_micro_patch8"),
-            "got .*whole; expected a run of the same model",
-        ),
+        (part(0.5, runs / "whole"), "whole was trained for 6 steps; expected 1 to 3, the steps of this training"),
+        (part(1.0, runs / "whole", train__optimizer="sgd"), "got .*whole; expected a run of the same model"),
+        (part(1.0, runs / "whole", model__name="vit_micro_patch8"), "got .*whole; expected a run of the same model"),
     ):
         with pytest.raises(InputError, match=rf"^train.graft.start: .*{message}") as caught:
             run(config, tmp_path / "refused")

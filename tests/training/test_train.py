@@ -5,7 +5,6 @@ from functools import partial
 import jax
 import jax.numpy as jnp
 import numpy as np
-import optax
 import pytest
 import torch
 
@@ -19,29 +18,18 @@ from fsjax.runtime.errors import InputError
 from fsjax.training import optimizers, settings, state, step
 from tests.helpers.short_training import MEAN_STD, assert_same_bits, final_variables, lines, losses_of, make_config, run
 
-DECAY = 0.7  # of the average of the weights
-
 
 @pytest.fixture(scope="module")
 def plain(tmp_path_factory):
-    """The workdir of a run that keeps every step."""
+    """The workdir of a run that keeps every step and evaluates every fourth."""
     directory = tmp_path_factory.mktemp("plain")
-    run(make_config(run__checkpoint_every=1, run__keep_checkpoints=9), directory)
+    run(make_config(run__checkpoint_every=1, run__keep_checkpoints=9, train__evaluate_every=4), directory)
     return directory
 
 
-@pytest.fixture(scope="module")
-def averaged(tmp_path_factory):
-    """The workdir of the same run with an average of its weights, which is evaluated at every fourth step."""
-    directory = tmp_path_factory.mktemp("averaged")
-    run(make_config(train__ema_decay=DECAY, train__evaluate_every=4), directory)
-    return directory
-
-
-def test_stopped_and_started_again_equals_uninterrupted_bit_for_bit(averaged, tmp_path, monkeypatch):
-    """On a cosine, with an average of the weights: a stop before the first checkpoint."""
-    config = make_config(train__ema_decay=DECAY, train__evaluate_every=4)
-    assert_a_stop_changes_nothing(config, 1, averaged, tmp_path, monkeypatch)
+def test_stopped_and_started_again_equals_uninterrupted_bit_for_bit(plain, tmp_path, monkeypatch):
+    """On a cosine: a stop before the first checkpoint."""
+    assert_a_stop_changes_nothing(make_config(train__evaluate_every=4), 1, plain, tmp_path, monkeypatch)
 
 
 def test_a_stop_does_not_change_the_plateaus_schedule(tmp_path, monkeypatch):
@@ -104,11 +92,11 @@ def test_bfloat16_follows_float32_and_keeps_its_weights_in_float32(plain, tmp_pa
     assert (low != exact).any()
 
 
-def test_evaluators_are_called_at_the_steps_that_the_config_names(averaged):
-    evaluated = {line["step"]: line for line in lines(averaged) if "validation_loss" in line}
+def test_evaluators_are_called_at_the_steps_that_the_config_names(plain):
+    evaluated = {line["step"]: line for line in lines(plain) if "validation_loss" in line}
     assert sorted(evaluated) == [4, 6]
     assert 0 <= evaluated[6]["validation_accuracy"] <= 1
-    assert list(averaged.glob("tensorboard/events*"))
+    assert list(plain.glob("tensorboard/events*"))
 
 
 @pytest.mark.parametrize(
@@ -135,12 +123,6 @@ def test_numbers_that_are_not_finite_stop_the_run_and_keep_the_last_good_checkpo
         ({"train__steps": 0}, "train.epochs, train.steps: got 0, 0; expected one of them above 0"),
         ({"train__batch_size": 10}, "train.batch_size: got 10; expected a positive multiple of the 4 devices"),
         ({"train__evaluators": "f1"}, "train.evaluators: got 'f1'; expected validation, dynamics"),
-        (
-            {"train__accumulate": 3},
-            "train.accumulate: got 3; expected a number that divides the 16 images of a batch on 4",
-        ),
-        ({"train__accumulate": -1}, "train.accumulate: got -1; expected a number that divides"),
-        ({"train__ema_decay": 1.0}, "train.ema_decay: got 1; expected 0 (off) or more, and less than 1"),
         ({"train__label_smoothing": -0.1}, "train.label_smoothing: got -0.1; expected 0 (off) or more"),
         ({"train__select": "last"}, "train.select: got 'last'; expected '' (the last step) or 'best'"),
         (
@@ -163,50 +145,6 @@ def test_settings_that_cannot_be_used_are_refused(changes, message):
     assert message in str(caught.value)
 
 
-def test_a_batch_in_parts_has_the_gradients_of_the_whole(plain, tmp_path):
-    """Without BatchNorm a step does not depend on how many parts its batch has."""
-    run(make_config(train__accumulate=4), tmp_path)
-    whole, parts = (list(losses_of(directory).values())[:3] for directory in (plain, tmp_path))
-    np.testing.assert_allclose(parts, whole, rtol=1e-5)
-    assert len(set(whole)) == 3
-
-
-def test_batchnorm_sees_one_part_of_all_devices_at_a_time():
-    """The running statistics after a step in two parts are those of two steps that learn nothing."""
-    config = make_config()
-    dataset = data.load(config.data, "train", 0)
-    network = Network(partial(ResNet, BasicBlock, (1,), (4,), imagenet_stem=False), 4, 24, np.dtype("float32"))
-    (batch,) = data.batches(dataset, batch_size=16, seed=0, num_steps=1)
-    optimizer, devices = optax.sgd(0.0), jax.local_devices()[:2]
-    start = network.init(0)
-
-    def after(accumulate, batches):
-        update = step.Update(network, optimizer, make_augment(""), MEAN_STD, 0, accumulate=accumulate)
-        update = jax.pmap(update, axis_name=parallel.AXIS, in_axes=(0, 0, None), devices=devices)
-        fresh = state.create(start, optimizer)
-        replicas = jax.tree.map(lambda value: np.broadcast_to(value, (2, *np.shape(value))), fresh)
-        for rows in batches:
-            replicas, _ = update(replicas, rows, 1.0)
-        return [leaf[0] for leaf in jax.tree.leaves(replicas.batch_stats)]
-
-    rows = {name: value.reshape(2, 8, *value.shape[1:]) for name, value in batch.items()}
-    halves = [{name: value[:, part] for name, value in rows.items()} for part in (slice(0, 4), slice(4, 8))]
-    for left, right in zip(after(2, [rows]), after(1, halves), strict=True):
-        np.testing.assert_allclose(left, right, rtol=1e-5, atol=1e-7)
-
-
-def test_the_average_of_the_weights_is_the_closed_form(plain, averaged):
-    checkpoints, config = Checkpoints(plain / "checkpoints", 9), make_config()
-    network = models.build("vit_nano_patch8", num_classes=4, image_size=24)
-    like = jax.eval_shape(lambda: network.init(0))
-    every = [jax.tree.leaves(checkpoints.variables(step, like)) for step in range(1, 7)]
-    shares = np.array([DECAY ** (6 - step) for step in range(1, 7)])
-    shares /= shares.sum()
-    for index, leaf in enumerate(jax.tree.leaves(final_variables(config, averaged))):
-        expected = sum(share * arrays[index].astype(np.float64) for share, arrays in zip(shares, every, strict=True))
-        np.testing.assert_allclose(leaf, expected, rtol=1e-5, atol=1e-6)
-
-
 def test_smoothed_labels_give_pytorchs_loss():
     rng = np.random.default_rng(0)
     logits, labels = rng.normal(size=(9, 5)).astype(np.float32), rng.integers(0, 5, 9)
@@ -216,11 +154,6 @@ def test_smoothed_labels_give_pytorchs_loss():
         )
         found = jax.jit(step.cross_entropy, static_argnums=2)(logits, labels, smoothing)
         np.testing.assert_allclose(found, expected, rtol=1e-6)
-
-
-def test_label_smoothing_reaches_the_step(plain, tmp_path):
-    run(make_config(train__steps=1, train__label_smoothing=0.5), tmp_path)
-    assert losses_of(tmp_path)[1] != losses_of(plain)[1]
 
 
 def test_the_best_checkpoint_by_validation_loss_can_be_the_one_that_the_run_goes_on_with(tmp_path):

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable
 
-from fsjax.runtime.errors import unknown
+from fsjax.runtime import config_fields
 from fsjax.training.evaluators import dynamics, validation
 from fsjax.training.evaluators.evaluator import Evaluator, EvaluatorContext
 
@@ -13,9 +13,6 @@ EVALUATORS: dict[str, Callable[[EvaluatorContext], Evaluator]] = {
 
 
 def parse(names: str) -> list[Callable[[EvaluatorContext], Evaluator]]:
-    """Return the evaluators of a comma-separated list; raise InputError for an unknown one."""
-    chosen = [name for name in names.split(",") if name]
-    for name in chosen:
-        if name not in EVALUATORS:
-            raise unknown("train.evaluators", name, EVALUATORS)
+    """Return the evaluators of a comma-separated list; raise InputError for an unknown or repeated name."""
+    chosen = config_fields.names("train.evaluators", names, EVALUATORS, each="evaluator")
     return [EVALUATORS[name] for name in chosen]

@@ -13,7 +13,6 @@ from fsjax.data.selection import first_of_each_class
 from fsjax.engine import sharing, tile_size
 from fsjax.engine.engine import Engine
 from fsjax.engine.model import Model
-from fsjax.engine.tile import ImageBatch
 from fsjax.evaluation import band_dynamics
 from fsjax.evaluation.band_dynamics import f1
 from fsjax.evaluation.rates import GROUP
@@ -27,11 +26,10 @@ _MOST_CLASSES = 20
 
 
 class DynamicsEvaluator:
-    """Classifies the test images on every copy that config.dynamics.keep lists, and leaves dynamics/<step>.npz.
+    """Classifies every copy of the test images that config.dynamics.keep lists, and writes dynamics/<step>.npz.
 
-    Yields `f1_bands_<copy>`, the mean F1 over the classes, and `f1_class_<class>`, of each class on the original; all
-    in [0, 1]. `read` says what the files hold; a training that is stopped and resumed leaves those that an
-    uninterrupted one leaves.
+    Yields `f1_bands_<copy>`, the mean F1 over the classes, and `f1_class_<class>` on the original; all in [0, 1]. A
+    training that is stopped and resumed writes the same files as an uninterrupted one; `read` reads them.
 
     Raises:
       InputError: the test images have other classes than the training images.
@@ -48,26 +46,26 @@ class DynamicsEvaluator:
         self.dataset = test.subset(first_of_each_class(test.labels, options.images_per_class))
 
     def run(self, step: int, variables: PyTree) -> Iterator[tuple[str, float]]:
-        """Write the confusions of the network with these variables, and yield their F1."""
+        """Write the confusion matrices of the network with these variables, and yield their F1."""
         counts, classes = self._count(variables), self.dataset.classes
         if parallel.is_main_process():
             self._write(step, counts)
         scores = f1(counts)
-        for copy, of_copy in zip(self.copies, scores, strict=True):
-            yield f"f1_bands_{copy}", float(of_copy.mean())
+        for copy, class_scores in zip(self.copies, scores, strict=True):
+            yield f"f1_bands_{copy}", float(class_scores.mean())
         original = self.copies.index(band_dynamics.ORIGINAL)
         for name, score in zip(classes[:_MOST_CLASSES], scores[original], strict=False):
             yield f"f1_class_{name}", float(score)
 
     @functools.cached_property
     def _count(self) -> Callable:
-        # On first use: a training that is done evaluates nothing.
+        # On first use, since a finished training evaluates nothing.
         return make_counter(self.context, self.copies, self.dataset)
 
     def _write(self, step: int, counts: Int[np.ndarray, "copies classes classes"]) -> None:
         folder = self.context.directory / "dynamics"
         for file in folder.glob("*.npz"):
-            # Left by a training that got further and was then stopped: the resumed one comes to these steps again.
+            # From before a stop: the resumed training reaches these steps again.
             if file.stem.isdecimal() and int(file.stem) > step:
                 file.unlink()
         arrays = {"step": np.array(step), "keep": np.array(self.copies), "classes": np.array(self.dataset.classes)}
@@ -77,15 +75,15 @@ class DynamicsEvaluator:
 def make_counter(context: EvaluatorContext, copies: tuple[str, ...], dataset: Dataset) -> Callable:
     """Return count(variables) -> confusion int [copies, classes, classes]: rows true, columns predicted.
 
-    Processes share the pairs of images and copies, and all return the same. The spectra of as many images as fit one
-    group stay on the devices, and one compiled tile serves every call.
+    Processes share the pairs of images and copies, and all return the same. One compiled tile serves all calls.
     """
     network, size, classes = context.network, dataset.image_size, len(dataset.classes)
     variables, masks = network.init(0), band_dynamics.masks(copies, size, size)
     model, memory_mib = Model(network.apply, variables, (size, size, 3)), context.config.run.memory_mib
-    tile_images = tile_size.fit(model, resident_images=min(GROUP, len(dataset)), memory_mib=memory_mib)
     # One size in all processes, although their free memory differs.
-    tile_images = parallel.from_main(tile_images)
+    tile_images = parallel.from_main(
+        tile_size.fit(model, resident_images=min(GROUP, len(dataset)), memory_mib=memory_mib)
+    )
     engine = Engine(model, statistics=("predicted",), tile_images=tile_images)
     batch_size = tile_size.image_batch_size([len(dataset)], min(tile_images, GROUP))
     tile_masks = engine.perturbations_per_tile(batch_size)
@@ -93,17 +91,15 @@ def make_counter(context: EvaluatorContext, copies: tuple[str, ...], dataset: Da
         len(dataset), len(masks), batch_size=batch_size, tile_masks=tile_masks, resident_images=GROUP
     )
 
-    @functools.lru_cache(None if sum(len(indices) for indices, _ in blocks) <= GROUP else 1)
-    def batches_of(indices: range) -> list[ImageBatch]:
-        labels = dataset.labels[indices]
-        images = np.asarray(normalise(dataset.images(np.array(indices)), *context.mean_std))
-        return engine.image_batches(images, labels, np.eye(classes, dtype=np.float32)[labels], size=batch_size)
-
     def count(variables: PyTree) -> Int[np.ndarray, "copies classes classes"]:
-        # No safe point for SIGTERM in here: the training loop saves first.
+        # Without a safe point for SIGTERM, since the training loop saves first.
         trained, counts = engine.with_params(variables), np.zeros((len(masks), classes, classes), np.int64)
         for indices, rows in blocks:
-            sums = trained.sums(batches_of(indices), masks[rows.start : rows.stop])["predicted"]
+            labels = dataset.labels[indices]
+            images = np.asarray(normalise(dataset.images(np.array(indices)), *context.mean_std))
+            weights = np.eye(classes, dtype=np.float32)[labels]
+            batches = engine.image_batches(images, labels, weights, size=batch_size)
+            sums = trained.sums(batches, masks[rows.start : rows.stop])["predicted"]
             counts[rows.start : rows.stop] += np.rint(sums).astype(np.int64)
         return parallel.total(counts)
 
@@ -118,7 +114,7 @@ def check(options: ConfigDict) -> None:
 
 
 def read(directory: Path, steps: list[int]) -> Int[np.ndarray, "evaluations copies classes classes"]:
-    """Return the confusions that the evaluator left at these steps in a workdir: rows true, columns predicted.
+    """Return the confusion matrices that the evaluator wrote at these steps: rows true, columns predicted.
 
     Raises InputError for a file that is missing or damaged.
     """
@@ -130,7 +126,7 @@ def read(directory: Path, steps: list[int]) -> Int[np.ndarray, "evaluations copi
 
 
 def last_step(directory: Path) -> int:
-    """Return the step of the last evaluation that the evaluator left in a workdir; raise InputError without one."""
+    """Return the step of the last evaluation in a workdir; raise InputError without any."""
     folder = directory / "dynamics"
     steps = [int(file.stem) for file in folder.glob("*.npz") if file.stem.isdecimal()]
     if not steps:

@@ -1,4 +1,4 @@
-"""What a training evaluator is, and what it is given."""
+"""The interface of a training evaluator, and its context."""
 
 import dataclasses
 from collections.abc import Callable, Iterator
@@ -17,8 +17,8 @@ from fsjax.runtime.storage import Path
 class EvaluatorContext:
     """Context passed to training evaluators.
 
-    `mean_std` normalises pixels in [0, 1], per channel; `dataset` returns the images of the split 'train', 'validation'
-    or 'test'; `directory` is the workdir.
+    `mean_std` normalises pixels in [0, 1], per channel. `dataset` returns the images of the split 'train', 'validation'
+    or 'test'. `directory` is the workdir.
     """
 
     network: Network

@@ -14,9 +14,8 @@ from fsjax.training.evaluators.evaluator import EvaluatorContext
 class ValidationEvaluator:
     """Yields validation_loss, the mean cross-entropy in nats, and validation_accuracy.
 
-    Yields nothing where no part of the training images is kept for validation. Processes share the images. Every
-    image's loss reaches all of them, which add up in the order of the set, so the values are the same bits everywhere
-    and for any number of processes and devices.
+    Yields nothing without a validation split. Processes share the images, and all of them sum the losses of all images
+    in the order of the set. So the values are the same bits for any number of processes and devices.
     """
 
     def __init__(self, context: EvaluatorContext):

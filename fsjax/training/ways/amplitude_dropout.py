@@ -1,14 +1,16 @@
 """Adversarial amplitude dropout: copies without the amplitudes that raise the loss (AdvFrequency, NeurIPS 2024).
 
-X. He et al., "Towards combating frequency simplicity-biased learning for domain generalization", arXiv 2410.16146; the
-arithmetic is that of the class AmpDrop of the authors' code, C0notSilly/AdvFrequency. Theirs are: pixels in [0, 1]; the
-gradient of the cross-entropy by each amplitude of an image and channel; its scaling to [0, 1] between its smallest and
-largest value over the plane; an amplitude that is set to 0 where that exceeds a uniform draw, in one copy times a
-threshold and in the other not; independent draws for a frequency and its conjugate; the absolute value of the inverse
-transform; and its division by the largest value of the batch. Ours are: the gradient is taken at the images themselves,
-where theirs divides these by their largest value too; the largest value is that of all devices; the loss is the mean
-over the images and both copies, which stands in their code as a comment and as a sum. Their second module, which moves
-the low frequencies' amplitudes (AAUA), is not here.
+X. He et al., "Towards combating frequency simplicity-biased learning for domain generalization", arXiv 2410.16146. The
+arithmetic follows the class AmpDrop of the authors' code, C0notSilly/AdvFrequency, on pixels in [0, 1]:
+
+- take the gradient of the cross-entropy by each amplitude of an image and channel, scaled to [0, 1] over the plane;
+- set an amplitude to 0 where this exceeds a uniform draw, multiplied by a threshold in the first of two copies;
+- draw independently for a frequency and its conjugate, and take the absolute value of the inverse transform;
+- divide by the largest value of the batch.
+
+Three things differ: the gradient is taken at the images, which theirs divides by their largest value first; the largest
+value is over all devices; the loss is the mean over the images and both copies, which their code has as a comment and
+as a sum. Their second module, which moves the low frequencies' amplitudes (AAUA), is left out.
 """
 
 import jax
@@ -29,11 +31,11 @@ FIELDS: Table = {
 
 
 def make_amplitude_dropout(threshold: float, mean_std: tuple[np.ndarray, np.ndarray]) -> Copies:
-    """Return what makes two copies of each image, to be called inside pmap over `parallel.AXIS`.
+    """Return two copies of each image, to be called inside pmap over `parallel.AXIS`.
 
     Args:
       threshold: positive.
-      mean_std: that images are normalised with, of pixels in [0, 1], per channel.
+      mean_std: of pixels in [0, 1], per channel; images are normalised with it.
     """
 
     def draw(key: Key[Array, ""], shape: tuple[int, ...]) -> Float[Array, "2 height width 3"]:
@@ -46,8 +48,8 @@ def make_amplitude_dropout(threshold: float, mean_std: tuple[np.ndarray, np.ndar
         draws = jax.vmap(lambda key: draw(key, images.shape[1:]))(keys)
         copies = []
         for copy in range(2):
-            kept = jnp.where(scaled > draws[:, copy], 0, spectra)
-            pixels = jnp.abs(jnp.fft.ifft2(kept, axes=(1, 2)))
+            remaining = jnp.where(scaled > draws[:, copy], 0, spectra)
+            pixels = jnp.abs(jnp.fft.ifft2(remaining, axes=(1, 2)))
             largest = jax.lax.pmax(pixels.max(), parallel.AXIS)
             copies.append(from_pixels(pixels / jnp.where(largest > 0, largest, 1), mean_std))
         return tuple(copies)
@@ -56,9 +58,9 @@ def make_amplitude_dropout(threshold: float, mean_std: tuple[np.ndarray, np.ndar
 
 
 def _by_amplitude(slopes: Images, spectra: Array) -> Float[Array, "n height width 3"]:
-    """Return a positive multiple, of each channel, of the derivative by each amplitude at its phase.
+    """Return the derivative by each amplitude at its phase, up to a positive factor for each channel.
 
-    Of pixels F^-1(A exp(i p)), whose slopes are G, it is Re(exp(i p) conj(F G)) / HW.
+    For pixels F^-1(A exp(i p)) with slopes G it is Re(exp(i p) conj(F G)) / HW.
     """
     lengths = jnp.abs(spectra)
     turns = jnp.where(lengths > 0, spectra / jnp.where(lengths > 0, lengths, 1), 1)
@@ -66,7 +68,7 @@ def _by_amplitude(slopes: Images, spectra: Array) -> Float[Array, "n height widt
 
 
 def _scaled(values: Float[Array, "n height width 3"]) -> Float[Array, "n height width 3"]:
-    """Return values between 0, the smallest of an image and channel, and 1, the largest; 0 where all are equal."""
+    """Scale to [0, 1] between the smallest and largest value of an image and channel; 0 where all are equal."""
     low, high = (extreme(values, axis=(1, 2), keepdims=True) for extreme in (jnp.min, jnp.max))
     return (values - low) / jnp.where(high > low, high - low, 1)
 

@@ -1,7 +1,7 @@
 """Amplitude swapping: an image keeps its phases and gets the amplitudes of another image of the batch.
 
-That is APR-P of Chen et al., "Amplitude-phase recombination", ICCV 2021. Ours draws for each image, with replacement,
-where the published code draws once a batch, and takes the transform of each channel, where that takes it over the
+This is APR-P of Chen et al., "Amplitude-phase recombination", ICCV 2021. It draws for each image, with replacement,
+where the published code draws once a batch. It transforms each channel, where the published code transforms over the
 channels too.
 """
 
@@ -15,17 +15,8 @@ from fsjax.fourier import spectrum
 from fsjax.runtime import parallel
 from fsjax.runtime.config_fields import Table
 from fsjax.runtime.random_streams import Stream
-from fsjax.training.ways.way import (
-    Images,
-    Keys,
-    Labels,
-    Setting,
-    Transform,
-    Way,
-    check_probability,
-    from_pixels,
-    to_pixels,
-)
+from fsjax.training.ways import way
+from fsjax.training.ways.way import Images, Keys, Labels, Setting, Transform, Way
 
 FIELDS: Table = {"probability": (0.75, "probability that an image gets the amplitudes of another image of the batch")}
 
@@ -33,12 +24,12 @@ FIELDS: Table = {"probability": (0.75, "probability that an image gets the ampli
 def make_amplitude_swap(probability: float, mean_std: tuple[np.ndarray, np.ndarray]) -> Transform:
     """Return (keys, labels, normalised images) -> images: to be called inside pmap over `parallel.AXIS`.
 
-    With `probability` an image gets |F| of each channel of an image that is drawn, by its key, from those that all
-    devices have in this call, of any label. Pixels have no negative mean, so DC comes wholly from the other image.
+    With `probability` an image gets |F| of each channel of a donor, which its key draws from the images of all devices
+    in this call, whatever their labels. Pixels have no negative mean, so DC comes wholly from the donor.
 
     Args:
       probability: in [0, 1].
-      mean_std: that images are normalised with, of pixels in [0, 1], per channel.
+      mean_std: of pixels in [0, 1], per channel; images are normalised with it.
     """
 
     def apply(keys: Keys, labels: Labels, images: Images) -> Images:
@@ -49,8 +40,8 @@ def make_amplitude_swap(probability: float, mean_std: tuple[np.ndarray, np.ndarr
             return jax.random.bernoulli(whether, probability), jax.random.randint(which, (), 0, len(everyone))
 
         drawn, donors = jax.vmap(draw)(keys)
-        amplitudes, phases = (to_pixels(batch, mean_std) for batch in (everyone[donors], images))
-        swapped = from_pixels(spectrum.recombine(amplitudes, phases), mean_std)
+        amplitudes, phases = (way.to_pixels(batch, mean_std) for batch in (everyone[donors], images))
+        swapped = way.from_pixels(spectrum.recombine(amplitudes, phases), mean_std)
         return jnp.where(drawn[:, None, None, None], swapped, images)
 
     return apply
@@ -61,7 +52,7 @@ def _make(setting: Setting) -> Transform:
 
 
 def _check(options: ConfigDict, size: int) -> None:
-    check_probability("amplitude_swap.probability", options.amplitude_swap.probability)
+    way.check_probability("amplitude_swap.probability", options.amplitude_swap.probability)
 
 
 WAY = Way(FIELDS, _make, _check)

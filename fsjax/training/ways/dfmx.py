@@ -23,13 +23,10 @@ FIELDS: Table = {
     "maps": ("", "augment by other classes' dominant frequencies (DFM-X): '' = off, or a workdir or maps file"),
     "share": (0.05, "share of the plane that these maps keep"),
     "probability": (0.3, "probability that an image is augmented"),
-    "channel_roll": (False, "give such images the colour order GBR, as the published code does by accident"),
 }
 
 
-def make_dfmx(
-    masks: Bool[np.ndarray, "classes height width"], probability: float, channel_roll: bool = False
-) -> Transform:
+def make_dfmx(masks: Bool[np.ndarray, "classes height width"], probability: float) -> Transform:
     """Return (keys, labels, normalised images) -> images; jit-able, the same for an image in any batch.
 
     With `probability` a class m is drawn from all classes; where it is not the image's label, the image keeps only DC
@@ -39,8 +36,6 @@ def make_dfmx(
     Args:
       masks: of each class, centred; a mask that keeps a frequency without its conjugate acts as Re F^-1(M F x).
       probability: in [0, 1].
-      channel_roll: whether filtered images get their channels in the order GBR. The published code does that by
-        accident: it undoes the shift to the centred plane over the channels, too.
     """
     if not probability:
         return lambda keys, labels, images: images
@@ -59,8 +54,6 @@ def make_dfmx(
         drawn, other = jax.vmap(draw)(keys)
         keep = unpack(jnp.asarray(packed)[other], width)
         filtered = spectrum.filter_spectra(spectrum.spectra(images), keep[None])[0]
-        if channel_roll:
-            filtered = jnp.roll(filtered, -1, axis=-1)
         return jnp.where((drawn & (other != labels))[:, None, None, None], filtered, images)
 
     return apply
@@ -72,7 +65,7 @@ def _make(setting: Setting) -> Transform:
     kept = 100 * masks.mean((1, 2))
     spread = "" if kept.min() == kept.max() else f" ({kept.min():.1f} to {kept.max():.1f} %)"
     logger.info("train: DFM-X keeps %.1f %% of the frequencies, on average over classes%s", kept.mean(), spread)
-    return make_dfmx(masks, options.probability, options.channel_roll)
+    return make_dfmx(masks, options.probability)
 
 
 def _check(options: ConfigDict, size: int) -> None:

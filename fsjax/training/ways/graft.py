@@ -37,8 +37,7 @@ FIELDS: Table = {
     "share": (0.02, "share of the plane that the maps of a workdir or maps file keep"),
     "start": (
         "",
-        "workdir of a run that the training continues from its last step; '' = with maps 'probe' as the stage probe "
-        "says, else none",
+        "workdir of a run whose last step the training continues; '' = none, or with maps 'probe' the stage probe's",
     ),
 }
 

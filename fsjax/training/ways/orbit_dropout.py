@@ -1,4 +1,4 @@
-"""Orbit dropout: every orbit of an image's spectrum but DC is removed at random; ours, as a control of the others."""
+"""Orbit dropout: remove random orbits of an image's spectrum except DC; a control for the other ways."""
 
 import jax
 import jax.numpy as jnp
@@ -20,8 +20,8 @@ FIELDS: Table = {
 def make_orbit_dropout(size: int, probability: float, share: float) -> Transform:
     """Return (keys, labels, normalised images) -> images; jit-able, the same for an image in any batch.
 
-    With `probability` each orbit but DC is set to 0 in all channels, with probability `share` and independently of the
-    others. What is left is not scaled up.
+    With `probability` an image loses orbits: each orbit except DC, independently with probability `share`, in all
+    channels. The remaining orbits are not scaled up.
 
     Args:
       size: side of the images.
@@ -32,7 +32,7 @@ def make_orbit_dropout(size: int, probability: float, share: float) -> Transform
     dc = np.arange(orbits.max() + 1) == orbits[size // 2, size // 2]
 
     def draw(key: Key[Array, ""]) -> tuple[Bool[Array, ""], Float[Array, " orbits"]]:
-        """Return whether orbits of an image are removed, and the weight of each."""
+        """Return whether an image loses orbits, and the weight of each orbit."""
         whether, which = jax.random.split(jax.random.fold_in(key, Stream.ORBIT_DROPOUT))
         keep = dc | ~jax.random.bernoulli(which, share, dc.shape)
         return jax.random.bernoulli(whether, probability), keep.astype(jnp.float32)
@@ -48,8 +48,8 @@ def make_orbit_dropout(size: int, probability: float, share: float) -> Transform
 
 
 def _make(setting: Setting) -> Transform:
-    own = setting.options.orbit_dropout
-    return make_orbit_dropout(setting.size, own.probability, own.share)
+    options = setting.options.orbit_dropout
+    return make_orbit_dropout(setting.size, options.probability, options.share)
 
 
 def _check(options: ConfigDict, size: int) -> None:

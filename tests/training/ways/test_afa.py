@@ -19,12 +19,12 @@ from tests.helpers.small_cnn import MEAN_STD
 SIZE = 8
 
 
-def copies(pixels, mean_strength, min_strength=0.0, indices=None):
+def copies(pixels, mean_strength, indices=None):
     """Pixels of the copies."""
     indices = jnp.arange(len(pixels)) if indices is None else jnp.asarray(indices)
     keys = image_keys(0, jnp.zeros(len(pixels), int), indices)
     images = jnp.asarray((pixels - MEAN_STD[0]) / MEAN_STD[1], jnp.float32)
-    way = afa.make_afa(pixels.shape[1], mean_strength, min_strength, MEAN_STD)
+    way = afa.make_afa(pixels.shape[1], mean_strength, MEAN_STD)
     assert way.auxiliary
     (made,) = jax.jit(lambda *args: way.make(*args, lambda images: images))(keys, np.zeros(len(pixels), int), images)
     return np.asarray(made, float) * MEAN_STD[1] + MEAN_STD[0]
@@ -57,27 +57,17 @@ def test_a_copy_is_its_image_with_a_published_wave_on_each_channel():
     assert np.abs(np.corrcoef(frequencies.reshape(-1, 3).T) - np.eye(3)).max() < 0.25, "each channel has its own"
 
 
-def test_pixels_are_clamped_after_the_wave_and_the_smallest_strength_is_added():
+def test_pixels_are_clamped_after_the_wave_which_follows_from_the_images_key():
     pixels = np.random.default_rng(0).random((40, SIZE, SIZE, 3))
-    # With a mean of next to nothing the strength is the smallest one.
-    added = copies(np.full_like(pixels, 0.5), 1e-9, 0.5) - 0.5
-    np.testing.assert_allclose(np.linalg.norm(added, axis=(1, 2)), 0.5 * SIZE / 32, rtol=1e-4)
-    strong = copies(pixels, 1e-9, 10.0)
-    np.testing.assert_allclose(strong, np.clip(pixels + 20 * added, 0, 1), atol=1e-5)
+    added = copies(np.full_like(pixels, 0.5), 0.01) - 0.5
+    strong = copies(pixels, 10.0)
+    np.testing.assert_allclose(strong, np.clip(pixels + 1000 * added, 0, 1), atol=2e-3)
     assert (strong == 0).mean() + (np.abs(strong - 1) < 1e-6).mean() > 0.1
+    np.testing.assert_allclose(copies(pixels[[4, 1]], 10.0, indices=[4, 1]), strong[[4, 1]], atol=1e-6)
 
 
-def test_the_wave_follows_from_the_images_key():
-    pixels = np.random.default_rng(0).random((6, SIZE, SIZE, 3))
-    whole = copies(pixels, 10.0)
-    np.testing.assert_allclose(copies(pixels[[4, 1]], 10.0, indices=[4, 1]), whole[[4, 1]], atol=1e-6)
-
-
-@pytest.mark.parametrize(
-    ("field", "value", "expected"), [("mean_strength", 0.0, "above 0"), ("min_strength", -1.0, "0 or more")]
-)
-def test_strengths_that_cannot_be_used_are_refused(field, value, expected):
+def test_a_strength_that_cannot_be_used_is_refused():
     config = common.base().train
-    config.ways, config.afa[field] = "afa", value
-    with pytest.raises(InputError, match=rf"^train\.afa\.{field}: got {value:g}; expected {expected}$"):
+    config.ways, config.afa.mean_strength = "afa", 0.0
+    with pytest.raises(InputError, match=r"^train\.afa\.mean_strength: got 0; expected above 0$"):
         ways.check(config, 16)

@@ -37,12 +37,12 @@ def brighter(keys, labels, images):
 OWN, SHARED = Copies(against_gradient, auxiliary=True), Copies(darker)
 
 
-def steps_of_ours(changes, devices, accumulate, count=2):
+def steps_of_ours(changes, devices, smoothing, count=2):
     """Loss and arrays after steps on the same batch, on several devices."""
     network = Network(SmallCnn, 4, 8, jnp.dtype("float32"))
     optimizer = optax.chain(optax.add_decayed_weights(DECAY), optax.sgd(RATE, MOMENTUM))
     variables = network.init(0)
-    update = step.Update(network, optimizer, lambda _, images: images, MEAN_STD, 0, changes, accumulate=accumulate)
+    update = step.Update(network, optimizer, lambda _, images: images, MEAN_STD, 0, changes, smoothing)
     update = jax.pmap(update, axis_name=parallel.AXIS, in_axes=(0, 0, None), devices=jax.local_devices()[:devices])
     fresh = state.create(variables, optimizer, auxiliary=OWN in changes)
     replicas = jax.tree.map(lambda leaf: np.broadcast_to(leaf, (devices, *np.shape(leaf))), fresh)
@@ -56,47 +56,39 @@ def steps_of_ours(changes, devices, accumulate, count=2):
     return variables, losses, jax.tree.map(lambda leaf: np.asarray(leaf)[0], replicas)
 
 
-def steps_of_torch(variables, changes, parts, count=2):
-    """The same in PyTorch: `parts` are the rows that go through BatchNorm together."""
+def steps_of_torch(variables, changes, smoothing, count=2):
+    """The same in PyTorch."""
     network, batch = TorchCnn(variables), small_batch(16)
     optimizer = torch.optim.SGD(network.parameters(), RATE, MOMENTUM, weight_decay=DECAY)
     images, labels = torch.tensor(np.asarray(normalised(batch), float)), torch.tensor(batch["label"].astype(int))
-    loss_of = torch.nn.functional.cross_entropy
+    loss_of = functools.partial(torch.nn.functional.cross_entropy, label_smoothing=smoothing)
     losses = []
     for _ in range(count):
         optimizer.zero_grad()
-        total = 0.0
-        for rows in parts:
-            x, y = images[rows], labels[rows]
-            copies = []
-            for way in changes:
-                if way is brighter:
-                    x = x + 0.4
-                elif way is OWN:
-                    probe = TorchCnn(variables)
-                    probe.load_state_dict(network.state_dict())  # it leaves the statistics as they are
-                    moving = x.clone().requires_grad_()
-                    (slopes,) = torch.autograd.grad(loss_of(probe(moving), y), moving)
-                    copies.append((x + 0.1 * slopes.sign(), True))
-                else:
-                    copies += [(0.5 * x, False), (0.25 * x - 0.3, False)]
-            logits = [network(x), *(network(copy, own) for copy, own in copies)]
-            loss = torch.stack([loss_of(value, y) for value in logits]).mean() / len(parts)
-            loss.backward()
-            total += float(loss.detach())
+        x, copies = images, []
+        for way in changes:
+            if way is brighter:
+                x = x + 0.4
+            elif way is OWN:
+                probe = TorchCnn(variables)
+                probe.load_state_dict(network.state_dict())  # it leaves the statistics as they are
+                moving = x.clone().requires_grad_()
+                (slopes,) = torch.autograd.grad(loss_of(probe(moving), labels), moving)
+                copies.append((x + 0.1 * slopes.sign(), True))
+            else:
+                copies += [(0.5 * x, False), (0.25 * x - 0.3, False)]
+        logits = [network(x), *(network(copy, own) for copy, own in copies)]
+        loss = torch.stack([loss_of(value, labels) for value in logits]).mean()
+        loss.backward()
         optimizer.step()
-        losses.append(total)
+        losses.append(float(loss.detach()))
     return losses, network.variables()
 
 
-@pytest.mark.parametrize(
-    ("changes", "devices", "accumulate"),
-    [((OWN,), 2, 2), ((SHARED,), 2, 1), ((OWN, brighter, SHARED), 2, 1)],
-)
-def test_a_step_with_copies_is_pytorchs(changes, devices, accumulate):
-    variables, losses, ours = steps_of_ours(changes, devices, accumulate)
-    rows = np.arange(16).reshape(devices, accumulate, -1).transpose(1, 0, 2).reshape(accumulate, -1)
-    expected_losses, (network, own) = steps_of_torch(variables, changes, rows)
+@pytest.mark.parametrize(("changes", "smoothing"), [((SHARED,), 0.2), ((OWN, brighter, SHARED), 0.0)])
+def test_a_step_with_copies_is_pytorchs(changes, smoothing):
+    variables, losses, ours = steps_of_ours(changes, 2, smoothing)
+    expected_losses, (network, own) = steps_of_torch(variables, changes, smoothing)
     np.testing.assert_allclose(losses, expected_losses, rtol=1e-5)
     close = functools.partial(np.testing.assert_allclose, rtol=1e-4, atol=1e-5)
     jax.tree.map(close, ours.variables, network)
@@ -113,8 +105,8 @@ def test_copies_of_a_network_without_batchnorm_share_its_parameters():
 
 def small_run():
     names = "amplitude_swap,afa,orbit_dropout,amplitude_dropout"
-    fields = {"model__name": "small_cnn", "train__ways": names, "train__steps": 3, "train__ema_decay": 0.5}
-    return small_config(train__accumulate=2, train__precision="bfloat16", train__evaluators="", **fields)
+    fields = {"model__name": "small_cnn", "train__ways": names, "train__steps": 3}
+    return small_config(train__precision="bfloat16", train__evaluators="", **fields)
 
 
 def run(config, directory):

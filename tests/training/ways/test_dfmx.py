@@ -1,13 +1,11 @@
 """DFM-X: which images are filtered, by whose map, against NumPy; the same on any devices and after a restart."""
 
-import pathlib
 import pickle
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from ml_collections import ConfigDict
 from scipy.stats import binomtest, chisquare
 
 from configs import common
@@ -21,7 +19,7 @@ from fsjax.runtime.errors import InputError
 from fsjax.runtime.metrics import Metrics
 from fsjax.training import loop, settings, ways
 from fsjax.training.ways import dfmx
-from fsjax.training.ways.way import Setting, read_masks
+from fsjax.training.ways.way import read_masks
 from tests.helpers.random_maps import CLASSES, save_maps
 
 
@@ -67,29 +65,6 @@ def test_an_image_keeps_the_frequencies_of_another_class_and_dc_or_is_left_as_it
     for label in range(4):
         others = np.bincount(drawn[(labels == label) & (drawn >= 0)], minlength=4)
         assert chisquare(np.delete(others, label)).pvalue > 1e-3, "all other classes equally often"
-
-
-def published_filter(image, mask):
-    """An image [H, W, 3] as the published training filters it: the shift is undone over its channels, too."""
-    channels = image.transpose(2, 0, 1).astype(np.float64)
-    mask = mask.astype(float)
-    mask[mask.shape[0] // 2, mask.shape[1] // 2] = 1
-    centred = np.stack([np.fft.fftshift(np.fft.fft2(channel)) * mask for channel in channels])
-    return np.fft.ifft2(np.fft.ifftshift(centred)).real.transpose(1, 2, 0)
-
-
-@pytest.mark.parametrize(("height", "width"), [(8, 8), (8, 7)])
-def test_with_the_channel_roll_filtered_images_are_those_of_the_published_training(height, width):
-    images, labels, masks = random_case(60, height, width)
-    rolled = np.asarray(jax.jit(dfmx.make_dfmx(masks, 0.6, channel_roll=True))(keys(60), labels, images))
-    plain = np.asarray(jax.jit(dfmx.make_dfmx(masks, 0.6))(keys(60), labels, images))
-    drawn = drawn_by_numpy(images, plain, masks)
-    assert 10 < (drawn >= 0).sum() < 50
-    for image, made, other in zip(images, rolled, drawn, strict=True):
-        if other < 0:
-            np.testing.assert_array_equal(made, image)
-        else:
-            np.testing.assert_allclose(made, published_filter(image, masks[other]), atol=1e-5)
 
 
 @pytest.mark.parametrize(("probability", "classes"), [(0.3, 10), (1.0, 3), (0.7, 2)])
@@ -242,19 +217,6 @@ def test_training_without_it_is_training_with_probability_0_and_a_restart_change
     assert same_bits(run(config, tmp_path / "stopped"), whole)
 
 
-def test_the_config_has_the_channel_roll_and_it_is_off():
-    images, labels, masks = random_case(8, 8, 8)
-    for roll in (False, True):
-        config = options(maps="maps.npz", probability=1.0, **({"channel_roll": True} if roll else {}))
-        with pytest.MonkeyPatch.context() as patch:
-            patch.setattr(dfmx, "read_masks", lambda *_: masks)
-            setting = Setting(ConfigDict({"dfmx": config}), 8, CLASSES, (np.zeros(3), np.ones(3)), pathlib.Path())
-            (made,) = ways.make(setting)
-            made = jax.jit(made)(keys(8), labels, images)
-        expected = jax.jit(dfmx.make_dfmx(masks, 1.0, roll))(keys(8), labels, images)
-        np.testing.assert_array_equal(np.asarray(made), np.asarray(expected))
-
-
 def test_maps_of_other_classes_are_refused_before_a_step_is_trained(tmp_path):
     save_maps(tmp_path / "maps.npz", size=24, classes=("a", "b", "c", "d"))
     with pytest.raises(InputError, match=r"train\.dfmx\.maps: .* has the 4 classes a, b, c, d; expected the data's 4 "):
@@ -265,7 +227,7 @@ def test_maps_of_other_classes_are_refused_before_a_step_is_trained(tmp_path):
 def test_a_training_result_rests_on_its_fields_and_on_the_files_bytes_only_where_it_is_used(tmp_path):
     plain = make_config()
     fields = fingerprint(plain, train_stage.STAGE)
-    assert not fields.keys() & {"train.dfmx.share", "train.dfmx.probability", "train.dfmx.channel_roll"}
+    assert not fields.keys() & {"train.dfmx.share", "train.dfmx.probability"}
     assert train_stage.STAGE.reads(Workspace(plain, tmp_path)) == []
     save_maps(tmp_path / "dfm" / "maps.npz")
     with_maps = make_config(maps=str(tmp_path))
