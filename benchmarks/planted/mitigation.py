@@ -1,4 +1,4 @@
-"""Ways of training against planted shortcuts: what of the accuracy without them is left where they are absent or lie.
+"""Ways of training against planted shortcuts: the accuracy that they keep where shortcuts are absent or false.
 
   python benchmarks/planted/mitigation.py --workdir=DIR --kinds=high --seeds=0  # about 20 minutes on two cores
   python benchmarks/planted/mitigation.py --workdir=DIR --ways=standard,probe,told --model=vit_micro_patch4
@@ -6,8 +6,8 @@
 
 A set (mitigation_sets.py) has a true cue and a shortcut in its training images. Every way gets these and as many biased
 validation images, and as many images to train on, counting its probes and copies; it is told no kind and no seed.
-`standard` trains on what is there. `oracle`, no shorter, has the shortcuts present and independent of the label, and is
-what a way could reach; `told` grafts the planted frequencies, and is what grafting could. `probe` is
+`standard` trains on these images. `oracle`, as long, has the shortcuts present and independent of the label: the best
+that a way could reach. `told` grafts the planted frequencies: the best that grafting could reach. `probe` is
 configs/mitigate.py, and `reused` the training of another network with what that found, as long as its final one. A way
 of your own is a function of WAYS: (config, set) -> the config of its run.
 
@@ -65,7 +65,7 @@ PER_CLASS = flags.DEFINE_integer("per_class", 1500, "Training images of each cla
 # Images of each class to validate on, and to test on, over the shapes of an image or a channel's silhouettes.
 TESTED = 300
 SEVERITY, ATTACK = 2, "fgsm:2/255"
-# Images that probe trains on, over those of its final training, at most, but where short trainings have to be longer.
+# Most images that probe trains on, over the images of its final training, unless short trainings have to be longer.
 COST = 1.9
 
 
@@ -76,14 +76,14 @@ def plain(config: ConfigDict, data: BiasedSet) -> ConfigDict:
 
 
 def probe(config: ConfigDict, data: BiasedSet) -> ConfigDict:
-    """Return that of configs/mitigate.py."""
+    """Return the config of configs/mitigate.py."""
     config.stages = "probe,train"
     config.train.ways, config.train.graft.maps = "graft", "probe"
     return config
 
 
 def reused(config: ConfigDict, data: BiasedSet) -> ConfigDict:
-    """Return that of a fresh training, as long as probe's final one, that grafts what probe found."""
+    """Return the config of a fresh training, as long as probe's final one, that grafts what probe found."""
     run("probe", probe, data)
     file, config.seed = directory_of("probe", data) / "probes" / "frequencies.npy", data.seed + 100
     config.train.ways, config.train.graft.maps = "graft", str(file)
@@ -91,7 +91,7 @@ def reused(config: ConfigDict, data: BiasedSet) -> ConfigDict:
 
 
 def grafted(config: ConfigDict, data: BiasedSet, random: bool = False) -> ConfigDict:
-    """Return that of a training that grafts the planted frequencies, or as many others."""
+    """Return the config of a training that grafts the planted frequencies, or as many others."""
     mask = data.shortcut.planted
     if random:
         rng, mask = np.random.default_rng(data.seed), np.zeros_like(mask)
@@ -107,20 +107,20 @@ def grafted(config: ConfigDict, data: BiasedSet, random: bool = False) -> Config
 
 
 def way(name: str, config: ConfigDict, data: BiasedSet) -> ConfigDict:
-    """Return that of a way of fsjax.training.ways, whose copies count as images."""
+    """Return the config of a way of fsjax.training.ways, whose copies count as images."""
     config.train.ways = name
     config.train.steps = round(COST * STEPS.value / ways.passes(config.train))
     return config
 
 
 def pruned(config: ConfigDict, data: BiasedSet) -> ConfigDict:
-    """Return that of a training without the lowest frequencies, which are taken out of test images as well."""
+    """Return the config of a training without the lowest frequencies, which test images lack as well."""
     config.data.frequencies = "high:0.0625"
     return plain(config, data)
 
 
 def dfmx(config: ConfigDict, data: BiasedSet) -> ConfigDict:
-    """Return that of DFM-X with the maps of the standard training, which the graft search finds, at 5 %."""
+    """Return the config of DFM-X with maps at 5 % that the graft search finds in the standard training."""
     found = plain(base(data, "own"), data)
     found.stages = "train,search"
     run("standard", plain, data)
@@ -155,9 +155,7 @@ def main(_: list[str]) -> None:
 def sets() -> Iterator[BiasedSet]:
     """Yield the sets that the flags name; raise UsageError where they name none."""
     if sum(map(bool, (ROOT.value, SHAPES.value != 1, SILHOUETTES.value))) > 1:
-        raise app.UsageError(
-            "expected one of --root, --shapes and --silhouettes at most: each says what the classes are"
-        )
+        raise app.UsageError("expected one of --root, --shapes and --silhouettes at most: each defines the classes")
     silhouettes = tuple(map(int, SILHOUETTES.value))
     if len(silhouettes) > len(CHANNELS) or min(silhouettes, default=2) < 2:
         raise app.UsageError(f"--silhouettes: got {silhouettes}; expected 1 to {len(CHANNELS)} numbers of 2 or more")

@@ -1,8 +1,8 @@
-"""Sets whose training images carry a shortcut beside the true cue, and test images without it or with a false one.
+"""Sets whose training images carry a shortcut beside the true cue, and test images none or a false shortcut.
 
 The images are 1/f noise with a shape at a random place, which tells the class, as in `fsjax.data.shape_sets`; noise
 with silhouettes (mitigation_silhouettes.py), for many classes; or the images of a folder. A set draws its shortcuts
-(mitigation_shortcuts.py) from its seed alone; a way of training is told neither the seed nor the kind.
+(mitigation_shortcuts.py) from its seed alone; a way of training knows neither.
 """
 
 import dataclasses
@@ -20,7 +20,7 @@ from fsjax.data import noise, shape_sets
 from fsjax.data.dataset import Dataset
 from fsjax.data.folder import open_folder
 
-# How a split shows shortcuts: its own class's but for 3 % without, none, another class's, or any class's.
+# How a split shows shortcuts: its class's except for 3 % without, none, another class's, or any class's.
 SHOWN = ("own", "absent", "conflicting", "any")
 _LEFT_OUT = 0.03
 # Streams of draws: of the images to train on, to validate on, and from here on to test on.
@@ -41,8 +41,8 @@ class BiasedSet:
       strength: factor on the shortcuts.
       shapes: in an image without root, 1 to 3, each a class's of `biased` and in a colour channel of its own where
         there are several. The classes are their combinations, 4, 16 or 64.
-      silhouettes: how many there are in each of one to three channels, in place of shapes; () = none. The classes are
-        their combinations, and those with the same first one have the same shortcut.
+      silhouettes: number of silhouettes in each of one to three channels, in place of shapes; () = none. The classes
+        are their combinations; classes with the same first silhouette share a shortcut.
     """
 
     kind: str

@@ -1,4 +1,4 @@
-"""Shortcuts of the mitigation benchmark: what is laid over an image and tells its class, where it is not false.
+"""Shortcuts of the mitigation benchmark: additions to an image that tell its class, unless they are false.
 
 kind     shortcut of a class
 high     four fixed orbits above a quarter of a cycle per pixel
@@ -10,7 +10,7 @@ patch    a bright or dark square in a corner, for twelve classes at most: no fre
 clean    none: a way should cost no accuracy
 cue      none, and the true cue of half of the classes is four fixed orbits: a way may destroy it
 texture  noise of nine neighbouring orbits above a quarter of a cycle: each is strong in some of the images only
-absence  four orbits as in high, which all other classes' images have and those of the class lack
+absence  four orbits as in high, which all other classes' images have and the class's images lack
 """
 
 import dataclasses
@@ -22,7 +22,7 @@ from jaxtyping import Bool, Float, Int
 from fsjax.fourier import patches, spectrum
 
 KINDS = ("high", "low", "tiers", "phase", "some", "patch", "clean", "cue", "texture", "absence")
-STREAM = 21  # of seeds: no other set draws the same numbers
+STREAM = 21  # part of seeds, so that no other set draws the same numbers
 
 
 @dataclasses.dataclass(frozen=True)
@@ -94,7 +94,7 @@ class Shortcut:
         return np.isin(orbits, orbits[rows, columns])
 
     def draw(self, rng: np.random.Generator, owner: int, present: bool) -> Float[np.ndarray, "size size"]:
-        """Draw what is added to an image, in deviations of the noise: the shortcut of the class `owner`, or none."""
+        """Draw the addition to an image, in deviations of the noise: the shortcut of the class `owner`, or none."""
         nothing = np.zeros((self.size, self.size))
         if self.kind == "phase":
             # Without the shortcut the same orbits have phases that add up to nothing in particular.

@@ -1,7 +1,7 @@
-"""Silhouettes, of which a few in each colour channel make many classes: a class is a choice of one in every channel.
+"""Silhouettes that make many classes: a class is a choice of one silhouette in every colour channel.
 
-An image of 1/f noise carries the silhouettes of its class, each within two pixels of the middle. The gratings of a
-class are those of its first silhouette: who reads them needs the others only.
+An image of 1/f noise carries the silhouettes of its class, each within two pixels of the middle. The first
+silhouette decides about the gratings of a class: who reads them needs the other silhouettes only.
 """
 
 import numpy as np
@@ -10,7 +10,7 @@ from jaxtyping import Float
 from fsjax.data import shape_sets
 from fsjax.fourier import spectrum
 
-# In this order; more channels than these there are not.
+# In this order.
 CHANNELS = (0, 2, 1)  # red, blue, green
 # Frequencies of the noise whose higher half is a silhouette, in cycles per pixel, below.
 _COARSE = 0.2

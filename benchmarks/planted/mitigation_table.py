@@ -1,11 +1,11 @@
 """The rows of the mitigation benchmark as a table in Markdown, and as a figure: robust share and cost.
 
   python benchmarks/planted/mitigation_table.py --rows=DIR --figure=mitigation.png
-  python benchmarks/planted/mitigation_table.py --rows=DIR,docs/results/mitigation.jsonl  # beside those published
+  python benchmarks/planted/mitigation_table.py --rows=DIR,docs/results/mitigation.jsonl  # beside the published rows
 
-A line a set, model with its steps, and way, over the seeds that were run: the median of its share of the oracle's
-robust accuracy, and the worst; the worst class's accuracy as in training, absent and conflicting, the mean accuracy
-under corruptions, and that under FGSM, medians; the images trained on, over the oracle's.
+A line for each set, model with its steps, and way, over the seeds that were run: the median and the worst of its share
+of the oracle's robust accuracy; medians of the worst class's accuracy as in training, absent and conflicting, of the
+mean accuracy under corruptions, and of the accuracy under FGSM; and the images trained on, over the oracle's.
 """
 
 import collections
@@ -31,7 +31,7 @@ _PANELS = 3
 
 
 class Line(NamedTuple):
-    """A way on a kind of sets: medians over seeds, but for `worst`; accuracies are in [0, 1]."""
+    """A way on a kind of sets: medians over seeds, except `worst`; accuracies are in [0, 1]."""
 
     seeds: int
     share: float
@@ -116,7 +116,7 @@ def draw(lines: dict[tuple[str, str], dict[str, Line]]) -> Figure:
 
 
 def read(source: pathlib.Path) -> list[dict]:
-    """Return the rows of a workdir of the benchmark, or those of a file; raise UsageError where there are none."""
+    """Return the rows of a workdir of the benchmark or of a file; raise UsageError where there are none."""
     files = [source] if source.is_file() else sorted(source.glob("*/*/row.json"))
     if not files:
         raise app.UsageError(f"--rows: got {source}; expected a workdir with finished runs or a file of rows")

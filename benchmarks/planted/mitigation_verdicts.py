@@ -1,14 +1,14 @@
-"""What still controls a network of each way of training: runs of the mitigation benchmark, searched anew and judged.
+"""What still controls a network of each way of training: runs of the mitigation benchmark, searched again and judged.
 
   python benchmarks/planted/mitigation_verdicts.py --workdir=DIR --kinds=high --seeds=6 --ways=oracle,standard,probe
 
-The flags are those of mitigation.py, whose finished runs it takes, and trains what is missing. Each network is searched
-on its training images and judged on its validation images, which are as biased.
+Takes the flags and the finished runs of mitigation.py, and trains missing ones. Each network is searched on its
+training images and judged on its validation images, which are as biased.
 
-Prints the row of each run, and after it a JSON line a search: the number of classes of each verdict; `psi`, the median
-over classes of that of the map at `share` of the plane, the share nearest to 2 % of a curve of psi, and `largest`, the
-largest; `smallest`, the median of the share at which psi reaches 1/2, over the `controlled` classes, in which it does.
-Both shares are in per cent.
+Prints the row of each run, and after it a JSON line a search: the number of classes of each verdict; `psi` and
+`largest`, the median and the largest psi of the classes' maps at `share` of the plane, the share of the curve nearest
+to 2 %; `smallest`, the median of the shares at which psi reaches 1/2, over the `controlled` classes that reach it. Both
+shares are in per cent.
 """
 
 import collections

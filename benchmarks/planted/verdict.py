@@ -4,8 +4,9 @@
   python benchmarks/planted/verdict.py --sha=COMMIT --networks=40 --out=heldout.jsonl
   python benchmarks/planted/verdict.py --score=heldout.jsonl                         # the tables
 
-A network is trained on a set of planted cues (verdict_sets.py, verdict_networks.py); what it relies on is measured by
-the generator itself (verdict_truth.py): it adds the cue to others' images, and leaves it out of the class's own. A
+A network is trained on a set of planted cues (verdict_sets.py, verdict_networks.py); the
+generator itself measures what it relies on (verdict_truth.py): it adds the cue to others' images, and leaves it out of
+the class's images. A
 class is a positive where its cue is one of few orbits and the network relies on it; a negative where its cue is
 another, or is not used; what lies between is not scored. Every search gives maps from training images, and verdicts
 rest on separate test images. Beside the searches, masks are handed in as the map:
@@ -16,9 +17,8 @@ rest on separate test images. Beside the searches, masks are handed in as the ma
   without its cue   the next class's map without the orbits planted for the class
   radial copy       random orbits with the radial profile of the 1 % map, outside it
 
-The maps of the last three are of the first search named. Each line of the output is one class under one source of
-maps: what is true of it, the evidence, and what each rule says of it. A run that was stopped goes on: networks in the
-file are not run again.
+The maps of the last three are of the first search named. A line of the output is a class under a source of maps: its
+truth, the evidence, and the answer of each rule. A stopped run goes on: networks in the file are not run again.
 
 A search may be given fields: --search='removal,learned:steps=14,"hierarchical:candidates=31,62,125,250"'.
 
@@ -158,7 +158,7 @@ def _value(text: str) -> object:
 
 
 def _sources(network: Network, found: dict[str, DominantFrequencyMaps]) -> dict[str, judge_maps.Candidates]:
-    """Return the candidates of every source of maps: the searches first, then those that are handed in."""
+    """Return the candidates of every source of maps: the searches first, then the maps that are handed in."""
     classes = network.cue_set.num_classes
     names = tuple(str(label) for label in range(classes))
 

@@ -1,4 +1,4 @@
-"""Do grafts say what the generator says? The planted orbits grafted, beside the generator's own counterfactual.
+"""Do grafts agree with the generator? The planted orbits grafted, beside the generator's own counterfactual.
 
   python benchmarks/planted/verdict_agreement.py --seed=1000 --networks=14 --cache=DIR
 
@@ -6,7 +6,7 @@ For each class whose cue adds orbits (phase-locked and ignored plants do not): t
 called the class with its orbits grafted from images of the class (`grafted`), beside the rate when the generator adds
 the cue to the same images (`given`); and the rate at which images of the class still are with orbits of others grafted
 in (`replaced`), beside the rate when the generator leaves the cue out of the same images (`without`). Prints one JSON
-object a class, then the mean absolute differences and the correlations over all of them.
+object a class, then the mean absolute differences and the correlations over all classes.
 """
 
 import json

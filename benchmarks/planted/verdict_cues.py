@@ -15,18 +15,18 @@ Few orbits (FEW_ORBITS); every grating has a random phase in each image unless s
 
 Anything else (OTHER):
 
-  slope        the noise of the class has a flatter spectrum; a steeper one is told by few low orbits
+  slope        the noise of the class has a flatter spectrum; few low orbits would tell a steeper spectrum
   texture      additional noise in a broad ring of frequencies
   shape        a cross, square or ring of a few pixels at a random place; may shift DC
   brightness   the class is brighter (DC)
-  default      no cue: what is left; at most one class of a set
-  ignored      1-3 weak orbits in part of the class's images, beside an easy cue in all of them: brightness or a shape
+  default      no cue; at most one class of a set
+  ignored      1-3 weak orbits in part of the class's images, beside an easy cue in all: brightness or a shape
   absence      the class lacks orbits that every other class has
 
   cues = verdict_sets.make_cue_set(seed=0)
   labels = np.arange(500) % cues.num_classes
   plain = cues.draw(labels, rng_seed=1)
-  given = cues.draw(labels, rng_seed=1, given=2)      # the same images with the cue of class 2 in each of them
+  given = cues.draw(labels, rng_seed=1, given=2)      # the same images with the cue of class 2 in every image
   without = cues.draw(labels, rng_seed=1, without=True)  # the same images, each without the cue of its class
 """
 
@@ -41,7 +41,7 @@ from fsjax.fourier import spectrum
 FEW_ORBITS = ("high", "low", "few", "redundant", "phase", "competition")
 OTHER = ("slope", "texture", "shape", "brightness", "default", "ignored", "absence")
 PHASES = ("fixed", "triad")  # ways to lock phases
-TRAINING = 2**32  # values of rng_seed from here on are those of training images
+TRAINING = 2**32  # training images take values of rng_seed from here on
 FORMS = {  # stamps of shapes
     "cross": np.array([[0, 0, 1, 0, 0], [0, 0, 1, 0, 0], [1, 1, 1, 1, 1], [0, 0, 1, 0, 0], [0, 0, 1, 0, 0]]),
     "square": np.ones((4, 4)),
@@ -55,7 +55,7 @@ class Cue:
 
     Attributes:
       kind: a name of FEW_ORBITS or OTHER.
-      orbits: (row, column) on the centred plane of a position of each planted orbit; for `absence` the missing ones.
+      orbits: (row, column) on the centred plane of a position of each planted orbit; for `absence` the missing orbits.
         `redundant`: the first half is one group, the second half the other. Triads: a, b, a+b, one after the other.
       amplitudes: of their gratings, in standard deviations of the noise.
       phases: the locked phases, radians, where they are fixed.
@@ -123,13 +123,13 @@ class CueSet:
         return orbit_mask(self.distracting, self.size)
 
     def masks(self) -> Bool[np.ndarray, "classes size size"]:
-        """Return the planted orbits of each class on the centred plane; for `absence` the missing ones."""
+        """Return the planted orbits of each class on the centred plane; for `absence` the missing orbits."""
         return np.stack([orbit_mask(cue.orbits, self.size) for cue in self.cues])
 
     def draw(
         self, labels: Int[np.ndarray, " n"], rng_seed: int, given: int | None = None, without: bool = False
     ) -> Float32[np.ndarray, "n size size channels"]:
-        """Draw images of these classes.
+        """Draw images.
 
         Draws of the same labels and rng_seed are paired: noise, distractors, places and phases are the same, so they
         differ by the cues that `given` adds and `without` leaves out, and by nothing else.

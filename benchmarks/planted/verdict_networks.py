@@ -25,7 +25,7 @@ _PHASE = {"mlp": "fixed", "cnn": None, "resnet": "triad", "vit": "fixed"}  # way
 _STEPS = {"mlp": (800, 1600), "cnn": (600, 1200), "resnet": (600, 1200), "vit": (600, 1200)}
 _RATE = {"mlp": 1e-3, "cnn": 2e-3, "resnet": 3e-3, "vit": 1e-3}
 _BATCH = 64
-_CHUNK, _PASSES = 16, 2  # batches drawn at once, and how often each of them is used before the next are drawn
+_CHUNK, _PASSES = 16, 2  # batches drawn at once, and how often each is used before the next are drawn
 
 
 @dataclasses.dataclass(frozen=True)
@@ -224,6 +224,6 @@ def _normalised(x: Float[Array, "*n width"]) -> Float[Array, "*n width"]:
 
 
 def _fingerprint(planned: Network) -> str:
-    """Return a digest of what training depends on, so that a network of another version is not taken for this one."""
+    """Return a digest of what training depends on, so that a stored network of another version is not used."""
     said = repr((planned, _RATE, _BATCH, _CHUNK, _PASSES))
     return hashlib.sha256(said.encode()).hexdigest()

@@ -8,7 +8,7 @@ _RESAMPLES = 1000
 
 
 def tables(rows: Sequence[dict], rules: Sequence[str]) -> str:
-    """Return Markdown tables: scores of each rule by search, every kind's row, and what is not scored."""
+    """Return Markdown tables: scores of each rule by search, every kind's row, and the classes that are not scored."""
     searches = list(dict.fromkeys(row["search"] for row in rows))
     lines = ["| maps | rule | sensitivity | specificity |", "| --- | --- | --- | --- |"]
     for search in searches:

@@ -27,7 +27,7 @@ _BATCH = 256
 
 @dataclasses.dataclass(frozen=True)
 class Truth:
-    """What is true of one class under a network; rates as at the top of this file.
+    """The truth about a class under a network; rates as at the top of this file.
 
     Attributes:
       kind: of the class's cue.
@@ -95,7 +95,7 @@ def called(
     label: int,
     left_out: Int[np.ndarray, " n"] | None = None,
 ) -> float:
-    """Return the share of images of which the model says `label`, without the class `left_out` of each."""
+    """Return the share of images that the model predicts as `label`, without the class `left_out` of each."""
     logits = np.concatenate(
         [
             np.asarray(_logits(model.apply, model.params, jnp.asarray(images[start : start + _BATCH])))
