@@ -12,26 +12,8 @@ from fsjax.data.selection import first_of_each_class
 from fsjax.engine import tile_size
 from fsjax.engine.engine import Engine
 from fsjax.engine.model import Model
-from fsjax.evaluation import judge_maps
-from fsjax.evaluation.rates import (
-    GROUP,
-    evaluate_unfiltered,
-    filtered_rates,
-    grid_shares,
-    measure_grid,
-    predicted_counts,
-    ratio,
-)
-from fsjax.evaluation.results import (
-    Evaluation,
-    MapRates,
-    MethodEvaluation,
-    Recovery,
-    Reliance,
-    Unfiltered,
-    planted_positions,
-    read_evaluation,
-)
+from fsjax.evaluation import judge_maps, rates, results
+from fsjax.evaluation.results import Evaluation, MapRates, MethodEvaluation, Recovery, Reliance, Unfiltered
 from fsjax.evaluation.typed_json import to_json
 from fsjax.fourier import spectrum
 from fsjax.fourier.dfm import DominantFrequencyMaps
@@ -68,7 +50,7 @@ def run(config: ConfigDict, directory: Path, model: Model, maps: DominantFrequen
     """
     model.check_classes(test.classes, "data split test")
     file, folder = directory / "evaluation.json", directory / "grafts"
-    before = parallel.decide(lambda: read_evaluation(file))
+    before = parallel.decide(lambda: results.read_evaluation(file))
     evaluation = measure(config, model, maps, test, folder, before.methods if before else {})
 
     def write() -> None:
@@ -91,7 +73,7 @@ def measure(
     Outcomes of grafts are stored in the folder. Collective: every process must call this.
     """
     engine = make_engine(model, test, config.run.memory_mib)
-    unfiltered = evaluate_unfiltered(model, test)
+    unfiltered = rates.evaluate_unfiltered(model, test)
     return Evaluation(
         classes=tuple(test.classes),
         images=np.bincount(test.labels, minlength=len(test.classes)),
@@ -106,7 +88,7 @@ def make_engine(model: Model, test: Images, memory_mib: int) -> Engine:
 
     Collective: every process must call this.
     """
-    tile_images = tile_size.fit(model, resident_images=min(GROUP, len(test)), memory_mib=memory_mib)
+    tile_images = tile_size.fit(model, resident_images=min(rates.GROUP, len(test)), memory_mib=memory_mib)
     # The same size in all processes, although their free memory differs.
     return Engine(model, statistics=("predicted_target",), tile_images=parallel.from_main(tile_images))
 
@@ -123,13 +105,13 @@ def evaluate_maps(
     """Judge the maps of a search method; outcomes of grafts are stored in the folder. Collective."""
     shares, usable = filter_by_maps(model, engine, maps, test), judge_maps.unseen(config, maps, test)
     grid = None
-    if further := grid_shares(maps, tuple(config.evaluate.grid)):
+    if further := rates.grid_shares(maps, tuple(config.evaluate.grid)):
         first = test.subset(first_of_each_class(test.labels, config.evaluate.grid_images))
-        grid = measure_grid(model, engine, maps, first, further)
+        grid = rates.measure_grid(model, engine, maps, first, further)
     return MethodEvaluation(
         searched_on=maps.searched_on,
         forward_equivalents=maps.forward_equivalents,
-        shares={f"{share:g}": rates for share, rates in shares.items()},
+        shares={f"{share:g}": at for share, at in shares.items()},
         grid=grid,
         planted=measure_recovery(maps, test),
         grafts=judge_maps.judge_maps(config, model, maps, test, unfiltered, usable, folder),
@@ -138,10 +120,10 @@ def evaluate_maps(
 
 def filter_by_maps(model: Model, engine: Engine, maps: DominantFrequencyMaps, test: Dataset) -> dict[float, MapRates]:
     """Return the rates of the test set filtered by each class's map, by share. Collective."""
-    rates = filtered_rates(engine, test, model.mean_std, maps.masks, label="evaluate")
+    by_share = rates.filtered_rates(engine, test, model.mean_std, maps.masks, label="evaluate")
     return {
         share: MapRates(**vars(at), positions=positions, kept=kept)
-        for share, at, positions, kept in zip(maps.shares, rates, maps.positions, maps.kept, strict=True)
+        for share, at, positions, kept in zip(maps.shares, by_share, maps.positions, maps.kept, strict=True)
     }
 
 
@@ -152,12 +134,12 @@ def measure_reliance(model: Model, engine: Engine, test: Dataset) -> dict[str, R
     """
     if test.planted is None:
         return {}
-    truth = planted_positions(test.planted)
+    truth = results.planted_positions(test.planted)
     labels = np.flatnonzero(truth.any((1, 2)))
     masks, targets = np.concatenate([~truth[labels], truth[labels]]), np.tile(labels, 2)
-    counts = predicted_counts(engine, test, model.mean_std, masks, targets, label="evaluate planted")
+    counts = rates.predicted_counts(engine, test, model.mean_std, masks, targets, label="evaluate planted")
     sizes = np.bincount(test.labels, minlength=len(test.classes))
-    tpr = to_json(ratio(counts[np.arange(len(targets)), targets], sizes[targets]))
+    tpr = to_json(rates.ratio(counts[np.arange(len(targets)), targets], sizes[targets]))
     return {
         test.classes[label]: Reliance(bool(test.planted["fixed"][label].any()), tpr_without=without, tpr_alone=alone)
         for label, without, alone in zip(labels, tpr[: len(labels)], tpr[len(labels) :], strict=True)
@@ -168,7 +150,7 @@ def measure_recovery(maps: DominantFrequencyMaps, test: Dataset) -> dict[str, Re
     """Return how well each class's scores rank its planted orbits; {} without scores or planted orbits."""
     if test.planted is None or maps.scores is None:
         return {}
-    truth = planted_positions(test.planted)
+    truth = results.planted_positions(test.planted)
     labels = np.flatnonzero(truth.any((1, 2)))
     return {test.classes[label]: recovery(maps.scores[label], truth[label]) for label in labels}
 

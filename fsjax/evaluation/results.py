@@ -244,9 +244,7 @@ def _choose(available: list[str], method: str | None, directory: Path) -> str:
 
 
 def _config(file: Path) -> dict[str, Any]:
-    if not file.exists():
-        raise InputError(f"{file}: no such file; expected the workdir of a run")
-    config = read_json(file)
+    config = read_json(file) if file.exists() else None
     if not isinstance(config, dict):
         raise InputError(f"{file}: got {type(config).__name__}; expected the config of a run")
     return config

@@ -1,16 +1,15 @@
 """Intervals for rates over a few images, and means over known values: pure functions over arrays.
 
 Examples:
-  >>> limits = wilson(np.array([9]), np.array([10]))[0]  # of a rate of 9 in 10
-  >>> limits_text(limits)
-  '[0.596, 0.982]'
+  >>> wilson(np.array([9]), np.array([10])).round(3).tolist()  # of a rate of 9 in 10
+  [[0.596, 0.982]]
   >>> bootstrap_interval(np.array([1, 1, 0, 1])).tolist()
   [0.25, 1.0]
   >>> mean([0.5, None, 1.0])
   0.75
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 
 import numpy as np
 import scipy
@@ -51,8 +50,3 @@ def mean(values: Iterable[int | float | None]) -> float | None:
     """Return the mean of the values, leaving out None and NaN; None without any."""
     known = [value for value in values if value is not None and np.isfinite(value)]
     return float(np.mean(known)) if known else None
-
-
-def limits_text(limits: Sequence[float] | Float[np.ndarray, "2"]) -> str:
-    """Return an interval as '[lower, upper]'; '' for one of NaN, and for no limits."""
-    return "" if not len(limits) or np.isnan(limits).any() else f"[{limits[0]:.3f}, {limits[1]:.3f}]"

@@ -10,7 +10,6 @@ from jaxtyping import Float
 from matplotlib.figure import Figure
 from PIL import Image
 
-from fsjax.evaluation import statistics
 from fsjax.report import answer, pictures, style
 from fsjax.runtime import files
 from fsjax.runtime.storage import Path
@@ -51,7 +50,7 @@ def template(name: str) -> jinja2.Template:
     environment.filters |= {
         "rate": lambda value: answer.MISSING if _is_missing(value) else f"{value:.3f}",
         "short": lambda value: answer.MISSING if _is_missing(value) else f"{value:.2f}",
-        "interval": lambda limits: "" if _any_missing(limits) else statistics.limits_text(limits),
+        "interval": lambda limits: "" if _any_missing(limits) else "[{:.3f}, {:.3f}]".format(*limits),
         "short_interval": lambda limits: "" if _any_missing(limits) else "[{:.2f}, {:.2f}]".format(*limits),
         "share": answer.share_text,
         "share_limits": answer.share_limits_text,

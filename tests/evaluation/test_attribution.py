@@ -8,7 +8,7 @@ import scipy
 
 import fsjax
 from fsjax.engine.model import Model
-from fsjax.evaluation import attribution, statistics
+from fsjax.evaluation import attribution
 from fsjax.fourier import masks, spectrum
 from fsjax.runtime import parallel, profiling
 from fsjax.runtime.errors import InputError
@@ -171,11 +171,3 @@ def test_what_cannot_be_used_is_said_in_one_line(fields, message):
 def test_shares_by_default_are_those_that_hold_an_orbit():
     found = fsjax.attribute(network, IMAGES[:2], steps=1, refinements=1)
     assert found.shares == (0.08, 0.16, 0.32)
-
-
-def test_a_bootstrap_interval_of_a_rate_is_that_of_the_binomial_distribution():
-    values = np.zeros((60, 2))
-    values[:15, 0], values[:45, 1] = 1, 1
-    interval = statistics.bootstrap_interval(values, resamples=20000)
-    exact = [scipy.stats.binom.ppf([0.025, 0.975], 60, rate) / 60 for rate in (0.25, 0.75)]
-    np.testing.assert_allclose(interval, exact, atol=1.01 / 60)

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from scipy.stats import binom, binomtest
 
-from fsjax.evaluation.statistics import limits_text, mean, wilson
+from fsjax.evaluation.statistics import bootstrap_interval, mean, wilson
 
 
 @pytest.mark.parametrize("level", [0.8, 0.95])
@@ -37,6 +37,9 @@ def test_a_mean_is_of_what_has_a_value():
     assert mean([]) is None and mean([None, float("nan")]) is None
 
 
-def test_an_interval_that_is_not_there_is_nothing():
-    assert limits_text((0.25, 1.0)) == limits_text(np.array([0.25, 1])) == "[0.250, 1.000]"
-    assert limits_text(()) == limits_text(np.full(2, np.nan)) == ""
+def test_a_bootstrap_interval_of_a_rate_is_that_of_the_binomial_distribution():
+    values = np.zeros((60, 2))
+    values[:15, 0], values[:45, 1] = 1, 1
+    interval = bootstrap_interval(values, resamples=20000)
+    exact = [binom.ppf([0.025, 0.975], 60, rate) / 60 for rate in (0.25, 0.75)]
+    np.testing.assert_allclose(interval, exact, atol=1.01 / 60)
