@@ -56,7 +56,7 @@ def read_maps(path: str | Path, *, classes: tuple[str, ...] | None, shares: tupl
     Raises:
       InputError: no file, several maps in a workdir, or a file that holds something else.
     """
-    file = file_of(path)
+    file = maps_file(path)
     source = {"file": {"path": str(file), "sha256": files.sha256(file)}}
     if file.suffix == ".npz":
         maps = DominantFrequencyMaps.load(file)
@@ -82,10 +82,10 @@ def read_maps(path: str | Path, *, classes: tuple[str, ...] | None, shares: tupl
     }
     if binary:
         masks = [plane.astype(bool) for plane in planes]
-        return dfm.from_classes(((mask[None], None) for mask in masks), (_share_of(file, masks),), **attributes)
+        return dfm.from_classes(((mask[None], None) for mask in masks), (_named_share(file, masks),), **attributes)
     shares = tuple(sorted(shares))
-    of_classes = ((np.stack([at_threshold(plane, share) for share in shares]), plane) for plane in planes)
-    return dfm.from_classes(of_classes, shares, **attributes)
+    masks_and_scores = ((np.stack([at_threshold(plane, share) for share in shares]), plane) for plane in planes)
+    return dfm.from_classes(masks_and_scores, shares, **attributes)
 
 
 def read_order(path: str | Path) -> Float64[np.ndarray, "height width"]:
@@ -132,7 +132,7 @@ def write_maps(maps: DominantFrequencyMaps, folder: str | Path, name: str, patch
     return written
 
 
-def file_of(path: str | Path) -> Path:
+def maps_file(path: str | Path) -> Path:
     """Return the file that maps are read from: the path, or the only maps of a workdir.
 
     Raises:
@@ -206,7 +206,7 @@ def _one_plane(content: Any) -> np.ndarray | None:
     return numbers if numbers is not None and numbers.ndim == 2 else None
 
 
-def _share_of(file: Path, masks: list[np.ndarray]) -> float:
+def _named_share(file: Path, masks: list[np.ndarray]) -> float:
     """Return the share in a file's name, or the smallest share that allows all masks."""
     needed = max(1, max(int(mask.sum()) for mask in masks)) / masks[0].size
     for named in reversed(re.findall(r"_DFM_(\d*\.?\d+(?:e-?\d+)?)", file.name)):

@@ -72,5 +72,5 @@ METHOD = Method(
     DEFAULTS,
     _check,
     scored="Scores, as they were imported",
-    reads=lambda options: [published_maps.file_of(options.imported.maps)],
+    reads=lambda options: [published_maps.maps_file(options.imported.maps)],
 )

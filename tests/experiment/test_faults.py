@@ -10,6 +10,7 @@ import signal
 import subprocess
 import sys
 import time
+import types
 
 import jax
 import numpy as np
@@ -68,10 +69,11 @@ def launch(monkeypatch, capfd, undrawn):
 
 @pytest.fixture(scope="module")
 def whole(tmp_path_factory):
-    """The workdir of a run that nothing happened to."""
+    """The workdir of an undisturbed run."""
     directory = tmp_path_factory.mktemp("whole") / "run"
-    status, printed = end_of(start(directory))
-    assert status == 0, printed
+    printed = types.SimpleNamespace(readouterr=lambda: types.SimpleNamespace(err="", out=""))
+    with pytest.MonkeyPatch.context() as patch:
+        assert launched(patch, printed, *words(directory))[0] == 0
     return directory
 
 

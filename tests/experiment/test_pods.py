@@ -33,6 +33,7 @@ SMALL = {
     "train.batch_size": 16,
     "train.steps": STEPS,
     "train.schedule": "constant",
+    "train.warmup_steps": 5,
     "train.evaluators": "",
     "run.log_every": 1,
     "run.checkpoint_every": 15,
@@ -137,7 +138,7 @@ def test_two_processes_train_as_one_does_and_search_and_evaluate_to_the_same_bit
 def test_sigterm_to_one_process_stops_all_in_the_same_step_and_one_process_goes_on_as_two_would(trained, tmp_path):
     # A checkpoint at every step makes steps long enough to be caught between two of them.
     fields = {"train__steps": 100000, "run__checkpoint_every": 1, "stages": "train"}
-    running = launch(tmp_path, processes=2, **fields)
+    running = launch(tmp_path, processes=2, devices=2, **fields)
     wait_until(lambda: (tmp_path / "metrics.jsonl").exists() and len(losses(tmp_path)) > 1, running)
     running[1].send_signal(signal.SIGTERM)
     written = finish(running, 143, seconds=60)

@@ -54,7 +54,7 @@ def _side_files(config: ConfigDict) -> list[Path]:
                 "alone may be a workdir with maps of two methods"
             )
         try:
-            side_files.append(published_maps.file_of(config[side]))
+            side_files.append(published_maps.maps_file(config[side]))
         except InputError as error:
             raise InputError(f"{side}: {error}") from error
     return side_files

@@ -76,7 +76,7 @@ def _check(options: ConfigDict, size: int) -> None:
 
 
 def _files(options: ConfigDict, directory: Path) -> dict[str, Path]:
-    return {FIELD: published_maps.file_of(options.dfmx.maps)}
+    return {FIELD: published_maps.maps_file(options.dfmx.maps)}
 
 
 WAY = Way(FIELDS, _make, _check, _files)

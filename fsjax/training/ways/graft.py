@@ -118,7 +118,7 @@ def _file(options: ConfigDict, directory: Path | None) -> Path | None:
         if directory is None or not (file := probed_file(directory)).is_file():
             raise InputError(f"{FIELD}: got {PROBE!r}, and the workdir has no probes; run the stage probe first")
         return file
-    return frequencies.file_of(named) if frequencies.are_named(named) else published_maps.file_of(options.graft.maps)
+    return frequencies.file_of(named) if frequencies.are_named(named) else published_maps.maps_file(options.graft.maps)
 
 
 def _make(setting: Setting) -> Transform:
