@@ -72,7 +72,7 @@ def test_ranges_are_of_the_radius_in_cycles_per_pixel_with_their_boundaries(size
         ("high:0.8", "'high:0.8' keeps nothing of 8 x 8 frequencies"),
         ("band:0.3:0.1", "'band:0.3:0.1' keeps nothing"),
         ("band:0.01:0.1", "'band:0.01:0.1' keeps nothing"),
-        ("none.npy", "none.npy: not a readable .npy"),
+        ("none.npy", "none.npy: no such file"),
         ("size.npy", "size.npy holds bool 9 x 9; expected bool 8 x 8"),
         ("numbers.npy", "numbers.npy holds float64 8 x 8; expected bool 8 x 8"),
         ("flat.npy", "flat.npy holds bool 64; expected bool 8 x 8"),

@@ -158,7 +158,7 @@ def test_smoothed_labels_give_pytorchs_loss():
 
 def test_the_best_checkpoint_by_validation_loss_can_be_the_one_that_the_run_goes_on_with(tmp_path):
     config = make_config(train__select="best", train__evaluate_every=1, run__checkpoint_every=1, train__steps=6)
-    config.train.learning_rate = 0.05
+    config.train.learning_rate = 0.1
     run(config, tmp_path)
     found = {line["step"]: line["validation_loss"] for line in lines(tmp_path) if "validation_loss" in line}
     best = min(found, key=found.get)
