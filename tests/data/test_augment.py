@@ -24,8 +24,9 @@ def keys(count, seed=0):
     return augment.image_keys(seed, jnp.zeros(count, jnp.int32), jnp.arange(count))
 
 
-@pytest.mark.parametrize("box", [(0, 0, 40, 40), (3, 5, 21, 17), (11, 2, 9, 12), (0, 31, 40, 9), (20, 20, 1, 1)])
-@pytest.mark.parametrize("size", [32, 13])
+@pytest.mark.parametrize(
+    ("box", "size"), [((0, 0, 40, 40), 32), ((3, 5, 21, 17), 13), ((0, 31, 40, 9), 32), ((20, 20, 1, 1), 13)]
+)
 def test_a_box_is_cropped_and_resized_as_pil_does_it(box, size):
     image = smooth_images(1, 40)[0]
     top, left, height, width = box
@@ -49,7 +50,7 @@ def test_boxes_are_distributed_as_torchvision_draws_them():
         assert ks_2samp(ours, theirs).pvalue > 1e-3
 
 
-@pytest.mark.parametrize("min_scale", [0.08, 0.5, 1.0])
+@pytest.mark.parametrize("min_scale", [0.08, 1.0])
 def test_boxes_lie_inside_the_image_and_keep_to_the_ranges_of_area_and_ratio(min_scale):
     side = 40
     boxes = np.asarray(jax.jit(jax.vmap(lambda k: augment.random_box(k, side, min_scale)))(keys(2000)))

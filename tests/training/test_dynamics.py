@@ -15,11 +15,8 @@ from configs import common
 from configs import dynamics as dynamics_config
 from fsjax import data
 from fsjax.data.dataset import Dataset
-from fsjax.engine.engine import Engine
-from fsjax.engine.model import Model
 from fsjax.evaluation import band_dynamics
 from fsjax.experiment import runner
-from fsjax.experiment.stage import fingerprint
 from fsjax.fourier import spectrum
 from fsjax.models import Network
 from fsjax.models.source import model_source
@@ -89,7 +86,7 @@ def plainly_filtered(images, digits, mean_std=MEAN_STD):
     return np.fft.ifft2(np.fft.fft2(pixels, axes=(1, 2)) * keep[None, :, :, None], axes=(1, 2)).real
 
 
-@pytest.mark.parametrize("size", [(8, 8), (9, 9), (32, 32), (8, 11)])
+@pytest.mark.parametrize("size", [(32, 32), (8, 11)])
 def test_bands_partition_the_plane_and_a_copy_is_what_numpy_leaves(size):
     names = band_dynamics.parse("")
     masks = dict(zip(names, band_dynamics.masks(names, *size), strict=True))
@@ -118,7 +115,7 @@ def test_copies_are_named_by_what_they_keep():
     assert kinds["124"].startswith("B1 + B2 + B4 ")
 
 
-@pytest.mark.parametrize(("size", "group", "per_class"), [(8, 2048, 0), (9, 10, 0), (9, 2048, 4), (8, 3, 4)])
+@pytest.mark.parametrize(("size", "group", "per_class"), [(8, 2048, 0), (9, 3, 4)])
 def test_confusion_and_f1_are_scikit_learns_on_copies_filtered_one_by_one(
     tmp_path, monkeypatch, size, group, per_class
 ):
@@ -147,21 +144,6 @@ def test_confusion_and_f1_are_scikit_learns_on_copies_filtered_one_by_one(
                 assert [values.pop(f"f1_class_class {label}") for label in range(3)] == pytest.approx(scores.tolist())
         assert not values
     np.testing.assert_array_equal(dynamics.read(tmp_path, [10, 5])[0], file["confusion"])
-
-
-def test_an_engine_with_other_parameters_leaves_the_first_as_it_was():
-    images, labels = np.random.default_rng(0).normal(size=(5, 4, 4, 3)).astype(np.float32), np.arange(5) % 3
-    weights = [np.random.default_rng(seed).normal(size=(48, 3)).astype(np.float32) for seed in (1, 2)]
-
-    def apply(params, images):
-        return images.reshape(len(images), -1) @ params
-
-    models, masks = [Model(apply, params, (4, 4, 3)) for params in weights], np.ones((1, 4, 4), bool)
-    first = Engine(models[0])
-    batches = first.image_batches(images, labels)
-    before, second = first.sums(batches, masks)["loss"], first.with_params(weights[1])
-    np.testing.assert_array_equal(second.sums(batches, masks)["loss"], Engine(models[1]).sums(batches, masks)["loss"])
-    np.testing.assert_array_equal(first.sums(batches, masks)["loss"], before)
 
 
 def random_dynamics(rng, copies=("13", "1234", "4"), classes=3, seeds=2, evaluations=4):
@@ -411,8 +393,6 @@ def test_a_test_set_of_other_classes_is_refused(tmp_path):
     ("changes", "message"),
     [
         ({"dynamics__keep": "1234,15"}, "dynamics.keep: '15' in '1234,15'; expected bands that a copy keeps"),
-        ({"dynamics__keep": "1234,21"}, "dynamics.keep: '21' in"),
-        ({"dynamics__keep": "1234,low"}, "dynamics.keep: 'low' in"),
         ({"dynamics__keep": "1234,,2"}, "dynamics.keep: '' in '1234,,2'"),
         ({"dynamics__keep": "1234,2,2"}, "dynamics.keep: got '1234,2,2'; expected two or more different copies, 1234"),
         ({"dynamics__keep": "1234"}, "dynamics.keep: got '1234'; expected two or more different copies"),
@@ -422,7 +402,6 @@ def test_a_test_set_of_other_classes_is_refused(tmp_path):
         ),
         ({"dynamics__images_per_class": -1}, "dynamics.images_per_class: got -1; expected 0 (all) or more"),
         ({"dynamics__seeds": ""}, "dynamics.seeds: got ''; expected different whole numbers"),
-        ({"dynamics__seeds": "0,x"}, "dynamics.seeds: got '0,x'; expected"),
         ({"dynamics__seeds": "0,-1"}, "dynamics.seeds: got '0,-1'; expected"),
         ({"dynamics__seeds": "1,01"}, "dynamics.seeds: got '1,01'; expected"),
         ({"train__evaluate_every": 7}, "train.evaluate_every: got 7; expected 1 to 6 steps"),
@@ -442,11 +421,6 @@ def test_a_training_given_in_epochs_is_refused_before_it_begins(tmp_path):
     with pytest.raises(InputError, match=r"train\.evaluate_every: got 50; expected 1 to 5 steps"):
         runner.run(config, tmp_path)
     assert not list(tmp_path.glob("seed-*"))
-
-
-def test_the_fields_of_an_old_workdir_without_the_evaluator_are_unchanged():
-    fields = fingerprint(common.base(), runner.STAGES["train"])
-    assert not any(value for name, value in fields.items() if name.startswith("dynamics"))
 
 
 def test_every_data_set_of_the_config_passes_its_checks():
