@@ -87,7 +87,10 @@ def evaluation(classes: tuple[str, ...], shares: tuple[float, ...], grid: tuple[
         tpr = rng.random(count)
         return Rates(tpr, np.stack([tpr * 0.9, tpr * 0.9 + 0.1], axis=1), rng.random(count) / 10)
 
-    of_shares = {f"{share:g}": MapRates(**vars(rates()), positions=np.full(count, 1)) for share in shares}
+    of_shares = {
+        f"{share:g}": MapRates(**vars(rates()), positions=np.full(count, 1), kept=np.full(count, share))
+        for share in shares
+    }
     of_grid = [rates() for _ in grid]
     columns = {name: np.array([getattr(at_share, name) for at_share in of_grid]) for name in ("tpr", "tpr_ci", "fpr")}
     plain = rates()

@@ -86,15 +86,14 @@ class Model:
         """Return what `masked_logits` takes for images, computed once: their half spectra."""
         return spectrum.spectra(images)
 
-    def filters(self, masks: PyTree, labels: Int[Array, " images"]) -> PyTree:
+    def filters(self, masks: PyTree) -> PyTree:
         """Return masks of any form of `tile.Perturbations` as `spectrum.filter_spectra` takes them."""
         height, width = self.image_shape[:2]
         if masks is None:
             return None
         if masks.ndim == 2:
             return patches.without(masks, height, width)
-        image_masks = masks[:, labels] if masks.ndim == 4 else masks
-        return unpack(image_masks, width) if masks.dtype == jnp.uint8 else image_masks
+        return unpack(masks, width) if masks.dtype == jnp.uint8 else masks
 
     def masked_logits(
         self,
@@ -105,7 +104,7 @@ class Model:
         labels: Int[Array, " images"],
     ) -> Float[Array, "masks images classes"]:
         """Return the logits of every encoded image under every mask and component, as in `tile.Perturbations`."""
-        filtered = spectrum.filter_spectra(encoded, self.filters(masks, labels), components, self.transform)
+        filtered = spectrum.filter_spectra(encoded, self.filters(masks), components, self.transform)
         return apply_to_pairs(self.apply, params, filtered)
 
 
@@ -135,7 +134,7 @@ class GraftModel(Model):
         labels: Int[Array, " images"],
     ) -> Float[Array, "masks images classes"]:
         recipients, differences = encoded
-        filters = self.filters(masks, labels)
+        filters = self.filters(masks)
         grafted = recipients + spectrum.filter_spectra(differences, filters, components, self.transform)
         return apply_to_pairs(self.apply, params, grafted)
 

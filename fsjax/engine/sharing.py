@@ -17,9 +17,7 @@ class Block(NamedTuple):
     masks: range
 
 
-def share_pairs(
-    images: int, masks: int, *, batch_size: int, tile_masks: int, resident_images: int, alone: bool = False
-) -> list[Block]:
+def share_pairs(images: int, masks: int, *, batch_size: int, tile_masks: int, resident_images: int) -> list[Block]:
     """Return this process's share of all (image, mask) pairs; a pair is in one process's share only.
 
     Shares are contiguous, images first, so that a process reads few images beyond its share of them, and as equal as
@@ -31,11 +29,10 @@ def share_pairs(
       batch_size: images of an image batch; every block begins with a whole one.
       tile_masks: masks of a tile.
       resident_images: images that may lie on a device at once.
-      alone: whether this process evaluates all pairs, while others evaluate something else.
     """
     tiles = -(-masks // tile_masks)
     units = range(-(-images // batch_size) * tiles)
-    own = units if alone else units[parallel.share(len(units))]
+    own = units[parallel.share(len(units))]
     # Image batch by image batch, which of the tiles are this process's: all but in its first and its last one.
     touched = range(own.start // tiles, -(-own.stop // tiles)) if own else ()
     spans = [(max(own.start - at * tiles, 0), min(own.stop - at * tiles, tiles), at) for at in touched]

@@ -30,10 +30,9 @@ class Perturbations(NamedTuple):
     """Changes of the images of a tile, and the target class of each.
 
     Attributes:
-      masks: multiplied with the spectra, True where a frequency is kept; need not be constant on orbits. [n, H, W] for
-        all images, or [n, K, H, W]: one a class, and each image takes that of its label; bool, or uint8,
-        [..., H, ceil(W / 8)], which `masks.unpack` unpacks: a mask of 224 pixels takes 50 kB, and packed 6. Or [n, 3],
-        blocks of `patches.blocks`, whose patches are removed, 12 bytes each. None = everything is kept.
+      masks: multiplied with the spectra, True where a frequency is kept; need not be constant on orbits. [n, H, W]
+        bool, or uint8 [n, H, ceil(W / 8)], which `masks.unpack` unpacks: a mask of 224 pixels takes 50 kB, and packed
+        6. Or [n, 3], blocks of `patches.blocks`, whose patches are removed, 12 bytes each. None = everything is kept.
       components: Fourier components added to every image (unnormalised DFT, centred), [n, H, W, C]; only their
         Hermitian part has an effect. None = nothing is added.
       targets: class of each perturbation, for the statistic `predicted_target`; None = 0.

@@ -3,7 +3,7 @@
 from collections.abc import Iterable
 
 import numpy as np
-from jaxtyping import Bool, Float, Int, Real, UInt8
+from jaxtyping import Bool, Float, Int, Real
 
 from fsjax.data.dataset import Dataset, Images
 from fsjax.data.normalisation import normalise
@@ -74,36 +74,31 @@ def predicted_counts(
     engine: Engine,
     dataset: Images,
     mean_std: tuple[np.ndarray, np.ndarray],
-    masks: Bool[np.ndarray, "masks *classes height width"] | UInt8[np.ndarray, "masks *classes height bytes"],
-    targets: Int[np.ndarray, " masks"] | None,
+    masks: Bool[np.ndarray, "masks height width"],
+    targets: Int[np.ndarray, " masks"],
     *,
     label: str,
-    alone: bool = False,
 ) -> Int[np.ndarray, "masks true_classes"]:
     """Count the images of each true class that are predicted as a mask's target class when filtered by that mask.
 
     Every mask filters every image, after normalisation. Row m over the class sizes gives the TPR of mask m at its
-    target and, over the other classes, its FPR. Without targets, masks are [masks, classes, H, W], the mask of its own
-    class filters an image, and correct predictions are counted. Collective, unless `alone`: processes share the pairs
-    of images and masks, and all return the same.
+    target and, over the other classes, its FPR. Collective: processes share the pairs of images and masks, and all
+    return the same.
 
     Args:
-      engine: sums the statistic `predicted_target`; without targets `correct`.
+      engine: sums the statistic `predicted_target`.
       dataset: images with labels.
       mean_std: of pixels in [0, 1], per channel.
-      masks: filters, or their bits, as in `tile.Perturbations`.
+      masks: filters of the images.
       targets: class of each mask.
       label: of the progress bar.
-      alone: whether this process computes everything itself.
     """
     classes = len(dataset.classes)
     totals = np.zeros((len(masks), classes), np.int64)
-    batch_size = min(engine.tile_images, GROUP)
-    if targets is not None:
-        batch_size = min(batch_size, len(dataset))
+    batch_size = min(engine.tile_images, GROUP, len(dataset))
     tile_masks = engine.perturbations_per_tile(batch_size)
     blocks = sharing.share_pairs(
-        len(dataset), len(masks), batch_size=batch_size, tile_masks=tile_masks, resident_images=GROUP, alone=alone
+        len(dataset), len(masks), batch_size=batch_size, tile_masks=tile_masks, resident_images=GROUP
     )
 
     def read(block: sharing.Block) -> Float[np.ndarray, "images height width channels"]:
@@ -119,10 +114,9 @@ def predicted_counts(
             labels, rows = dataset.labels[block.images], slice(block.masks.start, block.masks.stop)
             batches = engine.image_batches(images, labels, np.eye(classes, dtype=np.float32)[labels], size=batch_size)
             del images  # the devices have them now, and the next images are read
-            block_targets = None if targets is None else targets[rows]
-            (sums,) = engine.sums(batches, masks[rows], targets=block_targets, on_tile=on_tile).values()
+            (sums,) = engine.sums(batches, masks[rows], targets=targets[rows], on_tile=on_tile).values()
             totals[rows] += np.rint(sums).astype(np.int64)
-    return totals if alone else parallel.total(totals)
+    return parallel.total(totals)
 
 
 def class_rates(predicted: Real[np.ndarray, "classes classes"], sizes: Int[np.ndarray, " classes"]) -> Rates:

@@ -1,6 +1,7 @@
 """The page of learning dynamics and its figures: F1 over the iterations, and relative confusion."""
 
 import itertools
+from typing import Any
 
 import numpy as np
 from matplotlib.figure import Figure
@@ -78,20 +79,16 @@ def f1_curves(dynamics: Dynamics, width: int | float = DOUBLE) -> Figure:
     for axis in panels[copies:]:
         axis.set_axis_off()
     columns = -(-len(classes) // 8)
-    size = SMALL if columns == 1 else 6.0
+    size, seeds = SMALL if columns == 1 else 6.0, len(dynamics.seeds)
+    key: dict[str, Any] = {"ncols": columns, "fontsize": size, "handlelength": 1.6, "columnspacing": 0.8}
     panels[copies].legend(
         panels[0].lines[1:],  # the first line is the threshold
         [style.fitted(name, max(room / columns - 0.4, 0.3), size) for name in classes],
-        title=f"mean and range\nof {len(dynamics.seeds)} seeds"
-        if len(dynamics.seeds) > 1
-        else f"seed {dynamics.seeds[0]}",
+        title=f"mean and range\nof {seeds} seeds" if seeds > 1 else f"seed {dynamics.seeds[0]}",
         title_fontsize=SMALL,
         loc="center",
-        ncols=columns,
         frameon=False,
-        fontsize=size,
-        handlelength=1.6,
-        columnspacing=0.8,
+        **key,
     )
     figure.supxlabel("iteration")
     figure.supylabel("F1")

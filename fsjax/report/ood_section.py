@@ -3,8 +3,7 @@
 import numpy as np
 from jaxtyping import Float
 
-from fsjax.evaluation.ood.average_tpr import Group, Point, average_tpr
-from fsjax.evaluation.ood.results import OodResult, SetRates, SetResult, result_file
+from fsjax.evaluation.ood.results import Group, OodResult, Point, SetRates, SetResult, average_tpr, result_file
 from fsjax.evaluation.ood.sets import IN_DISTRIBUTION
 from fsjax.evaluation.results import read_method
 from fsjax.evaluation.statistics import mean

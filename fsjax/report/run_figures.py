@@ -10,7 +10,7 @@ from matplotlib.figure import Figure
 
 from fsjax.data.normalisation import normalise
 from fsjax.engine.model import Model
-from fsjax.evaluation.ood.average_tpr import average_tpr
+from fsjax.evaluation.ood.results import average_tpr
 from fsjax.evaluation.results import Evaluation, Recovery, planted_positions
 from fsjax.fourier import masks, spectrum
 from fsjax.fourier.dfm import DominantFrequencyMaps

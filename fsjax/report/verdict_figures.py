@@ -1,6 +1,6 @@
 """Figures of verdicts and rates: psi over the share, TPR against FPR, AvgTPR over its threshold, radial profiles."""
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 from jaxtyping import Bool, Float
@@ -9,7 +9,7 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
 from fsjax.evaluation.graft_results import Grafts
-from fsjax.evaluation.ood.average_tpr import Group, Point
+from fsjax.evaluation.ood.results import Group, Point
 from fsjax.evaluation.verdict import CONTROL
 from fsjax.fourier import spectrum
 from fsjax.report import style
@@ -80,7 +80,7 @@ def psi_curves(grafts: Grafts, names: tuple[str, ...], width: int | float = DOUB
         axis.fill_between(shares, low[:, label], high[:, label], color=style.BLUE, alpha=0.18, lw=0)
         for kind, (words, line, colour, thick) in _CURVES.items():
             psi = grafts.curves[kind].psi[:, label]
-            axis.plot(shares, psi, ls=line, color=colour, lw=thick, label=words, marker=marker, ms=2.5)
+            axis.plot(shares, psi, ls=line, marker=marker, ms=2.5, color=colour, lw=thick, label=words)
         axis.plot(of_map.smallest[label], CONTROL, "v", color=style.BLACK, ms=3.5, label="smallest share")
         axis.set(xscale="log", ylim=(lowest, 1.05), yticks=[0, 0.5, 1])
         axis.set_title(style.fitted(name, room))
@@ -88,7 +88,7 @@ def psi_curves(grafts: Grafts, names: tuple[str, ...], width: int | float = DOUB
         axis.minorticks_off()
     handles = {line.get_label(): line for line in axes[0].lines}
     order = [*(words for words, *_ in reversed(_CURVES.values())), "smallest share"]
-    columns = {"ncols": 5 if width > SINGLE else 2, "columnspacing": 1.2}
+    columns: dict[str, Any] = {"ncols": 5 if width > SINGLE else 2, "columnspacing": 1.2}
     figure.legend(handles=[handles[words] for words in order], loc="outside upper center", frameon=False, **columns)
     figure.supxlabel("share of the plane grafted")
     figure.supylabel("psi")
@@ -118,8 +118,8 @@ def published_and_verdict(
         if np.isfinite([x, y]).all():
             right, low = x > 0.7, y < 0.15
             offset, place = (-4 if right else 4, 2 if low else -2), style.fitted(name, 0.9, SMALL)
-            ha, va = "right" if right else "left", "bottom" if low else "top"
-            axis.annotate(place, (x, y), offset, textcoords="offset points", fontsize=SMALL, ha=ha, va=va)
+            sides: dict[str, Any] = {"ha": "right" if right else "left", "va": "bottom" if low else "top"}
+            axis.annotate(place, (x, y), offset, textcoords="offset points", fontsize=SMALL, **sides)
     axis.set(xlim=(-0.04, 1.04), ylim=(-0.04, 1.04), xlabel="FPR", ylabel="TPR", aspect="equal")
     axis.set_title(f"Under maps of {100 * share:g} % of the plane")
     figure.legend(loc="outside lower center", ncols=2, frameon=False, columnspacing=1.0, handletextpad=0.2)
@@ -147,7 +147,7 @@ def average_tpr(curves: dict[str, tuple[Point, ...]], width: int | float = DOUBL
         for _, group, colour in _GROUPS
         for _, line, rate in _RATES
     ]
-    dots: dict = {"color": style.GREY, "ls": "", "marker": "o"}
+    dots: dict[str, Any] = {"color": style.GREY, "ls": "", "marker": "o"}
     sizes = [
         Line2D([], [], ms=_area(share) ** 0.5, label=f"{100 * share:g} % of classes", **dots) for share in _KEY_SHARES
     ]

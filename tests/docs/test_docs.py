@@ -20,8 +20,7 @@ import fsjax
 from configs import common
 from fsjax.data import SOURCES
 from fsjax.evaluation.graft_results import Baseline, Curve, GraftRates, Grafts, Verdict
-from fsjax.evaluation.ood.average_tpr import Group, Point
-from fsjax.evaluation.ood.results import OodResult, SetResult
+from fsjax.evaluation.ood.results import Group, OodResult, Point, SetResult
 from fsjax.evaluation.results import Evaluation, Grid, MapRates, MethodEvaluation, Recovery, Reliance, Unfiltered
 from fsjax.experiment.runner import STAGES
 from fsjax.fourier import dfm

@@ -8,7 +8,7 @@ import matplotlib.pyplot as plt
 import numpy as np
 import pytest
 
-from fsjax.evaluation.ood.average_tpr import THRESHOLDS, Group, average_tpr
+from fsjax.evaluation.ood.results import THRESHOLDS, Group, average_tpr
 from fsjax.report import verdict_figures
 
 

@@ -4,7 +4,6 @@ It leaves OUTPUT-INDEX.json: of each evaluation what this process ended with (`v
 and which different images went through its model (`seen`, fingerprints of their pixels; what is one colour is padding).
 """
 
-import functools
 import json
 import pathlib
 import sys
@@ -18,14 +17,14 @@ if len(sys.argv) > 3:
     jax.config.update("jax_cpu_collectives_implementation", "gloo")
     jax.distributed.initialize(sys.argv[3], int(sys.argv[4]), int(sys.argv[5]))
 
+
 from configs import common
 from fsjax.data.dataset import Dataset
 from fsjax.data.normalisation import measure_mean_std
 from fsjax.engine import tile_size
 from fsjax.engine.model import Model
 from fsjax.evaluation import evaluate, judge_maps
-from fsjax.evaluation.ood import attacks, judging, sets
-from fsjax.evaluation.ood.counts import count_parts
+from fsjax.evaluation.ood import attacks, counting, sets
 from fsjax.evaluation.rates import evaluate_unfiltered
 from fsjax.evaluation.typed_json import to_json
 from fsjax.fourier import dfm, spectrum
@@ -122,12 +121,9 @@ def evaluate_all(case):
         image_set = sets.open_attack(attacks.parse("fgsm:8/255"), config, classifier, dataset)
         fewer = config.copy_and_resolve_references()
         fewer.report.share, fewer.ood.random_masks, fewer.seed = 0.3, 3, 1
-        judge = judging.Judge(fewer, classifier, maps, dataset)
-        told(case, "controls out of distribution", judge._controls.tolist())
         for turn in ("first", "second"):
-            file, make_counter = output.parent / "ood" / "attack.json", functools.partial(judge.make_counter, image_set)
-            counts = count_parts(image_set, file, {"made of": "this"}, judge.count_shape, make_counter)
-            told(case, f"attack, {turn}", to_json(counts))
+            counts = counting.Counter(fewer, classifier, dataset, maps).count(image_set, output.parent / "ood", {})
+            told(case, f"attack, {turn}", counts.tolist())
 
 
 def maps_of(classes):

@@ -16,7 +16,7 @@ from fsjax.evaluation import band_dynamics
 from fsjax.evaluation.attribution import Attribution
 from fsjax.evaluation.band_dynamics import Dynamics
 from fsjax.evaluation.graft_results import KINDS
-from fsjax.evaluation.ood.average_tpr import average_tpr
+from fsjax.evaluation.ood.results import average_tpr
 from fsjax.fourier import masks as masks_lib
 from fsjax.fourier import spectrum
 from fsjax.report import attribution_figures, dynamics, figures, html, study_figures, style, verdict_figures

@@ -3,6 +3,7 @@
 import base64
 import dataclasses
 import io
+import pathlib
 import re
 
 import jax
@@ -84,7 +85,7 @@ def subject():
     grafts = results.grafts(NAMES, ("shortcut", "spread", "band"), share=0.2, pairs=30, grafted=[0.75, 0.5, 0.25])
     evaluation = results.evaluation(NAMES, {"removal": results.method({}, grafts=grafts)})
     weights = rng.normal(size=(SIDE * SIDE * 3, len(OUTPUTS))).astype(np.float32) / 8
-    return Subject(common.base(), None, make_model(weights), maps, Dataset(Noise(), SIDE), evaluation)
+    return Subject(common.base(), pathlib.Path(), make_model(weights), maps, Dataset(Noise(), SIDE), evaluation)
 
 
 def gallery(subject, count=3):

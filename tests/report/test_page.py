@@ -4,6 +4,7 @@ import base64
 import dataclasses
 import io
 import json
+import pathlib
 
 import numpy as np
 import pytest
@@ -12,6 +13,7 @@ from PIL import Image
 
 from benchmarks.cost import report_workdir
 from configs import common
+from fsjax.data.dataset import ArrayDataset
 from fsjax.engine.model import Model
 from fsjax.evaluation.results import Grid
 from fsjax.fourier import dfm, masks, spectrum
@@ -89,7 +91,10 @@ def scores_of(count, side=16):
 def subject_of(maps, evaluation, share=0.05):
     config = common.base()
     config.report.share, config.evaluate.threshold = share, 0.6
-    return Subject(config, None, None, maps, None, evaluation)
+    test = ArrayDataset(np.zeros((1, 16, 16, 3)), np.zeros(1, int), maps.classes)
+    return Subject(
+        config, pathlib.Path(), Model(lambda params, images: images, {}, (16, 16, 3)), maps, test, evaluation
+    )
 
 
 def test_the_slider_stops_at_the_maps_own_shares_and_those_of_the_grid():
@@ -175,7 +180,7 @@ def test_a_row_has_its_evidence_and_says_how_stable_a_map_is_and_what_the_class_
 
 def test_cards_show_the_map_at_the_share_of_the_verdict_and_of_many_classes_those_that_are_marked():
     maps, shares = maps_of(scores_of(3)), (0.05, 0.02, 0.2)
-    subject = subject_of(maps, None)
+    subject = subject_of(maps, results.evaluation(maps.classes, {}))
     rows = [{"label": label, "at": shares[label], "marked": label > 0} for label in range(3)]
     assert [card["map"] for card in overview.cards(rows, subject, 3)] == [
         pictures.mask_picture(masks.within_share(maps.scores[label], share)) for label, share in enumerate(shares)

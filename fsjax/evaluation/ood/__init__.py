@@ -1,6 +1,5 @@
-"""Out of distribution: a model and its maps on other images, and on images that an attack has changed."""
+"""Out of distribution: a model and its maps on other images, and on corrupted and attacked test images."""
 
-from fsjax.evaluation.ood.accuracies import accuracies
-from fsjax.evaluation.ood.judging import check, run
+from fsjax.evaluation.ood.judging import accuracies, check, run
 
 __all__ = ["accuracies", "check", "run"]

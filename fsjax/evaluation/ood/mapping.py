@@ -1,13 +1,19 @@
-"""A mapping: the folders of another image set that show each class of the model. A small YAML file, untrusted."""
+"""Mappings: YAML files, untrusted, that name the folders of another image set for each class of the model."""
 
 import dataclasses
+import hashlib
+import itertools
+import os
 import pathlib
 import re
 import reprlib
-from typing import Any
+from collections.abc import Iterable, Sequence
 
+import numpy as np
 import yaml
 
+from fsjax.data.folder import EXTENSIONS, decodable, image_files
+from fsjax.data.source import suggest
 from fsjax.runtime.errors import InputError, one_line
 from fsjax.runtime.storage import Path
 
@@ -19,17 +25,17 @@ _PLACEHOLDER = re.compile(r"\{(\w+)\}")
 
 @dataclasses.dataclass(frozen=True)
 class Mapping:
-    """The content of a mapping; every folder in it is the name of one folder, never a path.
+    """The content of a mapping; each folder in it is the name of a folder, never a path.
 
     Attributes:
-      name: of the set, for people; {root} in it stands for the name of the folder that holds the set.
-      layout: the parts of the path from the root to a class folder: names, or {placeholder}; the last is {class}.
+      name: the set's name for people; {root} in it stands for the name of the folder that holds the set.
+      layout: the path from the root to a class folder: names, or {placeholder}; the last part is {class}.
       groups: the folders of each other placeholder, in the order of the layout.
-      classes: class of the model, by display name or by folder name of data.classes -> folders that show it; None =
-        each class has the folder that it has in the run's own data.
+      classes: class of the model, by display name or folder name of data.classes -> its folders; None = the folder
+        names of the run's own data.
       subset: whether the model may lack some of these classes.
-      restrict: whether logits of other classes are left out, so that the largest is that of a mapped class.
-      repeated: whether every combination of groups shows the same pictures, so that they are no further evidence.
+      restrict: whether logits of other classes are ignored, so that the largest belongs to a mapped class.
+      repeated: whether every combination of groups shows the same pictures, which then count as one image.
     """
 
     name: str
@@ -46,7 +52,7 @@ def shipped() -> list[str]:
     return sorted(file.stem for file in SHIPPED.glob("*.yaml"))
 
 
-def file_of(name: str) -> Path:
+def find(name: str) -> Path:
     """Return the file of a shipped name or of a path; raises InputError where there is none."""
     if name in shipped():
         return SHIPPED / f"{name}.yaml"
@@ -67,9 +73,7 @@ def read(path: Path) -> Mapping:
     except (yaml.YAMLError, UnicodeDecodeError, RecursionError) as error:
         raise InputError(f"{path}: not YAML of text, lists and mappings ({one_line(error)})") from error
     if not isinstance(fields, dict):
-        raise InputError(
-            f"{path}: got {reprlib.repr(fields)}; expected a YAML mapping with the fields {', '.join(_FIELDS)}"
-        )
+        raise _wrong(str(path), fields, f"a YAML mapping with the fields {', '.join(_FIELDS)}")
     for field in fields:
         if field not in _FIELDS:
             raise InputError(f"{path}: got field {reprlib.repr(field)}; expected {', '.join(_FIELDS)}")
@@ -87,23 +91,13 @@ def read(path: Path) -> Mapping:
 
 
 class _Loader(yaml.BaseLoader):
-    """Accepts less than safe_load: every scalar stays text, no tag makes an object, no alias, no key twice.
-
-    Scalars stay text so that a folder called 007, no or 2020-01-01 keeps its name.
-    """
-
-    def compose_node(self, parent: yaml.Node | None, index: Any) -> yaml.Node | None:
-        if self.check_event(yaml.AliasEvent):
-            event = self.peek_event()
-            raise yaml.composer.ComposerError(None, None, f"alias *{event.anchor}", event.start_mark)
-        return super().compose_node(parent, index)
+    """Reads every scalar as text, so that a folder called 007, no or 2020-01-01 keeps its name; no key twice."""
 
     def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict:
         keys = [key.value for key, _ in node.value if isinstance(key, yaml.ScalarNode)]
-        for key, value in node.value:
-            if not isinstance(key, yaml.ScalarNode) or keys.count(key.value) > 1:
-                problem = f"key {reprlib.repr(key.value)} is given twice or is not text"
-                raise yaml.constructor.ConstructorError(None, None, problem, value.start_mark)
+        if twice := [key for key in keys if keys.count(key) > 1]:
+            problem = f"key {reprlib.repr(twice[0])} is given twice"
+            raise yaml.constructor.ConstructorError(None, None, problem, node.start_mark)
         return super().construct_mapping(node, deep)
 
 
@@ -114,10 +108,7 @@ def _layout(value: object, where: str) -> tuple[str, ...]:
         if not _PLACEHOLDER.fullmatch(part):
             _folder(part, where)
     if parts[-1] != "{class}" or len(set(names)) < len(names):
-        raise InputError(
-            f"{where}: got {reprlib.repr(value)}; "
-            f"expected names and different {{placeholders}} between slashes, last {{class}}"
-        )
+        raise _wrong(where, value, "names and different {placeholders} between slashes, last {class}")
     return parts
 
 
@@ -125,7 +116,7 @@ def _groups(value: object, layout: tuple[str, ...], where: str) -> dict[str, tup
     wanted = [match[1] for part in layout[:-1] if (match := _PLACEHOLDER.fullmatch(part))]
     if not isinstance(value, dict) or set(value) != set(wanted):
         accepted = f"folders for each of {', '.join(wanted)}" if wanted else "none, for layout has no placeholder"
-        raise InputError(f"{where}: got {reprlib.repr(value)}; expected {accepted}")
+        raise _wrong(where, value, accepted)
     return {name: _folders(value[name], f"{where}.{name}") for name in wanted}
 
 
@@ -135,9 +126,7 @@ def _classes(value: object, where: str) -> dict[str, tuple[str, ...]] | None:
     if isinstance(value, list):
         value = {name: name for name in _folders(value, where)}
     if not isinstance(value, dict) or not value:
-        raise InputError(
-            f"{where}: got {reprlib.repr(value)}; expected same, a list of folders, or class: folder (or folders)"
-        )
+        raise _wrong(where, value, "same, a list of folders, or class: folder (or folders)")
     classes = {name: _folders(folders, f"{where}.{name}") for name, folders in value.items()}
     owner: dict[str, str] = {}
     for name, folders in classes.items():
@@ -150,32 +139,147 @@ def _classes(value: object, where: str) -> dict[str, tuple[str, ...]] | None:
 
 
 def _folders(value: object, where: str) -> tuple[str, ...]:
-    values = value if isinstance(value, list) else [value]
-    folders = tuple(_folder(folder, where) for folder in values)
+    folders = tuple(_folder(folder, where) for folder in (value if isinstance(value, list) else [value]))
     if not folders or len(set(folders)) < len(folders):
-        raise InputError(f"{where}: got {reprlib.repr(value)}; expected one or more different folders")
+        raise _wrong(where, value, "one or more different folders")
     return folders
 
 
 def _folder(value: object, where: str) -> str:
-    name = _text(value, where)
-    check_folder(name, where)
-    return name
+    return _checked_folder(_text(value, where), where)
 
 
-def check_folder(name: str, where: str) -> None:
-    """Raise InputError for a name that is not that of one folder: a path, '..', or a drive."""
+def _checked_folder(name: str, where: str) -> str:
+    """Return the name of a folder; raise InputError for a path, '..' or a drive."""
     if not name or name in (".", "..") or set(name) & set("/\\:\0"):
-        raise InputError(f"{where}: got {reprlib.repr(name)}; expected the name of one folder, not a path")
+        raise _wrong(where, name, "the name of one folder, not a path")
+    return name
 
 
 def _text(value: object, where: str) -> str:
     if not isinstance(value, str) or not value.strip() or not value.isprintable():
-        raise InputError(f"{where}: got {reprlib.repr(value)}; expected text of one line")
+        raise _wrong(where, value, "text of one line")
     return value
 
 
 def _switch(value: object, where: str) -> bool:
     if value not in ("true", "false"):
-        raise InputError(f"{where}: got {reprlib.repr(value)}; expected true or false")
+        raise _wrong(where, value, "true or false")
     return value == "true"
+
+
+def _wrong(where: str, value: object, expected: str) -> InputError:
+    return InputError(f"{where}: got {reprlib.repr(value)}; expected {expected}")
+
+
+@dataclasses.dataclass(frozen=True)
+class Place:
+    """A combination of a set's groups; a set without groups is one place.
+
+    Attributes:
+      groups: placeholder -> folder.
+      folders: the folders of each class of the model, in index order; empty where the set lacks the class.
+    """
+
+    groups: dict[str, str]
+    folders: tuple[tuple[pathlib.Path, ...], ...]
+
+    @property
+    def name(self) -> str:
+        """The folders of its groups, or 'all' for a set without groups."""
+        return "/".join(self.groups.values()) or "all"
+
+
+def find_places(
+    mapping: Mapping, root: pathlib.Path, classes: Sequence[str], own: Sequence[str], where: str
+) -> list[Place]:
+    """Return every combination of groups, after checking that each class folder exists and holds an image.
+
+    Args:
+      mapping: the mapping of the set.
+      root: the folder that holds the set.
+      classes: display names of the model's classes.
+      own: the folders of these classes in the run's own data.
+      where: the mapping, as error messages name it.
+
+    Raises:
+      InputError: no such root, a class that the model lacks, class folders that are missing or without images.
+    """
+    if not root.is_dir():
+        raise InputError(f"ood.sets: {where}: got {root}; expected the folder that holds the set")
+    folders = _class_folders(mapping, classes, own, where)
+    places = []
+    for combination in itertools.product(*mapping.groups.values()):
+        groups = dict(zip(mapping.groups, combination, strict=True))
+        parts = [groups.get(part[1:-1], part) if part[0] == "{" else part for part in mapping.layout[:-1]]
+        above = root.joinpath(*parts)
+        places.append(Place(groups, tuple(tuple(above / name for name in names) for names in folders)))
+    every = [folder for place in places for names in place.folders for folder in names]
+    _refuse([folder for folder in every if not folder.is_dir()], len(every), root, where, "missing")
+    without = [folder for folder in every if not image_files(folder)]
+    _refuse(without, len(every), root, where, f"without an image ({', '.join(EXTENSIONS)})")
+    return places
+
+
+def _class_folders(mapping: Mapping, classes: Sequence[str], own: Sequence[str], where: str) -> list[tuple[str, ...]]:
+    """Return the names of the folders of each class of the model."""
+    if mapping.classes is None:
+        return [(_checked_folder(name, f"ood.sets: {where}: class folder"),) for name in own]
+    folders: list[tuple[str, ...]] = [()] * len(classes)
+    for key, names in mapping.classes.items():
+        label = next((list(known).index(key) for known in (classes, own) if key in known), None)
+        if label is None and not mapping.subset:
+            raise InputError(f"ood.sets: {where}: got class {key!r}, which the model lacks; {suggest(key, classes)}")
+        if label is not None and folders[label]:
+            raise InputError(
+                f"ood.sets: {where}: got class {classes[label]!r} twice, once as {key!r}; expected each class once"
+            )
+        if label is not None:
+            folders[label] = names
+    if not any(folders):
+        raise InputError(f"ood.sets: {where}: got no class of the model; {suggest('', classes)}")
+    return folders
+
+
+def _refuse(bad: list[pathlib.Path], count: int, root: pathlib.Path, where: str, what: str, most: int = 8) -> None:
+    if bad:
+        names = ", ".join(str(folder.relative_to(root)) for folder in bad[:most])
+        more = f" and {len(bad) - most} more" if len(bad) > most else ""
+        raise InputError(
+            f"ood.sets: {where}: got {len(bad)} of {count} class folders in {root} {what}: {names}{more}; "
+            "expected every folder that the mapping names"
+        )
+
+
+def find_files(
+    places: Sequence[Place], images_per_class: int, skip_undecodable: bool, *, where: str, repeated: bool
+) -> list[list[list[str]]]:
+    """Return the first images of each class in each place, 0 = all.
+
+    Raises:
+      InputError: a class without an image that decodes; repeated pictures whose number differs between places.
+    """
+    found = []
+    for place in places:
+        paths = [[file for folder in names for file in image_files(folder)] for names in place.folders]
+        if skip_undecodable:
+            paths = decodable(paths, next(folder for names in place.folders for folder in names).parent)
+        for names, images in zip(place.folders, paths, strict=True):
+            if names and not images:
+                raise InputError(f"ood.sets: got no image that decodes in {names[0]}; expected at least one a class")
+        found.append([images[: images_per_class or None] for images in paths])
+    counts = np.array([[len(images) for images in paths] for paths in found])
+    if repeated and (counts != counts[0]).any():
+        number, label = np.argwhere(counts != counts[0])[0]
+        raise InputError(
+            f"ood.sets: {where}: got {counts[number, label]} images in {places[number].folders[label][0]}, "
+            f"{counts[0, label]} in {places[0].folders[label][0]}; "
+            "expected the same images everywhere (repeated: true)"
+        )
+    return found
+
+
+def digest(paths: Iterable[str], root: pathlib.Path) -> str:
+    """Return the SHA-256 of paths below the root and of sizes, which identifies a set without reading it."""
+    lines = sorted(f"{os.path.relpath(path, root)}\0{os.stat(path).st_size}\n" for path in paths)
+    return hashlib.sha256("".join(lines).encode(errors="surrogateescape")).hexdigest()

@@ -1,15 +1,74 @@
-"""Results out of distribution, as dataclasses: the content of ood/<method>.json (docs/files.md)."""
+"""Results out of distribution: the content of ood/<method>.json (docs/files.md), and AvgTPR over its threshold."""
 
 import dataclasses
 from typing import Any
 
 import numpy as np
-from jaxtyping import Float, Int
+from jaxtyping import Bool, Float, Int
 
-from fsjax.evaluation.ood.average_tpr import Point
 from fsjax.evaluation.results import Rates
 from fsjax.evaluation.typed_json import ResultFile
 from fsjax.runtime.storage import Path
+
+# Thresholds of AvgTPR.
+THRESHOLDS = tuple(tenth / 10 for tenth in range(1, 10))
+
+
+@dataclasses.dataclass(frozen=True)
+class Group:
+    """Some of the classes that have both rates; None where there is no class to average over.
+
+    Attributes:
+      classes: number of classes in the group.
+      share: the same as a share of all classes that have both rates.
+      filtered: mean TPR under the classes' own maps.
+      unfiltered: mean TPR on unfiltered images.
+    """
+
+    classes: int
+    share: float | None
+    filtered: float | None
+    unfiltered: float | None
+
+
+@dataclasses.dataclass(frozen=True)
+class Point:
+    """The classes above a threshold, which the source calls shortcut classes, and the other classes."""
+
+    threshold: float
+    shortcut: Group
+    other: Group
+
+
+def average_tpr(
+    grouping: Float[np.ndarray, " classes"],
+    filtered: Float[np.ndarray, " classes"],
+    unfiltered: Float[np.ndarray, " classes"],
+    thresholds: tuple[float, ...] = THRESHOLDS,
+) -> tuple[Point, ...]:
+    """Return the mean TPR of the classes above each threshold and of the others.
+
+    Source: Wang et al., CVPR 2025: c is a shortcut class at t when its in-distribution filtered TPR > t, and stays one
+    out of distribution.
+
+    Args:
+      grouping: in-distribution TPR of each class under its own map, NaN where unknown.
+      filtered: TPR of each class under its own map on the images in question, NaN where they lack it.
+      unfiltered: TPR of each class on these images unfiltered.
+      thresholds: t, in [0, 1].
+    """
+    known = np.isfinite(grouping) & np.isfinite(filtered) & np.isfinite(unfiltered)
+
+    def group(members: Bool[np.ndarray, " classes"]) -> Group:
+        count = int(members.sum())
+        return Group(
+            classes=count,
+            share=count / int(known.sum()) if known.any() else None,
+            filtered=float(filtered[members].mean()) if count else None,
+            unfiltered=float(unfiltered[members].mean()) if count else None,
+        )
+
+    return tuple(Point(t, group(known & (grouping > t)), group(known & ~(grouping > t))) for t in thresholds)
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -28,30 +87,22 @@ class ControlRates:
     random_tpr: Float[np.ndarray, " classes"]
     radial_tpr: Float[np.ndarray, " classes"]
 
-    @classmethod
-    def unknown(cls, classes: int) -> "ControlRates":
-        """Return rates of maps that are not compared with controls: all NaN."""
-        return cls(*np.full((4, classes), np.nan))
-
     @property
     def trivial_tpr(self) -> Float[np.ndarray, " classes"]:
         """Under the better trivial mask of each class."""
         return np.maximum(self.low_pass_tpr, self.highest_energy_tpr)
 
 
-_CONTROL_NAMES = tuple(field.name for field in dataclasses.fields(ControlRates))
-
-
 @dataclasses.dataclass(frozen=True, eq=False)
 class SetRates:
-    """Rates on the images of a set, or of a group of it, as they are and filtered by the map of each class.
+    """Rates on the images of a set, or of a group of it, unfiltered and filtered by the map of each class.
 
     Attributes:
-      images: of each class.
-      accuracy: over all images, unfiltered.
-      unfiltered: rates of the images as they are.
+      images: number of images of each class.
+      accuracy: share of all images that are predicted correctly, unfiltered.
+      unfiltered: rates of the unfiltered images.
       filtered: rates under the maps.
-      controls: TPR under control masks; None where maps are not compared with any.
+      controls: TPR under control masks; None without controls.
     """
 
     images: Int[np.ndarray, " classes"]
@@ -62,8 +113,8 @@ class SetRates:
 
     @property
     def control_rates(self) -> ControlRates:
-        """Rates under the controls, all NaN without any."""
-        return self.controls or ControlRates.unknown(len(self.images))
+        """Rates under the controls, all NaN without controls."""
+        return self.controls or ControlRates(*np.full((4, len(self.images)), np.nan))
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -78,9 +129,9 @@ class SetResult(InDistribution):
     """Rates on a set or under an attack.
 
     Attributes:
-      restricted: whether logits of classes that the set lacks are left out.
+      restricted: whether logits of classes that the set lacks are ignored.
       made_of: the mapping and folder, or the attack.
-      groups: placeholder -> folder -> rates, of sets that have groups, such as corruptions.
+      groups: placeholder -> folder -> rates, for sets that have groups, such as corruptions.
     """
 
     restricted: bool
@@ -94,10 +145,10 @@ class OodResult(ResultFile):
 
     Attributes:
       classes: display names in index order.
-      share: of the plane that the maps keep.
-      threshold: for the TPR under a class's map in distribution, by which pages group the classes.
-      random_masks: of each kind on a set; None in a file of an earlier fsjax.
-      searched_on: the split of the searched images; None as above.
+      share: share of the plane that the maps keep.
+      threshold: TPR under a class's map in distribution, by which pages group the classes.
+      random_masks: random masks of each kind on a set.
+      searched_on: the split of the searched images.
       in_distribution: rates on the test images.
       sets: rates of each set or attack, by name.
     """
@@ -105,24 +156,12 @@ class OodResult(ResultFile):
     classes: tuple[str, ...]
     share: float
     threshold: float
-    random_masks: int | None
-    searched_on: str | None
+    random_masks: int
+    searched_on: str
     in_distribution: InDistribution
     sets: dict[str, SetResult]
 
     stage = "ood"
-
-    @staticmethod
-    def from_version_1(content: Any) -> Any:
-        """Return version 1 as version 2: there the rates of controls stand beside the others."""
-        if not isinstance(content, dict):
-            return content
-        if "filtered" not in content or not isinstance(content.get("images"), list):
-            return {name: OodResult.from_version_1(value) for name, value in content.items()}
-        nothing = [None] * len(content["images"])
-        controls = {name: content.get(name) or nothing for name in _CONTROL_NAMES}
-        groups = OodResult.from_version_1(content.get("groups", {}))
-        return content | {"controls": controls if "low_pass_tpr" in content else None, "groups": groups}
 
 
 def result_file(directory: Path, method: str) -> Path:

@@ -1,0 +1,229 @@
+"""Counts of predictions on a set: unfiltered, under each class's map, and under control masks of the map's size."""
+
+import dataclasses
+import functools
+import hashlib
+import json
+from collections.abc import Callable, Iterator
+
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Bool, Float, Int, PyTree, UInt8
+from ml_collections import ConfigDict
+
+from fsjax.data.dataset import Dataset
+from fsjax.data.normalisation import normalise
+from fsjax.engine.engine import Engine
+from fsjax.engine.model import Model
+from fsjax.evaluation.evaluate import make_engine
+from fsjax.evaluation.ood import sets
+from fsjax.evaluation.ood.sets import Part, Set
+from fsjax.evaluation.predict import make_predictor
+from fsjax.evaluation.rates import confusion_matrix
+from fsjax.fourier import masks, spectrum
+from fsjax.fourier.dfm import DominantFrequencyMaps
+from fsjax.runtime import interrupt, parallel
+from fsjax.runtime.partial_results import PartialResults
+from fsjax.runtime.progress import Progress
+from fsjax.runtime.random_streams import Stream, generator
+from fsjax.runtime.storage import Path
+
+# Rows of counts, before the rows of the controls: a class's images, images of the class that are predicted as it and
+# images of any class that are, unfiltered and under the class's map.
+ROWS = ("images", "right", "predicted", "filtered_right", "filtered_predicted")
+# The first images of a class, whose energy gives its mask of highest energy.
+ENERGY_IMAGES = 100
+# Smallest image batch of a tile, where a device takes as many.
+_BATCH = 16
+
+
+class Counter:
+    """Counts the predictions of a model on sets.
+
+    Args:
+      config: the run's config.
+      model: the classifier.
+      test: test images.
+      maps: their map of each class at the share nearest to config.report.share is judged; None = unfiltered images.
+    """
+
+    def __init__(self, config: ConfigDict, model: Model, test: Dataset, maps: DominantFrequencyMaps | None = None):
+        self._config, self._model, self._test = config, model, test
+        self.maps = self.share = self.controls = None
+        if maps is not None:
+            self.share = maps.nearest(config.report.share)
+            self.maps = maps.at(self.share)
+            positions = masks.budget(self.share, *self.maps.shape[1:])
+            self.controls = Controls(self.maps, positions, test, model.mean_std, config.ood.random_masks, config.seed)
+        self.rows = (*ROWS, *(self.controls.kinds if self.controls else ()))
+        self._restricted = functools.cache(self._restrict)
+
+    def count(
+        self, image_set: Set, folder: Path, identity: dict, *, controls_only: bool = False
+    ) -> Int[np.ndarray, "parts rows classes"]:
+        """Return the counts of every part of a set; partial results in the folder let a restart count the rest.
+
+        Collective: every process must call this; processes share the parts, and all return the same.
+
+        Args:
+          image_set: the set.
+          folder: the folder of partial results of all sets.
+          identity: JSON values that identify model and maps.
+          controls_only: whether to count images and controls alone.
+        """
+        parts, classes = image_set.parts, len(self._model.classes)
+        text = json.dumps({**identity, **self._made_of(image_set)}, sort_keys=True)
+        name = f"{sets.file_name(image_set.name)}-{hashlib.sha256(text.encode()).hexdigest()[:12]}"
+        store = PartialResults(folder / name, {}, self._model.params, text)
+        counts = np.empty((len(self.rows), classes, len(parts)))
+        table = store.table("counts", counts)
+        counts[...] = parallel.merge(counts)
+        missing = np.flatnonzero(np.isnan(counts).any((0, 1)))
+        if len(missing):
+            count_part = self._part_counter(image_set, controls_only)
+            sizes = np.array([part.size for part in parts])
+            own = missing[parallel.share(len(missing))]
+            done = int(sizes.sum() - sizes[own].sum())
+            with Progress(f"ood {image_set.name}", int(sizes.sum()), "images", done=done) as progress:
+
+                def counted() -> Iterator[tuple[Int[np.ndarray, " 1"], Float[np.ndarray, "rows classes 1"]]]:
+                    for index in own:
+                        yield np.array([index]), count_part(parts[index])[..., None].astype(float)
+                        progress.update(parts[index].size)
+
+                table.fill(counted(), lambda rows: None)
+        return np.moveaxis(parallel.merge(counts), -1, 0).astype(np.int64)
+
+    def _made_of(self, image_set: Set) -> dict:
+        """Return JSON values that the counts of a set depend on, beside model and maps."""
+        ood = self._config.ood
+        values = {"set": image_set.made_of, "images_per_class": ood.images_per_class, "part": sets.PART}
+        if self.controls:
+            controls = {"images": ENERGY_IMAGES, "random_masks": ood.random_masks, "seed": self._config.seed}
+            values |= {"share": self.share, "controls": controls}
+        return values
+
+    def _part_counter(self, image_set: Set, controls_only: bool) -> Callable[[Part], Int[np.ndarray, "rows classes"]]:
+        """Return a function that counts a part in this process. Collective: every process must call this."""
+        model, engine = self._restricted(image_set.classes if image_set.restrict else None)
+        predict, classes = make_predictor(model.apply, *model.mean_std), len(model.classes)
+        targets, most = np.array(image_set.classes), max(part.size for part in image_set.parts)
+
+        def count(part: Part) -> Int[np.ndarray, "rows classes"]:
+            images = part.open()
+            labels, counts = images.labels, np.zeros((len(self.rows), classes), np.int64)
+            counts[0] = np.bincount(labels, minlength=classes)
+            if not controls_only:
+                matrix = confusion_matrix(predict(model.params, images, alone=True), labels, classes)
+                counts[1:3] = np.diag(matrix), matrix.sum(0)
+            if self.maps is None or self.controls is None:
+                return counts
+            pixels = np.asarray(normalise(images.images(np.arange(len(images))), *model.mean_std))
+            if not controls_only:
+                # Maps of classes that the set lacks are not applied.
+                predicted = _predicted(engine, pixels, labels, self.maps[targets], targets, classes, most)
+                counts[3:5, targets] = predicted[np.arange(len(targets)), targets], predicted.sum(1)
+            for label in np.unique(labels) if self.controls.kinds else ():
+                # Controls filter the class's own images alone, so they cost as much for any number of classes.
+                own, drawn = labels == label, self.controls.masks(int(label))
+                as_label = np.full(len(drawn), label)
+                right = _predicted(engine, pixels[own], labels[own], drawn, as_label, classes, most)[:, label]
+                counts[5:, label] = np.add.reduceat(right, self.controls.first_masks)
+            return counts
+
+        return count
+
+    def _restrict(self, labels: tuple[int, ...] | None) -> tuple[Model, Engine]:
+        """Return the model with -inf for all outputs but `labels`, None = all, and its engine."""
+        model = self._model
+        if labels is not None:
+
+            def apply(params: PyTree, images: Float[Array, "n height width 3"]) -> Float[Array, "n outputs"]:
+                logits = self._model.apply(params, images)
+                allowed = np.zeros(logits.shape[-1], bool)
+                allowed[list(labels)] = True
+                return jnp.where(allowed, logits, -jnp.inf)
+
+            model = dataclasses.replace(model, apply=apply, apply_bfloat16=None)
+        return model, make_engine(model, self._test, self._config.run.memory_mib)
+
+
+def _predicted(
+    engine: Engine,
+    pixels: Float[np.ndarray, "images height width channels"],
+    labels: Int[np.ndarray, " images"],
+    masks: Bool[np.ndarray, "masks height width"],
+    targets: Int[np.ndarray, " masks"],
+    classes: int,
+    most: int,
+) -> Int[np.ndarray, "masks classes"]:
+    """Count the images of each class that are predicted as a mask's target when filtered by the mask.
+
+    `most` bounds the image batch, which depends on nothing but it and the number of masks, so few programs compile.
+    """
+    size = min(engine.tile_images, most, max(_BATCH, engine.perturbations_per_tile(1) // len(masks)))
+    batches = engine.image_batches(pixels, labels, np.eye(classes, dtype=np.float32)[labels], size=size)
+    sums = engine.sums(batches, masks, targets=targets, on_tile=lambda _: interrupt.check())
+    return np.rint(sums["predicted_target"]).astype(np.int64)
+
+
+class Controls:
+    """Model-independent masks of the same size as a class's map.
+
+    A control keeps as many positions as its map, or the whole budget where whole orbits left one position over. Random
+    masks are the first orbits of orders that are drawn once, so classes whose maps have one size share them.
+
+    Args:
+      maps: the map of each class.
+      budget: positions that the maps' share allows.
+      test: images whose first ones of a class give its mask of highest energy, on every set.
+      mean_std: mean and std that normalise pixels in [0, 1].
+      random_masks: number of random masks of each kind; 0 = no controls.
+      seed: seed of the random masks.
+    """
+
+    def __init__(
+        self,
+        maps: Bool[np.ndarray, "classes height width"],
+        budget: int,
+        test: Dataset,
+        mean_std: tuple[np.ndarray, np.ndarray],
+        random_masks: int,
+        seed: int,
+    ):
+        self._maps, self._budget, self._test, self._mean_std = maps, budget, test, mean_std
+        self._count, self._seed = random_masks, seed
+        # Fields of ControlRates -> number of masks; only maps that are constant on orbits have a radial profile.
+        self.kinds: dict[str, int] = {}
+        if random_masks:
+            self.kinds = {"low_pass_tpr": 1, "highest_energy_tpr": 1, "random_tpr": random_masks}
+            self.kinds |= {"radial_tpr": random_masks} if spectrum.is_hermitian(maps) else {}
+        self.first_masks = np.cumsum([0, *self.kinds.values()])[:-1]
+        self._packed, self._random = functools.cache(self._pack), functools.lru_cache(2)(self._draw)
+
+    def masks(self, label: int) -> Bool[np.ndarray, "masks height width"]:
+        """Return the controls of a class, in the order of `kinds`; drawn once."""
+        return np.unpackbits(self._packed(label), axis=-1, count=self._maps.shape[2]).astype(bool)
+
+    def _pack(self, label: int) -> UInt8[np.ndarray, "masks height bytes"]:
+        own, (height, width) = self._maps[label], self._maps.shape[1:]
+        positions = int(own.sum())
+        positions += positions == self._budget - 1
+        drawn = [masks.low_pass(height, width, positions), masks.best_orbits(self._energy(label), positions)]
+        drawn += [*self._random(positions)]
+        if "radial_tpr" in self.kinds:
+            rng = generator(self._seed, Stream.RADIAL_CONTROLS, label)
+            drawn += [masks.radial_matched(own, rng) for _ in range(self._count)]
+        return np.packbits(drawn, axis=-1)
+
+    def _energy(self, label: int) -> Float[np.ndarray, "height width"]:
+        """Return the mean energy of a class's first test images; without any the lowest frequencies have most."""
+        rows = np.flatnonzero(self._test.labels == label)[:ENERGY_IMAGES]
+        if not len(rows):
+            return -spectrum.radius(*self._maps.shape[1:])
+        return spectrum.energy(np.asarray(normalise(self._test.images(rows), *self._mean_std)))
+
+    def _draw(self, positions: int) -> list[Bool[np.ndarray, "height width"]]:
+        height, width = self._maps.shape[1:]
+        rngs = (generator(self._seed, Stream.RANDOM_CONTROLS, index) for index in range(self._count))
+        return [masks.random(height, width, positions, rng) for rng in rngs]
