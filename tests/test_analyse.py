@@ -137,20 +137,27 @@ def test_figures_have_names_and_a_frame_has_a_row_for_each_class(result):
 
 
 def test_a_killed_call_goes_on_and_other_test_images_have_outcomes_of_their_own(result, tmp_path, monkeypatch):
-    arguments = {"train": planted(0), "classes": NAMES, "shares": SHARES, "directory": tmp_path}
-    checks, wanted = [], [4]
-    monkeypatch.setattr(interrupt, "requested", lambda: checks.append(1) or len(checks) > wanted[0])
-    with pytest.raises(interrupt.Terminated):
-        fsjax.analyse(result.model, test=planted(1), **arguments)
-    kept = {file: file.stat().st_mtime_ns for file in tmp_path.rglob("*.npz")}
-    wanted[0] = np.inf
-    again = fsjax.analyse(result.model, test=planted(1), **arguments)
-    assert kept and kept.items() <= {file: file.stat().st_mtime_ns for file in tmp_path.rglob("*.npz")}.items()
-    assert again.evaluation.to_json() == result.evaluation.to_json()
-    swapped = fsjax.analyse(result.model, test=(planted(1)[0][::-1].copy(), planted(1)[1]), **arguments)
-    assert swapped.verdicts != again.verdicts
+    def analyse(**changes):
+        splits = {"train": planted(0), "test": planted(1)} | changes
+        return fsjax.analyse(result.model, **splits, classes=NAMES, shares=SHARES, directory=tmp_path / "partial")
+
+    def stored(folder):
+        return {file: file.stat().st_mtime_ns for file in (tmp_path / "partial" / folder).rglob("*.npz")}
+
+    checks = []
+    for folder in ("search", "grafts"):  # killed in each
+        with monkeypatch.context() as patch:
+            patch.setattr(interrupt, "requested", lambda: checks.append(folder) or checks.count(folder) > 3)  # noqa: B023
+            with pytest.raises(interrupt.Terminated):
+                analyse()
+    kept = stored("search") | stored("grafts")
+    assert stored("search") and stored("grafts")
+    swapped = analyse(test=(planted(1)[0][::-1].copy(), planted(1)[1]))
+    assert swapped.verdicts != result.verdicts and swapped.maps.positions.tolist() == result.maps.positions.tolist()
+    assert kept.items() <= (stored("search") | stored("grafts")).items()
+    assert analyse().evaluation.to_json() == result.evaluation.to_json()
     with pytest.raises(InputError, match="partial results of another search"):
-        fsjax.analyse(result.model, test=planted(1), **arguments | {"train": planted(2)})
+        analyse(train=planted(2))
 
 
 def test_the_model_of_a_result_is_not_compiled_again(result):

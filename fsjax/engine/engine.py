@@ -133,7 +133,7 @@ class Engine:
         components: Sliceable | None = None,
         *,
         targets: Int[np.ndarray, " n"] | None = None,
-        items: Int[np.ndarray, " n"] | None = None,
+        items: Int[np.ndarray, " items"] | None = None,
     ) -> Iterator[tuple[Int[np.ndarray, " n"], dict[str, Float[np.ndarray, "n replicates *outcomes"]]]]:
         """Yield weighted sums over the images, tile by tile; no more perturbations exist at once than a tile takes.
 
