@@ -127,41 +127,26 @@ def test_it_stops_at_sigterm(monkeypatch):
         adcs.class_amplitudes(images.__getitem__, labels, 3, (6, 6), MEAN_STD)
 
 
-@pytest.fixture(scope="module")
-def done(tmp_path_factory):
-    """The stage by itself, on a small synthetic set, by the config's own name."""
-    directory = tmp_path_factory.mktemp("adcs")
-    config = small_config()
+@pytest.mark.parametrize("compat", [False, True])
+def test_the_stage_needs_the_data_alone(tmp_path, compat):
+    """By the config's own name on training images, and in the published way on test images."""
+    config, split = small_config(), "test" if compat else "train"
+    if compat:
+        config.adcs.split, config.adcs.compat = "test", True
+        config.data.mean, config.data.std = (0.4, 0.5, 0.6), (0.2, 0.2, 0.3)
     config.stages = adcs_config.get_config().stages
-    runner.run(config, directory)
-    return directory
-
-
-def test_the_stage_needs_the_data_alone(done):
-    assert not (done / "checkpoints").exists() and (done / "report" / "figures" / "adcs.png").stat().st_size
-    with np.load(done / "adcs.npz") as file:
-        found = dict(file)
-    training = data.load(small_config().data, "train", 0)
-    assert found["classes"].tolist() == ["C0", "C1", "C2", "C3"] and found["images"].sum() == len(training)
-    energy, _ = oracle(training.images(np.arange(len(training))), training.labels, 4, False, measure_mean_std(training))
-    np.testing.assert_allclose(found["amplitudes"], energy, rtol=2e-4)
-    assert found["amplitudes"].dtype == np.float32 and found["adcs"].dtype == np.int16
-    assert np.mean(found["adcs"] == signs(energy, False)) > 0.99
-    assert str(found["split"]) == "train" and not found["compat"]
-
-
-def test_the_published_way_is_that_of_the_test_images(tmp_path):
-    config = small_config(adcs__split="test", adcs__compat=True, data__mean=(0.4, 0.5, 0.6), data__std=(0.2, 0.2, 0.3))
-    config.stages = "adcs"
     runner.run(config, tmp_path)
+    assert not (tmp_path / "checkpoints").exists() and (tmp_path / "report" / "figures" / "adcs.png").stat().st_size
     with np.load(tmp_path / "adcs.npz") as file:
         found = dict(file)
-    test = data.load(config.data, "test", 0)
-    mean_std = np.array(config.data.mean), np.array(config.data.std)
-    energy, sums = oracle(test.images(np.arange(24)), test.labels, 4, True, mean_std)
+    images = data.load(config.data, split, 0)
+    mean_std = (np.array(config.data.mean), np.array(config.data.std)) if compat else measure_mean_std(images)
+    energy, sums = oracle(images.images(np.arange(len(images))), images.labels, 4, compat, mean_std)
     np.testing.assert_allclose(found["amplitudes"], energy, rtol=2e-4)
-    assert np.mean(found["adcs"] == signs(energy, True, sums)) > 0.99
-    assert found["images"].sum() == 24 and str(found["split"]) == "test" and found["compat"]
+    assert np.mean(found["adcs"] == signs(energy, compat, sums if compat else None)) > 0.99
+    assert found["amplitudes"].dtype == np.float32 and found["adcs"].dtype == np.int16
+    assert found["classes"].tolist() == ["C0", "C1", "C2", "C3"] and found["images"].sum() == len(images)
+    assert str(found["split"]) == split and found["compat"] == compat
 
 
 def test_the_figure_has_a_panel_a_class_on_one_scale_around_zero():

@@ -68,7 +68,7 @@ def test_rates_are_nan_where_there_is_nothing_to_count():
 
 
 def test_predictions_of_outputs_beyond_the_classes_count_as_wrong():
-    logits = np.eye(5, dtype=np.float32)[[0, 1, 4, 4]]
+    logits = np.eye(5, dtype=np.float32)[[0, 1, 2, 4]]
     found = confusion_matrix([(np.arange(4), logits)], np.array([0, 0, 1, 1], np.int32), 2)
     np.testing.assert_array_equal(found, [[1, 1], [0, 0]])
 
