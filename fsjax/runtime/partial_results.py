@@ -15,8 +15,6 @@ from fsjax.runtime.storage import Path
 
 # Version of the files and of the random streams behind them; results of another version are refused.
 FORMAT = 3
-# Two machines choose sizes by their memory; the sizes differ by less than this factor.
-_FACTOR = 1000
 _ITEM = r"\w[\w.-]*(/\w[\w.-]*)*"
 
 
@@ -110,7 +108,7 @@ class PartialResults:
         on_disk = files.read_json(file)
         if isinstance(on_disk, dict) and on_disk.get("format") != FORMAT:
             raise self._another("version of fsjax")
-        if not isinstance(on_disk, dict) or set(on_disk) != set(layout) or not _are_near(on_disk, layout):
+        if not isinstance(on_disk, dict) or set(on_disk) != set(layout) or not _same_kinds(on_disk, layout):
             raise InputError(f"{file}: not the layout of a search; delete {self.directory} to search anew")
         for name in ("model", "search"):
             if on_disk[name] != layout[name]:
@@ -195,13 +193,8 @@ def class_item(label: int) -> str:
     return f"class{label:05d}"
 
 
-def _are_near(on_disk: dict, layout: dict) -> bool:
-    """Return whether the numbers on disk may come from a machine with more or less memory."""
-    return all(
-        type(on_disk[name]) is int and 0 <= on_disk[name] <= _FACTOR * max(1, number)
-        for name, number in layout.items()
-        if isinstance(number, int)
-    )
+def _same_kinds(on_disk: dict, layout: dict) -> bool:
+    return all(type(on_disk[name]) is type(value) for name, value in layout.items())
 
 
 def _digest(params: PyTree) -> str:
