@@ -93,16 +93,7 @@ def result_file(directory: Path) -> Path:
 
 
 class Measured(NamedTuple):
-    """The prefix of each class's map that a network uses, and its effect; rates are NaN without pairs of images.
-
-    Attributes:
-      prefixes: of each class's map, the prefix with the largest `excess`.
-      used: whether the network uses it: its excess is above 0.
-      base: q0, as in `influence`.
-      swapped: w under the prefix.
-      psi: of the prefix.
-      psi_ci: its 95 % interval.
-    """
+    """The prefix of each class's map with the largest `excess`, and its effect, as in ProbeRound."""
 
     prefixes: Bool[np.ndarray, "classes height width"]
     used: Bool[np.ndarray, " classes"]

@@ -1,4 +1,4 @@
-"""Sets of the mitigation benchmark: what carries the class in which split, in NumPy."""
+"""Sets of the mitigation benchmark: the cue of the class in each split, in NumPy."""
 
 import numpy as np
 import pytest

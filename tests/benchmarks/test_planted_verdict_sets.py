@@ -154,7 +154,7 @@ def test_sets_are_drawn_as_documented():
         radius = spectrum.radius(made.size, made.size)
         assert 3 <= made.num_classes <= 5 and len(set(made.kinds)) == made.num_classes
         assert set(made.kinds) & set(verdict_sets.FEW_ORBITS) and set(made.kinds) & set(verdict_sets.OTHER)
-        # No orbit twice, none of them DC or its own conjugate.
+        # No orbit twice, no DC, and no orbit of a single member.
         assert (masks.sum(0) + made.distractors).max() <= 1
         counts = masks.sum((1, 2)) // 2
         for kind, cue, mask, count in zip(made.kinds, made.cues, masks, counts, strict=True):

@@ -1,4 +1,4 @@
-"""The verdict benchmark's truth: known for classifiers in closed form; and its networks: what they compute and keep."""
+"""The verdict benchmark's truth: known for classifiers in closed form; and its networks, computed and stored."""
 
 import jax
 import jax.numpy as jnp

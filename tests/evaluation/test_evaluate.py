@@ -1,4 +1,4 @@
-"""What is measured, against scikit-learn and loops over single images."""
+"""The results of the stage, against scikit-learn and loops over single images."""
 
 import contextlib
 

@@ -30,7 +30,7 @@ def drawn(rng, pairs, q0, s, w, n, masks=1):
 
 
 def parts_by_loops(found, pairs):
-    """Of some pairs, of the first mask."""
+    """S and N of some pairs under the first mask."""
     q0, q, w, n = (sum(bool(array[i]) for i in pairs) / len(pairs) for array in rows_of(found))
     return ((q - q0) / (1 - q0), (w - n) / w)
 
@@ -161,7 +161,7 @@ SHARES = (0.01, 0.04, 0.16, 0.64)
 
 
 def controlled_pairs(controlled, donors=None, recipients=None):
-    """Outcomes of pairs in which everything or nothing happens, so that psi is the share of pairs, [shares, n]."""
+    """Outcomes of pairs that are controlled fully or not at all, so that psi is the share of pairs, [shares, n]."""
     return outcomes(np.zeros(controlled.shape[1]), controlled, controlled | True, ~controlled, donors, recipients)
 
 

@@ -1,4 +1,4 @@
-"""The prefix of a map that is in use, against the whole judgement of each prefix, and what is decisive in a map."""
+"""The prefix of a map that is in use, against the whole judgement of each prefix, and the decisive part of a map."""
 
 import numpy as np
 import pytest
@@ -10,7 +10,7 @@ from tests.helpers import graft_problem
 
 
 def test_in_use_is_the_prefix_that_most_exceeds_what_its_size_needs(tmp_path, monkeypatch):
-    """Against the whole judgement of every prefix: the class's wave is the first orbit, the third one, or none."""
+    """Against the whole judgement of every prefix: the class's wave is the first orbit, the third, or none."""
     made, rng = graft_problem.problem(), np.random.default_rng(2)
     orbits, sample = spectrum.orbits(*made.plane), made.sample(pairs=60)
     energy, waves = rng.lognormal(size=orbits.max() + 1)[orbits], [orbits[4 + u, 3 + v] for u, v in made.waves]
@@ -90,11 +90,11 @@ def test_asked_is_a_half_times_the_size_beyond_the_energy_and_the_energy_once_mo
         return probes.excess(*map(np.array, (low, size, held)))
 
     np.testing.assert_allclose(excess([0.5, 0.25, 0.05], [1.0, 0.5, 0.1], [0.0] * 3), 0, atol=1e-12)
-    # One that is larger than a whole one has to control no more than that.
+    # A map larger than a whole map has to control no more.
     np.testing.assert_allclose(excess([0.5], [7.0], [0.0]), 0, atol=1e-12)
     # Twice as much left is the same from everywhere.
     np.testing.assert_allclose(excess([0.75, 0.96], [1.0, 0.0], [0.0, 0.0]), np.log([2, 25]))
-    # Beyond the energy that it holds, and where that is much, as much of what is left.
+    # Beyond the energy that it holds; where this is much, as much of the rest.
     np.testing.assert_allclose(excess([0.55, 0.51], [1.0, 0.1], [0.1, 0.3]), 0, atol=1e-12)
     assert np.isfinite(excess([1.0, 0.3], [0.5, 0.5], [0.0, 1.0])).all()
 

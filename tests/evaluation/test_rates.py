@@ -1,4 +1,4 @@
-"""Logits, counts and rates against single images in float64, also at shares between those of the maps."""
+"""Logits, counts and rates against single images in float64, also at shares between the maps' shares."""
 
 import dataclasses
 

@@ -39,7 +39,7 @@ def numbers_by_place(value, where=""):
 
 @pytest.fixture(scope="module")
 def measured():
-    """An evaluation with grafts of three classes, of which the last has no images."""
+    """An evaluation with grafts of three classes; the last has no images."""
     made = problem(counts=(9, 8, 0))
     grafts = judge_maps.judge(made.model, candidates(made), made.sample(pairs=6))
     shares = {0.1: results.map_rates([0.5, 0.25, None], positions=[7, 2, 2])}

@@ -1,4 +1,4 @@
-"""Intervals cover at their level and are SciPy's; means are of what is known."""
+"""Intervals cover at their level and are SciPy's; means leave out unknown values."""
 
 import numpy as np
 import pytest
@@ -23,7 +23,7 @@ def test_wilson_limits_are_scipys(level):
     [(40, 0.95, 0.92), (100, 0.95, 0.92), (250, 0.95, 0.94), (1000, 0.95, 0.94), (100, 0.8, 0.72), (100, 0.99, 0.98)],
 )
 def test_wilson_intervals_cover_at_their_level(count, level, least):
-    """The exact probability, on average over the true shares, and for the worst of them."""
+    """The exact probability, on average over the true shares, and for the worst."""
     truths = np.linspace(0.02, 0.98, 193)
     successes = np.arange(count + 1)
     lower, upper = wilson(successes, np.full(count + 1, count), level).T

@@ -1,4 +1,4 @@
-"""The rule: a class for each kind of verdict, the confidence over classes and shares, and what is said of them."""
+"""The rule: a class for each kind of verdict, the confidence over classes and shares, and the sentences."""
 
 import dataclasses
 
@@ -29,7 +29,7 @@ BARELY = {"psi": 0.55, "psi_ci": (0.45, 0.65), "p_value": 0.2}
 
 
 def changed(**values):
-    """Return the evidence with other values, some of them measures."""
+    """Return the evidence with other values, also of measures."""
     names = [field.name for field in dataclasses.fields(GraftRates)]
     rates = {name: values.pop(name) for name in list(values) if name in names}
     return dataclasses.replace(SHORTCUT, **{"at": with_rates(AT, **rates), **values})
@@ -58,16 +58,16 @@ def kind(evidence):
         (changed(no_dc_psi=0.3), "coarse"),
         (changed(no_dc_psi=0.8), "shortcut amplitude"),
         (changed(zeroed=0.8), "by absence"),
-        # What is set to 0 in others' images may be the class's own amplitude only where that carries it too.
+        # Zeros may be the class's own amplitude only where amplitudes carry it too.
         (changed(zeroed=0.8, amplitude=0.1, phase=0.8), "shortcut phase"),
-        # Of a default class, also where the phases of others' cues are what has to go.
+        # A default class, also where the phases of others' cues have to go.
         (changed(zeroed=0.95, amplitude=0.6, phase=0.9, base=0.6), "by absence"),
         (changed(energy_ratio=0.7, largest_energy_ratio=2.0), "by absence"),
         (changed(energy_ratio=0.8, largest_energy_ratio=2.0), "shortcut amplitude"),
         # One orbit of its own, and several of others' cues.
         (changed(energy_ratio=0.1, largest_energy_ratio=9.0), "shortcut amplitude"),
         (changed(energy_ratio=np.nan, largest_energy_ratio=np.nan), "shortcut amplitude"),
-        # Energy is not what a phase carries: the map may hold orbits of others' cues beside it.
+        # A phase carries no energy: the map may hold orbits of others' cues beside it.
         (changed(energy_ratio=0.2, largest_energy_ratio=1.0, amplitude=0.1, phase=0.8), "shortcut phase"),
         (changed(energy_ratio=0.5, largest_energy_ratio=1.0, amplitude=0.6, phase=0.9, base=0.6), "by absence"),
         (changed(equal_change_psi=0.9), "spread"),

@@ -1,4 +1,4 @@
-"""The stage probe: rounds, what they graft, restarts, what is refused, and a planted shortcut that training loses."""
+"""The stage probe: rounds, their grafts, restarts, refused fields, and a planted shortcut that training loses."""
 
 import json
 import re
@@ -60,7 +60,7 @@ def weights(directory):
 
 
 def use(patch, used):
-    """Let the maps of these classes be in use, whatever they control."""
+    """Declare the maps of these classes used, whatever they control."""
     measure = probes.measure
     patch.setattr(probes, "measure", lambda *args, **options: measure(*args, **options)._replace(used=np.array(used)))
 
@@ -116,7 +116,7 @@ def test_rounds_graft_what_the_ones_before_found_and_the_final_training_all_of_i
     assert f"Kept from the training: {100 * found.share:.2g} % of the plane, found in 3 probes. Accuracy on" in told
     assert "Images trained on: 1.6 times a standard training's." in told
 
-    # All of it again computes nothing, and the final training is tied to what was found.
+    # A second run computes nothing, and the final training is tied to the findings.
     before = (tmp_path / "stages" / "train.json").read_text()
     runner.run(config_to_the_page(), directory)
     assert (tmp_path / "stages" / "train.json").read_text() == before
@@ -215,7 +215,7 @@ def test_a_stopped_probe_goes_on_where_it_was(pointed, tmp_path, monkeypatch):
 
 
 class Trained(probe_rounds.Rounds):
-    """Rounds that add something or nothing, by networks that learn so many of four classes."""
+    """Rounds that add something or nothing, by networks that learn this number of four classes."""
 
     def __init__(self, adds, learned):
         self.adds, self.lengths, self.done = adds, [], []

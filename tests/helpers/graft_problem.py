@@ -48,7 +48,7 @@ class Problem:
         return self.images.shape[1:3]
 
     def sample(self, pairs=10, seed=4, usable=None):
-        """All images, or those of these indices, as grafts draw from them."""
+        """The sample of all images, or of these indices."""
         return GraftSample(
             images=lambda rows: self.images[rows],
             labels=self.labels,
@@ -95,7 +95,7 @@ def problem(plane=(9, 7), channels=3, counts=(9, 8, 10), cue="amplitude", defaul
 
 
 def candidates(made):
-    """Maps at three shares, two of them tested: class 1 has DC, and those of class 2 are not constant on orbits."""
+    """Maps at three shares, two of which are tested. Class 1 has DC; the maps of class 2 are not constant on orbits."""
     rng, orbits = np.random.default_rng(1), spectrum.orbits(*made.plane)
     centre = made.plane[0] // 2, made.plane[1] // 2
     of_class = []
@@ -117,7 +117,7 @@ def spectra(images):
 
 
 def graft(recipients, contents, mask):
-    """Re F^-1[(1 - M) F r + M A] of each pair, from spectra A of what is grafted."""
+    """Re F^-1[(1 - M) F r + M A] of each pair, from the grafted spectra A."""
     mixed = np.where(mask[None, :, :, None], contents, spectra(recipients))
     return np.fft.ifft2(np.fft.ifftshift(mixed, axes=(1, 2)), axes=(1, 2)).real
 
