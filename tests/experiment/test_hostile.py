@@ -662,7 +662,7 @@ def out_of_distribution():
     one = own | {"restricted": True, "made_of": {"attack": NAME, "fields": {"repeated": True}}}
     one |= {"groups": {NAME: {NAME: own}}}
     found = {"version": OodResult.version, "classes": list(NAMES), "share": 0.05, "threshold": 0.6}
-    return found | {"in_distribution": own, "sets": {NAME: one}}
+    return found | {"random_masks": 0, "searched_on": "train", "in_distribution": own, "sets": {NAME: one}}
 
 
 def test_the_report_shows_names_as_text(workspace, undrawn):
