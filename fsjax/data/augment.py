@@ -22,9 +22,9 @@ Augment = Callable[[Key[Array, " n"], Float[Array, "n size size 3"]], Float[Arra
 def make_augment(names: str, *, pad: int = 4, min_scale: float = 0.08) -> Augment:
     """Return (keys, images) -> images, which applies the named augmentations in order; jit-able.
 
-    names: train.augment, comma-separated; those of the host are skipped, '' leaves images as they are. Images come
-    before normalisation, so that the zeros of padding are black. Raises InputError for an unknown name, pad < 0,
-    min_scale outside (0, 1].
+    names: train.augment, comma-separated; names of the host are skipped, '' leaves images unchanged. Images are not yet
+    normalised, so the zeros of padding are black. Raises InputError for an unknown name, pad < 0, and min_scale outside
+    (0, 1].
     """
     _, chosen = split_names(names)
     if pad < 0:
@@ -43,7 +43,7 @@ def make_augment(names: str, *, pad: int = 4, min_scale: float = 0.08) -> Augmen
 def split_names(names: str) -> tuple[tuple[str, ...], tuple[str, ...]]:
     """Split train.augment into the names that are applied on the host, and then those on the device.
 
-    Raises InputError for an unknown name, and for one of the host that comes after one of the device.
+    Raises InputError for an unknown name, and where a name of the host follows a name of the device.
     """
     chosen = [name.strip() for name in names.split(",")] if names.strip() else []
     for name in chosen:

@@ -1,7 +1,6 @@
-"""Band-limited images: the frequencies that data.frequencies keeps in training and test images alike.
+"""Band-limited images: data.frequencies keeps the same frequencies in training and test images (arXiv 2606.03493).
 
-Pruning frequencies from both (arXiv 2606.03493) is a fixed filter before anything that a network computes: the network
-begins with it, so that training, searches, evaluation and attacks all go through it.
+A network begins with this fixed filter, so training, searches, evaluation and attacks all go through it.
 """
 
 import math
@@ -19,22 +18,21 @@ _ACCEPTED = (
     "expected '' (all), 'low:A' (up to A cycles per pixel from DC), 'high:A' (from A on), 'band:A:B', or an .npy of "
     "bool [data.image_size, data.image_size], centred, True where a frequency is kept"
 )
-# Numbers of each kind of range.
+# Kind of range -> how many numbers it has.
 _VALUES = {"low": 1, "high": 1, "band": 2}
 # A radius that is a boundary in exact arithmetic is kept.
 _ROUNDING = 1e-9
 
 
 def read(text: str, size: int, field: str = FIELD) -> Bool[np.ndarray, "{size} {size}"] | None:
-    """Return the frequencies that a field keeps of size x size images, centred; None = all.
+    """Return the frequencies of size x size images that a field keeps, centred; None = all.
 
-    'low:A' keeps the radii up to A cycles per pixel, 'high:A' those from A on, 'band:A:B' from A to B, each with its
-    boundaries; the largest radius is sqrt(0.5), in the plane's corners. DC is radius 0 and gets no special treatment:
-    where A > 0, 'high:A' and 'band:A:B' take an image's mean from every channel (after normalisation it has that of
-    the data). A file can keep it.
+    'low:A' keeps the radii up to A cycles per pixel, 'high:A' the radii from A on, 'band:A:B' from A to B, with their
+    boundaries; the largest radius is sqrt(0.5), in the plane's corners. DC has radius 0: where A > 0, 'high:A' and
+    'band:A:B' remove the mean of every channel. A file can keep it.
 
-    Raises InputError for a text that cannot be read, a range or a file that keeps nothing, a file that is missing, of
-    another size, not of bool, or that keeps one member of a conjugate pair alone.
+    Raises InputError for a malformed text, a range or a file that keeps nothing, and a file that is missing, has
+    another size or type, or keeps a frequency without its conjugate.
     """
     if not text:
         return None
@@ -45,12 +43,12 @@ def read(text: str, size: int, field: str = FIELD) -> Bool[np.ndarray, "{size} {
 
 
 def are_named(text: str) -> bool:
-    """Return whether a text names frequencies, by a range or a file, as far as its form tells."""
+    """Return whether a text has the form of a range or a file of frequencies."""
     return file_of(text) is not None or text.partition(":")[0] in _VALUES
 
 
 def file_of(text: str) -> Path | None:
-    """Return the .npy file that such a field names, if it names one."""
+    """Return the .npy file that a field names, None for a range."""
     return storage.path(text) if text.endswith(".npy") else None
 
 
@@ -68,7 +66,7 @@ def _from_range(text: str, size: int, field: str) -> Bool[np.ndarray, "{size} {s
 
 
 def from_file(file: Path, size: int, field: str) -> Bool[np.ndarray, "{size} {size}"]:
-    """Return the frequencies of a file, which may be none, as `read` does; raise InputError as that says."""
+    """Return the frequencies of a file, possibly none; raise InputError as `read` does."""
     mask = np.array(files.map_npy(file))
     if mask.dtype != bool or mask.shape != (size, size):
         shape = " x ".join(map(str, mask.shape)) or "one number"

@@ -1,8 +1,7 @@
 """torchvision's AutoAugment, AugMix and RandAugment, on the host, on uint8 images; an extra, fsjax[augment].
 
-AutoAugment (Cubuk et al. 2019) takes the policy found on CIFAR-10 for images of up to 64 pixels and the one found on
-ImageNet for larger ones; AugMix (Hendrycks et al. 2020) and RandAugment (Cubuk et al. 2020) take torchvision's
-defaults. They act on PIL images.
+AutoAugment (Cubuk et al. 2019) uses the CIFAR-10 policy for images of up to 64 pixels and the ImageNet policy for
+larger images. AugMix (Hendrycks et al. 2020) and RandAugment (Cubuk et al. 2020) use torchvision's defaults.
 """
 
 import functools
@@ -43,13 +42,13 @@ HostAugment = Callable[
 def make_host_augment(names: tuple[str, ...], seed: int, processes: int = 1) -> HostAugment | None:
     """Return (images, epochs, indices in the dataset) -> images, the named augmentations in order; None without a name.
 
-    An image comes out as torchvision's transforms leave it after torch.manual_seed(torch_seed(seed, epoch, index)),
-    whatever batch, thread or process it is in. The state of torch's own generator is restored.
+    An image equals torchvision's transforms of it after torch.manual_seed(torch_seed(seed, epoch, index)), in any
+    batch, thread or process. The state of torch's generator is restored.
 
     Args:
       names: of HOST_AUGMENTATIONS.
       seed: of the run.
-      processes: that share a batch's images; 1 = this one, whose threads take turns.
+      processes: number of processes that share a batch; 1 = this process, whose threads take turns.
 
     Raises:
       InputError: torchvision is not installed; from the function, a worker process was killed.
@@ -78,7 +77,7 @@ def _augment(
 ) -> UInt8[np.ndarray, "n size size 3"]:
     import torch
 
-    # torch's own threads would share the cores with training, and spin.
+    # torch's threads would spin on the cores of the training.
     torch.set_num_threads(1)
     augmentations = _augmentations(names, images.shape[1])
 
@@ -101,12 +100,12 @@ def _augmentations(names: tuple[str, ...], size: int) -> list[Callable]:
 
 
 def check(names: tuple[str, ...]) -> None:
-    """Raise InputError where host augmentations are asked for and what they need is not installed."""
+    """Raise InputError where host augmentations are named and torchvision is not installed."""
     if names and not importlib.util.find_spec("torchvision"):
         needed = f"{names[0]!r} needs torchvision"
         raise InputError(f"train.augment: {needed}; install it with: pip install fsjax[augment]")
 
 
 def torch_seed(seed: int, epoch: SupportsInt, index: SupportsInt) -> int:
-    """Return the seed of torch's generator for an image, of 32 bits: all that it uses."""
+    """Return the 32-bit seed of torch's generator for an image."""
     return int(seed_sequence(seed, Stream.HOST_AUGMENTATION, int(epoch), int(index)).generate_state(1)[0])

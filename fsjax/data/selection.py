@@ -1,4 +1,4 @@
-"""Select images by class: the first ones, a random sample, or pairs of donors and recipients for grafts."""
+"""Select images by class: the first images, a random sample, or pairs of donors and recipients for grafts."""
 
 import dataclasses
 

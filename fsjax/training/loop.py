@@ -30,8 +30,8 @@ from fsjax.training.step import split_over_devices
 logger = logging.getLogger(__name__)
 
 _WHAT_TO_CHANGE = "lower train.learning_rate or lengthen train.warmup_steps, with a new --workdir"
-# The loss diverges where its median over so many steps exceeds so many ln C, the loss of guessing among C classes. An
-# AlexNet that recovers has single losses of 30 ln C, but a median of 4 ln C.
+# Steps of the median, and its limit in multiples of ln C, the loss of guessing among C classes. An AlexNet that
+# recovers has single losses of 30 ln C, but a median of 4 ln C.
 _DIVERGING_STEPS, _DIVERGING_FACTOR = 20, 10.0
 
 
@@ -133,7 +133,7 @@ def _batches(training: Training, start: int) -> Iterator[dict[str, np.ndarray]]:
 
 
 def _means(values: Sequence[dict[str, np.floating]], step: int) -> dict[str, float]:
-    """Return the mean of each value over the steps up to this one; raise InputError where one is not finite."""
+    """Return the mean of each value over the steps up to `step`; raise InputError for a mean that is not finite."""
     means = {name: float(np.mean([row[name] for row in values])) for name in (values[0] if values else ())}
     if not all(math.isfinite(mean) for mean in means.values()):
         bad = next(index for index, row in enumerate(values) if not math.isfinite(row["loss"]))

@@ -112,7 +112,7 @@ def _file_hashes(config: ConfigDict, network: Network, directory: Path) -> dict[
 
 
 def restore(training: Training, checkpoints: Checkpoints) -> LoopState:
-    """Return the state of the newest whole checkpoint, or a first one; delete newer, damaged checkpoints.
+    """Return the state of the newest whole checkpoint, or the first state; delete newer, damaged checkpoints.
 
     Raises:
       InputError: the content of a file that the config names has changed since the checkpoint was trained, or the run

@@ -97,7 +97,7 @@ def probed_file(directory: Path) -> Path:
 
 
 def start_file(directory: Path) -> Path:
-    """Return the file of a workdir that names the probe whose training the final one continues; null = none."""
+    """Return the file of a workdir that names the probe which the final training continues; null = no probe."""
     return directory / "probes" / "start.json"
 
 
