@@ -118,6 +118,10 @@ def test_a_state_is_replaced_and_read_back_and_a_damaged_one_is_none(tmp_path):
     state = opened(tmp_path).state("task000001")
     assert state.keys() == {"steps", "logits"} and state["steps"] == 2
     file = tmp_path / "task000001.npz"
+    store.save()
+    written = file.stat().st_mtime_ns
+    store.save()
+    assert file.stat().st_mtime_ns == written, "a state is written once"
     file.write_bytes(file.read_bytes()[:-9])
     assert opened(tmp_path).state("task000001") == {}
 
