@@ -202,7 +202,7 @@ def test_every_method_goes_from_the_search_to_its_words_in_the_report(done, capl
     [
         (
             {"train__learning_rate": 0.5},
-            "holds a train result made with other settings (train.learning_rate was 0.1, now",
+            "a train result made with other settings (train.learning_rate was 0.1, now",
         ),
         ({"search__split": "test"}, "a search result made with other settings (search.split was 'train', now 'test')"),
         ({"data__name": "syn2"}, "data.name was 'syn1', now 'syn2'"),
@@ -220,23 +220,16 @@ def test_a_workdir_of_other_settings_is_refused_and_left_alone(done, changes, me
     assert contents() == before
 
 
-def test_stages_without_what_they_need_say_which_to_run_first(tmp_path):
-    config = small_config()
-    for stages, message in (
-        ("search", "no trained model; run the stage train first"),
-        ("evaluate", "no maps; run the stage search first"),
+@pytest.mark.parametrize("killed", [False, True], ids=["", "training killed before its first checkpoint"])
+def test_stages_without_their_input_say_which_stage_to_run_first(tmp_path, killed):
+    if killed:
+        (tmp_path / "checkpoints").mkdir()
+    for stages, missing in (
+        ("search", "trained model; run the stage train"),
+        ("evaluate", "maps; run the stage search"),
     ):
-        config.stages = stages
-        with pytest.raises(InputError, match=message):
-            runner.run(config, tmp_path)
-
-
-def test_a_training_killed_before_its_first_checkpoint_is_no_trained_model(tmp_path):
-    config = small_config()
-    config.stages = "search"
-    (tmp_path / "checkpoints").mkdir()
-    with pytest.raises(InputError, match="no trained model; run the stage train first"):
-        runner.run(config, tmp_path)
+        with pytest.raises(InputError, match=f"no {missing} first"):
+            runner.run(small_config(stages=stages), tmp_path)
 
 
 def test_one_class_of_grey_images_of_odd_sizes_runs_to_the_report(tmp_path, undrawn):
@@ -267,57 +260,40 @@ def test_one_class_of_grey_images_of_odd_sizes_runs_to_the_report(tmp_path, undr
 
 
 @pytest.mark.parametrize(
-    ("changes", "message"),
+    ("field", "value", "message"),
     [
-        ({"search__method": "remove"}, "search.method: got 'remove'; expected graft, greedy"),
-        (
-            {"search__shares": (0.05, 0.0)},
-            "search.shares: got 0.0; expected numbers in (0, 1]",
-        ),
-        ({"search__shares": (5,)}, "search.shares: got 5; expected numbers in (0, 1]"),
-        ({"search__shares": ("5%",)}, "search.shares: got '5%'; expected numbers in (0, 1]"),
-        ({"search__shares": ()}, "search.shares: got nothing"),
-        (
-            {"search__patch": 5},
-            "search.patch: got 5; expected a divisor of the image size 24: 1, 2, 3, 4, 6, 8, 12, 24",
-        ),
-        ({"search__patch": 0}, "search.patch: got 0; expected a divisor"),
-        ({"search__split": "val"}, "search.split: got 'val'; expected train, test"),
-        ({"search__images_per_class": -1}, "search.images_per_class: got -1; expected 0 (all) or more"),
-        ({"report__share": 0.3}, "report.share: got 0.3; expected one of search.shares, "),
-        ({"evaluate__threshold": 1.5}, "evaluate.threshold: got 1.5; expected a TPR in [0, 1]"),
-        ({"evaluate__pairs": -1}, "evaluate.pairs: got -1; expected 0 or more"),
-        ({"model__name": "resnet19"}, "model.name: got 'resnet19'; expected "),
-        ({"data__source": "csv"}, "data.source: got 'csv'; expected synthetic, folder, arrays, tfds, huggingface"),
-        ({"data__mean": (0.5, 0.5)}, "data.mean"),
-        ({"data__mean": (0.5, 0.5, 0.5)}, "data.std"),
-        ({"data__mean": (0.5, 0.5, 0.5), "data__std": (0.5, 0.0, 0.5)}, "data.std"),
-        ({"run__memory_mib": -1}, "run.memory_mib: got -1; expected 0 or more"),
-        ({"run__save_seconds": -1.0}, "run.save_seconds: got -1.0; expected 0 or more"),
-        (
-            {"search__precision": "float16"},
-            "search.precision: got 'float16'; expected highest, tensorfloat32, bfloat16",
-        ),
-        (
-            {"stages": "export", "data__frequencies": "low:0.1"},
-            "data.frequencies: got 'low:0.1'; expected '' with the stage",
-        ),
-        ({"search__agreement_masks": 1}, "search.agreement_masks: got 1; expected 2 or more"),
+        ("stages", "train,serch", "expected probe, train, "),
+        ("stages", ",", "stages: got nothing; expected probe, train, "),
+        ("search__method", "remove", "search.method: got 'remove'; expected graft, greedy"),
+        ("search__shares", (0.05, 0.0), "search.shares: got 0.0; expected numbers in (0, 1]"),
+        ("search__shares", ("5%",), "search.shares: got '5%'; expected numbers in (0, 1]"),
+        ("search__shares", (), "search.shares: got nothing"),
+        ("search__patch", 5, "search.patch: got 5; expected a divisor of the image size 24: 1, 2, 3, 4, 6, 8, 12, 24"),
+        ("search__patch", 0, "search.patch: got 0; expected a divisor"),
+        ("search__split", "val", "search.split: got 'val'; expected train, test"),
+        ("search__images_per_class", -1, "search.images_per_class: got -1; expected 0 (all) or more"),
+        ("search__precision", "float16", "search.precision: got 'float16'; expected highest, tensorfloat32, bfloat16"),
+        ("search__agreement_masks", 1, "search.agreement_masks: got 1; expected 2 or more"),
+        ("report__share", 0.3, "report.share: got 0.3; expected one of search.shares, "),
+        ("evaluate__threshold", 1.5, "evaluate.threshold: got 1.5; expected a TPR in [0, 1]"),
+        ("evaluate__pairs", -1, "evaluate.pairs: got -1; expected 0 or more"),
+        ("model__name", "resnet19", "model.name: got 'resnet19'; expected "),
+        ("data__source", "csv", "data.source: got 'csv'; expected synthetic, folder, arrays, tfds, huggingface"),
+        ("data__mean", (0.5, 0.5), "data.mean"),
+        ("data__mean", (0.5, 0.5, 0.5), "data.std"),
+        ("run__memory_mib", -1, "run.memory_mib: got -1; expected 0 or more"),
     ],
 )
-def test_fields_that_cannot_be_used_are_refused_before_anything_is_written(tmp_path, changes, message):
+def test_bad_fields_are_refused_before_anything_is_written(tmp_path, field, value, message):
     with pytest.raises(InputError) as caught:
-        runner.run(small_config(**changes), tmp_path / "run")
+        runner.run(small_config(**{field: value}), tmp_path / "run")
     assert message in str(caught.value) and "\n" not in str(caught.value)
     assert not (tmp_path / "run").exists()
 
 
-@pytest.mark.parametrize("stages", ["train,serch", "", ","])
-def test_unknown_stages_are_refused(tmp_path, stages):
-    config = small_config()
-    config.stages = stages
-    with pytest.raises(InputError, match="expected probe, train, "):
-        runner.run(config, tmp_path / "run")
+def test_images_that_are_filtered_first_are_not_exported(tmp_path):
+    with pytest.raises(InputError, match=r"data.frequencies: got 'low:0.1'; expected '' with the stage"):
+        runner.check(small_config(stages="export", data__frequencies="low:0.1"))
 
 
 @pytest.mark.parametrize("module", [dfm_vit, dfm_resnet])
