@@ -114,9 +114,6 @@ def dominant_frequencies(
       memory_mib: memory of a device for the images, the weights and a tile; 0 = chosen automatically.
       save_seconds: seconds between two partial results.
 
-    Raises:
-      InputError: a ValueError that names the bad argument.
-
     Examples:
       >>> maps = fsjax.dominant_frequencies(model, images, labels, classes=names, shares=(0.05, 0.2))
       >>> maps.masks.shape, maps.positions[0].tolist()  # of 64 positions, at the first share, by class
@@ -151,9 +148,6 @@ def evaluate(
     Args:
       maps: maps of the model's classes in index order, such as `dominant_frequencies` or `Result.maps`.
       test: images that were not searched. Maps searched on test images get no verdict.
-
-    Raises:
-      InputError: a ValueError that names the bad argument.
 
     Examples:
       >>> maps = fsjax.dominant_frequencies(model, images, labels, classes=names, shares=(0.05, 0.2))

@@ -46,9 +46,6 @@ def graft(model: Any, recipients: ArrayLike, donors: ArrayLike, mask: ArrayLike)
       donors: [n, H, W, C], normalised, one for each recipient.
       mask: True where a frequency comes from the donor, [H, W] on the centred plane.
 
-    Raises:
-      InputError: a ValueError that names the bad argument.
-
     Examples:
       >>> recipients, donors = images[labels == 0], images[labels == 1]
       >>> grafts = fsjax.graft(model, recipients, donors, maps.at(0.05)[1])
@@ -73,9 +70,6 @@ def filter(images: ArrayLike, mask: ArrayLike) -> Float[np.ndarray, "n height wi
     Args:
       images: [n, H, W, C], floats.
       mask: True where a frequency is kept, [H, W] on the centred plane: DC is at (H // 2, W // 2).
-
-    Raises:
-      InputError: a ValueError that names the bad argument.
 
     Examples:
       >>> dc = np.zeros((8, 8), bool)
@@ -115,9 +109,6 @@ def attribute(
       refinements: gradients that refine the order; each costs 3 forward passes per image, as a step does. 0 = order by
         scores.
       seed: seed of the random order for comparison.
-
-    Raises:
-      InputError: a ValueError that names the bad argument.
 
     Examples:
       >>> found = fsjax.attribute(model, images[labels == 1][:4])

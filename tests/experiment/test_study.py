@@ -102,7 +102,10 @@ def test_maps_that_a_run_of_the_grid_will_leave_need_not_be_there_yet():
         ({"variants__standard": "train.augment={other}"}, "variants.standard: needs the variant 'other'"),
         ({"variants__standard": "train.augment={standard}"}, "variants.standard: needs itself, by standard"),
         ({"variants__standard": "train.augment=blur"}, "vit_nano_patch8-standard-0: train.augment: .*blur"),
-        ({"study__stages": "train"}, "vit_nano_patch8-standard-0: study.stages: got 'train'; expected train, search"),
+        (
+            {"study__stages": "train"},
+            "vit_nano_patch8-standard-0: study.stages: got 'train'; expected train, search",
+        ),
         ({"data__image_size": 25}, "vit_nano_patch8-standard-0: .*25"),
     ],
 )

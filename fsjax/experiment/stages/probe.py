@@ -59,20 +59,19 @@ def check(config: ConfigDict) -> None:
     if not ways.use_probes(config.train):
         got = f"{config.train.ways!r} with train.graft.maps={config.train.graft.maps!r}"
         raise InputError(f"train.ways: got {got}; expected graft with {graft.PROBE!r} for the stage probe")
-    if config.train.until != 1:
-        raise InputError(f"train.until: got {config.train.until:g}; expected 1 with the stage probe")
-    if options.rounds < 1:
-        raise InputError(f"probe.rounds: got {options.rounds}; expected 1 or more")
-    points = (0.0, *options.points, 1.0)
-    if list(points) != sorted(set(points)):
-        raise InputError(f"probe.points: got {tuple(options.points)}; expected rising shares above 0 and below 1")
-    for field in ("length", "share"):
-        if not 0 < options[field] < 1:
-            raise InputError(f"probe.{field}: got {options[field]:g}; expected above 0 and below 1")
-    if not 0 < options.max_share <= 1:
-        raise InputError(f"probe.max_share: got {options.max_share:g}; expected above 0, up to 1")
-    if options.pairs < 10:
-        raise InputError(f"probe.pairs: got {options.pairs}; expected 10 or more, or no interval is narrow enough")
+    points = [0.0, *options.points, 1.0]
+    for field, value, is_valid, expected in (
+        ("train.until", config.train.until, config.train.until == 1, "1 with the stage probe"),
+        ("probe.rounds", options.rounds, options.rounds >= 1, "1 or more"),
+        ("probe.length", options.length, 0 < options.length < 1, "above 0 and below 1"),
+        ("probe.points", options.points, points == sorted(set(points)), "rising shares above 0 and below 1"),
+        ("probe.share", options.share, 0 < options.share < 1, "above 0 and below 1"),
+        ("probe.max_share", options.max_share, 0 < options.max_share <= 1, "above 0, up to 1"),
+        ("probe.pairs", options.pairs, options.pairs >= 10, "10 or more, or no interval is narrow enough"),
+    ):
+        if not is_valid:
+            got = f"{value:g}" if isinstance(value, float) else value
+            raise InputError(f"{field}: got {got}; expected {expected}")
     first = short_config(config, 1)
     train.check(first)
     search.check(first)

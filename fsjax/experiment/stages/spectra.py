@@ -29,13 +29,9 @@ def _check_adcs(config: ConfigDict) -> None:
 def _measure_adcs(workspace: Workspace) -> None:
     options, directory = workspace.config.adcs, workspace.directory
     dataset = workspace.dataset(options.split)
+    count, plane = len(dataset.classes), (dataset.image_size, dataset.image_size)
     amplitudes = adcs.class_amplitudes(
-        dataset.images,
-        dataset.labels,
-        len(dataset.classes),
-        (dataset.image_size, dataset.image_size),
-        workspace.mean_std,
-        compat=options.compat,
+        dataset.images, dataset.labels, count, plane, workspace.mean_std, compat=options.compat
     )
     scores = adcs.adcs(amplitudes, compat=options.compat)
     if not parallel.is_main_process():
@@ -48,7 +44,7 @@ def _measure_adcs(workspace: Workspace) -> None:
         adcs=scores,
         amplitudes=amplitudes.astype(np.float32),
         classes=np.array(dataset.classes, dtype=np.str_),
-        images=np.bincount(dataset.labels, minlength=len(dataset.classes)),
+        images=np.bincount(dataset.labels, minlength=count),
         compat=np.array(options.compat),
         split=np.array(options.split),
     )
@@ -58,10 +54,7 @@ ADCS = Stage(
     name="adcs",
     fields=("seed", "data", "adcs"),
     check=_check_adcs,
-    outputs=lambda workspace: [
-        workspace.directory / "adcs.npz",
-        workspace.directory / "report" / "figures" / "adcs.png",
-    ],
+    outputs=lambda workspace: [workspace.directory / name for name in ("adcs.npz", "report/figures/adcs.png")],
     run=_measure_adcs,
     splits=lambda config: (config.adcs.split,),
 )
@@ -78,12 +71,8 @@ def _check_heat_map(config: ConfigDict) -> None:
 def _measure_heat_map(workspace: Workspace) -> None:
     config, classifier, test = workspace.config, workspace.classifier, workspace.dataset("test")
     classifier.check_classes(test.classes, "data split test")
-    chosen = np.concatenate(
-        [
-            sample_of_class(test.labels, label, config.heat_map.images_per_class, config.seed)
-            for label in range(len(test.classes))
-        ]
-    )
+    per_class, labels = config.heat_map.images_per_class, range(len(test.classes))
+    chosen = np.concatenate([sample_of_class(test.labels, label, per_class, config.seed) for label in labels])
     rates = heat_map.measure(
         classifier,
         lambda part: np.asarray(normalise(test.images(chosen[part]), *classifier.mean_std)),

@@ -1,11 +1,14 @@
 """The stage study: a run for each model, way of training and seed, and tables that compare them."""
 
 import ast
+import contextlib
 import copy
+import graphlib
 import logging
 import pathlib
 import re
 import time
+from collections.abc import Iterator
 
 from ml_collections import ConfigDict
 
@@ -36,14 +39,9 @@ def check(config: ConfigDict) -> None:
             continue  # no error depends on the seed
         if cell.config.train.dfmx.maps in workdirs:
             cell.config.train.dfmx.maps = ""  # an earlier run of the grid writes these maps
-        try:
-            names = pipeline.check(cell.config, _STAGES)
-            if not {"train", "search", "evaluate"} <= set(names):
-                raise InputError(
-                    f"study.stages: got {config.study.stages!r}; expected train, search, evaluate and others"
-                )
-        except InputError as error:
-            raise InputError(f"{cell.name}: {error}") from error
+        with _named(cell):
+            if not {"train", "search", "evaluate"} <= set(pipeline.check(cell.config, _STAGES)):
+                raise InputError(f"study.stages: got {config.study.stages!r}; expected train, search, evaluate")
 
 
 def run_study(config: ConfigDict, directory: Path) -> None:
@@ -57,11 +55,18 @@ def run_study(config: ConfigDict, directory: Path) -> None:
         spent = time.monotonic() - started
         left = f", {clock(spent)} so far, about {clock(spent / index * (len(grid) - index))} left" if index else ""
         logger.info("study: run %d of %d, %s%s", index + 1, len(grid), cell.name, left)
-        try:
+        with _named(cell):
             pipeline.run(cell.config, cell.directory, _STAGES)
-        except InputError as error:
-            raise InputError(f"{cell.name}: {error}") from error
     parallel.decide(lambda: study_tables.write(config, directory, grid))
+
+
+@contextlib.contextmanager
+def _named(cell: Cell) -> Iterator[None]:
+    """Put the name of a run in front of its InputError."""
+    try:
+        yield
+    except InputError as error:
+        raise InputError(f"{cell.name}: {error}") from error
 
 
 def cells(config: ConfigDict, directory: Path) -> list[Cell]:
@@ -100,23 +105,17 @@ def _split(text: str, field: str) -> list[str]:
 
 def _ordered(wanted: list[str], known: ConfigDict) -> list[str]:
     """Return the wanted variants, each after those whose workdirs it names."""
-    ordered: list[str] = []
-
-    def add(name: str, before: tuple[str, ...]) -> None:
+    needs: dict[str, list[str]] = {}
+    for name in wanted:
         if name not in known:
             raise InputError(f"study.variants: got {name!r}; expected {', '.join(sorted(known))}")
-        if name in before:
-            raise InputError(f"variants.{name}: needs itself, by {' and '.join(before)}; expected another variant")
-        for needed in re.findall(r"\{(\w+)\}", known[name]):
-            if needed not in wanted:
-                raise InputError(f"variants.{name}: needs the variant {needed!r}; expected it in study.variants")
-            add(needed, (*before, name))
-        if name not in ordered:
-            ordered.append(name)
-
-    for name in wanted:
-        add(name, ())
-    return ordered
+        needs[name] = re.findall(r"\{(\w+)\}", known[name])
+        if missing := [needed for needed in needs[name] if needed not in wanted]:
+            raise InputError(f"variants.{name}: needs the variant {missing[0]!r}; expected it in study.variants")
+    try:
+        return [*graphlib.TopologicalSorter(needs).static_order()]
+    except graphlib.CycleError as error:
+        raise InputError(f"variants.{error.args[1][0]}: needs itself, by {' and '.join(error.args[1])}") from error
 
 
 def _cell(config: ConfigDict, directory: Path, model: str, variant: str, seed: int, variants: list[str]) -> Cell:
