@@ -11,10 +11,9 @@ from typing import Any
 
 import jax.numpy as jnp
 
-from fsjax.models.alexnet import AlexNet
 from fsjax.models.network import Network
 from fsjax.models.resnet import BasicBlock, Bottleneck, ResNet
-from fsjax.models.vgg import VGG
+from fsjax.models.sequential import VGG, AlexNet
 from fsjax.models.vit import VisionTransformer
 from fsjax.runtime.errors import unknown
 

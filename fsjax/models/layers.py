@@ -1,4 +1,4 @@
-"""Layers that several networks share, each with `dtype`, `axis_name` and `rngs` as in fsjax.models.MODELS."""
+"""Layers that several networks share; `dtype`, `axis_name` and `rngs` are as in fsjax.models.MODELS."""
 
 from typing import Any
 
@@ -30,15 +30,15 @@ def linear(channels: int, width: int, *, axis_name: str | None = None, **argumen
 class BatchNorm(nnx.BatchNorm):
     """Batch normalisation in float32 for an input of any dtype; the output has that dtype.
 
-    In training the running statistics become 0.9 of themselves and 0.1 of the batch's. The batch's variance is the
-    biased one, where PyTorch keeps the unbiased one: n/(n-1) times as large for n values a channel.
+    In training the running statistics become 0.9 of the old ones plus 0.1 of the batch's. The batch's variance is
+    biased; PyTorch keeps the unbiased variance, n/(n-1) times as large for n values a channel.
     """
 
     def __init__(self, channels: int, *, dtype: jnp.dtype, axis_name: str | None, rngs: nnx.Rngs):
         del dtype
         super().__init__(channels, momentum=0.9, epsilon=1e-5, axis_name=axis_name, rngs=rngs)
 
-    def __call__(  # type: ignore[override]  # ours are told what all our modules are told
+    def __call__(  # type: ignore[override]  # all our modules take `train`
         self, x: Float[Array, "n h w c"], *, train: bool
     ) -> Float[Array, "n h w c"]:
         return super().__call__(x, use_running_average=not train).astype(x.dtype)
@@ -47,11 +47,11 @@ class BatchNorm(nnx.BatchNorm):
 def flat_average_pool(x: Float[Array, "n height width channels"], side: int) -> Float[Array, "n features"]:
     """Average over a grid of `side` x `side` cells, flattened as in PyTorch: by channel, row and column.
 
-    The cells are those of torch.nn.AdaptiveAvgPool2d: they overlap where `side` does not divide the height, and repeat
-    pixels where it is larger.
+    The cells are torch.nn.AdaptiveAvgPool2d's: they overlap where `side` does not divide the height, and repeat pixels
+    where `side` is larger.
     """
     if x.shape[1:3] != (side, side):
-        rows, columns = (jnp.asarray(_cells(length, side), x.dtype) for length in x.shape[1:3])
+        rows, columns = (jnp.asarray(averaging_matrix(length, side), x.dtype) for length in x.shape[1:3])
         x = jnp.einsum("rh,nhwc,sw->nrsc", rows, x, columns)
     return x.transpose(0, 3, 1, 2).reshape(x.shape[0], -1)
 
@@ -67,7 +67,7 @@ def dropout(x: Float[Array, "n features"], keys: Key[Array, " n"] | None, layer:
     return jnp.where(keep, 2 * x, 0)
 
 
-def _cells(length: int, side: int) -> Float[np.ndarray, "{side} {length}"]:
+def averaging_matrix(length: int, side: int) -> Float[np.ndarray, "{side} {length}"]:
     """Row i averages the pixels from i * length / side, rounded down, to (i + 1) * length / side, rounded up."""
     pixels, cell = np.arange(length), np.arange(side)[:, None]
     inside = (pixels >= cell * length // side) & (pixels < -(-(cell + 1) * length // side))

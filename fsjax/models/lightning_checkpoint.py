@@ -1,10 +1,4 @@
-"""Write weights as a checkpoint of PyTorch Lightning that the published code loads.
-
-Examples:
-  >>> write("resnet20.ckpt", trained, "resnet20", {"lr": 0.01})  # a TrainedNetwork
-  >>> sorted(torch_files.read("resnet20.ckpt"))[0]
-  'backbone_model.bn1.bias'
-"""
+"""Write weights as a checkpoint of PyTorch Lightning that the published code loads."""
 
 import importlib
 from collections.abc import Callable, Mapping
@@ -18,9 +12,9 @@ from fsjax.runtime.storage import Path
 
 # The attribute of the published LightningModule that holds the network.
 _PREFIX = "backbone_model."
-# Of the form of the file, which Lightning 2 brings up to date as it loads it.
+# Version of the file format, which Lightning 2 upgrades when it loads the file.
 _VERSION = "1.9.0"
-# Our name -> the block and the blocks of each stage that the published ResNet is constructed with.
+# Our name -> the block and the blocks of each stage that construct the published ResNet.
 _PUBLISHED = {
     "resnet18_cifar": ("BasicBlock", [2, 2, 2, 2]),
     "resnet34_cifar": ("BasicBlock", [3, 4, 6, 3]),
@@ -29,21 +23,19 @@ _PUBLISHED = {
 }
 
 
-def write(
-    path: str | Path, trained: TrainedNetwork, name: str, hyper_parameters: Mapping[str, str | int | float]
-) -> None:
+def write(path: Path, trained: TrainedNetwork, name: str, hyper_parameters: Mapping[str, str | int | float]) -> None:
     """Write a checkpoint that the published `Model.load_from_checkpoint(path)` loads strictly.
 
-    A ResNet with a 3 x 3 stem has the names of the published one, its stem and stages twice; any other model has those
-    of its state dict. The published code stores the network among the hyper-parameters as a pickled module. Where it
-    has the network, this file has a call of its constructor there, which works in the folder of that code. Elsewhere
-    the caller gives a network: `load_from_checkpoint(path, backbone_model=...)`.
+    A ResNet with a 3 x 3 stem gets the published names, with its stem and stages twice; other models keep the names of
+    their state dict. The published code pickles the network among the hyper-parameters. For its networks this file has
+    a call of their constructor, which works in the folder of that code. For others the caller gives a network:
+    `load_from_checkpoint(path, backbone_model=...)`.
 
     Args:
       path: of the file, such as `resnet18.ckpt`.
       trained: the network.
       name: of the model, a key of fsjax.models.MODELS.
-      hyper_parameters: arguments of the LightningModule, by name; it takes those that it has.
+      hyper_parameters: arguments of the LightningModule, by name.
 
     Raises:
       InputError: PyTorch is not installed.
@@ -54,20 +46,29 @@ def write(
     state = state_dict.from_variables(trained.variables, naming, copied)
     classes = trained.network.num_classes
     network = {"backbone_model": _construction(*_PUBLISHED[name], classes)} if name in _PUBLISHED else {}
-    beside = {
+    entries = {
         "pytorch-lightning_version": _VERSION,
         "epoch": 0,
         "global_step": 0,
         "hparams_name": "kwargs",
         "hyper_parameters": {**network, **hyper_parameters},
-        # There is no training to go on with.
+        # The checkpoint resumes no training.
         **{"callbacks": {}, "optimizer_states": [], "lr_schedulers": [], "loops": {}},
     }
-    torch_files.write(path, {f"{_PREFIX}{key}": array for key, array in state.items()}, beside)
+    torch_files.write(path, {f"{_PREFIX}{key}": array for key, array in state.items()}, entries)
+
+
+def _construction(block: str, blocks: list[int], classes: int) -> "_Call":
+    """Return the call that constructs the published ResNet; its modules need not exist here."""
+
+    def imported(module: str, name: str) -> _Call:
+        return _Call(getattr, _Call(importlib.import_module, module), name)
+
+    return _Call(imported("backbone.resnet", "ResNet"), imported("blocks.resnet.Blocks", block), blocks, classes)
 
 
 class _Call:
-    """A call that is made when the file is loaded: a pickle of what a function of the published code returns."""
+    """A pickle of a call, which is made when the file is loaded."""
 
     def __init__(self, function: Callable, *arguments: Any):
         self._function, self._arguments = function, arguments
@@ -76,13 +77,4 @@ class _Call:
         return self._function, self._arguments
 
     def __call__(self) -> None:
-        """Do nothing; pickle asks that a function be callable."""
-
-
-def _construction(block: str, blocks: list[int], classes: int) -> _Call:
-    """Return the call that constructs the published ResNet; its modules need not exist here."""
-
-    def imported(module: str, name: str) -> _Call:
-        return _Call(getattr, _Call(importlib.import_module, module), name)
-
-    return _Call(imported("backbone.resnet", "ResNet"), imported("blocks.resnet.Blocks", block), blocks, classes)
+        """Do nothing; pickle requires that a function is callable."""

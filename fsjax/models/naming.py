@@ -1,11 +1,11 @@
-"""Naming schemes and architectures of PyTorch state dicts, recognised by their keys.
+"""Naming schemes of PyTorch state dicts, and our models that may fit them, recognised by their keys.
 
 Our names are torchvision's for convolutional networks and timm's for vision transformers. NAMINGS lists the others.
 """
 
 import dataclasses
 import re
-from collections.abc import Callable, Collection, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 
 from jaxtyping import Shaped
 from numpy import ndarray
@@ -73,11 +73,8 @@ NAMINGS = (
         "torchvision vit",
         sign=r"^conv_proj\.",
         parts=(
-            *(
-                ("conv_proj.", "patch_embed.proj."),
-                ("class_token", "cls_token"),
-                ("encoder.pos_embedding", "pos_embed"),
-            ),
+            *(("conv_proj.", "patch_embed.proj."), ("class_token", "cls_token")),
+            ("encoder.pos_embedding", "pos_embed"),
             *(("encoder.layers.encoder_layer_", "blocks."), ("ln_1.", "norm1."), ("ln_2.", "norm2.")),
             *(("self_attention.in_proj_", "attn.qkv."), ("self_attention.out_proj.", "attn.proj.")),
             *(("mlp.0.", "mlp.fc1."), ("mlp.3.", "mlp.fc2."), ("encoder.ln.", "norm."), ("heads.head.", "head.")),
@@ -94,31 +91,6 @@ NAMINGS = (
         kernels={"pre_logits.fc1.weight": (512, 7, 7), "pre_logits.fc2.weight": (4096, 1, 1)},
     ),
 )
-# Architectures that we lack, each with a pattern that a key of torchvision, timm, transformers or the original code
-# matches; the first match counts.
-_LACKING = (
-    ("CLIP", r"^(visual|vision_model|text_model)\.|^transformer\.resblocks\."),
-    ("a Swin Transformer", r"\.relative_position_bias_table$"),
-    ("a distilled DeiT", r"^(head_dist\.|dist_token$)"),
-    ("DINOv2 or another ViT with layer scale", r"^blocks\.\d+\.ls1\."),
-    ("a ViT of Hugging Face's transformers", r"(^|\.)embeddings\.patch_embeddings\.|^encoder\.layer\.\d+\.attention\."),
-    (
-        "a ConvNeXt",
-        r"^stages\.\d+\.blocks\.\d+\.conv_dw\.|^stages\.\d+\.\d+\.dwconv\.|^features\.\d+\.\d+\.layer_scale$",
-    ),
-    ("a DenseNet", r"^features\.denseblock1\."),
-    ("an EfficientNet or a MobileNet", r"^conv_stem\.|^features\.\d+\.(\d+\.block|block|conv)\.\d+\.\d+\."),
-    ("a RegNet", r"^trunk_output\.|^s1\.b1\.conv1\."),
-    ("a SqueezeNet", r"^features\.\d+\.squeeze\."),
-    ("an Inception network", r"^(Mixed_5b|inception3a)\."),
-    ("an MLP-Mixer", r"^blocks\.\d+\.mlp_tokens\."),
-)
-
-
-def lacking_architecture(keys: Collection[str]) -> tuple[str, str] | None:
-    """Return the architecture that we lack and the keys show, and the first such key; None for any other."""
-    matches = ((name, key) for name, sign in _LACKING for key in keys if re.search(sign, key))
-    return next(matches, None)
 
 
 def candidate_models(state: Mapping[str, Shaped[ndarray, "..."]], models: Mapping[str, Callable]) -> list[str]:

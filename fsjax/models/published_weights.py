@@ -2,7 +2,7 @@
 
 import functools
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -43,7 +43,7 @@ class Metadata(NamedTuple):
       pool: how tokens or positions are reduced: 'avg', 'token'; '' = not told.
       arguments: arguments of the model that differ from its defaults.
       outputs: number of logits; None = not told.
-      mean, std: of pixels in [0, 1], per channel; () = not told.
+      mean_std: mean and std of pixels in [0, 1], per channel; () = not told.
     """
 
     file: Path
@@ -52,8 +52,7 @@ class Metadata(NamedTuple):
     pool: str
     arguments: dict[str, Any]
     outputs: int | None
-    mean: tuple[float, ...]
-    std: tuple[float, ...]
+    mean_std: tuple[tuple[float, ...], tuple[float, ...]]
 
 
 def weights_path(config: ConfigDict) -> Path:
@@ -95,7 +94,7 @@ def read_metadata(weights: Path) -> Metadata | None:
         pool if isinstance(pool, str) else "",
         arguments if isinstance(arguments, dict) else {},
         outputs if isinstance(outputs, int) else None,
-        *(_numbers(cfg.get(name)) for name in ("mean", "std")),
+        (_numbers(cfg.get("mean")), _numbers(cfg.get("std"))),
     )
 
 
@@ -115,27 +114,24 @@ def check_metadata(metadata: Metadata, config: ConfigDict, outputs: int) -> None
         raise InputError(f"model.weights: got {outputs} outputs; expected {metadata.outputs}, as {file} says")
 
 
-def choose_mean_std(config: ConfigDict, told: Sequence[Any], where: str) -> tuple[np.ndarray, np.ndarray]:
-    """Return the mean and std that normalise images: the config's, or else what is told beside the weights.
+def choose_mean_std(config: ConfigDict, told: Any, where: Path | None) -> tuple[np.ndarray, np.ndarray]:
+    """Return the mean and std that normalise images: the config's, or else those told beside the weights.
 
     Args:
       config: of the run.
       told: (mean, std), each of pixels in [0, 1], per channel; empty = not told.
-      where: what tells it, for messages.
+      where: the file that tells them.
 
     Raises:
-      InputError: neither says it, or both say it and differ.
+      InputError: neither tells them, or both do and differ.
     """
     chosen = []
-    for field, stated in zip(("mean", "std"), told, strict=True):
-        given = tuple(config.data[field])
-        if (
-            given
-            and len(stated)
-            and not (len(given) == len(stated) and np.allclose(given, stated, rtol=0, atol=_APART))
-        ):
-            raise InputError(f"data.{field}: got {given}; expected {tuple(map(float, stated))}, as {where} says, or ()")
-        chosen.append(np.array(given or stated, float))
+    for field, stated in zip(("mean", "std"), map(np.asarray, told), strict=True):
+        given = np.asarray(config.data[field], float)
+        if len(given) and len(stated) and not (given.shape == stated.shape and np.allclose(given, stated, 0, _APART)):
+            got, expected = tuple(given.tolist()), tuple(stated.tolist())
+            raise InputError(f"data.{field}: got {got}; expected {expected}, as {where} says, or ()")
+        chosen.append(given if len(given) else stated)
     if not all(map(len, chosen)):
         raise InputError(
             "data.mean: got nothing; expected with model.weights, the mean and std that they were trained with; "
@@ -145,10 +141,9 @@ def choose_mean_std(config: ConfigDict, told: Sequence[Any], where: str) -> tupl
 
 
 def metadata_mean_std(config: ConfigDict, metadata: Metadata | None) -> tuple[np.ndarray, np.ndarray]:
-    """Return the mean and std of `choose_mean_std`, as far as a config.json tells them."""
-    return choose_mean_std(
-        config, (metadata.mean, metadata.std) if metadata else ((), ()), str(metadata and metadata.file)
-    )
+    """Return `choose_mean_std` for what a config.json tells."""
+    told, file = (metadata.mean_std, metadata.file) if metadata else (((), ()), None)
+    return choose_mean_std(config, told, file)
 
 
 def is_library_name(name: str) -> bool:

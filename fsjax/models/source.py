@@ -155,27 +155,24 @@ class ImportedWeights(_NetworkSource):
 
     def record(self, directory: Path, classes: tuple[str, ...]) -> None:
         imported = self._read()
-        if imported.classes and imported.classes != classes:
+        if imported.classes not in ((), classes):
             raise InputError(f"model.weights: {self.config.model.weights} was trained on other classes than the data's")
-        # PyTorch's logits are of unfiltered images.
+        seen = imported.network.packed_frequencies.hex()
+        others = {"naming": imported.naming.name, **({frequencies.FIELD: seen} if seen else {})}
+        # PyTorch's logits in model.check are of unfiltered images.
         model = dataclasses.replace(imported, network=imported.network.limited_to(None)).model()
-        others = {"naming": imported.naming.name}
-        if imported.network.packed_frequencies:
-            others[frequencies.FIELD] = imported.network.packed_frequencies.hex()
-        outputs = weights_record.choose_outputs(self.config, imported.network.num_classes, (), classes)
-        weights_record.write(self.config, directory, classes, model, outputs, **others)
+        weights_record.write(self.config, directory, classes, model, **others)
 
     def trained_network(self, directory: Path) -> TrainedNetwork:
-        recorded, imported = weights_record.read(self.config, directory), self._read()
-        if imported.network.packed_frequencies.hex() != recorded.frequencies:
+        config, (classes, seen), imported = self.config, weights_record.read(self.config, directory), self._read()
+        if imported.network.packed_frequencies.hex() != seen:
             raise InputError(
-                f"data.frequencies: {self.config.data.frequencies!r} has changed since; run the stage train again"
+                f"data.frequencies: {config.data.frequencies!r} has changed since; run the stage train again"
             )
         outputs = None
-        if self.config.model.outputs:
-            available = imported.network.num_classes
-            outputs = weights_record.choose_outputs(self.config, available, (), recorded.classes)
-        return dataclasses.replace(imported, classes=recorded.classes, outputs=outputs)
+        if config.model.outputs:
+            outputs = weights_record.choose_outputs(config, imported.network.num_classes, (), classes)
+        return dataclasses.replace(imported, classes=classes, outputs=outputs)
 
     def _read(self) -> TrainedNetwork:
         """Return the network with the weights that the config names; a file of weights tells no classes."""
@@ -215,11 +212,10 @@ class ModelFile(ModelSource):
 
     def record(self, directory: Path, classes: tuple[str, ...]) -> None:
         model = self._read(self._path(directory))
-        outputs = weights_record.choose_outputs(self.config, model.num_logits, model.classes, classes)
-        weights_record.write(self.config, directory, classes, model, outputs, naming="model file")
+        weights_record.write(self.config, directory, classes, model, naming="model file")
 
     def model(self, directory: Path) -> Model:
-        classes, model = weights_record.read(self.config, directory).classes, self._read(self._path(directory))
+        (classes, _), model = weights_record.read(self.config, directory), self._read(self._path(directory))
         outputs = weights_record.choose_outputs(self.config, model.num_logits, model.classes, classes)
         is_ordered = outputs == tuple(range(len(outputs)))
         apply = model.apply if is_ordered else trained_network.reorder(model.apply, outputs)
@@ -243,7 +239,7 @@ class ModelFile(ModelSource):
                 f"data.image_size: got {size}; expected {height} x {width} pixels, which {path} was saved for"
             )
         self._check_fields(model.matmul_precision)
-        mean_std = published_weights.choose_mean_std(self.config, model.mean_std, str(path))
+        mean_std = published_weights.choose_mean_std(self.config, model.mean_std, path)
         return dataclasses.replace(model, mean_std=mean_std)
 
     def _check_fields(self, precision: str) -> None:

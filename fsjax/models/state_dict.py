@@ -145,16 +145,11 @@ def _wrong(state: State, expected: dict[str, tuple[int, ...]]) -> dict[str, list
 
 def _misfit(state: State, name: str, image_size: int, where: str, wrong: dict[str, list[str]]) -> InputError:
     """Return the error for weights of another model, with that model's name where it is known."""
-    if (lacking := namings.lacking_architecture(state)) is not None:
-        looks, key = lacking
-        return InputError(
-            f"{where}: got keys of {looks} ({key}), which we lack; expected weights of {name} "
-            "(in Python, fsjax.from_torch takes any module)"
-        )
     fitting = [other for other in namings.candidate_models(state, models.MODELS) if _fits(state, other, image_size)]
     if fit := " or ".join(fitting):
         return InputError(f"{where}: got weights of {fit}; expected those of {name}, or the model {fit}")
-    return InputError(f"{where}, as {name}: " + "; ".join(f"{what}: {_some(keys)}" for what, keys in wrong.items()))
+    misfits = "; ".join(f"{what}: {_some(keys)}" for what, keys in wrong.items())
+    return InputError(f"{where}, as {name}: {misfits} (for a model of timm or torchvision: model.name=timm/NAME)")
 
 
 def _fits(state: State, name: str, image_size: int) -> bool:

@@ -27,12 +27,12 @@ class VisionTransformer(nnx.Module):
         depth: number of blocks.
         heads: attention heads; divides width.
         mlp_ratio: hidden channels of a block's MLP, over width.
-        class_token: True to read the logits at a token of its own; False at the average over the patches, which is
-            then what the last LayerNorm, `fc_norm`, normalises: timm's form with global_pool='avg' and no class token.
-        norm_tokens: without a class token, True to normalise the tokens (`norm`) and to average after that: the form
-            whose weights timm publishes, with fc_norm=False.
-        num_classes: and the others as in fsjax.models.MODELS; image_size is a multiple of patch, else InputError.
-            The softmax and LayerNorm's statistics are float32 too.
+        class_token: True to read the logits at a class token; False at the average over the patches, which the last
+            LayerNorm, `fc_norm`, then normalises: timm's form with global_pool='avg' and no class token.
+        norm_tokens: without a class token, True to normalise the tokens (`norm`) before the average: the form of the
+            weights that timm publishes, with fc_norm=False.
+        num_classes: and the others as in fsjax.models.MODELS; raises InputError where patch does not divide image_size.
+            The softmax and LayerNorm's statistics are float32 for every dtype.
     """
 
     def __init__(
@@ -77,7 +77,7 @@ class VisionTransformer(nnx.Module):
         for i in range(len(self.blocks)):
             x = self.blocks[str(i)](x)
         norm = getattr(self, self.last_norm)
-        if self.class_token:  # the last norm is by token, so the others need none
+        if self.class_token:  # the last norm works token by token, so only the class token needs it
             return self.head(norm(x[:, 0]))
         return self.head(norm(x).mean(axis=1) if self.last_norm == "norm" else norm(x.mean(axis=1)))
 
@@ -87,18 +87,18 @@ def interpolate_positions(
 ) -> Float[np.ndarray, "1 new_tokens width"]:
     """Interpolate the position embeddings of a ViT for another number of patches.
 
-    Bicubic, and widened where it shrinks, as `timm.layers.resample_abs_pos_embed` has them, in float64.
+    Bicubic, with wider taps where it shrinks, as `timm.layers.resample_abs_pos_embed`, in float64.
 
     Args:
         pos_embed: of `prefix` tokens and n * n patches, row by row.
-        tokens_per_side: m, the patches of a side that embeddings are wanted for.
-        prefix: tokens before the patches, whose embeddings are kept: 1 with a class token, else 0.
+        tokens_per_side: m, the new number of patches a side.
+        prefix: tokens before the patches, which stay unchanged: 1 with a class token, else 0.
 
     Returns:
         [1, prefix + m * m, width] in the dtype of pos_embed.
 
     Raises:
-        InputError: what comes after the prefix is not the embeddings of a square of patches.
+        InputError: the tokens after the prefix are not a square of patches.
     """
     patches = pos_embed.shape[1] - prefix
     side = math.isqrt(max(patches, 0))
@@ -106,29 +106,18 @@ def interpolate_positions(
         raise InputError(
             f"pos_embed: got {pos_embed.shape[1]} tokens; expected a square of patches, and {prefix} before them"
         )
-    weights = _cubic_weights(side, tokens_per_side)
     square = pos_embed[0, prefix:].astype(np.float64).reshape(side, side, -1)
-    # Row by row: [m, n] @ [n, n * width], then [m, n] @ [m, n, width].
-    rows = (weights @ square.reshape(side, -1)).reshape(tokens_per_side, side, -1)
-    resized = (weights @ rows).reshape(1, tokens_per_side**2, -1).astype(pos_embed.dtype)
-    return np.concatenate([pos_embed[:, :prefix], resized], axis=1)
-
-
-def _cubic_weights(length: int, size: int) -> Float[np.ndarray, "{size} {length}"]:
-    """What each of `size` samples takes from each of `length`: Keys' cubic (1981) with a = -1/2; rows sum to 1."""
-    scale = length / size
-    centres = (np.arange(size) + 0.5) * scale - 0.5
-    x = np.abs(np.arange(length) - centres[:, None]) / max(scale, 1)
-    near, far = 1.5 * x**3 - 2.5 * x**2 + 1, -0.5 * x**3 + 2.5 * x**2 - 4 * x + 2
-    weights = np.where(x < 1, near, np.where(x < 2, far, 0))
-    return weights / weights.sum(axis=1, keepdims=True)
+    with jax.enable_x64(True):
+        resized = jax.image.resize(square, (tokens_per_side, tokens_per_side, square.shape[2]), "cubic")
+    new = np.asarray(resized).reshape(1, tokens_per_side**2, -1).astype(pos_embed.dtype)
+    return np.concatenate([pos_embed[:, :prefix], new], axis=1)
 
 
 class PatchEmbed(nnx.Module):
     """Patches, row by row, each to a token by one linear map."""
 
     def __init__(self, patch: int, width: int, *, dtype: jnp.dtype, rngs: nnx.Rngs):
-        # PyTorch's default, which timm leaves as it is.
+        # PyTorch's default, which timm does not change.
         self.proj = conv(3, width, patch, 0, strides=patch, kernel_init=TORCH_UNIFORM, dtype=dtype, rngs=rngs)
 
     def __call__(self, images: Float[Array, "images height width 3"]) -> Float[Array, "images patches channels"]:
@@ -159,9 +148,8 @@ class Attention(nnx.Module):
         self.proj = _linear(width, width, dtype=dtype, rngs=rngs)
 
     def __call__(self, x: Float[Array, "images tokens channels"]) -> Float[Array, "images tokens channels"]:
-        # Heads come out of products of their own: taken out of one product by a reshape, as PyTorch has it, they would
-        # be copied, which takes a TPU a fifth of ViT-B's time. Training a small ViT on a CPU is a tenth faster than
-        # with jax.nn.dot_product_attention.
+        # A product for each part gives the heads. A reshape of one product, as in PyTorch, would copy them, which takes
+        # a TPU a fifth of ViT-B's time. On a CPU a small ViT trains a tenth faster than with jax.nn's attention.
         kernel, bias = self._by_head(self.qkv, (x.shape[2], 3, self.heads, -1), (3, self.heads, 1, -1), x.dtype)
         q, k, v = (jnp.einsum("ntc,chd->nhtd", x, kernel[:, part]) + bias[part] for part in range(3))
         similarity = jnp.einsum("nhqd,nhkd->nhqk", q * q.shape[3] ** -0.5, k)
@@ -174,7 +162,7 @@ class Attention(nnx.Module):
     def _by_head(layer: nnx.Linear, kernel: tuple, bias: tuple, dtype: jnp.dtype) -> tuple[Array, Array]:
         """Return the arrays of a linear layer in these shapes."""
         assert layer.bias is not None, "each layer of a ViT has one"
-        # Of a network that is called without jit they are NumPy's.
+        # Without jit the arrays are NumPy's.
         return jnp.asarray(layer.kernel[...], dtype).reshape(kernel), jnp.asarray(layer.bias[...], dtype).reshape(bias)
 
 

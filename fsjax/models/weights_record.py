@@ -1,12 +1,12 @@
 """The record weights.json of weights that the config names: their hash, and what their inputs and outputs mean."""
 
 import logging
-from typing import NamedTuple
 
 import jax
 import numpy as np
 from ml_collections import ConfigDict
 
+from fsjax.data import frequencies
 from fsjax.engine.model import Model
 from fsjax.models import published_weights
 from fsjax.runtime import files, parallel, storage
@@ -19,29 +19,11 @@ logger = logging.getLogger(__name__)
 NAME = "weights.json"
 # Images of model.check that are compared, and the largest difference of logits over their standard deviation.
 # Frameworks differ by a hundredth of it in float32, and an epsilon of 1e-3 in place of 1e-5 by more.
-_CHECKED_IMAGES, _LOGITS_APART = 16, 1e-3
+_CHECKED_IMAGES, _APART = 16, 1e-3
+_SHOWN = 10
 
 
-class Record(NamedTuple):
-    """What weights.json says.
-
-    Attributes:
-      classes: display names in index order.
-      frequencies: the packed frequencies that the network sees, as hexadecimal digits; '' = all.
-    """
-
-    classes: tuple[str, ...]
-    frequencies: str
-
-
-def write(
-    config: ConfigDict,
-    directory: Path,
-    classes: tuple[str, ...],
-    model: Model,
-    outputs: tuple[int, ...],
-    **others: str,
-) -> None:
+def write(config: ConfigDict, directory: Path, classes: tuple[str, ...], model: Model, **others: str) -> None:
     """Check the logits of weights, log what was read, and write weights.json into a workdir.
 
     Args:
@@ -49,25 +31,25 @@ def write(
       directory: the workdir.
       classes: display names of the data's classes.
       model: of the weights, without the filter of data.frequencies; its mean_std is recorded.
-      outputs: all outputs, the outputs of the classes first.
       **others: further entries, such as `naming`.
 
     Raises:
-      InputError: logits that differ from those in model.check.
+      InputError: logits that differ from those in model.check, or as `choose_outputs`.
     """
+    outputs = choose_outputs(config, model.num_logits, model.classes, classes)
     if config.model.check:
         checked = f"; {check_logits(config.model.check, model)}"
     else:
         checked = "" if published_weights.weights_path(config).is_dir() else "; unchecked (model.check)"
-    chosen, available = outputs[: len(classes)], len(outputs)
-    note = f"; the classes are outputs {_some(chosen)}" if available > len(chosen) else ""
+    shown = ", ".join(map(str, outputs[: min(_SHOWN, len(classes))])) + (", ..." if len(classes) > _SHOWN else "")
+    note = f"; the classes are outputs {shown}" if len(outputs) > len(classes) else ""
     name = config.model.name
-    logger.info("train: nothing to train: weights of %s with %d outputs%s%s", name, available, note, checked)
+    logger.info("train: nothing to train: weights of %s with %d outputs%s%s", name, len(outputs), note, checked)
     content = {
         "file": str(storage.path(config.model.weights).absolute()),
         "sha256": files.sha256(weights_file(config)),
         "model": name,
-        "outputs": available,
+        "outputs": len(outputs),
         "classes": list(classes),
         "mean": model.mean_std[0].tolist(),
         "std": model.mean_std[1].tolist(),
@@ -76,11 +58,11 @@ def write(
     parallel.decide(lambda: files.write_json(directory / NAME, content))
 
 
-def read(config: ConfigDict, directory: Path) -> Record:
-    """Read the weights.json of a workdir.
+def read(config: ConfigDict, directory: Path) -> tuple[tuple[str, ...], str]:
+    """Return the classes in a workdir's weights.json, and the frequencies that the network sees, packed ('' = all).
 
     Raises:
-      InputError: there is none, it is damaged, or the weights have changed since.
+      InputError: there is no record, it is damaged, or the weights have changed since.
     """
     file = directory / NAME
     if not file.exists():
@@ -93,7 +75,7 @@ def read(config: ConfigDict, directory: Path) -> Record:
         raise InputError(f"{file}: not the record of weights; delete it to have them read again")
     if content.get("sha256") != files.sha256(weights_file(config)):
         raise InputError(f"model.weights: {config.model.weights} has changed since; run the stage train again")
-    return Record(tuple(names), content.get("data.frequencies", ""))
+    return tuple(names), content.get(frequencies.FIELD, "")
 
 
 def weights_file(config: ConfigDict) -> Path:
@@ -122,25 +104,26 @@ def choose_outputs(
     Raises:
       InputError: too few outputs, a class that has none, or a model.outputs that does not fit.
     """
-    weights = config.model.weights
-    if named and not config.model.outputs:
+    weights, given, count = config.model.weights, config.model.outputs, len(classes)
+    if named and not given:
         if missing := [name for name in classes if name not in named]:
             raise InputError(
                 f"model.weights: {weights} has no class {missing[0]!r}; expected data of its classes "
                 f"({', '.join(named[:4])}{', ...' if len(named) > 4 else ''}), or model.outputs"
             )
         chosen = [named.index(name) for name in classes]
-    elif available < len(classes):
-        raise InputError(f"model.weights: {weights} has {available} outputs; the data has {len(classes)} classes")
-    else:
-        texts = [text.strip() for text in config.model.outputs.split(",")] if config.model.outputs else []
+    elif available < count:
+        raise InputError(f"model.weights: {weights} has {available} outputs; the data has {count} classes")
+    elif given:
+        texts = [text.strip() for text in given.split(",")]
         chosen = [int(text) for text in texts if text.isdecimal() and int(text) < available]
-        if texts and (len(set(chosen)) != len(texts) or len(texts) != len(classes)):
+        if len(set(chosen)) != len(texts) or len(texts) != count:
             raise InputError(
-                f"model.outputs: got {config.model.outputs!r}; expected {len(classes)} different numbers from 0 to "
-                f"{available - 1}, one a class of the data, separated by commas"
+                f"model.outputs: got {given!r}; expected {count} different numbers from 0 to {available - 1}, one a "
+                "class of the data, separated by commas"
             )
-        chosen = chosen or list(range(len(classes)))
+    else:
+        chosen = list(range(count))
     return (*chosen, *sorted(set(range(available)) - set(chosen)))
 
 
@@ -154,31 +137,24 @@ def check_logits(path: str, model: Model) -> str:
     Raises:
       InputError: the file holds something else, or the logits differ by more than a thousandth of their spread.
     """
-    field, size = "model.check", model.image_shape[0]
-    content = files.read_npz(storage.path(path), ("images", "logits"))
+    content, size = files.read_npz(storage.path(path), ("images", "logits")), model.image_shape[0]
     images, expected = content["images"][:_CHECKED_IMAGES], content["logits"][:_CHECKED_IMAGES]
     if images.shape[1:] != (3, size, size) or images.dtype.kind != "f" or not len(images):
         raise InputError(
-            f"{field}: got images of {images.dtype} {list(images.shape)} in {path}; expected floats of [n, 3, {size}, "
-            f"{size}], normalised"
+            f"model.check: got images of {images.dtype} {list(images.shape)} in {path}; expected floats of [n, 3, "
+            f"{size}, {size}], normalised"
         )
-    if expected.ndim != 2 or len(expected) != len(images) or expected.dtype.kind != "f":
-        raise InputError(f"{field}: got logits {list(expected.shape)} in {path}; expected floats of [{len(images)}, K]")
-    if not np.isfinite(images).all() or not np.isfinite(expected).all() or not expected.std():
-        raise InputError(f"{field}: got logits or images in {path} that are not finite, or all alike; expected others")
     with jax.default_matmul_precision("highest"):
         logits = jax.jit(model.apply)(model.params, np.moveaxis(images, 1, -1).astype(np.float32))
     if logits.shape != expected.shape:
-        raise InputError(f"{field}: got {expected.shape[1]} logits an image in {path}; expected {logits.shape[1]}")
-    difference, spread = float(np.abs(np.asarray(logits, np.float64) - expected).max()), float(expected.std())
-    if not difference <= _LOGITS_APART * spread:
         raise InputError(
-            f"{field}: got logits that differ from PyTorch's in {path} by {difference:.2g}, where they spread by "
-            f"{spread:.2g}; expected at most {_LOGITS_APART * spread:.2g}: weights of another model, or images of "
-            "another normalisation"
+            f"model.check: got logits {list(expected.shape)} in {path}; expected floats of {list(logits.shape)}"
+        )
+    difference, spread = float(np.abs(np.asarray(logits, np.float64) - expected).max()), float(expected.std())
+    if not difference <= _APART * spread:
+        raise InputError(
+            f"model.check: got logits that differ from PyTorch's in {path} by {difference:.2g}, where they spread by "
+            f"{spread:.2g}; expected at most {_APART * spread:.2g}: weights of another model, or images of another "
+            "normalisation"
         )
     return f"logits are those of {path}, to {difference:.1g}"
-
-
-def _some(outputs: tuple[int, ...], shown: int = 10) -> str:
-    return ", ".join(map(str, outputs[:shown])) + (", ..." if len(outputs) > shown else "")

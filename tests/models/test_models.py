@@ -21,11 +21,10 @@ from torchvision.models import resnet as torch_blocks
 from benchmarks.parity.parity import agrees, compare, compare_with
 from benchmarks.parity.torch_models import TorchAlexNet, from_torch, random_images, randomise, torch_model, torch_resnet
 from fsjax.models import MODELS, Network, build
-from fsjax.models.alexnet import AlexNet
 from fsjax.models.layers import dropout, flat_average_pool
 from fsjax.models.network import fold
 from fsjax.models.resnet import BasicBlock, Bottleneck, ResNet
-from fsjax.models.vgg import VGG
+from fsjax.models.sequential import VGG, AlexNet
 from fsjax.models.vit import VisionTransformer, interpolate_positions
 from fsjax.runtime.errors import InputError
 from fsjax.runtime.parallel import AXIS

@@ -25,6 +25,43 @@ OPERATORS[_FOLDED] = lambda x: (x,)
 _APART = 1e-3
 
 
+def from_torch(module: Any, example: Any) -> Model:
+    """Convert a PyTorch classifier to a `Model`, a JAX function of images [n, H, W, C] -> logits [n, K].
+
+    `torch.export` follows the module on one image and gives a graph of operators, which JAX computes. BatchNorm after a
+    convolution is folded into it.
+
+    Args:
+      module: a torch.nn.Module in evaluation mode, of images [n, C, H, W] -> logits [n, K].
+      example: images as the module takes them, float32 [n, C, H, W]; the first image is followed. Its size is the
+        model's. Logits are compared on an image of noise, since an example of zeros would show little.
+
+    Raises:
+      InputError: a ValueError: a module in training mode, a module that torch.export cannot follow, an operator that is
+        not in fsjax/models/pytorch, an output that is not one array of logits, or logits that differ from PyTorch's.
+
+    Examples:
+      >>> import torch
+      >>> module = torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(64, 3)).eval()
+      >>> converted = fsjax.from_torch(module, torch.zeros(1, 1, 8, 8))
+      >>> converted(images).shape  # of images [45, 8, 8, 1]; as `model` in fsjax.analyse
+      (45, 3)
+    """
+    try:
+        import torch
+    except ImportError as error:
+        raise InputError("torch: got no such package; expected the extra torch: pip install 'fsjax[torch]'") from error
+    graph, (channels, height, width) = export_graph(module, example), np.shape(example)[1:]
+    model = Model(graph.as_function(), graph.params, (height, width, channels))
+    with torch.no_grad():
+        noise = torch.randn(1, channels, height, width, generator=torch.Generator().manual_seed(0))
+        expected = module(noise)
+    if not isinstance(expected, torch.Tensor):
+        (expected,) = (value for value in torch.utils._pytree.tree_leaves(expected) if value is not None)
+    _check(model, np.moveaxis(noise.numpy(), 1, -1), expected.numpy())
+    return model
+
+
 @dataclasses.dataclass(frozen=True)
 class Value:
     """An array of the graph, by name: a parameter, the images, or the result of a step."""
@@ -78,43 +115,6 @@ class Graph:
             return jax.vmap(functools.partial(image_logits, params))(jnp.moveaxis(images, -1, 1))
 
         return apply
-
-
-def from_torch(module: Any, example: Any) -> Model:
-    """Convert a PyTorch classifier to a `Model`, a JAX function of images [n, H, W, C] -> logits [n, K].
-
-    `torch.export` follows the module on one image and gives a graph of operators, which JAX computes. BatchNorm after a
-    convolution is folded into it.
-
-    Args:
-      module: a torch.nn.Module in evaluation mode, of images [n, C, H, W] -> logits [n, K].
-      example: images as the module takes them, float32 [n, C, H, W]; the first image is followed. Its size is the
-        model's. Logits are compared on an image of noise, since an example of zeros would show little.
-
-    Raises:
-      InputError: a ValueError: a module in training mode, a module that torch.export cannot follow, an operator that is
-        not in fsjax/models/pytorch, an output that is not one array of logits, or logits that differ from PyTorch's.
-
-    Examples:
-      >>> import torch
-      >>> module = torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(64, 3)).eval()
-      >>> converted = fsjax.from_torch(module, torch.zeros(1, 1, 8, 8))
-      >>> converted(images).shape  # of images [45, 8, 8, 1]; as `model` in fsjax.analyse
-      (45, 3)
-    """
-    try:
-        import torch
-    except ImportError as error:
-        raise InputError("torch: got no such package; expected the extra torch: pip install 'fsjax[torch]'") from error
-    graph, (channels, height, width) = export_graph(module, example), np.shape(example)[1:]
-    model = Model(graph.as_function(), graph.params, (height, width, channels))
-    with torch.no_grad():
-        noise = torch.randn(1, channels, height, width, generator=torch.Generator().manual_seed(0))
-        expected = module(noise)
-    if not isinstance(expected, torch.Tensor):
-        (expected,) = (value for value in torch.utils._pytree.tree_leaves(expected) if value is not None)
-    _check(model, np.moveaxis(noise.numpy(), 1, -1), expected.numpy())
-    return model
 
 
 def export_graph(module: Any, example: Any) -> Graph:

@@ -8,6 +8,7 @@ import numpy as np
 from jax import lax
 from jaxtyping import Array, Float
 
+from fsjax.models.layers import averaging_matrix
 from fsjax.models.pytorch import operator
 
 
@@ -119,8 +120,9 @@ def _repeat(value: int | Sequence[int], count: int) -> list[int]:
 
 @operator("_adaptive_avg_pool2d")
 def _adaptive_avg_pool2d(x: Array, output_size: int | Sequence[int]) -> Array:
-    sizes = [output_size] * 2 if isinstance(output_size, int) else output_size
-    return _resize(x, *(_averaging_matrix(n, m) for n, m in zip(x.shape[-2:], sizes, strict=True)))
+    sizes = _repeat(output_size, 2)
+    matrices = (averaging_matrix(n, m).astype(np.float32) for n, m in zip(x.shape[-2:], sizes, strict=True))
+    return _resize(x, *matrices)
 
 
 @operator("upsample_bilinear2d")
@@ -145,15 +147,6 @@ def _nearest(x: Array, output_size: Any, scale_factors: Any = None) -> Array:
 def _resize(x: Array, rows: Float[np.ndarray, "h height"], columns: Float[np.ndarray, "w width"]) -> Array:
     """Multiply images by a matrix for rows and a matrix for columns."""
     return jnp.einsum("...hw,ih,jw->...ij", x, rows, columns)
-
-
-def _averaging_matrix(size: int, parts: int) -> Float[np.ndarray, "parts size"]:
-    """Return the matrix that averages `size` numbers in `parts` windows, which overlap where needed."""
-    matrix = np.zeros((parts, size), np.float32)
-    for part in range(parts):
-        first, end = part * size // parts, -(-(part + 1) * size // parts)
-        matrix[part, first:end] = 1 / (end - first)
-    return matrix
 
 
 def _sizes(x: Array, output_size: Any, scale_factors: Any) -> list[tuple[int, int, float]]:
