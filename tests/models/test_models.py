@@ -15,7 +15,6 @@ import timm
 import torch
 import torchvision
 from flax import nnx
-from jax.sharding import Mesh, PartitionSpec
 from torchvision.models import resnet as torch_blocks
 
 from benchmarks.parity.parity import agrees, compare, compare_with
@@ -43,60 +42,30 @@ FLOAT32, BFLOAT16 = jnp.dtype("float32"), jnp.dtype("bfloat16")
 # Sizes
 
 
-@pytest.mark.parametrize("name", ["resnet18", "resnet50", "wide_resnet50_2", "resnext50_32x4d"])
-def test_resnets_have_torchvisions_number_of_parameters(name):
-    torchs = torch_count(getattr(torchvision.models, name))
-    assert our_count(f"{name}_imagenet", 1000, 224) == torchs
-    # The 3x3 stem replaces a 7x7 one, from 3 channels to 64, and nothing else has another size.
-    assert our_count(f"{name}_cifar", 1000, 224) == torchs - (7 * 7 - 3 * 3) * 3 * 64
-
-
-@pytest.mark.parametrize("name", ["vgg11", "vgg13", "vgg16", "vgg19", "alexnet"])
-def test_vggs_and_alexnet_have_torchvisions_number_of_parameters(name):
-    torchs = torch_count(getattr(torchvision.models, name if name == "alexnet" else f"{name}_bn"))
-    assert our_count(f"{name}_imagenet", 1000, 224) == torchs
-    if name != "alexnet":
-        head = sum(n * (m + 1) for n, m in ((4096, 512 * 7 * 7), (4096, 4096), (1000, 4096)))
-        assert our_count(f"{name}_cifar", 1000, 32) == torchs - head + 1000 * (512 + 1)
-
-
-@pytest.mark.parametrize("name", ["tiny_patch16_gap", "small_patch8", "base_patch16"])
-def test_vits_have_timms_number_of_parameters(name):
-    options = {"class_token": False, "global_pool": "avg"} if name.endswith("_gap") else {}
-    published = f"vit_{name.removesuffix('_gap')}_224"
-    torchs = torch_count(lambda: timm.create_model(published, pretrained=False, num_classes=1000, **options))
-    assert our_count(f"vit_{name}", 1000, 224) == torchs
-
-
-@pytest.mark.parametrize("name, width, patch", [("tiny", 192, 4), ("tiny", 192, 32)])
-def test_another_patch_changes_the_embeddings_only(name, width, patch):
-    tokens = (224 // patch) ** 2 - (224 // 16) ** 2
-    pixels = 3 * (patch**2 - 16**2)
-    other = our_count(f"vit_{name}_patch16", 1000, 224)
-    assert our_count(f"vit_{name}_patch{patch}", 1000, 224) == other + (tokens + pixels) * width
-
-
-@pytest.mark.parametrize("patch", [4, 8])
-def test_the_micro_vit_is_timms_at_another_size(patch):
-    torchs = torch_count(
-        lambda: timm.models.VisionTransformer(
-            img_size=32, patch_size=patch, embed_dim=64, depth=4, num_heads=4, mlp_ratio=2, num_classes=10
-        )
-    )
-    assert our_count(f"vit_micro_patch{patch}", 10, 32) == torchs
-
-
 @pytest.mark.parametrize(
-    "name, stem, depth, widths", [("resnet20", 3, 3, (16, 32, 64)), ("resnet10w16_imagenet", 7, 1, (16, 32, 64, 128))]
+    "name",
+    ["resnet18_imagenet", "resnext50_32x4d_imagenet", "wide_resnet50_2_imagenet", "vgg16_imagenet", "vit_base_patch16"],
 )
-def test_narrow_resnets_have_the_number_of_parameters_of_their_formula(name, stem, depth, widths):
+def test_networks_have_the_number_of_parameters_of_torchvisions_and_timms(name):
+    if name.startswith("vit"):
+        torchs = torch_count(lambda: timm.create_model(f"{name}_224", num_classes=1000))
+    else:
+        named = name.removesuffix("_imagenet")
+        torchs = torch_count(getattr(torchvision.models, f"{named}_bn" if named.startswith("vgg") else named))
+    assert our_count(name, 1000, 224) == torchs
+    if name == "resnet18_imagenet":
+        # The 3x3 stem replaces a 7x7 one, from 3 channels to 64, and nothing else has another size.
+        assert our_count("resnet18_cifar", 1000, 224) == torchs - (7 * 7 - 3 * 3) * 3 * 64
+
+
+def test_a_narrow_resnet_has_the_number_of_parameters_of_its_formula():
     def conv(channels, width, kernel):  # with the scale and bias of the BatchNorm after it
         return kernel**2 * channels * width + 2 * width
 
-    count = conv(3, widths[0], stem) + (widths[-1] + 1) * 10
-    count += sum((2 * depth - 1) * conv(w, w, 3) for w in widths) + conv(widths[0], widths[0], 3)
-    count += sum(conv(a, b, 3) + conv(a, b, 1) for a, b in itertools.pairwise(widths))
-    assert our_count(name, 10, 32) == count
+    widths = (16, 32, 64, 128)
+    count = conv(3, widths[0], 7) + (widths[-1] + 1) * 10 + sum(conv(w, w, 3) for w in widths)
+    count += conv(widths[0], widths[0], 3) + sum(conv(a, b, 3) + conv(a, b, 1) for a, b in itertools.pairwise(widths))
+    assert our_count("resnet10w16_imagenet", 10, 32) == count
 
 
 # Logits, gradients and batch statistics
@@ -155,14 +124,13 @@ def test_averages_on_a_grid_are_pytorchs_of_any_size(height, width, side):
     np.testing.assert_allclose(flat_average_pool(jnp.asarray(x), side), expected, atol=1e-6)
 
 
-@pytest.mark.parametrize("name", ["resnet20", "shallow_bottleneck", "vgg11_cifar", "alexnet_cifar", "vit_micro_patch8"])
+@pytest.mark.parametrize("name", ["shallow_bottleneck", "small_vgg", "alexnet_cifar"])
 def test_folding_batch_statistics_into_convolutions_changes_no_logit(monkeypatch, name):
     monkeypatch.setitem(MODELS, "shallow_bottleneck", shallow_resnet(Bottleneck))
+    monkeypatch.setitem(MODELS, "small_vgg", SMALL_VGG)
     network = build(name, num_classes=10, image_size=32)
-    if name == "shallow_bottleneck":
-        model = torch_shallow_resnet(torch_blocks.Bottleneck)
-    else:
-        model, _ = torch_model(name, 32)
+    make = {"shallow_bottleneck": lambda: torch_shallow_resnet(torch_blocks.Bottleneck), "small_vgg": torch_small_vgg}
+    model = make[name]() if name in make else torch_model(name, 32)[0]
     randomise(model)
     variables = from_torch(model)
     images = random_images(4, 32)
@@ -177,7 +145,7 @@ def test_folding_batch_statistics_into_convolutions_changes_no_logit(monkeypatch
     }
     expected = jax.jit(network.apply)(variables, images)
     assert np.std(expected, axis=0).max() > 1000 * 2e-5, "logits that differ by far more than the tolerance"
-    # Rounding grows with the logits: VGG-11's are up to 9, and differ by 3e-5 on some processors.
+    # Rounding grows with the logits.
     rounding = max(2e-5, 4e-6 * float(np.abs(expected).max()))
     np.testing.assert_allclose(jax.jit(apply)(params, images), expected, atol=rounding)
     low, same = fold(dataclasses.replace(network, dtype=BFLOAT16), variables)
@@ -212,15 +180,14 @@ def test_training_mode_moves_the_batch_statistics_as_pytorch_does():
         np.testing.assert_allclose(ours["var"], 0.9 * old["var"] + biased, rtol=1e-4)
 
 
-@pytest.mark.parametrize("split", ["pmap", "shard_map"])
-def test_batch_statistics_are_those_of_the_images_of_all_devices(split):
+def test_batch_statistics_are_those_of_the_images_of_all_devices():
     network = Network(SMALL_RESNET, 10, 16, FLOAT32)
     variables = network.init(0)
     images = np.array(random_images(8, 16))
     images[4:] = images[4:] * 2 + 1  # the two halves have other statistics
 
     whole_logits, whole = train_on(1, network, variables, images)
-    logits, halves = train_on(2, network, variables, images, split=split)
+    logits, halves = train_on(2, network, variables, images)
 
     np.testing.assert_allclose(logits, whole_logits, atol=1e-5)
     jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-5, atol=1e-6), halves, whole)
@@ -228,7 +195,7 @@ def test_batch_statistics_are_those_of_the_images_of_all_devices(split):
     assert np.abs(at(first_half, "bn1")["mean"] - at(whole, "bn1")["mean"]).max() > 1e-3
 
 
-@pytest.mark.parametrize("builder", [SMALL_RESNET, SMALL_VGG, SMALL_VIT], ids=["resnet", "vgg", "vit"])
+@pytest.mark.parametrize("builder", [SMALL_RESNET, SMALL_VIT], ids=["resnet", "vit"])
 def test_bfloat16_is_computed_in_and_nothing_else(builder):
     exact, network = (Network(builder, 10, 16, dtype) for dtype in (FLOAT32, BFLOAT16))
     variables = exact.init(0)
@@ -321,8 +288,7 @@ def test_a_training_step_drops_out_by_seed_epoch_and_image_on_any_number_of_devi
 # Position embeddings
 
 
-@pytest.mark.parametrize("prefix", [0, 1])
-@pytest.mark.parametrize("side, new", [(14, 7), (14, 28), (7, 14), (14, 16), (16, 5), (3, 11), (9, 1), (1, 4), (8, 8)])
+@pytest.mark.parametrize("side, new, prefix", [(14, 7, 1), (14, 16, 0), (3, 11, 1), (9, 1, 0), (1, 4, 1), (8, 8, 0)])
 def test_interpolated_position_embeddings_are_timms(side, new, prefix):
     pos_embed = np.random.default_rng(0).normal(size=(1, prefix + side**2, 6)).astype(np.float32)
     expected = timm.layers.resample_abs_pos_embed(torch.from_numpy(pos_embed), [new, new], num_prefix_tokens=prefix)
@@ -375,13 +341,6 @@ def test_initial_variables_are_drawn_with_the_keys_of_flaxs_own_streams():
     jax.tree.map(np.testing.assert_array_equal, network.init(3), expected)
 
 
-def test_variables_are_dictionaries_with_string_keys():
-    for name in ("resnet20", "vgg11_imagenet", "alexnet_cifar", "vit_micro_patch8_gap"):
-        variables = abstract_variables(build(name, num_classes=10, image_size=32))
-        paths = [path for path, _ in jax.tree_util.tree_leaves_with_path(variables)]
-        assert all(type(key) is jax.tree_util.DictKey and type(key.key) is str for path in paths for key in path)
-
-
 def test_networks_of_the_same_arguments_share_compilations():
     traced = []
 
@@ -428,23 +387,17 @@ def test_an_unknown_name_is_refused_with_those_like_it():
         build("zzz", num_classes=10, image_size=32)
 
 
-@pytest.mark.parametrize("size", [30, 2, 0])
-def test_an_image_size_that_leaves_part_of_a_patch_is_refused(size):
-    with pytest.raises(InputError) as error:
-        build("vit_micro_patch4", num_classes=10, image_size=size)
-    assert str(error.value) == f"data.image_size: got {size}; expected a multiple of the patch, 4 pixels"
-
-
 @pytest.mark.parametrize(
     "name, size, message",
     [
+        ("vit_micro_patch4", 30, "got 30; expected a multiple of the patch, 4 pixels"),
+        ("vit_micro_patch4", 0, "got 0; expected a multiple of the patch, 4 pixels"),
         ("vgg16_cifar", 31, "got 31; expected 32 or more for 5 pools of 2 x 2"),
-        ("vgg16_imagenet", 16, "got 16; expected 32 or more for 5 pools of 2 x 2"),
         ("alexnet_imagenet", 62, "got 62; expected 63 or more for AlexNet"),
         ("alexnet_cifar", 64, "got 64; expected 32 for AlexNet's CIFAR form"),
     ],
 )
-def test_an_image_size_that_leaves_nothing_to_average_is_refused(name, size, message):
+def test_an_image_size_that_does_not_fit_the_network_is_refused(name, size, message):
     with pytest.raises(InputError) as error:
         build(name, num_classes=10, image_size=size)
     assert str(error.value) == f"data.image_size: {message}"
@@ -510,14 +463,9 @@ def at(tree, name):
     return functools.reduce(lambda node, part: node[part], name.split("."), tree)
 
 
-def train_on(devices, network, variables, images, split="pmap", keys=None):
+def train_on(devices, network, variables, images, keys=None):
     """Logits and batch statistics of apply_train over this many devices; every device must have the same statistics."""
     assert len(jax.local_devices()) >= devices
-    if split == "shard_map":
-        mesh = Mesh(np.array(jax.local_devices()[:devices]), (AXIS,))
-        each, everyone = PartitionSpec(AXIS), PartitionSpec()
-        step = jax.shard_map(network.apply_train, mesh=mesh, in_specs=(everyone, each), out_specs=(each, everyone))
-        return jax.jit(step)(variables, images)
     step = jax.pmap(network.apply_train, AXIS, in_axes=(None, 0, 0), devices=jax.local_devices()[:devices])
     shards = images.reshape(devices, -1, *images.shape[1:])
     logits, batch_stats = step(variables, shards, keys if keys is None else keys.reshape(devices, -1))

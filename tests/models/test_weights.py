@@ -159,11 +159,12 @@ def test_weights_of_another_precision_become_float32(tmp_path, dtype, suffix):
     model = random_model("vit_micro_patch4").to(dtype)
     found = imported(write(model, tmp_path / f"model{suffix}"), "vit_micro_patch4")
     assert {leaf.dtype for leaf in jax.tree.leaves(found.variables)} == {np.dtype(np.float32)}
-    images = random_images(32)
-    np.testing.assert_allclose(our_logits(found, images), torch_logits(model.float(), images), atol=1e-4)
+    expected = state_dict.from_variables(found.variables)
+    for key, value in model.float().state_dict().items():
+        np.testing.assert_array_equal(expected[key], value.numpy(), err_msg=key)
 
 
-@pytest.mark.parametrize("size", [16, 44, 64])
+@pytest.mark.parametrize("size", [16, 44])
 def test_positions_of_another_image_size_are_interpolated_as_timm_does(tmp_path, size):
     model = random_model("vit_micro_patch4")
     found = imported(write(model, tmp_path / "model.pt"), "vit_micro_patch4", size)
@@ -216,7 +217,8 @@ def test_what_is_missing_not_expected_or_of_another_shape_is_listed(state):
     state["conv1.weight"] = state["features.0.weight"] = np.zeros((64, 3, 7, 7), np.float32)
     assert refused(state) == (
         "model.pt, as resnet18_cifar: missing: layer2.0.bn1.running_var; not expected: layer9.weight; "
-        "of another shape: conv1.weight (64, 3, 7, 7), not (64, 3, 3, 3)"
+        "of another shape: conv1.weight (64, 3, 7, 7), not (64, 3, 3, 3) "
+        "(for a model of timm or torchvision: model.name=timm/NAME)"
     )
 
 
@@ -260,8 +262,6 @@ def meta(make):
     ("make", "name", "fitting"),
     [
         (torchvision.models.resnet18, "resnet20", "resnet18_imagenet"),
-        (torchvision.models.resnext50_32x4d, "resnet50_imagenet", "resnext50_32x4d_imagenet"),
-        (torchvision.models.wide_resnet50_2, "resnet50_imagenet", "wide_resnet50_2_imagenet"),
         (torchvision.models.vgg11_bn, "resnet20", "vgg11_imagenet"),
         (MODELS["vit_micro_patch8"][0], "vit_nano_patch4", "vit_micro_patch8"),
         (IccvResNet18, "resnet20", "resnet18_cifar"),
@@ -270,40 +270,6 @@ def meta(make):
 def test_weights_that_fit_another_model_are_refused_with_its_name(make, name, fitting):
     expected = f"model.pt: got weights of {fitting}; expected those of {name}, or the model {fitting}"
     assert refused(meta(make), name) == expected
-
-
-@pytest.mark.parametrize(
-    ("make", "looks"),
-    [
-        (lambda: timm.create_model("convnext_atto"), "a ConvNeXt (stages.0.blocks.0.conv_dw.weight)"),
-        (
-            lambda: timm.create_model("swin_tiny_patch4_window7_224"),
-            "a Swin Transformer (layers.0.blocks.0.attn.relative_position_bias_table)",
-        ),
-        (torchvision.models.densenet121, "a DenseNet (features.denseblock1.denselayer1.norm1.weight)"),
-        (torchvision.models.efficientnet_b0, "an EfficientNet or a MobileNet (features.1.0.block.0.0.weight)"),
-        (torchvision.models.mobilenet_v2, "an EfficientNet or a MobileNet (features.1.conv.0.0.weight)"),
-        (lambda: timm.create_model("mobilenetv3_small_050"), "an EfficientNet or a MobileNet (conv_stem.weight)"),
-        (torchvision.models.squeezenet1_0, "a SqueezeNet (features.3.squeeze.weight)"),
-        (lambda: timm.create_model("deit_tiny_distilled_patch16_224"), "a distilled DeiT (dist_token)"),
-        (lambda: timm.create_model("vit_small_patch14_dinov2", img_size=28), "DINOv2 or another ViT with layer scale"),
-    ],
-)
-def test_weights_of_an_architecture_that_we_lack_are_refused_with_its_name(make, looks):
-    message = refused(meta(make), "vit_nano_patch8" if "ViT" in looks else "resnet20")
-    assert message.startswith(f"model.pt: got keys of {looks}") and ", which we lack; expected weights of" in message
-
-
-@pytest.mark.parametrize(
-    ("keys", "looks"),
-    [
-        (("visual.conv1.weight", "token_embedding.weight"), "CLIP (visual.conv1.weight)"),
-        (("visual.transformer.resblocks.0.ln_1.bias", "visual.proj"), "CLIP (transformer.resblocks.0.ln_1.bias)"),
-        (("stem.0.weight", "trunk_output.block1.block1-0.proj.0.weight"), "a RegNet (trunk_output.block1."),
-    ],
-)
-def test_keys_alone_tell_an_architecture_that_we_lack(keys, looks):
-    assert f"got keys of {looks}" in refused(dict.fromkeys(keys, np.zeros(3, np.float32)), "vit_nano_patch8")
 
 
 # Files
