@@ -71,7 +71,7 @@ def save_model(
     if any(jnp.issubdtype(array.dtype, jax.dtypes.extended) for array in arrays):
         raise InputError("model: got a model that holds random keys; expected a model that draws nothing")
 
-    def apply(arrays: list[Array], images: Float[Array, "n height width channels"]) -> Float[Array, "n logits"]:
+    def apply(arrays: list[Any], images: Float[Array, "n height width channels"]) -> Float[Array, "n logits"]:
         return checked.apply(jax.tree.unflatten(tree, arrays), images)
 
     about = {
@@ -108,9 +108,8 @@ def load_model(path: str | Path) -> Model:
     where = storage.path(path)
     if not where.is_file():
         raise InputError(f"{where}: no such file; expected a model of fsjax.save_model")
+    content = files.read_npz(where)
     try:
-        with storage.local(where) as copy:
-            content = files.read_npz(copy)
         return _model(content)
     except InputError:
         raise

@@ -22,7 +22,7 @@ _HARMLESS = re.compile(r"custom_call @(shape_assertion|Sharding|(mhlo|chlo|stabl
 _OF_HOST = re.compile(r"\bstablehlo\.(infeed|outfeed|send|recv)\b")
 
 
-def write(apply: Callable, arrays: Sequence[Array], image_shape: tuple[int, ...], precision: str) -> bytes:
+def write(apply: Callable, arrays: Sequence[Array | np.ndarray], image_shape: tuple[int, ...], precision: str) -> bytes:
     """Return apply(arrays, images [n, *image_shape] float32) -> logits [n, K], with its gradient, as bytes.
 
     Raises:

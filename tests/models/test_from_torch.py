@@ -219,7 +219,7 @@ def test_a_module_is_analysed_as_it_stands():
     module, rng = perturbed(Small()), np.random.default_rng(0)
     labels = np.arange(36) % 3
     images = rng.normal(size=(36, H, W, C)).astype(np.float32)
-    given = {"num_classes": 3, "shares": (0.2,), "resamples": 0}
+    given = {"shares": (0.2,), "resamples": 0}
     with torch.no_grad():
         expected = fsjax.dominant_frequencies(fsjax.from_torch(module, IMAGES), images, labels, **given)
     np.testing.assert_array_equal(fsjax.dominant_frequencies(module, images, labels, **given).masks, expected.masks)
