@@ -229,7 +229,6 @@ def test_the_callable_of_a_file_is_searched_with_the_same_maps(done, foreign, im
     maps = fsjax.dominant_frequencies(
         fsjax.load_weights(weights, name, image_size=SIZE),
         *(normalised, labels),
-        num_classes=4,
         compat=True,
         shares=(0.01, 0.05, 0.1, 0.2),
     )
