@@ -1,9 +1,8 @@
-"""Writes every experiment's own text, and every config field with its default and help, into docs/configs.md.
+"""Write every config field with its default and help into docs/configs.md.
 
 python docs/config_tables.py
 """
 
-import ast
 import importlib
 import pathlib
 import sys
@@ -18,12 +17,10 @@ PAGE = ROOT / "docs" / "configs.md"
 
 
 def filled(page: str) -> str:
-    """Return the text of docs/configs.md with the code's tables between its markers."""
-    for name, table in (("experiments", experiments), ("fields", fields)):
-        begin, end = f"<!-- {name} -->", f"<!-- end of {name} -->"
-        before, _, rest = page.partition(begin)
-        page = f"{before}{begin}\n\n{table()}\n\n{end}{rest.partition(end)[2]}"
-    return page
+    """Return the text of docs/configs.md with the table of fields between its markers."""
+    begin, end = "<!-- fields -->", "<!-- end of fields -->"
+    before, _, rest = page.partition(begin)
+    return f"{before}{begin}\n\n{fields()}\n\n{end}{rest.partition(end)[2]}"
 
 
 def fields() -> str:
@@ -37,15 +34,6 @@ def fields() -> str:
         rows.setdefault(name.rpartition(".")[0], []).append(row)
     head = ["| field | default | help |", "| --- | --- | --- |"]
     return "\n\n".join("\n".join([f"### {group or 'The run'}", "", *head, *lines]) for group, lines in rows.items())
-
-
-def experiments() -> str:
-    """Return the text at the top of each file of configs/."""
-    parts = []
-    for file in _experiments():
-        text = ast.get_docstring(ast.parse(file.read_text(encoding="utf-8")))
-        parts.append(f"### {file.stem}\n\n```text\n{text}\n```")
-    return "\n\n".join(parts)
 
 
 def _experiments() -> list[pathlib.Path]:
