@@ -1,5 +1,6 @@
 """Data: sources of images, the model's preprocessing, training batches and augmentation."""
 
+import importlib
 from collections.abc import Callable
 
 import numpy as np
@@ -46,42 +47,31 @@ def load(data_config: ConfigDict, split: str, seed: int) -> Dataset:
 
 def check(data_config: ConfigDict) -> None:
     """Raise InputError for a field of config.data that cannot be used; reads no file."""
-    if data_config.source not in SOURCES:
-        raise InputError(f"data.source: got {data_config.source!r}; expected {', '.join(SOURCES)}")
-    if data_config.source in EXTRAS:
-        require(data_config.source)
-    if data_config.image_size < 1:
-        raise InputError(f"data.image_size: got {data_config.image_size}; expected whole numbers from 1")
-    shorter = data_config.resize_shorter
-    if shorter != 0 and shorter < data_config.image_size:
-        raise InputError(
-            f"data.resize_shorter: got {shorter}; expected 0 (both sides to data.image_size), or data.image_size, "
-            f"{data_config.image_size}, or more"
-        )
-    if shorter != 0 and data_config.source == "synthetic":  # scaling moves planted orbits
-        raise InputError(f"data.resize_shorter: got {shorter}; expected 0 for data.source=synthetic")
-    if not 0 <= data_config.validation_share < 1:
-        raise InputError(
-            f"data.validation_share: got {data_config.validation_share}; expected 0 or more, and less than 1"
-        )
-    for field in ("mean", "std"):
-        values = data_config[field]
-        if bool(values) != bool(data_config.mean or data_config.std):
-            raise InputError(
-                f"data.{field}: got nothing; expected three numbers, as the other of data.mean and data.std"
-            )
-        if values and not (len(values) == 3 and all(_is_level(value, field) for value in values)):
-            raise InputError(
-                f"data.{field}: got {tuple(values)}; expected three numbers in [0, 1], a std above 0, or ()"
-            )
-    if not data_config.cache_gib >= 0:
-        raise InputError(f"data.cache_gib: got {data_config.cache_gib}; expected 0 (keep none) or more")
+    source, size, shorter = data_config.source, data_config.image_size, data_config.resize_shorter
+    if source not in SOURCES:
+        raise InputError(f"data.source: got {source!r}; expected {', '.join(SOURCES)}")
+    if source in EXTRAS:
+        require(source)
+    both = bool(data_config.mean) == bool(data_config.std)
+    larger = f"0 (both sides to data.image_size), or data.image_size, {size}, or more"
+    levels = "three numbers in [0, 1], a std above 0, or () for both of data.mean and data.std"
+    for field, accepted, expected in (
+        ("image_size", size >= 1, "whole numbers from 1"),
+        ("resize_shorter", shorter == 0 or shorter >= size, larger),
+        ("resize_shorter", shorter == 0 or source != "synthetic", "0 for data.source=synthetic, to keep its orbits"),
+        ("validation_share", 0 <= data_config.validation_share < 1, "0 or more, and less than 1"),
+        ("mean", both and _are_levels(data_config.mean), levels),
+        ("std", both and _are_levels(data_config.std) and 0 not in data_config.std, levels),
+        ("cache_gib", data_config.cache_gib >= 0, "0 (keep none) or more"),
+    ):
+        if not accepted:
+            raise InputError(f"data.{field}: got {data_config[field]}; expected {expected}")
 
 
-def _is_level(value: object, field: str) -> bool:
-    if isinstance(value, bool) or not isinstance(value, int | float):
-        return False
-    return 0 <= value <= 1 and not (field == "std" and value == 0)
+def _are_levels(values: tuple) -> bool:
+    """Return whether values are three numbers in [0, 1], or none."""
+    numbers = [value for value in values if isinstance(value, int | float) and not isinstance(value, bool)]
+    return len(values) in (0, 3) and len(numbers) == len(values) and all(0 <= number <= 1 for number in numbers)
 
 
 def split_off_validation(labels: np.ndarray, share: float, seed: int) -> tuple[np.ndarray, np.ndarray]:
@@ -99,16 +89,9 @@ def split_off_validation(labels: np.ndarray, share: float, seed: int) -> tuple[n
     return np.flatnonzero(~in_validation), np.flatnonzero(in_validation)
 
 
-def _open_tfds(data_config: ConfigDict, split: str) -> Source:
-    from fsjax.data.tfds import open_tfds  # on first use, since importing TFDS takes seconds
-
-    return open_tfds(data_config, split)
-
-
-def _open_huggingface(data_config: ConfigDict, split: str) -> Source:
-    from fsjax.data.huggingface import open_huggingface  # on first use, since it needs an extra and takes seconds
-
-    return open_huggingface(data_config, split)
+def _open_later(name: str) -> Callable[[ConfigDict, str], Source]:
+    """Return open_<name> of fsjax.data.<name>, imported on first use: it needs an extra and takes seconds."""
+    return lambda *arguments: getattr(importlib.import_module(f"fsjax.data.{name}"), f"open_{name}")(*arguments)
 
 
 # name -> open(data_config, split name) -> Source
@@ -116,6 +99,6 @@ SOURCES: dict[str, Callable[[ConfigDict, str], Source]] = {
     "synthetic": open_synthetic,
     "folder": open_folder,
     "arrays": open_arrays,
-    "tfds": _open_tfds,
-    "huggingface": _open_huggingface,
+    "tfds": _open_later("tfds"),
+    "huggingface": _open_later("huggingface"),
 }

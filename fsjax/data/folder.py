@@ -1,6 +1,5 @@
 """Source of image folders: <root>/<split>/<class>/*.jpg."""
 
-import logging
 import os
 from collections.abc import Sequence
 from typing import SupportsIndex
@@ -9,14 +8,11 @@ import numpy as np
 from jaxtyping import Int32
 from ml_collections import ConfigDict
 
-from fsjax.data.dataset import Dataset, JoinedDataset
-from fsjax.data.source import EncodedSource, choose_classes, find_decodable, parse_classes
+from fsjax.data.source import EncodedSource, choose_classes, find_decodable
 from fsjax.runtime import storage
 from fsjax.runtime.errors import InputError
 from fsjax.runtime.image_files import Encoded, decode
 from fsjax.runtime.storage import Path
-
-logger = logging.getLogger(__name__)
 
 EXTENSIONS = (".jpg", ".jpeg", ".png", ".webp", ".bmp")
 
@@ -79,22 +75,6 @@ class FolderSource(EncodedSource):
 
     def encoded(self, index: SupportsIndex) -> Encoded:
         return _encoded(self.files[index], "; --config.data.skip_undecodable=True leaves such images out")
-
-
-def join_stylised(training: Dataset, root: str, data_config: ConfigDict) -> JoinedDataset:
-    """Join the training images and the stylised copies in <root>/<class>/ (SIN), resized alike.
-
-    The folders have the names of the data's class folders. data.cache_gib applies to the training images and, once
-    more, to the copies. Raises InputError where the root is not a folder, or a class has no folder or no image there.
-    """
-    folder = check_folder(root, "train.stylised", "<class>/")
-    names = [name for name, _ in parse_classes(data_config.classes)] or training.classes
-    source = read_classes(folder, names, data_config.skip_undecodable)
-    source.classes = training.classes
-    logger.info("train: %d stylised images beside %d", len(source), len(training))
-    shorter = data_config.resize_shorter
-    copies = Dataset(source, data_config.image_size, data_config.cache_gib, resize_shorter=shorter)
-    return JoinedDataset(training, copies)
 
 
 def image_files(folder: Path) -> list[str]:

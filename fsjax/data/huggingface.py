@@ -30,9 +30,6 @@ def open_huggingface(data_config: ConfigDict, split: str) -> "HuggingFaceSource"
     '1', ..., or a string. Labels are read here, in one pass; images are decoded on access and, with
     data.skip_undecodable, once here. Raises InputError for a set that cannot be opened, an unknown split, columns that
     are missing or ambiguous, and labels that are missing or negative.
-
-    >>> source = open_huggingface(config.data, "train")  # config.data.name = "OWNER/SET"
-    >>> source.classes, source[0].size  # ('cat', 'dog'), (640, 480)
     """
     splits, name = _open(data_config)
     records, where = _choose_split(splits, split, name, data_config), f"{name}, split {split}"
@@ -158,11 +155,12 @@ def _read_labels(records: datasets.Dataset, column: str, where: str) -> tuple[In
     values = records.select_columns([column]).with_format("arrow")[:].column(0)
     if values.null_count:
         raise InputError(f"{where}: got {values.null_count} rows without a label; expected one a row")
-    if isinstance(kind, datasets.Value) and "string" in kind.dtype:
+    dtype = _kind(records, column)
+    if "string" in dtype:
         names, labels = np.unique(np.array(values.to_pylist(), object), return_inverse=True)
         return labels, names.tolist()
-    if not isinstance(kind, datasets.ClassLabel) and not (isinstance(kind, datasets.Value) and "int" in kind.dtype):
-        raise InputError(f"{where}: got {_kind(records, column)}; expected ClassLabel, whole numbers or strings")
+    if dtype != "ClassLabel" and "int" not in dtype:
+        raise InputError(f"{where}: got {dtype}; expected ClassLabel, whole numbers or strings")
     labels = values.to_numpy()
     largest = kind.num_classes - 1 if isinstance(kind, datasets.ClassLabel) else _LARGEST_LABEL
     if len(labels) and not 0 <= labels.min() <= labels.max() <= largest:

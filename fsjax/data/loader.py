@@ -28,22 +28,10 @@ def batches(
     never padded. The batch of a step depends on seed and step alone, and process p of P takes its rows p*b to
     p*b + b - 1, where b = batch_size / P. So a run resumes at any step with any number of processes.
 
-    Args:
-      dataset: the training images.
-      batch_size: rows of a global batch.
-      seed: of the order.
-      start_step: first step.
-      num_steps: number of steps.
-      process_index: this process, from 0.
-      process_count: number of processes, P.
-      augment: (images, epochs, indices) -> images, of host_augment.make_host_augment; called in the reading threads.
-
-    Yields:
-      {'image': uint8 [b, S, S, 3], 'label': int32 [b], 'index': int32 [b] in the dataset, 'epoch': int32 [b]}
-
-    Raises:
-      InputError: a batch size that is not a positive multiple of process_count, or an empty dataset; from the iterator,
-        an image that does not decode.
+    Yields {'image': uint8 [b, S, S, 3], 'label': int32 [b], 'index': int32 [b] in the dataset, 'epoch': int32 [b]}.
+    augment: (images, epochs, indices) -> images, of host_augment.make_host_augment; called in the reading threads.
+    Raises InputError for a batch size that is not a positive multiple of process_count, and for an empty dataset; the
+    iterator raises InputError for an image that does not decode.
     """
     if batch_size < 1 or batch_size % process_count:
         raise InputError(f"batch_size: got {batch_size}; expected a positive multiple of the {process_count} processes")

@@ -45,12 +45,7 @@ class Pairs:
 
 
 def images_by_class(labels: Int[np.ndarray, " images"], usable: Int[np.ndarray, " usable"]) -> dict[int, Indices]:
-    """Return the usable images of each class that has any.
-
-    Args:
-      labels: class of each image.
-      usable: indices of the images to draw from.
-    """
+    """Return the usable images, given by their indices, of each class that has any."""
     # Sort once for all classes: a search for each class among all images takes half an hour on ImageNet.
     order = usable[np.argsort(labels[usable], kind="stable")]
     classes, first = np.unique(labels[order], return_index=True)
@@ -61,13 +56,7 @@ def draw_pairs(images: dict[int, Indices], label: int, count: int, seed: int) ->
     """Draw pairs for a class; none where the class has fewer than two images or no other class exists.
 
     Each round uses every donor once, and every recipient of a class once. The numbers of recipients from the other
-    classes differ by one at most.
-
-    Args:
-      images: of `images_by_class`.
-      label: the class.
-      count: number of pairs.
-      seed: of the draws.
+    classes differ by one at most. images: from `images_by_class`.
     """
     members, others = images.get(label, ()), [other for other in images if other != label]
     if len(members) < 2 or not others:

@@ -172,27 +172,27 @@ def check_every_class_has_images(source: Source, where: str) -> None:
 
 
 def find_decodable(decode: Callable[[int], object], names: Sequence[str], where: str) -> Bool[np.ndarray, " images"]:
-    """Return which images decode, and log how many do not and the names of the first ones.
+    """Return which images decode, and log the number and the first names of the others.
 
     Args:
       decode: index of an image -> the image; raises InputError where it does not decode.
-      names: what the log calls each image.
-      where: what the log calls the set.
+      names: of the images, for the log.
+      where: name of the set, for the log.
     """
 
     def decodes(index: int) -> bool:
         try:
-            decode(index)
+            return decode(index) is not None
         except InputError:
             return False
-        return True
 
     with ThreadPoolExecutor(workers.core_count()) as pool:
         good = np.fromiter(pool.map(decodes, range(len(names))), bool, len(names))
     bad = [names[index] for index in np.flatnonzero(~good).tolist()]
-    if not bad:
-        logger.info("%s: all %d images decode", where, len(names))
-        return good
+    if bad:
+        named = ", ".join(bad[:_NAMED]) + (", ..." if len(bad) > _NAMED else "")
+        logger.info("%s: left out %d of %d images, which do not decode: %s", where, len(bad), len(names), named)
+    return good
     named = f"{', '.join(bad[:_NAMED])}{', ...' if len(bad) > _NAMED else ''}"
     logger.info("%s: left out %d of %d images, which do not decode: %s", where, len(bad), len(names), named)
     return good

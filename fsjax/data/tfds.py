@@ -1,7 +1,6 @@
 """Source of sets that TensorFlow Datasets prepared as array_record, read without TensorFlow."""
 
 import dataclasses
-import difflib
 import logging
 import os
 from typing import SupportsIndex
@@ -74,7 +73,7 @@ def _find_builder(name: str, root: str) -> read_only_builder.ReadOnlyBuilder:
     try:
         builder = read_only_builder.builder_from_files(name, **folder)
     except tfds.core.DatasetNotFoundError as error:
-        raise InputError(_not_found(name, root, place)) from error
+        raise InputError(f"data.name: {name} is not prepared in {place}; prepare it {_command(name, root)}") from error
     except Exception as error:  # malformed names, damaged metadata: TFDS raises many types, the cause stays attached
         raise InputError(f"data.name: {name!r} in {place} cannot be opened ({one_line(error)})") from error
     formats = {file_format.value for file_format in builder.info.available_file_formats()}
@@ -88,15 +87,6 @@ def _find_builder(name: str, root: str) -> read_only_builder.ReadOnlyBuilder:
         )
     builder.info.set_file_format("array_record", override=True, override_if_initialized=True)
     return builder
-
-
-def _not_found(name: str, root: str, place: str) -> str:
-    known = tfds.list_builders(with_community_datasets=False)
-    bare = name.split(":")[0].split("/")[0]
-    if bare in known:
-        return f"data.name: {name} is not prepared in {place}; prepare it {_command(name, root)}"
-    near = ", ".join(difflib.get_close_matches(bare, known, n=3)) or "none"
-    return f"data.name: {name!r} is neither prepared in {place} nor known to TFDS; near names: {near}"
 
 
 def _command(name: str, root: str, imports: str = "") -> str:

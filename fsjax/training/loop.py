@@ -163,15 +163,7 @@ def _not_finite(cause: str) -> InputError:
 
 
 class DivergenceWatch:
-    """Warn once, in the log, when the median loss of the last 20 steps exceeds 10 ln C, of C classes.
-
-    Examples:
-      >>> watch = DivergenceWatch(classes=10)
-      >>> watch.add([9000.0] * 3 + [1.2] * 17, step=20)  # a hard start
-      False
-      >>> watch.add([23527.0] * 20, step=40)
-      True
-    """
+    """Warn once, in the log, when the median loss of the last 20 steps exceeds 10 ln C, for C classes."""
 
     def __init__(self, classes: int):
         self._losses: collections.deque[float] = collections.deque(maxlen=_DIVERGING_STEPS)

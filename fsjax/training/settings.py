@@ -9,7 +9,6 @@ from ml_collections import ConfigDict
 
 from fsjax.data import host_augment
 from fsjax.data.augment import make_augment, split_names
-from fsjax.data.folder import check_folder
 from fsjax.runtime.errors import InputError
 from fsjax.training import evaluators, optimizers, ways
 
@@ -18,32 +17,32 @@ PRECISIONS = {"float32": jnp.float32, "bfloat16": jnp.bfloat16}
 
 def check(config: ConfigDict) -> None:
     """Raise InputError for a train field that cannot be used."""
-    options = config.train
+    options, devices = config.train, jax.device_count()
     optimizers.make(options, 1)
     make_augment(options.augment, pad=options.pad, min_scale=options.min_scale)
     host_augment.check(split_names(options.augment)[0])
     ways.check(options, config.data.image_size)
-    if options.stylised:
-        check_folder(options.stylised, "train.stylised", "<class>/")
-    if options.precision not in PRECISIONS:
-        raise InputError(f"train.precision: got {options.precision!r}; expected {', '.join(PRECISIONS)}")
-    if not 0 <= options.label_smoothing < 1:
-        raise InputError(
-            f"train.label_smoothing: got {options.label_smoothing:g}; expected 0 (off) or more, and less than 1"
-        )
+    evaluators.parse(options.evaluators)
     if options.epochs < 0 or options.steps < 0 or bool(options.epochs) == bool(options.steps):
         raise InputError(
             f"train.epochs, train.steps: got {options.epochs:g}, {options.steps}; expected one of them above 0, and "
             "the other 0"
         )
-    if not 0 < options.until <= 1:
-        raise InputError(f"train.until: got {options.until:g}; expected above 0, up to 1")
-    devices = jax.device_count()
-    if options.batch_size < 1 or options.batch_size % devices:
-        raise InputError(
-            f"train.batch_size: got {options.batch_size}; expected a positive multiple of the {devices} devices"
-        )
-    _check_validation(config)
+    batches = f"a positive multiple of the {devices} devices"
+    measured = "validation" in options.evaluators
+    for field, accepted, expected in (
+        ("precision", options.precision in PRECISIONS, ", ".join(PRECISIONS)),
+        ("label_smoothing", 0 <= options.label_smoothing < 1, "0 (off) or more, and less than 1"),
+        ("until", 0 < options.until <= 1, "above 0, up to 1"),
+        ("batch_size", options.batch_size >= 1 and options.batch_size % devices == 0, batches),
+        ("select", options.select in ("", "best"), "'' (the last step) or 'best'"),
+        ("evaluators", measured or options.schedule != "plateau", "'validation' with train.schedule='plateau'"),
+        ("evaluators", measured or options.select != "best", "'validation' with train.select='best'"),
+    ):
+        if not accepted:
+            raise InputError(f"train.{field}: got {options[field]!r}; expected {expected}")
+    if options.schedule == "plateau" and not config.data.validation_share:
+        raise InputError("data.validation_share: got 0; expected above 0 with train.schedule='plateau'")
 
 
 def choose_length(config: ConfigDict, given: Collection[str]) -> None:
@@ -70,18 +69,3 @@ def num_steps(options: ConfigDict, images: int) -> int:
 def last_step(options: ConfigDict, images: int) -> int:
     """Return the step after which a training ends: the share train.until of all steps, and at least 1."""
     return max(1, round(options.until * num_steps(options, images)))
-
-
-def _check_validation(config: ConfigDict) -> None:
-    """Raise InputError where something needs the validation loss and nothing measures it."""
-    options = config.train
-    evaluators.parse(options.evaluators)
-    if options.select not in ("", "best"):
-        raise InputError(f"train.select: got {options.select!r}; expected '' (the last step) or 'best'")
-    if options.schedule == "plateau" and not config.data.validation_share:
-        raise InputError("data.validation_share: got 0; expected above 0 with train.schedule='plateau'")
-    for field, value in (("schedule", "plateau"), ("select", "best")):
-        if options[field] == value and "validation" not in options.evaluators:
-            raise InputError(
-                f"train.evaluators: got {options.evaluators!r}; expected 'validation' with train.{field}={value!r}"
-            )

@@ -14,8 +14,7 @@ from ml_collections import ConfigDict
 from fsjax import models
 from fsjax.data import frequencies
 from fsjax.data.augment import make_augment
-from fsjax.data.dataset import Dataset, Images
-from fsjax.data.folder import join_stylised
+from fsjax.data.dataset import Images
 from fsjax.models.network import Network
 from fsjax.runtime import files
 from fsjax.runtime.checkpoints import Checkpoints
@@ -32,45 +31,31 @@ logger = logging.getLogger(__name__)
 
 @dataclasses.dataclass(frozen=True)
 class Training:
-    """What stays the same from step to step.
-
-    Attributes:
-      config: of the run.
-      images: to train on.
-      steps: after which the training ends.
-      start: workdir of the run that the training continues; None = random weights.
-      network: the classifier.
-      optimizer: turns gradients into updates.
-      plateau: schedule that lowers the learning rate when the validation loss stops falling.
-      update: from `step.pmap_update`.
-      auxiliary: whether copies have BatchNorms apart from the classifier's.
-      metadata: of each checkpoint.
-    """
+    """What stays the same from step to step."""
 
     config: ConfigDict
     images: Images
-    steps: int
-    start: Path | None
+    steps: int  # after which the training ends
+    start: Path | None  # workdir of the run that the training continues; None = random weights
     network: Network
     optimizer: optax.GradientTransformation
     plateau: optax.GradientTransformationExtraArgs
-    update: Callable
-    auxiliary: bool
-    metadata: dict[str, Any]
+    update: Callable  # from step.pmap_update
+    auxiliary: bool  # whether copies have BatchNorms apart from the classifier's
+    metadata: dict[str, Any]  # of each checkpoint
 
 
-def build(config: ConfigDict, dataset: Dataset, mean_std: tuple[np.ndarray, np.ndarray], directory: Path) -> Training:
+def build(config: ConfigDict, dataset: Images, mean_std: tuple[np.ndarray, np.ndarray], directory: Path) -> Training:
     """Return what a training with this config in this workdir needs; compile and train nothing."""
     options = config.train
-    images = join_stylised(dataset, options.stylised, config.data) if options.stylised else dataset
     network = models.build(
         config.model.name,
-        num_classes=len(images.classes),
+        num_classes=len(dataset.classes),
         image_size=config.data.image_size,
         dtype=PRECISIONS[options.precision],
     ).limited_to(frequencies.read(config.data.frequencies, config.data.image_size))
-    optimizer, steps = optimizers.make(options, num_steps(options, len(images))), last_step(options, len(images))
-    changes = ways.make(Setting(options, config.data.image_size, images.classes, mean_std, directory))
+    optimizer, steps = optimizers.make(options, num_steps(options, len(dataset))), last_step(options, len(dataset))
+    changes = ways.make(Setting(options, config.data.image_size, dataset.classes, mean_std, directory))
     update = Update(
         network,
         optimizer,
@@ -83,7 +68,7 @@ def build(config: ConfigDict, dataset: Dataset, mean_std: tuple[np.ndarray, np.n
     metadata = {
         "model": config.model.name,
         "image_size": config.data.image_size,
-        "classes": list(images.classes),
+        "classes": list(dataset.classes),
         "mean": [float(value) for value in mean_std[0]],
         "std": [float(value) for value in mean_std[1]],
         "steps": steps,
@@ -91,7 +76,7 @@ def build(config: ConfigDict, dataset: Dataset, mean_std: tuple[np.ndarray, np.n
     }
     return Training(
         config=config,
-        images=images,
+        images=dataset,
         steps=steps,
         start=ways.start(options, directory),
         network=network,
