@@ -29,7 +29,6 @@ sys.path.insert(0, str(pathlib.Path(__file__).parents[2]))
 
 from fsjax.data.normalisation import normalise
 from fsjax.evaluation import attribution, statistics
-from fsjax.evaluation.baseline_grafts import BaselineGrafts
 from fsjax.experiment import runner
 from fsjax.experiment.stage import Workspace
 from fsjax.runtime import startup
@@ -58,8 +57,8 @@ def main(_: list[str]) -> None:
 def rows(model, images: np.ndarray, refinements: int):
     """Yield the rows of a model and normalised images."""
     baselines = np.zeros_like(images)
-    found = attribution.attribute(model, images, baselines, shares=SHARES, refinements=refinements)
-    grafts = BaselineGrafts(model, images, baselines)
+    grafts = attribution.BaselineGrafts(model, images, baselines)
+    found = attribution.attribute(grafts, shares=SHARES, refinements=refinements)
     kept, kept_without = dict(found.kept), dict(found.kept_without)
 
     def measure(name: str, scores: np.ndarray) -> None:

@@ -121,15 +121,8 @@ def attribute(
     baselines = np.zeros((), np.float32) if baseline is None else np.asarray(baseline, np.float32)
     if baseline is not None and baselines.shape not in (images.shape, images.shape[1:]):
         raise InputError(f"baseline: got shape {baselines.shape}; expected {images.shape[1:]} or {images.shape}")
-    return attribution.attribute(
-        as_model(model, images, 2),
-        images,
-        np.broadcast_to(baselines, images.shape),
-        shares=shares,
-        steps=steps,
-        refinements=refinements,
-        seed=seed,
-    )
+    grafts = attribution.BaselineGrafts(as_model(model, images, 2), images, np.broadcast_to(baselines, images.shape))
+    return attribution.attribute(grafts, shares=shares, steps=steps, refinements=refinements, seed=seed)
 
 
 def _mask(mask: ArrayLike, plane: tuple[int, int]) -> Bool[np.ndarray, "height width"]:

@@ -51,15 +51,11 @@ def class_amplitudes(
 
     Args:
       read: indices -> images, grey levels in [0, 255].
-      labels: class of each image.
-      classes: their number.
+      labels, classes: class of each image, and their number.
       plane: (H, W).
       mean_std: normalisation of pixels in [0, 1], per channel.
       compat: as the published code: sums instead of means over the images, zeros of the transform replaced by
         12e-12, and channels weighted 0.2989, 0.5870, 0.1140 instead of averaged.
-
-    Raises:
-      interrupt.Terminated: SIGTERM came; nothing is stored.
     """
     transform, devices = _transform(mean_std, compat), len(parallel.local_devices())
     batch = devices * max(1, min(_PIXELS // (plane[0] * plane[1]), -(-len(labels) // devices)))
@@ -96,12 +92,8 @@ def adcs(
 ) -> Int[np.ndarray, "classes height width"]:
     """Return each class's ADCS in [1-C, C-1]: how many classes have less of a frequency, minus how many have more.
 
-    Ranks give both, so no pairs of classes are compared.
-
-    Args:
-      amplitudes: from `class_amplitudes`.
-      compat: as the published code: a tie counts as less amplitude, and every class ties with itself, so that values
-        lie in [-C, C-2].
+    Ranks give both, so no pairs of classes are compared. With `compat`, as in the published code, a tie counts as less
+    amplitude, and every class ties with itself: values lie in [-C, C-2].
     """
     classes = len(amplitudes)
     flat = amplitudes.reshape(classes, -1)

@@ -1,25 +1,36 @@
 """Which frequencies decided single images: a ranking of each image's orbits, and the sets that keep its prediction."""
 
 import dataclasses
-from collections.abc import Sequence
+import functools
+from collections.abc import Callable, Sequence
 
+import jax
+import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Bool, Float, Int
+from jax.sharding import Mesh, NamedSharding
+from jax.sharding import PartitionSpec as P
+from jaxtyping import Array, Bool, Float, Int, PyTree, Shaped
 
 from fsjax.engine.model import Model
+from fsjax.engine.programs import cached_program, over_devices
 from fsjax.evaluation import statistics
-from fsjax.evaluation.baseline_grafts import BaselineGrafts
-from fsjax.fourier import masks, spectrum
-from fsjax.runtime.errors import InputError
+from fsjax.fourier import masks, patches, spectrum
+from fsjax.runtime import interrupt, parallel
+from fsjax.runtime.errors import InputError, one_line
 from fsjax.runtime.random_streams import Stream, generator
+from fsjax.search import gradient
 
-# A value, or whether it is chosen, for each position of each image's plane.
+Images = Float[np.ndarray, "n height width channels"]
+# For each position of each image's plane a value, whether it is chosen, or either: a mask or a part in [0, 1].
 Planes = Float[np.ndarray, "n height width"]
 Masks = Bool[np.ndarray, "n height width"]
+Weights = Shaped[np.ndarray, "n height width"]
 
 SHARES = (0.005, 0.01, 0.02, 0.04, 0.08, 0.16, 0.32)
 # Shares of the sets at which the order is refined, in turn, and the weight of a new slope in its mean.
 _REFINED_AT, _NEW = (0.005, 0.01, 0.02, 0.04, 0.08, 0.16), 0.1
+# Images that a device takes at a time: their slopes fit wherever the model was searched.
+_BATCH = 8
 
 
 @dataclasses.dataclass(frozen=True)
@@ -75,9 +86,7 @@ class Attribution:
 
 
 def attribute(
-    model: Model,
-    images: Float[np.ndarray, "n height width channels"],
-    baselines: Float[np.ndarray, "n height width channels"],
+    grafts: "BaselineGrafts",
     *,
     shares: Sequence[float] | None = None,
     steps: int = 8,
@@ -86,33 +95,12 @@ def attribute(
 ) -> Attribution:
     """Rank each image's orbits by their share of the predicted class's log-odds on the way from its baseline.
 
-    An image takes 3 (steps + refinements) forward equivalents, beside the forward passes of the curves.
-
-    Args:
-      model: the classifier, of two or more outputs.
-      images: normalised, as the model takes them.
-      baselines: one an image.
-      shares: of the plane, of the sets on the curves; None = the SHARES that hold an orbit.
-      steps: points of the straight path at which `scores` are taken.
-      refinements: slopes that refine the order; 0 = the order of the scores.
-      seed: of the random order.
-
-    Raises:
-      InputError: shares outside (0, 1] or that hold no orbit, no step, or a gradient that is not finite.
-      interrupt.Terminated: SIGTERM came.
+    An image takes 3 (steps + refinements) forward equivalents, beside the forward passes of the curves. `scores` are
+    the integrated gradients at `steps` points of the straight path, and `refinements` slopes refine their order. Raises
+    InputError for shares outside (0, 1] or without an orbit, no step, or a gradient that is not finite.
     """
-    shares = _checked(shares, model.image_shape[:2], steps, refinements)
-    grafts = BaselineGrafts(model, images, baselines)
-    return attribute_grafts(grafts, shares, steps=steps, refinements=refinements, seed=seed)
-
-
-def attribute_grafts(
-    grafts: BaselineGrafts, shares: Sequence[float], *, steps: int = 8, refinements: int = 24, seed: int = 0
-) -> Attribution:
-    """Return the attribution of the images and baselines of grafts, as `attribute` does."""
-    shape = len(grafts.images), *grafts.plane
-    # The integrated gradient of each orbit on the straight path from baseline to image.
-    slopes = [grafts.slopes(np.full(shape, (step + 0.5) / steps, np.float32)) for step in range(steps)]
+    shares, plane = _checked(shares, grafts.plane, steps, refinements), (len(grafts.images), *grafts.plane)
+    slopes = [grafts.slopes(np.full(plane, (step + 0.5) / steps, np.float32)) for step in range(steps)]
     scores = np.mean(slopes, axis=0)
     energy = np.stack([spectrum.energy(difference[None]) for difference in grafts.images - grafts.baselines])
     random = [generator(seed, Stream.ATTRIBUTION_ORDER, index).random(grafts.plane) for index in range(len(scores))]
@@ -128,7 +116,7 @@ def attribute_grafts(
         baseline_predicted=grafts.baseline_predicted,
         scores=scores.astype(np.float32),
         places=places,
-        shares=tuple(shares),
+        shares=shares,
         kept=kept,
         kept_without=kept_without,
         smallest=_smallest(grafts, places),
@@ -137,16 +125,12 @@ def attribute_grafts(
 
 def default_shares(plane: tuple[int, int]) -> tuple[float, ...]:
     """Return the SHARES that hold an orbit of a plane (H, W)."""
-    return tuple(share for share in SHARES if share >= _orbit_share(plane))
-
-
-def _orbit_share(plane: tuple[int, int]) -> float:
-    return 2 / (plane[0] * plane[1])
+    return tuple(share for share in SHARES if share >= 2 / np.prod(plane))
 
 
 def _checked(shares: Sequence[float] | None, plane: tuple[int, int], steps: int, refinements: int) -> tuple[float, ...]:
     """Return the shares of the curves; raise InputError for arguments of `attribute` that cannot be used."""
-    least = _orbit_share(plane)
+    least = 2 / np.prod(plane)
     shares = default_shares(plane) if shares is None else shares
     for share in shares:
         if not least <= share <= 1:
@@ -157,14 +141,14 @@ def _checked(shares: Sequence[float] | None, plane: tuple[int, int], steps: int,
     return tuple(shares)
 
 
-def refine(grafts: BaselineGrafts, scores: Planes, refinements: int) -> Planes:
+def refine(grafts: "BaselineGrafts", scores: Planes, refinements: int) -> Planes:
     """Return an order of the orbits, largest first, whose first orbits keep more predictions than the scores' order.
 
     The straight path leads through images with a part of every orbit, unlike any set of few orbits. So slopes are taken
-    at such sets: at baselines with the first orbits of the image, within six shares in turn. The slopes, each scaled to
-    length one, enter a running mean that starts with the scores.
+    at sets of first orbits, within six shares in turn. Scaled to length one, they enter a running mean that starts with
+    the scores.
     """
-    order, least = _unit_length(scores), _orbit_share(grafts.plane)
+    order, least = _unit_length(scores), 2 / np.prod(grafts.plane)
     for index in range(refinements):
         chosen = first_orbits(order, max(least, _REFINED_AT[index % len(_REFINED_AT)]))
         order = (1 - _NEW) * order + _NEW * _unit_length(grafts.slopes(chosen))
@@ -188,11 +172,8 @@ def _places(order: Planes) -> Int[np.ndarray, "n height width"]:
     return np.argsort(best_first, axis=1).astype(np.int32)[:, spectrum.orbits(*order.shape[1:])]
 
 
-def _smallest(grafts: BaselineGrafts, places: Int[np.ndarray, "n height width"]) -> Masks:
-    """Return first orbits that keep the prediction, where one fewer do not: by bisection below the first power of two.
-
-    All orbits make the image itself, and keep it.
-    """
+def _smallest(grafts: "BaselineGrafts", places: Int[np.ndarray, "n height width"]) -> Masks:
+    """Return the fewest first orbits that keep the prediction: by bisection below the first power of two."""
     count = int(places.max()) + 1
     grid = np.array([0, *(2**power for power in range(count.bit_length()) if 2**power < count), count])
     keeps = np.stack([grafts.keep(places < number) for number in grid[:-1]] + [np.ones(len(places), bool)], axis=1)
@@ -204,3 +185,110 @@ def _smallest(grafts: BaselineGrafts, places: Int[np.ndarray, "n height width"])
         low = np.where(is_open & ~middle_keeps, middle, low)
         high = np.where(is_open & middle_keeps, middle, high)
     return places < high[:, None, None]
+
+
+class BaselineGrafts:
+    """Grafts of images, the donors, into baselines, the recipients: one of each, with masks of their own.
+
+    Every device computes its batch by itself, so that results do not depend on the number of devices. `predicted` and
+    `baseline_predicted` are the classes that the model predicts for each image and its baseline.
+
+    Raises:
+      InputError: a model that JAX cannot differentiate.
+    """
+
+    def __init__(self, model: Model, images: Images, baselines: Images):
+        _check_gradient(model)
+        mesh, (height, width, _) = parallel.mesh(), model.image_shape
+        self.images, self.baselines, self.plane = images, baselines, (height, width)
+        self._split, replicated = NamedSharding(mesh, P(parallel.AXIS)), NamedSharding(mesh, P())
+        self._params = jax.device_put(model.params, replicated)
+        self._members = jax.device_put(patches.members(height, width, 1), replicated)
+        self._logits, self._slopes = _programs(model, mesh)
+        self._step = mesh.size * min(_BATCH, len(images))
+        # Masks rather than shares, since `logits` is compiled for masks anyway.
+        ends = (np.full((len(images), height, width), end) for end in (True, False))
+        self.predicted, self.baseline_predicted = (self.logits(end).argmax(-1).astype(np.int32) for end in ends)
+
+    def logits(self, weights: Weights) -> Float[np.ndarray, "n classes"]:
+        """Return the logits of baselines with this part, masks or in [0, 1], of their images' frequencies."""
+        return self._batched(functools.partial(self._logits, self._params), self.images, self.baselines, weights)
+
+    def grafted(self, masks: Bool[np.ndarray, "n height width"]) -> Images:
+        """Return the baselines with these frequencies of their images."""
+        return np.asarray(jax.jit(_grafted)(self.images, self.baselines, masks))
+
+    def keep(self, masks: Bool[np.ndarray, "n height width"]) -> Bool[np.ndarray, " n"]:
+        """Return whether the model predicts the same for the grafts of masks as for the images."""
+        return self.logits(masks).argmax(-1) == self.predicted
+
+    def slopes(self, weights: Weights) -> Float[np.ndarray, "n height width"]:
+        """Return the slope of the predicted class's log-odds at a graft as more of an orbit is put in, in nats."""
+        program = functools.partial(self._slopes, self._params, self._members)
+        slopes = self._batched(program, self.images, self.baselines, weights, self.predicted)
+        if not np.isfinite(slopes).all():
+            image = int(np.flatnonzero(~np.isfinite(slopes).all(1))[0])
+            raise InputError(f"model: got a non-finite gradient on image {image}; expected finite ones")
+        by_orbit = np.empty(slopes.shape)
+        by_orbit[:, patches.orbit_numbers(*self.plane)] = slopes
+        return by_orbit[:, spectrum.orbits(*self.plane)]
+
+    def _batched(self, program: Callable, *arrays: Shaped[np.ndarray, "n ..."]) -> Shaped[np.ndarray, "n outputs"]:
+        """Return a program's results for arrays of a row an image, as many images at a time as fit on the devices."""
+        results = []
+        for start in range(0, len(arrays[0]), self._step):
+            interrupt.check()
+            rows = [array[start : start + self._step] for array in arrays]
+            padding = self._step - len(rows[0])
+            padded = [np.pad(row, [(0, padding)] + [(0, 0)] * (row.ndim - 1), mode="edge") for row in rows]
+            placed = [jax.device_put(row, self._split) for row in padded]
+            results.append(np.asarray(program(*placed))[: len(rows[0])])
+        return np.concatenate(results)
+
+
+def _check_gradient(model: Model) -> None:
+    image = jax.ShapeDtypeStruct((1, *model.image_shape), jnp.float32)
+    try:
+        jax.eval_shape(jax.grad(lambda image, params: model.apply(params, image).sum()), image, model.params)
+    except Exception as error:  # of the caller's code; the cause stays attached
+        raise InputError(
+            f"model: got {type(error).__name__} for its gradient ({one_line(error)}); expected a function that JAX can "
+            "differentiate"
+        ) from error
+
+
+def _programs(model: Model, mesh: Mesh) -> tuple[Callable, Callable]:
+    """Return jitted functions that split images over the mesh: the logits of grafts, and the slopes of each orbit."""
+    apply, precision = model.apply, model.matmul_precision
+
+    def logits(params: PyTree, *grafts: Shaped[Array, "n ..."]) -> Float[Array, "n classes"]:
+        return apply(params, _grafted(*grafts)).astype(jnp.float32)
+
+    def slopes(
+        params: PyTree,
+        members: Int[Array, "orbits one"],
+        images: Float[Array, "n height width channels"],
+        baselines: Float[Array, "n height width channels"],
+        weights: Shaped[Array, "n height width"],
+        labels: Int[Array, " n"],
+    ) -> Float[Array, "n orbits"]:
+        grafted = _grafted(images, baselines, weights)
+        return gradient.graft_slopes(functools.partial(apply, params), baselines, images, grafted, labels, members)
+
+    logits_split, slopes_split = (False, True, True, True), (False, False, True, True, True, True)
+    return (
+        cached_program(
+            apply, ("graft logits", precision, mesh), lambda: over_devices(logits, mesh, logits_split, precision)
+        ),
+        cached_program(
+            apply, ("graft slopes", precision, mesh), lambda: over_devices(slopes, mesh, slopes_split, precision)
+        ),
+    )
+
+
+def _grafted(
+    images: Float[Array, "n height width channels"],
+    baselines: Float[Array, "n height width channels"],
+    weights: Shaped[Array, "n height width"],
+) -> Float[Array, "n height width channels"]:
+    return baselines + spectrum.filter_spectra(spectrum.spectra(images - baselines), weights[None])[0]

@@ -81,7 +81,7 @@ class Dynamics:
     def summary(self) -> dict:
         """Return JSON values: first steps by seed; mean and spread over seeds of final F1 and relative confusion."""
         relative = self.relative_confusion
-        first_steps = {threshold: np.moveaxis(self.first_reached(threshold), 1, 0) for threshold in THRESHOLDS}
+        first_steps = {f"{at:g}": np.moveaxis(self.first_reached(at), 0, -1) for at in THRESHOLDS}
         return {
             "classes": list(self.classes),
             "keep": list(self.copies),
@@ -89,16 +89,14 @@ class Dynamics:
             "steps": self.steps.tolist(),
             "images": self.confusion[0, 0, 0].sum(-1).tolist(),
             "first_step": {
-                f"{threshold:g}": {
-                    copy: dict(zip(self.classes, to_json(by_seed.T), strict=True))
-                    for copy, by_seed in zip(self.copies, by_copy, strict=True)
+                at: {
+                    copy: dict(zip(self.classes, to_json(part), strict=True))
+                    for copy, part in zip(self.copies, steps, strict=True)
                 }
-                for threshold, by_copy in first_steps.items()
+                for at, steps in first_steps.items()
             },
             "f1": self._by_copy(self.f1[:, -1]),
-            "relative_confusion": {
-                str(self.steps[evaluation]): self._by_copy(relative[:, evaluation]) for evaluation in self.shown
-            },
+            "relative_confusion": {str(self.steps[at]): self._by_copy(relative[:, at]) for at in self.shown},
         }
 
     def _by_copy(self, values: Float[np.ndarray, "seeds copies ..."]) -> dict:
@@ -119,9 +117,8 @@ def f1(confusion: Int[np.ndarray, "*batch classes classes"]) -> Float[np.ndarray
 def parse(keep: str) -> tuple[str, ...]:
     """Return the copies of a comma-separated list, in its order; DEFAULT for ''.
 
-    Raises:
-      InputError: an entry other than ascending digits from 1 to 4, a repeated entry, or a list without the original or
-        with nothing else.
+    Raises InputError for an entry other than ascending digits from 1 to 4, a repeated entry, and a list without the
+    original or with nothing else.
     """
     if not keep:
         return DEFAULT
@@ -149,10 +146,7 @@ def title(name: str) -> str:
     """Return a copy's name for readers, as in 'B1 + B2 (low-pass)'."""
     if name == ORIGINAL:
         return "original"
-    if name not in ORIGINAL:
-        kind = "band-stop"
-    elif name.startswith("1"):
-        kind = "low-pass"
-    else:
-        kind = "high-pass" if name.endswith("4") else "band-pass"
+    ends = name[0] == "1", name[-1] == "4"
+    contiguous = {(True, False): "low-pass", (False, True): "high-pass", (False, False): "band-pass"}
+    kind = contiguous[ends] if name in ORIGINAL else "band-stop"
     return f"{' + '.join(f'B{digit}' for digit in name)} ({kind})"

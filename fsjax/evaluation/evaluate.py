@@ -156,10 +156,10 @@ def measure_recovery(maps: DominantFrequencyMaps, test: Dataset) -> dict[str, Re
 
 
 def recovery(scores: Float[np.ndarray, "height width"], planted: Bool[np.ndarray, "height width"]) -> Recovery:
-    """Return precision and recall of the k best orbits, where k are planted, and average precision.
+    """Return precision and recall, which are equal, of the k best orbits, where k are planted, and average precision.
 
-    At k, precision and recall are equal. Average precision is the mean, over the planted orbits, of the precision at
-    the rank of each; ties are ranked in orbit order, as in the maps.
+    Average precision is the mean, over the planted orbits, of the precision at the rank of each; ties are ranked in
+    orbit order, as in the maps.
     """
     order = np.argsort(-spectrum.per_orbit(scores), kind="stable")
     is_planted = spectrum.per_orbit(planted)[order]

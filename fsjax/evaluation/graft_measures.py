@@ -34,7 +34,9 @@ class ClassMeasures:
 
 def unknown(shares: int, kinds: tuple[str, ...]) -> ClassMeasures:
     """Return the measures of a class without pairs: all NaN."""
-    return ClassMeasures(np.array(np.nan), GraftRates.unknown(), {kind: Curve.unknown(shares) for kind in kinds})
+    shapes = (shares,), (shares, 2), (), (2,)
+    curves = {kind: Curve(*(np.full(shape, np.nan) for shape in shapes)) for kind in kinds}
+    return ClassMeasures(np.array(np.nan), GraftRates.unknown(), curves)
 
 
 def measure(
@@ -48,14 +50,8 @@ def measure(
 ) -> ClassMeasures:
     """Graft under every mask of a class and return the measures.
 
-    Args:
-      grafts: of the class.
-      maps: of the class, at each share; need not be constant on orbits.
-      shares: of the plane.
-      tested: whether a verdict may rest on each share.
-      kinds: masks, of KINDS, that are grafted at every share; the map first.
-      level: of `verdict.rests_on`.
-      seed: of random controls and resampled images.
+    `maps` of the class are those at `shares`, and `tested` says where a verdict may rest on them; they need not be
+    constant on orbits. Masks of `kinds` are grafted at every share, the map first; `level` is for `verdict.rests_on`.
     """
     images = grafts.donors, grafts.recipients, grafts.donors - grafts.recipients
     class_masks = ClassMasks(maps, seed, grafts.label, *map(spectrum.energy, images))
@@ -107,15 +103,9 @@ def _control_psi(grafts: ClassGrafts, class_masks: "ClassMasks", at: int) -> dic
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class ClassMasks:
-    """The masks of one class.
+    """The masks of one class: its maps at each share, which need not be constant on orbits, and controls drawn by seed.
 
-    Attributes:
-      maps: at each share; need not be constant on orbits.
-      seed: of the random controls.
-      label: the class.
-      class_energy: mean |F x|^2 of images of the class.
-      others_energy: the same of other images.
-      differences_energy: mean |F (d - r)|^2 of the pairs.
+    Energies are mean |F x|^2 of images of the class, of other images, and of the differences of the pairs.
     """
 
     maps: Bool[np.ndarray, "shares height width"]
@@ -126,22 +116,21 @@ class ClassMasks:
     differences_energy: Float[np.ndarray, "height width"]
 
     @functools.cached_property
-    def _differences(self) -> Float[np.ndarray, "height width"]:
-        return np.where(self._without_dc, self.differences_energy, 0)
-
-    @functools.cached_property
     def _without_dc(self) -> Bool[np.ndarray, "height width"]:
         return spectrum.radius(*self._plane) > 0
+
+    @functools.cached_property
+    def _differences(self) -> Float[np.ndarray, "height width"]:
+        return np.where(self._without_dc, self.differences_energy, 0)
 
     @property
     def _plane(self) -> tuple[int, int]:
         return self.maps.shape[1], self.maps.shape[2]
 
     def at_every_share(self, kind: str) -> Bool[np.ndarray, "shares height width"]:
-        """Return the masks of one of KINDS.
+        """Return the masks of one of KINDS: the map, or as many of the lowest frequencies or of highest class energy.
 
-        The map itself; `low_pass`, as many of the lowest frequencies; `energy`, the class's frequencies of
-        highest energy, as many; `radial`, the map's nearest neighbours in radius, drawn at random outside it.
+        `radial` masks are random: the map's nearest neighbours in radius.
         """
         make = {"map": lambda at: self.maps[at], "radial": lambda at: self._radial(at, 0)}
         make |= {"low_pass": self._low_pass, "energy": self._most_energy}
@@ -150,8 +139,7 @@ class ClassMasks:
     def controls(self, at: int) -> dict[str, Bool[np.ndarray, "masks height width"]]:
         """Return the controls of the map at a share, by its index, that a verdict takes; lists may be empty.
 
-        `radial`, `low_pass` and `energy` as above; `equal_change`, orbits drawn outside the map until they hold as much
-        of the pairs' differences; `no_dc`, the map without DC, where it holds DC.
+        `equal_change` are orbits drawn outside the map until they hold as much of the pairs' differences.
         """
         mask = self.maps[at]
         held = float(self._differences[mask].sum())
@@ -170,14 +158,14 @@ class ClassMasks:
         return {kind: np.array(drawn, bool).reshape(-1, *self._plane) for kind, drawn in controls.items()}
 
     def share_of_difference(self, at: int) -> float:
-        """Return e, the share of the energy of the pairs' differences that lies in the map, DC left out, in [0, 1]."""
+        """Return e, the share of the energy of the pairs' differences in the map, DC left out."""
         total = self._differences.sum()
         return float(self._differences[self.maps[at]].sum() / total) if total else 0.0
 
     def energy_ratios(self, at: int) -> tuple[float, float]:
-        """Return the energy of the class over the energy of others at a position: geometric mean and largest.
+        """Return the energy of the class over others' at a position, DC left out: geometric mean and largest.
 
-        DC is left out. NaN for a map of DC alone, and where either side has no energy at a position.
+        NaN for a map of DC alone, and where either side has no energy at a position.
         """
         mask = self.maps[at] & self._without_dc
         own, theirs = (energy[mask].astype(float) for energy in (self.class_energy, self.others_energy))
@@ -187,10 +175,7 @@ class ClassMasks:
         return float(np.exp(logs.mean())), float(np.exp(logs.max()))
 
     def prominence(self, at: int) -> float:
-        """Return how much of the difference a position of the map holds, over a position of its radial controls.
-
-        DC is left out. NaN where either holds nothing.
-        """
+        """Return how much of the difference a position of the map holds, over its radial controls; NaN without any."""
         own = self._differences[self.maps[at]]
         beside = np.concatenate([self._differences[self._radial(at, draw)] for draw in range(_RADIAL)])
         return float(own.mean() / beside.mean()) if own.sum() and beside.sum() else np.nan

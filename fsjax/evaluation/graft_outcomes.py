@@ -59,11 +59,10 @@ class GraftSample:
 
 
 class Grafter:
-    """Graft the pairs of a sample for one model.
+    """Engine and storage for the grafts of a sample.
 
     Args:
-      model: the classifier.
-      sample: the images.
+      model, sample: the classifier and the images.
       memory_mib: as in config.run.
       directory: where outcomes are stored, so that a restart computes only the rest; None = nowhere.
 
@@ -80,18 +79,7 @@ class Grafter:
 
 
 class ClassGrafts:
-    """Grafts of one class, computed in this process alone.
-
-    Args:
-      grafter: gives model, images and storage.
-      label: the class.
-      pairs: one or more.
-      progress: counts grafts.
-
-    Attributes:
-      label: the class.
-      donors, recipients: images of the pairs.
-    """
+    """Grafts of one class, of one pair or more, computed in this process alone."""
 
     def __init__(self, grafter: Grafter, label: int, pairs: Pairs, progress: Progress):
         self.label, self._grafter, self._pairs, self._progress = label, grafter, pairs, progress

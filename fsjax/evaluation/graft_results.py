@@ -98,9 +98,7 @@ class GraftRates:
         _Signed, Measure("psi of as many frequencies of highest energy", "class energy", "class energy")
     ]
     radial_psi: Annotated[_Signed, Measure("mean psi of random masks around the map", "radial", _RADIAL)]
-    equal_change_psi: Annotated[
-        _Signed, Measure("mean psi of random masks with the same e", "equal change", _EQUAL_CHANGE)
-    ]
+    equal_change_psi: Annotated[_Signed, Measure("mean psi of masks with the same e", "equal change", _EQUAL_CHANGE)]
     no_dc_psi: Annotated[_Signed, Measure("psi of the map without DC; NaN where the map lacks DC")]
 
     @classmethod
@@ -137,11 +135,6 @@ class Curve:
     psi_ci: _CurveLimits
     smallest: _Rate
     smallest_ci: _Limits
-
-    @classmethod
-    def unknown(cls, shares: int) -> "Curve":
-        """Return the curve of a class without pairs: all NaN."""
-        return cls(*(np.full(shape, np.nan) for shape in ((shares,), (shares, 2), (), (2,))))
 
 
 @dataclasses.dataclass(frozen=True)

@@ -61,20 +61,16 @@ def measure(
     Collective: every process must call this, computes an equal share of the missing orbits and returns the same.
 
     Args:
-      model: the classifier.
       read: indices -> images, normalised.
       labels: class of each image; every class has one.
-      classes: their number.
       std: that normalisation divides the channels of pixels in [0, 1] by.
       norm: L2 norm of the wave in each channel, for pixels in [0, 1]; Yin et al. take 4 at 32 x 32.
       seed: of the signs.
-      memory_mib: as config.run.
-      save_seconds: between two partial results.
+      memory_mib, save_seconds: as config.run.
       directory: of the partial results that a restart resumes from; None = none are stored.
 
     Raises:
       InputError: partial results of other images or another classifier, or too little memory.
-      interrupt.Terminated: SIGTERM came; computed results are stored.
     """
     image = model.image_shape
     groups = _deal(len(labels), 2 ** image[2], seed)
@@ -118,26 +114,17 @@ def measure(
 def basis_components(
     orbits: Int[np.ndarray, " n"], lengths: Float[np.ndarray, "n channels"], plane: tuple[int, int]
 ) -> Complex[np.ndarray, "n height width channels"]:
-    """Return the components that add each orbit's wave with an L2 norm |length| in each channel.
+    """Return the components that add each orbit's wave with an L2 norm |length| in each channel; 0 adds nothing.
 
     The wave is (cos - sin)/sqrt(HW) of the orbit's first member, as in the published code; its transform has
-    (1 + i)/2 * sqrt(HW) there and the conjugate at the other member, or sqrt(HW) for a single member. The engine
-    takes the Hermitian part of its input, so twice that at the first member alone is enough.
-
-    Args:
-      orbits: their numbers, as in `spectrum.orbits`.
-      lengths: signed; 0 adds nothing.
-      plane: (H, W).
+    (1 + i)/2 * sqrt(HW) there and the conjugate at the other member, or sqrt(HW) for a single member. The engine takes
+    the Hermitian part of its input, so twice that at the first member alone is enough.
     """
     components = np.zeros((len(orbits), plane[0] * plane[1], lengths.shape[1]), np.complex64)
     scaled = (1 + 1j) * np.sqrt(plane[0] * plane[1]) * lengths
-    components[np.arange(len(orbits)), _first_members(plane)[orbits]] = scaled
+    first_members = spectrum.per_orbit(np.arange(plane[0] * plane[1]).reshape(plane))
+    components[np.arange(len(orbits)), first_members[orbits]] = scaled
     return components.reshape(len(orbits), *plane, -1)
-
-
-@functools.lru_cache(maxsize=1)
-def _first_members(plane: tuple[int, int]) -> Int[np.ndarray, " orbits"]:
-    return spectrum.per_orbit(np.arange(plane[0] * plane[1]).reshape(plane))
 
 
 def _deal(images: int, combinations: int, seed: int) -> list[Int[np.ndarray, " group"]]:

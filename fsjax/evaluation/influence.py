@@ -1,19 +1,4 @@
-"""How far a mask controls a class, from the outcomes of grafts: sufficiency, necessity, psi, and their intervals.
-
-Examples:
-  >>> called = np.array([True, True, True, False])  # whether the model predicts the class, in each of four pairs
-  >>> pairs = {"donors": np.arange(4), "recipients": np.arange(4)}
-  >>> outcomes = Outcomes(base=~called, grafted=called[None], swapped=called[None], replaced=~called[None], **pairs)
-  >>> influence = measure(outcomes)  # an Influence; S and N are `parts` of the rates
-  >>> influence.sufficiency.round(2).tolist(), influence.necessity.round(2).tolist(), influence.psi.round(2).tolist()
-  ([0.67], [0.67], [0.67])
-  >>> np.allclose(parts(0.25, 0.75, 0.75, 0.25), (influence.sufficiency[0], influence.necessity[0]))
-  True
-  >>> influence.interval().shape  # [masks, 2]
-  (1, 2)
-  >>> round(smallest_share(outcomes, shares=(0.05,), threshold=0.5, seed=0)[0], 3)
-  0.05
-"""
+"""How far a mask controls a class, from the outcomes of grafts: sufficiency, necessity, psi, and their intervals."""
 
 import dataclasses
 from typing import Any
@@ -49,12 +34,9 @@ class Outcomes:
     donors: Int[np.ndarray, " n"]
     recipients: Int[np.ndarray, " n"]
 
-    def rates(
-        self, weights: Float[np.ndarray, "*resamples n"]
-    ) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
+    def rates(self, weights: Float[np.ndarray, "*resamples n"]) -> list[np.ndarray]:
         """Return q0 [*resamples], and q, w and n [*masks, *resamples], for pairs with weights that add up to 1."""
-        base, *others = (np.asarray(getattr(self, name), float) @ np.moveaxis(weights, -1, 0) for name in _RATES)
-        return base, *others
+        return [np.asarray(getattr(self, name), float) @ np.moveaxis(weights, -1, 0) for name in _RATES]
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -62,10 +44,10 @@ class Influence:
     """The effect of masks on the model's answer, each in [-1, 1] or so, and NaN without pairs.
 
     Attributes:
-      sufficiency: S = (q - q0) / (1 - q0), where q is the rate of `grafted` and q0 the rate of `base`: the share of
-        recipients that become the class, among all that can.
-      necessity: N = (w - n) / w, where w is the rate of `swapped` and n the rate of `replaced`: the share of the
-        class's images lost to frequencies of another class, beyond those lost to frequencies of the same class.
+      sufficiency: S = (q - q0) / (1 - q0), with the rates q of `grafted` and q0 of `base`: the share of recipients that
+        become the class, among all that can.
+      necessity: N = (w - n) / w, with the rates w of `swapped` and n of `replaced`: the share of the class's images
+        lost to frequencies of another class, beyond those lost to frequencies of the same class.
       psi: (S + N) / 2, the Shapley value of the mask's frequencies in the game of two players against the others.
       standard_error: of psi, clustered by donors and by recipients.
       centre: the middle of the intervals: psi shrunk towards 1/2 by one pair at 0 and another at 1.
@@ -77,9 +59,9 @@ class Influence:
     standard_error: Float[np.ndarray, "*masks"]
     centre: Float[np.ndarray, "*masks"]
 
-    def interval(self, level: float = 0.95) -> Float[np.ndarray, "*masks 2"]:
-        """Return two limits of psi."""
-        z = scipy.stats.norm.ppf((1 + level) / 2)
+    def interval(self) -> Float[np.ndarray, "*masks 2"]:
+        """Return the 95 % limits of psi."""
+        z = scipy.stats.norm.ppf(0.975)
         return self.centre[..., None] + z * self.standard_error[..., None] * np.array([-1, 1])
 
     def p_above(self, threshold: float) -> Float[np.ndarray, "*masks"]:
@@ -137,15 +119,9 @@ def smallest_share(
 ) -> tuple[float, Float[np.ndarray, "2"]]:
     """Return the share of the plane at which psi reaches a threshold, and its 95 % interval over resampled images.
 
-    The side with fewer images, donors or recipients, is resampled with all of its pairs. Where psi reaches the
-    threshold before the first share, the first share is returned; where it never does, NaN. A limit beyond the last
-    share is NaN.
-
-    Args:
-      outcomes: a row for each share, ascending.
-      shares: of the plane.
-      threshold: of psi.
-      seed: of the resamples.
+    Outcomes have a row for each share, ascending. The side with fewer images, donors or recipients, is resampled with
+    all of its pairs. The first share is returned where psi reaches the threshold before it, and NaN where it never
+    does. A limit beyond the last share is NaN.
     """
     sides = [np.unique(images, return_inverse=True) for images in (outcomes.donors, outcomes.recipients)]
     images, image = min(sides, key=lambda side: len(side[0]))

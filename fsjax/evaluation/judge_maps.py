@@ -94,25 +94,11 @@ def judge_maps(
 
 
 def judge(
-    model: Model,
-    candidates: Candidates,
-    sample: GraftSample,
-    *,
-    memory_mib: int = 0,
-    directory: Path | None = None,
+    model: Model, candidates: Candidates, sample: GraftSample, *, memory_mib: int = 0, directory: Path | None = None
 ) -> Grafts:
     """Measure every class's masks by grafts, and give the verdicts. Collective: processes share the classes.
 
-    Args:
-      model: the classifier.
-      candidates: the masks.
-      sample: the images.
-      memory_mib: as in config.run.
-      directory: where outcomes are stored, so that a restart computes only the rest; None = nowhere.
-
-    Raises:
-      InputError: too little memory, or outcomes of another search in the directory.
-      interrupt.Terminated: SIGTERM came; computed outcomes are saved.
+    Memory and directory are as in Grafter.
     """
     count, shares, kinds = len(candidates.names), candidates.shares, candidates.kinds
     pairs = [sample.draw(label) for label in range(count)]
@@ -181,15 +167,11 @@ def _results(candidates: Candidates, sample: GraftSample, pairs: list[Pairs], me
     merged = jax.tree.map(
         lambda *values: parallel.merge(np.stack(values)), *[dataclasses.asdict(of_class) for of_class in measures]
     )
-    baseline = Baseline(
-        pairs=np.array([len(drawn) for drawn in pairs]),
-        donors=np.array([len(np.unique(drawn.donors)) for drawn in pairs]),
-        recipients=np.array([len(np.unique(drawn.recipients)) for drawn in pairs]),
-        base=merged["base"],
-    )
+    counts = [(len(drawn), len(np.unique(drawn.donors)), len(np.unique(drawn.recipients))) for drawn in pairs]
+    baseline = Baseline(*np.array(counts).T, merged["base"])
     # Arrays have the classes first, psi of a curve the shares.
     curves = {
-        kind: Curve(np.moveaxis(curve["psi"], 0, 1), np.moveaxis(curve["psi_ci"], 0, 1), *list(curve.values())[2:])
+        kind: Curve(**{name: np.moveaxis(array, 0, int(name.startswith("psi"))) for name, array in curve.items()})
         for kind, curve in merged["curves"].items()
     }
     rates = GraftRates(**merged["rates"])

@@ -28,8 +28,7 @@ def make_predictor(
 
     Args:
       apply: (params, images [n, H, W, C] float32 normalised) -> logits.
-      mean: of pixels in [0, 1], per channel.
-      std: of pixels in [0, 1], per channel.
+      mean, std: of pixels in [0, 1], per channel.
       batch_size: most images of a device's batch; the last batch is padded.
     """
     mesh = parallel.mesh()

@@ -37,12 +37,9 @@ class ProbeRound:
       end: share of the whole training that it went through.
       own: whether it had a training of its own; otherwise it is the final training up to there.
       accuracy: of its network on the test images.
-      base: q0 of each class, as in `graft_results.Baseline`; NaN here and below without pairs of images.
-      positions: number of positions of the plane in the prefix that `measure` chooses.
-      swapped: w under this prefix, as in `graft_results.GraftRates`; where it is low, the network has not learned the
-        class, and the round says little about it.
-      psi: of this prefix.
-      psi_ci: its 95 % interval.
+      base, swapped, psi, psi_ci: of each class, as in `graft_results`, under the prefix that `measure` chooses; NaN
+        without pairs of images. Where `swapped` is low, the network has not learned the class.
+      positions: number of positions of the plane in this prefix.
       used: whether the network uses the prefix, as `measure` decides.
       added: positions of the plane that the prefixes in use add.
       share: of the plane that is grafted after this round.
@@ -110,16 +107,11 @@ def decisive(
 ) -> Bool[np.ndarray, "classes height width"]:
     """Return maps without frequencies that matter little, or no more than their energy predicts.
 
-    The graft search splits a change of log-odds between all orbits. An orbit stays on three conditions. Its score is
-    at least a twentieth of the largest. Its share of the change, among orbits that raise the log-odds, exceeds its
-    share of the energy of differences between images. The ratio of the two is at least a twentieth of the largest ratio
-    left in the map. The lowest frequencies of photographs hold most of this energy: like any true cue they decide a
-    part, and grafting them costs accuracy.
-
-    Args:
-      maps: one a class.
-      scores: of the graft search, in nats.
-      energy: mean |F x|^2 of images without the mean image.
+    An orbit stays on three conditions. Its score in the graft search is at least a twentieth of the largest. Its share
+    of the change of log-odds, among orbits that raise them, exceeds its share of the energy of differences between
+    images (mean |F x|^2 of images without the mean image). The ratio of the two is at least a twentieth of the largest
+    ratio left in the map. The lowest frequencies of photographs hold most of this energy: like any true cue they decide
+    a part, and grafting them costs accuracy.
     """
     orbits, sizes = spectrum.orbits(*energy.shape), spectrum.orbit_sizes(*energy.shape)
     raising = np.maximum(spectrum.per_orbit(scores), 0)
@@ -135,12 +127,7 @@ def decisive(
 def prefixes(
     chosen: Bool[np.ndarray, "height width"], scores: Float[np.ndarray, "height width"]
 ) -> Bool[np.ndarray, "n height width"]:
-    """Return the orbits of a map with the largest scores: 1, 2, 3, 4, 6, 8, 11, 16, ... of them, and all.
-
-    Args:
-      chosen: the map, constant on orbits; the only prefix of an empty map is itself.
-      scores: read at an orbit's first member.
-    """
+    """Return the orbits of a map with the largest scores: 1, 2, 3, 4, 6, 8, 11, 16, ... of them, and all."""
     ranks = masks.ranks(chosen, scores)
     return (ranks < _counts(int(np.isfinite(ranks).sum()))[:, None])[:, spectrum.orbits(*chosen.shape)]
 
@@ -164,26 +151,18 @@ def measure(
     """Measure the prefixes of each class's map by grafts. Collective: processes share the classes.
 
     A shortcut needs few frequencies, while many have a part in any cue. So a larger prefix has to control more: the
-    chosen one exceeds most what a prefix of its size has to control. The rest of the map adds too little, such as
-    frequencies of the true cue behind a shortcut's. Where many classes share a shortcut, psi stays low, since
-    images with this cue and another true cue are predicted as neither class. Still its first frequencies decide.
-
-    Unlike in a verdict, a network that predicts a class by default needs no larger psi: an overlooked shortcut stays in
-    the training, and a false shortcut costs little.
+    chosen one exceeds most the control that its size needs. The rest of the map adds too little, such as frequencies of
+    the true cue behind a shortcut's. Where many classes share a shortcut, psi stays low, since images with this cue and
+    another true cue are predicted as neither class. Still its first frequencies decide. Unlike in a verdict, a network
+    that predicts a class by default needs no larger psi: an overlooked shortcut stays in the training, and a false
+    shortcut costs little.
 
     Args:
-      model: the classifier.
-      maps: one a class.
-      sample: the images.
+      model, maps, sample: the classifier, a map for each class, and the images.
       scores: of the frequencies; a prefix has the largest.
-      energy: mean |F x|^2 of images without the mean image.
+      energy: as in `decisive`.
       share: of the plane that a map may keep.
-      memory_mib: as in config.run.
-      directory: where outcomes are stored, so that a restart computes only the rest; None = nowhere.
-
-    Raises:
-      InputError: too little memory, or outcomes of another model in the directory.
-      interrupt.Terminated: SIGTERM came; computed outcomes are saved.
+      memory_mib, directory: as in Grafter.
     """
     count = len(maps)
     grafter = Grafter(model, sample, memory_mib, directory)
@@ -221,15 +200,10 @@ def excess(
 ) -> Float[np.ndarray, " n"]:
     """Return by how much maps exceed the control that they need, with 95 % confidence; 0 = just enough.
 
-    A map has to control `verdict.CONTROL` times its size. That comes on top of the energy e that it holds, which any
-    cue would decide: psi - e, over 1 - e. And this has to be at least e again, since the few frequencies that hold much
-    of a photograph's energy decide a part of any class. The excess is the log of what this leaves to all other
-    frequencies, over what psi leaves to them: each halving counts the same, whether psi is 0 or 0.9.
-
-    Args:
-      limit: the lower limit of psi.
-      sizes: from `relative_sizes`; above 1 counts as 1.
-      held: share of the energy of differences between images that each map holds, e, in [0, 1].
+    A map with the lower limit of psi has to control `verdict.CONTROL` times its relative size. That comes on top of the
+    energy e that it holds, which any cue would decide: psi - e, over 1 - e. And this has to be at least e again, since
+    the few frequencies that hold much of a photograph's energy decide a part of any class. The excess is the log of the
+    rest that this leaves to all other frequencies, over the rest that psi leaves: each halving counts the same.
     """
     needed = np.maximum(verdict.CONTROL * np.minimum(sizes, 1), held)
     left = np.maximum([(1 - held) * (1 - needed), 1 - limit], np.finfo(float).tiny)
@@ -237,10 +211,9 @@ def excess(
 
 
 def relative_sizes(maps: Bool[np.ndarray, "n height width"], share: float) -> Float[np.ndarray, " n"]:
-    """Return the size of each map over a whole map's, whose plane may keep this share.
+    """Return the size of each map over a whole map's at this share; a whole map grows with the side beyond 32 pixels.
 
-    The rule was made for up to 32 pixels, where a whole map has the positions of its budget. On larger planes the
-    budget grows with the area, but the few frequencies of a shortcut do not: a whole map grows with the side.
+    The budget grows with the area, but the few frequencies of a shortcut do not.
     """
     height, width = maps.shape[1:]
     return maps.sum((1, 2)) / max(1, masks.budget(share, min(height, _SIDE), width))

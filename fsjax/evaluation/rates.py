@@ -39,12 +39,9 @@ def confusion_matrix(
     labels: Int[np.ndarray, " images"],
     classes: int,
 ) -> Int[np.ndarray, "classes classes"]:
-    """Count images by true class (rows) and predicted class (columns).
+    """Count images by true class (rows) and predicted class (columns), from batches of (indices, logits).
 
-    Args:
-      predictions: batches of (indices, logits).
-      labels: true class of each image.
-      classes: their number; images predicted as an output beyond them are in no column.
+    Images predicted as an output beyond the classes are in no column.
     """
     counts = np.zeros((classes, classes), np.int64)
     for indices, logits in predictions:
@@ -82,16 +79,12 @@ def predicted_counts(
     """Count the images of each true class that are predicted as a mask's target class when filtered by that mask.
 
     Every mask filters every image, after normalisation. Row m over the class sizes gives the TPR of mask m at its
-    target and, over the other classes, its FPR. Collective: processes share the pairs of images and masks, and all
-    return the same.
+    target and, over the other classes, its FPR. Without targets, masks are [masks, classes, H, W], the mask of its own
+    class filters an image, and correct predictions are counted.
 
-    Args:
-      engine: sums the statistic `predicted_target`.
-      dataset: images with labels.
-      mean_std: of pixels in [0, 1], per channel.
-      masks: filters of the images.
-      targets: class of each mask.
-      label: of the progress bar.
+    Collective, unless `alone`: processes share the pairs of images and masks, and all return the same. The engine sums
+    the statistic `predicted_target`; without targets `correct`. Masks may be bits, as in `tile.Perturbations`. `label`
+    names the progress bar.
     """
     classes = len(dataset.classes)
     totals = np.zeros((len(masks), classes), np.int64)
@@ -122,9 +115,7 @@ def predicted_counts(
 def class_rates(predicted: Real[np.ndarray, "classes classes"], sizes: Int[np.ndarray, " classes"]) -> Rates:
     """Return the rates of each class, NaN where there is no image to count.
 
-    Args:
-      predicted: images of each true class (columns) that are predicted as a class (rows), under that class's mask.
-      sizes: number of images of each class.
+    `predicted` has a row a class: images of each true class that are predicted as it, under that class's mask.
     """
     correct = np.diagonal(predicted)
     fpr = ratio(predicted.sum(1) - correct, sizes.sum() - sizes)

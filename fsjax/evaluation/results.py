@@ -197,14 +197,10 @@ def read_method(file: Path, method: str) -> Evaluation:
 
 
 def read_result(workdir: str | Path, method: str | None = None) -> MethodResult:
-    """Read the results of a workdir.
+    """Read the results of a workdir, a local folder or a store's URL.
 
-    Args:
-      workdir: a local folder or a store's URL.
-      method: name of the search; None = the only search with maps there.
-
-    Raises:
-      InputError: a ValueError: no maps, several methods, the stage evaluate has not run, or a damaged file.
+    Raises InputError without maps, for several methods and none named, before the stage evaluate, and for a damaged
+    file.
     """
     directory = storage.path(workdir)
     method = _choose(searched_methods(directory), method, directory)

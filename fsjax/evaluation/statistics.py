@@ -1,13 +1,4 @@
-"""Intervals for rates over a few images, and means over known values: pure functions over arrays.
-
-Examples:
-  >>> wilson(np.array([9]), np.array([10])).round(3).tolist()  # of a rate of 9 in 10
-  [[0.596, 0.982]]
-  >>> bootstrap_interval(np.array([1, 1, 0, 1])).tolist()
-  [0.25, 1.0]
-  >>> mean([0.5, None, 1.0])
-  0.75
-"""
+"""Intervals for rates over a few images, and means over known values: pure functions over arrays."""
 
 from collections.abc import Iterable
 
@@ -34,16 +25,11 @@ def wilson(
     return limits
 
 
-def bootstrap_interval(
-    values: Real[np.ndarray, "n ..."], level: float = 0.95, resamples: int = 2000
-) -> Float[np.ndarray, "... 2"]:
-    """Return the percentile interval of a mean over the first axis, whose n values are resampled [Efron 1979].
-
-    The mean of paired differences, one an image, has the interval of a paired comparison.
-    """
+def bootstrap_interval(values: Real[np.ndarray, "n ..."], resamples: int = 2000) -> Float[np.ndarray, "... 2"]:
+    """Return the 95 % percentile interval of a mean over the first axis, whose n values are resampled [Efron 1979]."""
     weights = np.random.default_rng(0).multinomial(len(values), np.full(len(values), 1 / len(values)), resamples)
     means = np.tensordot(weights, values.astype(float), 1) / len(values)
-    return np.moveaxis(np.quantile(means, [(1 - level) / 2, (1 + level) / 2], axis=0), 0, -1)
+    return np.moveaxis(np.quantile(means, np.array([1 - 0.95, 1 + 0.95]) / 2, axis=0), 0, -1)
 
 
 def mean(values: Iterable[int | float | None]) -> float | None:

@@ -1,9 +1,8 @@
 """Dataclasses of results as JSON and back; their annotations are the schema that untrusted files have to meet.
 
-Arrays become nested lists, with null for NaN. A dimension of an array is a number, or the name of a tuple
-field of the same object or of one around it: `tpr: Float[np.ndarray, " classes"]` beside `classes: tuple[str, ...]`.
-Other fields are str, bool, int (at least 0), float (in [0, 1]), dict[str, X], tuple[X, ...], dataclasses, X | None and
-Any. `Annotated` adds limits of floats, or the length of a tuple.
+Arrays become nested lists, with null for NaN. A dimension is a number, or the name of a tuple field of the same object
+or of one around it: `tpr: Float[np.ndarray, " classes"]` beside `classes: tuple[str, ...]`. Whole numbers are at least
+0, and floats in [0, 1]. `Annotated` gives floats other limits, and a tuple its length.
 """
 
 import dataclasses
@@ -11,7 +10,6 @@ import re
 import reprlib
 import types
 import typing
-from collections.abc import Callable
 from typing import Annotated, Any, NamedTuple, TypeVar
 
 import numpy as np
@@ -20,9 +18,6 @@ from jaxtyping import AbstractArray
 from fsjax.runtime import files
 from fsjax.runtime.errors import InputError
 from fsjax.runtime.storage import Path
-
-# No number of images is larger, and float64 represents every whole number up to it.
-_LARGEST_COUNT = 2**53
 
 T = TypeVar("T")
 R = TypeVar("R", bound="ResultFile")
@@ -42,13 +37,12 @@ class Between(NamedTuple):
 
 
 _SHARE = Between(0, 1)
+# No number of images is larger, and float64 represents every whole number up to it.
+_COUNT = Between(0, 2**53)
 
 
 class ResultFile:
-    """Base of the dataclasses that fill a JSON file of their own.
-
-    `stage` writes the file. `version` changes with its form; a file of another version is refused.
-    """
+    """Base of the dataclasses that fill a file: `stage` writes it, `version` changes with its form."""
 
     stage, version = "", 2
 
@@ -86,19 +80,11 @@ def to_json(value: Any) -> Any:
 
 
 def from_json(kind: type[T], value: Any, where: str = "", **sizes: int) -> T:
-    """Return the dataclass of this kind that `to_json` made into a value.
+    """Return the dataclass that `to_json` made into an untrusted value; raises InputError for another form.
 
-    Args:
-      kind: the dataclass.
-      value: untrusted.
-      where: what error messages call the value.
-      **sizes: dimensions that an object around it defines.
-
-    Raises:
-      InputError: the value has another form.
+    `where` names the value in messages; `sizes` are dimensions that an object around it defines.
     """
-    if not isinstance(value, dict):
-        raise _wrong(where, value, "a JSON object")
+    _check(isinstance(value, dict), where, value, "a JSON object")
     fields = typing.get_type_hints(kind, include_extras=True)
     tuples = [name for name, hint in fields.items() if typing.get_origin(hint) is tuple]
     sizes |= {name: len(value[name]) for name in tuples if isinstance(value.get(name), list)}
@@ -107,60 +93,51 @@ def from_json(kind: type[T], value: Any, where: str = "", **sizes: int) -> T:
 
 def _value(hint: Any, value: Any, where: str, sizes: dict[str, int], limits: Between = _SHARE) -> Any:
     """Return a checked value of an annotated field."""
-    if hint is Any:
-        return value
     origin, parts = typing.get_origin(hint), typing.get_args(hint)
     if origin is Annotated:
         for note in parts[1:]:
             limits = note if isinstance(note, Between) else limits
-            if isinstance(note, Length) and (not isinstance(value, list) or len(value) != sizes[note.dimension]):
-                raise _wrong(where, value, f"a list of {sizes[note.dimension]}")
+            if isinstance(note, Length):
+                size = sizes[note.dimension]
+                _check(isinstance(value, list) and len(value) == size, where, value, f"a list of {size}")
         return _value(parts[0], value, where, sizes, limits)
     if origin in (types.UnionType, typing.Union):
         return None if value is None else _value(parts[0], value, where, sizes, limits)
     if origin is tuple:
-        if not isinstance(value, list):
-            raise _wrong(where, value, "a list")
+        _check(isinstance(value, list), where, value, "a list")
         return tuple(_value(parts[0], part, f"{where}[{index}]", sizes, limits) for index, part in enumerate(value))
     if origin is dict:
-        if not isinstance(value, dict):
-            raise _wrong(where, value, "a JSON object")
+        _check(isinstance(value, dict), where, value, "a JSON object")
         return {key: _value(parts[1], part, _join(where, key), sizes) for key, part in value.items()}
-    if isinstance(hint, type) and dataclasses.is_dataclass(hint):
+    if dataclasses.is_dataclass(hint):
         return from_json(hint, value, where, **sizes)
-    if issubclass(hint, AbstractArray):
-        return _array(hint, value, where, sizes, limits)
-    is_valid, expected = _scalar(hint, limits)
-    if not is_valid(value):
-        raise _wrong(where, value, expected)
-    return hint(value)
+    if hint in (str, bool):
+        _check(type(value) is hint, where, value, "a text" if hint is str else "true or false")
+        return value
+    return value if hint is Any else _numbers(hint, value, where, sizes, limits)
 
 
-def _array(hint: Any, value: Any, where: str, sizes: dict[str, int], limits: Between) -> np.ndarray:
+def _numbers(hint: Any, value: Any, where: str, sizes: dict[str, int], limits: Between) -> Any:
+    """Return a number, or an array of them."""
+    is_array = issubclass(hint, AbstractArray)
+    whole = "int64" in hint.dtypes if is_array else hint is int
+    low, high = _COUNT if whole else limits
+    expected = "a whole number of at least 0" if whole else f"a number in [{low:g}, {high:g}]"
+
+    def is_nested(value: Any, shape: tuple[int, ...]) -> bool:
+        if shape:
+            return isinstance(value, list) and len(value) == shape[0] and all(is_nested(v, shape[1:]) for v in value)
+        is_number = type(value) is int or (type(value) is float and not whole)
+        return (is_number and low <= value <= high) or (value is None and is_array and not whole)
+
+    if not is_array:
+        _check(is_nested(value, ()), where, value, expected)
+        return hint(value)
     # A starred dimension is left out of the results of a single class, which no file holds.
     names = [part.removeprefix("*") for part in hint.dim_str.split()]
     shape = tuple(sizes[name] if name in sizes else int(name) for name in names)
-    kind = int if "int64" in hint.dtypes else float
-    is_scalar, expected = _scalar(kind, limits)
-
-    def is_nested(value: Any, shape: tuple[int, ...]) -> bool:
-        if not shape:
-            return is_scalar(value) or (value is None and kind is float)
-        return isinstance(value, list) and len(value) == shape[0] and all(is_nested(part, shape[1:]) for part in value)
-
-    if not is_nested(value, shape):
-        raise _wrong(where, value, f"{expected}, as lists of shape [{', '.join(map(str, shape))}]")
-    return np.array(value, kind).reshape(shape)
-
-
-def _scalar(kind: type, limits: Between) -> tuple[Callable[[Any], bool], str]:
-    """Return the test of a value of a simple kind, and the same in words."""
-    if kind is int:
-        return lambda value: type(value) is int and 0 <= value <= _LARGEST_COUNT, "a whole number of at least 0"
-    if kind is float:
-        low, high = limits
-        return lambda value: type(value) in (int, float) and low <= value <= high, f"a number in [{low:g}, {high:g}]"
-    return lambda value: type(value) is kind, {bool: "true or false", str: "a text"}[kind]
+    _check(is_nested(value, shape), where, value, f"{expected}, as lists of shape [{', '.join(map(str, shape))}]")
+    return np.array(value, int if whole else float).reshape(shape)
 
 
 def _join(where: str, name: str) -> str:
@@ -169,5 +146,6 @@ def _join(where: str, name: str) -> str:
     return f"{where}.{shown}" if where else shown
 
 
-def _wrong(where: str, value: Any, expected: str) -> InputError:
-    return InputError(f"{where or 'content'}: got {reprlib.repr(value)}; expected {expected}")
+def _check(is_valid: bool, where: str, value: Any, expected: str) -> None:
+    if not is_valid:
+        raise InputError(f"{where or 'content'}: got {reprlib.repr(value)}; expected {expected}")

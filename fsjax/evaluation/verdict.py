@@ -70,11 +70,11 @@ class Evidence:
 
 
 class Decision(NamedTuple):
-    """Kind, what carries a shortcut, and the reason in words."""
+    """Kind, the reason in words, and the carrier of a shortcut: amplitude, phase, or both."""
 
     kind: str
-    by: str
     reason: str
+    by: str = ""
 
 
 def rule() -> str:
@@ -110,8 +110,7 @@ def rests_on(
 ) -> int:
     """Return the index of the share that a verdict rests on: the first tested one where psi is above `control`.
 
-    Otherwise it is the tested share with the largest psi, or the largest of all where none is tested. The p-values are
-    for psi at or below `control`.
+    Otherwise it is the tested share with the largest psi, or the largest of all where none is tested.
     """
     above = np.flatnonzero(tested & (p_value <= level))
     return int(above[0]) if len(above) else int(np.where(tested | ~tested.any(), psi, -np.inf).argmax())
@@ -127,19 +126,10 @@ def verdicts_for_classes(
     curves: dict[str, Curve],
     why_none: str,
 ) -> tuple[Verdict, ...]:
-    """Return the verdict on each class.
-
-    Args:
-      names: display names.
-      tpr, fpr: of unfiltered images.
-      baseline, rates, curves: as in `graft_results.Grafts`.
-      shares: number of tested shares.
-      why_none: as in Evidence.
-    """
-    low_pass = curves["low_pass"].smallest if "low_pass" in curves else np.full(len(names), np.nan)
+    """Return the verdict on each class, from results as in `graft_results.Grafts`; `shares` counts the tested ones."""
     verdicts = []
     for label, name in enumerate(names):
-        pairs = int(baseline.pairs[label])
+        pairs, smallest = int(baseline.pairs[label]), {kind: curve.smallest[label] for kind, curve in curves.items()}
         evidence = Evidence(
             tpr=float(tpr[label]),
             fpr=float(fpr[label]),
@@ -148,46 +138,43 @@ def verdicts_for_classes(
             base=float(baseline.base[label]),
             at=rates.at(label) if pairs else None,
             level=level(len(names), shares),
-            low_pass=float(low_pass[label]),
+            low_pass=float(smallest.get("low_pass", np.nan)),
         )
-        verdicts.append(_verdict(name, evidence, decide(evidence), float(curves["map"].smallest[label])))
+        decision, at = decide(evidence), evidence.at
+        verdict = Verdict(
+            name=name,
+            kind=decision.kind,
+            by=decision.by,
+            share=float(at.share) if at else None,
+            psi=float(at.psi) if at else None,
+            psi_ci=tuple(at.psi_ci.tolist()) if at else (),
+            smallest=None if np.isnan(smallest["map"]) else float(smallest["map"]),
+            sentence=f"{name}: {decision.kind}{' by ' + decision.by if decision.by else ''}: {decision.reason}.",
+        )
+        verdicts.append(verdict)
     return tuple(verdicts)
-
-
-def _verdict(name: str, evidence: Evidence, decision: Decision, smallest: float) -> Verdict:
-    at = evidence.at
-    return Verdict(
-        name=name,
-        kind=decision.kind,
-        by=decision.by,
-        share=float(at.share) if at else None,
-        psi=float(at.psi) if at else None,
-        psi_ci=tuple(at.psi_ci.tolist()) if at else (),
-        smallest=None if np.isnan(smallest) else smallest,
-        sentence=f"{name}: {decision.kind}{' by ' + decision.by if decision.by else ''}: {decision.reason}.",
-    )
 
 
 def decide(evidence: Evidence) -> Decision:
     """Return the kind of a class, with the reason."""
     if np.isnan(evidence.tpr):
-        return Decision("undecided", "", "it has no test image")
+        return Decision("undecided", "it has no test image")
     if evidence.tpr - np.nan_to_num(evidence.fpr) < RECOGNISED:
-        others = "" if np.isnan(evidence.fpr) else f", and for {_percent(evidence.fpr)} of others'"
-        reason = f"the model predicts it for {_percent(evidence.tpr)} of its images{others}"
-        return Decision("not recognised", "", reason)
+        others = "" if np.isnan(evidence.fpr) else f", and for {100 * evidence.fpr:.0f} % of others'"
+        reason = f"the model predicts it for {100 * evidence.tpr:.0f} % of its images{others}"
+        return Decision("not recognised", reason)
     at = evidence.at
     if at is None:
-        return Decision("undecided", "", evidence.why_none)
+        return Decision("undecided", evidence.why_none)
     if at.p_value <= evidence.level:
         return _controlled(evidence, at)
     if evidence.base > DEFAULT:
-        others = f"{_percent(evidence.base)} of others' images"
+        others = f"{100 * evidence.base:.0f} % of others' images"
         reason = f"the model predicts it for {others} as they are, where their true class is left out"
-        return Decision("default class", "", reason)
+        return Decision("default class", reason)
     if at.psi_ci[1] < CONTROL:
-        return Decision("spread", "", f"no tested map controls it; the largest psi is {at.psi:.2f}, at {_plane(at)}")
-    return Decision("undecided", "", _too_few(at, evidence.pairs, evidence.level))
+        return Decision("spread", f"no tested map controls it; the largest psi is {at.psi:.2f}, at {_plane(at)}")
+    return Decision("undecided", _too_few(at, evidence.pairs, evidence.level))
 
 
 def _controlled(evidence: Evidence, at: GraftRates) -> Decision:
@@ -198,23 +185,23 @@ def _controlled(evidence: Evidence, at: GraftRates) -> Decision:
     by_default = evidence.base > DEFAULT
     controls = f"{_plane(at)} control it (psi {at.psi:.2f})"
     if at.equal_change_psi >= at.psi_ci[0]:
-        return Decision("spread", "", f"{controls}, but so do random frequencies that change images as much")
+        return Decision("spread", f"{controls}, but so do random frequencies that change images as much")
     if carries["zeroed"] and (carries["amplitude"] or by_default):
-        return Decision("by absence", "", f"{controls}, and setting them to 0 in other images has the same effect")
+        return Decision("by absence", f"{controls}, and setting them to 0 in other images has the same effect")
     if at.energy_ratio < LESS and at.largest_energy_ratio < MORE and (carries["amplitude"] or by_default):
-        less = f"its images have {_percent(at.energy_ratio)} of others' energy there"
-        return Decision("by absence", "", f"{controls}, and {less}")
+        less = f"its images have {100 * at.energy_ratio:.0f} % of others' energy there"
+        return Decision("by absence", f"{controls}, and {less}")
     stands_out = at.prominence >= PROMINENT and not at.low_pass_psi >= AS_MUCH * at.psi
     if at.difference > FEW and not stands_out:
-        return Decision("coarse", "", f"{controls}, but hold {_percent(at.difference)} of what tells the images apart")
+        return Decision("coarse", f"{controls}, but hold {100 * at.difference:.0f} % of what tells the images apart")
     if at.no_dc_psi < AS_MUCH * at.psi:
-        return Decision("coarse", "", f"{controls}, but not without DC: it is brightness or colour")
+        return Decision("coarse", f"{controls}, but not without DC: it is brightness or colour")
     if at.radial_psi >= AS_MUCH * at.psi:
-        return Decision("band", "", f"{controls}, and so do other frequencies beside them")
+        return Decision("band", f"{controls}, and so do other frequencies beside them")
     alone = [name for name in ("amplitude", "phase") if carries[name]]
     by = alone[0] if len(alone) == 1 else "amplitude and phase"
     beside = "" if np.isnan(evidence.low_pass) else f"; low-pass needs {100 * evidence.low_pass:.2g} %"
-    return Decision("shortcut", by, f"{controls}, and others like them do not{beside}")
+    return Decision("shortcut", f"{controls}, and others like them do not{beside}", by)
 
 
 def _too_few(at: GraftRates, pairs: int, level: float) -> str:
@@ -225,10 +212,6 @@ def _too_few(at: GraftRates, pairs: int, level: float) -> str:
     needed = int(float(f"{max(1.1 * pairs, pairs * (wanted * error / distance) ** 2):.2g}"))
     shown = f"about {needed:,}" if needed < 100_000 else "more than 100,000"
     return f"psi is {at.psi:.2f} at {_plane(at)}, too near {CONTROL:g} for {pairs} pairs; {shown} may decide"
-
-
-def _percent(rate: float | np.ndarray) -> str:
-    return f"{100 * rate:.0f} %"
 
 
 def _plane(at: GraftRates) -> str:

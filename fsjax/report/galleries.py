@@ -11,8 +11,7 @@ from fsjax.data.dataset import Dataset
 from fsjax.data.normalisation import normalise
 from fsjax.engine.model import Model
 from fsjax.evaluation import attribution, judge_maps
-from fsjax.evaluation.attribution import Attribution
-from fsjax.evaluation.baseline_grafts import BaselineGrafts
+from fsjax.evaluation.attribution import Attribution, BaselineGrafts
 from fsjax.evaluation.graft_results import Grafts
 from fsjax.fourier import spectrum
 from fsjax.report import attribution_figures, html, pictures
@@ -28,8 +27,6 @@ _PIXELS = 144
 _PAIRS, _PAIRS_OF_MANY, _FEW = 2, 1, 12
 # Attributed images in all; each costs about 150 forward passes.
 _MOST_ATTRIBUTED = 24
-# Images that a device attributes at a time: small enough wherever the search fitted.
-_BATCH = 8
 
 
 def graft_gallery(subject: Subject, grafts: Grafts, rows: list[dict]) -> list[dict]:
@@ -121,8 +118,8 @@ def attribution_section(
         return None
     images = np.asarray(normalise(test.images(indices), *model.mean_std), np.float32)
     try:
-        grafts = BaselineGrafts(model, images, np.zeros_like(images), min(_BATCH, len(images)))
-        found = attribution.attribute_grafts(grafts, shares, seed=config.seed)
+        grafts = BaselineGrafts(model, images, np.zeros_like(images))
+        found = attribution.attribute(grafts, shares=shares, seed=config.seed)
     except InputError as error:
         # Searches need forward passes alone, so a model may have no gradient.
         return _attribution_section(trouble=str(error))

@@ -138,9 +138,9 @@ def test_results_are_the_same_bits_on_one_device(found, monkeypatch):
 
 def test_a_second_attribution_of_a_model_compiles_nothing():
     model = Model(lambda weight, images: network(images) * weight, np.float32(1), (*PLANE, 2))
-    attribution.attribute(model, IMAGES, BASELINES, shares=SHARES, steps=2, refinements=1)
+    attribution.attribute(attribution.BaselineGrafts(model, IMAGES, BASELINES), shares=SHARES, steps=2, refinements=1)
     before = profiling.compiled()[0]
-    attribution.attribute(model, IMAGES + 1, BASELINES, shares=SHARES, steps=2, refinements=1)
+    attribution.attribute(attribution.BaselineGrafts(model, IMAGES + 1, BASELINES), steps=2, refinements=1)
     assert profiling.compiled()[0] == before
 
 
