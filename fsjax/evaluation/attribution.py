@@ -38,14 +38,13 @@ class Attribution:
     """The frequencies that decided single images.
 
     Attributes:
-      predicted: the class that the model predicts for each image.
-      baseline_predicted: the same for each image's baseline; where both agree, the empty set keeps the prediction.
+      predicted, baseline_predicted: the classes that the model predicts for each image and its baseline; where both
+        agree, the empty set keeps the prediction.
       scores: nats, constant on orbits. Their sum over an image's orbits is the log-odds of `predicted` at the image
         less the log-odds at its baseline, up to the error of the path's steps.
-      places: place of each position's orbit in the image's order, 0 the first; constant on orbits.
-      shares: of the plane, in (0, 1].
-      kept: whether the model predicts `predicted` for the baseline with the image's first orbits within each share
-        (insertion), by order: "attribution", "energy" (of the difference between image and baseline), "random".
+      places: place of each position's orbit in the image's order, 0 the first.
+      kept: whether the model predicts `predicted` for the baseline with the image's first orbits within each share of
+        the plane (insertion), by order: "attribution", "energy" (of image less baseline), "random".
       kept_without: the same for the image with the baseline's frequencies there (deletion), by order.
       smallest: the fewest first orbits that keep the prediction.
 
@@ -77,10 +76,7 @@ class Attribution:
         return first_orbits(-self.places.astype(float), share)
 
     def advantage(self, over: str = "energy") -> tuple[Float[np.ndarray, " shares"], Float[np.ndarray, "shares 2"]]:
-        """Return how many more predictions the attribution keeps than another order, in [-1, 1] at each share.
-
-        Images are resampled for the 95 % intervals of the paired differences.
-        """
+        """Return the surplus of kept predictions over another order, in [-1, 1] at each share, with 95 % intervals."""
         differences = self.kept["attribution"].astype(float) - self.kept[over]
         return differences.mean(0), statistics.bootstrap_interval(differences)
 

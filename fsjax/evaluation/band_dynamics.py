@@ -27,12 +27,8 @@ THRESHOLDS = (0.5, 0.8)
 class Dynamics:
     """Confusion counts on copies of a test set, from trainings that differ only in their seed.
 
-    Attributes:
-      classes: display names.
-      copies: names as in this module's docstring, the original among them.
-      seeds: one per training.
-      steps: training steps of the evaluations, ascending.
-      confusion: counts by true (rows) and predicted class; every class has an image.
+    Evaluations are after these training `steps`, ascending. Counts are by true (rows) and predicted class; every class
+    has an image.
     """
 
     classes: tuple[str, ...]

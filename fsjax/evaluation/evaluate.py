@@ -13,7 +13,7 @@ from fsjax.engine import tile_size
 from fsjax.engine.engine import Engine
 from fsjax.engine.model import Model
 from fsjax.evaluation import judge_maps, rates, results
-from fsjax.evaluation.results import Evaluation, MapRates, MethodEvaluation, Recovery, Reliance, Unfiltered
+from fsjax.evaluation.results import Evaluation, MapRates, MethodEvaluation, Recovery, Reliance
 from fsjax.evaluation.typed_json import to_json
 from fsjax.fourier import spectrum
 from fsjax.fourier.dfm import DominantFrequencyMaps
@@ -72,43 +72,13 @@ def measure(
 
     Outcomes of grafts are stored in the folder. Collective: every process must call this.
     """
-    engine = make_engine(model, test, config.run.memory_mib)
-    unfiltered = rates.evaluate_unfiltered(model, test)
-    return Evaluation(
-        classes=tuple(test.classes),
-        images=np.bincount(test.labels, minlength=len(test.classes)),
-        unfiltered=unfiltered,
-        methods={**others, maps.method: evaluate_maps(config, model, engine, maps, test, unfiltered, folder)},
-        planted=measure_reliance(model, engine, test),
-    )
-
-
-def make_engine(model: Model, test: Images, memory_mib: int) -> Engine:
-    """Return an engine that sums the statistic `predicted_target`; memory_mib as in config.run.
-
-    Collective: every process must call this.
-    """
-    tile_images = tile_size.fit(model, resident_images=min(rates.GROUP, len(test)), memory_mib=memory_mib)
-    # The same size in all processes, although their free memory differs.
-    return Engine(model, statistics=("predicted_target",), tile_images=parallel.from_main(tile_images))
-
-
-def evaluate_maps(
-    config: ConfigDict,
-    model: Model,
-    engine: Engine,
-    maps: DominantFrequencyMaps,
-    test: Dataset,
-    unfiltered: Unfiltered,
-    folder: Path | None,
-) -> MethodEvaluation:
-    """Judge the maps of a search method; outcomes of grafts are stored in the folder. Collective."""
+    engine, unfiltered = make_engine(model, test, config.run.memory_mib), rates.evaluate_unfiltered(model, test)
     shares, usable = filter_by_maps(model, engine, maps, test), judge_maps.unseen(config, maps, test)
     grid = None
     if further := rates.grid_shares(maps, tuple(config.evaluate.grid)):
         first = test.subset(first_of_each_class(test.labels, config.evaluate.grid_images))
         grid = rates.measure_grid(model, engine, maps, first, further)
-    return MethodEvaluation(
+    method = MethodEvaluation(
         searched_on=maps.searched_on,
         forward_equivalents=maps.forward_equivalents,
         shares={f"{share:g}": at for share, at in shares.items()},
@@ -116,6 +86,20 @@ def evaluate_maps(
         planted=measure_recovery(maps, test),
         grafts=judge_maps.judge_maps(config, model, maps, test, unfiltered, usable, folder),
     )
+    return Evaluation(
+        classes=tuple(test.classes),
+        images=np.bincount(test.labels, minlength=len(test.classes)),
+        unfiltered=unfiltered,
+        methods={**others, maps.method: method},
+        planted=measure_reliance(model, engine, test),
+    )
+
+
+def make_engine(model: Model, test: Images, memory_mib: int) -> Engine:
+    """Return an engine that sums the statistic `predicted_target`; memory_mib as in config.run. Collective."""
+    tile_images = tile_size.fit(model, resident_images=min(rates.GROUP, len(test)), memory_mib=memory_mib)
+    # The same size in all processes, although their free memory differs.
+    return Engine(model, statistics=("predicted_target",), tile_images=parallel.from_main(tile_images))
 
 
 def filter_by_maps(model: Model, engine: Engine, maps: DominantFrequencyMaps, test: Dataset) -> dict[float, MapRates]:
@@ -128,10 +112,7 @@ def filter_by_maps(model: Model, engine: Engine, maps: DominantFrequencyMaps, te
 
 
 def measure_reliance(model: Model, engine: Engine, test: Dataset) -> dict[str, Reliance]:
-    """Return the TPR of each class with planted orbits without them and with them alone; {} without planted orbits.
-
-    Collective: every process must call this.
-    """
+    """Return the TPR of each class with planted orbits without them and with them alone; {} without any. Collective."""
     if test.planted is None:
         return {}
     truth = results.planted_positions(test.planted)

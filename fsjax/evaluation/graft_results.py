@@ -41,12 +41,9 @@ _CurveLimits = Annotated[Float[np.ndarray, "curve_shares *classes 2"], Between(-
 
 
 class Measure(NamedTuple):
-    """Declaration of a measure, which annotates its field.
+    """Declaration of a measure, which annotates its field: its definition with its unit, and how the page shows it.
 
-    Attributes:
-      help: its definition, with its unit.
-      column: its heading in the table of evidence; '' = not shown there.
-      mask: for a psi that is drawn beside others, the mask that it belongs to.
+    `column` is its heading in the table of evidence ('' = none), `mask` the name of a psi's mask beside others.
     """
 
     help: str
@@ -122,13 +119,10 @@ MEASURES: dict[str, Measure] = {
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class Curve:
-    """psi over the share of the plane, for one kind of mask.
+    """psi with its 95 % interval at each of `Grafts.curve_shares`, for one kind of mask.
 
-    Attributes:
-      psi: at each of `Grafts.curve_shares`.
-      psi_ci: its 95 % interval.
-      smallest: share at which psi reaches 1/2, between two shares on a logarithmic scale; NaN where it does not.
-      smallest_ci: 95 % interval over resampled images; its upper limit is NaN where it lies beyond the largest share.
+    `smallest` is the share at which psi reaches 1/2, between two shares on a logarithmic scale, NaN where it does not.
+    The upper limit of its interval over resampled images is NaN where it lies beyond the largest share.
     """
 
     psi: _CurvePsi
@@ -139,15 +133,11 @@ class Curve:
 
 @dataclasses.dataclass(frozen=True)
 class Verdict:
-    """The verdict on a class.
+    """The verdict on a class, of one of KINDS.
 
     Attributes:
-      name: display name of the class.
-      kind: one of KINDS.
       by: 'amplitude', 'phase', or 'amplitude and phase' where it carries a shortcut; else ''.
-      share: of the plane that the verdict is about; None without pairs.
-      psi: at this share.
-      psi_ci: its interval, two numbers.
+      share, psi, psi_ci: the share of the plane that the verdict is about, and psi there; None and () without pairs.
       smallest: share at which psi reaches 1/2; None where it does not, or was not measured.
       sentence: the verdict with its reason.
     """
@@ -176,13 +166,8 @@ class Verdict:
 class Grafts:
     """Measurements by grafts on the maps of one search method.
 
-    Attributes:
-      baseline: the pairs.
-      rates: effects of the maps, each class at one share.
-      tested_shares: the shares that verdicts may rest on.
-      curve_shares: shares of the curves, ascending.
-      curves: kind of mask, of `graft_measures.KINDS` -> psi over share.
-      verdicts: one a class.
+    Verdicts may rest on `tested_shares`; `curves` has psi at the ascending `curve_shares` for each of
+    `graft_measures.KINDS`.
     """
 
     baseline: Baseline

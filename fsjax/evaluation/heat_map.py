@@ -28,14 +28,7 @@ from fsjax.runtime.storage import Path
 
 @dataclasses.dataclass(frozen=True)
 class HeatMap:
-    """Error rates in [0, 1] on the centred plane, constant on orbits.
-
-    Attributes:
-      error: of all images with the wave of each frequency.
-      class_error: of each class's images.
-      clean_error: of each class's images without a wave.
-      images: of each class.
-    """
+    """Error rates in [0, 1] with the wave of each frequency, on the centred plane; `clean_error` is without a wave."""
 
     error: Float[np.ndarray, "height width"]
     class_error: Float[np.ndarray, "classes height width"]

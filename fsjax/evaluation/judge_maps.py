@@ -167,8 +167,9 @@ def _results(candidates: Candidates, sample: GraftSample, pairs: list[Pairs], me
     merged = jax.tree.map(
         lambda *values: parallel.merge(np.stack(values)), *[dataclasses.asdict(of_class) for of_class in measures]
     )
-    counts = [(len(drawn), len(np.unique(drawn.donors)), len(np.unique(drawn.recipients))) for drawn in pairs]
-    baseline = Baseline(*np.array(counts).T, merged["base"])
+    images = [(drawn.donors, drawn.recipients) for drawn in pairs]
+    donors, recipients = np.array([[len(np.unique(side)) for side in sides] for sides in images]).T
+    baseline = Baseline(np.array([len(drawn) for drawn in pairs]), donors, recipients, merged["base"])
     # Arrays have the classes first, psi of a curve the shares.
     curves = {
         kind: Curve(**{name: np.moveaxis(array, 0, int(name.startswith("psi"))) for name, array in curve.items()})

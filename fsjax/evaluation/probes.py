@@ -19,6 +19,11 @@ from fsjax.runtime import parallel
 from fsjax.runtime.progress import Progress
 from fsjax.runtime.storage import Path
 
+# For each class, or each of n maps: a mask, a value at each position of the plane, and a value.
+Maps = Bool[np.ndarray, "maps height width"]
+Planes = Float[np.ndarray, "maps height width"]
+Plane = Float[np.ndarray, "height width"]
+Values = Float[np.ndarray, " maps"]
 _SIGNED = Between(-1, 1)
 _RECOGNISED = 0.5
 # An orbit only fills the map where its score, or its score over energy, is below this part of the map's largest.
@@ -63,7 +68,6 @@ class Probes(ResultFile):
     """All rounds: the content of probes/probes.json.
 
     Attributes:
-      classes: display names.
       exempt: whether config.probe.exempt_classes keeps a class's maps from being grafted.
       rounds: in order; trainings of their own, then the final training at some points.
       share: of the plane that is grafted in the final training.
@@ -100,11 +104,7 @@ class Measured(NamedTuple):
     psi_ci: Float[np.ndarray, "classes 2"]
 
 
-def decisive(
-    maps: Bool[np.ndarray, "classes height width"],
-    scores: Float[np.ndarray, "classes height width"],
-    energy: Float[np.ndarray, "height width"],
-) -> Bool[np.ndarray, "classes height width"]:
+def decisive(maps: Maps, scores: Planes, energy: Plane) -> Maps:
     """Return maps without frequencies that matter little, or no more than their energy predicts.
 
     An orbit stays on three conditions. Its score in the graft search is at least a twentieth of the largest. Its share
@@ -124,9 +124,7 @@ def decisive(
     return (inside & (per_energy > mean) & (per_energy >= _FAINT * largest))[:, orbits]
 
 
-def prefixes(
-    chosen: Bool[np.ndarray, "height width"], scores: Float[np.ndarray, "height width"]
-) -> Bool[np.ndarray, "n height width"]:
+def prefixes(chosen: Bool[np.ndarray, "height width"], scores: Plane) -> Bool[np.ndarray, "n height width"]:
     """Return the orbits of a map with the largest scores: 1, 2, 3, 4, 6, 8, 11, 16, ... of them, and all."""
     ranks = masks.ranks(chosen, scores)
     return (ranks < _counts(int(np.isfinite(ranks).sum()))[:, None])[:, spectrum.orbits(*chosen.shape)]
@@ -139,11 +137,11 @@ def grafts_a_class(pairs: int, share: float, height: int, width: int) -> int:
 
 def measure(
     model: Model,
-    maps: Bool[np.ndarray, "classes height width"],
+    maps: Maps,
     sample: GraftSample,
     *,
-    scores: Float[np.ndarray, "classes height width"],
-    energy: Float[np.ndarray, "height width"],
+    scores: Planes,
+    energy: Plane,
     share: float,
     memory_mib: int = 0,
     directory: Path | None = None,
@@ -157,12 +155,8 @@ def measure(
     that predicts a class by default needs no larger psi: an overlooked shortcut stays in the training, and a false
     shortcut costs little.
 
-    Args:
-      model, maps, sample: the classifier, a map for each class, and the images.
-      scores: of the frequencies; a prefix has the largest.
-      energy: as in `decisive`.
-      share: of the plane that a map may keep.
-      memory_mib, directory: as in Grafter.
+    A prefix has the largest of the `scores`, `energy` is as in `decisive`, and a map may keep `share` of the plane.
+    Memory and directory are as in Grafter.
     """
     count = len(maps)
     grafter = Grafter(model, sample, memory_mib, directory)
@@ -185,7 +179,7 @@ def measure(
     return Measured(chosen, used == 1, base, swapped, psi, np.stack(limits, axis=1))
 
 
-def _best(outcomes: Outcomes, sizes: Float[np.ndarray, " n"], held: Float[np.ndarray, " n"]) -> Float[np.ndarray, " 7"]:
+def _best(outcomes: Outcomes, sizes: Values, held: Values) -> Float[np.ndarray, " 7"]:
     """Return the index of the mask with the largest excess, whether it is above 0, q0, and its w, psi and limits."""
     influences, swapped = influence.measure(outcomes), outcomes.swapped.mean(-1)
     psi, low, high = np.clip([influences.psi, *influences.interval().T], -1, 1)
@@ -195,9 +189,7 @@ def _best(outcomes: Outcomes, sizes: Float[np.ndarray, " n"], held: Float[np.nda
     return np.array([best, above[best] > 0, outcomes.base.mean(), *rates])
 
 
-def excess(
-    limit: Float[np.ndarray, " n"], sizes: Float[np.ndarray, " n"], held: Float[np.ndarray, " n"]
-) -> Float[np.ndarray, " n"]:
+def excess(limit: Values, sizes: Values, held: Values) -> Values:
     """Return by how much maps exceed the control that they need, with 95 % confidence; 0 = just enough.
 
     A map with the lower limit of psi has to control `verdict.CONTROL` times its relative size. That comes on top of the
@@ -210,7 +202,7 @@ def excess(
     return np.log(left[0] / left[1])
 
 
-def relative_sizes(maps: Bool[np.ndarray, "n height width"], share: float) -> Float[np.ndarray, " n"]:
+def relative_sizes(maps: Maps, share: float) -> Values:
     """Return the size of each map over a whole map's at this share; a whole map grows with the side beyond 32 pixels.
 
     The budget grows with the area, but the few frequencies of a shortcut do not.
@@ -219,14 +211,12 @@ def relative_sizes(maps: Bool[np.ndarray, "n height width"], share: float) -> Fl
     return maps.sum((1, 2)) / max(1, masks.budget(share, min(height, _SIDE), width))
 
 
-def energy_held(
-    maps: Bool[np.ndarray, "n height width"], energy: Float[np.ndarray, "height width"]
-) -> Float[np.ndarray, " n"]:
+def energy_held(maps: Maps, energy: Plane) -> Values:
     """Return the share of the energy that each map holds, in [0, 1]; NaN without energy."""
     return (maps * energy).sum((1, 2)) / energy.sum()
 
 
-def learned(swapped: Float[np.ndarray, " n"]) -> Bool[np.ndarray, " n"]:
+def learned(swapped: Values) -> Bool[np.ndarray, " n"]:
     """Return whether a network recognises at least half of a class's images; otherwise psi says little about it."""
     return swapped >= _RECOGNISED
 

@@ -6,11 +6,11 @@ Examples:
   >>> evaluation = result.evaluation  # an Evaluation
   >>> evaluation.images.tolist(), evaluation.unfiltered.confusion.shape  # an Unfiltered: a row for each true class
   ([15, 15, 15], (3, 3))
-  >>> removal = evaluation.methods["removal"]  # a MethodEvaluation
-  >>> removal.at(0.05).positions.tolist(), removal.at(0.05).tpr_ci.shape  # MapRates at a share of the maps
-  ([3, 3, 2], (3, 2))
-  >>> removal.grid.tpr.shape  # a Grid: [shares, classes]
-  (9, 3)
+  >>> removal = evaluation.methods["removal"]  # a MethodEvaluation, with MapRates at each share, and a Grid
+  >>> removal.at(0.05).positions.tolist(), removal.at(0.05).tpr_ci.shape, removal.grid.tpr.shape
+  ([3, 3, 2], (3, 2), (9, 3))
+  >>> isinstance(result, MethodResult)  # `Result` adds verdicts, figures and the page
+  True
 """
 
 import dataclasses
@@ -49,12 +49,7 @@ class Rates:
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class MapRates(Rates):
-    """Rates under the maps at one share.
-
-    Attributes:
-      positions: number of positions that each class's map keeps.
-      kept: the same as a share of the plane.
-    """
+    """Rates under the maps at one share: each class's map keeps this many positions, and this share of the plane."""
 
     positions: Int[np.ndarray, " classes"]
     kept: Float[np.ndarray, " classes"]
@@ -105,7 +100,6 @@ class MethodEvaluation:
       searched_on: the split of the searched images, 'train' or 'test'.
       forward_equivalents: image forward passes that the search spent; a backward pass counts 2.
       shares: rates under the maps, by share as text; see `at`.
-      grid: None without further shares.
       planted: class name -> recovery of its planted orbits; empty without planted orbits or without scores.
       grafts: measurements by grafts, and the verdicts; None where evaluate.pairs is 0.
     """
@@ -132,14 +126,9 @@ class MethodEvaluation:
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class Evaluation(ResultFile):
-    """The content of evaluation.json.
+    """The content of evaluation.json: test images of each class, and results unfiltered and by search method.
 
-    Attributes:
-      classes: display names in index order.
-      images: number of test images of each class.
-      unfiltered: rates of the test images as they are.
-      methods: measurements on the maps, by search method.
-      planted: class name -> reliance on its planted orbits; empty where none were planted.
+    `planted` holds each class's reliance on its planted orbits; it is empty where none were planted.
     """
 
     classes: tuple[str, ...]
@@ -157,17 +146,9 @@ class MethodResult:
 
     Attributes:
       directory: the workdir; None for the result of a Python call.
-      method: name of the search.
-      maps: dominant frequency maps of each class.
-      classes: display names in index order.
       evaluation: the content of evaluation.json; `evaluation.methods[method]` is about these maps.
       config: every field of the run's config, nested.
-      planted: True where a class has planted frequencies, on the centred plane, [classes, H, W]; None where none were
-        planted.
-
-    Examples:
-      >>> isinstance(fsjax.load_result("saved"), MethodResult)  # `Result` adds verdicts, figures and the page
-      True
+      planted: True where a class has planted frequencies, on the centred plane; None where none were planted.
     """
 
     directory: Path | None

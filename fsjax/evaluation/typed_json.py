@@ -109,7 +109,7 @@ def _value(hint: Any, value: Any, where: str, sizes: dict[str, int], limits: Bet
     if origin is dict:
         _check(isinstance(value, dict), where, value, "a JSON object")
         return {key: _value(parts[1], part, _join(where, key), sizes) for key, part in value.items()}
-    if dataclasses.is_dataclass(hint):
+    if isinstance(hint, type) and dataclasses.is_dataclass(hint):
         return from_json(hint, value, where, **sizes)
     if hint in (str, bool):
         _check(type(value) is hint, where, value, "a text" if hint is str else "true or false")
