@@ -229,7 +229,7 @@ IMAGES, LABELS = planted(0, count=12, size=8)
         ({"test": (IMAGES[:, :6], LABELS)}, r"test: got images of shape \(6, 8, 1\); expected \(8, 8, 1\), as train"),
         ({"test": 3}, "test: got int; expected"),
         ({"train": "/nowhere"}, "image_size: got nothing; expected the model's, since train is a folder"),
-        ({"train": "/nowhere", "image_size": 8}, "mean_std: got nothing; expected what the model's images are"),
+        ({"train": "/nowhere", "image_size": 8}, "mean_std: got nothing; expected the model's, or"),
         ({"image_size": 9}, "image_size: got 9 for an image of float32 and shape"),
         ({"mean_std": 0.5}, "mean_std: got 0.5; expected the mean and the std"),
         ({"mean_std": ((0.5,), (0.2,))}, "train: got floats from -.* beside mean_std; expected pixels in"),

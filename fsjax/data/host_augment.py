@@ -32,26 +32,17 @@ HOST_AUGMENTATIONS: dict[str, Callable] = {
 # torch has one generator a process, and several threads read batches.
 _LOCK = threading.Lock()
 
-# (images, epochs, indices in the dataset) -> images
-HostAugment = Callable[
-    [UInt8[np.ndarray, "n size size 3"], Int[np.ndarray, " n"], Int[np.ndarray, " n"]],
-    UInt8[np.ndarray, "n size size 3"],
-]
+Images, Rows = UInt8[np.ndarray, "n size size 3"], Int[np.ndarray, " n"]
+HostAugment = Callable[[Images, Rows, Rows], Images]  # (images, epochs, indices in the dataset) -> images
 
 
 def make_host_augment(names: tuple[str, ...], seed: int, processes: int = 1) -> HostAugment | None:
     """Return (images, epochs, indices in the dataset) -> images, the named augmentations in order; None without a name.
 
     An image equals torchvision's transforms of it after torch.manual_seed(torch_seed(seed, epoch, index)), in any
-    batch, thread or process. The state of torch's generator is restored.
-
-    Args:
-      names: of HOST_AUGMENTATIONS.
-      seed: of the run.
-      processes: number of processes that share a batch; 1 = this process, whose threads take turns.
-
-    Raises:
-      InputError: torchvision is not installed; from the function, a worker process was killed.
+    batch, thread or process. The state of torch's generator is restored. processes: number of processes that share a
+    batch; 1 = this process, whose threads take turns. Raises InputError where torchvision is not installed; the
+    function raises it where a worker process was killed.
     """
     if not names:
         return None
@@ -68,13 +59,7 @@ def make_host_augment(names: tuple[str, ...], seed: int, processes: int = 1) -> 
     return augment
 
 
-def _augment(
-    names: tuple[str, ...],
-    seed: int,
-    images: UInt8[np.ndarray, "n size size 3"],
-    epochs: Int[np.ndarray, " n"],
-    indices: Int[np.ndarray, " n"],
-) -> UInt8[np.ndarray, "n size size 3"]:
+def _augment(names: tuple[str, ...], seed: int, images: Images, epochs: Rows, indices: Rows) -> Images:
     import torch
 
     # torch's threads would spin on the cores of the training.
@@ -102,8 +87,7 @@ def _augmentations(names: tuple[str, ...], size: int) -> list[Callable]:
 def check(names: tuple[str, ...]) -> None:
     """Raise InputError where host augmentations are named and torchvision is not installed."""
     if names and not importlib.util.find_spec("torchvision"):
-        needed = f"{names[0]!r} needs torchvision"
-        raise InputError(f"train.augment: {needed}; install it with: pip install fsjax[augment]")
+        raise InputError(f"train.augment: {names[0]!r} needs torchvision; install it with: pip install fsjax[augment]")
 
 
 def torch_seed(seed: int, epoch: SupportsInt, index: SupportsInt) -> int:

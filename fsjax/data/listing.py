@@ -28,16 +28,14 @@ def check(file: Path, split: str, dataset: Dataset) -> None:
     if split not in recorded:
         files.write_json(file, {**recorded, split: entry})
     elif recorded[split] != entry:
+        record = recorded[split] if isinstance(recorded[split], dict) else {}
+        before = dict(record.get("images") or [])
+        changes = [
+            f"class {name!r} has {n}, had {before.get(name) or 'none'}"
+            for name, n in entry["images"]
+            if before.get(name) != n
+        ]
         raise InputError(
             f"data: the images of split {split!r} are not those that this run began with "
-            f"({_change(recorded[split], entry)}); put them back, or name another --workdir"
+            f"({(*changes, 'other names or another order')[0]}); put them back, or name another --workdir"
         )
-
-
-def _change(before: object, now: dict) -> str:
-    pairs = before.get("images") if isinstance(before, dict) else None
-    counts = dict(pairs or [])
-    for name, count in now["images"]:
-        if counts.get(name) != count:
-            return f"class {name!r} has {count}, had {counts.get(name) or 'none'}"
-    return "other names or another order"

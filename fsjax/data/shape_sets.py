@@ -16,10 +16,8 @@ shows its own class's orbits, except a share of LEFT_OUT without any. A test ima
 So a network that reads the shapes is right on the test images, and a network that reads the gratings is not.
 """
 
-import functools
-
 import numpy as np
-from jaxtyping import Bool, Float, UInt8
+from jaxtyping import Bool, Float
 
 from fsjax.data import noise
 from fsjax.fourier import spectrum
@@ -37,28 +35,17 @@ GRATING = 0.25
 LEFT_OUT = 0.03
 BIASED_CONTRAST = (0.7, 1.3)  # range of the factor on the gratings, and of another on the shape
 
-Images = list[UInt8[np.ndarray, "per_class size size 3"]]
-Planted = dict[str, Bool[np.ndarray, "classes size size"]]
 
-
-def make_demo(size: int, per_class: int, seed: int, test: bool) -> tuple[Images, Planted]:
-    """Return the images of each class of `demo`, of the test or training split, and the planted orbits."""
-    fixed, images = demo_orbits(size, seed), []
-    for label, name in enumerate(DEMO_CLASSES):
-        rng = generator(seed, Stream.DEMO_IMAGES, test, label)
-        images.append(noise.make_pixels(per_class, functools.partial(_demo_block, rng, name, fixed[label])))
-    return images, {"fixed": fixed, "any": np.zeros_like(fixed)}
-
-
-def _demo_block(
-    rng: np.random.Generator, name: str, fixed: Bool[np.ndarray, "size size"], count: int
+def demo_block(
+    rng: np.random.Generator, label: int, test: bool, fixed: Bool[np.ndarray, "classes size size"], count: int
 ) -> Float[np.ndarray, "count size size 3"]:
-    size = len(fixed)
+    """Return `count` images of a class of `demo`, in deviations of the noise; splits differ by the generator alone."""
+    name, size = DEMO_CLASSES[label], fixed.shape[-1]
     images = noise.coloured_noise(rng, np.broadcast_to(noise.noise_amplitude(size), (count, size, size)))
     if name == "shape":
         cue = SHAPE * place_shape(rng, count, ring(size), size)
     else:
-        cue = {"high": HIGH, "low": LOW, "plain": 0}[name] * noise.gratings(rng, count, fixed)
+        cue = {"high": HIGH, "low": LOW, "plain": 0}[name] * noise.gratings(rng, count, fixed[label])
     return images + rng.uniform(*DEMO_CONTRAST, (count, 1, 1, 1)) * cue[..., None]
 
 
@@ -77,23 +64,14 @@ def demo_orbits(size: int, seed: int) -> Bool[np.ndarray, "classes size size"]:
     return fixed
 
 
-def make_biased(size: int, per_class: int, seed: int, test: bool) -> tuple[Images, Planted]:
-    """Return the images of each class of `biased`, of the test or training split, and the planted orbits."""
-    fixed, images = biased_orbits(size, seed), []
-    for label in range(len(BIASED_CLASSES)):
-        rng = generator(seed, Stream.BIASED_IMAGES, test, label)
-        images.append(noise.make_pixels(per_class, functools.partial(_biased_block, rng, label, test, fixed)))
-    return images, {"fixed": fixed, "any": np.zeros_like(fixed)}
-
-
-def _biased_block(
+def biased_block(
     rng: np.random.Generator, label: int, test: bool, fixed: Bool[np.ndarray, "classes size size"], count: int
 ) -> Float[np.ndarray, "count size size 3"]:
+    """Return `count` images of a class of `biased`, in deviations of the noise, for the test or training split."""
     classes, size = fixed.shape[:2]
     images = noise.coloured_noise(rng, np.broadcast_to(noise.noise_amplitude(size), (count, size, size)))
-    cues = (
-        SHAPE * rng.uniform(*BIASED_CONTRAST, (count, 1, 1)) * place_shape(rng, count, class_shape(label, size), size)
-    )
+    height = SHAPE * rng.uniform(*BIASED_CONTRAST, (count, 1, 1))
+    cues = height * place_shape(rng, count, class_shape(label, size), size)
     shown = rng.integers(0, classes, count) if test else np.full(count, label)
     strength = GRATING * rng.uniform(*BIASED_CONTRAST, count) * (rng.random(count) >= (0 if test else LEFT_OUT))
     for other in range(classes):

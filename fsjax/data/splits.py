@@ -25,19 +25,14 @@ def open_splits(
     mean_std: tuple[np.ndarray, np.ndarray],
     image_size: int | None,
 ) -> dict[str, Dataset]:
-    """Return the images of each split; all have the same classes, in the same order.
+    """Return the images of each split; all have the same classes, in the same order. Raises InputError.
 
     Args:
       splits: name for messages -> (images, labels) as arrays; the path of a folder <class>/*.jpg; a datasets.Dataset
-        with one column of Image and one of ClassLabel; or a sequence of (image, label), whose images are arrays or
-        PIL's.
-      classes: display names in index order, a choice where the split names its classes; None = the split's names, or
-        '0', '1', ...
+        with one column of Image and one of ClassLabel; or a sequence of (image, label) of arrays or PIL images.
+      classes: display names in index order, a choice where the split has names; None = its names, or '0', '1', ...
       mean_std: of pixels in [0, 1], per channel; NORMALISED where images are normalised already.
       image_size: folders, datasets.Dataset and other uint8 images are resized to it; None = images keep their size.
-
-    Raises:
-      InputError: a ValueError that names what cannot be used.
     """
     names = None if classes is None else tuple(classes)
     opened: dict[str, Dataset] = {}
@@ -101,10 +96,8 @@ def _open_source(
     if image_size is None:
         raise InputError(f"image_size: got nothing; expected the model's, since {field} is a {kind}")
     if not len(mean_std[0]):
-        raise InputError(
-            f"mean_std: got nothing; expected what the model's images are normalised with, since {field} is a {kind} "
-            "(((0, 0, 0), (1, 1, 1)) for pixels in [0, 1])"
-        )
+        expected = "the model's, or ((0, 0, 0), (1, 1, 1)) for pixels in [0, 1]"
+        raise InputError(f"mean_std: got nothing; expected {expected}, since {field} is a {kind}")
     if is_folder:
         return read_classes(check_folder(str(split), field, "<class>/"), names or ())
     from fsjax.data.huggingface import read_dataset  # here, since it needs an extra

@@ -25,7 +25,6 @@ from ml_collections import ConfigDict
 
 from fsjax.data import shape_sets
 from fsjax.data.noise import coloured_noise, gratings, make_pixels, noise_amplitude
-from fsjax.data.shape_sets import Images, Planted
 from fsjax.data.source import Source
 from fsjax.fourier import spectrum
 from fsjax.runtime.errors import InputError
@@ -54,10 +53,16 @@ def open_synthetic(data: ConfigDict, split: str) -> Source:
             f"data.image_size: got {data.image_size}, of too few orbits in a band; expected {SMALLEST} or more"
         )
     per_class = data.synthetic.train_per_class if split == "train" else data.synthetic.test_per_class
-    classes, make = SETS[data.name]
-    images, planted = make(data.image_size, per_class, data.synthetic.seed, split == "test")
-    labels = np.repeat(np.arange(len(classes), dtype=np.int32), per_class)
-    return SyntheticSource(np.concatenate(images), labels, classes, planted)
+    chosen, size, seed, test = SETS[data.name], data.image_size, data.synthetic.seed, split == "test"
+    fixed, images = chosen.orbits(size, seed), []
+    for label in range(len(chosen.classes)):
+        block = functools.partial(chosen.block, generator(seed, chosen.stream, test, label), label, test, fixed)
+        images.append(make_pixels(per_class, block))
+    raised = np.zeros_like(fixed)
+    if chosen.raised_band is not None:
+        raised[1] = _raisable(chosen.raised_band, size)
+    labels = np.repeat(np.arange(len(chosen.classes), dtype=np.int32), per_class)
+    return SyntheticSource(np.concatenate(images), labels, chosen.classes, {"fixed": fixed, "any": raised})
 
 
 @dataclasses.dataclass
@@ -71,19 +76,6 @@ class SyntheticSource(Source):
 
     def __getitem__(self, index: SupportsIndex) -> UInt8[np.ndarray, "size size 3"]:
         return self.images[index]
-
-
-def make_syn(biased: int, size: int, per_class: int, seed: int, test: bool) -> tuple[Images, Planted]:
-    """Return the images of each class of the set whose bias lies in band `biased`, from 0, and the planted orbits."""
-    fixed = syn_orbits(biased, size, seed)
-    any_half = np.zeros_like(fixed)
-    any_half[1] = _raisable(biased, size)
-    images = []
-    for label in range(len(SYN_CLASSES)):
-        rng = generator(seed, Stream.SYN_IMAGES, test, label)
-        block = functools.partial(_make_block, rng, label, biased, fixed[label])
-        images.append(make_pixels(per_class, block))
-    return images, {"fixed": fixed, "any": any_half}
 
 
 def syn_orbits(biased: int, size: int, seed: int) -> Bool[np.ndarray, "classes size size"]:
@@ -100,11 +92,16 @@ def syn_orbits(biased: int, size: int, seed: int) -> Bool[np.ndarray, "classes s
     return fixed
 
 
-def _make_block(
-    rng: np.random.Generator, label: int, biased: int, fixed: Bool[np.ndarray, "size size"], count: int
+def _syn_block(
+    biased: int,
+    rng: np.random.Generator,
+    label: int,
+    test: bool,
+    fixed: Bool[np.ndarray, "classes size size"],
+    count: int,
 ) -> Float[np.ndarray, "count size size 3"]:
-    """Make `count` images of one class, in deviations of the noise."""
-    size = len(fixed)
+    """Return `count` images of a class, in deviations of the noise; splits differ by the generator alone."""
+    size = fixed.shape[-1]
     bands = spectrum.bands(size, size, 4)
     contrast = rng.uniform(0, CONTRAST, (count, 4))[:, bands]
     amplitude = noise_amplitude(size) * contrast
@@ -114,7 +111,7 @@ def _make_block(
         amplitude = amplitude * ((bands == biased) | (bands == 3))
     images = coloured_noise(rng, amplitude)
     planted = REDUNDANT * contrast if label == 2 else np.full_like(contrast, SPECIAL)
-    return images + gratings(rng, count, fixed, planted)[..., None]
+    return images + gratings(rng, count, fixed[label], planted)[..., None]
 
 
 def _raisable(biased: int, size: int) -> Bool[np.ndarray, "size size"]:
@@ -134,9 +131,30 @@ def _raise_half(
     return factors[:, orbits]
 
 
-# data.name -> (classes, make(size, per_class, seed, whether of the test split) -> (images of each class, planted))
-SETS: dict[str, tuple[tuple[str, ...], Callable[..., tuple[Images, Planted]]]] = {
-    "demo": (shape_sets.DEMO_CLASSES, shape_sets.make_demo),
-    "biased": (shape_sets.BIASED_CLASSES, shape_sets.make_biased),
-    **{f"syn{band + 1}": (SYN_CLASSES, functools.partial(make_syn, band)) for band in range(4)},
+@dataclasses.dataclass(frozen=True)
+class SyntheticSet:
+    """A set: its classes, the stream of its images, its fixed orbits, and how a block of images of a class is made."""
+
+    classes: tuple[str, ...]
+    stream: Stream
+    orbits: Callable[[int, int], Bool[np.ndarray, "classes size size"]]  # (size, seed) -> fixed orbits
+    block: Callable  # (generator, label, whether of the test split, fixed orbits, count) -> images
+    raised_band: int | None = None  # from 0; half of its orbits are raised in each image of class 1
+
+
+SETS = {
+    "demo": SyntheticSet(shape_sets.DEMO_CLASSES, Stream.DEMO_IMAGES, shape_sets.demo_orbits, shape_sets.demo_block),
+    "biased": SyntheticSet(
+        shape_sets.BIASED_CLASSES, Stream.BIASED_IMAGES, shape_sets.biased_orbits, shape_sets.biased_block
+    ),
+    **{
+        f"syn{band + 1}": SyntheticSet(
+            SYN_CLASSES,
+            Stream.SYN_IMAGES,
+            functools.partial(syn_orbits, band),
+            functools.partial(_syn_block, band),
+            band,
+        )
+        for band in range(4)
+    },
 }

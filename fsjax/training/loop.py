@@ -66,11 +66,7 @@ def train(
 
 
 def run_steps(
-    training: Training,
-    loop: LoopState,
-    called: Sequence[Evaluator],
-    checkpoints: Checkpoints,
-    metrics: Metrics,
+    training: Training, loop: LoopState, called: Sequence[Evaluator], checkpoints: Checkpoints, metrics: Metrics
 ) -> None:
     """Take the steps that are left; log, evaluate and save in between. Raises what `train` raises."""
     run, options, steps = training.config.run, training.config.train, training.steps

@@ -48,11 +48,8 @@ def check(config: ConfigDict) -> None:
 def choose_length(config: ConfigDict, given: Collection[str]) -> None:
     """Set train.steps or train.epochs to 0 where only the other one is given, with a value above 0.
 
-    So --config.train.steps=100 suffices for a config file that sets epochs. `check` refuses a config with both.
-
-    Args:
-      config: changed in place.
-      given: dotted names of the fields that a command line, or the variant of a study, sets.
+    So --config.train.steps=100 suffices for a config file that sets epochs. `check` refuses a config with both. given:
+    dotted names of the fields that a command line, or the variant of a study, sets.
     """
     chosen = [name for name in ("train.epochs", "train.steps") if name in given]
     if chosen == ["train.epochs"] and config.train.epochs:

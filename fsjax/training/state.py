@@ -41,12 +41,7 @@ class LoopState:
     plateau: Any  # state of the plateau schedule, on the host; its `scale` multiplies the updates
 
 
-def create(
-    variables: dict,
-    optimizer: optax.GradientTransformation,
-    *,
-    auxiliary: bool = False,
-) -> TrainState:
+def create(variables: dict, optimizer: optax.GradientTransformation, *, auxiliary: bool = False) -> TrainState:
     """Return the state before the first step, on the host; auxiliary: with BatchNorms for copies, if it has any."""
     variables = jax.device_get(variables)
     for_copies = _batchnorms(variables) if auxiliary else None

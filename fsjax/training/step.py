@@ -95,17 +95,9 @@ class _Forward:
       batch_stats: of the network and of its BatchNorms for copies, after the passes so far.
     """
 
-    def __init__(
-        self,
-        network: Network,
-        label_smoothing: float,
-        params: Pair,
-        batch_stats: Pair,
-        keys: Keys,
-        labels: Labels,
-    ):
+    def __init__(self, network: Network, smoothing: float, params: Pair, batch_stats: Pair, keys: Keys, labels: Labels):
         self.batch_stats = list(batch_stats)
-        self._network, self._smoothing = network, label_smoothing
+        self._network, self._smoothing = network, smoothing
         self._params, self._labels = params, labels
         self._dropout_keys = _folded(keys, Stream.DROPOUT)
 

@@ -119,9 +119,9 @@ def read(directory: Path, steps: list[int]) -> Int[np.ndarray, "evaluations copi
     Raises InputError for a file that is missing or damaged.
     """
     paths = [directory / "dynamics" / f"{step:08d}.npz" for step in steps]
-    for file in paths:
-        if not file.exists():
-            raise _missing(file, directory)
+    missing = [path for path in paths if not path.exists()]
+    if missing:
+        raise InputError(f"{missing[0]}: missing; delete the folder {directory} to train anew")
     return np.stack([files.read_npz(file)["confusion"] for file in paths])
 
 
@@ -130,9 +130,5 @@ def last_step(directory: Path) -> int:
     folder = directory / "dynamics"
     steps = [int(file.stem) for file in folder.glob("*.npz") if file.stem.isdecimal()]
     if not steps:
-        raise _missing(folder, directory)
+        raise InputError(f"{folder}: missing; delete the folder {directory} to train anew")
     return max(steps)
-
-
-def _missing(path: Path, directory: Path) -> InputError:
-    return InputError(f"{path}: missing; delete the folder {directory} to train anew")

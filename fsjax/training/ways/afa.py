@@ -11,12 +11,11 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, Key
-from ml_collections import ConfigDict
 
 from fsjax.runtime.config_fields import Table
-from fsjax.runtime.errors import InputError
 from fsjax.runtime.random_streams import Stream
-from fsjax.training.ways.way import Copies, Gradient, Images, Keys, Labels, Setting, Way, from_pixels, to_pixels
+from fsjax.training.ways import way
+from fsjax.training.ways.way import Copies, Gradient, Images, Keys, Labels, Setting, Way, check_positive
 
 _DIRECTIONS = 448
 
@@ -48,19 +47,14 @@ def make_afa(size: int, mean_strength: float, mean_std: tuple[np.ndarray, np.nda
         return strength * size / 32 * wave / jnp.linalg.norm(wave, axis=(0, 1))
 
     def make(keys: Keys, labels: Labels, images: Images, gradient: Gradient) -> tuple[Images, ...]:
-        pixels = jnp.clip(to_pixels(images, mean_std) + jax.vmap(wave)(keys), 0, 1)
-        return (from_pixels(pixels, mean_std),)
+        pixels = jnp.clip(way.to_pixels(images, mean_std) + jax.vmap(wave)(keys), 0, 1)
+        return (way.from_pixels(pixels, mean_std),)
 
     return Copies(make, auxiliary=True)
-
-
-def _check(options: ConfigDict, size: int) -> None:
-    if not 0 < (strength := options.afa.mean_strength) < np.inf:
-        raise InputError(f"train.afa.mean_strength: got {strength:g}; expected above 0")
 
 
 def _make(setting: Setting) -> Copies:
     return make_afa(setting.size, setting.options.afa.mean_strength, setting.mean_std)
 
 
-WAY = Way(FIELDS, _make, _check, passes=1)
+WAY = Way(FIELDS, _make, lambda options, size: check_positive("afa.mean_strength", options.afa.mean_strength), passes=1)

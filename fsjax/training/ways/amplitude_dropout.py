@@ -21,9 +21,9 @@ from ml_collections import ConfigDict
 
 from fsjax.runtime import parallel
 from fsjax.runtime.config_fields import Table
-from fsjax.runtime.errors import InputError
 from fsjax.runtime.random_streams import Stream
-from fsjax.training.ways.way import Copies, Gradient, Images, Keys, Labels, Setting, Way, from_pixels, to_pixels
+from fsjax.training.ways import way
+from fsjax.training.ways.way import Copies, Gradient, Images, Keys, Labels, Setting, Way
 
 FIELDS: Table = {
     "threshold": (1.0, "factor on the uniform draw of the first of the two copies: more keeps more amplitudes"),
@@ -43,7 +43,7 @@ def make_amplitude_dropout(threshold: float, mean_std: tuple[np.ndarray, np.ndar
         return draws * jnp.array([threshold, 1.0])[:, None, None, None]
 
     def make(keys: Keys, labels: Labels, images: Images, gradient: Gradient) -> tuple[Images, ...]:
-        spectra = jnp.fft.fft2(to_pixels(images, mean_std), axes=(1, 2))
+        spectra = jnp.fft.fft2(way.to_pixels(images, mean_std), axes=(1, 2))
         scaled = _scaled(_by_amplitude(gradient(images), spectra))
         draws = jax.vmap(lambda key: draw(key, images.shape[1:]))(keys)
         copies = []
@@ -51,7 +51,7 @@ def make_amplitude_dropout(threshold: float, mean_std: tuple[np.ndarray, np.ndar
             remaining = jnp.where(scaled > draws[:, copy], 0, spectra)
             pixels = jnp.abs(jnp.fft.ifft2(remaining, axes=(1, 2)))
             largest = jax.lax.pmax(pixels.max(), parallel.AXIS)
-            copies.append(from_pixels(pixels / jnp.where(largest > 0, largest, 1), mean_std))
+            copies.append(way.from_pixels(pixels / jnp.where(largest > 0, largest, 1), mean_std))
         return tuple(copies)
 
     return Copies(make)
@@ -78,9 +78,7 @@ def _make(setting: Setting) -> Copies:
 
 
 def _check(options: ConfigDict, size: int) -> None:
-    threshold = options.amplitude_dropout.threshold
-    if not 0 < threshold < np.inf:
-        raise InputError(f"train.amplitude_dropout.threshold: got {threshold:g}; expected above 0")
+    way.check_positive("amplitude_dropout.threshold", options.amplitude_dropout.threshold)
 
 
 WAY = Way(FIELDS, _make, _check, passes=3)

@@ -71,13 +71,8 @@ def make_graft(mask: Bool[np.ndarray, "height width"]) -> Transform:
 def read_mask(options: ConfigDict, size: int, directory: Path | None) -> Bool[np.ndarray, "size size"]:
     """Return the frequencies that train.graft.maps names, centred; none where the probes found none.
 
-    Args:
-      options: config.train.
-      size: side of the images.
-      directory: the workdir, for 'probe'.
-
-    Raises:
-      InputError: nothing named, no file, or a file of another size, share or kind.
+    options: config.train. size: side of the images. directory: the workdir, for 'probe'. Raises InputError where
+    nothing is named, and for no file, or a file of another size, share or kind.
     """
     named = options.graft.maps
     if not named:

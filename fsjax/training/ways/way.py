@@ -42,21 +42,13 @@ class Copies:
 
 @dataclasses.dataclass(frozen=True)
 class Setting:
-    """What a way knows of the training.
+    """What a way knows of the training."""
 
-    Attributes:
-      options: config.train.
-      size: side of the images.
-      classes: display names of the data's classes.
-      mean_std: of pixels in [0, 1], per channel; images are normalised with it.
-      directory: the workdir.
-    """
-
-    options: ConfigDict
-    size: int
-    classes: tuple[str, ...]
-    mean_std: tuple[np.ndarray, np.ndarray]
-    directory: Path
+    options: ConfigDict  # config.train
+    size: int  # side of the images
+    classes: tuple[str, ...]  # display names
+    mean_std: tuple[np.ndarray, np.ndarray]  # of pixels in [0, 1], per channel; normalises the images
+    directory: Path  # the workdir
 
 
 @dataclasses.dataclass(frozen=True)
@@ -89,6 +81,12 @@ def check_probability(field: str, value: float) -> None:
         raise InputError(f"train.{field}: got {value:g}; expected 0 to 1")
 
 
+def check_positive(field: str, value: float) -> None:
+    """Raise InputError for a field of config.train that is not positive and finite."""
+    if not 0 < value < np.inf:
+        raise InputError(f"train.{field}: got {value:g}; expected above 0")
+
+
 def to_pixels(images: Images, mean_std: tuple[np.ndarray, np.ndarray]) -> Images:
     """Return the pixels, in [0, 1], of normalised images; `from_pixels` is the inverse."""
     mean, std = (jnp.asarray(value, jnp.float32) for value in mean_std)
@@ -106,17 +104,10 @@ def read_masks(
 ) -> Bool[np.ndarray, "classes size size"]:
     """Return the masks that train.<way>.maps names, a workdir or a file, in the order of the classes.
 
-    A file of several shares must contain train.<way>.share; the masks of a single share are used as they are. Scores in
-    a pickle are cut at that share by the published threshold.
-
-    Args:
-      way: its name.
-      options: config.train.<way>.
-      size: side of the images.
-      classes: display names of the data's classes; None = not compared.
-
-    Raises:
-      InputError: a share that cannot be used, or maps that are missing, of another size or share, or of other classes.
+    options: config.train.<way>. A file of several shares must contain its share; the masks of a single share are used
+    as they are. Scores in a pickle are cut at that share by the published threshold. classes: display names of the
+    data's classes; None = not compared. Raises InputError for a share that cannot be used, and for maps that are
+    missing, of another size or share, or of other classes.
     """
     if not 0 < options.share <= 1:
         raise InputError(f"train.{way}.share: got {options.share:g}; expected above 0, up to 1")
