@@ -32,7 +32,8 @@ HOST_AUGMENTATIONS: dict[str, Callable] = {
 # torch has one generator a process, and several threads read batches.
 _LOCK = threading.Lock()
 
-Images, Rows = UInt8[np.ndarray, "n size size 3"], Int[np.ndarray, " n"]
+Images = UInt8[np.ndarray, "n size size 3"]
+Rows = Int[np.ndarray, " n"]
 HostAugment = Callable[[Images, Rows, Rows], Images]  # (images, epochs, indices in the dataset) -> images
 
 

@@ -2,7 +2,6 @@
 
 import io
 import logging
-import os
 import sys
 
 import datasets
@@ -93,15 +92,6 @@ def test_slices_and_chosen_classes_and_a_set_without_splits(tmp_path):
     np.testing.assert_array_equal(both.images([5, 8]), [resize(pixels(row), 8) for row in (5, 2)])
 
 
-def test_parquet_that_was_written_anew_is_read_anew(tmp_path):
-    file = tmp_path / "pets.parquet"
-    pets().to_parquet(str(file))
-    assert len(data.load(config(root=file), "train", 0)) == 12
-    pets(9).to_parquet(str(file))
-    os.utime(file, ns=(0, 10**9))
-    assert len(data.load(config(root=file), "train", 0)) == 9
-
-
 @pytest.mark.parametrize(
     ("features", "labels", "classes", "expected"),
     [
@@ -148,49 +138,6 @@ def test_columns_are_named_where_several_are_possible_and_bytes_without_a_featur
     refused("data.huggingface.label: got 'x'; expected photo, thumb", load, image="photo", label="x")
     refused("got ClassLabel in column 'kind'; expected images", load, image="kind", label="kind")
     refused("column 'photo': got Image; expected ClassLabel, whole", load, image="photo", label="photo")
-
-
-def odd_images():
-    rng = np.random.default_rng(0)
-    colour = Image.fromarray(pixels(0))
-    turned = Image.Exif()
-    turned[0x0112] = 6
-    deep = Image.fromarray(rng.integers(0, 2**16, (7, 9), np.uint16))
-    return {
-        "grey": encoded(colour.convert("L")),
-        "alpha": encoded(colour.convert("RGBA")),
-        "palette": encoded(colour.quantize(16)),
-        "deep": encoded(deep),
-        "cmyk": encoded(colour.convert("CMYK"), "JPEG"),
-        "turned": encoded(colour, "JPEG", exif=turned),
-        "webp": encoded(colour, "WEBP", lossless=True),
-    }
-
-
-def test_images_of_every_mode_are_those_that_a_folder_gives(tmp_path):
-    odd = odd_images()
-    folder = tmp_path / "folder" / "train" / "a"
-    folder.mkdir(parents=True)
-    for number, (name, image) in enumerate(odd.items()):
-        (folder / f"{number}-{name}.png").write_bytes(image["bytes"])
-    features = datasets.Features({"image": datasets.Image(), "label": datasets.ClassLabel(names=["a"])})
-    records = {"image": [*odd.values()], "label": [0] * len(odd)}
-    datasets.Dataset.from_dict(records, features).save_to_disk(str(tmp_path / "set"))
-    ours = data.SOURCES["huggingface"](config(root=tmp_path / "set"), "train")
-    theirs = data.SOURCES["folder"](config(root=tmp_path / "folder"), "train")
-    assert len(ours) == len(theirs) == len(odd)
-    for index in range(len(odd)):
-        np.testing.assert_array_equal(ours[index], theirs[index])
-
-
-def test_images_in_files_beside_the_set_are_read_from_there(tmp_path):
-    for row in range(3):
-        Image.fromarray(pixels(row)).save(tmp_path / f"{row}.png")
-    records = pets(3, image=[str(tmp_path / f"{row}.png") for row in range(3)])
-    records.save_to_disk(str(tmp_path / "set"))
-    for row in range(3):  # as bytes are in the set, its files may go
-        (tmp_path / f"{row}.png").unlink()
-    np.testing.assert_array_equal(data.load(config(root=tmp_path / "set"), "train", 0)[2], resize(pixels(2), 8))
 
 
 def test_an_image_that_does_not_decode_is_named_or_left_out(tmp_path, caplog):

@@ -103,18 +103,6 @@ def test_bands_partition_the_plane_and_a_copy_is_what_numpy_leaves(size):
     np.testing.assert_allclose(plainly_filtered(images, "234").mean((1, 2)), 0, atol=1e-12)
 
 
-def test_copies_are_named_by_what_they_keep():
-    assert band_dynamics.parse("") == ("1234", "12", "34", "13", "14", "23", "24", "1", "2", "3", "4")
-    assert band_dynamics.parse(" 24, 1234") == ("24", "1234")
-    kinds = {name: band_dynamics.title(name) for name in band_dynamics.parse("1234,12,123,34,4,2,23,13,14,124")}
-    assert kinds.pop("1234") == "original"
-    assert {name for name, title in kinds.items() if "low-pass" in title} == {"12", "123"}
-    assert {name for name, title in kinds.items() if "high-pass" in title} == {"34", "4"}
-    assert {name for name, title in kinds.items() if "band-pass" in title} == {"2", "23"}
-    assert {name for name, title in kinds.items() if "band-stop" in title} == {"13", "14", "124"}
-    assert kinds["124"].startswith("B1 + B2 + B4 ")
-
-
 @pytest.mark.parametrize(("size", "group", "per_class"), [(8, 2048, 0), (9, 3, 4)])
 def test_confusion_and_f1_are_scikit_learns_on_copies_filtered_one_by_one(
     tmp_path, monkeypatch, size, group, per_class
