@@ -27,6 +27,7 @@ from fsjax.data.normalisation import normalise
 from fsjax.fourier import spectrum
 from fsjax.runtime import interrupt, parallel
 from fsjax.runtime.progress import Progress
+from fsjax.runtime.workers import read_ahead
 
 # Of the published code: the weights of the three channels, and the replacement of zeros.
 _GREY, _ZERO = (0.2989, 0.5870, 0.1140), 12e-12
@@ -61,25 +62,19 @@ def class_amplitudes(
     batch = devices * max(1, min(_PIXELS // (plane[0] * plane[1]), -(-len(labels) // devices)))
     sums = np.zeros((classes, len(spectrum.orbit_sizes(*plane))))
 
-    def add(indices: Int[np.ndarray, " n"], amplitudes: Float32[Array, "padded orbits"]) -> None:
-        of_batch, batch_labels = np.asarray(amplitudes)[: len(indices)], labels[indices]
-        for label in np.unique(batch_labels):
-            sums[label] += of_batch[batch_labels == label].sum(0, dtype=np.float64)
-
     mine = np.arange(len(labels))[parallel.share(len(labels))]
-    pending = None
+
+    def compute(start: int) -> tuple[Int[np.ndarray, " n"], Float32[Array, "padded orbits"]]:
+        indices = mine[start : start + batch]
+        return indices, transform(np.pad(read(indices), [(0, batch - len(indices)), (0, 0), (0, 0), (0, 0)]))
+
     with Progress("adcs", len(mine), "images") as progress:
-        for start in range(0, len(mine), batch):
-            indices = mine[start : start + batch]
-            images = np.pad(read(indices), [(0, batch - len(indices)), (0, 0), (0, 0), (0, 0)])
-            computing = transform(images)
-            if pending:  # summed while the devices compute the next batch
-                add(*pending)
-            pending = indices, computing
+        for _, (indices, computing) in read_ahead(compute, range(0, len(mine), batch)):
+            amplitudes, batch_labels = np.asarray(computing)[: len(indices)], labels[indices]
+            for label in np.unique(batch_labels):
+                sums[label] += amplitudes[batch_labels == label].sum(0, dtype=np.float64)
             progress.update(len(indices))
             interrupt.check()
-        if pending:
-            add(*pending)
     sums = parallel.total(sums)
     if not compat:
         counts = np.bincount(labels, minlength=classes).astype(float)

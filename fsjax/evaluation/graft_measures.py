@@ -15,6 +15,10 @@ from fsjax.evaluation.statistics import wilson
 from fsjax.fourier import masks, spectrum
 from fsjax.runtime.random_streams import Stream, generator
 
+Mask = Bool[np.ndarray, "height width"]
+Masks = Bool[np.ndarray, "masks height width"]
+Plane = Float[np.ndarray, "height width"]
+
 # Kinds of masks with a psi at every share.
 KINDS = ("map", "low_pass", "energy", "radial")
 # Draws of each random control at the share that a verdict rests on.
@@ -41,7 +45,7 @@ def unknown(shares: int, kinds: tuple[str, ...]) -> ClassMeasures:
 
 def measure(
     grafts: ClassGrafts,
-    maps: Bool[np.ndarray, "shares height width"],
+    maps: Masks,
     shares: tuple[float, ...],
     tested: tuple[bool, ...],
     kinds: tuple[str, ...],
@@ -108,26 +112,26 @@ class ClassMasks:
     Energies are mean |F x|^2 of images of the class, of other images, and of the differences of the pairs.
     """
 
-    maps: Bool[np.ndarray, "shares height width"]
+    maps: Masks
     seed: int
     label: int
-    class_energy: Float[np.ndarray, "height width"]
-    others_energy: Float[np.ndarray, "height width"]
-    differences_energy: Float[np.ndarray, "height width"]
+    class_energy: Plane
+    others_energy: Plane
+    differences_energy: Plane
 
     @functools.cached_property
-    def _without_dc(self) -> Bool[np.ndarray, "height width"]:
+    def _without_dc(self) -> Mask:
         return spectrum.radius(*self._plane) > 0
 
     @functools.cached_property
-    def _differences(self) -> Float[np.ndarray, "height width"]:
+    def _differences(self) -> Plane:
         return np.where(self._without_dc, self.differences_energy, 0)
 
     @property
     def _plane(self) -> tuple[int, int]:
         return self.maps.shape[1], self.maps.shape[2]
 
-    def at_every_share(self, kind: str) -> Bool[np.ndarray, "shares height width"]:
+    def at_every_share(self, kind: str) -> Masks:
         """Return the masks of one of KINDS: the map, or as many of the lowest frequencies or of highest class energy.
 
         `radial` masks are random: the map's nearest neighbours in radius.
@@ -136,7 +140,7 @@ class ClassMasks:
         make |= {"low_pass": self._low_pass, "energy": self._most_energy}
         return np.stack([make[kind](at) for at in range(len(self.maps))])
 
-    def controls(self, at: int) -> dict[str, Bool[np.ndarray, "masks height width"]]:
+    def controls(self, at: int) -> dict[str, Masks]:
         """Return the controls of the map at a share, by its index, that a verdict takes; lists may be empty.
 
         `equal_change` are orbits drawn outside the map until they hold as much of the pairs' differences.
@@ -180,18 +184,18 @@ class ClassMasks:
         beside = np.concatenate([self._differences[self._radial(at, draw)] for draw in range(_RADIAL)])
         return float(own.mean() / beside.mean()) if own.sum() and beside.sum() else np.nan
 
-    def _low_pass(self, at: int) -> Bool[np.ndarray, "height width"]:
+    def _low_pass(self, at: int) -> Mask:
         return masks.low_pass(*self._plane, int(self.maps[at].sum()))
 
-    def _most_energy(self, at: int) -> Bool[np.ndarray, "height width"]:
+    def _most_energy(self, at: int) -> Mask:
         return masks.best_orbits(self.class_energy, int(self.maps[at].sum()))
 
     @functools.cached_property
-    def _radial(self) -> Callable[[int, int], Bool[np.ndarray, "height width"]]:
+    def _radial(self) -> Callable[[int, int], Mask]:
         """Draw a radial control of the map at a share; a repeated call does not draw again."""
         return functools.cache(lambda at, draw: masks.radial_neighbours(self._hermitian(at), self._rng(at, draw)))
 
-    def _hermitian(self, at: int) -> Bool[np.ndarray, "height width"]:
+    def _hermitian(self, at: int) -> Mask:
         return self.maps[at] | spectrum.conjugate(self.maps[at])
 
     def _rng(self, at: int, draw: int) -> np.random.Generator:

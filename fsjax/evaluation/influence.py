@@ -22,8 +22,7 @@ class Outcomes:
     Attributes:
       base: for the recipient as it is. Here and in `grafted` the recipient's true class is left out.
       grafted: for the recipient with the mask's frequencies of the donor.
-      swapped: for the donor with the mask's frequencies of another image of the class.
-      replaced: for the donor with the mask's frequencies of the recipient.
+      swapped, replaced: for the donor with those of another image of the class, and of the recipient.
       donors, recipients: which image of the data set each is.
     """
 

@@ -24,7 +24,7 @@ def make_predictor(
     """Return predict(params, dataset, alone=False), an iterator of (indices, logits [n, classes]) in the set's order.
 
     The processes share the set; with `alone` this process predicts the whole set. An image's logits are bit-equal for
-    any number of processes and devices. The next batch is read while a batch is computed.
+    any number of processes and devices. A thread reads and dispatches the next batch while the caller uses a batch.
 
     Args:
       apply: (params, images [n, H, W, C] float32 normalised) -> logits.
@@ -45,11 +45,6 @@ def make_predictor(
         apply, ("logits", mesh), lambda: over_devices(logits, mesh, (False, True, False), "highest")
     )
 
-    def fetched(
-        indices: Int[np.ndarray, " n"], logits: Float[Array, "padded k"]
-    ) -> tuple[Int[np.ndarray, " n"], Float[np.ndarray, "n k"]]:
-        return indices, np.asarray(logits)[: len(indices)]
-
     def predict(
         params: PyTree, dataset: Images, alone: bool = False
     ) -> Iterator[tuple[Int[np.ndarray, " n"], Float[np.ndarray, "n k"]]]:
@@ -58,19 +53,14 @@ def make_predictor(
         batches = -(-len(dataset) // size)
         mine = range(batches) if alone else range(batches)[parallel.share(batches)]
 
-        def read(first: int) -> tuple[Int[np.ndarray, " n"], Num[np.ndarray, "padded height width channels"]]:
+        def compute(first: int) -> tuple[Int[np.ndarray, " n"], Float[Array, "padded k"]]:
             indices = np.arange(first * size, min((first + mesh.size) * size, mine.stop * size, len(dataset)))
             images = dataset.images(indices)
-            return indices, np.pad(images, [(0, size * mesh.size - len(images)), (0, 0), (0, 0), (0, 0)])
+            padded = np.pad(images, [(0, size * mesh.size - len(images)), (0, 0), (0, 0), (0, 0)])
+            return indices, forward(params, jax.device_put(padded, split), mean_std)
 
-        previous = None
-        for _, (indices, padded) in read_ahead(read, mine[:: mesh.size]):
-            current = indices, forward(params, jax.device_put(padded, split), mean_std)
-            if previous is not None:
-                yield fetched(*previous)
-            previous = current
-        if previous is not None:
-            yield fetched(*previous)
+        for _, (indices, logits) in read_ahead(compute, mine[:: mesh.size]):
+            yield indices, np.asarray(logits)[: len(indices)]
 
     return predict
 
