@@ -1,6 +1,5 @@
 """Convert and check models as people hold them: JAX callables, Flax, Equinox, Keras and PyTorch modules."""
 
-import inspect
 import re
 from collections.abc import Callable, Iterator
 from typing import Any
@@ -21,7 +20,7 @@ _TRIED, _APART = 4, 1e-3
 _TRAINING_ERRORS = ("TraceContextError", "ModifyScopeVariableError", "InvalidRngError")
 _EVALUATION = {
     "nnx": "model.eval() before the call",
-    "linen": "its form for evaluation: lambda images: module.apply(variables, images, {argument})",
+    "linen": "its form for evaluation: lambda images: module.apply(variables, images, train=False)",
     "equinox": "equinox.nn.inference_mode(model)",
     "keras": "layers that draw nothing with training=False",
     "torch": "a module of each image by itself",
@@ -60,7 +59,7 @@ def as_model(
     except Exception as error:  # the caller's code may raise anything; the cause stays attached
         raise InputError(f"{field}: {_reason(error, model, kind, images.shape[1:])}") from error
     _check_shape(logits, len(images), num_classes, field)
-    _try(converted, images, f"expected {_evaluation(model, kind)}", field)
+    _try(converted, images, f"expected {_EVALUATION[kind]}", field)
     return converted
 
 
@@ -132,8 +131,8 @@ def _reason(error: Exception, model: Any, kind: str, shape: tuple[int, ...]) -> 
         return "got a function that makes NumPy arrays of its images; expected jax.numpy in place of numpy in all of it"
     if isinstance(error, jax.errors.ConcretizationTypeError):
         return "got a function that branches on values of its images; expected jax.numpy.where in place of if"
-    if _is_training_error(error) or (kind == "equinox" and _is_training_equinox(model)):
-        return f"got a model in training mode ({type(error).__name__}); expected {_evaluation(model, kind)}"
+    if _is_in_training(error, model, kind):
+        return f"got a model in training mode ({type(error).__name__}); expected {_EVALUATION[kind]}"
     text = one_line(error)
     text = text if len(text) <= _LONGEST else f"{text[:_LONGEST]}..."
     return (
@@ -142,27 +141,15 @@ def _reason(error: Exception, model: Any, kind: str, shape: tuple[int, ...]) -> 
     )
 
 
-def _is_training_error(error: Exception) -> bool:
-    words = str(error)
-    names_mode = any(word in words for word in ("use_running_average", "deterministic", "'train'", "'training'"))
-    return type(error).__name__ in _TRAINING_ERRORS or (isinstance(error, TypeError | ValueError) and names_mode)
-
-
-def _is_training_equinox(model: Any) -> bool:
-    def is_training(part: Any) -> bool:
-        return getattr(part, "inference", None) is False
-
-    return any(map(is_training, jax.tree.leaves(model, is_leaf=is_training)))
-
-
-def _evaluation(model: Any, kind: str) -> str:
-    """Return how the model is put into evaluation mode."""
-    argument = "train=False"
-    if kind == "linen" and isinstance(model, tuple):
-        values = {"train": "False", "training": "False", "deterministic": "True", "use_running_average": "True"}
-        taken = inspect.signature(type(model[0]).__call__).parameters
-        argument = ", ".join(f"{name}={value}" for name, value in values.items() if name in taken) or argument
-    return _EVALUATION[kind].format(argument=argument)
+def _is_in_training(error: Exception, model: Any, kind: str) -> bool:
+    """Return whether an error comes from a model in training mode."""
+    if type(error).__name__ in _TRAINING_ERRORS:
+        return True
+    if kind == "equinox":
+        parts = jax.tree.leaves(model, is_leaf=lambda part: getattr(part, "inference", None) is False)
+        return any(getattr(part, "inference", None) is False for part in parts)
+    arguments = ("use_running_average", "deterministic", "'train'", "'training'")
+    return isinstance(error, TypeError | ValueError) and any(name in str(error) for name in arguments)
 
 
 def _check_shape(logits: jax.ShapeDtypeStruct, images: int, num_classes: int, field: str) -> None:

@@ -8,6 +8,10 @@ import numpy as np
 from flax import nnx
 from jaxtyping import Array, Float, Key
 
+# What a network takes, the keys of its dropout in training, and what it returns.
+Images = Float[Array, "images height width 3"]
+Keys = Key[Array, " images"]
+Logits = Float[Array, "images classes"]
 HE_NORMAL = nnx.initializers.variance_scaling(2.0, "fan_out", "normal")
 # Uniform in +-1/sqrt(fan_in): the default of PyTorch's convolutions and linear layers.
 TORCH_UNIFORM = nnx.initializers.variance_scaling(1 / 3, "fan_in", "uniform")

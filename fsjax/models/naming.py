@@ -1,14 +1,11 @@
-"""Naming schemes of PyTorch state dicts, and our models that may fit them, recognised by their keys.
+"""Naming schemes of PyTorch state dicts, recognised by their keys.
 
 Our names are torchvision's for convolutional networks and timm's for vision transformers. NAMINGS lists the others.
 """
 
 import dataclasses
 import re
-from collections.abc import Callable, Iterable, Mapping
-
-from jaxtyping import Shaped
-from numpy import ndarray
+from collections.abc import Iterable, Mapping
 
 
 @dataclasses.dataclass(frozen=True)
@@ -91,23 +88,3 @@ NAMINGS = (
         kernels={"pre_logits.fc1.weight": (512, 7, 7), "pre_logits.fc2.weight": (4096, 1, 1)},
     ),
 )
-
-
-def candidate_models(state: Mapping[str, Shaped[ndarray, "..."]], models: Mapping[str, Callable]) -> list[str]:
-    """Return the names of our models that may fit a state dict under our names, without building them."""
-    kernel = state.get("patch_embed.proj.weight")
-    if kernel is not None and kernel.ndim == 4:
-        pool = "" if "cls_token" in state else "_gap" if "fc_norm.weight" in state else "_gap_norm"
-        end = f"_patch{kernel.shape[-1]}{pool}"
-        widths = {name: getattr(builder, "keywords", {}).get("width") for name, builder in models.items()}
-        return [name for name in models if name.endswith(end) and widths[name] == kernel.shape[0]]
-    depth = _with_depth(state)
-    return [name for name in models if depth and re.match(depth, name)]
-
-
-def _with_depth(state: Mapping[str, Shaped[ndarray, "..."]]) -> str:
-    """Return a pattern for the name of a convolutional network, whose number counts layers; '' for other networks."""
-    if in_blocks := sum(re.fullmatch(r"layer\d+\.\d+\.conv\d+\.weight", key) is not None for key in state):
-        return f"(wide_)?resnex?t{in_blocks + 2}"
-    convolutions = sum(key.startswith("features.") and array.ndim == 4 for key, array in state.items())
-    return {0: "", 5: "alexnet"}.get(convolutions, f"vgg{convolutions + 3}")

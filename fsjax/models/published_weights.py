@@ -34,25 +34,14 @@ _ANY = 1009
 
 
 class Metadata(NamedTuple):
-    """What a config.json says.
-
-    Attributes:
-      file: its path.
-      architecture: timm's name.
-      model: our name; None = we have no such model.
-      pool: how tokens or positions are reduced: 'avg', 'token'; '' = not told.
-      arguments: arguments of the model that differ from its defaults.
-      outputs: number of logits; None = not told.
-      mean_std: mean and std of pixels in [0, 1], per channel; () = not told.
-    """
+    """What a config.json says."""
 
     file: Path
-    architecture: str
-    model: str | None
-    pool: str
-    arguments: dict[str, Any]
-    outputs: int | None
-    mean_std: tuple[tuple[float, ...], tuple[float, ...]]
+    architecture: str  # timm's name
+    model: str | None  # our name; None = we have no such model
+    pool: str  # how tokens or positions are reduced: 'avg', 'token'; '' = not told
+    arguments: dict[str, Any]  # arguments of the model that differ from its defaults
+    mean_std: tuple[tuple[float, ...], tuple[float, ...]]  # of pixels in [0, 1], per channel; () = not told
 
 
 def weights_path(config: ConfigDict) -> Path:
@@ -62,44 +51,28 @@ def weights_path(config: ConfigDict) -> Path:
 
 
 def read_metadata(weights: Path) -> Metadata | None:
-    """Read the config.json beside a file of weights; None where there is none, or one of another kind.
-
-    Raises:
-      InputError: it is not JSON, or describes a model of transformers.
-    """
+    """Read timm's config.json beside a file of weights; None where there is none, or one of another kind."""
     file = weights.parent / _NAME
     if not file.is_file() or file.stat().st_size > _LONGEST:
         return None
-    try:
-        content = files.read_json(file)
-    except InputError as error:
-        raise InputError(f"model.weights: got {file}, which is not JSON; expected timm's, or none") from error
-    if not isinstance(content, dict):
-        return None
-    architecture, transformers = content.get("architecture"), content.get("architectures")
+    content = files.read_json(file)
+    architecture = content.get("architecture") if isinstance(content, dict) else None
     if not isinstance(architecture, str):
-        if isinstance(transformers, list) and transformers:
-            raise InputError(
-                f"model.weights: {file} says {str(transformers[0])[:80]!a} of transformers; expected a model of "
-                f"fsjax/models ({_ELSEWHERE})"
-            )
         return None
-    cfg, arguments = content.get("pretrained_cfg"), content.get("model_args")
+    cfg, arguments, pool = (content.get(name) for name in ("pretrained_cfg", "model_args", "global_pool"))
     cfg = cfg if isinstance(cfg, dict) else {}
-    outputs, pool = content.get("num_classes", cfg.get("num_classes")), content.get("global_pool")
     return Metadata(
         file,
         architecture[:80],
         _our_name(architecture),
         pool if isinstance(pool, str) else "",
         arguments if isinstance(arguments, dict) else {},
-        outputs if isinstance(outputs, int) else None,
         (_numbers(cfg.get("mean")), _numbers(cfg.get("std"))),
     )
 
 
-def check_metadata(metadata: Metadata, config: ConfigDict, outputs: int) -> None:
-    """Raise InputError where metadata say another model or number of outputs than the config and the weights."""
+def check_metadata(metadata: Metadata, config: ConfigDict) -> None:
+    """Raise InputError where metadata say another model than the config."""
     file, name = metadata.file, config.model.name
     said, known = f"{metadata.architecture!a}", metadata.model
     if known is None:
@@ -110,8 +83,6 @@ def check_metadata(metadata: Metadata, config: ConfigDict, outputs: int) -> None
     if metadata.pool not in ("", pool):
         raise InputError(f"model.name: got {name}; expected a model of global_pool {metadata.pool!a}, as {file} says")
     _check_arguments(metadata)
-    if metadata.outputs not in (None, outputs):
-        raise InputError(f"model.weights: got {outputs} outputs; expected {metadata.outputs}, as {file} says")
 
 
 def choose_mean_std(config: ConfigDict, told: Any, where: Path | None) -> tuple[np.ndarray, np.ndarray]:

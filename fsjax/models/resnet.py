@@ -10,9 +10,9 @@ from typing import Any
 
 import jax
 from flax import nnx
-from jaxtyping import Array, Float, Key
+from jaxtyping import Array, Float
 
-from fsjax.models.layers import HE_NORMAL, TORCH_UNIFORM, BatchNorm, conv, linear
+from fsjax.models.layers import HE_NORMAL, TORCH_UNIFORM, BatchNorm, Images, Keys, Logits, conv, linear
 from fsjax.runtime.errors import InputError
 
 
@@ -58,9 +58,7 @@ class ResNet(nnx.Module):
             setattr(self, f"layer{stage + 1}", blocks)
         self.fc = linear(channels, num_classes, kernel_init=TORCH_UNIFORM, **shared)
 
-    def __call__(
-        self, images: Float[Array, "images height width 3"], *, train: bool, keys: Key[Array, " images"] | None = None
-    ) -> Float[Array, "images classes"]:
+    def __call__(self, images: Images, *, train: bool, keys: Keys | None = None) -> Logits:
         del keys
         x = jax.nn.relu(self.bn1(self.conv1(images), train=train))
         if self.imagenet_stem:

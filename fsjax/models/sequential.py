@@ -11,9 +11,20 @@ from typing import Any
 
 import jax
 from flax import nnx
-from jaxtyping import Array, Float, Key
+from jaxtyping import Array, Float
 
-from fsjax.models.layers import HE_NORMAL, TORCH_UNIFORM, BatchNorm, conv, dropout, flat_average_pool, linear
+from fsjax.models.layers import (
+    HE_NORMAL,
+    TORCH_UNIFORM,
+    BatchNorm,
+    Images,
+    Keys,
+    Logits,
+    conv,
+    dropout,
+    flat_average_pool,
+    linear,
+)
 from fsjax.runtime.errors import InputError
 
 # (channels, kernel, stride, padding) of each convolution of AlexNet.
@@ -57,9 +68,7 @@ class AlexNet(nnx.Module):
         sizes = {"1": (channels * self.grid**2, hidden), "4": (hidden, hidden), "6": (hidden, num_classes)}
         self.classifier = nnx.Dict({place: linear(*size, **arguments) for place, size in sizes.items()})
 
-    def __call__(
-        self, images: Float[Array, "images height width 3"], *, train: bool, keys: Key[Array, " images"] | None = None
-    ) -> Float[Array, "images classes"]:
+    def __call__(self, images: Images, *, train: bool, keys: Keys | None = None) -> Logits:
         x, place = images, 0
         for number in range(len(_IMAGENET)):
             x = jax.nn.relu(self.features[str(place)](x))
@@ -123,9 +132,7 @@ class VGG(nnx.Module):
         else:
             self.classifier = linear(channels, num_classes, **arguments)
 
-    def __call__(
-        self, images: Float[Array, "images height width 3"], *, train: bool, keys: Key[Array, " images"] | None = None
-    ) -> Float[Array, "images classes"]:
+    def __call__(self, images: Images, *, train: bool, keys: Keys | None = None) -> Logits:
         x, before = images, 0
         for stage, place in _places(self.depths):
             if stage > before:

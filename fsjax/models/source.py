@@ -51,13 +51,11 @@ class ModelSource(abc.ABC):
     def check(self) -> None:
         """Raise InputError for a field of config.model that does not fit; reads no weights but a model file."""
         self._check()
-        options = self.config.model
-        if options.check and not (options.weights and storage.path(options.check).is_file()):
-            raise InputError(
-                f"model.check: got {options.check!r}; expected an .npz of images and logits, with model.weights"
-            )
-        if options.outputs and self.trains:
-            raise InputError(f"model.outputs: got {options.outputs!r}; expected '' without model.weights")
+        check, outputs = self.config.model.check, self.config.model.outputs
+        if check and (self.trains or not storage.path(check).is_file()):
+            raise InputError(f"model.check: got {check!r}; expected an .npz of images and logits, with model.weights")
+        if outputs and self.trains:
+            raise InputError(f"model.outputs: got {outputs!r}; expected '' without model.weights")
 
     def check_untrained(self, stage: str) -> None:
         """Raise InputError where a stage that trains meets weights."""
@@ -81,14 +79,10 @@ class ModelSource(abc.ABC):
         return directory / weights_record.NAME
 
     def record(self, directory: Path, classes: tuple[str, ...]) -> None:
-        """Check the weights that the config names and leave weights.json in the workdir.
-
-        Args:
-          directory: the workdir.
-          classes: display names of the data's classes.
+        """Check the weights that the config names, for these display names of classes, and leave weights.json.
 
         Raises:
-          InputError: missing or damaged weights, those of another model, no mean and std, or too few outputs.
+          InputError: missing or damaged weights, another model's weights, no mean and std, or too few outputs.
         """
         raise NotImplementedError
 
@@ -104,8 +98,7 @@ class ModelSource(abc.ABC):
         """Load the model of a workdir whose stage train is done.
 
         Raises:
-          InputError: there is none, the weights have changed since, or the config has another architecture or other
-            frequencies.
+          InputError: there is none, its weights have changed, or the config has another architecture or frequencies.
         """
 
     @abc.abstractmethod
@@ -185,7 +178,7 @@ class ImportedWeights(_NetworkSource):
             state = torch_files.read(file)
         imported = state_dict.to_network(state, config.model.name, config.data.image_size, str(path))
         if metadata:
-            published_weights.check_metadata(metadata, config, imported.network.num_classes)
+            published_weights.check_metadata(metadata, config)
         seen = frequencies.read(config.data.frequencies, config.data.image_size)
         return dataclasses.replace(imported, network=imported.network.limited_to(seen), mean_std=mean_std)
 

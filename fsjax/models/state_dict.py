@@ -10,8 +10,7 @@ import numpy as np
 from jaxtyping import Shaped
 
 from fsjax import models
-from fsjax.models import naming as namings
-from fsjax.models.naming import OURS, Naming
+from fsjax.models.naming import OURS, Naming, recognise
 from fsjax.models.trained_network import TrainedNetwork
 from fsjax.models.vit import interpolate_positions
 from fsjax.runtime.errors import InputError
@@ -41,15 +40,15 @@ def to_network(state: State, name: str, image_size: int | None, where: str) -> T
     if image_size is None:
         raise InputError(f"image_size: got None; expected a number of pixels, which weights of {name} do not tell")
     shapes, classes = _shapes(state, name, image_size)
-    expected = _expected(shapes)
+    expected = {_key(path): _theirs(np.broadcast_to(np.float32(0), shape)).shape for path, shape in shapes.items()}
     prefix = int("cls_token" in expected)
     if "pos_embed" in expected and own_size not in (None, image_size) and prefix == ("cls_token" in state):
         counts = expected["pos_embed"][1], state["pos_embed"].shape[1]
         side, old_side = (round((count - prefix) ** 0.5) for count in counts)
         state["pos_embed"] = interpolate_positions(np.asarray(state["pos_embed"], np.float32), side, prefix)
         logger.info("interpolated the weights' positions, %d a side, to this image size", old_side)
-    if wrong := _wrong(state, expected):
-        raise _misfit(state, name, image_size, where, wrong)
+    if misfits := _misfits(state, expected):
+        raise InputError(f"{where}, as {name}: {misfits} (for a model of timm or torchvision: model.name=timm/NAME)")
     network = models.build(name, num_classes=classes, image_size=image_size)
     variables: dict[str, Any] = {"params": {}, "batch_stats": {}}
     for path, shape in shapes.items():
@@ -79,7 +78,7 @@ def _rename(state: State, where: str) -> tuple[Naming, bool]:
     """Give the arrays our names in place; two copies of an array must be equal."""
     prefix = _shared_prefix(list(state))
     keys = [key for key in state if not key.endswith("num_batches_tracked")]
-    naming = namings.recognise(key[len(prefix) :] for key in keys)
+    naming = recognise(key[len(prefix) :] for key in keys)
     given = {key: state[key] for key in keys}
     state.clear()
     for key, array in given.items():
@@ -124,13 +123,8 @@ def _shapes(state: State, name: str, image_size: int) -> tuple[dict[tuple[str, .
 _ANY = 1009
 
 
-def _expected(shapes: dict[tuple[str, ...], tuple[int, ...]]) -> dict[str, tuple[int, ...]]:
-    """Return PyTorch's key -> shape of every array."""
-    return {_key(path): _theirs(np.broadcast_to(np.float32(0), shape)).shape for path, shape in shapes.items()}
-
-
-def _wrong(state: State, expected: dict[str, tuple[int, ...]]) -> dict[str, list[str]]:
-    """Return the keys that do not fit, by what is wrong with them."""
+def _misfits(state: State, expected: dict[str, tuple[int, ...]]) -> str:
+    """Return the keys that do not fit, by what is wrong with them, in words; '' where all fit."""
     misfits = {
         "missing": sorted(expected.keys() - state.keys()),
         "not expected": sorted(state.keys() - expected.keys()),
@@ -140,25 +134,7 @@ def _wrong(state: State, expected: dict[str, tuple[int, ...]]) -> dict[str, list
             if state[key].shape != expected[key] and _flat(state[key].shape) != expected[key]
         ],
     }
-    return {what: keys for what, keys in misfits.items() if keys}
-
-
-def _misfit(state: State, name: str, image_size: int, where: str, wrong: dict[str, list[str]]) -> InputError:
-    """Return the error for weights of another model, with that model's name where it is known."""
-    fitting = [other for other in namings.candidate_models(state, models.MODELS) if _fits(state, other, image_size)]
-    if fit := " or ".join(fitting):
-        return InputError(f"{where}: got weights of {fit}; expected those of {name}, or the model {fit}")
-    misfits = "; ".join(f"{what}: {_some(keys)}" for what, keys in wrong.items())
-    return InputError(f"{where}, as {name}: {misfits} (for a model of timm or torchvision: model.name=timm/NAME)")
-
-
-def _fits(state: State, name: str, image_size: int) -> bool:
-    """Return whether the state dict has the arrays of a model and no others."""
-    try:
-        shapes, _ = _shapes(state, name, _image_size(state) or image_size)
-    except InputError:  # a model that takes no images of this size
-        return False
-    return not _wrong(state, _expected(shapes))
+    return "; ".join(f"{what}: {_some(keys)}" for what, keys in misfits.items() if keys)
 
 
 def _flat(shape: tuple[int, ...]) -> tuple[int, ...]:

@@ -10,9 +10,9 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from flax import nnx
-from jaxtyping import Array, Float, Key
+from jaxtyping import Array, Float
 
-from fsjax.models.layers import TORCH_UNIFORM, conv
+from fsjax.models.layers import TORCH_UNIFORM, Images, Keys, Logits, conv
 from fsjax.runtime.errors import InputError
 
 _NORMAL = nnx.initializers.normal(0.02)
@@ -65,9 +65,7 @@ class VisionTransformer(nnx.Module):
         setattr(self, self.last_norm, _layer_norm(width, dtype=dtype, rngs=rngs))
         self.head = _linear(width, num_classes, dtype=dtype, rngs=rngs)
 
-    def __call__(
-        self, images: Float[Array, "images height width 3"], *, train: bool, keys: Key[Array, " images"] | None = None
-    ) -> Float[Array, "images classes"]:
+    def __call__(self, images: Images, *, train: bool, keys: Keys | None = None) -> Logits:
         del train, keys
         x = self.patch_embed(images)
         if self.class_token:

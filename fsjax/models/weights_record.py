@@ -30,11 +30,11 @@ def write(config: ConfigDict, directory: Path, classes: tuple[str, ...], model: 
       config: names the weights.
       directory: the workdir.
       classes: display names of the data's classes.
-      model: of the weights, without the filter of data.frequencies; its mean_std is recorded.
+      model: has the weights, without the filter of data.frequencies.
       **others: further entries, such as `naming`.
 
     Raises:
-      InputError: logits that differ from those in model.check, or as `choose_outputs`.
+      InputError: as `check_logits` and `choose_outputs`.
     """
     outputs = choose_outputs(config, model.num_logits, model.classes, classes)
     if config.model.check:
@@ -100,9 +100,6 @@ def choose_outputs(
       available: number of outputs.
       named: names of the first outputs; () = not known.
       classes: display names of the data's classes.
-
-    Raises:
-      InputError: too few outputs, a class that has none, or a model.outputs that does not fit.
     """
     weights, given, count = config.model.weights, config.model.outputs, len(classes)
     if named and not given:

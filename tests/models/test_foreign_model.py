@@ -139,7 +139,7 @@ def test_a_workdir_without_a_trained_model_is_refused(small, images, tmp_path):
     ("changes", "message"),
     [
         ({"data.mean": (), "data.std": ()}, "data.mean: got nothing; expected with model.weights, the mean and std"),
-        ({"model.name": "resnet20"}, "; expected those of resnet20, or the model "),
+        ({"model.name": "resnet20"}, ", as resnet20: missing: "),
         ({"data.classes": "a,b,c,d,e,f,g,h,i,j,k"}, "has 10 outputs; the data has 11 classes"),
         ({"model.outputs": "0,1,2,3", "model.weights": "", "train.steps": 1}, "expected '' without model.weights"),
         ({"model.outputs": "0,1,2"}, "model.outputs: got '0,1,2'; expected 4 different numbers from 0 to 9"),

@@ -95,9 +95,7 @@ CONFIGS = {
     ),
     "pool": ({"global_pool": "avg"}, "expected a model of global_pool 'avg', as"),
     "argument": ({"model_args": {"img_size": 16, "act_layer": "quick_gelu"}}, "with 'act_layer'; expected none"),
-    "outputs": ({"num_classes": 1000}, "got 3 outputs; expected 1000, as"),
     "mean": ({"pretrained_cfg": {"mean": [0.4, 0.4, 0.4]}}, r"got \(0.5, 0.5, 0.5\); expected \(0.4, 0.4, 0.4\), as"),
-    "transformers": ({"architecture": None, "architectures": ["ViTModel"]}, "says 'ViTModel' of transformers"),
 }
 
 
@@ -119,7 +117,7 @@ def test_a_config_beside_the_weights_gives_mean_and_std(folder, small):
         (folder / "config.json").write_text(json.dumps(other))
         model_source(of(folder)).record(folder, NAMES)
     (folder / "config.json").write_text("{")
-    with pytest.raises(InputError, match="which is not JSON; expected timm's, or none"):
+    with pytest.raises(InputError, match=r"config\.json: not"):
         model_source(of(folder)).record(folder, NAMES)
 
 
@@ -135,7 +133,5 @@ def test_vits_without_a_class_token_are_timms_in_either_form(folder):
             expected = module(images).numpy()
         found = jax.jit(apply)(params, np.moveaxis(images.numpy(), 1, -1))
         np.testing.assert_allclose(found, expected, atol=1e-5 * np.abs(expected).max())
-    with pytest.raises(
-        InputError, match="got weights of vit_nano_patch8_gap_norm; expected those of vit_nano_patch8_gap"
-    ):
+    with pytest.raises(InputError, match=r"missing: fc_norm\.bias, fc_norm\.weight; not expected: norm\.bias, norm"):
         state_dict.to_network(torch_files.read(folder / "model.pt"), "vit_nano_patch8_gap", SIZE, "model.pt")

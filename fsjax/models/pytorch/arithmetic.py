@@ -1,6 +1,6 @@
 """Operators on single numbers, on two arrays by broadcasting, on matrices, and reductions such as norms."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import jax
@@ -22,16 +22,19 @@ OPERATORS.update(
     _log_softmax=lambda x, dim, *_: jax.nn.log_softmax(x, axis=dim),
     _softmax=lambda x, dim, *_: jax.nn.softmax(x, axis=dim),
     _to_copy=lambda x, dtype=None, **_: x if dtype is None else x.astype(dtype),
+    add=lambda x, y, alpha=1: jnp.add(x, y if alpha == 1 else alpha * y),
     alias=lambda x: x,
     atan=jnp.arctan,
     bitwise_not=jnp.invert,
     bmm=jnp.matmul,
+    clamp=jnp.clip,
     clone=lambda x, **_: x,
     eq=jnp.equal,
     erf=jax.scipy.special.erf,
     ge=jnp.greater_equal,
     gelu=lambda x, approximate="none": jax.nn.gelu(x, approximate=approximate == "tanh"),
     gt=jnp.greater,
+    hardtanh=jnp.clip,
     le=jnp.less_equal,
     leaky_relu=lambda x, slope=0.01: jnp.where(x > 0, x, slope * x),
     lift_fresh_copy=lambda x: x,
@@ -44,17 +47,8 @@ OPERATORS.update(
     relu=jax.nn.relu,
     rsqrt=lax.rsqrt,
     sigmoid=jax.nn.sigmoid,
+    sub=lambda x, y, alpha=1: jnp.subtract(x, y if alpha == 1 else alpha * y),
 )
-
-
-@operator("add")
-def _add(x: ArrayLike, y: ArrayLike, alpha: int | float = 1) -> Array:
-    return jnp.add(x, y if alpha == 1 else alpha * y)
-
-
-@operator("sub")
-def _sub(x: ArrayLike, y: ArrayLike, alpha: int | float = 1) -> Array:
-    return jnp.subtract(x, y if alpha == 1 else alpha * y)
 
 
 @operator("div")
@@ -62,11 +56,6 @@ def _div(x: ArrayLike, y: ArrayLike, rounding_mode: str | None = None) -> Array:
     if rounding_mode is None:
         return jnp.true_divide(x, y)
     return jnp.floor_divide(x, y) if rounding_mode == "floor" else jnp.trunc(x / y).astype(jnp.result_type(x, y))
-
-
-@operator("clamp", "hardtanh")
-def _clamp(x: Array, least: int | float | None = None, most: int | float | None = None) -> Array:
-    return jnp.clip(x, least, most)
 
 
 @operator("elu")
@@ -125,29 +114,16 @@ def _standardise(x: Array, axes: tuple[int, ...], epsilon: float) -> Array:
     return (x - x.mean(axes, keepdims=True)) * lax.rsqrt(x.var(axes, keepdims=True) + epsilon)
 
 
-@operator("mean")
-def _mean(x: Array, dim: Any = None, keepdim: bool = False, dtype: Any = None) -> Array:
-    return jnp.mean(x, _axes(dim), keepdims=keepdim, dtype=dtype)
+def _reduction(function: Callable) -> Callable:
+    def reduce(x: Array, dim: Any = None, keepdim: bool = False, **options: Any) -> Array:
+        return function(x, _axes(dim), keepdims=keepdim, **options)
+
+    return reduce
 
 
-@operator("sum")
-def _sum(x: Array, dim: Any = None, keepdim: bool = False, dtype: Any = None) -> Array:
-    return jnp.sum(x, _axes(dim), keepdims=keepdim, dtype=dtype)
-
-
-@operator("amax")
-def _amax(x: Array, dim: Any = None, keepdim: bool = False) -> Array:
-    return jnp.max(x, _axes(dim), keepdims=keepdim)
-
-
-@operator("amin")
-def _amin(x: Array, dim: Any = None, keepdim: bool = False) -> Array:
-    return jnp.min(x, _axes(dim), keepdims=keepdim)
-
-
-@operator("any")
-def _any(x: Array, dim: Any = None, keepdim: bool = False) -> Array:
-    return jnp.any(x, _axes(dim), keepdims=keepdim)
+_mean = _reduction(jnp.mean)
+OPERATORS.update(amax=_reduction(jnp.max), amin=_reduction(jnp.min), any=_reduction(jnp.any))
+OPERATORS.update(mean=_mean, sum=_reduction(jnp.sum))
 
 
 @operator("max")

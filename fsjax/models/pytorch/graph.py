@@ -141,38 +141,30 @@ def export_graph(module: Any, example: Any) -> Graph:
 def _read_graph(exported: Any) -> Graph:
     """Return an exported program as a graph."""
     signature, steps, params = exported.graph_signature, [], {}
+    if len(signature.user_outputs) != 1:
+        raise InputError(f"from_torch: got {len(signature.user_outputs)} outputs; expected one, the logits [n, K]")
     arrays = {**exported.state_dict, **exported.constants}
-    held = {
+    names = {
         **signature.inputs_to_parameters,
         **signature.inputs_to_buffers,
         **signature.inputs_to_lifted_tensor_constants,
     }
-    if len(signature.user_outputs) != 1:
-        raise InputError(f"from_torch: got {len(signature.user_outputs)} outputs; expected one, the logits [n, K]")
-    used = {node for node in exported.graph.nodes if node.users}
-    missing = sorted(
-        {
-            str(node.target)
-            for node in exported.graph.nodes
-            if node.op == "call_function" and node in used and _operator_name(node) not in OPERATORS
-        }
-    )
-    if missing:
+    nodes = [node for node in exported.graph.nodes if node.users]
+    calls = [node for node in nodes if node.op == "call_function"]
+    if missing := sorted({str(node.target) for node in calls if _operator_name(node) not in OPERATORS}):
         raise InputError(
             f"from_torch: got a module that uses {', '.join(missing)}; expected one of the {len(OPERATORS)} operators "
             "of fsjax/models/pytorch"
         )
-    for node in exported.graph.nodes:
-        if node not in used:
-            continue
-        if node.op == "placeholder" and node.name in held:
-            params[node.name] = _array(arrays[held[node.name]])
-        elif node.op == "call_function":
-            keywords = {name: value for name, value in node.kwargs.items() if name not in _PLACEMENT}
-            name, arguments = _operator_name(node), _plain(node.args)
-            if name == "as_strided":
-                arguments = (arguments[0], arguments[1], _places(node))
-            steps.append(Step(node.name, name, arguments, _plain(keywords)))
+    for node in nodes:
+        if node.op == "placeholder" and node.name in names:
+            params[node.name] = _array(arrays[names[node.name]])
+    for node in calls:
+        keywords = {name: value for name, value in node.kwargs.items() if name not in _PLACEMENT}
+        name, arguments = _operator_name(node), _plain(node.args)
+        if name == "as_strided":
+            arguments = (arguments[0], arguments[1], _places(node))
+        steps.append(Step(node.name, name, arguments, _plain(keywords)))
     (images,) = signature.user_inputs
     return Graph(params, tuple(steps), images, signature.user_outputs[0])
 
@@ -216,16 +208,10 @@ def _plain(value: Any) -> Any:
     if isinstance(value, dict):
         return {name: _plain(item) for name, item in value.items()}
     if isinstance(value, torch.dtype):
-        return (
-            jnp.dtype(torch.empty(0, dtype=value).float().numpy().dtype) if value.is_floating_point else _dtype(value)
-        )
+        if value.is_floating_point:
+            return jnp.dtype(torch.empty(0, dtype=value).float().numpy().dtype)
+        return jnp.bool_ if value == torch.bool else jnp.int32
     return None if isinstance(value, torch.device | torch.layout | torch.memory_format) else value
-
-
-def _dtype(dtype: Any) -> Any:
-    import torch
-
-    return jnp.bool_ if dtype == torch.bool else jnp.int32
 
 
 def _fold(graph: Graph) -> Graph:

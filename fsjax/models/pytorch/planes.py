@@ -126,13 +126,13 @@ def _adaptive_avg_pool2d(x: Array, output_size: int | Sequence[int]) -> Array:
 
 
 @operator("upsample_bilinear2d")
-def _bilinear(x: Array, output_size: Any, align_corners: bool, scale_factors: Any = None) -> Array:
-    return _interpolate(x, output_size, scale_factors, align_corners, (0, 1), lambda t: np.stack([1 - t, t]), first=0.0)
+def _bilinear(x: Array, *options: Any) -> Array:
+    return _interpolate(x, *options, taps=(0, 1), weights=lambda t: np.stack([1 - t, t]), first=0.0)
 
 
 @operator("upsample_bicubic2d")
-def _bicubic(x: Array, output_size: Any, align_corners: bool, scale_factors: Any = None) -> Array:
-    return _interpolate(x, output_size, scale_factors, align_corners, (-1, 0, 1, 2), _cubic, first=-np.inf)
+def _bicubic(x: Array, *options: Any) -> Array:
+    return _interpolate(x, *options, taps=(-1, 0, 1, 2), weights=_cubic_weights, first=-np.inf)
 
 
 @operator("upsample_nearest2d")
@@ -160,11 +160,11 @@ def _sizes(x: Array, output_size: Any, scale_factors: Any) -> list[tuple[int, in
 def _interpolate(
     x: Array,
     output_size: Any,
-    scale_factors: Any,
     align_corners: bool,
+    scale_factors: Any = None,
+    *,
     taps: tuple[int, ...],
     weights: Callable[[np.ndarray], np.ndarray],
-    *,
     first: float,
 ) -> Array:
     """Resize images with the taps of PyTorch around each place, at least `first`; edges are repeated."""
@@ -182,7 +182,7 @@ def _interpolate(
     return _resize(x, *matrices)
 
 
-def _cubic(t: np.ndarray) -> np.ndarray:
+def _cubic_weights(t: np.ndarray) -> np.ndarray:
     """Return the weights of four taps, Keys' cubic convolution with a = -0.75."""
     a = -0.75
 
