@@ -43,18 +43,18 @@ def oracle(params, batch, labels, weights, masks=None, components=None, targets=
         for image, label, weight in zip(batch.astype(np.float64), labels, weights, strict=True):
             centred = np.fft.fftshift(np.fft.fft2(image, axes=(0, 1)), axes=(0, 1))
             if masks is not None:
-                centred = centred * (masks[m] if masks.ndim == 3 else masks[m, label])[:, :, None]
+                centred = centred * masks[m][:, :, None]
             if components is not None:
                 centred = centred + components[m]
             filtered = np.fft.ifft2(np.fft.ifftshift(centred, axes=(0, 1)), axes=(0, 1)).real
             logits = np.tanh(filtered.ravel() @ params["hidden"].astype(float)) @ params["out"].astype(float)
             loss = np.log(np.exp(logits).sum()) - logits[label]
+            target = 0 if targets is None else targets[m]
             sums["loss"][m] += loss * weight
             sums["loss_squared"][m] += loss**2 * weight
             sums["correct"][m] += (logits.argmax() == label) * weight
-            sums["predicted_target"][m] += (logits.argmax() == (0 if targets is None else targets[m])) * weight
+            sums["predicted_target"][m] += (logits.argmax() == target) * weight
             sums["predicted"][m, :, logits.argmax()] += weight
-            target = 0 if targets is None else targets[m]
             others = [-np.inf if of == label != target else logit for of, logit in enumerate(logits)]
             sums["captured"][m] += (np.argmax(others) == target) * weight
     return sums
@@ -86,7 +86,7 @@ def test_methods_of_two_objects_and_other_callables_keep_no_programs():
     assert programs.cached_program(callables[-1], "a", make) is programs.cached_program(callables[-1], "a", make)
 
 
-def test_kept_programs_go_with_the_model_that_they_belong_to():
+def test_cached_programs_go_with_the_model_that_they_belong_to():
     class Callers:
         def __init__(self, params):
             self.params = {name: jnp.asarray(array) for name, array in params.items()}
@@ -110,7 +110,7 @@ def test_kept_programs_go_with_the_model_that_they_belong_to():
     assert gone() is None
 
 
-@pytest.mark.parametrize(("size", "tile_images"), [(None, 256), (4, 8), (5, 5), (11, 1000), (1, 3)])
+@pytest.mark.parametrize(("size", "tile_images"), [(None, 256), (4, 8), (11, 1000), (1, 3)])
 def test_sums_are_those_of_a_loop_over_masks_and_images(size, tile_images):
     params, batch, labels, rng = problem()
     masks = rng.random((13, 9, 6)) < 0.5
@@ -124,31 +124,26 @@ def test_sums_are_those_of_a_loop_over_masks_and_images(size, tile_images):
     assert sum(counted) == 13
 
 
-@pytest.mark.parametrize("kind", ["a mask a class", "components", "masks and components"])
+@pytest.mark.parametrize("has_masks", [True, False])
 @pytest.mark.parametrize("plane", [(8, 6), (7, 9)])
-def test_masks_of_classes_and_added_components_are_those_of_the_definition(kind, plane):
+def test_added_components_are_those_of_the_definition(has_masks, plane):
     params, batch, labels, rng = problem(*plane)
-    masks = rng.random((5, 4, *plane)) < 0.5 if kind == "a mask a class" else None
-    components = None
-    if "components" in kind:
-        # Not Hermitian: what is added is the real part.
-        components = (rng.normal(size=(5, *plane, 3)) + 1j * rng.normal(size=(5, *plane, 3))).astype(np.complex64) * 9
-        masks = rng.random((5, *plane)) < 0.5 if "masks" in kind else None
+    masks = rng.random((5, *plane)) < 0.5 if has_masks else None
+    # Not Hermitian: what is added is the real part.
+    components = (rng.normal(size=(5, *plane, 3)) + 1j * rng.normal(size=(5, *plane, 3))).astype(np.complex64) * 9
     weights = rng.random((11, 2)).astype(np.float32)
     made = Engine(Model(apply, params, batch.shape[1:]), statistics=STATISTICS, tile_images=8)
     found = made.sums(made.image_batches(batch, labels, weights, size=4), masks, components)
     assert_sums(found, oracle(params, batch, labels, weights, masks, components))
 
 
-@pytest.mark.parametrize("of_classes", [False, True])
 @pytest.mark.parametrize("plane", [(8, 16), (7, 9)])
-def test_masks_at_a_bit_a_position_are_unpacked_on_the_devices(of_classes, plane):
+def test_masks_at_a_bit_a_position_are_unpacked_on_the_devices(plane):
     params, batch, labels, rng = problem(*plane)
-    masks = rng.random((5, 4, *plane) if of_classes else (5, *plane)) < 0.5
-    weights = rng.random((11, 2)).astype(np.float32)
+    masks, weights = rng.random((5, *plane)) < 0.5, rng.random((11, 2)).astype(np.float32)
     made = Engine(Model(apply, params, batch.shape[1:]), statistics=STATISTICS, tile_images=8)
-    batches, packed = made.image_batches(batch, labels, weights, size=4), np.packbits(masks, axis=-1)
-    found = made.sums(batches, packed)
+    batches = made.image_batches(batch, labels, weights, size=4)
+    found = made.sums(batches, np.packbits(masks, axis=-1))
     assert_sums(found, oracle(params, batch, labels, weights, masks))
     for name, values in made.sums(batches, masks).items():
         np.testing.assert_array_equal(found[name], values)
@@ -171,25 +166,34 @@ def test_a_model_that_fails_on_empty_images_spoils_no_sum():
     assert np.isfinite(made.sums(made.image_batches(batch, labels, size=4), np.ones((3, 8, 8), bool))["loss"]).all()
 
 
-def test_results_are_bit_equal_on_any_number_of_devices(monkeypatch):
+def forms(batch, params):
+    """Yield a model and its images for masks, and for grafts between images."""
+    model = Model(apply, params, batch.shape[1:])
+    return (model, batch), (graft_model(model), np.stack([batch, batch[::-1]], axis=1))
+
+
+@pytest.mark.parametrize("form", [0, 1], ids=["masks", "grafts"])
+def test_results_are_bit_equal_on_any_number_of_devices(monkeypatch, form):
     params, batch, labels, rng = problem(height=8, width=8, images=10)
-    masks = rng.random((21, 8, 8)) < 0.7
+    (model, images), masks = forms(batch, params)[form], rng.random((21, 8, 8)) < 0.7
     results = []
     for count in (1, 2, 4):
         monkeypatch.setattr(parallel, "local_devices", lambda count=count: jax.local_devices()[:count])
-        made = Engine(Model(apply, params, (8, 8, 3)), tile_images=10)
-        results.append(made.sums(made.image_batches(batch, labels, size=5), masks)["loss"])
+        made = Engine(model, statistics=("loss", "captured"), tile_images=10)
+        results.append(made.sums(made.image_batches(images, labels, size=5), masks))
     assert made.perturbations_per_tile(5) == 8
     for other in results[1:]:
-        np.testing.assert_array_equal(other, results[0])
+        for name in ("loss", "captured"):
+            np.testing.assert_array_equal(other[name], results[0][name])
 
 
-def test_nothing_passes_between_devices_in_a_tile():
+@pytest.mark.parametrize("form", [0, 1], ids=["masks", "grafts"])
+def test_nothing_passes_between_devices_in_a_tile(form):
     params, batch, labels, _ = problem(height=8, width=8)
-    made = Engine(Model(apply, params, (8, 8, 3)))
-    images = made.image_batches(batch, labels)[0]
+    model, images = forms(batch, params)[form]
+    made = Engine(model, statistics=("loss", "captured"))
     masks = made._place(Perturbations(np.ones((16, 8, 8), bool)), 16)
-    text = made._tile.lower(made._params, masks, images).compile().as_text()
+    text = made._tile.lower(made._params, masks, made.image_batches(images, labels)[0]).compile().as_text()
     assert "fft" in text
     assert not collectives(text)
 
