@@ -129,39 +129,42 @@ def test_what_was_read_is_recorded_and_not_read_for_nothing(done, foreign, image
         assert f"{stage}: already done" in caplog.text
 
 
-def test_a_workdir_without_a_trained_model_is_refused(small, images, tmp_path):
-    (tmp_path / "empty").mkdir()
-    with pytest.raises(InputError, match=r"expected PyTorch weights .*, a workdir with a trained model, or a"):
-        runner.run(make_config(images, small[0], tmp_path / "empty"), tmp_path / "run")
+def test_weights_of_another_model_are_one_line_and_nothing_is_written(small, images, tmp_path):
+    config = make_config(images, "resnet20", small[2])
+    with pytest.raises(InputError, match=r"^[^\n]*model.ckpt, as resnet20: missing: [^\n]*$"):
+        runner.run(config, tmp_path / "run")
+    assert not (tmp_path / "run" / "weights.json").exists()
+    assert not list((tmp_path / "run").glob("stages/*")), "the mended command may take the same place"
 
 
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
         ({"data.mean": (), "data.std": ()}, "data.mean: got nothing; expected with model.weights, the mean and std"),
-        ({"model.name": "resnet20"}, ", as resnet20: missing: "),
         ({"data.classes": "a,b,c,d,e,f,g,h,i,j,k"}, "has 10 outputs; the data has 11 classes"),
-        ({"model.outputs": "0,1,2,3", "model.weights": "", "train.steps": 1}, "expected '' without model.weights"),
+        ({"model.outputs": "0,1,2,3", "model.weights": ""}, "expected '' without model.weights"),
         ({"model.outputs": "0,1,2"}, "model.outputs: got '0,1,2'; expected 4 different numbers from 0 to 9"),
         ({"model.outputs": "0,1,2,2"}, "model.outputs: got '0,1,2,2'; expected 4 different numbers"),
         ({"model.outputs": "0,1,2,10"}, "model.outputs: got '0,1,2,10'; expected 4 different numbers"),
         ({"model.outputs": "0,1,2,x"}, "model.outputs: got '0,1,2,x'; expected 4 different numbers"),
-        ({"model.weights": "nothing.pt"}, "model.weights: got nothing.pt, no file; expected PyTorch weights"),
+        ({"model.weights": "nothing.pt"}, "nothing.pt: no such file; expected PyTorch weights"),
+        ({"model.weights": "."}, ": no trained model; run the stage train first"),
     ],
 )
-def test_weights_that_cannot_be_used_are_one_line_and_nothing_is_written(small, images, tmp_path, changes, message):
+def test_weights_that_cannot_be_used_are_one_line(small, images, tmp_path, changes, message):
     config = make_config(images, *small[::2])
-    if "data.classes" in changes:
-        labels = np.load(images / "test_labels.npy")
-        np.save(tmp_path / "test_labels.npy", np.arange(len(labels)) % 11)
-        np.save(tmp_path / "test_images.npy", np.load(images / "test_images.npy"))
-        config.data.root = str(tmp_path)
     config.update_from_flattened_dict(changes)
     with pytest.raises(InputError) as error:
-        runner.run(config, tmp_path / "run")
+        model_source(config).check()
+        model_source(config).record(tmp_path, tuple(config.data.classes.split(",")))
     assert message in str(error.value) and "\n" not in str(error.value)
-    assert not (tmp_path / "run" / "weights.json").exists()
-    assert not list((tmp_path / "run").glob("stages/*")), "the mended command may take the same place"
+
+
+@pytest.mark.parametrize(("weights", "found"), [("nothing.pt", "no file"), ("", "without a trained model")])
+def test_weights_that_do_not_exist_are_refused(images, tmp_path, weights, found):
+    config = make_config(images, "resnet20", tmp_path / weights)
+    with pytest.raises(InputError, match=rf"^model.weights: got \S+, {found}; expected PyTorch weights .*, a workdir"):
+        model_source(config).weights_files()
 
 
 def test_weights_that_change_are_noticed(small, images, tmp_path):

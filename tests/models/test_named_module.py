@@ -45,8 +45,6 @@ def test_a_model_of_timm_is_converted_by_its_name(weights, tmp_path):
         expected = module(images).numpy()
     found = jax.jit(classifier.apply)(classifier.params, np.moveaxis(images.numpy(), 1, -1))
     np.testing.assert_allclose(found, expected, atol=1e-5 * np.abs(expected).max())
-    # The file is one for any run.
-    runner.run(of(tmp_path / "model.fsjax", model__name="resnet20"), tmp_path / "again")
 
 
 @pytest.mark.parametrize(
@@ -87,17 +85,12 @@ def published(module, folder, **changes):
     return folder
 
 
-def test_a_folder_that_timm_publishes_is_read_with_its_mean_and_std(weights, tmp_path):
-    folder = published(weights[0], tmp_path / "hub")
-    runner.run(of(folder, data__mean=(), data__std=()), tmp_path / "run")
-    assert json.loads((tmp_path / "run" / "weights.json").read_text())["mean"] == [0.4, 0.5, 0.6]
-
-
-def test_arguments_of_a_config_json_change_the_model(weights, tmp_path):
+def test_a_published_folder_gives_mean_and_std_and_arguments_of_the_model(weights, tmp_path):
     """A largest number in place of a mean, which no key shows."""
     folder = published(weights[0], tmp_path / "hub", global_pool="max", model_args={"global_pool": "max"})
     config = of(folder, data__mean=(), data__std=())
     runner.run(config, tmp_path / "run")
+    assert json.loads((tmp_path / "run" / "weights.json").read_text())["mean"] == [0.4, 0.5, 0.6]
     classifier = Workspace(config, tmp_path / "run").classifier
     module = timm.create_model("test_convnext", num_classes=5, global_pool="max").eval()
     module.load_state_dict(weights[0].state_dict())
@@ -142,10 +135,3 @@ def test_a_pool_that_no_key_shows_is_refused(tmp_path):
     config = of(folder, model__name="timm/test_vit", data__mean=(), data__std=())
     with pytest.raises(InputError, match=r"^model.name: got timm/test_vit of global_pool 'token'; expected 'avg', as"):
         runner.run(config, tmp_path / "run")
-
-
-def test_a_folder_without_weights_is_one_line(tmp_path):
-    with pytest.raises(
-        InputError, match=r"without a trained model; expected PyTorch weights \(also a folder with model"
-    ):
-        runner.run(of(tmp_path), tmp_path / "run")

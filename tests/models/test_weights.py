@@ -17,51 +17,20 @@ from fsjax.models import state_dict
 from fsjax.runtime import torch_files
 from fsjax.runtime.errors import InputError
 from tests.helpers.lightning import lightning
+from tests.helpers.published_resnet import BasicBlock, ResNet
 
 CLASSES = 7
 
 
-class IccvResNet18(torch.nn.Module):
+def published_resnet18():
     """The published ResNet-18: 3x3 stem, `shortcut`, `classifier`, and all but that in a sequence again."""
-
-    def __init__(self, classes=CLASSES):
-        super().__init__()
-        self.conv1 = torch.nn.Conv2d(3, 64, 3, padding=1, bias=False)
-        self.bn1 = torch.nn.BatchNorm2d(64)
-        widths = (64, 64, 128, 256, 512)
-        for i in range(1, 5):
-            stride = 1 if i == 1 else 2
-            blocks = IccvBlock(widths[i - 1], widths[i], stride), IccvBlock(widths[i], widths[i], 1)
-            setattr(self, f"layer{i}", torch.nn.Sequential(*blocks))
-        stages = (self.layer1, self.layer2, self.layer3, self.layer4)
-        self.features = torch.nn.Sequential(self.conv1, self.bn1, torch.nn.ReLU(), *stages)
-        self.classifier = torch.nn.Linear(512, classes)
-
-    def forward(self, x):
-        return self.classifier(self.features(x).mean((2, 3)))
-
-
-class IccvBlock(torch.nn.Module):
-    def __init__(self, channels, width, stride):
-        super().__init__()
-        self.conv1 = torch.nn.Conv2d(channels, width, 3, stride, 1, bias=False)
-        self.bn1 = torch.nn.BatchNorm2d(width)
-        self.conv2 = torch.nn.Conv2d(width, width, 3, 1, 1, bias=False)
-        self.bn2 = torch.nn.BatchNorm2d(width)
-        self.shortcut = torch.nn.Sequential()
-        if stride > 1 or channels != width:
-            project = torch.nn.Conv2d(channels, width, 1, stride, bias=False)
-            self.shortcut = torch.nn.Sequential(project, torch.nn.BatchNorm2d(width))
-
-    def forward(self, x):
-        y = self.bn2(self.conv2(torch.relu(self.bn1(self.conv1(x)))))
-        return torch.relu(y + self.shortcut(x))
+    return ResNet(BasicBlock, [2, 2, 2, 2], CLASSES)
 
 
 MICRO = {"embed_dim": 64, "depth": 4, "num_heads": 4, "mlp_ratio": 2}
 # our name -> (a PyTorch model, the image size, the naming scheme)
 MODELS = {
-    "resnet18_cifar": (IccvResNet18, 33, "iccv2023 resnet"),
+    "resnet18_cifar": (published_resnet18, 33, "iccv2023 resnet"),
     "resnet18_imagenet": (lambda: torchvision.models.resnet18(num_classes=CLASSES), 65, "torchvision/timm"),
     "vit_micro_patch4": (
         lambda: timm.models.VisionTransformer(img_size=32, patch_size=4, num_classes=CLASSES, **MICRO),
@@ -252,18 +221,6 @@ def test_weights_of_another_model_are_refused_with_a_short_list(state):
 
 
 # Files
-
-
-@pytest.mark.parametrize("suffix", [".pt", ".ckpt"])
-def test_a_file_is_read_as_pytorch_reads_it(tmp_path, suffix):
-    path = write(random_model("resnet18_cifar"), tmp_path / f"model{suffix}")
-    expected = torch.load(path, weights_only=suffix == ".pt")
-    expected = expected.get("state_dict", expected)
-    found = torch_files.read(path)
-    assert list(found) == list(expected)
-    for key, array in found.items():
-        assert str(array.dtype) == str(expected[key].dtype).removeprefix("torch.")
-        np.testing.assert_array_equal(array, expected[key].numpy())
 
 
 def test_writing_without_pytorch_says_what_to_install_and_leaves_nothing(tmp_path, monkeypatch):
