@@ -70,26 +70,45 @@ class ResNet(nnx.Module):
         return self.fc(x.mean(axis=(1, 2)))
 
 
-class BasicBlock(nnx.Module):
-    """Two 3x3 convolutions and a shortcut, a 1x1 convolution where the shape changes (He et al.'s option B)."""
+class _Block(nnx.Module):
+    """Convolutions, each with BatchNorm, and a shortcut, a 1x1 convolution where the shape changes (option B)."""
+
+    def __init__(self, channels: int, convolutions: Sequence[tuple[int, int, int, int]], **shared: Any):
+        """Make convolutions of (width, kernel, stride, groups)."""
+        before, strides = channels, 1
+        self.depth = len(convolutions)
+        for number, (width, kernel, stride, groups) in enumerate(convolutions, 1):
+            layer = _conv(before, width, kernel, strides=stride, feature_group_count=groups, **shared)
+            setattr(self, f"conv{number}", layer)
+            setattr(self, f"bn{number}", BatchNorm(width, **shared))
+            before, strides = width, strides * stride
+        projection = None
+        if strides > 1 or channels != before:
+            layer = _conv(channels, before, 1, strides=strides, **shared)
+            projection = nnx.Dict({"0": layer, "1": BatchNorm(before, **shared)})
+        self.downsample = projection
+
+    def __call__(self, x: Float[Array, "n h w c"], *, train: bool) -> Float[Array, "n h2 w2 c2"]:
+        y, shortcut = x, x
+        for number in range(1, self.depth + 1):
+            y = getattr(self, f"bn{number}")(getattr(self, f"conv{number}")(y), train=train)
+            y = jax.nn.relu(y) if number < self.depth else y
+        if self.downsample is not None:
+            shortcut = self.downsample["1"](self.downsample["0"](x), train=train)
+        return jax.nn.relu(y + shortcut)
+
+
+class BasicBlock(_Block):
+    """Two 3x3 convolutions and a shortcut."""
 
     expansion = 1
 
     def __init__(self, channels: int, width: int, *, stride: int, **shared: Any):
-        self.conv1 = _conv(channels, width, 3, strides=stride, **shared)
-        self.bn1 = BatchNorm(width, **shared)
-        self.conv2 = _conv(width, width, 3, **shared)
-        self.bn2 = BatchNorm(width, **shared)
-        self.downsample = _projection(channels, width, stride=stride, **shared)
-
-    def __call__(self, x: Float[Array, "n h w c"], *, train: bool) -> Float[Array, "n h2 w2 c2"]:
-        y = jax.nn.relu(self.bn1(self.conv1(x), train=train))
-        y = self.bn2(self.conv2(y), train=train)
-        return jax.nn.relu(y + _shortcut(self.downsample, x, train=train))
+        super().__init__(channels, [(width, 3, stride, 1), (width, 3, 1, 1)], **shared)
 
 
-class Bottleneck(nnx.Module):
-    """A 1x1, a 3x3 and a 1x1 convolution, the last to four times the width, and a shortcut as in BasicBlock.
+class Bottleneck(_Block):
+    """A 1x1, a 3x3 and a 1x1 convolution, the last to four times the width, and a shortcut.
 
     Args:
         groups: of the 3x3 convolution; more than one makes the block of ResNeXts (Xie et al. 2017).
@@ -102,32 +121,9 @@ class Bottleneck(nnx.Module):
     def __init__(
         self, channels: int, width: int, *, stride: int, groups: int = 1, group_width: int = 64, **shared: Any
     ):
-        inside = groups * (width * group_width // 64)
-        self.conv1 = _conv(channels, inside, 1, **shared)
-        self.bn1 = BatchNorm(inside, **shared)
-        self.conv2 = _conv(inside, inside, 3, strides=stride, feature_group_count=groups, **shared)
-        self.bn2 = BatchNorm(inside, **shared)
-        self.conv3 = _conv(inside, width * self.expansion, 1, **shared)
-        self.bn3 = BatchNorm(width * self.expansion, **shared)
-        self.downsample = _projection(channels, width * self.expansion, stride=stride, **shared)
-
-    def __call__(self, x: Float[Array, "n h w c"], *, train: bool) -> Float[Array, "n h2 w2 c2"]:
-        y = jax.nn.relu(self.bn1(self.conv1(x), train=train))
-        y = jax.nn.relu(self.bn2(self.conv2(y), train=train))
-        y = self.bn3(self.conv3(y), train=train)
-        return jax.nn.relu(y + _shortcut(self.downsample, x, train=train))
+        inside, outside = groups * (width * group_width // 64), width * self.expansion
+        super().__init__(channels, [(inside, 1, 1, 1), (inside, 3, stride, groups), (outside, 1, 1, 1)], **shared)
 
 
 def _conv(channels: int, width: int, kernel: int, **arguments: Any) -> nnx.Conv:
     return conv(channels, width, kernel, kernel // 2, use_bias=False, kernel_init=HE_NORMAL, **arguments)
-
-
-def _projection(channels: int, width: int, *, stride: int, **shared: Any) -> nnx.Dict | None:
-    if stride == 1 and channels == width:
-        return None
-    conv = _conv(channels, width, 1, strides=stride, **shared)
-    return nnx.Dict({"0": conv, "1": BatchNorm(width, **shared)})
-
-
-def _shortcut(projection: nnx.Dict | None, x: Float[Array, "n h w c"], *, train: bool) -> Float[Array, "n h2 w2 c2"]:
-    return x if projection is None else projection["1"](projection["0"](x), train=train)
