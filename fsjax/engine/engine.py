@@ -101,7 +101,7 @@ class Engine:
     ) -> list[ImageBatch]:
         """Encode images once, in batches of `size` (default: as many as a tile takes) that stay on the devices.
 
-        An image is what the model's `encode_images` takes: [H, W, C], or a pair of a `GraftModel`, [2, H, W, C].
+        An image has the shape that `Model.encode_images` takes: [H, W, C], or for a `GraftModel` a pair, [2, H, W, C].
         Weights default to 1, one replicate. The last batch is padded with its last image at weight 0.
         """
         if weights is None:
@@ -178,7 +178,7 @@ class Engine:
         return {name: np.concatenate([sums[name] for sums in tiles]) for name in tiles[0]}
 
     def _place(self, perturbations: Perturbations, size: int) -> Perturbations:
-        """Put perturbations on the devices, each with its part of them, padded to `size`."""
+        """Split perturbations over the devices, padded to `size`."""
 
         def place(part: np.ndarray) -> Array:
             return jax.device_put(np.pad(part, [(0, size - len(part))] + [(0, 0)] * (part.ndim - 1)), self._sharded)

@@ -11,7 +11,7 @@ from fsjax.runtime import parallel
 
 
 class Block(NamedTuple):
-    """All pairs of a range of images and a range of masks, which one process evaluates."""
+    """A range of images and a range of masks; one process evaluates all their pairs."""
 
     images: range
     masks: range
@@ -20,13 +20,13 @@ class Block(NamedTuple):
 def share_pairs(images: int, masks: int, *, batch_size: int, tile_masks: int, resident_images: int) -> list[Block]:
     """Return this process's share of all (image, mask) pairs; a pair is in one process's share only.
 
-    Shares are contiguous, images first, so that a process reads few images beyond its share of them, and as equal as
-    whole image batches under whole tiles of masks allow.
+    Shares are contiguous, images first, so that a process reads few images beyond its share. They are as equal as whole
+    image batches under whole tiles of masks allow.
 
     Args:
       images: how many there are.
       masks: how many there are.
-      batch_size: images of an image batch; every block begins with a whole one.
+      batch_size: images of an image batch; every block begins with a whole batch.
       tile_masks: masks of a tile.
       resident_images: images that may lie on a device at once.
     """

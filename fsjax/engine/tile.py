@@ -93,7 +93,7 @@ def _without_params(model: Model) -> tuple[Model, Hashable]:
 
 
 def tile_shapes(model: Model, masks: int, images: int) -> tuple[PyTree, Perturbations, ImageBatch]:
-    """Return the shapes of a tile's arguments, with which `make_tile(...).lower` compiles it without running it.
+    """Return the shapes of a tile's arguments, for `make_tile(...).lower`, which compiles without running.
 
     Args:
       model: the classifier; of its parameters only the shapes are used.

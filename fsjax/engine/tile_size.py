@@ -1,9 +1,9 @@
 """The size of a tile: how many perturbed images a device takes in one call, from the memory that it has.
 
-`config.run.memory_mib` is the one field: MiB on each device for the model's parameters, the encoded images and a tile's
+`config.run.memory_mib` sets the MiB on each device for the model's parameters, the encoded images and a tile's
 temporaries together. 0 chooses: on an accelerator half of the memory that is free, on a CPU a tile that fits its cache
-(`CPU_BUDGET`). XLA's own analysis of the compiled tile (`temporary_bytes`) says what an image takes (`split`). A size
-for an amount of memory is compiled itself, and reduced until it fits: a TPU keeps small tiles in its vector memory, so
+(`CPU_BUDGET`). XLA's analysis of the compiled tile (`temporary_bytes`) gives the memory of an image (`split`). A size
+for an amount of memory is compiled, and reduced until it fits: a TPU keeps small tiles in its vector memory, so
 that 8 and 16 images take nothing there, and 2,048 of the same network 128 MiB. Partial results remember the size.
 """
 
@@ -25,19 +25,19 @@ from fsjax.runtime import parallel
 from fsjax.runtime.errors import InputError
 
 MIB = 2**20
-# Temporaries of a tile on a CPU. Of the models measured a ViT's plain forward passes were fastest up to 11 MiB, 4 %
-# slower at 15 and 8 % at 22; a ResNet-18's wanted 16 images, for which it takes 20 MiB; beyond 25 MiB all were slower,
-# by up to a quarter.
+# Temporaries of a tile on a CPU. Measured: a ViT's plain forward passes were fastest up to 11 MiB, 4 % slower at 15 and
+# 8 % at 22. A ResNet-18 was fastest with 16 images, which take 20 MiB. Beyond 25 MiB all models were slower, by up to a
+# quarter.
 CPU_BUDGET, CPU_IMAGES, CPU_MOST = 11 * MIB, 16, 22 * MIB
 # Larger tiles gain nothing on any device, and cost more padding and a longer wait for SIGTERM.
 MOST_IMAGES = 2048
 _PROBE = 8
-# Of each program, what it takes: the search, the evaluation and the heat map of a run ask for the same ones.
+# The bytes of each program; the search, the evaluation and the heat map of a run ask for the same programs.
 _KNOWN: weakref.WeakKeyDictionary[Callable, dict[str, int]] = weakref.WeakKeyDictionary()
 
 
 def layout(model: Model, counts: Sequence[int], *, memory_mib: int = 0) -> dict[str, int]:
-    """Return how a search divides its work, for groups of `counts` images that lie on the devices one at a time.
+    """Return how a search divides its work, for groups of `counts` images; one group at a time lies on the devices.
 
     Args:
       model: the classifier.
@@ -109,7 +109,7 @@ def most_images(
     else:
         return int(np.clip(on_cpu(each), 1, MOST_IMAGES))
     size = int(np.clip((room - fixed) // each, 1, MOST_IMAGES))
-    # An accelerator's probes may lie in its caches, and say nothing of the memory that larger ones take.
+    # An accelerator's probes may lie in its caches, and larger programs may then take more memory.
     while size > 1:
         try:
             used = temporaries(size)
@@ -124,10 +124,10 @@ def most_images(
 
 
 def split(temporaries: Callable[[int], int], image_shape: tuple[int, int, int]) -> tuple[int, int]:
-    """Return the bytes of a program's temporaries that do not depend on the number of images, and those of an image.
+    """Return the bytes of a program's temporaries for any number of images, and the bytes for each image.
 
-    XLA may copy weights into another order. Those of a ResNet-18 with the ImageNet stem take 38 MiB on a CPU at 32
-    pixels, as much as 490 images do. An image takes its own pixels at least.
+    XLA may copy weights into another order. The copies of a ResNet-18 with the ImageNet stem take 38 MiB on a CPU at 32
+    pixels, as much as 490 images. An image takes at least its own pixels.
     """
     few, more = temporaries(_PROBE), temporaries(2 * _PROBE)
     each = max(4 * math.prod(image_shape), -(-(more - few) // _PROBE))
@@ -155,8 +155,8 @@ def compiled_bytes(make_program: Callable[[Mesh], Any], params: PyTree, *shapes:
 def image_batch_size(counts: Sequence[int], tile_images: int) -> int:
     """Return one image batch size, at most tile_images, for groups of `counts` images: one size, one compilation.
 
-    It wastes the fewest padded images. Of equally good ones it is the largest that, under several masks, fills three
-    quarters of what any of them fills of a tile.
+    It wastes the fewest padded images. Of equally good sizes it is the largest that, under several masks, fills a tile
+    three quarters as well as the best.
     """
     smallest = max(1, min(max(counts), tile_images) // 4)
     sizes = range(smallest, min(max(counts), tile_images) + 1)

@@ -1,7 +1,7 @@
 """The classifiers that can be trained or searched, by name.
 
 vit_micro is meant for a CPU: 400 training steps of 128 images of 32x32 take vit_micro_patch4 two minutes on two cores,
-vit_micro_patch8 half a minute. vit_nano compiles in a moment and learns little: it tries a pipeline out.
+vit_micro_patch8 half a minute. vit_nano compiles quickly and learns little: it serves to try a pipeline.
 """
 
 import functools
@@ -50,12 +50,12 @@ _POOLS: dict[str, dict] = {
 # name -> builder, called with
 #   num_classes: number of logits;
 #   image_size: height and width of the images in pixels;
-#   dtype: what is computed in; parameters and statistics are float32;
+#   dtype: of computation; parameters and statistics are float32;
 #   axis_name: the mapped axis over which BatchNorm takes its statistics in training;
 #   rngs: the source of the initial parameters.
 # "_cifar" is the form that the frequency-shortcut papers train: ResNets with a 3x3 stem and no pool and VGGs with an
-# average over all positions at any image size, AlexNet at 32 pixels. "_imagenet" is torchvision's form, and
-# "_gap" a ViT that averages over patches and has no class token; "_gap_norm" one that does so after the last norm.
+# average over all positions at any image size, AlexNet at 32 pixels. "_imagenet" is torchvision's form. "_gap" is a ViT
+# without a class token that averages over patches; "_gap_norm" averages after the last norm.
 MODELS: dict[str, Callable] = {
     "resnet8": partial(ResNet, BasicBlock, (1, 1, 1), (16, 32, 64), imagenet_stem=False),
     "resnet20": partial(ResNet, BasicBlock, (3, 3, 3), (16, 32, 64), imagenet_stem=False),
@@ -84,7 +84,7 @@ def build(name: str, *, num_classes: int, image_size: int, dtype: Any = jnp.floa
         num_classes: number of logits.
         image_size: height and width of the images in pixels; for a ViT a multiple of its patch, for a VGG 32 or more,
             for AlexNet 63 or more, or 32 in its CIFAR form.
-        dtype: what is computed in, float32 or bfloat16.
+        dtype: of computation, float32 or bfloat16.
 
     Raises:
         InputError: the name is unknown, or the image size does not fit the model.

@@ -40,7 +40,7 @@ def as_model(
         Flax NNX module; (module, variables) of Flax Linen; an Equinox module, of a batch or of a single image [H, W, C]
         or [C, H, W]; a Keras model on JAX; a PyTorch module, as `from_torch` takes it. Arrays that it holds become
         arguments of the compiled program. A `Model` is returned unchanged, with the programs compiled for it.
-      images: normalised; some of them are tried.
+      images: normalised; a few are tried.
       num_classes: how many logits are used.
       field: what messages call the model.
 
@@ -75,7 +75,7 @@ def _checked(model: Model, shape: tuple[int, ...], num_classes: int, field: str)
 
 
 def _kind(model: Any) -> str:
-    """Return 'nnx', 'linen', 'equinox', 'keras', 'torch', or '' for any other; imports none of them."""
+    """Return 'nnx', 'linen', 'equinox', 'keras', 'torch' or '' without importing these libraries."""
     if isinstance(model, tuple):
         return "linen"
     modules = [base.__module__ + "." for base in type(model).__mro__]
@@ -126,9 +126,9 @@ def _over_batches(model: Callable, shape: tuple[int, ...]) -> Callable:
 
 
 def _reason(error: Exception, model: Any, kind: str, shape: tuple[int, ...]) -> str:
-    """Return what is wrong with a model that JAX cannot trace, and what is expected."""
+    """Describe the fault of a model that JAX cannot trace, and the expected model."""
     if isinstance(error, jax.errors.TracerArrayConversionError):
-        return "got a function that makes NumPy arrays of its images; expected jax.numpy in place of numpy in all of it"
+        return "got a function that makes NumPy arrays of its images; expected jax.numpy in place of numpy"
     if isinstance(error, jax.errors.ConcretizationTypeError):
         return "got a function that branches on values of its images; expected jax.numpy.where in place of if"
     if _is_in_training(error, model, kind):
@@ -213,7 +213,7 @@ def _trace(function: Callable, shape: tuple[Any, ...]) -> ClosedJaxpr:
 
 
 def _consts(closed: ClosedJaxpr) -> list[Any]:
-    """Return the closed-over arrays in the order in which _evaluate meets them."""
+    """Return the closed-over arrays in the order of `_evaluate`."""
     consts = list(closed.consts)
     for equation in closed.jaxpr.eqns:
         if equation.primitive.name in _JIT:

@@ -8,7 +8,7 @@ import numpy as np
 from flax import nnx
 from jaxtyping import Array, Float, Key
 
-# What a network takes, the keys of its dropout in training, and what it returns.
+# The inputs of a network, the keys of its dropout in training, and its outputs.
 Images = Float[Array, "images height width 3"]
 Keys = Key[Array, " images"]
 Logits = Float[Array, "images classes"]
@@ -34,7 +34,7 @@ def linear(channels: int, width: int, *, axis_name: str | None = None, **argumen
 class BatchNorm(nnx.BatchNorm):
     """Batch normalisation in float32 for an input of any dtype; the output has that dtype.
 
-    In training the running statistics become 0.9 of the old ones plus 0.1 of the batch's. The batch's variance is
+    In training the running statistics become 0.9 of their old values plus 0.1 of the batch's. The batch's variance is
     biased; PyTorch keeps the unbiased variance, n/(n-1) times as large for n values a channel.
     """
 

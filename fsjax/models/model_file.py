@@ -1,4 +1,4 @@
-"""Model files, `.fsjax`: a model's program, its arrays, and what its inputs and outputs mean."""
+"""Model files, `.fsjax`: a model's program, its arrays, and the meaning of its inputs and outputs."""
 
 import hashlib
 import json
@@ -38,15 +38,15 @@ def save_model(
     """Write any model that `analyse` takes to one file, which `load_model` and `model.weights` read.
 
     The file holds the model as StableHLO (jax.export) for any number of images, with its gradient, for CPU, CUDA, ROCm
-    and TPU. Its arrays lie beside the program, with what the inputs and outputs mean. Reading it needs neither the code
-    that made the model nor PyTorch. JAX reads such programs for at least six months after it wrote them.
+    and TPU. Its arrays lie beside the program, with the meaning of inputs and outputs. Reading it needs neither PyTorch
+    nor the code that made the model. JAX reads such programs for at least six months after it wrote them.
 
     Args:
       path: of the file, which ends with .fsjax.
       model: as of `analyse`, in evaluation mode: a JAX callable, Flax, Equinox, Keras, or a PyTorch module.
       image_size: height and width in pixels.
       channels: of an image; a run's images have 3.
-      classes: names of the first outputs, in their order, by which a run finds the outputs of the data's classes.
+      classes: names of the first outputs, in their order; a run finds its classes by them.
       mean_std: the mean and std that normalise the model's images, of pixels in [0, 1], per channel.
       precision: of matrix products and convolutions, 'highest' (float32) or 'tensorfloat32'; the file fixes it.
 

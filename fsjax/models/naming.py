@@ -39,7 +39,7 @@ class Naming:
 
 
 def recognise(keys: Iterable[str]) -> Naming:
-    """Return the scheme that a state dict's keys follow; OURS if no other does."""
+    """Return the scheme that a state dict's keys follow, by default OURS."""
     keys = list(keys)
     for naming in NAMINGS:
         if any(re.search(naming.sign, key) for key in keys):

@@ -118,8 +118,8 @@ def fold(network: Network, variables: dict) -> tuple[Callable, PyTree]:
     A BatchNorm `bnN` belongs to the `convN` beside it; BatchNorm n of a sequence belongs to its convolution n-1.
 
     Returns:
-      (apply(params, images [n, H, W, C] float32 normalised) -> float32 logits, params). The logits equal those of
-      `network.apply` up to rounding: the scales are multiplied in float64 and rounded once. Folded arrays are NumPy's.
+      (apply(params, images [n, H, W, C] float32 normalised) -> float32 logits, params). The logits are
+      `network.apply`'s up to rounding: scales are multiplied in float64 and rounded once. Folded arrays are NumPy's.
       Equal networks share one `apply`.
     """
     module = network.bind(variables)
@@ -133,7 +133,7 @@ def fold(network: Network, variables: dict) -> tuple[Callable, PyTree]:
     return _make_apply(network, graphdef), nnx.to_pure_dict(state)
 
 
-# Runs that train equal networks in one process, as a probe does, share what is traced and compiled.
+# Runs that train equal networks in one process, as a probe does, share traces and programs.
 @functools.lru_cache(maxsize=8)
 def _make_apply(network: Network, graphdef: nnx.GraphDef) -> Callable:
     def apply(params: PyTree, images: Float[Array, "images height width channels"]) -> Float[Array, "images classes"]:
@@ -174,7 +174,7 @@ def _absorb(conv: nnx.Conv, norm: nnx.BatchNorm) -> None:
         np.asarray(part.get_value()) for part in (norm.scale, norm.bias, norm.mean, norm.var) if part is not None
     )
     before = 0 if conv.bias is None else np.asarray(conv.bias.get_value())
-    # New variables: assigning to elements of the old ones would write into the caller's NumPy arrays.
+    # New variables: assigning to elements of the old variables would write into the caller's NumPy arrays.
     arrays: Any = folded(np.asarray(conv.kernel.get_value()), before, scale, shift, mean, variance, norm.epsilon)
     conv.kernel, conv.bias = map(nnx.Param, arrays)
     conv.use_bias = True
@@ -195,7 +195,7 @@ def _graphdef(network: Network) -> nnx.GraphDef:
 
 
 def _make_rngs(key: Key[Array, ""]) -> nnx.Rngs:
-    """Return nnx.Rngs(key), whose keys are drawn in a time that does not grow with what was traced before."""
+    """Return nnx.Rngs(key), which draws keys in constant time, however much was traced before."""
     rngs = nnx.Rngs(key)
     rngs.default = _CountedStream(key, tag="default")  # type: ignore[attr-defined]
     return rngs

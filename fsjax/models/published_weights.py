@@ -24,7 +24,7 @@ _OURS = (
     (r"vgg(11|13|16|19)_bn", "vgg{}_imagenet"),
     (r"(?:vit|deit)_(tiny|small|base|large)_patch(\d+)(_gap)?_\d+(?:_in21k)?", "vit_{}_patch{}"),
 )
-# Arguments of timm's models: those without effect on the logits, and those that we follow.
+# Arguments of timm's models without effect on the logits, and arguments that we follow.
 _HARMLESS = ("num_classes", "in_chans", "drop_rate", "drop_path_rate")
 _FOLLOWED = ("img_size", "class_token", "fc_norm", "global_pool")
 _APART = 1e-3
@@ -34,7 +34,7 @@ _ANY = 1009
 
 
 class Metadata(NamedTuple):
-    """What a config.json says."""
+    """The content of a config.json."""
 
     file: Path
     architecture: str  # timm's name
@@ -112,7 +112,7 @@ def choose_mean_std(config: ConfigDict, told: Any, where: Path | None) -> tuple[
 
 
 def metadata_mean_std(config: ConfigDict, metadata: Metadata | None) -> tuple[np.ndarray, np.ndarray]:
-    """Return `choose_mean_std` for what a config.json tells."""
+    """Return `choose_mean_std` for a config.json."""
     told, file = (metadata.mean_std, metadata.file) if metadata else (((), ()), None)
     return choose_mean_std(config, told, file)
 

@@ -1,7 +1,7 @@
 """AlexNet and VGG: convolutions and pools in a sequence, then linear layers.
 
-AlexNet is that of Krizhevsky 2014 ("One weird trick for parallelizing convolutional neural networks"); VGG, with batch
-normalisation, that of Simonyan and Zisserman 2015 ("Very Deep Convolutional Networks"). Submodules are named by their
+AlexNet follows Krizhevsky 2014 ("One weird trick for parallelizing convolutional neural networks"); VGG, with batch
+normalisation, follows Simonyan and Zisserman 2015 ("Very Deep Convolutional Networks"). Submodules are named by their
 place in torchvision's sequences, so a name in its `state_dict` is a path here. Initialisation is torchvision's, except
 that AlexNet's biases start at zero.
 """
@@ -95,7 +95,7 @@ class VGG(nnx.Module):
         widths: channels of each stage.
         imagenet_head: True for torchvision's averages on a 7x7 grid and three linear layers with dropout; False for
             the form of the frequency-shortcut papers: the average over all positions and one linear layer.
-        head_width: channels of each of the two hidden layers of torchvision's head.
+        head_width: channels of the two hidden layers in torchvision's head.
         num_classes: and the others as in fsjax.models.MODELS; InputError where the pools leave no pixel.
     """
 

@@ -21,7 +21,7 @@ from fsjax.runtime.checkpoints import chosen_hashes
 from fsjax.runtime.errors import InputError
 from fsjax.runtime.storage import Path
 
-# What a module of torchvision or timm becomes, in the workdir.
+# The file of a converted module, in the workdir.
 _CONVERTED = f"model{model_file.SUFFIX}"
 
 
@@ -90,7 +90,7 @@ class ModelSource(abc.ABC):
         """Raise InputError where the model's arrays have no names that PyTorch could read."""
 
     def trained_network(self, directory: Path) -> TrainedNetwork:
-        """Load the network of a workdir with its weights by name; errors as of `check_export` and `model`."""
+        """Load the network of a workdir with its weights by name; errors are `check_export`'s and `model`'s."""
         raise NotImplementedError
 
     @abc.abstractmethod

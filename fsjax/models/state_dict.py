@@ -32,7 +32,7 @@ def to_network(state: State, name: str, image_size: int | None, where: str) -> T
       where: what holds the state dict, for messages.
 
     Raises:
-      InputError: keys are missing or not expected, an array has another shape, or two copies of it differ.
+      InputError: keys are missing or not expected, an array has another shape, or its two copies differ.
     """
     naming, copied = _rename(state, where)
     own_size = _image_size(state)
@@ -124,7 +124,7 @@ _ANY = 1009
 
 
 def _misfits(state: State, expected: dict[str, tuple[int, ...]]) -> str:
-    """Return the keys that do not fit, by what is wrong with them, in words; '' where all fit."""
+    """List the keys that do not fit, by their fault; '' where all fit."""
     misfits = {
         "missing": sorted(expected.keys() - state.keys()),
         "not expected": sorted(state.keys() - expected.keys()),

@@ -30,7 +30,7 @@ class TrainedNetwork:
       classes: display names in index order; the network may have more outputs.
       naming: what PyTorch calls the arrays, where they came from there.
       copied: whether the state dict held some arrays twice.
-      outputs: the network's outputs in the order in which `model` returns them; None = unchanged.
+      outputs: order of the network's outputs that `model` returns; None = unchanged.
     """
 
     network: Network
@@ -60,7 +60,7 @@ def reorder(apply: Callable, outputs: tuple[int, ...]) -> Callable:
 
 
 def load_checkpoint(config: ConfigDict, directory: Path) -> TrainedNetwork:
-    """Load what training left in a workdir: the weights of its last step, or those that train.select chooses.
+    """Load what training left in a workdir: the weights of its last step, or of the step that train.select chooses.
 
     Raises:
       InputError: there is none, or it has another architecture or other frequencies than the config.
@@ -91,8 +91,8 @@ def _check(config: ConfigDict, directory: Path, step: int, metadata: dict) -> No
     """Raise InputError for a checkpoint of another architecture, or one of an unfinished training."""
     if metadata["model"] != config.model.name or metadata["image_size"] != config.data.image_size:
         raise InputError(
-            f"model.name, data.image_size: got {config.model.name}, {config.data.image_size}; expected those of the "
-            f"model in {directory}: {metadata['model']}, {metadata['image_size']}"
+            f"model.name, data.image_size: got {config.model.name}, {config.data.image_size}; expected the values "
+            f"of the model in {directory}: {metadata['model']}, {metadata['image_size']}"
         )
     if step != metadata["steps"]:
         raise InputError(

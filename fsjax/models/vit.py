@@ -1,6 +1,6 @@
 """Vision transformers (Dosovitskiy et al. 2021, "An Image is Worth 16x16 Words").
 
-The architecture, the names of submodules and the initialisation are those of timm's `VisionTransformer`, so a name in
+The architecture, the names of submodules and the initialisation follow timm's `VisionTransformer`, so a name in
 its `state_dict` is a path here. timm draws weights from a normal truncated at 100 standard deviations: a normal.
 """
 

@@ -24,7 +24,7 @@ _SHOWN = 10
 
 
 def write(config: ConfigDict, directory: Path, classes: tuple[str, ...], model: Model, **others: str) -> None:
-    """Check the logits of weights, log what was read, and write weights.json into a workdir.
+    """Check the logits of weights, and write the log line and a workdir's weights.json.
 
     Args:
       config: names the weights.

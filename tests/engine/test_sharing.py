@@ -19,46 +19,47 @@ MASKS = {"filtered": {"many": 15, "single": 6, "one class": 3}, "dynamics": {"ma
 CHUNK = 8
 
 
-def evaluated(folder, processes, devices):
-    """What each of the processes ended with, by case and evaluation."""
-    output = folder / "out"
-    finish(start(output, output, devices=devices, processes=processes, worker=("tests/helpers/sharing_worker.py",)))
-    return [json.loads((folder / f"out-{index}.json").read_text()) for index in range(processes)]
-
-
 @pytest.fixture(scope="module")
-def alone(tmp_path_factory):
-    """What one process with two devices makes of everything."""
-    return evaluated(tmp_path_factory.mktemp("alone"), 1, 2)[0]
+def ended(tmp_path_factory):
+    """By number of processes, with two devices each: what each process ended with, by case and evaluation."""
+    folders = {count: tmp_path_factory.mktemp(f"processes-{count}") for count in (1, 2)}
+    worker = ("tests/helpers/sharing_worker.py",)
+    finish(
+        [
+            process
+            for count, folder in folders.items()
+            for process in start(folder / "out", folder / "out", devices=2, processes=count, worker=worker)
+        ]
+    )
+    return {
+        count: [json.loads((folder / f"out-{index}.json").read_text()) for index in range(count)]
+        for count, folder in folders.items()
+    }
 
 
-@pytest.fixture(scope="module")
-def shared(tmp_path_factory):
-    """What each of two processes with two devices each makes of it."""
-    return evaluated(tmp_path_factory.mktemp("shared"), 2, 2), 2
-
-
-def test_all_processes_end_with_the_bits_of_one(alone, shared):
+def test_all_processes_end_with_the_bits_of_one(ended):
+    (alone,) = ended[1]
     assert len(alone) == 3 * 8 + 2
-    for found in shared[0]:
+    for found in ended[2]:
         assert {name: one["value"] for name, one in found.items()} == {
             name: one["value"] for name, one in alone.items()
         }
 
 
-def test_every_filtered_image_goes_through_one_model_only(alone, shared):
+def test_every_filtered_image_goes_through_one_model_only(ended):
+    (alone,) = ended[1]
     # A graft of nothing is its recipient, which is one in several classes' pairs.
     for name, expected in alone.items():
         if name.endswith("grafts"):
             continue
-        seen = Counter(itertools.chain.from_iterable(found[name]["seen"] for found in shared[0]))
+        seen = Counter(itertools.chain.from_iterable(found[name]["seen"] for found in ended[2]))
         assert set(seen) == set(expected["seen"]), f"{name}: nothing is left out, and nothing is beyond it"
         assert set(seen.values()) <= {1}, f"{name}: nothing is computed twice"
 
 
 @pytest.mark.parametrize("case", IMAGES)
-def test_a_process_reads_and_computes_its_share_and_no_more(shared, case):
-    processes, devices = shared
+def test_a_process_reads_and_computes_its_share_and_no_more(ended, case):
+    processes, devices = ended[2], 2
     for evaluation in ("mean and std", "unfiltered", "validation, first", "validation, second"):
         read = [found[f"{case}: {evaluation}"]["read"] for found in processes]
         assert sorted(itertools.chain.from_iterable(read)) == list(range(IMAGES[case])), "every image is read once"

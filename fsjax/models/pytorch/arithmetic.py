@@ -82,7 +82,7 @@ def _batch_norm(
 
 @operator("_native_batch_norm_legit", "native_batch_norm")
 def _batch_norm_in_any_mode(x: Array, weight: Array | None, bias: Array | None, *rest: Any) -> tuple:
-    """Normalise by the given statistics, or in training mode by the statistics of these numbers (InstanceNorm)."""
+    """Normalise by the given statistics, or in training mode by the statistics of x (InstanceNorm)."""
     *statistics, is_training, momentum, epsilon = rest
     if is_training:
         axes = (0, *range(2, x.ndim))

@@ -71,7 +71,7 @@ class Value:
 
 @dataclasses.dataclass(frozen=True)
 class Step:
-    """An operator with its arguments, in which each array is a `Value`."""
+    """An operator with its arguments; each array is a `Value`."""
 
     name: str
     operator: str
@@ -118,7 +118,7 @@ class Graph:
 
 
 def export_graph(module: Any, example: Any) -> Graph:
-    """Return the graph of a PyTorch module, with BatchNorms folded; arguments and errors as of `from_torch`."""
+    """Return the graph of a PyTorch module, with BatchNorms folded; arguments and errors are `from_torch`'s."""
     import torch
 
     if any(part.training for part in module.modules()):
