@@ -136,7 +136,7 @@ def parse(argv: list[str]) -> Command:
         _, *rest = values(argv)
         config = values.config.lock()
     except flags.Error as error:
-        raise command_text.bad_flag(error, values) from error
+        raise command_text.bad_flag(error) from error
     except (AttributeError, LookupError, ValueError) as error:
         # ml_collections raises these for an unknown field; so may the code of the config file.
         known = _define_flags(argv[:2])
@@ -145,7 +145,7 @@ def parse(argv: list[str]) -> Command:
             raise
         raise unknown_field from error
     if rest:
-        raise InputError(f"command line: got {rest[0]!r}; expected {command_text.EXPECTED}")
+        raise InputError(f"command line: got {rest[0]!r}; expected only flags, which --help lists")
     from fsjax.training import settings  # the config has imported JAX by now
 
     settings.choose_length(config, {match[1] for word in words if (match := re.match(r"--?config\.([\w.]+)", word))})

@@ -8,9 +8,7 @@ from absl import flags
 from ml_collections import ConfigDict
 
 from fsjax.runtime import config_fields
-from fsjax.runtime.errors import InputError, nearest
-
-EXPECTED = "--config, --config.FIELD=VALUE, --workdir, and of several processes --coordinator, --processes, --process"
+from fsjax.runtime.errors import InputError, nearest, one_line
 
 _USAGE = """Run an experiment: {program} --config={config}[:ARG] [--workdir=DIR] [--config.FIELD=VALUE ...]
 
@@ -57,24 +55,12 @@ def no_config(configs: pathlib.Path, path: str) -> InputError:
     )
 
 
-def bad_flag(error: flags.Error, values: flags.FlagValues) -> InputError:
-    """Return the error for an unknown flag, a bad value, or a config file that refuses its argument."""
-    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
-    if isinstance(error, flags.UnrecognizedFlagError):
-        near = nearest(error.flagname, [*values, "help"])
-        hint = f" (did you mean --{near}?)" if near else ""
-        return InputError(f"--{error.flagname}: unknown flag{hint}; expected {EXPECTED}")
-    if "Error whilst parsing config file" in lines[0]:
-        # absl puts the traceback of the config file's own error into its message; the last line is the error itself.
-        return InputError(lines[-1].removeprefix(f"{InputError.__module__}.{InputError.__name__}: "))
-    if not (match := re.match(r"flag --([\w.]+)=(.*?): ", lines[0])):
-        return InputError(f"{' '.join(lines).rstrip('.')}; expected --config=FILE, then --FLAG=VALUE each once")
-    name, value = match.groups()
-    kind, default = values[name].parser.flag_type(), values[name].default
-    example = tuple(default) if isinstance(default, list) else default
-    # Every text is a valid string, so this is a group of fields.
-    expected = f"values of its fields, --{name}.FIELD=VALUE" if kind == "string" else f"a value of type {kind}"
-    return InputError(f"--{name}: got {value!r}; expected {expected}{f', such as {example}' if example else ''}")
+def bad_flag(error: flags.Error) -> InputError:
+    """Return absl's error in one line, or the error with which a config file refuses its argument."""
+    if "Error whilst parsing config file" not in str(error):
+        return InputError(one_line(error))
+    # absl puts the traceback of the config file's own error into its message; the last line is the error itself.
+    return InputError(str(error).strip().splitlines()[-1].removeprefix(f"{InputError.__module__}.InputError: "))
 
 
 def unknown_field(words: list[str], known: ConfigDict) -> InputError | None:
