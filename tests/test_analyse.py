@@ -1,4 +1,4 @@
-"""fsjax.analyse: verdicts on planted classes, those of launch.py on the same data, and what a result holds."""
+"""fsjax.analyse: verdicts on planted classes, equal to launch.py on the same data, and the parts of a result."""
 
 import dataclasses
 import json

@@ -1,4 +1,4 @@
-"""The library call: any JAX callable, its arrays taken out of it, and clear refusals."""
+"""Library calls: any JAX callable, its lifted arrays, and clear refusals."""
 
 import pathlib
 import re

@@ -70,7 +70,7 @@ def images(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def run(images, tmp_path_factory):
-    """The workdir of a run of a copy of the package to which the page was applied."""
+    """A workdir made by a copy of the package with the page's changes."""
     copy = tmp_path_factory.mktemp("newcomer")
     for name in ("fsjax", "configs"):
         shutil.copytree(ROOT / name, copy / name, ignore=shutil.ignore_patterns("__pycache__"))
@@ -120,7 +120,7 @@ def trained(run, step):
 
 @pytest.fixture(scope="module")
 def truth(images, run):
-    """What the blocks claim, in NumPy: normalised images of each split, and the logits of the trained weights."""
+    """The claims of the blocks, in NumPy: normalised images of each split, and the logits of the trained weights."""
     raw = images[1]
     train, validation = data.split_off_validation(raw["train"][1], 0.1, 0)
     splits = {

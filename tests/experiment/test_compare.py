@@ -76,7 +76,7 @@ def test_chance_is_what_random_masks_of_these_sizes_have(hermitian):
     expected = np.mean([chance_iou(*pair) for pair in pairs])
     error = np.std(ious) / len(ious) ** 0.5
     assert expected == pytest.approx(ious.mean(), abs=4 * error)
-    # Orbits are fewer things to draw from: that they are what is counted shows beyond the simulation's error.
+    # There are fewer orbits than positions; the difference exceeds the error of the simulation.
     assert (abs(expected - expected_iou(size * size, kept, kept)) > 4 * error) == hermitian
 
 
@@ -155,7 +155,7 @@ def test_sides_of_other_classes_or_planes_are_refused():
 
 @pytest.fixture
 def launch(monkeypatch, capfd):
-    """Runs launch.py in this process: (arguments) -> (exit status, what it printed)."""
+    """Runs launch.py in this process: arguments -> exit status, printed text."""
     return functools.partial(launched, monkeypatch, capfd, "--config=configs/compare.py")
 
 
@@ -202,7 +202,7 @@ def test_the_command_leaves_numbers_and_a_page_and_its_status_says_whether_they_
     assert f"mean IoU {np.mean(ious[1]):.3f}" in page and str(tmp_path / "b.npz") in html.unescape(page)
     assert (tmp_path / "w" / "report" / "figures" / "compare.png").stat().st_size
 
-    # What is asked of the result may change; what is compared may not. The figure of it is drawn once.
+    # The required IoU may change; the compared maps may not. The figure is drawn once.
     leave_undrawn(monkeypatch)
     assert launch(*arguments, f"--config.min_iou={np.mean(ious[1]) - 0.01}")[0] == 0
     for _ in range(2):  # a check that failed is not passed over as done
@@ -255,7 +255,7 @@ def test_masks_that_keep_nothing_have_no_iou_and_fail_the_check(tmp_path):
 
 
 def test_both_sides_are_tried_on_a_model_where_one_is_given(tmp_path, undrawn):
-    """A model that calls an image by the one planted frequency it holds: a mask that has it decides."""
+    """The model recognises a class by its planted frequency, so a mask with this frequency decides."""
     size = 16
     orbits = spectrum.orbits(size, size)
     members = [orbits[size // 2 + row, size // 2 + column] for row, column in ((0, 3), (2, 1), (4, -2))]
@@ -282,7 +282,7 @@ def test_both_sides_are_tried_on_a_model_where_one_is_given(tmp_path, undrawn):
         return jnp.where(amplitudes > 20.0, 1.0, 0.0) + jnp.array([0.0, 0.0, 0.5])
 
     classifier = Model(apply, {}, (size, size, 3), test.classes, (np.full(3, 0.5), np.ones(3)))
-    # The left maps keep every class's own orbit, the right ones that of the next class.
+    # The left maps keep the orbit of each class, the right maps the orbit of the next class.
     maps_of(planted * 1.0, (0.01,), test.classes).save(tmp_path / "left.npz")
     right = maps_of(np.roll(planted, -1, 0) * 1.0, (0.01,), ("0", "1", "2"))
     right.save(tmp_path / "right.npz")
@@ -298,15 +298,15 @@ def test_both_sides_are_tried_on_a_model_where_one_is_given(tmp_path, undrawn):
     assert result["unfiltered"]["accuracy"] == 1 and result["images"] == [12, 12, 12]
     (ours,), (theirs,) = result["rates"]["left"], result["rates"]["right"]
     assert (ours["tpr"], ours["fpr"]) == ([1, 1, 1], [0, 0, 1])
-    # The class that is called where nothing is seen keeps its own images, and takes those of b.
+    # c, the default prediction, keeps its own images and gains the images of b.
     assert (theirs["tpr"], theirs["fpr"]) == ([0, 0, 1], [0, 0, 0.5])
     intervals = [binomtest(count, 12).proportion_ci(method="wilson") for count in (12, 12, 12, 0, 0, 12)]
     np.testing.assert_allclose(ours["tpr_ci"] + theirs["tpr_ci"], intervals, atol=1e-12)
 
     left, right = result["grafts"]["left"], result["grafts"]["right"]
     assert left["baseline"] == right["baseline"] and left["baseline"]["pairs"] == [120] * 3, "the same pairs"
-    # Whoever has a's or b's orbit becomes it, and who loses it is lost; but c is what the model says of anything else.
-    # With c's orbit an image is c, whatever else it has: half of b's images are lost when others' is put in.
+    # With a's or b's orbit an image becomes a or b, and without it the image is lost; c is the default prediction.
+    # c's orbit overrules others: half of b's images are lost when the orbit of another class is put in.
     assert [left["rates"][name] for name in ("sufficiency", "necessity")] == [[1, 1, 0], [1, 1, 0]]
     assert [right["rates"][name][:2] for name in ("sufficiency", "necessity")] == [[0, 0], [0, 0.5]]
     assert [of["kind"] for of in left["verdicts"]] == ["shortcut", "shortcut", "default class"]

@@ -1,4 +1,4 @@
-"""Stages: what is done is not done twice, what was made with other settings is refused, and the report says it all."""
+"""Stages: finished work is not repeated, results of other settings are refused, and the report says everything."""
 
 import json
 import logging
@@ -150,10 +150,10 @@ def test_the_published_search_in_bfloat16_goes_to_the_report(done, caplog, tmp_p
     page = Page((done / "report" / "removal" / "index.html").read_text()).text
     assert f"Searched in bfloat16; {agreement['masks']} random masks" in page
     assert f"{min(agreement['spearman']):.3f} to {max(agreement['spearman']):.3f}" in page
-    # 24 x 13 blocks are visited, of which 290 differ, and row 0 right of the middle is not.
+    # 24 x 13 blocks are visited, 290 of them different; row 0 right of the middle is not visited.
     assert maps.forward_equivalents == 16 * (290 + agreement["masks"])
     assert (maps.scores[:, 0, 13:] == 0).all() and (maps.scores[:, 1:, 13:] > 0).all()
-    # Losses are nearly alike: the page shows them against the class's median, and blank what was not visited.
+    # The page shows the nearly equal losses against the class's median, and leaves unvisited positions blank.
     (drawn,) = page_lib._scores(maps)
     for label, plane in enumerate(maps.scores):
         shown, visited = drawn.values(label), plane != 0
@@ -188,7 +188,7 @@ def test_every_method_goes_from_the_search_to_its_words_in_the_report(done, capl
     if method == "learned":
         page = Page((done / "report" / method / "index.html").read_text()).text
         assert said in page and f"{maps.forward_equivalents:,} forward passes" in page
-    # The fields of other methods, and a patch size that this one does not use, are another matter.
+    # Fields of other methods, and an unused patch size, do not matter.
     with config.unlocked():
         config.search.hierarchical.keep += method != "hierarchical"
         config.search.learned.steps += method != "learned"

@@ -22,7 +22,7 @@ RATES = {0.05: results.map_rates([0.5, 0.9])}
 
 @pytest.fixture
 def launch(monkeypatch, capfd):
-    """Runs launch.py in this process: (arguments) -> (exit status, what it printed)."""
+    """Runs launch.py in this process: arguments -> exit status, printed text."""
     return functools.partial(launched, monkeypatch, capfd)
 
 

@@ -1,4 +1,4 @@
-"""A study makes every run of its grid once, and its tables are the means and spreads of what the runs wrote."""
+"""A study makes every run of its grid once; its tables are means and spreads of the runs' results."""
 
 import csv
 import dataclasses
