@@ -105,13 +105,6 @@ class Rounds:
         )
         self.done.append(result)
         _log(images.classes, result, number)
-        if added.any():
-            held = probes.energy_held(self.grafted[None], energy)[0]
-            logger.info(
-                "probe: grafted from now on: %.1f %% of the plane, %.2g %% of the energy in which images differ",
-                100 * self.grafted.mean(),
-                100 * held,
-            )
         parallel.decide(lambda: files.write_npy(self._folder / f"frequencies-{number}.npy", self.grafted))
         return bool(added.any())
 
@@ -189,18 +182,14 @@ def _added(
 
 
 def _log(classes: tuple[str, ...], result: ProbeRound, number: int) -> None:
-    descriptions = []
-    for label in np.argsort(-result.psi_ci[:, 0], kind="stable").tolist():  # NaN last
-        low, high = result.psi_ci[label]
-        in_use = " in use" if result.used[label] else ""
-        descriptions.append(f"{classes[label]} {result.psi[label]:.2f} [{low:.2f}, {high:.2f}]{in_use}")
+    by_class = zip(classes, result.psi, result.used, strict=True)
+    in_use = [f"{name} (psi {psi:.2f})" for name, psi, used in by_class if used]
     logger.info(
-        "probe: round %d, accuracy %.2f; %d of %d maps in use; psi, the highest lower limit first: %s",
+        "probe: round %d, accuracy %.2f; maps in use: %s; grafted from now on: %.1f %% of the plane",
         number,
         result.accuracy,
-        sum(result.used),
-        len(classes),
-        _first(descriptions),
+        _first(in_use),
+        100 * result.share,
     )
     learned = probes.learned(result.swapped)
     if unlearned := [name for name, known in zip(classes, learned, strict=True) if not known]:
@@ -215,4 +204,4 @@ def _log(classes: tuple[str, ...], result: ProbeRound, number: int) -> None:
 
 def _first(texts: list[str]) -> str:
     more = f", and {len(texts) - _MOST_LOGGED} more" if len(texts) > _MOST_LOGGED else ""
-    return ", ".join(texts[:_MOST_LOGGED]) + more
+    return ", ".join(texts[:_MOST_LOGGED]) + more or "none"
