@@ -110,14 +110,7 @@ class Rounds:
 
 
 def short_config(config: ConfigDict, number: int, grafted: Path | None = None, lengths: int = 1) -> ConfigDict:
-    """Return the config of round `number`, from 1, with a short training.
-
-    Args:
-      config: of the experiment.
-      number: of the round.
-      grafted: file of the grafted frequencies, if any.
-      lengths: length of the training as a multiple of config.probe.length.
-    """
+    """Return the config of round `number`, from 1: a training of `lengths` short lengths with `grafted` frequencies."""
     short, length = _round_config(config, number, grafted), lengths * config.probe.length
     short.train.epochs = length * config.train.epochs
     short.train.steps = max(1, round(length * config.train.steps)) if config.train.steps else 0
