@@ -85,7 +85,9 @@ def save_model(
         "jax": jax.__version__,
     }
     program = np.frombuffer(stored_program.write(apply, arrays, shape, precision), np.uint8)
-    stored = {f"array{index}": _plain(np.asarray(array)) for index, array in enumerate(arrays)}
+    # NumPy writes no bfloat16, which float32 holds exactly.
+    plain = [array.astype(np.float32) if array.dtype.kind == "V" else array for array in map(np.asarray, arrays)]
+    stored = {f"array{index}": array for index, array in enumerate(plain)}
     with files.replacing(where) as file:
         # Not compressed: packing weights takes minutes and gains nothing.
         np.savez(file, about=np.array(json.dumps(about)), program=program, **stored)  # type: ignore[arg-type]
@@ -161,8 +163,3 @@ def _mean_std(mean: Any, std: Any, channels: int) -> tuple[np.ndarray, np.ndarra
     if any(part.shape != (channels,) or not np.isfinite(part).all() for part in values) or not (values[1] > 0).all():
         raise ValueError(f"its mean and std are no numbers of {channels} channels")
     return values
-
-
-def _plain(array: Shaped[np.ndarray, "..."]) -> Shaped[np.ndarray, "..."]:
-    """Return an array as NumPy writes it; bfloat16 and other kinds that NumPy lacks become float32, exactly."""
-    return array.astype(np.float32) if array.dtype.kind == "V" else array

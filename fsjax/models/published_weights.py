@@ -71,18 +71,15 @@ def read_metadata(weights: Path) -> Metadata | None:
     )
 
 
-def check_metadata(metadata: Metadata, config: ConfigDict) -> None:
-    """Raise InputError where metadata say another model than the config."""
-    file, name = metadata.file, config.model.name
-    said, known = f"{metadata.architecture!a}", metadata.model
-    if known is None:
-        raise InputError(f"model.weights: {file} says {said}, which is not supported; {_ELSEWHERE}")
-    if not (name == known or (known.startswith("vit") and name in (f"{known}_gap", f"{known}_gap_norm"))):
-        raise InputError(f"model.name: got {name}; expected {known}, since {file} says {said}")
-    pool = "avg" if not name.startswith("vit") or "_gap" in name else "token"
-    if metadata.pool not in ("", pool):
-        raise InputError(f"model.name: got {name}; expected a model of global_pool {metadata.pool!a}, as {file} says")
-    _check_arguments(metadata)
+def check_network(metadata: Metadata, name: str) -> None:
+    """Raise InputError where metadata say another model than our network of this name."""
+    if metadata.model is None:
+        raise InputError(
+            f"model.weights: {metadata.file} says {metadata.architecture!a}, which is not supported; {_ELSEWHERE}"
+        )
+    forms = ("", "_gap", "_gap_norm") if metadata.model.startswith("vit") else ("",)
+    _check_metadata(metadata, name, [f"{metadata.model}{form}" for form in forms])
+    _check_pool(metadata, name, "token" if name.startswith("vit") and "_gap" not in name else "avg")
 
 
 def choose_mean_std(config: ConfigDict, told: Any, where: Path | None) -> tuple[np.ndarray, np.ndarray]:
@@ -137,22 +134,17 @@ def read_module(config: ConfigDict) -> tuple[Any, tuple[np.ndarray, np.ndarray]]
     if not path.is_file():
         raise InputError(f"model.weights: no file {path}; expected PyTorch weights of {name}")
     metadata = read_metadata(path)
-    if metadata and name not in (f"timm/{metadata.architecture.partition('.')[0]}", metadata.architecture):
-        raise InputError(f"model.name: got {name}; expected timm/{metadata.architecture}, as {metadata.file} says")
     mean_std, arguments = metadata_mean_std(config, metadata), {}
     if metadata:
-        _check_arguments(metadata)
+        _check_metadata(metadata, name, [f"timm/{metadata.architecture.partition('.')[0]}", metadata.architecture])
         arguments = {name: value for name, value in metadata.arguments.items() if name in _FOLLOWED}
         side = arguments.get("img_size", size)
         if side not in (size, [size, size]):
             raise InputError(f"data.image_size: got {size}; expected {side}, as {metadata.file} says")
     with storage.local(path) as file:
         module = _build_module(name, torch_files.read(file), str(path), arguments)
-    pool = getattr(module, "global_pool", None)
-    if metadata and isinstance(pool, str) and metadata.pool not in ("", pool):
-        raise InputError(
-            f"model.name: got {name} of global_pool {pool!r}; expected {metadata.pool!a}, as {metadata.file} says"
-        )
+    if metadata and isinstance(pool := getattr(module, "global_pool", None), str):
+        _check_pool(metadata, name, pool)
     return module, mean_std
 
 
@@ -199,11 +191,20 @@ def _maker(name: str) -> Callable:
     return make
 
 
-def _check_arguments(metadata: Metadata) -> None:
-    """Raise InputError where metadata name arguments of a model that nothing here follows."""
+def _check_metadata(metadata: Metadata, name: str, expected: list[str]) -> None:
+    """Raise InputError for another model's name, and for arguments of the model that nothing here follows."""
     file, said = metadata.file, f"{metadata.architecture!a}"
+    if name not in expected:
+        raise InputError(f"model.name: got {name}; expected {expected[0]}, since {file} says {said}")
     if others := [argument for argument in metadata.arguments if argument not in (*_HARMLESS, *_FOLLOWED)]:
         raise InputError(f"model.weights: {file} says {said} with {others[0][:40]!a}; expected none ({_ELSEWHERE})")
+
+
+def _check_pool(metadata: Metadata, name: str, pool: str) -> None:
+    if metadata.pool not in ("", pool):
+        raise InputError(
+            f"model.name: got {name} of global_pool {pool!a}; expected {metadata.pool!a}, as {metadata.file} says"
+        )
 
 
 def _our_name(architecture: str) -> str | None:

@@ -178,7 +178,7 @@ class ImportedWeights(_NetworkSource):
             state = torch_files.read(file)
         imported = state_dict.to_network(state, config.model.name, config.data.image_size, str(path))
         if metadata:
-            published_weights.check_metadata(metadata, config)
+            published_weights.check_network(metadata, config.model.name)
         seen = frequencies.read(config.data.frequencies, config.data.image_size)
         return dataclasses.replace(imported, network=imported.network.limited_to(seen), mean_std=mean_std)
 

@@ -119,8 +119,8 @@ def _shapes(state: State, name: str, image_size: int) -> tuple[dict[tuple[str, .
     return {path: tuple(classes if n == _ANY else n for n in shape) for path, shape in shapes.items()}, classes
 
 
-# A number of classes that no other axis of any model has.
-_ANY = 1009
+# A number of classes that no other axis of any model has, and the keys that a message lists.
+_ANY, _SHOWN = 1009, 6
 
 
 def _misfits(state: State, expected: dict[str, tuple[int, ...]]) -> str:
@@ -134,17 +134,16 @@ def _misfits(state: State, expected: dict[str, tuple[int, ...]]) -> str:
             if state[key].shape != expected[key] and _flat(state[key].shape) != expected[key]
         ],
     }
-    return "; ".join(f"{what}: {_some(keys)}" for what, keys in misfits.items() if keys)
+    return "; ".join(
+        f"{what}: {', '.join(keys[:_SHOWN])}" + (f" and {len(keys) - _SHOWN} more" if len(keys) > _SHOWN else "")
+        for what, keys in misfits.items()
+        if keys
+    )
 
 
 def _flat(shape: tuple[int, ...]) -> tuple[int, ...]:
     """Return the shape of a linear layer's weight that is stored as a convolution's."""
     return (shape[0], int(np.prod(shape[1:]))) if len(shape) == 4 else shape
-
-
-def _some(keys: list[str], shown: int = 6) -> str:
-    more = f" and {len(keys) - shown} more" if len(keys) > shown else ""
-    return ", ".join(keys[:shown]) + more
 
 
 def _key(path: Sequence[str]) -> str:

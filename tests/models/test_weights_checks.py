@@ -93,7 +93,7 @@ CONFIGS = {
         {"architecture": "wide_resnet50_2.racm_in1k"},
         "got vit_nano_patch8; expected wide_resnet50_2_imagenet, since",
     ),
-    "pool": ({"global_pool": "avg"}, "expected a model of global_pool 'avg', as"),
+    "pool": ({"global_pool": "avg"}, "got vit_nano_patch8 of global_pool 'token'; expected 'avg', as"),
     "argument": ({"model_args": {"img_size": 16, "act_layer": "quick_gelu"}}, "with 'act_layer'; expected none"),
     "mean": ({"pretrained_cfg": {"mean": [0.4, 0.4, 0.4]}}, r"got \(0.5, 0.5, 0.5\); expected \(0.4, 0.4, 0.4\), as"),
 }

@@ -95,8 +95,7 @@ def _layer_norm(
     x: Array, normalized_shape: Sequence[int], weight: Array | None, bias: Array | None, epsilon: float
 ) -> tuple:
     y = _standardise(x, tuple(range(x.ndim - len(normalized_shape), x.ndim)), epsilon)
-    y = y if weight is None else y * weight
-    return (y if bias is None else y + bias, None, None)
+    return (_affine(y, weight, bias, y.shape[x.ndim - len(normalized_shape) :]), None, None)
 
 
 @operator("native_group_norm")
@@ -105,9 +104,12 @@ def _group_norm(
 ) -> tuple:
     del positions
     y = _standardise(x.reshape(n, groups, -1), (-1,), epsilon).reshape(x.shape)
-    shape = (channels, *[1] * (x.ndim - 2))
-    y = y if weight is None else y * weight.reshape(shape)
-    return (y if bias is None else y + bias.reshape(shape), None, None)
+    return (_affine(y, weight, bias, (channels, *[1] * (x.ndim - 2))), None, None)
+
+
+def _affine(x: Array, weight: Array | None, bias: Array | None, shape: Sequence[int]) -> Array:
+    x = x if weight is None else x * weight.reshape(shape)
+    return x if bias is None else x + bias.reshape(shape)
 
 
 def _standardise(x: Array, axes: tuple[int, ...], epsilon: float) -> Array:
