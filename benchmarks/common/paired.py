@@ -21,7 +21,7 @@ def rates(sides: dict[str, Callable[[], int]], pairs: int) -> dict[str, np.ndarr
     return per_second
 
 
-def rounds_of(call: Callable, batch: int, images: float) -> Callable[[], int]:
+def timed_rounds(call: Callable, batch: int, images: float) -> Callable[[], int]:
     """Return a side of a comparison that repeats a call until it has processed about this many images."""
     repeats = max(1, round(images / batch))
 

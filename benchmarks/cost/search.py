@@ -78,7 +78,7 @@ def ratio(name: str, size: int) -> dict:
     """Measure masked images a second over plain forward images a second."""
     model, images = classifier(name, size), random_images(IMAGES.value, size)
     plain, batch, rate = best_forward(model, images)
-    sides = {"forward": paired.rounds_of(plain, batch, rate * SECONDS.value)}
+    sides = {"forward": paired.timed_rounds(plain, batch, rate * SECONDS.value)}
     search = Search(model, [len(images)])
     batches = search.image_batches(images)
     tile = search.engine.perturbations_per_tile(search.batch_size)
@@ -96,8 +96,8 @@ def ratio(name: str, size: int) -> dict:
         )
     )
     arguments = batches[0].encoded, np.asarray(patches.without(listed[:tile], size, size))
-    of_a_call = tile * search.batch_size
-    sides["filter"] = paired.rounds_of(functools.partial(filtering, *arguments), of_a_call, rate * SECONDS.value)
+    images_a_call = tile * search.batch_size
+    sides["filter"] = paired.timed_rounds(functools.partial(filtering, *arguments), images_a_call, rate * SECONDS.value)
     for side in sides.values():
         side()
     rates = paired.rates(sides, PAIRS.value)
@@ -131,7 +131,7 @@ def vs_pytorch(name: str, size: int, order: str) -> dict:
     shuffled = np.random.default_rng(1).permutation(len(labels)) if order == "shuffled" else np.arange(len(labels))
     batches = procedure.batches(images[shuffled], labels[shuffled])
     blocks = visited_blocks(size, 1)
-    distinct, of_block = distinct_masks(size, 1, blocks)
+    distinct, block_masks = distinct_masks(size, 1, blocks)
     weights = [np.full((IMAGES.value, 1), 1 / IMAGES.value, np.float32)] * classes
     search = Search(model, [IMAGES.value])
     mask = iter(np.random.default_rng(2).permutation(distinct.count).tolist() * 100)
@@ -139,23 +139,23 @@ def vs_pytorch(name: str, size: int, order: str) -> dict:
 
     def pytorch() -> int:
         index = taken[-1]
-        block = blocks[of_block.tolist().index(index)]
+        block = blocks[block_masks.tolist().index(index)]
         theirs[index] = [float(procedure.loss_without(published, batches, c, 1, *block)) for c in range(classes)]
         return 1
 
-    def batches_of(label: int) -> list:
+    def class_batches(label: int) -> list:
         return search.image_batches(images[labels == label], labels[labels == label], weights[label])
 
-    every = [batches_of(label) for label in range(classes)]
+    every = [class_batches(label) for label in range(classes)]
 
     def fsjax() -> float:
         """A search makes the image batches of a class once for all its masks; here one class's are made in each round.
 
         Counted in blocks of the published search: of those some have the same mask, which is computed once.
         """
-        every[taken[0] % classes] = batches_of(taken[0] % classes)
+        every[taken[0] % classes] = class_batches(taken[0] % classes)
         listed = distinct[np.array(taken)]
-        found = [search.losses(of_class, listed) for of_class in every]
+        found = [search.losses(images, listed) for images in every]
         ours.update(zip(taken, np.transpose(found).tolist(), strict=True))
         return len(taken) * len(blocks) / distinct.count
 
@@ -249,8 +249,8 @@ def best_forward(model: Model, images: np.ndarray) -> tuple[Callable, int, float
         data = jax.device_put(data, NamedSharding(mesh, PartitionSpec("devices")))
         call = calls[count, batch] = functools.partial(forward, placed, data)
         call().block_until_ready()
-        (once,) = paired.rates({"": paired.rounds_of(call, batch, batch)}, 1)[""]
-        measured = paired.rates({"": paired.rounds_of(call, batch, SECONDS.value / 2 * once)}, 5)[""]
+        (once,) = paired.rates({"": paired.timed_rounds(call, batch, batch)}, 1)[""]
+        measured = paired.rates({"": paired.timed_rounds(call, batch, SECONDS.value / 2 * once)}, 5)[""]
         rates[count, batch] = float(np.median(measured))
         return rates[count, batch]
 

@@ -152,12 +152,12 @@ class Engine:
         size = self.perturbations_per_tile(len(image_batches[0].labels))
         pending = None
         for start in range(0, len(items), size):
-            of_tile = items[start : start + size]
-            placed = self._place(Perturbations(*(_rows(rows, of_tile) for rows in perturbations)), size)
+            chosen = items[start : start + size]
+            placed = self._place(Perturbations(*(_rows(rows, chosen) for rows in perturbations)), size)
             results = [self._tile(self._params, placed, batch) for batch in image_batches]
             if pending:
                 yield _collect(*pending)
-            pending = (of_tile, results)
+            pending = (chosen, results)
         if pending:
             yield _collect(*pending)
 
@@ -198,5 +198,5 @@ def _rows(rows: Sliceable | None, items: Int[np.ndarray, " n"]) -> Any:
 def _collect(items: Int[np.ndarray, " n"], results: list[dict]) -> tuple[Int[np.ndarray, " n"], dict]:
     """Fetch a tile's results from the devices and add up its image batches."""
     fetched = [jax.device_get(result) for result in results]
-    sums = {name: sum(of_batch[name].astype(np.float64) for of_batch in fetched) for name in fetched[0]}
+    sums = {name: sum(batch_sums[name].astype(np.float64) for batch_sums in fetched) for name in fetched[0]}
     return items, {name: values[: len(items)] for name, values in sums.items()}

@@ -32,10 +32,10 @@ def share_pairs(images: int, masks: int, *, batch_size: int, tile_masks: int, re
     """
     tiles = -(-masks // tile_masks)
     units = range(-(-images // batch_size) * tiles)
-    own = units[parallel.share(len(units))]
-    # Image batch by image batch, which of the tiles are this process's: all but in its first and its last one.
-    touched = range(own.start // tiles, -(-own.stop // tiles)) if own else ()
-    spans = [(max(own.start - at * tiles, 0), min(own.stop - at * tiles, tiles), at) for at in touched]
+    mine = units[parallel.share(len(units))]
+    # This process's tiles of each image batch: all tiles, except in its first and its last batch.
+    touched = range(mine.start // tiles, -(-mine.stop // tiles)) if mine else ()
+    spans = [(max(mine.start - at * tiles, 0), min(mine.stop - at * tiles, tiles), at) for at in touched]
     blocks = []
     for (first, end), same in itertools.groupby(spans, key=lambda span: span[:2]):
         batches, at_once = [at for _, _, at in same], max(1, resident_images // batch_size)

@@ -124,8 +124,8 @@ def _model(content: dict[str, Shaped[np.ndarray, "..."]]) -> Model:
         raise ValueError(f"it has no {' and no '.join(sorted(missing))}")
     about = json.loads(str(content["about"]))
     if not isinstance(about, dict) or about.get("version") != VERSION:
-        found = about.get("version") if isinstance(about, dict) else about
-        raise ValueError(f"it is of version {found!r}; expected {VERSION}")
+        version = about.get("version") if isinstance(about, dict) else about
+        raise ValueError(f"it is of version {version!r}; expected {VERSION}")
     shape, classes, precision = about["image_shape"], about["classes"], about["precision"]
     if len(shape) != 3 or not all(isinstance(length, int) and 0 < length < 2**16 for length in shape):
         raise ValueError(f"it is for images {shape!r}; expected [height, width, channels]")

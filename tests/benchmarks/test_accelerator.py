@@ -132,7 +132,7 @@ def test_a_round_searches_two_classes_anew_under_all_masks(rows, settings, monke
 def test_by_default_all_are_searched_in_tf32_and_removal_in_highest_too(tmp_path):
     default = Settings(tmp_path)
     assert default.searches() == [*((method, "tensorfloat32") for method in METHODS), ("removal", "highest")]
-    assert default.images_of("removal", "tensorfloat32") == 1000 > default.images_of("removal", "highest")
+    assert default.image_count("removal", "tensorfloat32") == 1000 > default.image_count("removal", "highest")
     both = dataclasses.replace(default, methods=("graft",), precisions=("highest", "bfloat16"))
     assert both.searches() == [("graft", "highest"), ("graft", "bfloat16")]
 

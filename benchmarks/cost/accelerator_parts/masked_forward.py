@@ -37,12 +37,12 @@ def sides(
     search.masked_images(batches, search.removals(1), len(images))
     compile_seconds = profiling.compiled()[1] - compiled_before
 
-    rate = paired.rates({"forward": paired.rounds_of(forward, batch, batch)}, 2)["forward"].max()
+    rate = paired.rates({"forward": paired.timed_rounds(forward, batch, batch)}, 2)["forward"].max()
     masks_per_tile = search.engine.perturbations_per_tile(search.batch_size)
     tiles = max(least_tiles, round(rate * seconds / (masks_per_tile * len(images))))
     measured = {
         "masked": functools.partial(search.masked_images, batches, search.removals(tiles), len(images)),
-        "forward": paired.rounds_of(forward, batch, max(rate * seconds, batch * least_tiles)),
+        "forward": paired.timed_rounds(forward, batch, max(rate * seconds, batch * least_tiles)),
     }
     return measured, {**search.layout, "tiles": tiles, "forward_batch": batch, "compile_seconds": compile_seconds}
 

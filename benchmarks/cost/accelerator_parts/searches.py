@@ -34,7 +34,7 @@ def search_row(trained: TrainedModel, method: str, precision: str, settings: Set
     """
     directory = settings.directory / "search" / f"{method}-{precision}"
     storage.remove(directory)  # of an earlier call: nothing is resumed
-    problem = trained.problem(method, precision, settings.images_of(method, precision), settings, directory)
+    problem = trained.problem(method, precision, settings.image_count(method, precision), settings, directory)
     compiled_before, started = profiling.compiled()[1], time.perf_counter()
     maps = search.run(problem)
     maps.save(directory / "maps.npz")

@@ -117,7 +117,7 @@ class Settings:
         in_highest = [(method, "highest") for method in self.methods if method in IN_HIGHEST]
         return [*((method, "tensorfloat32") for method in self.methods), *in_highest]
 
-    def images_of(self, method: str, precision: str) -> int:
+    def image_count(self, method: str, precision: str) -> int:
         """Return how many images of a class a search takes, at most."""
         if method == "hierarchical":
             return self.sizes.hierarchical_images
