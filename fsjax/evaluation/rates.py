@@ -79,12 +79,8 @@ def predicted_counts(
     """Count the images of each true class that are predicted as a mask's target class when filtered by that mask.
 
     Every mask filters every image, after normalisation. Row m over the class sizes gives the TPR of mask m at its
-    target and, over the other classes, its FPR. Without targets, masks are [masks, classes, H, W], the mask of its own
-    class filters an image, and correct predictions are counted.
-
-    Collective, unless `alone`: processes share the pairs of images and masks, and all return the same. The engine sums
-    the statistic `predicted_target`; without targets `correct`. Masks may be bits, as in `tile.Perturbations`. `label`
-    names the progress bar.
+    target and, over the other classes, its FPR. The engine sums the statistic `predicted_target`, and `label` names the
+    progress bar. Collective: processes share the pairs of images and masks, and all return the same.
     """
     classes = len(dataset.classes)
     totals = np.zeros((len(masks), classes), np.int64)
@@ -130,10 +126,7 @@ def ratio(part: Real[np.ndarray, "*rows n"], whole: Int[np.ndarray, " n"]) -> Fl
 def measure_grid(
     model: Model, engine: Engine, maps: DominantFrequencyMaps, images: Dataset, shares: tuple[float, ...]
 ) -> Grid:
-    """Return the rates of each class at the shares of `grid_shares`; each class's mask filters all images.
-
-    The engine sums the statistic `predicted_target`. Collective: every process must call this.
-    """
+    """Return the rates of each class at the shares of `grid_shares`. Collective, as `predicted_counts`."""
     rates, step = [], max(1, _MASK_POSITIONS // maps.masks[0].size)
     for start in range(0, len(shares), step):
         masks = np.stack([masks_at(maps, share) for share in shares[start : start + step]])
