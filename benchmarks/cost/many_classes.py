@@ -33,7 +33,7 @@ SIZE, IMAGES, SHARES = 224, 2, (0.01, 0.05, 0.1, 0.2)
 FIELDS = {
     "removal": {},
     "hierarchical": {"candidates": "4,4,4,4,4,4"},
-    "learned": {"steps": 1, "batch": 1, "restarts": 1, "start": "energy", "judged": 1},
+    "learned": {"steps": 1, "batch": 1, "restarts": 1, "judged": 1},
 }
 
 METHOD = flags.DEFINE_list("method", list(FIELDS), "Names of fsjax.search.SEARCHES.")

@@ -24,8 +24,8 @@ from fsjax.runtime import interrupt
 from fsjax.runtime.errors import InputError
 from fsjax.runtime.progress import Progress
 from fsjax.runtime.random_streams import Stream, generator
-from fsjax.search.bootstrap import stability_at_share
 from fsjax.search.imported import origin
+from fsjax.search.reliability import stability_at_share
 
 _RESAMPLES = 300
 

@@ -26,7 +26,7 @@ from fsjax.report.verdict_figures import LOOKS
 from fsjax.runtime import files, storage
 from fsjax.runtime.errors import InputError
 from fsjax.runtime.storage import Path
-from fsjax.search.bootstrap import stability_at_share
+from fsjax.search.reliability import stability_at_share
 
 # Classes in the table of methods; all are on each page.
 _MOST_CLASSES = 40

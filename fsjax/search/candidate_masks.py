@@ -27,14 +27,10 @@ _ORBITS, _CLASSES = 1024, 64
 
 @dataclasses.dataclass(frozen=True)
 class Stage:
-    """The common settings of a stage's candidates.
+    """Side of the kept patches, number of candidates, and the shares of config.search.shares that the stage serves.
 
-    Attributes:
-      patch: side of the kept patches, in frequencies.
-      count: number of candidates.
-      budget: limit of the kept positions, in a further stage; None = no limit, as published.
-      ratio: share of its parent that a candidate of a further stage keeps, where the parent is within the budget.
-      shares: the shares of config.search.shares that the stage serves.
+    A further stage has a budget of positions, and the ratio of its parent that a candidate keeps where the parent is
+    within the budget already.
     """
 
     patch: int
@@ -52,9 +48,6 @@ class Candidates:
     So no mask is stored: the 10 best of each of 1,000 classes would take 500 MB at 224 pixels, for each stage.
 
     Attributes:
-      plane: (H, W).
-      stages: stages of the search, counted from 0.
-      seed: seed of all random draws.
       share: share of the patches that a mask keeps, P.
       best: for each finished stage, the indices of the N best candidates of each class, best first.
       ranking: each class's best orbits, best first. The first candidates of a further stage, at most half of the stage,
@@ -69,7 +62,7 @@ class Candidates:
     ranking: Int[np.ndarray, "ranked _"] = dataclasses.field(default_factory=lambda: np.zeros((0, 0), int))
 
     def masks(self, stage: int, start: int, stop: int) -> Bool[np.ndarray, "masks height width"]:
-        """Return candidates start..stop-1 of a stage."""
+        """Return candidates start..stop-1 of a stage; stages are counted from 0."""
         return np.stack([self.mask(stage, index) for index in range(start, stop)])
 
     def mask(self, stage: int, index: int) -> Bool[np.ndarray, "height width"]:
@@ -165,10 +158,7 @@ def rank_orbits(
     Args:
       candidates: the candidates of all finished stages.
       losses: the losses of every candidate of each finished stage.
-      positions: positions that a ranking has to fill; at most as many orbits are returned.
-
-    Returns:
-      Numbers of `spectrum.orbits`.
+      positions: largest number of orbits of a ranking.
     """
     stage = np.repeat(np.arange(len(losses)), [stage_losses.shape[1] for stage_losses in losses])
     index = np.concatenate([np.arange(stage_losses.shape[1]) for stage_losses in losses])

@@ -30,13 +30,8 @@ def make_first_order(problem: Problem, *, batch: int) -> Callable:
     A score is how much the cross-entropy to the label, in nats, rises to first order when the patch is removed: the
     slope towards the image without it (`patch_slopes`). It is exact for a loss that is linear in the image.
 
-    Args:
-      problem: its options give the patch size and the precision.
-      batch: images that each device computes at a time, so that scores do not depend on the number of devices.
-
-    Raises (the returned function):
-      InputError: a gradient that is not finite.
-      interrupt.Terminated: SIGTERM came.
+    Each device computes `batch` images at a time, so that scores do not depend on the number of devices. The returned
+    function raises InputError for a gradient that is not finite, and interrupt.Terminated after SIGTERM.
     """
     mesh = parallel.mesh()
     split, replicated = NamedSharding(mesh, P(parallel.AXIS)), NamedSharding(mesh, P())
@@ -61,22 +56,14 @@ def make_first_order(problem: Problem, *, batch: int) -> Callable:
 
 
 def layout(problem: Problem, images: int, *, resident: int = 0) -> dict[str, int]:
-    """Return how a stepwise search of gradients divides the images of a task; `resident` as in `batch_size`.
-
-    Returns:
-      `batch_images`, images of a call, and `tasks_per_device`, tasks whose images fit on a device at once.
-    """
+    """Return how a stepwise search divides the images of a task: images of a call, and tasks on a device at once."""
     room = batch_size(problem, resident=resident)
     batch_images = -(-images // -(-images // room))
     return {"batch_images": batch_images, "tasks_per_device": max(1, room // batch_images)}
 
 
 def batch_size(problem: Problem, *, resident: int = 0) -> int:
-    """Return how many images' backward pass fits on a device, by XLA's analysis, as `tile_size.fit` does for tiles.
-
-    Args:
-      problem: gives the model and config.run.memory_mib.
-      resident: further images that lie on the device.
+    """Return how many images' backward pass fits on a device beside resident images, by XLA's analysis.
 
     Raises:
       InputError: not one image fits into run.memory_mib.
@@ -140,13 +127,7 @@ def graft_slopes(
     The mean over a path of grafts from recipient to donor is the integrated gradient of Sundararajan et al. (2017) in
     the Fourier basis. Its sum over all orbits is the difference of the log-odds of donor and recipient.
 
-    Args:
-      logits_of: images -> logits [n, K].
-      recipients: start of each path.
-      donors: end of each path.
-      grafted: points of the paths at which the slopes are taken.
-      label: the class, or one class an image.
-      members: from `patches.members`.
+    `grafted` are the points of the paths at which the slopes are taken; `label` is the class, or one class an image.
     """
     return patch_slopes(lambda images: log_odds(logits_of(images), label), grafted, donors - recipients, members)
 
@@ -162,11 +143,7 @@ def patch_slopes(
     With G the DFT of the function's gradient and V the DFT of the direction, an orbit has the slope
     (1/HW) * sum over its positions and the channels of Re(conj(G) V), and a patch the sum over its orbits.
 
-    Args:
-      function: images -> [n]; each value depends on its own image alone.
-      images: where the slopes are taken.
-      directions: a direction for each image.
-      members: from `patches.members`.
+    The function is images -> [n], each value of its own image alone; `members` are from `patches.members`.
     """
     height, width = images.shape[1:3]
     positions = patches.orbit_positions(height, width)

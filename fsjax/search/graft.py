@@ -21,7 +21,7 @@ from fsjax.fourier import dfm, patches
 from fsjax.runtime.config_fields import Table
 from fsjax.runtime.errors import InputError
 from fsjax.runtime.random_streams import Stream, generator
-from fsjax.search import bootstrap, gradient, patch_maps, stepwise
+from fsjax.search import gradient, patch_maps, reliability, stepwise
 from fsjax.search.method import Method, Problem
 from fsjax.search.stepwise import AnyArray, ImageBatch, StepwiseSearch
 
@@ -42,7 +42,7 @@ def search(problem: Problem) -> dfm.DominantFrequencyMaps:
     channels of Re(conj(G) V), in nats. With many steps the scores of all orbits add up to the mean difference of the
     log-odds of d and r. The score of a patch is the sum over its orbits.
 
-    The provenance has under "stability" what `bootstrap.measure` returns for resampled donors.
+    The provenance has under "stability" what `reliability.measure_stability` returns for resampled donors.
 
     Raises:
       InputError: no two classes of two images, too many resamples to hold, too little memory, partial results of
@@ -55,8 +55,8 @@ def search(problem: Problem) -> dfm.DominantFrequencyMaps:
             f"search.method: got graft with {len(counts)} classes, the smallest of {min(counts)} images; expected two "
             "or more classes of two or more images"
         )
-    resamples = bootstrap.resample_count(options, "graft")
-    bootstrap.check_size(len(counts), patches.count(*problem.plane, options.patch), resamples)
+    resamples = reliability.resample_count(options, "graft")
+    reliability.check_memory(len(counts), patches.count(*problem.plane, options.patch), resamples)
     partial_results = problem.partial_results(gradient.layout(problem, options.graft.pairs))
     integration = PathIntegration(problem, resamples, partial_results.layout)
     states = stepwise.run(problem, integration, partial_results, label=f"search {options.method}")
@@ -70,7 +70,7 @@ def search(problem: Problem) -> dfm.DominantFrequencyMaps:
         problem,
         (plane for (plane,) in planes(1)),
         integration.count * integration.steps * integration.images_per_step,
-        stability=bootstrap.measure(planes(1 + resamples), options) if resamples else {},
+        stability=reliability.measure_stability(planes(1 + resamples), options) if resamples else {},
     )
 
 
@@ -88,13 +88,7 @@ class PathPoint(NamedTuple):
 
 
 class PathIntegration(StepwiseSearch[PathState]):
-    """A task for each class, and a step for each point of the path, with all pairs at once.
-
-    Args:
-      problem: the classes and the options.
-      resamples: number of bootstrap resamples of the donors.
-      layout: from `gradient.layout`.
-    """
+    """A task for each class, and a step for each point of the path, with all pairs at once."""
 
     def __init__(self, problem: Problem, resamples: int, layout: dict[str, int]):
         own = problem.options.graft
@@ -118,7 +112,7 @@ class PathIntegration(StepwiseSearch[PathState]):
         labels = np.concatenate([self._others.labels[is_other], np.full(len(own), task)])
         drawn = selection.draw_pairs(selection.images_by_class(labels, np.arange(len(labels))), task, self._pairs, seed)
         donors, donor_of_pair = np.unique(drawn.donors, return_inverse=True)
-        weights = bootstrap.weights(len(donors), self._resamples, seed, task)[donor_of_pair]
+        weights = reliability.resample_weights(len(donors), self._resamples, seed, task)[donor_of_pair]
         weights = (weights / weights.sum(0) / self.steps).astype(np.float32)
         both = np.stack([images[drawn.recipients], images[drawn.donors]], axis=1)
         return [ImageBatch(*batch) for batch in stepwise.cut_batches(both, weights, self._layout["batch_images"])]
@@ -138,12 +132,7 @@ class PathIntegration(StepwiseSearch[PathState]):
 
 @dataclasses.dataclass(frozen=True)
 class OtherImages:
-    """A pool of images of all classes; a class uses the images of the others.
-
-    Attributes:
-      images: [n, H, W, C], normalised.
-      labels: class of each image.
-    """
+    """A pool of normalised images of all classes; a class uses the images of the others."""
 
     images: Float[np.ndarray, "n height width channels"]
     labels: Int[np.ndarray, " n"]

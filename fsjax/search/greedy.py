@@ -80,12 +80,9 @@ def search(problem: Problem) -> dfm.DominantFrequencyMaps:
 
 
 class Walk(NamedTuple):
-    """The frequencies that are dropped together, and their order.
+    """The parts that are dropped together, from the first turn to the last; all others are removed from the start.
 
-    Attributes:
-      parts: number of the part that each position belongs to.
-      order: parts from the first turn to the last. All others are removed from the start.
-      compare_unfiltered: whether the first drop is compared with the unfiltered images.
+    `compare_unfiltered` compares the first drop with the unfiltered images.
     """
 
     parts: Int[np.ndarray, "height width"]
@@ -94,14 +91,7 @@ class Walk(NamedTuple):
 
 
 class EliminationState(NamedTuple):
-    """Progress of a class.
-
-    Attributes:
-      kept: parts that are not dropped.
-      lost: images lost without each part, when it was its turn.
-      correct: images predicted as the class with the kept parts.
-      correct_before: the same before the first turn.
-    """
+    """The kept parts, the images lost with each part in its turn, and the correct images now and at the start."""
 
     kept: Bool[AnyArray, " parts"]
     lost: Int[AnyArray, " parts"]
@@ -157,12 +147,7 @@ class BackwardElimination(stepwise.StepwiseSearch[EliminationState]):
         ]
 
     def measure(
-        self,
-        params: PyTree,
-        shared: tuple,
-        state: EliminationState,
-        inputs: EliminationInputs,
-        batch: EliminationBatch,
+        self, params: PyTree, shared: tuple, state: EliminationState, inputs: EliminationInputs, batch: EliminationBatch
     ) -> Int[Array, ""]:
         kept = self._without(state, inputs)
         if self._walk.compare_unfiltered:

@@ -21,7 +21,7 @@ from fsjax.fourier import dfm, masks
 from fsjax.runtime.config_fields import Table
 from fsjax.runtime.errors import InputError
 from fsjax.runtime.random_streams import Stream, generator
-from fsjax.search import candidate_masks, precision_check
+from fsjax.search import candidate_masks, reliability
 from fsjax.search.candidate_masks import Candidates, Stage
 from fsjax.search.method import Method, Problem
 from fsjax.search.sweep import sweep
@@ -119,12 +119,10 @@ def begin(problem: Problem) -> Candidates:
 def advance(
     problem: Problem, candidates: Candidates, layout: dict[str, int] | None = None, engine: Engine | None = None
 ) -> tuple[Candidates, Float[np.ndarray, "classes candidates"], Int[np.ndarray, " candidates"], dict]:
-    """Evaluate the next stage, with the layout and the engine of `sweep`.
+    """Evaluate the next stage.
 
-    Returns:
-      The candidates with the stage's N best of each class; the stage's losses, the mean over each class's images in
-      nats; how many positions each candidate keeps; and, after the last published stage, the
-      `precision_check` of a lower precision.
+    Returns the candidates with the stage's N best of each class; the stage's losses, mean over each class's images in
+    nats; how many positions each candidate keeps; and, after the last published stage, the agreement.
     """
     number, own = len(candidates.best), problem.options.hierarchical
     stage, counts = candidates.stages[number], np.array(problem.counts)
@@ -142,7 +140,7 @@ def advance(
     agreement = {}
     if number + 1 == len(published_patches(own, problem.plane)) and stage.count > 1:
         # The check compares the masks with the largest sums; the best have the lowest losses.
-        agreement = precision_check.measure(problem, mask_list, -sums, lambda label: -np.ones(counts[label]))
+        agreement = reliability.check_precision(problem, mask_list, -sums, lambda label: -np.ones(counts[label]))
     best = np.argsort(sums, axis=1, kind="stable")[:, : own.keep]
     candidates = dataclasses.replace(candidates, best=(*candidates.best, best))
     positions = np.array([np.bitwise_count(make(index, index + 1)).sum(dtype=int) for index in range(stage.count)])
@@ -155,9 +153,7 @@ def _layout(problem: Problem) -> dict[str, int]:
     return problem.partial_results(layout).layout
 
 
-class _Choice(NamedTuple):
-    """Each class's best candidate of a stage, and its loss where a candidate fits the budget."""
-
+class _Choice(NamedTuple):  # each class's best candidate of a stage, and its loss where a candidate fits the budget
     stage: int
     candidate: Int[np.ndarray, " classes"]
     losses: list[float | None]

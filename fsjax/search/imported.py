@@ -14,9 +14,7 @@ from fsjax.runtime.config_fields import Table
 from fsjax.runtime.errors import InputError
 from fsjax.search.method import Method, Problem
 
-DEFAULTS: Table = {
-    "maps": ("", "a workdir, one of its dfm/*.npz, or a published pickle"),
-}
+DEFAULTS: Table = {"maps": ("", "a workdir, one of its dfm/*.npz, or a published pickle")}
 
 
 def search(problem: Problem) -> DominantFrequencyMaps:

@@ -23,7 +23,7 @@ from fsjax.fourier import dfm, masks, patches, spectrum
 from fsjax.runtime.config_fields import Table
 from fsjax.runtime.errors import InputError
 from fsjax.runtime.random_streams import Stream, generator
-from fsjax.search import gradient, graft, removal, stepwise
+from fsjax.search import gradient, graft, stepwise
 from fsjax.search.graft import OtherImages
 from fsjax.search.mask_optimisation import MaskOptimisation, images_per_step, resident_images
 from fsjax.search.method import Method, Problem
@@ -34,9 +34,8 @@ OrbitMask: TypeAlias = Callable[[int, int], Bool[np.ndarray, " orbits"]]
 # Class -> scores of the orbits, larger = more promising, in the quantiles of a standard normal distribution.
 ClassScores: TypeAlias = Callable[[int], Float[np.ndarray, " orbits"]]
 
-# Objectives, each with the scores among which `best` chooses.
+# Objectives, each with the kinds of initial scores among which the search chooses for each class and share.
 OBJECTIVES = {"sufficient": ("energy", "gradient"), "specific": ("energy", "gradient"), "graft": ("graft",)}
-STARTS = ("best", "energy", "gradient", "removal", "graft", "zero")
 # The gradient's mask has to have a loss smaller by this many nats: at equal losses energy leads to better masks.
 _CLEARLY = 0.2
 # Cached classes of scores: tasks that run side by side belong to neighbouring classes.
@@ -48,12 +47,6 @@ DEFAULTS: Table = {
         "are not; graft: others' images with these frequencies of the class become the class, and images of the class "
         "with others' frequencies there do not stay it",
     ),
-    "start": (
-        "best",
-        "scores to start from: energy, gradient (first-order removal), removal (exact; costs a removal search), graft "
-        "(costs a graft search), zero, or best: for each class and share energy, or gradient where its mask has the "
-        "clearly smaller loss; for objective graft the graft scores",
-    ),
     "steps": (110, "steps of each mask"),
     "batch": (16, "images of the class a step; objectives specific and graft take as many of others beside them"),
     "learning_rate": (0.2, "how far logits move a step; initial scores have standard deviation 1"),
@@ -61,8 +54,8 @@ DEFAULTS: Table = {
     "coldest": (0.05, "temperature of the last step"),
     "restarts": (
         3,
-        "masks learned for each class and share, the best of which is taken: by Adam from start, by Adam from zero, by "
-        "mirror descent from start, and so on",
+        "masks learned for each class and share, the best of which is taken: by Adam from initial scores, by Adam from "
+        "zero, by mirror descent from initial scores, and so on",
     ),
     "others": (1.0, "weight of the images that should not be predicted as the class, with specific and graft"),
     "judged": (100, "images of the class, and for specific and graft of others, that decide which mask is taken"),
@@ -90,7 +83,7 @@ def search(problem: Problem) -> dfm.DominantFrequencyMaps:
     problem = dataclasses.replace(problem, identity=f"{problem.identity} at {budgets}")
     others = None if options.objective == "sufficient" else graft.draw_others(problem)
 
-    kinds = OBJECTIVES[options.objective] if options.start == "best" else (options.start,)
+    kinds = OBJECTIVES[options.objective]
     initial, costs = zip(*(initial_scores(problem, kind) for kind in kinds), strict=True)
     names, candidates = zip(*_simple_masks(problem, budgets, dict(zip(kinds, initial, strict=True))), strict=True)
     simple = evaluate_masks(problem, candidates, len(shares), others, "simple")
@@ -121,13 +114,11 @@ def search(problem: Problem) -> dfm.DominantFrequencyMaps:
 
 
 def initial_scores(problem: Problem, kind: str) -> tuple[ClassScores, int]:
-    """Return the scores of one of STARTS but `best`, and the forward equivalents that they cost.
+    """Return the scores of a kind, and the forward equivalents that they cost.
 
-    `energy` is the class's mean energy, `gradient` first-order removal on at most search.learned.judged images,
-    `removal` and `graft` are whole searches, and `zero` is 0 for every orbit.
+    `energy` is the class's mean energy, `gradient` first-order removal on at most search.learned.judged images, and
+    `graft` a whole graft search.
     """
-    if kind == "zero":
-        return lambda label: np.zeros(len(spectrum.orbit_sizes(*problem.plane))), 0
     if kind == "energy":
         return functools.lru_cache(_CACHED)(lambda label: normal_scores(energy(problem, label))), 0
     options = copy.deepcopy(problem.options)
@@ -135,9 +126,9 @@ def initial_scores(problem: Problem, kind: str) -> tuple[ClassScores, int]:
     problem = dataclasses.replace(problem, options=options, directory=problem.directory and problem.directory / kind)
     if kind == "gradient":
         return _gradient_scores(problem)
-    maps = {"removal": removal, "graft": graft}[kind].search(problem)
+    maps = graft.search(problem)
     scores = maps.scores
-    assert scores is not None, "removal and graft score every frequency"
+    assert scores is not None, "the graft search scores every frequency"
     return lambda label: normal_scores(spectrum.per_orbit(scores[label])), maps.forward_equivalents
 
 
@@ -215,15 +206,7 @@ class MaskQuality(NamedTuple):
 def evaluate_masks(
     problem: Problem, candidates: tuple[OrbitMask, ...], shares: int, others: OtherImages | None, name: str
 ) -> MaskQuality:
-    """Return the quality of masks on the judged images. Collective: every process must call this.
-
-    Args:
-      problem: config.search.learned has the number of judged images and the weight of others.
-      candidates: masks, each for every class and share.
-      shares: number of shares.
-      others: images of other classes; None judges the class's own images alone.
-      name: folder of partial results.
-    """
+    """Return the quality of masks at a number of shares; `name` is the folder of partial results. Collective."""
     model, count = problem.searched_model, shares * len(candidates)
     if problem.options.learned.objective == "graft":
         model = graft_model(model)
@@ -282,9 +265,8 @@ def _judged_counts(problem: Problem, label: int, others: OtherImages | None) -> 
 
 def _check(options: ConfigDict, plane: tuple[int, int]) -> None:
     own = options.learned
-    for name, accepted in (("objective", OBJECTIVES), ("start", STARTS)):
-        if own[name] not in accepted:
-            raise InputError(f"search.learned.{name}: got {own[name]!r}; expected {', '.join(accepted)}")
+    if own.objective not in OBJECTIVES:
+        raise InputError(f"search.learned.objective: got {own.objective!r}; expected {', '.join(OBJECTIVES)}")
     for name in ("steps", "batch", "restarts", "judged"):
         if own[name] < 1:
             raise InputError(f"search.learned.{name}: got {own[name]}; expected 1 or more")

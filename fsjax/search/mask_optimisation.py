@@ -70,12 +70,7 @@ class RowBatch(NamedTuple):
 class MaskOptimisation(StepwiseSearch[MaskState]):
     """A task for each class, share and restart, in this order. A result has one bit an orbit; `unpack` reads it.
 
-    Args:
-      problem: the classes and the options.
-      budgets: positions of a mask at each share.
-      scores: (class, index of the share) -> initial scores of the orbits.
-      others: images of other classes; None for the objective `sufficient`.
-      layout: from `gradient.layout`.
+    `budgets` are the positions of a mask at each share, and `scores` (class, index of the share) -> initial scores.
     """
 
     def __init__(
@@ -219,13 +214,9 @@ class MaskOptimisation(StepwiseSearch[MaskState]):
 def soft_top_k(
     logits: Float[Array, " orbits"], sizes: Int[np.ndarray, " orbits"], budget: ArrayLike, temperature: ArrayLike
 ) -> Float[Array, " orbits"]:
-    """Return the weights sigmoid((z - tau) / T) in [0, 1] that add up to a budget of positions.
+    """Return the weights sigmoid((z - tau) / T) in [0, 1] whose sum times the sizes is a budget of positions.
 
-    Args:
-      logits: z of each orbit.
-      sizes: positions of each orbit.
-      budget: sum of the weights times the sizes.
-      temperature: T, above 0; towards 0 the weights become a mask.
+    At a temperature T towards 0 they become a mask.
     """
 
     def halve(_: ArrayLike, interval: tuple[Array, Array]) -> tuple[Array, Array]:

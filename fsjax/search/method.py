@@ -30,17 +30,12 @@ class Problem:
     """The classifier, images and options of one search.
 
     Attributes:
-      model: the classifier that is searched.
       images: class index -> that class's images, normalised, always in the same order.
       counts: number of images of each class.
-      classes: display names in index order.
-      options: config.search.
-      run: config.run.
+      options, run: config.search and config.run.
       searched_on: 'train' or 'test'.
       provenance: JSON values that the maps carry.
-      seed: seed of the method's random draws.
       directory: folder of partial results; None stores none.
-      metrics: where rates are written; None writes none.
       identity: everything that partial results depend on beside the parameters and the config.
     """
 
@@ -122,13 +117,7 @@ def make_problem(
 ) -> Problem:
     """Return the search of a classifier on options.images_per_class images of each class of a data set.
 
-    Args:
-      classifier: a classifier of the data set's classes.
-      dataset: the searched split; the seed draws images of a class that has more.
-      options: config.search.
-      seed: seed of the drawn images and of the method.
-      searched_on: 'train' or 'test'.
-      **others: the other attributes of Problem.
+    The seed draws images of a class that has more, and seeds the method. `others` are further attributes of Problem.
 
     Raises:
       InputError: other classes, or a class without images.

@@ -16,10 +16,7 @@ FEW = 4
 
 
 def cut(
-    problem: Problem,
-    planes: Iterable[Float[np.ndarray, "height width"]],
-    forward_equivalents: int,
-    **provenance: Any,
+    problem: Problem, planes: Iterable[Float[np.ndarray, "height width"]], forward_equivalents: int, **provenance: Any
 ) -> dfm.DominantFrequencyMaps:
     """Return the maps at config.search.shares of the `patches.position_scores` of each class.
 

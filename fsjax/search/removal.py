@@ -19,7 +19,7 @@ from fsjax.engine.engine import LazyArray
 from fsjax.fourier import dfm, patches, spectrum
 from fsjax.fourier.masks import at_threshold
 from fsjax.runtime.errors import InputError
-from fsjax.search import bootstrap, patch_maps, precision_check
+from fsjax.search import patch_maps, reliability
 from fsjax.search.method import Method, Planes, Problem
 from fsjax.search.sweep import sweep
 
@@ -30,8 +30,7 @@ _BATCH = 100
 def search(problem: Problem) -> dfm.DominantFrequencyMaps:
     """Return exact removal scores of every patch for every class, and the maps at the config's shares.
 
-    The provenance has under "stability" what `bootstrap.measure` returns, empty without resamples, and under
-    "agreement" the `precision_check`.
+    The provenance has the results of `measure_stability`, empty without resamples, and of `check_precision`.
 
     Raises:
       InputError: too many resamples to hold, too little memory, partial results of another search, or a loss that is
@@ -40,15 +39,15 @@ def search(problem: Problem) -> dfm.DominantFrequencyMaps:
     """
     options, counts = problem.options, problem.counts
     masks = removal_masks(problem.plane, options.patch)
-    resamples = bootstrap.resample_count(options, "removal")
-    bootstrap.check_size(len(counts), masks.count, resamples)
+    resamples = reliability.resample_count(options, "removal")
+    reliability.check_memory(len(counts), masks.count, resamples)
     sums = sweep(
         problem,
         masks,
-        weights=lambda label: bootstrap.weights(counts[label], resamples, problem.seed, label),
+        weights=lambda label: reliability.resample_weights(counts[label], resamples, problem.seed, label),
         replicates=1 + resamples,
     )
-    agreement = precision_check.measure(problem, masks, sums[:, 0])
+    agreement = reliability.check_precision(problem, masks, sums[:, 0])
 
     def planes(replicates: slice) -> Iterator[Float[np.ndarray, "replicates height width"]]:
         for class_sums, count in zip(sums, counts, strict=True):
@@ -61,7 +60,7 @@ def search(problem: Problem) -> dfm.DominantFrequencyMaps:
         sum(counts) * (masks.count + agreement.get("masks", 0)),
         loss_before_removal=(sums[:, 0, 0] / np.array(counts)).tolist(),
         agreement=agreement,
-        stability=bootstrap.measure(planes(slice(None)), options) if resamples else {},
+        stability=reliability.measure_stability(planes(slice(None)), options) if resamples else {},
     )
 
 
@@ -92,7 +91,7 @@ def search_compat(problem: Problem) -> dfm.DominantFrequencyMaps:
     sums = sweep(problem, masks, weights=weights)
     others = [sum(1 - np.sum(own == batch) / batch_sizes[batch] for batch in np.unique(own)) for own in batches]
     losses = sums[:, mask_of_block] + np.array(others)[:, None] * np.log(problem.model.num_logits)
-    agreement = precision_check.measure(problem, masks, sums, weights)
+    agreement = reliability.check_precision(problem, masks, sums, weights)
     return dfm.from_scores(  # float32 before the threshold, as in the published code
         (plane_losses(class_losses, size, options.patch, blocks) for class_losses in losses),
         tuple(options.shares),
@@ -123,20 +122,15 @@ def distinct_masks(
     On an even plane the blocks in column 0 and in DC's column come in pairs, mirrored at row S/2. Both blocks of a pair
     take the same from every orbit and give the same real images, so they share a mask.
     """
-    orbits = spectrum.orbits(size, size)
-    positions = np.arange(size * size).reshape(size, size)
-    index_by_removal: dict[tuple[bytes, bytes], int] = {}
-    distinct: list[tuple[int, int]] = []
-    mask_of_block = np.zeros(len(blocks), int)
-    for index, block in enumerate(blocks):
-        removed = np.unique(np.concatenate([positions[area].ravel() for area in _areas(size, patch, *block)]))
-        touched, counts = np.unique(orbits.flat[removed], return_counts=True)
-        key = (touched.tobytes(), counts.tobytes())
-        if key not in index_by_removal:
-            index_by_removal[key] = len(distinct)
-            distinct.append(block)
-        mask_of_block[index] = index_by_removal[key]
-    return LazyArray(len(distinct), lambda start, stop: block_masks(size, patch, distinct[start:stop])), mask_of_block
+    orbits, keys = spectrum.orbits(size, size), []
+    for block in blocks:
+        removed = orbits[~block_masks(size, patch, [block])[0]]
+        keys.append(tuple(array.tobytes() for array in np.unique(removed, return_counts=True)))
+    numbers = {key: number for number, key in enumerate(dict.fromkeys(keys))}
+    first = dict(zip(reversed(keys), reversed(blocks), strict=True))
+    distinct = [first[key] for key in numbers]
+    masks = LazyArray(len(distinct), lambda start, stop: block_masks(size, patch, distinct[start:stop]))
+    return masks, np.array([numbers[key] for key in keys])
 
 
 def block_masks(size: int, patch: int, blocks: list[tuple[int, int]]) -> Bool[np.ndarray, "blocks size size"]:

@@ -87,17 +87,10 @@ def sweep_statistics(
     shape: tuple[int, int, int],
     label: str,
 ) -> Float[np.ndarray, "classes statistics replicates masks"]:
-    """Sum the engine's statistics of each class under its masks, as far as partial results lack them. Collective.
+    """Sum an engine's statistics, `loss` among them, of each class under its masks. Collective.
 
-    Args:
-      problem: the classes.
-      engine: sums the statistics.
-      partial_results: where the sums are stored; its layout has the image batch size, `chunk`.
-      read: class index -> its images, read in a thread while the class before is computed.
-      class_masks: class index -> its masks.
-      statistics: the names of the sums, `loss` among them.
-      shape: numbers of statistics, replicates and masks.
-      label: title of the progress bar.
+    `read` runs in a thread while the class before is computed. `shape` has the numbers of statistics, replicates and
+    masks. The image batch size is `chunk` of the layout of the partial results.
     """
     count, arrays = shape[-1], np.empty((len(problem.classes), *shape))
     tables = [partial_results.table(class_item(class_index), array) for class_index, array in enumerate(arrays)]
@@ -134,13 +127,7 @@ def _finite_sums(
 
 
 class Throughput:
-    """Count the images that pass the model: on the progress bar, and in metrics.jsonl at each save of partial results.
-
-    Args:
-      problem: says where metrics are written.
-      progress: progress bar of the search, in any unit.
-      partial_results: each of its saves writes the rates.
-    """
+    """Count the images that pass the model, for the progress bar and, at each save, for metrics.jsonl."""
 
     def __init__(self, problem: Problem, progress: Progress, partial_results: PartialResults):
         self._metrics, self._progress, self._images = problem.metrics, progress, 0

@@ -12,7 +12,7 @@ CYCLES = {"measure": 1190, "update": 108}
 
 
 def programs(devices):
-    """Yield what a step computes of its image batches, and what it makes of that."""
+    """Yield the two programs of a step: for its image batches, and for the update."""
     import jax
     import jax.numpy as jnp
     from jax.sharding import Mesh

@@ -31,7 +31,11 @@ def assert_same(output, whole):
     """Scores to the bit, and with them what resampled images give."""
     found = dfm.DominantFrequencyMaps.load(output)
     np.testing.assert_array_equal(found.scores, whole.scores)
-    assert found.provenance == whole.provenance and found.provenance["stability"]["resamples"] == 20
+    assert results(found) == results(whole) and found.provenance["stability"]["resamples"] == 20
+
+
+def results(maps):
+    return {name: value for name, value in maps.provenance.items() if name != "devices"}
 
 
 @pytest.mark.parametrize(("processes", "devices"), [(1, 4), pytest.param(3, 1, marks=pytest.mark.slow)])
@@ -83,6 +87,6 @@ def of_methods(tmp_path_factory):
 def test_every_method_finds_the_same_maps_in_two_processes(of_methods, method, tasks):
     one, two = (dfm.DominantFrequencyMaps.load(folder / f"{method}.npz") for folder in of_methods)
     np.testing.assert_array_equal(one.masks, two.masks)
-    assert one.masks.any() and one.provenance == two.provenance
+    assert one.masks.any() and results(one) == results(two)
     for folder in of_methods:
         assert len(list((folder / method).rglob("task*.npz"))) == tasks

@@ -95,7 +95,7 @@ def test_a_batch_without_the_class_is_skipped_and_one_with_it_adds_ln_of_the_out
 
 @pytest.mark.parametrize(("size", "patch"), [(8, 1), (9, 1), (8, 2), (12, 4), (12, 3)])
 def test_blocks_that_share_a_mask_leave_the_same_of_any_image(size, patch):
-    """In float64: masks are computed once where, and only where, what they leave is the same."""
+    """In float64: masks are computed once exactly where they give the same filtered image."""
     image = np.random.default_rng(0).normal(size=(size, size))
     centred = np.fft.fftshift(np.fft.fft2(image))
     blocks = removal.visited_blocks(size, patch)

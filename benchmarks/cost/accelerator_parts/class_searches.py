@@ -7,7 +7,7 @@ from fsjax import search
 from fsjax.engine import tile_size
 from fsjax.engine.engine import Engine
 from fsjax.runtime import storage
-from fsjax.search import bootstrap, sweep
+from fsjax.search import reliability, sweep
 from fsjax.search.removal import removal_masks
 
 
@@ -31,7 +31,7 @@ def side(problem: search.Problem, images: int) -> Callable[[], int]:
     masks, model = removal_masks(problem.plane, problem.options.patch), problem.searched_model
     layout = tile_size.layout(model, counts, memory_mib=problem.run.memory_mib)
     engine = Engine(model, tile_images=layout["tile_images"])
-    resamples = bootstrap.resample_count(problem.options, "removal")
+    resamples = reliability.resample_count(problem.options, "removal")
 
     def run() -> int:
         assert few.directory is not None
@@ -39,7 +39,7 @@ def side(problem: search.Problem, images: int) -> Callable[[], int]:
         sweep.sweep(
             few,
             masks,
-            weights=lambda label: bootstrap.weights(counts[label], resamples, problem.seed, label),
+            weights=lambda label: reliability.resample_weights(counts[label], resamples, problem.seed, label),
             replicates=1 + resamples,
             layout=layout,
             engine=engine,

@@ -10,7 +10,7 @@ from benchmarks.cost.accelerator_parts import oracle, trained_model
 from benchmarks.cost.accelerator_parts.settings import Settings
 from benchmarks.cost.accelerator_parts.trained_model import TrainedModel
 from fsjax.engine import tile_size
-from fsjax.search.precision_check import rank_correlation, top_iou
+from fsjax.search.reliability import rank_correlation, top_iou
 from fsjax.search.removal import removal_masks
 from fsjax.search.sweep import sweep
 

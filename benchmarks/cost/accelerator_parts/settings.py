@@ -76,7 +76,6 @@ TOY = Sizes(
     search_options=(
         ("patch", 4),
         ("shares", (0.4,)),
-        ("learned.start", "energy"),
         ("learned.steps", 3),
         ("learned.restarts", 1),
         ("learned.batch", 4),
