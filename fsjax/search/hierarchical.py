@@ -16,7 +16,7 @@ from jaxtyping import Bool, Float, Int
 from ml_collections import ConfigDict
 
 from fsjax.engine import tile_size
-from fsjax.engine.engine import Engine, LazyArray
+from fsjax.engine.engine import LazyArray
 from fsjax.fourier import dfm, masks
 from fsjax.runtime.config_fields import Table
 from fsjax.runtime.errors import InputError
@@ -74,7 +74,6 @@ def search(problem: Problem) -> dfm.DominantFrequencyMaps:
       interrupt.Terminated: SIGTERM came; computed losses are stored.
     """
     candidates, layout = begin(problem), _layout(problem)
-    engine = Engine(problem.searched_model, tile_images=layout["tile_images"])
     shares = tuple(sorted(problem.options.shares))
     choices: dict[float, _Choice] = {}
     published: list[Float[np.ndarray, "classes _"]] = []
@@ -84,7 +83,7 @@ def search(problem: Problem) -> dfm.DominantFrequencyMaps:
         if stage.budget is not None and not len(candidates.ranking):
             ranking = candidate_masks.rank_orbits(candidates, published, stage.budget)
             candidates = dataclasses.replace(candidates, ranking=ranking)
-        candidates, losses, positions, stage_agreement = advance(problem, candidates, layout, engine)
+        candidates, losses, positions, stage_agreement = advance(problem, candidates, layout)
         agreement |= stage_agreement
         if stage.budget is None:
             published.append(losses)
@@ -117,7 +116,7 @@ def begin(problem: Problem) -> Candidates:
 
 
 def advance(
-    problem: Problem, candidates: Candidates, layout: dict[str, int] | None = None, engine: Engine | None = None
+    problem: Problem, candidates: Candidates, layout: dict[str, int] | None = None
 ) -> tuple[Candidates, Float[np.ndarray, "classes candidates"], Int[np.ndarray, " candidates"], dict]:
     """Evaluate the next stage.
 
@@ -136,7 +135,7 @@ def advance(
     make = masks.PackedOnce(stage.count, functools.partial(candidates.masks, number))
     mask_list = LazyArray(stage.count, make)
     label = f"search {problem.options.method}, stage {number + 1} of {len(candidates.stages)}"
-    sums = sweep(problem, mask_list, label=label, layout=layout, engine=engine)
+    sums = sweep(problem, mask_list, label=label, layout=layout)
     agreement = {}
     if number + 1 == len(published_patches(own, problem.plane)) and stage.count > 1:
         # The check compares the masks with the largest sums; the best have the lowest losses.

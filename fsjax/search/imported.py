@@ -28,15 +28,11 @@ def search(problem: Problem) -> DominantFrequencyMaps:
     path, classes, (height, width) = problem.options.imported.maps, problem.classes, problem.plane
     maps = published_maps.read_maps(path, classes=classes, shares=tuple(problem.options.shares))
     got = f"search.imported.maps: got {path} with maps of"
-    if maps.classes != classes and maps.named:
-        raise InputError(
-            f"{got} {', '.join(maps.classes[:4])}, ... ({len(maps.classes)}); expected the model's classes, "
-            f"{', '.join(classes[:4])}, ... ({len(classes)})"
-        )
-    if len(maps.classes) != len(classes):
-        raise InputError(f"{got} {len(maps.classes)} classes; expected {len(classes)}")
-    rows, columns = maps.masks.shape[2:]
-    if (rows, columns) != (height, width):
+    if maps.classes != classes and (maps.named or len(maps.classes) != len(classes)):
+        theirs, ours = (f"{', '.join(names[:4])}, ... ({len(names)})" for names in (maps.classes, classes))
+        raise InputError(f"{got} {theirs}; expected the model's classes, {ours}")
+    if maps.masks.shape[2:] != problem.plane:
+        rows, columns = maps.masks.shape[2:]
         raise InputError(f"{got} {rows} x {columns}; expected {height} x {width}, the size of the images")
     provenance = dict(maps.provenance)
     imported = {**provenance.pop("file"), "method": origin(maps), "provenance": provenance}

@@ -38,7 +38,6 @@ def sweep(
     model: Model | None = None,
     label: str | None = None,
     layout: dict[str, int] | None = None,
-    engine: Engine | None = None,
 ) -> Float[np.ndarray, "classes *replicates masks"]:
     """Sum the weighted cross-entropy of each class's images to the class, under each mask.
 
@@ -54,7 +53,6 @@ def sweep(
       model: default: the problem's model, as config.search says.
       label: title of the progress bar; default: the method.
       layout: from tile_size.layout; default: chosen. Partial results keep the layout of the first start.
-      engine: an engine of this model, shared by sweeps of one layout so that they compile once.
 
     Raises:
       InputError: partial results of another search, too little memory, or a loss that is not finite.
@@ -68,9 +66,7 @@ def sweep(
     model = model or problem.searched_model
     layout = layout or tile_size.layout(model, problem.counts, memory_mib=problem.run.memory_mib)
     partial_results = problem.partial_results({**layout, "masks": masks.count})
-    tile_images = partial_results.layout["tile_images"]
-    if engine is None or engine.tile_images != tile_images:
-        engine = Engine(model, tile_images=tile_images)
+    engine = Engine(model, tile_images=partial_results.layout["tile_images"])
     shape = 1, replicates or 1, masks.count
     label = label or f"search {problem.options.method}"
     sums = sweep_statistics(problem, engine, partial_results, read, lambda _: masks, ("loss",), shape, label)[:, 0]

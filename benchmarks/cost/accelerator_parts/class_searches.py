@@ -1,11 +1,10 @@
-"""A side of a comparison: removal searches of two classes by the project's own sweep, compiled once for all rounds."""
+"""A side of a comparison: removal searches of two classes by the project's own sweep, compiled once."""
 
 import dataclasses
 from collections.abc import Callable
 
 from fsjax import search
 from fsjax.engine import tile_size
-from fsjax.engine.engine import Engine
 from fsjax.runtime import storage
 from fsjax.search import reliability, sweep
 from fsjax.search.removal import removal_masks
@@ -30,7 +29,6 @@ def side(problem: search.Problem, images: int) -> Callable[[], int]:
     )
     masks, model = removal_masks(problem.plane, problem.options.patch), problem.searched_model
     layout = tile_size.layout(model, counts, memory_mib=problem.run.memory_mib)
-    engine = Engine(model, tile_images=layout["tile_images"])
     resamples = reliability.resample_count(problem.options, "removal")
 
     def run() -> int:
@@ -42,7 +40,6 @@ def side(problem: search.Problem, images: int) -> Callable[[], int]:
             weights=lambda label: reliability.resample_weights(counts[label], resamples, problem.seed, label),
             replicates=1 + resamples,
             layout=layout,
-            engine=engine,
         )
         return masks.count * sum(counts)
 
