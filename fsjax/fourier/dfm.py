@@ -22,10 +22,8 @@ Examples:
 import dataclasses
 import json
 import math
-import os
 import pathlib
 import re
-import tempfile
 import uuid
 from collections.abc import Callable, Iterable
 from typing import Any
@@ -38,9 +36,9 @@ from fsjax.runtime import files, storage
 from fsjax.runtime.errors import InputError
 from fsjax.runtime.storage import Path
 
-# Larger arrays, in bytes, are assembled in a memory-mapped file, and saved beside the .npz. Scores of 1,000 classes at
-# 224 pixels take 200 MB, compress well and are mostly read as a whole.
-IN_MEMORY, IN_ONE_FILE = 2**24, 2**28
+# Larger arrays, in bytes, are saved beside the .npz. Scores of 1,000 classes at 224 pixels take 200 MB, compress well
+# and are mostly read as a whole.
+IN_ONE_FILE = 2**28
 
 # Key of the provenance: side of the patches that masks are unions of. Maps without it are cut orbit by orbit.
 WHOLE_PATCHES = "whole_patches"
@@ -245,7 +243,7 @@ def from_classes(
     shares: tuple[float, ...],
     **attributes: Any,
 ) -> DominantFrequencyMaps:
-    """Return maps assembled class by class; arrays beyond IN_MEMORY bytes lie in a temporary mapped file.
+    """Return maps assembled class by class.
 
     Args:
       classes_in_order: masks, and scores or None, of each class.
@@ -255,26 +253,10 @@ def from_classes(
     count, scores = len(attributes["classes"]), None
     all_masks: Any = None
     for label, (masks, plane) in enumerate(classes_in_order):
-        if all_masks is None:
-            all_masks = _empty((len(shares), count, *masks.shape[1:]), bool)
-            scores = None if plane is None else _empty((count, *plane.shape), np.float32)
+        if all_masks is None:  # not stacked, which would take the memory twice
+            all_masks = np.empty((len(shares), count, *masks.shape[1:]), bool)
+            scores = None if plane is None else np.empty((count, *plane.shape), np.float32)
         all_masks[:, label] = masks
         if scores is not None and plane is not None:
             scores[label] = plane
     return DominantFrequencyMaps(masks=all_masks, shares=shares, scores=scores, **attributes)
-
-
-def _empty(shape: tuple[int, ...], dtype: type) -> np.ndarray:
-    size = math.prod(shape) * np.dtype(dtype).itemsize
-    if size <= IN_MEMORY:
-        return np.empty(shape, dtype)
-    # The unnamed file is deleted with the last array that maps it. Preallocate it: mmap cannot report a full disk.
-    try:
-        with tempfile.TemporaryFile() as file:
-            if hasattr(os, "posix_fallocate"):
-                os.posix_fallocate(file.fileno(), 0, size)
-            else:
-                file.truncate(size)
-            return np.memmap(file, dtype, "r+", shape=shape)
-    except OSError:
-        return np.empty(shape, dtype)

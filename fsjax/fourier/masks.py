@@ -5,8 +5,6 @@ positions. Only the published rule, `at_threshold`, ignores orbits.
 
 Examples:
   >>> from fsjax.fourier import masks, spectrum
-  >>> masks.budget(0.05, 32, 32)  # positions
-  51
   >>> rng, scores = np.random.default_rng(0), spectrum.radius(8, 8)
   >>> np.array_equal(masks.best_orbits(scores, masks.budget(0.2, 8, 8)), masks.within_share(scores, 0.2))
   True
@@ -18,23 +16,19 @@ Examples:
   >>> drawn = masks.random(8, 8, 9, rng), masks.radial_matched(low, rng), masks.radial_neighbours(low, rng)
   >>> [int(mask.sum()) for mask in (low, *drawn)]
   [9, 8, 9, 8]
-  >>> ranked = np.stack([scores, -scores])
-  >>> ranked_masks = np.stack([masks.best_orbits(plane, 9) for plane in ranked])
-  >>> masks.ranks(ranked_masks, ranked).min(-1).tolist()
+  >>> both = np.stack([low, masks.best_orbits(scores, 9)])
+  >>> masks.ranks(both, np.stack([-scores, scores])).min(-1).tolist()
   [0.0, 0.0]
-  >>> [int(masks.union(ranked_masks, ranked, positions).sum()) for positions in (8, 64)]
-  [8, 18]
-  >>> bits = masks.PackedOnce(2, lambda start, stop: ranked_masks[start:stop])(0, 2)
-  >>> np.array_equal(masks.unpack(bits, 8), ranked_masks)
+  >>> int(masks.union(both, np.stack([-scores, scores]), 64).sum())
+  18
+  >>> np.array_equal(masks.unpack(masks.PackedOnce(2, lambda start, stop: both[start:stop])(0, 2), 8), both)
   True
   >>> bool((masks.outside(low, np.ones((8, 8)), 10.0, rng) & low).any())
   False
   >>> left, right = np.zeros((2, 8, 8), bool)
   >>> left[4, 3:6] = right[3:6, 4] = True
-  >>> masks.iou(left, right), round(masks.chance_iou(left, right), 3)
-  (0.2, 0.04)
-  >>> round(masks.expected_iou(total=34, left=2, right=2), 3)  # of 34 orbits
-  0.04
+  >>> masks.iou(left, right), round(masks.chance_iou(left, right), 3), round(masks.expected_iou(34, 2, 2), 3)
+  (0.2, 0.04, 0.04)
 """
 
 import functools

@@ -95,16 +95,17 @@ def read_order(path: str | Path) -> Float64[np.ndarray, "height width"]:
       InputError: the file is missing or holds something else.
     """
     path = storage.path(path)
-    if not path.is_file():
-        raise _no_order(path, "a folder" if path.is_dir() else "no file")
-    content = _content(path)
-    order = _one_plane(content)
+    order, content = None, "no file"
+    if path.is_file():
+        loaded = _content(path)
+        order, content = _one_plane(loaded), _describe(loaded)
+    if order is not None and (unusable := int((~np.isfinite(order) | (order < 0)).sum())):
+        order, content = None, f"{content}, {unusable} of its values negative or not finite"
+    if order is not None and not order.any():
+        order, content = None, f"{content}, all of it 0"
     if order is None:
-        raise _no_order(path, _describe(content))
-    if unusable := int((~np.isfinite(order) | (order < 0)).sum()):
-        raise _no_order(path, f"{_describe(content)}, {unusable} of its values negative or not finite")
-    if not order.any():
-        raise _no_order(path, f"{_describe(content)}, all of it 0")
+        expected = "one plane of numbers that are 0 (always removed) or greater (larger = earlier)"
+        raise InputError(f"{path}: got {content}; expected a removal order, {expected}")
     return order.astype(np.float64)
 
 
@@ -167,15 +168,10 @@ def _by_class(file: Path, content: Any) -> list[Any]:
         )
     if not isinstance(content, dict) or not content:
         raise _refused(file, _describe(content))
-    entries = {}
-    for key, entry in content.items():
-        index = int(key) if isinstance(key, str) and re.fullmatch(r"[0-9]{1,9}", key) else key
-        if isinstance(index, bool) or not isinstance(index, int | np.integer) or index in entries:
-            raise _refused(file, f"{'a second' if index in entries else 'the'} key {reprlib.repr(key)}")
-        entries[int(index)] = entry
-    for index in range(len(entries)):
-        if index not in entries:
-            raise _refused(file, f"{len(entries)} classes without index {index}")
+    keys = [int(key) if re.fullmatch(r"[0-9]{1,9}", str(key)) else key for key in content]
+    if any(type(key) is not int for key in keys) or sorted(keys) != list(range(len(keys))):
+        raise _refused(file, f"the keys {reprlib.repr(list(content))}")
+    entries = dict(zip(keys, content.values(), strict=True))
     return [entries[index] for index in range(len(entries))]
 
 
@@ -214,13 +210,6 @@ def _named_share(file: Path, masks: list[np.ndarray]) -> float:
         if shares:
             return min(shares, key=lambda share: abs(math.log(share / needed)))
     return needed
-
-
-def _no_order(file: Path, content: str) -> InputError:
-    return InputError(
-        f"{file}: got {content}; expected a removal order, one plane of numbers that are 0 (always removed) or greater "
-        "(larger = earlier)"
-    )
 
 
 def _refused(file: Path, content: str) -> InputError:

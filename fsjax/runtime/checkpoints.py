@@ -4,6 +4,7 @@ Orbax restores flipped bits without an error, so hashes are compared before anyt
 match is skipped. The file of hashes is written last: without it a checkpoint does not count.
 """
 
+import contextlib
 import errno
 import logging
 import math
@@ -44,17 +45,10 @@ class Checkpoints:
     def save(
         self, step: int, variables: PyTree, training: PyTree, metadata: dict[str, Any], loss: float | None = None
     ) -> None:
-        """Start to save a step in a thread, after the previous step is written; `wait` returns when it is done.
+        """Start to save a step in a thread; first wait for the previous step, as `wait` does.
 
-        Args:
-          step: the step.
-          variables: the model's arrays of one replica, in host memory.
-          training: everything else that training resumes from, in host memory.
-          metadata: JSON values.
-          loss: validation loss, if measured at this step.
-
-        Raises:
-          InputError: the previous checkpoint could not be written.
+        `variables` are the model's arrays of one replica, `training` everything else that training resumes from, both
+        in host memory; `metadata` is JSON. `loss` is the validation loss, if measured at this step.
         """
         self.wait()
         if parallel.is_main_process():
@@ -72,12 +66,35 @@ class Checkpoints:
     def newest(self) -> int | None:
         """Return the newest step whose hashes match; None without checkpoints. Raise InputError if none match."""
         self.wait()
-        return parallel.decide(self._newest)
+
+        def find() -> int | None:
+            steps = _steps(self.directory)
+            for step in reversed(steps):
+                if self._matches(step):
+                    return step
+                logger.warning("checkpoint %s is damaged or incomplete; skipping it", self.directory / str(step))
+            if steps:
+                raise InputError(
+                    f"{self.directory}: all checkpoints {steps[::-1]} are damaged; delete the folder to train anew"
+                )
+            return None
+
+        return parallel.decide(find)
 
     def best(self) -> int | None:
         """Return the first step with the lowest loss; None without losses. Raise InputError if it is damaged."""
         self.wait()
-        return parallel.decide(self._best)
+
+        def find() -> int | None:
+            step = _lowest(_losses(self.directory))
+            if step is not None and not self._matches(step):
+                raise InputError(
+                    f"{self.directory / str(step)}: the best checkpoint is damaged; expected train.select='', the last "
+                    f"step, or delete {self.directory} and stages/train.json beside it to train anew"
+                )
+            return step
+
+        return parallel.decide(find)
 
     def metadata(self, step: int) -> dict[str, Any]:
         """Return the metadata given to `save`."""
@@ -124,27 +141,6 @@ class Checkpoints:
         for other in _steps(self.directory):
             if other not in preserved:
                 self._delete(other)
-
-    def _newest(self) -> int | None:
-        steps = _steps(self.directory)
-        for step in reversed(steps):
-            if self._matches(step):
-                return step
-            logger.warning("checkpoint %s is damaged or incomplete; skipping it", self.directory / str(step))
-        if steps:
-            raise InputError(
-                f"{self.directory}: all checkpoints {steps[::-1]} are damaged; delete the folder to train anew"
-            )
-        return None
-
-    def _best(self) -> int | None:
-        step = _lowest(_losses(self.directory))
-        if step is not None and not self._matches(step):
-            raise InputError(
-                f"{self.directory / str(step)}: the best checkpoint is damaged; expected train.select='', the last "
-                f"step, or delete {self.directory} and stages/train.json beside it to train anew"
-            )
-        return step
 
     def _matches(self, step: int) -> bool:
         recorded = _recorded(self._hash_file(step))
@@ -251,17 +247,13 @@ def _lowest(losses: dict[int, float | None]) -> int | None:
 
 def _recorded(file: Path) -> tuple[dict[str, str], float | None] | None:
     """Read the hashes and the loss; None for a file that is missing, damaged, or names files in other folders."""
-    try:
+    with contextlib.suppress(FileNotFoundError, InputError):
         hashes = files.read_json(file)
-    except (FileNotFoundError, InputError):
-        return None
-    if not isinstance(hashes, dict):
-        return None
-    loss = hashes.pop(_LOSS, None)
-    outside = any(name.startswith("/") or ".." in name.split("/") for name in hashes)
-    if not isinstance(loss, float | int | None) or not hashes or outside:
-        return None
-    return hashes, loss
+        if isinstance(hashes, dict):
+            loss = hashes.pop(_LOSS, None)
+            outside = any(name.startswith("/") or ".." in name.split("/") for name in hashes)
+            return None if outside or not hashes else (hashes, loss)
+    return None
 
 
 def _hashes(directory: pathlib.Path) -> dict[str, str]:

@@ -29,7 +29,6 @@ _CHECKSUM = "checksum"  # a field of JSON objects
 # 1,000 classes at 224 pixels, 225 MB, may take 1 MB in the file.
 LARGEST, TIMES = 2**29, 64
 _LONGEST_HEADER = 10_000  # NumPy's limit, which NumPy checks after reading the header
-_File = io.BufferedIOBase | IO[bytes]
 
 
 @contextlib.contextmanager
@@ -165,7 +164,8 @@ def read_npz(path: Path, keys: Sequence[str] = ()) -> dict[str, Shaped[np.ndarra
                     raise InputError(f"{path}: no key {key!r}; found: {', '.join(members)[:200] or 'none'}")
             members = {key: members[key] for key in keys or members}
             _check_members(archive, members, copy.stat().st_size)
-            return {key: _read_member(archive, member) for key, member in members.items()}
+            opened = {key: archive.open(member) for key, member in members.items()}
+            return {key: np.lib.format.read_array(file, allow_pickle=False) for key, file in opened.items()}
     except (InputError, FileNotFoundError):
         raise
     except Exception as error:  # untrusted input: zipfile, zlib and NumPy may raise anything
@@ -243,9 +243,7 @@ def _check_members(archive: zipfile.ZipFile, members: dict[str, zipfile.ZipInfo]
     """Raise ValueError if the members are too large together, or differ from their headers."""
     total, limit = sum(member.file_size for member in members.values()), max(LARGEST, TIMES * size)
     if total > limit:
-        raise ValueError(
-            f"got {total} bytes once unpacked; expected at most {limit}, or an uncompressed file of np.savez"
-        )
+        raise ValueError(f"got {total} bytes once unpacked; expected at most {limit}, or a file of np.savez")
     for key, member in members.items():
         # Other kinds of compression may need any amount of memory to unpack a few bytes.
         if member.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):
@@ -255,12 +253,7 @@ def _check_members(archive: zipfile.ZipFile, members: dict[str, zipfile.ZipInfo]
                 raise ValueError(f"{key}: got {member.file_size} bytes; expected {needed} by its header")
 
 
-def _read_member(archive: zipfile.ZipFile, member: zipfile.ZipInfo) -> np.ndarray:
-    with archive.open(member) as file:
-        return np.lib.format.read_array(file, allow_pickle=False)
-
-
-def _npy_bytes(file: _File) -> int:
+def _npy_bytes(file: io.BufferedIOBase | IO[bytes]) -> int:
     """Return the size of an .npy by its header; raise ValueError for anything but plain values."""
     start = file.read(8)
     width = {b"\x93NUMPY\x01\x00": 2, b"\x93NUMPY\x02\x00": 4}.get(start)

@@ -35,9 +35,8 @@ def check() -> None:
 def end_with_the_others() -> None:
     """End this process with status 1, or 143 after SIGTERM, when JAX loses another process of the run.
 
-    JAX prints the cause and aborts, which alone would mean status 134 and a core dump. JAX's own ways do not serve
-    (0.10): `missed_heartbeat_callback` aborts with std::bad_cast, and `jax_enable_recoverability` does not survive the
-    loss of process 0.
+    JAX prints the cause and aborts, which alone would mean status 134 and a core dump. In JAX 0.10,
+    `missed_heartbeat_callback` aborts with std::bad_cast, and `jax_enable_recoverability` needs process 0.
     """
     global _abort_handler
     # ctypes: Python runs its own handlers in the main thread, and abort() does not wait for that.

@@ -5,7 +5,6 @@ import fcntl
 import json
 import logging
 import os
-import pathlib
 import socket
 import time
 import uuid
@@ -31,77 +30,63 @@ def held(directory: Path) -> Iterator[None]:
     Raises:
       InputError: another run holds the lock, the workdir cannot be written, or the processes see different folders.
     """
-    file = directory / ".lock"
+    file, run = directory / ".lock", {"host": socket.gethostname(), "pid": os.getpid(), "run": uuid.uuid4().hex}
     with contextlib.ExitStack() as stack:
-        run = parallel.decide(lambda: stack.enter_context(_locked(file) if storage.is_local(file) else _marked(file)))
-        _check_all_see(file, run)
+        _check_all_see(file, parallel.decide(lambda: stack.enter_context(_locked(file, run))))
         yield
 
 
 @contextlib.contextmanager
-def _locked(file: pathlib.Path) -> Iterator[str]:
-    """Lock a local file, and yield the id of this run, which the file then holds."""
+def _locked(file: Path, run: dict) -> Iterator[str]:
+    """Lock a file, write the run into it, and yield the run's id."""
+    if not storage.is_local(file):
+        logger.warning("%s: a store has no locks; take care that no other run writes there", file.parent)
+        files.write_json(file, run)
+        yield run["run"]
+        file.unlink(missing_ok=True)
+        return
     try:
         file.parent.mkdir(parents=True, exist_ok=True)
-        # Unbuffered: on a full disk, closing the file would fail once more.
-        opened = open(file, "a+b", buffering=0)  # noqa: SIM115
+        opened = open(file, "a+b", buffering=0)  # noqa: SIM115 - unbuffered, so that close() works on a full disk
     except OSError as error:
         raise InputError(f"--workdir: {file.parent} cannot be written ({error.strerror}); expected a folder") from error
     with opened:
         try:
             fcntl.flock(opened, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
-            owner = _read(file)
+            owner = {"pid": "?", "host": "?"} | _read(file)
             raise InputError(
-                f"--workdir: {file.parent} is in use by a run with process {owner.get('pid', '?')} on "
-                f"{owner.get('host', '?')}; expected one run at a time, or another --workdir"
+                f"--workdir: {file.parent} is in use by a run with process {owner['pid']} on {owner['host']}; expected "
+                "one run at a time, or another --workdir"
             ) from None
         except OSError as error:
             logger.warning("%s: no lock (%s); take care that no other run writes there", file, error.strerror)
-        this_run = _this_run()
         with files.writing(file):
             opened.truncate(0)
-            opened.write(json.dumps(this_run).encode())
-        yield this_run["run"]
-
-
-@contextlib.contextmanager
-def _marked(file: Path) -> Iterator[str]:
-    """Write the id of this run to a store, which has no locks, and yield it."""
-    logger.warning("%s: a store has no locks; take care that no other run writes there", file.parent)
-    this_run = _this_run()
-    files.write_json(file, this_run)
-    yield this_run["run"]
-    file.unlink(missing_ok=True)
+            opened.write(json.dumps(run).encode())
+        yield run["run"]
 
 
 def _check_all_see(file: Path, run: str) -> None:
-    """Raise InputError in all processes if one of them does not see the main process's file."""
+    """Raise InputError in all processes if a process does not see the main process's file."""
     index, processes = parallel.process()
-    if processes == 1:
-        return
     seen = np.zeros(processes)
-    for look in range(LOOKS):
+    for look in range(LOOKS if processes > 1 else 0):
         time.sleep(min(look, 1))  # network file systems may lag
         if _read(file).get("run") == run:
             seen[index] = 1
             break
     unseeing = np.flatnonzero(parallel.total(seen) == 0)
-    if len(unseeing):
+    if processes > 1 and len(unseeing):
         raise InputError(
             f"--workdir: process {unseeing[0]} does not see what process 0 wrote to {file.parent}; expected a folder "
             "that all processes share, or gs://..., s3://..."
         )
 
 
-def _this_run() -> dict:
-    return {"host": socket.gethostname(), "pid": os.getpid(), "run": uuid.uuid4().hex}
-
-
 def _read(file: Path) -> dict:
     """Return the content of a lock's file; {} where it is missing or damaged."""
-    try:
+    with contextlib.suppress(FileNotFoundError, InputError):
         owner = files.read_json(file)
-    except (FileNotFoundError, InputError):
-        return {}
-    return owner if isinstance(owner, dict) else {}
+        return owner if isinstance(owner, dict) else {}
+    return {}

@@ -30,22 +30,15 @@ Images = Mapping[str, UInt8[np.ndarray, "height width"]]
 
 
 class Metrics:
-    """Appends to metrics.jsonl and shows the same values on writers; only the main process writes.
+    """Appends to metrics.jsonl and shows the same values on TensorBoard, and on W&B where `start_wandb` starts it.
 
-    A context manager. Each start writes TensorBoard events to a new file. For a store, the files are written on this
-    machine and uploaded every UPLOAD_SECONDS and at the end.
-
-    Args:
-      directory: the workdir.
-      start_wandb: starts a writer for Weights & Biases, or returns None.
-
-    Raises:
-      InputError: a file cannot be written, as on a full disk; the methods raise it too.
+    A context manager. Only the main process writes. For a store, files are written on this machine and uploaded every
+    UPLOAD_SECONDS and at the end. All methods raise InputError where a file cannot be written, as on a full disk.
     """
 
-    def __init__(self, directory: Path, start_wandb: Callable[[], "WeightsAndBiases | None"] = lambda: None):
+    def __init__(self, directory: Path, start_wandb: Callable[[], "_WeightsAndBiases | None"] = lambda: None):
         self._shown, self._uploaded = directory / "metrics.jsonl", time.monotonic()
-        self._writers: list[TensorBoard | WeightsAndBiases] = []
+        self._writers: list[_TensorBoard | _WeightsAndBiases] = []
         self._copies: tempfile.TemporaryDirectory | None = None  # deleted with this object
         self._writes = parallel.is_main_process()
         if not self._writes:
@@ -57,7 +50,7 @@ class Metrics:
             self._folder = pathlib.Path(self._copies.name)
         self._file = self._folder / "metrics.jsonl"
         with files.writing(self._shown):
-            self._writers.append(TensorBoard(self._folder / "tensorboard"))
+            self._writers.append(_TensorBoard(self._folder / "tensorboard"))
             if self._copies and self._shown.exists():
                 self._file.write_bytes(self._shown.read_bytes())
             _drop_damaged_lines(self._file, self._shown)
@@ -117,72 +110,6 @@ class Metrics:
                 to.fs.put_file(str(file), to.path)
 
 
-class TensorBoard:
-    """Writes TensorBoard events to a local folder, and each outcome to a folder in it.
-
-    EventsWriter writes at once; the thread of SummaryWriter would hang on a full disk. Outcomes are apart because
-    TensorBoard reads one session of HPARAMS per folder.
-    """
-
-    def __init__(self, folder: pathlib.Path):
-        self._folder, self._file = folder, _open_events(folder)
-
-    def write(self, stage: str, step: int, values: Mapping[str, float]) -> None:
-        """Add the scalars stage/name."""
-        from tensorboardX import summary
-
-        _add(self._file, step, *(summary.scalar(f"{stage}/{name}", value) for name, value in values.items()))
-
-    def images(self, section: str, step: int, images: Images) -> None:
-        """Add the images section/name; the slider above an image goes through its steps."""
-        from tensorboardX import summary
-
-        pictures = (summary.image(f"{section}/{name}", grey, dataformats="HW") for name, grey in images.items())
-        _add(self._file, step, *pictures)
-
-    def outcome(self, name: str, fields: Mapping[str, Any], values: Mapping[str, float]) -> None:
-        """Add a row to the table HPARAMS."""
-        from tensorboardX import summary
-
-        hparams = {key: value if isinstance(value, bool | int | float) else str(value) for key, value in fields.items()}
-        # Without the first part, which would fix the table's columns to those of the first row.
-        _, start, end = summary.hparams(hparams, {})
-        file = _open_events(self._folder / name)
-        _add(file, 0, start, *(summary.scalar(key, value) for key, value in values.items()), end)
-        file.close()
-
-    def close(self, *, failed: bool) -> None:
-        """Close the file."""
-        self._file.close()
-
-
-class WeightsAndBiases:
-    """Logs to a W&B run. W&B's own steps only grow, so ours are logged beside the values as `<section>/step`."""
-
-    def __init__(self, run: Any, image: Any):
-        self._run, self._image = run, image  # wandb.Image
-        self._sections: set[str] = set()
-
-    def write(self, stage: str, step: int, values: Mapping[str, Any]) -> None:
-        """Log values as stage/name."""
-        if stage not in self._sections:
-            self._sections.add(stage)
-            self._run.define_metric(f"{stage}/*", step_metric=f"{stage}/step")
-        self._run.log({**{f"{stage}/{name}": value for name, value in values.items()}, f"{stage}/step": step})
-
-    def images(self, section: str, step: int, images: Images) -> None:
-        """Log images as section/name."""
-        self.write(section, step, {name: self._image(grey) for name, grey in images.items()})
-
-    def outcome(self, name: str, fields: Mapping[str, Any], values: Mapping[str, float]) -> None:
-        """Update the run's summary; its config is there already."""
-        self._run.summary.update({f"{name}/{key}": value for key, value in values.items()})
-
-    def close(self, *, failed: bool) -> None:
-        """Finish the run."""
-        self._run.finish(exit_code=int(failed))
-
-
 def check_wandb(options: ConfigDict) -> None:
     """Raise InputError for an invalid field of config.wandb, or where the package is missing."""
     if options.mode not in MODES:
@@ -190,14 +117,11 @@ def check_wandb(options: ConfigDict) -> None:
     if not options.project:
         return
     package = importlib.util.find_spec("wandb")
-    # W&B leaves a folder of its name where it ran; Python takes that for an empty package, without an origin.
-    if package is None or package.origin is None:
-        raise InputError(
-            f"wandb.project: {options.project!r} needs a package that is not installed: pip install 'fsjax[wandb]'"
-        )
+    if package is None or package.origin is None:  # a folder that W&B left counts as a package, without an origin
+        raise InputError(f"wandb.project: {options.project!r} needs a missing package: pip install 'fsjax[wandb]'")
 
 
-def start_wandb(config: ConfigDict, directory: Path) -> WeightsAndBiases | None:
+def start_wandb(config: ConfigDict, directory: Path) -> "_WeightsAndBiases | None":
     """Begin or resume the W&B run of a workdir, whose id is in wandb.json; return None where W&B is off.
 
     Raises:
@@ -222,14 +146,68 @@ def start_wandb(config: ConfigDict, directory: Path) -> WeightsAndBiases | None:
             settings=wandb.Settings(silent=True, console="off"),
         )
     except wandb.Error as error:
-        expected = "expected offline, or a user logged in"
-        raise InputError(f"wandb.mode: {config.wandb.mode!r}: {one_line(error)}; {expected}") from error
+        raise InputError(f"wandb.mode: got {one_line(error)}; expected offline, or a user logged in") from error
     logger.info("wandb: %s", run.url if config.wandb.mode == "online" else f"offline, in {run.dir}")
-    return WeightsAndBiases(run, wandb.Image)
+    return _WeightsAndBiases(run, wandb.Image)
+
+
+class _TensorBoard:
+    """Writes TensorBoard events to a local folder, and each outcome to a folder in it.
+
+    EventsWriter writes at once; the thread of SummaryWriter would hang on a full disk. Outcomes are apart because
+    TensorBoard reads one session of HPARAMS per folder.
+    """
+
+    def __init__(self, folder: pathlib.Path):
+        from tensorboardX import summary  # on first use, since it takes a second
+
+        self._folder, self._summary, self._file = folder, summary, _open_events(folder)
+
+    def write(self, stage: str, step: int, values: Mapping[str, float]) -> None:
+        parts = (self._summary.scalar(f"{stage}/{name}", value) for name, value in values.items())
+        _add(self._file, step, *parts)
+
+    def images(self, section: str, step: int, images: Images) -> None:
+        parts = (self._summary.image(f"{section}/{name}", grey, dataformats="HW") for name, grey in images.items())
+        _add(self._file, step, *parts)
+
+    def outcome(self, name: str, fields: Mapping[str, Any], values: Mapping[str, float]) -> None:
+        hparams = {key: value if isinstance(value, bool | int | float) else str(value) for key, value in fields.items()}
+        # Without the first part, which would fix the table's columns to those of the first row.
+        _, start, end = self._summary.hparams(hparams, {})
+        file = _open_events(self._folder / name)
+        _add(file, 0, start, *(self._summary.scalar(key, value) for key, value in values.items()), end)
+        file.close()
+
+    def close(self, *, failed: bool) -> None:
+        self._file.close()
+
+
+class _WeightsAndBiases:
+    """Logs to a W&B run. W&B's own steps only grow, so ours are logged beside the values as `<section>/step`."""
+
+    def __init__(self, run: Any, image: Any):
+        self._run, self._image = run, image  # wandb.Image
+        self._sections: set[str] = set()
+
+    def write(self, stage: str, step: int, values: Mapping[str, Any]) -> None:
+        if stage not in self._sections:
+            self._sections.add(stage)
+            self._run.define_metric(f"{stage}/*", step_metric=f"{stage}/step")
+        self._run.log({**{f"{stage}/{name}": value for name, value in values.items()}, f"{stage}/step": step})
+
+    def images(self, section: str, step: int, images: Images) -> None:
+        self.write(section, step, {name: self._image(grey) for name, grey in images.items()})
+
+    def outcome(self, name: str, fields: Mapping[str, Any], values: Mapping[str, float]) -> None:
+        self._run.summary.update({f"{name}/{key}": value for key, value in values.items()})
+
+    def close(self, *, failed: bool) -> None:
+        self._run.finish(exit_code=int(failed))
 
 
 def _open_events(folder: pathlib.Path) -> Any:
-    from tensorboardX.event_file_writer import EventsWriter  # on first use, since it takes a second
+    from tensorboardX.event_file_writer import EventsWriter
 
     folder.mkdir(parents=True, exist_ok=True)
     # The file's name has the second in it, and the clock may be moved back.

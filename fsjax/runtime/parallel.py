@@ -84,10 +84,10 @@ def wait_for_main() -> None:
 
 
 def merge(values: Float[np.ndarray, "*shape"]) -> Float[np.ndarray, "*shape"]:
-    """Merge the values of all processes, in float64; NaN marks the values that a process lacks. Collective."""
+    """Merge the values of all processes, in float64; NaN marks values that a process lacks. Collective."""
     if jax.process_count() == 1:
         return values.astype(np.float64, copy=False)
-    return _by_messages(values, np.nan, _first_value)
+    return _by_messages(values, np.nan, np.fmax.reduce)
 
 
 def total(values: Num[np.ndarray, "*shape"]) -> Num[np.ndarray, "*shape"]:
@@ -95,13 +95,6 @@ def total(values: Num[np.ndarray, "*shape"]) -> Num[np.ndarray, "*shape"]:
     if jax.process_count() == 1:
         return values
     return _by_messages(values, 0.0, lambda gathered: gathered.sum(0)).astype(values.dtype)
-
-
-def _first_value(gathered: Float[np.ndarray, "processes n"]) -> Float[np.ndarray, " n"]:
-    values = gathered[0].copy()
-    for row in gathered[1:]:
-        np.copyto(values, row, where=np.isnan(values))
-    return values
 
 
 def _by_messages(

@@ -21,9 +21,8 @@ _ITEM = r"\w[\w.-]*(/\w[\w.-]*)*"
 class PartialResults:
     """A folder of partial results: tables, which fill up, and states, which are replaced.
 
-    A restart uses the layout of the first start, such as its tile size. It thus repeats the same arithmetic on any
-    number of devices or processes, and its final file equals the file of an uninterrupted run. Writes are atomic: a
-    kill loses what was computed since the last save, and a damaged file counts as missing.
+    A restart uses the layout of the first start, such as its tile size, so its final file equals the file of an
+    uninterrupted run. A kill loses only the results since the last save. A damaged file counts as missing.
 
     Args:
       directory: the folder, made on the first write; None stores nothing.
@@ -54,10 +53,7 @@ class PartialResults:
         self._save_seconds, self._saved = save_seconds, time.monotonic()
 
     def table(self, item: str, values: Float[np.ndarray, "*shape rows"]) -> "Table":
-        """Return the table of an item, such as "class00003", over `values`, an array or a view.
-
-        Stored rows are read into `values`; the other rows become NaN.
-        """
+        """Read the stored rows of an item, such as "class00003", into `values`; the other rows become NaN."""
         return Table(self, item, values)
 
     def state(self, item: str) -> dict[str, Shaped[np.ndarray, "..."]]:
@@ -106,24 +102,20 @@ class PartialResults:
             files.write_json(file, layout)
             return layout
         on_disk = files.read_json(file)
-        if isinstance(on_disk, dict) and on_disk.get("format") != FORMAT:
-            raise self._another("version of fsjax")
-        if not isinstance(on_disk, dict) or set(on_disk) != set(layout) or not _same_kinds(on_disk, layout):
+        if not isinstance(on_disk, dict):
             raise InputError(f"{file}: not the layout of a search; delete {self.directory} to search anew")
-        for name in ("model", "search"):
-            if on_disk[name] != layout[name]:
-                raise self._another(name)
+        for name, thing in (("format", "version of fsjax"), ("model", "model"), ("search", "search")):
+            if on_disk.get(name) != layout[name]:
+                raise InputError(
+                    f"{self.directory}: partial results of another {thing}; delete the folder to search anew"
+                )
+        if any(type(on_disk.get(name)) is not type(value) for name, value in layout.items()):
+            raise InputError(f"{file}: not the layout of a search; delete {self.directory} to search anew")
         return on_disk
-
-    def _another(self, thing: str) -> InputError:
-        return InputError(f"{self.directory}: partial results of another {thing}; delete the folder to search anew")
 
 
 class Table:
-    """Values that are computed row by row, such as the losses of a class under each mask; NaN where unknown.
-
-    Rows lie along the last axis of `values`.
-    """
+    """Values that are computed row by row, such as a class's losses under each mask; rows are the last axis."""
 
     def __init__(self, store: PartialResults, item: str, values: Float[np.ndarray, "*shape rows"]):
         self.values, self._store, self._item = values, store, _checked(item)
@@ -139,12 +131,10 @@ class Table:
         tiles: Iterable[tuple[Int[np.ndarray, " rows"], Float[np.ndarray, "*shape rows"]]],
         on_tile: Callable[[int], object],
     ) -> None:
-        """Set rows tile by tile; save when it is due and at the end, even after an error.
-
-        `on_tile` is called with the number of rows of each tile.
+        """Set rows tile by tile; call `on_tile` with their number; save when due, and at the end even after an error.
 
         Raises:
-          interrupt.Terminated: SIGTERM came; what was computed is saved.
+          interrupt.Terminated: SIGTERM came; all results are saved.
         """
         try:
             for rows, values in tiles:
@@ -173,8 +163,8 @@ class Table:
     def _read(self, file: str) -> None:
         """Read the rows of a file; ignore a file that is damaged or does not fit."""
         arrays = self._store._read(f"{self._item}/{file}")
-        rows, values = arrays.get("items"), arrays.get("values")
-        if rows is None or values is None or rows.ndim != 1 or rows.dtype.kind != "i" or not len(rows):
+        rows, values = arrays.get("items", np.zeros(0)), arrays.get("values", np.zeros(0))
+        if rows.ndim != 1 or rows.dtype.kind != "i" or not len(rows):
             return
         fits = values.shape == (*self.values.shape[:-1], len(rows)) and values.dtype.kind == "f"
         if fits and rows.min() >= 0 and rows.max() < self.values.shape[-1] and np.isfinite(values).all():
@@ -191,10 +181,6 @@ def _checked(item: str) -> str:
 def class_item(label: int) -> str:
     """Return the item of a class."""
     return f"class{label:05d}"
-
-
-def _same_kinds(on_disk: dict, layout: dict) -> bool:
-    return all(type(on_disk[name]) is type(value) for name, value in layout.items())
 
 
 def _digest(params: PyTree) -> str:

@@ -21,7 +21,7 @@ _on_update: contextvars.ContextVar[Callable[[], object]] = contextvars.ContextVa
 
 @contextlib.contextmanager
 def observed(on_update: Callable[[], object]) -> Iterator[None]:
-    """Call `on_update` at every update of the progress bars that start in the block."""
+    """Call `on_update` at every update of the bars that start in the block."""
     token = _on_update.set(on_update)
     try:
         yield
@@ -42,11 +42,9 @@ class Progress:
         # (seconds, units of this run) at the start and at the last lines, oldest first.
         self._pace = collections.deque([(self.started, 0)], maxlen=_PACE_LINES)
         self._note, self._observer = "", _on_update.get()
-        quiet = not parallel.is_main_process()
-        self._lines = not quiet and not sys.stderr.isatty()
-        self._bar = tqdm(
-            total=total, initial=done, desc=label, unit=f" {unit}", disable=quiet or self._lines, smoothing=0.1
-        )
+        self._lines = parallel.is_main_process() and not sys.stderr.isatty()
+        hidden = self._lines or not parallel.is_main_process()
+        self._bar = tqdm(total=total, initial=done, desc=label, unit=f" {unit}", disable=hidden, smoothing=0.1)
 
     def __enter__(self) -> "Progress":
         return self
@@ -94,13 +92,8 @@ class Progress:
 
     def _line(self) -> None:
         rate = f"{self.rate:,.0f}" if self.rate >= 10 else f"{self.rate:.2g}"
-        note = f", {self._note}" if self._note else ""
-        print(
-            f"{self.label}: {self.count:,}/{self.total:,} {self.unit}, {rate} {self.unit}/s, "
-            f"ETA {clock(self.eta)}{note}",
-            file=sys.stderr,
-            flush=True,
-        )
+        parts = f"{self.count:,}/{self.total:,} {self.unit}", f"{rate} {self.unit}/s", f"ETA {clock(self.eta)}"
+        print(f"{self.label}: {', '.join(filter(None, (*parts, self._note)))}", file=sys.stderr, flush=True)
 
 
 def clock(seconds: float) -> str:

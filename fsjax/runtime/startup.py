@@ -38,14 +38,9 @@ def initialize(
       startup_seconds: how long to wait for the others.
       heartbeat_seconds: how long a process may be silent before it counts as lost.
 
-    Returns:
-      Whether there are several processes.
-
-    Raises:
-      InputError: only some of coordinator, processes and index are given, or a value is invalid.
+    Returns whether there are several processes. Raises InputError for an invalid or a missing value.
     """
-    given = {"--coordinator": coordinator, "--processes": processes, "--process": index}
-    explicit = _are_given(given)
+    explicit = _are_given({"--coordinator": coordinator, "--processes": processes, "--process": index})
     for field, seconds in (("startup_seconds", startup_seconds), ("heartbeat_seconds", heartbeat_seconds)):
         if seconds < 1:
             raise InputError(f"run.{field}: got {seconds}; expected 1 or more")
@@ -119,8 +114,7 @@ def use_compilation_cache() -> None:
 
 def _are_given(given: dict[str, Any]) -> bool:
     """Return whether the three flags are given; raise InputError for invalid ones."""
-    missing = [name for name, value in given.items() if value is None]
-    if len(missing) == len(given):
+    if len(missing := [name for name, value in given.items() if value is None]) == len(given):
         return False
     if missing:
         raise InputError(f"{', '.join(missing)}: missing; expected --coordinator, --processes and --process together")

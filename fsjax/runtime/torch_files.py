@@ -27,7 +27,6 @@ if TYPE_CHECKING:
 
 # Keys under which training scripts store the state dict; Lightning's first.
 _KEYS = ("state_dict", "model_state_dict", "model", "net")
-_File = io.BufferedIOBase | IO[bytes]
 _LEGACY_START = pickle.dumps(0x1950A86A20F9469CFC6C, protocol=2)  # of torch.save before PyTorch 1.6
 
 
@@ -41,10 +40,8 @@ def read(path: str | Path) -> dict[str, Shaped[np.ndarray, "..."]]:
     if not path.is_file():
         raise InputError(f"{path}: no such file; expected PyTorch weights (.pt, .pth, .ckpt, .safetensors)")
     content = _read_safetensors(path) if path.suffix == ".safetensors" else load(path)
-    for key in _KEYS:
-        if isinstance(content, dict) and isinstance(content.get(key), dict):
-            content = content[key]
-            break
+    if isinstance(content, dict):
+        content = next((content[key] for key in _KEYS if isinstance(content.get(key), dict)), content)
     if isinstance(content, Inert):
         raise InputError(
             f"{path}: holds a pickled {content.name}, not its weights; in PyTorch, save its state_dict() once: "
@@ -59,14 +56,10 @@ def read(path: str | Path) -> dict[str, Shaped[np.ndarray, "..."]]:
 
 
 def load(path: Path) -> Any:
-    """Load a file of torch.save, or a pickle.
+    """Load a file of torch.save, or a pickle; raise InputError where `read` does for any file.
 
-    Returns:
-      dict, list, tuple, str, numbers, bool and None, nested as in the file. Tensors and arrays of numbers become NumPy
-      arrays (ml_dtypes for bfloat16); everything else becomes `Inert`.
-
-    Raises:
-      InputError: the file is missing or damaged, or needs PyTorch, which is not installed.
+    Containers, text and numbers are nested as in the file. Tensors and arrays of numbers become NumPy arrays (ml_dtypes
+    for bfloat16); everything else becomes `Inert`.
     """
     try:
         with path.open("rb") as file, warnings.catch_warnings():
@@ -83,7 +76,7 @@ def load(path: Path) -> Any:
 def write(path: str | Path, state: Mapping[str, Shaped[np.ndarray, "..."]], beside: Mapping | None = None) -> None:
     """Write a state dict as torch.save does, atomically; raise InputError where PyTorch is not installed.
 
-    With entries `beside` it, plain values by key, the file is a checkpoint that has the state dict under 'state_dict'.
+    With entries `beside` it, the file is a checkpoint that has the state dict under 'state_dict'.
     """
     tensors = {key: tensor(array) for key, array in state.items()}
     content = io.BytesIO()  # in memory: for a full disk, PyTorch raises an error of its own
@@ -119,7 +112,7 @@ def _read_safetensors(path: Path) -> dict[str, Shaped[np.ndarray, "..."]]:
         raise InputError(f"{path}: not a readable safetensors file ({one_line(error)})") from error
 
 
-def _unpickled(file: _File) -> Any:
+def _unpickled(file: io.BufferedIOBase | IO[bytes]) -> Any:
     start = file.read(len(_LEGACY_START))
     file.seek(0)
     if not start.startswith(b"PK") and start != _LEGACY_START:
@@ -171,7 +164,7 @@ class _Unpickler(pickle._Unpickler):
     fill the memory.
     """
 
-    def __init__(self, file: _File, **_: Any):
+    def __init__(self, file: io.BufferedIOBase | IO[bytes], **_: Any):
         super().__init__(file, encoding="latin1")  # in which Python 2 wrote the bytes of arrays
 
     def find_class(self, module: str, name: str) -> Any:
@@ -209,10 +202,8 @@ _FUNCTIONS: dict[tuple[str, str], Callable] = {
     ("numpy", "dtype"): _dtype,
     ("numpy", "scalar"): lambda dtype, data: _array(data, dtype, ()).item(),
     ("numpy", "_frombuffer"): _array,
-    ("torch", "_rebuild_tensor"): _tensor,
-    ("torch", "_rebuild_tensor_v2"): _tensor,
+    **dict.fromkeys((("torch", "_rebuild_tensor"), ("torch", "_rebuild_tensor_v2")), _tensor),
     ("torch", "_rebuild_parameter"): lambda tensor, *_: tensor,
-    ("torch", "_rebuild_parameter_with_state"): lambda tensor, *_: tensor,
     ("torch", "_rebuild_from_type_v2"): lambda function, kind, arguments, state: function(*arguments),
     ("torch", "_load_from_bytes"): lambda data: _unpickled(io.BytesIO(data)),
     ("torch", "Size"): tuple,
@@ -227,13 +218,12 @@ _PICKLE_MODULE = types.SimpleNamespace(
 
 def _plain(content: Any, seen: dict[int, Any]) -> Any:
     """Return content with tensors as arrays and unknown objects inert. `seen`: results by the id of their source."""
-    torch = sys.modules.get("torch")
     if content is None or isinstance(content, bool | int | float | str | Inert):
         return content
     if id(content) in seen:
         return seen[id(content)]
     result: Any = Inert()
-    seen[id(content)] = result  # stands for the container inside itself
+    seen[id(content)], torch = result, sys.modules.get("torch")  # stands for a container inside itself
     if isinstance(content, dict):
         result = {key: _plain(value, seen) for key, value in content.items() if isinstance(key, str | int)}
     elif isinstance(content, list | tuple):

@@ -29,10 +29,6 @@ def read_ahead(read: Callable[[Item], Read], items: Iterable[Item]) -> Iterator[
     """Yield each item with `read(item)`, and read the next item in a thread meanwhile.
 
     An error of `read` is raised at its item's turn. Closing the iterator waits for the read that has begun.
-
-    Examples:
-      >>> list(read_ahead(len, ["a", "bc"]))
-      [('a', 1), ('bc', 2)]
     """
     with ThreadPoolExecutor(1, "fsjax-read-ahead") as thread:
         futures = ((item, thread.submit(read, item)) for item in items)
@@ -58,14 +54,10 @@ def most_processes() -> int:
 def call(processes: int, name: str, function: Callable, calls: Sequence[tuple]) -> list:
     """Call a function in worker processes, once for each tuple of arguments, and return the results in order.
 
-    Args:
-      processes: number of worker processes; the first call starts them, and later calls use them again.
-      name: what the error message calls a worker.
-      function: a function that the workers can import.
-      calls: arguments of each call.
+    The first call starts the workers, which can import the function; later calls use them again.
 
     Raises:
-      InputError: a worker was killed; errors of the function are raised as they are.
+      InputError: a worker was killed; the message calls it `name`. Errors of the function are raised as they are.
     """
     import loky  # here, since most runs never need it and it takes a tenth of a second
 

@@ -1,6 +1,5 @@
 """Maps: budgets per share, and files that come back as they were saved or are refused."""
 
-import resource
 import weakref
 
 import numpy as np
@@ -58,13 +57,8 @@ def test_a_file_gives_back_what_was_saved(tmp_path, ranked):
 
 @pytest.mark.parametrize("ranked", [True, False])
 def test_arrays_that_are_large_lie_in_files_of_their_own_and_are_mapped(tmp_path, monkeypatch, ranked):
-    expected = make_maps()
-    monkeypatch.setattr(dfm, "IN_MEMORY", 100)
+    expected = maps = make_maps()
     monkeypatch.setattr(dfm, "IN_ONE_FILE", 100)
-    maps = make_maps()
-    assert isinstance(maps.masks, np.memmap) and isinstance(maps.scores, np.memmap)
-    np.testing.assert_array_equal(maps.masks, expected.masks)
-    np.testing.assert_array_equal(maps.scores, expected.scores)
     if not ranked:
         maps = dfm.dataclasses.replace(maps, scores=None)
     for _ in range(2):  # the second leaves nothing of the first
@@ -81,34 +75,8 @@ def test_arrays_that_are_large_lie_in_files_of_their_own_and_are_mapped(tmp_path
         dfm.DominantFrequencyMaps.load(tmp_path / "removal.npz")
 
 
-def test_arrays_are_put_together_in_mapped_files_and_saved_from_there_as_from_memory(tmp_path, monkeypatch):
-    make_maps().save(tmp_path / "memory.npz")
-    monkeypatch.setattr(dfm, "IN_MEMORY", 100)
-    maps = make_maps()
-    assert isinstance(maps.masks, np.memmap) and isinstance(maps.scores, np.memmap)
-    maps.save(tmp_path / "mapped.npz")
-    saved, mapped = (np.load(tmp_path / f"{name}.npz") for name in ("memory", "mapped"))
-    for name in saved.files:
-        np.testing.assert_array_equal(mapped[name], saved[name])
-    assert len(list(tmp_path.iterdir())) == 2
-
-
-def test_where_the_temporary_folder_has_no_room_arrays_are_in_memory(monkeypatch):
-    expected = make_maps()
-    monkeypatch.setattr(dfm, "IN_MEMORY", 100)
-    before = resource.getrlimit(resource.RLIMIT_FSIZE)
-    resource.setrlimit(resource.RLIMIT_FSIZE, (200, before[1]))
-    try:
-        maps = make_maps()
-    finally:
-        resource.setrlimit(resource.RLIMIT_FSIZE, before)
-    assert not isinstance(maps.masks, np.memmap)
-    np.testing.assert_array_equal(maps.masks, expected.masks)
-
-
-def test_scores_come_one_class_at_a_time(monkeypatch):
-    """Where they lie in a file, no more than a class is in memory."""
-    monkeypatch.setattr(dfm, "IN_MEMORY", 100)
+def test_scores_come_one_class_at_a_time():
+    """Beside the maps, the scores of a single class are in memory."""
     known = []
 
     class Plane(np.ndarray):
