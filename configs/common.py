@@ -106,6 +106,7 @@ FIELDS: config_fields.Table = {
         "pad": (4, "width of the zero border around an image before crop and resized_crop, in pixels"),
         "min_scale": (0.08, "smallest area of a resized_crop, as a share of the image"),
         **ways.FIELDS,
+        "stylised": ("", "folder of stylised copies, in <class>/, to train on as well"),
         "precision": ("float32", "float32, bfloat16"),
         "label_smoothing": (0.0, "share of the target that is spread over all classes"),
         "select": ("", "weights for later stages: '' = of the last step, best = of the lowest validation loss"),

@@ -153,3 +153,23 @@ class ArrayDataset(Dataset):
     def names(self) -> list[str]:
         """Return no names, since the images are not files."""
         return []
+
+
+class JoinedDataset:
+    """Two data sets with the same classes as one; the second's images follow the first's."""
+
+    def __init__(self, first: Dataset, second: Dataset):
+        self._first, self._second = first, second
+        self.classes, self.image_size = first.classes, first.image_size
+        self.labels: Int32[np.ndarray, " images"] = np.concatenate([first.labels, second.labels])
+
+    def __len__(self) -> int:
+        return len(self.labels)
+
+    def images(self, indices: Int[np.ndarray, " n"]) -> UInt8[np.ndarray, "n size size 3"]:
+        """Return a copy of these images."""
+        later = indices >= len(self._first)
+        images = np.empty((len(indices), self.image_size, self.image_size, 3), np.uint8)
+        images[~later] = self._first.images(indices[~later])
+        images[later] = self._second.images(indices[later] - len(self._first))
+        return images

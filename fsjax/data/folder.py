@@ -8,7 +8,8 @@ import numpy as np
 from jaxtyping import Int32
 from ml_collections import ConfigDict
 
-from fsjax.data.source import EncodedSource, choose_classes, find_decodable
+from fsjax.data.dataset import Dataset, JoinedDataset
+from fsjax.data.source import EncodedSource, choose_classes, find_decodable, parse_classes
 from fsjax.runtime import storage
 from fsjax.runtime.errors import InputError
 from fsjax.runtime.image_files import Encoded, decode
@@ -75,6 +76,19 @@ class FolderSource(EncodedSource):
 
     def encoded(self, index: SupportsIndex) -> Encoded:
         return _encoded(self.files[index], "; --config.data.skip_undecodable=True leaves such images out")
+
+
+def join_stylised(training: Dataset, root: str, data_config: ConfigDict) -> JoinedDataset:
+    """Join the training images and their stylised copies (SIN) in <root>/<class>/, in folders named as the data's.
+
+    Raises InputError where the root is not a folder, or a class has no folder or no image there.
+    """
+    names = [name for name, _ in parse_classes(data_config.classes)] or training.classes
+    source = read_classes(check_folder(root, "train.stylised", "<class>/"), names, data_config.skip_undecodable)
+    source.classes = training.classes
+    shorter = data_config.resize_shorter
+    copies = Dataset(source, data_config.image_size, data_config.cache_gib, resize_shorter=shorter)
+    return JoinedDataset(training, copies)
 
 
 def image_files(folder: Path) -> list[str]:

@@ -9,6 +9,7 @@ from ml_collections import ConfigDict
 
 from fsjax.data import host_augment
 from fsjax.data.augment import make_augment, split_names
+from fsjax.data.folder import check_folder
 from fsjax.runtime.errors import InputError
 from fsjax.training import evaluators, optimizers, ways
 
@@ -22,6 +23,8 @@ def check(config: ConfigDict) -> None:
     make_augment(options.augment, pad=options.pad, min_scale=options.min_scale)
     host_augment.check(split_names(options.augment)[0])
     ways.check(options, config.data.image_size)
+    if options.stylised:
+        check_folder(options.stylised, "train.stylised", "<class>/")
     evaluators.parse(options.evaluators)
     if options.epochs < 0 or options.steps < 0 or bool(options.epochs) == bool(options.steps):
         raise InputError(

@@ -14,7 +14,8 @@ from ml_collections import ConfigDict
 from fsjax import models
 from fsjax.data import frequencies
 from fsjax.data.augment import make_augment
-from fsjax.data.dataset import Images
+from fsjax.data.dataset import Dataset, Images
+from fsjax.data.folder import join_stylised
 from fsjax.models.network import Network
 from fsjax.runtime import files
 from fsjax.runtime.checkpoints import Checkpoints
@@ -45,17 +46,18 @@ class Training:
     metadata: dict[str, Any]  # of each checkpoint
 
 
-def build(config: ConfigDict, dataset: Images, mean_std: tuple[np.ndarray, np.ndarray], directory: Path) -> Training:
+def build(config: ConfigDict, dataset: Dataset, mean_std: tuple[np.ndarray, np.ndarray], directory: Path) -> Training:
     """Return what a training with this config in this workdir needs; compile and train nothing."""
     options = config.train
+    images: Images = join_stylised(dataset, options.stylised, config.data) if options.stylised else dataset
     network = models.build(
         config.model.name,
-        num_classes=len(dataset.classes),
+        num_classes=len(images.classes),
         image_size=config.data.image_size,
         dtype=PRECISIONS[options.precision],
     ).limited_to(frequencies.read(config.data.frequencies, config.data.image_size))
-    optimizer, steps = optimizers.make(options, num_steps(options, len(dataset))), last_step(options, len(dataset))
-    changes = ways.make(Setting(options, config.data.image_size, dataset.classes, mean_std, directory))
+    optimizer, steps = optimizers.make(options, num_steps(options, len(images))), last_step(options, len(images))
+    changes = ways.make(Setting(options, config.data.image_size, images.classes, mean_std, directory))
     update = Update(
         network,
         optimizer,
@@ -68,7 +70,7 @@ def build(config: ConfigDict, dataset: Images, mean_std: tuple[np.ndarray, np.nd
     metadata = {
         "model": config.model.name,
         "image_size": config.data.image_size,
-        "classes": list(dataset.classes),
+        "classes": list(images.classes),
         "mean": [float(value) for value in mean_std[0]],
         "std": [float(value) for value in mean_std[1]],
         "steps": steps,
@@ -76,7 +78,7 @@ def build(config: ConfigDict, dataset: Images, mean_std: tuple[np.ndarray, np.nd
     }
     return Training(
         config=config,
-        images=dataset,
+        images=images,
         steps=steps,
         start=ways.start(options, directory),
         network=network,

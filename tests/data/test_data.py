@@ -3,6 +3,7 @@
 import io
 import logging
 import os
+import shutil
 import threading
 from types import SimpleNamespace
 
@@ -10,10 +11,12 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from configs import common
 from fsjax import data
 from fsjax.data import folder
 from fsjax.runtime import image_files
 from fsjax.runtime.errors import InputError
+from fsjax.training import setup
 from tests.helpers.data_config import data_config
 
 
@@ -181,6 +184,28 @@ def test_a_class_with_nothing_but_undecodable_images_is_refused(tmp_path):
     save_folder(tmp_path, {"ant": 1, "bee": 1})
     (tmp_path / "train" / "ant" / "000.png").write_text("no")
     refused("ant: got no images that decode", data.load, config(root=tmp_path, skip_undecodable=True), "train", 0)
+
+
+def test_stylised_copies_follow_the_training_images_in_their_classes_and_in_no_other_split(tmp_path):
+    counts = {"cat": 4, "dog": 2}
+    images = save_folder(tmp_path, counts)
+    save_folder(tmp_path, counts, split="test")
+    copies = save_folder(tmp_path / "sin", {"dog": 3, "cat": 2, "yak": 1}, split="all")
+    config = common.base()
+    config.update({"data": {"source": "folder", "root": str(tmp_path), "classes": "cat=Katze,dog", "image_size": 8}})
+    config.update({"model": {"name": "vit_nano_patch8"}, "data": {"validation_share": 0.0}})
+    config.train.epochs, config.train.batch_size, config.train.stylised = 1.0, 8, str(tmp_path / "sin" / "all")
+    sets = {split: data.load(config.data, split, 0) for split in ("train", "test")}
+    mean_std = (np.full(3, 0.5), np.full(3, 0.2))
+    built = setup.build(config, sets["train"], mean_std, tmp_path / "run")
+    assert built.images.classes == ("Katze", "dog") and built.steps == 2, "an epoch of 11 images in batches of 8"
+    np.testing.assert_array_equal(built.images.labels, [0, 0, 0, 0, 1, 1, 0, 0, 1, 1, 1])
+    expected = np.stack([image_files.resize(image, 8) for image in [*images, *copies[3:5], *copies[:3]]])
+    order = np.random.default_rng(0).permutation(11)
+    np.testing.assert_array_equal(built.images.images(order), expected[order])
+    assert len(sets["train"]) == len(sets["test"]) == 6
+    shutil.rmtree(tmp_path / "sin" / "all" / "dog")
+    refused("no class 'dog' in .*all; expected", setup.build, config, sets["train"], mean_std, tmp_path)
 
 
 # --- arrays

@@ -1,5 +1,6 @@
 """torchvision's augmentations on the host: as torchvision called by hand, and the same whoever calls them when."""
 
+import itertools
 import sys
 import threading
 
@@ -52,6 +53,10 @@ def test_an_image_is_what_torchvision_makes_of_it_from_its_seed(names, size, mad
     assert torch.equal(torch.get_rng_state(), before), "torch's own generator goes on where it was"
     assert (out != images).any((1, 2, 3)).mean() > 0.5
     np.testing.assert_array_equal(augment(images[[5, 2]], epochs[[5, 2]], indices[[5, 2]]), expected[[5, 2]])
+
+
+def test_seed_epoch_and_image_each_change_the_draws():
+    assert len({torch_seed(*key) for key in itertools.product(range(5), repeat=3)}) == 125
 
 
 def dataset():

@@ -103,6 +103,13 @@ def test_bands_partition_the_plane_and_a_copy_is_what_numpy_leaves(size):
     np.testing.assert_allclose(plainly_filtered(images, "234").mean((1, 2)), 0, atol=1e-12)
 
 
+def test_copies_are_named_by_what_they_keep():
+    assert band_dynamics.parse("") == ("1234", "12", "34", "13", "14", "23", "24", "1", "2", "3", "4")
+    kinds = {"1234": "original", "12": "low-pass", "4": "high-pass", "23": "band-pass", "124": "band-stop"}
+    assert all(kind in band_dynamics.title(copy) for copy, kind in kinds.items())
+    assert band_dynamics.title("124").startswith("B1 + B2 + B4 ")
+
+
 @pytest.mark.parametrize(("size", "group", "per_class"), [(8, 2048, 0), (9, 3, 4)])
 def test_confusion_and_f1_are_scikit_learns_on_copies_filtered_one_by_one(
     tmp_path, monkeypatch, size, group, per_class
