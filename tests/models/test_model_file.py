@@ -132,8 +132,8 @@ def test_any_search_finds_with_the_file_what_it_finds_with_the_model(tmp_path):
     images = np.random.default_rng(2).normal(size=(12, SIZE, SIZE, 3)).astype(np.float32)
     for method, fields in (("removal", {"resamples": 0, "patch": 2}), ("learned", {"steps": 3})):
         expected, found = (
-            fsjax.dominant_frequencies(of, images, labels, shares=(0.2,), search=method, **fields)
-            for of in (direct, stored)
+            fsjax.dominant_frequencies(each, images, labels, shares=(0.2,), search=method, **fields)
+            for each in (direct, stored)
         )
         if expected.scores is not None:
             np.testing.assert_allclose(found.scores, expected.scores, atol=2e-5)

@@ -80,7 +80,7 @@ def test_a_narrow_resnet_has_the_number_of_parameters_of_its_formula():
         ("alexnet_cifar", 32),
         ("alexnet_imagenet", 100),
         ("vit_micro_patch8", 40),
-        ("vit_micro_patch4_gap", 36),
+        ("vit_micro_patch8_gap", 40),
     ],
 )
 def test_logits_and_input_gradients_are_pytorchs(name, size):
@@ -117,7 +117,7 @@ def assert_parity(row):
     assert agrees(row)
 
 
-@pytest.mark.parametrize("height, width, side", [(1, 1, 7), (2, 3, 7), (7, 7, 7), (9, 20, 7), (13, 5, 6), (12, 6, 6)])
+@pytest.mark.parametrize("height, width, side", [(1, 1, 7), (2, 3, 7), (9, 20, 7), (12, 6, 6)])
 def test_averages_on_a_grid_are_pytorchs_of_any_size(height, width, side):
     x = np.random.default_rng(0).normal(size=(2, height, width, 3)).astype(np.float32)
     expected = torch.nn.AdaptiveAvgPool2d(side)(torch.from_numpy(x).permute(0, 3, 1, 2)).flatten(1)
@@ -306,7 +306,7 @@ def test_position_embeddings_that_are_no_square_are_refused():
 # Initial variables
 
 
-@pytest.mark.parametrize("name", ["resnet20", "alexnet", "vgg", "vit_micro_patch4"])
+@pytest.mark.parametrize("name", ["resnet8", "alexnet", "vgg", "vit_micro_patch8"])
 def test_initial_weights_are_distributed_as_pytorchs(name):
     small = {"vgg": (SMALL_VGG, torch_small_vgg), "alexnet": (SMALL_ALEXNET, lambda: TorchAlexNet(HEAD))}
     if name in small:
