@@ -61,9 +61,6 @@ def measure(
       seed: of the signs.
       memory_mib, save_seconds: as config.run.
       directory: of the partial results that a restart resumes from; None = none are stored.
-
-    Raises:
-      InputError: partial results of other images or another classifier, or too little memory.
     """
     image = model.image_shape
     groups = _deal(len(labels), 2 ** image[2], seed)

@@ -45,14 +45,9 @@ _POINTS, _LARGEST, _LEAST = 10, 0.5, 0.001
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class Candidates:
-    """Masks of every class at ascending shares of the plane.
+    """Masks of every class, by its index, at ascending shares of the plane; a verdict may rest on the tested shares.
 
-    Attributes:
-      names: display names of the classes.
-      shares: in (0, 1].
-      tested: whether a verdict may rest on a share.
-      masks: class -> its masks.
-      kinds: masks, of graft_measures.KINDS, that are grafted at every share; the map first.
+    Masks of `kinds`, of graft_measures.KINDS, are grafted at every share, the map first.
     """
 
     names: tuple[str, ...]
