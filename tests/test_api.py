@@ -55,16 +55,17 @@ def test_scores_of_any_callable_are_the_rise_in_loss_by_the_definition(made):
     assert maps.masks.shape == (1, 3, 6, 10) and maps.positions.max() <= 6
 
 
-def readme_example(number):
-    readme = (pathlib.Path(__file__).parent.parent / "README.md").read_text()
+def example(page):
+    """What the first Python block of a page defines."""
     names = {}
-    exec(re.findall(r"```python\n(.*?)```", readme, re.DOTALL)[number], names)
+    text = (pathlib.Path(__file__).parent.parent / page).read_text()
+    exec(re.search(r"```python\n(.*?)```", text, re.DOTALL)[1], names)
     return names
 
 
 def test_the_readmes_five_lines_say_what_they_print(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    result = readme_example(0)["result"]
+    result = example("README.md")["result"]
     assert [verdict.kind for verdict in result.verdicts][1:] == ["shortcut", "coarse"]
     assert result.verdicts[1].sentence.startswith(
         "wave: shortcut by amplitude: 0.78 % of the plane control it (psi 1.00)"
@@ -72,15 +73,9 @@ def test_the_readmes_five_lines_say_what_they_print(tmp_path, monkeypatch):
     assert (tmp_path / "psi.png").exists() and fsjax.load_result(tmp_path / "result").verdicts == result.verdicts
 
 
-def test_the_readmes_flax_model_is_searched_as_it_stands():
-    maps = readme_example(1)["maps"]
-    assert maps.method == "learned" and maps.positions.shape == (4, 2)
-    assert (maps.positions <= np.array([[2], [12], [25], [51]])).all()
-
-
-def test_the_readmes_example_runs_as_it_stands(tmp_path, monkeypatch):
+def test_the_guides_example_runs_as_it_stands(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    maps = readme_example(2)["maps"]
+    maps = example("docs/guide/your_model.md")["maps"]
     assert maps.scores.shape == (2, 16, 16)
     assert (tmp_path / "maps.npz").exists() and list((tmp_path / "partial").rglob("*.npz"))
     # The example's classifier reads one orbit and nothing else.
