@@ -27,28 +27,19 @@ def plain(tmp_path_factory):
     return directory
 
 
-def test_stopped_and_started_again_equals_uninterrupted_bit_for_bit(plain, tmp_path, monkeypatch):
-    """On a cosine: a stop before the first checkpoint."""
-    assert_a_stop_changes_nothing(make_config(train__evaluate_every=4), 1, plain, tmp_path, monkeypatch)
-
-
-def test_a_stop_does_not_change_the_plateaus_schedule(tmp_path, monkeypatch):
+def test_stopped_and_started_again_equals_uninterrupted_bit_for_bit(tmp_path, monkeypatch):
+    """On the plateau schedule, whose state a fresh start would lose; test_going_on.py has a cosine."""
     config = make_config(train__schedule="plateau", train__evaluate_every=1, train__plateau_patience=0)
-    run(config, tmp_path / "whole")
-    assert_a_stop_changes_nothing(config, 4, tmp_path / "whole", tmp_path, monkeypatch)
-
-
-def assert_a_stop_changes_nothing(config, stop, whole, tmp_path, monkeypatch):
-    seen = []
-    monkeypatch.setattr(interrupt, "requested", lambda: seen.append(1) or len(seen) == stop)
-    directory = tmp_path / "stopped"
+    whole, stopped, seen = tmp_path / "whole", tmp_path / "stopped", []
+    run(config, whole)
+    monkeypatch.setattr(interrupt, "requested", lambda: seen.append(1) or len(seen) == 4)
     with pytest.raises(interrupt.Terminated):
-        run(config, directory)
-    assert Checkpoints(directory / "checkpoints").newest() == stop + 1, "all processes know of it one step later"
+        run(config, stopped)
+    assert Checkpoints(stopped / "checkpoints").newest() == 5, "all processes know of it one step later"
     monkeypatch.setattr(interrupt, "requested", lambda: False)
-    assert_same_bits(run(config, directory), final_variables(config, whole))
-    assert sorted(losses_of(directory)) == [1, 2, 3, 4, 5, 6]
-    assert losses_of(directory) == losses_of(whole)
+    assert_same_bits(run(config, stopped), final_variables(config, whole))
+    assert sorted(losses_of(stopped)) == [1, 2, 3, 4, 5, 6]
+    assert losses_of(stopped) == losses_of(whole)
 
 
 def test_losses_do_not_depend_on_the_device_count():

@@ -104,7 +104,7 @@ def test_copies_of_a_network_without_batchnorm_share_its_parameters():
 
 
 def small_run():
-    names = "amplitude_swap,afa,orbit_dropout,amplitude_dropout"
+    names = "amplitude_swap,afa"
     fields = {"model__name": "small_cnn", "train__ways": names, "train__steps": 3}
     return small_config(train__precision="bfloat16", train__evaluators="", **fields)
 
