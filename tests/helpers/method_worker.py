@@ -1,4 +1,4 @@
-"""One process of small searches by the other methods, as tests start it: FOLDER FOLDER [ADDRESS PROCESSES INDEX]."""
+"""One process of small searches by every method, as tests start it: FOLDER FOLDER [ADDRESS PROCESSES INDEX]."""
 
 import pathlib
 import sys
@@ -12,9 +12,11 @@ if len(sys.argv) > 3:
     jax.distributed.initialize(sys.argv[3], int(sys.argv[4]), int(sys.argv[5]))
 
 import fsjax
-from fsjax.runtime import parallel
+from fsjax.runtime import parallel, progress
 
+progress.LINE_SECONDS = 0
 FIELDS = {
+    "removal": {},
     "hierarchical": {"candidates": "20,20"},
     "graft": {"pairs": 6, "steps": 4},
     "greedy": {"tolerance": 2.0, "compat": True, "order": str(pathlib.Path(sys.argv[1]).parent / "order.npy")},

@@ -15,7 +15,7 @@ from fsjax.models.network import fold
 from fsjax.runtime.errors import InputError
 from fsjax.search import removal
 
-SIZE = 16
+SIZE = 12
 SHARES = (0.01, 0.05, 0.1, 0.2)
 # Class-sorted batches of 100: the second class lies in both, and the last batch is smaller.
 COUNTS = (60, 45, 12)
@@ -55,7 +55,7 @@ def problem(apply, params, images, labels, *, patch=1, shares=SHARES):
     )
 
 
-@pytest.mark.parametrize("patch", [1, 2, 4])
+@pytest.mark.parametrize("patch", [1, 4])
 def test_losses_and_maps_are_those_of_the_published_procedure(made, patch, record_property):
     model, images, labels = made
     expected = procedure.search(model, procedure.batches(images, labels), 3, patch)
