@@ -39,19 +39,14 @@ def test_it_is_a_loop_over_classes_that_leaves_out_what_a_set_lacks(seed):
             assert dataclasses.astuple(getattr(point, group)) == pytest.approx(expected)
 
 
-def test_a_class_at_t_itself_is_no_shortcut_and_the_grouping_is_that_in_distribution():
+def test_a_class_at_t_itself_is_no_shortcut_and_an_empty_group_has_no_rates():
     grouping, elsewhere = np.array([0.3, 0.31, 0.9]), np.array([1.0, 0.0, 0.5])
-    point = average_tpr(grouping, elsewhere, 1 - elsewhere)[2]
-    assert point.threshold == 0.3
-    assert point.shortcut == Group(classes=2, share=2 / 3, filtered=0.25, unfiltered=0.75)
-    assert point.other == Group(classes=1, share=1 / 3, filtered=1.0, unfiltered=0.0)
-
-
-def test_without_a_class_above_t_there_is_none_and_no_nan():
-    found = average_tpr(np.array([0.5]), np.array([0.25]), np.array([0.75]))
-    json.dumps([dataclasses.asdict(point) for point in found], allow_nan=False)
-    assert found[4].shortcut == Group(classes=0, share=0.0, filtered=None, unfiltered=None)
+    found = average_tpr(grouping, elsewhere, 1 - elsewhere)
+    assert found[2].threshold == 0.3
+    assert found[2].shortcut == Group(classes=2, share=2 / 3, filtered=0.25, unfiltered=0.75)
+    assert found[2].other == Group(classes=1, share=1 / 3, filtered=1.0, unfiltered=0.0)
     nothing = average_tpr(np.array([np.nan]), np.array([0.25]), np.array([0.75]), (0.5,))
+    json.dumps([dataclasses.asdict(point) for point in (*found, *nothing)], allow_nan=False)
     assert nothing[0].other == Group(classes=0, share=None, filtered=None, unfiltered=None)
 
 

@@ -1,7 +1,7 @@
 """FGSM and PGD under L-infinity: images changed by at most a radius so that their own class's loss rises.
 
-A radius is in units of pixels in [0, 1]. Images are held in grey levels [0, 255], where 4/255 is 4 exactly. The loss is
-the cross-entropy of the model's logits to the true class; its gradient goes through the normalisation and the model.
+A radius is in units of pixels in [0, 1]. Images have grey levels in [0, 255], where 4/255 is exactly 4. The loss is the
+cross-entropy of the model's logits to the true class.
 """
 
 import dataclasses
@@ -23,17 +23,12 @@ from fsjax.runtime import interrupt, parallel
 from fsjax.runtime.errors import InputError
 from fsjax.runtime.progress import Progress
 
-_EXPECTED = "fgsm:RADIUS or pgd:RADIUS:STEPS with a radius in (0, 1], such as fgsm:4/255 or pgd:0.03:10"
-
-_NEVER = -1e30  # a logit that counts for nothing, and finite: -inf among the only logits would make NaN
+_NEVER = -1e30  # the logit of a masked class; finite, since -inf as the only logit would give NaN
 
 
 @dataclasses.dataclass(frozen=True)
 class Attack:
-    """An attack under L-infinity.
-
-    The radius is in units of pixels in [0, 1]; 0 steps = FGSM, one step of the whole radius from the image itself.
-    """
+    """An attack under L-infinity; 0 steps = FGSM."""
 
     name: str
     radius: Fraction
@@ -43,37 +38,34 @@ class Attack:
 def parse(text: str) -> Attack:
     """Read 'fgsm:4/255' or 'pgd:4/255:10'; raises InputError for an unknown attack and a radius outside (0, 1]."""
     kind, *numbers = (part.strip() for part in text.split(":"))
-    if kind not in ("fgsm", "pgd"):
-        raise InputError(f"ood.attacks: got {kind!r}; expected {_EXPECTED}")
     try:
         radius, *steps = Fraction(numbers[0]), *map(int, numbers[1:])
+        valid = (
+            kind in ("fgsm", "pgd") and 0 < radius <= 1 and len(steps) == (kind == "pgd") and min(steps, default=1) > 0
+        )
     except (IndexError, ValueError, ZeroDivisionError):
-        raise InputError(f"ood.attacks: got {text!r}; expected {_EXPECTED}") from None
-    if len(steps) != (kind == "pgd") or min(steps, default=1) < 1:
-        raise InputError(f"ood.attacks: got {text!r}; expected {_EXPECTED}")
-    if not 0 < radius <= 1:
-        raise InputError(f"ood.attacks: got a radius of {numbers[0]} in {text!r}; expected {_EXPECTED}")
+        valid = False
+    if not valid:
+        raise InputError(
+            f"ood.attacks: got {text!r}; expected fgsm:RADIUS or pgd:RADIUS:STEPS with a radius in (0, 1], "
+            "such as fgsm:4/255 or pgd:0.03:10"
+        )
     return Attack(text.strip(), radius, *steps)
 
 
 def make_attacker(
-    apply: Callable,
-    mean_std: tuple[np.ndarray, np.ndarray],
-    attack: Attack,
-    seed: int,
-    *,
-    batch_size: int = 128,
+    apply: Callable, mean_std: tuple[np.ndarray, np.ndarray], attack: Attack, seed: int, *, batch_size: int = 128
 ) -> Callable:
-    """Return attacker(params, images, numbers) -> the images changed, computed on all local devices.
+    """Return attacker(params, images, numbers) -> attacked images, computed on all local devices.
 
-    An image's random start depends on the seed and on its number in `numbers`, [images], and not on its batch.
+    An image's random start depends on the seed and its number in `numbers`, [images], and not on its batch.
 
     Args:
       apply: (params, images [n, S, S, 3] float32 normalised) -> logits.
-      mean_std: of pixels in [0, 1], per channel.
-      attack: to be made.
-      seed: of PGD's random starts.
-      batch_size: most images that a device sees at once.
+      mean_std: mean and std of pixels in [0, 1], per channel.
+      attack: the attack.
+      seed: seed of PGD's random starts.
+      batch_size: images of a device's batch, at most.
     """
     mesh = parallel.mesh()
     split, everywhere = NamedSharding(mesh, P(parallel.AXIS)), NamedSharding(mesh, P())
@@ -86,14 +78,6 @@ def make_attacker(
         with jax.default_matmul_precision("highest"):
             return jax.grad(lambda levels: total_loss(apply(params, normalise(levels, *mean_std)), labels))(levels)
 
-    def attack_batch(
-        params: PyTree, levels: Float[Array, "n height width 3"], labels: Int[Array, " n"], numbers: Int[Array, " n"]
-    ) -> Float[Array, "n height width 3"]:
-        of_loss = functools.partial(gradient, params, labels=labels)
-        if not attack.steps:
-            return fgsm(of_loss, levels, radius)
-        return pgd(of_loss, levels, starts(seed, numbers, levels.shape[1:], radius), radius, attack.steps)
-
     def attacker(params: PyTree, images: Images, numbers: Int[np.ndarray, " images"]) -> ArrayDataset:
         params = jax.device_put(params, everywhere)
         size = batch_of_device(len(images), batch_size) * mesh.size
@@ -101,11 +85,17 @@ def make_attacker(
         with Progress(f"ood {attack.name}, attack", len(images), "images") as progress:
             for start in range(0, len(images), size):
                 indices = np.arange(start, min(start + size, len(images)))
-                # Filled up with the last image, whose result is dropped; images do not see each other.
+                # The last batch is padded with its last image; images do not affect each other.
                 filled = np.minimum(np.arange(start, start + size), indices[-1])
-                levels = images.images(filled).astype(np.float32)
-                batch = jax.device_put((levels, images.labels[filled], numbers[filled].astype(np.int32)), split)
-                parts.append(np.asarray(attack_batch(params, *batch))[: len(indices)])
+                batch = images.images(filled).astype(np.float32), images.labels[filled], numbers[filled].astype(int)
+                levels, labels, batch_numbers = jax.device_put(batch, split)
+                loss_gradient = functools.partial(gradient, params, labels=labels)
+                if attack.steps:
+                    first = starts(seed, batch_numbers, levels.shape[1:], radius)
+                    changed = pgd(loss_gradient, levels, first, radius, attack.steps)
+                else:
+                    changed = fgsm(loss_gradient, levels, radius)
+                parts.append(np.asarray(changed)[: len(indices)])
                 progress.update(len(indices))
                 interrupt.check()
         return ArrayDataset(np.concatenate(parts), images.labels, images.classes)
@@ -116,8 +106,8 @@ def make_attacker(
 def total_loss(logits: Float[Array, "n outputs"], labels: Int[Array, " n"]) -> Float[Array, ""]:
     """Return the sum of the cross-entropies to the labels, in nats.
 
-    As log(1 + exp(logsumexp of the other logits - the label's logit)): its gradient stays right where the label's
-    probability rounds to 1 in float32. There the usual form loses the label's own part.
+    It is log(1 + exp(logsumexp of the other logits - the label's logit)): this form's gradient stays right where the
+    label's probability rounds to 1 in float32.
     """
     logits = logits.astype(jnp.float32)
     is_label = jax.nn.one_hot(labels, logits.shape[-1], dtype=bool)
@@ -140,10 +130,10 @@ def pgd(
     radius: float,
     steps: int,
 ) -> Float[Array, " n *image"]:
-    """Take steps of 2.5 * radius / steps along the gradient's sign, each brought back into the ball and [0, 255].
+    """Take steps of 2.5 * radius / steps along the gradient's sign, each clipped to the ball and to [0, 255].
 
     Starts at offsets `first` within the radius; levels and radius are in [0, 255]. Source: Madry et al., ICLR 2018,
-    section 2.1; a step is as large as theirs for 100 of them, so that any start can reach the edge of the ball.
+    section 2.1, whose step size for 100 steps this is, so that any start can reach the edge of the ball.
     """
     current = jnp.clip(levels + first, 0, 255)
     for _ in range(steps):

@@ -1,13 +1,7 @@
-"""Corruptions of the test images, made part by part: five kinds in five severities.
+"""Corruptions of the test images: five kinds in five severities.
 
-They follow kinds of Hendrycks and Dietterich (ICLR 2019), whose code today's NumPy does not run. The numbers are our
-own, so figures are not those of ImageNet-C or CIFAR-10-C.
-
-  noise     Gaussian, independent in each pixel and channel
-  blur      Gaussian, wide as a share of the image's side
-  contrast  pixels drawn towards the image's mean
-  jpeg      compression
-  fog       a bright field of 1/f noise laid over the image
+The kinds follow Hendrycks and Dietterich (ICLR 2019), whose code fails with current NumPy. The strengths are our
+own, so accuracies do not compare with ImageNet-C or CIFAR-10-C.
 """
 
 import io
@@ -36,23 +30,23 @@ SEVERITIES = tuple(str(severity) for severity in range(1, 1 + len(_DEVIATIONS)))
 
 
 def noise(levels: Levels, severity: int, rng: np.random.Generator) -> Levels:
-    """Add Gaussian noise."""
+    """Add Gaussian noise, independent in each pixel and channel."""
     return levels + 255 * _DEVIATIONS[severity] * rng.normal(size=levels.shape)
 
 
 def blur(levels: Levels, severity: int, rng: np.random.Generator) -> Levels:
-    """Blur by a Gaussian; beyond its edges an image is mirrored."""
+    """Blur by a Gaussian whose width is a share of the side; edges are mirrored."""
     return ndimage.gaussian_filter(levels, _WIDTHS[severity] * len(levels) / 32, axes=(0, 1))
 
 
 def contrast(levels: Levels, severity: int, rng: np.random.Generator) -> Levels:
-    """Draw pixels towards the mean of each channel."""
+    """Shrink contrast around the mean of each channel."""
     mean = levels.mean((0, 1))
     return mean + _CONTRASTS[severity] * (levels - mean)
 
 
 def jpeg(levels: Levels, severity: int, rng: np.random.Generator) -> Levels:
-    """Compress as JPEG and read that."""
+    """Compress as JPEG."""
     file = io.BytesIO()
     Image.fromarray(np.rint(levels).astype(np.uint8)).save(file, "JPEG", quality=_QUALITIES[severity])
     return np.asarray(Image.open(file), float)
@@ -66,11 +60,7 @@ def fog(levels: Levels, severity: int, rng: np.random.Generator) -> Levels:
 
 
 CORRUPTIONS: dict[str, Callable[[Levels, int, np.random.Generator], Levels]] = {
-    "noise": noise,
-    "blur": blur,
-    "contrast": contrast,
-    "jpeg": jpeg,
-    "fog": fog,
+    corruption.__name__: corruption for corruption in (noise, blur, contrast, jpeg, fog)
 }
 
 
@@ -86,12 +76,7 @@ def corrupted(
 ) -> ArrayDataset:
     """Return the images of a data set, corrupted: whole grey levels in [0, 255].
 
-    Args:
-      dataset: the images.
-      numbers: of each image; its draws depend on that, the seed, the corruption and the severity.
-      name: of CORRUPTIONS.
-      severity: from 0.
-      seed: of the draws.
+    An image's draws depend on the seed, the corruption's `name`, the severity (from 0) and its number in `numbers`.
     """
     corrupt, kind = CORRUPTIONS[name], list(CORRUPTIONS).index(name)
     made = []

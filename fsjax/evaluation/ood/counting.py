@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator
 
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Bool, Float, Int, PyTree, UInt8
+from jaxtyping import Array, Bool, Float, Int, PyTree
 from ml_collections import ConfigDict
 
 from fsjax.data.dataset import Dataset
@@ -28,13 +28,14 @@ from fsjax.runtime.progress import Progress
 from fsjax.runtime.random_streams import Stream, generator
 from fsjax.runtime.storage import Path
 
-# Rows of counts, before the rows of the controls: a class's images, images of the class that are predicted as it and
-# images of any class that are, unfiltered and under the class's map.
+# Rows of counts, followed by a row for each kind of control: a class's images, how many of them are predicted as the
+# class, and how many images of any class are, first unfiltered and then under the class's map.
 ROWS = ("images", "right", "predicted", "filtered_right", "filtered_predicted")
 # The first images of a class, whose energy gives its mask of highest energy.
 ENERGY_IMAGES = 100
 # Smallest image batch of a tile, where a device takes as many.
 _BATCH = 16
+_CACHED = 64  # classes whose control masks are cached
 
 
 class Counter:
@@ -44,17 +45,19 @@ class Counter:
       config: the run's config.
       model: the classifier.
       test: test images.
-      maps: their map of each class at the share nearest to config.report.share is judged; None = unfiltered images.
+      maps: each class's map at the share nearest to config.report.share is judged; None = unfiltered images alone.
     """
 
     def __init__(self, config: ConfigDict, model: Model, test: Dataset, maps: DominantFrequencyMaps | None = None):
         self._config, self._model, self._test = config, model, test
-        self.maps = self.share = self.controls = None
+        self._maps = self._share = self.controls = None
         if maps is not None:
-            self.share = maps.nearest(config.report.share)
-            self.maps = maps.at(self.share)
-            positions = masks.budget(self.share, *self.maps.shape[1:])
-            self.controls = Controls(self.maps, positions, test, model.mean_std, config.ood.random_masks, config.seed)
+            self._share = maps.nearest(config.report.share)
+            self._maps = maps.at(self._share)
+            if count := config.ood.random_masks:
+                budget = masks.budget(self._share, *self._maps.shape[1:])
+                self.controls = Controls(self._maps, budget, test, model.mean_std, count, config.seed)
+                self._control_masks = functools.lru_cache(_CACHED)(self.controls.masks)
         self.rows = (*ROWS, *(self.controls.kinds if self.controls else ()))
         self._restricted = functools.cache(self._restrict)
 
@@ -98,9 +101,9 @@ class Counter:
         """Return JSON values that the counts of a set depend on, beside model and maps."""
         ood = self._config.ood
         values = {"set": image_set.made_of, "images_per_class": ood.images_per_class, "part": sets.PART}
-        if self.controls:
+        if self._maps is not None:
             controls = {"images": ENERGY_IMAGES, "random_masks": ood.random_masks, "seed": self._config.seed}
-            values |= {"share": self.share, "controls": controls}
+            values |= {"share": self._share, "controls": controls}
         return values
 
     def _part_counter(self, image_set: Set, controls_only: bool) -> Callable[[Part], Int[np.ndarray, "rows classes"]]:
@@ -116,19 +119,19 @@ class Counter:
             if not controls_only:
                 matrix = confusion_matrix(predict(model.params, images, alone=True), labels, classes)
                 counts[1:3] = np.diag(matrix), matrix.sum(0)
-            if self.maps is None or self.controls is None:
+            if self._maps is None:
                 return counts
             pixels = np.asarray(normalise(images.images(np.arange(len(images))), *model.mean_std))
             if not controls_only:
                 # Maps of classes that the set lacks are not applied.
-                predicted = _predicted(engine, pixels, labels, self.maps[targets], targets, classes, most)
+                predicted = _predicted(engine, pixels, labels, self._maps[targets], targets, classes, most)
                 counts[3:5, targets] = predicted[np.arange(len(targets)), targets], predicted.sum(1)
-            for label in np.unique(labels) if self.controls.kinds else ():
+            for label in np.unique(labels) if self.controls else ():
                 # Controls filter the class's own images alone, so they cost as much for any number of classes.
-                own, drawn = labels == label, self.controls.masks(int(label))
+                own, drawn = labels == label, self._control_masks(int(label))
                 as_label = np.full(len(drawn), label)
                 right = _predicted(engine, pixels[own], labels[own], drawn, as_label, classes, most)[:, label]
-                counts[5:, label] = np.add.reduceat(right, self.controls.first_masks)
+                counts[5:, label] = np.add.reduceat(right, np.cumsum([0, *self.controls.kinds.values()])[:-1])
             return counts
 
         return count
@@ -167,63 +170,51 @@ def _predicted(
     return np.rint(sums["predicted_target"]).astype(np.int64)
 
 
+@dataclasses.dataclass(frozen=True, eq=False)
 class Controls:
     """Model-independent masks of the same size as a class's map.
 
     A control keeps as many positions as its map, or the whole budget where whole orbits left one position over. Random
-    masks are the first orbits of orders that are drawn once, so classes whose maps have one size share them.
+    masks are the first orbits of the same random orders for all classes.
 
-    Args:
+    Attributes:
       maps: the map of each class.
       budget: positions that the maps' share allows.
-      test: images whose first ones of a class give its mask of highest energy, on every set.
+      test: test images; the first ones of a class give its mask of highest energy, on every set.
       mean_std: mean and std that normalise pixels in [0, 1].
-      random_masks: number of random masks of each kind; 0 = no controls.
+      random_masks: number of random masks of each kind, 1 or more.
       seed: seed of the random masks.
     """
 
-    def __init__(
-        self,
-        maps: Bool[np.ndarray, "classes height width"],
-        budget: int,
-        test: Dataset,
-        mean_std: tuple[np.ndarray, np.ndarray],
-        random_masks: int,
-        seed: int,
-    ):
-        self._maps, self._budget, self._test, self._mean_std = maps, budget, test, mean_std
-        self._count, self._seed = random_masks, seed
-        # Fields of ControlRates -> number of masks; only maps that are constant on orbits have a radial profile.
-        self.kinds: dict[str, int] = {}
-        if random_masks:
-            self.kinds = {"low_pass_tpr": 1, "highest_energy_tpr": 1, "random_tpr": random_masks}
-            self.kinds |= {"radial_tpr": random_masks} if spectrum.is_hermitian(maps) else {}
-        self.first_masks = np.cumsum([0, *self.kinds.values()])[:-1]
-        self._packed, self._random = functools.cache(self._pack), functools.lru_cache(2)(self._draw)
+    maps: Bool[np.ndarray, "classes height width"]
+    budget: int
+    test: Dataset
+    mean_std: tuple[np.ndarray, np.ndarray]
+    random_masks: int
+    seed: int
+
+    @functools.cached_property
+    def kinds(self) -> dict[str, int]:
+        """Field of ControlRates -> number of masks; only maps that are constant on orbits have a radial profile."""
+        kinds = {"low_pass_tpr": 1, "highest_energy_tpr": 1, "random_tpr": self.random_masks}
+        return kinds | ({"radial_tpr": self.random_masks} if spectrum.is_hermitian(self.maps) else {})
 
     def masks(self, label: int) -> Bool[np.ndarray, "masks height width"]:
-        """Return the controls of a class, in the order of `kinds`; drawn once."""
-        return np.unpackbits(self._packed(label), axis=-1, count=self._maps.shape[2]).astype(bool)
-
-    def _pack(self, label: int) -> UInt8[np.ndarray, "masks height bytes"]:
-        own, (height, width) = self._maps[label], self._maps.shape[1:]
+        """Return the controls of a class, in the order of `kinds`."""
+        own, plane = self.maps[label], self.maps.shape[1:]
         positions = int(own.sum())
-        positions += positions == self._budget - 1
-        drawn = [masks.low_pass(height, width, positions), masks.best_orbits(self._energy(label), positions)]
-        drawn += [*self._random(positions)]
+        positions += positions == self.budget - 1
+        drawn = [masks.low_pass(*plane, positions), masks.best_orbits(self._energy(label), positions)]
+        for index in range(self.random_masks):
+            drawn.append(masks.random(*plane, positions, generator(self.seed, Stream.RANDOM_CONTROLS, index)))
         if "radial_tpr" in self.kinds:
-            rng = generator(self._seed, Stream.RADIAL_CONTROLS, label)
-            drawn += [masks.radial_matched(own, rng) for _ in range(self._count)]
-        return np.packbits(drawn, axis=-1)
+            rng = generator(self.seed, Stream.RADIAL_CONTROLS, label)
+            drawn += [masks.radial_matched(own, rng) for _ in range(self.random_masks)]
+        return np.stack(drawn)
 
     def _energy(self, label: int) -> Float[np.ndarray, "height width"]:
-        """Return the mean energy of a class's first test images; without any the lowest frequencies have most."""
-        rows = np.flatnonzero(self._test.labels == label)[:ENERGY_IMAGES]
+        """Return the mean energy of a class's first test images; without any, lower frequencies have more."""
+        rows = np.flatnonzero(self.test.labels == label)[:ENERGY_IMAGES]
         if not len(rows):
-            return -spectrum.radius(*self._maps.shape[1:])
-        return spectrum.energy(np.asarray(normalise(self._test.images(rows), *self._mean_std)))
-
-    def _draw(self, positions: int) -> list[Bool[np.ndarray, "height width"]]:
-        height, width = self._maps.shape[1:]
-        rngs = (generator(self._seed, Stream.RANDOM_CONTROLS, index) for index in range(self._count))
-        return [masks.random(height, width, positions, rng) for rng in rngs]
+            return -spectrum.radius(*self.maps.shape[1:])
+        return spectrum.energy(np.asarray(normalise(self.test.images(rows), *self.mean_std)))

@@ -43,7 +43,7 @@ def check(config: ConfigDict) -> None:
         if config.ood[field] < 0:
             raise InputError(f"ood.{field}: got {config.ood[field]}; expected 0 or more")
     for folder_set in folder_sets:
-        sets.find_places(folder_set, config.data)
+        folder_set.places(config.data)
 
 
 def run(
@@ -56,7 +56,7 @@ def run(
     counter, folder = Counter(config, model, test, maps), directory / "ood" / maps.method
     evaluation = read_method(directory / "evaluation.json", maps.method)
     controls = None
-    if counter.controls and counter.controls.kinds:
+    if counter.controls:
         counts = counter.count(sets.open_test(config, test), folder, identity, controls_only=True)
         controls = _rates(counter, counts).controls
     share = maps.nearest(config.report.share)
@@ -150,8 +150,8 @@ def _rates(counter: Counter, counts: Int[np.ndarray, "parts rows classes"], copi
         return Rates(ratio(right, images), wilson(right / copies, images / copies), fpr)
 
     controls = None
-    if counter.controls and (kinds := counter.controls.kinds):
-        tpr = {kind: ratio(total[kind], images * masks) for kind, masks in kinds.items()}
+    if counter.controls:
+        tpr = {kind: ratio(total[kind], images * masks) for kind, masks in counter.controls.kinds.items()}
         controls = ControlRates(**{"radial_tpr": np.full(len(images), np.nan), **tpr})
     return SetRates(
         images=images,

@@ -8,8 +8,8 @@ import pathlib
 import re
 import reprlib
 from collections.abc import Iterable, Sequence
+from typing import NamedTuple
 
-import numpy as np
 import yaml
 
 from fsjax.data.folder import EXTENSIONS, decodable, image_files
@@ -21,6 +21,7 @@ SHIPPED = pathlib.Path(__file__).parent / "mappings"
 
 _FIELDS = ("name", "layout", "groups", "classes", "subset", "restrict", "repeated")
 _PLACEHOLDER = re.compile(r"\{(\w+)\}")
+_LISTED = 8  # folders in an error message, at most
 
 
 @dataclasses.dataclass(frozen=True)
@@ -77,15 +78,12 @@ def read(path: Path) -> Mapping:
     for field in fields:
         if field not in _FIELDS:
             raise InputError(f"{path}: got field {reprlib.repr(field)}; expected {', '.join(_FIELDS)}")
-    for field in ("layout", "classes"):
-        if field not in fields:
-            raise InputError(f"{path}: got no {field}; expected at least layout and classes")
-    layout = _layout(fields["layout"], f"{path}: layout")
+    layout = _layout(fields.get("layout"), f"{path}: layout")
     return Mapping(
         name=_text(fields.get("name", path.stem), f"{path}: name"),
         layout=layout,
         groups=_groups(fields.get("groups", {}), layout, f"{path}: groups"),
-        classes=_classes(fields["classes"], f"{path}: classes"),
+        classes=_classes(fields.get("classes"), f"{path}: classes"),
         **{name: _switch(fields.get(name, "false"), f"{path}: {name}") for name in ("subset", "restrict", "repeated")},
     )
 
@@ -103,7 +101,7 @@ class _Loader(yaml.BaseLoader):
 
 def _layout(value: object, where: str) -> tuple[str, ...]:
     parts = tuple(_text(value, where).split("/"))
-    names = [match[1] for part in parts if (match := _PLACEHOLDER.fullmatch(part))]
+    names = _placeholders(parts)
     for part in parts:
         if not _PLACEHOLDER.fullmatch(part):
             _folder(part, where)
@@ -112,11 +110,14 @@ def _layout(value: object, where: str) -> tuple[str, ...]:
     return parts
 
 
+def _placeholders(parts: Sequence[str]) -> list[str]:
+    return [match[1] for part in parts if (match := _PLACEHOLDER.fullmatch(part))]
+
+
 def _groups(value: object, layout: tuple[str, ...], where: str) -> dict[str, tuple[str, ...]]:
-    wanted = [match[1] for part in layout[:-1] if (match := _PLACEHOLDER.fullmatch(part))]
+    wanted = _placeholders(layout[:-1])
     if not isinstance(value, dict) or set(value) != set(wanted):
-        accepted = f"folders for each of {', '.join(wanted)}" if wanted else "none, for layout has no placeholder"
-        raise _wrong(where, value, accepted)
+        raise _wrong(where, value, f"folders for each placeholder of layout: {', '.join(wanted) or 'none'}")
     return {name: _folders(value[name], f"{where}.{name}") for name in wanted}
 
 
@@ -128,13 +129,10 @@ def _classes(value: object, where: str) -> dict[str, tuple[str, ...]] | None:
     if not isinstance(value, dict) or not value:
         raise _wrong(where, value, "same, a list of folders, or class: folder (or folders)")
     classes = {name: _folders(folders, f"{where}.{name}") for name, folders in value.items()}
-    owner: dict[str, str] = {}
-    for name, folders in classes.items():
-        for folder in folders:
-            if owner.setdefault(folder, name) != name:
-                raise InputError(
-                    f"{where}: got folder {folder!r} for {owner[folder]!r} and {name!r}; expected one class"
-                )
+    every = sorted(folder for folders in classes.values() for folder in folders)
+    for folder, following in itertools.pairwise(every):
+        if folder == following:
+            raise InputError(f"{where}: got folder {folder!r} for two classes; expected one class")
     return classes
 
 
@@ -146,12 +144,9 @@ def _folders(value: object, where: str) -> tuple[str, ...]:
 
 
 def _folder(value: object, where: str) -> str:
-    return _checked_folder(_text(value, where), where)
-
-
-def _checked_folder(name: str, where: str) -> str:
     """Return the name of a folder; raise InputError for a path, '..' or a drive."""
-    if not name or name in (".", "..") or set(name) & set("/\\:\0"):
+    name = _text(value, where)
+    if name in (".", "..") or set(name) & set("/\\:\0"):
         raise _wrong(where, name, "the name of one folder, not a path")
     return name
 
@@ -172,22 +167,18 @@ def _wrong(where: str, value: object, expected: str) -> InputError:
     return InputError(f"{where}: got {reprlib.repr(value)}; expected {expected}")
 
 
-@dataclasses.dataclass(frozen=True)
-class Place:
+class Place(NamedTuple):
     """A combination of a set's groups; a set without groups is one place.
 
     Attributes:
       groups: placeholder -> folder.
       folders: the folders of each class of the model, in index order; empty where the set lacks the class.
+      images: the image files of each class.
     """
 
     groups: dict[str, str]
-    folders: tuple[tuple[pathlib.Path, ...], ...]
-
-    @property
-    def name(self) -> str:
-        """The folders of its groups, or 'all' for a set without groups."""
-        return "/".join(self.groups.values()) or "all"
+    folders: list[list[pathlib.Path]]
+    images: list[list[str]]
 
 
 def find_places(
@@ -206,77 +197,71 @@ def find_places(
       InputError: no such root, a class that the model lacks, class folders that are missing or without images.
     """
     if not root.is_dir():
-        raise InputError(f"ood.sets: {where}: got {root}; expected the folder that holds the set")
-    folders = _class_folders(mapping, classes, own, where)
-    places = []
+        raise InputError(f"{where}: got {root}; expected the folder that holds the set")
+    names = _class_folders(mapping, classes, own, where)
+    places, count, bad = [], 0, []
     for combination in itertools.product(*mapping.groups.values()):
         groups = dict(zip(mapping.groups, combination, strict=True))
-        parts = [groups.get(part[1:-1], part) if part[0] == "{" else part for part in mapping.layout[:-1]]
-        above = root.joinpath(*parts)
-        places.append(Place(groups, tuple(tuple(above / name for name in names) for names in folders)))
-    every = [folder for place in places for names in place.folders for folder in names]
-    _refuse([folder for folder in every if not folder.is_dir()], len(every), root, where, "missing")
-    without = [folder for folder in every if not image_files(folder)]
-    _refuse(without, len(every), root, where, f"without an image ({', '.join(EXTENSIONS)})")
+        above = root.joinpath(*(groups.get(part[1:-1], part) for part in mapping.layout[:-1]))
+        place = Place(groups, [[above / name for name in of_class] for of_class in names], [])
+        for folders in place.folders:
+            found = [image_files(folder) if folder.is_dir() else [] for folder in folders]
+            bad += [folder for folder, images in zip(folders, found, strict=True) if not images]
+            place.images.append([*itertools.chain(*found)])
+            count += len(folders)
+        places.append(place)
+    if bad:
+        listed = ", ".join(str(folder.relative_to(root)) for folder in bad[:_LISTED])
+        more = f" and {len(bad) - _LISTED} more" if len(bad) > _LISTED else ""
+        raise InputError(
+            f"{where}: got {len(bad)} of {count} class folders in {root} missing or without an image: {listed}{more}; "
+            f"expected images ({', '.join(EXTENSIONS)}) in every folder that the mapping names"
+        )
     return places
 
 
 def _class_folders(mapping: Mapping, classes: Sequence[str], own: Sequence[str], where: str) -> list[tuple[str, ...]]:
     """Return the names of the folders of each class of the model."""
     if mapping.classes is None:
-        return [(_checked_folder(name, f"ood.sets: {where}: class folder"),) for name in own]
+        return [(_folder(name, f"{where}: class folder"),) for name in own]
     folders: list[tuple[str, ...]] = [()] * len(classes)
     for key, names in mapping.classes.items():
         label = next((list(known).index(key) for known in (classes, own) if key in known), None)
-        if label is None and not mapping.subset:
-            raise InputError(f"ood.sets: {where}: got class {key!r}, which the model lacks; {suggest(key, classes)}")
-        if label is not None and folders[label]:
-            raise InputError(
-                f"ood.sets: {where}: got class {classes[label]!r} twice, once as {key!r}; expected each class once"
-            )
-        if label is not None:
+        if label is None:
+            if not mapping.subset:
+                raise InputError(f"{where}: got class {key!r}, which the model lacks; {suggest(key, classes)}")
+        elif folders[label]:
+            raise InputError(f"{where}: got class {classes[label]!r} twice, once as {key!r}; expected each class once")
+        else:
             folders[label] = names
     if not any(folders):
-        raise InputError(f"ood.sets: {where}: got no class of the model; {suggest('', classes)}")
+        raise InputError(f"{where}: got no class of the model; {suggest('', classes)}")
     return folders
 
 
-def _refuse(bad: list[pathlib.Path], count: int, root: pathlib.Path, where: str, what: str, most: int = 8) -> None:
-    if bad:
-        names = ", ".join(str(folder.relative_to(root)) for folder in bad[:most])
-        more = f" and {len(bad) - most} more" if len(bad) > most else ""
-        raise InputError(
-            f"ood.sets: {where}: got {len(bad)} of {count} class folders in {root} {what}: {names}{more}; "
-            "expected every folder that the mapping names"
-        )
-
-
-def find_files(
-    places: Sequence[Place], images_per_class: int, skip_undecodable: bool, *, where: str, repeated: bool
+def first_images(
+    places: Sequence[Place], images_per_class: int, skip_undecodable: bool, repeated: bool
 ) -> list[list[list[str]]]:
-    """Return the first images of each class in each place, 0 = all.
+    """Return the first image files of each class in each place, 0 = all.
 
     Raises:
       InputError: a class without an image that decodes; repeated pictures whose number differs between places.
     """
-    found = []
+    chosen: list[list[list[str]]] = []
     for place in places:
-        paths = [[file for folder in names for file in image_files(folder)] for names in place.folders]
+        paths = place.images
         if skip_undecodable:
-            paths = decodable(paths, next(folder for names in place.folders for folder in names).parent)
-        for names, images in zip(place.folders, paths, strict=True):
-            if names and not images:
-                raise InputError(f"ood.sets: got no image that decodes in {names[0]}; expected at least one a class")
-        found.append([images[: images_per_class or None] for images in paths])
-    counts = np.array([[len(images) for images in paths] for paths in found])
-    if repeated and (counts != counts[0]).any():
-        number, label = np.argwhere(counts != counts[0])[0]
-        raise InputError(
-            f"ood.sets: {where}: got {counts[number, label]} images in {places[number].folders[label][0]}, "
-            f"{counts[0, label]} in {places[0].folders[label][0]}; "
-            "expected the same images everywhere (repeated: true)"
-        )
-    return found
+            paths = decodable(paths, next(folder for folders in place.folders for folder in folders).parent)
+        chosen.append([images[: images_per_class or None] for images in paths])
+        for folders, images, first in zip(place.folders, chosen[-1], chosen[0], strict=True):
+            if folders and not images:
+                raise InputError(f"ood.sets: got no image that decodes in {folders[0]}; expected at least one a class")
+            if repeated and len(images) != len(first):
+                raise InputError(
+                    f"ood.sets: got {len(images)} images in {folders[0]}; "
+                    f"expected {len(first)} as in the set's first place (repeated: true)"
+                )
+    return chosen
 
 
 def digest(paths: Iterable[str], root: pathlib.Path) -> str:

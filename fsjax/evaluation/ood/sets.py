@@ -3,6 +3,7 @@
 import copy
 import dataclasses
 import functools
+import itertools
 import pathlib
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -22,6 +23,9 @@ from fsjax.evaluation.ood import attacks, corruptions, mapping
 from fsjax.runtime import parallel
 from fsjax.runtime.errors import InputError
 from fsjax.runtime.storage import Path
+
+Rows = Int[np.ndarray, " images"]
+Variant = tuple[dict[str, str], Callable[[Rows], Images]]  # groups, and a function that opens rows of the test images
 
 # Names of the test images on pages, as they are and corrupted; no other set may have them.
 IN_DISTRIBUTION, CORRUPTIONS = "in distribution", "corruptions"
@@ -69,6 +73,10 @@ class FolderSet(NamedTuple):
     mapping: mapping.Mapping
     root: pathlib.Path
 
+    def places(self, data: ConfigDict) -> list[mapping.Place]:
+        """Return the places of the set; raises InputError for a missing folder."""
+        return mapping.find_places(self.mapping, self.root, *_own_classes(data), f"ood.sets: {self.where}")
+
 
 def parse(config: ConfigDict) -> tuple[list[FolderSet], list[attacks.Attack]]:
     """Return the sets that config.ood names; raises InputError for an unknown set or attack, and for equal names."""
@@ -105,11 +113,6 @@ def file_name(name: str) -> str:
     return re.sub(r"\W+", "-", name[:60]).strip("-").lower() or "set"
 
 
-def find_places(folder_set: FolderSet, data: ConfigDict) -> list[mapping.Place]:
-    """Return the places of a set; raises InputError for a missing place."""
-    return mapping.find_places(folder_set.mapping, folder_set.root, *_own_classes(data), folder_set.where)
-
-
 def _own_classes(data: ConfigDict) -> tuple[list[str], list[str]]:
     """Return display names and folders of the data's classes, without decoding an image."""
     data = copy.deepcopy(data)
@@ -123,33 +126,27 @@ def _own_classes(data: ConfigDict) -> tuple[list[str], list[str]]:
 
 def open_folder(folder_set: FolderSet, config: ConfigDict, classes: tuple[str, ...]) -> Set:
     """Open a set of image folders, read as the run's own images are; `classes` are the model's."""
-    data, fields, where = config.data, folder_set.mapping, folder_set.where
-    places = find_places(folder_set, data)
-    files = mapping.find_files(
-        places, config.ood.images_per_class, data.skip_undecodable, where=where, repeated=fields.repeated
-    )
+    data, fields = config.data, folder_set.mapping
+    places = folder_set.places(data)
+    files = mapping.first_images(places, config.ood.images_per_class, data.skip_undecodable, fields.repeated)
 
-    def open_part(paths: Sequence[Sequence[str]], rows: Int[np.ndarray, " part"]) -> Images:
+    def open_part(paths: Sequence[Sequence[str]], rows: Rows) -> Images:
         source, size = FolderSource(classes, paths), data.image_size
         return Dataset(source, size, data.cache_gib, rows, resize_shorter=data.resize_shorter)
 
     every = [file for paths in files for images in paths for file in images]
+    parts = [
+        _parts(place.groups, np.arange(sum(map(len, paths))), functools.partial(open_part, paths))
+        for place, paths in zip(places, files, strict=True)
+    ]
+    # The main process reads the files' sizes for all.
+    sha256 = parallel.decide(lambda: mapping.digest(every, folder_set.root))
+    made_of = {"mapping": folder_set.where, "fields": dataclasses.asdict(fields), "root": str(folder_set.root)}
     return Set(
         name=folder_set.name,
-        parts=[
-            Part(place.groups, len(rows), functools.partial(open_part, paths, rows))
-            for place, paths in zip(places, files, strict=True)
-            for rows in _split(np.arange(sum(map(len, paths))))
-        ],
+        parts=[*itertools.chain(*parts)],
         classes=tuple(label for label, folders in enumerate(places[0].folders) if folders),
-        made_of={
-            "mapping": where,
-            "fields": dataclasses.asdict(fields),
-            "root": str(folder_set.root),
-            "images": len(every),
-            # The main process reads it for all.
-            "sha256": parallel.decide(lambda: mapping.digest(every, folder_set.root)),
-        },
+        made_of={**made_of, "images": len(every), "sha256": sha256},
         groups=fields.groups,
         restrict=fields.restrict,
         repeated=fields.repeated and len(places) > 1,
@@ -158,53 +155,43 @@ def open_folder(folder_set: FolderSet, config: ConfigDict, classes: tuple[str, .
 
 def open_test(config: ConfigDict, test: Dataset) -> Set:
     """Open the first images of each class of the test set, as they are."""
-    rows = first_of_each_class(test.labels, config.ood.images_per_class)
-    parts = [Part({}, len(part), functools.partial(test.subset, part)) for part in _split(rows)]
-    return Set(IN_DISTRIBUTION, parts, _present(test), {"images": len(rows)})
+    return _test_set(IN_DISTRIBUTION, config, test, [({}, test.subset)], {})
 
 
 def open_attack(attack: attacks.Attack, config: ConfigDict, model: Model, test: Dataset) -> Set:
     """Open the first images of each class of the test set as a set, attacked part by part."""
-    rows = first_of_each_class(test.labels, config.ood.images_per_class)
     attacker = attacks.make_attacker(model.apply, model.mean_std, attack, config.seed)
 
-    def open_part(part: Int[np.ndarray, " part"]) -> Images:
-        return attacker(model.params, test.subset(part), part)
+    def attacked(rows: Rows) -> Images:
+        return attacker(model.params, test.subset(rows), rows)
 
-    parts = [Part({}, len(part), functools.partial(open_part, part)) for part in _split(rows)]
-    return Set(attack.name, parts, _present(test), {"attack": attack.name, "images": len(rows)})
+    return _test_set(attack.name, config, test, [({}, attacked)], {"attack": attack.name})
 
 
 def open_corruptions(names: tuple[str, ...], config: ConfigDict, test: Dataset) -> Set:
     """Open the first images of each class of the test set once for each corruption and severity."""
+
+    def corrupted(rows: Rows, name: str, severity: int) -> Images:
+        return corruptions.corrupted(test.subset(rows), rows, name, severity, config.seed)
+
+    variants = [
+        ({"corruption": name, "severity": severity}, functools.partial(corrupted, name=name, severity=number))
+        for name in names
+        for number, severity in enumerate(corruptions.SEVERITIES)
+    ]
+    image_set = _test_set(CORRUPTIONS, config, test, variants, {"corruptions": list(names)})
+    groups = {"corruption": names, "severity": corruptions.SEVERITIES}
+    return dataclasses.replace(image_set, groups=groups, repeated=True)
+
+
+def _test_set(name: str, config: ConfigDict, test: Dataset, variants: list[Variant], made_of: dict) -> Set:
+    """Return a set of the first test images of each class, once for each variant."""
     rows = first_of_each_class(test.labels, config.ood.images_per_class)
-
-    def open_part(part: Int[np.ndarray, " part"], name: str, severity: int) -> Images:
-        return corruptions.corrupted(test.subset(part), part, name, severity, config.seed)
-
-    return Set(
-        name=CORRUPTIONS,
-        parts=[
-            Part(
-                {"corruption": name, "severity": severity},
-                len(part),
-                functools.partial(open_part, part, name, number),
-            )
-            for name in names
-            for number, severity in enumerate(corruptions.SEVERITIES)
-            for part in _split(rows)
-        ],
-        classes=_present(test),
-        made_of={"corruptions": list(names), "images": len(rows)},
-        groups={"corruption": names, "severity": corruptions.SEVERITIES},
-        repeated=True,
-    )
+    parts = [*itertools.chain(*(_parts(groups, rows, open_rows) for groups, open_rows in variants))]
+    return Set(name, parts, tuple(np.unique(test.labels).tolist()), {**made_of, "images": len(rows)})
 
 
-def _present(test: Dataset) -> tuple[int, ...]:
-    return tuple(int(label) for label in np.unique(test.labels))
-
-
-def _split(rows: Int[np.ndarray, " rows"]) -> list[Int[np.ndarray, " part"]]:
+def _parts(groups: dict[str, str], rows: Rows, open_rows: Callable[[Rows], Images]) -> list[Part]:
     """Split rows into parts of PART images, the last one smaller."""
-    return [rows[start : start + PART] for start in range(0, len(rows), PART)]
+    parts = [rows[start : start + PART] for start in range(0, len(rows), PART)]
+    return [Part(groups, len(part), functools.partial(open_rows, part)) for part in parts]
