@@ -1,17 +1,17 @@
-"""Compare orders of single images' frequencies: how many predictions the first ones of each order keep.
+"""Compare rankings of single images' frequencies: how many predictions do the first frequencies of each ranking keep?
 
   python benchmarks/accuracy/attribution.py --config=configs/cifar10_cpu.py --config.data.root=DIR --workdir=DIR
 
-Set other fields of the config in the same way, as for launch.py. Trains the classifier if the workdir has none. The
-test images are drawn by seed: `--images` of them after `--skip` that are passed over. The baseline is the empty
-spectrum. Prints a JSON line for each order and share, with the share of predictions kept by the first frequencies
-(`kept`) and without them (`kept_without`), and a line for each order that `fsjax.attribute` is compared with: how many
-more predictions it keeps, with a bootstrap 95 % interval over the images of paired differences.
+Set other fields of the config in the same way, as for launch.py. Trains the classifier if the workdir has none. Test
+images are drawn by seed: `--images` of them, after the first `--skip`. The baseline is the empty spectrum. Prints a
+JSON line for each order and share, with the share of predictions kept by the first frequencies (`kept`) and without
+them (`kept_without`), and a line for each order beside `fsjax.attribute`: how many more predictions `fsjax.attribute`
+keeps, with a bootstrap 95 % interval over the images of paired differences.
 
 `ffc1` and `ffc20` are the order of Liu et al. (arXiv 2411.18343, their code: 1 step for ImageNet, 20 for CIFAR-10): the
 image x takes 1 or 20 steps of length 1,000 down the gradient of the cross-entropy to its prediction, to x', and a
 frequency of a channel scores 2 Re(conj(F x') F x) / |F x| - |F x|. As published, they choose frequencies of single
-channels, so that a share is of three planes; the `_orbits` add up scores of the channels, as everything else here.
+channels, so that a share covers three planes; `_orbits` sums the scores over channels, as fsjax does.
 """
 
 import functools

@@ -1,4 +1,4 @@
-"""White strips and black frames around photographs, and what they do to a classifier's predictions."""
+"""White strips and black frames around photographs, and a classifier's predictions with and without them."""
 
 import jax
 import numpy as np
@@ -10,7 +10,7 @@ from fsjax.engine.model import Model
 from fsjax.evaluation.predict import make_predictor
 from fsjax.report import style
 
-# Of the side: white strips as wide as most airplanes', a black frame a pixel wider than the leopards', and what is cut.
+# Shares of the side: white strips as wide as most airplanes', a frame a pixel wider than the leopards', and the cuts.
 STRIP, FRAME = 12 / 112, 3 / 112
 CUT = {"airplanes": (0.0, 14 / 112), "leopards": (4 / 112, 4 / 112)}
 
@@ -22,7 +22,7 @@ Labels = Int[np.ndarray, " n"]
 
 
 def measured(classifier: Model, images: Images, labels: Labels) -> dict:
-    """Return the accuracy on images that have classes of CUT among theirs, and what borders do to the predictions."""
+    """Return accuracies with and without borders, and the predictions of the classes of CUT."""
     shown = (images, with_strips(images), with_frame(images))
     plain, strips, frame = (predicted(classifier, one) for one in shown)
     row: dict = {"accuracy": [_share(said == labels) for said in (plain, strips, frame)]}
@@ -39,7 +39,7 @@ def measured(classifier: Model, images: Images, labels: Labels) -> dict:
 
 @style.paper
 def draw(classifiers: dict[str, Model], images: Images, labels: Labels) -> Figure:
-    """Draw the first image of some classes without, with strips and with a frame, and what each classifier says."""
+    """Draw the first image of some classes plain, with strips and with a frame, and each classifier's prediction."""
     classes = next(iter(classifiers.values())).classes
     others = [name for name in classes if name not in CUT][:_DRAWN]
     of_each = images[[int(np.argmax(labels == classes.index(name))) for name in others]]
@@ -59,7 +59,7 @@ def draw(classifiers: dict[str, Model], images: Images, labels: Labels) -> Figur
 
 
 def predicted(classifier: Model, images: Images) -> Labels:
-    """Return the class that each image is called."""
+    """Return the predicted class of each image."""
     dataset = ArrayDataset(images, np.zeros(len(images), np.int32), classifier.classes)
     predict = make_predictor(classifier.apply, *classifier.mean_std)
     return np.concatenate([logits.argmax(-1) for _, logits in predict(classifier.params, dataset)])
@@ -84,7 +84,7 @@ def with_frame(images: Images) -> Images:
 
 
 def cut(images: Images, rows: float, columns: float) -> Images:
-    """Return images without these shares of the side at each border, scaled to the size that they had."""
+    """Cut these shares of the side off at each border and scale images back to their size."""
     size = images.shape[1]
     top, left = round(rows * size), round(columns * size)
     inside = images[:, top : size - top, left : size - left]

@@ -1,16 +1,16 @@
-"""Frames of photographs: shortcuts of Caltech-101 that nobody planted, and what ways of training leave of them.
+"""Compare ways of training on the frames of Caltech-101's photographs: shortcuts that nobody planted.
 
   python benchmarks/accuracy/frames.py --workdir=DIR --root=CALTECH --size=112 --steps=500 --ways=standard,probe
   python benchmarks/accuracy/frames.py ... --seeds=8 --ways=standard,probe --figure=frames.png
 
-CALTECH/{train,test}/<class> holds classes of Caltech-101, whose airplanes have white strips to the left and right, and
-whose leopards a black frame; cars, bonsais and others have neither. The ways are those of the mitigation benchmark
-(benchmarks/planted/mitigation.py, with its flags), on the images as they are.
+CALTECH/{train,test}/<class> holds classes of Caltech-101. Airplanes have white strips to the left and right, and
+leopards a black frame; cars, bonsais and other classes have neither. Ways and flags are as in the mitigation benchmark
+(benchmarks/planted/mitigation.py), on unchanged images.
 
-Prints a JSON line a way: `accuracy` on the test images as they are, all with strips, and all with a frame; and for both
-classes `called`, the share of all others' images that are called the class, as they are and with its strips or frame,
-and `recognised`, that of its own images, as they are and with the border cut off and the rest made as large. The
-figure has the first test image of each of some other classes, with both borders, and what each way calls it.
+Prints a JSON line a way: `accuracy` on unchanged test images, with strips, and with a frame. For both classes, `called`
+is the share of other images that are predicted as the class, unchanged and with its border; `recognised` is the share
+of its own images, unchanged and with the border cut off and the rest enlarged. The figure has the first test image of
+each of some other classes, with both borders, and each way's prediction.
 """
 
 import dataclasses

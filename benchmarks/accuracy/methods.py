@@ -52,7 +52,7 @@ SHARES = flags.DEFINE_list("shares", ["0.05", "0.15"], "Shares of the plane.")
 SEEDS = flags.DEFINE_integer("seeds", 3, "Number of seeds.")
 CLASSES = flags.DEFINE_integer("classes", 0, "Number of classes, from the first; 0 = all.")
 TEST_IMAGES = flags.DEFINE_integer("test_images", 200, "Test images of each class.")
-FIELDS = flags.DEFINE_string("fields", "{}", "JSON: fields of the method; they override those of the row.")
+FIELDS = flags.DEFINE_string("fields", "{}", "JSON: fields of the method; they override the row's.")
 TABLE = flags.DEFINE_bool("table", False, "Print the finished rows and compute nothing.")
 FIGURE = flags.DEFINE_string("figure", "", "With --table: a PNG of mean TPR over forward equivalents.")
 

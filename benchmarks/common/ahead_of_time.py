@@ -1,4 +1,4 @@
-"""Programs compiled for accelerators that are not here, and what XLA says of them. Nothing runs."""
+"""Compile programs for absent accelerators, and read XLA's estimates. Nothing runs."""
 
 import collections
 import importlib.util
@@ -28,7 +28,7 @@ ENVIRONMENT = {
 }
 _COLLECTIVE = re.compile(r"\b(all-gather|all-reduce|all-to-all|collective-permute|reduce-scatter)(?:-start)?\(")
 _CYCLES = re.compile(r'"estimated_cycles":"(\d+)"')
-# Parts of a program by JAX's names of its operations; a TPU computes a transform by products of its own.
+# Parts of a program by the names of its operations in JAX; a TPU computes transforms by products.
 _PARTS = (("transform", "fft"), ("products", "conv_general_dilated"), ("products", "dot_general"))
 
 
@@ -53,9 +53,9 @@ def lower_training_step(network: Any, optimizer: Any, augment: Any, images: int,
     Args:
       network: a `fsjax.models.network.Network`.
       optimizer: an optax.GradientTransformation.
-      augment: of `fsjax.data.augment.make_augment`.
-      images: of one device.
-      devices: as `devices` returns them.
+      augment: what `fsjax.data.augment.make_augment` returns.
+      images: images of one device.
+      devices: what `devices` returns.
     """
     import jax  # after ENVIRONMENT is set
     import numpy as np
@@ -76,11 +76,11 @@ def lower_training_step(network: Any, optimizer: Any, augment: Any, images: int,
 
 
 def describe(lowered: Any, images: int) -> dict:
-    """Compile a lowered program that takes so many images on a device.
+    """Compile a lowered program that takes `images` images on a device.
 
     Returns:
-      `images`; `collectives`, how many of each kind; `temporary_bytes` and `argument_bytes` of a device; `cycles` of an
-      image, as XLA estimates them for a TPU (0 elsewhere), and `parts` of them; `compile_seconds`, of processor time.
+      `images`; `collectives`, the number of each kind; `temporary_bytes` and `argument_bytes` of a device; `cycles` of
+      an image, XLA's estimate for a TPU (0 elsewhere), and its `parts`; `compile_seconds`, processor time.
     """
     began = time.process_time()
     compiled = lowered.compile()

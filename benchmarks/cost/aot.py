@@ -1,4 +1,4 @@
-"""Compile search tiles and training steps of real models for accelerators that are not here: what XLA estimates.
+"""Compile search tiles and training steps of real models for absent accelerators, and print XLA's estimates.
 
   pip install libtpu            # or 'jax[cuda12]', for --accelerator='8 x H100'
   python benchmarks/cost/aot.py                                       # all of MODELS, in all precisions
@@ -6,12 +6,11 @@
   python benchmarks/cost/aot.py --models=resnet18_imagenet:224 --transforms=fft,dft
   python benchmarks/cost/aot.py --programs=training --precisions=bfloat16 --accelerator='8 x H100'
 
-Prints one JSON object a program, and a table of them in the end. Of an image under one mask, or of one trained on:
-cycles on a TPU, as XLA estimates them (on a GPU it estimates none), and where they go: the network's products and
-convolutions, the transform, and everything else; the temporaries; and processor seconds of the compilation.
-Microseconds are cycles at 1.5 GHz, the clock of a v5e. `device_gib` is what a program takes of a device: arguments and
-temporaries. Nothing runs, and weights are zeros. In training, 'highest' and 'tensorfloat32' are both float32 in the
-device's default products.
+Prints one JSON object a program, and a table at the end. Its values for an image under a mask, or a training image, are
+XLA's estimate of cycles on a TPU (none on a GPU), split into the network's products and convolutions, the transform,
+and everything else; the temporaries; and processor seconds of the compilation. Microseconds are cycles at 1.5 GHz, the
+clock of a v5e. `device_gib` is the memory of a device: arguments and temporaries. Nothing runs, and weights are zeros.
+In training, 'highest' and 'tensorfloat32' are both float32 in the device's default products.
 """
 
 import json
@@ -74,7 +73,7 @@ def main(_: list[str]) -> None:
 def programs(
     network: Network, precision: str, sizes: tuple[int, int, int], mesh: Mesh
 ) -> Iterator[tuple[str, str, int, Any]]:
-    """Yield the programs asked for: name, how it filters, images of one device, and what is lowered."""
+    """Yield the chosen programs: name, transform, images of one device, and the lowered program."""
     masks, images, batch = sizes
     if "tile" in WHICH.value:
         for transform in TRANSFORMS.value:
@@ -90,7 +89,7 @@ def built(name: str, size: int, precision: str) -> Network:
 
 
 def tile(network: Network, precision: str, transform: str, masks: int, images: int, mesh: Mesh) -> Any:
-    """Return the lowered tile of masks, BatchNorm folded as in a search; masks and images are those of one device."""
+    """Return the lowered tile of one device's masks and images, BatchNorm folded as in a search."""
     variables = jax.tree.map(lambda leaf: np.zeros(leaf.shape, leaf.dtype), jax.eval_shape(lambda: network.init(0)))
     apply, params = fold(network, variables)
     shape = (network.image_size, network.image_size, 3)
@@ -99,7 +98,7 @@ def tile(network: Network, precision: str, transform: str, masks: int, images: i
 
 
 def training(network: Network, images: int, mesh: Mesh) -> Any:
-    """Return the lowered pmapped step of a run that augments by flips and crops; images are those of one device."""
+    """Return the lowered pmapped step of a run that augments by flips and crops; `images` counts one device's."""
     train = common.base().train
     augment = make_augment("flip,crop", pad=train.pad, min_scale=train.min_scale)
     optimizer = optimizers.make(train, 10**6)
@@ -107,7 +106,7 @@ def training(network: Network, images: int, mesh: Mesh) -> Any:
 
 
 def estimates(found: dict, images: int) -> dict:
-    """Return the columns of what `ahead_of_time.describe` found of a program that takes so many images."""
+    """Return the columns of a row from the result of `ahead_of_time.describe`."""
     return {
         "microseconds": round(found["cycles"] / GHZ / 1000, 2),
         "cycles": round(found["cycles"]),

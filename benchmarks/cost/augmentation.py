@@ -7,8 +7,8 @@ Prints one JSON object a line. Device: `ratio` is time with the augmentation ove
 interleaved pairs in one run, with a bootstrap 95 % interval; `seconds` is a step without. `dfmx` filters with
 probability 0.3 by random masks of a tenth of the plane, and `graft` grafts a tenth; `amplitude_swap` and
 `orbit_dropout` have their defaults; `frequencies` is the filter that data.frequencies=low:0.25 puts before the network.
-Host: `images_per_core_second`, by CPU time, on images of noise, in one process; `ratio` is the rate of as many
-processes as there are cores, as in a training, over that of one, the median of interleaved rounds.
+Host: `images_per_core_second`, by CPU time, on images of noise, in one process; `ratio` is the rate of a process on
+every core, as in a training, over the rate of a single process, the median of interleaved rounds.
 """
 
 import json
@@ -17,14 +17,13 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 
-import jax
 import numpy as np
 from absl import app, flags
 from ml_collections import ConfigDict
 
 sys.path.insert(0, str(pathlib.Path(__file__).parents[2]))
 
-from benchmarks.common import paired
+from benchmarks.common import paired, resident_step
 from configs import common
 from fsjax import models
 from fsjax.data import frequencies
@@ -96,24 +95,9 @@ def step_of(name: str, size: int) -> Callable[[], int]:
     }
     ways = [changes[name]] if name in changes else []
     update = step.pmap_update(step.Update(network, optimizer, augment, common.CIFAR10, 0, ways))
-    no_stop = np.zeros(jax.local_device_count(), bool)
-    count = BATCH.value
-    batch = {
-        "image": np.random.default_rng(1).integers(0, 256, (count, size, size, 3), np.uint8),
-        "label": (np.arange(count) % CLASSES).astype(np.int32),
-        "index": np.arange(count, dtype=np.int32),
-        "epoch": np.zeros(count, np.int32),
-    }
-    batch = step.split_over_devices(batch)
-    replicas = [state.replicate(state.create(network.init(0), optimizer))]
-
-    def run() -> int:
-        for _ in range(STEPS.value):
-            replicas[0], values, _ = update(replicas[0], batch, 1.0, no_stop)
-        jax.block_until_ready(values)
-        return STEPS.value * count
-
-    return run
+    batch = resident_step.place(resident_step.random_batch(BATCH.value, size, CLASSES))
+    run = resident_step.stepper(update, state.replicate(state.create(network.init(0), optimizer)), batch)
+    return lambda: run(STEPS.value) * BATCH.value
 
 
 def host_rate(name: str, size: int, seconds: float = 5.0) -> float:
@@ -129,7 +113,7 @@ def host_rate(name: str, size: int, seconds: float = 5.0) -> float:
 
 
 def gain_of_processes(name: str, size: int) -> dict:
-    """Measure images a second of one process a core over those of one process."""
+    """Measure images a second of a process on every core over a single process."""
     images = np.random.default_rng(0).integers(0, 256, (256, size, size, 3), np.uint8)
 
     def side(processes: int) -> Callable[[], int]:

@@ -1,9 +1,9 @@
-"""Measure the search of a converted PyTorch model against that of our own model with the same weights.
+"""Compare the search of a converted PyTorch model with our own model with the same weights.
 
   python benchmarks/cost/converted.py                                # 64 pixels
   python benchmarks/cost/converted.py --model=resnet50_imagenet --image_size=224
 
-Prints a JSON line for `from_torch` and one for a model file: masked images a second over those of our model, as medians
+Prints a JSON line for `from_torch` and a line for a model file: masked images a second over our model's rate, medians
 over interleaved rounds with a bootstrap 95 % interval. All in float32 'highest', each with the tile that a search
 chooses for it.
 """

@@ -14,13 +14,12 @@ import json
 import pathlib
 import sys
 
-import jax
-import jax.numpy as jnp
 from absl import app, flags
 from ml_collections import ConfigDict
 
 sys.path.insert(0, str(pathlib.Path(__file__).parents[2]))
 
+from benchmarks.cost.accelerator_parts.comparisons import forward_flops
 from fsjax import models
 from fsjax.evaluation import judge_maps
 from fsjax.fourier import patches
@@ -38,7 +37,8 @@ def main(arguments: list[str]) -> None:
     for name in arguments[1:] or EXPERIMENTS:
         path, _, data = name.partition(":")
         config = importlib.import_module(path.removesuffix(".py").replace("/", ".")).get_config(data)
-        gflop = forward_gflop(config.model.name, SETS[data][0], config.data.image_size)
+        network = models.build(config.model.name, num_classes=SETS[data][0], image_size=config.data.image_size)
+        gflop = forward_flops(network) / 1e9
         for stage, passes in forward_passes(config, *SETS[data]).items():
             seconds = MICROSECONDS.value / 1e6 or gflop / (TFLOPS.value * 1000)
             hours = passes * seconds / DEVICES.value / 3600
@@ -61,14 +61,6 @@ def forward_passes(config: ConfigDict, classes: int, training: int, test: int) -
         "search": round(images * masks),
         "evaluate": round(test * (1 + classes * len(config.search.shares)) + grafts + grid),
     }
-
-
-def forward_gflop(name: str, classes: int, size: int) -> float:
-    """Return XLA's count of floating-point operations for a forward pass of one image, in 10^9."""
-    network = models.build(name, num_classes=classes, image_size=size)
-    variables = jax.eval_shape(lambda: network.init(0))
-    image = jax.ShapeDtypeStruct((1, size, size, 3), jnp.float32)
-    return jax.jit(network.apply).lower(variables, image).cost_analysis()["flops"] / 1e9
 
 
 if __name__ == "__main__":

@@ -21,14 +21,11 @@ from absl import app, flags, logging
 sys.path.insert(0, str(pathlib.Path(__file__).parents[2]))
 
 from benchmarks.common import paired
-from benchmarks.cost.plain_search import Search
-from fsjax import models
-from fsjax.engine.model import Model
+from benchmarks.cost.plain_search import Search, random_classifier
 from fsjax.evaluation import judge_maps
 from fsjax.evaluation.graft_outcomes import GraftSample
 from fsjax.evaluation.judge_maps import Candidates
 from fsjax.fourier import masks
-from fsjax.models.network import fold
 from fsjax.runtime import parallel, startup
 from fsjax.search.removal import removal_masks
 
@@ -74,8 +71,7 @@ def tested_shares(with_curve: bool) -> dict[float, bool]:
 
 def sides() -> dict:
     """Return each side as a function that does all its work once; programs are compiled once."""
-    network = models.build(MODEL.value, num_classes=CLASSES.value, image_size=SIZE.value)
-    model = Model(*fold(network, network.init(0)), (SIZE.value, SIZE.value, 3))
+    model = random_classifier(MODEL.value, SIZE.value, CLASSES.value)
     rng = np.random.default_rng(0)
     labels = np.repeat(np.arange(CLASSES.value), 2 * pairs())
     images = rng.normal(size=(len(labels), *model.image_shape)).astype(np.float32)

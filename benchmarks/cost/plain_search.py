@@ -1,15 +1,17 @@
-"""A removal search without files and progress, for benchmarks."""
+"""A removal search without files and progress, with random images and random classifiers, for benchmarks."""
 
 import numpy as np
 
+from fsjax import models
 from fsjax.engine import tile_size
 from fsjax.engine.engine import Engine, LazyArray
 from fsjax.engine.model import Model
+from fsjax.models.network import fold
 from fsjax.search.removal import removal_masks
 
 
 class Search:
-    """The engine as a search makes it.
+    """The engine with the layout that a search chooses.
 
     Args:
       model: the classifier.
@@ -28,7 +30,7 @@ class Search:
         return self.engine.image_batches(images, labels, weights, size=self.batch_size)
 
     def removals(self, tiles: int) -> LazyArray:
-        """Return masks that fill so many tiles, each without one orbit: of a search's tiles only the last is padded."""
+        """Return masks without one orbit each that fill `tiles` tiles, because a search pads its last tile only."""
         every = removal_masks(self.model.image_shape[:2], 1)
         count = tiles * self.engine.perturbations_per_tile(self.batch_size)
         return every[1 + np.arange(count) % (every.count - 1)]
@@ -43,3 +45,9 @@ class Search:
 
 def random_images(count: int, size: int) -> np.ndarray:
     return np.random.default_rng(0).normal(size=(count, size, size, 3)).astype(np.float32)
+
+
+def random_classifier(name: str, size: int, classes: int = 10) -> Model:
+    """Return a network with initial weights, BatchNorm folded."""
+    network = models.build(name, num_classes=classes, image_size=size)
+    return Model(*fold(network, network.init(0)), (size, size, 3))

@@ -1,6 +1,6 @@
 """Write a workdir with a report, without training or searching: random scores and made-up rates.
 
-It serves to measure and test the page. The figures mean nothing, but their number and size are those of a run.
+It serves to measure and test the page. The figures mean nothing, but have a run's number and size.
 """
 
 import dataclasses

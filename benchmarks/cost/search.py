@@ -1,4 +1,4 @@
-"""Measure what a search costs against plain forward passes of the same model and the published PyTorch procedure.
+"""Compare a search with plain forward passes of the same model and with the published PyTorch procedure.
 
   python benchmarks/cost/search.py                                   # everything, meant for ten minutes on two cores
   python benchmarks/cost/search.py --only=ratio --model=resnet20 --pairs=20 --seconds=1
@@ -6,10 +6,10 @@
 
 Prints one JSON object a line. `ratio`: masked images a second over plain forward images a second of the same model,
 BatchNorm folded and float32 'highest' on both sides, the plain forward at its best batch size (1 = masking is free).
-`filter_over_forward` is the time of filtering alone over that of a forward pass. `vs_pytorch`: time of the published
-procedure over ours, with the same weights and images, for the masks of a whole search. `memory`: what a search
-allocates at two numbers of masks. Ratios are medians over interleaved rounds, with a bootstrap 95 % interval. A CPU's
-cores are a device each, as in launch.py.
+`filter_over_forward` is the time of filtering alone over a forward pass. `vs_pytorch`: time of the published procedure
+over our time, with the same weights and images, for the masks of a whole search. `memory`: memory of a search at two
+numbers of masks. Ratios are medians over interleaved rounds, with a bootstrap 95 % interval. A CPU's cores are a device
+each, as in launch.py.
 """
 
 import functools
@@ -27,7 +27,7 @@ from jax.sharding import Mesh, NamedSharding, PartitionSpec
 sys.path.insert(0, str(pathlib.Path(__file__).parents[2]))
 
 from benchmarks.common import paired
-from benchmarks.cost.plain_search import Search, random_images
+from benchmarks.cost.plain_search import Search, random_classifier, random_images
 from fsjax import models
 from fsjax.engine import tile_size
 from fsjax.engine.model import Model
@@ -76,7 +76,7 @@ def report(row: dict) -> None:
 
 def ratio(name: str, size: int) -> dict:
     """Measure masked images a second over plain forward images a second."""
-    model, images = classifier(name, size), random_images(IMAGES.value, size)
+    model, images = random_classifier(name, size), random_images(IMAGES.value, size)
     plain, batch, rate = best_forward(model, images)
     sides = {"forward": paired.timed_rounds(plain, batch, rate * SECONDS.value)}
     search = Search(model, [len(images)])
@@ -161,7 +161,7 @@ def vs_pytorch(name: str, size: int, order: str) -> dict:
 
     # Ours takes several masks in the time of one of theirs; both rates are blocks a second.
     rates = {"ours": [], "theirs": []}
-    several = search.engine.perturbations_per_tile(search.batch_size)  # a whole tile: a search pads the last one alone
+    several = search.engine.perturbations_per_tile(search.batch_size)  # a whole tile: a search pads its last tile only
     for round_ in range(PAIRS.value // 2 + 1):  # of ten seconds and more
         taken[:] = [next(mask) for _ in range(several)]
         round_rates = paired.rates({"ours": fsjax, "theirs": pytorch}, 1)
@@ -190,7 +190,7 @@ def vs_pytorch(name: str, size: int, order: str) -> dict:
 
 def memory(name: str, size: int) -> dict:
     """Measure peak resident memory of processes that search few and many masks, with XLA's memory for a tile."""
-    model = classifier(name, size)
+    model = random_classifier(name, size)
     few, many = 16, 400 if size < 100 else 48
     images, peaks = min(IMAGES.value, 20), []  # few: it is the masks that are not to take memory
     for count in (few, many):
@@ -214,7 +214,7 @@ def memory(name: str, size: int) -> dict:
 
 def search_once(name: str, size: int, count: int) -> None:
     images = random_images(IMAGES.value, size)
-    search = Search(classifier(name, size), [len(images)])
+    search = Search(random_classifier(name, size), [len(images)])
     search.losses(search.image_batches(images), removal_masks((size, size), 1)[np.arange(count)])
     print(json.dumps({"peak_mib": peak_mib()}))
 
@@ -224,11 +224,6 @@ def peak_mib() -> int:
     status = pathlib.Path("/proc/self/status").read_text().splitlines()
     (line,) = (line for line in status if line.startswith("VmHWM:"))
     return round(int(line.split()[1]) / 1024)
-
-
-def classifier(name: str, size: int) -> Model:
-    network = models.build(name, num_classes=10, image_size=size)
-    return Model(*fold(network, network.init(0)), (size, size, 3))
 
 
 def best_forward(model: Model, images: np.ndarray) -> tuple[Callable, int, float]:
@@ -242,7 +237,7 @@ def best_forward(model: Model, images: np.ndarray) -> tuple[Callable, int, float
     rates: dict[tuple[int, int], float] = {}
 
     def measure(count: int, batch: int) -> float:
-        """Note and return the rate of this batch size on so many devices."""
+        """Store and return the rate of a batch size on `count` devices."""
         mesh = Mesh(np.array(devices[:count]), ("devices",))
         placed = jax.device_put(model.params, NamedSharding(mesh, PartitionSpec()))
         data = np.resize(images, (batch, *images.shape[1:]))

@@ -1,19 +1,18 @@
-"""Measure the cost of the input pipeline: our loader against torchvision's, whole training steps against bare ones.
+"""Measure the cost of the input pipeline: our loader against torchvision's, whole training steps against bare steps.
 
   python benchmarks/cost/train.py  # the steps of both models on two cores
   python benchmarks/cost/train.py --only=loader --root=DIR --image_size=224          # DIR/train/<class>/
   python benchmarks/cost/train.py --only=step --model=vit_small_patch16 --image_size=224 --root=DIR
   python benchmarks/cost/train.py --only=step --model=resnet18_cifar --batch=512 --seconds=10   # an accelerator
 
-Prints one JSON object a line. `loader`: images a second of the training loader over those of torchvision's ImageFolder
-with torch's DataLoader, on the same folder with the same pixels, with no worker processes and with two. Our loader
-decodes in one process a core; `over_cores` is its rate over that of one process a core which decode and resize the same
-files and do nothing else, so 1 = the cores are what limits it. By default nothing is cached between epochs, so all
-sides decode every image. With --cache_gib=4, a run's default, ours decodes each image once and caches it if all fit.
-`step`: training steps a second, input pipeline included, over bare
-steps a second on one batch that stays on the devices. Images come from --root and are decoded at each use; without
---root they are synthetic and in memory. Ratios are medians over interleaved rounds, with a bootstrap 95 % interval; 1 =
-feeding has no cost. A CPU's cores are a device each, as in launch.py.
+Prints one JSON object a line. `loader`: images a second of the training loader over torchvision's ImageFolder with
+torch's DataLoader, on the same folder with the same pixels, with no worker processes and with two. `over_cores` is our
+rate over processes that only decode and resize the same files, a process a core; 1 = the cores are the limit. By
+default nothing is cached between epochs, so all sides decode every image. With --cache_gib=4, a run's default, ours
+caches decoded images if all fit. `step`: training steps a second, input pipeline included, over bare steps a second on
+a batch that stays on the devices. Images come from --root and are decoded at each use; without --root they are
+synthetic and in memory. Ratios are medians over interleaved rounds, with a bootstrap 95 % interval; 1 = feeding has no
+cost. A CPU's cores are a device each, as in launch.py.
 """
 
 import functools
@@ -45,7 +44,7 @@ from fsjax.training.step import Update, pmap_update, split_over_devices
 
 # (model, image size, batch) measured without --model; the batches are small enough for two cores.
 MODELS = (("resnet18_cifar", 32, 64), ("vit_small_patch16", 224, 16))
-# Worker processes of torch's loader; each decodes one image at a time.
+# Worker processes of torch's loader; each decodes single images.
 WORKERS = (0, 2)
 
 ONLY = flags.DEFINE_enum("only", None, ["loader", "step"], "One of the benchmarks.")
@@ -79,7 +78,7 @@ def report(row: dict) -> None:
 
 
 def loader(workers: int) -> dict:
-    """Measure images a second of our training loader over those of torch's."""
+    """Measure images a second of our training loader over torch's."""
     if not ROOT.value:
         raise app.UsageError("--only=loader needs --root")
     size, batch = SIZE.value, BATCH.value or 64
@@ -97,7 +96,7 @@ def loader(workers: int) -> dict:
         sides[side](8)  # starts the workers
     if CACHE.value:
         ours.images(np.arange(len(ours)))
-    # As long for each side, one of which may read what it has kept.
+    # Each side takes as long, although ours may read cached images.
     counts = {name: steps_of(functools.partial(side, 8), 8) for name, side in sides.items()}
     theirs.sampler.rounds = counts["torchvision"] * batch
     rates = paired.rates({name: functools.partial(side, counts[name]) for name, side in sides.items()}, PAIRS.value)

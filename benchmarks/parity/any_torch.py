@@ -123,7 +123,7 @@ def draw_constants(module: torch.nn.Module) -> None:
 
 
 def draw_statistics(module: torch.nn.Module, images: torch.Tensor) -> None:
-    """Set the statistics of BatchNorms to about those of what they meet, so that logits stay of order 1."""
+    """Set the statistics of BatchNorms near the statistics of their inputs, so that logits stay of order 1."""
 
     def draw(norm: torch.nn.Module, inputs: tuple[torch.Tensor, ...]) -> None:
         variance, mean = torch.var_mean(inputs[0], [0, *range(2, inputs[0].ndim)])

@@ -35,7 +35,7 @@ from benchmarks.parity.torch_models import random_images, randomise, timm_name, 
 from fsjax.models import MODELS, Network, build, state_dict
 from fsjax.runtime.errors import InputError
 
-# Tolerances: of a logit, and of a gradient relative to the greatest one.
+# Tolerances of logits, and of gradients relative to the largest gradient.
 LOGITS, GRADIENTS = 1e-4, 1e-3
 IMAGES = 3
 
@@ -74,7 +74,7 @@ def compare(name: str, size: int) -> dict:
 
 
 def compare_with(model: torch.nn.Module, source: str, name: str, size: int) -> dict:
-    """Return the row of a model; its weights are drawn anew, and imported from its state dict."""
+    """Draw a model's weights, import them from its state dict, and return its row."""
     started = time.perf_counter()
     randomise(model)
     state = {key: value.numpy() for key, value in model.state_dict().items()}

@@ -1,6 +1,7 @@
-"""The published removal search in PyTorch, written from its description, as a reference for results and timing.
+"""The published searches in PyTorch and NumPy, written from their descriptions: a reference for results and timing.
 
-Wang et al., ICCV 2023: every mask in turn, whole batches, the transform on the host in complex64.
+`search` is the removal search of Wang et al., ICCV 2023: every mask in turn, whole batches, transforms on the host in
+complex64. `eliminate` is DFM-X's greedy elimination.
 """
 
 from collections.abc import Iterable
@@ -63,3 +64,49 @@ def at_threshold(losses: np.ndarray, share: float) -> np.ndarray:
     """Return the published map: 1 where the loss is at least the int(share * S * S)-th largest."""
     rank = int(share * losses.size)
     return (losses >= np.sort(losses.ravel())[::-1][rank - 1]).astype(np.float32)
+
+
+def eliminate(model: torch.nn.Module, data: list[Batch], classes: int, order: np.ndarray, tolerance: int) -> np.ndarray:
+    """Return DFM-X's map of every class, [classes, H, W] of 0 and 1 on the centred plane.
+
+    Wang et al., ICCVW 2023: positions with the same value of the removal order are removed together, the largest value
+    first; transforms on the host in complex128.
+
+    Args:
+      model: in evaluation mode.
+      data: batches of images [n, C, H, W] and labels, of all classes.
+      classes: their number.
+      order: larger = earlier, 0 = always removed, [H, W].
+      tolerance: correct images that one step may cost a class.
+    """
+    return np.stack([_eliminate_class(model, data, label, order, tolerance) for label in range(classes)])
+
+
+def _eliminate_class(
+    model: torch.nn.Module, data: list[Batch], label: int, order: np.ndarray, tolerance: int
+) -> np.ndarray:
+    """Return one class's map."""
+    current = _correct(model, data, label, np.ones(order.shape))  # before even the positions of 0 are removed
+    waiting, left = order.copy(), order.copy()
+    while waiting.any():
+        turn = waiting.max()
+        found = _correct(model, data, label, ((left > 0) & (left != turn)).astype(float))
+        if found >= current - tolerance:
+            current = found
+            left[left == turn] = 0
+        waiting[waiting == turn] = 0
+    return (left > 0).astype(float)
+
+
+@torch.no_grad()
+def _correct(model: torch.nn.Module, data: list[Batch], label: int, mask: np.ndarray) -> int:
+    """Return how many images of a class are predicted correctly under a mask."""
+    total = 0
+    for images, labels in data:
+        if not (labels == label).any():
+            continue
+        spectrum = np.fft.fftshift(np.fft.fft2(images.numpy().astype(np.float64)), axes=(-2, -1)) * mask
+        filtered = np.fft.ifft2(np.fft.ifftshift(spectrum, axes=(-2, -1))).real
+        predicted = model(torch.from_numpy(filtered.astype(np.float32))).argmax(1)
+        total += int(((predicted == label) & (labels == label)).sum())
+    return total

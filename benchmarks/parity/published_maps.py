@@ -1,4 +1,4 @@
-"""Compare the maps of an imported model with those of the published procedure in PyTorch, on the same weights.
+"""Compare the maps of an imported model with maps by the published procedure in PyTorch, on the same weights.
 
   python benchmarks/parity/published_maps.py --weights=runs/cifar10/export/resnet20.pt --root=DIR  # DIR/test/<class>/
   python benchmarks/parity/published_maps.py --weights=FILE --model=resnet18_cifar --root=DIR --patches=2 --images=50
@@ -27,7 +27,7 @@ from absl import app, flags
 sys.path.insert(0, str(pathlib.Path(__file__).parents[2]))
 
 import fsjax
-from benchmarks.parity import published, published_greedy
+from benchmarks.parity import published
 from benchmarks.parity.torch_models import torch_resnet
 from configs import common
 from fsjax import data
@@ -77,7 +77,7 @@ def compare_elimination(
     order, tolerance = published_maps.read_order(ORDER.value), TOLERANCE.value
     started = time.perf_counter()
     data = published.batches(images, labels, size=IMAGES.value)  # a class a batch: only counts are taken
-    expected = published_greedy.search(model, data, classes, order, tolerance)
+    expected = published.eliminate(model, data, classes, order, tolerance)
     between = time.perf_counter()
     fields = {"order": ORDER.value, "compat": True, "tolerance": float(tolerance)}
     maps = fsjax.dominant_frequencies(logits_fn, images, labels, search="greedy", shares=(1.0,), **fields)

@@ -1,21 +1,17 @@
-"""Ways of training against planted shortcuts: the accuracy that they keep where shortcuts are absent or false.
+"""Compare ways of training on planted shortcuts: their accuracy where shortcuts are absent or false (docs/planted.md).
 
   python benchmarks/planted/mitigation.py --workdir=DIR --kinds=high --seeds=0  # about 20 minutes on two cores
   python benchmarks/planted/mitigation.py --workdir=DIR --ways=standard,probe,told --model=vit_micro_patch4
   python benchmarks/planted/mitigation.py --workdir=DIR --root=IMAGES --kinds=high --strength=0.5  # on real images
 
-A set (mitigation_sets.py) has a true cue and a shortcut in its training images. Every way gets these and as many biased
-validation images, and as many images to train on, counting its probes and copies; it is told no kind and no seed.
-`standard` trains on these images. `oracle`, as long, has the shortcuts present and independent of the label: the best
-that a way could reach. `told` grafts the planted frequencies: the best that grafting could reach. `probe` is
-configs/mitigate.py, and `reused` the training of another network with what that found, as long as its final one. A way
-of your own is a function of WAYS: (config, set) -> the config of its run.
+`probe` is configs/mitigate.py; `reused` trains another network with its frequencies, as long as probe's final training.
+To add a way, add a function (config, set) -> config to WAYS.
 
-Prints a JSON line a run and one a set: `as_in_training`, `absent` and `conflicting` are accuracies on 300 test images a
-class, of all classes and of the worst (with `--silhouettes` on 300 over their number, and of the worst that share a
-shortcut); `robust` is the worst class's smaller one of absent and conflicting, and `share` that over the oracle's.
-`corrupted` is the accuracy on the images without shortcuts in five corruptions of the middle severity
-(fsjax.evaluation.ood.corruptions), `fgsm` that under FGSM of 2/255. Runs lie in the workdir and are not repeated.
+Prints a JSON line a run and a line a set. `as_in_training`, `absent` and `conflicting` are accuracies on 300 test
+images a class: over all classes, and of the worst class. With `--silhouettes` 300 is divided by their number, and the
+worst group of classes that share a shortcut counts. `robust` is the worst class's smaller accuracy of absent and
+conflicting, and `share` is `robust` over the oracle's. `corrupted` are accuracies without shortcuts in five corruptions
+of middle severity, `fgsm` is the accuracy under FGSM of 2/255. Runs stay in the workdir and are not repeated.
 """
 
 import copy
@@ -32,9 +28,8 @@ from ml_collections import ConfigDict
 
 sys.path.insert(0, str(pathlib.Path(__file__).parents[2]))
 
-from benchmarks.planted.mitigation_sets import TEST, TRAIN, VALIDATE, BiasedSet
+from benchmarks.planted.mitigation_sets import CHANNELS, TEST, TRAIN, VALIDATE, BiasedSet
 from benchmarks.planted.mitigation_shortcuts import KINDS
-from benchmarks.planted.mitigation_silhouettes import CHANNELS
 from configs import common, mitigate
 from fsjax.data.dataset import ArrayDataset
 from fsjax.evaluation.ood import attacks

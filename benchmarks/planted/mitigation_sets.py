@@ -1,8 +1,11 @@
-"""Sets whose training images carry a shortcut beside the true cue, and test images none or a false shortcut.
+"""Image sets whose training images carry a shortcut beside the true cue; test images carry no or a false shortcut.
 
-The images are 1/f noise with a shape at a random place, which tells the class, as in `fsjax.data.shape_sets`; noise
-with silhouettes (mitigation_silhouettes.py), for many classes; or the images of a folder. A set draws its shortcuts
-(mitigation_shortcuts.py) from its seed alone; a way of training knows neither.
+Images are 1/f noise with a shape at a random place that indicates the class, as in `fsjax.data.shape_sets`; noise with
+silhouettes, for many classes; or the images of a folder. A set draws its shortcuts (mitigation_shortcuts.py) from its
+seed alone; a way of training knows neither.
+
+With silhouettes, a class is a choice of one silhouette in each colour channel, each within two pixels of the middle.
+The first silhouette determines the gratings of a class: a network that reads them needs only the other silhouettes.
 """
 
 import dataclasses
@@ -13,12 +16,12 @@ import math
 import numpy as np
 from jaxtyping import Float, Int, UInt8
 
-from benchmarks.planted import mitigation_silhouettes
 from benchmarks.planted.mitigation_shortcuts import KINDS, STREAM, Shortcut
 from configs import common
 from fsjax.data import noise, shape_sets
 from fsjax.data.dataset import Dataset
 from fsjax.data.folder import open_folder
+from fsjax.fourier import spectrum
 
 # How a split shows shortcuts: its class's except for 3 % without, none, another class's, or any class's.
 SHOWN = ("own", "absent", "conflicting", "any")
@@ -27,6 +30,14 @@ _LEFT_OUT = 0.03
 TRAIN, VALIDATE, TEST = 0, 1, 10
 # Share of the training images of a folder that are kept for validation, which is as biased.
 _VALIDATION = 0.2
+# Colour channels of the silhouettes, in this order: red, blue, green.
+CHANNELS = (0, 2, 1)
+# Silhouettes are the upper half of noise below this frequency, cycles per pixel.
+_COARSE = 0.2
+# Largest offset of a silhouette from the middle, pixels. With arbitrary offsets, networks learned nothing from 243,000
+# images with 32 silhouettes in each of two channels.
+_OFF = 2
+Silhouettes = list[Float[np.ndarray, "count side side"]]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -97,14 +108,14 @@ class BiasedSet:
         return np.concatenate(images), labels
 
     @functools.cached_property
-    def _silhouettes(self) -> mitigation_silhouettes.Silhouettes:
+    def _silhouettes(self) -> Silhouettes:
         rng = np.random.default_rng([self.seed, STREAM, 3])
-        return mitigation_silhouettes.draw_all(rng, self.silhouettes, self.size)
+        return _draw_silhouettes(rng, self.silhouettes, self.size)
 
     def _cue_in_noise(self, rng: np.random.Generator, label: int) -> Float[np.ndarray, "size size 3"]:
         image = noise.coloured_noise(rng, noise.noise_amplitude(self.size)[None])[0]
         if self.silhouettes:
-            mitigation_silhouettes.add(rng, image, self._silhouettes, label)
+            _add_silhouettes(rng, image, self._silhouettes, label)
             return image
         if self.kind == "cue" and self.shortcut.orbits[label]:
             return image + self.shortcut.gratings(rng, label)[..., None] * rng.uniform(*shape_sets.BIASED_CONTRAST)
@@ -119,7 +130,7 @@ class BiasedSet:
         return image
 
     def _rows(self, per_class: int, stream: int) -> tuple[Dataset, Int[np.ndarray, " n"]]:
-        """Return the real images that a stream draws from, and which of them."""
+        """Return the real images that a stream draws from, and the rows that it may use."""
         photographs = _photographs(self.root, self.size, "test" if stream >= TEST else "train")
         chosen = []
         for label in range(len(self.classes)):
@@ -129,6 +140,32 @@ class BiasedSet:
                 rows = rows[:kept] if stream == TRAIN else rows[kept:]
             chosen.append(rows[:per_class])
         return photographs, np.concatenate(chosen)
+
+
+def _draw_silhouettes(rng: np.random.Generator, counts: tuple[int, ...], size: int) -> Silhouettes:
+    """Draw the silhouettes of each channel, 0 or 1, half as wide as an image: half of a disc each."""
+    side = size // 2
+    rows, columns = np.mgrid[:side, :side] - (side - 1) / 2
+    disc = np.hypot(rows, columns) <= (side - 1) / 2
+    coarse = np.fft.ifftshift(spectrum.radius(side, side)) < _COARSE
+    silhouettes = []
+    for count in counts:
+        height = np.fft.ifft2(np.fft.fft2(rng.normal(size=(count, side, side))) * coarse).real
+        middle = np.median(height[:, disc], axis=1)[:, None, None]
+        silhouettes.append((disc & (height > middle)).astype(float))
+    return silhouettes
+
+
+def _add_silhouettes(
+    rng: np.random.Generator, image: Float[np.ndarray, "size size 3"], silhouettes: Silhouettes, label: int
+) -> None:
+    """Add the silhouettes of a class to an image, in deviations of the noise."""
+    numbers = np.unravel_index(label, [len(of_channel) for of_channel in silhouettes])
+    for channel, of_channel, number in zip(CHANNELS, silhouettes, numbers, strict=False):
+        side = of_channel.shape[-1]
+        row, column = (len(image) - side) // 2 + rng.integers(-_OFF, _OFF + 1, 2)
+        contrast = shape_sets.SHAPE * rng.uniform(*shape_sets.BIASED_CONTRAST)
+        image[row : row + side, column : column + side, channel] += contrast * of_channel[number]
 
 
 @functools.cache

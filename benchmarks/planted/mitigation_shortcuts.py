@@ -1,16 +1,16 @@
-"""Shortcuts of the mitigation benchmark: additions to an image that tell its class, unless they are false.
+"""Shortcuts of the mitigation benchmark: additions to an image that indicate its class in training.
 
 kind     shortcut of a class
 high     four fixed orbits above a quarter of a cycle per pixel
 low      four fixed orbits of 3 to 6 cycles per image
-tiers    three loud and three quiet orbits, each enough by itself
-phase    two triads of orbits a, b, a + b, the same for all, whose phases add up to an angle of the class
+tiers    three loud and three quiet orbits, each sufficient
+phase    two triads of orbits a, b, a + b, shared by all classes, whose phases add up to an angle of the class
 some     as high, in half of the classes
-patch    a bright or dark square in a corner, for twelve classes at most: no frequency shortcut, a control
+patch    a bright or dark square in a corner, for at most twelve classes: no frequency shortcut, a control
 clean    none: a way should cost no accuracy
-cue      none, and the true cue of half of the classes is four fixed orbits: a way may destroy it
+cue      none, and the true cue of half of the classes is four fixed orbits, which a way may destroy
 texture  noise of nine neighbouring orbits above a quarter of a cycle: each is strong in some of the images only
-absence  four orbits as in high, which all other classes' images have and the class's images lack
+absence  four orbits as in high, in all other classes' images and not in the class's
 """
 
 import dataclasses

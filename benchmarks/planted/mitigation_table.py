@@ -1,11 +1,11 @@
-"""The rows of the mitigation benchmark as a table in Markdown, and as a figure: robust share and cost.
+"""Show the rows of the mitigation benchmark as a Markdown table, and draw robust share and cost.
 
   python benchmarks/planted/mitigation_table.py --rows=DIR --figure=mitigation.png
   python benchmarks/planted/mitigation_table.py --rows=DIR,docs/results/mitigation.jsonl  # beside the published rows
 
-A line for each set, model with its steps, and way, over the seeds that were run: the median and the worst of its share
-of the oracle's robust accuracy; medians of the worst class's accuracy as in training, absent and conflicting, of the
-mean accuracy under corruptions, and of the accuracy under FGSM; and the images trained on, over the oracle's.
+A line summarises the seeds of a set, a model with its steps, and a way: the median and worst share of the oracle's
+robust accuracy; medians of the worst class's accuracy as in training, absent and conflicting, of the mean accuracy
+under corruptions, and of the accuracy under FGSM; and the number of training images over the oracle's.
 """
 
 import collections
@@ -116,7 +116,7 @@ def draw(lines: dict[tuple[str, str], dict[str, Line]]) -> Figure:
 
 
 def read(source: pathlib.Path) -> list[dict]:
-    """Return the rows of a workdir of the benchmark or of a file; raise UsageError where there are none."""
+    """Read the rows of a workdir or a file; raise UsageError where there are none."""
     files = [source] if source.is_file() else sorted(source.glob("*/*/row.json"))
     if not files:
         raise app.UsageError(f"--rows: got {source}; expected a workdir with finished runs or a file of rows")

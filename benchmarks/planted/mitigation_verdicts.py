@@ -1,14 +1,14 @@
-"""What still controls a network of each way of training: runs of the mitigation benchmark, searched again and judged.
+"""Search and judge the networks of the mitigation benchmark again: which frequencies still control each of them?
 
   python benchmarks/planted/mitigation_verdicts.py --workdir=DIR --kinds=high --seeds=6 --ways=oracle,standard,probe
 
-Takes the flags and the finished runs of mitigation.py, and trains missing ones. Each network is searched on its
-training images and judged on its validation images, which are as biased.
+Takes the flags and finished runs of mitigation.py, and trains missing runs. Searches use training images, verdicts use
+validation images, which are as biased.
 
 Prints the row of each run, and after it a JSON line a search: the number of classes of each verdict; `psi` and
-`largest`, the median and the largest psi of the classes' maps at `share` of the plane, the share of the curve nearest
-to 2 %; `smallest`, the median of the shares at which psi reaches 1/2, over the `controlled` classes that reach it. Both
-shares are in per cent.
+`largest`, the median and maximum psi of the classes' maps at `share` of the plane (the curve's share nearest to 2 %);
+`smallest`, the median of the shares at which psi reaches 1/2, over the `controlled` classes that reach it. Both shares
+are in per cent.
 """
 
 import collections

@@ -1,45 +1,19 @@
-"""Measure whether a search finds the frequencies that a classifier is known to rely on: the planted-truth benchmark.
+"""Measure whether a search finds the planted frequencies that a classifier relies on; docs/planted.md explains all.
 
-  python benchmarks/planted/recall.py --table                                # every registered method, analytic model
+  python benchmarks/planted/recall.py --table                            # every registered method, analytic model
   python benchmarks/planted/recall.py --model=trained --set=single,pair  # trains a small network a set, a minute each
   python benchmarks/planted/recall.py --method=removal,graft --size=32,64
-  python benchmarks/planted/recall.py --seed=0,1,2 --table  # in the table: the mean [the least, the greatest]
+  python benchmarks/planted/recall.py --seed=0,1,2 --table  # in the table: the mean [minimum, maximum]
 
-Sets (sets.py): planted orbits indicate a class alone, only as whole pairs or triples, or redundantly. Distractors carry
-no class information. Models (models.py): `analytic` has logits that are a closed form of the planted orbits, so it
-relies on the planted orbits only. `trained` is a perceptron on the amplitudes of the whole plane and `trained_vit` a
-ViT; what they rely on is measured. The ViT learns `single` but not the joint sets. A method gets the training images
-and a budget equal to the number of planted positions of a class. Its masks are evaluated on separate test images.
+Prints a JSON object for each method on a set under a model, with means over the classes that own planted orbits. A
+method gets the training images and a budget equal to the number of planted positions of a class; its masks are scored
+on separate test images. Further rows have control masks of the same budget (`random`, `low_pass`, `highest_energy`) and
+the planted orbits themselves (`truth`), with accuracy and TPR on unfiltered images and without the planted orbits.
+`images` is the number of searched images of a class, `planted_orbits` and `kept_orbits` count the orbits of a class and
+of its mask, and `forward_equivalents` and `seconds` are costs with compilation; a backward pass counts as two.
 
-Prints one JSON object a line for a method on a set under a model, with means over the classes that own planted orbits:
-
-  set, size, model, method, seed, images    images: number of searched images of a class
-  planted_orbits, kept_orbits               number of orbits planted in the class, and number that its mask keeps
-  precision, recall, chance                 of the mask; chance: recall of as many orbits drawn at random
-  average_precision                         of the ranking; null for methods that give none
-  sufficient                                share of classes whose mask holds all groups (`redundant`: one of them)
-  tpr, fpr                                  test images called the class through its mask: of the class, of others
-  forward_equivalents, seconds              cost, with compilation; a backward pass counts 2
-
-Further rows have model-independent control masks of the same budget: `random`, `low_pass` and `highest_energy`. The row
-`truth` has the planted orbits themselves and the model's reliance on them: accuracy and tpr_unfiltered on unfiltered
-images, and tpr_without, the TPR when only the class's planted orbits are removed.
-
-How to read it. On `single`, `pair` and `triple` under `analytic` a correct search has recall 1. On `redundant` one
-group is enough, so a search for a sufficient mask succeeds if sufficient = 1 and tpr = 1, at any recall. A search that
-removes one orbit at a time detects nothing there under `analytic`; a trained network is less sure without a group, so
-there it does. Under trained models recall compares with the frequencies in the data, not with those that the model
-uses: read it together with tpr, and with tpr and tpr_without of `truth`.
-
-Your own method may be anything that returns masks, bool [classes, H, W] on the centred plane (DC at (H//2, W//2)).
-
-  from benchmarks.planted import models, score, sets
-  data = sets.make_set("pair", size=32, seed=0)
-  logits_fn = models.analytic(data)  # images [n, H, W, 3] -> logits [n, 4], by JAX
-  masks = my_search(logits_fn, data.images["train"], data.labels["train"], share=data.share)
-  print(score.score(masks, data, logits_fn))  # scores=[classes, H, W] too, for average_precision
-
-Methods of fsjax are read from fsjax.search.SEARCHES.
+A search that removes one orbit at a time detects nothing on `redundant` under `analytic`. Trained networks may use
+other frequencies than the planted ones, so read their recall together with `tpr` and with the row `truth`.
 """
 
 import itertools

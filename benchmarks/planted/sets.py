@@ -5,7 +5,7 @@ common to the channels. Each grating is one orbit at a random phase. Every class
 two classes share an orbit.
 
   kind       groups x members   members of its own groups in an image of a class
-  single          6 x 1         one group, drawn anew for each image
+  single          6 x 1         one group, drawn for each image
   pair            3 x 2         one group whole, one empty, one member of the third
   triple          2 x 3         one group whole, one member of the other
   redundant       3 x 2         every group whole

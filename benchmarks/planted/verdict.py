@@ -1,29 +1,22 @@
-"""Score verdicts on planted truth: the verdict benchmark.
+"""Score verdicts on planted truth: the verdict benchmark; docs/planted.md explains it.
 
-  python benchmarks/planted/verdict.py --seed=1000 --networks=14 --out=dev.jsonl     # networks a development seed makes
+  python benchmarks/planted/verdict.py --seed=1000 --networks=14 --out=dev.jsonl   # networks of a development seed
   python benchmarks/planted/verdict.py --sha=COMMIT --networks=40 --out=heldout.jsonl
-  python benchmarks/planted/verdict.py --score=heldout.jsonl                         # the tables
+  python benchmarks/planted/verdict.py --score=heldout.jsonl                       # the tables
 
-A network is trained on a set of planted cues (verdict_sets.py, verdict_networks.py); the
-generator itself measures what it relies on (verdict_truth.py): it adds the cue to others' images, and leaves it out of
-the class's images. A
-class is a positive where its cue is one of few orbits and the network relies on it; a negative where its cue is
-another, or is not used; what lies between is not scored. Every search gives maps from training images, and verdicts
-rest on separate test images. Beside the searches, masks are handed in as the map:
+Each network (verdict_networks.py) learns planted cues (verdict_sets.py), and the generator measures which of them it
+relies on (verdict_truth.py). Searches use training images, verdicts separate test images. Further maps are:
 
-  planted           the planted orbits (of an ignored plant as well)
+  planted           the planted orbits, also of an ignored cue
   distractors       orbits that all classes have
   another class     the next class's map
   without its cue   the next class's map without the orbits planted for the class
   radial copy       random orbits with the radial profile of the 1 % map, outside it
 
-The maps of the last three are of the first search named. A line of the output is a class under a source of maps: its
-truth, the evidence, and the answer of each rule. A stopped run goes on: networks in the file are not run again.
+The last three start from the first search. An output line has the truth of a class, the evidence for it under a source
+of maps, and the answer of each rule. A restart skips networks that are in the file.
 
-A search may be given fields: --search='removal,learned:steps=14,"hierarchical:candidates=31,62,125,250"'.
-
-To score a rule of your own, write lines with the fields seed, kind, row, label, search and your rule's name: true where
-it calls the class a shortcut; then --score=FILE --rules=NAME.
+Searches take fields: --search='removal,learned:steps=14,"hierarchical:candidates=31,62,125,250"'.
 """
 
 import dataclasses
@@ -42,8 +35,7 @@ sys.path.insert(0, str(pathlib.Path(__file__).parents[2]))
 import fsjax
 from benchmarks.planted import verdict_networks, verdict_truth
 from benchmarks.planted.verdict_networks import Network
-from benchmarks.planted.verdict_rules import other_rules
-from benchmarks.planted.verdict_score import tables
+from benchmarks.planted.verdict_rules import other_rules, tables
 from fsjax.evaluation import judge_maps
 from fsjax.evaluation.graft_outcomes import GraftSample
 from fsjax.evaluation.judge_maps import cut_candidates

@@ -1,12 +1,12 @@
-"""Do grafts agree with the generator? The planted orbits grafted, beside the generator's own counterfactual.
+"""Compare grafts of planted orbits with the generator's own counterfactual.
 
   python benchmarks/planted/verdict_agreement.py --seed=1000 --networks=14 --cache=DIR
 
-For each class whose cue adds orbits (phase-locked and ignored plants do not): the rate at which others' images are
-called the class with its orbits grafted from images of the class (`grafted`), beside the rate when the generator adds
-the cue to the same images (`given`); and the rate at which images of the class still are with orbits of others grafted
-in (`replaced`), beside the rate when the generator leaves the cue out of the same images (`without`). Prints one JSON
-object a class, then the mean absolute differences and the correlations over all classes.
+Covers each class whose cue adds orbits (not phase-locked and ignored cues). `grafted` is the rate at which other images
+with the class's orbits grafted in are predicted as the class; `given` the rate when the generator adds the cue to the
+same images. `replaced` is the rate at which images of the class with others' orbits grafted in still are predicted as
+it; `without` the rate when the generator leaves the cue out. Prints one JSON object a class, then the mean absolute
+differences and the correlations over all classes.
 """
 
 import json

@@ -1,33 +1,27 @@
-"""Image sets whose classes are told apart by cues of known kind: few orbits of the plane, or something else.
+"""Image sets whose classes have cues of a known kind: few orbits of the plane, or something else.
 
 An image is noise of amplitude 1/f^a (DC 0, standard deviation 1), plus gratings of random phase that every class has
-(distractors), plus the cue of its class. Images are float32 as a network takes them: nothing is clipped or rounded.
+(distractors), plus the cue of its class. Images are float32 network inputs, without clipping or rounding.
 
-Few orbits (FEW_ORBITS); every grating has a random phase in each image unless stated otherwise:
+Few orbits (FEW_ORBITS); gratings have random phases unless stated otherwise:
 
   high         1-6 orbits beyond 0.25 cycles/pixel
   low          1-6 orbits below 0.12 cycles/pixel
   few          1-2 orbits anywhere
   redundant    two groups of 2-3 orbits, both present in every image, each sufficient alone
-  phase        every class has these orbits at the same amplitudes; only in this class their phases are locked: fixed
-               ones ("fixed"), or phase(a+b) = phase(a) + phase(b) for triads a, b, a+b of random shift ("triad")
+  phase        every class has these orbits at the same amplitudes; only this class locks their phases: to fixed values
+               ("fixed"), or phase(a+b) = phase(a) + phase(b) for triads a, b, a+b of random shift ("triad")
   competition  1-4 orbits, beside a class of the same set whose gratings are several times stronger
 
 Anything else (OTHER):
 
-  slope        the noise of the class has a flatter spectrum; few low orbits would tell a steeper spectrum
+  slope        the noise of the class has a flatter spectrum
   texture      additional noise in a broad ring of frequencies
   shape        a cross, square or ring of a few pixels at a random place; may shift DC
   brightness   the class is brighter (DC)
   default      no cue; at most one class of a set
-  ignored      1-3 weak orbits in part of the class's images, beside an easy cue in all: brightness or a shape
+  ignored      1-3 weak orbits in some of the class's images, beside an easy cue in all: brightness or a shape
   absence      the class lacks orbits that every other class has
-
-  cues = verdict_sets.make_cue_set(seed=0)
-  labels = np.arange(500) % cues.num_classes
-  plain = cues.draw(labels, rng_seed=1)
-  given = cues.draw(labels, rng_seed=1, given=2)      # the same images with the cue of class 2 in every image
-  without = cues.draw(labels, rng_seed=1, without=True)  # the same images, each without the cue of its class
 """
 
 import dataclasses

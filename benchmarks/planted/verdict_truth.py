@@ -1,10 +1,10 @@
-"""Whether a trained network relies on the cue that was planted, by the generator's own counterfactual.
+"""Measure by the generator's own counterfactual whether a trained network relies on the planted cue.
 
-recall   images of class c called c, in [0, 1]
-fpr      images of other classes called c
-given    the same images of other classes with the cue of c, called c
+recall   share of images of class c predicted as c, in [0, 1]
+fpr      share of images of other classes predicted as c
+given    the same, with the cue of c added
 base     the same without it; `given` and `base` leave the image's own class out of the argmax unless K = 2
-without  images of class c drawn without their cue, still called c
+without  share of images of class c, drawn without their cue, predicted as c
 effect   ((given - base) + (recall - without)) / 2
 """
 

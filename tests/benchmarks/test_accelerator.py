@@ -1,14 +1,13 @@
 """The accelerator benchmark at toy size: every part's rows, and the aims they tell of."""
 
 import dataclasses
-import math
 
 import numpy as np
 import pytest
 
 from benchmarks.cost import accelerator
-from benchmarks.cost.accelerator_parts import aims, class_searches, trained_model
-from benchmarks.cost.accelerator_parts.rows import Rows
+from benchmarks.cost.accelerator_parts import comparisons, train
+from benchmarks.cost.accelerator_parts.rows import Rows, aim_lines
 from benchmarks.cost.accelerator_parts.settings import METHODS, TOY, Settings
 from fsjax.engine import tile_size
 from fsjax.fourier import patches
@@ -48,7 +47,7 @@ def test_every_part_has_its_rows_with_finite_numbers(rows):
     assert [len(of_part(rows, part)) for part in accelerator.PARTS] == [1, len(METHODS), 3, 2, 1]
     for row in rows:
         numbers = [value for value in row.values() if isinstance(value, int | float)]
-        assert len(numbers) > 5 and all(map(math.isfinite, numbers)), row
+        assert len(numbers) > 5 and np.isfinite(numbers).all(), row
         assert row["devices"] == f"{DEVICES} x cpu" and row.get("peak_mib") is None, "CPUs report no memory"
         if "tflops" in row:
             share = row["tflops"] / DEVICES / PEAKS[row["precision"]]
@@ -119,8 +118,8 @@ def test_a_round_searches_two_classes_anew_under_all_masks(rows, settings, monke
             super().count(masks, images, name)
 
     monkeypatch.setattr(sweep, "Throughput", Counted)
-    trained = trained_model.load_or_train(settings)
-    run = class_searches.side(trained.problem("removal", "highest", 4, settings, settings.directory / "anew"), 3)
+    trained = train.load_or_train(settings)
+    run = comparisons.search_side(trained.problem("removal", "highest", 4, settings, settings.directory / "anew"), 3)
     masks = 1 + patches.count(24, 24, 4)
     for repeats in (1, 2):
         assert run() == 2 * 3 * masks
@@ -156,9 +155,9 @@ def test_an_aim_is_met_or_missed_by_its_worst_row_and_not_by_toy_models():
         {**row, "method": "learned", "precision": "tensorfloat32", "seconds": 1.0, "model": "resnet8"},
         {"part": "train", "model": "resnet18_cifar", "images_from": "synthetic", "accuracy": 0.99, "ratio": 0.96},
     ]
-    outcomes = [line.rpartition(": ")[2] for line in aims.lines(rows)]
+    outcomes = [line.rpartition(": ")[2] for line in aim_lines(rows)]
     assert outcomes == [
         *("not measured", "met, 0.96", "missed, 61", "met, 140 (an estimate)", "missed, 0.89", "met, 0.91"),
         *("met, 0.96", "not measured", "not measured", "missed, 21"),
     ]
-    assert np.all([line.endswith("not measured") for line in aims.lines([])])
+    assert np.all([line.endswith("not measured") for line in aim_lines([])])

@@ -1,4 +1,4 @@
-"""Borders put on photographs and cut off, against a classifier that answers to borders alone."""
+"""Borders added to photographs and cut off, with a classifier of borders alone."""
 
 import jax.numpy as jnp
 import numpy as np

@@ -24,7 +24,7 @@ def told(data, images):
     return np.argmin(sums, axis=0) if data.kind == "absence" else np.argmax(sums, axis=0)
 
 
-@pytest.mark.parametrize("kind", ["high", "low", "tiers", "texture", "absence"])
+@pytest.mark.parametrize("kind", ["low", "tiers", "absence"])
 def test_the_planted_orbits_are_of_the_own_class_of_none_or_of_another(kind):
     data = BiasedSet(kind, 32, 5)
     limits = {"own": (0.85, 1.0), "conflicting": (0.0, 0.05), "any": (0.1, 0.45), "absent": (0.1, 0.45)}
@@ -63,6 +63,7 @@ def test_a_set_depends_on_its_seed_alone_and_splits_differ(kind):
 def test_an_orbit_of_a_texture_is_weak_in_many_images_and_its_blocks_do_not_meet():
     data = BiasedSet("texture", 32, 5)
     images, labels = data.draw(100, "own", 0)
+    assert (told(data, images) == labels).mean() > 0.85
     block = data.shortcut.orbits[0][0][0]
     found = amplitudes(images[labels == 0], block) / 32**2
     ordered = np.sort(found / np.median(found, axis=0), axis=0)

@@ -1,4 +1,4 @@
-"""Part `search`: every search method on the trained model, as a user runs it."""
+"""Parts `search` and `precision`: every search method on the trained model, and removal scores of each precision."""
 
 import dataclasses
 import time
@@ -6,22 +6,27 @@ from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
+from jaxtyping import Float
 
 from benchmarks.common import paired
-from benchmarks.cost.accelerator_parts import class_searches, masked_forward, oracle, peaks, trained_model
+from benchmarks.cost.accelerator_parts import comparisons
 from benchmarks.cost.accelerator_parts.settings import Settings
-from benchmarks.cost.accelerator_parts.trained_model import TrainedModel
+from benchmarks.cost.accelerator_parts.train import TrainedModel, load_or_train
 from fsjax import models, search
+from fsjax.engine import tile_size
 from fsjax.fourier import patches
 from fsjax.runtime import parallel, profiling, storage
+from fsjax.search.reliability import rank_correlation, top_iou
+from fsjax.search.removal import removal_masks
+from fsjax.search.sweep import sweep
 
-# The test images of CIFAR-10, to which the seconds of exact removal are scaled.
+# Test images of CIFAR-10: the seconds of exact removal are scaled to them.
 CIFAR10 = 10_000
 
 
 def measure(settings: Settings) -> Iterator[dict[str, Any]]:
     """Yield a row for each method and precision of the settings."""
-    trained = trained_model.load_or_train(settings)
+    trained = load_or_train(settings)
     for method, precision in settings.searches():
         yield search_row(trained, method, precision, settings)
 
@@ -29,11 +34,11 @@ def measure(settings: Settings) -> Iterator[dict[str, Any]]:
 def search_row(trained: TrainedModel, method: str, precision: str, settings: Settings) -> dict[str, Any]:
     """Measure one search, from its start to its file of maps, with partial results in the workdir.
 
-    `seconds` include `compile_seconds`, `images_per_second` does not: forward equivalents over the seconds left. In
-    TF32 both include the precision check, of two masks and the whole images in place of the default's 256.
+    `seconds` include `compile_seconds`. `images_per_second` counts forward equivalents over the remaining seconds. In
+    TF32 both include the precision check of two masks and the unfiltered images; by default it takes 256 masks.
     """
     directory = settings.directory / "search" / f"{method}-{precision}"
-    storage.remove(directory)  # of an earlier call: nothing is resumed
+    storage.remove(directory)  # nothing is resumed
     problem = trained.problem(method, precision, settings.image_count(method, precision), settings, directory)
     compiled_before, started = profiling.compiled()[1], time.perf_counter()
     maps = search.run(problem)
@@ -52,7 +57,7 @@ def search_row(trained: TrainedModel, method: str, precision: str, settings: Set
         "compile_seconds": compile_seconds,
         "forward_equivalents": passes,
         "images_per_second": rate,
-        **peaks.utilisation(rate, network, precision, settings.peaks),
+        **comparisons.utilisation(rate, network, precision, settings.peaks),
     }
     if method == "removal":
         scaled = compile_seconds + CIFAR10 * (1 + patches.count(*problem.plane, 1)) / rate
@@ -62,7 +67,7 @@ def search_row(trained: TrainedModel, method: str, precision: str, settings: Set
             "seconds_for_cifar10_are": "measured" if measured else "an estimate",
             **removal_ratios(problem, rate, settings),
         }
-        row["loss_difference_from_cpu"] = oracle.loss_difference(
+        row["loss_difference_from_cpu"] = comparisons.loss_difference(
             problem.searched_model,
             trained.classifier,
             *trained.test_images(settings.sizes.checked),
@@ -77,17 +82,16 @@ def removal_ratios(problem: search.Problem, rate: float, settings: Settings) -> 
     """Compare exact removal with plain forward passes of the same model, in interleaved rounds.
 
     Returns:
-      `ratio` of searches of two classes, with their boundary, over plain forward passes, and its `interval`;
-      `tile_ratio` of full tiles, and `tile_interval`; `whole_ratio`, of the whole search, whose rate is given, over the
-      median of the rounds' plain passes.
+      `ratio` and `interval`: searches of two classes over plain forward passes; `tile_ratio` and `tile_interval`: full
+      tiles over plain passes; `whole_ratio`: the given rate of the whole search over the median plain rate.
     """
     sizes, directory = settings.sizes, problem.directory
     assert directory is not None
     in_rounds = dataclasses.replace(problem, directory=directory.with_name(f"{directory.name}-rounds"))
-    sides, layout = masked_forward.sides(
+    sides, layout = comparisons.forward_sides(
         problem.searched_model, problem.images(0)[: sizes.round_images], seconds=sizes.seconds
     )
-    sides["search"] = class_searches.side(in_rounds, sizes.round_images)
+    sides["search"] = comparisons.search_side(in_rounds, sizes.round_images)
     sides["search"]()  # compiles
     rates = paired.rates(sides, sizes.long_rounds)
     storage.remove(in_rounds.directory)
@@ -102,3 +106,56 @@ def removal_ratios(problem: search.Problem, rate: float, settings: Settings) -> 
         "tile_images": layout["tile_images"],
         "tiles": layout["tiles"],
     }
+
+
+def measure_precisions(settings: Settings) -> Iterator[dict[str, Any]]:
+    """Yield a row for each precision: its removal scores beside 'highest', and 'highest' in tiles of half the size.
+
+    `spearman` and `top_iou` (of the best 5 %) are medians over the classes, and `worst_...` minima.
+    """
+    trained = load_or_train(settings)
+    expected, _ = scores(trained, "highest", settings)
+    images, labels = trained.test_images(settings.sizes.checked)
+    for precision in ("highest", "tensorfloat32", "bfloat16"):
+        found, tile_images = scores(trained, precision, settings, smaller=precision == "highest")
+        model = trained.problem("removal", precision, 1, settings).searched_model
+        yield {
+            **trained.row(),
+            "method": "removal",
+            "precision": precision,
+            "classes": len(found),
+            "images": settings.sizes.precision_images * len(found),
+            **agreement(found, expected),
+            "loss_difference_from_cpu": comparisons.loss_difference(
+                model,
+                trained.classifier,
+                images,
+                labels,
+                masks=settings.sizes.checked,
+                tile_images=tile_images,
+            ),
+        }
+
+
+def scores(
+    trained: TrainedModel, precision: str, settings: Settings, *, smaller: bool = False
+) -> tuple[Float[np.ndarray, "classes orbits"], int]:
+    """Return how much each orbit's removal raises each class's mean loss, in nats, and the images of a tile."""
+    problem = trained.problem("removal", precision, settings.sizes.precision_images, settings)
+    layout = tile_size.layout(problem.searched_model, problem.counts)
+    if smaller:
+        layout = {name: -(-size // 2) for name, size in layout.items()}
+    losses = sweep(problem, removal_masks(problem.plane, 1), layout=layout) / np.array(problem.counts)[:, None]
+    return losses[:, 1:] - losses[:, :1], layout["tile_images"]
+
+
+def agreement(
+    found: Float[np.ndarray, "classes orbits"], expected: Float[np.ndarray, "classes orbits"]
+) -> dict[str, float | None]:
+    """Return median and least over the classes of Spearman's correlation and of the IoU of the best 5 %."""
+    row: dict[str, float | None] = {}
+    for name, compare in (("spearman", rank_correlation), ("top_iou", top_iou)):
+        values = [value for pair in zip(found, expected, strict=True) if (value := compare(*pair)) is not None]
+        row[name] = float(np.median(values)) if values else None
+        row[f"worst_{name}"] = min(values, default=None)
+    return row

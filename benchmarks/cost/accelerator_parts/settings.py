@@ -1,4 +1,4 @@
-"""What the accelerator benchmark measures: sizes for an accelerator, and toy sizes for two CPU cores."""
+"""Settings of the accelerator benchmark: sizes for an accelerator, and toy sizes for two CPU cores."""
 
 import dataclasses
 import pathlib
@@ -15,15 +15,15 @@ def _size(default: Any, help: str) -> Any:
 
 @dataclasses.dataclass(frozen=True)
 class Sizes:
-    """Sizes of every part; each is a flag, whose default is that of an accelerator."""
+    """Sizes of every part, by default for an accelerator; each is a flag."""
 
     model: str = _size("resnet18_cifar", "model that is trained and searched")
     image_size: int = _size(32, "pixels of its images")
     train_per_class: int = _size(1500, "training images of a class of the planted set, without --root")
     test_per_class: int = _size(250, "test images of a class of the planted set")
-    # 30 epochs of CIFAR-10, of which 6 warm up.
+    # 30 epochs of CIFAR-10; the first 6 warm up.
     steps: int = _size(2930, "training steps")
-    warmup_steps: int = _size(586, "steps in which the learning rate rises")
+    warmup_steps: int = _size(586, "steps of rising learning rate")
     batch_size: int = _size(512, "images of a training step")
     learning_rate: float = _size(0.4, "highest learning rate")
     train_precision: str = _size("bfloat16", "as config.train.precision; float32 is TF32 on NVIDIA's devices")
@@ -94,12 +94,12 @@ class Settings:
     """A call of the benchmark.
 
     Attributes:
-      directory: where the trained model, partial results and rows are kept.
-      root: of the images, root/{train,test}/<class>/; '' = a planted set.
-      sizes: of the parts.
-      methods: searches that are measured.
-      precisions: of these; () = all in TF32, and those of IN_HIGHEST in 'highest' too.
-      peaks: TFLOP/s of one device in TF32, float32 and bfloat16; () = those of `peaks.PEAKS`.
+      directory: folder of the trained model, partial results and rows.
+      root: folder of the images, root/{train,test}/<class>/; '' = a planted set.
+      sizes: sizes of the parts.
+      methods: the measured searches.
+      precisions: their precisions; () = all in TF32, and IN_HIGHEST also in 'highest'.
+      peaks: TFLOP/s of one device in TF32, float32 and bfloat16; () = `comparisons.PEAKS`.
     """
 
     directory: pathlib.Path
@@ -117,7 +117,7 @@ class Settings:
         return [*((method, "tensorfloat32") for method in self.methods), *in_highest]
 
     def image_count(self, method: str, precision: str) -> int:
-        """Return how many images of a class a search takes, at most."""
+        """Return the most images of a class that a search takes."""
         if method == "hierarchical":
             return self.sizes.hierarchical_images
         if method in ("learned", "graft"):
