@@ -307,6 +307,7 @@ def controls_of(world, label, random_masks):
     return dict(zip(CONTROLS, kinds, strict=True))
 
 
+@pytest.mark.usefixtures("undrawn")
 def test_maps_stand_beside_masks_of_their_size_on_the_classs_own_images(world, found):
     elsewhere = world.root / "elsewhere"
     folders = f"{world.mapping}={elsewhere},{world.restricted}={elsewhere}"
@@ -458,6 +459,7 @@ def test_the_section_shows_what_was_found(world, found):
     assert "stability of its map (IoU)" in text and "cat 0.625 [0.500, 0.750]" in text
 
 
+@pytest.mark.usefixtures("undrawn")
 def test_the_section_names_the_verdict_of_each_class(world, found, tmp_path):
     files.write_json(tmp_path / "ood" / "removal.json", found)
     evaluation = read_evaluation(world.directory / "evaluation.json")

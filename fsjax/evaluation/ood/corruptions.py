@@ -22,7 +22,7 @@ Levels = Float[np.ndarray, "size size 3"]
 # Strength of each severity, the mildest first.
 _DEVIATIONS = (0.04, 0.08, 0.12, 0.17, 0.23)  # of noise, of pixels in [0, 1]
 _WIDTHS = (0.4, 0.6, 0.9, 1.3, 1.8)  # standard deviations of the blur, pixels of an image of 32
-_CONTRASTS = (0.7, 0.5, 0.35, 0.22, 0.12)  # what is left of it
+_CONTRASTS = (0.7, 0.5, 0.35, 0.22, 0.12)  # share of the contrast that remains
 _QUALITIES = (70, 45, 25, 15, 8)  # of JPEG
 _DENSITIES = (0.2, 0.35, 0.5, 0.6, 0.7)  # share of the fog in the image
 _FOG, _FOG_DEVIATION = 0.8, 0.1  # its mean and standard deviation, of pixels in [0, 1]
@@ -65,7 +65,7 @@ CORRUPTIONS: dict[str, Callable[[Levels, int, np.random.Generator], Levels]] = {
 
 
 def parse(names: str) -> tuple[str, ...]:
-    """Return the corruptions of a comma-separated list, 'all' = all; raise InputError for another one, or one twice."""
+    """Return the corruptions of a comma-separated list, 'all' = all; raise InputError for unknown or repeated names."""
     if names.strip() == "all":
         return tuple(CORRUPTIONS)
     return config_fields.names("ood.corruptions", names, CORRUPTIONS, each="corruption")

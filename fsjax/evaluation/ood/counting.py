@@ -28,7 +28,7 @@ from fsjax.runtime.progress import Progress
 from fsjax.runtime.random_streams import Stream, generator
 from fsjax.runtime.storage import Path
 
-# Rows of counts, followed by a row for each kind of control: a class's images, how many of them are predicted as the
+# Rows of counts, followed by a row for each kind of control: a class's images, how many are predicted as the
 # class, and how many images of any class are, first unfiltered and then under the class's map.
 ROWS = ("images", "right", "predicted", "filtered_right", "filtered_predicted")
 # The first images of a class, whose energy gives its mask of highest energy.
@@ -126,12 +126,15 @@ class Counter:
                 # Maps of classes that the set lacks are not applied.
                 predicted = _predicted(engine, pixels, labels, self._maps[targets], targets, classes, most)
                 counts[3:5, targets] = predicted[np.arange(len(targets)), targets], predicted.sum(1)
-            for label in np.unique(labels) if self.controls else ():
+            if self.controls is None:
+                return counts
+            first_masks = np.cumsum([0, *self.controls.kinds.values()])[:-1]
+            for label in np.unique(labels):
                 # Controls filter the class's own images alone, so they cost as much for any number of classes.
                 own, drawn = labels == label, self._control_masks(int(label))
                 as_label = np.full(len(drawn), label)
                 right = _predicted(engine, pixels[own], labels[own], drawn, as_label, classes, most)[:, label]
-                counts[5:, label] = np.add.reduceat(right, np.cumsum([0, *self.controls.kinds.values()])[:-1])
+                counts[5:, label] = np.add.reduceat(right, first_masks)
             return counts
 
         return count
@@ -180,7 +183,7 @@ class Controls:
     Attributes:
       maps: the map of each class.
       budget: positions that the maps' share allows.
-      test: test images; the first ones of a class give its mask of highest energy, on every set.
+      test: test images; a class's first images give its mask of highest energy, on every set.
       mean_std: mean and std that normalise pixels in [0, 1].
       random_masks: number of random masks of each kind, 1 or more.
       seed: seed of the random masks.
@@ -201,12 +204,12 @@ class Controls:
 
     def masks(self, label: int) -> Bool[np.ndarray, "masks height width"]:
         """Return the controls of a class, in the order of `kinds`."""
-        own, plane = self.maps[label], self.maps.shape[1:]
+        own, (height, width) = self.maps[label], self.maps.shape[1:]
         positions = int(own.sum())
         positions += positions == self.budget - 1
-        drawn = [masks.low_pass(*plane, positions), masks.best_orbits(self._energy(label), positions)]
+        drawn = [masks.low_pass(height, width, positions), masks.best_orbits(self._energy(label), positions)]
         for index in range(self.random_masks):
-            drawn.append(masks.random(*plane, positions, generator(self.seed, Stream.RANDOM_CONTROLS, index)))
+            drawn.append(masks.random(height, width, positions, generator(self.seed, Stream.RANDOM_CONTROLS, index)))
         if "radial_tpr" in self.kinds:
             rng = generator(self.seed, Stream.RADIAL_CONTROLS, label)
             drawn += [masks.radial_matched(own, rng) for _ in range(self.random_masks)]

@@ -113,7 +113,7 @@ def _summarise(
     counts: Int[np.ndarray, "parts rows classes"],
     grouping: Float[np.ndarray, " classes"],
 ) -> SetResult:
-    """Return the rates of a set and of each of its groups; `grouping` are in-distribution TPRs under the maps."""
+    """Return the rates of a set and its groups; `grouping` are in-distribution TPRs under the maps."""
     groups = [part.groups for part in image_set.parts]
 
     def rates(parts: list[int]) -> SetRates:

@@ -26,7 +26,7 @@ _LISTED = 8  # folders in an error message, at most
 
 @dataclasses.dataclass(frozen=True)
 class Mapping:
-    """The content of a mapping; each folder in it is the name of a folder, never a path.
+    """The content of a mapping; folders are names, never paths.
 
     Attributes:
       name: the set's name for people; {root} in it stands for the name of the folder that holds the set.
@@ -221,7 +221,7 @@ def find_places(
 
 
 def _class_folders(mapping: Mapping, classes: Sequence[str], own: Sequence[str], where: str) -> list[tuple[str, ...]]:
-    """Return the names of the folders of each class of the model."""
+    """Return the folder names of each class."""
     if mapping.classes is None:
         return [(_folder(name, f"{where}: class folder"),) for name in own]
     folders: list[tuple[str, ...]] = [()] * len(classes)

@@ -1,4 +1,4 @@
-"""Results out of distribution: the content of ood/<method>.json (docs/files.md), and AvgTPR over its threshold."""
+"""Results out of distribution: the content of ood/<method>.json (docs/files.md), and AvgTPR over thresholds."""
 
 import dataclasses
 from typing import Any
@@ -16,14 +16,7 @@ THRESHOLDS = tuple(tenth / 10 for tenth in range(1, 10))
 
 @dataclasses.dataclass(frozen=True)
 class Group:
-    """Some of the classes that have both rates; None where there is no class to average over.
-
-    Attributes:
-      classes: number of classes in the group.
-      share: the same as a share of all classes that have both rates.
-      filtered: mean TPR under the classes' own maps.
-      unfiltered: mean TPR on unfiltered images.
-    """
+    """Some of the classes with both rates: number, share of all of these, and mean TPRs; None where undefined."""
 
     classes: int
     share: float | None
@@ -46,15 +39,15 @@ def average_tpr(
     unfiltered: Float[np.ndarray, " classes"],
     thresholds: tuple[float, ...] = THRESHOLDS,
 ) -> tuple[Point, ...]:
-    """Return the mean TPR of the classes above each threshold and of the others.
+    """Return the mean TPR of the classes above each threshold and of the other classes.
 
-    Source: Wang et al., CVPR 2025: c is a shortcut class at t when its in-distribution filtered TPR > t, and stays one
-    out of distribution.
+    Source: Wang et al., CVPR 2025: c is a shortcut class at t when its in-distribution filtered TPR > t, also out of
+    distribution.
 
     Args:
       grouping: in-distribution TPR of each class under its own map, NaN where unknown.
-      filtered: TPR of each class under its own map on the images in question, NaN where they lack it.
-      unfiltered: TPR of each class on these images unfiltered.
+      filtered: TPR of each class under its own map on a set, NaN where the set lacks it.
+      unfiltered: TPR of each class on the unfiltered set.
       thresholds: t, in [0, 1].
     """
     known = np.isfinite(grouping) & np.isfinite(filtered) & np.isfinite(unfiltered)
@@ -77,7 +70,7 @@ class ControlRates:
 
     Attributes:
       low_pass_tpr: under the lowest frequencies.
-      highest_energy_tpr: under the frequencies in which the class's images have most energy.
+      highest_energy_tpr: under the frequencies with the highest energy in the class's images.
       random_tpr: mean over random masks.
       radial_tpr: mean over random masks with the map's radial profile; NaN where it has none.
     """
@@ -95,13 +88,12 @@ class ControlRates:
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class SetRates:
-    """Rates on the images of a set, or of a group of it, unfiltered and filtered by the map of each class.
+    """Rates on a set or a group of its images, unfiltered and filtered by the map of each class.
 
     Attributes:
       images: number of images of each class.
-      accuracy: share of all images that are predicted correctly, unfiltered.
-      unfiltered: rates of the unfiltered images.
-      filtered: rates under the maps.
+      accuracy: share of correct predictions, unfiltered.
+      unfiltered, filtered: rates without and under the maps.
       controls: TPR under control masks; None without controls.
     """
 
@@ -146,7 +138,7 @@ class OodResult(ResultFile):
     Attributes:
       classes: display names in index order.
       share: share of the plane that the maps keep.
-      threshold: TPR under a class's map in distribution, by which pages group the classes.
+      threshold: in-distribution TPR under a class's map; pages group the classes by it.
       random_masks: random masks of each kind on a set.
       searched_on: the split of the searched images.
       in_distribution: rates on the test images.

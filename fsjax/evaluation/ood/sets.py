@@ -20,6 +20,7 @@ from fsjax.data.selection import first_of_each_class
 from fsjax.data.source import parse_classes
 from fsjax.engine.model import Model
 from fsjax.evaluation.ood import attacks, corruptions, mapping
+from fsjax.evaluation.ood.mapping import Place
 from fsjax.runtime import parallel
 from fsjax.runtime.errors import InputError
 from fsjax.runtime.storage import Path
@@ -73,7 +74,7 @@ class FolderSet(NamedTuple):
     mapping: mapping.Mapping
     root: pathlib.Path
 
-    def places(self, data: ConfigDict) -> list[mapping.Place]:
+    def places(self, data: ConfigDict) -> list[Place]:
         """Return the places of the set; raises InputError for a missing folder."""
         return mapping.find_places(self.mapping, self.root, *_own_classes(data), f"ood.sets: {self.where}")
 
@@ -184,7 +185,7 @@ def open_corruptions(names: tuple[str, ...], config: ConfigDict, test: Dataset) 
     return dataclasses.replace(image_set, groups=groups, repeated=True)
 
 
-def _test_set(name: str, config: ConfigDict, test: Dataset, variants: list[Variant], made_of: dict) -> Set:
+def _test_set(name: str, config: ConfigDict, test: Dataset, variants: Sequence[Variant], made_of: dict) -> Set:
     """Return a set of the first test images of each class, once for each variant."""
     rows = first_of_each_class(test.labels, config.ood.images_per_class)
     parts = [*itertools.chain(*(_parts(groups, rows, open_rows) for groups, open_rows in variants))]
@@ -192,6 +193,6 @@ def _test_set(name: str, config: ConfigDict, test: Dataset, variants: list[Varia
 
 
 def _parts(groups: dict[str, str], rows: Rows, open_rows: Callable[[Rows], Images]) -> list[Part]:
-    """Split rows into parts of PART images, the last one smaller."""
+    """Split rows into parts of at most PART images."""
     parts = [rows[start : start + PART] for start in range(0, len(rows), PART)]
     return [Part(groups, len(part), functools.partial(open_rows, part)) for part in parts]
