@@ -5,7 +5,6 @@ cross-entropy of the model's logits to the true class.
 """
 
 import dataclasses
-import functools
 from collections.abc import Callable
 from fractions import Fraction
 
@@ -58,7 +57,10 @@ def make_attacker(
 ) -> Callable:
     """Return attacker(params, images, numbers) -> attacked images, computed on all local devices.
 
-    An image's random start depends on the seed and its number in `numbers`, [images], and not on its batch.
+    Each step follows the sign of the loss's gradient and is clipped to the ball and to [0, 255]. FGSM takes a step of
+    the whole radius from the image (Goodfellow et al., ICLR 2015, section 4). PGD takes steps of 2.5 * radius / steps
+    from a random start (Madry et al., ICLR 2018, section 2.1); so any start can reach the edge of the ball. An image's
+    start depends on the seed and its number in `numbers`, [images], and not on its batch.
 
     Args:
       apply: (params, images [n, S, S, 3] float32 normalised) -> logits.
@@ -89,13 +91,15 @@ def make_attacker(
                 filled = np.minimum(np.arange(start, start + size), indices[-1])
                 batch = images.images(filled).astype(np.float32), images.labels[filled], numbers[filled].astype(int)
                 levels, labels, batch_numbers = jax.device_put(batch, split)
-                loss_gradient = functools.partial(gradient, params, labels=labels)
+                attacked, step, steps = levels, radius, 1
                 if attack.steps:
-                    first = starts(seed, batch_numbers, levels.shape[1:], radius)
-                    changed = pgd(loss_gradient, levels, first, radius, attack.steps)
-                else:
-                    changed = fgsm(loss_gradient, levels, radius)
-                parts.append(np.asarray(changed)[: len(indices)])
+                    offsets = starts(seed, batch_numbers, levels.shape[1:], radius)
+                    attacked = jnp.clip(levels + offsets, 0, 255)
+                    step, steps = 2.5 * radius / attack.steps, attack.steps
+                for _ in range(steps):
+                    attacked = attacked + step * jnp.sign(gradient(params, attacked, labels))
+                    attacked = jnp.clip(jnp.clip(attacked, levels - radius, levels + radius), 0, 255)
+                parts.append(np.asarray(attacked)[: len(indices)])
                 progress.update(len(indices))
                 interrupt.check()
         return ArrayDataset(np.concatenate(parts), images.labels, images.classes)
@@ -113,33 +117,6 @@ def total_loss(logits: Float[Array, "n outputs"], labels: Int[Array, " n"]) -> F
     is_label = jax.nn.one_hot(labels, logits.shape[-1], dtype=bool)
     others = jax.nn.logsumexp(jnp.where(is_label, _NEVER, logits), -1)
     return jax.nn.softplus(others - jnp.where(is_label, logits, 0).sum(-1)).sum()
-
-
-def fgsm(gradient: Callable, levels: Float[Array, " n *image"], radius: float) -> Float[Array, " n *image"]:
-    """Return clip(x + radius * sign(gradient(x)), 0, 255), x the grey levels and the radius in [0, 255].
-
-    Source: Goodfellow et al., ICLR 2015, section 4.
-    """
-    return jnp.clip(levels + radius * jnp.sign(gradient(levels)), 0, 255)
-
-
-def pgd(
-    gradient: Callable,
-    levels: Float[Array, " n *image"],
-    first: Float[Array, " n *image"],
-    radius: float,
-    steps: int,
-) -> Float[Array, " n *image"]:
-    """Take steps of 2.5 * radius / steps along the gradient's sign, each clipped to the ball and to [0, 255].
-
-    Starts at offsets `first` within the radius; levels and radius are in [0, 255]. Source: Madry et al., ICLR 2018,
-    section 2.1, whose step size for 100 steps this is, so that any start can reach the edge of the ball.
-    """
-    current = jnp.clip(levels + first, 0, 255)
-    for _ in range(steps):
-        current = current + 2.5 * radius / steps * jnp.sign(gradient(current))
-        current = jnp.clip(jnp.clip(current, levels - radius, levels + radius), 0, 255)
-    return current
 
 
 def starts(seed: int, numbers: Int[Array, " n"], shape: tuple[int, ...], radius: float) -> Float[Array, " n *image"]:

@@ -64,11 +64,7 @@ def find(name: str) -> Path:
 
 
 def read(path: Path) -> Mapping:
-    """Read and check a mapping.
-
-    Raises:
-      InputError: not YAML, not a mapping, an unknown field, a value of another kind, a folder that is a path.
-    """
+    """Read and check a mapping; raises InputError for invalid YAML, unknown fields, and values of another kind."""
     try:
         fields = yaml.load(path.read_text(encoding="utf-8"), _Loader)
     except (yaml.YAMLError, UnicodeDecodeError, RecursionError) as error:
@@ -168,12 +164,9 @@ def _wrong(where: str, value: object, expected: str) -> InputError:
 
 
 class Place(NamedTuple):
-    """A combination of a set's groups; a set without groups is one place.
+    """A combination of a set's groups, placeholder -> folder, with the folders and image files of each model class.
 
-    Attributes:
-      groups: placeholder -> folder.
-      folders: the folders of each class of the model, in index order; empty where the set lacks the class.
-      images: the image files of each class.
+    Both are empty for classes that the set lacks. A set without groups is one place.
     """
 
     groups: dict[str, str]
@@ -186,15 +179,8 @@ def find_places(
 ) -> list[Place]:
     """Return every combination of groups, after checking that each class folder exists and holds an image.
 
-    Args:
-      mapping: the mapping of the set.
-      root: the folder that holds the set.
-      classes: display names of the model's classes.
-      own: the folders of these classes in the run's own data.
-      where: the mapping, as error messages name it.
-
-    Raises:
-      InputError: no such root, a class that the model lacks, class folders that are missing or without images.
+    `classes` are the model's display names, `own` their folders in the run's own data; `where` starts error messages.
+    Raises InputError for a missing root, a class that the model lacks, and class folders that lack images.
     """
     if not root.is_dir():
         raise InputError(f"{where}: got {root}; expected the folder that holds the set")
@@ -244,8 +230,7 @@ def first_images(
 ) -> list[list[list[str]]]:
     """Return the first image files of each class in each place, 0 = all.
 
-    Raises:
-      InputError: a class without an image that decodes; repeated pictures whose number differs between places.
+    Raises InputError for a class without an image that decodes, and for places with other numbers of `repeated` images.
     """
     chosen: list[list[list[str]]] = []
     for place in places:
