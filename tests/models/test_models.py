@@ -33,7 +33,7 @@ from fsjax.training.step import Update
 HEAD = 128
 # Small models for what needs no published architecture.
 SMALL_RESNET = functools.partial(ResNet, BasicBlock, (1, 1), (4, 8), imagenet_stem=False)
-SMALL_VIT = functools.partial(VisionTransformer, 4, width=64, depth=2, heads=4)
+SMALL_VIT = functools.partial(VisionTransformer, 4, width=64, depth=1, heads=4)
 SMALL_VGG = functools.partial(VGG, (1, 1), (8, 16), imagenet_head=True, head_width=HEAD)
 SMALL_ALEXNET = functools.partial(AlexNet, imagenet=False, head_width=HEAD)
 FLOAT32, BFLOAT16 = jnp.dtype("float32"), jnp.dtype("bfloat16")
@@ -78,7 +78,6 @@ def test_a_narrow_resnet_has_the_number_of_parameters_of_its_formula():
         ("resnet20", 33),
         ("vgg11_cifar", 67),  # an odd side before two pools, and 2 x 2 positions to average
         ("alexnet_cifar", 32),
-        ("alexnet_imagenet", 100),
         ("vit_micro_patch8", 40),
         ("vit_micro_patch8_gap", 40),
     ],
@@ -106,9 +105,17 @@ def test_a_resnet_of_any_block_behind_torchvisions_stem_is_torchvisions(monkeypa
     assert_parity(compare_with(torch_shallow_resnet(torchs, **options), "torchvision's blocks", name, 45))
 
 
-def test_a_vgg_with_torchvisions_head_is_torchvisions(monkeypatch):
-    monkeypatch.setitem(MODELS, "small_vgg", SMALL_VGG)
-    assert_parity(compare_with(torch_small_vgg(), "torchvision's features", "small_vgg", 65))
+@pytest.mark.parametrize("name, size", [("vgg", 65), ("alexnet", 100)])
+def test_torchvisions_heads_are_torchvisions(monkeypatch, name, size):
+    alexnet = functools.partial(AlexNet, imagenet=True, head_width=HEAD)
+    monkeypatch.setitem(MODELS, "small", SMALL_VGG if name == "vgg" else alexnet)
+    if name == "vgg":
+        model = torch_small_vgg()
+    else:
+        model = torchvision.models.AlexNet(num_classes=10)
+        for place, sizes in ((1, (256 * 6 * 6, HEAD)), (4, (HEAD, HEAD)), (6, (HEAD, 10))):
+            model.classifier[place] = torch.nn.Linear(*sizes)
+    assert_parity(compare_with(model, "torchvision's features", "small", size))
 
 
 def assert_parity(row):
@@ -357,14 +364,14 @@ def test_networks_of_the_same_arguments_share_compilations():
 
 
 def test_folded_networks_of_the_same_arguments_share_a_function_and_all_others_have_their_own():
-    def folded(name="resnet8", seed=0, **changes):
+    def folded(name="vit_nano_patch4", seed=0, **changes):
         network = build(name, num_classes=3, image_size=12)
         return fold(dataclasses.replace(network, **changes), network.init(seed))[0]
 
     apply = folded()
     assert folded(seed=1) is apply
     others = [
-        folded("resnet20"),
+        folded("vit_nano_patch4_gap"),
         folded(dtype=BFLOAT16),
         folded(packed_frequencies=np.packbits(np.eye(12) > 0).tobytes()),
     ]
