@@ -9,6 +9,8 @@ from fsjax.fourier import patches, spectrum, transforms, waves
 
 # One program a plane: called as they stand, each of their operations would be one.
 amplitude, filter_images, recombine = map(jax.jit, (spectrum.amplitude, spectrum.filter_images, spectrum.recombine))
+make_waves = jax.jit(waves.make, static_argnums=(1, 2))
+wave_amplitudes = jax.jit(waves.amplitudes, static_argnums=2)
 filter_by = jax.jit(spectrum.filter_spectra, static_argnames="transform")
 PLANES = [(8, 8), (7, 7), (8, 5), (5, 8), (12, 20)]
 
@@ -165,8 +167,8 @@ def test_an_orbits_waves_are_what_its_removal_takes_out_of_an_image(plane):
     own = np.flatnonzero(np.isin(spectrum.orbits(*plane), np.flatnonzero(spectrum.orbit_sizes(*plane) == 1)))
     positions = np.stack(np.unravel_index(np.union1d(positions, own), plane), axis=1)
     images = rng.normal(size=(2, height, width, 3))
-    amplitudes = waves.amplitudes(spectrum.spectra(jnp.asarray(images, jnp.float32)), positions, width)
-    made = waves.make(positions, height, width)
+    amplitudes = wave_amplitudes(spectrum.spectra(jnp.asarray(images, jnp.float32)), positions, width)
+    made = make_waves(positions, height, width)
     found = np.einsum("nicw,nwhv->nihvc", np.asarray(amplitudes, float), np.asarray(made, float))
     centred = np.fft.fftshift(np.fft.fft2(images, axes=(1, 2)), axes=(1, 2))
     orbits = spectrum.orbits(*plane)

@@ -79,7 +79,12 @@ def test_only_the_newest_are_kept_with_their_hashes(place):
     assert sorted(path.name for path in place.iterdir()) == ["2", "2.sha256.json", "3", "3.sha256.json"]
 
 
-@pytest.mark.parametrize("damage", ["bit flip", "cut off", "file missing", "no hashes", "hashes cut off", "elsewhere"])
+DAMAGES = ["bit flip", "cut off", "file missing", "no hashes", "hashes cut off", "elsewhere"]
+
+
+@pytest.mark.parametrize(
+    ("place", "damage"), [*(("disk", damage) for damage in DAMAGES), ("store", "bit flip")], indirect=["place"]
+)
 def test_a_damaged_checkpoint_is_passed_over_for_the_one_before(place, damage, caplog):
     saved(place)
     largest = max((path for path in (place / "3" / "variables").rglob("*") if path.is_file()), key=file_size)

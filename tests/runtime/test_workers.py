@@ -1,7 +1,6 @@
 """Workers: a thread that reads ahead, and processes that start and end with the process they work for."""
 
 import contextlib
-import gc
 import operator
 import os
 import pathlib
@@ -72,7 +71,6 @@ def test_what_was_given_out_is_not_held():
     _, value = next(items)
     held = weakref.ref(value)
     del value
-    gc.collect()
     assert held() is None
 
 
