@@ -10,6 +10,7 @@ from jaxtyping import Float
 from matplotlib.figure import Figure
 from PIL import Image
 
+from fsjax.evaluation.statistics import mean
 from fsjax.report import answer, pictures, style
 from fsjax.runtime import files
 from fsjax.runtime.storage import Path
@@ -42,7 +43,7 @@ def template(name: str) -> jinja2.Template:
 
     Its filters: `rate` and `short` write a number with three or two digits, or a dash; `interval` and `short_interval`
     its limits; `percent` and `share` a share, exactly or with two digits, and `share_limits` its limits. `sortable` is
-    a cell's value.
+    a cell's value, `mean` the mean of known numbers.
     """
     environment = jinja2.Environment(
         loader=jinja2.PackageLoader("fsjax", "report"), autoescape=True, undefined=jinja2.StrictUndefined
@@ -56,6 +57,7 @@ def template(name: str) -> jinja2.Template:
         "share_limits": answer.share_limits_text,
         "percent": lambda share: f"{100 * float(share):g} %",
         "sortable": lambda value: "" if _is_missing(value) else value,
+        "mean": mean,
     }
     return environment.get_template(name)
 
@@ -88,5 +90,5 @@ def _any_missing(limits: Sequence[float | None] | Float[np.ndarray, " n"]) -> bo
     return not len(limits) or any(map(_is_missing, limits))
 
 
-def _is_missing(value: float | None) -> bool:
+def _is_missing(value: float | np.floating | None) -> bool:
     return value is None or math.isnan(value)

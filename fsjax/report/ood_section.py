@@ -6,7 +6,6 @@ from jaxtyping import Float
 from fsjax.evaluation.ood.results import Group, OodResult, Point, SetRates, SetResult, average_tpr, result_file
 from fsjax.evaluation.ood.sets import IN_DISTRIBUTION
 from fsjax.evaluation.results import read_method
-from fsjax.evaluation.statistics import mean
 from fsjax.fourier.dfm import DominantFrequencyMaps
 from fsjax.report import html, verdict_figures
 from fsjax.report.answer import class_rows
@@ -34,7 +33,7 @@ def make(directory: Path, maps: DominantFrequencyMaps, share: float) -> Section:
         stability=stability_at_share(maps, result.share),
         share=result.share,
         threshold=threshold,
-        rows=[row for name, rates in judged.items() for row in _rows(name, rates, own.filtered.tpr, threshold)],
+        groups=lambda rates: _groups(rates, own.filtered.tpr, threshold),
         sentences=[sentence(name, rates, own, result.classes, threshold) for name, rates in sets.items()],
         curves=html.embed_figure(curves, html.page_folder(directory, maps.method) / "figures" / "ood.png"),
         classes=result.classes,
@@ -80,26 +79,6 @@ def sentence(name: str, rates: SetResult, own: SetRates, classes: tuple[str, ...
 def _compare(there: Group, here: Group) -> str:
     filtered = f"{there.filtered:.3f}, in distribution {here.filtered:.3f}"
     return f"{filtered}; unfiltered {there.unfiltered:.3f}, in distribution {here.unfiltered:.3f}."
-
-
-def _rows(name: str, rates: SetRates, grouping: Float[np.ndarray, " classes"], threshold: float) -> list[dict]:
-    """Return a row for the set, and a row for each folder of its first placeholder."""
-    folders = next(iter(rates.groups.values()), {}) if isinstance(rates, SetResult) else {}
-    return [
-        {
-            "name": label,
-            "part": part is not rates,
-            "images": int(part.images.sum()),
-            "classes": int((part.images > 0).sum()),
-            "accuracy": part.accuracy,
-            "unfiltered": mean(part.unfiltered.tpr),
-            "filtered": mean(part.filtered.tpr),
-            "controls": {field: mean(getattr(part.control_rates, field)) for field in _CONTROLS},
-            "fpr": mean(part.filtered.fpr),
-            "groups": _groups(part, grouping, threshold),
-        }
-        for label, part in {name: rates, **folders}.items()
-    ]
 
 
 def _groups(rates: SetRates, grouping: Float[np.ndarray, " classes"], threshold: float) -> Point:

@@ -29,22 +29,13 @@ _MASKS = tuple((measure.mask, name) for name, measure in MEASURES.items() if mea
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class Subject:
-    """The subject of a page.
-
-    Attributes:
-      config: the run's config.
-      directory: the workdir.
-      model: the classifier.
-      maps: those of config.search.method.
-      test: images that the page shows filtered.
-      evaluation: the workdir's evaluation.json.
-    """
+    """The maps that a page is about, and what was measured of them."""
 
     config: ConfigDict
-    directory: Path
+    directory: Path  # the workdir
     model: Model
     maps: DominantFrequencyMaps
-    test: Dataset
+    test: Dataset  # images that the page shows filtered
     evaluation: Evaluation
 
     @property

@@ -74,8 +74,27 @@ def write(config: ConfigDict, directory: Path, model: Model, maps: DominantFrequ
     planes = [*_scores(maps), *(plane for section in further for plane in section.planes)]
     data = explorer.script_data(subject, rows, stops, planes)
     page = html.template("page.html").render(
-        **_run_values(subject),
-        **_map_values(subject),
+        title=directory.name,
+        config=config,
+        set_name=set_name(config.data),
+        command=shell_command(directory),
+        config_json=json.dumps(config.to_dict(), indent=1),
+        stages=_stages(directory, config.search.method),
+        evaluation=evaluation,
+        maps=maps,
+        share=share,
+        share_rates=[(each, subject.evaluated.at(each), _psi(grafts, each)) for each in maps.shares],
+        kept_differs=subject.evaluated.at(share).kept_differs,
+        threshold=threshold,
+        grafts=grafts,
+        evidence=overview.EVIDENCE,
+        rule=verdict.rule(),
+        control=verdict.CONTROL,
+        no_verdict=answer.NO_VERDICT,
+        planted=_planted(evaluation, maps.method),
+        agreement=_agreement(maps),
+        notes=read_provenance(subject.maps_file, lambda: search_notes(maps, share)),
+        patch=config.search.patch if maps.method in SEARCHES and SEARCHES[maps.method].patches else None,
         rows=rows,
         cards=cards,
         headline_sentence=answer.headline(rows, grafts, share, threshold),
@@ -109,41 +128,6 @@ def _write_figures(subject: Subject, overlaps: Float[np.ndarray, "drawn drawn"])
         else:
             html.write_figure(figure, file)
     return embedded
-
-
-def _run_values(subject: Subject) -> dict:
-    """Return the template's values about the run as a whole."""
-    config = subject.config
-    return {
-        "title": subject.directory.name,
-        "config": config,
-        "set_name": set_name(config.data),
-        "command": shell_command(subject.directory),
-        "config_json": json.dumps(config.to_dict(), indent=1),
-        "stages": _stages(subject.directory, config.search.method),
-    }
-
-
-def _map_values(subject: Subject) -> dict:
-    """Return the template's values about the maps and what was measured of them."""
-    maps, evaluated, share = subject.maps, subject.evaluated, subject.share
-    return {
-        "evaluation": subject.evaluation,
-        "maps": maps,
-        "share": share,
-        "share_rates": [(each, evaluated.at(each), _psi(subject.grafts, each)) for each in maps.shares],
-        "kept_differs": evaluated.at(share).kept_differs,
-        "threshold": subject.threshold,
-        "grafts": subject.grafts,
-        "evidence": overview.EVIDENCE,
-        "rule": verdict.rule(),
-        "control": verdict.CONTROL,
-        "no_verdict": answer.NO_VERDICT,
-        "planted": _planted(subject.evaluation, maps.method),
-        "agreement": _agreement(maps),
-        "notes": read_provenance(subject.maps_file, lambda: search_notes(maps, share)),
-        "patch": subject.config.search.patch if maps.method in SEARCHES and SEARCHES[maps.method].patches else None,
-    }
 
 
 def _psi(grafts: Grafts | None, share: float) -> np.ndarray | None:

@@ -10,36 +10,22 @@ from matplotlib.colors import Normalize, SymLogNorm
 
 @dataclasses.dataclass(frozen=True)
 class Plane:
-    """One kind of value of each class on the Fourier plane.
+    """One kind of value of each class on the Fourier plane."""
 
-    Attributes:
-      name: a word or two, for the list of choices.
-      meaning: what a value means, with its unit.
-      values: class index -> its values [H, W] on the centred plane, NaN where there is none.
-      norm: values of one class -> a scale from them to [0, 1].
-      colours: a matplotlib colour map that colour-blind readers can read.
-    """
-
-    name: str
-    meaning: str
-    values: Callable[[int], Float[np.ndarray, "height width"]]
-    norm: Callable[[Float[np.ndarray, "height width"]], Normalize]
-    colours: str
+    name: str  # in the list of choices
+    meaning: str  # with its unit
+    values: Callable[[int], Float[np.ndarray, "height width"]]  # of a class, on the centred plane; NaN = none
+    norm: Callable[[Float[np.ndarray, "height width"]], Normalize]  # values of a class -> their scale
+    colours: str  # a matplotlib colour map that colour-blind readers can read
 
 
 @dataclasses.dataclass(frozen=True)
 class Section:
-    """A heading and the content under it.
-
-    Attributes:
-      title: plain text.
-      body: HTML from a template of fsjax.report.html, which escapes every value.
-      planes: values of each class that the page can show in place of its scores.
-    """
+    """A heading and the content under it."""
 
     title: str
-    body: str
-    planes: tuple[Plane, ...] = ()
+    body: str  # HTML from a template of fsjax.report.html, which escapes every value
+    planes: tuple[Plane, ...] = ()  # which the page can show in place of scores
 
 
 def symmetric_log(plane: Float[np.ndarray, "height width"]) -> SymLogNorm:

@@ -68,25 +68,19 @@ def heat_map_section(directory: Path, maps: DominantFrequencyMaps, share: float)
     clean = float(arrays["clean_error"] @ images / images.sum())
     title = f"all classes (error {clean:.3f} without a wave)"
     by_class = figures.heat_map_grid(error[: len(names)], maps.at(share)[: len(names)], names)
-    rows = [
-        {
-            "name": name,
-            "clean": float(arrays["clean_error"][label]),
-            "mean": float(error[label].mean()),
-            "largest": float(error[label].max()),
-            "correlation": None if maps.scores is None else rank_correlation(error[label], maps.scores[label]),
-        }
-        for label, name in enumerate(maps.classes)
-    ]
+    scores = [] if maps.scores is None else maps.scores
+    correlations = [rank_correlation(errors, plane) for errors, plane in zip(error, scores, strict=False)]
     body = html.template("heat_map_section.html").render(
         overall=html.embed_figure(figures.heat_map(arrays["error"], title), folder / "heat_map.png"),
         by_class=html.embed_figure(by_class, folder / "heat_map_classes.png"),
         norm=float(arrays["norm"]),
         images=images,
-        rows=rows,
+        classes=maps.classes,
+        clean=arrays["clean_error"],
+        error=error,
+        correlations=correlations,
         share=share,
         method=maps.method,
-        scored=maps.scores is not None,
         drawn=len(names),
     )
     plane = Plane(
@@ -112,33 +106,12 @@ def probes_section(directory: Path, maps: DominantFrequencyMaps, share: float) -
     grafts = after.methods[maps.method].grafts
     names = found.classes[: figures.MOST_CLASSES]
     round_maps = [_probe_maps(directory, number, len(names)) for number in range(1, len(found.rounds) + 1)]
-    rows = [
-        {
-            "name": name,
-            "exempt": found.exempt[label],
-            "rounds": [
-                {
-                    "picture": pictures.mask_picture(masks[label]),
-                    "psi": float(each.psi[label]),
-                    "limits": each.psi_ci[label],
-                    "positions": each.positions[label] if each.positions else None,
-                    "used": each.used[label],
-                }
-                for each, masks in zip(found.rounds, round_maps, strict=True)
-            ],
-            "after": float(grafts.rates.psi[label]) if grafts else None,
-            "after_limits": grafts.rates.psi_ci[label] if grafts else (),
-            "after_share": float(grafts.rates.share[label]) if grafts else None,
-        }
-        for label, name in enumerate(names)
-    ]
     body = html.template("probes_section.html").render(
-        rounds=found.rounds,
-        rows=rows,
-        classes=len(found.classes),
+        found=found,
+        names=names,
+        round_maps=[[pictures.mask_picture(mask) for mask in masks] for masks in round_maps],
+        grafts=grafts,
         grafted=pictures.mask_picture(np.array(files.map_npy(graft.probed_file(directory)))),
-        share=found.share,
-        cost=found.cost,
         accuracy=after.unfiltered.accuracy,
         others=_accuracies_elsewhere(directory, maps.method, found.before or {}),
         method=maps.method,

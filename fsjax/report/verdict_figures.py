@@ -18,20 +18,12 @@ from fsjax.report.style import DOUBLE, SINGLE, SMALL, colour_bar
 
 
 class Look(NamedTuple):
-    """How a kind of verdict looks: by sign and marker as well, so that colour alone never tells.
+    """How a kind of verdict looks: by sign and marker as well, so that colour alone never tells."""
 
-    Attributes:
-      sign: on pages.
-      tone: a class of the page's style: 'shortcut', 'controlled' where a map controls the class though it is no
-        shortcut, 'spread', or 'open' where nothing was decided about the map.
-      marker: in figures, as matplotlib takes it.
-      colour: in figures.
-    """
-
-    sign: str
-    tone: str
-    marker: str
-    colour: str
+    sign: str  # on pages
+    tone: str  # a class of the page's style; 'controlled': by a map that is no shortcut, 'open': undecided
+    marker: str  # in figures
+    colour: str  # in figures
 
 
 LOOKS = {
