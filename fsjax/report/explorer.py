@@ -1,6 +1,6 @@
 """The data of the page's script: for each class its planes, its map and its images at several shares.
 
-With many classes each one's data lie in a file beside the page.
+With many classes, the data of each lie in a file beside the page.
 """
 
 import json
@@ -36,7 +36,7 @@ class _Detail(NamedTuple):
     samples: int
     pixels: int  # of an image's longer side
     plane: int  # positions along a plane's longer side
-    every_share: bool  # images at every share, or only at those of the maps
+    every_share: bool  # images at every share, or only at the maps' shares
 
 
 _DETAILS = (
@@ -60,7 +60,7 @@ class Stop(NamedTuple):
 
 
 def stops(subject: Subject) -> list[Stop]:
-    """Return the maps' shares and those of the grid, ascending, as many as a picture has room for.
+    """Return the shares of maps and grid, ascending, as many as a picture has room for.
 
     The subject's share is always among them.
     """
@@ -77,11 +77,7 @@ def stops(subject: Subject) -> list[Stop]:
 def script_data(subject: Subject, rows: list[dict], stops: list[Stop], planes: list[Plane]) -> dict:
     """Return the script's data as JSON values; write each class to data/ where there are more than IN_PAGE.
 
-    Args:
-      subject: the subject of the page.
-      rows: those of `overview.rows`.
-      stops: those of the slider.
-      planes: the choice of values on the plane.
+    `rows` come from `overview.rows`; `planes` are the choice of values on the plane.
     """
     maps, grafts = subject.maps, subject.grafts
     height, width = maps.masks.shape[2:]

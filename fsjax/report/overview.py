@@ -29,7 +29,7 @@ _MASKS = tuple((measure.mask, name) for name, measure in MEASURES.items() if mea
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class Subject:
-    """The maps that a page is about, and what was measured of them."""
+    """The maps that a page is about, and their results."""
 
     config: ConfigDict
     directory: Path  # the workdir

@@ -57,7 +57,7 @@ def check(config: ConfigDict) -> None:
 def write(config: ConfigDict, directory: Path, model: Model, maps: DominantFrequencyMaps, test: Dataset) -> None:
     """Write report/<method>/index.html with figures/*.{png,pdf}, for many classes data/*.js, and the index of methods.
 
-    The workdir is evaluated, and the maps are those of config.search.method. The page shows test images filtered.
+    The workdir is evaluated, and config.search.method made the maps. The page shows test images filtered.
     """
     evaluation = read_method(directory / "evaluation.json", maps.method)
     subject = Subject(config, directory, model, maps, test, evaluation)
@@ -167,7 +167,7 @@ def _agreement(maps: DominantFrequencyMaps) -> dict:
 
 
 def search_notes(maps: DominantFrequencyMaps, share: float) -> list[str]:
-    """Return sentences on what a search recorded in the provenance of its maps, some about one share."""
+    """Return sentences about the search from the provenance of its maps, some about one share."""
     provenance, notes = maps.provenance, []
     if "imported" in provenance:
         origin = provenance["imported"]

@@ -1,4 +1,4 @@
-"""The figures of a run: those of its page, and those beside it for a paper."""
+"""The figures of a run, for its page and for a paper."""
 
 import functools
 from collections.abc import Callable, Iterator
@@ -46,7 +46,7 @@ def draw(subject: Subject, overlaps: Float[np.ndarray, "drawn drawn"]) -> Iterat
 def result_figures(
     maps: DominantFrequencyMaps, evaluation: Evaluation, share: float, threshold: float
 ) -> dict[str, Callable[[], Figure]]:
-    """Return functions that draw maps at one of their shares and what was measured of them, by name."""
+    """Return functions that draw maps at one of their shares and their results, by name."""
     evaluated, grafts = evaluation.methods[maps.method], evaluation.methods[maps.method].grafts
     names, at_share = maps.classes[: figures.MOST_CLASSES], evaluated.at(share)
     masks = maps.at(share)[: len(names)]

@@ -67,8 +67,8 @@ def every_figure(names, height, width, inches):
     yield "study rates", study_figures.rates(seeds, seeds, labels, names, 0.6, width=inches)
 
 
-@pytest.mark.parametrize("inches", [style.SINGLE, style.DOUBLE])
-def test_figures_of_any_names_fit_their_width_and_keep_their_size_of_text(inches):
+def test_figures_of_any_names_fit_their_width_and_keep_their_size_of_text():
+    inches = style.SINGLE
     with warnings.catch_warnings():
         warnings.simplefilter("error")  # matplotlib warns of glyphs that it lacks, and of text that leaves no room
         drawn = list(every_figure(HOSTILE, 8, 9, inches))
