@@ -68,8 +68,9 @@ def heat_map_section(directory: Path, maps: DominantFrequencyMaps, share: float)
     clean = float(arrays["clean_error"] @ images / images.sum())
     title = f"all classes (error {clean:.3f} without a wave)"
     by_class = figures.heat_map_grid(error[: len(names)], maps.at(share)[: len(names)], names)
-    scores = [] if maps.scores is None else maps.scores
-    correlations = [rank_correlation(errors, plane) for errors, plane in zip(error, scores, strict=False)]
+    correlations: list[float | None] = []
+    if maps.scores is not None:
+        correlations = [rank_correlation(*planes) for planes in zip(error, maps.scores, strict=True)]
     body = html.template("heat_map_section.html").render(
         overall=html.embed_figure(figures.heat_map(arrays["error"], title), folder / "heat_map.png"),
         by_class=html.embed_figure(by_class, folder / "heat_map_classes.png"),
