@@ -26,26 +26,16 @@ _LISTED = 8  # folders in an error message, at most
 
 @dataclasses.dataclass(frozen=True)
 class Mapping:
-    """The content of a mapping; folders are names, never paths.
+    """The content of a mapping; folders are names, never paths."""
 
-    Attributes:
-      name: the set's name for people; {root} in it stands for the name of the folder that holds the set.
-      layout: the path from the root to a class folder: names, or {placeholder}; the last part is {class}.
-      groups: the folders of each other placeholder, in the order of the layout.
-      classes: class of the model, by display name or folder name of data.classes -> its folders; None = the folder
-        names of the run's own data.
-      subset: whether the model may lack some of these classes.
-      restrict: whether logits of other classes are ignored, so that the largest belongs to a mapped class.
-      repeated: whether every combination of groups shows the same pictures, which then count as one image.
-    """
-
-    name: str
-    layout: tuple[str, ...]
-    groups: dict[str, tuple[str, ...]]
+    name: str  # {root} in it stands for the name of the folder that holds the set
+    layout: tuple[str, ...]  # path from the root to a class folder: names or {placeholder}, last {class}
+    groups: dict[str, tuple[str, ...]]  # other placeholder -> folders, in the order of the layout
+    # Class of the model, by display name or folder name of data.classes -> folders; None = names as in the run's data.
     classes: dict[str, tuple[str, ...]] | None
-    subset: bool = False
-    restrict: bool = False
-    repeated: bool = False
+    subset: bool = False  # whether the model may lack some of these classes
+    restrict: bool = False  # whether logits of other classes are ignored
+    repeated: bool = False  # whether all combinations of groups show the same pictures, which count as one image
 
 
 def shipped() -> list[str]:

@@ -66,19 +66,12 @@ def average_tpr(
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class ControlRates:
-    """TPR of each class under control masks of its map's size.
-
-    Attributes:
-      low_pass_tpr: under the lowest frequencies.
-      highest_energy_tpr: under the frequencies with the highest energy in the class's images.
-      random_tpr: mean over random masks.
-      radial_tpr: mean over random masks with the map's radial profile; NaN where it has none.
-    """
+    """TPR of each class under control masks of its map's size."""
 
     low_pass_tpr: Float[np.ndarray, " classes"]
-    highest_energy_tpr: Float[np.ndarray, " classes"]
-    random_tpr: Float[np.ndarray, " classes"]
-    radial_tpr: Float[np.ndarray, " classes"]
+    highest_energy_tpr: Float[np.ndarray, " classes"]  # frequencies with the highest energy in the class's images
+    random_tpr: Float[np.ndarray, " classes"]  # mean over random masks
+    radial_tpr: Float[np.ndarray, " classes"]  # mean over random masks with the map's radial profile, NaN without
 
     @property
     def trivial_tpr(self) -> Float[np.ndarray, " classes"]:
@@ -88,17 +81,10 @@ class ControlRates:
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class SetRates:
-    """Rates on a set or a group of its images, unfiltered and filtered by the map of each class.
-
-    Attributes:
-      images: number of images of each class.
-      accuracy: share of correct predictions, unfiltered.
-      unfiltered, filtered: rates without and under the maps.
-      controls: TPR under control masks; None without controls.
-    """
+    """Rates on a set or a group of its images, unfiltered and filtered by the map of each class."""
 
     images: Int[np.ndarray, " classes"]
-    accuracy: float
+    accuracy: float  # unfiltered
     unfiltered: Rates
     filtered: Rates
     controls: ControlRates | None
@@ -118,38 +104,22 @@ class InDistribution(SetRates):
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class SetResult(InDistribution):
-    """Rates on a set or under an attack.
+    """Rates on a set or under an attack."""
 
-    Attributes:
-      restricted: whether logits of classes that the set lacks are ignored.
-      made_of: the mapping and folder, or the attack.
-      groups: placeholder -> folder -> rates, for sets that have groups, such as corruptions.
-    """
-
-    restricted: bool
-    made_of: dict[str, Any]
-    groups: dict[str, dict[str, SetRates]]
+    restricted: bool  # whether logits of classes that the set lacks are ignored
+    made_of: dict[str, Any]  # the mapping and folder, or the attack
+    groups: dict[str, dict[str, SetRates]]  # placeholder -> folder -> rates
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class OodResult(ResultFile):
-    """The content of ood/<method>.json.
+    """The content of ood/<method>.json."""
 
-    Attributes:
-      classes: display names in index order.
-      share: share of the plane that the maps keep.
-      threshold: in-distribution TPR under a class's map; pages group the classes by it.
-      random_masks: random masks of each kind on a set.
-      searched_on: the split of the searched images.
-      in_distribution: rates on the test images.
-      sets: rates of each set or attack, by name.
-    """
-
-    classes: tuple[str, ...]
-    share: float
-    threshold: float
-    random_masks: int
-    searched_on: str
+    classes: tuple[str, ...]  # display names in index order
+    share: float  # of the plane that the maps keep
+    threshold: float  # in-distribution TPR under a class's map; pages group the classes by it
+    random_masks: int  # of each kind on a set
+    searched_on: str  # the split of the searched images
     in_distribution: InDistribution
     sets: dict[str, SetResult]
 

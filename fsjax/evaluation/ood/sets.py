@@ -44,25 +44,15 @@ class Part(NamedTuple):
 
 @dataclasses.dataclass(frozen=True)
 class Set:
-    """A set out of distribution.
-
-    Attributes:
-      name: its name for people and in results.
-      parts: the parts that make it up.
-      classes: indices of the model's classes that it has.
-      made_of: JSON values that identify its images.
-      groups: placeholder -> folders, which results list one by one.
-      restrict: whether logits of the classes that it lacks are ignored.
-      repeated: whether several places show the same pictures.
-    """
+    """A set out of distribution."""
 
     name: str
     parts: list[Part]
-    classes: tuple[int, ...]
-    made_of: dict
-    groups: Mapping[str, tuple[str, ...]] = dataclasses.field(default_factory=dict)
-    restrict: bool = False
-    repeated: bool = False
+    classes: tuple[int, ...]  # of the model's classes
+    made_of: dict  # JSON values that identify its images
+    groups: Mapping[str, tuple[str, ...]] = dataclasses.field(default_factory=dict)  # placeholder -> folders
+    restrict: bool = False  # whether logits of the classes that it lacks are ignored
+    repeated: bool = False  # whether several places show the same pictures
 
 
 class FolderSet(NamedTuple):
