@@ -187,11 +187,7 @@ def convert_closure(function: Callable, shape: tuple[int, ...]) -> tuple[Callabl
     """Lift the arrays that a function closes over into an argument: return (apply(arrays, images), arrays).
 
     Constants would compile slowly, and again for every set of weights. Arrays that nested jitted functions close over
-    are lifted too; arrays inside loops and branches of jax.lax stay there.
-
-    Args:
-      function: takes a float32 array of images, of any number.
-      shape: of an image.
+    are lifted too; arrays inside loops and branches of jax.lax stay there. `shape` is an image's.
     """
     arrays = [jnp.asarray(const) for const in _consts(_trace(function, (1, *shape)))]
 

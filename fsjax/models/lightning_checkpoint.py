@@ -31,14 +31,8 @@ def write(path: Path, trained: TrainedNetwork, name: str, hyper_parameters: Mapp
     a call of their constructor, which works in the folder of that code. For others the caller gives a network:
     `load_from_checkpoint(path, backbone_model=...)`.
 
-    Args:
-      path: of the file, such as `resnet18.ckpt`.
-      trained: the network.
-      name: of the model, a key of fsjax.models.MODELS.
-      hyper_parameters: arguments of the LightningModule, by name.
-
-    Raises:
-      InputError: PyTorch is not installed.
+    `name` is a key of fsjax.models.MODELS; `hyper_parameters` are arguments of the LightningModule. Raises InputError
+    where PyTorch is not installed.
     """
     naming, copied = trained.naming, trained.copied
     if name.startswith("resnet") and not name.endswith("_imagenet"):

@@ -12,6 +12,7 @@ from flax import nnx
 from jaxtyping import Array, Bool, Float, Float32, Key, PyTree, Shaped
 
 from fsjax.fourier import spectrum
+from fsjax.models.layers import Images, Keys, Logits
 from fsjax.runtime.parallel import AXIS
 
 
@@ -58,7 +59,7 @@ class Network:
         bits = np.unpackbits(np.frombuffer(self.packed_frequencies, np.uint8), count=size**2)
         return bits.reshape(size, size).astype(bool)
 
-    def seen(self, images: Float[Array, "images height width 3"]) -> Float[Array, "images height width 3"]:
+    def seen(self, images: Images) -> Images:
         """Filter images for the first layer, in float32 for every dtype."""
         frequencies = self.frequencies
         return images if frequencies is None else spectrum.filter_images(images, jnp.asarray(frequencies)[None])[0]
@@ -68,20 +69,15 @@ class Network:
         # JAX's default generator gives the same numbers on all kinds of device, but compiles several times as long.
         return self._fresh(jax.random.key(seed, impl="rbg"))
 
-    def apply(self, variables: dict, images: Float[Array, "images height width 3"]) -> Float[Array, "images classes"]:
+    def apply(self, variables: dict, images: Images) -> Logits:
         """Return float32 logits in evaluation mode of normalised float32 images, each by itself."""
         return self.bind(variables)(self.seen(images), train=False).astype(jnp.float32)
 
-    def apply_train(
-        self,
-        variables: dict,
-        images: Float[Array, "images height width 3"],
-        keys: Key[Array, " images"] | None = None,
-    ) -> tuple[Float[Array, "images classes"], dict]:
+    def apply_train(self, variables: dict, images: Images, keys: Keys | None = None) -> tuple[Logits, dict]:
         """Return float32 logits in training mode, and the new batch statistics.
 
-        Dropout draws from the key of each image; without keys nothing is dropped. Call this inside pmap or shard_map
-        over the axis `fsjax.runtime.parallel.AXIS`. BatchNorm takes its means and variances over the images of all
+        Dropout draws from the key of each image; without keys nothing is dropped. Call this inside pmap over
+        the axis `fsjax.runtime.parallel.AXIS`. BatchNorm takes its means and variances over the images of all
         devices, which must hold equally many.
         """
         module = self.bind(variables)

@@ -83,12 +83,7 @@ def check_network(metadata: Metadata, name: str) -> None:
 
 
 def choose_mean_std(config: ConfigDict, told: Any, where: Path | None) -> tuple[np.ndarray, np.ndarray]:
-    """Return the mean and std that normalise images: the config's, or else those told beside the weights.
-
-    Args:
-      config: of the run.
-      told: (mean, std), each of pixels in [0, 1], per channel; empty = not told.
-      where: the file that tells them.
+    """Return the mean and std that normalise images: the config's, or else the file's (`told`, maybe empty).
 
     Raises:
       InputError: neither tells them, or both do and differ.

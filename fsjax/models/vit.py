@@ -86,14 +86,7 @@ def interpolate_positions(
     """Interpolate the position embeddings of a ViT for another number of patches.
 
     Bicubic, with wider taps where it shrinks, as `timm.layers.resample_abs_pos_embed`, in float64.
-
-    Args:
-        pos_embed: of `prefix` tokens and n * n patches, row by row.
-        tokens_per_side: m, the new number of patches a side.
-        prefix: tokens before the patches, which stay unchanged: 1 with a class token, else 0.
-
-    Returns:
-        [1, prefix + m * m, width] in the dtype of pos_embed.
+    The `prefix` tokens before the n * n patches stay unchanged: 1 with a class token, else 0.
 
     Raises:
         InputError: the tokens after the prefix are not a square of patches.

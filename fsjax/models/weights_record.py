@@ -26,15 +26,7 @@ _SHOWN = 10
 def write(config: ConfigDict, directory: Path, classes: tuple[str, ...], model: Model, **others: str) -> None:
     """Check the logits of weights, and write the log line and a workdir's weights.json.
 
-    Args:
-      config: names the weights.
-      directory: the workdir.
-      classes: display names of the data's classes.
-      model: has the weights, without the filter of data.frequencies.
-      **others: further entries, such as `naming`.
-
-    Raises:
-      InputError: as `check_logits` and `choose_outputs`.
+    `model` has the weights, without the filter of data.frequencies; `others` are further entries, such as `naming`.
     """
     outputs = choose_outputs(config, model.num_logits, model.classes, classes)
     if config.model.check:
@@ -95,11 +87,7 @@ def choose_outputs(
 ) -> tuple[int, ...]:
     """Return all outputs of weights, the outputs of the data's classes first: by model.outputs, by name or by place.
 
-    Args:
-      config: names the weights.
-      available: number of outputs.
-      named: names of the first outputs; () = not known.
-      classes: display names of the data's classes.
+    `available` is the number of outputs, and `named` has the names of the first outputs; () = not known.
     """
     weights, given, count = config.model.weights, config.model.outputs, len(classes)
     if named and not given:
