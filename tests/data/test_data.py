@@ -328,6 +328,14 @@ def test_config_values_that_are_not_accepted_are_refused(tmp_path):
     refused("data.image_size: got 0; expected", load, image_size=0)
     refused("data.validation_share: got 1.0; expected", load, validation_share=1.0)
     refused("data.cache_gib: got -1.0; expected", load, cache_gib=-1.0)
+    half, third = (0.5, 0.5, 0.5), (0.3, 0.3, 0.3)
+    refused(r"data.mean: got \(\); expected three numbers in .0, 1.", load, std=half)
+    refused(
+        "data.std: got .*0, .*; expected three numbers in .0, 1., a std above 0", load, mean=half, std=(0.5, 0, 0.5)
+    )
+    refused("data.mean: got .*2.0.*; expected three numbers", load, mean=(0.5, 2.0, 0.5), std=third)
+    refused("data.mean: got .0.5, 0.5.; expected three numbers", load, mean=(0.5, 0.5), std=third)
+    assert load(mean=half, std=third).classes == ("a",)
     refused("has no validation images; expected", load, "validation", validation_share=0.5)
 
 

@@ -203,6 +203,9 @@ def test_c3_has_no_energy_outside_its_bands_and_c1_more_in_a_random_half_of_the_
         rounding = 32**2 / 12 / (255 * NOISE) ** 2
         here = (bands == band) & (radius > 0)
         assert np.median(special[here]) < 1.5 * rounding < np.median(plain[here])
+    for band in {biased, 3}:
+        here = (bands == band) & (radius > 0) & ~source.planted["fixed"].any(0)
+        assert np.median(special[here] / plain[here]) == pytest.approx(1, rel=0.25)
     ratio, biased_band = raised / np.where(radius > 0, plain, 1), (bands == biased) & (radius > 0)
     factor = (1 + synthetic.RAISED[biased] ** 2) / 2
     assert np.median(ratio[biased_band]) == pytest.approx(factor, rel=0.25)
