@@ -1,7 +1,4 @@
-"""Write every config field with its default and help into docs/configs.md.
-
-python docs/config_tables.py
-"""
+"""A table of every config field with its default and its help, for docs/configs.md."""
 
 import importlib
 import pathlib
@@ -13,14 +10,6 @@ sys.path.insert(0, str(pathlib.Path(__file__).parent.parent))
 from fsjax.runtime.config_fields import FIELDS
 
 ROOT = pathlib.Path(__file__).parent.parent
-PAGE = ROOT / "docs" / "configs.md"
-
-
-def filled(page: str) -> str:
-    """Return the text of docs/configs.md with the table of fields between its markers."""
-    begin, end = "<!-- fields -->", "<!-- end of fields -->"
-    before, _, rest = page.partition(begin)
-    return f"{before}{begin}\n\n{fields()}\n\n{end}{rest.partition(end)[2]}"
 
 
 def fields() -> str:
@@ -46,7 +35,3 @@ def _code(value: Any) -> str:
 
 def _escaped(text: str) -> str:
     return text.replace("|", r"\|").replace("<", "&lt;")
-
-
-if __name__ == "__main__":
-    PAGE.write_text(filled(PAGE.read_text(encoding="utf-8")), encoding="utf-8")

@@ -5,6 +5,7 @@ import json
 import pathlib
 import re
 
+import config_tables
 import latex2mathml.converter
 from file_table import files
 from mkdocs.structure.files import File
@@ -25,8 +26,10 @@ def on_files(pages, config, **_):
 
 
 def on_page_markdown(markdown, **_):
-    """Fill in the table of files; link the pages of notebooks."""
+    """Fill in the tables of files and of config fields; link the pages of notebooks."""
     markdown = re.sub(r"(\]\([\w/.]+)\.ipynb", r"\1.md", markdown)
+    if "<!-- fields -->" in markdown:
+        markdown = markdown.replace("<!-- fields -->", config_tables.fields())
     return markdown.replace("<!-- files -->", files())
 
 
