@@ -77,9 +77,9 @@ def rows(model, images: np.ndarray, refinements: int):
         "median_smallest_share": float(np.median(found.smallest_shares)),
     }
     yield about
-    for name, of_order in kept.items():
+    for name, order_kept in kept.items():
         for index, share in enumerate(SHARES):
-            rates = {"kept": of_order[:, index].mean(), "kept_without": kept_without[name][:, index].mean()}
+            rates = {"kept": order_kept[:, index].mean(), "kept_without": kept_without[name][:, index].mean()}
             yield {"order": name, "share": share, **{key: round(float(rate), 4) for key, rate in rates.items()}}
     for name in kept:
         if name != "attribution":

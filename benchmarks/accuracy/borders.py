@@ -42,10 +42,10 @@ def draw(classifiers: dict[str, Model], images: Images, labels: Labels) -> Figur
     """Draw the first image of some classes plain, with strips and with a frame, and each classifier's prediction."""
     classes = next(iter(classifiers.values())).classes
     others = [name for name in classes if name not in CUT][:_DRAWN]
-    of_each = images[[int(np.argmax(labels == classes.index(name))) for name in others]]
+    firsts = images[[int(np.argmax(labels == classes.index(name))) for name in others]]
     figure = style.empty(1.25 * len(others), 4.9)
     axes = figure.subplots(3, len(others), squeeze=False)
-    for row, shown in zip(axes, (of_each, with_strips(of_each), with_frame(of_each)), strict=True):
+    for row, shown in zip(axes, (firsts, with_strips(firsts), with_frame(firsts)), strict=True):
         said = {way: predicted(classifier, shown) for way, classifier in classifiers.items()}
         for column, (axis, name) in enumerate(zip(row, others, strict=True)):
             axis.imshow(shown[column])

@@ -38,7 +38,7 @@ def main(_: list[str]) -> None:
         tested, classifiers = data.draw(mitigation.TESTED, "absent", TEST), {}
         for name in mitigation.WAYS_RUN.value:
             mitigation.run(name, mitigation.WAYS[name], data)
-            directory = storage.path(mitigation.directory_of(name, data))
+            directory = storage.path(mitigation.run_directory(name, data))
             trained = Workspace(ConfigDict(files.read_json(directory / "config.json")), directory).classifier
             classifiers[name] = dataclasses.replace(trained, classes=data.classes)
             print(json.dumps({"seed": seed, "way": name, **borders.measured(classifiers[name], *tested)}), flush=True)

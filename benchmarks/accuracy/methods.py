@@ -31,7 +31,7 @@ from fsjax.evaluation.rates import filtered_rates
 from fsjax.experiment import runner
 from fsjax.experiment.stage import Workspace
 from fsjax.experiment.stages import search as search_stage
-from fsjax.fourier import dfm, masks, spectrum
+from fsjax.fourier import masks, spectrum
 from fsjax.runtime import startup
 from fsjax.search import learned
 
@@ -81,8 +81,8 @@ def main(_: list[str]) -> None:
             alone = name != "trivial" and RUNS[name][3]
             for asked in [(share,) for share in shares] if alone else [shares]:
                 key = {"run": name, "seed": seed, "fields": FIELDS.value if name != "trivial" else "{}"}
-                of_key = [row for row in rows if row.items() >= key.items() and len(row["tpr_each"]) == classes]
-                if {row["share"] for row in of_key} >= set(asked):
+                known_rows = [row for row in rows if row.items() >= key.items() and len(row["tpr_each"]) == classes]
+                if {row["share"] for row in known_rows} >= set(asked):
                     continue
                 make = trivial if name == "trivial" else searched
                 # Written together: a later start could not tell which rows of a part are missing.
@@ -122,17 +122,8 @@ def searched(workspace: Workspace, test, name: str, seed: int, shares: tuple[flo
     maps = search.SEARCHES[method].search(problem)
     seconds = time.monotonic() - started
     for index, share in enumerate(shares):
-        cost = {"forward_equivalents": spent(maps, share), "seconds": round(seconds, 1)}
+        cost = {"forward_equivalents": maps.forward_equivalents, "seconds": round(seconds, 1)}
         yield {"share": share, **judged(workspace, test, maps.masks[index]), **cost}
-
-
-def spent(maps: dfm.DominantFrequencyMaps, share: float) -> int:
-    """Return the forward equivalents; for a search in stages, those up to the stage of the share."""
-    stages = maps.provenance.get("stages")
-    if not stages:
-        return maps.forward_equivalents
-    last = next(number for number, stage in enumerate(stages) if share in stage["shares"])
-    return int(maps.images.sum()) * sum(stage["candidates"] for stage in stages[: last + 1])
 
 
 def trivial(workspace: Workspace, test, name: str, seed: int, shares: tuple[float, ...]):
@@ -177,12 +168,12 @@ def table(rows: list[dict]) -> None:
     for row in rows:
         key = row.get("kind", row["run"]), row["fields"], row["share"], len(row["tpr_each"])
         groups.setdefault(key, []).append(row)
-    for (name, fields, share, classes), of_seeds in sorted(groups.items(), key=lambda group: group[0][2]):
+    for (name, fields, share, classes), seed_rows in sorted(groups.items(), key=lambda group: group[0][2]):
         cells = [name if fields == "{}" else f"{name} {fields}", f"{100 * share:g} %"]
-        cells += [spread([row[column] for row in of_seeds], "{:.3f}") for column in ("tpr", "fpr")]
-        cells += [f"{spread([row['shortcuts'] for row in of_seeds], '{:.3g}')} of {classes}"]
-        cells += [f"{np.mean([row['forward_equivalents'] for row in of_seeds]):,.0f}"]
-        cells += [f"{np.mean([row.get('seconds', 0) for row in of_seeds]):,.0f}"]
+        cells += [spread([row[column] for row in seed_rows], "{:.3f}") for column in ("tpr", "fpr")]
+        cells += [f"{spread([row['shortcuts'] for row in seed_rows], '{:.3g}')} of {classes}"]
+        cells += [f"{np.mean([row['forward_equivalents'] for row in seed_rows]):,.0f}"]
+        cells += [f"{np.mean([row.get('seconds', 0) for row in seed_rows]):,.0f}"]
         print(f"| {' | '.join(cells)} |")
 
 
@@ -193,12 +184,12 @@ def frontier(rows: list[dict]) -> Figure:
     names = list(dict.fromkeys(row["run"] for row in rows if row["run"] != "trivial"))
     for axis, share in zip(axes[0], shares, strict=True):
         for name, marker in zip(names, "osD^vPX*", strict=False):
-            of_run = [row for row in rows if row["run"] == name and row["share"] == share]
-            cost, tpr = ([row[column] for row in of_run] for column in ("forward_equivalents", "tpr"))
+            run_rows = [row for row in rows if row["run"] == name and row["share"] == share]
+            cost, tpr = ([row[column] for row in run_rows] for column in ("forward_equivalents", "tpr"))
             axis.plot(cost, tpr, marker, label=name, ms=5)
         for kind, line in (("highest energy", "--"), ("low-pass", ":")):
-            of_kind = [row["tpr"] for row in rows if row.get("kind") == kind and row["share"] == share]
-            axis.axhline(np.mean(of_kind), color="0.4", ls=line, lw=1, label=kind)
+            kind_tprs = [row["tpr"] for row in rows if row.get("kind") == kind and row["share"] == share]
+            axis.axhline(np.mean(kind_tprs), color="0.4", ls=line, lw=1, label=kind)
         axis.set(xscale="log", xlim=(1e4, 1e7), ylim=(0, 1), xlabel="forward equivalents")
         axis.set_title(f"{100 * share:g} % of the plane")
         axis.xaxis.set_minor_formatter(NullFormatter())

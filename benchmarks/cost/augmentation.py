@@ -55,7 +55,7 @@ def main(_: list[str]) -> None:
 def device_rows() -> Iterator[dict]:
     """Yield a row for each augmentation on the device."""
     settings = {"device": parallel.describe(), "model": MODEL.value, "size": SIZE.value, "batch": BATCH.value}
-    plain = step_of("", SIZE.value)
+    plain = step_side("", SIZE.value)
     for name in ONLY.value or DEVICE_ROWS:
         yield {**settings, "name": name, **cost(plain, name)}
 
@@ -70,7 +70,7 @@ def host_rows() -> Iterator[dict]:
 
 def cost(plain: Callable[[], int], name: str) -> dict:
     """Measure the time of a step with an augmentation over the time of the plain step."""
-    sides = {"without": plain, "with": step_of(name, SIZE.value)}
+    sides = {"without": plain, "with": step_side(name, SIZE.value)}
     for side in sides.values():
         side()  # compiles
     rates = paired.rates(sides, PAIRS.value)
@@ -78,7 +78,7 @@ def cost(plain: Callable[[], int], name: str) -> dict:
     return {"pairs": PAIRS.value, "seconds": round(seconds, 5), **paired.ratio(rates["without"], rates["with"])}
 
 
-def step_of(name: str, size: int) -> Callable[[], int]:
+def step_side(name: str, size: int) -> Callable[[], int]:
     """Return a function that runs training steps with one augmentation and returns their number of images."""
     options = common.base().train
     network = models.build(MODEL.value, num_classes=CLASSES, image_size=size)

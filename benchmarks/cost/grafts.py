@@ -94,8 +94,8 @@ def sides() -> dict:
 
     def searched() -> int:
         for label in range(CLASSES.value):
-            of_class = images[labels == label][: IMAGES.value]
-            search.losses(search.image_batches(of_class, np.full(len(of_class), label)), orbits)
+            class_images = images[labels == label][: IMAGES.value]
+            search.losses(search.image_batches(class_images, np.full(len(class_images), label)), orbits)
         return 1
 
     return {"verdict": lambda: judged(False), "curve": lambda: judged(True), "removal": searched}

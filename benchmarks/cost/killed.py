@@ -1,13 +1,13 @@
-"""Kill whole runs at random moments and check that they end bit for bit as a run that was never killed.
+"""Kill whole runs at random moments, and check that they end bit for bit like a run that was not killed.
 
   python benchmarks/cost/killed.py --kills=100 --moments=0        # 12 minutes on two CPU cores
 
-A run is launch.py on a small planted set: train, search, evaluate, report. It is started, killed (SIGKILL) at a random
-moment and started again until it has had a random number of kills. Then it runs to its end. Each kill is at a random
-moment of a random unfinished stage; stages with few kills so far are drawn more often. Prints one JSON object a kill,
-one a finished run, and at last {"kills", "runs", "lost", "different", "by_stage"}. `lost` counts runs with a failed
-last start or with temporary files left. `different` counts runs with a checkpoint, scores, masks or evaluation.json
-that differ in any bit from the run that was not killed. Exit status 1 if any run is lost or different.
+A run is launch.py on a small planted set: train, search, evaluate, report. It is killed (SIGKILL) and started again a
+random number of times, and then runs to its end. Each kill is at a random moment of a random unfinished stage; stages
+with few kills so far are drawn more often. Prints one JSON object a kill, one a finished run, and at last {"kills",
+"runs", "lost", "different", "by_stage"}. `lost` counts runs whose last start failed or that left temporary files.
+`different` counts runs whose checkpoint, scores, masks or evaluation.json differ in any bit from the unkilled run. Exit
+status 1 if any run is lost or different.
 """
 
 import dataclasses
@@ -116,14 +116,7 @@ def run(
 
 @dataclasses.dataclass
 class Start:
-    """One start of launch.py on a workdir.
-
-    Attributes:
-      directory: the workdir.
-      fields: config fields.
-      environment: environment of the process.
-      log: file for the standard error of the process.
-    """
+    """A start of launch.py on a workdir with config fields; the process's standard error goes to `log`."""
 
     directory: pathlib.Path
     fields: dict
@@ -142,12 +135,8 @@ class Start:
     def kill_at_random(self, rng: random.Random, seconds: dict[str, float], kills: Counter) -> tuple[str, int | None]:
         """Kill the process at a random moment of a random unfinished stage.
 
-        Args:
-          rng: random generator.
-          seconds: wall time of each stage.
-          kills: number of kills in each stage so far.
-
-        Returns the stage of the kill, and the exit status if the process ended before the kill.
+        `seconds` and `kills` are the wall time of each stage and its kills so far. Returns the stage of the kill, and
+        the exit status if the process ended before the kill.
         """
         to_do = [name for name in self._stages if not _record(self.directory, name).get("done")]
         (name,) = rng.choices(to_do, [1 / (1 + kills[name]) ** 2 for name in to_do])

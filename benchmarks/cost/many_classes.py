@@ -67,7 +67,7 @@ def search_here(method: str, classes: int) -> None:
         maps = search.SEARCHES[method].search(
             search.Problem(
                 model=Model(apply, weights, (SIZE, SIZE, 3)),
-                images=images_of,
+                images=class_images,
                 counts=(IMAGES,) * classes,
                 classes=tuple(f"class {label}" for label in range(classes)),
                 options=options,
@@ -95,7 +95,7 @@ def apply(weights: jax.Array, images: jax.Array) -> jax.Array:
     return fields.reshape(len(images), -1) @ weights
 
 
-def images_of(label: int) -> np.ndarray:
+def class_images(label: int) -> np.ndarray:
     return np.random.default_rng(label).normal(size=(IMAGES, SIZE, SIZE, 3)).astype(np.float32)
 
 

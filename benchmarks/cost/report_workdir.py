@@ -34,17 +34,10 @@ def write(
     samples: int = 3,
     attributions: int = 0,
 ) -> dfm.DominantFrequencyMaps:
-    """Write evaluation.json and the report, and return the maps.
+    """Write evaluation.json and the report of images of `size` pixels, and return the maps.
 
-    Args:
-      directory: the workdir.
-      classes: names of the classes.
-      size: side of the images, pixels.
-      shares: shares of the maps.
-      grid: further shares with rates.
-      patch: side of the squares on which scores are constant; a search with patches nearly has such scores.
-      samples: number of images shown a class.
-      attributions: number of images a class whose deciding frequencies are shown.
+    Rates are there for the shares of the maps and of the grid. Scores are constant on squares of `patch` pixels, as in
+    a search with patches. The page shows `samples` images a class, and deciding frequencies of `attributions` images.
     """
     rng = np.random.default_rng(0)
     radius = spectrum.radius(size, size)
@@ -87,12 +80,12 @@ def evaluation(classes: tuple[str, ...], shares: tuple[float, ...], grid: tuple[
         tpr = rng.random(count)
         return Rates(tpr, np.stack([tpr * 0.9, tpr * 0.9 + 0.1], axis=1), rng.random(count) / 10)
 
-    of_shares = {
+    map_rates = {
         f"{share:g}": MapRates(**vars(rates()), positions=np.full(count, 1), kept=np.full(count, share))
         for share in shares
     }
-    of_grid = [rates() for _ in grid]
-    columns = {name: np.array([getattr(at_share, name) for at_share in of_grid]) for name in ("tpr", "tpr_ci", "fpr")}
+    grid_rates = [rates() for _ in grid]
+    columns = {name: np.array([getattr(each, name) for each in grid_rates]) for name in ("tpr", "tpr_ci", "fpr")}
     plain = rates()
     confusion = rng.integers(0, 3, (count, count)) + IMAGES * np.eye(count, dtype=int)
     return Evaluation(
@@ -103,7 +96,7 @@ def evaluation(classes: tuple[str, ...], shares: tuple[float, ...], grid: tuple[
             "removal": MethodEvaluation(
                 searched_on="train",
                 forward_equivalents=1,
-                shares=of_shares,
+                shares=map_rates,
                 grid=Grid(np.full(count, IMAGES), grid, **columns) if grid else None,
                 planted={},
                 grafts=grafts(classes, min(shares, key=lambda share: abs(share - HEADLINE)), (*grid, *shares), rng),
@@ -123,8 +116,8 @@ def grafts(classes: tuple[str, ...], share: float, curve_shares: tuple[float, ..
 
     def curve() -> Curve:
         rising = np.sort(rng.random((len(curve_shares), count)), axis=0)
-        of_limits = np.stack([rising * 0.9, rising * 0.9 + 0.1], axis=2)
-        return Curve(rising, of_limits, smallest, np.stack([smallest / 2, smallest * 2], axis=1))
+        rising_limits = np.stack([rising * 0.9, rising * 0.9 + 0.1], axis=2)
+        return Curve(rising, rising_limits, smallest, np.stack([smallest / 2, smallest * 2], axis=1))
 
     smallest = np.where(psi >= CONTROL, rng.random(count) * share, np.nan)
     number = np.full(count, IMAGES)

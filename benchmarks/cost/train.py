@@ -88,7 +88,7 @@ def loader(workers: int) -> dict:
     # A round is a number of batches, not whole epochs, because an epoch waits for its last batch.
     pool = multiprocessing.get_context("spawn").Pool(core_count())  # not forked, because JAX has threads
     sides = {
-        "cores": lambda count: sum(pool.starmap(decode_files, parts_of(ours, count * batch))),
+        "cores": lambda count: sum(pool.starmap(decode_files, file_parts(ours, count * batch))),
         "fsjax": lambda count: sum(len(loaded["image"]) for loaded in stream(ours, batch, count)),
         "torchvision": lambda count: sum(len(images) for images, _ in itertools.islice(theirs, count)),
     }
@@ -97,7 +97,7 @@ def loader(workers: int) -> dict:
     if CACHE.value:
         ours.images(np.arange(len(ours)))
     # Each side takes as long, although ours may read cached images.
-    counts = {name: steps_of(functools.partial(side, 8), 8) for name, side in sides.items()}
+    counts = {name: step_count(functools.partial(side, 8), 8) for name, side in sides.items()}
     theirs.sampler.rounds = counts["torchvision"] * batch
     rates = paired.rates({name: functools.partial(side, counts[name]) for name, side in sides.items()}, PAIRS.value)
     pool.terminate()
@@ -114,7 +114,7 @@ def loader(workers: int) -> dict:
     }
 
 
-def parts_of(images: Dataset, count: int) -> list[tuple[list[str], int]]:
+def file_parts(images: Dataset, count: int) -> list[tuple[list[str], int]]:
     """Return files of random images, a part a core, and the size that they are resized to."""
     rows = np.random.default_rng(0).permutation(np.resize(np.arange(len(images)), count))
     names = images.names
@@ -194,7 +194,7 @@ def step(name: str, size: int, batch: int) -> dict:
     sides = {"fed": fed, "bare": bare}
     for side in sides.values():
         side(2)  # compiles
-    count = steps_of(functools.partial(bare, 2), 2)
+    count = step_count(functools.partial(bare, 2), 2)
     rates = paired.rates({side: functools.partial(run, count) for side, run in sides.items()}, PAIRS.value)
     return {
         "benchmark": "step",
@@ -209,7 +209,7 @@ def step(name: str, size: int, batch: int) -> dict:
     }
 
 
-def steps_of(run: Callable[[], object], steps: int) -> int:
+def step_count(run: Callable[[], object], steps: int) -> int:
     """Return the number of steps that take about --seconds, timed by a `run` of `steps` steps.
 
     It is at least two, because two steps may be in flight.

@@ -80,7 +80,7 @@ def probe(config: ConfigDict, data: BiasedSet) -> ConfigDict:
 def reused(config: ConfigDict, data: BiasedSet) -> ConfigDict:
     """Return the config of a fresh training, as long as probe's final one, that grafts what probe found."""
     run("probe", probe, data)
-    file, config.seed = directory_of("probe", data) / "probes" / "frequencies.npy", data.seed + 100
+    file, config.seed = run_directory("probe", data) / "probes" / "frequencies.npy", data.seed + 100
     config.train.ways, config.train.graft.maps = "graft", str(file)
     return config
 
@@ -95,7 +95,7 @@ def grafted(config: ConfigDict, data: BiasedSet, random: bool = False) -> Config
             mask[row, column] = mask[-row, -column] = True
     if not mask.any():
         return plain(config, data)
-    file = folder_of(data) / f"{'random' if random else 'planted'}.npy"
+    file = set_folder(data) / f"{'random' if random else 'planted'}.npy"
     files.write_npy(storage.path(file), mask)
     config.train.ways, config.train.graft.maps = "graft", str(file)
     return plain(config, data)
@@ -119,8 +119,8 @@ def dfmx(config: ConfigDict, data: BiasedSet) -> ConfigDict:
     found = plain(base(data, "own"), data)
     found.stages = "train,search"
     run("standard", plain, data)
-    runner.run(found, storage.path(directory_of("standard", data)))
-    config.train.dfmx.maps = str(directory_of("standard", data))
+    runner.run(found, storage.path(run_directory("standard", data)))
+    config.train.dfmx.maps = str(run_directory("standard", data))
     return plain(config, data)
 
 
@@ -144,7 +144,7 @@ def main(_: list[str]) -> None:
         for name in WAYS_RUN.value or WAYS:
             robust[name] = run(name, WAYS[name], data)["robust"]
         shares = {name: round(value / (oracle["robust"] or 1), 3) for name, value in robust.items()}
-        print(json.dumps({"set": name_of(data), "seed": data.seed, "model": MODEL.value, "share": shares}), flush=True)
+        print(json.dumps({"set": set_name(data), "seed": data.seed, "model": MODEL.value, "share": shares}), flush=True)
 
 
 def sets() -> Iterator[BiasedSet]:
@@ -161,7 +161,7 @@ def sets() -> Iterator[BiasedSet]:
             yield BiasedSet(kind, SIZE.value, seed, ROOT.value, STRENGTH.value, SHAPES.value, silhouettes)
 
 
-def name_of(data: BiasedSet, *seed: int) -> str:
+def set_name(data: BiasedSet, *seed: int) -> str:
     """Return the name of a set, with its seed where that is given."""
     parts: list = [pathlib.Path(data.root).name] if data.root else []
     parts += [data.kind, data.size, *seed]
@@ -174,21 +174,21 @@ def name_of(data: BiasedSet, *seed: int) -> str:
     return "-".join(map(str, parts))
 
 
-def folder_of(data: BiasedSet) -> pathlib.Path:
-    return pathlib.Path(WORKDIR.value) / name_of(data, data.seed)
+def set_folder(data: BiasedSet) -> pathlib.Path:
+    return pathlib.Path(WORKDIR.value) / set_name(data, data.seed)
 
 
-def directory_of(name: str, data: BiasedSet) -> pathlib.Path:
-    return folder_of(data) / f"{MODEL.value}-{STEPS.value}-{name.replace(' ', '_')}"
+def run_directory(name: str, data: BiasedSet) -> pathlib.Path:
+    return set_folder(data) / f"{MODEL.value}-{STEPS.value}-{name.replace(' ', '_')}"
 
 
 def run(name: str, configured: Callable, data: BiasedSet) -> dict:
     """Train in a way, unless that was done, and return its row."""
-    directory = directory_of(name, data)
+    directory = run_directory(name, data)
     if not (directory / "row.json").exists():
         config = configured(base(data, "any" if name == "oracle" else "own"), data)
         runner.run(config, storage.path(directory))
-        row = {"set": name_of(data), "seed": data.seed, "model": MODEL.value, "steps": STEPS.value, "way": name}
+        row = {"set": set_name(data), "seed": data.seed, "model": MODEL.value, "steps": STEPS.value, "way": name}
         (directory / "row.json").write_text(json.dumps(row | measured(config, directory, data)) + "\n")
     row = json.loads((directory / "row.json").read_text())
     print(json.dumps(row), flush=True)
@@ -197,7 +197,7 @@ def run(name: str, configured: Callable, data: BiasedSet) -> dict:
 
 def base(data: BiasedSet, shown: str) -> ConfigDict:
     """Return the config of a training on a set, whose arrays it writes where they are not there yet."""
-    root = folder_of(data) / shown
+    root = set_folder(data) / shown
     root.mkdir(parents=True, exist_ok=True)
     for split, per_class, stream in (("train", PER_CLASS.value, TRAIN), ("test", tested_per_class(data), VALIDATE)):
         if not (root / f"{split}_labels.npy").exists():

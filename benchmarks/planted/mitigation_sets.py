@@ -160,12 +160,12 @@ def _add_silhouettes(
     rng: np.random.Generator, image: Float[np.ndarray, "size size 3"], silhouettes: Silhouettes, label: int
 ) -> None:
     """Add the silhouettes of a class to an image, in deviations of the noise."""
-    numbers = np.unravel_index(label, [len(of_channel) for of_channel in silhouettes])
-    for channel, of_channel, number in zip(CHANNELS, silhouettes, numbers, strict=False):
-        side = of_channel.shape[-1]
+    numbers = np.unravel_index(label, [len(stamps) for stamps in silhouettes])
+    for channel, stamps, number in zip(CHANNELS, silhouettes, numbers, strict=False):
+        side = stamps.shape[-1]
         row, column = (len(image) - side) // 2 + rng.integers(-_OFF, _OFF + 1, 2)
         contrast = shape_sets.SHAPE * rng.uniform(*shape_sets.BIASED_CONTRAST)
-        image[row : row + side, column : column + side, channel] += contrast * of_channel[number]
+        image[row : row + side, column : column + side, channel] += contrast * stamps[number]
 
 
 @functools.cache

@@ -85,7 +85,7 @@ class Shortcut:
     def planted(self) -> Bool[np.ndarray, "size size"]:
         """The frequencies of all shortcuts."""
         orbits = spectrum.orbits(self.size, self.size)
-        places = [group for of_class in self.orbits for group, _ in of_class]
+        places = [group for class_groups in self.orbits for group, _ in class_groups]
         if self.kind == "phase":
             places = [self.triads.reshape(-1, 2)]
         if self.kind == "cue" or not places:

@@ -54,14 +54,14 @@ def summarise(rows: list[dict]) -> dict[tuple[str, str], dict[str, Line]]:
     for row in rows:
         runs[row["set"], f"{row['model']}, {row['steps']} steps"][row["way"]][row["seed"]] = row
     lines: dict = {}
-    for of_set, ways in runs.items():
+    for key, ways in runs.items():
         oracle = ways.get("oracle", {})
         for way, seeds in ways.items():
             values = [_values(row, oracle[seed]) for seed, row in seeds.items() if seed in oracle]
             if values:
                 share, *rest = np.median(values, axis=0).tolist()
                 worst = min(value[0] for value in values)
-                lines.setdefault(of_set, {})[way] = Line(len(values), share, worst, *rest)
+                lines.setdefault(key, {})[way] = Line(len(values), share, worst, *rest)
     return lines
 
 
@@ -87,8 +87,8 @@ def markdown(lines: dict[tuple[str, str], dict[str, Line]]) -> str:
 def draw(lines: dict[tuple[str, str], dict[str, Line]]) -> Figure:
     """Draw the shares of each way, from the worst seed to the median, a panel a set; the cost stands beside them."""
     shares = collections.defaultdict(list)
-    for of_set in lines.values():
-        for way, line in of_set.items():
+    for set_lines in lines.values():
+        for way, line in set_lines.items():
             shares[way].append(line.share)
     places = {way: place for place, way in enumerate(sorted(shares, key=lambda way: float(np.mean(shares[way]))))}
     columns = min(len(lines), _PANELS)

@@ -39,9 +39,14 @@ def main(_: list[str]) -> None:
     for data in mitigation.sets():
         for name in mitigation.WAYS_RUN.value or mitigation.WAYS:
             mitigation.run(name, {**mitigation.WAYS, "oracle": mitigation.plain}[name], data)
-            directory = storage.path(mitigation.directory_of(name, data))
+            directory = storage.path(mitigation.run_directory(name, data))
             for search in _SEARCHES.value:
-                row = {"set": mitigation.name_of(data), "seed": data.seed, "model": mitigation.MODEL.value, "way": name}
+                row = {
+                    "set": mitigation.set_name(data),
+                    "seed": data.seed,
+                    "model": mitigation.MODEL.value,
+                    "way": name,
+                }
                 print(json.dumps({**row, "search": search, **measured(directory, search)}), flush=True)
 
 

@@ -28,9 +28,8 @@ def analytic(data: PlantedSet, seed: int = 0) -> Callable:
                = 1 - product of (1 - min(1, 2 whole_g)) over them        (redundant: one whole group is all there is)
       logit    = GAIN (evidence - THRESHOLD); 0 for the last class
 
-    The products make joint groups hard for a search by gradients: with two members of a group missing every derivative
-    of the group is 0, and a_k itself, being blind to phase, has derivative 0 where orbit k is missing. In `redundant`
-    the derivatives of whole groups are 0 too.
+    Joint groups are hard for a search by gradients: without two members all derivatives of a group are 0, and a_k has
+    derivative 0 where orbit k is missing. In `redundant` the derivatives of whole groups are 0 too.
     """
     del seed
     owners, groups, members, _ = data.groups.shape
@@ -78,10 +77,9 @@ def trained_vit(data: PlantedSet, seed: int = 0, *, steps: int = 600) -> Callabl
 def fit(apply: Callable, params: PyTree, data: PlantedSet, *, steps: int, rate: float, seed: int) -> PyTree:
     """Return parameters trained by AdamW on new images at every step.
 
-    Training starts with easy images: their incomplete groups are empty, so single orbits indicate the class. Over the
-    first half of training the set's own images replace them; on these alone no network of ours learned the joint
-    groups. Half of the images are thinned. Without thinned images, a network predicts a class for all images under a
-    mask that leaves only this class's orbits, whether groups are whole or not.
+    Training starts with easy images, whose incomplete groups are empty. Over its first half the set's images replace
+    them; on these alone no network learned the joint groups. Half of the images are thinned: otherwise a network
+    predicts a class for all images under a mask of the class's orbits, whether groups are whole or not.
     """
     optimizer = optax.adamw(optax.warmup_cosine_decay_schedule(0.0, rate, min(50, steps // 2), steps))
 

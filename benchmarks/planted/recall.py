@@ -124,8 +124,8 @@ def table(finished: Sequence[dict]) -> str:
     columns = ("recall", "precision", "average_precision", "sufficient", "tpr", "fpr", "forward_equivalents", "seconds")
     lines = [(*names, *columns), ["---"] * len(names + columns)]
     for key in dict.fromkeys(tuple(row[name] for name in names) for row in finished):
-        of_key = [row for row in finished if tuple(row[name] for name in names) == key]
-        lines.append([*map(str, key), *(_cell([row.get(name) for row in of_key]) for name in columns)])
+        key_rows = [row for row in finished if tuple(row[name] for name in names) == key]
+        lines.append([*map(str, key), *(_cell([row.get(name) for row in key_rows]) for name in columns)])
     return "\n".join(f"| {' | '.join(line)} |" for line in lines)
 
 

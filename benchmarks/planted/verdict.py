@@ -100,15 +100,15 @@ def rows(seed: int, searches: list[str], cache: str | None) -> Iterator[dict]:
         passes = found_maps[source].forward_equivalents // classes if source in found_maps else None
         largest = np.stack([candidates.masks(label)[-1] for label in range(classes)])
         others = other_rules(network.model, largest, images["test"], labels["test"], seed)
-        for label, of_class in enumerate(found.verdicts):
+        for label, class_verdict in enumerate(found.verdicts):
             yield {
                 **about,
                 "class": label,
                 "search": source,
                 **dataclasses.asdict(truths[label]),
-                "verdict": of_class.kind == "shortcut",
+                "verdict": class_verdict.kind == "shortcut",
                 **others[label],
-                "decision": [of_class.kind, of_class.by, of_class.sentence],
+                "decision": [class_verdict.kind, class_verdict.by, class_verdict.sentence],
                 "passes": passes,
                 "recovered": float(largest[label][planted[label]].mean()) if planted[label].any() else None,
                 "base": float(found.baseline.base[label]),

@@ -56,11 +56,11 @@ def agreement(network: Network, label: int) -> dict[str, float]:
     own = np.full(_IMAGES, label)
     others = np.delete(np.arange(classes), label)[np.arange(_IMAGES) % (classes - 1)]
     left_out = others if classes > 2 else None
-    of_class, of_others = cue_set.draw(own, _SEED), cue_set.draw(others, _SEED + 1)
+    class_images, other_images = cue_set.draw(own, _SEED), cue_set.draw(others, _SEED + 1)
     mask = cue_set.masks()[label][None]
     grafted, replaced = (
         recipients + np.asarray(spectrum.filter_images(jnp.asarray(donors - recipients), jnp.asarray(mask)))[0]
-        for recipients, donors in ((of_others, of_class), (of_class, of_others))
+        for recipients, donors in ((other_images, class_images), (class_images, other_images))
     )
     return {
         "grafted": called(model, grafted, label, left_out),

@@ -63,16 +63,16 @@ def tables(rows: Sequence[dict], rules: Sequence[str]) -> str:
     searches = list(dict.fromkeys(row["search"] for row in rows))
     lines = ["| maps | rule | sensitivity | specificity |", "| --- | --- | --- | --- |"]
     for search in searches:
-        of_search = [row for row in rows if row["search"] == search]
+        search_rows = [row for row in rows if row["search"] == search]
         for rule in rules:
-            cells = [_cell(of_search, rule, label) for label in ("positive", "negative")]
+            cells = [_cell(search_rows, rule, label) for label in ("positive", "negative")]
             lines.append(f"| {search} | {rule} | {' | '.join(cells)} |")
     kinds = sorted({(row["label"] or "not scored", row["row"]) for row in rows}, reverse=True)
     lines += ["", f"Called a shortcut by `{rules[0]}`, of all:", "", f"| truth | kind | {' | '.join(searches)} |"]
     lines.append("| --- " * (2 + len(searches)) + "|")
     for label, kind in kinds:
-        of_kind = [row for row in rows if (row["label"] or "not scored", row["row"]) == (label, kind)]
-        counts = [[row[rules[0]] for row in of_kind if row["search"] == search] for search in searches]
+        kind_rows = [row for row in rows if (row["label"] or "not scored", row["row"]) == (label, kind)]
+        counts = [[row[rules[0]] for row in kind_rows if row["search"] == search] for search in searches]
         lines.append(f"| {label} | {kind} | {' | '.join(f'{sum(of)}/{len(of)}' for of in counts)} |")
     lines += [
         "",
@@ -100,10 +100,10 @@ def tables(rows: Sequence[dict], rules: Sequence[str]) -> str:
 def score(rows: Sequence[dict], rule: str, label: str) -> tuple[int, int, float, float]:
     """Return right and all rows of a label, and a 95 % interval of their ratio over resampled networks."""
     wanted = label == "positive"
-    of_label = [row for row in rows if row["label"] == label]
+    label_rows = [row for row in rows if row["label"] == label]
     seeds = sorted({row["seed"] for row in rows})
-    right = np.array([sum(row[rule] == wanted for row in of_label if row["seed"] == seed) for seed in seeds])
-    total = np.array([sum(row["seed"] == seed for row in of_label) for seed in seeds])
+    right = np.array([sum(row[rule] == wanted for row in label_rows if row["seed"] == seed) for seed in seeds])
+    total = np.array([sum(row["seed"] == seed for row in label_rows) for seed in seeds])
     drawn = np.random.default_rng(0).integers(len(seeds), size=(_RESAMPLES, len(seeds)))
     sums = total[drawn].sum(1)
     ratios = right[drawn].sum(1)[sums > 0] / sums[sums > 0]
