@@ -182,8 +182,7 @@ def regression_slopes(
 ) -> Iterator[Float[np.ndarray, "_ orbits"]]:
     """Yield, some classes at a time, how much keeping an orbit adds to a class's loss.
 
-    Ridge regression with an intercept for each stage, solved in its dual form, whose matrix has a row for each
-    candidate on a plane of any size.
+    Ridge regression with an intercept for each stage, in its dual form, whose matrix has a row for each candidate.
     """
     in_stage = np.eye(stage.max() + 1)[stage]
 

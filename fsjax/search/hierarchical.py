@@ -73,7 +73,9 @@ def search(problem: Problem) -> dfm.DominantFrequencyMaps:
       InputError: partial results of another search, too little memory, or a loss that is not finite.
       interrupt.Terminated: SIGTERM came; computed losses are stored.
     """
-    candidates, layout = begin(problem), _layout(problem)
+    candidates, model = begin(problem), problem.searched_model
+    layout = tile_size.layout(model, problem.counts, memory_mib=problem.run.memory_mib)
+    layout = problem.partial_results(layout).layout  # of all stages, also after a restart
     shares = tuple(sorted(problem.options.shares))
     choices: dict[float, _Choice] = {}
     published: list[Float[np.ndarray, "classes _"]] = []
@@ -144,12 +146,6 @@ def advance(
     candidates = dataclasses.replace(candidates, best=(*candidates.best, best))
     positions = np.array([np.bitwise_count(make(index, index + 1)).sum(dtype=int) for index in range(stage.count)])
     return candidates, sums / counts[:, None], positions, agreement
-
-
-def _layout(problem: Problem) -> dict[str, int]:
-    """Return the layout of all stages; a restart uses the layout of the first start."""
-    layout = tile_size.layout(problem.searched_model, problem.counts, memory_mib=problem.run.memory_mib)
-    return problem.partial_results(layout).layout
 
 
 class _Choice(NamedTuple):  # each class's best candidate of a stage, and its loss where a candidate fits the budget

@@ -25,7 +25,7 @@ from fsjax.runtime.errors import InputError
 from fsjax.runtime.random_streams import Stream, generator
 from fsjax.search import gradient, graft, stepwise
 from fsjax.search.graft import OtherImages
-from fsjax.search.mask_optimisation import MaskOptimisation, images_per_step, resident_images
+from fsjax.search.mask_optimisation import MaskOptimisation, choose_layout
 from fsjax.search.method import Method, Problem
 from fsjax.search.sweep import WeightedImages, sweep_statistics
 
@@ -180,8 +180,7 @@ def _learn(
     problem: Problem, budgets: list[int], scores: Callable, others: OtherImages | None
 ) -> tuple[tuple[OrbitMask, ...], int]:
     """Return the learned masks of each restart, and the forward equivalents; `scores` as `MaskOptimisation` takes."""
-    layout = gradient.layout(problem, images_per_step(problem), resident=resident_images(problem, others))
-    partial_results = problem.partial_results(layout, "masks")
+    partial_results = problem.partial_results(choose_layout(problem, others), "masks")
     optimisation = MaskOptimisation(problem, budgets, scores, others, partial_results.layout)
     results = stepwise.run(problem, optimisation, partial_results, label=f"search {problem.options.method}")
 

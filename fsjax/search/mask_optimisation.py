@@ -93,7 +93,7 @@ class MaskOptimisation(StepwiseSearch[MaskState]):
         self._batch_images, self.tasks_per_device = layout["batch_images"], layout["tasks_per_device"]
         self.shape = (len(problem.counts), len(budgets), self._options.restarts)
         self.count, self.steps = int(np.prod(self.shape)), self._options.steps
-        self.images_per_step = gradient.PASSES * images_per_step(problem)
+        self.images_per_step = gradient.PASSES * _images_per_step(problem)
 
     def initial_state(self, task: int) -> MaskState:
         label, share, restart = self._indices(task)
@@ -231,15 +231,16 @@ def soft_top_k(
     return jax.nn.sigmoid((logits - (low + high) / 2) / temperature)
 
 
-def images_per_step(problem: Problem) -> int:
+def choose_layout(problem: Problem, others: OtherImages | None) -> dict[str, int]:
+    """Return the layout of `gradient.layout`: others and about two classes at a time lie on each device."""
+    resident = min(2, len(problem.counts)) * _most_images(problem) + (0 if others is None else len(others.labels))
+    return gradient.layout(problem, _images_per_step(problem), resident=resident)
+
+
+def _images_per_step(problem: Problem) -> int:
     """Return the images of a step: of the class, and for `specific` and `graft` as many of others."""
     options = problem.options.learned
     return options.batch * (1 if options.objective == "sufficient" else 2)
-
-
-def resident_images(problem: Problem, others: OtherImages | None) -> int:
-    """Return roughly how many images lie on each device: others, and two classes at a time."""
-    return min(2, len(problem.counts)) * _most_images(problem) + (0 if others is None else len(others.labels))
 
 
 def _most_images(problem: Problem) -> int:

@@ -213,7 +213,7 @@ class _Runner:
         arrays = self._partial_results.state(_item(task))
         step = int(arrays.pop("step", 0))
         like = self._like_result if step == self._search.steps else self._like_state
-        expected = {name: leaf.shape for name, leaf in zip(*_named_leaves(like), strict=True)}
+        expected = {name: leaf.shape for name, leaf in _named_leaves(like).items()}
         if not 0 < step <= self._search.steps or {name: array.shape for name, array in arrays.items()} != expected:
             return 0, self._search.initial_state(task)
         return step, jax.tree.unflatten(jax.tree.structure(like), [arrays[name] for name in expected])
@@ -256,15 +256,14 @@ class _Runner:
 
     def _write(self, tasks: list[int], step: int, states: list[PyTree]) -> None:
         for task, state in zip(tasks, states, strict=True):
-            arrays = dict(zip(*_named_leaves(state), strict=True))
-            self._partial_results.set_state(_item(task), {"step": np.array(step), **arrays})
+            self._partial_results.set_state(_item(task), {"step": np.array(step), **_named_leaves(state)})
         self._partial_results.save()
 
 
-def _named_leaves(tree: PyTree) -> tuple[list[str], list[AnyArray]]:
-    """Return the names of a tree's arrays, such as `adam.mu`, and the arrays."""
+def _named_leaves(tree: PyTree) -> dict[str, AnyArray]:
+    """Return the arrays of a tree by their names, such as `adam.mu`."""
     pairs = jax.tree_util.tree_leaves_with_path(tree)
-    return [jax.tree_util.keystr(path, simple=True, separator=".") for path, _ in pairs], [leaf for _, leaf in pairs]
+    return {jax.tree_util.keystr(path, simple=True, separator="."): leaf for path, leaf in pairs}
 
 
 def _item(task: int) -> str:

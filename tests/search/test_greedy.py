@@ -185,7 +185,7 @@ def test_an_orbit_with_one_surviving_member_counts_as_one_position(share):
 
 
 def test_an_order_that_cannot_be_used_is_named(tmp_path):
-    unusable = {"missing.npy": "no file", "missing.pkl": "no file", "folder.pkl": "a folder", "text.pkl": ""}
+    unusable = {"missing.npy": "no file", "missing.pkl": "no file", "folder.pkl": "no file", "text.pkl": ""}
     (tmp_path / "folder.pkl").mkdir()
     (tmp_path / "text.pkl").write_text("order")
     np.save(tmp_path / "infinite.npy", np.full((8, 8), np.inf))
