@@ -10,13 +10,15 @@ from sklearn.metrics import average_precision_score, confusion_matrix, recall_sc
 from fsjax.data.dataset import Dataset
 from fsjax.engine.engine import Engine
 from fsjax.engine.model import Model
-from fsjax.evaluation import evaluate
+from fsjax.evaluation import evaluate, rates
 from fsjax.fourier import dfm, spectrum
 from fsjax.runtime import files, interrupt
 from tests.helpers.linear_classifier import CONFIG, MEAN_STD, Made, make_classifier, make_maps, predictions
 
 
-def test_evaluation_is_scikit_learns_on_images_filtered_one_by_one(tmp_path):
+@pytest.mark.parametrize("group", [rates.GROUP, 8])
+def test_evaluation_is_scikit_learns_on_images_filtered_one_by_one(tmp_path, monkeypatch, group):
+    monkeypatch.setattr(rates, "GROUP", group)  # images whose spectra lie on the devices at the same time
     source, classifier, maps = Made((7, 4, 10)), make_classifier(3), make_maps(3)
     evaluate.run(CONFIG, tmp_path, classifier, maps, Dataset(source, 8))
     found = files.read_json(tmp_path / "evaluation.json")
