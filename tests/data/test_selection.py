@@ -85,3 +85,12 @@ def test_pairs_are_those_of_their_seed_and_class():
         assert (getattr(other_seed, name) != rows).any()
     more = draw(labels, np.arange(30), 1, 9, seed=5)
     np.testing.assert_array_equal(more.donors[:6], found.donors)
+
+
+def test_a_sample_of_a_class_has_its_images_once_each_and_all_of_them_if_there_are_no_more():
+    labels = np.arange(40) % 2
+    sample = selection.sample_of_class(labels, 1, 15, seed=0)
+    assert len(np.unique(sample)) == 15 and (labels[sample] == 1).all() and (np.diff(sample) > 0).all()
+    assert not np.array_equal(sample, selection.sample_of_class(labels, 1, 15, seed=1))
+    for count in (0, 20, 99):
+        np.testing.assert_array_equal(selection.sample_of_class(labels, 1, count, seed=0), np.arange(1, 40, 2))
