@@ -148,7 +148,7 @@ def test_the_published_search_in_bfloat16_goes_to_the_report(done, caplog, tmp_p
     maps = dfm.DominantFrequencyMaps.load(done / "dfm" / "removal.npz")
     agreement = maps.provenance["agreement"]
     page = Page((done / "report" / "removal" / "index.html").read_text()).text
-    assert f"Searched in bfloat16; {agreement['masks']} random masks" in page
+    assert f"Searched in bfloat16; on {agreement['masks']} random masks" in page
     assert f"{min(agreement['spearman']):.3f} to {max(agreement['spearman']):.3f}" in page
     # 24 x 13 blocks are visited, 290 of them different; row 0 right of the middle is not visited.
     assert maps.forward_equivalents == 16 * (290 + agreement["masks"])

@@ -21,6 +21,6 @@ def small_config(**changes):
         for part in groups:
             group = group[part]
         group[field] = value
-    # Other methods would search once more for each.
-    config.search.resamples = 2 if config.search.method == "removal" else 0
+    resamples = config.search.method == "removal" and not config.search.removal.compat
+    config.search.resamples = 2 if resamples else 0
     return config
