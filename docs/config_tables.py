@@ -13,7 +13,7 @@ ROOT = pathlib.Path(__file__).parent.parent
 
 
 def fields() -> str:
-    """Return a Markdown table for each group of fields, those that a single experiment has included."""
+    """Return a Markdown table for each group of fields, including the fields of single experiments."""
     FIELDS.clear()  # the order of its rows must not depend on what was imported before
     for file in _experiments():
         importlib.import_module(f"configs.{file.stem}").get_config()  # builds its fields

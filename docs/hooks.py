@@ -28,9 +28,10 @@ def on_files(pages, config, **_):
 def on_page_markdown(markdown, **_):
     """Fill in the tables of files and of config fields; link the pages of notebooks."""
     markdown = re.sub(r"(\]\([\w/.]+)\.ipynb", r"\1.md", markdown)
-    if "<!-- fields -->" in markdown:
-        markdown = markdown.replace("<!-- fields -->", config_tables.fields())
-    return markdown.replace("<!-- files -->", files())
+    for marker, table in (("<!-- files -->", files), ("<!-- fields -->", config_tables.fields)):
+        if marker in markdown:  # making a table reads the package
+            markdown = markdown.replace(marker, table())
+    return markdown
 
 
 def on_page_content(content, **_):
