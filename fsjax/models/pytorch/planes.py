@@ -1,4 +1,4 @@
-"""Operators on the planes of images: convolutions, pools and resizing."""
+"""Operators on the planes of images: convolutions and pools."""
 
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -6,10 +6,9 @@ from typing import Any
 import jax.numpy as jnp
 import numpy as np
 from jax import lax
-from jaxtyping import Array, Float
+from jaxtyping import Array
 
-from fsjax.models.layers import averaging_matrix
-from fsjax.models.pytorch import operator
+from fsjax.models.pytorch.operators import operator
 
 
 @operator("convolution")
@@ -116,80 +115,3 @@ def _repeat(value: int | Sequence[int], count: int) -> list[int]:
     """Return a number, or a list with a single number, once for each dimension."""
     values = [value] if isinstance(value, int) else list(value)
     return values * count if len(values) == 1 else values
-
-
-@operator("_adaptive_avg_pool2d")
-def _adaptive_avg_pool2d(x: Array, output_size: int | Sequence[int]) -> Array:
-    sizes = _repeat(output_size, 2)
-    matrices = (averaging_matrix(n, m).astype(np.float32) for n, m in zip(x.shape[-2:], sizes, strict=True))
-    return _resize(x, *matrices)
-
-
-@operator("upsample_bilinear2d")
-def _bilinear(x: Array, *options: Any) -> Array:
-    return _interpolate(x, *options, taps=(0, 1), weights=lambda t: np.stack([1 - t, t]), first=0.0)
-
-
-@operator("upsample_bicubic2d")
-def _bicubic(x: Array, *options: Any) -> Array:
-    return _interpolate(x, *options, taps=(-1, 0, 1, 2), weights=_cubic_weights, first=-np.inf)
-
-
-@operator("upsample_nearest2d")
-def _nearest(x: Array, output_size: Any, scale_factors: Any = None) -> Array:
-    matrices = []
-    for n, m, scale in _sizes(x, output_size, scale_factors):
-        chosen = np.minimum(np.floor(np.arange(m) * np.float32(scale)).astype(int), n - 1)
-        matrices.append(np.eye(n, dtype=np.float32)[chosen])
-    return _resize(x, *matrices)
-
-
-def _resize(x: Array, rows: Float[np.ndarray, "h height"], columns: Float[np.ndarray, "w width"]) -> Array:
-    """Multiply images by a matrix for rows and a matrix for columns."""
-    return jnp.einsum("...hw,ih,jw->...ij", x, rows, columns)
-
-
-def _sizes(x: Array, output_size: Any, scale_factors: Any) -> list[tuple[int, int, float]]:
-    """Return for height and width the size before, the size after, and the step between samples."""
-    before = x.shape[-2:]
-    if output_size is not None:
-        return [(n, m, n / m) for n, m in zip(before, output_size, strict=True)]
-    return [(n, int(n * factor), 1 / factor) for n, factor in zip(before, scale_factors, strict=True)]
-
-
-def _interpolate(
-    x: Array,
-    output_size: Any,
-    align_corners: bool,
-    scale_factors: Any = None,
-    *,
-    taps: tuple[int, ...],
-    weights: Callable[[np.ndarray], np.ndarray],
-    first: float,
-) -> Array:
-    """Resize images with the taps of PyTorch around each place, at least `first`; edges are repeated."""
-    matrices = []
-    for n, m, scale in _sizes(x, output_size, scale_factors):
-        if align_corners:
-            place = np.arange(m) * ((n - 1) / (m - 1) if m > 1 else 0.0)
-        else:
-            place = np.maximum((np.arange(m) + 0.5) * scale - 0.5, first)
-        start = np.floor(place).astype(int)
-        matrix = np.zeros((m, n))
-        for tap, weight in zip(taps, weights(place - start), strict=True):
-            np.add.at(matrix, (np.arange(m), np.clip(start + tap, 0, n - 1)), weight)
-        matrices.append(matrix.astype(np.float32))
-    return _resize(x, *matrices)
-
-
-def _cubic_weights(t: np.ndarray) -> np.ndarray:
-    """Return the weights of four taps, Keys' cubic convolution with a = -0.75."""
-    a = -0.75
-
-    def near(d: np.ndarray) -> np.ndarray:
-        return ((a + 2) * d - (a + 3)) * d * d + 1
-
-    def far(d: np.ndarray) -> np.ndarray:
-        return ((a * d - 5 * a) * d + 8 * a) * d - 4 * a
-
-    return np.stack([far(t + 1), near(t), near(1 - t), far(2 - t)])

@@ -1,0 +1,186 @@
+"""Operators on numbers, shapes and places, and reductions.
+
+`OPERATORS` has the operators of PyTorch's exported graphs (core ATen) by name, without namespace and overload. Their
+arguments are PyTorch's: arrays, numbers and nested lists, by place or by name. Arrays have their channels first,
+arguments for memory layout are left out, and a `dtype` is NumPy's.
+"""
+
+import operator as python_operator
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax import lax
+from jax.typing import ArrayLike
+from jaxtyping import Array
+
+# Operators that JAX has under the same name.
+_SAME = (
+    "abs bitwise_and bitwise_or bitwise_xor ceil cos cosh cumsum exp exp2 expm1 flip floor fmod isinf isnan log log10 "
+    "log1p log2 logical_and logical_not logical_or logical_xor maximum minimum reciprocal remainder round sign sin "
+    "sinh sqrt tan tanh trunc where"
+)
+OPERATORS: dict[str, Callable] = {
+    **{name: getattr(jnp, name) for name in _SAME.split()},
+    "_log_softmax": lambda x, dim, *_: jax.nn.log_softmax(x, axis=dim),
+    "_softmax": lambda x, dim, *_: jax.nn.softmax(x, axis=dim),
+    "_to_copy": lambda x, dtype=None, **_: x if dtype is None else x.astype(dtype),
+    "add": lambda x, y, alpha=1: jnp.add(x, y if alpha == 1 else alpha * y),
+    "alias": lambda x: x,
+    "arange": lambda first, end=None, step=1, dtype=None: jnp.arange(first, end, step, dtype=dtype),
+    "atan": jnp.arctan,
+    "bitwise_not": jnp.invert,
+    "bmm": jnp.matmul,
+    "cat": lambda arrays, dim=0: jnp.concatenate([x for x in arrays if x.shape != (0,)], dim),
+    "clamp": jnp.clip,
+    "clone": lambda x, **_: x,
+    "copy": lambda x, source, *_: jnp.broadcast_to(source, x.shape).astype(x.dtype),
+    "embedding": lambda weight, index, *_: weight[index],
+    "empty": lambda shape, dtype=None: jnp.zeros(shape, dtype or jnp.float32),
+    "eq": jnp.equal,
+    "erf": jax.scipy.special.erf,
+    "folded": lambda x: (x,),  # in place of a BatchNorm that `graph` folds into a convolution
+    "full": lambda shape, value, dtype=None: jnp.full(shape, value, dtype),
+    "full_like": lambda x, value, dtype=None: jnp.full_like(x, value, dtype=dtype),
+    "gather": lambda x, dim, index, sparse_grad=False: jnp.take_along_axis(x, index, axis=dim),
+    "ge": jnp.greater_equal,
+    "gelu": lambda x, approximate="none": jax.nn.gelu(x, approximate=approximate == "tanh"),
+    "getitem": python_operator.getitem,
+    "gt": jnp.greater,
+    "hardtanh": jnp.clip,
+    "index": lambda x, indices: x[_places(indices)],
+    "index_select": lambda x, dim, index: jnp.take(x, index, axis=dim),
+    "le": jnp.less_equal,
+    "leaky_relu": lambda x, slope=0.01: jnp.where(x > 0, x, slope * x),
+    "lift_fresh_copy": lambda x: x,
+    "lt": jnp.less,
+    "mm": jnp.matmul,
+    "mul": jnp.multiply,
+    "ne": jnp.not_equal,
+    "neg": jnp.negative,
+    "permute": jnp.transpose,
+    "pow": jnp.power,
+    "relu": jax.nn.relu,
+    "repeat": jnp.tile,
+    "rsqrt": lax.rsqrt,
+    "scalar_tensor": lambda value, dtype=None: jnp.asarray(value, dtype),
+    "select": lambda x, dim, index: lax.index_in_dim(x, index, dim, keepdims=False),
+    "sigmoid": jax.nn.sigmoid,
+    "split_with_sizes": lambda x, sizes, dim=0: jnp.split(x, np.cumsum(sizes)[:-1].tolist(), dim),
+    "sub": lambda x, y, alpha=1: jnp.subtract(x, y if alpha == 1 else alpha * y),
+    "unsqueeze": jnp.expand_dims,
+    "view": lambda x, *shape: x.reshape(*shape),
+    "view_copy": lambda x, *shape: x.reshape(*shape),
+}
+
+
+def operator(name: str) -> Callable[[Callable], Callable]:
+    """Register a function under the name of the operator that it computes."""
+    return lambda function: OPERATORS.setdefault(name, function)
+
+
+@operator("div")
+def _div(x: ArrayLike, y: ArrayLike, rounding_mode: str | None = None) -> Array:
+    if rounding_mode is None:
+        return jnp.true_divide(x, y)
+    return jnp.floor_divide(x, y) if rounding_mode == "floor" else jnp.trunc(x / y).astype(jnp.result_type(x, y))
+
+
+@operator("elu")
+def _elu(x: Array, alpha: int | float = 1, scale: int | float = 1, input_scale: int | float = 1) -> Array:
+    return scale * jnp.where(x > 0, x, alpha * jnp.expm1(jnp.minimum(input_scale * x, 0)))
+
+
+@operator("addmm")
+def _addmm(x: Array, a: Array, b: Array, beta: int | float = 1, alpha: int | float = 1) -> Array:
+    product = jnp.matmul(a, b)
+    return (product if alpha == 1 else alpha * product) + (x if beta == 1 else beta * x)
+
+
+@operator("_native_batch_norm_legit_no_training")
+def _batch_norm(
+    x: Array, weight: Array | None, bias: Array | None, mean: Array, variance: Array, momentum: float, epsilon: float
+) -> tuple:
+    del momentum
+    shape = (-1, *[1] * (x.ndim - 2))
+    scale = lax.rsqrt(variance + epsilon) if weight is None else weight * lax.rsqrt(variance + epsilon)
+    y = (x - mean.reshape(shape)) * scale.reshape(shape)
+    return (y if bias is None else y + bias.reshape(shape), mean, variance)
+
+
+def _reduction(function: Callable) -> Callable:
+    def reduce(x: Array, dim: Any = None, keepdim: bool = False, **options: Any) -> Array:
+        return function(x, _axes(dim), keepdims=keepdim, **options)
+
+    return reduce
+
+
+_mean = _reduction(jnp.mean)
+OPERATORS.update(amax=_reduction(jnp.max), amin=_reduction(jnp.min), any=_reduction(jnp.any))
+OPERATORS.update(mean=_mean, sum=_reduction(jnp.sum))
+
+
+@operator("max")
+def _max(x: Array, dim: int, keepdim: bool = False) -> tuple[Array, Array]:
+    """Return the largest numbers along an axis, and where they are."""
+    return jnp.max(x, dim, keepdims=keepdim), jnp.argmax(x, dim, keepdims=keepdim)
+
+
+@operator("var")
+def _var(x: Array, dim: Any = None, correction: int | float | None = None, keepdim: bool = False) -> Array:
+    return jnp.var(x, _axes(dim), ddof=1 if correction is None else int(correction), keepdims=keepdim)
+
+
+@operator("var_mean")
+def _var_mean(x: Array, dim: Any = None, correction: int | float | None = None, keepdim: bool = False) -> tuple:
+    return _var(x, dim, correction, keepdim), _mean(x, dim, keepdim)
+
+
+def _axes(dim: int | Sequence[int] | None) -> tuple[int, ...] | None:
+    """Return the axes of a reduction; None or an empty list stands for all axes."""
+    return (dim,) if isinstance(dim, int) else tuple(dim or ()) or None
+
+
+@operator("expand")
+def _expand(x: Array, shape: Sequence[int], implicit: bool = False) -> Array:
+    del implicit
+    old = [1] * (len(shape) - x.ndim) + list(x.shape)
+    return jnp.broadcast_to(x, [was if size == -1 else size for was, size in zip(old, shape, strict=True)])
+
+
+@operator("squeeze")
+def _squeeze(x: Array, dim: Any = None) -> Array:
+    dims = range(x.ndim) if dim is None else [dim] if isinstance(dim, int) else dim
+    return jnp.squeeze(x, tuple(d % x.ndim for d in dims if x.shape[d] == 1))
+
+
+@operator("slice")
+def _slice(x: Array, dim: int = 0, start: int | None = None, end: int | None = None, step: int = 1) -> Array:
+    return lax.slice_in_dim(x, *slice(start, end).indices(x.shape[dim])[:2], step, dim)
+
+
+@operator("constant_pad_nd")
+def _constant_pad(x: Array, pad: Sequence[int], value: int | float = 0) -> Array:
+    # PyTorch lists the last dimension's pair first.
+    pairs = [(pad[i], pad[i + 1], 0) for i in range(0, len(pad), 2)][::-1]
+    return lax.pad(x, np.asarray(value, x.dtype), [(0, 0, 0)] * (x.ndim - len(pairs)) + pairs)
+
+
+@operator("as_strided")
+def _as_strided(x: Array, size: Sequence[int], places: np.ndarray) -> Array:
+    """Take flat places, which the graph has in place of PyTorch's strides."""
+    x = x.reshape(-1)
+    return (x if np.array_equal(places, np.arange(x.size)) else x[places]).reshape(size)
+
+
+@operator("index_put")
+def _index_put(x: Array, indices: Sequence[Array | None], values: Array, accumulate: bool = False) -> Array:
+    place = jnp.asarray(x).at[_places(indices)]
+    return place.add(values) if accumulate else place.set(values)
+
+
+def _places(indices: Sequence[Array | None]) -> tuple:
+    """Return an index of JAX; None takes all of its axis."""
+    return tuple(slice(None) if index is None else index for index in indices)
