@@ -49,7 +49,7 @@ def test_a_planted_wave_is_a_shortcut_and_brightness_is_none(result):
     of = {verdict.name: verdict for verdict in result.verdicts}
     assert list(of) == NAMES and of["wave"].kind == "shortcut" and of["wave"].by == "amplitude"
     assert of["bright"].kind == "coarse" and of["plain"].kind != "shortcut"
-    low, high = of["wave"].psi_interval
+    low, high = of["wave"].psi_ci
     assert 0.5 < low <= of["wave"].psi <= high and of["wave"].share == pytest.approx(2 / 144, abs=1e-4)
     # Of 12 x 12 positions DC is (6, 6): the wave and its conjugate.
     assert result.maps.at(0.05)[1][3, 4] and result.maps.at(0.05)[1][9, 8]

@@ -10,22 +10,20 @@ Examples:
   >>> curve = grafts.curves["map"]  # a Curve
   >>> curve.psi.shape, round(float(curve.smallest[1]), 3)
   ((12, 3), 0.031)
-  >>> grafts.verdicts[1].kind, grafts.verdicts[1].share, len(grafts.verdicts[1].psi_interval)  # a Verdict
+  >>> grafts.verdicts[1].kind, grafts.verdicts[1].share, len(grafts.verdicts[1].psi_ci)  # a Verdict
   ('shortcut', 0.03125, 2)
   >>> MEASURES["necessity"].help, MEASURES["necessity"].column  # a Measure
   ('(w - n) / w', 'N')
 """
 
 import dataclasses
-import reprlib
 import typing
 from typing import Annotated, NamedTuple
 
 import numpy as np
 from jaxtyping import Float, Int
 
-from fsjax.evaluation.typed_json import Between, Length
-from fsjax.runtime.errors import InputError
+from fsjax.evaluation.typed_json import Length
 
 KINDS = ("shortcut", "band", "coarse", "by absence", "default class", "spread", "not recognised", "undecided")
 
@@ -33,11 +31,6 @@ KINDS = ("shortcut", "band", "coarse", "by absence", "default class", "spread", 
 _Rate = Float[np.ndarray, "*classes"]
 _Limits = Float[np.ndarray, "*classes 2"]
 _Count = Int[np.ndarray, "*classes"]
-_Signed = Annotated[_Rate, Between(-1, 1)]
-_SignedLimits = Annotated[_Limits, Between(-1, 1)]
-_Ratio = Annotated[_Rate, Between(0, np.inf)]
-_CurvePsi = Annotated[Float[np.ndarray, "curve_shares *classes"], Between(-1, 1)]  # noqa: F821
-_CurveLimits = Annotated[Float[np.ndarray, "curve_shares *classes 2"], Between(-1, 1)]
 
 
 class Measure(NamedTuple):
@@ -73,30 +66,30 @@ class GraftRates:
     grafted: Annotated[_Rate, Measure("recipients predicted as the class with frequencies of a donor", "q")]
     swapped: Annotated[_Rate, Measure("images of the class that keep it with frequencies of their class", "w")]
     replaced: Annotated[_Rate, Measure("images of the class that keep it with frequencies of other classes", "n")]
-    sufficiency: Annotated[_Signed, Measure("(q - q0) / (1 - q0)", "S")]
-    necessity: Annotated[_Signed, Measure("(w - n) / w", "N")]
-    psi: Annotated[_Signed, Measure("(S + N) / 2", mask="its map")]
-    psi_ci: Annotated[_SignedLimits, Measure("95 % interval of psi")]
+    sufficiency: Annotated[_Rate, Measure("(q - q0) / (1 - q0)", "S")]
+    necessity: Annotated[_Rate, Measure("(w - n) / w", "N")]
+    psi: Annotated[_Rate, Measure("(S + N) / 2", mask="its map")]
+    psi_ci: Annotated[_Limits, Measure("95 % interval of psi")]
     p_value: Annotated[_Rate, Measure("one-sided p-value for psi at or below `verdict.control`")]
     swapped_ci: Annotated[_Limits, Measure("95 % Wilson interval of w")]
     difference: Annotated[
         _Rate, Measure("share of the energy of pairs' differences that the map holds, without DC", "e")
     ]
     prominence: Annotated[
-        _Ratio, Measure("mean energy of differences in the map, over the energy beside it", "prominence")
+        _Rate, Measure("mean energy of differences in the map, over the energy beside it", "prominence")
     ]
     amplitude: Annotated[_Rate, Measure("q where only amplitudes are grafted", "amplitude")]
     phase: Annotated[_Rate, Measure("q where only phases are grafted", "phase")]
     zeroed: Annotated[_Rate, Measure("recipients predicted as the class with these frequencies set to 0", "zeroed")]
-    energy_ratio: Annotated[_Ratio, Measure("class's energy over others': geometric mean without DC", "energy ratio")]
-    largest_energy_ratio: Annotated[_Ratio, Measure("the largest of these ratios in the map")]
-    low_pass_psi: Annotated[_Signed, Measure("psi of as many lowest frequencies", "low-pass", "low-pass")]
+    energy_ratio: Annotated[_Rate, Measure("class's energy over others': geometric mean without DC", "energy ratio")]
+    largest_energy_ratio: Annotated[_Rate, Measure("the largest of these ratios in the map")]
+    low_pass_psi: Annotated[_Rate, Measure("psi of as many lowest frequencies", "low-pass", "low-pass")]
     energy_psi: Annotated[
-        _Signed, Measure("psi of as many frequencies of highest energy", "class energy", "class energy")
+        _Rate, Measure("psi of as many frequencies of highest energy", "class energy", "class energy")
     ]
-    radial_psi: Annotated[_Signed, Measure("mean psi of random masks around the map", "radial", _RADIAL)]
-    equal_change_psi: Annotated[_Signed, Measure("mean psi of masks with the same e", "equal change", _EQUAL_CHANGE)]
-    no_dc_psi: Annotated[_Signed, Measure("psi of the map without DC; NaN where the map lacks DC")]
+    radial_psi: Annotated[_Rate, Measure("mean psi of random masks around the map", "radial", _RADIAL)]
+    equal_change_psi: Annotated[_Rate, Measure("mean psi of masks with the same e", "equal change", _EQUAL_CHANGE)]
+    no_dc_psi: Annotated[_Rate, Measure("psi of the map without DC; NaN where the map lacks DC")]
 
     @classmethod
     def unknown(cls) -> "GraftRates":
@@ -125,8 +118,8 @@ class Curve:
     The upper limit of its interval over resampled images is NaN where it lies beyond the largest share.
     """
 
-    psi: _CurvePsi
-    psi_ci: _CurveLimits
+    psi: Float[np.ndarray, "curve_shares *classes"]  # noqa: F821
+    psi_ci: Float[np.ndarray, "curve_shares *classes 2"]
     smallest: _Rate
     smallest_ci: _Limits
 
@@ -137,7 +130,8 @@ class Verdict:
 
     Attributes:
       by: 'amplitude', 'phase', or 'amplitude and phase' where it carries a shortcut; else ''.
-      share, psi, psi_ci: the share of the plane that the verdict is about, and psi there; None and () without pairs.
+      share, psi, psi_ci: the share of the plane that the verdict is about, psi there, and its 95 % limits; None and ()
+        without pairs.
       smallest: share at which psi reaches 1/2; None where it does not, or was not measured.
       sentence: the verdict with its reason.
     """
@@ -146,20 +140,10 @@ class Verdict:
     kind: str
     by: str
     share: float | None
-    psi: Annotated[float | None, Between(-1, 1)]
-    psi_ci: Annotated[tuple[float, ...], Between(-1, 1)]
+    psi: float | None
+    psi_ci: tuple[float, ...]
     smallest: float | None
     sentence: str
-
-    def __post_init__(self) -> None:
-        if self.kind not in KINDS or len(self.psi_ci) not in (0, 2):
-            got = f"{reprlib.repr(self.kind)} and {len(self.psi_ci)} limits of psi"
-            raise InputError(f"verdicts: got {got}; expected one of {', '.join(KINDS)}, and two limits or none")
-
-    @property
-    def psi_interval(self) -> tuple[float, ...]:
-        """95 % interval of psi: `psi_ci`."""
-        return self.psi_ci
 
 
 @dataclasses.dataclass(frozen=True, eq=False)

@@ -13,7 +13,7 @@ from fsjax.engine.model import Model
 from fsjax.evaluation import influence, verdict
 from fsjax.evaluation.graft_outcomes import GRAFTS_A_PAIR, ClassGrafts, Grafter, GraftSample
 from fsjax.evaluation.influence import Outcomes
-from fsjax.evaluation.typed_json import Between, Length, ResultFile
+from fsjax.evaluation.typed_json import Length, ResultFile
 from fsjax.fourier import masks, spectrum
 from fsjax.runtime import parallel
 from fsjax.runtime.progress import Progress
@@ -24,7 +24,6 @@ Maps = Bool[np.ndarray, "maps height width"]
 Planes = Float[np.ndarray, "maps height width"]
 Plane = Float[np.ndarray, "height width"]
 Values = Float[np.ndarray, " maps"]
-_SIGNED = Between(-1, 1)
 _RECOGNISED = 0.5
 # An orbit only fills the map where its score, or its score over energy, is below this part of the map's largest.
 _FAINT = 0.05
@@ -56,8 +55,8 @@ class ProbeRound:
     base: Float[np.ndarray, " classes"]
     positions: Annotated[tuple[int, ...], Length("classes")]
     swapped: Float[np.ndarray, " classes"]
-    psi: Annotated[Float[np.ndarray, " classes"], _SIGNED]
-    psi_ci: Annotated[Float[np.ndarray, "classes 2"], _SIGNED]
+    psi: Float[np.ndarray, " classes"]
+    psi_ci: Float[np.ndarray, "classes 2"]
     used: Annotated[tuple[bool, ...], Length("classes")]
     added: int
     share: float

@@ -422,13 +422,6 @@ def evaluation(**changes):
     }
 
 
-def with_rates(**changes):
-    """An evaluation with other rates under the maps."""
-    found = evaluation()
-    found["methods"]["removal"]["shares"]["0.05"] |= changes
-    return found
-
-
 def with_grafts(part, **changes):
     """An evaluation with other values in a part of the grafts; of verdicts, in the first."""
     found = evaluation()
@@ -448,13 +441,9 @@ WRONG_EVALUATIONS = {
     "images of text": evaluation(images=["<script>", 1]),
     "images beyond count": evaluation(images=[10**300, 1]),
     "accuracy in words": evaluation(unfiltered={**evaluation()["unfiltered"], "accuracy": "<script>"}),
-    "a rate of 1e300": with_rates(tpr=[1e300, 0]),
-    "a rate of true": with_rates(tpr=[True, 0]),
     "verdicts in a number": with_grafts("", verdicts=3),
-    "a verdict of another kind": with_grafts("verdicts", kind="<script>"),
     "a curve of lines": with_grafts("curves", map=3),
     "a method in a list": evaluation(methods={"removal": []}),
-    "a method of lines": evaluation(methods={"a\nb" * 9: 3}),
     "planted in words": evaluation(planted={"a": {"fixed": "yes", "tpr_without": 0.5, "tpr_alone": 0.5}}),
 }
 
