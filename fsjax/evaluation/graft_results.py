@@ -91,12 +91,6 @@ class GraftRates:
     equal_change_psi: Annotated[_Rate, Measure("mean psi of masks with the same e", "equal change", _EQUAL_CHANGE)]
     no_dc_psi: Annotated[_Rate, Measure("psi of the map without DC; NaN where the map lacks DC")]
 
-    @classmethod
-    def unknown(cls) -> "GraftRates":
-        """Return the rates of a class without pairs: all NaN."""
-        names = [field.name for field in dataclasses.fields(cls)]
-        return cls(**{name: np.full((2,) * name.endswith("_ci"), np.nan) for name in names})
-
     def at(self, label: int) -> "GraftRates":
         """Return the rates of one class."""
         return GraftRates(**{name: np.asarray(values[label]) for name, values in vars(self).items()})

@@ -1,22 +1,9 @@
-"""Judge the maps of a search method by grafts: choose masks and images, measure each class, and give the verdicts.
-
-Examples:
-  >>> len(curve_shares(8, 8))
-  10
-  >>> grafts_a_class(pairs=20, shares=10)
-  3000
-  >>> candidates = Candidates(maps.classes, maps.shares, (True,) * len(maps.shares), lambda label: maps.masks[:, label])
-  >>> sample = GraftSample(
-  ...     images=lambda indices: test_images[indices], labels=test_labels, usable=np.arange(len(test_labels)),
-  ...     tpr=np.ones(3), fpr=np.zeros(3), pairs=20, seed=0, why_none="",
-  ... )
-  >>> [verdict.kind for verdict in judge(as_model(model, test_images, 3), candidates, sample).verdicts]
-  ['default class', 'shortcut', 'coarse']
-"""
+"""Judge the maps of a search method by grafts: choose masks and images, measure each class, and give the verdicts."""
 
 import dataclasses
 import hashlib
-from collections.abc import Callable, Sequence
+import itertools
+from collections.abc import Callable
 
 import jax
 import numpy as np
@@ -28,9 +15,9 @@ from fsjax.data.normalisation import normalise
 from fsjax.data.selection import Pairs, sample_of_class
 from fsjax.engine.model import Model
 from fsjax.evaluation import graft_measures, verdict
-from fsjax.evaluation.graft_measures import KINDS, ClassMeasures
+from fsjax.evaluation.graft_measures import KINDS
 from fsjax.evaluation.graft_outcomes import GRAFTS_A_PAIR, ClassGrafts, Grafter, GraftSample
-from fsjax.evaluation.graft_results import Baseline, Curve, GraftRates, Grafts
+from fsjax.evaluation.graft_results import Baseline, Curve, GraftRates, Grafts, Verdict
 from fsjax.evaluation.rates import grid_shares
 from fsjax.evaluation.results import Unfiltered
 from fsjax.fourier.dfm import DominantFrequencyMaps
@@ -73,6 +60,10 @@ def judge_maps(
     """
     if not config.evaluate.pairs:
         return None
+    images = "test images that were not searched" if len(usable) < len(test) else "test images"
+    why_none = f"too few {images}: a verdict needs two of the class, and one of another"
+    if len(maps.classes) == 1:
+        why_none = "there is no other class whose images could be grafted"
     sample = GraftSample(
         images=lambda rows: np.asarray(normalise(test.images(rows), *model.mean_std)),
         labels=test.labels,
@@ -81,7 +72,7 @@ def judge_maps(
         fpr=unfiltered.fpr,
         pairs=config.evaluate.pairs,
         seed=config.seed,
-        why_none=_why_none(len(maps.classes), len(usable) < len(test)),
+        why_none=why_none,
     )
     candidates = cut_candidates(maps, maps.nearest(config.report.share))
     directory = folder and folder / _identity(maps, candidates, sample)
@@ -112,7 +103,7 @@ def judge(
     return _results(candidates, sample, pairs, measures)
 
 
-def grafts_a_class(pairs: int, shares: int, kinds: Sequence[str] = KINDS) -> int:
+def grafts_a_class(pairs: int, shares: int, kinds: tuple[str, ...] = KINDS) -> int:
     """Return how many grafts `judge` makes for a class at most, with these numbers of pairs and shares."""
     return GRAFTS_A_PAIR * pairs * (len(kinds) * shares + graft_measures.MORE_MASKS)
 
@@ -157,32 +148,51 @@ def unseen(config: ConfigDict, maps: DominantFrequencyMaps, test: Dataset) -> In
     return np.setdiff1d(everything, np.concatenate(seen))
 
 
-def _results(candidates: Candidates, sample: GraftSample, pairs: list[Pairs], measures: list[ClassMeasures]) -> Grafts:
+def _results(candidates: Candidates, sample: GraftSample, pairs: list[Pairs], measures: list[dict]) -> Grafts:
     """Merge the measures of all classes, which processes have for some classes each, and add the verdicts."""
-    merged = jax.tree.map(
-        lambda *values: parallel.merge(np.stack(values)), *[dataclasses.asdict(of_class) for of_class in measures]
-    )
+    merged = jax.tree.map(lambda *values: parallel.merge(np.stack(values)), *measures)
     images = [(drawn.donors, drawn.recipients) for drawn in pairs]
     donors, recipients = np.array([[len(np.unique(side)) for side in sides] for sides in images]).T
-    baseline = Baseline(np.array([len(drawn) for drawn in pairs]), donors, recipients, merged["base"])
     # Arrays have the classes first, psi of a curve the shares.
     curves = {
         kind: Curve(**{name: np.moveaxis(array, 0, int(name.startswith("psi"))) for name, array in curve.items()})
         for kind, curve in merged["curves"].items()
     }
-    rates = GraftRates(**merged["rates"])
-    tested = tuple(share for share, is_tested in zip(candidates.shares, candidates.tested, strict=True) if is_tested)
-    verdicts = verdict.verdicts_for_classes(
-        candidates.names, sample.tpr, sample.fpr, baseline, rates, len(tested), curves, sample.why_none
+    grafts = Grafts(
+        baseline=Baseline(np.array([len(drawn) for drawn in pairs]), donors, recipients, merged["base"]),
+        rates=GraftRates(**merged["rates"]),
+        tested_shares=tuple(itertools.compress(candidates.shares, candidates.tested)),
+        curve_shares=candidates.shares,
+        curves=curves,
+        verdicts=(),
     )
-    return Grafts(baseline, rates, tested, candidates.shares, curves, verdicts)
+    verdicts = [_verdict(grafts, sample, label, candidates.names) for label in range(len(pairs))]
+    return dataclasses.replace(grafts, verdicts=tuple(verdicts))
 
 
-def _why_none(classes: int, searched: bool) -> str:
-    if classes == 1:
-        return "there is no other class whose images could be grafted"
-    images = "test images that were not searched" if searched else "test images"
-    return f"too few {images}: a verdict needs two of the class, and one of another"
+def _verdict(grafts: Grafts, sample: GraftSample, label: int, names: tuple[str, ...]) -> Verdict:
+    pairs, smallest = int(grafts.baseline.pairs[label]), float(grafts.curves["map"].smallest[label])
+    at, name = grafts.rates.at(label) if pairs else None, names[label]
+    kind, reason, by = verdict.decide(
+        at,
+        tpr=float(sample.tpr[label]),
+        fpr=float(sample.fpr[label]),
+        base=float(grafts.baseline.base[label]),
+        pairs=pairs,
+        level=verdict.level(len(names), len(grafts.tested_shares)),
+        low_pass=float(grafts.curves["low_pass"].smallest[label]) if "low_pass" in grafts.curves else np.nan,
+        why_none=sample.why_none,
+    )
+    return Verdict(
+        name=name,
+        kind=kind,
+        by=by,
+        share=float(at.share) if at else None,
+        psi=float(at.psi) if at else None,
+        psi_ci=tuple(at.psi_ci.tolist()) if at else (),
+        smallest=None if np.isnan(smallest) else smallest,
+        sentence=f"{name}: {kind}{' by ' + by if by else ''}: {reason}.",
+    )
 
 
 def _identity(maps: DominantFrequencyMaps, candidates: Candidates, sample: GraftSample) -> str:

@@ -83,7 +83,7 @@ def _value(name: str, hint: Any, value: Any, sizes: dict[str, int]) -> Any:
         return tuple(_value(name, parts[0], part, sizes) for part in value)
     if origin is dict:
         return {key: _value(name, parts[1], part, sizes) for key, part in value.items()}
-    if dataclasses.is_dataclass(hint):
+    if isinstance(hint, type) and dataclasses.is_dataclass(hint):
         return from_json(hint, value, **sizes)
     if hint in (str, bool, int, float):
         _check(type(value) is hint or (hint is float and type(value) is int), name, value, hint.__name__)

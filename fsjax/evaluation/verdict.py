@@ -1,29 +1,16 @@
 """The verdict on a class: whether few frequencies control it, and otherwise how it is recognised.
 
-`decide` judges a class from `Evidence`. Its thresholds were frozen on development networks of
-benchmarks/planted/verdict.py before the held-out run; docs/results/verdicts.md has the scores.
-
-Examples:
-  >>> measured = {"psi": 0.9, "psi_ci": [0.8, 1.0], "p_value": 0, "grafted": 0.9, "amplitude": 0.9, "phase": 0.1}
-  >>> controls = {"equal_change_psi": 0, "radial_psi": 0, "difference": 0.2, "zeroed": 0, "share": 0.01}
-  >>> rates = {name: np.array(value, float) for name, value in (measured | controls).items()}
-  >>> at = dataclasses.replace(GraftRates.unknown(), **rates)
-  >>> evidence = Evidence(tpr=0.95, fpr=0.02, pairs=120, why_none="", base=0.05, at=at, level=0.004)
-  >>> decision = decide(evidence)  # a Decision
-  >>> decision.kind, decision.by
-  ('shortcut', 'amplitude')
-  >>> rule().startswith("Frequencies of images of the class are grafted")
-  True
+The thresholds of `decide` were frozen on development networks of benchmarks/planted/verdict.py before the held-out run;
+docs/results/verdicts.md has the scores.
 """
 
-import dataclasses
 from typing import NamedTuple
 
 import numpy as np
 import scipy
 from jaxtyping import Bool, Float
 
-from fsjax.evaluation.graft_results import Baseline, Curve, GraftRates, Verdict
+from fsjax.evaluation.graft_results import GraftRates
 
 # A map controls a class where its psi is above CONTROL.
 CONTROL = 0.5
@@ -43,30 +30,6 @@ AS_MUCH = 0.5
 # The class lacks the map's frequencies where its energy there is below LESS of others' (geometric mean over the map)
 # and nowhere above MORE of theirs: a map may hold others' cues beside the class's.
 LESS, MORE = 0.75, 3.0
-
-
-@dataclasses.dataclass(frozen=True)
-class Evidence:
-    """The evidence on a class.
-
-    Attributes:
-      tpr, fpr: of its unfiltered images; NaN where there is no image to count.
-      pairs: number of grafted pairs of images.
-      why_none: the reason where there are no pairs.
-      base: q0, others' images predicted as the class as they are, where their true class is left out.
-      at: measures at the share of `rests_on`; None without pairs.
-      level: p-value at which psi is above `control` there, from `level`.
-      low_pass: share of the plane at which low-pass controls the class; NaN where it does not.
-    """
-
-    tpr: float
-    fpr: float
-    pairs: int
-    why_none: str
-    base: float
-    at: GraftRates | None
-    level: float
-    low_pass: float = np.nan
 
 
 class Decision(NamedTuple):
@@ -116,73 +79,52 @@ def rests_on(
     return int(above[0]) if len(above) else int(np.where(tested | ~tested.any(), psi, -np.inf).argmax())
 
 
-def verdicts_for_classes(
-    names: tuple[str, ...],
-    tpr: Float[np.ndarray, " classes"],
-    fpr: Float[np.ndarray, " classes"],
-    baseline: Baseline,
-    rates: GraftRates,
-    shares: int,
-    curves: dict[str, Curve],
-    why_none: str,
-) -> tuple[Verdict, ...]:
-    """Return the verdict on each class, from results as in `graft_results.Grafts`; `shares` counts the tested ones."""
-    verdicts = []
-    for label, name in enumerate(names):
-        pairs, smallest = int(baseline.pairs[label]), {kind: curve.smallest[label] for kind, curve in curves.items()}
-        evidence = Evidence(
-            tpr=float(tpr[label]),
-            fpr=float(fpr[label]),
-            pairs=pairs,
-            why_none=why_none,
-            base=float(baseline.base[label]),
-            at=rates.at(label) if pairs else None,
-            level=level(len(names), shares),
-            low_pass=float(smallest.get("low_pass", np.nan)),
-        )
-        decision, at = decide(evidence), evidence.at
-        verdict = Verdict(
-            name=name,
-            kind=decision.kind,
-            by=decision.by,
-            share=float(at.share) if at else None,
-            psi=float(at.psi) if at else None,
-            psi_ci=tuple(at.psi_ci.tolist()) if at else (),
-            smallest=None if np.isnan(smallest["map"]) else float(smallest["map"]),
-            sentence=f"{name}: {decision.kind}{' by ' + decision.by if decision.by else ''}: {decision.reason}.",
-        )
-        verdicts.append(verdict)
-    return tuple(verdicts)
+def decide(
+    at: GraftRates | None,
+    *,
+    tpr: float,
+    fpr: float,
+    base: float,
+    pairs: int,
+    level: float,
+    low_pass: float = np.nan,
+    why_none: str = "",
+) -> Decision:
+    """Return the kind of a class, with the reason.
 
-
-def decide(evidence: Evidence) -> Decision:
-    """Return the kind of a class, with the reason."""
-    if np.isnan(evidence.tpr):
+    Args:
+      at: measures at the share of `rests_on`; None without pairs.
+      tpr, fpr: of its unfiltered images; NaN where there is no image to count.
+      base: q0, others' images predicted as the class as they are, where their true class is left out.
+      pairs: number of grafted pairs of images.
+      level: p-value at which psi is above `control` there, from `level`.
+      low_pass: share of the plane at which low-pass controls the class; NaN where it does not.
+      why_none: the reason where there are no pairs.
+    """
+    if np.isnan(tpr):
         return Decision("undecided", "it has no test image")
-    if evidence.tpr - np.nan_to_num(evidence.fpr) < RECOGNISED:
-        others = "" if np.isnan(evidence.fpr) else f", and for {100 * evidence.fpr:.0f} % of others'"
-        reason = f"the model predicts it for {100 * evidence.tpr:.0f} % of its images{others}"
-        return Decision("not recognised", reason)
-    at = evidence.at
+    if tpr - np.nan_to_num(fpr) < RECOGNISED:
+        others = "" if np.isnan(fpr) else f", and for {100 * fpr:.0f} % of others'"
+        return Decision("not recognised", f"the model predicts it for {100 * tpr:.0f} % of its images{others}")
     if at is None:
-        return Decision("undecided", evidence.why_none)
-    if at.p_value <= evidence.level:
-        return _controlled(evidence, at)
-    if evidence.base > DEFAULT:
-        others = f"{100 * evidence.base:.0f} % of others' images"
+        return Decision("undecided", why_none)
+    if at.p_value <= level:
+        return _controlled(at, base, low_pass)
+    if base > DEFAULT:
+        others = f"{100 * base:.0f} % of others' images"
         reason = f"the model predicts it for {others} as they are, where their true class is left out"
         return Decision("default class", reason)
     if at.psi_ci[1] < CONTROL:
         return Decision("spread", f"no tested map controls it; the largest psi is {at.psi:.2f}, at {_plane(at)}")
-    return Decision("undecided", _too_few(at, evidence.pairs, evidence.level))
+    return Decision("undecided", _too_few(at, pairs, level))
 
 
-def _controlled(evidence: Evidence, at: GraftRates) -> Decision:
+def _controlled(at: GraftRates, base: float, low_pass: float) -> Decision:
     """Return the decision on a class whose map at this share controls it."""
-    gain = at.grafted - evidence.base
-    carries = {name: getattr(at, name) - evidence.base >= AS_MUCH * gain for name in ("amplitude", "phase", "zeroed")}
+    gain = at.grafted - base
+    carries = {name: getattr(at, name) - base >= AS_MUCH * gain for name in ("amplitude", "phase", "zeroed")}
     # Others' frequencies decide about a class predicted by default, whether or not amplitudes alone bring it about.
-    by_default = evidence.base > DEFAULT
+    by_default = base > DEFAULT
     controls = f"{_plane(at)} control it (psi {at.psi:.2f})"
     if at.equal_change_psi >= at.psi_ci[0]:
         return Decision("spread", f"{controls}, but so do random frequencies that change images as much")
@@ -200,7 +142,7 @@ def _controlled(evidence: Evidence, at: GraftRates) -> Decision:
         return Decision("band", f"{controls}, and so do other frequencies beside them")
     alone = [name for name in ("amplitude", "phase") if carries[name]]
     by = alone[0] if len(alone) == 1 else "amplitude and phase"
-    beside = "" if np.isnan(evidence.low_pass) else f"; low-pass needs {100 * evidence.low_pass:.2g} %"
+    beside = "" if np.isnan(low_pass) else f"; low-pass needs {100 * low_pass:.2g} %"
     return Decision("shortcut", f"{controls}, and others like them do not{beside}", by)
 
 

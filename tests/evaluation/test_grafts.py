@@ -199,7 +199,7 @@ def test_an_orbit_of_which_the_map_keeps_one_member_belongs_to_it():
     flat = np.ones((9, 9))
     found = graft_measures.ClassMasks(half[None], 0, 0, flat, flat, flat)
     controls, either = found.controls(0), half | spectrum.conjugate(half)
-    for other in (found.at_every_share("radial")[0], *controls["radial"]):
+    for other in (found.of_kind("radial", 0), *controls["radial"]):
         assert other.sum() == either.sum() == 12 and not (other & either).any()
     for other in controls["equal_change"]:
         assert other.sum() == half.sum() and not (other & either).any()

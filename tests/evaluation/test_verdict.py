@@ -5,9 +5,8 @@ import dataclasses
 import numpy as np
 import pytest
 
-from fsjax.evaluation import verdict
+from fsjax.evaluation import graft_measures, verdict
 from fsjax.evaluation.graft_results import KINDS, GraftRates
-from fsjax.evaluation.verdict import Evidence
 
 # A shortcut by amplitude, far from every boundary.
 RATES = {
@@ -22,23 +21,17 @@ def with_rates(rates, **values):
     return dataclasses.replace(rates, **{name: np.array(value, float) for name, value in values.items()})
 
 
-AT = with_rates(GraftRates.unknown(), **RATES)
-SHORTCUT = Evidence(tpr=0.95, fpr=0.02, pairs=120, why_none="", base=0.1, at=AT, level=1e-3)
+FIELDS = [field.name for field in dataclasses.fields(GraftRates)]
+AT = with_rates(GraftRates(**graft_measures.unknown(shares=1)["rates"]), **RATES)
+SHORTCUT = {"at": AT, "tpr": 0.95, "fpr": 0.02, "pairs": 120, "base": 0.1, "level": 1e-3}
 NOTHING = {"psi": 0.1, "psi_ci": (0.05, 0.15), "p_value": 1.0, "grafted": 0.15, "amplitude": 0.1}
 BARELY = {"psi": 0.55, "psi_ci": (0.45, 0.65), "p_value": 0.2}
 
 
 def changed(**values):
     """Return the evidence with other values, also of measures."""
-    names = [field.name for field in dataclasses.fields(GraftRates)]
-    rates = {name: values.pop(name) for name in list(values) if name in names}
-    return dataclasses.replace(SHORTCUT, **{"at": with_rates(AT, **rates), **values})
-
-
-def kind(evidence):
-    decision = verdict.decide(evidence)
-    assert decision.kind in KINDS and decision.reason
-    return " ".join(filter(None, (decision.kind, decision.by)))
+    rates = {name: values.pop(name) for name in list(values) if name in FIELDS}
+    return SHORTCUT | {"at": with_rates(AT, **rates), **values}
 
 
 @pytest.mark.parametrize(
@@ -87,7 +80,9 @@ def kind(evidence):
     ],
 )
 def test_a_class_of_each_kind(evidence, expected):
-    assert kind(evidence) == expected
+    decision = verdict.decide(**evidence)
+    assert decision.kind in KINDS and decision.reason
+    assert f"{decision.kind} {decision.by}".strip() == expected
 
 
 def test_a_verdict_rests_on_the_smallest_tested_share_that_controls_the_class():
@@ -108,18 +103,18 @@ def test_confidence_is_over_all_classes_and_shares_together():
 
 
 def test_a_class_without_confidence_says_how_many_pairs_may_decide():
-    reason = verdict.decide(changed(**BARELY)).reason
+    reason = verdict.decide(**changed(**BARELY)).reason
     # The standard error is .1/1.96, and .05 has to be 3.09 of it, at the level of 1e-3.
     assert pytest.approx(1193, abs=1) == 120 * (0.1 / 1.95996 * 3.09023 / 0.05) ** 2
     assert "about 1,200" in reason and "psi is 0.55" in reason
     # Half the interval is .1 and has to become .05: four times the pairs.
-    assert "about 480" in verdict.decide(changed(psi=0.45, psi_ci=(0.35, 0.55), p_value=0.8)).reason
+    assert "about 480" in verdict.decide(**changed(psi=0.45, psi_ci=(0.35, 0.55), p_value=0.8)).reason
     assert (
-        verdict.decide(changed(at=None, pairs=0, why_none="there is no other class")).reason
+        verdict.decide(**changed(at=None, pairs=0, why_none="there is no other class")).reason
         == "there is no other class"
     )
 
 
 def test_the_reason_says_what_low_pass_needs():
-    assert "low-pass needs 9 %" in verdict.decide(changed(low_pass=0.09)).reason
-    assert "low-pass" not in verdict.decide(SHORTCUT).reason
+    assert "low-pass needs 9 %" in verdict.decide(**changed(low_pass=0.09)).reason
+    assert "low-pass" not in verdict.decide(**SHORTCUT).reason
