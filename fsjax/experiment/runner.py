@@ -5,13 +5,14 @@ from ml_collections import ConfigDict
 from fsjax.experiment import pipeline
 from fsjax.experiment.stage import Stage
 from fsjax.experiment.stages import STAGES as STAGES_OF_ONE_RUN
-from fsjax.experiment.stages import dynamics, evaluate, probe, study
+from fsjax.experiment.stages import dynamics, probe, study
 from fsjax.runtime.storage import Path
 
 STAGES: dict[str, Stage] = {
     probe.STAGE.name: probe.STAGE,
     **STAGES_OF_ONE_RUN,
-    **{stage.name: stage for stage in (dynamics.STAGE, study.STAGE, evaluate.RUNS)},
+    dynamics.STAGE.name: dynamics.STAGE,
+    study.STAGE.name: study.STAGE,
 }
 
 

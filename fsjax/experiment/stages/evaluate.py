@@ -1,7 +1,7 @@
 """The stages that judge maps and show the results.
 
 `evaluate` measures rates and grafts on test images, `ood` rates on other sets and under attacks. `report` writes the
-page of a run, `runs` a page that lists several runs.
+page of a run.
 """
 
 from collections.abc import Mapping
@@ -19,7 +19,7 @@ from fsjax.evaluation.statistics import mean
 from fsjax.experiment.stage import Stage, Workspace, fingerprint
 from fsjax.experiment.stages import search, train
 from fsjax.fourier.dfm import DominantFrequencyMaps
-from fsjax.report import html, indexes, sections
+from fsjax.report import html, sections
 from fsjax.runtime import files, parallel
 
 
@@ -121,14 +121,4 @@ REPORT = Stage(
     run=_report,
     shown=("report", "evaluate"),
     splits=lambda config: ("test",),
-)
-
-RUNS = Stage(
-    name="runs",
-    fields=("runs",),
-    shown=("runs",),
-    check=lambda config: indexes.check_runs(config.runs),
-    outputs=lambda workspace: [workspace.directory / "report" / "runs.html"],
-    run=lambda workspace: parallel.decide(lambda: indexes.write_runs(workspace.directory, workspace.config.runs)),
-    reads=lambda workspace: indexes.run_inputs(workspace.config.runs),
 )
