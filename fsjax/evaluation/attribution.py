@@ -15,7 +15,7 @@ from fsjax.engine.model import Model
 from fsjax.engine.programs import cached_program, over_devices
 from fsjax.evaluation import statistics
 from fsjax.fourier import masks, patches, spectrum
-from fsjax.runtime import interrupt, parallel
+from fsjax.runtime import parallel
 from fsjax.runtime.errors import InputError, one_line
 from fsjax.runtime.random_streams import Stream, generator
 from fsjax.search import gradient
@@ -197,11 +197,10 @@ class BaselineGrafts:
         _check_gradient(model)
         mesh, (height, width, _) = parallel.mesh(), model.image_shape
         self.images, self.baselines, self.plane = images, baselines, (height, width)
-        self._split, replicated = NamedSharding(mesh, P(parallel.AXIS)), NamedSharding(mesh, P())
+        replicated = NamedSharding(mesh, P())
         self._params = jax.device_put(model.params, replicated)
         self._members = jax.device_put(patches.members(height, width, 1), replicated)
         self._logits, self._slopes = _programs(model, mesh)
-        self._step = mesh.size * min(_BATCH, len(images))
         # Masks rather than shares, since `logits` is compiled for masks anyway.
         ends = (np.full((len(images), height, width), end) for end in (True, False))
         self.predicted, self.baseline_predicted = (self.logits(end).argmax(-1).astype(np.int32) for end in ends)
@@ -230,16 +229,7 @@ class BaselineGrafts:
         return by_orbit[:, spectrum.orbits(*self.plane)]
 
     def _batched(self, program: Callable, *arrays: Shaped[np.ndarray, "n ..."]) -> Shaped[np.ndarray, "n outputs"]:
-        """Return a program's results for arrays of a row an image, as many images at a time as fit on the devices."""
-        results = []
-        for start in range(0, len(arrays[0]), self._step):
-            interrupt.check()
-            rows = [array[start : start + self._step] for array in arrays]
-            padding = self._step - len(rows[0])
-            padded = [np.pad(row, [(0, padding)] + [(0, 0)] * (row.ndim - 1), mode="edge") for row in rows]
-            placed = [jax.device_put(row, self._split) for row in padded]
-            results.append(np.asarray(program(*placed))[: len(rows[0])])
-        return np.concatenate(results)
+        return gradient.in_batches(program, min(_BATCH, len(self.images)), *arrays)
 
 
 def _check_gradient(model: Model) -> None:
@@ -268,8 +258,10 @@ def _programs(model: Model, mesh: Mesh) -> tuple[Callable, Callable]:
         weights: Shaped[Array, "n height width"],
         labels: Int[Array, " n"],
     ) -> Float[Array, "n orbits"]:
-        grafted = _grafted(images, baselines, weights)
-        return gradient.graft_slopes(functools.partial(apply, params), baselines, images, grafted, labels, members)
+        def log_odds(images: Float[Array, "n height width channels"]) -> Float[Array, " n"]:
+            return gradient.log_odds(apply(params, images), labels)
+
+        return gradient.patch_slopes(log_odds, _grafted(images, baselines, weights), images - baselines, members)
 
     logits_split, slopes_split = (False, True, True, True), (False, False, True, True, True, True)
     return (

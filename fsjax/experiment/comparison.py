@@ -25,7 +25,7 @@ from fsjax.runtime.errors import InputError
 from fsjax.runtime.progress import Progress
 from fsjax.runtime.random_streams import Stream, generator
 from fsjax.search.imported import origin
-from fsjax.search.reliability import stability_at_share
+from fsjax.search.patch_maps import stability_at_share
 
 _RESAMPLES = 300
 

@@ -19,7 +19,7 @@ from fsjax.report.page import shell_command
 from fsjax.runtime import files
 from fsjax.runtime.errors import InputError
 from fsjax.runtime.storage import Path
-from fsjax.search.reliability import stability_at_share
+from fsjax.search.patch_maps import stability_at_share
 
 _GROUP = ["model", "training"]
 _RATES = ["TPR unfiltered", "TPR", "TPR low", "TPR high", "FPR"]

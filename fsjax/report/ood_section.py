@@ -11,7 +11,7 @@ from fsjax.report import html, verdict_figures
 from fsjax.report.answer import class_rows
 from fsjax.report.section import Section
 from fsjax.runtime.storage import Path
-from fsjax.search.reliability import stability_at_share
+from fsjax.search.patch_maps import stability_at_share
 
 # The fields of ControlRates that stand beside a map's TPR, and their headings.
 _CONTROLS = {"trivial_tpr": "trivial mask", "random_tpr": "random", "radial_tpr": "radial"}

@@ -81,7 +81,7 @@ def rows(subject: Subject, stability: dict) -> list[dict]:
 
     `at` is the share that the verdict rests on, or the subject's. `evidence` holds the fields of GraftRates, q0 as
     `base`, the number of pairs, and the smallest share of low-pass; it is empty without grafts. `stability` is the
-    result of search.reliability.stability_at_share.
+    result of search.patch_maps.stability_at_share.
     """
     names, unfiltered, grafts = subject.maps.classes, subject.evaluation.unfiltered, subject.grafts
     mean, low, high = (stability.get(name, [None] * len(names)) for name in ("mean", "low", "high"))

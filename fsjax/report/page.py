@@ -34,8 +34,8 @@ from fsjax.runtime import files, storage
 from fsjax.runtime.errors import InputError
 from fsjax.runtime.progress import clock
 from fsjax.runtime.storage import Path
-from fsjax.search import SEARCHES, method_for_maps, patch_maps, reliability
-from fsjax.search.reliability import range_in_words
+from fsjax.search import SEARCHES, method_for_maps, patch_maps
+from fsjax.search.sweep import range_in_words
 
 # A model uses planted frequencies where its TPR falls by at least this without them.
 USES_PLANTED = 0.1
@@ -62,7 +62,7 @@ def write(config: ConfigDict, directory: Path, model: Model, maps: DominantFrequ
     evaluation = read_method(directory / "evaluation.json", maps.method)
     subject = Subject(config, directory, model, maps, test, evaluation)
     share, threshold, grafts = subject.share, subject.threshold, subject.grafts
-    stability = read_provenance(subject.maps_file, lambda: reliability.stability_at_share(maps, share))
+    stability = read_provenance(subject.maps_file, lambda: patch_maps.stability_at_share(maps, share))
     rows = overview.rows(subject, stability)
     cards = overview.cards(rows, subject, explorer.IN_PAGE)
     overlaps = overview.overlaps(maps.at(share)[: figures.MOST_CLASSES])

@@ -130,12 +130,14 @@ def check(options: ConfigDict, plane: tuple[int, int]) -> None:
         if options[name] < least:
             raise InputError(f"search.{name}: got {options[name]}; expected {words} or more")
     method = _selected(options)
-    if options.resamples > 0 and not method.resamples:
-        resampling = " and ".join(sorted(name for name in SEARCHES if SEARCHES[name].resamples))
-        raise InputError(f"search.resamples: got {options.resamples}; expected 0 or -1, as only {resampling} resample")
+    if options.resamples > 0 and not method.whole_patches:
+        raise InputError(
+            f"search.resamples: got {options.resamples}; expected 0 or -1, as only removal and graft resample"
+        )
     check_shares(options.shares)
-    if method.patches:
-        _check_patch(options.patch, plane)
+    if method.patches and options.patch not in patch_maps.sides(plane):
+        size, sides = " x ".join(map(str, plane)), ", ".join(map(str, patch_maps.sides(plane)))
+        raise InputError(f"search.patch: got {options.patch}; expected a divisor of the image size {size}: {sides}")
     if method.whole_patches:
         patch_maps.check(options, plane)
     method.check(options, plane)
@@ -162,11 +164,3 @@ def _selected(options: ConfigDict) -> Method:
     """Return the method of config.search, or its published variant where the options select that."""
     method = SEARCHES[options.method]
     return method.compat if method.compat and options[options.method].compat else method
-
-
-def _check_patch(patch: int, plane: tuple[int, int]) -> None:
-    divisors = [side for side in range(1, min(plane) + 1) if not any(length % side for length in plane)]
-    if patch not in divisors:
-        size = f"{plane[0]}" if plane[0] == plane[1] else f"{plane[0]} x {plane[1]}"
-        expected = ", ".join(map(str, divisors))
-        raise InputError(f"search.patch: got {patch}; expected a divisor of the image size {size}: {expected}")

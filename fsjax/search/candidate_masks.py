@@ -4,7 +4,7 @@ import dataclasses
 import functools
 import hashlib
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 
 import numpy as np
 from jaxtyping import Bool, Float, Int
@@ -21,8 +21,8 @@ MOST_CANDIDATES = 2048
 PENALTY = 0.05
 # Smallest divisor and penalty, for candidates or losses that are all alike.
 _LEAST = 1e-9
-# Orbits and classes in one matrix product.
-_ORBITS, _CLASSES = 1024, 64
+# Orbits in one matrix product.
+_ORBITS = 1024
 
 
 @dataclasses.dataclass(frozen=True)
@@ -165,22 +165,20 @@ def rank_orbits(
     sampled = generator(candidates.seed, Stream.HIERARCHICAL_REGRESSION).permutation(len(stage))[:MOST_CANDIDATES]
     first_position = np.unique(spectrum.orbits(*candidates.plane), return_index=True)[1]
     keeps = np.stack([candidates.mask(int(stage[i]), int(index[i])).ravel()[first_position] for i in sampled])
-    rankings = []
-    for slopes in regression_slopes(keeps, np.concatenate(losses, axis=1)[:, sampled], stage[sampled]):
-        # Rounded beyond the differences between machines, so that a search that moves to another one stays the same.
-        scale = np.abs(slopes).max(axis=1, keepdims=True, initial=_LEAST)
-        order = np.argsort(np.round(slopes / scale, 6), axis=1, kind="stable")
-        rankings.append(order[:, :positions].astype(np.float64))
-    # All processes use the ranking of the first.
-    return parallel.merge(np.concatenate(rankings)).astype(int)
+    slopes = regression_slopes(keeps, np.concatenate(losses, axis=1)[:, sampled], stage[sampled])
+    # Rounded beyond the differences between machines, so that a search that moves to another one stays the same.
+    scales = np.abs(slopes).max(axis=1, initial=_LEAST)
+    rounded = (np.round(row / scale, 6) for row, scale in zip(slopes, scales, strict=True))
+    ranking = [np.argsort(row, kind="stable")[:positions].tolist() for row in rounded]
+    return np.array(parallel.from_main(ranking))
 
 
 def regression_slopes(
     keeps: Bool[np.ndarray, "candidates orbits"],
     losses: Float[np.ndarray, "classes candidates"],
     stage: Int[np.ndarray, " candidates"],
-) -> Iterator[Float[np.ndarray, "_ orbits"]]:
-    """Yield, some classes at a time, how much keeping an orbit adds to a class's loss.
+) -> Float[np.ndarray, "classes orbits"]:
+    """Return how much keeping an orbit adds to a class's loss.
 
     Ridge regression with an intercept for each stage, in its dual form, whose matrix has a row for each candidate.
     """
@@ -196,6 +194,4 @@ def regression_slopes(
     gram = centred(gram)  # one side is enough: the weights, too, sum to 0 in each stage
     gram[np.diag_indices(len(gram))] += max(_LEAST, PENALTY * np.trace(gram) / keeps.shape[1])
     weights = np.linalg.solve(gram, centred(losses.T)).T
-    for start in range(0, len(weights), _CLASSES):
-        class_weights = weights[start : start + _CLASSES]
-        yield np.concatenate([class_weights @ columns for columns in column_ranges], axis=1)
+    return np.concatenate([weights @ columns for columns in column_ranges], axis=1)

@@ -10,7 +10,7 @@ import numpy as np
 from jax.sharding import Mesh, NamedSharding
 from jax.sharding import PartitionSpec as P
 from jax.typing import ArrayLike
-from jaxtyping import Array, Float, Int, PyTree
+from jaxtyping import Array, Float, Int, PyTree, Shaped
 
 from fsjax.engine import tile_size
 from fsjax.engine.model import Model
@@ -30,29 +30,37 @@ def make_first_order(problem: Problem, *, batch: int) -> Callable:
     A score is how much the cross-entropy to the label, in nats, rises to first order when the patch is removed: the
     slope towards the image without it (`patch_slopes`). It is exact for a loss that is linear in the image.
 
-    Each device computes `batch` images at a time, so that scores do not depend on the number of devices. The returned
-    function raises InputError for a gradient that is not finite, and interrupt.Terminated after SIGTERM.
+    The returned function works as `in_batches`, and raises InputError for a gradient that is not finite.
     """
     mesh = parallel.mesh()
-    split, replicated = NamedSharding(mesh, P(parallel.AXIS)), NamedSharding(mesh, P())
-    params = jax.device_put(problem.model.params, replicated)
-    members = jax.device_put(patches.members(*problem.plane, problem.options.patch), replicated)
-    compiled, step = _compiled(problem.searched_model, mesh), batch * mesh.size
+    placed = problem.model.params, patches.members(*problem.plane, problem.options.patch)
+    params, members = jax.device_put(placed, NamedSharding(mesh, P()))
+    program = _compiled(problem.searched_model, mesh)
 
     def first_order(images: Float[np.ndarray, "n height width channels"], label: int) -> Float[np.ndarray, "n patches"]:
-        scores = []
-        for start in range(0, len(images), step):
-            interrupt.check()
-            taken = np.asarray(images[start : start + step], np.float32)
-            padded = np.pad(taken, [(0, step - len(taken)), (0, 0), (0, 0), (0, 0)], mode="edge")
-            result = compiled(params, jax.device_put(padded, split), np.int32(label), members)
-            scores.append(np.asarray(result)[: len(taken)])
-            if not np.isfinite(scores[-1]).all():
-                name = problem.classes[label]
-                raise InputError(f"search: the model returned a non-finite gradient on class {name!r}")
-        return np.concatenate(scores)
+        scores = in_batches(lambda images: program(params, images, np.int32(label), members), batch, images)
+        if not np.isfinite(scores).all():
+            name = problem.classes[label]
+            raise InputError(f"search: the model returned a non-finite gradient on class {name!r}")
+        return scores
 
     return first_order
+
+
+def in_batches(program: Callable, batch: int, *arrays: Shaped[np.ndarray, "n ..."]) -> Shaped[np.ndarray, "n outputs"]:
+    """Return a program's results for arrays of a row an image; each device takes `batch` of them at a time.
+
+    Results do not depend on the number of devices. Raises interrupt.Terminated after SIGTERM.
+    """
+    mesh, results = parallel.mesh(), []
+    split, step = NamedSharding(mesh, P(parallel.AXIS)), batch * mesh.size
+    for start in range(0, len(arrays[0]), step):
+        interrupt.check()
+        rows = [array[start : start + step] for array in arrays]
+        padding = step - len(rows[0])
+        padded = [np.pad(row, [(0, padding)] + [(0, 0)] * (row.ndim - 1), mode="edge") for row in rows]
+        results.append(np.asarray(program(*jax.device_put(padded, split)))[: len(rows[0])])
+    return np.concatenate(results)
 
 
 def layout(problem: Problem, images: int, *, resident: int = 0) -> dict[str, int]:
@@ -112,24 +120,6 @@ def log_odds(logits: Float[Array, "n classes"], label: ArrayLike) -> Float[Array
     # A finite stand-in for -inf, so that the gradient is defined for a model of one class.
     others = jax.nn.logsumexp(jnp.where(jnp.arange(logits.shape[1]) == labels, -1e30, logits), axis=1)
     return jnp.take_along_axis(logits, labels, axis=1)[:, 0] - others
-
-
-def graft_slopes(
-    logits_of: Callable,
-    recipients: Float[Array, "n height width channels"],
-    donors: Float[Array, "n height width channels"],
-    grafted: Float[Array, "n height width channels"],
-    label: ArrayLike,
-    members: Int[Array, "patches most"] | Int[np.ndarray, "patches most"],
-) -> Float[Array, "n patches"]:
-    """Return the slope of a class's log-odds, in nats, as more of the donor's patch replaces the recipient's.
-
-    The mean over a path of grafts from recipient to donor is the integrated gradient of Sundararajan et al. (2017) in
-    the Fourier basis. Its sum over all orbits is the difference of the log-odds of donor and recipient.
-
-    `grafted` are the points of the paths at which the slopes are taken; `label` is the class, or one class an image.
-    """
-    return patch_slopes(lambda images: log_odds(logits_of(images), label), grafted, donors - recipients, members)
 
 
 def patch_slopes(

@@ -7,9 +7,7 @@ of all orbits add up to the change along the path, so none is counted twice.
 """
 
 import dataclasses
-import functools
-from collections.abc import Iterator
-from typing import NamedTuple
+from typing import TypeAlias
 
 import jax.numpy as jnp
 import numpy as np
@@ -21,7 +19,7 @@ from fsjax.fourier import dfm, patches
 from fsjax.runtime.config_fields import Table
 from fsjax.runtime.errors import InputError
 from fsjax.runtime.random_streams import Stream, generator
-from fsjax.search import gradient, patch_maps, reliability, stepwise
+from fsjax.search import gradient, patch_maps, stepwise
 from fsjax.search.method import Method, Problem
 from fsjax.search.stepwise import AnyArray, ImageBatch, StepwiseSearch
 
@@ -42,11 +40,11 @@ def search(problem: Problem) -> dfm.DominantFrequencyMaps:
     channels of Re(conj(G) V), in nats. With many steps the scores of all orbits add up to the mean difference of the
     log-odds of d and r. The score of a patch is the sum over its orbits.
 
-    The provenance has under "stability" what `reliability.measure_stability` returns for resampled donors.
+    The provenance has under "stability" what `patch_maps.measure_stability` returns for resampled donors.
 
     Raises:
-      InputError: no two classes of two images, too many resamples to hold, too little memory, partial results of
-        another search, or a gradient that is not finite.
+      InputError: no two classes of two images, too little memory, partial results of another search, or a gradient
+        that is not finite.
       interrupt.Terminated: SIGTERM came; states are stored.
     """
     options, counts = problem.options, problem.counts
@@ -55,36 +53,22 @@ def search(problem: Problem) -> dfm.DominantFrequencyMaps:
             f"search.method: got graft with {len(counts)} classes, the smallest of {min(counts)} images; expected two "
             "or more classes of two or more images"
         )
-    resamples = reliability.resample_count(options, "graft")
-    reliability.check_memory(len(counts), patches.count(*problem.plane, options.patch), resamples)
+    resamples = patch_maps.resample_count(options, "graft")
     partial_results = problem.partial_results(gradient.layout(problem, options.graft.pairs))
     integration = PathIntegration(problem, resamples, partial_results.layout)
     states = stepwise.run(problem, integration, partial_results, label=f"search {options.method}")
-
-    def planes(replicates: int) -> Iterator[Float[np.ndarray, "replicates height width"]]:
-        for state in states:
-            scores = state.scores[:replicates].astype(np.float64)
-            yield patches.position_scores(scores, *problem.plane, options.patch)
-
     return patch_maps.cut(
         problem,
-        (plane for (plane,) in planes(1)),
+        lambda replicates: (state["scores"][replicates].astype(np.float64) for state in states),
         integration.count * integration.steps * integration.images_per_step,
-        stability=reliability.measure_stability(planes(1 + resamples), options) if resamples else {},
+        resamples,
     )
 
 
-class PathState(NamedTuple):
-    """The sum of the scores so far, with every donor once and then as resampled."""
-
-    scores: Float[AnyArray, "replicates patches"]
-
-
-class PathPoint(NamedTuple):
-    """A step: class, and position of the point from recipient to donor, in (0, 1)."""
-
-    label: Int[AnyArray, ""]
-    position: Float[AnyArray, ""]
+# The sum of the scores so far, [replicates, patches], with every donor once and then as resampled.
+PathState: TypeAlias = dict[str, Float[AnyArray, "replicates patches"]]
+# Inputs of steps: the class, and the position of the point from recipient to donor, in (0, 1).
+PathPoint: TypeAlias = tuple[Int[AnyArray, "*steps"], Float[AnyArray, "*steps"]]
 
 
 class PathIntegration(StepwiseSearch[PathState]):
@@ -99,11 +83,11 @@ class PathIntegration(StepwiseSearch[PathState]):
         self.count, self.steps, self.images_per_step = len(problem.counts), own.steps, gradient.PASSES * own.pairs
 
     def initial_state(self, task: int) -> PathState:
-        return PathState(np.zeros((1 + self._resamples, len(self._members)), np.float32))
+        return {"scores": np.zeros((1 + self._resamples, len(self._members)), np.float32)}
 
     def inputs(self, task: int) -> PathPoint:
         points = (np.arange(self.steps) + 0.5) / self.steps
-        return PathPoint(np.full(self.steps, task, np.int32), points.astype(np.float32))
+        return np.full(self.steps, task, np.int32), points.astype(np.float32)
 
     def batches(self, task: int) -> list[ImageBatch]:
         """Return the pairs (recipient, donor) of a class."""
@@ -112,22 +96,25 @@ class PathIntegration(StepwiseSearch[PathState]):
         labels = np.concatenate([self._others.labels[is_other], np.full(len(own), task)])
         drawn = selection.draw_pairs(selection.images_by_class(labels, np.arange(len(labels))), task, self._pairs, seed)
         donors, donor_of_pair = np.unique(drawn.donors, return_inverse=True)
-        weights = reliability.resample_weights(len(donors), self._resamples, seed, task)[donor_of_pair]
+        weights = patch_maps.resample_weights(len(donors), self._resamples, seed, task)[donor_of_pair]
         weights = (weights / weights.sum(0) / self.steps).astype(np.float32)
         both = np.stack([images[drawn.recipients], images[drawn.donors]], axis=1)
-        return [ImageBatch(*batch) for batch in stepwise.cut_batches(both, weights, self._layout["batch_images"])]
+        return stepwise.cut_batches(both, weights, self._layout["batch_images"])
 
     def measure(
         self, params: PyTree, shared: tuple, state: PathState, inputs: PathPoint, batch: ImageBatch
     ) -> Float[Array, "replicates patches"]:
-        recipients, donors = batch.images[:, 0], batch.images[:, 1]
-        grafted = recipients + inputs.position * (donors - recipients)
-        logits_of = functools.partial(self._apply, params)
-        slopes = gradient.graft_slopes(logits_of, recipients, donors, grafted, inputs.label, self._members)
+        (label, position), recipients, donors = inputs, batch.images[:, 0], batch.images[:, 1]
+        slopes = gradient.patch_slopes(
+            lambda images: gradient.log_odds(self._apply(params, images), label),
+            recipients + position * (donors - recipients),
+            donors - recipients,
+            self._members,
+        )
         return jnp.einsum("nr,np->rp", batch.weights, slopes, precision="highest")
 
     def update(self, state: PathState, inputs: PathPoint, measured: Float[Array, "replicates patches"]) -> PathState:
-        return PathState(state.scores + measured)
+        return {"scores": state["scores"] + measured}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -171,6 +158,5 @@ METHOD = Method(
     forward_passes=_forward_passes,
     patches=True,
     whole_patches=True,
-    resamples=True,
     scored="Rise of the class's log-odds when a frequency is grafted into other images (nats)",
 )

@@ -12,12 +12,12 @@ positions acts with half its weight. The first drop is compared with the unfilte
 
 import dataclasses
 import math
-from typing import NamedTuple
+from typing import NamedTuple, TypeAlias
 
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Bool, Complex, Float, Int, PyTree
+from jaxtyping import Array, Bool, Float, Int, PyTree
 from ml_collections import ConfigDict
 
 from fsjax.engine import tile_size
@@ -27,7 +27,7 @@ from fsjax.runtime.config_fields import Table
 from fsjax.runtime.errors import InputError
 from fsjax.search import stepwise
 from fsjax.search.method import Method, Problem
-from fsjax.search.stepwise import AnyArray
+from fsjax.search.stepwise import AnyArray, ImageBatch
 
 DEFAULTS: Table = {
     "tolerance": (
@@ -99,19 +99,8 @@ class EliminationState(NamedTuple):
     correct_before: Int[AnyArray, ""]
 
 
-class EliminationInputs(NamedTuple):
-    """Inputs of a step: the part whose turn it is (-1 in the first step), the class, and the images it may cost."""
-
-    part: Int[AnyArray, ""]
-    label: Int[AnyArray, ""]
-    tolerance: Int[AnyArray, ""]
-
-
-class EliminationBatch(NamedTuple):
-    """Spectra of images, and False for padding."""
-
-    spectra: Complex[AnyArray, "images height half channels"]
-    real: Bool[AnyArray, " images"]
+# Inputs of steps: the part whose turn it is (-1 in the first step), the class, and the images it may cost.
+EliminationInputs: TypeAlias = tuple[Int[AnyArray, "*steps"], Int[AnyArray, "*steps"], Int[AnyArray, "*steps"]]
 
 
 class BackwardElimination(stepwise.StepwiseSearch[EliminationState]):
@@ -133,43 +122,35 @@ class BackwardElimination(stepwise.StepwiseSearch[EliminationState]):
         tolerance = self._problem.options.greedy.tolerance
         images = round(tolerance * self._problem.counts[task] if tolerance < 1 else tolerance)
         parts = np.concatenate([[-1], self._walk.order]).astype(np.int32)
-        return EliminationInputs(parts, *(np.full(self.steps, number, np.int32) for number in (task, images)))
+        return parts, np.full(self.steps, task, np.int32), np.full(self.steps, images, np.int32)
 
-    def batches(self, task: int) -> list[EliminationBatch]:
-        images, size = self._problem.images(task), self._batch_size
-        padded = -(-max(self._problem.counts) // size) * size - len(images)
-        # Padded with the last image, since a model may return NaN for zeros.
-        images = np.pad(images, [(0, padded), (0, 0), (0, 0), (0, 0)], mode="edge")
-        real = np.arange(len(images)) < self._problem.counts[task]
-        return [
-            EliminationBatch(np.asarray(self._spectra(images[start : start + size])), real[start : start + size])
-            for start in range(0, len(images), size)
-        ]
+    def batches(self, task: int) -> list[ImageBatch]:
+        """Return spectra of images, and False for padding."""
+        images, most = self._problem.images(task), max(self._problem.counts)
+        batches = stepwise.cut_batches(images, np.ones(len(images), bool), self._batch_size, most)
+        return [batch._replace(images=np.asarray(self._spectra(batch.images))) for batch in batches]
 
     def measure(
-        self, params: PyTree, shared: tuple, state: EliminationState, inputs: EliminationInputs, batch: EliminationBatch
+        self, params: PyTree, shared: tuple, state: EliminationState, inputs: EliminationInputs, batch: ImageBatch
     ) -> Int[Array, ""]:
-        kept = self._without(state, inputs)
+        part, label, _ = inputs
+        kept = state.kept & (self._part_numbers != part)
         if self._walk.compare_unfiltered:
-            kept |= inputs.part < 0
+            kept |= part < 0
         # A part without the conjugates of its positions leaves half the weight of their orbits.
         masks, transform = kept[self._walk.parts][None], self._problem.options.transform
-        filtered = spectrum.filter_spectra(batch.spectra, masks, transform=transform)[0]
-        logits = self._apply(params, filtered)
-        return ((logits.argmax(-1) == inputs.label) & batch.real).sum()
+        logits = self._apply(params, spectrum.filter_spectra(batch.images, masks, transform=transform)[0])
+        return ((logits.argmax(-1) == label) & batch.weights).sum()
 
     def update(self, state: EliminationState, inputs: EliminationInputs, measured: Int[Array, ""]) -> EliminationState:
-        first, lost = inputs.part < 0, state.correct - measured
-        drop = ~first & (lost <= inputs.tolerance)
+        (part, _, tolerance), lost = inputs, state.correct - measured
+        first, drop = part < 0, (part >= 0) & (lost <= tolerance)
         return EliminationState(
-            kept=jnp.where(drop, self._without(state, inputs), state.kept),
-            lost=jnp.where(self._part_numbers == inputs.part, lost, state.lost),
+            kept=jnp.where(drop, state.kept & (self._part_numbers != part), state.kept),
+            lost=jnp.where(self._part_numbers == part, lost, state.lost),
             correct=jnp.where(first | drop, measured, state.correct),
             correct_before=jnp.where(first, measured, state.correct_before),
         )
-
-    def _without(self, state: EliminationState, inputs: EliminationInputs) -> Bool[Array, " parts"]:
-        return state.kept & (self._part_numbers != inputs.part)
 
 
 def removal_order(height: int, width: int) -> Int[np.ndarray, " orbits"]:

@@ -9,7 +9,6 @@ frequencies: the maps have no scores.
 import dataclasses
 import functools
 import math
-from typing import NamedTuple
 
 import numpy as np
 from jaxtyping import Bool, Float, Int
@@ -21,10 +20,10 @@ from fsjax.fourier import dfm, masks
 from fsjax.runtime.config_fields import Table
 from fsjax.runtime.errors import InputError
 from fsjax.runtime.random_streams import Stream, generator
-from fsjax.search import candidate_masks, reliability
+from fsjax.search import candidate_masks, patch_maps
 from fsjax.search.candidate_masks import Candidates, Stage
 from fsjax.search.method import Method, Problem
-from fsjax.search.sweep import sweep
+from fsjax.search.sweep import check_precision, sweep
 
 # Published for this size; `published_patches` has the rule for all others.
 PATCHES_224 = (56, 28, 14, 8, 4, 2)
@@ -73,11 +72,13 @@ def search(problem: Problem) -> dfm.DominantFrequencyMaps:
       InputError: partial results of another search, too little memory, or a loss that is not finite.
       interrupt.Terminated: SIGTERM came; computed losses are stored.
     """
-    candidates, model = begin(problem), problem.searched_model
-    layout = tile_size.layout(model, problem.counts, memory_mib=problem.run.memory_mib)
+    stages, share = plan_stages(problem.options, problem.plane), problem.options.hierarchical.share
+    candidates = Candidates(problem.plane, stages, problem.seed, share)
+    layout = tile_size.layout(problem.searched_model, problem.counts, memory_mib=problem.run.memory_mib)
     layout = problem.partial_results(layout).layout  # of all stages, also after a restart
     shares = tuple(sorted(problem.options.shares))
-    choices: dict[float, _Choice] = {}
+    # Share -> the stage, each class's best candidate there, and its loss where a candidate fits the budget.
+    choices: dict[float, tuple[int, Int[np.ndarray, " classes"], list[float | None]]] = {}
     published: list[Float[np.ndarray, "classes _"]] = []
     stage_reports: list[dict] = []
     agreement: dict = {}
@@ -90,31 +91,31 @@ def search(problem: Problem) -> dfm.DominantFrequencyMaps:
         if stage.budget is None:
             published.append(losses)
         for share in stage.shares:
-            choices[share] = _choose(number, losses, positions <= masks.budget(share, *problem.plane))
+            fits = positions <= masks.budget(share, *problem.plane)
+            among = np.where(fits, losses, np.inf) if fits.any() else losses
+            known = among.min(1).tolist() if fits.any() else [None] * len(losses)
+            choices[share] = number, among.argmin(1), known
         spread = np.percentile(positions, [0, 50, 100], method="lower").tolist()
         stage_reports.append(
             {"patch": stage.patch, "candidates": stage.count, "positions": spread, "shares": list(stage.shares)}
         )
+
+    def map_of(label: int, share: float) -> Bool[np.ndarray, "height width"]:
+        stage, chosen, _ = choices[share]
+        rng, budget = generator(problem.seed, Stream.HIERARCHICAL_TRIM, label), masks.budget(share, *problem.plane)
+        return candidates.trim(candidates.mask(stage, int(chosen[label])), budget, rng)  # the same where it fits
+
     evaluated = sum(stage.count for stage in candidates.stages) + agreement.get("masks", 0)
     return dfm.from_classes(
-        (
-            (np.stack([_chosen_mask(candidates, choices[share], label, share) for share in shares]), None)
-            for label in range(len(problem.counts))
-        ),
+        ((np.stack([map_of(label, share) for share in shares]), None) for label in range(len(problem.counts))),
         shares,
         **problem.attributes(
             sum(problem.counts) * evaluated,
             stages=stage_reports,
-            losses=[choices[share].losses for share in shares],
+            losses=[choices[share][2] for share in shares],
             agreement=agreement,
         ),
     )
-
-
-def begin(problem: Problem) -> Candidates:
-    """Return the candidates of a search before its first stage."""
-    own = problem.options.hierarchical
-    return Candidates(problem.plane, plan_stages(problem.options, problem.plane), problem.seed, own.share)
 
 
 def advance(
@@ -141,34 +142,11 @@ def advance(
     agreement = {}
     if number + 1 == len(published_patches(own, problem.plane)) and stage.count > 1:
         # The check compares the masks with the largest sums; the best have the lowest losses.
-        agreement = reliability.check_precision(problem, mask_list, -sums, lambda label: -np.ones(counts[label]))
+        agreement = check_precision(problem, mask_list, -sums, lambda label: -np.ones(counts[label]))
     best = np.argsort(sums, axis=1, kind="stable")[:, : own.keep]
     candidates = dataclasses.replace(candidates, best=(*candidates.best, best))
     positions = np.array([np.bitwise_count(make(index, index + 1)).sum(dtype=int) for index in range(stage.count)])
     return candidates, sums / counts[:, None], positions, agreement
-
-
-class _Choice(NamedTuple):  # each class's best candidate of a stage, and its loss where a candidate fits the budget
-    stage: int
-    candidate: Int[np.ndarray, " classes"]
-    losses: list[float | None]
-
-
-def _choose(
-    stage: int, losses: Float[np.ndarray, "classes candidates"], fits: Bool[np.ndarray, " candidates"]
-) -> _Choice:
-    if not fits.any():
-        return _Choice(stage, losses.argmin(1), [None] * len(losses))
-    losses = np.where(fits, losses, np.inf)
-    return _Choice(stage, losses.argmin(1), losses.min(1).tolist())
-
-
-def _chosen_mask(candidates: Candidates, choice: _Choice, label: int, share: float) -> Bool[np.ndarray, "height width"]:
-    """Return the chosen candidate of a class, trimmed to the share where it does not fit."""
-    chosen, budget = candidates.mask(choice.stage, int(choice.candidate[label])), masks.budget(share, *candidates.plane)
-    if chosen.sum() <= budget:
-        return chosen
-    return candidates.trim(chosen, budget, generator(candidates.seed, Stream.HIERARCHICAL_TRIM, label))
 
 
 def plan_stages(options: ConfigDict, plane: tuple[int, int]) -> tuple[Stage, ...]:
@@ -201,15 +179,10 @@ def published_patches(own: ConfigDict, plane: tuple[int, int]) -> tuple[int, ...
         return PATCHES_224
     patches: list[int] = []
     largest = min(plane) // 4
-    while fitting := [side for side in _sides(plane) if side <= largest]:
+    while fitting := [side for side in patch_maps.sides(plane) if side <= largest]:
         patches.append(fitting[-1])
         largest = patches[-1] // 2
     return tuple(patches[:-1] if max(plane) > FINE_SIDE and len(patches) > 1 else patches) or (1,)
-
-
-def _sides(plane: tuple[int, int]) -> list[int]:
-    """Return the patch sizes that divide the plane, ascending."""
-    return [side for side in range(1, min(plane) + 1) if not any(length % side for length in plane)]
 
 
 def _candidate_counts(own: ConfigDict, stages: int) -> tuple[int, ...]:
@@ -227,7 +200,7 @@ def _numbers(field: str, text: str) -> tuple[int, ...]:
 
 def _check(options: ConfigDict, plane: tuple[int, int]) -> None:
     own, size = options.hierarchical, f"{plane[0]} x {plane[1]}"
-    patches, sides = published_patches(own, plane), _sides(plane)
+    patches, sides = published_patches(own, plane), patch_maps.sides(plane)
     if list(patches) != sorted(set(patches) & set(sides), reverse=True):
         raise InputError(
             f"search.hierarchical.patches: got {','.join(map(str, patches))!r} for images of {size}; "

@@ -9,7 +9,7 @@ import copy
 import dataclasses
 import functools
 from collections.abc import Callable
-from typing import NamedTuple, TypeAlias
+from typing import TypeAlias
 
 import numpy as np
 import scipy
@@ -31,7 +31,7 @@ from fsjax.search.sweep import WeightedImages, sweep_statistics
 
 # (class, index of the share) -> the orbits that a mask keeps.
 OrbitMask: TypeAlias = Callable[[int, int], Bool[np.ndarray, " orbits"]]
-# Class -> scores of the orbits, larger = more promising, in the quantiles of a standard normal distribution.
+# Class -> scores of the orbits, larger = more promising.
 ClassScores: TypeAlias = Callable[[int], Float[np.ndarray, " orbits"]]
 
 # Objectives, each with the kinds of initial scores among which the search chooses for each class and share.
@@ -85,18 +85,18 @@ def search(problem: Problem) -> dfm.DominantFrequencyMaps:
 
     kinds = OBJECTIVES[options.objective]
     initial, costs = zip(*(initial_scores(problem, kind) for kind in kinds), strict=True)
-    names, candidates = zip(*_simple_masks(problem, budgets, dict(zip(kinds, initial, strict=True))), strict=True)
-    simple = evaluate_masks(problem, candidates, len(shares), others, "simple")
+    simple = _simple_masks(problem, budgets, dict(zip(kinds, initial, strict=True)))
+    simple_quality, simple_passes = evaluate_masks(problem, tuple(simple.values()), len(shares), others, "simple")
     # The masks of the initial scores come first. Start from the first of them, unless another is clearly better.
-    start = (simple.loss[:, :, : len(kinds)] + _CLEARLY * np.arange(len(kinds))).argmin(-1)
+    start = (simple_quality[1][..., : len(kinds)] + _CLEARLY * np.arange(len(kinds))).argmin(-1)
 
     def start_scores(label: int, share: int) -> Float[np.ndarray, " orbits"]:
         return initial[start[label, share]](label)
 
-    learned_masks, learning_passes = _learn(problem, budgets, start_scores, others)
-    learned = evaluate_masks(problem, learned_masks, len(shares), others, "learned")
-    names, candidates = ("learned",) * len(learned_masks) + names, learned_masks + candidates
-    correct, loss = (np.concatenate(pair, -1) for pair in zip(learned[:2], simple[:2], strict=True))
+    learned, learning_passes = _learn(problem, budgets, start_scores, others)
+    learned_quality, learned_passes = evaluate_masks(problem, learned, len(shares), others, "learned")
+    names, candidates = ("learned",) * len(learned) + tuple(simple), learned + tuple(simple.values())
+    correct, loss = np.concatenate([learned_quality, simple_quality], axis=-1)
     best = np.lexsort((loss, -correct), axis=-1)[..., 0]
     return dfm.from_classes(
         (
@@ -105,7 +105,7 @@ def search(problem: Problem) -> dfm.DominantFrequencyMaps:
         ),
         shares,
         **problem.attributes(
-            sum(costs) + learning_passes + learned.forward_passes + simple.forward_passes,
+            sum(costs) + learning_passes + learned_passes + simple_passes,
             start=[[kinds[index] for index in row] for row in start],
             chosen=[[names[place] for place in row] for row in best],
             judged=np.take_along_axis(correct, best[..., None], -1)[..., 0].tolist(),
@@ -114,22 +114,31 @@ def search(problem: Problem) -> dfm.DominantFrequencyMaps:
 
 
 def initial_scores(problem: Problem, kind: str) -> tuple[ClassScores, int]:
-    """Return the scores of a kind, and the forward equivalents that they cost.
+    """Return scores as quantiles of a standard normal distribution, and the forward equivalents that they cost.
 
-    `energy` is the class's mean energy, `gradient` first-order removal on at most search.learned.judged images, and
-    `graft` a whole graft search.
+    The scores are in the order of the class's mean energy (kind `energy`), of first-order removal on at most
+    search.learned.judged images (`gradient`), or of a whole graft search (`graft`).
     """
+    folder, cost = problem.directory and problem.directory / kind, 0
+    problem = dataclasses.replace(problem, options=copy.deepcopy(problem.options), directory=folder)
+    problem.options.patch = 1
     if kind == "energy":
-        return functools.lru_cache(_CACHED)(lambda label: normal_scores(energy(problem, label))), 0
-    options = copy.deepcopy(problem.options)
-    options.patch = 1
-    problem = dataclasses.replace(problem, options=options, directory=problem.directory and problem.directory / kind)
-    if kind == "gradient":
-        return _gradient_scores(problem)
-    maps = graft.search(problem)
-    scores = maps.scores
-    assert scores is not None, "the graft search scores every frequency"
-    return lambda label: normal_scores(spectrum.per_orbit(scores[label])), maps.forward_equivalents
+        values: ClassScores = functools.partial(energy, problem)
+    elif kind == "gradient":
+        first_order = gradient.make_first_order(problem, batch=gradient.batch_size(problem))
+        values = functools.partial(_gradient_scores, problem, first_order)
+        cost = gradient.PASSES * sum(min(problem.options.learned.judged, count) for count in problem.counts)
+    else:
+        maps = graft.search(problem)
+        assert maps.scores is not None, "the graft search scores every frequency"
+        values, cost = spectrum.per_orbit(maps.scores).__getitem__, maps.forward_equivalents
+
+    @functools.lru_cache(_CACHED)
+    def class_scores(label: int) -> Float[np.ndarray, " orbits"]:
+        ranks = scipy.stats.rankdata(values(label))
+        return scipy.stats.norm.ppf((ranks - 0.5) / len(ranks))
+
+    return class_scores, cost
 
 
 def energy(problem: Problem, label: int) -> Float[np.ndarray, " orbits"]:
@@ -137,28 +146,16 @@ def energy(problem: Problem, label: int) -> Float[np.ndarray, " orbits"]:
     return spectrum.per_orbit(spectrum.energy(problem.images(label)))
 
 
-def normal_scores(values: Float[np.ndarray, " orbits"]) -> Float[np.ndarray, " orbits"]:
-    """Return the quantiles of a standard normal distribution in the order of the values."""
-    return scipy.stats.norm.ppf((scipy.stats.rankdata(values) - 0.5) / len(values))
+def _gradient_scores(problem: Problem, first_order: Callable, label: int) -> Float[np.ndarray, " orbits"]:
+    images, orbits = problem.images(label), patches.orbit_numbers(*problem.plane)
+    drawn = generator(problem.seed, Stream.LEARNED_INITIAL_SCORES, label).permutation(len(images))
+    scores = np.empty(len(orbits))
+    scores[orbits] = first_order(images[np.sort(drawn[: problem.options.learned.judged])], label).mean(0)
+    return scores
 
 
-def _gradient_scores(problem: Problem) -> tuple[ClassScores, int]:
-    first_order = gradient.make_first_order(problem, batch=gradient.batch_size(problem))
-    most, orbits = problem.options.learned.judged, patches.orbit_numbers(*problem.plane)
-
-    @functools.lru_cache(_CACHED)
-    def class_scores(label: int) -> Float[np.ndarray, " orbits"]:
-        images = problem.images(label)
-        drawn = generator(problem.seed, Stream.LEARNED_INITIAL_SCORES, label).permutation(len(images))[:most]
-        scores = np.empty(len(orbits))
-        scores[orbits] = first_order(images[np.sort(drawn)], label).mean(0)
-        return normal_scores(scores)
-
-    return class_scores, gradient.PASSES * sum(min(most, count) for count in problem.counts)
-
-
-def _simple_masks(problem: Problem, budgets: list[int], initial: dict[str, ClassScores]) -> list[tuple[str, OrbitMask]]:
-    """Return named masks that need no learning: the best orbits by each kind of score, then the trivial masks."""
+def _simple_masks(problem: Problem, budgets: list[int], initial: dict[str, ClassScores]) -> dict[str, OrbitMask]:
+    """Return masks that need no learning: the best orbits by each kind of score, then the trivial masks."""
 
     def best_by(scores: ClassScores, label: int, share: int) -> Bool[np.ndarray, " orbits"]:
         plane = scores(label)[spectrum.orbits(*problem.plane)]
@@ -171,9 +168,9 @@ def _simple_masks(problem: Problem, budgets: list[int], initial: dict[str, Class
         rng = generator(problem.seed, Stream.LEARNED_RANDOM_MASK, label, share)
         return spectrum.per_orbit(masks.random(*problem.plane, budgets[share], rng))
 
-    scores = {**initial, "energy": initial.get("energy", functools.partial(energy, problem))}
-    by_scores = [(kind, functools.partial(best_by, class_scores)) for kind, class_scores in scores.items()]
-    return [*by_scores, ("low-pass", low_pass), ("random", random)]
+    scores = initial if "energy" in initial else {**initial, "energy": initial_scores(problem, "energy")[0]}
+    by_scores = {kind: functools.partial(best_by, class_scores) for kind, class_scores in scores.items()}
+    return {**by_scores, "low-pass": low_pass, "random": random}
 
 
 def _learn(
@@ -191,21 +188,14 @@ def _learn(
     return tuple(learned), optimisation.count * optimisation.steps * optimisation.images_per_step
 
 
-class MaskQuality(NamedTuple):
-    """Share of the judged images predicted as the class, mean cross-entropy to the class in nats, and the cost.
-
-    Both measures are of the side (1, 0) less `others` times the side (0, 1).
-    """
-
-    correct: Float[np.ndarray, "classes shares masks"]
-    loss: Float[np.ndarray, "classes shares masks"]
-    forward_passes: int
-
-
 def evaluate_masks(
     problem: Problem, candidates: tuple[OrbitMask, ...], shares: int, others: OtherImages | None, name: str
-) -> MaskQuality:
-    """Return the quality of masks at a number of shares; `name` is the folder of partial results. Collective."""
+) -> tuple[Float[np.ndarray, "2 classes shares masks"], int]:
+    """Judge masks at a number of shares; `name` is the folder of partial results. Collective.
+
+    Returns two measures, each of the side (1, 0) less `others` times the side (0, 1), and the forward passes. The
+    measures are the share of the judged images predicted as the class, and their mean cross-entropy to it in nats.
+    """
     model, count = problem.searched_model, shares * len(candidates)
     if problem.options.learned.objective == "graft":
         model = graft_model(model)
@@ -227,8 +217,7 @@ def evaluate_masks(
     )
     rates = sums / np.maximum(image_counts, 1)[:, None, :, None]
     quality = rates[:, :, 0] - problem.options.learned.others * rates[:, :, 1]
-    correct, loss = quality.reshape(-1, 2, shares, len(candidates)).swapaxes(0, 1)
-    return MaskQuality(correct, loss, int(image_counts.sum()) * count)
+    return quality.reshape(-1, 2, shares, len(candidates)).swapaxes(0, 1), int(image_counts.sum()) * count
 
 
 def judged_images(problem: Problem, label: int, others: OtherImages | None) -> WeightedImages:

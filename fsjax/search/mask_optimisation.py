@@ -53,20 +53,6 @@ class StepInputs(NamedTuple):
     rows: Int[AnyArray, " *images"]
 
 
-class SharedImages(NamedTuple):
-    """The images of others, then equally many images of each of the classes `labels`."""
-
-    images: Float[AnyArray, "n height width channels"]
-    labels: Int[AnyArray, " classes"]
-
-
-class RowBatch(NamedTuple):
-    """Places of a batch among the step's rows, and the weight of each: above 0 where it should be the class."""
-
-    places: Int[AnyArray, " n"]
-    weights: Float[AnyArray, " n"]
-
-
 class MaskOptimisation(StepwiseSearch[MaskState]):
     """A task for each class, share and restart, in this order. A result has one bit an orbit; `unpack` reads it.
 
@@ -87,13 +73,11 @@ class MaskOptimisation(StepwiseSearch[MaskState]):
         self._adam = optax.scale_by_adam(_DECAY, _SQUARE_DECAY, _EPSILON)
         # A class's tasks are neighbours, and may be more than the devices take at once.
         self._images = functools.lru_cache(maxsize=2)(self._read_images)
-        self._rows = functools.lru_cache(maxsize=2 * self._options.restarts)(self._draw_rows)
         self._num_others = 0 if others is None else len(others.labels)
-        self._most_images = _most_images(problem)
         self._batch_images, self.tasks_per_device = layout["batch_images"], layout["tasks_per_device"]
         self.shape = (len(problem.counts), len(budgets), self._options.restarts)
         self.count, self.steps = int(np.prod(self.shape)), self._options.steps
-        self.images_per_step = gradient.PASSES * _images_per_step(problem)
+        self.images_per_step = gradient.PASSES * _images_per_step(problem, others)
 
     def initial_state(self, task: int) -> MaskState:
         label, share, restart = self._indices(task)
@@ -105,7 +89,7 @@ class MaskOptimisation(StepwiseSearch[MaskState]):
         label, share, restart = self._indices(task)
         cooling, steps = self._options.coldest / self._options.hottest, np.arange(self.steps)
         temperatures = self._options.hottest * cooling ** (steps / max(1, self.steps - 1))
-        rows = np.searchsorted(self._used_rows(label), self._rows(label, restart)) + self._num_others
+        rows = self._draw(self._problem.counts[label], Stream.LEARNED_IMAGES, label, restart) + self._num_others
         if self._others is not None:
             candidates = np.flatnonzero(self._others.labels != label)
             others = candidates[self._draw(len(candidates), Stream.LEARNED_OTHERS, label, restart)]
@@ -120,25 +104,29 @@ class MaskOptimisation(StepwiseSearch[MaskState]):
             rows=rows.astype(np.int32),
         )
 
-    def shared(self, tasks: list[int]) -> SharedImages:
+    def shared(
+        self, tasks: list[int]
+    ) -> tuple[Float[np.ndarray, "n height width channels"], Int[np.ndarray, " classes"]]:
+        """Return the images of others, then equally many images of each of some classes, and these classes."""
         labels = sorted({self._indices(task)[0] for task in tasks})
         # Always as many classes as these tasks can belong to, so that `measure` is compiled for one shape.
         most = -(-(len(tasks) - 1) // (self.count // len(self._problem.counts))) + 1
         labels += labels[-1:] * (min(most, len(self._problem.counts)) - len(labels))
         images = [] if self._others is None else [self._others.images]
         images += [self._images(label) for label in labels]
-        return SharedImages(np.concatenate(images), np.array(labels, np.int32))
+        return np.concatenate(images), np.array(labels, np.int32)
 
-    def batches(self, task: int) -> list[RowBatch]:
+    def batches(self, task: int) -> list[ImageBatch]:
+        """Return places among the step's rows; a weight is above 0 where the image should be the class."""
         size = self._options.batch
         weights = np.full(size, 1 / size, np.float32)
         if self._others is not None:
             weights = np.concatenate([weights, np.float32(-self._options.others) * weights])
         places = np.arange(len(weights), dtype=np.int32)
-        return [RowBatch(*batch) for batch in stepwise.cut_batches(places, weights, self._batch_images)]
+        return stepwise.cut_batches(places, weights, self._batch_images)
 
     def measure(
-        self, params: PyTree, shared: SharedImages, state: MaskState, inputs: StepInputs, batch: RowBatch
+        self, params: PyTree, shared: tuple[Array, Array], state: MaskState, inputs: StepInputs, batch: ImageBatch
     ) -> Float[Array, " orbits"]:
         """Return the gradient of the loss: with respect to the weights for mirror descent, else to the logits."""
         images = self.batch_images(shared, inputs, batch)
@@ -147,11 +135,12 @@ class MaskOptimisation(StepwiseSearch[MaskState]):
         return jnp.where(inputs.mirror_descent, slope, slope * weights * (1 - weights) / inputs.temperature)
 
     def batch_images(
-        self, shared: SharedImages, inputs: StepInputs, batch: RowBatch
+        self, shared: tuple[Array, Array], inputs: StepInputs, batch: ImageBatch
     ) -> Float[Array, "n *pair height width channels"]:
         """Return the images, or the pairs of images, of a batch."""
-        rows, place = inputs.rows[batch.places], (shared.labels == inputs.label).argmax()
-        return shared.images[jnp.where(rows < self._num_others, rows, rows + place * self._most_images)]
+        images, labels = shared
+        rows, place = inputs.rows[batch.images], (labels == inputs.label).argmax()
+        return images[jnp.where(rows < self._num_others, rows, rows + place * max(self._problem.counts))]
 
     def update(self, state: MaskState, inputs: StepInputs, measured: Float[Array, " orbits"]) -> MaskState:
         direction, adam = self._adam.update(measured, state.adam)
@@ -174,19 +163,10 @@ class MaskOptimisation(StepwiseSearch[MaskState]):
         return int(label), int(share), int(restart)
 
     def _read_images(self, label: int) -> Float[np.ndarray, "most height width channels"]:
-        """Return the images of a class that any step uses, padded to the same number for all classes."""
-        used = self._used_rows(label)
+        """Return the images of a class, padded to the same number for all classes."""
+        images = np.asarray(self._problem.images(label), np.float32)
         # Padded with an image, since a model may return NaN for zeros.
-        used = np.pad(used, (0, self._most_images - len(used)), mode="edge")
-        return np.asarray(self._problem.images(label), np.float32)[used]
-
-    def _used_rows(self, label: int) -> Int[np.ndarray, " used"]:
-        """Return the images of a class that any step uses, in order."""
-        return np.unique([self._rows(label, restart) for restart in range(self._options.restarts)])
-
-    def _draw_rows(self, label: int, restart: int) -> Int[np.ndarray, "steps batch"]:
-        """Return the images of a class that the steps use."""
-        return self._draw(self._problem.counts[label], Stream.LEARNED_IMAGES, label, restart)
+        return np.pad(images, [(0, max(self._problem.counts) - len(images)), (0, 0), (0, 0), (0, 0)], mode="edge")
 
     def _draw(self, count: int, stream: Stream, *keys: int) -> Int[np.ndarray, "steps batch"]:
         return draw_rows(count, self._options.batch, self.steps, self._problem.seed, stream, *keys)
@@ -233,20 +213,12 @@ def soft_top_k(
 
 def choose_layout(problem: Problem, others: OtherImages | None) -> dict[str, int]:
     """Return the layout of `gradient.layout`: others and about two classes at a time lie on each device."""
-    resident = min(2, len(problem.counts)) * _most_images(problem) + (0 if others is None else len(others.labels))
-    return gradient.layout(problem, _images_per_step(problem), resident=resident)
+    resident = min(2, len(problem.counts)) * max(problem.counts) + (0 if others is None else len(others.labels))
+    return gradient.layout(problem, _images_per_step(problem, others), resident=resident)
 
 
-def _images_per_step(problem: Problem) -> int:
-    """Return the images of a step: of the class, and for `specific` and `graft` as many of others."""
-    options = problem.options.learned
-    return options.batch * (1 if options.objective == "sufficient" else 2)
-
-
-def _most_images(problem: Problem) -> int:
-    """Return the largest number of images of a class that the steps use."""
-    options = problem.options.learned
-    return min(max(problem.counts), options.restarts * options.steps * options.batch)
+def _images_per_step(problem: Problem, others: OtherImages | None) -> int:
+    return problem.options.learned.batch * (1 if others is None else 2)
 
 
 def draw_rows(

@@ -90,8 +90,7 @@ class Method:
       forward_passes: (config.search, images of each class, plane) -> expected forward passes; 0 = unknown.
       reads: config.search -> external files that its result depends on.
       patches: whether it uses config.search.patch.
-      whole_patches: whether its maps are unions of whole patches.
-      resamples: whether it measures bootstrap resamples in its own passes.
+      whole_patches: whether `patch_maps.cut` makes its maps: unions of whole patches, with bootstrap resamples.
       scored: what its scores measure, for a title.
       drawable: scores -> values of a figure: signed, and NaN where it is blank.
       mask: (scores of a class, share in (0, 1]) -> its mask, for patches of size 1.
@@ -105,7 +104,6 @@ class Method:
     reads: Callable[[ConfigDict], list[Path]] = lambda options: []
     patches: bool = False
     whole_patches: bool = False
-    resamples: bool = False
     scored: str = "Rise of the class's loss when a frequency is removed (nats)"
     drawable: Callable[[Planes], Planes] = lambda scores: scores
     mask: MaskRule = masks.within_share

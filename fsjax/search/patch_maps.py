@@ -1,6 +1,14 @@
-"""Maps of methods that score patches: unions of whole patches, at the shares of the search and at any other."""
+"""Maps of methods that score patches of frequencies, and how strongly they depend on the searched images.
 
-from collections.abc import Iterable
+Maps are unions of whole patches, at the shares of the search and at any other.
+
+Bootstrap resamples (Efron, Annals of Statistics 7, 1979) draw as many images of a class as were searched, with
+replacement. A search that sums losses over images gets the resamples' maps from its own forward passes: an image counts
+as often as it was drawn. The model stays the same, so the result does not say how much another training would change
+the map. The provenance of maps has the result as "stability"; the field is config.search.resamples.
+"""
+
+from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
 import numpy as np
@@ -9,25 +17,45 @@ from ml_collections import ConfigDict
 
 from fsjax.fourier import dfm, masks, patches
 from fsjax.runtime.errors import InputError
+from fsjax.runtime.random_streams import Stream, generator
 from fsjax.search.method import MaskRule, Problem
 
 # A share with fewer whole patches is warned of: the next patch would change much of the map.
 FEW = 4
+# Resamples where config.search.resamples is -1.
+DEFAULT_RESAMPLES = 20
+# Share of the resamples between the low and the high quantile.
+_LEVEL = 0.95
 
 
 def cut(
-    problem: Problem, planes: Iterable[Float[np.ndarray, "height width"]], forward_equivalents: int, **provenance: Any
+    problem: Problem,
+    scores: Callable[[slice], Iterable[Float[np.ndarray, "replicates patches"]]],
+    forward_equivalents: int,
+    resamples: int,
+    **provenance: Any,
 ) -> dfm.DominantFrequencyMaps:
-    """Return the maps at config.search.shares of the `patches.position_scores` of each class.
+    """Return the maps at config.search.shares from the scores of each class's patches.
 
-    Their provenance has the side of the patches that they are unions of under dfm.WHOLE_PATCHES.
+    Replicate 0 of the scores is on all images; the others are on one resample each. `scores` returns the replicates of
+    a slice, class by class. The provenance has the side of the patches under dfm.WHOLE_PATCHES.
     """
-    patch = problem.options.patch
+    options, patch = problem.options, problem.options.patch
+
+    def planes(replicates: slice) -> Iterator[Float[np.ndarray, "replicates height width"]]:
+        return (patches.position_scores(rows, *problem.plane, patch) for rows in scores(replicates))
+
+    stability = measure_stability(planes(slice(None)), options) if resamples else {}
     return dfm.from_scores(
-        planes,
-        tuple(problem.options.shares),
+        (plane for (plane,) in planes(slice(1))),
+        tuple(options.shares),
         mask=rule(patch),
-        **problem.attributes(forward_equivalents, **provenance, **({dfm.WHOLE_PATCHES: patch} if patch > 1 else {})),
+        **problem.attributes(
+            forward_equivalents,
+            **provenance,
+            stability=stability,
+            **({dfm.WHOLE_PATCHES: patch} if patch > 1 else {}),
+        ),
     )
 
 
@@ -36,6 +64,11 @@ def rule(patch: int) -> MaskRule:
     if patch == 1:
         return masks.within_share
     return lambda scores, share: patches.best(scores, masks.budget(share, *scores.shape), patch)
+
+
+def sides(plane: tuple[int, int]) -> list[int]:
+    """Return the patch sizes that divide the plane, ascending."""
+    return [side for side in range(1, min(plane) + 1) if not any(length % side for length in plane)]
 
 
 def whole(share: float, plane: tuple[int, int], patch: int) -> int:
@@ -47,11 +80,9 @@ def check(options: ConfigDict, plane: tuple[int, int]) -> None:
     """Raise InputError for a share of config.search.shares that may hold no patch."""
     for share in options.shares:
         if not whole(share, plane, options.patch):
-            most = patches.largest(*plane, options.patch)
             # Rounded up, so that it has room for the patch.
-            least = np.ceil(1e4 * most / (plane[0] * plane[1])) / 1e4
-            smaller = [side for side in range(1, options.patch) if plane[0] % side == plane[1] % side == 0]
-            fitting = [side for side in smaller if whole(share, plane, side)]
+            least = np.ceil(1e4 * patches.largest(*plane, options.patch) / (plane[0] * plane[1])) / 1e4
+            fitting = [side for side in sides(plane) if side < options.patch and whole(share, plane, side)]
             other = f", or search.patch={fitting[-1]}" if fitting else ""
             raise InputError(
                 f"search.shares: got {share:g}, {masks.budget(share, *plane)} of {plane[0]} x {plane[1]} frequencies, "
@@ -75,3 +106,62 @@ def _name(patch: int, count: int = 1) -> str:
         return "frequency with its conjugate" if count == 1 else "frequencies with their conjugates"
     square = f"{patch} x {patch} frequencies"
     return f"patch of {square} with its conjugate" if count == 1 else f"patches of {square} with their conjugates"
+
+
+def resample_count(options: ConfigDict, method: str) -> int:
+    """Return the resamples that config.search asks a method for; 0 where another method starts from its scores."""
+    if options.method != method:
+        return 0
+    return options.resamples if options.resamples >= 0 else DEFAULT_RESAMPLES
+
+
+def resample_weights(images: int, resamples: int, seed: int, label: int) -> Float[np.ndarray, "images replicates"]:
+    """Return how often each of a class's images counts: once in replicate 0, then as drawn for each resample."""
+    drawn = generator(seed, Stream.BOOTSTRAP, label).multinomial(images, np.full(images, 1 / images), resamples)
+    return np.concatenate([np.ones((images, 1)), drawn.T], axis=1)
+
+
+def measure_stability(planes: Iterable[Float[np.ndarray, "replicates height width"]], options: ConfigDict) -> dict:
+    """Return the IoU of each resample's map with the map itself, as JSON values.
+
+    `planes` are the `patches.position_scores` of each class, on all images and then on each resample. Returns
+    `resamples`, `shares`, and `iou`: its `mean` over the resamples and its `low` and `high`, the 2.5 and 97.5 %
+    quantiles, [shares][classes] in [0, 1]; None for a map that keeps nothing.
+    """
+    shares, chosen_by, tail = tuple(sorted(options.shares)), rule(options.patch), (1 - _LEVEL) / 2
+
+    def class_ious(planes: Float[np.ndarray, "replicates height width"]) -> Float[np.ndarray, "shares resamples"]:
+        planes = planes.astype(np.float32)  # as `dfm.from_scores` rounds them
+        maps = ([chosen_by(scores, share) for scores in planes] for share in shares)
+        return np.array([[masks.iou(own, other) for other in others] for own, *others in maps], float)
+
+    ious = np.stack([class_ious(class_planes) for class_planes in planes])
+    low, high = np.quantile(ious, (tail, 1 - tail), axis=-1)
+    statistics = {"mean": ious.mean(-1), "low": low, "high": high}
+    return {
+        "resamples": ious.shape[-1],
+        "shares": list(shares),
+        "iou": {
+            name: np.where(np.isfinite(values), values, np.array(None)).T.tolist()
+            for name, values in statistics.items()
+        },
+    }
+
+
+def stability_at_share(maps: dfm.DominantFrequencyMaps, share: float) -> dict:
+    """Return `resamples` and each class's `mean`, `low` and `high` IoU at a share; empty where it was not measured.
+
+    Raises:
+      KeyError, TypeError, ValueError: the maps' provenance is not a search's.
+    """
+    summary = maps.provenance.get("stability")
+    if not summary or share not in summary["shares"]:
+        return {}
+    index = summary["shares"].index(share)
+    result: dict = {"resamples": int(summary["resamples"])}
+    for name in ("mean", "low", "high"):
+        values = summary["iou"][name][index]
+        if len(values) != len(maps.classes):
+            raise ValueError(f"stability of {len(values)} classes")
+        result[name] = [None if value is None else float(value) for value in values]
+    return result

@@ -19,9 +19,9 @@ from fsjax.engine.engine import LazyArray
 from fsjax.fourier import dfm, patches, spectrum
 from fsjax.fourier.masks import at_threshold
 from fsjax.runtime.errors import InputError
-from fsjax.search import patch_maps, reliability
+from fsjax.search import patch_maps
 from fsjax.search.method import Method, Planes, Problem
-from fsjax.search.sweep import sweep
+from fsjax.search.sweep import check_precision, sweep
 
 # Images in a batch of the published code, whose images are sorted by class.
 _BATCH = 100
@@ -33,34 +33,31 @@ def search(problem: Problem) -> dfm.DominantFrequencyMaps:
     The provenance has the results of `measure_stability`, empty without resamples, and of `check_precision`.
 
     Raises:
-      InputError: too many resamples to hold, too little memory, partial results of another search, or a loss that is
-        not finite.
+      InputError: too little memory, partial results of another search, or a loss that is not finite.
       interrupt.Terminated: SIGTERM came; computed losses are stored.
     """
     options, counts = problem.options, problem.counts
-    masks = removal_masks(problem.plane, options.patch)
-    resamples = reliability.resample_count(options, "removal")
-    reliability.check_memory(len(counts), masks.count, resamples)
+    masks, resamples = removal_masks(problem.plane, options.patch), patch_maps.resample_count(options, "removal")
     sums = sweep(
         problem,
         masks,
-        weights=lambda label: reliability.resample_weights(counts[label], resamples, problem.seed, label),
+        weights=lambda label: patch_maps.resample_weights(counts[label], resamples, problem.seed, label),
         replicates=1 + resamples,
     )
-    agreement = reliability.check_precision(problem, masks, sums[:, 0])
+    agreement = check_precision(problem, masks, sums[:, 0])
 
-    def planes(replicates: slice) -> Iterator[Float[np.ndarray, "replicates height width"]]:
+    def scores(replicates: slice) -> Iterator[Float[np.ndarray, "replicates patches"]]:
         for class_sums, count in zip(sums, counts, strict=True):
             losses = class_sums[replicates] / count
-            yield patches.position_scores(losses[:, 1:] - losses[:, :1], *problem.plane, options.patch)
+            yield losses[:, 1:] - losses[:, :1]
 
     return patch_maps.cut(
         problem,
-        (plane for (plane,) in planes(slice(1))),
+        scores,
         sum(counts) * (masks.count + agreement.get("masks", 0)),
+        resamples,
         loss_before_removal=(sums[:, 0, 0] / np.array(counts)).tolist(),
         agreement=agreement,
-        stability=reliability.measure_stability(planes(slice(None)), options) if resamples else {},
     )
 
 
@@ -91,9 +88,12 @@ def search_compat(problem: Problem) -> dfm.DominantFrequencyMaps:
     sums = sweep(problem, masks, weights=weights)
     others = [sum(1 - np.sum(own == batch) / batch_sizes[batch] for batch in np.unique(own)) for own in batches]
     losses = sums[:, mask_of_block] + np.array(others)[:, None] * np.log(problem.model.num_logits)
-    agreement = reliability.check_precision(problem, masks, sums, weights)
-    return dfm.from_scores(  # float32 before the threshold, as in the published code
-        (plane_losses(class_losses, size, options.patch, blocks) for class_losses in losses),
+    agreement = check_precision(problem, masks, sums, weights)
+    block_of_position = np.full(problem.plane, len(blocks))
+    for number, block in enumerate(blocks):
+        block_of_position[removed(size, options.patch, *block)] = number
+    return dfm.from_scores(  # float32 before the threshold, and 0 beyond the blocks, as in the published code
+        (np.append(class_losses, 0)[block_of_position] for class_losses in losses),
         tuple(options.shares),
         mask=at_threshold,
         **problem.attributes(
@@ -122,49 +122,36 @@ def distinct_masks(
     On an even plane the blocks in column 0 and in DC's column come in pairs, mirrored at row S/2. Both blocks of a pair
     take the same from every orbit and give the same real images, so they share a mask.
     """
-    orbits, keys = spectrum.orbits(size, size), []
+    orbits, mask_of_block = spectrum.orbits(size, size), []
+    distinct: list[tuple[int, int]] = []
+    numbers: dict[tuple[bytes, ...], int] = {}
     for block in blocks:
-        removed = orbits[~block_masks(size, patch, [block])[0]]
-        keys.append(tuple(array.tobytes() for array in np.unique(removed, return_counts=True)))
-    numbers = {key: number for number, key in enumerate(dict.fromkeys(keys))}
-    first = dict(zip(reversed(keys), reversed(blocks), strict=True))
-    distinct = [first[key] for key in numbers]
-    masks = LazyArray(len(distinct), lambda start, stop: block_masks(size, patch, distinct[start:stop]))
-    return masks, np.array([numbers[key] for key in keys])
+        touched = np.unique(orbits[removed(size, patch, *block)], return_counts=True)
+        key = tuple(array.tobytes() for array in touched)
+        if key not in numbers:
+            numbers[key] = len(distinct)
+            distinct.append(block)
+        mask_of_block.append(numbers[key])
+
+    def make(start: int, stop: int) -> Bool[np.ndarray, "masks size size"]:
+        return ~np.stack([removed(size, patch, *block) for block in distinct[start:stop]])
+
+    return LazyArray(len(distinct), make), np.array(mask_of_block)
 
 
-def block_masks(size: int, patch: int, blocks: list[tuple[int, int]]) -> Bool[np.ndarray, "blocks size size"]:
-    """Return masks that keep everything but a block and its mirror block."""
-    masks = np.ones((len(blocks), size, size), bool)
-    for mask, block in zip(masks, blocks, strict=True):
-        for area in _areas(size, patch, *block):
-            mask[area] = False
-    return masks
-
-
-def plane_losses(
-    losses: Float[np.ndarray, " blocks"], size: int, patch: int, blocks: list[tuple[int, int]]
-) -> Float[np.ndarray, "size size"]:
-    """Return the plane of losses: each block's loss at its own and its mirror block's positions, 0 elsewhere."""
-    plane = np.zeros((size, size))
-    for loss, block in zip(losses, blocks, strict=True):
-        for area in _areas(size, patch, *block):
-            plane[area] = loss
+def removed(size: int, patch: int, row: int, column: int) -> Bool[np.ndarray, "size size"]:
+    """Return the positions of a block and, beyond row 0 and column 0, of its mirror block."""
+    plane, corners = np.zeros((size, size), bool), [(patch * row, patch * column)]
+    if row > 0 and column > 0:
+        corners.append((size - patch * row, size - patch * column))
+    for top, left in corners:
+        plane[top : top + patch, left : left + patch] = True
     return plane
 
 
-def _areas(size: int, patch: int, row: int, column: int) -> list[tuple[slice, slice]]:
-    """Return the block and, beyond row 0 and column 0, its mirror block."""
-    corners = [(patch * row, patch * column)]
-    if row > 0 and column > 0:
-        corners.append((size - patch * row, size - patch * column))
-    return [(slice(top, top + patch), slice(left, left + patch)) for top, left in corners]
-
-
 def _check_square(options: ConfigDict, plane: tuple[int, int]) -> None:
-    height, width = plane
-    if height != width:
-        raise InputError(f"search.removal.compat: got images of {height} x {width}; expected square ones")
+    if plane[0] != plane[1]:
+        raise InputError(f"search.removal.compat: got images of {plane[0]} x {plane[1]}; expected square ones")
 
 
 def _above_median(scores: Planes) -> Planes:
@@ -192,6 +179,5 @@ METHOD = Method(
     forward_passes=_forward_passes,
     patches=True,
     whole_patches=True,
-    resamples=True,
     compat=COMPAT,
 )

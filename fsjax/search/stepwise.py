@@ -21,7 +21,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax.sharding import Mesh, NamedSharding
 from jax.sharding import PartitionSpec as P
-from jaxtyping import Array, Float, Int, PyTree, Shaped
+from jaxtyping import Array, Int, PyTree, Shaped
 
 from fsjax.engine.programs import over_devices
 from fsjax.runtime import interrupt, parallel
@@ -42,22 +42,22 @@ Carry: TypeAlias = tuple[AnyArray, Any]
 
 
 class ImageBatch(NamedTuple):
-    """Images, or pairs of images, and their weights."""
+    """Images, pairs of images or their numbers, and their weights."""
 
-    images: Float[AnyArray, " n *image"]
-    weights: Float[AnyArray, " n *replicates"]
+    images: Shaped[AnyArray, " n *image"]
+    weights: Shaped[AnyArray, " n *replicates"]
 
 
 def cut_batches(
-    images: Shaped[np.ndarray, " n *image"], weights: Float[np.ndarray, " n *replicates"], size: int
-) -> list[tuple[Shaped[np.ndarray, " size *image"], Float[np.ndarray, " size *replicates"]]]:
-    """Cut images, or their numbers, and weights into batches of one size, the last padded at weight 0."""
-    padding = [(0, -len(images) % size)]
+    images: Shaped[np.ndarray, " n *image"], weights: Shaped[np.ndarray, " n *replicates"], size: int, most: int = 0
+) -> list[ImageBatch]:
+    """Cut images and weights into batches of one size, for at least `most` images; padding has weight 0."""
+    padding = [(0, -(-max(most, len(images)) // size) * size - len(images))]
     # Padded with the last image: a model may return NaN for zeros, and 0 x NaN is NaN.
     images = np.pad(images, padding + [(0, 0)] * (images.ndim - 1), mode="edge")
     weights = np.pad(weights, padding + [(0, 0)] * (weights.ndim - 1))
     cuts = [slice(start, start + size) for start in range(0, len(images), size)]
-    return [(images[cut], weights[cut]) for cut in cuts]
+    return [ImageBatch(images[cut], weights[cut]) for cut in cuts]
 
 
 class StepwiseSearch(abc.ABC, Generic[State]):

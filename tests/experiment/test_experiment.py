@@ -268,7 +268,11 @@ def test_one_class_of_grey_images_of_odd_sizes_runs_to_the_report(tmp_path, undr
         ("search__shares", (0.05, 0.0), "search.shares: got 0.0; expected numbers in (0, 1]"),
         ("search__shares", ("5%",), "search.shares: got '5%'; expected numbers in (0, 1]"),
         ("search__shares", (), "search.shares: got nothing"),
-        ("search__patch", 5, "search.patch: got 5; expected a divisor of the image size 24: 1, 2, 3, 4, 6, 8, 12, 24"),
+        (
+            "search__patch",
+            5,
+            "search.patch: got 5; expected a divisor of the image size 24 x 24: 1, 2, 3, 4, 6, 8, 12, 24",
+        ),
         ("search__patch", 0, "search.patch: got 0; expected a divisor"),
         ("search__split", "val", "search.split: got 'val'; expected train, test"),
         ("search__images_per_class", -1, "search.images_per_class: got -1; expected 0 (all) or more"),

@@ -45,7 +45,7 @@ from fsjax.runtime import files, image_files
 from fsjax.runtime.errors import InputError
 from fsjax.runtime.image_files import decode
 from fsjax.runtime.partial_results import PartialResults
-from fsjax.search.reliability import stability_at_share
+from fsjax.search.patch_maps import stability_at_share
 from tests.helpers import results
 from tests.helpers.hostile_reader import READERS
 from tests.helpers.processes import environment

@@ -21,7 +21,7 @@ from fsjax.report import explorer, figures, overview, pictures
 from fsjax.report.answer import NO_VERDICT
 from fsjax.report.overview import Subject
 from fsjax.report.section import symmetric_log
-from fsjax.search import reliability
+from fsjax.search import patch_maps
 from tests.helpers import results
 from tests.helpers.html_page import Page
 from tests.helpers.undrawn import leave_undrawn
@@ -156,7 +156,7 @@ def test_a_row_has_its_evidence_and_says_how_stable_a_map_is_and_what_the_class_
     evaluation.unfiltered.confusion[:] = [[1, 3], [0, 4]]
     evaluated = evaluation.methods["removal"]
     evaluated.at(0.05).tpr[:], evaluated.at(0.2).tpr[:] = [0.5, 0.7], [0.9, 0.4]
-    one, other = overview.rows(subject_of(maps, evaluation), reliability.stability_at_share(maps, 0.05))
+    one, other = overview.rows(subject_of(maps, evaluation), patch_maps.stability_at_share(maps, 0.05))
     assert [(row["kind"], row["over"], row["marked"]) for row in (one, other)] == [
         ("shortcut", False, True),
         ("band", True, False),
@@ -171,7 +171,7 @@ def test_a_row_has_its_evidence_and_says_how_stable_a_map_is_and_what_the_class_
     assert one["evidence"]["pairs"] == 4
     # The verdict rests on 5 %, whatever share the report shows; the published criterion follows the report's share.
     subject = subject_of(maps, evaluation, 0.2)
-    far, _ = overview.rows(subject, reliability.stability_at_share(maps, 0.2))
+    far, _ = overview.rows(subject, patch_maps.stability_at_share(maps, 0.2))
     assert (far["at"], far["tpr"], far["over"], far["stability"]) == (0.05, 0.9, True, 0.3)
     evaluation.methods["removal"] = dataclasses.replace(evaluated, grafts=None)
     plain, _ = overview.rows(subject, {})

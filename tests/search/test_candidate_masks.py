@@ -147,11 +147,8 @@ def test_slopes_are_those_of_ridge_regression_with_an_intercept_for_each_stage(o
         y[:, stage == number] -= y[:, stage == number].mean(1, keepdims=True)
     penalty = 0.05 * (x**2).sum(0).mean()
     expected = np.linalg.solve(x.T @ x + penalty * np.eye(orbits), x.T @ y.T).T
-    monkeypatch.setattr(candidate_masks, "_CLASSES", 2)
     monkeypatch.setattr(candidate_masks, "_ORBITS", 400)
-    found = list(candidate_masks.regression_slopes(kept, losses, stage))
-    assert [len(of_classes) for of_classes in found] == [2, 1]
-    np.testing.assert_allclose(np.concatenate(found), expected, atol=1e-9)
+    np.testing.assert_allclose(candidate_masks.regression_slopes(kept, losses, stage), expected, atol=1e-9)
 
 
 def searched(needed, *, seed=0):

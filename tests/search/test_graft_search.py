@@ -121,7 +121,7 @@ def test_a_resample_counts_each_donor_as_often_as_it_was_drawn():
         problem, graft.PathIntegration(problem, 5, layout), problem.partial_results(layout), label="search"
     )
     numbers = patches.orbit_numbers(6, 6)
-    np.testing.assert_allclose(states[0].scores, (slopes @ weights * 3).T[:, numbers], atol=3e-6)
+    np.testing.assert_allclose(states[0]["scores"], (slopes @ weights * 3).T[:, numbers], atol=3e-6)
     maps = search.run(problem)
     assert maps.provenance["stability"]["resamples"] == 5 and maps.provenance["stability"]["shares"] == [0.1, 0.4]
     np.testing.assert_allclose(maps.scores, search.run(make_problem()).scores, atol=1e-6)

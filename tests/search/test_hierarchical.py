@@ -29,6 +29,12 @@ def small_tiles(monkeypatch):
     monkeypatch.setattr(tile_size, "fit", lambda *_, **__: 6)
 
 
+def begin(problem):
+    """The candidates of a search before its first stage."""
+    stages = hierarchical.plan_stages(problem.options, problem.plane)
+    return candidate_masks.Candidates(problem.plane, stages, problem.seed, problem.options.hierarchical.share)
+
+
 def mean_losses(problem, label, masks):
     """Mean cross-entropy of a class's images under each mask, in float64."""
     return search_problem.losses(problem.model.params, filtered(problem.images(label), masks), label).mean(-1)
@@ -39,7 +45,7 @@ def mean_losses(problem, label, masks):
 
 def test_each_class_keeps_the_candidates_with_the_lowest_loss():
     problem = make_problem(shares=(0.5,))
-    made = hierarchical.begin(problem)
+    made = begin(problem)
     for number, stage in enumerate(made.stages):
         masks = made.masks(number, 0, stage.count)
         made, found, *_ = hierarchical.advance(problem, made)
@@ -53,7 +59,7 @@ def test_each_class_keeps_the_candidates_with_the_lowest_loss():
 
 def published_stages(problem):
     """The candidates after the last published stage, and their losses."""
-    made = hierarchical.begin(problem)
+    made = begin(problem)
     for _ in range(3):
         made, losses, *_ = hierarchical.advance(problem, made)
     return made, losses
@@ -63,7 +69,7 @@ def test_all_stages_compile_one_tile(tmp_path, monkeypatch):
     made = []
     monkeypatch.setattr(engine, "make_tile", lambda *given: made.append(make_tile(*given)) or made[-1])
     problem = make_problem(tmp_path)
-    assert len(hierarchical.begin(problem).stages) > 3
+    assert len(begin(problem).stages) > 3
     hierarchical.search(problem)
     assert len(made) > 3 and len(set(map(id, made))) == 1
 

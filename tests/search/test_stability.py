@@ -1,7 +1,5 @@
 """Stability of a map: resampled losses of single images in float64, maps of them, and the cost."""
 
-import dataclasses
-
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -10,8 +8,7 @@ from ml_collections import ConfigDict
 
 from fsjax import search
 from fsjax.fourier import patches, spectrum
-from fsjax.runtime.errors import InputError
-from fsjax.search import reliability, removal
+from fsjax.search import patch_maps, removal
 from tests.helpers.search_problem import COUNTS, filtered, losses, make_problem, network
 
 
@@ -33,7 +30,7 @@ def test_it_is_the_iou_of_maps_of_losses_resampled_one_by_one(tmp_path, patch, s
     assert found["resamples"] == 7 and found["shares"] == list(shares)
     squares, params = patches.masks(8, 8, patch), problem.model.params
     for label, count in enumerate(COUNTS):
-        images, counts = problem.images(label), reliability.resample_weights(count, 7, problem.seed, label)
+        images, counts = problem.images(label), patch_maps.resample_weights(count, 7, problem.seed, label)
         before = losses(params, images.astype(float), label)
         without = losses(params, filtered(images, ~squares), label)
         maps = []
@@ -51,14 +48,14 @@ def test_it_is_the_iou_of_maps_of_losses_resampled_one_by_one(tmp_path, patch, s
 
 
 def test_a_resample_draws_as_many_images_by_seed_and_label():
-    drawn = reliability.resample_weights(40, 500, 3, 1)
+    drawn = patch_maps.resample_weights(40, 500, 3, 1)
     assert (drawn[:, 0] == 1).all() and (drawn.sum(0) == 40).all() and drawn.shape == (40, 501)
     # Binomial: each image is drawn once on average, and its variance is 1 - 1/40.
     assert drawn[:, 1:].mean(1) == pytest.approx(1, abs=5 / 500**0.5)
     assert drawn[:, 1:].var() == pytest.approx(1 - 1 / 40, abs=0.05)
-    np.testing.assert_array_equal(drawn, reliability.resample_weights(40, 500, 3, 1))
+    np.testing.assert_array_equal(drawn, patch_maps.resample_weights(40, 500, 3, 1))
     for seed, label in ((4, 1), (3, 2)):
-        assert (drawn[:, 1:] != reliability.resample_weights(40, 500, seed, label)[:, 1:]).any(0).all()
+        assert (drawn[:, 1:] != patch_maps.resample_weights(40, 500, seed, label)[:, 1:]).any(0).all()
 
 
 def test_the_orbit_that_identifies_a_class_is_in_every_map_and_the_rest_changes_with_the_images():
@@ -99,8 +96,8 @@ def test_it_takes_no_forward_pass_and_leaves_the_scores_as_they_are():
 
 
 def test_only_the_method_itself_resamples_and_no_method_that_starts_from_its_scores():
-    assert reliability.resample_count(search.options("learned"), "removal") == 0
-    counts = [reliability.resample_count(search.options(resamples=asked), "removal") for asked in (-1, 0, 3)]
+    assert patch_maps.resample_count(search.options("learned"), "removal") == 0
+    counts = [patch_maps.resample_count(search.options(resamples=asked), "removal") for asked in (-1, 0, 3)]
     assert counts == [20, 0, 3]
 
 
@@ -108,20 +105,5 @@ def test_a_map_that_keeps_nothing_has_no_iou():
     planes = np.random.default_rng(0).normal(size=(2, 4, 8, 8))
     planes += spectrum.conjugate(planes)
     # Less than one position, and six positions.
-    found = reliability.measure_stability(planes, ConfigDict({"shares": (0.01, 0.1), "patch": 1}))["iou"]
+    found = patch_maps.measure_stability(planes, ConfigDict({"shares": (0.01, 0.1), "patch": 1}))["iou"]
     assert found["mean"][0] == found["low"][0] == [None, None] and None not in found["mean"][1]
-
-
-def test_resamples_that_do_not_fit_are_refused_before_anything_is_computed(tmp_path, monkeypatch):
-    problem, each = make_problem(tmp_path, resamples=20), 3 * 35 * 8
-    monkeypatch.setattr(reliability, "_MOST_BYTES", 21 * each)
-    removal.search(problem)
-    for most, accepted in ((21 * each - 1, "19 or fewer"), (3 * each, "2 or fewer"), (each, "0")):
-        monkeypatch.setattr(reliability, "_MOST_BYTES", most)
-        with pytest.raises(InputError, match=f"search.resamples: got 20, .*; expected {accepted}$"):
-            removal.search(dataclasses.replace(problem, directory=tmp_path / "never"))
-    assert not (tmp_path / "never").exists()
-    monkeypatch.undo()
-    with pytest.raises(InputError, match=r"of 1000 classes under 25091 masks would take 3\.9 GiB; expected 4 or fewer"):
-        reliability.check_memory(1000, 25091, 20)
-    reliability.check_memory(10**6, 25091, 0)  # without resamples there is nothing to refuse

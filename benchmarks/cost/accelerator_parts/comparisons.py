@@ -19,7 +19,7 @@ from fsjax.engine.programs import at_precision
 from fsjax.fourier import patches
 from fsjax.models.network import Network
 from fsjax.runtime import parallel, profiling, storage
-from fsjax.search import reliability, sweep
+from fsjax.search import patch_maps, sweep
 from fsjax.search.removal import removal_masks
 
 # Dense peaks of one device, TFLOP/s: TF32, float32 without tensor cores, bfloat16. From the makers' data sheets: NVIDIA
@@ -99,7 +99,7 @@ def search_side(problem: search.Problem, images: int) -> Callable[[], int]:
     )
     masks, model = removal_masks(problem.plane, problem.options.patch), problem.searched_model
     layout = tile_size.layout(model, counts, memory_mib=problem.run.memory_mib)
-    resamples = reliability.resample_count(problem.options, "removal")
+    resamples = patch_maps.resample_count(problem.options, "removal")
 
     def run() -> int:
         assert few.directory is not None
@@ -107,7 +107,7 @@ def search_side(problem: search.Problem, images: int) -> Callable[[], int]:
         sweep.sweep(
             few,
             masks,
-            weights=lambda label: reliability.resample_weights(counts[label], resamples, problem.seed, label),
+            weights=lambda label: patch_maps.resample_weights(counts[label], resamples, problem.seed, label),
             replicates=1 + resamples,
             layout=layout,
         )

@@ -16,9 +16,8 @@ from fsjax import models, search
 from fsjax.engine import tile_size
 from fsjax.fourier import patches
 from fsjax.runtime import parallel, profiling, storage
-from fsjax.search.reliability import rank_correlation, top_iou
 from fsjax.search.removal import removal_masks
-from fsjax.search.sweep import sweep
+from fsjax.search.sweep import rank_correlation, sweep, top_iou
 
 # Test images of CIFAR-10: the seconds of exact removal are scaled to them.
 CIFAR10 = 10_000
