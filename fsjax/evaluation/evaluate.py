@@ -19,6 +19,7 @@ from fsjax.fourier import spectrum
 from fsjax.fourier.dfm import DominantFrequencyMaps
 from fsjax.runtime import config_fields, files, parallel, storage
 from fsjax.runtime.errors import InputError
+from fsjax.runtime.partial_results import PartialResults
 from fsjax.runtime.storage import Path
 from fsjax.search import check_shares
 
@@ -70,14 +71,15 @@ def measure(
 ) -> Evaluation:
     """Measure maps on the test images, and return the results beside the other methods'.
 
-    Outcomes of grafts are stored in the folder. Collective: every process must call this.
+    Counts and outcomes of grafts are stored in the folder. Collective: every process must call this.
     """
-    engine, unfiltered = make_engine(model, test, config.run.memory_mib), rates.evaluate_unfiltered(model, test)
-    shares, usable = filter_by_maps(model, engine, maps, test), judge_maps.unseen(config, maps, test)
+    engine, partial_results = make_engine(model, test, config.run.memory_mib, folder)
+    unfiltered, usable = rates.evaluate_unfiltered(model, test), judge_maps.unseen(config, maps, test)
+    shares = filter_by_maps(model, engine, maps, test, partial_results)
     grid = None
     if further := rates.grid_shares(maps, tuple(config.evaluate.grid)):
         first = test.subset(first_of_each_class(test.labels, config.evaluate.grid_images))
-        grid = rates.measure_grid(model, engine, maps, first, further)
+        grid = rates.measure_grid(model, engine, maps, first, further, partial_results)
     method = MethodEvaluation(
         searched_on=maps.searched_on,
         forward_equivalents=maps.forward_equivalents,
@@ -95,16 +97,30 @@ def measure(
     )
 
 
-def make_engine(model: Model, test: Images, memory_mib: int) -> Engine:
-    """Return an engine that sums the statistic `predicted_target`; memory_mib as in config.run. Collective."""
+def make_engine(
+    model: Model, test: Images, memory_mib: int, folder: Path | None = None
+) -> tuple[Engine, PartialResults]:
+    """Return an engine that sums the statistic `predicted_target`, and where its counts are stored. Collective.
+
+    memory_mib as in config.run; all processes, and a restart, have the same tile size, although free memory differs.
+    """
     tile_images = tile_size.fit(model, resident_images=min(rates.GROUP, len(test)), memory_mib=memory_mib)
-    # The same size in all processes, although their free memory differs.
-    return Engine(model, statistics=("predicted_target",), tile_images=parallel.from_main(tile_images))
+    partial_results = PartialResults(folder and folder / "rates", {"tile_images": tile_images}, model.params)
+    tile_images = partial_results.layout["tile_images"]
+    return Engine(model, statistics=("predicted_target",), tile_images=tile_images), partial_results
 
 
-def filter_by_maps(model: Model, engine: Engine, maps: DominantFrequencyMaps, test: Dataset) -> dict[float, MapRates]:
+def filter_by_maps(
+    model: Model,
+    engine: Engine,
+    maps: DominantFrequencyMaps,
+    test: Dataset,
+    partial_results: PartialResults | None = None,
+) -> dict[float, MapRates]:
     """Return the rates of the test set filtered by each class's map, by share. Collective."""
-    by_share = rates.filtered_rates(engine, test, model.mean_std, maps.masks, label="evaluate")
+    by_share = rates.filtered_rates(
+        engine, test, model.mean_std, maps.masks, label="evaluate", partial_results=partial_results
+    )
     return {
         share: MapRates(**vars(at), positions=positions, kept=kept)
         for share, at, positions, kept in zip(maps.shares, by_share, maps.positions, maps.kept, strict=True)

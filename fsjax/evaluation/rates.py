@@ -14,15 +14,14 @@ from fsjax.evaluation.predict import make_predictor
 from fsjax.evaluation.results import Grid, Rates, Unfiltered
 from fsjax.evaluation.statistics import wilson
 from fsjax.fourier.dfm import WHOLE_PATCHES, DominantFrequencyMaps
-from fsjax.runtime import interrupt, parallel
+from fsjax.runtime import parallel
+from fsjax.runtime.partial_results import PartialResults, Table, digest
 from fsjax.runtime.progress import Progress
 from fsjax.runtime.workers import read_ahead
 from fsjax.search import mask_rule, patch_maps
 
 # Images whose spectra lie on a device at the same time.
 GROUP = 2048
-# Positions of all masks of a grid in memory: 1,000 classes at 224 pixels have 5 x 10^7 at every share.
-_MASK_POSITIONS = 2**26
 
 
 def evaluate_unfiltered(model: Model, test: Dataset) -> Unfiltered:
@@ -58,11 +57,13 @@ def filtered_rates(
     masks: Bool[np.ndarray, "shares classes height width"],
     *,
     label: str,
+    partial_results: PartialResults | None = None,
 ) -> list[Rates]:
     """Return the rates of images filtered by each class's mask, for each share. Collective, as `predicted_counts`."""
     shares, classes = masks.shape[:2]
     targets = np.tile(np.arange(classes), shares)
-    counts = predicted_counts(engine, dataset, mean_std, masks.reshape(-1, *masks.shape[2:]), targets, label=label)
+    masks = masks.reshape(-1, *masks.shape[2:])
+    counts = predicted_counts(engine, dataset, mean_std, masks, targets, label=label, partial_results=partial_results)
     sizes = np.bincount(dataset.labels, minlength=classes)
     return [class_rates(at_share, sizes) for at_share in np.split(counts, shares)]
 
@@ -75,13 +76,17 @@ def predicted_counts(
     targets: Int[np.ndarray, " masks"],
     *,
     label: str,
+    partial_results: PartialResults | None = None,
 ) -> Int[np.ndarray, "masks true_classes"]:
     """Count the images of each true class that are predicted as a mask's target class when filtered by that mask.
 
     Every mask filters every image, after normalisation. Row m over the class sizes gives the TPR of mask m at its
     target and, over the other classes, its FPR. The engine sums the statistic `predicted_target`, and `label` names the
-    progress bar. Collective: processes share the pairs of images and masks, and all return the same.
+    progress bar. A restart with as many processes computes only what `partial_results` lacks. Collective: processes
+    share the pairs of images and masks, and all return the same.
     """
+    store = partial_results or PartialResults(None, {}, ())
+    key = digest((masks, targets, dataset.labels))[:16]
     classes = len(dataset.classes)
     totals = np.zeros((len(masks), classes), np.int64)
     batch_size = min(engine.tile_images, GROUP, len(dataset))
@@ -90,21 +95,31 @@ def predicted_counts(
         len(dataset), len(masks), batch_size=batch_size, tile_masks=tile_masks, resident_images=GROUP
     )
 
-    def read(block: sharing.Block) -> Float[np.ndarray, "images height width channels"]:
-        return np.asarray(normalise(dataset.images(np.array(block.images)), *mean_std))
+    def read(block: sharing.Block) -> tuple[Table, Int[np.ndarray, " missing"], np.ndarray | None]:
+        """Return the counts of a block, which of its masks they lack, and the images where they lack any."""
+        name = "-".join(str(end) for part in block for end in (part.start, part.stop))
+        table = store.table(f"{key}/{name}", np.empty((classes, len(block.masks))))
+        missing = np.flatnonzero(np.isnan(table.values).any(0))
+        images = normalise(dataset.images(np.array(block.images)), *mean_std) if len(missing) else None
+        return table, missing, images if images is None else np.asarray(images)
 
     with Progress(label, sum(len(block.images) * len(block.masks) for block in blocks), "masked images") as progress:
-        for block, images in read_ahead(read, blocks):
+        for block, (table, missing, images) in read_ahead(read, blocks):
+            count, rows = len(block.images), slice(block.masks.start, block.masks.stop)
+            progress.skip((len(block.masks) - len(missing)) * count)
+            if images is not None:
+                labels = dataset.labels[block.images]
+                weights = np.eye(classes, dtype=np.float32)[labels]
+                batches = engine.image_batches(images, labels, weights, size=batch_size)
+                del images  # the devices have them now, and the next images are read
+                tiles = engine.tiles(batches, masks[rows], targets=targets[rows], items=missing)
+                counted = ((items, sums["predicted_target"].T) for items, sums in tiles)
 
-            def on_tile(masks: int, images: int = len(block.images)) -> None:
-                progress.update(masks * images)
-                interrupt.check()
+                def on_tile(masks: int, count: int = count) -> None:
+                    progress.update(masks * count)
 
-            labels, rows = dataset.labels[block.images], slice(block.masks.start, block.masks.stop)
-            batches = engine.image_batches(images, labels, np.eye(classes, dtype=np.float32)[labels], size=batch_size)
-            del images  # the devices have them now, and the next images are read
-            (sums,) = engine.sums(batches, masks[rows], targets=targets[rows], on_tile=on_tile).values()
-            totals[rows] += np.rint(sums).astype(np.int64)
+                table.fill(counted, on_tile)
+            totals[rows] += np.rint(table.values.T).astype(np.int64)
     return parallel.total(totals)
 
 
@@ -124,13 +139,17 @@ def ratio(part: Real[np.ndarray, "*rows n"], whole: Int[np.ndarray, " n"]) -> Fl
 
 
 def measure_grid(
-    model: Model, engine: Engine, maps: DominantFrequencyMaps, images: Dataset, shares: tuple[float, ...]
+    model: Model,
+    engine: Engine,
+    maps: DominantFrequencyMaps,
+    images: Dataset,
+    shares: tuple[float, ...],
+    partial_results: PartialResults | None = None,
 ) -> Grid:
     """Return the rates of each class at the shares of `grid_shares`. Collective, as `predicted_counts`."""
-    rates, step = [], max(1, _MASK_POSITIONS // maps.masks[0].size)
-    for start in range(0, len(shares), step):
-        masks = np.stack([masks_at(maps, share) for share in shares[start : start + step]])
-        rates += filtered_rates(engine, images, model.mean_std, masks, label="evaluate other shares")
+    masks = np.stack([masks_at(maps, share) for share in shares])
+    label = "evaluate other shares"
+    rates = filtered_rates(engine, images, model.mean_std, masks, label=label, partial_results=partial_results)
     tpr, tpr_ci, fpr = (np.stack([getattr(at, name) for at in rates]) for name in ("tpr", "tpr_ci", "fpr"))
     return Grid(np.bincount(images.labels, minlength=len(maps.classes)), shares, tpr, tpr_ci, fpr)
 

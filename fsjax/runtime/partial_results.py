@@ -96,7 +96,7 @@ class PartialResults:
         if self.directory is None:
             return layout
         files.remove_leftovers(self.directory)
-        layout = {**layout, "format": FORMAT, "model": _digest(params), "search": identity}
+        layout = {**layout, "format": FORMAT, "model": digest(params), "search": identity}
         file = self.directory / "layout.json"
         if not file.exists():
             files.write_json(file, layout)
@@ -183,9 +183,9 @@ def class_item(label: int) -> str:
     return f"class{label:05d}"
 
 
-def _digest(params: PyTree) -> str:
+def digest(arrays: PyTree) -> str:
     """Return the SHA-256 of the arrays, in the order of the tree."""
     digest = hashlib.sha256()
-    for leaf in jax.tree.leaves(jax.device_get(params)):
+    for leaf in jax.tree.leaves(jax.device_get(arrays)):
         digest.update(np.ascontiguousarray(leaf).tobytes())
     return digest.hexdigest()

@@ -8,6 +8,7 @@ import pytest
 from sklearn.metrics import average_precision_score, confusion_matrix, recall_score
 
 from fsjax.data.dataset import Dataset
+from fsjax.engine import tile_size
 from fsjax.engine.engine import Engine
 from fsjax.engine.model import Model
 from fsjax.evaluation import evaluate, rates
@@ -48,48 +49,54 @@ def test_a_second_method_is_added_beside_the_first(tmp_path):
 
 
 @pytest.fixture
-def grafted(monkeypatch):
-    """A config with verdicts; the masks of each tile of grafts; and after how many tiles the run is told to end."""
+def watched(monkeypatch):
+    """A config with verdicts and small tiles; statistic and size of each tile; after which of them the run ends."""
     config, passes, stop = CONFIG.copy_and_resolve_references(), [], [False]
-    config.evaluate.pairs = 4
+    config.evaluate.pairs, config.run.memory_mib = 4, 0
+    monkeypatch.setattr(tile_size, "fit", lambda *args, **options: 4)
+    monkeypatch.setattr(rates, "GROUP", 8)
     monkeypatch.setattr(interrupt, "requested", lambda: stop[0] and len(passes) >= stop[0])
 
-    def watched(engine, *args, **options):
-        for items, sums in tiles(engine, *args, **options):
-            if "captured" in sums:
-                passes.append(len(items))
+    def count(engine, batches, *args, **options):
+        for items, sums in tiles(engine, batches, *args, **options):
+            passes.append((*sums, len(items) * sum(int((batch.weights > 0).sum()) for batch in batches)))
             yield items, sums
 
     tiles = Engine.tiles
-    monkeypatch.setattr(Engine, "tiles", watched)
+    monkeypatch.setattr(Engine, "tiles", count)
     return config, passes, stop
 
 
-def test_a_killed_evaluation_goes_on_with_the_outcomes_of_grafts_that_it_lacks(tmp_path, grafted):
-    (config, passes, stop), maps = grafted, make_maps(3)
+def test_a_killed_evaluation_filters_and_grafts_no_image_twice(tmp_path, watched):
+    (config, passes, stop), maps = watched, make_maps(3)
     classifier, test = make_classifier(3), Dataset(Made((7, 4, 10)), 8)
     evaluate.run(config, tmp_path / "whole", classifier, maps, test)
-    all_passes = passes.copy()
-    assert len(all_passes) >= 6 and not (tmp_path / "whole" / "grafts").exists(), "outcomes are gone once they count"
+    whole = passes.copy()
+    assert not (tmp_path / "whole" / "grafts").exists(), "outcomes are gone once they count"
+    assert [name for name, _ in whole].index("captured") > 6 and len(whole) > 12
     passes.clear()
     directory = tmp_path / "killed"
-    for further in (1, 3):
+    for further in (1, 4, 6):
         stop[0] = len(passes) + further
         with contextlib.suppress(interrupt.Terminated):
             evaluate.run(config, directory, classifier, maps, test)
+    assert passes[-1][0] == "captured" and not (directory / "evaluation.json").exists()
     stop[0] = False
     evaluate.run(config, directory, classifier, maps, test)
-    assert sum(passes) == sum(all_passes) and len(passes) > 3, "nothing is computed twice"
+    for statistic in ("predicted_target", "captured"):
+        done, expected = (sum(count for name, count in each if name == statistic) for each in (passes, whole))
+        assert done == expected > 0
     assert files.read_json(directory / "evaluation.json") == files.read_json(tmp_path / "whole" / "evaluation.json")
     assert not (directory / "grafts").exists()
 
 
-def test_outcomes_of_other_pairs_are_not_taken_over(tmp_path, grafted):
-    (config, _, stop), maps = grafted, make_maps(3)
+def test_outcomes_of_other_pairs_are_not_taken_over(tmp_path, watched):
+    (config, passes, stop), maps = watched, make_maps(3)
     classifier, test = make_classifier(3), Dataset(Made((7, 4, 10)), 8)
-    stop[0] = 2
+    stop[0] = 12
     with pytest.raises(interrupt.Terminated):
         evaluate.run(config, tmp_path / "run", classifier, maps, test)
+    assert passes[-1][0] == "captured"
     stop[0], config.seed = False, 1
     for directory in ("run", "anew"):
         evaluate.run(config, tmp_path / directory, classifier, maps, test)

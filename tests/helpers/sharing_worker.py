@@ -102,7 +102,7 @@ def evaluate_all(case):
     told(case, "unfiltered", to_json(evaluate_unfiltered(classifier, dataset)))
 
     maps = maps_of(classes)
-    engine = evaluate.make_engine(classifier, dataset, 0)
+    engine, _ = evaluate.make_engine(classifier, dataset, 0)
     rates = evaluate.filter_by_maps(classifier, engine, maps, dataset)
     told(case, "filtered", to_json(list(rates.values())))
     usable, unfiltered = np.arange(len(dataset)), evaluate_unfiltered(classifier, dataset)

@@ -151,7 +151,7 @@ class Counter:
                 return jnp.where(allowed, logits, -jnp.inf)
 
             model = dataclasses.replace(model, apply=apply, apply_bfloat16=None)
-        return model, make_engine(model, self._test, self._config.run.memory_mib)
+        return model, make_engine(model, self._test, self._config.run.memory_mib)[0]
 
 
 def _predicted(

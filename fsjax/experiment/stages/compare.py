@@ -114,10 +114,10 @@ def _on_model(
 ) -> dict[str, Any]:
     """Return rates on the test images and grafts between the same pairs of images, for both sides."""
     unfiltered = evaluate_unfiltered(classifier, test)
-    engine = evaluate.make_engine(classifier, test, config.run.memory_mib)
+    engine, counts = evaluate.make_engine(classifier, test, config.run.memory_mib, partial_results)
     rates, grafts = {}, {}
     for side, maps in (("left", paired.left), ("right", paired.right)):
-        by_share = evaluate.filter_by_maps(classifier, engine, maps, test)
+        by_share = evaluate.filter_by_maps(classifier, engine, maps, test, counts)
         rates[side] = tuple(by_share[share] for share in maps.shares)
         named = dataclasses.replace(maps, classes=classifier.classes)
         # Maps searched on test images get no pairs: it is not known which images they have seen.
