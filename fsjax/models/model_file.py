@@ -2,18 +2,20 @@
 
 import hashlib
 import json
-from collections.abc import Sequence
+import re
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax import export
 from jaxtyping import Array, Float, PyTree, Shaped
 
 import fsjax
 from fsjax.data.normalisation import parse_mean_std
 from fsjax.engine.model import NORMALISED, Model
-from fsjax.models import stored_program
+from fsjax.engine.programs import at_precision
 from fsjax.models.callables import as_model
 from fsjax.runtime import files, storage
 from fsjax.runtime.errors import InputError, one_line
@@ -23,6 +25,13 @@ SUFFIX = ".fsjax"
 VERSION = 1
 _PRECISIONS = ("highest", "tensorfloat32")
 _TRIED = 4
+_PLATFORMS = ("cpu", "cuda", "rocm", "tpu")
+# A custom call names a function of the runtime that takes raw memory; some such functions run Python. A file may only
+# hold custom calls that stand for an operator, or that assert a shape.
+_CUSTOM_CALL = re.compile(r"custom_call\b")
+_HARMLESS = re.compile(r"custom_call @(shape_assertion|Sharding|(mhlo|chlo|stablehlo)\.\w+)\(")
+# Operators that talk to the host.
+_OF_HOST = re.compile(r"\bstablehlo\.(infeed|outfeed|send|recv)\b")
 
 
 def save_model(
@@ -84,7 +93,7 @@ def save_model(
         "fsjax": fsjax.__version__,
         "jax": jax.__version__,
     }
-    program = np.frombuffer(stored_program.write(apply, arrays, shape, precision), np.uint8)
+    program = np.frombuffer(_serialize(apply, arrays, shape, precision), np.uint8)
     # NumPy writes no bfloat16, which float32 holds exactly.
     plain = [array.astype(np.float32) if array.dtype.kind == "V" else array for array in map(np.asarray, arrays)]
     stored = {f"array{index}": array for index, array in enumerate(plain)}
@@ -93,11 +102,45 @@ def save_model(
         np.savez(file, about=np.array(json.dumps(about)), program=program, **stored)  # type: ignore[arg-type]
 
 
+def _serialize(
+    apply: Callable, arrays: Sequence[Array | np.ndarray], image_shape: tuple[int, ...], precision: str
+) -> bytes:
+    """Return apply(arrays, images [n, *image_shape] float32) -> logits [n, K], with its gradient, as StableHLO.
+
+    Raises:
+      InputError: JAX cannot trace the function for an unknown number of images, or a device cannot run it.
+    """
+    (count,) = export.symbolic_shape("n")
+    specs = [jax.ShapeDtypeStruct(array.shape, array.dtype) for array in arrays]
+    images = jax.ShapeDtypeStruct((count, *image_shape), jnp.float32)
+    named = jax.config.values["jax_traceback_in_locations_limit"]
+    function, errors = at_precision(precision, apply), []
+    try:
+        # Keep the names of the author's source files out of the program.
+        jax.config.update("jax_traceback_in_locations_limit", 0)
+        # Code that needs a concrete number of images, such as len(images), is written image by image.
+        for form in (
+            function,
+            lambda arrays, images: jax.vmap(lambda image: function(arrays, image[None])[0])(images),
+        ):
+            try:
+                exported = export.export(jax.jit(form), platforms=_PLATFORMS)(specs, images)
+                return bytes(exported.serialize(vjp_order=1))
+            except Exception as error:  # the model's code may raise anything, as may jax.export
+                errors.append(error)
+    finally:
+        jax.config.update("jax_traceback_in_locations_limit", named)
+    raise InputError(
+        f"save_model: got {type(errors[0]).__name__} from jax.export ({one_line(errors[0])[:200]}); expected a "
+        "function of any number of images, of operators that every device has"
+    ) from errors[0]
+
+
 def load_model(path: str | Path) -> Model:
     """Read a model of `save_model`: a `Model`, which maps images to logits when called and which `analyse` takes.
 
-    The file is untrusted: its sizes are checked before anything is read, it holds no Python, and its program may only
-    compute. The program decides how long it computes, and in how much memory.
+    The file is untrusted: it holds no Python, and its program may only compute. The program decides how long it
+    computes, and in how much memory.
 
     Raises:
       InputError: a ValueError that names the file and says why it is no model.
@@ -120,46 +163,69 @@ def load_model(path: str | Path) -> Model:
 
 
 def _model(content: dict[str, Shaped[np.ndarray, "..."]]) -> Model:
-    if missing := {"about", "program"} - content.keys():
-        raise ValueError(f"it has no {' and no '.join(sorted(missing))}")
-    about = json.loads(str(content["about"]))
-    if not isinstance(about, dict) or about.get("version") != VERSION:
-        version = about.get("version") if isinstance(about, dict) else about
-        raise ValueError(f"it is of version {version!r}; expected {VERSION}")
-    shape, classes, precision = about["image_shape"], about["classes"], about["precision"]
-    if len(shape) != 3 or not all(isinstance(length, int) and 0 < length < 2**16 for length in shape):
-        raise ValueError(f"it is for images {shape!r}; expected [height, width, channels]")
-    if not all(isinstance(name, str) and name.isprintable() and 0 < len(name) < 256 for name in classes):
-        raise ValueError("its names of classes are no texts of a line")
-    if precision not in _PRECISIONS:
-        raise ValueError(f"its precision is {precision!r}; expected {', '.join(_PRECISIONS)}")
-    program = content["program"]
-    if program.dtype != np.uint8 or program.ndim != 1:
-        raise ValueError("its program is no row of bytes")
-    arrays = [content[f"array{index}"] for index in range(len(content) - 2)]
-    stored_apply, outputs, arrays = stored_program.read(program.tobytes(), arrays, tuple(shape))
-    if len(classes) > outputs or len(set(classes)) < len(classes):
-        raise ValueError(f"it names {len(set(classes))} classes and has {outputs} outputs")
+    about, program = json.loads(str(content["about"])), content["program"].tobytes()
+    if about["version"] != VERSION:
+        raise ValueError(f"it is of version {about['version']!r}; expected {VERSION}")
+    if not all(name.isprintable() for name in about["classes"]):
+        raise ValueError("its names of classes are not printable")
+    exported = export.deserialize(bytearray(program))
+    gradient = exported.vjp()
+    for part in (exported, gradient):
+        _check(part)
+    stored_apply, shape = _with_gradient(exported, gradient), tuple(about["image_shape"])
     # Partial results are tied to a model's parameters, and two programs may take the same arrays.
-    digest = np.frombuffer(hashlib.sha256(program.tobytes()).digest(), np.uint8)
+    params = {
+        "arrays": [np.asarray(content[f"array{i}"], aval.dtype) for i, aval in enumerate(exported.in_avals[:-1])],
+        "program": np.frombuffer(hashlib.sha256(program).digest(), np.uint8),
+    }
 
     def apply(params: PyTree, images: Float[Array, "n height width channels"]) -> Float[Array, "n logits"]:
         return stored_apply(params["arrays"], images)
 
-    return Model(
-        apply,
-        {"arrays": arrays, "program": digest},
-        tuple(shape),
-        tuple(classes),
-        _mean_std(about["mean"], about["std"], shape[2]),
-        matmul_precision=precision,
+    mean_std = (np.asarray(about["mean"]), np.asarray(about["std"])) if about["mean"] else NORMALISED
+    model = Model(apply, params, shape, tuple(about["classes"]), mean_std, matmul_precision=about["precision"])
+    # JAX refuses other arrays and images than the program's.
+    slopes = jax.grad(lambda images: apply(params, images).sum())
+    jax.eval_shape(slopes, jax.ShapeDtypeStruct((_TRIED, *shape), jnp.float32))
+    if model.num_logits < len(model.classes):
+        raise ValueError(f"it names {len(model.classes)} classes and has {model.num_logits} outputs")
+    return model
+
+
+def _check(exported: export.Exported) -> None:
+    """Raise ValueError for a program that does more than compute, or is for several devices."""
+    if exported.nr_devices != 1 or exported.ordered_effects or exported.unordered_effects:
+        raise ValueError("its program is for several devices, or has effects")
+    text = exported.mlir_module()
+    if len(_CUSTOM_CALL.findall(text)) != len(_HARMLESS.findall(text)) or _OF_HOST.search(text):
+        raise ValueError("its program calls functions outside it, which no file may")
+
+
+def _with_gradient(exported: export.Exported, gradient: export.Exported) -> Callable:
+    """Return a program as apply(arrays, images), with a gradient by the images and a rule for jax.vmap over images."""
+    logits = _mapped(lambda arrays, images: exported.call(arrays, images))
+    slope = _mapped(lambda arrays, images, by_logits: gradient.call(*arrays, images, by_logits)[-1])
+    apply = jax.custom_vjp(logits)
+    apply.defvjp(
+        lambda arrays, images: (logits(arrays, images), (arrays, images)),
+        lambda inputs, by_logits: (None, slope(*inputs, by_logits)),
     )
+    return apply
 
 
-def _mean_std(mean: Any, std: Any, channels: int) -> tuple[np.ndarray, np.ndarray]:
-    if mean is None and std is None:
-        return NORMALISED
-    values = np.asarray(mean, float), np.asarray(std, float)
-    if any(part.shape != (channels,) or not np.isfinite(part).all() for part in values) or not (values[1] > 0).all():
-        raise ValueError(f"its mean and std are no numbers of {channels} channels")
-    return values
+def _mapped(function: Callable) -> Callable:
+    """Return function(arrays, *batches), [n, ...] -> [n, ...]; jax.vmap joins several batches into a single batch."""
+    mapped = jax.custom_batching.custom_vmap(function)
+
+    @mapped.def_vmap
+    def _(size: int, is_mapped: list, arrays: Any, *batches: Any) -> tuple[Array, bool]:
+        maps_arrays, *maps_batches = is_mapped
+        assert not any(maps_arrays), "a model file is mapped over images alone"
+        whole = [
+            batch if is_batch else jnp.broadcast_to(batch, (size, *batch.shape))
+            for batch, is_batch in zip(batches, maps_batches, strict=True)
+        ]
+        result = mapped(arrays, *(batch.reshape(-1, *batch.shape[2:]) for batch in whole))
+        return result.reshape(size, -1, *result.shape[1:]), True
+
+    return mapped
