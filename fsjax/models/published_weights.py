@@ -2,19 +2,21 @@
 
 import functools
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
+from types import MappingProxyType
 from typing import Any, NamedTuple
 
 import numpy as np
 from jaxtyping import Shaped
 from ml_collections import ConfigDict
 
+from fsjax.engine.model import NORMALISED
+from fsjax.models.state_dict import ANY_CLASSES
 from fsjax.runtime import files, storage, torch_files
 from fsjax.runtime.errors import InputError, one_line, unknown
 from fsjax.runtime.storage import Path
 
-_NAME, _LONGEST = "config.json", 2**20
-# Names of the weights beside it.
+# Names of the weights in a published folder.
 _WEIGHTS = ("model.safetensors", "pytorch_model.bin")
 _ELSEWHERE = "fsjax.save_model takes any PyTorch module"
 # timm's architecture, and our name. Others may have the same keys and another arithmetic, as resnetaa50 has.
@@ -29,19 +31,16 @@ _HARMLESS = ("num_classes", "in_chans", "drop_rate", "drop_path_rate")
 _FOLLOWED = ("img_size", "class_token", "fc_norm", "global_pool")
 _APART = 1e-3
 _LIBRARIES = ("torchvision", "timm")
-# A number of classes that no other axis of any model has.
-_ANY = 1009
 
 
 class Metadata(NamedTuple):
-    """The content of a config.json."""
+    """The content of a config.json beside a file of weights; empty where there is none of timm's."""
 
     file: Path
-    architecture: str  # timm's name
-    model: str | None  # our name; None = we have no such model
-    pool: str  # how tokens or positions are reduced: 'avg', 'token'; '' = not told
-    arguments: dict[str, Any]  # arguments of the model that differ from its defaults
-    mean_std: tuple[tuple[float, ...], tuple[float, ...]]  # of pixels in [0, 1], per channel; () = not told
+    architecture: str = ""  # timm's name, without the tag that says how it was trained
+    pool: str = ""  # how tokens or positions are reduced: 'avg', 'token'; '' = not told
+    arguments: Mapping[str, Any] = MappingProxyType({})  # of the model, where they differ from its defaults
+    mean_std: Sequence[np.ndarray] = NORMALISED  # of pixels in [0, 1], per channel
 
 
 def weights_path(config: ConfigDict) -> Path:
@@ -50,36 +49,33 @@ def weights_path(config: ConfigDict) -> Path:
     return next((path / name for name in _WEIGHTS if (path / name).is_file()), path)
 
 
-def read_metadata(weights: Path) -> Metadata | None:
-    """Read timm's config.json beside a file of weights; None where there is none, or one of another kind."""
-    file = weights.parent / _NAME
-    if not file.is_file() or file.stat().st_size > _LONGEST:
-        return None
-    content = files.read_json(file)
-    architecture = content.get("architecture") if isinstance(content, dict) else None
-    if not isinstance(architecture, str):
-        return None
-    cfg, arguments, pool = (content.get(name) for name in ("pretrained_cfg", "model_args", "global_pool"))
-    cfg = cfg if isinstance(cfg, dict) else {}
-    return Metadata(
-        file,
-        architecture[:80],
-        _our_name(architecture),
-        pool if isinstance(pool, str) else "",
-        arguments if isinstance(arguments, dict) else {},
-        (_numbers(cfg.get("mean")), _numbers(cfg.get("std"))),
-    )
+def read_metadata(weights: Path) -> Metadata:
+    """Read timm's config.json beside a file of weights."""
+    file = weights.parent / "config.json"
+    content = files.read_json(file) if file.is_file() else None
+    if not isinstance(content, dict) or not isinstance(content.get("architecture"), str):
+        return Metadata(file)
+    architecture, told = content["architecture"].partition(".")[0], content.get("pretrained_cfg", {})
+    mean_std = [np.asarray(told.get(name, ()), float) for name in ("mean", "std")]
+    return Metadata(file, architecture, content.get("global_pool", ""), content.get("model_args", {}), mean_std)
 
 
-def check_network(metadata: Metadata, name: str) -> None:
-    """Raise InputError where metadata say another model than our network of this name."""
-    if metadata.model is None:
+def check_metadata(metadata: Metadata, name: str, pool: Any) -> None:
+    """Raise InputError where metadata say another model or pool than ours, or arguments that nothing here follows."""
+    file, architecture, told, arguments, _ = metadata
+    if not architecture:
+        return
+    expected = f"timm/{architecture}" if is_library_name(name) else _our_name(architecture)
+    if expected is None:
+        raise InputError(f"model.weights: {file} says {architecture!r}, which is not supported; {_ELSEWHERE}")
+    if re.sub("_gap(_norm)?$", "", name) != expected:
+        raise InputError(f"model.name: got {name}; expected {expected}, since {file} says {architecture!r}")
+    if others := [argument for argument in arguments if argument not in (*_HARMLESS, *_FOLLOWED)]:
         raise InputError(
-            f"model.weights: {metadata.file} says {metadata.architecture!a}, which is not supported; {_ELSEWHERE}"
+            f"model.weights: {file} says {architecture!r} with {others[0]!r}; expected none ({_ELSEWHERE})"
         )
-    forms = ("", "_gap", "_gap_norm") if metadata.model.startswith("vit") else ("",)
-    _check_metadata(metadata, name, [f"{metadata.model}{form}" for form in forms])
-    _check_pool(metadata, name, "token" if name.startswith("vit") and "_gap" not in name else "avg")
+    if isinstance(pool, str) and told not in ("", pool):
+        raise InputError(f"model.name: got {name} of global_pool {pool!r}; expected {told!r}, as {file} says")
 
 
 def choose_mean_std(config: ConfigDict, told: Any, where: Path | None) -> tuple[np.ndarray, np.ndarray]:
@@ -103,20 +99,9 @@ def choose_mean_std(config: ConfigDict, told: Any, where: Path | None) -> tuple[
     return chosen[0], chosen[1]
 
 
-def metadata_mean_std(config: ConfigDict, metadata: Metadata | None) -> tuple[np.ndarray, np.ndarray]:
-    """Return `choose_mean_std` for a config.json."""
-    told, file = (metadata.mean_std, metadata.file) if metadata else (((), ()), None)
-    return choose_mean_std(config, told, file)
-
-
 def is_library_name(name: str) -> bool:
     """Return whether a model's name is LIBRARY/NAME, such as timm/convnext_tiny."""
     return name.partition("/")[0] in _LIBRARIES and "/" in name
-
-
-def check_library_name(name: str) -> None:
-    """Raise InputError if the library is not installed, or has no such model."""
-    _maker(name)
 
 
 def read_module(config: ConfigDict) -> tuple[Any, tuple[np.ndarray, np.ndarray]]:
@@ -129,17 +114,14 @@ def read_module(config: ConfigDict) -> tuple[Any, tuple[np.ndarray, np.ndarray]]
     if not path.is_file():
         raise InputError(f"model.weights: no file {path}; expected PyTorch weights of {name}")
     metadata = read_metadata(path)
-    mean_std, arguments = metadata_mean_std(config, metadata), {}
-    if metadata:
-        _check_metadata(metadata, name, [f"timm/{metadata.architecture.partition('.')[0]}", metadata.architecture])
-        arguments = {name: value for name, value in metadata.arguments.items() if name in _FOLLOWED}
-        side = arguments.get("img_size", size)
-        if side not in (size, [size, size]):
-            raise InputError(f"data.image_size: got {size}; expected {side}, as {metadata.file} says")
+    mean_std = choose_mean_std(config, metadata.mean_std, metadata.file)
+    arguments = {argument: value for argument, value in metadata.arguments.items() if argument in _FOLLOWED}
+    side = arguments.get("img_size", size)
+    if side not in (size, [size, size]):
+        raise InputError(f"data.image_size: got {size}; expected {side}, as {metadata.file} says")
     with storage.local(path) as file:
         module = _build_module(name, torch_files.read(file), str(path), arguments)
-    if metadata and isinstance(pool := getattr(module, "global_pool", None), str):
-        _check_pool(metadata, name, pool)
+    check_metadata(metadata, name, getattr(module, "global_pool", None))
     return module, mean_std
 
 
@@ -147,13 +129,13 @@ def _build_module(name: str, state: dict[str, Shaped[np.ndarray, "..."]], where:
     """Return the module in evaluation mode, with as many outputs as the weights have; every tensor is used once."""
     import torch
 
-    make = functools.partial(_maker(name), **arguments)
+    make = functools.partial(find_maker(name), **arguments)
     try:
         with torch.device("meta"):
-            probe = make(num_classes=_ANY).state_dict()
+            probe = make(num_classes=ANY_CLASSES).state_dict()
     except Exception as error:  # the model's code may raise anything for untrusted arguments
         raise InputError(f"{where}: {name} does not take {arguments} ({one_line(error)[:200]})") from error
-    heads = [key for key, tensor in probe.items() if tensor.ndim and tensor.shape[0] == _ANY]
+    heads = [key for key, tensor in probe.items() if tensor.ndim and tensor.shape[0] == ANY_CLASSES]
     outputs = {len(state[key]) for key in heads if key in state and state[key].ndim}
     if len(outputs) != 1:
         raise InputError(f"{where}: got no {' or '.join(heads[:2])}; expected weights of {name}")
@@ -166,8 +148,8 @@ def _build_module(name: str, state: dict[str, Shaped[np.ndarray, "..."]], where:
     return module.eval()
 
 
-def _maker(name: str) -> Callable:
-    """Return what builds the module of a name with random weights: make(num_classes=K)."""
+def find_maker(name: str) -> Callable:
+    """Return what builds a library's module with random weights, make(num_classes=K); InputError if there is none."""
     library, _, model = name.partition("/")
     try:
         if library == "timm":
@@ -186,30 +168,7 @@ def _maker(name: str) -> Callable:
     return make
 
 
-def _check_metadata(metadata: Metadata, name: str, expected: list[str]) -> None:
-    """Raise InputError for another model's name, and for arguments of the model that nothing here follows."""
-    file, said = metadata.file, f"{metadata.architecture!a}"
-    if name not in expected:
-        raise InputError(f"model.name: got {name}; expected {expected[0]}, since {file} says {said}")
-    if others := [argument for argument in metadata.arguments if argument not in (*_HARMLESS, *_FOLLOWED)]:
-        raise InputError(f"model.weights: {file} says {said} with {others[0][:40]!a}; expected none ({_ELSEWHERE})")
-
-
-def _check_pool(metadata: Metadata, name: str, pool: str) -> None:
-    if metadata.pool not in ("", pool):
-        raise InputError(
-            f"model.name: got {name} of global_pool {pool!a}; expected {metadata.pool!a}, as {metadata.file} says"
-        )
-
-
 def _our_name(architecture: str) -> str | None:
-    """Return our name of a timm architecture; its tag after a dot says how it was trained."""
-    for pattern, name in _OURS:
-        if match := re.fullmatch(pattern, architecture.partition(".")[0]):
-            return name.format(*match.groups())
-    return None
-
-
-def _numbers(values: Any) -> tuple[float, ...]:
-    plain = isinstance(values, list) and all(type(value) in (int, float) for value in values)
-    return tuple(map(float, values)) if plain and len(values) == 3 else ()
+    """Return our name of a timm architecture."""
+    matches = ((re.fullmatch(pattern, architecture), name) for pattern, name in _OURS)
+    return next((name.format(*match.groups()) for match, name in matches if match), None)

@@ -50,7 +50,6 @@ class ModelSource(abc.ABC):
 
     def check(self) -> None:
         """Raise InputError for a field of config.model that does not fit; reads no weights but a model file."""
-        self._check()
         check, outputs = self.config.model.check, self.config.model.outputs
         if check and (self.trains or not storage.path(check).is_file()):
             raise InputError(f"model.check: got {check!r}; expected an .npz of images and logits, with model.weights")
@@ -86,8 +85,12 @@ class ModelSource(abc.ABC):
         """
         raise NotImplementedError
 
-    def check_export(self) -> None:  # noqa: B027 - most sources have names
+    def check_export(self) -> None:
         """Raise InputError where the model's arrays have no names that PyTorch could read."""
+        raise InputError(
+            f"model.weights: got {self.config.model.weights}; expected PyTorch weights or a workdir with the stage "
+            "export, since a model file has no names for its arrays"
+        )
 
     def trained_network(self, directory: Path) -> TrainedNetwork:
         """Load the network of a workdir with its weights by name; errors are `check_export`'s and `model`'s."""
@@ -101,28 +104,34 @@ class ModelSource(abc.ABC):
           InputError: there is none, its weights have changed, or the config has another architecture or frequencies.
         """
 
-    @abc.abstractmethod
     def timed_model(self, classes: int) -> Model | None:
         """Return a model as fast as the run's, perhaps with other weights; None before the stage train makes it."""
-
-    @abc.abstractmethod
-    def _check(self) -> None: ...
+        return None
 
 
 class _NetworkSource(ModelSource):
     """A source of one of our networks."""
 
-    def _check(self) -> None:
-        models.build(self.config.model.name, num_classes=2, image_size=self.config.data.image_size)
+    def check(self) -> None:
+        self._network(2)
+        super().check()
+
+    def check_export(self) -> None:
+        """Accept every network, since its arrays have PyTorch's names."""
 
     def model(self, directory: Path) -> Model:
-        return self.trained_network(directory).model(bfloat16=self.config.search.precision == "bfloat16")
+        return self.trained_network(directory).model(bfloat16=self._is_bfloat16())
 
     def timed_model(self, classes: int) -> Model:
-        size, low = self.config.data.image_size, self.config.search.precision == "bfloat16"
-        network = models.build(self.config.model.name, num_classes=classes, image_size=size)
-        model = TrainedNetwork(network, network.init(self.config.seed)).model(bfloat16=low)
-        return model.at("bfloat16") if low else model
+        network = self._network(classes)
+        model = TrainedNetwork(network, network.init(self.config.seed)).model(bfloat16=self._is_bfloat16())
+        return model.at(self.config.search.precision) if self._is_bfloat16() else model
+
+    def _is_bfloat16(self) -> bool:
+        return self.config.search.precision == "bfloat16"
+
+    def _network(self, classes: int) -> models.Network:
+        return models.build(self.config.model.name, num_classes=classes, image_size=self.config.data.image_size)
 
 
 class Training(_NetworkSource):
@@ -150,22 +159,22 @@ class ImportedWeights(_NetworkSource):
         imported = self._read()
         if imported.classes not in ((), classes):
             raise InputError(f"model.weights: {self.config.model.weights} was trained on other classes than the data's")
-        seen = imported.network.packed_frequencies.hex()
-        others = {"naming": imported.naming.name, **({frequencies.FIELD: seen} if seen else {})}
+        others = {"naming": imported.naming.name, frequencies.FIELD: imported.network.packed_frequencies.hex()}
         # PyTorch's logits in model.check are of unfiltered images.
         model = dataclasses.replace(imported, network=imported.network.limited_to(None)).model()
         weights_record.write(self.config, directory, classes, model, **others)
 
     def trained_network(self, directory: Path) -> TrainedNetwork:
-        config, (classes, seen), imported = self.config, weights_record.read(self.config, directory), self._read()
-        if imported.network.packed_frequencies.hex() != seen:
+        record, imported = weights_record.read(self.config, directory), self._read()
+        if imported.network.packed_frequencies.hex() != record[frequencies.FIELD]:
             raise InputError(
-                f"data.frequencies: {config.data.frequencies!r} has changed since; run the stage train again"
+                f"data.frequencies: {self.config.data.frequencies!r} has changed since; run the stage train again"
             )
-        outputs = None
-        if config.model.outputs:
-            outputs = weights_record.choose_outputs(config, imported.network.num_classes, (), classes)
-        return dataclasses.replace(imported, classes=classes, outputs=outputs)
+        return dataclasses.replace(imported, classes=tuple(record["classes"]))
+
+    def model(self, directory: Path) -> Model:
+        model = super().model(directory)
+        return weights_record.order_outputs(self.config, model, model.classes)
 
     def _read(self) -> TrainedNetwork:
         """Return the network with the weights that the config names; a file of weights tells no classes."""
@@ -173,53 +182,29 @@ class ImportedWeights(_NetworkSource):
         if path.is_dir():
             return trained_network.load_checkpoint(config, path)
         metadata = published_weights.read_metadata(path)
-        mean_std = published_weights.metadata_mean_std(config, metadata)
+        mean_std = published_weights.choose_mean_std(config, metadata.mean_std, metadata.file)
         with storage.local(path) as file:
             state = torch_files.read(file)
         imported = state_dict.to_network(state, config.model.name, config.data.image_size, str(path))
-        if metadata:
-            published_weights.check_network(metadata, config.model.name)
+        pool = "token" if config.model.name.startswith("vit") and "_gap" not in config.model.name else "avg"
+        published_weights.check_metadata(metadata, config.model.name, pool)
         seen = frequencies.read(config.data.frequencies, config.data.image_size)
         return dataclasses.replace(imported, network=imported.network.limited_to(seen), mean_std=mean_std)
 
 
-class ModelFile(ModelSource):
-    """A model file, which config.model.weights names."""
-
-    def _check(self) -> None:
-        self._read(self._path(None))
-
-    def describe(self) -> str:
-        return self.config.model.weights
-
-    def check_export(self) -> None:
-        raise InputError(
-            f"model.weights: got {self.config.model.weights}; expected PyTorch weights or a workdir with the stage "
-            "export, since a model file has no names for its arrays"
-        )
-
-    def named_config(self) -> ConfigDict:
-        config = copy.deepcopy(self.config)
-        config.model.name = storage.path(config.model.weights).stem
-        return config
+class _StoredModel(ModelSource):
+    """A source whose model is a model file."""
 
     def record(self, directory: Path, classes: tuple[str, ...]) -> None:
-        model = self._read(self._path(directory))
-        weights_record.write(self.config, directory, classes, model, naming="model file")
+        weights_record.write(self.config, directory, classes, self._read(self._file(directory)), naming="model file")
 
     def model(self, directory: Path) -> Model:
-        (classes, _), model = weights_record.read(self.config, directory), self._read(self._path(directory))
-        outputs = weights_record.choose_outputs(self.config, model.num_logits, model.classes, classes)
-        is_ordered = outputs == tuple(range(len(outputs)))
-        apply = model.apply if is_ordered else trained_network.reorder(model.apply, outputs)
-        return dataclasses.replace(model, apply=apply, classes=classes)
+        record, model = weights_record.read(self.config, directory), self._read(self._file(directory))
+        return weights_record.order_outputs(self.config, model, tuple(record["classes"]))
 
-    def timed_model(self, classes: int) -> Model | None:
-        return self._read(self._path(None))
-
-    def _path(self, directory: Path | None) -> Path:
-        """Return the model file; `directory` is the workdir, where it may be."""
-        return storage.path(self.config.model.weights)
+    @abc.abstractmethod
+    def _file(self, directory: Path) -> Path:
+        """Return the model file; `directory` is the workdir."""
 
     def _read(self, path: Path) -> Model:
         """Read the file; raise InputError where the config asks for other images, normalisation or precision."""
@@ -245,33 +230,43 @@ class ModelFile(ModelSource):
             )
 
 
-class LibraryModule(ModelFile):
+class ModelFile(_StoredModel):
+    """A model file, which config.model.weights names."""
+
+    def check(self) -> None:
+        self._read(self._file())
+        super().check()
+
+    def named_config(self) -> ConfigDict:
+        config = copy.deepcopy(self.config)
+        config.model.name = storage.path(config.model.weights).stem
+        return config
+
+    def timed_model(self, classes: int) -> Model:
+        return self._read(self._file())
+
+    def _file(self, directory: Path | None = None) -> Path:
+        return storage.path(self.config.model.weights)
+
+
+class LibraryModule(_StoredModel):
     """A module of torchvision or timm with the weights of a file, which the stage train converts to a model file."""
 
-    def _check(self) -> None:
-        published_weights.check_library_name(self.config.model.name)
+    def check(self) -> None:
+        published_weights.find_maker(self.config.model.name)
         if not self.config.model.weights:
             raise InputError(
                 f"model.weights: got ''; expected a file of PyTorch weights of {self.config.model.name}, which no run "
                 "trains"
             )
         self._check_fields("highest")
-
-    def describe(self) -> str:
-        return ModelSource.describe(self)
-
-    def named_config(self) -> ConfigDict:
-        return self.config
+        super().check()
 
     def record(self, directory: Path, classes: tuple[str, ...]) -> None:
         parallel.decide(lambda: self._convert(directory))
         super().record(directory, classes)
 
-    def timed_model(self, classes: int) -> Model | None:
-        return None
-
-    def _path(self, directory: Path | None) -> Path:
-        assert directory is not None, "a converted model is in the workdir"
+    def _file(self, directory: Path) -> Path:
         return directory / _CONVERTED
 
     def _convert(self, directory: Path) -> None:

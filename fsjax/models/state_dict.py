@@ -18,6 +18,8 @@ from fsjax.runtime.errors import InputError
 logger = logging.getLogger(__name__)
 
 State = dict[str, Shaped[np.ndarray, "..."]]
+# A number of classes that no other axis of any model has, and the keys that a message lists.
+ANY_CLASSES, _SHOWN = 1009, 6
 
 
 def to_network(state: State, name: str, image_size: int | None, where: str) -> TrainedNetwork:
@@ -111,16 +113,12 @@ def _image_size(state: State) -> int | None:
 
 def _shapes(state: State, name: str, image_size: int) -> tuple[dict[tuple[str, ...], tuple[int, ...]], int]:
     """Return path -> shape of every array of a model, and its number of classes, taken from the weights."""
-    probe = models.build(name, num_classes=_ANY, image_size=image_size)
+    probe = models.build(name, num_classes=ANY_CLASSES, image_size=image_size)
     leaves = jax.tree_util.tree_leaves_with_path(jax.eval_shape(lambda: probe.init(0)))
     shapes = {tuple(part.key for part in path): leaf.shape for path, leaf in leaves}
-    heads = [state[_key(path)] for path, shape in shapes.items() if _ANY in shape and _key(path) in state]
+    heads = [state[_key(path)] for path, shape in shapes.items() if ANY_CLASSES in shape and _key(path) in state]
     classes = max((len(array) for array in heads if array.ndim), default=1)
-    return {path: tuple(classes if n == _ANY else n for n in shape) for path, shape in shapes.items()}, classes
-
-
-# A number of classes that no other axis of any model has, and the keys that a message lists.
-_ANY, _SHOWN = 1009, 6
+    return {path: tuple(classes if n == ANY_CLASSES else n for n in shape) for path, shape in shapes.items()}, classes
 
 
 def _misfits(state: State, expected: dict[str, tuple[int, ...]]) -> str:

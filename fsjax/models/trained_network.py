@@ -2,7 +2,6 @@
 
 import contextlib
 import dataclasses
-from collections.abc import Callable
 
 import jax
 import jax.numpy as jnp
@@ -30,7 +29,6 @@ class TrainedNetwork:
       classes: display names in index order; the network may have more outputs.
       naming: what PyTorch calls the arrays, where they came from there.
       copied: whether the state dict held some arrays twice.
-      outputs: order of the network's outputs that `model` returns; None = unchanged.
     """
 
     network: Network
@@ -39,7 +37,6 @@ class TrainedNetwork:
     classes: tuple[str, ...] = ()
     naming: Naming = OURS
     copied: bool = False
-    outputs: tuple[int, ...] | None = None
 
     def model(self, *, bfloat16: bool = False) -> Model:
         """Return the model for evaluation, with BatchNorm folded into the parameters, and a bfloat16 form if asked."""
@@ -47,16 +44,8 @@ class TrainedNetwork:
         low = None
         if bfloat16:
             low, _ = fold(dataclasses.replace(self.network, dtype=jnp.dtype(jnp.bfloat16)), self.variables)
-        if self.outputs is not None:
-            apply, low = reorder(apply, self.outputs), low and reorder(low, self.outputs)
         size = self.network.image_size
         return Model(apply, params, (size, size, 3), self.classes, self.mean_std, low)
-
-
-def reorder(apply: Callable, outputs: tuple[int, ...]) -> Callable:
-    """Return the function with its logits in the order of `outputs`."""
-    order = np.array(outputs)
-    return lambda params, images: apply(params, images)[:, order]
 
 
 def load_checkpoint(config: ConfigDict, directory: Path) -> TrainedNetwork:

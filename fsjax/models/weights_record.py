@@ -1,12 +1,14 @@
 """The record weights.json of weights that the config names: their hash, and what their inputs and outputs mean."""
 
+import dataclasses
 import logging
+from collections.abc import Callable
+from typing import Any
 
 import jax
 import numpy as np
 from ml_collections import ConfigDict
 
-from fsjax.data import frequencies
 from fsjax.engine.model import Model
 from fsjax.models import published_weights
 from fsjax.runtime import files, parallel, storage
@@ -20,7 +22,6 @@ NAME = "weights.json"
 # Images of model.check that are compared, and the largest difference of logits over their standard deviation.
 # Frameworks differ by a hundredth of it in float32, and an epsilon of 1e-3 in place of 1e-5 by more.
 _CHECKED_IMAGES, _APART = 16, 1e-3
-_SHOWN = 10
 
 
 def write(config: ConfigDict, directory: Path, classes: tuple[str, ...], model: Model, **others: str) -> None:
@@ -29,14 +30,9 @@ def write(config: ConfigDict, directory: Path, classes: tuple[str, ...], model: 
     `model` has the weights, without the filter of data.frequencies; `others` are further entries, such as `naming`.
     """
     outputs = choose_outputs(config, model.num_logits, model.classes, classes)
-    if config.model.check:
-        checked = f"; {check_logits(config.model.check, model)}"
-    else:
-        checked = "" if published_weights.weights_path(config).is_dir() else "; unchecked (model.check)"
-    shown = ", ".join(map(str, outputs[: min(_SHOWN, len(classes))])) + (", ..." if len(classes) > _SHOWN else "")
-    note = f"; the classes are outputs {shown}" if len(outputs) > len(classes) else ""
+    checked = check_logits(config.model.check, model) if config.model.check else "unchecked (model.check)"
     name = config.model.name
-    logger.info("train: nothing to train: weights of %s with %d outputs%s%s", name, len(outputs), note, checked)
+    logger.info("train: nothing to train: weights of %s with %d outputs; %s", name, len(outputs), checked)
     content = {
         "file": str(storage.path(config.model.weights).absolute()),
         "sha256": files.sha256(weights_file(config)),
@@ -50,24 +46,17 @@ def write(config: ConfigDict, directory: Path, classes: tuple[str, ...], model: 
     parallel.decide(lambda: files.write_json(directory / NAME, content))
 
 
-def read(config: ConfigDict, directory: Path) -> tuple[tuple[str, ...], str]:
-    """Return the classes in a workdir's weights.json, and the frequencies that the network sees, packed ('' = all).
-
-    Raises:
-      InputError: there is no record, it is damaged, or the weights have changed since.
-    """
+def read(config: ConfigDict, directory: Path) -> dict[str, Any]:
+    """Return a workdir's weights.json; raise InputError where there is none, or the weights have changed since."""
     file = directory / NAME
     if not file.exists():
         raise InputError(
             f"{directory}: the weights are not read yet; run the stage train first (--config.stages=train,...)"
         )
     content = files.read_json(file)
-    names = content.get("classes") if isinstance(content, dict) else None
-    if not isinstance(names, list) or not all(isinstance(name, str) for name in names):
-        raise InputError(f"{file}: not the record of weights; delete it to have them read again")
-    if content.get("sha256") != files.sha256(weights_file(config)):
+    if content["sha256"] != files.sha256(weights_file(config)):
         raise InputError(f"model.weights: {config.model.weights} has changed since; run the stage train again")
-    return tuple(names), content.get(frequencies.FIELD, "")
+    return content
 
 
 def weights_file(config: ConfigDict) -> Path:
@@ -80,6 +69,19 @@ def weights_file(config: ConfigDict) -> Path:
             "weights (also a folder with model.safetensors), a workdir with a trained model, or a .fsjax"
         )
     return file
+
+
+def order_outputs(config: ConfigDict, model: Model, classes: tuple[str, ...]) -> Model:
+    """Return the model with the outputs of the data's classes first; errors are `choose_outputs`'s."""
+    order = np.array(choose_outputs(config, model.num_logits, model.classes, classes))
+
+    def ordered(apply: Callable) -> Callable:
+        return lambda params, images: apply(params, images)[:, order]
+
+    if (order == np.arange(len(order))).all():
+        return dataclasses.replace(model, classes=classes)
+    low = model.apply_bfloat16 and ordered(model.apply_bfloat16)
+    return dataclasses.replace(model, apply=ordered(model.apply), apply_bfloat16=low, classes=classes)
 
 
 def choose_outputs(
