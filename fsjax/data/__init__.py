@@ -52,7 +52,6 @@ def check(data_config: ConfigDict) -> None:
         raise InputError(f"data.source: got {source!r}; expected {', '.join(SOURCES)}")
     if source in EXTRAS:
         require(source)
-    both = bool(data_config.mean) == bool(data_config.std)
     larger = f"0 (both sides to data.image_size), or data.image_size, {size}, or more"
     levels = "three numbers in [0, 1], a std above 0, or () for both of data.mean and data.std"
     for field, accepted, expected in (
@@ -60,18 +59,17 @@ def check(data_config: ConfigDict) -> None:
         ("resize_shorter", shorter == 0 or shorter >= size, larger),
         ("resize_shorter", shorter == 0 or source != "synthetic", "0 for data.source=synthetic, to keep its orbits"),
         ("validation_share", 0 <= data_config.validation_share < 1, "0 or more, and less than 1"),
-        ("mean", both and _are_levels(data_config.mean), levels),
-        ("std", both and _are_levels(data_config.std) and 0 not in data_config.std, levels),
+        ("mean", len(data_config.mean) in (0, 3) and all(map(_is_level, data_config.mean)), levels),
+        ("std", len(data_config.std) == len(data_config.mean) and all(map(_is_level, data_config.std)), levels),
+        ("std", 0 not in data_config.std, levels),
         ("cache_gib", data_config.cache_gib >= 0, "0 (keep none) or more"),
     ):
         if not accepted:
             raise InputError(f"data.{field}: got {data_config[field]}; expected {expected}")
 
 
-def _are_levels(values: tuple) -> bool:
-    """Return whether values are three numbers in [0, 1], or none."""
-    numbers = [value for value in values if isinstance(value, int | float) and not isinstance(value, bool)]
-    return len(values) in (0, 3) and len(numbers) == len(values) and all(0 <= number <= 1 for number in numbers)
+def _is_level(value: object) -> bool:
+    return isinstance(value, int | float) and 0 <= value <= 1
 
 
 def split_off_validation(labels: np.ndarray, share: float, seed: int) -> tuple[np.ndarray, np.ndarray]:

@@ -7,7 +7,7 @@ import numpy as np
 from jaxtyping import Int, Int32, Shaped, UInt8
 from ml_collections import ConfigDict
 
-from fsjax.data.source import Source, choose_numbered
+from fsjax.data.source import Source, check_labels, choose_numbered
 from fsjax.runtime import files, storage
 from fsjax.runtime.errors import InputError
 from fsjax.runtime.storage import Path
@@ -33,14 +33,16 @@ def open_arrays(data_config: ConfigDict, split: str) -> "ArraysSource":
     else:
         labels_path = _existing(root / data_config.labels.format(split=split))
         images, labels, labels_name = files.map_npy(images_path), files.map_npy(labels_path), str(labels_path)
-    labels, images = _check_labels(labels, labels_name), _channels_last(images, str(images_path))
+    if labels.dtype.kind not in "iu" or labels.shape not in ((len(labels),), (len(labels), 1)):
+        raise InputError(f"{labels_name}: got {labels.dtype} {list(labels.shape)}; expected integers [n] or [n,1]")
+    labels, images = np.asarray(labels).reshape(-1), _channels_last(images, str(images_path))
+    check_labels(labels, labels_name)
     if len(images) != len(labels):
         raise InputError(
             f"{labels_name}: got {len(labels)} labels; expected {len(images)}, one an image of {images_path}"
         )
-    available = int(labels.max()) + 1
-    choice = choose_numbered(data_config.classes, available, labels_name)
-    rows, labels = choice.relabel(labels, available)
+    choice = choose_numbered(data_config.classes, int(labels.max(initial=-1)) + 1, labels_name)
+    rows, labels = choice.relabel(labels)
     return ArraysSource(choice.display, images, rows, labels, str(images_path))
 
 
@@ -53,6 +55,7 @@ class ArraysSource(Source):
     rows: Int[np.ndarray, " images"]
     labels: Int32[np.ndarray, " images"]
     name: str
+    planted: dict | None = None
 
     def __getitem__(self, index: SupportsIndex) -> UInt8[np.ndarray, "height width 3"]:
         row = self.rows[index]
@@ -68,15 +71,6 @@ def _existing(path: Path) -> Path:
     if not path.is_file():
         raise InputError(f"data.images, data.labels: no file {path}; expected the names of files under data.root")
     return path
-
-
-def _check_labels(labels: np.ndarray, name: str) -> Int[np.ndarray, " images"]:
-    if labels.dtype.kind not in "iu" or not (labels.ndim == 1 or (labels.ndim == 2 and labels.shape[1] == 1)):
-        raise InputError(f"{name}: got {labels.dtype} {list(labels.shape)}; expected integers [n] or [n,1]")
-    if labels.size == 0 or labels.min() < 0:
-        got = "none" if labels.size == 0 else f"a label {labels.min()}"
-        raise InputError(f"{name}: got {got}; expected one or more labels, each 0 or more")
-    return np.asarray(labels).reshape(-1)
 
 
 def _channels_last(images: np.ndarray, name: str) -> Shaped[np.ndarray, "all height width channels"]:

@@ -1,7 +1,6 @@
 """Random augmentation of training images, on the device, one key an image.
 
-"flip,resized_crop" with pad 4 is the training of Wang et al. (ICCV 2023). host_augment.py has the augmentations on the
-host, from torchvision, which train.augment names first.
+"flip,resized_crop" with pad 4 is the training of Wang et al. (ICCV 2023). host_augment.py has those on the host.
 """
 
 from collections.abc import Callable
@@ -11,7 +10,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float, Int, Key
 
 from fsjax.data.host_augment import HOST_AUGMENTATIONS
-from fsjax.runtime.errors import InputError
+from fsjax.runtime.errors import InputError, unknown
 
 _TRIES = 10  # as torchvision's RandomResizedCrop, before it takes the whole image
 
@@ -20,11 +19,10 @@ Augment = Callable[[Key[Array, " n"], Float[Array, "n size size 3"]], Float[Arra
 
 
 def make_augment(names: str, *, pad: int = 4, min_scale: float = 0.08) -> Augment:
-    """Return (keys, images) -> images, which applies the named augmentations in order; jit-able.
+    """Return a jit-able function that applies the named augmentations in order.
 
     names: train.augment, comma-separated; names of the host are skipped, '' leaves images unchanged. Images are not yet
-    normalised, so the zeros of padding are black. Raises InputError for an unknown name, pad < 0, and min_scale outside
-    (0, 1].
+    normalised, so the zeros of padding are black. Raises InputError for a value that is not accepted.
     """
     _, chosen = split_names(names)
     if pad < 0:
@@ -48,8 +46,7 @@ def split_names(names: str) -> tuple[tuple[str, ...], tuple[str, ...]]:
     chosen = [name.strip() for name in names.split(",")] if names.strip() else []
     for name in chosen:
         if name not in AUGMENTATIONS and name not in HOST_AUGMENTATIONS:
-            accepted = ", ".join([*AUGMENTATIONS, *HOST_AUGMENTATIONS])
-            raise InputError(f"train.augment: got {name!r}; expected {accepted}")
+            raise unknown("train.augment", name, [*AUGMENTATIONS, *HOST_AUGMENTATIONS])
     host = tuple(name for name in chosen if name in HOST_AUGMENTATIONS)
     device = tuple(name for name in chosen if name in AUGMENTATIONS)
     if chosen != [*host, *device]:
@@ -73,12 +70,13 @@ def flip(key: Key[Array, ""], image: Image, *, pad: int = 4, min_scale: float = 
 def crop(key: Key[Array, ""], image: Image, *, pad: int = 4, min_scale: float = 0.08) -> Image:
     """Cut a square of the image's size, uniformly, from the image padded by zeros (torchvision's RandomCrop)."""
     top, left = jax.random.randint(key, (2,), 0, 2 * pad + 1)
-    return jax.lax.dynamic_slice(_padded(image, pad), (top, left, 0), image.shape)
+    padded = jnp.pad(image, ((pad, pad), (pad, pad), (0, 0)))
+    return jax.lax.dynamic_slice(padded, (top, left, 0), image.shape)
 
 
 def resized_crop(key: Key[Array, ""], image: Image, *, pad: int = 4, min_scale: float = 0.08) -> Image:
     """Resize a random box of the image padded by zeros to the image's size (torchvision's RandomResizedCrop)."""
-    padded = _padded(image, pad)
+    padded = jnp.pad(image, ((pad, pad), (pad, pad), (0, 0)))
     return crop_and_resize(padded, random_box(key, padded.shape[0], min_scale), image.shape[0])
 
 
@@ -119,10 +117,6 @@ def _weights(length: int, start: Int[Array, ""], extent: Int[Array, ""], size: i
     inside = (pixels >= start) & (pixels < start + extent)
     weights = jnp.where(inside, triangle, 0)
     return weights / weights.sum(axis=1, keepdims=True)
-
-
-def _padded(image: Float[Array, "size size 3"], pad: int) -> Float[Array, "padded padded 3"]:
-    return jnp.pad(image, ((pad, pad), (pad, pad), (0, 0)))
 
 
 # name -> (key, image [S,S,3], pad=, min_scale=) -> image [S,S,3]

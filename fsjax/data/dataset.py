@@ -4,35 +4,18 @@ import copy
 import os
 from collections.abc import Iterable
 from concurrent.futures import ThreadPoolExecutor
-from typing import Protocol, SupportsIndex, runtime_checkable
+from typing import SupportsIndex
 
 import numpy as np
 from jaxtyping import Int, Int32, Num, UInt8
 
 from fsjax.data.source import EncodedSource, Source
 from fsjax.runtime import image_files, workers
-from fsjax.runtime.image_files import Encoded, resize
+from fsjax.runtime.image_files import resize
 
 _THREADS = workers.most_processes()
 # Fewer images a process are decoded in threads: processes are not worth their start.
 _PROCESS_IMAGES = 8
-
-
-@runtime_checkable
-class Images(Protocol):
-    """Labelled images at the model's size: a Dataset, or images that an attack has changed.
-
-    classes: display names in index order. labels: int32 [images].
-    """
-
-    classes: tuple[str, ...]
-    labels: Int32[np.ndarray, " images"]
-    image_size: int
-
-    def __len__(self) -> int: ...
-
-    def images(self, indices: Int[np.ndarray, " n"]) -> Num[np.ndarray, "n size size 3"]:
-        """Grey levels in [0, 255], integers or not."""
 
 
 class Dataset:
@@ -59,6 +42,7 @@ class Dataset:
         self._source, self._shorter = source, resize_shorter
         self._rows = np.arange(len(source)) if rows is None else rows
         self._positions = np.arange(len(self._rows))  # in the cache, which subsets share
+        self._files = getattr(source, "files", ())
         self._pool = ThreadPoolExecutor(_THREADS, thread_name_prefix="fsjax-decode")
         shape = (len(self._rows), image_size, image_size, 3)
         fits = np.prod(shape, dtype=float) <= cache_gib * 2**30
@@ -94,9 +78,8 @@ class Dataset:
     @property
     def names(self) -> list[str]:
         """Folder and name of each image's file, '/' between them; empty where the images are not files."""
-        files = getattr(self._source, "files", ())
-        rows = self._rows[self._positions].tolist() if files else []
-        return ["/".join(files[row].replace(os.sep, "/").rsplit("/", 2)[-2:]) for row in rows]
+        rows = self._rows[self._positions].tolist() if self._files else []
+        return ["/".join(self._files[row].replace(os.sep, "/").rsplit("/", 2)[-2:]) for row in rows]
 
     def subset(self, indices: Iterable[int] | Int[np.ndarray, " n"]) -> "Dataset":
         """Return these images only, in this order; they share the cache."""
@@ -114,16 +97,11 @@ class Dataset:
 
     def _decode_in(self, processes: int, source: EncodedSource, positions: np.ndarray) -> np.ndarray:
         """Decode images in worker processes; threads read their files in stores, or their records."""
-
-        def encoded(part: np.ndarray) -> list[Encoded]:
-            return [source.encoded(row) for row in self._rows[positions[part]].tolist()]
-
-        parts = np.array_split(np.arange(len(positions)), processes)
-        read = list(self._pool.map(encoded, parts))
+        parts = np.array_split(self._rows[positions], processes)
+        read = self._pool.map(lambda rows: [source.encoded(row) for row in rows.tolist()], parts)
         calls = [(images, self.image_size, self._shorter) for images in read]
-        return np.concatenate(
-            workers.call(processes, "data: a process that decodes images", image_files.decode_all, calls)
-        )
+        name = "data: a process that decodes images"
+        return np.concatenate(workers.call(processes, name, image_files.decode_all, calls))
 
 
 class ArrayDataset(Dataset):
@@ -143,31 +121,25 @@ class ArrayDataset(Dataset):
     ):
         self._images, self._positions = images, np.arange(len(images))
         self.labels, self.classes = np.asarray(labels, np.int32), classes
-        self.planted, self.image_size = None, images.shape[1]
+        self.planted, self.image_size, self._files = None, images.shape[1], ()
 
     def images(self, indices: Iterable[int] | Int[np.ndarray, " n"]) -> Num[np.ndarray, "n height width channels"]:
         """Return a copy of these images."""
         return self._images[self._positions[np.asarray(indices, int)]]
 
-    @property
-    def names(self) -> list[str]:
-        """Return no names, since the images are not files."""
-        return []
 
-
-class JoinedDataset:
+class JoinedDataset(Dataset):
     """Two data sets with the same classes as one; the second's images follow the first's."""
 
     def __init__(self, first: Dataset, second: Dataset):
         self._first, self._second = first, second
         self.classes, self.image_size = first.classes, first.image_size
-        self.labels: Int32[np.ndarray, " images"] = np.concatenate([first.labels, second.labels])
+        self.labels, self._files = np.concatenate([first.labels, second.labels]), ()
+        self._positions = np.arange(len(self.labels))
 
-    def __len__(self) -> int:
-        return len(self.labels)
-
-    def images(self, indices: Int[np.ndarray, " n"]) -> UInt8[np.ndarray, "n size size 3"]:
+    def images(self, indices: Iterable[int] | Int[np.ndarray, " n"]) -> UInt8[np.ndarray, "n size size 3"]:
         """Return a copy of these images."""
+        indices = self._positions[np.asarray(indices, int)]
         later = indices >= len(self._first)
         images = np.empty((len(indices), self.image_size, self.image_size, 3), np.uint8)
         images[~later] = self._first.images(indices[~later])

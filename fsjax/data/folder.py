@@ -5,7 +5,6 @@ from collections.abc import Sequence
 from typing import SupportsIndex
 
 import numpy as np
-from jaxtyping import Int32
 from ml_collections import ConfigDict
 
 from fsjax.data.dataset import Dataset, JoinedDataset
@@ -68,13 +67,10 @@ class FolderSource(EncodedSource):
     """A Source of image files; files: the paths of each class's images."""
 
     def __init__(self, classes: tuple[str, ...], files: Sequence[Sequence[str]]):
-        self.classes = classes
-        self.files = [path for paths in files for path in paths]
-        self.labels: Int32[np.ndarray, " images"] = np.repeat(
-            np.arange(len(files), dtype=np.int32), [len(paths) for paths in files]
-        )
+        labels = np.repeat(np.arange(len(files), dtype=np.int32), [len(paths) for paths in files])
+        super().__init__(classes, labels, self._read, [path for paths in files for path in paths])
 
-    def encoded(self, index: SupportsIndex) -> Encoded:
+    def _read(self, index: SupportsIndex) -> Encoded:
         return _encoded(self.files[index], "; --config.data.skip_undecodable=True leaves such images out")
 
 
@@ -98,7 +94,6 @@ def image_files(folder: Path) -> list[str]:
 
 
 def _folders(folder: Path) -> list[str]:
-    """Return the sorted names of the folders in a folder."""
     return sorted(name for name, is_folder in _listed(folder) if is_folder)
 
 
@@ -114,14 +109,14 @@ def _listed(folder: Path) -> list[tuple[str, bool]]:
     return [(path.rpartition("/")[2], kind == "directory") for path, kind in entries if path != folder.path.strip("/")]
 
 
-def _encoded(file: str, advice: str = "") -> Encoded:
-    where = storage.path(file)
-    return Encoded(file if storage.is_local(where) else where.read_bytes(), file, advice)
-
-
 def decodable(files: list[list[str]], folder: Path) -> list[list[str]]:
     """Return the files of each class that decode; `folder` is what the log calls the set."""
     every = [path for paths in files for path in paths]
     names = ["/".join(path.rsplit("/", 2)[-2:]) for path in every]
     good = iter(find_decodable(lambda index: decode(*_encoded(every[index])), names, str(folder)))
     return [[path for path in paths if next(good)] for paths in files]
+
+
+def _encoded(file: str, advice: str = "") -> Encoded:
+    where = storage.path(file)
+    return Encoded(file if storage.is_local(where) else where.read_bytes(), file, advice)

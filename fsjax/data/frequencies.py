@@ -27,16 +27,14 @@ _ROUNDING = 1e-9
 def read(text: str, size: int, field: str = FIELD) -> Bool[np.ndarray, "{size} {size}"] | None:
     """Return the frequencies of size x size images that a field keeps, centred; None = all.
 
-    'low:A' keeps the radii up to A cycles per pixel, 'high:A' the radii from A on, 'band:A:B' from A to B, with their
-    boundaries; the largest radius is sqrt(0.5), in the plane's corners. DC has radius 0: where A > 0, 'high:A' and
-    'band:A:B' remove the mean of every channel. A file can keep it.
-
-    Raises InputError for a malformed text, a range or a file that keeps nothing, and a file that is missing, has
-    another size or type, or keeps a frequency without its conjugate.
+    Ranges include their boundaries; the largest radius is sqrt(0.5), in the plane's corners. DC has radius 0: where
+    A > 0, 'high:A' and 'band:A:B' remove the mean of every channel. A file can keep it. Raises InputError for a
+    malformed text, for nothing kept, and for a file that is missing, has another size or type, or keeps a frequency
+    without its conjugate.
     """
     if not text:
         return None
-    mask = from_file(storage.path(text), size, field) if file_of(text) else _from_range(text, size, field)
+    mask = from_file(file, size, field) if (file := file_of(text)) else _from_range(text, size, field)
     if not mask.any():
         raise InputError(f"{field}: {text!r} keeps nothing of {size} x {size} frequencies; {_ACCEPTED}")
     return mask

@@ -38,16 +38,14 @@ HostAugment = Callable[[Images, Rows, Rows], Images]  # (images, epochs, indices
 
 
 def make_host_augment(names: tuple[str, ...], seed: int, processes: int = 1) -> HostAugment | None:
-    """Return (images, epochs, indices in the dataset) -> images, the named augmentations in order; None without a name.
+    """Return a function that applies the named augmentations in order; None without a name.
 
     An image equals torchvision's transforms of it after torch.manual_seed(torch_seed(seed, epoch, index)), in any
     batch, thread or process. The state of torch's generator is restored. processes: number of processes that share a
-    batch; 1 = this process, whose threads take turns. Raises InputError where torchvision is not installed; the
-    function raises it where a worker process was killed.
+    batch; 1 = this process, whose threads take turns. The function raises InputError where a process was killed.
     """
     if not names:
         return None
-    check(names)
     if processes == 1:
         return functools.partial(_augment, names, seed)
 
@@ -62,10 +60,11 @@ def make_host_augment(names: tuple[str, ...], seed: int, processes: int = 1) -> 
 
 def _augment(names: tuple[str, ...], seed: int, images: Images, epochs: Rows, indices: Rows) -> Images:
     import torch
+    from torchvision import transforms
 
     # torch's threads would spin on the cores of the training.
     torch.set_num_threads(1)
-    augmentations = _augmentations(names, images.shape[1])
+    augmentations = [HOST_AUGMENTATIONS[name](transforms, images.shape[1]) for name in names]
 
     def augment_one(image: np.ndarray, epoch: SupportsInt, index: SupportsInt) -> np.ndarray:
         torch.default_generator.manual_seed(torch_seed(seed, epoch, index))
@@ -76,13 +75,6 @@ def _augment(names: tuple[str, ...], seed: int, images: Images, epochs: Rows, in
 
     with _LOCK, torch.random.fork_rng(devices=[]):
         return np.stack([augment_one(*row) for row in zip(images, epochs, indices, strict=True)])
-
-
-@functools.lru_cache(maxsize=8)
-def _augmentations(names: tuple[str, ...], size: int) -> list[Callable]:
-    from torchvision import transforms
-
-    return [HOST_AUGMENTATIONS[name](transforms, size) for name in names]
 
 
 def check(names: tuple[str, ...]) -> None:

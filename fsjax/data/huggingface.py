@@ -1,28 +1,22 @@
 """Source of sets of the `datasets` library: from the Hugging Face hub, parquet files, or a save_to_disk folder."""
 
-import dataclasses
 from collections.abc import Sequence
-from typing import SupportsIndex
 
 import datasets
 import numpy as np
-from jaxtyping import Int, Int32
+from jaxtyping import Int
 from ml_collections import ConfigDict
 
-from fsjax.data.source import EncodedSource, choose_classes, choose_numbered, find_decodable
+from fsjax.data.source import EncodedSource, check_labels, choose_classes, choose_numbered, find_decodable
 from fsjax.runtime import storage
 from fsjax.runtime.errors import InputError, one_line, unknown
-from fsjax.runtime.image_files import Encoded
+from fsjax.runtime.image_files import Encoded, decode
 
-# Columns that a message lists.
-_LISTED = 10
-# A column with larger numbers holds no labels.
-_LARGEST_LABEL = 99_999
 _FILES = "a folder that save_to_disk wrote, or a file or folder of parquet"
 _ADVICE = "; --config.data.skip_undecodable=True leaves such images out"
 
 
-def open_huggingface(data_config: ConfigDict, split: str) -> "HuggingFaceSource":
+def open_huggingface(data_config: ConfigDict, split: str) -> EncodedSource:
     """Open the files of data.root or, where it is '', the set data.name of the Hugging Face hub.
 
     split: a name or a slice, 'train[:80%]'; a set without splits has the split 'train'. The columns are the only Image
@@ -33,20 +27,17 @@ def open_huggingface(data_config: ConfigDict, split: str) -> "HuggingFaceSource"
     """
     splits, name = _open(data_config)
     records, where = _choose_split(splits, split, name, data_config), f"{name}, split {split}"
-    columns = {}
+    columns = []
     for field, feature in (("image", datasets.Image), ("label", datasets.ClassLabel)):
         named = data_config.huggingface[field]
         if named and named not in records.features:
             raise unknown(f"data.huggingface.{field}", named, records.features)
-        columns[field] = named or _only_column(records, feature, where, f", or --config.data.huggingface.{field}=NAME")
-    source = _read(records, columns["image"], columns["label"], data_config.classes, where)
-    if not data_config.skip_undecodable:
-        return source
-    good = find_decodable(source.__getitem__, [f"row {row}" for row in source.rows], where)
-    return dataclasses.replace(source, rows=source.rows[good], labels=source.labels[good])
+        advice = f", or --config.data.huggingface.{field}=NAME"
+        columns.append(named or _only_column(records, feature, where, advice))
+    return _read(records, *columns, data_config.classes, where, data_config.skip_undecodable)
 
 
-def read_dataset(records: datasets.Dataset, classes: Sequence[str], where: str) -> "HuggingFaceSource":
+def read_dataset(records: datasets.Dataset, classes: Sequence[str], where: str) -> EncodedSource:
     """Return the images of an opened set with one column of Image and one of ClassLabel.
 
     classes: the used classes in index order; () = all. where: what messages call the set. Raises InputError for other
@@ -55,26 +46,6 @@ def read_dataset(records: datasets.Dataset, classes: Sequence[str], where: str) 
     advice = ": cast_column makes a column one, remove_columns leaves one"
     image, label = (_only_column(records, kind, where, advice) for kind in (datasets.Image, datasets.ClassLabel))
     return _read(records, image, label, classes, where)
-
-
-@dataclasses.dataclass
-class HuggingFaceSource(EncodedSource):
-    """A Source of rows of a set; rows: indices of the used rows. image: the column. name: what errors call the set."""
-
-    classes: tuple[str, ...]
-    records: datasets.Dataset
-    image: str
-    rows: Int[np.ndarray, " images"]
-    labels: Int32[np.ndarray, " images"]
-    name: str
-
-    def encoded(self, index: SupportsIndex) -> Encoded:
-        row = int(self.rows[index])
-        stored = self.records[row][self.image] or {}
-        file = stored.get("bytes") or stored.get("path")
-        if not file:
-            raise InputError(f"image {row} of {self.name} does not decode (it is empty){_ADVICE}")
-        return Encoded(file, f"{row} of {self.name}", _ADVICE)
 
 
 def _open(data_config: ConfigDict) -> tuple[dict[str, datasets.Dataset], str]:
@@ -124,8 +95,7 @@ def _only_column(records: datasets.Dataset, feature: type, where: str, advice: s
     named = [name for name, kind in records.features.items() if isinstance(kind, feature)]
     if len(named) == 1:
         return named[0]
-    listed = [f"{name}: {_kind(records, name)}" for name in records.features]
-    got = ", ".join(listed[:_LISTED]) + (f" and {len(listed) - _LISTED} more" if len(listed) > _LISTED else "")
+    got = ", ".join(f"{name}: {_kind(records, name)}" for name in records.features)
     raise InputError(f"{where}: got the columns {got}; expected one column of {feature.__name__}{advice}")
 
 
@@ -135,18 +105,31 @@ def _kind(records: datasets.Dataset, column: str) -> str:
 
 
 def _read(
-    records: datasets.Dataset, image: str, label: str, classes: str | Sequence[str], where: str
-) -> HuggingFaceSource:
+    records: datasets.Dataset, image: str, label: str, classes: str | Sequence[str], where: str, skip: bool = False
+) -> EncodedSource:
+    """Return the images of a column; skip: decode every image here and leave out those that fail."""
     records = records.with_format(None)  # else a set's format or transform changes its rows
     labels, names = _read_labels(records, label, where)
     numbered = names == [str(number) for number in range(len(names))]
     choice = choose_numbered(classes, len(names), where) if numbered else choose_classes(classes, names, where)
-    rows, labels = choice.relabel(labels, len(names))
     try:
         images = records.select_columns([image]).cast_column(image, datasets.Image(decode=False))
     except Exception as error:  # Arrow's, where the column holds no images; the cause stays attached
         raise InputError(f"{where}: got {_kind(records, image)} in column {image!r}; expected images") from error
-    return HuggingFaceSource(choice.display, images, image, rows, labels, where)
+    rows, labels = choice.relabel(labels)
+
+    def encoded(index: int) -> Encoded:
+        row = int(rows[index])
+        stored = images[row][image] or {}
+        file = stored.get("bytes") or stored.get("path")
+        if not file:
+            raise InputError(f"image {row} of {where} does not decode (it is empty){_ADVICE}")
+        return Encoded(file, f"{row} of {where}", _ADVICE)
+
+    if skip:
+        good = find_decodable(lambda index: decode(*encoded(index)), [f"row {row}" for row in rows], where)
+        rows, labels = rows[good], labels[good]
+    return EncodedSource(choice.display, labels, encoded)
 
 
 def _read_labels(records: datasets.Dataset, column: str, where: str) -> tuple[Int[np.ndarray, " all"], list[str]]:
@@ -162,11 +145,8 @@ def _read_labels(records: datasets.Dataset, column: str, where: str) -> tuple[In
     if dtype != "ClassLabel" and "int" not in dtype:
         raise InputError(f"{where}: got {dtype}; expected ClassLabel, whole numbers or strings")
     labels = values.to_numpy()
-    largest = kind.num_classes - 1 if isinstance(kind, datasets.ClassLabel) else _LARGEST_LABEL
-    if len(labels) and not 0 <= labels.min() <= labels.max() <= largest:
-        raise InputError(
-            f"{where}: got labels {labels.min()} to {labels.max()}; expected 0 to {largest} (is the split unlabelled?)"
-        )
     if isinstance(kind, datasets.ClassLabel):
+        check_labels(labels, where, kind.num_classes - 1)
         return labels, list(kind.names)
+    check_labels(labels, where)
     return labels, [str(number) for number in range(int(labels.max(initial=-1)) + 1)]

@@ -17,25 +17,18 @@ def check(file: Path, split: str, dataset: Dataset) -> None:
     InputError where an image was added, removed or renamed since.
     """
     recorded = files.read_json(file) if file.exists() else {}
-    if not isinstance(recorded, dict):
-        raise InputError(f"{file}: got no record of images; delete it, and the run writes it again")
     counts = np.bincount(dataset.labels, minlength=len(dataset.classes)).tolist()
     names = "\n".join(dataset.names).encode(errors="surrogateescape")
-    entry = {
-        "images": [list(pair) for pair in zip(dataset.classes, counts, strict=True)],
-        "names": hashlib.sha256(names).hexdigest(),
-    }
+    images = [list(pair) for pair in zip(dataset.classes, counts, strict=True)]
+    entry = {"images": images, "names": hashlib.sha256(names).hexdigest()}
+    if not isinstance(recorded, dict) or not isinstance(before := recorded.get(split, entry), dict):
+        raise InputError(f"{file}: got no record of images; delete it, and the run writes it again")
     if split not in recorded:
         files.write_json(file, {**recorded, split: entry})
-    elif recorded[split] != entry:
-        record = recorded[split] if isinstance(recorded[split], dict) else {}
-        before = dict(record.get("images") or [])
-        changes = [
-            f"class {name!r} has {n}, had {before.get(name) or 'none'}"
-            for name, n in entry["images"]
-            if before.get(name) != n
-        ]
+    elif before != entry:
+        had = dict(before.get("images", []))
+        changes = (f"class {name!r} has {n}, had {had.get(name) or 'none'}" for name, n in images if had.get(name) != n)
         raise InputError(
             f"data: the images of split {split!r} are not those that this run began with "
-            f"({(*changes, 'other names or another order')[0]}); put them back, or name another --workdir"
+            f"({next(changes, 'other names or another order')}); put them back, or name another --workdir"
         )

@@ -6,13 +6,12 @@ from collections.abc import Callable, Iterator
 import numpy as np
 from jaxtyping import Int
 
-from fsjax.data.dataset import Images
-from fsjax.runtime.errors import InputError
+from fsjax.data.dataset import Dataset
 from fsjax.runtime.random_streams import Stream, generator
 
 
 def batches(
-    dataset: Images,
+    dataset: Dataset,
     *,
     batch_size: int,
     seed: int,
@@ -30,21 +29,18 @@ def batches(
 
     Yields {'image': uint8 [b, S, S, 3], 'label': int32 [b], 'index': int32 [b] in the dataset, 'epoch': int32 [b]}.
     augment: (images, epochs, indices) -> images, of host_augment.make_host_augment; called in the reading threads.
-    Raises InputError for a batch size that is not a positive multiple of process_count, and for an empty dataset; the
-    iterator raises InputError for an image that does not decode.
+    The iterator raises InputError for an image that does not decode.
     """
-    if batch_size < 1 or batch_size % process_count:
-        raise InputError(f"batch_size: got {batch_size}; expected a positive multiple of the {process_count} processes")
-    if len(dataset) == 0:
-        raise InputError("data: got no training images; expected one or more")
     import grain  # here, since searches alone need no loader and it takes a while
 
     rows = batch_size // process_count
 
     def local_batch(step: int) -> dict[str, np.ndarray]:
         first = step * batch_size + process_index * rows
-        indices, epochs = _order(np.arange(first, first + rows), len(dataset), seed)
-        pixels = dataset.images(indices)
+        epochs, places = np.divmod(np.arange(first, first + rows), len(dataset))
+        orders = (_permutation(len(dataset), seed, epoch) for epoch in epochs.tolist())
+        indices = np.array([order[place] for order, place in zip(orders, places, strict=True)], np.int32)
+        pixels, epochs = dataset.images(indices), epochs.astype(np.int32)
         return {
             "image": augment(pixels, epochs, indices) if augment else pixels,
             "label": dataset.labels[indices],
@@ -55,18 +51,6 @@ def batches(
     steps = grain.MapDataset.range(start_step, start_step + num_steps).map(local_batch)
     # The dataset has decoding threads; two readers keep those busy between batches.
     return iter(steps.to_iter_dataset(grain.ReadOptions(num_threads=2, prefetch_buffer_size=4)))
-
-
-def _order(
-    positions: Int[np.ndarray, " n"], images: int, seed: int
-) -> tuple[Int[np.ndarray, " n"], Int[np.ndarray, " n"]]:
-    """Return the image at each position of the endless stream, and its epoch."""
-    epochs, places = np.divmod(positions, images)
-    indices = np.empty(len(positions), np.int32)
-    for epoch in np.unique(epochs).tolist():
-        rows = epochs == epoch
-        indices[rows] = _permutation(images, seed, epoch)[places[rows]]
-    return indices, epochs.astype(np.int32)
 
 
 @functools.lru_cache(maxsize=4)  # the two readers are at most a few batches apart

@@ -3,15 +3,12 @@
 Images are made in standard deviations of the noise, on the centred plane of `fourier.spectrum`, and become pixels last.
 """
 
-from collections.abc import Callable
-
 import numpy as np
 from jaxtyping import Bool, Float, UInt8
 
 from fsjax.fourier import spectrum
 
 MEAN, NOISE = 0.498, 0.15  # of pixels in [0, 1]: the mean, and the standard deviation of the noise
-_BLOCK = 256  # images whose float64 planes are in memory at once
 
 
 def noise_amplitude(size: int) -> Float[np.ndarray, "size size"]:
@@ -47,14 +44,6 @@ def gratings(
         waves = np.cos(angle + rng.uniform(0, 2 * np.pi, (count, 1, 1)))
         total += waves if amplitude is None else amplitude[:, row, column, None, None] * waves
     return total
-
-
-def make_pixels(
-    count: int, make: Callable[[int], Float[np.ndarray, "block size size 3"]]
-) -> UInt8[np.ndarray, "count size size 3"]:
-    """Return the pixels of `count` images; make: number of images -> images in deviations of the noise."""
-    blocks = [to_pixels(make(min(_BLOCK, count - start))) for start in range(0, count, _BLOCK)]
-    return np.concatenate(blocks)
 
 
 def to_pixels(images: Float[np.ndarray, "count size size 3"]) -> UInt8[np.ndarray, "count size size 3"]:

@@ -18,12 +18,9 @@ def normalise(
     mean: Sequence[float] | Num[Array, " means"] | Num[np.ndarray, " means"],
     std: Sequence[float] | Num[Array, " means"] | Num[np.ndarray, " means"],
 ) -> Float32[Array, "*batch channels"]:
-    """Return (images / 255 - mean) / std by channel, in float32.
+    """Return (images / 255 - mean) / std by channel, in float32; NORMALISED for mean and std returns images unchanged.
 
-    Args:
-      images: grey levels in [0, 255], with any leading axes.
-      mean: of pixels in [0, 1]; NORMALISED for mean and std returns the images unchanged.
-      std: of pixels in [0, 1].
+    images: grey levels in [0, 255]. mean, std: of pixels in [0, 1].
     """
     if not len(mean):
         return jnp.asarray(images, jnp.float32)

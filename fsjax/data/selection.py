@@ -8,17 +8,16 @@ from jaxtyping import Int
 from fsjax.runtime.random_streams import Stream, generator
 
 Indices = Int[np.ndarray, " n"]
+Labels = Int[np.ndarray, " images"]
 
 
-def first_of_each_class(labels: Int[np.ndarray, " images"], count: int) -> Int[np.ndarray, " selected"]:
+def first_of_each_class(labels: Labels, count: int) -> Indices:
     """Return sorted indices of the first `count` images of each class; 0 = all."""
     indices = [np.flatnonzero(labels == label)[: count or None] for label in np.unique(labels)]
     return np.sort(np.concatenate(indices))
 
 
-def sample_of_class(
-    labels: Int[np.ndarray, " images"], label: int, count: int, seed: int
-) -> Int[np.ndarray, " selected"]:
+def sample_of_class(labels: Labels, label: int, count: int, seed: int) -> Indices:
     """Return sorted indices of `count` images of a class, drawn by seed; of all images where it has fewer; 0 = all."""
     members = np.flatnonzero(labels == label)
     if count and count < len(members):
@@ -28,23 +27,17 @@ def sample_of_class(
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class Pairs:
-    """Pairs of images, as indices into a data set.
+    """Pairs of images, as indices into a data set."""
 
-    Attributes:
-      donors: images of the class.
-      recipients: images of the other classes.
-      partners: another image of the class for each donor.
-    """
-
-    donors: Int[np.ndarray, " n"]
-    recipients: Int[np.ndarray, " n"]
-    partners: Int[np.ndarray, " n"]
+    donors: Indices  # images of the class
+    recipients: Indices  # images of the other classes
+    partners: Indices  # another image of the class for each donor
 
     def __len__(self) -> int:
         return len(self.donors)
 
 
-def images_by_class(labels: Int[np.ndarray, " images"], usable: Int[np.ndarray, " usable"]) -> dict[int, Indices]:
+def images_by_class(labels: Labels, usable: Int[np.ndarray, " usable"]) -> dict[int, Indices]:
     """Return the usable images, given by their indices, of each class that has any."""
     # Sort once for all classes: a search for each class among all images takes half an hour on ImageNet.
     order = usable[np.argsort(labels[usable], kind="stable")]

@@ -34,18 +34,29 @@ def open_splits(
       mean_std: of pixels in [0, 1], per channel; NORMALISED where images are normalised already.
       image_size: folders, datasets.Dataset and other uint8 images are resized to it; None = images keep their size.
     """
-    names = None if classes is None else tuple(classes)
+    names = () if classes is None else tuple(classes)
     opened: dict[str, Dataset] = {}
     for field, split in splits.items():
-        if (source := _open_source(split, field, names, mean_std, image_size)) is not None:
+        if (source := _open_source(split, field, names, len(mean_std[0]), image_size)) is not None:
             assert image_size is not None, "_open_source refuses None"
             opened[field], names = Dataset(source, image_size), source.classes
-    arrays = {field: _arrays(splits[field], field, mean_std, image_size) for field in splits if field not in opened}
-    if names is None:
+    arrays = {
+        field: _arrays(split, field, len(mean_std[0]), image_size)
+        for field, split in splits.items()
+        if field not in opened
+    }
+    if not names:
         names = tuple(map(str, range(max(int(labels.max(initial=0)) for _, labels in arrays.values()) + 1)))
     for field, (images, labels) in arrays.items():
-        count_classes(labels, len(images), len(names), f"{field} labels")
+        if labels.shape != (len(images),) or not np.issubdtype(labels.dtype, np.integer):
+            got = f"{labels.dtype} of shape {labels.shape}"
+            raise InputError(f"{field} labels: got {got}; expected {len(images)} whole numbers")
+        outside = labels[(labels < 0) | (labels >= len(names))]
+        if len(outside):
+            raise InputError(f"{field} labels: got {outside[0]}; expected 0 to {len(names) - 1}")
         opened[field] = ArrayDataset(images, labels, names)
+    for field in splits:
+        check_every_class_has_images(opened[field], f"{field} labels")
     shapes = {field: opened[field].images([0]).shape[1:] for field in splits}
     if len(set(shapes.values())) > 1:
         (first, shape), (second, other), *_ = shapes.items()
@@ -62,31 +73,14 @@ def normalised_images(images: Any, field: str) -> Float32[np.ndarray, "images he
             "or with mean_std where that is an argument"
         )
     images = images.astype(np.float32, copy=False)
-    if not np.isfinite(images).all():
-        first = int(np.flatnonzero(~np.isfinite(images).all((1, 2, 3)))[0])
-        raise InputError(f"{field}: got NaN or infinity in image {first}; expected finite numbers")
+    finite = np.isfinite(images).all((1, 2, 3))
+    if not finite.all():
+        raise InputError(f"{field}: got NaN or infinity in image {np.argmin(finite)}; expected finite numbers")
     return images
 
 
-def count_classes(labels: np.ndarray, images: int, num_classes: int, field: str = "labels") -> tuple[int, ...]:
-    """Return the number of images of each class; raise InputError for labels that cannot be used."""
-    if labels.shape != (images,) or not np.issubdtype(labels.dtype, np.integer):
-        raise InputError(f"{field}: got {labels.dtype} of shape {labels.shape}; expected {images} whole numbers")
-    outside = labels[(labels < 0) | (labels >= num_classes)]
-    if len(outside):
-        raise InputError(f"{field}: got {outside[0]}; expected 0 to {num_classes - 1}")
-    counts = np.bincount(labels, minlength=num_classes)
-    if not counts.all():
-        raise InputError(f"{field}: got no image of class {int(np.argmin(counts))}; expected one or more of each class")
-    return tuple(counts.tolist())
-
-
 def _open_source(
-    split: Any,
-    field: str,
-    names: tuple[str, ...] | None,
-    mean_std: tuple[np.ndarray, np.ndarray],
-    image_size: int | None,
+    split: Any, field: str, names: tuple[str, ...], channels: int, image_size: int | None
 ) -> Source | None:
     """Return the source of a folder or a datasets.Dataset; None for another split."""
     is_folder = isinstance(split, str | os.PathLike)
@@ -95,24 +89,19 @@ def _open_source(
     kind = "folder" if is_folder else "datasets.Dataset"
     if image_size is None:
         raise InputError(f"image_size: got nothing; expected the model's, since {field} is a {kind}")
-    if not len(mean_std[0]):
+    if not channels:
         expected = "the model's, or ((0, 0, 0), (1, 1, 1)) for pixels in [0, 1]"
         raise InputError(f"mean_std: got nothing; expected {expected}, since {field} is a {kind}")
     if is_folder:
-        return read_classes(check_folder(str(split), field, "<class>/"), names or ())
+        return read_classes(check_folder(str(split), field, "<class>/"), names)
     from fsjax.data.huggingface import read_dataset  # here, since it needs an extra
 
-    source = read_dataset(split, names or (), field)
-    check_every_class_has_images(source, field)
-    return source
+    return read_dataset(split, names, field)
 
 
-def _arrays(
-    split: Any, field: str, mean_std: tuple[np.ndarray, np.ndarray], image_size: int | None
-) -> tuple[np.ndarray, np.ndarray]:
+def _arrays(split: Any, field: str, channels: int, image_size: int | None) -> tuple[np.ndarray, np.ndarray]:
     """Return images and labels: grey levels in [0, 255], or normalised images where there is no mean and std."""
     images, labels = _read_arrays(split, field, image_size)
-    channels = len(mean_std[0])
     if not channels:
         return normalised_images(images, field), labels
     images = _check_shape(images, field)

@@ -1,45 +1,68 @@
 """Sets of images generated on the fly, whose planted frequencies are known: demo, biased, and Syn_1 to Syn_4.
 
+An image is 1/f noise of random phase (noise.py), independent in each channel, plus what tells its class, added to all
+channels: gratings of a few fixed orbits, each at a random phase, and bright or dark shapes at a random place. The fixed
+orbits are drawn once from the seed and are the same in every split.
+
+`demo` has two classes with a shortcut and two without. Gratings and shape have a random contrast:
+
+  high   DEMO_ORBITS orbits of high frequency, faint: a shortcut
+  low    DEMO_ORBITS orbits of low frequency: a shortcut
+  shape  a ring: many frequencies and no shortcut
+  plain  nothing
+
+Each class of `biased` has a true cue, its shape, beside BIASED_ORBITS faint orbits of high frequency. A training image
+shows its own class's orbits, except a share of LEFT_OUT without any. A test image shows the orbits of a random class.
+So a network that reads the shapes is right on the test images, and a network that reads the gratings is not.
+
 Syn_1 to Syn_4 follow the description in Wang et al. (ICCV 2023, section 3), whose generator is not published. Syn_b
-carries its bias in radial band B_b of four. An image is 1/f noise of random phase (noise.py), independent in each
-channel, plus gratings common to the channels:
+carries its bias in radial band B_b of four:
 
   C0  all bands, nothing planted
   C1  all bands, a random half of B_b's orbits raised, another half in each image
-  C2  all bands, eight fixed orbits, two in each band, each a grating of random phase
-  C3  B_b and B4 alone, three fixed orbits in B_b, each a grating of random phase
+  C2  all bands, eight fixed orbits, two in each band
+  C3  B_b and B4 alone, three fixed orbits in B_b
 
-The fixed orbits are drawn once from the seed and are the same in every split. Every band of every image has a random
-contrast, which multiplies its noise and C2's gratings. So faint bands occur in every class: a network cannot recognise
-C3 by its missing bands, and learns each part of C2's pattern.
+Every band of every image has a random contrast, which multiplies its noise and C2's gratings. So faint bands occur in
+every class: a network cannot recognise C3 by its missing bands, and learns each part of C2's pattern.
 """
 
-import dataclasses
 import functools
 from collections.abc import Callable
-from typing import SupportsIndex
+from typing import NamedTuple
 
 import numpy as np
-from jaxtyping import Bool, Float, Int32, UInt8
+from jaxtyping import Bool, Float
 from ml_collections import ConfigDict
 
-from fsjax.data import shape_sets
-from fsjax.data.noise import coloured_noise, gratings, make_pixels, noise_amplitude
-from fsjax.data.source import Source
+from fsjax.data.arrays import ArraysSource
+from fsjax.data.noise import coloured_noise, gratings, noise_amplitude, to_pixels
 from fsjax.fourier import spectrum
 from fsjax.runtime.errors import InputError
 from fsjax.runtime.random_streams import Stream, generator
 
+_BLOCK = 256  # images whose float64 planes are in memory at once
 SMALLEST = 24  # pixels; below, the lowest band has fewer orbits than are planted there
 
+# Amplitudes below are in standard deviations of the noise, and contrasts are ranges of a uniform factor.
+DEMO_CLASSES = ("high", "low", "shape", "plain")
+DEMO_ORBITS = 4
+HIGH, LOW, SHAPE = 0.2, 0.25, 2.4  # amplitudes of one grating and of a shape
+DEMO_CONTRAST = (0.5, 1.5)  # of gratings and shape
+
+BIASED_CLASSES = ("ring", "cross", "diagonal", "square")
+BIASED_ORBITS = 4
+GRATING = 0.25
+LEFT_OUT = 0.03
+BIASED_CONTRAST = (0.7, 1.3)  # of the gratings, and of the shape
+
 SYN_CLASSES = ("C0", "C1", "C2", "C3")
-# Amplitudes of a grating of C2, at contrast 1, and of C3, in standard deviations of the noise.
-REDUNDANT, SPECIAL = 0.8, 1.0
+REDUNDANT, SPECIAL = 0.8, 1.0  # amplitude of a grating of C2, at contrast 1, and of C3
 RAISED = (3.0, 4.0, 5.0, 5.0)  # factor on the amplitude of C1's raised orbits, in Syn_1 to Syn_4
 CONTRAST = 0.4  # a band's contrast is uniform between 0 and this
 
 
-def open_synthetic(data: ConfigDict, split: str) -> Source:
+def open_synthetic(data: ConfigDict, split: str) -> ArraysSource:
     """Make the images of one split, 'train' or 'test', in memory, from data.synthetic.seed.
 
     Raises InputError for a data.name that is not in SETS, another split, or an image too small for four bands.
@@ -56,26 +79,108 @@ def open_synthetic(data: ConfigDict, split: str) -> Source:
     chosen, size, seed, test = SETS[data.name], data.image_size, data.synthetic.seed, split == "test"
     fixed, images = chosen.orbits(size, seed), []
     for label in range(len(chosen.classes)):
-        block = functools.partial(chosen.block, generator(seed, chosen.stream, test, label), label, test, fixed)
-        images.append(make_pixels(per_class, block))
+        rng = generator(seed, chosen.stream, test, label)
+        for start in range(0, per_class, _BLOCK):
+            images.append(to_pixels(chosen.block(rng, label, test, fixed, min(_BLOCK, per_class - start))))
     raised = np.zeros_like(fixed)
     if chosen.raised_band is not None:
         raised[1] = _raisable(chosen.raised_band, size)
     labels = np.repeat(np.arange(len(chosen.classes), dtype=np.int32), per_class)
-    return SyntheticSource(np.concatenate(images), labels, chosen.classes, {"fixed": fixed, "any": raised})
+    planted, rows = {"fixed": fixed, "any": raised}, np.arange(len(labels))
+    return ArraysSource(chosen.classes, np.concatenate(images), rows, labels, data.name, planted)
 
 
-@dataclasses.dataclass
-class SyntheticSource(Source):
-    """A Source of images in memory."""
+def demo_block(
+    rng: np.random.Generator, label: int, test: bool, fixed: Bool[np.ndarray, "classes size size"], count: int
+) -> Float[np.ndarray, "count size size 3"]:
+    """Return `count` images of a class of `demo`, in deviations of the noise; splits differ by the generator alone."""
+    name, size = DEMO_CLASSES[label], fixed.shape[-1]
+    images = coloured_noise(rng, np.broadcast_to(noise_amplitude(size), (count, size, size)))
+    if name == "shape":
+        cue = SHAPE * place_shape(rng, count, ring(size), size)
+    else:
+        cue = {"high": HIGH, "low": LOW, "plain": 0}[name] * gratings(rng, count, fixed[label])
+    return images + rng.uniform(*DEMO_CONTRAST, (count, 1, 1, 1)) * cue[..., None]
 
-    images: UInt8[np.ndarray, "images size size 3"]
-    labels: Int32[np.ndarray, " images"]
-    classes: tuple[str, ...]
-    planted: dict | None
 
-    def __getitem__(self, index: SupportsIndex) -> UInt8[np.ndarray, "size size 3"]:
-        return self.images[index]
+def demo_orbits(size: int, seed: int) -> Bool[np.ndarray, "classes size size"]:
+    """Return the fixed orbits of each class of `demo`: none for `shape` and `plain`.
+
+    Orbits of `high` lie from 0.3 to 0.45 cycles per pixel. Orbits of `low` lie from 3 to 6 cycles per image, where a
+    ring has other orbits to compare them with.
+    """
+    rng = generator(seed, Stream.DEMO_ORBITS)
+    orbits, radius = spectrum.orbits(size, size), spectrum.radius(size, size)
+    fixed = np.zeros((len(DEMO_CLASSES), size, size), bool)
+    for label, (values, least, greatest) in enumerate([(radius, 0.3, 0.45), (radius * size, 3, 6)]):
+        candidates = np.unique(orbits[(values >= least) & (values <= greatest)])
+        fixed[label] = np.isin(orbits, rng.choice(candidates, DEMO_ORBITS, replace=False))
+    return fixed
+
+
+def biased_block(
+    rng: np.random.Generator, label: int, test: bool, fixed: Bool[np.ndarray, "classes size size"], count: int
+) -> Float[np.ndarray, "count size size 3"]:
+    """Return `count` images of a class of `biased`, in deviations of the noise, for the test or training split."""
+    classes, size = fixed.shape[:2]
+    images = coloured_noise(rng, np.broadcast_to(noise_amplitude(size), (count, size, size)))
+    height = SHAPE * rng.uniform(*BIASED_CONTRAST, (count, 1, 1))
+    cues = height * place_shape(rng, count, class_shape(label, size), size)
+    shown = rng.integers(0, classes, count) if test else np.full(count, label)
+    strength = GRATING * rng.uniform(*BIASED_CONTRAST, count) * (rng.random(count) >= (0 if test else LEFT_OUT))
+    for other in range(classes):
+        rows = shown == other
+        cues[rows] += strength[rows, None, None] * gratings(rng, int(rows.sum()), fixed[other])
+    return images + cues[..., None]
+
+
+def biased_orbits(size: int, seed: int) -> Bool[np.ndarray, "classes size size"]:
+    """Return the fixed orbits of each class of `biased`, from 0.25 to 0.45 cycles per pixel; classes share none."""
+    orbits, radius = spectrum.orbits(size, size), spectrum.radius(size, size)
+    candidates = np.unique(orbits[(radius >= 0.25) & (radius <= 0.45)])
+    rng = generator(seed, Stream.BIASED_ORBITS)
+    chosen = rng.choice(candidates, (len(BIASED_CLASSES), BIASED_ORBITS), replace=False)
+    return np.stack([np.isin(orbits, numbers) for numbers in chosen])
+
+
+def class_shape(label: int, size: int) -> Float[np.ndarray, "side side"]:
+    """Return the shape of a class of `biased`: about a quarter of an image's side wide, of mean 0."""
+    name = BIASED_CLASSES[label]
+    if name == "ring":
+        return ring(size)
+    side = 2 * (size // 8) + 1
+    offset = np.abs(np.arange(side) - side // 2)
+    across, along = np.meshgrid(offset, offset)
+    width = max(1, side // 9)
+    drawn = {
+        "cross": np.minimum(across, along) < width,
+        "diagonal": np.abs(across - along) < width,
+        "square": np.maximum(across, along) >= side // 2 + 1 - width,
+    }[name].astype(float)
+    return drawn - drawn.mean()
+
+
+def ring(size: int) -> Float[np.ndarray, "side side"]:
+    """Return the ring for images of `size` pixels: 1, with a rim of the other sign that brings the mean to 0.
+
+    The side is 9 at 32 pixels. A thin ring has its energy in many orbits of all directions.
+    """
+    side = 2 * (size // 8) + 1
+    offset = np.arange(side) - side // 2
+    radius = np.hypot(offset[:, None], offset[None, :])
+    inside, rim = (radius > side / 6) & (radius <= side / 3), (radius > side / 3) & (radius <= side / 2)
+    return inside - rim * inside.sum() / rim.sum()
+
+
+def place_shape(
+    rng: np.random.Generator, count: int, shape: Float[np.ndarray, "side side"], size: int
+) -> Float[np.ndarray, "count size size"]:
+    """Return images of a shape alone, each at a random place wholly inside the image and with a random sign."""
+    images, room = np.zeros((count, size, size)), size - len(shape) + 1
+    rows, columns = rng.integers(0, room, (2, count))
+    for image, row, column, sign in zip(images, rows, columns, rng.choice([-1, 1], count), strict=True):
+        image[row : row + len(shape), column : column + len(shape)] = sign * shape
+    return images
 
 
 def syn_orbits(biased: int, size: int, seed: int) -> Bool[np.ndarray, "classes size size"]:
@@ -131,8 +236,7 @@ def _raise_half(
     return factors[:, orbits]
 
 
-@dataclasses.dataclass(frozen=True)
-class SyntheticSet:
+class SyntheticSet(NamedTuple):
     """A set: its classes, the stream of its images, its fixed orbits, and how a block of images of a class is made."""
 
     classes: tuple[str, ...]
@@ -142,19 +246,13 @@ class SyntheticSet:
     raised_band: int | None = None  # from 0; half of its orbits are raised in each image of class 1
 
 
+def _syn(band: int) -> SyntheticSet:
+    orbits, block = functools.partial(syn_orbits, band), functools.partial(_syn_block, band)
+    return SyntheticSet(SYN_CLASSES, Stream.SYN_IMAGES, orbits, block, band)
+
+
 SETS = {
-    "demo": SyntheticSet(shape_sets.DEMO_CLASSES, Stream.DEMO_IMAGES, shape_sets.demo_orbits, shape_sets.demo_block),
-    "biased": SyntheticSet(
-        shape_sets.BIASED_CLASSES, Stream.BIASED_IMAGES, shape_sets.biased_orbits, shape_sets.biased_block
-    ),
-    **{
-        f"syn{band + 1}": SyntheticSet(
-            SYN_CLASSES,
-            Stream.SYN_IMAGES,
-            functools.partial(syn_orbits, band),
-            functools.partial(_syn_block, band),
-            band,
-        )
-        for band in range(4)
-    },
+    "demo": SyntheticSet(DEMO_CLASSES, Stream.DEMO_IMAGES, demo_orbits, demo_block),
+    "biased": SyntheticSet(BIASED_CLASSES, Stream.BIASED_IMAGES, biased_orbits, biased_block),
+    **{f"syn{band + 1}": _syn(band) for band in range(4)},
 }

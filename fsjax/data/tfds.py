@@ -1,18 +1,16 @@
 """Source of sets that TensorFlow Datasets prepared as array_record, read without TensorFlow."""
 
-import dataclasses
 import logging
 import os
-from typing import SupportsIndex
 
 import numpy as np
 import tensorflow_datasets as tfds
-from jaxtyping import Int, Int32
+from jaxtyping import Int32
 from ml_collections import ConfigDict
 from tensorflow_datasets.core import read_only_builder
 from tensorflow_datasets.core.data_sources.base import BaseDataSource
 
-from fsjax.data.source import EncodedSource, choose_classes
+from fsjax.data.source import EncodedSource, check_labels, choose_classes
 from fsjax.runtime.errors import InputError, one_line
 from fsjax.runtime.image_files import Encoded
 
@@ -21,7 +19,7 @@ logger = logging.getLogger(__name__)
 _AT_ONCE = 1024  # records whose labels are read together
 
 
-def open_tfds(data_config: ConfigDict, split: str) -> "TfdsSource":
+def open_tfds(data_config: ConfigDict, split: str) -> EncodedSource:
     """Open data.name ('cifar10', 'cifar10:3.0.2', 'name/config:1.0.0') under data.root ('' = TFDS's default folder).
 
     Only the set's prepared files are needed, not its code. split: a name or a slice, 'train[:80%]'. Labels are read
@@ -46,32 +44,22 @@ def open_tfds(data_config: ConfigDict, split: str) -> "TfdsSource":
             f"{data_config.name}: got split {split!r} ({one_line(error)}); expected {available}"
         ) from error
     where = f"{data_config.name}, split {split}"
-    labels = _read_labels(records, label.num_classes, where)
+    labels = _read_labels(records, where)
+    check_labels(labels, where, label.num_classes - 1)
     choice = choose_classes(data_config.classes, label.names, where)
-    rows, labels = choice.relabel(labels, label.num_classes)
-    return TfdsSource(choice.display, records, rows, labels, where)
+    rows, labels = choice.relabel(labels)
 
+    def encoded(index: int) -> Encoded:
+        row = int(rows[index])
+        return Encoded(records[row]["image"], f"{row} of {where}")
 
-@dataclasses.dataclass
-class TfdsSource(EncodedSource):
-    """A Source of records of a prepared set; rows: indices of the used records. name: what errors call the set."""
-
-    classes: tuple[str, ...]
-    records: BaseDataSource
-    rows: Int[np.ndarray, " images"]
-    labels: Int32[np.ndarray, " images"]
-    name: str
-
-    def encoded(self, index: SupportsIndex) -> Encoded:
-        row = int(self.rows[index])
-        return Encoded(self.records[row]["image"], f"{row} of {self.name}")
+    return EncodedSource(choice.display, labels, encoded)
 
 
 def _find_builder(name: str, root: str) -> read_only_builder.ReadOnlyBuilder:
-    folder = {"data_dir": root} if root else {}
     place = root or "TFDS's own folder"
     try:
-        builder = read_only_builder.builder_from_files(name, **folder)
+        builder = read_only_builder.builder_from_files(name, **({"data_dir": root} if root else {}))
     except tfds.core.DatasetNotFoundError as error:
         raise InputError(f"data.name: {name} is not prepared in {place}; prepare it {_command(name, root)}") from error
     except Exception as error:  # malformed names, damaged metadata: TFDS raises many types, the cause stays attached
@@ -80,33 +68,26 @@ def _find_builder(name: str, root: str) -> read_only_builder.ReadOnlyBuilder:
     if "array_record" not in formats:
         # TFDS does not prepare a second format in the same folder.
         new_root = builder.data_dir.removesuffix(f"/{builder.info.full_name}") + "_array_record"
-        code = "" if builder.__module__.startswith("tensorflow_datasets.") else f"import {builder.__module__}; "
         raise InputError(
             f"data.name: {name} in {place} is prepared as {', '.join(sorted(formats))}, not array_record; "
-            f"prepare it in another folder {_command(name, new_root, code)} and set --config.data.root={new_root}"
+            f"prepare it in another folder {_command(name, new_root)} and set --config.data.root={new_root}"
         )
     builder.info.set_file_format("array_record", override=True, override_if_initialized=True)
     return builder
 
 
-def _command(name: str, root: str, imports: str = "") -> str:
+def _command(name: str, root: str) -> str:
     folder = f"data_dir={root!r}, " if root else ""
     return (
-        f'with: python -c "import tensorflow_datasets as tfds; {imports}'
+        'with: python -c "import tensorflow_datasets as tfds; '
         f"tfds.builder({name!r}, {folder}file_format='array_record').download_and_prepare()\""
     )
 
 
-def _read_labels(records: BaseDataSource, num_classes: int, where: str) -> Int32[np.ndarray, " records"]:
-    """Return the label of each record; raise InputError for labels that are not below `num_classes`."""
+def _read_labels(records: BaseDataSource, where: str) -> Int32[np.ndarray, " records"]:
     logger.info("%s: reading the labels of %d images", where, len(records))
     labels = np.empty(len(records), np.int32)
     for start in range(0, len(records), _AT_ONCE):
         part = range(start, min(start + _AT_ONCE, len(records)))
         labels[part.start : part.stop] = [record["label"] for record in records.__getitems__(part)]
-    if len(labels) and not 0 <= labels.min() <= labels.max() < num_classes:
-        raise InputError(
-            f"{where}: got labels {labels.min()} to {labels.max()}; expected 0 to {num_classes - 1} (is the split "
-            "unlabelled?)"
-        )
     return labels

@@ -7,7 +7,7 @@ import numpy as np
 from jaxtyping import Bool, Float
 from ml_collections import ConfigDict
 
-from fsjax.data.dataset import Dataset, Images
+from fsjax.data.dataset import Dataset
 from fsjax.data.selection import first_of_each_class
 from fsjax.engine import tile_size
 from fsjax.engine.engine import Engine
@@ -98,7 +98,7 @@ def measure(
 
 
 def make_engine(
-    model: Model, test: Images, memory_mib: int, folder: Path | None = None
+    model: Model, test: Dataset, memory_mib: int, folder: Path | None = None
 ) -> tuple[Engine, PartialResults]:
     """Return an engine that sums the statistic `predicted_target`, and where its counts are stored. Collective.
 

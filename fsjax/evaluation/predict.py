@@ -8,7 +8,7 @@ from jax.sharding import NamedSharding
 from jax.sharding import PartitionSpec as P
 from jaxtyping import Array, Float, Int, Num, PyTree
 
-from fsjax.data.dataset import Images
+from fsjax.data.dataset import Dataset
 from fsjax.data.normalisation import normalise
 from fsjax.engine.programs import cached_program, over_devices
 from fsjax.runtime import parallel
@@ -46,7 +46,7 @@ def make_predictor(
     )
 
     def predict(
-        params: PyTree, dataset: Images, alone: bool = False
+        params: PyTree, dataset: Dataset, alone: bool = False
     ) -> Iterator[tuple[Int[np.ndarray, " n"], Float[np.ndarray, "n k"]]]:
         params = jax.device_put(params, replicated)
         size = batch_of_device(len(dataset), batch_size)

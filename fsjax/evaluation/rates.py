@@ -5,7 +5,7 @@ from collections.abc import Iterable
 import numpy as np
 from jaxtyping import Bool, Float, Int, Real
 
-from fsjax.data.dataset import Dataset, Images
+from fsjax.data.dataset import Dataset
 from fsjax.data.normalisation import normalise
 from fsjax.engine import sharing
 from fsjax.engine.engine import Engine
@@ -52,7 +52,7 @@ def confusion_matrix(
 
 def filtered_rates(
     engine: Engine,
-    dataset: Images,
+    dataset: Dataset,
     mean_std: tuple[np.ndarray, np.ndarray],
     masks: Bool[np.ndarray, "shares classes height width"],
     *,
@@ -70,7 +70,7 @@ def filtered_rates(
 
 def predicted_counts(
     engine: Engine,
-    dataset: Images,
+    dataset: Dataset,
     mean_std: tuple[np.ndarray, np.ndarray],
     masks: Bool[np.ndarray, "masks height width"],
     targets: Int[np.ndarray, " masks"],

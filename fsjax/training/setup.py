@@ -14,7 +14,7 @@ from ml_collections import ConfigDict
 from fsjax import models
 from fsjax.data import frequencies
 from fsjax.data.augment import make_augment
-from fsjax.data.dataset import Dataset, Images
+from fsjax.data.dataset import Dataset
 from fsjax.data.folder import join_stylised
 from fsjax.models.network import Network
 from fsjax.runtime import files
@@ -35,7 +35,7 @@ class Training:
     """What stays the same from step to step."""
 
     config: ConfigDict
-    images: Images
+    images: Dataset
     steps: int  # after which the training ends
     start: Path | None  # workdir of the run that the training continues; None = random weights
     network: Network
@@ -49,7 +49,7 @@ class Training:
 def build(config: ConfigDict, dataset: Dataset, mean_std: tuple[np.ndarray, np.ndarray], directory: Path) -> Training:
     """Return what a training with this config in this workdir needs; compile and train nothing."""
     options = config.train
-    images: Images = join_stylised(dataset, options.stylised, config.data) if options.stylised else dataset
+    images: Dataset = join_stylised(dataset, options.stylised, config.data) if options.stylised else dataset
     network = models.build(
         config.model.name,
         num_classes=len(images.classes),

@@ -6,7 +6,7 @@ from PIL import Image
 
 from benchmarks.planted.mitigation_sets import TEST, TRAIN, VALIDATE, BiasedSet
 from benchmarks.planted.mitigation_shortcuts import KINDS, Shortcut
-from fsjax.data import shape_sets
+from fsjax.data import synthetic
 
 
 def amplitudes(images, places):
@@ -77,7 +77,7 @@ def test_several_shapes_make_a_class_each_in_a_channel_of_its_own():
     assert len(data.classes) == 64 and data.classes[27] == "cross-diagonal-square"
     images, labels = data.draw(1, "absent", TRAIN)
     kernels = np.stack(
-        [np.pad(one, (0, 64 - len(one))) for one in (shape_sets.class_shape(label, 64) for label in range(4))]
+        [np.pad(one, (0, 64 - len(one))) for one in (synthetic.class_shape(label, 64) for label in range(4))]
     )
     kernels /= np.sqrt((kernels**2).sum((1, 2), keepdims=True))
     spectra = np.fft.fft2(images.astype(float).transpose(0, 3, 1, 2) - 127)

@@ -1,8 +1,5 @@
 """Images that are not kept in memory are decoded in processes, and are those that threads decode."""
 
-import io
-import itertools
-
 import datasets
 import numpy as np
 import pytest
@@ -10,9 +7,8 @@ from PIL import Image
 
 from fsjax import data
 from fsjax.runtime import workers
-from fsjax.runtime.errors import InputError
-from fsjax.runtime.image_files import Encoded, resize
-from tests.helpers.data_config import data_config
+from fsjax.runtime.image_files import resize
+from tests.helpers.data_config import data_config, refused
 
 COUNT = 18
 
@@ -47,7 +43,7 @@ def parquet(root):
     features = datasets.Features({"image": datasets.Image(), "label": datasets.ClassLabel(names=["cat"])})
     rows = [{"image": Image.fromarray(pixels(row)), "label": 0} for row in range(COUNT)]
     datasets.Dataset.from_list(rows, features=features).to_parquet(str(root / "train.parquet"))
-    return {"source": "huggingface", "root": root / "train.parquet", "huggingface": {"image": "", "label": ""}}
+    return {"source": "huggingface", "root": root / "train.parquet"}
 
 
 @pytest.mark.parametrize("make", [folder, parquet])
@@ -67,38 +63,6 @@ def test_processes_decode_what_threads_decode(make, shorter, tmp_path, called):
 def test_an_image_that_does_not_decode_is_named_after_all_others_are_done(tmp_path, called):
     dataset = data.load(data_config(**folder(tmp_path), cache_gib=0.0), "train", 0)
     (tmp_path / "train" / "cat" / "00.png").write_bytes(b"no picture")
-    with pytest.raises(InputError, match=r"cat/00\.png does not decode .*=True leaves such images out$"):
-        dataset.images(range(COUNT))
+    refused(r"cat/00\.png does not decode .*=True leaves such images out$", dataset.images, range(COUNT))
     assert len(called) == 2
     assert dataset.images(range(1, COUNT)).shape[0] == COUNT - 1
-
-
-# In a worker: images of more than a hundred pixels are large, and to load one takes a while and is noted.
-SLOWLY = """
-import time
-from fsjax.runtime import image_files
-from fsjax.runtime.image_files import Encoded
-load = image_files.to_rgb
-def noted(image):
-    began = time.monotonic()
-    time.sleep(0.2)
-    found = load(image)
-    open({notes!r}, "a").write(f"{{began}} {{time.monotonic()}}\\n")
-    return found
-image_files._LARGE, image_files.to_rgb = 100, noted
-try:
-    image_files.decode_all([{image!r}] * 3, 8, 0)
-finally:
-    image_files._LARGE, image_files.to_rgb = 2**24, load
-"""
-
-
-def test_large_images_are_decoded_one_at_a_time_by_all_processes(tmp_path):
-    file = io.BytesIO()
-    Image.fromarray(pixels(0)).save(file, "PNG")
-    code = SLOWLY.format(image=Encoded(file.getvalue(), "it"), notes=str(tmp_path / "notes"))
-    workers.call(2, "", exec, [(code, {})] * 2)
-    times = sorted(tuple(map(float, line.split())) for line in (tmp_path / "notes").read_text().splitlines())
-    assert len(times) == 6
-    for (_, end), (begin, _) in itertools.pairwise(times):
-        assert begin >= end

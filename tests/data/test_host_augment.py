@@ -14,14 +14,8 @@ from configs import common
 from fsjax import data
 from fsjax.data.augment import make_augment, split_names
 from fsjax.data.host_augment import make_host_augment, torch_seed
-from fsjax.runtime.errors import InputError
 from fsjax.training import settings
-
-
-def smooth_images(count, size, seed=0):
-    generator = np.random.default_rng(seed)
-    small = generator.integers(0, 256, (count, 7, 7, 3), np.uint8)
-    return np.stack([np.asarray(Image.fromarray(s).resize((size, size), Image.Resampling.BICUBIC)) for s in small])
+from tests.helpers.data_config import data_config, refused, smooth_images
 
 
 def by_hand(made, images, seed, epochs, indices):
@@ -59,14 +53,9 @@ def test_seed_epoch_and_image_each_change_the_draws():
     assert len({torch_seed(*key) for key in itertools.product(range(5), repeat=3)}) == 125
 
 
-def dataset():
-    config = common.base().data
-    config.image_size, config.synthetic.train_per_class, config.synthetic.test_per_class = 24, 11, 2
-    return data.load(config, "train", 0)
-
-
 def test_batches_are_the_same_in_one_and_two_processes_and_from_any_step():
-    images, augment = dataset(), make_host_augment(("augmix",), 5)
+    config = data_config("synthetic", image_size=24, synthetic={"train_per_class": 10, "test_per_class": 2})
+    images, augment = data.load(config, "train", 0), make_host_augment(("augmix",), 5)
 
     def images_of(start, steps, process=0, processes=1):
         options = {"process_index": process, "process_count": processes, "augment": augment}
@@ -112,18 +101,13 @@ def test_names_of_the_host_come_first_and_the_rest_is_the_devices():
     assert split_names(" autoaugment, augmix,flip,crop") == (("autoaugment", "augmix"), ("flip", "crop"))
     assert make_host_augment((), 0) is None
     for names in ("flip,augmix", "augmix,crop,randaugment"):
-        with pytest.raises(InputError, match=r"^train\.augment: got '.*'; expected autoaugment, .* before flip, crop"):
-            make_augment(names)
-
-
-def make_config(augment):
-    config = common.base()
-    config.train.augment, config.train.steps = augment, 1
-    return config
+        refused(r"^train\.augment: got '.*'; expected autoaugment, .* before flip, crop", make_augment, names)
 
 
 def test_without_torchvision_one_line_names_the_extra(monkeypatch):
     monkeypatch.setitem(sys.modules, "torchvision", None)
-    with pytest.raises(InputError, match=r"^train\.augment: 'augmix' needs torchvision; .*fsjax\[augment\]$"):
-        settings.check(make_config("augmix,flip"))
-    settings.check(make_config("flip"))
+    config = common.base()
+    config.train.augment, config.train.steps = "augmix,flip", 1
+    refused(r"^train\.augment: 'augmix' needs torchvision; .*fsjax\[augment\]$", settings.check, config)
+    config.train.augment = "flip"
+    settings.check(config)

@@ -11,9 +11,8 @@ from PIL import Image
 
 from fsjax import data
 from fsjax.data import source, splits
-from fsjax.runtime.errors import InputError
 from fsjax.runtime.image_files import decode, resize
-from tests.helpers.data_config import data_config
+from tests.helpers.data_config import data_config, refused
 
 NAMES = ["cat", "dog", "emu, large"]
 FEATURES = datasets.Features({"image": datasets.Image(), "label": datasets.ClassLabel(names=NAMES)})
@@ -39,7 +38,7 @@ def pets(count=12, features=FEATURES, **columns):
 
 def config(**fields):
     columns = {name: fields.pop(name, "") for name in ("image", "label")}
-    return data_config("huggingface", **{"name": "syn1", "huggingface": columns} | fields)
+    return data_config("huggingface", **{"huggingface": columns} | fields)
 
 
 def encoded(image, kind="PNG", **options):
@@ -156,21 +155,12 @@ def test_an_image_that_does_not_decode_is_named_or_left_out(tmp_path, caplog):
     np.testing.assert_array_equal(kept.images(range(4)), [resize(pixels(row), 8) for row in (0, 2, 4, 5)])
 
 
-def refused(message, call, *arguments, **names):
-    with pytest.raises(InputError, match=message) as caught:
-        call(*arguments, **names)
-    assert "\n" not in str(caught.value)
-    return str(caught.value)
-
-
 def test_sets_that_cannot_be_used_are_one_line(tmp_path):
     def load(root="", split="train", **fields):
         return data.load(config(root=root, **fields), split, 0)
 
     write("saved", tmp_path / "set")
-    split = (
-        "data.test_split: got 'test' of .*set2 .*; expected train, validation, or a part of one, such as train.:80%."
-    )
+    split = "data.test_split: got 'test' of .*set2 .*; expected train, validation, or a part of one, such as train.:80"
     datasets.DatasetDict(train=pets(), validation=pets(6)).save_to_disk(str(tmp_path / "set2"))
     refused(split, load, tmp_path / "set2", "test")
     assert len(load(tmp_path / "set2", "test", test_split="validation")) == 6
@@ -185,7 +175,7 @@ def test_sets_that_cannot_be_used_are_one_line(tmp_path):
     refused("data.root: got '.*empty', which cannot be opened .*; expected a folder", load, tmp_path / "empty")
     (tmp_path / "text.parquet").write_text("no parquet\nat all")
     refused(r"got '.*text.parquet', which cannot be opened \(Parquet magic", load, tmp_path / "text.parquet")
-    refused("no class 'dgo'.*near names: dog", load, tmp_path / "set", classes="dgo")
+    refused("data.classes, in .*: got 'dgo'; .*did you mean dog", load, tmp_path / "set", classes="dgo")
     for name, columns, message in (
         ("unlabelled", {"label": [-1] * 12}, "column 'label': got labels -1 to -1; expected 0 to 2 .is the split unl"),
         ("missing", {"label": [None] + [1] * 11}, "column 'label': got 1 rows without a label; expected one a row"),
@@ -231,19 +221,12 @@ def test_a_set_that_is_open_is_a_split_for_calls_from_python():
     def opening(split, **changes):
         return splits.open_splits({"test": split}, **given | changes)
 
-    refused(
-        "image_size: got nothing; expected the model's, since test is a datasets.Dataset",
-        opening,
-        pets(),
-        image_size=None,
-    )
-    refused(
-        "test: got the columns image: Image; expected one column of ClassLabel: cast_column",
-        opening,
-        pets().remove_columns("label"),
-    )
-    refused("test: got no image of class emu, large; expected", opening, pets(2))
-    refused("data.classes: no class 'pig' in test; expected", opening, pets(), classes=("pig",))
+    size = "image_size: got nothing; expected the model's, since test is a datasets.Dataset"
+    refused(size, opening, pets(), image_size=None)
+    column = "test: got the columns image: Image; expected one column of ClassLabel: cast_column"
+    refused(column, opening, pets().remove_columns("label"))
+    refused("test labels: got no image of class emu, large; expected", opening, pets(2))
+    refused("data.classes, in test: got 'pig'; expected", opening, pets(), classes=("pig",))
     streamed = datasets.IterableDataset.__new__(datasets.IterableDataset)  # to_iterable_dataset imports PyTorch
     refused("test: got IterableDataset; expected", opening, streamed)
     refused("test: got DatasetDict; expected", opening, datasets.DatasetDict(test=pets()))

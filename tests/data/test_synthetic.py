@@ -7,7 +7,7 @@ import pytest
 from ml_collections import ConfigDict
 
 from configs import dfm_resnet, dfm_vit
-from fsjax.data import shape_sets, synthetic
+from fsjax.data import synthetic
 from fsjax.data.noise import MEAN, NOISE
 from fsjax.data.synthetic import open_synthetic
 from fsjax.fourier import spectrum
@@ -57,13 +57,13 @@ def noise_energy(size):
 
 @pytest.mark.parametrize("size", SIZES)
 def test_a_class_of_demo_has_the_spectrum_of_its_noise_and_plants(size):
-    source, fixed = made("demo", size=size), shape_sets.demo_orbits(size, 0)
+    source, fixed = made("demo", size=size), synthetic.demo_orbits(size, 0)
     off_dc = spectrum.radius(size, size) > 0
-    for label, (name, grating) in enumerate({"high": shape_sets.HIGH, "low": shape_sets.LOW, "plain": 0}.items()):
+    for label, (name, grating) in enumerate({"high": synthetic.HIGH, "low": synthetic.LOW, "plain": 0}.items()):
         expected = noise_energy(size)
         if grating:
             # A cosine of amplitude A has |F| = A HW / 2 at its frequency and at the conjugate one; A is uniform.
-            least, greatest = (contrast * grating * size**2 / 2 for contrast in shape_sets.DEMO_CONTRAST)
+            least, greatest = (contrast * grating * size**2 / 2 for contrast in synthetic.DEMO_CONTRAST)
             expected = expected + fixed[label] * (least**2 + least * greatest + greatest**2) / 3
         ratio = mean_energy(class_images(source, name))[off_dc] / expected[off_dc]
         assert ratio.mean() == pytest.approx(1, abs=0.03), name
@@ -76,7 +76,7 @@ def test_the_planted_orbits_of_demo_lie_where_other_orbits_can_be_compared_with_
     assert not made("demo", size=size).planted["any"].any()
     radius = spectrum.radius(size, size)
     for seed in range(20):
-        fixed = shape_sets.demo_orbits(size, seed)
+        fixed = synthetic.demo_orbits(size, seed)
         # 1 % of the positions of a 32 x 32 plane hold the orbits of a class.
         assert spectrum.is_hermitian(fixed) and fixed.sum((1, 2)).tolist() == [8, 8, 0, 0]
         assert radius[fixed[0]].min() >= 0.3 and radius[fixed[0]].max() <= 0.45
@@ -100,11 +100,11 @@ def test_the_gratings_of_demo_are_faint_have_random_phases_and_stand_out_of_plai
 
 @pytest.mark.parametrize("size", SIZES)
 def test_a_shape_has_mean_0_and_lies_at_every_place_with_either_sign(size):
-    shape, count = shape_sets.ring(size), 2000
+    shape, count = synthetic.ring(size), 2000
     side = len(shape)
     assert shape.shape == (side, side) and abs(shape.sum()) < 1e-12 and size / 5 < side < size / 2
     assert np.abs(shape).max() == pytest.approx(1)
-    images = shape_sets.place_shape(np.random.default_rng(0), count, shape, size)
+    images = synthetic.place_shape(np.random.default_rng(0), count, shape, size)
     np.testing.assert_allclose((images**2).sum((1, 2)), (shape**2).sum())
     # Correlation with the shape finds its place.
     kernel = np.fft.fft2(shape, s=(size, size)).conj()
@@ -128,7 +128,7 @@ def test_no_class_of_demo_is_told_by_its_brightness():
 def test_shapes_tell_the_class_of_biased_in_both_splits_and_gratings_in_training_alone():
     kernels = np.zeros((4, 32, 32))
     for label in range(4):
-        shape = shape_sets.class_shape(label, 32)
+        shape = synthetic.class_shape(label, 32)
         kernels[label, : len(shape), : len(shape)] = shape / np.sqrt((shape**2).sum())
         assert abs(shape.sum()) < 1e-9
     whitening = np.hypot(*np.meshgrid(np.fft.fftfreq(32), np.fft.fftfreq(32)))  # else low frequencies decide

@@ -13,8 +13,7 @@ import pytest
 
 from fsjax import data
 from fsjax.runtime import image_files
-from fsjax.runtime.errors import InputError
-from tests.helpers.data_config import data_config
+from tests.helpers.data_config import data_config, refused
 
 BUILDER = """
 import numpy as np
@@ -133,42 +132,33 @@ def test_reading_does_not_import_tensorflow(prepared):
     assert python(prepared, script).split("\n")[:2] == ["(6, 6, 6, 3) (2,)", "False"]
 
 
-def refused(found, root, split="train", **fields):
-    with pytest.raises(InputError, match=found) as caught:
-        data.load(config(root, **fields), split, 0)
-    assert "\n" not in str(caught.value)
-    return str(caught.value)
+def refused_set(message, root, **fields):
+    return refused(message, data.load, config(root, **fields), "train", 0)
 
 
 def test_sets_that_cannot_be_used_are_refused(prepared):
     root = prepared / "records"
-    refused("got split 'val'.*Unknown split.*; expected test, train", root, train_split="val")
-    refused(
-        "has image: Image, tag: ClassLabel; expected image: Image and label: ClassLabel",
-        root,
-        name="house_pets/nolabel",
-    )
-    refused("has label: ClassLabel, pixels: Image; expected", root, name="house_pets/noimage")
-    refused("got labels -1 to -1; expected 0 to 2", root, name="house_pets/unlabelled")
-    refused("no class 'dgo'.*near names: dog", root, classes="dgo")
-    refused("house_pets:9.0.0 is not prepared in", root, name="house_pets:9.0.0")
-    refused("cannot be opened|is not prepared", root, name="house pets!")
+    refused_set("got split 'val'.*Unknown split.*; expected test, train", root, train_split="val")
+    features = "has image: Image, tag: ClassLabel; expected image: Image and label: ClassLabel"
+    refused_set(features, root, name="house_pets/nolabel")
+    refused_set("has label: ClassLabel, pixels: Image; expected", root, name="house_pets/noimage")
+    refused_set("got labels -1 to -1; expected 0 to 2", root, name="house_pets/unlabelled")
+    refused_set("data.classes, in .*: got 'dgo'; .*did you mean dog", root, classes="dgo")
+    refused_set("house_pets:9.0.0 is not prepared in", root, name="house_pets:9.0.0")
+    refused_set("cannot be opened|is not prepared", root, name="house pets!")
 
 
 def test_a_set_not_prepared_is_refused_with_the_command_that_prepares_it(tmp_path):
-    message = refused("cifar10:3.0.2 is not prepared in", tmp_path, name="cifar10:3.0.2")
+    message = refused_set("cifar10:3.0.2 is not prepared in", tmp_path, name="cifar10:3.0.2")
     command = shlex.split(message.split("with: ")[1])
     assert command[:2] == ["python", "-c"]
     assert f"tfds.builder('cifar10:3.0.2', data_dir='{tmp_path}', file_format='array_record')" in command[2]
     compile(command[2], "command", "exec")
-    refused(
-        "cifar10 is not prepared in TFDS's own folder.*tfds.builder.'cifar10', file_format='array_record'",
-        "",
-        name="cifar10",
-    )
+    own = "cifar10 is not prepared in TFDS's own folder.*tfds.builder.'cifar10', file_format='array_record'"
+    refused_set(own, "", name="cifar10")
 
 
 def test_a_tfrecord_set_is_refused_with_the_command_that_prepares_it_in_another_folder(prepared):
-    message = refused("is prepared as tfrecord, not array_record", prepared / "old")
+    message = refused_set("is prepared as tfrecord, not array_record", prepared / "old")
     (new_root,) = re.search(r"with: python -c .* and set --config.data.root=(\S+)$", message).groups()
     assert len(data.load(config(new_root), "train", 0)) == 12

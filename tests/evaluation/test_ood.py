@@ -658,7 +658,10 @@ def test_a_yaml_that_is_no_mapping_is_refused_in_one_line(tmp_path, text, said):
             {"folders": "{root}/renditions.yaml={root}/partly"},
             "missing or without an image: set/toy/tabby, set/toy/tiger, set/toy/wolf; expected images (.jpg",
         ),
-        ({"folders": "{root}/wrong.yaml={root}/elsewhere"}, "got class 'dogg', which the model lacks; near names: dog"),
+        (
+            {"folders": "{root}/wrong.yaml={root}/elsewhere"},
+            "classes: got 'dogg'; expected cat, dog, ship (did",
+        ),
         (
             {"folders": "{root}/twice.yaml={root}/elsewhere"},
             "got class 'dog' twice, once as 'n2'; expected each",

@@ -1,23 +1,30 @@
-"""The fields of config.data that a source reads, for tests that open one without a run."""
+"""The fields of config.data and images for tests that open data without a run."""
 
-from ml_collections import ConfigDict
+import numpy as np
+import pytest
+from PIL import Image
+
+from configs import common
+from fsjax.runtime.errors import InputError
 
 
 def data_config(source, **fields):
-    """Fields that every source has, with small images; `fields` are set beside them or in their place."""
-    defaults = {
-        "source": source,
-        "name": "",
-        "root": "",
-        "classes": "",
-        "train_split": "train",
-        "test_split": "test",
-        "validation_share": 0.0,
-        "image_size": 8,
-        "resize_shorter": 0,
-        "skip_undecodable": False,
-        "mean": (),
-        "std": (),
-        "cache_gib": 1.0,
-    }
-    return ConfigDict(defaults | {name: str(value) if name == "root" else value for name, value in fields.items()})
+    """The default config.data, with images of 8 pixels and no validation split, and `fields` in place of others."""
+    config = common.base().data
+    config.update({"source": source, "image_size": 8, "validation_share": 0.0})
+    config.update({name: str(value) if name == "root" else value for name, value in fields.items()})
+    return config
+
+
+def smooth_images(count, size):
+    """Random images with structure at several scales, grey levels in [0, 255]."""
+    small = np.random.default_rng(0).integers(0, 256, (count, 7, 7, 3), np.uint8)
+    return np.stack([np.asarray(Image.fromarray(s).resize((size, size), Image.Resampling.BICUBIC)) for s in small])
+
+
+def refused(message, call, *arguments, **named):
+    """What an InputError says, in one line, of a call that raises it."""
+    with pytest.raises(InputError, match=message) as caught:
+        call(*arguments, **named)
+    assert "\n" not in str(caught.value)
+    return str(caught.value)

@@ -15,7 +15,7 @@ from jax.sharding import NamedSharding
 from jax.sharding import PartitionSpec as P
 from jaxtyping import Array, Float, Int, PyTree
 
-from fsjax.data.dataset import ArrayDataset, Images
+from fsjax.data.dataset import ArrayDataset, Dataset
 from fsjax.data.normalisation import normalise
 from fsjax.evaluation.predict import batch_of_device
 from fsjax.runtime import interrupt, parallel
@@ -80,7 +80,7 @@ def make_attacker(
         with jax.default_matmul_precision("highest"):
             return jax.grad(lambda levels: total_loss(apply(params, normalise(levels, *mean_std)), labels))(levels)
 
-    def attacker(params: PyTree, images: Images, numbers: Int[np.ndarray, " images"]) -> ArrayDataset:
+    def attacker(params: PyTree, images: Dataset, numbers: Int[np.ndarray, " images"]) -> ArrayDataset:
         params = jax.device_put(params, everywhere)
         size = batch_of_device(len(images), batch_size) * mesh.size
         parts = []

@@ -13,8 +13,7 @@ from typing import NamedTuple
 import yaml
 
 from fsjax.data.folder import EXTENSIONS, decodable, image_files
-from fsjax.data.source import suggest
-from fsjax.runtime.errors import InputError, one_line
+from fsjax.runtime.errors import InputError, one_line, unknown
 from fsjax.runtime.storage import Path
 
 SHIPPED = pathlib.Path(__file__).parent / "mappings"
@@ -205,13 +204,13 @@ def _class_folders(mapping: Mapping, classes: Sequence[str], own: Sequence[str],
         label = next((list(known).index(key) for known in (classes, own) if key in known), None)
         if label is None:
             if not mapping.subset:
-                raise InputError(f"{where}: got class {key!r}, which the model lacks; {suggest(key, classes)}")
+                raise unknown(f"{where}, classes", key, classes)
         elif folders[label]:
             raise InputError(f"{where}: got class {classes[label]!r} twice, once as {key!r}; expected each class once")
         else:
             folders[label] = names
     if not any(folders):
-        raise InputError(f"{where}: got no class of the model; {suggest('', classes)}")
+        raise InputError(f"{where}: got no class of the model; expected some of {', '.join(classes[:_LISTED])}")
     return folders
 
 

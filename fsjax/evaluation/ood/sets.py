@@ -14,7 +14,7 @@ from jaxtyping import Int
 from ml_collections import ConfigDict
 
 from fsjax.data import SOURCES
-from fsjax.data.dataset import Dataset, Images
+from fsjax.data.dataset import Dataset
 from fsjax.data.folder import FolderSource
 from fsjax.data.selection import first_of_each_class
 from fsjax.data.source import parse_classes
@@ -26,7 +26,7 @@ from fsjax.runtime.errors import InputError
 from fsjax.runtime.storage import Path
 
 Rows = Int[np.ndarray, " images"]
-Variant = tuple[dict[str, str], Callable[[Rows], Images]]  # groups, and a function that opens rows of the test images
+Variant = tuple[dict[str, str], Callable[[Rows], Dataset]]  # groups, and a function that opens rows of the test images
 
 # Names of the test images on pages, as they are and corrupted; no other set may have them.
 IN_DISTRIBUTION, CORRUPTIONS = "in distribution", "corruptions"
@@ -39,7 +39,7 @@ class Part(NamedTuple):
 
     groups: dict[str, str]  # placeholder -> folder
     size: int
-    open: Callable[[], Images]
+    open: Callable[[], Dataset]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -121,7 +121,7 @@ def open_folder(folder_set: FolderSet, config: ConfigDict, classes: tuple[str, .
     places = folder_set.places(data)
     files = mapping.first_images(places, config.ood.images_per_class, data.skip_undecodable, fields.repeated)
 
-    def open_part(paths: Sequence[Sequence[str]], rows: Rows) -> Images:
+    def open_part(paths: Sequence[Sequence[str]], rows: Rows) -> Dataset:
         source, size = FolderSource(classes, paths), data.image_size
         return Dataset(source, size, data.cache_gib, rows, resize_shorter=data.resize_shorter)
 
@@ -153,7 +153,7 @@ def open_attack(attack: attacks.Attack, config: ConfigDict, model: Model, test: 
     """Open the first images of each class of the test set as a set, attacked part by part."""
     attacker = attacks.make_attacker(model.apply, model.mean_std, attack, config.seed)
 
-    def attacked(rows: Rows) -> Images:
+    def attacked(rows: Rows) -> Dataset:
         return attacker(model.params, test.subset(rows), rows)
 
     return _test_set(attack.name, config, test, [({}, attacked)], {"attack": attack.name})
@@ -162,7 +162,7 @@ def open_attack(attack: attacks.Attack, config: ConfigDict, model: Model, test: 
 def open_corruptions(names: tuple[str, ...], config: ConfigDict, test: Dataset) -> Set:
     """Open the first images of each class of the test set once for each corruption and severity."""
 
-    def corrupted(rows: Rows, name: str, severity: int) -> Images:
+    def corrupted(rows: Rows, name: str, severity: int) -> Dataset:
         return corruptions.corrupted(test.subset(rows), rows, name, severity, config.seed)
 
     variants = [
@@ -182,7 +182,7 @@ def _test_set(name: str, config: ConfigDict, test: Dataset, variants: Sequence[V
     return Set(name, parts, tuple(np.unique(test.labels).tolist()), {**made_of, "images": len(rows)})
 
 
-def _parts(groups: dict[str, str], rows: Rows, open_rows: Callable[[Rows], Images]) -> list[Part]:
+def _parts(groups: dict[str, str], rows: Rows, open_rows: Callable[[Rows], Dataset]) -> list[Part]:
     """Split rows into parts of at most PART images."""
     parts = [rows[start : start + PART] for start in range(0, len(rows), PART)]
     return [Part(groups, len(part), functools.partial(open_rows, part)) for part in parts]
