@@ -137,7 +137,7 @@ def _check_name(name: str, where: str) -> None:
     """Raise InputError for a name that is not a line of text: names stand in tables, figures, logs and messages."""
     if not name.isprintable() or not 0 < len(name) <= LONGEST_NAME:
         raise InputError(
-            f"{where}: class name {name[:40]!a}: got {len(name)} characters; expected 1 to {LONGEST_NAME}, printable "
+            f"{where}: class name {name[:40]!a}; expected 1 to {LONGEST_NAME} printable characters "
             "(a folder may be given another name: data.classes=FOLDER=NAME,...)"
         )
 
