@@ -139,9 +139,9 @@ class JoinedDataset(Dataset):
 
     def images(self, indices: Iterable[int] | Int[np.ndarray, " n"]) -> UInt8[np.ndarray, "n size size 3"]:
         """Return a copy of these images."""
-        indices = self._positions[np.asarray(indices, int)]
-        later = indices >= len(self._first)
-        images = np.empty((len(indices), self.image_size, self.image_size, 3), np.uint8)
-        images[~later] = self._first.images(indices[~later])
-        images[later] = self._second.images(indices[later] - len(self._first))
+        rows = self._positions[np.asarray(indices, int)]
+        later = rows >= len(self._first)
+        images = np.empty((len(rows), self.image_size, self.image_size, 3), np.uint8)
+        images[~later] = self._first.images(rows[~later])
+        images[later] = self._second.images(rows[later] - len(self._first))
         return images

@@ -2,7 +2,6 @@
 
 import os
 from collections.abc import Sequence
-from typing import SupportsIndex
 
 import numpy as np
 from ml_collections import ConfigDict
@@ -70,7 +69,7 @@ class FolderSource(EncodedSource):
         labels = np.repeat(np.arange(len(files), dtype=np.int32), [len(paths) for paths in files])
         super().__init__(classes, labels, self._read, [path for paths in files for path in paths])
 
-    def _read(self, index: SupportsIndex) -> Encoded:
+    def _read(self, index: int) -> Encoded:
         return _encoded(self.files[index], "; --config.data.skip_undecodable=True leaves such images out")
 
 

@@ -27,14 +27,15 @@ def open_huggingface(data_config: ConfigDict, split: str) -> EncodedSource:
     """
     splits, name = _open(data_config)
     records, where = _choose_split(splits, split, name, data_config), f"{name}, split {split}"
-    columns = []
-    for field, feature in (("image", datasets.Image), ("label", datasets.ClassLabel)):
+
+    def column(field: str, feature: type) -> str:
         named = data_config.huggingface[field]
         if named and named not in records.features:
             raise unknown(f"data.huggingface.{field}", named, records.features)
-        advice = f", or --config.data.huggingface.{field}=NAME"
-        columns.append(named or _only_column(records, feature, where, advice))
-    return _read(records, *columns, data_config.classes, where, data_config.skip_undecodable)
+        return named or _only_column(records, feature, where, f", or --config.data.huggingface.{field}=NAME")
+
+    image, label = column("image", datasets.Image), column("label", datasets.ClassLabel)
+    return _read(records, image, label, data_config.classes, where, data_config.skip_undecodable)
 
 
 def read_dataset(records: datasets.Dataset, classes: Sequence[str], where: str) -> EncodedSource:

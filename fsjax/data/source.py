@@ -178,7 +178,7 @@ def find_decodable(decode: Callable[[int], object], names: Sequence[str], where:
     with ThreadPoolExecutor(workers.core_count()) as pool:
         good = np.fromiter(pool.map(decodes, range(len(names))), bool, len(names))
     if not good.all():
-        bad = [names[index] for index in np.flatnonzero(~good)]
+        bad = [names[index] for index in np.flatnonzero(~good).tolist()]
         message = "%s: left out %d of %d images, which do not decode: %s"
         logger.info(message, where, len(bad), len(names), _listed(bad))
     return good
