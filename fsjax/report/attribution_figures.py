@@ -45,10 +45,8 @@ def kept_curves(found: Attribution, width: int | float = DOUBLE) -> Figure:
         axes[2].fill_between(shares, *interval.T, color=colour, alpha=0.15, lw=0)
         axes[2].plot(shares, difference, ls=line, color=colour)
     for axis, title in zip(axes, ("put in alone", "taken out", "attribution less others"), strict=True):
-        axis.set(xscale="log")
         axis.set_title(title)
-        axis.set_xticks([shares[0], shares[-1]], [f"{100 * share:g}%" for share in (shares[0], shares[-1])])
-        axis.minorticks_off()
+        style.share_ticks(axis, (shares[0], shares[-1]))
     figure.legend(*axes[0].get_legend_handles_labels(), loc="outside upper center", ncols=3, frameon=False)
     figure.supxlabel("share of the plane")
     figure.supylabel("predictions kept")

@@ -15,13 +15,12 @@ from jaxtyping import Bool, Int, Num
 from fsjax.data.normalisation import normalise
 from fsjax.engine.model import Model
 from fsjax.evaluation import verdict
-from fsjax.evaluation.graft_results import Grafts
 from fsjax.evaluation.results import Rates
 from fsjax.evaluation.typed_json import to_json
 from fsjax.fourier import spectrum
 from fsjax.report import pictures
 from fsjax.report.overview import Subject
-from fsjax.report.section import Plane
+from fsjax.report.sections import Plane
 from fsjax.runtime import files
 
 # The page itself holds the data of at most this many classes.
@@ -81,20 +80,12 @@ def script_data(subject: Subject, rows: list[dict], stops: list[Stop], planes: l
     """
     maps, grafts = subject.maps, subject.grafts
     height, width = maps.masks.shape[2:]
-    classes = (
-        {
-            **pictured,
-            **{name: row[name] for name in ("sentence", "at", "masks_psi", "predictions")},
-            "curve": _curve(grafts, row["label"]),
-        }
-        for pictured, row in zip(_pictured_classes(subject, stops, planes), rows, strict=True)
-    )
-    in_page = len(rows) <= IN_PAGE
+    classes, in_page = _classes(subject, rows, stops, planes), len(rows) <= IN_PAGE
     if not in_page:
         for label, data in enumerate(classes):
             script = f"fsjaxClass({label},{json.dumps(data)});\n"
             files.write_text(subject.folder / "data" / f"class-{label:05d}.js", script)
-    shares = [stop.share for stop in stops]
+    shares, levels = [stop.share for stop in stops], np.linspace(0, 1, pictures.NOTHING)
     return {
         "names": maps.classes,
         "width": width,
@@ -103,55 +94,46 @@ def script_data(subject: Subject, rows: list[dict], stops: list[Stop], planes: l
         "shares": shares,
         "headline": shares.index(subject.share),
         "curveShares": [] if grafts is None else grafts.curve_shares,
-        "threshold": subject.threshold,
+        "threshold": subject.config.evaluate.threshold,
         "control": verdict.CONTROL,
         "kept": pictures.KEPT_COLOUR,
         "planes": [{"name": plane.name, "meaning": plane.meaning, "colours": plane.colours} for plane in planes],
-        "colours": {name: _colour_table(name, pictures.NOTHING) for name in {plane.colours for plane in planes}},
+        # Of each colour map, first to last, six hexadecimal digits a level.
+        "colours": {
+            plane.colours: matplotlib.colormaps[plane.colours](levels, bytes=True)[:, :3].tobytes().hex()
+            for plane in planes
+        },
         "hint": "Point at a frequency, or move with the arrow keys, to read its values.",
         "classes": list(classes) if in_page else None,
     }
 
 
-def _pictured_classes(subject: Subject, stops: list[Stop], planes: list[Plane]) -> Iterator[dict]:
-    """Yield the pictures and rates of each class as JSON values, in as much detail as the page has room for."""
-    count, test = len(subject.maps.classes), subject.test
+def _classes(subject: Subject, rows: list[dict], stops: list[Stop], planes: list[Plane]) -> Iterator[dict]:
+    """Yield the data of each class as JSON values, in as much detail as the page has room for."""
+    count, test, grafts = len(rows), subject.test, subject.grafts
     room = min(_CLASS, (_PAGE if count <= IN_PAGE else _FILES) // count)
     details = list(_DETAILS)
-    for label in range(count):
+    for label, row in enumerate(rows):
         masks = np.stack([subject.mask_at(label, stop.share) for stop in stops])
-        rows = np.flatnonzero(test.labels == label)[: subject.config.report.samples]
-        images = test.images(rows) if len(rows) else None
-        # A detail that was too much for one class is not tried on the next.
-        shown = subject.model, label, masks, images, stops, planes
-        while len(json.dumps(data := _class_data(*shown, details[0]))) > room and len(details) > 1:
-            details.pop(0)
-        yield data
-
-
-def _class_data(
-    model: Model,
-    label: int,
-    masks: Bool[np.ndarray, "stops height width"],
-    images: Num[np.ndarray, "images height width 3"] | None,
-    stops: list[Stop],
-    planes: list[Plane],
-    detail: _Detail,
-) -> dict:
-    return {
-        "masks": pictures.mask_bits(masks),
-        "planes": [_plane(plane, label, detail.plane) for plane in planes],
-        "stops": [_stop(stop, mask, label) for stop, mask in zip(stops, masks, strict=True)],
-        "samples": None if images is None else _samples(images[: detail.samples], masks, stops, model, detail),
-    }
-
-
-def _curve(grafts: Grafts | None, label: int) -> dict | None:
-    """Return psi of a class's map at each of `Grafts.curve_shares`, and its interval, as JSON values."""
-    if grafts is None:
-        return None
-    curve = grafts.curves["map"]
-    return {name: to_json(np.round(getattr(curve, name)[:, label], 4)) for name in ("psi", "psi_ci")}
+        chosen = np.flatnonzero(test.labels == label)[: subject.config.report.samples]
+        images = test.images(chosen) if len(chosen) else None
+        while True:
+            detail = details[0]
+            data = {
+                "masks": pictures.mask_bits(masks),
+                "planes": [_plane(plane, label, detail.plane) for plane in planes],
+                "stops": [_stop(stop, mask, label) for stop, mask in zip(stops, masks, strict=True)],
+                "samples": None if images is None else _samples(images, masks, stops, subject.model, detail),
+            }
+            if len(json.dumps(data)) <= room or len(details) == 1:
+                break
+            details.pop(0)  # too much for one class: not tried on the next
+        data |= {name: row[name] for name in ("sentence", "at", "masks_psi", "predictions")}
+        # psi of the map at each of `Grafts.curve_shares`, and its interval.
+        curve = grafts and {
+            name: to_json(np.round(getattr(grafts.curves["map"], name)[:, label], 4)) for name in ("psi", "psi_ci")
+        }
+        yield data | {"curve": curve}
 
 
 def _plane(plane: Plane, label: int, most: int) -> dict:
@@ -177,7 +159,7 @@ def _samples(
     detail: _Detail,
 ) -> dict:
     """Return the images, and the same filtered by each mask: a strip each, or None at a share that is left out."""
-    mean, std = model.mean_std
+    images, (mean, std) = images[: detail.samples], model.mean_std
     shown = [index for index, stop in enumerate(stops) if detail.every_share or stop.is_map]
     filtered = spectrum.filter_images(normalise(images, mean, std), jnp.asarray(masks[shown]))
     strips: list[str | None] = [None] * len(stops)
@@ -189,9 +171,3 @@ def _samples(
         "filtered": strips,
         "pixels": max(images.shape[1:3]),
     }
-
-
-def _colour_table(name: str, levels: int) -> str:
-    """Return the colours of a matplotlib colour map, first to last, as six hexadecimal digits each."""
-    colours = matplotlib.colormaps[name](np.linspace(0, 1, levels), bytes=True)[:, :3]
-    return colours.tobytes().hex()

@@ -1,4 +1,4 @@
-"""Figures of maps, scores and filtered images.
+"""Figures of maps, scores and rates.
 
 Every function returns a matplotlib Figure, without pyplot state, in the style of fsjax.report.style. `width` is in
 inches: style.SINGLE for one column of a paper, style.DOUBLE for two. Panels share the width; a row has at most five.
@@ -15,27 +15,22 @@ Examples:
   ...     figures.adcs_grid(np.zeros((3, 8, 8), int), names, largest=2),
   ...     figures.heat_map(np.zeros((8, 8)), "Error rate"),
   ...     figures.heat_map_grid(np.zeros((3, 8, 8)), masks, names),
-  ...     figures.samples(np.zeros((2, 8, 8, 3)), np.ones((2, 8, 8, 3)), "wave"),
   ...     figures.rates(shares, np.ones((len(shares), 3)), np.zeros((len(shares), 3)), names),
   ...     figures.overlap_matrix(np.eye(3), names, 0.05),
   ... ]
-  >>> figures.stretch(np.array([[[1.0, 2.0, 3.0]]])).tolist()
-  [[[0.0, 0.5, 1.0]]]
 """
 
-import math
 from typing import Any
 
 import numpy as np
-from jaxtyping import Bool, Float, Int, Shaped
+from jaxtyping import Bool, Float, Int
 from matplotlib.cm import ScalarMappable
 from matplotlib.colors import ListedColormap
 from matplotlib.figure import Figure
 from matplotlib.patches import Patch
 
 from fsjax.report import style
-from fsjax.report.section import symmetric_log
-from fsjax.report.style import DOUBLE, SMALL, colour_bar, draw_mask, draw_plane, frequency_axes
+from fsjax.report.style import DOUBLE, colour_bar, draw_mask, draw_plane, frequency_axes, symmetric_log
 
 # Figures draw at most this many classes; tables list all.
 MOST_CLASSES = 40
@@ -179,33 +174,6 @@ def heat_map_grid(
 
 
 @style.paper
-def samples(
-    originals: Shaped[np.ndarray, "images height width 3"],
-    filtered: Shaped[np.ndarray, "images height width 3"],
-    name: str,
-    width: int | float = DOUBLE,
-) -> Figure:
-    """Draw images of one class in [0, 1], and below them the same filtered by its map, with stretched contrast."""
-    count = len(originals)
-    pitch = min((width - 0.3) / count, 1.05)
-    figure = style.empty(pitch * count + 0.3, 2 * pitch + 0.35)
-    axes = figure.subplots(2, count, squeeze=False)
-    for axis, image in zip(axes.flat, [*originals, *map(stretch, filtered)], strict=True):
-        axis.imshow(np.clip(image, 0, 1), interpolation="antialiased")
-        axis.set(xticks=[], yticks=[])
-    axes[0, 0].set_ylabel("original")
-    axes[1, 0].set_ylabel("filtered")
-    figure.suptitle(style.fitted(name, figure.get_figwidth() - 0.2, style.TEXT + 1))
-    return figure
-
-
-def stretch(image: Shaped[np.ndarray, "height width 3"]) -> Shaped[np.ndarray, "height width 3"]:
-    """Stretch the values of an image, all channels alike, to [0, 1]; a constant image becomes mid-grey."""
-    low, high = float(image.min()), float(image.max())
-    return (image - low) / (high - low) if high - low > 1e-6 else np.full_like(image, 0.5)
-
-
-@style.paper
 def rates(
     shares: list[float],
     tpr: Float[np.ndarray, "shares classes"] | list[list[float | None]],
@@ -216,14 +184,12 @@ def rates(
     """Draw TPR (line) and FPR (dashes) of each class over the share of the plane that its map keeps."""
     figure, axes, room = style.panels(len(names), width, COLUMNS, PANEL, ratio=0.85, sharey=True)
     tpr, fpr = np.array(tpr, float), np.array(fpr, float)
-    labels, marker = _sparse_labels(shares, room), "os" if len(shares) <= 10 else ("", "")
+    ticks, marker = _sparse_ticks(shares, room), "os" if len(shares) <= 10 else ("", "")
     for index, (axis, name) in enumerate(zip(axes, names, strict=False)):
         axis.plot(shares, tpr[:, index], "-", marker=marker[0], color=style.BLUE, ms=2.5, label="TPR")
         axis.plot(shares, fpr[:, index], "--", marker=marker[1], color=style.VERMILION, ms=2.5, label="FPR")
-        axis.set(ylim=(-0.03, 1.03), xscale="log")
-        axis.set_title(style.fitted(name, room))
-        axis.set_xticks(list(labels), list(labels.values()))
-        axis.minorticks_off()
+        axis.set(ylim=(-0.03, 1.03), title=style.fitted(name, room))
+        style.share_ticks(axis, ticks)
     lines = axes[0].get_legend_handles_labels()
     heading = "Test images filtered by each class's map"
     figure.legend(*lines, title=heading, title_fontsize=style.TEXT, loc="outside upper center", ncols=2, frameon=False)
@@ -248,23 +214,20 @@ def overlap_matrix(
         value = iou[row, column]
         text, dark = ("–", False) if np.isnan(value) else (f"{value:.2f}".lstrip("0") or "0", value < 0.5)
         axis.text(column, row, text, ha="center", va="center", fontsize=6, color="white" if dark else "black")
-    # Evenly spaced names, as many as there is room for.
-    step = max(1, math.ceil(count * (SMALL + 1) / (72 * side)))
-    places = range(0, count, step)
-    shown = [style.fitted(names[place], 0.8, SMALL) for place in places]
+    places, shown = style.spaced(names, side, 0.8)
     axis.set_xticks(places, shown, rotation=90)
     axis.set_yticks(places, shown)
-    axis.tick_params(length=0 if step == 1 else 2)
+    axis.tick_params(length=0 if places.step == 1 else 2)
     colour_bar(figure, image, [axis], "IoU", [0, 0.5, 1])
     style.heading(figure, f"Overlap of the classes' maps, {100 * share:g} % of the plane")
     return figure
 
 
-def _sparse_labels(shares: list[float], inches: float) -> dict[float, str]:
-    """Return labels of shares on a logarithmic axis, without labels that would overlap the one before."""
+def _sparse_ticks(shares: list[float], inches: float) -> list[float]:
+    """Return the shares whose labels on a logarithmic axis do not overlap the one before."""
     scale = 0.8 * inches / max(np.log(max(shares) / min(shares)), 1e-9)
-    labels, before = {}, 0.0
+    ticks: list[float] = []
     for share in sorted(shares):
-        if not before or np.log(share / before) * scale >= 0.26:
-            labels[share], before = f"{100 * share:g}%", share
-    return labels
+        if not ticks or np.log(share / ticks[-1]) * scale >= 0.26:
+            ticks.append(share)
+    return ticks

@@ -3,11 +3,9 @@
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Float
-from ml_collections import ConfigDict
+from jaxtyping import Array, Float, Shaped
 
 from fsjax.data import selection
-from fsjax.data.dataset import Dataset
 from fsjax.data.normalisation import normalise
 from fsjax.engine.model import Model
 from fsjax.evaluation import attribution, judge_maps
@@ -15,11 +13,9 @@ from fsjax.evaluation.attribution import Attribution, BaselineGrafts
 from fsjax.evaluation.graft_results import Grafts
 from fsjax.fourier import spectrum
 from fsjax.report import attribution_figures, html, pictures
-from fsjax.report.figures import stretch
 from fsjax.report.overview import Subject
-from fsjax.report.section import Section
+from fsjax.report.sections import Section
 from fsjax.runtime.errors import InputError
-from fsjax.runtime.storage import Path
 
 # Most pixels of an image's longer side.
 _PIXELS = 144
@@ -57,19 +53,31 @@ def graft_gallery(subject: Subject, grafts: Grafts, rows: list[dict]) -> list[di
         for i, own in enumerate(test.labels[drawn.recipients[:most]].tolist()):
             # With two outputs none is left out: the other one would always be the answer.
             left_out = own if logits.shape[-1] > 2 else None
-            images = (
+            images = [
                 _predicted(f"image of {model.classes[own]}", recipients[i], before[i], left_out, model, label),
                 _predicted(f"donor: {row['name']}", donors[i], of_donor[i], None, model, label),
                 {
                     **dict.fromkeys(("prediction", "second", "hit"), ""),
                     "title": "what is grafted, contrast stretched",
-                    "picture": _picture(stretch(np.asarray(change[i]) * model.mean_std[1])),
+                    "picture": _picture(_stretch(np.asarray(change[i]) * model.mean_std[1])),
                 },
                 _predicted("with the graft", grafted[i], after[i], left_out, model, label),
-            )
-            pictured.append(list(images))
-        gallery.append(row | {"pairs": pictured, "moved": _moved(grafts, label, row["name"], logits.shape[-1])})
+            ]
+            pictured.append(images)
+        moved = (
+            f"Over {grafts.baseline.pairs[label]} pairs: the model predicts {row['name']} for "
+            f"{100 * grafts.rates.grafted[label]:.0f} % of other classes' images with the graft, for "
+            f"{100 * grafts.baseline.base[label]:.0f} % without it"
+            f"{', where their own class is left out' if logits.shape[-1] > 2 else ''}."
+        )
+        gallery.append(row | {"pairs": pictured, "moved": moved})
     return gallery
+
+
+def _stretch(image: Shaped[np.ndarray, "height width 3"]) -> Shaped[np.ndarray, "height width 3"]:
+    """Stretch the values of an image, all channels alike, to [0, 1]; a constant image becomes mid-grey."""
+    low, high = float(image.min()), float(image.max())
+    return (image - low) / (high - low) if high - low > 1e-6 else np.full_like(image, 0.5)
 
 
 def _predicted(
@@ -91,26 +99,15 @@ def _predicted(
     return {"title": title, "picture": picture, "prediction": prediction, "second": second, "hit": hit}
 
 
-def _moved(grafts: Grafts, label: int, name: str, outputs: int) -> str:
-    grafted, before = grafts.rates.grafted[label], grafts.baseline.base[label]
-    own = ", where their own class is left out" if outputs > 2 else ""
-    return (
-        f"Over {grafts.baseline.pairs[label]} pairs: the model predicts {name} for {100 * grafted:.0f} % of other "
-        f"classes' images with the graft, for {100 * before:.0f} % without it{own}."
-    )
-
-
-def attribution_section(
-    config: ConfigDict, model: Model, test: Dataset, labels: list[int], folder: Path
-) -> Section | None:
+def attribution_section(subject: Subject, labels: list[int]) -> Section | None:
     """Return the section about the first test images of these classes, config.report.attributions of each at most.
 
     The section shows at most 24 images. The baseline is the mean colour, and the numbers are those of
-    `fsjax.attribute`. The figure also goes to folder/figures. None without images, for a model of one output, and for a
-    plane too small for a set of frequencies.
+    `fsjax.attribute`. The figure also goes to figures/. None without images, for a model of one output, and for a plane
+    too small for a set of frequencies.
     """
-    plane = model.image_shape[:2]
-    shares = attribution.default_shares(plane)
+    config, model, test = subject.config, subject.model, subject.test
+    shares = attribution.default_shares(model.image_shape[:2])
     each = min(config.report.attributions, max(1, _MOST_ATTRIBUTED // max(1, len(labels))))
     chosen = [np.flatnonzero(test.labels == label)[:each] for label in labels[:_MOST_ATTRIBUTED]]
     indices = np.concatenate([np.zeros(0, int), *chosen])
@@ -124,6 +121,7 @@ def attribution_section(
         # Searches need forward passes alone, so a model may have no gradient.
         return _attribution_section(trouble=str(error))
     pictured = iter(_attributed(grafts, found, model))
+    file = subject.folder / "figures" / "attribution.png"
     return _attribution_section(
         classes=[
             {"name": model.classes[label], "images": [next(pictured) for _ in rows]}
@@ -132,8 +130,8 @@ def attribution_section(
         ],
         count=len(indices),
         median=float(np.median(found.smallest_shares)),
-        coarse=max(plane) <= 96,
-        curves=html.embed_figure(attribution_figures.kept_curves(found), folder / "figures" / "attribution.png"),
+        coarse=max(model.image_shape[:2]) <= 96,
+        curves=html.embed_figure(attribution_figures.kept_curves(found), file),
     )
 
 
@@ -153,17 +151,14 @@ def _attributed(grafts: BaselineGrafts, found: Attribution, model: Model) -> lis
         for title, (images, logits) in drawn.items():
             best, words = _prediction(logits[index], model.classes)
             picture = _picture(images[index] * std + mean)
-            figures.append(_attributed_figure(title, picture, words, changed=best != label))
+            figures.append({"title": title, "picture": picture, "words": words, "changed": best != label})
         needed = f"{100 * share:.2g} % of the plane"
         if not share:
             needed = f"none: mean colour alone is {_output_name(label, model.classes)}"
-        figures.insert(1, _attributed_figure("its smallest set", pictures.mask_picture(mask), needed, is_map=True))
+        shown = {"picture": pictures.mask_picture(mask), "words": needed, "changed": False, "is_map": True}
+        figures.insert(1, {"title": "its smallest set", **shown})
         pictured.append(figures)
     return pictured
-
-
-def _attributed_figure(title: str, picture: str, words: str, changed: bool = False, is_map: bool = False) -> dict:
-    return {"title": title, "picture": picture, "words": words, "changed": changed, "is_map": is_map}
 
 
 def _picture(pixels: Float[np.ndarray, "height width 3"]) -> str:

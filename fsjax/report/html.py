@@ -11,7 +11,7 @@ from matplotlib.figure import Figure
 from PIL import Image
 
 from fsjax.evaluation.statistics import mean
-from fsjax.report import answer, pictures, style
+from fsjax.report import answer, pictures
 from fsjax.runtime import files
 from fsjax.runtime.storage import Path
 
@@ -82,7 +82,8 @@ def _saved(figure: Figure, kind: str) -> bytes:
     file = io.BytesIO()
     metadata = {"png": {"Software": None}, "pdf": {"CreationDate": None}}[kind]
     figure.savefig(file, format=kind, dpi=_PRINT_DPI, metadata=metadata)
-    style.keep_layout(figure)
+    # A second layout would take as long as drawing.
+    figure.set_layout_engine("none")
     return file.getvalue()
 
 

@@ -3,14 +3,13 @@
 import dataclasses
 
 import numpy as np
-from jaxtyping import Bool, Float, Int
+from jaxtyping import Bool, Float
 from ml_collections import ConfigDict
 
 from fsjax.data.dataset import Dataset
 from fsjax.engine.model import Model
 from fsjax.evaluation.graft_results import MEASURES, Grafts
 from fsjax.evaluation.results import Evaluation, MethodEvaluation
-from fsjax.fourier import dfm
 from fsjax.fourier.dfm import DominantFrequencyMaps
 from fsjax.fourier.masks import iou
 from fsjax.report import html, pictures
@@ -54,19 +53,9 @@ class Subject:
         return self.maps.nearest(self.config.report.share)
 
     @property
-    def threshold(self) -> float:
-        """The published criterion: a class whose TPR is above this is a shortcut."""
-        return self.config.evaluate.threshold
-
-    @property
     def folder(self) -> Path:
         """The folder of the page."""
         return html.page_folder(self.directory, self.maps.method)
-
-    @property
-    def maps_file(self) -> Path:
-        """The file of the maps."""
-        return dfm.file_in(self.directory, self.maps.method)
 
     def mask_at(self, label: int, share: float) -> Bool[np.ndarray, "height width"]:
         """Return a class's map at one of the maps' shares, or a mask cut from its scores at another share."""
@@ -87,8 +76,9 @@ def rows(subject: Subject, stability: dict) -> list[dict]:
     mean, low, high = (stability.get(name, [None] * len(names)) for name in ("mean", "low", "high"))
     all_rows = []
     for label, row in enumerate(class_rows(names, subject.evaluated.at(subject.share), grafts)):
-        over = bool(row["tpr"] > subject.threshold)
+        over = bool(row["tpr"] > subject.config.evaluate.threshold)
         evidence = {} if grafts is None else _evidence(grafts, label)
+        predicted = np.argsort(-unfiltered.confusion[label], kind="stable")[:_MOST_PREDICTIONS]
         more = {
             "label": label,
             "at": subject.share if row["share"] is None else row["share"],
@@ -101,7 +91,8 @@ def rows(subject: Subject, stability: dict) -> list[dict]:
             "stability_ci": [low[label], high[label]],
             "evidence": evidence,
             "masks_psi": [(mask, evidence[name]) for mask, name in _MASKS if np.isfinite(evidence.get(name, np.nan))],
-            "predictions": _predictions(unfiltered.confusion[label], names),
+            # The most frequent ones for images of the class, with the number of images.
+            "predictions": [(names[other], int(n)) for other in predicted if (n := unfiltered.confusion[label, other])],
         }
         all_rows.append(row | more)
     return all_rows
@@ -113,12 +104,6 @@ def _evidence(grafts: Grafts, label: int) -> dict:
         "pairs": int(grafts.baseline.pairs[label]),
         "low_pass_smallest": grafts.curves["low_pass"].smallest[label],
     }
-
-
-def _predictions(counts: Int[np.ndarray, " classes"], names: tuple[str, ...]) -> list[tuple[str, int]]:
-    """Return the most frequent predictions for images of a class, with the number of images."""
-    order = np.argsort(-counts, kind="stable")[:_MOST_PREDICTIONS]
-    return [(names[label], int(counts[label])) for label in order if counts[label]]
 
 
 def cards(rows: list[dict], subject: Subject, most: int) -> list[dict]:

@@ -12,9 +12,8 @@ from fsjax.data.dataset import Dataset
 from fsjax.data.source import set_name
 from fsjax.engine.model import Model
 from fsjax.evaluation import verdict
-from fsjax.evaluation.graft_results import Grafts
 from fsjax.evaluation.results import Evaluation, read_method
-from fsjax.fourier.dfm import WHOLE_PATCHES, DominantFrequencyMaps, read_provenance
+from fsjax.fourier.dfm import WHOLE_PATCHES, DominantFrequencyMaps, file_in, read_provenance
 from fsjax.report import (
     answer,
     explorer,
@@ -29,7 +28,8 @@ from fsjax.report import (
     style,
 )
 from fsjax.report.overview import Subject
-from fsjax.report.section import Plane, symmetric_log
+from fsjax.report.sections import Plane
+from fsjax.report.style import symmetric_log
 from fsjax.runtime import files, storage
 from fsjax.runtime.errors import InputError
 from fsjax.runtime.progress import clock
@@ -48,10 +48,6 @@ def check(config: ConfigDict) -> None:
     if config.report.share not in tuple(config.search.shares):
         accepted = ", ".join(f"{share:g}" for share in config.search.shares)
         raise InputError(f"report.share: got {config.report.share:g}; expected one of search.shares, {accepted}")
-    if config.report.samples < 1:
-        raise InputError(f"report.samples: got {config.report.samples}; expected 1 or more")
-    if config.report.attributions < 0:
-        raise InputError(f"report.attributions: got {config.report.attributions}; expected 0 or more")
 
 
 def write(config: ConfigDict, directory: Path, model: Model, maps: DominantFrequencyMaps, test: Dataset) -> None:
@@ -61,15 +57,19 @@ def write(config: ConfigDict, directory: Path, model: Model, maps: DominantFrequ
     """
     evaluation = read_method(directory / "evaluation.json", maps.method)
     subject = Subject(config, directory, model, maps, test, evaluation)
-    share, threshold, grafts = subject.share, subject.threshold, subject.grafts
-    stability = read_provenance(subject.maps_file, lambda: patch_maps.stability_at_share(maps, share))
+    share, threshold, grafts = subject.share, config.evaluate.threshold, subject.grafts
+    stability, notes = read_provenance(
+        file_in(directory, maps.method),
+        lambda: (patch_maps.stability_at_share(maps, share), search_notes(maps, share)),
+    )
+    psi = {} if grafts is None else dict(zip(grafts.curve_shares, grafts.curves["map"].psi, strict=True))
     rows = overview.rows(subject, stability)
     cards = overview.cards(rows, subject, explorer.IN_PAGE)
     overlaps = overview.overlaps(maps.at(share)[: figures.MOST_CLASSES])
     images = _write_figures(subject, overlaps)
     further = sections.sections(directory, maps, share)
     labels = [row["label"] for row in cards or rows]
-    attributed = galleries.attribution_section(config, model, test, labels, subject.folder)
+    attributed = galleries.attribution_section(subject, labels)
     stops = explorer.stops(subject)
     planes = [*_scores(maps), *(plane for section in further for plane in section.planes)]
     data = explorer.script_data(subject, rows, stops, planes)
@@ -83,7 +83,7 @@ def write(config: ConfigDict, directory: Path, model: Model, maps: DominantFrequ
         evaluation=evaluation,
         maps=maps,
         share=share,
-        share_rates=[(each, subject.evaluated.at(each), _psi(grafts, each)) for each in maps.shares],
+        share_rates=[(each, subject.evaluated.at(each), psi.get(each)) for each in maps.shares],
         kept_differs=subject.evaluated.at(share).kept_differs,
         threshold=threshold,
         grafts=grafts,
@@ -93,7 +93,7 @@ def write(config: ConfigDict, directory: Path, model: Model, maps: DominantFrequ
         no_verdict=answer.NO_VERDICT,
         planted=_planted(evaluation, maps.method),
         agreement=_agreement(maps),
-        notes=read_provenance(subject.maps_file, lambda: search_notes(maps, share)),
+        notes=notes,
         patch=config.search.patch if maps.method in SEARCHES and SEARCHES[maps.method].patches else None,
         rows=rows,
         cards=cards,
@@ -120,21 +120,20 @@ def write(config: ConfigDict, directory: Path, model: Model, maps: DominantFrequ
 
 def _write_figures(subject: Subject, overlaps: Float[np.ndarray, "drawn drawn"]) -> dict[str, str]:
     """Write the figures beside the page, and return the pictures that the page embeds, by name."""
+    maps, share, threshold = subject.maps, subject.share, subject.config.evaluate.threshold
+    drawn = run_figures.result_figures(maps, subject.evaluation, share, threshold)
+    if np.isfinite(overlaps[~np.eye(len(overlaps), dtype=bool)]).any():
+        drawn["overlap"] = lambda: figures.overlap_matrix(overlaps, maps.classes[: len(overlaps)], share)
+    if subject.test.planted is not None and maps.scores is not None:
+        drawn["planted"] = lambda: run_figures.planted(subject)
     embedded = {}
-    for name, figure in run_figures.draw(subject, overlaps):
+    for name, draw in drawn.items():
         file = subject.folder / "figures" / f"{name}.png"
         if name in _EMBEDDED:
-            embedded[name] = html.embed_figure(figure, file)
+            embedded[name] = html.embed_figure(draw(), file)
         else:
-            html.write_figure(figure, file)
+            html.write_figure(draw(), file)
     return embedded
-
-
-def _psi(grafts: Grafts | None, share: float) -> np.ndarray | None:
-    """Return psi of every class's map at a share; None where it was not measured."""
-    if grafts is None or share not in grafts.curve_shares:
-        return None
-    return grafts.curves["map"].psi[grafts.curve_shares.index(share)]
 
 
 def _scores(maps: DominantFrequencyMaps) -> list[Plane]:

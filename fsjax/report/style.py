@@ -8,17 +8,18 @@ import contextlib
 import functools
 import io
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import matplotlib
 import matplotlib.style
 import numpy as np
-from jaxtyping import Bool, Shaped
+from jaxtyping import Bool, Float, Shaped
 from matplotlib import font_manager
 from matplotlib.axes import Axes
 from matplotlib.cm import ScalarMappable
 from matplotlib.colorbar import Colorbar
+from matplotlib.colors import SymLogNorm
 from matplotlib.figure import Figure
 from matplotlib.textpath import text_to_path
 
@@ -96,12 +97,6 @@ def paper(draw: Callable[..., Figure]) -> Callable[..., Figure]:
     return draw_in_style
 
 
-def keep_layout(figure: Figure) -> None:
-    """Keep the layout of the last drawing of a figure, since a layout takes as long as drawing."""
-    with _applied():
-        figure.set_layout_engine(None)
-
-
 def empty(width: int | float, height: float) -> PaperFigure:
     """Return a figure without panels, sizes in inches."""
     return PaperFigure(figsize=(width, height), layout="constrained")
@@ -173,16 +168,22 @@ def title(axis: Axes, text: str, inches: float, points: float = TEXT) -> None:
     axis.set_title("\n".join(fitted(line, inches, points) for line in text.split("\n")), fontsize=points)
 
 
+def spaced(names: Sequence[str], inches: float, room: float) -> tuple[range, list[str]]:
+    """Return evenly spaced places on an axis of some inches, as many as it has room for, and their names, shortened."""
+    places = range(0, len(names), max(1, math.ceil(len(names) * (SMALL + 1) / (72 * inches))))
+    return places, [fitted(names[place], room, SMALL) for place in places]
+
+
+def share_ticks(axis: Axes, ticks: Sequence[float]) -> None:
+    """Make the horizontal axis logarithmic, and write these shares in percent on it."""
+    axis.set_xscale("log")
+    axis.set_xticks(list(ticks), [f"{100 * tick:g}%" for tick in ticks])
+    axis.minorticks_off()
+
+
 def draw_mask(axis: Axes, mask: Bool[np.ndarray, "height width"]) -> None:
     """Draw a mask on the plane: kept frequencies dark."""
     draw_plane(axis, ~mask, cmap="gray", vmin=-0.15, vmax=1)
-
-
-def plane_extent(plane: tuple[int, int]) -> tuple[float, float, float, float]:
-    """Return left, right, bottom and top edge of the plane in cycles per pixel, rows downwards."""
-    height, width = plane
-    left, top = -(width // 2) - 0.5, -(height // 2) - 0.5
-    return left / width, (left + width) / width, (top + height) / height, top / height
 
 
 def frequency_axes(figure: Figure) -> None:
@@ -205,8 +206,17 @@ def frequency_axes(figure: Figure) -> None:
 
 def draw_plane(axis: Axes, plane: Shaped[np.ndarray, "height width"], **kwargs: Any) -> None:
     """Draw the values of the plane as squares; average the colours of squares that are too small."""
-    extent = plane_extent(plane.shape)
+    height, width = plane.shape
+    left, top = -(width // 2) - 0.5, -(height // 2) - 0.5
+    # Edges of the plane in cycles per pixel, rows downwards.
+    extent = (left / width, (left + width) / width, (top + height) / height, top / height)
     axis.imshow(plane, extent=extent, interpolation="antialiased", interpolation_stage="rgba", **kwargs)
+
+
+def symmetric_log(plane: Float[np.ndarray, "height width"]) -> SymLogNorm:
+    """Return a scale, linear near 0 and logarithmic beyond, for values of either sign that span magnitudes."""
+    largest = max(float(np.abs(np.nan_to_num(plane)).max()), 1e-12)
+    return SymLogNorm(largest * 1e-2, vmin=-largest, vmax=largest)
 
 
 def colour_bar(

@@ -45,7 +45,7 @@ _CURVES = {
     "low_pass": ("low-pass", "--", style.VERMILION, 0.9),
     "map": ("map", "-", style.BLUE, 1.5),
 }
-_TICKS = {0.001: "0.1%", 0.01: "1%", 0.1: "10%", 0.5: "50%"}
+_TICKS = (0.001, 0.01, 0.1, 0.5)
 # Classes have their name beside the marker where there are at most this many.
 _MOST_NAMED = 12
 # AvgTPR: groups of classes with their colour, rates with their line, and shares in the key.
@@ -62,7 +62,7 @@ def psi_curves(grafts: Grafts, names: tuple[str, ...], width: int | float = DOUB
     """
     shares, of_map = list(grafts.curve_shares), grafts.curves["map"]
     figure, axes, room = style.panels(len(names), width, COLUMNS, PANEL, ratio=0.85, sharey=True)
-    ticks = {share: words for share, words in _TICKS.items() if shares[0] <= share <= shares[-1]}
+    ticks = [share for share in _TICKS if shares[0] <= share <= shares[-1]]
     drawn = [grafts.curves[kind].psi[:, : len(axes)] for kind in _CURVES]
     lowest = min(-0.08, float(np.nanmin([0.0, *np.ravel(drawn)])) - 0.03)
     low, high = np.moveaxis(of_map.psi_ci, -1, 0)
@@ -74,10 +74,8 @@ def psi_curves(grafts: Grafts, names: tuple[str, ...], width: int | float = DOUB
             psi = grafts.curves[kind].psi[:, label]
             axis.plot(shares, psi, ls=line, marker=marker, ms=2.5, color=colour, lw=thick, label=words)
         axis.plot(of_map.smallest[label], CONTROL, "v", color=style.BLACK, ms=3.5, label="smallest share")
-        axis.set(xscale="log", ylim=(lowest, 1.05), yticks=[0, 0.5, 1])
-        axis.set_title(style.fitted(name, room))
-        axis.set_xticks(list(ticks), list(ticks.values()))
-        axis.minorticks_off()
+        axis.set(ylim=(lowest, 1.05), yticks=[0, 0.5, 1], title=style.fitted(name, room))
+        style.share_ticks(axis, ticks)
     handles = {line.get_label(): line for line in axes[0].lines}
     order = [*(words for words, *_ in reversed(_CURVES.values())), "smallest share"]
     columns: dict[str, Any] = {"ncols": 5 if width > SINGLE else 2, "columnspacing": 1.2}
@@ -178,8 +176,7 @@ def radial_profiles(
     half = radii[1] / 2 if len(radii) > 1 else 0.5
     extent = (-half, radii[-1] + half, rows - 0.5, -0.5)
     image = axis.imshow(kept, cmap=style.SEQUENTIAL, vmin=0, vmax=1, aspect="auto", extent=extent, interpolation="none")
-    step = max(1, int(np.ceil(rows * (SMALL + 1) / (72 * (figure.get_figheight() - 1.1)))))
-    axis.set_yticks(range(0, rows, step), [style.fitted(names[at], 0.9, SMALL) for at in range(0, rows, step)])
+    axis.set_yticks(*style.spaced(names, figure.get_figheight() - 1.1, 0.9))
     ticks = [tick for tick in (0, 0.25, 0.5) if tick <= radii[-1] + half]
     axis.set(xlabel="radial frequency (cycles/pixel)", xticks=ticks)
     colour_bar(figure, image, [axis], "share of the ring kept", [0, 0.5, 1])

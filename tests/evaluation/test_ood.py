@@ -21,7 +21,7 @@ from fsjax.evaluation.ood.results import InDistribution, OodResult, SetResult, a
 from fsjax.evaluation.results import Rates, read_evaluation
 from fsjax.experiment import runner
 from fsjax.fourier import dfm, masks, spectrum
-from fsjax.report import ood_section, sections
+from fsjax.report import sections
 from fsjax.runtime import files
 from fsjax.runtime.errors import InputError
 from fsjax.runtime.random_streams import Stream, generator
@@ -344,7 +344,7 @@ def test_maps_stand_beside_masks_of_their_size_on_the_classs_own_images(world, f
     assert found["in_distribution"]["controls"] is None
     files.write_json(world.directory / "ood" / "removal.json", result)
 
-    section = ood_section.make(world.directory, world.maps, 0.2)
+    section = sections.ood_section(world.directory, world.maps, 0.2)
     rows = [re.sub(r"<[^>]*>", " ", row).split() for row in re.findall(r"<tr[^>]*>(.*?)</tr>", section.body)]
     (cat,) = (row for row in rows if row[0] == "cat")
     for name in ("Renditions", "Restricted"):
@@ -356,7 +356,7 @@ def test_maps_stand_beside_masks_of_their_size_on_the_classs_own_images(world, f
 
 def section_of(world, found):
     files.write_json(world.directory / "ood" / "removal.json", found)
-    return ood_section.make(world.directory, world.maps, 0.2).body
+    return sections.ood_section(world.directory, world.maps, 0.2).body
 
 
 REPEATED = """
@@ -442,7 +442,7 @@ def test_the_section_shows_what_was_found(world, found):
     file = world.directory / "ood" / "removal.json"
     assert file in sections.inputs(world.directory, "removal")
     assert not sections.inputs(world.directory, "greedy")
-    section = ood_section.make(world.directory, world.maps, 0.2)
+    section = sections.ood_section(world.directory, world.maps, 0.2)
     text = re.sub(r"<[^>]*>", " ", section.body)
     for name, one in found["sets"].items():
         assert f"{name}: accuracy {one['accuracy']:.3f}, in distribution" in text
@@ -454,7 +454,7 @@ def test_the_section_shows_what_was_found(world, found):
     assert "stability" not in section.body
     iou = {name: [[value] * 3] for name, value in (("mean", 0.625), ("low", 0.5), ("high", 0.75))}
     told = {"stability": {"resamples": 3, "shares": [0.2], "iou": iou}}
-    section = ood_section.make(world.directory, dataclasses.replace(world.maps, provenance=told), 0.2)
+    section = sections.ood_section(world.directory, dataclasses.replace(world.maps, provenance=told), 0.2)
     text = " ".join(re.sub(r"<[^>]*>", " ", section.body).split())
     assert "stability of its map (IoU)" in text and "cat 0.625 [0.500, 0.750]" in text
 
@@ -464,11 +464,11 @@ def test_the_section_names_the_verdict_of_each_class(world, found, tmp_path):
     files.write_json(tmp_path / "ood" / "removal.json", found)
     evaluation = read_evaluation(world.directory / "evaluation.json")
     results.write(tmp_path, evaluation)
-    assert "verdict" not in ood_section.make(tmp_path, world.maps, 0.2).body
+    assert "verdict" not in sections.ood_section(tmp_path, world.maps, 0.2).body
     grafts = results.grafts(CLASSES, ("shortcut by phase", "spread", "undecided"), share=0.2)
     judged = dataclasses.replace(evaluation.methods["removal"], grafts=grafts)
     results.write(tmp_path, dataclasses.replace(evaluation, methods={"removal": judged}))
-    body = ood_section.make(tmp_path, world.maps, 0.2).body
+    body = sections.ood_section(tmp_path, world.maps, 0.2).body
     rows = [re.findall(r"<td[^>]*>(.*?)</td>", row)[:2] for row in re.findall(r"<tr[^>]*>(.*?)</tr>", body)]
     assert [row for row in rows if row and row[0] in CLASSES] == [
         ["cat", "shortcut by phase"],
@@ -501,14 +501,14 @@ def test_the_sentence_of_a_set_names_the_classes_above_the_threshold_that_it_has
     own, names = rates(InDistribution, [0.9, 0.7, 0.2, 0.8], [0.8, 0.6, 0.9, 0.7]), ("a", "b", "c", "d")
     others = {"restricted": False, "made_of": {}, "groups": {}}
     one = rates(SetResult, [0.5, 0.3, 0.1, None], [0.2, 0.25, 0.4, None], **others)
-    said = ood_section.sentence("Set", one, own, names, 0.6)
+    said = sections.ood_sentence("Set", one, own, names, 0.6)
     assert said == (
         "Set: accuracy 0.500, in distribution 0.500. a, b (in distribution TPR > 0.6 under their maps): "
         "mean TPR there 0.400, in distribution 0.800; unfiltered 0.225, in distribution 0.700. The other classes: "
         "under their maps 0.100, in distribution 0.200; unfiltered 0.400, in distribution 0.900. a: the map's "
         "frequencies alone serve better there than the whole image."
     )
-    assert ood_section.sentence("Set", one, own, names, 0.95).endswith(
+    assert sections.ood_sentence("Set", one, own, names, 0.95).endswith(
         "None of its classes has a TPR above 0.95 under its map in distribution."
     )
 

@@ -38,7 +38,7 @@ def every_figure(names, height, width, inches):
     """Name and figure of all that fsjax draws of these classes."""
     rng, classes = np.random.default_rng(1), len(names)
     scores, kept = maps_of(classes, height, width)
-    error, images, pairs = rng.random(kept.shape), rng.random((3, height, width, 3)), rng.random((classes, classes))
+    error, pairs = rng.random(kept.shape), rng.random((classes, classes))
     rates = rng.random((4, classes)).tolist()
     confusion = rng.integers(1, 9, (2, 3, 3, classes, classes))
     found = Dynamics(names, (band_dynamics.ORIGINAL, "12", "3"), (0, 1), np.array([5, 10, 15]), confusion)
@@ -51,7 +51,6 @@ def every_figure(names, height, width, inches):
     yield "adcs", figures.adcs_grid(rng.integers(-3, 4, kept.shape), names, 3, width=inches)
     yield "heat map", figures.heat_map(error[0], names[0], width=inches)
     yield "heat maps", figures.heat_map_grid(error, kept, names, width=inches)
-    yield "samples", figures.samples(images, images, names[0], width=inches)
     yield "rates", figures.rates([0.01, 0.05, 0.1, 0.2], rates, rates, names, width=inches)
     yield "overlap", figures.overlap_matrix(pairs, names, 0.05, width=inches)
     grafts = results.grafts(names, [KINDS[label % len(KINDS)] for label in range(classes)], smallest=[0.1] * classes)
@@ -235,9 +234,9 @@ def test_a_users_style_and_backend_stay_and_pyplot_knows_no_figure():
 def test_a_class_without_a_value_has_no_line_and_a_constant_plane_is_drawn():
     figure = figures.rates([0.05, 0.1], [[None, 0.5]] * 2, [[None, 0.1]] * 2, ("empty", "b"))
     assert np.isnan(figure.axes[0].lines[0].get_ydata()).all()
-    flat = figures.score_grid(np.zeros((1, 4, 4), np.float32), ("a",), "nats")
+    flat = figures.score_grid(np.zeros((1, 4, 5), np.float32), ("a",), "nats")
     flat.draw_without_rendering()
-    assert style.plane_extent((4, 5)) == (-0.5, 0.5, 0.375, -0.625)
+    assert tuple(flat.axes[0].images[0].get_extent()) == (-0.5, 0.5, 0.375, -0.625)
 
 
 NAMES = ("ox", "zebra", "frog")

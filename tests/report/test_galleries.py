@@ -3,7 +3,6 @@
 import base64
 import dataclasses
 import io
-import pathlib
 import re
 
 import jax
@@ -68,7 +67,7 @@ def words(odds, place=0):
 
 
 @pytest.fixture
-def subject():
+def subject(tmp_path):
     """Maps at 5 and 20 %, with grafts, of a classifier with one output more than classes."""
     rng = np.random.default_rng(0)
     scores = rng.normal(size=(len(NAMES), SIDE, SIDE)).astype(np.float32)
@@ -85,7 +84,7 @@ def subject():
     grafts = results.grafts(NAMES, ("shortcut", "spread", "band"), share=0.2, pairs=30, grafted=[0.75, 0.5, 0.25])
     evaluation = results.evaluation(NAMES, {"removal": results.method({}, grafts=grafts)})
     weights = rng.normal(size=(SIDE * SIDE * 3, len(OUTPUTS))).astype(np.float32) / 8
-    return Subject(common.base(), pathlib.Path(), make_model(weights), maps, Dataset(Noise(), SIDE), evaluation)
+    return Subject(common.base(), tmp_path, make_model(weights), maps, Dataset(Noise(), SIDE), evaluation)
 
 
 def gallery(subject, count=3):
@@ -155,15 +154,16 @@ def test_classes_without_pairs_and_images_that_may_have_been_searched_are_not_sh
     assert gallery(unknown) == []
 
 
-def section(folder, model=None, labels=(0, 1, 2), attributions=2):
-    config, model = common.base(), model or make_model()
-    config.report.attributions = attributions
-    return attribution_section(config, model, Dataset(Noise(model.classes), SIDE), list(labels), folder)
+def section(subject, model=None, labels=(0, 1, 2), attributions=2):
+    model = model or make_model()
+    subject.config.report.attributions = attributions
+    test = Dataset(Noise(model.classes), SIDE)
+    return attribution_section(dataclasses.replace(subject, model=model, test=test), list(labels))
 
 
 @pytest.mark.usefixtures("undrawn")
-def test_each_image_stands_with_its_smallest_set_that_set_alone_and_without_it(tmp_path):
-    body = section(tmp_path).body
+def test_each_image_stands_with_its_smallest_set_that_set_alone_and_without_it(subject):
+    body = section(subject).body
     chosen = [index for label in range(3) for index in (EACH * label, EACH * label + 1)]
     images = np.stack([(Noise()[index] / 255 - MEAN) / STD for index in chosen])
     found = fsjax.attribute(lambda images: apply(WEIGHTS, images), images.astype(np.float32))
@@ -191,22 +191,22 @@ def test_each_image_stands_with_its_smallest_set_that_set_alone_and_without_it(t
 
 
 @pytest.mark.usefixtures("undrawn")
-def test_there_are_24_images_at_most_the_first_of_each_class(tmp_path):
+def test_there_are_24_images_at_most_the_first_of_each_class(subject):
     names = tuple(f"class {label}" for label in range(30))
     weights = np.random.default_rng(1).normal(size=(SIDE * SIDE * 3, 30)).astype(np.float32)
-    body = section(tmp_path, make_model(weights, classes=names), range(3, 30)).body
+    body = section(subject, make_model(weights, classes=names), range(3, 30)).body
     assert re.findall(r"<h3>(.*?)</h3>", body) == list(names[3:27]) and body.count("its smallest set</p>") == 24
 
 
-def test_a_model_without_a_gradient_is_named_and_others_have_no_section(tmp_path):
+def test_a_model_without_a_gradient_is_named_and_others_have_no_section(subject):
     def undifferentiated(params, images):
         shape = jax.ShapeDtypeStruct((len(images), 4), jnp.float32)
         return jax.pure_callback(lambda images: np.zeros((len(images), 4), np.float32), shape, images)
 
-    text = " ".join(Page(section(tmp_path, make_model(function=undifferentiated)).body).text.split())
+    text = " ".join(Page(section(subject, make_model(function=undifferentiated)).body).text.split())
     assert text.startswith("Not measured: model: got ") and text.endswith("that JAX can differentiate.")
-    rooted = section(tmp_path, make_model(function=lambda params, images: jnp.sqrt(apply(params, images) * 0))).body
+    rooted = section(subject, make_model(function=lambda params, images: jnp.sqrt(apply(params, images) * 0))).body
     assert "Not measured: model: got a non-finite gradient on image 0" in rooted
-    assert section(tmp_path, attributions=0) is None
-    assert section(tmp_path, make_model(WEIGHTS[:, :1])) is None
-    assert section(tmp_path, labels=()) is None
+    assert section(subject, attributions=0) is None
+    assert section(subject, make_model(WEIGHTS[:, :1])) is None
+    assert section(subject, labels=()) is None

@@ -20,7 +20,7 @@ from fsjax.fourier import dfm, masks, spectrum
 from fsjax.report import explorer, figures, overview, pictures
 from fsjax.report.answer import NO_VERDICT
 from fsjax.report.overview import Subject
-from fsjax.report.section import symmetric_log
+from fsjax.report.style import symmetric_log
 from fsjax.search import patch_maps
 from tests.helpers import results
 from tests.helpers.html_page import Page
