@@ -9,10 +9,7 @@ ROWS = (
     ("what users call", "launch.py api/"),
     ("the command line", "experiment/"),
     ("the stages of experiments", "experiment/runner experiment/stages/"),
-    (
-        "running stages",
-        "experiment/pipeline experiment/opening experiment/comparison experiment/study_tables experiment/stage",
-    ),
+    ("running stages", "experiment/pipeline experiment/opening experiment/study_tables experiment/stage"),
     ("pages and figures", "report/"),
     ("training", "training/"),
     ("rates, controls, measures", "evaluation/"),

@@ -8,17 +8,13 @@ import json
 import pickle
 import re
 
-import jax.numpy as jnp
 import numpy as np
 import pytest
-from scipy.stats import binomtest, kendalltau, rankdata, spearmanr
+from scipy.stats import kendalltau, rankdata, spearmanr
 
 from configs import compare as compare_config
-from fsjax import data
-from fsjax.engine.model import Model
 from fsjax.experiment import runner
-from fsjax.experiment.comparison import class_names, pair, rank_correlations
-from fsjax.experiment.stages.compare import compare
+from fsjax.experiment.stages.compare import class_names, pair, rank_correlations
 from fsjax.fourier import dfm, published_maps, spectrum
 from fsjax.fourier.masks import at_threshold, best_orbits, chance_iou, expected_iou, iou
 from fsjax.runtime.errors import CheckFailed, InputError
@@ -104,10 +100,10 @@ def test_constant_scores_have_no_ranks_and_half_removed_orbits_count_as_what_was
 
 def test_masks_at_common_shares_are_the_maps_own():
     left, right = maps_of(planes(), (0.1, 0.25)), maps_of(planes(1), (0.1, 0.2, 0.25))
-    paired = pair(left, right, (0.5,))
-    assert paired.left.shares == paired.right.shares == (0.1, 0.25)
-    np.testing.assert_array_equal(paired.right.masks, right.masks[[0, 2]])
-    np.testing.assert_array_equal(paired.left.masks, left.masks)
+    ours, theirs, _ = pair(left, right, (0.5,))
+    assert ours.shares == theirs.shares == (0.1, 0.25)
+    np.testing.assert_array_equal(theirs.masks, right.masks[[0, 2]])
+    np.testing.assert_array_equal(ours.masks, left.masks)
 
 
 def test_without_a_common_share_scores_are_cut_by_each_sides_own_rule(tmp_path):
@@ -123,10 +119,10 @@ def test_without_a_common_share_scores_are_cut_by_each_sides_own_rule(tmp_path):
         (maps_of(culled, (0.5,), method="greedy"), [best_orbits(plane, 25) & (plane >= 0) for plane in culled]),
         (maps_of(planes(3), (0.5,)), [best_orbits(plane, 25) for plane in planes(3)]),
     ):
-        paired = pair(left, other, (0.4,))
-        assert paired.left.shares == paired.right.shares == (0.4,)
-        np.testing.assert_array_equal(paired.left.masks[0], [best_orbits(plane, 25) for plane in left.scores])
-        np.testing.assert_array_equal(paired.right.masks[0], expected)
+        ours, theirs, _ = pair(left, other, (0.4,))
+        assert ours.shares == theirs.shares == (0.4,)
+        np.testing.assert_array_equal(ours.masks[0], [best_orbits(plane, 25) for plane in left.scores])
+        np.testing.assert_array_equal(theirs.masks[0], expected)
 
 
 def test_a_side_of_one_mask_meets_the_nearest_of_the_other(tmp_path):
@@ -135,10 +131,11 @@ def test_a_side_of_one_mask_meets_the_nearest_of_the_other(tmp_path):
     file.write_bytes(pickle.dumps(dict(enumerate(masks.astype(np.float32)))))
     single = published_maps.read_maps(file, classes=None, shares=(0.1,))
     several = maps_of(planes(), (0.05, 0.1, 0.2, 0.4))
-    for left, right in ((single, several), (several, single)):
-        paired = pair(left, right, (0.1,))
-        assert (paired.left.shares, paired.right.shares) == (((0.22,), (0.2,)) if left is single else ((0.2,), (0.22,)))
-        np.testing.assert_array_equal((paired.left if left is several else paired.right).masks[0], several.at(0.2))
+    for sides in ((single, several), (several, single)):
+        for before, paired in zip(sides, pair(*sides, (0.1,)), strict=False):
+            share = 0.22 if before is single else 0.2
+            assert paired.shares == (share,)
+            np.testing.assert_array_equal(paired.masks[0], before.at(share))
 
 
 def test_sides_of_other_classes_or_planes_are_refused():
@@ -214,24 +211,6 @@ def test_the_command_leaves_numbers_and_a_page_and_its_status_says_whether_they_
     assert status == 2 and "holds a compare result made with other settings (seed was 0, now 1)" in printed
 
 
-@pytest.mark.usefixtures("undrawn")
-def test_two_methods_of_one_workdir_are_compared_under_their_names(tmp_path):
-    workdir = tmp_path / "run"
-    for seed, method in enumerate(("removal", "gradient")):
-        maps_of(planes(seed), method=method).save(workdir / "dfm" / f"{method}.npz")
-    runner.run(config_of(workdir, ""), tmp_path / "w")
-    result = json.loads((tmp_path / "w" / "compare.json").read_text())
-    assert [result[side]["path"] for side in ("left", "right")] == [
-        str(workdir / "dfm" / f"{name}.npz") for name in ("gradient", "removal")
-    ]
-    page = (tmp_path / "w" / "report" / "compare.html").read_text()
-    assert "positions, gradient / removal where" in page
-    assert "left" not in re.sub(r"(?s)<style.*?</style>", "", page)
-    maps_of(planes(2), method="learned").save(workdir / "dfm" / "learned.npz")
-    with pytest.raises(InputError, match=r"holds gradient\.npz, learned\.npz, removal\.npz in dfm"):
-        runner.run(config_of(workdir, ""), tmp_path / "v")
-
-
 def test_a_side_without_scores_has_no_rankings(tmp_path, undrawn):
     maps_of(planes()).save(tmp_path / "a.npz")
     content = {label: [mask.astype(float)] * 10 for label, mask in enumerate(maps_of(planes()).at(0.25))}
@@ -240,7 +219,7 @@ def test_a_side_without_scores_has_no_rankings(tmp_path, undrawn):
     result = json.loads((tmp_path / "w" / "compare.json").read_text())
     (row,) = result["shares"]
     assert result["scores"] is None and row["left"] == 0.25 and row["right"] == 16 / 64 and row["iou"] == [1, 1, 1]
-    assert result["right"]["images"] is None and result["unfiltered"] is None
+    assert result["right"]["images"] is None
     assert "the right side has no scores" in (tmp_path / "w" / "report" / "compare.html").read_text()
 
 
@@ -254,94 +233,13 @@ def test_masks_that_keep_nothing_have_no_iou_and_fail_the_check(tmp_path):
         runner.run(config_of(tmp_path / "a.npz", tmp_path / "a.npz", min_iou=0.1), tmp_path / "w")
 
 
-def test_both_sides_are_tried_on_a_model_where_one_is_given(tmp_path, undrawn):
-    """The model recognises a class by its planted frequency, so a mask with this frequency decides."""
-    size = 16
-    orbits = spectrum.orbits(size, size)
-    members = [orbits[size // 2 + row, size // 2 + column] for row, column in ((0, 3), (2, 1), (4, -2))]
-    planted = np.stack([orbits == member for member in members])
-    root = tmp_path / "data"
-    root.mkdir()
-    rng = np.random.default_rng(0)
-    labels = np.repeat(np.arange(3), 12)
-    waves = np.stack([np.fft.ifft2(np.fft.ifftshift(plane)).real for plane in planted])
-    waves = 60 * waves / np.abs(waves).max((1, 2), keepdims=True)
-    images = (128 + waves[labels] + rng.normal(0, 20, (36, size, size))).clip(0, 255)
-    for split in ("train", "test"):
-        np.save(root / f"{split}_images.npy", np.repeat(images[..., None], 3, axis=3).astype(np.uint8))
-        np.save(root / f"{split}_labels.npy", labels)
-    config = config_of(tmp_path / "left.npz", tmp_path / "right.npz")
-    config.data.source, config.data.root, config.data.image_size = "arrays", str(root), size
-    config.data.classes = "0=a,1=b,2=c"
-    test = data.load(config.data, "test", 0)
-
-    def apply(params, images):
-        amplitudes = (jnp.fft.fftshift(jnp.abs(jnp.fft.fft2(images[..., 0])), axes=(1, 2))[:, None] * planted).sum(
-            (2, 3)
-        )
-        return jnp.where(amplitudes > 20.0, 1.0, 0.0) + jnp.array([0.0, 0.0, 0.5])
-
-    classifier = Model(apply, {}, (size, size, 3), test.classes, (np.full(3, 0.5), np.ones(3)))
-    # The left maps keep the orbit of each class, the right maps the orbit of the next class.
-    maps_of(planted * 1.0, (0.01,), test.classes).save(tmp_path / "left.npz")
-    right = maps_of(np.roll(planted, -1, 0) * 1.0, (0.01,), ("0", "1", "2"))
-    right.save(tmp_path / "right.npz")
-
-    def compared():
-        compare(config, tmp_path, classifier, test)
-        page = (tmp_path / "report" / "compare.html").read_text()
-        cells = [re.sub(r"<[^>]*>", " ", row).split() for row in re.findall(r"<tr[^>]*>(.*?)</tr>", page)]
-        judged = {tuple(row[:2]): row[2:] for row in cells if row[1:2] in (["left"], ["right"])}
-        return json.loads((tmp_path / "compare.json").read_text()), page, judged
-
-    result, page, judged = compared()
-    assert result["unfiltered"]["accuracy"] == 1 and result["images"] == [12, 12, 12]
-    (ours,), (theirs,) = result["rates"]["left"], result["rates"]["right"]
-    assert (ours["tpr"], ours["fpr"]) == ([1, 1, 1], [0, 0, 1])
-    # c, the default prediction, keeps its own images and gains the images of b.
-    assert (theirs["tpr"], theirs["fpr"]) == ([0, 0, 1], [0, 0, 0.5])
-    intervals = [binomtest(count, 12).proportion_ci(method="wilson") for count in (12, 12, 12, 0, 0, 12)]
-    np.testing.assert_allclose(ours["tpr_ci"] + theirs["tpr_ci"], intervals, atol=1e-12)
-
-    left, right = result["grafts"]["left"], result["grafts"]["right"]
-    assert left["baseline"] == right["baseline"] and left["baseline"]["pairs"] == [120] * 3, "the same pairs"
-    # With a's or b's orbit an image becomes a or b, and without it the image is lost; c is the default prediction.
-    # c's orbit overrules others: half of b's images are lost when the orbit of another class is put in.
-    assert [left["rates"][name] for name in ("sufficiency", "necessity")] == [[1, 1, 0], [1, 1, 0]]
-    assert [right["rates"][name][:2] for name in ("sufficiency", "necessity")] == [[0, 0], [0, 0.5]]
-    assert [of["kind"] for of in left["verdicts"]] == ["shortcut", "shortcut", "default class"]
-    assert [of["kind"] for of in right["verdicts"][:2]] == ["spread", "spread"] and right["verdicts"][0]["name"] == "a"
-    assert "On the model" in page and "36 test images (accuracy unfiltered 1.000)" in page
-    assert (
-        judged["b", "left"][0] == "shortcut" and "1.000" in judged["b", "left"] and judged["b", "right"][0] == "spread"
-    )
-    assert "120 a class at most" in page and not (tmp_path / "compare").exists()
-
-    # Which of the test images a search has seen is known to that search alone.
-    right = dfm.DominantFrequencyMaps.load(tmp_path / "right.npz")
-    dataclasses.replace(right, searched_on="test").save(tmp_path / "right.npz")
-    again, page, judged = compared()
-    assert again["rates"] == result["rates"] and again["grafts"]["left"] == result["grafts"]["left"]
-    assert {of["kind"] for of in again["grafts"]["right"]["verdicts"]} == {"undecided"}
-    assert judged["b", "right"][0] == "undecided" and "The left maps were" not in page
-    assert "The right maps were searched on unknown test images: no verdict." in page
-
-    config.evaluate.pairs = 0
-    plain, page, _ = compared()
-    assert plain["rates"] == result["rates"] and plain["grafts"] == {"left": None, "right": None}
-    assert "Which of them control the model" not in page
-    other = dataclasses.replace(classifier, classes=("x", "y", "z"))
-    with pytest.raises(InputError, match="got the classes 3"):
-        compare(config, tmp_path, other, test)
-
-
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
         ({"left": ""}, "left: got nothing; expected a workdir with maps"),
         ({"right": "nothing"}, "right: nothing: not there; expected a workdir of fsjax"),
         ({"min_iou": 1.5}, "min_iou: got 1.5; expected an IoU in [0, 1], 0 = no check"),
-        ({"evaluate": {"pairs": -1}}, "evaluate.pairs: got -1; expected 0 or more"),
+        ({"search": {"shares": (0.0,)}}, "search.shares: got 0"),
     ],
 )
 def test_bad_fields_are_refused_before_anything_is_written_and_training_fields_are_not_read(tmp_path, changes, message):

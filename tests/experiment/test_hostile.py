@@ -34,7 +34,6 @@ from fsjax.evaluation.ood.results import OodResult
 from fsjax.evaluation.results import Recovery, Reliance, read_method
 from fsjax.evaluation.typed_json import to_json
 from fsjax.experiment import study_tables
-from fsjax.experiment.comparison import compare_maps
 from fsjax.experiment.stages import compare
 from fsjax.experiment.study_tables import Cell, Outcome
 from fsjax.fourier import dfm
@@ -647,7 +646,14 @@ def out_of_distribution():
     rates = {"tpr": [0.9, 0.1], "tpr_ci": [[0.8, 1.0], [0.0, 0.2]], "fpr": [0.1, 0.1]}
     point = {"classes": 1, "share": 0.5, "filtered": 0.5, "unfiltered": 0.5}
     curve = [{"threshold": step / 10, "shortcut": point, "other": point} for step in range(1, 10)]
-    own = {"images": [2, 2], "accuracy": 0.5, "unfiltered": rates, "filtered": rates, "average_tpr": curve}
+    own = {
+        "images": [2, 2],
+        "accuracy": 0.5,
+        "unfiltered": rates,
+        "filtered": rates,
+        "average_tpr": curve,
+        "controls": None,
+    }
     one = own | {"restricted": True, "made_of": {"attack": NAME, "fields": {"repeated": True}}}
     one |= {"groups": {NAME: {NAME: own}}}
     found = {"version": OodResult.version, "classes": list(NAMES), "share": 0.05, "threshold": 0.6}
@@ -736,8 +742,8 @@ def test_the_pages_of_a_comparison_a_study_and_of_learning_show_names_as_text(wo
 
 
 def compared(left, right, classes=NAMES):
-    comparison, paired = compare_maps(left, right, (0.05, 0.25), 0.05, seed=0)
-    return comparison | {"classes": classes, "masks": NAME, "min_iou": 0.0, "unfiltered": None}, paired
+    comparison, masks = compare.compare_maps(left, right, (0.05, 0.25), 0.05, seed=0)
+    return comparison | {"classes": classes, "masks": NAME, "min_iou": 0.0}, masks
 
 
 def test_a_long_name_or_one_of_another_script_makes_a_page_too(workspace):

@@ -1,30 +1,45 @@
-"""The stage compare: two sets of maps, their overlap, their rankings, and their rates where there is a model."""
+"""The stage compare: how alike two sets of maps are, by their masks and by the ranks of their scores.
+
+Examples:
+  >>> scores = np.random.default_rng(0).normal(size=(8, 8))
+  >>> value, interval = rank_correlations(scores, scores**3, seed=0)["kendall"]
+  >>> round(value, 3), np.round(interval, 3).tolist()
+  (1.0, [1.0, 1.0])
+"""
 
 import dataclasses
 import logging
+import warnings
+from collections.abc import Iterable
 from typing import Any
 
 import numpy as np
+import scipy
+from jaxtyping import Float
 from ml_collections import ConfigDict
 
 from fsjax import search
-from fsjax.data.dataset import Dataset
-from fsjax.engine.model import Model
-from fsjax.evaluation import evaluate, judge_maps, typed_json, verdict
-from fsjax.evaluation.rates import evaluate_unfiltered
-from fsjax.experiment.comparison import Pairing, compare_maps
+from fsjax.evaluation.rates import masks_at
+from fsjax.evaluation.statistics import mean
 from fsjax.experiment.stage import Stage, Workspace
-from fsjax.experiment.stages import train
-from fsjax.fourier import dfm, published_maps
-from fsjax.fourier.dfm import DominantFrequencyMaps
-from fsjax.models.source import model_source
+from fsjax.fourier import published_maps, spectrum
+from fsjax.fourier.dfm import DominantFrequencyMaps, read_provenance
+from fsjax.fourier.masks import chance_iou, iou
 from fsjax.report import figures, html
-from fsjax.report.answer import class_rows
-from fsjax.runtime import files, parallel, storage
+from fsjax.runtime import files, interrupt, parallel
 from fsjax.runtime.errors import CheckFailed, InputError
+from fsjax.runtime.progress import Progress
+from fsjax.runtime.random_streams import Stream, generator
 from fsjax.runtime.storage import Path
+from fsjax.search.imported import origin
+from fsjax.search.patch_maps import stability_at_share
 
 logger = logging.getLogger(__name__)
+
+_RESAMPLES = 300
+
+# A rank correlation and its 95 % interval; None where a side has no ranks.
+Correlation = tuple[float | None, tuple[float, float] | None]
 
 
 def check(config: ConfigDict) -> None:
@@ -32,26 +47,16 @@ def check(config: ConfigDict) -> None:
     _side_files(config)
     if not 0 <= config.min_iou <= 1:
         raise InputError(f"min_iou: got {config.min_iou:g}; expected an IoU in [0, 1], 0 = no check")
-    if not 0 < config.report.share <= 1:
-        raise InputError(f"report.share: got {config.report.share:g}; expected a share in (0, 1]")
     search.check_shares(config.search.shares)
-    evaluate.check(config)
-    if not model_source(config).trains:
-        train.check(config)
 
 
 def _side_files(config: ConfigDict) -> list[Path]:
-    """Return the files of left and right; where `left` stands alone, of the two methods of that workdir, by name."""
-    if config.get("left") and not config.get("right"):
-        methods = dfm.files_in(storage.path(config.left))
-        if len(methods) == 2:
-            return methods
+    """Return the files of the left and the right maps."""
     side_files = []
     for side in ("left", "right"):
         if not config.get(side):
             raise InputError(
-                f"{side}: got nothing; expected a workdir with maps, one of its dfm/*.npz, or a pickle of maps; left "
-                "alone may be a workdir with maps of two methods"
+                f"{side}: got nothing; expected a workdir with maps, one of its dfm/*.npz, or a pickle of maps"
             )
         try:
             side_files.append(published_maps.maps_file(config[side]))
@@ -61,71 +66,18 @@ def _side_files(config: ConfigDict) -> list[Path]:
 
 
 def _run(workspace: Workspace) -> None:
-    config, directory = workspace.config, workspace.directory
-    source = model_source(config)
-    if source.trains:  # no weights are named
-        compare(config, directory)
-        return
-    test = workspace.dataset("test")
-    source.record(directory, test.classes)
-    compare(config, directory, workspace.classifier, test)
-
-
-def compare(config: ConfigDict, directory: Path, classifier: Model | None = None, test: Dataset | None = None) -> None:
-    """Write compare.json, report/compare.html and report/figures/compare.png for the maps that config names.
-
-    A classifier is evaluated on the test images under the masks of both sides, and grafts between the same pairs of
-    images judge both sides.
-
-    Raises:
-      InputError: an unreadable side, or sides of different classes or planes.
-      CheckFailed: all is written, and the mean IoU at config.report.share is below config.min_iou.
-    """
-    shares, partial_results = tuple(config.search.shares), directory / "compare"
+    """Write compare.json and the page; raise CheckFailed if the maps overlap less than config.min_iou."""
+    config, shares = workspace.config, tuple(workspace.config.search.shares)
     left, right = (published_maps.read_maps(file, classes=None, shares=shares) for file in _side_files(config))
-    comparison, paired = compare_maps(left, right, shares, config.report.share, config.seed)
-    comparison |= {"min_iou": config.min_iou, "unfiltered": None}
-    if classifier is not None and test is not None:
-        _check_fit(classifier, test, [left, right], comparison["classes"])
-        comparison["classes"] = classifier.classes
-        comparison |= _on_model(config, classifier, test, paired, partial_results)
+    comparison, masks = compare_maps(left, right, shares, config.report.share, config.seed)
+    comparison["min_iou"] = config.min_iou
 
     def write() -> None:
-        files.write_json(directory / "compare.json", typed_json.to_json(comparison))
-        write_page(directory, comparison, paired)
-        storage.remove(partial_results)
+        files.write_json(workspace.directory / "compare.json", comparison)
+        write_page(workspace.directory, comparison, masks)
 
     parallel.decide(write)
     _check_overlap(comparison["shares"][comparison["headline"]], config.min_iou)
-
-
-def _check_fit(classifier: Model, test: Dataset, sides: list[DominantFrequencyMaps], classes: tuple[str, ...]) -> None:
-    """Raise InputError if the maps, the test images and the classifier have different classes or sizes."""
-    classifier.check_classes(test.classes, "data split test")
-    if any(maps.named for maps in sides) or len(classes) != len(classifier.classes):
-        classifier.check_classes(classes, "left and right")
-    height, width = sides[0].masks.shape[2:]
-    if (height, width) != (test.image_size, test.image_size):
-        raise InputError(f"data.image_size: got {test.image_size}; expected {height} x {width}, as the maps are")
-
-
-def _on_model(
-    config: ConfigDict, classifier: Model, test: Dataset, paired: Pairing, partial_results: Path
-) -> dict[str, Any]:
-    """Return rates on the test images and grafts between the same pairs of images, for both sides."""
-    unfiltered = evaluate_unfiltered(classifier, test)
-    engine, counts = evaluate.make_engine(classifier, test, config.run.memory_mib, partial_results)
-    rates, grafts = {}, {}
-    for side, maps in (("left", paired.left), ("right", paired.right)):
-        by_share = evaluate.filter_by_maps(classifier, engine, maps, test, counts)
-        rates[side] = tuple(by_share[share] for share in maps.shares)
-        named = dataclasses.replace(maps, classes=classifier.classes)
-        # Maps searched on test images get no pairs: it is not known which images they have seen.
-        usable = np.arange(0 if maps.searched_on == "test" else len(test))
-        grafts[side] = judge_maps.judge_maps(config, classifier, named, test, unfiltered, usable, partial_results)
-    images = np.bincount(test.labels, minlength=len(test.classes))
-    threshold = config.evaluate.threshold
-    return {"unfiltered": unfiltered, "images": images, "threshold": threshold, "rates": rates, "grafts": grafts}
 
 
 def _check_overlap(overlap: dict[str, Any], least: float) -> None:
@@ -140,51 +92,182 @@ def _check_overlap(overlap: dict[str, Any], least: float) -> None:
         )
 
 
-def write_page(directory: Path, comparison: dict[str, Any], paired: Pairing) -> None:
-    """Write report/compare.html and report/figures/compare.png in the workdir; `paired` are the compared maps."""
-    row, classes = comparison["headline"], comparison["classes"]
-    names, main = _names(comparison), comparison["shares"][row]
+def compare_maps(
+    left: DominantFrequencyMaps, right: DominantFrequencyMaps, shares: tuple[float, ...], headline: float, seed: int
+) -> tuple[dict[str, Any], tuple[DominantFrequencyMaps, DominantFrequencyMaps]]:
+    """Return the content of compare.json (docs/files.md), and both sides with the compared masks.
+
+    Args:
+      left, right: maps that `published_maps.read_maps` has read.
+      shares: where masks are cut from scores, if the sides have no share in common.
+      headline: share of the main result, which is the nearest pair.
+      seed: draws the bootstrap resamples of orbits.
+
+    Raises:
+      InputError: sides of different classes or planes.
+    """
+    classes, (ours, theirs, how) = class_names(left, right), pair(left, right, shares)
+    pairs = list(zip(ours.shares, theirs.shares, strict=True))
+    content = {
+        "left": _describe(left),
+        "right": _describe(right),
+        "classes": classes,
+        "plane": left.masks.shape[2:],
+        "masks": how,
+        "shares": [_overlap(ours, theirs, row) for row in range(len(pairs))],
+        "headline": min(range(len(pairs)), key=lambda row: max(abs(share - headline) for share in pairs[row])),
+        "scores": _correlations(left, right, seed),
+    }
+    return content, (ours, theirs)
+
+
+def _describe(maps: DominantFrequencyMaps) -> dict[str, Any]:
+    return {
+        **maps.provenance["file"],
+        "method": origin(maps),
+        "searched_on": maps.searched_on,
+        "images": maps.images.tolist() if maps.images.any() else None,
+        "shares": maps.shares,
+        "scores": maps.scores is not None,
+    }
+
+
+def class_names(left: DominantFrequencyMaps, right: DominantFrequencyMaps) -> tuple[str, ...]:
+    """Return the names of the classes, from a side that has names; raise InputError for other classes or planes."""
+    sizes = [" x ".join(map(str, maps.masks.shape[2:])) for maps in (left, right)]
+    if sizes[0] != sizes[1]:
+        raise InputError(f"left has maps of {sizes[0]}, right of {sizes[1]}; expected maps of one size")
+    different = left.classes != right.classes and left.named and right.named
+    if different or len(left.classes) != len(right.classes):
+        listed = [
+            f"{len(names)} classes ({', '.join(names[:10])}{', ...' if len(names) > 10 else ''})"
+            for names in (left.classes, right.classes)
+        ]
+        raise InputError(
+            f"left has maps of {listed[0]}, right of {listed[1]}; expected the same classes in the same order"
+        )
+    return left.classes if left.named else right.classes
+
+
+def pair(
+    left: DominantFrequencyMaps, right: DominantFrequencyMaps, shares: tuple[float, ...]
+) -> tuple[DominantFrequencyMaps, DominantFrequencyMaps, str]:
+    """Return both sides with equally many masks, which are compared one by one, and where they come from in words.
+
+    These are the masks at the shares that both sides have, else masks cut from both sides' scores at `shares`.
+    Without scores either, each mask of the side with fewer meets the nearest mask of the other side.
+    """
+    if common := sorted(set(left.shares) & set(right.shares)):
+        return _nearest(left, common), _nearest(right, common), "their own masks, at the shares that both have"
+    if left.scores is not None and right.scores is not None:
+        how = "masks cut from the scores of each side, since they have no share in common"
+        return _cut(left, shares), _cut(right, shares), how
+    fewer = min(left.shares, right.shares, key=len)
+    how = "their own masks, at the nearest shares, since they have none in common"
+    return _nearest(left, fewer), _nearest(right, fewer), how
+
+
+def _nearest(maps: DominantFrequencyMaps, shares: Iterable[float]) -> DominantFrequencyMaps:
+    chosen = tuple(maps.nearest(share) for share in shares)
+    return dataclasses.replace(maps, masks=np.stack([maps.at(share) for share in chosen]), shares=chosen)
+
+
+def _cut(maps: DominantFrequencyMaps, shares: tuple[float, ...]) -> DominantFrequencyMaps:
+    ordered = tuple(sorted(shares))
+    return dataclasses.replace(maps, masks=np.stack([masks_at(maps, share) for share in ordered]), shares=ordered)
+
+
+def _overlap(left: DominantFrequencyMaps, right: DominantFrequencyMaps, row: int) -> dict[str, Any]:
+    """Return the IoU of each class's two masks, with its values by chance and on resampled images."""
+    sides = {"left": left, "right": right}
+    masks = list(zip(left.masks[row], right.masks[row], strict=True))
+    ious, chance = [iou(*pair) for pair in masks], [chance_iou(*pair) for pair in masks]
+
+    def stability(maps: DominantFrequencyMaps) -> dict | None:
+        file = maps.provenance["file"]["path"]
+        return read_provenance(file, lambda: stability_at_share(maps, maps.shares[row])) or None
+
+    return {
+        **{side: maps.shares[row] for side, maps in sides.items()},
+        "mean_iou": mean(ious),
+        "mean_chance_iou": mean(chance),
+        "iou": ious,
+        "chance_iou": chance,
+        "stability": {side: stability(maps) for side, maps in sides.items()},
+        "positions": {side: maps.positions[row].tolist() for side, maps in sides.items()},
+        "kept": {side: maps.kept[row].tolist() for side, maps in sides.items()},
+    }
+
+
+def _correlations(left: DominantFrequencyMaps, right: DominantFrequencyMaps, seed: int) -> dict[str, Any] | None:
+    """Return the rank correlations of each class's scores; None where a side has no scores."""
+    if left.scores is None or right.scores is None:
+        return None
+    by_class = []
+    with Progress("compare", len(left.scores), "classes") as progress:
+        for planes in zip(left.scores, right.scores, strict=True):
+            by_class.append(rank_correlations(*planes, seed))
+            progress.update(1)
+            interrupt.check()
+    content: dict[str, Any] = {"resamples": _RESAMPLES}
+    for name in ("spearman", "kendall"):
+        values, intervals = zip(*(measured[name] for measured in by_class), strict=True)
+        content |= {name: values, f"mean_{name}": mean(values), f"{name}_ci": intervals}
+    return content
+
+
+def rank_correlations(
+    left: Float[np.ndarray, "height width"],
+    right: Float[np.ndarray, "height width"],
+    seed: int,
+    resamples: int = _RESAMPLES,
+) -> dict[str, Correlation]:
+    """Return Spearman's rho and Kendall's tau-b of two planes of scores, over orbits, each with its 95 % interval.
+
+    An orbit has the larger score of its members: the published code may remove half of an orbit and leave the score 0
+    for the other half. The intervals are the middle 95 % over bootstrap resamples of the orbits, the same for
+    both measures. Resamples treat orbits as independent; neighbours are not, and for patches the intervals are too
+    narrow. A side of equal scores has no ranks: both are then None.
+    """
+    planes = [spectrum.per_orbit(np.maximum(plane, spectrum.conjugate(plane))) for plane in (left, right)]
+    # Ranks from 0: SciPy sorts whole numbers faster than scores, and gives the same values.
+    ranks = np.stack([np.unique(scores, return_inverse=True)[1] for scores in planes])
+    if not ranks.any(1).all():
+        return {"spearman": (None, None), "kendall": (None, None)}
+    drawn = generator(seed, Stream.RANK_CORRELATION).integers(ranks.shape[1], size=(resamples, ranks.shape[1]))
+    measures = {
+        "spearman": lambda sample: scipy.stats.spearmanr(*sample).statistic,
+        "kendall": lambda sample: scipy.stats.kendalltau(*sample, method="asymptotic").statistic,
+    }
+    measured: dict[str, Correlation] = {}
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", scipy.stats.ConstantInputWarning)  # such a resample counts as missing
+        for name, measure in measures.items():
+            low, high = np.nanpercentile([measure(ranks[:, rows]) for rows in drawn], [2.5, 97.5])
+            measured[name] = float(measure(ranks)), (float(low), float(high))
+    return measured
+
+
+def write_page(
+    directory: Path, comparison: dict[str, Any], masks: tuple[DominantFrequencyMaps, DominantFrequencyMaps]
+) -> None:
+    """Write report/compare.html and report/figures/compare.png in the workdir; `masks` are the compared maps."""
+    main, count = comparison["shares"][comparison["headline"]], figures.MOST_CLASSES
     titles = [
         f"{name}\nIoU {'–' if iou is None else f'{iou:.2f}'}"
-        for name, iou in zip(classes[: figures.MOST_CLASSES], main["iou"], strict=False)
+        for name, iou in zip(comparison["classes"][:count], main["iou"], strict=False)
     ]
-    masks = (maps.masks[row][: figures.MOST_CLASSES] for maps in (paired.left, paired.right))
-    figure = figures.difference_grid(*masks, titles, (names["left"], names["right"]))
-    judged = [
-        [(side, row_of_class) for row_of_class in class_rows(classes, comparison["rates"][side][row], grafts)]
-        for side, grafts in comparison.get("grafts", {}).items()
-        if grafts
-    ]
-    html.write_page(
-        directory,
-        "compare",
-        {"compare": figure},
-        names=names,
-        drawn=len(titles),
-        judged=[entry for both_sides in zip(*judged, strict=True) for entry in both_sides],
-        rule=verdict.rule(),
-        main=main,
-        on_model=comparison if comparison["unfiltered"] else None,
-        **comparison,
-    )
-
-
-def _names(comparison: dict[str, Any]) -> dict[str, str]:
-    """Return the names of the sides: their search methods where both lie in one workdir."""
-    sides = ("left", "right")
-    methods = {side: comparison[side]["method"] for side in sides}
-    folders = {comparison[side]["path"].rpartition("/")[0] for side in sides}
-    is_one_workdir = len(folders) == 1 and folders.pop().endswith("/dfm")
-    return methods if is_one_workdir and len(set(methods.values())) > 1 else {side: side for side in sides}
+    drawn = [maps.masks[comparison["headline"]][:count] for maps in masks]
+    figure = figures.difference_grid(*drawn, titles, ("left", "right"))
+    html.write_page(directory, "compare", {"compare": figure}, drawn=len(titles), main=main, **comparison)
 
 
 STAGE = Stage(
     name="compare",
-    fields=("left", "right", "min_iou", "seed", "search.shares", "report.share", "data", "model")
-    + ("evaluate.threshold", "evaluate.pairs"),  # nothing else of evaluate: there is no grid of shares here
+    fields=("left", "right", "min_iou", "seed", "search.shares", "report.share"),
     check=check,
     outputs=lambda workspace: [workspace.directory / "compare.json", workspace.directory / "report" / "compare.html"],
     run=_run,
-    reads=lambda workspace: [*_side_files(workspace.config), *model_source(workspace.config).weights_files()],
-    shown=("min_iou", "report", "evaluate"),
+    reads=lambda workspace: _side_files(workspace.config),
+    shown=("min_iou", "report"),
 )
