@@ -33,8 +33,6 @@ from fsjax.runtime.workers import read_ahead
 _GREY, _ZERO = (0.2989, 0.5870, 0.1140), 12e-12
 # Pixels of a device's batch: 1,024 images of 32 x 32.
 _PIXELS = 2**20
-# Frequencies ranked at once, for memory.
-_RANKED = 2**12
 
 
 def class_amplitudes(
@@ -58,15 +56,23 @@ def class_amplitudes(
       compat: as the published code: sums instead of means over the images, zeros of the transform replaced by
         12e-12, and channels weighted 0.2989, 0.5870, 0.1140 instead of averaged.
     """
-    transform, devices = _transform(mean_std, compat), len(parallel.local_devices())
+    devices, split = len(parallel.local_devices()), NamedSharding(parallel.mesh(), P(parallel.AXIS))
     batch = devices * max(1, min(_PIXELS // (plane[0] * plane[1]), -(-len(labels) // devices)))
+    weights = jnp.asarray(_GREY if compat else (1 / 3, 1 / 3, 1 / 3), jnp.float32)
     sums = np.zeros((classes, len(spectrum.orbit_sizes(*plane))))
-
     mine = np.arange(len(labels))[parallel.share(len(labels))]
+
+    @jax.jit
+    def transform(images: UInt8[Array, "n height width 3"]) -> Float32[Array, "n orbits"]:
+        amplitudes = spectrum.orbit_amplitudes(normalise(images, *mean_std))
+        if compat:
+            amplitudes = jnp.where(amplitudes == 0, _ZERO, amplitudes)
+        return jnp.einsum("ioc,c->io", amplitudes, weights, precision="highest")
 
     def compute(start: int) -> tuple[Int[np.ndarray, " n"], Float32[Array, "padded orbits"]]:
         indices = mine[start : start + batch]
-        return indices, transform(np.pad(read(indices), [(0, batch - len(indices)), (0, 0), (0, 0), (0, 0)]))
+        padded = np.pad(read(indices), [(0, batch - len(indices)), (0, 0), (0, 0), (0, 0)])
+        return indices, transform(jax.device_put(padded, split))
 
     with Progress("adcs", len(mine), "images") as progress:
         for _, (indices, computing) in read_ahead(compute, range(0, len(mine), batch)):
@@ -91,26 +97,6 @@ def adcs(
     amplitude, and every class ties with itself: values lie in [-C, C-2].
     """
     classes = len(amplitudes)
-    flat = amplitudes.reshape(classes, -1)
-    differences = np.empty(flat.shape, np.int16 if classes < 2**15 else np.int32)
-    for start in range(0, flat.shape[1], _RANKED):
-        columns = slice(start, start + _RANKED)
-        below = scipy.stats.rankdata(flat[:, columns], "min", axis=0) - 1
-        above = classes - (below if compat else scipy.stats.rankdata(flat[:, columns], "max", axis=0))
-        differences[:, columns] = below - above
-    return differences.reshape(amplitudes.shape)
-
-
-def _transform(mean_std: tuple[np.ndarray, np.ndarray], compat: bool) -> Callable:
-    """Return images -> |F x| of each orbit, its channels combined into one."""
-    split = NamedSharding(parallel.mesh(), P(parallel.AXIS))
-    weights = jnp.asarray(_GREY if compat else (1 / 3, 1 / 3, 1 / 3), jnp.float32)
-
-    @jax.jit
-    def transform(images: UInt8[Array, "n height width 3"]) -> Float32[Array, "n orbits"]:
-        amplitudes = spectrum.orbit_amplitudes(normalise(images, *mean_std))
-        if compat:
-            amplitudes = jnp.where(amplitudes == 0, _ZERO, amplitudes)
-        return jnp.einsum("ioc,c->io", amplitudes, weights, precision="highest")
-
-    return lambda images: transform(jax.device_put(images, split))
+    below = scipy.stats.rankdata(amplitudes, "min", axis=0) - 1
+    above = classes - (below if compat else scipy.stats.rankdata(amplitudes, "max", axis=0))
+    return (below - above).astype(np.int16)

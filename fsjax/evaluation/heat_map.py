@@ -67,31 +67,42 @@ def measure(
     layout = tile_size.layout(model, [len(group) for group in groups], memory_mib=memory_mib)
     identity = f"heat map, norm {norm:g}, seed {seed}, {len(labels)} images"
     partial_results = PartialResults(directory, layout, model.params, identity, save_seconds=save_seconds)
-    layout, waves = partial_results.layout, _Waves(image, norm / std, seed)
+    layout, orbits = partial_results.layout, spectrum.orbits(*image[:2])
+    # Nothing is added first, then each orbit's wave.
+    count = 2 + int(orbits.max())
+    # The exclusive or of a wave's permutation with a group's number has the wave's signs as bits.
+    permutations = generator(seed, Stream.HEAT_MAP_SIGNS).integers(2 ** image[2], size=count)
+
+    def components(group: int, start: int, stop: int) -> Complex[np.ndarray, "waves height width channels"]:
+        waves = np.arange(start, stop)
+        bits = (permutations[start:stop] ^ group)[:, None] >> np.arange(image[2]) & 1
+        lengths = np.where(waves[:, None] == 0, 0, (1 - 2 * bits) * norm / std)
+        return basis_components(np.maximum(waves - 1, 0), lengths, image[:2])
+
     engine = Engine(model, statistics=("correct",), tile_images=layout["tile_images"])
-    group_correct = np.empty((classes, waves.count))  # of one group at a time: together they may not fit
+    group_correct = np.empty((classes, count))  # of one group at a time: together they may not fit
     correct = np.zeros_like(group_correct)
-    with Progress("heat map", waves.count * len(labels), "images") as progress:
+    with Progress("heat map", count * len(labels), "images") as progress:
         for number, group in enumerate(groups):
             table = partial_results.table(f"group{number:05d}", group_correct)
             # Each process reads all files before another writes.
             group_correct[...] = parallel.merge(group_correct)
             missing = np.flatnonzero(np.isnan(group_correct).any(0))
             mine = missing[parallel.share(len(missing))]
-            progress.skip((waves.count - len(missing)) * len(group))
+            progress.skip((count - len(missing)) * len(group))
             if len(mine):
                 weights = np.eye(classes, dtype=np.float32)[labels[group]]
                 batches = engine.image_batches(read(group), labels[group], weights, size=layout["chunk"])
-                components = LazyArray(waves.count, functools.partial(waves.components, number))
+                added = LazyArray(count, functools.partial(components, number))
 
                 def on_tile(waves: int, images: int = len(group)) -> None:
                     progress.update(waves * images)
 
-                tiles = engine.tiles(batches, None, components, items=mine)
+                tiles = engine.tiles(batches, None, added, items=mine)
                 table.fill(((items, sums["correct"].T) for items, sums in tiles), on_tile)
             progress.update((len(missing) - len(mine)) * len(group))  # by the other processes
             correct += parallel.merge(group_correct)
-    images, orbits = np.bincount(labels, minlength=classes), spectrum.orbits(*image[:2])
+    images = np.bincount(labels, minlength=classes)
     class_error = 1 - correct / images[:, None]
     return HeatMap(
         error=(1 - correct.sum(0) / len(labels))[1:][orbits],
@@ -122,20 +133,3 @@ def _deal(images: int, combinations: int, seed: int) -> list[Int[np.ndarray, " g
     order = generator(seed, Stream.HEAT_MAP_PARTS).permutation(images)
     count = combinations * -(-images // (combinations * GROUP))
     return [np.sort(group) for group in np.array_split(order, count) if len(group)]
-
-
-class _Waves:
-    """The waves added to the images of a group: nothing first, then each orbit's, with an L2 norm for each channel."""
-
-    def __init__(self, image: tuple[int, int, int], lengths: Float[np.ndarray, " channels"], seed: int):
-        self.plane, self.lengths = image[:2], lengths
-        self.count = 1 + len(spectrum.orbit_sizes(*self.plane))
-        # The exclusive or of a wave's permutation with a group's number has the wave's signs as bits.
-        self.permutations = generator(seed, Stream.HEAT_MAP_SIGNS).integers(2 ** len(lengths), size=self.count)
-
-    def components(self, group: int, start: int, stop: int) -> Complex[np.ndarray, "waves height width channels"]:
-        """Return the components of waves start..stop-1 with the signs of a group."""
-        numbers = np.arange(start, stop)
-        bits = (self.permutations[start:stop] ^ group)[:, None] >> np.arange(len(self.lengths)) & 1
-        lengths = np.where(numbers[:, None] == 0, 0, (1 - 2 * bits) * self.lengths)
-        return basis_components(np.maximum(numbers - 1, 0), lengths, self.plane)

@@ -184,19 +184,28 @@ def read_result(workdir: str | Path, method: str | None = None) -> MethodResult:
     file.
     """
     directory = storage.path(workdir)
-    method = _choose(searched_methods(directory), method, directory)
+    available = searched_methods(directory)
+    if not available:
+        raise InputError(f"workdir: got {directory}, which has no maps; expected a folder where the stage search ran")
+    if method not in available and (method is not None or len(available) > 1):
+        got = "nothing" if method is None else repr(method)
+        raise InputError(f"method: got {got}; expected one of {', '.join(available)}, which have maps in {directory}")
+    method = method or available[0]
     maps = dfm.DominantFrequencyMaps.load(dfm.file_in(directory, method))
     evaluation = read_method(directory / "evaluation.json", method)
     if evaluation.classes != maps.classes:
         raise InputError(f"{directory}: evaluation.json has other classes than dfm/{method}.npz; run evaluate again")
-    truth = directory / "planted.npz"
+    file, truth = directory / "config.json", directory / "planted.npz"
+    config = read_json(file) if file.exists() else None
+    if not isinstance(config, dict):
+        raise InputError(f"{file}: got {type(config).__name__}; expected the config of a run")
     return MethodResult(
         directory=directory,
         method=method,
         maps=maps,
         classes=maps.classes,
         evaluation=evaluation,
-        config=_config(directory / "config.json"),
+        config=config,
         planted=planted_positions(read_npz(truth, ("fixed", "any"))) if truth.exists() else None,
     )
 
@@ -209,19 +218,3 @@ def searched_methods(directory: Path) -> list[str]:
 def planted_positions(planted: dict[str, np.ndarray]) -> Bool[np.ndarray, "classes height width"]:
     """Return the planted positions of each class: fixed orbits, or the band whose orbits are raised at random."""
     return planted["fixed"] | planted["any"]
-
-
-def _choose(available: list[str], method: str | None, directory: Path) -> str:
-    if not available:
-        raise InputError(f"workdir: got {directory}, which has no maps; expected a folder where the stage search ran")
-    if method not in available and (method is not None or len(available) > 1):
-        got = "nothing" if method is None else repr(method)
-        raise InputError(f"method: got {got}; expected one of {', '.join(available)}, which have maps in {directory}")
-    return method or available[0]
-
-
-def _config(file: Path) -> dict[str, Any]:
-    config = read_json(file) if file.exists() else None
-    if not isinstance(config, dict):
-        raise InputError(f"{file}: got {type(config).__name__}; expected the config of a run")
-    return config

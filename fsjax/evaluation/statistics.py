@@ -7,14 +7,12 @@ import scipy
 from jaxtyping import Float, Real
 
 
-def wilson(
-    successes: Real[np.ndarray, "*shape"], total: Real[np.ndarray, "*shape"], level: float = 0.95
-) -> Float[np.ndarray, "*shape 2"]:
-    """Return the score interval of a proportion: lower and upper limit, in [0, 1]; NaN where the total is 0.
+def wilson(successes: Real[np.ndarray, "*shape"], total: Real[np.ndarray, "*shape"]) -> Float[np.ndarray, "*shape 2"]:
+    """Return the 95 % score interval of a proportion: lower and upper limit, in [0, 1]; NaN where the total is 0.
 
     Source: Wilson, JASA 22 (1927) 209.
     """
-    z = scipy.stats.norm.ppf((1 + level) / 2)
+    z = scipy.stats.norm.ppf(0.975)
     total = np.where(total > 0, total, np.nan)
     share = successes / total
     centre = share + z**2 / (2 * total)
@@ -25,9 +23,9 @@ def wilson(
     return limits
 
 
-def bootstrap_interval(values: Real[np.ndarray, "n ..."], resamples: int = 2000) -> Float[np.ndarray, "... 2"]:
+def bootstrap_interval(values: Real[np.ndarray, "n ..."]) -> Float[np.ndarray, "... 2"]:
     """Return the 95 % percentile interval of a mean over the first axis, whose n values are resampled [Efron 1979]."""
-    weights = np.random.default_rng(0).multinomial(len(values), np.full(len(values), 1 / len(values)), resamples)
+    weights = np.random.default_rng(0).multinomial(len(values), np.full(len(values), 1 / len(values)), 2000)
     means = np.tensordot(weights, values.astype(float), 1) / len(values)
     return np.moveaxis(np.quantile(means, np.array([1 - 0.95, 1 + 0.95]) / 2, axis=0), 0, -1)
 

@@ -130,13 +130,10 @@ def test_a_classifier_that_looks_at_one_frequency_is_disturbed_there_alone_and_b
 
 
 def test_every_orbit_sees_all_combinations_of_signs_equally_often_and_they_are_dealt_anew():
-    waves = heat_map._Waves((12, 9, 3), 2 / STD, seed=0)
-    made = np.stack([waves.components(part, 0, waves.count) for part in range(8)])
-    assert not made[:, 0].any(), "first the images as they are"
-    signs = np.sign(made.real.sum((2, 3)))[:, 1:]
-    for orbit in range(waves.count - 1):
-        assert len(np.unique(signs[:, orbit], axis=0)) == 8
-    assert len(np.unique(signs[0], axis=0)) == 8, "a part has not the same signs at every orbit"
+    signs = drawn_signs(80, 50, 0, 8)
+    for orbit in signs:
+        assert set(np.unique(orbit, axis=0, return_counts=True)[1]) == {10}
+    assert len(np.unique(signs[:, 0], axis=0)) == 8, "an image has not the same signs at every orbit"
 
 
 def test_many_images_are_cut_into_more_parts_and_combinations_stay_equally_frequent(monkeypatch):
