@@ -95,8 +95,13 @@ def attribute(
     the integrated gradients at `steps` points of the straight path, and `refinements` slopes refine their order. Raises
     InputError for shares outside (0, 1] or without an orbit, no step, or a gradient that is not finite.
     """
-    shares, plane = _checked(shares, grafts.plane, steps, refinements), (len(grafts.images), *grafts.plane)
-    slopes = [grafts.slopes(np.full(plane, (step + 0.5) / steps, np.float32)) for step in range(steps)]
+    shares, least = default_shares(grafts.plane) if shares is None else tuple(shares), 2 / np.prod(grafts.plane)
+    if not shares or not all(least <= share <= 1 for share in shares):
+        raise InputError(f"shares: got {shares}; expected numbers from {least:.3g}, which is one orbit, to 1")
+    if steps < 1:
+        raise InputError(f"steps: got {steps}; expected 1 or more")
+    planes = (len(grafts.images), *grafts.plane)
+    slopes = [grafts.slopes(np.full(planes, (step + 0.5) / steps, np.float32)) for step in range(steps)]
     scores = np.mean(slopes, axis=0)
     energy = np.stack([spectrum.energy(difference[None]) for difference in grafts.images - grafts.baselines])
     random = [generator(seed, Stream.ATTRIBUTION_ORDER, index).random(grafts.plane) for index in range(len(scores))]
@@ -106,7 +111,8 @@ def attribute(
         sets = [first_orbits(order, share) for share in shares]
         kept[name] = np.stack([grafts.keep(chosen) for chosen in sets], axis=1)
         kept_without[name] = np.stack([grafts.keep(~chosen) for chosen in sets], axis=1)
-    places = _places(orders["attribution"])
+    best_first = np.argsort(-spectrum.per_orbit(orders["attribution"]), axis=1, kind="stable")
+    places = np.argsort(best_first, axis=1).astype(np.int32)[:, spectrum.orbits(*grafts.plane)]
     return Attribution(
         predicted=grafts.predicted,
         baseline_predicted=grafts.baseline_predicted,
@@ -124,19 +130,6 @@ def default_shares(plane: tuple[int, int]) -> tuple[float, ...]:
     return tuple(share for share in SHARES if share >= 2 / np.prod(plane))
 
 
-def _checked(shares: Sequence[float] | None, plane: tuple[int, int], steps: int, refinements: int) -> tuple[float, ...]:
-    """Return the shares of the curves; raise InputError for arguments of `attribute` that cannot be used."""
-    least = 2 / np.prod(plane)
-    shares = default_shares(plane) if shares is None else shares
-    for share in shares:
-        if not least <= share <= 1:
-            raise InputError(f"shares: got {share}; expected {least:.3g}, which is one orbit, to 1")
-    for name, value, lowest in (("shares", len(shares), 1), ("steps", steps, 1), ("refinements", refinements, 0)):
-        if value < lowest:
-            raise InputError(f"{name}: got {value}; expected {lowest} or more")
-    return tuple(shares)
-
-
 def refine(grafts: "BaselineGrafts", scores: Planes, refinements: int) -> Planes:
     """Return an order of the orbits, largest first, whose first orbits keep more predictions than the scores' order.
 
@@ -144,15 +137,15 @@ def refine(grafts: "BaselineGrafts", scores: Planes, refinements: int) -> Planes
     at sets of first orbits, within six shares in turn. Scaled to length one, they enter a running mean that starts with
     the scores.
     """
-    order, least = _unit_length(scores), 2 / np.prod(grafts.plane)
+
+    def unit_length(values: Planes) -> Planes:
+        return values / np.maximum(np.sqrt(np.square(values).sum((1, 2), keepdims=True)), np.finfo(float).tiny)
+
+    order, least = unit_length(scores), 2 / np.prod(grafts.plane)
     for index in range(refinements):
         chosen = first_orbits(order, max(least, _REFINED_AT[index % len(_REFINED_AT)]))
-        order = (1 - _NEW) * order + _NEW * _unit_length(grafts.slopes(chosen))
+        order = (1 - _NEW) * order + _NEW * unit_length(grafts.slopes(chosen))
     return order
-
-
-def _unit_length(values: Planes) -> Planes:
-    return values / np.maximum(np.sqrt(np.square(values).sum((1, 2), keepdims=True)), np.finfo(float).tiny)
 
 
 def first_orbits(order: Planes, share: float) -> Masks:
@@ -160,12 +153,6 @@ def first_orbits(order: Planes, share: float) -> Masks:
     plane = order.shape[1], order.shape[2]
     chosen = masks.best(spectrum.per_orbit(order), spectrum.orbit_sizes(*plane), masks.budget(share, *plane))
     return chosen[:, spectrum.orbits(*plane)]
-
-
-def _places(order: Planes) -> Int[np.ndarray, "n height width"]:
-    """Return the place of each position's orbit, best first."""
-    best_first = np.argsort(-spectrum.per_orbit(order), axis=1, kind="stable")
-    return np.argsort(best_first, axis=1).astype(np.int32)[:, spectrum.orbits(*order.shape[1:])]
 
 
 def _smallest(grafts: "BaselineGrafts", places: Int[np.ndarray, "n height width"]) -> Masks:
@@ -194,20 +181,27 @@ class BaselineGrafts:
     """
 
     def __init__(self, model: Model, images: Images, baselines: Images):
-        _check_gradient(model)
+        image = jax.ShapeDtypeStruct((1, *model.image_shape), jnp.float32)
+        try:
+            jax.eval_shape(jax.grad(lambda image, params: model.apply(params, image).sum()), image, model.params)
+        except Exception as error:  # of the caller's code; the cause stays attached
+            got = f"{type(error).__name__} for its gradient ({one_line(error)})"
+            raise InputError(f"model: got {got}; expected a function that JAX can differentiate") from error
         mesh, (height, width, _) = parallel.mesh(), model.image_shape
         self.images, self.baselines, self.plane = images, baselines, (height, width)
         replicated = NamedSharding(mesh, P())
         self._params = jax.device_put(model.params, replicated)
         self._members = jax.device_put(patches.members(height, width, 1), replicated)
         self._logits, self._slopes = _programs(model, mesh)
+        self._batch = min(_BATCH, len(images))
         # Masks rather than shares, since `logits` is compiled for masks anyway.
         ends = (np.full((len(images), height, width), end) for end in (True, False))
         self.predicted, self.baseline_predicted = (self.logits(end).argmax(-1).astype(np.int32) for end in ends)
 
     def logits(self, weights: Weights) -> Float[np.ndarray, "n classes"]:
         """Return the logits of baselines with this part, masks or in [0, 1], of their images' frequencies."""
-        return self._batched(functools.partial(self._logits, self._params), self.images, self.baselines, weights)
+        program = functools.partial(self._logits, self._params)
+        return gradient.in_batches(program, self._batch, self.images, self.baselines, weights)
 
     def grafted(self, masks: Bool[np.ndarray, "n height width"]) -> Images:
         """Return the baselines with these frequencies of their images."""
@@ -220,27 +214,13 @@ class BaselineGrafts:
     def slopes(self, weights: Weights) -> Float[np.ndarray, "n height width"]:
         """Return the slope of the predicted class's log-odds at a graft as more of an orbit is put in, in nats."""
         program = functools.partial(self._slopes, self._params, self._members)
-        slopes = self._batched(program, self.images, self.baselines, weights, self.predicted)
+        slopes = gradient.in_batches(program, self._batch, self.predicted, self.images, self.baselines, weights)
         if not np.isfinite(slopes).all():
             image = int(np.flatnonzero(~np.isfinite(slopes).all(1))[0])
             raise InputError(f"model: got a non-finite gradient on image {image}; expected finite ones")
         by_orbit = np.empty(slopes.shape)
         by_orbit[:, patches.orbit_numbers(*self.plane)] = slopes
         return by_orbit[:, spectrum.orbits(*self.plane)]
-
-    def _batched(self, program: Callable, *arrays: Shaped[np.ndarray, "n ..."]) -> Shaped[np.ndarray, "n outputs"]:
-        return gradient.in_batches(program, min(_BATCH, len(self.images)), *arrays)
-
-
-def _check_gradient(model: Model) -> None:
-    image = jax.ShapeDtypeStruct((1, *model.image_shape), jnp.float32)
-    try:
-        jax.eval_shape(jax.grad(lambda image, params: model.apply(params, image).sum()), image, model.params)
-    except Exception as error:  # of the caller's code; the cause stays attached
-        raise InputError(
-            f"model: got {type(error).__name__} for its gradient ({one_line(error)}); expected a function that JAX can "
-            "differentiate"
-        ) from error
 
 
 def _programs(model: Model, mesh: Mesh) -> tuple[Callable, Callable]:
@@ -251,26 +231,21 @@ def _programs(model: Model, mesh: Mesh) -> tuple[Callable, Callable]:
         return apply(params, _grafted(*grafts)).astype(jnp.float32)
 
     def slopes(
-        params: PyTree,
-        members: Int[Array, "orbits one"],
-        images: Float[Array, "n height width channels"],
-        baselines: Float[Array, "n height width channels"],
-        weights: Shaped[Array, "n height width"],
-        labels: Int[Array, " n"],
+        params: PyTree, members: Int[Array, "orbits one"], labels: Int[Array, " n"], *grafts: Shaped[Array, "n ..."]
     ) -> Float[Array, "n orbits"]:
         def log_odds(images: Float[Array, "n height width channels"]) -> Float[Array, " n"]:
             return gradient.log_odds(apply(params, images), labels)
 
-        return gradient.patch_slopes(log_odds, _grafted(images, baselines, weights), images - baselines, members)
+        images, baselines, _ = grafts
+        return gradient.patch_slopes(log_odds, _grafted(*grafts), images - baselines, members)
 
-    logits_split, slopes_split = (False, True, True, True), (False, False, True, True, True, True)
+    def program(name: str, function: Callable, *split: bool) -> Callable:
+        key = (f"graft {name}", precision, mesh)
+        return cached_program(apply, key, lambda: over_devices(function, mesh, split, precision))
+
     return (
-        cached_program(
-            apply, ("graft logits", precision, mesh), lambda: over_devices(logits, mesh, logits_split, precision)
-        ),
-        cached_program(
-            apply, ("graft slopes", precision, mesh), lambda: over_devices(slopes, mesh, slopes_split, precision)
-        ),
+        program("logits", logits, False, True, True, True),
+        program("slopes", slopes, False, False, True, True, True, True),
     )
 
 

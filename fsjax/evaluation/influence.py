@@ -127,21 +127,14 @@ def smallest_share(
     equal = np.full(len(images), 1 / len(images))
     drawn = generator(seed, Stream.GRAFT_RESAMPLES).multinomial(len(images), equal, _RESAMPLES)
     weights = np.concatenate([np.ones((1, len(images))), drawn])[:, image]
-    psi = np.mean(parts(*outcomes.rates(weights / weights.sum(-1, keepdims=True))), axis=0)
-    crossings = _crossings(psi.T, shares, threshold)
-    # As infinity, shares that are not reached sort behind all others.
-    limits = np.quantile(np.nan_to_num(crossings[1:], nan=np.inf), [0.025, 0.975], method="inverted_cdf")
-    return float(crossings[0]), np.where(np.isfinite(limits), limits, np.nan)
-
-
-def _crossings(
-    psi: Float[np.ndarray, "n shares"], shares: tuple[float, ...], threshold: float
-) -> Float[np.ndarray, " n"]:
-    """Return the share at which psi first reaches the threshold, on a straight line over the logarithm of the share."""
+    psi = np.mean(parts(*outcomes.rates(weights / weights.sum(-1, keepdims=True))), axis=0).T
+    # psi first reaches the threshold on a straight line over the logarithm of the share.
     logs, reached = np.log(shares), psi >= threshold
     first = reached.argmax(-1)
     before, rows = np.maximum(first - 1, 0), np.arange(len(psi))
     rise = psi[rows, first] - psi[rows, before]
     part = np.divide(threshold - psi[rows, before], rise, out=np.zeros(len(psi)), where=rise > 0)
-    crossing = np.exp(logs[before] + part * (logs[first] - logs[before]))
-    return np.where(reached.any(-1), crossing, np.nan)
+    crossings = np.where(reached.any(-1), np.exp(logs[before] + part * (logs[first] - logs[before])), np.nan)
+    # As infinity, shares that are not reached sort behind all others.
+    limits = np.quantile(np.nan_to_num(crossings[1:], nan=np.inf), [0.025, 0.975], method="inverted_cdf")
+    return float(crossings[0]), np.where(np.isfinite(limits), limits, np.nan)

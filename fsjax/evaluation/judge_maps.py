@@ -1,7 +1,6 @@
 """Judge the maps of a search method by grafts: choose masks and images, measure each class, and give the verdicts."""
 
 import dataclasses
-import hashlib
 import itertools
 from collections.abc import Callable
 
@@ -22,6 +21,7 @@ from fsjax.evaluation.rates import grid_shares
 from fsjax.evaluation.results import Unfiltered
 from fsjax.fourier.dfm import DominantFrequencyMaps
 from fsjax.runtime import parallel
+from fsjax.runtime.partial_results import digest
 from fsjax.runtime.progress import Progress
 from fsjax.runtime.storage import Path
 from fsjax.search import mask_rule
@@ -75,7 +75,11 @@ def judge_maps(
         why_none=why_none,
     )
     candidates = cut_candidates(maps, maps.nearest(config.report.share))
-    directory = folder and folder / _identity(maps, candidates, sample)
+    # All that outcomes depend on beside the model. The method cuts its scores by its own rule, and tested shares have
+    # more masks.
+    numbers = (maps.method, maps.shares, candidates.shares, candidates.tested, sample.pairs, sample.seed)
+    identity = digest((np.array(repr(numbers)), maps.masks, maps.scores, usable, test.labels))[:16]
+    directory = folder and folder / identity
     return judge(model, candidates, sample, memory_mib=config.run.memory_mib, directory=directory)
 
 
@@ -193,13 +197,3 @@ def _verdict(grafts: Grafts, sample: GraftSample, label: int, names: tuple[str, 
         smallest=None if np.isnan(smallest) else smallest,
         sentence=f"{name}: {kind}{' by ' + by if by else ''}: {reason}.",
     )
-
-
-def _identity(maps: DominantFrequencyMaps, candidates: Candidates, sample: GraftSample) -> str:
-    """Return a name for everything that outcomes depend on beside the model."""
-    # The method cuts its scores by its own rule, and tested shares have more masks.
-    numbers = (maps.method, maps.shares, candidates.shares, candidates.tested, sample.pairs, sample.seed)
-    digest = hashlib.sha256(repr(numbers).encode())
-    for array in (maps.masks, maps.scores, sample.usable, sample.labels):
-        digest.update(b"none" if array is None else np.ascontiguousarray(array).tobytes())
-    return digest.hexdigest()[:16]

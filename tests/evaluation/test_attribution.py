@@ -148,11 +148,10 @@ def test_a_second_attribution_of_a_model_compiles_nothing():
     ("fields", "message"),
     [
         ({"baseline": IMAGES[:2]}, r"baseline: got shape \(2, 6, 7, 2\); expected \(6, 7, 2\) or \(9, 6, 7, 2\)"),
-        ({"shares": [0.01]}, "shares: got 0.01; expected 0.0476, which is one orbit, to 1"),
-        ({"shares": [1.5]}, "shares: got 1.5; expected"),
-        ({"shares": []}, "shares: got 0; expected 1 or more"),
+        ({"shares": [0.01]}, r"shares: got \(0.01,\); expected numbers from 0.0476, which is one orbit, to 1"),
+        ({"shares": [1.5]}, r"shares: got \(1.5,\); expected"),
+        ({"shares": []}, r"shares: got \(\); expected"),
         ({"steps": 0}, "steps: got 0; expected 1 or more"),
-        ({"refinements": -1}, "refinements: got -1; expected 0 or more"),
         ({"images": IMAGES[0]}, r"images: got shape \(6, 7, 2\); expected \[images, height, width, channels\]"),
         (
             {"model": lambda images: network(images)[:, :1]},
