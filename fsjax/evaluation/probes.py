@@ -12,7 +12,6 @@ from jaxtyping import Bool, Float, Int
 from fsjax.engine.model import Model
 from fsjax.evaluation import influence, verdict
 from fsjax.evaluation.graft_outcomes import GRAFTS_A_PAIR, ClassGrafts, Grafter, GraftSample
-from fsjax.evaluation.influence import Outcomes
 from fsjax.evaluation.typed_json import Length, ResultFile
 from fsjax.fourier import masks, spectrum
 from fsjax.runtime import parallel
@@ -24,7 +23,8 @@ Maps = Bool[np.ndarray, "maps height width"]
 Planes = Float[np.ndarray, "maps height width"]
 Plane = Float[np.ndarray, "height width"]
 Values = Float[np.ndarray, " maps"]
-_RECOGNISED = 0.5
+# TPR from which a network recognises a class; otherwise psi says little about it.
+RECOGNISED = 0.5
 # An orbit only fills the map where its score, or its score over energy, is below this part of the map's largest.
 _FAINT = 0.05
 # Side of the planes for which the rule was made.
@@ -129,9 +129,9 @@ def prefixes(chosen: Bool[np.ndarray, "height width"], scores: Plane) -> Bool[np
     return (ranks < _counts(int(np.isfinite(ranks).sum()))[:, None])[:, spectrum.orbits(*chosen.shape)]
 
 
-def grafts_a_class(pairs: int, share: float, height: int, width: int) -> int:
-    """Return the largest number of grafts that `measure` makes for a class whose map keeps a share."""
-    return _grafts(pairs, orbits=(masks.budget(share, height, width) + 1) // 2)
+def grafts_a_class(pairs: int, orbits: int) -> int:
+    """Return how many grafts `measure` makes for the empty map and the prefixes of a map with this many orbits."""
+    return GRAFTS_A_PAIR * pairs * (1 + len(_counts(orbits)))
 
 
 def measure(
@@ -161,31 +161,25 @@ def measure(
     grafter = Grafter(model, sample, memory_mib, directory)
     values = np.full((count, 7), np.nan)
     labels = range(count)[parallel.share(count)]
-    totals = np.cumsum([_grafts(sample.pairs, int(spectrum.per_orbit(maps[label]).sum())) for label in labels])
+    totals = np.cumsum([grafts_a_class(sample.pairs, int(spectrum.per_orbit(maps[label]).sum())) for label in labels])
     with Progress("probe grafts", int(totals[-1]) if len(totals) else 0, "grafts") as progress:
         for label, done in zip(labels, totals.tolist(), strict=True):
             pairs = sample.draw(label)
             if len(pairs):
                 measured = prefixes(maps[label], scores[label])
-                grafts = ClassGrafts(grafter, label, pairs, progress)
-                sizes, held = relative_sizes(measured, share), energy_held(measured, energy)
-                best, *rates = _best(grafts.outcomes("prefixes", measured), sizes, held)
-                values[label] = spectrum.per_orbit(measured[int(best)]).sum(), *rates
+                outcomes = ClassGrafts(grafter, label, pairs, progress).outcomes("prefixes", measured)
+                influences, swapped = influence.measure(outcomes), outcomes.swapped.mean(-1)
+                psi, low, high = np.clip([influences.psi, *influences.interval().T], -1, 1)
+                held = (measured * energy).sum((1, 2)) / energy.sum()
+                above = np.where(swapped >= RECOGNISED, excess(low, relative_sizes(measured, share), held), -np.inf)
+                best = above.argmax()
+                rates = outcomes.base.mean(), swapped[best], psi[best], low[best], high[best]
+                values[label] = spectrum.per_orbit(measured[best]).sum(), above[best] > 0, *rates
             progress.skip(done - progress.count)
     orbits, used, base, swapped, psi, *limits = parallel.merge(values).T
     orbits = np.where(np.isnan(orbits), np.inf, orbits)  # the whole map without pairs
     chosen = (masks.ranks(maps, scores) < orbits[:, None])[:, spectrum.orbits(*energy.shape)]
     return Measured(chosen, used == 1, base, swapped, psi, np.stack(limits, axis=1))
-
-
-def _best(outcomes: Outcomes, sizes: Values, held: Values) -> Float[np.ndarray, " 7"]:
-    """Return the index of the mask with the largest excess, whether it is above 0, q0, and its w, psi and limits."""
-    influences, swapped = influence.measure(outcomes), outcomes.swapped.mean(-1)
-    psi, low, high = np.clip([influences.psi, *influences.interval().T], -1, 1)
-    above = np.where(learned(swapped), excess(low, sizes, held), -np.inf)
-    best = above.argmax()
-    rates = (values[best] for values in (swapped, psi, low, high))
-    return np.array([best, above[best] > 0, outcomes.base.mean(), *rates])
 
 
 def excess(limit: Values, sizes: Values, held: Values) -> Values:
@@ -208,21 +202,6 @@ def relative_sizes(maps: Maps, share: float) -> Values:
     """
     height, width = maps.shape[1:]
     return maps.sum((1, 2)) / max(1, masks.budget(share, min(height, _SIDE), width))
-
-
-def energy_held(maps: Maps, energy: Plane) -> Values:
-    """Return the share of the energy that each map holds, in [0, 1]; NaN without energy."""
-    return (maps * energy).sum((1, 2)) / energy.sum()
-
-
-def learned(swapped: Values) -> Bool[np.ndarray, " n"]:
-    """Return whether a network recognises at least half of a class's images; otherwise psi says little about it."""
-    return swapped >= _RECOGNISED
-
-
-def _grafts(pairs: int, orbits: int) -> int:
-    """Return the number of grafts for the prefixes of a map with this many orbits, and for the empty map."""
-    return GRAFTS_A_PAIR * pairs * (1 + len(_counts(orbits)))
 
 
 def _counts(orbits: int) -> Int[np.ndarray, " n"]:

@@ -24,6 +24,7 @@ from fsjax.evaluation.probes import Probes
 from fsjax.experiment.stage import Stage, Workspace
 from fsjax.experiment.stages import search, train
 from fsjax.experiment.stages.probe_rounds import Rounds, short_config
+from fsjax.fourier import masks
 from fsjax.models.source import model_source
 from fsjax.runtime import files, parallel
 from fsjax.runtime.config_fields import Table
@@ -108,7 +109,7 @@ def _train_short(rounds: Rounds, count: int) -> None:
         without_finding = 0 if rounds.train_anew(lengths) else without_finding + 1
         if without_finding == 2:
             return
-        if without_finding and probes.learned(rounds.done[-1].swapped).mean() < _LEARNED:
+        if without_finding and (rounds.done[-1].swapped >= probes.RECOGNISED).mean() < _LEARNED:
             lengths = _LONGER
 
 
@@ -135,7 +136,8 @@ def _cost(config: ConfigDict, datasets: Mapping[str, Dataset]) -> int:
     plane, classes = (config.data.image_size, config.data.image_size), len(training.classes)
     trained = options.rounds * options.length + max((0.0, *options.points))
     searched = SEARCHES["graft"].forward_passes(config.search, (0,) * classes, plane)
-    measured = classes * probes.grafts_a_class(options.pairs, options.share, *plane)
+    orbits = (masks.budget(options.share, *plane) + 1) // 2
+    measured = classes * probes.grafts_a_class(options.pairs, orbits)
     rounds = options.rounds + len(options.points)
     return round(trained * train.training_cost(config, len(training))) + rounds * (searched + measured)
 

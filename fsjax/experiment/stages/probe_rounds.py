@@ -184,7 +184,7 @@ def _log(classes: tuple[str, ...], result: ProbeRound, number: int) -> None:
         _first(in_use),
         100 * result.share,
     )
-    learned = probes.learned(result.swapped)
+    learned = result.swapped >= probes.RECOGNISED
     if unlearned := [name for name, known in zip(classes, learned, strict=True) if not known]:
         logger.warning(
             "probe: the network of round %d recognises fewer than half of the training images of %s, and says little "
